@@ -1,0 +1,142 @@
+// Package config is the configuration of every Sealift process: one YAML
+// file, environment variables and flags, merged in that order of strength
+// (flag > environment > file > default), checked as a whole before anything
+// starts.
+//
+// It reads and validates values. It opens nothing.
+package config
+
+import "time"
+
+// Config is the whole configuration. The yaml tag of a field is its name in
+// the file; SEALIFT_ and the path in capitals, joined by underscores, is its
+// environment variable.
+type Config struct {
+	Kafka        Kafka        `yaml:"kafka"`
+	Redis        Redis        `yaml:"redis"`
+	Staging      Staging      `yaml:"staging"`
+	Appender     Appender     `yaml:"appender"`
+	Copier       Copier       `yaml:"copier"`
+	Auditor      Auditor      `yaml:"auditor"`
+	STS          STS          `yaml:"sts"`
+	Destinations Destinations `yaml:"destinations"`
+	Collector    Collector    `yaml:"collector"`
+	Admin        Admin        `yaml:"admin"`
+	Log          Log          `yaml:"log"`
+}
+
+// Kafka is how to reach the brokers and which topics are used.
+type Kafka struct {
+	Brokers          []string      `yaml:"brokers"`            // host:port; default localhost:9092
+	EventsTopic      string        `yaml:"events_topic"`       // default sealift.events
+	JobsTopic        string        `yaml:"jobs_topic"`         // default sealift.copy-jobs
+	DeadLettersTopic string        `yaml:"dead_letters_topic"` // default sealift.dead-letters
+	CatalogTopic     string        `yaml:"catalog_topic"`      // default sealift.catalog
+	Group            string        `yaml:"group"`              // default sealift
+	Incarnation      string        `yaml:"incarnation"`        // default "1"; a new one when the events topic was re-created
+	SessionTimeout   time.Duration `yaml:"session_timeout"`    // default 30s
+	Partitions       int           `yaml:"partitions"`         // of topics that Sealift creates; default 8
+	Replication      int           `yaml:"replication"`        // of topics that Sealift creates; default -1, the broker's own
+	CreateTopics     bool          `yaml:"create_topics"`      // default true
+	Compression      string        `yaml:"compression"`        // none, gzip, snappy, lz4 or zstd; default lz4
+	TLS              TLS           `yaml:"tls"`
+	SASL             SASL          `yaml:"sasl"`
+	// SourceFrom is where a record's source id is: "header", "key" or
+	// "json:PATH"; default header (sealift-source).
+	SourceFrom string `yaml:"source_from"`
+	// ReceivedFrom is where its time of receipt is: "header", "record" or
+	// "json:PATH"; default header (sealift-received).
+	ReceivedFrom string `yaml:"received_from"`
+}
+
+// TLS secures connections to Kafka.
+type TLS struct {
+	Enabled            bool   `yaml:"enabled"`
+	CAFile             string `yaml:"ca_file"`
+	CertFile           string `yaml:"cert_file"`
+	KeyFile            string `yaml:"key_file"`
+	InsecureSkipVerify bool   `yaml:"insecure_skip_verify"`
+}
+
+// SASL authenticates to Kafka. Only used when Mechanism is set.
+type SASL struct {
+	Mechanism string `yaml:"mechanism"` // plain, scram-sha-256 or scram-sha-512
+	Username  string `yaml:"username"`
+	Password  Secret `yaml:"password"`
+}
+
+// Redis holds leases and caches; nothing that cannot be lost.
+type Redis struct {
+	URL Secret `yaml:"url"` // default redis://localhost:6379/0
+}
+
+// Staging is the operator's own bucket.
+type Staging struct {
+	Bucket         string        `yaml:"bucket"`   // default sealift-staging
+	Prefix         string        `yaml:"prefix"`   // key prefix, without a trailing slash; default none
+	Region         string        `yaml:"region"`   // default: the SDK's, else us-east-1
+	Endpoint       string        `yaml:"endpoint"` // default AWS
+	ForcePathStyle bool          `yaml:"force_path_style"`
+	Retain         time.Duration `yaml:"retain"` // delivered files are kept this long for replay; default 168h
+}
+
+// Appender configures reading events into files and sealing them.
+type Appender struct {
+	DataDir   string        `yaml:"data_dir"`   // default ./sealift-data/appender
+	RollEvery time.Duration `yaml:"roll_every"` // 1s to 1h, divides an hour; UTC-aligned; default 1h
+	Grace     time.Duration `yaml:"grace"`      // how long after the turn late records are awaited; default 10s, at most roll_every
+	MaxBytes  ByteSize      `yaml:"max_bytes"`  // compressed, upper bound of an object; default 100MB
+	Memory    ByteSize      `yaml:"memory"`     // bound on what open files hold; default 512MiB
+	DiskFree  ByteSize      `yaml:"disk_free"`  // reading pauses below this much free disk; default 1GiB
+	Level     int           `yaml:"level"`      // gzip level 1 to 9; default 1
+}
+
+// Copier configures copying to customers' buckets.
+type Copier struct {
+	Concurrency    int             `yaml:"concurrency"`     // copies at once; default 16
+	PerDestination int             `yaml:"per_destination"` // copies at once to one destination; default 4
+	LockTTL        time.Duration   `yaml:"lock_ttl"`        // default 2m
+	SpoolDir       string          `yaml:"spool_dir"`       // default: the system's temporary directory
+	RetryTiers     []time.Duration `yaml:"retry_tiers"`     // default 1m,10m,1h
+	ParkAfter      time.Duration   `yaml:"park_after"`      // a file that failed for so long is parked; default 24h
+	WithoutRedis   bool            `yaml:"without_redis"`   // go on copying while Redis is down; default false
+}
+
+// Auditor configures the reconciliation of owed against received.
+type Auditor struct {
+	Every  time.Duration `yaml:"every"`  // default 1h
+	Minute int           `yaml:"minute"` // of the hour, when every is 1h; default 40
+	Grace  time.Duration `yaml:"grace"`  // younger entries are left alone; default 10m
+}
+
+// STS is where roles are assumed.
+type STS struct {
+	Endpoint string `yaml:"endpoint"` // default: AWS's own, by region
+}
+
+// Destinations guards what customers may ask Sealift to connect to.
+type Destinations struct {
+	AllowedEndpoints []string `yaml:"allowed_endpoints"` // host:port or CIDR; default none
+}
+
+// Collector is the Tracking API.
+type Collector struct {
+	Listen string `yaml:"listen"` // default :8080
+}
+
+// Admin is the operators' HTTP listener: /metrics /healthz /readyz /version.
+type Admin struct {
+	Listen string `yaml:"listen"` // default :9090
+}
+
+// Log is how a process speaks.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error; default info
+	Format string `yaml:"format"` // text or json; default text on a terminal, else json
+}
+
+// Secret is a string that prints as ***.
+type Secret string
+
+// ByteSize is a number of bytes, written as "100MB", "512MiB" or a number.
+type ByteSize int64

@@ -1,0 +1,261 @@
+// Package delivery holds the names and formats by which files reach
+// customers: copy jobs, receipts, parked jobs, and the pure functions that
+// give every object its key. The byte formats are documented in
+// schemas/delivery.md.
+//
+// It does no I/O. A job is a pointer, never an authority: what is owed stands
+// in the ledger.
+package delivery
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Errors of the decoders.
+var (
+	ErrBadJob     = errors.New("malformed copy job")
+	ErrBadReceipt = errors.New("malformed receipt")
+)
+
+// FormatVersion is written into jobs, receipts and parked jobs.
+const FormatVersion = 1
+
+// FileRef points at file Index of entry Seq of a chain.
+type FileRef struct {
+	Topic       string `json:"topic"`
+	Incarnation string `json:"incarnation"`
+	Partition   int    `json:"partition"`
+	Seq         int64  `json:"seq"`
+	Index       int    `json:"index"`
+}
+
+// Ref returns the pointer at file i of entry e.
+func Ref(e *ledger.Entry, i int) FileRef {
+	return FileRef{Topic: e.Topic, Incarnation: e.Incarnation, Partition: e.Partition, Seq: e.Seq, Index: i}
+}
+
+// Log returns the chain that the reference points into.
+func (r FileRef) Log() ledger.Log {
+	return ledger.Log{Topic: r.Topic, Incarnation: r.Incarnation, Partition: r.Partition}
+}
+
+func (r FileRef) String() string { return fmt.Sprintf("%s/%d/%d", r.Log(), r.Seq, r.Index) }
+
+func (r FileRef) valid() bool {
+	return r.Topic != "" && r.Incarnation != "" && r.Partition >= 0 && r.Seq >= 0 && r.Index >= 0
+}
+
+// Job asks for one file to be put into one destination.
+type Job struct {
+	Version     int     `json:"version"`
+	File        FileRef `json:"file"`
+	Destination string  `json:"destination"`          // "workspace/name"
+	Attempt     int     `json:"attempt"`              // failed tries so far
+	NotBefore   int64   `json:"not_before,omitempty"` // unix ms
+	FirstTry    int64   `json:"first_try,omitempty"`  // unix ms of the first failed try
+	LastError   string  `json:"last_error,omitempty"`
+}
+
+// Encode returns the job's bytes.
+func (j Job) Encode() []byte {
+	j.Version = FormatVersion
+	b, err := json.Marshal(j)
+	if err != nil { // no field can fail to marshal
+		panic(err)
+	}
+	return b
+}
+
+// DecodeJob parses a job strictly; the error wraps ErrBadJob.
+func DecodeJob(b []byte) (Job, error) {
+	var j Job
+	if err := decodeStrict(b, &j); err != nil {
+		return Job{}, fmt.Errorf("%w: %w", ErrBadJob, err)
+	}
+	if j.Version != FormatVersion || !j.File.valid() || j.Destination == "" || j.Attempt < 0 {
+		return Job{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadJob)
+	}
+	return j, nil
+}
+
+// Outcome is how a debt was closed.
+type Outcome string
+
+// Outcomes.
+const (
+	Delivered Outcome = "delivered" // follows a 200, or a 412 on our content-named key
+	Skipped   Outcome = "skipped"   // an operator or a disabled destination gave it up
+	Expired   Outcome = "expired"   // staging retention ended first
+)
+
+// Receipt closes one debt: one file at one destination.
+type Receipt struct {
+	Version     int     `json:"version"`
+	File        FileRef `json:"file"`
+	Destination string  `json:"destination"`
+	Outcome     Outcome `json:"outcome"`
+	Bucket      string  `json:"bucket"`
+	Key         string  `json:"key"`
+	ETag        string  `json:"etag,omitempty"`
+	SHA256      string  `json:"sha256"`
+	Bytes       int64   `json:"bytes"`
+	Records     int64   `json:"records"`
+	Existed     bool    `json:"existed,omitempty"` // the PUT was answered 412
+	Worker      string  `json:"worker"`
+	Fence       int64   `json:"fence,omitempty"`
+	At          int64   `json:"at"` // unix ms
+}
+
+// Encode returns the receipt's bytes.
+func (r Receipt) Encode() []byte {
+	r.Version = FormatVersion
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(err)
+	}
+	return append(b, '\n')
+}
+
+// DecodeReceipt parses a receipt strictly; the error wraps ErrBadReceipt.
+func DecodeReceipt(b []byte) (Receipt, error) {
+	var r Receipt
+	if err := decodeStrict(b, &r); err != nil {
+		return Receipt{}, fmt.Errorf("%w: %w", ErrBadReceipt, err)
+	}
+	if r.Version != FormatVersion || !r.File.valid() || r.Destination == "" {
+		return Receipt{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadReceipt)
+	}
+	return r, nil
+}
+
+// Parked is a job that was set aside because its destination needs a person.
+// It stays owed, visible, and is enqueued again by redrive.
+type Parked struct {
+	Version int    `json:"version"`
+	Job     Job    `json:"job"`
+	Cause   string `json:"cause"` // what failed
+	Fix     string `json:"fix"`   // what to change
+	Since   int64  `json:"since"` // unix ms of the first failed try
+	At      int64  `json:"at"`    // unix ms
+}
+
+// Encode returns the parked job's bytes.
+func (p Parked) Encode() []byte {
+	p.Version = FormatVersion
+	p.Job.Version = FormatVersion
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err)
+	}
+	return append(b, '\n')
+}
+
+// DecodeParked parses a parked job strictly; the error wraps ErrBadJob.
+func DecodeParked(b []byte) (Parked, error) {
+	var p Parked
+	if err := decodeStrict(b, &p); err != nil {
+		return Parked{}, fmt.Errorf("%w: %w", ErrBadJob, err)
+	}
+	if p.Version != FormatVersion || !p.Job.File.valid() || p.Job.Destination == "" {
+		return Parked{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadJob)
+	}
+	return p, nil
+}
+
+func decodeStrict(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("bytes after the object")
+	}
+	return nil
+}
+
+// StagedKey is where the file's bytes lie in the staging bucket, below its
+// prefix. It names the content, so it is written once and never changes.
+//
+//	data/{source}/{day-ms}/{hour-ms}/{topic}-{incarnation}-{partition}-{first}-{last}-{sha256[:16]}.gz
+func StagedKey(l ledger.Log, f *ledger.File) string {
+	return fmt.Sprintf("data/%s/%d/%d/%s-%s-%05d-%d-%d-%s.gz",
+		f.Source, f.Stream().Day(), f.Hour, l.Topic, l.Incarnation, l.Partition, f.First, f.Last, f.SHA256[:16])
+}
+
+// nameSpace is the uuid v5 name space of file names.
+var nameSpace = uuid.MustParse("5ea11f7d-0b1e-5c7a-9d3f-6b1f2a3c4d5e")
+
+// FileName is the base name of the file in customers' buckets,
+// {received-ms}.{12 hex}.{7 hex}.{uuid}.gz: the time of its first record, the
+// partition it came from, its content, and a uuid v5 of both with its offsets.
+// It is unique across days, sources and partitions.
+func FileName(l ledger.Log, f *ledger.File) string {
+	from := sha256.Sum256([]byte(l.String()))
+	id := uuid.NewSHA1(nameSpace, fmt.Appendf(nil, "%s/%d-%d/%s", l, f.First, f.Last, f.SHA256))
+	return fmt.Sprintf("%d.%s.%s.%s.gz", f.Received, hex.EncodeToString(from[:6]), f.SHA256[:7], id)
+}
+
+// ObjectKey is the file's key in a customer's bucket:
+// [prefix/]segment-logs/{source}/{received-day-ms}/{name}.
+//
+// Invariant: I8, one key, one content: it is a pure function of the ledger's
+// file and the prefix.
+func ObjectKey(prefix string, l ledger.Log, f *ledger.File) string {
+	key := "segment-logs/" + f.Source + "/" + strconv.FormatInt(f.Stream().Day(), 10) + "/" + FileName(l, f)
+	if prefix != "" {
+		return prefix + "/" + key
+	}
+	return key
+}
+
+// ReceiptPrefix lists all receipts of one entry.
+func ReceiptPrefix(l ledger.Log, seq int64) string {
+	return fmt.Sprintf("receipts/%s/%019d/", l, seq)
+}
+
+// ReceiptKey is where the receipt of a file at a destination lies in staging.
+func ReceiptKey(r FileRef, destination string) string {
+	return ReceiptPrefix(r.Log(), r.Seq) + fmt.Sprintf("%05d/%s.json", r.Index, destination)
+}
+
+// ParseReceiptKey returns the index and destination of a key below
+// ReceiptPrefix; ok is false for any other key.
+func ParseReceiptKey(prefix, key string) (index int, destination string, ok bool) {
+	rest, found := strings.CutPrefix(key, prefix)
+	if !found {
+		return 0, "", false
+	}
+	idx, dest, found := strings.Cut(rest, "/")
+	dest, isJSON := strings.CutSuffix(dest, ".json")
+	n, err := strconv.Atoi(idx)
+	return n, dest, found && isJSON && err == nil && n >= 0 && dest != ""
+}
+
+// ParkedPrefix lists the parked jobs of a destination, or of all for "".
+func ParkedPrefix(destination string) string {
+	if destination == "" {
+		return "parked/"
+	}
+	return "parked/" + destination + "/"
+}
+
+// ParkedKey is where a parked job lies in staging.
+func ParkedKey(r FileRef, destination string) string {
+	return ParkedPrefix(destination) + fmt.Sprintf("%s/%019d-%05d.json", r.Log(), r.Seq, r.Index)
+}
+
+// Millis is t in unix milliseconds.
+func Millis(t time.Time) int64 { return t.UnixMilli() }

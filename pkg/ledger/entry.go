@@ -1,0 +1,205 @@
+// Package ledger is the one linearization point of Sealift: for each
+// partition of the events topic a chain of numbered, immutable entries in the
+// staging bucket. The create-if-absent PUT of entry n+1 fixes which records
+// are in which file, what is owed to whom, and where reading resumes, and it
+// fences every other worker, all at once.
+//
+// It promises invariants I1 and I5 of the protocol (schemas/ledger.md). It
+// does not know when to seal, nor how records are read.
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// EntryVersion is the format version that this code writes.
+const EntryVersion = 1
+
+// Log names one partition's log of records, and thereby its chain.
+type Log struct {
+	Topic       string
+	Incarnation string // changes when the topic is re-created, see schemas/ledger.md
+	Partition   int
+}
+
+func (l Log) String() string {
+	return fmt.Sprintf("%s/%s/%05d", l.Topic, l.Incarnation, l.Partition)
+}
+
+// Stream is the unit that a file holds records of: one source in one UTC hour
+// of receipt. It is a pure function of a record, never of the reader's clock.
+type Stream struct {
+	Source string
+	Hour   int64 // unix milliseconds of the hour's begin
+}
+
+// StreamOf returns the stream of a record of source received at receivedMs.
+func StreamOf(source string, receivedMs int64) Stream {
+	const hour = int64(time.Hour / time.Millisecond)
+	h := receivedMs - receivedMs%hour
+	if receivedMs%hour < 0 {
+		h -= hour
+	}
+	return Stream{Source: source, Hour: h}
+}
+
+// Day returns the UTC midnight of the stream in unix milliseconds.
+func (s Stream) Day() int64 {
+	const day = int64(24 * time.Hour / time.Millisecond)
+	return s.Hour - s.Hour%day
+}
+
+// Compare orders streams by hour, then source.
+func (s Stream) Compare(t Stream) int {
+	if s.Hour != t.Hour {
+		if s.Hour < t.Hour {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(s.Source, t.Source)
+}
+
+// File is a sealed file: the records of one stream with offsets in
+// [First, Last] in that partition, as one gzip member.
+type File struct {
+	Source    string   `json:"source"`
+	Hour      int64    `json:"hour"`     // unix ms
+	Received  int64    `json:"received"` // unix ms of the first record
+	First     int64    `json:"first"`
+	Last      int64    `json:"last"`
+	Records   int64    `json:"records"`
+	RawBytes  int64    `json:"raw_bytes"`
+	GzipBytes int64    `json:"gzip_bytes"`
+	RawSHA256 string   `json:"raw_sha256"` // hex
+	SHA256    string   `json:"sha256"`     // hex, of the gzip bytes
+	StagedKey string   `json:"staged_key"`
+	Reason    string   `json:"reason"` // why it was sealed
+	Owed      []string `json:"owed"`   // destination ids, "workspace/name"
+}
+
+// Stream returns the stream of the file.
+func (f *File) Stream() Stream { return Stream{Source: f.Source, Hour: f.Hour} }
+
+// Kind says why an entry was written.
+type Kind string
+
+// Kinds of entries.
+const (
+	KindInit  Kind = "init"  // the first of a chain
+	KindClaim Kind = "claim" // a new owner took the partition over
+	KindSeal  Kind = "seal"  // files were sealed, or the watermark moved
+)
+
+// Through says that every record of the stream up to and including Offset is
+// in a file of this or an earlier entry.
+type Through struct {
+	Source string `json:"source"`
+	Hour   int64  `json:"hour"`
+	Offset int64  `json:"offset"`
+}
+
+// Entry is one link of a chain. The head entry carries the whole state that
+// recovery needs.
+type Entry struct {
+	Version     int              `json:"version"`
+	Seq         int64            `json:"seq"`
+	Kind        Kind             `json:"kind"`
+	Attempt     string           `json:"attempt"` // uuid of the PUT's author and try
+	Owner       string           `json:"owner"`
+	Generation  int32            `json:"generation"`
+	WrittenAt   int64            `json:"written_at"` // unix ms, for people only
+	Cluster     string           `json:"cluster"`
+	Topic       string           `json:"topic"`
+	Incarnation string           `json:"incarnation"`
+	Partition   int              `json:"partition"`
+	Files       []File           `json:"files"`
+	Skipped     map[string]int64 `json:"skipped,omitempty"` // reason -> records
+	// LowWatermark is where reading resumes: every record below it is in a
+	// file or counted in Skipped.
+	LowWatermark int64 `json:"low_watermark"`
+	// SealedThrough is the filter of recovery, sorted; only streams with an
+	// offset at or above LowWatermark are listed.
+	SealedThrough []Through `json:"sealed_through,omitempty"`
+	// DispatchedThrough is the outbox position: copy jobs of all entries up
+	// to and including this number were enqueued.
+	DispatchedThrough int64 `json:"dispatched_through"`
+}
+
+// Log returns the log that the entry belongs to.
+func (e *Entry) Log() Log {
+	return Log{Topic: e.Topic, Incarnation: e.Incarnation, Partition: e.Partition}
+}
+
+// ErrCorrupt says that stored bytes are not an entry.
+var ErrCorrupt = errors.New("corrupt ledger entry")
+
+// Encode returns the entry's bytes: one JSON object and a newline.
+func (e *Entry) Encode() ([]byte, error) {
+	if err := e.validate(); err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode ledger entry %d: %w", e.Seq, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// Decode parses an entry strictly: unknown fields and versions are ErrCorrupt.
+func Decode(b []byte) (*Entry, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	e := new(Entry)
+	if err := d.Decode(e); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if d.More() {
+		return nil, fmt.Errorf("%w: bytes after the entry", ErrCorrupt)
+	}
+	if err := e.validate(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// validate holds what one entry alone can show of the invariants.
+func (e *Entry) validate() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: entry %d: %s", ErrCorrupt, e.Seq, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case e.Version != EntryVersion:
+		return bad("version %d is not %d", e.Version, EntryVersion)
+	case e.Seq < 0 || e.LowWatermark < 0 || e.Partition < 0:
+		return bad("negative number")
+	case e.Attempt == "" || e.Topic == "" || e.Incarnation == "":
+		return bad("attempt, topic and incarnation must be set")
+	case e.DispatchedThrough >= e.Seq && e.Seq > 0:
+		return bad("dispatched through %d, itself or later", e.DispatchedThrough)
+	case (e.Kind == KindInit) != (e.Seq == 0):
+		return bad("kind %q", e.Kind)
+	case e.Kind != KindSeal && len(e.Files) > 0:
+		return bad("kind %q has files", e.Kind)
+	}
+	for i := range e.Files {
+		f := &e.Files[i]
+		if f.First > f.Last || f.First < 0 || f.Records < 1 || f.Records > f.Last-f.First+1 || f.StagedKey == "" || len(f.SHA256) != 64 || len(f.RawSHA256) != 64 {
+			return bad("file %d is not whole", i)
+		}
+	}
+	if !slices.IsSortedFunc(e.SealedThrough, compareThrough) {
+		return bad("sealed_through is not sorted")
+	}
+	return nil
+}
+
+func compareThrough(a, b Through) int {
+	return Stream{a.Source, a.Hour}.Compare(Stream{b.Source, b.Hour})
+}

@@ -1,0 +1,129 @@
+// Package objstore is the contract of an object store bucket and its
+// implementations: S3 (the only place in Sealift that talks to it) and memory.
+//
+// It is for the staging bucket of the operator and the buckets of customers
+// alike. It promises exactly what S3 promises: atomic whole-object PUTs,
+// create-if-absent, read-after-write. It does not retry: every operation here
+// is one request, and the caller, who knows what a repeated request means,
+// decides. (The SDK's own retries report 412 for one's own success when the
+// first reply was lost.)
+package objstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Sentinel errors. Every error of a Store is, or wraps, an *Error that
+// matches one of them with errors.Is, or a context error.
+var (
+	// ErrNotFound says that the object (on reads) does not exist.
+	ErrNotFound = errors.New("object not found")
+	// ErrNoBucket says that the bucket does not exist.
+	ErrNoBucket = errors.New("bucket not found")
+	// ErrExists says that IfAbsent was asked for and the key is taken (412).
+	ErrExists = errors.New("object exists")
+	// ErrConflict says that a concurrent conditional write is in flight (409);
+	// the same request may be sent again.
+	ErrConflict = errors.New("conditional write in conflict")
+	// ErrDenied says that the store refused the caller (401, 403).
+	ErrDenied = errors.New("access denied")
+	// ErrWrongRegion says that the bucket lives in Error.Region.
+	ErrWrongRegion = errors.New("bucket is in another region")
+	// ErrInvalid says that the store will never take this request (other 4xx).
+	ErrInvalid = errors.New("request refused")
+	// ErrUnavailable says that the outcome is unknown or the store is
+	// overloaded, throttling or out of reach: the request may have been, or
+	// may yet be, applied.
+	ErrUnavailable = errors.New("store unavailable")
+)
+
+// Error is what the store answered.
+type Error struct {
+	Op      string // "put", "get", "head", "list", "delete"
+	Bucket  string
+	Key     string
+	Status  int    // HTTP status, 0 if there was no answer
+	Code    string // S3's error code, such as "NoSuchBucket"
+	Message string // S3's message, for people
+	Region  string // the bucket's region, when the answer named it
+	Kind    error  // one of the sentinels above
+	Err     error  // the cause, may be nil
+}
+
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%s object %q in bucket %q: %v", e.Op, e.Key, e.Bucket, e.Kind)
+	if e.Code != "" {
+		s += fmt.Sprintf(" (%d %s: %s)", e.Status, e.Code, e.Message)
+	} else if e.Err != nil {
+		s += fmt.Sprintf(" (%v)", e.Err)
+	}
+	return s
+}
+
+// Unwrap returns the class and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}
+
+// Info describes a stored object.
+type Info struct {
+	Key             string
+	Size            int64
+	ETag            string
+	LastModified    time.Time
+	ContentType     string            // not filled by List
+	ContentEncoding string            // not filled by List
+	Metadata        map[string]string // lower-case keys; not filled by List
+}
+
+// PutOptions are the properties of an object to be stored.
+type PutOptions struct {
+	// IfAbsent stores only if the key is free (If-None-Match: *).
+	IfAbsent bool
+	// SHA256 is the checksum of the body, verified by the store
+	// (x-amz-checksum-sha256). Zero: computed from the body.
+	SHA256          [32]byte
+	ContentType     string
+	ContentEncoding string
+	Metadata        map[string]string
+	// ServerSideEncryption is "", "AES256" or "aws:kms".
+	ServerSideEncryption string
+	// ACL is a canned ACL, or "" for none.
+	ACL string
+}
+
+// Store is one bucket. Implementations are safe for concurrent use and pass
+// the suite in objstore/conformance.
+type Store interface {
+	// Put stores body as key: all of it or nothing. Body is read from its
+	// current position to its end, possibly more than once, never after Put
+	// returned. With IfAbsent it returns ErrExists if the key is taken, or
+	// ErrConflict. After ErrUnavailable the object may or may not be there,
+	// now or later.
+	Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error)
+	// Get opens an object. The bytes are as stored: never decompressed.
+	// The caller closes the reader.
+	Get(ctx context.Context, key string) (io.ReadCloser, Info, error)
+	// Head describes an object.
+	Head(ctx context.Context, key string) (Info, error)
+	// List returns up to max objects (max <= 1000; 0 = 1000) with the prefix
+	// and with keys after startAfter, in byte order of their keys.
+	List(ctx context.Context, prefix, startAfter string, max int) ([]Info, error)
+	// Delete removes an object; it is no error if there is none.
+	Delete(ctx context.Context, key string) error
+}
+
+// Credentials are AWS credentials, temporary if SessionToken is set.
+type Credentials struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string
+	Expires         time.Time // zero: do not expire
+}
