@@ -1,0 +1,128 @@
+// Package stream is how Sealift talks to Kafka, and the only place that does:
+// topics, batched production, explicit partition reads from offsets that the
+// caller owns, and consumer-group membership that only says which partitions
+// are whose.
+//
+// It promises at-least-once production (kafka-go's producer is not
+// idempotent) and reads that never go back. It never resets an offset: an
+// offset out of range is an error for the caller to act upon. It does not
+// decide what a record means.
+package stream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
+)
+
+// Header is a record header.
+type Header = kafka.Header
+
+// Config says how brokers are reached.
+type Config struct {
+	Brokers  []string    // host:port, at least one
+	TLS      *tls.Config // nil: plain TCP
+	SASL     SASL
+	ClientID string // shown in the brokers' logs; default "sealift"
+}
+
+// SASL authenticates connections. Only used when Mechanism is set.
+type SASL struct {
+	Mechanism string // "plain", "scram-sha-256" or "scram-sha-512"
+	Username  string
+	Password  string
+}
+
+func (s SASL) mechanism() (sasl.Mechanism, error) {
+	switch strings.ToLower(s.Mechanism) {
+	case "":
+		return nil, nil
+	case "plain":
+		return plain.Mechanism{Username: s.Username, Password: s.Password}, nil
+	case "scram-sha-256":
+		return scram.Mechanism(scram.SHA256, s.Username, s.Password)
+	case "scram-sha-512":
+		return scram.Mechanism(scram.SHA512, s.Username, s.Password)
+	}
+	return nil, fmt.Errorf("unknown SASL mechanism %q: use plain, scram-sha-256 or scram-sha-512", s.Mechanism)
+}
+
+// Client is a connection to one cluster. It is safe for concurrent use.
+type Client struct {
+	brokers   []string
+	addr      net.Addr
+	transport *kafka.Transport
+	dialer    *kafka.Dialer
+	log       *slog.Logger
+}
+
+// Open prepares a client; it does not connect, so it succeeds with every
+// broker away.
+func Open(cfg Config, log *slog.Logger) (*Client, error) {
+	if len(cfg.Brokers) == 0 {
+		return nil, errors.New("open kafka client: no brokers; set kafka.brokers")
+	}
+	mechanism, err := cfg.SASL.mechanism()
+	if err != nil {
+		return nil, fmt.Errorf("open kafka client: %w", err)
+	}
+	if cfg.ClientID == "" {
+		cfg.ClientID = "sealift"
+	}
+	return &Client{
+		brokers: cfg.Brokers,
+		addr:    kafka.TCP(cfg.Brokers...),
+		transport: &kafka.Transport{
+			ClientID:    cfg.ClientID,
+			TLS:         cfg.TLS,
+			SASL:        mechanism,
+			DialTimeout: 5 * time.Second,
+			MetadataTTL: 5 * time.Second,
+		},
+		dialer: &kafka.Dialer{
+			ClientID:      cfg.ClientID,
+			TLS:           cfg.TLS,
+			SASLMechanism: mechanism,
+			Timeout:       5 * time.Second,
+			DualStack:     true,
+		},
+		log: log,
+	}, nil
+}
+
+// Close closes idle connections. Producers, fetchers and groups of the client
+// are closed by their owners.
+func (c *Client) Close() error {
+	c.transport.CloseIdleConnections()
+	return nil
+}
+
+// api is a view on the client with a bound on each call.
+func (c *Client) api(timeout time.Duration) *kafka.Client {
+	return &kafka.Client{Addr: c.addr, Transport: c.transport, Timeout: timeout}
+}
+
+// Ping returns nil if a broker answers.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := c.ClusterID(ctx)
+	return err
+}
+
+// ClusterID returns the id of the cluster that the brokers belong to.
+func (c *Client) ClusterID(ctx context.Context) (string, error) {
+	res, err := c.api(5*time.Second).Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}})
+	if err != nil {
+		return "", fmt.Errorf("reach kafka at %s: %w", strings.Join(c.brokers, ","), err)
+	}
+	return res.ClusterID, nil
+}

@@ -1,0 +1,95 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Follow reads the whole topic from its start and then for ever, and calls fn
+// for every record, one at a time; a partition's records come in order.
+// caughtUp is called once, when all that the topic held at the call has been
+// passed to fn. Brokers that are away are waited for. It returns an error
+// of fn, or ctx's.
+func (c *Client) Follow(ctx context.Context, topic string, fn func(Record) error, caughtUp func()) error {
+	bounds, err := retry(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex // serialises fn and guards pending
+	pending := len(bounds)
+	passed := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if pending--; pending == 0 {
+			caughtUp()
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for p, b := range bounds {
+		group.Go(func() error {
+			f := c.NewFetcher(topic, p)
+			offset, behind := b.First, true
+			for {
+				if behind && offset >= b.End {
+					behind = false
+					passed()
+				}
+				got, err := retry(ctx, c, "reading topic "+topic, func() (Fetched, error) { return f.Fetch(ctx, offset, FetchOptions{}) })
+				if errors.Is(err, ErrOffsetOutOfRange) {
+					// A compacted topic was cut below us: what is gone is superseded.
+					now, err := c.Bounds(ctx, topic)
+					if err == nil && now[p].First > offset {
+						offset = now[p].First
+						continue
+					}
+					return fmt.Errorf("follow topic %q: %w", topic, ErrOffsetOutOfRange)
+				}
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				for _, r := range got.Records {
+					if err = fn(r); err != nil {
+						break
+					}
+				}
+				mu.Unlock()
+				if err != nil {
+					return err
+				}
+				if behind && got.Next == offset {
+					b.End = offset // the tail was compacted away: there is nothing more to wait for
+				}
+				offset = got.Next
+			}
+		})
+	}
+	return group.Wait()
+}
+
+// retry repeats op with a backoff until it succeeds, ctx ends, or it fails
+// with ErrOffsetOutOfRange.
+func retry[T any](ctx context.Context, c *Client, what string, op func() (T, error)) (T, error) {
+	wait := 100 * time.Millisecond
+	for {
+		v, err := op()
+		if err == nil || errors.Is(err, ErrOffsetOutOfRange) {
+			return v, err
+		}
+		if ctx.Err() != nil {
+			return v, ctx.Err()
+		}
+		c.log.WarnContext(ctx, "kafka is away, retrying", "doing", what, "err", err)
+		select {
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 5*time.Second)
+	}
+}

@@ -1,0 +1,123 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// GroupConfig says how to take part in a consumer group.
+type GroupConfig struct {
+	ID     string
+	Topics []string
+	// Worker is this member's stable name: it keeps its partitions over
+	// rebalances and restarts.
+	Worker string
+	// SessionTimeout is how long a silent member keeps its partitions;
+	// default 30s.
+	SessionTimeout time.Duration
+}
+
+// Group is a membership: it says which partitions are ours, generation after
+// generation. It is for one goroutine.
+type Group struct {
+	client *Client
+	id     string
+	inner  *kafka.ConsumerGroup
+}
+
+// Join starts taking part; errors of the brokers show in Next.
+func (c *Client) Join(cfg GroupConfig) (*Group, error) {
+	if cfg.SessionTimeout == 0 {
+		cfg.SessionTimeout = 30 * time.Second
+	}
+	heartbeat := min(cfg.SessionTimeout/10, time.Second)
+	inner, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID:                     cfg.ID,
+		Brokers:                c.brokers,
+		Dialer:                 c.dialer,
+		Topics:                 cfg.Topics,
+		GroupBalancers:         []kafka.GroupBalancer{stickyBalancer{worker: cfg.Worker}},
+		HeartbeatInterval:      heartbeat,
+		SessionTimeout:         cfg.SessionTimeout,
+		RebalanceTimeout:       cfg.SessionTimeout,
+		JoinGroupBackoff:       500 * time.Millisecond,
+		WatchPartitionChanges:  true,
+		PartitionWatchInterval: 5 * time.Second,
+		StartOffset:            kafka.FirstOffset,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("join group %q: %w", cfg.ID, err)
+	}
+	return &Group{client: c, id: cfg.ID, inner: inner}, nil
+}
+
+// Assignment is one partition that is ours in a generation.
+type Assignment struct {
+	Partition int
+	Committed int64 // the group's committed offset, -1 if there is none
+}
+
+// Generation is one division of the partitions among the members.
+type Generation struct {
+	ID          int32
+	Assignments map[string][]Assignment // by topic
+	inner       *kafka.Generation
+	done        chan struct{}
+}
+
+// Next returns the next generation when the former one has ended. It retries
+// for ever; it returns an error only if ctx ended or the group is closed.
+func (g *Group) Next(ctx context.Context) (*Generation, error) {
+	for {
+		inner, err := g.inner.Next(ctx)
+		switch {
+		case err == nil:
+			return newGeneration(inner), nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, kafka.ErrGroupClosed):
+			return nil, fmt.Errorf("group %q: %w", g.id, err)
+		case errors.Is(err, kafka.RebalanceInProgress):
+		default:
+			// kafka-go backs off before it joins again.
+			g.client.log.WarnContext(ctx, "joining consumer group", "group", g.id, "brokers", strings.Join(g.client.brokers, ","), "err", err)
+		}
+	}
+}
+
+// Close leaves the group, which ends the generation at once for all members.
+func (g *Group) Close() error { return g.inner.Close() }
+
+func newGeneration(inner *kafka.Generation) *Generation {
+	gen := &Generation{ID: inner.ID, Assignments: map[string][]Assignment{}, inner: inner, done: make(chan struct{})}
+	for topic, as := range inner.Assignments {
+		for _, a := range as {
+			gen.Assignments[topic] = append(gen.Assignments[topic], Assignment{Partition: a.ID, Committed: max(a.Offset, -1)})
+		}
+	}
+	inner.Start(func(ctx context.Context) {
+		<-ctx.Done()
+		close(gen.done)
+	})
+	return gen
+}
+
+// Done is closed when the generation has ended.
+func (g *Generation) Done() <-chan struct{} { return g.done }
+
+// Commit records the offsets to be read next, fenced by the generation: after
+// it ended, Commit fails.
+func (g *Generation) Commit(topic string, offsets map[int]int64) error {
+	if len(offsets) == 0 {
+		return nil
+	}
+	if err := g.inner.CommitOffsets(map[string]map[int]int64{topic: offsets}); err != nil {
+		return fmt.Errorf("commit offsets of topic %q in generation %d: %w", topic, g.ID, err)
+	}
+	return nil
+}

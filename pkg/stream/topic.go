@@ -1,0 +1,132 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// ErrNoTopic says that a topic does not exist.
+var ErrNoTopic = errors.New("no such topic")
+
+// Topic is a topic that Sealift needs.
+type Topic struct {
+	Name        string
+	Partitions  int
+	Replication int // -1 or 0: the broker's default
+	Compacted   bool
+	// MaxRecordBytes is the largest record that the topic takes, 0: the
+	// broker's default.
+	MaxRecordBytes int
+}
+
+// EnsureTopics creates the topics that are missing, explicitly: never by
+// auto-creation, whose partition count is the broker's. With create false it
+// returns an error that wraps ErrNoTopic and says how to create the first
+// missing one. Existing topics are left as they are.
+func (c *Client) EnsureTopics(ctx context.Context, create bool, topics ...Topic) error {
+	for _, t := range topics {
+		_, err := c.Partitions(ctx, t.Name)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, ErrNoTopic) {
+			return err
+		}
+		if !create {
+			return fmt.Errorf("topic %q: %w; create it with: kafka-topics.sh --create --topic %s --partitions %d (or set kafka.create_topics: true)", t.Name, ErrNoTopic, t.Name, t.Partitions)
+		}
+		if err := c.createTopic(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Client) createTopic(ctx context.Context, t Topic) error {
+	cfg := kafka.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.Replication}
+	if t.Replication == 0 {
+		cfg.ReplicationFactor = -1
+	}
+	if t.Compacted {
+		cfg.ConfigEntries = append(cfg.ConfigEntries, kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "compact"})
+	}
+	if t.MaxRecordBytes > 0 {
+		cfg.ConfigEntries = append(cfg.ConfigEntries, kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(t.MaxRecordBytes)})
+	}
+	res, err := c.api(10*time.Second).CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{cfg}})
+	if err == nil {
+		err = res.Errors[t.Name]
+	}
+	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
+		return fmt.Errorf("create topic %q: %w", t.Name, err)
+	}
+	// The creation is acknowledged before every broker can serve the topic.
+	for {
+		if n, err := c.Partitions(ctx, t.Name); err == nil && n > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for topic %q: %w", t.Name, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Partitions returns how many partitions the topic has, or ErrNoTopic.
+func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
+	res, err := c.api(5*time.Second).Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	if err != nil {
+		return 0, fmt.Errorf("describe topic %q: %w", topic, err)
+	}
+	for _, t := range res.Topics {
+		if t.Name != topic {
+			continue
+		}
+		if errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
+			break
+		}
+		if t.Error != nil {
+			return 0, fmt.Errorf("describe topic %q: %w", topic, t.Error)
+		}
+		if len(t.Partitions) > 0 {
+			return len(t.Partitions), nil
+		}
+	}
+	return 0, fmt.Errorf("describe topic %q: %w", topic, ErrNoTopic)
+}
+
+// Bounds are the offsets that a partition holds: [First, End).
+type Bounds struct {
+	First int64 // of the oldest record still there
+	End   int64 // of the next record to be written
+}
+
+// Bounds returns the bounds of every partition of the topic.
+func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, error) {
+	n, err := c.Partitions(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	var reqs []kafka.OffsetRequest
+	for p := range n {
+		reqs = append(reqs, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
+	}
+	res, err := c.api(10*time.Second).ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
+	if err != nil {
+		return nil, fmt.Errorf("list offsets of topic %q: %w", topic, err)
+	}
+	bounds := make(map[int]Bounds, n)
+	for _, p := range res.Topics[topic] {
+		if p.Error != nil {
+			return nil, fmt.Errorf("list offsets of topic %q, partition %d: %w", topic, p.Partition, p.Error)
+		}
+		bounds[p.Partition] = Bounds{First: p.FirstOffset, End: p.LastOffset}
+	}
+	return bounds, nil
+}
