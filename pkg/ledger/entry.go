@@ -77,7 +77,7 @@ type File struct {
 	Records   int64    `json:"records"`
 	RawBytes  int64    `json:"raw_bytes"`
 	GzipBytes int64    `json:"gzip_bytes"`
-	RawSHA256 string   `json:"raw_sha256"` // hex
+	RawCRC64  string   `json:"raw_crc64"`  // CRC-64/NVME of the lines, 16 hex digits
 	SHA256    string   `json:"sha256"`     // hex, of the gzip bytes
 	StagedKey string   `json:"staged_key"`
 	Reason    string   `json:"reason"` // why it was sealed
@@ -190,7 +190,7 @@ func (e *Entry) validate() error {
 	}
 	for i := range e.Files {
 		f := &e.Files[i]
-		if f.First > f.Last || f.First < 0 || f.Records < 1 || f.Records > f.Last-f.First+1 || f.StagedKey == "" || len(f.SHA256) != 64 || len(f.RawSHA256) != 64 {
+		if f.First > f.Last || f.First < 0 || f.Records < 1 || f.Records > f.Last-f.First+1 || f.StagedKey == "" || len(f.SHA256) != 64 || len(f.RawCRC64) != 16 {
 			return bad("file %d is not whole", i)
 		}
 	}

@@ -1,0 +1,170 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Errors of a chain.
+var (
+	// ErrEmpty says that the chain has no entry yet.
+	ErrEmpty = errors.New("ledger chain is empty")
+	// ErrNotFound says that there is no entry of that number.
+	ErrNotFound = errors.New("no such ledger entry")
+	// ErrLost says that another worker wrote the entry of that number: what
+	// the caller holds of the partition is void, and must be loaded anew.
+	ErrLost = errors.New("ledger entry was written by another worker")
+)
+
+// Chain is the ledger of one partition. It is safe for concurrent use; that
+// it is used by one writer at a time is the writer's business and costs only
+// work when broken.
+type Chain struct {
+	store objstore.Store
+	log   Log
+	// backoff is the first pause between tries; it doubles up to 50 times.
+	backoff time.Duration
+}
+
+// NewChain returns the chain of log in the staging bucket.
+func NewChain(store objstore.Store, log Log) *Chain {
+	return &Chain{store: store, log: log, backoff: 100 * time.Millisecond}
+}
+
+// EntryKey is where entry seq lies in the staging bucket. Numbers count down,
+// so that a listing of one key finds the head.
+func EntryKey(l Log, seq int64) string {
+	return fmt.Sprintf("%s%019d.json", entryPrefix(l), math.MaxInt64-seq)
+}
+
+func entryPrefix(l Log) string { return "ledger/" + l.String() + "/" }
+
+// Head returns the newest entry, or ErrEmpty. It may be stale if the store's
+// listings are: then the next Append is lost, nothing else.
+func (c *Chain) Head(ctx context.Context) (*Entry, error) {
+	seq, err := c.HeadSeq(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Entry(ctx, seq)
+}
+
+// HeadSeq returns the number of the newest entry with one request, or ErrEmpty.
+func (c *Chain) HeadSeq(ctx context.Context) (int64, error) {
+	infos, err := c.store.List(ctx, entryPrefix(c.log), "", 1)
+	if err != nil {
+		return 0, fmt.Errorf("find head of ledger %s: %w", c.log, err)
+	}
+	if len(infos) == 0 {
+		return 0, fmt.Errorf("find head of ledger %s: %w", c.log, ErrEmpty)
+	}
+	name := strings.TrimSuffix(strings.TrimPrefix(infos[0].Key, entryPrefix(c.log)), ".json")
+	n, err := strconv.ParseInt(name, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("find head of ledger %s: %w: key %q", c.log, ErrCorrupt, infos[0].Key)
+	}
+	return math.MaxInt64 - n, nil
+}
+
+// Entry returns entry seq, or ErrNotFound. Entries never change: it may be
+// cached for ever.
+func (c *Chain) Entry(ctx context.Context, seq int64) (*Entry, error) {
+	r, _, err := c.store.Get(ctx, EntryKey(c.log, seq))
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil, fmt.Errorf("read entry %d of ledger %s: %w", seq, c.log, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read entry %d of ledger %s: %w", seq, c.log, err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read entry %d of ledger %s: %w", seq, c.log, err)
+	}
+	e, err := Decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("read entry %d of ledger %s: %w", seq, c.log, err)
+	}
+	if e.Seq != seq || e.Log() != c.log {
+		return nil, fmt.Errorf("read entry %d of ledger %s: %w: it says that it is entry %d of %s", seq, c.log, ErrCorrupt, e.Seq, e.Log())
+	}
+	return e, nil
+}
+
+// Append writes e as the entry after its predecessor and returns nil if it,
+// and no other, is now entry e.Seq. It returns ErrLost if another entry is.
+//
+// Any other error leaves the outcome open: the entry may be there, now or
+// later. The caller then calls Append again with the very same entry until it
+// is resolved, or abandons the partition; it never changes the entry.
+//
+// Invariant: I1, I5. The store answers 412 also for our own PUT if its first
+// answer was lost, so what is stored is read back and its attempt compared.
+func (c *Chain) Append(ctx context.Context, e *Entry) error {
+	if e.Log() != c.log {
+		return fmt.Errorf("append entry %d to ledger %s: it belongs to %s", e.Seq, c.log, e.Log())
+	}
+	body, err := e.Encode()
+	if err != nil {
+		return err
+	}
+	opts := objstore.PutOptions{IfAbsent: true, ContentType: "application/json"}
+	wait := c.backoff
+	for {
+		_, err := c.store.Put(ctx, EntryKey(c.log, e.Seq), bytes.NewReader(body), opts)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, objstore.ErrExists), errors.Is(err, objstore.ErrConflict), errors.Is(err, objstore.ErrUnavailable):
+			there, rerr := c.Entry(ctx, e.Seq)
+			switch {
+			case rerr == nil && there.Attempt == e.Attempt:
+				return nil
+			case rerr == nil:
+				return fmt.Errorf("append entry %d to ledger %s: %w (%s)", e.Seq, c.log, ErrLost, there.Owner)
+			case errors.Is(rerr, ErrCorrupt):
+				return rerr
+			}
+		default:
+			return fmt.Errorf("append entry %d to ledger %s: %w", e.Seq, c.log, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("append entry %d to ledger %s: %w: %w", e.Seq, c.log, ctx.Err(), err)
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 50*c.backoff)
+	}
+}
+
+// Logs returns the partitions of a topic that have a chain, in order.
+func Logs(ctx context.Context, store objstore.Store, topic, incarnation string) ([]Log, error) {
+	prefix := "ledger/" + topic + "/" + incarnation + "/"
+	var logs []Log
+	after := ""
+	for {
+		infos, err := store.List(ctx, prefix, after, 1)
+		if err != nil {
+			return nil, fmt.Errorf("list ledgers of topic %q: %w", topic, err)
+		}
+		if len(infos) == 0 {
+			return logs, nil
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(infos[0].Key, prefix), "/")
+		p, err := strconv.Atoi(name)
+		if err != nil {
+			return nil, fmt.Errorf("list ledgers of topic %q: %w: key %q", topic, ErrCorrupt, infos[0].Key)
+		}
+		logs = append(logs, Log{Topic: topic, Incarnation: incarnation, Partition: p})
+		after = prefix + name + "/~" // past every entry of this partition
+	}
+}
