@@ -77,8 +77,8 @@ type File struct {
 	Records   int64    `json:"records"`
 	RawBytes  int64    `json:"raw_bytes"`
 	GzipBytes int64    `json:"gzip_bytes"`
-	RawCRC64  string   `json:"raw_crc64"`  // CRC-64/NVME of the lines, 16 hex digits
-	SHA256    string   `json:"sha256"`     // hex, of the gzip bytes
+	RawCRC64  string   `json:"raw_crc64"` // CRC-64/NVME of the lines, 16 hex digits
+	SHA256    string   `json:"sha256"`    // hex, of the gzip bytes
 	StagedKey string   `json:"staged_key"`
 	Reason    string   `json:"reason"` // why it was sealed
 	Owed      []string `json:"owed"`   // destination ids, "workspace/name"
