@@ -1,0 +1,158 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
+)
+
+// forever is a number of milliseconds that no process lives, for tickers that
+// must not tick.
+const forever = "315360000000" // 10 years
+
+// KafkaConfig configures the embedded broker.
+type KafkaConfig struct {
+	// Dir holds its log. It is created; one process at a time may use it.
+	Dir string
+	// Addr is host:port to listen on; no host means 127.0.0.1, port 0 any
+	// free one.
+	Addr string
+	// TrimBehind are consumer groups: of every topic that one of them has
+	// committed offsets of, the records below the offsets are deleted now and
+	// then, all but a partition's last batch. Empty: nothing is deleted.
+	TrimBehind []string
+	// TrimEvery is the pause between two trims. Default 30s. Only used when
+	// TrimBehind is set.
+	TrimEvery time.Duration
+	Log       *slog.Logger
+}
+
+// Kafka is a single broker that speaks Kafka's protocol.
+//
+// Records live in files below Dir; memory holds about 100 bytes a batch.
+// Topics are created only by request, never by being named: a topic that the
+// broker made up by itself would not outlive a kill -9.
+type Kafka struct {
+	cluster *kfake.Cluster
+	client  *kgo.Client // of the trimmer, nil without one
+	addr    string
+	log     *slog.Logger
+	groups  []string
+
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+	once sync.Once
+}
+
+// StartKafka starts the broker, with everything that Dir holds.
+func StartKafka(cfg KafkaConfig) (*Kafka, error) {
+	addr, err := loopback(cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded kafka at %q: %w", cfg.Addr, err)
+	}
+	// Members of a former process are dead: restored, they would hold up the
+	// first rebalance until their sessions end.
+	if err := os.Remove(filepath.Join(cfg.Dir, "session_state.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("start embedded kafka in %q: %w", cfg.Dir, err)
+	}
+	if cfg.TrimEvery == 0 {
+		cfg.TrimEvery = 30 * time.Second
+	}
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.ClusterID("sealift-embedded"),
+		kfake.DataDir(cfg.Dir),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return listen(network, addr) }),
+		// Tests want a dead member to be noticed sooner than Kafka's 6 s.
+		kfake.GroupMinSessionTimeout(time.Second),
+		kfake.GroupMaxSessionTimeout(5*time.Minute),
+		kfake.WithLogger(kafkaLog{cfg.Log}),
+		kfake.BrokerConfigs(map[string]string{
+			// Its compaction removes the old segments before it writes the
+			// new ones, and its retention may empty a partition, which then
+			// restarts at offset 0 after a kill -9. Neither may ever run.
+			"log.cleaner.backoff.ms": forever,
+			"log.retention.ms":       "-1",
+			// Offsets of a group that nobody was a member of for a week.
+			"offsets.retention.minutes": "5256000", // 10 years
+			// The unit in which trimming gives disk back.
+			"log.segment.bytes": "16777216",
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded kafka at %s in %q: %w", addr, cfg.Dir, err)
+	}
+	k := &Kafka{cluster: cluster, addr: cluster.ListenAddrs()[0], log: cfg.Log, groups: cfg.TrimBehind}
+	if len(cfg.TrimBehind) > 0 {
+		k.client, err = kgo.NewClient(kgo.SeedBrokers(k.addr), kgo.ClientID("sealift-embedded-trim"),
+			// Newer requests name topics by id, which nothing here knows.
+			kgo.MaxVersions(kversion.V3_0_0()))
+		if err != nil {
+			cluster.Close()
+			return nil, fmt.Errorf("start embedded kafka: %w", err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		k.stop = stop
+		k.wg.Go(func() { k.trimEvery(ctx, cfg.TrimEvery) })
+	}
+	return k, nil
+}
+
+// Addr returns the host:port of the broker.
+func (k *Kafka) Addr() string { return k.addr }
+
+// Close stops the broker. It may be called more than once.
+func (k *Kafka) Close() error {
+	k.once.Do(func() {
+		if k.client != nil {
+			k.stop()
+			k.wg.Wait()
+			k.client.Close()
+		}
+		k.cluster.Close()
+	})
+	return nil
+}
+
+// listener advertises an address that a client can dial.
+type listener struct {
+	net.Listener
+	addr net.Addr
+}
+
+func (l listener) Addr() net.Addr { return l.addr }
+
+// listen listens on addr. The broker tells clients the address that it
+// listens on; for a wildcard address that is this machine's loopback.
+func listen(network, addr string) (net.Listener, error) {
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok || !a.IP.IsUnspecified() {
+		return l, nil
+	}
+	return listener{l, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: a.Port}}, nil
+}
+
+// kafkaLog passes the broker's complaints on; its chatter it drops.
+type kafkaLog struct{ log *slog.Logger }
+
+func (l kafkaLog) Logf(level kfake.LogLevel, format string, args ...any) {
+	if l.log == nil || level > kfake.LogLevelWarn || level == kfake.LogLevelNone {
+		return
+	}
+	l.log.Warn("embedded kafka", "msg", fmt.Sprintf(format, args...))
+}

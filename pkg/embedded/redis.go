@@ -1,0 +1,70 @@
+package embedded
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// redisTick is how late a key may expire, at least.
+const redisTick = 50 * time.Millisecond
+
+// Redis is a Redis that lives in memory.
+type Redis struct {
+	server *miniredis.Miniredis
+	stop   chan struct{}
+	wg     sync.WaitGroup
+	once   sync.Once
+}
+
+// StartRedis starts a Redis at addr (host:port; no host means 127.0.0.1, port
+// 0 any free one).
+func StartRedis(addr string) (*Redis, error) {
+	at, err := loopback(addr)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded redis at %q: %w", addr, err)
+	}
+	r := &Redis{server: miniredis.NewMiniRedis(), stop: make(chan struct{})}
+	if err := r.server.StartAddr(at); err != nil {
+		return nil, fmt.Errorf("start embedded redis at %s: %w", at, err)
+	}
+	r.wg.Go(r.age)
+	return r, nil
+}
+
+// age makes keys expire: the server's own clock stands still.
+func (r *Redis) age() {
+	last := time.Now()
+	timer := time.NewTimer(redisTick)
+	defer timer.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-timer.C:
+		}
+		now := time.Now()
+		r.server.FastForward(now.Sub(last))
+		last = now
+		// One pass sorts all keys: at most a twentieth of the time goes there.
+		timer.Reset(max(redisTick, 20*time.Since(now)))
+	}
+}
+
+// Addr returns the host:port of the server.
+func (r *Redis) Addr() string { return r.server.Addr() }
+
+// URL returns the server's redis:// URL, database 0.
+func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }
+
+// Close stops the server. It may be called more than once.
+func (r *Redis) Close() error {
+	r.once.Do(func() {
+		close(r.stop)
+		r.wg.Wait()
+		r.server.Close()
+	})
+	return nil
+}
