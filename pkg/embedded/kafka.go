@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -40,7 +41,9 @@ type KafkaConfig struct {
 
 // Kafka is a single broker that speaks Kafka's protocol.
 //
-// Records live in files below Dir; memory holds about 100 bytes a batch.
+// Records live in files below Dir; memory holds about 100 bytes a batch. Only
+// a start reads all of the log that is not trimmed, and needs that much memory
+// for a moment.
 // Topics are created only by request, never by being named: a topic that the
 // broker made up by itself would not outlive a kill -9.
 type Kafka struct {
@@ -93,6 +96,8 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded kafka at %s in %q: %w", addr, cfg.Dir, err)
 	}
+	// Loading reads the whole log, once: 1 GB of it needs 1 GB for a moment.
+	debug.FreeOSMemory()
 	k := &Kafka{cluster: cluster, addr: cluster.ListenAddrs()[0], log: cfg.Log, groups: cfg.TrimBehind}
 	if len(cfg.TrimBehind) > 0 {
 		k.client, err = kgo.NewClient(kgo.SeedBrokers(k.addr), kgo.ClientID("sealift-embedded-trim"),

@@ -1,0 +1,124 @@
+// Package admin is the operators' HTTP listener of every Sealift process:
+// /metrics, /healthz, /readyz, /version and, only if asked for, /debug/pprof.
+//
+// It is for monitoring systems and orchestrators. It promises to answer within
+// the checks' timeout whatever the checked services do. It authenticates
+// nobody: where it listens is the operator's choice.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Config configures a Server.
+type Config struct {
+	Listen string // host:port
+	// Pprof serves profiles below /debug/pprof. They show memory and command
+	// lines: not for listeners that strangers reach.
+	Pprof bool
+	// CheckTimeout bounds each check of /readyz. Default 3s.
+	CheckTimeout time.Duration
+	// Version is what /version answers, as JSON.
+	Version map[string]string
+}
+
+// Deps are the things that a Server uses.
+type Deps struct {
+	Metrics prometheus.Gatherer
+	Log     *slog.Logger
+}
+
+// Server is a running listener.
+type Server struct {
+	cfg      Config
+	listener net.Listener
+	http     *http.Server
+	served   chan error
+	draining atomic.Bool
+
+	mu     sync.Mutex
+	checks []*check // in the order they were added, guarded by mu
+}
+
+// Start listens and serves until Close.
+func Start(cfg Config, deps Deps) (*Server, error) {
+	if cfg.CheckTimeout == 0 {
+		cfg.CheckTimeout = 3 * time.Second
+	}
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for operators at %q (admin.listen): %w", cfg.Listen, err)
+	}
+	s := &Server{cfg: cfg, listener: l, served: make(chan error, 1)}
+	s.http = &http.Server{
+		Handler:           s.handler(deps),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelDebug),
+	}
+	go func() { s.served <- s.http.Serve(l) }()
+	return s, nil
+}
+
+func (s *Server) handler(deps Deps) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(deps.Metrics, promhttp.HandlerOpts{
+		ErrorLog:      slog.NewLogLogger(deps.Log.Handler(), slog.LevelWarn),
+		ErrorHandling: promhttp.ContinueOnError,
+	}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, s.cfg.Version)
+	})
+	if s.cfg.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// Addr returns the host:port that it listens on.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Drain makes /readyz say no from now on: the process is ending.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Close stops the listener, after the requests in flight or when ctx ends.
+func (s *Server) Close(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(v) // the client went away
+}

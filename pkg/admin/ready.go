@@ -1,0 +1,102 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// check is one thing that must answer before the process is ready.
+type check struct {
+	name  string
+	probe func(context.Context) error
+	// flight lets at most one probe run at a time, however many ask and
+	// however long it hangs.
+	flight singleflight.Group
+}
+
+// Result is the outcome of one check, as /readyz tells it.
+type Result struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Error  string `json:"error,omitempty"`
+	TookMS int64  `json:"took_ms"`
+}
+
+// Readiness is what /readyz answers, with status 200 if Ready, else 503.
+type Readiness struct {
+	Ready    bool     `json:"ready"`
+	Draining bool     `json:"draining,omitempty"`
+	Checks   []Result `json:"checks"`
+}
+
+// Check adds a named probe to /readyz: nil means that the thing answers. It
+// may be called while the server runs, and the probe from any goroutine.
+func (s *Server) Check(name string, probe func(context.Context) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checks = append(s.checks, &check{name: name, probe: probe})
+}
+
+// Ready runs every check, side by side, each bounded by CheckTimeout.
+func (s *Server) Ready(ctx context.Context) Readiness {
+	s.mu.Lock()
+	checks := append([]*check(nil), s.checks...)
+	s.mu.Unlock()
+
+	r := Readiness{Ready: true, Draining: s.draining.Load(), Checks: make([]Result, len(checks))}
+	var wg sync.WaitGroup
+	for i, c := range checks {
+		wg.Go(func() { r.Checks[i] = c.run(ctx, s.cfg.CheckTimeout) })
+	}
+	wg.Wait()
+	for _, c := range r.Checks {
+		r.Ready = r.Ready && c.OK
+	}
+	r.Ready = r.Ready && !r.Draining
+	return r
+}
+
+func (c *check) run(ctx context.Context, timeout time.Duration) Result {
+	begin := time.Now()
+	done := c.flight.DoChan("", func() (_ any, err error) {
+		// A probe that breaks is a service that does not answer, not the end
+		// of the process.
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("probe panicked: %v", p)
+			}
+		}()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		defer cancel()
+		return nil, c.probe(ctx)
+	})
+	// A probe may ignore its context; this does not wait for it.
+	late := time.NewTimer(timeout + 100*time.Millisecond)
+	defer late.Stop()
+	r := Result{Name: c.name}
+	select {
+	case res := <-done:
+		r.OK = res.Err == nil
+		if res.Err != nil {
+			r.Error = res.Err.Error()
+		}
+	case <-late.C:
+		r.Error = fmt.Sprintf("no answer in %v", timeout)
+	}
+	r.TookMS = time.Since(begin).Milliseconds()
+	return r
+}
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	ready := s.Ready(r.Context())
+	status := http.StatusOK
+	if !ready.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	answer(w, status, ready)
+}
