@@ -1,0 +1,134 @@
+package lease
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// conformance holds for every Redis. pass lets the server's clock go on by at
+// least d.
+func conformance(t *testing.T, url string, pass func(d time.Duration)) {
+	open := func(t *testing.T) *Client {
+		c, err := Open(url)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		return c
+	}
+	ctx := t.Context()
+	// Names of other runs against the same server stay apart.
+	name := func(t *testing.T) string { return t.Name() + "/" + newToken() }
+
+	t.Run("ping", func(t *testing.T) {
+		require.NoError(t, open(t).Ping(ctx))
+	})
+	t.Run("one_holder_at_a_time", func(t *testing.T) {
+		a, b, name := open(t), open(t), name(t)
+		l, err := a.Acquire(ctx, name, time.Minute)
+		require.NoError(t, err)
+		require.True(t, l.Held())
+		_, err = b.Acquire(ctx, name, time.Minute)
+		require.ErrorIs(t, err, ErrHeld)
+		_, err = a.Acquire(ctx, name, time.Minute)
+		require.ErrorIs(t, err, ErrHeld, "nor twice for the same process")
+		require.NoError(t, l.Release(ctx))
+		require.NoError(t, l.Release(ctx), "twice is no error")
+		l2, err := b.Acquire(ctx, name, time.Minute)
+		require.NoError(t, err)
+		require.Greater(t, l2.Fence, l.Fence)
+		require.NoError(t, l2.Release(ctx))
+	})
+	t.Run("names_do_not_meet", func(t *testing.T) {
+		c, name := open(t), name(t)
+		l1, err := c.Acquire(ctx, name+"/1", time.Minute)
+		require.NoError(t, err)
+		l2, err := c.Acquire(ctx, name+"/2", time.Minute)
+		require.NoError(t, err)
+		require.NoError(t, l1.Release(ctx))
+		require.NoError(t, l2.Release(ctx))
+	})
+	t.Run("acquire_again_with_the_same_token_after_a_lost_reply", func(t *testing.T) {
+		c, key, token := open(t), keyPrefix+"lease:"+name(t), newToken()
+		for range 2 {
+			fence, err := acquire.Run(ctx, c.rdb, []string{key, fenceKey}, token, 60_000).Int64()
+			require.NoError(t, err)
+			require.Positive(t, fence)
+		}
+		require.NoError(t, c.rdb.Del(ctx, key).Err())
+	})
+	t.Run("a_dead_holder_gives_way_in_time", func(t *testing.T) {
+		c, name := open(t), name(t)
+		l, err := c.Acquire(ctx, name, 200*time.Millisecond)
+		require.NoError(t, err)
+		l.stop() // dead: it neither renews nor releases
+		_, err = c.Acquire(ctx, name, time.Minute)
+		require.ErrorIs(t, err, ErrHeld)
+		pass(time.Second)
+		l2, err := c.Acquire(ctx, name, time.Minute)
+		require.NoError(t, err)
+		require.NoError(t, l2.Release(ctx))
+	})
+	t.Run("renewed_past_its_ttl", func(t *testing.T) {
+		c, name := open(t), name(t)
+		key := keyPrefix + "lease:" + name
+		l, err := c.Acquire(ctx, name, 3*time.Second)
+		require.NoError(t, err)
+		pass(time.Second) // some of it is gone
+		require.Eventually(t, func() bool {
+			left, err := c.rdb.PTTL(ctx, key).Result()
+			return err == nil && left > 2500*time.Millisecond
+		}, 10*time.Second, 10*time.Millisecond)
+		require.NoError(t, l.Release(ctx))
+		n, err := c.rdb.Exists(ctx, key).Result()
+		require.NoError(t, err)
+		require.Zero(t, n)
+	})
+	for hazard, disturb := range map[string]func(c *Client, key string) error{
+		"lost_when_taken":   func(c *Client, key string) error { return c.rdb.Set(ctx, key, "another", time.Minute).Err() },
+		"lost_when_flushed": func(c *Client, key string) error { return c.rdb.Del(ctx, key).Err() },
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			c, name := open(t), name(t)
+			key := keyPrefix + "lease:" + name
+			l, err := c.Acquire(ctx, name, 300*time.Millisecond)
+			require.NoError(t, err)
+			require.NoError(t, disturb(c, key))
+			<-l.Lost()
+			require.False(t, l.Held())
+			before, _ := c.rdb.Get(ctx, key).Result()
+			require.NoError(t, l.Release(ctx))
+			after, _ := c.rdb.Get(ctx, key).Result()
+			require.Equal(t, before, after, "release leaves another's lease alone")
+			require.NoError(t, c.rdb.Del(ctx, key).Err())
+		})
+	}
+	t.Run("markers", func(t *testing.T) {
+		c, key := open(t), name(t)
+		marked := func() bool {
+			m, err := c.Marked(ctx, key)
+			require.NoError(t, err)
+			return m
+		}
+		require.False(t, marked())
+		require.NoError(t, c.Mark(ctx, key, time.Minute))
+		require.True(t, marked())
+		require.NoError(t, c.Mark(ctx, key, 200*time.Millisecond), "anew")
+		pass(time.Second)
+		require.False(t, marked())
+		require.NoError(t, c.Mark(ctx, key, time.Minute))
+		require.NoError(t, c.Unmark(ctx, key))
+		require.NoError(t, c.Unmark(ctx, key))
+		require.False(t, marked())
+	})
+	t.Run("context_ended", func(t *testing.T) {
+		done, cancel := context.WithCancel(ctx)
+		cancel()
+		_, err := open(t).Acquire(done, name(t), time.Minute)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}

@@ -1,0 +1,127 @@
+// Package lease hands out expiring leases and small markers kept in Redis, and
+// is the only place in Sealift that talks to Redis.
+//
+// It is for whoever wants to save work: two copiers that would copy the same
+// file at once, two auditors that would walk the same ledger. It promises that
+// while Redis keeps its data and clocks run alike, a name has at most one
+// holder. It does not promise exclusion: Redis may be flushed or fail over, a
+// process may be paused past its deadline. Nothing that must be right may
+// depend on it, and nothing that cannot be lost is kept here.
+package lease
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Errors of this package.
+var (
+	// ErrHeld says that someone else holds the lease.
+	ErrHeld = errors.New("lease is held")
+	// ErrUnavailable says that Redis did not answer, or not as Redis does:
+	// what was asked may or may not have happened.
+	ErrUnavailable = errors.New("redis unavailable")
+)
+
+// Every key in Redis begins with keyPrefix.
+const (
+	keyPrefix = "sealift:"
+	fenceKey  = keyPrefix + "fence"
+)
+
+// Client is a connection pool to one Redis. It is safe for concurrent use.
+type Client struct {
+	rdb *redis.Client
+}
+
+// Open prepares a client for a URL such as redis://:password@host:6379/0,
+// rediss:// for TLS. It does not connect, so it succeeds with Redis away.
+func Open(rawURL string) (*Client, error) {
+	opts, err := redis.ParseURL(rawURL)
+	if err != nil {
+		// The parser's error quotes the URL, and that may hold a password.
+		var malformed *url.Error
+		if errors.As(err, &malformed) {
+			err = malformed.Err
+		}
+		return nil, fmt.Errorf("open redis: %w; redis.url looks like redis://host:6379/0", err)
+	}
+	opts.ClientName = "sealift"
+	opts.DialTimeout = 2 * time.Second
+	opts.ReadTimeout = 2 * time.Second
+	opts.WriteTimeout = 2 * time.Second
+	// Every request here may be sent twice: scripts know their own token.
+	opts.MaxRetries = 2
+	opts.ContextTimeoutEnabled = true
+	return &Client{rdb: redis.NewClient(opts)}, nil
+}
+
+// Close closes the connections. Leases still held run out by themselves.
+func (c *Client) Close() error { return c.rdb.Close() }
+
+// Ping returns nil if Redis answers, else an error that wraps ErrUnavailable.
+func (c *Client) Ping(ctx context.Context) error {
+	if err := c.rdb.Ping(ctx).Err(); err != nil {
+		return unavailable("ping redis", err)
+	}
+	return nil
+}
+
+// acquire takes the lease KEYS[1] for the token ARGV[1] and ARGV[2]
+// milliseconds, and returns a new fencing number, or 0 if another token holds
+// it. Asked again with the same token, as after a lost reply, it succeeds.
+var acquire = redis.NewScript(`
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return redis.call('INCR', KEYS[2])`)
+
+// Acquire takes the lease called name for ttl and keeps renewing it until
+// Release. It returns ErrHeld if another holds it. ttl must be positive; it is
+// how long the name stays taken after the holder died.
+func (c *Client) Acquire(ctx context.Context, name string, ttl time.Duration) (*Lease, error) {
+	token, key := newToken(), keyPrefix+"lease:"+name
+	// The deadline counts from before the request: Redis cannot have started
+	// its own countdown any earlier.
+	sent := time.Now()
+	fence, err := acquire.Run(ctx, c.rdb, []string{key, fenceKey}, token, ttl.Milliseconds()).Int64()
+	switch {
+	case err != nil:
+		return nil, unavailable(fmt.Sprintf("acquire lease %q", name), err)
+	case fence == 0:
+		return nil, fmt.Errorf("acquire lease %q: %w", name, ErrHeld)
+	}
+	l := &Lease{Fence: fence, name: name, keeper: newKeeper(sent, ttl)}
+	l.extend = func(ctx context.Context) (bool, error) {
+		return runBool(ctx, c.rdb, extend, key, token, ttl.Milliseconds())
+	}
+	l.delete = func(ctx context.Context) error {
+		_, err := runBool(ctx, c.rdb, release, key, token)
+		return err
+	}
+	l.start()
+	return l, nil
+}
+
+func newToken() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(b[:])
+}
+
+func runBool(ctx context.Context, rdb *redis.Client, s *redis.Script, key string, args ...any) (bool, error) {
+	n, err := s.Run(ctx, rdb, []string{key}, args...).Int64()
+	return n == 1, err
+}
+
+// unavailable classes an error of go-redis; context errors stay visible.
+func unavailable(doing string, err error) error {
+	return fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, err)
+}

@@ -1,0 +1,35 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Mark remembers key for ttl, anew if it was marked already. A marker may
+// vanish at any time: it is a cache of something written elsewhere.
+func (c *Client) Mark(ctx context.Context, key string, ttl time.Duration) error {
+	if err := c.rdb.Set(ctx, markerKey(key), 1, ttl).Err(); err != nil {
+		return unavailable(fmt.Sprintf("mark %q", key), err)
+	}
+	return nil
+}
+
+// Marked reports whether key is marked.
+func (c *Client) Marked(ctx context.Context, key string) (bool, error) {
+	n, err := c.rdb.Exists(ctx, markerKey(key)).Result()
+	if err != nil {
+		return false, unavailable(fmt.Sprintf("look up marker %q", key), err)
+	}
+	return n == 1, nil
+}
+
+// Unmark forgets key; it is no error if it was not marked.
+func (c *Client) Unmark(ctx context.Context, key string) error {
+	if err := c.rdb.Del(ctx, markerKey(key)).Err(); err != nil {
+		return unavailable(fmt.Sprintf("unmark %q", key), err)
+	}
+	return nil
+}
+
+func markerKey(key string) string { return keyPrefix + "mark:" + key }
