@@ -18,7 +18,8 @@ import (
 )
 
 // Sentinel errors. Every error of a Store is, or wraps, an *Error that
-// matches one of them with errors.Is, or a context error.
+// matches one of them with errors.Is. When the context ended it matches
+// ErrUnavailable, because the outcome is unknown, and the context's error.
 var (
 	// ErrNotFound says that the object (on reads) does not exist.
 	ErrNotFound = errors.New("object not found")
@@ -33,7 +34,8 @@ var (
 	ErrDenied = errors.New("access denied")
 	// ErrWrongRegion says that the bucket lives in Error.Region.
 	ErrWrongRegion = errors.New("bucket is in another region")
-	// ErrInvalid says that the store will never take this request (other 4xx).
+	// ErrInvalid says that the store will never take this request (other 4xx,
+	// and 501 for what it does not implement).
 	ErrInvalid = errors.New("request refused")
 	// ErrUnavailable says that the outcome is unknown or the store is
 	// overloaded, throttling or out of reach: the request may have been, or
@@ -49,7 +51,7 @@ type Error struct {
 	Status  int    // HTTP status, 0 if there was no answer
 	Code    string // S3's error code, such as "NoSuchBucket"
 	Message string // S3's message, for people
-	Region  string // the bucket's region, when the answer named it
+	Region  string // the bucket's region, with ErrWrongRegion when the answer named it
 	Kind    error  // one of the sentinels above
 	Err     error  // the cause, may be nil
 }
@@ -76,7 +78,7 @@ func (e *Error) Unwrap() []error {
 type Info struct {
 	Key             string
 	Size            int64
-	ETag            string
+	ETag            string // without quotes; opaque
 	LastModified    time.Time
 	ContentType     string            // not filled by List
 	ContentEncoding string            // not filled by List
@@ -109,12 +111,13 @@ type Store interface {
 	// now or later.
 	Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error)
 	// Get opens an object. The bytes are as stored: never decompressed.
-	// The caller closes the reader.
+	// The caller closes the reader; errors of its Read are *Error too.
 	Get(ctx context.Context, key string) (io.ReadCloser, Info, error)
 	// Head describes an object.
 	Head(ctx context.Context, key string) (Info, error)
 	// List returns up to max objects (max <= 1000; 0 = 1000) with the prefix
-	// and with keys after startAfter, in byte order of their keys.
+	// and with keys after startAfter, in byte order of their keys. Fewer than
+	// max means that there are no more.
 	List(ctx context.Context, prefix, startAfter string, max int) ([]Info, error)
 	// Delete removes an object; it is no error if there is none.
 	Delete(ctx context.Context, key string) error

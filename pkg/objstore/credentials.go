@@ -1,0 +1,92 @@
+package objstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+)
+
+// DefaultCredentials returns the process's own credentials as the AWS SDK
+// finds them: environment, shared files, web identity, container, instance.
+//
+// Nothing is read before the first call. The chain caches and refreshes by
+// itself; a chain that cannot be set up is tried again at the next call. The
+// function is safe for concurrent use.
+func DefaultCredentials() func(context.Context) (Credentials, error) {
+	var (
+		mu    sync.Mutex // guards chain
+		chain aws.CredentialsProvider
+	)
+	load := func(ctx context.Context) (aws.CredentialsProvider, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if chain == nil {
+			cfg, err := config.LoadDefaultConfig(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("load the AWS SDK's default configuration: %w", err)
+			}
+			chain = cfg.Credentials
+		}
+		return chain, nil
+	}
+	return func(ctx context.Context) (Credentials, error) {
+		provider, err := load(ctx)
+		if err != nil {
+			return Credentials{}, err
+		}
+		c, err := provider.Retrieve(ctx)
+		if err != nil {
+			return Credentials{}, fmt.Errorf("find AWS credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or run with an instance role): %w", err)
+		}
+		out := Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
+		if c.CanExpire {
+			out.Expires = c.Expires
+		}
+		return out, nil
+	}
+}
+
+// DefaultRegion is the region that the AWS SDK would use (AWS_REGION, shared
+// configuration), else us-east-1.
+func DefaultRegion(ctx context.Context) string {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil || cfg.Region == "" {
+		return "us-east-1"
+	}
+	return cfg.Region
+}
+
+// String does not tell the secrets.
+func (c Credentials) String() string { return c.AccessKeyID + ":***" }
+
+// GoString does not tell the secrets.
+func (c Credentials) GoString() string { return "objstore.Credentials{" + c.String() + "}" }
+
+// credentialsError marks a failure to get credentials on its way through the
+// SDK, so that it is not taken for an answer of the store.
+type credentialsError struct{ err error }
+
+func (e *credentialsError) Error() string { return e.err.Error() }
+func (e *credentialsError) Unwrap() error { return e.err }
+
+// provider adapts a credentials function to the SDK. The SDK must not cache
+// what it returns: the function does, and knows when to forget.
+func provider(get func(context.Context) (Credentials, error)) aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		c, err := get(ctx)
+		if err != nil {
+			return aws.Credentials{}, &credentialsError{err}
+		}
+		return aws.Credentials{
+			AccessKeyID:     c.AccessKeyID,
+			SecretAccessKey: c.SecretAccessKey,
+			SessionToken:    c.SessionToken,
+			CanExpire:       !c.Expires.IsZero(),
+			Expires:         c.Expires,
+			Source:          "sealift",
+		}, nil
+	})
+}

@@ -1,0 +1,201 @@
+package objstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5" //nolint:gosec // S3's ETag
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tidwall/btree"
+)
+
+// Memory is a bucket in memory that behaves like S3, and misbehaves like it
+// on demand: see SetFault. It is what unit tests and simulations run on; it
+// keeps a record of every PUT.
+type Memory struct {
+	bucket string
+
+	mu      sync.Mutex // guards all below
+	objects btree.Map[string, memoryObject]
+	fault   func(Op) Fault
+	counts  map[opKey]int
+	puts    []PutRecord
+	ghosts  []ghost
+}
+
+type memoryObject struct {
+	info Info
+	body []byte
+}
+
+var _ Store = (*Memory)(nil)
+
+// NewMemory returns an empty bucket.
+func NewMemory(bucket string) *Memory {
+	return &Memory{bucket: bucket, counts: map[opKey]int{}}
+}
+
+func (m *Memory) String() string { return fmt.Sprintf("bucket %q in memory", m.bucket) }
+
+// Put implements Store.
+func (m *Memory) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error) {
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return Info{}, &Error{Op: "put", Bucket: m.bucket, Key: key, Kind: ErrInvalid, Err: fmt.Errorf("read the body: %w", err)}
+	}
+	sum := sha256.Sum256(data)
+	if err := m.check(ctx, "put", key); err != nil {
+		return Info{}, err
+	}
+	if opts.SHA256 != ([32]byte{}) && opts.SHA256 != sum {
+		return Info{}, m.refuse("put", key, ErrInvalid, 400, "BadDigest", "the SHA256 you specified did not match the calculated checksum")
+	}
+	opts.SHA256, opts.Metadata = sum, lowerKeys(opts.Metadata)
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.next(Op{Name: "put", Key: key, Put: &opts})
+	if f.Ghost {
+		m.ghosts = append(m.ghosts, ghost{key: key, data: data, opts: opts})
+	}
+	if f.Before != nil {
+		m.puts = append(m.puts, PutRecord{Key: key, SHA256: sum, IfAbsent: opts.IfAbsent})
+		return Info{}, m.faulty("put", key, f.Before)
+	}
+	info, err := m.apply(key, data, opts)
+	if f.After != nil {
+		return Info{}, m.faulty("put", key, f.After)
+	}
+	return info, err
+}
+
+// apply is the effect of a PUT. The caller holds mu.
+func (m *Memory) apply(key string, data []byte, opts PutOptions) (Info, error) {
+	record := PutRecord{Key: key, SHA256: opts.SHA256, IfAbsent: opts.IfAbsent}
+	_, taken := m.objects.Get(key)
+	record.Applied = !opts.IfAbsent || !taken
+	m.puts = append(m.puts, record)
+	if !record.Applied {
+		return Info{}, m.refuse("put", key, ErrExists, 412, "PreconditionFailed", "at least one of the pre-conditions you specified did not hold")
+	}
+	tag := md5.Sum(data) //nolint:gosec // S3's ETag
+	o := memoryObject{body: data, info: Info{
+		Key: key, Size: int64(len(data)), ETag: hex.EncodeToString(tag[:]), LastModified: time.Now().UTC(),
+		ContentType: opts.ContentType, ContentEncoding: opts.ContentEncoding, Metadata: opts.Metadata,
+	}}
+	m.objects.Set(key, o)
+	return o.copyInfo(), nil
+}
+
+// Get implements Store.
+func (m *Memory) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
+	o, err := m.read(ctx, "get", key)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	return io.NopCloser(bytes.NewReader(o.body)), o.copyInfo(), nil
+}
+
+// Head implements Store.
+func (m *Memory) Head(ctx context.Context, key string) (Info, error) {
+	o, err := m.read(ctx, "head", key)
+	return o.copyInfo(), err
+}
+
+func (m *Memory) read(ctx context.Context, op, key string) (memoryObject, error) {
+	if err := m.check(ctx, op, key); err != nil {
+		return memoryObject{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.next(Op{Name: op, Key: key}); f.failed() != nil {
+		return memoryObject{}, m.faulty(op, key, f.failed())
+	}
+	o, ok := m.objects.Get(key)
+	if !ok {
+		return memoryObject{}, m.refuse(op, key, ErrNotFound, 404, "NoSuchKey", "the specified key does not exist")
+	}
+	return o, nil
+}
+
+// List implements Store.
+func (m *Memory) List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error) {
+	if err := m.cancelled(ctx, "list", prefix); err != nil {
+		return nil, err
+	}
+	limit = clampList(limit)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.next(Op{Name: "list", Key: prefix}); f.failed() != nil {
+		return nil, m.faulty("list", prefix, f.failed())
+	}
+	var infos []Info
+	m.objects.Ascend(max(prefix, startAfter), func(key string, o memoryObject) bool {
+		if key == startAfter {
+			return true
+		}
+		if !strings.HasPrefix(key, prefix) {
+			return key < prefix
+		}
+		infos = append(infos, Info{Key: key, Size: o.info.Size, ETag: o.info.ETag, LastModified: o.info.LastModified})
+		return len(infos) < limit
+	})
+	return infos, nil
+}
+
+// Delete implements Store.
+func (m *Memory) Delete(ctx context.Context, key string) error {
+	if err := m.check(ctx, "delete", key); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.next(Op{Name: "delete", Key: key})
+	if f.Before != nil {
+		return m.faulty("delete", key, f.Before)
+	}
+	m.objects.Delete(key)
+	if f.After != nil {
+		return m.faulty("delete", key, f.After)
+	}
+	return nil
+}
+
+// check refuses what S3 refuses whatever the key.
+func (m *Memory) check(ctx context.Context, op, key string) error {
+	if err := m.cancelled(ctx, op, key); err != nil {
+		return err
+	}
+	switch {
+	case key == "" || !utf8.ValidString(key):
+		return m.refuse(op, key, ErrInvalid, 400, "InvalidArgument", "a key is 1 to 1024 bytes of UTF-8")
+	case len(key) > 1024:
+		return m.refuse(op, key, ErrInvalid, 400, "KeyTooLongError", "your key is too long")
+	}
+	return nil
+}
+
+func (m *Memory) cancelled(ctx context.Context, op, key string) error {
+	if err := ctx.Err(); err != nil {
+		return &Error{Op: op, Bucket: m.bucket, Key: key, Kind: ErrUnavailable, Err: err}
+	}
+	return nil
+}
+
+func (m *Memory) refuse(op, key string, kind error, status int, code, message string) error {
+	return &Error{Op: op, Bucket: m.bucket, Key: key, Kind: kind, Status: status, Code: code, Message: message}
+}
+
+func (o memoryObject) copyInfo() Info {
+	info := o.info
+	info.Metadata = maps.Clone(info.Metadata)
+	return info
+}

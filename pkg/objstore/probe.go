@@ -1,0 +1,84 @@
+package objstore
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// ErrUnconditional says that a store overwrites although it was asked to
+// create only: with it the ledger's chain would fork.
+var ErrUnconditional = errors.New("the store ignores If-None-Match")
+
+// probeKey is one key for all processes and times, so probes leave one small
+// object behind and need no permission to delete it.
+const probeKey = "probe/if-none-match"
+
+// probeTries bounds how often a probe that met another one (409) is repeated.
+const probeTries = 10
+
+// Probe refuses a store on which exactly-once is impossible: it puts a key
+// twice with IfAbsent, and the second must be ErrExists, and what it reads
+// must be the bytes it put, although they are declared gzip. The error names
+// the store and the fix; it matches ErrUnconditional, or the class of the
+// request that failed.
+func Probe(ctx context.Context, store Store) error {
+	body := probeBody()
+	if err := probePut(ctx, store, body); err != nil && !errors.Is(err, ErrExists) {
+		return fmt.Errorf("probe %v: %w", store, err)
+	}
+	switch err := probePut(ctx, store, body); {
+	case err == nil:
+		return fmt.Errorf("probe %v: %w: object %q was put twice and the second was not refused with 412; "+
+			"use AWS S3 or a server that honours conditional writes, and no proxy that drops the header", store, ErrUnconditional, probeKey)
+	case !errors.Is(err, ErrExists):
+		return fmt.Errorf("probe %v: %w", store, err)
+	}
+	r, _, err := store.Get(ctx, probeKey)
+	if err != nil {
+		return fmt.Errorf("probe %v: %w", store, err)
+	}
+	got, err := io.ReadAll(io.LimitReader(r, 1<<16))
+	if err = errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("probe %v: %w", store, err)
+	}
+	if !bytes.Equal(got, body) {
+		return fmt.Errorf("probe %v: object %q reads back other bytes than were put: "+
+			"a proxy that decompresses? delete the object if something else wrote it", store, probeKey)
+	}
+	return nil
+}
+
+func probePut(ctx context.Context, store Store, body []byte) error {
+	for try := 1; ; try++ {
+		_, err := store.Put(ctx, probeKey, bytes.NewReader(body), PutOptions{
+			IfAbsent: true, ContentType: "text/plain", ContentEncoding: "gzip",
+		})
+		if !errors.Is(err, ErrConflict) || try == probeTries {
+			return err
+		}
+		select { // another process probes just now
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(try) * 20 * time.Millisecond):
+		}
+	}
+}
+
+// probeBody is a stored-block gzip member, the same bytes from every version
+// of the compressor.
+func probeBody() []byte {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	if err == nil {
+		_, err = io.WriteString(w, "sealift checks that this store honours If-None-Match\n")
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		panic(err) // a constant into memory
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,333 @@
+package objstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// S3Config says which bucket, where and as whom.
+type S3Config struct {
+	// Bucket is its name. Required.
+	Bucket string
+	// Region is where it lives. Default: the SDK's, else us-east-1.
+	Region string
+	// Endpoint is the URL of a VPC endpoint or an S3-compatible server.
+	// Default: AWS's own of the region.
+	Endpoint string
+	// PathStyle puts the bucket into the path instead of the host name. Most
+	// S3-compatible servers need it.
+	PathStyle bool
+	// Credentials are asked for at every request, so the function caches.
+	// Default: DefaultCredentials.
+	Credentials func(context.Context) (Credentials, error)
+	// ExpectedOwner is the 12-digit account that must own the bucket
+	// (x-amz-expected-bucket-owner on every request). Default: not checked.
+	ExpectedOwner string
+	// HTTPClient carries the requests; its redirect policy is not used, since
+	// no redirect is followed. Default: one with its own connections.
+	HTTPClient *http.Client
+	// UseFIPS and DualStack choose among AWS's own endpoints. Only used
+	// without Endpoint.
+	UseFIPS   bool
+	DualStack bool
+}
+
+// S3 is a bucket of S3 or a compatible server.
+type S3 struct {
+	bucket, region, endpoint string
+	owner                    *string
+	client                   *s3.Client
+}
+
+var _ Store = (*S3)(nil)
+
+// NewS3 opens a bucket. It does not connect.
+func NewS3(cfg S3Config) *S3 {
+	if cfg.Region == "" {
+		cfg.Region = DefaultRegion(context.Background())
+	}
+	if cfg.Credentials == nil {
+		cfg.Credentials = DefaultCredentials()
+	}
+	opts := s3.Options{
+		Region:       cfg.Region,
+		Credentials:  provider(cfg.Credentials),
+		HTTPClient:   withoutRedirects(cfg.HTTPClient),
+		UsePathStyle: cfg.PathStyle,
+		// One request, one answer: the SDK's retries report 412 for one's own
+		// success when the first reply was lost.
+		Retryer:                    aws.NopRetryer{},
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
+		// Stores that keep no checksum are no news at every read.
+		DisableLogOutputChecksumValidationSkipped: true,
+		// Directory buckets sign by sessions; nothing here is one.
+		DisableS3ExpressSessionAuth: aws.Bool(true),
+		AppID:                       "sealift",
+	}
+	if cfg.Endpoint != "" {
+		opts.BaseEndpoint = aws.String(cfg.Endpoint)
+	}
+	if cfg.UseFIPS {
+		opts.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
+	}
+	if cfg.DualStack {
+		opts.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+	}
+	s := &S3{bucket: cfg.Bucket, region: cfg.Region, endpoint: cfg.Endpoint, client: s3.New(opts)}
+	if cfg.ExpectedOwner != "" {
+		s.owner = aws.String(cfg.ExpectedOwner)
+	}
+	return s
+}
+
+// withoutRedirects returns a client that hands a redirect to its caller: a
+// signed request must not be carried elsewhere, and S3's 301 and 307 name the
+// bucket's region, which the caller wants to know.
+func withoutRedirects(c *http.Client) *http.Client {
+	if c == nil {
+		c = &http.Client{Transport: &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ExpectContinueTimeout: time.Second,
+			ResponseHeaderTimeout: time.Minute, // counts from the end of the body
+			IdleConnTimeout:       30 * time.Second,
+			MaxIdleConns:          128,
+			MaxIdleConnsPerHost:   64,
+			DisableCompression:    true, // bytes as stored
+		}}
+	}
+	own := *c
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &own
+}
+
+func (s *S3) String() string {
+	if s.endpoint != "" {
+		return fmt.Sprintf("bucket %q at %s", s.bucket, s.endpoint)
+	}
+	return fmt.Sprintf("bucket %q in %s", s.bucket, s.region)
+}
+
+// Put implements Store.
+func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error) {
+	size, sum, err := measure(body, opts.SHA256)
+	if err != nil {
+		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrInvalid, Err: fmt.Errorf("read the body: %w", err)}
+	}
+	in := &s3.PutObjectInput{
+		Bucket:               &s.bucket,
+		Key:                  &key,
+		ExpectedBucketOwner:  s.owner,
+		ContentLength:        &size,
+		ChecksumSHA256:       aws.String(base64.StdEncoding.EncodeToString(sum[:])),
+		ContentType:          optional(opts.ContentType),
+		ContentEncoding:      optional(opts.ContentEncoding),
+		Metadata:             opts.Metadata,
+		ServerSideEncryption: types.ServerSideEncryption(opts.ServerSideEncryption),
+		ACL:                  types.ObjectCannedACL(opts.ACL),
+	}
+	if opts.IfAbsent {
+		in.IfNoneMatch = aws.String("*")
+	}
+	guarded := &guardedBody{body: body}
+	defer guarded.release()
+	in.Body = guarded
+	out, err := s.client.PutObject(ctx, in, signedPayload(sum))
+	if err != nil {
+		return Info{}, s.classify(ctx, "put", key, err)
+	}
+	return Info{
+		Key: key, Size: size, ETag: unquote(out.ETag),
+		ContentType: opts.ContentType, ContentEncoding: opts.ContentEncoding, Metadata: lowerKeys(opts.Metadata),
+	}, nil
+}
+
+// Get implements Store.
+func (s *S3) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner})
+	if err != nil {
+		return nil, Info{}, s.classify(ctx, "get", key, err)
+	}
+	info := Info{
+		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: unquote(out.ETag), LastModified: aws.ToTime(out.LastModified),
+		ContentType: aws.ToString(out.ContentType), ContentEncoding: aws.ToString(out.ContentEncoding), Metadata: lowerKeys(out.Metadata),
+	}
+	return &objectReader{ReadCloser: out.Body, fail: func(err error) error { return s.classify(ctx, "get", key, err) }}, info, nil
+}
+
+// Head implements Store.
+func (s *S3) Head(ctx context.Context, key string) (Info, error) {
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner})
+	if err != nil {
+		return Info{}, s.classify(ctx, "head", key, err)
+	}
+	return Info{
+		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: unquote(out.ETag), LastModified: aws.ToTime(out.LastModified),
+		ContentType: aws.ToString(out.ContentType), ContentEncoding: aws.ToString(out.ContentEncoding), Metadata: lowerKeys(out.Metadata),
+	}, nil
+}
+
+// List implements Store. It is one request unless the store answers with a
+// short page although there is more, as S3 may when it skips deleted keys.
+func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error) {
+	limit = clampList(limit)
+	in := &s3.ListObjectsV2Input{
+		Bucket: &s.bucket, Prefix: optional(prefix), StartAfter: optional(startAfter), ExpectedBucketOwner: s.owner,
+	}
+	var infos []Info
+	for {
+		in.MaxKeys = aws.Int32(int32(limit - len(infos))) //nolint:gosec // at most 1000
+		out, err := s.client.ListObjectsV2(ctx, in)
+		if err != nil {
+			return nil, s.classify(ctx, "list", prefix, err)
+		}
+		for _, o := range out.Contents {
+			infos = append(infos, Info{
+				Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ETag: unquote(o.ETag), LastModified: aws.ToTime(o.LastModified),
+			})
+		}
+		if !aws.ToBool(out.IsTruncated) || len(infos) >= limit || out.NextContinuationToken == nil {
+			return infos, nil
+		}
+		in.ContinuationToken, in.StartAfter = out.NextContinuationToken, nil
+	}
+}
+
+// Delete implements Store.
+func (s *S3) Delete(ctx context.Context, key string) error {
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner})
+	if err != nil {
+		return s.classify(ctx, "delete", key, err)
+	}
+	return nil
+}
+
+// measure returns the size of what is left of the body and its checksum,
+// which is read only when it is not known, and leaves the body where it was.
+func measure(body io.ReadSeeker, known [32]byte) (int64, [32]byte, error) {
+	start, err := body.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, known, err
+	}
+	var size int64
+	if known == ([32]byte{}) {
+		h := sha256.New()
+		if size, err = io.Copy(h, body); err != nil {
+			return 0, known, err
+		}
+		h.Sum(known[:0])
+	} else {
+		end, err := body.Seek(0, io.SeekEnd)
+		if err != nil {
+			return 0, known, err
+		}
+		size = end - start
+	}
+	_, err = body.Seek(start, io.SeekStart)
+	return size, known, err
+}
+
+// signedPayload makes the SDK sign the body's known checksum instead of
+// reading the body once more for it (plain http) or not signing it (https).
+func signedPayload(sum [32]byte) func(*s3.Options) {
+	set := middleware.InitializeMiddlewareFunc("SealiftPayloadHash",
+		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
+		})
+	return func(o *s3.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			return stack.Initialize.Add(set, middleware.Before)
+		})
+	}
+}
+
+// guardedBody keeps the promise that a body is not read after Put returned:
+// net/http may still be sending it when an early answer arrives.
+type guardedBody struct {
+	mu       sync.Mutex // guards body and released
+	body     io.ReadSeeker
+	released bool
+}
+
+func (g *guardedBody) Read(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.released {
+		return 0, io.ErrClosedPipe
+	}
+	return g.body.Read(p)
+}
+
+func (g *guardedBody) Seek(offset int64, whence int) (int64, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.released {
+		return 0, io.ErrClosedPipe
+	}
+	return g.body.Seek(offset, whence)
+}
+
+func (g *guardedBody) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.released = true
+}
+
+// objectReader gives read errors their class.
+type objectReader struct {
+	io.ReadCloser
+	fail func(error) error
+}
+
+func (r *objectReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = r.fail(err)
+	}
+	return n, err
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func unquote(etag *string) string { return strings.Trim(aws.ToString(etag), `"`) }
+
+func lowerKeys(m map[string]string) map[string]string {
+	out := maps.Clone(m)
+	for k, v := range m {
+		if l := strings.ToLower(k); l != k {
+			delete(out, k)
+			out[l] = v
+		}
+	}
+	return out
+}
+
+func clampList(limit int) int {
+	if limit <= 0 || limit > 1000 {
+		return 1000
+	}
+	return limit
+}
