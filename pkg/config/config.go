@@ -3,7 +3,8 @@
 // (flag > environment > file > default), checked as a whole before anything
 // starts.
 //
-// It reads and validates values. It opens nothing.
+// It reads and validates values, and reports every problem at once with its
+// fix. It connects to nothing and opens no file but the configuration itself.
 package config
 
 import "time"
@@ -23,6 +24,8 @@ type Config struct {
 	Collector    Collector    `yaml:"collector"`
 	Admin        Admin        `yaml:"admin"`
 	Log          Log          `yaml:"log"`
+
+	origins map[string]string // key -> where its value came from; absent: default
 }
 
 // Kafka is how to reach the brokers and which topics are used.
@@ -84,7 +87,7 @@ type Staging struct {
 type Appender struct {
 	DataDir   string        `yaml:"data_dir"`   // default ./sealift-data/appender
 	RollEvery time.Duration `yaml:"roll_every"` // 1s to 1h, divides an hour; UTC-aligned; default 1h
-	Grace     time.Duration `yaml:"grace"`      // how long after the turn late records are awaited; default 10s, at most roll_every
+	Grace     time.Duration `yaml:"grace"`      // how long after the turn late records are awaited; at most roll_every; default 10s, or roll_every if shorter
 	MaxBytes  ByteSize      `yaml:"max_bytes"`  // compressed, upper bound of an object; default 100MB
 	Memory    ByteSize      `yaml:"memory"`     // bound on what open files hold; default 512MiB
 	DiskFree  ByteSize      `yaml:"disk_free"`  // reading pauses below this much free disk; default 1GiB
@@ -134,9 +137,3 @@ type Log struct {
 	Level  string `yaml:"level"`  // debug, info, warn or error; default info
 	Format string `yaml:"format"` // text or json; default text on a terminal, else json
 }
-
-// Secret is a string that prints as ***.
-type Secret string
-
-// ByteSize is a number of bytes, written as "100MB", "512MiB" or a number.
-type ByteSize int64

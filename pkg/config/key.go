@@ -1,0 +1,164 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// key is one leaf of Config.
+type key struct {
+	path  string // kafka.events_topic
+	index []int  // for reflect's FieldByIndex
+}
+
+// env is the key's environment variable.
+func (k key) env() string { return envPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_")) }
+
+func (k key) value(c *Config) reflect.Value { return reflect.ValueOf(c).Elem().FieldByIndex(k.index) }
+
+// keys are all leaves in the order of the struct.
+var keys = sync.OnceValue(func() []key {
+	var out []key
+	var walk func(t reflect.Type, path string, index []int)
+	walk = func(t reflect.Type, path string, index []int) {
+		for i := range t.NumField() {
+			f := t.Field(i)
+			name := f.Tag.Get("yaml")
+			if name == "" {
+				continue
+			}
+			at := append(append([]int(nil), index...), i)
+			if f.Type.Kind() == reflect.Struct {
+				walk(f.Type, path+name+".", at)
+			} else {
+				out = append(out, key{path: path + name, index: at})
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config](), "", nil)
+	return out
+})
+
+// Keys returns every key, like kafka.brokers, in the order of Config.
+func Keys() []string {
+	var out []string
+	for _, k := range keys() {
+		out = append(out, k.path)
+	}
+	return out
+}
+
+// Env returns the environment variable of a key: SEALIFT_KAFKA_BROKERS.
+func Env(path string) string { return key{path: path}.env() }
+
+func keyOf(path string) (key, bool) {
+	for _, k := range keys() {
+		if k.path == path {
+			return k, true
+		}
+	}
+	return key{}, false
+}
+
+// set parses text into the leaf v. Lists are comma-separated. The error says
+// what to write; it holds no secret, for a secret is never wrong here.
+func set(v reflect.Value, text string) error {
+	switch p := v.Addr().Interface().(type) {
+	case *string:
+		*p = text
+	case *Secret:
+		*p = Secret(text)
+	case *bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false; write one of them", text)
+		}
+		*p = b
+	case *int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number; write one, like %d", text, *p)
+		}
+		*p = n
+	case *ByteSize:
+		b, err := ParseByteSize(text)
+		if err != nil {
+			return err
+		}
+		*p = b
+	case *time.Duration:
+		d, err := parseDuration(text)
+		if err != nil {
+			return err
+		}
+		*p = d
+	case *[]string:
+		*p = splitList(text)
+	case *[]time.Duration:
+		var list []time.Duration
+		for _, item := range splitList(text) {
+			d, err := parseDuration(item)
+			if err != nil {
+				return err
+			}
+			list = append(list, d)
+		}
+		*p = list
+	default:
+		panic(fmt.Sprintf("config: no parser for %T", p)) // a test sets every key
+	}
+	return nil
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a duration; write a number with ms, s, m or h, like 90s or 1h30m", text)
+	}
+	return d, nil
+}
+
+func splitList(text string) []string {
+	var out []string
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// texts are the items of a leaf as set reads them; a scalar has one.
+func texts(v reflect.Value) (items []string, list bool) {
+	switch x := v.Interface().(type) {
+	case []string:
+		return x, true
+	case []time.Duration:
+		for _, d := range x {
+			items = append(items, shortDuration(d))
+		}
+		return items, true
+	case time.Duration:
+		return []string{shortDuration(x)}, false
+	case Secret:
+		return []string{x.String()}, false
+	default:
+		return []string{fmt.Sprint(x)}, false
+	}
+}
+
+// shortDuration is 1h, not 1h0m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

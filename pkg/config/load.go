@@ -1,0 +1,213 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/spelling"
+	"github.com/sealift/sealift/pkg/strictyaml"
+)
+
+// DefaultFile is read when it exists and no other file is named.
+const DefaultFile = "./sealift.yaml"
+
+const (
+	envPrefix = "SEALIFT_"
+	envFile   = "SEALIFT_CONFIG" // names the file, like --config
+)
+
+// Load merges, from weak to strong, the defaults, the YAML file at path, the
+// SEALIFT_ variables of env (as os.Environ gives them) and flags (key ->
+// value). With an empty path the file is $SEALIFT_CONFIG, else DefaultFile
+// when there is one.
+//
+// Unknown keys and variables are errors that name the nearest known one. All
+// problems are reported at once, as *Error, together with a Config that holds
+// every value that could be read, so that it can be validated in the same go.
+func Load(path string, env []string, flags map[string]string) (Config, error) {
+	l := loader{cfg: Default()}
+	l.cfg.origins = map[string]string{}
+	if err := l.file(path, env); err != nil {
+		return l.cfg, err
+	}
+	l.env(env)
+	l.flags(flags)
+	if a := &l.cfg.Appender; l.cfg.origins["appender.grace"] == "" {
+		a.Grace = max(0, min(a.Grace, a.RollEvery))
+	}
+	return l.cfg, l.problems.orNil()
+}
+
+type loader struct {
+	cfg      Config
+	problems Error
+}
+
+func (l *loader) file(path string, env []string) error {
+	named := path != ""
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, envFile+"="); ok && !named && v != "" {
+			path, named = v, true
+		}
+	}
+	if !named {
+		path = DefaultFile
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !named {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	docs, err := strictyaml.Parse(b)
+	if err != nil {
+		l.add("", path, err.Error(), "")
+		return nil
+	}
+	if len(docs) > 1 {
+		l.add("", fmt.Sprintf("%s:%d", path, docs[1].Line), "a second YAML document begins here", "keep one")
+		return nil
+	}
+	if len(docs) == 1 {
+		l.section(path, "", docs[0])
+	}
+	return nil
+}
+
+// section sets what stands below prefix.
+func (l *loader) section(file, prefix string, n *strictyaml.Node) {
+	from := fmt.Sprintf("%s:%d", file, n.Line)
+	if n.Kind == strictyaml.Null {
+		return
+	}
+	if n.Kind != strictyaml.Mapping {
+		l.add(strings.TrimSuffix(prefix, "."), from, "it is "+n.Kind.String()+", not a mapping", "write keys and values below it")
+		return
+	}
+	for _, p := range n.Keys {
+		path, from := prefix+p.Key, fmt.Sprintf("%s:%d", file, p.Line)
+		if k, ok := keyOf(path); ok {
+			l.leaf(k, from, p.Value)
+		} else if isSection(path) {
+			l.section(file, path+".", p.Value)
+		} else {
+			l.unknown(path, from, p.Value)
+		}
+	}
+}
+
+func (l *loader) leaf(k key, from string, n *strictyaml.Node) {
+	switch n.Kind {
+	case strictyaml.Null: // an empty value leaves the default
+	case strictyaml.Mapping:
+		l.add(k.path, from, "it takes a value, not a mapping", "write "+k.path[strings.LastIndex(k.path, ".")+1:]+": VALUE")
+	case strictyaml.Sequence:
+		var items []string
+		for _, item := range n.List {
+			if item.Kind == strictyaml.Mapping || item.Kind == strictyaml.Sequence {
+				l.add(k.path, from, "an item of the list is "+item.Kind.String(), "write plain values")
+				return
+			}
+			items = append(items, item.Text)
+		}
+		if _, list := texts(k.value(&l.cfg)); !list {
+			l.add(k.path, from, "it takes one value, not a list", "write it without - and [ ]")
+			return
+		}
+		l.set(k, from, strings.Join(items, ","))
+	default:
+		l.set(k, from, n.Text)
+	}
+}
+
+// unknown reports an unknown key, or every unknown key below it.
+func (l *loader) unknown(path, from string, n *strictyaml.Node) {
+	if n.Kind == strictyaml.Mapping {
+		for _, p := range n.Keys {
+			l.unknown(path+"."+p.Key, from, p.Value)
+		}
+		return
+	}
+	l.add(path, from, "unknown key", "the nearest known key is "+nearestKey(path))
+}
+
+// nearestKey prefers a key whose last part is the same: brokers means
+// kafka.brokers.
+func nearestKey(path string) string {
+	last := "." + path[strings.LastIndex(path, ".")+1:]
+	var same []string
+	for _, k := range Keys() {
+		if strings.HasSuffix(k, last) {
+			same = append(same, k)
+		}
+	}
+	if len(same) > 0 {
+		return spelling.Nearest(path, same)
+	}
+	return spelling.Nearest(path, Keys())
+}
+
+func isSection(path string) bool {
+	return slices.ContainsFunc(keys(), func(k key) bool { return strings.HasPrefix(k.path, path+".") })
+}
+
+func (l *loader) env(env []string) {
+	known := map[string]key{}
+	var names []string
+	for _, k := range keys() {
+		known[k.env()] = k
+		names = append(names, k.env())
+	}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, envPrefix) || name == envFile || isServiceLink(name, value) {
+			continue
+		}
+		if k, ok := known[name]; ok {
+			l.set(k, name, value)
+		} else {
+			l.add(name, "environment", "unknown variable", "the nearest known one is "+spelling.Nearest(name, names)+"; unset it or rename it")
+		}
+	}
+}
+
+var serviceLink = regexp.MustCompile(`^SEALIFT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// isServiceLink recognises what Kubernetes puts into every container for a
+// Service that is called sealift or sealift-collector: variables that nobody
+// set and that must not stop a start.
+func isServiceLink(name, value string) bool {
+	if strings.HasSuffix(name, "_PORT") && !strings.HasSuffix(name, "_SERVICE_PORT") && !strings.Contains(value, "://") {
+		return false // a person's SEALIFT_REDIS_PORT=6379
+	}
+	return serviceLink.MatchString(name)
+}
+
+func (l *loader) flags(flags map[string]string) {
+	for path, value := range flags {
+		if k, ok := keyOf(path); ok {
+			l.set(k, "flag", value)
+		} else {
+			l.add(path, "flag", "unknown key", "the nearest known key is "+nearestKey(path))
+		}
+	}
+}
+
+func (l *loader) set(k key, from, text string) {
+	if err := set(k.value(&l.cfg), text); err != nil {
+		what, fix, _ := strings.Cut(err.Error(), "; ")
+		l.add(k.path, from, what, fix)
+		return
+	}
+	l.cfg.origins[k.path] = from
+}
+
+func (l *loader) add(key, from, what, fix string) {
+	l.problems.Problems = append(l.problems.Problems, Problem{Key: key, From: from, What: what, Fix: fix})
+}

@@ -1,0 +1,220 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// file writes a configuration file and returns its path.
+func file(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sealift.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+func TestFlagBeatsEnvBeatsFileBeatsDefault(t *testing.T) {
+	path := file(t, "kafka:\n  group: from-file\n  events_topic: from-file\n  jobs_topic: from-file\n")
+	env := []string{"HOME=/root", "SEALIFT_KAFKA_GROUP=from-env", "SEALIFT_KAFKA_EVENTS_TOPIC=from-env"}
+	c, err := Load(path, env, map[string]string{"kafka.group": "from-flag"})
+	require.NoError(t, err)
+	require.Equal(t, "from-flag", c.Kafka.Group)
+	require.Equal(t, "from-env", c.Kafka.EventsTopic)
+	require.Equal(t, "from-file", c.Kafka.JobsTopic)
+	require.Equal(t, "sealift.catalog", c.Kafka.CatalogTopic)
+	require.Equal(t, "flag", c.Origin("kafka.group"))
+	require.Equal(t, "SEALIFT_KAFKA_EVENTS_TOPIC", c.Origin("kafka.events_topic"))
+	require.Equal(t, path+":4", c.Origin("kafka.jobs_topic"))
+	require.Equal(t, "default", c.Origin("kafka.catalog_topic"))
+}
+
+func TestEveryKeyIsAVariable(t *testing.T) {
+	example := map[string]string{
+		"kafka.brokers": "a:1, b:2", "kafka.session_timeout": "45s", "kafka.partitions": "12", "kafka.replication": "3",
+		"kafka.create_topics": "false", "kafka.tls.enabled": "true", "kafka.tls.insecure_skip_verify": "true",
+		"staging.force_path_style": "true", "staging.retain": "24h", "appender.roll_every": "30m", "appender.grace": "5s",
+		"appender.max_bytes": "50MB", "appender.memory": "1GiB", "appender.disk_free": "2GB", "appender.level": "6",
+		"copier.concurrency": "2", "copier.per_destination": "1", "copier.lock_ttl": "1m", "copier.retry_tiers": "1s,2s",
+		"copier.park_after": "1h", "copier.without_redis": "true", "auditor.every": "30m", "auditor.minute": "5",
+		"auditor.grace": "1m", "destinations.allowed_endpoints": "minio:9000,10.0.0.0/8",
+	}
+	for _, path := range Keys() {
+		value := example[path]
+		if value == "" {
+			value = "text"
+		}
+		c, err := Load("", []string{Env(path) + "=" + value}, nil)
+		require.NoError(t, err, path)
+		require.Equal(t, Env(path), c.Origin(path))
+		k, _ := keyOf(path)
+		d := Default()
+		require.NotEqual(t, k.value(&d).Interface(), k.value(&c).Interface(), "%s was not set", path)
+	}
+	c, err := Load("", []string{"SEALIFT_KAFKA_BROKERS=a:1, b:2,", "SEALIFT_COPIER_RETRY_TIERS=1s,1h30m"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a:1", "b:2"}, c.Kafka.Brokers)
+	require.Equal(t, []time.Duration{time.Second, 90 * time.Minute}, c.Copier.RetryTiers)
+}
+
+func TestLoadReportsEveryProblem(t *testing.T) {
+	path := file(t, `
+kafka:
+  broker: a:1
+  partitions: many
+  tls: yes
+kafak:
+  group: x
+brokers: [a:1]
+appender:
+  max_bytes: 5 apples
+  roll_every: 60
+redis: {url: {host: x}}
+staging:
+  bucket: [a, b]
+`)
+	_, err := Load(path, []string{"SEALIFT_KAFKA_TOPIC=x"}, map[string]string{"redis.uri": "x"})
+	require.ErrorIs(t, err, ErrInvalid)
+	for _, want := range []string{
+		"kafka.broker (" + path + ":3): unknown key; the nearest known key is kafka.brokers",
+		`kafka.partitions (` + path + `:4): "many" is not a whole number`,
+		"kafka.tls (" + path + ":5): it is text, not a mapping",
+		"kafak.group (" + path + ":6): unknown key; the nearest known key is kafka.group",
+		"brokers (" + path + ":8): unknown key; the nearest known key is kafka.brokers",
+		`appender.max_bytes (` + path + `:10): "5 apples" is not a size; write`,
+		`appender.roll_every (` + path + `:11): "60" is not a duration; write`,
+		"redis.url (" + path + ":12): it takes a value, not a mapping",
+		"staging.bucket (" + path + ":14): it takes one value, not a list",
+		"SEALIFT_KAFKA_TOPIC (environment): unknown variable; the nearest known one is SEALIFT_KAFKA_",
+		"redis.uri (flag): unknown key; the nearest known key is redis.url",
+	} {
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestLoadRefusesFiles(t *testing.T) {
+	for name, c := range map[string]struct{ content, want string }{
+		"two_documents": {"kafka: {group: a}\n---\nkafka: {group: b}\n", ":3): a second YAML document begins here"},
+		"a_list":        {"- kafka\n", "not a mapping"},
+		"duplicate_key": {"kafka: {group: a}\nredis: {}\nkafka: {group: b}\n", "line 3"},
+		"broken":        {"kafka: [", "YAML"},
+		"nested_list":   {"kafka:\n  brokers: [[a]]\n", "plain values"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Load(file(t, c.content), nil, nil)
+			require.ErrorIs(t, err, ErrInvalid)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+	_, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil, nil)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestFileIsFoundByDefaultOrVariable(t *testing.T) {
+	t.Chdir(t.TempDir())
+	c, err := Load("", nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, "sealift", c.Kafka.Group)
+
+	require.NoError(t, os.WriteFile("sealift.yaml", []byte("kafka: {group: found}\n"), 0o600))
+	c, err = Load("", nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, "found", c.Kafka.Group)
+
+	c, err = Load("", []string{"SEALIFT_CONFIG=" + file(t, "kafka: {group: named}\n")}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "named", c.Kafka.Group)
+}
+
+func TestEmptyFilesAndValuesLeaveDefaults(t *testing.T) {
+	for _, content := range []string{"", "# nothing\n", "kafka:\n", "kafka:\n  group:\n"} {
+		c, err := Load(file(t, content), nil, nil)
+		require.NoError(t, err, "%q", content)
+		require.Equal(t, "sealift", c.Kafka.Group)
+	}
+}
+
+// A Service named sealift-collector puts such variables into each container.
+func TestKubernetesServiceLinksAreNoKeys(t *testing.T) {
+	_, err := Load("", []string{
+		"SEALIFT_SERVICE_HOST=10.0.0.1", "SEALIFT_PORT=tcp://10.0.0.1:80", "SEALIFT_COLLECTOR_SERVICE_HOST=10.0.0.1",
+		"SEALIFT_COLLECTOR_SERVICE_PORT=8080", "SEALIFT_COLLECTOR_SERVICE_PORT_HTTP=8080", "SEALIFT_COLLECTOR_PORT=tcp://10.0.0.1:8080",
+		"SEALIFT_COLLECTOR_PORT_8080_TCP=tcp://10.0.0.1:8080", "SEALIFT_COLLECTOR_PORT_8080_TCP_PROTO=tcp", "SEALIFT_COLLECTOR_PORT_8080_TCP_ADDR=10.0.0.1",
+	}, nil)
+	require.NoError(t, err)
+	_, err = Load("", []string{"SEALIFT_REDIS_PORT=6379"}, nil)
+	require.ErrorContains(t, err, "SEALIFT_REDIS_PORT")
+}
+
+func TestTextIsNotReinterpreted(t *testing.T) {
+	c, err := Load(file(t, "kafka:\n  incarnation: 007\n  sasl: {password: 12e4, username: no}\n"), nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, "007", c.Kafka.Incarnation)
+	require.Equal(t, "12e4", c.Kafka.SASL.Password.Reveal())
+	require.Equal(t, "no", c.Kafka.SASL.Username)
+}
+
+func TestGraceFollowsAShortRoll(t *testing.T) {
+	c, err := Load("", nil, map[string]string{"appender.roll_every": "2s"})
+	require.NoError(t, err)
+	require.Equal(t, 2*time.Second, c.Appender.Grace)
+	require.NoError(t, c.Validate())
+	c, err = Load("", nil, map[string]string{"appender.roll_every": "2s", "appender.grace": "3s"})
+	require.NoError(t, err)
+	require.ErrorContains(t, c.Validate(), "appender.grace (flag): 3s is out of range")
+}
+
+func TestPrintReadsBack(t *testing.T) {
+	env := []string{
+		"SEALIFT_KAFKA_SASL_USERNAME=it's: a # \"test\"", "SEALIFT_KAFKA_BROKERS=a:1,b:2", "SEALIFT_APPENDER_MAX_BYTES=50MB",
+		"SEALIFT_STAGING_PREFIX=null", "SEALIFT_LOG_FORMAT=json", "SEALIFT_STAGING_ENDPOINT=http://[::1]:9000", "SEALIFT_REDIS_URL=redis://:hunter2@x:1/0",
+	}
+	c, err := Load("", env, nil)
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, c.Print(&out))
+	require.NotContains(t, out.String(), "hunter2")
+	require.Contains(t, out.String(), "# SEALIFT_KAFKA_BROKERS\n")
+
+	again, err := Load(file(t, out.String()), nil, nil)
+	require.NoError(t, err)
+	again.Redis, again.origins = c.Redis, c.origins
+	require.Equal(t, c, again)
+}
+
+func TestPrintGolden(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, Default().Print(&out))
+	want, err := os.ReadFile("testdata/default.yaml")
+	require.NoError(t, err)
+	require.Equal(t, string(want), out.String())
+}
+
+func TestDefaultFileOfKeysIsComplete(t *testing.T) {
+	b, err := Default().MarshalJSON()
+	require.NoError(t, err)
+	for _, k := range Keys() {
+		require.Contains(t, string(b), `"`+k+`"`)
+		require.False(t, strings.HasPrefix(k, "."))
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add("kafka:\n  brokers: [a:1]\n", "SEALIFT_KAFKA_GROUP=x")
+	f.Add("appender: {memory: 1GiB}\n", "SEALIFT_X=y")
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, content, env string) {
+		path := filepath.Join(dir, "sealift.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		c, err := Load(path, []string{env}, nil)
+		if err == nil {
+			_ = c.Validate()
+			require.NoError(t, c.Print(&bytes.Buffer{}))
+		}
+	})
+}

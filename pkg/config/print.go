@@ -1,0 +1,84 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Print writes the effective configuration as YAML that Load reads again,
+// with a comment where a value is not the default one. Secrets are masked.
+func (c Config) Print(w io.Writer) error {
+	var b strings.Builder
+	var open []string // the sections that are written
+	for _, k := range keys() {
+		parts := strings.Split(k.path, ".")
+		sections, name := parts[:len(parts)-1], parts[len(parts)-1]
+		for i, s := range sections {
+			if i >= len(open) || open[i] != s {
+				open = append(open[:min(i, len(open))], s)
+				fmt.Fprintf(&b, "%s%s:\n", strings.Repeat("  ", i), s)
+			}
+		}
+		open = open[:len(sections)]
+		items, list := texts(k.value(&c))
+		for i := range items {
+			items[i] = quote(items[i])
+		}
+		value := strings.Join(items, ", ")
+		if list {
+			value = "[" + value + "]"
+		}
+		fmt.Fprintf(&b, "%s%s: %s", strings.Repeat("  ", len(sections)), name, value)
+		if from := c.origins[k.path]; from != "" {
+			fmt.Fprintf(&b, " # %s", strings.ReplaceAll(from, "\n", " "))
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// MarshalJSON is the effective configuration by key, each with its value as
+// text or list of texts and its origin. Secrets are masked.
+func (c Config) MarshalJSON() ([]byte, error) {
+	type entry struct {
+		Value  any    `json:"value"`
+		Origin string `json:"origin"`
+		Env    string `json:"env"`
+	}
+	out := map[string]entry{}
+	for _, k := range keys() {
+		items, list := texts(k.value(&c))
+		e := entry{Value: items, Origin: c.Origin(k.path), Env: k.env()}
+		if !list {
+			e.Value = items[0]
+		} else if items == nil {
+			e.Value = []string{}
+		}
+		out[k.path] = e
+	}
+	return json.Marshal(out)
+}
+
+// Origin says where the value of a key came from: "default", a file and line,
+// a variable's name, or "flag".
+func (c Config) Origin(key string) string {
+	if from := c.origins[key]; from != "" {
+		return from
+	}
+	return "default"
+}
+
+var plain = regexp.MustCompile(`^-?[A-Za-z0-9./_][A-Za-z0-9./_+-]*(:[A-Za-z0-9./_+-]+)*$`)
+
+// quote makes text a YAML scalar.
+func quote(text string) string {
+	if plain.MatchString(text) && text != "null" && text != "~" {
+		return text
+	}
+	return strconv.QuoteToGraphic(text)
+}

@@ -1,0 +1,294 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate checks every value and the relations between them. It returns an
+// *Error with all problems, each with its key, what is wrong and the fix.
+func (c Config) Validate() error {
+	v := validator{c: c}
+	v.kafka()
+	v.redis()
+	v.staging()
+	v.appender()
+	v.copier()
+	v.auditor()
+	v.url("sts.endpoint", c.STS.Endpoint)
+	v.allowedEndpoints()
+	v.listeners()
+	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	v.oneOf("log.format", c.Log.Format, "", "text", "json")
+	return v.problems.orNil()
+}
+
+type validator struct {
+	c        Config
+	problems Error
+}
+
+func (v *validator) add(key, what, fix string) {
+	v.problems.Problems = append(v.problems.Problems, Problem{Key: key, From: v.c.origins[key], What: what, Fix: fix})
+}
+
+func (v *validator) oneOf(key, value string, known ...string) {
+	if slices.Contains(known, value) {
+		return
+	}
+	known = slices.DeleteFunc(known, func(s string) bool { return s == "" })
+	v.add(key, fmt.Sprintf("%q is not known", value), "use "+strings.Join(known, ", "))
+}
+
+func (v *validator) between(key string, value, least, most int) {
+	if value < least || value > most {
+		v.add(key, fmt.Sprintf("%d is out of range", value), fmt.Sprintf("use %d to %d", least, most))
+	}
+}
+
+func (v *validator) duration(key string, d, least, most time.Duration) {
+	if d < least || d > most {
+		v.add(key, shortDuration(d)+" is out of range", fmt.Sprintf("use %s to %s", shortDuration(least), shortDuration(most)))
+	}
+}
+
+func (v *validator) atLeast(key string, b, least ByteSize) {
+	if b < least {
+		v.add(key, b.String()+" is too small", "use at least "+least.String())
+	}
+}
+
+const (
+	month = 31 * 24 * time.Hour
+	year  = 366 * 24 * time.Hour
+)
+
+var (
+	topicName       = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+	incarnationName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+)
+
+func (v *validator) kafka() {
+	k := v.c.Kafka
+	if len(k.Brokers) == 0 {
+		v.add("kafka.brokers", "no broker is named", "write host:port, like localhost:9092")
+	}
+	for _, b := range k.Brokers {
+		v.hostPort("kafka.brokers", b)
+	}
+	v.topics()
+	if k.Group == "" {
+		v.add("kafka.group", "it is empty", "name the consumer group, like sealift")
+	}
+	if !incarnationName.MatchString(k.Incarnation) || strings.Trim(k.Incarnation, ".") == "" {
+		v.add("kafka.incarnation", fmt.Sprintf("%q cannot be part of an object's key", k.Incarnation), "use up to 64 of A-Z a-z 0-9 . _ -, like 2")
+	}
+	v.duration("kafka.session_timeout", k.SessionTimeout, time.Second, 30*time.Minute)
+	v.between("kafka.partitions", k.Partitions, 1, 10_000)
+	if k.Replication != -1 {
+		v.between("kafka.replication", k.Replication, 1, 100)
+	}
+	v.oneOf("kafka.compression", k.Compression, "none", "gzip", "snappy", "lz4", "zstd")
+	v.place("kafka.source_from", k.SourceFrom, "header", "key")
+	v.place("kafka.received_from", k.ReceivedFrom, "header", "record")
+	v.kafkaSecurity()
+}
+
+func (v *validator) topics() {
+	k := v.c.Kafka
+	seen := map[string]string{}
+	for _, t := range []struct{ key, name string }{
+		{"kafka.events_topic", k.EventsTopic}, {"kafka.jobs_topic", k.JobsTopic},
+		{"kafka.dead_letters_topic", k.DeadLettersTopic}, {"kafka.catalog_topic", k.CatalogTopic},
+	} {
+		if !topicName.MatchString(t.name) || t.name == "." || t.name == ".." {
+			v.add(t.key, fmt.Sprintf("%q is not a topic name", t.name), "use up to 249 of A-Z a-z 0-9 . _ -")
+		} else if other := seen[t.name]; other != "" {
+			v.add(t.key, fmt.Sprintf("%q is also %s", t.name, other), "give each its own topic")
+		}
+		seen[t.name] = t.key
+	}
+}
+
+func (v *validator) kafkaSecurity() {
+	t, s := v.c.Kafka.TLS, v.c.Kafka.SASL
+	if !t.Enabled && (t.CAFile != "" || t.CertFile != "" || t.KeyFile != "" || t.InsecureSkipVerify) {
+		v.add("kafka.tls.enabled", "it is false but other kafka.tls keys are set, so the connection would be in plain text", "set it to true, or remove them")
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		v.add("kafka.tls.cert_file", "a client certificate needs both kafka.tls.cert_file and kafka.tls.key_file", "set both or none")
+	}
+	if s.Mechanism == "" {
+		if s.Username != "" || s.Password != "" {
+			v.add("kafka.sasl.mechanism", "it is empty but a username or password is set", "use plain, scram-sha-256 or scram-sha-512")
+		}
+		return
+	}
+	v.oneOf("kafka.sasl.mechanism", s.Mechanism, "plain", "scram-sha-256", "scram-sha-512")
+	if s.Username == "" {
+		v.add("kafka.sasl.username", "it is empty", "set it, or remove kafka.sasl.mechanism")
+	}
+	if s.Password == "" {
+		v.add("kafka.sasl.password", "it is empty", "set "+Env("kafka.sasl.password")+", or remove kafka.sasl.mechanism")
+	}
+}
+
+// place checks where a fact about a record is found.
+func (v *validator) place(key, value string, words ...string) {
+	if path, ok := strings.CutPrefix(value, "json:"); slices.Contains(words, value) || ok && strings.TrimSpace(path) != "" {
+		return
+	}
+	v.add(key, fmt.Sprintf("%q is not known", value), "use "+strings.Join(words, ", ")+" or json:PATH, like json:context.source")
+}
+
+func (v *validator) redis() {
+	// The URL may hold a password, so neither it nor an error about it is shown.
+	u, err := url.Parse(v.c.Redis.URL.Reveal())
+	switch {
+	case err != nil || !slices.Contains([]string{"redis", "rediss", "unix"}, u.Scheme):
+		v.add("redis.url", "it is not a Redis URL", "write redis://[user:password@]host:port/database, or rediss:// for TLS")
+	case u.Scheme != "unix" && u.Hostname() == "":
+		v.add("redis.url", "it names no host", "write redis://host:6379/0")
+	case u.Scheme != "unix" && strings.Trim(u.Path, "/") != "":
+		if n, err := strconv.Atoi(strings.Trim(u.Path, "/")); err != nil || n < 0 {
+			v.add("redis.url", "its path is not the number of a database", "end it with /0")
+		}
+	}
+}
+
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+func (v *validator) staging() {
+	s := v.c.Staging
+	switch bucket, prefix, slash := strings.Cut(strings.TrimPrefix(s.Bucket, "s3://"), "/"); {
+	case strings.HasPrefix(s.Bucket, "s3://") || slash:
+		fix := "write staging.bucket: " + bucket
+		if prefix = strings.Trim(prefix, "/"); prefix != "" {
+			fix += " and staging.prefix: " + prefix
+		}
+		v.add("staging.bucket", fmt.Sprintf("%q is more than a bucket's name", s.Bucket), fix)
+	case !bucketName.MatchString(s.Bucket):
+		v.add("staging.bucket", fmt.Sprintf("%q is not a bucket's name", s.Bucket), "use 3 to 63 of a-z 0-9 . - that begin and end with a letter or digit")
+	}
+	if p := s.Prefix; p != "" && (p != strings.Trim(p, "/") || slices.ContainsFunc(strings.Split(p, "/"), badSegment)) {
+		v.add("staging.prefix", fmt.Sprintf("%q is not a key prefix", p), "write it like path/prefix: A-Z a-z 0-9 . _ - = between slashes, none at the ends")
+	}
+	v.url("staging.endpoint", s.Endpoint)
+	v.duration("staging.retain", s.Retain, time.Second, 10*year)
+}
+
+var segment = regexp.MustCompile(`^[A-Za-z0-9._=-]+$`)
+
+func badSegment(s string) bool { return !segment.MatchString(s) || s == "." || s == ".." }
+
+func (v *validator) appender() {
+	a := v.c.Appender
+	if a.DataDir == "" {
+		v.add("appender.data_dir", "it is empty", "name a directory, like ./sealift-data/appender")
+	}
+	v.duration("appender.roll_every", a.RollEvery, time.Second, time.Hour)
+	if a.RollEvery > 0 && a.RollEvery <= time.Hour && time.Hour%a.RollEvery != 0 {
+		v.add("appender.roll_every", shortDuration(a.RollEvery)+" does not divide an hour", "use 1h, 30m, 20m, 15m, 10m, 5m, 1m or another part of an hour")
+	}
+	if a.Grace < 0 || a.Grace > a.RollEvery {
+		v.add("appender.grace", shortDuration(a.Grace)+" is out of range", "use 0s to appender.roll_every, "+shortDuration(a.RollEvery))
+	}
+	v.atLeast("appender.max_bytes", a.MaxBytes, 1<<10)
+	if a.MaxBytes > 100e6 {
+		v.add("appender.max_bytes", a.MaxBytes.String()+" is above what readers of these files expect", "use at most 100MB")
+	}
+	v.atLeast("appender.memory", a.Memory, 1<<20)
+	v.atLeast("appender.disk_free", a.DiskFree, 0)
+	v.between("appender.level", a.Level, 1, 9)
+}
+
+func (v *validator) copier() {
+	c := v.c.Copier
+	v.between("copier.concurrency", c.Concurrency, 1, 10_000)
+	v.between("copier.per_destination", c.PerDestination, 1, 10_000)
+	v.duration("copier.lock_ttl", c.LockTTL, time.Second, time.Hour)
+	if len(c.RetryTiers) == 0 {
+		v.add("copier.retry_tiers", "it is empty", "write durations that grow, like 1m,10m,1h")
+	}
+	if !slices.IsSorted(c.RetryTiers) || len(c.RetryTiers) > 0 && slices.Min(c.RetryTiers) <= 0 {
+		v.add("copier.retry_tiers", "they must be above zero and grow", "write them like 1m,10m,1h")
+	}
+	v.duration("copier.park_after", c.ParkAfter, time.Second, month)
+}
+
+func (v *validator) auditor() {
+	a := v.c.Auditor
+	v.duration("auditor.every", a.Every, time.Second, month)
+	v.between("auditor.minute", a.Minute, 0, 59)
+	v.duration("auditor.grace", a.Grace, 0, month)
+}
+
+func (v *validator) allowedEndpoints() {
+	const key = "destinations.allowed_endpoints"
+	for _, e := range v.c.Destinations.AllowedEndpoints {
+		if _, err := netip.ParsePrefix(e); err == nil {
+			continue
+		}
+		if _, err := netip.ParseAddr(e); err == nil {
+			v.add(key, fmt.Sprintf("%q has neither a port nor a mask", e), "write host:port, or a network like 10.0.0.0/8")
+			continue
+		}
+		v.hostPort(key, e)
+	}
+}
+
+func (v *validator) listeners() {
+	c, a := v.c.Collector.Listen, v.c.Admin.Listen
+	okC, okA := v.listen("collector.listen", c), v.listen("admin.listen", a)
+	if okC && okA && c == a && !strings.HasSuffix(c, ":0") {
+		v.add("admin.listen", fmt.Sprintf("%q is also collector.listen", a), "give each its own port")
+	}
+}
+
+func (v *validator) listen(key, value string) bool {
+	_, port, err := net.SplitHostPort(value)
+	if n, bad := strconv.ParseUint(port, 10, 16); err == nil && bad == nil && n <= 65535 {
+		return true
+	}
+	v.add(key, fmt.Sprintf("%q is not an address to listen on", value), "write :PORT or HOST:PORT, port 0 for any free one")
+	return false
+}
+
+func (v *validator) hostPort(key, value string) {
+	host, port, err := net.SplitHostPort(value)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	if err == nil && bad == nil && n > 0 && host != "" && !strings.ContainsAny(host, "/ @") {
+		return
+	}
+	fix := "write host:port"
+	if u, err := url.Parse(value); err == nil && u.Host != "" {
+		fix = "write " + u.Host // somebody wrote a scheme
+		if u.Port() == "" {
+			fix += ":PORT"
+		}
+	}
+	v.add(key, fmt.Sprintf("%q is not host:port", value), fix)
+}
+
+// url checks an optional http or https URL of a server.
+func (v *validator) url(key, value string) {
+	if value == "" {
+		return
+	}
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		v.add(key, "it is not a URL of a server", "write http://host:port or https://host[:port]")
+	case u.User != nil:
+		v.add(key, "it holds credentials", "remove them; they come from the SDK's default chain")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		v.add(key, fmt.Sprintf("%q has a path or query", value), "write "+u.Scheme+"://"+u.Host)
+	}
+}

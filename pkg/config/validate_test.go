@@ -1,0 +1,117 @@
+package config
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDefaultIsValid(t *testing.T) { require.NoError(t, Default().Validate()) }
+
+func TestValidateNamesKeyAndFix(t *testing.T) {
+	for name, c := range map[string]struct {
+		key, value string
+		want       string
+	}{
+		"no_brokers":           {"kafka.brokers", "", "kafka.brokers (flag): no broker is named; write host:port"},
+		"broker_without_port":  {"kafka.brokers", "kafka", `"kafka" is not host:port; write host:port`},
+		"broker_with_scheme":   {"kafka.brokers", "kafka://a:9092", "write a:9092"},
+		"broker_port_zero":     {"kafka.brokers", "a:0", "not host:port"},
+		"topic_name":           {"kafka.events_topic", "a b", `"a b" is not a topic name`},
+		"topic_dots":           {"kafka.events_topic", "..", "is not a topic name"},
+		"topic_twice":          {"kafka.jobs_topic", "sealift.events", `"sealift.events" is also kafka.events_topic`},
+		"group_empty":          {"kafka.group", "", "kafka.group"},
+		"incarnation_slash":    {"kafka.incarnation", "../2", "cannot be part of an object's key"},
+		"session_timeout":      {"kafka.session_timeout", "1ms", "use 1s to 30m"},
+		"partitions":           {"kafka.partitions", "0", "use 1 to 10000"},
+		"replication":          {"kafka.replication", "0", "kafka.replication"},
+		"compression":          {"kafka.compression", "brotli", "use none, gzip, snappy, lz4, zstd"},
+		"source_from":          {"kafka.source_from", "body", "use header, key or json:PATH"},
+		"source_from_no_path":  {"kafka.source_from", "json:", "use header, key or json:PATH"},
+		"received_from":        {"kafka.received_from", "key", "use header, record or json:PATH"},
+		"tls_off_but_set":      {"kafka.tls.ca_file", "/ca.pem", "kafka.tls.enabled: it is false but other kafka.tls keys are set"},
+		"sasl_mechanism":       {"kafka.sasl.mechanism", "oauth", "use plain, scram-sha-256, scram-sha-512"},
+		"sasl_without_user":    {"kafka.sasl.mechanism", "plain", "kafka.sasl.username: it is empty"},
+		"sasl_user_alone":      {"kafka.sasl.username", "x", "kafka.sasl.mechanism: it is empty but"},
+		"redis_scheme":         {"redis.url", "localhost:6379", "write redis://"},
+		"redis_no_host":        {"redis.url", "redis:///0", "it names no host"},
+		"redis_database":       {"redis.url", "redis://a:1/x", "end it with /0"},
+		"staging_uri":          {"staging.bucket", "s3://stage/a/b/", "write staging.bucket: stage and staging.prefix: a/b"},
+		"staging_with_path":    {"staging.bucket", "stage/a", "write staging.bucket: stage and staging.prefix: a"},
+		"staging_upper":        {"staging.bucket", "Stage", "is not a bucket's name"},
+		"staging_prefix_slash": {"staging.prefix", "a/", "is not a key prefix"},
+		"staging_prefix_dots":  {"staging.prefix", "a/../b", "is not a key prefix"},
+		"staging_endpoint":     {"staging.endpoint", "localhost:9000", "write http://host:port"},
+		"staging_credentials":  {"staging.endpoint", "http://a:b@c:9000", "remove them"},
+		"staging_path":         {"staging.endpoint", "http://c:9000/bucket", "write http://c:9000"},
+		"retain":               {"staging.retain", "0s", "staging.retain"},
+		"data_dir":             {"appender.data_dir", "", "name a directory"},
+		"roll_too_long":        {"appender.roll_every", "2h", "use 1s to 1h"},
+		"roll_uneven":          {"appender.roll_every", "7m", "does not divide an hour"},
+		"grace":                {"appender.grace", "2h", "use 0s to appender.roll_every"},
+		"grace_negative":       {"appender.grace", "-1s", "use 0s to"},
+		"max_bytes_small":      {"appender.max_bytes", "10", "use at least 1KiB"},
+		"max_bytes_large":      {"appender.max_bytes", "100MiB", "use at most 100MB"},
+		"memory":               {"appender.memory", "1KB", "use at least 1MiB"},
+		"level":                {"appender.level", "10", "use 1 to 9"},
+		"concurrency":          {"copier.concurrency", "0", "copier.concurrency"},
+		"per_destination":      {"copier.per_destination", "-1", "copier.per_destination"},
+		"lock_ttl":             {"copier.lock_ttl", "1ms", "copier.lock_ttl"},
+		"tiers_empty":          {"copier.retry_tiers", "", "it is empty"},
+		"tiers_shrink":         {"copier.retry_tiers", "1h,1m", "must be above zero and grow"},
+		"tiers_zero":           {"copier.retry_tiers", "0s,1m", "must be above zero and grow"},
+		"park_after":           {"copier.park_after", "0s", "copier.park_after"},
+		"audit_every":          {"auditor.every", "0s", "auditor.every"},
+		"audit_minute":         {"auditor.minute", "60", "use 0 to 59"},
+		"audit_grace":          {"auditor.grace", "-1s", "auditor.grace"},
+		"sts_endpoint":         {"sts.endpoint", "ftp://x", "write http://host:port"},
+		"allowed_bare_ip":      {"destinations.allowed_endpoints", "10.0.0.1", "neither a port nor a mask"},
+		"allowed_url":          {"destinations.allowed_endpoints", "http://minio:9000", "write minio:9000"},
+		"listen":               {"collector.listen", "8080", "write :PORT or HOST:PORT"},
+		"listen_port":          {"admin.listen", ":99999", "admin.listen"},
+		"listen_twice":         {"admin.listen", ":8080", "is also collector.listen"},
+		"log_level":            {"log.level", "loud", "use debug, info, warn, error"},
+		"log_format":           {"log.format", "xml", "use text, json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := Load("", nil, map[string]string{c.key: c.value})
+			require.NoError(t, err)
+			err = cfg.Validate()
+			require.ErrorIs(t, err, ErrInvalid)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+func TestValidateReportsAll(t *testing.T) {
+	c := Default()
+	c.Kafka.Group, c.Appender.Level, c.Log.Level = "", 0, ""
+	c.Copier.RetryTiers = []time.Duration{2, 1}
+	var e *Error
+	require.ErrorAs(t, c.Validate(), &e)
+	require.Len(t, e.Problems, 4)
+	require.Contains(t, e.Error(), "4 problems\n  kafka.group: ")
+}
+
+func TestValidateAccepts(t *testing.T) {
+	for key, value := range map[string]string{
+		"kafka.source_from": "json:context.source", "kafka.received_from": "record", "redis.url": "unix:///run/redis.sock",
+		"staging.prefix": "a/b=c", "staging.endpoint": "https://s3.example.com/", "destinations.allowed_endpoints": "minio:9000,[::1]:9000,10.0.0.0/8,fd00::/8",
+		"admin.listen": "127.0.0.1:0", "appender.roll_every": "1s", "kafka.brokers": "[::1]:9092,b:9092", "collector.listen": "localhost:80",
+	} {
+		cfg, err := Load("", nil, map[string]string{key: value})
+		require.NoError(t, err)
+		require.NoError(t, cfg.Validate(), key)
+	}
+}
+
+func TestErrorsHoldNoSecret(t *testing.T) {
+	for _, url := range []string{"redis//:hunter2@x", "redis://:hunter2@:1/0", "redis://:hunter2@x/y\x7f", "http://:hunter2@x"} {
+		c, err := Load("", []string{"SEALIFT_REDIS_URL=" + url}, nil)
+		require.NoError(t, err)
+		err = c.Validate()
+		require.Error(t, err)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+}
