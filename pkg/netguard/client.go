@@ -1,0 +1,89 @@
+package netguard
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// Control judges the address that a socket is about to be connected to. It is
+// a net.Dialer's Control, called after the name was looked up, once for every
+// address that is tried, so a name that changes its address between a check
+// and the connection gains nothing.
+func (a Allowed) Control(network, address string, _ syscall.RawConn) error {
+	return a.control(network, address, false)
+}
+
+func (a Allowed) control(network, address string, byName bool) error {
+	switch network {
+	case "tcp", "tcp4", "tcp6":
+	default:
+		return refuse("endpoint network %q: only TCP is used", network)
+	}
+	target, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return refuse("endpoint address %q: not an address", address)
+	}
+	return a.connect(target, byName)
+}
+
+func (a Allowed) client(resolver *net.Resolver) *http.Client {
+	dialer := func(byName bool) *net.Dialer {
+		return &net.Dialer{
+			Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Resolver: resolver,
+			Control: func(network, address string, _ syscall.RawConn) error {
+				return a.control(network, address, byName)
+			},
+		}
+	}
+	strict, listed := dialer(false), dialer(true)
+	transport := &http.Transport{
+		Proxy: nil, // a proxy would connect for us, unjudged
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			host, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, fmt.Errorf("dial endpoint %q: %w", address, err)
+			}
+			if a.name(host, port) {
+				return listed.DialContext(ctx, network, address)
+			}
+			return strict.DialContext(ctx, network, address)
+		},
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		ResponseHeaderTimeout: time.Minute, // counts from the end of the body
+		IdleConnTimeout:       30 * time.Second,
+		MaxIdleConns:          128,
+		MaxIdleConnsPerHost:   16,
+		DisableCompression:    true,
+	}
+	return &http.Client{
+		Transport:     &guarded{allowed: a, next: transport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// guarded judges the URL of every request before it is dialled.
+type guarded struct {
+	allowed Allowed
+	next    *http.Transport
+}
+
+func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := g.allowed.target(r.URL); err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close() // a RoundTripper closes it also on errors
+		}
+		return nil, err
+	}
+	return g.next.RoundTrip(r)
+}
+
+// CloseIdleConnections lets http.Client.CloseIdleConnections work.
+func (g *guarded) CloseIdleConnections() { g.next.CloseIdleConnections() }

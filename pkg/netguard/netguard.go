@@ -1,0 +1,213 @@
+// Package netguard keeps a destination's custom endpoint from reaching what
+// it must not: the operator's own network, this machine, a cloud's metadata
+// service. A customer names the endpoint, so it is an attacker's choice.
+//
+// It is for whoever connects to an endpoint that came from the catalog. It
+// promises that nothing is sent but over https to a public address, unless
+// the operator listed the target in destinations.allowed_endpoints; that the
+// address is checked when it is connected, not only when its name was looked
+// up; that no redirect is followed and no proxy of the environment used.
+//
+// It does not judge AWS's own endpoints, which Sealift chooses itself and
+// which may well be private (interface VPC endpoints with private DNS): those
+// need no guard.
+package netguard
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// ErrRefused is matched by every refusal. Trying again does not help: the
+// catalog or destinations.allowed_endpoints must change.
+var ErrRefused = errors.New("endpoint refused")
+
+// refusal is an ErrRefused with what is wrong and what to do.
+type refusal struct{ text string }
+
+func (r *refusal) Error() string { return r.text }
+func (r *refusal) Unwrap() error { return ErrRefused }
+
+// RefusedEndpoint tells pkg/objstore that the request was never sent.
+func (r *refusal) RefusedEndpoint() bool { return true }
+
+func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
+
+// Allowed is what destinations.allowed_endpoints permits.
+//
+//   - host:port permits plain http to it, and that the name resolves to a
+//     loopback, private or shared address.
+//   - ip:port and CIDR permit plain http to these addresses and also what is
+//     otherwise never connected: link-local (metadata services), multicast
+//     and reserved addresses.
+type Allowed struct {
+	names    map[string]bool // lower-case "host:port"
+	targets  map[netip.AddrPort]bool
+	networks []netip.Prefix
+}
+
+// ParseAllowed reads the entries of destinations.allowed_endpoints. The error
+// names every wrong one.
+func ParseAllowed(entries []string) (Allowed, error) {
+	a := Allowed{names: map[string]bool{}, targets: map[netip.AddrPort]bool{}}
+	var problems []error
+	for _, entry := range entries {
+		if err := a.add(strings.TrimSpace(entry)); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return a, errors.Join(problems...)
+}
+
+func (a *Allowed) add(entry string) error {
+	bad := func(why string) error {
+		return fmt.Errorf("destinations.allowed_endpoints: %q: %s; want host:port (minio.internal:9000) or a CIDR (10.20.0.0/16)", entry, why)
+	}
+	if strings.Contains(entry, "://") {
+		return bad("a URL")
+	}
+	if strings.Contains(entry, "/") {
+		network, err := netip.ParsePrefix(entry)
+		if err != nil {
+			return bad("not a CIDR")
+		}
+		if network.Addr().Is4In6() {
+			return bad("an IPv4 network in IPv6 form")
+		}
+		a.networks = append(a.networks, network.Masked())
+		return nil
+	}
+	host, port, err := net.SplitHostPort(entry)
+	if err != nil || host == "" {
+		return bad("no host and port")
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 {
+		return bad("not a port")
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		a.targets[netip.AddrPortFrom(ip.Unmap().WithZone(""), uint16(number))] = true
+		return nil
+	}
+	a.names[net.JoinHostPort(strings.ToLower(strings.TrimSuffix(host, ".")), port)] = true
+	return nil
+}
+
+// name says whether the host:port was listed by name.
+func (a Allowed) name(host, port string) bool {
+	return a.names[net.JoinHostPort(strings.ToLower(strings.TrimSuffix(host, ".")), port)]
+}
+
+// address says whether the address was listed, alone or by its network.
+func (a Allowed) address(target netip.AddrPort) bool {
+	ip := target.Addr().Unmap().WithZone("")
+	if a.targets[netip.AddrPortFrom(ip, target.Port())] {
+		return true
+	}
+	for _, network := range a.networks {
+		if network.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// Check judges a destination's endpoint as it is written, without looking up
+// its name: what a name resolves to is judged when it is connected. The error
+// matches ErrRefused, or names a wrong entry of allowed.
+func Check(endpoint string, allowed []string) error {
+	a, err := ParseAllowed(allowed)
+	if err != nil {
+		return err
+	}
+	return a.Check(endpoint)
+}
+
+// Check is the function Check for a parsed list.
+func (a Allowed) Check(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" {
+		return refuse("endpoint %q: not a URL; write https://host or https://host:port", endpoint)
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return refuse("endpoint %q: scheme %q; write https://host or https://host:port", endpoint, u.Scheme)
+	case u.User != nil:
+		return refuse("endpoint %q: holds a user name or password; remove it, requests are signed", u.Redacted())
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return refuse("endpoint %q: holds a path or a query; write only scheme, host and port, the bucket has its own field", endpoint)
+	}
+	return a.target(u)
+}
+
+// target judges scheme, host and port of a URL.
+func (a Allowed) target(u *url.URL) error {
+	host, port := u.Hostname(), portOf(u)
+	number, err := strconv.ParseUint(port, 10, 16)
+	if host == "" || err != nil || number == 0 {
+		return refuse("endpoint %q: no host, or not a port; write https://host or https://host:port", u.Redacted())
+	}
+	byName, byAddress := a.name(host, port), false
+	if ip, err := netip.ParseAddr(host); err == nil {
+		target := netip.AddrPortFrom(ip, uint16(number))
+		if err := a.connect(target, false); err != nil {
+			return err
+		}
+		byAddress = a.address(target)
+	} else if !byName && isLocalName(host) {
+		return refuse("endpoint %q: %s is this machine; if it is meant, add %q to destinations.allowed_endpoints",
+			u.Redacted(), host, net.JoinHostPort(host, port))
+	}
+	if u.Scheme != "https" && !byName && !byAddress {
+		return refuse("endpoint %q: plain http; use https, or add %q to destinations.allowed_endpoints",
+			u.Redacted(), net.JoinHostPort(host, port))
+	}
+	return nil
+}
+
+// connect judges an address; byName says that the operator listed the name
+// that led to it.
+func (a Allowed) connect(target netip.AddrPort, byName bool) error {
+	reach, what := classify(target.Addr())
+	switch {
+	case reach == public, a.address(target), reach == internal && byName:
+		return nil
+	case reach == internal:
+		return refuse("endpoint address %s is %s; if it is meant, add %q or its CIDR to destinations.allowed_endpoints",
+			target, what, target)
+	}
+	return refuse("endpoint address %s is %s; only destinations.allowed_endpoints with this very address (%q) or its CIDR permits it",
+		target, what, target)
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+func isLocalName(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// Client returns a client for endpoints that customers chose: every
+// connection is judged, no redirect is followed, the environment's proxy is
+// not used, responses are not decompressed, TLS is at least 1.2. One client
+// serves all destinations and is safe for concurrent use.
+//
+// Wrong entries of allowed permit nothing; ParseAllowed reports them.
+func Client(allowed []string) *http.Client {
+	a, _ := ParseAllowed(allowed) //nolint:errcheck // configuration reports it; here it only means less
+	return a.client(&net.Resolver{})
+}
