@@ -1,0 +1,67 @@
+package segment
+
+import (
+	"bytes"
+	"sync"
+
+	"github.com/klauspost/compress/flate"
+)
+
+// A gzip member as this package writes it: a fixed header, deflate blocks that
+// each end at a byte boundary (a sync flush), an empty final block, CRC-32 and
+// length. Zero time and no name: equal content gives equal bytes.
+var gzipHeader = []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}
+
+// finalBlock is an empty last deflate block (fixed Huffman, end of block).
+var finalBlock = []byte{0x03, 0x00}
+
+const trailerBytes = 2 + 4 + 4 // finalBlock, CRC-32, ISIZE
+
+// blockBound is the most that n bytes of lines can take as one compressed
+// block: stored blocks of at most 65,535 bytes with 5 bytes each, and the
+// sync flush.
+func blockBound(n int) int64 {
+	return int64(n) + 5*(int64(n)/65_535+1) + 5
+}
+
+// compressor turns lines into deflate blocks. It is for one goroutine at a
+// time and holds about 0.8 MB, so compressors are pooled, never one a stream.
+type compressor struct {
+	w   *flate.Writer
+	out bytes.Buffer
+}
+
+// compressors are pooled per level over the whole process.
+var compressors [10]sync.Pool
+
+func getCompressor(level int) *compressor {
+	if c, ok := compressors[level].Get().(*compressor); ok {
+		return c
+	}
+	w, err := flate.NewWriter(nil, level)
+	if err != nil { // the level was validated
+		panic(err)
+	}
+	return &compressor{w: w}
+}
+
+func putCompressor(level int, c *compressor) { compressors[level].Put(c) }
+
+// compress returns raw as whole deflate blocks ending in a sync flush. window
+// is what precedes raw in the same member, or nil: matches may reach into it.
+// The result is valid until the next call.
+func (c *compressor) compress(raw, window []byte) ([]byte, error) {
+	c.out.Reset()
+	if len(window) > 0 {
+		c.w.ResetDict(&c.out, window)
+	} else {
+		c.w.Reset(&c.out)
+	}
+	if _, err := c.w.Write(raw); err != nil {
+		return nil, err
+	}
+	if err := c.w.Flush(); err != nil {
+		return nil, err
+	}
+	return c.out.Bytes(), nil
+}

@@ -1,0 +1,160 @@
+package segment
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Reason says why a file was sealed. It is a metric label and stands in the
+// ledger.
+type Reason string
+
+// Reasons.
+const (
+	ReasonSize    Reason = "size"    // the next record might exceed the object's limit
+	ReasonTime    Reason = "time"    // its hour (appender.roll_every) is over
+	ReasonDisk    Reason = "disk"    // the disk is short of space
+	ReasonRequest Reason = "request" // an operator asked for it
+	ReasonStop    Reason = "stop"    // the worker stops and is configured to seal
+)
+
+// Batch is what one entry of the ledger is to say: the sealed files of a
+// partition, where reading resumes once they are in the ledger, and the
+// records below that which are in no file, by reason.
+type Batch struct {
+	Files        []*Sealed
+	LowWatermark int64
+	Skipped      map[string]int64
+}
+
+// Sealed is a finished file: one gzip member of at least one line. Its bytes
+// lie in the spool until Release.
+type Sealed struct {
+	Meta
+	Reason    Reason
+	GzipBytes int64
+	SHA256    [32]byte // of the gzip bytes, computed as they were written
+	RawCRC64  uint64   // CRC-64/NVME of the lines
+
+	extents []extent
+	trailer []byte
+	spool   *Spool
+}
+
+// File returns what the ledger says of the file; the staged key and
+// what is owed are the caller's to fill.
+func (f *Sealed) File() ledger.File {
+	return ledger.File{
+		Source: f.Stream.Source, Hour: f.Stream.Hour, Received: f.Received,
+		First: f.First, Last: f.Last, Records: f.Records,
+		RawBytes: f.RawBytes, GzipBytes: f.GzipBytes,
+		Reason:   string(f.Reason),
+		RawCRC64: fmt.Sprintf("%016x", f.RawCRC64), SHA256: hex.EncodeToString(f.SHA256[:]),
+	}
+}
+
+// Release gives the file's space back. Only the spool's owner calls it, when
+// no reader is in use any more.
+func (f *Sealed) Release() {
+	s := f.spool
+	if s.broken != nil {
+		return
+	}
+	for _, x := range f.extents {
+		if x.chunk.refs--; x.chunk.refs == 0 && x.chunk != s.chunk {
+			s.drop(x.chunk)
+		}
+	}
+	f.extents = nil
+}
+
+// Reader returns the object's bytes. Readers are independent of each other
+// and may be used in any goroutine until Release.
+func (f *Sealed) Reader() io.ReadSeeker {
+	parts := make([]part, 0, len(f.extents)+2)
+	add := func(r io.ReaderAt, off, n int64) {
+		at := int64(0)
+		if len(parts) > 0 {
+			at = parts[len(parts)-1].at + parts[len(parts)-1].len
+		}
+		parts = append(parts, part{r: r, off: off, at: at, len: n})
+	}
+	add(bytesAt(gzipHeader), 0, int64(len(gzipHeader)))
+	for _, x := range f.extents {
+		add(x.chunk.file, x.off, x.len)
+	}
+	add(bytesAt(f.trailer), 0, int64(len(f.trailer)))
+	return &reader{parts: parts, size: f.GzipBytes}
+}
+
+// part is a run of the object's bytes [at, at+len).
+type part struct {
+	r       io.ReaderAt
+	off     int64
+	at, len int64
+}
+
+// reader reads parts one after the other.
+type reader struct {
+	parts []part
+	size  int64
+	pos   int64
+	cur   int // the part that pos may lie in
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	if r.pos >= r.size {
+		return 0, io.EOF
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n := 0
+	for n < len(p) && r.pos < r.size {
+		for r.pos >= r.parts[r.cur].at+r.parts[r.cur].len {
+			r.cur++
+		}
+		part := r.parts[r.cur]
+		in := r.pos - part.at
+		want := min(int64(len(p)-n), part.len-in)
+		m, err := part.r.ReadAt(p[n:n+int(want)], part.off+in)
+		n += m
+		r.pos += int64(m)
+		if err != nil && !(errors.Is(err, io.EOF) && int64(m) == want) {
+			return n, fmt.Errorf("read sealed file: %w", err)
+		}
+	}
+	return n, nil
+}
+
+// Seek implements io.Seeker.
+func (r *reader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.pos
+	case io.SeekEnd:
+		offset += r.size
+	}
+	if offset < 0 {
+		return 0, errors.New("read sealed file: seek before its start")
+	}
+	r.pos, r.cur = offset, 0
+	return offset, nil
+}
+
+// bytesAt reads from memory.
+type bytesAt []byte
+
+// ReadAt implements io.ReaderAt.
+func (b bytesAt) ReadAt(p []byte, off int64) (int, error) {
+	n := copy(p, b[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}

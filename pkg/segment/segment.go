@@ -1,0 +1,107 @@
+// Package segment is the file format of the appender: the open files of one
+// partition, kept block-wise in a shared spool, each of which becomes one
+// single-member gzip object when it is sealed.
+//
+// A stream's lines gather in memory; a full block is compressed by a pooled
+// compressor and appended to the spool, a sequence of chunk files that all
+// streams of the partition share. Cost follows bytes, not streams: a stream
+// without data costs nothing, and an open one holds no compressor and no file
+// handle. Sealing reads no byte and compresses nothing twice: the object is
+// the gzip header, the stream's blocks as they lie in the spool, and a
+// trailer. DESIGN.md has the format, its reasons and measurements.
+//
+// It promises that a sealed file holds exactly the appended lines, in order.
+// It does not decide when to seal, and it is not the truth about anything: the
+// ledger is; a spool can be lost at any time and costs only reading again.
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Errors of a spool.
+var (
+	// ErrFull says that the stream's file would exceed Config.MaxBytes: seal
+	// it, then append again.
+	ErrFull = errors.New("file is full")
+	// ErrOrder says that an offset is not above the stream's last one.
+	ErrOrder = errors.New("offset is not above the last one")
+	// ErrLine says that a record cannot be a line: it is empty, holds a
+	// newline, or would not fit into an object of its own.
+	ErrLine = errors.New("record cannot be a line")
+)
+
+// Config sizes a spool.
+type Config struct {
+	// Dir holds the chunk files; it is created, and emptied, by New.
+	Dir string
+	// Level is the gzip level, 1 to 9; default 1.
+	Level int
+	// MaxBytes is the largest object, in compressed bytes; default
+	// 100,000,000. It is never exceeded.
+	MaxBytes int64
+	// BlockBytes is how many bytes of lines make a block; default 128 KiB.
+	BlockBytes int
+	// ChunkBytes is when the next chunk file is begun; default 64 MiB.
+	ChunkBytes int64
+	// Budget is shared by all spools of a process; nil: unbounded.
+	Budget *Budget
+}
+
+func (c Config) withDefaults() Config {
+	if c.Level == 0 {
+		c.Level = 1
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 100_000_000
+	}
+	if c.BlockBytes == 0 {
+		c.BlockBytes = 128 << 10
+	}
+	if c.ChunkBytes == 0 {
+		c.ChunkBytes = 64 << 20
+	}
+	if c.Budget == nil {
+		c.Budget = NewBudget(1 << 62)
+	}
+	return c
+}
+
+// MinMaxBytes is the smallest Config.MaxBytes: one line of the largest record
+// that Kafka takes by default has to fit.
+const MinMaxBytes = 2 << 20 // 2 MiB
+
+func (c Config) validate() error {
+	switch {
+	case c.Dir == "":
+		return errors.New("segment: no directory")
+	case c.Level < 1 || c.Level > 9:
+		return fmt.Errorf("segment: gzip level %d is not 1 to 9", c.Level)
+	case c.BlockBytes < 1<<10:
+		return fmt.Errorf("segment: block of %d bytes is under 1 KiB", c.BlockBytes)
+	}
+	return nil
+}
+
+// emptyDir makes dir an empty directory that only its owner may read.
+func emptyDir(dir string) error {
+	if err := os.RemoveAll(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.MkdirAll(dir, 0o700)
+}
+
+// Meta describes a file's content so far.
+type Meta struct {
+	Stream   ledger.Stream
+	Received int64 // unix ms of the first record
+	First    int64 // offset of the first record
+	Last     int64 // offset of the last record
+	Records  int64
+	RawBytes int64
+}

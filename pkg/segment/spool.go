@@ -1,0 +1,300 @@
+package segment
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"slices"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Spool holds the open files of one partition. One goroutine owns it; only
+// Sealed.Reader may be used elsewhere.
+//
+// After an error of the disk the spool is of no more use: every call returns
+// that error, and the owner discards it and reads the partition again. A file
+// is never patched.
+type Spool struct {
+	cfg    Config
+	open   map[ledger.Stream]*active
+	chunk  *chunk // being written
+	chunks map[*chunk]struct{}
+	next   int    // number of the next chunk
+	buf    []byte // frames not yet written to chunk
+	held   int64  // bytes in memory, counted in the budget
+	free   freeList
+	broken error
+}
+
+// active is an open file.
+type active struct {
+	Meta
+	lines     []byte // not yet compressed
+	blockMeta frame  // of lines
+	crc       uint32 // CRC-32 of the compressed lines
+	crc64     uint64
+	sha       hash.Hash // of the object's bytes so far; nil until the first block
+	gzBytes   int64     // of the object's bytes so far
+	window    []byte    // last bytes of the compressed lines
+	extents   []extent
+}
+
+// windowBytes is how much of a stream's former block primes the next: small
+// blocks compress as well as large ones, for a few percent of CPU.
+const windowBytes = 4 << 10
+
+// New returns an empty spool; what lies in the directory is deleted.
+func New(cfg Config) (*Spool, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if err := emptyDir(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("prepare spool directory: %w", err)
+	}
+	cfg.Budget.spools.Add(1)
+	return &Spool{cfg: cfg, open: map[ledger.Stream]*active{}, chunks: map[*chunk]struct{}{}}, nil
+}
+
+// Append adds a record as one line. Line is copied; it holds no newline. Its
+// errors are ErrFull, ErrOrder, ErrLine, or those of the disk.
+func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte) error {
+	if s.broken != nil {
+		return s.broken
+	}
+	if len(line) == 0 || bytes.IndexByte(line, '\n') >= 0 || int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes > s.cfg.MaxBytes {
+		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
+	}
+	a := s.open[stream]
+	if a == nil {
+		a = &active{Meta: Meta{Stream: stream, Received: received, First: offset, Last: -1}, gzBytes: int64(len(gzipHeader))}
+	}
+	if offset <= a.Last {
+		return fmt.Errorf("append offset %d after %d: %w", offset, a.Last, ErrOrder)
+	}
+	n := len(line) + 1
+	// Invariant: what is compressed plus the bound of what is not never
+	// exceeds the object's limit.
+	if a.gzBytes+blockBound(len(a.lines)+n)+trailerBytes > s.cfg.MaxBytes {
+		if err := s.flush(a); err != nil {
+			return err
+		}
+		if a.gzBytes+blockBound(n)+trailerBytes > s.cfg.MaxBytes {
+			return fmt.Errorf("append offset %d: %w", offset, ErrFull)
+		}
+	}
+	if len(a.lines) > 0 && len(a.lines)+n > s.cfg.BlockBytes {
+		if err := s.flush(a); err != nil {
+			return err
+		}
+	}
+	s.open[stream] = a
+	s.grow(a, n)
+	if len(a.lines) == 0 {
+		a.blockMeta = frame{stream: stream, first: offset, received: received}
+	}
+	a.lines = append(append(a.lines, line...), '\n')
+	a.blockMeta.last = offset
+	a.blockMeta.records++
+	a.Last = offset
+	a.Records++
+	a.RawBytes += int64(n)
+	if s.cfg.Budget.over(s.held) {
+		return s.makeRoom()
+	}
+	return nil
+}
+
+// grow makes room for n more bytes of lines.
+func (s *Spool) grow(a *active, n int) {
+	if cap(a.lines)-len(a.lines) >= n {
+		return
+	}
+	grown := s.free.get(len(a.lines) + n)
+	grown = append(grown, a.lines...)
+	s.hold(int64(cap(grown) - cap(a.lines)))
+	s.free.put(a.lines)
+	a.lines = grown
+}
+
+func (s *Spool) hold(n int64) {
+	s.held += n
+	s.cfg.Budget.used.Add(n)
+}
+
+// flush compresses what the file holds in memory into the spool.
+func (s *Spool) flush(a *active) error {
+	if len(a.lines) == 0 {
+		return nil
+	}
+	if s.chunk == nil || s.chunk.size+int64(len(s.buf)) >= s.cfg.ChunkBytes {
+		if err := s.nextChunk(); err != nil {
+			return s.fail(err)
+		}
+	}
+	c := getCompressor(s.cfg.Level)
+	payload, err := c.compress(a.lines, a.window)
+	if err != nil {
+		return s.fail(fmt.Errorf("compress block: %w", err))
+	}
+	a.crc = crc32.Update(a.crc, crc32.IEEETable, a.lines)
+	a.crc64 = crc64nvme.Update(a.crc64, a.lines)
+	if a.sha == nil {
+		a.sha = sha256.New()
+		a.sha.Write(gzipHeader)
+	}
+	a.sha.Write(payload)
+	a.gzBytes += int64(len(payload))
+	f := a.blockMeta
+	f.rawBytes, f.payload = len(a.lines), payload
+	payloadAt := s.chunk.size + int64(len(s.buf)) + int64(frameBytes(f.stream.Source, 0))
+	a.extents = append(a.extents, extent{chunk: s.chunk, off: payloadAt, len: int64(len(payload))})
+	s.chunk.refs++
+	s.buf = appendFrame(s.buf, f)
+	putCompressor(s.cfg.Level, c)
+
+	if w := min(windowBytes, len(a.lines)); w > 0 {
+		if a.window == nil {
+			a.window = make([]byte, 0, windowBytes)
+			s.hold(windowBytes)
+		}
+		a.window = append(a.window[:0], a.lines[len(a.lines)-w:]...)
+	}
+	s.hold(-int64(cap(a.lines)))
+	s.free.put(a.lines)
+	a.lines = nil
+	if len(s.buf) >= 256<<10 {
+		return s.write()
+	}
+	return nil
+}
+
+// write appends the gathered frames to the chunk.
+func (s *Spool) write() error {
+	if len(s.buf) == 0 {
+		return nil
+	}
+	n, err := s.chunk.file.Write(s.buf)
+	s.chunk.size += int64(n)
+	if err != nil {
+		return s.fail(fmt.Errorf("write spool chunk: %w", err))
+	}
+	s.buf = s.buf[:0]
+	return nil
+}
+
+func (s *Spool) nextChunk() error {
+	if s.chunk != nil {
+		if err := s.write(); err != nil {
+			return err
+		}
+	}
+	c, err := createChunk(s.cfg.Dir, s.next)
+	if err != nil {
+		return err
+	}
+	s.next++
+	old := s.chunk
+	s.chunk, s.chunks[c] = c, struct{}{}
+	if old != nil && old.refs == 0 {
+		s.drop(old)
+	}
+	return nil
+}
+
+func (s *Spool) drop(c *chunk) {
+	delete(s.chunks, c)
+	c.remove()
+}
+
+// fail breaks the spool for good.
+func (s *Spool) fail(err error) error {
+	if s.broken == nil {
+		s.broken = err
+	}
+	return s.broken
+}
+
+// makeRoom compresses the largest buffers until the spool holds three
+// quarters of its share. Largest first keeps blocks as large as the budget
+// allows: after a while all buffers grow to about the same size.
+func (s *Spool) makeRoom() error {
+	goal := s.cfg.Budget.limit / max(s.cfg.Budget.spools.Load(), 1) * 3 / 4
+	byLines := make([]*active, 0, len(s.open))
+	for _, a := range s.open {
+		if len(a.lines) > 0 {
+			byLines = append(byLines, a)
+		}
+	}
+	slices.SortFunc(byLines, func(x, y *active) int { return len(y.lines) - len(x.lines) })
+	for _, a := range byLines {
+		if s.held <= goal {
+			break
+		}
+		if err := s.flush(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Len returns how many files are open.
+func (s *Spool) Len() int { return len(s.open) }
+
+// Held returns the bytes that open files hold in memory.
+func (s *Spool) Held() int64 { return s.held }
+
+// Files calls fn for every open file, in no order.
+func (s *Spool) Files(fn func(m Meta)) {
+	for _, a := range s.open {
+		fn(a.Meta)
+	}
+}
+
+// Seal finishes the file of the stream for that reason; the next Append of the
+// stream begins another. It returns nil without error if there is no such file.
+func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
+	if s.broken != nil {
+		return nil, s.broken
+	}
+	a := s.open[stream]
+	if a == nil {
+		return nil, nil
+	}
+	if err := s.flush(a); err != nil {
+		return nil, err
+	}
+	if err := s.write(); err != nil { // others will read the chunk
+		return nil, err
+	}
+	trailer := binary.LittleEndian.AppendUint32(slices.Clone(finalBlock), a.crc)
+	trailer = binary.LittleEndian.AppendUint32(trailer, uint32(a.RawBytes))
+	a.sha.Write(trailer)
+	sealed := &Sealed{Meta: a.Meta, Reason: reason, GzipBytes: a.gzBytes + int64(len(trailer)), RawCRC64: a.crc64, extents: a.extents, trailer: trailer, spool: s}
+	a.sha.Sum(sealed.SHA256[:0])
+	delete(s.open, stream)
+	s.hold(-int64(cap(a.window)))
+	return sealed, nil
+}
+
+// Discard deletes all that the spool holds; it is of no more use. Sealed
+// files that were not released become unreadable.
+func (s *Spool) Discard() {
+	for c := range s.chunks {
+		c.remove()
+	}
+	s.hold(-s.held)
+	if !errors.Is(s.broken, errDiscarded) {
+		s.cfg.Budget.spools.Add(-1)
+	}
+	s.open, s.chunks, s.chunk, s.buf, s.broken = nil, nil, nil, nil, errDiscarded
+}
+
+var errDiscarded = errors.New("spool was discarded")

@@ -1,0 +1,320 @@
+// Package appender is the role that reads the partitions of the events topic
+// assigned to it and appends every record to the rolling file of its stream.
+// It decides when files are over and hands them to the rotator; what the
+// ledger then says is the truth, and all that the appender holds can be lost
+// and read again.
+//
+// It promises that a record is in at most one of the files it hands over per
+// chain of entries, in offset order, and that no record is passed by silently:
+// what is no line of a file goes to the dead letters. It does not stage,
+// deliver, or decide where reading starts.
+package appender
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// Config sizes an appender. Zero values take the defaults of pkg/config.
+type Config struct {
+	Topic        string
+	Incarnation  string
+	DataDir      string // worker name, lock and spools; of this process alone
+	SourceFrom   string // header, key or json:PATH
+	ReceivedFrom string // header, record or json:PATH
+	RollEvery    time.Duration
+	Grace        time.Duration // stragglers are awaited so long after the turn
+	MaxBytes     int64         // of an object
+	Memory       int64         // bytes that open files may hold
+	DiskFree     int64         // reading pauses below this much free disk
+	Level        int           // of gzip
+	SealOnStop   bool          // seal and write what is open when the worker stops
+	DrainTimeout time.Duration // bound on stopping; default 20s
+}
+
+// Rotator turns sealed files into entries of the ledger.
+type Rotator interface {
+	// Acquire takes a partition over and returns the head that reading starts
+	// from. Errors are final for this try; the appender tries again.
+	Acquire(ctx context.Context, log ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error)
+	// Rotate stages the batch's files and writes the entry after base. It
+	// retries until it has the answer or ctx ends; after any error the
+	// caller's state is void.
+	Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error)
+}
+
+// fetcher reads one partition; *stream.Fetcher is one.
+type fetcher interface {
+	Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error)
+}
+
+// Log is the events topic.
+type Log interface {
+	Fetcher(topic string, partition int) fetcher
+	End(ctx context.Context, topic string, partition int) (int64, error)
+	Ping(ctx context.Context) error
+}
+
+// Membership says which partitions are ours.
+type Membership interface {
+	Next(ctx context.Context) (*stream.Generation, error)
+	Close() error
+}
+
+// DeadLetters takes what is no line of any file.
+type DeadLetters interface {
+	Produce(ctx context.Context, records ...stream.Record) error
+}
+
+// Deps are what an appender works with.
+type Deps struct {
+	Log         Log
+	Join        func(worker string) (Membership, error)
+	DeadLetters DeadLetters
+	Rotator     Rotator
+	Logger      *slog.Logger
+	Metrics     prometheus.Registerer
+}
+
+// Appender is the role. Create it with New and call Run once.
+type Appender struct {
+	cfg      Config
+	deps     Deps
+	router   *router
+	budget   *segment.Budget
+	pressure *pressure
+	metrics  *metrics
+	stopping atomic.Bool
+
+	mu         sync.Mutex // guards partitions
+	partitions map[int]*running
+}
+
+// running is a partition with its goroutine.
+type running struct {
+	*partition
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// New checks the configuration; it does not touch the disk or the network.
+func New(cfg Config, deps Deps) (*Appender, error) {
+	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
+	cfg.Incarnation = cmp.Or(cfg.Incarnation, "1")
+	cfg.SourceFrom = cmp.Or(cfg.SourceFrom, "header")
+	cfg.ReceivedFrom = cmp.Or(cfg.ReceivedFrom, "header")
+	cfg.RollEvery = cmp.Or(cfg.RollEvery, time.Hour)
+	cfg.Grace = min(cmp.Or(cfg.Grace, 10*time.Second), cfg.RollEvery)
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 100_000_000)
+	cfg.Memory = cmp.Or(cfg.Memory, 512<<20)
+	cfg.Level = cmp.Or(cfg.Level, 1)
+	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 20*time.Second)
+	switch {
+	case cfg.DataDir == "":
+		return nil, errors.New("appender.data_dir is not set")
+	case cfg.RollEvery < time.Second || cfg.RollEvery > time.Hour || time.Hour%cfg.RollEvery != 0:
+		return nil, fmt.Errorf("appender.roll_every %s: use 1s to 1h, dividing an hour", cfg.RollEvery)
+	case cfg.MaxBytes < segment.MinMaxBytes:
+		return nil, fmt.Errorf("appender.max_bytes %d: use at least %d", cfg.MaxBytes, segment.MinMaxBytes)
+	}
+	router, err := newRouter(cfg.SourceFrom, cfg.ReceivedFrom)
+	if err != nil {
+		return nil, err
+	}
+	a := &Appender{
+		cfg: cfg, deps: deps, router: router,
+		budget:     segment.NewBudget(cfg.Memory),
+		pressure:   newPressure(cfg.DataDir, cfg.DiskFree),
+		partitions: map[int]*running{},
+	}
+	a.metrics, err = newMetrics(deps.Metrics, a)
+	return a, err
+}
+
+// Run reads what the group assigns until ctx ends; then it finishes the
+// entries in flight, leaves the group and returns nil. It returns an error if
+// the data directory cannot be used.
+func (a *Appender) Run(ctx context.Context) error {
+	home, err := openHome(a.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer home.close()
+	membership, err := a.deps.Join(home.worker)
+	if err != nil {
+		return err
+	}
+	// Partitions outlive ctx by the drain.
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { a.pressure.watch(gctx); return nil })
+	group.Go(func() error {
+		for {
+			gen, err := membership.Next(gctx)
+			if err != nil {
+				return err
+			}
+			a.assign(work, home.worker, gen)
+		}
+	})
+	err = group.Wait()
+	a.stopping.Store(true)
+	a.assign(work, home.worker, nil) // stops them all, and waits
+	cerr := membership.Close()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.Join(err, cerr)
+}
+
+// assign starts what a generation adds and stops what it takes away; a
+// partition that stays ours goes on undisturbed. It waits for what stops.
+func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Generation) {
+	tenures := map[int]*ledger.Tenure{}
+	if gen != nil {
+		for _, as := range gen.Assignments[a.cfg.Topic] {
+			tenures[as.Partition] = &ledger.Tenure{
+				Owner: worker, Generation: gen.ID, Committed: as.Committed,
+				Commit: func(offset int64) error {
+					return gen.Commit(a.cfg.Topic, map[int]int64{as.Partition: offset})
+				},
+			}
+		}
+		a.deps.Logger.InfoContext(ctx, "partitions assigned", "topic", a.cfg.Topic, "partitions", len(tenures), "generation", gen.ID)
+	}
+	a.mu.Lock()
+	var stopped []*running
+	for n, r := range a.partitions {
+		if tenures[n] == nil {
+			r.cancel()
+			stopped = append(stopped, r)
+			delete(a.partitions, n)
+		}
+	}
+	for n, tenure := range tenures {
+		if r := a.partitions[n]; r != nil {
+			r.tenure.Store(tenure)
+			continue
+		}
+		a.partitions[n] = a.start(ctx, n, tenure)
+	}
+	a.mu.Unlock()
+	for _, r := range stopped {
+		<-r.done
+	}
+}
+
+func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *running {
+	p := &partition{
+		a:        a,
+		log:      ledger.Log{Topic: a.cfg.Topic, Incarnation: a.cfg.Incarnation, Partition: n},
+		lg:       a.deps.Logger.With("topic", a.cfg.Topic, "partition", n),
+		requests: make(chan request),
+	}
+	p.tenure.Store(tenure)
+	ctx, cancel := context.WithCancel(ctx)
+	r := &running{partition: p, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		p.run(ctx)
+	}()
+	return r
+}
+
+// SealAll returns when every record that the assigned partitions' logs held at
+// the call is in the ledger. It seals what is open, whatever its age.
+func (a *Appender) SealAll(ctx context.Context) error {
+	a.mu.Lock()
+	var all []*running
+	for _, r := range a.partitions {
+		all = append(all, r)
+	}
+	a.mu.Unlock()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, r := range all {
+		group.Go(func() error {
+			done := make(chan error, 1)
+			select {
+			case r.requests <- request{reason: segment.ReasonRequest, done: done}:
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-r.done:
+				return fmt.Errorf("seal partition %d: it is not ours any more", r.log.Partition)
+			}
+			select {
+			case err := <-done:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}
+	return group.Wait()
+}
+
+// Partitions returns the numbers of the partitions that are assigned now.
+func (a *Appender) Partitions() []int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var ns []int
+	for n := range a.partitions {
+		ns = append(ns, n)
+	}
+	slices.Sort(ns)
+	return ns
+}
+
+// Ready returns nil if Kafka answers and no partition is in trouble.
+func (a *Appender) Ready(ctx context.Context) error {
+	if err := a.deps.Log.Ping(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for n, r := range a.partitions {
+		if err := r.view.trouble(); err != nil {
+			errs = append(errs, fmt.Errorf("partition %d: %w", n, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Appender) coreConfig(partition int) coreConfig {
+	return coreConfig{
+		rollEvery: a.cfg.RollEvery,
+		grace:     a.cfg.Grace,
+		jitter:    min(5*time.Minute, a.cfg.RollEvery/20),
+		maxFiles:  1000,
+		partition: partition,
+	}
+}
+
+// tickEvery is how often time is looked at.
+func (a *Appender) tickEvery() time.Duration {
+	return max(min(time.Second, a.cfg.RollEvery/20), 50*time.Millisecond)
+}
+
+// pollEvery is how long a fetch waits at the log's end, and so how stale the
+// end may be.
+func (a *Appender) pollEvery() time.Duration { return 2 * a.tickEvery() }
+
+// end returns the end of the partition's log.
+func (a *Appender) end(ctx context.Context, log ledger.Log) (int64, error) {
+	return a.deps.Log.End(ctx, log.Topic, log.Partition)
+}

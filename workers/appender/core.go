@@ -1,0 +1,253 @@
+package appender
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
+)
+
+// core is the state of one partition and the rules that change it: which
+// records go into which file, when files are sealed, and what the next ledger
+// entry may say. It does no network I/O and reads no clock: times come in as
+// unix milliseconds, so that a simulator can drive it. It is for one goroutine.
+type core struct {
+	cfg   coreConfig
+	spool *segment.Spool
+
+	// base is the head of the ledger that all of the state builds upon.
+	//
+	// Invariant: I5, the state is exactly "base + records read since".
+	base     *ledger.Entry
+	through  map[ledger.Stream]int64 // base.SealedThrough
+	position int64                   // offset to be read next
+
+	open    map[ledger.Stream]int64 // open files -> when progress passes it, seal
+	sealed  []*segment.Sealed       // sealed, in no entry yet, not in flight
+	flight  []*segment.Sealed       // in the entry being written
+	skipped []skip                  // at or above base.LowWatermark, in offset order
+
+	// progress is how far the reader knows the log in time: every record
+	// received up to it (but for stragglers) has been read.
+	progress int64
+	// quiet is the progress before which no entry without files is written,
+	// so that a trickle of records that go into no file makes few entries.
+	quiet int64
+}
+
+type coreConfig struct {
+	rollEvery time.Duration
+	grace     time.Duration // how long stragglers are awaited
+	jitter    time.Duration // seals spread over this long after the turn
+	maxFiles  int           // in one entry
+	partition int
+}
+
+// skip is a record that is in no file.
+type skip struct {
+	offset int64
+	reason string
+}
+
+// newCore returns the state that base leaves to a reader.
+//
+// Invariant: I6, reading starts at the head's watermark with the head's filter.
+func newCore(cfg coreConfig, base *ledger.Entry, spool *segment.Spool) *core {
+	c := &core{cfg: cfg, spool: spool, position: base.LowWatermark, open: map[ledger.Stream]int64{}}
+	c.rebase(base)
+	return c
+}
+
+func (c *core) rebase(base *ledger.Entry) {
+	c.base = base
+	c.through = make(map[ledger.Stream]int64, len(base.SealedThrough))
+	for _, t := range base.SealedThrough {
+		c.through[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
+	}
+}
+
+// errOffset says that the log went back: the reader must start over.
+var errOffset = errors.New("offset went back")
+
+// add appends a record to its stream's file at wall-clock time now. After any
+// error the partition is abandoned and read again from the ledger.
+func (c *core) add(offset int64, source string, received, now int64, line []byte) error {
+	if offset < c.position {
+		return fmt.Errorf("record at offset %d after %d: %w", offset, c.position-1, errOffset)
+	}
+	stream := ledger.StreamOf(source, received)
+	if last, ok := c.through[stream]; ok && offset <= last {
+		c.position = offset + 1
+		return nil // it is in a file of the ledger
+	}
+	err := c.spool.Append(stream, offset, received, line)
+	if errors.Is(err, segment.ErrFull) {
+		if err := c.seal(stream, segment.ReasonSize); err != nil {
+			return err
+		}
+		err = c.spool.Append(stream, offset, received, line)
+	}
+	if errors.Is(err, segment.ErrLine) {
+		return c.skip(offset, reasonLine)
+	}
+	if err != nil {
+		return err
+	}
+	// A collector with a fast clock must not seal what others still write.
+	seen := min(received, now)
+	if _, ok := c.open[stream]; !ok {
+		c.open[stream] = c.deadline(stream, max(seen, c.progress))
+	}
+	c.position = offset + 1
+	c.progress = max(c.progress, seen)
+	return nil
+}
+
+// skip notes a record that goes into no file.
+func (c *core) skip(offset int64, reason string) error {
+	if offset < c.position {
+		return fmt.Errorf("record at offset %d after %d: %w", offset, c.position-1, errOffset)
+	}
+	c.skipped = append(c.skipped, skip{offset: offset, reason: reason})
+	c.position = offset + 1
+	return nil
+}
+
+// reached says that the reader passed all offsets below next, and that next
+// was the log's end (atEnd) as observed at time at.
+func (c *core) reached(next int64, atEnd bool, at int64) {
+	c.position = max(c.position, next)
+	if atEnd {
+		c.progress = max(c.progress, at)
+	}
+}
+
+// deadline is when the file of a stream, begun at that progress, is over: at
+// the next turn of roll_every, when stragglers were awaited. A record that
+// comes hours late opens a file that waits for the next turn as well, so that
+// late records do not make a file each; and a reader that is behind passes the
+// turn by what it reads, not by the clock, so that it makes no tiny files.
+func (c *core) deadline(stream ledger.Stream, progress int64) int64 {
+	d := c.turn(progress) + c.cfg.grace.Milliseconds()
+	if j := c.cfg.jitter.Milliseconds(); j > 0 {
+		h := fnv.New32a()
+		_, _ = fmt.Fprintf(h, "%s/%d", stream.Source, c.cfg.partition)
+		d += int64(h.Sum32()) % j
+	}
+	return d
+}
+
+// turn is the next turn of roll_every after ms.
+func (c *core) turn(ms int64) int64 {
+	roll := c.cfg.rollEvery.Milliseconds()
+	return (ms/roll + 1) * roll
+}
+
+// sealDue seals the files whose time is over.
+func (c *core) sealDue() error {
+	return c.sealWhere(segment.ReasonTime, func(deadline int64) bool { return deadline <= c.progress })
+}
+
+// sealAll seals every open file.
+func (c *core) sealAll(reason segment.Reason) error {
+	return c.sealWhere(reason, func(int64) bool { return true })
+}
+
+func (c *core) sealWhere(reason segment.Reason, due func(deadline int64) bool) error {
+	var streams []ledger.Stream
+	for stream, deadline := range c.open {
+		if due(deadline) {
+			streams = append(streams, stream)
+		}
+	}
+	slices.SortFunc(streams, ledger.Stream.Compare)
+	for _, stream := range streams {
+		if err := c.seal(stream, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *core) seal(stream ledger.Stream, reason segment.Reason) error {
+	f, err := c.spool.Seal(stream, reason)
+	if err != nil {
+		return err
+	}
+	delete(c.open, stream)
+	if f != nil {
+		c.sealed = append(c.sealed, f)
+	}
+	return nil
+}
+
+// idle says that no entry is being written.
+func (c *core) idle() bool { return c.flight == nil }
+
+// cut returns what the next entry is to say, or nil if it has nothing to say.
+// It must not be called again before won or a new core.
+func (c *core) cut() *segment.Batch {
+	// Oldest first: it is the oldest file that holds the watermark back.
+	slices.SortFunc(c.sealed, func(a, b *segment.Sealed) int { return cmp.Compare(a.First, b.First) })
+	n := min(len(c.sealed), c.cfg.maxFiles)
+	low := c.lowWatermark(c.sealed[n:])
+	if n == 0 && (low == c.base.LowWatermark || len(c.open) > 0 || c.progress < c.quiet) {
+		return nil
+	}
+	c.quiet = c.turn(c.progress)
+	c.flight, c.sealed = slices.Clone(c.sealed[:n]), slices.Clone(c.sealed[n:])
+	if c.flight == nil {
+		c.flight = []*segment.Sealed{}
+	}
+	b := &segment.Batch{Files: c.flight, LowWatermark: low, Skipped: map[string]int64{}}
+	for _, s := range c.skipped {
+		if s.offset < low {
+			b.Skipped[s.reason]++
+		}
+	}
+	return b
+}
+
+// lowWatermark is the lowest offset of what is in no file of an entry yet,
+// but for the batch being cut.
+func (c *core) lowWatermark(rest []*segment.Sealed) int64 {
+	low := c.position
+	for _, f := range rest {
+		low = min(low, f.First)
+	}
+	c.spool.Files(func(m segment.Meta) { low = min(low, m.First) })
+	return low
+}
+
+// won says that the entry of the last cut is now the head.
+func (c *core) won(head *ledger.Entry) {
+	for _, f := range c.flight {
+		f.Release()
+	}
+	c.flight = nil
+	c.rebase(head)
+	c.skipped = slices.DeleteFunc(c.skipped, func(s skip) bool { return s.offset < head.LowWatermark })
+}
+
+// oldest is the time of receipt, in unix ms, of the oldest file that is in no
+// entry yet; ok is false if there is none.
+func (c *core) oldest() (received int64, ok bool) {
+	note := func(m segment.Meta) {
+		if !ok || m.Received < received {
+			received, ok = m.Received, true
+		}
+	}
+	c.spool.Files(note)
+	for _, f := range c.sealed {
+		note(f.Meta)
+	}
+	for _, f := range c.flight {
+		note(f.Meta)
+	}
+	return received, ok
+}

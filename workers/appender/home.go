@@ -1,0 +1,62 @@
+package appender
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/google/uuid"
+)
+
+// home is the data directory: it belongs to one process at a time and gives
+// the worker its stable name, by which it keeps its partitions.
+type home struct {
+	worker string
+	lock   *os.File
+}
+
+func openHome(dir string) (*home, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create appender.data_dir %q: %w", dir, err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open appender.data_dir %q: %w", dir, err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("appender.data_dir %q is in use by another process; give each appender a directory of its own: %w", dir, err)
+	}
+	worker, err := workerName(filepath.Join(dir, "worker"))
+	if err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	return &home{worker: worker, lock: lock}, nil
+}
+
+// workerName reads the worker's name, or makes one up for good.
+func workerName(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err == nil && len(strings.TrimSpace(string(b))) > 0 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read worker name: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "worker"
+	}
+	name := host + "-" + uuid.NewString()[:8]
+	if err := os.WriteFile(path, []byte(name+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("keep worker name: %w", err)
+	}
+	return name, nil
+}
+
+func (h *home) close() { _ = h.lock.Close() }

@@ -1,0 +1,140 @@
+package appender
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// view is what others may see of a partition.
+type view struct {
+	mu       sync.Mutex // guards all below
+	position int64
+	end      int64
+	files    int
+	held     int64
+	oldest   int64 // unix ms of the oldest record in no entry, 0: none
+	paused   string
+	err      error
+}
+
+// took says that the partition was taken over.
+func (v *view) took() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.err = nil
+}
+
+// read notes how far the partition was read.
+func (v *view) read(position, end int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.position, v.end = position, max(end, position)
+}
+
+// state notes what is open.
+func (v *view) state(c *core, paused string) {
+	oldest, _ := c.oldest()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.files, v.held, v.oldest, v.paused = c.spool.Len(), c.spool.Held(), oldest, paused
+}
+
+// problem notes why the partition is not being read.
+func (v *view) problem(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.err, v.files, v.held, v.oldest = err, 0, 0, 0
+}
+
+// trouble returns why the partition is not being read, or nil.
+func (v *view) trouble() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.err == nil && v.paused != "" {
+		return fmt.Errorf("paused: %s is short", v.paused)
+	}
+	return v.err
+}
+
+// metrics are counters of the role and, read from the views when scraped,
+// gauges of its partitions.
+type metrics struct {
+	a           *Appender
+	records     prometheus.Counter
+	abandoned   prometheus.Counter
+	deadLetters *prometheus.CounterVec
+
+	position, lag, oldest, files, held, paused, halted *prometheus.Desc
+}
+
+func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
+	gauge := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("sealift_appender_"+name, help, []string{"partition"}, nil)
+	}
+	m := &metrics{
+		a:           a,
+		records:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."}),
+		abandoned:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_abandoned_total", Help: "Times that a partition's state was thrown away and loaded from the ledger."}),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_appender_dead_letters_total", Help: "Records that are no line of any file."}, []string{"reason"}),
+		position:    gauge("position_offset", "Offset of the next record to be read."),
+		lag:         gauge("lag_records", "Records in the log that were not read yet."),
+		oldest:      gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet."),
+		files:       gauge("open_files", "Files that are open."),
+		held:        gauge("open_files_bytes", "Bytes that open files hold in memory."),
+		paused:      gauge("paused", "1 while nothing is read for want of disk."),
+		halted:      gauge("in_trouble", "1 while the partition cannot be read; the log says why."),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.records, m.abandoned, m.deadLetters, m} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of the appender: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.position, m.lag, m.oldest, m.files, m.held, m.paused, m.halted} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	m.a.mu.Lock()
+	defer m.a.mu.Unlock()
+	for n, r := range m.a.partitions {
+		label := strconv.Itoa(n)
+		gauge := func(d *prometheus.Desc, v float64) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, label)
+		}
+		v := &r.view
+		v.mu.Lock()
+		gauge(m.position, float64(v.position))
+		gauge(m.lag, float64(v.end-v.position))
+		age := 0.0
+		if v.oldest > 0 {
+			age = time.Since(time.UnixMilli(v.oldest)).Seconds()
+		}
+		gauge(m.oldest, age)
+		gauge(m.files, float64(v.files))
+		gauge(m.held, float64(v.held))
+		gauge(m.paused, boolean(v.paused != ""))
+		gauge(m.halted, boolean(v.err != nil))
+		v.mu.Unlock()
+	}
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,315 @@
+package appender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// partition reads one assigned partition. Its run goroutine owns the core and
+// the spool; others talk to it through requests.
+type partition struct {
+	a   *Appender
+	log ledger.Log
+	lg  *slog.Logger
+
+	requests chan request                  // answered by the run goroutine
+	tenure   atomic.Pointer[ledger.Tenure] // the newest generation in which it is ours
+	view     view                          // what metrics and readiness see
+}
+
+// request asks for everything up to the log's end to be in the ledger.
+type request struct {
+	reason segment.Reason
+	done   chan<- error
+}
+
+// rotated is the outcome of one entry.
+type rotated struct {
+	head *ledger.Entry
+	err  error
+}
+
+// run owns the partition until ctx ends: it takes it over, reads it, and takes
+// it over again whenever its state turned out to be void.
+func (p *partition) run(ctx context.Context) {
+	wait := 200 * time.Millisecond
+	for ctx.Err() == nil {
+		start := time.Now()
+		err := p.own(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		p.a.metrics.abandoned.Inc()
+		if time.Since(start) > time.Minute {
+			wait = 200 * time.Millisecond
+		}
+		level := slog.LevelWarn
+		if errors.Is(err, ledger.ErrLost) {
+			level, wait = slog.LevelInfo, 200*time.Millisecond
+		}
+		p.lg.Log(ctx, level, "partition abandoned, reading it again from the ledger", "err", err, "in", wait)
+		p.view.problem(err)
+		p.answer(ctx, err, wait)
+		wait = min(2*wait, 30*time.Second)
+	}
+}
+
+// answer waits, answering requests with err meanwhile.
+func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case r := <-p.requests:
+			r.done <- fmt.Errorf("seal partition %d: %w", p.log.Partition, err)
+		}
+	}
+}
+
+// own takes the partition over and reads it until something voids the state.
+func (p *partition) own(ctx context.Context) error {
+	base, err := p.a.deps.Rotator.Acquire(ctx, p.log, *p.tenure.Load())
+	if err != nil {
+		return err
+	}
+	spool, err := segment.New(segment.Config{
+		Dir:      filepath.Join(p.a.cfg.DataDir, "spool", p.log.Topic, p.log.Incarnation, strconv.Itoa(p.log.Partition)),
+		Level:    p.a.cfg.Level,
+		MaxBytes: p.a.cfg.MaxBytes,
+		Budget:   p.a.budget,
+	})
+	if err != nil {
+		return err
+	}
+	defer spool.Discard()
+	c := newCore(p.a.coreConfig(p.log.Partition), base, spool)
+	p.lg.InfoContext(ctx, "partition taken over", "entry", base.Seq, "offset", base.LowWatermark)
+	p.view.took()
+	// What the loop starts ends before the spool is discarded.
+	ctx, cancel := context.WithCancel(ctx)
+	reads := p.a.read(ctx, p.log, base.LowWatermark)
+	l := &loop{p: p, c: c, reads: reads, rotations: make(chan rotated, 1)}
+	err = l.run(ctx)
+	cancel()
+	if !c.idle() {
+		<-l.rotations
+	}
+	reads.wait()
+	for _, r := range l.waiting {
+		r.done <- fmt.Errorf("seal partition %d: %w", p.log.Partition, err)
+	}
+	return err
+}
+
+// loop is one tenure of a partition.
+type loop struct {
+	p         *partition
+	c         *core
+	reads     *reads
+	rotations chan rotated
+	waiting   []pendingRequest
+	paused    string // why nothing is read, or ""
+}
+
+// pendingRequest is a request that waits until all below offset is sealed.
+type pendingRequest struct {
+	request
+	end    int64 // of the log when it was asked
+	sealed bool
+}
+
+func (l *loop) run(ctx context.Context) error {
+	tick := time.NewTicker(l.p.a.tickEvery())
+	defer tick.Stop()
+	for {
+		in := l.reads.results
+		if l.paused != "" {
+			in = nil
+		}
+		select {
+		case <-ctx.Done():
+			return l.stop(ctx)
+		case got := <-in:
+			if got.err != nil {
+				return got.err
+			}
+			if err := l.take(ctx, got); err != nil {
+				return err
+			}
+			l.reads.again(got)
+		case r := <-l.rotations:
+			if err := l.rotated(r); err != nil {
+				return err
+			}
+		case r := <-l.p.requests:
+			if err := l.ask(ctx, r); err != nil {
+				return err
+			}
+		case <-tick.C:
+			l.paused = l.p.a.pressure.paused()
+			l.p.view.state(l.c, l.paused)
+			if err := l.turn(); err != nil {
+				return err
+			}
+		}
+		l.rotate(ctx)
+		l.p.view.read(l.c.position, l.reads.end)
+	}
+}
+
+// take files the records of one fetch.
+func (l *loop) take(ctx context.Context, got read) error {
+	now := time.Now().UnixMilli()
+	var dead []stream.Record
+	for i := range got.Records {
+		r := &got.Records[i]
+		if r.Offset < l.c.position {
+			return fmt.Errorf("record at offset %d after %d: %w", r.Offset, l.c.position-1, errOffset)
+		}
+		source, received, line, reason := l.p.a.router.route(r)
+		if reason == "" {
+			before := len(l.c.skipped)
+			if err := l.c.add(r.Offset, source, received, now, line); err != nil {
+				return err
+			}
+			if len(l.c.skipped) > before {
+				reason = reasonLine
+			}
+		} else if err := l.c.skip(r.Offset, reason); err != nil {
+			return err
+		}
+		if reason != "" {
+			dead = append(dead, deadLetter(r, reason))
+			l.p.a.metrics.deadLetters.WithLabelValues(reason).Inc()
+		}
+	}
+	l.c.reached(got.Next, got.Next >= got.HighWatermark, got.sentAt.UnixMilli())
+	l.p.a.metrics.records.Add(float64(len(got.Records)))
+	// No entry may pass a record that is in no file before its dead letter is
+	// safe: entries are cut only between calls of take.
+	if len(dead) > 0 {
+		if err := l.p.a.deps.DeadLetters.Produce(ctx, dead...); err != nil {
+			return fmt.Errorf("write dead letters of partition %d: %w", l.p.log.Partition, err)
+		}
+		l.p.lg.WarnContext(ctx, "records went to the dead letters", "records", len(dead), "offset", dead[0].Offset)
+	}
+	return l.turn()
+}
+
+// turn seals what is due.
+func (l *loop) turn() error {
+	if err := l.c.sealDue(); err != nil {
+		return err
+	}
+	if l.paused == pausedDisk && l.c.idle() && len(l.c.sealed) == 0 {
+		if err := l.c.sealAll(segment.ReasonDisk); err != nil {
+			return err
+		}
+	}
+	for i := range l.waiting {
+		w := &l.waiting[i]
+		if !w.sealed && l.c.position >= w.end {
+			if err := l.c.sealAll(w.reason); err != nil {
+				return err
+			}
+			w.sealed = true
+		}
+	}
+	return nil
+}
+
+// rotate hands sealed files over, one entry at a time.
+func (l *loop) rotate(ctx context.Context) {
+	if !l.c.idle() {
+		return
+	}
+	batch := l.c.cut()
+	if batch == nil {
+		l.fulfil()
+		return
+	}
+	base, tenure := l.c.base, *l.p.tenure.Load()
+	go func() {
+		head, err := l.p.a.deps.Rotator.Rotate(ctx, base, batch, tenure)
+		l.rotations <- rotated{head: head, err: err}
+	}()
+}
+
+// rotated takes up the new head.
+func (l *loop) rotated(r rotated) error {
+	if r.err != nil {
+		// Its outcome is open or lost: either way our state is void.
+		l.c.flight = nil
+		return r.err
+	}
+	l.c.won(r.head)
+	l.fulfil()
+	return nil
+}
+
+// fulfil answers the requests whose records are all in the ledger.
+func (l *loop) fulfil() {
+	kept := l.waiting[:0]
+	for _, w := range l.waiting {
+		if w.sealed && l.c.idle() && len(l.c.sealed) == 0 {
+			w.done <- nil
+			continue
+		}
+		kept = append(kept, w)
+	}
+	l.waiting = kept
+}
+
+// ask takes a request up: it is fulfilled when all that the log holds now is
+// in the ledger.
+func (l *loop) ask(ctx context.Context, r request) error {
+	end, err := l.p.a.end(ctx, l.p.log)
+	if err != nil {
+		r.done <- fmt.Errorf("seal partition %d: %w", l.p.log.Partition, err)
+		return nil
+	}
+	l.waiting = append(l.waiting, pendingRequest{request: r, end: end})
+	return l.turn()
+}
+
+// stop ends the tenure in order: with SealOnStop what is open is sealed and
+// written to the ledger, within the drain time; else it is dropped, and read
+// again by the next owner.
+func (l *loop) stop(ctx context.Context) error {
+	if !l.p.a.cfg.SealOnStop || !l.p.a.stopping.Load() {
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.p.a.cfg.DrainTimeout)
+	defer cancel()
+	if !l.c.idle() {
+		if err := l.rotated(<-l.rotations); err != nil {
+			return err
+		}
+	}
+	if err := l.c.sealAll(segment.ReasonStop); err != nil {
+		return err
+	}
+	for {
+		l.rotate(ctx)
+		if l.c.idle() {
+			return nil
+		}
+		if err := l.rotated(<-l.rotations); err != nil {
+			return err
+		}
+	}
+}

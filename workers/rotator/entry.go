@@ -1,0 +1,55 @@
+package rotator
+
+import (
+	"slices"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
+)
+
+// next is the entry that says the batch after base; attempt and time are the
+// caller's to fill.
+//
+// Invariant: I2. The filter keeps, for every stream, the highest offset that
+// is in a file, and drops streams below the watermark: nothing of them will be
+// read again.
+func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure ledger.Tenure) *ledger.Entry {
+	e := follow(base, ledger.KindSeal, tenure)
+	e.Files = files
+	e.LowWatermark = batch.LowWatermark
+	if len(batch.Skipped) > 0 {
+		e.Skipped = batch.Skipped
+	}
+	through := make(map[ledger.Stream]int64, len(base.SealedThrough)+len(files))
+	for _, t := range base.SealedThrough {
+		through[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
+	}
+	for i := range files {
+		s := files[i].Stream()
+		through[s] = max(through[s], files[i].Last)
+	}
+	e.SealedThrough = nil
+	for s, offset := range through {
+		if offset >= e.LowWatermark {
+			e.SealedThrough = append(e.SealedThrough, ledger.Through{Source: s.Source, Hour: s.Hour, Offset: offset})
+		}
+	}
+	slices.SortFunc(e.SealedThrough, func(a, b ledger.Through) int {
+		return ledger.Stream{Source: a.Source, Hour: a.Hour}.Compare(ledger.Stream{Source: b.Source, Hour: b.Hour})
+	})
+	return e
+}
+
+// follow is an entry after base that says nothing new.
+func follow(base *ledger.Entry, kind ledger.Kind, tenure ledger.Tenure) *ledger.Entry {
+	return &ledger.Entry{
+		Version: ledger.EntryVersion, Seq: base.Seq + 1, Kind: kind,
+		Owner: tenure.Owner, Generation: tenure.Generation,
+		Cluster: base.Cluster, Topic: base.Topic, Incarnation: base.Incarnation, Partition: base.Partition,
+		Files:         []ledger.File{},
+		LowWatermark:  base.LowWatermark,
+		SealedThrough: base.SealedThrough,
+		// The owner of base enqueued its jobs before it went on to e.
+		DispatchedThrough: base.Seq,
+	}
+}

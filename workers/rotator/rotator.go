@@ -1,0 +1,219 @@
+// Package rotator is the role that turns sealed files into facts: it stages
+// them in the operator's bucket, writes the ledger entry that fixes them and
+// what they are owed to, enqueues their copy jobs, and commits the offset. It
+// also takes partitions over. It runs in the appender's process: they share a
+// disk.
+//
+// It promises the order stage, ledger, jobs, offset, and that an entry is
+// written only after all it names is stored and verified (I3). It does not
+// decide when files are sealed, and it copies nothing to customers.
+package rotator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// Config tunes a rotator.
+type Config struct {
+	// Cluster is the id of the Kafka cluster; a chain belongs to one.
+	Cluster string
+	// Uploads are how many files are staged at once; default 16.
+	Uploads int
+	// RetryEvery is the first pause between tries; it doubles up to 50 times.
+	// Default 200ms.
+	RetryEvery time.Duration
+}
+
+// Kafka says what the events topic holds.
+type Kafka interface {
+	Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error)
+}
+
+// Jobs takes copy jobs.
+type Jobs interface {
+	Produce(ctx context.Context, records ...stream.Record) error
+}
+
+// Deps are what a rotator works with.
+type Deps struct {
+	Staging objstore.Store
+	Kafka   Kafka
+	Jobs    Jobs
+	// Owed returns the destinations that a source's files are owed to now.
+	Owed    func(source string) []string
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Rotator is safe for concurrent use by partitions.
+type Rotator struct {
+	cfg     Config
+	deps    Deps
+	uploads *semaphore.Weighted
+	metrics *metrics
+}
+
+// New returns a rotator.
+func New(cfg Config, deps Deps) (*Rotator, error) {
+	cfg.Uploads = cmp.Or(cfg.Uploads, 16)
+	cfg.RetryEvery = cmp.Or(cfg.RetryEvery, 200*time.Millisecond)
+	m, err := newMetrics(deps.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return &Rotator{cfg: cfg, deps: deps, uploads: semaphore.NewWeighted(int64(cfg.Uploads)), metrics: m}, nil
+}
+
+// Rotate makes the batch a fact: when it returns the new head, its files are
+// staged, in the ledger, and their jobs enqueued. It retries what can be
+// retried until ctx ends. After an error the caller's state of the partition
+// is void; errors.Is(err, ledger.ErrLost) says that another worker was faster.
+func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error) {
+	start := time.Now()
+	log := base.Log()
+	lg := r.deps.Logger.With("topic", log.Topic, "partition", log.Partition)
+
+	// 1. stage
+	files := make([]ledger.File, len(batch.Files))
+	group, gctx := errgroup.WithContext(ctx)
+	for i, sealed := range batch.Files {
+		if err := r.uploads.Acquire(gctx, 1); err != nil {
+			break // the group says why
+		}
+		group.Go(func() error {
+			defer r.uploads.Release(1)
+			files[i] = sealed.File()
+			files[i].Owed = r.deps.Owed(sealed.Stream.Source)
+			files[i].StagedKey = delivery.StagedKey(log, &files[i])
+			return r.stage(gctx, lg, sealed, &files[i])
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+
+	// 2. ledger
+	e := next(base, files, batch, tenure)
+	e.Attempt, e.WrittenAt = uuid.NewString(), time.Now().UnixMilli()
+	if err := r.append(ctx, lg, e); err != nil {
+		return nil, err
+	}
+
+	// 3. jobs
+	if err := r.dispatch(ctx, lg, e); err != nil {
+		return nil, err
+	}
+
+	// 4. offset, a hint
+	r.commit(ctx, lg, e, tenure)
+
+	for i := range files {
+		f := &files[i]
+		r.metrics.sealed(f)
+		lg.InfoContext(ctx, "file sealed", "source", f.Source, "file", f.StagedKey, "reason", f.Reason,
+			"records", f.Records, "bytes", f.GzipBytes, "owed", len(f.Owed))
+	}
+	r.metrics.rotation.Observe(time.Since(start).Seconds())
+	lg.DebugContext(ctx, "ledger entry written", "entry", e.Seq, "files", len(files), "offset", e.LowWatermark, "took", time.Since(start))
+	return e, nil
+}
+
+// stage stores a sealed file under its content's name.
+//
+// Invariant: I3, I4. The store verifies the checksum that was computed while
+// the file was written, so bytes that rotted on disk are refused.
+func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, sealed *segment.Sealed, f *ledger.File) error {
+	opts := objstore.PutOptions{
+		IfAbsent: true, SHA256: sealed.SHA256,
+		ContentType: "text/plain", ContentEncoding: "gzip",
+	}
+	return r.retry(ctx, lg, "stage file", func() error {
+		_, err := r.deps.Staging.Put(ctx, f.StagedKey, sealed.Reader(), opts)
+		if errors.Is(err, objstore.ErrExists) {
+			return nil // by an earlier try: the key names the content
+		}
+		return err
+	}, nil)
+}
+
+// append writes the entry, the very same until its fate is known (I5).
+func (r *Rotator) append(ctx context.Context, lg *slog.Logger, e *ledger.Entry) error {
+	chain := ledger.NewChain(r.deps.Staging, e.Log())
+	err := r.retry(ctx, lg, "write ledger entry", func() error { return chain.Append(ctx, e) }, func(err error) bool {
+		return errors.Is(err, ledger.ErrLost) || errors.Is(err, ledger.ErrCorrupt)
+	})
+	if errors.Is(err, ledger.ErrLost) {
+		r.metrics.lost.Inc()
+	}
+	return err
+}
+
+// dispatch enqueues the copy jobs of an entry. Doing so twice is harmless.
+func (r *Rotator) dispatch(ctx context.Context, lg *slog.Logger, e *ledger.Entry) error {
+	var jobs []stream.Record
+	for i := range e.Files {
+		ref := delivery.Ref(e, i)
+		for _, dest := range e.Files[i].Owed {
+			job := delivery.Job{File: ref, Destination: dest}
+			jobs = append(jobs, stream.Record{Key: []byte(ref.String() + " " + dest), Value: job.Encode()})
+		}
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
+	return r.retry(ctx, lg, "enqueue copy jobs", func() error { return r.deps.Jobs.Produce(ctx, jobs...) }, nil)
+}
+
+// commit tells Kafka how far the ledger is.
+//
+// Invariant: I12, the committed offset is never above the ledger's watermark.
+func (r *Rotator) commit(ctx context.Context, lg *slog.Logger, e *ledger.Entry, tenure ledger.Tenure) {
+	if tenure.Commit == nil {
+		return
+	}
+	if err := tenure.Commit(e.LowWatermark); err != nil {
+		// The generation is over; the next owner commits.
+		lg.DebugContext(ctx, "offset not committed", "offset", e.LowWatermark, "err", err)
+	}
+}
+
+// retry repeats op until it succeeds, its error is final, or ctx ends.
+func (r *Rotator) retry(ctx context.Context, lg *slog.Logger, what string, op func() error, final func(error) bool) error {
+	wait := r.cfg.RetryEvery
+	for attempt := 1; ; attempt++ {
+		err := op()
+		if err == nil || (final != nil && final(err)) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w: %w", what, ctx.Err(), err)
+		}
+		r.metrics.retries.WithLabelValues(what).Inc()
+		lg.WarnContext(ctx, "retrying", "doing", what, "attempt", attempt, "err", err)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w: %w", what, ctx.Err(), err)
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 50*r.cfg.RetryEvery)
+	}
+}
