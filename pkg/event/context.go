@@ -1,0 +1,57 @@
+package event
+
+import "bytes"
+
+// contextFacts is what the API wants to know of a context.
+type contextFacts struct {
+	ip        bool // there is an ip
+	userAgent bool // there is a userAgent
+	direct    bool // "direct": true: the caller asks for its address
+	device    bool // the library runs on a person's device
+	library   bool // there is a library
+}
+
+func (f *contextFacts) add(key, value []byte) {
+	switch string(key) {
+	case `"ip"`:
+		f.ip = true
+	case `"userAgent"`:
+		f.userAgent = true
+	case `"direct"`:
+		f.direct = string(value) == "true"
+	case `"library"`:
+		f.library = true
+		each(value, func(key, value []byte) bool {
+			if string(key) != `"name"` {
+				return true
+			}
+			name, _ := unquote(value)
+			f.device = onDevice(name)
+			return false
+		})
+	}
+}
+
+// inherit adds the facts that come from the batch.
+func (f contextFacts) inherit(batch contextFacts) contextFacts {
+	if !f.library {
+		f.device, f.library = batch.device, batch.library
+	}
+	f.ip = f.ip || batch.ip
+	f.userAgent = f.userAgent || batch.userAgent
+	f.direct = f.direct || batch.direct
+	return f
+}
+
+// onDevice tells whether Segment's library of that name runs in a browser or
+// an app rather than on a server.
+func onDevice(library []byte) bool {
+	library = bytes.TrimPrefix(library, []byte("@segment/"))
+	switch string(library) {
+	case "analytics.js", "analytics-next", "analytics-ios", "analytics-swift",
+		"analytics-android", "analytics-kotlin", "analytics-react-native",
+		"analytics-flutter", "analytics_flutter":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,115 @@
+// Package event turns Tracking API request bodies into stored lines: the form
+// in which an event travels through Kafka and lies in a customer's bucket. It
+// is for the collector and for tools that speak its dialect.
+//
+// It promises that what a caller sent is stored as it was sent: unknown
+// fields, the order of keys, every digit of a number and every character of
+// a string, byte for byte; only white space outside strings goes, so that a
+// line holds no newline, and bytes that are not UTF-8 become U+FFFD. What the
+// API adds or owns is listed at Stamp. A write key at the top level of a body
+// or of an event never reaches a line.
+//
+// It is lenient on purpose: an archive that refuses what Segment's own API
+// takes loses events. So a call needs no userId, no event name and no known
+// type; it must be a JSON object within the limits.
+//
+// It does no I/O and knows no HTTP and no sources.
+package event
+
+import "fmt"
+
+// Limits of the Tracking API. KB is 1024 bytes, as Segment's SDKs count.
+const (
+	MaxBody   = 500 << 10 // bytes of a request body, inflated
+	MaxEvent  = 32 << 10  // bytes of one event, without white space
+	MaxEvents = 2500      // events of a batch
+	// MaxDepth bounds the nesting of arrays and objects in a body. Python and
+	// Jackson, with which the files are read, give up at 1000.
+	MaxDepth = 500
+	// MaxMessageID bounds a messageId, in bytes.
+	MaxMessageID = 100
+	// MaxLines bounds the bytes of all lines of a request. Only a batch whose
+	// own context is large can reach it: the context is repeated in each line.
+	MaxLines = 16 << 20
+)
+
+// Kind is what a request path says about its body.
+type Kind uint8
+
+// The kinds of request.
+const (
+	Batch Kind = iota // many calls, each with a type of its own
+	Identify
+	Track
+	Page
+	Screen
+	Group
+	Alias
+	kinds
+)
+
+var kindNames = [kinds]string{"batch", "identify", "track", "page", "screen", "group", "alias"}
+
+// KindOf returns the kind that the last element of a request path stands for:
+// a long name, "import", or an SDK's short form such as "t".
+func KindOf(name string) (Kind, bool) {
+	switch name {
+	case "batch", "b", "import":
+		return Batch, true
+	case "identify", "i":
+		return Identify, true
+	case "track", "t":
+		return Track, true
+	case "page", "p":
+		return Page, true
+	case "screen", "s":
+		return Screen, true
+	case "group", "g":
+		return Group, true
+	case "alias", "a":
+		return Alias, true
+	}
+	return 0, false
+}
+
+// String returns the long name.
+func (k Kind) String() string {
+	if k < kinds {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+// Reason classes why a body is refused. There are few of them: they serve as
+// a metric's label.
+type Reason string
+
+// The reasons. ErrBatchTooLarge and ErrTooManyEvents concern the request
+// only: the same events in smaller requests are taken. The others concern an
+// event or a body that will never be taken.
+const (
+	ErrMalformed     Reason = "malformed"
+	ErrTooDeep       Reason = "too_deep"
+	ErrEventTooLarge Reason = "event_too_large"
+	ErrMessageID     Reason = "message_id_too_long"
+	ErrBatchTooLarge Reason = "batch_too_large"
+	ErrTooManyEvents Reason = "too_many_events"
+)
+
+// Error is why a body was refused, in words for the person who sent it. It
+// holds no part of the body.
+type Error struct {
+	Reason Reason
+	// Event is the index in the batch of the event that is at fault; -1 when
+	// it is the body as a whole.
+	Event  int
+	Detail string // what is wrong and what to do
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Event >= 0 {
+		return fmt.Sprintf("batch[%d]: %s", e.Event, e.Detail)
+	}
+	return e.Detail
+}

@@ -1,0 +1,92 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzParse compares the scanner with encoding/json, and holds every line to
+// the promises of the package.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		`{"batch":[{"type":"track","event":"e","context":{"library":{"name":"analytics.js"}}},{}],"context":{"a":1},"sentAt":"2026-11-22T18:00:00Z"}`,
+		`{"writeKey":"k","wr\u0069teKey":"k","timestamp":"2015-2-02T00:30:08.276Z","properties":{"n":9007199254740993,"s":"\ud83d\udc55"}}`,
+		" {\"a\" : [ 1.5e-3 , null , true ] }\n", "{\"a\":\"\xff\"}", `{"batch":[[]]}`, "\xef\xbb\xbf{}",
+	} {
+		f.Add(uint8(Batch), []byte(seed))
+		f.Add(uint8(Track), []byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, k uint8, body []byte) {
+		kind := Kind(k) % kinds
+		var r Request
+		err := r.Parse(kind, bytes.Clone(body))
+		text := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+		if !json.Valid(text) {
+			if err == nil && utf8.Valid(text) {
+				t.Fatalf("accepted what is not JSON: %q", body)
+			}
+		} else if trimmed := bytes.TrimLeft(text, " \t\r\n"); err != nil && kind != Batch && trimmed[0] == '{' {
+			if e := err.(*Error); e.Reason == ErrMalformed {
+				t.Fatalf("refused JSON %q: %v", body, err)
+			}
+		}
+		if err != nil {
+			return
+		}
+		for i := range r.Len() {
+			line, _ := r.AppendLine(nil, i, stamp())
+			if !json.Valid(line) || !utf8.Valid(line) || bytes.ContainsAny(line, "\n\r") {
+				t.Fatalf("bad line %q of %q", line, body)
+			}
+			var fields map[string]json.RawMessage
+			if err := json.Unmarshal(line, &fields); err != nil {
+				t.Fatalf("%v: %q", err, line)
+			}
+			if _, ok := fields["writeKey"]; ok {
+				t.Fatalf("write key in %q", line)
+			}
+			for _, name := range []string{"messageId", "receivedAt", "originalTimestamp", "sentAt", "timestamp", "projectId", "version", "channel"} {
+				if len(fields[name]) == 0 {
+					t.Fatalf("no %s in %q", name, line)
+				}
+			}
+		}
+	})
+}
+
+func FuzzParseTime(f *testing.F) {
+	for _, seed := range []string{`"2026-11-22T18:14:08.580Z"`, `"2015-2-02T00:30:08+0130"`, `1700000000.5`, `"2026-11-22"`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if !json.Valid(raw) {
+			return
+		}
+		raw = bytes.TrimSpace(raw)
+		if at, ok := parseTime(raw); ok {
+			got := correct(received, received, at).AppendFormat(nil, layout)
+			if len(got) != len(layout) {
+				t.Fatalf("%q became %s", raw, got)
+			}
+		}
+	})
+}
+
+func FuzzPixelBody(f *testing.F) {
+	f.Add("data=eyJhIjoxfQ")
+	f.Add("a.b.c=1&a.b=2&.=3&a..b=4")
+	f.Fuzz(func(t *testing.T, query string) {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		body, err := PixelBody(values)
+		if err == nil && strings.TrimSpace(values.Get("data")) == "" && !json.Valid(body) {
+			t.Fatalf("%q became %q", query, body)
+		}
+	})
+}

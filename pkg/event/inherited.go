@@ -1,0 +1,74 @@
+package event
+
+// inherited is an object of a batch, its context or its integrations, of
+// which each event receives the members that it does not have itself. Whole
+// members: an event's library is not mixed with its batch's.
+type inherited struct {
+	members []pair
+	index   map[string]int // of members, by raw name
+	// seen[i] == round: the event at hand has members[i] itself.
+	seen  []int
+	round int
+	facts contextFacts // of the object as a context
+}
+
+type pair struct{ raw, key []byte } // raw: the whole member
+
+func (in *inherited) reset(object []byte) {
+	in.members, in.seen, in.round = in.members[:0], in.seen[:0], 0
+	clear(in.index)
+	in.facts = contextFacts{}
+	if len(object) == 0 {
+		return
+	}
+	if in.index == nil {
+		in.index = map[string]int{}
+	}
+	each(object, func(key, value []byte) bool {
+		in.facts.add(key, value)
+		raw := key[: len(key)+1+len(value) : len(key)+1+len(value)]
+		if i, ok := in.index[string(key)]; ok {
+			in.members[i].raw = raw // the last one counts
+			return true
+		}
+		in.index[string(key)] = len(in.members)
+		in.members = append(in.members, pair{raw: raw, key: key})
+		in.seen = append(in.seen, 0)
+		return true
+	})
+}
+
+// begin starts the next event.
+func (in *inherited) begin() { in.round++ }
+
+// own says that the event has a member of that raw name itself.
+func (in *inherited) own(key []byte) {
+	if len(in.members) == 0 {
+		return
+	}
+	if i, ok := in.index[string(key)]; ok {
+		in.seen[i] = in.round
+	}
+}
+
+// missing tells whether the event lacks any member.
+func (in *inherited) missing() bool {
+	for _, round := range in.seen {
+		if round != in.round {
+			return true
+		}
+	}
+	return false
+}
+
+// appendMissing appends the members that the event lacks, each with a comma
+// behind it.
+func (in *inherited) appendMissing(dst []byte) []byte {
+	for i := range in.members {
+		if in.seen[i] != in.round {
+			dst = append(dst, in.members[i].raw...)
+			dst = append(dst, ',')
+		}
+	}
+	return dst
+}

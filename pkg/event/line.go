@@ -1,0 +1,328 @@
+package event
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// version is the Tracking API's own, as Segment writes it.
+const version = `"version":2`
+
+// Stamp is what the API knows of a request and adds to each of its events:
+//
+//   - receivedAt and projectId, in place of what the event may hold;
+//   - originalTimestamp, the event's timestamp or else its originalTimestamp,
+//     as written; sentAt, the event's or else the batch's, as written; the
+//     next best where they are absent (sentAt for originalTimestamp, then
+//     receivedAt);
+//   - timestamp, receivedAt - (sentAt - originalTimestamp);
+//   - type, from the path where that says it, else the event's own;
+//   - messageId and channel ("client" or "server"), where the event has none;
+//   - version, 2;
+//   - context.ip and context.userAgent, see there;
+//   - the members of the batch's context and integrations that the event's
+//     own lack.
+type Stamp struct {
+	ReceivedAt time.Time // of millisecond precision
+	ProjectID  string    // the source's id
+	// Browser says that the request came straight from a page.
+	Browser bool
+	// IP becomes context.ip if the event has none, it is an IPv4 address, and
+	// the event is a client's or asks for it by context.direct.
+	IP netip.Addr
+	// UserAgent becomes context.userAgent if not empty and the event has none.
+	UserAgent string
+	// NewID makes a messageId; nil stands for a random UUID. It must not need
+	// escapes.
+	NewID func() string
+}
+
+// Line describes a line in terms of few values, for metrics.
+type Line struct {
+	Type   string // one of the six calls, or "other"
+	Client bool   // sent from a browser or an app
+}
+
+// AppendLine appends the stored line of event i to dst, without a newline.
+func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
+	c := &r.calls[i]
+	facts := r.facts(c)
+	line := Line{Type: r.typeOf(c)}
+	channel, own := unquote(r.field(c, fChannel))
+	own = own && len(channel) > 0
+	if own {
+		line.Client = string(channel) != "server"
+	} else {
+		line.Client = stamp.Browser || facts.device
+	}
+	ip := stamp.IP.Unmap()
+	w := writer{dst: append(dst, '{'), request: r, call: c, stamp: stamp}
+	w.ip = ip.Is4() && !facts.ip && (line.Client || facts.direct)
+	w.userAgent = stamp.UserAgent != "" && !facts.userAgent
+
+	var context, integrations, kind, id bool
+	for n := c.lo; n < c.hi; n++ {
+		m := &r.members[n]
+		if m.field != other && int(c.last[m.field]) != n+1 {
+			continue // a later one counts
+		}
+		switch value := r.body[m.value:m.end]; m.field {
+		case fWriteKey, fReceivedAt, fTimestamp, fOriginalTimestamp, fSentAt, fVersion, fProjectID:
+			continue
+		case fContext:
+			context = true
+			w.context(value)
+		case fIntegrations:
+			integrations = true
+			w.integrations(value)
+		case fType:
+			if r.kind != Batch {
+				continue
+			}
+			kind = true
+			w.raw(r.body[m.key:m.end])
+		case fMessageID:
+			if !identifies(value) {
+				continue
+			}
+			id = true
+			w.raw(r.body[m.key:m.end])
+		case fChannel:
+			if own {
+				w.raw(r.body[m.key:m.end])
+			}
+		default:
+			w.raw(r.body[m.key:m.end])
+		}
+	}
+	if !context {
+		w.context(nil)
+	}
+	if !integrations {
+		w.integrations(nil)
+	}
+	if !kind && r.kind != Batch {
+		w.text(`"type":"`, r.kind.String())
+	}
+	if !id {
+		w.text(`"messageId":"`, stamp.newID())
+	}
+	if !own {
+		w.text(`"channel":"`, line.channel())
+	}
+	w.times()
+	w.text(`"projectId":"`, stamp.ProjectID)
+	w.dst = append(w.dst, version...)
+	return append(w.dst, '}'), line
+}
+
+func (s *Stamp) newID() string {
+	if s.NewID != nil {
+		return s.NewID()
+	}
+	return uuid.NewString()
+}
+
+func (l Line) channel() string {
+	if l.Client {
+		return "client"
+	}
+	return "server"
+}
+
+// identifies tells whether a raw messageId names an event: a string that is
+// not empty, or a number.
+func identifies(raw []byte) bool {
+	if raw[0] == '"' {
+		return len(raw) > 2
+	}
+	return raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'
+}
+
+// typeOf returns a call's type for Line.
+func (r *Request) typeOf(c *call) string {
+	if r.kind != Batch {
+		return r.kind.String()
+	}
+	name, _ := unquote(r.field(c, fType))
+	if k, ok := KindOf(string(name)); ok && k != Batch && k.String() == string(name) {
+		return k.String()
+	}
+	return "other"
+}
+
+// facts reads a call's context, and marks what it has of the batch's.
+func (r *Request) facts(c *call) contextFacts {
+	var f contextFacts
+	r.context.begin()
+	each(r.field(c, fContext), func(key, value []byte) bool {
+		f.add(key, value)
+		r.context.own(key)
+		return true
+	})
+	return f.inherit(r.context.facts)
+}
+
+// writer writes one line; each member with a comma behind it.
+type writer struct {
+	dst       []byte
+	request   *Request
+	call      *call
+	stamp     *Stamp
+	ip        bool // add context.ip
+	userAgent bool // add context.userAgent
+}
+
+func (w *writer) raw(member []byte) {
+	w.dst = append(w.dst, member...)
+	w.dst = append(w.dst, ',')
+}
+
+// text writes a member: its name up to the value's opening quote, and a value
+// that needs no escapes.
+func (w *writer) text(name, value string) {
+	w.dst = append(w.dst, name...)
+	w.dst = append(w.dst, value...)
+	w.dst = append(w.dst, `",`...)
+}
+
+// context writes the event's context, own or nil, with what is added to it.
+func (w *writer) context(own []byte) {
+	batch := &w.request.context
+	inner, isObject := innerOf(own)
+	if !isObject || !w.ip && !w.userAgent && !batch.missing() {
+		if own != nil {
+			w.dst = append(w.dst, `"context":`...)
+			w.raw(own)
+		}
+		return
+	}
+	// What is inherited comes first: should a name be there twice in other
+	// spellings, the event's own counts.
+	w.dst = batch.appendMissing(append(w.dst, `"context":{`...))
+	if len(inner) > 0 {
+		w.raw(inner)
+	}
+	if w.ip {
+		w.dst = w.stamp.IP.Unmap().AppendTo(append(w.dst, `"ip":"`...))
+		w.dst = append(w.dst, `",`...)
+	}
+	if w.userAgent {
+		w.dst = appendQuoted(append(w.dst, `"userAgent":`...), w.stamp.UserAgent)
+		w.dst = append(w.dst, ',')
+	}
+	w.close()
+}
+
+// integrations writes the event's integrations, own or nil, with those of the
+// batch.
+func (w *writer) integrations(own []byte) {
+	batch := &w.request.integrations
+	batch.begin()
+	if len(batch.members) > 0 {
+		each(own, func(key, _ []byte) bool {
+			batch.own(key)
+			return true
+		})
+	}
+	inner, isObject := innerOf(own)
+	if !isObject || !batch.missing() {
+		if own != nil {
+			w.dst = append(w.dst, `"integrations":`...)
+			w.raw(own)
+		}
+		return
+	}
+	w.dst = batch.appendMissing(append(w.dst, `"integrations":{`...))
+	if len(inner) > 0 {
+		w.raw(inner)
+	}
+	w.close()
+}
+
+// close ends an object that holds at least one member.
+func (w *writer) close() {
+	w.dst[len(w.dst)-1] = '}'
+	w.dst = append(w.dst, ',')
+}
+
+// times writes originalTimestamp, sentAt, receivedAt and timestamp.
+func (w *writer) times() {
+	r, received := w.request, w.stamp.ReceivedAt.UTC()
+	sentRaw := r.field(w.call, fSentAt)
+	if isNull(sentRaw) {
+		sentRaw = r.sentAt
+	}
+	originalRaw := r.field(w.call, fTimestamp)
+	if isNull(originalRaw) {
+		originalRaw = r.field(w.call, fOriginalTimestamp)
+	}
+	sent, sentOK := parseTime(sentRaw)
+	timestamp := received
+	if isNull(originalRaw) {
+		originalRaw = nil
+		if sentOK {
+			originalRaw = sentRaw
+		}
+	} else if original, ok := parseTime(originalRaw); ok && sentOK {
+		timestamp = correct(received, sent, original)
+	} else if ok {
+		timestamp = correct(received, received, original)
+	}
+	w.clientTime(`"originalTimestamp":`, originalRaw)
+	w.clientTime(`"sentAt":`, sentRaw)
+	w.time(`"receivedAt":`, received)
+	w.time(`"timestamp":`, timestamp)
+}
+
+// clientTime writes a time as the client wrote it; receivedAt if it did not.
+func (w *writer) clientTime(name string, raw []byte) {
+	if len(raw) == 0 {
+		w.time(name, w.stamp.ReceivedAt.UTC())
+		return
+	}
+	w.dst = append(w.dst, name...)
+	w.raw(raw)
+}
+
+func (w *writer) time(name string, t time.Time) {
+	w.dst = append(w.dst, name...)
+	w.dst = append(w.dst, '"')
+	w.dst = t.AppendFormat(w.dst, layout)
+	w.dst = append(w.dst, `",`...)
+}
+
+// innerOf returns what is between an object's braces; of an absent value and
+// of null, nothing. ok is false for any other value.
+func innerOf(raw []byte) (inner []byte, ok bool) {
+	if isNull(raw) {
+		return nil, true
+	}
+	if raw[0] != '{' {
+		return nil, false
+	}
+	return raw[1 : len(raw)-1], true
+}
+
+// appendQuoted appends s as a JSON string.
+func appendQuoted(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for _, c := range s {
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', byte(c))
+		case c < 0x20:
+			dst = append(dst, `\u00`...)
+			if c < 0x10 {
+				dst = append(dst, '0')
+			}
+			dst = strconv.AppendInt(dst, int64(c), 16)
+		default:
+			dst = append(dst, string(c)...)
+		}
+	}
+	return append(dst, '"')
+}

@@ -1,0 +1,71 @@
+package event
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// PixelBody returns the request body that the query of a pixel stands for:
+// its parameter data, JSON in base64 (any alphabet, padded or not); or else
+// all parameters as members, where a dot in a name opens an object:
+// properties.subject=Hi is {"properties":{"subject":"Hi"}}. The error is an
+// *Error.
+// (https://segment.com/docs/connections/sources/catalog/libraries/server/pixel-tracking-api/)
+func PixelBody(query url.Values) ([]byte, error) {
+	if data := strings.TrimSpace(query.Get("data")); data != "" {
+		if data[0] == '{' {
+			return []byte(data), nil
+		}
+		return decodeData(data)
+	}
+	body := map[string]any{}
+	names := make([]string, 0, len(query))
+	for name := range query {
+		names = append(names, name)
+	}
+	slices.Sort(names) // "a" before "a.b": whichever is first stays
+	for _, name := range names {
+		put(body, name, query.Get(name))
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(body); err != nil {
+		return nil, &Error{Reason: ErrMalformed, Event: -1, Detail: "the parameters make no JSON"}
+	}
+	return b.Bytes(), nil
+}
+
+// decodeData forgives what URLs do to base64: + that became a space, lost
+// padding, the URL alphabet.
+func decodeData(data string) ([]byte, error) {
+	data = strings.TrimRight(strings.NewReplacer(" ", "+", "-", "+", "_", "/").Replace(data), "=")
+	body, err := base64.RawStdEncoding.DecodeString(data)
+	if err != nil {
+		return nil, &Error{Reason: ErrMalformed, Event: -1, Detail: "data is not base64 of a JSON object"}
+	}
+	return body, nil
+}
+
+// put sets a dotted path; a path through a value that is no object is dropped.
+func put(object map[string]any, path, value string) {
+	elements := strings.Split(path, ".")
+	for _, element := range elements[:len(elements)-1] {
+		inner, ok := object[element].(map[string]any)
+		if !ok {
+			if _, taken := object[element]; taken {
+				return
+			}
+			inner = map[string]any{}
+			object[element] = inner
+		}
+		object = inner
+	}
+	if last := elements[len(elements)-1]; object[last] == nil {
+		object[last] = value
+	}
+}

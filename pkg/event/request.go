@@ -1,0 +1,236 @@
+package event
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// lineOverhead bounds what a Stamp adds to a line, beyond its own strings.
+const lineOverhead = 512
+
+// MaxLine bounds the bytes of a stored line without its Stamp's strings: an
+// event, what it inherits from its batch, and what the API adds.
+const MaxLine = 2*MaxEvent + lineOverhead
+
+// Request is a parsed request body. The zero value is ready; it is meant to
+// be used again, for its buffers. It is not safe for concurrent use.
+type Request struct {
+	kind    Kind
+	body    []byte // compact
+	members []member
+	top     call
+	calls   []call
+	// What the events of a batch inherit.
+	context      inherited
+	integrations inherited
+	sentAt       []byte // nil unless it is a time
+	lines        int
+}
+
+// call is one object of the body: the body itself or an event of a batch.
+type call struct {
+	start, end int // in the compact body
+	lo, hi     int // its members in Request.members
+	// last holds, per known field, one more than the index in Request.members
+	// of its last occurrence: as most parsers, the last one counts.
+	last [fields]int32
+}
+
+// Parse reads a request body of that kind, which it compacts in place and
+// keeps until the next Parse. An error is an *Error; the Request is then of
+// no use until parsed again.
+func (r *Request) Parse(kind Kind, body []byte) error {
+	r.kind, r.members, r.calls, r.sentAt = kind, r.members[:0], r.calls[:0], nil
+	if len(body) > MaxBody {
+		return &Error{Reason: ErrBatchTooLarge, Event: -1, Detail: fmt.Sprintf("the body holds more than %d KB: send fewer events at once", MaxBody>>10)}
+	}
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+	if !utf8.Valid(body) {
+		body = bytes.ToValidUTF8(body, []byte("\uFFFD"))
+	}
+	s := scanner{b: body}
+	if s.peek() != '{' {
+		return s.fail("a JSON object")
+	}
+	if err := r.object(&s, &r.top, kind == Batch); err != nil {
+		return err
+	}
+	compact, err := s.finish()
+	if err != nil {
+		return err
+	}
+	r.body = compact
+	if kind == Batch {
+		return r.inherit()
+	}
+	r.context.reset(nil)
+	r.integrations.reset(nil)
+	r.lines = len(compact) + lineOverhead
+	r.calls = append(r.calls, r.top)
+	return r.check(&r.calls[0], -1)
+}
+
+// object reads an object and its members; the events too, if it is a batch.
+func (r *Request) object(s *scanner, c *call, batch bool) error {
+	*c = call{start: s.out(), lo: len(r.members)}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	if s.peek() == '}' {
+		c.hi = c.lo
+		err := s.leave()
+		c.end = s.out()
+		return err
+	}
+	for {
+		m, err := r.member(s, c, batch)
+		if err != nil {
+			return err
+		}
+		r.members = append(r.members, m)
+		if m.field != other {
+			c.last[m.field] = int32(len(r.members))
+		}
+		end, err := s.comma('}')
+		if err != nil {
+			return err
+		}
+		if end {
+			c.end, c.hi = s.out(), len(r.members)
+			return nil
+		}
+	}
+}
+
+// member reads one member of an object. The events of a batch leave their
+// members in r.members: a batch's own are found through last only.
+func (r *Request) member(s *scanner, c *call, batch bool) (member, error) {
+	s.peek()
+	m, from := member{key: s.out()}, s.r
+	if err := s.name(); err != nil {
+		return m, err
+	}
+	// Here, as skipping white space moves what was read.
+	m.field = fieldOfName(s.b[from:s.r])
+	if err := s.colon(); err != nil {
+		return m, err
+	}
+	first := s.peek()
+	m.value = s.out()
+	if !batch || m.field != fBatch {
+		err := s.value()
+		m.end = s.out()
+		return m, err
+	}
+	if c.last[fBatch] > 0 {
+		return m, &Error{Reason: ErrMalformed, Event: -1, Detail: `"batch" is there twice: send one array of events`}
+	}
+	if first != '[' {
+		return m, &Error{Reason: ErrMalformed, Event: -1, Detail: `"batch" is not an array: send {"batch":[{"type":"track",…},…]}`}
+	}
+	err := r.events(s)
+	m.end = s.out()
+	return m, err
+}
+
+// events reads the array of a batch.
+func (r *Request) events(s *scanner) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	if s.peek() == ']' {
+		return s.leave()
+	}
+	for i := 0; ; i++ {
+		if i == MaxEvents {
+			return &Error{Reason: ErrTooManyEvents, Event: -1, Detail: fmt.Sprintf("the batch holds more than %d events: send fewer at once", MaxEvents)}
+		}
+		if c := s.peek(); c != '{' {
+			return &Error{Reason: ErrMalformed, Event: i, Detail: "an event is a JSON object"}
+		}
+		var c call
+		if err := r.object(s, &c, false); err != nil {
+			var at *Error
+			if errors.As(err, &at) {
+				at.Event = i
+			}
+			return err
+		}
+		r.calls = append(r.calls, c)
+		if end, err := s.comma(']'); end || err != nil {
+			return err
+		}
+	}
+}
+
+// inherit prepares what a batch passes on and checks its events.
+func (r *Request) inherit() error {
+	if r.top.last[fBatch] == 0 {
+		return &Error{Reason: ErrMalformed, Event: -1, Detail: `"batch" is missing: send {"batch":[{"type":"track",…},…]}, or a single event to /v1/track and the like`}
+	}
+	context, integrations := r.field(&r.top, fContext), r.field(&r.top, fIntegrations)
+	passed := len(context) + len(integrations)
+	if passed > MaxEvent {
+		return &Error{Reason: ErrEventTooLarge, Event: -1, Detail: fmt.Sprintf("the batch's context and integrations, which belong to each event, hold more than %d KB", MaxEvent>>10)}
+	}
+	r.context.reset(context)
+	r.integrations.reset(integrations)
+	if raw := r.field(&r.top, fSentAt); len(raw) > 0 {
+		if _, ok := parseTime(raw); ok {
+			r.sentAt = raw
+		}
+	}
+	r.lines = 0
+	for i := range r.calls {
+		c := &r.calls[i]
+		if err := r.check(c, i); err != nil {
+			return err
+		}
+		r.lines += c.end - c.start + passed + lineOverhead
+	}
+	if r.lines > MaxLines {
+		return &Error{Reason: ErrBatchTooLarge, Event: -1, Detail: fmt.Sprintf("the batch's context, repeated in its %d events, makes more than %d MiB: send fewer events at once", len(r.calls), MaxLines>>20)}
+	}
+	return nil
+}
+
+func (r *Request) check(c *call, i int) error {
+	if n := c.end - c.start; n > MaxEvent {
+		return &Error{Reason: ErrEventTooLarge, Event: i, Detail: fmt.Sprintf("the event holds %d bytes, more than %d KB: send less in its properties or traits", n, MaxEvent>>10)}
+	}
+	if id, _ := unquote(r.field(c, fMessageID)); len(id) > MaxMessageID {
+		return &Error{Reason: ErrMessageID, Event: i, Detail: fmt.Sprintf("messageId holds %d bytes, more than %d", len(id), MaxMessageID)}
+	}
+	return nil
+}
+
+// field returns the raw value that counts, nil if there is none.
+func (r *Request) field(c *call, f field) []byte {
+	if c.last[f] == 0 {
+		return nil
+	}
+	m := &r.members[c.last[f]-1]
+	return r.body[m.value:m.end]
+}
+
+// Len returns the number of events.
+func (r *Request) Len() int { return len(r.calls) }
+
+// LineBytes bounds the bytes of all lines of the request together, without
+// what a Stamp's strings add to each.
+func (r *Request) LineBytes() int { return r.lines }
+
+// WriteKey returns the write key at the top level of the body, "" if there
+// is none.
+func (r *Request) WriteKey() string {
+	key, _ := unquote(r.field(&r.top, fWriteKey))
+	return string(key)
+}
+
+// EventWriteKey returns the write key of event i itself, "" if it has none.
+func (r *Request) EventWriteKey(i int) string {
+	key, _ := unquote(r.field(&r.calls[i], fWriteKey))
+	return string(key)
+}

@@ -1,0 +1,308 @@
+package event
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// scanner validates JSON strictly and compacts it in place, in one pass.
+//
+// Why not a library: the body has to be validated, stripped of white space,
+// measured for depth and split into members that keep their exact bytes.
+// gjson and its like do one of these a pass, validation alone at the cost that
+// this has for all of it (BenchmarkParse compares), and decoders that build values
+// lose key order, duplicate keys and digits.
+//
+// b[:w] is compact output; b[run:r] was read and is yet to be moved to w.
+// Without white space run and w stay equal and nothing moves. The input is
+// valid UTF-8 before the scan.
+type scanner struct {
+	b     []byte
+	r     int // next byte to read
+	w     int // where b[run] belongs
+	run   int
+	depth int
+}
+
+func (s *scanner) fail(want string) error {
+	if s.r >= len(s.b) {
+		return &Error{Reason: ErrMalformed, Event: -1, Detail: "invalid JSON: the body ends early, expected " + want}
+	}
+	return &Error{Reason: ErrMalformed, Event: -1, Detail: fmt.Sprintf("invalid JSON at byte %d: expected %s", s.r, want)}
+}
+
+// out returns where the next byte to read will be in the compact output.
+func (s *scanner) out() int { return s.w + s.r - s.run }
+
+// peek skips white space and returns the next byte, 0 at the end.
+func (s *scanner) peek() byte {
+	if s.r < len(s.b) && s.b[s.r] > ' ' {
+		return s.b[s.r]
+	}
+	return s.skip()
+}
+
+func (s *scanner) skip() byte {
+	start := s.r
+	for s.r < len(s.b) {
+		switch s.b[s.r] {
+		case ' ', '\t', '\n', '\r':
+			s.r++
+			continue
+		}
+		break
+	}
+	if s.r > start {
+		s.flush(start)
+	}
+	if s.r == len(s.b) {
+		return 0
+	}
+	return s.b[s.r]
+}
+
+// flush moves what was read up to end to its place and leaves out b[end:r].
+func (s *scanner) flush(end int) {
+	if s.w != s.run {
+		copy(s.b[s.w:], s.b[s.run:end])
+	}
+	s.w += end - s.run
+	s.run = s.r
+}
+
+// finish returns the compact output; nothing but white space may be left.
+func (s *scanner) finish() ([]byte, error) {
+	if s.peek() != 0 || s.r < len(s.b) {
+		return nil, s.fail("nothing after the JSON value")
+	}
+	s.flush(s.r)
+	return s.b[:s.w], nil
+}
+
+func (s *scanner) value() error {
+	switch c := s.peek(); {
+	case c == '"':
+		return s.str()
+	case c == '{':
+		return s.object()
+	case c == '[':
+		return s.array()
+	case c == '-' || c >= '0' && c <= '9':
+		return s.number()
+	case c == 't':
+		return s.literal("true")
+	case c == 'f':
+		return s.literal("false")
+	case c == 'n':
+		return s.literal("null")
+	}
+	return s.fail("a value (NaN, Infinity and single quotes are not JSON)")
+}
+
+func (s *scanner) enter() error {
+	s.r++
+	if s.depth++; s.depth > MaxDepth {
+		return &Error{Reason: ErrTooDeep, Event: -1, Detail: fmt.Sprintf("the body nests deeper than %d levels: flatten it", MaxDepth)}
+	}
+	return nil
+}
+
+func (s *scanner) leave() error {
+	s.r++
+	s.depth--
+	return nil
+}
+
+func (s *scanner) object() error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	if s.peek() == '}' {
+		return s.leave()
+	}
+	for {
+		if err := s.key(); err != nil {
+			return err
+		}
+		if err := s.value(); err != nil {
+			return err
+		}
+		if end, err := s.comma('}'); end || err != nil {
+			return err
+		}
+	}
+}
+
+func (s *scanner) array() error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	if s.peek() == ']' {
+		return s.leave()
+	}
+	for {
+		if err := s.value(); err != nil {
+			return err
+		}
+		if end, err := s.comma(']'); end || err != nil {
+			return err
+		}
+	}
+}
+
+// key reads a member's name and the colon.
+func (s *scanner) key() error {
+	if err := s.name(); err != nil {
+		return err
+	}
+	return s.colon()
+}
+
+func (s *scanner) name() error {
+	if s.peek() != '"' {
+		return s.fail(`a name in double quotes`)
+	}
+	return s.str()
+}
+
+func (s *scanner) colon() error {
+	if s.peek() != ':' {
+		return s.fail("':' after a name")
+	}
+	s.r++
+	return nil
+}
+
+// comma reads a comma, or the closing byte, which ends the container.
+func (s *scanner) comma(closing byte) (end bool, err error) {
+	switch s.peek() {
+	case ',':
+		s.r++
+		return false, nil
+	case closing:
+		return true, s.leave()
+	}
+	return false, s.fail("',' or '" + string(closing) + "'")
+}
+
+func (s *scanner) literal(word string) error {
+	if len(s.b)-s.r < len(word) || string(s.b[s.r:s.r+len(word)]) != word {
+		return s.fail(word)
+	}
+	s.r += len(word)
+	return nil
+}
+
+func (s *scanner) number() error {
+	if s.b[s.r] == '-' {
+		s.r++
+	}
+	if s.r < len(s.b) && s.b[s.r] == '0' {
+		s.r++
+	} else if err := s.digits(); err != nil {
+		return err
+	}
+	if s.r < len(s.b) && s.b[s.r] == '.' {
+		s.r++
+		if err := s.digits(); err != nil {
+			return err
+		}
+	}
+	if s.r < len(s.b) && (s.b[s.r] == 'e' || s.b[s.r] == 'E') {
+		s.r++
+		if s.r < len(s.b) && (s.b[s.r] == '+' || s.b[s.r] == '-') {
+			s.r++
+		}
+		return s.digits()
+	}
+	return nil
+}
+
+func (s *scanner) digits() error {
+	start := s.r
+	for s.r < len(s.b) && s.b[s.r] >= '0' && s.b[s.r] <= '9' {
+		s.r++
+	}
+	if s.r == start {
+		return s.fail("a digit")
+	}
+	return nil
+}
+
+// str reads a string from its opening to past its closing quote.
+func (s *scanner) str() error {
+	b := s.b
+	i := s.r + 1
+	for {
+		i = special(b, i)
+		if i >= len(b) {
+			s.r = len(b)
+			return s.fail("the end of a string")
+		}
+		switch b[i] {
+		case '"':
+			s.r = i + 1
+			return nil
+		case '\\':
+			n := escape(b[i:])
+			if n == 0 {
+				s.r = i
+				return s.fail(`a valid escape after '\'`)
+			}
+			i += n
+		default:
+			s.r = i
+			return s.fail(`no bare control character in a string: write it as an escape such as \n`)
+		}
+	}
+}
+
+// escape returns the length of the escape that b starts with, 0 if it is not
+// one of JSON's.
+func escape(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	switch b[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if len(b) < 6 {
+			return 0
+		}
+		for _, c := range b[2:6] {
+			if !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f') {
+				return 0
+			}
+		}
+		return 6
+	}
+	return 0
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// special returns the index, from i on, of the first quote, backslash or
+// control character; len(b) if there is none. It looks at eight bytes at
+// once: the lowest byte that a mask flags is exact, those above it may not
+// be.
+func special(b []byte, i int) int {
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		q := x ^ ones*'"'
+		s := x ^ ones*'\\'
+		if m := ((q-ones)&^q | (s-ones)&^s | (x-ones*0x20)&^x) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+	}
+	for ; i < len(b); i++ {
+		if c := b[i]; c == '"' || c == '\\' || c < 0x20 {
+			return i
+		}
+	}
+	return i
+}

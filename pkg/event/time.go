@@ -1,0 +1,129 @@
+package event
+
+import (
+	"strconv"
+	"time"
+)
+
+// layout is how the API writes a time: UTC, milliseconds.
+const layout = "2006-01-02T15:04:05.000Z"
+
+// parseTime reads a client's time from a raw JSON value: ISO 8601 as SDKs and
+// people write it (any fraction, any zone or none for UTC, "2015-2-02", a
+// space for the T, a date alone), or unix seconds or milliseconds.
+func parseTime(raw []byte) (time.Time, bool) {
+	if len(raw) > 64 {
+		return time.Time{}, false
+	}
+	text, quoted := unquote(raw)
+	if !quoted {
+		text = raw
+	}
+	if t, ok := parseISO(text); ok {
+		return t, true
+	}
+	n, err := strconv.ParseFloat(string(text), 64)
+	switch {
+	case err != nil || !(n > 0) || n >= 1e14:
+		return time.Time{}, false
+	case n >= 1e11: // as seconds: the year 5138
+		return time.UnixMilli(int64(n)).UTC(), true
+	}
+	return time.UnixMilli(int64(n * 1000)).UTC(), true
+}
+
+// clock reads a time from its front.
+type clock struct {
+	b  []byte
+	ok bool
+}
+
+// number reads between least and most digits.
+func (c *clock) number(least, most int) int {
+	n, i := 0, 0
+	for i < len(c.b) && i < most && c.b[i] >= '0' && c.b[i] <= '9' {
+		n = n*10 + int(c.b[i]-'0')
+		i++
+	}
+	c.ok = c.ok && i >= least
+	c.b = c.b[i:]
+	return n
+}
+
+// take reads one of the bytes in set and returns it, 0 if it is not there.
+func (c *clock) take(set string) byte {
+	for i := range len(set) {
+		if len(c.b) > 0 && c.b[0] == set[i] {
+			c.b = c.b[1:]
+			return set[i]
+		}
+	}
+	return 0
+}
+
+func parseISO(b []byte) (time.Time, bool) {
+	c := clock{b: b, ok: true}
+	year := c.number(4, 4)
+	c.ok = c.ok && c.take("-") != 0
+	month := c.number(1, 2)
+	c.ok = c.ok && c.take("-") != 0
+	day := c.number(1, 2)
+	var hour, minute, second, nanos, offset int
+	if c.take("Tt ") != 0 {
+		hour = c.number(1, 2)
+		c.ok = c.ok && c.take(":") != 0
+		minute = c.number(1, 2)
+		if c.take(":") != 0 {
+			second = c.number(1, 2)
+			if c.take(".,") != 0 {
+				nanos = c.fraction()
+			}
+		}
+		offset = c.zone()
+	}
+	if !c.ok || len(c.b) > 0 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 24 || minute > 59 || second > 60 {
+		return time.Time{}, false
+	}
+	return time.Date(year, time.Month(month), day, hour, minute, second-offset, nanos, time.UTC), true
+}
+
+// fraction reads the digits of a second's fraction; those past nanoseconds
+// are dropped.
+func (c *clock) fraction() int {
+	before := len(c.b)
+	nanos := c.number(1, 9)
+	for range 9 - (before - len(c.b)) {
+		nanos *= 10
+	}
+	for len(c.b) > 0 && c.b[0] >= '0' && c.b[0] <= '9' {
+		c.b = c.b[1:]
+	}
+	return nanos
+}
+
+// zone reads a zone and returns its seconds east of UTC.
+func (c *clock) zone() int {
+	switch sign := c.take("Zz+-"); sign {
+	case '+', '-':
+		hours := c.number(2, 2)
+		c.take(":")
+		seconds := hours*3600 + c.number(0, 2)*60
+		if sign == '-' {
+			return -seconds
+		}
+		return seconds
+	}
+	return 0
+}
+
+// correct returns when an event happened by the API's clock: received, less
+// the time that passed on the client's clock between the call and its sending.
+// (https://segment.com/docs/connections/spec/common/#timestamps)
+func correct(received, sent, original time.Time) time.Time {
+	t := received.Add(original.Sub(sent))
+	// Sub saturates at 292 years; a clock that wrong says nothing.
+	if y := t.Year(); y < 1 || y > 9999 || original.Sub(sent).Abs() > 100*365*24*time.Hour {
+		return received
+	}
+	return t
+}
