@@ -1,0 +1,126 @@
+// Package progress draws a progress bar for long work on a terminal and stays
+// silent everywhere else, so pipes and logs see only the result.
+//
+// It is for commands. It never fails and never slows the work down: drawing
+// happens at most ten times a second, beside it.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Unit says how amounts are written.
+type Unit func(n int64) string
+
+// Bar is a running progress bar. It is safe for concurrent use; a nil Bar
+// does nothing.
+type Bar struct {
+	out   io.Writer
+	label string
+	unit  Unit
+	begin time.Time
+	total atomic.Int64
+	done  atomic.Int64
+
+	stop    chan struct{}
+	stopped sync.WaitGroup
+	once    sync.Once
+	width   int // of the last line; only used by the drawing goroutine
+}
+
+// Start draws a bar on out until Finish. A total of 0 means that it is not
+// known (yet). If out is not a terminal the bar is nil, which is silent.
+func Start(out io.Writer, label string, total int64, unit Unit) *Bar {
+	if !Terminal(out) {
+		return nil
+	}
+	b := newBar(out, label, total, unit)
+	b.stopped.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			b.draw()
+			select {
+			case <-b.stop:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return b
+}
+
+func newBar(out io.Writer, label string, total int64, unit Unit) *Bar {
+	b := &Bar{out: out, label: label, unit: unit, begin: time.Now(), stop: make(chan struct{})}
+	b.total.Store(total)
+	return b
+}
+
+// Terminal tells whether w is a terminal that can draw.
+func Terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+}
+
+// Add counts n more as done.
+func (b *Bar) Add(n int64) {
+	if b != nil {
+		b.done.Add(n)
+	}
+}
+
+// Grow raises the total by n.
+func (b *Bar) Grow(n int64) {
+	if b != nil {
+		b.total.Add(n)
+	}
+}
+
+// Finish removes the bar; what follows is written where it was. It may be
+// called more than once.
+func (b *Bar) Finish() {
+	if b == nil {
+		return
+	}
+	b.once.Do(func() {
+		close(b.stop)
+		b.stopped.Wait()
+		fmt.Fprintf(b.out, "\r%s\r", strings.Repeat(" ", b.width))
+	})
+}
+
+// draw writes the line over the former one.
+func (b *Bar) draw() {
+	line := b.line(time.Since(b.begin))
+	fmt.Fprintf(b.out, "\r%s%s", line, strings.Repeat(" ", max(0, b.width-len(line))))
+	b.width = len(line)
+}
+
+// line fits into 80 columns of ASCII for labels of up to 10.
+func (b *Bar) line(took time.Duration) string {
+	const width = 20
+	done, total := b.done.Load(), b.total.Load()
+	rate := float64(done) / max(took.Seconds(), 0.001)
+	speed := b.unit(int64(rate)) + "/s"
+	if total <= 0 {
+		return fmt.Sprintf("%s  %s  %s", b.label, b.unit(done), speed)
+	}
+	part := min(float64(done)/float64(total), 1)
+	full := int(part * width)
+	eta := ""
+	if rate > 0 && done < total {
+		eta = "  " + (time.Duration(float64(total-done) / rate * float64(time.Second))).Round(time.Second).String() + " left"
+	}
+	return fmt.Sprintf("%s [%s%s] %3.0f%%  %s of %s  %s%s", b.label, strings.Repeat("#", full), strings.Repeat(".", width-full),
+		part*100, b.unit(done), b.unit(total), speed, eta)
+}

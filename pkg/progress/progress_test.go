@@ -1,0 +1,65 @@
+package progress
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestUnits(t *testing.T) {
+	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1234: "-1,234"} {
+		require.Equal(t, want, Count(n))
+	}
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 1_250_000: "1.2 MB", 999_999: "1.0 MB", 3_000_000_000: "3.0 GB"} {
+		require.Equal(t, want, Bytes(n))
+	}
+}
+
+func TestSilentWithoutTerminal(t *testing.T) {
+	var out bytes.Buffer
+	b := Start(&out, "sending", 10, Count)
+	b.Add(5)
+	b.Grow(1)
+	b.Finish()
+	require.Nil(t, b)
+	require.Empty(t, out.String())
+
+	f, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	require.NoError(t, err)
+	defer f.Close()
+	require.False(t, Terminal(f))
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer null.Close()
+	require.False(t, Terminal(null))
+}
+
+func TestLine(t *testing.T) {
+	b := newBar(nil, "sending", 1_000_000, Count)
+	b.Add(250_000)
+	require.Equal(t, "sending [#####...............]  25%  250,000 of 1,000,000  25,000/s  30s left", b.line(10*time.Second))
+	b.Add(750_000)
+	require.Equal(t, "sending [####################] 100%  1,000,000 of 1,000,000  50,000/s", b.line(20*time.Second))
+	b = newBar(nil, "reading", 0, Bytes)
+	b.Add(2_000_000)
+	require.Equal(t, "reading  2.0 MB  1.0 MB/s", b.line(2*time.Second))
+	b = newBar(nil, "odd", 10, Count)
+	b.Add(20) // more than announced
+	require.Contains(t, b.line(time.Second), "100%")
+}
+
+func TestFinishClearsTheLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		b := newBar(&out, "x", 10, Count)
+		b.draw()
+		b.Finish()
+		b.Finish()
+		require.Regexp(t, `\r +\r$`, out.String())
+	})
+}
