@@ -1,0 +1,59 @@
+# Everything here needs only Go and make, except what says otherwise.
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+CACHE   := $(or $(SEALIFT_CACHE),$(HOME)/.cache/sealift)
+
+# Go turns cgo off where there is no C compiler; the race detector needs it.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+LINT_VERSION := v2.15.0
+LINT         := $(CACHE)/golangci-lint-$(LINT_VERSION)/golangci-lint
+
+BENCH    ?= .
+FUZZTIME ?= 10s
+STACK    ?= $(CURDIR)/.stack
+
+.PHONY: build demo test test-stack stack-up stack-down lint bench fuzz clean help
+
+build: ## build bin/sealift
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
+
+demo: build ## run the whole system in one process on sample events; DEMO=FILE.ndjson for your own
+	@bin/sealift demo $(DEMO)
+
+test: ## all tests that Go alone can run, with the race detector
+	@[ -n '$(RACE)' ] || echo 'make: no C compiler: testing without the race detector' >&2
+	go test $(RACE) -timeout 30m ./...
+
+test-stack: ## integration and fault tests against real Kafka, Redis and S3 (scripts/stack.sh -h)
+	@GOTESTFLAGS='$(RACE)' scripts/test-stack.sh "$(STACK)"
+
+stack-up: ## start real Kafka, Redis and S3 and leave them running
+	@scripts/stack.sh up "$(STACK)"
+
+stack-down: ## stop them, and remove their data
+	@scripts/stack.sh down "$(STACK)"
+	@rm -rf "$(STACK)"
+
+lint: $(LINT) ## go vet and golangci-lint
+	go vet ./...
+	go vet -tags stack ./...
+	$(LINT) run ./...
+	$(LINT) run --build-tags stack ./...
+
+$(LINT):
+	@echo 'make: building golangci-lint $(LINT_VERSION), once' >&2
+	@GOFLAGS= GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+bench: ## benchmarks; BENCH=regexp
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 10s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+clean: ## remove what was built
+	rm -rf bin dist
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,290 @@
+#!/usr/bin/env bash
+# The real servers that the integration tests run against, as native processes
+# on free loopback ports. See usage below.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/stack.sh COMMAND DIR
+
+Runs Kafka (KRaft, one node), Redis and MinIO natively for tests, on loopback.
+
+Commands
+  up           start what is not running; write DIR/env
+  down         stop what runs; data and logs stay in DIR
+  status       one line a server; exit 1 if one of them is not running
+  kafka-kill   kill -9 the broker
+  kafka-start  start it again, with its data, on the same port
+
+Source DIR/env for the addresses:
+  SEALIFT_TEST_KAFKA, SEALIFT_TEST_REDIS_URL, SEALIFT_TEST_S3_ENDPOINT,
+  SEALIFT_TEST_S3_ACCESS_KEY, SEALIFT_TEST_S3_SECRET_KEY,
+  SEALIFT_TEST_S3_REGION, SEALIFT_TEST_S3_KMS_KEY, SEALIFT_TEST_STACK
+
+Environment
+  SEALIFT_CACHE  where downloads and builds are kept; default ~/.cache/sealift
+  SEALIFT_MINIO  a MinIO binary to use instead of building the pinned one
+  KAFKA_VERSION  default 4.4.0
+  KAFKA_HEAP     default 512m
+
+Needs bash, Go, Java 17 and Maven, and redis-server; as root on Debian or
+Ubuntu it installs what is missing of the last three. A fresh machine takes
+about six minutes, most of it building MinIO; after that it takes seconds.
+
+Example
+  scripts/stack.sh up /tmp/stack && . /tmp/stack/env && go test -tags stack ./...
+TEXT
+}
+
+readonly minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
+readonly kafka_version=${KAFKA_VERSION:-4.4.0}
+readonly cache=${SEALIFT_CACHE:-$HOME/.cache/sealift}
+readonly wait_seconds=120
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here
+
+say() { printf 'stack: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# need COMMAND PACKAGE: installs the package if root may and the command is absent.
+need() {
+  command -v "$1" >/dev/null && return
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    die "$1 is not on the PATH: install it (Debian, Ubuntu: sudo apt-get install $2)"
+  fi
+  say "installing $2"
+  { # RUNLEVEL=1: the package must not start a service of its own.
+    apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$2"
+  } >"$dir/apt-$2.log" 2>&1 || die "cannot install $2, see $dir/apt-$2.log"
+}
+
+listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Ports below the range that the kernel gives to outgoing connections, so that
+# nobody takes the broker's while it is down.
+free_port() {
+  local port
+  for _ in $(seq 100); do
+    port=$((20000 + RANDOM % 12000))
+    if ! listening "$port" && ! grep -qsx "$port" "$dir"/*.port; then
+      echo "$port"
+      return
+    fi
+  done
+  die "no free port between 20000 and 32000"
+}
+
+# port NAME: the port of that name, the same for the life of DIR.
+port() {
+  [ -s "$dir/$1.port" ] || free_port >"$dir/$1.port.new"
+  [ -s "$dir/$1.port" ] || mv "$dir/$1.port.new" "$dir/$1.port"
+  cat "$dir/$1.port"
+}
+
+# running NAME: whether the process in NAME.pid is alive and is the one that
+# was started here; its command line holds NAME.mark.
+running() {
+  local pid
+  [ -s "$dir/$1.pid" ] && pid=$(cat "$dir/$1.pid") && ps -p "$pid" -o args= 2>/dev/null | grep -qF -- "$(cat "$dir/$1.mark")"
+}
+
+# launch NAME MARK COMMAND...: starts a server that outlives this shell.
+launch() {
+  local name=$1 mark=$2
+  shift 2
+  echo "$mark" >"$dir/$name.mark"
+  [ ! -s "$dir/$name.log" ] || cat "$dir/$name.log" >>"$dir/$name.old.log"
+  set -m # a process group of its own: ^C at the terminal is not for it
+  nohup "$@" >"$dir/$name.log" 2>&1 </dev/null &
+  echo $! >"$dir/$name.pid"
+  set +m
+}
+
+# await NAME PROBE...: waits until the probe succeeds.
+await() {
+  local name=$1 deadline=$((SECONDS + wait_seconds))
+  shift
+  until "$@" 2>/dev/null; do
+    running "$name" || { tail -n 20 "$dir/$name.log" >&2; die "$name ended, see $dir/$name.log"; }
+    [ $SECONDS -lt $deadline ] || { tail -n 20 "$dir/$name.log" >&2; die "$name is not ready after $wait_seconds s, see $dir/$name.log"; }
+    sleep 0.1
+  done
+}
+
+# stop NAME [SIGNAL]: ends what launch started, and nothing else.
+stop() {
+  local name=$1 pid
+  if running "$name"; then
+    pid=$(cat "$dir/$name.pid")
+    kill "-${2:-TERM}" "$pid"
+    for _ in $(seq 300); do
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.1
+    done
+    ! running "$name" || kill -KILL "$pid"
+    say "$name stopped"
+  fi
+  rm -f "$dir/$name.pid"
+}
+
+kafka_jars() {
+  local libs=$cache/kafka-$kafka_version new
+  if [ ! -d "$libs" ]; then
+    need java default-jre-headless
+    need mvn maven
+    say "fetching Kafka $kafka_version from Maven Central"
+    mkdir -p "$cache"
+    new=$(mktemp -d "$cache/kafka.XXXXXX")
+    mvn -B -q -ntp -f "$here/kafka/pom.xml" -Dkafka.version="$kafka_version" dependency:copy-dependencies \
+      -DincludeScope=runtime -DoutputDirectory="$new" >"$dir/maven.log" 2>&1 || die "cannot fetch Kafka, see $dir/maven.log"
+    [ -d "$libs" ] || mv "$new" "$libs" # another run may have been first
+  fi
+  need java default-jre-headless
+}
+
+kafka_config() {
+  local broker controller
+  broker=$(port kafka) controller=$(port kafka-controller)
+  cat <<TEXT
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$broker,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$broker
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$dir/kafka
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size=8388608
+TEXT
+}
+
+kafka_up() {
+  running kafka && return
+  local jvm=(-XX:+UseSerialGC -Djava.awt.headless=true -cp "$cache/kafka-$kafka_version/*")
+  mkdir -p "$dir/kafka"
+  kafka_config >"$dir/kafka.properties"
+  if [ ! -e "$dir/kafka/meta.properties" ]; then
+    java -Xmx128m "${jvm[@]}" kafka.tools.StorageTool format -c "$dir/kafka.properties" \
+      -t "$(head -c16 /dev/urandom | base64 | tr '+/' 'ab' | cut -c1-22)" >"$dir/kafka-format.log" 2>&1 ||
+      die "cannot format Kafka's log, see $dir/kafka-format.log"
+  fi
+  launch kafka "$dir/kafka.properties" java "-Xmx${KAFKA_HEAP:-512m}" "${jvm[@]}" \
+    -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
+    -Dorg.slf4j.simpleLogger.log.kafka.server=info -Dorg.slf4j.simpleLogger.log.org.apache.kafka.server=info \
+    kafka.Kafka "$dir/kafka.properties"
+  # Logged once the broker is no longer fenced and serves clients.
+  await kafka grep -q 'Kafka Server started' "$dir/kafka.log"
+  say "kafka $kafka_version at 127.0.0.1:$(port kafka)"
+}
+
+redis_pong() {
+  local reply
+  exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'PING\r\n' >&3 && read -r -t 5 reply <&3 && [ "${reply%$'\r'}" = +PONG ]
+}
+
+redis_up() {
+  running redis && return
+  need redis-server redis-server
+  mkdir -p "$dir/redis"
+  # Redis rewrites its command line, but the port stays in it.
+  launch redis "$(port redis)" redis-server --bind 127.0.0.1 --port "$(port redis)" --dir "$dir/redis" --appendonly yes --save ''
+  await redis redis_pong "$(port redis)"
+  say "redis at 127.0.0.1:$(port redis)"
+}
+
+minio_binary() { echo "${SEALIFT_MINIO:-$cache/minio-$minio_version/minio}"; }
+
+minio_build() {
+  local new
+  [ ! -x "$(minio_binary)" ] || return 0
+  [ -z "${SEALIFT_MINIO:-}" ] || die "SEALIFT_MINIO=$SEALIFT_MINIO is no executable file"
+  say "building MinIO $minio_version, once; this takes some minutes"
+  mkdir -p "$cache/minio-$minio_version"
+  new=$(mktemp -d "$cache/minio.XXXXXX")
+  (cd / && GOFLAGS='' CGO_ENABLED=0 GOBIN=$new go install "github.com/minio/minio@$minio_version") >"$dir/minio-build.log" 2>&1 ||
+    die "cannot build MinIO, see $dir/minio-build.log"
+  mv "$new/minio" "$(minio_binary)" && rmdir "$new"
+}
+
+minio_ready() {
+  local status
+  exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET /minio/health/ready HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3 &&
+    read -r -t 5 status <&3 && [[ $status == *' 200 '* ]]
+}
+
+minio_up() {
+  running minio && return
+  [ -s "$dir/minio.key" ] || echo "sealift-test:$(head -c32 /dev/urandom | base64)" >"$dir/minio.key"
+  mkdir -p "$dir/minio"
+  MINIO_ROOT_USER=sealift MINIO_ROOT_PASSWORD=sealift-test-secret MINIO_KMS_SECRET_KEY=$(cat "$dir/minio.key") \
+    MINIO_UPDATE=off MINIO_BROWSER=off MINIO_CALLHOME_ENABLE=off MINIO_SCANNER_SPEED=slowest MINIO_CI_CD=1 \
+    launch minio "$dir/minio" "$(minio_binary)" server --quiet --address "127.0.0.1:$(port minio)" "$dir/minio"
+  await minio minio_ready "$(port minio)"
+  say "minio at http://127.0.0.1:$(port minio)"
+}
+
+write_env() {
+  cat >"$dir/env.new" <<TEXT
+export SEALIFT_TEST_STACK=$(printf %q "$dir")
+export SEALIFT_TEST_KAFKA=127.0.0.1:$(port kafka)
+export SEALIFT_TEST_REDIS_URL=redis://127.0.0.1:$(port redis)/0
+export SEALIFT_TEST_S3_ENDPOINT=http://127.0.0.1:$(port minio)
+export SEALIFT_TEST_S3_ACCESS_KEY=sealift
+export SEALIFT_TEST_S3_SECRET_KEY=sealift-test-secret
+export SEALIFT_TEST_S3_REGION=us-east-1
+export SEALIFT_TEST_S3_KMS_KEY=sealift-test
+TEXT
+  mv "$dir/env.new" "$dir/env"
+}
+
+up() {
+  local jars built
+  for name in kafka kafka-controller redis minio; do port "$name" >/dev/null; done
+  minio_build & built=$!
+  kafka_jars & jars=$!
+  wait $jars || exit 1 # apt-get takes one user at a time: Redis after Kafka
+  redis_up
+  kafka_up
+  wait $built || exit 1
+  minio_up
+  write_env
+  say "source $dir/env"
+}
+
+status() {
+  local all=0
+  for name in kafka redis minio; do
+    if running "$name"; then
+      echo "$name running, pid $(cat "$dir/$name.pid"), 127.0.0.1:$(port "$name")"
+    else
+      echo "$name not running"
+      all=1
+    fi
+  done
+  return $all
+}
+
+case ${1:-} in
+-h | --help) usage && exit ;;
+up | down | status | kafka-kill | kafka-start) [ $# = 2 ] || { usage >&2; exit 2; } ;;
+*) usage >&2; exit 2 ;;
+esac
+mkdir -p "$2"
+dir=$(cd "$2" && pwd)
+readonly dir
+case $1 in
+up) up ;;
+down) stop minio; stop redis; stop kafka ;;
+status) status ;;
+kafka-kill) stop kafka KILL ;;
+kafka-start) kafka_up ;;
+esac
