@@ -1,0 +1,128 @@
+package send
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/tidwall/gjson"
+)
+
+const (
+	// maxEvent is the API's limit of an event, without white space.
+	maxEvent = 32 << 10
+	// maxLine is how much of a line is looked at.
+	maxLine = 1 << 20
+)
+
+// BadLine is a line that is not sent, and why.
+type BadLine struct {
+	Line   int64
+	Reason string
+}
+
+func (b *BadLine) Error() string { return fmt.Sprintf("line %d: %s", b.Line, b.Reason) }
+
+// NDJSON reads events, one JSON object a line: a call of the Tracking API
+// (known by its "type") as it is, and any other object as a track call with
+// the object as its properties. A messageId that the line has is kept, others
+// get one that begins with run. Blank lines are passed over; what cannot be
+// sent is yielded as *BadLine, a reading error as it is. Memory is bounded
+// whatever the lines' length.
+func NDJSON(r io.Reader, run string) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		in := bufio.NewReaderSize(r, 256<<10)
+		for n := int64(1); ; n++ {
+			line, size, err := readLine(in)
+			if err != nil && !errors.Is(err, io.EOF) {
+				yield(Event{}, fmt.Errorf("read line %d: %w", n, err))
+				return
+			}
+			if n == 1 {
+				line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+			}
+			last := errors.Is(err, io.EOF)
+			if line = bytes.TrimSpace(line); len(line) > 0 {
+				e, err := parseLine(line, size, n, run)
+				if !yield(e, err) {
+					return
+				}
+			}
+			if last {
+				return
+			}
+		}
+	}
+}
+
+// readLine returns the next line, or the first maxLine bytes of a longer one,
+// and its whole size.
+func readLine(in *bufio.Reader) (line []byte, size int64, err error) {
+	for {
+		part, err := in.ReadSlice('\n')
+		size += int64(len(part))
+		if len(line) < maxLine {
+			line = append(line, part...)
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, size, err
+		}
+	}
+}
+
+func parseLine(line []byte, size, n int64, run string) (Event, error) {
+	bad := func(format string, args ...any) (Event, error) {
+		return Event{}, &BadLine{Line: n, Reason: fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case size > maxLine:
+		return bad("it holds %d bytes, an event at most %d", size, maxEvent)
+	case line[0] != '{' || !gjson.ValidBytes(line):
+		return bad("it is not a JSON object")
+	}
+	e := Event{Line: n, Body: line}
+	kind := ""
+	named := false
+	gjson.ParseBytes(line).ForEach(func(key, value gjson.Result) bool {
+		switch key.String() { // the last of equal keys counts, as everywhere
+		case "messageId":
+			e.MessageID = ""
+			if named = value.Type == gjson.String && value.String() != ""; named {
+				e.MessageID = value.String()
+			}
+		case "type":
+			kind = value.String()
+		}
+		return true
+	})
+	if !named {
+		e.MessageID = fmt.Sprintf("%s-%d", run, n)
+	}
+	id, err := json.Marshal(e.MessageID)
+	if err != nil {
+		return bad("its messageId: %v", err)
+	}
+	switch {
+	case !calls[kind]:
+		e.Body = fmt.Appendf(nil, `{"type":"track","event":"Line","anonymousId":%q,"messageId":%s,"properties":%s}`, run, id, line)
+	case !named:
+		// The last of equal keys counts; it has a type, so there is a member.
+		e.Body = fmt.Appendf(nil, `%s,"messageId":%s}`, line[:len(line)-1], id)
+	}
+	if len(e.Body) > maxEvent {
+		var b bytes.Buffer
+		if err := json.Compact(&b, e.Body); err != nil {
+			return bad("it is not a JSON object")
+		}
+		if e.Body = b.Bytes(); len(e.Body) > maxEvent {
+			return bad("it makes an event of %d bytes, more than %d", len(e.Body), maxEvent)
+		}
+	}
+	return e, nil
+}
+
+var calls = map[string]bool{"identify": true, "track": true, "page": true, "screen": true, "group": true, "alias": true}

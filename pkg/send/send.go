@@ -1,0 +1,251 @@
+// Package send feeds events into a collector over HTTP: in batches, over
+// several connections, and again whatever was not taken, as the SDKs do. It
+// is for `sealift demo` and `sealift send`.
+//
+// It promises that every event handed to it is told, once, as acknowledged or
+// as refused for good, or that Close returns an error. After a broken
+// connection or a 5xx answer it sends a batch again, so the collector may have
+// taken one twice: Resent says how many events that may concern.
+package send
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Event is one call to the Tracking API.
+type Event struct {
+	WriteKey  string
+	MessageID string
+	Line      int64  // where it came from; 0 if from no file
+	Body      []byte // one JSON object with a type and this messageId
+}
+
+// Config configures a Sender.
+type Config struct {
+	// URL is the collector's, such as http://localhost:8080.
+	URL string
+	// Workers is how many batches are under way at once. Default 4.
+	Workers int
+	// BatchEvents and BatchBytes bound a batch. Default 500 events and 400 KB,
+	// below the collector's 2,500 and 500 KB.
+	BatchEvents, BatchBytes int
+	// Acked is told the events of a batch that was answered 200, Refused an
+	// event that was answered 400 by itself. They are called from any
+	// goroutine and must not keep Body.
+	Acked   func([]Event)
+	Refused func(e Event, reason string)
+	Log     *slog.Logger
+}
+
+// Sender sends events. Send and Close are for one goroutine.
+type Sender struct {
+	cfg    Config
+	http   *http.Client
+	open   map[string]*batch // by write key; only used by Send and Close
+	work   chan *batch
+	wg     sync.WaitGroup
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	resent atomic.Int64
+}
+
+type batch struct {
+	events []Event
+	bytes  int
+}
+
+// New returns a sender that gives up when ctx ends.
+func New(ctx context.Context, cfg Config) *Sender {
+	if cfg.Workers <= 0 {
+		cfg.Workers = 4
+	}
+	if cfg.BatchEvents <= 0 {
+		cfg.BatchEvents = 500
+	}
+	if cfg.BatchBytes <= 0 {
+		cfg.BatchBytes = 400 << 10
+	}
+	s := &Sender{
+		cfg: cfg, open: map[string]*batch{}, work: make(chan *batch),
+		http: &http.Client{
+			Timeout:   time.Minute,
+			Transport: &http.Transport{MaxIdleConnsPerHost: cfg.Workers, Proxy: http.ProxyFromEnvironment},
+		},
+	}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	for range cfg.Workers {
+		s.wg.Go(func() {
+			for b := range s.work {
+				if err := s.deliver(b.events); err != nil {
+					s.cancel(err) // the others stop too; Close tells
+				}
+			}
+		})
+	}
+	return s
+}
+
+// Send takes an event; it waits while the collector is slower than the
+// caller. It keeps Body until the event was told. The error says why sending
+// ended for good.
+func (s *Sender) Send(e Event) error {
+	b := s.open[e.WriteKey]
+	if b == nil {
+		b = &batch{}
+		s.open[e.WriteKey] = b
+	}
+	if len(b.events) > 0 && b.bytes+len(e.Body) > s.cfg.BatchBytes {
+		if err := s.hand(b); err != nil {
+			return err
+		}
+		b = &batch{}
+		s.open[e.WriteKey] = b
+	}
+	b.events = append(b.events, e)
+	b.bytes += len(e.Body) + 1
+	if len(b.events) < s.cfg.BatchEvents {
+		return nil
+	}
+	delete(s.open, e.WriteKey)
+	return s.hand(b)
+}
+
+func (s *Sender) hand(b *batch) error {
+	select {
+	case s.work <- b:
+		return nil
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
+}
+
+// Close sends what is left and waits for every answer.
+func (s *Sender) Close() error {
+	var err error
+	for _, b := range s.open {
+		if err == nil {
+			err = s.hand(b)
+		}
+	}
+	close(s.work)
+	s.wg.Wait()
+	if err == nil {
+		err = context.Cause(s.ctx)
+	}
+	s.cancel(nil)
+	s.http.CloseIdleConnections()
+	return err
+}
+
+// Resent returns how many events were sent again although an earlier request
+// may have been taken.
+func (s *Sender) Resent() int64 { return s.resent.Load() }
+
+// deliver sends until every event was answered 200 or 400.
+func (s *Sender) deliver(events []Event) error {
+	wait := 100 * time.Millisecond
+	for try := 1; ; try++ {
+		a := s.post(events)
+		switch {
+		case a.err == nil && a.status == http.StatusOK:
+			s.cfg.Acked(events)
+			return nil
+		case a.err == nil && a.status == http.StatusBadRequest, a.err == nil && a.status == http.StatusRequestEntityTooLarge:
+			return s.refused(events, a)
+		case a.err == nil && a.status < 500 && a.status != http.StatusTooManyRequests:
+			return fmt.Errorf("send %d events to %s: answered %d: %s", len(events), s.cfg.URL, a.status, a.reason)
+		}
+		if a.err != nil || a.status != http.StatusTooManyRequests {
+			s.resent.Add(int64(len(events)))
+		}
+		if try == 3 || try%50 == 0 {
+			s.cfg.Log.Warn("the collector does not take events, retrying", "url", s.cfg.URL, "status", a.status, "reason", a.reason, "err", a.err)
+		}
+		select {
+		case <-s.ctx.Done():
+			return fmt.Errorf("send %d events to %s: %w", len(events), s.cfg.URL, errors.Join(context.Cause(s.ctx), a.err))
+		case <-time.After(max(wait, a.retryAfter)):
+		}
+		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+// refused finds the events that are at fault: a 400 concerns a batch as a
+// whole, and none of it was taken.
+func (s *Sender) refused(events []Event, a answer) error {
+	if len(events) == 1 {
+		s.cfg.Refused(events[0], a.reason)
+		return nil
+	}
+	half := len(events) / 2
+	if err := s.deliver(events[:half]); err != nil {
+		return err
+	}
+	return s.deliver(events[half:])
+}
+
+// answer is what came back.
+type answer struct {
+	status     int
+	reason     string
+	retryAfter time.Duration
+	err        error
+}
+
+func (s *Sender) post(events []Event) answer {
+	var body bytes.Buffer
+	body.WriteString(`{"batch":[`)
+	for i, e := range events {
+		if i > 0 {
+			body.WriteByte(',')
+		}
+		body.Write(e.Body)
+	}
+	fmt.Fprintf(&body, `],"sentAt":%q}`, time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+
+	req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, strings.TrimSuffix(s.cfg.URL, "/")+"/v1/batch", &body)
+	if err != nil {
+		return answer{status: http.StatusBadRequest, err: err}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.SetBasicAuth(events[0].WriteKey, "")
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return answer{err: err}
+	}
+	a := answer{status: resp.StatusCode, reason: reasonOf(text)}
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		a.retryAfter = time.Duration(min(seconds, 60)) * time.Second
+	}
+	return a
+}
+
+// reasonOf finds the words in an answer.
+func reasonOf(body []byte) string {
+	var fields map[string]any
+	if json.Unmarshal(body, &fields) == nil {
+		for _, name := range []string{"message", "error", "reason", "detail"} {
+			if text, ok := fields[name].(string); ok && text != "" {
+				return text
+			}
+		}
+	}
+	return strings.TrimSpace(string(body))
+}

@@ -1,0 +1,183 @@
+package send
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// told is what a sender said of its events.
+type told struct {
+	mu      sync.Mutex
+	acked   map[string]int
+	refused map[int64]string
+}
+
+func sender(ctx context.Context, url string, cfg Config) (*Sender, *told) {
+	t := &told{acked: map[string]int{}, refused: map[int64]string{}}
+	cfg.URL, cfg.Log = url, slog.New(slog.DiscardHandler)
+	cfg.Acked = func(events []Event) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		for _, e := range events {
+			t.acked[e.MessageID]++
+		}
+	}
+	cfg.Refused = func(e Event, reason string) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.refused[e.Line] = reason
+	}
+	return New(ctx, cfg), t
+}
+
+func call(n int, more string) Event {
+	return Event{WriteKey: "wk", MessageID: fmt.Sprint(n), Line: int64(n), Body: fmt.Appendf(nil, `{"type":"track","messageId":"%d"%s}`, n, more)}
+}
+
+func TestSend(t *testing.T) {
+	var mu sync.Mutex
+	var got, requests, overloads int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key, _, ok := r.BasicAuth()
+		body, err := io.ReadAll(r.Body)
+		var b struct{ Batch []map[string]any }
+		mu.Lock()
+		defer mu.Unlock()
+		requests++
+		switch {
+		case !ok || key != "wk" || r.URL.Path != "/v1/batch" || err != nil || json.Unmarshal(body, &b) != nil:
+			w.WriteHeader(http.StatusTeapot)
+		case requests == 1:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case requests == 2:
+			overloads++
+			w.WriteHeader(http.StatusTooManyRequests)
+		case bytes.Contains(body, []byte("poison")):
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"success":false,"message":"poison is not taken"}`))
+		default:
+			got += len(b.Batch)
+			_, _ = w.Write([]byte(`{"success":true}`))
+		}
+	}))
+	defer server.Close()
+	s, told := sender(t.Context(), server.URL+"/", Config{BatchEvents: 10, BatchBytes: 300})
+	for n := range 100 {
+		more := ""
+		if n == 33 || n == 34 || n == 99 {
+			more = `,"x":"poison"`
+		}
+		require.NoError(t, s.Send(call(n, more)))
+	}
+	require.NoError(t, s.Close())
+	require.Equal(t, 97, got)
+	require.Len(t, told.acked, 97)
+	require.Equal(t, map[int64]string{33: "poison is not taken", 34: "poison is not taken", 99: "poison is not taken"}, told.refused)
+	require.Positive(t, s.Resent(), "a 503 may have been taken")
+	require.Equal(t, 1, overloads)
+}
+
+func TestSendGivesUp(t *testing.T) {
+	t.Run("on_an_answer_that_will_not_change", func(t *testing.T) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "no such write key", http.StatusUnauthorized)
+		}))
+		defer server.Close()
+		s, told := sender(t.Context(), server.URL, Config{BatchEvents: 1, Workers: 1})
+		var err error
+		for n := 0; err == nil; n++ {
+			err = s.Send(call(n, ""))
+		}
+		require.ErrorContains(t, err, "answered 401: no such write key")
+		require.ErrorContains(t, s.Close(), "no such write key")
+		require.Empty(t, told.acked)
+	})
+	t.Run("when_its_context_ends", func(t *testing.T) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		defer server.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		s, _ := sender(ctx, server.URL, Config{BatchEvents: 1})
+		require.NoError(t, s.Send(call(1, "")))
+		cancel()
+		require.ErrorIs(t, s.Close(), context.Canceled)
+	})
+}
+
+func TestNDJSON(t *testing.T) {
+	long := strings.Repeat("x", maxEvent)
+	in := strings.Join([]string{
+		"\xef\xbb\xbf" + `{"type":"page","messageId":"m1","name":"Home"}`,
+		``,
+		"  \r",
+		`{"type":"track","event":"A"}` + "\r",
+		`{}`,
+		`{"city":"Bern","messageId":"m2"}`,
+		`[1,2]`,
+		`{"broken":`,
+		`"text"`,
+		`{"type":"identify","messageId":""}`,
+		`{"type":"identify","messageId":7,"type":"alias"}`,
+		`{"type":"unheard","messageId":"a\"b"}`,
+		`{"type":"track","p":"` + long + `"}`,
+		`{"type":"track",` + strings.Repeat(" ", maxEvent) + `"messageId":"m3"}`,
+		`{"p":"` + strings.Repeat("x", maxLine) + `"}`,
+		`{"type":"track","messageId":"old","messageId":"new"}`,
+	}, "\n")
+	var bodies []string
+	bad := map[int64]string{}
+	for e, err := range NDJSON(strings.NewReader(in), "run") {
+		var line *BadLine
+		if errors.As(err, &line) {
+			bad[line.Line] = line.Reason
+			continue
+		}
+		require.NoError(t, err)
+		var fields map[string]any
+		require.NoError(t, json.Unmarshal(e.Body, &fields), string(e.Body))
+		require.Equal(t, e.MessageID, fields["messageId"])
+		bodies = append(bodies, string(e.Body))
+	}
+	require.Equal(t, []string{
+		`{"type":"page","messageId":"m1","name":"Home"}`,
+		`{"type":"track","event":"A","messageId":"run-4"}`,
+		`{"type":"track","event":"Line","anonymousId":"run","messageId":"run-5","properties":{}}`,
+		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m2","properties":{"city":"Bern","messageId":"m2"}}`,
+		`{"type":"identify","messageId":"","messageId":"run-10"}`,
+		`{"type":"identify","messageId":7,"type":"alias","messageId":"run-11"}`,
+		`{"type":"track","event":"Line","anonymousId":"run","messageId":"a\"b","properties":{"type":"unheard","messageId":"a\"b"}}`,
+		`{"type":"track","messageId":"m3"}`,
+		`{"type":"track","messageId":"old","messageId":"new"}`,
+	}, bodies)
+	require.Equal(t, "it is not a JSON object", bad[7])
+	require.Equal(t, "it is not a JSON object", bad[8])
+	require.Equal(t, "it is not a JSON object", bad[9])
+	require.Contains(t, bad[13], "more than 32768")
+	require.Contains(t, bad[15], "at most 32768")
+	require.Len(t, bad, 5)
+}
+
+func TestNDJSONReadingError(t *testing.T) {
+	var last error
+	for _, err := range NDJSON(iotest.ErrReader(errors.New("disk on fire")), "run") {
+		last = err
+	}
+	require.ErrorContains(t, last, "read line 1: disk on fire")
+}
