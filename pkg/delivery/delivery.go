@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -78,13 +79,17 @@ func (j Job) Encode() []byte {
 	return b
 }
 
+func (j Job) valid() bool {
+	return j.Version == FormatVersion && j.File.valid() && j.Destination != "" && j.Attempt >= 0
+}
+
 // DecodeJob parses a job strictly; the error wraps ErrBadJob.
 func DecodeJob(b []byte) (Job, error) {
 	var j Job
 	if err := decodeStrict(b, &j); err != nil {
 		return Job{}, fmt.Errorf("%w: %w", ErrBadJob, err)
 	}
-	if j.Version != FormatVersion || !j.File.valid() || j.Destination == "" || j.Attempt < 0 {
+	if !j.valid() {
 		return Job{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadJob)
 	}
 	return j, nil
@@ -96,7 +101,7 @@ type Outcome string
 // Outcomes.
 const (
 	Delivered Outcome = "delivered" // follows a 200, or a 412 on our content-named key
-	Skipped   Outcome = "skipped"   // an operator or a disabled destination gave it up
+	Skipped   Outcome = "skipped"   // an operator gave it up
 	Expired   Outcome = "expired"   // staging retention ended first
 )
 
@@ -137,7 +142,11 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 	if r.Version != FormatVersion || !r.File.valid() || r.Destination == "" {
 		return Receipt{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadReceipt)
 	}
-	return r, nil
+	switch r.Outcome {
+	case Delivered, Skipped, Expired:
+		return r, nil
+	}
+	return Receipt{}, fmt.Errorf("%w: outcome %q", ErrBadReceipt, r.Outcome)
 }
 
 // Parked is a job that was set aside because its destination needs a person.
@@ -168,7 +177,7 @@ func DecodeParked(b []byte) (Parked, error) {
 	if err := decodeStrict(b, &p); err != nil {
 		return Parked{}, fmt.Errorf("%w: %w", ErrBadJob, err)
 	}
-	if p.Version != FormatVersion || !p.Job.File.valid() || p.Job.Destination == "" {
+	if p.Version != FormatVersion || !p.Job.valid() {
 		return Parked{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadJob)
 	}
 	return p, nil
@@ -180,19 +189,19 @@ func decodeStrict(b []byte, v any) error {
 	if err := d.Decode(v); err != nil {
 		return err
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("bytes after the object")
 	}
 	return nil
 }
 
 // StagedKey is where the file's bytes lie in the staging bucket, below its
-// prefix. It names the content, so it is written once and never changes.
+// prefix. It names the content, so it is written once and never changes; and
+// its range, so that what no entry names can be judged (ParseStagedKey).
 //
-//	data/{source}/{day-ms}/{hour-ms}/{topic}-{incarnation}-{partition}-{first}-{last}-{sha256[:16]}.gz
+//	data/{topic}/{incarnation}/{partition}/{hour-ms}/{source}/{first}-{last}-{sha256[:16]}.gz
 func StagedKey(l ledger.Log, f *ledger.File) string {
-	return fmt.Sprintf("data/%s/%d/%d/%s-%s-%05d-%d-%d-%s.gz",
-		f.Source, f.Stream().Day(), f.Hour, l.Topic, l.Incarnation, l.Partition, f.First, f.Last, f.SHA256[:16])
+	return StagedPrefix(l) + fmt.Sprintf("%d/%s/%d-%d-%s.gz", f.Hour, f.Source, f.First, f.Last, f.SHA256[:16])
 }
 
 // nameSpace is the uuid v5 name space of file names.

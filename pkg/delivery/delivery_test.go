@@ -1,0 +1,208 @@
+package delivery
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+const (
+	sum    = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	source = "qv5iYYMxd94DahFpRzm58y"
+)
+
+var (
+	log  = ledger.Log{Topic: "sealift.events", Incarnation: "1", Partition: 3}
+	file = ledger.File{
+		Source: source, Hour: 1795356000000, Received: 1795357812345, First: 1000, Last: 4999, Records: 3200,
+		SHA256: sum,
+	}
+	ref     = FileRef{Topic: "sealift.events", Incarnation: "1", Partition: 3, Seq: 42, Index: 7}
+	job     = Job{Version: 1, File: ref, Destination: "ws_7Q2hTz9LkPq4Wc8B/acme-prod", Attempt: 2, NotBefore: 1795360000000, FirstTry: 1795359940000, LastError: "bucket not found"}
+	receipt = Receipt{
+		Version: 1, File: ref, Destination: job.Destination, Outcome: Delivered, Bucket: "acme-logs", Key: ObjectKey("path", log, &file),
+		ETag: "d41d8cd98f00b204e9800998ecf8427e", SHA256: sum, Bytes: 123456, Records: 3200, Existed: true, Worker: "copier-1", Fence: 17, At: 1795360001000,
+	}
+	parked = Parked{Version: 1, Job: job, Cause: "the bucket does not exist", Fix: "create bucket \"acme-logs\"", Since: 1795359940000, At: 1795360002000}
+)
+
+// golden compares with a file of this format version. A difference is a new
+// format: give it a new version and keep reading the old one.
+func golden(t *testing.T, name string, got []byte) []byte {
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(path, got, 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
+	return want
+}
+
+func TestGoldenJob(t *testing.T) {
+	got, err := DecodeJob(golden(t, "job.v1.json", append(job.Encode(), '\n')))
+	require.NoError(t, err)
+	require.Equal(t, job, got)
+}
+
+func TestGoldenReceipt(t *testing.T) {
+	got, err := DecodeReceipt(golden(t, "receipt.v1.json", receipt.Encode()))
+	require.NoError(t, err)
+	require.Equal(t, receipt, got)
+}
+
+func TestGoldenParked(t *testing.T) {
+	got, err := DecodeParked(golden(t, "parked.v1.json", parked.Encode()))
+	require.NoError(t, err)
+	require.Equal(t, parked, got)
+}
+
+func TestGoldenKeys(t *testing.T) {
+	keys, err := json.MarshalIndent(map[string]string{
+		"staged": StagedKey(log, &file), "object": ObjectKey("", log, &file), "object_with_prefix": ObjectKey("path/prefix", log, &file),
+		"receipt": ReceiptKey(ref, job.Destination), "parked": ParkedKey(ref, job.Destination),
+	}, "", "  ")
+	require.NoError(t, err)
+	golden(t, "keys.v1.json", append(keys, '\n'))
+}
+
+func TestKeysReadBack(t *testing.T) {
+	s, ok := ParseStagedKey(StagedKey(log, &file))
+	require.True(t, ok)
+	require.Equal(t, Staged{Log: log, Stream: file.Stream(), First: 1000, Last: 4999, Sum: sum[:16]}, s)
+	require.True(t, strings.HasPrefix(StagedKey(log, &file), StagedPrefix(log)))
+
+	r, dest, ok := ParseParkedKey(ParkedKey(ref, job.Destination))
+	require.True(t, ok)
+	require.Equal(t, ref, r)
+	require.Equal(t, job.Destination, dest)
+	require.True(t, strings.HasPrefix(ParkedKey(ref, dest), ParkedPrefix(dest)))
+
+	i, dest, ok := ParseReceiptKey(ReceiptPrefix(log, 42), ReceiptKey(ref, job.Destination))
+	require.True(t, ok)
+	require.Equal(t, ref.Index, i)
+	require.Equal(t, job.Destination, dest)
+}
+
+// Topic and incarnation may hold any of the characters that names are glued
+// with: two logs must never share a prefix, or one's garbage is the other's.
+func TestKeysOfDifferentLogsNeverMeet(t *testing.T) {
+	logs := []ledger.Log{
+		{Topic: "a", Incarnation: "b-c", Partition: 1},
+		{Topic: "a-b", Incarnation: "c", Partition: 1},
+		{Topic: "a", Incarnation: "b", Partition: 1},
+		{Topic: "a", Incarnation: "b", Partition: 11},
+		{Topic: "a", Incarnation: "b-00001", Partition: 1},
+	}
+	for i, a := range logs {
+		for j, b := range logs {
+			if i != j {
+				require.False(t, strings.HasPrefix(StagedPrefix(a), StagedPrefix(b)), "%s, %s", a, b)
+				require.False(t, strings.HasPrefix(ReceiptPrefix(a, 1), ReceiptPrefix(b, 1)), "%s, %s", a, b)
+				require.NotEqual(t, FileName(a, &file), FileName(b, &file), "%s, %s", a, b)
+			}
+		}
+	}
+}
+
+// Invariant: I8. Any change of what a file is changes its name; nothing else does.
+func TestFileNameIsAFunctionOfTheFile(t *testing.T) {
+	base := FileName(log, &file)
+	require.Equal(t, base, FileName(log, &file))
+	for what, change := range map[string]func(*ledger.File){
+		"first":    func(f *ledger.File) { f.First++ },
+		"last":     func(f *ledger.File) { f.Last++ },
+		"received": func(f *ledger.File) { f.Received++ },
+		"sha256":   func(f *ledger.File) { f.SHA256 = strings.Repeat("0", 64) },
+	} {
+		f := file
+		change(&f)
+		require.NotEqual(t, base, FileName(log, &f), what)
+	}
+	f := file
+	f.Owed, f.StagedKey, f.Reason = []string{"x/y"}, "elsewhere", "size"
+	require.Equal(t, base, FileName(log, &f))
+}
+
+func TestDecodersRefuse(t *testing.T) {
+	good := string(job.Encode())
+	for hazard, b := range map[string]string{
+		"empty":         "",
+		"not_json":      "hello",
+		"two_objects":   good + good,
+		"closing_brace": good + "}",
+		"unknown_field": strings.Replace(good, `"attempt"`, `"atempt"`, 1),
+		"version_2":     strings.Replace(good, `"version":1`, `"version":2`, 1),
+		"no_dest":       strings.Replace(good, job.Destination, "", 1),
+		"negative_seq":  strings.Replace(good, `"seq":42`, `"seq":-1`, 1),
+		"wrong_type":    strings.Replace(good, `"seq":42`, `"seq":"42"`, 1),
+	} {
+		_, err := DecodeJob([]byte(b))
+		require.ErrorIs(t, err, ErrBadJob, hazard)
+	}
+	_, err := DecodeReceipt([]byte(strings.Replace(string(receipt.Encode()), `"delivered"`, `"perhaps"`, 1)))
+	require.ErrorIs(t, err, ErrBadReceipt)
+	_, err = DecodeParked(job.Encode())
+	require.ErrorIs(t, err, ErrBadJob)
+}
+
+func FuzzDecodeJob(f *testing.F) {
+	f.Add(job.Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if j, err := DecodeJob(b); err == nil {
+			again, err := DecodeJob(j.Encode())
+			require.NoError(t, err)
+			require.Equal(t, j, again)
+		}
+	})
+}
+
+func FuzzDecodeReceipt(f *testing.F) {
+	f.Add(receipt.Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := DecodeReceipt(b); err == nil {
+			again, err := DecodeReceipt(r.Encode())
+			require.NoError(t, err)
+			require.Equal(t, r, again)
+		}
+	})
+}
+
+func FuzzDecodeParked(f *testing.F) {
+	f.Add(parked.Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, err := DecodeParked(b); err == nil {
+			again, err := DecodeParked(p.Encode())
+			require.NoError(t, err)
+			require.Equal(t, p, again)
+		}
+	})
+}
+
+func FuzzParseStagedKey(f *testing.F) {
+	f.Add(StagedKey(log, &file))
+	f.Add("data/a/b/00001/-1/c/0-0-0123456789abcdef.gz")
+	f.Fuzz(func(t *testing.T, key string) {
+		if s, ok := ParseStagedKey(key); ok {
+			require.Equal(t, key, StagedKey(s.Log, &ledger.File{Source: s.Stream.Source, Hour: s.Stream.Hour, First: s.First, Last: s.Last, SHA256: s.Sum}))
+		}
+	})
+}
+
+func FuzzParseParkedKey(f *testing.F) {
+	f.Add(ParkedKey(ref, job.Destination))
+	f.Fuzz(func(t *testing.T, key string) {
+		if r, dest, ok := ParseParkedKey(key); ok {
+			require.Equal(t, key, ParkedKey(r, dest))
+		}
+	})
+}
