@@ -24,5 +24,8 @@ func (b *Budget) Limit() int64 { return b.limit }
 // at least one spool is over its share, so room is always made by someone,
 // and never by a spool that holds little.
 func (b *Budget) over(own int64) bool {
-	return b.used.Load() > b.limit && own > b.limit/max(b.spools.Load(), 1)
+	return b.used.Load() > b.limit && own > b.share()
 }
+
+// share is a spool's even part of the limit.
+func (b *Budget) share() int64 { return b.limit / max(b.spools.Load(), 1) }

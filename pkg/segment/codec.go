@@ -52,11 +52,7 @@ func putCompressor(level int, c *compressor) { compressors[level].Put(c) }
 // The result is valid until the next call.
 func (c *compressor) compress(raw, window []byte) ([]byte, error) {
 	c.out.Reset()
-	if len(window) > 0 {
-		c.w.ResetDict(&c.out, window)
-	} else {
-		c.w.Reset(&c.out)
-	}
+	c.w.ResetDict(&c.out, window) // Reset would prime it with the last window again
 	if _, err := c.w.Write(raw); err != nil {
 		return nil, err
 	}

@@ -6,12 +6,12 @@ import "math/bits"
 // buffers that grow and shrink with their streams do not become garbage.
 type freeList struct {
 	classes [32][][]byte
+	bytes   int
 }
 
 const (
 	smallestClass = 9       // log2 of the smallest buffer: 512 bytes
-	keepPerClass  = 64      // buffers kept of each size
-	largestKept   = 1 << 20 // larger buffers are left to the collector
+	keepBytes     = 1 << 20 // what is kept at most; the rest is left to the collector
 )
 
 // get returns an empty buffer of at least n bytes.
@@ -20,6 +20,7 @@ func (l *freeList) get(n int) []byte {
 	if free := l.classes[k]; len(free) > 0 {
 		b := free[len(free)-1]
 		l.classes[k] = free[:len(free)-1]
+		l.bytes -= cap(b)
 		return b[:0]
 	}
 	return make([]byte, 0, 1<<k)
@@ -27,12 +28,12 @@ func (l *freeList) get(n int) []byte {
 
 // put gives back a buffer that get returned.
 func (l *freeList) put(b []byte) {
-	if cap(b) == 0 || cap(b) > largestKept {
+	if cap(b) == 0 || l.bytes+cap(b) > keepBytes {
 		return
 	}
-	if k := class(cap(b)); len(l.classes[k]) < keepPerClass {
-		l.classes[k] = append(l.classes[k], b)
-	}
+	k := class(cap(b))
+	l.classes[k] = append(l.classes[k], b)
+	l.bytes += cap(b)
 }
 
 // class is the log2 of the smallest power of two that is at least n.

@@ -22,15 +22,16 @@ import (
 // that error, and the owner discards it and reads the partition again. A file
 // is never patched.
 type Spool struct {
-	cfg    Config
-	open   map[ledger.Stream]*active
-	chunk  *chunk // being written
-	chunks map[*chunk]struct{}
-	next   int    // number of the next chunk
-	buf    []byte // frames not yet written to chunk
-	held   int64  // bytes in memory, counted in the budget
-	free   freeList
-	broken error
+	cfg     Config
+	open    map[ledger.Stream]*active
+	chunk   *chunk // being written
+	chunks  map[*chunk]struct{}
+	next    int    // number of the next chunk
+	buf     []byte // frames not yet written to chunk
+	held    int64  // bytes in memory, counted in the budget
+	windows int64  // of held, those of windows
+	free    freeList
+	broken  error
 }
 
 // active is an open file.
@@ -47,7 +48,8 @@ type active struct {
 }
 
 // windowBytes is how much of a stream's former block primes the next: small
-// blocks compress as well as large ones, for a few percent of CPU.
+// blocks compress nearly as well as large ones, for a few percent of CPU.
+// Windows take at most a quarter of the memory; streams beyond do without.
 const windowBytes = 4 << 10
 
 // New returns an empty spool; what lies in the directory is deleted.
@@ -160,12 +162,13 @@ func (s *Spool) flush(a *active) error {
 	s.buf = appendFrame(s.buf, f)
 	putCompressor(s.cfg.Level, c)
 
-	if w := min(windowBytes, len(a.lines)); w > 0 {
-		if a.window == nil {
-			a.window = make([]byte, 0, windowBytes)
-			s.hold(windowBytes)
-		}
-		a.window = append(a.window[:0], a.lines[len(a.lines)-w:]...)
+	if a.window == nil && s.windows+windowBytes <= s.cfg.Budget.share()/4 {
+		a.window = make([]byte, 0, windowBytes)
+		s.windows += windowBytes
+		s.hold(windowBytes)
+	}
+	if a.window != nil {
+		a.window = append(a.window[:0], a.lines[max(0, len(a.lines)-windowBytes):]...)
 	}
 	s.hold(-int64(cap(a.lines)))
 	s.free.put(a.lines)
@@ -226,7 +229,7 @@ func (s *Spool) fail(err error) error {
 // quarters of its share. Largest first keeps blocks as large as the budget
 // allows: after a while all buffers grow to about the same size.
 func (s *Spool) makeRoom() error {
-	goal := s.cfg.Budget.limit / max(s.cfg.Budget.spools.Load(), 1) * 3 / 4
+	goal := s.cfg.Budget.share() * 3 / 4
 	byLines := make([]*active, 0, len(s.open))
 	for _, a := range s.open {
 		if len(a.lines) > 0 {
@@ -280,6 +283,7 @@ func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
 	sealed := &Sealed{Meta: a.Meta, Reason: reason, GzipBytes: a.gzBytes + int64(len(trailer)), RawCRC64: a.crc64, extents: a.extents, trailer: trailer, spool: s}
 	a.sha.Sum(sealed.SHA256[:0])
 	delete(s.open, stream)
+	s.windows -= int64(cap(a.window))
 	s.hold(-int64(cap(a.window)))
 	return sealed, nil
 }

@@ -152,7 +152,10 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, sealed *segment.Se
 			return nil // by an earlier try: the key names the content
 		}
 		return err
-	}, nil)
+	}, func(err error) bool {
+		// The bytes are not those that were written: read the partition again.
+		return errors.Is(err, objstore.ErrInvalid)
+	})
 }
 
 // append writes the entry, the very same until its fate is known (I5).

@@ -1,0 +1,295 @@
+package segment
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/iotest"
+
+	"github.com/minio/crc64nvme"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+func stream(n int) ledger.Stream {
+	return ledger.Stream{Source: fmt.Sprintf("source-%d", n), Hour: 1_700_000_400_000}
+}
+
+// line is a compressible line of n bytes that differs by seed.
+func line(seed, n int) []byte {
+	b := fmt.Appendf(nil, `{"messageId":"%d","n":"`, seed)
+	r := rand.New(rand.NewPCG(uint64(seed), 1))
+	for len(b) < n-2 {
+		b = append(b, "abcdefgh"[r.IntN(8)])
+	}
+	return append(b, `"}`...)
+}
+
+// members reads an object as a strict reader does: exactly one gzip member.
+func members(t *testing.T, r io.Reader) []byte {
+	t.Helper()
+	raw, err := io.ReadAll(r)
+	require.NoError(t, err)
+	in := bytes.NewReader(raw)
+	z, err := gzip.NewReader(in)
+	require.NoError(t, err)
+	z.Multistream(false)
+	lines, err := io.ReadAll(z)
+	require.NoError(t, err)
+	require.Zero(t, in.Len(), "bytes after the only member")
+	return lines
+}
+
+func newSpool(t *testing.T, cfg Config) *Spool {
+	t.Helper()
+	cfg.Dir = filepath.Join(t.TempDir(), "spool")
+	s, err := New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(s.Discard)
+	return s
+}
+
+func TestSealedFileHoldsTheLinesInOrder(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"one_block":          {},
+		"many_blocks":        {BlockBytes: 1 << 10},
+		"many_chunks":        {BlockBytes: 4 << 10, ChunkBytes: 8 << 10},
+		"level_6":            {BlockBytes: 4 << 10, Level: 6},
+		"blocks_of_one_line": {BlockBytes: 1 << 10, Budget: NewBudget(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSpool(t, cfg)
+			want := map[ledger.Stream][]byte{}
+			r := rand.New(rand.NewPCG(1, 2))
+			for i := range 2_000 {
+				st, l := stream(r.IntN(7)), line(i, 100+r.IntN(900))
+				require.NoError(t, s.Append(st, int64(10+i), int64(1_700_000_400_000+i), l))
+				want[st] = append(append(want[st], l...), '\n')
+			}
+			require.Equal(t, 7, s.Len())
+			for st, lines := range want {
+				f, err := s.Seal(st, ReasonTime)
+				require.NoError(t, err)
+				require.NoError(t, iotest.TestReader(f.Reader(), read(t, f)))
+				require.Equal(t, lines, members(t, f.Reader()))
+				require.Equal(t, sha256.Sum256(read(t, f)), f.SHA256)
+				require.Equal(t, crc64nvme.Checksum(lines), f.RawCRC64)
+				require.EqualValues(t, len(read(t, f)), f.GzipBytes)
+				require.EqualValues(t, len(lines), f.RawBytes)
+				require.EqualValues(t, bytes.Count(lines, []byte("\n")), f.Records)
+			}
+			require.Zero(t, s.Len())
+		})
+	}
+}
+
+func read(t *testing.T, f *Sealed) []byte {
+	t.Helper()
+	b, err := io.ReadAll(f.Reader())
+	require.NoError(t, err)
+	return b
+}
+
+func TestObjectNeverExceedsItsLimit(t *testing.T) {
+	const limit = 64 << 10
+	for name, compressible := range map[string]bool{"text": true, "noise": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newSpool(t, Config{MaxBytes: limit, BlockBytes: 16 << 10})
+			r := rand.New(rand.NewPCG(3, 4))
+			sealed := 0
+			for i := range 3_000 {
+				l := line(i, 1+r.IntN(3_000))
+				if !compressible {
+					for j := range l {
+						if l[j] = byte(r.Uint32()); l[j] == '\n' {
+							l[j] = 'x'
+						}
+					}
+				}
+				err := s.Append(stream(1), int64(i), 5, l)
+				if err != nil {
+					require.ErrorIs(t, err, ErrFull)
+					f, err := s.Seal(stream(1), ReasonSize)
+					require.NoError(t, err)
+					require.LessOrEqual(t, f.GzipBytes, int64(limit))
+					require.Greater(t, f.GzipBytes, int64(limit*8/10), "files are cut well before their limit")
+					members(t, f.Reader())
+					sealed++
+					require.NoError(t, s.Append(stream(1), int64(i), 5, l))
+				}
+			}
+			require.Positive(t, sealed)
+		})
+	}
+}
+
+func TestAppendRefuses(t *testing.T) {
+	s := newSpool(t, Config{MaxBytes: 4 << 10})
+	require.NoError(t, s.Append(stream(1), 7, 5, []byte("{}")))
+	for name, c := range map[string]struct {
+		offset int64
+		line   []byte
+		want   error
+	}{
+		"same_offset":  {7, []byte("{}"), ErrOrder},
+		"lower_offset": {6, []byte("{}"), ErrOrder},
+		"empty":        {8, nil, ErrLine},
+		"newline":      {8, []byte("{\n}"), ErrLine},
+		"too_large":    {8, make([]byte, 4<<10), ErrLine},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.ErrorIs(t, s.Append(stream(1), c.offset, 5, c.line), c.want)
+		})
+	}
+	f, err := s.Seal(stream(1), ReasonTime)
+	require.NoError(t, err)
+	require.Equal(t, "{}\n", string(members(t, f.Reader())))
+}
+
+func TestBudgetIsKept(t *testing.T) {
+	budget := NewBudget(1 << 20)
+	one, two := newSpool(t, Config{Budget: budget}), newSpool(t, Config{Budget: budget})
+	for i := range 20_000 {
+		s := one
+		if i%10 == 0 {
+			s = two
+		}
+		require.NoError(t, s.Append(stream(i%3_000), int64(i), 5, line(i, 600)))
+		require.LessOrEqual(t, budget.Used(), budget.Limit()+64<<10)
+	}
+	one.Discard()
+	two.Discard()
+	require.Zero(t, budget.Used())
+}
+
+func TestReleaseGivesDiskBack(t *testing.T) {
+	s := newSpool(t, Config{BlockBytes: 1 << 10, ChunkBytes: 16 << 10})
+	var sealed []*Sealed
+	for i := range 4_000 {
+		require.NoError(t, s.Append(stream(i%4), int64(i), 5, line(i, 300)))
+		if i%500 == 499 {
+			f, err := s.Seal(stream(i%4), ReasonTime)
+			require.NoError(t, err)
+			sealed = append(sealed, f)
+		}
+	}
+	for n := range 4 {
+		f, err := s.Seal(stream(n), ReasonTime)
+		require.NoError(t, err)
+		if f != nil {
+			sealed = append(sealed, f)
+		}
+	}
+	require.Greater(t, chunkFiles(t, s), 5)
+	for _, f := range sealed {
+		f.Release()
+	}
+	require.Equal(t, 1, chunkFiles(t, s), "only the chunk being written is left")
+	s.Discard()
+	require.Zero(t, chunkFiles(t, s))
+}
+
+func chunkFiles(t *testing.T, s *Spool) int {
+	t.Helper()
+	names, err := os.ReadDir(s.cfg.Dir)
+	require.NoError(t, err)
+	return len(names)
+}
+
+func TestDiskErrorBreaksTheSpool(t *testing.T) {
+	s := newSpool(t, Config{BlockBytes: 1 << 10})
+	require.NoError(t, s.Append(stream(1), 1, 5, line(1, 2_000)))
+	require.NoError(t, s.Append(stream(1), 2, 5, line(2, 2_000)))
+	require.NoError(t, s.chunk.file.Close())
+	_, err := s.Seal(stream(1), ReasonTime)
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.ErrorIs(t, s.Append(stream(1), 3, 5, []byte("{}")), os.ErrClosed)
+	s.Discard()
+	require.Zero(t, s.cfg.Budget.Used())
+}
+
+func TestEqualContentGivesEqualBytes(t *testing.T) {
+	var objects [][]byte
+	for range 2 {
+		s := newSpool(t, Config{BlockBytes: 4 << 10})
+		for i := range 500 {
+			require.NoError(t, s.Append(stream(1), int64(i), 5, line(i, 400)))
+		}
+		f, err := s.Seal(stream(1), ReasonTime)
+		require.NoError(t, err)
+		objects = append(objects, read(t, f))
+	}
+	require.Equal(t, objects[0], objects[1])
+}
+
+func TestAppendDoesNotAllocate(t *testing.T) {
+	s := newSpool(t, Config{})
+	l := line(1, 900)
+	offset := int64(0)
+	add := func() {
+		offset++
+		if err := s.Append(stream10[offset%10], offset, 5, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20_000 { // fill pools and spans
+		add()
+	}
+	require.Less(t, testing.AllocsPerRun(20_000, add), 0.05, "allocations per record, those of blocks included")
+}
+
+var stream10 = func() (s [10]ledger.Stream) {
+	for i := range s {
+		s[i] = stream(i)
+	}
+	return s
+}()
+
+func FuzzReadFrame(f *testing.F) {
+	good := appendFrame(nil, frame{stream: stream(1), first: 1, last: 9, received: 5, records: 3, rawBytes: 10, payload: []byte("payload")})
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fr, n, err := readFrame(b)
+		if err != nil {
+			require.ErrorIs(t, err, errTorn)
+			return
+		}
+		require.Equal(t, b[:n], appendFrame(nil, fr))
+	})
+}
+
+func FuzzCompress(f *testing.F) {
+	f.Add([]byte("aaaa"), []byte("bbbb"), 1)
+	f.Fuzz(func(t *testing.T, window, raw []byte, level int) {
+		level = 1 + (level%9+9)%9
+		c := getCompressor(level)
+		defer putCompressor(level, c)
+		object := bytes.Clone(gzipHeader)
+		var crc uint32
+		for _, block := range [][]byte{window, raw} {
+			var w []byte
+			if crc != 0 {
+				w = window
+			}
+			b, err := c.compress(block, w)
+			require.NoError(t, err)
+			require.LessOrEqual(t, int64(len(b)), blockBound(len(block)))
+			object = append(object, b...)
+			crc = crc32.Update(crc, crc32.IEEETable, block)
+		}
+		object = append(object, finalBlock...)
+		n := uint32(len(window) + len(raw))
+		object = append(object, byte(crc), byte(crc>>8), byte(crc>>16), byte(crc>>24), byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
+		require.Equal(t, append(bytes.Clone(window), raw...), append([]byte{}, members(t, bytes.NewReader(object))...))
+	})
+}
