@@ -1,0 +1,75 @@
+package collector
+
+import (
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+
+	"github.com/sealift/sealift/pkg/event"
+)
+
+// refusal is an answer other than 200. It holds no part of a request.
+type refusal struct {
+	status int
+	reason string // few values: a metric's label
+	detail string // what is wrong and what to do
+	retry  bool   // with Retry-After
+}
+
+// refuse says that the same request will never be taken.
+func refuse(status int, reason, detail string) *refusal {
+	return &refusal{status: status, reason: reason, detail: detail}
+}
+
+// retryLater says that the same request may be taken later.
+func retryLater(status int, reason, detail string) *refusal {
+	return &refusal{status: status, reason: reason, detail: detail, retry: true}
+}
+
+func overloaded() *refusal {
+	return retryLater(http.StatusServiceUnavailable, "overload", "too many requests in flight: try again")
+}
+
+func kafkaAway() *refusal {
+	return retryLater(http.StatusServiceUnavailable, "kafka", "events cannot be stored just now: try again")
+}
+
+// refuseEvent is why a body was refused. 413 is for what can be sent in
+// smaller requests, 400 for what will never be taken.
+func refuseEvent(err error) *refusal {
+	var e *event.Error
+	if !errors.As(err, &e) {
+		return refuse(http.StatusBadRequest, string(event.ErrMalformed), err.Error())
+	}
+	status := http.StatusBadRequest
+	if e.Reason == event.ErrBatchTooLarge || e.Reason == event.ErrTooManyEvents {
+		status = http.StatusRequestEntityTooLarge
+	}
+	return refuse(status, string(e.Reason), e.Error())
+}
+
+var success = []byte(`{"success":true}` + "\n")
+
+// answer writes the answer: 200 if there is nothing to refuse.
+func answer(w http.ResponseWriter, no *refusal) int {
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	if no == nil {
+		w.WriteHeader(http.StatusOK)
+		_, _ = w.Write(success)
+		return http.StatusOK
+	}
+	if no.retry {
+		// Spread: all clients of an outage come back.
+		header.Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))
+	}
+	w.WriteHeader(no.status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Success bool   `json:"success"`
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}{false, no.reason, no.detail})
+	return no.status
+}

@@ -1,0 +1,30 @@
+package collector
+
+import "sync/atomic"
+
+// budget bounds the bytes in flight.
+type budget struct {
+	max  int64
+	used atomic.Int64
+}
+
+// grant is what one request holds of a budget. One goroutine uses it at a
+// time.
+type grant struct {
+	budget *budget
+	bytes  int64
+}
+
+// resize takes or gives back bytes; it returns false, and changes nothing, if
+// there is no room for more.
+func (g *grant) resize(bytes int64) bool {
+	more := bytes - g.bytes
+	if used := g.budget.used.Add(more); more > 0 && used > g.budget.max {
+		g.budget.used.Add(-more)
+		return false
+	}
+	g.bytes = bytes
+	return true
+}
+
+func (g *grant) release() { g.resize(0) }

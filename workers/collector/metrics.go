@@ -1,0 +1,57 @@
+package collector
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealift/sealift/pkg/event"
+)
+
+// metrics of the collector. No label grows with sources, keys or clients.
+type metrics struct {
+	requests         *prometheus.CounterVec
+	refused          *prometheus.CounterVec
+	events           *prometheus.CounterVec
+	receivedBytes    prometheus.Counter
+	lineBytes        prometheus.Counter
+	inFlightRequests prometheus.Gauge
+	produceSeconds   prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64) (*metrics, error) {
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "sealift", Subsystem: "collector", Name: name, Help: help}
+	}
+	counter := func(name, help string) prometheus.CounterOpts { return prometheus.CounterOpts(opts(name, help)) }
+	gauge := func(name, help string) prometheus.GaugeOpts { return prometheus.GaugeOpts(opts(name, help)) }
+	m := &metrics{
+		requests:         prometheus.NewCounterVec(counter("requests_total", "Requests answered, by path and status."), []string{"path", "status"}),
+		refused:          prometheus.NewCounterVec(counter("refused_total", "Requests not taken, by reason."), []string{"reason"}),
+		events:           prometheus.NewCounterVec(counter("events_total", "Events given to Kafka's client, by type and by whether a browser or app sent them."), []string{"type", "channel"}),
+		receivedBytes:    prometheus.NewCounter(counter("received_bytes_total", "Bytes of request bodies, inflated.")),
+		lineBytes:        prometheus.NewCounter(counter("line_bytes_total", "Bytes of stored lines given to Kafka's client.")),
+		inFlightRequests: prometheus.NewGauge(gauge("in_flight_requests", "Requests being served.")),
+		produceSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "sealift", Subsystem: "collector", Name: "produce_seconds",
+			Help:    "Time from handing a request's records to Kafka's client to its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
+		}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	inFlight := prometheus.NewGaugeFunc(gauge("in_flight_bytes", "Bytes of requests and records in flight."), func() float64 { return float64(inFlightBytes()) })
+	for _, c := range []prometheus.Collector{m.requests, m.refused, m.events, m.receivedBytes, m.lineBytes, m.inFlightRequests, m.produceSeconds, inFlight} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) event(line event.Line) {
+	channel := "server"
+	if line.Client {
+		channel = "client"
+	}
+	m.events.WithLabelValues(line.Type, channel).Inc()
+}

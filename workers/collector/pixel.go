@@ -1,0 +1,58 @@
+package collector
+
+import (
+	"net/http"
+
+	"github.com/sealift/sealift/pkg/event"
+)
+
+// gif is a transparent image of one pixel.
+var gif = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
+
+// pixel takes an event from the query of an image's URL. The answer is always
+// 200 and the image, after Kafka's acknowledgement if there is one: nobody
+// reads the status of an image, and a mail program would show a broken one.
+// What was not taken is in the metric refused_total.
+func (c *Collector) pixel(w http.ResponseWriter, r *http.Request, name string) int {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return c.refuse(w, wrongMethod(w, http.MethodGet))
+	}
+	if r.Method == http.MethodGet {
+		c.count(c.takePixel(r, name))
+	}
+	header := w.Header()
+	header.Set("Content-Type", "image/gif")
+	header.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(gif)
+	}
+	return http.StatusOK
+}
+
+func (c *Collector) takePixel(r *http.Request, name string) *refusal {
+	kind, ok := event.KindOf(name)
+	if !ok || kind == event.Batch {
+		return noSuchPath()
+	}
+	if !c.loaded() {
+		return retryLater(http.StatusServiceUnavailable, "starting", "the collector is starting")
+	}
+	body, err := event.PixelBody(r.URL.Query())
+	if err != nil {
+		return refuseEvent(err)
+	}
+	g := &grant{budget: &c.inFlight}
+	if !g.resize(int64(cap(body))) {
+		return overloaded()
+	}
+	stamp := c.stamp(r)
+	stamp.Browser = true
+	stamp.UserAgent = r.UserAgent()
+	records, no := c.records(kind, body, stamp, authorization(r), g)
+	if no != nil {
+		g.release()
+		return no
+	}
+	return c.produce(r.Context(), records, g)
+}

@@ -1,0 +1,72 @@
+package collector
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// produce writes the records and returns nil when Kafka has acknowledged all
+// of them. Production goes on when the request has been answered: its bytes
+// count as in flight until Kafka's client has let go of them, so that an
+// outage fills the bound and no more.
+func (c *Collector) produce(ctx context.Context, records []stream.Record, g *grant) *refusal {
+	if len(records) == 0 {
+		g.release()
+		return nil
+	}
+	done := make(chan error, 1)
+	c.gate.again()
+	go func() {
+		defer c.gate.leave()
+		defer g.release()
+		ctx, cancel := c.detached()
+		defer cancel()
+		start := time.Now()
+		err := c.deps.Producer.Produce(ctx, records...)
+		c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
+		c.producer.observe(err)
+		done <- err
+	}()
+	timer := time.NewTimer(c.cfg.AnswerWithin)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		if err != nil {
+			return kafkaAway()
+		}
+		return nil
+	case <-timer.C:
+		return kafkaAway()
+	case <-ctx.Done():
+		return retryLater(http.StatusServiceUnavailable, "client_gone", "the client has gone")
+	}
+}
+
+// health logs when production starts to fail and when it works again, not
+// each failure: an outage has thousands.
+type health struct {
+	log   *slog.Logger
+	mu    sync.Mutex
+	since time.Time // guarded by mu; zero while it works
+	count int       // guarded by mu; failures since then
+}
+
+func (h *health) observe(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case err != nil && h.since.IsZero():
+		h.since, h.count = time.Now(), 1
+		h.log.Error("events cannot be produced; requests are answered 503", "err", err)
+	case err != nil:
+		h.count++
+	case !h.since.IsZero():
+		h.log.Info("events can be produced again", "failed_for", time.Since(h.since), "failed_requests", h.count)
+		h.since = time.Time{}
+	}
+}

@@ -1,0 +1,108 @@
+package collector
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/event"
+)
+
+// Handler returns the whole API.
+func (c *Collector) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, status := "other", 0
+		if !c.gate.enter() {
+			status = answer(w, overloaded())
+		} else {
+			defer c.gate.leave()
+			allowOrigin(w, r)
+			name, status = c.route(w, r)
+		}
+		c.metrics.requests.WithLabelValues(name, strconv.Itoa(status)).Inc()
+	})
+}
+
+// route serves a request and returns the path's name, for metrics, and the
+// status. It is no http.ServeMux, which would redirect a path with a doubled
+// slash: SDKs do not follow that with a POST.
+func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) {
+	path := r.URL.Path
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	rest, ok := strings.CutPrefix(strings.TrimSuffix(path, "/"), "/v1/")
+	if !ok {
+		return "other", c.refuse(w, noSuchPath())
+	}
+	if r.Method == http.MethodOptions {
+		return "preflight", preflight(w, r)
+	}
+	if name, ok := strings.CutPrefix(rest, "pixel/"); ok {
+		return "pixel", c.pixel(w, r, name)
+	}
+	if key, ok := strings.CutPrefix(rest, "projects/"); ok {
+		if key, ok = strings.CutSuffix(key, "/settings"); ok && !strings.Contains(key, "/") {
+			return "settings", c.settings(w, r, key)
+		}
+	}
+	kind, ok := event.KindOf(rest)
+	if !ok {
+		return "other", c.refuse(w, noSuchPath())
+	}
+	if r.Method != http.MethodPost {
+		return kind.String(), c.refuse(w, wrongMethod(w, http.MethodPost))
+	}
+	no := c.collect(r, kind)
+	c.count(no)
+	return kind.String(), answer(w, no)
+}
+
+func noSuchPath() *refusal {
+	return refuse(http.StatusNotFound, "path", "no such path: the API is POST /v1/{identify,track,page,screen,group,alias,batch,import}, GET /v1/pixel/{type} and GET /v1/projects/{writeKey}/settings")
+}
+
+func wrongMethod(w http.ResponseWriter, allowed string) *refusal {
+	w.Header().Set("Allow", allowed+", OPTIONS")
+	return refuse(http.StatusMethodNotAllowed, "method", "wrong method: use "+allowed)
+}
+
+// refuse counts and answers.
+func (c *Collector) refuse(w http.ResponseWriter, no *refusal) int {
+	c.count(no)
+	return answer(w, no)
+}
+
+func (c *Collector) count(no *refusal) {
+	if no != nil {
+		c.metrics.refused.WithLabelValues(no.reason).Inc()
+	}
+}
+
+// allowOrigin lets pages of any origin read the answer: a write key is public
+// in a page, and nothing here depends on cookies.
+func allowOrigin(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Vary", "Origin")
+	if origin := r.Header.Get("Origin"); origin != "" {
+		header.Set("Access-Control-Allow-Origin", origin)
+		header.Set("Access-Control-Allow-Credentials", "true") // sendBeacon asks for it
+		header.Set("Access-Control-Expose-Headers", "Retry-After, X-RateLimit-Reset")
+	}
+}
+
+// preflight allows whatever header an SDK asks for: analytics.js wants
+// Authorization, Content-Type and X-Retry-Count, others add their own.
+func preflight(w http.ResponseWriter, r *http.Request) int {
+	headers := r.Header.Get("Access-Control-Request-Headers")
+	if headers == "" {
+		headers = "authorization, content-type, content-encoding, x-retry-count"
+	}
+	header := w.Header()
+	header.Add("Vary", "Access-Control-Request-Headers")
+	header.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+	header.Set("Access-Control-Allow-Headers", headers)
+	header.Set("Access-Control-Max-Age", "7200") // seconds; the most Chromium takes
+	w.WriteHeader(http.StatusNoContent)
+	return http.StatusNoContent
+}

@@ -1,0 +1,53 @@
+package collector
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+)
+
+// settings answers what browser and mobile SDKs ask for when they start.
+// Without integrations["Segment.io"].apiKey analytics.js sends no key at all.
+//
+// apiHost sends the SDK's events here, not to Segment, where only the CDN's
+// host was changed; SDKs put https in front of it, so it is left out unless
+// this request came by https.
+func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string) int {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return c.refuse(w, wrongMethod(w, http.MethodGet))
+	}
+	if !c.loaded() {
+		return c.refuse(w, retryLater(http.StatusServiceUnavailable, "starting", "the collector is starting: try again"))
+	}
+	if _, ok := c.deps.Catalog.Snapshot().SourceByWriteKey(key); !ok {
+		return c.refuse(w, refuse(http.StatusNotFound, "unknown_write_key", "no source has this write key"))
+	}
+	segment := map[string]any{
+		"apiKey":                key,
+		"unbundledIntegrations": []string{},
+		"addBundledMetadata":    true,
+		"maybeBundledConfigIds": map[string]any{},
+		"bundledConfigIds":      []string{},
+		"unbundledConfigIds":    []string{},
+		"versionSettings":       map[string]any{"version": "4.4.7", "componentTypes": []string{"browser"}},
+	}
+	if r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
+		segment["apiHost"] = r.Host + "/v1"
+	}
+	allowed := map[string]any{"__default": map[string]any{"enabled": true, "integrations": map[string]any{}}}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", "public, max-age=120")
+	w.WriteHeader(http.StatusOK)
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"integrations":         map[string]any{"Segment.io": segment},
+		"plan":                 map[string]any{"track": allowed, "identify": allowed, "group": allowed},
+		"edgeFunction":         map[string]any{},
+		"analyticsNextEnabled": true,
+		"middlewareSettings":   map[string]any{},
+		"enabledMiddleware":    map[string]any{},
+		"metrics":              map[string]any{"sampleRate": 0},
+		"remotePlugins":        []any{},
+	})
+	return http.StatusOK
+}
