@@ -52,7 +52,11 @@ func StreamOf(source string, receivedMs int64) Stream {
 // Day returns the UTC midnight of the stream in unix milliseconds.
 func (s Stream) Day() int64 {
 	const day = int64(24 * time.Hour / time.Millisecond)
-	return s.Hour - s.Hour%day
+	d := s.Hour - s.Hour%day
+	if s.Hour%day < 0 {
+		d -= day
+	}
+	return d
 }
 
 // Compare orders streams by hour, then source.

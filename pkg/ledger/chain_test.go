@@ -1,0 +1,234 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+var testLog = Log{Topic: "events", Incarnation: "1", Partition: 3}
+
+// at is a valid entry of testLog.
+func at(seq int64, attempt string) *Entry {
+	kind := KindSeal
+	if seq == 0 {
+		kind = KindInit
+	}
+	return &Entry{
+		Version: EntryVersion, Seq: seq, Kind: kind, Attempt: attempt, Owner: "worker-" + attempt,
+		Cluster: "c", Topic: testLog.Topic, Incarnation: testLog.Incarnation, Partition: testLog.Partition,
+		Files: []File{}, LowWatermark: seq * 10, DispatchedThrough: max(seq-1, 0),
+	}
+}
+
+func TestHeadIsTheNewestEntry(t *testing.T) {
+	ctx := context.Background()
+	c := NewChain(objstore.NewMemory("staging"), testLog)
+	_, err := c.Head(ctx)
+	require.ErrorIs(t, err, ErrEmpty)
+	for seq := range int64(12) {
+		require.NoError(t, c.Append(ctx, at(seq, "a")))
+		head, err := c.Head(ctx)
+		require.NoError(t, err)
+		require.Equal(t, at(seq, "a"), head)
+	}
+	e, err := c.Entry(ctx, 4)
+	require.NoError(t, err)
+	require.EqualValues(t, 40, e.LowWatermark)
+	_, err = c.Entry(ctx, 12)
+	require.ErrorIs(t, err, ErrNotFound)
+}
+
+// TestAppendResolvesItsOutcome holds the outcomes that a create-if-absent PUT
+// can have over a network.
+func TestAppendResolvesItsOutcome(t *testing.T) {
+	first := func(f objstore.Fault) func(objstore.Op) objstore.Fault {
+		return func(op objstore.Op) objstore.Fault {
+			if op.Name == "put" && op.N == 1 {
+				return f
+			}
+			return objstore.Fault{}
+		}
+	}
+	broken := errors.New("connection reset")
+	for name, c := range map[string]struct {
+		rival bool // another worker wrote the entry before
+		fault func(objstore.Op) objstore.Fault
+		want  error
+	}{
+		"won":                      {},
+		"lost":                     {rival: true, want: ErrLost},
+		"not_applied":              {fault: first(objstore.Fault{Before: broken})},
+		"applied_reply_lost":       {fault: first(objstore.Fault{After: broken})},
+		"conflict":                 {fault: first(objstore.Fault{Before: objstore.ErrConflict})},
+		"throttled":                {fault: first(objstore.Fault{Before: objstore.ErrUnavailable})},
+		"lost_and_reply_lost":      {rival: true, fault: first(objstore.Fault{Before: broken}), want: ErrLost},
+		"denied_is_for_the_caller": {fault: first(objstore.Fault{Before: objstore.ErrDenied}), want: objstore.ErrDenied},
+		"own_success_reported_412": {fault: first(objstore.Fault{After: objstore.ErrExists})},
+		"read_back_fails_for_a_time": {fault: func(op objstore.Op) objstore.Fault {
+			if (op.Name == "put" && op.N == 1) || (op.Name == "get" && op.N <= 3) {
+				return objstore.Fault{After: broken}
+			}
+			return objstore.Fault{}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := objstore.NewMemory("staging")
+				chain := NewChain(store, testLog)
+				if c.rival {
+					require.NoError(t, chain.Append(t.Context(), at(0, "rival")))
+				}
+				if c.fault != nil {
+					store.SetFault(c.fault)
+				}
+				err := chain.Append(t.Context(), at(0, "mine"))
+				if c.want != nil {
+					require.ErrorIs(t, err, c.want)
+				} else {
+					require.NoError(t, err)
+				}
+				applied := 0
+				for _, put := range store.Puts("ledger/") {
+					if put.Applied {
+						applied++
+					}
+				}
+				require.LessOrEqual(t, applied, 1, "entry 0 was written once")
+			})
+		})
+	}
+}
+
+func TestGhostOfAnAbandonedEntryDecidesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := objstore.NewMemory("staging")
+		chain := NewChain(store, testLog)
+		require.NoError(t, chain.Append(t.Context(), at(0, "mine")))
+		// The PUT of entry 1 is on its way when its author gives up.
+		store.SetFault(func(op objstore.Op) objstore.Fault {
+			if op.Name == "put" {
+				return objstore.Fault{Before: errors.New("timeout"), Ghost: true}
+			}
+			return objstore.Fault{}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, chain.Append(ctx, at(1, "ghost")), context.DeadlineExceeded)
+		store.SetFault(nil)
+		require.Positive(t, store.ReleaseGhosts())
+		require.ErrorIs(t, chain.Append(t.Context(), at(1, "later")), ErrLost)
+		head, err := chain.Head(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "ghost", head.Attempt)
+	})
+}
+
+func TestLogsFindsEveryChain(t *testing.T) {
+	ctx := context.Background()
+	store := objstore.NewMemory("staging")
+	var want []Log
+	for _, p := range []int{0, 3, 10, 99_999} {
+		l := Log{Topic: "events", Incarnation: "1", Partition: p}
+		for seq := range int64(3) {
+			e := at(seq, "a")
+			e.Partition = p
+			require.NoError(t, NewChain(store, l).Append(ctx, e))
+		}
+		want = append(want, l)
+	}
+	other := at(0, "a")
+	other.Incarnation = "10"
+	require.NoError(t, NewChain(store, other.Log()).Append(ctx, other))
+	got, err := Logs(ctx, store, "events", "1")
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+func TestEntryGolden(t *testing.T) {
+	e := at(5, "7d0f6f9e-8a38-4d2b-8f5c-0a1b2c3d4e5f")
+	e.Generation, e.WrittenAt, e.LowWatermark = 4, 1_700_000_000_000, 900
+	e.Files = []File{{
+		Source: "web", Hour: 1_699_999_200_000, Received: 1_699_999_200_123, First: 700, Last: 899, Records: 150,
+		RawBytes: 150_000, GzipBytes: 30_000, RawCRC64: "00ab54a98ceb1f0a", SHA256: strings.Repeat("ab", 32),
+		StagedKey: "data/web/x.gz", Reason: "time", Owed: []string{"ws_1/prod"},
+	}}
+	e.Skipped = map[string]int64{"not_a_json_object": 2}
+	e.SealedThrough = []Through{{Source: "app", Hour: 1_699_999_200_000, Offset: 950}}
+	got, err := e.Encode()
+	require.NoError(t, err)
+	want, err := os.ReadFile("testdata/entry-v1.json")
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got), "the format of stored entries changed: that needs a new version")
+	back, err := Decode(want)
+	require.NoError(t, err)
+	require.Equal(t, e, back)
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	good, err := at(5, "a").Encode()
+	require.NoError(t, err)
+	for name, b := range map[string]string{
+		"empty":          "",
+		"cut_short":      string(good[:len(good)-5]),
+		"unknown_field":  strings.Replace(string(good), `"seq"`, `"sequel"`, 1),
+		"other_version":  strings.Replace(string(good), `"version":1`, `"version":2`, 1),
+		"bytes_after_it": string(good) + "{}",
+		"no_attempt":     strings.Replace(string(good), `"attempt":"a"`, `"attempt":""`, 1),
+		"own_dispatch":   strings.Replace(string(good), `"dispatched_through":4`, `"dispatched_through":5`, 1),
+		"negative":       strings.Replace(string(good), `"low_watermark":50`, `"low_watermark":-1`, 1),
+		"init_not_first": strings.Replace(string(good), `"seal"`, `"init"`, 1),
+		"half_a_file":    strings.Replace(string(good), `"files":[]`, `"files":[{"first":2,"last":1}]`, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NotEqual(t, string(good), b)
+			_, err := Decode([]byte(b))
+			require.ErrorIs(t, err, ErrCorrupt)
+		})
+	}
+}
+
+func TestStreamOf(t *testing.T) {
+	const midnight = 1_700_006_400_000
+	for name, c := range map[string]struct{ received, hour, day int64 }{
+		"first_ms_of_a_day":   {midnight, midnight, midnight},
+		"last_ms_of_an_hour":  {midnight + 3_599_999, midnight, midnight},
+		"first_ms_of_an_hour": {midnight + 3_600_000, midnight + 3_600_000, midnight},
+		"last_ms_of_a_day":    {midnight - 1, midnight - 3_600_000, midnight - 86_400_000},
+		"before_1970":         {-1, -3_600_000, -86_400_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := StreamOf("a", c.received)
+			require.Equal(t, c.hour, s.Hour)
+			require.Equal(t, c.day, s.Day())
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	good, err := at(5, "a").Encode()
+	require.NoError(f, err)
+	f.Add(good)
+	f.Add([]byte(`{"version":1}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := Decode(b)
+		if err != nil {
+			require.ErrorIs(t, err, ErrCorrupt)
+			return
+		}
+		again, err := e.Encode()
+		require.NoError(t, err)
+		back, err := Decode(again)
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintf("%+v", e), fmt.Sprintf("%+v", back))
+	})
+}

@@ -1,0 +1,225 @@
+package appender
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
+)
+
+const hour = int64(time.Hour / time.Millisecond)
+
+// t0 is an hour's begin.
+const t0 = 1_700_000_400_000 - 1_700_000_400_000%hour
+
+func newTestCore(t *testing.T, base *ledger.Entry) *core {
+	t.Helper()
+	spool, err := segment.New(segment.Config{Dir: filepath.Join(t.TempDir(), "spool"), MaxBytes: segment.MinMaxBytes})
+	require.NoError(t, err)
+	t.Cleanup(spool.Discard)
+	return newCore(coreConfig{rollEvery: time.Hour, grace: 10 * time.Second, maxFiles: 100}, base, spool)
+}
+
+// feed adds records "source@minutes" at consecutive offsets; the clock is far
+// ahead, as for a reader that catches up.
+func feed(t *testing.T, c *core, records ...string) {
+	t.Helper()
+	for _, r := range records {
+		source, at, _ := strings.Cut(r, "@")
+		var minutes int64
+		_, err := fmt.Sscan(at, &minutes)
+		require.NoError(t, err)
+		require.NoError(t, c.add(c.position, source, t0+minutes*60_000, t0+1000*hour, fmt.Appendf(nil, `{"o":%d}`, c.position)))
+		require.NoError(t, c.sealDue())
+	}
+}
+
+// files names what a batch holds: source/first-last.
+func files(b *segment.Batch) []string {
+	var names []string
+	if b != nil {
+		for _, f := range b.Files {
+			names = append(names, fmt.Sprintf("%s/%d-%d", f.Stream.Source, f.First, f.Last))
+		}
+	}
+	return names
+}
+
+func entry(low int64, through ...ledger.Through) *ledger.Entry {
+	return &ledger.Entry{Seq: 7, LowWatermark: low, SealedThrough: through}
+}
+
+func TestCatchingUpMakesNoTinyFiles(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	feed(t, c, "a@1", "b@2", "a@59", "a@61") // one minute past the turn: both files of the first hour are over
+	require.Equal(t, []string{"a/0-2", "b/1-1"}, files(c.cut()))
+}
+
+func TestStragglersOfTheGraceGoIntoTheirFile(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	feed(t, c, "a@59")
+	require.NoError(t, c.add(1, "b", t0+hour+5_000, t0+1000*hour, []byte("{}"))) // within the grace
+	require.NoError(t, c.sealDue())
+	feed(t, c, "a@59", "b@61")
+	require.Equal(t, []string{"a/0-2"}, files(c.cut()))
+}
+
+func TestLateRecordsWaitForTheNextTurn(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	feed(t, c, "a@30", "b@121")
+	require.Equal(t, []string{"a/0-0"}, files(c.cut()))
+	c.won(entry(1))
+	feed(t, c, "a@31", "b@130", "a@32", "b@150")
+	require.Nil(t, c.cut(), "late records do not make a file each")
+	feed(t, c, "b@181")
+	require.Equal(t, []string{"b/1-5", "a/2-4"}, files(c.cut()))
+}
+
+func TestIdleSourceIsSealedAtTheLogsEnd(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	feed(t, c, "a@30")
+	c.reached(1, true, t0+hour+9_000)
+	require.NoError(t, c.sealDue())
+	require.Nil(t, c.cut(), "the grace is not over")
+	c.reached(1, false, t0+hour+11_000)
+	require.NoError(t, c.sealDue())
+	require.Nil(t, c.cut(), "the end was not reached: there may be more of that hour")
+	c.reached(1, true, t0+hour+11_000)
+	require.NoError(t, c.sealDue())
+	require.Equal(t, []string{"a/0-0"}, files(c.cut()))
+}
+
+func TestAFastCollectorClockSealsNothing(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	now := t0 + 30*60_000
+	require.NoError(t, c.add(0, "a", t0+1_000, now, []byte("{}")))
+	require.NoError(t, c.add(1, "fast", t0+50*hour, now, []byte("{}")))
+	require.NoError(t, c.sealDue())
+	require.Nil(t, c.cut())
+}
+
+func TestWatermarkIsHeldByOpenFilesAndByThoseNotInTheBatch(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	c.cfg.maxFiles = 1
+	feed(t, c, "a@1", "b@2", "c@3", "c@63")
+	b := c.cut()
+	require.Equal(t, []string{"a/0-0"}, files(b))
+	require.EqualValues(t, 1, b.LowWatermark, "b is sealed, but in no entry")
+	c.won(entry(1))
+	b = c.cut()
+	require.Equal(t, []string{"b/1-1"}, files(b))
+	require.EqualValues(t, 2, b.LowWatermark)
+	c.won(entry(2))
+	b = c.cut()
+	require.Equal(t, []string{"c/2-2"}, files(b))
+	require.EqualValues(t, 3, b.LowWatermark, "c's next file is open")
+}
+
+func TestRecordsOfTheFilterAreInAFileAlready(t *testing.T) {
+	c := newTestCore(t, entry(10, ledger.Through{Source: "a", Hour: t0, Offset: 12}))
+	feed(t, c, "a@1", "b@1", "a@2", "a@3", "a@61") // offsets 10 to 14
+	require.NoError(t, c.sealAll(segment.ReasonRequest))
+	require.Equal(t, []string{"b/11-11", "a/13-13", "a/14-14"}, files(c.cut()))
+}
+
+func TestOffsetsNeverGoBack(t *testing.T) {
+	c := newTestCore(t, entry(10))
+	feed(t, c, "a@1")
+	require.ErrorIs(t, c.add(10, "a", t0, t0, []byte("{}")), errOffset)
+	require.ErrorIs(t, c.skip(9, reasonJSON), errOffset)
+	require.NoError(t, c.add(15, "a", t0, t0, []byte("{}")), "gaps are normal")
+}
+
+func TestSkippedRecordsAreCountedOnceTheWatermarkPassesThem(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	require.NoError(t, c.skip(0, reasonJSON))
+	feed(t, c, "a@1")
+	require.NoError(t, c.skip(2, reasonSource))
+	feed(t, c, "b@61")
+	b := c.cut()
+	require.Equal(t, []string{"a/1-1"}, files(b))
+	require.EqualValues(t, 3, b.LowWatermark)
+	require.Equal(t, map[string]int64{reasonJSON: 1, reasonSource: 1}, b.Skipped)
+	c.won(entry(3))
+	require.NoError(t, c.sealAll(segment.ReasonRequest))
+	require.Empty(t, c.cut().Skipped)
+}
+
+func TestAnEntryWithoutFilesMovesTheWatermarkAtMostOnceATurn(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	require.NoError(t, c.skip(0, reasonJSON))
+	b := c.cut()
+	require.Empty(t, b.Files)
+	require.EqualValues(t, 1, b.LowWatermark)
+	c.won(entry(1))
+	require.NoError(t, c.skip(1, reasonJSON))
+	require.Nil(t, c.cut())
+	c.reached(2, true, t0+2*hour)
+	require.NotNil(t, c.cut())
+}
+
+func TestUnfitLineIsSkipped(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	require.NoError(t, c.add(0, "a", t0, t0, []byte("{\n}")))
+	require.Equal(t, []skip{{0, reasonLine}}, c.skipped)
+}
+
+func TestFullFileIsSealedForItsSize(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	noise := make([]byte, 900<<10)
+	for i := range noise {
+		noise[i] = byte(i*i>>3) | 0x80
+	}
+	for o := range int64(6) {
+		require.NoError(t, c.add(o, "a", t0+1, t0+1, noise))
+	}
+	for _, f := range c.sealed {
+		require.Equal(t, segment.ReasonSize, f.Reason)
+		require.LessOrEqual(t, f.GzipBytes, int64(segment.MinMaxBytes))
+	}
+	c.spool.Files(func(m segment.Meta) { require.EqualValues(t, 5, m.Last) })
+}
+
+func TestOldestIsOfWhatIsInNoEntry(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	_, ok := c.oldest()
+	require.False(t, ok)
+	feed(t, c, "b@5", "a@1", "a@61")
+	require.NotNil(t, c.cut())
+	oldest, ok := c.oldest()
+	require.True(t, ok, "what is in flight is not in the ledger yet")
+	require.EqualValues(t, t0+60_000, oldest)
+	c.won(entry(2))
+	oldest, _ = c.oldest()
+	require.EqualValues(t, t0+61*60_000, oldest)
+}
+
+// lines reads a sealed file.
+func lines(t *testing.T, f *segment.Sealed) []string {
+	t.Helper()
+	b, err := io.ReadAll(f.Reader())
+	require.NoError(t, err)
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	require.NoError(t, err)
+	text, err := io.ReadAll(z)
+	require.NoError(t, err)
+	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+}
+
+// TestAnyScheduleFilesEveryRecordOnce drives a core through random records,
+// cuts, losses of ownership and restarts from the ledger, and holds I2 and I6:
+// every record is in exactly one file of the ledger.
+func TestAnyScheduleFilesEveryRecordOnce(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { newSchedule(t, seed).run() })
+	}
+}

@@ -1,0 +1,311 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
+
+const hour = 1_699_999_200_000
+
+// bench is a rotator over stores in memory.
+type bench struct {
+	*Rotator
+	staging *objstore.Memory
+	mu      sync.Mutex // guards all below
+	bounds  stream.Bounds
+	jobs    []delivery.Job
+	jobsErr func(n int) error // of the n-th Produce
+	calls   int
+	commits []int64
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{staging: objstore.NewMemory("staging"), bounds: stream.Bounds{First: 0, End: 1000}}
+	r, err := New(Config{Cluster: "c1"}, Deps{
+		Staging: b.staging, Kafka: b, Jobs: b, Logger: slog.New(slog.DiscardHandler),
+		Owed: func(source string) []string {
+			if source == "unowned" {
+				return nil
+			}
+			return []string{"ws/a", "ws/b"}
+		},
+	})
+	require.NoError(t, err)
+	b.Rotator = r
+	return b
+}
+
+func (b *bench) Bounds(context.Context, string) (map[int]stream.Bounds, error) {
+	return map[int]stream.Bounds{testLog.Partition: b.bounds}, nil
+}
+
+func (b *bench) Produce(_ context.Context, records ...stream.Record) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls++
+	if b.jobsErr != nil {
+		if err := b.jobsErr(b.calls); err != nil {
+			return err
+		}
+	}
+	for _, r := range records {
+		j, err := delivery.DecodeJob(r.Value)
+		if err != nil {
+			return err
+		}
+		b.jobs = append(b.jobs, j)
+	}
+	return nil
+}
+
+func (b *bench) tenure(owner string, committed int64) ledger.Tenure {
+	return ledger.Tenure{Owner: owner, Generation: 1, Committed: committed, Commit: func(offset int64) error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.commits = append(b.commits, offset)
+		return nil
+	}}
+}
+
+// batch seals one record for each "source@offset".
+func batch(t *testing.T, low int64, records ...string) *segment.Batch {
+	t.Helper()
+	spool, err := segment.New(segment.Config{Dir: filepath.Join(t.TempDir(), "spool")})
+	require.NoError(t, err)
+	t.Cleanup(spool.Discard)
+	b := &segment.Batch{LowWatermark: low}
+	for _, r := range records {
+		source, at, _ := strings.Cut(r, "@")
+		var offset int64
+		_, err := fmt.Sscan(at, &offset)
+		require.NoError(t, err)
+		s := ledger.Stream{Source: source, Hour: hour}
+		require.NoError(t, spool.Append(s, offset, hour+5, []byte(`{"a":1}`)))
+		f, err := spool.Seal(s, segment.ReasonTime)
+		require.NoError(t, err)
+		b.Files = append(b.Files, f)
+	}
+	return b
+}
+
+func TestRotateStagesThenWritesThenEnqueues(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	require.Equal(t, ledger.KindInit, base.Kind)
+
+	var order []string
+	b.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "put" {
+			order = append(order, strings.Split(op.Key, "/")[0])
+		}
+		return objstore.Fault{}
+	})
+	b.jobsErr = func(int) error { order = append(order, "jobs"); return nil }
+	head, err := b.Rotate(ctx, base, batch(t, 42, "a@40", "unowned@41"), b.tenure("w1", -1))
+	require.NoError(t, err)
+	require.Equal(t, []string{"data", "data", "ledger", "jobs"}, order)
+	require.EqualValues(t, 1, head.Seq)
+	require.EqualValues(t, 42, head.LowWatermark)
+	require.Empty(t, head.SealedThrough, "streams below the watermark need no filter")
+	require.Equal(t, []string{"ws/a", "ws/b"}, head.Files[0].Owed)
+	require.Empty(t, head.Files[1].Owed)
+	require.Len(t, b.jobs, 2)
+	require.EqualValues(t, 42, b.commits[len(b.commits)-1])
+	for _, f := range head.Files {
+		r, info, err := b.staging.Get(ctx, f.StagedKey)
+		require.NoError(t, err)
+		body, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.EqualValues(t, f.GzipBytes, len(body))
+		require.Equal(t, "gzip", info.ContentEncoding)
+	}
+}
+
+func TestFilterHoldsStreamsSealedPastTheWatermark(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	// b's file is open since offset 5: the watermark stays there.
+	head, err := b.Rotate(ctx, base, batch(t, 5, "a@9"), b.tenure("w1", -1))
+	require.NoError(t, err)
+	require.Equal(t, []ledger.Through{{Source: "a", Hour: hour, Offset: 9}}, head.SealedThrough)
+	head, err = b.Rotate(ctx, head, batch(t, 20, "b@5", "c@30"), b.tenure("w1", -1))
+	require.NoError(t, err)
+	require.Equal(t, []ledger.Through{{Source: "c", Hour: hour, Offset: 30}}, head.SealedThrough)
+}
+
+// TestFaults holds the rows A4 to A9 of the fault matrix that are the
+// rotator's: whatever fails, an entry is written once, its files are staged
+// before it, and its jobs are enqueued at last.
+func TestFaults(t *testing.T) {
+	broken := errors.New("connection reset")
+	nth := func(name, prefix string, f objstore.Fault) func(objstore.Op) objstore.Fault {
+		return func(op objstore.Op) objstore.Fault {
+			if op.Name == name && strings.HasPrefix(op.Key, prefix) && op.N <= 2 {
+				return f
+			}
+			return objstore.Fault{}
+		}
+	}
+	for name, fault := range map[string]func(objstore.Op) objstore.Fault{
+		"data_not_applied":         nth("put", "data/", objstore.Fault{Before: broken}),
+		"data_reply_lost":          nth("put", "data/", objstore.Fault{After: broken}),
+		"data_throttled":           nth("put", "data/", objstore.Fault{Before: objstore.ErrUnavailable}),
+		"ledger_not_applied":       nth("put", "ledger/", objstore.Fault{Before: broken}),
+		"ledger_reply_lost":        nth("put", "ledger/", objstore.Fault{After: broken}),
+		"ledger_conflict":          nth("put", "ledger/", objstore.Fault{Before: objstore.ErrConflict}),
+		"ledger_denied_for_a_time": nth("put", "ledger/", objstore.Fault{Before: objstore.ErrDenied}),
+		"read_back_fails":          nth("get", "ledger/", objstore.Fault{Before: broken}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+				require.NoError(t, err)
+				b.staging.SetFault(fault)
+				b.jobsErr = func(n int) error {
+					if n <= 2 {
+						return broken
+					}
+					return nil
+				}
+				head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40", "b@41"), b.tenure("w1", -1))
+				require.NoError(t, err)
+				b.staging.SetFault(nil)
+				stored, err := ledger.NewChain(b.staging, testLog).Head(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, head, stored)
+				require.Len(t, b.jobs, 4)
+			})
+		})
+	}
+}
+
+func TestZombieLoses(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	claim, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
+	require.NoError(t, err)
+	require.Equal(t, ledger.KindClaim, claim.Kind)
+
+	_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+	require.ErrorIs(t, err, ledger.ErrLost)
+	require.Empty(t, b.jobs, "what is in no entry is owed to nobody")
+
+	_, err = b.Rotate(ctx, claim, batch(t, 42, "a@40"), b.tenure("w2", -1))
+	require.NoError(t, err)
+	require.Len(t, b.jobs, 2)
+}
+
+func TestTakeoverEnqueuesWhatItsFormerOwnerDidNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+		require.NoError(t, err)
+		b.jobsErr = func(int) error { return errors.New("kafka is away") }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Empty(t, b.jobs)
+
+		b.jobsErr = nil
+		claim, err := b.Acquire(t.Context(), testLog, b.tenure("w2", -1))
+		require.NoError(t, err)
+		require.Len(t, b.jobs, 2)
+		require.EqualValues(t, 42, claim.LowWatermark)
+		_, err = b.Acquire(t.Context(), testLog, b.tenure("w3", -1))
+		require.NoError(t, err)
+		require.Len(t, b.jobs, 2, "the claim says that they were enqueued")
+	})
+}
+
+func TestRottenBytesAreRefused(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	rotten := batch(t, 42, "a@40")
+	rotten.Files[0].SHA256[0]++
+	_, err = b.Rotate(ctx, base, rotten, b.tenure("w1", -1))
+	require.ErrorIs(t, err, objstore.ErrInvalid)
+	head, err := ledger.NewChain(b.staging, testLog).Head(ctx)
+	require.NoError(t, err)
+	require.Equal(t, base, head)
+}
+
+func TestContradictionsHalt(t *testing.T) {
+	for name, c := range map[string]struct {
+		chain     bool // there is one, with watermark 42
+		cluster   string
+		bounds    stream.Bounds
+		committed int64
+		says      string
+	}{
+		"ledger_lost":         {bounds: stream.Bounds{First: 0, End: 100}, committed: 50, says: "there is no ledger"},
+		"ledger_rolled_back":  {chain: true, bounds: stream.Bounds{First: 0, End: 100}, committed: 43, says: "rolled back"},
+		"log_shorter":         {chain: true, bounds: stream.Bounds{First: 0, End: 41}, committed: -1, says: "kafka.incarnation"},
+		"log_begins_later":    {chain: true, bounds: stream.Bounds{First: 43, End: 100}, committed: -1, says: "retention"},
+		"other_kafka_cluster": {chain: true, cluster: "c2", bounds: stream.Bounds{First: 0, End: 100}, committed: -1, says: "cluster"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			ctx := context.Background()
+			if c.chain {
+				base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+				require.NoError(t, err)
+				_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+				require.NoError(t, err)
+			}
+			if c.cluster != "" {
+				b.cfg.Cluster = c.cluster
+			}
+			b.bounds = c.bounds
+			writes := len(b.staging.Puts("ledger/"))
+			_, err := b.Acquire(ctx, testLog, b.tenure("w2", c.committed))
+			require.ErrorIs(t, err, ErrHalted)
+			require.ErrorContains(t, err, c.says)
+			require.Len(t, b.staging.Puts("ledger/"), writes, "a halted partition writes nothing")
+		})
+	}
+}
+
+func TestOffsetsAtTheWatermarkAreFine(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+	require.NoError(t, err)
+	b.bounds = stream.Bounds{First: 42, End: 42} // all of it was read, then removed by retention
+	e, err := b.Acquire(ctx, testLog, b.tenure("w2", 42))
+	require.NoError(t, err)
+	require.EqualValues(t, 42, e.LowWatermark)
+}
