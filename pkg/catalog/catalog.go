@@ -4,7 +4,8 @@
 // follows while it runs.
 //
 // It validates and indexes. It does not know Kafka: a Live catalog is fed
-// records by whoever follows the catalog topic.
+// records by whoever follows the catalog topic. The formats, of documents and
+// of records, are described in schemas/catalog.md.
 package catalog
 
 // Workspace is one customer: a document of the catalog.

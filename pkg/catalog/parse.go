@@ -1,0 +1,217 @@
+package catalog
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/strictyaml"
+)
+
+// Parse reads the documents of a YAML file, one workspace each, and checks
+// them against the JSON Schema, each on its own and all against each other.
+// Its error is an *Error with every problem and its line, or says where the
+// YAML is malformed. Write keys are returned as written; see Stored.
+func Parse(yaml []byte) ([]Workspace, error) {
+	docs, err := strictyaml.Parse(yaml)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	r := reporter{docs: docs, taken: map[string]bool{}, broken: map[string]bool{}}
+	var workspaces []Workspace
+	var later []Problem // what the schema says about values: the checks below say it better
+	for i, d := range docs {
+		tree := toAny(d)
+		for _, v := range checkSchema(tree) {
+			p := locate(i, d, v)
+			if !v.shape {
+				later = append(later, p)
+				continue
+			}
+			r.report(p)
+			r.broken[fmt.Sprintf("%d/%s", i, v.path)] = v.typed
+			tree = remove(tree, strings.Split(v.path, "/"))
+		}
+		workspaces = append(workspaces, fromAny(tree))
+	}
+	if invalid, ok := Validate(workspaces).(*Error); ok {
+		r.report(invalid.Problems...)
+	}
+	r.report(later...)
+	if len(r.problems) > 0 {
+		return nil, asError(r.problems)
+	}
+	return workspaces, nil
+}
+
+// reporter keeps the first problem of each place, and none below a place
+// whose type was wrong.
+type reporter struct {
+	docs     []*strictyaml.Node
+	taken    map[string]bool // document and path
+	broken   map[string]bool
+	problems []Problem
+}
+
+func (r *reporter) report(problems ...Problem) {
+	for _, p := range problems {
+		at := fmt.Sprintf("%d/%s", p.doc, p.path)
+		if r.taken[at] || r.below(p) {
+			continue
+		}
+		r.taken[at] = true
+		p.Line = lineOf(r.docs[p.doc], p.path)
+		r.problems = append(r.problems, p)
+	}
+}
+
+func (r *reporter) below(p Problem) bool {
+	parts := strings.Split(p.path, "/")
+	for i := range parts {
+		if r.broken[fmt.Sprintf("%d/%s", p.doc, strings.Join(parts[:i], "/"))] {
+			return true
+		}
+	}
+	return false
+}
+
+// locate turns a violation of the schema into a problem of document i.
+func locate(i int, d *strictyaml.Node, v violation) Problem {
+	p := Problem{Workspace: "#" + strconv.Itoa(i+1), What: v.what, Fix: v.fix, doc: i, path: v.path}
+	if id := d.Get("workspace"); id != nil && id.Kind == strictyaml.String && id.Text != "" {
+		p.Workspace = id.Text
+	}
+	parts := strings.Split(v.path, "/")
+	field := parts
+	if n, err := strconv.Atoi(at(parts, 1)); err == nil {
+		field = parts[2:]
+		item := find(d, parts[:2])
+		switch parts[0] {
+		case "sources":
+			p.Object = sourceObject(n, Source{ID: textOf(item, "id")})
+		case "destinations":
+			p.Object = destinationObject(n, Destination{Name: textOf(item, "name")})
+		}
+	}
+	p.Field = at(field, 0)
+	if k := at(field, 1); k != "" {
+		p.Field += "[" + k + "]"
+	}
+	key := strings.HasPrefix(p.Field, "write_key") // never to be shown
+	if key && !v.shape {
+		p.What = "it is malformed"
+	}
+	if n := find(d, parts); v.typed && n != nil && (n.Kind == strictyaml.Number || n.Kind == strictyaml.Bool) && p.Fix == "" {
+		p.Fix = "write it in quotes"
+		if !key {
+			p.Fix += fmt.Sprintf(": %q", n.Text)
+		}
+	}
+	return p
+}
+
+func at(parts []string, i int) string {
+	if i < len(parts) {
+		return parts[i]
+	}
+	return ""
+}
+
+func textOf(n *strictyaml.Node, key string) string {
+	if n == nil || n.Get(key) == nil {
+		return ""
+	}
+	return n.Get(key).Text
+}
+
+// find returns the node at a path, or nil.
+func find(n *strictyaml.Node, parts []string) *strictyaml.Node {
+	for _, p := range parts {
+		if p == "" {
+			continue
+		}
+		if i, err := strconv.Atoi(p); err == nil && n.Kind == strictyaml.Sequence && i < len(n.List) {
+			n = n.List[i]
+		} else if n = n.Get(p); n == nil {
+			return nil
+		}
+	}
+	return n
+}
+
+// lineOf returns the line of the node at path, or of what is nearest above it.
+func lineOf(n *strictyaml.Node, path string) int {
+	parts := strings.Split(path, "/")
+	for ; len(parts) > 0; parts = parts[:len(parts)-1] {
+		if found := find(n, parts); found != nil {
+			return found.Line
+		}
+	}
+	return n.Line
+}
+
+// toAny is the tree as JSON would have it. Keys without a value are absent.
+// No key takes a number, so its value does not matter.
+func toAny(n *strictyaml.Node) any {
+	switch n.Kind {
+	case strictyaml.String:
+		return n.Text
+	case strictyaml.Bool:
+		return strings.EqualFold(n.Text, "true")
+	case strictyaml.Number:
+		return float64(0)
+	case strictyaml.Sequence:
+		list := []any{}
+		for _, item := range n.List {
+			list = append(list, toAny(item))
+		}
+		return list
+	case strictyaml.Mapping:
+		m := map[string]any{}
+		for _, p := range n.Keys {
+			if p.Value.Kind != strictyaml.Null {
+				m[p.Key] = toAny(p.Value)
+			}
+		}
+		return m
+	}
+	return nil
+}
+
+// remove takes a value of the wrong type out, so that the rest can be read.
+// In a list it leaves the place, so that indexes keep their meaning.
+func remove(tree any, parts []string) any {
+	switch t := tree.(type) {
+	case map[string]any:
+		if child, ok := t[parts[0]]; ok && len(parts) > 1 {
+			t[parts[0]] = remove(child, parts[1:])
+			return t
+		}
+		delete(t, parts[0])
+		return t
+	case []any:
+		if i, err := strconv.Atoi(parts[0]); err == nil && i < len(t) {
+			if len(parts) > 1 {
+				t[i] = remove(t[i], parts[1:])
+			} else {
+				t[i] = nil
+			}
+			return t
+		}
+	}
+	return nil // the document itself
+}
+
+// fromAny reads a tree whose types the schema has checked.
+func fromAny(tree any) Workspace {
+	var w Workspace
+	b, err := json.Marshal(tree)
+	if err == nil {
+		err = json.Unmarshal(b, &w)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("catalog: read a document that matches the schema: %v", err)) // fuzzed
+	}
+	return w
+}

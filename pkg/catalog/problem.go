@@ -1,0 +1,71 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrInvalid is wrapped by every error about the content of a catalog.
+var ErrInvalid = errors.New("invalid catalog")
+
+// Problem is one thing that is wrong, for the person who can fix it. It never
+// holds a write key.
+type Problem struct {
+	Line      int    // in the YAML, 0 when it did not come from YAML
+	Workspace string // the workspace's id
+	Object    string // `source "x"` or `destination "x"`; empty: the workspace itself
+	Field     string // like bucket; empty: the object as a whole
+	What      string // what is wrong
+	Fix       string // what to do
+
+	doc  int    // index of the workspace
+	path string // like destinations/0/bucket
+}
+
+func (p Problem) String() string {
+	var b strings.Builder
+	if p.Line > 0 {
+		fmt.Fprintf(&b, "line %d: ", p.Line)
+	}
+	if p.Workspace != "" {
+		fmt.Fprintf(&b, "workspace %s: ", p.Workspace)
+	}
+	if p.Object != "" {
+		b.WriteString(p.Object + ": ")
+	}
+	if p.Field != "" {
+		b.WriteString(p.Field + ": ")
+	}
+	b.WriteString(p.What)
+	if p.Fix != "" {
+		b.WriteString("; " + p.Fix)
+	}
+	return b.String()
+}
+
+// Error is all problems of a catalog. It wraps ErrInvalid.
+type Error struct{ Problems []Problem }
+
+func (e *Error) Error() string {
+	if len(e.Problems) == 1 {
+		return ErrInvalid.Error() + ": " + e.Problems[0].String()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d problems", ErrInvalid, len(e.Problems))
+	for _, p := range e.Problems {
+		b.WriteString("\n  " + p.String())
+	}
+	return b.String()
+}
+
+// Unwrap returns ErrInvalid.
+func (e *Error) Unwrap() error { return ErrInvalid }
+
+// problems as an error, nil if there are none.
+func asError(problems []Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return &Error{Problems: problems}
+}

@@ -1,0 +1,221 @@
+package catalog
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSnapshotFindsEverything(t *testing.T) {
+	s, err := NewSnapshot(full(t))
+	require.NoError(t, err)
+	require.NoError(t, s.Problems())
+	require.Len(t, s.Workspaces(), 2)
+	require.Equal(t, "ws_0000000000000001", s.Workspaces()[0].ID)
+	ws := full(t)[0].ID
+
+	ref, ok := s.SourceByWriteKey("wk_two")
+	require.True(t, ok)
+	require.Equal(t, "qv5iYYMxd94DahFpRzm58y", ref.ID)
+	require.Equal(t, ws, ref.Workspace)
+	require.Empty(t, ref.WriteKeys)
+	for _, key := range []string{"", "wk_", "wk_three", HashKey("wk_two")} {
+		_, ok = s.SourceByWriteKey(key)
+		require.False(t, ok, key)
+	}
+
+	ref, ok = s.Source("qv5iYYMxd94DahFpRzm58y")
+	require.True(t, ok)
+	require.Equal(t, "web", ref.Name)
+	_, ok = s.Source("none")
+	require.False(t, ok)
+
+	require.Equal(t, []string{ws + "/acme-classic", ws + "/acme-minio"}, s.Owed("ios"))
+	require.Nil(t, s.Owed("qv5iYYMxd94DahFpRzm58y"), "its only destination is disabled")
+	require.Nil(t, s.Owed("none"))
+
+	d, ok := s.Destination(ws + "/acme-prod")
+	require.True(t, ok)
+	require.Equal(t, "acme-logs", d.BucketName)
+	require.Equal(t, "path/prefix", d.Prefix)
+	require.Equal(t, "012345678901", d.Owner)
+	require.Equal(t, ws, d.Workspace)
+	require.False(t, d.SSE)
+	require.False(t, d.IsEnabled)
+	require.Empty(t, d.Refused)
+	d, ok = s.Destination(ws + "/acme-classic")
+	require.True(t, ok)
+	require.True(t, d.SSE)
+	require.True(t, d.IsEnabled)
+	require.Empty(t, d.Prefix)
+	require.Empty(t, d.Owner)
+	_, ok = s.Destination("acme-classic")
+	require.False(t, ok)
+}
+
+func TestOwnerIsTheRolesAccountByDefault(t *testing.T) {
+	d := dest("d", "logs", "a")
+	d.RoleARN = "arn:aws:iam::123456789012:role/x"
+	s, err := NewSnapshot([]Workspace{workspace(wsA, "a", d)})
+	require.NoError(t, err)
+	got, _ := s.Destination(wsA + "/d")
+	require.Equal(t, "123456789012", got.Owner)
+}
+
+func TestNewSnapshotRefuses(t *testing.T) {
+	_, err := NewSnapshot([]Workspace{{ID: "x"}})
+	require.ErrorIs(t, err, ErrInvalid)
+}
+
+func TestLiveFollows(t *testing.T) {
+	l := NewLive()
+	require.NotNil(t, l.Snapshot())
+	require.Empty(t, l.Snapshot().Workspaces())
+
+	changed := l.Changed()
+	require.NoError(t, l.Apply(wsA, Encode(workspace(wsA, "a", dest("d", "logs", "a")))))
+	<-changed
+	s := l.Snapshot()
+	require.Equal(t, []string{wsA + "/d"}, s.Owed("a"))
+	require.Same(t, s, l.Snapshot())
+
+	changed = l.Changed()
+	for _, bad := range []string{"{", string(Encode(workspace(wsB, "b")))} {
+		require.ErrorIs(t, l.Apply(wsA, []byte(bad)), ErrBadRecord)
+	}
+	require.Same(t, s, l.Snapshot(), "a record that cannot be read changes nothing")
+	select {
+	case <-changed:
+		t.Fatal("nothing has changed")
+	default:
+	}
+
+	require.NoError(t, l.Apply(wsA, nil))
+	<-changed
+	require.Empty(t, l.Snapshot().Workspaces())
+	require.NoError(t, l.Apply(wsB, nil), "the tombstone of what is unknown")
+
+	set, err := NewSnapshot(full(t))
+	require.NoError(t, err)
+	l.Set(set)
+	require.Equal(t, set.Workspaces(), l.Snapshot().Workspaces())
+	require.NoError(t, l.Apply("ws_0000000000000001", nil))
+	require.Len(t, l.Snapshot().Workspaces(), 1)
+}
+
+// Two commands may each write what was valid when they looked.
+func TestLiveKeepsTheEarlierOfTwoThatCollide(t *testing.T) {
+	l := NewLive()
+	require.NoError(t, l.Apply(wsB, Encode(Workspace{ID: wsB, Sources: []Source{{ID: "x", WriteKeys: []string{"k"}}}, Destinations: []Destination{dest("d", "logs", "x")}})))
+	require.NoError(t, l.Apply(wsA, Encode(Workspace{ID: wsA, Sources: []Source{{ID: "x", WriteKeys: []string{"k"}}, {ID: "y"}}, Destinations: []Destination{dest("d", "logs", "y"), dest("e", "mine", "x")}})))
+	s := l.Snapshot()
+	require.ErrorIs(t, s.Problems(), ErrInvalid)
+	ref, ok := s.Source("x")
+	require.True(t, ok)
+	require.Equal(t, wsB, ref.Workspace)
+	ref, _ = s.SourceByWriteKey("k")
+	require.Equal(t, wsB, ref.Workspace)
+	require.Equal(t, []string{wsB + "/d"}, s.Owed("x"), "never to a bucket of another workspace")
+	require.Equal(t, []string{wsA + "/d"}, s.Owed("y"), "owed still, so that nothing is lost")
+	d, _ := s.Destination(wsA + "/d")
+	require.Contains(t, d.Refused, "delivers to the same place")
+	d, _ = s.Destination(wsB + "/d")
+	require.Empty(t, d.Refused)
+
+	require.NoError(t, l.Apply(wsB, nil))
+	s = l.Snapshot()
+	require.NoError(t, s.Problems())
+	require.Equal(t, []string{wsA + "/e"}, s.Owed("x"))
+}
+
+// A record that another release wrote, or another program.
+func TestLiveLeavesOutWhatIsUnsafe(t *testing.T) {
+	l := NewLive()
+	require.NoError(t, l.Apply(wsA, []byte(`{"version":1,"workspace":"`+wsA+`","sources":[{"id":"../x","write_key_hashes":["`+HashKey("k")+`","zz"]},{"id":"ok"}],
+		"destinations":[{"name":"d","sources":["ok"],"bucket":"s3://x"},{"name":"d","sources":["ok"],"bucket":"other"}]}`)))
+	s := l.Snapshot()
+	_, ok := s.Source("../x")
+	require.False(t, ok)
+	_, ok = s.SourceByWriteKey("k")
+	require.False(t, ok)
+	require.Equal(t, []string{wsA + "/d"}, s.Owed("ok"))
+	d, _ := s.Destination(wsA + "/d")
+	require.Contains(t, d.Refused, "is a URI")
+}
+
+func TestLiveConcurrently(t *testing.T) {
+	l := NewLive()
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 50 {
+				id := fmt.Sprintf("ws_%016d", w*1000+i)
+				src := fmt.Sprintf("s%d-%d", w, i)
+				require.NoError(t, l.Apply(id, Encode(workspace(id, src))))
+				_, ok := l.Snapshot().Source(src)
+				require.True(t, ok, "applied before, so it is there")
+				require.NotNil(t, l.Changed())
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestIDs(t *testing.T) {
+	seen := map[string]bool{}
+	for range 100 {
+		w, s, k := NewWorkspaceID(), NewSourceID(), NewWriteKey()
+		require.Regexp(t, workspaceID, w)
+		require.True(t, ValidSourceID(s))
+		require.Regexp(t, writeKey, k)
+		require.False(t, seen[w] || seen[s] || seen[k])
+		seen[w], seen[s], seen[k] = true, true, true
+	}
+	require.Equal(t, "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683", HashKey("key"))
+}
+
+func TestDiff(t *testing.T) {
+	old := []Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("gone", "logs2", "a"))}
+	next := []Workspace{workspace(wsA, "a", disabled(dest("d", "logs/x", "a")), dest("fresh", "logs3", "a")), {ID: wsB, Sources: []Source{{ID: "b"}}}}
+	next[0].Sources[0].WriteKeys = []string{"key"}
+	var got []string
+	for _, c := range Diff(old, next) {
+		got = append(got, strings.ReplaceAll(c.String(), "workspace ws_", ""))
+	}
+	require.Equal(t, []string{
+		`~ AAAAAAAAAAAAAAAA source "a" write_key_hashes: (none) -> 2c70e12b`,
+		`~ AAAAAAAAAAAAAAAA destination "d" bucket: logs -> logs/x`,
+		`~ AAAAAAAAAAAAAAAA destination "d" enabled: true -> false`,
+		`- AAAAAAAAAAAAAAAA destination "gone"`,
+		`+ AAAAAAAAAAAAAAAA destination "fresh"`,
+		`+ BBBBBBBBBBBBBBBB`,
+		`+ BBBBBBBBBBBBBBBB source "b"`,
+	}, got)
+	require.Len(t, Diff(next, nil), 6)
+	require.Empty(t, Diff(next, []Workspace{Stored(next[1]), Stored(next[0])}))
+}
+
+func BenchmarkSnapshot(b *testing.B) {
+	var ws []Workspace
+	for i := range 10_000 {
+		id, src := fmt.Sprintf("ws_%016d", i), fmt.Sprintf("source-%d", i)
+		ws = append(ws, Workspace{ID: id, Sources: []Source{{ID: src, WriteKeyHashes: []string{HashKey(src)}}}, Destinations: []Destination{dest("d", "logs-"+fmt.Sprint(i), src)}})
+	}
+	for b.Loop() {
+		index(ws)
+	}
+}
+
+func BenchmarkSourceByWriteKey(b *testing.B) {
+	s, err := NewSnapshot([]Workspace{{ID: wsA, Sources: []Source{{ID: "a", WriteKeys: []string{"wk_0123456789abcdefghijklmnopqrstuv"}}}}})
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := s.SourceByWriteKey("wk_0123456789abcdefghijklmnopqrstuv"); !ok {
+			b.Fatal("not found")
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package catalog
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// ErrBadRecord is wrapped by every error of Decode.
+var ErrBadRecord = errors.New("malformed catalog record")
+
+// StoredVersion is the version of the stored form that this code writes and
+// reads.
+const StoredVersion = 1
+
+type stored struct {
+	Version int `json:"version"`
+	Workspace
+}
+
+// Stored returns w in the one form in which it is kept and compared: write
+// keys replaced by their hashes, everything that has no order sorted, and
+// nothing shared with w.
+func Stored(w Workspace) Workspace {
+	out := Workspace{ID: w.ID}
+	for _, s := range w.Sources {
+		out.Sources = append(out.Sources, storedSource(s))
+	}
+	for _, d := range w.Destinations {
+		out.Destinations = append(out.Destinations, storedDestination(d))
+	}
+	slices.SortStableFunc(out.Sources, func(a, b Source) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortStableFunc(out.Destinations, func(a, b Destination) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func storedSource(s Source) Source {
+	hashes := slices.Clone(s.WriteKeyHashes)
+	for _, key := range s.WriteKeys {
+		hashes = append(hashes, HashKey(key))
+	}
+	slices.Sort(hashes)
+	return Source{ID: s.ID, Name: s.Name, WriteKeyHashes: slices.Compact(hashes)}
+}
+
+func storedDestination(d Destination) Destination {
+	d.Sources = slices.Clone(d.Sources)
+	slices.Sort(d.Sources)
+	d.ServerSideEncryption, d.Enabled = clone(d.ServerSideEncryption), clone(d.Enabled)
+	return d
+}
+
+func clone(b *bool) *bool {
+	if b == nil {
+		return nil
+	}
+	v := *b
+	return &v
+}
+
+// Encode returns the value of w's record in the catalog topic; its key is the
+// workspace's id. Equal catalogs have equal bytes, and no write key is in them.
+func Encode(w Workspace) []byte {
+	b, err := json.Marshal(stored{Version: StoredVersion, Workspace: Stored(w)})
+	if err != nil { // no field can fail to marshal
+		panic(err)
+	}
+	return b
+}
+
+// Decode parses what Encode wrote, strictly; the error wraps ErrBadRecord.
+// It refuses what no reader could handle safely: another version, write keys
+// that are not hashed, an id that is not a workspace's. Whether the rest is
+// valid is for Validate to say.
+func Decode(b []byte) (Workspace, error) {
+	var s stored
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return Workspace{}, fmt.Errorf("%w: %w", ErrBadRecord, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Workspace{}, fmt.Errorf("%w: bytes after the object", ErrBadRecord)
+	}
+	if s.Version != StoredVersion {
+		return Workspace{}, fmt.Errorf("%w: version %d, this release reads %d", ErrBadRecord, s.Version, StoredVersion)
+	}
+	if !workspaceID.MatchString(s.ID) {
+		return Workspace{}, fmt.Errorf("%w: %q is not a workspace id", ErrBadRecord, s.ID)
+	}
+	for _, src := range s.Sources {
+		if len(src.WriteKeys) > 0 {
+			return Workspace{}, fmt.Errorf("%w: source %q holds a write key that is not hashed", ErrBadRecord, src.ID)
+		}
+	}
+	return s.Workspace, nil
+}
+
+// MarshalYAML returns workspaces as the documents that Parse reads, write keys
+// hashed.
+func MarshalYAML(workspaces []Workspace) ([]byte, error) {
+	var out bytes.Buffer
+	for i, w := range workspaces {
+		if i > 0 {
+			out.WriteString("---\n")
+		}
+		b, err := yaml.MarshalWithOptions(Stored(w), yaml.IndentSequence(true), yaml.CustomMarshaler(quote))
+		if err != nil {
+			return nil, fmt.Errorf("write workspace %q as YAML: %w", w.ID, err)
+		}
+		out.Write(b)
+	}
+	return out.Bytes(), nil
+}
+
+var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./@=-]*(:[A-Za-z0-9_./@=-]+)*$`)
+
+// quote writes text so that no YAML parser takes it for something else: an
+// account of 012345678901, a source called no.
+func quote(s string) ([]byte, error) {
+	switch strings.ToLower(s) {
+	case "null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf":
+	default:
+		if plain.MatchString(s) {
+			return []byte(s), nil
+		}
+	}
+	return json.Marshal(s)
+}

@@ -1,0 +1,87 @@
+package catalog
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// dest is a destination of source src.
+func dest(name, bucket, src string) Destination {
+	return Destination{Name: name, Bucket: bucket, Sources: []string{src}}
+}
+
+func workspace(id, src string, ds ...Destination) Workspace {
+	return Workspace{ID: id, Sources: []Source{{ID: src}}, Destinations: ds}
+}
+
+func at443(d Destination, endpoint string) Destination {
+	d.Endpoint = endpoint
+	return d
+}
+
+func disabled(d Destination) Destination {
+	d.Enabled = new(bool)
+	return d
+}
+
+func TestCollisions(t *testing.T) {
+	key := func(id, src string, s Source) Workspace {
+		s.ID = src
+		return Workspace{ID: id, Sources: []Source{s}}
+	}
+	for name, c := range map[string]struct {
+		in   []Workspace
+		want string // "": accepted
+	}{
+		"workspace_twice":      {[]Workspace{{ID: wsA}, {ID: wsA}}, "another document has the same id"},
+		"source_over_two":      {[]Workspace{workspace(wsA, "web"), workspace(wsB, "web")}, `workspace ` + wsB + `: source "web": id: it is taken by a source of workspace ` + wsA},
+		"source_twice_in_one":  {[]Workspace{{ID: wsA, Sources: []Source{{ID: "web"}, {ID: "web"}}}}, "it is taken"},
+		"key_over_two":         {[]Workspace{key(wsA, "a", Source{WriteKeys: []string{"k"}}), key(wsB, "b", Source{WriteKeys: []string{"k"}})}, `source "a" has the same write key`},
+		"key_and_its_hash":     {[]Workspace{key(wsA, "a", Source{WriteKeys: []string{"k"}}), key(wsB, "b", Source{WriteKeyHashes: []string{HashKey("k")}})}, "write_key_hashes[0]"},
+		"key_twice_in_one":     {[]Workspace{key(wsA, "a", Source{WriteKeys: []string{"k", "k"}})}, ""},
+		"name_twice":           {[]Workspace{workspace(wsA, "web", dest("d", "one", "web"), dest("d", "two", "web"))}, "another destination of the workspace has it"},
+		"same_place_foreign":   {[]Workspace{workspace(wsA, "a", dest("d", "logs/p", "a")), workspace(wsB, "b", dest("e", "logs/p/", "b"))}, `destination "e": bucket: destination "d" of workspace ` + wsA + ` delivers to the same place; use another`},
+		"same_bucket_foreign":  {[]Workspace{workspace(wsA, "a", dest("d", "logs/p", "a")), workspace(wsB, "b", dest("e", "logs/q", "b"))}, ""},
+		"disabled_foreign":     {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", disabled(dest("e", "logs", "b")))}, "delivers to the same place"},
+		"name_is_a_prefix":     {[]Workspace{workspace(wsA, "a", dest("d", "logs/p", "a")), workspace(wsB, "b", dest("e", "logs/pq", "b"))}, ""},
+		"below_but_apart":      {[]Workspace{workspace(wsA, "a", dest("d", "logs/p", "a")), workspace(wsB, "b", dest("e", "logs/p/q", "b"))}, ""},
+		"inside_foreign":       {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", dest("e", "logs/segment-logs/x", "b"))}, "it overlaps with the place of"},
+		"around_foreign":       {[]Workspace{workspace(wsA, "a", dest("d", "logs/segment-logs/x", "a")), workspace(wsB, "b", dest("e", "logs", "b"))}, `workspace ` + wsB + `: destination "e": bucket: it overlaps`},
+		"other_server":         {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://minio"))}, ""},
+		"same_server_by_port":  {[]Workspace{workspace(wsA, "a", at443(dest("d", "logs", "a"), "https://minio:443")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://MINIO/"))}, "delivers to the same place"},
+		"vpc_endpoint_is_aws":  {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com"))}, "delivers to the same place"},
+		"same_source_twice":    {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("e", "logs", "a"))}, `source "a" is delivered to the same place by destination "d"`},
+		"one_is_disabled":      {[]Workspace{workspace(wsA, "a", disabled(dest("d", "logs", "a")), dest("e", "logs", "a"))}, ""},
+		"other_sources":        {[]Workspace{{ID: wsA, Sources: []Source{{ID: "a"}, {ID: "b"}}, Destinations: []Destination{dest("d", "logs", "a"), dest("e", "logs", "b")}}}, ""},
+		"migration_test_place": {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("e", "logs/segment-logs/test", "a"))}, ""},
+		"folder_of_a_source":   {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("e", "logs/segment-logs/a", "a"))}, `it overlaps with the folder of source "a"`},
+		"percent_in_a_source":  {[]Workspace{workspace(wsA, "%s%d", dest("d", "logs", "%s%d"), dest("e", "logs", "%s%d"))}, `source "%s%d" is delivered to the same place`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := Validate(c.in)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, ErrInvalid)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+func TestCollisionsOfManyFindEachPair(t *testing.T) {
+	var ws []Workspace
+	for i := range 50 {
+		id := fmt.Sprintf("ws_%016d", i)
+		src := fmt.Sprint("s", i)
+		ws = append(ws, workspace(id, src, dest("d", fmt.Sprintf("logs/%d", i%25), src), dest("own", fmt.Sprintf("logs-%d", i), src)))
+	}
+	var e *Error
+	require.ErrorAs(t, Validate(ws), &e)
+	require.Len(t, e.Problems, 25)
+	for i, p := range e.Problems {
+		require.Equal(t, ws[25+i].ID, p.Workspace, "the later one has the problem")
+	}
+}

@@ -1,0 +1,221 @@
+package catalog
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/sealift/sealift/pkg/spelling"
+)
+
+// Validate checks workspaces, each on its own and all against each other. It
+// returns an *Error with every problem: which workspace, source or
+// destination, which field, what is wrong, and the fix.
+func Validate(workspaces []Workspace) error {
+	var problems []Problem
+	for doc, w := range workspaces {
+		c := checker{doc: doc, w: w}
+		c.workspace()
+		problems = append(problems, c.problems...)
+	}
+	return asError(append(problems, checkTogether(workspaces)...))
+}
+
+// checker collects the problems of one workspace.
+type checker struct {
+	doc      int
+	w        Workspace
+	sources  map[string]bool // ids
+	problems []Problem
+}
+
+func (c *checker) add(object, path, field, what, fix string) {
+	id := c.w.ID
+	if id == "" {
+		id = "#" + strconv.Itoa(c.doc+1)
+	}
+	c.problems = append(c.problems, Problem{
+		Workspace: id, Object: object, Field: field, What: what, Fix: fix, doc: c.doc, path: path,
+	})
+}
+
+func (c *checker) workspace() {
+	switch {
+	case c.w.ID == "":
+		c.add("", "workspace", "workspace", "it is missing", "generate one with: sealift catalog new")
+	case !workspaceID.MatchString(c.w.ID):
+		c.add("", "workspace", "workspace", "it is not a workspace id", "generate one with: sealift catalog new; an id that a customer chose would let one customer act for another")
+	}
+	c.sources = map[string]bool{}
+	for i, s := range c.w.Sources {
+		c.source(i, s)
+		c.sources[s.ID] = true
+	}
+	names := map[string]bool{}
+	for i, d := range c.w.Destinations {
+		c.destination(i, d)
+		if names[d.Name] {
+			c.add(destinationObject(i, d), destinationPath(i, "name"), "name", "another destination of the workspace has it", "give each its own name")
+		}
+		names[d.Name] = true
+	}
+}
+
+func sourceObject(i int, s Source) string {
+	if s.ID == "" {
+		return "source #" + strconv.Itoa(i+1)
+	}
+	return "source " + strconv.Quote(s.ID)
+}
+
+func destinationObject(i int, d Destination) string {
+	if d.Name == "" {
+		return "destination #" + strconv.Itoa(i+1)
+	}
+	return "destination " + strconv.Quote(d.Name)
+}
+
+func sourcePath(i int, field string) string      { return fmt.Sprintf("sources/%d/%s", i, field) }
+func destinationPath(i int, field string) string { return fmt.Sprintf("destinations/%d/%s", i, field) }
+
+func (c *checker) source(i int, s Source) {
+	bad := func(field, what, fix string) { c.add(sourceObject(i, s), sourcePath(i, field), field, what, fix) }
+	if what, fix := checkSourceID(s.ID); what != "" {
+		bad("id", what, fix)
+	}
+	if len(s.Name) > 128 || strings.ContainsFunc(s.Name, unicode.IsControl) {
+		bad("name", "it is too long or holds control characters", "use up to 128 bytes of text")
+	}
+	for k, key := range s.WriteKeys {
+		if !writeKey.MatchString(key) {
+			at := fmt.Sprintf("write_keys/%d", k)
+			c.add(sourceObject(i, s), sourcePath(i, at), fmt.Sprintf("write_keys[%d]", k), "it is not a write key", "use up to 128 of A-Z a-z 0-9 . _ -, like the ones of: sealift catalog new")
+		}
+	}
+	for k, hash := range s.WriteKeyHashes {
+		if !keyHash.MatchString(hash) {
+			at := fmt.Sprintf("write_key_hashes/%d", k)
+			c.add(sourceObject(i, s), sourcePath(i, at), fmt.Sprintf("write_key_hashes[%d]", k), "it is not 64 lower-case hex digits", "put keys themselves below write_keys")
+		}
+	}
+}
+
+// checkSourceID returns what is wrong with a source id and the fix, or "".
+func checkSourceID(id string) (what, fix string) {
+	const rule = "use 1 to 64 of A-Z a-z 0-9 _ -"
+	switch {
+	case id == "":
+		return "it is missing", rule + ", or generate one with: sealift catalog new"
+	case ValidSourceID(id):
+		return "", ""
+	case len(id) > 64:
+		return fmt.Sprintf("it has %d characters", len([]rune(id))), rule
+	case strings.ContainsAny(id, "*?$"):
+		return "it holds a wildcard, which would widen IAM policies", rule
+	case strings.ContainsAny(id, `/\.`):
+		return "it could leave its folder, for it becomes part of object keys and paths", rule
+	}
+	return "it holds other characters than letters of A to Z, digits, _ and -", rule
+}
+
+func (c *checker) destination(i int, d Destination) {
+	bad := func(field, what, fix string) {
+		if what != "" {
+			c.add(destinationObject(i, d), destinationPath(i, field), field, what, fix)
+		}
+	}
+	if !destName.MatchString(d.Name) {
+		what := "it is not a destination's name"
+		if d.Name == "" {
+			what = "it is missing"
+		}
+		bad("name", what, "use 1 to 63 of a-z 0-9 -, beginning with a letter or digit")
+	}
+	c.destinationSources(i, d)
+	check := func(field, value string, f func(string) (what, fix string)) {
+		if value != "" {
+			what, fix := f(value)
+			bad(field, what, fix)
+		}
+	}
+	what, fix := checkBucket(d.Bucket)
+	bad("bucket", what, fix)
+	check("region", d.Region, checkRegion)
+	check("role_arn", d.RoleARN, checkRole)
+	check("acl", d.ACL, checkACL)
+	check("expected_bucket_owner", d.ExpectedBucketOwner, checkOwner)
+	check("endpoint", d.Endpoint, checkEndpoint)
+}
+
+func (c *checker) destinationSources(i int, d Destination) {
+	seen := map[string]bool{}
+	if len(d.Sources) == 0 {
+		c.add(destinationObject(i, d), destinationPath(i, "sources"), "sources", "it names no source", "list ids of the workspace's sources")
+	}
+	for k, id := range d.Sources {
+		at, field := destinationPath(i, fmt.Sprintf("sources/%d", k)), fmt.Sprintf("sources[%d]", k)
+		switch {
+		case seen[id]:
+			c.add(destinationObject(i, d), at, field, fmt.Sprintf("%q stands there twice", id), "name it once")
+		case !c.sources[id]:
+			fix := "add it to the workspace's sources, or name one of them"
+			if near := spelling.Near(id, slices.Sorted(maps.Keys(c.sources))); near != "" {
+				fix = fmt.Sprintf("the nearest source of the workspace is %q", near)
+			}
+			c.add(destinationObject(i, d), at, field, fmt.Sprintf("unknown source %q", id), fix)
+		}
+		seen[id] = true
+	}
+}
+
+var (
+	regionName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+	zone       = regexp.MustCompile(`^([a-z]{2}(?:-[a-z]+)+-[0-9])[a-z]$`)
+)
+
+// checkRegion is lenient, for S3-compatible servers have regions of their own.
+func checkRegion(region string) (what, fix string) {
+	what = fmt.Sprintf("%q is not a region", region)
+	if m := zone.FindStringSubmatch(region); m != nil {
+		return fmt.Sprintf("%q is an availability zone", region), "write " + m[1]
+	}
+	if regionName.MatchString(region) {
+		return "", ""
+	}
+	if s := strings.ToLower(strings.ReplaceAll(region, "_", "-")); regionName.MatchString(s) {
+		return what, "write " + s
+	}
+	return what, "write it like eu-west-1, or leave it out to have it inferred"
+}
+
+// cannedACLs are those that keep the object private to its bucket's owner.
+var cannedACLs = []string{"private", "bucket-owner-read", "bucket-owner-full-control"}
+
+func checkACL(acl string) (what, fix string) {
+	if slices.Contains(cannedACLs, acl) {
+		return "", ""
+	}
+	fix = "use " + strings.Join(cannedACLs, ", ") + ", or leave it out"
+	if slices.Contains([]string{"public-read", "public-read-write", "authenticated-read", "aws-exec-read"}, acl) {
+		return fmt.Sprintf("%q would show the events to others than the bucket's owner", acl), fix
+	}
+	return fmt.Sprintf("%q is not a canned ACL for objects", acl), fix
+}
+
+func checkEndpoint(endpoint string) (what, fix string) {
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return "it is not the URL of a server", "write https://host or https://host:port"
+	case u.User != nil:
+		return "it holds credentials", "remove them"
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Sprintf("%q has a path or query", endpoint), "write " + u.Scheme + "://" + u.Host + " here, and bucket and prefix as bucket"
+	}
+	return "", ""
+}
