@@ -29,7 +29,7 @@ func (s *S3) classify(ctx context.Context, op, key string, err error) error {
 		e.Code, e.Message = api.ErrorCode(), api.ErrorMessage()
 	}
 	var response *smithyhttp.ResponseError
-	if !errors.As(err, &response) || response.Response == nil {
+	if !errors.As(err, &response) || response.HTTPStatusCode() == 0 {
 		e.Kind = unsentKind(err)
 		return e
 	}

@@ -1,0 +1,363 @@
+package objstore_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/netguard"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/conformance"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+const accessKey, secretKey = "AKIATESTTESTTESTTEST", "a-secret"
+
+func static(context.Context) (objstore.Credentials, error) {
+	return objstore.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}, nil
+}
+
+// serve runs the embedded server.
+func serve(t *testing.T) (*s3server.Server, string) {
+	server, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: accessKey, SecretKey: secretKey})
+	require.NoError(t, err)
+	h := httptest.NewServer(server)
+	t.Cleanup(func() { h.Close(); require.NoError(t, server.Close()) })
+	return server, h.URL
+}
+
+func open(t *testing.T, endpoint, bucket string) *objstore.S3 {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
+	t.Cleanup(client.CloseIdleConnections)
+	return objstore.NewS3(objstore.S3Config{
+		Bucket: bucket, Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: client,
+	})
+}
+
+func TestS3Conforms(t *testing.T) {
+	server, endpoint := serve(t)
+	var n atomic.Int64
+	conformance.Run(t, func(t *testing.T) objstore.Store {
+		bucket := fmt.Sprintf("bucket-%d", n.Add(1))
+		require.NoError(t, server.CreateBucket(bucket))
+		return open(t, endpoint, bucket)
+	})
+}
+
+func TestS3ConformsWithTheGuardedClient(t *testing.T) {
+	server, endpoint := serve(t)
+	client := netguard.Client([]string{"127.0.0.0/8"})
+	t.Cleanup(client.CloseIdleConnections)
+	var n atomic.Int64
+	conformance.Run(t, func(t *testing.T) objstore.Store {
+		bucket := fmt.Sprintf("bucket-%d", n.Add(1))
+		require.NoError(t, server.CreateBucket(bucket))
+		return objstore.NewS3(objstore.S3Config{
+			Bucket: bucket, Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: client,
+		})
+	})
+}
+
+// What S3 answers, and the class it must get.
+func TestS3Classification(t *testing.T) {
+	xml := func(code, message string) string {
+		return "<Error><Code>" + code + "</Code><Message>" + message + "</Message></Error>"
+	}
+	for name, c := range map[string]struct {
+		op     string // "put" if empty
+		status int
+		region string // x-amz-bucket-region
+		body   string
+		want   error
+		code   string
+		moved  string // Error.Region
+	}{
+		"exists":                  {status: 412, body: xml("PreconditionFailed", ""), want: objstore.ErrExists, code: "PreconditionFailed"},
+		"conflict":                {status: 409, body: xml("ConditionalRequestConflict", ""), want: objstore.ErrConflict},
+		"conflict_operation":      {status: 409, body: xml("OperationAborted", ""), want: objstore.ErrConflict},
+		"conflict_other":          {status: 409, body: xml("InvalidBucketState", ""), want: objstore.ErrInvalid},
+		"denied":                  {status: 403, body: xml("AccessDenied", "no"), want: objstore.ErrDenied, code: "AccessDenied"},
+		"denied_unauthorized":     {status: 401, body: xml("Unauthorized", ""), want: objstore.ErrDenied},
+		"denied_empty_head":       {op: "head", status: 403, want: objstore.ErrDenied},
+		"expired_token":           {status: 400, body: xml("ExpiredToken", "The provided token has expired."), want: objstore.ErrDenied, code: "ExpiredToken"},
+		"invalid_token":           {status: 400, body: xml("InvalidToken", ""), want: objstore.ErrDenied, code: "InvalidToken"},
+		"expired_token_other":     {status: 400, region: "eu-west-1", body: xml("ExpiredToken", ""), want: objstore.ErrDenied},
+		"clock":                   {status: 403, body: xml("RequestTimeTooSkewed", ""), want: objstore.ErrDenied, code: "RequestTimeTooSkewed"},
+		"no_bucket":               {status: 404, body: xml("NoSuchBucket", ""), want: objstore.ErrNoBucket},
+		"no_bucket_on_list":       {op: "list", status: 404, want: objstore.ErrNoBucket},
+		"no_bucket_on_get":        {op: "get", status: 404, body: xml("NoSuchBucket", ""), want: objstore.ErrNoBucket},
+		"no_key":                  {op: "get", status: 404, body: xml("NoSuchKey", ""), want: objstore.ErrNotFound},
+		"no_key_on_head":          {op: "head", status: 404, want: objstore.ErrNotFound},
+		"region_301":              {status: 301, region: "eu-west-1", body: xml("PermanentRedirect", ""), want: objstore.ErrWrongRegion, moved: "eu-west-1"},
+		"region_301_head":         {op: "head", status: 301, region: "eu-west-1", want: objstore.ErrWrongRegion, moved: "eu-west-1"},
+		"region_301_unnamed":      {status: 301, body: xml("PermanentRedirect", ""), want: objstore.ErrWrongRegion},
+		"region_307":              {status: 307, region: "eu-west-1", body: xml("TemporaryRedirect", ""), want: objstore.ErrWrongRegion, moved: "eu-west-1"},
+		"dns_307":                 {status: 307, region: "us-east-1", body: xml("TemporaryRedirect", ""), want: objstore.ErrUnavailable},
+		"region_400":              {status: 400, region: "eu-west-1", body: xml("AuthorizationHeaderMalformed", ""), want: objstore.ErrWrongRegion, moved: "eu-west-1"},
+		"region_400_head":         {op: "head", status: 400, region: "eu-west-1", want: objstore.ErrWrongRegion, moved: "eu-west-1"},
+		"region_400_message":      {status: 400, body: xml("AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong; expecting 'ap-south-1'"), want: objstore.ErrWrongRegion, moved: "ap-south-1"},
+		"invalid_same_region":     {status: 400, region: "us-east-1", body: xml("InvalidArgument", "bad"), want: objstore.ErrInvalid, code: "InvalidArgument"},
+		"bad_digest":              {status: 400, body: xml("BadDigest", ""), want: objstore.ErrInvalid, code: "BadDigest"},
+		"kms_disabled":            {status: 400, body: xml("KMS.DisabledException", ""), want: objstore.ErrInvalid, code: "KMS.DisabledException"},
+		"method":                  {status: 405, body: xml("MethodNotAllowed", ""), want: objstore.ErrInvalid},
+		"request_timeout":         {status: 400, body: xml("RequestTimeout", ""), want: objstore.ErrUnavailable},
+		"slow_down":               {status: 503, body: xml("SlowDown", "Please reduce your request rate."), want: objstore.ErrUnavailable, code: "SlowDown"},
+		"too_many":                {status: 429, body: xml("TooManyRequests", ""), want: objstore.ErrUnavailable},
+		"internal":                {status: 500, body: xml("InternalError", ""), want: objstore.ErrUnavailable},
+		"not_implemented":         {status: 501, body: xml("NotImplemented", "A header you provided implies functionality that is not implemented"), want: objstore.ErrInvalid, code: "NotImplemented"},
+		"proxy_html":              {status: 502, body: "<html><body>Bad Gateway", want: objstore.ErrUnavailable},
+		"proxy_html_503":          {op: "list", status: 503, body: "upstream connect error", want: objstore.ErrUnavailable},
+		"empty_403":               {status: 403, want: objstore.ErrDenied},
+		"portal_page_on_get_list": {op: "list", status: 200, body: "<html>log in</html", want: objstore.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var requests atomic.Int64
+			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				requests.Add(1)
+				if c.region != "" {
+					w.Header().Set("X-Amz-Bucket-Region", c.region)
+				}
+				w.Header().Set("Location", "http://169.254.169.254/")
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.body)
+			}))
+			defer h.Close()
+			err := do(t.Context(), open(t, h.URL, "b"), c.op)
+			require.ErrorIs(t, err, c.want)
+			var e *objstore.Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, c.moved, e.Region)
+			require.Equal(t, "b", e.Bucket)
+			if c.status != 200 {
+				require.Equal(t, c.status, e.Status)
+			}
+			if c.code != "" {
+				require.Equal(t, c.code, e.Code)
+			}
+			require.EqualValues(t, 1, requests.Load(), "one operation is one request")
+		})
+	}
+}
+
+func do(ctx context.Context, s objstore.Store, op string) (err error) {
+	switch op {
+	case "get":
+		_, _, err = s.Get(ctx, "k")
+	case "head":
+		_, err = s.Head(ctx, "k")
+	case "list":
+		_, err = s.List(ctx, "k", "", 1)
+	case "delete":
+		err = s.Delete(ctx, "k")
+	default:
+		_, err = s.Put(ctx, "k", strings.NewReader("body"), objstore.PutOptions{IfAbsent: true})
+	}
+	return err
+}
+
+func TestS3ConnectionFailures(t *testing.T) {
+	t.Run("nobody_listens", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+		require.ErrorIs(t, do(t.Context(), open(t, "http://"+l.Addr().String(), "b"), "put"), objstore.ErrUnavailable)
+	})
+	t.Run("reply_lost_after_the_effect", func(t *testing.T) {
+		server, endpoint := serve(t)
+		require.NoError(t, server.CreateBucket("bucket"))
+		server.SetFault(func(r *http.Request) s3server.Fault {
+			return s3server.Fault{After: true, Cut: r.Method == http.MethodPut}
+		})
+		s := open(t, endpoint, "bucket")
+		require.ErrorIs(t, do(t.Context(), s, "put"), objstore.ErrUnavailable, "not ErrExists: nothing was repeated")
+		require.EqualValues(t, 1, server.Requests()["PutObject"])
+		server.SetFault(nil)
+		require.ErrorIs(t, do(t.Context(), s, "put"), objstore.ErrExists)
+	})
+	t.Run("deadline", func(t *testing.T) {
+		stop := make(chan struct{})
+		h := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-stop }))
+		defer h.Close()
+		defer close(stop)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		err := do(ctx, open(t, h.URL, "b"), "put")
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+	t.Run("body_cut_while_reading", func(t *testing.T) {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "short")
+		}))
+		defer h.Close()
+		r, _, err := open(t, h.URL, "b").Get(t.Context(), "k")
+		require.NoError(t, err)
+		_, err = io.ReadAll(r)
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.NoError(t, r.Close())
+	})
+	t.Run("damaged_on_the_way", func(t *testing.T) {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Amz-Checksum-Crc32", "AAAAAA==")
+			_, _ = io.WriteString(w, "damaged")
+		}))
+		defer h.Close()
+		r, _, err := open(t, h.URL, "b").Get(t.Context(), "k")
+		require.NoError(t, err)
+		_, err = io.ReadAll(r)
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		require.NoError(t, r.Close())
+	})
+	t.Run("guarded_endpoint", func(t *testing.T) {
+		_, endpoint := serve(t)
+		s := objstore.NewS3(objstore.S3Config{
+			Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: netguard.Client(nil),
+		})
+		err := do(t.Context(), s, "put")
+		require.ErrorIs(t, err, objstore.ErrInvalid)
+		require.ErrorIs(t, err, netguard.ErrRefused)
+	})
+}
+
+func TestS3Credentials(t *testing.T) {
+	get := func(err error) *objstore.S3 {
+		return objstore.NewS3(objstore.S3Config{
+			Bucket: "b", Region: "us-east-1", Endpoint: "http://127.0.0.1:1", PathStyle: true,
+			Credentials: func(context.Context) (objstore.Credentials, error) { return objstore.Credentials{}, err },
+		})
+	}
+	t.Run("denied_stays_denied", func(t *testing.T) {
+		err := do(t.Context(), get(fmt.Errorf("assume role: %w", objstore.ErrDenied)), "put")
+		require.ErrorIs(t, err, objstore.ErrDenied)
+		require.ErrorContains(t, err, "assume role")
+	})
+	t.Run("other_failures_are_transient", func(t *testing.T) {
+		cause := errors.New("metadata service is away")
+		err := do(t.Context(), get(cause), "put")
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		require.ErrorIs(t, err, cause)
+	})
+	t.Run("default_chain", func(t *testing.T) {
+		server, endpoint := serve(t)
+		require.NoError(t, server.CreateBucket("bucket"))
+		t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
+		t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
+		t.Setenv("AWS_REGION", "us-east-1")
+		s := objstore.NewS3(objstore.S3Config{Bucket: "bucket", Endpoint: endpoint, PathStyle: true})
+		require.NoError(t, do(t.Context(), s, "put"))
+	})
+	t.Run("secrets_are_not_printed", func(t *testing.T) {
+		c := objstore.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "hush", SessionToken: "hush"}
+		require.NotContains(t, fmt.Sprintf("%v %+v %#v %s", c, c, c, &c), "hush")
+	})
+}
+
+// The headers that every request must, or must not, carry.
+func TestS3Requests(t *testing.T) {
+	var last atomic.Pointer[http.Request]
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		last.Store(r)
+		if r.Method == http.MethodGet && r.URL.Query().Has("list-type") {
+			_, _ = io.WriteString(w, "<ListBucketResult></ListBucketResult>")
+		}
+	}))
+	defer h.Close()
+	s := objstore.NewS3(objstore.S3Config{
+		Bucket: "b", Region: "eu-west-1", Endpoint: h.URL, PathStyle: true, Credentials: static, ExpectedOwner: "123456789012",
+	})
+	for _, op := range []string{"put", "get", "head", "list", "delete"} {
+		require.NoError(t, do(t.Context(), s, op), op)
+		r := last.Load()
+		require.Equal(t, "123456789012", r.Header.Get("X-Amz-Expected-Bucket-Owner"), op)
+		require.Contains(t, r.Header.Get("Authorization"), "/eu-west-1/s3/aws4_request", op)
+		require.Contains(t, r.Header.Get("User-Agent"), "sealift", op)
+		require.NotContains(t, r.Header.Get("Accept-Encoding"), "gzip", op)
+	}
+
+	body := &countingReader{r: bytes.NewReader([]byte("some bytes"))}
+	sum := sha256.Sum256([]byte("some bytes"))
+	_, err := s.Put(t.Context(), "k", body, objstore.PutOptions{
+		IfAbsent: true, SHA256: sum, ContentType: "text/plain", ContentEncoding: "gzip", ServerSideEncryption: "AES256",
+		ACL: "bucket-owner-full-control", Metadata: map[string]string{"topic": "events"},
+	})
+	require.NoError(t, err)
+	r := last.Load()
+	require.Equal(t, "*", r.Header.Get("If-None-Match"))
+	require.Equal(t, fmt.Sprintf("%x", sum), r.Header.Get("X-Amz-Content-Sha256"), "the known checksum is what is signed")
+	require.NotEmpty(t, r.Header.Get("X-Amz-Checksum-Sha256"))
+	require.Empty(t, r.Header.Get("X-Amz-Trailer"))
+	require.Equal(t, "gzip", r.Header.Get("Content-Encoding"))
+	require.Equal(t, "text/plain", r.Header.Get("Content-Type"))
+	require.Equal(t, "AES256", r.Header.Get("X-Amz-Server-Side-Encryption"))
+	require.Equal(t, "bucket-owner-full-control", r.Header.Get("X-Amz-Acl"))
+	require.Equal(t, "events", r.Header.Get("X-Amz-Meta-Topic"))
+	require.EqualValues(t, len("some bytes"), r.ContentLength)
+	require.EqualValues(t, len("some bytes"), body.n, "read once: to send it")
+}
+
+type countingReader struct {
+	r *bytes.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
+	return c.r.Seek(offset, whence)
+}
+
+// A store that answers before it read the body must not leave a reader of it
+// behind: the caller seeks and sends it again. The race detector sees one.
+func TestS3BodyIsReleased(t *testing.T) {
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer h.Close()
+	s := open(t, h.URL, "b")
+	content := bytes.Repeat([]byte("x"), 8<<20)
+	body, sum := &countingReader{r: bytes.NewReader(content)}, sha256.Sum256(content)
+	for range 20 {
+		_, err := s.Put(t.Context(), "k", body, objstore.PutOptions{SHA256: sum})
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		_, err = body.Seek(0, io.SeekStart)
+		require.NoError(t, err)
+		body.n = 0
+	}
+}
+
+// S3 may answer with a short page although there is more.
+func TestS3ListGoesOnAfterShortPages(t *testing.T) {
+	var requests atomic.Int64
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page := requests.Add(1)
+		if page < 3 {
+			_, _ = fmt.Fprintf(w, "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>%d</NextContinuationToken></ListBucketResult>", page)
+			return
+		}
+		_, _ = io.WriteString(w, "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken><Contents><Key>k</Key></Contents></ListBucketResult>")
+	}))
+	defer h.Close()
+	infos, err := open(t, h.URL, "b").List(t.Context(), "", "", 1)
+	require.NoError(t, err)
+	require.Len(t, infos, 1)
+	require.EqualValues(t, 3, requests.Load())
+}

@@ -1,0 +1,226 @@
+package s3server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidwall/btree"
+	"golang.org/x/sync/errgroup"
+)
+
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+// bucket is one bucket on disk:
+//
+//	buckets/{name}/bucket.json         region, owner
+//	buckets/{name}/objects/{hh}/{hash} one file an object, named by the sha256 of its key
+//
+// and its listing in memory.
+type bucket struct {
+	name, dir string
+
+	mu    sync.RWMutex // guards all below, and changes of the files
+	meta  bucketMeta
+	index btree.Map[string, entry]
+	gone  bool // it was deleted; who holds it still must not put into it
+}
+
+type bucketMeta struct {
+	Region  string    `json:"region"`
+	Owner   string    `json:"owner,omitempty"`
+	Created time.Time `json:"created"`
+}
+
+// entry is what a listing tells of an object.
+type entry struct {
+	size     int64
+	etag     string
+	modified int64 // unix ms
+}
+
+func createBucket(root string, b Bucket, now time.Time) (*bucket, error) {
+	out := &bucket{name: b.Name, dir: filepath.Join(root, b.Name)}
+	if err := os.MkdirAll(filepath.Join(out.dir, "objects"), 0o700); err != nil {
+		return nil, err
+	}
+	return out, out.describe(b.Region, b.Owner, now)
+}
+
+// openBucket reads a bucket, nil if its creation was never finished.
+func openBucket(root, name string, log *slog.Logger) (*bucket, error) {
+	b := &bucket{name: name, dir: filepath.Join(root, name)}
+	raw, err := os.ReadFile(filepath.Join(b.dir, "bucket.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(raw, &b.meta); err != nil {
+		return nil, fmt.Errorf("read bucket %q: %w", name, err)
+	}
+	return b, b.rebuild(log)
+}
+
+// rebuild fills the index from the objects' own descriptions.
+func (b *bucket) rebuild(log *slog.Logger) error {
+	dirs, err := os.ReadDir(filepath.Join(b.dir, "objects"))
+	if err != nil {
+		return err
+	}
+	var group errgroup.Group
+	group.SetLimit(8)
+	for _, d := range dirs {
+		group.Go(func() error {
+			dir := filepath.Join(b.dir, "objects", d.Name())
+			files, err := os.ReadDir(dir)
+			if err != nil {
+				return err
+			}
+			for _, f := range files {
+				o, err := openObject(filepath.Join(dir, f.Name()))
+				if errors.Is(err, errTorn) {
+					// Only a crash of the machine without Config.Sync leaves one.
+					log.Error("object is torn and left out", "bucket", b.name, "file", f.Name(), "err", err)
+					continue
+				} else if err != nil {
+					return err
+				}
+				meta := o.meta
+				if err := o.Close(); err != nil {
+					return err
+				}
+				b.mu.Lock()
+				b.index.Set(meta.Key, meta.entry())
+				b.mu.Unlock()
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// describe sets region and owner.
+func (b *bucket) describe(region, owner string, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	meta := bucketMeta{Region: region, Owner: owner, Created: b.meta.Created}
+	if meta.Created.IsZero() {
+		meta.Created = now.UTC()
+	}
+	raw, err := json.Marshal(meta)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(b.dir, "bucket.json"), raw); err != nil {
+		return fmt.Errorf("describe bucket %q: %w", b.name, err)
+	}
+	b.meta = meta
+	return nil
+}
+
+// remove deletes the bucket; false if it is not empty.
+func (b *bucket) remove() (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.index.Len() > 0 {
+		return false, nil
+	}
+	b.gone = true
+	// The description goes first: without it the rest is no bucket.
+	if err := os.Remove(filepath.Join(b.dir, "bucket.json")); err != nil {
+		return false, err
+	}
+	return true, os.RemoveAll(b.dir)
+}
+
+func (b *bucket) described() bucketMeta {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.meta
+}
+
+// page is one answer to a listing.
+type page struct {
+	items     []item
+	truncated bool
+}
+
+// item is an object, or a common prefix if entry is nil.
+type item struct {
+	key   string
+	entry *entry
+}
+
+// position is where a listing goes on: after a key, or after all keys with a
+// common prefix.
+type position struct {
+	after  string
+	prefix bool
+}
+
+// list returns up to limit objects and common prefixes after the position.
+// Its cost grows with what it returns, not with what lies below a common
+// prefix.
+func (b *bucket) list(prefix, delimiter string, from position, limit int) page {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var p page
+	pivot := prefix
+	if from.after != "" {
+		start := from.after
+		if from.prefix {
+			start = pastPrefix(from.after)
+		}
+		if start == "" { // nothing sorts behind it
+			return p
+		}
+		pivot = max(prefix, start)
+	}
+	for {
+		next := ""
+		b.index.Ascend(pivot, func(key string, e entry) bool {
+			if key == from.after && !from.prefix {
+				return true
+			}
+			if !strings.HasPrefix(key, prefix) {
+				return false
+			}
+			if len(p.items) == limit {
+				p.truncated = true
+				return false
+			}
+			if i := strings.Index(key[len(prefix):], delimiter); delimiter != "" && i >= 0 {
+				common := key[:len(prefix)+i+len(delimiter)]
+				p.items = append(p.items, item{key: common})
+				next = pastPrefix(common) // jump over the rest of them
+				return false
+			}
+			p.items = append(p.items, item{key: key, entry: &e})
+			return true
+		})
+		if next == "" {
+			return p
+		}
+		pivot = next
+	}
+}
+
+// pastPrefix is the first string that sorts after all strings with the
+// prefix, "" if there is none.
+func pastPrefix(prefix string) string {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			return prefix[:i] + string([]byte{prefix[i] + 1})
+		}
+	}
+	return ""
+}

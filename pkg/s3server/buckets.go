@@ -1,0 +1,111 @@
+package s3server
+
+import (
+	"encoding/xml"
+	"net/http"
+	"time"
+)
+
+// listBuckets is s3:ListAllMyBuckets.
+func (s *Server) listBuckets(w http.ResponseWriter, r *request) *apiError {
+	if failed := s.authorize(r.auth.principal, access{action: "s3:ListAllMyBuckets", bucket: "*", header: r.Header}); failed != nil {
+		return failed
+	}
+	type listed struct {
+		Name, CreationDate, BucketRegion string
+	}
+	var out struct {
+		XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListAllMyBucketsResult"`
+		ID      string   `xml:"Owner>ID"`
+		Buckets []listed `xml:"Buckets>Bucket"`
+	}
+	out.ID = s.cfg.Account
+	for _, name := range s.Buckets() {
+		s.mu.RLock()
+		b := s.buckets[name]
+		s.mu.RUnlock()
+		if b == nil {
+			continue // deleted just now
+		}
+		meta := b.described()
+		out.Buckets = append(out.Buckets, listed{name, meta.Created.UTC().Format(time.RFC3339), meta.Region})
+	}
+	writeXML(w, http.StatusOK, out)
+	return nil
+}
+
+// createBucket is s3:CreateBucket.
+func (s *Server) createBucket(w http.ResponseWriter, r *request) *apiError {
+	if failed := s.authorize(r.auth.principal, access{action: "s3:CreateBucket", bucket: r.bucket, header: r.Header}); failed != nil {
+		return failed
+	}
+	var order struct {
+		LocationConstraint string
+	}
+	if failed := readXML(r, &order); failed != nil {
+		return failed
+	}
+	s.mu.RLock()
+	exists := s.buckets[r.bucket] != nil
+	s.mu.RUnlock()
+	if exists {
+		return fail(http.StatusConflict, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.")
+	}
+	if !bucketName.MatchString(r.bucket) {
+		return fail(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
+	}
+	if err := s.PutBucket(Bucket{Name: r.bucket, Region: order.LocationConstraint}); err != nil {
+		return internal(err)
+	}
+	w.Header().Set("Location", "/"+r.bucket)
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// headBucket is s3:ListBucket without the list.
+func (s *Server) headBucket(w http.ResponseWriter, r *request) *apiError {
+	b, failed := s.bucketFor(r, "s3:ListBucket")
+	if failed != nil {
+		return failed
+	}
+	w.Header().Set("X-Amz-Bucket-Region", b.described().Region)
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// deleteBucket is s3:DeleteBucket.
+func (s *Server) deleteBucket(w http.ResponseWriter, r *request) *apiError {
+	b, failed := s.bucketFor(r, "s3:DeleteBucket")
+	if failed != nil {
+		return failed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	removed, err := b.remove()
+	if err != nil {
+		return internal(err)
+	}
+	if !removed {
+		return fail(http.StatusConflict, "BucketNotEmpty", "The bucket you tried to delete is not empty")
+	}
+	delete(s.buckets, r.bucket)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// getBucketLocation is s3:GetBucketLocation.
+func (s *Server) getBucketLocation(w http.ResponseWriter, r *request) *apiError {
+	b, failed := s.bucketFor(r, "s3:GetBucketLocation")
+	if failed != nil {
+		return failed
+	}
+	region := b.described().Region
+	if region == "us-east-1" {
+		region = "" // as S3 says it
+	}
+	writeXML(w, http.StatusOK, struct {
+		XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ LocationConstraint"`
+		Region  string   `xml:",chardata"`
+	}{Region: region})
+	return nil
+}

@@ -1,0 +1,84 @@
+package s3server
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net/http"
+)
+
+// apiError is an answer that says no, with S3's or STS's code.
+type apiError struct {
+	status  int
+	code    string
+	message string
+	region  string // the bucket's, told in a header when it is not the asked one
+}
+
+func (e *apiError) Error() string { return fmt.Sprintf("%d %s: %s", e.status, e.code, e.message) }
+
+func fail(status int, code, format string, args ...any) *apiError {
+	return &apiError{status: status, code: code, message: fmt.Sprintf(format, args...)}
+}
+
+// internal is a failure of this server, not of the request.
+func internal(err error) *apiError {
+	return fail(http.StatusInternalServerError, "InternalError", "%v", err)
+}
+
+func notImplemented(what string) *apiError {
+	return fail(http.StatusNotImplemented, "NotImplemented", "%s is not implemented by this server", what)
+}
+
+func invalidArgument(format string, args ...any) *apiError {
+	return fail(http.StatusBadRequest, "InvalidArgument", format, args...)
+}
+
+type s3ErrorBody struct {
+	XMLName   xml.Name `xml:"Error"`
+	Code      string
+	Message   string
+	Resource  string
+	Region    string `xml:",omitempty"`
+	RequestID string `xml:"RequestId"`
+	HostID    string `xml:"HostId"`
+}
+
+type stsErrorBody struct {
+	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
+	Type      string   `xml:"Error>Type"`
+	Code      string   `xml:"Error>Code"`
+	Message   string   `xml:"Error>Message"`
+	RequestID string   `xml:"RequestId"`
+}
+
+// writeError answers a request that was refused.
+func writeError(w http.ResponseWriter, r *request, e *apiError) {
+	if e.region != "" {
+		w.Header().Set("X-Amz-Bucket-Region", e.region)
+	}
+	if e.status == http.StatusNotModified || r.Method == http.MethodHead {
+		w.WriteHeader(e.status)
+		return
+	}
+	if r.service == serviceSTS {
+		kind := "Sender"
+		if e.status >= 500 {
+			kind = "Receiver"
+		}
+		writeXML(w, e.status, stsErrorBody{Type: kind, Code: e.code, Message: e.message, RequestID: r.id})
+		return
+	}
+	writeXML(w, e.status, s3ErrorBody{
+		Code: e.code, Message: e.message, Resource: r.URL.Path, Region: e.region, RequestID: r.id, HostID: "sealift",
+	})
+}
+
+func writeXML(w http.ResponseWriter, status int, body any) {
+	raw, err := xml.Marshal(body)
+	if err != nil {
+		panic(err) // the types are ours and marshal
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	_, _ = w.Write(append([]byte(xml.Header), raw...)) // the client may be gone
+}

@@ -1,0 +1,280 @@
+package s3server
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// kept are the headers that an object has besides x-amz-meta-*.
+var kept = []string{
+	"Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires",
+	headerSSE, headerKMSKey,
+}
+
+const (
+	headerSSE    = "X-Amz-Server-Side-Encryption"
+	headerKMSKey = "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"
+	metaPrefix   = "X-Amz-Meta-"
+	maxUserMeta  = 2 << 10 // bytes of names and values, as S3 counts
+)
+
+var cannedACLs = []string{
+	"private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read", "bucket-owner-read", "bucket-owner-full-control",
+}
+
+// putObject is s3:PutObject.
+func (s *Server) putObject(w http.ResponseWriter, r *request) *apiError {
+	actions := []string{"s3:PutObject"}
+	if r.Header.Get("X-Amz-Acl") != "" {
+		actions = append(actions, "s3:PutObjectAcl")
+	}
+	b, failed := s.bucketFor(r, actions...)
+	if failed != nil {
+		return failed
+	}
+	meta, when, failed := readPut(r)
+	if failed != nil {
+		return failed
+	}
+	if failed := s.store(b, r, meta, when); failed != nil {
+		return failed
+	}
+	h := w.Header()
+	h.Set("ETag", `"`+meta.ETag+`"`)
+	for _, name := range []string{headerSSE, headerKMSKey} {
+		if v := meta.Header[name]; v != "" {
+			h.Set(name, v)
+		}
+	}
+	writeChecksums(h, meta)
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// readPut reads the properties of the object to be, and the PUT's condition.
+func readPut(r *request) (*objectMeta, condition, *apiError) {
+	var when condition
+	if !utf8.ValidString(r.key) {
+		return nil, when, invalidArgument("The key is not UTF-8")
+	}
+	if len(r.key) > 1024 {
+		return nil, when, fail(http.StatusBadRequest, "KeyTooLongError", "Your key is too long")
+	}
+	switch v := r.Header.Get("If-None-Match"); v {
+	case "":
+	case "*":
+		when.absent = true
+	default:
+		return nil, when, notImplemented("If-None-Match with an etag")
+	}
+	when.etag = strings.Trim(r.Header.Get("If-Match"), `"`)
+	meta := &objectMeta{Key: r.key, ACL: r.Header.Get("X-Amz-Acl"), Header: map[string]string{}}
+	if meta.ACL != "" && !slices.Contains(cannedACLs, meta.ACL) {
+		return nil, when, invalidArgument("x-amz-acl %q is not a canned ACL", meta.ACL)
+	}
+	for _, name := range kept {
+		if v := r.Header.Get(name); v != "" {
+			meta.Header[name] = v
+		}
+	}
+	if encoding := withoutChunked(meta.Header["Content-Encoding"]); encoding != "" {
+		meta.Header["Content-Encoding"] = encoding
+	} else {
+		delete(meta.Header, "Content-Encoding")
+	}
+	userBytes := 0
+	for name, values := range r.Header {
+		if short, ok := strings.CutPrefix(name, metaPrefix); ok {
+			meta.Header[name] = strings.Join(values, ",")
+			userBytes += len(short) + len(meta.Header[name])
+		}
+	}
+	if userBytes > maxUserMeta {
+		return nil, when, fail(http.StatusBadRequest, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
+	}
+	return meta, when, checkEncryption(meta)
+}
+
+func checkEncryption(meta *objectMeta) *apiError {
+	switch meta.Header[headerSSE] {
+	case "aws:kms", "aws:kms:dsse":
+		return nil
+	case "", "AES256":
+		if meta.Header[headerKMSKey] != "" {
+			return invalidArgument("Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms")
+		}
+		return nil
+	}
+	return invalidArgument("The encryption method specified is not supported")
+}
+
+// withoutChunked is a Content-Encoding without its transfer framing.
+func withoutChunked(encoding string) string {
+	var out []string
+	for part := range strings.SplitSeq(encoding, ",") {
+		if part = strings.TrimSpace(part); part != "" && part != "aws-chunked" {
+			out = append(out, part)
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// store receives the body and makes it the object.
+func (s *Server) store(b *bucket, r *request, meta *objectMeta, when condition) *apiError {
+	digests, failed := newDigests(r)
+	if failed != nil {
+		return failed
+	}
+	body, failed := r.body()
+	if failed != nil {
+		return failed
+	}
+	temp, err := os.CreateTemp(s.tempDir(), "put-*")
+	if err != nil {
+		return internal(err)
+	}
+	// 1. bytes and description into a file of no name  2. the name
+	err = s.receive(temp, body, digests, meta)
+	if err == nil {
+		err = b.commit(temp.Name(), meta, when, s.cfg.Sync)
+	} else {
+		err = errors.Join(err, os.Remove(temp.Name()))
+	}
+	var refused *apiError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, errExists), errors.Is(err, errChanged):
+		return fail(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+	case errors.Is(err, errNoBucket):
+		return fail(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
+	case errors.Is(err, errNoObject):
+		return fail(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+	}
+	return internal(err)
+}
+
+// receive writes body and description, and closes the file.
+func (s *Server) receive(temp *os.File, body *payload, digests *digests, meta *objectMeta) (err error) {
+	defer func() { err = errors.Join(err, temp.Close()) }()
+	n, err := io.Copy(digests.writer(temp), body)
+	if err != nil {
+		var refused *apiError
+		if !errors.As(err, &refused) && !fromDisk(err) {
+			return errIncomplete
+		}
+		return err
+	}
+	if failed := digests.verify(body.trailers); failed != nil {
+		return failed
+	}
+	meta.Size, meta.ETag, meta.Checksum, meta.Modified = n, digests.etag(), digests.stored(), s.now().UnixMilli()
+	return finish(temp, meta, s.cfg.Sync)
+}
+
+// fromDisk says whether the disk, rather than the client, failed.
+func fromDisk(err error) bool {
+	var path *os.PathError
+	return errors.As(err, &path)
+}
+
+// deleteObject is s3:DeleteObject.
+func (s *Server) deleteObject(w http.ResponseWriter, r *request) *apiError {
+	b, failed := s.bucketFor(r, "s3:DeleteObject")
+	if failed != nil {
+		return failed
+	}
+	if err := b.delete(r.key); err != nil {
+		return internal(err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+type deletedKey struct {
+	Key string
+}
+
+type failedKey struct {
+	Key, Code, Message string
+}
+
+// deleteObjects is the bulk delete; each key is authorized on its own.
+func (s *Server) deleteObjects(w http.ResponseWriter, r *request) *apiError {
+	b, failed := s.bucketFor(r)
+	if failed != nil {
+		return failed
+	}
+	var order struct {
+		Quiet   bool
+		Objects []deletedKey `xml:"Object"`
+	}
+	if failed := readXML(r, &order); failed != nil {
+		return failed
+	}
+	if len(order.Objects) == 0 || len(order.Objects) > 1000 {
+		return fail(http.StatusBadRequest, "MalformedXML", "Between 1 and 1000 objects can be deleted at once")
+	}
+	var answer struct {
+		XMLName xml.Name     `xml:"http://s3.amazonaws.com/doc/2006-03-01/ DeleteResult"`
+		Deleted []deletedKey `xml:"Deleted"`
+		Errors  []failedKey  `xml:"Error"`
+	}
+	for _, o := range order.Objects {
+		refused := s.authorize(r.auth.principal, access{action: "s3:DeleteObject", bucket: r.bucket, key: o.Key, header: r.Header})
+		if refused == nil {
+			if err := b.delete(o.Key); err != nil {
+				refused = internal(err)
+			}
+		}
+		switch {
+		case refused != nil:
+			answer.Errors = append(answer.Errors, failedKey{o.Key, refused.code, refused.message})
+		case !order.Quiet:
+			answer.Deleted = append(answer.Deleted, o)
+		}
+	}
+	writeXML(w, http.StatusOK, answer)
+	return nil
+}
+
+// readXML reads a small XML body, held to its signature and checksums.
+func readXML(r *request, into any) *apiError {
+	digests, failed := newDigests(r)
+	if failed != nil {
+		return failed
+	}
+	body, failed := r.body()
+	if failed != nil {
+		return failed
+	}
+	if body.size > 2<<20 {
+		return fail(http.StatusBadRequest, "MalformedXML", "The body is longer than 2 MiB")
+	}
+	var raw strings.Builder
+	if _, err := io.Copy(digests.writer(&raw), body); err != nil {
+		var refused *apiError
+		if errors.As(err, &refused) {
+			return refused
+		}
+		return errIncomplete
+	}
+	if failed := digests.verify(body.trailers); failed != nil {
+		return failed
+	}
+	if raw.Len() == 0 {
+		return nil
+	}
+	if err := xml.Unmarshal([]byte(raw.String()), into); err != nil {
+		return fail(http.StatusBadRequest, "MalformedXML", "The XML you provided was not well-formed: %v", err)
+	}
+	return nil
+}

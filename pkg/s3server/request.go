@@ -1,0 +1,148 @@
+package s3server
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Names of the services in signatures.
+const (
+	serviceS3  = "s3"
+	serviceSTS = "sts"
+)
+
+// request is one request on its way through the server.
+type request struct {
+	*http.Request
+	id      string
+	service string
+	op      string // the API's name of the operation, "PutObject"
+	bucket  string // "" for the service itself
+	key     string // "" for the bucket itself
+	query   url.Values
+	form    url.Values // of STS
+	formRaw []byte     // of STS, as it came: it is signed
+
+	auth authentication
+}
+
+// unsupported are the sub-resources that say that a request is not the plain
+// operation on its object or bucket, but one that this server does not have.
+var unsupported = []string{
+	"accelerate", "acl", "analytics", "attributes", "cors", "encryption", "intelligent-tiering", "inventory", "legal-hold", "lifecycle",
+	"logging", "metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "partNumber", "policy", "policyStatus",
+	"publicAccessBlock", "replication", "requestPayment", "restore", "retention", "select", "session", "tagging", "torrent", "uploadId",
+	"uploads", "versioning", "versionId", "versions", "website",
+}
+
+// parse says what a request asks for. It trusts nothing but its form.
+func parse(r *http.Request) (*request, *apiError) {
+	out := &request{Request: r, id: newRequestID(), service: serviceS3, op: "Unknown"}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return out, fail(http.StatusBadRequest, "InvalidURI", "couldn't parse the query: %v", err)
+	}
+	out.query = query
+	out.bucket, out.key = address(r)
+	if out.bucket == "" && r.Method == http.MethodPost {
+		return out, out.parseForm()
+	}
+	out.op = out.operation()
+	return out, nil
+}
+
+// address splits the path, or the host "bucket.localhost" and the path, into
+// bucket and key.
+func address(r *http.Request) (bucket, key string) {
+	path := strings.TrimPrefix(r.URL.Path, "/")
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if b, ok := strings.CutSuffix(host, ".localhost"); ok && b != "" {
+		return b, path
+	}
+	bucket, key, _ = strings.Cut(path, "/")
+	return bucket, key
+}
+
+// parseForm reads the form of an STS request.
+func (r *request) parseForm() *apiError {
+	r.service = serviceSTS
+	raw, err := io.ReadAll(io.LimitReader(r.Body, 64<<10+1))
+	if err != nil || len(raw) > 64<<10 {
+		return fail(http.StatusBadRequest, "InvalidRequest", "the form can't be read, or is longer than 64 KiB")
+	}
+	form, err := url.ParseQuery(string(raw))
+	if err != nil {
+		return fail(http.StatusBadRequest, "MalformedQueryString", "couldn't parse the form: %v", err)
+	}
+	r.form, r.formRaw = form, raw
+	switch action := form.Get("Action"); action {
+	case "AssumeRole", "GetCallerIdentity":
+		r.op = action
+	}
+	return nil
+}
+
+// operation is the API's name for what is asked.
+func (r *request) operation() string {
+	for _, sub := range unsupported {
+		if r.query.Has(sub) {
+			return "Unknown"
+		}
+	}
+	switch {
+	case r.bucket == "":
+		if r.Method == http.MethodGet {
+			return "ListBuckets"
+		}
+	case r.key == "":
+		switch r.Method {
+		case http.MethodGet:
+			switch {
+			case r.query.Has("location"):
+				return "GetBucketLocation"
+			case r.query.Get("list-type") == "2":
+				return "ListObjectsV2"
+			}
+			return "ListObjects"
+		case http.MethodHead:
+			return "HeadBucket"
+		case http.MethodPut:
+			return "CreateBucket"
+		case http.MethodDelete:
+			return "DeleteBucket"
+		case http.MethodPost:
+			if r.query.Has("delete") {
+				return "DeleteObjects"
+			}
+		}
+	default:
+		switch r.Method {
+		case http.MethodGet:
+			return "GetObject"
+		case http.MethodHead:
+			return "HeadObject"
+		case http.MethodPut:
+			if r.Header.Get("X-Amz-Copy-Source") != "" {
+				return "CopyObject"
+			}
+			return "PutObject"
+		case http.MethodDelete:
+			return "DeleteObject"
+		}
+	}
+	return "Unknown"
+}
+
+func newRequestID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return strings.ToUpper(hex.EncodeToString(b[:]))
+}

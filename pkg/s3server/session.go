@@ -1,0 +1,120 @@
+package s3server
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// session is what a session token carries, signed with the server's key. The
+// server keeps no list of sessions: they survive a restart, and end when they
+// expire or their role is no longer registered.
+type session struct {
+	AccessKey string `json:"a"`
+	Role      string `json:"r"` // ARN
+	Name      string `json:"n"` // RoleSessionName
+	Policy    string `json:"p,omitempty"`
+	Expires   int64  `json:"e"` // unix seconds
+}
+
+// temporary starts the access keys of sessions, as AWS's do.
+const temporary = "ASIA"
+
+// issue makes temporary credentials.
+func (s *Server) issue(role, name, policy string, expires time.Time) (accessKey, secret, token string) {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails
+	accessKey = temporary + base32.StdEncoding.EncodeToString(b[:])
+	raw, err := json.Marshal(session{AccessKey: accessKey, Role: role, Name: name, Policy: policy, Expires: expires.Unix()})
+	if err != nil {
+		panic(err) // strings and a number
+	}
+	body := base64.RawURLEncoding.EncodeToString(raw)
+	return accessKey, s.sessionSecret(accessKey), body + "." + s.seal(body)
+}
+
+func (s *Server) sessionSecret(accessKey string) string {
+	return base64.RawStdEncoding.EncodeToString(mac(s.sessionKey, "secret of "+accessKey))[:40]
+}
+
+func (s *Server) seal(body string) string {
+	return base64.RawURLEncoding.EncodeToString(mac(s.sessionKey, "token "+body))
+}
+
+// readToken returns the session of a token, false if it is not ours.
+func (s *Server) readToken(token string) (session, bool) {
+	body, seal, _ := strings.Cut(token, ".")
+	if !hmac.Equal([]byte(seal), []byte(s.seal(body))) {
+		return session{}, false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(body)
+	var out session
+	if err != nil || json.Unmarshal(raw, &out) != nil {
+		return session{}, false
+	}
+	return out, true
+}
+
+// principalOf returns whom a claim's keys belong to, and their secret.
+func (s *Server) principalOf(c *claim, service string) (principal, string, *apiError) {
+	if c.accessKey == s.cfg.AccessKey {
+		return principal{arn: "arn:aws:iam::" + s.cfg.Account + ":root", root: true}, s.cfg.SecretKey, nil
+	}
+	if !strings.HasPrefix(c.accessKey, temporary) || c.token == "" {
+		if service == serviceSTS {
+			return principal{}, "", fail(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
+		}
+		return principal{}, "", fail(http.StatusForbidden, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
+	}
+	session, ok := s.readToken(c.token)
+	if !ok || session.AccessKey != c.accessKey {
+		if service == serviceSTS {
+			return principal{}, "", fail(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
+		}
+		return principal{}, "", fail(http.StatusBadRequest, "InvalidToken", "The provided token is malformed or otherwise invalid.")
+	}
+	if s.now().Unix() >= session.Expires {
+		status := http.StatusBadRequest // S3's status; STS says 403
+		if service == serviceSTS {
+			status = http.StatusForbidden
+		}
+		return principal{}, "", fail(status, "ExpiredToken", "The provided token has expired.")
+	}
+	who := principal{arn: sessionARN(session.Role, session.Name), role: session.Role, policy: session.Policy}
+	return who, s.sessionSecret(session.AccessKey), nil
+}
+
+// sessionARN is how AWS names a session: arn:aws:sts::{account}:assumed-role/{role}/{session}.
+func sessionARN(role, name string) string {
+	m := roleARN.FindStringSubmatch(role)
+	if m == nil {
+		return role
+	}
+	path := m[2]
+	return fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", m[1], path[strings.LastIndex(path, "/")+1:], name)
+}
+
+// loadKey reads the key that signs sessions, or makes one.
+func loadKey(name string) ([]byte, error) {
+	key, err := os.ReadFile(name)
+	switch {
+	case err == nil && len(key) == 32:
+		return key, nil
+	case err == nil:
+		return nil, fmt.Errorf("read %q: %d bytes, want 32; delete it, and all sessions end", name, len(key))
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	key = make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return key, writeFile(name, key)
+}
