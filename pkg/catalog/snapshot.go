@@ -140,7 +140,8 @@ func (s *Snapshot) Workspaces() []Workspace { return s.workspaces }
 // It takes the same time for every key of a length: what is looked up is a
 // hash.
 func (s *Snapshot) SourceByWriteKey(key string) (SourceRef, bool) {
-	id, ok := s.byKey[sha256.Sum256([]byte(key))]
+	var buf [128]byte // every valid key fits, and stays off the heap
+	id, ok := s.byKey[sha256.Sum256(append(buf[:0], key...))]
 	if !ok {
 		return SourceRef{}, false
 	}

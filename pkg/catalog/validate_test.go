@@ -122,6 +122,7 @@ func TestParseRefusesAndSaysWhatToWrite(t *testing.T) {
 		"role_console":           {"arn:aws:iam::123456789012:role/logs", `"https://us-east-1.console.aws.amazon.com/iam/home#/roles/details/logs"`, "write arn:aws:iam::ACCOUNT_ID:role/logs"},
 		"role_empty_part":        {"arn:aws:iam::123456789012:role/logs", "arn:aws:iam::123456789012:role//logs", "write it like"},
 		"acl_public":             {"acl: private", "acl: public-read", "would show the events to others"},
+		"acl_number":             {"acl: private", "acl: 0", `acl: it must be text, not a number; write it in quotes: "0"`},
 		"acl_unknown":            {"acl: private", "acl: mine", "is not a canned ACL"},
 		"owner_short":            {`"123456789012"`, `"12345678901"`, "write its 12 digits"},
 		"owner_hyphens":          {`"123456789012"`, `"1234-5678-9012"`, `write "123456789012"`},
