@@ -98,10 +98,11 @@ func (s *Snapshot) addSource(workspace string, src Source) {
 	src = storedSource(src)
 	s.sources[src.ID] = SourceRef{Source: src, Workspace: workspace}
 	for _, hash := range src.WriteKeyHashes {
-		var sum [sha256.Size]byte
-		if n, err := hex.Decode(sum[:], []byte(hash)); err != nil || n != len(sum) {
+		if !keyHash.MatchString(hash) {
 			continue
 		}
+		var sum [sha256.Size]byte
+		_, _ = hex.Decode(sum[:], []byte(hash)) // it matches
 		if _, taken := s.byKey[sum]; !taken {
 			s.byKey[sum] = src.ID
 		}
