@@ -1,0 +1,139 @@
+package assumerole
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Sentinel errors. Every error of Credentials is an *Error that matches one
+// of them, and with it the class of pkg/objstore of the same name, so that a
+// store whose credentials fail reports the right class.
+var (
+	// ErrDenied says that the role's trust policy, or the operator's own
+	// policy, refuses: somebody must change it.
+	ErrDenied = fmt.Errorf("role refused: %w", objstore.ErrDenied)
+	// ErrInvalid says that STS will never take this request: a malformed ARN,
+	// a session policy that is too large, a region that is not enabled.
+	ErrInvalid = fmt.Errorf("role request invalid: %w", objstore.ErrInvalid)
+	// ErrUnavailable says that STS is throttling or out of reach, or that
+	// ErrOwnCredentials; trying again may help.
+	ErrUnavailable = fmt.Errorf("token service unavailable: %w", objstore.ErrUnavailable)
+	// ErrOwnCredentials says that the operator's own credentials are missing,
+	// expired or wrong. No customer is to blame: it matches ErrUnavailable.
+	ErrOwnCredentials = fmt.Errorf("own credentials refused: %w", ErrUnavailable)
+)
+
+// Error is why a role could not be assumed.
+type Error struct {
+	RoleARN    string
+	ExternalID string
+	Region     string // whose STS was asked
+	Status     int    // HTTP status, 0 if there was no answer
+	Code       string // STS's error code, such as "AccessDenied"
+	Message    string // STS's message, for people
+	Kind       error  // one of the sentinels above
+	Err        error  // the cause
+}
+
+func (e *Error) Error() string {
+	s := fmt.Sprintf("assume role %q with external id %q: %v", e.RoleARN, e.ExternalID, e.Kind)
+	if e.Code != "" {
+		s += fmt.Sprintf(" (%d %s: %s)", e.Status, e.Code, e.Message)
+	} else if e.Err != nil {
+		s += fmt.Sprintf(" (%v)", e.Err)
+	}
+	if hint := e.Hint(); hint != "" {
+		s += "; " + hint
+	}
+	return s
+}
+
+// Hint says what to change, "" if there is nothing.
+func (e *Error) Hint() string {
+	switch {
+	case errors.Is(e.Kind, ErrOwnCredentials):
+		return "check this process's own AWS credentials (aws sts get-caller-identity)"
+	case errors.Is(e.Kind, ErrDenied):
+		return fmt.Sprintf("the role must exist and its trust policy must allow sts:AssumeRole to the principal named above "+
+			"with the condition StringEquals sts:ExternalId %q; that principal's own policy must allow sts:AssumeRole on the role", e.ExternalID)
+	case e.Code == "RegionDisabledException":
+		return fmt.Sprintf("activate STS in %s in the account settings of IAM, or set sts.endpoint", e.Region)
+	}
+	return ""
+}
+
+// Unwrap returns the class and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}
+
+// ownError marks a failure to get the operator's own credentials on its way
+// through the SDK.
+type ownError struct{ err error }
+
+func (e *ownError) Error() string { return e.err.Error() }
+func (e *ownError) Unwrap() error { return e.err }
+
+// classify turns what the SDK returned into an *Error.
+func classify(ctx context.Context, request Request, err error) error {
+	e := &Error{RoleARN: request.RoleARN, ExternalID: request.ExternalID, Region: request.Region, Kind: ErrUnavailable, Err: err}
+	if cause := ctx.Err(); cause != nil {
+		e.Err = cause
+		return e
+	}
+	var own *ownError
+	if errors.As(err, &own) {
+		e.Kind, e.Err = ErrOwnCredentials, own.err
+		return e
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		e.Code, e.Message = api.ErrorCode(), api.ErrorMessage()
+	}
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) {
+		e.Status = response.HTTPStatusCode()
+	}
+	e.Kind = kindOf(err, e.Status, e.Code)
+	return e
+}
+
+// kindOf is the class of an answer; codes are from
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html and CommonErrors.html.
+func kindOf(err error, status int, code string) error {
+	switch code {
+	case "AccessDenied", "AccessDeniedException":
+		return ErrDenied
+	case "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch",
+		"IncompleteSignature", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "OptInRequired", "RequestExpired":
+		return ErrOwnCredentials
+	case "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestThrottled", "TooManyRequestsException":
+		return ErrUnavailable // with 400
+	}
+	var (
+		params *smithy.InvalidParamsError
+		form   *smithy.SerializationError
+	)
+	switch {
+	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
+		return ErrUnavailable
+	case status >= 400 && status < 500 && code != "":
+		return ErrInvalid
+	case errors.As(err, &params), errors.As(err, &form):
+		return ErrInvalid
+	}
+	return ErrUnavailable
+}
+
+// isAway says that the failure is not an answer about the role.
+func isAway(err error) bool { return errors.Is(err, ErrUnavailable) }

@@ -1,0 +1,304 @@
+// Package assumerole turns customers' IAM roles into temporary credentials:
+// sts:AssumeRole with the customer's external id, cached.
+//
+// It is for the copier, which asks before every file, and for the CLI's
+// checks. It promises that credentials are used only for exactly the role,
+// external id, region and session policy they were asked for; that at most
+// one request for the same is under way; that what it returns still has life
+// in it; and that a failure says whose fault it is.
+//
+// It does not judge trust policies or build session policies: see pkg/policy.
+package assumerole
+
+import (
+	"container/list"
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Config says where and as whom roles are assumed.
+type Config struct {
+	// Endpoint is the URL of STS. Default: AWS's own of the request's region.
+	Endpoint string
+	// Region of requests that name none. Default: the SDK's, else us-east-1.
+	Region string
+	// HTTPClient carries the requests. Default: the SDK's.
+	HTTPClient *http.Client
+	// Credentials are the operator's own. Default: the SDK's default chain.
+	Credentials func(context.Context) (objstore.Credentials, error)
+	// SessionName is seen in the customer's CloudTrail; 2 to 64 letters,
+	// digits or _+=,.@-. Default "sealift".
+	SessionName string
+	// Duration is the life asked for, 15m to the role's maximum; a role
+	// assumed with a role's credentials gets at most 1h. Default 1h.
+	Duration time.Duration
+	// MaxCached bounds how many credentials are held; the longest unused go
+	// first. Default 10,000.
+	MaxCached int
+}
+
+// Request says which role to assume and how. It is the key of the cache.
+type Request struct {
+	RoleARN    string
+	ExternalID string
+	Region     string // whose STS is asked; default Config.Region
+	// SessionPolicy is a JSON policy of at most 2048 characters that the
+	// session's rights are cut down to; "" for none.
+	SessionPolicy string
+}
+
+const (
+	// earlyAtMost and a quarter of the life, whichever is shorter, is what
+	// credentials must have left to be returned.
+	earlyAtMost = 10 * time.Minute
+	// lastResort is what they must have left if STS is away.
+	lastResort = time.Minute
+	// askAgain is how long credentials that could not be refreshed are used
+	// before STS, which is away, is asked again.
+	askAgain = 20 * time.Second
+)
+
+// Roles assumes roles. It is safe for concurrent use and holds no goroutine.
+type Roles struct {
+	cfg    Config
+	client *sts.Client
+
+	mu      sync.Mutex // guards all below, and entries
+	entries map[Request]*entry
+	used    *list.List // of *entry, the latest first
+}
+
+// entry is the cache's line of a request.
+type entry struct {
+	request Request
+	creds   objstore.Credentials // zero: none yet
+	refresh time.Time            // from here on they are asked for again
+	flight  *flight              // nil: none under way
+	place   *list.Element
+}
+
+// flight is one request to STS that many may wait for.
+type flight struct {
+	done  chan struct{} // closed when creds and err are set
+	creds objstore.Credentials
+	err   error
+	gone  bool // the leader's context ended: its failure is nobody else's
+}
+
+// New makes a cache. It does not connect.
+func New(cfg Config) *Roles {
+	if cfg.Region == "" {
+		cfg.Region = objstore.DefaultRegion(context.Background())
+	}
+	if cfg.Credentials == nil {
+		cfg.Credentials = objstore.DefaultCredentials()
+	}
+	if cfg.SessionName == "" {
+		cfg.SessionName = "sealift"
+	}
+	if cfg.Duration == 0 {
+		cfg.Duration = time.Hour
+	}
+	if cfg.MaxCached <= 0 {
+		cfg.MaxCached = 10_000
+	}
+	opts := sts.Options{
+		Region: cfg.Region,
+		AppID:  "sealift",
+		Credentials: aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			c, err := cfg.Credentials(ctx)
+			if err != nil {
+				return aws.Credentials{}, &ownError{err}
+			}
+			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+		}),
+	}
+	if cfg.HTTPClient != nil {
+		opts.HTTPClient = cfg.HTTPClient
+	}
+	if cfg.Endpoint != "" {
+		opts.BaseEndpoint = aws.String(cfg.Endpoint)
+	}
+	return &Roles{cfg: cfg, client: sts.New(opts), entries: map[Request]*entry{}, used: list.New()}
+}
+
+// Credentials returns credentials of the role that live on for at least 10
+// minutes, or a quarter of their life if that is shorter; when STS is away,
+// at least a minute. It blocks for STS when there are none, and no longer
+// than ctx lasts; of those who wait for the same role one asks, and one who
+// leaves does not take the others along.
+//
+// Every error is an *Error, also that ctx ended. A denial is never hidden by
+// what the cache still holds.
+func (r *Roles) Credentials(ctx context.Context, request Request) (objstore.Credentials, error) {
+	if request.Region == "" {
+		request.Region = r.cfg.Region
+	}
+	for {
+		creds, f, leads := r.join(request)
+		if f == nil {
+			return creds, nil
+		}
+		if leads {
+			return r.lead(ctx, request, f)
+		}
+		select {
+		case <-ctx.Done():
+			return objstore.Credentials{}, classify(ctx, request, ctx.Err())
+		case <-f.done:
+			if !f.gone {
+				return f.creds, f.err
+			}
+		}
+	}
+}
+
+// join returns fresh credentials, or the flight to wait for, or to lead.
+func (r *Roles) join(request Request) (objstore.Credentials, *flight, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[request]
+	if e == nil {
+		e = &entry{request: request}
+		e.place = r.used.PushFront(e)
+		r.entries[request] = e
+		r.evict()
+	} else {
+		r.used.MoveToFront(e.place)
+	}
+	switch {
+	case e.creds.AccessKeyID != "" && time.Now().Before(e.refresh):
+		return e.creds, nil, false
+	case e.flight != nil:
+		return objstore.Credentials{}, e.flight, false
+	}
+	e.flight = &flight{done: make(chan struct{})}
+	return objstore.Credentials{}, e.flight, true
+}
+
+// lead asks STS for itself and all who wait.
+func (r *Roles) lead(ctx context.Context, request Request, f *flight) (objstore.Credentials, error) {
+	landed := false
+	defer func() {
+		if !landed { // a panic in the credentials function
+			f.gone = true
+			r.land(request, f)
+		}
+	}()
+	asked := time.Now()
+	f.creds, f.err = r.assume(ctx, request)
+	if f.err != nil {
+		f.gone = ctx.Err() != nil
+		f.creds, f.err = r.fallback(request, f.err)
+	} else {
+		r.keep(request, f, asked)
+	}
+	landed = true
+	r.land(request, f)
+	return f.creds, f.err
+}
+
+// assume is the request to STS. The SDK repeats it on throttling and broken
+// connections: asking twice does no harm.
+func (r *Roles) assume(ctx context.Context, request Request) (objstore.Credentials, error) {
+	in := &sts.AssumeRoleInput{
+		RoleArn:         &request.RoleARN,
+		RoleSessionName: &r.cfg.SessionName,
+		DurationSeconds: aws.Int32(int32(r.cfg.Duration / time.Second)), //nolint:gosec // at most 12h
+	}
+	if request.ExternalID != "" {
+		in.ExternalId = &request.ExternalID
+	}
+	if request.SessionPolicy != "" {
+		in.Policy = &request.SessionPolicy
+	}
+	out, err := r.client.AssumeRole(ctx, in, func(o *sts.Options) { o.Region = request.Region })
+	if err != nil {
+		return objstore.Credentials{}, classify(ctx, request, err)
+	}
+	c := out.Credentials
+	return objstore.Credentials{
+		AccessKeyID: aws.ToString(c.AccessKeyId), SecretAccessKey: aws.ToString(c.SecretAccessKey),
+		SessionToken: aws.ToString(c.SessionToken), Expires: aws.ToTime(c.Expiration),
+	}, nil
+}
+
+// keep caches what a flight brought.
+func (r *Roles) keep(request Request, f *flight, asked time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// Forget was called meanwhile: what was asked for before it is not kept.
+	if e := r.entries[request]; e != nil && e.flight == f {
+		early := min(earlyAtMost, f.creds.Expires.Sub(asked)/4)
+		e.creds, e.refresh = f.creds, f.creds.Expires.Add(-early)
+	}
+}
+
+// fallback returns the old credentials if STS is merely away.
+func (r *Roles) fallback(request Request, err error) (objstore.Credentials, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[request]
+	if e == nil || e.creds.AccessKeyID == "" {
+		return objstore.Credentials{}, err
+	}
+	if isAway(err) && time.Until(e.creds.Expires) > lastResort {
+		e.refresh = time.Now().Add(min(askAgain, time.Until(e.creds.Expires)-lastResort))
+		return e.creds, nil
+	}
+	if !isAway(err) {
+		e.creds = objstore.Credentials{}
+	}
+	return objstore.Credentials{}, err
+}
+
+// land ends a flight.
+func (r *Roles) land(request Request, f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.entries[request]; e != nil && e.flight == f {
+		e.flight = nil
+		if e.creds.AccessKeyID == "" {
+			r.drop(e) // failures are not cached
+		}
+	}
+	close(f.done)
+}
+
+// Forget drops what is cached for the request, as when a store answered that
+// the credentials are not accepted, or the destination was changed.
+func (r *Roles) Forget(request Request) {
+	if request.Region == "" {
+		request.Region = r.cfg.Region
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.entries[request]; e != nil {
+		r.drop(e)
+	}
+}
+
+// evict drops the longest unused beyond the bound, but none under way. The
+// caller holds mu.
+func (r *Roles) evict() {
+	for place := r.used.Back(); place != nil && len(r.entries) > r.cfg.MaxCached; {
+		e := place.Value.(*entry) //nolint:forcetypeassert // the list holds nothing else
+		place = place.Prev()
+		if e.flight == nil && place != nil { // never the one that was just added
+			r.drop(e)
+		}
+	}
+}
+
+// drop removes an entry. The caller holds mu.
+func (r *Roles) drop(e *entry) {
+	delete(r.entries, e.request)
+	r.used.Remove(e.place)
+}
