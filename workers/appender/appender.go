@@ -279,6 +279,10 @@ func (a *Appender) Partitions() []int {
 	return ns
 }
 
+// Records returns how many records were read since New, those that were read
+// again included.
+func (a *Appender) Records() int64 { return a.metrics.read.Load() }
+
 // Ready returns nil if Kafka answers and no partition is in trouble.
 func (a *Appender) Ready(ctx context.Context) error {
 	if err := a.deps.Log.Ping(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,7 +65,8 @@ func (v *view) trouble() error {
 // gauges of its partitions.
 type metrics struct {
 	a           *Appender
-	records     prometheus.Counter
+	read        atomic.Int64 // records
+	records     prometheus.CounterFunc
 	abandoned   prometheus.Counter
 	deadLetters *prometheus.CounterVec
 
@@ -77,7 +79,6 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 	}
 	m := &metrics{
 		a:           a,
-		records:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."}),
 		abandoned:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_abandoned_total", Help: "Times that a partition's state was thrown away and loaded from the ledger."}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_appender_dead_letters_total", Help: "Records that are no line of any file."}, []string{"reason"}),
 		position:    gauge("position_offset", "Offset of the next record to be read."),
@@ -88,6 +89,8 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 		paused:      gauge("paused", "1 while nothing is read for want of disk."),
 		halted:      gauge("in_trouble", "1 while the partition cannot be read; the log says why."),
 	}
+	m.records = prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."},
+		func() float64 { return float64(m.read.Load()) })
 	if reg == nil {
 		return m, nil
 	}

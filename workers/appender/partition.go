@@ -198,7 +198,7 @@ func (l *loop) take(ctx context.Context, got read) error {
 		}
 	}
 	l.c.reached(got.Next, got.Next >= got.HighWatermark, got.sentAt.UnixMilli())
-	l.p.a.metrics.records.Add(float64(len(got.Records)))
+	l.p.a.metrics.read.Add(int64(len(got.Records)))
 	// No entry may pass a record that is in no file before its dead letter is
 	// safe: entries are cut only between calls of take.
 	if len(dead) > 0 {
