@@ -6,8 +6,8 @@ import (
 	"github.com/sealift/sealift/pkg/event"
 )
 
-// gif is a transparent image of one pixel.
-var gif = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
+// pixelImage is a transparent GIF of one pixel.
+var pixelImage = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
 
 // pixel takes an event from the query of an image's URL. The answer is always
 // 200 and the image, after Kafka's acknowledgement if there is one: nobody
@@ -25,7 +25,7 @@ func (c *Collector) pixel(w http.ResponseWriter, r *http.Request, name string) i
 	header.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodGet {
-		_, _ = w.Write(gif)
+		_, _ = w.Write(pixelImage)
 	}
 	return http.StatusOK
 }

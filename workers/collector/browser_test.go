@@ -1,0 +1,138 @@
+package collector
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"image/gif"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestPreflight(t *testing.T) {
+	b := newBench(t, Config{})
+	for _, path := range []string{"/v1/t", "/v1/batch", "/v1/projects/wk_web/settings", "/v1/pixel/track"} {
+		r := httptest.NewRequest(http.MethodOptions, path, nil)
+		r.Header.Set("Origin", "https://shop.example")
+		r.Header.Set("Access-Control-Request-Method", "POST")
+		r.Header.Set("Access-Control-Request-Headers", "authorization,content-type,x-retry-count")
+		w := b.do(r)
+		require.Equal(t, http.StatusNoContent, w.Code)
+		require.Equal(t, "https://shop.example", w.Header().Get("Access-Control-Allow-Origin"))
+		require.Equal(t, "authorization,content-type,x-retry-count", w.Header().Get("Access-Control-Allow-Headers"))
+		require.Contains(t, w.Header().Get("Access-Control-Allow-Methods"), "POST")
+		require.Contains(t, w.Header().Values("Vary"), "Origin")
+	}
+	for _, body := range []string{`{}`, `{"broken`} {
+		r := post("/v1/t", text(body))
+		r.Header.Set("Origin", "null")
+		require.Equal(t, "null", b.do(r).Header().Get("Access-Control-Allow-Origin"), "errors are readable too")
+	}
+	require.Empty(t, b.do(post("/v1/t", text(`{}`))).Header().Get("Access-Control-Allow-Origin"))
+}
+
+func TestSettings(t *testing.T) {
+	b := newBench(t, Config{})
+	get := func(key string, https bool) (int, map[string]any) {
+		r := httptest.NewRequest(http.MethodGet, "/v1/projects/"+key+"/settings", nil)
+		r.Host = "events.example.com"
+		if https {
+			r.Header.Set("X-Forwarded-Proto", "https")
+		}
+		w := b.do(r)
+		var body struct{ Integrations map[string]map[string]any }
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &body))
+		return w.Code, body.Integrations["Segment.io"]
+	}
+	status, segment := get("wk_web", false)
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, "wk_web", segment["apiKey"])
+	require.NotContains(t, segment, "apiHost")
+	_, segment = get("wk_web", true)
+	require.Equal(t, "events.example.com/v1", segment["apiHost"])
+	status, _ = get("wk_nobody", false)
+	require.Equal(t, http.StatusNotFound, status)
+}
+
+func TestPixelIsAlwaysAnImage(t *testing.T) {
+	b := newBench(t, Config{})
+	data := base64.RawStdEncoding.EncodeToString([]byte(`{"writeKey":"wk_web","userId":"u","event":"Email Opened"}`))
+	for hazard, c := range map[string]struct {
+		url    string
+		events int
+		down   bool
+	}{
+		"data":        {"/v1/pixel/track?data=" + data, 1, false},
+		"parameters":  {"/v1/pixel/page?writeKey=wk_web&userId=u&properties.subject=Hi", 1, false},
+		"unknown_key": {"/v1/pixel/track?writeKey=nobody", 0, false},
+		"no_base64":   {"/v1/pixel/track?data=%21%21", 0, false},
+		"no_such":     {"/v1/pixel/batch?data=" + data, 0, false},
+		"kafka_away":  {"/v1/pixel/track?data=" + data, 0, true},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			if c.down {
+				b.topic.fail(errAway)
+				defer b.topic.fail(nil)
+			}
+			r := httptest.NewRequest(http.MethodGet, c.url, nil)
+			r.RemoteAddr = "203.0.113.7:1234"
+			r.Header.Set("User-Agent", `Mail "1"`)
+			w := b.do(r)
+			require.Equal(t, http.StatusOK, w.Code)
+			require.Equal(t, "image/gif", w.Header().Get("Content-Type"))
+			img, err := gif.Decode(bytes.NewReader(w.Body.Bytes()))
+			require.NoError(t, err)
+			require.Equal(t, 1, img.Bounds().Dx()*img.Bounds().Dy())
+			records := b.topic.take()
+			require.Len(t, records, c.events)
+			for _, record := range records {
+				var line struct {
+					Channel string
+					Context struct{ IP, UserAgent string }
+				}
+				require.NoError(t, json.Unmarshal(record.Value, &line))
+				require.Equal(t, "client", line.Channel)
+				require.Equal(t, "203.0.113.7", line.Context.IP)
+				require.Equal(t, `Mail "1"`, line.Context.UserAgent)
+				require.NotContains(t, string(record.Value), "wk_")
+			}
+			require.Zero(t, b.inFlight.used.Load())
+		})
+	}
+	require.EqualValues(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "kafka"), "a pixel that was lost is counted")
+}
+
+func TestClientIP(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for hazard, c := range map[string]struct {
+		remote    string
+		forwarded []string
+		want      string
+	}{
+		"direct":                     {"203.0.113.7:1", nil, "203.0.113.7"},
+		"forged_by_the_client":       {"203.0.113.7:1", []string{"1.1.1.1"}, "203.0.113.7"},
+		"behind_one_proxy":           {"10.0.0.1:1", []string{"203.0.113.7"}, "203.0.113.7"},
+		"forged_behind_a_proxy":      {"10.0.0.1:1", []string{"1.1.1.1, 203.0.113.7"}, "203.0.113.7"},
+		"behind_two_proxies":         {"10.0.0.1:1", []string{"1.1.1.1, 203.0.113.7", "10.9.9.9"}, "203.0.113.7"},
+		"only_proxies":               {"10.0.0.1:1", []string{"10.0.0.2"}, "10.0.0.2"},
+		"no_header":                  {"10.0.0.1:1", nil, "10.0.0.1"},
+		"garbage":                    {"10.0.0.1:1", []string{"203.0.113.7, unknown"}, "10.0.0.1"},
+		"with_port":                  {"10.0.0.1:1", []string{"203.0.113.7:443"}, "203.0.113.7"},
+		"ipv6":                       {"[2001:db8::1]:1", nil, "2001:db8::1"},
+		"mapped":                     {"[::ffff:10.0.0.1]:1", []string{"203.0.113.7"}, "203.0.113.7"},
+		"forwarded_ipv6_in_brackets": {"10.0.0.1:1", []string{"[2001:db8::1]"}, "2001:db8::1"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodPost, "/", nil)
+			r.RemoteAddr = c.remote
+			r.Header["X-Forwarded-For"] = c.forwarded
+			require.Equal(t, c.want, clientIP(r, trusted).String())
+		})
+	}
+	require.False(t, clientIP(&http.Request{RemoteAddr: "@", URL: &url.URL{}}, nil).IsValid())
+}

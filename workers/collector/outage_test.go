@@ -1,0 +1,243 @@
+package collector
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestKafkaAwayIs503NeverAnythingElse(t *testing.T) {
+	b := newBench(t, Config{})
+	b.topic.fail(errAway)
+	for range 20 {
+		w := b.do(post("/v1/track", text(`{}`)))
+		require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		after, err := strconv.Atoi(w.Header().Get("Retry-After"))
+		require.NoError(t, err)
+		require.Positive(t, after)
+	}
+	b.topic.fail(nil)
+	require.Equal(t, http.StatusOK, b.do(post("/v1/track", text(`{}`))).Code)
+	require.Len(t, b.topic.take(), 1)
+	require.Equal(t, 1, strings.Count(b.logged.String(), "cannot be produced"), "an outage is logged once")
+	require.Contains(t, b.logged.String(), "failed_requests=20")
+	require.Zero(t, b.inFlight.used.Load())
+}
+
+func TestSlowKafkaIsBoundedInTimeAndMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{MaxInFlight: 1 << 20, AnswerWithin: 10 * time.Second})
+		release := b.topic.stall()
+		start := time.Now()
+		var answers sync.WaitGroup
+		var mu sync.Mutex
+		statuses := map[string]int{}
+		for range 500 {
+			answers.Go(func() {
+				w := b.do(post("/v1/batch", text(`{"batch":[{"p":"`+strings.Repeat("x", 10<<10)+`"}]}`)))
+				mu.Lock()
+				defer mu.Unlock()
+				statuses[fmt.Sprint(w.Code, time.Since(start), w.Header().Get("Retry-After") != "")]++
+			})
+		}
+		answers.Wait()
+		shed, waited := statuses["503 0s true"], statuses["503 10s true"]
+		require.Equal(t, 500, shed+waited, "%v", statuses)
+		require.Greater(t, waited, 50)
+		require.Greater(t, shed, 350, "what does not fit is refused at once")
+
+		// All have been answered, but Kafka's client still holds the bytes.
+		used := b.inFlight.used.Load()
+		require.Greater(t, used, int64(waited*10<<10))
+		require.LessOrEqual(t, used, int64(1<<20))
+		require.Equal(t, http.StatusServiceUnavailable, b.do(post("/v1/batch", text(`{"batch":[{"p":"`+strings.Repeat("x", 30<<10)+`"}]}`))).Code)
+
+		release()
+		synctest.Wait()
+		require.Zero(t, b.inFlight.used.Load())
+		require.Len(t, b.topic.take(), waited)
+		require.Equal(t, http.StatusOK, b.do(post("/v1/track", text(`{}`))).Code)
+	})
+}
+
+func TestProductionIsGivenUpInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{GiveUpAfter: time.Minute})
+		release := b.topic.stall()
+		defer release()
+		require.Equal(t, http.StatusServiceUnavailable, b.do(post("/v1/track", text(`{}`))).Code)
+		require.Positive(t, b.inFlight.used.Load())
+		time.Sleep(time.Minute) // synctest's clock
+		synctest.Wait()
+		require.Zero(t, b.inFlight.used.Load())
+	})
+}
+
+func TestClientThatLeavesLosesNothing(t *testing.T) {
+	b := newBench(t, Config{})
+	release := b.topic.stall()
+	ctx, leave := context.WithCancel(t.Context())
+	done := make(chan int)
+	go func() { done <- b.do(post("/v1/track", text(`{}`)).WithContext(ctx)).Code }()
+	<-b.topic.entered
+	leave()
+	require.Equal(t, http.StatusServiceUnavailable, <-done)
+	release()
+	<-b.gate.close()
+	require.Len(t, b.topic.take(), 1, "production went on")
+	require.Zero(t, b.inFlight.used.Load())
+}
+
+// running serves on a free port until stop is called, which returns Run's
+// error.
+func running(t *testing.T, b *bench) (url string, stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	require.Eventually(t, func() bool { return b.Addr() != "" }, 10*time.Second, time.Millisecond)
+	return "http://" + b.Addr(), func() error {
+		cancel()
+		return <-done
+	}
+}
+
+func TestRunDrains(t *testing.T) {
+	b := newBench(t, Config{Listen: "127.0.0.1:0"})
+	url, stop := running(t, b)
+	release := b.topic.stall()
+	answered := make(chan int, 1)
+	go func() {
+		res, err := http.Post(url+"/v1/track", "", text(`{"writeKey":"wk_web"}`))
+		if err != nil {
+			answered <- 0
+			return
+		}
+		_ = res.Body.Close()
+		answered <- res.StatusCode
+	}()
+	<-b.topic.entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	require.Eventually(t, b.draining.Load, 10*time.Second, time.Millisecond)
+	require.ErrorContains(t, b.Ready(t.Context()), "draining")
+	release()
+	require.Equal(t, http.StatusOK, <-answered)
+	require.NoError(t, <-stopped)
+	require.Len(t, b.topic.take(), 1)
+	_, err := net.Dial("tcp", b.Addr())
+	require.Error(t, err)
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestDrainIsBounded(t *testing.T) {
+	b := newBench(t, Config{Listen: "127.0.0.1:0", Drain: 50 * time.Millisecond})
+	url, stop := running(t, b)
+	b.topic.stall() // for ever
+	failed := make(chan error, 1)
+	go func() {
+		res, err := http.Post(url+"/v1/track", "", text(`{"writeKey":"wk_web"}`))
+		if err == nil {
+			_ = res.Body.Close()
+			err = fmt.Errorf("status %d", res.StatusCode)
+		}
+		failed <- err
+	}()
+	<-b.topic.entered
+	require.NoError(t, stop())
+	require.Error(t, <-failed)
+	require.Equal(t, http.StatusServiceUnavailable, b.do(post("/v1/track", text(`{}`))).Code, "closed for good")
+}
+
+func TestListenErrorNamesTheKey(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	b := newBench(t, Config{Listen: l.Addr().String()})
+	require.ErrorContains(t, b.Run(t.Context()), `listen on collector.listen "`+l.Addr().String()+`"`)
+}
+
+// raw sends bytes over a connection and returns the answer's status, 0 if
+// there was none.
+func raw(t *testing.T, url string, send string, closeWrite bool) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, send)
+	require.NoError(t, err)
+	if closeWrite {
+		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+func TestBodiesThatDoNotArriveAreRetried(t *testing.T) {
+	b := newBench(t, Config{Listen: "127.0.0.1:0", BodyTimeout: 200 * time.Millisecond, HeaderTimeout: 200 * time.Millisecond})
+	url, stop := running(t, b)
+	const head = "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+	require.Equal(t, http.StatusRequestTimeout, raw(t, url, head+`{"writeKey":"wk_web",`, false), "slow body")
+	require.Equal(t, http.StatusRequestTimeout, raw(t, url, head+`{"writeKey":"wk_web"}`, true), "cut off body")
+	require.Zero(t, raw(t, url, "POST /v1/track HTTP/1.1\r\nHost: x\r\nX-Slow: ", false), "slow header")
+	require.Zero(t, b.inFlight.used.Load())
+	require.Empty(t, b.topic.take())
+	require.NoError(t, stop())
+}
+
+func TestSlowBodiesHoldOnlyWhatTheySent(t *testing.T) {
+	b := newBench(t, Config{})
+	read, write := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		r := post("/v1/batch", read)
+		r.ContentLength = 500 << 10
+		done <- b.do(r).Code
+	}()
+	_, err := io.WriteString(write, strings.Repeat(" ", 5<<10))
+	require.NoError(t, err)
+	require.Less(t, b.inFlight.used.Load(), int64(70<<10))
+	require.NoError(t, write.CloseWithError(errors.New("reset")))
+	require.Equal(t, http.StatusRequestTimeout, <-done)
+	require.Zero(t, b.inFlight.used.Load())
+}
+
+func TestClientReadsTheRefusalOfALargeBody(t *testing.T) {
+	b := newBench(t, Config{})
+	server := httptest.NewServer(b.Handler())
+	defer server.Close()
+	for _, size := range []int{501 << 10, 1 << 20, 2 << 20} {
+		res, err := server.Client().Post(server.URL+"/v1/batch", "", text(strings.Repeat("x", size)))
+		require.NoError(t, err)
+		_ = res.Body.Close()
+		require.Equal(t, http.StatusRequestEntityTooLarge, res.StatusCode)
+	}
+}
+
+func TestReadyAsksKafka(t *testing.T) {
+	away := errors.New("connection refused")
+	b := newBench(t, Config{}, func(d *Deps) { d.Ping = func(context.Context) error { return away } })
+	require.ErrorIs(t, b.Ready(t.Context()), away)
+}
+
+func TestNewRefusesMissingDeps(t *testing.T) {
+	_, err := New(Config{}, Deps{})
+	require.Error(t, err)
+}
