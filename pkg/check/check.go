@@ -8,8 +8,7 @@
 // no code with what writes the files, and restates the public contract of
 // keys and objects. Its memory grows with the number of events (about 60
 // bytes each, 120 with a dump, never their bodies), not with the size of
-// objects. It does not
-// list or fetch: the caller brings the objects.
+// objects. It does not list or fetch: the caller brings the objects.
 package check
 
 import (
@@ -146,7 +145,7 @@ func (e *Expected) see(source string, day int64, message string, line []byte) ve
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.dumped == 0 {
-		return e.seeEvent(source, message, m)
+		return e.seeEvent(message, m)
 	}
 	r, known := e.records[k]
 	if !known {
@@ -161,7 +160,7 @@ func (e *Expected) see(source string, day int64, message string, line []byte) ve
 	return fine
 }
 
-func (e *Expected) seeEvent(source, message string, m id) verdict {
+func (e *Expected) seeEvent(message string, m id) verdict {
 	v, known := e.events[m]
 	if !known {
 		for other := range e.sources {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -29,7 +30,7 @@ var (
 func parseKey(rest string) (place, error) {
 	parts := strings.Split(rest, "/")
 	if len(parts) != 3 {
-		return place{}, fmt.Errorf("key is not segment-logs/{source}/{day}/{file}")
+		return place{}, errors.New("key is not segment-logs/{source}/{day}/{file}")
 	}
 	p := place{source: parts[0], name: parts[2]}
 	if !validSource.MatchString(p.source) {

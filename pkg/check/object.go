@@ -34,7 +34,7 @@ func (e *Expected) object(r *Report, o Object, rest string, rules Rules) {
 		r.fail(fmt.Errorf("open object %q: %w", o.Key, err))
 		return
 	}
-	defer body.Close() //nolint:errcheck // nothing was written
+	defer body.Close()
 	in := &counter{r: body}
 	stored := bufio.NewReaderSize(in, 64<<10)
 
