@@ -1,0 +1,170 @@
+package s3server
+
+import (
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func newBucket(t testing.TB) *bucket {
+	b, err := createBucket(t.TempDir(), Bucket{Name: "bucket", Region: "us-east-1"}, time.Now())
+	require.NoError(t, err)
+	return b
+}
+
+// A listing, page by page, against the plain definition of one.
+func TestListAgainstModel(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		b := newModelBucket(r)
+		prefix := pick(r, "", "a", "a/", "a/b/", "b", "zz", "ü")
+		delimiter := pick(r, "", "/", "b", "//", "ü")
+		limit := 1 + r.IntN(5)
+		after := pick(r, "", "", "a/b", "a/b/c", "b", "zzz")
+
+		var want, got []string
+		seen := map[string]bool{}
+		b.index.Scan(func(key string, _ entry) bool {
+			if !strings.HasPrefix(key, prefix) || key <= after {
+				return true
+			}
+			if i := strings.Index(key[len(prefix):], delimiter); delimiter != "" && i >= 0 {
+				key = key[:len(prefix)+i+len(delimiter)]
+			}
+			if !seen[key] {
+				seen[key] = true
+				want = append(want, key)
+			}
+			return true
+		})
+		from := position{after: after}
+		for pages := 0; ; pages++ {
+			require.Less(t, pages, 100)
+			p := b.list(prefix, delimiter, from, limit)
+			require.LessOrEqual(t, len(p.items), limit)
+			for _, i := range p.items {
+				got = append(got, i.key)
+			}
+			if !p.truncated {
+				break
+			}
+			require.Len(t, p.items, limit)
+			last := p.items[limit-1]
+			from = position{after: last.key, prefix: last.entry == nil}
+		}
+		require.Equal(t, want, got, "prefix %q delimiter %q after %q limit %d", prefix, delimiter, after, limit)
+	}
+}
+
+func newModelBucket(r *rand.Rand) *bucket {
+	b := &bucket{}
+	for range r.IntN(40) {
+		var key string
+		for range 1 + r.IntN(6) {
+			key += pick(r, "a", "b", "/", "z", "ü", "a/", "b/")
+		}
+		b.index.Set(key, entry{})
+	}
+	return b
+}
+
+func pick(r *rand.Rand, of ...string) string { return of[r.IntN(len(of))] }
+
+func TestPastPrefix(t *testing.T) {
+	for prefix, want := range map[string]string{"a": "b", "a/": "a0", "a\xff": "b", "\xff\xff": "", "": ""} {
+		require.Equal(t, want, pastPrefix(prefix), "%q", prefix)
+	}
+}
+
+func putFile(t *testing.T, b *bucket, key, body string, when condition) error {
+	t.Helper()
+	temp, err := os.CreateTemp(t.TempDir(), "put-*")
+	require.NoError(t, err)
+	_, err = temp.WriteString(body)
+	require.NoError(t, err)
+	meta := &objectMeta{Key: key, Size: int64(len(body)), ETag: hashHex(body)}
+	require.NoError(t, finish(temp, meta, true))
+	require.NoError(t, temp.Close())
+	err = b.commit(temp.Name(), meta, when, true)
+	_, gone := os.Stat(temp.Name())
+	require.ErrorIs(t, gone, fs.ErrNotExist)
+	return err
+}
+
+// Keys are data, never paths.
+func TestKeysStayInTheirDirectory(t *testing.T) {
+	b := newBucket(t)
+	for _, key := range []string{"../../escape", "/etc/passwd", "..", ".", "a/../b", "\x00", "con", strings.Repeat("k", 1024), "a//b", "a/"} {
+		require.NoError(t, putFile(t, b, key, key, condition{}))
+		inside, err := filepath.Rel(filepath.Join(b.dir, "objects"), b.path(key))
+		require.NoError(t, err)
+		require.Regexp(t, `^[0-9a-f]{2}/[0-9a-f]{62}$`, filepath.ToSlash(inside))
+	}
+	reopened, err := openBucket(filepath.Dir(b.dir), b.name, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.Equal(t, b.index.Keys(), reopened.index.Keys())
+}
+
+func TestConditions(t *testing.T) {
+	b := newBucket(t)
+	require.ErrorIs(t, putFile(t, b, "k", "one", condition{etag: "x"}), errNoObject)
+	require.NoError(t, putFile(t, b, "k", "one", condition{absent: true}))
+	require.ErrorIs(t, putFile(t, b, "k", "two", condition{absent: true}), errExists)
+	require.ErrorIs(t, putFile(t, b, "k", "two", condition{etag: hashHex("two")}), errChanged)
+	require.NoError(t, putFile(t, b, "k", "two", condition{etag: hashHex("one")}))
+	require.NoError(t, b.delete("k"))
+	require.NoError(t, b.delete("k"))
+	require.NoError(t, putFile(t, b, "k", "three", condition{absent: true}))
+}
+
+// The disk decides too: an index that has forgotten a key must not let it be
+// written again.
+func TestLinkIsTheSecondJudge(t *testing.T) {
+	b := newBucket(t)
+	require.NoError(t, putFile(t, b, "k", "one", condition{absent: true}))
+	b.index.Delete("k")
+	require.ErrorIs(t, putFile(t, b, "k", "two", condition{absent: true}), errExists)
+}
+
+func TestTornObjectsAreLeftOut(t *testing.T) {
+	b := newBucket(t)
+	for i := range 5 {
+		require.NoError(t, putFile(t, b, fmt.Sprint(i), "the body", condition{}))
+	}
+	whole, err := os.ReadFile(b.path("0"))
+	require.NoError(t, err)
+	for key, damaged := range map[string][]byte{
+		"0": {}, "1": whole[:len(whole)-1], "2": whole[1:], "3": append(slices.Clone(whole[:len(whole)-12]), "\xff\xff\xff\xffSLS3OBJ1"...),
+	} {
+		require.NoError(t, os.WriteFile(b.path(key), damaged, 0o600))
+	}
+	var log strings.Builder
+	reopened, err := openBucket(filepath.Dir(b.dir), b.name, slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	require.Equal(t, []string{"4"}, reopened.index.Keys())
+	require.Equal(t, 4, strings.Count(log.String(), "left out"))
+}
+
+// Finding the head of a chain must not cost more in a full bucket.
+func BenchmarkListHead(b *testing.B) {
+	for _, n := range []int{1000, 100_000} {
+		bucket := &bucket{}
+		for i := range n {
+			bucket.index.Set(fmt.Sprintf("ledger/%d/%019d", i%64, i), entry{})
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				bucket.list("ledger/17/", "", position{}, 1)
+			}
+		})
+	}
+}
