@@ -71,7 +71,7 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	if s.broken != nil {
 		return s.broken
 	}
-	if len(line) == 0 || bytes.IndexByte(line, '\n') >= 0 || int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes > s.cfg.MaxBytes {
+	if len(line) == 0 || int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes > s.cfg.MaxBytes {
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
 	}
 	a := s.open[stream]
@@ -85,7 +85,7 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	// Invariant: what is compressed plus the bound of what is not never
 	// exceeds the object's limit.
 	if a.gzBytes+blockBound(len(a.lines)+n)+trailerBytes > s.cfg.MaxBytes {
-		if err := s.flush(a); err != nil {
+		if err := s.flush(a, true); err != nil {
 			return err
 		}
 		if a.gzBytes+blockBound(n)+trailerBytes > s.cfg.MaxBytes {
@@ -93,16 +93,22 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 		}
 	}
 	if len(a.lines) > 0 && len(a.lines)+n > s.cfg.BlockBytes {
-		if err := s.flush(a); err != nil {
+		if err := s.flush(a, true); err != nil {
 			return err
 		}
 	}
-	s.open[stream] = a
 	s.grow(a, n)
-	if len(a.lines) == 0 {
+	start := len(a.lines)
+	a.lines = append(a.lines, line...)
+	if bytes.IndexByte(a.lines[start:], '\n') >= 0 { // the copy is in the cache, line was not
+		a.lines = a.lines[:start]
+		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
+	}
+	a.lines = append(a.lines, '\n')
+	if start == 0 {
 		a.blockMeta = frame{stream: stream, first: offset, received: received}
 	}
-	a.lines = append(append(a.lines, line...), '\n')
+	s.open[stream] = a
 	a.blockMeta.last = offset
 	a.blockMeta.records++
 	a.Last = offset
@@ -131,9 +137,11 @@ func (s *Spool) hold(n int64) {
 	s.cfg.Budget.used.Add(n)
 }
 
-// flush compresses what the file holds in memory into the spool.
-func (s *Spool) flush(a *active) error {
+// flush compresses what the file holds in memory into the spool. With keep its
+// buffer stays for the lines to come.
+func (s *Spool) flush(a *active, keep bool) error {
 	if len(a.lines) == 0 {
+		s.release(a, keep)
 		return nil
 	}
 	if s.chunk == nil || s.chunk.size+int64(len(s.buf)) >= s.cfg.ChunkBytes {
@@ -170,13 +178,22 @@ func (s *Spool) flush(a *active) error {
 	if a.window != nil {
 		a.window = append(a.window[:0], a.lines[max(0, len(a.lines)-windowBytes):]...)
 	}
-	s.hold(-int64(cap(a.lines)))
-	s.free.put(a.lines)
-	a.lines = nil
+	s.release(a, keep)
 	if len(s.buf) >= 256<<10 {
 		return s.write()
 	}
 	return nil
+}
+
+// release empties the file's buffer, and gives it back unless keep.
+func (s *Spool) release(a *active, keep bool) {
+	if keep {
+		a.lines = a.lines[:0]
+		return
+	}
+	s.hold(-int64(cap(a.lines)))
+	s.free.put(a.lines)
+	a.lines = nil
 }
 
 // write appends the gathered frames to the chunk.
@@ -230,18 +247,18 @@ func (s *Spool) fail(err error) error {
 // allows: after a while all buffers grow to about the same size.
 func (s *Spool) makeRoom() error {
 	goal := s.cfg.Budget.share() * 3 / 4
-	byLines := make([]*active, 0, len(s.open))
+	bySize := make([]*active, 0, len(s.open))
 	for _, a := range s.open {
-		if len(a.lines) > 0 {
-			byLines = append(byLines, a)
+		if cap(a.lines) > 0 {
+			bySize = append(bySize, a)
 		}
 	}
-	slices.SortFunc(byLines, func(x, y *active) int { return len(y.lines) - len(x.lines) })
-	for _, a := range byLines {
+	slices.SortFunc(bySize, func(x, y *active) int { return cap(y.lines) - cap(x.lines) })
+	for _, a := range bySize {
 		if s.held <= goal {
 			break
 		}
-		if err := s.flush(a); err != nil {
+		if err := s.flush(a, false); err != nil {
 			return err
 		}
 	}
@@ -271,7 +288,7 @@ func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
 	if a == nil {
 		return nil, nil
 	}
-	if err := s.flush(a); err != nil {
+	if err := s.flush(a, false); err != nil {
 		return nil, err
 	}
 	if err := s.write(); err != nil { // others will read the chunk

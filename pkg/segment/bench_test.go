@@ -1,0 +1,146 @@
+package segment
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/sample"
+)
+
+// BenchmarkWriter measures the whole life of files, lines to sealed and read
+// objects, against the bound "append and klauspost gzip level 1 of the same
+// bytes", side by side in one run: the figures that count are cpu-ratio
+// (bound's CPU seconds over the spool's: 1 is the bound), size-ratio (bytes of
+// the objects over one gzip stream of all lines) and peak-MB of the heap.
+//
+//	go test ./pkg/segment -run - -bench Writer -benchtime 1x
+func BenchmarkWriter(b *testing.B) {
+	for _, sources := range []int{100, 10_000, 100_000} {
+		b.Run("sources="+strconv.Itoa(sources), func(b *testing.B) {
+			benchWriter(b, sources, 512<<20)
+		})
+	}
+}
+
+func benchWriter(b *testing.B, sources int, bytesIn int) {
+	lines := sampleLines(64 << 20)
+	order := zipf(sources, bytesIn/len(lines[0]))
+	for b.Loop() {
+		total, spoolCPU, boundCPU := 0, time.Duration(0), time.Duration(0)
+		spool, err := New(Config{Dir: filepath.Join(b.TempDir(), "spool"), Budget: NewBudget(384 << 20)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		var single countWriter
+		bound, err := gzip.NewWriterLevel(&single, 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var buf []byte
+		var peak uint64
+		// In turns of some MB, so that a noisy machine is noisy for both.
+		const turn = 20_000
+		for at := 0; total < bytesIn; at += turn {
+			start := cpu()
+			for i := at; i < at+turn; i++ {
+				l := lines[i%len(lines)]
+				if err := spool.Append(order[i%len(order)], int64(i), 5, l); err != nil {
+					b.Fatal(err)
+				}
+				total += len(l) + 1
+			}
+			middle := cpu()
+			for i := at; i < at+turn; i++ {
+				buf = append(append(buf, lines[i%len(lines)]...), '\n')
+				if len(buf) >= 64<<10 {
+					_, _ = bound.Write(buf)
+					buf = buf[:0]
+				}
+			}
+			spoolCPU += middle - start
+			boundCPU += cpu() - middle
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapInuse)
+		}
+		start := cpu()
+		var objects countWriter
+		var streams []ledger.Stream
+		spool.Files(func(m Meta) { streams = append(streams, m.Stream) })
+		for _, s := range streams {
+			f, err := spool.Seal(s, ReasonTime)
+			if err != nil {
+				b.Fatal(err)
+			}
+			objects.n += f.GzipBytes
+			f.Release()
+		}
+		middle := cpu()
+		_ = bound.Close()
+		spoolCPU += middle - start
+		boundCPU += cpu() - middle
+		spool.Discard()
+		gb := float64(total) / 1e9
+		b.ReportMetric(spoolCPU.Seconds()/gb, "cpu-s/GB")
+		b.ReportMetric(boundCPU.Seconds()/gb, "bound-cpu-s/GB")
+		b.ReportMetric(boundCPU.Seconds()/spoolCPU.Seconds(), "cpu-ratio")
+		b.ReportMetric(float64(objects.n)/float64(single.n), "size-ratio")
+		b.ReportMetric(float64(total)/float64(single.n), "gzip-ratio")
+		b.ReportMetric(float64(peak)/1e6, "peak-MB")
+		b.ReportMetric(float64(len(streams)), "files")
+	}
+}
+
+type countWriter struct{ n int64 }
+
+func (w *countWriter) Write(p []byte) (int, error) {
+	w.n += int64(len(p))
+	return len(p), nil
+}
+
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// sampleLines returns about n bytes of distinct realistic lines.
+func sampleLines(n int) [][]byte {
+	g := sample.New(sample.Config{Seed: 1, Sources: 8})
+	var lines [][]byte
+	for n > 0 {
+		e := g.Next()
+		lines = append(lines, bytes.Clone(e.Body))
+		n -= len(e.Body) + 1
+	}
+	return lines
+}
+
+// zipf returns the streams of n records: each source once, then skewed.
+func zipf(sources, n int) []ledger.Stream {
+	all := make([]ledger.Stream, sources)
+	for i := range all {
+		all[i] = ledger.Stream{Source: fmt.Sprintf("source%06d", i), Hour: 1_700_000_400_000}
+	}
+	r := rand.New(rand.NewPCG(7, 7))
+	z := rand.NewZipf(r, 1.1, 1, uint64(sources-1))
+	order := make([]ledger.Stream, max(n, sources))
+	for i := range order {
+		if i < sources {
+			order[i] = all[i]
+		} else {
+			order[i] = all[z.Uint64()]
+		}
+	}
+	return order
+}
