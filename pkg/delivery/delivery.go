@@ -266,5 +266,17 @@ func ParkedKey(r FileRef, destination string) string {
 	return ParkedPrefix(destination) + fmt.Sprintf("%s/%019d-%05d.json", r.Log(), r.Seq, r.Index)
 }
 
+// ObjectMetadata is the user metadata of the file's object at a customer.
+func ObjectMetadata(l ledger.Log, f *ledger.File) map[string]string {
+	return map[string]string{
+		"topic":        l.Topic,
+		"partition":    strconv.Itoa(l.Partition),
+		"first-offset": strconv.FormatInt(f.First, 10),
+		"last-offset":  strconv.FormatInt(f.Last, 10),
+		"records":      strconv.FormatInt(f.Records, 10),
+		"sha256":       f.SHA256,
+	}
+}
+
 // Millis is t in unix milliseconds.
 func Millis(t time.Time) int64 { return t.UnixMilli() }

@@ -1,0 +1,243 @@
+// Package copier is the role that takes sealed files from staging to the
+// buckets that they are owed to, once each: it follows copy jobs, checks them
+// against the ledger, puts the object, writes the receipt.
+//
+// It promises that a receipt is written only after the destination's store
+// said that the object is there (I9), that a job is acknowledged only after
+// its receipt or after it was enqueued anew (I12), and that nothing is
+// dropped: what cannot be delivered is parked, visible. One destination's
+// trouble is not felt by another. It does not decide what is owed; the ledger
+// does. Redis saves it work; it is right without.
+package copier
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// Config sizes a copier. Zero values take the defaults of pkg/config.
+type Config struct {
+	JobsTopic      string
+	Group          string // copiers are the consumer group "{Group}-copier"
+	Worker         string // stable name of this process, unique in the group
+	Concurrency    int    // copies at once
+	PerDestination int    // copies at once to one destination
+	LockTTL        time.Duration
+	SpoolDir       string // holds what is being copied; default: the system's
+	RetryTiers     []time.Duration
+	ParkAfter      time.Duration
+	SessionTimeout time.Duration // of the consumer group
+	WithoutRedis   bool          // go on while Redis is away, instead of waiting
+	DrainTimeout   time.Duration // bound on stopping; default 25s
+}
+
+// Topics returns the topics that a copier reads: the jobs and the retry tiers,
+// "{JobsTopic}.retry-{n}" from 1. They must exist before Run.
+func (c Config) Topics() []string {
+	c = c.withDefaults()
+	topics := []string{c.JobsTopic}
+	for i := range c.RetryTiers {
+		topics = append(topics, c.retryTopic(i))
+	}
+	return topics
+}
+
+func (c Config) retryTopic(tier int) string { return fmt.Sprintf("%s.retry-%d", c.JobsTopic, tier+1) }
+
+func (c Config) withDefaults() Config {
+	c.JobsTopic = cmp.Or(c.JobsTopic, "sealift.copy-jobs")
+	c.Group = cmp.Or(c.Group, "sealift")
+	c.Concurrency = cmp.Or(c.Concurrency, 16)
+	c.PerDestination = cmp.Or(c.PerDestination, 4)
+	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Minute)
+	c.SpoolDir = cmp.Or(c.SpoolDir, os.TempDir())
+	c.ParkAfter = cmp.Or(c.ParkAfter, 24*time.Hour)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 25*time.Second)
+	if len(c.RetryTiers) == 0 {
+		c.RetryTiers = []time.Duration{time.Minute, 10 * time.Minute, time.Hour}
+	}
+	return c
+}
+
+// Deps are what a copier works with.
+type Deps struct {
+	Kafka   *stream.Client
+	Leases  *lease.Client
+	Staging objstore.Store
+	Roles   Roles
+	// Catalog must have been read to its end before Run.
+	Catalog *catalog.Live
+	// Open returns the bucket of a target, for each PUT anew: connections are
+	// shared, and endpoints guarded, by whoever implements it. The target's
+	// Region is always set. Credentials are asked for at every request; nil
+	// means the operator's own.
+	Open    func(t catalog.Target, credentials func(context.Context) (objstore.Credentials, error)) objstore.Store
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Copier is the role. Create it with New and call Run once.
+type Copier struct {
+	cfg            Config
+	deps           Deps
+	entries        *entries
+	customer       *customer
+	metrics        *metrics
+	gate           *gate
+	redis, staging *dependency
+}
+
+// New checks the configuration; it does not connect.
+func New(cfg Config, deps Deps) (*Copier, error) {
+	cfg = cfg.withDefaults()
+	switch {
+	case cfg.Concurrency < 1 || cfg.PerDestination < 1:
+		return nil, errors.New("copier.concurrency and copier.per_destination must be at least 1")
+	case cfg.LockTTL < 100*time.Millisecond:
+		return nil, fmt.Errorf("copier.lock_ttl %s is too short", cfg.LockTTL)
+	case slices.Min(cfg.RetryTiers) <= 0 || !slices.IsSorted(cfg.RetryTiers):
+		return nil, fmt.Errorf("copier.retry_tiers %v must grow", cfg.RetryTiers)
+	}
+	m, err := newMetrics(deps.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	c := &Copier{cfg: cfg, deps: deps, metrics: m,
+		entries:  newEntries(deps.Staging, 20_000),
+		customer: &customer{roles: deps.Roles, open: deps.Open, pause: 200 * time.Millisecond, metric: m, places: map[string]place{}},
+		gate:     newGate(deps.Log, m.waiting),
+	}
+	c.redis = &dependency{"redis", deps.Leases.Ping}
+	c.staging = &dependency{"the staging bucket", func(ctx context.Context) error {
+		_, err := deps.Staging.Head(ctx, "ledger/") // no such object: any answer will do
+		if errors.Is(err, objstore.ErrUnavailable) {
+			return err
+		}
+		return nil
+	}}
+	return c, nil
+}
+
+// newEngine returns an engine whose jobs come back by q.
+func (c *Copier) newEngine(q queue) *engine {
+	return &engine{
+		try: c.insist, park: c.park, queue: q, metrics: c.metrics, pause: 100 * time.Millisecond,
+		room: semaphore.NewWeighted(maxTasks), tasks: map[debt]*task{},
+		sched: newScheduler(limits{
+			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination, queue: maxTasks / 5,
+			breakTransient: 5, breakPermanent: 2, cooldown: 10 * time.Second, maxCooldown: 5 * time.Minute,
+		}, retryPolicy{tiers: c.cfg.RetryTiers, parkAfter: c.cfg.ParkAfter}),
+	}
+}
+
+// Run copies until ctx ends; then it takes no more jobs, finishes the copies
+// in work, bounded by DrainTimeout, commits, leaves the group and returns nil.
+func (c *Copier) Run(ctx context.Context) error {
+	source, err := openJobs(c.cfg, c.deps.Kafka, c.deps.Log)
+	if err != nil {
+		return err
+	}
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	engine := c.newEngine(queueWithMarker{c, source})
+	err = source.read(ctx, func(ctx context.Context, value []byte, cl claim) error {
+		return c.take(ctx, work, engine, value, cl)
+	})
+
+	drained := make(chan struct{})
+	go func() { engine.drain(); close(drained) }()
+	select {
+	case <-drained:
+	case <-time.After(c.cfg.DrainTimeout):
+		c.deps.Log.WarnContext(ctx, "copies cut short", "after", c.cfg.DrainTimeout)
+	}
+	cancel()
+	<-drained
+	c.gate.probes.Wait()
+	cerr := source.close(context.WithoutCancel(ctx))
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.Join(err, cerr)
+}
+
+// take hands a record of a job topic to the engine, when copying goes on.
+func (c *Copier) take(ctx, work context.Context, e *engine, value []byte, cl claim) error {
+	job, err := delivery.DecodeJob(value)
+	if err != nil {
+		c.metrics.malformed.Inc()
+		c.deps.Log.WarnContext(ctx, "record is no copy job", "err", err)
+		cl.over()
+		return nil
+	}
+	if err := c.gate.wait(ctx); err != nil {
+		return err
+	}
+	return e.submit(ctx, work, job, cl)
+}
+
+// insist tries the job until its own fate is known.
+func (c *Copier) insist(ctx context.Context, job delivery.Job) outcome {
+	var o outcome
+	err := c.patiently(ctx, func() (err error) {
+		o, err = c.try(ctx, job)
+		return err
+	})
+	var a *away
+	switch {
+	case ctx.Err() != nil && (err != nil || o.kind == failed):
+		return outcome{kind: dropped}
+	case errors.As(err, &a): // it answers pings, and nothing else
+		o = outcome{kind: failed, verdict: verdict{transient, ofFile, "dependency", err.Error(), "none: it is tried again"}}
+	case err != nil:
+		o = outcome{kind: failed, verdict: verdict{transient, ofFile, "unknown", err.Error(), "none: it is tried again"}}
+	}
+	if o.kind == failed {
+		c.metrics.failures.WithLabelValues(job.Destination, o.verdict.reason).Inc()
+		c.deps.Log.WarnContext(ctx, "delivery failed", "destination", job.Destination, "file", job.File.String(),
+			"attempt", job.Attempt, "reason", o.verdict.reason, "cause", o.verdict.cause, "fix", o.verdict.fix)
+	}
+	return o
+}
+
+// maxWaits is how often something is tried again because a dependency was away.
+const maxWaits = 10
+
+// patiently runs op, again whenever a dependency was away and is back.
+func (c *Copier) patiently(ctx context.Context, op func() error) error {
+	for waits := 0; ; waits++ {
+		err := op()
+		var a *away
+		if !errors.As(err, &a) || ctx.Err() != nil || waits == maxWaits {
+			return err
+		}
+		c.gate.close(ctx, a)
+		if c.gate.wait(ctx) != nil {
+			return err
+		}
+	}
+}
+
+// Ready returns nil if Kafka, Redis and the staging bucket answer.
+func (c *Copier) Ready(ctx context.Context) error {
+	errs := []error{c.gate.err(), c.deps.Kafka.Ping(ctx), c.staging.ping(ctx)}
+	if !c.cfg.WithoutRedis {
+		errs = append(errs, c.redis.ping(ctx))
+	}
+	return errors.Join(errs...)
+}

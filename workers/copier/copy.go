@@ -1,0 +1,216 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// goneTries is how often a job is tried whose destination is not in the
+// catalog: the appender may have read the catalog before this copier did.
+const goneTries = 2
+
+// try does what the job asks for, once. The error is an *away if something of
+// the operator's own did not answer; then nothing is known, and nothing lost.
+func (c *Copier) try(ctx context.Context, job delivery.Job) (outcome, error) {
+	f, o, err := c.owed(ctx, job)
+	if f == nil {
+		return o, err
+	}
+	if known, err := c.marked(ctx, delivery.DoneMarker(job.File, job.Destination)); err != nil || known {
+		return outcome{kind: moot}, err
+	}
+	held, err := c.acquire(ctx, job)
+	if errors.Is(err, lease.ErrHeld) {
+		return outcome{kind: busy}, nil
+	}
+	if err != nil {
+		return outcome{}, err
+	}
+	defer c.release(ctx, held)
+
+	// Under the lease, so that another's receipt is not overlooked.
+	_, err = c.deps.Staging.Head(ctx, delivery.ReceiptKey(job.File, job.Destination))
+	switch {
+	case err == nil:
+		c.mark(ctx, job)
+		return outcome{kind: moot}, nil
+	case !errors.Is(err, objstore.ErrNotFound):
+		return c.stagingFailed(err, "look for the receipt")
+	}
+	t, o, ok := c.target(job)
+	if !ok {
+		return o, nil
+	}
+	body, o, err := c.fetch(ctx, f)
+	if body == nil {
+		return o, err
+	}
+	defer body.remove()
+	// A cheap look at our own lease saves a PUT; what makes a second one
+	// harmless is its key, and If-None-Match.
+	if held != nil && !held.Held() {
+		c.metrics.leaseLost.Inc()
+		return outcome{kind: busy}, nil
+	}
+	return c.deliver(ctx, job, t, f, body, held)
+}
+
+// deliver puts the object, then closes the debt.
+//
+// Invariant: I9, I12. 1. object  2. receipt  3. marker  4. lease  5. offset,
+// by whoever called. A crash after any of them repeats those before, and each
+// is harmless when repeated.
+func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease) (outcome, error) {
+	begun := time.Now()
+	pctx, cancel := context.WithTimeout(ctx, putTimeout(f.GzipBytes))
+	defer cancel()
+	d, err := c.customer.put(pctx, t, job.File.Log(), f, body)
+	if ctx.Err() != nil && err != nil {
+		return outcome{kind: dropped}, nil
+	}
+	if err != nil {
+		return outcome{kind: failed, verdict: classify(err, t)}, nil
+	}
+	receipt := delivery.Receipt{
+		File: job.File, Destination: job.Destination, Outcome: delivery.Delivered,
+		Bucket: t.BucketName, Key: delivery.ObjectKey(t.Prefix, job.File.Log(), f), ETag: d.etag,
+		SHA256: f.SHA256, Bytes: f.GzipBytes, Records: f.Records, Existed: d.existed,
+		Worker: c.cfg.Worker, At: time.Now().UnixMilli(),
+	}
+	if held != nil {
+		receipt.Fence = held.Fence
+	}
+	var o outcome
+	// Waited for here, under the lease, lest the file is sent again for want
+	// of its receipt.
+	err = c.patiently(ctx, func() error {
+		if err := WriteReceipt(ctx, c.deps.Staging, receipt); err != nil {
+			o, err = c.stagingFailed(err, "write the receipt")
+			return err
+		}
+		o = outcome{kind: done}
+		return nil
+	})
+	if err != nil || o.kind != done {
+		return o, err
+	}
+	c.mark(ctx, job)
+	c.metrics.delivered(f, d, time.Since(begun))
+	c.deps.Log.InfoContext(ctx, "file delivered", "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
+		"partition", job.File.Partition, "file", receipt.Key, "bytes", f.GzipBytes, "records", f.Records,
+		"existed", d.existed, "attempt", job.Attempt, "took", time.Since(begun))
+	return o, nil
+}
+
+// putTimeout is how long the PUT of so many bytes may take: half a minute, and
+// what a line of 4 Mbit/s needs.
+func putTimeout(size int64) time.Duration {
+	return 30*time.Second + time.Duration(size)*time.Second/(500_000)
+}
+
+// owed returns the file if the job is honest.
+//
+// Invariant: I7. The job is a pointer, written by anyone who may write to the
+// topic; what is owed to whom stands in the ledger.
+func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.File, outcome, error) {
+	e, err := c.entries.get(ctx, job.File)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+		return nil, c.forged(ctx, job, "no such ledger entry"), nil
+	case errors.Is(err, ledger.ErrCorrupt):
+		return nil, outcome{kind: failed, verdict: verdict{permanent, ofFile, "ledger_corrupt", err.Error(),
+			"restore the ledger entry from the staging bucket's versions; `sealift verify` shows what else is wrong"}}, nil
+	case err != nil:
+		o, err := c.stagingFailed(err, "read the ledger")
+		return nil, o, err
+	case job.File.Index >= len(e.Files):
+		return nil, c.forged(ctx, job, "the entry has no such file"), nil
+	}
+	f := &e.Files[job.File.Index]
+	if !slices.Contains(f.Owed, job.Destination) {
+		return nil, c.forged(ctx, job, "the ledger does not owe it"), nil
+	}
+	return f, outcome{}, nil
+}
+
+func (c *Copier) forged(ctx context.Context, job delivery.Job, why string) outcome {
+	c.metrics.forged.Inc()
+	c.deps.Log.WarnContext(ctx, "copy job dropped", "why", why, "destination", job.Destination, "file", job.File.String())
+	return outcome{kind: moot}
+}
+
+// target returns the destination if something may be sent there.
+func (c *Copier) target(job delivery.Job) (catalog.Target, outcome, bool) {
+	fail := func(class class, reason, cause, fix string) (catalog.Target, outcome, bool) {
+		return catalog.Target{}, outcome{kind: failed, verdict: verdict{class, ofFile, reason, cause, fix}}, false
+	}
+	t, ok := c.deps.Catalog.Snapshot().Destination(job.Destination)
+	switch {
+	case !ok && job.Attempt < goneTries:
+		return fail(transient, "gone", "the destination is not in the catalog", "none: the catalog may be late")
+	case !ok:
+		return fail(hopeless, "gone", "the destination is not in the catalog",
+			fmt.Sprintf("put it back and run `sealift redrive --destination %s`, or give its files up: `sealift redrive --destination %[1]s --skip`", job.Destination))
+	case !t.IsEnabled:
+		return fail(hopeless, "disabled", "disabled", fmt.Sprintf("enable the destination, then run `sealift redrive --destination %s`", job.Destination))
+	case t.Refused != "":
+		return fail(permanent, "catalog_refused", "the catalog is wrong: "+t.Refused, "correct the catalog (`sealift catalog validate`) and apply it")
+	}
+	return t, outcome{}, true
+}
+
+// fetch spools the staged file. It tries twice to get the right bytes.
+func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, outcome, error) {
+	body, err := spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
+	if errors.Is(err, errDamaged) {
+		body, err = spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
+	}
+	const fix = "restore it from the staging bucket's versions, or rebuild it from Kafka; nothing of it was sent"
+	switch {
+	case err == nil:
+		return body, outcome{}, nil
+	case errors.Is(err, objstore.ErrNotFound):
+		c.metrics.staged.WithLabelValues("missing").Inc()
+		return nil, outcome{kind: failed, verdict: verdict{permanent, ofFile, "staged_missing", fmt.Sprintf("staged object %q is missing", f.StagedKey), fix}}, nil
+	case errors.Is(err, errDamaged):
+		c.metrics.staged.WithLabelValues("damaged").Inc()
+		return nil, outcome{kind: failed, verdict: verdict{permanent, ofFile, "staged_damaged", err.Error(), fix}}, nil
+	}
+	var e *objstore.Error
+	if errors.As(err, &e) {
+		o, err := c.stagingFailed(err, "read the staged file")
+		return nil, o, err
+	}
+	return nil, outcome{kind: failed, verdict: verdict{transient, ofFile, "spool", err.Error(),
+		"give the copier's disk room (copier.spool_dir)"}}, nil
+}
+
+// stagingFailed judges an error of the operator's own bucket, which is never
+// held against a destination.
+func (c *Copier) stagingFailed(err error, doing string) (outcome, error) {
+	if errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict) {
+		return outcome{}, &away{c.staging, fmt.Errorf("%s: %w", doing, err)}
+	}
+	return outcome{kind: failed, verdict: verdict{transient, ofFile, "staging", fmt.Sprintf("%s: %v", doing, err),
+		"give the copier's principal s3:GetObject and s3:PutObject on the staging bucket"}}, nil
+}
+
+// WriteReceipt closes a debt for good. That it is closed already is fine.
+func WriteReceipt(ctx context.Context, staging objstore.Store, r delivery.Receipt) error {
+	_, err := staging.Put(ctx, delivery.ReceiptKey(r.File, r.Destination), bytes.NewReader(r.Encode()),
+		objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
+	if errors.Is(err, objstore.ErrExists) {
+		return nil
+	}
+	return err
+}

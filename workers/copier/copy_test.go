@@ -1,0 +1,505 @@
+package copier
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+func TestDeliverWithARole(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	require.Equal(t, done, r.insist(t.Context(), job).kind)
+
+	key := delivery.ObjectKey("path", testLog, &r.head.Files[0])
+	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
+	b := r.buckets["one-logs"]
+	require.Len(t, b.opts, 1)
+	require.Equal(t, objstore.PutOptions{
+		IfAbsent: true, SHA256: b.opts[0].SHA256, ContentType: "text/plain", ContentEncoding: "gzip", ServerSideEncryption: "AES256",
+		Metadata: map[string]string{"topic": "events", "partition": "0", "first-offset": "0", "last-offset": "0", "records": "1", "sha256": r.head.Files[0].SHA256},
+	}, b.opts[0])
+	require.Equal(t, []string{acme + "#0"}, b.as, "as the customer's role")
+	require.Equal(t, assumerole.Request{RoleARN: "arn:aws:iam::123456789012:role/logs", ExternalID: acme,
+		SessionPolicy: `{"Statement":[{"Effect":"Allow","Action":["s3:PutObject"],"Resource":"arn:aws:s3:::one-logs/path/segment-logs/web/*"}],"Version":"2012-10-17"}`}, r.roles.requests[0])
+
+	rec := r.receipt(job)
+	require.NotZero(t, rec.At)
+	rec.At, rec.ETag = 0, ""
+	require.Equal(t, &delivery.Receipt{Version: 1, File: job.File, Destination: acmeOne, Outcome: delivery.Delivered, Bucket: "one-logs", Key: key,
+		SHA256: r.head.Files[0].SHA256, Bytes: 5, Records: 1, Worker: "copier-1", Fence: 1}, rec)
+	marked, err := r.deps.Leases.Marked(t.Context(), delivery.DoneMarker(job.File, acmeOne))
+	require.NoError(t, err)
+	require.True(t, marked)
+	held, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, acmeOne), time.Minute)
+	require.NoError(t, err, "the lease was released")
+	require.NoError(t, held.Release(t.Context()))
+}
+
+func TestDeliverClassic(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeTwo, "hello")
+	require.Equal(t, done, r.insist(t.Context(), job).kind)
+	b := r.buckets["two-logs"]
+	require.Equal(t, []string{""}, b.as, "as ourselves")
+	require.Empty(t, b.opts[0].ServerSideEncryption, "left to the bucket")
+	require.Empty(t, r.roles.requests)
+	require.Equal(t, map[string]string{delivery.ObjectKey("", testLog, &r.head.Files[0]): "hello"}, r.objects("two-logs"))
+}
+
+// onPut injects faults into the nth PUT to a customer, from 1.
+func onPut(faults ...objstore.Fault) func(objstore.Op) objstore.Fault {
+	return func(op objstore.Op) objstore.Fault {
+		if op.Name == "put" && op.N <= len(faults) {
+			return faults[op.N-1]
+		}
+		return objstore.Fault{}
+	}
+}
+
+func answer(kind error, status int, code, message string) *objstore.Error {
+	return &objstore.Error{Op: "put", Bucket: "one-logs", Status: status, Code: code, Message: message, Kind: kind}
+}
+
+// The customer's side: whatever it answers, the bytes get there once.
+func TestPutHazardsThatEndWell(t *testing.T) {
+	down := errors.New("connection reset")
+	for hazard, c := range map[string]struct {
+		faults  []objstore.Fault
+		sends   int
+		existed bool
+		forgot  int
+	}{
+		"none":                   {nil, 1, false, 0},
+		"lost_before_the_effect": {[]objstore.Fault{{Before: down}}, 2, false, 0},
+		"reply_lost_after_put":   {[]objstore.Fault{{After: down}}, 2, true, 0},
+		"5xx_after_effect":       {[]objstore.Fault{{After: objstore.ErrUnavailable}}, 2, true, 0},
+		"409_conflict":           {[]objstore.Fault{{Before: objstore.ErrConflict}}, 2, false, 0},
+		"412_exists":             {[]objstore.Fault{{Before: objstore.ErrExists}}, 1, true, 0},
+		"501_unconditional":      {[]objstore.Fault{{Before: answer(objstore.ErrInvalid, 501, "NotImplemented", "A header you provided implies functionality that is not implemented")}}, 2, false, 0},
+		"400_unconditional":      {[]objstore.Fault{{Before: answer(objstore.ErrInvalid, 400, "InvalidArgument", "If-None-Match")}}, 2, false, 0},
+		"expired_token":          {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 400, "ExpiredToken", "The provided token has expired.")}}, 2, false, 1},
+		"two_unknown_then_ok":    {[]objstore.Fault{{Before: down}, {Before: down}}, 3, false, 0},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "hello")
+			r.buckets["one-logs"].SetFault(onPut(c.faults...))
+			require.Equal(t, done, r.insist(t.Context(), job).kind)
+			require.Len(t, r.buckets["one-logs"].opts, c.sends)
+			require.Equal(t, c.forgot, r.roles.forgot)
+			require.Equal(t, c.existed, r.receipt(job).Existed)
+			for key, n := range r.buckets["one-logs"].Contents("") {
+				require.Equal(t, 1, n, "one key, one content: %s", key)
+			}
+			if hazard != "412_exists" {
+				require.Len(t, r.objects("one-logs"), 1)
+			}
+		})
+	}
+}
+
+func TestGhostPutArrivesAfterTheDelivery(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	r.buckets["one-logs"].SetFault(onPut(objstore.Fault{Before: errors.New("timeout"), Ghost: true}))
+	require.Equal(t, done, r.insist(t.Context(), job).kind)
+	require.Zero(t, r.buckets["one-logs"].ReleaseGhosts(), "a no-op")
+	require.Len(t, r.objects("one-logs"), 1)
+}
+
+func TestStoreWithoutConditionsIsRemembered(t *testing.T) {
+	r := newRig(t)
+	unsupported := answer(objstore.ErrInvalid, 501, "NotImplemented", "If-None-Match")
+	r.buckets["one-logs"].SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Put != nil && op.Put.IfAbsent {
+			return objstore.Fault{Before: unsupported}
+		}
+		return objstore.Fault{}
+	})
+	for _, content := range []string{"a", "b"} {
+		require.Equal(t, done, r.insist(t.Context(), r.job(acmeOne, content)).kind)
+	}
+	require.Len(t, r.buckets["one-logs"].opts, 3, "asked with the header once only")
+}
+
+// A 400 that is not about the header must not cost the guard for ever.
+func TestOtherRefusalsAreNotTakenForMissingConditions(t *testing.T) {
+	r := newRig(t)
+	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault {
+		return objstore.Fault{Before: answer(objstore.ErrInvalid, 400, "InvalidRequest", "no")}
+	})
+	o := r.insist(t.Context(), r.job(acmeOne, "a"))
+	require.Equal(t, "refused", o.verdict.reason)
+	require.False(t, r.customer.places[" one-logs"].unconditional)
+}
+
+func TestRegionIsFollowedOnceAndRemembered(t *testing.T) {
+	r := newRig(t)
+	r.buckets["one-logs"].region = "ap-southeast-2"
+	for range 2 {
+		require.Equal(t, done, r.insist(t.Context(), r.job(acmeOne, "x")).kind)
+	}
+	require.Equal(t, "ap-southeast-2", r.customer.places[" one-logs"].region)
+
+	r.buckets["two-logs"].region = "nowhere-1"
+	r.buckets["two-logs"].SetFault(onPut(objstore.Fault{Before: answer(objstore.ErrWrongRegion, 301, "PermanentRedirect", "elsewhere again")}))
+	o := r.insist(t.Context(), r.job(acmeTwo, "x"))
+	require.Equal(t, "wrong_region", o.verdict.reason)
+	require.Equal(t, permanent, o.verdict.class)
+}
+
+// Failures are told apart, each with a cause and a fix that a person can act
+// upon.
+func TestVerdicts(t *testing.T) {
+	deny := func(code, message string) error { return answer(objstore.ErrDenied, 403, code, message) }
+	for hazard, c := range map[string]struct {
+		put, role error
+		class     class
+		fix       string
+	}{
+		"role_denied":           {role: &assumerole.Error{Kind: assumerole.ErrDenied, ExternalID: acme}, class: permanent, fix: acme},
+		"role_invalid":          {role: &assumerole.Error{Kind: assumerole.ErrInvalid}, class: permanent, fix: "role_arn"},
+		"sts_unavailable":       {role: &assumerole.Error{Kind: assumerole.ErrUnavailable}, class: transient, fix: "sts.endpoint"},
+		"own_credentials":       {role: &assumerole.Error{Kind: assumerole.ErrOwnCredentials}, class: transient, fix: "get-caller-identity"},
+		"no_bucket":             {put: objstore.ErrNoBucket, class: permanent, fix: "create the bucket"},
+		"kms":                   {put: deny("KMS.DisabledException", "key is disabled"), class: permanent, fix: "kms:GenerateDataKey"},
+		"put_denied":            {put: deny("AccessDenied", "Access Denied"), class: permanent, fix: "arn:aws:s3:::one-logs/path/segment-logs/*"},
+		"put_denied_explicitly": {put: deny("AccessDenied", "not authorized, with an explicit deny in a resource-based policy"), class: permanent, fix: "server_side_encryption: false"},
+		"acl_unsupported":       {put: answer(objstore.ErrInvalid, 400, "AccessControlListNotSupported", "The bucket does not allow ACLs"), class: permanent, fix: "remove acl"},
+		"clock_skew":            {put: deny("RequestTimeTooSkewed", "difference too large"), class: transient, fix: "NTP"},
+		"credentials_refused":   {put: deny("InvalidAccessKeyId", "no such key"), class: permanent, fix: "credentials"},
+		"token_expired":         {put: answer(objstore.ErrDenied, 400, "ExpiredToken", "expired"), class: transient, fix: "clock"},
+		"account":               {put: deny("AllAccessDisabled", "disabled"), class: permanent, fix: "AWS"},
+		"unavailable":           {put: objstore.ErrUnavailable, class: transient, fix: "again"},
+		"conflict":              {put: objstore.ErrConflict, class: transient, fix: "again"},
+		"too_large":             {put: answer(objstore.ErrInvalid, 400, "EntityTooLarge", "too large"), class: permanent, fix: "appender.max_bytes"},
+		"key_too_long":          {put: answer(objstore.ErrInvalid, 400, "KeyTooLongError", "too long"), class: permanent, fix: "prefix"},
+		"damaged_on_the_way":    {put: answer(objstore.ErrInvalid, 400, "BadDigest", "sum"), class: transient, fix: "memory"},
+		"refused":               {put: answer(objstore.ErrInvalid, 405, "MethodNotAllowed", "not here"), class: permanent, fix: "destinations check"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "hello")
+			r.roles.fail = c.role
+			r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: c.put} })
+			o := r.insist(t.Context(), job)
+			require.Equal(t, failed, o.kind)
+			require.Equal(t, hazard, o.verdict.reason)
+			require.Equal(t, c.class, o.verdict.class)
+			require.Contains(t, o.verdict.fix, c.fix)
+			require.NotEmpty(t, o.verdict.cause)
+			require.Nil(t, r.receipt(job))
+		})
+	}
+}
+
+func TestWrongOwnerIsNamed(t *testing.T) {
+	r := newRig(t)
+	target, _ := r.live.Snapshot().Destination(acmeOne)
+	require.Contains(t, classify(answer(objstore.ErrDenied, 403, "AccessDenied", "Access Denied"), target).fix, "123456789012")
+	target.ACL = "bucket-owner-full-control"
+	require.Contains(t, classify(answer(objstore.ErrDenied, 403, "AccessDenied", "Access Denied"), target).fix, "s3:PutObjectAcl")
+	require.Equal(t, "endpoint_refused", classify(refusedEndpoint{}, target).reason)
+}
+
+type refusedEndpoint struct{ error }
+
+func (refusedEndpoint) Error() string         { return "refused" }
+func (refusedEndpoint) RefusedEndpoint() bool { return true }
+
+// Nothing of a staged file that is not what the ledger says reaches a customer.
+func TestStagedHazards(t *testing.T) {
+	for hazard, disturb := range map[string]func(r *rig, key string){
+		"staged_missing": func(r *rig, key string) { require.NoError(r.t, r.staging.Delete(r.t.Context(), key)) },
+		"staged_damaged": func(r *rig, key string) { r.overwrite(key, "hellO") },
+		"truncated":      func(r *rig, key string) { r.overwrite(key, "hell") },
+		"longer":         func(r *rig, key string) { r.overwrite(key, "hello!") },
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "hello")
+			disturb(r, r.head.Files[0].StagedKey)
+			o := r.insist(t.Context(), job)
+			require.Equal(t, failed, o.kind)
+			require.Equal(t, permanent, o.verdict.class)
+			require.Equal(t, ofFile, o.verdict.scope, "not the destination's fault")
+			require.True(t, strings.HasPrefix(o.verdict.reason, "staged_"))
+			require.Empty(t, r.buckets["one-logs"].opts, "never a partial PUT")
+			require.Nil(t, r.receipt(job))
+		})
+	}
+}
+
+func (r *rig) overwrite(key, content string) {
+	_, err := r.staging.Put(r.t.Context(), key, strings.NewReader(content), objstore.PutOptions{})
+	require.NoError(r.t, err)
+}
+
+// Invariant: I7. What is owed stands in the ledger, not in the job.
+func TestForgedJobs(t *testing.T) {
+	r := newRig(t)
+	good := r.job(acmeOne, "hello")
+	for hazard, forge := range map[string]func(*delivery.Job){
+		"other_tenant":     func(j *delivery.Job) { j.Destination = theirs },
+		"not_owed":         func(j *delivery.Job) { j.Destination = acmeTwo },
+		"no_such_entry":    func(j *delivery.Job) { j.File.Seq = 99 },
+		"no_such_file":     func(j *delivery.Job) { j.File.Index = 1 },
+		"no_such_topic":    func(j *delivery.Job) { j.File.Topic = "x" },
+		"path_traversal":   func(j *delivery.Job) { j.File.Topic = "../../x" },
+		"an_entry_unowned": func(j *delivery.Job) { j.File.Seq = 0 },
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			job := good
+			forge(&job)
+			require.Equal(t, moot, r.insist(t.Context(), job).kind, "dropped")
+			for name, b := range r.buckets {
+				require.Empty(t, b.opts, name)
+			}
+			require.Nil(t, r.receipt(job))
+		})
+	}
+}
+
+// Crashes between the steps of a delivery: the job comes again.
+func TestRedoAfterACrash(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		forget func(r *rig, job delivery.Job)
+		sends  int
+	}{
+		"between_put_and_receipt": {func(r *rig, job delivery.Job) {
+			require.NoError(r.t, r.staging.Delete(r.t.Context(), delivery.ReceiptKey(job.File, job.Destination)))
+			r.redis.FlushAll()
+		}, 2},
+		"between_receipt_and_marker": {func(r *rig, _ delivery.Job) { r.redis.FlushAll() }, 1},
+		"between_marker_and_ack":     {func(*rig, delivery.Job) {}, 1},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "hello")
+			require.Equal(t, done, r.insist(t.Context(), job).kind)
+			c.forget(r, job)
+			o := r.another("copier-2", nil).insist(t.Context(), job)
+			require.Contains(t, []outcomeKind{done, moot}, o.kind)
+			require.Len(t, r.buckets["one-logs"].opts, c.sends)
+			require.Len(t, r.objects("one-logs"), 1)
+			require.NotNil(t, r.receipt(job))
+		})
+	}
+}
+
+func TestTwoCopiersOnTheSameJob(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	held, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, busy, r.insist(t.Context(), job).kind)
+	require.NoError(t, held.Release(t.Context()))
+
+	// Both at once, Redis flushed in between so that both hold the lease.
+	second := r.another("copier-2", nil)
+	r.buckets["one-logs"].SetFault(nil)
+	outcomes := make(chan outcome, 2)
+	go func() { outcomes <- r.insist(t.Context(), job) }()
+	go func() { r.redis.FlushAll(); outcomes <- second.insist(t.Context(), job) }()
+	a, b := <-outcomes, <-outcomes
+	require.NotEqual(t, failed, a.kind)
+	require.NotEqual(t, failed, b.kind)
+	require.Len(t, r.objects("one-logs"), 1)
+	require.NotNil(t, r.receipt(job))
+}
+
+func TestLeaseLostBeforePut(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	r.cfg.LockTTL = 100 * time.Millisecond
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" && strings.HasPrefix(op.Key, "data/") {
+			// A pause past the deadline, and another took it.
+			r.redis.Set("sealift:lease:"+delivery.LeaseName(job.File, job.Destination), "another")
+			<-time.After(100 * time.Millisecond)
+		}
+		return objstore.Fault{}
+	})
+	require.Equal(t, busy, r.insist(t.Context(), job).kind)
+	require.Empty(t, r.buckets["one-logs"].opts)
+	v, err := r.redis.Get("sealift:lease:" + delivery.LeaseName(job.File, job.Destination))
+	require.NoError(t, err)
+	require.Equal(t, "another", v, "left alone")
+}
+
+func TestRedisDown(t *testing.T) {
+	t.Run("copying_waits", func(t *testing.T) {
+		r := newRig(t)
+		job := r.job(acmeOne, "hello")
+		r.redis.SetError("LOADING")
+		result := make(chan outcome)
+		go func() { result <- r.insist(t.Context(), job) }()
+		require.Eventually(t, func() bool { return r.gate.err() != nil }, 10*time.Second, time.Millisecond)
+		require.ErrorContains(t, r.gate.err(), "copying waits for redis")
+		require.Empty(t, r.buckets["one-logs"].opts)
+		r.redis.SetError("")
+		require.Equal(t, done, (<-result).kind)
+		require.NoError(t, r.gate.err())
+		r.gate.probes.Wait()
+	})
+	t.Run("go_on_without", func(t *testing.T) {
+		r := newRig(t)
+		job := r.job(acmeOne, "hello")
+		c := r.another("copier-2", func(c *Config) { c.WithoutRedis = true })
+		r.redis.SetError("LOADING")
+		require.Equal(t, done, c.insist(t.Context(), job).kind)
+		require.Zero(t, r.receipt(job).Fence)
+	})
+	t.Run("stopping_ends_the_wait", func(t *testing.T) {
+		r := newRig(t)
+		job := r.job(acmeOne, "hello")
+		r.redis.SetError("LOADING")
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan outcome)
+		go func() { result <- r.insist(ctx, job) }()
+		require.Eventually(t, func() bool { return r.gate.err() != nil }, 10*time.Second, time.Millisecond)
+		cancel()
+		require.Equal(t, dropped, (<-result).kind)
+		r.gate.probes.Wait()
+	})
+}
+
+func TestStagingDown(t *testing.T) {
+	for hazard, of := range map[string]string{"ledger": "ledger/", "receipt_read": "receipts/", "staged_file": "data/"} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "hello")
+			r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+				if strings.HasPrefix(op.Key, of) && op.N <= 2 && op.Key != "ledger/" {
+					return objstore.Fault{Before: objstore.ErrUnavailable}
+				}
+				return objstore.Fault{}
+			})
+			require.Equal(t, done, r.insist(t.Context(), job).kind)
+			require.Len(t, r.buckets["one-logs"].opts, 1)
+			r.gate.probes.Wait()
+		})
+	}
+	t.Run("receipt_write", func(t *testing.T) {
+		r := newRig(t)
+		job := r.job(acmeOne, "hello")
+		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if op.Name == "put" && op.N <= 2 {
+				return objstore.Fault{After: objstore.ErrUnavailable}
+			}
+			return objstore.Fault{}
+		})
+		require.Equal(t, done, r.insist(t.Context(), job).kind)
+		require.Len(t, r.buckets["one-logs"].opts, 1, "not sent again for want of a receipt")
+		r.gate.probes.Wait()
+	})
+	t.Run("denied", func(t *testing.T) {
+		r := newRig(t)
+		job := r.job(acmeOne, "hello")
+		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if strings.HasPrefix(op.Key, "data/") {
+				return objstore.Fault{Before: objstore.ErrDenied}
+			}
+			return objstore.Fault{}
+		})
+		o := r.insist(t.Context(), job)
+		require.Equal(t, "staging", o.verdict.reason)
+		require.Equal(t, ofFile, o.verdict.scope)
+	})
+}
+
+// C8: the destination changes between any two steps.
+func TestDestinationChanges(t *testing.T) {
+	no := false
+	for hazard, c := range map[string]struct {
+		change  func([]catalog.Workspace)
+		attempt int
+		class   class
+		reason  string
+	}{
+		"disabled":      {func(ws []catalog.Workspace) { ws[0].Destinations[0].Enabled = &no }, 0, hopeless, "disabled"},
+		"gone_at_first": {func(ws []catalog.Workspace) { ws[0].Destinations = ws[0].Destinations[1:] }, 0, transient, "gone"},
+		"gone_for_good": {func(ws []catalog.Workspace) { ws[0].Destinations = ws[0].Destinations[1:] }, 2, hopeless, "gone"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "hello")
+			job.Attempt = c.attempt
+			r.setCatalog(c.change)
+			o := r.insist(t.Context(), job)
+			require.Equal(t, failed, o.kind)
+			require.Equal(t, c.class, o.verdict.class)
+			require.Equal(t, c.reason, o.verdict.reason)
+			require.Equal(t, ofFile, o.verdict.scope)
+
+			require.NoError(t, r.park(t.Context(), job, o.verdict))
+			infos, err := r.staging.List(t.Context(), delivery.ParkedPrefix(acmeOne), "", 0)
+			require.NoError(t, err)
+			require.Len(t, infos, 1)
+
+			// A receipt closes the debt whatever the catalog says now.
+			require.NoError(t, WriteReceipt(t.Context(), r.staging, delivery.Receipt{File: job.File, Destination: acmeOne, Outcome: delivery.Skipped}))
+			require.Equal(t, moot, r.insist(t.Context(), job).kind)
+		})
+	}
+}
+
+func TestNoLeaseIsLeftBehind(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
+	require.Equal(t, failed, r.insist(t.Context(), job).kind)
+	_, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Millisecond)
+	require.NotErrorIs(t, err, lease.ErrHeld)
+}
+
+// The session policy never grants anything outside the source's folder.
+func TestSessionPolicy(t *testing.T) {
+	for _, c := range []struct {
+		bucket, prefix, role, acl string
+		sse                       bool
+		resource                  string
+		actions                   []string
+		kms                       bool
+	}{
+		{"b", "", "arn:aws:iam::1:role/r", "", true, "arn:aws:s3:::b/segment-logs/src/*", []string{"s3:PutObject"}, false},
+		{"b", "p/q", "arn:aws-cn:iam::1:role/r", "bucket-owner-full-control", true, "arn:aws-cn:s3:::b/p/q/segment-logs/src/*", []string{"s3:PutObject", "s3:PutObjectAcl"}, false},
+		{"b", "p", "arn:aws-us-gov:iam::1:role/r", "", false, "arn:aws-us-gov:s3:::b/p/segment-logs/src/*", []string{"s3:PutObject"}, true},
+	} {
+		target := catalog.Target{Destination: catalog.Destination{RoleARN: c.role, ACL: c.acl}, BucketName: c.bucket, Prefix: c.prefix, SSE: c.sse}
+		text, err := sessionPolicy(target, "src")
+		require.NoError(t, err)
+		var p struct {
+			Statement []struct {
+				Effect, Resource string
+				Action           []string
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(text), &p))
+		require.Equal(t, c.resource, p.Statement[0].Resource)
+		require.Equal(t, c.actions, p.Statement[0].Action)
+		require.Equal(t, c.kms, len(p.Statement) == 2)
+		if c.kms {
+			require.Equal(t, []string{"kms:GenerateDataKey", "kms:Decrypt"}, p.Statement[1].Action)
+		}
+		require.Less(t, len(text), 2048)
+	}
+	for _, bad := range []string{"*", "a?", "${aws:userid}", "a/b", ""} {
+		_, err := sessionPolicy(catalog.Target{BucketName: "b"}, bad)
+		require.Error(t, err, bad)
+	}
+	_, err := sessionPolicy(catalog.Target{BucketName: "b", Prefix: "p*"}, "src")
+	require.Error(t, err)
+}

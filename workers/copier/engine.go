@@ -1,0 +1,171 @@
+package copier
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sealift/sealift/pkg/delivery"
+)
+
+// maxTasks bounds the jobs in this process: running, waiting, or on their way
+// back into a topic.
+const maxTasks = 10_000
+
+// claim is a job's place in the topic that it came from.
+type claim interface {
+	// alive reports whether the place is still ours.
+	alive() bool
+	// over says that the job is closed or enqueued anew.
+	over()
+}
+
+// queue is where jobs go that are not over yet.
+type queue interface {
+	// requeue returns when the job is in the retry tier for certain.
+	requeue(ctx context.Context, tier int, job delivery.Job) error
+}
+
+// engine runs tasks as the scheduler says. Whoever owns it calls drain.
+type engine struct {
+	try     func(context.Context, delivery.Job) outcome // retries what is not the job's fault
+	park    func(context.Context, delivery.Job, verdict) error
+	queue   queue
+	metrics *metrics
+	pause   time.Duration // between tries to requeue or park; it doubles
+	room    *semaphore.Weighted
+	work    sync.WaitGroup
+
+	mu       sync.Mutex // guards all below
+	sched    *scheduler
+	tasks    map[debt]*task
+	stopping bool
+}
+
+// debt is what tells tasks apart.
+type debt struct {
+	file        delivery.FileRef
+	destination string
+}
+
+// submit takes a job in; it blocks while there is no room. A job for a debt
+// that is in work already shares its fate. ctx bounds the waiting only.
+func (e *engine) submit(ctx, work context.Context, job delivery.Job, c claim) error {
+	if err := e.room.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := debt{job.File, job.Destination}
+	if t := e.tasks[key]; t != nil {
+		t.claims = append(t.claims, c)
+		e.room.Release(1)
+		return nil
+	}
+	t := &task{job: job, claims: []claim{c}}
+	e.tasks[key] = t
+	e.apply(work, e.sched.arrived(t, time.Now()))
+	return nil
+}
+
+// drain lets what runs finish, drops what waits, and returns when nothing is
+// in work; the caller ends the context of the work when it takes too long.
+func (e *engine) drain() {
+	e.mu.Lock()
+	e.stopping = true
+	e.mu.Unlock()
+	e.work.Wait()
+}
+
+// apply carries effects out. The caller holds mu.
+func (e *engine) apply(ctx context.Context, effects []effect) {
+	for _, ef := range effects {
+		switch ef.kind {
+		case settle, forget:
+			e.retire(ef.task, ef.kind == settle)
+		default:
+			e.work.Go(func() { e.carry(ctx, ef) })
+		}
+	}
+	e.metrics.running.Set(float64(e.sched.running))
+	e.metrics.tasks.Set(float64(len(e.tasks)))
+}
+
+// carry carries one effect out that takes time.
+func (e *engine) carry(ctx context.Context, ef effect) {
+	switch ef.kind {
+	case start:
+		o := outcome{kind: dropped}
+		if e.ours(ef.task) && !e.ending() {
+			o = e.try(ctx, ef.task.job)
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.apply(ctx, e.sched.finished(ef.task, o, time.Now()))
+	case requeue:
+		if !e.ours(ef.task) { // whoever reads it now decides
+			e.end(ef.task, false)
+			return
+		}
+		err := e.insist(ctx, func() error { return e.queue.requeue(ctx, ef.tier, ef.job) })
+		if err == nil {
+			e.metrics.requeued.WithLabelValues(ef.why).Inc()
+		}
+		e.end(ef.task, err == nil)
+	case park:
+		err := e.insist(ctx, func() error { return e.park(ctx, ef.job, ef.v) })
+		e.end(ef.task, err == nil)
+	}
+}
+
+// ours reports whether the task's place in any topic is still ours.
+func (e *engine) ours(t *task) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(t.claims, claim.alive)
+}
+
+func (e *engine) ending() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stopping
+}
+
+func (e *engine) end(t *task, settled bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.retire(t, settled)
+	e.metrics.tasks.Set(float64(len(e.tasks)))
+}
+
+// retire forgets a task. The caller holds mu.
+func (e *engine) retire(t *task, settled bool) {
+	delete(e.tasks, debt{t.job.File, t.job.Destination})
+	e.room.Release(1)
+	if !settled {
+		return
+	}
+	for _, c := range t.claims {
+		c.over()
+	}
+}
+
+// insist repeats op until it succeeds or ctx ends.
+func (e *engine) insist(ctx context.Context, op func() error) error {
+	for wait := e.pause; ; wait = min(2*wait, 50*e.pause) {
+		err := op()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(wait/2 + rand.N(wait)):
+		}
+	}
+}

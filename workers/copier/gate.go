@@ -1,0 +1,115 @@
+package copier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// dependency is something of the operator's own that copying cannot do without.
+type dependency struct {
+	name string
+	ping func(context.Context) error
+}
+
+// away is the error of a try that a dependency cut short. It says nothing
+// about the file or its destination.
+type away struct {
+	dep *dependency
+	err error
+}
+
+func (a *away) Error() string { return fmt.Sprintf("%s is away: %v", a.dep.name, a.err) }
+func (a *away) Unwrap() error { return a.err }
+
+// gate holds all copying back while a dependency is away: jobs wait where they
+// are instead of failing one after another. It is safe for concurrent use.
+type gate struct {
+	log    *slog.Logger
+	waits  prometheus.Gauge // 1 while something is away
+	probes sync.WaitGroup
+
+	mu   sync.Mutex            // guards all below
+	shut map[*dependency]error // why
+	open chan struct{}         // closed while nothing is shut
+}
+
+func newGate(log *slog.Logger, waits prometheus.Gauge) *gate {
+	g := &gate{log: log, waits: waits, shut: map[*dependency]error{}, open: make(chan struct{})}
+	close(g.open)
+	return g
+}
+
+// wait returns when no dependency is known to be away, or ctx's error.
+func (g *gate) wait(ctx context.Context) error {
+	g.mu.Lock()
+	open := g.open
+	g.mu.Unlock()
+	select {
+	case <-open:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// err returns what is away, or nil.
+func (g *gate) err() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var errs []error
+	for dep, err := range g.shut {
+		errs = append(errs, fmt.Errorf("copying waits for %s: %w", dep.name, err))
+	}
+	return errors.Join(errs...)
+}
+
+// close shuts the gate until the dependency answers again. ctx ends the
+// asking; whoever owns the gate then waits for probes.
+func (g *gate) close(ctx context.Context, a *away) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut[a.dep] != nil {
+		return
+	}
+	if len(g.shut) == 0 {
+		g.open = make(chan struct{})
+	}
+	g.shut[a.dep] = a.err
+	g.waits.Set(1)
+	g.log.WarnContext(ctx, "copying waits", "for", a.dep.name, "err", a.err)
+	g.probes.Go(func() { g.probe(ctx, a.dep) })
+}
+
+// probe asks the dependency until it answers, then opens the gate.
+func (g *gate) probe(ctx context.Context, dep *dependency) {
+	begun := time.Now()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait + rand.N(wait/4)):
+		}
+		if err := dep.ping(ctx); err != nil {
+			g.mu.Lock()
+			g.shut[dep] = err
+			g.mu.Unlock()
+			continue
+		}
+		g.mu.Lock()
+		delete(g.shut, dep)
+		if len(g.shut) == 0 {
+			close(g.open)
+			g.waits.Set(0)
+		}
+		g.mu.Unlock()
+		g.log.InfoContext(ctx, "copying goes on", "after", time.Since(begun))
+		return
+	}
+}

@@ -1,0 +1,250 @@
+package copier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// jobs are the job topics in Kafka: the membership in the group, a reader per
+// assigned partition, a producer per retry tier.
+type jobs struct {
+	cfg       Config
+	client    *stream.Client
+	log       *slog.Logger
+	group     *stream.Group
+	producers []*stream.Producer // of the retry tiers
+	gen       *generation        // the last one
+}
+
+// generation is one division of the partitions, with what was read in it.
+type generation struct {
+	*stream.Generation
+	mu        sync.Mutex // guards committed
+	positions map[string]map[int]*offsets
+	committed map[string]map[int]int64
+}
+
+func openJobs(cfg Config, client *stream.Client, log *slog.Logger) (*jobs, error) {
+	j := &jobs{cfg: cfg, client: client, log: log}
+	var err error
+	j.group, err = client.Join(stream.GroupConfig{
+		ID: cfg.Group + "-copier", Topics: cfg.Topics(), Worker: cfg.Worker, SessionTimeout: cfg.SessionTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for tier := range cfg.RetryTiers {
+		j.producers = append(j.producers, client.NewProducer(stream.ProducerConfig{Topic: cfg.retryTopic(tier)}))
+	}
+	return j, nil
+}
+
+// read hands every record of the assigned partitions to take, in order for
+// each partition, until ctx ends. Take blocks its partition only.
+func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, claim) error) error {
+	for {
+		next, err := j.group.Next(ctx)
+		if err != nil {
+			return err
+		}
+		j.gen = &generation{Generation: next, positions: map[string]map[int]*offsets{}, committed: map[string]map[int]int64{}}
+		j.readGeneration(ctx, j.gen, take)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(context.Context, []byte, claim) error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var readers sync.WaitGroup
+	n := 0
+	for topic, assignments := range gen.Assignments {
+		gen.positions[topic], gen.committed[topic] = map[int]*offsets{}, map[int]int64{}
+		for _, a := range assignments {
+			o := newOffsets()
+			gen.positions[topic][a.Partition] = o
+			r := &reader{jobs: j, topic: topic, partition: a.Partition, offsets: o, done: gen.Done(), take: take}
+			readers.Go(func() { r.run(ctx, a.Committed) })
+			n++
+		}
+	}
+	j.log.InfoContext(ctx, "partitions assigned", "partitions", n, "generation", gen.ID)
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if err := gen.commit(); err != nil {
+				j.log.DebugContext(ctx, "offsets not committed", "err", err)
+			}
+			continue
+		case <-gen.Done():
+		case <-ctx.Done():
+		}
+		cancel()
+		readers.Wait()
+		return
+	}
+}
+
+// commit records how far the jobs are over, where that changed.
+func (g *generation) commit() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var errs []error
+	for topic, partitions := range g.positions {
+		advanced := map[int]int64{}
+		for p, o := range partitions {
+			if n := o.committable(); n > g.committed[topic][p] {
+				advanced[p] = n
+			}
+		}
+		if len(advanced) == 0 {
+			continue
+		}
+		if err := g.Commit(topic, advanced); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for p, n := range advanced {
+			g.committed[topic][p] = n
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// close commits what is over and leaves the group.
+func (j *jobs) close(ctx context.Context) error {
+	var errs []error
+	if j.gen != nil {
+		if err := j.gen.commit(); err != nil {
+			j.log.DebugContext(ctx, "offsets not committed", "err", err) // the next owner repeats some
+		}
+	}
+	errs = append(errs, j.group.Close())
+	for _, p := range j.producers {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// requeue implements queue.
+func (j *jobs) requeue(ctx context.Context, tier int, job delivery.Job) error {
+	key := fmt.Appendf(nil, "%s %s", job.File, job.Destination)
+	return j.producers[tier].Produce(ctx, stream.Record{Key: key, Value: job.Encode(), Time: time.Now()})
+}
+
+// reader reads one partition for one generation.
+type reader struct {
+	jobs      *jobs
+	topic     string
+	partition int
+	offsets   *offsets
+	done      <-chan struct{} // of the generation
+	take      func(context.Context, []byte, claim) error
+}
+
+// run reads from the committed offset until ctx ends.
+func (r *reader) run(ctx context.Context, next int64) {
+	log := r.jobs.log.With("topic", r.topic, "partition", r.partition)
+	fetcher := r.jobs.client.NewFetcher(r.topic, r.partition)
+	for wait := 200 * time.Millisecond; ctx.Err() == nil; {
+		got, err := stream.Fetched{}, error(nil)
+		if next < 0 {
+			next, err = r.first(ctx)
+		}
+		if err == nil {
+			got, err = fetcher.Fetch(ctx, next, stream.FetchOptions{})
+		}
+		if errors.Is(err, stream.ErrOffsetOutOfRange) {
+			// Jobs may expire: they only wake us up, the ledger is the outbox
+			// and the auditor enqueues anew what was missed.
+			log.WarnContext(ctx, "jobs expired unread; the auditor enqueues them again", "offset", next)
+			next, err = r.first(ctx)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				log.WarnContext(ctx, "reading jobs", "err", err)
+			}
+			sleep(ctx, wait)
+			wait = min(2*wait, 10*time.Second)
+			continue
+		}
+		wait = 200 * time.Millisecond
+		for i := range got.Records {
+			if r.handle(ctx, &got.Records[i]) != nil {
+				return
+			}
+		}
+		next = max(next, got.Next)
+	}
+}
+
+func (r *reader) first(ctx context.Context) (int64, error) {
+	bounds, err := r.jobs.client.Bounds(ctx, r.topic)
+	if err != nil {
+		return -1, err
+	}
+	return bounds[r.partition].First, nil
+}
+
+// handle takes one record in, when its time has come.
+func (r *reader) handle(ctx context.Context, rec *stream.Record) error {
+	for r.offsets.full() {
+		select {
+		case <-r.offsets.moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	r.offsets.take(rec.Offset)
+	// A retry tier's records wait for about the same time each, so the first
+	// holds the others back for no longer than they would wait anyway.
+	if job, err := delivery.DecodeJob(rec.Value); err == nil {
+		sleep(ctx, time.Until(time.UnixMilli(job.NotBefore)))
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return r.take(ctx, rec.Value, position{r, rec.Offset})
+}
+
+// position is a record's place in its partition.
+type position struct {
+	reader *reader
+	offset int64
+}
+
+// alive implements claim.
+func (p position) alive() bool {
+	select {
+	case <-p.reader.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// over implements claim.
+func (p position) over() { p.reader.offsets.finish(p.offset) }
+
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,74 @@
+package copier
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/catalog"
+)
+
+// sessionPolicy narrows the credentials of an assumed role to what one
+// delivery needs: objects below the source's folder, and nothing but PUT.
+// What a role may do is the intersection, so a bug here or a forged job cannot
+// reach a neighbour's prefix.
+func sessionPolicy(t catalog.Target, source string) (string, error) {
+	if strings.ContainsAny(t.BucketName+t.Prefix+source, "*?$") || source == "" || strings.Contains(source, "/") {
+		return "", fmt.Errorf("session policy for bucket %q, prefix %q, source %q: *, ? and $ are patterns to IAM", t.BucketName, t.Prefix, source)
+	}
+	type statement struct {
+		Effect   string
+		Action   []string
+		Resource string
+	}
+	put := statement{"Allow", []string{"s3:PutObject"}, objectARN(t, source)}
+	if t.ACL != "" {
+		put.Action = append(put.Action, "s3:PutObjectAcl")
+	}
+	statements := []statement{put}
+	if !t.SSE {
+		// The bucket's default encryption may be SSE-KMS, and then the role
+		// uses the key. Which key is the role's and the key's policy's choice.
+		statements = append(statements, statement{"Allow", []string{"kms:GenerateDataKey", "kms:Decrypt"}, "*"})
+	}
+	b, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+	return string(b), err
+}
+
+// objectARN names the objects of a source ("*": of all) in the partition of
+// AWS that the role belongs to.
+func objectARN(t catalog.Target, source string) string {
+	key := "segment-logs/" + source
+	if source != "*" {
+		key += "/*"
+	}
+	if t.Prefix != "" {
+		key = t.Prefix + "/" + key
+	}
+	return "arn:" + partitionOf(t) + ":s3:::" + t.BucketName + "/" + key
+}
+
+// partitionOf returns aws, aws-cn or aws-us-gov.
+func partitionOf(t catalog.Target) string {
+	if arn := strings.SplitN(t.RoleARN, ":", 3); len(arn) == 3 && arn[0] == "arn" && arn[1] != "" {
+		return arn[1]
+	}
+	switch {
+	case strings.HasPrefix(t.Region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(t.Region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+// firstRegion is where a bucket is looked for whose region is not known yet.
+func firstRegion(t catalog.Target) string {
+	switch partitionOf(t) {
+	case "aws-cn":
+		return "cn-north-1"
+	case "aws-us-gov":
+		return "us-gov-west-1"
+	}
+	return "us-east-1"
+}

@@ -1,0 +1,84 @@
+package copier
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
+)
+
+// doneTTL is how long Redis remembers a receipt. It saves a request to the
+// staging bucket when a job comes twice, so it need not be long.
+const doneTTL = 24 * time.Hour
+
+// releaseTimeout bounds what is done for politeness.
+const releaseTimeout = 2 * time.Second
+
+// acquire takes the lease of the job's debt. The lease is nil if Redis is
+// away and the configuration says to go on without.
+func (c *Copier) acquire(ctx context.Context, job delivery.Job) (*lease.Lease, error) {
+	held, err := c.deps.Leases.Acquire(ctx, delivery.LeaseName(job.File, job.Destination), c.cfg.LockTTL)
+	if errors.Is(err, lease.ErrUnavailable) {
+		if c.cfg.WithoutRedis && ctx.Err() == nil {
+			return nil, nil
+		}
+		return nil, &away{c.redis, err}
+	}
+	return held, err
+}
+
+// marked asks Redis for a marker. Away, it is away, or says no if the
+// configuration says to go on without.
+func (c *Copier) marked(ctx context.Context, key string) (bool, error) {
+	known, err := c.deps.Leases.Marked(ctx, key)
+	if err != nil && c.cfg.WithoutRedis && ctx.Err() == nil {
+		return false, nil
+	}
+	if err != nil {
+		return false, &away{c.redis, err}
+	}
+	return known, nil
+}
+
+// mark remembers the receipt. It is a cache: an error costs a request later.
+func (c *Copier) mark(ctx context.Context, job delivery.Job) {
+	c.note(ctx, delivery.DoneMarker(job.File, job.Destination), doneTTL)
+}
+
+func (c *Copier) note(ctx context.Context, key string, ttl time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	if err := c.deps.Leases.Mark(ctx, key, ttl); err != nil {
+		c.deps.Log.DebugContext(ctx, "marker not set", "err", err)
+	}
+}
+
+// release gives the lease up, also while stopping.
+func (c *Copier) release(ctx context.Context, held *lease.Lease) {
+	if held == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	if err := held.Release(ctx); err != nil {
+		c.deps.Log.DebugContext(ctx, "lease not released", "err", err)
+	}
+}
+
+// queueWithMarker lets the auditor know of jobs that wait in a retry tier.
+type queueWithMarker struct {
+	c    *Copier
+	next queue
+}
+
+// requeue implements queue.
+func (q queueWithMarker) requeue(ctx context.Context, tier int, job delivery.Job) error {
+	if err := q.next.requeue(ctx, tier, job); err != nil {
+		return err
+	}
+	// The tier may be late by as much again before another job is enqueued.
+	q.c.note(ctx, delivery.QueuedMarker(job.File, job.Destination), 2*q.c.cfg.RetryTiers[tier]+time.Minute)
+	return nil
+}

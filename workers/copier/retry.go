@@ -1,0 +1,53 @@
+package copier
+
+import (
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+)
+
+// permanentTries is how often a job is tried whose failures look permanent.
+const permanentTries = 3
+
+// retryPolicy says what becomes of a job that failed. It is pure.
+type retryPolicy struct {
+	tiers     []time.Duration // delays, shortest first; at least one
+	parkAfter time.Duration   // since the first failed try
+}
+
+// failed returns the job as it goes on, and the tier (from 0) that it waits
+// in, or park. A transient failure walks the tiers and is parked by age; a
+// permanent one waits in the slowest tier and is parked after few tries.
+func (p retryPolicy) failed(job delivery.Job, v verdict, now time.Time) (next delivery.Job, tier int, park bool) {
+	next = job
+	next.Attempt++
+	next.LastError = clip(v.cause, 500)
+	if next.FirstTry == 0 {
+		next.FirstTry = now.UnixMilli()
+	}
+	slowest := len(p.tiers) - 1
+	switch v.class {
+	case hopeless:
+		return next, 0, true
+	case permanent:
+		tier, park = slowest, next.Attempt >= permanentTries
+	default:
+		tier, park = min(next.Attempt-1, slowest), now.UnixMilli()-next.FirstTry >= p.parkAfter.Milliseconds()
+	}
+	next.NotBefore = now.Add(p.tiers[tier]).UnixMilli()
+	return next, tier, park
+}
+
+// later returns the job, which did not fail, as it waits in the first tier.
+func (p retryPolicy) later(job delivery.Job, now time.Time) delivery.Job {
+	job.NotBefore = now.Add(p.tiers[0]).UnixMilli()
+	return job
+}
+
+// clip shortens a text that came from a server.
+func clip(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return s
+}

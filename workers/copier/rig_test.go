@@ -1,0 +1,272 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	acme    = "ws_acme0123456789abcd"
+	acmeOne = acme + "/one" // a role
+	acmeTwo = acme + "/two" // classic
+	other   = "ws_other0123456789ab"
+	theirs  = other + "/theirs"
+)
+
+var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 0}
+
+// rig is a copier between in-memory stores, a real Redis protocol server and
+// scripted roles.
+type rig struct {
+	*Copier
+	t       *testing.T
+	staging *objstore.Memory
+	buckets map[string]*bucket
+	redis   *miniredis.Miniredis
+	roles   *fakeRoles
+	queue   *fakeQueue
+	live    *catalog.Live
+	head    *ledger.Entry
+}
+
+// bucket is a customer's.
+type bucket struct {
+	*objstore.Memory
+	region string // where it lives; "" everywhere
+	mu     sync.Mutex
+	opts   []objstore.PutOptions
+	as     []string // access key of each PUT, "" the operator's own
+}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{t: t, staging: objstore.NewMemory("staging"), redis: miniredis.RunT(t), roles: &fakeRoles{}, queue: &fakeQueue{}, live: catalog.NewLive(),
+		buckets: map[string]*bucket{}}
+	for _, name := range []string{"one-logs", "two-logs", "their-logs"} {
+		r.buckets[name] = &bucket{Memory: objstore.NewMemory(name)}
+	}
+	r.setCatalog(func([]catalog.Workspace) {})
+	r.Copier = r.another("copier-1", nil)
+	return r
+}
+
+// another returns a second copier over the same stores.
+func (r *rig) another(worker string, change func(*Config)) *Copier {
+	leases, err := lease.Open("redis://" + r.redis.Addr())
+	require.NoError(r.t, err)
+	r.t.Cleanup(func() { _ = leases.Close() })
+	cfg := Config{Worker: worker, SpoolDir: r.t.TempDir(), RetryTiers: []time.Duration{time.Second, 10 * time.Second, time.Minute}, ParkAfter: time.Hour}
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := New(cfg, Deps{Leases: leases, Staging: r.staging, Roles: r.roles, Catalog: r.live, Open: r.open, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(r.t, err)
+	c.customer.pause = time.Microsecond
+	return c
+}
+
+func (r *rig) setCatalog(change func([]catalog.Workspace)) {
+	no := false
+	ws := []catalog.Workspace{
+		{ID: acme, Sources: []catalog.Source{{ID: "web"}}, Destinations: []catalog.Destination{
+			{Name: "one", Sources: []string{"web"}, Bucket: "one-logs/path", RoleARN: "arn:aws:iam::123456789012:role/logs"},
+			{Name: "two", Sources: []string{"web"}, Bucket: "two-logs", Region: "eu-west-1", ServerSideEncryption: &no},
+		}},
+		{ID: other, Sources: []catalog.Source{{ID: "app"}}, Destinations: []catalog.Destination{
+			{Name: "theirs", Sources: []string{"app"}, Bucket: "their-logs", RoleARN: "arn:aws:iam::210987654321:role/logs"},
+		}},
+	}
+	change(ws)
+	s, err := catalog.NewSnapshot(ws)
+	require.NoError(r.t, err)
+	r.live.Set(s)
+}
+
+func (r *rig) open(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
+	return &asSomeone{bucket: r.buckets[t.BucketName], region: t.Region, creds: creds}
+}
+
+// asSomeone is a customer's bucket as the copier sees it: it may PUT.
+type asSomeone struct {
+	*bucket
+	region string
+	creds  func(context.Context) (objstore.Credentials, error)
+}
+
+func (s *asSomeone) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	who := ""
+	if s.creds != nil {
+		c, err := s.creds(ctx)
+		if err != nil {
+			return objstore.Info{}, err
+		}
+		who = c.AccessKeyID
+	}
+	if s.bucket.region != "" && s.region != s.bucket.region {
+		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Status: 301, Code: "PermanentRedirect", Kind: objstore.ErrWrongRegion, Region: s.bucket.region}
+	}
+	s.mu.Lock()
+	s.opts, s.as = append(s.opts, opts), append(s.as, who)
+	s.mu.Unlock()
+	return s.Memory.Put(ctx, key, body, opts)
+}
+
+var errNotOurs = errors.New("a customer lets us do nothing but PUT")
+
+func (s *asSomeone) Get(context.Context, string) (io.ReadCloser, objstore.Info, error) {
+	return nil, objstore.Info{}, errNotOurs
+}
+func (s *asSomeone) Head(context.Context, string) (objstore.Info, error) {
+	return objstore.Info{}, errNotOurs
+}
+func (s *asSomeone) List(context.Context, string, string, int) ([]objstore.Info, error) {
+	return nil, errNotOurs
+}
+func (s *asSomeone) Delete(context.Context, string) error { return errNotOurs }
+
+// seal writes a ledger entry with one staged file per content of source web,
+// owed to the destinations, and returns references.
+func (r *rig) seal(owed []string, contents ...string) []delivery.FileRef {
+	chain := ledger.NewChain(r.staging, testLog)
+	if r.head == nil {
+		r.head = &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: testLog.Topic, Incarnation: testLog.Incarnation, WrittenAt: time.Now().UnixMilli()}
+		require.NoError(r.t, chain.Append(r.t.Context(), r.head))
+	}
+	e := &ledger.Entry{Version: ledger.EntryVersion, Seq: r.head.Seq + 1, Kind: ledger.KindSeal, Attempt: fmt.Sprint("a", r.head.Seq), Topic: testLog.Topic,
+		Incarnation: testLog.Incarnation, LowWatermark: r.head.LowWatermark, WrittenAt: time.Now().UnixMilli()}
+	for _, content := range contents {
+		sum := sha256.Sum256([]byte(content))
+		f := ledger.File{Source: "web", Hour: 1795356000000, Received: 1795356000001, First: e.LowWatermark, Last: e.LowWatermark, Records: 1,
+			RawBytes: 1, GzipBytes: int64(len(content)), RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: owed}
+		f.StagedKey = delivery.StagedKey(testLog, &f)
+		_, err := r.staging.Put(r.t.Context(), f.StagedKey, strings.NewReader(content), objstore.PutOptions{IfAbsent: true})
+		require.NoError(r.t, err)
+		e.Files = append(e.Files, f)
+		e.LowWatermark++
+	}
+	require.NoError(r.t, chain.Append(r.t.Context(), e))
+	r.head = e
+	var refs []delivery.FileRef
+	for i := range e.Files {
+		refs = append(refs, delivery.Ref(e, i))
+	}
+	return refs
+}
+
+func (r *rig) job(dest, content string) delivery.Job {
+	return delivery.Job{Version: 1, File: r.seal([]string{dest}, content)[0], Destination: dest}
+}
+
+// receipt returns the receipt of a job, or nil.
+func (r *rig) receipt(job delivery.Job) *delivery.Receipt {
+	body, _, err := r.staging.Get(context.Background(), delivery.ReceiptKey(job.File, job.Destination))
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil
+	}
+	require.NoError(r.t, err)
+	b, err := io.ReadAll(body)
+	require.NoError(r.t, err)
+	rec, err := delivery.DecodeReceipt(b)
+	require.NoError(r.t, err)
+	return &rec
+}
+
+// objects returns the contents of a customer's bucket.
+func (r *rig) objects(name string) map[string]string {
+	out := map[string]string{}
+	infos, err := r.buckets[name].Memory.List(r.t.Context(), "", "", 0)
+	require.NoError(r.t, err)
+	for _, info := range infos {
+		body, _, err := r.buckets[name].Memory.Get(r.t.Context(), info.Key)
+		require.NoError(r.t, err)
+		b, err := io.ReadAll(body)
+		require.NoError(r.t, err)
+		out[info.Key] = string(bytes.TrimSpace(b))
+	}
+	return out
+}
+
+// fakeRoles counts what is asked for.
+type fakeRoles struct {
+	mu       sync.Mutex
+	requests []assumerole.Request
+	forgot   int
+	fail     error
+}
+
+func (f *fakeRoles) Credentials(_ context.Context, r assumerole.Request) (objstore.Credentials, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, r)
+	if f.fail != nil {
+		return objstore.Credentials{}, f.fail
+	}
+	return objstore.Credentials{AccessKeyID: fmt.Sprintf("%s#%d", r.ExternalID, f.forgot)}, nil
+}
+
+func (f *fakeRoles) Forget(assumerole.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgot++
+}
+
+// fakeQueue holds what was enqueued anew.
+type fakeQueue struct {
+	mu    sync.Mutex
+	jobs  []delivery.Job
+	tiers []int
+	fail  func() error
+}
+
+func (q *fakeQueue) requeue(_ context.Context, tier int, job delivery.Job) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.fail != nil {
+		if err := q.fail(); err != nil {
+			return err
+		}
+	}
+	q.jobs, q.tiers = append(q.jobs, job), append(q.tiers, tier)
+	return nil
+}
+
+// fakeClaim is a place in a topic.
+type fakeClaim struct {
+	mu    sync.Mutex
+	ended bool // somebody else's now
+	acked int
+	done  chan struct{}
+}
+
+func newClaim() *fakeClaim { return &fakeClaim{done: make(chan struct{})} }
+
+func (c *fakeClaim) alive() bool { c.mu.Lock(); defer c.mu.Unlock(); return !c.ended }
+func (c *fakeClaim) over() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.acked++
+	close(c.done)
+}
+func (c *fakeClaim) acks() int { c.mu.Lock(); defer c.mu.Unlock(); return c.acked }

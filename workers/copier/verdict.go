@@ -1,0 +1,148 @@
+package copier
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// class says whether trying again may help.
+type class int
+
+const (
+	transient class = iota // it may pass by itself
+	permanent              // somebody must change something
+	hopeless               // trying again is pointless until somebody did: park at once
+)
+
+// scope says whose failure it is. Only a destination's own failures count
+// against it.
+type scope int
+
+const (
+	ofDestination scope = iota
+	ofFile              // this file's alone
+)
+
+// verdict is what a failed try means to people and to the scheduler.
+type verdict struct {
+	class  class
+	scope  scope
+	reason string // a metric label
+	cause  string // what is wrong
+	fix    string // what to do about it
+}
+
+// classify judges the error of a try to put an object into t. It is pure.
+func classify(err error, t catalog.Target) verdict {
+	var refused interface{ RefusedEndpoint() bool } // pkg/netguard
+	switch {
+	case errors.As(err, &refused) && refused.RefusedEndpoint():
+		return verdict{permanent, ofDestination, "endpoint_refused", err.Error(),
+			fmt.Sprintf("add the endpoint %q to destinations.allowed_endpoints, if it is meant to be reached", t.Endpoint)}
+	case errors.Is(err, assumerole.ErrOwnCredentials):
+		return verdict{transient, ofFile, "own_credentials", err.Error(), "give this process valid AWS credentials; `aws sts get-caller-identity` must work"}
+	case errors.Is(err, assumerole.ErrDenied):
+		return verdict{permanent, ofDestination, "role_denied", err.Error(),
+			fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to Sealift's principal with the condition sts:ExternalId = %q; `sealift destinations policy %s` prints it", t.RoleARN, t.Workspace, t.ID)}
+	case errors.Is(err, assumerole.ErrInvalid):
+		return verdict{permanent, ofDestination, "role_invalid", err.Error(),
+			"correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs"}
+	case errors.Is(err, assumerole.ErrUnavailable):
+		return verdict{transient, ofDestination, "sts_unavailable", err.Error(), "none: it is tried again; if it lasts, check that this host reaches STS (sts.endpoint)"}
+	}
+	var e *objstore.Error
+	if !errors.As(err, &e) {
+		return verdict{transient, ofDestination, "unknown", err.Error(), "none: it is tried again"}
+	}
+	if v, ok := byCode(e, t); ok {
+		return v
+	}
+	switch {
+	case errors.Is(err, objstore.ErrNoBucket):
+		return verdict{permanent, ofDestination, "no_bucket", fmt.Sprintf("bucket %q does not exist", t.BucketName),
+			"create the bucket, or correct bucket in the catalog"}
+	case errors.Is(err, objstore.ErrWrongRegion):
+		return verdict{permanent, ofDestination, "wrong_region", fmt.Sprintf("bucket %q is not in region %q: %v", t.BucketName, t.Region, err),
+			"set region in the catalog to the bucket's own"}
+	case errors.Is(err, objstore.ErrDenied):
+		return denied(e, t)
+	case errors.Is(err, objstore.ErrInvalid):
+		return verdict{permanent, ofDestination, "refused", fmt.Sprintf("the store refuses the request: %v", err),
+			fmt.Sprintf("see what the store says; `sealift destinations check %s` tries the same", t.ID)}
+	case errors.Is(err, objstore.ErrConflict):
+		return verdict{transient, ofFile, "conflict", err.Error(), "none: it is tried again"}
+	}
+	return verdict{transient, ofDestination, "unavailable", err.Error(), "none: it is tried again"}
+}
+
+// byCode judges the codes that say more than their class. They are from
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+func byCode(e *objstore.Error, t catalog.Target) (verdict, bool) {
+	said := fmt.Sprintf("%s: %s", e.Code, e.Message)
+	switch {
+	case strings.HasPrefix(e.Code, "KMS.") || strings.Contains(e.Message, "kms:"):
+		return verdict{permanent, ofDestination, "kms", "the bucket's KMS key cannot be used: " + said,
+			"enable the key, and let its policy allow kms:GenerateDataKey and kms:Decrypt to " + principal(t)}, true
+	case e.Code == "AccessControlListNotSupported":
+		return verdict{permanent, ofDestination, "acl_unsupported", fmt.Sprintf("bucket %q does not allow ACLs", t.BucketName),
+			"remove acl from the destination (the bucket owner owns every object anyway)"}, true
+	case e.Code == "RequestTimeTooSkewed":
+		return verdict{transient, ofDestination, "clock_skew", "this host's clock is wrong: " + said, "let NTP set this host's clock"}, true
+	case e.Code == "ExpiredToken", e.Code == "TokenRefreshRequired":
+		return verdict{transient, ofDestination, "token_expired", said, "none: it is tried again with new credentials; if it lasts, check this host's clock"}, true
+	case e.Code == "InvalidAccessKeyId", e.Code == "SignatureDoesNotMatch", e.Code == "InvalidToken":
+		return verdict{permanent, ofDestination, "credentials_refused", "the store does not know the credentials: " + said,
+			"check Sealift's own AWS credentials and, for a custom endpoint, that it trusts them"}, true
+	case e.Code == "AllAccessDisabled", e.Code == "AccountProblem", e.Code == "NotSignedUp":
+		return verdict{permanent, ofDestination, "account", "the bucket's account is not in order: " + said, "the bucket's owner must take it up with AWS"}, true
+	case e.Code == "BadDigest", e.Code == "XAmzContentSHA256Mismatch", e.Code == "XAmzContentChecksumMismatch":
+		return verdict{transient, ofFile, "damaged_on_the_way", said, "none: it is tried again; if it lasts, check this host's memory and disk"}, true
+	case e.Code == "KeyTooLongError":
+		return verdict{permanent, ofFile, "key_too_long", said, "shorten the path prefix in bucket"}, true
+	case e.Code == "EntityTooLarge":
+		return verdict{permanent, ofFile, "too_large", said, "lower appender.max_bytes to what the store takes"}, true
+	}
+	return verdict{}, false
+}
+
+// denied explains a 403 of the PUT as far as the answer allows.
+func denied(e *objstore.Error, t catalog.Target) verdict {
+	v := verdict{class: permanent, scope: ofDestination, reason: "put_denied",
+		cause: fmt.Sprintf("s3:PutObject into bucket %q is denied (%d %s: %s)", t.BucketName, e.Status, e.Code, e.Message)}
+	var fixes []string
+	if strings.Contains(e.Message, "explicit deny") {
+		v.reason = "put_denied_explicitly"
+		encryption := "a policy denies it; if it demands aws:kms encryption, set server_side_encryption: false"
+		if !t.SSE {
+			encryption = "a policy denies it; if it demands AES256 encryption, set server_side_encryption: true"
+		}
+		fixes = append(fixes, encryption)
+	} else {
+		actions := "s3:PutObject"
+		if t.ACL != "" {
+			actions += " and s3:PutObjectAcl"
+		}
+		where := "the bucket's policy"
+		if t.RoleARN != "" {
+			where = "the role's policy"
+		}
+		fixes = append(fixes, fmt.Sprintf("let %s allow %s on %s to %s", where, actions, objectARN(t, "*"), principal(t)))
+	}
+	if t.Owner != "" {
+		fixes = append(fixes, fmt.Sprintf("check that the bucket belongs to account %s (expected_bucket_owner)", t.Owner))
+	}
+	v.fix = strings.Join(append(fixes, fmt.Sprintf("`sealift destinations policy %s` prints the policies", t.ID)), "; ")
+	return v
+}
+
+func principal(t catalog.Target) string {
+	if t.RoleARN != "" {
+		return "the role " + t.RoleARN
+	}
+	return "Sealift's principal"
+}
