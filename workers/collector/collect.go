@@ -14,6 +14,9 @@ import (
 const (
 	headerSource   = "sealift-source"
 	headerReceived = "sealift-received" // unix milliseconds, decimal
+	// headerLine vouches that the value is one JSON object without a newline,
+	// so that the appender need not parse it again.
+	headerLine = "sealift-line"
 )
 
 // recordOverhead is about what a record costs beside its line.
@@ -79,6 +82,7 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 			headers = []stream.Header{
 				{Key: headerSource, Value: []byte(stamp.ProjectID)},
 				{Key: headerReceived, Value: strconv.AppendInt(nil, stamp.ReceivedAt.UnixMilli(), 10)},
+				{Key: headerLine, Value: []byte("1")},
 			}
 		}
 		start := len(lines)
