@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -40,7 +39,9 @@ type S3Config struct {
 	// (x-amz-expected-bucket-owner on every request). Default: not checked.
 	ExpectedOwner string
 	// HTTPClient carries the requests; its redirect policy is not used, since
-	// no redirect is followed. Default: one with its own connections.
+	// no redirect is followed. Its transport should have an
+	// ExpectContinueTimeout, so that a large body is not sent, or its refusal
+	// lost, when the store refuses. Default: one with its own connections.
 	HTTPClient *http.Client
 	// UseFIPS and DualStack choose among AWS's own endpoints. Only used
 	// without Endpoint.
@@ -68,7 +69,7 @@ func NewS3(cfg S3Config) *S3 {
 	opts := s3.Options{
 		Region:       cfg.Region,
 		Credentials:  provider(cfg.Credentials),
-		HTTPClient:   withoutRedirects(cfg.HTTPClient),
+		HTTPClient:   newDoer(cfg.HTTPClient),
 		UsePathStyle: cfg.PathStyle,
 		// One request, one answer: the SDK's retries report 412 for one's own
 		// success when the first reply was lost.
@@ -97,26 +98,20 @@ func NewS3(cfg S3Config) *S3 {
 	return s
 }
 
-// withoutRedirects returns a client that hands a redirect to its caller: a
-// signed request must not be carried elsewhere, and S3's 301 and 307 name the
-// bucket's region, which the caller wants to know.
-func withoutRedirects(c *http.Client) *http.Client {
-	if c == nil {
-		c = &http.Client{Transport: &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   10 * time.Second,
-			ExpectContinueTimeout: time.Second,
-			ResponseHeaderTimeout: time.Minute, // counts from the end of the body
-			IdleConnTimeout:       30 * time.Second,
-			MaxIdleConns:          128,
-			MaxIdleConnsPerHost:   64,
-			DisableCompression:    true, // bytes as stored
-		}}
-	}
-	own := *c
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &own
+// NewHTTPClient returns a client as NewS3 makes one by default, for buckets
+// that are to share their connections.
+func NewHTTPClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		ResponseHeaderTimeout: time.Minute, // counts from the end of the body
+		IdleConnTimeout:       30 * time.Second,
+		MaxIdleConns:          128,
+		MaxIdleConnsPerHost:   64,
+		DisableCompression:    true, // bytes as stored
+	}}
 }
 
 func (s *S3) String() string {

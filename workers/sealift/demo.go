@@ -1,0 +1,171 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/progress"
+)
+
+// demoOptions are the arguments of `sealift demo`.
+type demoOptions struct {
+	file   string // NDJSON, or "": the built-in sample
+	events int    // of the sample
+	data   string // kept if named; "": a temporary directory
+	out    io.Writer
+	errOut io.Writer // progress and complaints
+}
+
+// demoCatalog is two customers: one with two buckets that roles put into, one
+// of them with a prefix and for one source only; and one classic.
+const demoCatalog = `
+workspace: ws_acme0000000000000000
+sources:
+  - {id: web, name: web, write_keys: [wk_web]}
+  - {id: ios, name: ios, write_keys: [wk_ios]}
+  - {id: android, name: android, write_keys: [wk_android]}
+destinations:
+  - name: lake
+    sources: [web, ios, android]
+    bucket: acme-logs
+    role_arn: arn:aws:iam::111111111111:role/acme-logs
+  - name: archive
+    sources: [web]
+    bucket: acme-archive/raw/events
+    role_arn: arn:aws:iam::111111111111:role/acme-archive
+---
+workspace: ws_globex00000000000000
+sources:
+  - {id: server, name: server, write_keys: [wk_server]}
+  - {id: backend, name: backend, write_keys: [wk_backend]}
+destinations:
+  - name: classic
+    sources: [server, backend]
+    bucket: globex-logs
+`
+
+// demoSources are the catalog's, in the order of the sample's.
+var demoSources = []string{"web", "ios", "android", "server", "backend"}
+
+// errNotDelivered is the end of a demo whose check failed.
+var errNotDelivered = errors.New("the buckets do not hold what was sent")
+
+// demo runs the whole system in this process, sends events through it, and
+// judges the buckets.
+func demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
+	dir := o.data
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "sealift-demo-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	anywhere := address{at: ":0"}
+	s, err := startStack(stackConfig{dir: dir, s3: anywhere, kafka: anywhere, redis: anywhere}, log)
+	if err != nil {
+		return fmt.Errorf("start the embedded services: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	cfg := config.Default()
+	s.configure(&cfg)
+	demoConfigure(&cfg, dir)
+	if err := s.s3.CreateBucket(cfg.Staging.Bucket); err != nil {
+		return err
+	}
+	workspaces, err := catalog.Parse([]byte(demoCatalog))
+	if err != nil {
+		return err
+	}
+
+	rctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ready, ended := make(chan *process, 1), make(chan error, 1)
+	go func() {
+		ended <- runProcess(rctx, cfg, processOptions{
+			roles: allRoles,
+			id:    identity{credentials: s.credentials, endpoint: s.s3URL},
+			loaded: func(ctx context.Context, services *services) error {
+				if err := applyCatalog(ctx, services, workspaces); err != nil {
+					return err
+				}
+				return s.provision(services.catalog.Snapshot())
+			},
+			ready: func(p *process) { ready <- p },
+		}, log)
+	}()
+	select {
+	case p := <-ready:
+		err = (&demonstration{demoOptions: o, process: p, stack: s}).run(rctx)
+	case err := <-ended:
+		return cmp.Or(err, ctx.Err())
+	}
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+func demoConfigure(cfg *config.Config, dir string) {
+	cfg.Collector.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Kafka.SessionTimeout = 10 * time.Second
+	cfg.Appender.DataDir = filepath.Join(dir, "appender")
+	cfg.Appender.Memory = 128 << 20   // 128 MiB
+	cfg.Appender.DiskFree = 256 << 20 // 256 MiB
+	cfg.Copier.SpoolDir = filepath.Join(dir, "spool")
+	cfg.Copier.RetryTiers = []time.Duration{2 * time.Second, 10 * time.Second}
+}
+
+// demonstration is a demo whose system is ready.
+type demonstration struct {
+	demoOptions
+	*process
+	stack *stack
+}
+
+func (d *demonstration) run(ctx context.Context) error {
+	fmt.Fprintf(d.out, "Kafka, Redis, S3 and every role of Sealift run in this process: %d sources of 2 workspaces, 3 buckets (2 by AssumeRole with ExternalId, 1 classic).\n", len(demoSources))
+	begin := time.Now()
+	sent, err := d.feed(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "Sent %s events over HTTP in %v.\n", progress.Count(sent.acked), time.Since(begin).Round(10*time.Millisecond))
+	sent.explain(d.out)
+
+	begin = time.Now()
+	if err := d.seal(ctx); err != nil {
+		return err
+	}
+	sealed := time.Since(begin)
+	begin = time.Now()
+	if err := d.awaitDelivered(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "Sealed in %v, delivered in another %v.\n\n", sealed.Round(10*time.Millisecond), time.Since(begin).Round(10*time.Millisecond))
+	return d.judge(ctx, sent)
+}
+
+// seal puts everything that was sent into the ledger, as an operator may ask
+// for at any time.
+func (d *demonstration) seal(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for len(d.appender.Partitions()) < d.cfg.Kafka.Partitions { // the group is still forming
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	if err := d.appender.SealAll(ctx); err != nil {
+		return fmt.Errorf("seal what was sent: %w", err)
+	}
+	return nil
+}

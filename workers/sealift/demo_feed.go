@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"iter"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/sample"
+	"github.com/sealift/sealift/pkg/send"
+)
+
+// complaints bounds how many lines are named that cannot be sent.
+const complaints = 20
+
+// sent is what was put into the collector, and what each bucket must hold
+// because of it.
+type sent struct {
+	errOut io.Writer
+
+	mu       sync.Mutex // guards all below
+	acked    int64
+	refused  int64 // lines that are no events
+	repeated int64 // events whose messageId the file holds more than once
+	resent   int64
+	expected map[string]*check.Expected // by destination id
+	owed     map[string]int64           // acked events by destination id
+}
+
+// feed sends the file or the sample and returns when all of it is answered.
+func (d *demonstration) feed(ctx context.Context) (*sent, error) {
+	s := &sent{errOut: d.errOut, expected: map[string]*check.Expected{}, owed: map[string]int64{}}
+	events, bar, closeFile, err := d.input(s)
+	if err != nil {
+		return nil, err
+	}
+	defer closeFile()
+	defer bar.Finish()
+	snapshot := d.catalog.Snapshot()
+	sender := send.New(ctx, send.Config{
+		URL: "http://" + d.collector.Addr(), Log: d.log,
+		Acked: func(acked []send.Event) {
+			source := acked[0].WriteKey[len("wk_"):]
+			s.ack(snapshot.Owed(source), source, acked)
+			if d.file == "" {
+				bar.Add(int64(len(acked)))
+			}
+		},
+		Refused: func(e send.Event, reason string) { s.refuse(e.Line, reason) },
+	})
+	for e, err := range events {
+		var bad *send.BadLine
+		switch {
+		case errors.As(err, &bad):
+			s.refuse(bad.Line, bad.Reason)
+			continue
+		case err != nil:
+			return nil, errors.Join(fmt.Errorf("send %q: %w", d.file, err), sender.Close())
+		}
+		if err := sender.Send(e); err != nil {
+			return nil, errors.Join(err, sender.Close())
+		}
+	}
+	if err := sender.Close(); err != nil {
+		return nil, err
+	}
+	s.resent = sender.Resent()
+	return s, nil
+}
+
+// input opens what is to be sent.
+func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.Bar, func(), error) {
+	if d.file == "" {
+		bar := progress.Start(d.errOut, "sending", int64(d.events), progress.Count)
+		return sampleEvents(d.events), bar, func() {}, nil
+	}
+	f, err := os.Open(d.file)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var size int64
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		size = info.Size()
+	}
+	bar := progress.Start(d.errOut, "sending", size, progress.Bytes)
+	return s.lines(&countingReader{f, bar}), bar, func() { _ = f.Close() }, nil
+}
+
+func sampleEvents(n int) iter.Seq2[send.Event, error] {
+	const step = 40 * time.Millisecond
+	g := sample.New(sample.Config{Seed: 1, Sources: len(demoSources), Start: time.Now().Add(-time.Duration(n) * step), Step: step})
+	return func(yield func(send.Event, error) bool) {
+		for e := range g.Take(n) {
+			if !yield(send.Event{WriteKey: "wk_" + demoSources[e.Source], MessageID: e.MessageID, Body: e.Body}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// lines deals a file's events out to the sources, in turns of a batch's size,
+// and counts messageIds that come again.
+func (s *sent) lines(r io.Reader) iter.Seq2[send.Event, error] {
+	const turn = 500
+	seed, seen := maphash.MakeSeed(), map[uint64]struct{}{}
+	return func(yield func(send.Event, error) bool) {
+		n := 0
+		for e, err := range send.NDJSON(r, "demo-"+uuid.NewString()[:8]) {
+			if err == nil {
+				e.WriteKey = "wk_" + demoSources[n/turn%len(demoSources)]
+				n++
+				h := maphash.String(seed, e.MessageID)
+				if _, again := seen[h]; again {
+					s.repeated++ // only read when all is sent
+				}
+				seen[h] = struct{}{}
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func (s *sent) ack(destinations []string, source string, events []send.Event) {
+	s.mu.Lock()
+	s.acked += int64(len(events))
+	var expected []*check.Expected
+	for _, id := range destinations {
+		if s.expected[id] == nil {
+			s.expected[id] = &check.Expected{}
+		}
+		s.owed[id] += int64(len(events))
+		expected = append(expected, s.expected[id])
+	}
+	s.mu.Unlock()
+	for _, e := range expected {
+		for i := range events {
+			e.Acknowledge(source, events[i].MessageID)
+		}
+	}
+}
+
+func (s *sent) refuse(line int64, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused++
+	if s.refused <= complaints {
+		fmt.Fprintf(s.errOut, "line %d is not sent: %s\n", line, reason)
+	}
+	if s.refused == complaints+1 {
+		fmt.Fprintln(s.errOut, "more lines are not sent; they are counted")
+	}
+}
+
+// explain says what a person may wonder about.
+func (s *sent) explain(out io.Writer) {
+	if s.refused > 0 {
+		fmt.Fprintf(out, "%s lines were not sent, because they are no events.\n", progress.Count(s.refused))
+	}
+	if s.repeated > 0 {
+		fmt.Fprintf(out, "%s events have a messageId that the file holds already; they are delivered as often as they were sent.\n", progress.Count(s.repeated))
+	}
+	if s.resent > 0 {
+		fmt.Fprintf(out, "%s events were sent again because an answer was lost.\n", progress.Count(s.resent))
+	}
+}
+
+// countingReader tells a bar how far a file was read.
+type countingReader struct {
+	io.Reader
+	bar *progress.Bar
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.bar.Add(int64(n))
+	return n, err
+}

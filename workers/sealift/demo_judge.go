@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/mirror"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/progress"
+)
+
+// judge reads every bucket over HTTP, as its owner would, compares it with
+// what the collector acknowledged, prints it, and says the last line.
+func (d *demonstration) judge(ctx context.Context, s *sent) error {
+	var files, lost, doubled, lines, owed int64
+	fine := true
+	for _, w := range d.catalog.Snapshot().Workspaces() {
+		for _, dest := range w.Destinations {
+			id := w.ID + "/" + dest.Name
+			expected := s.expected[id]
+			if expected == nil {
+				expected = &check.Expected{} // it must be empty
+			}
+			t := tree{}
+			bucket, prefix := catalog.SplitBucket(dest.Bucket)
+			store := objstore.NewS3(objstore.S3Config{Bucket: bucket, Region: embeddedRegion, Endpoint: d.stack.s3URL, PathStyle: true, Credentials: d.stack.credentials})
+			r, err := expected.Check(objects(ctx, store, &t), check.Rules{Prefix: prefix})
+			if err != nil {
+				return fmt.Errorf("read bucket %q: %w", bucket, err)
+			}
+			t.print(d.out, bucket)
+			if !r.OK() || r.Lines != s.owed[id] || r.Ignored > 0 {
+				fine = false
+				fmt.Fprintf(d.out, "bucket %s: %s\n", bucket, r)
+			}
+			files, lines, owed = files+r.Objects, lines+r.Lines, owed+s.owed[id]
+			lost, doubled = lost+r.Lost, doubled+r.Duplicated
+		}
+	}
+	// An event whose messageId the file repeats may hide another's loss from
+	// the comparison of ids, but not from the count.
+	if lost == 0 && lines < owed {
+		lost = owed - lines
+	}
+	if doubled == 0 && lines > owed {
+		doubled = lines - owed
+	}
+	fmt.Fprintf(d.out, "\ndelivered %d events in %d files, %d lost, %d duplicated\n", max(0, s.acked-lost), files, lost, doubled)
+	if !fine || lost > 0 || doubled > 0 {
+		return errNotDelivered
+	}
+	return nil
+}
+
+// objects lists a bucket for the check, and notes each in the tree.
+func objects(ctx context.Context, store objstore.Store, t *tree) iter.Seq2[check.Object, error] {
+	return func(yield func(check.Object, error) bool) {
+		const page = 1000
+		for after := ""; ; {
+			infos, err := store.List(ctx, "", after, page)
+			if err != nil {
+				yield(check.Object{}, err)
+				return
+			}
+			for _, listed := range infos {
+				after = listed.Key
+				info, err := store.Head(ctx, listed.Key)
+				if err != nil {
+					yield(check.Object{}, err)
+					return
+				}
+				t.add(info)
+				o := check.Object{
+					Key: info.Key, ContentType: info.ContentType, ContentEncoding: info.ContentEncoding,
+					Open: func() (io.ReadCloser, error) { r, _, err := store.Get(ctx, info.Key); return r, err },
+				}
+				if !yield(o, nil) {
+					return
+				}
+			}
+			if len(infos) < page {
+				return
+			}
+		}
+	}
+}
+
+// treeFiles bounds how many files of a folder are printed.
+const treeFiles = 12
+
+// tree is a bucket as folders.
+type tree struct {
+	name    string
+	folders []*tree
+	files   []objstore.Info
+}
+
+func (t *tree) add(info objstore.Info) {
+	parts := strings.Split(info.Key, "/")
+	at := t
+	for _, name := range parts[:len(parts)-1] {
+		i := slices.IndexFunc(at.folders, func(f *tree) bool { return f.name == name })
+		if i < 0 {
+			i = len(at.folders)
+			at.folders = append(at.folders, &tree{name: name})
+		}
+		at = at.folders[i]
+	}
+	at.files = append(at.files, info)
+}
+
+func (t *tree) print(out io.Writer, bucket string) {
+	fmt.Fprintf(out, "s3://%s\n", bucket)
+	t.printBelow(out, "")
+}
+
+func (t *tree) printBelow(out io.Writer, indent string) {
+	more := max(0, len(t.files)-treeFiles)
+	left := len(t.folders) + len(t.files) - more
+	if more > 0 {
+		left++
+	}
+	branch := func() (string, string) {
+		left--
+		if left == 0 {
+			return indent + "└── ", indent + "    "
+		}
+		return indent + "├── ", indent + "│   "
+	}
+	for _, f := range t.folders {
+		line, below := branch()
+		name := f.name
+		for len(f.folders) == 1 && len(f.files) == 0 { // a chain of folders on one line
+			f = f.folders[0]
+			name += "/" + f.name
+		}
+		if day, err := mirror.ParseDay(f.name); err == nil {
+			name += "  (" + mirror.Date(day) + ")"
+		}
+		fmt.Fprintf(out, "%s%s\n", line, name)
+		f.printBelow(out, below)
+	}
+	for _, info := range t.files[:len(t.files)-more] {
+		line, _ := branch()
+		name := info.Key[strings.LastIndexByte(info.Key, '/')+1:]
+		fmt.Fprintf(out, "%s%s  %s, %s events\n", line, name, progress.Bytes(info.Size), info.Metadata["records"])
+	}
+	if more > 0 {
+		line, _ := branch()
+		fmt.Fprintf(out, "%s… and %s more\n", line, progress.Count(int64(more)))
+	}
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sealift/sealift/pkg/config"
+)
+
+// devOptions are the flags of `sealift dev`.
+type devOptions struct {
+	data                          string
+	http, s3, kafka, redis, admin address
+	catalog                       string // file, or "": the default workspace
+	rollEvery                     time.Duration
+}
+
+// endpoints is what DIR/endpoints.json says, for scripts and tests.
+type endpoints struct {
+	Collector   string `json:"collector"` // URL
+	S3          string `json:"s3"`        // URL, of STS too
+	S3AccessKey string `json:"s3_access_key"`
+	S3SecretKey string `json:"s3_secret_key"`
+	S3Region    string `json:"s3_region"`
+	Kafka       string `json:"kafka"` // host:port
+	Redis       string `json:"redis"` // URL
+	Admin       string `json:"admin"` // URL
+}
+
+// demoWorkspace is what `sealift dev` has without a catalog: one source whose
+// write key is "demo", and one bucket, into which a role puts.
+const demoWorkspace = `
+workspace: ws_demo0000000000000000
+sources:
+  - id: demo
+    name: demo
+    write_keys: [demo]
+destinations:
+  - name: demo
+    sources: [demo]
+    bucket: demo-logs
+    role_arn: arn:aws:iam::123456789012:role/demo-logs
+`
+
+// dev runs everything in this process, durable below o.data, until ctx ends.
+func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, log *slog.Logger) (err error) {
+	file := filepath.Join(o.data, "endpoints.json")
+	// Whoever waits for it must not read that of a former life.
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s, err := startStack(stackConfig{
+		dir: o.data, s3: o.s3, kafka: o.kafka, redis: o.redis,
+		trim: true, groups: []string{cfg.Kafka.Group, copierGroup(cfg.Kafka.Group)},
+	}, log)
+	if err != nil {
+		return fmt.Errorf("start the embedded services in %q: %w", o.data, err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.s3.CreateBucket(cfg.Staging.Bucket); err != nil {
+		return err
+	}
+	s.configure(&cfg)
+	devConfigure(&cfg, o)
+	if cfg.Collector.Listen, err = o.http.free(log); err != nil {
+		return err
+	}
+	if cfg.Admin.Listen, err = o.admin.free(log); err != nil {
+		return err
+	}
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+
+	c := &devCatalog{stack: s, file: o.catalog, log: log}
+	defer c.watchers.Wait()
+	return runProcess(ctx, cfg, processOptions{
+		roles:  allRoles,
+		id:     identity{credentials: s.credentials, endpoint: s.s3URL},
+		loaded: c.start,
+		ready: func(p *process) {
+			e := endpoints{
+				Collector: "http://" + p.collector.Addr(), Admin: "http://" + p.admin.Addr(),
+				S3: s.s3URL, S3AccessKey: s.key.AccessKeyID, S3SecretKey: s.key.SecretAccessKey, S3Region: embeddedRegion,
+				Kafka: s.kafka.Addr(), Redis: s.redis.URL(),
+			}
+			b, err := json.MarshalIndent(e, "", "  ")
+			if err == nil {
+				err = writeFile(file, append(b, '\n'))
+			}
+			if err != nil {
+				log.Error("write endpoints", "file", file, "err", err)
+			}
+			printDev(out, o, e)
+		},
+	}, log)
+}
+
+// devConfigure sets what suits one machine and one person, where nothing else
+// was said.
+func devConfigure(cfg *config.Config, o devOptions) {
+	preset := func(key string, set func()) {
+		if cfg.Origin(key) == "default" {
+			set()
+		}
+	}
+	cfg.Appender.DataDir = filepath.Join(o.data, "appender")
+	cfg.Appender.RollEvery = o.rollEvery
+	preset("kafka.session_timeout", func() { cfg.Kafka.SessionTimeout = 10 * time.Second })
+	preset("appender.grace", func() { cfg.Appender.Grace = min(time.Second, o.rollEvery) })
+	preset("appender.disk_free", func() { cfg.Appender.DiskFree = 256 << 20 }) // 256 MiB
+	preset("copier.spool_dir", func() { cfg.Copier.SpoolDir = filepath.Join(o.data, "spool") })
+	preset("copier.retry_tiers", func() {
+		cfg.Copier.RetryTiers = []time.Duration{5 * time.Second, 30 * time.Second, 5 * time.Minute}
+	})
+	preset("auditor.every", func() { cfg.Auditor.Every = time.Minute })
+	preset("auditor.grace", func() { cfg.Auditor.Grace = 30 * time.Second })
+}
+
+func printDev(out io.Writer, o devOptions, e endpoints) {
+	key, bucket := "demo", "demo-logs"
+	if o.catalog != "" {
+		key, bucket = "WRITE_KEY", "BUCKET"
+	}
+	fmt.Fprintf(out, `Sealift is running; its data is in %s. Ctrl-C stops it and keeps the data.
+
+Send an event:
+
+  curl -u %s: %s/v1/track -H 'Content-Type: application/json' \
+    -d '{"userId":"me","event":"Hello","properties":{"answer":42}}'
+
+List and read the files (an event is in one within %v):
+
+  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s
+  sealift files ls  --endpoint %s --region %s --bucket %s
+  sealift files cat --endpoint %s --region %s --bucket %s
+
+Operators: %s/readyz  %s/metrics   Kafka: %s   all of it: %s
+`, o.data, key, e.Collector, 2*o.rollEvery+2*time.Second, e.S3AccessKey, e.S3SecretKey,
+		e.S3, e.S3Region, bucket, e.S3, e.S3Region, bucket, e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// devCatalog applies the catalog file whenever it changes, and gives every
+// catalog its buckets and roles.
+type devCatalog struct {
+	stack    *stack
+	services *services
+	file     string
+	log      *slog.Logger
+	watchers sync.WaitGroup
+}
+
+// start applies the file, or the default workspace to an empty catalog, and
+// watches until ctx ends.
+func (c *devCatalog) start(ctx context.Context, services *services) error {
+	c.services = services
+	var workspaces []catalog.Workspace
+	var err error
+	if c.file != "" {
+		workspaces, err = loadCatalog(c.file)
+	} else if len(services.catalog.Snapshot().Workspaces()) == 0 {
+		workspaces, err = catalog.Parse([]byte(demoWorkspace))
+	}
+	if err != nil {
+		return err
+	}
+	if err := applyCatalog(ctx, services, workspaces); err != nil {
+		return err
+	}
+	changed := services.catalog.Changed()
+	if err := c.stack.provision(services.catalog.Snapshot()); err != nil {
+		return err
+	}
+	c.watchers.Go(func() { c.followProvision(ctx, changed) })
+	if c.file != "" {
+		c.watchers.Go(func() { c.followFile(ctx) })
+	}
+	return nil
+}
+
+func (c *devCatalog) followProvision(ctx context.Context, changed <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		changed = c.services.catalog.Changed()
+		if err := c.stack.provision(c.services.catalog.Snapshot()); err != nil {
+			c.log.Error("make the catalog's buckets and roles", "err", err)
+		}
+	}
+}
+
+func (c *devCatalog) followFile(ctx context.Context) {
+	last := stamp(c.file)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := stamp(c.file)
+		if now == last {
+			continue
+		}
+		last = now
+		workspaces, err := loadCatalog(c.file)
+		if err == nil {
+			err = applyCatalog(ctx, c.services, workspaces)
+		}
+		if err != nil && ctx.Err() == nil {
+			c.log.Error("catalog file not applied; the former catalog stays", "file", c.file, "err", err)
+		}
+	}
+}
+
+// stamp changes when the file does.
+func stamp(file string) string {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+}
+
+// loadCatalog reads and checks a catalog file.
+func loadCatalog(file string) ([]catalog.Workspace, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read catalog: %w", err)
+	}
+	workspaces, err := catalog.Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("read catalog %q: %w", file, err)
+	}
+	return workspaces, nil
+}
+
+// applyCatalog puts workspaces that differ from the live catalog into its
+// topic, and returns when the live catalog has them. Others stay.
+func applyCatalog(ctx context.Context, s *services, workspaces []catalog.Workspace) error {
+	whole := map[string]catalog.Workspace{}
+	for _, w := range s.catalog.Snapshot().Workspaces() {
+		whole[w.ID] = w
+	}
+	var records []stream.Record
+	for _, w := range workspaces {
+		now, known := whole[w.ID]
+		if value := catalog.Encode(w); !known || string(catalog.Encode(now)) != string(value) {
+			records = append(records, stream.Record{Key: []byte(w.ID), Value: value})
+		}
+		whole[w.ID] = w
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	if err := catalog.Validate(slices.Collect(maps.Values(whole))); err != nil {
+		return fmt.Errorf("apply catalog: %w", err)
+	}
+	p := s.kafka.NewProducer(stream.ProducerConfig{Topic: s.cfg.Kafka.CatalogTopic, Compression: s.cfg.Kafka.Compression, BatchBytes: maxWorkspaceBytes})
+	if err := errors.Join(p.Produce(ctx, records...), p.Close()); err != nil {
+		return fmt.Errorf("apply catalog: %w", err)
+	}
+	for {
+		changed := s.catalog.Changed()
+		live := map[string]string{}
+		for _, w := range s.catalog.Snapshot().Workspaces() {
+			live[w.ID] = string(catalog.Encode(w))
+		}
+		missing := slices.ContainsFunc(records, func(r stream.Record) bool { return live[string(r.Key)] != string(r.Value) })
+		if !missing {
+			s.log.Info("catalog applied", "workspaces", len(records))
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

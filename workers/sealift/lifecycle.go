@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// drainBound is how long one role may take to end. The roles bound themselves
+// below it; a role that does not is left behind.
+const drainBound = 45 * time.Second
+
+// role is a long-running part of the process.
+type role struct {
+	name  string
+	run   func(ctx context.Context) error // until ctx ends; then it drains and returns nil
+	ready func(ctx context.Context) error
+}
+
+// runRoles runs the roles until ctx ends or one of them fails. Then they end
+// one after another in the given order, so that each finds those that it hands
+// its work to still running. It returns what the failed one returned.
+func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles ...role) error {
+	type running struct {
+		role
+		cancel context.CancelFunc
+		done   chan struct{}
+	}
+	var (
+		all           []running
+		group, failed = errgroup.WithContext(ctx) // failed: ctx ended or a role did
+	)
+	for _, r := range roles {
+		rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		done := make(chan struct{})
+		all = append(all, running{r, cancel, done})
+		group.Go(func() error {
+			defer close(done)
+			err := r.run(rctx)
+			if err == nil && rctx.Err() == nil {
+				err = errors.New("it ended by itself")
+			}
+			if err != nil {
+				return fmt.Errorf("run %s: %w", r.name, err)
+			}
+			return nil
+		})
+	}
+	<-failed.Done()
+	if ctx.Err() != nil {
+		log.Info("stopping")
+	} else {
+		log.Error("stopping, because a role failed", "err", context.Cause(failed))
+	}
+	var late error
+	for _, r := range all {
+		begin := time.Now()
+		r.cancel()
+		select {
+		case <-r.done:
+			log.Info("stopped", "role", r.name, "took", time.Since(begin).Round(time.Millisecond))
+		case <-time.After(bound):
+			late = errors.Join(late, fmt.Errorf("stop %s: it did not end in %v", r.name, bound))
+		}
+	}
+	if late != nil {
+		return late // a role that hangs would hold up Wait
+	}
+	return group.Wait()
+}
+
+// await repeats probe until it succeeds, and says meanwhile what is waited for
+// and which configuration key leads there. It returns ctx's error when ctx
+// ends, and an error of probe that permanent says yes to.
+func await(ctx context.Context, log *slog.Logger, d dependency, state func(error)) error {
+	wait := 250 * time.Millisecond
+	for begin := time.Now(); ; {
+		pctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+		err := d.probe(pctx)
+		cancel()
+		switch {
+		case err == nil:
+			if waited := time.Since(begin); waited > time.Second {
+				log.Info(d.name+" answers", "address", d.address, "after", waited.Round(time.Millisecond))
+			}
+			state(nil)
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case d.permanent != nil && d.permanent(err):
+			return fmt.Errorf("use %s at %s (%s): %w", d.name, d.address, d.key, err)
+		}
+		state(fmt.Errorf("waiting for %s at %s (%s): %w", d.name, d.address, d.key, err))
+		log.Warn("waiting for "+d.name, "address", d.address, "key", d.key, "err", err, "again_in", wait)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 10*time.Second)
+	}
+}
+
+// dependency is a service that must answer before roles start.
+type dependency struct {
+	name    string // "kafka"
+	address string // without secrets
+	key     string // the configuration key that leads there
+	probe   func(context.Context) error
+	// alive is the probe once it has started; nil: probe itself.
+	alive func(context.Context) error
+	// permanent tells errors that waiting does not mend; nil: none.
+	permanent func(error) bool
+}
+
+// answers is a check for /readyz.
+func (d dependency) answers(ctx context.Context) error {
+	probe := d.probe
+	if d.alive != nil {
+		probe = d.alive
+	}
+	if err := probe(ctx); err != nil {
+		return fmt.Errorf("%s (%s): %w", d.address, d.key, err)
+	}
+	return nil
+}

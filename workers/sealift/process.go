@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/sealift/sealift/pkg/admin"
+	"github.com/sealift/sealift/pkg/config"
+)
+
+// processOptions say what a process runs.
+type processOptions struct {
+	roles []string // in the order in which they stop
+	id    identity
+	// loaded, if set, is called when the catalog was read and before roles
+	// start.
+	loaded func(context.Context, *services) error
+	// ready, if set, is called once, when every check passes.
+	ready func(*process)
+}
+
+// process is what runs.
+type process struct {
+	*services
+	*assembly
+	admin *admin.Server
+}
+
+// runProcess runs roles until ctx ends or one fails; then it stops them in
+// order. Services that are away are waited for; what is wrong for good is an
+// error.
+func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *slog.Logger) (err error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	withRedis := slices.Contains(o.roles, copierRole) || slices.Contains(o.roles, auditorRole)
+	s, err := open(cfg, o.id, withRedis, log, registry)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+
+	adm, err := admin.Start(admin.Config{Listen: cfg.Admin.Listen, Version: buildVersion()}, admin.Deps{Metrics: registry, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err = errors.Join(err, adm.Close(bounded))
+	}()
+	defer context.AfterFunc(ctx, adm.Drain)()
+	log.Info("operators' listener", "addr", adm.Addr())
+
+	p := &process{services: s, admin: adm}
+	return p.run(ctx, o)
+}
+
+func (p *process) run(ctx context.Context, o processOptions) error {
+	// Why the roles do not run yet, for /readyz; nil: they do.
+	var starting atomic.Pointer[string]
+	phase := func(text string) { starting.Store(&text) }
+	phase("starting")
+	p.admin.Check("startup", func(context.Context) error {
+		if text := starting.Load(); text != nil {
+			return errors.New(*text)
+		}
+		return nil
+	})
+	for _, d := range p.dependencies() {
+		if d.name != topicsName {
+			p.admin.Check(d.name, d.answers)
+		}
+	}
+	for _, d := range p.dependencies() {
+		err := await(ctx, p.log, d, func(err error) {
+			if err != nil {
+				phase(err.Error())
+			}
+		})
+		if err != nil {
+			return stopped(ctx, err)
+		}
+	}
+
+	phase("reading the catalog")
+	// The catalog is followed until the last role has ended.
+	fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	followed := make(chan error, 1)
+	go func() { followed <- p.followCatalog(fctx) }()
+	select {
+	case <-p.loaded:
+	case err := <-followed:
+		return fmt.Errorf("follow the catalog: %w", err)
+	case <-ctx.Done():
+		cancel()
+		<-followed
+		return nil
+	}
+	if o.loaded != nil {
+		if err := o.loaded(ctx, p.services); err != nil {
+			cancel()
+			<-followed
+			return stopped(ctx, err)
+		}
+	}
+	var err error
+	if p.assembly, err = assemble(ctx, p.services, o.roles); err != nil {
+		cancel()
+		<-followed
+		return stopped(ctx, err)
+	}
+	for _, r := range p.assembly.roles {
+		p.admin.Check(r.name, r.ready)
+	}
+	starting.Store(nil)
+	if o.ready != nil {
+		watch, stop := context.WithCancel(ctx)
+		told := make(chan struct{})
+		go func() { defer close(told); p.whenReady(watch, o.ready) }()
+		defer func() { stop(); <-told }()
+	}
+	return runRoles(ctx, p.log, drainBound, append(p.assembly.roles, role{name: "catalog", run: func(ctx context.Context) error {
+		select {
+		case err := <-followed:
+			return err
+		case <-ctx.Done():
+			cancel()
+			<-followed
+			return nil
+		}
+	}})...)
+}
+
+// stopped makes an end that was asked for during the start no error.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// whenReady calls fn when every check passes.
+func (p *process) whenReady(ctx context.Context, fn func(*process)) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !p.listening() || !p.admin.Ready(ctx).Ready {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+	fn(p)
+}
+
+func (p *process) listening() bool { return p.collector == nil || p.collector.Addr() != "" }

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/stream"
+	"github.com/sealift/sealift/workers/appender"
+	"github.com/sealift/sealift/workers/auditor"
+	"github.com/sealift/sealift/workers/collector"
+	"github.com/sealift/sealift/workers/copier"
+	"github.com/sealift/sealift/workers/rotator"
+)
+
+// Names of the roles, in the order in which they stop: each hands its work to
+// the next ones.
+const (
+	collectorRole = "collector"
+	appenderRole  = "appender"
+	copierRole    = "copier"
+	auditorRole   = "auditor"
+)
+
+var allRoles = []string{collectorRole, appenderRole, copierRole, auditorRole}
+
+// copierGroup is the consumer group of the copiers; the appenders' is
+// kafka.group itself.
+func copierGroup(group string) string { return group + "-copier" }
+
+// assembly is the roles of a process; those that it does not run are nil.
+type assembly struct {
+	roles     []role
+	collector *collector.Collector
+	appender  *appender.Appender
+	copier    *copier.Copier
+	auditor   *auditor.Auditor
+}
+
+// assemble builds the named roles on the services.
+func assemble(ctx context.Context, s *services, names []string) (*assembly, error) {
+	a := &assembly{}
+	for _, name := range names {
+		var err error
+		switch name {
+		case collectorRole:
+			err = a.addCollector(s)
+		case appenderRole:
+			err = a.addAppender(ctx, s)
+		case copierRole:
+			err = a.addCopier(s)
+		case auditorRole:
+			err = a.addAuditor(s)
+		default:
+			err = fmt.Errorf("no role %q", name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("build %s: %w", name, err)
+		}
+	}
+	return a, nil
+}
+
+func (a *assembly) add(name string, r interface {
+	Run(context.Context) error
+	Ready(context.Context) error
+}) {
+	a.roles = append(a.roles, role{name: name, run: r.Run, ready: r.Ready})
+}
+
+func (a *assembly) addCollector(s *services) (err error) {
+	a.collector, err = collector.New(
+		collector.Config{Listen: s.cfg.Collector.Listen, Topic: s.cfg.Kafka.EventsTopic},
+		collector.Deps{
+			Catalog: s.catalog, Loaded: s.loaded,
+			Producer: s.producer(s.cfg.Kafka.EventsTopic, 0), Ping: s.kafka.Ping,
+			Log: s.log.With("role", collectorRole), Metrics: s.metrics,
+		})
+	if err == nil {
+		a.add(collectorRole, a.collector)
+	}
+	return err
+}
+
+func (a *assembly) addAppender(ctx context.Context, s *services) error {
+	cluster, err := s.kafka.ClusterID(ctx)
+	if err != nil {
+		return err
+	}
+	log := s.log.With("role", appenderRole)
+	rot, err := rotator.New(rotator.Config{Cluster: cluster}, rotator.Deps{
+		Staging: s.staging, Kafka: s.kafka, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0),
+		Owed:   func(source string) []string { return s.catalog.Snapshot().Owed(source) },
+		Logger: log, Metrics: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	c := s.cfg.Appender
+	a.appender, err = appender.New(appender.Config{
+		Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation, DataDir: c.DataDir,
+		SourceFrom: s.cfg.Kafka.SourceFrom, ReceivedFrom: s.cfg.Kafka.ReceivedFrom,
+		RollEvery: c.RollEvery, Grace: c.Grace, MaxBytes: int64(c.MaxBytes), Memory: int64(c.Memory),
+		DiskFree: int64(c.DiskFree), Level: c.Level, SealOnStop: c.SealOnStop,
+	}, appender.Deps{
+		Log: appender.KafkaLog{Client: s.kafka},
+		Join: func(worker string) (appender.Membership, error) {
+			return s.kafka.Join(stream.GroupConfig{
+				ID: s.cfg.Kafka.Group, Topics: []string{s.cfg.Kafka.EventsTopic},
+				Worker: worker, SessionTimeout: s.cfg.Kafka.SessionTimeout,
+			})
+		},
+		DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
+		Rotator:     rot, Logger: log, Metrics: s.metrics,
+	})
+	if err == nil {
+		a.add(appenderRole, a.appender)
+	}
+	return err
+}
+
+func (a *assembly) addCopier(s *services) (err error) {
+	if dir := s.cfg.Copier.SpoolDir; dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make copier.spool_dir: %w", err)
+		}
+	}
+	a.copier, err = copier.New(copierConfig(s.cfg), copier.Deps{
+		Kafka: s.kafka, Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.bucket,
+		Log: s.log.With("role", copierRole), Metrics: s.metrics,
+	})
+	if err == nil {
+		a.add(copierRole, a.copier)
+	}
+	return err
+}
+
+func copierConfig(cfg config.Config) copier.Config {
+	c := cfg.Copier
+	return copier.Config{
+		JobsTopic: cfg.Kafka.JobsTopic, Group: cfg.Kafka.Group, Worker: workerName(copierRole), SessionTimeout: cfg.Kafka.SessionTimeout,
+		Concurrency: c.Concurrency, PerDestination: c.PerDestination, LockTTL: c.LockTTL, SpoolDir: c.SpoolDir,
+		RetryTiers: c.RetryTiers, ParkAfter: c.ParkAfter, WithoutRedis: c.WithoutRedis,
+	}
+}
+
+func (a *assembly) addAuditor(s *services) (err error) {
+	a.auditor, err = auditor.New(auditor.Config{
+		Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation, JobsTopic: s.cfg.Kafka.JobsTopic,
+		Every: s.cfg.Auditor.Every, Minute: s.cfg.Auditor.Minute, Grace: s.cfg.Auditor.Grace, Retain: s.cfg.Staging.Retain,
+	}, auditor.Deps{
+		Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
+		Log: s.log.With("role", auditorRole), Metrics: s.metrics,
+	})
+	if err == nil {
+		a.add(auditorRole, a.auditor)
+	}
+	return err
+}
+
+// workerName is a name for members whose partitions carry no state.
+func workerName(role string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "worker"
+	}
+	return host + "-" + role + "-" + uuid.NewString()[:8]
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// newRoleCommands run one role, or all of them, against real Kafka, Redis and
+// S3.
+func newRoleCommands(a *app) []*cobra.Command {
+	one := func(name, short, long string) *cobra.Command {
+		return newRoleCommand(a, name, short, long, []string{name})
+	}
+	return []*cobra.Command{
+		one(collectorRole, "Take events over HTTP into Kafka",
+			"Serve Segment's Tracking API and put every event into the events topic. An event is\nanswered 200 only when Kafka has it on all in-sync replicas."),
+		one(appenderRole, "Roll events into files, and seal them into the ledger",
+			"Read the partitions of the events topic that the group assigns, append every event to\nthe file of its source and hour, and seal files by the hour and by size: stage, ledger,\ncopy jobs. Give each appender a data directory of its own (appender.data_dir)."),
+		one(copierRole, "Copy sealed files into customers' buckets, once",
+			"Take copy jobs: lock in Redis, assume the customer's role, put the file, write the receipt."),
+		one(auditorRole, "Compare what is owed with what was delivered",
+			"Reconcile the ledger with the receipts, enqueue again what is missing, and collect what\nis no longer needed."),
+		newRoleCommand(a, "all", "Run all roles in one process",
+			"Run collector, appender, copier and auditor in one process, against real services.\nThey stop in this order.", allRoles),
+	}
+}
+
+func newRoleCommand(a *app, name, short, long string, roles []string) *cobra.Command {
+	return &cobra.Command{
+		Use:     name,
+		GroupID: groupRun,
+		Short:   short,
+		Long:    long + "\n\nServices that are away are waited for; /readyz of the admin listener says which.",
+		Example: "  sealift " + name + " --config sealift.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runProcess(cmd.Context(), a.cfg, processOptions{roles: roles}, a.log)
+		},
+	}
+}
+
+func newDevCommand(a *app) *cobra.Command {
+	var o devOptions
+	cmd := &cobra.Command{
+		Use:     "dev",
+		GroupID: groupTry,
+		Short:   "Run everything on this machine, with nothing to install",
+		Long: `Run every role with an embedded Kafka-protocol broker, Redis and S3, durable below
+--data: a kill -9 and a restart lose nothing that was answered 200. (A power loss may:
+nothing is fsynced for each event.) When ready it writes DIR/endpoints.json.
+
+Without --catalog it has one workspace with the source "demo", the write key "demo" and
+the bucket "demo-logs". The catalog file is applied again whenever it changes. Its buckets
+are made in the embedded S3, and its roles can be assumed with the workspace's id as
+ExternalId only. Addresses without a host are on loopback: nobody is asked for a password.
+
+Configuration works as elsewhere, but for what is embedded.`,
+		Example: "  sealift dev\n  sealift dev --data /tmp/s --http :0 --s3 :0 --kafka :0 --redis :0 --admin :0 --catalog catalog.yaml --roll-every 5s",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for flag, a := range map[string]*address{"http": &o.http, "s3": &o.s3, "kafka": &o.kafka, "redis": &o.redis, "admin": &o.admin} {
+				a.flag, a.chosen = "--"+flag, cmd.Flags().Changed(flag)
+			}
+			return dev(cmd.Context(), a.cfg, o, a.stdout, a.log)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "./sealift-data", "directory that keeps everything")
+	f.StringVar(&o.http.at, "http", ":8080", "where the collector listens, host:port; :0 is any free port")
+	f.StringVar(&o.s3.at, "s3", ":9000", "where the embedded S3 and STS listen")
+	f.StringVar(&o.kafka.at, "kafka", ":9092", "where the embedded Kafka listens")
+	f.StringVar(&o.redis.at, "redis", ":6379", "where the embedded Redis listens")
+	f.StringVar(&o.admin.at, "admin", ":9090", "where /metrics, /readyz and the like are served")
+	f.StringVar(&o.catalog, "catalog", "", "catalog file (default: one workspace, source and bucket)")
+	f.DurationVar(&o.rollEvery, "roll-every", 10*time.Second, "how often files are sealed, 1s to 1h, dividing an hour")
+	return cmd
+}
+
+func newDemoCommand(a *app) *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:     "demo [FILE.ndjson]",
+		GroupID: groupTry,
+		Short:   "Send events through the whole system and verify what arrives",
+		Long: `Run the whole system in one process with nothing to install, send events through the
+HTTP collector, wait until all are delivered, and read the buckets to verify them.
+
+A line of FILE that is a Tracking API call (it has a type) is sent as it is; any other JSON
+object is sent as a track call with the object as its properties. A messageId is kept. Lines
+that are no JSON object are named and not sent. Without FILE it is a built-in sample.
+
+The last line is "delivered N events in M files, 0 lost, 0 duplicated"; the exit code is 0
+only if that is so.`,
+		Example: "  sealift demo\n  sealift demo events.ndjson",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.file = args[0]
+			}
+			o.out, o.errOut = a.stdout, a.stderr
+			log := a.log
+			if c := a.cfg.Log; a.cfg.Origin("log.level") == "default" { // the report is what counts
+				c.Level = "warn"
+				log = newLogger(a.stderr, c)
+			}
+			return demo(cmd.Context(), o, log)
+		},
+	}
+	cmd.Flags().IntVar(&o.events, "events", 10_000, "how many events the sample has")
+	cmd.Flags().StringVar(&o.data, "data", "", "keep everything in this directory (default: a temporary one)")
+	return cmd
+}

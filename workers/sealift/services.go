@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/netguard"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// identity is as whom a process talks to S3 and STS.
+type identity struct {
+	// credentials are the operator's own; nil: the SDK's default chain.
+	credentials func(context.Context) (objstore.Credentials, error)
+	// endpoint takes the destinations that name none; "": AWS.
+	endpoint string
+}
+
+// services are the connections that the roles of a process share.
+type services struct {
+	cfg     config.Config
+	id      identity
+	log     *slog.Logger
+	metrics prometheus.Registerer
+
+	kafka   *stream.Client
+	redis   *lease.Client // nil if no role needs it
+	staging objstore.Store
+	roles   *assumerole.Roles
+	web     *http.Client // for the staging bucket and AWS's own endpoints
+	guarded *http.Client // for endpoints that customers chose
+	catalog *catalog.Live
+	loaded  chan struct{} // closed when the catalog was read to its end
+
+	mu        sync.Mutex // guards producers
+	producers []*stream.Producer
+}
+
+// open prepares all connections; it connects to nothing. Its errors are of the
+// configuration.
+func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
+	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: catalog.NewLive(), loaded: make(chan struct{})}
+	secure, err := kafkaTLS(cfg.Kafka.TLS)
+	if err != nil {
+		return nil, err
+	}
+	s.kafka, err = stream.Open(stream.Config{
+		Brokers: cfg.Kafka.Brokers, TLS: secure, ClientID: "sealift",
+		SASL: stream.SASL{Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username, Password: string(cfg.Kafka.SASL.Password)},
+	}, log)
+	if err != nil {
+		return nil, err
+	}
+	if withRedis {
+		if s.redis, err = lease.Open(string(cfg.Redis.URL)); err != nil {
+			return nil, err
+		}
+	}
+	if s.id.credentials == nil {
+		s.id.credentials = objstore.DefaultCredentials() // one chain, which caches
+	}
+	s.web, s.guarded = objstore.NewHTTPClient(), netguard.Client(cfg.Destinations.AllowedEndpoints)
+	s.staging = objstore.WithPrefix(objstore.NewS3(objstore.S3Config{
+		Bucket: cfg.Staging.Bucket, Region: cfg.Staging.Region, Endpoint: cfg.Staging.Endpoint,
+		PathStyle: cfg.Staging.ForcePathStyle, Credentials: s.id.credentials, HTTPClient: s.web,
+	}), cfg.Staging.Prefix)
+	s.roles = assumerole.New(assumerole.Config{Endpoint: cfg.STS.Endpoint, Region: cfg.Staging.Region, Credentials: s.id.credentials})
+	return s, nil
+}
+
+// close closes the connections. The roles have ended before.
+func (s *services) close() error {
+	var errs []error
+	s.mu.Lock()
+	for _, p := range s.producers {
+		errs = append(errs, p.Close())
+	}
+	s.mu.Unlock()
+	if s.redis != nil {
+		errs = append(errs, s.redis.Close())
+	}
+	s.web.CloseIdleConnections()
+	s.guarded.CloseIdleConnections()
+	return errors.Join(append(errs, s.kafka.Close())...)
+}
+
+// producer returns a producer that lives as long as the services. batchBytes
+// is its largest batch, 0: the default.
+func (s *services) producer(topic string, batchBytes int) *stream.Producer {
+	p := s.kafka.NewProducer(stream.ProducerConfig{Topic: topic, Compression: s.cfg.Kafka.Compression, BatchBytes: batchBytes})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.producers = append(s.producers, p)
+	return p
+}
+
+// bucket opens a destination as whoever creds is; nil is the operator.
+func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
+	if creds == nil {
+		creds = s.id.credentials
+	}
+	c := objstore.S3Config{Bucket: t.BucketName, Region: t.Region, ExpectedOwner: t.Owner, Credentials: creds, HTTPClient: s.web}
+	switch {
+	case t.Endpoint != "":
+		c.Endpoint, c.PathStyle, c.HTTPClient = t.Endpoint, pathStyle(t.Endpoint), s.guarded
+	case s.id.endpoint != "":
+		c.Endpoint, c.PathStyle = s.id.endpoint, true
+	}
+	return objstore.NewS3(c)
+}
+
+// pathStyle tells whether an endpoint takes the bucket in the path: all but
+// AWS's own do, and AWS's newer buckets do not.
+func pathStyle(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	return err != nil || !strings.HasSuffix(u.Hostname(), ".amazonaws.com") && !strings.HasSuffix(u.Hostname(), ".amazonaws.com.cn")
+}
+
+// followCatalog keeps the catalog as its topic says until ctx ends. A record
+// that cannot be read is logged; the workspace stays as it was.
+func (s *services) followCatalog(ctx context.Context) error {
+	return s.kafka.Follow(ctx, s.cfg.Kafka.CatalogTopic, func(r stream.Record) error {
+		if err := s.catalog.Apply(string(r.Key), r.Value); err != nil {
+			s.log.Error("catalog record ignored", "partition", r.Partition, "offset", r.Offset, "err", err)
+		}
+		return nil
+	}, func() { close(s.loaded) })
+}
+
+// topics are those that Sealift needs.
+func (s *services) topics() []stream.Topic {
+	k := s.cfg.Kafka
+	topics := []stream.Topic{
+		{Name: k.EventsTopic, Partitions: k.Partitions, Replication: k.Replication},
+		{Name: k.DeadLettersTopic, Partitions: k.Partitions, Replication: k.Replication, MaxRecordBytes: deadLetterBytes},
+		{Name: k.CatalogTopic, Partitions: 1, Replication: k.Replication, Compacted: true},
+	}
+	for _, name := range copierConfig(s.cfg).Topics() {
+		topics = append(topics, stream.Topic{Name: name, Partitions: k.Partitions, Replication: k.Replication})
+	}
+	return topics
+}
+
+// deadLetterBytes lets the dead letters take what the events topic took, and
+// the headers that say why.
+const deadLetterBytes = 2 << 20
+
+// topicsName is the dependency that is looked at only when the process starts.
+const topicsName = "topics"
+
+// dependencies are the services that must answer before the roles start.
+func (s *services) dependencies() []dependency {
+	deps := []dependency{{
+		name: "kafka", address: strings.Join(s.cfg.Kafka.Brokers, ","), key: "kafka.brokers",
+		probe: s.kafka.Ping,
+	}, {
+		name: topicsName, address: strings.Join(s.cfg.Kafka.Brokers, ","), key: "kafka.*_topic",
+		probe: func(ctx context.Context) error {
+			return s.kafka.EnsureTopics(ctx, s.cfg.Kafka.CreateTopics, s.topics()...)
+		},
+	}, {
+		name: "staging", address: stagingAddress(s.cfg.Staging), key: "staging.bucket",
+		probe: func(ctx context.Context) error { return objstore.Probe(ctx, s.staging) },
+		alive: func(ctx context.Context) error { _, err := s.staging.List(ctx, "probe/", "", 1); return err },
+		permanent: func(err error) bool {
+			return errors.Is(err, objstore.ErrUnconditional) || errors.Is(err, objstore.ErrWrongRegion) || errors.Is(err, objstore.ErrInvalid)
+		},
+	}}
+	if s.redis != nil {
+		deps = append(deps, dependency{
+			name: "redis", address: redisAddress(string(s.cfg.Redis.URL)), key: "redis.url",
+			probe: s.redis.Ping,
+		})
+	}
+	return deps
+}
+
+func stagingAddress(c config.Staging) string {
+	if c.Endpoint == "" {
+		return "s3://" + c.Bucket
+	}
+	return strings.TrimSuffix(c.Endpoint, "/") + "/" + c.Bucket
+}
+
+// redisAddress is the URL without its secrets.
+func redisAddress(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return "?"
+	}
+	return u.Host
+}
+
+func kafkaTLS(c config.TLS) (*tls.Config, error) {
+	if !c.Enabled {
+		return nil, nil
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.InsecureSkipVerify} //nolint:gosec // the operator's own choice
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read kafka.tls.ca_file: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read kafka.tls.ca_file %q: no certificate in it", c.CAFile)
+		}
+	}
+	if c.CertFile != "" || c.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read kafka.tls.cert_file and key_file: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}

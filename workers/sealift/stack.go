@@ -1,0 +1,231 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+// embeddedRegion is where the embedded buckets are.
+const embeddedRegion = "us-east-1"
+
+// stackConfig says where the embedded services listen and keep their data.
+type stackConfig struct {
+	dir              string
+	s3, kafka, redis address
+	trim             bool // delete from Kafka what was delivered
+	groups           []string
+}
+
+// address is where an embedded service listens.
+type address struct {
+	at string // host:port; no host is loopback, port 0 any free one
+	// chosen by the user: if it is taken, that is an error; a default that is
+	// taken gives way to any free port.
+	chosen bool
+	flag   string // for the error
+}
+
+// stack is Kafka, Redis and S3 with STS in this process, on a directory.
+type stack struct {
+	kafka    *embedded.Kafka
+	redis    *embedded.Redis
+	s3       *s3server.Server
+	web      *http.Server // serves s3
+	s3URL    string
+	key      objstore.Credentials
+	redisURL string
+	log      *slog.Logger
+}
+
+// startStack starts the services. The directory belongs to one process.
+func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
+	s := &stack{log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := os.MkdirAll(cfg.dir, 0o700); err != nil {
+		return nil, err
+	}
+	if s.key, err = loadKey(filepath.Join(cfg.dir, "s3-key.json")); err != nil {
+		return nil, err
+	}
+	// S3 first: its lock tells that another process has the directory.
+	s.s3, err = s3server.Open(s3server.Config{
+		Dir: filepath.Join(cfg.dir, "s3"), AccessKey: s.key.AccessKeyID, SecretKey: s.key.SecretAccessKey,
+		Region: embeddedRegion, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = cfg.s3.listen(log, func(at string) error {
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			return err
+		}
+		s.s3URL = "http://" + l.Addr().String()
+		s.web = &http.Server{Handler: s.s3, ReadHeaderTimeout: 10 * time.Second}
+		go func() { _ = s.web.Serve(l) }() // ends with Shutdown
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = cfg.kafka.listen(log, func(at string) (err error) {
+		k := embedded.KafkaConfig{Dir: filepath.Join(cfg.dir, "kafka"), Addr: at, Log: log}
+		if cfg.trim {
+			k.TrimBehind = cfg.groups
+		}
+		s.kafka, err = embedded.StartKafka(k)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, cfg.redis.listen(log, func(at string) (err error) {
+		s.redis, err = embedded.StartRedis(at)
+		return err
+	})
+}
+
+// listen starts a service at the address.
+func (a address) listen(log *slog.Logger, start func(at string) error) error {
+	host, port, err := net.SplitHostPort(cmp.Or(a.at, ":0"))
+	if err != nil {
+		return fmt.Errorf("%s %q: want host:port, or :0 for any free port", a.flag, a.at)
+	}
+	host = cmp.Or(host, "127.0.0.1") // nothing here asks who is calling
+	err = start(net.JoinHostPort(host, port))
+	if err == nil || a.chosen || port == "0" || !inUse(err) {
+		if inUse(err) {
+			return fmt.Errorf("%w; choose another one with %s, :0 is any free port", err, a.flag)
+		}
+		return err
+	}
+	log.Info("the usual port is taken, using another one", "address", a.at, "flag", a.flag)
+	return start(net.JoinHostPort(host, "0"))
+}
+
+// free returns the address for something that will listen a little later.
+func (a address) free(log *slog.Logger) (at string, err error) {
+	err = a.listen(log, func(try string) error {
+		l, err := net.Listen("tcp", try)
+		if err != nil {
+			return err
+		}
+		at = try
+		return l.Close()
+	})
+	return at, err
+}
+
+// credentials are the operator's own, in the embedded S3 and STS.
+func (s *stack) credentials(context.Context) (objstore.Credentials, error) { return s.key, nil }
+
+// configure points a configuration at the stack.
+func (s *stack) configure(cfg *config.Config) {
+	cfg.Kafka.Brokers = []string{s.kafka.Addr()}
+	cfg.Kafka.TLS, cfg.Kafka.SASL = config.TLS{}, config.SASL{}
+	cfg.Redis.URL = config.Secret(s.redis.URL())
+	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = s.s3URL, true, embeddedRegion
+	cfg.STS.Endpoint = s.s3URL
+}
+
+// provision creates the buckets that the catalog names, and the roles, each to
+// be assumed with its workspace as ExternalId only. Destinations with an
+// endpoint of their own are somebody else's.
+func (s *stack) provision(snapshot *catalog.Snapshot) error {
+	roles := map[string]s3server.Role{} // by ARN; of two workspaces with one, the first
+	var errs []error
+	for _, w := range snapshot.Workspaces() {
+		for _, d := range w.Destinations {
+			if d.Endpoint != "" {
+				continue
+			}
+			bucket, _ := catalog.SplitBucket(d.Bucket)
+			errs = append(errs, s.s3.PutBucket(s3server.Bucket{Name: bucket, Region: d.Region}))
+			r, known := roles[d.RoleARN]
+			if d.RoleARN == "" || known && r.ExternalID != w.ID {
+				continue
+			}
+			roles[d.RoleARN] = s3server.Role{ARN: d.RoleARN, ExternalID: w.ID, Buckets: append(r.Buckets, bucket)}
+		}
+	}
+	for _, r := range roles {
+		errs = append(errs, s.s3.PutRole(r))
+	}
+	return errors.Join(errs...)
+}
+
+// close stops the services, the users of a service before it.
+func (s *stack) close() error {
+	var errs []error
+	if s.redis != nil {
+		errs = append(errs, s.redis.Close())
+	}
+	if s.kafka != nil {
+		errs = append(errs, s.kafka.Close())
+	}
+	if s.web != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.web.Shutdown(ctx); err != nil {
+			errs = append(errs, s.web.Close())
+		}
+	}
+	if s.s3 != nil {
+		errs = append(errs, s.s3.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// loadKey reads the embedded S3's key, or makes one up for good.
+func loadKey(path string) (objstore.Credentials, error) {
+	var key struct{ AccessKey, SecretKey string }
+	b, err := os.ReadFile(path)
+	switch {
+	case err == nil && json.Unmarshal(b, &key) == nil && key.AccessKey != "" && key.SecretKey != "":
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		key.AccessKey, key.SecretKey = "SEALIFT"+rand.Text()[:13], rand.Text()+rand.Text()[:14]
+		if b, err = json.Marshal(key); err != nil {
+			return objstore.Credentials{}, err
+		}
+		if err := writeFile(path, append(b, '\n')); err != nil {
+			return objstore.Credentials{}, fmt.Errorf("keep the key of the embedded S3: %w", err)
+		}
+	default:
+		return objstore.Credentials{}, fmt.Errorf("read the key of the embedded S3: %w", err)
+	}
+	return objstore.Credentials{AccessKeyID: key.AccessKey, SecretAccessKey: key.SecretKey}, nil
+}
+
+// writeFile replaces a file that only its owner may read, at once.
+func writeFile(path string, b []byte) error {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// inUse tells whether an address could not be listened on because it is taken.
+func inUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
