@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -96,22 +95,6 @@ func NewS3(cfg S3Config) *S3 {
 		s.owner = aws.String(cfg.ExpectedOwner)
 	}
 	return s
-}
-
-// NewHTTPClient returns a client as NewS3 makes one by default, for buckets
-// that are to share their connections.
-func NewHTTPClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		ResponseHeaderTimeout: time.Minute, // counts from the end of the body
-		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   64,
-		DisableCompression:    true, // bytes as stored
-	}}
 }
 
 func (s *S3) String() string {

@@ -325,6 +325,25 @@ func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
 	return c.r.Seek(offset, whence)
 }
 
+// A store that refuses a large body is heard, and is not sent it: 412 is the
+// usual answer to a file that was delivered before.
+func TestS3RefusalOfLargeBodies(t *testing.T) {
+	server, endpoint := serve(t)
+	require.NoError(t, server.CreateBucket("bucket"))
+	client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
+	defer client.CloseIdleConnections()
+	for range 50 {
+		s := objstore.NewS3(objstore.S3Config{
+			Bucket: "missing", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: client,
+		})
+		content := make([]byte, 3<<20)
+		body := &countingReader{r: bytes.NewReader(content)}
+		_, err := s.Put(t.Context(), "k", body, objstore.PutOptions{SHA256: sha256.Sum256(content)})
+		require.ErrorIs(t, err, objstore.ErrNoBucket)
+		require.Zero(t, body.n, "nothing was sent")
+	}
+}
+
 // A store that answers before it read the body must not leave a reader of it
 // behind: the caller seeks and sends it again. The race detector sees one.
 func TestS3BodyIsReleased(t *testing.T) {
