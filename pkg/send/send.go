@@ -22,6 +22,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // Event is one call to the Tracking API.
@@ -41,6 +43,11 @@ type Config struct {
 	// BatchEvents and BatchBytes bound a batch. Default 500 events and 400 KB,
 	// below the collector's 2,500 and 500 KB.
 	BatchEvents, BatchBytes int
+	// Gzip compresses the requests.
+	Gzip bool
+	// RetryFor is how long a batch is sent again before sending ends with an
+	// error; 0: until ctx ends.
+	RetryFor time.Duration
 	// Acked is told the events of a batch that was answered 200, Refused an
 	// event that was answered 400 by itself. They are called from any
 	// goroutine and must not keep Body.
@@ -155,7 +162,7 @@ func (s *Sender) Resent() int64 { return s.resent.Load() }
 
 // deliver sends until every event was answered 200 or 400.
 func (s *Sender) deliver(events []Event) error {
-	wait := 100 * time.Millisecond
+	wait, start := 100*time.Millisecond, time.Now()
 	for try := 1; ; try++ {
 		a := s.post(events)
 		switch {
@@ -164,7 +171,7 @@ func (s *Sender) deliver(events []Event) error {
 			return nil
 		case a.err == nil && a.status == http.StatusBadRequest, a.err == nil && a.status == http.StatusRequestEntityTooLarge:
 			return s.refused(events, a)
-		case a.err == nil && a.status < 500 && a.status != http.StatusTooManyRequests:
+		case a.err == nil && a.status < 500 && a.status != http.StatusTooManyRequests && a.status != http.StatusRequestTimeout:
 			return fmt.Errorf("send %d events to %s: answered %d: %s", len(events), s.cfg.URL, a.status, a.reason)
 		}
 		if a.err != nil || a.status != http.StatusTooManyRequests {
@@ -172,6 +179,9 @@ func (s *Sender) deliver(events []Event) error {
 		}
 		if try == 3 || try%50 == 0 {
 			s.cfg.Log.Warn("the collector does not take events, retrying", "url", s.cfg.URL, "status", a.status, "reason", a.reason, "err", a.err)
+		}
+		if s.cfg.RetryFor > 0 && time.Since(start) > s.cfg.RetryFor {
+			return fmt.Errorf("send %d events to %s: not taken in %s: %w", len(events), s.cfg.URL, s.cfg.RetryFor, a.failure())
 		}
 		select {
 		case <-s.ctx.Done():
@@ -204,6 +214,14 @@ type answer struct {
 	err        error
 }
 
+// failure is why the batch was not taken.
+func (a answer) failure() error {
+	if a.err != nil {
+		return a.err
+	}
+	return fmt.Errorf("answered %d: %s", a.status, a.reason)
+}
+
 func (s *Sender) post(events []Event) answer {
 	var body bytes.Buffer
 	body.WriteString(`{"batch":[`)
@@ -215,11 +233,19 @@ func (s *Sender) post(events []Event) answer {
 	}
 	fmt.Fprintf(&body, `],"sentAt":%q}`, time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 
+	encoding := ""
+	if s.cfg.Gzip {
+		encoding = "gzip"
+		body = zip(&body)
+	}
 	req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, strings.TrimSuffix(s.cfg.URL, "/")+"/v1/batch", &body)
 	if err != nil {
 		return answer{status: http.StatusBadRequest, err: err}
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if encoding != "" {
+		req.Header.Set("Content-Encoding", encoding)
+	}
 	req.SetBasicAuth(events[0].WriteKey, "")
 	resp, err := s.http.Do(req)
 	if err != nil {
@@ -235,6 +261,16 @@ func (s *Sender) post(events []Event) answer {
 		a.retryAfter = time.Duration(min(seconds, 60)) * time.Second
 	}
 	return a
+}
+
+// zip returns what it reads from body, compressed: fast, as the other end is
+// more often near than not.
+func zip(body *bytes.Buffer) bytes.Buffer {
+	var b bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed) // the level is valid
+	_, _ = body.WriteTo(z)                          // memory does not fail
+	_ = z.Close()
+	return b
 }
 
 // reasonOf finds the words in an answer.

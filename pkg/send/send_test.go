@@ -2,6 +2,7 @@ package send
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -119,6 +121,33 @@ func TestSendGivesUp(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, s.Close(), context.Canceled)
 	})
+}
+
+func TestSendGivesUpAfterRetryFor(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusRequestTimeout)
+		_, _ = w.Write([]byte(`{"message":"try again"}`))
+	}))
+	defer server.Close()
+	s, told := sender(t.Context(), server.URL, Config{RetryFor: time.Millisecond})
+	require.NoError(t, s.Send(call(1, "")))
+	require.ErrorContains(t, s.Close(), "not taken in 1ms: answered 408: try again")
+	require.Empty(t, told.acked)
+	require.Empty(t, told.refused)
+}
+
+func TestGzip(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := gzip.NewReader(r.Body)
+		if err != nil || r.Header.Get("Content-Encoding") != "gzip" || json.NewDecoder(body).Decode(new(any)) != nil {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	}))
+	defer server.Close()
+	s, told := sender(t.Context(), server.URL, Config{Gzip: true})
+	require.NoError(t, s.Send(call(1, "")))
+	require.NoError(t, s.Close())
+	require.Len(t, told.acked, 1)
 }
 
 func TestNDJSON(t *testing.T) {

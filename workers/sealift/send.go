@@ -1,0 +1,207 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/send"
+)
+
+// writeKeyVariable holds the write key where --write-key is not given: a flag
+// is seen in process lists.
+const writeKeyVariable = "SEALIFT_WRITE_KEY"
+
+// sendOptions are the arguments of `sealift send`.
+type sendOptions struct {
+	file        string // "-": standard input
+	url         string
+	writeKey    string
+	concurrency int
+	plain       bool // no gzip
+	retryFor    time.Duration
+	json        bool
+}
+
+func newSendCommand(a *app) *cobra.Command {
+	o := &sendOptions{file: "-"}
+	cmd := &cobra.Command{
+		Use:     "send [FILE]",
+		GroupID: groupData,
+		Short:   "Send events from a file or standard input to a collector",
+		Long: `Send events, one JSON object a line, to a collector: calls of the Tracking API as
+they are, any other object as a track call with the object as its properties. A
+line without messageId gets one, so that what is sent again can be recognised.
+
+Batches that are not taken just now are sent again. Exit code 0: every line was
+taken; 3: some lines were refused, they are named; 1: sending ended early.`,
+		Example: `  sealift send events.ndjson --write-key demo
+  zcat *.gz | sealift send --url https://events.example.com --write-key wk_...`,
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: withoutConfig,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.file = args[0]
+			}
+			return a.sendFile(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.url, "url", "http://localhost:8080", "the collector's URL")
+	f.StringVar(&o.writeKey, "write-key", "", "write key of the source ("+writeKeyVariable+")")
+	f.IntVar(&o.concurrency, "concurrency", 4, "batches under way at once")
+	f.BoolVar(&o.plain, "no-gzip", false, "do not compress requests")
+	f.DurationVar(&o.retryFor, "retry-for", 10*time.Minute, "how long a batch is sent again before giving up")
+	f.BoolVar(&o.json, "json", false, "print the counts as JSON")
+	return cmd
+}
+
+// complete fills in and checks the arguments.
+func (o *sendOptions) complete(env []string) error {
+	for _, v := range env {
+		if key, ok := strings.CutPrefix(v, writeKeyVariable+"="); ok {
+			o.writeKey = cmp.Or(o.writeKey, key)
+		}
+	}
+	u, err := url.Parse(o.url)
+	switch {
+	case o.writeKey == "":
+		return usage("which source? Give its write key with --write-key or " + writeKeyVariable)
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return usage(fmt.Sprintf("--url %q: want a URL such as http://localhost:8080", o.url))
+	case o.concurrency < 1 || o.concurrency > 256:
+		return usage("--concurrency: want 1 to 256")
+	}
+	return nil
+}
+
+// sendCounts is how it went.
+type sendCounts struct {
+	Sent    int64   `json:"sent"`    // acknowledged
+	Refused int64   `json:"refused"` // lines that are no events, and events refused for good
+	Resent  int64   `json:"resent"`  // may have been taken twice
+	Seconds float64 `json:"seconds"`
+}
+
+func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
+	if err := o.complete(a.env); err != nil {
+		return err
+	}
+	in, err := a.open(o.file)
+	if err != nil {
+		return err
+	}
+	defer in.Close() //nolint:errcheck // only read
+	if err := askCollector(ctx, o.url, o.writeKey); err != nil {
+		return err
+	}
+	var size int64
+	if f, ok := in.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			size = info.Size()
+		}
+	}
+	bar := progress.Start(a.stderr, "sending", size, progress.Bytes)
+	defer bar.Finish()
+	start := time.Now()
+	counts, err := a.sendLines(ctx, o, &countingReader{in, bar})
+	counts.Seconds = time.Since(start).Seconds()
+	bar.Finish()
+	if err := a.printCounts(o, counts); err != nil {
+		return err
+	}
+	switch {
+	case err != nil:
+		return err
+	case counts.Refused > 0:
+		return partial(fmt.Sprintf("%s lines were not sent", progress.Count(counts.Refused)))
+	}
+	return nil
+}
+
+// sendLines sends what it reads; the counts are right on an error too.
+func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (sendCounts, error) {
+	var acked atomic.Int64
+	refused := &sent{errOut: a.stderr}
+	sender := send.New(ctx, send.Config{
+		URL: o.url, Workers: o.concurrency, Gzip: !o.plain, RetryFor: o.retryFor, Log: a.log,
+		Acked:   func(events []send.Event) { acked.Add(int64(len(events))) },
+		Refused: func(e send.Event, reason string) { refused.refuse(e.Line, reason) },
+	})
+	err := func() error {
+		for e, err := range send.NDJSON(in, "send-"+uuid.NewString()) {
+			var bad *send.BadLine
+			switch {
+			case errors.As(err, &bad):
+				refused.refuse(bad.Line, bad.Reason)
+				continue
+			case err != nil:
+				return fmt.Errorf("send %q: %w", o.file, err)
+			}
+			e.WriteKey = o.writeKey
+			if err := sender.Send(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}()
+	// Close tells the cause of what Send saw; what was read is still sent.
+	if closed := sender.Close(); closed != nil {
+		err = closed
+	}
+	return sendCounts{Sent: acked.Load(), Refused: refused.refused, Resent: sender.Resent()}, err
+}
+
+func (a *app) printCounts(o *sendOptions, c sendCounts) error {
+	if o.json {
+		return a.printJSON(c)
+	}
+	text := fmt.Sprintf("sent %s events in %.1fs", progress.Count(c.Sent), c.Seconds)
+	if c.Refused > 0 {
+		text += fmt.Sprintf(", %s lines refused", progress.Count(c.Refused))
+	}
+	if c.Resent > 0 {
+		text += fmt.Sprintf(", %s events sent again", progress.Count(c.Resent))
+	}
+	_, err := fmt.Fprintln(a.stdout, text)
+	return err
+}
+
+// askCollector finds a wrong URL or write key before anything is read. Only a
+// clear no counts: what else can be wrong may pass while sending.
+func askCollector(ctx context.Context, collector, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	at := strings.TrimSuffix(collector, "/") + "/v1/projects/" + url.PathEscape(key) + "/settings"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return usage(fmt.Sprintf("--url %q: %v", collector, err))
+	}
+	resp, err := http.DefaultClient.Do(req)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err // without the URL, which holds the key
+	}
+	if err != nil {
+		return fmt.Errorf("reach the collector at %s: %w; is it running, and is --url right?", collector, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	var no struct{ Code string }
+	if resp.StatusCode == http.StatusNotFound && json.NewDecoder(resp.Body).Decode(&no) == nil && no.Code == "unknown_write_key" {
+		return fmt.Errorf("the collector at %s knows no source with this write key; see `sealift catalog get`", collector)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/stream"
+	"github.com/sealift/sealift/workers/collector"
+)
+
+// sentTopic is an events topic in memory; if flaky, each third request fails.
+type sentTopic struct {
+	mu    sync.Mutex
+	flaky bool
+	calls int
+	ids   map[string]int
+}
+
+func (s *sentTopic) Produce(_ context.Context, records ...stream.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls++; s.flaky && s.calls%3 == 1 {
+		return errors.New("no broker answers")
+	}
+	for _, r := range records {
+		var line struct{ MessageID string }
+		if err := json.Unmarshal(r.Value, &line); err != nil {
+			return err
+		}
+		s.ids[line.MessageID]++
+	}
+	return nil
+}
+
+func startCollector(t *testing.T) (url string, topic *sentTopic) {
+	t.Helper()
+	snapshot, err := catalog.NewSnapshot([]catalog.Workspace{{ID: "ws_0123456789abcdefghij", Sources: []catalog.Source{{ID: "web", WriteKeys: []string{"wk_web"}}}}})
+	require.NoError(t, err)
+	live := catalog.NewLive()
+	live.Set(snapshot)
+	topic = &sentTopic{ids: map[string]int{}}
+	c, err := collector.New(collector.Config{}, collector.Deps{Catalog: live, Producer: topic})
+	require.NoError(t, err)
+	server := httptest.NewServer(c.Handler())
+	t.Cleanup(server.Close)
+	return server.URL, topic
+}
+
+func sealift(t *testing.T, stdin string, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	code = run(t.Context(), args, env, strings.NewReader(stdin), &out, &errOut)
+	return code, out.String(), errOut.String()
+}
+
+func TestSendFile(t *testing.T) {
+	url, topic := startCollector(t)
+	topic.flaky = true
+	var lines strings.Builder
+	for n := range 1200 {
+		fmt.Fprintf(&lines, `{"type":"track","userId":"u","event":"e","messageId":"m-%d"}`+"\n", n)
+	}
+	file := filepath.Join(t.TempDir(), "events.ndjson")
+	require.NoError(t, os.WriteFile(file, []byte(lines.String()), 0o600))
+	code, out, errOut := sealift(t, "", nil, "send", file, "--url", url, "--write-key", "wk_web", "--json")
+	require.Equal(t, exitOK, code, errOut)
+	var counts sendCounts
+	require.NoError(t, json.Unmarshal([]byte(out), &counts))
+	require.EqualValues(t, 1200, counts.Sent)
+	require.Positive(t, counts.Resent)
+	require.Len(t, topic.ids, 1200)
+}
+
+func TestSendStandardInput(t *testing.T) {
+	url, topic := startCollector(t)
+	in := `{"type":"page","userId":"u"}` + "\nnot json\n" + `{"city":"Bern"}` + "\n"
+	code, out, errOut := sealift(t, in, []string{writeKeyVariable + "=wk_web"}, "send", "--url", url+"/", "--no-gzip")
+	require.Equal(t, exitPartial, code, errOut)
+	require.Contains(t, out, "sent 2 events")
+	require.Contains(t, errOut, "line 2 is not sent: it is not a JSON object")
+	require.Len(t, topic.ids, 2, "each line has a messageId of its own")
+}
+
+func TestSendSaysWhatIsWrong(t *testing.T) {
+	url, topic := startCollector(t)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	for hazard, c := range map[string]struct {
+		args []string
+		code int
+		text string
+	}{
+		"no_write_key":      {[]string{"--url", url}, exitUsage, "--write-key"},
+		"wrong_url":         {[]string{"--url", "localhost", "--write-key", "wk_web"}, exitUsage, "http://localhost:8080"},
+		"unknown_write_key": {[]string{"--url", url, "--write-key", "wk_sEcReT"}, exitFailure, "knows no source with this write key"},
+		"no_collector":      {[]string{"--url", closed.URL, "--write-key", "wk_sEcReT"}, exitFailure, "is it running"},
+		"no_file":           {[]string{"--url", url, "--write-key", "wk_web", "/no/such/file"}, exitFailure, "/no/such/file"},
+		"two_files":         {[]string{"a", "b"}, exitUsage, "accepts at most 1 arg"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			code, out, errOut := sealift(t, `{"type":"track"}`, nil, append([]string{"send"}, c.args...)...)
+			require.Equal(t, c.code, code, errOut)
+			require.Contains(t, errOut, c.text)
+			require.NotContains(t, out+errOut, "sEcReT")
+			require.Empty(t, topic.ids)
+		})
+	}
+}
