@@ -1,8 +1,10 @@
 package catalog
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +42,7 @@ func Parse(yaml []byte) ([]Workspace, error) {
 	}
 	r.report(later...)
 	if len(r.problems) > 0 {
+		slices.SortStableFunc(r.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 		return nil, asError(r.problems)
 	}
 	return workspaces, nil

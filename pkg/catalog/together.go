@@ -50,6 +50,8 @@ func (t *together) add(doc int, w Workspace) {
 	c := checker{doc: doc, w: w}
 	if t.workspaces[w.ID] && w.ID != "" {
 		c.add("", "workspace", "workspace", "another document has the same id", "keep one document for each workspace")
+		t.problems = append(t.problems, c.problems...)
+		return // it would collide with the other one in everything else
 	}
 	t.workspaces[w.ID] = true
 	for i, s := range w.Sources {
