@@ -1,0 +1,127 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/sealift/sealift/pkg/config"
+)
+
+// app is what every command gets: the merged configuration, a logger and the
+// standard streams. One app serves one run of the binary.
+type app struct {
+	env            []string // as os.Environ gives it
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	file      string            // --config
+	overrides map[string]string // configuration key -> value, from flags
+	set       []string          // --set key=value
+
+	// Both are set before a command runs, from the defaults if it asked for no
+	// configuration.
+	cfg config.Config
+	log *slog.Logger
+}
+
+// persistent adds the flags that every command has.
+func (a *app) persistent(f *pflag.FlagSet) {
+	f.StringVar(&a.file, "config", "", "configuration file (SEALIFT_CONFIG; default "+config.DefaultFile+" when there)")
+	f.StringArrayVar(&a.set, "set", nil, "set a configuration key, like --set kafka.group=two; repeatable")
+	a.bind(f, "kafka-brokers", "kafka.brokers", "host:port,… of Kafka")
+	a.bind(f, "redis-url", "redis.url", "URL of Redis; as a variable it is not seen in process lists")
+	a.bind(f, "staging-bucket", "staging.bucket", "the operator's own bucket")
+	a.bind(f, "staging-endpoint", "staging.endpoint", "URL of an S3-compatible server for it")
+	a.bind(f, "log-level", "log.level", "debug, info, warn or error")
+	a.bind(f, "log-format", "log.format", "text or json")
+}
+
+// bind adds a flag that sets a configuration key.
+func (a *app) bind(f *pflag.FlagSet, name, key, usage string) {
+	f.Var(&keyFlag{a: a, key: key}, name, fmt.Sprintf("%s (%s)", usage, config.Env(key)))
+}
+
+// keyFlag is the value of such a flag.
+type keyFlag struct {
+	a   *app
+	key string
+}
+
+func (k *keyFlag) String() string { return "" }
+func (k *keyFlag) Type() string   { return "value" }
+func (k *keyFlag) Set(value string) error {
+	k.a.overrides[k.key] = value
+	return nil
+}
+
+// load merges and validates the configuration, and makes the logger. On an
+// error cfg holds what could be read.
+func (a *app) load() error {
+	for _, s := range a.set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return usage(fmt.Sprintf("--set %s: write key=value", s))
+		}
+		a.overrides[key] = value
+	}
+	cfg, err := config.Load(a.file, a.env, a.overrides)
+	a.cfg = cfg
+	var unread, invalid *config.Error
+	if err != nil && !errors.As(err, &unread) {
+		return err
+	}
+	if err := cfg.Validate(); errors.As(err, &invalid) && unread != nil {
+		unread.Problems = append(unread.Problems, invalid.Problems...)
+	} else if err != nil {
+		return err
+	}
+	if unread != nil {
+		return unread
+	}
+	a.log = newLogger(a.stderr, cfg.Log)
+	return nil
+}
+
+// newLogger logs text to a terminal and JSON elsewhere, unless told.
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // validated
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "text" || c.Format == "" && terminal(w) {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// terminal says whether a person looks at w, for progress and for logs.
+func terminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+}
+
+// printJSON writes v to stdout, for --json.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// open is a file to read, or stdin for "-". The caller closes it.
+func (a *app) open(name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(a.stdin), nil
+	}
+	return os.Open(name)
+}

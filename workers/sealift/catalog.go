@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sealift/sealift/pkg/catalog"
+)
+
+func newCatalogCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "catalog",
+		GroupID: groupCatalog,
+		Short:   "Describe customers: their sources, and the buckets that are owed their files",
+		Long: `Describe customers declaratively: one YAML document for each workspace, with its sources, who may write to
+them, and the buckets that their files are owed to. What is applied is followed by every running role, without a restart.`,
+		Example: `  sealift catalog new --bucket acme-logs > acme.yaml
+  sealift catalog validate -f acme.yaml
+  sealift catalog diff -f acme.yaml
+  sealift catalog apply -f acme.yaml`,
+	}
+	c.AddCommand(
+		newCatalogNewCommand(a), newCatalogValidateCommand(a), newCatalogDiffCommand(a),
+		newCatalogApplyCommand(a), newCatalogGetCommand(a), newCatalogDeleteCommand(a),
+	)
+	return c
+}
+
+// catalogFiles are the documents that a command is about.
+type catalogFiles struct{ names []string }
+
+func (f *catalogFiles) flag(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&f.names, "file", "f", nil, "file of YAML documents, - for stdin; repeatable, and further arguments are files too")
+}
+
+// read parses all files and validates them together.
+func (f *catalogFiles) read(a *app, args []string) ([]catalog.Workspace, error) {
+	names := append(f.names, args...)
+	if len(names) == 0 {
+		return nil, usage("name a file with -f")
+	}
+	var all []catalog.Workspace
+	var errs []error
+	for _, name := range names {
+		ws, err := readCatalog(a, name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+		all = append(all, ws...)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("the files hold no workspace; make one with: sealift catalog new")
+	}
+	return all, catalog.Validate(all)
+}
+
+func readCatalog(a *app, name string) ([]catalog.Workspace, error) {
+	in, err := a.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = in.Close() }() // it was only read
+	b, err := io.ReadAll(in)
+	if err != nil {
+		return nil, err
+	}
+	return catalog.Parse(b)
+}
+
+func newCatalogValidateCommand(a *app) *cobra.Command {
+	var files catalogFiles
+	c := &cobra.Command{
+		Use:   "validate -f FILE…",
+		Short: "Check documents and say all that is wrong",
+		Long: `Check documents, each on its own and all against each other, and say all that is wrong with lines and
+fixes. Nothing is connected to; whether they fit to what is applied already is for: sealift catalog diff.`,
+		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  cat *.yaml | sealift catalog validate -f -",
+		Annotations: withoutConfig,
+		RunE: func(_ *cobra.Command, args []string) error {
+			ws, err := files.read(a, args)
+			if err != nil {
+				return err
+			}
+			sources, destinations := 0, 0
+			for _, w := range ws {
+				sources += len(w.Sources)
+				destinations += len(w.Destinations)
+			}
+			_, err = fmt.Fprintf(a.stdout, "valid: %d workspaces, %d sources, %d destinations\n", len(ws), sources, destinations)
+			return err
+		},
+	}
+	files.flag(c.Flags())
+	return c
+}

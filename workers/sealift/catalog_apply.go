@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/catalog"
+)
+
+func newCatalogApplyCommand(a *app) *cobra.Command {
+	var files catalogFiles
+	c := &cobra.Command{
+		Use:   "apply -f FILE…",
+		Short: "Make workspaces as the documents say, and tell what changed",
+		Long: `Make the workspaces of the documents exactly as they say, and tell what changed. Other workspaces stay as they
+are; to remove one: sealift catalog delete. Nothing is written unless the whole catalog is valid afterwards.`,
+		Example: "  sealift catalog apply -f acme.yaml -f globex.yaml\n  sealift catalog get | sed s/old-bucket/new-bucket/ | sealift catalog apply -f -",
+		RunE: func(c *cobra.Command, args []string) error {
+			return withPlan(c.Context(), a, &files, args, true, func(t *catalogTopic, p plan) error {
+				return p.apply(c.Context(), a, t)
+			})
+		},
+	}
+	files.flag(c.Flags())
+	return c
+}
+
+func newCatalogDiffCommand(a *app) *cobra.Command {
+	var files catalogFiles
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "diff -f FILE…",
+		Short:   "Tell what apply would change",
+		Long:    "Tell what apply would change, and refuse what it would refuse, without writing.",
+		Example: "  sealift catalog diff -f acme.yaml",
+		RunE: func(c *cobra.Command, args []string) error {
+			return withPlan(c.Context(), a, &files, args, false, func(_ *catalogTopic, p plan) error {
+				if asJSON {
+					return a.printJSON(append([]catalog.Change{}, p.changes...)) // [], not null
+				}
+				return p.print(a)
+			})
+		},
+	}
+	files.flag(c.Flags())
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+func newCatalogDeleteCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete WORKSPACE…",
+		Short: "Remove workspaces",
+		Long: `Remove workspaces: events to their sources are refused from then on, and files that are owed but not yet
+delivered wait as parked jobs. Delivered files stay where they are.`,
+		Example: "  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a > backup.yaml\n  sealift catalog delete ws_7Qm2Zc9LkTRpV4xWnBsD0a",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			t, err := openCatalog(c.Context(), a, false)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, t.close()) }()
+			stored, err := t.read(c.Context())
+			if err != nil {
+				return err
+			}
+			gone, err := pick(stored.Workspaces(), args)
+			if err != nil {
+				return err
+			}
+			tombstones := map[string][]byte{}
+			for _, w := range gone {
+				tombstones[w.ID] = nil
+			}
+			if err := t.write(c.Context(), tombstones); err != nil {
+				return err
+			}
+			return plan{changes: catalog.Diff(gone, nil)}.print(a)
+		},
+	}
+}
+
+// plan is what applying documents does to the stored catalog.
+type plan struct {
+	changes   []catalog.Change
+	values    map[string][]byte // records to write
+	unchanged int
+}
+
+// withPlan reads documents and the stored catalog, and calls do with what is
+// to change. It refuses documents that do not fit to the other workspaces.
+func withPlan(ctx context.Context, a *app, files *catalogFiles, args []string, create bool, do func(*catalogTopic, plan) error) (err error) {
+	docs, err := files.read(a, args)
+	if err != nil {
+		return err
+	}
+	t, err := openCatalog(ctx, a, create)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.close()) }()
+	stored, err := t.read(ctx)
+	if err != nil {
+		return err
+	}
+	if err := fits(a, stored.Workspaces(), docs); err != nil {
+		return err
+	}
+	return do(t, newPlan(stored.Workspaces(), docs))
+}
+
+// fits validates the catalog as it would be. Problems that other workspaces
+// have among themselves, from the time of other rules, are no reason to refuse
+// documents that are right.
+func fits(a *app, stored, docs []catalog.Workspace) error {
+	ours := map[string]bool{}
+	for _, d := range docs {
+		ours[d.ID] = true
+	}
+	var whole []catalog.Workspace
+	for _, w := range stored {
+		if !ours[w.ID] {
+			whole = append(whole, w)
+		}
+	}
+	var invalid *catalog.Error
+	if !errors.As(catalog.Validate(append(whole, docs...)), &invalid) {
+		return nil
+	}
+	var refused catalog.Error
+	for _, p := range invalid.Problems {
+		if ours[p.Workspace] {
+			refused.Problems = append(refused.Problems, p)
+		} else {
+			a.log.Warn("the stored catalog has a problem", "problem", p.String())
+		}
+	}
+	if len(refused.Problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("nothing was applied: %w", &refused)
+}
+
+func newPlan(stored, docs []catalog.Workspace) plan {
+	p := plan{values: map[string][]byte{}}
+	known := map[string]catalog.Workspace{}
+	for _, w := range stored {
+		known[w.ID] = w
+	}
+	var before []catalog.Workspace
+	for _, d := range docs {
+		value := catalog.Encode(d)
+		if w, ok := known[d.ID]; ok {
+			before = append(before, w)
+			if bytes.Equal(value, catalog.Encode(w)) {
+				p.unchanged++
+				continue
+			}
+		}
+		p.values[d.ID] = value
+	}
+	p.changes = catalog.Diff(before, docs)
+	return p
+}
+
+func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
+	if len(p.values) > 0 {
+		if err := t.write(ctx, p.values); err != nil {
+			return err
+		}
+	}
+	if err := p.print(a); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(a.stdout, "applied %d workspaces, %d unchanged\n", len(p.values), p.unchanged); err != nil || len(p.values) == 0 {
+		return err
+	}
+	// Another apply may have passed its check at the same time.
+	now, err := t.read(ctx)
+	if err != nil {
+		return err
+	}
+	var invalid *catalog.Error
+	if errors.As(now.Problems(), &invalid) {
+		for _, problem := range invalid.Problems {
+			if _, ours := p.values[problem.Workspace]; ours {
+				return fmt.Errorf("applied, but it collides with what was applied at the same time, which stands: %s", problem)
+			}
+		}
+	}
+	return nil
+}
+
+func (p plan) print(a *app) error {
+	if len(p.changes) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "no changes")
+		return err
+	}
+	for _, c := range p.changes {
+		if _, err := fmt.Fprintln(a.stdout, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

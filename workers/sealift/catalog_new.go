@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/catalog"
+)
+
+// newDocument is what `sealift catalog new` is asked for.
+type newDocument struct {
+	sources                       []string
+	name, bucket, region, roleARN string
+}
+
+func newCatalogNewCommand(a *app) *cobra.Command {
+	var d newDocument
+	c := &cobra.Command{
+		Use:   "new",
+		Short: "Print a new workspace with generated ids and write keys",
+		Long: `Print the document of a new workspace. Its id, which is the sts:ExternalId that the customer puts into the
+role's trust policy, its source ids and its write keys are random. The write keys stand only there: what is applied are hashes.`,
+		Example: `  sealift catalog new > acme.yaml
+  sealift catalog new --source web --source ios --bucket acme-logs --role-arn arn:aws:iam::123456789012:role/segment-logs`,
+		Args:        cobra.NoArgs,
+		Annotations: withoutConfig,
+		RunE: func(*cobra.Command, []string) error {
+			text := d.yaml()
+			if _, err := catalog.Parse([]byte(text)); err != nil {
+				return flagProblem(err)
+			}
+			_, err := fmt.Fprint(a.stdout, text)
+			return err
+		},
+	}
+	c.Flags().StringArrayVar(&d.sources, "source", []string{"web"}, "name of a source; repeatable")
+	c.Flags().StringVar(&d.name, "destination", "main", "name of the destination")
+	c.Flags().StringVar(&d.bucket, "bucket", "", "bucket's name with an optional key prefix, like acme-logs/path/prefix")
+	c.Flags().StringVar(&d.region, "region", "", "the bucket's region; inferred when left out")
+	c.Flags().StringVar(&d.roleARN, "role-arn", "", "role to assume; without it the operator's own principal writes")
+	return c
+}
+
+// flagProblem says what is wrong with a flag that the document was made of.
+func flagProblem(err error) error {
+	var invalid *catalog.Error
+	if !errors.As(err, &invalid) {
+		return &exitError{exitUsage, err}
+	}
+	p := invalid.Problems[0]
+	flag := map[string]string{"bucket": "bucket", "region": "region", "role_arn": "role-arn"}[p.Field]
+	switch {
+	case flag != "":
+	case strings.HasPrefix(p.Object, "source"):
+		flag = "source"
+	default:
+		flag = "destination"
+	}
+	return usage(fmt.Sprintf("--%s: %s; %s", flag, p.What, p.Fix))
+}
+
+// yaml is the document with comments; without a bucket the destination is an
+// example in comments.
+func (d newDocument) yaml() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "workspace: %s # the sts:ExternalId; never change it\nsources:\n", catalog.NewWorkspaceID())
+	var ids []string
+	for _, name := range d.sources {
+		id := catalog.NewSourceID()
+		ids = append(ids, id)
+		fmt.Fprintf(&b, "  - id: %s\n    name: %q\n    write_keys: [%s] # a secret; hashed when applied\n", id, name, catalog.NewWriteKey())
+	}
+	hidden, bucket, roleARN := "", d.bucket, d.roleARN
+	if bucket == "" {
+		hidden, bucket = "# ", "acme-logs/path/prefix"
+		if roleARN == "" {
+			roleARN = "arn:aws:iam::123456789012:role/segment-logs"
+		}
+	}
+	lines := []string{
+		"destinations:",
+		fmt.Sprintf("  - name: %q", d.name),
+		"    sources: [" + strings.Join(ids, ", ") + "]",
+		fmt.Sprintf("    bucket: %q", bucket),
+	}
+	if d.region != "" {
+		lines = append(lines, fmt.Sprintf("    region: %q", d.region))
+	}
+	if roleARN != "" {
+		lines = append(lines, fmt.Sprintf("    role_arn: %q", roleARN))
+	}
+	for _, l := range lines {
+		b.WriteString(hidden + l + "\n")
+	}
+	return b.String()
+}

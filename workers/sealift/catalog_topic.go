@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// catalogTimeout bounds reading or writing the catalog topic.
+const catalogTimeout = 30 * time.Second
+
+// catalogTopic is the stored catalog, for one command.
+type catalogTopic struct{ *services }
+
+// openCatalog connects; the caller closes. With create it makes the topic if
+// that is allowed.
+func openCatalog(ctx context.Context, a *app, create bool) (*catalogTopic, error) {
+	s, err := open(a.cfg, identity{}, false, a.log, nil)
+	if err != nil {
+		return nil, err
+	}
+	t := &catalogTopic{s}
+	if err := t.ready(ctx, create); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return t, nil
+}
+
+func (t *catalogTopic) ready(ctx context.Context, create bool) error {
+	if err := t.kafka.Ping(ctx); err != nil {
+		return fmt.Errorf("%w; set kafka.brokers, or start Kafka", err)
+	}
+	if !create {
+		return nil
+	}
+	for _, topic := range t.topics() {
+		if topic.Name == t.cfg.Kafka.CatalogTopic {
+			return t.kafka.EnsureTopics(ctx, t.cfg.Kafka.CreateTopics, topic)
+		}
+	}
+	return nil
+}
+
+// read returns what is stored. A topic that does not exist is empty.
+func (t *catalogTopic) read(ctx context.Context) (*catalog.Snapshot, error) {
+	if _, err := t.kafka.Partitions(ctx, t.cfg.Kafka.CatalogTopic); errors.Is(err, stream.ErrNoTopic) {
+		return catalog.NewLive().Snapshot(), nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, catalogTimeout, errors.New("it took too long"))
+	defer cancel()
+	done, finish := context.WithCancel(ctx)
+	defer finish()
+	live := catalog.NewLive()
+	caughtUp := false // read after Follow returned
+	err := t.kafka.Follow(done, t.cfg.Kafka.CatalogTopic, func(r stream.Record) error {
+		if err := live.Apply(string(r.Key), r.Value); err != nil {
+			t.log.Error("catalog record ignored", "partition", r.Partition, "offset", r.Offset, "err", err)
+		}
+		return nil
+	}, func() { caughtUp = true; finish() })
+	if !caughtUp {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("read catalog topic %q: %w", t.cfg.Kafka.CatalogTopic, err)
+	}
+	return live.Snapshot(), nil
+}
+
+// write stores records: workspace id -> what Encode wrote, or nil to delete.
+func (t *catalogTopic) write(ctx context.Context, values map[string][]byte) error {
+	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+	defer cancel()
+	var records []stream.Record
+	for id, v := range values {
+		records = append(records, stream.Record{Key: []byte(id), Value: v})
+	}
+	slices.SortFunc(records, func(a, b stream.Record) int { return strings.Compare(string(a.Key), string(b.Key)) })
+	err := t.producer(t.cfg.Kafka.CatalogTopic, maxWorkspaceBytes).Produce(ctx, records...)
+	if errors.Is(err, stream.ErrRecordTooLarge) {
+		return fmt.Errorf("%w: a workspace is larger than the topic takes; raise its max.message.bytes", err)
+	}
+	return err
+}
+
+// maxWorkspaceBytes is the largest record that is tried; the topic may take
+// less.
+const maxWorkspaceBytes = 8 << 20
+
+func newCatalogGetCommand(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "get [WORKSPACE…]",
+		Short:   "Print what is applied",
+		Long:    "Print what is applied as documents that can be applied again. Write keys are shown as their hashes.",
+		Example: "  sealift catalog get > all.yaml\n  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a --json",
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			t, err := openCatalog(c.Context(), a, false)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, t.close()) }()
+			stored, err := t.read(c.Context())
+			if err != nil {
+				return err
+			}
+			if p := stored.Problems(); p != nil {
+				a.log.Warn("the stored catalog has problems", "err", p)
+			}
+			picked, err := pick(stored.Workspaces(), args)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(picked)
+			}
+			b, err := catalog.MarshalYAML(picked)
+			if err != nil {
+				return err
+			}
+			_, err = a.stdout.Write(b)
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+// pick returns the named workspaces, or all.
+func pick(all []catalog.Workspace, ids []string) ([]catalog.Workspace, error) {
+	if len(ids) == 0 {
+		return append([]catalog.Workspace{}, all...), nil // [], not null
+	}
+	var out []catalog.Workspace
+	for _, id := range ids {
+		i := slices.IndexFunc(all, func(w catalog.Workspace) bool { return w.ID == id })
+		if i < 0 {
+			return nil, fmt.Errorf("no workspace %q is applied; list them with: sealift catalog get", id)
+		}
+		out = append(out, all[i])
+	}
+	return out, nil
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/config"
+)
+
+func newConfigCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "config",
+		GroupID: groupSelf,
+		Short:   "Show and check the configuration",
+		Long: `Show and check the configuration, as merged from flags, SEALIFT_ variables, the file and the defaults, in
+this order of strength.`,
+		Example: "  sealift config print\n  sealift config check --config /etc/sealift.yaml",
+	}
+	c.AddCommand(newConfigPrintCommand(a), newConfigCheckCommand(a))
+	return c
+}
+
+func newConfigPrintCommand(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "print",
+		Short: "Print the effective configuration, secrets masked",
+		Long: `Print the effective configuration as YAML, secrets masked, with a comment where a value came from if it
+is not the default. What is wrong with it is said on stderr, and is exit code 1.`,
+		Example:     "  sealift config print\n  SEALIFT_KAFKA_BROKERS=a:9092,b:9092 sealift config print --json",
+		Args:        cobra.NoArgs,
+		Annotations: withoutConfig, // it loads by itself, to print what is wrong too
+		RunE: func(*cobra.Command, []string) error {
+			invalid := a.load()
+			if invalid != nil && !errors.Is(invalid, config.ErrInvalid) {
+				return invalid
+			}
+			print := func() error { return a.cfg.Print(a.stdout) }
+			if asJSON {
+				print = func() error { return a.printJSON(a.cfg) }
+			}
+			return errors.Join(print(), invalid)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON: by key its value, origin and variable")
+	return c
+}
+
+func newConfigCheckCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "check",
+		Short:   "Check the configuration and say all that is wrong",
+		Long:    "Check the configuration without connecting to anything, and say all that is wrong, with the fixes.",
+		Example: "  sealift config check --config /etc/sealift.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.stdout, "the configuration is valid")
+			return err
+		},
+	}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+)
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitPartial     = 3   // some of it was done
+	exitInterrupted = 130 // by a signal, before it was done
+)
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usage is an error that says that the command line is wrong.
+func usage(text string) error { return &exitError{exitUsage, errors.New(text)} }
+
+// partial is an error that says that only some of it was done.
+func partial(text string) error { return &exitError{exitPartial, errors.New(text)} }
+
+// interruptedError is the cause of a context that a signal ended.
+type interruptedError struct{ signal os.Signal }
+
+func (e interruptedError) Error() string { return "interrupted: " + e.signal.String() }
+
+// exitCode maps what a command returned. A role that a signal asked to stop
+// and that drained returns nil: that is success.
+func exitCode(ctx context.Context, err error) int {
+	var own *exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case interrupted(ctx, err):
+		return exitInterrupted
+	case errors.As(err, &own):
+		return own.code
+	}
+	return exitFailure
+}
+
+// interrupted says whether err is the consequence of a signal.
+func interrupted(ctx context.Context, err error) bool {
+	var cause interruptedError
+	return errors.As(context.Cause(ctx), &cause) && (errors.Is(err, context.Canceled) || errors.As(err, &cause))
+}

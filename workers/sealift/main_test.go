@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/embedded"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"sealift": main})
+}
+
+// scripts runs the scripts of a directory, as users see the binary.
+func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
+	testscript.Run(t, testscript.Params{
+		Dir:   dir,
+		Setup: setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// exits CODE COMMAND…: the command ends with that exit code.
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				err := ts.Exec(args[1], args[2:]...)
+				code := 0
+				var exit *exec.ExitError
+				if errors.As(err, &exit) {
+					code = exit.ExitCode()
+				}
+				if args[0] != fmt.Sprint(code) {
+					ts.Fatalf("%s: exit code %d (%v), want %s", strings.Join(args[1:], " "), code, err, args[0])
+				}
+			},
+		},
+		RequireExplicitExec: false,
+	})
+}
+
+func TestScripts(t *testing.T) { scripts(t, "testdata/script", nil) }
+
+// Each of these scripts has a broker of its own.
+func TestScriptsWithKafka(t *testing.T) {
+	scripts(t, "testdata/kafka", func(env *testscript.Env) error {
+		k, err := embedded.StartKafka(embedded.KafkaConfig{Dir: t.TempDir(), Addr: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			return err
+		}
+		env.Defer(func() { _ = k.Close() })
+		env.Setenv("SEALIFT_KAFKA_BROKERS", k.Addr())
+		return nil
+	})
+}
+
+// tree calls fn for every command that a person may type.
+func tree(c *cobra.Command, fn func(*cobra.Command)) {
+	fn(c)
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() && sub.Name() != "completion" && sub.Name() != "help" {
+			tree(sub, fn)
+		}
+	}
+}
+
+func TestEveryCommandIsDocumented(t *testing.T) {
+	a := &app{overrides: map[string]string{}}
+	root := newRootCommand(a)
+	tree(root, func(c *cobra.Command) {
+		name := c.CommandPath()
+		require.NotEmpty(t, c.Short, name)
+		require.NotEmpty(t, c.Example, "%s --help needs an example", name)
+		require.Contains(t, c.Example, name, "the example of %s shows it", name)
+		if c.Parent() == root {
+			require.NotEmpty(t, c.GroupID, "%s is in no group", name)
+		}
+		require.NotNil(t, c.RunE, "%s must be able to return an error", name)
+	})
+}
+
+func TestFlagsBindKnownKeys(t *testing.T) {
+	a := &app{overrides: map[string]string{}}
+	newRootCommand(a).PersistentFlags()
+	known := config.Keys()
+	f := newRootCommand(a).PersistentFlags()
+	for _, name := range []string{"kafka-brokers", "redis-url", "staging-bucket", "staging-endpoint", "log-level", "log-format"} {
+		require.NoError(t, f.Set(name, "x"))
+	}
+	require.Len(t, a.overrides, 6)
+	for key := range a.overrides {
+		require.Contains(t, known, key)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	quiet := context.Background()
+	stopped, cancel := context.WithCancelCause(quiet)
+	cancel(interruptedError{syscall.SIGTERM})
+	failed := errors.New("failed")
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		err  error
+		want int
+	}{
+		"done":                     {quiet, nil, exitOK},
+		"failed":                   {quiet, failed, exitFailure},
+		"usage":                    {quiet, fmt.Errorf("x: %w", usage("bad")), exitUsage},
+		"partial":                  {quiet, fmt.Errorf("x: %w", partial("half")), exitPartial},
+		"drained_after_a_signal":   {stopped, nil, exitOK},
+		"cut_by_a_signal":          {stopped, fmt.Errorf("x: %w", context.Canceled), exitInterrupted},
+		"cause_of_a_signal":        {stopped, fmt.Errorf("x: %w", context.Cause(stopped)), exitInterrupted},
+		"failed_after_a_signal":    {stopped, failed, exitFailure},
+		"canceled_without_signal":  {quiet, context.Canceled, exitFailure},
+		"partial_after_the_signal": {stopped, partial("half"), exitPartial},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, exitCode(c.ctx, c.err)) })
+	}
+}
+
+func TestInterruptedCommandSaysSo(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(interruptedError{os.Interrupt})
+	var stderr bytes.Buffer
+	code := run(ctx, []string{"catalog", "get"}, []string{"SEALIFT_KAFKA_BROKERS=127.0.0.1:1"}, strings.NewReader(""), io.Discard, &stderr)
+	require.Equal(t, exitInterrupted, code, stderr.String())
+	require.Equal(t, "sealift: interrupted\n", stderr.String())
+}
+
+func TestLoggerSpeaksJSONInAPipe(t *testing.T) {
+	for format, want := range map[string]string{"": `{"time":`, "json": `{"time":`, "text": "time="} {
+		var out bytes.Buffer
+		newLogger(&out, config.Log{Level: "warn", Format: format}).Warn("hello")
+		require.True(t, strings.HasPrefix(out.String(), want), out.String())
+		out.Reset()
+		newLogger(&out, config.Log{Level: "warn", Format: format}).Info("quiet")
+		require.Empty(t, out.String())
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, null.Close()) }()
+	require.False(t, terminal(null))
+	require.False(t, terminal(&bytes.Buffer{}))
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/spelling"
+)
+
+// commands are all subcommands; each lives in a file of its own.
+func commands(a *app) []*cobra.Command {
+	return append(newRoleCommands(a),
+		newDemoCommand(a),
+		newDevCommand(a),
+		newCatalogCommand(a),
+		newSendCommand(a),
+		newFilesCommand(a),
+		newConfigCommand(a),
+		newVersionCommand(a),
+	)
+}
+
+// Groups of commands in the help.
+const (
+	groupTry     = "try"
+	groupRun     = "run"
+	groupCatalog = "catalog"
+	groupOperate = "operate"
+	groupData    = "data"
+	groupSelf    = "self"
+)
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{
+		env: env, stdin: stdin, stdout: stdout, stderr: stderr,
+		overrides: map[string]string{}, cfg: config.Default(), log: newLogger(stderr, config.Default().Log),
+	}
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	code := exitCode(ctx, err)
+	switch code {
+	case exitOK:
+	case exitInterrupted:
+		fmt.Fprintln(stderr, "sealift: interrupted")
+	case exitUsage:
+		fmt.Fprintf(stderr, "sealift: %v\nRun \"%s --help\" for usage.\n", err, cmd.CommandPath())
+	default:
+		fmt.Fprintf(stderr, "sealift: %v\n", err)
+	}
+	return code
+}
+
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sealift",
+		Short: "Delivers every event of a Kafka topic once to customers' S3 buckets",
+		Long: `Sealift takes events over HTTP or from Kafka, rolls them into gzip files for each source and hour, and
+delivers every file exactly once to the S3 buckets that it is owed to.`,
+		Example: `  sealift demo                       # the whole system, in one process, on sample events
+  sealift dev                        # the same, to keep and to play with
+  sealift catalog new > acme.yaml    # describe a customer
+  sealift catalog apply -f acme.yaml`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddGroup(
+		&cobra.Group{ID: groupTry, Title: "Try it:"},
+		&cobra.Group{ID: groupRun, Title: "Run it:"},
+		&cobra.Group{ID: groupCatalog, Title: "Sources and destinations:"},
+		&cobra.Group{ID: groupOperate, Title: "Operate it:"},
+		&cobra.Group{ID: groupData, Title: "Events and files:"},
+		&cobra.Group{ID: groupSelf, Title: "This program:"},
+	)
+	root.SetHelpCommandGroupID(groupSelf)
+	root.SetCompletionCommandGroupID(groupSelf)
+	a.persistent(root.PersistentFlags())
+	for _, c := range commands(a) {
+		root.AddCommand(c)
+	}
+	finish(a, root)
+	return root
+}
+
+// withoutConfig annotates commands that run whatever the configuration is.
+var withoutConfig = map[string]string{"config": "none"}
+
+// finish gives every command what all have in common: wrong arguments are
+// usage errors, and the configuration is loaded before it runs.
+func finish(a *app, c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		finish(a, sub)
+	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
+	if c.RunE == nil && c.Run == nil { // only a name for its subcommands
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(c, args[0])
+			}
+			return c.Help()
+		}
+		return
+	}
+	if args := c.Args; args != nil {
+		c.Args = func(c *cobra.Command, got []string) error {
+			if err := args(c, got); err != nil {
+				return &exitError{exitUsage, err}
+			}
+			return nil
+		}
+	}
+	run := c.RunE
+	if run == nil {
+		return
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if c.Annotations["config"] != withoutConfig["config"] {
+			if err := a.load(); err != nil {
+				return err
+			}
+		}
+		return run(c, args)
+	}
+}
+
+func unknownCommand(parent *cobra.Command, name string) error {
+	var known []string
+	for _, sub := range parent.Commands() {
+		if sub.IsAvailableCommand() {
+			known = append(known, sub.Name())
+		}
+	}
+	hint := "use " + strings.Join(known, ", ")
+	if near := spelling.Near(name, known); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return usage(fmt.Sprintf("unknown command %q for %q; %s", name, parent.CommandPath(), hint))
+}

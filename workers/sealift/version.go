@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+func newVersionCommand(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:         "version",
+		GroupID:     groupSelf,
+		Short:       "Print the version",
+		Example:     "  sealift version --json",
+		Args:        cobra.NoArgs,
+		Annotations: withoutConfig,
+		RunE: func(*cobra.Command, []string) error {
+			v := buildVersion()
+			if asJSON {
+				return a.printJSON(v)
+			}
+			commit := v["commit"]
+			if v["modified"] == "true" {
+				commit += " modified"
+			}
+			if commit != "" {
+				commit = " (" + commit + ")"
+			}
+			_, err := fmt.Fprintf(a.stdout, "sealift %s%s %s %s\n", v["version"], commit, v["go"], v["platform"])
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+// buildVersion is what this binary was built from: version, go and platform,
+// and commit, date and modified when the build knew them.
+func buildVersion() map[string]string {
+	v := map[string]string{"version": "devel", "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if m := info.Main.Version; m != "" && m != "(devel)" {
+		v["version"] = m
+	}
+	names := map[string]string{"vcs.revision": "commit", "vcs.time": "date", "vcs.modified": "modified"}
+	for _, s := range info.Settings {
+		if name := names[s.Key]; name != "" {
+			v[name] = s.Value
+		}
+	}
+	return v
+}
