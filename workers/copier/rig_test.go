@@ -270,3 +270,14 @@ func (c *fakeClaim) over() {
 	close(c.done)
 }
 func (c *fakeClaim) acks() int { c.mu.Lock(); defer c.mu.Unlock(); return c.acked }
+
+// parked returns the parked job of a debt.
+func (r *rig) parked(job delivery.Job) delivery.Parked {
+	body, _, err := r.staging.Get(r.t.Context(), delivery.ParkedKey(job.File, job.Destination))
+	require.NoError(r.t, err)
+	b, err := io.ReadAll(body)
+	require.NoError(r.t, err)
+	p, err := delivery.DecodeParked(b)
+	require.NoError(r.t, err)
+	return p
+}

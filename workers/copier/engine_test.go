@@ -1,0 +1,214 @@
+package copier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// submit hands a job to the engine and returns its place.
+func submit(t *testing.T, e *engine, job delivery.Job) *fakeClaim {
+	c := newClaim()
+	require.NoError(t, e.submit(t.Context(), t.Context(), job, c))
+	return c
+}
+
+func TestEngineDeliversAndAcknowledges(t *testing.T) {
+	r := newRig(t)
+	e := r.newEngine(r.queue)
+	var claims []*fakeClaim
+	for i := range 50 {
+		claims = append(claims, submit(t, e, r.job(acmeOne, fmt.Sprint("content ", i))))
+	}
+	for _, c := range claims {
+		<-c.done
+	}
+	e.drain()
+	require.Len(t, r.objects("one-logs"), 50)
+	require.Empty(t, r.queue.jobs)
+	require.Empty(t, e.tasks)
+}
+
+func TestOneDestinationDownWhileOthersFlow(t *testing.T) {
+	r := newRig(t)
+	e := r.newEngine(queueWithMarker{r.Copier, r.queue})
+	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrUnavailable} })
+	var down, up []*fakeClaim
+	for i := range 30 {
+		refs := r.seal([]string{acmeOne, acmeTwo}, fmt.Sprint("content ", i))
+		down = append(down, submit(t, e, delivery.Job{Version: 1, File: refs[0], Destination: acmeOne}))
+		up = append(up, submit(t, e, delivery.Job{Version: 1, File: refs[0], Destination: acmeTwo}))
+	}
+	for _, c := range up {
+		<-c.done
+	}
+	for _, c := range down {
+		<-c.done // acknowledged, because it is in a retry tier
+	}
+	e.drain()
+	require.Len(t, r.objects("two-logs"), 30)
+	require.Len(t, r.queue.jobs, 30)
+	for i, j := range r.queue.jobs {
+		require.Equal(t, acmeOne, j.Destination)
+		require.Equal(t, 1, j.Attempt)
+		require.Equal(t, 0, r.queue.tiers[i])
+		marked, err := r.deps.Leases.Marked(t.Context(), delivery.QueuedMarker(j.File, j.Destination))
+		require.NoError(t, err)
+		require.True(t, marked, "so that the auditor leaves it alone")
+	}
+	require.Less(t, len(r.buckets["one-logs"].opts), 30*maxSends, "the breaker spared it some")
+}
+
+// Invariant: I12. A job is not acknowledged before its re-enqueue is.
+func TestRequeueIsInsistedUpon(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "x")
+	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
+	tries, c := 0, newClaim()
+	r.queue.fail = func() error {
+		require.Zero(t, c.acks())
+		if tries++; tries < 4 {
+			return errors.New("kafka is away")
+		}
+		return nil
+	}
+	e := r.newEngine(r.queue)
+	e.pause = time.Microsecond
+	require.NoError(t, e.submit(t.Context(), t.Context(), job, c))
+	<-c.done
+	e.drain()
+	require.Len(t, r.queue.jobs, 1)
+	require.Equal(t, 4, tries)
+}
+
+func TestJobsThatFailedForGoodAreParked(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "x")
+	job.Attempt = permanentTries - 1
+	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrNoBucket} })
+	failures := 0
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "put" && failures < 2 {
+			failures++
+			return objstore.Fault{Before: objstore.ErrUnavailable}
+		}
+		return objstore.Fault{}
+	})
+	e := r.newEngine(r.queue)
+	e.pause = time.Microsecond
+	<-submit(t, e, job).done
+	e.drain()
+	p := r.parked(job)
+	require.Equal(t, `bucket "one-logs" does not exist`, p.Cause)
+	require.Contains(t, p.Fix, "create the bucket")
+	require.Equal(t, job.File, p.Job.File)
+}
+
+// fakeEngine runs try without any I/O, under virtual time.
+func fakeEngine(try func(context.Context, delivery.Job) outcome, q queue) *engine {
+	m, _ := newMetrics(nil)
+	c := &Copier{cfg: Config{}.withDefaults(), metrics: m}
+	e := c.newEngine(q)
+	e.try = try
+	return e
+}
+
+func jobOf(dest string, n int) delivery.Job {
+	return delivery.Job{Version: 1, Destination: dest, File: delivery.FileRef{Topic: "t", Incarnation: "1", Index: n}}
+}
+
+func TestJobsForTheSameDebtShareATask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int64
+		e := fakeEngine(func(context.Context, delivery.Job) outcome {
+			tries.Add(1)
+			time.Sleep(time.Second)
+			return outcome{kind: done}
+		}, &fakeQueue{})
+		a, b := submit(t, e, jobOf("d", 1)), submit(t, e, jobOf("d", 1))
+		synctest.Wait()
+		e.drain()
+		require.EqualValues(t, 1, tries.Load())
+		require.Equal(t, 1, a.acks())
+		require.Equal(t, 1, b.acks())
+	})
+}
+
+func TestDrainFinishesWhatRunsAndDropsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := fakeEngine(func(context.Context, delivery.Job) outcome {
+			time.Sleep(time.Second)
+			return outcome{kind: done}
+		}, &fakeQueue{})
+		var claims []*fakeClaim
+		for i := range 20 {
+			claims = append(claims, submit(t, e, jobOf("d", i)))
+		}
+		synctest.Wait()
+		begun := time.Now()
+		e.drain()
+		require.Equal(t, time.Second, time.Since(begun))
+		acks := 0
+		for _, c := range claims {
+			acks += c.acks()
+		}
+		require.Equal(t, 4, acks, "those of its cap were running")
+		require.Empty(t, e.tasks)
+	})
+}
+
+func TestJobsOfALostPartitionAreLeftToTheNewOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int64
+		q := &fakeQueue{}
+		e := fakeEngine(func(context.Context, delivery.Job) outcome {
+			tries.Add(1)
+			time.Sleep(time.Second)
+			return outcome{kind: busy}
+		}, q)
+		var claims []*fakeClaim
+		for i := range 20 {
+			claims = append(claims, submit(t, e, jobOf("d", i)))
+		}
+		synctest.Wait()
+		for _, c := range claims {
+			c.mu.Lock()
+			c.ended = true
+			c.mu.Unlock()
+		}
+		e.drain()
+		require.EqualValues(t, 4, tries.Load(), "those that were running")
+		require.Empty(t, q.jobs, "the new owner reads them anyway")
+		for _, c := range claims {
+			require.Zero(t, c.acks())
+		}
+	})
+}
+
+func TestSubmitWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := fakeEngine(func(ctx context.Context, _ delivery.Job) outcome {
+			<-ctx.Done()
+			return outcome{kind: dropped}
+		}, &fakeQueue{})
+		work, cancel := context.WithCancel(t.Context())
+		for i := range maxTasks {
+			require.NoError(t, e.submit(t.Context(), work, jobOf(fmt.Sprint("d", i%100), i), newClaim()))
+		}
+		full, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		require.ErrorIs(t, e.submit(full, work, jobOf("e", 0), newClaim()), context.DeadlineExceeded)
+		cancel()
+		e.drain()
+		require.Empty(t, e.tasks)
+	})
+}
