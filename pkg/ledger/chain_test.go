@@ -183,6 +183,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"unknown_field":  strings.Replace(string(good), `"seq"`, `"sequel"`, 1),
 		"other_version":  strings.Replace(string(good), `"version":1`, `"version":2`, 1),
 		"bytes_after_it": string(good) + "{}",
+		"a_brace_after":  string(good) + "}",
 		"no_attempt":     strings.Replace(string(good), `"attempt":"a"`, `"attempt":""`, 1),
 		"own_dispatch":   strings.Replace(string(good), `"dispatched_through":4`, `"dispatched_through":5`, 1),
 		"negative":       strings.Replace(string(good), `"low_watermark":50`, `"low_watermark":-1`, 1),

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -164,7 +165,7 @@ func Decode(b []byte) (*Entry, error) {
 	if err := d.Decode(e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) { // More would miss a closing brace
 		return nil, fmt.Errorf("%w: bytes after the entry", ErrCorrupt)
 	}
 	if err := e.validate(); err != nil {
