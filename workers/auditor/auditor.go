@@ -1,0 +1,211 @@
+// Package auditor is the role that makes sure that nothing owed is forgotten:
+// it walks the ledger, compares what is owed against the receipts, and
+// enqueues a copy job for what has neither a receipt nor a job (I10). It also
+// deletes staged files that have served their time (I4), and those that no
+// ledger entry can ever name (I11).
+//
+// It is right whatever Redis, the job topic or its own notes lost: everything
+// it acts upon it has read from the ledger and the receipts. Several auditors
+// at once are harmless. It delivers nothing itself, and leaves parked jobs to
+// people.
+package auditor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// Config says what is audited and when.
+type Config struct {
+	Topic       string        // the events topic; default sealift.events
+	Incarnation string        // default "1"
+	Every       time.Duration // default 1h
+	Minute      int           // of the hour; only used when Every is 1h
+	Grace       time.Duration // younger entries are left alone; 0: none are
+	Retain      time.Duration // delivered staged files are kept this long; default 168h
+	// Full audits every chain from its first entry, whatever was noted of
+	// former audits, and looks for garbage.
+	Full bool
+	// Force audits what another auditor has in work or just audited, and
+	// enqueues jobs that a retry tier may still hold.
+	Force bool
+	// DryRun enqueues and deletes nothing, and notes nothing.
+	DryRun bool
+}
+
+// Jobs takes copy jobs.
+type Jobs interface {
+	Produce(ctx context.Context, records ...stream.Record) error
+}
+
+// Deps are what an auditor works with.
+type Deps struct {
+	Staging objstore.Store
+	Jobs    Jobs
+	Leases  *lease.Client // nil: every auditor does all the work
+	Catalog *catalog.Live // nil: reports do not say which destinations are disabled or gone
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Auditor is the role. Audit may be called at any time, also while it runs.
+type Auditor struct {
+	cfg     Config
+	deps    Deps
+	metrics *metrics
+}
+
+// New checks the configuration; it does not connect.
+func New(cfg Config, deps Deps) (*Auditor, error) {
+	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
+	cfg.Incarnation = cmp.Or(cfg.Incarnation, "1")
+	cfg.Every = cmp.Or(cfg.Every, time.Hour)
+	cfg.Retain = cmp.Or(cfg.Retain, 168*time.Hour)
+	switch {
+	case cfg.Every < time.Second:
+		return nil, fmt.Errorf("auditor.every %s: use at least 1s", cfg.Every)
+	case cfg.Minute < 0 || cfg.Minute > 59:
+		return nil, fmt.Errorf("auditor.minute %d: use 0 to 59", cfg.Minute)
+	case cfg.Grace < 0 || cfg.Retain < 0:
+		return nil, errors.New("auditor.grace and staging.retain must not be negative")
+	}
+	m, err := newMetrics(deps.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return &Auditor{cfg: cfg, deps: deps, metrics: m}, nil
+}
+
+// Run audits when it is time until ctx ends, and returns nil. A failed audit
+// is logged, and made good by the next.
+func (a *Auditor) Run(ctx context.Context) error {
+	for {
+		timer := time.NewTimer(time.Until(a.next(time.Now())))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		r, err := a.audit(ctx, true)
+		if ctx.Err() != nil {
+			return nil
+		}
+		level := slog.LevelInfo
+		if err != nil {
+			level = slog.LevelError
+		}
+		a.deps.Log.Log(ctx, level, "audited", "report", r, "took", r.Took(), "err", err)
+	}
+}
+
+// next returns when to audit after now: at the minute of every hour, or every
+// so often, each a little later so that auditors do not meet.
+func (a *Auditor) next(now time.Time) time.Time {
+	if a.cfg.Every != time.Hour {
+		return now.Add(a.cfg.Every + rand.N(a.cfg.Every/10+1))
+	}
+	at := now.UTC().Truncate(time.Hour).Add(time.Duration(a.cfg.Minute) * time.Minute)
+	if !at.After(now) {
+		at = at.Add(time.Hour)
+	}
+	return at.Add(rand.N(time.Minute))
+}
+
+// Audit audits all chains once, now. The report is of what could be audited;
+// the error joins those of the chains that could not.
+func (a *Auditor) Audit(ctx context.Context) (Report, error) { return a.audit(ctx, false) }
+
+func (a *Auditor) audit(ctx context.Context, scheduled bool) (Report, error) {
+	r := newReport(time.Now())
+	err := a.auditAll(ctx, scheduled, r)
+	r.finish(time.Now(), a.deps.Catalog)
+	a.metrics.audited(r, err)
+	return *r, err
+}
+
+func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error {
+	logs, err := ledger.Logs(ctx, a.deps.Staging, a.cfg.Topic, a.cfg.Incarnation)
+	if err != nil {
+		return err
+	}
+	parked, err := a.listParked(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, log := range logs {
+		if ctx.Err() != nil {
+			errs = append(errs, ctx.Err())
+			break
+		}
+		if err := a.auditOne(ctx, scheduled, log, parked, r); err != nil {
+			r.Failed++
+			errs = append(errs, fmt.Errorf("audit ledger %s: %w", log, err))
+		}
+	}
+	return errors.Join(append(errs, a.sweepParked(ctx, parked))...)
+}
+
+// auditOne audits a chain unless another auditor does, or just did.
+func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, parked *parkedSet, r *Report) error {
+	audited := "audited/" + log.String()
+	if a.deps.Leases != nil && !a.cfg.Force {
+		if scheduled {
+			if done, err := a.deps.Leases.Marked(ctx, audited); err == nil && done {
+				r.Skipped++
+				a.metrics.forget(log)
+				return nil
+			}
+		}
+		held, err := a.deps.Leases.Acquire(ctx, "audit/"+log.String(), time.Minute)
+		switch {
+		case errors.Is(err, lease.ErrHeld):
+			r.Skipped++
+			a.metrics.forget(log)
+			return nil
+		case err != nil:
+			a.deps.Log.DebugContext(ctx, "auditing without a lease", "err", err)
+		default:
+			defer func() { _ = held.Release(context.WithoutCancel(ctx)) }()
+		}
+	}
+	c := newWalk(a, log, parked)
+	if err := c.run(ctx); err != nil {
+		return err
+	}
+	r.add(&c.report)
+	a.metrics.chain(log, &c.report)
+	if a.deps.Leases != nil && !a.cfg.DryRun {
+		_ = a.deps.Leases.Mark(ctx, audited, a.cfg.Every/2) // only saves work
+	}
+	return nil
+}
+
+// Ready returns nil if the staging bucket answers.
+func (a *Auditor) Ready(ctx context.Context) error {
+	_, err := a.deps.Staging.List(ctx, hintPrefix, "", 1)
+	return err
+}
+
+// queued reports whether a job for the debt is known to wait in a topic.
+func (a *Auditor) queued(ctx context.Context, ref delivery.FileRef, dest string) (bool, error) {
+	if a.deps.Leases == nil || a.cfg.Force {
+		return false, nil
+	}
+	return a.deps.Leases.Marked(ctx, delivery.QueuedMarker(ref, dest))
+}

@@ -1,0 +1,175 @@
+package auditor
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// collect deletes the staged files of entries that are closed and have been
+// kept for long enough.
+func (w *walk) collect(ctx context.Context) error {
+	for seq := w.hint.Collected + 1; seq <= w.hint.Through; seq++ {
+		if _, isOpen := slices.BinarySearch(w.hint.Open, seq); !isOpen {
+			e, err := w.chain.Entry(ctx, seq)
+			if err != nil {
+				return err
+			}
+			if age(w.now, e) < w.cfg.Retain {
+				return nil // and so are those after it
+			}
+			if err := w.collectInTurn(ctx, e); err != nil {
+				return err
+			}
+		}
+		w.hint.Collected = seq
+	}
+	return nil
+}
+
+func (w *walk) collectInTurn(ctx context.Context, e *ledger.Entry) error {
+	if len(e.Files) == 0 {
+		return nil
+	}
+	receipts, err := w.receipts(ctx, e)
+	if err != nil {
+		return err
+	}
+	gone, err := w.collectEntry(ctx, e, receipts)
+	if err == nil && !gone {
+		i, _ := slices.BinarySearch(w.hint.Open, e.Seq)
+		w.hint.Open = slices.Insert(w.hint.Open, i, e.Seq)
+	}
+	return err
+}
+
+// collectEntry deletes the staged files of an entry if their time has come,
+// and reports whether they are gone.
+//
+// Invariant: I4. It rests on the receipts that were just listed, never on a
+// note; and a file delivered late is kept for as long as one delivered in time.
+func (w *walk) collectEntry(ctx context.Context, e *ledger.Entry, receipts receiptSet) (bool, error) {
+	if !receipts.complete(e) || age(w.now, e) < w.cfg.Retain || w.now.Sub(receipts.latest) < w.cfg.Retain {
+		return false, nil
+	}
+	for i := range e.Files {
+		if err := w.delete(ctx, e.Files[i].StagedKey); err != nil {
+			return false, err
+		}
+		w.mu.Lock()
+		w.report.Collected++
+		w.mu.Unlock()
+	}
+	return true, nil
+}
+
+func (w *walk) delete(ctx context.Context, key string) error {
+	if w.cfg.DryRun {
+		return nil
+	}
+	return w.deps.Staging.Delete(ctx, key)
+}
+
+// collectOrphans deletes staged objects of this partition that no entry names
+// and none ever will.
+//
+// Invariant: I11. A range that the ledger covers is in a file that one entry
+// names; no later entry can name another file of it. Nothing is deleted by
+// age: the owner of an object not yet covered may be slow, not dead.
+func (w *walk) collectOrphans(ctx context.Context) error {
+	x := newIndex(w.chain, w.head)
+	return forEach(ctx, w.deps.Staging, delivery.StagedPrefix(w.log), func(info objstore.Info) error {
+		s, ok := delivery.ParseStagedKey(info.Key)
+		if !ok || s.Log != w.log || !covers(w.head, s.Stream, s.Last) {
+			return nil
+		}
+		named, err := x.names(ctx, info.Key, s)
+		if err != nil || named {
+			return err
+		}
+		w.report.Orphans++
+		w.deps.Log.InfoContext(ctx, "orphan deleted", "file", info.Key, "age", time.Since(info.LastModified))
+		return w.delete(ctx, info.Key)
+	})
+}
+
+// covers reports whether the record of the stream at the offset is in a file
+// of e or of an entry before it. Once true, it is true of all later entries.
+func covers(e *ledger.Entry, s ledger.Stream, offset int64) bool {
+	if offset < e.LowWatermark {
+		return true
+	}
+	i, found := sort.Find(len(e.SealedThrough), func(i int) int {
+		t := e.SealedThrough[i]
+		return s.Compare(ledger.Stream{Source: t.Source, Hour: t.Hour})
+	})
+	return found && offset <= e.SealedThrough[i].Offset
+}
+
+// index finds the entry that covers a record, with the last read entries at
+// hand.
+type index struct {
+	chain *ledger.Chain
+	head  *ledger.Entry
+	order *list.List // of *ledger.Entry, last used first
+	bySeq map[int64]*list.Element
+}
+
+const indexEntries = 4096
+
+func newIndex(chain *ledger.Chain, head *ledger.Entry) *index {
+	return &index{chain: chain, head: head, order: list.New(), bySeq: map[int64]*list.Element{}}
+}
+
+// names reports whether an entry names the staged object. The head covers it.
+//
+// The entry that sealed the file holding the record at s.Last is the first
+// that covers that record; so it alone can name this object.
+func (x *index) names(ctx context.Context, key string, s delivery.Staged) (bool, error) {
+	low, high := int64(0), x.head.Seq // the answer is in [low, high]
+	for low < high {
+		middle := low + (high-low)/2
+		e, err := x.entry(ctx, middle)
+		if err != nil {
+			return true, err
+		}
+		if covers(e, s.Stream, s.Last) {
+			high = middle
+		} else {
+			low = middle + 1
+		}
+	}
+	e, err := x.entry(ctx, low)
+	if err != nil {
+		return true, err
+	}
+	if low == 0 {
+		// Older than the chain: it began above, after another was lost. What
+		// may be all that is left of it is not ours to delete.
+		return true, nil
+	}
+	return slices.ContainsFunc(e.Files, func(f ledger.File) bool { return f.StagedKey == key }), nil
+}
+
+func (x *index) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
+	if el := x.bySeq[seq]; el != nil {
+		x.order.MoveToFront(el)
+		return el.Value.(*ledger.Entry), nil
+	}
+	e, err := x.chain.Entry(ctx, seq)
+	if err != nil {
+		return nil, fmt.Errorf("look for the entry of a staged object: %w", err)
+	}
+	x.bySeq[seq] = x.order.PushFront(e)
+	if x.order.Len() > indexEntries {
+		delete(x.bySeq, x.order.Remove(x.order.Back()).(*ledger.Entry).Seq)
+	}
+	return e, nil
+}

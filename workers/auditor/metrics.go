@@ -1,0 +1,78 @@
+package auditor
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+type metrics struct {
+	audits                       *prometheus.CounterVec // result
+	enqueued, collected, orphans prometheus.Counter
+	undelivered, parked, oldest  *prometheus.GaugeVec // topic, partition
+	seconds, last                prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_auditor_" + name + "_total", Help: help})
+	}
+	gauges := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help}, []string{"topic", "partition"})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help})
+	}
+	m := &metrics{
+		audits:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_auditor_audits_total", Help: "Audits done."}, []string{"result"}),
+		enqueued:    counter("enqueued_jobs", "Jobs enqueued for debts that had neither receipt nor job."),
+		collected:   counter("files_collected", "Staged files deleted after their time."),
+		orphans:     counter("orphans_collected", "Staged objects deleted that no ledger entry names."),
+		undelivered: gauges("owed_without_receipt", "Owed pairs of a file and a destination without a receipt, older than the grace; parked ones included."),
+		parked:      gauges("parked", "Owed pairs whose job is parked."),
+		oldest:      gauges("oldest_undelivered_age_seconds", "Age of the oldest record in a file without a receipt."),
+		seconds:     gauge("last_audit_seconds", "Duration of the last audit."),
+		last:        gauge("last_audit_timestamp_seconds", "When the last audit without an error began."),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of the auditor: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) chain(l ledger.Log, c *chainReport) {
+	labels := []string{l.Topic, strconv.Itoa(l.Partition)}
+	sum := c.total()
+	m.undelivered.WithLabelValues(labels...).Set(float64(sum.Undelivered()))
+	m.parked.WithLabelValues(labels...).Set(float64(sum.Parked))
+	m.oldest.WithLabelValues(labels...).Set(sum.OldestUndeliveredSeconds)
+	m.enqueued.Add(float64(c.Enqueued))
+	m.collected.Add(float64(c.Collected))
+	m.orphans.Add(float64(c.Orphans))
+}
+
+// forget drops what is known of a chain that another auditor looks after.
+func (m *metrics) forget(l ledger.Log) {
+	for _, v := range []*prometheus.GaugeVec{m.undelivered, m.parked, m.oldest} {
+		v.DeleteLabelValues(l.Topic, strconv.Itoa(l.Partition))
+	}
+}
+
+func (m *metrics) audited(r *Report, err error) {
+	m.seconds.Set(r.TookSeconds)
+	result := "ok"
+	if err != nil {
+		result = "error"
+	} else {
+		m.last.Set(float64(r.StartedAt.Unix()))
+	}
+	m.audits.WithLabelValues(result).Inc()
+}

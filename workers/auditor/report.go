@@ -1,0 +1,140 @@
+package auditor
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Report is what an audit found. Its counts are of the entries that it looked
+// at: those written since the last audit and those that were not closed then,
+// or all of them if Config.Full.
+type Report struct {
+	StartedAt   time.Time `json:"started_at"`
+	TookSeconds float64   `json:"took_seconds"`
+	Chains      int       `json:"chains"`
+	Skipped     int       `json:"chains_skipped"` // another auditor has them in work, or just had
+	Failed      int       `json:"chains_failed"`
+	Entries     int64     `json:"entries"`
+	counts
+	TooNew    int64 `json:"too_new"`           // owed pairs that were left alone
+	Enqueued  int64 `json:"enqueued"`          // jobs, for what was missing
+	Collected int64 `json:"files_collected"`   // staged files deleted after their time
+	Orphans   int64 `json:"orphans_collected"` // staged objects deleted that no entry names
+
+	Destinations []Destination `json:"destinations"` // those that files are owed to, sorted
+}
+
+// Destination is the part of a report about one of them.
+type Destination struct {
+	ID string `json:"id"`
+	// State is "enabled", "disabled", "refused" (by the catalog) or "gone"
+	// (from it); "" if the auditor does not know the catalog.
+	State string `json:"state,omitempty"`
+	counts
+}
+
+// counts are of owed pairs of a file and a destination. Owed is the sum of
+// Delivered, Missing, Queued and Parked.
+type counts struct {
+	Owed      int64 `json:"owed"`
+	Delivered int64 `json:"delivered"` // or given up: they have a receipt
+	Missing   int64 `json:"missing"`   // neither receipt nor job: enqueued now
+	Queued    int64 `json:"queued"`    // known to wait in a retry tier or in the job topic
+	Parked    int64 `json:"parked"`    // waiting for a person
+	// OldestUndeliveredSeconds is the age of the oldest record in a file
+	// without a receipt.
+	OldestUndeliveredSeconds float64 `json:"oldest_undelivered_seconds"`
+}
+
+func (c *counts) older(now time.Time, f *ledger.File) {
+	c.OldestUndeliveredSeconds = max(c.OldestUndeliveredSeconds, now.Sub(time.UnixMilli(f.Received)).Seconds())
+}
+
+func (c *counts) add(o *counts) {
+	c.Owed += o.Owed
+	c.Delivered += o.Delivered
+	c.Missing += o.Missing
+	c.Queued += o.Queued
+	c.Parked += o.Parked
+	c.OldestUndeliveredSeconds = max(c.OldestUndeliveredSeconds, o.OldestUndeliveredSeconds)
+}
+
+// Undelivered is how many owed pairs have no receipt.
+func (c *counts) Undelivered() int64 { return c.Owed - c.Delivered }
+
+// chainReport is the part of a report about one chain.
+type chainReport struct {
+	Entries, TooNew, Enqueued, Collected, Orphans int64
+	destinations                                  map[string]*counts
+}
+
+func newChainReport() chainReport { return chainReport{destinations: map[string]*counts{}} }
+
+func (c *chainReport) total() counts {
+	var sum counts
+	for _, d := range c.destinations {
+		sum.add(d)
+	}
+	return sum
+}
+
+func newReport(now time.Time) *Report { return &Report{StartedAt: now} }
+
+// Took is how long the audit took.
+func (r *Report) Took() time.Duration { return time.Duration(r.TookSeconds * float64(time.Second)) }
+
+func (r *Report) add(c *chainReport) {
+	r.Chains++
+	r.Entries += c.Entries
+	r.TooNew += c.TooNew
+	r.Enqueued += c.Enqueued
+	r.Collected += c.Collected
+	r.Orphans += c.Orphans
+	sum := c.total()
+	r.counts.add(&sum)
+	for id, d := range c.destinations {
+		i, found := slices.BinarySearchFunc(r.Destinations, id, func(d Destination, id string) int { return cmp.Compare(d.ID, id) })
+		if !found {
+			r.Destinations = slices.Insert(r.Destinations, i, Destination{ID: id})
+		}
+		r.Destinations[i].counts.add(d)
+	}
+}
+
+func (r *Report) finish(now time.Time, live *catalog.Live) {
+	r.TookSeconds = now.Sub(r.StartedAt).Seconds()
+	if live == nil {
+		return
+	}
+	s := live.Snapshot()
+	for i := range r.Destinations {
+		d := &r.Destinations[i]
+		t, ok := s.Destination(d.ID)
+		switch {
+		case !ok:
+			d.State = "gone"
+		case t.Refused != "":
+			d.State = "refused"
+		case !t.IsEnabled:
+			d.State = "disabled"
+		default:
+			d.State = "enabled"
+		}
+	}
+}
+
+// LogValue implements slog.LogValuer.
+func (r Report) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.Int("chains", r.Chains), slog.Int("skipped", r.Skipped), slog.Int("failed", r.Failed), slog.Int64("entries", r.Entries),
+		slog.Int64("owed", r.Owed), slog.Int64("delivered", r.Delivered), slog.Int64("missing", r.Missing),
+		slog.Int64("enqueued", r.Enqueued), slog.Int64("queued", r.Queued), slog.Int64("parked", r.Parked), slog.Int64("too_new", r.TooNew),
+		slog.Float64("oldest_undelivered_seconds", r.OldestUndeliveredSeconds),
+		slog.Int64("collected", r.Collected), slog.Int64("orphans", r.Orphans),
+	)
+}

@@ -1,0 +1,382 @@
+package auditor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+const (
+	batchEntries = 1000 // the hint is noted after so many
+	batchJobs    = 1000
+	atOnce       = 8 // requests to the staging bucket
+)
+
+// walk is one audit of one chain.
+type walk struct {
+	*Auditor
+	log    ledger.Log
+	chain  *ledger.Chain
+	parked *parkedSet
+	now    time.Time
+	hint   hint
+	head   *ledger.Entry
+	kept   map[int64]bool // entries that the hint left open
+	blind  bool           // Redis does not answer: it is not asked again
+
+	mu     sync.Mutex // guards report and states, of concurrent visits
+	report chainReport
+	states map[int64]state
+}
+
+// state is how a visit left an entry.
+type state int
+
+const (
+	closed state = iota // nothing more to do
+	open                // visit again
+	tooNew              // left alone
+)
+
+func newWalk(a *Auditor, l ledger.Log, parked *parkedSet) *walk {
+	return &walk{Auditor: a, log: l, chain: ledger.NewChain(a.deps.Staging, l), parked: parked, now: time.Now(), report: newChainReport()}
+}
+
+func (w *walk) run(ctx context.Context) error {
+	var err error
+	w.head, err = w.chain.Head(ctx)
+	if errors.Is(err, ledger.ErrEmpty) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if w.hint, err = w.loadHint(ctx); err != nil {
+		return err
+	}
+	noted := w.hint.clone()
+	if err := w.visitAll(ctx); err != nil {
+		return err
+	}
+	if err := w.collect(ctx); err != nil {
+		return err
+	}
+	if w.cfg.Full || w.hint.orphansDue(w.now) {
+		if err := w.collectOrphans(ctx); err != nil {
+			return err
+		}
+		w.hint.Orphans = w.now.UnixMilli()
+	}
+	w.hint.Collected = min(w.hint.Collected, w.hint.Through)
+	if w.hint.equal(noted) {
+		return nil
+	}
+	return w.note(ctx, w.hint)
+}
+
+func (w *walk) loadHint(ctx context.Context) (hint, error) {
+	h, err := loadHint(ctx, w.deps.Staging, w.log)
+	if h.Through > w.head.Seq {
+		w.deps.Log.ErrorContext(ctx, "the ledger is shorter than it was: it was rolled back, or this is another bucket",
+			"topic", w.log.Topic, "partition", w.log.Partition, "entry", w.head.Seq, "audited", h.Through)
+		h = noHint()
+	}
+	w.kept = map[int64]bool{}
+	for _, seq := range h.Open {
+		w.kept[seq] = true
+	}
+	if w.cfg.Full { // but what was collected is gone
+		h.Through, h.Open = -1, nil
+	}
+	return h, err
+}
+
+func (w *walk) note(ctx context.Context, h hint) error {
+	if w.cfg.DryRun {
+		return nil
+	}
+	return h.store(ctx, w.deps.Staging, w.log)
+}
+
+// visitAll visits what the hint left open and what came since, batch by batch.
+func (w *walk) visitAll(ctx context.Context) error {
+	stuck := false // an entry was too new: Through stays behind it
+	reopened := w.hint.Open
+	w.hint.Open = nil
+	for next := w.hint.Through + 1; len(reopened) > 0 || next <= w.head.Seq; {
+		var batch []int64
+		for len(batch) < batchEntries && len(reopened) > 0 {
+			batch, reopened = append(batch, reopened[0]), reopened[1:]
+		}
+		for len(batch) < batchEntries && next <= w.head.Seq {
+			batch = append(batch, next)
+			next++
+		}
+		if err := w.visitBatch(ctx, batch); err != nil {
+			return err
+		}
+		for _, seq := range batch {
+			s := w.states[seq]
+			stuck = stuck || s == tooNew || len(w.hint.Open) >= maxOpen
+			switch {
+			case seq > w.hint.Through && stuck:
+				continue
+			case s == open || s == tooNew:
+				w.hint.Open = append(w.hint.Open, seq)
+			}
+			w.hint.Through = max(w.hint.Through, seq)
+		}
+		if len(batch) == batchEntries {
+			h := w.hint.clone()
+			h.Open = append(h.Open, reopened...)
+			slices.Sort(h.Open)
+			h.Collected = min(h.Collected, h.Through)
+			if err := w.note(ctx, h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// visitBatch visits entries at once, and enqueues what they miss.
+func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
+	w.states = make(map[int64]state, len(batch))
+	var missing []debt
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, seq := range batch {
+		group.Go(func() error {
+			found, s, err := w.visit(gctx, seq)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.states[seq] = s
+			missing = append(missing, found...)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return w.enqueue(ctx, missing)
+}
+
+// debt is an owed pair without a receipt.
+type debt struct {
+	file        delivery.FileRef
+	destination string
+}
+
+// visit compares one entry with its receipts, and returns the debts that
+// nobody works on.
+func (w *walk) visit(ctx context.Context, seq int64) ([]debt, state, error) {
+	e, err := w.chain.Entry(ctx, seq)
+	if err != nil {
+		return nil, open, err
+	}
+	if len(e.Files) == 0 {
+		return nil, closed, nil
+	}
+	if age(w.now, e) < w.cfg.Grace {
+		w.mu.Lock()
+		w.report.TooNew += int64(owedPairs(e))
+		w.mu.Unlock()
+		return nil, tooNew, nil
+	}
+	receipts, err := w.receipts(ctx, e)
+	if err != nil {
+		return nil, open, err
+	}
+	missing, err := w.judge(ctx, e, receipts)
+	if err != nil || len(missing.debts)+missing.others > 0 {
+		return missing.debts, open, err
+	}
+	if e.Seq <= w.hint.Collected && w.kept[e.Seq] {
+		// Its turn to be collected has passed while it was open.
+		gone, err := w.collectEntry(ctx, e, receipts)
+		if err != nil || !gone {
+			return nil, open, err
+		}
+	}
+	return nil, closed, nil
+}
+
+// missingOf is what an entry misses: debts to enqueue, and others that are
+// parked or queued.
+type missingOf struct {
+	debts  []debt
+	others int
+}
+
+func (w *walk) judge(ctx context.Context, e *ledger.Entry, receipts receiptSet) (missingOf, error) {
+	var m missingOf
+	for i := range e.Files {
+		f := &e.Files[i]
+		ref := delivery.Ref(e, i)
+		for _, dest := range f.Owed {
+			if receipts.has(i, dest) {
+				w.count(dest, func(d *counts) { d.Owed++; d.Delivered++ })
+				continue
+			}
+			key := delivery.ParkedKey(ref, dest)
+			if w.parked.missing(key) {
+				m.others++
+				w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.older(w.now, f) })
+				continue
+			}
+			queued, err := w.waits(ctx, ref, dest)
+			if err != nil {
+				return m, err
+			}
+			if queued {
+				m.others++
+				w.count(dest, func(d *counts) { d.Owed++; d.Queued++; d.older(w.now, f) })
+				continue
+			}
+			m.debts = append(m.debts, debt{ref, dest})
+			w.count(dest, func(d *counts) { d.Owed++; d.Missing++; d.older(w.now, f) })
+		}
+	}
+	w.mu.Lock()
+	w.report.Entries++
+	w.mu.Unlock()
+	return m, nil
+}
+
+func (w *walk) count(dest string, add func(*counts)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.report.destinations[dest]
+	if d == nil {
+		d = &counts{}
+		w.report.destinations[dest] = d
+	}
+	add(d)
+}
+
+// waits reports whether Redis knows of a job. If it does not answer, a second
+// job is enqueued, which is harmless.
+func (w *walk) waits(ctx context.Context, ref delivery.FileRef, dest string) (bool, error) {
+	w.mu.Lock()
+	blind := w.blind
+	w.mu.Unlock()
+	if blind {
+		return false, nil
+	}
+	queued, err := w.queued(ctx, ref, dest)
+	if err != nil {
+		w.mu.Lock()
+		w.blind = true
+		w.mu.Unlock()
+	}
+	return queued, ctx.Err()
+}
+
+// enqueue produces jobs for the debts, and notes that it did.
+//
+// Invariant: I10.
+func (w *walk) enqueue(ctx context.Context, debts []debt) error {
+	if w.cfg.DryRun {
+		return nil
+	}
+	for chunk := range slices.Chunk(debts, batchJobs) {
+		records := make([]stream.Record, len(chunk))
+		for i, d := range chunk {
+			job := delivery.Job{File: d.file, Destination: d.destination}
+			records[i] = stream.Record{Key: fmt.Appendf(nil, "%s %s", d.file, d.destination), Value: job.Encode(), Time: w.now}
+		}
+		if err := w.deps.Jobs.Produce(ctx, records...); err != nil {
+			return fmt.Errorf("enqueue %d jobs: %w", len(chunk), err)
+		}
+		w.report.Enqueued += int64(len(chunk))
+		for _, d := range chunk {
+			if w.deps.Leases == nil || w.blind {
+				break
+			}
+			// Until the audit after the next: copiers may be behind.
+			if err := w.deps.Leases.Mark(ctx, delivery.QueuedMarker(d.file, d.destination), w.cfg.Every*3/2); err != nil {
+				w.blind = true
+			}
+		}
+	}
+	return nil
+}
+
+// receiptSet holds the receipts of one entry.
+type receiptSet struct {
+	of     map[string]bool // "index/destination"
+	latest time.Time
+}
+
+func (s receiptSet) has(index int, dest string) bool {
+	return s.of[fmt.Sprintf("%d/%s", index, dest)]
+}
+
+// receipts lists the receipts of an entry.
+func (w *walk) receipts(ctx context.Context, e *ledger.Entry) (receiptSet, error) {
+	s := receiptSet{of: map[string]bool{}}
+	prefix := delivery.ReceiptPrefix(w.log, e.Seq)
+	err := forEach(ctx, w.deps.Staging, prefix, func(info objstore.Info) error {
+		if index, dest, ok := delivery.ParseReceiptKey(prefix, info.Key); ok {
+			s.of[fmt.Sprintf("%d/%s", index, dest)] = true
+			if info.LastModified.After(s.latest) {
+				s.latest = info.LastModified
+			}
+		}
+		return nil
+	})
+	return s, err
+}
+
+// complete reports whether every debt of the entry is closed.
+func (s receiptSet) complete(e *ledger.Entry) bool {
+	for i := range e.Files {
+		for _, dest := range e.Files[i].Owed {
+			if !s.has(i, dest) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// forEach calls fn for every object with the prefix.
+func forEach(ctx context.Context, store objstore.Store, prefix string, fn func(objstore.Info) error) error {
+	for after := ""; ; {
+		infos, err := store.List(ctx, prefix, after, 1000)
+		if err != nil {
+			return err
+		}
+		for _, info := range infos {
+			if err := fn(info); err != nil {
+				return err
+			}
+			after = info.Key
+		}
+		if len(infos) < 1000 {
+			return nil
+		}
+	}
+}
+
+func owedPairs(e *ledger.Entry) (n int) {
+	for i := range e.Files {
+		n += len(e.Files[i].Owed)
+	}
+	return n
+}
+
+// age is how long ago the entry was written, by its owner's clock.
+func age(now time.Time, e *ledger.Entry) time.Duration {
+	return now.Sub(time.UnixMilli(e.WrittenAt))
+}
