@@ -63,12 +63,12 @@ func TestScriptsWithKafka(t *testing.T) {
 	})
 }
 
-// tree calls fn for every command that a person may type.
-func tree(c *cobra.Command, fn func(*cobra.Command)) {
+// eachCommand calls fn for every command that a person may type.
+func eachCommand(c *cobra.Command, fn func(*cobra.Command)) {
 	fn(c)
 	for _, sub := range c.Commands() {
 		if sub.IsAvailableCommand() && sub.Name() != "completion" && sub.Name() != "help" {
-			tree(sub, fn)
+			eachCommand(sub, fn)
 		}
 	}
 }
@@ -76,7 +76,7 @@ func tree(c *cobra.Command, fn func(*cobra.Command)) {
 func TestEveryCommandIsDocumented(t *testing.T) {
 	a := &app{overrides: map[string]string{}}
 	root := newRootCommand(a)
-	tree(root, func(c *cobra.Command) {
+	eachCommand(root, func(c *cobra.Command) {
 		name := c.CommandPath()
 		require.NotEmpty(t, c.Short, name)
 		require.NotEmpty(t, c.Example, "%s --help needs an example", name)
