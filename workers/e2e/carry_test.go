@@ -1,0 +1,333 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"strings"
+
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/sample"
+	"github.com/sealift/sealift/pkg/send"
+)
+
+// carry is the promise as a test: n events go in, all roles run as processes,
+// faults happen in the middle while events keep coming, and in the end every
+// bucket holds exactly what is owed to it.
+func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *system)) {
+	t.Helper()
+	const sources = 300
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
+	defer cancel()
+	s := newSystem(t, on, sources)
+	s.start(ctx)
+	owed := newOwed(s)
+
+	// 1. Events go in; half of them before anything breaks.
+	in := &input{owed: owed, half: make(chan struct{}), resume: make(chan struct{}), ended: make(chan error, 1)}
+	go func() { in.ended <- in.send(ctx, s.url, n, sources) }()
+	select {
+	case <-in.half:
+	case err := <-in.ended:
+		require.NoError(t, err)
+		require.Fail(t, "sending ended before its half")
+	}
+
+	// 2. Work is under way everywhere: then one of each is killed, and stays
+	// away for so long that the others take its work over.
+	seen := newSeen(s)
+	seen.wait(ctx, t, "the first deliveries", func() bool { return seen.lines.Load() > 0 })
+	close(in.resume)
+	open := owed.acked.Load() + int64(n)/10 // some of it is in files that are open
+	for owed.acked.Load() < open {
+		require.NoError(t, ctx.Err(), "waiting for more events")
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.kill(s.appenders[0], s.copiers[0])
+	at := owed.acked.Load()
+	require.Less(t, at, int64(n), "all events were in before anything broke")
+	t.Logf("after %d acknowledged events and %d delivered lines", at, seen.lines.Load())
+	faults(ctx, s)
+	require.NoError(t, <-in.ended)
+	s.restart(ctx, s.appenders[0], s.copiers[0])
+
+	// 3. The others are killed when they have it all to do, and come back.
+	s.kill(s.appenders[1], s.copiers[1])
+	s.restart(ctx, s.appenders[1], s.copiers[1])
+
+	// 4. What went in comes out.
+	require.Equal(t, int64(n), owed.acked.Load())
+	records := owed.dump(ctx, t, s)
+	require.GreaterOrEqual(t, records, int64(n), "records of the events topic")
+	t.Logf("%d events acknowledged, %d of them sent twice, %d records in the topic, %d lines owed", n, in.resent, records, owed.total())
+	seen.wait(ctx, t, "all deliveries", func() bool { return seen.lines.Load() >= owed.total() })
+	s.stop()
+
+	// 5. What does a stranger find?
+	for _, d := range s.destinations() {
+		report, err := owed.expected[d].Check(objects(ctx, s, d), check.Rules{Prefix: d.prefix})
+		require.NoError(t, err)
+		t.Logf("%s: %s", d.bucket, report)
+		require.True(t, report.OK(), "bucket %s", d.bucket)
+		require.Zero(t, report.Ignored, "objects outside of segment-logs/ in bucket %s", d.bucket)
+		require.NotZero(t, report.Objects)
+	}
+	for p, end := range topicEnds(ctx, t, on.kafka, "e2e-"+s.tag+".dead-letters") {
+		require.Zero(t, end, "dead letters in partition %d", p)
+	}
+}
+
+// owed is what every destination must hold in the end.
+type owed struct {
+	expected map[*destination]*check.Expected
+	of       map[string][]*destination // by source
+	acked    atomic.Int64
+	records  map[string]int64 // by source, of the dump
+}
+
+func newOwed(s *system) *owed {
+	o := &owed{expected: map[*destination]*check.Expected{}, of: map[string][]*destination{}, records: map[string]int64{}}
+	for _, d := range s.destinations() {
+		o.expected[d] = new(check.Expected)
+		for _, source := range d.sources {
+			o.of[source] = append(o.of[source], d)
+		}
+	}
+	return o
+}
+
+// acknowledge is told every event that was answered with success.
+func (o *owed) acknowledge(source, messageID string) {
+	for _, d := range o.of[source] {
+		o.expected[d].Acknowledge(source, messageID)
+	}
+	o.acked.Add(1)
+}
+
+// dump adds the records of the events topic.
+func (o *owed) dump(ctx context.Context, t *testing.T, s *system) int64 {
+	t.Helper()
+	return dump(ctx, t, s.servers.kafka, s.eventsTopic(), func(r dumped) {
+		require.Contains(t, o.of, r.source, "a record of no source: %s", r.line)
+		for _, d := range o.of[r.source] {
+			o.expected[d].Record(r.source, r.received, r.line)
+		}
+		o.records[r.source]++
+	})
+}
+
+// total is how many lines all buckets together must hold.
+func (o *owed) total() (n int64) {
+	for source, records := range o.records {
+		n += records * int64(len(o.of[source]))
+	}
+	return n
+}
+
+// input sends events to the collector until each was acknowledged.
+type input struct {
+	owed   *owed
+	half   chan struct{} // closed when half of the events are sent
+	resume chan struct{} // close it to go on
+	ended  chan error
+	resent int64 // valid after ended
+}
+
+func (in *input) send(ctx context.Context, url string, n, sources int) error {
+	var refused atomic.Pointer[string]
+	sender := send.New(ctx, send.Config{
+		URL: url, Workers: 8, BatchEvents: 100, Log: slog.New(slog.DiscardHandler),
+		Acked: func(events []send.Event) {
+			for _, e := range events {
+				in.owed.acknowledge(strings.TrimPrefix(e.WriteKey, writeKey("")), e.MessageID)
+			}
+		},
+		Refused: func(e send.Event, reason string) {
+			text := fmt.Sprintf("event %s was refused: %s", e.MessageID, reason)
+			refused.Store(&text)
+		},
+	})
+	i := 0
+	for e := range sample.New(sample.Config{Seed: uint64(n), Sources: sources, Start: time.Now()}).Take(n) {
+		if i++; i == n/2 {
+			close(in.half)
+			select {
+			case <-in.resume:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err := sender.Send(send.Event{WriteKey: writeKey(sourceID(e.Source)), MessageID: e.MessageID, Body: e.Body}); err != nil {
+			return err
+		}
+	}
+	err := sender.Close()
+	in.resent = sender.Resent()
+	if text := refused.Load(); err == nil && text != nil {
+		return fmt.Errorf("%s", *text)
+	}
+	return err
+}
+
+// store opens a bucket as its owner would.
+func store(s *system, bucket string) objstore.Store {
+	return objstore.NewS3(objstore.S3Config{
+		Bucket: bucket, Region: s.servers.region, Endpoint: s.servers.s3, PathStyle: true,
+		Credentials: func(context.Context) (objstore.Credentials, error) {
+			return objstore.Credentials{AccessKeyID: s.servers.access, SecretAccessKey: s.servers.secret}, nil
+		},
+	})
+}
+
+// list yields all objects of a bucket.
+func list(ctx context.Context, from objstore.Store) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		for after := ""; ; {
+			page, err := from.List(ctx, "", after, 0)
+			if err != nil {
+				yield(objstore.Info{}, err)
+				return
+			}
+			for _, info := range page {
+				if !yield(info, nil) {
+					return
+				}
+				after = info.Key
+			}
+			if len(page) < 1000 {
+				return
+			}
+		}
+	}
+}
+
+// objects brings a destination's objects to the judge.
+func objects(ctx context.Context, s *system, d *destination) iter.Seq2[check.Object, error] {
+	from := store(s, d.bucket)
+	return func(yield func(check.Object, error) bool) {
+		for info, err := range list(ctx, from) {
+			if err == nil {
+				info, err = from.Head(ctx, info.Key)
+			}
+			o := check.Object{
+				Key: info.Key, ContentType: info.ContentType, ContentEncoding: info.ContentEncoding,
+				Open: func() (io.ReadCloser, error) {
+					body, _, err := from.Get(ctx, info.Key)
+					return body, err
+				},
+			}
+			if !yield(o, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// seen counts the lines that arrived so far. It only tells when to stop
+// waiting; the judge reads everything anew.
+type seen struct {
+	system  *system
+	stores  []objstore.Store
+	counted map[string]string // bucket index/key -> ETag
+	lines   atomic.Int64
+}
+
+func newSeen(s *system) *seen {
+	n := &seen{system: s, counted: map[string]string{}}
+	for _, d := range s.destinations() {
+		n.stores = append(n.stores, store(s, d.bucket))
+	}
+	return n
+}
+
+// wait counts until the condition holds. Meanwhile no process may end by
+// itself.
+func (n *seen) wait(ctx context.Context, t *testing.T, what string, enough func() bool) {
+	t.Helper()
+	began, last := time.Now(), time.Now()
+	for {
+		for i, from := range n.stores {
+			require.NoError(t, n.count(ctx, i, from), "count what is delivered")
+		}
+		if enough() {
+			t.Logf("%s after %v: %d lines in %d objects", what, time.Since(began).Round(time.Millisecond), n.lines.Load(), len(n.counted))
+			return
+		}
+		for _, p := range n.system.all() {
+			p.alive()
+		}
+		if time.Since(last) > 10*time.Second {
+			last = time.Now()
+			t.Logf("waiting for %s: %d lines in %d objects", what, n.lines.Load(), len(n.counted))
+		}
+		select {
+		case <-ctx.Done():
+			require.Fail(t, "timed out waiting for "+what, "%d lines in %d objects", n.lines.Load(), len(n.counted))
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func (n *seen) count(ctx context.Context, index int, from objstore.Store) error {
+	for info, err := range list(ctx, from) {
+		if err != nil {
+			return err
+		}
+		id := fmt.Sprintf("%d/%s", index, info.Key)
+		if etag, ok := n.counted[id]; ok {
+			if etag != info.ETag {
+				return fmt.Errorf("object %q changed after it was delivered: %s, then %s", info.Key, etag, info.ETag)
+			}
+			continue
+		}
+		lines, err := countLines(ctx, from, info.Key)
+		if err != nil {
+			return err
+		}
+		n.counted[id] = info.ETag
+		n.lines.Add(lines)
+	}
+	return nil
+}
+
+func countLines(ctx context.Context, from objstore.Store, key string) (n int64, err error) {
+	body, _, err := from.Get(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	raw, err := gzip.NewReader(bufio.NewReader(body))
+	if err != nil {
+		return 0, fmt.Errorf("object %q: %w", key, err)
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		read, err := raw.Read(buf)
+		for rest := buf[:read]; ; n++ {
+			i := bytes.IndexByte(rest, '\n')
+			if i < 0 {
+				break
+			}
+			rest = rest[i+1:]
+		}
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, fmt.Errorf("object %q: %w", key, err)
+		}
+	}
+}

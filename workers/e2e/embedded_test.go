@@ -1,0 +1,47 @@
+//go:build !stack
+
+package e2e
+
+import (
+	"context"
+	"log/slog"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+// TestEverythingArrivesOnceEmbedded needs no server to be installed: Kafka's
+// protocol, Redis and S3 with STS are served by this process, the roles are
+// processes of the binary.
+func TestEverythingArrivesOnceEmbedded(t *testing.T) {
+	carry(t, embeddedServers(t), 200_000, func(context.Context, *system) {})
+}
+
+func embeddedServers(t *testing.T) servers {
+	t.Helper()
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	kafka, err := embedded.StartKafka(embedded.KafkaConfig{Dir: filepath.Join(dir, "kafka"), Addr: ":0", Log: log})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, kafka.Close()) })
+	redis, err := embedded.StartRedis(":0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, redis.Close()) })
+
+	on := servers{kafka: kafka.Addr(), redis: redis.URL(), access: "operator", secret: "operators-secret", region: "us-east-1"}
+	s3, err := s3server.Open(s3server.Config{Dir: filepath.Join(dir, "s3"), AccessKey: on.access, SecretKey: on.secret, Region: on.region, Log: log})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s3.Close()) })
+	web := httptest.NewServer(s3)
+	t.Cleanup(web.Close)
+	on.s3 = web.URL
+	on.makeBucket = func(name string) { require.NoError(t, s3.CreateBucket(name)) }
+	on.makeRole = func(arn, externalID, bucket string) {
+		s3.PutRole(s3server.Role{ARN: arn, ExternalID: externalID, Buckets: []string{bucket}})
+	}
+	return on
+}

@@ -1,0 +1,253 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// servers are what a system runs on: the embedded ones or the real ones.
+type servers struct {
+	kafka      string // host:port
+	redis      string // URL
+	s3         string // URL, of STS as well
+	access     string
+	secret     string
+	region     string
+	makeBucket func(name string)
+	// makeRole lets a role be assumed by whoever knows the external id, to
+	// put into the bucket.
+	makeRole func(arn, externalID, bucket string)
+}
+
+// destination is one bucket of the test's catalog with all that is owed to it.
+type destination struct {
+	name, bucket, prefix string
+	role                 string // ARN, empty for classic
+	sources              []string
+}
+
+// workspace is one customer of the test's catalog.
+type workspace struct {
+	id           string
+	sources      []string
+	destinations []*destination
+}
+
+// system is all roles of one Sealift, as processes.
+type system struct {
+	t          *testing.T
+	servers    servers
+	dir        string // configurations, logs and the appenders' disks
+	tag        string // makes topics and buckets those of this run alone
+	workspaces []workspace
+	collector  *process
+	appenders  []*process
+	copiers    []*process
+	auditor    *process
+	url        string // of the collector
+}
+
+const (
+	systemPartitions = 8
+	rollEvery        = 5 * time.Second
+	readyWithin      = 60 * time.Second
+	drainWithin      = 45 * time.Second
+)
+
+// writeKey of a source.
+func writeKey(source string) string { return "wk_" + source }
+
+// newSystem declares a catalog of three customers over that many sources: one
+// whose role is assumed, and a few of whose sources go to a second, classic
+// bucket as well; one with a role and a key prefix; one classic.
+func newSystem(t *testing.T, on servers, sources int) *system {
+	t.Helper()
+	tag := fmt.Sprintf("%x", time.Now().UnixNano()&0xffffffffff)
+	s := &system{t: t, servers: on, dir: t.ArtifactDir(), tag: tag}
+	for w := range 3 {
+		ws := workspace{id: fmt.Sprintf("ws_e2e%d%s", w, strings.Repeat("0", 20))}
+		for i := w; i < sources; i += 3 {
+			ws.sources = append(ws.sources, sourceID(i))
+		}
+		main := &destination{name: "main", bucket: fmt.Sprintf("e2e-%s-%d", tag, w), sources: ws.sources}
+		if w < 2 {
+			main.role = fmt.Sprintf("arn:aws:iam::12345678901%d:role/segment-logs", w)
+		}
+		if w == 1 {
+			main.prefix = "acme/raw"
+		}
+		ws.destinations = append(ws.destinations, main)
+		if w == 0 {
+			ws.destinations = append(ws.destinations, &destination{
+				name: "second", bucket: fmt.Sprintf("e2e-%s-second", tag), prefix: "copy", sources: ws.sources[:len(ws.sources)/5],
+			})
+		}
+		s.workspaces = append(s.workspaces, ws)
+	}
+	return s
+}
+
+// sourceID is the id of the sample's source i.
+func sourceID(i int) string { return fmt.Sprintf("src%05d", i) }
+
+// start brings everything up and waits until every role is ready.
+func (s *system) start(ctx context.Context) {
+	s.t.Helper()
+	s.servers.makeBucket(s.staging())
+	for _, w := range s.workspaces {
+		for _, d := range w.destinations {
+			s.servers.makeBucket(d.bucket)
+			if d.role != "" {
+				s.servers.makeRole(d.role, w.id, d.bucket)
+			}
+		}
+	}
+	addr := freeAddr(s.t)
+	s.url = "http://" + addr
+	s.collector = s.role("collector", "collector", "collector:\n  listen: "+addr+"\n")
+	for i := range 2 {
+		name := fmt.Sprintf("appender-%d", i)
+		s.appenders = append(s.appenders, s.role("appender", name, fmt.Sprintf(
+			"appender:\n  data_dir: %s\n  roll_every: %s\n  grace: 1s\n", filepath.Join(s.dir, name), rollEvery)))
+		s.copiers = append(s.copiers, s.role("copier", fmt.Sprintf("copier-%d", i), fmt.Sprintf(
+			"copier:\n  lock_ttl: 10s\n  retry_tiers: [1s, 5s]\n  spool_dir: %s\n", s.t.TempDir())))
+	}
+	s.auditor = s.role("auditor", "auditor", "auditor:\n  every: 10s\n  grace: 20s\n")
+
+	config := s.config("catalog", freeAddr(s.t), "")
+	sealift(s.t, s.env(), "catalog", "apply", "--config", config, "-f", s.catalog())
+	s.restart(ctx, s.all()...)
+}
+
+// kill is kill -9, of all at once.
+func (s *system) kill(processes ...*process) {
+	s.t.Helper()
+	for _, p := range processes {
+		p.alive()
+		p.kill()
+		s.t.Logf("killed %s", p.name)
+	}
+}
+
+// restart starts processes, again on the same disks, and waits for all.
+func (s *system) restart(ctx context.Context, processes ...*process) {
+	s.t.Helper()
+	within, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	for _, p := range processes {
+		p.start()
+	}
+	for _, p := range processes {
+		p.ready(within)
+	}
+}
+
+// stop drains all roles, from intake to the end of the path, and demands that
+// each ends well.
+func (s *system) stop() {
+	s.t.Helper()
+	for _, p := range s.all() {
+		p.terminate(drainWithin)
+	}
+}
+
+// all lists the roles in the order of the data path.
+func (s *system) all() []*process {
+	all := append([]*process{s.collector}, s.appenders...)
+	return append(append(all, s.copiers...), s.auditor)
+}
+
+func (s *system) destinations() (all []*destination) {
+	for _, w := range s.workspaces {
+		all = append(all, w.destinations...)
+	}
+	return all
+}
+
+func (s *system) staging() string     { return "e2e-" + s.tag + "-staging" }
+func (s *system) eventsTopic() string { return "e2e-" + s.tag + ".events" }
+
+func (s *system) role(role, name, section string) *process {
+	s.t.Helper()
+	admin := freeAddr(s.t)
+	return newProcess(s.t, s.dir, name, admin, s.env(), role, "--config", s.config(name, admin, section))
+}
+
+// env gives the operator's credentials to a process as AWS's tools take them.
+func (s *system) env() []string {
+	return []string{
+		"AWS_ACCESS_KEY_ID=" + s.servers.access, "AWS_SECRET_ACCESS_KEY=" + s.servers.secret, "AWS_SESSION_TOKEN=",
+		"AWS_REGION=" + s.servers.region, "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+	}
+}
+
+// config writes the configuration file of one process.
+func (s *system) config(name, admin, section string) string {
+	s.t.Helper()
+	_, s3, _ := strings.Cut(s.servers.s3, "://")
+	text := fmt.Sprintf(`kafka:
+  brokers: [%[1]s]
+  events_topic: e2e-%[2]s.events
+  jobs_topic: e2e-%[2]s.copy-jobs
+  dead_letters_topic: e2e-%[2]s.dead-letters
+  catalog_topic: e2e-%[2]s.catalog
+  group: e2e-%[2]s
+  partitions: %[3]d
+  session_timeout: 6s
+redis:
+  url: %[4]s
+staging:
+  bucket: %[5]s
+  region: %[6]s
+  endpoint: %[7]s
+  force_path_style: true
+sts:
+  endpoint: %[7]s
+destinations:
+  allowed_endpoints: [%[8]s]
+admin:
+  listen: %[9]s
+log:
+  format: json
+%[10]s`, s.servers.kafka, s.tag, systemPartitions, s.servers.redis, s.staging(), s.servers.region, s.servers.s3, s3, admin, section)
+	file := filepath.Join(s.dir, name+".yaml")
+	require.NoError(s.t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+// catalog writes the catalog file: JSON is YAML.
+func (s *system) catalog() string {
+	s.t.Helper()
+	var docs []string
+	for _, w := range s.workspaces {
+		var sources, destinations []map[string]any
+		for _, id := range w.sources {
+			sources = append(sources, map[string]any{"id": id, "name": id, "write_keys": []string{writeKey(id)}})
+		}
+		for _, d := range w.destinations {
+			bucket := d.bucket
+			if d.prefix != "" {
+				bucket += "/" + d.prefix
+			}
+			doc := map[string]any{"name": d.name, "sources": d.sources, "bucket": bucket, "region": s.servers.region, "endpoint": s.servers.s3}
+			if d.role != "" {
+				doc["role_arn"] = d.role
+			}
+			destinations = append(destinations, doc)
+		}
+		doc, err := json.Marshal(map[string]any{"workspace": w.id, "sources": sources, "destinations": destinations})
+		require.NoError(s.t, err)
+		docs = append(docs, string(doc))
+	}
+	file := filepath.Join(s.dir, "catalog-documents.yaml")
+	require.NoError(s.t, os.WriteFile(file, []byte(strings.Join(docs, "\n---\n")+"\n"), 0o600))
+	return file
+}
