@@ -65,7 +65,7 @@ func (c *counts) add(o *counts) {
 }
 
 // Undelivered is how many owed pairs have no receipt.
-func (c *counts) Undelivered() int64 { return c.Owed - c.Delivered }
+func (c counts) Undelivered() int64 { return c.Owed - c.Delivered }
 
 // chainReport is the part of a report about one chain.
 type chainReport struct {

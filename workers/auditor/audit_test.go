@@ -1,0 +1,313 @@
+package auditor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+func TestWhatIsMissingIsEnqueued(t *testing.T) {
+	r := newRig(t, nil)
+	e1 := r.seal(log0, time.Hour, []string{one, two}, "a", "b")
+	r.seal(log0, time.Minute, []string{one}, "too new")
+	r.deliver(e1, 0, one)
+	r.deliver(e1, 1, two)
+	r.park(e1, 1, one)
+
+	report := r.audit()
+	require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e1, 0), Destination: two}}, r.jobs.take())
+	require.Equal(t, counts{Owed: 4, Delivered: 2, Missing: 1, Parked: 1, OldestUndeliveredSeconds: report.OldestUndeliveredSeconds}, report.counts)
+	require.InDelta(t, 3600, report.OldestUndeliveredSeconds, 60)
+	require.EqualValues(t, 1, report.TooNew)
+	require.EqualValues(t, 1, report.Enqueued)
+	require.Len(t, report.Destinations, 2)
+	require.Equal(t, one, report.Destinations[0].ID)
+	require.EqualValues(t, 1, report.Destinations[0].Parked)
+	require.Equal(t, "gone", report.Destinations[0].State)
+
+	require.Equal(t, hint{Version: 1, Through: 1, Open: []int64{1}, Collected: -1, Orphans: r.hintOf(log0).Orphans}, r.hintOf(log0))
+}
+
+// I10 without flooding the topic: a job that waits in a retry tier, or was
+// enqueued by the last audit, is not enqueued again until it may be lost.
+func TestJobsThatWaitAreNotDoubled(t *testing.T) {
+	r := newRig(t, nil)
+	e := r.seal(log0, time.Hour, []string{one}, "a", "b")
+	require.NoError(t, r.deps.Leases.Mark(t.Context(), delivery.QueuedMarker(delivery.Ref(e, 0), one), time.Hour))
+	report := r.audit()
+	require.Len(t, r.jobs.take(), 1)
+	require.EqualValues(t, 1, report.Queued)
+	require.EqualValues(t, 2, r.audit().Queued)
+	require.Empty(t, r.jobs.take())
+
+	r.redis.FastForward(2 * time.Hour)
+	r.audit()
+	require.Len(t, r.jobs.take(), 2, "in time they are")
+
+	forced := r.another(func(c *Config) { c.Force = true })
+	_, err := forced.Audit(t.Context())
+	require.NoError(t, err)
+	require.Len(t, r.jobs.take(), 2, "or on demand")
+}
+
+func TestRedisHazards(t *testing.T) {
+	t.Run("flushed", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.seal(log0, time.Hour, []string{one}, "a")
+		r.audit()
+		r.redis.FlushAll()
+		r.audit()
+		require.Len(t, r.jobs.take(), 2, "a double job is harmless")
+	})
+	t.Run("down", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.seal(log0, time.Hour, []string{one}, "a", "b")
+		r.redis.SetError("LOADING")
+		require.EqualValues(t, 2, r.audit().Enqueued)
+	})
+	t.Run("lease_held", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.seal(log0, time.Hour, []string{one}, "a")
+		held, err := r.deps.Leases.Acquire(t.Context(), "audit/"+log0.String(), time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, 1, r.audit().Skipped)
+		require.NoError(t, held.Release(t.Context()))
+		require.Equal(t, 1, r.audit().Chains)
+	})
+	t.Run("just_audited_by_another", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.seal(log0, time.Hour, []string{one}, "a")
+		r.audit()
+		report, err := r.another(nil).audit(t.Context(), true)
+		require.NoError(t, err)
+		require.Equal(t, 1, report.Skipped)
+		require.Equal(t, 1, r.audit().Chains, "on demand it is audited all the same")
+	})
+}
+
+// What was closed is not looked at again.
+func TestTheHintSavesWork(t *testing.T) {
+	r := newRig(t, nil)
+	var entries []*ledger.Entry
+	for range 5 {
+		e := r.seal(log0, time.Hour, []string{one}, "x")
+		entries = append(entries, e)
+	}
+	for i, e := range entries {
+		if i != 2 {
+			r.deliver(e, 0, one)
+		}
+	}
+	n := r.lists()
+	r.audit()
+	require.Equal(t, 5, *n)
+	n = r.lists()
+	require.EqualValues(t, 1, r.audit().Undelivered())
+	require.Equal(t, 1, *n, "only the open one")
+	r.deliver(entries[2], 0, one)
+	r.audit()
+	n = r.lists()
+	require.Zero(t, r.audit().Owed)
+	require.Zero(t, *n)
+
+	full := r.another(func(c *Config) { c.Full = true })
+	report, err := full.Audit(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 5, report.Owed)
+	require.EqualValues(t, 5, report.Delivered)
+}
+
+func TestHintHazards(t *testing.T) {
+	for hazard, body := range map[string]string{
+		"not_json":        "hello",
+		"another_version": `{"version":2,"through":99}`,
+		"ahead_of_ledger": `{"version":1,"through":99,"collected":5}`,
+		"negative":        `{"version":1,"through":-7}`,
+		"contradictory":   `{"version":1,"through":0,"collected":1}`,
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.seal(log0, time.Hour, []string{one}, "a")
+			r.stage(hintKey(log0), body)
+			require.EqualValues(t, 1, r.audit().Enqueued)
+		})
+	}
+	t.Run("lost", func(t *testing.T) {
+		r := newRig(t, nil)
+		e := r.seal(log0, 48*time.Hour, []string{one}, "a")
+		r.audit()
+		r.deliver(e, 0, one)
+		require.NoError(t, r.staging.Delete(t.Context(), hintKey(log0)))
+		require.EqualValues(t, 1, r.audit().Delivered)
+	})
+	// A note that claims too much may delay a job, but never deletes a file
+	// that is still owed.
+	t.Run("lies", func(t *testing.T) {
+		r := newRig(t, nil)
+		e := r.seal(log0, 48*time.Hour, []string{one}, "a")
+		r.stage(hintKey(log0), `{"version":1,"through":1,"collected":-1}`)
+		r.audit()
+		require.Equal(t, 1, r.staged(e))
+		r.stage(hintKey(log0), `{"version":1,"through":1,"collected":1}`)
+		r.audit()
+		require.Equal(t, 1, r.staged(e))
+	})
+}
+
+func TestManyEntriesGoInBatches(t *testing.T) {
+	r := newRig(t, nil)
+	for range batchEntries + 20 {
+		r.seal(log0, time.Hour, []string{one}, "x")
+	}
+	require.EqualValues(t, batchEntries+20, r.audit().Enqueued)
+	require.Len(t, r.hintOf(log0).Open, batchEntries+20)
+	require.Len(t, r.jobs.take(), batchEntries+20)
+	require.EqualValues(t, batchEntries+20, r.audit().Queued)
+}
+
+func TestOneBrokenChainDoesNotStopTheOthers(t *testing.T) {
+	r := newRig(t, nil)
+	log1 := log0
+	log1.Partition = 1
+	r.seal(log0, time.Hour, []string{one}, "a")
+	r.seal(log1, time.Hour, []string{one}, "a")
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Key == ledger.EntryKey(log0, 1) {
+			return objstore.Fault{Before: objstore.ErrUnavailable}
+		}
+		return objstore.Fault{}
+	})
+	report, err := r.Audit(t.Context())
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.ErrorContains(t, err, log0.String())
+	require.Equal(t, 1, report.Failed)
+	require.EqualValues(t, 1, report.Enqueued)
+}
+
+func TestKafkaAway(t *testing.T) {
+	r := newRig(t, nil)
+	r.seal(log0, time.Hour, []string{one}, "a")
+	r.jobs.fail = errors.New("no broker")
+	_, err := r.Audit(t.Context())
+	require.ErrorContains(t, err, "no broker")
+	r.jobs.fail = nil
+	require.EqualValues(t, 1, r.audit().Enqueued, "nothing was noted as done")
+}
+
+func TestParkedJobsOfClosedDebtsAreSwept(t *testing.T) {
+	r := newRig(t, nil)
+	e := r.seal(log0, time.Hour, []string{one, two}, "a")
+	closedLater, stays := r.park(e, 0, one), r.park(e, 0, two)
+	require.EqualValues(t, 2, r.audit().Parked)
+	r.deliver(e, 0, one)
+	require.EqualValues(t, 1, r.audit().Parked)
+	require.False(t, r.exists(closedLater))
+	require.True(t, r.exists(stays))
+	require.Empty(t, r.jobs.take(), "parked jobs wait for people")
+}
+
+func TestDryRun(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.DryRun, c.Retain = true, time.Minute })
+	e := r.seal(log0, time.Hour, []string{one}, "a")
+	parked := r.park(e, 0, one)
+	r.seal(log0, time.Hour, []string{one}, "b")
+	before := len(r.staging.Puts(""))
+	report := r.audit()
+	require.EqualValues(t, 1, report.Missing)
+	require.Zero(t, report.Enqueued)
+	require.Empty(t, r.jobs.take())
+	require.Len(t, r.staging.Puts(""), before)
+	require.True(t, r.exists(parked))
+}
+
+func TestEmptyLedger(t *testing.T) {
+	require.Zero(t, newRig(t, nil).audit().Chains)
+}
+
+func TestMetrics(t *testing.T) {
+	r := newRig(t, nil)
+	reg := prometheus.NewRegistry()
+	m, err := newMetrics(reg)
+	require.NoError(t, err)
+	r.metrics = m
+	e := r.seal(log0, time.Hour, []string{one, two}, "a")
+	r.park(e, 0, two)
+	r.audit()
+	got := map[string]float64{}
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			got[f.GetName()] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	require.EqualValues(t, 2, got["sealift_auditor_owed_without_receipt"])
+	require.EqualValues(t, 1, got["sealift_auditor_parked"])
+	require.EqualValues(t, 1, got["sealift_auditor_enqueued_jobs_total"])
+	require.InDelta(t, 3600, got["sealift_auditor_oldest_undelivered_age_seconds"], 60)
+
+	r.metrics.forget(log0)
+	families, err = reg.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		require.NotEqual(t, "sealift_auditor_owed_without_receipt", f.GetName(), "another auditor reports it")
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	a := &Auditor{cfg: Config{Every: time.Hour, Minute: 40}}
+	day := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	for now, want := range map[time.Duration]time.Duration{
+		10*time.Hour + 5*time.Minute:                10*time.Hour + 40*time.Minute,
+		10*time.Hour + 40*time.Minute:               11*time.Hour + 40*time.Minute,
+		10*time.Hour + 40*time.Minute + time.Second: 11*time.Hour + 40*time.Minute,
+		23*time.Hour + 50*time.Minute:               24*time.Hour + 40*time.Minute,
+	} {
+		got := a.next(day.Add(now))
+		require.WithinRange(t, got, day.Add(want), day.Add(want+time.Minute))
+	}
+	a.cfg.Every = 10 * time.Second
+	require.WithinRange(t, a.next(day), day.Add(10*time.Second), day.Add(11*time.Second))
+}
+
+func TestRunAuditsEveryHourUntilItIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging := objstore.NewMemory("staging")
+		audits := 0
+		staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if op.Name == "list" && strings.HasPrefix(op.Key, "ledger/") {
+				audits++
+			}
+			return objstore.Fault{}
+		})
+		a, err := New(Config{Minute: 40}, Deps{Staging: staging, Jobs: &fakeJobs{}, Catalog: catalog.NewLive(), Log: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		require.InDelta(t, 24, audits, 1)
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for _, c := range []Config{{Every: time.Millisecond}, {Minute: 60}, {Minute: -1}, {Grace: -1}} {
+		_, err := New(c, Deps{})
+		require.Error(t, err, c)
+	}
+}

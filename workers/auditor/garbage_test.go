@@ -1,0 +1,170 @@
+package auditor
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Invariant: I4.
+func TestStagedFilesGoAfterTheirTime(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
+	old := r.seal(log0, 3*time.Hour, []string{one}, "a", "b")
+	owing := r.seal(log0, 2*time.Hour, []string{one, two}, "c", "d")
+	young := r.seal(log0, 30*time.Minute, []string{one}, "e")
+	none := r.seal(log0, 20*time.Minute, nil, "f")
+	for _, e := range []*ledger.Entry{old, owing, young} {
+		for i := range e.Files {
+			r.deliver(e, i, one)
+		}
+	}
+	r.audit()
+	require.Equal(t, 2, r.staged(old), "delivered just now: kept as long as one delivered in time")
+	r.age(time.Hour)
+	require.EqualValues(t, 2, r.audit().Collected)
+	require.Zero(t, r.staged(old))
+	require.Equal(t, 2, r.staged(owing), "two is still owed one")
+	require.Equal(t, 1, r.staged(young))
+	require.Equal(t, 1, r.staged(none))
+	require.Zero(t, r.audit().Collected)
+
+	r.deliver(owing, 0, two)
+	r.deliver(owing, 1, two)
+	require.Zero(t, r.audit().Collected, "kept for replay from now on")
+	r.age(time.Hour)
+	require.EqualValues(t, 2, r.audit().Collected, "although its turn had passed")
+	require.Zero(t, r.staged(owing))
+}
+
+// age makes everything that is stored by now look older.
+func (r *rig) age(d time.Duration) {
+	r.deps.Staging = &agedStore{Store: r.deps.Staging, until: time.Now(), by: d}
+}
+
+// agedStore shows objects that were stored until then older than they are.
+type agedStore struct {
+	objstore.Store
+	until time.Time
+	by    time.Duration
+}
+
+func (s *agedStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+	infos, err := s.Store.List(ctx, prefix, after, limit)
+	for i := range infos {
+		if infos[i].LastModified.Before(s.until) {
+			infos[i].LastModified = infos[i].LastModified.Add(-s.by)
+		}
+	}
+	return infos, err
+}
+
+func TestOrphans(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Full = true })
+	var entries []*ledger.Entry
+	for i := range 20 {
+		entries = append(entries, r.seal(log0, time.Hour, []string{one}, fmt.Sprint("content ", i), fmt.Sprint("more ", i)))
+	}
+	orphan := func(l ledger.Log, first, last int64) string {
+		f := file(l, first, last, fmt.Sprintf("orphan %d-%d", first, last))
+		r.stage(f.StagedKey, "orphan")
+		return f.StagedKey
+	}
+	covered := []string{orphan(log0, 0, 0), orphan(log0, 3, 9), orphan(log0, 39, 39)}
+	kept := []string{
+		orphan(log0, 35, 40), // its end is not covered: its owner may be slow, not dead
+		orphan(log0, 40, 60),
+		orphan(ledger.Log{Topic: log0.Topic, Incarnation: "2", Partition: 0}, 0, 0), // not ours to judge
+		orphan(ledger.Log{Topic: log0.Topic, Incarnation: "1", Partition: 7}, 0, 0), // no chain
+	}
+	r.stage(delivery.StagedPrefix(log0)+"something/else", "not a staged file")
+
+	report := r.audit()
+	require.EqualValues(t, len(covered), report.Orphans)
+	for _, key := range covered {
+		require.False(t, r.exists(key), key)
+	}
+	for _, key := range kept {
+		require.True(t, r.exists(key), key)
+	}
+	for _, e := range entries {
+		require.Equal(t, 2, r.staged(e), "named by an entry")
+	}
+	require.Zero(t, r.audit().Orphans)
+}
+
+// A stream sealed past the watermark is covered up to there, and no other is.
+func TestOrphansAboveTheWatermark(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Full = true })
+	r.seal(log0, time.Hour, nil, "a")
+	head := r.heads[log0]
+	sealed := file(log0, 5, 9, "sealed past the watermark")
+	r.stage(sealed.StagedKey, "x")
+	next := *head
+	next.Seq, next.Attempt, next.Files = head.Seq+1, "b", []ledger.File{sealed}
+	next.SealedThrough = []ledger.Through{{Source: sealed.Source, Hour: sealed.Hour, Offset: 9}}
+	require.NoError(t, ledger.NewChain(r.staging, log0).Append(t.Context(), &next))
+
+	covered := file(log0, 5, 8, "another cut")
+	ahead := file(log0, 5, 10, "a later cut")
+	neighbour := file(log0, 6, 7, "another stream")
+	neighbour.Source = "app"
+	neighbour.StagedKey = delivery.StagedKey(log0, &neighbour)
+	for _, f := range []ledger.File{covered, ahead, neighbour} {
+		r.stage(f.StagedKey, "x")
+	}
+	require.EqualValues(t, 1, r.audit().Orphans)
+	require.False(t, r.exists(covered.StagedKey))
+	require.True(t, r.exists(ahead.StagedKey))
+	require.True(t, r.exists(neighbour.StagedKey))
+	require.True(t, r.exists(sealed.StagedKey))
+}
+
+// A chain that began anew above older objects, because the old one was lost,
+// must not take what is left of it for garbage.
+func TestObjectsOlderThanTheChainAreKept(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Full = true })
+	init := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: log0.Topic, Incarnation: log0.Incarnation, LowWatermark: 100}
+	require.NoError(t, ledger.NewChain(r.staging, log0).Append(t.Context(), init))
+	r.heads[log0] = init
+	r.seal(log0, time.Hour, nil, "new")
+	f := file(log0, 10, 20, "old")
+	r.stage(f.StagedKey, "old")
+	require.Zero(t, r.audit().Orphans)
+	require.True(t, r.exists(f.StagedKey))
+}
+
+func TestOrphansAreLookedForDaily(t *testing.T) {
+	r := newRig(t, nil)
+	r.seal(log0, time.Hour, nil, "a")
+	r.audit()
+	f := file(log0, 0, 0, "orphan")
+	r.stage(f.StagedKey, "x")
+	require.Zero(t, r.audit().Orphans)
+	h := r.hintOf(log0)
+	h.Orphans -= (25 * time.Hour).Milliseconds()
+	require.NoError(t, h.store(t.Context(), r.staging, log0))
+	require.EqualValues(t, 1, r.audit().Orphans)
+}
+
+func TestADeletionThatFailsIsRepeated(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
+	e := r.seal(log0, 3*time.Hour, nil, "a", "b")
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "delete" && op.N == 1 && op.Key == e.Files[1].StagedKey {
+			return objstore.Fault{Before: objstore.ErrUnavailable}
+		}
+		return objstore.Fault{}
+	})
+	_, err := r.Audit(t.Context())
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.Equal(t, 1, r.staged(e))
+	r.audit()
+	require.Zero(t, r.staged(e))
+}

@@ -1,0 +1,190 @@
+package auditor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var log0 = ledger.Log{Topic: "sealift.events", Incarnation: "1", Partition: 0}
+
+const (
+	one = "ws_a/one"
+	two = "ws_a/two"
+)
+
+// rig is an auditor over an in-memory staging bucket.
+type rig struct {
+	*Auditor
+	t       *testing.T
+	staging *objstore.Memory
+	redis   *miniredis.Miniredis
+	jobs    *fakeJobs
+	heads   map[ledger.Log]*ledger.Entry
+}
+
+func newRig(t *testing.T, change func(*Config)) *rig {
+	r := &rig{t: t, staging: objstore.NewMemory("staging"), redis: miniredis.RunT(t), jobs: &fakeJobs{}, heads: map[ledger.Log]*ledger.Entry{}}
+	r.Auditor = r.another(change)
+	return r
+}
+
+func (r *rig) another(change func(*Config)) *Auditor {
+	leases, err := lease.Open("redis://" + r.redis.Addr())
+	require.NoError(r.t, err)
+	r.t.Cleanup(func() { _ = leases.Close() })
+	cfg := Config{Grace: 10 * time.Minute, Retain: 24 * time.Hour}
+	if change != nil {
+		change(&cfg)
+	}
+	a, err := New(cfg, Deps{Staging: r.staging, Jobs: r.jobs, Leases: leases, Catalog: catalog.NewLive(), Log: slog.New(slog.DiscardHandler)})
+	require.NoError(r.t, err)
+	return a
+}
+
+// seal appends an entry, written so long ago, with a file per content.
+func (r *rig) seal(l ledger.Log, ago time.Duration, owed []string, contents ...string) *ledger.Entry {
+	chain := ledger.NewChain(r.staging, l)
+	at := time.Now().Add(-ago).UnixMilli()
+	head := r.heads[l]
+	if head == nil {
+		head = &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, WrittenAt: at}
+		require.NoError(r.t, chain.Append(r.t.Context(), head))
+	}
+	e := &ledger.Entry{Version: ledger.EntryVersion, Seq: head.Seq + 1, Kind: ledger.KindSeal, Attempt: fmt.Sprint("a", head.Seq), Topic: l.Topic,
+		Incarnation: l.Incarnation, Partition: l.Partition, LowWatermark: head.LowWatermark, WrittenAt: at}
+	for _, content := range contents {
+		f := file(l, e.LowWatermark, e.LowWatermark, content)
+		f.Received, f.Owed = at, owed
+		r.stage(f.StagedKey, content)
+		e.Files = append(e.Files, f)
+		e.LowWatermark++
+	}
+	require.NoError(r.t, chain.Append(r.t.Context(), e))
+	r.heads[l] = e
+	return e
+}
+
+func file(l ledger.Log, first, last int64, content string) ledger.File {
+	sum := sha256.Sum256([]byte(content))
+	f := ledger.File{Source: "web", Hour: 1795356000000, First: first, Last: last, Records: 1, GzipBytes: int64(len(content)),
+		RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:])}
+	f.StagedKey = delivery.StagedKey(l, &f)
+	return f
+}
+
+func (r *rig) stage(key, content string) {
+	_, err := r.staging.Put(r.t.Context(), key, strings.NewReader(content), objstore.PutOptions{})
+	require.NoError(r.t, err)
+}
+
+// deliver writes a receipt.
+func (r *rig) deliver(e *ledger.Entry, i int, dest string) {
+	rec := delivery.Receipt{File: delivery.Ref(e, i), Destination: dest, Outcome: delivery.Delivered}
+	r.stage(delivery.ReceiptKey(rec.File, dest), string(rec.Encode()))
+}
+
+func (r *rig) park(e *ledger.Entry, i int, dest string) string {
+	p := delivery.Parked{Job: delivery.Job{File: delivery.Ref(e, i), Destination: dest}, Cause: "x", Fix: "y"}
+	key := delivery.ParkedKey(p.Job.File, dest)
+	r.stage(key, string(p.Encode()))
+	return key
+}
+
+func (r *rig) exists(key string) bool {
+	_, err := r.staging.Head(context.Background(), key)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return false
+	}
+	require.NoError(r.t, err)
+	return true
+}
+
+func (r *rig) staged(e *ledger.Entry) (n int) {
+	for i := range e.Files {
+		if r.exists(e.Files[i].StagedKey) {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *rig) audit() Report {
+	report, err := r.Audit(r.t.Context())
+	require.NoError(r.t, err)
+	return report
+}
+
+func (r *rig) hintOf(l ledger.Log) hint {
+	body, _, err := r.staging.Get(r.t.Context(), hintKey(l))
+	require.NoError(r.t, err)
+	_, err = io.Copy(io.Discard, body)
+	require.NoError(r.t, err)
+	h, err := loadHint(r.t.Context(), r.staging, l)
+	require.NoError(r.t, err)
+	return h
+}
+
+// lists counts the listings of receipts from here on.
+func (r *rig) lists() *int {
+	n := new(int)
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "list" && strings.HasPrefix(op.Key, "receipts/") {
+			*n++
+		}
+		return objstore.Fault{}
+	})
+	return n
+}
+
+// fakeJobs is the job topic.
+type fakeJobs struct {
+	mu   sync.Mutex
+	jobs []delivery.Job
+	fail error
+}
+
+func (f *fakeJobs) Produce(_ context.Context, records ...stream.Record) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return f.fail
+	}
+	for _, rec := range records {
+		j, err := delivery.DecodeJob(rec.Value)
+		if err != nil {
+			return err
+		}
+		f.jobs = append(f.jobs, j)
+	}
+	return nil
+}
+
+func (f *fakeJobs) take() []delivery.Job {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	jobs := f.jobs
+	f.jobs = nil
+	return jobs
+}
