@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
@@ -139,8 +140,9 @@ func TestInterruptedCommandSaysSo(t *testing.T) {
 func TestLoggerSpeaksJSONInAPipe(t *testing.T) {
 	for format, want := range map[string]string{"": `{"time":`, "json": `{"time":`, "text": "time="} {
 		var out bytes.Buffer
-		newLogger(&out, config.Log{Level: "warn", Format: format}).Warn("hello")
+		newLogger(&out, config.Log{Level: "warn", Format: format}).Warn("hello", "took", 1500*time.Millisecond)
 		require.True(t, strings.HasPrefix(out.String(), want), out.String())
+		require.Contains(t, out.String(), "1.5s")
 		out.Reset()
 		newLogger(&out, config.Log{Level: "warn", Format: format}).Info("quiet")
 		require.Empty(t, out.String())
