@@ -23,13 +23,8 @@ func (c *Collector) produce(ctx context.Context, records []stream.Record, g *gra
 	c.gate.again()
 	go func() {
 		defer c.gate.leave()
-		defer g.release()
-		ctx, cancel := c.detached()
-		defer cancel()
-		start := time.Now()
-		err := c.deps.Producer.Produce(ctx, records...)
-		c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
-		c.producer.observe(err)
+		err := c.write(records)
+		g.release()
 		done <- err
 	}()
 	timer := time.NewTimer(c.cfg.AnswerWithin)
@@ -45,6 +40,16 @@ func (c *Collector) produce(ctx context.Context, records []stream.Record, g *gra
 	case <-ctx.Done():
 		return retryLater(http.StatusServiceUnavailable, "client_gone", "the client has gone")
 	}
+}
+
+func (c *Collector) write(records []stream.Record) error {
+	ctx, cancel := c.detached()
+	defer cancel()
+	start := time.Now()
+	err := c.deps.Producer.Produce(ctx, records...)
+	c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
+	c.producer.observe(err)
+	return err
 }
 
 // health logs when production starts to fail and when it works again, not
