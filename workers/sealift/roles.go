@@ -149,7 +149,7 @@ func copierConfig(cfg config.Config) copier.Config {
 
 func (a *assembly) addAuditor(s *services) (err error) {
 	a.auditor, err = auditor.New(auditor.Config{
-		Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation, JobsTopic: s.cfg.Kafka.JobsTopic,
+		Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation,
 		Every: s.cfg.Auditor.Every, Minute: s.cfg.Auditor.Minute, Grace: s.cfg.Auditor.Grace, Retain: s.cfg.Staging.Retain,
 	}, auditor.Deps{
 		Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
