@@ -22,6 +22,7 @@ func commands(a *app) []*cobra.Command {
 		newFilesCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
+		newHealthcheckCommand(a),
 	)
 }
 
