@@ -1,12 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
+
+// version is set by the linker (-X main.version=…) where the build does not
+// know it: in an image, which is built without the repository.
+var version string
 
 func newVersionCommand(a *app) *cobra.Command {
 	var asJSON bool
@@ -40,12 +45,12 @@ func newVersionCommand(a *app) *cobra.Command {
 // buildVersion is what this binary was built from: version, go and platform,
 // and commit, date and modified when the build knew them.
 func buildVersion() map[string]string {
-	v := map[string]string{"version": "devel", "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+	v := map[string]string{"version": cmp.Or(version, "devel"), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
-	if m := info.Main.Version; m != "" && m != "(devel)" {
+	if m := info.Main.Version; version == "" && m != "" && m != "(devel)" {
 		v["version"] = m
 	}
 	names := map[string]string{"vcs.revision": "commit", "vcs.time": "date", "vcs.modified": "modified"}

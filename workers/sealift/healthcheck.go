@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// newHealthcheckCommand is for images that hold nothing but this binary: a
+// container's health check can be no other program.
+func newHealthcheckCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "healthcheck",
+		Short:   "Ask the process on this machine whether it is ready",
+		Long:    "Ask /readyz of the admin listener of the process that runs with the same configuration.\nIt prints nothing and exits 0 if that is ready.",
+		Example: "  sealift healthcheck --config sealift.yaml",
+		Hidden:  true,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return healthcheck(cmd.Context(), a.cfg.Admin.Listen)
+		},
+	}
+}
+
+func healthcheck(ctx context.Context, listen string) error {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("read admin.listen %q: %w", listen, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	url := "http://" + net.JoinHostPort(host, port) + "/readyz"
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", url, err)
+	}
+	resp, err := new(http.Client).Do(req)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", url, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	why, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", url, err)
+	}
+	return fmt.Errorf("not ready: %s", strings.TrimSpace(string(why)))
+}

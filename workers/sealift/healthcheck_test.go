@@ -1,0 +1,34 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestHealthcheck(t *testing.T) {
+	status := http.StatusOK
+	admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "/readyz", r.URL.Path)
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte("kafka: away\n"))
+	}))
+	defer admin.Close()
+	addr := strings.TrimPrefix(admin.URL, "http://")
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+
+	require.NoError(t, healthcheck(t.Context(), addr))
+	require.NoError(t, healthcheck(t.Context(), ":"+port), "all addresses")
+	require.NoError(t, healthcheck(t.Context(), "0.0.0.0:"+port), "all addresses")
+
+	status = http.StatusServiceUnavailable
+	require.EqualError(t, healthcheck(t.Context(), addr), "not ready: kafka: away")
+
+	admin.Close()
+	require.ErrorContains(t, healthcheck(t.Context(), addr), "ask http://"+addr+"/readyz")
+}
