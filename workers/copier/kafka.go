@@ -139,9 +139,11 @@ func (j *jobs) close(ctx context.Context) error {
 
 // requeue implements queue.
 func (j *jobs) requeue(ctx context.Context, tier int, job delivery.Job) error {
-	key := fmt.Appendf(nil, "%s %s", job.File, job.Destination)
-	return j.producers[tier].Produce(ctx, stream.Record{Key: key, Value: job.Encode(), Time: time.Now()})
+	return j.producers[tier].Produce(ctx, stream.Record{Key: jobKey(job), Value: job.Encode(), Time: time.Now()})
 }
+
+// jobKey spreads jobs over the partitions, and keeps those of a debt together.
+func jobKey(job delivery.Job) []byte { return fmt.Appendf(nil, "%s %s", job.File, job.Destination) }
 
 // reader reads one partition for one generation.
 type reader struct {

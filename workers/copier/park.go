@@ -13,9 +13,7 @@ import (
 // it again, and the auditor counts it.
 func (c *Copier) park(ctx context.Context, job delivery.Job, v verdict) error {
 	p := delivery.Parked{Job: job, Cause: v.cause, Fix: v.fix, Since: job.FirstTry, At: time.Now().UnixMilli()}
-	_, err := c.deps.Staging.Put(ctx, delivery.ParkedKey(job.File, job.Destination), bytes.NewReader(p.Encode()),
-		objstore.PutOptions{ContentType: "application/json"})
-	if err != nil {
+	if err := storeParked(ctx, c.deps.Staging, p); err != nil {
 		c.deps.Log.WarnContext(ctx, "parking a job", "destination", job.Destination, "file", job.File.String(), "err", err)
 		return err
 	}
@@ -23,4 +21,11 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v verdict) error {
 	c.deps.Log.WarnContext(ctx, "job parked", "destination", job.Destination, "file", job.File.String(),
 		"attempt", job.Attempt, "cause", v.cause, "fix", v.fix)
 	return nil
+}
+
+// storeParked writes the note of a parked job, over an older one.
+func storeParked(ctx context.Context, staging objstore.Store, p delivery.Parked) error {
+	_, err := staging.Put(ctx, delivery.ParkedKey(p.Job.File, p.Job.Destination), bytes.NewReader(p.Encode()),
+		objstore.PutOptions{ContentType: "application/json"})
+	return err
 }

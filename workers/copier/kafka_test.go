@@ -1,0 +1,146 @@
+package copier
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// kafkaRig is a rig with a broker.
+type kafkaRig struct {
+	*rig
+	client *stream.Client
+	jobs   *stream.Producer
+}
+
+func newKafkaRig(t *testing.T) *kafkaRig {
+	r := &kafkaRig{rig: newRig(t)}
+	broker, err := embedded.StartKafka(embedded.KafkaConfig{Dir: t.TempDir(), Addr: ":0", Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, broker.Close()) })
+	r.client, err = stream.Open(stream.Config{Brokers: []string{broker.Addr()}}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.client.Close()) })
+	for _, topic := range r.cfg.Topics() {
+		require.NoError(t, r.client.EnsureTopics(t.Context(), true, stream.Topic{Name: topic, Partitions: 3}))
+	}
+	r.jobs = r.client.NewProducer(stream.ProducerConfig{Topic: r.cfg.JobsTopic})
+	t.Cleanup(func() { require.NoError(t, r.jobs.Close()) })
+	return r
+}
+
+// run starts a copier and returns how to stop it.
+func (r *kafkaRig) run(worker string, change func(*Config)) (c *Copier, stop func()) {
+	c = r.another(worker, func(c *Config) {
+		c.SessionTimeout = 6 * time.Second
+		if change != nil {
+			change(c)
+		}
+	})
+	c.deps.Kafka = r.client
+	ctx, cancel := context.WithCancel(r.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			require.NoError(r.t, <-done)
+		}
+	}
+	r.t.Cleanup(stop)
+	return c, stop
+}
+
+func (r *kafkaRig) produce(values ...[]byte) {
+	for _, v := range values {
+		require.NoError(r.t, r.jobs.Produce(r.t.Context(), stream.Record{Key: fmt.Append(nil, v), Value: v}))
+	}
+}
+
+func (r *kafkaRig) eventually(what string, cond func() bool) {
+	r.t.Helper()
+	require.Eventually(r.t, cond, time.Minute, 10*time.Millisecond, what)
+}
+
+func TestJobsComeFromKafkaAndAreCommitted(t *testing.T) {
+	r := newKafkaRig(t)
+	c, stop := r.run("a", nil)
+	r.eventually("ready", func() bool { return c.Ready(t.Context()) == nil })
+	r.produce([]byte("no job at all"))
+	var jobs []delivery.Job
+	for i := range 30 {
+		job := r.job(acmeOne, fmt.Sprint("content ", i))
+		jobs = append(jobs, job)
+		r.produce(job.Encode())
+	}
+	for _, job := range jobs {
+		r.eventually("delivered", func() bool { return r.receipt(job) != nil })
+	}
+	stop()
+
+	// The next owner goes on after what was committed.
+	r.redis.FlushAll()
+	gets := 0
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "head" {
+			gets++
+		}
+		return objstore.Fault{}
+	})
+	last := r.job(acmeOne, "last")
+	r.produce(last.Encode())
+	_, stop = r.run("b", nil)
+	r.eventually("delivered", func() bool { return r.receipt(last) != nil })
+	stop()
+	require.Equal(t, 1, gets, "the jobs before were not read again")
+}
+
+func TestRetryTiersWaitAndOthersGoOn(t *testing.T) {
+	r := newKafkaRig(t)
+	r.buckets["one-logs"].SetFault(onPut(objstore.Fault{Before: objstore.ErrDenied}))
+	_, stop := r.run("a", func(c *Config) { c.RetryTiers = []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} })
+	refs := r.seal([]string{acmeOne, acmeTwo}, "x")
+	first := delivery.Job{File: refs[0], Destination: acmeOne}
+	begun := time.Now()
+	r.produce(first.Encode())
+	second := delivery.Job{File: refs[0], Destination: acmeTwo}
+	r.produce(second.Encode())
+	r.eventually("the other is not held up", func() bool { return r.receipt(second) != nil })
+	r.eventually("tried again", func() bool { return r.receipt(first) != nil })
+	require.GreaterOrEqual(t, time.Since(begun), 3*time.Second, "in the slowest tier")
+	stop()
+}
+
+func TestTwoCopiersShareAndTakeOver(t *testing.T) {
+	r := newKafkaRig(t)
+	_, stopA := r.run("a", nil)
+	_, stopB := r.run("b", nil)
+	var jobs []delivery.Job
+	for i := range 60 {
+		job := r.job(acmeTwo, fmt.Sprint("content ", i))
+		jobs = append(jobs, job)
+		r.produce(job.Encode())
+		if i == 30 {
+			stopA()
+		}
+	}
+	for _, job := range jobs {
+		r.eventually("delivered", func() bool { return r.receipt(job) != nil })
+	}
+	stopB()
+	require.Len(t, r.objects("two-logs"), 60)
+	for key, n := range r.buckets["two-logs"].Contents("") {
+		require.Equal(t, 1, n, key)
+	}
+}

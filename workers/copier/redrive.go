@@ -1,0 +1,175 @@
+package copier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// Redrive gives parked jobs another start, or gives them up.
+type Redrive struct {
+	Staging objstore.Store
+	// Jobs takes the jobs. Only used without Skip.
+	Jobs interface {
+		Produce(ctx context.Context, records ...stream.Record) error
+	}
+	// Destination is "workspace/name", "workspace" for all of its
+	// destinations, or "" for all that are parked.
+	Destination string
+	// Skip closes the debts for good, with a receipt that says so, instead of
+	// trying again: the files are never delivered.
+	Skip   bool
+	DryRun bool   // only say what would be done
+	Worker string // who writes receipts
+	// Each is told of every parked job before anything is done about it; may
+	// be nil.
+	Each func(delivery.Parked)
+}
+
+// Redriven is what a redrive did.
+type Redriven struct {
+	Found    int64 `json:"found"`
+	Enqueued int64 `json:"enqueued"`
+	Skipped  int64 `json:"skipped"`
+	Failed   int64 `json:"failed"` // could not be read, or written back
+}
+
+// redriveBatch is how many jobs are enqueued at once.
+const redriveBatch = 500
+
+// Run does it. Run again after an error, it goes on with what is left; a job
+// that was enqueued twice is delivered once.
+func (r Redrive) Run(ctx context.Context) (Redriven, error) {
+	var done Redriven
+	var errs []error
+	prefix := delivery.ParkedPrefix(r.Destination)
+	for after := ""; ; {
+		infos, err := r.Staging.List(ctx, prefix, after, 1000)
+		if err != nil {
+			return done, errors.Join(append(errs, err)...)
+		}
+		for chunk := range slices.Chunk(infos, redriveBatch) {
+			done.Found += int64(len(chunk))
+			if err := r.batch(ctx, chunk, &done); err != nil {
+				errs = append(errs, err)
+			}
+			if ctx.Err() != nil {
+				return done, errors.Join(errs...)
+			}
+		}
+		if len(infos) < 1000 {
+			return done, errors.Join(errs...)
+		}
+		after = infos[len(infos)-1].Key
+	}
+}
+
+func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redriven) error {
+	var errs []error
+	var parked []delivery.Parked
+	for _, info := range infos {
+		p, err := r.read(ctx, info.Key)
+		if errors.Is(err, objstore.ErrNotFound) {
+			done.Found-- // another redrive was faster
+			continue
+		}
+		if err != nil {
+			done.Failed++
+			errs = append(errs, fmt.Errorf("read parked job %q: %w", info.Key, err))
+			continue
+		}
+		if r.Each != nil {
+			r.Each(p)
+		}
+		parked = append(parked, p)
+	}
+	if r.DryRun || len(parked) == 0 {
+		return errors.Join(errs...)
+	}
+	if r.Skip {
+		return errors.Join(append(errs, r.skip(ctx, parked, done))...)
+	}
+	return errors.Join(append(errs, r.enqueue(ctx, parked, done))...)
+}
+
+func (r Redrive) read(ctx context.Context, key string) (delivery.Parked, error) {
+	body, _, err := r.Staging.Get(ctx, key)
+	if err != nil {
+		return delivery.Parked{}, err
+	}
+	defer body.Close()
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return delivery.Parked{}, err
+	}
+	p, err := delivery.DecodeParked(b)
+	if err == nil && delivery.ParkedKey(p.Job.File, p.Job.Destination) != key {
+		err = fmt.Errorf("%w: it belongs at another key", delivery.ErrBadJob)
+	}
+	return p, err
+}
+
+// skip closes the debts, then forgets that they were parked.
+func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
+	var errs []error
+	for _, p := range parked {
+		err := WriteReceipt(ctx, r.Staging, delivery.Receipt{
+			File: p.Job.File, Destination: p.Job.Destination, Outcome: delivery.Skipped, Worker: r.Worker, At: time.Now().UnixMilli(),
+		})
+		if err == nil {
+			err = r.Staging.Delete(ctx, delivery.ParkedKey(p.Job.File, p.Job.Destination))
+		}
+		if err != nil {
+			done.Failed++
+			errs = append(errs, fmt.Errorf("give up %s at %q: %w", p.Job.File, p.Job.Destination, err))
+			continue
+		}
+		done.Skipped++
+	}
+	return errors.Join(errs...)
+}
+
+// enqueue starts the jobs anew. The notes go before the jobs come: a copier
+// that parks a job again at once must not have its fresh note deleted. If we
+// die in between, the auditor finds the debts.
+func (r Redrive) enqueue(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
+	var errs []error
+	var gone []delivery.Parked
+	var records []stream.Record
+	for _, p := range parked {
+		if err := r.Staging.Delete(ctx, delivery.ParkedKey(p.Job.File, p.Job.Destination)); err != nil {
+			done.Failed++
+			errs = append(errs, err)
+			continue
+		}
+		gone = append(gone, p)
+		job := delivery.Job{File: p.Job.File, Destination: p.Job.Destination}
+		records = append(records, stream.Record{Key: jobKey(job), Value: job.Encode(), Time: time.Now()})
+	}
+	if len(records) == 0 {
+		return errors.Join(errs...)
+	}
+	if err := r.Jobs.Produce(ctx, records...); err != nil {
+		done.Failed += int64(len(gone))
+		return errors.Join(append(errs, err, r.putBack(ctx, gone))...)
+	}
+	done.Enqueued += int64(len(gone))
+	return errors.Join(errs...)
+}
+
+func (r Redrive) putBack(ctx context.Context, parked []delivery.Parked) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	var errs []error
+	for _, p := range parked {
+		errs = append(errs, storeParked(ctx, r.Staging, p))
+	}
+	return errors.Join(errs...)
+}
