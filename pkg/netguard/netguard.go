@@ -208,6 +208,6 @@ func isLocalName(host string) bool {
 //
 // Wrong entries of allowed permit nothing; ParseAllowed reports them.
 func Client(allowed []string) *http.Client {
-	a, _ := ParseAllowed(allowed) //nolint:errcheck // configuration reports it; here it only means less
+	a, _ := ParseAllowed(allowed) // configuration reports it; here it only means less
 	return a.client(&net.Resolver{})
 }

@@ -217,3 +217,28 @@ func resolvesTo(t *testing.T, address [4]byte) *net.Resolver {
 		return ours, nil
 	}}
 }
+
+// Whatever a customer writes: what is accepted without a list is https to
+// something that is not an internal address.
+func FuzzCheck(f *testing.F) {
+	for _, s := range []string{
+		"https://s3.example.com", "http://10.0.0.1", "https://[::ffff:7f00:1]:443", "https://[fe80::1%25eth0]", "https://2130706433", "https://0x7f.1",
+		"https://localhost.", "https://a@b", "https://:1", "https://example.com:99999", "//x", "https://[64:ff9b::a00:1]",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, endpoint string) {
+		if Check(endpoint, nil) != nil {
+			return
+		}
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+			t.Fatalf("%q was accepted", endpoint)
+		}
+		if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+			if r, what := classify(ip); r != public {
+				t.Fatalf("%q was accepted: %s", endpoint, what)
+			}
+		}
+	})
+}

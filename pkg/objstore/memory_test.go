@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -134,14 +135,19 @@ func TestProbeRefuses(t *testing.T) {
 		require.ErrorContains(t, err, `bucket "b" in memory`)
 	})
 	t.Run("conflict_is_repeated", func(t *testing.T) {
-		m := objstore.NewMemory("b")
-		m.SetFault(func(op objstore.Op) objstore.Fault {
-			if op.Name == "put" && op.N < 4 {
-				return objstore.Fault{Before: objstore.ErrConflict}
-			}
-			return objstore.Fault{}
+		synctest.Test(t, func(t *testing.T) {
+			m := objstore.NewMemory("b")
+			conflicts := 3
+			m.SetFault(func(op objstore.Op) objstore.Fault {
+				if op.Name == "put" && op.N <= conflicts {
+					return objstore.Fault{Before: objstore.ErrConflict}
+				}
+				return objstore.Fault{}
+			})
+			require.NoError(t, objstore.Probe(t.Context(), m))
+			conflicts = 1000
+			require.ErrorIs(t, objstore.Probe(t.Context(), m), objstore.ErrConflict, "not for ever")
 		})
-		require.NoError(t, objstore.Probe(t.Context(), m))
 	})
 }
 

@@ -39,7 +39,7 @@ func (s *S3) classify(ctx context.Context, op, key string, err error) error {
 		region = ""
 	}
 	e.Kind = kindOf(op, e.Status, e.Code, region)
-	if e.Kind == ErrWrongRegion {
+	if errors.Is(e.Kind, ErrWrongRegion) {
 		e.Region = region
 	}
 	return e

@@ -26,7 +26,7 @@ func (s *Server) getObject(w http.ResponseWriter, r *request) (failed *apiError)
 	if err != nil {
 		return objectError(err)
 	}
-	defer o.Close() //nolint:errcheck // only read
+	defer o.Close()
 	h := w.Header()
 	h.Set("ETag", `"`+o.meta.ETag+`"`)
 	h.Set("Last-Modified", o.meta.modified().Format(http.TimeFormat))
@@ -119,33 +119,28 @@ func readRange(header string, size int64) (span, *apiError) {
 	whole := span{length: size}
 	spec, ok := strings.CutPrefix(header, "bytes=")
 	first, last, dash := strings.Cut(spec, "-")
-	if !ok || !dash || strings.Contains(spec, ",") {
+	if !ok || !dash {
 		return whole, nil
 	}
-	from, to := int64(0), size-1
-	var err error
-	if first == "" { // the last n bytes
-		n, err := strconv.ParseInt(last, 10, 64)
-		if err != nil || n < 0 {
-			return whole, nil
-		}
-		from = max(0, size-n)
-		if n == 0 {
-			from = size
-		}
-	} else {
-		if from, err = strconv.ParseInt(first, 10, 64); err != nil || from < 0 {
-			return whole, nil
-		}
-		if last != "" {
-			if to, err = strconv.ParseInt(last, 10, 64); err != nil || to < from {
-				return whole, nil
-			}
-			to = min(to, size-1)
-		}
+	from, hasFrom := digits(first)
+	to, hasTo := digits(last)
+	switch {
+	case first == "" && hasTo: // the last n bytes
+		from, to = max(0, size-to), size-1
+	case hasFrom && last == "":
+		to = size - 1
+	case hasFrom && hasTo && from <= to:
+		to = min(to, size-1)
+	default:
+		return whole, nil
 	}
 	if from >= size {
 		return span{}, fail(http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The requested range is not satisfiable")
 	}
 	return span{from: from, length: to - from + 1, partial: true}, nil
+}
+
+func digits(s string) (int64, bool) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil && n >= 0
 }

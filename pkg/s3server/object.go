@@ -95,7 +95,7 @@ func finish(f *os.File, meta *objectMeta, sync bool) error {
 	if err != nil {
 		return err
 	}
-	raw = binary.BigEndian.AppendUint32(raw, uint32(len(raw))) //nolint:gosec // headers are bounded
+	raw = binary.BigEndian.AppendUint32(raw, uint32(len(raw)))
 	if _, err := f.Write(append(raw, magic...)); err != nil {
 		return err
 	}

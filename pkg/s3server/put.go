@@ -1,7 +1,6 @@
 package s3server
 
 import (
-	"encoding/xml"
 	"errors"
 	"io"
 	"net/http"
@@ -184,97 +183,4 @@ func (s *Server) receive(temp *os.File, body *payload, digests *digests, meta *o
 func fromDisk(err error) bool {
 	var path *os.PathError
 	return errors.As(err, &path)
-}
-
-// deleteObject is s3:DeleteObject.
-func (s *Server) deleteObject(w http.ResponseWriter, r *request) *apiError {
-	b, failed := s.bucketFor(r, "s3:DeleteObject")
-	if failed != nil {
-		return failed
-	}
-	if err := b.delete(r.key); err != nil {
-		return internal(err)
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
-type deletedKey struct {
-	Key string
-}
-
-type failedKey struct {
-	Key, Code, Message string
-}
-
-// deleteObjects is the bulk delete; each key is authorized on its own.
-func (s *Server) deleteObjects(w http.ResponseWriter, r *request) *apiError {
-	b, failed := s.bucketFor(r)
-	if failed != nil {
-		return failed
-	}
-	var order struct {
-		Quiet   bool
-		Objects []deletedKey `xml:"Object"`
-	}
-	if failed := readXML(r, &order); failed != nil {
-		return failed
-	}
-	if len(order.Objects) == 0 || len(order.Objects) > 1000 {
-		return fail(http.StatusBadRequest, "MalformedXML", "Between 1 and 1000 objects can be deleted at once")
-	}
-	var answer struct {
-		XMLName xml.Name     `xml:"http://s3.amazonaws.com/doc/2006-03-01/ DeleteResult"`
-		Deleted []deletedKey `xml:"Deleted"`
-		Errors  []failedKey  `xml:"Error"`
-	}
-	for _, o := range order.Objects {
-		refused := s.authorize(r.auth.principal, access{action: "s3:DeleteObject", bucket: r.bucket, key: o.Key, header: r.Header})
-		if refused == nil {
-			if err := b.delete(o.Key); err != nil {
-				refused = internal(err)
-			}
-		}
-		switch {
-		case refused != nil:
-			answer.Errors = append(answer.Errors, failedKey{o.Key, refused.code, refused.message})
-		case !order.Quiet:
-			answer.Deleted = append(answer.Deleted, o)
-		}
-	}
-	writeXML(w, http.StatusOK, answer)
-	return nil
-}
-
-// readXML reads a small XML body, held to its signature and checksums.
-func readXML(r *request, into any) *apiError {
-	digests, failed := newDigests(r)
-	if failed != nil {
-		return failed
-	}
-	body, failed := r.body()
-	if failed != nil {
-		return failed
-	}
-	if body.size > 2<<20 {
-		return fail(http.StatusBadRequest, "MalformedXML", "The body is longer than 2 MiB")
-	}
-	var raw strings.Builder
-	if _, err := io.Copy(digests.writer(&raw), body); err != nil {
-		var refused *apiError
-		if errors.As(err, &refused) {
-			return refused
-		}
-		return errIncomplete
-	}
-	if failed := digests.verify(body.trailers); failed != nil {
-		return failed
-	}
-	if raw.Len() == 0 {
-		return nil
-	}
-	if err := xml.Unmarshal([]byte(raw.String()), into); err != nil {
-		return fail(http.StatusBadRequest, "MalformedXML", "The XML you provided was not well-formed: %v", err)
-	}
-	return nil
 }

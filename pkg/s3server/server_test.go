@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -319,7 +318,7 @@ func TestAnonymousAndUnknown(t *testing.T) {
 		require.NoError(t, response.Body.Close())
 		require.Equal(t, status, response.StatusCode, "%s: %s", target, body)
 	}
-	response, err := f.client.Post(f.url, "application/x-www-form-urlencoded", strings.NewReader("Action=AssumeRole&Version=2011-06-15")) //nolint:noctx // a test
+	response, err := f.client.Post(f.url, "application/x-www-form-urlencoded", strings.NewReader("Action=AssumeRole&Version=2011-06-15"))
 	require.NoError(t, err)
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
@@ -402,7 +401,7 @@ func TestSurvivesKill(t *testing.T) {
 		}
 		err = cmd.Wait()
 		var exit *exec.ExitError
-		require.True(t, errors.As(err, &exit), "%v", err)
+		require.ErrorAs(t, err, &exit)
 	}
 	require.GreaterOrEqual(t, len(answered), 200)
 }
