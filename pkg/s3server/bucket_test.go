@@ -126,6 +126,26 @@ func TestConditions(t *testing.T) {
 	require.NoError(t, putFile(t, b, "k", "three", condition{absent: true}))
 }
 
+// Descriptions longer than what is read at once.
+func TestLongDescriptions(t *testing.T) {
+	b := newBucket(t)
+	for _, n := range []int{0, 900, 1000, 1012, 1024, 2000, 5000} {
+		key := fmt.Sprintf("k%d", n)
+		temp, err := os.CreateTemp(t.TempDir(), "put-*")
+		require.NoError(t, err)
+		_, err = temp.WriteString("body")
+		require.NoError(t, err)
+		meta := &objectMeta{Key: key, Size: 4, Header: map[string]string{"X": strings.Repeat("x", n)}}
+		require.NoError(t, finish(temp, meta, false))
+		require.NoError(t, temp.Close())
+		require.NoError(t, b.commit(temp.Name(), meta, condition{}, false))
+		o, err := b.open(key)
+		require.NoError(t, err, "%d", n)
+		require.Equal(t, *meta, o.meta)
+		require.NoError(t, o.Close())
+	}
+}
+
 // The disk decides too: an index that has forgotten a key must not let it be
 // written again.
 func TestLinkIsTheSecondJudge(t *testing.T) {

@@ -1,6 +1,7 @@
 package s3server
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -65,19 +66,27 @@ func openObject(name string) (_ *object, err error) {
 	if err != nil {
 		return nil, err
 	}
-	const tail = 4 + len(magic)
-	var end [tail]byte
-	if _, err := f.ReadAt(end[:], info.Size()-int64(tail)); err != nil || string(end[4:]) != magic {
+	// One read gets most descriptions whole.
+	end := make([]byte, min(info.Size(), 1024))
+	if _, err := f.ReadAt(end, info.Size()-int64(len(end))); err != nil {
+		return nil, err
+	}
+	rest, ok := bytes.CutSuffix(end, []byte(magic))
+	if !ok || len(rest) < 4 {
 		return nil, fmt.Errorf("%w: no magic at its end", errTorn)
 	}
-	length := int64(binary.BigEndian.Uint32(end[:]))
-	size := info.Size() - int64(tail) - length
+	length := int64(binary.BigEndian.Uint32(rest[len(rest)-4:]))
+	rest = rest[:len(rest)-4]
+	size := info.Size() - int64(len(magic)) - 4 - length
 	if size < 0 || length > maxMeta {
 		return nil, fmt.Errorf("%w: description of %d bytes", errTorn, length)
 	}
-	raw := make([]byte, length)
-	if _, err := f.ReadAt(raw, size); err != nil {
-		return nil, err
+	raw := rest[max(0, int64(len(rest))-length):]
+	if int64(len(raw)) < length {
+		raw = make([]byte, length)
+		if _, err := f.ReadAt(raw, size); err != nil {
+			return nil, err
+		}
 	}
 	o := &object{File: f}
 	if err := json.Unmarshal(raw, &o.meta); err != nil {

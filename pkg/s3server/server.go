@@ -63,7 +63,7 @@ type Server struct {
 }
 
 // Open opens the directory, or makes it. It reads the description of every
-// object, some 50,000 a second, to rebuild the listings.
+// object, some 20,000 a second on a busy machine, to rebuild the listings.
 func Open(cfg Config) (*Server, error) {
 	if cfg.Dir == "" || cfg.AccessKey == "" || cfg.SecretKey == "" {
 		return nil, errors.New("open object server: Dir, AccessKey and SecretKey must be set")
