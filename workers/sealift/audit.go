@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/workers/auditor"
+)
+
+func newAuditCommand(a *app) *cobra.Command {
+	var (
+		cfg    auditor.Config
+		asJSON bool
+	)
+	c := &cobra.Command{
+		Use:     "audit",
+		GroupID: groupOperate,
+		Short:   "Compare what is owed with what was delivered, now",
+		Long: `Compare the ledger with the receipts once, as the auditor role does every hour: enqueue
+a copy job for every owed file that has neither a receipt nor a job, and delete staged files
+that have served their time. Counts are of what was written since the last audit and what
+was open then; --full counts everything.`,
+		Example: "  sealift audit\n  sealift audit --full --dry-run --json",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return withServices(a, true, func(s *services) error {
+				cfg.Topic, cfg.Incarnation = s.cfg.Kafka.EventsTopic, s.cfg.Kafka.Incarnation
+				cfg.Every, cfg.Minute, cfg.Grace, cfg.Retain = s.cfg.Auditor.Every, s.cfg.Auditor.Minute, s.cfg.Auditor.Grace, s.cfg.Staging.Retain
+				aud, err := auditor.New(cfg, auditor.Deps{
+					Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: catalogOf(c.Context(), s), Log: s.log,
+				})
+				if err != nil {
+					return err
+				}
+				r, err := aud.Audit(c.Context())
+				if asJSON {
+					return errors.Join(a.printJSON(r), err)
+				}
+				return errors.Join(printAudit(a.stdout, r), err)
+			})
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&cfg.Full, "full", false, "look at everything since the ledger began, and for garbage")
+	f.BoolVar(&cfg.Force, "force", false, "also enqueue what a retry tier may still hold, and what another auditor has in work")
+	f.BoolVar(&cfg.DryRun, "dry-run", false, "enqueue and delete nothing")
+	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
+	return c
+}
+
+// withServices runs fn with the services of the configuration.
+func withServices(a *app, withRedis bool, fn func(*services) error) error {
+	s, err := open(a.cfg, identity{}, withRedis, a.log, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(s), s.close())
+}
+
+// catalogOf reads the stored catalog, or returns nil: a report without it does
+// not say which destinations are disabled.
+func catalogOf(ctx context.Context, s *services) *catalog.Live {
+	snapshot, err := (&catalogTopic{s}).read(ctx)
+	if err != nil {
+		s.log.WarnContext(ctx, "going on without the catalog", "err", err)
+		return nil
+	}
+	s.catalog.Set(snapshot)
+	return s.catalog
+}
+
+func printAudit(out io.Writer, r auditor.Report) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(r.Destinations) > 0 {
+		fmt.Fprintln(w, "DESTINATION\tSTATE\tOWED\tDELIVERED\tMISSING\tQUEUED\tPARKED\tOLDEST")
+	}
+	for _, d := range r.Destinations {
+		oldest := "-"
+		if d.Undelivered() > 0 {
+			oldest = ago(d.OldestUndeliveredSeconds)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, d.State, progress.Count(d.Owed), progress.Count(d.Delivered),
+			progress.Count(d.Missing), progress.Count(d.Queued), progress.Count(d.Parked), oldest)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s entries of %d partitions looked at: %s files owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
+		progress.Count(r.Entries), r.Chains, progress.Count(r.Owed), progress.Count(r.Delivered), progress.Count(r.Enqueued),
+		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
+	if r.Collected+r.Orphans > 0 {
+		fmt.Fprintf(out, "%s staged files deleted after their time, %s that no entry names\n", progress.Count(r.Collected), progress.Count(r.Orphans))
+	}
+	if r.Skipped > 0 {
+		fmt.Fprintf(out, "%d partitions are being audited by another process; --force audits them too\n", r.Skipped)
+	}
+	if r.Parked > 0 {
+		fmt.Fprintln(out, "parked files wait for you: sealift redrive --dry-run says why")
+	}
+	return nil
+}
+
+// ago shows an age for people.
+func ago(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	case d >= time.Minute:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return d.Round(time.Second).String()
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/progress"
+)
+
+func newLedgerCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "ledger",
+		GroupID: groupOperate,
+		Short:   "Look into the ledger",
+		Example: "  sealift ledger show\n  sealift ledger show --partition 3",
+	}
+	c.AddCommand(newLedgerShowCommand(a))
+	return c
+}
+
+// ledgerShow is one run of `ledger show`.
+type ledgerShow struct {
+	*services
+	out       io.Writer
+	partition int
+	entries   int
+	seq       int64
+	asJSON    bool
+}
+
+func newLedgerShowCommand(a *app) *cobra.Command {
+	v := ledgerShow{out: a.stdout}
+	c := &cobra.Command{
+		Use:   "show",
+		Short: "Show what was sealed, and what of it was delivered",
+		Long: `Without flags, show the head of every partition's chain of entries. With --partition, show
+its newest entries and their files: the records each holds, why it was sealed, and how many
+of the destinations that it is owed to have a receipt.`,
+		Example: `  sealift ledger show
+  sealift ledger show --partition 3 --entries 5
+  sealift ledger show --partition 3 --seq 42 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if v.partition < 0 && (c.Flags().Changed("seq") || c.Flags().Changed("entries")) {
+				return usage("--seq and --entries need --partition")
+			}
+			return withServices(a, false, func(s *services) error {
+				v.services = s
+				if v.partition < 0 {
+					return v.heads(c.Context())
+				}
+				return v.chain(c.Context())
+			})
+		},
+	}
+	f := c.Flags()
+	f.IntVar(&v.partition, "partition", -1, "show the entries of this partition")
+	f.IntVar(&v.entries, "entries", 10, "how many of the newest entries")
+	f.Int64Var(&v.seq, "seq", -1, "show only this entry")
+	f.BoolVar(&v.asJSON, "json", false, "print one JSON object a line")
+	return c
+}
+
+// heads shows where each partition is.
+func (v ledgerShow) heads(ctx context.Context) error {
+	logs, err := ledger.Logs(ctx, v.staging, v.cfg.Kafka.EventsTopic, v.cfg.Kafka.Incarnation)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(v.out, 0, 0, 2, ' ', 0)
+	if !v.asJSON {
+		if len(logs) == 0 {
+			fmt.Fprintf(w, "the ledger of topic %q, incarnation %q is empty\n", v.cfg.Kafka.EventsTopic, v.cfg.Kafka.Incarnation)
+			return w.Flush()
+		}
+		fmt.Fprintln(w, "PARTITION\tENTRY\tKIND\tWRITTEN\tREAD FROM\tFILES\tOWNER")
+	}
+	for _, l := range logs {
+		e, err := ledger.NewChain(v.staging, l).Head(ctx)
+		if err != nil {
+			return errors.Join(w.Flush(), err)
+		}
+		if v.asJSON {
+			if err := v.json(ctx, e); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%s\n", l.Partition, e.Seq, e.Kind, written(e), e.LowWatermark, len(e.Files), e.Owner)
+	}
+	return w.Flush()
+}
+
+// chain shows entries of one partition, the newest first.
+func (v ledgerShow) chain(ctx context.Context) error {
+	l := ledger.Log{Topic: v.cfg.Kafka.EventsTopic, Incarnation: v.cfg.Kafka.Incarnation, Partition: v.partition}
+	chain := ledger.NewChain(v.staging, l)
+	from, n := v.seq, 1
+	if v.seq < 0 {
+		var err error
+		if from, err = chain.HeadSeq(ctx); err != nil {
+			return err
+		}
+		n = v.entries
+	}
+	for seq := from; seq >= 0 && seq > from-int64(n); seq-- {
+		e, err := chain.Entry(ctx, seq)
+		if err != nil {
+			return err
+		}
+		if v.asJSON {
+			err = v.json(ctx, e)
+		} else {
+			err = v.text(ctx, e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v ledgerShow) json(ctx context.Context, e *ledger.Entry) error {
+	receipts, err := v.receipts(ctx, e)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(v.out).Encode(struct {
+		*ledger.Entry
+		// Receipts are the destinations with a receipt, by index of the file.
+		Receipts [][]string `json:"receipts"`
+	}{e, receipts})
+}
+
+func (v ledgerShow) text(ctx context.Context, e *ledger.Entry) error {
+	receipts, err := v.receipts(ctx, e)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(v.out, "entry %d  %s  %s  by %s  read from %d", e.Seq, e.Kind, written(e), e.Owner, e.LowWatermark)
+	for reason, n := range e.Skipped {
+		fmt.Fprintf(v.out, "  %d skipped: %s", n, reason)
+	}
+	fmt.Fprintln(v.out)
+	w := tabwriter.NewWriter(v.out, 0, 0, 2, ' ', 0)
+	for i := range e.Files {
+		f := &e.Files[i]
+		fmt.Fprintf(w, "  %s\t%s\t%d–%d\t%s records\t%s\t%s\tdelivered %d/%d\t%s\n", f.Source, time.UnixMilli(f.Hour).UTC().Format("2006-01-02T15h"),
+			f.First, f.Last, progress.Count(f.Records), progress.Bytes(f.GzipBytes), f.Reason, len(receipts[i]), len(f.Owed), undelivered(f, receipts[i]))
+	}
+	return w.Flush()
+}
+
+// receipts returns which destinations have a receipt, for each file.
+func (v ledgerShow) receipts(ctx context.Context, e *ledger.Entry) ([][]string, error) {
+	out := make([][]string, len(e.Files))
+	for i := range out {
+		out[i] = []string{} // [], not null
+	}
+	if len(e.Files) == 0 {
+		return out, nil
+	}
+	prefix := delivery.ReceiptPrefix(e.Log(), e.Seq)
+	for after := ""; ; {
+		infos, err := v.staging.List(ctx, prefix, after, 1000)
+		if err != nil {
+			return nil, err
+		}
+		for _, info := range infos {
+			if i, dest, ok := delivery.ParseReceiptKey(prefix, info.Key); ok && i < len(out) {
+				out[i] = append(out[i], dest)
+			}
+			after = info.Key
+		}
+		if len(infos) < 1000 {
+			return out, nil
+		}
+	}
+}
+
+// undelivered names the destinations without a receipt.
+func undelivered(f *ledger.File, have []string) string {
+	missing := slices.DeleteFunc(slices.Clone(f.Owed), func(dest string) bool { return slices.Contains(have, dest) })
+	if len(missing) == 0 {
+		return ""
+	}
+	return "not yet to " + strings.Join(missing, ", ")
+}
+
+func written(e *ledger.Entry) string { return time.UnixMilli(e.WrittenAt).UTC().Format(time.RFC3339) }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+// Each of these scripts has Kafka, Redis and S3 of its own, and a ledger with
+// two files owed to ws_AAAAAAAAAAAAAAAA/one: the first was delivered, the
+// second is parked.
+func TestScriptsWithLedger(t *testing.T) {
+	scripts(t, "testdata/operate", func(env *testscript.Env) error {
+		log := slog.New(slog.DiscardHandler)
+		s, err := startStack(stackConfig{dir: env.WorkDir + "/stack"}, log)
+		if err != nil {
+			return err
+		}
+		env.Defer(func() {
+			if err := s.close(); err != nil {
+				t.Error(err)
+			}
+		})
+		cfg := config.Default()
+		s.configure(&cfg)
+		for k, v := range map[string]string{
+			"SEALIFT_KAFKA_BROKERS": cfg.Kafka.Brokers[0], "SEALIFT_REDIS_URL": cfg.Redis.URL.Reveal(),
+			"SEALIFT_STAGING_ENDPOINT": cfg.Staging.Endpoint, "SEALIFT_STAGING_FORCE_PATH_STYLE": "true", "SEALIFT_STAGING_REGION": cfg.Staging.Region,
+			"AWS_ACCESS_KEY_ID": s.key.AccessKeyID, "AWS_SECRET_ACCESS_KEY": s.key.SecretAccessKey,
+		} {
+			env.Setenv(k, v)
+		}
+		if err := s.s3.PutBucket(s3server.Bucket{Name: cfg.Staging.Bucket}); err != nil {
+			return err
+		}
+		svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
+		if err != nil {
+			return err
+		}
+		ctx := context.Background()
+		return errors.Join(svc.kafka.EnsureTopics(ctx, true, svc.topics()...), seedLedger(ctx, svc.staging), svc.close())
+	})
+}
+
+func seedLedger(ctx context.Context, staging objstore.Store) error {
+	const dest = "ws_AAAAAAAAAAAAAAAA/one"
+	at := time.Now().Add(-time.Hour).UnixMilli()
+	head := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Owner: "appender-1", Topic: "sealift.events", Incarnation: "1", WrittenAt: at}
+	sealed := *head
+	sealed.Seq, sealed.Kind, sealed.Attempt, sealed.LowWatermark = 1, ledger.KindSeal, "b", 20
+	for _, first := range []int64{0, 10} {
+		f := ledger.File{Source: "web", Hour: 1795356000000, Received: at, First: first, Last: first + 9, Records: 10, RawBytes: 1, GzipBytes: 1234,
+			RawCRC64: "0123456789abcdef", SHA256: strings.Repeat("ab", 32), Reason: "hour", Owed: []string{dest}}
+		f.StagedKey = delivery.StagedKey(head.Log(), &f)
+		sealed.Files = append(sealed.Files, f)
+	}
+	chain := ledger.NewChain(staging, head.Log())
+	put := func(key string, body []byte) error {
+		_, err := staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{})
+		return err
+	}
+	receipt := delivery.Receipt{File: delivery.Ref(&sealed, 0), Destination: dest, Outcome: delivery.Delivered}
+	parked := delivery.Parked{
+		Job:   delivery.Job{File: delivery.Ref(&sealed, 1), Destination: dest, Attempt: 3},
+		Cause: "the bucket does not exist", Fix: "create it", Since: 1795357800000, At: 1795361400000,
+	}
+	return errors.Join(chain.Append(ctx, head), chain.Append(ctx, &sealed),
+		put(delivery.ReceiptKey(receipt.File, dest), receipt.Encode()),
+		put(delivery.ParkedKey(parked.Job.File, dest), parked.Encode()))
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/workers/copier"
+)
+
+func newRedriveCommand(a *app) *cobra.Command {
+	var (
+		r      copier.Redrive
+		asJSON bool
+	)
+	c := &cobra.Command{
+		Use:     "redrive",
+		GroupID: groupOperate,
+		Short:   "Try parked files again, or give them up",
+		Long: `A file whose delivery failed for good is parked: it stays owed, and waits until somebody
+mended its destination. This command enqueues parked files again. With --dry-run it only
+says what is parked, why, and what to do about it.
+
+With --skip it gives the files of a destination up instead: a receipt says so, they are never
+delivered there, and they are deleted from staging in their time. This cannot be undone.`,
+		Example: `  sealift redrive --dry-run
+  sealift redrive --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod
+  sealift redrive --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/gone --skip`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if r.Skip && !strings.Contains(r.Destination, "/") {
+				return usage("--skip gives files up for good: name one destination with --destination WORKSPACE/NAME")
+			}
+			return withServices(a, false, func(s *services) error {
+				found := parkedTable{}
+				r.Staging, r.Worker, r.Each = s.staging, workerName("redrive"), found.add
+				if !r.DryRun && !r.Skip {
+					r.Jobs = s.producer(s.cfg.Kafka.JobsTopic, 0)
+				}
+				done, err := r.Run(c.Context())
+				if asJSON {
+					err = errors.Join(a.printJSON(redriveResult{done, r.DryRun, found.rows()}), err)
+				} else {
+					err = errors.Join(printRedrive(a.stdout, done, r, found.rows()), err)
+				}
+				if err != nil && done.Enqueued+done.Skipped > 0 {
+					return &exitError{exitPartial, fmt.Errorf("%d of %d parked files are left, run it again: %w", done.Failed, done.Found, err)}
+				}
+				return err
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&r.Destination, "destination", "", "only this one, WORKSPACE/NAME, or all of a WORKSPACE")
+	f.BoolVar(&r.Skip, "skip", false, "give the files up for good instead")
+	f.BoolVar(&r.DryRun, "dry-run", false, "only say what is parked and why")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}
+
+// redriveResult is the JSON form.
+type redriveResult struct {
+	copier.Redriven
+	DryRun bool        `json:"dry_run"`
+	Causes []parkedRow `json:"causes"`
+}
+
+// parkedRow sums up the files that are parked at one destination for one cause.
+type parkedRow struct {
+	Destination string    `json:"destination"`
+	Cause       string    `json:"cause"`
+	Fix         string    `json:"fix"`
+	Files       int64     `json:"files"`
+	Since       time.Time `json:"since"` // the first failed try
+}
+
+// parkedTable sums parked jobs up. It holds one row a cause, not a file.
+type parkedTable map[[2]string]parkedRow
+
+func (t parkedTable) add(p delivery.Parked) {
+	key := [2]string{p.Job.Destination, p.Cause}
+	since := time.UnixMilli(p.Since).UTC()
+	row, seen := t[key]
+	if !seen {
+		row = parkedRow{Destination: p.Job.Destination, Cause: p.Cause, Fix: p.Fix, Since: since}
+	}
+	row.Files++
+	if since.Before(row.Since) {
+		row.Since = since
+	}
+	t[key] = row
+}
+
+func (t parkedTable) rows() []parkedRow {
+	rows := slices.AppendSeq([]parkedRow{}, maps.Values(t)) // [], not null
+	slices.SortFunc(rows, func(a, b parkedRow) int {
+		return strings.Compare(a.Destination+"\x00"+a.Cause, b.Destination+"\x00"+b.Cause)
+	})
+	return rows
+}
+
+func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []parkedRow) error {
+	for _, row := range rows {
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(w, "%s\t%s files, since %s\n", row.Destination, progress.Count(row.Files), row.Since.Format(time.RFC3339))
+		fmt.Fprintf(w, "  cause\t%s\n  fix\t%s\n", row.Cause, row.Fix)
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	var err error
+	switch {
+	case done.Found == 0:
+		_, err = fmt.Fprintln(out, "nothing is parked")
+	case r.DryRun:
+		_, err = fmt.Fprintf(out, "%s files are parked\n", progress.Count(done.Found))
+	case r.Skip:
+		_, err = fmt.Fprintf(out, "%s of %s parked files given up\n", progress.Count(done.Skipped), progress.Count(done.Found))
+	default:
+		_, err = fmt.Fprintf(out, "%s of %s parked files enqueued again\n", progress.Count(done.Enqueued), progress.Count(done.Found))
+	}
+	return err
+}
