@@ -52,6 +52,9 @@ func createBucket(root string, b Bucket, now time.Time) (*bucket, error) {
 	if err := os.MkdirAll(filepath.Join(out.dir, "objects"), 0o700); err != nil {
 		return nil, err
 	}
+	if err := syncDir(root); err != nil {
+		return nil, err
+	}
 	return out, out.describe(b.Region, b.Owner, now)
 }
 

@@ -165,7 +165,7 @@ func (b *bucket) commit(temp string, meta *objectMeta, when condition, sync bool
 		return errChanged
 	}
 	name := b.path(meta.Key)
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+	if err := makeDir(filepath.Dir(name), sync); err != nil {
 		return err
 	}
 	// Invariant: of any writers that demand an absent key one wins. The index
@@ -209,6 +209,17 @@ func writeFile(name string, data []byte) error {
 		return err
 	}
 	if err := os.Rename(temp, name); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+// makeDir makes a directory if it is missing, and its name durable if asked.
+func makeDir(name string, sync bool) error {
+	switch err := os.Mkdir(name, 0o700); {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil || !sync:
 		return err
 	}
 	return syncDir(filepath.Dir(name))
