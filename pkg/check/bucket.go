@@ -13,6 +13,9 @@ type Object struct {
 	Key             string
 	ContentType     string
 	ContentEncoding string
+	// Metadata is the user metadata: with records and sha256, which must be
+	// true. Nil: not compared.
+	Metadata map[string]string
 	// Open returns the stored bytes, not decompressed. It is called at most
 	// once, from any goroutine, and only for objects below segment-logs/.
 	Open func() (io.ReadCloser, error)

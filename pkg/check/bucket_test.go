@@ -3,9 +3,12 @@ package check
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -18,6 +21,7 @@ import (
 type stored struct {
 	key, contentType, contentEncoding string
 	body                              []byte
+	metadata                          map[string]string
 }
 
 // bucket is a good bucket, which the tests then damage.
@@ -26,7 +30,7 @@ type bucket []stored
 func (b bucket) objects() iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		for _, s := range b {
-			o := Object{Key: s.key, ContentType: s.contentType, ContentEncoding: s.contentEncoding, Open: func() (io.ReadCloser, error) {
+			o := Object{Key: s.key, ContentType: s.contentType, ContentEncoding: s.contentEncoding, Metadata: s.metadata, Open: func() (io.ReadCloser, error) {
 				// One byte at a time finds readers that believe in full reads.
 				return io.NopCloser(iotest.HalfReader(bytes.NewReader(s.body))), nil
 			}}
@@ -134,6 +138,16 @@ func add(o stored) func(*testing.T, bucket) bucket {
 	return func(_ *testing.T, b bucket) bucket {
 		o.contentType, o.contentEncoding, o.body = "text/plain", "gzip", zip(line("m-x", day1)+"\n")
 		return append(b, o)
+	}
+}
+
+// metadata says how many records the first object has, and its sum, altered.
+func metadata(records int, alter byte) func(*testing.T, bucket) bucket {
+	return func(_ *testing.T, b bucket) bucket {
+		sum := sha256.Sum256(b[0].body)
+		sum[0] ^= alter
+		b[0].metadata = map[string]string{"records": strconv.Itoa(records), "sha256": hex.EncodeToString(sum[:])}
+		return b
 	}
 }
 

@@ -203,6 +203,13 @@ func TestEveryDamageIsFound(t *testing.T) {
 			damage: func(_ *testing.T, b bucket) bucket { b[0].contentEncoding = ""; return b },
 			want:   counts{malformed: 1},
 		},
+		"metadata_true":               {damage: metadata(perFile, 0), want: counts{}},
+		"metadata_with_other_records": {damage: metadata(perFile+1, 0), want: counts{malformed: 1}},
+		"metadata_with_another_sum":   {damage: metadata(perFile, 1), want: counts{malformed: 1}},
+		"metadata_without_both": {
+			damage: func(_ *testing.T, b bucket) bucket { b[0].metadata = map[string]string{"topic": "events"}; return b },
+			want:   counts{malformed: 2},
+		},
 		"too_large": {
 			damage: func(t *testing.T, b bucket) bucket {
 				var out bytes.Buffer

@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"strconv"
 	"time"
 )
 
@@ -35,7 +39,7 @@ func (e *Expected) object(r *Report, o Object, rest string, rules Rules) {
 		return
 	}
 	defer body.Close()
-	in := &counter{r: body}
+	in := &counter{r: body, sum: sha256.New()}
 	stored := bufio.NewReaderSize(in, 64<<10)
 
 	raw, err := gzip.NewReader(stored)
@@ -70,6 +74,12 @@ func (e *Expected) object(r *Report, o Object, rest string, rules Rules) {
 	}
 	if in.n > rules.MaxBytes {
 		malformed("more than %d bytes", rules.MaxBytes)
+	}
+	if says := o.Metadata["records"]; o.Metadata != nil && says != strconv.FormatInt(lines, 10) {
+		malformed("%d lines, but its metadata says %q", lines, says)
+	}
+	if says, is := o.Metadata["sha256"], hex.EncodeToString(in.sum.Sum(nil)); o.Metadata != nil && says != is {
+		malformed("its sha256 is %s, but its metadata says %q", is, says)
 	}
 	r.mu.Lock()
 	r.Bytes += in.n
@@ -158,17 +168,19 @@ func stringField(fields map[string]json.RawMessage, name string) (string, bool) 
 	return s, ok && json.Unmarshal(raw, &s) == nil && s != ""
 }
 
-// counter counts what was read and keeps a reading error, to tell a broken
-// connection from a broken object.
+// counter counts and digests what was read and keeps a reading error, to tell
+// a broken connection from a broken object.
 type counter struct {
 	r   io.Reader
 	n   int64
+	sum hash.Hash
 	err error
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	c.sum.Write(p[:n])
 	if err != nil && !errors.Is(err, io.EOF) {
 		c.err = err
 	}
