@@ -1,0 +1,84 @@
+package stream
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/stretchr/testify/require"
+)
+
+// owners assigns n partitions of topic "t" to the workers.
+func owners(t *testing.T, n int, workers ...string) map[int]string {
+	t.Helper()
+	var members []kafka.GroupMember
+	for i, w := range workers {
+		members = append(members, kafka.GroupMember{ID: fmt.Sprintf("member-%d-%s", i, w), Topics: []string{"t"}, UserData: []byte(w)})
+	}
+	var partitions []kafka.Partition
+	for p := range n {
+		partitions = append(partitions, kafka.Partition{Topic: "t", ID: p})
+	}
+	out := map[int]string{}
+	least, most := n, 0
+	for _, m := range members {
+		got := stickyBalancer{}.AssignGroups(members, partitions)[m.ID]["t"]
+		least, most = min(least, len(got)), max(most, len(got))
+		for _, p := range got {
+			require.Empty(t, out[p], "partition %d has two owners", p)
+			out[p] = string(m.UserData)
+		}
+	}
+	require.Len(t, out, n, "every partition has an owner")
+	require.LessOrEqual(t, most-least, 1, "shares are even")
+	return out
+}
+
+func TestSharesAreEven(t *testing.T) {
+	for n := range 40 {
+		for workers := 1; workers <= 9; workers++ {
+			var names []string
+			for w := range workers {
+				names = append(names, fmt.Sprintf("worker-%d", w))
+			}
+			owners(t, n, names...)
+		}
+	}
+}
+
+func TestOrderOfMembersDoesNotMatter(t *testing.T) {
+	require.Equal(t, owners(t, 16, "a", "b", "c"), owners(t, 16, "c", "a", "b"))
+}
+
+func TestFewPartitionsMoveWhenAWorkerJoinsOrLeaves(t *testing.T) {
+	const n = 64
+	before := owners(t, n, "a", "b", "c")
+	after := owners(t, n, "a", "b", "c", "d")
+	moved := 0
+	for p, w := range before {
+		if after[p] != w {
+			moved++
+		}
+	}
+	require.LessOrEqual(t, moved, n/2, "a quarter has to move, not everything")
+	require.Equal(t, before, owners(t, n, "b", "c", "a"), "who comes back gets its own back")
+}
+
+func TestTwoProcessesOfOneNameBothGetPartitions(t *testing.T) {
+	members := []kafka.GroupMember{
+		{ID: "1", Topics: []string{"t"}, UserData: []byte("same")},
+		{ID: "2", Topics: []string{"t"}, UserData: []byte("same")},
+	}
+	got := stickyBalancer{}.AssignGroups(members, []kafka.Partition{{Topic: "t", ID: 0}, {Topic: "t", ID: 1}})
+	require.Len(t, got["1"]["t"], 1)
+	require.Len(t, got["2"]["t"], 1)
+}
+
+func TestMembersGetTopicsTheyAskedFor(t *testing.T) {
+	members := []kafka.GroupMember{
+		{ID: "1", Topics: []string{"t"}, UserData: []byte("a")},
+		{ID: "2", Topics: []string{"u"}, UserData: []byte("b")},
+	}
+	got := stickyBalancer{}.AssignGroups(members, []kafka.Partition{{Topic: "t", ID: 0}, {Topic: "u", ID: 0}, {Topic: "v", ID: 0}})
+	require.Equal(t, kafka.GroupMemberAssignments{"1": {"t": {0}}, "2": {"u": {0}}}, got)
+}

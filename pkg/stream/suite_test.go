@@ -1,0 +1,257 @@
+package stream_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// suite is what every broker that Sealift works with does. Topics are named
+// for the run, so that it can be repeated on a broker that keeps its data.
+func suite(t *testing.T, broker string) {
+	tag := fmt.Sprintf("%x", time.Now().UnixNano())
+	for name, test := range map[string]func(*testing.T, *stream.Client, string){
+		"topics":            testTopics,
+		"records":           testRecords,
+		"compression":       testCompression,
+		"offsets":           testOffsets,
+		"too_large":         testTooLarge,
+		"group":             testGroup,
+		"stale_commit":      testStaleCommit,
+		"follow":            testFollow,
+		"partitions_by_key": testPartitionsByKey,
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, err := stream.Open(stream.Config{Brokers: []string{broker}}, slog.New(slog.DiscardHandler))
+			require.NoError(t, err)
+			defer client.Close()
+			test(t, client, "test-"+name+"-"+tag)
+		})
+	}
+}
+
+func makeTopic(t *testing.T, c *stream.Client, name string, partitions int) {
+	t.Helper()
+	require.NoError(t, c.EnsureTopics(t.Context(), true, stream.Topic{Name: name, Partitions: partitions}))
+}
+
+func produce(t *testing.T, c *stream.Client, topic string, records ...stream.Record) {
+	t.Helper()
+	p := c.NewProducer(stream.ProducerConfig{Topic: topic})
+	defer p.Close()
+	require.NoError(t, p.Produce(t.Context(), records...))
+}
+
+func values(from, to int) (records []stream.Record) {
+	for i := from; i < to; i++ {
+		records = append(records, stream.Record{Value: fmt.Appendf(nil, "value-%d", i)})
+	}
+	return records
+}
+
+func testTopics(t *testing.T, c *stream.Client, topic string) {
+	ctx := t.Context()
+	_, err := c.Partitions(ctx, topic)
+	require.ErrorIs(t, err, stream.ErrNoTopic)
+	err = c.EnsureTopics(ctx, false, stream.Topic{Name: topic, Partitions: 3})
+	require.ErrorIs(t, err, stream.ErrNoTopic)
+	require.ErrorContains(t, err, "kafka-topics.sh --create --topic "+topic)
+	makeTopic(t, c, topic, 3)
+	makeTopic(t, c, topic, 5) // existing topics are left as they are
+	n, err := c.Partitions(ctx, topic)
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	id, err := c.ClusterID(ctx)
+	require.NoError(t, err)
+	require.NotEmpty(t, id)
+}
+
+func testRecords(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 1)
+	at := time.UnixMilli(1_700_000_000_123)
+	sent := stream.Record{
+		Key: []byte("key"), Value: []byte("{\"a\":\"\u2028\"}"), Time: at,
+		Headers: []stream.Header{{Key: "h", Value: []byte("1")}, {Key: "h", Value: []byte("2")}, {Key: "empty"}},
+	}
+	produce(t, c, topic, sent, stream.Record{Value: []byte("no key")})
+	got, err := c.NewFetcher(topic, 0).Fetch(t.Context(), 0, stream.FetchOptions{})
+	require.NoError(t, err)
+	require.Len(t, got.Records, 2)
+	r := got.Records[0]
+	require.Equal(t, sent.Value, r.Value)
+	require.Equal(t, sent.Key, r.Key)
+	require.Equal(t, at.UnixMilli(), r.Time.UnixMilli())
+	require.EqualValues(t, 0, r.Offset)
+	last, ok := r.Header("h")
+	require.True(t, ok)
+	require.Equal(t, "2", string(last))
+	_, ok = r.Header("none")
+	require.False(t, ok)
+	require.Empty(t, got.Records[1].Key)
+	require.EqualValues(t, 2, got.Next)
+	require.EqualValues(t, 2, got.HighWatermark)
+}
+
+func testCompression(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 1)
+	value := bytes.Repeat([]byte("abcdefghij"), 1_000)
+	offset := int64(0)
+	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
+		p := c.NewProducer(stream.ProducerConfig{Topic: topic, Compression: codec})
+		require.NoError(t, p.Produce(t.Context(), stream.Record{Value: value}, stream.Record{Value: value}), codec)
+		require.NoError(t, p.Close())
+		got, err := c.NewFetcher(topic, 0).Fetch(t.Context(), offset, stream.FetchOptions{})
+		require.NoError(t, err, codec)
+		require.Len(t, got.Records, 2, codec)
+		require.Equal(t, value, got.Records[1].Value, codec)
+		offset = got.Next
+	}
+}
+
+func testOffsets(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 1)
+	ctx := t.Context()
+	f := c.NewFetcher(topic, 0)
+	got, err := f.Fetch(ctx, 0, stream.FetchOptions{MaxWait: 50 * time.Millisecond})
+	require.NoError(t, err)
+	require.Empty(t, got.Records, "an empty log is no error")
+	require.EqualValues(t, 0, got.Next)
+
+	produce(t, c, topic, values(0, 100)...) // one batch
+	got, err = f.Fetch(ctx, 42, stream.FetchOptions{})
+	require.NoError(t, err)
+	require.EqualValues(t, 42, got.Records[0].Offset, "records of the batch below the offset are not ours")
+	require.Len(t, got.Records, 58)
+	require.Equal(t, "value-99", string(got.Records[57].Value))
+
+	_, err = f.Fetch(ctx, 101, stream.FetchOptions{})
+	require.ErrorIs(t, err, stream.ErrOffsetOutOfRange)
+	bounds, err := c.Bounds(ctx, topic)
+	require.NoError(t, err)
+	require.Equal(t, map[int]stream.Bounds{0: {First: 0, End: 100}}, bounds)
+}
+
+func testTooLarge(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 1)
+	p := c.NewProducer(stream.ProducerConfig{Topic: topic})
+	defer p.Close()
+	err := p.Produce(t.Context(), stream.Record{Value: make([]byte, 1_000_001)})
+	require.ErrorIs(t, err, stream.ErrRecordTooLarge)
+	require.NoError(t, p.Produce(t.Context(), stream.Record{Value: []byte("small")}), "it hurts no other record")
+}
+
+func testPartitionsByKey(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 4)
+	for i := range 20 {
+		key := fmt.Appendf(nil, "source%d", i%10)
+		produce(t, c, topic, stream.Record{Key: key, Value: key})
+	}
+	home := map[string]int{}
+	for p := range 4 {
+		got, err := c.NewFetcher(topic, p).Fetch(t.Context(), 0, stream.FetchOptions{MaxWait: 50 * time.Millisecond})
+		require.NoError(t, err)
+		for _, r := range got.Records {
+			if was, ok := home[string(r.Key)]; ok {
+				require.Equal(t, was, p, "a key has one partition")
+			}
+			home[string(r.Key)] = p
+		}
+	}
+	require.Len(t, home, 10)
+}
+
+func testGroup(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 4)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	join := func(worker string) *stream.Group {
+		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: worker, SessionTimeout: 6 * time.Second})
+		require.NoError(t, err)
+		return g
+	}
+	a := join("a")
+	gen, err := a.Next(ctx)
+	require.NoError(t, err)
+	require.Len(t, gen.Assignments[topic], 4)
+	require.EqualValues(t, -1, gen.Assignments[topic][0].Committed)
+	require.NoError(t, gen.Commit(topic, map[int]int64{0: 7, 1: 8, 2: 9, 3: 10}))
+
+	b := join("b")
+	<-gen.Done()
+	var both [2]*stream.Generation
+	var wg sync.WaitGroup
+	for i, g := range []*stream.Group{a, b} {
+		wg.Go(func() {
+			for both[i] == nil || len(both[i].Assignments[topic]) != 2 {
+				if both[i], err = g.Next(ctx); err != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, err)
+	seen := map[int]int64{}
+	for _, gen := range both {
+		for _, as := range gen.Assignments[topic] {
+			seen[as.Partition] = as.Committed
+		}
+	}
+	require.Equal(t, map[int]int64{0: 7, 1: 8, 2: 9, 3: 10}, seen)
+
+	require.NoError(t, b.Close()) // a leaver's partitions go to who stays at once
+	gen, err = a.Next(ctx)
+	require.NoError(t, err)
+	require.Len(t, gen.Assignments[topic], 4)
+	require.NoError(t, a.Close())
+}
+
+func testStaleCommit(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 1)
+	g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: "a"})
+	require.NoError(t, err)
+	gen, err := g.Next(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, g.Close())
+	<-gen.Done()
+	require.Error(t, gen.Commit(topic, map[int]int64{0: 5}))
+}
+
+func testFollow(t *testing.T, c *stream.Client, topic string) {
+	require.NoError(t, c.EnsureTopics(t.Context(), true, stream.Topic{Name: topic, Partitions: 1, Compacted: true}))
+	keyed := func(from, to int) (records []stream.Record) {
+		for i := from; i < to; i++ {
+			records = append(records, stream.Record{Key: fmt.Appendf(nil, "k%d", i), Value: []byte("v")})
+		}
+		return records
+	}
+	produce(t, c, topic, keyed(0, 10)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	caughtUp, done := make(chan int, 1), make(chan error, 1)
+	seen := make(chan string, 100)
+	go func() {
+		done <- c.Follow(ctx, topic, func(r stream.Record) error {
+			seen <- string(r.Key)
+			return nil
+		}, func() { caughtUp <- len(seen) })
+	}()
+	require.Equal(t, 10, <-caughtUp)
+	produce(t, c, topic, keyed(10, 12)...)
+	var keys []string
+	for range 12 {
+		keys = append(keys, <-seen)
+	}
+	require.Equal(t, "k0 k1 k2 k3 k4 k5 k6 k7 k8 k9 k10 k11", strings.Join(keys, " "))
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+}
