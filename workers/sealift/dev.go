@@ -8,8 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/sealift/sealift/pkg/config"
@@ -52,8 +55,14 @@ destinations:
 
 // dev runs everything in this process, durable below o.data, until ctx ends.
 func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, log *slog.Logger) (err error) {
+	lock, err := lockDir(o.data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	file := filepath.Join(o.data, "endpoints.json")
-	// Whoever waits for it must not read that of a former life.
+	o.again(file)
+	// Whoever waits for the file must not read that of a former life.
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -102,6 +111,38 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 			printDev(out, o, e)
 		},
 	}, log)
+}
+
+// lockDir makes the directory and takes it for this process.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("%q is in use by another sealift: stop it, or choose another directory with --data: %w", dir, err), lock.Close())
+	}
+	return lock, nil
+}
+
+// again turns "any free port" into the port of the former life, if that is
+// still free: clients find a restarted process where it was.
+func (o *devOptions) again(file string) {
+	var e endpoints
+	b, err := os.ReadFile(file)
+	if err != nil || json.Unmarshal(b, &e) != nil {
+		return
+	}
+	for former, a := range map[string]*address{e.Collector: &o.http, e.S3: &o.s3, "kafka://" + e.Kafka: &o.kafka, e.Redis: &o.redis, e.Admin: &o.admin} {
+		host, port, err := net.SplitHostPort(a.at)
+		u, perr := url.Parse(former)
+		if err == nil && perr == nil && port == "0" && u.Port() != "" {
+			a.at, a.chosen = net.JoinHostPort(host, u.Port()), false
+		}
+	}
 }
 
 // devConfigure sets what suits one machine and one person, where nothing else

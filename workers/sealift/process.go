@@ -74,12 +74,13 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 		}
 		return nil
 	})
-	for _, d := range p.dependencies() {
+	needed := p.dependencies(o.roles)
+	for _, d := range needed {
 		if d.name != topicsName {
 			p.admin.Check(d.name, d.answers)
 		}
 	}
-	for _, d := range p.dependencies() {
+	for _, d := range needed {
 		err := await(ctx, p.log, d, func(err error) {
 			if err != nil {
 				phase(err.Error())

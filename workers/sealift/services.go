@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -164,25 +165,29 @@ const deadLetterBytes = 2 << 20
 // topicsName is the dependency that is looked at only when the process starts.
 const topicsName = "topics"
 
-// dependencies are the services that must answer before the roles start.
-func (s *services) dependencies() []dependency {
+// dependencies are the services that must answer before these roles start.
+func (s *services) dependencies(roles []string) []dependency {
+	brokers := strings.Join(s.cfg.Kafka.Brokers, ",")
 	deps := []dependency{{
-		name: "kafka", address: strings.Join(s.cfg.Kafka.Brokers, ","), key: "kafka.brokers",
+		name: "kafka", address: brokers, key: "kafka.brokers",
 		probe: s.kafka.Ping,
 	}, {
-		name: topicsName, address: strings.Join(s.cfg.Kafka.Brokers, ","), key: "kafka.*_topic",
+		name: topicsName, address: brokers, key: "kafka.*_topic",
 		probe: func(ctx context.Context) error {
 			return s.kafka.EnsureTopics(ctx, s.cfg.Kafka.CreateTopics, s.topics()...)
 		},
-	}, {
-		name: "staging", address: stagingAddress(s.cfg.Staging), key: "staging.bucket",
-		probe: func(ctx context.Context) error { return objstore.Probe(ctx, s.staging) },
-		alive: func(ctx context.Context) error { _, err := s.staging.List(ctx, "probe/", "", 1); return err },
-		permanent: func(err error) bool {
-			return errors.Is(err, objstore.ErrUnconditional) || errors.Is(err, objstore.ErrWrongRegion) || errors.Is(err, objstore.ErrInvalid)
-		},
 	}}
-	if s.redis != nil {
+	if !slices.Equal(roles, []string{collectorRole}) {
+		deps = append(deps, dependency{
+			name: "staging", address: stagingAddress(s.cfg.Staging), key: "staging.bucket",
+			probe: func(ctx context.Context) error { return objstore.Probe(ctx, s.staging) },
+			alive: func(ctx context.Context) error { _, err := s.staging.List(ctx, "probe/", "", 1); return err },
+			permanent: func(err error) bool {
+				return errors.Is(err, objstore.ErrUnconditional) || errors.Is(err, objstore.ErrWrongRegion) || errors.Is(err, objstore.ErrInvalid)
+			},
+		})
+	}
+	if slices.Contains(roles, copierRole) && !s.cfg.Copier.WithoutRedis { // auditors do without
 		deps = append(deps, dependency{
 			name: "redis", address: redisAddress(string(s.cfg.Redis.URL)), key: "redis.url",
 			probe: s.redis.Ping,

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// devProcess is `sealift dev` as a process.
+type devProcess struct {
+	endpoints
+	cmd  *exec.Cmd
+	done chan error
+}
+
+func startDev(t *testing.T, data string, args ...string) *devProcess {
+	t.Helper()
+	file := filepath.Join(data, "endpoints.json")
+	_ = os.Remove(file) // of a former life, if that was killed
+	cmd := exec.Command("sealift", append([]string{
+		"dev", "--data", data, "--http", ":0", "--s3", ":0", "--kafka", ":0", "--redis", ":0", "--admin", ":0", "--roll-every", "1s",
+	}, args...)...)
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	require.NoError(t, cmd.Start())
+	p := &devProcess{cmd: cmd, done: make(chan error, 1)}
+	go func() { p.done <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-p.done
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(file)
+		return err == nil && json.Unmarshal(b, &p.endpoints) == nil
+	}, time.Minute, 20*time.Millisecond, "it is not ready")
+	return p
+}
+
+func (p *devProcess) end(t *testing.T, s os.Signal) error {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(s))
+	err := <-p.done
+	p.done <- err // for Cleanup
+	return err
+}
+
+func (p *devProcess) credentials(context.Context) (objstore.Credentials, error) {
+	return objstore.Credentials{AccessKeyID: p.S3AccessKey, SecretAccessKey: p.S3SecretKey}, nil
+}
+
+func (p *devProcess) bucket(name, region string) objstore.Store {
+	return objstore.NewS3(objstore.S3Config{Bucket: name, Region: region, Endpoint: p.S3, PathStyle: true, Credentials: p.credentials})
+}
+
+// track sends an event; it tells whether it was answered 200.
+func (p *devProcess) track(key, messageID string) bool {
+	body := fmt.Sprintf(`{"userId":"u","event":"E","messageId":%q}`, messageID)
+	req, err := http.NewRequest(http.MethodPost, p.Collector+"/v1/track", strings.NewReader(body))
+	if err != nil {
+		return false
+	}
+	req.SetBasicAuth(key, "")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode == http.StatusOK
+}
+
+// delivered waits until all that was acknowledged is in the bucket, and
+// returns the judgement.
+func (p *devProcess) delivered(t *testing.T, bucket objstore.Store, prefix string, acked *check.Expected) *check.Report {
+	t.Helper()
+	var r *check.Report
+	require.Eventually(t, func() bool {
+		var err error
+		r, err = acked.Check(objects(t.Context(), bucket, &tree{}), check.Rules{Prefix: prefix})
+		return err == nil && r.Lost == 0
+	}, time.Minute, 100*time.Millisecond, "not all is delivered: %v", r)
+	return r
+}
+
+// What was answered 200 is neither lost nor doubled, whenever the process is
+// killed.
+func TestDevSurvivesKill9(t *testing.T) {
+	data, acked := t.TempDir(), &check.Expected{}
+	sent := 0
+	for life := range 4 {
+		p := startDev(t, data)
+		// Through a seal or two, and killed at another moment each time.
+		for until := time.Now().Add(1500*time.Millisecond + time.Duration(life)*370*time.Millisecond); time.Now().Before(until); {
+			id := fmt.Sprintf("%d-%d", life, sent)
+			sent++
+			if p.track("demo", id) {
+				acked.Acknowledge("demo", id)
+			}
+		}
+		require.Error(t, p.end(t, os.Kill))
+	}
+	p := startDev(t, data)
+	r := p.delivered(t, p.bucket("demo-logs", p.S3Region), "", acked)
+	require.Positive(t, r.Acknowledged)
+	require.Zero(t, r.Duplicated, r)
+	require.Zero(t, r.Malformed+r.Misplaced, r)
+	// What was written but not answered may be there.
+	require.LessOrEqual(t, r.Foreign, int64(sent)-r.Acknowledged)
+
+	begin := time.Now()
+	require.NoError(t, p.end(t, syscall.SIGTERM), "a stop that was asked for is a success")
+	require.Less(t, time.Since(begin), 20*time.Second)
+}
+
+func TestDevCatalog(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "catalog.yaml")
+	write := func(bucket string) {
+		require.NoError(t, os.WriteFile(file, []byte(`
+workspace: ws_AAAAAAAAAAAAAAAA
+sources: [{id: web, write_keys: [key1]}]
+destinations:
+  - {name: main, sources: [web], bucket: `+bucket+`, region: eu-west-1, role_arn: "arn:aws:iam::111111111111:role/logs"}
+`), 0o600))
+	}
+	write("acme-logs/some/prefix")
+	p := startDev(t, t.TempDir(), "--catalog", file)
+	acked := &check.Expected{}
+	require.False(t, p.track("demo", "x"), "the default write key is not there")
+	require.True(t, p.track("key1", "1"))
+	acked.Acknowledge("web", "1")
+	require.True(t, p.delivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
+
+	// The role is assumed with the right ExternalId only.
+	roles := assumerole.New(assumerole.Config{Endpoint: p.S3, Region: p.S3Region, Credentials: p.credentials})
+	request := assumerole.Request{RoleARN: "arn:aws:iam::111111111111:role/logs", ExternalID: "ws_AAAAAAAAAAAAAAAA"}
+	_, err := roles.Credentials(t.Context(), request)
+	require.NoError(t, err)
+	request.ExternalID = "ws_BBBBBBBBBBBBBBBB"
+	_, err = roles.Credentials(t.Context(), request)
+	require.ErrorIs(t, err, assumerole.ErrDenied)
+
+	// A broken file leaves what is; a good one is applied while it runs.
+	require.NoError(t, os.WriteFile(file, []byte("workspace: ["), 0o600))
+	write("acme-new")
+	require.Eventually(t, func() bool {
+		_, err := p.bucket("acme-new", "eu-west-1").List(t.Context(), "", "", 1)
+		return err == nil
+	}, 20*time.Second, 50*time.Millisecond)
+	require.True(t, p.track("key1", "2"))
+	acked = &check.Expected{}
+	acked.Acknowledge("web", "2")
+	require.True(t, p.delivered(t, p.bucket("acme-new", "eu-west-1"), "", acked).OK())
+}
+
+func TestDevRefusesASecondProcess(t *testing.T) {
+	data := t.TempDir()
+	p := startDev(t, data)
+	out, err := exec.Command("sealift", "dev", "--data", data, "--http", ":0", "--s3", ":0", "--kafka", ":0", "--redis", ":0", "--admin", ":0").CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), data)
+	require.True(t, p.track("demo", "still there"))
+	_, err = os.Stat(filepath.Join(data, "endpoints.json"))
+	require.NoError(t, err, "the first one's endpoints stay")
+}
+
+func TestDevKeepsItsPortsOverARestart(t *testing.T) {
+	data := t.TempDir()
+	b, err := json.Marshal(endpoints{Collector: "http://127.0.0.1:1001", S3: "http://127.0.0.1:1002", Kafka: "127.0.0.1:1003", Redis: "redis://127.0.0.1:1004/0", Admin: "http://127.0.0.1:1005"})
+	require.NoError(t, err)
+	file := filepath.Join(data, "endpoints.json")
+	require.NoError(t, os.WriteFile(file, b, 0o600))
+	any := address{at: ":0", chosen: true}
+	o := devOptions{http: any, s3: any, kafka: any, redis: address{at: "0.0.0.0:0"}, admin: address{at: ":9090", chosen: true}}
+	o.again(file)
+	require.Equal(t, address{at: ":1001"}, o.http)
+	require.Equal(t, address{at: ":1002"}, o.s3)
+	require.Equal(t, address{at: ":1003"}, o.kafka)
+	require.Equal(t, address{at: "0.0.0.0:1004"}, o.redis)
+	require.Equal(t, address{at: ":9090", chosen: true}, o.admin, "a chosen port is a chosen port")
+}
+
+func TestAddressThatIsTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	listen := func(at string) error {
+		l, err := net.Listen("tcp", at)
+		if err == nil {
+			err = l.Close()
+		}
+		return err
+	}
+	a := address{at: l.Addr().String(), chosen: true, flag: "--http"}
+	require.ErrorContains(t, a.listen(silent, listen), "choose another one with --http")
+	a.chosen = false
+	require.NoError(t, a.listen(silent, listen), "a default gives way")
+	a.at = "nonsense"
+	require.ErrorContains(t, a.listen(silent, listen), "want host:port")
+}
+
+func TestProvisionTakesTheFirstOfTwoOwnersOfARole(t *testing.T) {
+	s, err := startStack(stackConfig{dir: t.TempDir()}, silent)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.close()) }()
+	live := catalog.NewLive()
+	for _, id := range []string{"ws_BBBBBBBBBBBBBBBB", "ws_AAAAAAAAAAAAAAAA"} {
+		require.NoError(t, live.Apply(id, catalog.Encode(catalog.Workspace{ID: id, Destinations: []catalog.Destination{
+			{Name: "main", Bucket: "logs-" + strings.ToLower(id[3:5]), RoleARN: "arn:aws:iam::111111111111:role/logs"},
+			{Name: "elsewhere", Bucket: "not-ours", Endpoint: "https://s3.example.com"},
+		}})))
+	}
+	require.NoError(t, s.provision(live.Snapshot()))
+	require.Equal(t, []string{"logs-aa", "logs-bb"}, s.s3.Buckets())
+	roles := assumerole.New(assumerole.Config{Endpoint: s.s3URL, Region: embeddedRegion, Credentials: s.credentials})
+	_, err = roles.Credentials(t.Context(), assumerole.Request{RoleARN: "arn:aws:iam::111111111111:role/logs", ExternalID: "ws_AAAAAAAAAAAAAAAA"})
+	require.NoError(t, err)
+}

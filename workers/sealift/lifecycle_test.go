@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var silent = slog.New(slog.DiscardHandler)
+
+// trace is what happened, in order.
+type trace struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (t *trace) add(s string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events = append(t.events, s)
+}
+
+// draining is a role that takes a while to end.
+func (t *trace) draining(name string) role {
+	return role{name: name, run: func(ctx context.Context) error {
+		t.add("start " + name)
+		<-ctx.Done()
+		t.add("drain " + name)
+		time.Sleep(time.Second)
+		t.add("end " + name)
+		return nil
+	}}
+}
+
+func TestRolesStopOneAfterAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var tr trace
+		time.AfterFunc(time.Minute, cancel)
+		require.NoError(t, runRoles(ctx, silent, time.Minute, tr.draining("collector"), tr.draining("appender"), tr.draining("copier")))
+		slices.Sort(tr.events[:3])
+		require.Equal(t, []string{
+			"start appender", "start collector", "start copier",
+			"drain collector", "end collector", "drain appender", "end appender", "drain copier", "end copier",
+		}, tr.events)
+	})
+}
+
+func TestRoleThatFailsStopsAll(t *testing.T) {
+	for name, tc := range map[string]struct {
+		run  func(context.Context) error
+		want string
+	}{
+		"error":            {func(context.Context) error { return errors.New("disk on fire") }, "run appender: disk on fire"},
+		"ended_by_itself":  {func(context.Context) error { return nil }, "run appender: it ended by itself"},
+		"error_in_a_drain": {func(ctx context.Context) error { <-ctx.Done(); return errors.New("torn") }, "run appender: torn"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				time.AfterFunc(time.Minute, cancel)
+				var tr trace
+				err := runRoles(ctx, silent, time.Minute, tr.draining("collector"), role{name: "appender", run: tc.run}, tr.draining("copier"))
+				require.EqualError(t, err, tc.want)
+				require.Contains(t, tr.events, "end collector")
+				require.Contains(t, tr.events, "end copier")
+			})
+		})
+	}
+}
+
+func TestRoleThatHangsIsLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		release := make(chan struct{})
+		var tr trace
+		err := runRoles(ctx, silent, time.Minute, role{name: "collector", run: func(context.Context) error { <-release; return nil }}, tr.draining("appender"))
+		require.EqualError(t, err, "stop collector: it did not end in 1m0s")
+		require.Contains(t, tr.events, "end appender")
+		close(release)
+	})
+}
+
+func TestAwait(t *testing.T) {
+	away, forever := errors.New("connection refused"), errors.New("it ignores If-None-Match")
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		d := dependency{name: "kafka", address: "b:9092", key: "kafka.brokers", probe: func(context.Context) error {
+			if tries++; tries < 8 {
+				return away
+			}
+			return nil
+		}}
+		var states []string
+		require.NoError(t, await(t.Context(), silent, d, func(err error) {
+			if err != nil {
+				states = append(states, err.Error())
+			}
+		}))
+		require.Equal(t, 8, tries)
+		require.Equal(t, "waiting for kafka at b:9092 (kafka.brokers): connection refused", states[0])
+
+		d.probe, d.permanent = func(context.Context) error { return forever }, func(err error) bool { return errors.Is(err, forever) }
+		require.EqualError(t, await(t.Context(), silent, d, func(error) {}), "use kafka at b:9092 (kafka.brokers): it ignores If-None-Match")
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		d.probe = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() } // hangs
+		require.ErrorIs(t, await(ctx, silent, d, func(error) {}), context.DeadlineExceeded)
+	})
+}
