@@ -283,6 +283,9 @@ func (a *Appender) Partitions() []int {
 // again included.
 func (a *Appender) Records() int64 { return a.metrics.read.Load() }
 
+// Held returns the bytes that open files hold in memory.
+func (a *Appender) Held() int64 { return a.budget.Used() }
+
 // Ready returns nil if Kafka answers and no partition is in trouble.
 func (a *Appender) Ready(ctx context.Context) error {
 	if err := a.deps.Log.Ping(ctx); err != nil {
