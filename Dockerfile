@@ -24,6 +24,6 @@ ENV SEALIFT_APPENDER_DATA_DIR=/var/lib/sealift/appender \
     SEALIFT_COPIER_SPOOL_DIR=/var/lib/sealift
 USER 65532:65532
 EXPOSE 8080 9090
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["sealift", "healthcheck"]
-ENTRYPOINT ["sealift"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/sealift", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/sealift"]
 CMD ["all"]

@@ -3,6 +3,7 @@ package catalog
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -37,7 +38,8 @@ func Parse(yaml []byte) ([]Workspace, error) {
 		}
 		workspaces = append(workspaces, fromAny(tree))
 	}
-	if invalid, ok := Validate(workspaces).(*Error); ok {
+	var invalid *Error
+	if errors.As(Validate(workspaces), &invalid) {
 		r.report(invalid.Problems...)
 	}
 	r.report(later...)

@@ -3,6 +3,7 @@ package catalog
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,7 +61,8 @@ func index(workspaces []Workspace) *Snapshot {
 		owed:    map[string][]string{},
 		targets: map[string]Target{},
 	}
-	if invalid, ok := Validate(workspaces).(*Error); ok {
+	var invalid *Error
+	if errors.As(Validate(workspaces), &invalid) {
 		s.problems = invalid.Problems
 	}
 	refused := map[place]string{} // destinations, without root

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
 )
 
 // FuzzParse compares the scanner with encoding/json, and holds every line to
@@ -30,7 +32,9 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("accepted what is not JSON: %q", body)
 			}
 		} else if trimmed := bytes.TrimLeft(text, " \t\r\n"); err != nil && kind != Batch && trimmed[0] == '{' {
-			if e := err.(*Error); e.Reason == ErrMalformed {
+			var refused *Error
+			require.ErrorAs(t, err, &refused)
+			if refused.Reason == ErrMalformed {
 				t.Fatalf("refused JSON %q: %v", body, err)
 			}
 		}

@@ -2,7 +2,6 @@ package event
 
 import (
 	"encoding/json"
-	"errors"
 	"flag"
 	"net/netip"
 	"os"
@@ -356,7 +355,7 @@ func TestRefusals(t *testing.T) {
 			var r Request
 			err := r.Parse(c.kind, []byte(c.body))
 			var refused *Error
-			require.True(t, errors.As(err, &refused), "%v", err)
+			require.ErrorAs(t, err, &refused)
 			require.Equal(t, c.reason, refused.Reason, "%v", err)
 			require.Equal(t, c.event, refused.Event, "%v", err)
 		})

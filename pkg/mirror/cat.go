@@ -30,12 +30,12 @@ func catOne(ctx context.Context, store objstore.Store, f File, w io.Writer, raw 
 	if err != nil {
 		return err
 	}
-	defer body.Close() //nolint:errcheck // only read
+	defer body.Close()
 	in := newVerifier(body, f, info, read)
 	if raw {
 		_, err = io.Copy(w, in)
 	} else {
-		_, err = decompress(w, in)
+		err = decompress(w, in)
 	}
 	if err != nil {
 		return err

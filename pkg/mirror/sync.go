@@ -130,7 +130,7 @@ func downloadOnce(ctx context.Context, store objstore.Store, f File, path string
 	if err != nil {
 		return err
 	}
-	defer body.Close() //nolint:errcheck // only read
+	defer body.Close()
 	dir, name := filepath.Split(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -152,7 +152,7 @@ func downloadOnce(ctx context.Context, store objstore.Store, f File, path string
 
 	in := newVerifier(body, f, info, opts.Read)
 	if opts.Decompress {
-		_, err = decompress(out, in)
+		err = decompress(out, in)
 	} else {
 		_, err = io.Copy(out, in)
 	}
@@ -173,13 +173,13 @@ func downloadOnce(ctx context.Context, store objstore.Store, f File, path string
 }
 
 // decompress reads ahead and checks sums beside the caller (pgzip).
-func decompress(w io.Writer, r io.Reader) (int64, error) {
+func decompress(w io.Writer, r io.Reader) error {
 	z, err := pgzip.NewReader(r)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	n, err := z.WriteTo(w)
-	return n, errors.Join(err, z.Close())
+	_, err = z.WriteTo(w)
+	return errors.Join(err, z.Close())
 }
 
 // verifier reads an object and compares it with what the store says of it.

@@ -251,7 +251,7 @@ func (s *Sender) post(events []Event) answer {
 	if err != nil {
 		return answer{err: err}
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
 		return answer{err: err}

@@ -197,10 +197,10 @@ func TestOldestIsOfWhatIsInNoEntry(t *testing.T) {
 	require.NotNil(t, c.cut())
 	oldest, ok := c.oldest()
 	require.True(t, ok, "what is in flight is not in the ledger yet")
-	require.EqualValues(t, t0+60_000, oldest)
+	require.Equal(t, t0+60_000, oldest)
 	c.won(entry(2))
 	oldest, _ = c.oldest()
-	require.EqualValues(t, t0+61*60_000, oldest)
+	require.Equal(t, t0+61*60_000, oldest)
 }
 
 // lines reads a sealed file.

@@ -30,7 +30,7 @@ type logged struct {
 
 func newSchedule(t *testing.T, seed uint64) *schedule {
 	s := &schedule{t: t, r: rand.New(rand.NewPCG(seed, 5)), head: entry(0), files: map[ledger.Stream][]string{}}
-	at := int64(t0)
+	at := t0
 	for range 400 {
 		at += s.r.Int64N(hour / 20)
 		late := int64(0)

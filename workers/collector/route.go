@@ -11,7 +11,8 @@ import (
 // Handler returns the whole API.
 func (c *Collector) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name, status := "other", 0
+		name := "other"
+		var status int
 		if !c.gate.enter() {
 			status = answer(w, overloaded())
 		} else {

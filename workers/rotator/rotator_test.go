@@ -140,7 +140,7 @@ func TestRotateStagesThenWritesThenEnqueues(t *testing.T) {
 		require.NoError(t, err)
 		body, err := io.ReadAll(r)
 		require.NoError(t, err)
-		require.EqualValues(t, f.GzipBytes, len(body))
+		require.Len(t, body, int(f.GzipBytes))
 		require.Equal(t, "gzip", info.ContentEncoding)
 	}
 }

@@ -104,7 +104,7 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close()
 	if err := askCollector(ctx, o.url, o.writeKey); err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func askCollector(ctx context.Context, collector, key string) error {
 	if err != nil {
 		return usage(fmt.Sprintf("--url %q: %v", collector, err))
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := new(http.Client).Do(req)
 	var failed *url.Error
 	if errors.As(err, &failed) {
 		err = failed.Err // without the URL, which holds the key
@@ -198,7 +198,7 @@ func askCollector(ctx context.Context, collector, key string) error {
 	if err != nil {
 		return fmt.Errorf("reach the collector at %s: %w; is it running, and is --url right?", collector, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	var no struct{ Code string }
 	if resp.StatusCode == http.StatusNotFound && json.NewDecoder(resp.Body).Decode(&no) == nil && no.Code == "unknown_write_key" {
 		return fmt.Errorf("the collector at %s knows no source with this write key; see `sealift catalog get`", collector)
