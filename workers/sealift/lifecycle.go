@@ -86,7 +86,7 @@ func await(ctx context.Context, log *slog.Logger, d dependency, state func(error
 		switch {
 		case err == nil:
 			if waited := time.Since(begin); waited > time.Second {
-				log.Info(d.name+" answers", "address", d.address, "after", waited.Round(time.Millisecond))
+				log.Info("service answers", "service", d.name, "address", d.address, "after", waited.Round(time.Millisecond))
 			}
 			state(nil)
 			return nil
@@ -96,7 +96,7 @@ func await(ctx context.Context, log *slog.Logger, d dependency, state func(error
 			return fmt.Errorf("use %s at %s (%s): %w", d.name, d.address, d.key, err)
 		}
 		state(fmt.Errorf("waiting for %s at %s (%s): %w", d.name, d.address, d.key, err))
-		log.Warn("waiting for "+d.name, "address", d.address, "key", d.key, "err", err, "again_in", wait)
+		log.Warn("waiting for a service", "service", d.name, "address", d.address, "key", d.key, "err", err, "again_in", wait)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

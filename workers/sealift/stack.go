@@ -45,14 +45,13 @@ type address struct {
 
 // stack is Kafka, Redis and S3 with STS in this process, on a directory.
 type stack struct {
-	kafka    *embedded.Kafka
-	redis    *embedded.Redis
-	s3       *s3server.Server
-	web      *http.Server // serves s3
-	s3URL    string
-	key      objstore.Credentials
-	redisURL string
-	log      *slog.Logger
+	kafka *embedded.Kafka
+	redis *embedded.Redis
+	s3    *s3server.Server
+	web   *http.Server // serves s3
+	s3URL string
+	key   objstore.Credentials
+	log   *slog.Logger
 }
 
 // startStack starts the services. The directory belongs to one process.
