@@ -3,7 +3,6 @@ package auditor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -12,14 +11,11 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
-	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/stream"
 )
 
 const (
 	batchEntries = 1000 // the hint is noted after so many
-	batchJobs    = 1000
-	atOnce       = 8 // requests to the staging bucket
+	atOnce       = 8    // requests to the staging bucket
 )
 
 // walk is one audit of one chain.
@@ -171,12 +167,6 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 	return w.enqueue(ctx, missing)
 }
 
-// debt is an owed pair without a receipt.
-type debt struct {
-	file        delivery.FileRef
-	destination string
-}
-
 // visit compares one entry with its receipts, and returns the debts that
 // nobody works on.
 func (w *walk) visit(ctx context.Context, seq int64) ([]debt, state, error) {
@@ -262,111 +252,6 @@ func (w *walk) count(dest string, add func(*counts)) {
 		w.report.destinations[dest] = d
 	}
 	add(d)
-}
-
-// waits reports whether Redis knows of a job. If it does not answer, a second
-// job is enqueued, which is harmless.
-func (w *walk) waits(ctx context.Context, ref delivery.FileRef, dest string) (bool, error) {
-	w.mu.Lock()
-	blind := w.blind
-	w.mu.Unlock()
-	if blind {
-		return false, nil
-	}
-	queued, err := w.queued(ctx, ref, dest)
-	if err != nil {
-		w.mu.Lock()
-		w.blind = true
-		w.mu.Unlock()
-	}
-	return queued, ctx.Err()
-}
-
-// enqueue produces jobs for the debts, and notes that it did.
-//
-// Invariant: I10.
-func (w *walk) enqueue(ctx context.Context, debts []debt) error {
-	if w.cfg.DryRun {
-		return nil
-	}
-	for chunk := range slices.Chunk(debts, batchJobs) {
-		records := make([]stream.Record, len(chunk))
-		for i, d := range chunk {
-			job := delivery.Job{File: d.file, Destination: d.destination}
-			records[i] = stream.Record{Key: fmt.Appendf(nil, "%s %s", d.file, d.destination), Value: job.Encode(), Time: w.now}
-		}
-		if err := w.deps.Jobs.Produce(ctx, records...); err != nil {
-			return fmt.Errorf("enqueue %d jobs: %w", len(chunk), err)
-		}
-		w.report.Enqueued += int64(len(chunk))
-		for _, d := range chunk {
-			if w.deps.Leases == nil || w.blind {
-				break
-			}
-			// Until the audit after the next: copiers may be behind.
-			if err := w.deps.Leases.Mark(ctx, delivery.QueuedMarker(d.file, d.destination), w.cfg.Every*3/2); err != nil {
-				w.blind = true
-			}
-		}
-	}
-	return nil
-}
-
-// receiptSet holds the receipts of one entry.
-type receiptSet struct {
-	of     map[string]bool // "index/destination"
-	latest time.Time
-}
-
-func (s receiptSet) has(index int, dest string) bool {
-	return s.of[fmt.Sprintf("%d/%s", index, dest)]
-}
-
-// receipts lists the receipts of an entry.
-func (w *walk) receipts(ctx context.Context, e *ledger.Entry) (receiptSet, error) {
-	s := receiptSet{of: map[string]bool{}}
-	prefix := delivery.ReceiptPrefix(w.log, e.Seq)
-	err := forEach(ctx, w.deps.Staging, prefix, func(info objstore.Info) error {
-		if index, dest, ok := delivery.ParseReceiptKey(prefix, info.Key); ok {
-			s.of[fmt.Sprintf("%d/%s", index, dest)] = true
-			if info.LastModified.After(s.latest) {
-				s.latest = info.LastModified
-			}
-		}
-		return nil
-	})
-	return s, err
-}
-
-// complete reports whether every debt of the entry is closed.
-func (s receiptSet) complete(e *ledger.Entry) bool {
-	for i := range e.Files {
-		for _, dest := range e.Files[i].Owed {
-			if !s.has(i, dest) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// forEach calls fn for every object with the prefix.
-func forEach(ctx context.Context, store objstore.Store, prefix string, fn func(objstore.Info) error) error {
-	for after := ""; ; {
-		infos, err := store.List(ctx, prefix, after, 1000)
-		if err != nil {
-			return err
-		}
-		for _, info := range infos {
-			if err := fn(info); err != nil {
-				return err
-			}
-			after = info.Key
-		}
-		if len(infos) < 1000 {
-			return nil
-		}
-	}
 }
 
 func owedPairs(e *ledger.Entry) (n int) {

@@ -136,7 +136,7 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 // newEngine returns an engine whose jobs come back by q.
 func (c *Copier) newEngine(q queue) *engine {
 	return &engine{
-		try: c.insist, park: c.park, queue: q, metrics: c.metrics, pause: 100 * time.Millisecond,
+		try: c.insist, park: c.park, queue: q, metrics: c.metrics, log: c.deps.Log, pause: 100 * time.Millisecond,
 		room: semaphore.NewWeighted(maxTasks), tasks: map[debt]*task{},
 		sched: newScheduler(limits{
 			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination, queue: maxTasks / 5,
@@ -148,6 +148,9 @@ func (c *Copier) newEngine(q queue) *engine {
 // Run copies until ctx ends; then it takes no more jobs, finishes the copies
 // in work, bounded by DrainTimeout, commits, leaves the group and returns nil.
 func (c *Copier) Run(ctx context.Context) error {
+	if err := os.MkdirAll(c.cfg.SpoolDir, 0o700); err != nil {
+		return fmt.Errorf("prepare copier.spool_dir: %w", err)
+	}
 	source, err := openJobs(c.cfg, c.deps.Kafka, c.deps.Log)
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func (c *Copier) try(ctx context.Context, job delivery.Job) (outcome, error) {
 	defer c.release(ctx, held)
 
 	// Under the lease, so that another's receipt is not overlooked.
-	_, err = c.deps.Staging.Head(ctx, delivery.ReceiptKey(job.File, job.Destination))
+	_, err = head(ctx, c.deps.Staging, delivery.ReceiptKey(job.File, job.Destination))
 	switch {
 	case err == nil:
 		c.mark(ctx, job)
@@ -72,12 +72,9 @@ func (c *Copier) try(ctx context.Context, job delivery.Job) (outcome, error) {
 // is harmless when repeated.
 func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease) (outcome, error) {
 	begun := time.Now()
-	pctx, cancel := context.WithTimeout(ctx, putTimeout(f.GzipBytes))
+	pctx, cancel := context.WithTimeout(ctx, transferTimeout(f.GzipBytes))
 	defer cancel()
 	d, err := c.customer.put(pctx, t, job.File.Log(), f, body)
-	if ctx.Err() != nil && err != nil {
-		return outcome{kind: dropped}, nil
-	}
 	if err != nil {
 		return outcome{kind: failed, verdict: classify(err, t)}, nil
 	}
@@ -112,9 +109,12 @@ func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target
 	return o, nil
 }
 
-// putTimeout is how long the PUT of so many bytes may take: half a minute, and
-// what a line of 4 Mbit/s needs.
-func putTimeout(size int64) time.Duration {
+// requestTimeout bounds a request that moves next to nothing.
+const requestTimeout = 30 * time.Second
+
+// transferTimeout is how long it may take to move so many bytes: half a
+// minute, and what a line of 4 Mbit/s needs.
+func transferTimeout(size int64) time.Duration {
 	return 30*time.Second + time.Duration(size)*time.Second/(500_000)
 }
 
@@ -123,7 +123,9 @@ func putTimeout(size int64) time.Duration {
 // Invariant: I7. The job is a pointer, written by anyone who may write to the
 // topic; what is owed to whom stands in the ledger.
 func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.File, outcome, error) {
-	e, err := c.entries.get(ctx, job.File)
+	rctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	e, err := c.entries.get(rctx, job.File)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, c.forged(ctx, job, "no such ledger entry"), nil
@@ -171,6 +173,8 @@ func (c *Copier) target(job delivery.Job) (catalog.Target, outcome, bool) {
 
 // fetch spools the staged file. It tries twice to get the right bytes.
 func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout(f.GzipBytes))
+	defer cancel()
 	body, err := spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
 	if errors.Is(err, errDamaged) {
 		body, err = spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
@@ -207,10 +211,18 @@ func (c *Copier) stagingFailed(err error, doing string) (outcome, error) {
 
 // WriteReceipt closes a debt for good. That it is closed already is fine.
 func WriteReceipt(ctx context.Context, staging objstore.Store, r delivery.Receipt) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	_, err := staging.Put(ctx, delivery.ReceiptKey(r.File, r.Destination), bytes.NewReader(r.Encode()),
 		objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
 	if errors.Is(err, objstore.ErrExists) {
 		return nil
 	}
 	return err
+}
+
+func head(ctx context.Context, staging objstore.Store, key string) (objstore.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return staging.Head(ctx, key)
 }

@@ -465,7 +465,8 @@ func TestNoLeaseIsLeftBehind(t *testing.T) {
 	require.NotErrorIs(t, err, lease.ErrHeld)
 }
 
-// The session policy never grants anything outside the source's folder.
+// The session policy never grants anything outside the source's folder: one
+// resource, whose only pattern is the star at its end.
 func TestSessionPolicy(t *testing.T) {
 	for _, c := range []struct {
 		bucket, prefix, role, acl string

@@ -3,6 +3,7 @@ package copier
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -37,6 +38,7 @@ type engine struct {
 	park    func(context.Context, delivery.Job, verdict) error
 	queue   queue
 	metrics *metrics
+	log     *slog.Logger
 	pause   time.Duration // between tries to requeue or park; it doubles
 	room    *semaphore.Weighted
 	work    sync.WaitGroup
@@ -88,6 +90,12 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 		switch ef.kind {
 		case settle, forget:
 			e.retire(ef.task, ef.kind == settle)
+		case opened:
+			e.metrics.breaker.WithLabelValues(ef.dest).Set(1)
+			e.log.WarnContext(ctx, "destination does not work: its files wait", "destination", ef.dest, "cause", ef.v.cause, "fix", ef.v.fix)
+		case shut:
+			e.metrics.breaker.DeleteLabelValues(ef.dest)
+			e.log.InfoContext(ctx, "destination works again", "destination", ef.dest)
 		default:
 			e.work.Go(func() { e.carry(ctx, ef) })
 		}

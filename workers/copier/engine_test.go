@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -93,7 +94,7 @@ func TestRequeueIsInsistedUpon(t *testing.T) {
 func TestJobsThatFailedForGoodAreParked(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "x")
-	job.Attempt = permanentTries - 1
+	job.Attempt, job.FirstTry = permanentTries-1, time.Now().Add(-time.Hour).UnixMilli()
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrNoBucket} })
 	failures := 0
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -116,7 +117,7 @@ func TestJobsThatFailedForGoodAreParked(t *testing.T) {
 // fakeEngine runs try without any I/O, under virtual time.
 func fakeEngine(try func(context.Context, delivery.Job) outcome, q queue) *engine {
 	m, _ := newMetrics(nil)
-	c := &Copier{cfg: Config{}.withDefaults(), metrics: m}
+	c := &Copier{cfg: Config{}.withDefaults(), metrics: m, deps: Deps{Log: slog.New(slog.DiscardHandler)}}
 	e := c.newEngine(q)
 	e.try = try
 	return e

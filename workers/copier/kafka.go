@@ -65,6 +65,10 @@ func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, clai
 func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(context.Context, []byte, claim) error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	delays := map[string]time.Duration{}
+	for tier, d := range j.cfg.RetryTiers {
+		delays[j.cfg.retryTopic(tier)] = d
+	}
 	var readers sync.WaitGroup
 	n := 0
 	for topic, assignments := range gen.Assignments {
@@ -72,7 +76,7 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 		for _, a := range assignments {
 			o := newOffsets()
 			gen.positions[topic][a.Partition] = o
-			r := &reader{jobs: j, topic: topic, partition: a.Partition, offsets: o, done: gen.Done(), take: take}
+			r := &reader{jobs: j, topic: topic, partition: a.Partition, delay: delays[topic], offsets: o, done: gen.Done(), take: take}
 			readers.Go(func() { r.run(ctx, a.Committed) })
 			n++
 		}
@@ -150,6 +154,7 @@ type reader struct {
 	jobs      *jobs
 	topic     string
 	partition int
+	delay     time.Duration // the tier's; zero for the jobs themselves
 	offsets   *offsets
 	done      <-chan struct{} // of the generation
 	take      func(context.Context, []byte, claim) error
@@ -210,9 +215,10 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record) error {
 	}
 	r.offsets.take(rec.Offset)
 	// A retry tier's records wait for about the same time each, so the first
-	// holds the others back for no longer than they would wait anyway.
-	if job, err := delivery.DecodeJob(rec.Value); err == nil {
-		sleep(ctx, time.Until(time.UnixMilli(job.NotBefore)))
+	// holds the others back for no longer than they would wait anyway; nor
+	// may one that asks for more.
+	if job, err := delivery.DecodeJob(rec.Value); err == nil && r.delay > 0 {
+		sleep(ctx, min(time.Until(time.UnixMilli(job.NotBefore)), r.delay))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -17,6 +17,7 @@ type metrics struct {
 	staged                                        *prometheus.CounterVec // problem
 	seconds, age                                  prometheus.Histogram
 	running, tasks, waiting                       prometheus.Gauge
+	breaker                                       *prometheus.GaugeVec // destination
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -59,7 +60,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		running:       gauge("running_copies", "Copies in work."),
 		tasks:         gauge("jobs_in_process", "Jobs in this process, running or waiting."),
 		waiting:       gauge("waiting", "1 while copying waits for Redis or the staging bucket."),
+		breaker:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_copier_breaker_open", Help: "1 while nothing but probes is sent to the destination."}, []string{"destination"}),
 	}
+	all = append(all, m.breaker)
 	if reg == nil {
 		return m, nil
 	}

@@ -28,7 +28,7 @@ func TestOffsetsCommitTheContiguousPrefix(t *testing.T) {
 func TestOffsetsNeverPassAnUnfinishedJob(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	o, open := newOffsets(), map[int64]bool{}
-	for n := int64(0); n < 2000; n++ {
+	for n := range int64(2000) {
 		o.take(n)
 		open[n] = true
 		for k := range open {

@@ -25,6 +25,8 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v verdict) error {
 
 // storeParked writes the note of a parked job, over an older one.
 func storeParked(ctx context.Context, staging objstore.Store, p delivery.Parked) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	_, err := staging.Put(ctx, delivery.ParkedKey(p.Job.File, p.Job.Destination), bytes.NewReader(p.Encode()),
 		objstore.PutOptions{ContentType: "application/json"})
 	return err

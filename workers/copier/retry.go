@@ -17,7 +17,8 @@ type retryPolicy struct {
 
 // failed returns the job as it goes on, and the tier (from 0) that it waits
 // in, or park. A transient failure walks the tiers and is parked by age; a
-// permanent one waits in the slowest tier and is parked after few tries.
+// permanent one waits in the slowest tier and is parked after few tries, but
+// not before it waited there once: a store in trouble may say no by mistake.
 func (p retryPolicy) failed(job delivery.Job, v verdict, now time.Time) (next delivery.Job, tier int, park bool) {
 	next = job
 	next.Attempt++
@@ -26,13 +27,14 @@ func (p retryPolicy) failed(job delivery.Job, v verdict, now time.Time) (next de
 		next.FirstTry = now.UnixMilli()
 	}
 	slowest := len(p.tiers) - 1
+	age := time.Duration(now.UnixMilli()-next.FirstTry) * time.Millisecond
 	switch v.class {
 	case hopeless:
 		return next, 0, true
 	case permanent:
-		tier, park = slowest, next.Attempt >= permanentTries
+		tier, park = slowest, next.Attempt >= permanentTries && age >= p.tiers[slowest]
 	default:
-		tier, park = min(next.Attempt-1, slowest), now.UnixMilli()-next.FirstTry >= p.parkAfter.Milliseconds()
+		tier, park = min(next.Attempt-1, slowest), age >= p.parkAfter
 	}
 	next.NotBefore = now.Add(p.tiers[tier]).UnixMilli()
 	return next, tier, park

@@ -47,7 +47,8 @@ type effect struct {
 	job  delivery.Job // of requeue and park: as it goes on
 	tier int          // of requeue
 	why  string       // of requeue: a metric label
-	v    verdict      // of park
+	v    verdict      // of park and opened
+	dest string       // of opened and shut
 }
 
 type effectKind int
@@ -58,6 +59,8 @@ const (
 	forget                    // it is over: do not acknowledge it
 	requeue                   // enqueue job into a retry tier, then acknowledge
 	park                      // store job as parked, then acknowledge
+	opened                    // news: the destination's breaker opened
+	shut                      // news: it closed again
 )
 
 // scheduler decides when each job is tried and what becomes of it. It is pure:
@@ -124,7 +127,7 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	switch o.kind {
 	case done:
 		out = append(out, effect{kind: settle, task: t})
-		s.recovered(d)
+		out = append(out, s.recovered(d)...)
 	case moot:
 		out = append(out, effect{kind: settle, task: t})
 	case dropped:
@@ -148,9 +151,13 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 }
 
 // recovered closes the breaker.
-func (s *scheduler) recovered(d *destination) {
+func (s *scheduler) recovered(d *destination) (out []effect) {
+	if d.cooldown > 0 {
+		out = append(out, effect{kind: shut, dest: d.id})
+	}
 	s.mark(d, false)
 	d.failures, d.cooldown, d.probing = 0, 0, false
+	return out
 }
 
 // broken counts a failure and, if it was one too many, opens the breaker: what
@@ -166,12 +173,15 @@ func (s *scheduler) broken(d *destination, v verdict, now time.Time) []effect {
 	if d.failures < limit && !d.probing {
 		return nil
 	}
+	var out []effect
+	if d.cooldown == 0 {
+		out = append(out, effect{kind: opened, dest: d.id, v: v})
+	}
 	if d.probing || d.cooldown == 0 { // not for those that were under way when it opened
 		d.cooldown = min(max(2*d.cooldown, s.limits.cooldown), s.maxCooldown)
 		d.openUntil = now.Add(d.cooldown)
 	}
 	d.probing = false
-	var out []effect
 	for _, t := range d.waiting {
 		out = append(out, s.deferred(d, t, now))
 	}

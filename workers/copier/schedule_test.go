@@ -18,6 +18,7 @@ type bench struct {
 	now     time.Time
 	active  []*task
 	ended   map[*task]effect
+	broken  map[string]bool // breakers that are open
 	arrived int
 }
 
@@ -27,7 +28,7 @@ func newBench(t *testing.T, change func(*limits)) *bench {
 		change(&l)
 	}
 	p := retryPolicy{tiers: []time.Duration{time.Minute, 10 * time.Minute, time.Hour}, parkAfter: 24 * time.Hour}
-	return &bench{scheduler: newScheduler(l, p), t: t, now: time.UnixMilli(1_800_000_000_000), ended: map[*task]effect{}}
+	return &bench{scheduler: newScheduler(l, p), t: t, now: time.UnixMilli(1_800_000_000_000), ended: map[*task]effect{}, broken: map[string]bool{}}
 }
 
 func (b *bench) arrive(dest string) *task {
@@ -50,8 +51,13 @@ func (b *bench) finish(t *task, o outcome) {
 
 func (b *bench) note(effects []effect) {
 	for _, e := range effects {
-		if e.kind == start {
+		switch e.kind {
+		case start:
 			b.active = append(b.active, e.task)
+			continue
+		case opened, shut:
+			require.NotEqual(b.t, b.broken[e.dest], e.kind == opened, "news")
+			b.broken[e.dest] = e.kind == opened
 			continue
 		}
 		_, twice := b.ended[e.task]
@@ -127,7 +133,9 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 	b.finish(tasks[1], timeout)
 	require.Equal(t, requeue, b.ended[tasks[0]].kind)
 	require.Equal(t, 1, b.ended[tasks[0]].job.Attempt)
+	require.Empty(t, b.broken)
 	b.finish(tasks[2], timeout) // the third: it opens
+	require.True(t, b.broken["a"])
 	require.Equal(t, "breaker_open", b.ended[tasks[4]].why, "it waited")
 	require.Equal(t, "timeout", b.ended[tasks[4]].job.LastError)
 	b.finish(tasks[3], timeout) // was under way
@@ -148,6 +156,7 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 	require.Equal(t, []*task{probe}, b.active)
 	b.finish(probe, ok)
 	require.Equal(t, []*task{second}, b.active, "closed again")
+	require.False(t, b.broken["a"])
 	b.finish(second, ok)
 	require.Empty(t, b.dests, "forgotten when idle and in good standing")
 }
@@ -201,6 +210,9 @@ func TestParking(t *testing.T) {
 	require.Equal(t, []any{requeue, 2, 1}, []any{e.kind, e.tier, e.job.Attempt})
 	e = again(e.job, denied403)
 	require.Equal(t, []any{requeue, 2, 2}, []any{e.kind, e.tier, e.job.Attempt})
+	hasty := again(e.job, denied403)
+	require.Equal(t, requeue, hasty.kind, "not before it waited in the slowest tier")
+	b.now = b.now.Add(time.Hour)
 	e = again(e.job, denied403)
 	require.Equal(t, park, e.kind)
 	require.Equal(t, "denied", e.job.LastError)
