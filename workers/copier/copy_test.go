@@ -214,7 +214,7 @@ func TestWrongOwnerIsNamed(t *testing.T) {
 	require.Equal(t, "endpoint_refused", classify(refusedEndpoint{}, target).reason)
 }
 
-type refusedEndpoint struct{ error }
+type refusedEndpoint struct{}
 
 func (refusedEndpoint) Error() string         { return "refused" }
 func (refusedEndpoint) RefusedEndpoint() bool { return true }
