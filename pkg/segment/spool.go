@@ -102,6 +102,9 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	a.lines = append(a.lines, line...)
 	if bytes.IndexByte(a.lines[start:], '\n') >= 0 { // the copy is in the cache, line was not
 		a.lines = a.lines[:start]
+		if a.Records == 0 { // the file did not come to be
+			s.release(a, false)
+		}
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
 	}
 	a.lines = append(a.lines, '\n')

@@ -293,3 +293,16 @@ func FuzzCompress(f *testing.F) {
 		require.Equal(t, append(bytes.Clone(window), raw...), append([]byte{}, members(t, bytes.NewReader(object))...))
 	})
 }
+
+// TestRefusedLinesHoldNothing: a flood of lines that are refused must not eat
+// up the budget, or every later line is compressed in a block of its own.
+func TestRefusedLinesHoldNothing(t *testing.T) {
+	budget := NewBudget(64 << 10)
+	s := newSpool(t, Config{Budget: budget})
+	for o := range int64(1000) {
+		require.ErrorIs(t, s.Append(stream(int(o)), o, 1, []byte("{\n}")), ErrLine)
+	}
+	require.Zero(t, s.Held())
+	require.Zero(t, budget.Used())
+	require.Zero(t, s.Len())
+}
