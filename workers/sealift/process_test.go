@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
+
+func startKafka(t *testing.T, addr string) *embedded.Kafka {
+	t.Helper()
+	k, err := embedded.StartKafka(embedded.KafkaConfig{Dir: t.TempDir(), Addr: addr})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, k.Close()) })
+	return k
+}
+
+func readyz(addr string) string {
+	resp, err := http.Get("http://" + addr + "/readyz")
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.Status + " " + string(b)
+}
+
+// testCredentials are anybody's.
+func testCredentials(context.Context) (objstore.Credentials, error) {
+	return objstore.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}, nil
+}
+
+// A broker that is away at the start is waited for, and said to be away.
+func TestProcessWaitsForKafka(t *testing.T) {
+	cfg := config.Default()
+	cfg.Kafka.Brokers = []string{freeAddr(t)}
+	cfg.Collector.Listen, cfg.Admin.Listen = "127.0.0.1:0", freeAddr(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, ended := make(chan *process, 1), make(chan error, 1)
+	go func() {
+		ended <- runProcess(ctx, cfg, processOptions{roles: []string{collectorRole}, ready: func(p *process) { ready <- p }}, silent)
+	}()
+	require.Eventually(t, func() bool {
+		said := readyz(cfg.Admin.Listen)
+		return strings.HasPrefix(said, "503") && strings.Contains(said, "waiting for kafka at "+cfg.Kafka.Brokers[0]+" (kafka.brokers)")
+	}, 20*time.Second, 20*time.Millisecond)
+
+	startKafka(t, cfg.Kafka.Brokers[0])
+	p := <-ready
+	require.Contains(t, readyz(cfg.Admin.Listen), "200 OK")
+	resp, err := http.Post("http://"+p.collector.Addr()+"/v1/track", "application/json", strings.NewReader(`{"writeKey":"unknown","event":"x"}`))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.NotEqual(t, http.StatusServiceUnavailable, resp.StatusCode, "the catalog is known")
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// What waiting does not mend ends the process.
+func TestProcessRefusesAStoreWithoutConditions(t *testing.T) {
+	objects := map[string][]byte{}
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			objects[r.URL.Path], _ = io.ReadAll(r.Body) // whatever If-None-Match says
+			return
+		}
+		_, _ = w.Write(objects[r.URL.Path])
+	}))
+	defer store.Close()
+	cfg := config.Default()
+	cfg.Kafka.Brokers = []string{startKafka(t, "").Addr()}
+	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = store.URL, true, "us-east-1"
+	cfg.Admin.Listen = "127.0.0.1:0"
+	err := runProcess(t.Context(), cfg, processOptions{roles: []string{appenderRole}, id: identity{credentials: testCredentials}}, silent)
+	require.ErrorIs(t, err, objstore.ErrUnconditional)
+	require.ErrorContains(t, err, "staging.bucket")
+}
+
+func TestProcessThatIsStoppedWhileItStarts(t *testing.T) {
+	cfg := config.Default()
+	cfg.Kafka.Brokers = []string{freeAddr(t)}
+	cfg.Admin.Listen = "127.0.0.1:0"
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	require.NoError(t, runProcess(ctx, cfg, processOptions{roles: allRoles}, silent))
+}
+
+func TestProcessNamesWhatIsWrongInTheConfiguration(t *testing.T) {
+	for key, set := range map[string]func(*config.Config){
+		"kafka.tls.ca_file":   func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CAFile: "/nonexistent"} },
+		"kafka.tls.cert_file": func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: "/nonexistent"} },
+		"redis.url":           func(c *config.Config) { c.Redis.URL = "localhost" },
+		"admin.listen":        func(c *config.Config) { c.Admin.Listen = "nonsense" },
+	} {
+		cfg := config.Default()
+		set(&cfg)
+		require.ErrorContains(t, runProcess(t.Context(), cfg, processOptions{roles: allRoles}, silent), key)
+	}
+}
+
+func TestPathStyle(t *testing.T) {
+	for endpoint, want := range map[string]bool{
+		"https://bucket.vpce-1a2b.s3.eu-west-1.vpce.amazonaws.com": false,
+		"https://s3.cn-north-1.amazonaws.com.cn":                   false,
+		"http://127.0.0.1:9000":                                    true,
+		"https://minio.example.com":                                true,
+	} {
+		require.Equal(t, want, pathStyle(endpoint), endpoint)
+	}
+}
