@@ -30,7 +30,9 @@ type core struct {
 	open    map[ledger.Stream]int64 // open files -> when progress passes it, seal
 	sealed  []*segment.Sealed       // sealed, in no entry yet, not in flight
 	flight  []*segment.Sealed       // in the entry being written
-	skipped []skip                  // at or above base.LowWatermark, in offset order
+	skipped []skip                  // at or above base.LowWatermark, in order of their first offsets
+	skips   int64                   // records skipped, ever
+	epoch   int                     // grows when a file is begun and when an entry is cut
 
 	// progress is how far the reader knows the log in time: every record
 	// received up to it (but for stragglers) has been read.
@@ -48,10 +50,15 @@ type coreConfig struct {
 	partition int
 }
 
-// skip is a record that is in no file.
+// skip are records that are in no file, for one reason. No watermark falls
+// between them: one is the first offset of a file, or where an entry was cut,
+// and there a new epoch begins. So a flood of them takes no memory, however
+// long an open file holds the watermark back.
 type skip struct {
-	offset int64
-	reason string
+	first   int64 // offset
+	reason  string
+	records int64
+	epoch   int
 }
 
 // newCore returns the state that base leaves to a reader.
@@ -101,6 +108,7 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	// A collector with a fast clock must not seal what others still write.
 	seen := min(received, now)
 	if _, ok := c.open[stream]; !ok {
+		c.epoch++
 		c.open[stream] = c.deadline(stream, max(seen, c.progress))
 	}
 	c.position = offset + 1
@@ -113,8 +121,15 @@ func (c *core) skip(offset int64, reason string) error {
 	if offset < c.position {
 		return fmt.Errorf("record at offset %d after %d: %w", offset, c.position-1, errOffset)
 	}
-	c.skipped = append(c.skipped, skip{offset: offset, reason: reason})
 	c.position = offset + 1
+	c.skips++
+	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].epoch == c.epoch; i-- { // one a reason
+		if c.skipped[i].reason == reason {
+			c.skipped[i].records++
+			return nil
+		}
+	}
+	c.skipped = append(c.skipped, skip{first: offset, reason: reason, records: 1, epoch: c.epoch})
 	return nil
 }
 
@@ -200,14 +215,15 @@ func (c *core) cut() *segment.Batch {
 		return nil
 	}
 	c.quiet = c.turn(c.progress)
+	c.epoch++
 	c.flight, c.sealed = slices.Clone(c.sealed[:n]), slices.Clone(c.sealed[n:])
 	if c.flight == nil {
 		c.flight = []*segment.Sealed{}
 	}
 	b := &segment.Batch{Files: c.flight, LowWatermark: low, Skipped: map[string]int64{}}
 	for _, s := range c.skipped {
-		if s.offset < low {
-			b.Skipped[s.reason]++
+		if s.first < low {
+			b.Skipped[s.reason] += s.records
 		}
 	}
 	return b
@@ -231,7 +247,7 @@ func (c *core) won(head *ledger.Entry) {
 	}
 	c.flight = nil
 	c.rebase(head)
-	c.skipped = slices.DeleteFunc(c.skipped, func(s skip) bool { return s.offset < head.LowWatermark })
+	c.skipped = slices.DeleteFunc(c.skipped, func(s skip) bool { return s.first < head.LowWatermark })
 }
 
 // oldest is the time of receipt, in unix ms, of the oldest file that is in no

@@ -167,10 +167,42 @@ func TestAnEntryWithoutFilesMovesTheWatermarkAtMostOnceATurn(t *testing.T) {
 	require.NotNil(t, c.cut())
 }
 
+// TestAPoisonFloodTakesNoMemory: while an open file holds the watermark back,
+// what is skipped above it must be remembered, an hour of it if need be.
+func TestAPoisonFloodTakesNoMemory(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	flood := func(n int) {
+		for range n {
+			require.NoError(t, c.skip(c.position, []string{reasonJSON, reasonSource}[c.position%2]))
+		}
+	}
+	flood(10)
+	feed(t, c, "a@1") // at 10
+	flood(100_000)
+	require.LessOrEqual(t, len(c.skipped), 4)
+
+	require.NoError(t, c.seal(ledger.StreamOf("a", t0+60_000), segment.ReasonSize))
+	feed(t, c, "b@2") // at 100,011, stays open
+	flood(10)
+	b := c.cut()
+	require.EqualValues(t, 100_011, b.LowWatermark)
+	require.Equal(t, map[string]int64{reasonJSON: 50_005, reasonSource: 50_005}, b.Skipped)
+	flood(10) // read while the entry is being written
+	c.won(entry(b.LowWatermark))
+
+	require.NoError(t, c.sealAll(segment.ReasonRequest))
+	b = c.cut()
+	flood(10)
+	require.Equal(t, map[string]int64{reasonJSON: 10, reasonSource: 10}, b.Skipped)
+	c.won(entry(b.LowWatermark))
+	c.reached(c.position, true, t0+3*hour)
+	require.Equal(t, map[string]int64{reasonJSON: 5, reasonSource: 5}, c.cut().Skipped, "those after the cut")
+}
+
 func TestUnfitLineIsSkipped(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	require.NoError(t, c.add(0, "a", t0, t0, []byte("{\n}")))
-	require.Equal(t, []skip{{0, reasonLine}}, c.skipped)
+	require.Equal(t, []skip{{first: 0, reason: reasonLine, records: 1}}, c.skipped)
 }
 
 func TestFullFileIsSealedForItsSize(t *testing.T) {

@@ -182,11 +182,11 @@ func (l *loop) take(ctx context.Context, got read) error {
 		}
 		source, received, line, reason := l.p.a.router.route(r)
 		if reason == "" {
-			before := len(l.c.skipped)
+			before := l.c.skips
 			if err := l.c.add(r.Offset, source, received, now, line); err != nil {
 				return err
 			}
-			if len(l.c.skipped) > before {
+			if l.c.skips > before {
 				reason = reasonLine
 			}
 		} else if err := l.c.skip(r.Offset, reason); err != nil {

@@ -19,6 +19,7 @@ type schedule struct {
 	log    []logged
 	head   *ledger.Entry
 	files  map[ledger.Stream][]string // in the ledger
+	bad    int64                      // records that the ledger counts as skipped
 	worker *core
 	zombie *core // a former owner that does not know it
 }
@@ -37,7 +38,11 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 		if s.r.IntN(10) == 0 {
 			late = s.r.Int64N(3 * hour)
 		}
-		s.log = append(s.log, logged{source: fmt.Sprintf("s%d", s.r.IntN(5)), received: at - late})
+		source := fmt.Sprintf("s%d", s.r.IntN(5))
+		if s.r.IntN(8) == 0 {
+			source = "" // belongs nowhere
+		}
+		s.log = append(s.log, logged{source: source, received: at - late})
 	}
 	s.worker = newTestCore(t, s.head)
 	return s
@@ -62,7 +67,13 @@ func (s *schedule) run() {
 			s.worker = newTestCore(s.t, s.head)
 		}
 	}
-	total := 0
+	total, bad := 0, int64(0)
+	for _, l := range s.log {
+		if l.source == "" {
+			bad++
+		}
+	}
+	require.Equal(s.t, bad, s.bad, "skipped records are counted once")
 	for stream, got := range s.files {
 		var want []string
 		for o, l := range s.log {
@@ -73,7 +84,7 @@ func (s *schedule) run() {
 		require.Equal(s.t, want, got, "stream %v", stream)
 		total += len(got)
 	}
-	require.Len(s.t, s.log, total)
+	require.Len(s.t, s.log, total+int(bad))
 }
 
 func (s *schedule) read(c *core) {
@@ -83,6 +94,10 @@ func (s *schedule) read(c *core) {
 			return
 		}
 		l := s.log[c.position]
+		if l.source == "" {
+			require.NoError(s.t, c.skip(c.position, reasonSource))
+			continue
+		}
 		require.NoError(s.t, c.add(c.position, l.source, l.received, t0+1000*hour, fmt.Appendf(nil, `{"o":%d}`, c.position)))
 	}
 }
@@ -120,6 +135,9 @@ func (s *schedule) cut(c **core) {
 		}
 	}
 	slices.SortFunc(e.SealedThrough, func(a, b ledger.Through) int { return int(a.Offset - b.Offset) })
+	for _, n := range b.Skipped {
+		s.bad += n
+	}
 	s.head = e
 	(*c).won(e)
 }
