@@ -31,12 +31,37 @@ func openHome(dir string) (*home, error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("appender.data_dir %q is in use by another process; give each appender a directory of its own: %w", dir, err)
 	}
+	if err := sweep(filepath.Join(dir, spoolDir)); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
 	worker, err := workerName(filepath.Join(dir, "worker"))
 	if err != nil {
 		_ = lock.Close()
 		return nil, err
 	}
 	return &home{worker: worker, lock: lock}, nil
+}
+
+// spoolDir holds the open files of partitions, below the data directory.
+const spoolDir = "spool"
+
+// sweep deletes what a killed process left behind. Partitions that are ours
+// again would do so themselves; others would fill the disk for good.
+func sweep(dir string) error {
+	left, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever makes it complains
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sweep appender.data_dir: %w", err)
+	}
+	for _, d := range left {
+		if err := os.RemoveAll(filepath.Join(dir, d.Name())); err != nil {
+			return fmt.Errorf("sweep appender.data_dir: %w", err)
+		}
+	}
+	return nil
 }
 
 // workerName reads the worker's name, or makes one up for good.

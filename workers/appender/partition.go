@@ -87,7 +87,7 @@ func (p *partition) own(ctx context.Context) error {
 		return err
 	}
 	spool, err := segment.New(segment.Config{
-		Dir:      filepath.Join(p.a.cfg.DataDir, "spool", p.log.Topic, p.log.Incarnation, strconv.Itoa(p.log.Partition)),
+		Dir:      filepath.Join(p.a.cfg.DataDir, spoolDir, p.log.Topic, p.log.Incarnation, strconv.Itoa(p.log.Partition)),
 		Level:    p.a.cfg.Level,
 		MaxBytes: p.a.cfg.MaxBytes,
 		Budget:   p.a.budget,
