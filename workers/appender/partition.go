@@ -202,8 +202,8 @@ func (l *loop) take(ctx context.Context, got read) error {
 	// No entry may pass a record that is in no file before its dead letter is
 	// safe: entries are cut only between calls of take.
 	if len(dead) > 0 {
-		if err := l.p.a.deps.DeadLetters.Produce(ctx, dead...); err != nil {
-			return fmt.Errorf("write dead letters of partition %d: %w", l.p.log.Partition, err)
+		if err := l.p.bury(ctx, dead); err != nil {
+			return err
 		}
 		l.p.lg.WarnContext(ctx, "records went to the dead letters", "records", len(dead), "offset", dead[0].Offset)
 	}

@@ -1,0 +1,78 @@
+package appender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// deadLetter is the record as the dead letters keep it: its key, value and
+// headers, with where it came from and why.
+func deadLetter(r *stream.Record, reason string) stream.Record {
+	headers := make([]stream.Header, 0, len(r.Headers)+originHeaders)
+	headers = append(headers, r.Headers...)
+	headers = append(headers,
+		stream.Header{Key: "sealift-reason", Value: []byte(reason)},
+		stream.Header{Key: "sealift-topic", Value: []byte(r.Topic)},
+		stream.Header{Key: "sealift-partition", Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
+		stream.Header{Key: "sealift-offset", Value: strconv.AppendInt(nil, r.Offset, 10)},
+	)
+	return stream.Record{Key: r.Key, Value: r.Value, Headers: headers, Time: time.Now()}
+}
+
+const originHeaders = 4 // the last headers of a dead letter
+
+// Of a record that the dead letters do not take as it is.
+const (
+	keptValue = 64 << 10 // bytes
+	keptKey   = 1 << 10
+)
+
+// cutShort is the dead letter d without what may make it too large: the rest
+// of its value and key, and its own headers. sealift-cut says how large the
+// value was; the record itself is in the events topic as long as that holds it.
+func cutShort(d stream.Record) stream.Record {
+	headers := append([]stream.Header{{Key: "sealift-cut", Value: strconv.AppendInt(nil, int64(len(d.Value)), 10)}},
+		d.Headers[len(d.Headers)-originHeaders:]...)
+	d.Key, d.Value, d.Headers = d.Key[:min(len(d.Key), keptKey)], d.Value[:min(len(d.Value), keptValue)], headers
+	return d
+}
+
+// bury writes dead letters, and returns when they are safe or ctx ends. Until
+// then nothing of the partition is read, and nothing read is thrown away.
+func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
+	wait := 200 * time.Millisecond
+	var failed error
+	for cut := false; ; {
+		err := p.a.deps.DeadLetters.Produce(ctx, dead...)
+		switch {
+		case err == nil:
+			if failed != nil {
+				p.view.took()
+			}
+			return nil
+		case errors.Is(err, stream.ErrRecordTooLarge) && len(dead) > 1:
+			// Which of them, or all together: the parts tell.
+			if err := p.bury(ctx, dead[:len(dead)/2]); err != nil {
+				return err
+			}
+			dead = dead[len(dead)/2:]
+			continue
+		case errors.Is(err, stream.ErrRecordTooLarge) && !cut:
+			cut, dead = true, []stream.Record{cutShort(dead[0])}
+			continue
+		}
+		failed = fmt.Errorf("write dead letters of partition %d: %w", p.log.Partition, err)
+		if ctx.Err() != nil {
+			return failed
+		}
+		p.lg.WarnContext(ctx, "dead letters are not taken, retrying", "records", len(dead), "err", err, "in", wait)
+		p.view.problem(failed)
+		p.answer(ctx, failed, wait)
+		wait = min(2*wait, 10*time.Second)
+	}
+}
