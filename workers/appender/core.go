@@ -204,6 +204,13 @@ func (c *core) seal(stream ledger.Stream, reason segment.Reason) error {
 // idle says that no entry is being written.
 func (c *core) idle() bool { return c.flight == nil }
 
+// pending reports whether a record below the offset is in a sealed file that
+// is in no entry yet.
+func (c *core) pending(below int64) bool {
+	waits := func(f *segment.Sealed) bool { return f.First < below }
+	return slices.ContainsFunc(c.flight, waits) || slices.ContainsFunc(c.sealed, waits)
+}
+
 // cut returns what the next entry is to say, or nil if it has nothing to say.
 // It must not be called again before won or a new core.
 func (c *core) cut() *segment.Batch {

@@ -44,6 +44,7 @@ type rotated struct {
 func (p *partition) run(ctx context.Context) {
 	wait := 200 * time.Millisecond
 	for ctx.Err() == nil {
+		p.awaitTenure(ctx)
 		start := time.Now()
 		err := p.own(ctx)
 		if ctx.Err() != nil {
@@ -61,6 +62,25 @@ func (p *partition) run(ctx context.Context) {
 		p.view.problem(err)
 		p.answer(ctx, err, wait)
 		wait = min(2*wait, 30*time.Second)
+	}
+}
+
+// errOver says that the group's last word on the partition is out of date.
+var errOver = errors.New("the consumer group's generation has ended, the next one decides whose the partition is")
+
+// awaitTenure returns when the partition is ours in a generation that has not
+// ended, as far as anybody knows, or when ctx ends. A worker that the group
+// does not reach would else take the partition from its new owner each time
+// that it lost it, and neither of two such would ever get to write an entry.
+func (p *partition) awaitTenure(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-p.tenure.Load().Done:
+		default:
+			return
+		}
+		p.view.problem(errOver)
+		p.answer(ctx, errOver, 200*time.Millisecond)
 	}
 }
 
@@ -102,9 +122,12 @@ func (p *partition) own(ctx context.Context) error {
 	// What the loop starts ends before the spool is discarded.
 	ctx, cancel := context.WithCancel(ctx)
 	reads := p.a.read(ctx, p.log, base.LowWatermark)
-	l := &loop{p: p, c: c, reads: reads, rotations: make(chan rotated, 1)}
+	// Entries outlive ctx by the drain, if the worker stops.
+	work, abort := context.WithCancel(context.WithoutCancel(ctx))
+	l := &loop{p: p, c: c, reads: reads, work: work, abort: abort, rotations: make(chan rotated, 1)}
 	err = l.run(ctx)
 	cancel()
+	abort()
 	if !c.idle() {
 		<-l.rotations
 	}
@@ -120,6 +143,8 @@ type loop struct {
 	p         *partition
 	c         *core
 	reads     *reads
+	work      context.Context // of entries in flight
+	abort     context.CancelFunc
 	rotations chan rotated
 	waiting   []pendingRequest
 	paused    string // why nothing is read, or ""
@@ -166,7 +191,7 @@ func (l *loop) run(ctx context.Context) error {
 				return err
 			}
 		}
-		l.rotate(ctx)
+		l.rotate()
 		l.p.view.read(l.c.position, l.reads.end)
 	}
 }
@@ -233,7 +258,7 @@ func (l *loop) turn() error {
 }
 
 // rotate hands sealed files over, one entry at a time.
-func (l *loop) rotate(ctx context.Context) {
+func (l *loop) rotate() {
 	if !l.c.idle() {
 		return
 	}
@@ -244,7 +269,7 @@ func (l *loop) rotate(ctx context.Context) {
 	}
 	base, tenure := l.c.base, *l.p.tenure.Load()
 	go func() {
-		head, err := l.p.a.deps.Rotator.Rotate(ctx, base, batch, tenure)
+		head, err := l.p.a.deps.Rotator.Rotate(l.work, base, batch, tenure)
 		l.rotations <- rotated{head: head, err: err}
 	}()
 }
@@ -265,7 +290,7 @@ func (l *loop) rotated(r rotated) error {
 func (l *loop) fulfil() {
 	kept := l.waiting[:0]
 	for _, w := range l.waiting {
-		if w.sealed && l.c.idle() && len(l.c.sealed) == 0 {
+		if w.sealed && !l.c.pending(w.end) {
 			w.done <- nil
 			continue
 		}
@@ -286,27 +311,30 @@ func (l *loop) ask(ctx context.Context, r request) error {
 	return l.turn()
 }
 
-// stop ends the tenure in order: with SealOnStop what is open is sealed and
-// written to the ledger, within the drain time; else it is dropped, and read
-// again by the next owner.
+// stop ends the tenure. A worker that stops finishes the entry in flight and,
+// with SealOnStop, seals what is open and writes it too, within the drain
+// time; what remains is dropped, and read again by the next owner. A partition
+// that was taken away is left at once.
 func (l *loop) stop(ctx context.Context) error {
-	if !l.p.a.cfg.SealOnStop || !l.p.a.stopping.Load() {
+	if !l.p.a.stopping.Load() {
 		return ctx.Err()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.p.a.cfg.DrainTimeout)
-	defer cancel()
+	defer time.AfterFunc(l.p.a.cfg.DrainTimeout, l.abort).Stop()
 	if !l.c.idle() {
 		if err := l.rotated(<-l.rotations); err != nil {
 			return err
 		}
 	}
+	if !l.p.a.cfg.SealOnStop {
+		return ctx.Err()
+	}
 	if err := l.c.sealAll(segment.ReasonStop); err != nil {
 		return err
 	}
 	for {
-		l.rotate(ctx)
+		l.rotate()
 		if l.c.idle() {
-			return nil
+			return ctx.Err()
 		}
 		if err := l.rotated(<-l.rotations); err != nil {
 			return err

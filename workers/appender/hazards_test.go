@@ -1,0 +1,229 @@
+package appender
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// TestSpoolsOfAKilledProcessAreSwept: its partitions may be others' by now, so
+// that nobody would ever delete them, and a full disk stops all reading.
+func TestSpoolsOfAKilledProcessAreSwept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		left := filepath.Join(dir, "spool", "sealift.events", "1", "99", "00000000.spool")
+		require.NoError(t, os.MkdirAll(filepath.Dir(left), 0o700))
+		require.NoError(t, os.WriteFile(left, []byte("x"), 0o600))
+		r := newRig(t, Config{DataDir: dir})
+		r.run()
+		require.NoFileExists(t, left)
+		r.end()
+	})
+}
+
+// TestDeadLettersAwayAreWaitedFor: what was read stays good; no claim is
+// written, and nothing read again, for every try.
+func TestDeadLettersAwayAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.burying = func(nth int, _ []stream.Record) error {
+			if nth < 20 {
+				return errTest
+			}
+			return nil
+		}
+		r.run()
+		r.produce("a", "", "b")
+		require.Eventually(t, func() bool { return r.Ready(t.Context()) != nil }, time.Minute, time.Second)
+		require.ErrorContains(t, r.Ready(t.Context()), "dead letters")
+		require.ErrorIs(t, r.seal(), errTest, "a request is not left waiting")
+		time.Sleep(10 * time.Minute)
+		require.NoError(t, r.Ready(t.Context()))
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-0", "b/2-2"}}, r.written())
+		require.Len(t, r.buried, 1)
+		require.Equal(t, 1, r.acquired)
+		r.end()
+	})
+}
+
+// TestADeadLetterTooLargeStopsNothing: one record, as of a producer that
+// compresses, may be larger than the dead letters take.
+func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		const most = 100 << 10
+		r.burying = func(_ int, records []stream.Record) error {
+			size := 0
+			for _, d := range records {
+				size += len(d.Key) + len(d.Value)
+				for _, h := range d.Headers {
+					size += len(h.Value)
+				}
+			}
+			if size > most {
+				return stream.ErrRecordTooLarge
+			}
+			return nil
+		}
+		r.run()
+		r.produce("a", "", "", "", "a")
+		r.mu.Lock()
+		r.records[1].Value = make([]byte, 80<<10) // fits, but not together with others
+		r.records[2].Value = make([]byte, 3<<20)
+		r.records[3].Headers = append(r.records[3].Headers, stream.Header{Key: "x", Value: make([]byte, 3<<20)})
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-4"}}, r.written())
+		require.Equal(t, 1, r.acquired)
+		var offsets, cut []string
+		for i := range r.buried {
+			offset, _ := r.buried[i].Header("sealift-offset")
+			offsets = append(offsets, string(offset))
+			if size, ok := r.buried[i].Header("sealift-cut"); ok {
+				cut = append(cut, string(offset)+":"+string(size))
+			}
+			reason, _ := r.buried[i].Header("sealift-reason")
+			require.Equal(t, reasonSource, string(reason))
+		}
+		require.Equal(t, []string{"1", "2", "3"}, offsets)
+		require.Equal(t, []string{"2:3145728", "3:2"}, cut)
+		require.Len(t, r.buried[0].Value, 80<<10)
+		r.end()
+	})
+}
+
+// TestStopFinishesTheEntryInFlight: its files are staged already, and its
+// successor would stage them again.
+func TestStopFinishesTheEntryInFlight(t *testing.T) {
+	for name, sealOnStop := range map[string]bool{"drop_what_is_open": false, "seal_what_is_open": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{SealOnStop: sealOnStop})
+				r.rotating = func(ctx context.Context, nth int) error {
+					select {
+					case <-ctx.Done():
+						return ctx.Err()
+					case <-time.After(5 * time.Second):
+						return nil
+					}
+				}
+				r.run()
+				r.produce("a")
+				synctest.Wait()
+				go func() { _ = r.seal() }()
+				synctest.Wait() // the entry is in flight
+				r.produce("b")
+				time.Sleep(time.Second)
+				r.end()
+				want := [][]string{{"a/0-0"}}
+				if sealOnStop {
+					want = append(want, []string{"b/1-1"})
+				}
+				require.Equal(t, want, r.written())
+			})
+		})
+	}
+}
+
+// TestStopIsBounded: with the staging bucket away, too.
+func TestStopIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{SealOnStop: true, DrainTimeout: 7 * time.Second})
+		r.rotating = func(ctx context.Context, nth int) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		r.run()
+		r.produce("a")
+		synctest.Wait()
+		go func() { _ = r.seal() }()
+		synctest.Wait()
+		require.Equal(t, 7*time.Second, r.end())
+		require.Empty(t, r.written())
+	})
+}
+
+// TestARevokedPartitionIsLeftAtOnce: its new owner is at work.
+func TestARevokedPartitionIsLeftAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{SealOnStop: true})
+		r.rotating = func(ctx context.Context, nth int) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		r.run()
+		r.produce("a")
+		synctest.Wait()
+		asked := make(chan error, 1)
+		go func() { asked <- r.seal() }()
+		synctest.Wait()
+		begin := time.Now()
+		r.assigned()
+		r.assigned() // taken once the former is carried out
+		require.Zero(t, time.Since(begin))
+		require.Error(t, <-asked)
+		require.Empty(t, r.Partitions())
+		r.end()
+	})
+}
+
+// TestNothingIsTakenOverInAGenerationThatEnded: a worker that the group does
+// not reach must not claim, again and again, what was given to another.
+func TestNothingIsTakenOverInAGenerationThatEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		over := make(chan struct{})
+		p := r.start(t.Context(), 0, &ledger.Tenure{Owner: "w", Done: over})
+		r.partitions[0] = p
+		r.produce("a")
+		synctest.Wait()
+		require.Equal(t, 1, r.acquired)
+		close(over)
+		time.Sleep(time.Minute)
+		require.NoError(t, r.Ready(t.Context()), "what is held goes on: the next generation may leave it ours")
+
+		other := *r.head
+		other.Seq++
+		r.head = &other // claimed by another
+		require.ErrorIs(t, r.seal(), ledger.ErrLost)
+		time.Sleep(time.Hour)
+		require.Equal(t, 1, r.acquired)
+		require.ErrorContains(t, r.Ready(t.Context()), "generation")
+
+		p.tenure.Store(&ledger.Tenure{Owner: "w", Generation: 2})
+		time.Sleep(time.Second)
+		require.Equal(t, 2, r.acquired)
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-0"}}, r.written())
+		p.cancel()
+		<-p.done
+	})
+}
+
+// TestARequestDoesNotWaitForLaterRecords: with more files sealed all the time.
+func TestARequestDoesNotWaitForLaterRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{RollEvery: time.Second, Grace: time.Millisecond})
+		r.rotating = func(ctx context.Context, nth int) error {
+			r.produce("a") // sealed at the next turn, before this entry is written
+			time.Sleep(3 * time.Second)
+			return nil
+		}
+		r.run()
+		r.produce("a")
+		synctest.Wait()
+		require.NoError(t, r.seal())
+		r.rotating = nil
+		r.end()
+	})
+}
