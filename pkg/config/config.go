@@ -133,6 +133,7 @@ type Collector struct {
 // Admin is the operators' HTTP listener: /metrics /healthz /readyz /version.
 type Admin struct {
 	Listen string `yaml:"listen"` // default :9090
+	Pprof  bool   `yaml:"pprof"`  // serve profiles below /debug/pprof; default false
 }
 
 // Log is how a process speaks.

@@ -134,22 +134,24 @@ func TestDevSurvivesKill9(t *testing.T) {
 }
 
 func TestDevCatalog(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "catalog.yaml")
+	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), freeAddr(t)
 	write := func(bucket string) {
 		require.NoError(t, os.WriteFile(file, []byte(`
 workspace: ws_AAAAAAAAAAAAAAAA
 sources: [{id: web, write_keys: [key1]}]
 destinations:
+  - {name: named, sources: [web], bucket: named-logs, endpoint: "http://`+s3+`"}
   - {name: main, sources: [web], bucket: `+bucket+`, region: eu-west-1, role_arn: "arn:aws:iam::111111111111:role/logs"}
 `), 0o600))
 	}
 	write("acme-logs/some/prefix")
-	p := startDev(t, t.TempDir(), "--catalog", file)
+	p := startDev(t, t.TempDir(), "--catalog", file, "--s3", s3)
 	acked := &check.Expected{}
 	require.False(t, p.track("demo", "x"), "the default write key is not there")
 	require.True(t, p.track("key1", "1"))
 	acked.Acknowledge("web", "1")
 	require.True(t, p.delivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
+	require.True(t, p.delivered(t, p.bucket("named-logs", p.S3Region), "", acked).OK(), "by its endpoint")
 
 	// The role is assumed with the right ExternalId only.
 	roles := assumerole.New(assumerole.Config{Endpoint: p.S3, Region: p.S3Region, Credentials: p.credentials})
@@ -227,11 +229,12 @@ func TestProvisionTakesTheFirstOfTwoOwnersOfARole(t *testing.T) {
 	for _, id := range []string{"ws_BBBBBBBBBBBBBBBB", "ws_AAAAAAAAAAAAAAAA"} {
 		require.NoError(t, live.Apply(id, catalog.Encode(catalog.Workspace{ID: id, Destinations: []catalog.Destination{
 			{Name: "main", Bucket: "logs-" + strings.ToLower(id[3:5]), RoleARN: "arn:aws:iam::111111111111:role/logs"},
+			{Name: "named", Bucket: "named-" + strings.ToLower(id[3:5]), Endpoint: strings.Replace(s.s3URL, "127.0.0.1", "localhost", 1)},
 			{Name: "elsewhere", Bucket: "not-ours", Endpoint: "https://s3.example.com"},
 		}})))
 	}
 	require.NoError(t, s.provision(live.Snapshot()))
-	require.Equal(t, []string{"logs-aa", "logs-bb"}, s.s3.Buckets())
+	require.Equal(t, []string{"logs-aa", "logs-bb", "named-aa", "named-bb"}, s.s3.Buckets())
 	roles := assumerole.New(assumerole.Config{Endpoint: s.s3URL, Region: embeddedRegion, Credentials: s.credentials})
 	_, err = roles.Credentials(t.Context(), assumerole.Request{RoleARN: "arn:aws:iam::111111111111:role/logs", ExternalID: "ws_AAAAAAAAAAAAAAAA"})
 	require.NoError(t, err)

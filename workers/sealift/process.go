@@ -47,7 +47,7 @@ func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *s
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 
-	adm, err := admin.Start(admin.Config{Listen: cfg.Admin.Listen, Version: buildVersion()}, admin.Deps{Metrics: registry, Log: log})
+	adm, err := admin.Start(admin.Config{Listen: cfg.Admin.Listen, Pprof: cfg.Admin.Pprof, Version: buildVersion()}, admin.Deps{Metrics: registry, Log: log})
 	if err != nil {
 		return err
 	}

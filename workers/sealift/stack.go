@@ -11,8 +11,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -147,17 +150,20 @@ func (s *stack) configure(cfg *config.Config) {
 	cfg.Redis.URL = config.Secret(s.redis.URL())
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = s.s3URL, true, embeddedRegion
 	cfg.STS.Endpoint = s.s3URL
+	// A catalog may name the embedded S3 as a destination's endpoint.
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.s3URL, "http://")) //nolint:errcheck // it is listening there
+	cfg.Destinations.AllowedEndpoints = append(slices.Clone(cfg.Destinations.AllowedEndpoints), strings.TrimPrefix(s.s3URL, "http://"), "localhost:"+port)
 }
 
 // provision creates the buckets that the catalog names, and the roles, each to
-// be assumed with its workspace as ExternalId only. Destinations with an
-// endpoint of their own are somebody else's.
+// be assumed with its workspace as ExternalId only. Destinations with another
+// endpoint are somebody else's.
 func (s *stack) provision(snapshot *catalog.Snapshot) error {
 	roles := map[string]s3server.Role{} // by ARN; of two workspaces with one, the first
 	var errs []error
 	for _, w := range snapshot.Workspaces() {
 		for _, d := range w.Destinations {
-			if d.Endpoint != "" {
+			if d.Endpoint != "" && !s.is(d.Endpoint) {
 				continue
 			}
 			bucket, _ := catalog.SplitBucket(d.Bucket)
@@ -173,6 +179,13 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 		errs = append(errs, s.s3.PutRole(r))
 	}
 	return errors.Join(errs...)
+}
+
+// is tells whether an endpoint is the embedded S3.
+func (s *stack) is(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	own, oerr := url.Parse(s.s3URL)
+	return err == nil && oerr == nil && u.Scheme == own.Scheme && u.Port() == own.Port() && (u.Host == own.Host || u.Hostname() == "localhost")
 }
 
 // close stops the services, the users of a service before it.
