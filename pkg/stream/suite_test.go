@@ -3,6 +3,7 @@ package stream_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -188,18 +189,19 @@ func testGroup(t *testing.T, c *stream.Client, topic string) {
 	b := join("b")
 	<-gen.Done()
 	var both [2]*stream.Generation
+	var errs [2]error
 	var wg sync.WaitGroup
 	for i, g := range []*stream.Group{a, b} {
 		wg.Go(func() {
 			for both[i] == nil || len(both[i].Assignments[topic]) != 2 {
-				if both[i], err = g.Next(ctx); err != nil {
+				if both[i], errs[i] = g.Next(ctx); errs[i] != nil {
 					return
 				}
 			}
 		})
 	}
 	wg.Wait()
-	require.NoError(t, err)
+	require.NoError(t, errors.Join(errs[:]...))
 	seen := map[int]int64{}
 	for _, gen := range both {
 		for _, as := range gen.Assignments[topic] {

@@ -65,9 +65,10 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
 		return fmt.Errorf("create topic %q: %w", t.Name, err)
 	}
-	// The creation is acknowledged before every broker can serve the topic.
+	// The creation is acknowledged before the leaders serve the partitions,
+	// which is what their bounds are asked of.
 	for {
-		if n, err := c.Partitions(ctx, t.Name); err == nil && n > 0 {
+		if bounds, err := c.Bounds(ctx, t.Name); err == nil && len(bounds) > 0 {
 			return nil
 		}
 		select {
