@@ -31,9 +31,15 @@ var (
 type Chain struct {
 	store objstore.Store
 	log   Log
-	// backoff is the first pause between tries; it doubles up to 50 times.
+	// backoff is the first pause between tries; it doubles.
 	backoff time.Duration
 }
+
+// An entry is small: a request that takes longer has got lost.
+const requestTimeout = 30 * time.Second
+
+// appendTries are made before the caller learns that the store is in trouble.
+const appendTries = 5
 
 // NewChain returns the chain of log in the staging bucket.
 func NewChain(store objstore.Store, log Log) *Chain {
@@ -60,6 +66,8 @@ func (c *Chain) Head(ctx context.Context) (*Entry, error) {
 
 // HeadSeq returns the number of the newest entry with one request, or ErrEmpty.
 func (c *Chain) HeadSeq(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	infos, err := c.store.List(ctx, entryPrefix(c.log), "", 1)
 	if err != nil {
 		return 0, fmt.Errorf("find head of ledger %s: %w", c.log, err)
@@ -78,6 +86,8 @@ func (c *Chain) HeadSeq(ctx context.Context) (int64, error) {
 // Entry returns entry seq, or ErrNotFound. Entries never change: it may be
 // cached for ever.
 func (c *Chain) Entry(ctx context.Context, seq int64) (*Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	r, _, err := c.store.Get(ctx, EntryKey(c.log, seq))
 	if errors.Is(err, objstore.ErrNotFound) {
 		return nil, fmt.Errorf("read entry %d of ledger %s: %w", seq, c.log, ErrNotFound)
@@ -117,15 +127,16 @@ func (c *Chain) Append(ctx context.Context, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	opts := objstore.PutOptions{IfAbsent: true, ContentType: "application/json"}
 	wait := c.backoff
-	for {
-		_, err := c.store.Put(ctx, EntryKey(c.log, e.Seq), bytes.NewReader(body), opts)
+	for try := 1; ; try++ {
+		err := c.put(ctx, e.Seq, body)
+		var rerr error
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, objstore.ErrExists), errors.Is(err, objstore.ErrConflict), errors.Is(err, objstore.ErrUnavailable):
-			there, rerr := c.Entry(ctx, e.Seq)
+			var there *Entry
+			there, rerr = c.Entry(ctx, e.Seq)
 			switch {
 			case rerr == nil && there.Attempt == e.Attempt:
 				return nil
@@ -137,13 +148,23 @@ func (c *Chain) Append(ctx context.Context, e *Entry) error {
 		default:
 			return fmt.Errorf("append entry %d to ledger %s: %w", e.Seq, c.log, err)
 		}
+		if try == appendTries {
+			return fmt.Errorf("append entry %d to ledger %s, its outcome is open: %w: %w", e.Seq, c.log, err, rerr)
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("append entry %d to ledger %s: %w: %w", e.Seq, c.log, ctx.Err(), err)
 		case <-time.After(wait):
 		}
-		wait = min(2*wait, 50*c.backoff)
+		wait *= 2
 	}
+}
+
+func (c *Chain) put(ctx context.Context, seq int64, body []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := c.store.Put(ctx, EntryKey(c.log, seq), bytes.NewReader(body), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
+	return err
 }
 
 // Logs returns the partitions of a topic that have a chain, in order.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -107,6 +108,49 @@ func TestAppendResolvesItsOutcome(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAppendTellsOfAnOutage: its caller counts, logs, and tries again.
+func TestAppendTellsOfAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := objstore.NewMemory("staging")
+		chain := NewChain(store, testLog)
+		store.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrUnavailable} })
+		require.ErrorIs(t, chain.Append(t.Context(), at(0, "mine")), objstore.ErrUnavailable)
+		store.SetFault(nil)
+		require.NoError(t, chain.Append(t.Context(), at(0, "mine")))
+	})
+}
+
+// stuck is a store whose first requests get no answer.
+type stuck struct {
+	objstore.Store
+	left int
+}
+
+func (s *stuck) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	if s.left--; s.left >= 0 {
+		<-ctx.Done()
+		return objstore.Info{}, objstore.ErrUnavailable
+	}
+	return s.Store.Put(ctx, key, body, opts)
+}
+
+func (s *stuck) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	if s.left--; s.left >= 0 {
+		<-ctx.Done()
+		return nil, objstore.Info{}, objstore.ErrUnavailable
+	}
+	return s.Store.Get(ctx, key)
+}
+
+// TestARequestWithoutAnAnswerHoldsNothingUp: the connection is up, and nobody
+// is behind it.
+func TestARequestWithoutAnAnswerHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		chain := NewChain(&stuck{Store: objstore.NewMemory("staging"), left: 3}, testLog)
+		require.NoError(t, chain.Append(t.Context(), at(0, "mine")))
+	})
 }
 
 func TestGhostOfAnAbandonedEntryDecidesOnce(t *testing.T) {
