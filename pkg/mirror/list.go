@@ -84,8 +84,8 @@ func parse(info objstore.Info) (File, bool) {
 }
 
 // List returns the files of a bucket that the filter picks, in the order of
-// their keys: by source, day and time. store is the bucket below the destination's prefix. It ends with
-// the first error.
+// their keys: by source, day and time. store is the bucket below the
+// destination's prefix. It ends with the first error.
 //
 // A day of all sources is listed source by source, without passing over the
 // other days.
@@ -115,24 +115,16 @@ func List(ctx context.Context, store objstore.Store, f Filter) iter.Seq2[File, e
 // list yields the files below prefix; it returns false when yield wants no
 // more or an error was yielded.
 func list(ctx context.Context, store objstore.Store, prefix string, yield func(File, error) bool) bool {
-	const page = 1000
-	after := ""
-	for {
-		infos, err := store.List(ctx, prefix, after, page)
+	for info, err := range objstore.All(ctx, store, prefix) {
 		if err != nil {
 			yield(File{}, fmt.Errorf("list %q: %w", prefix, err))
 			return false
 		}
-		for _, info := range infos {
-			after = info.Key
-			if f, ok := parse(info); ok && !yield(f, nil) {
-				return false
-			}
-		}
-		if len(infos) < page {
-			return true
+		if f, ok := parse(info); ok && !yield(f, nil) {
+			return false
 		}
 	}
+	return true
 }
 
 // sources yields the source ids that have files, with one request each.

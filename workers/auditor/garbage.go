@@ -85,19 +85,26 @@ func (w *walk) delete(ctx context.Context, key string) error {
 // age: the owner of an object not yet covered may be slow, not dead.
 func (w *walk) collectOrphans(ctx context.Context) error {
 	x := newIndex(w.chain, w.head)
-	return forEach(ctx, w.deps.Staging, delivery.StagedPrefix(w.log), func(info objstore.Info) error {
+	for info, err := range objstore.All(ctx, w.deps.Staging, delivery.StagedPrefix(w.log)) {
+		if err != nil {
+			return err
+		}
 		s, ok := delivery.ParseStagedKey(info.Key)
 		if !ok || s.Log != w.log || !covers(w.head, s.Stream, s.Last) {
-			return nil
+			continue
 		}
-		named, err := x.names(ctx, info.Key, s)
-		if err != nil || named {
+		if named, err := x.names(ctx, info.Key, s); err != nil {
 			return err
+		} else if named {
+			continue
 		}
 		w.report.Orphans++
 		w.deps.Log.InfoContext(ctx, "orphan deleted", "file", info.Key, "age", time.Since(info.LastModified))
-		return w.delete(ctx, info.Key)
-	})
+		if err := w.delete(ctx, info.Key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // covers reports whether the record of the stream at the offset is in a file

@@ -18,11 +18,13 @@ type parkedSet struct {
 
 func (a *Auditor) listParked(ctx context.Context) (*parkedSet, error) {
 	p := &parkedSet{open: map[string]bool{}}
-	err := forEach(ctx, a.deps.Staging, delivery.ParkedPrefix(""), func(info objstore.Info) error {
+	for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ParkedPrefix("")) {
+		if err != nil {
+			return nil, err
+		}
 		p.open[info.Key] = false
-		return nil
-	})
-	return p, err
+	}
+	return p, nil
 }
 
 // missing reports whether a debt, which has no receipt, is parked.

@@ -24,16 +24,18 @@ func (s receiptSet) has(index int, dest string) bool {
 func (w *walk) receipts(ctx context.Context, e *ledger.Entry) (receiptSet, error) {
 	s := receiptSet{of: map[string]bool{}}
 	prefix := delivery.ReceiptPrefix(w.log, e.Seq)
-	err := forEach(ctx, w.deps.Staging, prefix, func(info objstore.Info) error {
+	for info, err := range objstore.All(ctx, w.deps.Staging, prefix) {
+		if err != nil {
+			return s, err
+		}
 		if index, dest, ok := delivery.ParseReceiptKey(prefix, info.Key); ok {
 			s.of[fmt.Sprintf("%d/%s", index, dest)] = true
 			if info.LastModified.After(s.latest) {
 				s.latest = info.LastModified
 			}
 		}
-		return nil
-	})
-	return s, err
+	}
+	return s, nil
 }
 
 // complete reports whether every debt of the entry is closed.
@@ -46,23 +48,4 @@ func (s receiptSet) complete(e *ledger.Entry) bool {
 		}
 	}
 	return true
-}
-
-// forEach calls fn for every object with the prefix.
-func forEach(ctx context.Context, store objstore.Store, prefix string, fn func(objstore.Info) error) error {
-	for after := ""; ; {
-		infos, err := store.List(ctx, prefix, after, 1000)
-		if err != nil {
-			return err
-		}
-		for _, info := range infos {
-			if err := fn(info); err != nil {
-				return err
-			}
-			after = info.Key
-		}
-		if len(infos) < 1000 {
-			return nil
-		}
-	}
 }

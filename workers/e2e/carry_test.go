@@ -189,33 +189,11 @@ func store(s *system, bucket string) objstore.Store {
 	})
 }
 
-// list yields all objects of a bucket.
-func list(ctx context.Context, from objstore.Store) iter.Seq2[objstore.Info, error] {
-	return func(yield func(objstore.Info, error) bool) {
-		for after := ""; ; {
-			page, err := from.List(ctx, "", after, 0)
-			if err != nil {
-				yield(objstore.Info{}, err)
-				return
-			}
-			for _, info := range page {
-				if !yield(info, nil) {
-					return
-				}
-				after = info.Key
-			}
-			if len(page) < 1000 {
-				return
-			}
-		}
-	}
-}
-
 // objects brings a destination's objects to the judge.
 func objects(ctx context.Context, s *system, d *destination) iter.Seq2[check.Object, error] {
 	from := store(s, d.bucket)
 	return func(yield func(check.Object, error) bool) {
-		for info, err := range list(ctx, from) {
+		for info, err := range objstore.All(ctx, from, "") {
 			if err == nil {
 				info, err = from.Head(ctx, info.Key)
 			}
@@ -279,7 +257,7 @@ func (n *seen) wait(ctx context.Context, t *testing.T, what string, enough func(
 }
 
 func (n *seen) count(ctx context.Context, index int, from objstore.Store) error {
-	for info, err := range list(ctx, from) {
+	for info, err := range objstore.All(ctx, from, "") {
 		if err != nil {
 			return err
 		}

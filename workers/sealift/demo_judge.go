@@ -61,30 +61,21 @@ func (d *demonstration) judge(ctx context.Context, s *sent) error {
 // objects lists a bucket for the check, and notes each in the tree.
 func objects(ctx context.Context, store objstore.Store, t *tree) iter.Seq2[check.Object, error] {
 	return func(yield func(check.Object, error) bool) {
-		const page = 1000
-		for after := ""; ; {
-			infos, err := store.List(ctx, "", after, page)
+		for listed, err := range objstore.All(ctx, store, "") {
+			var info objstore.Info
+			if err == nil {
+				info, err = store.Head(ctx, listed.Key)
+			}
 			if err != nil {
 				yield(check.Object{}, err)
 				return
 			}
-			for _, listed := range infos {
-				after = listed.Key
-				info, err := store.Head(ctx, listed.Key)
-				if err != nil {
-					yield(check.Object{}, err)
-					return
-				}
-				t.add(info)
-				o := check.Object{
-					Key: info.Key, ContentType: info.ContentType, ContentEncoding: info.ContentEncoding,
-					Open: func() (io.ReadCloser, error) { r, _, err := store.Get(ctx, info.Key); return r, err },
-				}
-				if !yield(o, nil) {
-					return
-				}
+			t.add(info)
+			o := check.Object{
+				Key: info.Key, ContentType: info.ContentType, ContentEncoding: info.ContentEncoding, Metadata: info.Metadata,
+				Open: func() (io.ReadCloser, error) { r, _, err := store.Get(ctx, info.Key); return r, err },
 			}
-			if len(infos) < page {
+			if !yield(o, nil) {
 				return
 			}
 		}

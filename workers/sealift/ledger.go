@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/progress"
 )
 
@@ -172,21 +173,15 @@ func (v ledgerShow) receipts(ctx context.Context, e *ledger.Entry) ([][]string, 
 		return out, nil
 	}
 	prefix := delivery.ReceiptPrefix(e.Log(), e.Seq)
-	for after := ""; ; {
-		infos, err := v.staging.List(ctx, prefix, after, 1000)
+	for info, err := range objstore.All(ctx, v.staging, prefix) {
 		if err != nil {
 			return nil, err
 		}
-		for _, info := range infos {
-			if i, dest, ok := delivery.ParseReceiptKey(prefix, info.Key); ok && i < len(out) {
-				out[i] = append(out[i], dest)
-			}
-			after = info.Key
-		}
-		if len(infos) < 1000 {
-			return out, nil
+		if i, dest, ok := delivery.ParseReceiptKey(prefix, info.Key); ok && i < len(out) {
+			out[i] = append(out[i], dest)
 		}
 	}
+	return out, nil
 }
 
 // undelivered names the destinations without a receipt.

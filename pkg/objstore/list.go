@@ -1,0 +1,33 @@
+package objstore
+
+import (
+	"context"
+	"iter"
+)
+
+// page is how many objects All asks for at once.
+const page = 1000
+
+// All lists every object with the prefix, in byte order of their keys, page by
+// page as it is ranged over; so objects may be deleted meanwhile. It ends
+// after the first error, which is the store's.
+func All(ctx context.Context, store Store, prefix string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		for after := ""; ; {
+			infos, err := store.List(ctx, prefix, after, page)
+			if err != nil {
+				yield(Info{}, err)
+				return
+			}
+			for _, info := range infos {
+				if !yield(info, nil) {
+					return
+				}
+				after = info.Key
+			}
+			if len(infos) < page {
+				return
+			}
+		}
+	}
+}
