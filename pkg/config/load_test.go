@@ -34,6 +34,19 @@ func TestFlagBeatsEnvBeatsFileBeatsDefault(t *testing.T) {
 	require.Equal(t, "default", c.Origin("kafka.catalog_topic"))
 }
 
+// What the README shows can be copied.
+func TestReadmeExample(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, example, found := strings.Cut(string(readme), "```yaml\n# sealift.yaml\n")
+	require.True(t, found)
+	example, _, _ = strings.Cut(example, "```")
+	c, err := Load(file(t, example), nil, nil)
+	require.NoError(t, err)
+	require.NoError(t, c.Validate())
+	require.Equal(t, []string{"kafka-1:9092", "kafka-2:9092", "kafka-3:9092"}, c.Kafka.Brokers)
+}
+
 func TestEveryKeyIsAVariable(t *testing.T) {
 	example := map[string]string{
 		"kafka.brokers": "a:1, b:2", "kafka.session_timeout": "45s", "kafka.partitions": "12", "kafka.replication": "3",

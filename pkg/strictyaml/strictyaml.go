@@ -12,10 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // ErrSyntax is wrapped by every error of Parse.
@@ -168,6 +170,10 @@ func (c converter) node(n ast.Node) (*Node, error) {
 	case *ast.SequenceNode:
 		out := &Node{Kind: Sequence, Line: line}
 		for _, v := range n.Values {
+			if text, ok := torn(v); ok {
+				out.List = append(out.List, &Node{Kind: String, Line: c.line(v), Text: text})
+				continue
+			}
 			item, err := c.node(v)
 			if err != nil {
 				return nil, err
@@ -185,6 +191,31 @@ func (c converter) node(n ast.Node) (*Node, error) {
 		return &Node{Kind: Null, Line: line}, nil
 	}
 	return nil, syntaxError(line, "unexpected "+strings.ToLower(n.Type().String()))
+}
+
+// torn returns the text of an item such as host:9092. The parser takes it for
+// a mapping if its list stands in braces, but a colon that no space follows is
+// part of the text (YAML 1.2.2, 7.3.3).
+func torn(item ast.Node) (string, bool) {
+	m, ok := item.(*ast.MappingNode)
+	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
+		return "", false
+	}
+	pair := m.Values[0]
+	if _, scalar := pair.Value.(ast.ScalarNode); !scalar {
+		return "", false
+	}
+	key, colon, value := pair.Key.GetToken(), pair.Start, pair.Value.GetToken()
+	if !plain(key) || !plain(value) || colon == nil || key.Position.Line != value.Position.Line ||
+		key.Position.Column+utf8.RuneCountInString(key.Value) != colon.Position.Column || colon.Position.Column+1 != value.Position.Column {
+		return "", false
+	}
+	return key.Value + ":" + value.Value, true
+}
+
+// plain says whether t stands without quotes.
+func plain(t *token.Token) bool {
+	return t != nil && t.Type != token.SingleQuoteType && t.Type != token.DoubleQuoteType
 }
 
 func (c converter) mapping(line int, values []*ast.MappingValueNode) (*Node, error) {

@@ -40,6 +40,25 @@ only: 'it''s'
 	require.Equal(t, &Node{Kind: String, Line: 16, Text: "it's"}, docs[1].Get("only"))
 }
 
+// The parser under us takes k:1 for a mapping where its list stands in braces.
+func TestColonWithoutSpaceIsText(t *testing.T) {
+	for in, want := range map[string]string{
+		"{a: [k-1:9092]}":     "k-1:9092",
+		"{a: [é:1:2, b]}":     "é:1:2",
+		"{a: [http://h:1/x]}": "http://h:1/x",
+		"{a: [k:007 ]}":       "k:007",
+	} {
+		docs, err := Parse([]byte(in))
+		require.NoError(t, err, in)
+		require.Equal(t, &Node{Kind: String, Line: 1, Text: want}, docs[0].Get("a").List[0], in)
+	}
+	for _, in := range []string{"{a: [k: 1]}", "{a: [{k: 1}]}", `{a: ["k":1]}`, "{a: [{k: v:1}]}"} {
+		docs, err := Parse([]byte(in))
+		require.NoError(t, err, in)
+		require.Equal(t, Mapping, docs[0].Get("a").List[0].Kind, in)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ in, want string }{
 		"duplicate_key": {"a: 1\nb: 2\na: 3\n", "line 3"},
