@@ -1,6 +1,8 @@
 package rotator
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/sealift/sealift/pkg/ledger"
@@ -38,6 +40,38 @@ func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure 
 		return ledger.Stream{Source: a.Source, Hour: a.Hour}.Compare(ledger.Stream{Source: b.Source, Hour: b.Hour})
 	})
 	return e
+}
+
+// errIncoherent says that an entry would contradict the one before it. Its
+// author's state is wrong: the partition is read again from the ledger.
+var errIncoherent = errors.New("ledger entry contradicts the one before it")
+
+// coherent holds an entry against its predecessor, whatever its author
+// believes: it is the last moment at which a double can be stopped.
+//
+// Invariant: I2.
+func coherent(base, e *ledger.Entry) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("entry %d of ledger %s: %w: %s", e.Seq, e.Log(), errIncoherent, fmt.Sprintf(format, args...))
+	}
+	if e.LowWatermark < base.LowWatermark {
+		return bad("watermark %d goes back from %d", e.LowWatermark, base.LowWatermark)
+	}
+	through := make(map[ledger.Stream]int64, len(base.SealedThrough)+len(e.Files))
+	for _, t := range base.SealedThrough {
+		through[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
+	}
+	for i := range e.Files {
+		f := &e.Files[i]
+		if f.First < base.LowWatermark {
+			return bad("file %d begins at offset %d, below watermark %d", i, f.First, base.LowWatermark)
+		}
+		if last, ok := through[f.Stream()]; ok && f.First <= last {
+			return bad("file %d begins at offset %d, but its stream is in files up to %d", i, f.First, last)
+		}
+		through[f.Stream()] = f.Last
+	}
+	return nil
 }
 
 // follow is an entry after base that says nothing new.

@@ -113,6 +113,9 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 
 	// 2. ledger
 	e := next(base, files, batch, tenure)
+	if err := coherent(base, e); err != nil {
+		return nil, err
+	}
 	e.Attempt, e.WrittenAt = uuid.NewString(), time.Now().UnixMilli()
 	if err := r.append(ctx, lg, e); err != nil {
 		return nil, err
@@ -147,6 +150,8 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, sealed *segment.Se
 		ContentType: "text/plain", ContentEncoding: "gzip",
 	}
 	return r.retry(ctx, lg, "stage file", func() error {
+		ctx, cancel := context.WithTimeout(ctx, stageTimeout(f.GzipBytes))
+		defer cancel()
 		_, err := r.deps.Staging.Put(ctx, f.StagedKey, sealed.Reader(), opts)
 		if errors.Is(err, objstore.ErrExists) {
 			return nil // by an earlier try: the key names the content
@@ -156,6 +161,13 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, sealed *segment.Se
 		// The bytes are not those that were written: read the partition again.
 		return errors.Is(err, objstore.ErrInvalid)
 	})
+}
+
+// stageTimeout is how long the PUT of so many bytes may take before it is
+// sent again: a minute, and what a line of 4 Mbit/s needs. Connections that
+// are up and take nothing are not noticed otherwise.
+func stageTimeout(size int64) time.Duration {
+	return time.Minute + time.Duration(size)*time.Second/500_000
 }
 
 // append writes the entry, the very same until its fate is known (I5).

@@ -309,3 +309,55 @@ func TestOffsetsAtTheWatermarkAreFine(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 42, e.LowWatermark)
 }
+
+// TestEntriesThatContradictTheirBaseAreRefused: should the appender's state
+// ever be wrong, it is better read again than made a fact.
+func TestEntriesThatContradictTheirBaseAreRefused(t *testing.T) {
+	for name, contradict := range map[string]func(*testing.T) *segment.Batch{
+		"file_below_the_watermark":    func(t *testing.T) *segment.Batch { return batch(t, 30, "a@3") },
+		"stream_sealed_that_far":      func(t *testing.T) *segment.Batch { return batch(t, 30, "a@9") },
+		"twice_in_the_batch":          func(t *testing.T) *segment.Batch { return batch(t, 30, "c@20", "c@20") },
+		"watermark_goes_back":         func(t *testing.T) *segment.Batch { return batch(t, 4, "a@10") },
+		"not_in_the_order_of_offsets": func(t *testing.T) *segment.Batch { return batch(t, 30, "c@21", "c@20") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+			require.NoError(t, err)
+			head, err := b.Rotate(t.Context(), base, batch(t, 5, "a@9"), b.tenure("w1", -1))
+			require.NoError(t, err)
+			_, err = b.Rotate(t.Context(), head, contradict(t), b.tenure("w1", -1))
+			require.ErrorIs(t, err, errIncoherent)
+			stored, err := ledger.NewChain(b.staging, testLog).Head(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, head, stored)
+		})
+	}
+}
+
+// hung is a store that takes a connection and nothing else, at first.
+type hung struct {
+	objstore.Store
+	left int
+}
+
+func (h *hung) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	if strings.HasPrefix(key, "data/") {
+		if h.left--; h.left >= 0 {
+			<-ctx.Done()
+			return objstore.Info{}, objstore.ErrUnavailable
+		}
+	}
+	return h.Store.Put(ctx, key, body, opts)
+}
+
+func TestAConnectionThatTakesNothingIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+		require.NoError(t, err)
+		b.deps.Staging = &hung{Store: b.staging, left: 2}
+		_, err = b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+		require.NoError(t, err)
+	})
+}
