@@ -12,6 +12,7 @@ type metrics struct {
 	files    *prometheus.CounterVec
 	records  prometheus.Counter
 	bytes    prometheus.Counter
+	unowed   prometheus.Counter
 	retries  *prometheus.CounterVec
 	lost     prometheus.Counter
 	halted   prometheus.Counter
@@ -23,6 +24,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		files:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_rotator_files_total", Help: "Files sealed and in the ledger, by why they were sealed."}, []string{"reason"}),
 		records:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_records_total", Help: "Records in files of the ledger."}),
 		bytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_bytes_total", Help: "Compressed bytes in files of the ledger."}),
+		unowed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_unowed_files_total", Help: "Files in the ledger that are owed to no destination: when they were sealed, the catalog held none for their source, or not the source."}),
 		retries:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_rotator_retries_total", Help: "Steps that had to be repeated."}, []string{"step"}),
 		lost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_entries_lost_total", Help: "Ledger entries that another worker wrote first."}),
 		halted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_halted_total", Help: "Takeovers refused because ledger and Kafka contradict each other. Alarm on any increase."}),
@@ -31,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.files, m.records, m.bytes, m.retries, m.lost, m.halted, m.rotation} {
+	for _, c := range []prometheus.Collector{m.files, m.records, m.bytes, m.unowed, m.retries, m.lost, m.halted, m.rotation} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the rotator: %w", err)
 		}
@@ -43,4 +45,7 @@ func (m *metrics) sealed(f *ledger.File) {
 	m.files.WithLabelValues(f.Reason).Inc()
 	m.records.Add(float64(f.Records))
 	m.bytes.Add(float64(f.GzipBytes))
+	if len(f.Owed) == 0 {
+		m.unowed.Inc()
+	}
 }
