@@ -42,8 +42,11 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func(Record) error
 				got, err := retry(ctx, c, "reading topic "+topic, func() (Fetched, error) { return f.Fetch(ctx, offset, FetchOptions{}) })
 				if errors.Is(err, ErrOffsetOutOfRange) {
 					// A compacted topic was cut below us: what is gone is superseded.
-					now, err := c.Bounds(ctx, topic)
-					if err == nil && now[p].First > offset {
+					now, err := retry(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
+					if err != nil {
+						return err
+					}
+					if now[p].First > offset {
 						offset = now[p].First
 						continue
 					}
@@ -62,8 +65,10 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func(Record) error
 				if err != nil {
 					return err
 				}
-				if behind && got.Next == offset {
-					b.End = offset // the tail was compacted away: there is nothing more to wait for
+				if behind && got.Next == offset && got.HighWatermark >= b.End {
+					// The tail was compacted away: there is nothing more to wait
+					// for. A new leader that does not know the end yet says less.
+					b.End = offset
 				}
 				offset = got.Next
 			}

@@ -1,0 +1,58 @@
+package stream_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// TestFollowIsNotCaughtUpByAnEmptyAnswer: a broker that was just elected may
+// not know the log's end yet. A catalog taken for whole by that would leave
+// files owed to nobody.
+func TestFollowIsNotCaughtUpByAnEmptyAnswer(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "catalog"))
+	require.NoError(t, err)
+	defer cluster.Close()
+	c, err := stream.Open(stream.Config{Brokers: cluster.ListenAddrs()}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer c.Close()
+	p := c.NewProducer(stream.ProducerConfig{Topic: "catalog"})
+	const n = 50
+	for i := range n {
+		require.NoError(t, p.Produce(t.Context(), stream.Record{Key: []byte("k"), Value: fmt.Appendf(nil, "%d", i)}))
+	}
+	require.NoError(t, p.Close())
+
+	var answers atomic.Int64
+	cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if answers.Add(1) > 3 {
+			return nil, nil, false
+		}
+		fetch := req.(*kmsg.FetchRequest)
+		res := fetch.ResponseKind().(*kmsg.FetchResponse)
+		topic := kmsg.NewFetchResponseTopic()
+		topic.Topic, topic.TopicID = fetch.Topics[0].Topic, fetch.Topics[0].TopicID
+		partition := kmsg.NewFetchResponseTopicPartition()
+		partition.HighWatermark = 20 // it was 50
+		partition.RecordBatches = []byte{}
+		topic.Partitions = append(topic.Partitions, partition)
+		res.Topics = append(res.Topics, topic)
+		return res, nil, true
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	seen, whole := 0, -1
+	err = c.Follow(ctx, "catalog", func(stream.Record) error { seen++; return nil }, func() { whole = seen; cancel() })
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, n, whole)
+}
