@@ -17,7 +17,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -78,6 +77,10 @@ func (j Job) Encode() []byte {
 	}
 	return b
 }
+
+// RecordKey is the key of the job's record: it spreads jobs over partitions and
+// keeps those of one file and destination together. Nothing depends on it.
+func (j Job) RecordKey() []byte { return fmt.Appendf(nil, "%s %s", j.File, j.Destination) }
 
 func (j Job) valid() bool {
 	return j.Version == FormatVersion && j.File.valid() && j.Destination != "" && j.Attempt >= 0
@@ -277,6 +280,3 @@ func ObjectMetadata(l ledger.Log, f *ledger.File) map[string]string {
 		"sha256":       f.SHA256,
 	}
 }
-
-// Millis is t in unix milliseconds.
-func Millis(t time.Time) int64 { return t.UnixMilli() }

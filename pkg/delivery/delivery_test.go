@@ -69,7 +69,7 @@ func TestGoldenParked(t *testing.T) {
 func TestGoldenKeys(t *testing.T) {
 	keys, err := json.MarshalIndent(map[string]string{
 		"staged": StagedKey(log, &file), "object": ObjectKey("", log, &file), "object_with_prefix": ObjectKey("path/prefix", log, &file),
-		"receipt": ReceiptKey(ref, job.Destination), "parked": ParkedKey(ref, job.Destination),
+		"receipt": ReceiptKey(ref, job.Destination), "parked": ParkedKey(ref, job.Destination), "job": string(job.RecordKey()),
 	}, "", "  ")
 	require.NoError(t, err)
 	golden(t, "keys.v1.json", append(keys, '\n'))

@@ -47,7 +47,7 @@ func (w *walk) enqueue(ctx context.Context, debts []debt) error {
 		records := make([]stream.Record, len(chunk))
 		for i, d := range chunk {
 			job := delivery.Job{File: d.file, Destination: d.destination}
-			records[i] = stream.Record{Key: fmt.Appendf(nil, "%s %s", d.file, d.destination), Value: job.Encode(), Time: w.now}
+			records[i] = stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: w.now}
 		}
 		if err := w.deps.Jobs.Produce(ctx, records...); err != nil {
 			return fmt.Errorf("enqueue %d jobs: %w", len(chunk), err)

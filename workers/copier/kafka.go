@@ -3,7 +3,6 @@ package copier
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -143,11 +142,8 @@ func (j *jobs) close(ctx context.Context) error {
 
 // requeue implements queue.
 func (j *jobs) requeue(ctx context.Context, tier int, job delivery.Job) error {
-	return j.producers[tier].Produce(ctx, stream.Record{Key: jobKey(job), Value: job.Encode(), Time: time.Now()})
+	return j.producers[tier].Produce(ctx, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
 }
-
-// jobKey spreads jobs over the partitions, and keeps those of a debt together.
-func jobKey(job delivery.Job) []byte { return fmt.Appendf(nil, "%s %s", job.File, job.Destination) }
 
 // reader reads one partition for one generation.
 type reader struct {

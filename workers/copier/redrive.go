@@ -151,7 +151,7 @@ func (r Redrive) enqueue(ctx context.Context, parked []delivery.Parked, done *Re
 		}
 		gone = append(gone, p)
 		job := delivery.Job{File: p.Job.File, Destination: p.Job.Destination}
-		records = append(records, stream.Record{Key: jobKey(job), Value: job.Encode(), Time: time.Now()})
+		records = append(records, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
 	}
 	if len(records) == 0 {
 		return errors.Join(errs...)
