@@ -243,8 +243,8 @@ func ReceiptKey(r FileRef, destination string) string {
 	return ReceiptPrefix(r.Log(), r.Seq) + fmt.Sprintf("%05d/%s.json", r.Index, destination)
 }
 
-// ParseReceiptKey returns the index and destination of a key below
-// ReceiptPrefix; ok is false for any other key.
+// ParseReceiptKey returns the index and destination of a key below a
+// ReceiptPrefix; ok is false for any key that ReceiptKey does not give.
 func ParseReceiptKey(prefix, key string) (index int, destination string, ok bool) {
 	rest, found := strings.CutPrefix(key, prefix)
 	if !found {
@@ -253,7 +253,7 @@ func ParseReceiptKey(prefix, key string) (index int, destination string, ok bool
 	idx, dest, found := strings.Cut(rest, "/")
 	dest, isJSON := strings.CutSuffix(dest, ".json")
 	n, err := strconv.Atoi(idx)
-	return n, dest, found && isJSON && err == nil && n >= 0 && dest != ""
+	return n, dest, found && isJSON && err == nil && n >= 0 && dest != "" && fmt.Sprintf("%05d", n) == idx
 }
 
 // ParkedPrefix lists the parked jobs of a destination, or of all for "".

@@ -206,3 +206,18 @@ func FuzzParseParkedKey(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseReceiptKey(f *testing.F) {
+	f.Add(ReceiptKey(ref, job.Destination))
+	prefix := ReceiptPrefix(log, ref.Seq)
+	for _, rest := range []string{"7/a/b.json", "+0007/a/b.json", "000007/a/b.json", "-0001/a/b.json", "00007/.json", "100000/a/b.json"} {
+		f.Add(prefix + rest)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		if i, dest, ok := ParseReceiptKey(prefix, key); ok {
+			r := ref
+			r.Index = i
+			require.Equal(t, key, ReceiptKey(r, dest))
+		}
+	})
+}
