@@ -200,7 +200,7 @@ func (v *validator) appender() {
 	if a.Grace < 0 || a.Grace > a.RollEvery {
 		v.add("appender.grace", shortDuration(a.Grace)+" is out of range", "use 0s to appender.roll_every, "+shortDuration(a.RollEvery))
 	}
-	v.atLeast("appender.max_bytes", a.MaxBytes, 1<<10)
+	v.atLeast("appender.max_bytes", a.MaxBytes, 2<<20) // 2 MiB: segment.MinMaxBytes
 	if a.MaxBytes > 100e6 {
 		v.add("appender.max_bytes", a.MaxBytes.String()+" is above what readers of these files expect", "use at most 100MB")
 	}

@@ -51,7 +51,7 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"roll_uneven":          {"appender.roll_every", "7m", "does not divide an hour"},
 		"grace":                {"appender.grace", "2h", "use 0s to appender.roll_every"},
 		"grace_negative":       {"appender.grace", "-1s", "use 0s to"},
-		"max_bytes_small":      {"appender.max_bytes", "10", "use at least 1KiB"},
+		"max_bytes_small":      {"appender.max_bytes", "10", "use at least 2MiB"},
 		"max_bytes_large":      {"appender.max_bytes", "100MiB", "use at most 100MB"},
 		"memory":               {"appender.memory", "1KB", "use at least 1MiB"},
 		"level":                {"appender.level", "10", "use 1 to 9"},
