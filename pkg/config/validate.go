@@ -233,7 +233,10 @@ func (v *validator) auditor() {
 func (v *validator) allowedEndpoints() {
 	const key = "destinations.allowed_endpoints"
 	for _, e := range v.c.Destinations.AllowedEndpoints {
-		if _, err := netip.ParsePrefix(e); err == nil {
+		if network, err := netip.ParsePrefix(e); err == nil {
+			if network.Addr().Is4In6() { // addresses are compared as IPv4, so it would hold none
+				v.add(key, fmt.Sprintf("%q is an IPv4 network in IPv6 form", e), "write it like 10.0.0.0/8")
+			}
 			continue
 		}
 		if _, err := netip.ParseAddr(e); err == nil {

@@ -67,6 +67,7 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"audit_grace":          {"auditor.grace", "-1s", "auditor.grace"},
 		"sts_endpoint":         {"sts.endpoint", "ftp://x", "write http://host:port"},
 		"allowed_bare_ip":      {"destinations.allowed_endpoints", "10.0.0.1", "neither a port nor a mask"},
+		"allowed_mapped":       {"destinations.allowed_endpoints", "::ffff:10.0.0.0/104", "write it like 10.0.0.0/8"},
 		"allowed_url":          {"destinations.allowed_endpoints", "http://minio:9000", "write minio:9000"},
 		"listen":               {"collector.listen", "8080", "write :PORT or HOST:PORT"},
 		"listen_port":          {"admin.listen", ":99999", "admin.listen"},
