@@ -10,10 +10,6 @@ import (
 // lineOverhead bounds what a Stamp adds to a line, beyond its own strings.
 const lineOverhead = 512
 
-// MaxLine bounds the bytes of a stored line without its Stamp's strings: an
-// event, what it inherits from its batch, and what the API adds.
-const MaxLine = 2*MaxEvent + lineOverhead
-
 // Request is a parsed request body. The zero value is ready; it is meant to
 // be used again, for its buffers. It is not safe for concurrent use.
 type Request struct {

@@ -120,10 +120,6 @@ func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 		require.NoError(t, c.Mark(ctx, key, 200*time.Millisecond), "anew")
 		pass(time.Second)
 		require.False(t, marked())
-		require.NoError(t, c.Mark(ctx, key, time.Minute))
-		require.NoError(t, c.Unmark(ctx, key))
-		require.NoError(t, c.Unmark(ctx, key))
-		require.False(t, marked())
 	})
 	t.Run("context_ended", func(t *testing.T) {
 		done, cancel := context.WithCancel(ctx)

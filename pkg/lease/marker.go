@@ -24,12 +24,4 @@ func (c *Client) Marked(ctx context.Context, key string) (bool, error) {
 	return n == 1, nil
 }
 
-// Unmark forgets key; it is no error if it was not marked.
-func (c *Client) Unmark(ctx context.Context, key string) error {
-	if err := c.rdb.Del(ctx, markerKey(key)).Err(); err != nil {
-		return unavailable(fmt.Sprintf("unmark %q", key), err)
-	}
-	return nil
-}
-
 func markerKey(key string) string { return keyPrefix + "mark:" + key }
