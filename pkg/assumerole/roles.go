@@ -7,7 +7,7 @@
 // one request for the same is under way; that what it returns still has life
 // in it; and that a failure says whose fault it is.
 //
-// It does not judge trust policies or build session policies: see pkg/policy.
+// It does not judge trust policies, and takes session policies as they are.
 package assumerole
 
 import (
