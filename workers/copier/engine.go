@@ -108,16 +108,15 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 func (e *engine) carry(ctx context.Context, ef effect) {
 	switch ef.kind {
 	case start:
-		o := outcome{kind: dropped}
-		if e.ours(ef.task) && !e.ending() {
-			o = e.try(ctx, ef.task.job)
+		if e.droppedAtStart(ctx, ef.task) {
+			return
 		}
+		o := e.try(ctx, ef.task.job)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.apply(ctx, e.sched.finished(ef.task, o, time.Now()))
 	case requeue:
-		if !e.ours(ef.task) { // whoever reads it now decides
-			e.end(ef.task, false)
+		if e.droppedIfLost(ef.task) {
 			return
 		}
 		err := e.insist(ctx, func() error { return e.queue.requeue(ctx, ef.tier, ef.job) })
@@ -131,17 +130,29 @@ func (e *engine) carry(ctx context.Context, ef effect) {
 	}
 }
 
-// ours reports whether the task's place in any topic is still ours.
-func (e *engine) ours(t *task) bool {
+// droppedAtStart drops the task if we are stopping, or if no place of it in any
+// topic is still ours: whoever reads it now decides. The look at its places and
+// the drop are one step, lest a place that it is given in between is lost.
+func (e *engine) droppedAtStart(ctx context.Context, t *task) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.ContainsFunc(t.claims, claim.alive)
+	if !e.stopping && slices.ContainsFunc(t.claims, claim.alive) {
+		return false
+	}
+	e.apply(ctx, e.sched.finished(t, outcome{kind: dropped}, time.Now()))
+	return true
 }
 
-func (e *engine) ending() bool {
+// droppedIfLost is the same for a task that the scheduler is done with.
+func (e *engine) droppedIfLost(t *task) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.stopping
+	if slices.ContainsFunc(t.claims, claim.alive) {
+		return false
+	}
+	e.retire(t, false)
+	e.metrics.tasks.Set(float64(len(e.tasks)))
+	return true
 }
 
 func (e *engine) end(t *task, settled bool) {

@@ -1,0 +1,55 @@
+package copier
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+)
+
+// placeClaim is a claim that is ours, or not any more.
+type placeClaim struct {
+	lost  bool
+	acked atomic.Bool
+}
+
+func (c *placeClaim) alive() bool { return !c.lost }
+func (c *placeClaim) over()       { c.acked.Store(true) }
+
+// TestAJobReadAgainIsNotDroppedWithItsFormerPlace: in a new generation the same
+// process reads a job whose former place is just being dropped. Were it dropped
+// as well, its offset would never be committed, nor any after it.
+func TestAJobReadAgainIsNotDroppedWithItsFormerPlace(t *testing.T) {
+	for _, ends := range []outcomeKind{done, busy} { // busy is enqueued anew
+		e := fakeEngine(func(context.Context, delivery.Job) outcome { return outcome{kind: ends} }, &fakeQueue{})
+		const jobs = 20_000
+		again := make([]placeClaim, jobs)
+		var readers sync.WaitGroup
+		former, lost := make(chan int, 64), &placeClaim{lost: true}
+		readers.Go(func() {
+			defer close(former)
+			for i := range jobs {
+				_ = e.submit(t.Context(), t.Context(), jobOf(fmt.Sprint("d", i%32), i), lost)
+				former <- i
+			}
+		})
+		for range 2 {
+			readers.Go(func() {
+				for i := range former {
+					_ = e.submit(t.Context(), t.Context(), jobOf(fmt.Sprint("d", i%32), i), &again[i])
+				}
+			})
+		}
+		readers.Wait()
+		e.work.Wait()
+		for i := range again {
+			require.True(t, again[i].acked.Load(), "job %d", i)
+		}
+		require.Empty(t, e.tasks)
+	}
+}
