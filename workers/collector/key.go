@@ -75,7 +75,7 @@ func (c *Collector) sources(request *event.Request, headerKey string) (sourceIDs
 // for a password.
 func keyRefused(tried bool) *refusal {
 	if tried {
-		return refuse(http.StatusUnauthorized, "unknown_write_key", "no source has this write key: check it against `sealift catalog get`")
+		return refuse(http.StatusUnauthorized, "unknown_write_key", "no source has this write key: compare it with the one that you were given, or ask for a new one")
 	}
 	return refuse(http.StatusUnauthorized, "no_write_key", `the write key is missing: send it as the user name of Basic authentication, or as "writeKey" in the body`)
 }

@@ -42,7 +42,11 @@ was open then; --full counts everything.`,
 					return err
 				}
 				r, err := aud.Audit(c.Context())
+				if err != nil && r.Chains == 0 {
+					return err // and not that nothing is owed
+				}
 				if asJSON {
+					r.Destinations = append([]auditor.Destination{}, r.Destinations...) // [], not null
 					return errors.Join(a.printJSON(r), err)
 				}
 				return errors.Join(printAudit(a.stdout, r), err)

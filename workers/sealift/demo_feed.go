@@ -165,7 +165,7 @@ func (s *sent) refuse(line int64, reason string) {
 // explain says what a person may wonder about.
 func (s *sent) explain(out io.Writer) {
 	if s.refused > 0 {
-		fmt.Fprintf(out, "%s lines were not sent, because they are no events.\n", progress.Count(s.refused))
+		fmt.Fprintf(out, "%s lines were not sent, because they are no events or too large.\n", progress.Count(s.refused))
 	}
 	if s.repeated > 0 {
 		fmt.Fprintf(out, "%s events have a messageId that the file holds already; they are delivered as often as they were sent.\n", progress.Count(s.repeated))

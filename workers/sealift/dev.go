@@ -116,14 +116,17 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 // lockDir makes the directory and takes it for this process.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make the data directory: %w; choose one that can be written with --data", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lock the data directory: %w; choose one that can be written with --data", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("%q is in use by another sealift: stop it, or choose another directory with --data: %w", dir, err), lock.Close())
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = fmt.Errorf("%q is in use by another sealift: stop it, or choose another directory with --data", dir)
+		}
+		return nil, errors.Join(err, lock.Close())
 	}
 	return lock, nil
 }

@@ -83,7 +83,7 @@ func newFilesListCommand(a *app, o *filesOptions) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			files := mirror.List(cmd.Context(), store, f)
+			files := a.told(mirror.List(cmd.Context(), store, f))
 			if each || f.Source != "" && f.Day != 0 {
 				return listFiles(a.stdout, files, asJSON)
 			}
@@ -93,6 +93,23 @@ func newFilesListCommand(a *app, o *filesOptions) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	cmd.Flags().BoolVar(&each, "files", false, "list every file, not days")
 	return cmd
+}
+
+// told passes files on, and tells a person when there are none: it is no
+// error, but an empty screen says too little.
+func (a *app) told(files iter.Seq2[mirror.File, error]) iter.Seq2[mirror.File, error] {
+	return func(yield func(mirror.File, error) bool) {
+		found := false
+		for f, err := range files {
+			found = true
+			if !yield(f, err) {
+				return
+			}
+		}
+		if !found {
+			fmt.Fprintln(a.stderr, "sealift: no files; they lie below segment-logs/ of the bucket and its prefix: check --bucket, --prefix, --source and --day")
+		}
+	}
 }
 
 func listFiles(out io.Writer, files iter.Seq2[mirror.File, error], asJSON bool) error {
@@ -161,6 +178,7 @@ func newFilesSyncCommand(a *app, o *filesOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync [DIR]",
 		Short: "Download files into DIR/{source}/{day}/, in parallel; run it again to continue",
+		Long:  "Download files into DIR/{source}/{day}/, in parallel; DIR is the current directory if left out. Run it again to\ncontinue: what is there already is not read again.",
 		Example: `  sealift files sync --bucket acme-logs --source web ./logs
   sealift files sync --bucket acme-logs --day 2026-11-22 --decompress ./logs`,
 		Args:        cobra.MaximumNArgs(1),
@@ -222,7 +240,7 @@ func newFilesCatCommand(a *app, o *filesOptions) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return mirror.Cat(cmd.Context(), store, mirror.List(cmd.Context(), store, f), a.stdout, raw, nil)
+			return mirror.Cat(cmd.Context(), store, a.told(mirror.List(cmd.Context(), store, f)), a.stdout, raw, nil)
 		},
 	}
 	cmd.Flags().BoolVar(&raw, "raw", false, "write the gzip bytes as they are stored")

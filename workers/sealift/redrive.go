@@ -47,6 +47,9 @@ delivered there, and they are deleted from staging in their time. This cannot be
 					r.Jobs = s.producer(s.cfg.Kafka.JobsTopic, 0)
 				}
 				done, err := r.Run(c.Context())
+				if err != nil && done.Found == 0 {
+					return err // and not that nothing is parked
+				}
 				if asJSON {
 					err = errors.Join(a.printJSON(redriveResult{done, r.DryRun, found.rows()}), err)
 				} else {

@@ -74,6 +74,7 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
   sealift dev                        # the same, to keep and to play with
   sealift catalog new > acme.yaml    # describe a customer
   sealift catalog apply -f acme.yaml`,
+		Version:       buildVersion()["version"],
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -117,10 +118,14 @@ func finish(a *app, c *cobra.Command) {
 	}
 	if args := c.Args; args != nil {
 		c.Args = func(c *cobra.Command, got []string) error {
-			if err := args(c, got); err != nil {
-				return &exitError{exitUsage, err}
+			err := args(c, got)
+			switch {
+			case err == nil:
+				return nil
+			case !c.HasSubCommands() && args(c, nil) == nil && args(c, got[:1]) != nil: // cobra calls it an unknown command
+				err = fmt.Errorf("%q takes no arguments, and not %q", c.CommandPath(), got[0])
 			}
-			return nil
+			return &exitError{exitUsage, err}
 		}
 	}
 	run := c.RunE
