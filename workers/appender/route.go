@@ -118,7 +118,7 @@ func lineOf(rec *stream.Record) ([]byte, bool) {
 		return b, len(b) >= 2 && b[0] == '{' && b[len(b)-1] == '}'
 	}
 	b = bytes.TrimSpace(b)
-	if len(b) < 2 || b[0] != '{' || !gjson.ValidBytes(b) {
+	if len(b) < 2 || b[0] != '{' || deep(b) || !gjson.ValidBytes(b) {
 		return nil, false
 	}
 	if bytes.ContainsAny(b, "\n\r") { // only between tokens: strings hold none
@@ -129,6 +129,39 @@ func lineOf(rec *stream.Record) ([]byte, bool) {
 		b = line.Bytes()
 	}
 	return b, true
+}
+
+const (
+	// maxNesting is encoding/json's own.
+	maxNesting = 10_000
+	// deepBytes is a value that may nest so deep that validating it, which
+	// recurses, takes more stack than there is. Smaller ones are not looked at.
+	deepBytes = 256 << 10
+)
+
+// deep reports whether a large value nests deeper than maxNesting.
+func deep(b []byte) bool {
+	if len(b) < deepBytes {
+		return false
+	}
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '{', '[':
+			if depth++; depth > maxNesting {
+				return true
+			}
+		case '}', ']':
+			depth--
+		case '"':
+			for i++; i < len(b) && b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return false
 }
 
 // validSource holds ids to ^[A-Za-z0-9_-]{1,64}$: they become parts of keys.
