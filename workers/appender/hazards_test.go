@@ -227,3 +227,16 @@ func TestARequestDoesNotWaitForLaterRecords(t *testing.T) {
 		r.end()
 	})
 }
+
+// TestARivalIsNotFoughtInStep: two groups on one topic by mistake, say. Each
+// must be left the time to write an entry.
+func TestARivalIsNotFoughtInStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.rival = true
+		r.run()
+		time.Sleep(time.Hour)
+		require.Less(t, r.acquired, 300)
+		r.end()
+	})
+}

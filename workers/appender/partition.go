@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -56,11 +57,13 @@ func (p *partition) run(ctx context.Context) {
 		}
 		level := slog.LevelWarn
 		if errors.Is(err, ledger.ErrLost) {
-			level, wait = slog.LevelInfo, 200*time.Millisecond
+			level = slog.LevelInfo
 		}
 		p.lg.Log(ctx, level, "partition abandoned, reading it again from the ledger", "err", err, "in", wait)
 		p.view.problem(err)
-		p.answer(ctx, err, wait)
+		// By chance, lest two workers that were both told that it is theirs
+		// take it from each other in step.
+		p.answer(ctx, err, wait/2+rand.N(wait))
 		wait = min(2*wait, 30*time.Second)
 	}
 }

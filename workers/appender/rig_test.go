@@ -34,6 +34,7 @@ type rig struct {
 	grown    chan struct{} // closed when records grew
 	head     *ledger.Entry
 	acquired int
+	rival    bool                                         // another takes the partition each time
 	batches  [][]string                                   // files of each entry
 	rotating func(ctx context.Context, nth int) error     // before the nth entry is written; may be nil
 	burying  func(nth int, records []stream.Record) error // the nth Produce of dead letters; may be nil
@@ -143,6 +144,9 @@ func (r *rig) Acquire(_ context.Context, _ ledger.Log, _ ledger.Tenure) (*ledger
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.acquired++
+	if r.rival {
+		return nil, ledger.ErrLost
+	}
 	e := *r.head
 	e.Seq++
 	r.head = &e
