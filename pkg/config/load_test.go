@@ -164,6 +164,13 @@ func TestKubernetesServiceLinksAreNoKeys(t *testing.T) {
 	require.ErrorContains(t, err, "SEALIFT_REDIS_PORT")
 }
 
+func TestVariablesOfOurScriptsAreNoKeys(t *testing.T) {
+	_, err := Load("", []string{"SEALIFT_CACHE=/c", "SEALIFT_MINIO=/m", "SEALIFT_BIN=/b", "SEALIFT_TEST_KAFKA=127.0.0.1:1"}, nil)
+	require.NoError(t, err)
+	_, err = Load("", []string{"SEALIFT_CACHES=/c"}, nil)
+	require.ErrorContains(t, err, "SEALIFT_CACHES")
+}
+
 func TestTextIsNotReinterpreted(t *testing.T) {
 	c, err := Load(file(t, "kafka:\n  incarnation: 007\n  sasl: {password: 12e4, username: no}\n"), nil, nil)
 	require.NoError(t, err)
