@@ -223,7 +223,9 @@ func TestARequestDoesNotWaitForLaterRecords(t *testing.T) {
 		r.produce("a")
 		synctest.Wait()
 		require.NoError(t, r.seal())
+		r.mu.Lock()
 		r.rotating = nil
+		r.mu.Unlock()
 		r.end()
 	})
 }
