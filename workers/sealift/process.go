@@ -106,6 +106,11 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 		<-followed
 		return nil
 	}
+	if err := p.mayOwe(o.roles); err != nil {
+		cancel()
+		<-followed
+		return err
+	}
 	if o.loaded != nil {
 		if err := o.loaded(ctx, p.services); err != nil {
 			cancel()

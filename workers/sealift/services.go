@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -48,6 +49,7 @@ type services struct {
 	guarded *http.Client // for endpoints that customers chose
 	catalog *catalog.Live
 	loaded  chan struct{} // closed when the catalog was read to its end
+	unread  error         // workspaces of it that could not be read; set before loaded is closed
 
 	mu        sync.Mutex // guards producers
 	producers []*stream.Producer
@@ -136,12 +138,29 @@ func pathStyle(endpoint string) bool {
 // followCatalog keeps the catalog as its topic says until ctx ends. A record
 // that cannot be read is logged; the workspace stays as it was.
 func (s *services) followCatalog(ctx context.Context) error {
+	bad := map[string]error{} // by workspace
 	return s.kafka.Follow(ctx, s.cfg.Kafka.CatalogTopic, func(r stream.Record) error {
+		delete(bad, string(r.Key))
 		if err := s.catalog.Apply(string(r.Key), r.Value); err != nil {
+			bad[string(r.Key)] = err
 			s.log.Error("catalog record ignored", "partition", r.Partition, "offset", r.Offset, "err", err)
 		}
 		return nil
-	}, func() { close(s.loaded) })
+	}, func() {
+		s.unread = errors.Join(slices.Collect(maps.Values(bad))...)
+		close(s.loaded)
+	})
+}
+
+// mayOwe returns why these roles must not start on the catalog as it was
+// loaded. What a file is owed to is fixed when it is sealed: with a workspace
+// missing, as when it was written by a later release, it would be owed to
+// nobody, and that for good.
+func (s *services) mayOwe(roles []string) error {
+	if s.unread == nil || !slices.Contains(roles, appenderRole) {
+		return nil
+	}
+	return fmt.Errorf("read the catalog: files of a workspace that is not understood would be owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.unread)
 }
 
 // topics are those that Sealift needs.
