@@ -33,7 +33,7 @@ import (
 // Config sizes a copier. Zero values take the defaults of pkg/config.
 type Config struct {
 	JobsTopic      string
-	Group          string // copiers are the consumer group "{Group}-copier"
+	Group          string // of the appenders, see ConsumerGroup
 	Worker         string // stable name of this process, unique in the group
 	Concurrency    int    // copies at once
 	PerDestination int    // copies at once to one destination
@@ -56,6 +56,9 @@ func (c Config) Topics() []string {
 	}
 	return topics
 }
+
+// ConsumerGroup returns the group in which copiers share those topics.
+func (c Config) ConsumerGroup() string { return c.withDefaults().Group + "-copier" }
 
 func (c Config) retryTopic(tier int) string { return fmt.Sprintf("%s.retry-%d", c.JobsTopic, tier+1) }
 

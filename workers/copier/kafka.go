@@ -34,7 +34,7 @@ func openJobs(cfg Config, client *stream.Client, log *slog.Logger) (*jobs, error
 	j := &jobs{cfg: cfg, client: client, log: log}
 	var err error
 	j.group, err = client.Join(stream.GroupConfig{
-		ID: cfg.Group + "-copier", Topics: cfg.Topics(), Worker: cfg.Worker, SessionTimeout: cfg.SessionTimeout,
+		ID: cfg.ConsumerGroup(), Topics: cfg.Topics(), Worker: cfg.Worker, SessionTimeout: cfg.SessionTimeout,
 	})
 	if err != nil {
 		return nil, err

@@ -27,17 +27,12 @@ const (
 
 var allRoles = []string{collectorRole, appenderRole, copierRole, auditorRole}
 
-// copierGroup is the consumer group of the copiers; the appenders' is
-// kafka.group itself.
-func copierGroup(group string) string { return group + "-copier" }
-
-// assembly is the roles of a process; those that it does not run are nil.
+// assembly is the roles of a process, and those that others ask things of; they
+// are nil if it does not run them.
 type assembly struct {
 	roles     []role
 	collector *collector.Collector
 	appender  *appender.Appender
-	copier    *copier.Copier
-	auditor   *auditor.Auditor
 }
 
 // assemble builds the named roles on the services.
@@ -122,18 +117,13 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 	return err
 }
 
-func (a *assembly) addCopier(s *services) (err error) {
-	if dir := s.cfg.Copier.SpoolDir; dir != "" {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("make copier.spool_dir: %w", err)
-		}
-	}
-	a.copier, err = copier.New(copierConfig(s.cfg), copier.Deps{
+func (a *assembly) addCopier(s *services) error {
+	c, err := copier.New(copierConfig(s.cfg), copier.Deps{
 		Kafka: s.kafka, Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.bucket,
 		Log: s.log.With("role", copierRole), Metrics: s.metrics,
 	})
 	if err == nil {
-		a.add(copierRole, a.copier)
+		a.add(copierRole, c)
 	}
 	return err
 }
@@ -147,8 +137,8 @@ func copierConfig(cfg config.Config) copier.Config {
 	}
 }
 
-func (a *assembly) addAuditor(s *services) (err error) {
-	a.auditor, err = auditor.New(auditor.Config{
+func (a *assembly) addAuditor(s *services) error {
+	aud, err := auditor.New(auditor.Config{
 		Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation,
 		Every: s.cfg.Auditor.Every, Minute: s.cfg.Auditor.Minute, Grace: s.cfg.Auditor.Grace, Retain: s.cfg.Staging.Retain,
 	}, auditor.Deps{
@@ -156,7 +146,7 @@ func (a *assembly) addAuditor(s *services) (err error) {
 		Log: s.log.With("role", auditorRole), Metrics: s.metrics,
 	})
 	if err == nil {
-		a.add(auditorRole, a.auditor)
+		a.add(auditorRole, aud)
 	}
 	return err
 }
