@@ -187,7 +187,7 @@ func TestVerdicts(t *testing.T) {
 		"too_large":             {put: answer(objstore.ErrInvalid, 400, "EntityTooLarge", "too large"), class: permanent, fix: "appender.max_bytes"},
 		"key_too_long":          {put: answer(objstore.ErrInvalid, 400, "KeyTooLongError", "too long"), class: permanent, fix: "prefix"},
 		"damaged_on_the_way":    {put: answer(objstore.ErrInvalid, 400, "BadDigest", "sum"), class: transient, fix: "memory"},
-		"refused":               {put: answer(objstore.ErrInvalid, 405, "MethodNotAllowed", "not here"), class: permanent, fix: "destinations check"},
+		"refused":               {put: answer(objstore.ErrInvalid, 405, "MethodNotAllowed", "not here"), class: permanent, fix: "correct the destination"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)

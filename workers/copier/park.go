@@ -3,6 +3,8 @@ package copier
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -12,15 +14,30 @@ import (
 // park sets a job aside where people see it. It stays owed: redrive enqueues
 // it again, and the auditor counts it.
 func (c *Copier) park(ctx context.Context, job delivery.Job, v verdict) error {
-	p := delivery.Parked{Job: job, Cause: v.cause, Fix: v.fix, Since: job.FirstTry, At: time.Now().UnixMilli()}
+	fix := parkedFix(v.fix, job.Destination)
+	p := delivery.Parked{Job: job, Cause: v.cause, Fix: fix, Since: job.FirstTry, At: time.Now().UnixMilli()}
 	if err := storeParked(ctx, c.deps.Staging, p); err != nil {
 		c.deps.Log.WarnContext(ctx, "parking a job", "destination", job.Destination, "file", job.File.String(), "err", err)
 		return err
 	}
 	c.metrics.parked.WithLabelValues(job.Destination, v.reason).Inc()
 	c.deps.Log.WarnContext(ctx, "job parked", "destination", job.Destination, "file", job.File.String(),
-		"attempt", job.Attempt, "cause", v.cause, "fix", v.fix)
+		"attempt", job.Attempt, "cause", v.cause, "fix", fix)
 	return nil
+}
+
+// parkedFix is the fix of a job that is not tried again by itself any more.
+func parkedFix(fix, destination string) string {
+	rest, waits := strings.CutPrefix(fix, "none: ")
+	if !waits {
+		return fix
+	}
+	if _, hint, ok := strings.Cut(rest, "if it lasts, "); ok {
+		rest = hint
+	} else {
+		rest = "remove the cause"
+	}
+	return fmt.Sprintf("%s, then: sealift redrive --destination %s", rest, destination)
 }
 
 // storeParked writes the note of a parked job, over an older one.

@@ -48,7 +48,7 @@ func classify(err error, t catalog.Target) verdict {
 		return verdict{transient, ofFile, "own_credentials", err.Error(), "give this process valid AWS credentials; `aws sts get-caller-identity` must work"}
 	case errors.Is(err, assumerole.ErrDenied):
 		return verdict{permanent, ofDestination, "role_denied", err.Error(),
-			fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to Sealift's principal with the condition sts:ExternalId = %q; `sealift destinations policy %s` prints it", t.RoleARN, t.Workspace, t.ID)}
+			fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to Sealift's principal with the condition sts:ExternalId = %q", t.RoleARN, t.Workspace)}
 	case errors.Is(err, assumerole.ErrInvalid):
 		return verdict{permanent, ofDestination, "role_invalid", err.Error(),
 			"correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs"}
@@ -73,7 +73,7 @@ func classify(err error, t catalog.Target) verdict {
 		return denied(e, t)
 	case errors.Is(err, objstore.ErrInvalid):
 		return verdict{permanent, ofDestination, "refused", fmt.Sprintf("the store refuses the request: %v", err),
-			fmt.Sprintf("see what the store says; `sealift destinations check %s` tries the same", t.ID)}
+			"see what the store says, and correct the destination in the catalog or the bucket's settings"}
 	case errors.Is(err, objstore.ErrConflict):
 		return verdict{transient, ofFile, "conflict", err.Error(), "none: it is tried again"}
 	}
@@ -136,7 +136,7 @@ func denied(e *objstore.Error, t catalog.Target) verdict {
 	if t.Owner != "" {
 		fixes = append(fixes, fmt.Sprintf("check that the bucket belongs to account %s (expected_bucket_owner)", t.Owner))
 	}
-	v.fix = strings.Join(append(fixes, fmt.Sprintf("`sealift destinations policy %s` prints the policies", t.ID)), "; ")
+	v.fix = strings.Join(fixes, "; ")
 	return v
 }
 
