@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -174,6 +175,10 @@ func printDev(out io.Writer, o devOptions, e endpoints) {
 	if o.catalog != "" {
 		key, bucket = "WRITE_KEY", "BUCKET"
 	}
+	self := "sealift"
+	if _, err := exec.LookPath(self); err != nil {
+		self = os.Args[0] // so that what is printed can be pasted
+	}
 	fmt.Fprintf(out, `Sealift is running; its data is in %s. Ctrl-C stops it and keeps the data.
 
 Send an event:
@@ -184,10 +189,10 @@ Send an event:
 List and read the files (an event is in one within %v):
 
   export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s
-  sealift files ls  --endpoint %s --region %s --bucket %s
-  sealift files cat --endpoint %s --region %s --bucket %s
+  %s files ls  --endpoint %s --region %s --bucket %s
+  %s files cat --endpoint %s --region %s --bucket %s
 
 Operators: %s/readyz  %s/metrics   Kafka: %s   all of it: %s
 `, o.data, key, e.Collector, 2*o.rollEvery+2*time.Second, e.S3AccessKey, e.S3SecretKey,
-		e.S3, e.S3Region, bucket, e.S3, e.S3Region, bucket, e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
+		self, e.S3, e.S3Region, bucket, self, e.S3, e.S3Region, bucket, e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
 }
