@@ -174,9 +174,6 @@ func (s *Sender) deliver(events []Event) error {
 		case a.err == nil && a.status < 500 && a.status != http.StatusTooManyRequests && a.status != http.StatusRequestTimeout:
 			return fmt.Errorf("send %d events to %s: answered %d: %s", len(events), s.cfg.URL, a.status, a.reason)
 		}
-		if a.err != nil || a.status != http.StatusTooManyRequests {
-			s.resent.Add(int64(len(events)))
-		}
 		if try == 3 || try%50 == 0 {
 			s.cfg.Log.Warn("the collector does not take events, retrying", "url", s.cfg.URL, "status", a.status, "reason", a.reason, "err", a.err)
 		}
@@ -187,6 +184,9 @@ func (s *Sender) deliver(events []Event) error {
 		case <-s.ctx.Done():
 			return fmt.Errorf("send %d events to %s: %w", len(events), s.cfg.URL, errors.Join(context.Cause(s.ctx), a.err))
 		case <-time.After(max(wait, a.retryAfter)):
+		}
+		if a.err != nil || a.status != http.StatusTooManyRequests {
+			s.resent.Add(int64(len(events)))
 		}
 		wait = min(2*wait, 5*time.Second)
 	}
