@@ -50,7 +50,7 @@ func TestDeadLettersAwayAreWaitedFor(t *testing.T) {
 		require.NoError(t, r.seal())
 		require.Equal(t, [][]string{{"a/0-0", "b/2-2"}}, r.written())
 		require.Len(t, r.buried, 1)
-		require.Equal(t, 1, r.acquired)
+		require.Equal(t, 1, r.acquisitions())
 		r.end()
 	})
 }
@@ -84,7 +84,7 @@ func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.NoError(t, r.seal())
 		require.Equal(t, [][]string{{"a/0-4"}}, r.written())
-		require.Equal(t, 1, r.acquired)
+		require.Equal(t, 1, r.acquisitions())
 		var offsets, cut []string
 		for i := range r.buried {
 			offset, _ := r.buried[i].Header("sealift-offset")
@@ -187,22 +187,24 @@ func TestNothingIsTakenOverInAGenerationThatEnded(t *testing.T) {
 		r.partitions[0] = p
 		r.produce("a")
 		synctest.Wait()
-		require.Equal(t, 1, r.acquired)
+		require.Equal(t, 1, r.acquisitions())
 		close(over)
 		time.Sleep(time.Minute)
 		require.NoError(t, r.Ready(t.Context()), "what is held goes on: the next generation may leave it ours")
 
+		r.mu.Lock()
 		other := *r.head
 		other.Seq++
 		r.head = &other // claimed by another
+		r.mu.Unlock()
 		require.ErrorIs(t, r.seal(), ledger.ErrLost)
 		time.Sleep(time.Hour)
-		require.Equal(t, 1, r.acquired)
+		require.Equal(t, 1, r.acquisitions())
 		require.ErrorContains(t, r.Ready(t.Context()), "generation")
 
 		p.tenure.Store(&ledger.Tenure{Owner: "w", Generation: 2})
 		time.Sleep(time.Second)
-		require.Equal(t, 2, r.acquired)
+		require.Equal(t, 2, r.acquisitions())
 		require.NoError(t, r.seal())
 		require.Equal(t, [][]string{{"a/0-0"}}, r.written())
 		p.cancel()
@@ -238,7 +240,7 @@ func TestARivalIsNotFoughtInStep(t *testing.T) {
 		r.rival = true
 		r.run()
 		time.Sleep(time.Hour)
-		require.Less(t, r.acquired, 300)
+		require.Less(t, r.acquisitions(), 300)
 		r.end()
 	})
 }

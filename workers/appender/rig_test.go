@@ -153,6 +153,12 @@ func (r *rig) Acquire(_ context.Context, _ ledger.Log, _ ledger.Tenure) (*ledger
 	return &e, nil
 }
 
+func (r *rig) acquisitions() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.acquired
+}
+
 func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, _ ledger.Tenure) (*ledger.Entry, error) {
 	r.mu.Lock()
 	rotating, nth := r.rotating, len(r.batches)
