@@ -151,7 +151,7 @@ func (s *stack) configure(cfg *config.Config) {
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = s.s3URL, true, embeddedRegion
 	cfg.STS.Endpoint = s.s3URL
 	// A catalog may name the embedded S3 as a destination's endpoint.
-	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.s3URL, "http://")) //nolint:errcheck // it is listening there
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.s3URL, "http://")) // it is listening there
 	cfg.Destinations.AllowedEndpoints = append(slices.Clone(cfg.Destinations.AllowedEndpoints), strings.TrimPrefix(s.s3URL, "http://"), "localhost:"+port)
 }
 
