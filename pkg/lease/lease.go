@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // Errors of this package.
@@ -53,6 +54,9 @@ func Open(rawURL string) (*Client, error) {
 		}
 		return nil, fmt.Errorf("open redis: %w; redis.url looks like redis://host:6379/0", err)
 	}
+	// It would write to stderr by itself, a line for every try of an outage,
+	// past the process's logger. What fails is returned.
+	logging.Disable()
 	opts.ClientName = "sealift"
 	opts.DialTimeout = 2 * time.Second
 	opts.ReadTimeout = 2 * time.Second

@@ -1,10 +1,14 @@
 package lease
 
 import (
+	"context"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,4 +43,33 @@ func TestOpenNeverPrintsThePassword(t *testing.T) {
 		require.NotContains(t, err.Error(), "pa55word")
 		require.ErrorContains(t, err, "redis://host:6379/0")
 	}
+}
+
+func TestClientLogsNothingByItself(t *testing.T) {
+	said := &recorder{}
+	redis.SetLogger(said)
+	c, err := Open("redis://127.0.0.1:1/0")
+	require.NoError(t, err)
+	defer c.Close()
+	for range 3 {
+		require.ErrorIs(t, c.Ping(t.Context()), ErrUnavailable)
+	}
+	require.Empty(t, said.lines())
+}
+
+type recorder struct {
+	mu  sync.Mutex // guards all
+	all []string
+}
+
+func (r *recorder) Printf(_ context.Context, format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) lines() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all
 }
