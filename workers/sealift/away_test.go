@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+// Redis and the staging bucket are waited for at the start, and missed later,
+// each by its address and the key that leads there; the process goes on when
+// they are back.
+func TestProcessWaitsForRedisAndStaging(t *testing.T) {
+	cfg := config.Default()
+	cfg.Kafka.Brokers = []string{startKafka(t, "").Addr()}
+	cfg.Copier.SpoolDir = t.TempDir()
+	redisAt, s3At := freeAddr(t), freeAddr(t)
+	cfg.Redis.URL = config.Secret("redis://:hunter2@" + redisAt + "/0")
+	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = "http://"+s3At, true, "us-east-1"
+	cfg.Admin.Listen = freeAddr(t)
+	says := func(status string, words ...string) {
+		t.Helper()
+		var said string
+		require.Eventually(t, func() bool {
+			said = readyz(cfg.Admin.Listen)
+			for _, w := range words {
+				if !strings.Contains(said, w) {
+					return false
+				}
+			}
+			return strings.HasPrefix(said, status)
+		}, 30*time.Second, 50*time.Millisecond, "%v in %v", words, &said)
+		require.NotContains(t, said, "hunter2")
+	}
+	store, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "a", SecretKey: "b", Region: "us-east-1"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	require.NoError(t, store.CreateBucket(cfg.Staging.Bucket))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- runProcess(ctx, cfg, processOptions{roles: []string{copierRole}, id: identity{credentials: testCredentials}}, silent)
+	}()
+	says("503", "waiting for staging at http://"+s3At+"/sealift-staging (staging.bucket)", "connection refused")
+	web := serve(t, s3At, store)
+	says("503", "waiting for redis at "+redisAt+" (redis.url)", "connection refused")
+	redis, err := embedded.StartRedis(redisAt)
+	require.NoError(t, err)
+	says("200")
+
+	require.NoError(t, redis.Close())
+	says("503", redisAt+" (redis.url): ", "redis unavailable")
+	redis, err = embedded.StartRedis(redisAt)
+	require.NoError(t, err)
+	defer redis.Close()
+	says("200")
+
+	require.NoError(t, web.Close())
+	says("503", "http://"+s3At+"/sealift-staging (staging.bucket): ", "store unavailable")
+	serve(t, s3At, store)
+	says("200")
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+func serve(t *testing.T, addr string, h http.Handler) *http.Server {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	require.NoError(t, err)
+	web := &http.Server{Handler: h}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = web.Serve(l) }()
+	t.Cleanup(func() { _ = web.Close(); <-done })
+	return web
+}
