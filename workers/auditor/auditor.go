@@ -189,7 +189,7 @@ func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, 
 		return err
 	}
 	r.add(&c.report)
-	a.metrics.chain(log, &c.report)
+	a.metrics.chain(log, &c.report, a.cfg.DryRun)
 	if a.deps.Leases != nil && !a.cfg.DryRun {
 		_ = a.deps.Leases.Mark(ctx, audited, a.cfg.Every/2) // only saves work
 	}

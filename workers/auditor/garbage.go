@@ -98,10 +98,12 @@ func (w *walk) collectOrphans(ctx context.Context) error {
 		} else if named {
 			continue
 		}
-		w.report.Orphans++
-		w.deps.Log.InfoContext(ctx, "orphan deleted", "file", info.Key, "age", time.Since(info.LastModified))
 		if err := w.delete(ctx, info.Key); err != nil {
 			return err
+		}
+		w.report.Orphans++
+		if !w.cfg.DryRun {
+			w.deps.Log.InfoContext(ctx, "orphan deleted", "file", info.Key, "age", time.Since(info.LastModified))
 		}
 	}
 	return nil

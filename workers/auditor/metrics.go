@@ -48,12 +48,16 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) chain(l ledger.Log, c *chainReport) {
+// chain takes up what an audit of a chain found and, unless dry, did.
+func (m *metrics) chain(l ledger.Log, c *chainReport, dry bool) {
 	labels := []string{l.Topic, strconv.Itoa(l.Partition)}
 	sum := c.total()
 	m.undelivered.WithLabelValues(labels...).Set(float64(sum.Undelivered()))
 	m.parked.WithLabelValues(labels...).Set(float64(sum.Parked))
 	m.oldest.WithLabelValues(labels...).Set(sum.OldestUndeliveredSeconds)
+	if dry {
+		return
+	}
 	m.enqueued.Add(float64(c.Enqueued))
 	m.collected.Add(float64(c.Collected))
 	m.orphans.Add(float64(c.Orphans))
