@@ -90,7 +90,7 @@ func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds, 
 	}
 	switch {
 	case head == nil && committed > b.First:
-		return halt("the group has committed offset %d, but there is no ledger: check staging.bucket and staging.prefix, or restore the bucket", committed)
+		return halt("the group has committed offset %d, but there is no ledger: check staging.bucket and staging.prefix, or restore the bucket; if kafka.incarnation was changed on purpose, stop all appenders and delete the group's offsets of this topic", committed)
 	case head == nil:
 		return nil
 	case head.Cluster != cluster:
