@@ -3,6 +3,7 @@ package auditor
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
@@ -137,6 +138,8 @@ func TestHintHazards(t *testing.T) {
 		"ahead_of_ledger": `{"version":1,"through":99,"collected":5}`,
 		"negative":        `{"version":1,"through":-7}`,
 		"contradictory":   `{"version":1,"through":0,"collected":1}`,
+		"open_negative":   `{"version":1,"through":0,"collected":-1,"open":[-5,0]}`,
+		"open_beyond":     `{"version":1,"through":0,"collected":-1,"open":[0,7]}`,
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t, nil)
@@ -164,6 +167,20 @@ func TestHintHazards(t *testing.T) {
 		r.stage(hintKey(log0), `{"version":1,"through":1,"collected":1}`)
 		r.audit()
 		require.Equal(t, 1, r.staged(e))
+	})
+}
+
+func FuzzDecodeHint(f *testing.F) {
+	f.Add([]byte(`{"version":1,"through":41,"open":[3,17],"collected":16,"orphans":1795357812345}`))
+	f.Add([]byte(`{"version":1,"through":-1,"open":[0],"collected":-1}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h := decodeHint(b)
+		again, err := json.Marshal(h)
+		require.NoError(t, err)
+		require.True(t, h.equal(decodeHint(again)), string(again))
+		for _, seq := range h.Open {
+			require.True(t, 0 <= seq && seq <= h.Through)
+		}
 	})
 }
 

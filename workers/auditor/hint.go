@@ -57,11 +57,21 @@ func loadHint(ctx context.Context, staging objstore.Store, l ledger.Log) (hint, 
 	if err != nil {
 		return noHint(), err
 	}
+	return decodeHint(b), nil
+}
+
+// decodeHint reads what store wrote; what makes no sense is no hint.
+func decodeHint(b []byte) hint {
 	var h hint
-	if json.Unmarshal(b, &h) != nil || h.Version != hintVersion || h.Through < -1 || h.Collected < -1 || h.Collected > h.Through || !slices.IsSorted(h.Open) {
-		return noHint(), nil
+	if json.Unmarshal(b, &h) != nil || h.Version != hintVersion || !h.valid() {
+		return noHint()
 	}
-	return h, nil
+	return h
+}
+
+func (h hint) valid() bool {
+	within := len(h.Open) == 0 || h.Open[0] >= 0 && h.Open[len(h.Open)-1] <= h.Through
+	return h.Through >= -1 && h.Collected >= -1 && h.Collected <= h.Through && slices.IsSorted(h.Open) && within
 }
 
 func (h hint) store(ctx context.Context, staging objstore.Store, l ledger.Log) error {
