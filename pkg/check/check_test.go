@@ -13,7 +13,10 @@ import (
 	"testing/iotest"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // counts are a report's figures without its examples.
 type counts struct{ lost, duplicated, foreign, misplaced, malformed int64 }

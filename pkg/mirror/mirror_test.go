@@ -17,9 +17,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/sealift/sealift/pkg/objstore"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	day1 = int64(1763683200000) // 2025-11-21
