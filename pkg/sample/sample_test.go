@@ -21,7 +21,7 @@ func TestSameConfigGivesTheSameEvents(t *testing.T) {
 }
 
 func TestEventsAreUniqueCallsOfEverySource(t *testing.T) {
-	const n, sources = 20_000, 300
+	const n, sources = 6_000, 300
 	ids, types, perSource := map[string]bool{}, map[string]int{}, make([]int, sources)
 	bytes := 0
 	for e := range New(Config{Seed: 1, Sources: sources}).Take(n) {

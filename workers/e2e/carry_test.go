@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 
@@ -61,8 +62,10 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 	require.NoError(t, <-in.ended)
 	s.restart(ctx, s.appenders[0], s.copiers[0])
 
-	// 3. The others are killed when they have it all to do, and come back.
+	// 3. The others are killed when they have it all to do, and come back, the
+	// appender on an empty disk: nothing but work may be lost with the old one.
 	s.kill(s.appenders[1], s.copiers[1])
+	require.NoError(t, os.RemoveAll(s.disk(s.appenders[1])))
 	s.restart(ctx, s.appenders[1], s.copiers[1])
 
 	// 4. What went in comes out.

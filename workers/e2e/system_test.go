@@ -116,7 +116,7 @@ func (s *system) start(ctx context.Context) {
 	for i := range 2 {
 		name := fmt.Sprintf("appender-%d", i)
 		s.appenders = append(s.appenders, s.role("appender", name, fmt.Sprintf(
-			"appender:\n  data_dir: %s\n  roll_every: %s\n  grace: 1s\n", filepath.Join(s.dir, name), rollEvery)))
+			"appender:\n  data_dir: %s\n  roll_every: %s\n  grace: 1s\n", filepath.Join(s.dir, name+"-disk"), rollEvery)))
 		s.copiers = append(s.copiers, s.role("copier", fmt.Sprintf("copier-%d", i), fmt.Sprintf(
 			"copier:\n  lock_ttl: 10s\n  retry_tiers: [1s, 5s]\n  spool_dir: %s\n", s.t.TempDir())))
 	}
@@ -126,6 +126,9 @@ func (s *system) start(ctx context.Context) {
 	sealift(s.t, s.env(), "catalog", "apply", "--config", config, "-f", s.catalog())
 	s.restart(ctx, s.all()...)
 }
+
+// disk is the data directory of an appender.
+func (s *system) disk(appender *process) string { return filepath.Join(s.dir, appender.name+"-disk") }
 
 // kill is kill -9, of all at once.
 func (s *system) kill(processes ...*process) {
