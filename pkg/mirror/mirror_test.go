@@ -259,3 +259,18 @@ func TestCat(t *testing.T) {
 	err = Cat(t.Context(), m, List(t.Context(), m, Filter{Source: "app", Day: day1}), io.Discard, false, nil)
 	require.ErrorContains(t, err, key("app", day1, 1))
 }
+
+func FuzzParse(f *testing.F) {
+	f.Add(key("web", day1, 1))
+	f.Add("segment-logs/web/1763683200000/1..gz")
+	f.Add("segment-logs/web/-86400000/1.a.gz")
+	f.Fuzz(func(t *testing.T, key string) {
+		file, ok := parse(objstore.Info{Key: key})
+		if !ok {
+			return
+		}
+		require.Equal(t, key, fmt.Sprintf("%s%s/%d/%s", root, file.Source, file.Day, file.Name))
+		path := SyncOptions{Dir: "dir"}.path(file)
+		require.True(t, filepath.IsLocal(path) && filepath.Dir(filepath.Dir(filepath.Dir(path))) == "dir", path)
+	})
+}
