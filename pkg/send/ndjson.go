@@ -78,6 +78,8 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	bad := func(format string, args ...any) (Event, error) {
 		return Event{}, &BadLine{Line: n, Reason: fmt.Sprintf(format, args...)}
 	}
+	// As the collector stores it: a messageId must be recognised in the end.
+	line = bytes.ToValidUTF8(line, []byte("\uFFFD"))
 	switch {
 	case size > maxLine:
 		return bad("it holds %d bytes, an event at most %d", size, maxEvent)

@@ -210,3 +210,30 @@ func TestNDJSONReadingError(t *testing.T) {
 	}
 	require.ErrorContains(t, last, "read line 1: disk on fire")
 }
+
+func FuzzNDJSON(f *testing.F) {
+	for _, line := range []string{`{"type":"track","messageId":"m"}`, `{"a":1}`, `{"type":"page","messageId":7,"messageId":""}`, "{}\r\n[1]\n", `{"type":"track" }`, `{"messageId":"\ud800"}`, "{\"messageId\":\"\xff\xfem\"}"} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		last := int64(0)
+		for e, err := range NDJSON(bytes.NewReader(in), "run") {
+			if err != nil {
+				var bad *BadLine
+				require.ErrorAs(t, err, &bad)
+				require.Greater(t, bad.Line, last)
+				last = bad.Line
+				continue
+			}
+			require.Greater(t, e.Line, last)
+			last = e.Line
+			require.LessOrEqual(t, len(e.Body), maxEvent)
+			require.NotEmpty(t, e.MessageID)
+			var fields map[string]json.RawMessage
+			require.NoError(t, json.Unmarshal(e.Body, &fields), string(e.Body))
+			var id string
+			require.NoError(t, json.Unmarshal(fields["messageId"], &id), string(e.Body))
+			require.Equal(t, e.MessageID, id, string(e.Body))
+		}
+	})
+}
