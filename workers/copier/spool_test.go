@@ -1,0 +1,34 @@
+package copier
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A disk that takes no spool is the operator's, and not held against the
+// destination: the file waits, and nothing of it was sent.
+func TestSpoolThatCannotBeWritten(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	dir := filepath.Join(t.TempDir(), "spool")
+	r.cfg.SpoolDir = dir // not there
+	o := r.insist(t.Context(), job)
+	require.Equal(t, failed, o.kind)
+	require.Equal(t, transient, o.verdict.class)
+	require.Equal(t, ofFile, o.verdict.scope)
+	require.Equal(t, "spool", o.verdict.reason)
+	require.Contains(t, o.verdict.cause, dir)
+	require.Contains(t, o.verdict.fix, "copier.spool_dir")
+	require.Empty(t, r.buckets["one-logs"].opts)
+	require.Nil(t, r.receipt(job))
+
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.Equal(t, done, r.insist(t.Context(), job).kind)
+	require.NotNil(t, r.receipt(job))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
