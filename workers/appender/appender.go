@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,7 +66,8 @@ type fetcher interface {
 // Log is the events topic.
 type Log interface {
 	Fetcher(topic string, partition int) fetcher
-	End(ctx context.Context, topic string, partition int) (int64, error)
+	// Ends returns the end of every partition's log.
+	Ends(ctx context.Context, topic string) (map[int]int64, error)
 	Ping(ctx context.Context) error
 }
 
@@ -163,6 +165,7 @@ func (a *Appender) Run(ctx context.Context) error {
 	defer cancel()
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.pressure.watch(gctx); return nil })
+	group.Go(func() error { a.watchEnds(gctx); return nil })
 	group.Go(func() error {
 		for {
 			gen, err := membership.Next(gctx)
@@ -323,5 +326,37 @@ func (a *Appender) pollEvery() time.Duration { return 2 * a.tickEvery() }
 
 // end returns the end of the partition's log.
 func (a *Appender) end(ctx context.Context, log ledger.Log) (int64, error) {
-	return a.deps.Log.End(ctx, log.Topic, log.Partition)
+	ends, err := a.deps.Log.Ends(ctx, log.Topic)
+	if err != nil {
+		return 0, err
+	}
+	end, ok := ends[log.Partition]
+	if !ok {
+		return 0, fmt.Errorf("topic %q has no partition %d", log.Topic, log.Partition)
+	}
+	return end, nil
+}
+
+// watchEnds keeps the views' ends of the log true while nothing is read, until
+// ctx ends: lag is what the log holds, not what was fetched of it.
+func (a *Appender) watchEnds(ctx context.Context) {
+	every := 5 * a.tickEvery()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(every/2 + rand.N(every)):
+		}
+		within, cancel := context.WithTimeout(ctx, 10*time.Second)
+		ends, err := a.deps.Log.Ends(within, a.cfg.Topic)
+		cancel()
+		if err != nil {
+			continue // reading meets the same trouble, and says so
+		}
+		a.mu.Lock()
+		for n, r := range a.partitions {
+			r.view.ended(ends[n])
+		}
+		a.mu.Unlock()
+	}
 }

@@ -2,7 +2,6 @@ package appender
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -17,17 +16,17 @@ func (k KafkaLog) Fetcher(topic string, partition int) fetcher {
 	return k.Client.NewFetcher(topic, partition)
 }
 
-// End implements Log.
-func (k KafkaLog) End(ctx context.Context, topic string, partition int) (int64, error) {
+// Ends implements Log.
+func (k KafkaLog) Ends(ctx context.Context, topic string) (map[int]int64, error) {
 	bounds, err := k.Client.Bounds(ctx, topic)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	b, ok := bounds[partition]
-	if !ok {
-		return 0, fmt.Errorf("topic %q has no partition %d", topic, partition)
+	ends := make(map[int]int64, len(bounds))
+	for partition, b := range bounds {
+		ends[partition] = b.End
 	}
-	return b.End, nil
+	return ends, nil
 }
 
 // Ping implements Log.

@@ -33,22 +33,38 @@ func (v *view) took() {
 func (v *view) read(position, end int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.position, v.end = position, max(end, position)
+	v.position, v.end = position, max(v.end, end, position)
+}
+
+// ended notes the end of the log, also while nothing is read.
+func (v *view) ended(end int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.end = max(v.end, end)
 }
 
 // state notes what is open.
 func (v *view) state(c *core, paused string) {
-	oldest, _ := c.oldest()
+	oldest, ok := c.oldest()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.files, v.held, v.oldest, v.paused = c.spool.Len(), c.spool.Held(), oldest, paused
+	switch {
+	case ok:
+		v.oldest = oldest
+	case v.end <= c.position:
+		v.oldest = 0
+	case c.progress > 0: // what was not read yet was received since then
+		v.oldest = c.progress
+	}
+	v.files, v.held, v.paused = c.spool.Len(), c.spool.Held(), paused
 }
 
-// problem notes why the partition is not being read.
+// problem notes why the partition is not being read. What was the oldest
+// record stays it: it is in no entry, and its age grows.
 func (v *view) problem(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.err, v.files, v.held, v.oldest = err, 0, 0, 0
+	v.err, v.files, v.held = err, 0, 0
 }
 
 // trouble returns why the partition is not being read, or nil.
@@ -83,7 +99,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_appender_dead_letters_total", Help: "Records that are no line of any file."}, []string{"reason"}),
 		position:    gauge("position_offset", "Offset of the next record to be read."),
 		lag:         gauge("lag_records", "Records in the log that were not read yet."),
-		oldest:      gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet."),
+		oldest:      gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet, read or not."),
 		files:       gauge("open_files", "Files that are open."),
 		held:        gauge("open_files_bytes", "Bytes that open files hold in memory."),
 		paused:      gauge("paused", "1 while nothing is read for want of disk."),

@@ -132,10 +132,10 @@ func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions)
 	}
 }
 
-func (r *rig) End(context.Context, string, int) (int64, error) {
+func (r *rig) Ends(context.Context, string) (map[int]int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return int64(len(r.records)), nil
+	return map[int]int64{0: int64(len(r.records))}, nil
 }
 
 func (r *rig) Ping(context.Context) error { return nil }

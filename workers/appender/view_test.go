@@ -1,0 +1,36 @@
+package appender
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAgeOfTheOldestIsHonest holds that the age does not look better than it
+// is while a partition is in trouble, paused, or behind.
+func TestAgeOfTheOldestIsHonest(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	var v view
+	v.state(c, "")
+	require.Zero(t, v.oldest, "an empty log has no oldest record")
+
+	feed(t, c, "a@5", "b@6")
+	v.read(c.position, 2)
+	v.state(c, "")
+	require.EqualValues(t, t0+5*60_000, v.oldest)
+
+	v.problem(errors.New("away"))
+	require.EqualValues(t, t0+5*60_000, v.oldest, "an abandoned partition is not fresh")
+
+	require.NoError(t, c.sealAll("request"))
+	require.NotNil(t, c.cut())
+	c.won(entry(2))
+	v.state(c, "")
+	require.Zero(t, v.oldest, "all that there is, is in the ledger")
+
+	v.ended(10) // the log grew, and nothing is read
+	v.state(c, pausedDisk)
+	require.EqualValues(t, c.progress, v.oldest, "what was not read was received since")
+	require.EqualValues(t, 8, v.end-v.position)
+}
