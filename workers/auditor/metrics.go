@@ -33,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		orphans:     counter("orphans_collected", "Staged objects deleted that no ledger entry names."),
 		undelivered: gauges("owed_without_receipt", "Owed pairs of a file and a destination without a receipt, older than the grace; parked ones included."),
 		parked:      gauges("parked", "Owed pairs whose job is parked."),
-		oldest:      gauges("oldest_undelivered_age_seconds", "Age of the oldest record in a file without a receipt."),
+		oldest:      gauges("oldest_undelivered_age_seconds", "Age of the oldest record in a file without a receipt, at the last audit."),
 		seconds:     gauge("last_audit_seconds", "Duration of the last audit."),
 		last:        gauge("last_audit_timestamp_seconds", "When the last audit without an error began."),
 	}

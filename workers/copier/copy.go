@@ -131,7 +131,7 @@ func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.File, outc
 		return nil, c.forged(ctx, job, "no such ledger entry"), nil
 	case errors.Is(err, ledger.ErrCorrupt):
 		return nil, outcome{kind: failed, verdict: verdict{permanent, ofFile, "ledger_corrupt", err.Error(),
-			"restore the ledger entry from the staging bucket's versions; `sealift verify` shows what else is wrong"}}, nil
+			"restore the ledger entry from the staging bucket's versions; `sealift ledger show` shows its neighbours"}}, nil
 	case err != nil:
 		o, err := c.stagingFailed(err, "read the ledger")
 		return nil, o, err

@@ -189,7 +189,7 @@ func (r *Rotator) dispatch(ctx context.Context, lg *slog.Logger, e *ledger.Entry
 		ref := delivery.Ref(e, i)
 		for _, dest := range e.Files[i].Owed {
 			job := delivery.Job{File: ref, Destination: dest}
-			jobs = append(jobs, stream.Record{Key: []byte(ref.String() + " " + dest), Value: job.Encode()})
+			jobs = append(jobs, stream.Record{Key: job.RecordKey(), Value: job.Encode()})
 		}
 	}
 	if len(jobs) == 0 {
