@@ -13,12 +13,18 @@ const pausedDisk = "disk"
 // pressure watches what reading depends on. Memory needs no pause: open files
 // make room by themselves, by compressing into the spool.
 type pressure struct {
-	dir   string
-	least int64 // bytes of free disk
+	free  func() (int64, error) // bytes of free disk
+	least int64                 // of them
 	low   atomic.Bool
 }
 
-func newPressure(dir string, least int64) *pressure { return &pressure{dir: dir, least: least} }
+func newPressure(dir string, least int64) *pressure {
+	return &pressure{least: least, free: func() (int64, error) {
+		var st syscall.Statfs_t
+		err := syscall.Statfs(dir, &st)
+		return int64(st.Bavail) * st.Bsize, err
+	}}
+}
 
 // paused returns why nothing is to be read, or "".
 func (p *pressure) paused() string {
@@ -34,9 +40,7 @@ func (p *pressure) watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		var st syscall.Statfs_t
-		if err := syscall.Statfs(p.dir, &st); err == nil {
-			free := int64(st.Bavail) * st.Bsize
+		if free, err := p.free(); err == nil {
 			switch {
 			case free < p.least:
 				p.low.Store(true)

@@ -1,0 +1,54 @@
+package appender
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestShortDiskSealsEarlyAndPauses holds that a disk that runs short costs
+// early seals and delay, and no record.
+func TestShortDiskSealsEarlyAndPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{DiskFree: 1 << 30})
+		var free atomic.Int64
+		free.Store(10 << 30)
+		r.pressure.free = func() (int64, error) { return free.Load(), nil }
+		r.run()
+		r.produce("a", "b", "a")
+		time.Sleep(5 * time.Second)
+		require.Empty(t, r.written(), "nothing is over yet")
+
+		free.Store(1 << 20)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, [][]string{{"a/0-2", "b/1-1"}}, r.written(), "what is open gives its space back")
+		require.ErrorContains(t, r.Ready(t.Context()), "disk is short")
+		r.produce("c", "d")
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 3, r.Records(), "nothing more is read")
+		require.EqualValues(t, 2, lag(r.Appender), "and the lag says so")
+
+		free.Store(1<<30 + 1<<20) // not a quarter more: it would be short again at once
+		time.Sleep(time.Minute)
+		require.Error(t, r.Ready(t.Context()))
+		free.Store(2 << 30)
+		time.Sleep(5 * time.Second)
+		require.NoError(t, r.Ready(t.Context()))
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-2", "b/1-1"}, {"c/3-3", "d/4-4"}}, r.written())
+		r.end()
+	})
+}
+
+// lag is the metric's value for partition 0.
+func lag(a *Appender) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v := &a.partitions[0].view
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.end - v.position
+}
