@@ -18,10 +18,10 @@ func TestAgeOfTheOldestIsHonest(t *testing.T) {
 	feed(t, c, "a@5", "b@6")
 	v.read(c.position, 2)
 	v.state(c, "")
-	require.EqualValues(t, t0+5*60_000, v.oldest)
+	require.Equal(t, t0+5*60_000, v.oldest)
 
 	v.problem(errors.New("away"))
-	require.EqualValues(t, t0+5*60_000, v.oldest, "an abandoned partition is not fresh")
+	require.Equal(t, t0+5*60_000, v.oldest, "an abandoned partition is not fresh")
 
 	require.NoError(t, c.sealAll("request"))
 	require.NotNil(t, c.cut())
@@ -31,6 +31,6 @@ func TestAgeOfTheOldestIsHonest(t *testing.T) {
 
 	v.ended(10) // the log grew, and nothing is read
 	v.state(c, pausedDisk)
-	require.EqualValues(t, c.progress, v.oldest, "what was not read was received since")
+	require.Equal(t, c.progress, v.oldest, "what was not read was received since")
 	require.EqualValues(t, 8, v.end-v.position)
 }
