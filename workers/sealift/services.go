@@ -65,13 +65,13 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 	}
 	s.kafka, err = stream.Open(stream.Config{
 		Brokers: cfg.Kafka.Brokers, TLS: secure, ClientID: "sealift",
-		SASL: stream.SASL{Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username, Password: string(cfg.Kafka.SASL.Password)},
+		SASL: stream.SASL{Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username, Password: cfg.Kafka.SASL.Password.Reveal()},
 	}, log)
 	if err != nil {
 		return nil, err
 	}
 	if withRedis {
-		if s.redis, err = lease.Open(string(cfg.Redis.URL)); err != nil {
+		if s.redis, err = lease.Open(cfg.Redis.URL.Reveal()); err != nil {
 			return nil, err
 		}
 	}
