@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -96,7 +97,7 @@ type Deps struct {
 type Appender struct {
 	cfg      Config
 	deps     Deps
-	router   *router
+	router   *route.Router
 	budget   *segment.Budget
 	pressure *pressure
 	metrics  *metrics
@@ -133,7 +134,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	case cfg.MaxBytes < segment.MinMaxBytes:
 		return nil, fmt.Errorf("appender.max_bytes %d: use at least %d", cfg.MaxBytes, segment.MinMaxBytes)
 	}
-	router, err := newRouter(cfg.SourceFrom, cfg.ReceivedFrom)
+	router, err := route.New(cfg.SourceFrom, cfg.ReceivedFrom)
 	if err != nil {
 		return nil, err
 	}

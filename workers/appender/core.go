@@ -78,6 +78,9 @@ func (c *core) rebase(base *ledger.Entry) {
 	}
 }
 
+// reasonLine counts records that are valid and fit no file.
+const reasonLine = "unfit_line"
+
 // errOffset says that the log went back: the reader must start over.
 var errOffset = errors.New("offset went back")
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
 )
 
@@ -135,20 +136,20 @@ func TestOffsetsNeverGoBack(t *testing.T) {
 	c := newTestCore(t, entry(10))
 	feed(t, c, "a@1")
 	require.ErrorIs(t, c.add(10, "a", t0, t0, []byte("{}")), errOffset)
-	require.ErrorIs(t, c.skip(9, reasonJSON), errOffset)
+	require.ErrorIs(t, c.skip(9, route.ReasonJSON), errOffset)
 	require.NoError(t, c.add(15, "a", t0, t0, []byte("{}")), "gaps are normal")
 }
 
 func TestSkippedRecordsAreCountedOnceTheWatermarkPassesThem(t *testing.T) {
 	c := newTestCore(t, entry(0))
-	require.NoError(t, c.skip(0, reasonJSON))
+	require.NoError(t, c.skip(0, route.ReasonJSON))
 	feed(t, c, "a@1")
-	require.NoError(t, c.skip(2, reasonSource))
+	require.NoError(t, c.skip(2, route.ReasonSource))
 	feed(t, c, "b@61")
 	b := c.cut()
 	require.Equal(t, []string{"a/1-1"}, files(b))
 	require.EqualValues(t, 3, b.LowWatermark)
-	require.Equal(t, map[string]int64{reasonJSON: 1, reasonSource: 1}, b.Skipped)
+	require.Equal(t, map[string]int64{route.ReasonJSON: 1, route.ReasonSource: 1}, b.Skipped)
 	c.won(entry(3))
 	require.NoError(t, c.sealAll(segment.ReasonRequest))
 	require.Empty(t, c.cut().Skipped)
@@ -156,12 +157,12 @@ func TestSkippedRecordsAreCountedOnceTheWatermarkPassesThem(t *testing.T) {
 
 func TestAnEntryWithoutFilesMovesTheWatermarkAtMostOnceATurn(t *testing.T) {
 	c := newTestCore(t, entry(0))
-	require.NoError(t, c.skip(0, reasonJSON))
+	require.NoError(t, c.skip(0, route.ReasonJSON))
 	b := c.cut()
 	require.Empty(t, b.Files)
 	require.EqualValues(t, 1, b.LowWatermark)
 	c.won(entry(1))
-	require.NoError(t, c.skip(1, reasonJSON))
+	require.NoError(t, c.skip(1, route.ReasonJSON))
 	require.Nil(t, c.cut())
 	c.reached(2, true, t0+2*hour)
 	require.NotNil(t, c.cut())
@@ -173,7 +174,7 @@ func TestAPoisonFloodTakesNoMemory(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	flood := func(n int) {
 		for range n {
-			require.NoError(t, c.skip(c.position, []string{reasonJSON, reasonSource}[c.position%2]))
+			require.NoError(t, c.skip(c.position, []string{route.ReasonJSON, route.ReasonSource}[c.position%2]))
 		}
 	}
 	flood(10)
@@ -186,17 +187,17 @@ func TestAPoisonFloodTakesNoMemory(t *testing.T) {
 	flood(10)
 	b := c.cut()
 	require.EqualValues(t, 100_011, b.LowWatermark)
-	require.Equal(t, map[string]int64{reasonJSON: 50_005, reasonSource: 50_005}, b.Skipped)
+	require.Equal(t, map[string]int64{route.ReasonJSON: 50_005, route.ReasonSource: 50_005}, b.Skipped)
 	flood(10) // read while the entry is being written
 	c.won(entry(b.LowWatermark))
 
 	require.NoError(t, c.sealAll(segment.ReasonRequest))
 	b = c.cut()
 	flood(10)
-	require.Equal(t, map[string]int64{reasonJSON: 10, reasonSource: 10}, b.Skipped)
+	require.Equal(t, map[string]int64{route.ReasonJSON: 10, route.ReasonSource: 10}, b.Skipped)
 	c.won(entry(b.LowWatermark))
 	c.reached(c.position, true, t0+3*hour)
-	require.Equal(t, map[string]int64{reasonJSON: 5, reasonSource: 5}, c.cut().Skipped, "those after the cut")
+	require.Equal(t, map[string]int64{route.ReasonJSON: 5, route.ReasonSource: 5}, c.cut().Skipped, "those after the cut")
 }
 
 func TestUnfitLineIsSkipped(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -93,7 +94,7 @@ func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
 				cut = append(cut, string(offset)+":"+string(size))
 			}
 			reason, _ := r.buried[i].Header("sealift-reason")
-			require.Equal(t, reasonSource, string(reason))
+			require.Equal(t, route.ReasonSource, string(reason))
 		}
 		require.Equal(t, []string{"1", "2", "3"}, offsets)
 		require.Equal(t, []string{"2:3145728", "3:2"}, cut)

@@ -208,7 +208,7 @@ func (l *loop) take(ctx context.Context, got read) error {
 		if r.Offset < l.c.position {
 			return fmt.Errorf("record at offset %d after %d: %w", r.Offset, l.c.position-1, errOffset)
 		}
-		source, received, line, reason := l.p.a.router.route(r)
+		source, received, line, reason := l.p.a.router.Route(r)
 		if reason == "" {
 			before := l.c.skips
 			if err := l.c.add(r.Offset, source, received, now, line); err != nil {

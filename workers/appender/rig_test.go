@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -90,7 +91,7 @@ func (r *rig) produce(sources ...string) {
 		r.records = append(r.records, stream.Record{
 			Topic: r.cfg.Topic, Offset: int64(len(r.records)), Key: []byte(s), Value: []byte("{}"),
 			Headers: []stream.Header{
-				{Key: headerSource, Value: []byte(s)}, {Key: headerReceived, Value: strconv.AppendInt(nil, time.Now().UnixMilli(), 10)},
+				{Key: route.HeaderSource, Value: []byte(s)}, {Key: route.HeaderReceived, Value: strconv.AppendInt(nil, time.Now().UnixMilli(), 10)},
 			},
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
 )
 
@@ -95,7 +96,7 @@ func (s *schedule) read(c *core) {
 		}
 		l := s.log[c.position]
 		if l.source == "" {
-			require.NoError(s.t, c.skip(c.position, reasonSource))
+			require.NoError(s.t, c.skip(c.position, route.ReasonSource))
 			continue
 		}
 		require.NoError(s.t, c.add(c.position, l.source, l.received, t0+1000*hour, fmt.Appendf(nil, `{"o":%d}`, c.position)))

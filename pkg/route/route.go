@@ -1,4 +1,11 @@
-package appender
+// Package route says to which stream a record of the events topic belongs and
+// which line it is: what every reader of the topic has to agree upon, the
+// appender that files records and a replay that reads them again.
+//
+// It promises that both are pure functions of the record (rule R of the
+// protocol), under settings that are the same for all readers. It reads
+// nothing itself, and does not know files.
+package route
 
 import (
 	"bytes"
@@ -15,40 +22,40 @@ import (
 
 // Headers of the events topic.
 const (
-	headerSource   = "sealift-source"
-	headerReceived = "sealift-received"
-	// headerLine is set, to any value, by a producer that vouches for the
+	HeaderSource   = "sealift-source"
+	HeaderReceived = "sealift-received" // unix milliseconds, decimal
+	// HeaderLine is set, to any value, by a producer that vouches for the
 	// value: one valid JSON object without a newline. The collector does; other
 	// producers' values are validated here, which costs a fifth to a half of
 	// what compressing them costs.
-	headerLine = "sealift-line"
+	HeaderLine = "sealift-line"
 )
 
 // Reasons for which a record is no line of any file. They are metric labels,
 // stand in dead letters and are counted in the ledger.
 const (
-	reasonSource   = "invalid_source"
-	reasonReceived = "invalid_received"
-	reasonJSON     = "not_a_json_object"
-	reasonLine     = "unfit_line"
+	ReasonSource   = "invalid_source"
+	ReasonReceived = "invalid_received"
+	ReasonJSON     = "not_a_json_object"
 )
 
-// router finds a record's source and time of receipt.
+// Router finds a record's source and time of receipt. It is safe for
+// concurrent use.
 //
 // Invariant: both are pure functions of the record.
-type router struct {
+type Router struct {
 	source   func(r *stream.Record) string
 	received func(r *stream.Record) (int64, bool)
 }
 
-// newRouter reads the settings kafka.source_from (header, key, json:PATH) and
+// New reads the settings kafka.source_from (header, key, json:PATH) and
 // kafka.received_from (header, record, json:PATH).
-func newRouter(sourceFrom, receivedFrom string) (*router, error) {
-	r := &router{}
+func New(sourceFrom, receivedFrom string) (*Router, error) {
+	r := &Router{}
 	switch path, isJSON := strings.CutPrefix(sourceFrom, "json:"); {
 	case sourceFrom == "header":
 		r.source = func(rec *stream.Record) string {
-			v, _ := rec.Header(headerSource)
+			v, _ := rec.Header(HeaderSource)
 			return string(v)
 		}
 	case sourceFrom == "key":
@@ -61,7 +68,7 @@ func newRouter(sourceFrom, receivedFrom string) (*router, error) {
 	switch path, isJSON := strings.CutPrefix(receivedFrom, "json:"); {
 	case receivedFrom == "header":
 		r.received = func(rec *stream.Record) (int64, bool) {
-			v, _ := rec.Header(headerReceived)
+			v, _ := rec.Header(HeaderReceived)
 			ms, err := strconv.ParseInt(string(v), 10, 64)
 			return ms, err == nil
 		}
@@ -94,19 +101,20 @@ const (
 	latestReceived   = 4_102_444_800_000 // 2100-01-01
 )
 
-// route returns where the record belongs and its line, or the reason why it
-// belongs nowhere. The line may be the record's value itself.
-func (r *router) route(rec *stream.Record) (source string, received int64, line []byte, reason string) {
+// Route returns where the record belongs (its source, and the unix
+// milliseconds of its receipt) and its line, or the reason why it belongs
+// nowhere. The line may be the record's value itself.
+func (r *Router) Route(rec *stream.Record) (source string, received int64, line []byte, reason string) {
 	source = r.source(rec)
 	if !validSource(source) {
-		return "", 0, nil, reasonSource
+		return "", 0, nil, ReasonSource
 	}
 	received, ok := r.received(rec)
 	if !ok || received < earliestReceived || received >= latestReceived {
-		return "", 0, nil, reasonReceived
+		return "", 0, nil, ReasonReceived
 	}
 	if line, ok = lineOf(rec); !ok {
-		return "", 0, nil, reasonJSON
+		return "", 0, nil, ReasonJSON
 	}
 	return source, received, line, ""
 }
@@ -114,7 +122,7 @@ func (r *router) route(rec *stream.Record) (source string, received int64, line 
 // lineOf returns the record's value as one JSON object without a newline.
 func lineOf(rec *stream.Record) ([]byte, bool) {
 	b := rec.Value
-	if _, vouched := rec.Header(headerLine); vouched {
+	if _, vouched := rec.Header(HeaderLine); vouched {
 		return b, len(b) >= 2 && b[0] == '{' && b[len(b)-1] == '}'
 	}
 	b = bytes.TrimSpace(b)

@@ -1,0 +1,87 @@
+package route
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// TestDeepNestingIsPoison: brokers bound what a record takes compressed, so
+// one of some kilobytes can nest ten million deep. A validator that recurses
+// runs out of stack, which ends the process, and the next owner's after it.
+func TestDeepNestingIsPoison(t *testing.T) {
+	const depth = 10_000_000
+	deep := append(bytes.Repeat([]byte(`{"a":`), depth), '1')
+	deep = append(deep, bytes.Repeat([]byte(`}`), depth)...)
+	_, ok := lineOf(&stream.Record{Value: deep})
+	require.False(t, ok)
+}
+
+func TestNesting(t *testing.T) {
+	pad := strings.Repeat(" ", deepBytes)
+	for name, c := range map[string]struct {
+		value string
+		ok    bool
+	}{
+		"shallow":             {`{"a":[{"b":1}]}`, true},
+		"large_and_shallow":   {`{"a":"` + pad + `"}`, true},
+		"brackets_in_strings": {`{"a":"` + strings.Repeat("[", deepBytes) + `\"{{"}`, true},
+		"many_side_by_side":   {`{"a":[` + strings.Repeat("[],", deepBytes) + `[]]}`, true},
+		"at_the_limit":        {`{"a":` + strings.Repeat("[", maxNesting-1) + pad + strings.Repeat("]", maxNesting-1) + `}`, true},
+		"past_the_limit":      {`{"a":` + strings.Repeat("[", maxNesting) + pad + strings.Repeat("]", maxNesting) + `}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, ok := lineOf(&stream.Record{Value: []byte(c.value)})
+			require.Equal(t, c.ok, ok)
+		})
+	}
+}
+
+// TestRouteIsAFunctionOfTheRecord holds each setting and each reason.
+func TestRouteIsAFunctionOfTheRecord(t *testing.T) {
+	at := time.UnixMilli(1_795_356_000_123)
+	rec := func(change func(*stream.Record)) *stream.Record {
+		r := &stream.Record{Key: []byte("by-key"), Value: []byte(` {"s":"by-json","t":"2026-11-22T14:00:00.123Z"} `), Time: at, Headers: []stream.Header{
+			{Key: HeaderSource, Value: []byte("by-header")}, {Key: HeaderReceived, Value: []byte("1795356000123")},
+		}}
+		change(r)
+		return r
+	}
+	same := func(*stream.Record) {}
+	for name, c := range map[string]struct {
+		source, received string // settings
+		change           func(*stream.Record)
+		want, reason     string
+	}{
+		"header":            {"header", "header", same, "by-header", ""},
+		"key":               {"key", "record", same, "by-key", ""},
+		"json":              {"json:s", "json:t", same, "by-json", ""},
+		"no_header":         {"header", "header", func(r *stream.Record) { r.Headers = nil }, "", ReasonSource},
+		"source_is_a_path":  {"key", "header", func(r *stream.Record) { r.Key = []byte("../x") }, "", ReasonSource},
+		"time_in_seconds":   {"header", "header", func(r *stream.Record) { r.Headers[1].Value = []byte("1795356000") }, "", ReasonReceived},
+		"no_time":           {"header", "json:u", same, "", ReasonReceived},
+		"no_object":         {"header", "header", func(r *stream.Record) { r.Value = []byte("[1]") }, "", ReasonJSON},
+		"vouched_no_object": {"header", "header", func(r *stream.Record) { r.Headers = append(r.Headers, stream.Header{Key: HeaderLine}) }, "", ReasonJSON},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := New(c.source, c.received)
+			require.NoError(t, err)
+			source, received, line, reason := r.Route(rec(c.change))
+			require.Equal(t, c.reason, reason)
+			require.Equal(t, c.want, source)
+			if reason == "" {
+				require.Equal(t, at.UnixMilli(), received)
+				require.Equal(t, `{"s":"by-json","t":"2026-11-22T14:00:00.123Z"}`, string(line))
+			}
+		})
+	}
+	for _, wrong := range [][2]string{{"", "header"}, {"json:", "header"}, {"header", "clock"}} {
+		_, err := New(wrong[0], wrong[1])
+		require.ErrorContains(t, err, "use header")
+	}
+}
