@@ -5,11 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func rdb(c *Client) *redis.Client { return c.server.(redisServer).rdb }
 
 // conformance holds for every Redis. pass lets the server's clock go on by at
 // least d.
@@ -55,11 +58,11 @@ func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 	t.Run("acquire_again_with_the_same_token_after_a_lost_reply", func(t *testing.T) {
 		c, key, token := open(t), keyPrefix+"lease:"+name(t), newToken()
 		for range 2 {
-			fence, err := acquire.Run(ctx, c.rdb, []string{key, fenceKey}, token, 60_000).Int64()
+			fence, err := c.server.Take(ctx, key, token, time.Minute)
 			require.NoError(t, err)
 			require.Positive(t, fence)
 		}
-		require.NoError(t, c.rdb.Del(ctx, key).Err())
+		require.NoError(t, rdb(c).Del(ctx, key).Err())
 	})
 	t.Run("a_dead_holder_gives_way_in_time", func(t *testing.T) {
 		c, name := open(t), name(t)
@@ -80,17 +83,17 @@ func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 		require.NoError(t, err)
 		pass(time.Second) // some of it is gone
 		require.Eventually(t, func() bool {
-			left, err := c.rdb.PTTL(ctx, key).Result()
+			left, err := rdb(c).PTTL(ctx, key).Result()
 			return err == nil && left > 2500*time.Millisecond
 		}, 10*time.Second, 10*time.Millisecond)
 		require.NoError(t, l.Release(ctx))
-		n, err := c.rdb.Exists(ctx, key).Result()
+		n, err := rdb(c).Exists(ctx, key).Result()
 		require.NoError(t, err)
 		require.Zero(t, n)
 	})
 	for hazard, disturb := range map[string]func(c *Client, key string) error{
-		"lost_when_taken":   func(c *Client, key string) error { return c.rdb.Set(ctx, key, "another", time.Minute).Err() },
-		"lost_when_flushed": func(c *Client, key string) error { return c.rdb.Del(ctx, key).Err() },
+		"lost_when_taken":   func(c *Client, key string) error { return rdb(c).Set(ctx, key, "another", time.Minute).Err() },
+		"lost_when_flushed": func(c *Client, key string) error { return rdb(c).Del(ctx, key).Err() },
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			c, name := open(t), name(t)
@@ -100,11 +103,11 @@ func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 			require.NoError(t, disturb(c, key))
 			<-l.Lost()
 			require.False(t, l.Held())
-			before, _ := c.rdb.Get(ctx, key).Result()
+			before, _ := rdb(c).Get(ctx, key).Result()
 			require.NoError(t, l.Release(ctx))
-			after, _ := c.rdb.Get(ctx, key).Result()
+			after, _ := rdb(c).Get(ctx, key).Result()
 			require.Equal(t, before, after, "release leaves another's lease alone")
-			require.NoError(t, c.rdb.Del(ctx, key).Err())
+			require.NoError(t, rdb(c).Del(ctx, key).Err())
 		})
 	}
 	t.Run("markers", func(t *testing.T) {

@@ -4,20 +4,7 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
-
-// extend gives the lease KEYS[1] another ARGV[2] milliseconds, if ARGV[1]
-// still holds it.
-var extend = redis.NewScript(`
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
-
-// release deletes the lease KEYS[1], if ARGV[1] still holds it.
-var release = redis.NewScript(`
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])`)
 
 // Lease is a name held for a while. A goroutine that it owns renews it until
 // Release. It is safe for concurrent use.
@@ -26,8 +13,8 @@ type Lease struct {
 	// as Redis keeps its data. It is for the audit trail.
 	Fence int64
 
-	name   string
-	delete func(context.Context) error
+	name string
+	drop func(context.Context) error
 	*keeper
 }
 
@@ -39,7 +26,7 @@ func (l *Lease) Release(ctx context.Context) error {
 	if !l.stop() {
 		return nil
 	}
-	if err := l.delete(ctx); err != nil {
+	if err := l.drop(ctx); err != nil {
 		return unavailable("release lease "+l.name, err)
 	}
 	return nil

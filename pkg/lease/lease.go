@@ -37,10 +37,32 @@ const (
 	fenceKey  = keyPrefix + "fence"
 )
 
+// Server is what leases and markers need of Redis. There is Redis, which Open
+// gives, and what simulations put in its place. Keys come whole; every error
+// leaves it open whether the request was carried out.
+type Server interface {
+	Ping(ctx context.Context) error
+	// Take gives the key to the token for ttl and returns a fencing number
+	// larger than any before, or 0 if another token holds it. Asked again with
+	// the same token, as after a lost reply, it succeeds.
+	Take(ctx context.Context, key, token string, ttl time.Duration) (fence int64, err error)
+	// Extend gives the key's holder another ttl; false: it is not the holder.
+	Extend(ctx context.Context, key, token string, ttl time.Duration) (held bool, err error)
+	// Drop deletes the key if the token holds it.
+	Drop(ctx context.Context, key, token string) error
+	// Set remembers the key for ttl, anew if it was there.
+	Set(ctx context.Context, key string, ttl time.Duration) error
+	Exists(ctx context.Context, key string) (bool, error)
+	Close() error
+}
+
 // Client is a connection pool to one Redis. It is safe for concurrent use.
 type Client struct {
-	rdb *redis.Client
+	server Server
 }
+
+// New returns a client of that server, which Close closes.
+func New(server Server) *Client { return &Client{server: server} }
 
 // Open prepares a client for a URL such as redis://:password@host:6379/0,
 // rediss:// for TLS. It does not connect, so it succeeds with Redis away.
@@ -64,28 +86,19 @@ func Open(rawURL string) (*Client, error) {
 	// Every request here may be sent twice: scripts know their own token.
 	opts.MaxRetries = 2
 	opts.ContextTimeoutEnabled = true
-	return &Client{rdb: redis.NewClient(opts)}, nil
+	return New(redisServer{redis.NewClient(opts)}), nil
 }
 
 // Close closes the connections. Leases still held run out by themselves.
-func (c *Client) Close() error { return c.rdb.Close() }
+func (c *Client) Close() error { return c.server.Close() }
 
 // Ping returns nil if Redis answers, else an error that wraps ErrUnavailable.
 func (c *Client) Ping(ctx context.Context) error {
-	if err := c.rdb.Ping(ctx).Err(); err != nil {
+	if err := c.server.Ping(ctx); err != nil {
 		return unavailable("ping redis", err)
 	}
 	return nil
 }
-
-// acquire takes the lease KEYS[1] for the token ARGV[1] and ARGV[2]
-// milliseconds, and returns a new fencing number, or 0 if another token holds
-// it. Asked again with the same token, as after a lost reply, it succeeds.
-var acquire = redis.NewScript(`
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return redis.call('INCR', KEYS[2])`)
 
 // Acquire takes the lease called name for ttl and keeps renewing it until
 // Release. It returns ErrHeld if another holds it. ttl must be positive; it is
@@ -95,7 +108,7 @@ func (c *Client) Acquire(ctx context.Context, name string, ttl time.Duration) (*
 	// The deadline counts from before the request: Redis cannot have started
 	// its own countdown any earlier.
 	sent := time.Now()
-	fence, err := acquire.Run(ctx, c.rdb, []string{key, fenceKey}, token, ttl.Milliseconds()).Int64()
+	fence, err := c.server.Take(ctx, key, token, ttl)
 	switch {
 	case err != nil:
 		return nil, unavailable(fmt.Sprintf("acquire lease %q", name), err)
@@ -103,13 +116,8 @@ func (c *Client) Acquire(ctx context.Context, name string, ttl time.Duration) (*
 		return nil, fmt.Errorf("acquire lease %q: %w", name, ErrHeld)
 	}
 	l := &Lease{Fence: fence, name: name, keeper: newKeeper(sent, ttl)}
-	l.extend = func(ctx context.Context) (bool, error) {
-		return runBool(ctx, c.rdb, extend, key, token, ttl.Milliseconds())
-	}
-	l.delete = func(ctx context.Context) error {
-		_, err := runBool(ctx, c.rdb, release, key, token)
-		return err
-	}
+	l.extend = func(ctx context.Context) (bool, error) { return c.server.Extend(ctx, key, token, ttl) }
+	l.drop = func(ctx context.Context) error { return c.server.Drop(ctx, key, token) }
 	l.start()
 	return l, nil
 }
@@ -118,11 +126,6 @@ func newToken() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return hex.EncodeToString(b[:])
-}
-
-func runBool(ctx context.Context, rdb *redis.Client, s *redis.Script, key string, args ...any) (bool, error) {
-	n, err := s.Run(ctx, rdb, []string{key}, args...).Int64()
-	return n == 1, err
 }
 
 // unavailable classes an error of go-redis; context errors stay visible.

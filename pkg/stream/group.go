@@ -66,8 +66,14 @@ type Assignment struct {
 type Generation struct {
 	ID          int32
 	Assignments map[string][]Assignment // by topic
-	inner       *kafka.Generation
-	done        chan struct{}
+	commit      func(map[string]map[int]int64) error
+	done        <-chan struct{}
+}
+
+// GenerationForTesting is one that no group gave: it ends when done is closed,
+// and what is committed goes to commit.
+func GenerationForTesting(id int32, assignments map[string][]Assignment, done <-chan struct{}, commit func(map[string]map[int]int64) error) *Generation {
+	return &Generation{ID: id, Assignments: assignments, done: done, commit: commit}
 }
 
 // Next returns the next generation when the former one has ended. It retries
@@ -94,7 +100,8 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 func (g *Group) Close() error { return g.inner.Close() }
 
 func newGeneration(inner *kafka.Generation) *Generation {
-	gen := &Generation{ID: inner.ID, Assignments: map[string][]Assignment{}, inner: inner, done: make(chan struct{})}
+	done := make(chan struct{})
+	gen := &Generation{ID: inner.ID, Assignments: map[string][]Assignment{}, commit: inner.CommitOffsets, done: done}
 	for topic, as := range inner.Assignments {
 		for _, a := range as {
 			gen.Assignments[topic] = append(gen.Assignments[topic], Assignment{Partition: a.ID, Committed: max(a.Offset, -1)})
@@ -102,7 +109,7 @@ func newGeneration(inner *kafka.Generation) *Generation {
 	}
 	inner.Start(func(ctx context.Context) {
 		<-ctx.Done()
-		close(gen.done)
+		close(done)
 	})
 	return gen
 }
@@ -116,7 +123,7 @@ func (g *Generation) Commit(topic string, offsets map[int]int64) error {
 	if len(offsets) == 0 {
 		return nil
 	}
-	if err := g.inner.CommitOffsets(map[string]map[int]int64{topic: offsets}); err != nil {
+	if err := g.commit(map[string]map[int]int64{topic: offsets}); err != nil {
 		return fmt.Errorf("commit offsets of topic %q in generation %d: %w", topic, g.ID, err)
 	}
 	return nil

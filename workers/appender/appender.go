@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
@@ -59,14 +59,14 @@ type Rotator interface {
 	Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error)
 }
 
-// fetcher reads one partition; *stream.Fetcher is one.
-type fetcher interface {
+// Fetcher reads one partition; *stream.Fetcher is one.
+type Fetcher interface {
 	Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error)
 }
 
 // Log is the events topic.
 type Log interface {
-	Fetcher(topic string, partition int) fetcher
+	Fetcher(topic string, partition int) Fetcher
 	// Ends returns the end of every partition's log.
 	Ends(ctx context.Context, topic string) (map[int]int64, error)
 	Ping(ctx context.Context) error
@@ -346,7 +346,7 @@ func (a *Appender) watchEnds(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(every/2 + rand.N(every)):
+		case <-time.After(every/2 + jitter.N(every)):
 		}
 		within, cancel := context.WithTimeout(ctx, 10*time.Second)
 		ends, err := a.deps.Log.Ends(within, a.cfg.Topic)

@@ -12,7 +12,7 @@ type KafkaLog struct{ Client *stream.Client }
 var _ Log = KafkaLog{}
 
 // Fetcher implements Log.
-func (k KafkaLog) Fetcher(topic string, partition int) fetcher {
+func (k KafkaLog) Fetcher(topic string, partition int) Fetcher {
 	return k.Client.NewFetcher(topic, partition)
 }
 

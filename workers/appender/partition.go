@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"time"
 
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
@@ -63,7 +63,7 @@ func (p *partition) run(ctx context.Context) {
 		p.view.problem(err)
 		// By chance, lest two workers that were both told that it is theirs
 		// take it from each other in step.
-		p.answer(ctx, err, wait/2+rand.N(wait))
+		p.answer(ctx, err, wait/2+jitter.N(wait))
 		wait = min(2*wait, 30*time.Second)
 	}
 }

@@ -15,21 +15,21 @@ type read struct {
 	stream.Fetched
 	sentAt  time.Time // before the request: the log's end was seen after it
 	err     error
-	fetcher fetcher // whose buffers Records lie in
+	fetcher Fetcher // whose buffers Records lie in
 }
 
 // reads fetches one partition ahead of its owner: while one fetch is being
 // filed, the next is on its way.
 type reads struct {
 	results chan read
-	free    chan fetcher // fetchers whose records were filed
+	free    chan Fetcher // fetchers whose records were filed
 	end     int64        // last seen end of the log; the owner's
 	done    sync.WaitGroup
 }
 
 // read starts fetching a partition from offset on, until ctx ends.
 func (a *Appender) read(ctx context.Context, log ledger.Log, offset int64) *reads {
-	r := &reads{results: make(chan read), free: make(chan fetcher, 2)}
+	r := &reads{results: make(chan read), free: make(chan Fetcher, 2)}
 	r.free <- a.deps.Log.Fetcher(log.Topic, log.Partition)
 	r.free <- a.deps.Log.Fetcher(log.Topic, log.Partition)
 	r.done.Go(func() { r.fetch(ctx, a, log, offset) })
@@ -39,7 +39,7 @@ func (a *Appender) read(ctx context.Context, log ledger.Log, offset int64) *read
 func (r *reads) fetch(ctx context.Context, a *Appender, log ledger.Log, offset int64) {
 	wait := 100 * time.Millisecond
 	for {
-		var f fetcher
+		var f Fetcher
 		select {
 		case <-ctx.Done():
 			return

@@ -110,7 +110,7 @@ func (r *rig) Next(ctx context.Context) (*stream.Generation, error) {
 
 func (r *rig) Close() error { return nil }
 
-func (r *rig) Fetcher(string, int) fetcher { return r }
+func (r *rig) Fetcher(string, int) Fetcher { return r }
 
 func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error) {
 	deadline := time.NewTimer(opts.MaxWait)

@@ -16,13 +16,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -117,13 +117,13 @@ func (a *Auditor) Run(ctx context.Context) error {
 // so often, each a little later so that auditors do not meet.
 func (a *Auditor) next(now time.Time) time.Time {
 	if a.cfg.Every != time.Hour {
-		return now.Add(a.cfg.Every + rand.N(a.cfg.Every/10+1))
+		return now.Add(a.cfg.Every + jitter.N(a.cfg.Every/10+1))
 	}
 	at := now.UTC().Truncate(time.Hour).Add(time.Duration(a.cfg.Minute) * time.Minute)
 	if !at.After(now) {
 		at = at.Add(time.Hour)
 	}
-	return at.Add(rand.N(time.Minute))
+	return at.Add(jitter.N(time.Minute))
 }
 
 // Audit audits all chains once, now. The report is of what could be audited;

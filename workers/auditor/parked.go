@@ -3,6 +3,8 @@ package auditor
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -45,7 +47,8 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet) error {
 		return nil
 	}
 	var errs []error
-	for key, open := range p.open {
+	for _, key := range slices.Sorted(maps.Keys(p.open)) {
+		open := p.open[key]
 		ref, dest, ok := delivery.ParseParkedKey(key)
 		if open || !ok {
 			continue

@@ -27,7 +27,6 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/stream"
 )
 
 // Config sizes a copier. Zero values take the defaults of pkg/config.
@@ -79,7 +78,7 @@ func (c Config) withDefaults() Config {
 
 // Deps are what a copier works with.
 type Deps struct {
-	Kafka   *stream.Client
+	Kafka   Kafka
 	Leases  *lease.Client
 	Staging objstore.Store
 	Roles   Roles

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/jitter"
 )
 
 // maxTasks bounds the jobs in this process: running, waiting, or on their way
@@ -184,7 +184,7 @@ func (e *engine) insist(ctx context.Context, op func() error) error {
 		select {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
-		case <-time.After(wait/2 + rand.N(wait)):
+		case <-time.After(wait/2 + jitter.N(wait)):
 		}
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealift/sealift/pkg/jitter"
 )
 
 // dependency is something of the operator's own that copying cannot do without.
@@ -94,7 +95,7 @@ func (g *gate) probe(ctx context.Context, dep *dependency) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait + rand.N(wait/4)):
+		case <-time.After(wait + jitter.N(wait/4)):
 		}
 		if err := dep.ping(ctx); err != nil {
 			g.mu.Lock()

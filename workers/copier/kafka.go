@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,15 +13,57 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
+// Kafka is where the job topics are; OnKafka gives the real one.
+type Kafka interface {
+	Join(cfg stream.GroupConfig) (Membership, error)
+	Producer(topic string) Producer
+	Fetcher(topic string, partition int) Fetcher
+	Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error)
+	Ping(ctx context.Context) error
+}
+
+// Membership says which partitions are ours; *stream.Group is one.
+type Membership interface {
+	Next(ctx context.Context) (*stream.Generation, error)
+	Close() error
+}
+
+// Producer writes records to one topic; *stream.Producer is one.
+type Producer interface {
+	Produce(ctx context.Context, records ...stream.Record) error
+	Close() error
+}
+
+// Fetcher reads one partition; *stream.Fetcher is one.
+type Fetcher interface {
+	Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error)
+}
+
+// OnKafka returns the job topics of the client's brokers.
+func OnKafka(client *stream.Client) Kafka { return onKafka{client} }
+
+type onKafka struct{ *stream.Client }
+
+// Join implements Kafka.
+func (k onKafka) Join(cfg stream.GroupConfig) (Membership, error) { return k.Client.Join(cfg) }
+
+// Producer implements Kafka.
+func (k onKafka) Producer(topic string) Producer {
+	return k.NewProducer(stream.ProducerConfig{Topic: topic})
+}
+
+// Fetcher implements Kafka.
+func (k onKafka) Fetcher(topic string, partition int) Fetcher { return k.NewFetcher(topic, partition) }
+
 // jobs are the job topics in Kafka: the membership in the group, a reader per
 // assigned partition, a producer per retry tier.
 type jobs struct {
 	cfg       Config
-	client    *stream.Client
+	kafka     Kafka
 	log       *slog.Logger
-	group     *stream.Group
-	producers []*stream.Producer // of the retry tiers
-	gen       *generation        // the last one
+	group     Membership
+	producers []Producer  // of the retry tiers
+	gen       *generation // the last one
 }
 
 // generation is one division of the partitions, with what was read in it.
@@ -30,17 +74,17 @@ type generation struct {
 	committed map[string]map[int]int64
 }
 
-func openJobs(cfg Config, client *stream.Client, log *slog.Logger) (*jobs, error) {
-	j := &jobs{cfg: cfg, client: client, log: log}
+func openJobs(cfg Config, kafka Kafka, log *slog.Logger) (*jobs, error) {
+	j := &jobs{cfg: cfg, kafka: kafka, log: log}
 	var err error
-	j.group, err = client.Join(stream.GroupConfig{
+	j.group, err = kafka.Join(stream.GroupConfig{
 		ID: cfg.ConsumerGroup(), Topics: cfg.Topics(), Worker: cfg.Worker, SessionTimeout: cfg.SessionTimeout,
 	})
 	if err != nil {
 		return nil, err
 	}
 	for tier := range cfg.RetryTiers {
-		j.producers = append(j.producers, client.NewProducer(stream.ProducerConfig{Topic: cfg.retryTopic(tier)}))
+		j.producers = append(j.producers, kafka.Producer(cfg.retryTopic(tier)))
 	}
 	return j, nil
 }
@@ -104,7 +148,8 @@ func (g *generation) commit() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var errs []error
-	for topic, partitions := range g.positions {
+	for _, topic := range slices.Sorted(maps.Keys(g.positions)) {
+		partitions := g.positions[topic]
 		advanced := map[int]int64{}
 		for p, o := range partitions {
 			if n := o.committable(); n > g.committed[topic][p] {
@@ -159,7 +204,7 @@ type reader struct {
 // run reads from the committed offset until ctx ends.
 func (r *reader) run(ctx context.Context, next int64) {
 	log := r.jobs.log.With("topic", r.topic, "partition", r.partition)
-	fetcher := r.jobs.client.NewFetcher(r.topic, r.partition)
+	fetcher := r.jobs.kafka.Fetcher(r.topic, r.partition)
 	for wait := 200 * time.Millisecond; ctx.Err() == nil; {
 		got, err := stream.Fetched{}, error(nil)
 		if next < 0 {
@@ -193,7 +238,7 @@ func (r *reader) run(ctx context.Context, next int64) {
 }
 
 func (r *reader) first(ctx context.Context) (int64, error) {
-	bounds, err := r.jobs.client.Bounds(ctx, r.topic)
+	bounds, err := r.jobs.kafka.Bounds(ctx, r.topic)
 	if err != nil {
 		return -1, err
 	}

@@ -46,7 +46,7 @@ func (r *kafkaRig) run(worker string, change func(*Config)) (c *Copier, stop fun
 			change(c)
 		}
 	})
-	c.deps.Kafka = r.client
+	c.deps.Kafka = OnKafka(r.client)
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()

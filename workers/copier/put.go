@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 )
@@ -108,7 +108,7 @@ func (c *customer) put(ctx context.Context, t catalog.Target, l ledger.Log, f *l
 			c.roles.Forget(*request)
 		case (errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable)) && sends < maxSends && ctx.Err() == nil:
 			select {
-			case <-time.After(pause/2 + rand.N(pause)):
+			case <-time.After(pause/2 + jitter.N(pause)):
 			case <-ctx.Done():
 			}
 			pause *= 4

@@ -52,7 +52,7 @@ var rules = []rule{
 func layer(dir string) int {
 	switch top, rest, _ := strings.Cut(dir, "/"); top {
 	case "workers":
-		if rest == "sealift" || strings.HasPrefix(rest, "sealift/") || rest == "e2e" {
+		if rest == "sealift" || strings.HasPrefix(rest, "sealift/") || rest == "e2e" || strings.HasPrefix(rest, "e2e/") {
 			return 4
 		}
 		return 3

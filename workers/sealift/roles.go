@@ -119,7 +119,7 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 
 func (a *assembly) addCopier(s *services) error {
 	c, err := copier.New(copierConfig(s.cfg), copier.Deps{
-		Kafka: s.kafka, Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.bucket,
+		Kafka: copier.OnKafka(s.kafka), Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.bucket,
 		Log: s.log.With("role", copierRole), Metrics: s.metrics,
 	})
 	if err == nil {
