@@ -132,6 +132,11 @@ type Entry struct {
 	// SealedThrough is the filter of recovery, sorted; only streams with an
 	// offset at or above LowWatermark are listed.
 	SealedThrough []Through `json:"sealed_through,omitempty"`
+	// CompleteThrough is a time in unix ms: every record received before it is
+	// in a file of this or an earlier entry, or skipped, but for stragglers
+	// that reached the log after the time that is waited for them. It never
+	// goes back; 0: not known. For reports only, nothing rests on it.
+	CompleteThrough int64 `json:"complete_through,omitempty"`
 	// DispatchedThrough is the outbox position: copy jobs of all entries up
 	// to and including this number were enqueued.
 	DispatchedThrough int64 `json:"dispatched_through"`
@@ -182,7 +187,7 @@ func (e *Entry) validate() error {
 	switch {
 	case e.Version != EntryVersion:
 		return bad("version %d is not %d", e.Version, EntryVersion)
-	case e.Seq < 0 || e.LowWatermark < 0 || e.Partition < 0:
+	case e.Seq < 0 || e.LowWatermark < 0 || e.Partition < 0 || e.CompleteThrough < 0:
 		return bad("negative number")
 	case e.Attempt == "" || e.Topic == "" || e.Incarnation == "":
 		return bad("attempt, topic and incarnation must be set")

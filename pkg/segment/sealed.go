@@ -26,9 +26,10 @@ const (
 // partition, where reading resumes once they are in the ledger, and the
 // records below that which are in no file, by reason.
 type Batch struct {
-	Files        []*Sealed
-	LowWatermark int64
-	Skipped      map[string]int64
+	Files           []*Sealed
+	LowWatermark    int64
+	CompleteThrough int64 // see ledger.Entry; 0: not known
+	Skipped         map[string]int64
 }
 
 // Sealed is a finished file: one gzip member of at least one line. Its bytes

@@ -38,7 +38,8 @@ type core struct {
 	// received up to it (but for stragglers) has been read.
 	progress int64
 	// quiet is the progress before which no entry without files is written,
-	// so that a trickle of records that go into no file makes few entries.
+	// so that a trickle of records that go into no file makes few entries, and
+	// a partition without any one an hour, which says that the hour is over.
 	quiet int64
 }
 
@@ -220,8 +221,10 @@ func (c *core) cut() *segment.Batch {
 	// Oldest first: it is the oldest file that holds the watermark back.
 	slices.SortFunc(c.sealed, func(a, b *segment.Sealed) int { return cmp.Compare(a.First, b.First) })
 	n := min(len(c.sealed), c.cfg.maxFiles)
-	low := c.lowWatermark(c.sealed[n:])
-	if n == 0 && (low == c.base.LowWatermark || len(c.open) > 0 || c.progress < c.quiet) {
+	low, complete := c.lowWatermark(c.sealed[n:]), c.completeThrough(c.sealed[n:])
+	const hour = int64(time.Hour / time.Millisecond)
+	news := low > c.base.LowWatermark || complete/hour > c.base.CompleteThrough/hour
+	if n == 0 && (!news || len(c.open) > 0 || c.progress < c.quiet) {
 		return nil
 	}
 	c.quiet = c.turn(c.progress)
@@ -230,7 +233,7 @@ func (c *core) cut() *segment.Batch {
 	if c.flight == nil {
 		c.flight = []*segment.Sealed{}
 	}
-	b := &segment.Batch{Files: c.flight, LowWatermark: low, Skipped: map[string]int64{}}
+	b := &segment.Batch{Files: c.flight, LowWatermark: low, CompleteThrough: complete, Skipped: map[string]int64{}}
 	for _, s := range c.skipped {
 		if s.first < low {
 			b.Skipped[s.reason] += s.records
@@ -248,6 +251,18 @@ func (c *core) lowWatermark(rest []*segment.Sealed) int64 {
 	}
 	c.spool.Files(func(m segment.Meta) { low = min(low, m.First) })
 	return low
+}
+
+// completeThrough is the time, in unix ms, before which every record is in an
+// entry or in the batch being cut, but for stragglers that come after the
+// grace.
+func (c *core) completeThrough(rest []*segment.Sealed) int64 {
+	t := c.progress - c.cfg.grace.Milliseconds()
+	for _, f := range rest {
+		t = min(t, f.Stream.Hour)
+	}
+	c.spool.Files(func(m segment.Meta) { t = min(t, m.Stream.Hour) })
+	return max(t, c.base.CompleteThrough)
 }
 
 // won says that the entry of the last cut is now the head.

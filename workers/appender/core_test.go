@@ -256,3 +256,42 @@ func TestAnyScheduleFilesEveryRecordOnce(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { newSchedule(t, seed).run() })
 	}
 }
+
+// TestEntriesSayHowFarTheyAreComplete: the time never passes a record that is
+// in no entry, and does not go back for one that comes late.
+func TestEntriesSayHowFarTheyAreComplete(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	feed(t, c, "a@30", "b@59", "b@61") // b's record of the second hour is in an open file
+	b := c.cut()
+	require.Equal(t, []string{"a/0-0", "b/1-1"}, files(b))
+	require.Equal(t, t0+hour, b.CompleteThrough)
+	next := entry(2)
+	next.CompleteThrough = b.CompleteThrough
+	c.won(next)
+
+	feed(t, c, "a@40", "b@121") // late, and the next hour's end
+	b = c.cut()
+	require.Equal(t, []string{"b/2-2", "a/3-3"}, files(b))
+	require.Equal(t, t0+2*hour, b.CompleteThrough)
+}
+
+// TestAnIdlePartitionSaysOnceThatTheHourIsOver: else nobody could tell a
+// partition without records from one that is not read.
+func TestAnIdlePartitionSaysOnceThatTheHourIsOver(t *testing.T) {
+	base := entry(5)
+	base.CompleteThrough = t0 + 10_000
+	c := newTestCore(t, base)
+	c.reached(5, true, t0+hour+9_000)
+	require.Nil(t, c.cut(), "stragglers are awaited")
+	c.reached(5, true, t0+hour+10_000)
+	b := c.cut()
+	require.NotNil(t, b)
+	require.Empty(t, b.Files)
+	require.Equal(t, t0+hour, b.CompleteThrough)
+	require.EqualValues(t, 5, b.LowWatermark)
+	next := entry(5)
+	next.CompleteThrough = b.CompleteThrough
+	c.won(next)
+	c.reached(5, true, t0+2*hour)
+	require.Nil(t, c.cut())
+}

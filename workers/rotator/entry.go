@@ -19,6 +19,7 @@ func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure 
 	e := follow(base, ledger.KindSeal, tenure)
 	e.Files = files
 	e.LowWatermark = batch.LowWatermark
+	e.CompleteThrough = max(base.CompleteThrough, batch.CompleteThrough)
 	if len(batch.Skipped) > 0 {
 		e.Skipped = batch.Skipped
 	}
@@ -82,7 +83,7 @@ func follow(base *ledger.Entry, kind ledger.Kind, tenure ledger.Tenure) *ledger.
 		Cluster: base.Cluster, Topic: base.Topic, Incarnation: base.Incarnation, Partition: base.Partition,
 		Files:         []ledger.File{},
 		LowWatermark:  base.LowWatermark,
-		SealedThrough: base.SealedThrough,
+		SealedThrough: base.SealedThrough, CompleteThrough: base.CompleteThrough,
 		// The owner of base enqueued its jobs before it went on to e.
 		DispatchedThrough: base.Seq,
 	}
