@@ -142,10 +142,10 @@ func (v *validator) kafkaSecurity() {
 
 // place checks where a fact about a record is found.
 func (v *validator) place(key, value string, words ...string) {
-	if path, ok := strings.CutPrefix(value, "json:"); slices.Contains(words, value) || ok && strings.TrimSpace(path) != "" {
-		return
+	if path, ok := strings.CutPrefix(value, "json:"); slices.Contains(words, value) || ok && strings.TrimSpace(path) != "" && !strings.Contains(path, ";") {
+		return // the ledger writes both places apart by a semicolon
 	}
-	v.add(key, fmt.Sprintf("%q is not known", value), "use "+strings.Join(words, ", ")+" or json:PATH, like json:context.source")
+	v.add(key, fmt.Sprintf("%q is not known", value), "use "+strings.Join(words, ", ")+" or json:PATH without a semicolon, like json:context.source")
 }
 
 func (v *validator) redis() {

@@ -46,6 +46,9 @@ func NewChain(store objstore.Store, log Log) *Chain {
 	return &Chain{store: store, log: log, backoff: 100 * time.Millisecond}
 }
 
+// Log returns the log that the chain is of.
+func (c *Chain) Log() Log { return c.log }
+
 // EntryKey is where entry seq lies in the staging bucket. Numbers count down,
 // so that a listing of one key finds the head.
 func EntryKey(l Log, seq int64) string {

@@ -277,3 +277,25 @@ func FuzzDecode(f *testing.F) {
 		require.Equal(t, fmt.Sprintf("%+v", e), fmt.Sprintf("%+v", back))
 	})
 }
+
+func TestRouterRules(t *testing.T) {
+	require.Empty(t, RouterRule("header", "header"))
+	for _, from := range [][2]string{{"header", "header"}, {"key", "header"}, {"json:a.b", "json:c"}} {
+		source, received, ok := ParseRouterRule(RouterRule(from[0], from[1]))
+		require.True(t, ok)
+		require.Equal(t, from, [2]string{source, received})
+	}
+	for _, bad := range []string{"header", ";", "key;", ";key", "header;header", "key;header;", "a;b;c"} {
+		e := at(1, "a")
+		e.Router = bad
+		_, err := e.Encode()
+		require.ErrorIs(t, err, ErrCorrupt, bad)
+	}
+	e := at(1, "a")
+	e.Router = "key;record"
+	b, err := e.Encode()
+	require.NoError(t, err)
+	got, err := Decode(b)
+	require.NoError(t, err)
+	require.Equal(t, e, got)
+}

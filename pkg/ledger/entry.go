@@ -102,6 +102,30 @@ const (
 	KindSeal  Kind = "seal"  // files were sealed, or the watermark moved
 )
 
+// RouterRule names the rule by which records become streams: where their source
+// and their time of receipt are (kafka.source_from, kafka.received_from). The
+// default rule, headers, is the empty string.
+//
+// Invariant: I2. One rule holds from the moment at which a stream's records are
+// sealed past the watermark until none of them can be read again: by another,
+// they would be looked up in the filter under another stream.
+func RouterRule(sourceFrom, receivedFrom string) string {
+	if sourceFrom == "header" && receivedFrom == "header" {
+		return ""
+	}
+	return sourceFrom + ";" + receivedFrom
+}
+
+// ParseRouterRule undoes RouterRule; ok is false for what it does not write.
+func ParseRouterRule(rule string) (sourceFrom, receivedFrom string, ok bool) {
+	if rule == "" {
+		return "header", "header", true
+	}
+	sourceFrom, receivedFrom, _ = strings.Cut(rule, ";")
+	ok = sourceFrom != "" && receivedFrom != "" && !strings.Contains(receivedFrom, ";") && RouterRule(sourceFrom, receivedFrom) == rule
+	return sourceFrom, receivedFrom, ok
+}
+
 // Through says that every record of the stream up to and including Offset is
 // in a file of this or an earlier entry.
 type Through struct {
@@ -113,19 +137,23 @@ type Through struct {
 // Entry is one link of a chain. The head entry carries the whole state that
 // recovery needs.
 type Entry struct {
-	Version     int              `json:"version"`
-	Seq         int64            `json:"seq"`
-	Kind        Kind             `json:"kind"`
-	Attempt     string           `json:"attempt"` // uuid of the PUT's author and try
-	Owner       string           `json:"owner"`
-	Generation  int32            `json:"generation"`
-	WrittenAt   int64            `json:"written_at"` // unix ms, for people only
-	Cluster     string           `json:"cluster"`
-	Topic       string           `json:"topic"`
-	Incarnation string           `json:"incarnation"`
-	Partition   int              `json:"partition"`
-	Files       []File           `json:"files"`
-	Skipped     map[string]int64 `json:"skipped,omitempty"` // reason -> records
+	Version     int    `json:"version"`
+	Seq         int64  `json:"seq"`
+	Kind        Kind   `json:"kind"`
+	Attempt     string `json:"attempt"` // uuid of the PUT's author and try
+	Owner       string `json:"owner"`
+	Generation  int32  `json:"generation"`
+	WrittenAt   int64  `json:"written_at"` // unix ms, for people only
+	Cluster     string `json:"cluster"`
+	Topic       string `json:"topic"`
+	Incarnation string `json:"incarnation"`
+	Partition   int    `json:"partition"`
+	// Router is the rule by which records became streams, as RouterRule writes
+	// it: all that SealedThrough names, and all that is read from LowWatermark
+	// on under this entry.
+	Router  string           `json:"router,omitempty"`
+	Files   []File           `json:"files"`
+	Skipped map[string]int64 `json:"skipped,omitempty"` // reason -> records
 	// LowWatermark is where reading resumes: every record below it is in a
 	// file or counted in Skipped.
 	LowWatermark int64 `json:"low_watermark"`
@@ -197,6 +225,9 @@ func (e *Entry) validate() error {
 		return bad("kind %q", e.Kind)
 	case e.Kind != KindSeal && len(e.Files) > 0:
 		return bad("kind %q has files", e.Kind)
+	}
+	if _, _, ok := ParseRouterRule(e.Router); !ok {
+		return bad("router %q", e.Router)
 	}
 	for i := range e.Files {
 		f := &e.Files[i]

@@ -59,20 +59,28 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 // Assignment is one partition that is ours in a generation.
 type Assignment struct {
 	Partition int
-	Committed int64 // the group's committed offset, -1 if there is none
+	Mark
+}
+
+// Mark is what a group commits for a partition.
+type Mark struct {
+	Committed int64 // the offset to be read next, -1 if there is none
+	// Note is what whoever committed it wrote beside it; Kafka's own tools
+	// write nothing. It is for programs, short (brokers take 4096 bytes).
+	Note string
 }
 
 // Generation is one division of the partitions among the members.
 type Generation struct {
 	ID          int32
 	Assignments map[string][]Assignment // by topic
-	commit      func(map[string]map[int]int64) error
+	commit      func(ctx context.Context, topic string, marks map[int]Mark) error
 	done        <-chan struct{}
 }
 
 // GenerationForTesting is one that no group gave: it ends when done is closed,
 // and what is committed goes to commit.
-func GenerationForTesting(id int32, assignments map[string][]Assignment, done <-chan struct{}, commit func(map[string]map[int]int64) error) *Generation {
+func GenerationForTesting(id int32, assignments map[string][]Assignment, done <-chan struct{}, commit func(ctx context.Context, topic string, marks map[int]Mark) error) *Generation {
 	return &Generation{ID: id, Assignments: assignments, done: done, commit: commit}
 }
 
@@ -83,7 +91,14 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 		inner, err := g.inner.Next(ctx)
 		switch {
 		case err == nil:
-			return newGeneration(inner), nil
+			gen, err := g.newGeneration(ctx, inner)
+			if err == nil {
+				return gen, nil
+			}
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			g.client.log.WarnContext(ctx, "reading committed offsets", "group", g.id, "err", err)
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.Is(err, kafka.ErrGroupClosed):
@@ -99,32 +114,109 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 // Close leaves the group, which ends the generation at once for all members.
 func (g *Group) Close() error { return g.inner.Close() }
 
-func newGeneration(inner *kafka.Generation) *Generation {
+// newGeneration returns the generation with what was committed for its
+// partitions, or an error if it ended before that could be read.
+func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Generation, error) {
 	done := make(chan struct{})
-	gen := &Generation{ID: inner.ID, Assignments: map[string][]Assignment{}, commit: inner.CommitOffsets, done: done}
+	gen := &Generation{ID: inner.ID, Assignments: map[string][]Assignment{}, done: done}
+	gen.commit = func(ctx context.Context, topic string, marks map[int]Mark) error {
+		return g.client.commit(ctx, inner, topic, marks)
+	}
+	ours := map[string][]int{}
 	for topic, as := range inner.Assignments {
 		for _, a := range as {
-			gen.Assignments[topic] = append(gen.Assignments[topic], Assignment{Partition: a.ID, Committed: max(a.Offset, -1)})
+			ours[topic] = append(ours[topic], a.ID)
 		}
 	}
 	inner.Start(func(ctx context.Context) {
 		<-ctx.Done()
 		close(done)
 	})
-	return gen
+	if len(ours) == 0 {
+		return gen, nil
+	}
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		// kafka-go has read the offsets already, but drops the notes.
+		marks, err := g.client.marks(ctx, inner.GroupID, ours)
+		if err == nil {
+			for topic, partitions := range ours {
+				for _, p := range partitions {
+					gen.Assignments[topic] = append(gen.Assignments[topic], Assignment{Partition: p, Mark: marks[topic][p]})
+				}
+			}
+			return gen, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-done:
+			return nil, err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// marks returns what the group has committed for the partitions.
+func (c *Client) marks(ctx context.Context, group string, partitions map[string][]int) (map[string]map[int]Mark, error) {
+	bad := func(err error) (map[string]map[int]Mark, error) {
+		return nil, fmt.Errorf("fetch offsets of group %q: %w", group, err)
+	}
+	res, err := c.api(10*time.Second).OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
+	if err != nil {
+		return bad(err)
+	}
+	if res.Error != nil {
+		return bad(res.Error)
+	}
+	marks := map[string]map[int]Mark{}
+	for topic, asked := range partitions {
+		marks[topic] = map[int]Mark{}
+		for _, p := range res.Topics[topic] {
+			if p.Error != nil {
+				return bad(fmt.Errorf("topic %q, partition %d: %w", topic, p.Partition, p.Error))
+			}
+			marks[topic][p.Partition] = Mark{Committed: max(p.CommittedOffset, -1), Note: p.Metadata}
+		}
+		if len(marks[topic]) != len(asked) {
+			return bad(fmt.Errorf("topic %q: %d of %d partitions answered", topic, len(marks[topic]), len(asked)))
+		}
+	}
+	return marks, nil
 }
 
 // Done is closed when the generation has ended.
 func (g *Generation) Done() <-chan struct{} { return g.done }
 
-// Commit records the offsets to be read next, fenced by the generation: after
-// it ended, Commit fails.
-func (g *Generation) Commit(topic string, offsets map[int]int64) error {
-	if len(offsets) == 0 {
+// Commit records the marks of a topic's partitions, fenced by the generation:
+// after it ended, Commit fails.
+func (g *Generation) Commit(ctx context.Context, topic string, marks map[int]Mark) error {
+	if len(marks) == 0 {
 		return nil
 	}
-	if err := g.commit(map[string]map[int]int64{topic: offsets}); err != nil {
+	if err := g.commit(ctx, topic, marks); err != nil {
 		return fmt.Errorf("commit offsets of topic %q in generation %d: %w", topic, g.ID, err)
 	}
 	return nil
+}
+
+// commit is what Generation.CommitOffsets of kafka-go does, with notes.
+func (c *Client) commit(ctx context.Context, gen *kafka.Generation, topic string, marks map[int]Mark) error {
+	req := &kafka.OffsetCommitRequest{
+		GroupID: gen.GroupID, GenerationID: int(gen.ID), MemberID: gen.MemberID,
+		Topics: map[string][]kafka.OffsetCommit{},
+	}
+	for p, m := range marks {
+		req.Topics[topic] = append(req.Topics[topic], kafka.OffsetCommit{Partition: p, Offset: m.Committed, Metadata: m.Note})
+	}
+	res, err := c.api(10*time.Second).OffsetCommit(ctx, req)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range res.Topics[topic] {
+		if p.Error != nil {
+			errs = append(errs, fmt.Errorf("partition %d: %w", p.Partition, p.Error))
+		}
+	}
+	return errors.Join(errs...)
 }

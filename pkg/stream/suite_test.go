@@ -184,7 +184,7 @@ func testGroup(t *testing.T, c *stream.Client, topic string) {
 	require.NoError(t, err)
 	require.Len(t, gen.Assignments[topic], 4)
 	require.EqualValues(t, -1, gen.Assignments[topic][0].Committed)
-	require.NoError(t, gen.Commit(topic, map[int]int64{0: 7, 1: 8, 2: 9, 3: 10}))
+	require.NoError(t, gen.Commit(ctx, topic, map[int]stream.Mark{0: {Committed: 7, Note: "a note"}, 1: {Committed: 8}, 2: {Committed: 9}, 3: {Committed: 10}}))
 
 	b := join("b")
 	<-gen.Done()
@@ -202,13 +202,13 @@ func testGroup(t *testing.T, c *stream.Client, topic string) {
 	}
 	wg.Wait()
 	require.NoError(t, errors.Join(errs[:]...))
-	seen := map[int]int64{}
+	seen := map[int]stream.Mark{}
 	for _, gen := range both {
 		for _, as := range gen.Assignments[topic] {
-			seen[as.Partition] = as.Committed
+			seen[as.Partition] = as.Mark
 		}
 	}
-	require.Equal(t, map[int]int64{0: 7, 1: 8, 2: 9, 3: 10}, seen)
+	require.Equal(t, map[int]stream.Mark{0: {Committed: 7, Note: "a note"}, 1: {Committed: 8}, 2: {Committed: 9}, 3: {Committed: 10}}, seen)
 
 	require.NoError(t, b.Close()) // a leaver's partitions go to who stays at once
 	gen, err = a.Next(ctx)
@@ -225,7 +225,7 @@ func testStaleCommit(t *testing.T, c *stream.Client, topic string) {
 	require.NoError(t, err)
 	require.NoError(t, g.Close())
 	<-gen.Done()
-	require.Error(t, gen.Commit(topic, map[int]int64{0: 5}))
+	require.Error(t, gen.Commit(t.Context(), topic, map[int]stream.Mark{0: {Committed: 5}}))
 }
 
 func testFollow(t *testing.T, c *stream.Client, topic string) {

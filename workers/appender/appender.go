@@ -193,9 +193,9 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	if gen != nil {
 		for _, as := range gen.Assignments[a.cfg.Topic] {
 			tenures[as.Partition] = &ledger.Tenure{
-				Owner: worker, Generation: gen.ID, Committed: as.Committed, Done: gen.Done(),
-				Commit: func(offset int64) error {
-					return gen.Commit(a.cfg.Topic, map[int]int64{as.Partition: offset})
+				Owner: worker, Generation: gen.ID, Committed: as.Committed, Note: as.Note, Done: gen.Done(),
+				Commit: func(ctx context.Context, offset int64, note string) error {
+					return gen.Commit(ctx, a.cfg.Topic, map[int]stream.Mark{as.Partition: {Committed: offset, Note: note}})
 				},
 			}
 		}

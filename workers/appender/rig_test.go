@@ -70,7 +70,7 @@ func (r *rig) run() {
 func (r *rig) assigned(partitions ...int) {
 	gen := &stream.Generation{Assignments: map[string][]stream.Assignment{}}
 	for _, p := range partitions {
-		gen.Assignments[r.cfg.Topic] = append(gen.Assignments[r.cfg.Topic], stream.Assignment{Partition: p, Committed: -1})
+		gen.Assignments[r.cfg.Topic] = append(gen.Assignments[r.cfg.Topic], stream.Assignment{Partition: p, Mark: stream.Mark{Committed: -1}})
 	}
 	r.generations <- gen
 }

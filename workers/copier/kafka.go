@@ -130,7 +130,7 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	for {
 		select {
 		case <-ticker.C:
-			if err := gen.commit(); err != nil {
+			if err := gen.commit(ctx); err != nil {
 				j.log.DebugContext(ctx, "offsets not committed", "err", err)
 			}
 			continue
@@ -144,27 +144,27 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 }
 
 // commit records how far the jobs are over, where that changed.
-func (g *generation) commit() error {
+func (g *generation) commit(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var errs []error
 	for _, topic := range slices.Sorted(maps.Keys(g.positions)) {
 		partitions := g.positions[topic]
-		advanced := map[int]int64{}
+		advanced := map[int]stream.Mark{}
 		for p, o := range partitions {
 			if n := o.committable(); n > g.committed[topic][p] {
-				advanced[p] = n
+				advanced[p] = stream.Mark{Committed: n}
 			}
 		}
 		if len(advanced) == 0 {
 			continue
 		}
-		if err := g.Commit(topic, advanced); err != nil {
+		if err := g.Commit(ctx, topic, advanced); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		for p, n := range advanced {
-			g.committed[topic][p] = n
+		for p, m := range advanced {
+			g.committed[topic][p] = m.Committed
 		}
 	}
 	return errors.Join(errs...)
@@ -174,7 +174,7 @@ func (g *generation) commit() error {
 func (j *jobs) close(ctx context.Context) error {
 	var errs []error
 	if j.gen != nil {
-		if err := j.gen.commit(); err != nil {
+		if err := j.gen.commit(ctx); err != nil {
 			j.log.DebugContext(ctx, "offsets not committed", "err", err) // the next owner repeats some
 		}
 	}

@@ -39,8 +39,14 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	if !ok {
 		return nil, fmt.Errorf("take partition over: topic %q has no partition %d", log.Topic, log.Partition)
 	}
-	if err := check(head, log, r.cfg.Cluster, bounds, tenure.Committed); err != nil {
+	err = check(head, log, r.cfg.Cluster, bounds)
+	if err == nil {
+		err = r.witness(ctx, lg, chain, head, tenure)
+	}
+	if errors.Is(err, ErrHalted) {
 		r.metrics.halted.Inc()
+	}
+	if err != nil {
 		return nil, err
 	}
 	var e *ledger.Entry
@@ -49,13 +55,16 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 			Version: ledger.EntryVersion, Kind: ledger.KindInit,
 			Owner: tenure.Owner, Generation: tenure.Generation,
 			Cluster: r.cfg.Cluster, Topic: log.Topic, Incarnation: log.Incarnation, Partition: log.Partition,
-			Files: []ledger.File{}, LowWatermark: bounds.First,
+			Router: r.cfg.Router, Files: []ledger.File{}, LowWatermark: bounds.First,
 		}
 	} else {
 		if err := r.redispatch(ctx, lg, chain, head); err != nil {
 			return nil, err
 		}
 		e = follow(head, ledger.KindClaim, tenure)
+		if len(head.SealedThrough) == 0 {
+			e.Router = r.cfg.Router
+		}
 	}
 	e.Attempt, e.WrittenAt = uuid.NewString(), time.Now().UnixMilli()
 	if err := r.append(ctx, lg, e); err != nil {
@@ -84,23 +93,71 @@ func (r *Rotator) redispatch(ctx context.Context, lg *slog.Logger, chain *ledger
 }
 
 // check compares the head (nil: no chain) with what Kafka holds.
-func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds, committed int64) error {
-	halt := func(format string, args ...any) error {
-		return fmt.Errorf("ledger %s: %w: %s", log, ErrHalted, fmt.Sprintf(format, args...))
-	}
+func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds) error {
+	halt := halting(log)
 	switch {
-	case head == nil && committed > b.First:
-		return halt("the group has committed offset %d, but there is no ledger: check staging.bucket and staging.prefix, or restore the bucket; if kafka.incarnation was changed on purpose, stop all appenders and delete the group's offsets of this topic", committed)
 	case head == nil:
 		return nil
 	case head.Cluster != cluster:
 		return halt("it belongs to Kafka cluster %q, this is %q: check kafka.brokers; if the cluster was replaced, set a new kafka.incarnation", head.Cluster, cluster)
-	case committed > head.LowWatermark:
-		return halt("the group has committed offset %d, above its watermark %d: the staging bucket was rolled back; restore its newest versions", committed, head.LowWatermark)
 	case b.End < head.LowWatermark:
 		return halt("the topic ends at offset %d, below its watermark %d: the topic was re-created or lost records; if it was re-created, set a new kafka.incarnation", b.End, head.LowWatermark)
 	case b.First > head.LowWatermark:
 		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets before they were read; restore them, or accept the loss with a new kafka.incarnation, and raise retention.ms", b.First, head.LowWatermark, b.First-head.LowWatermark)
 	}
 	return nil
+}
+
+// witness holds the ledger against the note beside the committed offset: the
+// entry that it names must be there. An offset without a note is the work of
+// Kafka's own tools; neither it nor its number means anything to the ledger.
+//
+// Invariant: I6, I12.
+func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head *ledger.Entry, tenure ledger.Tenure) error {
+	halt := halting(chain.Log())
+	note, ours := ledger.ParseNote(tenure.Note)
+	if !ours {
+		if tenure.Committed >= 0 {
+			from := "the oldest record"
+			if head != nil {
+				from = fmt.Sprint("offset ", head.LowWatermark)
+			}
+			lg.WarnContext(ctx, "the group's committed offset was set by other tools and changes nothing: reading starts where the ledger says",
+				"committed", tenure.Committed, "reading_from", from)
+		}
+		return nil
+	}
+	const rolledBack = "the staging bucket was rolled back, or is not the one that this group wrote to; check staging.bucket and staging.prefix, restore its newest versions"
+	switch {
+	case note.Incarnation != chain.Log().Incarnation:
+		return halt("the group has committed offset %d for incarnation %q: check kafka.incarnation; if it was changed on purpose, stop all appenders and delete the group's offsets of this topic", note.LowWatermark, note.Incarnation)
+	case head == nil:
+		return halt("the group has committed offset %d, but there is no ledger: check staging.bucket and staging.prefix, or restore the bucket", note.LowWatermark)
+	case note.LowWatermark > head.LowWatermark:
+		return halt("the group has committed offset %d, above its watermark %d: %s", note.LowWatermark, head.LowWatermark, rolledBack)
+	}
+	// Looked for by its name: a chain that went on after it was rolled back, or
+	// that of another group, is as long.
+	e := head
+	if note.Seq != head.Seq {
+		var err error
+		if e, err = chain.Entry(ctx, note.Seq); errors.Is(err, ledger.ErrNotFound) {
+			return halt("the group has committed entry %d, its newest is %d: %s", note.Seq, head.Seq, rolledBack)
+		} else if err != nil {
+			return err
+		}
+	}
+	switch {
+	case e.Attempt != note.Attempt:
+		return halt("its entry %d is not the one that the group has committed: %s", note.Seq, rolledBack)
+	case note.Seq > head.Seq:
+		return fmt.Errorf("ledger %s: entry %d is there, but listed is only %d: the store's listings are behind", chain.Log(), note.Seq, head.Seq)
+	}
+	return nil
+}
+
+func halting(log ledger.Log) func(format string, args ...any) error {
+	return func(format string, args ...any) error {
+		return fmt.Errorf("ledger %s: %w: %s", log, ErrHalted, fmt.Sprintf(format, args...))
+	}
 }

@@ -33,6 +33,10 @@ import (
 type Config struct {
 	// Cluster is the id of the Kafka cluster; a chain belongs to one.
 	Cluster string
+	// Router is the rule by which this worker's appender routes records, as
+	// ledger.RouterRule writes it. A chain takes it up only when none of its
+	// records were routed by another and could be read again.
+	Router string
 	// Uploads are how many files are staged at once; default 16.
 	Uploads int
 	// RetryEvery is the first pause between tries; it doubles up to 50 times.
@@ -205,7 +209,7 @@ func (r *Rotator) commit(ctx context.Context, lg *slog.Logger, e *ledger.Entry, 
 	if tenure.Commit == nil {
 		return
 	}
-	if err := tenure.Commit(e.LowWatermark); err != nil {
+	if err := tenure.Commit(ctx, e.LowWatermark, ledger.NoteOf(e).String()); err != nil {
 		// The generation is over; the next owner commits.
 		lg.DebugContext(ctx, "offset not committed", "offset", e.LowWatermark, "err", err)
 	}

@@ -39,6 +39,7 @@ type bench struct {
 	jobsErr func(n int) error // of the n-th Produce
 	calls   int
 	commits []int64
+	note    string // of the last commit
 }
 
 func newBench(t *testing.T) *bench {
@@ -81,10 +82,11 @@ func (b *bench) Produce(_ context.Context, records ...stream.Record) error {
 }
 
 func (b *bench) tenure(owner string, committed int64) ledger.Tenure {
-	return ledger.Tenure{Owner: owner, Generation: 1, Committed: committed, Commit: func(offset int64) error {
+	return ledger.Tenure{Owner: owner, Generation: 1, Committed: committed, Commit: func(_ context.Context, offset int64, note string) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.commits = append(b.commits, offset)
+		b.note = note
 		return nil
 	}}
 }
@@ -262,39 +264,137 @@ func TestRottenBytesAreRefused(t *testing.T) {
 }
 
 func TestContradictionsHalt(t *testing.T) {
+	all := stream.Bounds{First: 0, End: 100}
+	note := func(change func(*ledger.Note)) func(ledger.Note) string {
+		return func(n ledger.Note) string { change(&n); return n.String() }
+	}
 	for name, c := range map[string]struct {
-		chain     bool // there is one, with watermark 42
-		cluster   string
-		bounds    stream.Bounds
-		committed int64
-		says      string
+		noChain bool // else there is one, with entries 0 and 1 and watermark 42
+		cluster string
+		bounds  stream.Bounds
+		note    func(ledger.Note) string // from that of the last commit
+		says    string
 	}{
-		"ledger_lost":         {bounds: stream.Bounds{First: 0, End: 100}, committed: 50, says: "there is no ledger"},
-		"ledger_rolled_back":  {chain: true, bounds: stream.Bounds{First: 0, End: 100}, committed: 43, says: "rolled back"},
-		"log_shorter":         {chain: true, bounds: stream.Bounds{First: 0, End: 41}, committed: -1, says: "kafka.incarnation"},
-		"log_begins_later":    {chain: true, bounds: stream.Bounds{First: 43, End: 100}, committed: -1, says: "retention"},
-		"other_kafka_cluster": {chain: true, cluster: "c2", bounds: stream.Bounds{First: 0, End: 100}, committed: -1, says: "cluster"},
+		"ledger_lost":              {noChain: true, bounds: all, note: note(func(*ledger.Note) {}), says: "there is no ledger"},
+		"ledger_lost_at_its_start": {noChain: true, bounds: all, note: note(func(n *ledger.Note) { n.Seq, n.LowWatermark = 0, 0 }), says: "there is no ledger"},
+		"entry_rolled_back":        {bounds: all, note: note(func(n *ledger.Note) { n.Seq = 2 }), says: "committed entry 2, its newest is 1: the staging bucket was rolled back"},
+		"watermark_rolled_back":    {bounds: all, note: note(func(n *ledger.Note) { n.LowWatermark = 43 }), says: "committed offset 43, above its watermark 42: the staging bucket was rolled back"},
+		"another_history":          {bounds: all, note: note(func(n *ledger.Note) { n.Attempt = "other" }), says: "entry 1 is not the one that the group has committed"},
+		"another_longer_history":   {bounds: all, note: note(func(n *ledger.Note) { n.Seq, n.Attempt = 0, "other" }), says: "staging.bucket"},
+		"another_incarnation":      {bounds: all, note: note(func(n *ledger.Note) { n.Incarnation = "2" }), says: "kafka.incarnation"},
+		"new_incarnation":          {noChain: true, bounds: all, note: note(func(n *ledger.Note) { n.Incarnation = "0" }), says: "delete the group's offsets"},
+		"log_shorter":              {bounds: stream.Bounds{First: 0, End: 41}, says: "kafka.incarnation"},
+		"log_begins_later":         {bounds: stream.Bounds{First: 43, End: 100}, says: "retention"},
+		"other_kafka_cluster":      {cluster: "c2", bounds: all, says: "cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			ctx := context.Background()
-			if c.chain {
-				base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
-				require.NoError(t, err)
-				_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
-				require.NoError(t, err)
+			base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+			require.NoError(t, err)
+			head, err := b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+			require.NoError(t, err)
+			require.Equal(t, ledger.NoteOf(head).String(), b.note)
+			if c.noChain {
+				b.staging = objstore.NewMemory("empty")
+				b.deps.Staging = b.staging
 			}
 			if c.cluster != "" {
 				b.cfg.Cluster = c.cluster
 			}
 			b.bounds = c.bounds
 			writes := len(b.staging.Puts("ledger/"))
-			_, err := b.Acquire(ctx, testLog, b.tenure("w2", c.committed))
+			tenure := b.tenure("w2", 1)
+			if c.note != nil {
+				tenure.Note = c.note(ledger.NoteOf(head))
+			}
+			_, err = b.Acquire(ctx, testLog, tenure)
 			require.ErrorIs(t, err, ErrHalted)
 			require.ErrorContains(t, err, c.says)
 			require.Len(t, b.staging.Puts("ledger/"), writes, "a halted partition writes nothing")
 		})
 	}
+}
+
+// TestOffsetsSetByOtherToolsChangeNothing holds I6: kafka-consumer-groups.sh
+// writes no note, so its number is no witness against the ledger.
+func TestOffsetsSetByOtherToolsChangeNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		committed int64
+		note      string
+		noChain   bool
+		warns     bool
+	}{
+		"never_committed":         {committed: -1},
+		"to_earliest":             {committed: 0, warns: true},
+		"to_the_watermark":        {committed: 42, warns: true},
+		"to_latest":               {committed: 1000, warns: true},
+		"with_a_note_of_its_own":  {committed: 77, note: "ops was here", warns: true},
+		"before_the_first_start":  {committed: 77, noChain: true, warns: true},
+		"an_older_note_of_ours":   {committed: 0, note: "ours"},
+		"deleted":                 {committed: -1},
+		"first_start_of_the_kind": {committed: -1, noChain: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			var logs strings.Builder
+			b.deps.Logger = slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
+			ctx, low := context.Background(), int64(0)
+			tenure := b.tenure("w2", c.committed)
+			tenure.Note = c.note
+			if !c.noChain {
+				base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+				require.NoError(t, err)
+				if c.note == "ours" {
+					tenure.Note = b.note // the newest commit was not heard
+				}
+				_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+				require.NoError(t, err)
+				low = 42
+			}
+			e, err := b.Acquire(ctx, testLog, tenure)
+			require.NoError(t, err)
+			require.Equal(t, low, e.LowWatermark)
+			require.Equal(t, low, b.commits[len(b.commits)-1], "the group's offset says the truth again")
+			require.Equal(t, ledger.NoteOf(e).String(), b.note)
+			if !c.warns {
+				require.Empty(t, logs.String())
+				return
+			}
+			require.Equal(t, 1, strings.Count(logs.String(), "level=WARN"))
+			require.Contains(t, logs.String(), fmt.Sprintf("committed=%d", c.committed))
+		})
+	}
+}
+
+// TestARouterRuleChangesOnlyOverAnEmptyFilter: a record that is in a file
+// under the old rule must be found in the filter when it is read again.
+func TestARouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	require.Empty(t, base.Router)
+	b.cfg.Router = "key;record" // a rolling restart with another configuration
+	base, err = b.Rotate(ctx, base, batch(t, 5, "a@9"), b.tenure("w1", -1))
+	require.NoError(t, err)
+	require.Empty(t, base.Router, "an entry in mid-tenure carries the rule on")
+
+	claim, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
+	require.NoError(t, err)
+	require.NotEmpty(t, claim.SealedThrough)
+	require.Empty(t, claim.Router, "a's records up to 9 were routed by the old rule")
+	head, err := b.Rotate(ctx, claim, batch(t, 20, "b@5"), b.tenure("w2", -1))
+	require.NoError(t, err)
+	require.Empty(t, head.SealedThrough)
+	require.Empty(t, head.Router)
+
+	claim, err = b.Acquire(ctx, testLog, b.tenure("w2", -1))
+	require.NoError(t, err)
+	require.Equal(t, "key;record", claim.Router)
+	head, err = b.Rotate(ctx, claim, batch(t, 30, "b@25"), b.tenure("w2", -1))
+	require.NoError(t, err)
+	require.Equal(t, "key;record", head.Router)
 }
 
 func TestOffsetsAtTheWatermarkAreFine(t *testing.T) {

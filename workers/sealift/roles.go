@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/appender"
 	"github.com/sealift/sealift/workers/auditor"
@@ -86,7 +87,9 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 		return err
 	}
 	log := s.log.With("role", appenderRole)
-	rot, err := rotator.New(rotator.Config{Cluster: cluster}, rotator.Deps{
+	rot, err := rotator.New(rotator.Config{
+		Cluster: cluster, Router: ledger.RouterRule(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom),
+	}, rotator.Deps{
 		Staging: s.staging, Kafka: s.kafka, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0),
 		Owed:   func(source string) []string { return s.catalog.Snapshot().Owed(source) },
 		Logger: log, Metrics: s.metrics,
