@@ -5,19 +5,26 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/stack.sh COMMAND DIR
+Usage: scripts/stack.sh COMMAND DIR [SERVER]
 
-Runs Kafka (KRaft, one node), Redis and MinIO natively for tests, on loopback.
+Runs Kafka (KRaft, three nodes), Redis (two of them) and MinIO natively for
+tests, on loopback.
 
 Commands
-  up           start what is not running; write DIR/env
-  down         stop what runs; data and logs stay in DIR
-  status       one line a server; exit 1 if one of them is not running
-  kafka-kill   kill -9 the broker
-  kafka-start  start it again, with its data, on the same port
+  up             start what is not running; write DIR/env
+  down           stop what runs; data and logs stay in DIR
+  status         one line a server; exit 1 if one of them is not running
+  kill SERVER    kill -9
+  start SERVER   start it again, with its data, on the same port
+  pause SERVER   SIGSTOP
+  resume SERVER  SIGCONT
+A server is kafka-1, kafka-2, kafka-3, redis, redis-2 or minio. With three
+brokers a topic has three replicas, of which two must be in sync to write. The
+second Redis is a server of its own until it is told to be a replica.
 
 Source DIR/env for the addresses:
-  SEALIFT_TEST_KAFKA, SEALIFT_TEST_REDIS_URL, SEALIFT_TEST_S3_ENDPOINT,
+  SEALIFT_TEST_KAFKA (comma-separated), SEALIFT_TEST_REDIS_URL,
+  SEALIFT_TEST_REDIS_2_URL, SEALIFT_TEST_S3_ENDPOINT,
   SEALIFT_TEST_S3_ACCESS_KEY, SEALIFT_TEST_S3_SECRET_KEY,
   SEALIFT_TEST_S3_REGION, SEALIFT_TEST_S3_KMS_KEY, SEALIFT_TEST_STACK
 
@@ -25,11 +32,12 @@ Environment
   SEALIFT_CACHE  where downloads and builds are kept; default ~/.cache/sealift
   SEALIFT_MINIO  a MinIO binary to use instead of building the pinned one
   KAFKA_VERSION  default 4.4.0
-  KAFKA_HEAP     default 512m
+  KAFKA_BROKERS  1 or 3, for a new DIR; default 3
+  KAFKA_HEAP     of each; default 384m
 
 Needs bash, Go, Java 17 and Maven, and redis-server; as root on Debian or
 Ubuntu it installs what is missing of the last three. A fresh machine takes
-about six minutes, most of it building MinIO; after that it takes seconds.
+about six minutes, most of it building MinIO; after that it takes half a one.
 
 Example
   scripts/stack.sh up /tmp/stack && . /tmp/stack/env && go test -tags stack ./...
@@ -142,48 +150,71 @@ kafka_jars() {
   need java default-jre-headless
 }
 
+# brokers: the names of all brokers of DIR.
+brokers() { for n in $(seq "$(cat "$dir/brokers")"); do echo "kafka-$n"; done; }
+
+# kafka_config N: server.properties of node N, a broker and a controller.
 kafka_config() {
-  local broker controller
-  broker=$(port kafka) controller=$(port kafka-controller)
+  local node=$1 replicas insync voters=''
+  replicas=$(cat "$dir/brokers") insync=$(((replicas + 1) / 2))
+  for n in $(seq "$replicas"); do voters+=,$n@127.0.0.1:$(port "kafka-$n-controller"); done
   cat <<TEXT
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$broker,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$broker
+node.id=$node
+controller.quorum.voters=${voters#,}
+listeners=PLAINTEXT://127.0.0.1:$(port "kafka-$node"),CONTROLLER://127.0.0.1:$(port "kafka-$node-controller")
+advertised.listeners=PLAINTEXT://127.0.0.1:$(port "kafka-$node")
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs=$dir/kafka
+log.dirs=$dir/kafka-$node
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+unclean.leader.election.enable=false
+default.replication.factor=$replicas
+min.insync.replicas=$insync
+offsets.topic.replication.factor=$replicas
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$insync
+share.coordinator.state.topic.replication.factor=$replicas
+share.coordinator.state.topic.min.isr=$insync
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=8388608
+num.io.threads=4
+num.network.threads=2
 TEXT
 }
 
-kafka_up() {
-  running kafka && return
-  local jvm=(-XX:+UseSerialGC -Djava.awt.headless=true -cp "$cache/kafka-$kafka_version/*")
-  mkdir -p "$dir/kafka"
-  kafka_config >"$dir/kafka.properties"
-  if [ ! -e "$dir/kafka/meta.properties" ]; then
-    java -Xmx128m "${jvm[@]}" kafka.tools.StorageTool format -c "$dir/kafka.properties" \
-      -t "$(head -c16 /dev/urandom | base64 | tr '+/' 'ab' | cut -c1-22)" >"$dir/kafka-format.log" 2>&1 ||
-      die "cannot format Kafka's log, see $dir/kafka-format.log"
+readonly jvm=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.awt.headless=true -cp "$cache/kafka-$kafka_version/*")
+
+# kafka_launch N: starts node N; kafka_await says when it serves.
+kafka_launch() {
+  local name=kafka-$1
+  mkdir -p "$dir/$name"
+  kafka_config "$1" >"$dir/$name.properties"
+  if [ ! -e "$dir/$name/meta.properties" ]; then
+    [ -s "$dir/kafka.id" ] || head -c16 /dev/urandom | base64 | tr '+/' 'ab' | cut -c1-22 >"$dir/kafka.id"
+    java -Xmx128m "${jvm[@]}" kafka.tools.StorageTool format -c "$dir/$name.properties" \
+      -t "$(cat "$dir/kafka.id")" >"$dir/$name-format.log" 2>&1 ||
+      die "cannot format Kafka's log, see $dir/$name-format.log"
   fi
-  launch kafka "$dir/kafka.properties" java "-Xmx${KAFKA_HEAP:-512m}" "${jvm[@]}" \
+  launch "$name" "$dir/$name.properties" java "-Xmx${KAFKA_HEAP:-384m}" "${jvm[@]}" \
     -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
     -Dorg.slf4j.simpleLogger.log.kafka.server=info -Dorg.slf4j.simpleLogger.log.org.apache.kafka.server=info \
-    kafka.Kafka "$dir/kafka.properties"
-  # Logged once the broker is no longer fenced and serves clients.
-  await kafka grep -q 'Kafka Server started' "$dir/kafka.log"
-  say "kafka $kafka_version at 127.0.0.1:$(port kafka)"
+    kafka.Kafka "$dir/$name.properties"
+}
+
+# Logged once the broker is no longer fenced and serves clients.
+kafka_await() {
+  await "kafka-$1" grep -q 'Kafka Server started' "$dir/kafka-$1.log"
+  say "kafka-$1 $kafka_version at 127.0.0.1:$(port "kafka-$1")"
+}
+
+kafka_up() {
+  local n nodes=()
+  for n in $(seq "$(cat "$dir/brokers")"); do running "kafka-$n" || nodes+=("$n"); done
+  for n in "${nodes[@]}"; do kafka_launch "$n"; done
+  for n in "${nodes[@]}"; do kafka_await "$n"; done # together: one alone is no majority
 }
 
 redis_pong() {
@@ -191,14 +222,15 @@ redis_pong() {
   exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'PING\r\n' >&3 && read -r -t 5 reply <&3 && [ "${reply%$'\r'}" = +PONG ]
 }
 
+# redis_up NAME
 redis_up() {
-  running redis && return
+  running "$1" && return
   need redis-server redis-server
-  mkdir -p "$dir/redis"
+  mkdir -p "$dir/$1"
   # Redis rewrites its command line, but the port stays in it.
-  launch redis "$(port redis)" redis-server --bind 127.0.0.1 --port "$(port redis)" --dir "$dir/redis" --appendonly yes --save ''
-  await redis redis_pong "$(port redis)"
-  say "redis at 127.0.0.1:$(port redis)"
+  launch "$1" "$(port "$1")" redis-server --bind 127.0.0.1 --port "$(port "$1")" --dir "$dir/$1" --appendonly yes --save ''
+  await "$1" redis_pong "$(port "$1")"
+  say "$1 at 127.0.0.1:$(port "$1")"
 }
 
 minio_binary() { echo "${SEALIFT_MINIO:-$cache/minio-$minio_version/minio}"; }
@@ -233,10 +265,13 @@ minio_up() {
 }
 
 write_env() {
+  local addresses=''
+  for name in $(brokers); do addresses+=,127.0.0.1:$(port "$name"); done
   cat >"$dir/env.new" <<TEXT
 export SEALIFT_TEST_STACK=$(printf %q "$dir")
-export SEALIFT_TEST_KAFKA=127.0.0.1:$(port kafka)
+export SEALIFT_TEST_KAFKA=${addresses#,}
 export SEALIFT_TEST_REDIS_URL=redis://127.0.0.1:$(port redis)/0
+export SEALIFT_TEST_REDIS_2_URL=redis://127.0.0.1:$(port redis-2)/0
 export SEALIFT_TEST_S3_ENDPOINT=http://127.0.0.1:$(port minio)
 export SEALIFT_TEST_S3_ACCESS_KEY=sealift
 export SEALIFT_TEST_S3_SECRET_KEY=sealift-test-secret
@@ -246,13 +281,18 @@ TEXT
   mv "$dir/env.new" "$dir/env"
 }
 
+servers() { echo "$(brokers)" redis redis-2 minio; }
+
 up() {
   local jars built
-  for name in kafka kafka-controller redis minio; do port "$name" >/dev/null; done
+  [ -s "$dir/brokers" ] || echo "${KAFKA_BROKERS:-3}" >"$dir/brokers"
+  for name in $(servers); do port "$name" >/dev/null; done
+  for name in $(brokers); do port "$name-controller" >/dev/null; done
   minio_build & built=$!
   kafka_jars & jars=$!
   wait $jars || exit 1 # apt-get takes one user at a time: Redis after Kafka
-  redis_up
+  redis_up redis
+  redis_up redis-2
   kafka_up
   wait $built || exit 1
   minio_up
@@ -262,7 +302,7 @@ up() {
 
 status() {
   local all=0
-  for name in kafka redis minio; do
+  for name in $(servers); do
     if running "$name"; then
       echo "$name running, pid $(cat "$dir/$name.pid"), 127.0.0.1:$(port "$name")"
     else
@@ -273,18 +313,48 @@ status() {
   return $all
 }
 
+down() {
+  local name pids=()
+  [ -s "$dir/brokers" ] || return 0 # never brought up
+  for name in $(servers); do
+    send CONT "$name" || continue
+    stop "$name" & pids+=($!) # brokers together: one alone waits for the others
+  done
+  wait "${pids[@]}"
+}
+
+# send SIGNAL NAME: fails if it does not run.
+send() { running "$2" && kill "-$1" "$(cat "$dir/$2.pid")"; }
+
+# start NAME
+start() {
+  running "$1" && return
+  case $1 in
+  kafka-*) kafka_launch "${1#kafka-}" && kafka_await "${1#kafka-}" ;;
+  redis*) redis_up "$1" ;;
+  minio) minio_up ;;
+  esac
+}
+
 case ${1:-} in
 -h | --help) usage && exit ;;
-up | down | status | kafka-kill | kafka-start) [ $# = 2 ] || { usage >&2; exit 2; } ;;
+up | down | status) [ $# = 2 ] || { usage >&2; exit 2; } ;;
+kill | start | pause | resume) [ $# = 3 ] || { usage >&2; exit 2; } ;;
 *) usage >&2; exit 2 ;;
 esac
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
 readonly dir
+if [ $# = 3 ]; then
+  [ -s "$dir/brokers" ] || die "nothing was brought up in $dir"
+  [[ " $(servers | tr '\n' ' ') " == *" $3 "* ]] || die "no server $3: use one of $(servers | tr '\n' ' ')"
+fi
 case $1 in
 up) up ;;
-down) stop minio; stop redis; stop kafka ;;
+down) down ;;
 status) status ;;
-kafka-kill) stop kafka KILL ;;
-kafka-start) kafka_up ;;
+kill) stop "$3" KILL ;;
+start) start "$3" ;;
+pause) send STOP "$3" ;;
+resume) send CONT "$3" ;;
 esac

@@ -4,13 +4,14 @@ package stream_test
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
 func TestRealBroker(t *testing.T) {
-	broker := os.Getenv("SEALIFT_TEST_KAFKA")
-	require.NotEmpty(t, broker, "run it with make test-stack")
-	suite(t, broker)
+	brokers := os.Getenv("SEALIFT_TEST_KAFKA")
+	require.NotEmpty(t, brokers, "run it with make test-stack")
+	suite(t, strings.Split(brokers, ",")[0])
 }

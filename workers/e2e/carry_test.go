@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,13 +29,16 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 	const sources = 300
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
-	s := newSystem(t, on, sources)
+	s := newSystem(t, on, sources, fleet{
+		collectors: 1, appenders: 2, copiers: 2, auditors: 1,
+		appender: "roll_every: 5s, grace: 1s", copier: "lock_ttl: 10s, retry_tiers: [1s, 5s]", auditor: "every: 10s, grace: 20s",
+	})
 	s.start(ctx)
 	owed := newOwed(s)
 
 	// 1. Events go in; half of them before anything breaks.
 	in := &input{owed: owed, half: make(chan struct{}), resume: make(chan struct{}), ended: make(chan error, 1)}
-	go func() { in.ended <- in.send(ctx, s.url, n, sources) }()
+	go func() { in.ended <- in.send(ctx, "http://"+s.listen[0], n, sources) }()
 	select {
 	case <-in.half:
 	case err := <-in.ended:
@@ -245,7 +247,7 @@ func (n *seen) wait(ctx context.Context, t *testing.T, what string, enough func(
 			return
 		}
 		for _, p := range n.system.all() {
-			p.alive()
+			require.NoError(t, p.alive())
 		}
 		if time.Since(last) > 10*time.Second {
 			last = time.Now()

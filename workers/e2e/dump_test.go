@@ -3,7 +3,9 @@ package e2e
 import (
 	"context"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -12,17 +14,20 @@ import (
 
 // dumped is one record of the events topic.
 type dumped struct {
-	source   string
-	received int64
-	line     []byte
+	partition int32
+	offset    int64
+	at        time.Time // when the broker took it
+	source    string
+	received  int64 // unix ms
+	line      []byte
 }
 
 // dump reads a whole topic, with another Kafka client than the product's, and
 // returns how many records it holds. each must not keep the line.
-func dump(ctx context.Context, t *testing.T, broker, topic string, each func(dumped)) (n int64) {
+func dump(ctx context.Context, t *testing.T, brokers, topic string, each func(dumped)) (n int64) {
 	t.Helper()
-	ends := topicEnds(ctx, t, broker, topic)
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic),
+	ends := topicEnds(ctx, t, brokers, topic)
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxPartitionBytes(4<<20))
 	require.NoError(t, err)
 	defer client.Close()
@@ -36,7 +41,7 @@ func dump(ctx context.Context, t *testing.T, broker, topic string, each func(dum
 		fetches := client.PollFetches(ctx)
 		require.NoError(t, fetches.Err(), "dump topic %s", topic)
 		fetches.EachRecord(func(r *kgo.Record) {
-			d := dumped{line: r.Value}
+			d := dumped{partition: r.Partition, offset: r.Offset, at: r.Timestamp, line: r.Value}
 			for _, h := range r.Headers {
 				switch h.Key {
 				case "sealift-source":
@@ -57,14 +62,14 @@ func dump(ctx context.Context, t *testing.T, broker, topic string, each func(dum
 }
 
 // topicEnds returns the offset after the last record of every partition.
-func topicEnds(ctx context.Context, t *testing.T, broker, topic string) map[int32]int64 {
+func topicEnds(ctx context.Context, t *testing.T, brokers, topic string) map[int32]int64 {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
 	require.NoError(t, err)
 	defer client.Close()
 	rt := kmsg.NewListOffsetsRequestTopic()
 	rt.Topic = topic
-	for p := range int32(systemPartitions) {
+	for p := range partitions(ctx, t, client, topic) {
 		rp := kmsg.NewListOffsetsRequestTopicPartition()
 		rp.Partition, rp.Timestamp = p, -1 // the end
 		rt.Partitions = append(rt.Partitions, rp)
@@ -82,4 +87,23 @@ func topicEnds(ctx context.Context, t *testing.T, broker, topic string) map[int3
 		}
 	}
 	return ends
+}
+
+// partitions returns the partitions of a topic and how many of their replicas
+// are in sync.
+func partitions(ctx context.Context, t *testing.T, client *kgo.Client, topic string) map[int32]int {
+	t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &topic
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(ctx, client)
+	require.NoError(t, err)
+	inSync := map[int32]int{}
+	for _, topic := range resp.Topics {
+		for _, p := range topic.Partitions {
+			inSync[p.Partition] = len(p.ISR)
+		}
+	}
+	return inSync
 }

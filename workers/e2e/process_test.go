@@ -82,38 +82,45 @@ func newProcess(t *testing.T, dir, name, admin string, env []string, args ...str
 	return p
 }
 
-func (p *process) start() {
-	p.t.Helper()
+func (p *process) start() error {
 	bin, err := binary()
-	require.NoError(p.t, err)
+	if err != nil {
+		return err
+	}
 	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	require.NoError(p.t, err)
+	if err != nil {
+		return err
+	}
 	defer out.Close()
-	p.cmd = exec.Command(bin, p.args...)
-	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.Env = append(environ(), p.env...)
-	require.NoError(p.t, p.cmd.Start(), "start %s", p.name)
-	p.done = make(chan struct{})
-	go func(cmd *exec.Cmd, done chan struct{}) {
+	cmd, done := exec.Command(bin, p.args...), make(chan struct{})
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = append(environ(), p.env...)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	p.cmd, p.done = cmd, done
+	go func() {
 		p.err = cmd.Wait()
 		close(done)
-	}(p.cmd, p.done)
+	}()
+	return nil
 }
 
 // ready waits until the process says that its dependencies answer.
-func (p *process) ready(ctx context.Context) {
-	p.t.Helper()
+func (p *process) ready(ctx context.Context) error {
 	last := errors.New("not asked")
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/readyz", nil)
-		require.NoError(p.t, err)
+		if err != nil {
+			return err
+		}
 		resp, err := http.DefaultClient.Do(req)
 		if err == nil {
 			var body bytes.Buffer
 			_, _ = body.ReadFrom(resp.Body)
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
-				return
+				return nil
 			}
 			err = fmt.Errorf("%s: %s", resp.Status, body.String())
 		}
@@ -122,22 +129,30 @@ func (p *process) ready(ctx context.Context) {
 		}
 		select {
 		case <-p.done:
-			require.Fail(p.t, "the process ended before it was ready", "%s: %v", p.name, p.err)
+			return fmt.Errorf("%s ended before it was ready: %w", p.name, p.err)
 		case <-ctx.Done():
-			require.Fail(p.t, "the process is not ready", "%s: %v", p.name, last)
+			return fmt.Errorf("%s is not ready: %w", p.name, last)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
-// alive fails the test if the process ended by itself.
-func (p *process) alive() {
-	p.t.Helper()
+// alive returns an error if the process ended by itself.
+func (p *process) alive() error {
 	select {
 	case <-p.done:
-		require.Fail(p.t, "the process ended by itself", "%s: %v", p.name, p.err)
+		return fmt.Errorf("%s ended by itself: %w", p.name, p.err)
 	default:
+		return nil
 	}
+}
+
+// signal sends a signal to a process that runs.
+func (p *process) signal(s syscall.Signal) error {
+	if err := p.alive(); err != nil {
+		return err
+	}
+	return p.cmd.Process.Signal(s)
 }
 
 // kill is kill -9. It returns when the process has ended.
@@ -150,20 +165,21 @@ func (p *process) kill() {
 }
 
 // terminate sends SIGTERM and demands a clean end: exit code 0 within limit.
-func (p *process) terminate(limit time.Duration) {
-	p.t.Helper()
-	p.alive()
-	began := time.Now()
-	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
+func (p *process) terminate(limit time.Duration) error {
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		return err
+	}
 	select {
 	case <-p.done:
-		require.NoError(p.t, p.err, "%s did not end cleanly on SIGTERM", p.name)
-		p.t.Logf("%s drained in %v", p.name, time.Since(began).Round(time.Millisecond))
+		if p.err != nil {
+			return fmt.Errorf("%s did not end cleanly on SIGTERM: %w", p.name, p.err)
+		}
+		return nil
 	case <-time.After(limit):
 		// SIGQUIT makes the Go runtime write all stacks to the log.
 		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
 		<-p.done
-		require.Fail(p.t, "the process did not end on SIGTERM", "%s, within %v", p.name, limit)
+		return fmt.Errorf("%s did not end within %v of SIGTERM", p.name, limit)
 	}
 }
 
@@ -178,18 +194,21 @@ func (p *process) printLog() {
 }
 
 // sealift runs a command of the binary to its end and returns what it printed.
-func sealift(t *testing.T, env []string, args ...string) string {
-	t.Helper()
+func sealift(ctx context.Context, env []string, args ...string) (string, error) {
 	bin, err := binary()
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, args...)
 	cmd.Env = append(environ(), env...)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
-	require.NoError(t, cmd.Run(), "sealift %s\n%s%s", strings.Join(args, " "), out.String(), problems.String())
-	return out.String()
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("sealift %s: %w\n%s", strings.Join(args, " "), err, problems.String())
+	}
+	return out.String(), nil
 }
 
 // environ is this process's environment without Sealift's variables: those of

@@ -5,10 +5,12 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,23 +20,26 @@ import (
 )
 
 // TestEverythingArrivesOnceStack runs on the servers of scripts/stack.sh, and
-// breaks them as well: the broker is killed and restarted, and Redis forgets
-// everything.
+// breaks them as well: one broker after the other is killed and restarted, and
+// Redis forgets everything.
 func TestEverythingArrivesOnceStack(t *testing.T) {
 	on := stackServers(t)
 	carry(t, on, 200_000, func(ctx context.Context, _ *system) {
-		stack(ctx, t, "kafka-kill")
-		flushRedis(ctx, t, on.redis)
-		stack(ctx, t, "kafka-start")
-		t.Log("the broker was killed and restarted, Redis was flushed")
+		for n := range strings.Split(on.kafka, ",") {
+			broker := fmt.Sprintf("kafka-%d", n+1)
+			stack(ctx, t, "kill", broker)
+			flushRedis(ctx, t, on.redis)
+			stack(ctx, t, "start", broker)
+			t.Logf("%s was killed and restarted, Redis was flushed", broker)
+		}
 	})
 }
 
-// stack runs scripts/stack.sh on the stack under test.
-func stack(ctx context.Context, t *testing.T, command string) {
+// stack runs scripts/stack.sh on a server of the stack under test.
+func stack(ctx context.Context, t *testing.T, command, server string) {
 	t.Helper()
-	out, err := exec.CommandContext(ctx, "../../scripts/stack.sh", command, env(t, "SEALIFT_TEST_STACK")).CombinedOutput()
-	require.NoError(t, err, "scripts/stack.sh %s: %s", command, out)
+	out, err := exec.CommandContext(ctx, "../../scripts/stack.sh", command, env(t, "SEALIFT_TEST_STACK"), server).CombinedOutput()
+	require.NoError(t, err, "scripts/stack.sh %s %s: %s", command, server, out)
 }
 
 func env(t *testing.T, name string) string {

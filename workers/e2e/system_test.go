@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 
 // servers are what a system runs on: the embedded ones or the real ones.
 type servers struct {
-	kafka      string // host:port
+	kafka      string // host:port, several with commas
 	redis      string // URL
 	s3         string // URL, of STS as well
 	access     string
@@ -32,6 +33,7 @@ type destination struct {
 	name, bucket, prefix string
 	role                 string // ARN, empty for classic
 	sources              []string
+	disabled             bool
 }
 
 // workspace is one customer of the test's catalog.
@@ -48,16 +50,23 @@ type system struct {
 	dir        string // configurations, logs and the appenders' disks
 	tag        string // makes topics and buckets those of this run alone
 	workspaces []workspace
-	collector  *process
+	fleet      fleet
+	collectors []*process
 	appenders  []*process
 	copiers    []*process
-	auditor    *process
-	url        string // of the collector
+	auditors   []*process
+	listen     []string // addresses of the collectors
+}
+
+// fleet says how many processes of each role there are, and what their sections of the
+// configuration hold.
+type fleet struct {
+	collectors, appenders, copiers, auditors int
+	appender, copier, auditor                string // flow mappings without their braces
 }
 
 const (
 	systemPartitions = 8
-	rollEvery        = 5 * time.Second
 	readyWithin      = 60 * time.Second
 	drainWithin      = 45 * time.Second
 )
@@ -68,10 +77,10 @@ func writeKey(source string) string { return "wk_" + source }
 // newSystem declares a catalog of three customers over that many sources: one
 // whose role is assumed, and a few of whose sources go to a second, classic
 // bucket as well; one with a role and a key prefix; one classic.
-func newSystem(t *testing.T, on servers, sources int) *system {
+func newSystem(t *testing.T, on servers, sources int, of fleet) *system {
 	t.Helper()
 	tag := fmt.Sprintf("%x", time.Now().UnixNano()&0xffffffffff)
-	s := &system{t: t, servers: on, dir: t.ArtifactDir(), tag: tag}
+	s := &system{t: t, servers: on, dir: t.ArtifactDir(), tag: tag, fleet: of}
 	for w := range 3 {
 		ws := workspace{id: fmt.Sprintf("ws_e2e%d%s", w, strings.Repeat("0", 20))}
 		for i := w; i < sources; i += 3 {
@@ -110,21 +119,41 @@ func (s *system) start(ctx context.Context) {
 			}
 		}
 	}
-	addr := freeAddr(s.t)
-	s.url = "http://" + addr
-	s.collector = s.role("collector", "collector", "collector:\n  listen: "+addr+"\n")
-	for i := range 2 {
-		name := fmt.Sprintf("appender-%d", i)
-		s.appenders = append(s.appenders, s.role("appender", name, fmt.Sprintf(
-			"appender:\n  data_dir: %s\n  roll_every: %s\n  grace: 1s\n", filepath.Join(s.dir, name+"-disk"), rollEvery)))
-		s.copiers = append(s.copiers, s.role("copier", fmt.Sprintf("copier-%d", i), fmt.Sprintf(
-			"copier:\n  lock_ttl: 10s\n  retry_tiers: [1s, 5s]\n  spool_dir: %s\n", s.t.TempDir())))
+	for i := range s.fleet.collectors {
+		addr := freeAddr(s.t)
+		s.listen = append(s.listen, addr)
+		s.collectors = append(s.collectors, s.role("collector", i, fmt.Sprintf("listen: %q", addr)))
 	}
-	s.auditor = s.role("auditor", "auditor", "auditor:\n  every: 10s\n  grace: 20s\n")
-
-	config := s.config("catalog", freeAddr(s.t), "")
-	sealift(s.t, s.env(), "catalog", "apply", "--config", config, "-f", s.catalog())
+	for i := range s.fleet.appenders {
+		s.appenders = append(s.appenders, s.role("appender", i, s.appender(i, s.fleet.appender)))
+	}
+	for i := range s.fleet.copiers {
+		s.copiers = append(s.copiers, s.role("copier", i, fmt.Sprintf("spool_dir: %q, %s", s.t.TempDir(), s.fleet.copier)))
+	}
+	for i := range s.fleet.auditors {
+		s.auditors = append(s.auditors, s.role("auditor", i, s.fleet.auditor))
+	}
+	require.NoError(s.t, s.applyCatalog(ctx))
 	s.restart(ctx, s.all()...)
+}
+
+// appender is the section of appender i.
+func (s *system) appender(i int, settings string) string {
+	return fmt.Sprintf("data_dir: %q, %s", filepath.Join(s.dir, fmt.Sprintf("appender-%d-disk", i)), settings)
+}
+
+// applyCatalog makes the system follow its workspaces as they are now.
+func (s *system) applyCatalog(ctx context.Context) error {
+	config, err := s.config("catalog", freeAddr(s.t), "")
+	if err != nil {
+		return err
+	}
+	file, err := s.catalog()
+	if err != nil {
+		return err
+	}
+	_, err = sealift(ctx, s.env(), "catalog", "apply", "--config", config, "-f", file)
+	return err
 }
 
 // disk is the data directory of an appender.
@@ -134,7 +163,7 @@ func (s *system) disk(appender *process) string { return filepath.Join(s.dir, ap
 func (s *system) kill(processes ...*process) {
 	s.t.Helper()
 	for _, p := range processes {
-		p.alive()
+		require.NoError(s.t, p.alive())
 		p.kill()
 		s.t.Logf("killed %s", p.name)
 	}
@@ -146,10 +175,10 @@ func (s *system) restart(ctx context.Context, processes ...*process) {
 	within, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	for _, p := range processes {
-		p.start()
+		require.NoError(s.t, p.start())
 	}
 	for _, p := range processes {
-		p.ready(within)
+		require.NoError(s.t, p.ready(within))
 	}
 }
 
@@ -158,14 +187,15 @@ func (s *system) restart(ctx context.Context, processes ...*process) {
 func (s *system) stop() {
 	s.t.Helper()
 	for _, p := range s.all() {
-		p.terminate(drainWithin)
+		began := time.Now()
+		require.NoError(s.t, p.terminate(drainWithin))
+		s.t.Logf("%s drained in %v", p.name, time.Since(began).Round(time.Millisecond))
 	}
 }
 
 // all lists the roles in the order of the data path.
 func (s *system) all() []*process {
-	all := append([]*process{s.collector}, s.appenders...)
-	return append(append(all, s.copiers...), s.auditor)
+	return slices.Concat(s.collectors, s.appenders, s.copiers, s.auditors)
 }
 
 func (s *system) destinations() (all []*destination) {
@@ -178,10 +208,13 @@ func (s *system) destinations() (all []*destination) {
 func (s *system) staging() string     { return "e2e-" + s.tag + "-staging" }
 func (s *system) eventsTopic() string { return "e2e-" + s.tag + ".events" }
 
-func (s *system) role(role, name, section string) *process {
+// role describes process i of a role.
+func (s *system) role(role string, i int, section string) *process {
 	s.t.Helper()
-	admin := freeAddr(s.t)
-	return newProcess(s.t, s.dir, name, admin, s.env(), role, "--config", s.config(name, admin, section))
+	name, admin := fmt.Sprintf("%s-%d", role, i), freeAddr(s.t)
+	file, err := s.config(name, admin, role+": {"+section+"}\n")
+	require.NoError(s.t, err)
+	return newProcess(s.t, s.dir, name, admin, s.env(), role, "--config", file)
 }
 
 // env gives the operator's credentials to a process as AWS's tools take them.
@@ -193,8 +226,7 @@ func (s *system) env() []string {
 }
 
 // config writes the configuration file of one process.
-func (s *system) config(name, admin, section string) string {
-	s.t.Helper()
+func (s *system) config(name, admin, section string) (string, error) {
 	_, s3, _ := strings.Cut(s.servers.s3, "://")
 	text := fmt.Sprintf(`kafka:
   brokers: [%[1]s]
@@ -222,13 +254,11 @@ log:
   format: json
 %[10]s`, s.servers.kafka, s.tag, systemPartitions, s.servers.redis, s.staging(), s.servers.region, s.servers.s3, s3, admin, section)
 	file := filepath.Join(s.dir, name+".yaml")
-	require.NoError(s.t, os.WriteFile(file, []byte(text), 0o600))
-	return file
+	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 
 // catalog writes the catalog file: JSON is YAML.
-func (s *system) catalog() string {
-	s.t.Helper()
+func (s *system) catalog() (string, error) {
 	var docs []string
 	for _, w := range s.workspaces {
 		var sources, destinations []map[string]any
@@ -240,17 +270,20 @@ func (s *system) catalog() string {
 			if d.prefix != "" {
 				bucket += "/" + d.prefix
 			}
-			doc := map[string]any{"name": d.name, "sources": d.sources, "bucket": bucket, "region": s.servers.region, "endpoint": s.servers.s3}
+			doc := map[string]any{
+				"name": d.name, "sources": d.sources, "bucket": bucket, "region": s.servers.region, "endpoint": s.servers.s3, "enabled": !d.disabled,
+			}
 			if d.role != "" {
 				doc["role_arn"] = d.role
 			}
 			destinations = append(destinations, doc)
 		}
 		doc, err := json.Marshal(map[string]any{"workspace": w.id, "sources": sources, "destinations": destinations})
-		require.NoError(s.t, err)
+		if err != nil {
+			return "", err
+		}
 		docs = append(docs, string(doc))
 	}
 	file := filepath.Join(s.dir, "catalog-documents.yaml")
-	require.NoError(s.t, os.WriteFile(file, []byte(strings.Join(docs, "\n---\n")+"\n"), 0o600))
-	return file
+	return file, os.WriteFile(file, []byte(strings.Join(docs, "\n---\n")+"\n"), 0o600)
 }
