@@ -6,27 +6,41 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
-
-	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// A frame is one block in a chunk file. All numbers are little-endian.
+// A frame is one piece of a file, or a checkpoint, on disk. All numbers are
+// little-endian; those of the file include this frame, so that the last frame
+// of a file restores its state without inflating any. A checkpoint has kind,
+// lengths and payload only.
 //
-//	 0  4  magic "SLB1"
+//	 0  4  magic "SLB2"
 //	 4  4  CRC-32C of everything after this field
-//	 8  4  payload bytes (deflate)
-//	12  4  lines bytes
-//	16  8  first offset
-//	24  8  last offset
-//	32  8  hour, unix ms
-//	40  8  received, unix ms, of the block's first record
-//	48  4  records
-//	52  1  source length (1 to 64)
-//	53  n  source
-//	53+n   payload
+//	 8  4  payload bytes: deflate, lines or JSON, by the kind
+//	12  1  kind: block 'b', lines 'l', checkpoint 'c'
+//	13  1  source length (1 to 64)
+//	14  1  length of the SHA-256 state (of a block)
+//	15  1  0
+//	16  8  hour of the stream, unix ms
+//	24  8  first offset of the file
+//	32  8  received, unix ms, of the file's first record
+//	40  8  note of the file
+//	48  8  last offset
+//	56  8  records of the file
+//	64  8  bytes of the file's lines
+//	72  8  of the file's records, those of this frame
+//	80  8  CRC-64/NVME of the file's lines (of a block)
+//	88  4  CRC-32 of the file's lines (of a block)
+//	92  n  source, SHA-256 state, payload
 const (
-	frameMagic = 0x31424c53 // "SLB1"
-	frameFixed = 53
+	frameMagic = 0x32424c53 // "SLB2"
+	frameFixed = 92
+)
+
+// Kinds of frames.
+const (
+	kindBlock      = 'b' // compressed lines, in a chunk
+	kindLines      = 'l' // lines that are in memory, in a journal
+	kindCheckpoint = 'c' // what makes the frames before it a state, in a journal
 )
 
 // errTorn says that bytes are not a whole frame: the end of what was written.
@@ -34,14 +48,15 @@ var errTorn = errors.New("torn frame")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// frame is a decoded frame; payload points into the input.
+// frame is a decoded frame; sha and payload point into the input.
 type frame struct {
-	stream      ledger.Stream
-	first, last int64
-	received    int64
-	records     int
-	rawBytes    int
-	payload     []byte
+	Meta
+	kind    byte
+	records int64 // of Meta.Records, those of this frame
+	crc     uint32
+	crc64   uint64
+	sha     []byte
+	payload []byte
 }
 
 // appendFrame appends the frame's bytes to dst.
@@ -51,48 +66,58 @@ func appendFrame(dst []byte, f frame) []byte {
 	dst = le.AppendUint32(dst, frameMagic)
 	dst = le.AppendUint32(dst, 0)
 	dst = le.AppendUint32(dst, uint32(len(f.payload)))
-	dst = le.AppendUint32(dst, uint32(f.rawBytes))
-	dst = le.AppendUint64(dst, uint64(f.first))
-	dst = le.AppendUint64(dst, uint64(f.last))
-	dst = le.AppendUint64(dst, uint64(f.stream.Hour))
-	dst = le.AppendUint64(dst, uint64(f.received))
-	dst = le.AppendUint32(dst, uint32(f.records))
-	dst = append(dst, byte(len(f.stream.Source)))
-	dst = append(dst, f.stream.Source...)
+	dst = append(dst, f.kind, byte(len(f.Stream.Source)), byte(len(f.sha)), 0)
+	for _, n := range [...]int64{f.Stream.Hour, f.First, f.Received, f.Note, f.Last, f.Records, f.RawBytes, f.records} {
+		dst = le.AppendUint64(dst, uint64(n))
+	}
+	dst = le.AppendUint64(dst, f.crc64)
+	dst = le.AppendUint32(dst, f.crc)
+	dst = append(dst, f.Stream.Source...)
+	dst = append(dst, f.sha...)
 	dst = append(dst, f.payload...)
 	le.PutUint32(dst[start+4:], crc32.Checksum(dst[start+8:], castagnoli))
 	return dst
 }
 
-// frameBytes is the size of a frame of that source and payload.
-func frameBytes(source string, payload int) int { return frameFixed + len(source) + payload }
+// frameBytes is the size of the frame that b, at least frameFixed bytes,
+// begins with, by its header.
+func frameBytes(b []byte) int64 {
+	return frameFixed + int64(b[13]) + int64(b[14]) + int64(binary.LittleEndian.Uint32(b[8:]))
+}
 
 // readFrame decodes the first frame of b and returns its size. The error
 // wraps errTorn if b does not begin with a whole, intact frame.
-func readFrame(b []byte) (frame, int, error) {
+func readFrame(b []byte) (frame, int64, error) {
 	le := binary.LittleEndian
 	if len(b) < frameFixed || le.Uint32(b) != frameMagic {
 		return frame{}, 0, fmt.Errorf("%w: no header", errTorn)
 	}
-	payload, source := uint64(le.Uint32(b[8:])), int(b[52])
-	size := uint64(frameFixed) + uint64(source) + payload
-	if size > uint64(len(b)) || size > math.MaxInt32 {
+	size := frameBytes(b)
+	if size > int64(len(b)) || size > math.MaxInt32 {
 		return frame{}, 0, fmt.Errorf("%w: cut short", errTorn)
 	}
 	if crc32.Checksum(b[8:size], castagnoli) != le.Uint32(b[4:]) {
 		return frame{}, 0, fmt.Errorf("%w: checksum", errTorn)
 	}
-	f := frame{
-		stream:   ledger.Stream{Source: string(b[frameFixed : frameFixed+source]), Hour: int64(le.Uint64(b[32:]))},
-		first:    int64(le.Uint64(b[16:])),
-		last:     int64(le.Uint64(b[24:])),
-		received: int64(le.Uint64(b[40:])),
-		records:  int(le.Uint32(b[48:])),
-		rawBytes: int(le.Uint32(b[12:])),
-		payload:  b[frameFixed+source : size],
+	at := 16
+	number := func() int64 {
+		at += 8
+		return int64(le.Uint64(b[at-8:]))
 	}
-	if source == 0 || f.records < 1 || f.first < 0 || f.last < f.first {
-		return frame{}, 0, fmt.Errorf("%w: fields", errTorn)
+	f := frame{kind: b[12]}
+	f.Stream.Hour, f.First, f.Received, f.Note = number(), number(), number(), number()
+	f.Last, f.Records, f.RawBytes, f.records = number(), number(), number(), number()
+	f.crc64, f.crc = le.Uint64(b[80:]), le.Uint32(b[88:])
+	source := frameFixed + int64(b[13])
+	state := source + int64(b[14])
+	f.Stream.Source, f.sha, f.payload = string(b[frameFixed:source]), b[source:state], b[state:size]
+	switch {
+	case b[15] != 0:
+	case f.kind == kindCheckpoint && f.Meta == (Meta{}):
+		return f, size, nil
+	case f.kind != kindBlock && f.kind != kindLines:
+	case f.Stream.Source != "" && f.First >= 0 && f.Last >= f.First && f.records >= 1 && f.Records >= f.records:
+		return f, size, nil
 	}
-	return f, int(size), nil
+	return frame{}, 0, fmt.Errorf("%w: fields", errTorn)
 }

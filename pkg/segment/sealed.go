@@ -20,6 +20,7 @@ const (
 	ReasonDisk    Reason = "disk"    // the disk is short of space
 	ReasonRequest Reason = "request" // an operator asked for it
 	ReasonStop    Reason = "stop"    // the worker stops and is configured to seal
+	ReasonConfig  Reason = "config"  // how records are routed is about to change
 )
 
 // Batch is what one entry of the ledger is to say: the sealed files of a
@@ -65,6 +66,7 @@ func (f *Sealed) Release() {
 	if s.broken != nil {
 		return
 	}
+	delete(s.sealed, f)
 	for _, x := range f.extents {
 		if x.chunk.refs--; x.chunk.refs == 0 && x.chunk != s.chunk {
 			s.drop(x.chunk)

@@ -10,9 +10,14 @@
 // the gzip header, the stream's blocks as they lie in the spool, and a
 // trailer. DESIGN.md has the format, its reasons and measurements.
 //
-// It promises that a sealed file holds exactly the appended lines, in order.
-// It does not decide when to seal, and it is not the truth about anything: the
-// ledger is; a spool can be lost at any time and costs only reading again.
+// A checkpoint makes what is open survive the process: Recover finds the state
+// of the last whole one, whatever was cut off or flipped behind it.
+//
+// It promises that a sealed file holds exactly the appended lines, in order,
+// and that a recovered state is one that was a checkpoint. It does not decide
+// when to seal, nor whether a recovered state is still of use, and it is not
+// the truth about anything: the ledger is; a spool can be lost at any time and
+// costs only reading again.
 package segment
 
 import (
@@ -38,7 +43,7 @@ var (
 
 // Config sizes a spool.
 type Config struct {
-	// Dir holds the chunk files; it is created, and emptied, by New.
+	// Dir holds the spool's files; New creates and empties it, Recover reads it.
 	Dir string
 	// Level is the gzip level, 1 to 9; default 1.
 	Level int
@@ -104,4 +109,5 @@ type Meta struct {
 	Last     int64 // offset of the last record
 	Records  int64
 	RawBytes int64
+	Note     int64 // the owner's, see Spool.Note
 }

@@ -3,6 +3,7 @@ package segment
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,12 +25,16 @@ import (
 type Spool struct {
 	cfg     Config
 	open    map[ledger.Stream]*active
-	chunk   *chunk // being written
+	sealed  map[*Sealed]struct{} // not released
+	chunk   *chunk               // being written
 	chunks  map[*chunk]struct{}
-	next    int    // number of the next chunk
-	buf     []byte // frames not yet written to chunk
-	held    int64  // bytes in memory, counted in the budget
-	windows int64  // of held, those of windows
+	journal *chunk   // being written; nil before the first checkpoint
+	doomed  []*chunk // needed by nothing but the last checkpoint
+	next    int      // number of the next chunk
+	buf     []byte   // frames not yet written to chunk
+	state   []byte   // scratch
+	held    int64    // bytes in memory, counted in the budget
+	windows int64    // of held, those of windows
 	free    freeList
 	broken  error
 }
@@ -38,7 +43,9 @@ type Spool struct {
 type active struct {
 	Meta
 	lines     []byte // not yet compressed
-	blockMeta frame  // of lines
+	flushed   int64  // records that are in blocks
+	journaled int    // bytes of lines that are in the journal
+	journal   int64  // records that are in blocks or the journal
 	crc       uint32 // CRC-32 of the compressed lines
 	crc64     uint64
 	sha       hash.Hash // of the object's bytes so far; nil until the first block
@@ -61,8 +68,12 @@ func New(cfg Config) (*Spool, error) {
 	if err := emptyDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("prepare spool directory: %w", err)
 	}
+	return emptySpool(cfg), nil
+}
+
+func emptySpool(cfg Config) *Spool {
 	cfg.Budget.spools.Add(1)
-	return &Spool{cfg: cfg, open: map[ledger.Stream]*active{}, chunks: map[*chunk]struct{}{}}, nil
+	return &Spool{cfg: cfg, open: map[ledger.Stream]*active{}, sealed: map[*Sealed]struct{}{}, chunks: map[*chunk]struct{}{}}
 }
 
 // Append adds a record as one line. Line is copied; it holds no newline. Its
@@ -73,6 +84,12 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	}
 	if len(line) == 0 || int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes > s.cfg.MaxBytes {
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
+	}
+	// Before, lest a file's first block is without its note.
+	if s.cfg.Budget.over(s.held) {
+		if err := s.makeRoom(); err != nil {
+			return err
+		}
 	}
 	a := s.open[stream]
 	if a == nil {
@@ -108,19 +125,20 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
 	}
 	a.lines = append(a.lines, '\n')
-	if start == 0 {
-		a.blockMeta = frame{stream: stream, first: offset, received: received}
-	}
 	s.open[stream] = a
-	a.blockMeta.last = offset
-	a.blockMeta.records++
 	a.Last = offset
 	a.Records++
 	a.RawBytes += int64(n)
-	if s.cfg.Budget.over(s.held) {
-		return s.makeRoom()
-	}
 	return nil
+}
+
+// Note keeps a number with the stream's open file, for its owner: it is in
+// what Files tells, also after a recovery if it is given right after the
+// file's first record.
+func (s *Spool) Note(stream ledger.Stream, note int64) {
+	if a := s.open[stream]; a != nil {
+		a.Meta.Note = note
+	}
 }
 
 // grow makes room for n more bytes of lines.
@@ -165,12 +183,16 @@ func (s *Spool) flush(a *active, keep bool) error {
 	}
 	a.sha.Write(payload)
 	a.gzBytes += int64(len(payload))
-	f := a.blockMeta
-	f.rawBytes, f.payload = len(a.lines), payload
-	payloadAt := s.chunk.size + int64(len(s.buf)) + int64(frameBytes(f.stream.Source, 0))
-	a.extents = append(a.extents, extent{chunk: s.chunk, off: payloadAt, len: int64(len(payload))})
+	if s.state, err = a.sha.(encoding.BinaryAppender).AppendBinary(s.state[:0]); err != nil {
+		return s.fail(fmt.Errorf("keep checksum of block: %w", err))
+	}
+	s.buf = appendFrame(s.buf, frame{
+		Meta: a.Meta, kind: kindBlock, records: a.Records - a.flushed, crc: a.crc, crc64: a.crc64, sha: s.state, payload: payload,
+	})
+	end := s.chunk.size + int64(len(s.buf))
+	a.extents = append(a.extents, extent{chunk: s.chunk, off: end - int64(len(payload)), len: int64(len(payload))})
 	s.chunk.refs++
-	s.buf = appendFrame(s.buf, f)
+	a.flushed, a.journal = a.Records, a.Records
 	putCompressor(s.cfg.Level, c)
 
 	if a.window == nil && s.windows+windowBytes <= s.cfg.Budget.share()/4 {
@@ -190,6 +212,7 @@ func (s *Spool) flush(a *active, keep bool) error {
 
 // release empties the file's buffer, and gives it back unless keep.
 func (s *Spool) release(a *active, keep bool) {
+	a.journaled = 0
 	if keep {
 		a.lines = a.lines[:0]
 		return
@@ -204,10 +227,8 @@ func (s *Spool) write() error {
 	if len(s.buf) == 0 {
 		return nil
 	}
-	n, err := s.chunk.file.Write(s.buf)
-	s.chunk.size += int64(n)
-	if err != nil {
-		return s.fail(fmt.Errorf("write spool chunk: %w", err))
+	if err := s.chunk.append(s.buf); err != nil {
+		return s.fail(err)
 	}
 	s.buf = s.buf[:0]
 	return nil
@@ -219,11 +240,10 @@ func (s *Spool) nextChunk() error {
 			return err
 		}
 	}
-	c, err := createChunk(s.cfg.Dir, s.next)
+	c, err := s.createChunk(chunkExt)
 	if err != nil {
 		return err
 	}
-	s.next++
 	old := s.chunk
 	s.chunk, s.chunks[c] = c, struct{}{}
 	if old != nil && old.refs == 0 {
@@ -232,8 +252,20 @@ func (s *Spool) nextChunk() error {
 	return nil
 }
 
+func (s *Spool) createChunk(ext string) (*chunk, error) {
+	c, err := createChunk(s.cfg.Dir, s.next, ext)
+	s.next++
+	return c, err
+}
+
+// drop deletes a chunk whose blocks are not needed, once no checkpoint names
+// it any more.
 func (s *Spool) drop(c *chunk) {
 	delete(s.chunks, c)
+	if c.listed {
+		s.doomed = append(s.doomed, c)
+		return
+	}
 	c.remove()
 }
 
@@ -297,28 +329,49 @@ func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
 	if err := s.write(); err != nil { // others will read the chunk
 		return nil, err
 	}
-	trailer := binary.LittleEndian.AppendUint32(slices.Clone(finalBlock), a.crc)
-	trailer = binary.LittleEndian.AppendUint32(trailer, uint32(a.RawBytes))
-	a.sha.Write(trailer)
-	sealed := &Sealed{Meta: a.Meta, Reason: reason, GzipBytes: a.gzBytes + int64(len(trailer)), RawCRC64: a.crc64, extents: a.extents, trailer: trailer, spool: s}
-	a.sha.Sum(sealed.SHA256[:0])
+	sealed := s.finish(a, reason)
 	delete(s.open, stream)
 	s.windows -= int64(cap(a.window))
 	s.hold(-int64(cap(a.window)))
 	return sealed, nil
 }
 
-// Discard deletes all that the spool holds; it is of no more use. Sealed
-// files that were not released become unreadable.
-func (s *Spool) Discard() {
-	for c := range s.chunks {
-		c.remove()
-	}
-	s.hold(-s.held)
-	if !errors.Is(s.broken, errDiscarded) {
-		s.cfg.Budget.spools.Add(-1)
-	}
-	s.open, s.chunks, s.chunk, s.buf, s.broken = nil, nil, nil, nil, errDiscarded
+// finish is the file as an object; all its lines are in blocks.
+func (s *Spool) finish(a *active, reason Reason) *Sealed {
+	trailer := binary.LittleEndian.AppendUint32(slices.Clone(finalBlock), a.crc)
+	trailer = binary.LittleEndian.AppendUint32(trailer, uint32(a.RawBytes))
+	a.sha.Write(trailer)
+	sealed := &Sealed{Meta: a.Meta, Reason: reason, GzipBytes: a.gzBytes + int64(len(trailer)), RawCRC64: a.crc64, extents: a.extents, trailer: trailer, spool: s}
+	a.sha.Sum(sealed.SHA256[:0])
+	s.sealed[sealed] = struct{}{}
+	return sealed
 }
 
-var errDiscarded = errors.New("spool was discarded")
+// Discard deletes all that the spool holds; it is of no more use. Sealed
+// files that were not released become unreadable.
+func (s *Spool) Discard() { s.end((*chunk).remove) }
+
+// Close leaves the files as the last checkpoint describes them, to Recover;
+// the spool is of no more use, as after Discard.
+func (s *Spool) Close() {
+	s.end(func(c *chunk) { _ = c.file.Close() })
+}
+
+func (s *Spool) end(each func(c *chunk)) {
+	for c := range s.chunks {
+		each(c)
+	}
+	for _, c := range s.doomed {
+		each(c)
+	}
+	if s.journal != nil {
+		each(s.journal)
+	}
+	s.hold(-s.held)
+	if !errors.Is(s.broken, errEnded) {
+		s.cfg.Budget.spools.Add(-1)
+	}
+	s.open, s.sealed, s.chunks, s.chunk, s.journal, s.doomed, s.buf, s.broken = nil, nil, nil, nil, nil, nil, nil, errEnded
+}
+
+var errEnded = errors.New("spool was discarded or closed")

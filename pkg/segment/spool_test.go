@@ -254,8 +254,12 @@ var stream10 = func() (s [10]ledger.Stream) {
 }()
 
 func FuzzReadFrame(f *testing.F) {
-	good := appendFrame(nil, frame{stream: stream(1), first: 1, last: 9, received: 5, records: 3, rawBytes: 10, payload: []byte("payload")})
+	good := appendFrame(nil, frame{
+		Meta: Meta{Stream: stream(1), First: 1, Last: 9, Received: 5, Records: 7, RawBytes: 10, Note: 4},
+		kind: kindBlock, records: 3, sha: []byte("state"), payload: []byte("payload"),
+	})
 	f.Add(good)
+	f.Add(appendFrame(nil, frame{kind: kindCheckpoint, payload: []byte("{}")}))
 	f.Add(good[:len(good)-1])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -1,0 +1,115 @@
+package segment
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// checkpoint is the payload of a checkpoint frame: with the blocks of the
+// chunks that it lists, up to the sizes that it lists, and the lines before it
+// in its journal, it is the whole state of a spool.
+type checkpoint struct {
+	State  []byte         `json:"state"` // the owner's
+	Chunks []chunkListed  `json:"chunks"`
+	Sealed []sealedListed `json:"sealed"`
+}
+
+type chunkListed struct {
+	N    int   `json:"n"`
+	Size int64 `json:"size"`
+}
+
+// sealedListed is a sealed file that was not released.
+type sealedListed struct {
+	Meta
+	Reason Reason
+}
+
+// journalSlack is what a journal may hold beyond twice what is in memory
+// before the next one is begun.
+const journalSlack = 16 << 20 // 16 MiB
+
+// Checkpoint makes all that was appended and sealed so far, with the owner's
+// state, what Recover returns after the process has ended, however it ends,
+// until the next checkpoint. It returns the bytes written.
+//
+// Lines that are in no block yet go to the journal as they are, each once.
+// Nothing is synced: what the kernel holds outlives a killed process, and what
+// a power failure leaves half-written is not whole, so it is not recovered.
+func (s *Spool) Checkpoint(state []byte) (int64, error) {
+	if s.broken != nil {
+		return 0, s.broken
+	}
+	// 1. the blocks
+	if err := s.write(); err != nil {
+		return 0, err
+	}
+	// 2. the lines; all of them in a new journal if the old one is mostly of
+	// lines that are in blocks by now
+	if s.journal == nil || s.journal.size > 2*s.held+journalSlack {
+		if err := s.nextJournal(); err != nil {
+			return 0, s.fail(err)
+		}
+	}
+	begin := s.journal.size
+	for _, a := range s.open {
+		if a.journaled == len(a.lines) {
+			continue
+		}
+		s.buf = appendFrame(s.buf, frame{Meta: a.Meta, kind: kindLines, records: a.Records - a.journal, payload: a.lines[a.journaled:]})
+		a.journaled, a.journal = len(a.lines), a.Records
+		if len(s.buf) >= 256<<10 {
+			if err := s.writeJournal(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	// 3. what makes them a state
+	c := checkpoint{State: state}
+	for c2 := range s.chunks {
+		c2.listed = true
+		c.Chunks = append(c.Chunks, chunkListed{N: c2.n, Size: c2.size})
+	}
+	for f := range s.sealed {
+		c.Sealed = append(c.Sealed, sealedListed{Meta: f.Meta, Reason: f.Reason})
+	}
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return 0, s.fail(fmt.Errorf("encode checkpoint: %w", err))
+	}
+	s.buf = appendFrame(s.buf, frame{kind: kindCheckpoint, payload: payload})
+	if err := s.writeJournal(); err != nil {
+		return 0, err
+	}
+	// 4. what only the checkpoint before needed
+	for _, c := range s.doomed {
+		c.remove()
+	}
+	s.doomed = nil
+	return s.journal.size - begin, nil
+}
+
+func (s *Spool) writeJournal() error {
+	if err := s.journal.append(s.buf); err != nil {
+		return s.fail(err)
+	}
+	s.buf = s.buf[:0]
+	return nil
+}
+
+// nextJournal begins a journal, to which all lines in memory are written; the
+// former is needed until the first checkpoint in it.
+func (s *Spool) nextJournal() error {
+	j, err := s.createChunk(journalExt)
+	if err != nil {
+		return err
+	}
+	if s.journal != nil {
+		s.doomed = append(s.doomed, s.journal)
+	}
+	s.journal = j
+	for _, a := range s.open {
+		a.journaled, a.journal = 0, a.flushed
+	}
+	return nil
+}

@@ -1,0 +1,362 @@
+package segment
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Errors of a recovery. After either, New starts from nothing.
+var (
+	// ErrNoCheckpoint says that the directory holds no whole checkpoint.
+	ErrNoCheckpoint = errors.New("no whole checkpoint")
+	// ErrDamaged says that what a checkpoint needs is not what was written, or
+	// contradicts the caller.
+	ErrDamaged = errors.New("spool is damaged")
+)
+
+// Recovery is what a directory holds as of its last whole checkpoint. Either
+// Resume or Close ends it.
+type Recovery struct {
+	// State is what the owner gave to that checkpoint.
+	State []byte
+
+	cfg     Config
+	chunks  map[int]*chunk
+	journal *chunk
+	sealed  []sealedListed
+	files   map[fileID]*recovered
+	next    int
+}
+
+// fileID tells the files of a stream apart.
+type fileID struct {
+	stream ledger.Stream
+	first  int64
+}
+
+// recovered is a file as its frames describe it.
+type recovered struct {
+	active
+	torn    bool     // earlier frames are missing: it was released
+	journal []extent // its lines that are in no block
+}
+
+// Recover reads what the last process that used the directory left there. It
+// changes nothing on disk. Its error is ErrNoCheckpoint, ErrDamaged, or one of
+// the disk.
+func Recover(cfg Config) (*Recovery, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	r := &Recovery{cfg: cfg, chunks: map[int]*chunk{}, files: map[fileID]*recovered{}}
+	if err := r.read(); err != nil {
+		r.Close()
+		return nil, fmt.Errorf("recover spool %q: %w", cfg.Dir, err)
+	}
+	return r, nil
+}
+
+func (r *Recovery) read() error {
+	numbers, err := r.numbers(journalExt)
+	if err != nil {
+		return err
+	}
+	for _, n := range slices.Backward(numbers) {
+		lines, c, err := r.readJournal(n)
+		if err != nil {
+			return err
+		}
+		if c == nil { // killed before the first checkpoint in it
+			continue
+		}
+		r.State, r.sealed = c.State, c.Sealed
+		slices.SortFunc(c.Chunks, func(a, b chunkListed) int { return cmp.Compare(a.N, b.N) })
+		for _, l := range c.Chunks {
+			if err := r.readChunk(l); err != nil {
+				return err
+			}
+		}
+		for _, l := range lines {
+			r.addLines(l)
+		}
+		return nil
+	}
+	return ErrNoCheckpoint
+}
+
+// numbers returns those of the directory's files of that kind, in order.
+func (r *Recovery) numbers(ext string) ([]int, error) {
+	names, err := os.ReadDir(r.cfg.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var ns []int
+	for _, name := range names {
+		var n int
+		if _, err := fmt.Sscanf(name.Name(), "%08d.", &n); err != nil {
+			continue
+		}
+		r.next = max(r.next, n+1)
+		if strings.HasSuffix(name.Name(), ext) {
+			ns = append(ns, n)
+		}
+	}
+	slices.Sort(ns)
+	return ns, nil
+}
+
+func openChunk(dir string, n int, ext string) (*chunk, error) {
+	path := chunkPath(dir, n, ext)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &chunk{n: n, file: f, path: path, size: st.Size(), listed: true}, nil
+}
+
+// placed is a frame of lines and where its payload lies.
+type placed struct {
+	frame
+	extent
+}
+
+// readJournal returns the last checkpoint of a journal whose chunks are there,
+// and the lines before it; nil if there is none.
+func (r *Recovery) readJournal(n int) ([]placed, *checkpoint, error) {
+	j, err := openChunk(r.cfg.Dir, n, journalExt)
+	if err != nil {
+		return nil, nil, err
+	}
+	var all, lines []placed
+	var last *checkpoint
+	// An error is the end of what was written whole: a checkpoint after it
+	// would build upon what is lost.
+	_, _ = scan(j.file, j.size, func(f frame, at int64) error {
+		switch f.kind {
+		case kindLines:
+			end := int64(len(f.payload))
+			f.payload = nil
+			all = append(all, placed{frame: f, extent: extent{chunk: j, off: at, len: end}})
+		case kindCheckpoint:
+			c := new(checkpoint)
+			if err := json.Unmarshal(f.payload, c); err != nil {
+				return fmt.Errorf("%w: checkpoint: %w", errTorn, err)
+			}
+			if r.there(c) {
+				last, lines = c, all[:len(all):len(all)]
+			}
+		}
+		return nil
+	})
+	if last == nil {
+		_ = j.file.Close()
+		return nil, nil, nil
+	}
+	r.journal = j
+	return lines, last, nil
+}
+
+// there says whether the chunks of a checkpoint are as long as it says.
+func (r *Recovery) there(c *checkpoint) bool {
+	return !slices.ContainsFunc(c.Chunks, func(l chunkListed) bool {
+		st, err := os.Stat(chunkPath(r.cfg.Dir, l.N, chunkExt))
+		return err != nil || st.Size() < l.Size
+	})
+}
+
+// readChunk takes up the blocks of a chunk.
+func (r *Recovery) readChunk(l chunkListed) error {
+	c, err := openChunk(r.cfg.Dir, l.N, chunkExt)
+	if err != nil {
+		return err
+	}
+	c.size = l.Size // what was written after the checkpoint is not ours to use
+	r.chunks[l.N] = c
+	end, err := scan(c.file, c.size, func(f frame, at int64) error {
+		if f.kind != kindBlock {
+			return fmt.Errorf("%w: frame of kind %q", ErrDamaged, f.kind)
+		}
+		return r.addBlock(f, extent{chunk: c, off: at, len: int64(len(f.payload))})
+	})
+	if err != nil {
+		return fmt.Errorf("chunk %d at byte %d: %w", l.N, end, err)
+	}
+	return nil
+}
+
+// file is the file that a frame continues.
+func (r *Recovery) file(f *frame) *recovered {
+	id := fileID{f.Stream, f.First}
+	a := r.files[id]
+	if a == nil {
+		a = &recovered{active: active{gzBytes: int64(len(gzipHeader))}}
+		r.files[id] = a
+	}
+	// The blocks of a file that was released go with their chunks, not all at once.
+	a.torn = a.torn || f.Records-f.records != a.Records || (a.Records > 0 && f.Last <= a.Last)
+	a.Meta = f.Meta
+	return a
+}
+
+func (r *Recovery) addBlock(f frame, x extent) error {
+	a := r.file(&f)
+	a.flushed, a.crc, a.crc64 = f.Records, f.crc, f.crc64
+	a.gzBytes += x.len
+	a.extents = append(a.extents, x)
+	if a.sha == nil {
+		a.sha = sha256.New()
+	}
+	if err := a.sha.(encoding.BinaryUnmarshaler).UnmarshalBinary(f.sha); err != nil {
+		return fmt.Errorf("%w: checksum of block: %w", ErrDamaged, err)
+	}
+	return nil
+}
+
+func (r *Recovery) addLines(l placed) {
+	if a := r.files[fileID{l.Stream, l.First}]; a != nil && l.Last <= a.Last {
+		return // they went into a block later
+	}
+	a := r.file(&l.frame)
+	a.journal = append(a.journal, l.extent)
+}
+
+// Close lets go of the directory and leaves it as it is.
+func (r *Recovery) Close() {
+	for _, c := range r.chunks {
+		_ = c.file.Close()
+	}
+	if r.journal != nil {
+		_ = r.journal.file.Close()
+	}
+}
+
+// Resume returns the spool, with the files that are open and those that were
+// sealed and not released; those that done reports are left out. Done is asked
+// about every file, including some that were released long ago; its error
+// ends the recovery. After an error nothing is kept open, and the directory is
+// as it was. Files are never written again: the spool goes on in new ones, and
+// until its next checkpoint, Recover returns the same again.
+func (r *Recovery) Resume(done func(m Meta) (bool, error)) (*Spool, []*Sealed, error) {
+	s := emptySpool(r.cfg)
+	s.next = r.next
+	for _, c := range r.chunks {
+		s.chunks[c] = struct{}{}
+	}
+	s.doomed = append(s.doomed, r.journal)
+	sealed, err := r.resume(s, done)
+	if err != nil {
+		s.Close()
+		return nil, nil, fmt.Errorf("resume spool %q: %w", r.cfg.Dir, err)
+	}
+	for _, c := range r.chunks {
+		if c.refs == 0 {
+			s.drop(c)
+		}
+	}
+	return s, sealed, nil
+}
+
+func (r *Recovery) resume(s *Spool, done func(m Meta) (bool, error)) ([]*Sealed, error) {
+	var sealed []*Sealed
+	for _, l := range r.sealed {
+		id := fileID{l.Stream, l.First}
+		a := r.files[id]
+		delete(r.files, id)
+		if ok, err := done(l.Meta); err != nil {
+			return nil, err
+		} else if ok {
+			continue
+		}
+		if a == nil || a.torn || a.Meta != l.Meta || len(a.journal) > 0 || a.gzBytes+trailerBytes > r.cfg.MaxBytes {
+			return nil, fmt.Errorf("%w: sealed file of %v at offset %d", ErrDamaged, l.Stream, l.First)
+		}
+		a.refer()
+		sealed = append(sealed, s.finish(&a.active, l.Reason))
+	}
+	for _, a := range r.files {
+		if ok, err := done(a.Meta); err != nil {
+			return nil, err
+		} else if ok {
+			continue
+		}
+		if a.torn || s.open[a.Stream] != nil {
+			return nil, fmt.Errorf("%w: open file of %v at offset %d", ErrDamaged, a.Stream, a.First)
+		}
+		if err := r.load(s, a); err != nil {
+			return nil, err
+		}
+		a.refer()
+		s.open[a.Stream] = &a.active
+	}
+	return sealed, r.sweep(s)
+}
+
+// refer counts the file's blocks in their chunks.
+func (a *recovered) refer() {
+	for _, x := range a.extents {
+		x.chunk.refs++
+	}
+}
+
+// load brings the lines that are in no block back into memory.
+func (r *Recovery) load(s *Spool, a *recovered) error {
+	total := 0
+	for _, x := range a.journal {
+		total += int(x.len)
+	}
+	if a.gzBytes+blockBound(total)+trailerBytes > r.cfg.MaxBytes {
+		return fmt.Errorf("%w: open file of %v would exceed %d bytes", ErrDamaged, a.Stream, r.cfg.MaxBytes)
+	}
+	if total == 0 {
+		return nil
+	}
+	s.grow(&a.active, total)
+	for _, x := range a.journal {
+		at := len(a.lines)
+		a.lines = a.lines[:at+int(x.len)]
+		if _, err := x.chunk.file.ReadAt(a.lines[at:], x.off); err != nil {
+			return fmt.Errorf("read journal: %w", err)
+		}
+	}
+	a.active.journal = a.flushed
+	return nil
+}
+
+// sweep deletes what the checkpoint does not name: files begun after it, and
+// those that were to be deleted when it was written.
+func (r *Recovery) sweep(s *Spool) error {
+	named := map[string]bool{r.journal.path: true}
+	for c := range maps.Keys(s.chunks) {
+		named[c.path] = true
+	}
+	names, err := os.ReadDir(r.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if path := filepath.Join(r.cfg.Dir, name.Name()); !named[path] {
+			if err := os.RemoveAll(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

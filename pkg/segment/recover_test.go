@@ -1,0 +1,415 @@
+package segment
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/minio/crc64nvme"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// life drives a spool and knows what it must hold.
+type life struct {
+	t       *testing.T
+	r       *rand.Rand
+	cfg     Config
+	s       *Spool
+	next    int64
+	through map[ledger.Stream]int64 // what was released: it is in the ledger
+	open    map[ledger.Stream]*heldFile
+	sealed  []*heldFile
+	saved   [][]heldFile // at each checkpoint
+}
+
+// heldFile is what a file is to hold.
+type heldFile struct {
+	stream      ledger.Stream
+	first, last int64
+	lines       string
+	reason      Reason // "": open
+	file        *Sealed
+}
+
+func newLife(t *testing.T, seed uint64, cfg Config) *life {
+	cfg.Dir = filepath.Join(t.TempDir(), "spool")
+	s, err := New(cfg)
+	require.NoError(t, err)
+	l := &life{t: t, r: rand.New(rand.NewPCG(seed, 9)), cfg: cfg, s: s, through: map[ledger.Stream]int64{}, open: map[ledger.Stream]*heldFile{}}
+	t.Cleanup(func() { l.s.Discard() })
+	return l
+}
+
+func (l *life) append() {
+	st, line := stream(l.r.IntN(6)), line(int(l.next), 20+l.r.IntN(600))
+	l.next += 1 + l.r.Int64N(3)
+	err := l.s.Append(st, l.next, 5, line)
+	if errors.Is(err, ErrFull) {
+		l.seal(st, ReasonSize)
+		err = l.s.Append(st, l.next, 5, line)
+	}
+	require.NoError(l.t, err)
+	f := l.open[st]
+	if f == nil {
+		f = &heldFile{stream: st, first: l.next}
+		l.open[st] = f
+		l.s.Note(st, -l.next)
+	}
+	f.last = l.next
+	f.lines += string(line) + "\n"
+}
+
+func (l *life) seal(st ledger.Stream, reason Reason) {
+	f := l.open[st]
+	if f == nil {
+		return
+	}
+	var err error
+	f.file, err = l.s.Seal(st, reason)
+	require.NoError(l.t, err)
+	f.reason = reason
+	delete(l.open, st)
+	l.sealed = append(l.sealed, f)
+}
+
+// release is what an entry won does: in the order in which they were sealed.
+func (l *life) release() {
+	for n := l.r.IntN(len(l.sealed) + 1); n > 0; n-- {
+		f := l.sealed[0]
+		l.sealed = l.sealed[1:]
+		l.through[f.stream] = f.last
+		f.file.Release()
+	}
+}
+
+func (l *life) checkpoint() {
+	var save []heldFile
+	for _, f := range l.open {
+		save = append(save, *f)
+	}
+	for _, f := range l.sealed {
+		save = append(save, *f)
+	}
+	l.saved = append(l.saved, save)
+	n, err := l.s.Checkpoint([]byte(strconv.Itoa(len(l.saved) - 1)))
+	require.NoError(l.t, err)
+	require.Positive(l.t, n)
+}
+
+func (l *life) step() {
+	switch n := l.r.IntN(100); {
+	case n < 85:
+		l.append()
+	case n < 91:
+		l.seal(stream(l.r.IntN(6)), ReasonTime)
+	case n < 95:
+		l.release()
+	default:
+		l.checkpoint()
+	}
+}
+
+// done is the ledger's word on a file.
+func (l *life) done(m Meta) (bool, error) {
+	through, ok := l.through[m.Stream]
+	switch {
+	case ok && m.Last <= through:
+		return true, nil
+	case ok && m.First <= through:
+		return false, errors.New("straddles the ledger's file")
+	}
+	return false, nil
+}
+
+// recovered reads a directory back and holds it against the checkpoint that it
+// says it is, which is returned.
+func (l *life) recovered(dir string) (checkpoint int, s *Spool, sealed []*Sealed, err error) {
+	cfg := l.cfg
+	cfg.Dir = dir
+	r, err := Recover(cfg)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	checkpoint, err = strconv.Atoi(string(r.State))
+	require.NoError(l.t, err)
+	s, sealed, err = r.Resume(l.done)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	var want, got []string
+	for _, f := range l.saved[checkpoint] {
+		if l.through[f.stream] < f.last {
+			want = append(want, fmt.Sprintf("%s %d-%d %q", f.stream.Source, f.first, f.last, f.reason))
+		}
+	}
+	s.Files(func(m Meta) {
+		got = append(got, fmt.Sprintf("%s %d-%d %q", m.Stream.Source, m.First, m.Last, ""))
+		require.Equal(l.t, -m.First, m.Note)
+	})
+	for _, f := range sealed {
+		got = append(got, fmt.Sprintf("%s %d-%d %q", f.Stream.Source, f.First, f.Last, f.Reason))
+	}
+	require.ElementsMatch(l.t, want, got)
+	return checkpoint, s, sealed, nil
+}
+
+// whole holds a recovered spool's bytes against the checkpoint's.
+func (l *life) whole(checkpoint int, s *Spool, sealed []*Sealed) {
+	var streams []ledger.Stream
+	s.Files(func(m Meta) { streams = append(streams, m.Stream) })
+	for _, st := range streams {
+		f, err := s.Seal(st, ReasonTime)
+		require.NoError(l.t, err)
+		sealed = append(sealed, f)
+	}
+	for _, f := range sealed {
+		i := slices.IndexFunc(l.saved[checkpoint], func(h heldFile) bool { return h.stream == f.Stream && h.first == f.First })
+		l.intact(f, l.saved[checkpoint][i].lines)
+	}
+}
+
+func (l *life) intact(f *Sealed, lines string) {
+	object := read(l.t, f)
+	require.Equal(l.t, lines, string(members(l.t, bytes.NewReader(object))))
+	require.Equal(l.t, sha256.Sum256(object), f.SHA256)
+	require.Equal(l.t, crc64nvme.Checksum([]byte(lines)), f.RawCRC64)
+	require.EqualValues(l.t, len(object), f.GzipBytes)
+	require.EqualValues(l.t, len(lines), f.RawBytes)
+	require.EqualValues(l.t, bytes.Count([]byte(lines), []byte("\n")), f.Records)
+	require.LessOrEqual(l.t, f.GzipBytes, cmp.Or(l.cfg.MaxBytes, 100_000_000))
+}
+
+// TestAnyLifeIsRecovered: append, seal, release, checkpoint, kill, recover, in
+// any order: each recovery is the last checkpoint, and goes on from there.
+func TestAnyLifeIsRecovered(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"large_blocks":  {},
+		"small_blocks":  {BlockBytes: 1 << 10, ChunkBytes: 8 << 10},
+		"small_files":   {BlockBytes: 4 << 10, ChunkBytes: 8 << 10, MaxBytes: 6 << 10},
+		"little_memory": {BlockBytes: 4 << 10, ChunkBytes: 16 << 10, Budget: NewBudget(3 << 10)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(20) {
+				l := newLife(t, seed, cfg)
+				for range 6 {
+					for range l.r.IntN(400) {
+						l.step()
+					}
+					l.s.Close() // writes nothing: it is as good as a kill
+					checkpoint, s, sealed, err := l.recovered(l.cfg.Dir)
+					if len(l.saved) == 0 {
+						require.ErrorIs(t, err, ErrNoCheckpoint)
+						l = newLife(t, seed, cfg)
+						continue
+					}
+					require.NoError(t, err)
+					require.Equal(t, len(l.saved)-1, checkpoint)
+					l.s = s
+					l.resume(checkpoint, sealed)
+				}
+				l.checkpoint()
+				for _, f := range l.sealed {
+					l.intact(f.file, f.lines)
+				}
+				var streams []ledger.Stream
+				l.s.Files(func(m Meta) { streams = append(streams, m.Stream) })
+				require.Len(t, streams, len(l.open))
+				for _, st := range streams {
+					lines := l.open[st].lines
+					l.seal(st, ReasonTime)
+					l.intact(l.sealed[len(l.sealed)-1].file, lines)
+				}
+				for len(l.sealed) > 0 {
+					l.release()
+				}
+				l.checkpoint()
+				require.LessOrEqual(t, chunkFiles(t, l.s), 2, "the chunk and the journal being written")
+				l.s.Discard()
+				require.Zero(t, l.s.cfg.Budget.Used())
+			}
+		})
+	}
+}
+
+// resume takes the checkpoint up as what there is; reading goes on behind it.
+func (l *life) resume(checkpoint int, sealed []*Sealed) {
+	l.open, l.sealed = map[ledger.Stream]*heldFile{}, nil
+	for _, f := range l.saved[checkpoint] {
+		switch {
+		case l.through[f.stream] >= f.last:
+		case f.reason == "":
+			l.open[f.stream] = &f
+		default:
+			i := slices.IndexFunc(sealed, func(s *Sealed) bool { return s.Stream == f.stream && s.First == f.first })
+			f.file = sealed[i]
+			l.sealed = append(l.sealed, &f)
+		}
+	}
+	slices.SortFunc(l.sealed, func(a, b *heldFile) int { return cmp.Compare(a.first, b.first) })
+}
+
+// TestDamageIsNeverTakenForData: whatever was cut off, flipped or lost, what
+// is recovered is one of the checkpoints, or nothing.
+func TestDamageIsNeverTakenForData(t *testing.T) {
+	l := newLife(t, 3, Config{BlockBytes: 1 << 10, ChunkBytes: 8 << 10})
+	for range 250 {
+		l.step()
+	}
+	l.checkpoint()
+	for range 30 {
+		l.append()
+	}
+	l.checkpoint()
+	for range 30 {
+		l.append()
+	}
+	require.NoError(t, l.s.write())
+	l.s.Close()
+	names, err := os.ReadDir(l.cfg.Dir)
+	require.NoError(t, err)
+	require.Greater(t, len(names), 3)
+	files := map[string][]byte{}
+	for _, name := range names {
+		files[name.Name()], err = os.ReadFile(filepath.Join(l.cfg.Dir, name.Name()))
+		require.NoError(t, err)
+	}
+	// outcomes counts the checkpoints that were recovered; -1: none.
+	try := func(outcomes map[int]int, name string, b []byte) {
+		dir := t.TempDir()
+		for other, whole := range files {
+			if other == name {
+				whole = b
+			}
+			if whole != nil {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, other), whole, 0o600))
+			}
+		}
+		checkpoint, s, sealed, err := l.recovered(dir)
+		if err != nil {
+			outcomes[-1]++
+			return
+		}
+		outcomes[checkpoint]++
+		l.whole(checkpoint, s, sealed)
+		s.Discard()
+	}
+	newest := len(l.saved) - 1
+	for name, b := range files {
+		cut, flipped := map[int]int{}, map[int]int{}
+		for n := 0; n < len(b); n += 1 + len(b)/25 {
+			try(cut, name, b[:n])
+			bad := bytes.Clone(b)
+			bad[n] ^= 1 << (n % 8)
+			try(flipped, name, bad)
+		}
+		for n := len(b); n > len(b)-50; n-- { // the end byte by byte
+			try(cut, name, b[:max(n, 0)])
+		}
+		lost := map[int]int{}
+		try(lost, name, nil)
+		t.Logf("%s, %d bytes: cut %v, flipped %v, lost %v", name, len(b), cut, flipped, lost)
+		if filepath.Ext(name) == journalExt {
+			require.Positive(t, cut[newest-1], "the checkpoint before")
+			require.Equal(t, map[int]int{-1: 1}, lost)
+			require.Zero(t, flipped[newest], "a journal ends with its checkpoint")
+		}
+	}
+	none := map[int]int{}
+	try(none, "", nil)
+	require.Equal(t, map[int]int{newest: 1}, none, "whole")
+}
+
+// TestLimitsThatWereLowered: an object never exceeds the limit that is in
+// force, so what was gathered under a larger one is read again.
+func TestLimitsThatWereLowered(t *testing.T) {
+	for name, sealed := range map[string]bool{"open_file": false, "sealed_file": true} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), MaxBytes: 1 << 20}
+			s, err := New(cfg)
+			require.NoError(t, err)
+			noise := make([]byte, 300<<10)
+			for i := range noise {
+				noise[i] = byte(rand.Uint32()) | 0x80
+			}
+			require.NoError(t, s.Append(stream(1), 1, 5, noise))
+			if sealed {
+				_, err = s.Seal(stream(1), ReasonTime)
+				require.NoError(t, err)
+			}
+			_, err = s.Checkpoint([]byte("x"))
+			require.NoError(t, err)
+			s.Close()
+			nothing := func(Meta) (bool, error) { return false, nil }
+			for level, limit := range map[int]int64{1: 200 << 10, 9: 1 << 20} {
+				cfg.MaxBytes, cfg.Level = limit, level
+				r, err := Recover(cfg)
+				require.NoError(t, err)
+				s, _, err := r.Resume(nothing)
+				if limit < 300<<10 {
+					require.ErrorIs(t, err, ErrDamaged)
+					continue
+				}
+				require.NoError(t, err, "another level is none of a file's business")
+				s.Close()
+			}
+		})
+	}
+}
+
+// TestACheckpointOutlivesItsChunks: a chunk that is released after a
+// checkpoint is needed by it until the next.
+func TestACheckpointOutlivesItsChunks(t *testing.T) {
+	l := newLife(t, 1, Config{BlockBytes: 1 << 10, ChunkBytes: 4 << 10})
+	for range 100 {
+		l.append()
+	}
+	l.checkpoint()
+	chunks := chunkFiles(t, l.s)
+	for n := range 6 {
+		l.seal(stream(n), ReasonTime)
+	}
+	for len(l.sealed) > 0 {
+		l.release()
+	}
+	require.GreaterOrEqual(t, chunkFiles(t, l.s), chunks)
+	through := l.through
+	l.through = map[ledger.Stream]int64{} // the entry was lost after all, as far as this test goes
+	l.s.Close()
+	checkpoint, s, sealed, err := l.recovered(l.cfg.Dir)
+	require.NoError(t, err)
+	l.whole(checkpoint, s, sealed)
+	s.Close()
+
+	l.through = through
+	_, l.s, _, err = l.recovered(l.cfg.Dir)
+	require.NoError(t, err)
+	require.Zero(t, l.s.Len())
+	l.saved[0] = nil
+	l.checkpoint()
+	require.Equal(t, 1, chunkFiles(t, l.s), "the journal")
+}
+
+// TestTheJournalStaysSmall: lines that went into blocks do not pile up in it.
+func TestTheJournalStaysSmall(t *testing.T) {
+	s := newSpool(t, Config{BlockBytes: 64 << 10})
+	l := line(1, 200)
+	for i := range int64(600) {
+		for j := range int64(1_000) {
+			require.NoError(t, s.Append(stream(int(j%3)), i*1_000+j, 5, l))
+		}
+		_, err := s.Checkpoint(nil)
+		require.NoError(t, err)
+		require.Less(t, s.journal.size, int64(journalSlack+2<<20))
+	}
+	require.LessOrEqual(t, chunkFiles(t, s), 3)
+}
