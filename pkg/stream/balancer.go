@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/segmentio/kafka-go"
 )
@@ -14,25 +15,48 @@ import (
 // member that ranks highest for it by rendezvous hash of stable worker names
 // and has room left. It needs no memory of the former generation, which
 // kafka-go's eager protocol does not carry.
+//
+// It is for one member.
 type stickyBalancer struct {
 	worker string
+
+	mu      sync.Mutex     // guards divided
+	divided map[string]int // partitions by topic, as this member divided them when it joined last; nil: it does not lead
 }
 
-var _ kafka.GroupBalancer = stickyBalancer{}
+var _ kafka.GroupBalancer = (*stickyBalancer)(nil)
+
+// lastDivision returns how many partitions of each topic this member divided
+// among all, or false if another leads the group.
+func (b *stickyBalancer) lastDivision() (map[string]int, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.divided, b.divided != nil
+}
 
 // ProtocolName implements kafka.GroupBalancer.
-func (b stickyBalancer) ProtocolName() string { return "sealift-sticky" }
+func (b *stickyBalancer) ProtocolName() string { return "sealift-sticky" }
 
-// UserData implements kafka.GroupBalancer: the stable worker name.
-func (b stickyBalancer) UserData() ([]byte, error) { return []byte(b.worker), nil }
+// UserData implements kafka.GroupBalancer: the stable worker name. kafka-go asks
+// for it whenever it joins; who leads is decided after that.
+func (b *stickyBalancer) UserData() ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.divided = nil
+	return []byte(b.worker), nil
+}
 
 // AssignGroups implements kafka.GroupBalancer.
-func (b stickyBalancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+func (b *stickyBalancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
 	out := kafka.GroupMemberAssignments{}
-	byTopic := map[string][]int{}
+	byTopic, divided := map[string][]int{}, map[string]int{}
 	for _, p := range partitions {
 		byTopic[p.Topic] = append(byTopic[p.Topic], p.ID)
+		divided[p.Topic]++
 	}
+	b.mu.Lock()
+	b.divided = divided
+	b.mu.Unlock()
 	for topic, ids := range byTopic {
 		slices.Sort(ids)
 		var takers []kafka.GroupMember

@@ -22,7 +22,7 @@ func owners(t *testing.T, n int, workers ...string) map[int]string {
 	out := map[int]string{}
 	least, most := n, 0
 	for _, m := range members {
-		got := stickyBalancer{}.AssignGroups(members, partitions)[m.ID]["t"]
+		got := new(stickyBalancer).AssignGroups(members, partitions)[m.ID]["t"]
 		least, most = min(least, len(got)), max(most, len(got))
 		for _, p := range got {
 			require.Empty(t, out[p], "partition %d has two owners", p)
@@ -69,7 +69,7 @@ func TestTwoProcessesOfOneNameBothGetPartitions(t *testing.T) {
 		{ID: "1", Topics: []string{"t"}, UserData: []byte("same")},
 		{ID: "2", Topics: []string{"t"}, UserData: []byte("same")},
 	}
-	got := stickyBalancer{}.AssignGroups(members, []kafka.Partition{{Topic: "t", ID: 0}, {Topic: "t", ID: 1}})
+	got := new(stickyBalancer).AssignGroups(members, []kafka.Partition{{Topic: "t", ID: 0}, {Topic: "t", ID: 1}})
 	require.Len(t, got["1"]["t"], 1)
 	require.Len(t, got["2"]["t"], 1)
 }
@@ -79,6 +79,23 @@ func TestMembersGetTopicsTheyAskedFor(t *testing.T) {
 		{ID: "1", Topics: []string{"t"}, UserData: []byte("a")},
 		{ID: "2", Topics: []string{"u"}, UserData: []byte("b")},
 	}
-	got := stickyBalancer{}.AssignGroups(members, []kafka.Partition{{Topic: "t", ID: 0}, {Topic: "u", ID: 0}, {Topic: "v", ID: 0}})
+	got := new(stickyBalancer).AssignGroups(members, []kafka.Partition{{Topic: "t", ID: 0}, {Topic: "u", ID: 0}, {Topic: "v", ID: 0}})
 	require.Equal(t, kafka.GroupMemberAssignments{"1": {"t": {0}}, "2": {"u": {0}}}, got)
+}
+
+// TestOnlyTheLeaderKnowsTheDivision: a member that joins again leads only if it
+// is asked to divide again.
+func TestOnlyTheLeaderKnowsTheDivision(t *testing.T) {
+	b := &stickyBalancer{worker: "a"}
+	_, leads := b.lastDivision()
+	require.False(t, leads)
+	b.AssignGroups([]kafka.GroupMember{{ID: "m", Topics: []string{"t", "later"}}}, []kafka.Partition{{Topic: "t", ID: 0}, {Topic: "t", ID: 1}})
+	divided, leads := b.lastDivision()
+	require.True(t, leads)
+	require.Equal(t, map[string]int{"t": 2}, divided)
+	require.Zero(t, divided["later"], "a topic that is made later has other partitions than none")
+	_, err := b.UserData() // it joins again
+	require.NoError(t, err)
+	_, leads = b.lastDivision()
+	require.False(t, leads)
 }

@@ -25,9 +25,11 @@ type GroupConfig struct {
 // Group is a membership: it says which partitions are ours, generation after
 // generation. It is for one goroutine.
 type Group struct {
-	client *Client
-	id     string
-	inner  *kafka.ConsumerGroup
+	client   *Client
+	id       string
+	topics   []string
+	balancer *stickyBalancer
+	inner    *kafka.ConsumerGroup
 }
 
 // Join starts taking part; errors of the brokers show in Next.
@@ -36,38 +38,29 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 		cfg.SessionTimeout = 30 * time.Second
 	}
 	heartbeat := min(cfg.SessionTimeout/10, time.Second)
+	balancer := &stickyBalancer{worker: cfg.Worker}
 	inner, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID:                     cfg.ID,
-		Brokers:                c.brokers,
-		Dialer:                 c.dialer,
-		Topics:                 cfg.Topics,
-		GroupBalancers:         []kafka.GroupBalancer{stickyBalancer{worker: cfg.Worker}},
-		HeartbeatInterval:      heartbeat,
-		SessionTimeout:         cfg.SessionTimeout,
-		RebalanceTimeout:       cfg.SessionTimeout,
-		JoinGroupBackoff:       500 * time.Millisecond,
-		WatchPartitionChanges:  true,
-		PartitionWatchInterval: 5 * time.Second,
-		StartOffset:            kafka.FirstOffset,
+		ID:                cfg.ID,
+		Brokers:           c.brokers,
+		Dialer:            c.dialer,
+		Topics:            cfg.Topics,
+		GroupBalancers:    []kafka.GroupBalancer{balancer},
+		HeartbeatInterval: heartbeat,
+		SessionTimeout:    cfg.SessionTimeout,
+		RebalanceTimeout:  cfg.SessionTimeout,
+		JoinGroupBackoff:  500 * time.Millisecond,
+		StartOffset:       kafka.FirstOffset,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("join group %q: %w", cfg.ID, err)
 	}
-	return &Group{client: c, id: cfg.ID, inner: inner}, nil
+	return &Group{client: c, id: cfg.ID, topics: cfg.Topics, balancer: balancer, inner: inner}, nil
 }
 
 // Assignment is one partition that is ours in a generation.
 type Assignment struct {
 	Partition int
 	Mark
-}
-
-// Mark is what a group commits for a partition.
-type Mark struct {
-	Committed int64 // the offset to be read next, -1 if there is none
-	// Note is what whoever committed it wrote beside it; Kafka's own tools
-	// write nothing. It is for programs, short (brokers take 4096 bytes).
-	Note string
 }
 
 // Generation is one division of the partitions among the members.
@@ -132,6 +125,7 @@ func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Ge
 		<-ctx.Done()
 		close(done)
 	})
+	inner.Start(g.watchPartitions)
 	if len(ours) == 0 {
 		return gen, nil
 	}
@@ -156,34 +150,6 @@ func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Ge
 	}
 }
 
-// marks returns what the group has committed for the partitions.
-func (c *Client) marks(ctx context.Context, group string, partitions map[string][]int) (map[string]map[int]Mark, error) {
-	bad := func(err error) (map[string]map[int]Mark, error) {
-		return nil, fmt.Errorf("fetch offsets of group %q: %w", group, err)
-	}
-	res, err := c.api(10*time.Second).OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
-	if err != nil {
-		return bad(err)
-	}
-	if res.Error != nil {
-		return bad(res.Error)
-	}
-	marks := map[string]map[int]Mark{}
-	for topic, asked := range partitions {
-		marks[topic] = map[int]Mark{}
-		for _, p := range res.Topics[topic] {
-			if p.Error != nil {
-				return bad(fmt.Errorf("topic %q, partition %d: %w", topic, p.Partition, p.Error))
-			}
-			marks[topic][p.Partition] = Mark{Committed: max(p.CommittedOffset, -1), Note: p.Metadata}
-		}
-		if len(marks[topic]) != len(asked) {
-			return bad(fmt.Errorf("topic %q: %d of %d partitions answered", topic, len(marks[topic]), len(asked)))
-		}
-	}
-	return marks, nil
-}
-
 // Done is closed when the generation has ended.
 func (g *Generation) Done() <-chan struct{} { return g.done }
 
@@ -197,26 +163,4 @@ func (g *Generation) Commit(ctx context.Context, topic string, marks map[int]Mar
 		return fmt.Errorf("commit offsets of topic %q in generation %d: %w", topic, g.ID, err)
 	}
 	return nil
-}
-
-// commit is what Generation.CommitOffsets of kafka-go does, with notes.
-func (c *Client) commit(ctx context.Context, gen *kafka.Generation, topic string, marks map[int]Mark) error {
-	req := &kafka.OffsetCommitRequest{
-		GroupID: gen.GroupID, GenerationID: int(gen.ID), MemberID: gen.MemberID,
-		Topics: map[string][]kafka.OffsetCommit{},
-	}
-	for p, m := range marks {
-		req.Topics[topic] = append(req.Topics[topic], kafka.OffsetCommit{Partition: p, Offset: m.Committed, Metadata: m.Note})
-	}
-	res, err := c.api(10*time.Second).OffsetCommit(ctx, req)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, p := range res.Topics[topic] {
-		if p.Error != nil {
-			errs = append(errs, fmt.Errorf("partition %d: %w", p.Partition, p.Error))
-		}
-	}
-	return errors.Join(errs...)
 }

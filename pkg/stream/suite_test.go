@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -28,6 +31,7 @@ func suite(t *testing.T, broker string) {
 		"too_large":         testTooLarge,
 		"group":             testGroup,
 		"stale_commit":      testStaleCommit,
+		"more_partitions":   func(t *testing.T, c *stream.Client, topic string) { testMorePartitions(t, c, broker, topic) },
 		"follow":            testFollow,
 		"partitions_by_key": testPartitionsByKey,
 	} {
@@ -215,6 +219,82 @@ func testGroup(t *testing.T, c *stream.Client, topic string) {
 	require.NoError(t, err)
 	require.Len(t, gen.Assignments[topic], 4)
 	require.NoError(t, a.Close())
+}
+
+// testMorePartitions: whoever leads sees that there are more, and every member
+// gets its share of them; none is left without an owner.
+func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
+	makeTopic(t, c, topic, 2)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	unowned, err := c.Unowned(ctx, topic, topic)
+	require.NoError(t, err)
+	require.Equal(t, []int{0, 1}, unowned, "nobody ever joined")
+
+	type news struct {
+		worker     string
+		partitions int
+	}
+	divisions := make(chan news, 100)
+	var members sync.WaitGroup
+	inGroup, leave := context.WithCancel(ctx)
+	defer members.Wait()
+	defer leave()
+	for _, worker := range []string{"a", "b"} {
+		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: worker, SessionTimeout: 6 * time.Second})
+		require.NoError(t, err)
+		members.Go(func() {
+			defer g.Close()
+			for {
+				gen, err := g.Next(inGroup)
+				if err != nil {
+					return
+				}
+				divisions <- news{worker, len(gen.Assignments[topic])}
+			}
+		})
+	}
+	shares := map[string]int{}
+	await := func(share int) {
+		t.Helper()
+		for shares["a"] != share || shares["b"] != share {
+			select {
+			case d := <-divisions:
+				shares[d.worker] = d.partitions
+			case <-ctx.Done():
+				require.Fail(t, "the partitions are not shared", "%v, not %d each", shares, share)
+			}
+		}
+	}
+	await(1)
+	unowned, err = c.Unowned(ctx, topic, topic)
+	require.NoError(t, err)
+	require.Empty(t, unowned)
+	began := time.Now()
+	addPartitions(t, broker, topic, 6)
+	await(3)
+	t.Logf("the new partitions had owners after %v", time.Since(began).Round(time.Millisecond))
+	unowned, err = c.Unowned(ctx, topic, topic)
+	require.NoError(t, err)
+	require.Empty(t, unowned)
+}
+
+// addPartitions does what kafka-topics.sh --alter --partitions does.
+func addPartitions(t *testing.T, broker, topic string, total int32) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	require.NoError(t, err)
+	defer client.Close()
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	req.TimeoutMillis = 10_000
+	rt := kmsg.NewCreatePartitionsRequestTopic()
+	rt.Topic, rt.Count = topic, total
+	req.Topics = append(req.Topics, rt)
+	res, err := req.RequestWith(t.Context(), client)
+	require.NoError(t, err)
+	for _, answer := range res.Topics {
+		require.NoError(t, kerr.ErrorForCode(answer.ErrorCode))
+	}
 }
 
 func testStaleCommit(t *testing.T, c *stream.Client, topic string) {
