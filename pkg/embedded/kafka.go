@@ -30,8 +30,9 @@ type KafkaConfig struct {
 	// free one.
 	Addr string
 	// TrimBehind are consumer groups: of every topic that one of them has
-	// committed offsets of, the records below the offsets are deleted now and
-	// then, all but a partition's last batch. Empty: nothing is deleted.
+	// committed offsets of with metadata, the records below the offsets are
+	// deleted now and then, all but a partition's last batch. Empty: nothing is
+	// deleted.
 	TrimBehind []string
 	// TrimEvery is the pause between two trims. Default 30s. Only used when
 	// TrimBehind is set.

@@ -70,12 +70,17 @@ func createTopic(t *testing.T, c *kgo.Client, topic string, partitions int32) {
 
 func commit(t *testing.T, c *kgo.Client, group, topic string, partition int32, offset int64) {
 	t.Helper()
+	commitWith(t, c, group, topic, partition, offset, kmsg.StringPtr("a note"))
+}
+
+func commitWith(t *testing.T, c *kgo.Client, group, topic string, partition int32, offset int64, note *string) {
+	t.Helper()
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group, req.Generation = group, -1
 	rt := kmsg.NewOffsetCommitRequestTopic()
 	rt.Topic = topic
 	rp := kmsg.NewOffsetCommitRequestTopicPartition()
-	rp.Partition, rp.Offset = partition, offset
+	rp.Partition, rp.Offset, rp.Metadata = partition, offset, note
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 	resp, err := req.RequestWith(t.Context(), c)
@@ -238,6 +243,27 @@ func TestTrim(t *testing.T) {
 		require.Equal(t, int64(10), next)
 		first, _ = bounds(t, c, "catalog")
 		require.Equal(t, int64(0), first)
+	})
+
+	t.Run("offsets_set_by_other_tools_delete_nothing", func(t *testing.T) {
+		k, err := StartKafka(KafkaConfig{Dir: t.TempDir(), TrimBehind: []string{"readers"}, TrimEvery: time.Hour})
+		require.NoError(t, err)
+		defer k.Close()
+		c := client(t, k.Addr(), kgo.DefaultProduceTopic("events"))
+		createTopic(t, c, "events", 1)
+		for i := range 10 {
+			require.NoError(t, c.ProduceSync(t.Context(), kgo.StringRecord(fmt.Sprint(i))).FirstErr())
+		}
+		for _, note := range []*string{nil, kmsg.StringPtr("")} {
+			commitWith(t, c, "readers", "events", 0, 10, note) // kafka-consumer-groups.sh --to-latest
+			require.NoError(t, k.Trim(t.Context()))
+			first, _ := bounds(t, c, "events")
+			require.Zero(t, first)
+		}
+		commit(t, c, "readers", "events", 0, 4)
+		require.NoError(t, k.Trim(t.Context()))
+		first, _ := bounds(t, c, "events")
+		require.EqualValues(t, 4, first)
 	})
 }
 

@@ -29,8 +29,9 @@ func (k *Kafka) trimEvery(ctx context.Context, every time.Duration) {
 // Trim deletes the records that every group of TrimBehind is done with. The
 // last record of a partition stays: it carries the next offset over a kill -9.
 //
-// Invariant: I12 makes this safe. A committed offset never is above the
-// ledger's watermark, so nothing is deleted that recovery may read.
+// Invariant: I12 makes this safe. An offset that a worker committed never is
+// above the ledger's watermark, so nothing is deleted that recovery may read.
+// An offset without metadata was set by Kafka's own tools, and deletes nothing.
 func (k *Kafka) Trim(ctx context.Context) error {
 	if k.client == nil {
 		return nil
@@ -105,6 +106,9 @@ func (k *Kafka) committed(ctx context.Context) (map[string]map[int32]int64, erro
 				for _, p := range t.Partitions {
 					if p.ErrorCode != 0 || p.Offset < 0 {
 						continue
+					}
+					if p.Metadata == nil || *p.Metadata == "" {
+						p.Offset = 0
 					}
 					if done[t.Topic] == nil {
 						done[t.Topic] = map[int32]int64{}

@@ -59,6 +59,7 @@ type Server interface {
 // Client is a connection pool to one Redis. It is safe for concurrent use.
 type Client struct {
 	server Server
+	space  string // part of the keys, "" or "NAME:"
 }
 
 // New returns a client of that server, which Close closes.
@@ -89,6 +90,11 @@ func Open(rawURL string) (*Client, error) {
 	return New(redisServer{redis.NewClient(opts)}), nil
 }
 
+// For returns a client on the same connections whose leases and markers are
+// its own: names taken by clients for others mean nothing to it. Fencing numbers
+// still come from one counter.
+func (c *Client) For(space string) *Client { return &Client{server: c.server, space: space + ":"} }
+
 // Close closes the connections. Leases still held run out by themselves.
 func (c *Client) Close() error { return c.server.Close() }
 
@@ -104,7 +110,7 @@ func (c *Client) Ping(ctx context.Context) error {
 // Release. It returns ErrHeld if another holds it. ttl must be positive; it is
 // how long the name stays taken after the holder died.
 func (c *Client) Acquire(ctx context.Context, name string, ttl time.Duration) (*Lease, error) {
-	token, key := newToken(), keyPrefix+"lease:"+name
+	token, key := newToken(), keyPrefix+c.space+"lease:"+name
 	// The deadline counts from before the request: Redis cannot have started
 	// its own countdown any earlier.
 	sent := time.Now()

@@ -9,7 +9,7 @@ import (
 // Mark remembers key for ttl, anew if it was marked already. A marker may
 // vanish at any time: it is a cache of something written elsewhere.
 func (c *Client) Mark(ctx context.Context, key string, ttl time.Duration) error {
-	if err := c.server.Set(ctx, markerKey(key), ttl); err != nil {
+	if err := c.server.Set(ctx, c.markerKey(key), ttl); err != nil {
 		return unavailable(fmt.Sprintf("mark %q", key), err)
 	}
 	return nil
@@ -17,11 +17,11 @@ func (c *Client) Mark(ctx context.Context, key string, ttl time.Duration) error 
 
 // Marked reports whether key is marked.
 func (c *Client) Marked(ctx context.Context, key string) (bool, error) {
-	is, err := c.server.Exists(ctx, markerKey(key))
+	is, err := c.server.Exists(ctx, c.markerKey(key))
 	if err != nil {
 		return false, unavailable(fmt.Sprintf("look up marker %q", key), err)
 	}
 	return is, nil
 }
 
-func markerKey(key string) string { return keyPrefix + "mark:" + key }
+func (c *Client) markerKey(key string) string { return keyPrefix + c.space + "mark:" + key }

@@ -64,6 +64,23 @@ func TestJobsThatWaitAreNotDoubled(t *testing.T) {
 	require.Len(t, r.jobs.take(), 2, "or on demand")
 }
 
+// An entry whose owner's clock was a year ahead is as old as the store says.
+func TestAnOwnersClockThatIsAheadHidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		e := r.seal(log0, -365*24*time.Hour, []string{one}, "a")
+		require.EqualValues(t, 1, r.audit().TooNew, "it was just stored")
+		time.Sleep(11 * time.Minute)
+		require.EqualValues(t, 1, r.audit().Enqueued)
+		r.deliver(e, 0, one)
+		r.audit()
+		require.Equal(t, 1, r.staged(e))
+		time.Sleep(25 * time.Hour)
+		r.audit()
+		require.Zero(t, r.staged(e), "and it is kept no longer than others")
+	})
+}
+
 func TestRedisHazards(t *testing.T) {
 	t.Run("flushed", func(t *testing.T) {
 		r := newRig(t, nil)
@@ -78,6 +95,24 @@ func TestRedisHazards(t *testing.T) {
 		r.seal(log0, time.Hour, []string{one}, "a", "b")
 		r.redis.SetError("LOADING")
 		require.EqualValues(t, 2, r.audit().Enqueued)
+	})
+	// A destination that is down for long must not gather a job at each audit.
+	t.Run("down_for_long", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRigWithoutRedis(t)
+			r.seal(log0, time.Hour, []string{one}, "a", "b")
+			require.EqualValues(t, 2, r.audit().Enqueued)
+			enqueued := int64(0)
+			for range 24 {
+				time.Sleep(time.Hour)
+				report := r.audit()
+				require.EqualValues(t, 2, report.Queued+report.Missing)
+				enqueued += report.Enqueued
+			}
+			require.EqualValues(t, 2*24/blindAudits, enqueued)
+			r.seal(log0, time.Hour, []string{one}, "c")
+			require.EqualValues(t, 1, r.audit().Enqueued, "what is new is enqueued at once")
+		})
 	})
 	t.Run("lease_held", func(t *testing.T) {
 		r := newRig(t, nil)

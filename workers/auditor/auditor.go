@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,6 +58,9 @@ type Deps struct {
 	Staging objstore.Store
 	Jobs    Jobs
 	Leases  *lease.Client // nil: every auditor does all the work
+	// Unowned returns the partitions of the events topic that no appender is
+	// assigned; nil: nobody watches them.
+	Unowned func(ctx context.Context) ([]int, error)
 	Catalog *catalog.Live // nil: reports do not say which destinations are disabled or gone
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -90,9 +94,14 @@ func New(cfg Config, deps Deps) (*Auditor, error) {
 	return &Auditor{cfg: cfg, deps: deps, metrics: m}, nil
 }
 
-// Run audits when it is time until ctx ends, and returns nil. A failed audit
-// is logged, and made good by the next.
+// Run audits when it is time, and watches the owners of the partitions, until
+// ctx ends; it returns nil. A failed audit is logged, and made good by the next.
 func (a *Auditor) Run(ctx context.Context) error {
+	if a.deps.Unowned != nil {
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		watch.Go(func() { a.watchOwners(ctx) })
+	}
 	for {
 		timer := time.NewTimer(time.Until(a.next(time.Now())))
 		select {
@@ -204,7 +213,7 @@ func (a *Auditor) Ready(ctx context.Context) error {
 
 // queued reports whether a job for the debt is known to wait in a topic.
 func (a *Auditor) queued(ctx context.Context, ref delivery.FileRef, dest string) (bool, error) {
-	if a.deps.Leases == nil || a.cfg.Force {
+	if a.cfg.Force {
 		return false, nil
 	}
 	return a.deps.Leases.Marked(ctx, delivery.QueuedMarker(ref, dest))

@@ -18,22 +18,37 @@ type debt struct {
 	destination string
 }
 
-// waits reports whether Redis knows of a job. If it does not answer, a second
-// job is enqueued, which is harmless.
-func (w *walk) waits(ctx context.Context, ref delivery.FileRef, dest string) (bool, error) {
+// blindAudits is how many audits go by, without Redis, until jobs for what was
+// open already are enqueued again. A destination that is down would else gather
+// a job at each, and all of them go round until it is up.
+const blindAudits = 6
+
+// waits reports whether a job for the debt is known to wait. Without Redis
+// nobody knows: then one that was enqueued by a former audit is taken to wait,
+// for some audits.
+func (w *walk) waits(ctx context.Context, ref delivery.FileRef, dest string, reopened bool) (bool, error) {
 	w.mu.Lock()
-	blind := w.blind
+	blind := w.blind || w.deps.Leases == nil
 	w.mu.Unlock()
-	if blind {
-		return false, nil
+	if !blind {
+		queued, err := w.queued(ctx, ref, dest)
+		if err == nil {
+			return queued, nil
+		}
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
 	}
-	queued, err := w.queued(ctx, ref, dest)
-	if err != nil {
-		w.mu.Lock()
-		w.blind = true
-		w.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blind = true
+	if reopened && !w.again {
+		return true, nil
 	}
-	return queued, ctx.Err()
+	if reopened {
+		w.hint.Blind = w.now.UnixMilli()
+	}
+	return false, nil
 }
 
 // enqueue produces jobs for the debts, and notes that it did.
@@ -54,7 +69,7 @@ func (w *walk) enqueue(ctx context.Context, debts []debt) error {
 		}
 		w.report.Enqueued += int64(len(chunk))
 		for _, d := range chunk {
-			if w.deps.Leases == nil || w.blind {
+			if w.blind {
 				break
 			}
 			// Until the audit after the next: copiers may be behind.

@@ -22,7 +22,11 @@ func (w *walk) collect(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if age(w.now, e) < w.cfg.Retain {
+			old, err := w.age(ctx, e)
+			if err != nil {
+				return err
+			}
+			if old < w.cfg.Retain {
 				return nil // and so are those after it
 			}
 			if err := w.collectInTurn(ctx, e); err != nil {
@@ -56,8 +60,11 @@ func (w *walk) collectInTurn(ctx context.Context, e *ledger.Entry) error {
 // Invariant: I4. It rests on the receipts that were just listed, never on a
 // note; and a file delivered late is kept for as long as one delivered in time.
 func (w *walk) collectEntry(ctx context.Context, e *ledger.Entry, receipts receiptSet) (bool, error) {
-	if !receipts.complete(e) || age(w.now, e) < w.cfg.Retain || w.now.Sub(receipts.latest) < w.cfg.Retain {
+	if !receipts.complete(e) || w.now.Sub(receipts.latest) < w.cfg.Retain {
 		return false, nil
+	}
+	if old, err := w.age(ctx, e); err != nil || old < w.cfg.Retain {
+		return false, err
 	}
 	for i := range e.Files {
 		if err := w.delete(ctx, e.Files[i].StagedKey); err != nil {

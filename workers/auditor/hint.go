@@ -32,6 +32,9 @@ type hint struct {
 	Collected int64 `json:"collected"`
 	// Orphans is when orphans were last looked for, in unix ms.
 	Orphans int64 `json:"orphans"`
+	// Blind is when jobs for what was open already were last enqueued without
+	// Redis, which else says what waits, in unix ms.
+	Blind int64 `json:"blind,omitempty"`
 }
 
 const hintVersion = 1
@@ -95,5 +98,5 @@ func (h hint) clone() hint {
 
 func (h hint) equal(other hint) bool {
 	same := slices.Equal(h.Open, other.Open)
-	return same && h.Through == other.Through && h.Collected == other.Collected && h.Orphans == other.Orphans
+	return same && h.Through == other.Through && h.Collected == other.Collected && h.Orphans == other.Orphans && h.Blind == other.Blind
 }

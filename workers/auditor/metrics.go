@@ -13,7 +13,7 @@ type metrics struct {
 	audits                       *prometheus.CounterVec // result
 	enqueued, collected, orphans prometheus.Counter
 	undelivered, parked, oldest  *prometheus.GaugeVec // topic, partition
-	seconds, last                prometheus.Gauge
+	seconds, last, unowned       prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -35,12 +35,13 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		parked:      gauges("parked", "Owed pairs whose job is parked."),
 		oldest:      gauges("oldest_undelivered_age_seconds", "Age of the oldest record in a file without a receipt, at the last audit."),
 		seconds:     gauge("last_audit_seconds", "Duration of the last audit."),
+		unowned:     gauge("partitions_unowned", "Partitions of the events topic that no appender is assigned. Alarm if it stays above zero."),
 		last:        gauge("last_audit_timestamp_seconds", "When the last audit without an error began."),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last} {
+	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last, m.unowned} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the auditor: %w", err)
 		}

@@ -50,6 +50,15 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 	return r
 }
 
+// newRigWithoutRedis may be used within synctest.
+func newRigWithoutRedis(t *testing.T) *rig {
+	r := &rig{t: t, staging: objstore.NewMemory("staging"), jobs: &fakeJobs{}, heads: map[ledger.Log]*ledger.Entry{}}
+	a, err := New(Config{Grace: 10 * time.Minute, Retain: 24 * time.Hour}, Deps{Staging: r.staging, Jobs: r.jobs, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	r.Auditor = a
+	return r
+}
+
 func (r *rig) another(change func(*Config)) *Auditor {
 	leases, err := lease.Open("redis://" + r.redis.Addr())
 	require.NoError(r.t, err)

@@ -29,6 +29,7 @@ type walk struct {
 	head   *ledger.Entry
 	kept   map[int64]bool // entries that the hint left open
 	blind  bool           // Redis does not answer: it is not asked again
+	again  bool           // without Redis, what was open at the last audit is enqueued again
 
 	mu     sync.Mutex // guards report and states, of concurrent visits
 	report chainReport
@@ -61,6 +62,7 @@ func (w *walk) run(ctx context.Context) error {
 		return err
 	}
 	noted := w.hint.clone()
+	w.again = w.cfg.Force || w.now.Sub(time.UnixMilli(w.hint.Blind)) >= blindAudits*w.cfg.Every
 	if err := w.visitAll(ctx); err != nil {
 		return err
 	}
@@ -177,7 +179,11 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, state, error) {
 	if len(e.Files) == 0 {
 		return nil, closed, nil
 	}
-	if age(w.now, e) < w.cfg.Grace {
+	old, err := w.age(ctx, e)
+	if err != nil {
+		return nil, open, err
+	}
+	if old < w.cfg.Grace {
 		w.mu.Lock()
 		w.report.TooNew += int64(owedPairs(e))
 		w.mu.Unlock()
@@ -224,7 +230,7 @@ func (w *walk) judge(ctx context.Context, e *ledger.Entry, receipts receiptSet) 
 				w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.older(w.now, f) })
 				continue
 			}
-			queued, err := w.waits(ctx, ref, dest)
+			queued, err := w.waits(ctx, ref, dest, w.kept[e.Seq])
 			if err != nil {
 				return m, err
 			}
@@ -261,7 +267,13 @@ func owedPairs(e *ledger.Entry) (n int) {
 	return n
 }
 
-// age is how long ago the entry was written, by its owner's clock.
-func age(now time.Time, e *ledger.Entry) time.Duration {
-	return now.Sub(time.UnixMilli(e.WrittenAt))
+// age is how long ago the entry was written: by its owner's clock, or, if that
+// was ahead of ours, by the store's. It would else be too new for as long as
+// the clock was wrong by.
+func (w *walk) age(ctx context.Context, e *ledger.Entry) (time.Duration, error) {
+	if d := w.now.Sub(time.UnixMilli(e.WrittenAt)); d >= 0 {
+		return d, nil
+	}
+	info, err := w.deps.Staging.Head(ctx, ledger.EntryKey(w.log, e.Seq))
+	return max(w.now.Sub(info.LastModified), 0), err
 }

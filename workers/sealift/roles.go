@@ -146,6 +146,9 @@ func (a *assembly) addAuditor(s *services) error {
 		Every: s.cfg.Auditor.Every, Minute: s.cfg.Auditor.Minute, Grace: s.cfg.Auditor.Grace, Retain: s.cfg.Staging.Retain,
 	}, auditor.Deps{
 		Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
+		Unowned: func(ctx context.Context) ([]int, error) {
+			return s.kafka.Unowned(ctx, s.cfg.Kafka.Group, s.cfg.Kafka.EventsTopic)
+		},
 		Log: s.log.With("role", auditorRole), Metrics: s.metrics,
 	})
 	if err == nil {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -71,9 +74,11 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 		return nil, err
 	}
 	if withRedis {
-		if s.redis, err = lease.Open(cfg.Redis.URL.Reveal()); err != nil {
+		client, err := lease.Open(cfg.Redis.URL.Reveal())
+		if err != nil {
 			return nil, err
 		}
+		s.redis = client.For(ledgerName(cfg.Staging))
 	}
 	if s.id.credentials == nil {
 		s.id.credentials = objstore.DefaultCredentials() // one chain, which caches
@@ -87,14 +92,33 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 	return s, nil
 }
 
-// close closes the connections. The roles have ended before.
+// closeWithin bounds close: a producer whose brokers are away tries on for
+// minutes. A variable for tests.
+var closeWithin = 5 * time.Second
+
+// close closes the connections. The roles have ended before: nobody waits for
+// what a producer may still have to write.
 func (s *services) close() error {
-	var errs []error
-	s.mu.Lock()
-	for _, p := range s.producers {
-		errs = append(errs, p.Close())
+	closed := make(chan error, 1)
+	go func() { closed <- s.closeAll() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeWithin):
+		s.log.Warn("connections are left open, their other ends are away", "waited", closeWithin)
+		return nil
 	}
-	s.mu.Unlock()
+}
+
+func (s *services) closeAll() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	errs := make([]error, len(s.producers))
+	var closing sync.WaitGroup
+	for i, p := range s.producers {
+		closing.Go(func() { errs[i] = p.Close() })
+	}
+	closing.Wait()
 	if s.redis != nil {
 		errs = append(errs, s.redis.Close())
 	}
@@ -213,6 +237,13 @@ func (s *services) dependencies(roles []string) []dependency {
 		})
 	}
 	return deps
+}
+
+// ledgerName names the ledger by its place, for what is kept in Redis: that
+// may be shared with a fleet that has another ledger of the same topic.
+func ledgerName(c config.Staging) string {
+	sum := sha256.Sum256([]byte(c.Endpoint + "\n" + c.Bucket + "\n" + c.Prefix))
+	return hex.EncodeToString(sum[:8])
 }
 
 func stagingAddress(c config.Staging) string {

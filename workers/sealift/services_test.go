@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,4 +53,36 @@ func TestNothingIsSealedOnACatalogThatCannotBeRead(t *testing.T) {
 			require.ErrorIs(t, <-ended, context.Canceled)
 		})
 	}
+}
+
+// A broker that takes connections and never answers must not hold up the end
+// of a process.
+func TestClosingDoesNotWaitForBrokersThatAreAway(t *testing.T) {
+	silence, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silence.Close()
+	was := closeWithin
+	closeWithin = 50 * time.Millisecond
+	defer func() { closeWithin = was }()
+	cfg := config.Default()
+	cfg.Kafka.Brokers = []string{silence.Addr().String()}
+	s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.Error(t, s.producer("t", 0).Produce(ctx, stream.Record{Value: []byte("x")}))
+	began := time.Now()
+	require.NoError(t, s.close())
+	require.Less(t, time.Since(began), 3*time.Second)
+}
+
+func TestFleetsOfOtherLedgersShareARedis(t *testing.T) {
+	a := config.Staging{Bucket: "staging"}
+	names := map[string]bool{ledgerName(a): true}
+	for _, c := range []config.Staging{{Bucket: "staging2"}, {Bucket: "staging", Prefix: "b"}, {Bucket: "staging", Endpoint: "https://s3.example"}} {
+		names[ledgerName(c)] = true
+	}
+	require.Len(t, names, 4)
+	a.Region = "eu-west-1" // is not part of the place
+	require.True(t, names[ledgerName(a)])
 }
