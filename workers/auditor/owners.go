@@ -16,23 +16,26 @@ const ownersEvery = 15 * time.Second
 // it changed, until ctx ends. While it cannot be known the last word stands.
 func (a *Auditor) watchOwners(ctx context.Context) {
 	var last []int
-	for ctx.Err() == nil {
-		unowned, err := a.deps.Unowned(ctx)
-		switch {
-		case err != nil: // also while the group rebalances
-			a.deps.Log.DebugContext(ctx, "looking for partitions without an owner", "err", err)
-		case !slices.Equal(unowned, last):
-			level, says := slog.LevelWarn, "partitions have no owner: no appender reads them"
-			if len(unowned) == 0 {
-				level, says = slog.LevelInfo, "every partition has an owner"
-			}
-			a.deps.Log.Log(ctx, level, says, "topic", a.cfg.Topic, "partitions", unowned)
-			a.metrics.unowned.Set(float64(len(unowned)))
-			last = unowned
-		}
-		select {
+	for {
+		select { // at first as well: processes start together
 		case <-ctx.Done():
+			return
 		case <-time.After(ownersEvery + jitter.N(ownersEvery/10)):
 		}
+		unowned, err := a.deps.Unowned(ctx)
+		if err != nil { // also while the group rebalances
+			a.deps.Log.DebugContext(ctx, "looking for partitions without an owner", "err", err)
+			continue
+		}
+		if slices.Equal(unowned, last) {
+			continue
+		}
+		level, says := slog.LevelWarn, "partitions have no owner: no appender reads them"
+		if len(unowned) == 0 {
+			level, says = slog.LevelInfo, "every partition has an owner"
+		}
+		a.deps.Log.Log(ctx, level, says, "topic", a.cfg.Topic, "partitions", unowned)
+		a.metrics.unowned.Set(float64(len(unowned)))
+		last = unowned
 	}
 }
