@@ -66,6 +66,9 @@ type Job struct {
 	NotBefore   int64   `json:"not_before,omitempty"` // unix ms
 	FirstTry    int64   `json:"first_try,omitempty"`  // unix ms of the first failed try
 	LastError   string  `json:"last_error,omitempty"`
+	// Replay is the id of the order that the job belongs to, "" if the ledger
+	// itself owes the file. Such jobs have topics of their own.
+	Replay string `json:"replay,omitempty"`
 }
 
 // Encode returns the job's bytes.
@@ -83,7 +86,8 @@ func (j Job) Encode() []byte {
 func (j Job) RecordKey() []byte { return fmt.Appendf(nil, "%s %s", j.File, j.Destination) }
 
 func (j Job) valid() bool {
-	return j.Version == FormatVersion && j.File.valid() && j.Destination != "" && j.Attempt >= 0
+	return j.Version == FormatVersion && j.File.valid() && j.Destination != "" && j.Attempt >= 0 &&
+		(j.Replay == "" || orderID.MatchString(j.Replay))
 }
 
 // DecodeJob parses a job strictly; the error wraps ErrBadJob.
@@ -123,7 +127,8 @@ type Receipt struct {
 	Existed     bool    `json:"existed,omitempty"` // the PUT was answered 412
 	Worker      string  `json:"worker"`
 	Fence       int64   `json:"fence,omitempty"`
-	At          int64   `json:"at"` // unix ms
+	At          int64   `json:"at"`               // unix ms
+	Replay      string  `json:"replay,omitempty"` // the order that it was delivered for
 }
 
 // Encode returns the receipt's bytes.
