@@ -106,6 +106,9 @@ type Copier struct {
 	RetryTiers     []time.Duration `yaml:"retry_tiers"`     // default 1m,10m,1h
 	ParkAfter      time.Duration   `yaml:"park_after"`      // a file that failed for so long is parked; default 24h
 	WithoutRedis   bool            `yaml:"without_redis"`   // go on copying while Redis is down; default false
+	// ReplayConcurrency is how many copies are made at once for replays, beside
+	// the others; 0: this copier takes none; default 2.
+	ReplayConcurrency int `yaml:"replay_concurrency"`
 }
 
 // Auditor configures the reconciliation of owed against received.

@@ -38,6 +38,8 @@ func Default() Config {
 			LockTTL:        2 * time.Minute,
 			RetryTiers:     []time.Duration{time.Minute, 10 * time.Minute, time.Hour},
 			ParkAfter:      24 * time.Hour,
+
+			ReplayConcurrency: 2,
 		},
 		Auditor:   Auditor{Every: time.Hour, Minute: 40, Grace: 10 * time.Minute},
 		Collector: Collector{Listen: ":8080"},

@@ -213,6 +213,7 @@ func (v *validator) copier() {
 	c := v.c.Copier
 	v.between("copier.concurrency", c.Concurrency, 1, 10_000)
 	v.between("copier.per_destination", c.PerDestination, 1, 10_000)
+	v.between("copier.replay_concurrency", c.ReplayConcurrency, 0, 10_000)
 	v.duration("copier.lock_ttl", c.LockTTL, time.Second, time.Hour)
 	if len(c.RetryTiers) == 0 {
 		v.add("copier.retry_tiers", "it is empty", "write durations that grow, like 1m,10m,1h")

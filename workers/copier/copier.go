@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sealift/sealift/pkg/catalog"
@@ -43,11 +44,26 @@ type Config struct {
 	SessionTimeout time.Duration // of the consumer group
 	WithoutRedis   bool          // go on while Redis is away, instead of waiting
 	DrainTimeout   time.Duration // bound on stopping; default 25s
+	// ReplayConcurrency is how many copies are made at once for replays, beside
+	// the others; default 2, negative: none.
+	ReplayConcurrency int
+
+	replays bool // see forReplays
 }
 
-// Topics returns the topics that a copier reads: the jobs and the retry tiers,
-// "{JobsTopic}.retry-{n}" from 1. They must exist before Run.
-func (c Config) Topics() []string {
+// Topics returns the topics that copiers read: the jobs and the retry tiers,
+// "{JobsTopic}.retry-{n}" from 1, and the same of replays. They must exist
+// before Run.
+func (c Config) Topics() []string { return append(c.laneTopics(), c.forReplays().laneTopics()...) }
+
+// ConsumerGroups returns the groups in which copiers share those topics: that
+// of the jobs, and that of the replays'.
+func (c Config) ConsumerGroups() []string { return []string{c.group(), c.forReplays().group()} }
+
+// ReplayTopic returns the topic of replays' jobs.
+func (c Config) ReplayTopic() string { return c.forReplays().JobsTopic }
+
+func (c Config) laneTopics() []string {
 	c = c.withDefaults()
 	topics := []string{c.JobsTopic}
 	for i := range c.RetryTiers {
@@ -56,8 +72,12 @@ func (c Config) Topics() []string {
 	return topics
 }
 
-// ConsumerGroup returns the group in which copiers share those topics.
-func (c Config) ConsumerGroup() string { return c.withDefaults().Group + "-copier" }
+func (c Config) group() string {
+	if c.replays {
+		return c.withDefaults().Group + "-copier-replay"
+	}
+	return c.withDefaults().Group + "-copier"
+}
 
 func (c Config) retryTopic(tier int) string { return fmt.Sprintf("%s.retry-%d", c.JobsTopic, tier+1) }
 
@@ -70,6 +90,7 @@ func (c Config) withDefaults() Config {
 	c.SpoolDir = cmp.Or(c.SpoolDir, os.TempDir())
 	c.ParkAfter = cmp.Or(c.ParkAfter, 24*time.Hour)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 25*time.Second)
+	c.ReplayConcurrency = cmp.Or(c.ReplayConcurrency, 2)
 	if len(c.RetryTiers) == 0 {
 		c.RetryTiers = []time.Duration{time.Minute, 10 * time.Minute, time.Hour}
 	}
@@ -102,6 +123,12 @@ type Copier struct {
 	metrics        *metrics
 	gate           *gate
 	redis, staging *dependency
+	replayMetrics  *metrics
+
+	// What a job is and becomes: of the jobs that the ledger owes, or of
+	// replays' (lane.go).
+	attempt  func(context.Context, delivery.Job) (outcome, error)
+	setAside func(context.Context, delivery.Job, verdict) error
 }
 
 // New checks the configuration; it does not connect.
@@ -115,11 +142,15 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 	case slices.Min(cfg.RetryTiers) <= 0 || !slices.IsSorted(cfg.RetryTiers):
 		return nil, fmt.Errorf("copier.retry_tiers %v must grow", cfg.RetryTiers)
 	}
-	m, err := newMetrics(deps.Metrics)
+	m, err := newMetrics(deps.Metrics, "")
 	if err != nil {
 		return nil, err
 	}
-	c := &Copier{cfg: cfg, deps: deps, metrics: m,
+	replays, err := newMetrics(deps.Metrics, "replay_")
+	if err != nil {
+		return nil, err
+	}
+	c := &Copier{cfg: cfg, deps: deps, metrics: m, replayMetrics: replays,
 		entries:  newEntries(deps.Staging, 20_000),
 		customer: &customer{roles: deps.Roles, open: deps.Open, pause: 200 * time.Millisecond, metric: m, places: map[string]place{}},
 		gate:     newGate(deps.Log, m.waiting),
@@ -132,13 +163,14 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 		}
 		return nil
 	}}
+	c.attempt, c.setAside = c.try, c.park
 	return c, nil
 }
 
 // newEngine returns an engine whose jobs come back by q.
 func (c *Copier) newEngine(q queue) *engine {
 	return &engine{
-		try: c.insist, park: c.park, queue: q, metrics: c.metrics, log: c.deps.Log, pause: 100 * time.Millisecond,
+		try: c.insist, park: c.setAside, queue: q, metrics: c.metrics, log: c.deps.Log, pause: 100 * time.Millisecond,
 		room: semaphore.NewWeighted(maxTasks), tasks: map[debt]*task{},
 		sched: newScheduler(limits{
 			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination, queue: maxTasks / 5,
@@ -153,13 +185,23 @@ func (c *Copier) Run(ctx context.Context) error {
 	if err := os.MkdirAll(c.cfg.SpoolDir, 0o700); err != nil {
 		return fmt.Errorf("prepare copier.spool_dir: %w", err)
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.run(ctx) })
+	if c.cfg.ReplayConcurrency > 0 {
+		group.Go(func() error { return c.replayLane().run(ctx) })
+	}
+	return group.Wait()
+}
+
+// run copies for the jobs of one lane.
+func (c *Copier) run(ctx context.Context) error {
 	source, err := openJobs(c.cfg, c.deps.Kafka, c.deps.Log)
 	if err != nil {
 		return err
 	}
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	engine := c.newEngine(queueWithMarker{c, source})
+	engine := c.newEngine(c.requeuer(source))
 	err = source.read(ctx, func(ctx context.Context, value []byte, cl claim) error {
 		return c.take(ctx, work, engine, value, cl)
 	})
@@ -200,7 +242,7 @@ func (c *Copier) take(ctx, work context.Context, e *engine, value []byte, cl cla
 func (c *Copier) insist(ctx context.Context, job delivery.Job) outcome {
 	var o outcome
 	err := c.patiently(ctx, func() (err error) {
-		o, err = c.try(ctx, job)
+		o, err = c.attempt(ctx, job)
 		return err
 	})
 	var a *away

@@ -74,7 +74,7 @@ func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target
 	begun := time.Now()
 	pctx, cancel := context.WithTimeout(ctx, transferTimeout(f.GzipBytes))
 	defer cancel()
-	d, err := c.customer.put(pctx, t, job.File.Log(), f, body)
+	d, err := c.customer.put(pctx, t, objectOf(t.Prefix, job.File.Log(), f), body)
 	if err != nil {
 		return outcome{kind: failed, verdict: classify(err, t)}, nil
 	}
@@ -123,6 +123,24 @@ func transferTimeout(size int64) time.Duration {
 // Invariant: I7. The job is a pointer, written by anyone who may write to the
 // topic; what is owed to whom stands in the ledger.
 func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.File, outcome, error) {
+	if job.Replay != "" {
+		return nil, c.forged(ctx, job, "a replay's job has no business here"), nil
+	}
+	e, o, err := c.entry(ctx, job)
+	if e == nil {
+		return nil, o, err
+	}
+	f := &e.Files[job.File.Index]
+	if !owes(f, job.Destination) {
+		return nil, c.forged(ctx, job, "the ledger does not owe it"), nil
+	}
+	return f, outcome{}, nil
+}
+
+func owes(f *ledger.File, destination string) bool { return slices.Contains(f.Owed, destination) }
+
+// entry returns the ledger entry with the job's file.
+func (c *Copier) entry(ctx context.Context, job delivery.Job) (*ledger.Entry, outcome, error) {
 	rctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	e, err := c.entries.get(rctx, job.File)
@@ -138,11 +156,7 @@ func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.File, outc
 	case job.File.Index >= len(e.Files):
 		return nil, c.forged(ctx, job, "the entry has no such file"), nil
 	}
-	f := &e.Files[job.File.Index]
-	if !slices.Contains(f.Owed, job.Destination) {
-		return nil, c.forged(ctx, job, "the ledger does not owe it"), nil
-	}
-	return f, outcome{}, nil
+	return e, outcome{}, nil
 }
 
 func (c *Copier) forged(ctx context.Context, job delivery.Job, why string) outcome {
@@ -162,13 +176,21 @@ func (c *Copier) target(job delivery.Job) (catalog.Target, outcome, bool) {
 		return fail(transient, "gone", "the destination is not in the catalog", "none: the catalog may be late")
 	case !ok:
 		return fail(hopeless, "gone", "the destination is not in the catalog",
-			fmt.Sprintf("put it back and run `sealift redrive --destination %s`, or give its files up: `sealift redrive --destination %[1]s --skip`", job.Destination))
+			fmt.Sprintf("put it back and run `%s`%s", again(job), orGiveUp(job)))
 	case !t.IsEnabled:
-		return fail(hopeless, "disabled", "disabled", fmt.Sprintf("enable the destination, then run `sealift redrive --destination %s`", job.Destination))
+		return fail(hopeless, "disabled", "disabled", fmt.Sprintf("enable the destination, then run `%s`", again(job)))
 	case t.Refused != "":
 		return fail(permanent, "catalog_refused", "the catalog is wrong: "+t.Refused, "correct the catalog (`sealift catalog validate`) and apply it")
 	}
 	return t, outcome{}, true
+}
+
+// orGiveUp is the other way out for a destination that is gone.
+func orGiveUp(job delivery.Job) string {
+	if job.Replay != "" {
+		return ""
+	}
+	return fmt.Sprintf(", or give its files up: `sealift redrive --destination %s --skip`", job.Destination)
 }
 
 // fetch spools the staged file. It tries twice to get the right bytes.

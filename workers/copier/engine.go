@@ -53,7 +53,10 @@ type engine struct {
 type debt struct {
 	file        delivery.FileRef
 	destination string
+	replay      string // two orders about the same debt are two tasks
 }
+
+func debtOf(job delivery.Job) debt { return debt{job.File, job.Destination, job.Replay} }
 
 // submit takes a job in; it blocks while there is no room. A job for a debt
 // that is in work already shares its fate. ctx bounds the waiting only.
@@ -63,7 +66,7 @@ func (e *engine) submit(ctx, work context.Context, job delivery.Job, c claim) er
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	key := debt{job.File, job.Destination}
+	key := debtOf(job)
 	if t := e.tasks[key]; t != nil {
 		t.claims = append(t.claims, c)
 		e.room.Release(1)
@@ -164,7 +167,7 @@ func (e *engine) end(t *task, settled bool) {
 
 // retire forgets a task. The caller holds mu.
 func (e *engine) retire(t *task, settled bool) {
-	delete(e.tasks, debt{t.job.File, t.job.Destination})
+	delete(e.tasks, debtOf(t.job))
 	e.room.Release(1)
 	if !settled {
 		return

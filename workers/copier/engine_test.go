@@ -116,7 +116,7 @@ func TestJobsThatFailedForGoodAreParked(t *testing.T) {
 
 // fakeEngine runs try without any I/O, under virtual time.
 func fakeEngine(try func(context.Context, delivery.Job) outcome, q queue) *engine {
-	m, _ := newMetrics(nil)
+	m, _ := newMetrics(nil, "")
 	c := &Copier{cfg: Config{}.withDefaults(), metrics: m, deps: Deps{Log: slog.New(slog.DiscardHandler)}}
 	e := c.newEngine(q)
 	e.try = try

@@ -78,7 +78,7 @@ func openJobs(cfg Config, kafka Kafka, log *slog.Logger) (*jobs, error) {
 	j := &jobs{cfg: cfg, kafka: kafka, log: log}
 	var err error
 	j.group, err = kafka.Join(stream.GroupConfig{
-		ID: cfg.ConsumerGroup(), Topics: cfg.Topics(), Worker: cfg.Worker, SessionTimeout: cfg.SessionTimeout,
+		ID: cfg.group(), Topics: cfg.laneTopics(), Worker: cfg.Worker, SessionTimeout: cfg.SessionTimeout,
 	})
 	if err != nil {
 		return nil, err

@@ -20,25 +20,27 @@ type metrics struct {
 	breaker                                       *prometheus.GaugeVec // destination
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+// newMetrics registers the metrics of a lane; lane is "" or the prefix of their
+// names.
+func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 	var all []prometheus.Collector
 	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_copier_" + name + "_total", Help: help})
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_copier_" + lane + name + "_total", Help: help})
 		all = append(all, c)
 		return c
 	}
 	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_copier_" + name + "_total", Help: help}, labels)
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_copier_" + lane + name + "_total", Help: help}, labels)
 		all = append(all, c)
 		return c
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_copier_" + name, Help: help})
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_copier_" + lane + name, Help: help})
 		all = append(all, g)
 		return g
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sealift_copier_" + name, Help: help, Buckets: buckets})
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sealift_copier_" + lane + name, Help: help, Buckets: buckets})
 		all = append(all, h)
 		return h
 	}
@@ -60,7 +62,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		running:       gauge("running_copies", "Copies in work."),
 		tasks:         gauge("jobs_in_process", "Jobs in this process, running or waiting."),
 		waiting:       gauge("waiting", "1 while copying waits for Redis or the staging bucket."),
-		breaker:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_copier_breaker_open", Help: "1 while nothing but probes is sent to the destination."}, []string{"destination"}),
+		breaker:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_copier_" + lane + "breaker_open", Help: "1 while nothing but probes is sent to the destination."}, []string{"destination"}),
 	}
 	all = append(all, m.breaker)
 	if reg == nil {

@@ -14,7 +14,7 @@ import (
 // park sets a job aside where people see it. It stays owed: redrive enqueues
 // it again, and the auditor counts it.
 func (c *Copier) park(ctx context.Context, job delivery.Job, v verdict) error {
-	fix := parkedFix(v.fix, job.Destination)
+	fix := parkedFix(v.fix, again(job))
 	p := delivery.Parked{Job: job, Cause: v.cause, Fix: fix, Since: job.FirstTry, At: time.Now().UnixMilli()}
 	if err := storeParked(ctx, c.deps.Staging, p); err != nil {
 		c.deps.Log.WarnContext(ctx, "parking a job", "destination", job.Destination, "file", job.File.String(), "err", err)
@@ -27,7 +27,7 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v verdict) error {
 }
 
 // parkedFix is the fix of a job that is not tried again by itself any more.
-func parkedFix(fix, destination string) string {
+func parkedFix(fix, again string) string {
 	rest, waits := strings.CutPrefix(fix, "none: ")
 	if !waits {
 		return fix
@@ -37,7 +37,15 @@ func parkedFix(fix, destination string) string {
 	} else {
 		rest = "remove the cause"
 	}
-	return fmt.Sprintf("%s, then: sealift redrive --destination %s", rest, destination)
+	return fmt.Sprintf("%s, then: %s", rest, again)
+}
+
+// again is the command by which the job is tried again.
+func again(job delivery.Job) string {
+	if job.Replay != "" {
+		return "sealift replay --resume " + job.Replay
+	}
+	return "sealift redrive --destination " + job.Destination
 }
 
 // storeParked writes the note of a parked job, over an older one.

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
 )
 
 // Nothing tries a parked file again by itself, so its fix must not say so.
@@ -13,6 +15,6 @@ func TestParkedFixIsSomethingToDo(t *testing.T) {
 		"none: it is tried again": "remove the cause, then: sealift redrive --destination ws/a",
 		"none: it is tried again; if it lasts, check the clock": "check the clock, then: sealift redrive --destination ws/a",
 	} {
-		require.Equal(t, want, parkedFix(fix, "ws/a"))
+		require.Equal(t, want, parkedFix(fix, again(delivery.Job{Destination: "ws/a"})))
 	}
 }

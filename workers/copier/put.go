@@ -51,29 +51,39 @@ type delivered struct {
 	existed bool // it was there already
 }
 
-// put stores the spooled bytes as f's object in t's bucket, and returns when
+// object is what becomes of a file at a customer.
+type object struct {
+	key, source string
+	metadata    map[string]string
+	overwrite   bool // what is there already, which is the same
+}
+
+func objectOf(prefix string, l ledger.Log, f *ledger.File) object {
+	return object{key: delivery.ObjectKey(prefix, l, f), source: f.Source, metadata: delivery.ObjectMetadata(l, f)}
+}
+
+// put stores the spooled bytes as that object in t's bucket, and returns when
 // it is certainly there.
 //
 // Invariant: I8, I9. The key is a function of the ledger's file and names its
 // content, so sending again after any doubt is a no-op (412) or writes the
 // same bytes; both answers, 200 and 412, mean delivered.
-func (c *customer) put(ctx context.Context, t catalog.Target, l ledger.Log, f *ledger.File, body *spooled) (delivered, error) {
-	request, err := c.request(t, f.Source)
+func (c *customer) put(ctx context.Context, t catalog.Target, obj object, body *spooled) (delivered, error) {
+	request, err := c.request(t, obj.source)
 	if err != nil {
 		return delivered{}, err
 	}
 	opts := objstore.PutOptions{
-		IfAbsent: true, SHA256: body.sum,
+		SHA256:      body.sum,
 		ContentType: "text/plain", ContentEncoding: "gzip",
-		Metadata: delivery.ObjectMetadata(l, f),
+		Metadata: obj.metadata,
 		ACL:      t.ACL,
 	}
 	if t.SSE {
 		opts.ServerSideEncryption = "AES256"
 	}
-	key := delivery.ObjectKey(t.Prefix, l, f)
 	at := c.place(t)
-	opts.IfAbsent = !at.unconditional
+	opts.IfAbsent = !at.unconditional && !obj.overwrite
 	var followed, renewed, probing bool
 	for sends, pause := 1, c.pause; ; sends++ {
 		store, err := c.store(ctx, t, at, request)
@@ -81,9 +91,9 @@ func (c *customer) put(ctx context.Context, t catalog.Target, l ledger.Log, f *l
 			return delivered{}, err
 		}
 		if _, err := body.Seek(0, io.SeekStart); err != nil {
-			return delivered{}, fmt.Errorf("rewind spool of %q: %w", f.StagedKey, err)
+			return delivered{}, fmt.Errorf("rewind spool of %q: %w", obj.key, err)
 		}
-		info, err := store.Put(ctx, key, body, opts)
+		info, err := store.Put(ctx, obj.key, body, opts)
 		var answer *objstore.Error
 		errors.As(err, &answer)
 		switch {
@@ -92,7 +102,7 @@ func (c *customer) put(ctx context.Context, t catalog.Target, l ledger.Log, f *l
 				at.unconditional = true
 				c.learn(t, at)
 			}
-			if !opts.IfAbsent {
+			if !opts.IfAbsent && !obj.overwrite {
 				c.metric.unconditional.Inc()
 			}
 			return delivered{etag: info.ETag}, nil

@@ -19,7 +19,7 @@ const releaseTimeout = 2 * time.Second
 // acquire takes the lease of the job's debt. The lease is nil if Redis is
 // away and the configuration says to go on without.
 func (c *Copier) acquire(ctx context.Context, job delivery.Job) (*lease.Lease, error) {
-	held, err := c.deps.Leases.Acquire(ctx, delivery.LeaseName(job.File, job.Destination), c.cfg.LockTTL)
+	held, err := c.deps.Leases.Acquire(ctx, leaseName(job), c.cfg.LockTTL)
 	if errors.Is(err, lease.ErrUnavailable) {
 		if c.cfg.WithoutRedis && ctx.Err() == nil {
 			return nil, nil
@@ -27,6 +27,13 @@ func (c *Copier) acquire(ctx context.Context, job delivery.Job) (*lease.Lease, e
 		return nil, &away{c.redis, err}
 	}
 	return held, err
+}
+
+func leaseName(job delivery.Job) string {
+	if job.Replay != "" {
+		return delivery.ReplayLeaseName(job.Replay, job.File, job.Destination)
+	}
+	return delivery.LeaseName(job.File, job.Destination)
 }
 
 // marked asks Redis for a marker. Away, it is away, or says no if the

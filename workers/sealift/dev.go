@@ -69,7 +69,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	}
 	s, err := startStack(stackConfig{
 		dir: o.data, s3: o.s3, kafka: o.kafka, redis: o.redis,
-		trim: true, groups: []string{cfg.Kafka.Group, copierConfig(cfg).ConsumerGroup()},
+		trim: true, groups: append(copierConfig(cfg).ConsumerGroups(), cfg.Kafka.Group),
 	}, log)
 	if err != nil {
 		return fmt.Errorf("start the embedded services in %q: %w", o.data, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -137,6 +138,7 @@ func copierConfig(cfg config.Config) copier.Config {
 		JobsTopic: cfg.Kafka.JobsTopic, Group: cfg.Kafka.Group, Worker: workerName(copierRole), SessionTimeout: cfg.Kafka.SessionTimeout,
 		Concurrency: c.Concurrency, PerDestination: c.PerDestination, LockTTL: c.LockTTL, SpoolDir: c.SpoolDir,
 		RetryTiers: c.RetryTiers, ParkAfter: c.ParkAfter, WithoutRedis: c.WithoutRedis,
+		ReplayConcurrency: cmp.Or(c.ReplayConcurrency, -1),
 	}
 }
 

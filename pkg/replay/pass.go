@@ -1,0 +1,101 @@
+package replay
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// pass is one reading of a range of the log for files of one entry.
+type pass struct {
+	rebuilder *Rebuilder
+	id        string // of the replay
+	entry     *ledger.Entry
+	spool     *segment.Spool
+	streams   map[ledger.Stream][]int // files that are not over yet, by their offsets
+	sources   map[string]bool         // of the files
+	ids       map[[16]byte]struct{}   // of the messages read; nil: copies stay
+	got       map[int]Summary
+}
+
+// take files a record if it belongs to one of the files.
+func (p *pass) take(ctx context.Context, r *stream.Record) error {
+	source, received, line, reason := p.rebuilder.Router.Route(r)
+	if reason != "" {
+		return nil
+	}
+	if p.ids != nil && p.wants(source) {
+		if id := gjson.GetBytes(line, "messageId"); id.Type == gjson.String && id.Str != "" {
+			sum := sha256.Sum256([]byte(source + "\x00" + id.Str))
+			key := [16]byte(sum[:16])
+			if _, copied := p.ids[key]; copied {
+				return nil
+			}
+			if len(p.ids) == maxIDs {
+				return fmt.Errorf("rebuild files from Kafka: more than %d messages to tell copies by; replay fewer sources at once", maxIDs)
+			}
+			p.ids[key] = struct{}{}
+		}
+	}
+	s := ledger.StreamOf(source, received)
+	for len(p.streams[s]) > 0 {
+		f := &p.entry.Files[p.streams[s][0]]
+		if r.Offset < f.First {
+			return nil
+		}
+		if r.Offset > f.Last {
+			if err := p.seal(ctx, s); err != nil {
+				return err
+			}
+			continue
+		}
+		err := p.spool.Append(s, r.Offset, received, line)
+		if errors.Is(err, segment.ErrLine) { // no more did the appender take it
+			return nil
+		}
+		return err
+	}
+	return nil
+}
+
+func (p *pass) wants(source string) bool {
+	if p.sources == nil {
+		p.sources = map[string]bool{}
+		for s := range p.streams {
+			p.sources[s.Source] = true
+		}
+	}
+	return p.sources[source]
+}
+
+// seal ends the stream's first file, and stages it if it is right.
+func (p *pass) seal(ctx context.Context, s ledger.Stream) error {
+	index := p.streams[s][0]
+	p.streams[s] = p.streams[s][1:]
+	sealed, err := p.spool.Seal(s, segment.ReasonRequest)
+	if err != nil || sealed == nil {
+		return err
+	}
+	defer sealed.Release()
+	f := sealed.File()
+	p.got[index] = SummaryOf(&f)
+	if p.got[index] != SummaryOf(&p.entry.Files[index]) {
+		return nil
+	}
+	_, err = p.rebuilder.Staging.Put(ctx, delivery.RebuiltKey(p.id, delivery.Ref(p.entry, index)), sealed.Reader(), objstore.PutOptions{
+		IfAbsent: true, SHA256: sealed.SHA256, ContentType: "text/plain", ContentEncoding: "gzip",
+	})
+	if errors.Is(err, objstore.ErrExists) {
+		return nil
+	}
+	return err
+}

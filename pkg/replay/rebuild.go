@@ -1,0 +1,192 @@
+package replay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// ErrNotRebuildable says that the events topic does not give a file's records
+// any more, or not the same.
+var ErrNotRebuildable = errors.New("file cannot be rebuilt from Kafka")
+
+// Fetcher reads one partition; *stream.Fetcher is one.
+type Fetcher interface {
+	Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error)
+}
+
+// Rebuilder builds files of the ledger again from the events topic: the
+// records of the file's stream between its first and last offset.
+type Rebuilder struct {
+	Bounds  func(ctx context.Context, topic string) (map[int]stream.Bounds, error)
+	Fetcher func(topic string, partition int) Fetcher
+	// Router is the rule that the appenders go by.
+	Router  *route.Router
+	Staging objstore.Store
+	Dir     string // for what is being built; "": the system's
+	Level   int    // of gzip; 0: the default
+	Memory  int64  // bytes of lines that may be held; 0: 64 MiB
+}
+
+const (
+	// groupBytes is how much is built at once: it bounds the disk that it takes.
+	groupBytes = 512 << 20
+	// lookBack is how far before a file the first copy of a message may lie
+	// whose later copy was left out of the file.
+	lookBack = 25 * time.Hour
+	// maxIDs bounds the memory by which copies are told.
+	maxIDs = 5_000_000
+)
+
+// Rebuild builds files of e, by index, and stages them for the replay. It
+// returns which could not be built and why (ErrNotRebuildable); the other
+// error is of the services, and says nothing of the files.
+func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (map[int]error, error) {
+	bounds, err := b.Bounds(ctx, e.Topic)
+	if err != nil {
+		return nil, err
+	}
+	held := bounds[e.Partition] // of a partition that is gone: nothing
+	failed := map[int]error{}
+	var group []int
+	var size int64
+	for n, i := range slices.SortedFunc(slices.Values(files), func(x, y int) int { return cmp.Compare(e.Files[x].First, e.Files[y].First) }) {
+		f := &e.Files[i]
+		if f.First < held.First || f.Last >= held.End {
+			failed[i] = fmt.Errorf("%w: its offsets are %d to %d, the topic holds %d to %d", ErrNotRebuildable, f.First, f.Last, held.First, held.End-1)
+		} else if done, err := b.staged(ctx, id, delivery.Ref(e, i)); err != nil {
+			return failed, err
+		} else if !done {
+			group, size = append(group, i), size+f.GzipBytes
+		}
+		if len(group) > 0 && (size >= groupBytes || n == len(files)-1) {
+			if err := b.group(ctx, id, e, group, held, failed); err != nil {
+				return failed, err
+			}
+			group, size = nil, 0
+		}
+	}
+	return failed, nil
+}
+
+func (b *Rebuilder) staged(ctx context.Context, id string, ref delivery.FileRef) (bool, error) {
+	_, err := b.Staging.Head(ctx, delivery.RebuiltKey(id, ref))
+	if errors.Is(err, objstore.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// group builds some files. Records that the appender left out as later copies
+// of a message are in the range, and nothing says which: so the range is read
+// as it is; then without later copies in it; then without those whose first
+// copy lies before it. What has the ledger's CRC is right.
+func (b *Rebuilder) group(ctx context.Context, id string, e *ledger.Entry, files []int, held stream.Bounds, failed map[int]error) error {
+	attempts := []func() (from int64, unique bool, err error){
+		func() (int64, bool, error) { return e.Files[files[0]].First, false, nil },
+		func() (int64, bool, error) { return e.Files[files[0]].First, true, nil },
+		func() (int64, bool, error) {
+			from, err := b.before(ctx, e, e.Files[files[0]].First)
+			return max(from, held.First), true, err
+		},
+	}
+	for _, attempt := range attempts {
+		from, unique, err := attempt()
+		if err != nil {
+			return err
+		}
+		got, err := b.read(ctx, id, e, files, from, unique)
+		if err != nil {
+			return err
+		}
+		files = slices.DeleteFunc(slices.Clone(files), func(i int) bool {
+			if got[i] == SummaryOf(&e.Files[i]) {
+				delete(failed, i)
+				return true
+			}
+			failed[i] = fmt.Errorf("%w: offsets %d to %d of its stream are %s, the ledger says %s", ErrNotRebuildable, e.Files[i].First, e.Files[i].Last, got[i], SummaryOf(&e.Files[i]))
+			return got[i].Records <= e.Files[i].Records && !unique // too few: no copy is to blame
+		})
+		if len(files) == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// before returns an offset that was reached well before e was written.
+func (b *Rebuilder) before(ctx context.Context, e *ledger.Entry, first int64) (int64, error) {
+	chain := ledger.NewChain(b.Staging, e.Log())
+	for seq := e.Seq - 1; seq >= 0; seq-- {
+		older, err := chain.Entry(ctx, seq)
+		if err != nil {
+			return 0, err
+		}
+		first = min(first, older.LowWatermark)
+		if time.UnixMilli(older.WrittenAt).Add(lookBack).Before(time.UnixMilli(e.WrittenAt)) {
+			break
+		}
+	}
+	return first, nil
+}
+
+// read reads the range once, from an offset at or before the first file, stages
+// the files that turn out as the ledger says, and returns how all did.
+func (b *Rebuilder) read(ctx context.Context, id string, e *ledger.Entry, files []int, from int64, unique bool) (map[int]Summary, error) {
+	dir, err := os.MkdirTemp(b.Dir, "sealift-replay-*")
+	if err != nil {
+		return nil, fmt.Errorf("rebuild files from Kafka: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	spool, err := segment.New(segment.Config{Dir: dir, Level: b.Level, MaxBytes: 1 << 30, Budget: segment.NewBudget(cmp.Or(b.Memory, 64<<20))})
+	if err != nil {
+		return nil, err
+	}
+	defer spool.Discard()
+	p := &pass{rebuilder: b, id: id, entry: e, spool: spool, streams: map[ledger.Stream][]int{}, got: map[int]Summary{}}
+	last := int64(-1)
+	for _, i := range files { // sorted by their first offsets
+		p.streams[e.Files[i].Stream()] = append(p.streams[e.Files[i].Stream()], i)
+		last = max(last, e.Files[i].Last)
+	}
+	if unique {
+		p.ids = map[[16]byte]struct{}{}
+	}
+	fetcher := b.Fetcher(e.Topic, e.Partition)
+	for from <= last {
+		got, err := fetcher.Fetch(ctx, from, stream.FetchOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("rebuild files from Kafka: %w", err)
+		}
+		for i := range got.Records {
+			if r := &got.Records[i]; r.Offset <= last {
+				if err := p.take(ctx, r); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if got.Next == from && got.HighWatermark <= last {
+			return nil, fmt.Errorf("rebuild files from Kafka: the log of %s ends at %d, before offset %d", e.Log(), got.HighWatermark, last)
+		}
+		from = got.Next
+	}
+	for s := range p.streams {
+		for len(p.streams[s]) > 0 {
+			if err := p.seal(ctx, s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return p.got, nil
+}

@@ -1,0 +1,114 @@
+// Package replay is the operator's side of `sealift replay`: it gives orders,
+// finds the files that an order covers by walking the ledger, builds those
+// again from Kafka whose staged object is lost, enqueues their copy jobs at the
+// ordered rate, and counts what became of them.
+//
+// It promises that nothing is enqueued that the order does not cover, that an
+// order that was cut short goes on where it was, and that a file rebuilt from
+// Kafka has the very lines that the ledger fixed, or is reported with the
+// reason. It delivers nothing itself: copiers do, and they believe the order,
+// not the job.
+package replay
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// NewID returns an id for an order given now.
+func NewID(now time.Time) string {
+	var b [3]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return now.UTC().Format("20060102-150405-") + hex.EncodeToString(b[:])
+}
+
+// Heads returns the newest entry of every partition: what an order given now
+// can cover.
+func Heads(ctx context.Context, staging objstore.Store, topic, incarnation string) (map[int]int64, error) {
+	logs, err := ledger.Logs(ctx, staging, topic, incarnation)
+	if err != nil {
+		return nil, err
+	}
+	heads := map[int]int64{}
+	for _, l := range logs {
+		if heads[l.Partition], err = ledger.NewChain(staging, l).HeadSeq(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return heads, nil
+}
+
+// WriteOrder gives an order. It is given once: another of the same id is
+// objstore.ErrExists.
+func WriteOrder(ctx context.Context, staging objstore.Store, o *delivery.Order) error {
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("give replay order %q: %w", o.ID, err)
+	}
+	if err := put(ctx, staging, delivery.OrderKey(o.ID), o.Encode(), true); err != nil {
+		return fmt.Errorf("give replay order %q: %w", o.ID, err)
+	}
+	return nil
+}
+
+// ReadOrder returns the order of that id. The error is delivery.ErrBadOrder or
+// the store's.
+func ReadOrder(ctx context.Context, staging objstore.Store, id string) (*delivery.Order, error) {
+	b, err := get(ctx, staging, delivery.OrderKey(id))
+	if err != nil {
+		return nil, fmt.Errorf("read replay order %q: %w", id, err)
+	}
+	o, err := delivery.DecodeOrder(b)
+	if err != nil {
+		return nil, fmt.Errorf("read replay order %q: %w", id, err)
+	}
+	if o.ID != id {
+		return nil, fmt.Errorf("read replay order %q: %w: it says that it is %q", id, delivery.ErrBadOrder, o.ID)
+	}
+	return o, nil
+}
+
+// IDs returns the ids of all replays that staging holds anything of, oldest
+// first, with one request each.
+func IDs(ctx context.Context, staging objstore.Store) ([]string, error) {
+	var ids []string
+	for after := ""; ; {
+		infos, err := staging.List(ctx, delivery.ReplaysPrefix, after, 1)
+		if err != nil {
+			return nil, fmt.Errorf("list replays: %w", err)
+		}
+		if len(infos) == 0 {
+			return ids, nil
+		}
+		id, ok := delivery.ParseReplayKey(infos[0].Key)
+		if !ok { // a stray object
+			after = infos[0].Key
+			continue
+		}
+		ids = append(ids, id)
+		after = delivery.ReplayPrefix(id) + "~" // past all of this replay
+	}
+}
+
+func put(ctx context.Context, staging objstore.Store, key string, body []byte, ifAbsent bool) error {
+	_, err := staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: ifAbsent, ContentType: "application/json"})
+	return err
+}
+
+func get(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
+	r, _, err := staging.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(r)
+	return b, errors.Join(err, r.Close())
+}

@@ -1,0 +1,71 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Status is what became of an order so far, in copies.
+type Status struct {
+	// Plan is nil until all jobs are enqueued.
+	Plan      *delivery.Plan `json:"plan"`
+	Delivered int64          `json:"delivered"`
+	Failed    int64          `json:"failed"`
+}
+
+// Over reports whether nothing more will happen by itself.
+func (s Status) Over() bool { return s.Plan != nil && s.Delivered+s.Failed >= s.Plan.Copies }
+
+// ReadStatus counts what became of an order.
+func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status, error) {
+	var s Status
+	b, err := get(ctx, staging, delivery.PlanKey(id))
+	switch {
+	case err == nil:
+		plan, err := delivery.DecodePlan(b)
+		if err != nil {
+			return s, fmt.Errorf("read plan of replay %q: %w", id, err)
+		}
+		s.Plan = &plan
+	case !errors.Is(err, objstore.ErrNotFound):
+		return s, fmt.Errorf("read plan of replay %q: %w", id, err)
+	}
+	for prefix, n := range map[string]*int64{delivery.ReplayReceiptsPrefix(id): &s.Delivered, delivery.ReplayFailuresPrefix(id): &s.Failed} {
+		for _, err := range objstore.All(ctx, staging, prefix) {
+			if err != nil {
+				return s, fmt.Errorf("count what replay %q did: %w", id, err)
+			}
+			*n++
+		}
+	}
+	return s, nil
+}
+
+// Failures calls each for the copies that the replay gave up, in the order of
+// their keys, until it returns false.
+func Failures(ctx context.Context, staging objstore.Store, id string, each func(delivery.Parked) bool) error {
+	for info, err := range objstore.All(ctx, staging, delivery.ReplayFailuresPrefix(id)) {
+		if err != nil {
+			return err
+		}
+		b, err := get(ctx, staging, info.Key)
+		if errors.Is(err, objstore.ErrNotFound) {
+			continue // delivered meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		note, err := delivery.DecodeParked(b)
+		if err != nil {
+			return fmt.Errorf("read %q: %w", info.Key, err)
+		}
+		if !each(note) {
+			return nil
+		}
+	}
+	return nil
+}

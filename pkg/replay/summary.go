@@ -1,0 +1,63 @@
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/minio/crc64nvme"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Summary is what the ledger fixed of a file's lines, however they are
+// compressed.
+type Summary struct {
+	Records  int64
+	RawBytes int64
+	RawCRC64 string
+}
+
+// SummaryOf returns what the ledger says.
+func SummaryOf(f *ledger.File) Summary {
+	return Summary{Records: f.Records, RawBytes: f.RawBytes, RawCRC64: f.RawCRC64}
+}
+
+func (s Summary) String() string {
+	return fmt.Sprintf("%d records in %d bytes with CRC %s", s.Records, s.RawBytes, s.RawCRC64)
+}
+
+// Summarize reads an object: one gzip member of lines that each end in a
+// newline.
+func Summarize(r io.Reader) (Summary, error) {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return Summary{}, fmt.Errorf("read gzip: %w", err)
+	}
+	var s Summary
+	var crc uint64
+	last := byte('\n')
+	buf := make([]byte, 128<<10)
+	for {
+		n, err := z.Read(buf)
+		if n > 0 {
+			crc = crc64nvme.Update(crc, buf[:n])
+			s.RawBytes += int64(n)
+			s.Records += int64(bytes.Count(buf[:n], []byte{'\n'}))
+			last = buf[n-1]
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return Summary{}, fmt.Errorf("read gzip: %w", err)
+		}
+	}
+	if last != '\n' {
+		return Summary{}, errors.New("the last line has no end")
+	}
+	s.RawCRC64 = fmt.Sprintf("%016x", crc)
+	return s, nil
+}

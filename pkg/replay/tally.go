@@ -1,0 +1,73 @@
+package replay
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Tally is what an order comes to. Its sums are over copies, pairs of a file
+// and a destination; Files counts each file once.
+type Tally struct {
+	Files   int64 `json:"files"`
+	Copies  int64 `json:"copies"`
+	Records int64 `json:"records"`
+	Bytes   int64 `json:"bytes"` // compressed
+	// Missing files have no staged object, or a damaged one; Lost ones are not
+	// in Kafka either, or may not be taken from there.
+	Missing  int64 `json:"missing"`
+	Lost     int64 `json:"lost"`
+	Enqueued int64 `json:"enqueued"` // copies
+	Done     int64 `json:"done"`     // copies that were delivered before this run
+	Failed   int64 `json:"failed"`   // copies that cannot be delivered for want of the file
+	Rows     []Row `json:"rows"`     // by source and destination
+}
+
+// Row is the part of a tally of one source and destination.
+type Row struct {
+	Source      string `json:"source"`
+	Destination string `json:"destination"`
+	Files       int64  `json:"files"`
+	Records     int64  `json:"records"`
+	Bytes       int64  `json:"bytes"`
+	Missing     int64  `json:"missing"`
+	Lost        int64  `json:"lost"`
+}
+
+// presence is where a file's bytes are.
+type presence int
+
+const (
+	staged presence = iota
+	inKafka
+	lost
+)
+
+func (t *Tally) add(f *ledger.File, destinations []string, at presence) {
+	count := func(files, missing, gone *int64) {
+		*files++
+		if at != staged {
+			*missing++
+		}
+		if at == lost {
+			*gone++
+		}
+	}
+	count(&t.Files, &t.Missing, &t.Lost)
+	for _, d := range destinations {
+		t.Copies++
+		t.Records += f.Records
+		t.Bytes += f.GzipBytes
+		i, known := slices.BinarySearchFunc(t.Rows, Row{Source: f.Source, Destination: d}, func(a, b Row) int {
+			return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination))
+		})
+		if !known {
+			t.Rows = slices.Insert(t.Rows, i, Row{Source: f.Source, Destination: d})
+		}
+		row := &t.Rows[i]
+		row.Records += f.Records
+		row.Bytes += f.GzipBytes
+		count(&row.Files, &row.Missing, &row.Lost)
+	}
+}

@@ -1,0 +1,67 @@
+package copier
+
+import (
+	"context"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+)
+
+// A copier has two lanes, which share connections and what was learned of
+// buckets, and nothing else: the jobs that the ledger owes, and those of
+// replays. Each has its own topics, consumer group, scheduler with its limits
+// and breakers, gate, cache and metrics; so however many replays wait, no
+// delivery does.
+
+// forReplays is the configuration of the replays' lane: its topic is
+// "{JobsTopic}.replay", with one retry tier, and a file that fails for ten
+// times as long is given up, to be seen in the order.
+func (c Config) forReplays() Config {
+	c = c.withDefaults()
+	if c.replays {
+		return c
+	}
+	c.replays = true
+	c.JobsTopic += ".replay"
+	c.Concurrency = max(1, c.ReplayConcurrency)
+	c.PerDestination = min(c.PerDestination, c.Concurrency)
+	c.RetryTiers = c.RetryTiers[:1]
+	c.ParkAfter = 10 * c.RetryTiers[0]
+	return c
+}
+
+// replayLane returns the copier as it works for replays.
+func (c *Copier) replayLane() *replayer {
+	lane := *c
+	lane.cfg, lane.metrics = c.cfg.forReplays(), c.replayMetrics
+	lane.gate = newGate(c.deps.Log, lane.metrics.waiting)
+	lane.entries = newEntries(c.deps.Staging, 5_000)
+	r := &replayer{Copier: &lane, orders: map[string]*delivery.Order{}}
+	lane.attempt, lane.setAside = r.try, r.setAside
+	return r
+}
+
+// requeuer returns where the lane's jobs wait to be tried again.
+func (c *Copier) requeuer(source queue) queue {
+	if c.cfg.replays {
+		return source // of no concern to the auditor
+	}
+	return queueWithMarker{c, source}
+}
+
+// failedNote is what a replay says of a file that it could not deliver.
+func failedNote(job delivery.Job, v verdict) delivery.Parked {
+	return delivery.Parked{Job: job, Cause: v.cause, Fix: parkedFix(v.fix, again(job)), Since: job.FirstTry, At: time.Now().UnixMilli()}
+}
+
+// setAside notes in the order that a file could not be delivered.
+func (r *replayer) setAside(ctx context.Context, job delivery.Job, v verdict) error {
+	note := failedNote(job, v)
+	if err := r.store(ctx, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
+		return err
+	}
+	r.metrics.parked.WithLabelValues(job.Destination, v.reason).Inc()
+	r.deps.Log.WarnContext(ctx, "replay of a file given up", "replay", job.Replay, "destination", job.Destination,
+		"file", job.File.String(), "attempt", job.Attempt, "cause", v.cause, "fix", note.Fix)
+	return nil
+}

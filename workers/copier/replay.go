@@ -1,0 +1,262 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/replay"
+)
+
+// replayer is the lane of replays: it does what orders say.
+type replayer struct {
+	*Copier
+
+	mu     sync.Mutex // guards orders
+	orders map[string]*delivery.Order
+}
+
+// maxOrders is how many orders are remembered.
+const maxOrders = 1000
+
+// try does what a job of a replay asks for, once, as Copier.try does.
+func (r *replayer) try(ctx context.Context, job delivery.Job) (outcome, error) {
+	order, f, o, err := r.ordered(ctx, job)
+	if order == nil {
+		return o, err
+	}
+	held, err := r.acquire(ctx, job)
+	if errors.Is(err, lease.ErrHeld) {
+		return outcome{kind: busy}, nil
+	}
+	if err != nil {
+		return outcome{}, err
+	}
+	defer r.release(ctx, held)
+	_, err = head(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
+	switch {
+	case err == nil:
+		return outcome{kind: moot}, nil
+	case !errors.Is(err, objstore.ErrNotFound):
+		return r.stagingFailed(err, "look for the replay's receipt")
+	}
+	t, o, ok := r.permitted(job, f)
+	if !ok {
+		return o, nil
+	}
+	t.Prefix = order.Prefix(t.Prefix)
+	body, o, err := r.bytes(ctx, order, job, f)
+	if body == nil {
+		return o, err
+	}
+	defer body.remove()
+	if held != nil && !held.Held() {
+		r.metrics.leaseLost.Inc()
+		return outcome{kind: busy}, nil
+	}
+	return r.deliver(ctx, job, order, t, f, body, held)
+}
+
+// ordered returns the order and the file if the job is honest.
+//
+// Invariant: I7. The job is a pointer, written by anyone who may write to the
+// topic; what is to be delivered to whom stands in the order.
+func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Order, *ledger.File, outcome, error) {
+	if job.Replay == "" {
+		return nil, nil, r.forged(ctx, job, "it names no replay"), nil
+	}
+	order, err := r.order(ctx, job.Replay)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		return nil, nil, r.forged(ctx, job, "no such replay order"), nil
+	case errors.Is(err, delivery.ErrBadOrder):
+		return nil, nil, r.forged(ctx, job, err.Error()), nil
+	case err != nil:
+		o, err := r.stagingFailed(err, "read the replay's order")
+		return nil, nil, o, err
+	}
+	e, o, err := r.entry(ctx, job)
+	if e == nil {
+		return nil, nil, o, err
+	}
+	f := &e.Files[job.File.Index]
+	if !order.Covers(e, f, job.Destination) {
+		return nil, nil, r.forged(ctx, job, "the replay's order does not cover it"), nil
+	}
+	return order, f, outcome{}, nil
+}
+
+// order reads an order, once: it never changes.
+func (r *replayer) order(ctx context.Context, id string) (*delivery.Order, error) {
+	r.mu.Lock()
+	o := r.orders[id]
+	r.mu.Unlock()
+	if o != nil {
+		return o, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	o, err := replay.ReadOrder(ctx, r.deps.Staging, id)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.orders) >= maxOrders {
+		clear(r.orders)
+	}
+	r.orders[id] = o
+	return o, nil
+}
+
+// permitted returns the destination if the file may be sent there.
+func (r *replayer) permitted(job delivery.Job, f *ledger.File) (t catalog.Target, o outcome, ok bool) {
+	if t, o, ok = r.target(job); !ok {
+		return t, o, false
+	}
+	err := replay.Permit(r.deps.Catalog.Snapshot(), f, job.Destination)
+	if err == nil {
+		return t, outcome{}, true
+	}
+	v := verdict{hopeless, ofFile, "not_permitted", err.Error(), "order it for destinations of the source's own workspace"}
+	if errors.Is(err, replay.ErrNotSubscribed) {
+		v.fix = "subscribe it in the catalog, then: " + again(job)
+		if job.Attempt < goneTries { // the catalog may be late
+			v.class = transient
+		}
+	}
+	return t, outcome{kind: failed, verdict: v}, false
+}
+
+// bytes spools what the order wants to be sent.
+func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job delivery.Job, f *ledger.File) (*spooled, outcome, error) {
+	var o outcome
+	if order.From != delivery.FromKafka {
+		body, staged, err := r.fetch(ctx, f)
+		if body != nil || err != nil || order.From == delivery.FromStaging || staged.verdict.reason != "staged_missing" {
+			return body, staged, err
+		}
+		o = staged
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout(f.GzipBytes))
+	defer cancel()
+	body, err := spoolRebuilt(ctx, r.deps.Staging, r.cfg.SpoolDir, delivery.RebuiltKey(job.Replay, job.File), f)
+	switch {
+	case err == nil:
+		return body, outcome{}, nil
+	case errors.Is(err, objstore.ErrNotFound):
+		if o.kind != failed {
+			o = outcome{kind: failed, verdict: verdict{permanent, ofFile, "rebuilt_missing", "the file was not rebuilt from Kafka", "run it again: " + again(job)}}
+		}
+		return nil, o, nil
+	case errors.Is(err, errDamaged):
+		r.metrics.staged.WithLabelValues("damaged").Inc()
+		return nil, outcome{kind: failed, verdict: verdict{permanent, ofFile, "rebuilt_damaged", err.Error(), "order a new replay"}}, nil
+	}
+	var answer *objstore.Error
+	if errors.As(err, &answer) {
+		o, err := r.stagingFailed(err, "read the rebuilt file")
+		return nil, o, err
+	}
+	return nil, outcome{kind: failed, verdict: verdict{transient, ofFile, "spool", err.Error(), "give the copier's disk room (copier.spool_dir)"}}, nil
+}
+
+// deliver puts the object, then says so in the order, and in the ledger's own
+// receipts if the file was owed and not delivered yet.
+//
+// Invariant: I8, I9. The key is the ledger's (below the view, if one is
+// ordered), and so is the content: what was rebuilt has the same lines.
+func (r *replayer) deliver(ctx context.Context, job delivery.Job, order *delivery.Order, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease) (outcome, error) {
+	begun := time.Now()
+	pctx, cancel := context.WithTimeout(ctx, transferTimeout(body.size))
+	defer cancel()
+	obj := objectOf(t.Prefix, job.File.Log(), f)
+	obj.overwrite = order.Force
+	sum := hex.EncodeToString(body.sum[:])
+	obj.metadata["sha256"] = sum // another than the ledger's if it was rebuilt
+	d, err := r.customer.put(pctx, t, obj, body)
+	if err != nil {
+		return outcome{kind: failed, verdict: classify(err, t)}, nil
+	}
+	receipt := delivery.Receipt{
+		File: job.File, Destination: job.Destination, Outcome: delivery.Delivered, Bucket: t.BucketName, Key: obj.key, ETag: d.etag,
+		SHA256: sum, Bytes: body.size, Records: f.Records, Existed: d.existed, Worker: r.cfg.Worker, At: time.Now().UnixMilli(), Replay: job.Replay,
+	}
+	if held != nil {
+		receipt.Fence = held.Fence
+	}
+	var o outcome
+	err = r.patiently(ctx, func() error {
+		err := r.close(ctx, receipt, order.View == "" && owes(f, job.Destination))
+		if err != nil {
+			o, err = r.stagingFailed(err, "write the replay's receipt")
+			return err
+		}
+		o = outcome{kind: done}
+		return nil
+	})
+	if err != nil || o.kind != done {
+		return o, err
+	}
+	r.metrics.delivered(f, d, time.Since(begun))
+	r.deps.Log.InfoContext(ctx, "file replayed", "replay", job.Replay, "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
+		"partition", job.File.Partition, "file", obj.key, "bytes", body.size, "records", f.Records, "existed", d.existed, "took", time.Since(begun))
+	return o, nil
+}
+
+// close writes what follows a delivery: 1. the debt's own receipt, if it may
+// have none  2. the replay's  3. no note of a failure. Each is harmless when
+// repeated.
+func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, debt bool) error {
+	if debt {
+		if err := WriteReceipt(ctx, r.deps.Staging, receipt); err != nil {
+			return err
+		}
+	}
+	if err := r.store(ctx, delivery.ReplayReceiptKey(receipt.Replay, receipt.File, receipt.Destination), receipt.Encode(), true); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return r.deps.Staging.Delete(ctx, delivery.ReplayFailedKey(receipt.Replay, receipt.File, receipt.Destination))
+}
+
+// store writes an object of the replay; that it is there already is fine.
+func (r *replayer) store(ctx context.Context, key string, body []byte, ifAbsent bool) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := r.deps.Staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: ifAbsent, ContentType: "application/json"})
+	if errors.Is(err, objstore.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// spoolRebuilt is spool for an object that was built again from Kafka. It may
+// be compressed otherwise than the first was: its lines are held against the
+// ledger.
+func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, f *ledger.File) (*spooled, error) {
+	s, err := receive(ctx, staging, dir, key, f.RawBytes+f.RawBytes/100+1<<20)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := replay.Summarize(io.NewSectionReader(s, 0, s.size))
+	if err == nil && lines != replay.SummaryOf(f) {
+		err = fmt.Errorf("%w: it holds %s, want %s", errDamaged, lines, replay.SummaryOf(f))
+	}
+	if err != nil {
+		s.remove()
+		return nil, fmt.Errorf("spool %q: %w", key, errors.Join(err, errDamaged))
+	}
+	return s, nil
+}
