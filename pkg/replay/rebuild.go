@@ -148,7 +148,7 @@ func (b *Rebuilder) read(ctx context.Context, id string, e *ledger.Entry, files 
 	if err != nil {
 		return nil, fmt.Errorf("rebuild files from Kafka: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	spool, err := segment.New(segment.Config{Dir: dir, Level: b.Level, MaxBytes: 1 << 30, Budget: segment.NewBudget(cmp.Or(b.Memory, 64<<20))})
 	if err != nil {
 		return nil, err

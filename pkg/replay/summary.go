@@ -38,7 +38,7 @@ func Summarize(r io.Reader) (Summary, error) {
 	}
 	var s Summary
 	var crc uint64
-	last := byte('\n')
+	whole := true // so far, the last line
 	buf := make([]byte, 128<<10)
 	for {
 		n, err := z.Read(buf)
@@ -46,7 +46,7 @@ func Summarize(r io.Reader) (Summary, error) {
 			crc = crc64nvme.Update(crc, buf[:n])
 			s.RawBytes += int64(n)
 			s.Records += int64(bytes.Count(buf[:n], []byte{'\n'}))
-			last = buf[n-1]
+			whole = bytes.HasSuffix(buf[:n], []byte{'\n'})
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -55,7 +55,7 @@ func Summarize(r io.Reader) (Summary, error) {
 			return Summary{}, fmt.Errorf("read gzip: %w", err)
 		}
 	}
-	if last != '\n' {
+	if !whole {
 		return Summary{}, errors.New("the last line has no end")
 	}
 	s.RawCRC64 = fmt.Sprintf("%016x", crc)

@@ -39,7 +39,7 @@ func (c *Copier) try(ctx context.Context, job delivery.Job) (outcome, error) {
 	defer c.release(ctx, held)
 
 	// Under the lease, so that another's receipt is not overlooked.
-	_, err = head(ctx, c.deps.Staging, delivery.ReceiptKey(job.File, job.Destination))
+	err = head(ctx, c.deps.Staging, delivery.ReceiptKey(job.File, job.Destination))
 	switch {
 	case err == nil:
 		c.mark(ctx, job)
@@ -243,8 +243,9 @@ func WriteReceipt(ctx context.Context, staging objstore.Store, r delivery.Receip
 	return err
 }
 
-func head(ctx context.Context, staging objstore.Store, key string) (objstore.Info, error) {
+func head(ctx context.Context, staging objstore.Store, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return staging.Head(ctx, key)
+	_, err := staging.Head(ctx, key)
+	return err
 }

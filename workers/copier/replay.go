@@ -43,7 +43,7 @@ func (r *replayer) try(ctx context.Context, job delivery.Job) (outcome, error) {
 		return outcome{}, err
 	}
 	defer r.release(ctx, held)
-	_, err = head(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
+	err = head(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
 	switch {
 	case err == nil:
 		return outcome{kind: moot}, nil
@@ -143,7 +143,8 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 	var o outcome
 	if order.From != delivery.FromKafka {
 		body, staged, err := r.fetch(ctx, f)
-		if body != nil || err != nil || order.From == delivery.FromStaging || staged.verdict.reason != "staged_missing" {
+		if body != nil || err != nil || order.From == delivery.FromStaging ||
+			staged.verdict.reason != "staged_missing" && staged.verdict.reason != "staged_damaged" {
 			return body, staged, err
 		}
 		o = staged

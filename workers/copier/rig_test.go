@@ -50,6 +50,7 @@ type rig struct {
 	queue   *fakeQueue
 	live    *catalog.Live
 	head    *ledger.Entry
+	change  func(*ledger.File) // before it is sealed; nil: none
 }
 
 // bucket is a customer's.
@@ -160,11 +161,14 @@ func (r *rig) seal(owed []string, contents ...string) []delivery.FileRef {
 		sum := sha256.Sum256([]byte(content))
 		f := ledger.File{Source: "web", Hour: 1795356000000, Received: 1795356000001, First: e.LowWatermark, Last: e.LowWatermark, Records: 1,
 			RawBytes: 1, GzipBytes: int64(len(content)), RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: owed}
+		if r.change != nil {
+			r.change(&f)
+		}
 		f.StagedKey = delivery.StagedKey(testLog, &f)
 		_, err := r.staging.Put(r.t.Context(), f.StagedKey, strings.NewReader(content), objstore.PutOptions{IfAbsent: true})
 		require.NoError(r.t, err)
 		e.Files = append(e.Files, f)
-		e.LowWatermark++
+		e.LowWatermark = f.Last + 1
 	}
 	require.NoError(r.t, chain.Append(r.t.Context(), e))
 	r.head = e

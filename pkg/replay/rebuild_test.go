@@ -1,0 +1,132 @@
+package replay
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// rebuilt replays what is lost and returns the failures' causes.
+func (r *rig) rebuilt(o *delivery.Order) (causes []string) {
+	_, err := r.run().Enqueue(r.t.Context(), o, false)
+	require.NoError(r.t, err)
+	require.NoError(r.t, Failures(r.t.Context(), r.staging, o.ID, func(p delivery.Parked) bool {
+		causes = append(causes, p.Cause)
+		return true
+	}))
+	return causes
+}
+
+// TestStagingLost: every file is built again with the very same lines, those
+// cut by size included, and whatever else lies in the range.
+func TestStagingLost(t *testing.T) {
+	r := newRig(t)
+	for i := range 300 {
+		r.write([]string{"web", "app", "shop"}[i%3], hour+int64(i)*30_000, fmt.Sprintf(`{"messageId":"%d"}`, i))
+		if i%10 == 0 {
+			r.write("web", hour, "poison")
+		}
+	}
+	e := r.seal(17, nil)
+	require.Greater(t, len(e.Files), 20)
+	want := map[int]string{}
+	for i := range e.Files {
+		want[i] = r.text(e.Files[i].StagedKey)
+	}
+	r.lose(e)
+	require.Empty(t, r.rebuilt(r.order("r", all)))
+	require.Len(t, r.jobs, len(e.Files))
+	for i := range e.Files {
+		require.Equal(t, want[i], r.text(delivery.RebuiltKey("r", delivery.Ref(e, i))))
+	}
+	require.Equal(t, len(r.log), r.fetched, "the range was read once")
+
+	// Run again, what is built stays.
+	_, err := r.run().Enqueue(t.Context(), r.order2("r"), true)
+	require.NoError(t, err)
+	require.Equal(t, len(r.log), r.fetched)
+}
+
+func (r *rig) order2(id string) *delivery.Order {
+	o, err := ReadOrder(r.t.Context(), r.staging, id)
+	require.NoError(r.t, err)
+	return o
+}
+
+// TestLaterCopiesAreLeftOutAgain: the appender left later copies of a message
+// out, and nothing says which records those are.
+func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, within []string // messages of an entry before, and of this one
+		drop           map[int64]bool
+	}{
+		"copy_in_the_file":         {[]string{"x"}, []string{"a", "b", "a", "c"}, map[int64]bool{3: true}},
+		"copy_of_an_earlier_file":  {[]string{"x", "a"}, []string{"b", "a", "c"}, map[int64]bool{3: true}},
+		"both":                     {[]string{"x", "a"}, []string{"b", "a", "c", "b"}, map[int64]bool{3: true, 5: true}},
+		"copies_that_were_kept":    {[]string{"x"}, []string{"a", "b", "a", "c"}, nil},
+		"no_message_id_no_copy":    {[]string{"x"}, []string{"", "", "b"}, nil},
+		"first_of_all_is_the_copy": {[]string{"a"}, []string{"a", "b"}, map[int64]bool{1: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			write := func(ids []string) *ledger.Entry {
+				for _, id := range ids {
+					value := `{"e":1}`
+					if id != "" {
+						value = fmt.Sprintf(`{"messageId":"%s"}`, id)
+					}
+					r.write("web", hour, value)
+					r.write("app", hour, value) // another source's is no copy
+				}
+				return r.seal(1000, func(offset int64) bool { return offset%2 == 0 && c.drop[offset/2] })
+			}
+			write(c.before)
+			e := write(c.within)
+			want := r.text(e.Files[0].StagedKey)
+			r.lose(e)
+			require.Empty(t, r.rebuilt(r.order("r", all)))
+			require.Equal(t, want, r.text(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
+		})
+	}
+}
+
+// TestWhatKafkaDoesNotGive is said of the file, and others go on.
+func TestWhatKafkaDoesNotGive(t *testing.T) {
+	r := newRig(t)
+	first, second := r.fill()
+	r.lose(first)
+	r.lose(second)
+	r.first = 5
+	causes := r.rebuilt(r.order("expired", all))
+	require.Len(t, causes, 3)
+	require.Contains(t, causes[0], "its offsets are 0 to 27, the topic holds 5 to 61")
+	require.Len(t, r.jobs, 3, "the second hour")
+
+	// A record that is not what it was.
+	r.first, r.jobs = 0, nil
+	r.log[31].Value = []byte(`{"messageId":"another"}`)
+	causes = r.rebuilt(r.order("changed", all))
+	require.Len(t, causes, 1)
+	require.Contains(t, causes[0], "the ledger says 10 records")
+	require.Len(t, r.jobs, 5)
+
+	// Without Kafka, or told not to ask it.
+	r.jobs = nil
+	causes = r.rebuilt(r.order("staging", func(o *delivery.Order) { o.From = delivery.FromStaging }))
+	require.Len(t, causes, 6)
+	require.Contains(t, causes[0], "is missing or damaged")
+	require.Empty(t, r.jobs)
+}
+
+// TestFromKafka builds anew what staging has as well.
+func TestFromKafka(t *testing.T) {
+	r := newRig(t)
+	e, _ := r.fill()
+	require.Empty(t, r.rebuilt(r.order("r", func(o *delivery.Order) { o.From, o.Until = delivery.FromKafka, next })))
+	require.Len(t, r.jobs, 3)
+	require.Equal(t, r.text(e.Files[0].StagedKey), r.text(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
+}

@@ -1,0 +1,233 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+const (
+	acme = "ws_acme0123456789abcd"
+	one  = acme + "/one" // of web and app
+	two  = acme + "/two" // of web
+	// theirs is another workspace's, of their source shop.
+	theirs = "ws_other0123456789ab/theirs"
+
+	hour = int64(1_795_356_000_000)
+	next = hour + 3_600_000
+)
+
+// rig is a partition's log, the ledger of what was sealed of it, and a job
+// topic, in memory.
+type rig struct {
+	t       *testing.T
+	staging *objstore.Memory
+	log     []stream.Record
+	first   int64 // offset that the log begins with
+	head    *ledger.Entry
+	router  *route.Router
+	owed    map[string][]string
+	catalog *catalog.Live
+	fetched int // records, ever
+
+	mu   sync.Mutex // guards jobs
+	jobs []delivery.Job
+	at   []time.Time
+	fail error
+}
+
+var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 0}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{t: t, staging: objstore.NewMemory("staging"), owed: map[string][]string{"web": {one}, "app": {one}, "shop": {theirs}}, catalog: catalog.NewLive()}
+	var err error
+	r.router, err = route.New("header", "header")
+	require.NoError(t, err)
+	s, err := catalog.NewSnapshot([]catalog.Workspace{
+		{ID: acme, Sources: []catalog.Source{{ID: "web"}, {ID: "app"}}, Destinations: []catalog.Destination{
+			{Name: "one", Sources: []string{"web", "app"}, Bucket: "one-logs"}, {Name: "two", Sources: []string{"web"}, Bucket: "two-logs"},
+		}},
+		{ID: "ws_other0123456789ab", Sources: []catalog.Source{{ID: "shop"}}, Destinations: []catalog.Destination{{Name: "theirs", Sources: []string{"shop"}, Bucket: "their-logs"}}},
+	})
+	require.NoError(t, err)
+	r.catalog.Set(s)
+	r.head = &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: testLog.Topic, Incarnation: testLog.Incarnation, WrittenAt: hour}
+	require.NoError(t, ledger.NewChain(r.staging, testLog).Append(t.Context(), r.head))
+	return r
+}
+
+// write appends a record to the log, received at that time.
+func (r *rig) write(source string, received int64, value string) {
+	r.log = append(r.log, stream.Record{
+		Topic: testLog.Topic, Offset: int64(len(r.log)), Value: []byte(value),
+		Headers: []stream.Header{{Key: route.HeaderSource, Value: []byte(source)}, {Key: route.HeaderReceived, Value: strconv.AppendInt(nil, received, 10)}},
+	})
+}
+
+// seal puts what was written since into files of an entry, at most so many
+// records each; drop leaves records out, as the appender does with copies.
+func (r *rig) seal(most int64, drop func(offset int64) bool) *ledger.Entry {
+	spool, err := segment.New(segment.Config{Dir: r.t.TempDir()})
+	require.NoError(r.t, err)
+	defer spool.Discard()
+	e := &ledger.Entry{Version: ledger.EntryVersion, Seq: r.head.Seq + 1, Kind: ledger.KindSeal, Attempt: fmt.Sprint("a", r.head.Seq), Topic: testLog.Topic,
+		Incarnation: testLog.Incarnation, LowWatermark: int64(len(r.log)), WrittenAt: r.head.WrittenAt + 3_600_000}
+	var sealed []*segment.Sealed
+	seal := func(s ledger.Stream) {
+		f, err := spool.Seal(s, segment.ReasonTime)
+		require.NoError(r.t, err)
+		if f != nil {
+			sealed = append(sealed, f)
+		}
+	}
+	streams := map[ledger.Stream]int64{}
+	for i := range r.log[r.head.LowWatermark:] {
+		rec := &r.log[r.head.LowWatermark+int64(i)]
+		source, received, line, reason := r.router.Route(rec)
+		if reason != "" || drop != nil && drop(rec.Offset) {
+			continue
+		}
+		s := ledger.StreamOf(source, received)
+		require.NoError(r.t, spool.Append(s, rec.Offset, received, line))
+		if streams[s]++; streams[s]%most == 0 {
+			seal(s)
+		}
+	}
+	for s := range streams {
+		seal(s)
+	}
+	slices.SortFunc(sealed, func(a, b *segment.Sealed) int { return int(a.First - b.First) })
+	for _, s := range sealed {
+		f := s.File()
+		f.Owed = r.owed[f.Source]
+		f.StagedKey = delivery.StagedKey(testLog, &f)
+		_, err := r.staging.Put(r.t.Context(), f.StagedKey, s.Reader(), objstore.PutOptions{})
+		require.NoError(r.t, err)
+		e.Files = append(e.Files, f)
+	}
+	require.NoError(r.t, ledger.NewChain(r.staging, testLog).Append(r.t.Context(), e))
+	r.head = e
+	return e
+}
+
+// order gives an order about all that is sealed.
+func (r *rig) order(id string, change func(*delivery.Order)) *delivery.Order {
+	heads, err := Heads(r.t.Context(), r.staging, testLog.Topic, testLog.Incarnation)
+	require.NoError(r.t, err)
+	o := &delivery.Order{ID: id, Topic: testLog.Topic, Incarnation: testLog.Incarnation, Heads: heads, From: delivery.FromAuto}
+	change(o)
+	require.NoError(r.t, WriteOrder(r.t.Context(), r.staging, o))
+	return o
+}
+
+func all(*delivery.Order) {}
+
+func (r *rig) run() Run {
+	return Run{Staging: r.staging, Jobs: r, Catalog: r.catalog.Snapshot(), Log: slog.New(slog.DiscardHandler), Kafka: &Rebuilder{
+		Bounds: func(context.Context, string) (map[int]stream.Bounds, error) {
+			return map[int]stream.Bounds{0: {First: r.first, End: int64(len(r.log))}}, nil
+		},
+		Fetcher: func(string, int) Fetcher { return r }, Router: r.router, Staging: r.staging, Dir: r.t.TempDir(),
+	}}
+}
+
+// Fetch implements Fetcher: a few records at a time.
+func (r *rig) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (stream.Fetched, error) {
+	end := int64(len(r.log))
+	if offset < r.first || offset > end {
+		return stream.Fetched{}, stream.ErrOffsetOutOfRange
+	}
+	to := min(end, offset+7)
+	r.fetched += int(to - offset)
+	return stream.Fetched{Records: r.log[offset:to], Next: to, HighWatermark: end}, nil
+}
+
+// Produce takes jobs.
+func (r *rig) Produce(_ context.Context, records ...stream.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fail != nil {
+		return r.fail
+	}
+	for _, rec := range records {
+		job, err := delivery.DecodeJob(rec.Value)
+		require.NoError(r.t, err)
+		r.jobs, r.at = append(r.jobs, job), append(r.at, time.Now())
+	}
+	return nil
+}
+
+// deliver does as a copier does with the jobs that were enqueued.
+func (r *rig) deliver(jobs ...delivery.Job) {
+	for _, job := range jobs {
+		rec := delivery.Receipt{File: job.File, Destination: job.Destination, Outcome: delivery.Delivered, Replay: job.Replay}
+		_, err := r.staging.Put(r.t.Context(), delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination), bytes.NewReader(rec.Encode()), objstore.PutOptions{})
+		require.NoError(r.t, err)
+	}
+}
+
+// lose deletes the staged objects of an entry.
+func (r *rig) lose(e *ledger.Entry) {
+	for i := range e.Files {
+		require.NoError(r.t, r.staging.Delete(r.t.Context(), e.Files[i].StagedKey))
+	}
+}
+
+// text returns the lines of an object.
+func (r *rig) text(key string) string {
+	body, _, err := r.staging.Get(r.t.Context(), key)
+	require.NoError(r.t, err)
+	z, err := gzip.NewReader(body)
+	require.NoError(r.t, err)
+	b, err := io.ReadAll(z)
+	require.NoError(r.t, err)
+	return string(b)
+}
+
+// targets are the jobs as "source hour→destination".
+func (r *rig) targets() (out []string) {
+	for _, j := range r.jobs {
+		e, err := ledger.NewChain(r.staging, testLog).Entry(r.t.Context(), j.File.Seq)
+		require.NoError(r.t, err)
+		f := e.Files[j.File.Index]
+		out = append(out, fmt.Sprintf("%s %d→%s", f.Source, (f.Hour-hour)/3_600_000, j.Destination[strings.LastIndex(j.Destination, "/")+1:]))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// fill writes two hours of three sources, an entry each.
+func (r *rig) fill() (first, second *ledger.Entry) {
+	for h, at := range []int64{hour, next} {
+		for i := range 30 {
+			r.write([]string{"web", "app", "shop"}[i%3], at+int64(i), fmt.Sprintf(`{"messageId":"%d-%d"}`, h, i))
+		}
+		r.write("web", at, "poison")
+		e := r.seal(100, nil)
+		if h == 0 {
+			first = e
+		} else {
+			second = e
+		}
+	}
+	return first, second
+}

@@ -1,0 +1,184 @@
+package replay
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// TestSelection: what each selector enqueues, and that a dry run counts just
+// that.
+func TestSelection(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*delivery.Order)
+		want   []string
+	}{
+		"all":                        {all, []string{"app 0→one", "app 1→one", "shop 0→theirs", "shop 1→theirs", "web 0→one", "web 1→one"}},
+		"source":                     {func(o *delivery.Order) { o.Sources = []string{"web"} }, []string{"web 0→one", "web 1→one"}},
+		"since":                      {func(o *delivery.Order) { o.Since = next }, []string{"app 1→one", "shop 1→theirs", "web 1→one"}},
+		"until":                      {func(o *delivery.Order) { o.Until, o.Sources = next, []string{"app"} }, []string{"app 0→one"}},
+		"offsets":                    {func(o *delivery.Order) { o.Offsets = []delivery.Range{{First: 29, Last: 29}} }, []string{"shop 0→theirs"}},
+		"offsets_of_another":         {func(o *delivery.Order) { o.Offsets = []delivery.Range{{Partition: 1, Last: 99}} }, nil},
+		"destination":                {func(o *delivery.Order) { o.Destinations = []string{theirs} }, []string{"shop 0→theirs", "shop 1→theirs"}},
+		"new_destination":            {func(o *delivery.Order) { o.Destinations = []string{two} }, []string{"web 0→two", "web 1→two"}},
+		"sealed_after_the_order":     {func(o *delivery.Order) { o.Heads = map[int]int64{0: 1} }, []string{"app 0→one", "shop 0→theirs", "web 0→one"}},
+		"two_destinations_one_hour":  {func(o *delivery.Order) { o.Destinations, o.Until = []string{one, two}, next }, []string{"app 0→one", "web 0→one", "web 0→two"}},
+		"another_workspaces_at_once": {func(o *delivery.Order) { o.Destinations, o.Sources = []string{theirs}, []string{"web"} }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.fill()
+			o := r.order("r", c.change)
+			objects := len(r.staging.Contents(""))
+			dry, err := r.run().Count(t.Context(), o)
+			require.NoError(t, err)
+			require.Empty(t, r.jobs, "a dry run changes nothing")
+			require.Len(t, r.staging.Contents(""), objects)
+			require.EqualValues(t, len(c.want), dry.Copies)
+
+			tally, err := r.run().Enqueue(t.Context(), o, false)
+			require.NoError(t, err)
+			require.Equal(t, c.want, r.targets())
+			require.EqualValues(t, len(c.want), tally.Enqueued)
+			s, err := ReadStatus(t.Context(), r.staging, "r")
+			require.NoError(t, err)
+			require.Equal(t, dry.Copies, s.Plan.Copies)
+			require.Equal(t, dry.Bytes, s.Plan.Bytes)
+			r.deliver(r.jobs...)
+			s, err = ReadStatus(t.Context(), r.staging, "r")
+			require.NoError(t, err)
+			require.True(t, s.Over())
+		})
+	}
+}
+
+func TestTallyBySourceAndDestination(t *testing.T) {
+	r := newRig(t)
+	first, _ := r.fill()
+	require.NoError(t, r.staging.Delete(t.Context(), first.Files[0].StagedKey))
+	r.first = 1 // so Kafka does not have that one either
+	tally, err := r.run().Count(t.Context(), r.order("r", func(o *delivery.Order) { o.Destinations = []string{one, two} }))
+	require.NoError(t, err)
+	web := Row{Source: "web", Files: 2, Records: 20, Bytes: tally.Rows[1].Bytes, Missing: 1, Lost: 1}
+	web.Destination = one
+	require.Equal(t, web, tally.Rows[1])
+	web.Destination = two
+	require.Equal(t, web, tally.Rows[2])
+	require.Equal(t, "app", tally.Rows[0].Source)
+	require.Zero(t, tally.Rows[0].Missing)
+	require.Equal(t, [5]int64{4, 6, 60, 1, 1}, [5]int64{tally.Files, tally.Copies, tally.Records, tally.Missing, tally.Lost})
+}
+
+// TestResume: whatever was enqueued, lost or delivered before, a second run
+// enqueues what was not delivered, and nothing else.
+func TestResume(t *testing.T) {
+	r := newRig(t)
+	r.fill()
+	o := r.order("r", all)
+	r.fail = errors.New("the broker is away")
+	_, err := r.run().Enqueue(t.Context(), o, false)
+	require.ErrorIs(t, err, r.fail)
+	s, err := ReadStatus(t.Context(), r.staging, "r")
+	require.NoError(t, err)
+	require.Nil(t, s.Plan, "not all is enqueued")
+	require.False(t, s.Over())
+
+	r.fail = nil
+	_, err = r.run().Enqueue(t.Context(), o, true)
+	require.NoError(t, err)
+	require.Len(t, r.jobs, 6)
+	r.deliver(r.jobs[:2]...)
+	note := delivery.Parked{Job: r.jobs[2], Cause: "x", Fix: "y"}
+	require.NoError(t, put(t.Context(), r.staging, delivery.ReplayFailedKey("r", note.Job.File, note.Job.Destination), note.Encode(), false))
+
+	left := r.jobs[2:] // the topic is lost
+	r.jobs = nil
+	tally, err := r.run().Enqueue(t.Context(), o, true)
+	require.NoError(t, err)
+	require.ElementsMatch(t, left, r.jobs)
+	require.EqualValues(t, 2, tally.Done)
+	s, err = ReadStatus(t.Context(), r.staging, "r")
+	require.NoError(t, err)
+	require.EqualValues(t, 6, s.Plan.Copies)
+	require.EqualValues(t, 2, s.Delivered)
+	require.Zero(t, s.Failed, "it is tried again")
+}
+
+func TestRateIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		_, second := r.fill()
+		begun := time.Now()
+		_, err := r.run().Enqueue(t.Context(), r.order("files", func(o *delivery.Order) { o.FilesPerSecond = 0.5 }), false)
+		require.NoError(t, err)
+		require.Equal(t, 10*time.Second, time.Since(begun), "the first at once, five more at two seconds each")
+		for i := range r.at {
+			require.LessOrEqual(t, r.at[i].Sub(begun), time.Duration(i+1)*2*time.Second)
+		}
+
+		begun = time.Now()
+		size := second.Files[0].GzipBytes
+		_, err = r.run().Enqueue(t.Context(), r.order("bytes", func(o *delivery.Order) { o.BytesPerSecond = size; o.Sources = []string{"web"} }), false)
+		require.NoError(t, err)
+		require.InDelta(t, time.Second, time.Since(begun), float64(200*time.Millisecond))
+	})
+}
+
+func TestPacerSavesNothingUp(t *testing.T) {
+	p := pacer{files: 10}
+	at := time.UnixMilli(0)
+	require.Zero(t, p.due(1, at))
+	require.Equal(t, 100*time.Millisecond, p.due(1, at))
+	at = at.Add(time.Hour)
+	require.Zero(t, p.due(1, at))
+	require.Equal(t, 100*time.Millisecond, p.due(1, at), "and no burst")
+}
+
+func TestCheckRefuses(t *testing.T) {
+	r := newRig(t)
+	for want, change := range map[string]func(*delivery.Order){
+		"is not in the catalog":             func(o *delivery.Order) { o.Destinations = []string{acme + "/three"} },
+		"another workspace":                 func(o *delivery.Order) { o.Destinations, o.Sources = []string{theirs}, []string{"web"} },
+		"not subscribed":                    func(o *delivery.Order) { o.Destinations, o.Sources = []string{two}, []string{"app"} },
+		"use WORKSPACE/NAME":                func(o *delivery.Order) { o.Destinations = []string{"one"} },
+		"from \"disk\": use":                func(o *delivery.Order) { o.From = "disk" },
+		"until must be after since":         func(o *delivery.Order) { o.Since, o.Until = next, hour },
+		"view \"segment-logs\"":             func(o *delivery.Order) { o.View = "segment-logs" },
+		"view \"a/b\"":                      func(o *delivery.Order) { o.View = "a/b" },
+		"offsets 0:5-4: use":                func(o *delivery.Order) { o.Offsets = []delivery.Range{{First: 5, Last: 4}} },
+		"must not be negative":              func(o *delivery.Order) { o.FilesPerSecond = -1 },
+		"id \"../x\": use up to 64 of a-z,": func(o *delivery.Order) { o.ID = "../x" },
+	} {
+		o := &delivery.Order{ID: "r", Topic: "events", Incarnation: "1", From: delivery.FromAuto}
+		change(o)
+		require.ErrorContains(t, r.run().Check(o), want)
+	}
+	require.NoError(t, r.run().Check(&delivery.Order{ID: "r", Topic: "events", Incarnation: "1", From: delivery.FromAuto, Destinations: []string{two}, Sources: []string{"web"}}))
+}
+
+func TestOrdersAreGivenOnceAndFound(t *testing.T) {
+	r := newRig(t)
+	r.fill()
+	for _, id := range []string{"a", "a-b", "b"} {
+		o := r.order(id, all)
+		require.ErrorIs(t, WriteOrder(t.Context(), r.staging, o), objstore.ErrExists)
+		_, err := r.run().Enqueue(t.Context(), o, false)
+		require.NoError(t, err)
+		r.deliver(r.jobs...)
+	}
+	ids, err := IDs(t.Context(), r.staging)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"a", "a-b", "b"}, ids)
+	o, err := ReadOrder(t.Context(), r.staging, "a-b")
+	require.NoError(t, err)
+	require.Equal(t, "a-b", o.ID)
+	_, err = ReadOrder(t.Context(), r.staging, "c")
+	require.ErrorIs(t, err, objstore.ErrNotFound)
+	require.Regexp(t, `^20261122-140000-[0-9a-f]{6}$`, NewID(time.UnixMilli(hour)))
+}

@@ -1,0 +1,361 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/replay"
+)
+
+// order gives an order about all that the rig's ledger holds.
+func (r *rig) order(id string, change func(*delivery.Order)) *delivery.Order {
+	o := &delivery.Order{ID: id, Topic: testLog.Topic, Incarnation: testLog.Incarnation, Heads: map[int]int64{0: r.head.Seq}, From: delivery.FromAuto}
+	change(o)
+	require.NoError(r.t, replay.WriteOrder(r.t.Context(), r.staging, o))
+	return o
+}
+
+func as(o *delivery.Order, job delivery.Job) delivery.Job {
+	job.Replay = o.ID
+	return job
+}
+
+// replayReceipt reports whether the replay says that the job is done.
+func (r *rig) replayReceipt(job delivery.Job) *delivery.Receipt {
+	key := delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination)
+	body, _, err := r.staging.Get(r.t.Context(), key)
+	if err != nil {
+		require.ErrorIs(r.t, err, objstore.ErrNotFound)
+		return nil
+	}
+	var b bytes.Buffer
+	_, err = b.ReadFrom(body)
+	require.NoError(r.t, err)
+	rec, err := delivery.DecodeReceipt(b.Bytes())
+	require.NoError(r.t, err)
+	return &rec
+}
+
+func all(*delivery.Order) {}
+
+func TestReplayIntoTheSameDestination(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	require.Equal(t, done, r.insist(t.Context(), job).kind)
+	first, key := *r.receipt(job), r.receipt(job).Key
+	lane := r.replayLane()
+
+	// What is there stays as it is.
+	again := as(r.order("again", all), job)
+	require.Equal(t, done, lane.insist(t.Context(), again).kind)
+	require.True(t, r.replayReceipt(again).Existed)
+	require.Equal(t, moot, lane.insist(t.Context(), again).kind, "a second job of the order")
+	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
+
+	// What the customer deleted comes back.
+	require.NoError(t, r.buckets["one-logs"].Memory.Delete(t.Context(), key))
+	hole := as(r.order("hole", all), job)
+	require.Equal(t, done, lane.insist(t.Context(), hole).kind)
+	require.False(t, r.replayReceipt(hole).Existed)
+	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
+	require.Equal(t, first, *r.receipt(job), "the debt was closed before")
+
+	// Force writes the same bytes over whatever is there.
+	_, err := r.buckets["one-logs"].Memory.Put(t.Context(), key, strings.NewReader("broken"), objstore.PutOptions{})
+	require.NoError(t, err)
+	force := as(r.order("force", func(o *delivery.Order) { o.Force = true }), job)
+	require.Equal(t, done, lane.insist(t.Context(), force).kind)
+	require.False(t, r.replayReceipt(force).Existed)
+	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
+	opts := r.buckets["one-logs"].opts
+	require.False(t, opts[len(opts)-1].IfAbsent)
+	require.True(t, opts[len(opts)-2].IfAbsent)
+}
+
+// An owed file that a replay delivers is delivered.
+func TestReplayClosesAnOpenDebt(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	require.Equal(t, done, r.replayLane().insist(t.Context(), as(r.order("r", all), job)).kind)
+	require.Equal(t, "r", r.receipt(job).Replay)
+	require.Equal(t, moot, r.insist(t.Context(), job).kind)
+	require.Len(t, r.buckets["one-logs"].opts, 1)
+}
+
+func TestReplayBackfillsANewDestination(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	job.Destination = acmeTwo
+	require.Equal(t, moot, r.insist(t.Context(), job).kind, "the ledger does not owe it")
+	back := as(r.order("back", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
+	require.Equal(t, done, r.replayLane().insist(t.Context(), back).kind)
+	require.Equal(t, []string{"hello"}, values(r.objects("two-logs")))
+	require.Nil(t, r.receipt(job), "it was never owed")
+}
+
+func TestReplayIntoAView(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	view := as(r.order("v", func(o *delivery.Order) { o.View = "second" }), job)
+	require.Equal(t, done, r.replayLane().insist(t.Context(), view).kind)
+	for key := range r.objects("one-logs") {
+		require.True(t, strings.HasPrefix(key, "path/second/segment-logs/web/"), key)
+	}
+	require.Nil(t, r.receipt(job), "the debt is of another key")
+	require.Contains(t, r.roles.requests[0].SessionPolicy, "path/second/segment-logs/web/*")
+}
+
+func values(m map[string]string) (out []string) {
+	for _, v := range m {
+		out = append(out, v)
+	}
+	return out
+}
+
+// Invariant: I7. Anyone who may write to the topic may write any job.
+func TestForgedReplayJobsAreDropped(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	covers := r.order("covers", all)
+	for hazard, forged := range map[string]delivery.Job{
+		"no_order":          as(&delivery.Order{ID: "none"}, job),
+		"not_a_replay":      job,
+		"other_source":      as(r.order("source", func(o *delivery.Order) { o.Sources = []string{"app"} }), job),
+		"other_hours":       as(r.order("hours", func(o *delivery.Order) { o.Since = 1795356000001 }), job),
+		"other_offsets":     as(r.order("offsets", func(o *delivery.Order) { o.Offsets = []delivery.Range{{Partition: 0, First: 1, Last: 9}} }), job),
+		"other_destination": as(r.order("destination", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job),
+		"other_partition":   as(r.order("partition", func(o *delivery.Order) { o.Heads = map[int]int64{1: 9} }), job),
+		"later_entry":       as(r.order("later", func(o *delivery.Order) { o.Heads = map[int]int64{0: 0} }), job),
+		"other_topic":       as(r.order("topic", func(o *delivery.Order) { o.Topic = "x" }), job),
+		"not_owed":          func() delivery.Job { j := as(covers, job); j.Destination = acmeTwo; return j }(),
+		"no_such_file":      func() delivery.Job { j := as(covers, job); j.File.Index = 7; return j }(),
+		"no_such_entry":     func() delivery.Job { j := as(covers, job); j.File.Seq = 7; return j }(),
+	} {
+		require.Equal(t, moot, r.replayLane().insist(t.Context(), forged).kind, hazard)
+	}
+	require.Equal(t, moot, r.insist(t.Context(), as(covers, job)).kind, "a replay's job among the others")
+	require.Empty(t, r.buckets["one-logs"].opts)
+	require.Empty(t, r.buckets["two-logs"].opts)
+}
+
+// An order is only as good as who gave it: a source's data never goes to
+// another workspace.
+func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	job.Destination = theirs
+	bad := as(r.order("bad", func(o *delivery.Order) { o.Destinations = []string{theirs} }), job)
+	o := r.replayLane().insist(t.Context(), bad)
+	require.Equal(t, failed, o.kind)
+	require.Equal(t, hopeless, o.verdict.class)
+	require.Contains(t, o.verdict.cause, "another workspace")
+
+	// Nor when the source's id has changed hands since.
+	r.setCatalog(func(ws []catalog.Workspace) {
+		ws[0].Sources, ws[0].Destinations = nil, nil
+		ws[1].Sources = append(ws[1].Sources, catalog.Source{ID: "web"})
+		ws[1].Destinations[0].Sources = []string{"app", "web"}
+	})
+	require.Equal(t, hopeless, r.replayLane().insist(t.Context(), bad).verdict.class)
+	require.Empty(t, r.buckets["their-logs"].opts)
+}
+
+func TestReplayToAnUnsubscribedDestinationWaitsForTheCatalogThenFails(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	job.Destination = acmeTwo
+	r.setCatalog(func(ws []catalog.Workspace) {
+		ws[0].Sources = append(ws[0].Sources, catalog.Source{ID: "shop"})
+		ws[0].Destinations[1].Sources = []string{"shop"}
+	})
+	job = as(r.order("r", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
+	require.Equal(t, transient, r.replayLane().insist(t.Context(), job).verdict.class)
+	job.Attempt = goneTries
+	v := r.replayLane().insist(t.Context(), job).verdict
+	require.Equal(t, hopeless, v.class)
+	require.Contains(t, v.fix, "sealift replay --resume r")
+}
+
+// A replay that fails is to be seen in its order, not among the parked.
+func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	r.setCatalog(func(ws []catalog.Workspace) { no := false; ws[0].Destinations[0].Enabled = &no })
+	job = as(r.order("r", all), job)
+	lane := r.replayLane()
+	e := lane.newEngine(lane.requeuer(r.queue))
+	c := newClaim()
+	require.NoError(t, e.submit(t.Context(), t.Context(), job, c))
+	<-c.done
+	e.drain()
+	require.Equal(t, 1, c.acks())
+	s, err := replay.ReadStatus(t.Context(), r.staging, "r")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, s.Failed)
+	require.NoError(t, replay.Failures(t.Context(), r.staging, "r", func(p delivery.Parked) bool {
+		require.Equal(t, job.File, p.Job.File)
+		require.Equal(t, "disabled", p.Cause)
+		require.Contains(t, p.Fix, "sealift replay --resume r")
+		return true
+	}))
+	_, err = r.staging.Head(t.Context(), delivery.ParkedKey(job.File, job.Destination))
+	require.ErrorIs(t, err, objstore.ErrNotFound)
+
+	// Delivered after all, the note goes.
+	r.setCatalog(func([]catalog.Workspace) {})
+	require.Equal(t, done, r.replayLane().insist(t.Context(), job).kind)
+	s, err = replay.ReadStatus(t.Context(), r.staging, "r")
+	require.NoError(t, err)
+	require.Equal(t, replay.Status{Delivered: 1}, s)
+}
+
+// zip compresses otherwise than the appender does.
+func zip(t *testing.T, text string) []byte {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	require.NoError(t, err)
+	_, err = w.Write([]byte(text))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return b.Bytes()
+}
+
+func TestReplayOfARebuiltFile(t *testing.T) {
+	const text = "{\"messageId\":\"1\"}\n{\"messageId\":\"2\"}\n"
+	for hazard, c := range map[string]struct {
+		from    delivery.Bytes
+		lost    bool   // the staged object
+		rebuilt string // "": nothing was
+		want    outcomeKind
+		reason  string
+	}{
+		"staging_lost":           {delivery.FromAuto, true, text, done, ""},
+		"staging_there":          {delivery.FromAuto, false, "", done, ""},
+		"from_kafka":             {delivery.FromKafka, false, text, done, ""},
+		"only_from_staging":      {delivery.FromStaging, true, text, failed, "staged_missing"},
+		"not_rebuilt":            {delivery.FromAuto, true, "", failed, "staged_missing"},
+		"from_kafka_not_rebuilt": {delivery.FromKafka, false, "", failed, "rebuilt_missing"},
+		"a_line_is_missing":      {delivery.FromKafka, true, text[:len(text)/2], failed, "rebuilt_damaged"},
+		"a_line_is_another":      {delivery.FromKafka, true, strings.Replace(text, "2", "3", 1), failed, "rebuilt_damaged"},
+		"not_gzip":               {delivery.FromKafka, true, "-", failed, "rebuilt_damaged"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			sum, err := replay.Summarize(bytes.NewReader(zip(t, text)))
+			require.NoError(t, err)
+			job := r.jobOver(func(f *ledger.File) {
+				f.Last, f.Records, f.RawBytes, f.RawCRC64 = f.First+1, sum.Records, sum.RawBytes, sum.RawCRC64
+			})
+			if c.lost {
+				for key := range r.staging.Contents("data/") {
+					require.NoError(t, r.staging.Delete(t.Context(), key))
+				}
+			}
+			job = as(r.order("r", func(o *delivery.Order) { o.From = c.from }), job)
+			if c.rebuilt != "" {
+				body := zip(t, c.rebuilt)
+				if c.rebuilt == "-" {
+					body = []byte("-")
+				}
+				_, err := r.staging.Put(t.Context(), delivery.RebuiltKey("r", job.File), bytes.NewReader(body), objstore.PutOptions{})
+				require.NoError(t, err)
+			}
+			o := r.replayLane().insist(t.Context(), job)
+			require.Equal(t, c.want, o.kind, o.verdict)
+			require.Equal(t, c.reason, o.verdict.reason)
+			if c.want == failed {
+				require.Empty(t, r.buckets["one-logs"].opts, "nothing was sent")
+				return
+			}
+			rec := r.replayReceipt(job)
+			require.Equal(t, rec.SHA256, r.buckets["one-logs"].opts[0].Metadata["sha256"])
+			require.Equal(t, *rec, *r.receipt(job))
+		})
+	}
+}
+
+// jobOver is a job for a staged file that is changed before it is sealed.
+func (r *rig) jobOver(change func(*ledger.File)) delivery.Job {
+	r.change = change
+	defer func() { r.change = nil }()
+	return r.job(acmeOne, "as it was staged")
+}
+
+// TestReplaysTakeNothingFromDeliveries: however many replays wait, and however
+// badly they go, the other lane's slots, breakers and gate are not theirs.
+func TestReplaysTakeNothingFromDeliveries(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	order := r.order("r", all)
+	lane := r.replayLane()
+	stuck := make(chan struct{})
+	replays := lane.newEngine(lane.requeuer(r.queue))
+	replays.try = func(context.Context, delivery.Job) outcome { <-stuck; return outcome{kind: done} }
+	var claims []*fakeClaim
+	for i := range 100 {
+		c := newClaim()
+		claims = append(claims, c)
+		j := as(order, job)
+		j.Destination = fmt.Sprint(acmeOne, i%3)
+		j.File.Index = i
+		require.NoError(t, replays.submit(t.Context(), t.Context(), j, c))
+	}
+	require.Equal(t, lane.cfg.Concurrency, replays.sched.running)
+	lane.gate.close(t.Context(), &away{lane.staging, objstore.ErrUnavailable})
+
+	live := r.newEngine(r.requeuer(r.queue))
+	require.Zero(t, live.sched.running)
+	require.NoError(t, r.gate.err(), "a gate of their own")
+	c := newClaim()
+	require.NoError(t, live.submit(t.Context(), t.Context(), job, c))
+	<-c.done
+	require.NotNil(t, r.receipt(job))
+	close(stuck)
+	for _, c := range claims {
+		<-c.done
+	}
+	live.drain()
+	replays.drain()
+	lane.gate.probes.Wait()
+}
+
+// TestTwoOrdersAboutOneFile are two tasks: each wants its receipt.
+func TestTwoOrdersAboutOneFile(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	a, b := as(r.order("a", all), job), as(r.order("b", all), job)
+	lane := r.replayLane()
+	e := lane.newEngine(lane.requeuer(r.queue))
+	ca, cb := newClaim(), newClaim()
+	require.NoError(t, e.submit(t.Context(), t.Context(), a, ca))
+	require.NoError(t, e.submit(t.Context(), t.Context(), b, cb))
+	<-ca.done
+	<-cb.done
+	e.drain()
+	require.NotNil(t, r.replayReceipt(a))
+	require.NotNil(t, r.replayReceipt(b))
+	require.Len(t, r.objects("one-logs"), 1)
+}
+
+func TestReplaysConfiguration(t *testing.T) {
+	c := Config{JobsTopic: "jobs", Group: "g", ReplayConcurrency: 3, PerDestination: 8, RetryTiers: []time.Duration{time.Second, time.Minute}}
+	require.Equal(t, []string{"jobs", "jobs.retry-1", "jobs.retry-2", "jobs.replay", "jobs.replay.retry-1"}, c.Topics())
+	require.Equal(t, []string{"g-copier", "g-copier-replay"}, c.ConsumerGroups())
+	require.Equal(t, "jobs.replay", c.ReplayTopic())
+	lane := c.forReplays()
+	require.Equal(t, 3, lane.Concurrency)
+	require.Equal(t, 3, lane.PerDestination)
+	require.Equal(t, 10*time.Second, lane.ParkAfter)
+	require.Equal(t, lane, lane.forReplays())
+}
