@@ -12,8 +12,13 @@ const page = 1000
 // page as it is ranged over; so objects may be deleted meanwhile. It ends
 // after the first error, which is the store's.
 func All(ctx context.Context, store Store, prefix string) iter.Seq2[Info, error] {
+	return AllAfter(ctx, store, prefix, "")
+}
+
+// AllAfter is All, of the keys after one.
+func AllAfter(ctx context.Context, store Store, prefix, after string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
-		for after := ""; ; {
+		for after := after; ; {
 			infos, err := store.List(ctx, prefix, after, page)
 			if err != nil {
 				yield(Info{}, err)

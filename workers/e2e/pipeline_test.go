@@ -27,6 +27,7 @@ type pipeline struct {
 	client  *stream.Client
 	staging *objstore.Memory
 	topic   string
+	owed    func(source string) []string
 }
 
 const pipelinePartitions = 6
@@ -39,7 +40,8 @@ func newPipeline(t *testing.T) *pipeline {
 	client, err := stream.Open(stream.Config{Brokers: []string{broker.Addr()}}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
-	p := &pipeline{t: t, client: client, staging: objstore.NewMemory("staging"), topic: "events"}
+	p := &pipeline{t: t, client: client, staging: objstore.NewMemory("staging"), topic: "events",
+		owed: func(string) []string { return []string{"ws/bucket"} }}
 	require.NoError(t, client.EnsureTopics(t.Context(), true,
 		stream.Topic{Name: p.topic, Partitions: pipelinePartitions}, stream.Topic{Name: "jobs", Partitions: 2}, stream.Topic{Name: "dead", Partitions: 1}))
 	return p
@@ -77,7 +79,7 @@ func (p *pipeline) start(cfg appender.Config) *worker {
 	log := slog.New(slog.DiscardHandler)
 	rot, err := rotator.New(rotator.Config{Cluster: "sealift-embedded"}, rotator.Deps{
 		Staging: p.staging, Kafka: p.client, Jobs: p.client.NewProducer(stream.ProducerConfig{Topic: "jobs"}), Logger: log,
-		Owed: func(string) []string { return []string{"ws/bucket"} },
+		Owed: p.owed,
 	})
 	require.NoError(p.t, err)
 	cfg.Topic = p.topic

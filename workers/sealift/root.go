@@ -19,6 +19,7 @@ func commands(a *app) []*cobra.Command {
 		newDevCommand(a),
 		newCatalogCommand(a),
 		newAuditCommand(a),
+		newVerifyCommand(a),
 		newRedriveCommand(a),
 		newLedgerCommand(a),
 		newSendCommand(a),

@@ -1,0 +1,186 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// buckets are the destinations' buckets, opened when first needed.
+type buckets struct {
+	v *verifier
+
+	mu   sync.Mutex // guards open
+	open map[string]*bucket
+}
+
+// bucket is one destination's, and what was found in it.
+type bucket struct {
+	Bucket
+	once sync.Once
+	id   string
+
+	mu      sync.Mutex // guards all below
+	closed  bool       // it cannot be read
+	list    bool       // it can be listed
+	present map[folder]int64
+}
+
+// folder is a source's day.
+type folder struct {
+	source string
+	day    int64
+}
+
+// get opens the bucket of a destination, and tries whether it can be listed.
+func (b *buckets) get(ctx context.Context, dest string) *bucket {
+	b.mu.Lock()
+	one := b.open[dest]
+	if one == nil {
+		one = &bucket{id: dest, present: map[folder]int64{}}
+		b.open[dest] = one
+	}
+	b.mu.Unlock()
+	one.once.Do(func() { b.start(ctx, one) })
+	return one
+}
+
+func (b *buckets) start(ctx context.Context, one *bucket) {
+	if b.v.deps.Bucket == nil {
+		one.closed = true
+		return
+	}
+	var err error
+	if one.Bucket, err = b.v.deps.Bucket(ctx, one.id); err != nil {
+		b.unreadable(one, err)
+		return
+	}
+	one.Store = patient{one.Store}
+	state, why := bucketRead, ""
+	_, err = one.Store.List(ctx, one.root(), "", 1)
+	one.list = err == nil
+	switch {
+	case errors.Is(err, objstore.ErrDenied):
+		state, why = bucketNoList, err.Error()
+	case err != nil:
+		b.unreadable(one, err)
+		return
+	}
+	b.v.report.destination(one.id, func(d *Destination) { d.Bucket, d.Why = state, why })
+}
+
+// root is below what everything of ours lies.
+func (b *bucket) root() string {
+	if b.Prefix == "" {
+		return "segment-logs/"
+	}
+	return b.Prefix + "/segment-logs/"
+}
+
+func (b *buckets) unreadable(one *bucket, err error) {
+	one.mu.Lock()
+	one.closed, one.list = true, false
+	one.mu.Unlock()
+	b.v.report.destination(one.id, func(d *Destination) { d.Bucket, d.Why = bucketUnread, err.Error() })
+}
+
+// object holds the object in the bucket against the file and its receipt.
+//
+// Invariant: I8, I9.
+func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.Receipt) error {
+	one := b.get(ctx, dest)
+	one.mu.Lock()
+	closed := one.closed
+	one.mu.Unlock()
+	unseen := func() { b.v.report.destination(dest, func(d *Destination) { d.Unseen++ }) }
+	if closed {
+		unseen()
+		return nil
+	}
+	if r.Bucket != one.Name { // the destination was another bucket then
+		unseen()
+		return nil
+	}
+	where := fmt.Sprintf("s3://%s/%s", one.Name, r.Key)
+	info, err := one.Store.Head(ctx, r.Key)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		b.v.report.problem(ObjectMissing, where, "delivered at %s as %s says, and not there", stamp(r.At), place(o.ref))
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		b.unreadable(one, err)
+		unseen()
+		return nil
+	}
+	wrong := o.changed(info, r)
+	if wrong == "" && b.v.cfg.Deep {
+		if wrong, err = o.content(ctx, one.Store, r.Key); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			b.unreadable(one, err)
+			unseen()
+			return nil
+		}
+	}
+	if wrong != "" {
+		b.v.report.problem(ObjectChanged, where, "%s (%s)", wrong, place(o.ref))
+	}
+	one.mu.Lock()
+	if r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) {
+		one.present[folder{o.f.Source, o.f.Stream().Day()}]++
+	}
+	one.mu.Unlock()
+	b.v.report.destination(dest, func(d *Destination) { d.Objects++ })
+	return nil
+}
+
+// changed says what an object's head tells against it, or nothing.
+func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
+	switch {
+	case info.Size != o.f.GzipBytes:
+		return fmt.Sprintf("it has %d bytes, the ledger says %d", info.Size, o.f.GzipBytes)
+	case r.ETag != "" && info.ETag != r.ETag:
+		return fmt.Sprintf("its ETag is %s, and was %s when it was put", info.ETag, r.ETag)
+	case info.ContentType != "text/plain" || info.ContentEncoding != "gzip":
+		return fmt.Sprintf("its content type is %q and its encoding %q, not text/plain and gzip", info.ContentType, info.ContentEncoding)
+	}
+	for name, want := range delivery.ObjectMetadata(o.log, o.f) {
+		if got := info.Metadata[name]; got != want {
+			return fmt.Sprintf("its metadata says %s %q, the ledger %q", name, got, want)
+		}
+	}
+	return ""
+}
+
+// content reads an object of a bucket, and says what is wrong, or nothing.
+func (o *file) content(ctx context.Context, store objstore.Store, key string) (string, error) {
+	body, _, err := store.Get(ctx, key)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return "it was deleted just now", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	wrong, err := readFile(body, o.f)
+	if err != nil || len(wrong) == 0 {
+		return "", err
+	}
+	return wrong[0], nil
+}
+
+// logIDs are how the names of files tell the log that they are of.
+func logIDs(logs []ledger.Log) map[string]ledger.Log {
+	ids := make(map[string]ledger.Log, len(logs))
+	for _, l := range logs {
+		ids[logID(delivery.FileName(l, &ledger.File{SHA256: "0000000"}))] = l
+	}
+	return ids
+}

@@ -1,0 +1,271 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// walk is the verification of one chain. One goroutine runs it; what it finds
+// out about files is asked for beside it.
+type walk struct {
+	*verifier
+	log    ledger.Log
+	chain  *ledger.Chain
+	state  state
+	staged *stagedSet
+	group  *errgroup.Group
+
+	receipts     func() (objstore.Info, error, bool) // by entry
+	nextReceipt  objstore.Info
+	moreReceipts bool
+}
+
+// span is a run of entries that are all there.
+type span struct{ first, last int64 }
+
+func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
+	w := &walk{verifier: v, log: l, chain: ledger.NewChain(v.staging, l)}
+	w.state = state{walk: w}
+	// Objects are listed before entries are: what is in no entry that is read
+	// later was in none.
+	var err error
+	if w.staged, err = v.listStaged(ctx, l); err != nil {
+		return err
+	}
+	spans, err := w.spans(ctx)
+	if err != nil || len(spans) == 0 {
+		return err
+	}
+	first := spans[0].first
+	if first > 0 { // with Since: the entry before it is what the next is held against
+		if e, err := w.chain.Entry(ctx, first-1); err == nil {
+			w.state.begin(e)
+		}
+	}
+	var after string
+	if first > 0 {
+		after = delivery.ReceiptPrefix(l, first-1) + "~"
+	}
+	var stop func()
+	w.receipts, stop = iter.Pull2(objstore.AllAfter(ctx, v.staging, receiptsPrefix(l), after))
+	defer stop()
+	if err := w.advance(); err != nil {
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(v.cfg.AtOnce)
+	w.group = group
+	err = w.entries(gctx, spans)
+	if gerr := group.Wait(); gerr != nil { // it ended gctx
+		err = gerr
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.strayReceipts(ctx); err != nil {
+		return err
+	}
+	return w.strayStaged(ctx)
+}
+
+// spans lists the entries that are there, oldest first.
+//
+// Invariant: I1, entry n exists only if 0..n-1 do.
+func (w *walk) spans(ctx context.Context) ([]span, error) {
+	var spans []span // newest first
+	expected := int64(-1)
+	prefix := "ledger/" + w.log.String() + "/"
+	for info, err := range objstore.All(ctx, w.staging, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		_, seq, ok := parseEntryKey(info.Key)
+		if !ok {
+			w.report.problem(ChainForeign, info.Key, "is no ledger entry")
+			continue
+		}
+		if !w.cfg.Until.IsZero() && info.LastModified.After(w.cfg.Until) {
+			continue
+		}
+		if info.LastModified.Before(w.cfg.Since) {
+			expected = -1 // what is older is not looked at
+			break
+		}
+		if n := len(spans); n > 0 && seq == expected {
+			spans[n-1].first = seq
+		} else {
+			if n > 0 {
+				w.missing(seq+1, expected)
+			}
+			spans = append(spans, span{seq, seq})
+		}
+		expected = seq - 1
+	}
+	if expected >= 0 {
+		w.missing(0, expected)
+	}
+	for i, j := 0, len(spans)-1; i < j; i, j = i+1, j-1 {
+		spans[i], spans[j] = spans[j], spans[i]
+	}
+	return spans, nil
+}
+
+func (w *walk) missing(first, last int64) {
+	w.damaged[w.log] = true
+	if first == last {
+		w.report.problem(ChainGap, fmt.Sprintf("%s entry %d", w.log, first), "the entry is missing, and later ones exist")
+		return
+	}
+	w.report.problem(ChainGap, fmt.Sprintf("%s entry %d", w.log, first), "entries %d to %d are missing, and later ones exist", first, last)
+}
+
+// entries walks the spans.
+func (w *walk) entries(ctx context.Context, spans []span) error {
+	for _, s := range spans {
+		if w.deps.Found != nil {
+			w.deps.Found(s.last - s.first + 1)
+		}
+	}
+	for _, s := range spans {
+		seq := s.first - 1
+		if w.state.prev != nil && w.state.prev.Seq != seq {
+			w.state.lose()
+		}
+		for e, err := range w.chain.Entries(ctx, s.first, s.last, w.cfg.AtOnce) {
+			seq++
+			switch {
+			case errors.Is(err, ledger.ErrCorrupt):
+				w.report.problem(EntryCorrupt, fmt.Sprintf("%s entry %d", w.log, seq), "%v", err)
+				w.state.lose()
+				w.damaged[w.log] = true
+				if err := w.skipReceipts(seq); err != nil {
+					return err
+				}
+			case err != nil:
+				return err
+			default:
+				if err := w.entry(ctx, e); err != nil {
+					return err
+				}
+			}
+			if w.deps.Done != nil {
+				w.deps.Done(1)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
+	w.state.next(e)
+	receipts, err := w.receiptsOf(e.Seq)
+	if err != nil {
+		return err
+	}
+	for key, d := range receipts.of { // whatever the filters: a receipt's file must exist
+		if d.ref.Index >= len(e.Files) {
+			w.report.problem(BadReceipt, key, "the entry has %d files, it is of file %d", len(e.Files), d.ref.Index)
+		}
+	}
+	w.report.edit(func(r *Report) {
+		r.Entries++
+		for reason, n := range e.Skipped {
+			r.Skipped[reason] += n
+		}
+	})
+	for i := range e.Files {
+		f := &e.Files[i]
+		staged := w.staged.take(f.StagedKey)
+		if w.cfg.Source != "" && f.Source != w.cfg.Source {
+			continue
+		}
+		w.report.edit(func(r *Report) { r.Files++; r.Records += f.Records; r.Bytes += f.GzipBytes })
+		one := file{walk: w, e: e, f: f, ref: delivery.Ref(e, i), receipts: receipts, staged: staged}
+		w.group.Go(func() error { return one.verify(ctx) })
+	}
+	return nil
+}
+
+// receiptSet are the receipts of one entry, by key.
+type receiptSet struct {
+	of map[string]receiptRef
+}
+
+type receiptRef struct {
+	ref         delivery.FileRef
+	destination string
+}
+
+func (s receiptSet) has(ref delivery.FileRef, destination string) bool {
+	_, ok := s.of[delivery.ReceiptKey(ref, destination)]
+	return ok
+}
+
+func (w *walk) advance() error {
+	var err error
+	w.nextReceipt, err, w.moreReceipts = w.receipts()
+	return err
+}
+
+// receiptsOf takes the receipts of entry seq from the listing, which is in the
+// order of entries.
+func (w *walk) receiptsOf(seq int64) (receiptSet, error) {
+	s := receiptSet{of: map[string]receiptRef{}}
+	for w.moreReceipts {
+		ref, destination, ok := parseReceiptKey(w.log, w.nextReceipt.Key)
+		switch {
+		case !ok:
+			w.report.problem(BadReceipt, w.nextReceipt.Key, "is no receipt's key")
+		case ref.Seq > seq:
+			return s, nil
+		case ref.Seq < seq: // its entry is missing, which was said
+		default:
+			s.of[w.nextReceipt.Key] = receiptRef{ref, destination}
+		}
+		if err := w.advance(); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// skipReceipts passes over those of an entry that cannot be read.
+func (w *walk) skipReceipts(seq int64) error {
+	_, err := w.receiptsOf(seq)
+	return err
+}
+
+// strayReceipts looks at receipts after the last entry that was read. Entries
+// may have been written meanwhile.
+func (w *walk) strayReceipts(ctx context.Context) error {
+	known := int64(-1)
+	for w.cfg.Until.IsZero() && w.moreReceipts {
+		ref, _, ok := parseReceiptKey(w.log, w.nextReceipt.Key)
+		if ok && ref.Seq != known {
+			_, err := w.chain.Entry(ctx, ref.Seq)
+			switch {
+			case errors.Is(err, ledger.ErrNotFound):
+				ok = false
+			case err != nil && !errors.Is(err, ledger.ErrCorrupt):
+				return err
+			default:
+				known = ref.Seq
+			}
+		}
+		if !ok {
+			w.report.problem(BadReceipt, w.nextReceipt.Key, "it is of no entry of the ledger")
+		}
+		if err := w.advance(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

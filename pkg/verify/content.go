@@ -1,0 +1,118 @@
+package verify
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/minio/crc64nvme"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// maxLine bounds a line: Kafka's limit for a record.
+const maxLine = 16 << 20 // 16 MiB
+
+// readFile reads the stored bytes of a file and says what is not as the ledger
+// says. The error is the reader's own: then nothing is known.
+func readFile(stored io.Reader, f *ledger.File) (wrong []string, err error) {
+	in := &digest{r: stored, sum: sha256.New()}
+	buffered := bufio.NewReaderSize(in, 256<<10)
+	lines, raw, crc, content := readLines(buffered)
+	if _, err := io.Copy(io.Discard, buffered); err != nil && in.err == nil {
+		in.err = err
+	}
+	if in.err != nil {
+		return nil, in.err
+	}
+	if in.n != f.GzipBytes {
+		wrong = append(wrong, fmt.Sprintf("it has %d bytes, the ledger says %d", in.n, f.GzipBytes))
+	}
+	if sum := hex.EncodeToString(in.sum.Sum(nil)); sum != f.SHA256 {
+		wrong = append(wrong, fmt.Sprintf("its sha256 is %s, the ledger says %s", sum, f.SHA256))
+	}
+	if content != nil {
+		return append(wrong, content.Error()), nil
+	}
+	if lines != f.Records {
+		wrong = append(wrong, fmt.Sprintf("it has %d lines, the ledger says %d records", lines, f.Records))
+	}
+	if raw != f.RawBytes {
+		wrong = append(wrong, fmt.Sprintf("its lines have %d bytes, the ledger says %d", raw, f.RawBytes))
+	}
+	if got := fmt.Sprintf("%016x", crc); got != f.RawCRC64 {
+		wrong = append(wrong, fmt.Sprintf("the CRC-64 of its lines is %s, the ledger says %s", got, f.RawCRC64))
+	}
+	return wrong, nil
+}
+
+// readLines reads the one gzip member of a file; its error says what is wrong
+// with the bytes.
+func readLines(stored *bufio.Reader) (lines, raw int64, crc uint64, err error) {
+	z, err := gzip.NewReader(stored)
+	if err != nil {
+		return 0, 0, 0, fmt.Errorf("it is not gzip: %w", err)
+	}
+	z.Multistream(false)
+	sum := crc64nvme.New()
+	in := bufio.NewReaderSize(z, 256<<10)
+	var long []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		_, _ = sum.Write(part)
+		raw += int64(len(part))
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			if long = append(long, part...); len(long) > maxLine {
+				return 0, 0, 0, fmt.Errorf("line %d has more than %d bytes", lines+1, maxLine)
+			}
+			continue
+		case errors.Is(err, io.EOF) && len(part)+len(long) > 0:
+			return 0, 0, 0, fmt.Errorf("line %d has no newline", lines+1)
+		case errors.Is(err, io.EOF):
+			if _, err := stored.Peek(1); err == nil {
+				return 0, 0, 0, errors.New("there are bytes after its first gzip member")
+			}
+			if lines == 0 {
+				return 0, 0, 0, errors.New("it has no lines")
+			}
+			return lines, raw, sum.Sum64(), nil
+		case err != nil:
+			return 0, 0, 0, fmt.Errorf("it cannot be decompressed after line %d: %w", lines, err)
+		}
+		line := part
+		if len(long) > 0 {
+			line = append(long, part...)
+			long = long[:0]
+		}
+		lines++
+		if line[0] != '{' || !json.Valid(line) {
+			return 0, 0, 0, fmt.Errorf("line %d is not one JSON object", lines)
+		}
+	}
+}
+
+// digest counts and sums what is read, and keeps the reader's error apart from
+// those of the content.
+type digest struct {
+	r   io.Reader
+	n   int64
+	sum hash.Hash
+	err error
+}
+
+func (d *digest) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	d.n += int64(n)
+	d.sum.Write(p[:n])
+	if err != nil && !errors.Is(err, io.EOF) {
+		d.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,190 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// file is the verification of one file of the ledger.
+type file struct {
+	*walk
+	e        *ledger.Entry
+	f        *ledger.File
+	ref      delivery.FileRef
+	receipts receiptSet
+	staged   int64 // size of the staged object as it was listed, or -1
+}
+
+func (o *file) verify(ctx context.Context) error {
+	there, err := o.verifyStaged(ctx)
+	if err != nil {
+		return err
+	}
+	if there && o.cfg.Deep {
+		if err := o.deep(ctx); err != nil {
+			return err
+		}
+	}
+	for _, dest := range o.f.Owed {
+		if !o.looksAt(dest) {
+			continue
+		}
+		if err := o.debt(ctx, dest); err != nil {
+			return err
+		}
+	}
+	for key, r := range o.receipts.of {
+		if r.ref.Index != o.ref.Index || !o.looksAt(r.destination) {
+			continue
+		}
+		if err := o.receipt(ctx, key, r.destination); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// age is how long ago the file was sealed, by its author's clock.
+func (o *file) age() time.Duration { return o.now.Sub(time.UnixMilli(o.e.WrittenAt)) }
+
+// debt counts an owed pair.
+//
+// Invariant: I10, a debt is closed, parked, or in work; what is in work is so
+// for less than the time after which it would have been parked.
+func (o *file) debt(ctx context.Context, dest string) error {
+	closed := o.receipts.has(o.ref, dest)
+	parked := o.parked.take(o.ref, dest)
+	if !closed && !parked && o.age() > o.cfg.Overdue {
+		_, err := o.verifier.staging.Head(ctx, delivery.ReceiptKey(o.ref, dest))
+		switch {
+		case err == nil:
+			closed = true // meanwhile
+		case !errors.Is(err, objstore.ErrNotFound):
+			return err
+		default:
+			o.report.problem(Debt, place(o.ref), "owed to %s for %s, and neither delivered nor parked", dest, short(o.age()))
+		}
+	}
+	o.report.destination(dest, func(d *Destination) {
+		d.Owed++
+		switch {
+		case closed:
+			d.Closed++
+			return
+		case parked:
+			d.Parked++
+		default:
+			d.Pending++
+		}
+		d.OldestSeconds = max(d.OldestSeconds, o.age().Seconds())
+	})
+	return nil
+}
+
+// receipt holds a receipt against the file, and then the object against both.
+//
+// Invariant: I7, I9.
+func (o *file) receipt(ctx context.Context, key, dest string) error {
+	r, err := readReceipt(ctx, o.verifier.staging, key)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound): // deleted meanwhile, by a person
+		return nil
+	case errors.Is(err, delivery.ErrBadReceipt):
+		o.report.problem(BadReceipt, key, "%v", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	if !o.owes(dest) {
+		if ordered, err := o.ordered(ctx, r, dest); err != nil {
+			return err
+		} else if !ordered {
+			o.report.problem(NotOwed, key, "a receipt (%s), and %s is owed to %s", r.Outcome, place(o.ref), orNobody(o.f.Owed))
+		}
+	}
+	if r.File != o.ref || r.Destination != dest {
+		o.report.problem(BadReceipt, key, "it says that it is of %s at %s", place(r.File), r.Destination)
+		return nil
+	}
+	switch r.Outcome {
+	case delivery.Skipped:
+		o.report.edit(func(p *Report) { p.Receipts.Skipped++ })
+		return nil
+	case delivery.Expired:
+		o.report.edit(func(p *Report) { p.Receipts.Expired++ })
+		return nil
+	}
+	o.report.edit(func(p *Report) { p.Receipts.Delivered++ })
+	if r.SHA256 != o.f.SHA256 || r.Bytes != o.f.GzipBytes || r.Records != o.f.Records {
+		o.report.problem(BadReceipt, key, "it is of %d records in %d bytes with sha256 %s, the ledger says %d, %d and %s",
+			r.Records, r.Bytes, r.SHA256, o.f.Records, o.f.GzipBytes, o.f.SHA256)
+		return nil
+	}
+	// Invariant: I8, whatever the prefix was then, the rest of the key is a
+	// function of the file.
+	inner := delivery.ObjectKey("", o.log, o.f)
+	if prefix, ok := strings.CutSuffix(r.Key, inner); !ok || prefix != "" && (prefix == "/" || !strings.HasSuffix(prefix, "/")) {
+		o.report.problem(BadReceipt, key, "its object is %q, and must be %q below the destination's prefix", r.Key, inner)
+		return nil
+	}
+	return o.buckets.object(ctx, o, dest, r)
+}
+
+func (o *file) owes(dest string) bool {
+	for _, owed := range o.f.Owed {
+		if owed == dest {
+			return true
+		}
+	}
+	return false
+}
+
+func readReceipt(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
+	b, err := readObject(ctx, staging, key)
+	if err != nil {
+		return delivery.Receipt{}, err
+	}
+	return delivery.DecodeReceipt(b)
+}
+
+// maxNote bounds what is read of receipts and other small objects.
+const maxNote = 1 << 20 // 1 MiB
+
+func readObject(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
+	body, _, err := staging.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	b, err := io.ReadAll(io.LimitReader(body, maxNote))
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", key, err)
+	}
+	return b, nil
+}
+
+func orNobody(owed []string) string {
+	if len(owed) == 0 {
+		return "nobody"
+	}
+	return strings.Join(owed, ", ")
+}
+
+// short is a duration for people.
+func short(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", int(d.Hours()/24))
+	case d >= time.Minute:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return d.Round(time.Second).String()
+}

@@ -1,0 +1,85 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// parkedSet are the keys of parked jobs whose debts were not met yet.
+type parkedSet struct {
+	mu   sync.Mutex // guards keys
+	keys map[string]struct{}
+}
+
+func listParked(ctx context.Context, staging objstore.Store) (*parkedSet, error) {
+	p := &parkedSet{keys: map[string]struct{}{}}
+	for info, err := range objstore.All(ctx, staging, delivery.ParkedPrefix("")) {
+		if err != nil {
+			return nil, fmt.Errorf("list parked jobs: %w", err)
+		}
+		p.keys[info.Key] = struct{}{}
+	}
+	return p, nil
+}
+
+// take reports whether the debt is parked.
+func (p *parkedSet) take(ref delivery.FileRef, destination string) bool {
+	key := delivery.ParkedKey(ref, destination)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.keys[key]
+	delete(p.keys, key)
+	return ok
+}
+
+// strayParked looks at the parked jobs of this ledger that met no debt.
+func (v *verifier) strayParked(ctx context.Context) error {
+	for key := range v.parked.keys {
+		ref, dest, ok := delivery.ParseParkedKey(key)
+		if ok && (!v.wants(ref.Log()) || !v.looksAt(dest)) {
+			continue
+		}
+		wrong := "its key is that of no parked job"
+		if ok {
+			var err error
+			if wrong, err = v.strayParkedJob(ctx, ref, dest); err != nil {
+				return err
+			}
+		}
+		if wrong == "" {
+			continue
+		}
+		_, err := v.staging.Head(ctx, key)
+		switch {
+		case errors.Is(err, objstore.ErrNotFound): // redriven meanwhile
+		case err != nil:
+			return err
+		default:
+			v.report.problem(BadParked, key, "%s", wrong)
+		}
+	}
+	return nil
+}
+
+// strayParkedJob says what is wrong with a parked job, or nothing.
+func (v *verifier) strayParkedJob(ctx context.Context, ref delivery.FileRef, dest string) (string, error) {
+	e, err := ledger.NewChain(v.staging, ref.Log()).Entry(ctx, ref.Seq)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound) || err == nil && ref.Index >= len(e.Files):
+		return "the ledger has no such file", nil
+	case errors.Is(err, ledger.ErrCorrupt):
+		return "", nil // said of the entry
+	case err != nil:
+		return "", err
+	case !slices.Contains(e.Files[ref.Index].Owed, dest):
+		return "the ledger does not owe the file to the destination", nil
+	}
+	return "", nil // another source's, or of an entry that came meanwhile
+}

@@ -1,0 +1,68 @@
+package verify
+
+import "fmt"
+
+// Kind is a class of problems.
+type Kind string
+
+// Kinds of problems, each of one invariant of the protocol.
+const (
+	ChainGap      Kind = "chain_gap"      // I1: entries are missing in a chain
+	ChainForeign  Kind = "chain_foreign"  // I1: an object among the entries that is none
+	EntryCorrupt  Kind = "entry_corrupt"  // I1: an entry that cannot be read, or is another's
+	EntryOrder    Kind = "entry_order"    // I1: an entry that contradicts the one before it
+	Watermark     Kind = "watermark"      // I2: it goes back
+	Overlap       Kind = "overlap"        // I2: a record is in two files
+	SealedThrough Kind = "sealed_through" // I2: the filter is not what the files say
+	Unaccounted   Kind = "unaccounted"    // I2: offsets in no file, and not skipped
+	Overcounted   Kind = "overcounted"    // I2: more records than offsets
+	FileNames     Kind = "file_names"     // I4: a file's staged key, hour or debts are not what they must be
+	StagedMissing Kind = "staged_missing" // I3, I4: owed or to be kept, and not there
+	StagedSize    Kind = "staged_size"    // I3, I4: not as long as the ledger says
+	StagedContent Kind = "staged_content" // I3, I4: not the bytes of the ledger
+	Debt          Kind = "debt"           // I10: owed for long, and neither delivered nor parked
+	NotOwed       Kind = "not_owed"       // I7: delivered, parked or receipted, and nobody owed it
+	BadReceipt    Kind = "receipt"        // I9: a receipt that is not true
+	BadParked     Kind = "parked"         // I10: a parked job that cannot be redriven
+	ObjectMissing Kind = "object_missing" // I9: a receipt says delivered, the bucket does not
+	ObjectChanged Kind = "object_changed" // I8: not the object that was put
+	ObjectForeign Kind = "object_foreign" // I8: below segment-logs/ of our sources, and in no ledger
+)
+
+// about says of each kind which invariant it breaks, and what to do.
+var about = map[Kind]struct{ invariant, fix string }{
+	ChainGap:      {"I1", "restore the ledger object from the staging bucket's versions"},
+	ChainForeign:  {"I1", "find out who wrote it, and delete it: nothing but entries belongs there"},
+	EntryCorrupt:  {"I1", "restore the ledger object from the staging bucket's versions; if a later release wrote it, verify with that one"},
+	EntryOrder:    {"I1", "restore the ledger object from the staging bucket's versions"},
+	Watermark:     {"I2", "restore the ledger object from the staging bucket's versions; records may have been delivered twice"},
+	Overlap:       {"I2", "compare both objects: records in both were delivered twice; keep the ledger as it is and report it"},
+	SealedThrough: {"I2", "restore the ledger object from the staging bucket's versions, before the partition is read again"},
+	Unaccounted:   {"I2", "with transactional producers or a compacted topic Kafka has such gaps: --allow-gaps; else records were lost: `sealift replay` reads them again while Kafka has them"},
+	Overcounted:   {"I2", "records were counted twice: compare the files of these entries with `verify --deep`"},
+	FileNames:     {"I4", "restore the ledger object from the staging bucket's versions"},
+	StagedMissing: {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},
+	StagedSize:    {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},
+	StagedContent: {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},
+	Debt:          {"I10", "see that copiers run; `sealift audit` enqueues it again"},
+	NotOwed:       {"I7", "find out who wrote it: no ledger entry and no replay order owes it"},
+	BadReceipt:    {"I9", "restore the receipt from the staging bucket's versions, or delete it: the auditor then has the file delivered again, which is harmless"},
+	BadParked:     {"I10", "delete it: the auditor enqueues what is owed"},
+	ObjectMissing: {"I9", "moved or deleted by the bucket's owner? else `sealift replay` puts it back"},
+	ObjectChanged: {"I8", "somebody wrote over it: `sealift replay --force` puts our bytes back"},
+	ObjectForeign: {"I8", "not delivered by this ledger: ask the bucket's owner who else writes below segment-logs/"},
+}
+
+// Problem is one thing that is wrong.
+type Problem struct {
+	Kind      Kind   `json:"kind"`
+	Invariant string `json:"invariant"`
+	// Where is a place: "{log} entry 5 file 2", or a bucket and key.
+	Where string `json:"where"`
+	What  string `json:"what"`
+	Fix   string `json:"fix"`
+}
+
+func (p Problem) String() string {
+	return fmt.Sprintf("%s %s: %s: %s", p.Invariant, p.Kind, p.Where, p.What)
+}

@@ -1,0 +1,152 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// stagedSet are the staged objects of one partition that no entry was seen to
+// name yet, with their sizes.
+type stagedSet struct {
+	sizes map[string]int64
+}
+
+// listStaged lists the staged objects of a partition. If only some entries are
+// looked at they are asked for one by one instead.
+func (v *verifier) listStaged(ctx context.Context, l ledger.Log) (*stagedSet, error) {
+	s := &stagedSet{}
+	if !v.cfg.Since.IsZero() || !v.cfg.Until.IsZero() {
+		return s, nil
+	}
+	s.sizes = map[string]int64{}
+	for info, err := range objstore.All(ctx, v.staging, delivery.StagedPrefix(l)) {
+		if err != nil {
+			return nil, err
+		}
+		s.sizes[info.Key] = info.Size
+	}
+	return s, nil
+}
+
+// take returns the size of a listed object that an entry names, or -1.
+func (s *stagedSet) take(key string) int64 {
+	size, ok := s.sizes[key]
+	if !ok {
+		return -1
+	}
+	delete(s.sizes, key)
+	return size
+}
+
+// strayStaged counts the objects that no entry names: orphans, if the ledger
+// covers their range, and else what is on its way. Neither is a problem.
+func (w *walk) strayStaged(ctx context.Context) error {
+	if len(w.staged.sizes) == 0 {
+		return nil
+	}
+	head, err := w.chain.Head(ctx)
+	if err != nil {
+		return err
+	}
+	for key := range w.staged.sizes {
+		s, ok := delivery.ParseStagedKey(key)
+		orphan := ok && covers(head, s.Stream, s.Last)
+		w.report.edit(func(r *Report) {
+			if orphan {
+				r.Staged.Orphans++
+			} else {
+				r.Staged.Unsettled++
+			}
+		})
+	}
+	return nil
+}
+
+// covers reports whether the record of the stream at the offset is in a file
+// of e or of an entry before it.
+func covers(e *ledger.Entry, s ledger.Stream, offset int64) bool {
+	i, found := sort.Find(len(e.SealedThrough), func(i int) int {
+		t := e.SealedThrough[i]
+		return s.Compare(ledger.Stream{Source: t.Source, Hour: t.Hour})
+	})
+	return offset < e.LowWatermark || found && offset <= e.SealedThrough[i].Offset
+}
+
+// verifyStaged holds the staged object against the file, and reports whether
+// it is there.
+//
+// Invariant: I3, I4. It may be missing only if every debt is closed and its
+// time is over; the receipts are looked at again after it was found missing,
+// for so they were before it was deleted.
+func (o *file) verifyStaged(ctx context.Context) (bool, error) {
+	size := o.staged
+	if size < 0 {
+		info, err := o.verifier.staging.Head(ctx, o.f.StagedKey)
+		switch {
+		case err == nil:
+			size = info.Size
+		case !errors.Is(err, objstore.ErrNotFound):
+			return false, err
+		}
+	}
+	if size < 0 {
+		return false, o.gone(ctx)
+	}
+	o.report.edit(func(r *Report) { r.Staged.Present++ })
+	if size != o.f.GzipBytes {
+		o.report.problem(StagedSize, place(o.ref), "staged object %q has %d bytes, the ledger says %d", o.f.StagedKey, size, o.f.GzipBytes)
+		return false, nil
+	}
+	return true, nil
+}
+
+func (o *file) gone(ctx context.Context) error {
+	open := 0
+	for _, dest := range o.f.Owed {
+		if o.receipts.has(o.ref, dest) {
+			continue
+		}
+		_, err := o.verifier.staging.Head(ctx, delivery.ReceiptKey(o.ref, dest))
+		if errors.Is(err, objstore.ErrNotFound) {
+			open++
+		} else if err != nil {
+			return err
+		}
+	}
+	switch age := o.age(); {
+	case open > 0:
+		o.report.problem(StagedMissing, place(o.ref), "staged object %q is missing, and still owed to %d destinations", o.f.StagedKey, open)
+	case age < o.cfg.Retain:
+		o.report.problem(StagedMissing, place(o.ref), "staged object %q is missing %s after it was sealed, and is to be kept for %s", o.f.StagedKey, short(age), short(o.cfg.Retain))
+	default:
+		o.report.edit(func(r *Report) { r.Staged.Collected++ })
+	}
+	return nil
+}
+
+// deep reads the staged object to its end.
+func (o *file) deep(ctx context.Context) error {
+	body, _, err := o.verifier.staging.Get(ctx, o.f.StagedKey)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return o.gone(ctx) // just now
+	}
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	wrong, err := readFile(body, o.f)
+	if err != nil {
+		return fmt.Errorf("read staged object %q: %w", o.f.StagedKey, err)
+	}
+	for _, what := range wrong {
+		o.report.problem(StagedContent, place(o.ref), "staged object %q: %s", o.f.StagedKey, what)
+	}
+	o.report.edit(func(r *Report) { r.Staged.Read++; r.Staged.ReadBytes += o.f.GzipBytes })
+	return nil
+}

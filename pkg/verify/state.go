@@ -1,0 +1,189 @@
+package verify
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// state is what the chain so far says, as an appender would rebuild it: with
+// it every entry is held against those before it. It holds no more than the
+// streams that reach above the watermark.
+type state struct {
+	*walk
+	prev    *ledger.Entry           // nil: nothing is known of what was before
+	through map[ledger.Stream]int64 // prev.SealedThrough
+	books   books
+}
+
+// lose says that what comes next cannot be held against what was before.
+func (s *state) lose() { s.prev, s.books = nil, books{} }
+
+// begin takes e as true.
+func (s *state) begin(e *ledger.Entry) {
+	s.prev, s.through = e, map[ledger.Stream]int64{}
+	for _, t := range e.SealedThrough {
+		s.through[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
+	}
+	if !s.books.open && len(e.SealedThrough) == 0 {
+		s.books = books{open: true, from: e.Seq, low: e.LowWatermark}
+	}
+}
+
+// next holds e against the state, and moves on to it.
+func (s *state) next(e *ledger.Entry) {
+	where := fmt.Sprintf("%s entry %d", s.log, e.Seq)
+	for i := range e.Files {
+		s.names(delivery.Ref(e, i), &e.Files[i])
+	}
+	if s.prev != nil {
+		s.order(where, e)
+		s.offsets(where, e)
+		if s.books.open && e.LowWatermark >= s.prev.LowWatermark {
+			s.account(where, e)
+		}
+	}
+	back := s.prev != nil && e.LowWatermark < s.prev.LowWatermark
+	s.begin(e)
+	if back { // which was said; no books on such ground
+		s.books = books{}
+	}
+}
+
+// names holds a file against the functions that everything agrees upon.
+func (s *state) names(ref delivery.FileRef, f *ledger.File) {
+	bad := func(format string, args ...any) { s.report.problem(FileNames, place(ref), format, args...) }
+	if want := delivery.StagedKey(s.log, f); f.StagedKey != want {
+		bad("its staged key is %q, and must be %q", f.StagedKey, want)
+	}
+	if want := ledger.StreamOf(f.Source, f.Received); want != f.Stream() {
+		bad("it was received at %d, which is not in its hour %d", f.Received, f.Hour)
+	}
+	if !slices.IsSorted(f.Owed) || len(slices.Compact(slices.Clone(f.Owed))) != len(f.Owed) {
+		bad("its debts are not sorted, or double: %q", f.Owed)
+	}
+	if f.RawBytes < 2*f.Records || f.GzipBytes < 1 {
+		bad("%d records cannot be %d bytes, %d compressed", f.Records, f.RawBytes, f.GzipBytes)
+	}
+}
+
+// order holds what may only grow, or never change.
+//
+// Invariant: I1.
+func (s *state) order(where string, e *ledger.Entry) {
+	bad := func(kind Kind, format string, args ...any) { s.report.problem(kind, where, format, args...) }
+	if e.LowWatermark < s.prev.LowWatermark {
+		bad(Watermark, "its watermark is %d, that of the entry before is %d", e.LowWatermark, s.prev.LowWatermark)
+	}
+	if e.DispatchedThrough < s.prev.DispatchedThrough {
+		bad(EntryOrder, "jobs are dispatched through entry %d, the entry before says %d", e.DispatchedThrough, s.prev.DispatchedThrough)
+	}
+	if e.CompleteThrough < s.prev.CompleteThrough {
+		bad(EntryOrder, "it is complete through %d, the entry before through %d", e.CompleteThrough, s.prev.CompleteThrough)
+	}
+	if e.Cluster != s.prev.Cluster {
+		bad(EntryOrder, "it is of Kafka cluster %q, the entry before of %q", e.Cluster, s.prev.Cluster)
+	}
+	if e.Attempt == s.prev.Attempt {
+		bad(EntryOrder, "it has the same attempt %q as the entry before", e.Attempt)
+	}
+}
+
+// offsets holds the files of each stream to be disjoint and increasing, and
+// the filter to say just what the files do.
+//
+// Invariant: I2. A stream that is forgotten lies below the watermark, and so
+// no later file may begin there.
+func (s *state) offsets(where string, e *ledger.Entry) {
+	through := s.through
+	for i := range e.Files {
+		f := &e.Files[i]
+		at := place(delivery.Ref(e, i))
+		if last, ok := through[f.Stream()]; ok && f.First <= last {
+			s.report.problem(Overlap, at, "it begins at offset %d, and its stream %s/%d is in files up to %d", f.First, f.Source, f.Hour, last)
+		} else if f.First < s.prev.LowWatermark {
+			s.report.problem(Overlap, at, "it begins at offset %d, and all below the watermark %d of entry %d is in files already", f.First, s.prev.LowWatermark, s.prev.Seq)
+		}
+		through[f.Stream()] = max(through[f.Stream()], f.Last)
+	}
+	said := map[ledger.Stream]int64{}
+	for _, t := range e.SealedThrough {
+		said[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
+	}
+	for stream, last := range through {
+		if last < e.LowWatermark {
+			delete(through, stream)
+		} else if got, ok := said[stream]; !ok || got != last {
+			s.report.problem(SealedThrough, where, "files of %s/%d reach offset %d, sealed_through says %s", stream.Source, stream.Hour, last, orNothing(got, ok))
+		}
+	}
+	for stream, got := range said {
+		if _, ok := through[stream]; !ok {
+			s.report.problem(SealedThrough, where, "sealed_through says %d for %s/%d, and no file does", got, stream.Source, stream.Hour)
+		}
+	}
+}
+
+func orNothing(offset int64, ok bool) string {
+	if !ok {
+		return "nothing"
+	}
+	return fmt.Sprint(offset)
+}
+
+// books count records against offsets, from an entry on with no file above
+// its watermark.
+type books struct {
+	open    bool
+	from    int64 // entry
+	low     int64 // its watermark
+	settled int64 // records below the watermark, and skipped
+	above   []reach
+}
+
+// reach is a file with records at or above the watermark.
+type reach struct{ first, last, records int64 }
+
+// account holds the offsets below the watermark against the records in files
+// and those that were skipped. Of a file that reaches above the watermark only
+// bounds are known; there are few, and only those that exceed them are told.
+//
+// Invariant: I2.
+func (s *state) account(where string, e *ledger.Entry) {
+	b := &s.books
+	for _, n := range e.Skipped {
+		b.settled += n
+	}
+	for i := range e.Files {
+		f := &e.Files[i]
+		b.above = append(b.above, reach{f.First, f.Last, f.Records})
+	}
+	b.above = slices.DeleteFunc(b.above, func(r reach) bool {
+		if r.last >= e.LowWatermark {
+			return false
+		}
+		b.settled += r.records
+		return true
+	})
+	least, most := b.settled, b.settled
+	for _, r := range b.above {
+		if r.first < e.LowWatermark { // its first is below, its last is not
+			least += max(1, r.records-(r.last-e.LowWatermark+1))
+			most += min(r.records-1, e.LowWatermark-r.first)
+		}
+	}
+	offsets := e.LowWatermark - b.low
+	switch {
+	case least > offsets:
+		s.report.problem(Overcounted, where, "%d records are in files or skipped since entry %d, and there are only %d offsets", least, b.from, offsets)
+		b.settled -= least - offsets // told once
+	case most < offsets:
+		s.report.edit(func(r *Report) { r.Gaps += offsets - most })
+		if !s.cfg.AllowGaps {
+			s.report.problem(Unaccounted, where, "%d offsets below its watermark %d are in no file and were not skipped", offsets-most, e.LowWatermark)
+		}
+		b.settled += offsets - most
+	}
+}

@@ -1,0 +1,459 @@
+package e2e
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/verify"
+)
+
+// verify runs `sealift verify`'s mechanism on the world.
+func (w *world) verify(change func(*verify.Config)) *verify.Report {
+	w.t.Helper()
+	refuse := func(op objstore.Op) objstore.Fault {
+		if op.Name == "put" || op.Name == "delete" {
+			return objstore.Fault{Before: errors.New("a verification writes nothing")}
+		}
+		return objstore.Fault{}
+	}
+	w.staging.SetFault(refuse)
+	for _, b := range w.buckets {
+		b.SetFault(refuse)
+	}
+	cfg := verify.Config{Topic: "events", Partition: -1, Deep: true, Overdue: time.Nanosecond}
+	if change != nil {
+		change(&cfg)
+	}
+	r, err := verify.Verify(context.Background(), cfg, verify.Deps{Staging: w.staging, Bucket: func(_ context.Context, dest string) (verify.Bucket, error) {
+		name := map[string]string{lake: "lake", archive: "archive"}[dest]
+		if name == "" {
+			return verify.Bucket{}, errors.New("not in the catalog")
+		}
+		return verify.Bucket{Store: w.buckets[dest], Name: name, Prefix: w.prefixes[dest]}, nil
+	}})
+	require.NoError(w.t, err)
+	return r
+}
+
+func TestAGoodWorldIsGood(t *testing.T) {
+	w := newWorld(t)
+	for name, change := range map[string]func(*verify.Config){
+		"all":      nil,
+		"shallow":  func(c *verify.Config) { c.Deep = false },
+		"a_source": func(c *verify.Config) { c.Source = sourceID(1) },
+		"one":      func(c *verify.Config) { c.Destination = archive },
+		"recent":   func(c *verify.Config) { c.Since = time.Now().Add(-time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := w.verify(change)
+			require.True(t, r.OK(), "%v", r.Examples)
+			require.Empty(t, r.Unread)
+			require.Positive(t, r.Receipts.Delivered)
+			if change == nil {
+				require.EqualValues(t, worldRecords, r.Records)
+				require.Equal(t, map[string]int64{"not_a_json_object": 3}, r.Skipped)
+				require.Equal(t, r.Files, r.Staged.Read)
+				require.Equal(t, r.Owed, r.Closed)
+				for _, d := range r.Destinations {
+					require.Equal(t, "read", d.Bucket)
+					require.Equal(t, d.Owed, d.Objects)
+					require.Equal(t, d.Objects, d.Listed)
+				}
+			}
+			t.Logf("%d entries, %d files, %d receipts", r.Entries, r.Files, r.Receipts.Delivered)
+		})
+	}
+}
+
+// mutation is one way to damage a world. Its damage returns the place that the
+// checkers must name.
+type mutation struct {
+	damage func(w *world) string
+	verify []verify.Kind // exactly these
+}
+
+// stagedOf and receiptOf are of the second file-naming entry of a chain.
+func (w *world) second() *ledger.Entry { return w.sealedEntries()[1] }
+
+func placeOf(e *ledger.Entry) string { return fmt.Sprintf("%s entry %d", e.Log(), e.Seq) }
+
+func (w *world) receiptKey(e *ledger.Entry, dest string) string {
+	return delivery.ReceiptKey(delivery.Ref(e, 0), dest)
+}
+
+// lines edits the lines of a gzip object.
+func lines(change func([]string) []string) func([]byte) []byte {
+	return func(b []byte) []byte {
+		z, err := gzip.NewReader(bytes.NewReader(b))
+		if err != nil {
+			panic(err)
+		}
+		text, err := io.ReadAll(z)
+		if err != nil {
+			panic(err)
+		}
+		l := change(strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"))
+		var out bytes.Buffer
+		zw := gzip.NewWriter(&out)
+		for _, line := range l {
+			_, _ = io.WriteString(zw, line+"\n")
+		}
+		_ = zw.Close()
+		return out.Bytes()
+	}
+}
+
+func empty() []byte { return lines(func([]string) []string { return nil })(lines0) }
+
+// lines0 is a gzip object of one line.
+var lines0 = func() []byte {
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	_, _ = io.WriteString(zw, "{}\n")
+	_ = zw.Close()
+	return out.Bytes()
+}()
+
+// inLake edits the object at the lake of a file.
+func inLake(change func([]byte) []byte) func(w *world) string {
+	return func(w *world) string {
+		key := w.objectKey(lake, w.second(), 0)
+		w.edit(w.buckets[lake], key, change)
+		return key
+	}
+}
+
+// inStaging edits the staged object of a file.
+func inStaging(change func([]byte) []byte) func(w *world) string {
+	return func(w *world) string {
+		e := w.second()
+		w.edit(w.staging, e.Files[0].StagedKey, change)
+		return placeOf(e)
+	}
+}
+
+// inEntry edits the second entry of a chain that names files.
+func inEntry(change func(*ledger.Entry)) func(w *world) string {
+	return func(w *world) string {
+		e := w.second()
+		w.editEntry(e, change)
+		return placeOf(e)
+	}
+}
+
+func inReceipt(change func(*delivery.Receipt)) func(w *world) string {
+	return func(w *world) string {
+		key := w.receiptKey(w.second(), lake)
+		w.editReceipt(key, change)
+		return key
+	}
+}
+
+func movedInLake(from, to string) func(w *world) string {
+	return func(w *world) string {
+		key := w.objectKey(lake, w.second(), 0)
+		moved := strings.Replace(key, from, to, 1)
+		w.rename(w.buckets[lake], key, moved)
+		return key
+	}
+}
+
+var mutations = map[string]mutation{
+	// A customer's objects.
+	"line_dropped": {
+		damage: inLake(lines(func(l []string) []string { return l[1:] })),
+		verify: []verify.Kind{verify.ObjectChanged},
+	},
+	"line_doubled": {
+		damage: inLake(lines(func(l []string) []string { return append(l, l[0]) })),
+		verify: []verify.Kind{verify.ObjectChanged},
+	},
+	"line_altered": {
+		damage: inLake(lines(func(l []string) []string { l[1] = replaceOnce(l[1], `"n":`, `"m":`); return l })),
+		verify: []verify.Kind{verify.ObjectChanged},
+	},
+	"lines_reordered": {
+		damage: inLake(lines(func(l []string) []string { l[1], l[2] = l[2], l[1]; return l })),
+		verify: []verify.Kind{verify.ObjectChanged},
+	},
+	"object_dropped": {
+		damage: func(w *world) string {
+			key := w.objectKey(lake, w.second(), 0)
+			w.remove(w.buckets[lake], key)
+			return key
+		},
+		verify: []verify.Kind{verify.ObjectMissing},
+	},
+	"object_doubled_under_another_name": {
+		damage: func(w *world) string {
+			key := w.objectKey(lake, w.second(), 0)
+			to := key[:len(key)-4] + "0.gz"
+			if to == key {
+				to = key[:len(key)-4] + "1.gz"
+			}
+			w.copyTo(w.buckets[lake], key, to)
+			return to
+		},
+		verify: []verify.Kind{verify.ObjectForeign},
+	},
+	"object_in_another_source": {damage: movedInLake("/segment-logs/src", "/segment-logs/srd"), verify: []verify.Kind{verify.ObjectMissing}},
+	"object_in_another_of_our_sources": {
+		damage: func(w *world) string {
+			e := w.second()
+			other := sourceID(3)
+			if e.Files[0].Source == other {
+				other = sourceID(2)
+			}
+			return movedInLake(e.Files[0].Source, other)(w)
+		},
+		verify: []verify.Kind{verify.ObjectForeign, verify.ObjectMissing},
+	},
+	"object_in_another_day": {
+		damage: func(w *world) string {
+			day := fmt.Sprintf("/%d/", w.second().Files[0].Stream().Day())
+			return movedInLake(day, "/0/")(w)
+		},
+		verify: []verify.Kind{verify.ObjectForeign, verify.ObjectMissing},
+	},
+	"object_below_another_prefix": {damage: movedInLake("acme/raw/", "acme/"), verify: []verify.Kind{verify.ObjectMissing}},
+	"gzip_truncated":              {damage: inLake(func(b []byte) []byte { return b[:len(b)-1] }), verify: []verify.Kind{verify.ObjectChanged}},
+	"gzip_with_a_second_member":   {damage: inLake(func(b []byte) []byte { return append(b, empty()...) }), verify: []verify.Kind{verify.ObjectChanged}},
+	"object_without_bytes":        {damage: inLake(func([]byte) []byte { return nil }), verify: []verify.Kind{verify.ObjectChanged}},
+	"object_without_lines":        {damage: inLake(func([]byte) []byte { return empty() }), verify: []verify.Kind{verify.ObjectChanged}},
+	"one_bit_of_an_object":        {damage: inLake(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), verify: []verify.Kind{verify.ObjectChanged}},
+	"objects_swapped": {
+		damage: func(w *world) string {
+			one, two := w.objectKey(lake, w.sealedEntries()[0], 0), w.objectKey(lake, w.second(), 0)
+			b1, i1 := stored(w.t, w.buckets[lake], one)
+			b2, i2 := stored(w.t, w.buckets[lake], two)
+			put(w.t, w.buckets[lake], one, b2, i2)
+			put(w.t, w.buckets[lake], two, b1, i1)
+			return two
+		},
+		verify: []verify.Kind{verify.ObjectChanged},
+	},
+	"foreign_object": {
+		damage: func(w *world) string {
+			key := "acme/raw/segment-logs/" + w.second().Files[0].Source + "/test.txt"
+			put(w.t, w.buckets[lake], key, []byte("x"), objstore.Info{})
+			return key
+		},
+		verify: []verify.Kind{verify.ObjectForeign},
+	},
+	// Staged objects.
+	"staged_dropped": {
+		damage: func(w *world) string {
+			e := w.second()
+			w.remove(w.staging, e.Files[0].StagedKey)
+			return placeOf(e)
+		},
+		verify: []verify.Kind{verify.StagedMissing},
+	},
+	"staged_dropped_while_owed": {
+		damage: func(w *world) string {
+			e := w.second()
+			w.remove(w.staging, e.Files[0].StagedKey)
+			w.remove(w.staging, w.receiptKey(e, lake))
+			return placeOf(e)
+		},
+		verify: []verify.Kind{verify.Debt, verify.StagedMissing},
+	},
+	"staged_truncated":           {damage: inStaging(func(b []byte) []byte { return b[:len(b)-1] }), verify: []verify.Kind{verify.StagedSize}},
+	"staged_one_bit":             {damage: inStaging(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), verify: []verify.Kind{verify.StagedContent}},
+	"staged_with_another_member": {damage: inStaging(func(b []byte) []byte { return append(b, empty()...) }), verify: []verify.Kind{verify.StagedSize}},
+	"staged_swapped": {
+		damage: func(w *world) string {
+			one, two := w.sealedEntries()[0].Files[0].StagedKey, w.second().Files[0].StagedKey
+			b1, i1 := stored(w.t, w.staging, one)
+			b2, i2 := stored(w.t, w.staging, two)
+			put(w.t, w.staging, one, b2, i2)
+			put(w.t, w.staging, two, b1, i1)
+			return placeOf(w.second())
+		},
+		verify: []verify.Kind{verify.StagedSize},
+	},
+
+	// The ledger.
+	"entry_missing": {
+		damage: func(w *world) string {
+			e := w.second()
+			w.remove(w.staging, ledger.EntryKey(e.Log(), e.Seq))
+			return placeOf(e)
+		},
+		verify: []verify.Kind{verify.ChainGap},
+	},
+	"first_entry_missing": {
+		damage: func(w *world) string {
+			e := w.second()
+			w.remove(w.staging, ledger.EntryKey(e.Log(), 0))
+			return fmt.Sprintf("%s entry 0", e.Log())
+		},
+		verify: []verify.Kind{verify.ChainGap},
+	},
+	"entry_of_another_number": {
+		damage: func(w *world) string {
+			all := w.sealedEntries()
+			one, two := ledger.EntryKey(all[0].Log(), all[0].Seq), ledger.EntryKey(all[1].Log(), all[1].Seq)
+			w.copyTo(w.staging, one, two)
+			return placeOf(all[1])
+		},
+		verify: []verify.Kind{verify.EntryCorrupt},
+	},
+	"entry_cut_short": {
+		damage: func(w *world) string {
+			e := w.second()
+			w.edit(w.staging, ledger.EntryKey(e.Log(), e.Seq), func(b []byte) []byte { return b[:len(b)/2] })
+			return placeOf(e)
+		},
+		verify: []verify.Kind{verify.EntryCorrupt},
+	},
+	"object_among_the_entries": {
+		damage: func(w *world) string {
+			key := "ledger/" + w.second().Log().String() + "/readme.txt"
+			put(w.t, w.staging, key, []byte("x"), objstore.Info{})
+			return key
+		},
+		verify: []verify.Kind{verify.ChainForeign},
+	},
+	"watermark_back": {
+		damage: inEntry(func(e *ledger.Entry) { e.LowWatermark = 0 }),
+		verify: []verify.Kind{verify.SealedThrough, verify.Watermark},
+	},
+	"watermark_ahead": {
+		damage: inEntry(func(e *ledger.Entry) { e.LowWatermark += 1_000 }),
+		verify: []verify.Kind{verify.Overlap, verify.Unaccounted, verify.Watermark},
+	},
+	"file_over_the_one_before": {
+		damage: inEntry(func(e *ledger.Entry) { e.Files[0].First = 0 }),
+		verify: []verify.Kind{verify.Overlap, verify.FileNames, verify.BadReceipt, verify.ObjectForeign},
+	},
+	"file_taken_out": {
+		damage: inEntry(func(e *ledger.Entry) { e.Files = e.Files[1:] }),
+		verify: []verify.Kind{verify.BadReceipt, verify.ObjectForeign, verify.Unaccounted},
+	},
+	"wrong_count": {
+		damage: inEntry(func(e *ledger.Entry) { e.Files[0].Records-- }),
+		verify: []verify.Kind{verify.BadReceipt, verify.StagedContent, verify.Unaccounted},
+	},
+	"skipped_forgotten": {
+		damage: func(w *world) string {
+			for _, e := range w.entries() {
+				if len(e.Skipped) > 0 {
+					w.editEntry(e, func(e *ledger.Entry) { e.Skipped = nil })
+					return placeOf(e)
+				}
+			}
+			return ""
+		},
+		verify: []verify.Kind{verify.Unaccounted},
+	},
+	"filter_invented": {
+		damage: inEntry(func(e *ledger.Entry) {
+			e.SealedThrough = []ledger.Through{{Source: "x", Hour: e.Files[0].Hour, Offset: e.LowWatermark + 5}}
+		}),
+		verify: []verify.Kind{verify.SealedThrough},
+	},
+	"complete_goes_back": {
+		damage: inEntry(func(e *ledger.Entry) { e.CompleteThrough = 1 }),
+		verify: []verify.Kind{verify.EntryOrder},
+	},
+	"debt_taken_back":      {damage: inEntry(func(e *ledger.Entry) { e.Files[0].Owed = nil }), verify: []verify.Kind{verify.NotOwed}},
+	"debt_to_somebody_new": {damage: inEntry(func(e *ledger.Entry) { e.Files[0].Owed = append(e.Files[0].Owed, "ws_zz/new") }), verify: []verify.Kind{verify.Debt}},
+	"file_in_another_hour": {damage: inEntry(func(e *ledger.Entry) { e.Files[0].Hour += 3_600_000 }), verify: []verify.Kind{verify.FileNames, verify.BadReceipt, verify.ObjectForeign}},
+
+	// Receipts and parked jobs.
+	"receipt_missing": {
+		damage: func(w *world) string {
+			e := w.second()
+			w.remove(w.staging, w.receiptKey(e, lake))
+			return placeOf(e)
+		},
+		verify: []verify.Kind{verify.Debt},
+	},
+	"receipt_of_another_destination": {
+		damage: func(w *world) string {
+			key := w.receiptKey(w.second(), lake)
+			w.copyTo(w.staging, key, replaceOnce(key, "lake", "pond"))
+			return replaceOnce(key, "lake", "pond")
+		},
+		verify: []verify.Kind{verify.BadReceipt, verify.NotOwed},
+	},
+	"receipt_of_another_file": {
+		damage: func(w *world) string {
+			one, two := w.receiptKey(w.sealedEntries()[0], lake), w.receiptKey(w.second(), lake)
+			w.copyTo(w.staging, one, two)
+			return two
+		},
+		verify: []verify.Kind{verify.BadReceipt},
+	},
+	"receipt_of_a_file_that_is_not": {
+		damage: func(w *world) string {
+			e := w.second()
+			ref := delivery.Ref(e, 77)
+			w.copyTo(w.staging, w.receiptKey(e, lake), delivery.ReceiptKey(ref, lake))
+			return delivery.ReceiptKey(ref, lake)
+		},
+		verify: []verify.Kind{verify.BadReceipt},
+	},
+	"receipt_of_an_entry_that_is_not": {
+		damage: func(w *world) string {
+			e := w.second()
+			ref := delivery.Ref(e, 0)
+			ref.Seq = 1_000
+			w.copyTo(w.staging, w.receiptKey(e, lake), delivery.ReceiptKey(ref, lake))
+			return delivery.ReceiptKey(ref, lake)
+		},
+		verify: []verify.Kind{verify.BadReceipt},
+	},
+	"receipt_with_another_key":   {damage: inReceipt(func(r *delivery.Receipt) { r.Key = "acme/raw/segment-logs/x/0/y.gz" }), verify: []verify.Kind{verify.BadReceipt}},
+	"receipt_with_another_sum":   {damage: inReceipt(func(r *delivery.Receipt) { r.SHA256 = strings.Repeat("0", 64) }), verify: []verify.Kind{verify.BadReceipt}},
+	"receipt_with_other_records": {damage: inReceipt(func(r *delivery.Receipt) { r.Records++ }), verify: []verify.Kind{verify.BadReceipt}},
+	"receipt_not_json": {
+		damage: func(w *world) string {
+			key := w.receiptKey(w.second(), lake)
+			w.edit(w.staging, key, func(b []byte) []byte { return b[1:] })
+			return key
+		},
+		verify: []verify.Kind{verify.BadReceipt},
+	},
+	"parked_that_nobody_owes": {
+		damage: func(w *world) string {
+			ref := delivery.Ref(w.second(), 50)
+			p := delivery.Parked{Job: delivery.Job{File: ref, Destination: lake}, Cause: "c", Fix: "f"}
+			put(w.t, w.staging, delivery.ParkedKey(ref, lake), p.Encode(), objstore.Info{})
+			return delivery.ParkedKey(ref, lake)
+		},
+		verify: []verify.Kind{verify.BadParked},
+	},
+}
+
+// TestEveryMutationIsFound: whatever is damaged, the checkers scream, and name
+// the place.
+func TestEveryMutationIsFound(t *testing.T) {
+	good := newWorld(t)
+	for name, m := range mutations {
+		t.Run(name, func(t *testing.T) {
+			w := good.clone(t)
+			where := m.damage(w)
+			require.NotEmpty(t, where)
+			r := w.verify(nil)
+			require.ElementsMatch(t, m.verify, slices.Collect(maps.Keys(r.ByKind)), "%v", r.Examples)
+			named := slices.ContainsFunc(r.Examples, func(p verify.Problem) bool { return strings.Contains(p.String(), where) })
+			require.True(t, named, "%s is not named in %v", where, r.Examples)
+		})
+	}
+}

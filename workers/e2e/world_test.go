@@ -1,0 +1,308 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
+	"github.com/sealift/sealift/workers/appender"
+	"github.com/sealift/sealift/workers/copier"
+)
+
+// world is what an installation leaves in its buckets after a day's work, all
+// of it delivered: made once by the real appender, rotator and copier, then
+// copied for every test that damages it.
+type world struct {
+	t        testing.TB
+	staging  *objstore.Memory
+	buckets  map[string]*objstore.Memory // by destination
+	prefixes map[string]string
+	expected map[string]*check.Expected // of the buckets
+}
+
+// The world's destinations: one takes all sources, below a prefix, as a role;
+// the other two of them, classic.
+const (
+	worldWorkspace = "ws_world00000000000000"
+	lake           = worldWorkspace + "/lake"
+	archive        = worldWorkspace + "/archive"
+	worldSources   = 4
+	worldRecords   = 1_200
+)
+
+func worldCatalog(t testing.TB) *catalog.Live {
+	w := catalog.Workspace{ID: worldWorkspace}
+	for i := range worldSources {
+		w.Sources = append(w.Sources, catalog.Source{ID: sourceID(i)})
+	}
+	w.Destinations = []catalog.Destination{
+		{Name: "lake", Sources: []string{sourceID(0), sourceID(1), sourceID(2), sourceID(3)}, Bucket: "lake/acme/raw", Region: "eu-west-1", RoleARN: "arn:aws:iam::123456789012:role/logs"},
+		{Name: "archive", Sources: []string{sourceID(0), sourceID(1)}, Bucket: "archive", Region: "eu-west-1"},
+	}
+	s, err := catalog.NewSnapshot([]catalog.Workspace{w})
+	require.NoError(t, err)
+	live := catalog.NewLive()
+	live.Set(s)
+	return live
+}
+
+// anyRole lets every role be assumed.
+type anyRole struct{}
+
+func (anyRole) Credentials(context.Context, assumerole.Request) (objstore.Credentials, error) {
+	return objstore.Credentials{AccessKeyID: "role"}, nil
+}
+func (anyRole) Forget(assumerole.Request) {}
+
+// newWorld runs the pipeline on a sample of two days, in three rounds, so that
+// chains are several entries long, and waits until everything is delivered.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	p := newPipeline(t)
+	live := worldCatalog(t)
+	p.owed = func(source string) []string { return live.Snapshot().Owed(source) }
+	w := &world{t: t, staging: p.staging, buckets: map[string]*objstore.Memory{lake: objstore.NewMemory("lake"), archive: objstore.NewMemory("archive")},
+		prefixes: map[string]string{lake: "acme/raw", archive: ""}, expected: map[string]*check.Expected{lake: {}, archive: {}}}
+
+	redis, err := embedded.StartRedis("127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = redis.Close() })
+	leases, err := lease.Open(redis.URL())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = leases.Close() })
+	cop, err := copier.New(copier.Config{JobsTopic: "jobs", Worker: "c", SpoolDir: t.TempDir(), SessionTimeout: 2 * time.Second}, copier.Deps{
+		Kafka: copier.OnKafka(p.client), Leases: leases, Staging: p.staging, Roles: anyRole{}, Catalog: live, Log: slog.New(slog.DiscardHandler),
+		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
+			return w.buckets[t.ID]
+		},
+	})
+	require.NoError(t, err)
+	require.NoError(t, p.client.EnsureTopics(t.Context(), true, topicsOf(copier.Config{JobsTopic: "jobs"})...))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- cop.Run(ctx) }()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
+
+	app := p.start(appender.Config{DataDir: t.TempDir()})
+	p.waitFor("partitions assigned", func() bool { return len(app.Partitions()) == pipelinePartitions })
+	midnight := time.Now().UTC().Truncate(24 * time.Hour).UnixMilli()
+	for round := range 3 {
+		w.produce(p, round, midnight)
+		p.sealAll(app)
+	}
+	p.waitFor("everything delivered", func() bool { return w.debts() == 0 })
+	app.stop(t)
+	return w
+}
+
+func topicsOf(c copier.Config) (topics []stream.Topic) {
+	for _, name := range c.Topics() {
+		topics = append(topics, stream.Topic{Name: name, Partitions: 2})
+	}
+	return topics
+}
+
+// produce writes a third of the sample: records of all sources, over hours of
+// yesterday and of two days ago, and one that is no JSON.
+func (w *world) produce(p *pipeline, round int, midnight int64) {
+	w.t.Helper()
+	producer := p.client.NewProducer(stream.ProducerConfig{Topic: p.topic})
+	defer producer.Close()
+	var records []stream.Record
+	for i := range worldRecords / 3 {
+		n := round*worldRecords/3 + i
+		source := sourceID(n % worldSources)
+		received := midnight - 26*3_600_000 + int64(round)*3_600_000 + int64(i)*5_000 // over a midnight
+		text := time.UnixMilli(received).UTC().Format("2006-01-02T15:04:05.000Z")
+		id := fmt.Sprintf("id-%d", n)
+		line := fmt.Sprintf(`{"messageId":%q,"receivedAt":%q,"n":%d}`, id, text, n)
+		records = append(records, record(source, strconv.FormatInt(received, 10), line))
+		for dest, e := range w.expected {
+			if dest == lake || n%worldSources < 2 {
+				e.Acknowledge(source, id)
+				e.Record(source, received, []byte(line))
+			}
+		}
+	}
+	records = append(records, record(sourceID(0), strconv.FormatInt(midnight, 10), "no JSON"))
+	require.NoError(w.t, producer.Produce(w.t.Context(), records...))
+}
+
+// debts counts what has no receipt.
+func (w *world) debts() int {
+	n := 0
+	for _, e := range w.entries() {
+		for i := range e.Files {
+			for _, dest := range e.Files[i].Owed {
+				if _, err := w.staging.Head(context.Background(), delivery.ReceiptKey(delivery.Ref(e, i), dest)); err != nil {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// entries reads the whole ledger, chain by chain.
+func (w *world) entries() (all []*ledger.Entry) {
+	w.t.Helper()
+	logs, err := ledger.Logs(context.Background(), w.staging, "events", "1")
+	require.NoError(w.t, err)
+	for _, l := range logs {
+		chain := ledger.NewChain(w.staging, l)
+		head, err := chain.HeadSeq(context.Background())
+		require.NoError(w.t, err)
+		for e, err := range chain.Entries(context.Background(), 0, head, 4) {
+			require.NoError(w.t, err)
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// sealedEntries are those of one chain that name files, the oldest first: of
+// the chain that has most of them.
+func (w *world) sealedEntries() []*ledger.Entry {
+	w.t.Helper()
+	byLog := map[ledger.Log][]*ledger.Entry{}
+	var best ledger.Log
+	for _, e := range w.entries() {
+		if len(e.Files) > 0 {
+			byLog[e.Log()] = append(byLog[e.Log()], e)
+			if len(byLog[e.Log()]) > len(byLog[best]) {
+				best = e.Log()
+			}
+		}
+	}
+	require.GreaterOrEqual(w.t, len(byLog[best]), 3, "a chain with three entries that name files")
+	return byLog[best]
+}
+
+// clone is a copy that may be damaged.
+func (w *world) clone(t testing.TB) *world {
+	c := &world{t: t, staging: cloneStore(t, w.staging), buckets: map[string]*objstore.Memory{}, prefixes: w.prefixes, expected: w.expected}
+	for dest, b := range w.buckets {
+		c.buckets[dest] = cloneStore(t, b)
+	}
+	return c
+}
+
+func cloneStore(t testing.TB, from *objstore.Memory) *objstore.Memory {
+	t.Helper()
+	to := objstore.NewMemory("copy")
+	for info, err := range objstore.All(context.Background(), from, "") {
+		require.NoError(t, err)
+		body, head := stored(t, from, info.Key)
+		put(t, to, info.Key, body, head)
+	}
+	return to
+}
+
+func stored(t testing.TB, s *objstore.Memory, key string) ([]byte, objstore.Info) {
+	t.Helper()
+	r, info, err := s.Get(context.Background(), key)
+	require.NoError(t, err)
+	b, err := io.ReadAll(r)
+	require.NoError(t, err)
+	return b, info
+}
+
+func put(t testing.TB, s *objstore.Memory, key string, body []byte, like objstore.Info) {
+	t.Helper()
+	_, err := s.Put(context.Background(), key, bytes.NewReader(body), objstore.PutOptions{
+		ContentType: like.ContentType, ContentEncoding: like.ContentEncoding, Metadata: like.Metadata,
+	})
+	require.NoError(t, err)
+}
+
+// The helpers below damage a world.
+
+func (w *world) edit(s *objstore.Memory, key string, change func([]byte) []byte) {
+	w.t.Helper()
+	body, info := stored(w.t, s, key)
+	put(w.t, s, key, change(slices.Clone(body)), info)
+}
+
+func (w *world) remove(s *objstore.Memory, key string) {
+	w.t.Helper()
+	_, err := s.Head(context.Background(), key)
+	require.NoError(w.t, err, "what is to be removed is there")
+	require.NoError(w.t, s.Delete(context.Background(), key))
+}
+
+func (w *world) copyTo(s *objstore.Memory, from, to string) {
+	w.t.Helper()
+	require.NotEqual(w.t, from, to)
+	body, info := stored(w.t, s, from)
+	put(w.t, s, to, body, info)
+}
+
+func (w *world) rename(s *objstore.Memory, from, to string) {
+	w.t.Helper()
+	w.copyTo(s, from, to)
+	w.remove(s, from)
+}
+
+func (w *world) editEntry(e *ledger.Entry, change func(*ledger.Entry)) {
+	w.t.Helper()
+	key := ledger.EntryKey(e.Log(), e.Seq)
+	change(e)
+	body, err := json.Marshal(e)
+	require.NoError(w.t, err)
+	_, info := stored(w.t, w.staging, key)
+	put(w.t, w.staging, key, append(body, '\n'), info)
+}
+
+func (w *world) editReceipt(key string, change func(*delivery.Receipt)) {
+	w.t.Helper()
+	w.edit(w.staging, key, func(b []byte) []byte {
+		r, err := delivery.DecodeReceipt(b)
+		require.NoError(w.t, err)
+		change(&r)
+		return r.Encode()
+	})
+}
+
+// objectKey is where a file is at a destination.
+func (w *world) objectKey(dest string, e *ledger.Entry, i int) string {
+	return delivery.ObjectKey(w.prefixes[dest], e.Log(), &e.Files[i])
+}
+
+// objects lists a store for the judge.
+func objectsOf(s *objstore.Memory) iter.Seq2[check.Object, error] {
+	return func(yield func(check.Object, error) bool) {
+		for listed, err := range objstore.All(context.Background(), s, "") {
+			info, herr := s.Head(context.Background(), listed.Key)
+			if err == nil {
+				err = herr
+			}
+			o := check.Object{Key: info.Key, ContentType: info.ContentType, ContentEncoding: info.ContentEncoding, Metadata: info.Metadata,
+				Open: func() (io.ReadCloser, error) { r, _, err := s.Get(context.Background(), info.Key); return r, err }}
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
+}
+
+func replaceOnce(s, from, to string) string { return strings.Replace(s, from, to, 1) }

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/verify"
+)
+
+// verifyOptions are the flags of `sealift verify`.
+type verifyOptions struct {
+	cfg          verify.Config
+	since, until string
+	noBuckets    bool
+	endpoint     string
+	asJSON       bool
+}
+
+func newVerifyCommand(a *app) *cobra.Command {
+	var o verifyOptions
+	c := &cobra.Command{
+		Use:     "verify",
+		GroupID: groupOperate,
+		Short:   "Check ledger, staging, receipts and buckets against each other",
+		Long: `Check the ledger from its first entry: no gap in a chain, no record in two files, none in no
+file, every staged file there until its debts are closed, every receipt true, and, where
+credentials allow to read the customers' buckets, every delivered object there and unchanged,
+and nothing else. --deep reads every file as well. It writes nothing, and may run at any time.
+
+A bucket is read with the destination's role, or as the operator's own principal; most roles
+may only put, and then the report says that the bucket was not readable.
+
+Exit code 0: all that was looked at is right. 1: it could not be verified. 3: problems.`,
+		Example: `  sealift verify
+  sealift verify --deep --since 24h
+  sealift verify --source qv5iYYMxd94DahFpRzm58y --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if o.cfg.Since, err = parseWhen(o.since, time.Now()); err != nil {
+				return usage("--since: " + err.Error())
+			}
+			if o.cfg.Until, err = parseWhen(o.until, time.Now()); err != nil {
+				return usage("--until: " + err.Error())
+			}
+			s, err := open(a.cfg, identity{endpoint: o.endpoint}, false, a.log, nil)
+			if err != nil {
+				return err
+			}
+			return errors.Join(o.run(c.Context(), a, s), s.close())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.cfg.Topic, "topic", "", "the events topic (default: kafka.events_topic)")
+	f.StringVar(&o.cfg.Incarnation, "incarnation", "", "its incarnation (default: kafka.incarnation)")
+	f.IntVar(&o.cfg.Partition, "partition", -1, "only this partition")
+	f.StringVar(&o.cfg.Source, "source", "", "only the files of this source")
+	f.StringVar(&o.cfg.Destination, "destination", "", "only the debts, receipts and objects of this one, WORKSPACE/NAME")
+	f.StringVar(&o.since, "since", "", "only entries written since: 24h, 2026-11-22 or 2026-11-22T10:00:00Z")
+	f.StringVar(&o.until, "until", "", "only entries written until")
+	f.BoolVar(&o.cfg.Deep, "deep", false, "read every file: checksums, one gzip member, every line JSON")
+	f.BoolVar(&o.cfg.AllowGaps, "allow-gaps", false, "offsets may be missing in Kafka: transactional producers, a compacted topic")
+	f.IntVar(&o.cfg.AtOnce, "parallel", 32, "requests at once")
+	f.IntVar(&o.cfg.Examples, "problems", 100, "print so many problems at most")
+	f.BoolVar(&o.noBuckets, "no-buckets", false, "do not look into customers' buckets")
+	f.StringVar(&o.endpoint, "endpoint", "", "URL of an S3-compatible server for destinations that name none (default: AWS)")
+	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON")
+	return c
+}
+
+func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
+	if o.cfg.Topic == "" {
+		o.cfg.Topic = s.cfg.Kafka.EventsTopic
+	}
+	if o.cfg.Incarnation == "" {
+		o.cfg.Incarnation = s.cfg.Kafka.Incarnation
+	}
+	o.cfg.Retain = s.cfg.Staging.Retain
+	// Until then a job may rightly go round the retry tiers.
+	o.cfg.Overdue = s.cfg.Copier.ParkAfter + 2*s.cfg.Auditor.Every + s.cfg.Auditor.Grace
+	bar := progress.Start(a.stderr, "verify", 0, progress.Count)
+	deps := verify.Deps{Staging: s.staging, Found: bar.Grow, Done: bar.Add}
+	if !o.noBuckets {
+		deps.Bucket = (&bucketReader{services: s, catalog: catalogOf(ctx, s)}).open
+	}
+	r, err := verify.Verify(ctx, o.cfg, deps)
+	bar.Finish()
+	if errors.Is(err, verify.ErrNothing) {
+		return err
+	}
+	if o.asJSON {
+		err = errors.Join(a.printJSON(r), err)
+	} else {
+		err = errors.Join(printVerify(a.stdout, r), err)
+	}
+	if !r.OK() {
+		return &exitError{exitPartial, errors.Join(fmt.Errorf("%s problems", progress.Count(r.Problems)), err)}
+	}
+	return err
+}
+
+// bucketReader opens destinations to be read.
+type bucketReader struct {
+	*services
+	catalog *catalog.Live // nil: it cannot be read
+}
+
+func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, error) {
+	if b.catalog == nil {
+		return verify.Bucket{}, errors.New("the catalog cannot be read")
+	}
+	t, ok := b.catalog.Snapshot().Destination(dest)
+	if !ok {
+		return verify.Bucket{}, errors.New("the destination is not in the catalog")
+	}
+	out := verify.Bucket{Name: t.BucketName, Prefix: t.Prefix}
+	var errs []error
+	if t.RoleARN != "" {
+		request := assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace}
+		creds := func(ctx context.Context) (objstore.Credentials, error) { return b.roles.Credentials(ctx, request) }
+		_, err := creds(ctx)
+		if err == nil {
+			if out.Store, err = b.lists(ctx, t, creds); err == nil {
+				return out, nil
+			}
+		}
+		errs = append(errs, fmt.Errorf("as role %s: %w", t.RoleARN, err))
+	}
+	var err error
+	if out.Store, err = b.lists(ctx, t, nil); err != nil {
+		return out, errors.Join(append(errs, fmt.Errorf("as the operator: %w", err))...)
+	}
+	return out, nil
+}
+
+// lists opens the bucket if it can be listed, in whatever region it is.
+func (b *bucketReader) lists(ctx context.Context, t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) (objstore.Store, error) {
+	for range 2 {
+		store := b.bucket(t, creds)
+		_, err := store.List(ctx, t.Prefix, "", 1)
+		var e *objstore.Error
+		if errors.Is(err, objstore.ErrWrongRegion) && errors.As(err, &e) && e.Region != "" {
+			t.Region = e.Region
+			continue
+		}
+		return store, err
+	}
+	return nil, fmt.Errorf("bucket %q: its region is not found", t.BucketName)
+}
+
+func printVerify(out io.Writer, r *verify.Report) error {
+	n, size := progress.Count, progress.Bytes
+	fmt.Fprintf(out, "topic %s, incarnation %s: %d partitions, %s entries, %s files of %s records, %s\n",
+		r.Topic, r.Incarnation, r.Chains, n(r.Entries), n(r.Files), n(r.Records), size(r.Bytes))
+	var skipped int64
+	for _, k := range r.Skipped {
+		skipped += k
+	}
+	if skipped+r.Gaps > 0 {
+		fmt.Fprintf(out, "offsets in no file: %s skipped, %s unexplained\n", n(skipped), n(r.Gaps))
+	}
+	fmt.Fprintf(out, "staging: %s files there, %s deleted after their time, %s orphans, %s on their way\n",
+		n(r.Staged.Present), n(r.Staged.Collected), n(r.Staged.Orphans), n(r.Staged.Unsettled))
+	if r.Staged.Read > 0 {
+		fmt.Fprintf(out, "read to their ends: %s files, %s\n", n(r.Staged.Read), size(r.Staged.ReadBytes))
+	}
+	fmt.Fprintf(out, "debts: %s owed, %s delivered, %s given up, %s expired, %s pending, %s parked\n",
+		n(r.Owed), n(r.Receipts.Delivered), n(r.Receipts.Skipped), n(r.Receipts.Expired), n(r.Pending), n(r.Parked))
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(r.Destinations) > 0 {
+		fmt.Fprintln(w, "DESTINATION\tOWED\tCLOSED\tPENDING\tPARKED\tOLDEST\tBUCKET\tOBJECTS SEEN")
+	}
+	for _, d := range r.Destinations {
+		oldest := "-"
+		if d.Pending+d.Parked > 0 {
+			oldest = ago(d.OldestSeconds)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s of %s\n", d.ID, n(d.Owed), n(d.Closed), n(d.Pending), n(d.Parked), oldest, d.Bucket, n(d.Objects), n(d.Objects+d.Unseen))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, d := range r.Destinations {
+		if d.Why != "" {
+			fmt.Fprintf(out, "%s: %s: %s\n", d.ID, d.Bucket, d.Why)
+		}
+	}
+	for _, what := range r.Unread {
+		fmt.Fprintln(out, "not verified:", what)
+	}
+	for _, p := range r.Examples {
+		fmt.Fprintf(out, "\n%s %s  %s\n  %s\n  fix: %s\n", p.Invariant, p.Kind, p.Where, p.What, p.Fix)
+	}
+	if more := r.Problems - int64(len(r.Examples)); more > 0 {
+		fmt.Fprintf(out, "\n… and %s more\n", n(more))
+	}
+	if r.OK() {
+		fmt.Fprintf(out, "no problems, in %s\n", r.Took().Round(time.Millisecond))
+	}
+	return nil
+}
+
+// parseWhen reads a moment: how long ago, a UTC day, or RFC 3339; zero for "".
+func parseWhen(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	if t, err := time.Parse(time.DateOnly, s); err == nil {
+		return t, nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, fmt.Errorf("%q: want how long ago (24h), a UTC day (2026-11-22) or a time (2026-11-22T10:00:00Z)", s)
+	}
+	return t, nil
+}
