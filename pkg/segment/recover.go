@@ -26,8 +26,8 @@ var (
 	ErrDamaged = errors.New("spool is damaged")
 )
 
-// Recovery is what a directory holds as of its last whole checkpoint. Either
-// Resume or Close ends it.
+// Recovery is what a directory holds as of its last whole checkpoint. It is
+// ended by Resume or Close.
 type Recovery struct {
 	// State is what the owner gave to that checkpoint.
 	State []byte
@@ -238,7 +238,8 @@ func (r *Recovery) addLines(l placed) {
 	a.journal = append(a.journal, l.extent)
 }
 
-// Close lets go of the directory and leaves it as it is.
+// Close lets go of the directory and leaves it as it is; after Resume it does
+// nothing.
 func (r *Recovery) Close() {
 	for _, c := range r.chunks {
 		_ = c.file.Close()
@@ -262,11 +263,13 @@ func (r *Recovery) Resume(done func(m Meta) (bool, error)) (*Spool, []*Sealed, e
 	}
 	s.doomed = append(s.doomed, r.journal)
 	sealed, err := r.resume(s, done)
+	chunks := r.chunks
+	r.chunks, r.journal = nil, nil // the spool's now
 	if err != nil {
 		s.Close()
 		return nil, nil, fmt.Errorf("resume spool %q: %w", r.cfg.Dir, err)
 	}
-	for _, c := range r.chunks {
+	for _, c := range chunks {
 		if c.refs == 0 {
 			s.drop(c)
 		}

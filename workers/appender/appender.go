@@ -2,7 +2,8 @@
 // assigned to it and appends every record to the rolling file of its stream.
 // It decides when files are over and hands them to the rotator; what the
 // ledger then says is the truth, and all that the appender holds can be lost
-// and read again.
+// and read again. It survives a restart, as of the last checkpoint, for the
+// worker that wrote it and as long as no other has owned the partition.
 //
 // It promises that a record is in at most one of the files it hands over per
 // chain of entries, in offset order, and that no record is passed by silently:
@@ -16,7 +17,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +49,8 @@ type Config struct {
 	Level        int           // of gzip
 	SealOnStop   bool          // seal and write what is open when the worker stops
 	DrainTimeout time.Duration // bound on stopping; default 20s
+	// CheckpointEvery is how much reading a killed process loses; default 10s.
+	CheckpointEvery time.Duration
 }
 
 // Rotator turns sealed files into entries of the ledger.
@@ -57,6 +62,8 @@ type Rotator interface {
 	// retries until it has the answer or ctx ends; after any error the
 	// caller's state is void.
 	Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error)
+	// Entry returns entry seq of the partition's ledger, or ledger.ErrNotFound.
+	Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error)
 }
 
 // Fetcher reads one partition; *stream.Fetcher is one.
@@ -126,6 +133,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	cfg.Memory = cmp.Or(cfg.Memory, 512<<20)
 	cfg.Level = cmp.Or(cfg.Level, 1)
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 20*time.Second)
+	cfg.CheckpointEvery = cmp.Or(cfg.CheckpointEvery, 10*time.Second)
 	switch {
 	case cfg.DataDir == "":
 		return nil, errors.New("appender.data_dir is not set")
@@ -152,7 +160,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 // entries in flight, leaves the group and returns nil. It returns an error if
 // the data directory cannot be used.
 func (a *Appender) Run(ctx context.Context) error {
-	home, err := openHome(a.cfg.DataDir)
+	home, err := openHome(a.cfg.DataDir, a.cfg.Topic, a.cfg.Incarnation)
 	if err != nil {
 		return err
 	}
@@ -188,6 +196,8 @@ func (a *Appender) Run(ctx context.Context) error {
 
 // assign starts what a generation adds and stops what it takes away; a
 // partition that stays ours goes on undisturbed. It waits for what stops.
+// Local files of partitions that are not ours are deleted: their owner's claim
+// makes them useless.
 func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Generation) {
 	tenures := map[int]*ledger.Tenure{}
 	if gen != nil {
@@ -221,6 +231,20 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	for _, r := range stopped {
 		<-r.done
 	}
+	if gen == nil {
+		return
+	}
+	if err := sweep(a.spoolsDir(), func(name string) bool {
+		n, err := strconv.Atoi(name)
+		return err == nil && tenures[n] != nil
+	}); err != nil {
+		a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours were not deleted", "err", err)
+	}
+}
+
+// spoolsDir holds the spools of partitions, by their number.
+func (a *Appender) spoolsDir() string {
+	return filepath.Join(a.cfg.DataDir, spoolDir, a.cfg.Topic, a.cfg.Incarnation)
 }
 
 func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *running {

@@ -56,10 +56,10 @@ type coreConfig struct {
 // and there a new epoch begins. So a flood of them takes no memory, however
 // long an open file holds the watermark back.
 type skip struct {
-	first   int64 // offset
-	reason  string
-	records int64
-	epoch   int
+	First   int64  `json:"first"` // offset
+	Reason  string `json:"reason"`
+	Records int64  `json:"records"`
+	Epoch   int    `json:"epoch"`
 }
 
 // newCore returns the state that base leaves to a reader.
@@ -114,6 +114,7 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	if _, ok := c.open[stream]; !ok {
 		c.epoch++
 		c.open[stream] = c.deadline(stream, max(seen, c.progress))
+		c.spool.Note(stream, c.open[stream])
 	}
 	c.position = offset + 1
 	c.progress = max(c.progress, seen)
@@ -127,13 +128,13 @@ func (c *core) skip(offset int64, reason string) error {
 	}
 	c.position = offset + 1
 	c.skips++
-	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].epoch == c.epoch; i-- { // one a reason
-		if c.skipped[i].reason == reason {
-			c.skipped[i].records++
+	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].Epoch == c.epoch; i-- { // one a reason
+		if c.skipped[i].Reason == reason {
+			c.skipped[i].Records++
 			return nil
 		}
 	}
-	c.skipped = append(c.skipped, skip{first: offset, reason: reason, records: 1, epoch: c.epoch})
+	c.skipped = append(c.skipped, skip{First: offset, Reason: reason, Records: 1, Epoch: c.epoch})
 	return nil
 }
 
@@ -235,8 +236,8 @@ func (c *core) cut() *segment.Batch {
 	}
 	b := &segment.Batch{Files: c.flight, LowWatermark: low, CompleteThrough: complete, Skipped: map[string]int64{}}
 	for _, s := range c.skipped {
-		if s.first < low {
-			b.Skipped[s.reason] += s.records
+		if s.First < low {
+			b.Skipped[s.Reason] += s.Records
 		}
 	}
 	return b
@@ -272,7 +273,7 @@ func (c *core) won(head *ledger.Entry) {
 	}
 	c.flight = nil
 	c.rebase(head)
-	c.skipped = slices.DeleteFunc(c.skipped, func(s skip) bool { return s.first < head.LowWatermark })
+	c.skipped = slices.DeleteFunc(c.skipped, func(s skip) bool { return s.First < head.LowWatermark })
 }
 
 // oldest is the time of receipt, in unix ms, of the oldest file that is in no

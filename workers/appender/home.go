@@ -19,7 +19,9 @@ type home struct {
 	lock   *os.File
 }
 
-func openHome(dir string) (*home, error) {
+// openHome takes the directory; what is left there of other topics and
+// incarnations is deleted.
+func openHome(dir, topic, incarnation string) (*home, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create appender.data_dir %q: %w", dir, err)
 	}
@@ -31,9 +33,12 @@ func openHome(dir string) (*home, error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("appender.data_dir %q is in use by another process; give each appender a directory of its own: %w", dir, err)
 	}
-	if err := sweep(filepath.Join(dir, spoolDir)); err != nil {
-		_ = lock.Close()
-		return nil, err
+	spools := filepath.Join(dir, spoolDir)
+	for path, kept := range map[string]string{spools: topic, filepath.Join(spools, topic): incarnation} {
+		if err := sweep(path, func(name string) bool { return name == kept }); err != nil {
+			_ = lock.Close()
+			return nil, err
+		}
 	}
 	worker, err := workerName(filepath.Join(dir, "worker"))
 	if err != nil {
@@ -46,9 +51,9 @@ func openHome(dir string) (*home, error) {
 // spoolDir holds the open files of partitions, below the data directory.
 const spoolDir = "spool"
 
-// sweep deletes what a killed process left behind. Partitions that are ours
-// again would do so themselves; others would fill the disk for good.
-func sweep(dir string) error {
+// sweep deletes what lies in dir and is not to be kept: others would never do
+// it, and fill the disk for good.
+func sweep(dir string, keep func(name string) bool) error {
 	left, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever makes it complains
 		return nil
@@ -57,6 +62,9 @@ func sweep(dir string) error {
 		return fmt.Errorf("sweep appender.data_dir: %w", err)
 	}
 	for _, d := range left {
+		if keep(d.Name()) {
+			continue
+		}
 		if err := os.RemoveAll(filepath.Join(dir, d.Name())); err != nil {
 			return fmt.Errorf("sweep appender.data_dir: %w", err)
 		}

@@ -86,6 +86,9 @@ type metrics struct {
 	abandoned   prometheus.Counter
 	deadLetters *prometheus.CounterVec
 
+	resumedRecords, resumedBytes, reread, checkpointBytes prometheus.Counter
+	checkpoint                                            prometheus.Histogram
+
 	position, lag, oldest, files, held, paused, halted *prometheus.Desc
 }
 
@@ -93,24 +96,35 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 	gauge := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("sealift_appender_"+name, help, []string{"partition"}, nil)
 	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_" + name, Help: help})
+	}
 	m := &metrics{
-		a:           a,
-		abandoned:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_abandoned_total", Help: "Times that a partition's state was thrown away and loaded from the ledger."}),
-		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_appender_dead_letters_total", Help: "Records that are no line of any file."}, []string{"reason"}),
-		position:    gauge("position_offset", "Offset of the next record to be read."),
-		lag:         gauge("lag_records", "Records in the log that were not read yet."),
-		oldest:      gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet, read or not."),
-		files:       gauge("open_files", "Files that are open."),
-		held:        gauge("open_files_bytes", "Bytes that open files hold in memory."),
-		paused:      gauge("paused", "1 while nothing is read for want of disk."),
-		halted:      gauge("in_trouble", "1 while the partition cannot be read; the log says why."),
+		a:               a,
+		abandoned:       prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_abandoned_total", Help: "Times that a partition's state was thrown away and loaded from the ledger."}),
+		deadLetters:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_appender_dead_letters_total", Help: "Records that are no line of any file."}, []string{"reason"}),
+		resumedRecords:  counter("resumed_records_total", "Records that were in local files when a partition was taken over, and were not read again."),
+		resumedBytes:    counter("resumed_bytes_total", "Bytes of the lines of resumed records."),
+		reread:          counter("reread_records_total", "Records read again, as far as the worker knows."),
+		checkpointBytes: counter("checkpoint_bytes_total", "Bytes written to checkpoints, the lines in memory included."),
+		checkpoint: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "sealift_appender_checkpoint_seconds", Help: "Time taken by a partition's checkpoint, in which it reads nothing.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+		}),
+		position: gauge("position_offset", "Offset of the next record to be read."),
+		lag:      gauge("lag_records", "Records in the log that were not read yet."),
+		oldest:   gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet, read or not."),
+		files:    gauge("open_files", "Files that are open."),
+		held:     gauge("open_files_bytes", "Bytes that open files hold in memory."),
+		paused:   gauge("paused", "1 while nothing is read for want of disk."),
+		halted:   gauge("in_trouble", "1 while the partition cannot be read; the log says why."),
 	}
 	m.records = prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."},
 		func() float64 { return float64(m.read.Load()) })
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.records, m.abandoned, m.deadLetters, m} {
+	for _, c := range []prometheus.Collector{m.records, m.abandoned, m.deadLetters, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the appender: %w", err)
 		}

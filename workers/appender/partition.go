@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +24,7 @@ type partition struct {
 	requests chan request                  // answered by the run goroutine
 	tenure   atomic.Pointer[ledger.Tenure] // the newest generation in which it is ours
 	view     view                          // what metrics and readiness see
+	readTo   int64                         // offset up to which this worker ever read, as far as it knows
 }
 
 // request asks for everything up to the log's end to be in the ledger.
@@ -105,36 +104,36 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 
 // own takes the partition over and reads it until something voids the state.
 func (p *partition) own(ctx context.Context) error {
-	base, err := p.a.deps.Rotator.Acquire(ctx, p.log, *p.tenure.Load())
+	tenure := *p.tenure.Load()
+	base, err := p.a.deps.Rotator.Acquire(ctx, p.log, tenure)
 	if err != nil {
 		return err
 	}
-	spool, err := segment.New(segment.Config{
-		Dir:      filepath.Join(p.a.cfg.DataDir, spoolDir, p.log.Topic, p.log.Incarnation, strconv.Itoa(p.log.Partition)),
-		Level:    p.a.cfg.Level,
-		MaxBytes: p.a.cfg.MaxBytes,
-		Budget:   p.a.budget,
-	})
+	c, err := p.begin(ctx, base, tenure.Owner)
 	if err != nil {
 		return err
 	}
-	defer spool.Discard()
-	c := newCore(p.a.coreConfig(p.log.Partition), base, spool)
-	p.lg.InfoContext(ctx, "partition taken over", "entry", base.Seq, "offset", base.LowWatermark)
+	l := &loop{p: p, c: c, rotations: make(chan rotated, 1)}
+	defer func() {
+		if l.keep {
+			c.spool.Close()
+		} else {
+			c.spool.Discard()
+		}
+	}()
 	p.view.took()
-	// What the loop starts ends before the spool is discarded.
+	// What the loop starts ends before the spool does.
 	ctx, cancel := context.WithCancel(ctx)
-	reads := p.a.read(ctx, p.log, base.LowWatermark)
+	l.reads = p.a.read(ctx, p.log, c.position)
 	// Entries outlive ctx by the drain, if the worker stops.
-	work, abort := context.WithCancel(context.WithoutCancel(ctx))
-	l := &loop{p: p, c: c, reads: reads, work: work, abort: abort, rotations: make(chan rotated, 1)}
+	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
 	err = l.run(ctx)
 	cancel()
-	abort()
+	l.abort()
 	if !c.idle() {
 		<-l.rotations
 	}
-	reads.wait()
+	l.reads.wait()
 	for _, r := range l.waiting {
 		r.done <- fmt.Errorf("seal partition %d: %w", p.log.Partition, err)
 	}
@@ -150,7 +149,9 @@ type loop struct {
 	abort     context.CancelFunc
 	rotations chan rotated
 	waiting   []pendingRequest
-	paused    string // why nothing is read, or ""
+	paused    string   // why nothing is read, or ""
+	saved     [2]int64 // position and entry of the last checkpoint
+	keep      bool     // the local files are to outlive the tenure
 }
 
 // pendingRequest is a request that waits until all below offset is sealed.
@@ -163,6 +164,8 @@ type pendingRequest struct {
 func (l *loop) run(ctx context.Context) error {
 	tick := time.NewTicker(l.p.a.tickEvery())
 	defer tick.Stop()
+	save := time.NewTimer(l.p.a.saveEvery())
+	defer save.Stop()
 	for {
 		in := l.reads.results
 		if l.paused != "" {
@@ -193,6 +196,11 @@ func (l *loop) run(ctx context.Context) error {
 			if err := l.turn(); err != nil {
 				return err
 			}
+		case <-save.C:
+			if err := l.save(); err != nil {
+				return err
+			}
+			save.Reset(l.p.a.saveEvery())
 		}
 		l.rotate()
 		l.p.view.read(l.c.position, l.reads.end)
@@ -203,8 +211,12 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) take(ctx context.Context, got read) error {
 	now := time.Now().UnixMilli()
 	var dead []stream.Record
+	again := int64(0)
 	for i := range got.Records {
 		r := &got.Records[i]
+		if r.Offset < l.p.readTo {
+			again++
+		}
 		if r.Offset < l.c.position {
 			return fmt.Errorf("record at offset %d after %d: %w", r.Offset, l.c.position-1, errOffset)
 		}
@@ -226,7 +238,9 @@ func (l *loop) take(ctx context.Context, got read) error {
 		}
 	}
 	l.c.reached(got.Next, got.Next >= got.HighWatermark, got.sentAt.UnixMilli())
+	l.p.readTo = max(l.p.readTo, l.c.position)
 	l.p.a.metrics.read.Add(int64(len(got.Records)))
+	l.p.a.metrics.reread.Add(float64(again))
 	// No entry may pass a record that is in no file before its dead letter is
 	// safe: entries are cut only between calls of take.
 	if len(dead) > 0 {
@@ -316,20 +330,31 @@ func (l *loop) ask(ctx context.Context, r request) error {
 
 // stop ends the tenure. A worker that stops finishes the entry in flight and,
 // with SealOnStop, seals what is open and writes it too, within the drain
-// time; what remains is dropped, and read again by the next owner. A partition
-// that was taken away is left at once.
+// time; what remains stays on its disk, for itself. A partition that was taken
+// away is left at once.
 func (l *loop) stop(ctx context.Context) error {
 	if !l.p.a.stopping.Load() {
 		return ctx.Err()
 	}
 	defer time.AfterFunc(l.p.a.cfg.DrainTimeout, l.abort).Stop()
+	if err := l.drain(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	// The outcome of an entry that was cut off is open; its files stay sealed,
+	// and the head tells whether they are in the ledger.
+	err := l.save()
+	l.keep = err == nil
+	return errors.Join(ctx.Err(), err)
+}
+
+func (l *loop) drain() error {
 	if !l.c.idle() {
 		if err := l.rotated(<-l.rotations); err != nil {
 			return err
 		}
 	}
 	if !l.p.a.cfg.SealOnStop {
-		return ctx.Err()
+		return nil
 	}
 	if err := l.c.sealAll(segment.ReasonStop); err != nil {
 		return err
@@ -337,7 +362,7 @@ func (l *loop) stop(ctx context.Context) error {
 	for {
 		l.rotate()
 		if l.c.idle() {
-			return ctx.Err()
+			return nil
 		}
 		if err := l.rotated(<-l.rotations); err != nil {
 			return err

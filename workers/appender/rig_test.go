@@ -3,7 +3,9 @@ package appender
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -34,6 +36,7 @@ type rig struct {
 	records  []stream.Record
 	grown    chan struct{} // closed when records grew
 	head     *ledger.Entry
+	chain    []*ledger.Entry // written here, the head included
 	acquired int
 	rival    bool                                         // another takes the partition each time
 	batches  [][]string                                   // files of each entry
@@ -141,17 +144,55 @@ func (r *rig) Ends(context.Context, string) (map[int]int64, error) {
 
 func (r *rig) Ping(context.Context) error { return nil }
 
-func (r *rig) Acquire(_ context.Context, _ ledger.Log, _ ledger.Tenure) (*ledger.Entry, error) {
+func (r *rig) Acquire(_ context.Context, _ ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.acquired++
 	if r.rival {
 		return nil, ledger.ErrLost
 	}
-	e := *r.head
+	r.head = claim(r.head, tenure.Owner)
+	r.chain = append(r.chain, r.head)
+	return r.head, nil
+}
+
+func (r *rig) Entry(_ context.Context, _ ledger.Log, seq int64) (*ledger.Entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.chain {
+		if e.Seq == seq {
+			return e, nil
+		}
+	}
+	return nil, ledger.ErrNotFound
+}
+
+// claim is an entry that takes the partition over.
+func claim(base *ledger.Entry, owner string) *ledger.Entry {
+	e := *base
 	e.Seq++
-	r.head = &e
-	return &e, nil
+	e.Owner, e.Attempt = owner, fmt.Sprintf("claim-%d-%s", e.Seq, owner)
+	return &e
+}
+
+// follow is the entry of a batch.
+func follow(base *ledger.Entry, b *segment.Batch) *ledger.Entry {
+	e := claim(base, base.Owner)
+	e.LowWatermark, e.CompleteThrough, e.SealedThrough = b.LowWatermark, b.CompleteThrough, nil
+	through := map[ledger.Stream]int64{}
+	for _, th := range base.SealedThrough {
+		through[ledger.Stream{Source: th.Source, Hour: th.Hour}] = th.Offset
+	}
+	for _, f := range b.Files {
+		through[f.Stream] = f.Last
+	}
+	for st, o := range through {
+		if o >= e.LowWatermark {
+			e.SealedThrough = append(e.SealedThrough, ledger.Through{Source: st.Source, Hour: st.Hour, Offset: o})
+		}
+	}
+	slices.SortFunc(e.SealedThrough, func(a, b ledger.Through) int { return int(a.Offset - b.Offset) })
+	return e
 }
 
 func (r *rig) acquisitions() int {
@@ -175,7 +216,8 @@ func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Bat
 		return nil, ledger.ErrLost
 	}
 	r.batches = append(r.batches, files(batch))
-	r.head = &ledger.Entry{Seq: base.Seq + 1, LowWatermark: batch.LowWatermark}
+	r.head = follow(base, batch)
+	r.chain = append(r.chain, r.head)
 	return r.head, nil
 }
 

@@ -144,6 +144,11 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 	return e, nil
 }
 
+// Entry returns entry seq of the log's ledger, or ledger.ErrNotFound.
+func (r *Rotator) Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error) {
+	return ledger.NewChain(r.deps.Staging, log).Entry(ctx, seq)
+}
+
 // stage stores a sealed file under its content's name.
 //
 // Invariant: I3, I4. The store verifies the checksum that was computed while

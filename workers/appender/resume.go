@@ -1,0 +1,209 @@
+package appender
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
+)
+
+// checkpoint is what a spool's checkpoint says of the core: with the files of
+// the spool it is "entry Seq + records read since", up to Position.
+type checkpoint struct {
+	Seq      int64  `json:"seq"`
+	Attempt  string `json:"attempt"` // of entry Seq
+	Router   string `json:"router"`
+	Position int64  `json:"position"`
+	Progress int64  `json:"progress"`
+	Quiet    int64  `json:"quiet"`
+	Epoch    int    `json:"epoch"`
+	Skipped  []skip `json:"skipped"`
+}
+
+// save makes the core outlive the process.
+func (c *core) save() (bytes int64, err error) {
+	state, err := json.Marshal(checkpoint{
+		Seq: c.base.Seq, Attempt: c.base.Attempt, Router: c.base.Router,
+		Position: c.position, Progress: c.progress, Quiet: c.quiet, Epoch: c.epoch, Skipped: c.skipped,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("encode checkpoint: %w", err)
+	}
+	return c.spool.Checkpoint(state)
+}
+
+// errUntrusted says that local files are not the state that a claim's head
+// leaves to its owner: the partition is read again from the watermark.
+var errUntrusted = errors.New("local files are of no use")
+
+// inLedger reports whether all records of a local file are in files of the
+// head. The head descends from the entry that the file was begun on, so either
+// all are or none: it is errUntrusted that some are.
+func (c *core) inLedger(m segment.Meta) (bool, error) {
+	through, ok := c.through[m.Stream]
+	switch {
+	case m.Last < c.base.LowWatermark || ok && m.Last <= through:
+		return true, nil
+	case m.First < c.base.LowWatermark || ok && m.First <= through:
+		return false, fmt.Errorf("%w: offsets %d to %d of %v are in the ledger in part", errUntrusted, m.First, m.Last, m.Stream)
+	}
+	return false, nil
+}
+
+// resumeCore returns what the checkpoint and its files leave to a reader that
+// has claimed the partition with base, a descendant of entry cp.Seq.
+//
+// Invariant: I5, I6. Whatever the head has that the checkpoint does not know
+// was cut from records that it has, or from later ones: the former are dropped
+// here, the latter are below the watermark or in the filter.
+func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segment.Recovery) (*core, error) {
+	c := newCore(cfg, base, nil)
+	c.position = max(cp.Position, base.LowWatermark)
+	c.progress, c.quiet, c.epoch = cp.Progress, cp.Quiet, cp.Epoch
+	for _, s := range cp.Skipped {
+		if s.First >= base.LowWatermark {
+			c.skipped = append(c.skipped, s)
+		}
+	}
+	spool, sealed, err := local.Resume(func(m segment.Meta) (bool, error) {
+		if m.Last >= cp.Position {
+			return false, fmt.Errorf("%w: offset %d of %v is not below the checkpoint's %d", errUntrusted, m.Last, m.Stream, cp.Position)
+		}
+		return c.inLedger(m)
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.spool, c.sealed = spool, sealed
+	spool.Files(func(m segment.Meta) { c.open[m.Stream] = m.Note })
+	return c, nil
+}
+
+// begin returns the core that base leaves to this worker: with the files that
+// it left on its disk if they can be trusted, else from the watermark on.
+func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string) (*core, error) {
+	cfg := segment.Config{
+		Dir:      filepath.Join(p.a.spoolsDir(), strconv.Itoa(p.log.Partition)),
+		Level:    p.a.cfg.Level,
+		MaxBytes: p.a.cfg.MaxBytes,
+		Budget:   p.a.budget,
+	}
+	c, err := p.resume(ctx, base, owner, cfg)
+	switch {
+	case err == nil:
+		return c, nil
+	case errors.Is(err, errUntrusted):
+		p.lg.WarnContext(ctx, "local files are dropped, reading from the ledger's watermark", "entry", base.Seq, "offset", base.LowWatermark, "err", err)
+	case !errors.Is(err, segment.ErrNoCheckpoint):
+		return nil, err
+	}
+	spool, err := segment.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.lg.InfoContext(ctx, "partition taken over", "entry", base.Seq, "offset", base.LowWatermark)
+	return newCore(p.a.coreConfig(p.log.Partition), base, spool), nil
+}
+
+// resume takes up the local files. Its errors are segment.ErrNoCheckpoint,
+// errUntrusted, or one that a later try may not meet.
+func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string, cfg segment.Config) (*core, error) {
+	start := time.Now()
+	local, err := segment.Recover(cfg)
+	if errors.Is(err, segment.ErrNoCheckpoint) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
+	}
+	defer local.Close() // nothing, once resumed
+	var cp checkpoint
+	if err := json.Unmarshal(local.State, &cp); err != nil {
+		return nil, fmt.Errorf("%w: decode checkpoint: %w", errUntrusted, err)
+	}
+	p.readTo = max(p.readTo, cp.Position)
+	if err := p.trust(ctx, &cp, base, owner); err != nil {
+		return nil, err
+	}
+	c, err := resumeCore(p.a.coreConfig(p.log.Partition), base, &cp, local)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
+	}
+	var records, bytes int64
+	note := func(m segment.Meta) { records, bytes = records+m.Records, bytes+m.RawBytes }
+	c.spool.Files(note)
+	for _, f := range c.sealed {
+		note(f.Meta)
+	}
+	p.a.metrics.resumedRecords.Add(float64(records))
+	p.a.metrics.resumedBytes.Add(float64(bytes))
+	p.lg.InfoContext(ctx, "partition taken over with its local files", "entry", base.Seq, "offset", c.position,
+		"records", records, "bytes", bytes, "files", c.spool.Len()+len(c.sealed), "took", time.Since(start))
+	return c, nil
+}
+
+// mostEntries bounds the walk of trust; a worker that wrote more since its
+// checkpoint did not die of it.
+const mostEntries = 1000
+
+// trust returns nil if the checkpoint is of this very chain, and every entry
+// since is this worker's own, up to its claim base.
+//
+// Invariant: I5. Only the state of which the head is made may go on from it.
+func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entry, owner string) error {
+	void := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", errUntrusted, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case cp.Seq >= base.Seq:
+		return void("they build on entry %d, the head is %d", cp.Seq, base.Seq)
+	case base.Seq-cp.Seq > mostEntries:
+		return void("they build on entry %d, %d before the head", cp.Seq, base.Seq-cp.Seq)
+	case cp.Router != base.Router:
+		return void("records were routed by %q, now by %q", cp.Router, base.Router)
+	}
+	for seq := cp.Seq; seq < base.Seq; seq++ {
+		e, err := p.a.deps.Rotator.Entry(ctx, p.log, seq)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			return void("entry %d is not there", seq)
+		case err != nil:
+			return fmt.Errorf("trust local files: %w", err)
+		case seq == cp.Seq && e.Attempt != cp.Attempt:
+			return void("entry %d is not the one that they build on", seq)
+		case e.Owner != owner:
+			return void("entry %d is of %q", seq, e.Owner)
+		}
+	}
+	return nil
+}
+
+// save writes a checkpoint if there is anything new.
+func (l *loop) save() error {
+	at := [2]int64{l.c.position, l.c.base.Seq}
+	if at == l.saved {
+		return nil
+	}
+	start := time.Now()
+	n, err := l.c.save()
+	if err != nil {
+		return err
+	}
+	l.saved = at
+	l.p.a.metrics.checkpoint.Observe(time.Since(start).Seconds())
+	l.p.a.metrics.checkpointBytes.Add(float64(n))
+	return nil
+}
+
+// saveEvery is the time to the next checkpoint, by chance, lest all partitions
+// write at once.
+func (a *Appender) saveEvery() time.Duration {
+	return a.cfg.CheckpointEvery/2 + jitter.N(a.cfg.CheckpointEvery)
+}

@@ -1,0 +1,283 @@
+package appender
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
+)
+
+// directed is a schedule without chance: one worker that has read the records
+// "source@minutes" of its partition up to a checkpoint, and was killed.
+func directed(t *testing.T, records ...string) (*schedule, *worker) {
+	t.Helper()
+	s := newSchedule(t, 1)
+	w := s.workers[0]
+	s.takeOver(w)
+	feed(t, w.c, records...)
+	_, err := w.c.save()
+	require.NoError(t, err)
+	s.head.Router = "" // for tests to change
+	s.kill(w)
+	return s, w
+}
+
+// wins appends an entry of that worker, as the head.
+func (s *schedule) wins(owner string, low int64, through ...ledger.Through) {
+	e := claim(s.head, owner)
+	e.LowWatermark, e.SealedThrough = low, through
+	s.head = e
+	s.chain = append(s.chain, e)
+}
+
+// holdings are what a core holds: position, then the files.
+func holdings(c *core) (held []string) {
+	held = append(held, fmt.Sprint(c.position))
+	for _, f := range c.sealed {
+		held = append(held, fmt.Sprintf("%s/%d-%d sealed for %s", f.Stream.Source, f.First, f.Last, f.Reason))
+	}
+	c.spool.Files(func(m segment.Meta) {
+		held = append(held, fmt.Sprintf("%s/%d-%d", m.Stream.Source, m.First, m.Last))
+	})
+	return held
+}
+
+// TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain: after a kill, with
+// what may have happened to the ledger since.
+func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
+	// Offsets: a 0, b 1, a 2, b 3; position 4.
+	for name, c := range map[string]struct {
+		since func(s *schedule)
+		want  []string
+	}{
+		"nothing": {
+			since: func(*schedule) {},
+			want:  []string{"4", "a/0-2", "b/1-3"},
+		},
+		"own_claim": {
+			since: func(s *schedule) { s.wins("w1", 0) },
+			want:  []string{"4", "a/0-2", "b/1-3"},
+		},
+		"own_entry_of_what_was_read": {
+			since: func(s *schedule) { s.wins("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 2}) },
+			want:  []string{"4", "b/1-3"},
+		},
+		"own_entry_of_what_was_read_later_too": {
+			since: func(s *schedule) { s.wins("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 9}) },
+			want:  []string{"4", "b/1-3"},
+		},
+		"own_entry_of_all_and_more": {
+			since: func(s *schedule) { s.wins("w1", 9) },
+			want:  []string{"9"},
+		},
+		"an_entry_that_ends_within_a_file": { // a copy of the disk had read less
+			since: func(s *schedule) { s.wins("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 1}) },
+			want:  []string{"1"},
+		},
+		"a_watermark_within_a_file": {
+			since: func(s *schedule) { s.wins("w1", 1) },
+			want:  []string{"1"},
+		},
+		"claim_of_another": {
+			since: func(s *schedule) { s.wins("w2", 0) },
+			want:  []string{"0"},
+		},
+		"claim_of_another_and_ours_again": {
+			since: func(s *schedule) { s.wins("w2", 0); s.wins("w1", 0) },
+			want:  []string{"0"},
+		},
+		"another_chain": {
+			since: func(s *schedule) {
+				e := *s.head
+				e.Attempt = "other"
+				s.head, s.chain = &e, []*ledger.Entry{&e}
+			},
+			want: []string{"0"},
+		},
+		"rolled_back": {
+			since: func(s *schedule) { s.head, s.chain = entry(0), []*ledger.Entry{entry(0)} },
+			want:  []string{"0"},
+		},
+		"far_behind": {
+			since: func(s *schedule) {
+				for range mostEntries {
+					s.wins("w1", 0)
+				}
+			},
+			want: []string{"0"},
+		},
+		"other_routing_rule": {
+			since: func(s *schedule) { s.wins("w1", 0); s.head.Router = "key;header" },
+			want:  []string{"0"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, w := directed(t, "a@1", "b@2", "a@3", "b@4")
+			c.since(s)
+			s.takeOver(w)
+			require.ElementsMatch(t, c.want, holdings(w.c))
+			s.kill(w)
+		})
+	}
+}
+
+// TestResumedStateIsTheOneThatWas: deadlines, files that were sealed and are
+// in no entry, skipped records.
+func TestResumedStateIsTheOneThatWas(t *testing.T) {
+	s := newSchedule(t, 1)
+	w := s.workers[0]
+	s.takeOver(w)
+	feed(t, w.c, "late@-300", "a@10", "b@50", "a@61", "b@62") // a/1-1, b/2-2 and late/0-0 are over
+	require.NoError(t, w.c.skip(5, "x"))
+	require.NoError(t, w.c.seal(ledger.StreamOf("a", t0+61*60_000), segment.ReasonRequest)) // a/3-3
+	feed(t, w.c, "a@63")
+	w.c.cfg.maxFiles = 1
+	require.Equal(t, []string{"late/0-0"}, files(w.c.cut())) // in flight
+	_, err := w.c.save()
+	require.NoError(t, err)
+	deadlines, progress := w.c.open, w.c.progress
+	s.kill(w)
+	s.takeOver(w)
+	require.ElementsMatch(t, []string{
+		"7", "late/0-0 sealed for time", "a/1-1 sealed for time", "b/2-2 sealed for time", "a/3-3 sealed for request", "b/4-4", "a/6-6",
+	}, holdings(w.c))
+	require.Equal(t, deadlines, w.c.open)
+	require.Equal(t, progress, w.c.progress)
+	require.NoError(t, w.c.sealAll(segment.ReasonRequest))
+	b := w.c.cut()
+	require.Equal(t, []string{"late/0-0", "a/1-1", "b/2-2", "a/3-3", "b/4-4", "a/6-6"}, files(b))
+	require.Equal(t, map[string]int64{"x": 1}, b.Skipped)
+	s.kill(w)
+}
+
+// died returns a rig whose process begins with the disk and the ledger that
+// this one has now: it was killed.
+func (r *rig) died(cfg Config) *rig {
+	cfg.DataDir = r.t.TempDir()
+	require.NoError(r.t, os.CopyFS(cfg.DataDir, os.DirFS(r.cfg.DataDir)))
+	next := newRig(r.t, cfg)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next.records, next.head, next.chain, next.batches = r.records, r.head, r.chain, r.batches
+	return next
+}
+
+// TestAKilledWorkerReadsOnFromItsCheckpoint, and one that was stopped from
+// where it stopped.
+func TestAKilledWorkerReadsOnFromItsCheckpoint(t *testing.T) {
+	for name, c := range map[string]struct {
+		stopped bool
+		reads   int64
+	}{
+		"killed":  {stopped: false, reads: 2},
+		"stopped": {stopped: true, reads: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.run()
+				r.produce("a", "b", "", "a")
+				time.Sleep(16 * time.Second) // a checkpoint
+				r.produce("a")
+				synctest.Wait()
+				if c.stopped {
+					r.end()
+				}
+				next := r.died(Config{})
+				if !c.stopped {
+					r.end()
+				}
+				next.produce("b")
+				next.run()
+				synctest.Wait()
+				require.Equal(t, c.reads, next.Records())
+				require.NoError(t, next.seal())
+				require.Equal(t, [][]string{{"a/0-4", "b/1-5"}}, next.written())
+				next.end()
+			})
+		})
+	}
+}
+
+// TestAnEntryOfADyingWorkerIsNotWrittenTwice: it was won when nobody was left
+// to know.
+func TestAnEntryOfADyingWorkerIsNotWrittenTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b")
+		time.Sleep(16 * time.Second)
+		require.NoError(t, r.seal())
+		next := r.died(Config{})
+		r.end()
+		next.produce("a")
+		next.run()
+		require.NoError(t, next.seal())
+		require.Equal(t, [][]string{{"a/0-0", "b/1-1"}, {"a/2-2"}}, next.written())
+		require.EqualValues(t, 1, next.Records())
+		next.end()
+	})
+}
+
+// TestAnOpenEntryIsSettledByTheHead: the worker stopped while the staging
+// bucket was away; its files are still there, in one entry or none.
+func TestAnOpenEntryIsSettledByTheHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.rotating = func(ctx context.Context, nth int) error { <-ctx.Done(); return ctx.Err() }
+		r.run()
+		r.produce("a", "b")
+		synctest.Wait()
+		go func() { _ = r.seal() }()
+		synctest.Wait()
+		r.end()
+		next := r.died(Config{})
+		next.run()
+		require.NoError(t, next.seal())
+		require.Equal(t, [][]string{{"a/0-0", "b/1-1"}}, next.written())
+		require.Zero(t, next.Records())
+		next.end()
+	})
+}
+
+// TestLocalFilesOfOthersPartitionsGo: of those that a generation does not give
+// us, and of other topics and incarnations.
+func TestLocalFilesOfOthersPartitionsGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		kept := filepath.Join(r.spoolsDir(), "0", "00000000.journal")
+		gone := []string{
+			filepath.Join(r.spoolsDir(), "1", "00000000.journal"),
+			filepath.Join(r.cfg.DataDir, spoolDir, r.cfg.Topic, "2", "0", "00000000.journal"),
+			filepath.Join(r.cfg.DataDir, spoolDir, "other", "1", "0", "00000000.journal"),
+		}
+		for _, path := range append(gone, kept) {
+			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+			require.NoError(t, os.WriteFile(path, nil, 0o600))
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		r.stop = stop
+		go func() { r.ended <- r.Run(ctx) }()
+		synctest.Wait()
+		require.FileExists(t, kept)
+		require.FileExists(t, gone[0])
+		r.assigned(0, 1)
+		synctest.Wait()
+		require.DirExists(t, filepath.Dir(gone[0]))
+		r.assigned(0)
+		r.assigned(0) // taken once the former is carried out
+		for _, path := range gone {
+			require.NoFileExists(t, path)
+			require.NoDirExists(t, filepath.Dir(path))
+		}
+		r.end()
+	})
+}
