@@ -76,13 +76,22 @@ func emptySpool(cfg Config) *Spool {
 	return &Spool{cfg: cfg, open: map[ledger.Stream]*active{}, sealed: map[*Sealed]struct{}{}, chunks: map[*chunk]struct{}{}}
 }
 
+// Fits reports whether the line can be one of a file's: else Append returns
+// ErrLine.
+func (s *Spool) Fits(line []byte) bool { return s.fits(line) && bytes.IndexByte(line, '\n') < 0 }
+
+// fits is about its length alone.
+func (s *Spool) fits(line []byte) bool {
+	return len(line) > 0 && int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes <= s.cfg.MaxBytes
+}
+
 // Append adds a record as one line. Line is copied; it holds no newline. Its
 // errors are ErrFull, ErrOrder, ErrLine, or those of the disk.
 func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte) error {
 	if s.broken != nil {
 		return s.broken
 	}
-	if len(line) == 0 || int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes > s.cfg.MaxBytes {
+	if !s.fits(line) {
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
 	}
 	// Before, lest a file's first block is without its note.

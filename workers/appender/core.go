@@ -93,6 +93,9 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	}
 	stream := ledger.StreamOf(source, received)
 	if last, ok := c.through[stream]; ok && offset <= last {
+		if !c.spool.Fits(line) {
+			return c.skip(offset, reasonLine) // below the last of a file, and not in it
+		}
 		c.position = offset + 1
 		return nil // it is in a file of the ledger
 	}

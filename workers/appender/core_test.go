@@ -302,3 +302,16 @@ func TestAnIdlePartitionSaysOnceThatTheHourIsOver(t *testing.T) {
 	c.reached(5, true, t0+2*hour)
 	require.Nil(t, c.cut())
 }
+
+// Invariant: I2. A line that fits no file may lie between those of a file that
+// the ledger has sealed past the watermark: it is not in that file.
+func TestUnfitLinesOfTheFilterAreSkippedAgain(t *testing.T) {
+	c := newTestCore(t, entry(10, ledger.Through{Source: "a", Hour: t0, Offset: 20}))
+	feed(t, c, "a@1")
+	require.NoError(t, c.add(11, "a", t0, t0, []byte("{\n}")))
+	feed(t, c, "a@2", "b@1")
+	require.NoError(t, c.sealAll(segment.ReasonRequest))
+	b := c.cut()
+	require.Equal(t, []string{"b/13-13"}, files(b))
+	require.Equal(t, map[string]int64{reasonLine: 1}, b.Skipped)
+}
