@@ -100,6 +100,12 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 			e.metrics.breaker.DeleteLabelValues(ef.dest)
 			e.log.InfoContext(ctx, "destination works again", "destination", ef.dest)
 		default:
+			if ef.kind != start {
+				// A job that comes from now on may be the very one that is being
+				// enqueued, or one that a redrive made of what is being parked:
+				// it must not be acknowledged along with this task.
+				delete(e.tasks, debtOf(ef.task.job))
+			}
 			e.work.Go(func() { e.carry(ctx, ef) })
 		}
 	}
@@ -167,7 +173,9 @@ func (e *engine) end(t *task, settled bool) {
 
 // retire forgets a task. The caller holds mu.
 func (e *engine) retire(t *task, settled bool) {
-	delete(e.tasks, debtOf(t.job))
+	if e.tasks[debtOf(t.job)] == t {
+		delete(e.tasks, debtOf(t.job))
+	}
 	e.room.Release(1)
 	if !settled {
 		return

@@ -91,6 +91,40 @@ func TestRequeueIsInsistedUpon(t *testing.T) {
 	require.Equal(t, 4, tries)
 }
 
+// Invariant: I12. A job that comes while another of its debt is on its way back
+// into a topic may be that very job, read before its enqueuing was over.
+func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
+	for hazard, o := range map[string]outcome{
+		"requeue": {kind: busy},
+		"park":    {kind: failed, verdict: verdict{class: hopeless, scope: ofFile}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			job := jobOf("d", 1)
+			former, fresh := newClaim(), newClaim()
+			outcomes := make(chan outcome, 1)
+			outcomes <- o
+			e := fakeEngine(func(ctx context.Context, _ delivery.Job) outcome {
+				select {
+				case o := <-outcomes:
+					return o
+				case <-ctx.Done():
+					return outcome{kind: dropped}
+				}
+			}, nil)
+			work, abort := context.WithCancel(t.Context())
+			again := func() error { return e.submit(t.Context(), work, job, fresh) }
+			e.queue = &fakeQueue{fail: again}
+			e.park = func(context.Context, delivery.Job, verdict) error { return again() }
+			require.NoError(t, e.submit(t.Context(), work, job, former))
+			<-former.done
+			require.Zero(t, fresh.acks(), "it was neither delivered nor enqueued anew")
+			abort()
+			e.drain()
+			require.Zero(t, fresh.acks())
+		})
+	}
+}
+
 func TestJobsThatFailedForGoodAreParked(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "x")
