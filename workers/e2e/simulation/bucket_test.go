@@ -1,0 +1,171 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// bucket is a bucket in the world. Its state is objstore.Memory, which passes
+// the conformance suite of stores; its requests go through the scheduler.
+type bucket struct {
+	*objstore.Memory
+	name string
+	down way // what every request meets, or well
+}
+
+// seenBy returns the bucket as an actor reaches it.
+func (b *bucket) seenBy(w *world, a *actor) objstore.Store { return &client{w: w, a: a, b: b} }
+
+type client struct {
+	w *world
+	a *actor
+	b *bucket
+}
+
+var _ objstore.Store = (*client)(nil)
+
+// Put implements objstore.Store.
+func (c *client) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (info objstore.Info, err error) {
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return info, &objstore.Error{Op: "put", Bucket: c.b.name, Key: key, Kind: objstore.ErrInvalid, Err: err}
+	}
+	apply := func() (objstore.Info, error) {
+		info, err := c.b.Memory.Put(context.Background(), key, bytes.NewReader(data), opts)
+		if err == nil {
+			c.w.judge.put(c.b, key, data, c.a)
+		}
+		return info, err
+	}
+	o := &op{actor: c.a, kind: "put " + c.b.name, key: key, ways: []way{refused, failing, cut, lost, ghost, twice, hangs}}
+	if opts.IfAbsent {
+		o.ways = append(o.ways, clash)
+	}
+	o.late = func() { _, _ = apply() }
+	o.run = func(out way) {
+		if out.effective() {
+			info, o.err = apply()
+		}
+		if out == ghost || out == twice {
+			c.w.haunt(o.kind+" "+key, o.late)
+		}
+		c.answer(o, "put", key, out)
+	}
+	err = c.do(ctx, o, "put", key)
+	return info, err
+}
+
+// Get implements objstore.Store.
+func (c *client) Get(ctx context.Context, key string) (r io.ReadCloser, info objstore.Info, err error) {
+	o := &op{actor: c.a, kind: "get " + c.b.name, key: key, ways: []way{refused, cut, torn, hangs}}
+	o.run = func(out way) {
+		if out == well || out == torn {
+			r, info, o.err = c.b.Memory.Get(context.Background(), key)
+		}
+		if out == torn && o.err == nil {
+			r = tornBody{io.LimitReader(r, info.Size/2), c.error("get", key, errCut)}
+		}
+		c.answer(o, "get", key, out)
+	}
+	err = c.do(ctx, o, "get", key)
+	return r, info, err
+}
+
+// tornBody is a body that breaks off.
+type tornBody struct {
+	io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (b tornBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = b.err
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (tornBody) Close() error { return nil }
+
+// Head implements objstore.Store.
+func (c *client) Head(ctx context.Context, key string) (info objstore.Info, err error) {
+	o := &op{actor: c.a, kind: "head " + c.b.name, key: key, ways: []way{refused, cut, hangs}}
+	o.run = func(out way) {
+		if out == well {
+			info, o.err = c.b.Memory.Head(context.Background(), key)
+		}
+		c.answer(o, "head", key, out)
+	}
+	err = c.do(ctx, o, "head", key)
+	return info, err
+}
+
+// List implements objstore.Store.
+func (c *client) List(ctx context.Context, prefix, startAfter string, limit int) (infos []objstore.Info, err error) {
+	o := &op{actor: c.a, kind: "list " + c.b.name, key: prefix + " " + startAfter, ways: []way{refused, cut, hangs}}
+	o.run = func(out way) {
+		if out == well {
+			infos, o.err = c.b.Memory.List(context.Background(), prefix, startAfter, limit)
+		}
+		c.answer(o, "list", prefix, out)
+	}
+	err = c.do(ctx, o, "list", prefix)
+	return infos, err
+}
+
+// Delete implements objstore.Store.
+func (c *client) Delete(ctx context.Context, key string) error {
+	o := &op{actor: c.a, kind: "delete " + c.b.name, key: key, ways: []way{refused, failing, cut, lost, hangs}}
+	o.late = func() {
+		c.w.judge.deleting(c.b, key)
+		_ = c.b.Memory.Delete(context.Background(), key)
+	}
+	o.run = func(out way) {
+		if out.effective() {
+			o.late()
+		}
+		c.answer(o, "delete", key, out)
+	}
+	return c.do(ctx, o, "delete", key)
+}
+
+// answer fills in the error of a request that went wrong.
+func (c *client) answer(o *op, name, key string, out way) {
+	e := &objstore.Error{Op: name, Bucket: c.b.name, Key: key}
+	switch out {
+	case refused, failing:
+		e.Kind, e.Status, e.Code = objstore.ErrUnavailable, 503, "SlowDown"
+	case cut, lost, ghost:
+		e.Kind, e.Err = objstore.ErrUnavailable, errCut
+	case clash:
+		e.Kind, e.Status, e.Code = objstore.ErrConflict, 409, "ConditionalRequestConflict"
+	case denied:
+		e.Kind, e.Status, e.Code = objstore.ErrDenied, 403, "AccessDenied"
+	default:
+		return
+	}
+	o.err = e
+}
+
+// do returns an error of the store, whatever happened.
+func (c *client) do(ctx context.Context, o *op, name, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, 70*time.Second) // as pkg/objstore's client does
+	defer cancel()
+	err := c.w.do(ctx, o)
+	var e *objstore.Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	return c.error(name, key, err)
+}
+
+func (c *client) error(name, key string, err error) error {
+	return &objstore.Error{Op: name, Bucket: c.b.name, Key: key, Kind: objstore.ErrUnavailable, Err: err}
+}

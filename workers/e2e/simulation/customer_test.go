@@ -1,0 +1,94 @@
+package simulation
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/workers/copier"
+)
+
+var (
+	bucketNames    = []string{"one", "two", "three"}
+	destinationIDs = []string{acme + "/one", acme + "/two", other + "/three"}
+)
+
+const (
+	acme  = "ws_acme0123456789abcd"
+	other = "ws_other0123456789ab"
+)
+
+// customers are the catalog, and what it was at any time.
+type customers struct {
+	w    *world
+	live *catalog.Live
+	// owed are the sets of destinations that a source's files were ever owed to.
+	owed map[string][][]string
+}
+
+func newCustomers(w *world) *customers {
+	c := &customers{w: w, live: catalog.NewLive(), owed: map[string][][]string{}}
+	c.restore()
+	return c
+}
+
+// restore sets the catalog as it was at first.
+func (c *customers) restore() { c.set(func([]catalog.Workspace) {}) }
+
+func (c *customers) set(change func([]catalog.Workspace)) {
+	ws := []catalog.Workspace{
+		{ID: acme, Sources: []catalog.Source{{ID: "web"}, {ID: "app"}}, Destinations: []catalog.Destination{
+			{Name: "one", Sources: []string{"web", "app"}, Bucket: "one", Region: "eu-west-1"},
+			{Name: "two", Sources: []string{"web"}, Bucket: "two/logs", Region: "eu-west-1"},
+		}},
+		{ID: other, Sources: []catalog.Source{{ID: "iot"}, {ID: "nobodys"}}, Destinations: []catalog.Destination{
+			{Name: "three", Sources: []string{"iot"}, Bucket: "three", Region: "eu-west-1"},
+		}},
+	}
+	change(ws)
+	s, err := catalog.NewSnapshot(ws)
+	if err != nil {
+		panic(err) // of the test's own
+	}
+	c.live.Set(s)
+	for _, source := range sources {
+		owed := s.Owed(source)
+		if !slices.ContainsFunc(c.owed[source], func(o []string) bool { return slices.Equal(o, owed) }) {
+			c.owed[source] = append(c.owed[source], owed)
+		}
+	}
+}
+
+// change changes the catalog for a while.
+func (c *customers) change(d *dice) bool {
+	no := false
+	c.set(func(ws []catalog.Workspace) {
+		switch d.n(4) {
+		case 0:
+			ws[0].Destinations[0].Enabled = &no
+		case 1:
+			ws[0].Destinations = ws[0].Destinations[:1]
+		case 2:
+			ws[0].Destinations[1].Sources = []string{"web", "app"}
+		case 3:
+			ws[1].Destinations = nil
+		}
+	})
+	c.w.after(time.Duration(pick(d, 5, 30, 60))*time.Second, "", func(*dice) { c.restore() })
+	return true
+}
+
+// newOperator returns somebody who redrives what is parked from time to time.
+func (w *world) newOperator(a *actor) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(25 * time.Second):
+			}
+			_, _ = copier.Redrive{Staging: w.staging.seenBy(w, a), Jobs: producer{kafkaClient{w.kafka, a}, jobsTopic}}.Run(ctx)
+		}
+	}
+}

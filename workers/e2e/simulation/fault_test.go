@@ -1,0 +1,288 @@
+package simulation
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// breakage is something that breaks. It returns false if there is nothing to
+// break.
+type breakage struct {
+	name string
+	run  func(w *world, d *dice) bool
+}
+
+var breakages = []breakage{
+	{"crash-appender", func(w *world, d *dice) bool { return w.crash(appenderRole, d) }},
+	{"crash-copier", func(w *world, d *dice) bool { return w.crash(copierRole, d) }},
+	{"crash-auditor", func(w *world, d *dice) bool { return w.crash(auditorRole, d) }},
+	{"crash-everything", crashEverything},
+	{"deploy", (*world).deploy},
+	{"zombie", (*world).zombie},
+	{"rebalance", (*world).rebalance},
+	{"redis-flush", func(w *world, d *dice) bool {
+		w.redis.keys = map[string]value{}
+		if d.n(2) == 0 {
+			w.redis.fence = 0
+		}
+		return true
+	}},
+	{"redis-ttl-jump", func(w *world, d *dice) bool {
+		for k, v := range w.redis.keys {
+			v.expires = v.expires.Add(-time.Duration(pick(d, 2, 5, 60)) * time.Second)
+			w.redis.keys[k] = v
+		}
+		return true
+	}},
+	{"redis-failover", func(w *world, d *dice) bool {
+		w.redis.state, w.redis.snapshot = w.redis.snapshot.clone(), w.redis.clone()
+		if w.redis.keys == nil {
+			w.redis.keys = map[string]value{}
+		}
+		return true
+	}},
+	{"redis-down", func(w *world, d *dice) bool {
+		w.redis.down = true
+		w.after(time.Duration(pick(d, 1, 5, 20))*time.Second, "redis is back", func(*dice) { w.redis.down = false })
+		return true
+	}},
+	{"customer-down", func(w *world, d *dice) bool {
+		b := w.buckets[pick(d, bucketNames...)]
+		b.down = pick(d, refused, denied, cut, lost)
+		w.after(time.Duration(pick(d, 2, 20, 60))*time.Second, b.name+" is back", func(*dice) { b.down = well })
+		return true
+	}},
+	{"jobs-expire", func(w *world, d *dice) bool {
+		for _, topic := range []string{jobsTopic, jobsTopic + ".retry-1", jobsTopic + ".retry-2", jobsTopic + ".retry-3"} {
+			for _, l := range w.kafka.topics[topic] {
+				l.start = l.end()
+			}
+		}
+		return true
+	}},
+	{"offset-reset", offsetReset},
+	{"catalog-change", func(w *world, d *dice) bool { return w.customer.change(d) }},
+	{"seal-request", sealRequest},
+	{"forged-job", forgedJob},
+	{"job-again", jobAgain},
+	{"slow-clock", func(w *world, d *dice) bool {
+		w.workload.skew = time.Duration(pick(d, -90, -20, 0, 20, 90)) * time.Second
+		return true
+	}},
+	{"partition-added", func(w *world, d *dice) bool {
+		if len(w.kafka.topics[eventsTopic]) >= w.partitions+1 {
+			return false
+		}
+		w.kafka.create(eventsTopic, 1)
+		w.kafka.groups["sealift"].rebalance(d)
+		return true
+	}},
+}
+
+// breakSomething breaks one of the things that the seed knows.
+func (w *world) breakSomething(d *dice) bool {
+	if len(w.breaks) == 0 {
+		return false
+	}
+	b := w.breaks[d.n(len(w.breaks))]
+	if b.name == "redis-flush" || b.name == "redis-failover" || d.n(4) == 0 {
+		w.redis.snapshot = w.redis.clone()
+	}
+	if !b.run(w, d) {
+		return false
+	}
+	w.fault(b.name, "")
+	return true
+}
+
+// crash kills a process; it comes back some time later, an appender mostly
+// with the disk as it was.
+func (w *world) crash(role string, d *dice) bool {
+	alive := append(w.find(role, false), w.find(role, true)...)
+	if len(alive) == 0 {
+		return false
+	}
+	w.crashOne(alive[d.n(len(alive))], d)
+	return true
+}
+
+func (w *world) crashOne(a *actor, d *dice) {
+	disk := w.diskOf(a.number, a.life+1)
+	fate := "its disk stays"
+	if a.role == appenderRole {
+		if d.n(4) == 3 {
+			fate = "its disk is lost"
+		} else if err := keepDisk(a.disk, disk, d.n(3) == 2, d); err != nil {
+			panic(err)
+		}
+	}
+	w.note("* %s is killed, %s", a.name, fate)
+	w.kill(a)
+	w.after(time.Duration(pick(d, 1, 3, 10, 30))*time.Second, "", func(*dice) { w.spawn(a.role, a.number, a.life+1, disk) })
+}
+
+// keepDisk copies what a killed process leaves behind, torn: the machine went
+// down with it, and the end of the newest file is lost.
+func keepDisk(from, to string, torn bool, d *dice) error {
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		return fmt.Errorf("keep disk: %w", err)
+	}
+	if !torn {
+		return nil
+	}
+	chunks, err := filepath.Glob(filepath.Join(to, "spool", "*", "*", "*", "*.spool"))
+	if err != nil || len(chunks) == 0 {
+		return err
+	}
+	slices.Sort(chunks)
+	for _, c := range chunks {
+		info, err := os.Stat(c)
+		if err != nil {
+			return err
+		}
+		if n := info.Size(); n > 0 && d.n(2) == 0 {
+			if err := os.Truncate(c, int64(d.n(int(n)))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func crashEverything(w *world, d *dice) bool {
+	for _, a := range slices.Clone(w.actors) {
+		if !a.dead && !a.stopping {
+			w.crashOne(a, d)
+		}
+	}
+	return true
+}
+
+// deploy stops a process as a deployment does, and starts it again.
+func (w *world) deploy(d *dice) bool {
+	alive := w.find("", false)
+	if len(alive) == 0 {
+		return false
+	}
+	a := alive[d.n(len(alive))]
+	a.stopping = true
+	a.cancel()
+	w.note("* %s is asked to stop", a.name)
+	w.reborn(a)
+	return true
+}
+
+// reborn starts the worker's next life once this one has ended.
+func (w *world) reborn(a *actor) {
+	w.after(time.Second, "", func(*dice) {
+		select {
+		case <-a.ended:
+			w.mu.Lock()
+			a.dead = true
+			w.mu.Unlock()
+			close(a.died)
+			w.spawn(a.role, a.number, a.life+1, a.disk)
+		default:
+			w.reborn(a)
+		}
+	})
+}
+
+// zombie pauses a process: what it asked for waits, others go on.
+func (w *world) zombie(d *dice) bool {
+	alive := w.find("", false)
+	if len(alive) == 0 {
+		return false
+	}
+	a := alive[d.n(len(alive))]
+	a.paused, a.pausedAt = true, time.Now()
+	w.note("* %s sleeps", a.name)
+	w.after(time.Duration(pick(d, 500, 3000, 8000, 15_000, 25_000, 40_000))*time.Millisecond, "", func(*dice) {
+		a.paused = false
+		w.note("* %s wakes up", a.name)
+	})
+	return true
+}
+
+func (w *world) rebalance(d *dice) bool {
+	g := w.kafka.groups[pick(d, "sealift", "sealift", "sealift-copier")]
+	if g == nil {
+		return false
+	}
+	g.rebalance(d)
+	return true
+}
+
+// offsetReset is an operator with Kafka's own tools.
+func offsetReset(w *world, d *dice) bool {
+	g := w.kafka.groups["sealift"]
+	if g == nil {
+		return false
+	}
+	marks := map[int]stream.Mark{}
+	for p, l := range w.kafka.topics[eventsTopic] {
+		marks[p] = stream.Mark{Committed: int64(d.n(int(l.end()) + 1))}
+	}
+	g.committed[eventsTopic] = marks
+	if d.n(2) == 0 {
+		g.rebalance(d)
+	}
+	return true
+}
+
+// sealRequest is an operator who wants everything sealed now.
+func sealRequest(w *world, d *dice) bool {
+	alive := w.find(appenderRole, false)
+	if len(alive) == 0 {
+		return false
+	}
+	alive[d.n(len(alive))].sealAll()
+	return true
+}
+
+// forgedJob is a copy job for what nobody is owed.
+func forgedJob(w *world, d *dice) bool {
+	jobs := w.kafka.topics[jobsTopic][0].records
+	if len(jobs) == 0 {
+		return false
+	}
+	r := jobs[d.n(len(jobs))]
+	forged := forge(r.Value, pick(d, destinationIDs...), d.n(3))
+	w.kafka.append(jobsTopic, stream.Record{Key: r.Key, Value: forged})
+	return true
+}
+
+// jobAgain repeats a job that was there before.
+func jobAgain(w *world, d *dice) bool {
+	jobs := w.kafka.topics[jobsTopic][d.n(2)].records
+	if len(jobs) == 0 {
+		return false
+	}
+	r := jobs[d.n(len(jobs))]
+	w.kafka.append(jobsTopic, stream.Record{Key: r.Key, Value: r.Value})
+	return true
+}
+
+// settle ends the chaos: everything is up again, and nothing new comes.
+func (w *world) settle() {
+	w.note("* no faults from here on")
+	w.calm, w.calmSince = true, time.Now()
+	w.redis.down = false
+	for _, b := range w.buckets {
+		b.down = well
+	}
+	for _, a := range w.actors {
+		a.paused = false
+	}
+	for _, o := range w.waiting {
+		if o.hung && !o.gone { // connections break at last
+			o.hung, o.ways = false, nil
+		}
+	}
+	w.customer.restore()
+}

@@ -1,0 +1,235 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sealift/sealift/pkg/stream"
+	"github.com/sealift/sealift/workers/appender"
+	"github.com/sealift/sealift/workers/copier"
+)
+
+// Topics of every run.
+const (
+	eventsTopic = "events"
+	jobsTopic   = "jobs"
+	deadTopic   = "dead"
+)
+
+// kafka is a Kafka in the world: logs, and groups that share them.
+type kafka struct {
+	w      *world
+	topics map[string][]*partitionLog
+	groups map[string]*group
+	seqs   map[topicOffset]int // when the jobs came
+}
+
+type topicOffset struct {
+	topic     string
+	partition int
+	offset    int64
+}
+
+// partitionLog is one partition's log.
+type partitionLog struct {
+	start   int64 // records below are gone
+	records []stream.Record
+}
+
+func (l *partitionLog) end() int64 { return int64(len(l.records)) }
+
+func newKafka(w *world) *kafka {
+	return &kafka{w: w, topics: map[string][]*partitionLog{}, groups: map[string]*group{}, seqs: map[topicOffset]int{}}
+}
+
+func (k *kafka) create(topic string, partitions int) {
+	for range partitions {
+		k.topics[topic] = append(k.topics[topic], &partitionLog{})
+	}
+}
+
+// append writes a record to the partition that its key says.
+func (k *kafka) append(topic string, r stream.Record) {
+	h := fnv.New32a()
+	_, _ = h.Write(r.Key)
+	k.appendTo(topic, int(h.Sum32()%uint32(len(k.topics[topic]))), r)
+}
+
+func (k *kafka) appendTo(topic string, partition int, r stream.Record) {
+	log := k.topics[topic][partition]
+	r.Topic, r.Partition, r.Offset = topic, partition, log.end()
+	if r.Time.IsZero() {
+		r.Time = time.Now()
+	}
+	log.records = append(log.records, r)
+	k.w.judge.job(topic, r.Value)
+	k.seqs[topicOffset{topic, partition, r.Offset}] = k.w.judge.jobSeq
+}
+
+var errBroker = errors.New("broker not available")
+
+// kafkaClient is Kafka as an actor reaches it.
+type kafkaClient struct {
+	k *kafka
+	a *actor
+}
+
+func (c kafkaClient) do(ctx context.Context, o *op, effect func()) error {
+	o.actor = c.a
+	o.run = func(out way) {
+		if out == well || out == lost {
+			effect()
+		}
+		if out != well {
+			o.err = errBroker
+		}
+	}
+	return c.k.w.do(ctx, o)
+}
+
+// Ping implements appender.Log and copier.Kafka.
+func (c kafkaClient) Ping(ctx context.Context) error {
+	return c.do(ctx, &op{kind: "kafka ping"}, func() {})
+}
+
+// Bounds implements rotator.Kafka and copier.Kafka.
+func (c kafkaClient) Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error) {
+	bounds := map[int]stream.Bounds{}
+	err := c.do(ctx, &op{kind: "bounds", key: topic, ways: []way{cut}}, func() {
+		for p, l := range c.k.topics[topic] {
+			bounds[p] = stream.Bounds{First: l.start, End: l.end()}
+		}
+	})
+	return bounds, err
+}
+
+// Ends implements appender.Log.
+func (c kafkaClient) Ends(ctx context.Context, topic string) (map[int]int64, error) {
+	bounds, err := c.Bounds(ctx, topic)
+	ends := map[int]int64{}
+	for p, b := range bounds {
+		ends[p] = b.End
+	}
+	return ends, err
+}
+
+// fetcher reads one partition for an actor.
+type fetcher struct {
+	c         kafkaClient
+	topic     string
+	partition int
+	patient   bool // it waits for records for as long as it takes
+}
+
+// Fetch implements appender.Fetcher and copier.Fetcher.
+func (f fetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (out stream.Fetched, err error) {
+	log := f.c.k.topics[f.topic][f.partition]
+	begun := time.Now()
+	outside := func() bool { return offset < log.start || offset > log.end() }
+	o := &op{kind: "fetch", key: fmt.Sprintf("%s/%d@%d", f.topic, f.partition, offset), ways: []way{cut}}
+	o.ready = func() bool {
+		return offset < log.end() || outside() || !f.patient && time.Since(begun) >= opts.MaxWait
+	}
+	isOutside := false
+	err = f.c.do(ctx, o, func() {
+		if isOutside = outside(); isOutside {
+			return
+		}
+		end := log.end()
+		// A broker returns what it likes of what there is.
+		if some := f.c.k.w.fetchAtMost; some > 0 {
+			end = min(end, offset+int64(some))
+		}
+		out = stream.Fetched{Records: slices.Clone(log.records[offset:end]), Next: end, HighWatermark: log.end(), LogStart: log.start}
+	})
+	if err == nil && isOutside {
+		err = stream.ErrOffsetOutOfRange
+	}
+	return out, err
+}
+
+// producer writes to one topic for an actor.
+type producer struct {
+	c     kafkaClient
+	topic string
+}
+
+// Produce implements the roles' producers.
+func (p producer) Produce(ctx context.Context, records ...stream.Record) error {
+	o := &op{actor: p.c.a, kind: "produce " + p.topic, key: keysOf(records), ways: []way{cut, lost, partly, twice, ghost}}
+	add := func(records []stream.Record) {
+		for _, r := range records {
+			p.c.k.append(p.topic, r)
+		}
+	}
+	o.late = func() { add(records) }
+	o.run = func(out way) {
+		switch out {
+		case well, lost, twice:
+			add(records)
+		case partly:
+			add(records[:len(records)/2])
+		}
+		if out == ghost || out == twice {
+			p.c.k.w.haunt(o.kind+" "+o.key, o.late)
+		}
+		if out != well && out != twice {
+			o.err = errBroker
+		}
+	}
+	return p.c.k.w.do(ctx, o)
+}
+
+// Close implements copier.Producer.
+func (p producer) Close() error { return nil }
+
+func keysOf(records []stream.Record) string {
+	if len(records) == 1 {
+		return string(records[0].Key)
+	}
+	return strconv.Itoa(len(records)) + " from " + string(records[0].Key)
+}
+
+// appenderLog is Kafka as an appender wants it.
+type appenderLog struct{ kafkaClient }
+
+// Fetcher implements appender.Log.
+func (l appenderLog) Fetcher(topic string, partition int) appender.Fetcher {
+	return fetcher{c: l.kafkaClient, topic: topic, partition: partition}
+}
+
+// copierKafka is Kafka as a copier wants it.
+type copierKafka struct{ kafkaClient }
+
+// Fetcher implements copier.Kafka.
+func (k copierKafka) Fetcher(topic string, partition int) copier.Fetcher {
+	return fetcher{c: k.kafkaClient, topic: topic, partition: partition, patient: true}
+}
+
+// Producer implements copier.Kafka.
+func (k copierKafka) Producer(topic string) copier.Producer {
+	return producer{k.kafkaClient, topic}
+}
+
+// Join implements copier.Kafka.
+func (k copierKafka) Join(cfg stream.GroupConfig) (copier.Membership, error) {
+	return k.join(cfg.ID, cfg.Topics), nil
+}
+
+// rebalanceDue rebalances a group that needs it, sooner or later.
+func (k *kafka) rebalanceDue(d *dice) bool {
+	for _, name := range slices.Sorted(maps.Keys(k.groups)) {
+		g := k.groups[name]
+		if g.needed() && (time.Since(g.changed) > 3*time.Second || k.w.calm || d.n(4) == 0) {
+			g.rebalance(d)
+			return true
+		}
+	}
+	return false
+}

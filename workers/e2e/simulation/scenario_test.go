@@ -1,0 +1,156 @@
+package simulation
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// scenario is what a run is like, as its seed says.
+type scenario struct {
+	seed       uint64
+	partitions int
+	appenders  int
+	copiers    int
+	auditors   int
+
+	rollEvery, grace     time.Duration
+	sealOnStop           bool
+	withoutRedis         bool
+	auditGrace, retain   time.Duration
+	fetchAtMost          int // records
+	chaos                time.Duration
+	chaosSteps           int
+	faultRate, timeRate  int // permille of steps
+	stagingRate          int // permille of requests that go wrong
+	customerRate         int
+	kafkaRate, redisRate int
+	breaks               []breakage // that this seed knows
+
+	promisesOnly bool
+	logs         io.Writer // of the roles; nil: none
+}
+
+// newScenario rolls the run's kind. Every seed knows some faults only, so that
+// some runs are about few things and go far, others are about everything.
+func newScenario(seed uint64) scenario {
+	d := newDice(seed, "scenario", 0)
+	s := scenario{
+		seed:       seed,
+		partitions: pick(d, 1, 1, 2, 2, 3),
+		appenders:  pick(d, 1, 2, 2, 3),
+		copiers:    pick(d, 1, 2, 2),
+		auditors:   pick(d, 1, 1, 2),
+		rollEvery:  pick(d, 10*time.Second, 30*time.Second, time.Minute),
+		grace:      pick(d, 2*time.Second, 5*time.Second),
+		sealOnStop: d.permille(300), withoutRedis: d.permille(500),
+		auditGrace: pick(d, 0, 0, 10*time.Second), retain: pick(d, time.Second, 20*time.Second, 10*time.Minute),
+		fetchAtMost: pick(d, 0, 1, 3, 10),
+		chaos:       pick(d, 60*time.Second, 120*time.Second, 240*time.Second),
+		chaosSteps:  pick(d, 400, 800, 1500),
+		faultRate:   pick(d, 5, 15, 40), timeRate: pick(d, 5, 20, 60),
+		stagingRate:  pick(d, 0, 20, 100, 300),
+		customerRate: pick(d, 0, 20, 100, 300),
+		kafkaRate:    pick(d, 0, 20, 100),
+		redisRate:    pick(d, 0, 20, 200),
+	}
+	for _, b := range breakages {
+		if d.permille(450) {
+			s.breaks = append(s.breaks, b)
+		}
+	}
+	return s
+}
+
+// trouble is how often, in permille, a request like o goes wrong now.
+func (w *world) trouble(o *op) int {
+	if w.calm || o.actor == nil {
+		return 0
+	}
+	for name, b := range w.buckets {
+		if o.kind == "put "+name {
+			if b.down != well {
+				o.ways = []way{b.down}
+				return 1000
+			}
+			return w.customerRate
+		}
+	}
+	switch {
+	case len(o.kind) > 5 && o.kind[:5] == "redis":
+		return w.redisRate
+	case o.kind == "fetch", o.kind == "bounds", o.kind[:min(7, len(o.kind))] == "produce", o.kind[:min(6, len(o.kind))] == "commit":
+		return w.kafkaRate
+	}
+	return w.stagingRate
+}
+
+// start puts everything in its place.
+func (w *world) start() {
+	w.stats.Faults = map[string]int{}
+	w.kafka, w.redis = newKafka(w), newRedis()
+	w.kafka.create(eventsTopic, w.partitions)
+	w.kafka.create(deadTopic, 1)
+	w.kafka.create(jobsTopic, 2)
+	for tier := range 3 {
+		w.kafka.create(fmt.Sprintf("%s.retry-%d", jobsTopic, tier+1), 1)
+	}
+	w.staging = &bucket{Memory: objstore.NewMemory("staging"), name: "staging"}
+	w.buckets = map[string]*bucket{}
+	for _, name := range bucketNames {
+		w.buckets[name] = &bucket{Memory: objstore.NewMemory(name), name: name}
+	}
+	w.customer = newCustomers(w)
+	w.judge = newJudge(w)
+	w.workload = newWorkload(w)
+	for n := range w.appenders {
+		w.spawn(appenderRole, n, 1, w.diskOf(n, 1))
+	}
+	for n := range w.copiers {
+		w.spawn(copierRole, n, 1, "")
+	}
+	for n := range w.auditors {
+		w.spawn(auditorRole, n, 1, "")
+	}
+	w.spawn(operatorRole, 0, 1, "")
+}
+
+func (w *world) diskOf(number, life int) string {
+	return filepath.Join(w.dir, fmt.Sprintf("appender-%d.%d", number, life))
+}
+
+// over says whether the dust has settled; it lets it begin to.
+func (w *world) over() bool {
+	if !w.calm {
+		if w.step < w.chaosSteps && time.Since(w.begun) < w.chaos {
+			return false
+		}
+		w.settle()
+		return false
+	}
+	if w.judge.settled() {
+		return true
+	}
+	if time.Since(w.calmSince) > time.Hour || w.step > 60_000 {
+		w.violated("stuck: %s", w.judge.missing())
+		return true
+	}
+	return false
+}
+
+// end ends all processes, so that nothing is left in the bubble.
+func (w *world) end() {
+	for _, a := range w.actors {
+		if !a.dead {
+			w.kill(a)
+		}
+	}
+	for _, a := range w.actors {
+		<-a.ended
+	}
+	_ = os.RemoveAll(w.dir)
+}

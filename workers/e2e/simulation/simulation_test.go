@@ -1,0 +1,95 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/jitter"
+)
+
+var (
+	flagSeeds = flag.Int("sim.seeds", 0, "how many seeds to run; 0: 1,000, fewer with the race detector")
+	flagSeed  = flag.Uint64("sim.seed", 0, "run this seed alone, and print all that happens")
+	flagFor   = flag.Duration("sim.for", 0, "run new seeds for so long")
+	flagFrom  = flag.Uint64("sim.from", 1, "the first seed")
+)
+
+func TestMain(m *testing.M) {
+	// By the clock of the bubble, not by chance.
+	jitter.SetForTesting(func(d time.Duration) time.Duration {
+		h := fnv.New64a()
+		_, _ = fmt.Fprint(h, time.Now().UnixNano(), d)
+		return time.Duration(h.Sum64() % uint64(d))
+	})
+	os.Exit(m.Run())
+}
+
+// result is what came of a run.
+type result struct {
+	err   error
+	hash  uint64
+	trace []string
+	steps int
+	stats stats
+}
+
+// simulate runs a plan. With keepTrace the result says all that happened.
+func simulate(t *testing.T, p plan, keepTrace bool, change func(*world)) (r result) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, 11, 22, 23, 58, 30, 0, time.UTC))) // midnight comes soon
+		dir, err := os.MkdirTemp(tempDir(), "sealift-sim-")
+		require.NoError(t, err)
+		w := &world{scenario: newScenario(p.seed), plan: p, dir: dir}
+		if keepTrace {
+			w.trace = &r.trace
+		}
+		if change != nil {
+			change(w)
+		}
+		r.err = w.run()
+		r.hash, r.steps, r.stats = w.hash, w.step, w.stats
+	})
+	return r
+}
+
+// tempDir is in memory where there is such a thing.
+func tempDir() string {
+	const shm = "/dev/shm"
+	if info, err := os.Stat(shm); err == nil && info.IsDir() {
+		return shm
+	}
+	return ""
+}
+
+func TestSimulation(t *testing.T) {
+	if *flagSeed != 0 {
+		r := simulate(t, plan{seed: *flagSeed}, true, nil)
+		for _, line := range r.trace {
+			fmt.Println(line)
+		}
+		require.NoError(t, r.err)
+		return
+	}
+	n := *flagSeeds
+	if n == 0 {
+		n = 100
+	}
+	begun := time.Now()
+	ops, steps := 0, 0
+	for seed := *flagFrom; seed < *flagFrom+uint64(n); seed++ {
+		r := simulate(t, plan{seed: seed}, false, nil)
+		ops += r.stats.Ops
+		steps += r.steps
+		if r.err != nil {
+			t.Errorf("seed %d: %v", seed, r.err)
+		}
+	}
+	t.Logf("%d seeds, %d ops, %d steps, %v", n, ops, steps, time.Since(begun))
+}

@@ -1,0 +1,88 @@
+package simulation
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// workload is what producers write. It is a function of the seed, and of when.
+type workload struct {
+	w    *world
+	next time.Time
+	n    int
+	skew time.Duration // of the collectors' clocks
+	// truth is what was written to each partition, by offset.
+	truth [][]written
+}
+
+// written is a record as its producer meant it.
+type written struct {
+	source   string
+	received int64
+	line     string
+	poison   bool // it belongs into no file
+}
+
+func (r written) hour() int64 { return r.received - r.received%3_600_000 }
+
+func newWorkload(w *world) *workload { return &workload{w: w, next: time.Now()} }
+
+var sources = []string{"web", "app", "iot", "nobodys"}
+
+// due writes what is due.
+func (l *workload) due(*dice) {
+	for !l.w.calm && !time.Now().Before(l.next) {
+		d := newDice(l.w.seed, "workload", l.n)
+		l.n++
+		l.next = l.next.Add(time.Duration(pick(d, 50, 300, 1000, 4000, 12_000)) * time.Millisecond)
+		partition := d.n(len(l.w.kafka.topics[eventsTopic]))
+		for range 1 + d.n(6) {
+			l.write(d, partition)
+		}
+	}
+}
+
+func (l *workload) write(d *dice, partition int) {
+	for len(l.truth) <= partition {
+		l.truth = append(l.truth, nil)
+	}
+	now := time.Now().Add(l.w.workload.skew)
+	switch d.n(12) {
+	case 0: // a collector that was away for long
+		now = now.Add(-time.Duration(1+d.n(3)) * time.Hour)
+	case 1: // one whose clock is ahead
+		now = now.Add(time.Duration(d.n(120)) * time.Second)
+	case 2:
+		now = now.Add(-time.Duration(d.n(120)) * time.Second)
+	}
+	offset := len(l.truth[partition])
+	r := written{source: sources[d.n(len(sources))], received: now.UnixMilli()}
+	r.line = fmt.Sprintf(`{"messageId":"%d-%d","type":"track","pad":%q}`, partition, offset, strings.Repeat("x", d.n(40)))
+	record := stream.Record{Key: []byte(r.source), Value: []byte(r.line), Headers: []stream.Header{
+		{Key: "sealift-source", Value: []byte(r.source)},
+		{Key: "sealift-received", Value: strconv.AppendInt(nil, r.received, 10)},
+	}}
+	switch d.n(25) {
+	case 0:
+		r.poison, record.Value = true, []byte(r.line[:len(r.line)-1])
+	case 1:
+		r.poison, record.Headers = true, record.Headers[1:]
+	case 2: // vouched for, and yet no line
+		r.poison, record.Value = true, []byte("{\n}")
+		record.Headers = append(record.Headers, stream.Header{Key: "sealift-line"})
+	}
+	l.truth[partition] = append(l.truth[partition], r)
+	l.w.kafka.appendTo(eventsTopic, partition, record)
+}
+
+// records returns how many were written.
+func (l *workload) records() (n int) {
+	for _, t := range l.truth {
+		n += len(t)
+	}
+	return n
+}

@@ -1,0 +1,225 @@
+package simulation
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"slices"
+	"sync"
+	"testing/synctest"
+	"time"
+)
+
+// world is one run: everything that the roles stand upon, and the scheduler.
+// But for arrived it belongs to the scheduler, which touches it only while
+// every other goroutine of the bubble is blocked.
+type world struct {
+	scenario
+	plan      plan
+	dir       string // for local disks
+	step      int
+	begun     time.Time
+	calm      bool // no faults any more: the dust settles
+	calmSince time.Time
+
+	mu      sync.Mutex // guards arrived, and what actors read of themselves
+	arrived []*op
+
+	waiting  []*op // in order of arrival
+	orders   int
+	later    []alarm
+	actors   []*actor
+	kafka    *kafka
+	staging  *bucket
+	buckets  map[string]*bucket
+	redis    *redis
+	customer *customers
+	workload *workload
+	judge    *judge
+	stats    stats
+
+	hash  uint64
+	trace *[]string // nil: not kept
+	wrong error     // the first violation
+}
+
+// alarm is something that is due at a time.
+type alarm struct {
+	at    time.Time
+	order int
+	what  string
+	run   func(d *dice)
+}
+
+// stats count what a run was made of.
+type stats struct {
+	Ops    int
+	Faults map[string]int
+	States map[uint64]struct{}
+}
+
+// note writes a line of the trace.
+func (w *world) note(format string, args ...any) {
+	line := fmt.Sprintf("%6d %9.3fs  ", w.step, time.Since(w.begun).Seconds()) + fmt.Sprintf(format, args...)
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, line)
+	w.hash = mix(w.hash ^ h.Sum64())
+	if w.trace != nil {
+		*w.trace = append(*w.trace, line)
+	}
+}
+
+// fault counts and notes a fault.
+func (w *world) fault(kind, format string, args ...any) {
+	w.stats.Faults[kind]++
+	w.note("! "+kind+" "+format, args...)
+}
+
+// violated notes that something is wrong; the first counts.
+func (w *world) violated(format string, args ...any) {
+	if w.wrong == nil {
+		w.wrong = fmt.Errorf(format, args...)
+		w.note("VIOLATION %v", w.wrong)
+	}
+}
+
+// after lets something happen some time from now.
+func (w *world) after(d time.Duration, what string, run func(d *dice)) {
+	w.orders++
+	w.later = append(w.later, alarm{at: time.Now().Add(d), order: w.orders, what: what, run: run})
+}
+
+// run runs the world until the dust has settled or something is wrong.
+func (w *world) run() error {
+	w.begun = time.Now()
+	w.start()
+	for w.wrong == nil && !w.over() {
+		synctest.Wait()
+		w.admit()
+		d := w.plan.at(w.step)
+		w.step++
+		w.due(d)
+		if w.wrong == nil {
+			w.next(d)
+		}
+	}
+	if w.wrong == nil {
+		w.judge.final()
+	}
+	w.end()
+	return w.wrong
+}
+
+// admit takes up what arrived since the last step, in an order that does not
+// depend on which goroutine was faster.
+func (w *world) admit() {
+	w.mu.Lock()
+	arrived := w.arrived
+	w.arrived = nil
+	w.waiting = slices.DeleteFunc(w.waiting, func(o *op) bool { return o.gone && o.late == nil })
+	w.mu.Unlock()
+	slices.SortStableFunc(arrived, (*op).compare)
+	for _, o := range arrived {
+		w.orders++
+		o.order = w.orders
+		w.waiting = append(w.waiting, o)
+	}
+}
+
+// due carries out what is due by the clock.
+func (w *world) due(d *dice) {
+	w.workload.due(d)
+	for now := time.Now(); ; {
+		i := -1
+		for j, a := range w.later {
+			if !a.at.After(now) && (i < 0 || a.at.Before(w.later[i].at) || a.at.Equal(w.later[i].at) && a.order < w.later[i].order) {
+				i = j
+			}
+		}
+		if i < 0 {
+			return
+		}
+		a := w.later[i]
+		w.later = slices.Delete(w.later, i, i+1)
+		if a.what != "" {
+			w.note("* %s", a.what)
+		}
+		a.run(d)
+	}
+}
+
+// next lets one thing happen: something breaks, time goes on, or a request is
+// carried out.
+func (w *world) next(d *dice) {
+	if !w.calm && d.permille(w.faultRate) && w.breakSomething(d) {
+		return
+	}
+	if w.kafka.rebalanceDue(d) {
+		return
+	}
+	var ready []*op
+	for _, o := range w.waiting {
+		if o.eligible() {
+			ready = append(ready, o)
+		}
+	}
+	if len(ready) == 0 || d.permille(w.timeRate) {
+		w.sleep(d, len(ready) == 0)
+		return
+	}
+	// Mostly among the oldest: nothing waits for ever.
+	o := ready[d.n(min(len(ready), 8))]
+	w.waiting = slices.Delete(w.waiting, slices.Index(w.waiting, o), slices.Index(w.waiting, o)+1)
+	w.carryOut(o, d)
+}
+
+// sleep lets time go on, in small steps while requests wait.
+func (w *world) sleep(d *dice, idle bool) {
+	for_ := pick(d, 200, 10, 50, 1000, 3000)
+	if !idle {
+		for_ = pick(d, 10, 50, 200, 1000, 5000, 20_000)
+	}
+	time.Sleep(time.Duration(for_) * time.Millisecond)
+}
+
+func (w *world) carryOut(o *op, d *dice) {
+	w.stats.Ops++
+	if o.gone {
+		// Its actor gave up or died while the request was on its way.
+		if d.n(2) == 0 {
+			w.note("%v -> never arrives", o)
+			return
+		}
+		w.fault("ghost", "%v -> arrives after all", o)
+		o.late()
+		return
+	}
+	out := well
+	if rate := w.trouble(o); rate > 0 && len(o.ways) > 0 && d.permille(rate) {
+		out = o.ways[d.n(len(o.ways))]
+		w.stats.Faults[o.kind+" "+string(out)]++
+	}
+	if out == hangs {
+		w.note("%v -> hangs", o)
+		o.hung = true
+		w.waiting = append(w.waiting, o)
+		return
+	}
+	o.run(out)
+	w.note("%v -> %s%s", o, out, errText(o.err))
+	close(o.reply)
+}
+
+func errText(err error) string {
+	if err == nil {
+		return " ok"
+	}
+	s := err.Error()
+	return " (" + s[:min(len(s), 90)] + ")"
+}
+
+// haunt lets something happen some time, or never.
+func (w *world) haunt(what string, late func()) {
+	w.orders++
+	w.waiting = append(w.waiting, &op{kind: "ghost", key: what, gone: true, late: late, order: w.orders, since: time.Now()})
+}
