@@ -9,12 +9,14 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -49,8 +51,28 @@ func (w *world) verify(change func(*verify.Config)) *verify.Report {
 	return r
 }
 
+// books are the world for the independent judge.
+func (w *world) books() check.Books {
+	b := check.Books{Staging: objectsOf(w.staging), Places: map[string]check.Place{}}
+	for dest, s := range w.buckets {
+		b.Places[dest] = check.Place{Prefix: w.prefixes[dest], Objects: objectsOf(s)}
+	}
+	return b
+}
+
 func TestAGoodWorldIsGood(t *testing.T) {
 	w := newWorld(t)
+	books, err := w.books().Check()
+	require.NoError(t, err)
+	require.True(t, books.OK(), "%v", books.Problems)
+	require.EqualValues(t, worldRecords, books.Records)
+	require.Equal(t, books.Receipts, books.Objects)
+	for dest, e := range w.expected {
+		r, err := e.Check(objectsOf(w.buckets[dest]), check.Rules{Prefix: w.prefixes[dest]})
+		require.NoError(t, err)
+		require.True(t, r.OK(), r.String())
+		require.Zero(t, r.Ignored)
+	}
 	for name, change := range map[string]func(*verify.Config){
 		"all":      nil,
 		"shallow":  func(c *verify.Config) { c.Deep = false },
@@ -84,12 +106,29 @@ func TestAGoodWorldIsGood(t *testing.T) {
 type mutation struct {
 	damage func(w *world) string
 	verify []verify.Kind // exactly these
+	check  []check.Kind  // exactly these
 }
 
 // stagedOf and receiptOf are of the second file-naming entry of a chain.
 func (w *world) second() *ledger.Entry { return w.sealedEntries()[1] }
 
 func placeOf(e *ledger.Entry) string { return fmt.Sprintf("%s entry %d", e.Log(), e.Seq) }
+
+// namesOf are the ways to name a place: that of an entry also by its key, and
+// by those of its receipts.
+func namesOf(place string) []string {
+	log, n, ok := strings.Cut(place, " entry ")
+	seq, err := strconv.ParseInt(n, 10, 64)
+	part := strings.Split(log, "/")
+	if !ok || err != nil || len(part) != 3 {
+		return []string{place}
+	}
+	l := ledger.Log{Topic: part[0], Incarnation: part[1]}
+	if l.Partition, err = strconv.Atoi(part[2]); err != nil {
+		return []string{place}
+	}
+	return []string{place, ledger.EntryKey(l, seq), delivery.ReceiptPrefix(l, seq)}
+}
 
 func (w *world) receiptKey(e *ledger.Entry, dest string) string {
 	return delivery.ReceiptKey(delivery.Ref(e, 0), dest)
@@ -177,18 +216,22 @@ var mutations = map[string]mutation{
 	"line_dropped": {
 		damage: inLake(lines(func(l []string) []string { return l[1:] })),
 		verify: []verify.Kind{verify.ObjectChanged},
+		check:  []check.Kind{check.Changed},
 	},
 	"line_doubled": {
 		damage: inLake(lines(func(l []string) []string { return append(l, l[0]) })),
 		verify: []verify.Kind{verify.ObjectChanged},
+		check:  []check.Kind{check.Changed},
 	},
 	"line_altered": {
 		damage: inLake(lines(func(l []string) []string { l[1] = replaceOnce(l[1], `"n":`, `"m":`); return l })),
 		verify: []verify.Kind{verify.ObjectChanged},
+		check:  []check.Kind{check.Changed},
 	},
 	"lines_reordered": {
 		damage: inLake(lines(func(l []string) []string { l[1], l[2] = l[2], l[1]; return l })),
 		verify: []verify.Kind{verify.ObjectChanged},
+		check:  []check.Kind{check.Changed},
 	},
 	"object_dropped": {
 		damage: func(w *world) string {
@@ -197,6 +240,7 @@ var mutations = map[string]mutation{
 			return key
 		},
 		verify: []verify.Kind{verify.ObjectMissing},
+		check:  []check.Kind{check.Missing},
 	},
 	"object_doubled_under_another_name": {
 		damage: func(w *world) string {
@@ -209,8 +253,9 @@ var mutations = map[string]mutation{
 			return to
 		},
 		verify: []verify.Kind{verify.ObjectForeign},
+		check:  []check.Kind{check.Foreign},
 	},
-	"object_in_another_source": {damage: movedInLake("/segment-logs/src", "/segment-logs/srd"), verify: []verify.Kind{verify.ObjectMissing}},
+	"object_in_another_source": {damage: movedInLake("/segment-logs/src", "/segment-logs/srd"), verify: []verify.Kind{verify.ObjectMissing}, check: []check.Kind{check.Missing, check.Foreign}},
 	"object_in_another_of_our_sources": {
 		damage: func(w *world) string {
 			e := w.second()
@@ -221,6 +266,7 @@ var mutations = map[string]mutation{
 			return movedInLake(e.Files[0].Source, other)(w)
 		},
 		verify: []verify.Kind{verify.ObjectForeign, verify.ObjectMissing},
+		check:  []check.Kind{check.Missing, check.Foreign},
 	},
 	"object_in_another_day": {
 		damage: func(w *world) string {
@@ -228,13 +274,14 @@ var mutations = map[string]mutation{
 			return movedInLake(day, "/0/")(w)
 		},
 		verify: []verify.Kind{verify.ObjectForeign, verify.ObjectMissing},
+		check:  []check.Kind{check.Missing, check.Foreign},
 	},
-	"object_below_another_prefix": {damage: movedInLake("acme/raw/", "acme/"), verify: []verify.Kind{verify.ObjectMissing}},
-	"gzip_truncated":              {damage: inLake(func(b []byte) []byte { return b[:len(b)-1] }), verify: []verify.Kind{verify.ObjectChanged}},
-	"gzip_with_a_second_member":   {damage: inLake(func(b []byte) []byte { return append(b, empty()...) }), verify: []verify.Kind{verify.ObjectChanged}},
-	"object_without_bytes":        {damage: inLake(func([]byte) []byte { return nil }), verify: []verify.Kind{verify.ObjectChanged}},
-	"object_without_lines":        {damage: inLake(func([]byte) []byte { return empty() }), verify: []verify.Kind{verify.ObjectChanged}},
-	"one_bit_of_an_object":        {damage: inLake(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), verify: []verify.Kind{verify.ObjectChanged}},
+	"object_below_another_prefix": {damage: movedInLake("acme/raw/", "acme/"), verify: []verify.Kind{verify.ObjectMissing}, check: []check.Kind{check.Missing, check.Foreign}},
+	"gzip_truncated":              {damage: inLake(func(b []byte) []byte { return b[:len(b)-1] }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
+	"gzip_with_a_second_member":   {damage: inLake(func(b []byte) []byte { return append(b, empty()...) }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
+	"object_without_bytes":        {damage: inLake(func([]byte) []byte { return nil }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
+	"object_without_lines":        {damage: inLake(func([]byte) []byte { return empty() }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
+	"one_bit_of_an_object":        {damage: inLake(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
 	"objects_swapped": {
 		damage: func(w *world) string {
 			one, two := w.objectKey(lake, w.sealedEntries()[0], 0), w.objectKey(lake, w.second(), 0)
@@ -245,6 +292,7 @@ var mutations = map[string]mutation{
 			return two
 		},
 		verify: []verify.Kind{verify.ObjectChanged},
+		check:  []check.Kind{check.Changed},
 	},
 	"foreign_object": {
 		damage: func(w *world) string {
@@ -253,6 +301,7 @@ var mutations = map[string]mutation{
 			return key
 		},
 		verify: []verify.Kind{verify.ObjectForeign},
+		check:  []check.Kind{check.Foreign},
 	},
 	// Staged objects.
 	"staged_dropped": {
@@ -262,6 +311,7 @@ var mutations = map[string]mutation{
 			return placeOf(e)
 		},
 		verify: []verify.Kind{verify.StagedMissing},
+		check:  []check.Kind{check.Missing},
 	},
 	"staged_dropped_while_owed": {
 		damage: func(w *world) string {
@@ -271,10 +321,11 @@ var mutations = map[string]mutation{
 			return placeOf(e)
 		},
 		verify: []verify.Kind{verify.Debt, verify.StagedMissing},
+		check:  []check.Kind{check.Missing, check.Owed, check.Foreign},
 	},
-	"staged_truncated":           {damage: inStaging(func(b []byte) []byte { return b[:len(b)-1] }), verify: []verify.Kind{verify.StagedSize}},
-	"staged_one_bit":             {damage: inStaging(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), verify: []verify.Kind{verify.StagedContent}},
-	"staged_with_another_member": {damage: inStaging(func(b []byte) []byte { return append(b, empty()...) }), verify: []verify.Kind{verify.StagedSize}},
+	"staged_truncated":           {damage: inStaging(func(b []byte) []byte { return b[:len(b)-1] }), verify: []verify.Kind{verify.StagedSize}, check: []check.Kind{check.Changed}},
+	"staged_one_bit":             {damage: inStaging(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), verify: []verify.Kind{verify.StagedContent}, check: []check.Kind{check.Changed}},
+	"staged_with_another_member": {damage: inStaging(func(b []byte) []byte { return append(b, empty()...) }), verify: []verify.Kind{verify.StagedSize}, check: []check.Kind{check.Changed}},
 	"staged_swapped": {
 		damage: func(w *world) string {
 			one, two := w.sealedEntries()[0].Files[0].StagedKey, w.second().Files[0].StagedKey
@@ -285,6 +336,7 @@ var mutations = map[string]mutation{
 			return placeOf(w.second())
 		},
 		verify: []verify.Kind{verify.StagedSize},
+		check:  []check.Kind{check.Changed},
 	},
 
 	// The ledger.
@@ -295,6 +347,7 @@ var mutations = map[string]mutation{
 			return placeOf(e)
 		},
 		verify: []verify.Kind{verify.ChainGap},
+		check:  []check.Kind{check.Broken, check.Untrue, check.Foreign},
 	},
 	"first_entry_missing": {
 		damage: func(w *world) string {
@@ -303,6 +356,7 @@ var mutations = map[string]mutation{
 			return fmt.Sprintf("%s entry 0", e.Log())
 		},
 		verify: []verify.Kind{verify.ChainGap},
+		check:  []check.Kind{check.Broken},
 	},
 	"entry_of_another_number": {
 		damage: func(w *world) string {
@@ -312,6 +366,7 @@ var mutations = map[string]mutation{
 			return placeOf(all[1])
 		},
 		verify: []verify.Kind{verify.EntryCorrupt},
+		check:  []check.Kind{check.Broken, check.Untrue, check.Foreign},
 	},
 	"entry_cut_short": {
 		damage: func(w *world) string {
@@ -320,6 +375,7 @@ var mutations = map[string]mutation{
 			return placeOf(e)
 		},
 		verify: []verify.Kind{verify.EntryCorrupt},
+		check:  []check.Kind{check.Broken, check.Untrue, check.Foreign},
 	},
 	"object_among_the_entries": {
 		damage: func(w *world) string {
@@ -328,26 +384,32 @@ var mutations = map[string]mutation{
 			return key
 		},
 		verify: []verify.Kind{verify.ChainForeign},
+		check:  []check.Kind{check.Broken},
 	},
 	"watermark_back": {
 		damage: inEntry(func(e *ledger.Entry) { e.LowWatermark = 0 }),
 		verify: []verify.Kind{verify.SealedThrough, verify.Watermark},
+		check:  []check.Kind{check.Broken},
 	},
 	"watermark_ahead": {
 		damage: inEntry(func(e *ledger.Entry) { e.LowWatermark += 1_000 }),
 		verify: []verify.Kind{verify.Overlap, verify.Unaccounted, verify.Watermark},
+		check:  []check.Kind{check.Broken},
 	},
 	"file_over_the_one_before": {
 		damage: inEntry(func(e *ledger.Entry) { e.Files[0].First = 0 }),
 		verify: []verify.Kind{verify.Overlap, verify.FileNames, verify.BadReceipt, verify.ObjectForeign},
+		check:  []check.Kind{check.Broken, check.Untrue, check.Foreign, check.Missing},
 	},
 	"file_taken_out": {
 		damage: inEntry(func(e *ledger.Entry) { e.Files = e.Files[1:] }),
 		verify: []verify.Kind{verify.BadReceipt, verify.ObjectForeign, verify.Unaccounted},
+		check:  []check.Kind{check.Broken, check.Untrue, check.Foreign},
 	},
 	"wrong_count": {
 		damage: inEntry(func(e *ledger.Entry) { e.Files[0].Records-- }),
 		verify: []verify.Kind{verify.BadReceipt, verify.StagedContent, verify.Unaccounted},
+		check:  []check.Kind{check.Broken, check.Untrue, check.Changed},
 	},
 	"skipped_forgotten": {
 		damage: func(w *world) string {
@@ -360,20 +422,23 @@ var mutations = map[string]mutation{
 			return ""
 		},
 		verify: []verify.Kind{verify.Unaccounted},
+		check:  []check.Kind{check.Broken},
 	},
 	"filter_invented": {
 		damage: inEntry(func(e *ledger.Entry) {
 			e.SealedThrough = []ledger.Through{{Source: "x", Hour: e.Files[0].Hour, Offset: e.LowWatermark + 5}}
 		}),
 		verify: []verify.Kind{verify.SealedThrough},
+		check:  []check.Kind{check.Broken},
 	},
 	"complete_goes_back": {
 		damage: inEntry(func(e *ledger.Entry) { e.CompleteThrough = 1 }),
 		verify: []verify.Kind{verify.EntryOrder},
+		check:  []check.Kind{check.Broken},
 	},
-	"debt_taken_back":      {damage: inEntry(func(e *ledger.Entry) { e.Files[0].Owed = nil }), verify: []verify.Kind{verify.NotOwed}},
-	"debt_to_somebody_new": {damage: inEntry(func(e *ledger.Entry) { e.Files[0].Owed = append(e.Files[0].Owed, "ws_zz/new") }), verify: []verify.Kind{verify.Debt}},
-	"file_in_another_hour": {damage: inEntry(func(e *ledger.Entry) { e.Files[0].Hour += 3_600_000 }), verify: []verify.Kind{verify.FileNames, verify.BadReceipt, verify.ObjectForeign}},
+	"debt_taken_back":      {damage: inEntry(func(e *ledger.Entry) { e.Files[0].Owed = nil }), verify: []verify.Kind{verify.NotOwed}, check: []check.Kind{check.Untrue, check.Foreign}},
+	"debt_to_somebody_new": {damage: inEntry(func(e *ledger.Entry) { e.Files[0].Owed = append(e.Files[0].Owed, "ws_zz/new") }), verify: []verify.Kind{verify.Debt}, check: []check.Kind{check.Owed}},
+	"file_in_another_hour": {damage: inEntry(func(e *ledger.Entry) { e.Files[0].Hour += 3_600_000 }), verify: []verify.Kind{verify.FileNames, verify.BadReceipt, verify.ObjectForeign}, check: []check.Kind{check.Broken, check.Untrue, check.Foreign, check.Missing}},
 
 	// Receipts and parked jobs.
 	"receipt_missing": {
@@ -383,6 +448,7 @@ var mutations = map[string]mutation{
 			return placeOf(e)
 		},
 		verify: []verify.Kind{verify.Debt},
+		check:  []check.Kind{check.Owed, check.Foreign},
 	},
 	"receipt_of_another_destination": {
 		damage: func(w *world) string {
@@ -391,6 +457,7 @@ var mutations = map[string]mutation{
 			return replaceOnce(key, "lake", "pond")
 		},
 		verify: []verify.Kind{verify.BadReceipt, verify.NotOwed},
+		check:  []check.Kind{check.Untrue},
 	},
 	"receipt_of_another_file": {
 		damage: func(w *world) string {
@@ -399,6 +466,7 @@ var mutations = map[string]mutation{
 			return two
 		},
 		verify: []verify.Kind{verify.BadReceipt},
+		check:  []check.Kind{check.Untrue},
 	},
 	"receipt_of_a_file_that_is_not": {
 		damage: func(w *world) string {
@@ -408,6 +476,7 @@ var mutations = map[string]mutation{
 			return delivery.ReceiptKey(ref, lake)
 		},
 		verify: []verify.Kind{verify.BadReceipt},
+		check:  []check.Kind{check.Untrue},
 	},
 	"receipt_of_an_entry_that_is_not": {
 		damage: func(w *world) string {
@@ -418,10 +487,11 @@ var mutations = map[string]mutation{
 			return delivery.ReceiptKey(ref, lake)
 		},
 		verify: []verify.Kind{verify.BadReceipt},
+		check:  []check.Kind{check.Untrue},
 	},
-	"receipt_with_another_key":   {damage: inReceipt(func(r *delivery.Receipt) { r.Key = "acme/raw/segment-logs/x/0/y.gz" }), verify: []verify.Kind{verify.BadReceipt}},
-	"receipt_with_another_sum":   {damage: inReceipt(func(r *delivery.Receipt) { r.SHA256 = strings.Repeat("0", 64) }), verify: []verify.Kind{verify.BadReceipt}},
-	"receipt_with_other_records": {damage: inReceipt(func(r *delivery.Receipt) { r.Records++ }), verify: []verify.Kind{verify.BadReceipt}},
+	"receipt_with_another_key":   {damage: inReceipt(func(r *delivery.Receipt) { r.Key = "acme/raw/segment-logs/x/0/y.gz" }), verify: []verify.Kind{verify.BadReceipt}, check: []check.Kind{check.Untrue}},
+	"receipt_with_another_sum":   {damage: inReceipt(func(r *delivery.Receipt) { r.SHA256 = strings.Repeat("0", 64) }), verify: []verify.Kind{verify.BadReceipt}, check: []check.Kind{check.Untrue}},
+	"receipt_with_other_records": {damage: inReceipt(func(r *delivery.Receipt) { r.Records++ }), verify: []verify.Kind{verify.BadReceipt}, check: []check.Kind{check.Untrue}},
 	"receipt_not_json": {
 		damage: func(w *world) string {
 			key := w.receiptKey(w.second(), lake)
@@ -429,6 +499,7 @@ var mutations = map[string]mutation{
 			return key
 		},
 		verify: []verify.Kind{verify.BadReceipt},
+		check:  []check.Kind{check.Untrue},
 	},
 	"parked_that_nobody_owes": {
 		damage: func(w *world) string {
@@ -438,6 +509,7 @@ var mutations = map[string]mutation{
 			return delivery.ParkedKey(ref, lake)
 		},
 		verify: []verify.Kind{verify.BadParked},
+		check:  nil,
 	},
 }
 
@@ -454,6 +526,54 @@ func TestEveryMutationIsFound(t *testing.T) {
 			require.ElementsMatch(t, m.verify, slices.Collect(maps.Keys(r.ByKind)), "%v", r.Examples)
 			named := slices.ContainsFunc(r.Examples, func(p verify.Problem) bool { return strings.Contains(p.String(), where) })
 			require.True(t, named, "%s is not named in %v", where, r.Examples)
+
+			b, err := w.books().Check()
+			require.NoError(t, err)
+			kinds := map[check.Kind]bool{}
+			for _, p := range b.Problems {
+				kinds[p.Kind] = true
+			}
+			require.ElementsMatch(t, m.check, slices.Collect(maps.Keys(kinds)), "%v", b.Problems)
+			named = len(m.check) == 0 || slices.ContainsFunc(b.Problems, func(p check.Problem) bool {
+				says := p.Key + " " + p.Detail
+				return slices.ContainsFunc(namesOf(where), func(name string) bool { return strings.Contains(says, name) })
+			})
+			require.True(t, named, "%s is not named in %v", where, b.Problems)
+		})
+	}
+}
+
+// TestNoObjectEverChanges: between two looks, whatever else comes.
+func TestNoObjectEverChanges(t *testing.T) {
+	good := newWorld(t)
+	for name, test := range map[string]struct {
+		change func(w *world, key string)
+		want   []check.Kind
+	}{
+		"nothing":  {change: func(*world, string) {}},
+		"new_ones": {change: func(w *world, key string) { w.copyTo(w.buckets[lake], key, key+".gz") }},
+		"rewritten": {change: func(w *world, key string) {
+			w.edit(w.buckets[lake], key, func(b []byte) []byte { return append(b, 0) })
+		}, want: []check.Kind{check.Changed}},
+		"gone":    {change: func(w *world, key string) { w.remove(w.buckets[lake], key) }, want: []check.Kind{check.Missing}},
+		"renamed": {change: func(w *world, key string) { w.rename(w.buckets[lake], key, key+".gz") }, want: []check.Kind{check.Missing}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := good.clone(t)
+			key := w.objectKey(lake, w.second(), 0)
+			var h check.History
+			found, err := h.Look(objectsOf(w.buckets[lake]))
+			require.NoError(t, err)
+			require.Empty(t, found)
+			test.change(w, key)
+			found, err = h.Look(objectsOf(w.buckets[lake]))
+			require.NoError(t, err)
+			var kinds []check.Kind
+			for _, p := range found {
+				kinds = append(kinds, p.Kind)
+				require.Equal(t, key, p.Key)
+			}
+			require.Equal(t, test.want, kinds)
 		})
 	}
 }

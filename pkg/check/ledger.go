@@ -1,0 +1,295 @@
+package check
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Kinds of problems that Books has to show, besides Foreign: an object that no
+// file of the ledger accounts for.
+const (
+	Broken  Kind = "broken"  // the ledger contradicts itself
+	Owed    Kind = "owed"    // a debt without a receipt
+	Untrue  Kind = "untrue"  // a receipt that does not fit the ledger
+	Missing Kind = "missing" // an object that the ledger or a receipt says is there
+	Changed Kind = "changed" // an object whose bytes are not those of the ledger
+)
+
+// Place is what a destination's bucket holds.
+type Place struct {
+	Prefix  string // of keys, without slashes at its ends
+	Objects iter.Seq2[Object, error]
+}
+
+// Books are all that an installation holds, once everything is delivered and
+// before the first staged file is deleted after its time.
+type Books struct {
+	Staging iter.Seq2[Object, error]
+	Places  map[string]Place // by destination, "workspace/name"
+	// MayOwe is set while deliveries still go on: debts are no problem then.
+	MayOwe bool
+}
+
+// BooksReport is what Check found.
+type BooksReport struct {
+	Entries, Files, Records, Receipts, Objects int64
+	Problems                                   []Problem
+}
+
+// OK tells whether nothing is wrong.
+func (r *BooksReport) OK() bool { return len(r.Problems) == 0 }
+
+func (r *BooksReport) problem(kind Kind, key, format string, args ...any) {
+	r.Problems = append(r.Problems, Problem{Kind: kind, Key: key, Detail: fmt.Sprintf(format, args...)})
+}
+
+// entry and sealed restate schemas/ledger.md, as far as it is judged here.
+type entry struct {
+	Version       int              `json:"version"`
+	Seq           int64            `json:"seq"`
+	Kind          string           `json:"kind"`
+	Attempt       string           `json:"attempt"`
+	Topic         string           `json:"topic"`
+	Incarnation   string           `json:"incarnation"`
+	Partition     int              `json:"partition"`
+	Files         []sealed         `json:"files"`
+	Skipped       map[string]int64 `json:"skipped"`
+	LowWatermark  int64            `json:"low_watermark"`
+	SealedThrough []struct {
+		Source string `json:"source"`
+		Hour   int64  `json:"hour"`
+		Offset int64  `json:"offset"`
+	} `json:"sealed_through"`
+	DispatchedThrough int64 `json:"dispatched_through"`
+	CompleteThrough   int64 `json:"complete_through"`
+
+	key string
+}
+
+type sealed struct {
+	Source    string   `json:"source"`
+	Hour      int64    `json:"hour"`
+	Received  int64    `json:"received"`
+	First     int64    `json:"first"`
+	Last      int64    `json:"last"`
+	Records   int64    `json:"records"`
+	RawBytes  int64    `json:"raw_bytes"`
+	GzipBytes int64    `json:"gzip_bytes"`
+	RawCRC64  string   `json:"raw_crc64"`
+	SHA256    string   `json:"sha256"`
+	StagedKey string   `json:"staged_key"`
+	Owed      []string `json:"owed"`
+
+	at  string // of which entry, for people
+	ref string // its place in receipts' keys
+	log string
+}
+
+// stream is a source's hour in a partition.
+type stream struct {
+	source string
+	hour   int64
+}
+
+const hourMs = 60 * 60 * 1000
+
+// Check holds the ledger against itself (I1, I2), staged objects against it
+// (I3, I4), receipts against both (I7, I9), and the objects of every place
+// against all (I8). It reads every object, and holds one line of each in
+// memory. Its error is that of reading: then nothing can be said.
+func (b Books) Check() (*BooksReport, error) {
+	r := &BooksReport{}
+	s, err := readStaging(r, b.Staging)
+	if err != nil {
+		return nil, err
+	}
+	var files []*sealed
+	for _, log := range slices.Sorted(maps.Keys(s.chains)) {
+		files = append(files, r.chain(log, s.chains[log])...)
+	}
+	for _, f := range files {
+		r.content(f, f.StagedKey, s.staged)
+	}
+	delivered := r.receipts(files, s.receipts, b.MayOwe)
+	for _, dest := range slices.Sorted(maps.Keys(b.Places)) {
+		if err := r.place(b.Places[dest], delivered[dest]); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// staging is the operator's bucket.
+type staging struct {
+	chains   map[string][]*entry
+	staged   map[string]payload
+	receipts map[string][]byte
+}
+
+func readStaging(r *BooksReport, objects iter.Seq2[Object, error]) (*staging, error) {
+	s := &staging{chains: map[string][]*entry{}, staged: map[string]payload{}, receipts: map[string][]byte{}}
+	for o, err := range objects {
+		if err != nil {
+			return nil, err
+		}
+		root, rest, _ := strings.Cut(o.Key, "/")
+		switch root {
+		case "data":
+			s.staged[o.Key], err = readBody(o)
+		case "receipts":
+			s.receipts[o.Key], err = readAll(o)
+		case "ledger":
+			var raw []byte
+			if raw, err = readAll(o); err == nil {
+				r.entry(s, o.Key, rest, raw)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// entry decodes {topic}/{incarnation}/{partition}/{2^63-1 - seq}.json.
+func (r *BooksReport) entry(s *staging, key, rest string, raw []byte) {
+	r.Entries++
+	log, name := rest[:max(0, strings.LastIndexByte(rest, '/'))], rest[strings.LastIndexByte(rest, '/')+1:]
+	var e entry
+	n, err := strconv.ParseInt(strings.TrimSuffix(name, ".json"), 10, 64)
+	if err == nil {
+		err = json.Unmarshal(raw, &e)
+	}
+	switch said := fmt.Sprintf("%s/%s/%05d", e.Topic, e.Incarnation, e.Partition); {
+	case err != nil || e.Version != 1:
+		r.problem(Broken, key, "is no ledger entry: %v", err)
+	case said != log || e.Seq != 1<<63-1-n:
+		r.problem(Broken, key, "says that it is entry %d of %s", e.Seq, said)
+	default:
+		e.key = key
+		s.chains[log] = append(s.chains[log], &e)
+	}
+}
+
+// chain judges one chain, with every interval of every stream at hand.
+func (r *BooksReport) chain(log string, entries []*entry) (files []*sealed) {
+	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	var (
+		through = map[stream]int64{}
+		former  *entry
+		want    int64 // number
+		counted = tally{from: entries[0].LowWatermark, wrong: entries[0].Seq != 0}
+	)
+	for _, e := range entries {
+		if e.Seq != want {
+			r.problem(Broken, fmt.Sprintf("%s entry %d", log, want), "is missing before %s", e.key)
+		}
+		want = e.Seq + 1
+		if former != nil && (e.LowWatermark < former.LowWatermark || e.DispatchedThrough < former.DispatchedThrough || e.CompleteThrough < former.CompleteThrough) {
+			r.problem(Broken, e.key, "goes back: watermark %d after %d, dispatched %d after %d, complete %d after %d", e.LowWatermark, former.LowWatermark,
+				e.DispatchedThrough, former.DispatchedThrough, e.CompleteThrough, former.CompleteThrough)
+		}
+		if (e.Kind == "init") != (e.Seq == 0) || e.Kind != "seal" && len(e.Files) > 0 || e.Attempt == "" {
+			r.problem(Broken, e.key, "is no entry %d of kind %q with %d files", e.Seq, e.Kind, len(e.Files))
+		}
+		for i := range e.Files {
+			f := &e.Files[i]
+			f.at, f.log = fmt.Sprintf("%s file %d", e.key, i), log
+			f.ref = fmt.Sprintf("receipts/%s/%019d/%05d/", log, e.Seq, i)
+			r.file(f, through, former)
+			files = append(files, f)
+		}
+		r.filter(e, through)
+		r.offsets(&counted, e)
+		former = e
+	}
+	return files
+}
+
+// file judges a file by itself and against those before it.
+func (r *BooksReport) file(f *sealed, through map[stream]int64, former *entry) {
+	r.Files++
+	r.Records += f.Records
+	s := stream{f.Source, f.Hour}
+	if f.First > f.Last || f.Records < 1 || f.Records > f.Last-f.First+1 || f.Hour%hourMs != 0 || f.Received < f.Hour || f.Received >= f.Hour+hourMs ||
+		!slices.IsSorted(f.Owed) || !validSource.MatchString(f.Source) || len(f.SHA256) != 64 {
+		r.problem(Broken, f.at, "cannot be a file")
+	}
+	if want := stagedKey(f); f.StagedKey != want {
+		r.problem(Broken, f.at, "is staged as %q, not %q", f.StagedKey, want)
+	}
+	if last, ok := through[s]; ok && f.First <= last || former != nil && f.First < former.LowWatermark {
+		r.problem(Broken, f.at, "offsets %d to %d of %s/%d are in an earlier file", f.First, f.Last, f.Source, f.Hour)
+	}
+	through[s] = max(through[s], f.Last)
+}
+
+// filter compares sealed_through with all files so far.
+func (r *BooksReport) filter(e *entry, through map[stream]int64) {
+	said := map[stream]int64{}
+	for _, t := range e.SealedThrough {
+		said[stream{t.Source, t.Hour}] = t.Offset
+	}
+	is := maps.Clone(through)
+	maps.DeleteFunc(is, func(_ stream, last int64) bool { return last < e.LowWatermark })
+	if !maps.Equal(said, is) {
+		r.problem(Broken, e.key, "sealed_through says %v, its files %v", said, is)
+	}
+}
+
+// tally is what a chain's files and skips add up to.
+type tally struct {
+	from  int64 // the first watermark
+	below int64 // records below the watermark, or skipped
+	above []*sealed
+	wrong bool // which was said
+}
+
+// offsets counts: every offset below the watermark is one record in a file, or
+// skipped. Of a file that reaches above it, between one and all but one are.
+func (r *BooksReport) offsets(t *tally, e *entry) {
+	for _, n := range e.Skipped {
+		t.below += n
+	}
+	for i := range e.Files {
+		t.above = append(t.above, &e.Files[i])
+	}
+	low := e.LowWatermark
+	t.above = slices.DeleteFunc(t.above, func(f *sealed) bool {
+		if f.Last < low {
+			t.below += f.Records
+		}
+		return f.Last < low
+	})
+	least, most := t.below, t.below
+	for _, f := range t.above {
+		if f.First < low {
+			least, most = least+max(1, f.Records-(f.Last-low+1)), most+min(f.Records-1, low-f.First)
+		}
+	}
+	if offsets := low - t.from; !t.wrong && (least > offsets || most < offsets) {
+		t.wrong = true
+		r.problem(Broken, e.key, "%d offsets below the watermark, and %d to %d records in files or skipped", offsets, least, most)
+	}
+}
+
+func readAll(o Object) ([]byte, error) {
+	in, err := o.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open object %q: %w", o.Key, err)
+	}
+	defer in.Close()
+	var b bytes.Buffer
+	if _, err := io.Copy(&b, in); err != nil {
+		return nil, fmt.Errorf("read object %q: %w", o.Key, err)
+	}
+	return b.Bytes(), nil
+}

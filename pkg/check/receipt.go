@@ -1,0 +1,209 @@
+package check
+
+import (
+	"bufio"
+	"compress/gzip"
+	"crypto/sha1" //nolint:gosec // of uuid v5
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// receipt restates schemas/delivery.md.
+type receipt struct {
+	Version int `json:"version"`
+	File    struct {
+		Topic       string `json:"topic"`
+		Incarnation string `json:"incarnation"`
+		Partition   int    `json:"partition"`
+		Seq         int64  `json:"seq"`
+		Index       int    `json:"index"`
+	} `json:"file"`
+	Destination string `json:"destination"`
+	Outcome     string `json:"outcome"`
+	Key         string `json:"key"`
+	SHA256      string `json:"sha256"`
+	Bytes       int64  `json:"bytes"`
+	Records     int64  `json:"records"`
+}
+
+// receipts closes every debt with its receipt; what is left over is of nothing.
+// It returns the files that were delivered, by destination and by key without
+// prefix.
+func (r *BooksReport) receipts(files []*sealed, receipts map[string][]byte, mayOwe bool) map[string]map[string]*sealed {
+	delivered := map[string]map[string]*sealed{}
+	left := maps.Clone(receipts)
+	for _, f := range files {
+		for _, dest := range f.Owed {
+			key := f.ref + dest + ".json"
+			raw, ok := left[key]
+			delete(left, key)
+			if !ok && !mayOwe {
+				r.problem(Owed, f.at, "no receipt of %s", dest)
+			}
+			if !ok {
+				continue
+			}
+			r.Receipts++
+			object := objectKey(f)
+			if r.receipt(f, dest, key, object, raw) {
+				if delivered[dest] == nil {
+					delivered[dest] = map[string]*sealed{}
+				}
+				delivered[dest][object] = f
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(left)) {
+		r.problem(Untrue, key, "a receipt of nothing that is owed")
+	}
+	return delivered
+}
+
+// receipt reports whether it says that the file was delivered.
+func (r *BooksReport) receipt(f *sealed, dest, key, object string, raw []byte) bool {
+	var c receipt
+	if err := json.Unmarshal(raw, &c); err != nil || c.Version != 1 {
+		r.problem(Untrue, key, "is no receipt: %v", err)
+		return true
+	}
+	if said := fmt.Sprintf("receipts/%s/%s/%05d/%019d/%05d/", c.File.Topic, c.File.Incarnation, c.File.Partition, c.File.Seq, c.File.Index); said != f.ref || c.Destination != dest {
+		r.problem(Untrue, key, "says that it is of %s%s", said, c.Destination)
+		return true
+	}
+	switch c.Outcome {
+	case "skipped", "expired":
+		return false
+	case "delivered":
+	default:
+		r.problem(Untrue, key, "outcome %q", c.Outcome)
+	}
+	if c.SHA256 != f.SHA256 || c.Bytes != f.GzipBytes || c.Records != f.Records || c.Key != object && !strings.HasSuffix(c.Key, "/"+object) {
+		r.problem(Untrue, key, "is of %d records in %d bytes, sha256 %s, at %s", c.Records, c.Bytes, c.SHA256, c.Key)
+	}
+	return true
+}
+
+// place compares a bucket with what was delivered there.
+func (r *BooksReport) place(p Place, delivered map[string]*sealed) error {
+	prefix := ""
+	if p.Prefix != "" {
+		prefix = p.Prefix + "/"
+	}
+	bodies := map[string]payload{}
+	for o, err := range p.Objects {
+		if err != nil {
+			return err
+		}
+		inner, ok := strings.CutPrefix(o.Key, prefix)
+		if !ok || delivered[inner] == nil {
+			r.problem(Foreign, o.Key, "no file of the ledger is this object")
+			continue
+		}
+		r.Objects++
+		if bodies[o.Key], err = readBody(o); err != nil {
+			return err
+		}
+	}
+	for _, inner := range slices.Sorted(maps.Keys(delivered)) {
+		r.content(delivered[inner], prefix+inner, bodies)
+	}
+	return nil
+}
+
+// content compares the bytes of an object with the file.
+func (r *BooksReport) content(f *sealed, key string, bodies map[string]payload) {
+	b, ok := bodies[key]
+	switch {
+	case !ok:
+		r.problem(Missing, key, "%s is not there", f.at)
+	case b.bad != nil:
+		r.problem(Changed, key, "%s: %v", f.at, b.bad)
+	case b.sum != f.SHA256 || b.bytes != f.GzipBytes || b.lines != f.Records || b.raw != f.RawBytes || fmt.Sprintf("%016x", b.crc) != f.RawCRC64:
+		r.problem(Changed, key, "%s: %d lines, %d bytes of %d, sha256 %s, crc64 %016x", f.at, b.lines, b.bytes, b.raw, b.sum, b.crc)
+	}
+}
+
+// payload is what is known of an object's bytes.
+type payload struct {
+	bytes, raw, lines int64
+	sum               string
+	crc               uint64
+	bad               error // why it is no gzip file of one member
+}
+
+// nvme is the polynomial of CRC-64/NVME, reversed.
+var nvme = crc64.MakeTable(0x9a6c9329ac4bc9b5)
+
+func readBody(o Object) (payload, error) {
+	in, err := o.Open()
+	if err != nil {
+		return payload{}, fmt.Errorf("open object %q: %w", o.Key, err)
+	}
+	defer in.Close()
+	var b payload
+	c := &counter{r: in, sum: sha256.New()}
+	stored := bufio.NewReader(c)
+	b.bad = b.unpack(stored)
+	if _, err := io.Copy(io.Discard, stored); err != nil || c.err != nil {
+		return payload{}, fmt.Errorf("read object %q: %w", o.Key, errors.Join(err, c.err))
+	}
+	b.bytes, b.sum = c.n, hex.EncodeToString(c.sum.Sum(nil))
+	return b, nil
+}
+
+func (b *payload) unpack(stored *bufio.Reader) error {
+	z, err := gzip.NewReader(stored)
+	if err != nil {
+		return err
+	}
+	z.Multistream(false)
+	lines := bufio.NewScanner(z)
+	lines.Buffer(nil, maxLine)
+	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
+		for i, c := range data {
+			if c == '\n' {
+				return i + 1, data[:i+1], nil
+			}
+		}
+		if atEOF && len(data) > 0 {
+			return 0, nil, errors.New("the last line has no newline")
+		}
+		return 0, nil, nil
+	})
+	for lines.Scan() {
+		line := lines.Bytes()
+		b.lines, b.raw, b.crc = b.lines+1, b.raw+int64(len(line)), crc64.Update(b.crc, nvme, line)
+		if line[0] != '{' || !json.Valid(line) {
+			return fmt.Errorf("line %d is not one JSON object", b.lines)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	if _, err := stored.Peek(1); err == nil {
+		return errors.New("bytes after the first gzip member")
+	}
+	return nil
+}
+
+// stagedKey and objectKey restate the names of schemas/delivery.md.
+func stagedKey(f *sealed) string {
+	return fmt.Sprintf("data/%s/%d/%s/%d-%d-%.16s.gz", f.log, f.Hour, f.Source, f.First, f.Last, f.SHA256)
+}
+
+func objectKey(f *sealed) string {
+	from := sha256.Sum256([]byte(f.log))
+	space, _ := hex.DecodeString("5ea11f7d0b1e5c7a9d3f6b1f2a3c4d5e")
+	h := sha1.Sum(fmt.Appendf(space, "%s/%d-%d/%s", f.log, f.First, f.Last, f.SHA256)) //nolint:gosec // of uuid v5
+	u := h[:16]
+	u[6], u[8] = u[6]&0x0f|0x50, u[8]&0x3f|0x80
+	return fmt.Sprintf("segment-logs/%s/%d/%d.%x.%.7s.%x-%x-%x-%x-%x.gz", f.Source, dayOf(f.Hour), f.Received, from[:6], f.SHA256, u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
