@@ -105,6 +105,7 @@ type Appender struct {
 	cfg      Config
 	deps     Deps
 	router   *route.Router
+	rule     string // of router
 	budget   *segment.Budget
 	pressure *pressure
 	metrics  *metrics
@@ -147,7 +148,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 		return nil, err
 	}
 	a := &Appender{
-		cfg: cfg, deps: deps, router: router,
+		cfg: cfg, deps: deps, router: router, rule: ledger.RouterRule(cfg.SourceFrom, cfg.ReceivedFrom),
 		budget:     segment.NewBudget(cfg.Memory),
 		pressure:   newPressure(cfg.DataDir, cfg.DiskFree),
 		partitions: map[int]*running{},

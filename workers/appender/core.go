@@ -209,6 +209,17 @@ func (c *core) seal(stream ledger.Stream, reason segment.Reason) error {
 	return nil
 }
 
+// pastFilter says that no record to be read is in a file of the head: none is
+// looked up in its filter any more.
+func (c *core) pastFilter() bool {
+	for _, last := range c.through {
+		if c.position <= last {
+			return false
+		}
+	}
+	return true
+}
+
 // idle says that no entry is being written.
 func (c *core) idle() bool { return c.flight == nil }
 

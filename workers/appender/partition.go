@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -55,7 +56,7 @@ func (p *partition) run(ctx context.Context) {
 			wait = 200 * time.Millisecond
 		}
 		level := slog.LevelWarn
-		if errors.Is(err, ledger.ErrLost) {
+		if errors.Is(err, ledger.ErrLost) || errors.Is(err, errSwitch) {
 			level = slog.LevelInfo
 		}
 		p.lg.Log(ctx, level, "partition abandoned, reading it again from the ledger", "err", err, "in", wait)
@@ -109,11 +110,15 @@ func (p *partition) own(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	router, outdated, err := p.a.routerOf(base)
+	if err != nil {
+		return err
+	}
 	c, err := p.begin(ctx, base, tenure.Owner)
 	if err != nil {
 		return err
 	}
-	l := &loop{p: p, c: c, rotations: make(chan rotated, 1)}
+	l := &loop{p: p, c: c, router: router, outdated: outdated, rotations: make(chan rotated, 1)}
 	defer func() {
 		if l.keep {
 			c.spool.Close()
@@ -144,6 +149,9 @@ func (p *partition) own(ctx context.Context) error {
 type loop struct {
 	p         *partition
 	c         *core
+	router    *route.Router // of the head, see outdated
+	outdated  bool          // the rule is not the one configured: it is to be switched
+	switching bool          // all is sealed and nothing is read, until the filter is empty
 	reads     *reads
 	work      context.Context // of entries in flight
 	abort     context.CancelFunc
@@ -168,7 +176,7 @@ func (l *loop) run(ctx context.Context) error {
 	defer save.Stop()
 	for {
 		in := l.reads.results
-		if l.paused != "" {
+		if l.paused != "" || l.switching {
 			in = nil
 		}
 		select {
@@ -220,7 +228,7 @@ func (l *loop) take(ctx context.Context, got read) error {
 		if r.Offset < l.c.position {
 			return fmt.Errorf("record at offset %d after %d: %w", r.Offset, l.c.position-1, errOffset)
 		}
-		source, received, line, reason := l.p.a.router.Route(r)
+		source, received, line, reason := l.router.Route(r)
 		if reason == "" {
 			before := l.c.skips
 			if err := l.c.add(r.Offset, source, received, now, line); err != nil {
@@ -256,6 +264,13 @@ func (l *loop) take(ctx context.Context, got read) error {
 func (l *loop) turn() error {
 	if err := l.c.sealDue(); err != nil {
 		return err
+	}
+	if l.outdated && !l.switching && l.c.pastFilter() {
+		l.switching = true
+		l.c.quiet = 0
+		if err := l.c.sealAll(segment.ReasonConfig); err != nil {
+			return err
+		}
 	}
 	if l.paused == pausedDisk && l.c.idle() && len(l.c.sealed) == 0 {
 		if err := l.c.sealAll(segment.ReasonDisk); err != nil {
@@ -300,6 +315,9 @@ func (l *loop) rotated(r rotated) error {
 	}
 	l.c.won(r.head)
 	l.fulfil()
+	if l.switching && len(l.c.sealed) == 0 && len(r.head.SealedThrough) == 0 {
+		return errSwitch
+	}
 	return nil
 }
 

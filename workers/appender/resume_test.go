@@ -25,7 +25,6 @@ func directed(t *testing.T, records ...string) (*schedule, *worker) {
 	feed(t, w.c, records...)
 	_, err := w.c.save()
 	require.NoError(t, err)
-	s.head.Router = "" // for tests to change
 	s.kill(w)
 	return s, w
 }
@@ -115,7 +114,7 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 			want: []string{"0"},
 		},
 		"other_routing_rule": {
-			since: func(s *schedule) { s.wins("w1", 0); s.head.Router = "key;header" },
+			since: func(s *schedule) { s.rule = "key;header" }, // taken up by the claim: the filter is empty
 			want:  []string{"0"},
 		},
 	} {

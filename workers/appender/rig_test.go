@@ -152,6 +152,9 @@ func (r *rig) Acquire(_ context.Context, _ ledger.Log, tenure ledger.Tenure) (*l
 		return nil, ledger.ErrLost
 	}
 	r.head = claim(r.head, tenure.Owner)
+	if len(r.head.SealedThrough) == 0 {
+		r.head.Router = r.rule
+	}
 	r.chain = append(r.chain, r.head)
 	return r.head, nil
 }

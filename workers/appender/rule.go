@@ -1,0 +1,35 @@
+package appender
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/route"
+)
+
+// errSwitch says that nothing of the old routing rule is left: whoever takes
+// the partition over now does so with the rule that is configured.
+var errSwitch = errors.New("the routing rule (kafka.source_from, kafka.received_from) is switched")
+
+// routerOf returns the router by which records are read under a head, and
+// whether its rule is another than the configured one.
+//
+// Invariant: I2. The filter names streams by the rule under which they were
+// sealed, so records are looked up in it by that rule, whatever is configured:
+// the partition is read past the filter, everything is sealed, and the rule is
+// switched when an entry leaves the filter empty.
+func (a *Appender) routerOf(base *ledger.Entry) (r *route.Router, outdated bool, err error) {
+	if base.Router == a.rule {
+		return a.router, false, nil
+	}
+	source, received, ok := ledger.ParseRouterRule(base.Router)
+	if !ok {
+		return nil, false, fmt.Errorf("routing rule %q of the ledger: %w", base.Router, ledger.ErrCorrupt)
+	}
+	r, err = route.New(source, received)
+	if err != nil {
+		return nil, false, fmt.Errorf("routing rule %q of the ledger: %w", base.Router, err)
+	}
+	return r, true, nil
+}

@@ -1,0 +1,61 @@
+package appender
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// TestAChangedRoutingRuleWaitsForAnEmptyFilter: a record that is in a file
+// already must be recognised, and it is in the filter under the old rule's
+// stream. Here all keys differ from the headers.
+func TestAChangedRoutingRuleWaitsForAnEmptyFilter(t *testing.T) {
+	for name, c := range map[string]struct {
+		last int64 // of stream a in the filter
+		want [][]string
+	}{
+		"nothing_open": {last: 3, want: [][]string{nil, {"key/4-5"}}},
+		"files_open":   {last: 2, want: [][]string{{"b/1-1", "a/3-3"}, {"key/4-5"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{SourceFrom: "key"})
+				r.produce("a", "b", "a", "a")
+				r.head.LowWatermark = 1
+				if name == "nothing_open" {
+					r.records[1].Headers[0].Value = []byte("a")
+				}
+				r.head.SealedThrough = []ledger.Through{{Source: "a", Hour: ledger.StreamOf("a", time.Now().UnixMilli()).Hour, Offset: c.last}}
+				r.run()
+				time.Sleep(5 * time.Second)
+				require.Len(t, r.written(), 1)
+				require.Equal(t, 2, r.acquisitions(), "the rule is switched by a claim")
+				require.NoError(t, r.Ready(t.Context()))
+				r.produce("a", "b")
+				for i := range r.records[4:] {
+					r.records[4+i].Key = []byte("key")
+				}
+				time.Sleep(5 * time.Second)
+				require.NoError(t, r.seal())
+				require.Equal(t, c.want, r.written())
+				r.end()
+			})
+		})
+	}
+}
+
+// TestAnUnknownRoutingRuleStopsThePartition: an entry of a later version.
+func TestAnUnknownRoutingRuleStopsThePartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.head.Router = "moon;header"
+		r.head.SealedThrough = []ledger.Through{{Source: "a", Offset: 2}}
+		r.run()
+		require.ErrorContains(t, r.Ready(t.Context()), `kafka.source_from "moon"`)
+		r.end()
+	})
+}
