@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -20,6 +22,9 @@ type GroupConfig struct {
 	// SessionTimeout is how long a silent member keeps its partitions;
 	// default 30s.
 	SessionTimeout time.Duration
+	// Stay keeps the partitions for the rest of the session when the group is
+	// closed, for a worker that is back before: nobody else is given them.
+	Stay bool
 }
 
 // Group is a membership: it says which partitions are ours, generation after
@@ -28,8 +33,10 @@ type Group struct {
 	client   *Client
 	id       string
 	topics   []string
+	stay     bool
 	balancer *stickyBalancer
 	inner    *kafka.ConsumerGroup
+	silent   atomic.Bool // no word to the brokers any more
 }
 
 // Join starts taking part; errors of the brokers show in Next.
@@ -38,13 +45,22 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 		cfg.SessionTimeout = 30 * time.Second
 	}
 	heartbeat := min(cfg.SessionTimeout/10, time.Second)
-	balancer := &stickyBalancer{worker: cfg.Worker}
+	g := &Group{client: c, id: cfg.ID, topics: cfg.Topics, stay: cfg.Stay, balancer: &stickyBalancer{worker: cfg.Worker}}
+	// kafka-go knows no way to end without leaving the group, for which it
+	// opens a connection of its own.
+	dialer := *c.dialer
+	dialer.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if g.silent.Load() {
+			return nil, errSilent
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
 	inner, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:                cfg.ID,
 		Brokers:           c.brokers,
-		Dialer:            c.dialer,
+		Dialer:            &dialer,
 		Topics:            cfg.Topics,
-		GroupBalancers:    []kafka.GroupBalancer{balancer},
+		GroupBalancers:    []kafka.GroupBalancer{g.balancer},
 		HeartbeatInterval: heartbeat,
 		SessionTimeout:    cfg.SessionTimeout,
 		RebalanceTimeout:  cfg.SessionTimeout,
@@ -54,8 +70,11 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("join group %q: %w", cfg.ID, err)
 	}
-	return &Group{client: c, id: cfg.ID, topics: cfg.Topics, balancer: balancer, inner: inner}, nil
+	g.inner = inner
+	return g, nil
 }
+
+var errSilent = errors.New("the group is being closed without leaving it")
 
 // Assignment is one partition that is ours in a generation.
 type Assignment struct {
@@ -104,8 +123,12 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	}
 }
 
-// Close leaves the group, which ends the generation at once for all members.
-func (g *Group) Close() error { return g.inner.Close() }
+// Close leaves the group, which ends the generation at once for all members;
+// with Stay it only ends taking part.
+func (g *Group) Close() error {
+	g.silent.Store(g.stay)
+	return g.inner.Close()
+}
 
 // newGeneration returns the generation with what was committed for its
 // partitions, or an error if it ended before that could be read.

@@ -30,6 +30,7 @@ func suite(t *testing.T, broker string) {
 		"offsets":           testOffsets,
 		"too_large":         testTooLarge,
 		"group":             testGroup,
+		"stay":              testStay,
 		"stale_commit":      testStaleCommit,
 		"more_partitions":   func(t *testing.T, c *stream.Client, topic string) { testMorePartitions(t, c, broker, topic) },
 		"follow":            testFollow,
@@ -294,6 +295,26 @@ func addPartitions(t *testing.T, broker, topic string, total int32) {
 	require.NoError(t, err)
 	for _, answer := range res.Topics {
 		require.NoError(t, kerr.ErrorForCode(answer.ErrorCode))
+	}
+}
+
+// testStay: a worker that restarts finds its partitions with nobody, and gets
+// them when its former session is over.
+func testStay(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 2)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	for _, stay := range []bool{true, false} {
+		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: "a", SessionTimeout: 6 * time.Second, Stay: stay})
+		require.NoError(t, err)
+		gen, err := g.Next(ctx)
+		require.NoError(t, err)
+		require.Len(t, gen.Assignments[topic], 2)
+		require.NoError(t, g.Close())
+		<-gen.Done()
+		unowned, err := c.Unowned(ctx, topic, topic)
+		require.NoError(t, err)
+		require.Equal(t, stay, len(unowned) == 0, "partitions without an owner: %v", unowned)
 	}
 }
 

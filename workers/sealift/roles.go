@@ -110,6 +110,8 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 			return s.kafka.Join(stream.GroupConfig{
 				ID: s.cfg.Kafka.Group, Topics: []string{s.cfg.Kafka.EventsTopic},
 				Worker: worker, SessionTimeout: s.cfg.Kafka.SessionTimeout,
+				// What is open waits on the disk: another owner would read it all again.
+				Stay: !c.SealOnStop,
 			})
 		},
 		DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
