@@ -26,8 +26,12 @@ type pipeline struct {
 	t       *testing.T
 	client  *stream.Client
 	staging *objstore.Memory
-	topic   string
 	owed    func(source string) []string
+	brokers []string
+	topic   string // of events; names of the others begin with it, but for the embedded ones
+	jobs    string
+	dead    string
+	session time.Duration // timeout of the group
 }
 
 const pipelinePartitions = 6
@@ -37,13 +41,19 @@ func newPipeline(t *testing.T) *pipeline {
 	broker, err := embedded.StartKafka(embedded.KafkaConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { broker.Close() })
-	client, err := stream.Open(stream.Config{Brokers: []string{broker.Addr()}}, slog.New(slog.DiscardHandler))
+	return pipelineOn(t, &pipeline{brokers: []string{broker.Addr()}, topic: "events", jobs: "jobs", dead: "dead", session: 2 * time.Second})
+}
+
+// pipelineOn completes p with a client, a staging bucket and topics.
+func pipelineOn(t *testing.T, p *pipeline) *pipeline {
+	t.Helper()
+	client, err := stream.Open(stream.Config{Brokers: p.brokers}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
-	p := &pipeline{t: t, client: client, staging: objstore.NewMemory("staging"), topic: "events",
-		owed: func(string) []string { return []string{"ws/bucket"} }}
+	p.t, p.client, p.staging = t, client, objstore.NewMemory("staging")
+	p.owed = func(string) []string { return []string{"ws/bucket"} }
 	require.NoError(t, client.EnsureTopics(t.Context(), true,
-		stream.Topic{Name: p.topic, Partitions: pipelinePartitions}, stream.Topic{Name: "jobs", Partitions: 2}, stream.Topic{Name: "dead", Partitions: 1}))
+		stream.Topic{Name: p.topic, Partitions: pipelinePartitions}, stream.Topic{Name: p.jobs, Partitions: 2}, stream.Topic{Name: p.dead, Partitions: 1}))
 	return p
 }
 
@@ -77,8 +87,10 @@ type worker struct {
 func (p *pipeline) start(cfg appender.Config) *worker {
 	p.t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	rot, err := rotator.New(rotator.Config{Cluster: "sealift-embedded"}, rotator.Deps{
-		Staging: p.staging, Kafka: p.client, Jobs: p.client.NewProducer(stream.ProducerConfig{Topic: "jobs"}), Logger: log,
+	cluster, err := p.client.ClusterID(p.t.Context())
+	require.NoError(p.t, err)
+	rot, err := rotator.New(rotator.Config{Cluster: cluster}, rotator.Deps{
+		Staging: p.staging, Kafka: p.client, Jobs: p.client.NewProducer(stream.ProducerConfig{Topic: p.jobs}), Logger: log,
 		Owed: p.owed,
 	})
 	require.NoError(p.t, err)
@@ -86,9 +98,9 @@ func (p *pipeline) start(cfg appender.Config) *worker {
 	app, err := appender.New(cfg, appender.Deps{
 		Log: appender.KafkaLog{Client: p.client},
 		Join: func(name string) (appender.Membership, error) {
-			return p.client.Join(stream.GroupConfig{ID: "g", Topics: []string{p.topic}, Worker: name, SessionTimeout: 2 * time.Second})
+			return p.client.Join(stream.GroupConfig{ID: p.topic, Topics: []string{p.topic}, Worker: name, SessionTimeout: p.session})
 		},
-		DeadLetters: p.client.NewProducer(stream.ProducerConfig{Topic: "dead"}), Rotator: rot, Logger: log,
+		DeadLetters: p.client.NewProducer(stream.ProducerConfig{Topic: p.dead}), Rotator: rot, Logger: log,
 	})
 	require.NoError(p.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -240,7 +252,7 @@ func TestPoisonGoesToTheDeadLettersAndStopsNothing(t *testing.T) {
 	p.requireAllOnce(n + 1)
 	require.Contains(t, p.ids(), `{"pretty":"a\nb"}`)
 
-	dead, err := p.client.NewFetcher("dead", 0).Fetch(t.Context(), 0, stream.FetchOptions{})
+	dead, err := p.client.NewFetcher(p.dead, 0).Fetch(t.Context(), 0, stream.FetchOptions{})
 	require.NoError(t, err)
 	require.Len(t, dead.Records, len(poison))
 	reasons := map[string]int{}

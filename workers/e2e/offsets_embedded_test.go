@@ -1,0 +1,13 @@
+//go:build !stack
+
+package e2e
+
+import "testing"
+
+func TestOffsetsSetByToolsEmbedded(t *testing.T) { offsetsSetByTools(t, newPipeline(t)) }
+
+func TestStagingThatIsNotTheLedgersEmbedded(t *testing.T) {
+	stagingThatIsNotTheLedgers(t, newPipeline(t))
+}
+
+func TestMorePartitionsEmbedded(t *testing.T) { morePartitions(t, newPipeline(t)) }

@@ -1,0 +1,28 @@
+//go:build stack
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stackPipeline is a pipeline on the brokers of scripts/stack.sh.
+func stackPipeline(t *testing.T) *pipeline {
+	t.Helper()
+	topic := fmt.Sprintf("pipeline-%x", time.Now().UnixNano())
+	return pipelineOn(t, &pipeline{
+		brokers: strings.Split(env(t, "SEALIFT_TEST_KAFKA"), ","),
+		topic:   topic, jobs: topic + ".jobs", dead: topic + ".dead", session: 6 * time.Second,
+	})
+}
+
+func TestOffsetsSetByToolsStack(t *testing.T) { offsetsSetByTools(t, stackPipeline(t)) }
+
+func TestStagingThatIsNotTheLedgersStack(t *testing.T) {
+	stagingThatIsNotTheLedgers(t, stackPipeline(t))
+}
+
+func TestMorePartitionsStack(t *testing.T) { morePartitions(t, stackPipeline(t)) }
