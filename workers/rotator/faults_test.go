@@ -1,0 +1,253 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// ghosts lets every PUT below the prefix time out and arrive later, when
+// ReleaseGhosts says so.
+func ghosts(prefix string) func(objstore.Op) objstore.Fault {
+	return func(op objstore.Op) objstore.Fault {
+		if op.Name == "put" && strings.HasPrefix(op.Key, prefix) {
+			return objstore.Fault{Before: errors.New("timeout"), Ghost: true}
+		}
+		return objstore.Fault{}
+	}
+}
+
+// everyKeyHasOneContent holds I1, I4 and I8 over all that was ever stored.
+func everyKeyHasOneContent(t *testing.T, b *bench) {
+	t.Helper()
+	stored := map[string]int{}
+	for _, put := range b.staging.Puts("") {
+		if put.Applied {
+			stored[put.Key]++
+		}
+	}
+	for key, times := range stored {
+		require.Equal(t, 1, times, key)
+	}
+}
+
+// TestAZombieLosesWhateverItsSuccessorDid: a worker that was stopped anywhere
+// between reading and its ledger PUT, and goes on after its successor wrote
+// that many entries, writes nothing that counts.
+func TestAZombieLosesWhateverItsSuccessorDid(t *testing.T) {
+	for name, sealed := range map[string]int64{"claim_only": 0, "one_entry": 1, "many_entries": 5} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			ctx := context.Background()
+			base, err := b.Acquire(ctx, testLog, b.tenure("zombie", -1))
+			require.NoError(t, err)
+			head, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
+			require.NoError(t, err)
+			for i := range sealed {
+				head, err = b.Rotate(ctx, head, batch(t, 10*i+10, fmt.Sprintf("a@%d", 10*i+1)), b.tenure("w2", -1))
+				require.NoError(t, err)
+			}
+			jobs, low := len(b.jobs), b.commits[len(b.commits)-1]
+
+			_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("zombie", -1))
+			require.ErrorIs(t, err, ledger.ErrLost)
+			require.Len(t, b.jobs, jobs, "what is in no entry is owed to nobody")
+			require.Equal(t, low, b.commits[len(b.commits)-1], "nor does it commit")
+			now, err := ledger.NewChain(b.staging, testLog).Head(ctx)
+			require.NoError(t, err)
+			require.Equal(t, head, now)
+			everyKeyHasOneContent(t, b)
+		})
+	}
+}
+
+// TestAGhostOfAStagedFileIsHarmless: the PUT of a file arrives after the same
+// file was sent again and its entry written.
+func TestAGhostOfAStagedFileIsHarmless(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+		require.NoError(t, err)
+		late := ghosts("data/")
+		b.staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if op.N > 1 {
+				return objstore.Fault{}
+			}
+			return late(op)
+		})
+		head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+		require.NoError(t, err)
+		require.Zero(t, b.staging.ReleaseGhosts(), "the object is there")
+		everyKeyHasOneContent(t, b)
+		require.Len(t, head.Files, 1)
+	})
+}
+
+// TestAGhostOfAnEntryDecidesOnce: the PUT of a ledger entry arrives after its
+// author gave up, before or after the next owner's claim.
+func TestAGhostOfAnEntryDecidesOnce(t *testing.T) {
+	abandoned := func(t *testing.T, b *bench) {
+		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+		require.NoError(t, err)
+		b.staging.SetFault(ghosts("ledger/"))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		b.staging.SetFault(nil)
+		require.Empty(t, b.jobs)
+	}
+	t.Run("before_the_claim", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			abandoned(t, b)
+			require.Equal(t, 1, b.staging.ReleaseGhosts(), "the same entry, sent again and again, is stored once")
+			claim, err := b.Acquire(t.Context(), testLog, b.tenure("w2", -1))
+			require.NoError(t, err)
+			require.EqualValues(t, 42, claim.LowWatermark, "the entry is a fact")
+			require.Len(t, b.jobs, 2, "and its jobs are enqueued by whoever finds it")
+			everyKeyHasOneContent(t, b)
+		})
+	})
+	t.Run("after_the_claim", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			abandoned(t, b)
+			claim, err := b.Acquire(t.Context(), testLog, b.tenure("w2", -1))
+			require.NoError(t, err)
+			require.Zero(t, claim.LowWatermark)
+			require.Zero(t, b.staging.ReleaseGhosts())
+			head, err := b.Rotate(t.Context(), claim, batch(t, 42, "a@40"), b.tenure("w2", -1))
+			require.NoError(t, err)
+			require.EqualValues(t, 2, head.Seq)
+			require.Len(t, b.jobs, 2)
+			everyKeyHasOneContent(t, b)
+		})
+	})
+}
+
+// TestClaimsHaveOneWinner holds the outcomes that the PUT of a claim can have.
+func TestClaimsHaveOneWinner(t *testing.T) {
+	broken := errors.New("connection reset")
+	first := func(f objstore.Fault) func(objstore.Op) objstore.Fault {
+		return func(op objstore.Op) objstore.Fault {
+			if op.Name == "put" && strings.HasPrefix(op.Key, "ledger/") && op.N == 1 {
+				return f
+			}
+			return objstore.Fault{}
+		}
+	}
+	for name, fault := range map[string]objstore.Fault{
+		"not_applied":       {Before: broken},
+		"reply_lost":        {After: broken},
+		"own_success_412":   {After: objstore.ErrExists},
+		"conflict":          {Before: objstore.ErrConflict},
+		"throttled":         {Before: objstore.ErrUnavailable},
+		"throttled_applied": {After: objstore.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				_, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+				require.NoError(t, err)
+				b.staging.SetFault(first(fault))
+				claim, err := b.Acquire(t.Context(), testLog, b.tenure("w2", -1))
+				require.NoError(t, err)
+				require.EqualValues(t, 1, claim.Seq)
+				stored, err := ledger.NewChain(b.staging, testLog).Head(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, claim, stored)
+				everyKeyHasOneContent(t, b)
+			})
+		})
+	}
+	t.Run("two_claimers", func(t *testing.T) {
+		b := newBench(t)
+		ctx := context.Background()
+		_, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+		require.NoError(t, err)
+		// The other is faster between this one's reading of the head and its PUT.
+		r := &racing{Store: b.staging, rival: func() {
+			_, err := b.Acquire(ctx, testLog, b.tenure("faster", -1))
+			require.NoError(t, err)
+		}}
+		slow, err := New(b.cfg, b.deps)
+		require.NoError(t, err)
+		slow.deps.Staging = r
+		_, err = slow.Acquire(ctx, testLog, b.tenure("slower", -1))
+		require.ErrorIs(t, err, ledger.ErrLost)
+		claim, err := slow.Acquire(ctx, testLog, b.tenure("slower", -1))
+		require.NoError(t, err, "it reloads and takes over from there")
+		require.EqualValues(t, 2, claim.Seq)
+	})
+}
+
+// TestOutboxOfSeveralEntries: the jobs of entries whose owners never got to
+// enqueue them are enqueued by the next, oldest first.
+func TestOutboxOfSeveralEntries(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	head, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	head, err = b.Rotate(ctx, head, batch(t, 10, "a@1"), b.tenure("w1", -1))
+	require.NoError(t, err)
+	chain := ledger.NewChain(b.staging, testLog)
+	for i := range int64(2) { // written, but its author died; and so did the next
+		e := next(head, []ledger.File{head.Files[0]}, batch(t, 20+10*i), b.tenure("w1", -1))
+		e.Files[0].First, e.Files[0].Last = 12+10*i, 12+10*i
+		e.Attempt, e.DispatchedThrough = fmt.Sprint("a", i), 0
+		require.NoError(t, chain.Append(ctx, e))
+		head = e
+	}
+	b.jobs = nil
+	_, err = b.Acquire(ctx, testLog, b.tenure("w2", -1))
+	require.NoError(t, err)
+	var seqs []int64
+	for _, j := range b.jobs {
+		seqs = append(seqs, j.File.Seq)
+	}
+	require.Equal(t, []int64{1, 1, 2, 2, 3, 3}, seqs)
+}
+
+// TestACommitThatFailsChangesNothing: the hint is one, and the generation may
+// be over by the time that it is sent.
+func TestACommitThatFailsChangesNothing(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	tenure := b.tenure("w1", -1)
+	tenure.Commit = func(context.Context, int64, string) error { return errors.New("illegal generation") }
+	base, err := b.Acquire(ctx, testLog, tenure)
+	require.NoError(t, err)
+	head, err := b.Rotate(ctx, base, batch(t, 42, "a@40"), tenure)
+	require.NoError(t, err)
+	require.Len(t, b.jobs, 2)
+	tenure = b.tenure("w2", -1)
+	claim, err := b.Acquire(ctx, testLog, tenure)
+	require.NoError(t, err)
+	require.Equal(t, head.LowWatermark, claim.LowWatermark)
+	require.Equal(t, []int64{42}, b.commits, "the next owner commits")
+}
+
+// racing lets a rival act once, just before the first PUT of a ledger entry.
+type racing struct {
+	objstore.Store
+	rival func()
+}
+
+func (r *racing) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	if rival := r.rival; rival != nil && strings.HasPrefix(key, "ledger/") {
+		r.rival = nil
+		rival()
+	}
+	return r.Store.Put(ctx, key, body, opts)
+}
