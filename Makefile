@@ -17,9 +17,10 @@ LINT         := $(CACHE)/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 BENCH    ?= .
 FUZZTIME ?= 10s
+FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test test-stack stack-up stack-down lint bench fuzz clean help
+.PHONY: build demo test test-stack soak stack-up stack-down lint bench fuzz clean help
 
 build: ## build bin/sealift
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
@@ -34,6 +35,9 @@ test: ## all tests that Go alone can run, with the race detector
 
 test-stack: ## integration and fault tests against real Kafka, Redis and S3 (scripts/stack.sh -h)
 	@GOTESTFLAGS='$(RACE)' scripts/test-stack.sh "$(STACK)"
+
+soak: ## the fault test for long; FOR=1h, NEMESIS_SEED=… to replay
+	@NEMESIS_FOR=$(FOR) scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestNemesis$$' -v
 
 stack-up: ## start real Kafka, Redis and S3 and leave them running
 	@scripts/stack.sh up "$(STACK)"

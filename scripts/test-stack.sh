@@ -3,25 +3,35 @@
 # happens.
 set -euo pipefail
 
-if [ $# != 1 ] || [ "$1" = -h ] || [ "$1" = --help ]; then
+usage() {
   cat <<'TEXT'
-Usage: scripts/test-stack.sh DIR
+Usage: scripts/test-stack.sh DIR [ARGUMENT...]
 
 Brings Kafka, Redis and MinIO up in DIR (scripts/stack.sh), runs the tests of
 every package that has files with the build tag "stack", and takes the servers
 down again. DIR is removed when all passed, and kept with the logs otherwise.
+With arguments it runs go test with these instead.
 
 Environment
-  GOTESTFLAGS  further flags of go test, such as -race
+  GOTESTFLAGS   further flags of go test, such as -race
+  NEMESIS_FOR   how long the fault test breaks things; default 2m
+  NEMESIS_SEED  the schedules of an earlier run, as it printed them
+  NEMESIS_LANES only these lanes of faults, such as redis,staging
 
-Example
+Examples
   scripts/test-stack.sh /tmp/stack
+  NEMESIS_SEED=1,654213 scripts/test-stack.sh /tmp/stack ./workers/e2e -run Nemesis -v
 TEXT
-  [ $# = 1 ] && exit || exit 2
-fi
+}
+
+case ${1:-} in
+-h | --help) usage && exit ;;
+'' | -*) usage >&2 && exit 2 ;;
+esac
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 stack=$1
+shift
 packages=()
 while read -r dir; do
   packages+=("./$dir")
@@ -33,10 +43,12 @@ scripts/stack.sh up "$stack"
 # shellcheck disable=SC1091
 . "$stack/env"
 status=0
+[ $# = 0 ] || { packages=(); go test -tags stack -timeout 0 -count 1 "$@" || status=1; }
 for package in "${packages[@]}"; do
   flags=${GOTESTFLAGS:-}
-  # Its roles are processes: there is nothing to race in the test itself.
-  [ "$package" != ./workers/e2e ] || flags=
+  # Its roles are processes: there is nothing to race in the test itself. Its
+  # figures are wanted also when it passes.
+  [ "$package" != ./workers/e2e ] || flags=-v
   # shellcheck disable=SC2086 # flags are words
   go test -tags stack -timeout 30m -count 1 $flags "$package" || status=1
 done

@@ -80,7 +80,7 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 
 	// 5. What does a stranger find?
 	for _, d := range s.destinations() {
-		report, err := owed.expected[d].Check(objects(ctx, s, d), check.Rules{Prefix: d.prefix})
+		report, err := owed.expected[d].Check(objects(ctx, on, d), check.Rules{Prefix: d.prefix})
 		require.NoError(t, err)
 		t.Logf("%s: %s", d.bucket, report)
 		require.True(t, report.OK(), "bucket %s", d.bucket)
@@ -185,18 +185,18 @@ func (in *input) send(ctx context.Context, url string, n, sources int) error {
 }
 
 // store opens a bucket as its owner would.
-func store(s *system, bucket string) objstore.Store {
+func store(on servers, bucket string) objstore.Store {
 	return objstore.NewS3(objstore.S3Config{
-		Bucket: bucket, Region: s.servers.region, Endpoint: s.servers.s3, PathStyle: true,
+		Bucket: bucket, Region: on.region, Endpoint: on.s3, PathStyle: true,
 		Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: s.servers.access, SecretAccessKey: s.servers.secret}, nil
+			return objstore.Credentials{AccessKeyID: on.access, SecretAccessKey: on.secret}, nil
 		},
 	})
 }
 
 // objects brings a destination's objects to the judge.
-func objects(ctx context.Context, s *system, d *destination) iter.Seq2[check.Object, error] {
-	from := store(s, d.bucket)
+func objects(ctx context.Context, on servers, d *destination) iter.Seq2[check.Object, error] {
+	from := store(on, d.bucket)
 	return func(yield func(check.Object, error) bool) {
 		for info, err := range objstore.All(ctx, from, "") {
 			if err == nil {
@@ -228,7 +228,7 @@ type seen struct {
 func newSeen(s *system) *seen {
 	n := &seen{system: s, counted: map[string]string{}}
 	for _, d := range s.destinations() {
-		n.stores = append(n.stores, store(s, d.bucket))
+		n.stores = append(n.stores, store(s.servers, d.bucket))
 	}
 	return n
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -91,16 +92,18 @@ func (p *process) start() error {
 	if err != nil {
 		return err
 	}
-	defer out.Close()
 	cmd, done := exec.Command(bin, p.args...), make(chan struct{})
-	cmd.Stdout, cmd.Stderr = out, out
+	through := struct{ io.Writer }{out} // a pipe: limits on the process's files are not for its log
+	cmd.Stdout, cmd.Stderr = through, through
 	cmd.Env = append(environ(), p.env...)
 	if err := cmd.Start(); err != nil {
+		_ = out.Close()
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
 	p.cmd, p.done = cmd, done
 	go func() {
 		p.err = cmd.Wait()
+		_ = out.Close()
 		close(done)
 	}()
 	return nil

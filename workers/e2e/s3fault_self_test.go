@@ -33,6 +33,7 @@ func TestS3FaultProxy(t *testing.T) {
 		refused:     {err: objstore.ErrUnavailable},
 		failed:      {err: objstore.ErrUnavailable},
 		cutBefore:   {err: objstore.ErrUnavailable},
+		denied:      {err: objstore.ErrDenied},
 		conflict:    {err: objstore.ErrConflict},
 		late:        {applied: true},
 		slowBody:    {applied: true},

@@ -22,6 +22,7 @@ type s3Fault string
 const (
 	refused   s3Fault = "refused"    // 503 SlowDown, before any effect
 	failed    s3Fault = "failed"     // 500 InternalError, before any effect
+	denied    s3Fault = "denied"     // 403 AccessDenied, before any effect
 	cutBefore s3Fault = "cut-before" // the connection is cut, before any effect
 	late      s3Fault = "late"       // all as it should be, after a while
 	slowBody  s3Fault = "slow-body"  // the answer trickles
@@ -113,6 +114,9 @@ func (p *s3FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case failed:
 		answerError(w, http.StatusInternalServerError, "InternalError")
+		return
+	case denied:
+		answerError(w, http.StatusForbidden, "AccessDenied")
 		return
 	case conflict:
 		answerError(w, http.StatusConflict, "ConditionalRequestConflict")
@@ -210,7 +214,7 @@ func (p *s3FaultProxy) meet(r *http.Request, kind string) (s3Fault, time.Duratio
 		w = p.weather[place]
 	}
 	roll := p.rand.Float64()
-	for _, fault := range []s3Fault{refused, failed, cutBefore, late, slowBody, tornBody, conflict, cutAfter, failedAfter, ghost, ghost503} {
+	for _, fault := range []s3Fault{refused, failed, denied, cutBefore, late, slowBody, tornBody, conflict, cutAfter, failedAfter, ghost, ghost503} {
 		if roll -= w[fault]; roll >= 0 {
 			continue
 		}

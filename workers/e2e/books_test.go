@@ -1,0 +1,154 @@
+//go:build stack
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// bookFile, bookEntry and bookReceipt are what the judge knows of
+// schemas/ledger.md and schemas/delivery.md: written down again, not imported
+// from what it judges.
+type bookFile struct {
+	Source    string   `json:"source"`
+	Hour      int64    `json:"hour"`
+	First     int64    `json:"first"`
+	Last      int64    `json:"last"`
+	Records   int64    `json:"records"`
+	GzipBytes int64    `json:"gzip_bytes"`
+	SHA256    string   `json:"sha256"`
+	StagedKey string   `json:"staged_key"`
+	Owed      []string `json:"owed"`
+}
+
+type bookEntry struct {
+	Seq           int64            `json:"seq"`
+	Kind          string           `json:"kind"`
+	Attempt       string           `json:"attempt"`
+	Owner         string           `json:"owner"`
+	WrittenAt     int64            `json:"written_at"`
+	Files         []bookFile       `json:"files"`
+	Skipped       map[string]int64 `json:"skipped"`
+	LowWatermark  int64            `json:"low_watermark"`
+	SealedThrough []struct {
+		Source string `json:"source"`
+		Hour   int64  `json:"hour"`
+		Offset int64  `json:"offset"`
+	} `json:"sealed_through"`
+	DispatchedThrough int64 `json:"dispatched_through"`
+}
+
+type bookReceipt struct {
+	Destination string `json:"destination"`
+	Outcome     string `json:"outcome"`
+	Bucket      string `json:"bucket"`
+	Key         string `json:"key"`
+	SHA256      string `json:"sha256"`
+	Records     int64  `json:"records"`
+	Existed     bool   `json:"existed"`
+}
+
+// books are the ledger and the receipts of a staging bucket, read bit by bit.
+type books struct {
+	staging  objstore.Store
+	topic    string
+	chains   map[int32]map[int64]*bookEntry // by partition and seq
+	receipts map[string]*bookReceipt        // by key
+}
+
+func newBooks(staging objstore.Store, topic string) *books {
+	return &books{staging: staging, topic: topic, chains: map[int32]map[int64]*bookEntry{}, receipts: map[string]*bookReceipt{}}
+}
+
+// read takes in what is new.
+func (b *books) read(ctx context.Context) error {
+	prefix := "ledger/" + b.topic + "/1/"
+	for info, err := range objstore.All(ctx, b.staging, prefix) {
+		if err != nil {
+			return err
+		}
+		partition, name, _ := strings.Cut(strings.TrimPrefix(info.Key, prefix), "/")
+		p, err1 := strconv.ParseInt(partition, 10, 32)
+		n, err2 := strconv.ParseInt(strings.TrimSuffix(name, ".json"), 10, 64)
+		if err1 != nil || err2 != nil {
+			return fmt.Errorf("a key that no ledger has: %q", info.Key)
+		}
+		chain := b.chains[int32(p)]
+		if chain == nil {
+			chain = map[int64]*bookEntry{}
+			b.chains[int32(p)] = chain
+		}
+		if seq := math.MaxInt64 - n; chain[seq] == nil {
+			e := new(bookEntry)
+			if err := fetch(ctx, b.staging, info.Key, e); err != nil {
+				return err
+			}
+			if e.Seq != seq {
+				return fmt.Errorf("entry %q says that it is number %d", info.Key, e.Seq)
+			}
+			chain[seq] = e
+		}
+	}
+	for info, err := range objstore.All(ctx, b.staging, "receipts/") {
+		if err != nil {
+			return err
+		}
+		if b.receipts[info.Key] == nil {
+			r := new(bookReceipt)
+			if err := fetch(ctx, b.staging, info.Key, r); err != nil {
+				return err
+			}
+			b.receipts[info.Key] = r
+		}
+	}
+	return nil
+}
+
+// head returns the newest entry of a partition, nil if it has none.
+func (b *books) head(p int32) *bookEntry { return b.chains[p][int64(len(b.chains[p]))-1] }
+
+// receiptKey is where the receipt of a debt lies.
+func (b *books) receiptKey(p int32, seq int64, index int, destination string) string {
+	return fmt.Sprintf("receipts/%s/1/%05d/%019d/%05d/%s.json", b.topic, p, seq, index, destination)
+}
+
+// owing counts the debts, and those without a receipt.
+func (b *books) owing() (owed, open int) {
+	for p, chain := range b.chains {
+		for seq, e := range chain {
+			for i, f := range e.Files {
+				for _, d := range f.Owed {
+					owed++
+					if b.receipts[b.receiptKey(p, seq, i, d)] == nil {
+						open++
+					}
+				}
+			}
+		}
+	}
+	return owed, open
+}
+
+func fetch(ctx context.Context, from objstore.Store, key string, into any) error {
+	body, _, err := from.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("object %q: %w", key, err)
+	}
+	return nil
+}

@@ -1,0 +1,492 @@
+//go:build stack
+
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// judged is one record of the events topic.
+type judged struct {
+	offset int64
+	at     time.Time
+	file   *bookFile
+	again  bool // a lower offset of its partition holds the same messageId
+}
+
+// streamKey names a stream of a partition.
+type streamKey struct {
+	partition int32
+	source    string
+	hour      int64
+}
+
+// judgement is what a stranger finds, from the topic, the ledger, the receipts
+// and the buckets.
+type judgement struct {
+	n        *nemesis
+	books    *books
+	streams  map[streamKey][]*judged // by offset
+	ids      map[acked]int           // records that hold an acknowledged id
+	problems []string
+
+	records, repeated, skipped, doubled int64
+	lines, objects, files               int64
+	requests, answers                   map[string]int // to S3, of the roles
+}
+
+// judge waits until all is delivered, stops the system, and lets nothing pass.
+func (n *nemesis) judge(ctx context.Context, input *load) {
+	n.t.Helper()
+	j := &judgement{
+		n: n, books: newBooks(store(n.direct, n.s.staging()), n.s.eventsTopic()),
+		streams: map[streamKey][]*judged{}, ids: map[acked]int{},
+	}
+	j.drain(ctx)
+	n.s3.settle()
+	for _, p := range n.s.appenders {
+		n.noteRead(ctx, p)
+	}
+	n.s.stop()
+	j.requests, j.answers, _ = n.s3.counted()
+	require.NoError(n.t, j.books.read(ctx)) // what was written in stopping
+	j.topic(ctx)
+	j.chains()
+	j.covered()
+	j.owed()
+	j.staged(ctx)
+	for _, a := range input.acked {
+		if j.ids[a] == 0 {
+			j.problem("event %s of source %s was acknowledged, and is not in the topic", a.id, a.source)
+		}
+	}
+	j.buckets(ctx, input.acked)
+	j.verify(ctx)
+	j.report(input)
+	for _, text := range j.problems[:min(len(j.problems), 40)] {
+		n.t.Error(text)
+	}
+	require.Empty(n.t, len(j.problems), "problems found")
+}
+
+func (j *judgement) problem(format string, args ...any) {
+	j.problems = append(j.problems, fmt.Sprintf(format, args...))
+}
+
+// drain waits until the ledger covers the topic and every debt is paid.
+func (j *judgement) drain(ctx context.Context) {
+	t, began, last := j.n.t, time.Now(), time.Now()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	ends := topicEnds(ctx, t, j.n.direct.kafka, j.n.s.eventsTopic())
+	for {
+		require.NoError(t, j.books.read(ctx))
+		var behind []string
+		for p, end := range ends {
+			if head := j.books.head(p); end > 0 && (head == nil || head.LowWatermark < end) {
+				behind = append(behind, fmt.Sprint(p))
+			}
+		}
+		owed, open := j.books.owing()
+		if len(behind) == 0 && open == 0 {
+			j.n.say("all is delivered %v after the last fault: %d files owed", time.Since(began).Round(time.Millisecond), owed)
+			return
+		}
+		for _, p := range j.n.s.all() {
+			require.NoError(t, p.alive())
+		}
+		if time.Since(last) > 10*time.Second {
+			last = time.Now()
+			j.n.redrive(ctx)
+			j.n.say("draining: partitions %v are not sealed to their end, %d of %d files have no receipt", behind, open, owed)
+		}
+		select {
+		case <-ctx.Done():
+			require.Fail(t, "it does not drain", "partitions %v are not sealed to their end, %d of %d files have no receipt", behind, open, owed)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// redrive does what whoever enabled a destination again has to do: files that
+// were tried while it was disabled are parked.
+func (n *nemesis) redrive(ctx context.Context) {
+	parked, err := store(n.direct, n.s.staging()).List(ctx, "parked/", "", 0)
+	require.NoError(n.t, err)
+	if len(parked) == 0 {
+		return
+	}
+	config, err := n.s.config("redrive", freeAddr(n.t), "")
+	require.NoError(n.t, err)
+	out, err := sealift(ctx, n.s.env(), "redrive", "--config", config)
+	require.NoError(n.t, err)
+	n.say("%d files were parked: %s", len(parked), strings.TrimSpace(out))
+}
+
+// topic reads what Kafka holds.
+func (j *judgement) topic(ctx context.Context) {
+	seen := map[string]struct{}{}
+	j.n.dumpEvents(ctx, func(d dumped) {
+		var line struct {
+			MessageID string `json:"messageId"`
+		}
+		require.NoError(j.n.t, json.Unmarshal(d.line, &line))
+		key := fmt.Sprintf("%d %s %s", d.partition, d.source, line.MessageID)
+		_, again := seen[key]
+		seen[key] = struct{}{}
+		s := streamKey{d.partition, d.source, d.received - d.received%3_600_000}
+		j.streams[s] = append(j.streams[s], &judged{offset: d.offset, at: d.at, again: again})
+		j.ids[acked{d.source, line.MessageID}]++
+		j.records++
+		if again {
+			j.repeated++
+		}
+	})
+}
+
+func (n *nemesis) dumpEvents(ctx context.Context, each func(dumped)) {
+	dump(ctx, n.t, n.direct.kafka, n.s.eventsTopic(), each)
+}
+
+// chains holds I1 and what entries say of each other.
+func (j *judgement) chains() {
+	attempts := map[string]bool{}
+	for p, chain := range j.books.chains {
+		var last *bookEntry
+		for seq := range int64(len(chain)) {
+			e := chain[seq]
+			switch {
+			case e == nil:
+				j.problem("partition %d: entry %d is missing", p, seq)
+				continue
+			case attempts[e.Attempt]:
+				j.problem("partition %d: entry %d repeats attempt %s", p, seq, e.Attempt)
+			case (e.Kind == "init") != (seq == 0):
+				j.problem("partition %d: entry %d is of kind %s", p, seq, e.Kind)
+			case last != nil && (e.LowWatermark < last.LowWatermark || e.DispatchedThrough < last.DispatchedThrough || e.DispatchedThrough >= seq):
+				j.problem("partition %d: entry %d goes back: %+v after %+v", p, seq, e, last)
+			}
+			attempts[e.Attempt], last = true, e
+			for reason, n := range e.Skipped {
+				j.skipped += n
+				if reason != "duplicate_message" {
+					j.problem("partition %d: entry %d skipped %d records: %s", p, seq, n, reason)
+				}
+			}
+		}
+	}
+}
+
+// covered holds I2: every record is in one file, or was skipped as a message
+// that a lower offset holds.
+func (j *judgement) covered() {
+	var skipped int64
+	for p, chain := range j.books.chains {
+		for seq := range int64(len(chain)) {
+			if chain[seq] == nil {
+				continue
+			}
+			for i := range chain[seq].Files {
+				j.file(p, seq, &chain[seq].Files[i])
+			}
+		}
+	}
+	for s, records := range j.streams {
+		for _, r := range records {
+			switch {
+			case r.file != nil:
+			case r.again:
+				skipped++
+			default:
+				j.problem("partition %d offset %d of source %s is in no file", s.partition, r.offset, s.source)
+			}
+		}
+	}
+	if skipped != j.skipped {
+		j.problem("%d records are in no file, the ledger counts %d as skipped", skipped, j.skipped)
+	}
+}
+
+func (j *judgement) file(p int32, seq int64, f *bookFile) {
+	j.files++
+	records := j.streams[streamKey{p, f.Source, f.Hour}]
+	from, _ := slices.BinarySearchFunc(records, f.First, func(r *judged, o int64) int { return int(r.offset - o) })
+	var in []*judged
+	for _, r := range records[from:] {
+		if r.offset > f.Last {
+			break
+		}
+		in = append(in, r)
+	}
+	// The latest repetitions are those that were left out.
+	for k := len(in) - 1; k >= 0 && int64(len(in)) > f.Records; k-- {
+		if in[k].again {
+			in = slices.Delete(in, k, k+1)
+		}
+	}
+	if int64(len(in)) != f.Records || len(in) == 0 || in[0].offset != f.First || in[len(in)-1].offset != f.Last {
+		j.problem("partition %d entry %d: a file of source %s says %d records from %d to %d, the topic has %d", p, seq, f.Source, f.Records, f.First, f.Last, len(in))
+	}
+	for _, r := range in {
+		if r.file != nil {
+			j.problem("partition %d offset %d of source %s is in two files: %s and %s", p, r.offset, f.Source, r.file.StagedKey, f.StagedKey)
+		}
+		r.file = f
+		if r.again {
+			j.doubled++
+		}
+	}
+}
+
+// owed holds I7 and I9: what a file is owed to is in the catalog, what is always
+// there is owed, and receipts are for what is owed.
+func (j *judgement) owed() {
+	may, must := map[string][]string{}, map[string][]string{} // destinations by source
+	for _, w := range j.n.s.workspaces {
+		for i, d := range w.destinations {
+			for _, source := range d.sources {
+				id := w.id + "/" + d.name
+				may[source] = append(may[source], id)
+				if i == 0 { // the others come and go
+					must[source] = append(must[source], id)
+				}
+			}
+		}
+	}
+	known := map[string]bool{}
+	for p, chain := range j.books.chains {
+		for seq, e := range chain {
+			for i, f := range e.Files {
+				for _, d := range f.Owed {
+					if !slices.Contains(may[f.Source], d) {
+						j.problem("%s is owed to %s, which has no claim", f.StagedKey, d)
+					}
+					key := j.books.receiptKey(p, seq, i, d)
+					known[key] = true
+					if r := j.books.receipts[key]; r == nil || r.Outcome != "delivered" || r.SHA256 != f.SHA256 || r.Records != f.Records || r.Destination != d {
+						j.problem("receipt %s is not that of %+v: %+v", key, f, r)
+					}
+				}
+				for _, d := range must[f.Source] {
+					if !slices.Contains(f.Owed, d) {
+						j.problem("%s is not owed to %s", f.StagedKey, d)
+					}
+				}
+			}
+		}
+	}
+	for key := range j.books.receipts {
+		if !known[key] {
+			j.problem("receipt %s is for nothing that is owed", key)
+		}
+	}
+}
+
+// staged holds I3 and I4: what the ledger names is there, and is what it says.
+func (j *judgement) staged(ctx context.Context) {
+	for _, chain := range j.books.chains {
+		for _, e := range chain {
+			for _, f := range e.Files {
+				body, _, err := j.books.staging.Get(ctx, f.StagedKey)
+				if err != nil {
+					j.problem("staged object %s: %v", f.StagedKey, err)
+					continue
+				}
+				h := sha256.New()
+				size, err := io.Copy(h, body)
+				_ = body.Close()
+				if sum := hex.EncodeToString(h.Sum(nil)); err != nil || size != f.GzipBytes || sum != f.SHA256 {
+					j.problem("staged object %s has %d bytes of sha256 %s (%v), the ledger says %d of %s", f.StagedKey, size, sum, err, f.GzipBytes, f.SHA256)
+				}
+			}
+		}
+	}
+	for info, err := range objstore.All(ctx, j.books.staging, "parked/") {
+		require.NoError(j.n.t, err)
+		j.problem("still parked: %s", info.Key)
+	}
+	for _, prefix := range []string{"ledger/", "receipts/"} {
+		j.unchanged(ctx, j.n.s.staging(), prefix)
+	}
+}
+
+// buckets reads what customers have: all that is owed, once, and nothing else.
+func (j *judgement) buckets(ctx context.Context, all []acked) {
+	expected := map[string]*check.Expected{} // by destination id
+	owedIDs := map[string]map[acked]bool{}
+	for _, w := range j.n.s.workspaces {
+		for _, d := range w.destinations {
+			expected[w.id+"/"+d.name], owedIDs[w.id+"/"+d.name] = new(check.Expected), map[acked]bool{}
+		}
+	}
+	at := map[streamKey]map[int64]*judged{}
+	for s, records := range j.streams {
+		at[s] = map[int64]*judged{}
+		for _, r := range records {
+			at[s][r.offset] = r
+		}
+	}
+	j.n.dumpEvents(ctx, func(d dumped) { // again, as lines are not kept
+		r := at[streamKey{d.partition, d.source, d.received - d.received%3_600_000}][d.offset]
+		if r == nil || r.file == nil {
+			return
+		}
+		var line struct {
+			MessageID string `json:"messageId"`
+		}
+		_ = json.Unmarshal(d.line, &line)
+		for _, id := range r.file.Owed {
+			if e := expected[id]; e != nil {
+				e.Record(d.source, d.received, d.line)
+				owedIDs[id][acked{d.source, line.MessageID}] = true
+			}
+		}
+	})
+	for _, w := range j.n.s.workspaces {
+		for i, d := range w.destinations {
+			id := w.id + "/" + d.name
+			for _, a := range all {
+				if owedIDs[id][a] || i == 0 && slices.Contains(d.sources, a.source) {
+					expected[id].Acknowledge(a.source, a.id)
+				}
+			}
+			report, err := expected[id].Check(objects(ctx, j.n.direct, d), check.Rules{Prefix: d.prefix})
+			require.NoError(j.n.t, err)
+			j.n.say("%s: %s", d.bucket, report)
+			if !report.OK() || report.Ignored != 0 {
+				j.problem("bucket %s: %s, %d foreign objects", d.bucket, report, report.Ignored)
+			}
+			if i == 0 && report.Lines == 0 {
+				j.problem("bucket %s is empty", d.bucket)
+			}
+			j.lines += report.Lines
+			j.objects += report.Objects
+			j.delivered(ctx, d, id)
+			j.unchanged(ctx, d.bucket, "")
+		}
+	}
+}
+
+// delivered holds the objects of a bucket against its receipts.
+func (j *judgement) delivered(ctx context.Context, d *destination, id string) {
+	keys := map[string]bool{}
+	for _, r := range j.books.receipts {
+		if r.Destination == id {
+			if r.Bucket != d.bucket || keys[r.Key] {
+				j.problem("two receipts for, or a wrong bucket of, %s/%s", r.Bucket, r.Key)
+			}
+			keys[r.Key] = true
+		}
+	}
+	for info, err := range objstore.All(ctx, store(j.n.direct, d.bucket), "") {
+		require.NoError(j.n.t, err)
+		if !keys[info.Key] {
+			j.problem("bucket %s: %s has no receipt", d.bucket, info.Key)
+		}
+		delete(keys, info.Key)
+	}
+	for key := range keys {
+		j.problem("bucket %s: %s has a receipt, and is not there", d.bucket, key)
+	}
+}
+
+// verify asks the operators' own tool, which must agree.
+func (j *judgement) verify(ctx context.Context) {
+	config, err := j.n.s.config("verify", freeAddr(j.n.t), "")
+	require.NoError(j.n.t, err)
+	out, err := sealift(ctx, j.n.s.env(), "verify", "--deep", "--config", config)
+	j.n.say("sealift verify --deep:\n%s", out)
+	if err != nil {
+		j.problem("%v", err)
+	}
+}
+
+// unchanged holds that every object was written once and never deleted.
+func (j *judgement) unchanged(ctx context.Context, bucket, prefix string) {
+	changed, err := changedObjects(ctx, j.n.direct, bucket, prefix)
+	require.NoError(j.n.t, err)
+	for _, key := range changed {
+		j.problem("bucket %s: %s was written or deleted again", bucket, key)
+	}
+}
+
+// report prints the run's figures.
+func (j *judgement) report(input *load) {
+	n := j.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var b strings.Builder
+	row := func(name string, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-44s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	lost := 0
+	for _, a := range input.acked {
+		if j.ids[a] == 0 {
+			lost++
+		}
+	}
+	_, _, faults := n.s3.counted()
+	fmt.Fprintf(&b, "nemesis, %v:\n", time.Since(n.began).Round(time.Second))
+	b.WriteString(" events\n")
+	row("sent and acknowledged", "%d, %d of them sent again", len(input.acked), input.resent)
+	row("acknowledged and not in Kafka", "%d", lost)
+	row("records in Kafka", "%d, %d of them a message that was there", j.records, j.repeated)
+	row("of those in files, skipped", "%d, %d", j.doubled, j.skipped)
+	row("lines delivered", "%d in %d objects, from %d files", j.lines, j.objects, j.files)
+	row("problems", "%d", len(j.problems))
+	b.WriteString(" faults\n")
+	for _, name := range sorted(n.injected) {
+		row(name, "%d", n.injected[name])
+	}
+	for _, name := range sorted(faults) {
+		row("S3 requests: "+string(name), "%d", faults[name])
+	}
+	b.WriteString(" appenders\n")
+	takeovers := j.takeovers()
+	for _, kind := range sorted(takeovers) {
+		took := takeovers[kind]
+		row("next entry after "+kind, "median %v, longest %v, of %d partitions", took[len(took)/2].Round(100*time.Millisecond), took[len(took)-1].Round(100*time.Millisecond), len(took))
+	}
+	row("records read", "%d, %.2f times the topic", n.read, float64(n.read)/float64(j.records))
+	b.WriteString(" S3 requests for each delivered object\n")
+	for _, kind := range sorted(j.requests) {
+		row(kind, "%.2f", float64(j.requests[kind])/float64(j.objects))
+	}
+	for _, kind := range sorted(j.answers) {
+		row("answered "+kind, "%d", j.answers[kind])
+	}
+	n.t.Log(b.String())
+}
+
+// takeovers tells for each kind of outage how long the partitions of the
+// appender, one after the other, had no new entry; sorted.
+func (j *judgement) takeovers() map[string][]time.Duration {
+	took := map[string][]time.Duration{}
+	for _, o := range j.n.outages {
+		at := o.at.UnixMilli()
+		for _, chain := range j.books.chains {
+			for seq := range int64(len(chain)) - 1 {
+				if e, next := chain[seq], chain[seq+1]; e != nil && next != nil && e.Owner == o.worker && e.WrittenAt <= at && next.WrittenAt > at {
+					took[o.kind] = append(took[o.kind], time.Duration(next.WrittenAt-at)*time.Millisecond)
+				}
+			}
+		}
+	}
+	for _, list := range took {
+		slices.Sort(list)
+	}
+	return took
+}

@@ -1,0 +1,189 @@
+//go:build stack
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// outage is a time from which an appender did nothing.
+type outage struct {
+	kind   string
+	worker string
+	at     time.Time
+}
+
+// roleFaults are the lanes of the roles: in each, one thing goes wrong at a
+// time.
+func roleFaults() []lane {
+	collectors := func(n *nemesis) []*process { return n.s.collectors }
+	appenders := func(n *nemesis) []*process { return n.s.appenders }
+	copiers := func(n *nemesis) []*process { return n.s.copiers }
+	auditors := func(n *nemesis) []*process { return n.s.auditors }
+	return []lane{
+		{"collectors", []fault{
+			{"collector killed", seconds(0, 5), killed(collectors)},
+			{"collector stopped", seconds(2, 6), stopped(collectors)},
+			{"collectors restarted", seconds(0, 1), restarted(collectors, nil)},
+		}},
+		{"appenders", []fault{
+			{"appender killed", seconds(0, 10), killed(appenders)},
+			{"appender stopped", seconds(8, 13), stopped(appenders)}, // past the session timeout: a zombie
+			{"appender's machine lost", seconds(0, 10), machineLost},
+			{"appender's disk full", seconds(3, 10), diskFull},
+			{"appenders reconfigured", seconds(0, 1), restarted(appenders, reconfigure)},
+		}},
+		{"copiers", []fault{
+			{"copier killed", seconds(0, 5), killed(copiers)},
+			{"copier stopped", seconds(3, 9), stopped(copiers)}, // past the TTL of its locks, perhaps past its session
+			{"copiers restarted", seconds(0, 1), restarted(copiers, nil)},
+			{"auditor killed", seconds(0, 5), killed(auditors)},
+			{"auditor stopped", seconds(4, 9), stopped(auditors)},
+		}},
+	}
+}
+
+// killed is kill -9, and a start on the same disk.
+func killed(of func(*nemesis) []*process) doer {
+	return func(ctx context.Context, n *nemesis, a act) error {
+		p := pick(of(n), a)
+		if err := p.alive(); err != nil {
+			return err
+		}
+		n.out(ctx, "killed", p)
+		p.kill()
+		n.say("%s killed for %v", p.name, a.hold)
+		n.sleep(ctx, a.hold)
+		return n.up(ctx, p)
+	}
+}
+
+// stopped makes a zombie: it believes that no time passed.
+func stopped(of func(*nemesis) []*process) doer {
+	return func(ctx context.Context, n *nemesis, a act) error {
+		p := pick(of(n), a)
+		n.out(ctx, "stopped", p)
+		if err := p.signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		n.say("%s stopped for %v", p.name, a.hold)
+		n.sleep(ctx, a.hold)
+		return p.signal(syscall.SIGCONT)
+	}
+}
+
+// machineLost kills an appender; another comes up in its place, with an empty
+// disk and another name.
+func machineLost(ctx context.Context, n *nemesis, a act) error {
+	p := pick(n.s.appenders, a)
+	if err := p.alive(); err != nil {
+		return err
+	}
+	n.out(ctx, "machine lost", p)
+	p.kill()
+	n.say("%s lost for %v", p.name, a.hold)
+	if err := os.RemoveAll(n.s.disk(p)); err != nil {
+		return err
+	}
+	n.sleep(ctx, a.hold)
+	return n.up(ctx, p)
+}
+
+// diskFull lets no file of the process grow: what a quota does. Every write
+// fails, the first after a byte.
+func diskFull(ctx context.Context, n *nemesis, a act) error {
+	p := pick(n.s.appenders, a)
+	if err := p.alive(); err != nil {
+		return err
+	}
+	limit := func(to string) error {
+		out, err := exec.CommandContext(ctx, "prlimit", "--pid", strconv.Itoa(p.cmd.Process.Pid), "--fsize="+to+":").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("limit the files of %s: %w: %s", p.name, err, out)
+		}
+		return nil
+	}
+	if err := limit("1"); err != nil {
+		return err
+	}
+	n.say("the disk of %s is full for %v", p.name, a.hold)
+	n.sleep(ctx, a.hold)
+	if err := p.alive(); err != nil {
+		return err
+	}
+	return limit("unlimited")
+}
+
+// restarted drains one process after the other and starts it again, as a
+// deployment does. Each must end well, whatever else goes wrong.
+func restarted(of func(*nemesis) []*process, first func(*nemesis, act) error) doer {
+	return func(ctx context.Context, n *nemesis, a act) error {
+		if first != nil {
+			if err := first(n, a); err != nil {
+				return err
+			}
+		}
+		for _, p := range of(n) {
+			n.out(ctx, "restarted", p)
+			began := time.Now()
+			if err := p.terminate(drainWithin); err != nil {
+				return err
+			}
+			n.say("%s drained in %v", p.name, time.Since(began).Round(time.Millisecond))
+			if err := n.up(ctx, p); err != nil {
+				return err
+			}
+			n.sleep(ctx, a.hold)
+		}
+		return nil
+	}
+}
+
+// reconfigure changes all that may change in flight.
+func reconfigure(n *nemesis, a act) error {
+	settings := fmt.Sprintf("roll_every: %ds, grace: 1s, max_bytes: %dMB, level: %d, seal_on_stop: %t",
+		[]int{4, 5, 6, 10, 12}[a.pick%5], 3+a.pick>>8%20, 1+a.pick>>16%9, a.pick>>24%2 == 0)
+	for i, p := range n.s.appenders {
+		if _, err := n.s.config(p.name, p.admin, "appender: {"+n.s.appender(i, settings)+"}\n"); err != nil {
+			return err
+		}
+	}
+	n.say("appenders reconfigured: %s", settings)
+	return nil
+}
+
+func pick(of []*process, a act) *process { return of[a.pick%uint64(len(of))] }
+
+// up starts a process and waits until it is ready.
+func (n *nemesis) up(ctx context.Context, p *process) error {
+	if err := p.start(); err != nil {
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, 2*readyWithin) // its servers may be in trouble as well
+	defer cancel()
+	return p.ready(within)
+}
+
+// out notes that an appender is about to do nothing: what it read so far, which
+// is asked of it, and whose partitions somebody has to take over.
+func (n *nemesis) out(ctx context.Context, kind string, p *process) {
+	if !strings.HasPrefix(p.name, "appender") {
+		return
+	}
+	if kind != "stopped" {
+		n.noteRead(ctx, p)
+	}
+	if name, err := os.ReadFile(filepath.Join(n.s.disk(p), "worker")); err == nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.outages = append(n.outages, outage{kind: kind, worker: strings.TrimSpace(string(name)), at: time.Now()})
+	}
+}
