@@ -172,7 +172,7 @@ func packageComments(files []goFile) (bad []string) {
 }
 
 // bannedNames say nothing of what a package does.
-var bannedNames = []string{"util", "utils", "common", "types", "models", "model", "helpers", "helper", "misc", "shared", "base", "lib", "core", "tools"}
+var bannedNames = []string{"util", "utils", "common", "types", "models", "helpers", "helper", "misc", "shared", "base", "lib", "core", "tools"}
 
 func packageNames(files []goFile) (bad []string) {
 	for _, f := range files {

@@ -1,0 +1,287 @@
+package model
+
+// flaw is what an ablation leaves out of the protocol, or does otherwise.
+type flaw uint8
+
+// ledgerModel is the leg from the events topic to the ledger: the appender's
+// workers, the PUTs of entries, and, each when asked for, staged objects with
+// the collection of orphans, local files that outlive a process, and the
+// offsets committed to Kafka.
+//
+// Nothing counts entries. What matters of an entry's number is whether it is
+// the next one, so a worker knows whether its base is the head, and a PUT
+// whether its number is still free. This makes the states finite without a
+// bound on crashes, claims, rebalances or zombies: any worker may do anything
+// at any time, or nothing for as long as it likes, and both may hold the
+// partition at once.
+type ledgerModel struct {
+	topic
+	claims  bool // a worker that takes over writes an entry first
+	staging bool // staged objects and orphans are followed
+	disks   int  // so many workers keep files on disk
+	hints   bool // workers commit offsets to Kafka
+	resets  bool // and operators set them to anything
+	flaw    flaw
+}
+
+const (
+	workers = 2
+	slots   = 2 // PUTs on their way at once
+)
+
+// ledgerState is what is stored anywhere. Of the chain it holds the head and
+// the union of all files: older entries are read by nobody in this leg, and
+// that they never change is watched where they would (mutate).
+//
+// The fields leave no gaps between them: memory without gaps is hashed and
+// compared as a whole, three times as fast.
+type ledgerState struct {
+	bad     property
+	staged  objects // with staging: objects that are there
+	named   objects // and those that an entry names
+	doomed  objects // the orphan that an auditor is about to delete
+	head    entry
+	files   records // in files of any entry
+	hint    uint8   // with hints: the offset committed to Kafka
+	workers [workers]worker
+	net     [slots]put
+	disks   [workers]disk
+	// Only without keys that name their content: what lies under the key of
+	// each first offset, and what an entry takes to lie there.
+	byFirst, namedBy [4]records
+}
+
+// worker is the state of a partition in one worker's memory.
+type worker struct {
+	phase   phase
+	claim   bool  // the entry being written is its claim: nothing is read yet
+	applied bool  // the entry was written; the worker does not know
+	foreign bool  // others wrote entries after its base; kept only where a flaw asks for it
+	behind  uint8 // entries after its base, up to maxBehind; 0: the base is the head
+	pos     uint8 // offset to be read next
+	low     uint8 // watermark of the entry being written
+	open    records
+	flight  records // in the files of the entry being written
+	base    entry
+}
+
+type phase uint8
+
+const (
+	away  phase = iota // it does not hold the partition
+	reads              // no entry is being written
+	cut                // an entry is ready: its files are staged
+	waits              // its PUT was sent; the outcome is open
+)
+
+func (m ledgerModel) initial() ledgerState { return ledgerState{} }
+
+func (m ledgerModel) finished(s *ledgerState) bool { return s.files == m.all }
+
+func (m ledgerModel) next(s ledgerState, do func(step, ledgerState)) {
+	for i := range workers {
+		switch w := s.workers[i]; w.phase {
+		case away:
+			m.takeOver(s, i, do)
+		case reads:
+			m.read(s, i, do)
+			m.cut(s, i, do)
+			if m.flaw == keepsMemory && w.behind > 0 {
+				n := s
+				n.workers[i].base, n.workers[i].behind = s.head, 0
+				do(step{format: "worker %d is given the partition again and goes on upon the new head", a: i}, n)
+			}
+		case cut:
+			m.read(s, i, do)
+			m.send(s, i, do)
+		case waits:
+			m.read(s, i, do)
+			m.resolve(s, i, do)
+		}
+		if s.workers[i].phase != away {
+			n := s
+			m.leave(&n, i)
+			do(step{format: "worker %d dies, or is told to let go", a: i, fault: true}, n)
+		}
+	}
+	m.execute(s, do)
+	if m.staging {
+		m.collect(s, do)
+	}
+	if m.disks > 0 {
+		m.keep(s, do)
+	}
+	if m.hints {
+		m.commit(s, do)
+	}
+}
+
+// takeOver loads the head, and nothing else: I6.
+func (m ledgerModel) takeOver(s ledgerState, i int, do func(step, ledgerState)) {
+	w := worker{phase: reads, base: s.head, pos: s.head.low}
+	switch m.flaw {
+	case noFilter:
+		w.base.through = [streams]uint8{}
+	case readsFromHint:
+		w.pos = s.hint
+	}
+	n := s
+	n.workers[i] = m.claimed(w)
+	do(step{format: "worker %d takes the partition over at offset %d", a: i, b: int(w.pos)}, n)
+	if i >= m.disks {
+		return
+	}
+	if w, ok := m.resumed(s, s.disks[i]); ok {
+		n.workers[i] = m.claimed(w)
+		do(step{format: "worker %d takes it over with its local files, at offset %d", a: i, b: int(w.pos)}, n)
+	}
+}
+
+// claimed makes the claim its first entry.
+func (m ledgerModel) claimed(w worker) worker {
+	if m.claims {
+		w.phase, w.claim, w.low = cut, true, w.base.low
+	}
+	return w
+}
+
+func (m ledgerModel) read(s ledgerState, i int, do func(step, ledgerState)) {
+	w := &s.workers[i]
+	if w.claim || w.pos == m.end() {
+		return
+	}
+	offset := w.pos
+	w.pos++
+	if offset < w.base.through[m.stream[offset]] {
+		do(step{format: "worker %d passes over record %d, which is in a file", a: i, b: int(offset)}, s)
+		return
+	}
+	w.open |= at(offset)
+	do(step{format: "worker %d reads record %d", a: i, b: int(offset)}, s)
+}
+
+// cut seals files and stages them: I3. With nothing to seal, the entry may
+// still move the watermark.
+func (m ledgerModel) cut(s ledgerState, i int, do func(step, ledgerState)) {
+	w := s.workers[i]
+	take := func(files records) {
+		n := s
+		v := &n.workers[i]
+		v.phase, v.flight, v.open = cut, files, w.open&^files
+		v.low = min(w.pos, v.open.first())
+		m.stage(&n, files)
+		do(step{format: "worker %d seals and stages files of the records %04b", a: i, b: int(files)}, n)
+	}
+	m.cuts(w.open, take)
+	if w.open == 0 && w.pos > w.base.low {
+		take(0)
+	}
+}
+
+// body is the entry that the worker writes.
+func (m ledgerModel) body(i int, w *worker) put {
+	return put{live: w.behind == 0 && !w.applied, by: uint8(i), current: true, files: w.flight, entry: m.after(w.base, w.flight, w.low)}
+}
+
+func (m ledgerModel) send(s ledgerState, i int, do func(step, ledgerState)) {
+	if s.put(m.body(i, &s.workers[i])) {
+		s.workers[i].phase = waits
+		do(step{format: "worker %d sends its entry", a: i}, s)
+	}
+}
+
+// resolve asks what is stored under the entry's number, and while nothing is
+// sends the very same entry again: I5.
+func (m ledgerModel) resolve(s ledgerState, i int, do func(step, ledgerState)) {
+	w := s.workers[i]
+	n := s
+	switch {
+	case w.applied:
+		m.won(&n, i)
+		do(step{format: "worker %d reads its own entry back", a: i}, n)
+	case w.behind > 0:
+		m.leave(&n, i)
+		do(step{format: "worker %d reads another's entry back and lets go", a: i}, n)
+	}
+	n = s
+	if m.flaw != plainPut && n.put(m.body(i, &w)) { // there it would look like a change
+		do(step{format: "worker %d sends the same entry again", a: i}, n)
+	}
+	if m.flaw == changesBody && !w.claim && !w.applied && w.behind == 0 {
+		m.cuts(w.open|w.flight, func(files records) {
+			n := s
+			v := &n.workers[i]
+			v.flight, v.open = files, (w.open|w.flight)&^files
+			v.low = min(w.pos, v.open.first())
+			if files != w.flight && n.put(m.body(i, v)) {
+				do(step{format: "worker %d sends another entry of that number, with %04b", a: i, b: int(files)}, n)
+			}
+		})
+	}
+}
+
+// won goes on upon the worker's own entry.
+func (m ledgerModel) won(s *ledgerState, i int) {
+	w := &s.workers[i]
+	w.base = m.after(w.base, w.flight, w.low)
+	w.phase, w.claim, w.applied, w.flight, w.low = reads, false, false, 0, 0
+	s.orphan(i, m)
+}
+
+// leave throws the state away. What was sent may still arrive.
+func (m ledgerModel) leave(s *ledgerState, i int) {
+	s.workers[i] = worker{}
+	s.orphan(i, m)
+}
+
+// commit tells Kafka how far the ledger is, at any time after the fact, as
+// often as one likes, also long after others did: I12.
+func (m ledgerModel) commit(s ledgerState, do func(step, ledgerState)) {
+	for i, w := range s.workers {
+		if w.phase != away && !w.claim && w.base.low != s.hint {
+			n := s
+			n.hint = w.base.low
+			if n.hint > s.head.low {
+				n.bad |= i12
+			}
+			do(step{format: "worker %d commits offset %d", a: i, b: int(n.hint)}, n)
+		}
+	}
+	if m.resets {
+		for offset := range m.end() + 1 {
+			if offset != s.hint {
+				n := s
+				n.hint = offset
+				do(step{format: "an operator resets the offset to %d", a: int(offset), fault: true}, n)
+			}
+		}
+	}
+}
+
+func (m ledgerModel) broken(s *ledgerState) property {
+	bad := s.bad
+	for offset := range m.end() {
+		if m.past(s.head, offset) && !s.files.has(offset) {
+			bad |= loss
+		}
+	}
+	if s.named&^s.staged != 0 {
+		bad |= loss
+	}
+	for first, files := range s.namedBy {
+		if files != 0 && s.byFirst[first] != files {
+			bad |= mutate
+		}
+	}
+	for i := range s.workers {
+		w := &s.workers[i]
+		if w.phase == away {
+			continue
+		}
+		isHead := w.behind > 0 || w.applied || w.base == s.head
+		if w.open&w.flight != 0 || w.open|w.flight != m.topic.read(w.base, w.pos) || !isHead {
+			bad |= i5
+		}
+	}
+	return bad
+}

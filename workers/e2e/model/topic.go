@@ -1,0 +1,103 @@
+package model
+
+import "math/bits"
+
+// records is a set of offsets of one partition.
+type records uint8
+
+func at(offset uint8) records           { return 1 << offset }
+func (r records) has(offset uint8) bool { return r&at(offset) != 0 }
+
+// first is the lowest offset; 8 if there is none.
+func (r records) first() uint8 { return uint8(bits.TrailingZeros8(uint8(r))) }
+
+// end is past the highest offset; 0 if there is none.
+func (r records) end() uint8 { return uint8(bits.Len8(uint8(r))) }
+
+// A stream is a source in one hour of receipt.
+const (
+	a1      = iota // source A, hour 1
+	b1             // source B, hour 1
+	a2             // source A, hour 2
+	streams = 3
+)
+
+// topic is a partition's records: the stream of each. It never changes; which
+// part of it was produced yet makes no difference to who reads it.
+type topic struct {
+	stream []uint8
+	of     [streams]records
+	all    records
+}
+
+func newTopic(stream ...uint8) topic {
+	t := topic{stream: stream}
+	for offset, k := range stream {
+		t.of[k] |= at(uint8(offset))
+		t.all |= at(uint8(offset))
+	}
+	return t
+}
+
+func (t topic) end() uint8 { return uint8(len(t.stream)) }
+
+// entry is what an entry of the ledger says about recovery: the low watermark
+// and the filter. through is past the highest offset of a stream that is in a
+// file; 0: the stream is not listed.
+type entry struct {
+	low     uint8
+	through [streams]uint8
+}
+
+// past reports whether a reader that begins at e passes the record over.
+func (t topic) past(e entry, offset uint8) bool {
+	return offset < e.low || offset < e.through[t.stream[offset]]
+}
+
+// read are the records that a reader which began at e and is about to read
+// pos has in its hands: what I5 demands.
+func (t topic) read(e entry, pos uint8) (r records) {
+	for offset := e.low; offset < pos; offset++ {
+		if !t.past(e, offset) {
+			r |= at(offset)
+		}
+	}
+	return r
+}
+
+// after is the entry after base that seals files and moves the watermark.
+// Streams below it leave the filter: nothing of them is read again (I2).
+func (t topic) after(base entry, files records, low uint8) entry {
+	e := entry{low: low}
+	for k := range e.through {
+		through := max(base.through[k], (files & t.of[k]).end())
+		if through > low {
+			e.through[k] = through
+		}
+	}
+	return e
+}
+
+// cuts calls do with every set of files that can be sealed of what is open:
+// of each stream nothing, or its oldest records. Time, size and pressure may
+// cut anywhere.
+func (t topic) cuts(open records, do func(files records)) {
+	var prefixes [streams][]records
+	for k := range prefixes {
+		prefixes[k] = append(prefixes[k], 0)
+		var prefix records
+		for rest := open & t.of[k]; rest != 0; rest &= rest - 1 {
+			prefix |= at(rest.first())
+			prefixes[k] = append(prefixes[k], prefix)
+		}
+	}
+	for _, a := range prefixes[a1] {
+		for _, b := range prefixes[b1] {
+			for _, c := range prefixes[a2] {
+				if files := a | b | c; files != 0 {
+					do(files)
+				}
+			}
+		}
+	}
+}
