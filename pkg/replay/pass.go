@@ -17,19 +17,17 @@ import (
 
 // pass is one reading of a range of the log for files of one entry.
 type pass struct {
-	rebuilder *Rebuilder
-	id        string // of the replay
-	entry     *ledger.Entry
-	spool     *segment.Spool
-	streams   map[ledger.Stream][]int // files that are not over yet, by their offsets
-	sources   map[string]bool         // of the files
-	ids       map[[16]byte]struct{}   // of the messages read; nil: copies stay
-	got       map[int]Summary
+	*work
+	spool   *segment.Spool
+	streams map[ledger.Stream][]int // files that are not over yet, by their offsets
+	sources map[string]bool         // of the files
+	ids     map[[16]byte]struct{}   // of the messages read; nil: copies stay
+	got     map[int]Summary
 }
 
 // take files a record if it belongs to one of the files.
 func (p *pass) take(ctx context.Context, r *stream.Record) error {
-	source, received, line, reason := p.rebuilder.Router.Route(r)
+	source, received, line, reason := p.router.Route(r)
 	if reason != "" {
 		return nil
 	}
@@ -91,7 +89,7 @@ func (p *pass) seal(ctx context.Context, s ledger.Stream) error {
 	if p.got[index] != SummaryOf(&p.entry.Files[index]) {
 		return nil
 	}
-	_, err = p.rebuilder.Staging.Put(ctx, delivery.RebuiltKey(p.id, delivery.Ref(p.entry, index)), sealed.Reader(), objstore.PutOptions{
+	_, err = p.Staging.Put(ctx, delivery.RebuiltKey(p.id, delivery.Ref(p.entry, index)), sealed.Reader(), objstore.PutOptions{
 		IfAbsent: true, SHA256: sealed.SHA256, ContentType: "text/plain", ContentEncoding: "gzip",
 	})
 	if errors.Is(err, objstore.ErrExists) {

@@ -31,8 +31,6 @@ type Fetcher interface {
 type Rebuilder struct {
 	Bounds  func(ctx context.Context, topic string) (map[int]stream.Bounds, error)
 	Fetcher func(topic string, partition int) Fetcher
-	// Router is the rule that the appenders go by.
-	Router  *route.Router
 	Staging objstore.Store
 	Dir     string // for what is being built; "": the system's
 	Level   int    // of gzip; 0: the default
@@ -53,25 +51,33 @@ const (
 // returns which could not be built and why (ErrNotRebuildable); the other
 // error is of the services, and says nothing of the files.
 func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (map[int]error, error) {
+	source, received, ok := ledger.ParseRouterRule(e.Router)
+	if !ok {
+		return nil, fmt.Errorf("rebuild files of entry %d of %s: its rule %q is none that this release knows", e.Seq, e.Log(), e.Router)
+	}
+	router, err := route.New(source, received) // as the files were made
+	if err != nil {
+		return nil, err
+	}
 	bounds, err := b.Bounds(ctx, e.Topic)
 	if err != nil {
 		return nil, err
 	}
-	held := bounds[e.Partition] // of a partition that is gone: nothing
+	w := &work{Rebuilder: b, id: id, entry: e, router: router, held: bounds[e.Partition]} // of a partition that is gone: nothing
 	failed := map[int]error{}
 	var group []int
 	var size int64
 	for n, i := range slices.SortedFunc(slices.Values(files), func(x, y int) int { return cmp.Compare(e.Files[x].First, e.Files[y].First) }) {
 		f := &e.Files[i]
-		if f.First < held.First || f.Last >= held.End {
-			failed[i] = fmt.Errorf("%w: its offsets are %d to %d, the topic holds %d to %d", ErrNotRebuildable, f.First, f.Last, held.First, held.End-1)
-		} else if done, err := b.staged(ctx, id, delivery.Ref(e, i)); err != nil {
+		if f.First < w.held.First || f.Last >= w.held.End {
+			failed[i] = fmt.Errorf("%w: its offsets are %d to %d, the topic holds %d to %d", ErrNotRebuildable, f.First, f.Last, w.held.First, w.held.End-1)
+		} else if done, err := w.staged(ctx, delivery.Ref(e, i)); err != nil {
 			return failed, err
 		} else if !done {
 			group, size = append(group, i), size+f.GzipBytes
 		}
 		if len(group) > 0 && (size >= groupBytes || n == len(files)-1) {
-			if err := b.group(ctx, id, e, group, held, failed); err != nil {
+			if err := w.group(ctx, group, failed); err != nil {
 				return failed, err
 			}
 			group, size = nil, 0
@@ -80,8 +86,17 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 	return failed, nil
 }
 
-func (b *Rebuilder) staged(ctx context.Context, id string, ref delivery.FileRef) (bool, error) {
-	_, err := b.Staging.Head(ctx, delivery.RebuiltKey(id, ref))
+// work is one call of Rebuild.
+type work struct {
+	*Rebuilder
+	id     string // of the replay
+	entry  *ledger.Entry
+	router *route.Router
+	held   stream.Bounds
+}
+
+func (w *work) staged(ctx context.Context, ref delivery.FileRef) (bool, error) {
+	_, err := w.Staging.Head(ctx, delivery.RebuiltKey(w.id, ref))
 	if errors.Is(err, objstore.ErrNotFound) {
 		return false, nil
 	}
@@ -92,13 +107,14 @@ func (b *Rebuilder) staged(ctx context.Context, id string, ref delivery.FileRef)
 // of a message are in the range, and nothing says which: so the range is read
 // as it is; then without later copies in it; then without those whose first
 // copy lies before it. What has the ledger's CRC is right.
-func (b *Rebuilder) group(ctx context.Context, id string, e *ledger.Entry, files []int, held stream.Bounds, failed map[int]error) error {
+func (w *work) group(ctx context.Context, files []int, failed map[int]error) error {
+	e := w.entry
 	attempts := []func() (from int64, unique bool, err error){
 		func() (int64, bool, error) { return e.Files[files[0]].First, false, nil },
 		func() (int64, bool, error) { return e.Files[files[0]].First, true, nil },
 		func() (int64, bool, error) {
-			from, err := b.before(ctx, e, e.Files[files[0]].First)
-			return max(from, held.First), true, err
+			from, err := w.before(ctx, e.Files[files[0]].First)
+			return max(from, w.held.First), true, err
 		},
 	}
 	for _, attempt := range attempts {
@@ -106,7 +122,7 @@ func (b *Rebuilder) group(ctx context.Context, id string, e *ledger.Entry, files
 		if err != nil {
 			return err
 		}
-		got, err := b.read(ctx, id, e, files, from, unique)
+		got, err := w.read(ctx, files, from, unique)
 		if err != nil {
 			return err
 		}
@@ -126,8 +142,9 @@ func (b *Rebuilder) group(ctx context.Context, id string, e *ledger.Entry, files
 }
 
 // before returns an offset that was reached well before e was written.
-func (b *Rebuilder) before(ctx context.Context, e *ledger.Entry, first int64) (int64, error) {
-	chain := ledger.NewChain(b.Staging, e.Log())
+func (w *work) before(ctx context.Context, first int64) (int64, error) {
+	e := w.entry
+	chain := ledger.NewChain(w.Staging, e.Log())
 	for seq := e.Seq - 1; seq >= 0; seq-- {
 		older, err := chain.Entry(ctx, seq)
 		if err != nil {
@@ -143,18 +160,19 @@ func (b *Rebuilder) before(ctx context.Context, e *ledger.Entry, first int64) (i
 
 // read reads the range once, from an offset at or before the first file, stages
 // the files that turn out as the ledger says, and returns how all did.
-func (b *Rebuilder) read(ctx context.Context, id string, e *ledger.Entry, files []int, from int64, unique bool) (map[int]Summary, error) {
-	dir, err := os.MkdirTemp(b.Dir, "sealift-replay-*")
+func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (map[int]Summary, error) {
+	e := w.entry
+	dir, err := os.MkdirTemp(w.Dir, "sealift-replay-*")
 	if err != nil {
 		return nil, fmt.Errorf("rebuild files from Kafka: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	spool, err := segment.New(segment.Config{Dir: dir, Level: b.Level, MaxBytes: 1 << 30, Budget: segment.NewBudget(cmp.Or(b.Memory, 64<<20))})
+	spool, err := segment.New(segment.Config{Dir: dir, Level: w.Level, MaxBytes: 1 << 30, Budget: segment.NewBudget(cmp.Or(w.Memory, 64<<20))})
 	if err != nil {
 		return nil, err
 	}
 	defer spool.Discard()
-	p := &pass{rebuilder: b, id: id, entry: e, spool: spool, streams: map[ledger.Stream][]int{}, got: map[int]Summary{}}
+	p := &pass{work: w, spool: spool, streams: map[ledger.Stream][]int{}, got: map[int]Summary{}}
 	last := int64(-1)
 	for _, i := range files { // sorted by their first offsets
 		p.streams[e.Files[i].Stream()] = append(p.streams[e.Files[i].Stream()], i)
@@ -163,7 +181,7 @@ func (b *Rebuilder) read(ctx context.Context, id string, e *ledger.Entry, files 
 	if unique {
 		p.ids = map[[16]byte]struct{}{}
 	}
-	fetcher := b.Fetcher(e.Topic, e.Partition)
+	fetcher := w.Fetcher(e.Topic, e.Partition)
 	for from <= last {
 		got, err := fetcher.Fetch(ctx, from, stream.FetchOptions{})
 		if err != nil {

@@ -146,7 +146,7 @@ func (r *rig) run() Run {
 		Bounds: func(context.Context, string) (map[int]stream.Bounds, error) {
 			return map[int]stream.Bounds{0: {First: r.first, End: int64(len(r.log))}}, nil
 		},
-		Fetcher: func(string, int) Fetcher { return r }, Router: r.router, Staging: r.staging, Dir: r.t.TempDir(),
+		Fetcher: func(string, int) Fetcher { return r }, Staging: r.staging, Dir: r.t.TempDir(),
 	}}
 }
 

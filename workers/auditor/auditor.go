@@ -156,22 +156,26 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	if err != nil {
 		return err
 	}
+	orders, past, err := a.listReplays(ctx, time.Now())
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, log := range logs {
 		if ctx.Err() != nil {
 			errs = append(errs, ctx.Err())
 			break
 		}
-		if err := a.auditOne(ctx, scheduled, log, parked, r); err != nil {
+		if err := a.auditOne(ctx, scheduled, log, parked, orders, r); err != nil {
 			r.Failed++
 			errs = append(errs, fmt.Errorf("audit ledger %s: %w", log, err))
 		}
 	}
-	return errors.Join(append(errs, a.sweepParked(ctx, parked))...)
+	return errors.Join(append(errs, a.sweepParked(ctx, parked), a.sweepReplays(ctx, past))...)
 }
 
 // auditOne audits a chain unless another auditor does, or just did.
-func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, parked *parkedSet, r *Report) error {
+func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, parked *parkedSet, orders *replays, r *Report) error {
 	audited := "audited/" + log.String()
 	if a.deps.Leases != nil && !a.cfg.Force {
 		if scheduled {
@@ -193,7 +197,7 @@ func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, 
 			defer func() { _ = held.Release(context.WithoutCancel(ctx)) }()
 		}
 	}
-	c := newWalk(a, log, parked)
+	c := newWalk(a, log, parked, orders)
 	if err := c.run(ctx); err != nil {
 		return err
 	}

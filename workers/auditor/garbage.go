@@ -66,6 +66,9 @@ func (w *walk) collectEntry(ctx context.Context, e *ledger.Entry, receipts recei
 	if old, err := w.age(ctx, e); err != nil || old < w.cfg.Retain {
 		return false, err
 	}
+	if needed, err := w.orders.need(ctx, e); err != nil || needed {
+		return false, err
+	}
 	for i := range e.Files {
 		if err := w.delete(ctx, e.Files[i].StagedKey); err != nil {
 			return false, err

@@ -11,6 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/replay"
 )
 
 // Invariant: I4.
@@ -167,4 +168,42 @@ func TestADeletionThatFailsIsRepeated(t *testing.T) {
 	require.Equal(t, 1, r.staged(e))
 	r.audit()
 	require.Zero(t, r.staged(e))
+}
+
+// Invariant: I4. What a replay is still to deliver stays, as long as the order
+// stands; and all that belongs to a replay goes after its time.
+func TestReplaysHoldStagedFilesAndGoAfterTheirTime(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
+	old := r.seal(log0, 5*time.Hour, []string{one}, "a", "b")
+	other := r.seal(log0, 4*time.Hour, []string{one}, "c")
+	for _, e := range []*ledger.Entry{old, other} {
+		for i := range e.Files {
+			r.deliver(e, i, one)
+		}
+	}
+	r.age(5 * time.Hour)
+	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: old.Seq}, From: delivery.FromAuto}
+	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+	r.stage(delivery.RebuiltKey("gone", delivery.Ref(old, 0)), "left of an order that is gone")
+	require.EqualValues(t, 1, r.audit().Collected)
+	require.Equal(t, 2, r.staged(old), "its jobs are not enqueued yet")
+	require.Zero(t, r.staged(other), "the order does not cover it")
+	require.Zero(t, r.count("replays/gone/"))
+
+	r.stage(delivery.PlanKey("r"), string(delivery.Plan{Files: 2, Copies: 2}.Encode()))
+	r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(old, 0), one), "{}")
+	require.Zero(t, r.audit().Collected, "one is not delivered")
+	r.stage(delivery.ReplayFailedKey("r", delivery.Ref(old, 1), one), "{}")
+	require.EqualValues(t, 2, r.audit().Collected, "and the other was given up")
+	require.Equal(t, 4, r.count("replays/"))
+
+	r.age(time.Hour)
+	r.audit()
+	require.Zero(t, r.count("replays/"))
+}
+
+func (r *rig) count(prefix string) int {
+	infos, err := r.staging.List(r.t.Context(), prefix, "", 0)
+	require.NoError(r.t, err)
+	return len(infos)
 }

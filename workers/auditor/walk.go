@@ -24,6 +24,7 @@ type walk struct {
 	log    ledger.Log
 	chain  *ledger.Chain
 	parked *parkedSet
+	orders *replays
 	now    time.Time
 	hint   hint
 	head   *ledger.Entry
@@ -45,8 +46,8 @@ const (
 	tooNew              // left alone
 )
 
-func newWalk(a *Auditor, l ledger.Log, parked *parkedSet) *walk {
-	return &walk{Auditor: a, log: l, chain: ledger.NewChain(a.deps.Staging, l), parked: parked, now: time.Now(), report: newChainReport()}
+func newWalk(a *Auditor, l ledger.Log, parked *parkedSet, orders *replays) *walk {
+	return &walk{Auditor: a, log: l, chain: ledger.NewChain(a.deps.Staging, l), parked: parked, orders: orders, now: time.Now(), report: newChainReport()}
 }
 
 func (w *walk) run(ctx context.Context) error {

@@ -112,15 +112,10 @@ func (t parkedTable) rows() []parkedRow {
 }
 
 func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []parkedRow) error {
-	for _, row := range rows {
-		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(w, "%s\t%s files, since %s\n", row.Destination, progress.Count(row.Files), row.Since.Format(time.RFC3339))
-		fmt.Fprintf(w, "  cause\t%s\n  fix\t%s\n", row.Cause, row.Fix)
-		if err := w.Flush(); err != nil {
-			return err
-		}
+	err := printCauses(out, rows)
+	if err != nil {
+		return err
 	}
-	var err error
 	switch {
 	case done.Found == 0:
 		_, err = fmt.Fprintln(out, "nothing is parked")
@@ -132,4 +127,17 @@ func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []
 		_, err = fmt.Fprintf(out, "%s of %s parked files enqueued again\n", progress.Count(done.Enqueued), progress.Count(done.Found))
 	}
 	return err
+}
+
+// printCauses prints why files could not be delivered, and what to do.
+func printCauses(out io.Writer, rows []parkedRow) error {
+	for _, row := range rows {
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(w, "%s\t%s files, since %s\n", row.Destination, progress.Count(row.Files), row.Since.Format(time.RFC3339))
+		fmt.Fprintf(w, "  cause\t%s\n  fix\t%s\n", row.Cause, row.Fix)
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

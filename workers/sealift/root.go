@@ -21,6 +21,7 @@ func commands(a *app) []*cobra.Command {
 		newAuditCommand(a),
 		newVerifyCommand(a),
 		newRedriveCommand(a),
+		newReplayCommand(a),
 		newLedgerCommand(a),
 		newSendCommand(a),
 		newFilesCommand(a),

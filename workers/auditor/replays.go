@@ -1,0 +1,101 @@
+package auditor
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/replay"
+)
+
+// replays are the orders that are younger than the retention: staged files
+// that one of them is still to deliver are not collected.
+type replays struct {
+	staging objstore.Store
+	orders  []*delivery.Order
+
+	mu   sync.Mutex      // guards over
+	over map[string]bool // by id; asked for when it matters
+}
+
+// listReplays reads the orders, and returns those that have had their time.
+func (a *Auditor) listReplays(ctx context.Context, now time.Time) (*replays, []string, error) {
+	ids, err := replay.IDs(ctx, a.deps.Staging)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, past := &replays{staging: a.deps.Staging, over: map[string]bool{}}, []string(nil)
+	for _, id := range ids {
+		o, err := replay.ReadOrder(ctx, a.deps.Staging, id)
+		switch {
+		case errors.Is(err, objstore.ErrNotFound): // it was written first, and goes last
+			past = append(past, id)
+		case errors.Is(err, delivery.ErrBadOrder): // a later release's, perhaps
+			a.deps.Log.ErrorContext(ctx, "replay order is not understood; it holds nothing back, and stays", "replay", id, "err", err)
+		case err != nil:
+			return nil, nil, err
+		default:
+			given, err := a.deps.Staging.List(ctx, delivery.OrderKey(id), "", 1) // by the store's clock
+			if err != nil {
+				return nil, nil, err
+			}
+			if len(given) == 1 && now.Sub(given[0].LastModified) < a.cfg.Retain {
+				r.orders = append(r.orders, o)
+			} else {
+				past = append(past, id)
+			}
+		}
+	}
+	return r, past, nil
+}
+
+// need reports whether an order that is not over selects a file of the entry.
+//
+// Invariant: I4, staged files go only when nothing is to be delivered of them.
+func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.orders {
+		for i := range e.Files {
+			if r.over[o.ID] || !o.Selects(e, &e.Files[i]) {
+				continue
+			}
+			s, err := replay.ReadStatus(ctx, r.staging, o.ID)
+			if err != nil || !s.Over() {
+				return true, err
+			}
+			r.over[o.ID] = true
+		}
+	}
+	return false, nil
+}
+
+// sweepReplays deletes all that belongs to replays whose time is over; the
+// order goes last.
+func (a *Auditor) sweepReplays(ctx context.Context, ids []string) error {
+	if a.cfg.DryRun {
+		return nil
+	}
+	for _, id := range ids {
+		for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ReplayPrefix(id)) {
+			if err != nil {
+				return err
+			}
+			if info.Key == delivery.OrderKey(id) {
+				continue
+			}
+			if err := a.deps.Staging.Delete(ctx, info.Key); err != nil {
+				return err
+			}
+		}
+		if err := a.deps.Staging.Delete(ctx, delivery.OrderKey(id)); err != nil {
+			return err
+		}
+		a.deps.Log.InfoContext(ctx, "replay forgotten after its time", "replay", id)
+	}
+	return nil
+}

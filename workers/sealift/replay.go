@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/replay"
+)
+
+func newReplayCommand(a *app) *cobra.Command {
+	v := &replayCommand{app: a}
+	c := &cobra.Command{
+		Use:     "replay",
+		GroupID: groupOperate,
+		Short:   "Deliver files again, or to a new destination",
+		Long: `Deliver files of the ledger again: those of a source, for a destination, of some hours of
+receipt, or of a range of offsets. Deliveries in progress are not delayed: a replay has a job
+topic and slots of its own (copier.replay_concurrency).
+
+Without --destination the files go where the ledger owes them, under the same keys: what is
+there stays as it is, what the customer deleted comes back. --force writes the same bytes over
+what is there. With --destination, files also go to a destination that was added since, if
+the catalog subscribes it to their source; never to another workspace. --view delivers a second
+copy below a folder of that name instead.
+
+Bytes come from staging (staging.retain), and of files that are gone there from Kafka, read
+again by the ledger's own ranges and held against its count and CRC.
+
+The order stands in the staging bucket, so a replay that was interrupted goes on with --resume,
+and every copier follows it. Without --detach the command waits until all is delivered.`,
+		Example: `  sealift replay --source qv5iYYMxd94DahFpRzm58y --since 2026-11-20 --until 2026-11-21 --dry-run
+  sealift replay --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-new --since 720h --rate 20MB/s
+  sealift replay --offsets 3:1000000-1999999 --from kafka --force
+  sealift replay --resume 20261122-141530-a1b2c3`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := v.read(c, time.Now()); err != nil {
+				return err
+			}
+			return withServices(a, false, func(s *services) error {
+				v.services = s
+				return v.run(c.Context())
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringSliceVar(&v.order.Sources, "source", nil, "only files of this source id; repeatable")
+	f.StringSliceVar(&v.order.Destinations, "destination", nil, "to this one, WORKSPACE/NAME; repeatable (default: where they are owed)")
+	f.StringVar(&v.since, "since", "", "only hours of receipt from then on: 2026-11-22T14, 2026-11-22, or 48h (ago)")
+	f.StringVar(&v.until, "until", "", "only hours of receipt before then")
+	f.StringSliceVar(&v.offsets, "offsets", nil, "only files with offsets in PARTITION:FIRST-LAST; repeatable")
+	f.BoolVar(&v.all, "all", false, "all files of the ledger")
+	f.StringVar((*string)(&v.order.From), "from", string(delivery.FromAuto), "where bytes come from: staging, kafka, or auto (kafka if they are not in staging)")
+	f.BoolVar(&v.order.Force, "force", false, "write over objects that are there, the same bytes")
+	f.StringVar(&v.order.View, "view", "", "deliver below a folder of this name: [prefix/]NAME/segment-logs/…")
+	f.StringVar(&v.rate, "rate", "", "at most so much a second: 50/s (files), 20MB/s")
+	f.StringVar(&v.resume, "resume", "", "go on with the replay of this id, and try again what it gave up")
+	f.BoolVar(&v.dryRun, "dry-run", false, "only count what would be delivered, and what is missing")
+	f.BoolVar(&v.detach, "detach", false, "return when all jobs are enqueued")
+	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
+	c.AddCommand(newReplayListCommand(a), newReplayShowCommand(a))
+	return c
+}
+
+// replayCommand is one run of `replay`.
+type replayCommand struct {
+	*services
+	app                         *app
+	order                       delivery.Order
+	since, until, rate          string
+	offsets                     []string
+	resume                      string
+	all, dryRun, detach, asJSON bool
+}
+
+// read makes the order of the flags; wrong ones are usage errors.
+func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
+	o := &v.order
+	selected := len(o.Sources)+len(o.Destinations)+len(v.offsets) > 0 || v.since != "" || v.until != ""
+	if v.resume != "" {
+		for _, name := range []string{"source", "destination", "since", "until", "offsets", "all", "from", "force", "view", "rate", "dry-run"} {
+			if c.Flags().Changed(name) {
+				return usage(fmt.Sprintf("--resume goes on with an order that was given: leave --%s out", name))
+			}
+		}
+		return nil
+	}
+	if selected == v.all {
+		return usage("which files? Name them with --source, --destination, --since, --until or --offsets, or take them --all")
+	}
+	if o.Since, err = replayHour(v.since, now); err != nil {
+		return usage("--since: " + err.Error())
+	}
+	if o.Until, err = replayHour(v.until, now); err != nil {
+		return usage("--until: " + err.Error())
+	}
+	for _, text := range v.offsets {
+		r, err := replayRange(text)
+		if err != nil {
+			return usage("--offsets: " + err.Error())
+		}
+		o.Offsets = append(o.Offsets, r)
+	}
+	if o.FilesPerSecond, o.BytesPerSecond, err = replayRate(v.rate); err != nil {
+		return usage("--rate: " + err.Error())
+	}
+	o.ID, o.CreatedAt, o.CreatedBy = replay.NewID(now), now.UnixMilli(), workerName("replay")
+	o.Topic, o.Incarnation = v.app.cfg.Kafka.EventsTopic, v.app.cfg.Kafka.Incarnation
+	if err := o.Validate(); err != nil {
+		return usage(err.Error())
+	}
+	return nil
+}
+
+func (v *replayCommand) run(ctx context.Context) error {
+	if v.resume != "" {
+		o, err := replay.ReadOrder(ctx, v.staging, v.resume)
+		if err != nil {
+			return fmt.Errorf("%w; `sealift replay list` shows those that can be resumed", err)
+		}
+		return v.carryOut(ctx, o)
+	}
+	o := &v.order
+	var err error
+	if o.Heads, err = replay.Heads(ctx, v.staging, o.Topic, o.Incarnation); err != nil {
+		return err
+	}
+	r, err := v.runner(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Check(o); err != nil {
+		return err
+	}
+	screen := newReplayScreen(v.app.stderr)
+	r.Each = screen.count
+	tally, err := r.Count(ctx, o)
+	screen.clear()
+	switch {
+	case err != nil:
+		return err
+	case v.dryRun:
+		return v.printCount(o, tally)
+	case tally.Copies == 0:
+		return errors.New("no file of the ledger is selected; `sealift ledger show` shows what was sealed")
+	}
+	if err := replay.WriteOrder(ctx, v.staging, o); err != nil {
+		return err
+	}
+	return v.carryOut(ctx, o)
+}
+
+// runner connects what an order needs to be carried out.
+func (v *replayCommand) runner(ctx context.Context) (replay.Run, error) {
+	snapshot, err := (&catalogTopic{v.services}).read(ctx)
+	if err != nil {
+		return replay.Run{}, err
+	}
+	return replay.Run{
+		Staging: v.staging, Catalog: snapshot, Log: v.log,
+		Kafka: &replay.Rebuilder{
+			Bounds:  v.kafka.Bounds,
+			Fetcher: func(topic string, partition int) replay.Fetcher { return v.kafka.NewFetcher(topic, partition) },
+			Staging: v.staging, Level: v.cfg.Appender.Level,
+		},
+	}, nil
+}
+
+// carryOut enqueues the jobs of a given order and, unless detached, waits
+// until all copies are made or given up. The order stands whatever happens.
+func (v *replayCommand) carryOut(ctx context.Context, o *delivery.Order) error {
+	r, err := v.runner(ctx)
+	if err != nil {
+		return err
+	}
+	jobs := copierConfig(v.cfg).ReplayTopic()
+	for _, t := range v.topics() {
+		if t.Name == jobs {
+			if err := v.kafka.EnsureTopics(ctx, v.cfg.Kafka.CreateTopics, t); err != nil {
+				return err
+			}
+		}
+	}
+	r.Jobs = v.producer(jobs, 0)
+	screen := newReplayScreen(v.app.stderr)
+	r.Each = screen.enqueued
+	watched, stop := context.WithCancel(ctx)
+	watching := make(chan struct{})
+	go func() { defer close(watching); screen.watch(watched, v.staging, o.ID, false) }()
+	tally, err := r.Enqueue(ctx, o, v.resume != "")
+	stop()
+	<-watching
+	if err == nil && !v.detach {
+		err = screen.watch(ctx, v.staging, o.ID, true)
+	}
+	screen.clear()
+	if err != nil {
+		return fmt.Errorf("replay %s is not over; `sealift replay --resume %s` goes on: %w", o.ID, o.ID, err)
+	}
+	return v.report(ctx, o, &tally)
+}
+
+// replayHour reads the begin of an hour, or how long ago it was; "" is 0.
+func replayHour(text string, now time.Time) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return now.Add(-d).Truncate(time.Hour).UnixMilli(), nil
+	}
+	for _, layout := range []string{"2006-01-02", "2006-01-02T15", "2006-01-02T15h", "2006-01-02T15:04Z", time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			if !t.Equal(t.Truncate(time.Hour)) {
+				return 0, fmt.Errorf("%q is not the begin of an hour: files are of whole UTC hours; write %s", text, t.UTC().Truncate(time.Hour).Format("2006-01-02T15"))
+			}
+			return t.UnixMilli(), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is no time; write a UTC hour like 2026-11-22T14, a day like 2026-11-22, or 48h for so long ago", text)
+}
+
+// replayRange reads PARTITION:FIRST-LAST.
+func replayRange(text string) (r delivery.Range, err error) {
+	n, err := fmt.Sscanf(text, "%d:%d-%d", &r.Partition, &r.First, &r.Last)
+	if err != nil || n != 3 || r.String() != text || r.Partition < 0 || r.First < 0 || r.Last < r.First {
+		return r, fmt.Errorf("%q is no range; write PARTITION:FIRST-LAST, like 3:1000-1999", text)
+	}
+	return r, nil
+}
+
+// replayRate reads files a second (50, 50/s) or bytes a second (20MB, 20MB/s).
+func replayRate(text string) (files float64, bytes int64, err error) {
+	amount := strings.TrimSuffix(text, "/s")
+	if amount == "" {
+		return 0, 0, nil
+	}
+	if files, err = strconv.ParseFloat(amount, 64); err == nil && files > 0 && files < 1e9 {
+		return files, 0, nil
+	}
+	b, err := config.ParseByteSize(amount)
+	if err != nil || b <= 0 {
+		return 0, 0, fmt.Errorf("%q is no rate; write files a second like 50/s, or bytes like 20MB/s", text)
+	}
+	return 0, int64(b), nil
+}

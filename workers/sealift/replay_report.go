@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/replay"
+)
+
+// replayScreen shows how a replay goes, on a terminal.
+type replayScreen struct {
+	out   io.Writer // nil: nobody looks
+	mu    sync.Mutex
+	tally replay.Tally
+	width int
+}
+
+func newReplayScreen(out io.Writer) *replayScreen {
+	s := &replayScreen{}
+	if progress.Terminal(out) {
+		s.out = out
+	}
+	return s
+}
+
+func (s *replayScreen) show(format string, args ...any) {
+	if s.out == nil {
+		return
+	}
+	line := fmt.Sprintf(format, args...)
+	fmt.Fprintf(s.out, "\r%-*s", s.width, line)
+	s.width = len(line)
+}
+
+func (s *replayScreen) count(t replay.Tally) {
+	s.show("counting: %s files, %s", progress.Count(t.Files), progress.Bytes(t.Bytes))
+}
+
+func (s *replayScreen) enqueued(t replay.Tally) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally = t
+}
+
+func (s *replayScreen) clear() {
+	s.show("")
+	if s.out != nil {
+		fmt.Fprint(s.out, "\r")
+	}
+}
+
+// watch shows what became of the order until ctx ends or, with untilOver, the
+// order is over.
+func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id string, untilOver bool) error {
+	if !untilOver && s.out == nil {
+		return nil
+	}
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		begun := time.Now()
+		status, err := replay.ReadStatus(ctx, staging, id)
+		switch {
+		case err != nil && (untilOver || ctx.Err() != nil):
+			return err
+		case err == nil && untilOver && status.Over():
+			return nil
+		case err == nil:
+			s.mu.Lock()
+			s.show("replay %s: %s enqueued, %s delivered, %s failed", id, progress.Count(s.tally.Enqueued),
+				progress.Count(status.Delivered), progress.Count(status.Failed))
+			s.mu.Unlock()
+		}
+		// Counting lists all receipts: it may take a tenth of the time.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(max(wait, 10*time.Since(begun))):
+		}
+	}
+}
+
+// replayResult is the JSON form of what became of a replay.
+type replayResult struct {
+	*delivery.Order
+	replay.Status
+	State  string        `json:"state"`
+	Counts *replay.Tally `json:"counts,omitempty"` // of this run
+	DryRun bool          `json:"dry_run,omitempty"`
+	Causes []parkedRow   `json:"causes"` // of what was given up
+}
+
+// replayState says in a word how it stands.
+func replayState(s replay.Status) string {
+	switch {
+	case s.Plan == nil:
+		return "not all enqueued"
+	case !s.Over():
+		return "running"
+	case s.Failed > 0:
+		return "over, in part"
+	}
+	return "done"
+}
+
+// maxCauses is how many notes are read to sum up why copies failed.
+const maxCauses = 10_000
+
+func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) (replayResult, error) {
+	s, err := replay.ReadStatus(ctx, staging, o.ID)
+	if err != nil {
+		return replayResult{}, err
+	}
+	table, read := parkedTable{}, 0
+	err = replay.Failures(ctx, staging, o.ID, func(p delivery.Parked) bool {
+		table.add(p)
+		read++
+		return read < maxCauses
+	})
+	return replayResult{Order: o, Status: s, State: replayState(s), Causes: table.rows()}, err
+}
+
+// report prints what became of the order; it is an error if not all of it is
+// delivered, or enqueued.
+func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *replay.Tally) error {
+	r, err := readReplay(ctx, v.staging, o)
+	if err != nil {
+		return err
+	}
+	r.Counts = tally
+	if v.asJSON {
+		err = v.app.printJSON(r)
+	} else {
+		err = printReplay(v.app.stdout, r)
+	}
+	if err == nil && r.Failed > 0 {
+		err = partial(fmt.Sprintf("replay %s: %s of %s copies could not be made", o.ID, progress.Count(r.Failed), progress.Count(r.Plan.Copies)))
+	}
+	return err
+}
+
+func printReplay(out io.Writer, r replayResult) error {
+	copies := "?"
+	if r.Plan != nil {
+		copies = progress.Count(r.Plan.Copies)
+	}
+	_, err := fmt.Fprintf(out, "replay %s: %s; %s of %s copies delivered, %s failed\n", r.ID, r.State, progress.Count(r.Delivered), copies, progress.Count(r.Failed))
+	return errors.Join(err, printCauses(out, r.Causes))
+}
+
+// printCount prints what a dry run counted.
+func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
+	if v.asJSON {
+		if t.Rows == nil {
+			t.Rows = []replay.Row{} // [], not null
+		}
+		return v.app.printJSON(replayResult{Order: o, State: "not ordered", Counts: &t, DryRun: true, Causes: []parkedRow{}})
+	}
+	w := tabwriter.NewWriter(v.app.stdout, 0, 0, 2, ' ', 0)
+	if len(t.Rows) > 0 {
+		fmt.Fprintln(w, "SOURCE\tDESTINATION\tFILES\tRECORDS\tBYTES\tNOT STAGED\tLOST")
+	}
+	for _, r := range t.Rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Source, r.Destination, progress.Count(r.Files), progress.Count(r.Records),
+			progress.Bytes(r.Bytes), progress.Count(r.Missing), progress.Count(r.Lost))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(v.app.stdout, "%s copies of %s files would be made: %s records, %s\n", progress.Count(t.Copies), progress.Count(t.Files), progress.Count(t.Records), progress.Bytes(t.Bytes))
+	if t.Missing > 0 {
+		fmt.Fprintf(v.app.stdout, "%s of the files are to be built from Kafka, %s are lost: nothing holds them, or --from does not allow it\n",
+			progress.Count(t.Missing-t.Lost), progress.Count(t.Lost))
+	}
+	return nil
+}
+
+func newReplayListCommand(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "list",
+		Short:   "List replays, the oldest first",
+		Long:    "List the replays that were ordered and how they stand. They are forgotten after staging.retain.",
+		Example: "  sealift replay list --json",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return withServices(a, false, func(s *services) error {
+				ids, err := replay.IDs(c.Context(), s.staging)
+				if err != nil {
+					return err
+				}
+				results := []replayResult{}
+				for _, id := range ids {
+					o, err := replay.ReadOrder(c.Context(), s.staging, id)
+					if errors.Is(err, objstore.ErrNotFound) {
+						continue // what is left of a forgotten one
+					}
+					if err != nil {
+						return err
+					}
+					status, err := replay.ReadStatus(c.Context(), s.staging, id)
+					if err != nil {
+						return err
+					}
+					results = append(results, replayResult{Order: o, Status: status, State: replayState(status), Causes: []parkedRow{}})
+				}
+				if asJSON {
+					return a.printJSON(results)
+				}
+				return printReplays(a.stdout, results)
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
+	return c
+}
+
+func printReplays(out io.Writer, all []replayResult) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(all) == 0 {
+		fmt.Fprintln(w, "no replay was ordered")
+	} else {
+		fmt.Fprintln(w, "REPLAY\tORDERED\tSTATE\tDELIVERED\tFAILED")
+	}
+	for _, r := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.ID, time.UnixMilli(r.CreatedAt).UTC().Format(time.RFC3339), r.State, progress.Count(r.Delivered), progress.Count(r.Failed))
+	}
+	return w.Flush()
+}
+
+func newReplayShowCommand(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "show ID",
+		Short:   "Show how a replay stands, and why copies failed",
+		Example: "  sealift replay show 20261122-141530-a1b2c3",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return withServices(a, false, func(s *services) error {
+				o, err := replay.ReadOrder(c.Context(), s.staging, args[0])
+				if err != nil {
+					return fmt.Errorf("%w; `sealift replay list` shows those that there are", err)
+				}
+				r, err := readReplay(c.Context(), s.staging, o)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(r)
+				}
+				return printReplay(a.stdout, r)
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	return c
+}
