@@ -194,7 +194,10 @@ func (v *replayCommand) carryOut(ctx context.Context, o *delivery.Order) error {
 	r.Each = screen.enqueued
 	watched, stop := context.WithCancel(ctx)
 	watching := make(chan struct{})
-	go func() { defer close(watching); screen.watch(watched, v.staging, o.ID, false) }()
+	go func() {
+		defer close(watching)
+		_ = screen.watch(watched, v.staging, o.ID, false) // only shows
+	}()
 	tally, err := r.Enqueue(ctx, o, v.resume != "")
 	stop()
 	<-watching

@@ -1,0 +1,321 @@
+package e2e
+
+import (
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/replay"
+	"github.com/sealift/sealift/pkg/stream"
+	"github.com/sealift/sealift/workers/appender"
+	"github.com/sealift/sealift/workers/copier"
+)
+
+const replayWorkspace = "ws_replay0123456789ab"
+
+// replays is a pipeline with copiers and two buckets: all sources are owed to
+// the first, and the second is subscribed to some of them when backfilled.
+type replays struct {
+	*pipeline
+	worker  *worker
+	buckets map[string]*objstore.Memory
+	catalog *catalog.Live
+	copiers copier.Config
+	stuck   chan struct{} // if set, PUTs into the second bucket wait for it
+
+	mu   sync.Mutex // guards puts
+	puts map[string]int
+}
+
+const replaySources = 8
+
+func newReplays(t *testing.T) *replays {
+	r := &replays{pipeline: newPipeline(t), catalog: catalog.NewLive(), puts: map[string]int{},
+		buckets: map[string]*objstore.Memory{"first": objstore.NewMemory("first"), "second": objstore.NewMemory("second")}}
+	r.setCatalog("source0")
+	r.owed = func(source string) []string { return r.catalog.Snapshot().Owed(source) }
+	r.copiers = copier.Config{JobsTopic: "jobs", Group: "g", SessionTimeout: 6 * time.Second, RetryTiers: []time.Duration{time.Second}}
+	for _, topic := range r.copiers.Topics() {
+		require.NoError(t, r.client.EnsureTopics(t.Context(), true, stream.Topic{Name: topic, Partitions: 2}))
+	}
+	r.worker = r.start(appender.Config{DataDir: t.TempDir()})
+	r.waitFor("partitions assigned", func() bool { return len(r.worker.Partitions()) == pipelinePartitions })
+	return r
+}
+
+// setCatalog subscribes the second bucket to those sources.
+func (r *replays) setCatalog(second ...string) {
+	w := catalog.Workspace{ID: replayWorkspace}
+	first := catalog.Destination{Name: "first", Bucket: "first"}
+	for i := range replaySources {
+		id := fmt.Sprint("source", i)
+		w.Sources = append(w.Sources, catalog.Source{ID: id})
+		first.Sources = append(first.Sources, id)
+	}
+	w.Destinations = []catalog.Destination{first, {Name: "second", Bucket: "second", Sources: second}}
+	s, err := catalog.NewSnapshot([]catalog.Workspace{w})
+	require.NoError(r.t, err)
+	r.catalog.Set(s)
+}
+
+// copy starts a copier.
+func (r *replays) copy() {
+	leases, err := lease.Open("redis://" + miniredis.RunT(r.t).Addr())
+	require.NoError(r.t, err)
+	cfg := r.copiers
+	cfg.Worker, cfg.SpoolDir = "copier", r.t.TempDir()
+	c, err := copier.New(cfg, copier.Deps{
+		Kafka: copier.OnKafka(r.client), Leases: leases, Staging: r.staging, Roles: noRoles{}, Catalog: r.catalog, Log: slog.New(slog.DiscardHandler),
+		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
+			return counted{r.buckets[t.BucketName], r, t.BucketName}
+		},
+	})
+	require.NoError(r.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	r.t.Cleanup(func() {
+		cancel()
+		require.NoError(r.t, <-done)
+		require.NoError(r.t, leases.Close())
+	})
+}
+
+type noRoles struct{}
+
+func (noRoles) Credentials(context.Context, assumerole.Request) (objstore.Credentials, error) {
+	return objstore.Credentials{}, nil
+}
+func (noRoles) Forget(assumerole.Request) {}
+
+// counted counts what is put where, and makes the second bucket wait.
+type counted struct {
+	*objstore.Memory
+	r    *replays
+	name string
+}
+
+func (c counted) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	if c.name == "second" && c.r.stuck != nil {
+		<-c.r.stuck
+	}
+	c.r.mu.Lock()
+	c.r.puts[c.name]++
+	c.r.mu.Unlock()
+	return c.Memory.Put(ctx, key, body, opts)
+}
+
+// replay gives the order and carries it out; jobs is where its jobs go, nil:
+// the topic.
+func (r *replays) replay(change func(*delivery.Order), jobs func(...stream.Record)) *delivery.Order {
+	r.t.Helper()
+	heads, err := replay.Heads(r.t.Context(), r.staging, r.topic, "1")
+	require.NoError(r.t, err)
+	o := &delivery.Order{ID: replay.NewID(time.Now()), Topic: r.topic, Incarnation: "1", Heads: heads, From: delivery.FromAuto}
+	change(o)
+	run := r.run(jobs)
+	require.NoError(r.t, run.Check(o))
+	require.NoError(r.t, replay.WriteOrder(r.t.Context(), r.staging, o))
+	_, err = run.Enqueue(r.t.Context(), o, false)
+	require.NoError(r.t, err)
+	return o
+}
+
+type takeJobs func(...stream.Record)
+
+func (f takeJobs) Produce(_ context.Context, records ...stream.Record) error {
+	f(records...)
+	return nil
+}
+
+func (r *replays) run(jobs func(...stream.Record)) replay.Run {
+	run := replay.Run{Staging: r.staging, Catalog: r.catalog.Snapshot(), Log: slog.New(slog.DiscardHandler), Kafka: &replay.Rebuilder{
+		Bounds:  r.client.Bounds,
+		Fetcher: func(topic string, partition int) replay.Fetcher { return r.client.NewFetcher(topic, partition) },
+		Staging: r.staging, Dir: r.t.TempDir(),
+	}}
+	if jobs != nil {
+		run.Jobs = takeJobs(jobs)
+		return run
+	}
+	p := r.client.NewProducer(stream.ProducerConfig{Topic: r.copiers.ReplayTopic()})
+	r.t.Cleanup(func() { require.NoError(r.t, p.Close()) })
+	run.Jobs = p
+	return run
+}
+
+// over waits until the order is, and demands that all is delivered.
+func (r *replays) over(o *delivery.Order) replay.Status {
+	r.t.Helper()
+	var s replay.Status
+	r.waitFor("the replay is over", func() bool {
+		var err error
+		s, err = replay.ReadStatus(r.t.Context(), r.staging, o.ID)
+		require.NoError(r.t, err)
+		return s.Over()
+	})
+	require.Zero(r.t, s.Failed)
+	return s
+}
+
+// lines returns the lines of every object of a bucket, by key.
+func (r *replays) lines(bucket string) map[string]string {
+	r.t.Helper()
+	out := map[string]string{}
+	for info, err := range objstore.All(r.t.Context(), r.buckets[bucket], "") {
+		require.NoError(r.t, err)
+		body, _, err := r.buckets[bucket].Get(r.t.Context(), info.Key)
+		require.NoError(r.t, err)
+		z, err := gzip.NewReader(body)
+		require.NoError(r.t, err)
+		text, err := io.ReadAll(z)
+		require.NoError(r.t, err)
+		out[info.Key] = string(text)
+	}
+	return out
+}
+
+// delivered waits until the first bucket holds every file of the ledger.
+func (r *replays) delivered(records int) map[string]string {
+	r.t.Helper()
+	files := 0
+	r.waitFor("all delivered", func() bool {
+		files = len(r.staging.Contents("data/"))
+		return len(r.buckets["first"].Contents("")) == files
+	})
+	r.requireAllOnce(records)
+	return r.lines("first")
+}
+
+func (r *replays) empty(store *objstore.Memory, prefix string, which func(n int) bool) (deleted int) {
+	for n, key := range slices.Sorted(maps.Keys(store.Contents(prefix))) {
+		if which(n) {
+			require.NoError(r.t, store.Delete(r.t.Context(), key))
+			deleted++
+		}
+	}
+	return deleted
+}
+
+func every(int) bool { return true }
+
+func TestReplay(t *testing.T) {
+	r := newReplays(t)
+	r.copy()
+	const records = 4000
+	r.produce(0, records, replaySources)
+	r.sealAll(r.worker)
+	want := r.delivered(records)
+
+	t.Run("what is there stays as it is, twice", func(t *testing.T) {
+		for range 2 {
+			r.over(r.replay(func(*delivery.Order) {}, nil))
+			require.Equal(t, want, r.lines("first"))
+		}
+	})
+	t.Run("what the customer deleted comes back", func(t *testing.T) {
+		require.Positive(t, r.empty(r.buckets["first"], "", func(n int) bool { return n%3 == 0 }))
+		s := r.over(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, nil))
+		require.EqualValues(t, len(want), s.Delivered)
+		require.Equal(t, want, r.lines("first"))
+	})
+	t.Run("a new destination gets the same", func(t *testing.T) {
+		r.setCatalog("source1", "source2")
+		r.over(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/second"} }, nil))
+		second := r.lines("second")
+		n := 0
+		for key, text := range want {
+			if source := key[len("segment-logs/"):][:len("source0")]; source == "source1" || source == "source2" {
+				require.Equal(t, text, second[key])
+				n++
+			}
+		}
+		require.Positive(t, n)
+	})
+	t.Run("its job topic is lost", func(t *testing.T) {
+		r.empty(r.buckets["first"], "", every)
+		o := r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, func(...stream.Record) {})
+		require.Empty(t, r.lines("first"))
+		_, err := r.run(nil).Enqueue(t.Context(), o, true)
+		require.NoError(t, err)
+		r.over(o)
+		require.Equal(t, want, r.lines("first"))
+	})
+	t.Run("staging is lost, and deliveries go on", func(t *testing.T) {
+		r.empty(r.staging, "data/", every)
+		r.empty(r.buckets["first"], "", every)
+		o := r.replay(func(o *delivery.Order) { o.Sources = []string{"source0", "source3"} }, nil)
+		r.produce(records, 400, replaySources)
+		r.sealAll(r.worker)
+		r.over(o)
+		r.over(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, nil))
+		r.waitFor("all delivered", func() bool {
+			got := 0
+			for _, text := range r.lines("first") {
+				for i := range text {
+					if text[i] == '\n' {
+						got++
+					}
+				}
+			}
+			return got == records+400
+		})
+		for key, text := range want {
+			require.Equal(t, text, r.lines("first")[key], "the same lines under the same key")
+		}
+	})
+	t.Run("force writes over what is broken", func(t *testing.T) {
+		for key := range want {
+			_, err := r.buckets["first"].Put(t.Context(), key, strings.NewReader("broken"), objstore.PutOptions{})
+			require.NoError(t, err)
+		}
+		r.over(r.replay(func(o *delivery.Order) { o.Force = true; o.Destinations = []string{replayWorkspace + "/first"} }, nil))
+		for key, text := range want {
+			require.Equal(t, text, r.lines("first")[key])
+		}
+	})
+}
+
+// TestDeliveriesGoOnWhileReplaysAreStuck: the bucket that is backfilled takes
+// nothing, and every slot of replays hangs there.
+func TestDeliveriesGoOnWhileReplaysAreStuck(t *testing.T) {
+	r := newReplays(t)
+	r.stuck = make(chan struct{})
+	r.setCatalog("source7")
+	r.copy()
+	r.produce(0, 1000, 7)
+	r.sealAll(r.worker)
+	r.delivered(1000)
+	r.setCatalog("source0", "source1", "source2", "source3", "source4", "source5", "source6")
+	o := r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/second"} }, nil)
+	r.setCatalog("source7")
+	r.produce(1000, 1000, 7)
+	r.sealAll(r.worker)
+	want := r.delivered(2000)
+	require.Empty(t, r.lines("second"))
+	s, err := replay.ReadStatus(t.Context(), r.staging, o.ID)
+	require.NoError(t, err)
+	require.Zero(t, s.Delivered)
+	r.setCatalog("source0", "source1", "source2", "source3", "source4", "source5", "source6")
+	close(r.stuck)
+	r.over(o)
+	for key, text := range r.lines("second") {
+		require.Equal(t, want[key], text)
+	}
+}
