@@ -1,0 +1,234 @@
+// Package dedup remembers which messages one partition of the events topic
+// has held, so that a copy made upstream (an SDK that resent a batch whose
+// answer was lost, a producer that is not idempotent) is told from the first.
+// It is for the appender.
+//
+// It promises that the record with the lowest offset of all records of one
+// message is never called a duplicate, whatever the store forgot, read twice,
+// or knew too early: a record is a duplicate if and only if a lower offset is
+// stored for its message, and all that is stored was read from the log. So
+// losing the store, or part of it, costs duplicates that pass, never events.
+//
+// Its memory is bounded by a Budget. It keeps sorted runs on disk, knows
+// which offsets they cover, and names the gaps to be filled from the log
+// again. It does not read the log, and it never fails its caller: what goes
+// wrong with the disk is logged, counted and forgotten.
+package dedup
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config says how much a store remembers, and where.
+type Config struct {
+	Dir    string        // of this store alone; made when missing
+	Window time.Duration // how long a message is remembered after its receipt; default 24h
+	Budget *Budget       // shared by the stores of a process
+	// Rule names what a message's key is made of, beside the message: a
+	// directory that was written under another rule is emptied.
+	Rule string
+	Log  *slog.Logger
+}
+
+// Store is the memory of one partition. One goroutine owns it.
+//
+// The owner calls Start, then for each record that can be a line of a file
+// Duplicate and, unless it is one, Remember; Reached says how far it has read.
+// Times are unix milliseconds, offsets those of the partition.
+type Store struct {
+	cfg    Config
+	seed   uint64
+	live   *table // what the reader notes
+	fill   *table // what is filled in from the log; nil when there is none
+	runs   []*run // by first offset
+	solid  int64  // below it, down to where reading started, runs hold all
+	floor  int64  // nothing below is wanted
+	clock  int64  // the newest time of receipt, bounded by wall clocks
+	held   int64  // bytes of memory, counted in the budget
+	next   uint64 // number of the next run
+	merge  *merge // running, or nil
+	rest   bool   // something went wrong since the last checkpoint
+	key    []byte // scratch
+	bucket []byte // scratch
+	warmed uint64 // see Warm
+	stats  Stats
+}
+
+// Stats are figures of a store since it was opened, but for the gauges.
+type Stats struct {
+	IDs     int64         // gauge: messages remembered
+	Bytes   int64         // gauge: on disk
+	Memory  int64         // gauge: bytes held
+	Covered time.Duration // gauge: how far back from the newest record all is remembered
+	Gap     int64         // gauge: offsets that NextFill still wants, an upper bound
+	Filled  int64         // offsets filled from the log
+	Reads   int64         // of runs, because a filter did not exclude the message
+	Errors  int64         // runs and tables given up, because of the disk
+	Cut     int64         // runs given up before their time, for want of memory or disk
+}
+
+const format = "sealift-dedup 1"
+
+// Open returns the store of a directory with what it holds. What cannot be
+// read is deleted. Its error says that the directory cannot be used at all.
+func Open(cfg Config) (*Store, error) {
+	cfg.Window = cmp.Or(cfg.Window, 24*time.Hour)
+	if cfg.Budget == nil {
+		cfg.Budget = NewBudget(DefaultMemory)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{cfg: cfg}
+	if err := s.openDir(); err != nil {
+		return nil, fmt.Errorf("open dedup directory %q: %w", cfg.Dir, err)
+	}
+	cfg.Budget.stores.Add(1)
+	s.load()
+	s.live = newTable(0, minSlots)
+	s.hold(s.live.bytes())
+	return s, nil
+}
+
+// openDir reads the directory's seed, or begins anew with another.
+func (s *Store) openDir() error {
+	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	path := filepath.Join(s.cfg.Dir, "store")
+	b, err := os.ReadFile(path)
+	if err == nil {
+		if seed, ok := s.parseHead(string(b)); ok {
+			s.seed = seed
+			return nil
+		}
+		s.cfg.Log.Info("dedup directory is of another kind, starting empty", "file", path)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.RemoveAll(s.cfg.Dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	s.seed = newSeed()
+	return os.WriteFile(path, []byte(s.head()), 0o600)
+}
+
+func (s *Store) head() string { return fmt.Sprintf("%s %016x %q\n", format, s.seed, s.cfg.Rule) }
+
+func (s *Store) parseHead(head string) (seed uint64, ok bool) {
+	text, ok := strings.CutPrefix(head, format+" ")
+	if !ok || len(text) < 16 {
+		return 0, false
+	}
+	if _, err := fmt.Sscanf(text[:16], "%016x", &seed); err != nil {
+		return 0, false
+	}
+	return seed, head == (&Store{seed: seed, cfg: s.cfg}).head()
+}
+
+// load opens the runs of the directory.
+func (s *Store) load() {
+	files, err := os.ReadDir(s.cfg.Dir)
+	if err != nil {
+		s.trouble("list dedup directory", err)
+	}
+	for _, f := range files {
+		path := filepath.Join(s.cfg.Dir, f.Name())
+		var seq uint64
+		if _, err := fmt.Sscanf(f.Name(), "%016x.run", &seq); err != nil || f.Name() != runName(seq) {
+			if strings.HasSuffix(f.Name(), tmpSuffix) { // of a process that was killed
+				_ = os.Remove(path)
+			}
+			continue
+		}
+		s.next = max(s.next, seq+1)
+		r, err := openRun(path)
+		if err != nil {
+			s.trouble("open dedup run", err)
+			_ = os.Remove(path)
+			continue
+		}
+		s.clock = max(s.clock, r.newest)
+		s.add(r)
+	}
+	// A merge's inputs outlive a crash before they are removed.
+	for i := len(s.runs) - 1; i >= 0; i-- {
+		in := s.runs[i]
+		if slices.ContainsFunc(s.runs, func(r *run) bool {
+			return r != in && r.covers(in) && (!in.covers(r) || r.seq > in.seq)
+		}) {
+			s.drop(in)
+		}
+	}
+	s.expire()
+	for s.cfg.Budget.over(s.held) && s.cut() {
+	}
+}
+
+// add takes a run up.
+func (s *Store) add(r *run) {
+	i, _ := slices.BinarySearchFunc(s.runs, r, func(a, b *run) int { return cmp.Compare(a.low(), b.low()) })
+	s.runs = slices.Insert(s.runs, i, r)
+	s.hold(r.memory())
+	s.stats.IDs += int64(r.count)
+	s.stats.Bytes += r.size
+}
+
+// drop forgets a run and deletes its file.
+func (s *Store) drop(r *run) {
+	i := slices.Index(s.runs, r)
+	s.runs = slices.Delete(s.runs, i, i+1)
+	s.hold(-r.memory())
+	s.stats.IDs -= int64(r.count)
+	s.stats.Bytes -= r.size
+	r.remove()
+}
+
+func (s *Store) hold(n int64) {
+	s.held += n
+	s.cfg.Budget.used.Add(n)
+}
+
+// trouble notes an error that costs memory of messages, not more.
+func (s *Store) trouble(doing string, err error) {
+	s.stats.Errors++
+	s.rest = true
+	s.cfg.Log.Warn("some messages are forgotten, duplicates of them pass until they are read again", "doing", doing, "err", err)
+}
+
+// Close writes what is in memory and closes the store; the next Open finds
+// all of it.
+func (s *Store) Close() {
+	s.flush(s.live)
+	if s.fill != nil {
+		s.flush(s.fill)
+	}
+	s.close()
+}
+
+// Discard closes the store and deletes its directory.
+func (s *Store) Discard() {
+	s.close()
+	_ = os.RemoveAll(s.cfg.Dir)
+}
+
+func (s *Store) close() {
+	s.abandon()
+	for _, r := range s.runs {
+		_ = r.file.Close()
+	}
+	s.hold(-s.held)
+	s.cfg.Budget.stores.Add(-1)
+}

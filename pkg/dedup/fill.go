@@ -1,0 +1,87 @@
+package dedup
+
+// slice is how many offsets are filled in at a time: half of what the table
+// takes, so that it is never written in the midst of them.
+func (t *table) slice() int64 { return int64(t.homes / 8 * 3) }
+
+// NextFill returns a range of the log to be read for Fill, the newest that is
+// missing and wanted; ok is false if there is none just now. It is the same
+// until Filled.
+func (s *Store) NextFill() (from, to int64, ok bool) {
+	switch {
+	case s.rest: // the disk had trouble: after the next checkpoint
+		return 0, 0, false
+	case s.fill == nil && !s.cfg.Budget.allows(s.held, slotBytes*minSlots): // memory is short already
+		return 0, 0, false
+	}
+	if from, to = s.gap(); from >= to {
+		return 0, 0, false
+	}
+	if s.fill == nil {
+		s.fill = newTable(to, s.cfg.Budget.homes())
+		s.hold(s.fill.bytes())
+	}
+	return max(from, to-s.fill.slice()), to, true
+}
+
+// gap returns the newest offsets below what was read that are not covered.
+func (s *Store) gap() (from, to int64) {
+	from, to = s.floor, s.live.span.lo
+	covered := s.covered()
+	for i := len(covered) - 1; i >= 0; i-- {
+		switch c := covered[i]; {
+		case c.lo >= to:
+		case c.hi >= to:
+			to = c.lo
+		default:
+			return max(from, c.hi), to
+		}
+	}
+	return from, to
+}
+
+// covered returns which offsets were read, in order.
+func (s *Store) covered() []span {
+	spans := make([]span, 0, len(s.runs)+2)
+	for _, r := range s.runs {
+		spans = append(spans, r.span)
+	}
+	if s.fill != nil {
+		spans = append(spans, s.fill.span)
+	}
+	return union(append(spans, s.live.span))
+}
+
+// Fill stores a record of the range that NextFill returned; its offset may be
+// anywhere in it.
+func (s *Store) Fill(k Key, offset, received, now int64) {
+	s.put(s.fill, k, offset, min(received, now))
+}
+
+// Filled says that the range that NextFill returned was read, and that the
+// newest record in it was received at that time, 0 if there was none. If that
+// is out of the window, nothing below is wanted.
+func (s *Store) Filled(from, to, newest int64) {
+	s.stats.Filled += to - from
+	if newest > 0 && newest < s.clock-s.cfg.Window.Milliseconds() {
+		s.Floor(to)
+	}
+	s.fill.span = s.fill.span.join(span{from, to})
+	from, to = s.gap()
+	next := max(from, to-s.fill.slice())
+	switch {
+	case from >= to: // done
+		s.flush(s.fill)
+		s.hold(-s.fill.bytes())
+		s.fill = nil
+		s.compact()
+	// What a run covers is in it: it is written between ranges, never within.
+	case int64(s.fill.room()) < s.fill.slice() || !s.fill.span.meets(span{next, to}) || !s.fill.fits(next):
+		s.flush(s.fill)
+		s.fill.reset(next)
+	}
+}
+
+// Floor says that nothing below the offset is to be filled in: the log does
+// not hold it.
+func (s *Store) Floor(offset int64) { s.floor = max(s.floor, offset) }

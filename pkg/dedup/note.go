@@ -1,0 +1,153 @@
+package dedup
+
+import "math"
+
+// Start says that the log is now read from offset on.
+func (s *Store) Start(offset int64) {
+	s.flush(s.live)
+	s.solid = offset
+	for _, c := range s.covered() {
+		if c.lo <= offset && offset < c.hi {
+			s.solid = c.hi
+		}
+	}
+	s.live.reset(s.solid)
+}
+
+// Warm brings what Duplicate needs of so many keys, some dozens, into the
+// processor's cache. It is not needed, but halves the cost: what takes time is
+// to wait for memory, and here the waits overlap.
+func (s *Store) Warm(keys []Key) {
+	var sum uint64 // used, lest the reads are optimized away
+	for _, k := range keys {
+		sum += s.live.slots[k.part(s.live.homes)].hi
+	}
+	for _, r := range s.runs {
+		for _, k := range keys {
+			sum += r.filter[r.filter.block(k)]
+		}
+	}
+	s.warmed = sum
+}
+
+// Duplicate reports whether a record of the message with a lower offset is
+// stored.
+func (s *Store) Duplicate(k Key, offset int64) bool {
+	if at, ok := s.live.find(k); ok && at < offset {
+		return true
+	}
+	if s.fill != nil {
+		if at, ok := s.fill.find(k); ok && at < offset {
+			return true
+		}
+	}
+	for i := len(s.runs) - 1; i >= 0; i-- { // copies mostly follow soon
+		r := s.runs[i]
+		if !r.filter.has(k) {
+			continue
+		}
+		s.stats.Reads++
+		at, ok, err := r.find(k, &s.bucket)
+		if err != nil {
+			s.spoiled(r, err)
+			continue
+		}
+		if ok && at < offset {
+			return true
+		}
+	}
+	return false
+}
+
+// Remember stores the record's offset for its message, unless a lower one is
+// stored. Offsets come in order since Start. received is believed up to now,
+// the time of the wall clock, so that a record from the future does not end
+// the window of others.
+func (s *Store) Remember(k Key, offset, received, now int64) {
+	if offset < s.solid {
+		return // it is in a run: it was read before
+	}
+	s.Reached(offset)
+	received = min(received, now)
+	s.clock = max(s.clock, received)
+	s.put(s.live, k, offset, received)
+	s.live.span.hi = max(s.live.span.hi, offset+1)
+}
+
+// Reached says that all records below the offset were read, and those that
+// count were remembered.
+func (s *Store) Reached(next int64) {
+	if next <= s.live.span.hi {
+		return
+	}
+	if next-s.live.span.lo > math.MaxInt32 {
+		s.flush(s.live)
+		s.live.reset(next)
+		return
+	}
+	s.live.span.hi = next
+}
+
+// put stores an entry in a table, and makes room for it first.
+func (s *Store) put(t *table, k Key, offset, received int64) {
+	if t.full() {
+		s.makeRoom(t)
+	}
+	if !t.fits(offset) {
+		return // the caller went back without Start: duplicates may pass
+	}
+	if !t.put(k, offset, received) {
+		s.flush(t)
+		t.put(k, offset, received)
+	}
+}
+
+// makeRoom lets the table grow, or writes it as a run.
+func (s *Store) makeRoom(t *table) {
+	more := t.bytes()
+	if t.homes < s.cfg.Budget.homes() && s.cfg.Budget.allows(s.held, more) {
+		t.grow()
+		s.hold(t.bytes() - more)
+		return
+	}
+	s.flush(t)
+}
+
+// flush writes a table as a run and empties it. What cannot be written is
+// forgotten.
+func (s *Store) flush(t *table) {
+	if t.count == 0 && t.span.empty() {
+		return
+	}
+	f := footer{count: t.count, base: t.min - 1, oldest: t.oldest, newest: t.newest, span: t.span}
+	if t.count == 0 { // the span alone is worth to know: nothing in it counts
+		f.base, f.oldest, f.newest = t.span.lo, s.clock, s.clock
+	}
+	need := memoryOf(max(1, t.count/bucketEntries), filterBlocks(t.count, bitsPerKey))
+	bits := bitsPerKey
+	for !s.cfg.Budget.allows(s.held, need) {
+		if bits > coarseBits {
+			bits = coarseBits
+			need = memoryOf(max(1, t.count/bucketEntries), filterBlocks(t.count, bits))
+		} else if !s.cut() {
+			break
+		}
+	}
+	r, err := writeRun(s.cfg.Dir, s.next, f, bits, nil, t.each())
+	s.next++
+	if err != nil {
+		s.trouble("write dedup run", err)
+	} else {
+		s.add(r)
+	}
+	t.reset(t.span.hi)
+	s.expire()
+	s.compact()
+}
+
+// spoiled gives a run up that cannot be read any more.
+func (s *Store) spoiled(r *run, err error) {
+	s.trouble("read dedup run "+r.path, err)
+	s.abandon() // it may read the same run
+	s.drop(r)
+}

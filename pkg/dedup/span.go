@@ -1,0 +1,41 @@
+package dedup
+
+import "slices"
+
+// span are the offsets from lo up to but without hi.
+type span struct{ lo, hi int64 }
+
+func (a span) empty() bool { return a.lo >= a.hi }
+
+// holds says whether all of b is in a.
+func (a span) holds(b span) bool { return b.empty() || a.lo <= b.lo && b.hi <= a.hi }
+
+// meets says whether a and b together are one span.
+func (a span) meets(b span) bool {
+	return a.empty() || b.empty() || a.lo <= b.hi && b.lo <= a.hi
+}
+
+func (a span) join(b span) span {
+	switch {
+	case a.empty():
+		return b
+	case b.empty():
+		return a
+	}
+	return span{min(a.lo, b.lo), max(a.hi, b.hi)}
+}
+
+// union returns the spans as few disjoint ones, in order.
+func union(spans []span) []span {
+	spans = slices.DeleteFunc(spans, span.empty)
+	slices.SortFunc(spans, func(a, b span) int { return int(min(max(a.lo-b.lo, -1), 1)) })
+	out := spans[:0]
+	for _, s := range spans {
+		if n := len(out); n > 0 && out[n-1].meets(s) {
+			out[n-1] = out[n-1].join(s)
+		} else {
+			out = append(out, s)
+		}
+	}
+	return out
+}

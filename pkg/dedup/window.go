@@ -1,0 +1,78 @@
+package dedup
+
+import (
+	"slices"
+	"time"
+)
+
+// Checkpoint writes what is in memory, so that a process that is killed
+// forgets nothing read before, drops what is out of the window, and makes
+// room for other stores. Call it every minute or so.
+func (s *Store) Checkpoint() {
+	s.rest = false
+	s.flush(s.live)
+	s.expire()
+	if homes := s.cfg.Budget.homes(); s.live.homes > homes { // others came
+		s.hold(-s.live.bytes())
+		s.live = newTable(s.live.span.hi, homes)
+		s.hold(s.live.bytes())
+	}
+	for s.cfg.Budget.over(s.held) && s.cut() {
+	}
+	s.compact()
+}
+
+// expire drops the runs that are wholly out of the window.
+func (s *Store) expire() {
+	oldest := s.clock - s.cfg.Window.Milliseconds()
+	for _, r := range slices.Clone(s.runs) {
+		if r.newest < oldest && !s.merging(r) {
+			s.Floor(r.span.hi)
+			s.drop(r)
+		}
+	}
+}
+
+func (s *Store) merging(r *run) bool { return s.merge != nil && slices.Contains(s.merge.inputs, r) }
+
+// Shrink gives up the oldest of what is remembered, for want of disk, and
+// reports whether there was any.
+func (s *Store) Shrink() bool { return s.cut() }
+
+// cut gives up the oldest run before its time.
+func (s *Store) cut() bool {
+	if len(s.runs) == 0 {
+		return false
+	}
+	r := slices.MinFunc(s.runs, func(a, b *run) int { return int(min(max(a.newest-b.newest, -1), 1)) })
+	if s.merging(r) {
+		s.abandon()
+	}
+	s.stats.Cut++
+	s.Floor(r.span.hi)
+	s.drop(r)
+	return true
+}
+
+// Stats returns the store's figures.
+func (s *Store) Stats() Stats {
+	st := s.stats
+	st.IDs += int64(s.live.count)
+	if s.fill != nil {
+		st.IDs += int64(s.fill.count)
+	}
+	st.Memory = s.held
+	from, to := s.gap()
+	st.Gap = max(0, to-from)
+	oldest := s.clock
+	if s.live.count > 0 {
+		oldest = min(oldest, s.live.oldest)
+	}
+	for _, r := range s.runs {
+		if r.low() >= to {
+			oldest = min(oldest, r.oldest)
+		}
+	}
+	st.Covered = min(time.Duration(s.clock-oldest)*time.Millisecond, s.cfg.Window)
+	return st
+}
