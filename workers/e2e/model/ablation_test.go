@@ -41,6 +41,9 @@ var ablations = []ablation{
 	ledgerWithout("no filter of streams", noFilter, dup, ledgerModel{}),
 	ledgerWithout("reading from the committed offset", readsFromHint, dup, ledgerModel{hints: true}),
 	ledgerWithout("the same, reset by an operator", readsFromHint, loss, ledgerModel{hints: true, resets: true}),
+	{"another rule taken up over a filled filter", loss, func(stop property, limit int) result {
+		return explore(ledgerModel{topic: twoRules, claims: true, reroute: true, flaw: reroutesAtOnce}, stop, limit)
+	}},
 	ledgerWithout("staged key by first offset", keyByFirst, mutate, ledgerModel{}),
 	ledgerWithout("orphans deleted by age", orphansByAge, loss, ledgerModel{staging: true}),
 	ledgerWithout("local files trusted after another's entry", trustsForeign, dup, ledgerModel{disks: 1}),

@@ -103,7 +103,7 @@ func (m dedupModel) read(s *dedupState, i int) string {
 	w := &s.workers[i]
 	offset := w.pos
 	w.pos++
-	inFilter := offset < w.base.through[m.stream[offset]]
+	inFilter := m.filtered(w.base, offset)
 	switch {
 	case m.poison.has(offset) && !(m.flaw == poisonFilteredFirst && inFilter):
 		m.note(s, i, offset)
@@ -154,7 +154,7 @@ func (m dedupModel) seal(s dedupState, i int, do func(step, dedupState)) {
 		n.workers[1-i].stale = n.workers[1-i].reads
 		do(step{format: "worker %d writes an entry with files of the records %05b", a: i, b: int(files)}, n)
 	}
-	m.cuts(w.open, append)
+	m.cuts(0, w.open, append)
 	if w.open == 0 && w.pos > w.base.low {
 		append(0)
 	}

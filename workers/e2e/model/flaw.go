@@ -18,6 +18,7 @@ const (
 	trustsForeign  // local files are kept as they are after another's entry
 	keepsEveryFile // local files are never held against the ledger
 	keepsPartFile  // a local file is kept of which the ledger has a part
+	reroutesAtOnce // a claim takes up another rule whatever the filter holds
 
 	// Of the delivery's leg.
 	keyPerAttempt // each try has a key of its own at the customer

@@ -16,6 +16,8 @@ type flaw uint8
 // partition at once.
 type ledgerModel struct {
 	topic
+	reroute bool // operators change the rule of routing
+	behind  bool // listings may be behind by an entry
 	claims  bool // a worker that takes over writes an entry first
 	staging bool // staged objects and orphans are followed
 	disks   int  // so many workers keep files on disk
@@ -41,6 +43,7 @@ type ledgerState struct {
 	named   objects // and those that an entry names
 	doomed  objects // the orphan that an auditor is about to delete
 	head    entry
+	before  entry   // with listings that are behind: the entry before the head
 	files   records // in files of any entry
 	hint    uint8   // with hints: the offset committed to Kafka
 	workers [workers]worker
@@ -60,6 +63,7 @@ type worker struct {
 	behind  uint8 // entries after its base, up to maxBehind; 0: the base is the head
 	pos     uint8 // offset to be read next
 	low     uint8 // watermark of the entry being written
+	rule    uint8 // that its claim takes up
 	open    records
 	flight  records // in the files of the entry being written
 	base    entry
@@ -128,6 +132,17 @@ func (m ledgerModel) takeOver(s ledgerState, i int, do func(step, ledgerState)) 
 	n := s
 	n.workers[i] = m.claimed(w)
 	do(step{format: "worker %d takes the partition over at offset %d", a: i, b: int(w.pos)}, n)
+	if m.reroute && (s.head.through == [streams]uint8{} || m.flaw == reroutesAtOnce) {
+		v := m.claimed(w)
+		v.rule = 1 - s.head.rule
+		n.workers[i] = v
+		do(step{format: "worker %d takes it over with rule %d", a: i, b: int(v.rule)}, n)
+	}
+	if m.behind && s.before != s.head {
+		v := m.claimed(worker{phase: reads, behind: 1, base: s.before, pos: s.before.low})
+		n.workers[i] = v
+		do(step{format: "worker %d finds an old head and takes the partition over at offset %d", a: i, b: int(v.pos)}, n)
+	}
 	if i >= m.disks {
 		return
 	}
@@ -140,7 +155,7 @@ func (m ledgerModel) takeOver(s ledgerState, i int, do func(step, ledgerState)) 
 // claimed makes the claim its first entry.
 func (m ledgerModel) claimed(w worker) worker {
 	if m.claims {
-		w.phase, w.claim, w.low = cut, true, w.base.low
+		w.phase, w.claim, w.low, w.rule = cut, true, w.base.low, w.base.rule
 	}
 	return w
 }
@@ -152,7 +167,7 @@ func (m ledgerModel) read(s ledgerState, i int, do func(step, ledgerState)) {
 	}
 	offset := w.pos
 	w.pos++
-	if offset < w.base.through[m.stream[offset]] {
+	if m.filtered(w.base, offset) {
 		do(step{format: "worker %d passes over record %d, which is in a file", a: i, b: int(offset)}, s)
 		return
 	}
@@ -169,18 +184,27 @@ func (m ledgerModel) cut(s ledgerState, i int, do func(step, ledgerState)) {
 		v := &n.workers[i]
 		v.phase, v.flight, v.open = cut, files, w.open&^files
 		v.low = min(w.pos, v.open.first())
-		m.stage(&n, files)
+		m.stage(&n, w.base.rule, files)
 		do(step{format: "worker %d seals and stages files of the records %04b", a: i, b: int(files)}, n)
 	}
-	m.cuts(w.open, take)
+	m.cuts(w.base.rule, w.open, take)
 	if w.open == 0 && w.pos > w.base.low {
 		take(0)
 	}
 }
 
-// body is the entry that the worker writes.
+// written is the entry that the worker writes, as recovery reads it.
+func (m ledgerModel) written(w *worker) entry {
+	e := m.after(w.base, w.flight, w.low)
+	if w.claim {
+		e.rule = w.rule
+	}
+	return e
+}
+
+// body is its PUT.
 func (m ledgerModel) body(i int, w *worker) put {
-	return put{live: w.behind == 0 && !w.applied, by: uint8(i), current: true, files: w.flight, entry: m.after(w.base, w.flight, w.low)}
+	return put{live: w.behind == 0 && !w.applied, by: uint8(i), current: true, files: w.flight, entry: m.written(w)}
 }
 
 func (m ledgerModel) send(s ledgerState, i int, do func(step, ledgerState)) {
@@ -208,7 +232,7 @@ func (m ledgerModel) resolve(s ledgerState, i int, do func(step, ledgerState)) {
 		do(step{format: "worker %d sends the same entry again", a: i}, n)
 	}
 	if m.flaw == changesBody && !w.claim && !w.applied && w.behind == 0 {
-		m.cuts(w.open|w.flight, func(files records) {
+		m.cuts(w.base.rule, w.open|w.flight, func(files records) {
 			n := s
 			v := &n.workers[i]
 			v.flight, v.open = files, (w.open|w.flight)&^files
@@ -223,8 +247,8 @@ func (m ledgerModel) resolve(s ledgerState, i int, do func(step, ledgerState)) {
 // won goes on upon the worker's own entry.
 func (m ledgerModel) won(s *ledgerState, i int) {
 	w := &s.workers[i]
-	w.base = m.after(w.base, w.flight, w.low)
-	w.phase, w.claim, w.applied, w.flight, w.low = reads, false, false, 0, 0
+	w.base = m.written(w)
+	w.phase, w.claim, w.applied, w.flight, w.low, w.rule = reads, false, false, 0, 0, 0
 	s.orphan(i, m)
 }
 

@@ -41,6 +41,7 @@ func (p *put) weight() (n uint64) {
 	n = n<<8 | uint64(p.by)
 	n = n<<8 | uint64(p.files)
 	n = n<<4 | uint64(p.entry.low)
+	n = n<<4 | uint64(p.entry.rule)
 	for _, through := range p.entry.through {
 		n = n<<4 | uint64(through)
 	}
@@ -107,13 +108,16 @@ func (m ledgerModel) apply(s *ledgerState, p put) {
 	if s.files&p.files != 0 {
 		s.bad |= dup
 	}
-	for k := range m.of {
-		if f := p.files & m.of[k]; f != 0 && f.first() < (s.files&m.of[k]).end() {
+	for _, stream := range m.rules[p.entry.rule].of {
+		if f := p.files & stream; f != 0 && f.first() < (s.files&stream).end() {
 			s.bad |= i2
 		}
 	}
-	m.name(s, p.files)
+	m.name(s, p.entry.rule, p.files)
 	s.files |= p.files
+	if m.behind {
+		s.before = s.head
+	}
 	s.head = p.entry
 	for i := range s.workers {
 		w := &s.workers[i]

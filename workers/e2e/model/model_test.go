@@ -22,11 +22,12 @@ func budget() int {
 }
 
 // The records of a partition. Two hours of source A lie in each other, and a
-// record of the first hour comes late.
+// record of the first hour comes late. By another rule, other sources are meant.
 var (
 	twoRecords = newTopic(a1, a1)
 	twoSources = newTopic(a1, b1, a1)
 	twoHours   = newTopic(a1, b1, a2, a1)
+	twoRules   = newTopic(a1, b1, a1).or(a1, a1, b1)
 )
 
 // upstream is sent to by SDKs that repeat themselves: record 2 has the id of
@@ -63,6 +64,9 @@ var soundModels = []soundModel{
 	sound("ledger without claims, two hours", 2_069_883, ledgerModel{topic: twoHours}),
 	sound("ledger and committed offsets, two sources", 347_616, ledgerModel{topic: twoSources, claims: true, hints: true, resets: true}),
 	sound("ledger and committed offsets, two hours", 4_091_980, ledgerModel{topic: twoHours, claims: true, hints: true, resets: true}),
+	sound("ledger and listings that are behind, two sources", 167_933, ledgerModel{topic: twoSources, claims: true, behind: true}),
+	sound("ledger and another rule, two sources", 477_208, ledgerModel{topic: twoRules, claims: true, reroute: true}),
+	sound("ledger, another rule and local files, two records", 2_020_373, ledgerModel{topic: twoRecords.or(a1, b1), claims: true, reroute: true, disks: 1}),
 	sound("ledger and orphans, two records", 22_406, ledgerModel{topic: twoRecords, claims: true, staging: true}),
 	sound("ledger and orphans, two sources", 328_347, ledgerModel{topic: twoSources, claims: true, staging: true}),
 	sound("ledger and orphans, two hours", 3_448_879, ledgerModel{topic: twoHours, claims: true, staging: true}),

@@ -5,6 +5,7 @@ package model
 type disk struct {
 	kept    bool
 	foreign bool // as of a worker
+	rule    uint8
 	pos     uint8
 	open    records // in files that were open
 	flight  records // in sealed files that were in no entry, as far as it knew
@@ -13,7 +14,7 @@ type disk struct {
 // keep writes checkpoints, at any time, and loses disks.
 func (m ledgerModel) keep(s ledgerState, do func(step, ledgerState)) {
 	for i, w := range s.workers[:m.disks] {
-		d := disk{kept: true, foreign: w.foreign, pos: w.pos, open: w.open, flight: w.flight}
+		d := disk{kept: true, foreign: w.foreign, rule: w.base.rule, pos: w.pos, open: w.open, flight: w.flight}
 		if w.phase != away && !w.claim && d != s.disks[i] {
 			n := s
 			n.disks[i] = d
@@ -33,13 +34,13 @@ func (m ledgerModel) keep(s ledgerState, do func(step, ledgerState)) {
 // which it has a part, by a late PUT of a former life or by another's cut,
 // voids them all.
 func (m ledgerModel) resumed(s ledgerState, d disk) (worker, bool) {
-	if !d.kept {
+	if !d.kept || d.rule != s.head.rule {
 		return worker{}, false
 	}
 	blind := m.flaw == keepsEveryFile || m.flaw == trustsForeign && d.foreign
 	w := worker{phase: reads, base: s.head, pos: max(d.pos, s.head.low)}
-	for k := range m.of {
-		for _, f := range []records{d.open & m.of[k], d.flight & m.of[k]} {
+	for _, stream := range m.rules[d.rule].of {
+		for _, f := range []records{d.open & stream, d.flight & stream} {
 			var there records
 			for rest := f; rest != 0; rest &= rest - 1 {
 				if m.past(s.head, rest.first()) {

@@ -7,17 +7,17 @@ type objects uint16
 func object(file records) objects { return 1 << file }
 
 // eachFile calls do with each file of an entry: one a stream.
-func (m ledgerModel) eachFile(files records, do func(file records)) {
-	for k := range m.of {
-		if f := files & m.of[k]; f != 0 {
+func (m ledgerModel) eachFile(r uint8, files records, do func(file records)) {
+	for _, stream := range m.rules[r].of {
+		if f := files & stream; f != 0 {
 			do(f)
 		}
 	}
 }
 
 // stage stores files create-if-absent. That one is there already is fine.
-func (m ledgerModel) stage(s *ledgerState, files records) {
-	m.eachFile(files, func(f records) {
+func (m ledgerModel) stage(s *ledgerState, r uint8, files records) {
+	m.eachFile(r, files, func(f records) {
 		if m.staging {
 			s.staged |= object(f)
 		}
@@ -28,8 +28,8 @@ func (m ledgerModel) stage(s *ledgerState, files records) {
 }
 
 // name notes that an entry names the files: I3.
-func (m ledgerModel) name(s *ledgerState, files records) {
-	m.eachFile(files, func(f records) {
+func (m ledgerModel) name(s *ledgerState, r uint8, files records) {
+	m.eachFile(r, files, func(f records) {
 		if m.staging {
 			if s.staged&object(f) == 0 {
 				s.bad |= i3

@@ -25,33 +25,53 @@ const (
 // topic is a partition's records: the stream of each. It never changes; which
 // part of it was produced yet makes no difference to who reads it.
 type topic struct {
-	stream []uint8
+	rules [2]rule // by which records become streams; an entry says which holds
+	all   records
+}
+
+type rule struct {
+	stream []uint8 // of each record
 	of     [streams]records
-	all    records
+}
+
+func newRule(stream []uint8) rule {
+	r := rule{stream: stream}
+	for offset, k := range stream {
+		r.of[k] |= at(uint8(offset))
+	}
+	return r
 }
 
 func newTopic(stream ...uint8) topic {
-	t := topic{stream: stream}
-	for offset, k := range stream {
-		t.of[k] |= at(uint8(offset))
-		t.all |= at(uint8(offset))
-	}
+	r := newRule(stream)
+	return topic{rules: [2]rule{r, r}, all: at(uint8(len(stream))) - 1}
+}
+
+// or is the topic with another rule, which an operator may change to and back.
+func (t topic) or(stream ...uint8) topic {
+	t.rules[1] = newRule(stream)
 	return t
 }
 
-func (t topic) end() uint8 { return uint8(len(t.stream)) }
+func (t topic) end() uint8 { return t.all.end() }
 
 // entry is what an entry of the ledger says about recovery: the low watermark
 // and the filter. through is past the highest offset of a stream that is in a
 // file; 0: the stream is not listed.
 type entry struct {
+	rule    uint8
 	low     uint8
 	through [streams]uint8
 }
 
 // past reports whether a reader that begins at e passes the record over.
 func (t topic) past(e entry, offset uint8) bool {
-	return offset < e.low || offset < e.through[t.stream[offset]]
+	return offset < e.low || t.filtered(e, offset)
+}
+
+// filtered reports whether its filter has the record.
+func (t topic) filtered(e entry, offset uint8) bool {
+	return offset < e.through[t.rules[e.rule].stream[offset]]
 }
 
 // read are the records that a reader which began at e and is about to read
@@ -68,9 +88,9 @@ func (t topic) read(e entry, pos uint8) (r records) {
 // after is the entry after base that seals files and moves the watermark.
 // Streams below it leave the filter: nothing of them is read again (I2).
 func (t topic) after(base entry, files records, low uint8) entry {
-	e := entry{low: low}
+	e := entry{rule: base.rule, low: low}
 	for k := range e.through {
-		through := max(base.through[k], (files & t.of[k]).end())
+		through := max(base.through[k], (files & t.rules[base.rule].of[k]).end())
 		if through > low {
 			e.through[k] = through
 		}
@@ -81,12 +101,12 @@ func (t topic) after(base entry, files records, low uint8) entry {
 // cuts calls do with every set of files that can be sealed of what is open:
 // of each stream nothing, or its oldest records. Time, size and pressure may
 // cut anywhere.
-func (t topic) cuts(open records, do func(files records)) {
+func (t topic) cuts(r uint8, open records, do func(files records)) {
 	var prefixes [streams][]records
 	for k := range prefixes {
 		prefixes[k] = append(prefixes[k], 0)
 		var prefix records
-		for rest := open & t.of[k]; rest != 0; rest &= rest - 1 {
+		for rest := open & t.rules[r].of[k]; rest != 0; rest &= rest - 1 {
 			prefix |= at(rest.first())
 			prefixes[k] = append(prefixes[k], prefix)
 		}
