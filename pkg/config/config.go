@@ -92,8 +92,10 @@ type Appender struct {
 	Memory    ByteSize      `yaml:"memory"`     // bound on what open files hold; default 512MiB
 	DiskFree  ByteSize      `yaml:"disk_free"`  // reading pauses below this much free disk; default 1GiB
 	Level     int           `yaml:"level"`      // gzip level 1 to 9; default 1
-	// SealOnStop seals what is open when the process stops, instead of leaving
-	// it to be read again by the next owner: for scaling in. Default false.
+	// SealOnStop seals what is open when the process stops, and leaves its
+	// partitions to others at once: for scaling in. Otherwise it stays on the
+	// disk, for this worker to come back within kafka.session_timeout, or to
+	// be read again by the next owner. Default false.
 	SealOnStop bool `yaml:"seal_on_stop"`
 }
 

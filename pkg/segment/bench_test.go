@@ -144,3 +144,78 @@ func zipf(sources, n int) []ledger.Stream {
 	}
 	return order
 }
+
+// BenchmarkCheckpoint measures what checkpoints cost, side by side with a spool
+// that makes none, and how fast what they leave is recovered: cpu-ratio is the
+// CPU time with over that without, journal-ratio the bytes written to journals
+// over those of the lines.
+//
+//	go test ./pkg/segment -run - -bench Checkpoint -benchtime 1x
+func BenchmarkCheckpoint(b *testing.B) {
+	for _, sources := range []int{100, 10_000} {
+		b.Run("sources="+strconv.Itoa(sources), func(b *testing.B) {
+			benchCheckpoint(b, sources, 256<<20, 64<<20)
+		})
+	}
+}
+
+func benchCheckpoint(b *testing.B, sources, bytesIn, every int) {
+	lines := sampleLines(64 << 20)
+	order := zipf(sources, bytesIn/len(lines[0]))
+	for b.Loop() {
+		var spools [2]*Spool // without, with
+		var used [2]time.Duration
+		for i := range spools {
+			var err error
+			spools[i], err = New(Config{Dir: filepath.Join(b.TempDir(), "spool"), Budget: NewBudget(384 << 20)})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		total, saved := 0, 0
+		var journal int64
+		save := func() {
+			n, err := spools[1].Checkpoint(nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			journal, saved = journal+n, total
+		}
+		const turn = 20_000
+		for at := 0; total < bytesIn; at += turn {
+			for n, s := range spools {
+				start := cpu()
+				for i := at; i < at+turn; i++ {
+					l := lines[i%len(lines)]
+					if err := s.Append(order[i%len(order)], int64(i), 5, l); err != nil {
+						b.Fatal(err)
+					}
+					total += n * (len(l) + 1)
+				}
+				if n == 1 && total-saved >= every {
+					save()
+				}
+				used[n] += cpu() - start
+			}
+		}
+		save()
+		spools[1].Close()
+		start, startCPU := time.Now(), cpu()
+		r, err := Recover(spools[1].cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s, _, err := r.Resume(func(Meta) (bool, error) { return false, nil })
+		if err != nil {
+			b.Fatal(err)
+		}
+		took, tookCPU := time.Since(start), cpu()-startCPU
+		b.ReportMetric(used[1].Seconds()/used[0].Seconds(), "cpu-ratio")
+		b.ReportMetric(float64(journal)/float64(total), "journal-ratio")
+		b.ReportMetric(took.Seconds()*1e3, "recover-ms")
+		b.ReportMetric(tookCPU.Seconds()*1e3, "recover-cpu-ms")
+		b.ReportMetric(float64(total)/1e6, "lines-MB")
+		s.Discard()
+		spools[0].Discard()
+	}
+}
