@@ -26,6 +26,9 @@ func TestAChangedRoutingRuleWaitsForAnEmptyFilter(t *testing.T) {
 				r := newRig(t, Config{SourceFrom: "key"})
 				r.produce("a", "b", "a", "a")
 				r.head.LowWatermark = 1
+				for i := range r.records {
+					r.records[i].Key = []byte("key")
+				}
 				if name == "nothing_open" {
 					r.records[1].Headers[0].Value = []byte("a")
 				}
@@ -35,10 +38,12 @@ func TestAChangedRoutingRuleWaitsForAnEmptyFilter(t *testing.T) {
 				require.Len(t, r.written(), 1)
 				require.Equal(t, 2, r.acquisitions(), "the rule is switched by a claim")
 				require.NoError(t, r.Ready(t.Context()))
-				r.produce("a", "b")
-				for i := range r.records[4:] {
-					r.records[4+i].Key = []byte("key")
-				}
+				r.mu.Lock()
+				other := r.records[3] // by its header, of a
+				other.Offset, other.Key = 4, []byte("key")
+				r.records = append(r.records, other)
+				r.mu.Unlock()
+				r.produce("key")
 				time.Sleep(5 * time.Second)
 				require.NoError(t, r.seal())
 				require.Equal(t, c.want, r.written())
