@@ -119,9 +119,22 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		unseen()
 		return nil
 	}
+	put := r // what put the bytes that are there
 	wrong := o.changed(info, r)
+	if wrong != "" && r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) {
+		// A replay may have put it again, from lines compressed anew.
+		again, err := o.replayed(ctx, dest)
+		if err != nil {
+			return err
+		}
+		for _, later := range again {
+			if o.changed(info, later) == "" {
+				put, wrong = later, ""
+			}
+		}
+	}
 	if wrong == "" && b.v.cfg.Deep {
-		if wrong, err = o.content(ctx, one.Store, r.Key); ctx.Err() != nil {
+		if wrong, err = o.content(ctx, one.Store, put); ctx.Err() != nil {
 			return ctx.Err()
 		} else if err != nil {
 			b.unreadable(one, err)
@@ -133,7 +146,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		b.v.report.problem(ObjectChanged, where, "%s (%s)", wrong, place(o.ref))
 	}
 	one.mu.Lock()
-	if r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) {
+	if r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) && o.receipts != nil { // not a replay's
 		one.present[folder{o.f.Source, o.f.Stream().Day()}]++
 	}
 	one.mu.Unlock()
@@ -144,14 +157,16 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 // changed says what an object's head tells against it, or nothing.
 func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 	switch {
-	case info.Size != o.f.GzipBytes:
-		return fmt.Sprintf("it has %d bytes, the ledger says %d", info.Size, o.f.GzipBytes)
+	case info.Size != r.Bytes:
+		return fmt.Sprintf("it has %d bytes, and had %d when it was put", info.Size, r.Bytes)
 	case r.ETag != "" && info.ETag != r.ETag:
 		return fmt.Sprintf("its ETag is %s, and was %s when it was put", info.ETag, r.ETag)
 	case info.ContentType != "text/plain" || info.ContentEncoding != "gzip":
 		return fmt.Sprintf("its content type is %q and its encoding %q, not text/plain and gzip", info.ContentType, info.ContentEncoding)
 	}
-	for name, want := range delivery.ObjectMetadata(o.log, o.f) {
+	says := delivery.ObjectMetadata(o.log, o.f)
+	says["sha256"] = r.SHA256
+	for name, want := range says {
 		if got := info.Metadata[name]; got != want {
 			return fmt.Sprintf("its metadata says %s %q, the ledger %q", name, got, want)
 		}
@@ -160,8 +175,8 @@ func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 }
 
 // content reads an object of a bucket, and says what is wrong, or nothing.
-func (o *file) content(ctx context.Context, store objstore.Store, key string) (string, error) {
-	body, _, err := store.Get(ctx, key)
+func (o *file) content(ctx context.Context, store objstore.Store, r delivery.Receipt) (string, error) {
+	body, _, err := store.Get(ctx, r.Key)
 	if errors.Is(err, objstore.ErrNotFound) {
 		return "it was deleted just now", nil
 	}
@@ -169,7 +184,9 @@ func (o *file) content(ctx context.Context, store objstore.Store, key string) (s
 		return "", err
 	}
 	defer body.Close()
-	wrong, err := readFile(body, o.f)
+	f := *o.f
+	f.GzipBytes, f.SHA256 = r.Bytes, r.SHA256
+	wrong, err := readFile(body, &f)
 	if err != nil || len(wrong) == 0 {
 		return "", err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,9 +22,7 @@ type walk struct {
 	staged *stagedSet
 	group  *errgroup.Group
 
-	receipts     func() (objstore.Info, error, bool) // by entry
-	nextReceipt  objstore.Info
-	moreReceipts bool
+	receipts *receiptStream
 }
 
 // span is a run of entries that are all there.
@@ -50,16 +47,10 @@ func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 			w.state.begin(e)
 		}
 	}
-	var after string
-	if first > 0 {
-		after = delivery.ReceiptPrefix(l, first-1) + "~"
-	}
-	var stop func()
-	w.receipts, stop = iter.Pull2(objstore.AllAfter(ctx, v.staging, receiptsPrefix(l), after))
-	defer stop()
-	if err := w.advance(); err != nil {
+	if w.receipts, err = v.receiptsFrom(ctx, l, first); err != nil {
 		return err
 	}
+	defer w.receipts.stop()
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(v.cfg.AtOnce)
 	w.group = group
@@ -146,7 +137,7 @@ func (w *walk) entries(ctx context.Context, spans []span) error {
 				w.report.problem(EntryCorrupt, fmt.Sprintf("%s entry %d", w.log, seq), "%v", err)
 				w.state.lose()
 				w.damaged[w.log] = true
-				if err := w.skipReceipts(seq); err != nil {
+				if err := w.receipts.skip(seq); err != nil {
 					return err
 				}
 			case err != nil:
@@ -166,11 +157,11 @@ func (w *walk) entries(ctx context.Context, spans []span) error {
 
 func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 	w.state.next(e)
-	receipts, err := w.receiptsOf(e.Seq)
+	receipts, err := w.receipts.of(e.Seq)
 	if err != nil {
 		return err
 	}
-	for key, d := range receipts.of { // whatever the filters: a receipt's file must exist
+	for key, d := range receipts { // whatever the filters: a receipt's file must exist
 		if d.ref.Index >= len(e.Files) {
 			w.report.problem(BadReceipt, key, "the entry has %d files, it is of file %d", len(e.Files), d.ref.Index)
 		}
@@ -194,61 +185,12 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 	return nil
 }
 
-// receiptSet are the receipts of one entry, by key.
-type receiptSet struct {
-	of map[string]receiptRef
-}
-
-type receiptRef struct {
-	ref         delivery.FileRef
-	destination string
-}
-
-func (s receiptSet) has(ref delivery.FileRef, destination string) bool {
-	_, ok := s.of[delivery.ReceiptKey(ref, destination)]
-	return ok
-}
-
-func (w *walk) advance() error {
-	var err error
-	w.nextReceipt, err, w.moreReceipts = w.receipts()
-	return err
-}
-
-// receiptsOf takes the receipts of entry seq from the listing, which is in the
-// order of entries.
-func (w *walk) receiptsOf(seq int64) (receiptSet, error) {
-	s := receiptSet{of: map[string]receiptRef{}}
-	for w.moreReceipts {
-		ref, destination, ok := parseReceiptKey(w.log, w.nextReceipt.Key)
-		switch {
-		case !ok:
-			w.report.problem(BadReceipt, w.nextReceipt.Key, "is no receipt's key")
-		case ref.Seq > seq:
-			return s, nil
-		case ref.Seq < seq: // its entry is missing, which was said
-		default:
-			s.of[w.nextReceipt.Key] = receiptRef{ref, destination}
-		}
-		if err := w.advance(); err != nil {
-			return s, err
-		}
-	}
-	return s, nil
-}
-
-// skipReceipts passes over those of an entry that cannot be read.
-func (w *walk) skipReceipts(seq int64) error {
-	_, err := w.receiptsOf(seq)
-	return err
-}
-
 // strayReceipts looks at receipts after the last entry that was read. Entries
 // may have been written meanwhile.
 func (w *walk) strayReceipts(ctx context.Context) error {
 	known := int64(-1)
-	for w.cfg.Until.IsZero() && w.moreReceipts {
-		ref, _, ok := parseReceiptKey(w.log, w.nextReceipt.Key)
+	for w.cfg.Until.IsZero() && w.receipts.more {
+		ref, _, ok := parseReceiptKey(w.log, w.receipts.next.Key)
 		if ok && ref.Seq != known {
 			_, err := w.chain.Entry(ctx, ref.Seq)
 			switch {
@@ -261,9 +203,9 @@ func (w *walk) strayReceipts(ctx context.Context) error {
 			}
 		}
 		if !ok {
-			w.report.problem(BadReceipt, w.nextReceipt.Key, "it is of no entry of the ledger")
+			w.report.problem(BadReceipt, w.receipts.next.Key, "it is of no entry of the ledger")
 		}
-		if err := w.advance(); err != nil {
+		if err := w.receipts.advance(); err != nil {
 			return err
 		}
 	}

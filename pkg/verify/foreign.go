@@ -146,9 +146,10 @@ func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) erro
 				if slices.Contains(f.Owed, dest) {
 					continue
 				}
-				_, err := v.staging.Head(ctx, delivery.ReceiptKey(delivery.Ref(e, i), dest))
+				o := &file{walk: &walk{verifier: v, log: l, chain: chain}, e: e, f: f, ref: delivery.Ref(e, i)}
+				again, err := o.replayed(ctx, dest)
 				switch {
-				case errors.Is(err, objstore.ErrNotFound):
+				case err == nil && len(again) == 0:
 					v.report.problem(NotOwed, "s3://"+v.buckets.open[dest].Name+"/"+key, "%s is there, and owed to %s only", place(delivery.Ref(e, i)), orNobody(f.Owed))
 				case err != nil:
 					return err

@@ -2,9 +2,141 @@ package verify
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// ordered reports whether a replay order asked for the delivery.
-func (o *file) ordered(context.Context, delivery.Receipt, string) (bool, error) { return false, nil }
+// listOrders reads the orders of all replays of this topic.
+func (v *verifier) listOrders(ctx context.Context) error {
+	for after := ""; ; {
+		infos, err := v.staging.List(ctx, delivery.ReplaysPrefix, after, 1)
+		if err != nil {
+			return fmt.Errorf("list replays: %w", err)
+		}
+		if len(infos) == 0 {
+			return nil
+		}
+		id, _, _ := strings.Cut(strings.TrimPrefix(infos[0].Key, delivery.ReplaysPrefix), "/")
+		after = delivery.ReplayPrefix(id) + "~"
+		body, err := readObject(ctx, v.staging, delivery.OrderKey(id))
+		if errors.Is(err, objstore.ErrNotFound) {
+			continue // what it left behind
+		}
+		if err != nil {
+			return err
+		}
+		o, err := delivery.DecodeOrder(body)
+		switch {
+		case err != nil:
+			v.report.problem(BadOrder, delivery.OrderKey(id), "%v", err)
+		case o.Topic == v.cfg.Topic && o.Incarnation == v.cfg.Incarnation:
+			v.orders = append(v.orders, o)
+		}
+	}
+}
+
+// replayed returns the receipts of replays that put the file's object to the
+// destination again, or for the first time.
+func (o *file) replayed(ctx context.Context, dest string) ([]delivery.Receipt, error) {
+	var all []delivery.Receipt
+	for _, order := range o.orders {
+		if order.View != "" || !order.Covers(o.e, o.f, dest) {
+			continue
+		}
+		r, err := readReceipt(ctx, o.verifier.staging, delivery.ReplayReceiptKey(order.ID, o.ref, dest))
+		switch {
+		case errors.Is(err, objstore.ErrNotFound) || errors.Is(err, delivery.ErrBadReceipt):
+		case err != nil:
+			return nil, err
+		default:
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+// rebuilt reports whether a replay built the file again from Kafka.
+func (o *file) rebuilt(ctx context.Context) (bool, error) {
+	for _, order := range o.orders {
+		if order.From == delivery.FromStaging || !order.Selects(o.e, o.f) {
+			continue
+		}
+		_, err := o.verifier.staging.Head(ctx, delivery.RebuiltKey(order.ID, o.ref))
+		if err == nil || !errors.Is(err, objstore.ErrNotFound) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// replays holds the receipts of every replay against its order, the ledger and
+// the buckets.
+//
+// Invariant: I7.
+func (v *verifier) replays(ctx context.Context) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(v.cfg.AtOnce)
+	for _, order := range v.orders {
+		for info, err := range objstore.All(gctx, v.staging, delivery.ReplayReceiptsPrefix(order.ID)) {
+			if err != nil {
+				return errors.Join(err, group.Wait())
+			}
+			group.Go(func() error { return v.replayReceipt(gctx, order, info.Key) })
+		}
+	}
+	return group.Wait()
+}
+
+func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key string) error {
+	bad := func(format string, args ...any) { v.report.problem(BadReceipt, key, format, args...) }
+	r, err := readReceipt(ctx, v.staging, key)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		return nil
+	case errors.Is(err, delivery.ErrBadReceipt):
+		bad("%v", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	if delivery.ReplayReceiptKey(order.ID, r.File, r.Destination) != key {
+		bad("it says that it is of %s at %s", place(r.File), r.Destination)
+		return nil
+	}
+	if !v.looksAt(r.Destination) {
+		return nil
+	}
+	chain := ledger.NewChain(v.staging, r.File.Log())
+	e, err := chain.Entry(ctx, r.File.Seq)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound) || err == nil && r.File.Index >= len(e.Files):
+		bad("the ledger has no such file")
+		return nil
+	case errors.Is(err, ledger.ErrCorrupt):
+		return nil // said of the entry
+	case err != nil:
+		return err
+	}
+	f := &e.Files[r.File.Index]
+	if v.cfg.Source != "" && f.Source != v.cfg.Source {
+		return nil
+	}
+	if !order.Covers(e, f, r.Destination) {
+		v.report.problem(NotOwed, key, "replay %s does not cover %s", order.ID, place(r.File))
+	}
+	v.report.edit(func(p *Report) { p.Receipts.Replayed++ })
+	inner := delivery.ObjectKey(order.View, r.File.Log(), f)
+	if r.Key != inner && !strings.HasSuffix(r.Key, "/"+inner) || r.Records != f.Records {
+		bad("it is of %d records at %q, the ledger says %d and the key must end in %q", r.Records, r.Key, f.Records, inner)
+		return nil
+	}
+	o := &file{walk: &walk{verifier: v, log: r.File.Log(), chain: chain}, e: e, f: f, ref: r.File}
+	return v.buckets.object(ctx, o, r.Destination, r)
+}

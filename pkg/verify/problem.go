@@ -23,6 +23,7 @@ const (
 	Debt          Kind = "debt"           // I10: owed for long, and neither delivered nor parked
 	NotOwed       Kind = "not_owed"       // I7: delivered, parked or receipted, and nobody owed it
 	BadReceipt    Kind = "receipt"        // I9: a receipt that is not true
+	BadOrder      Kind = "order"          // I7: the order of a replay that cannot be read
 	BadParked     Kind = "parked"         // I10: a parked job that cannot be redriven
 	ObjectMissing Kind = "object_missing" // I9: a receipt says delivered, the bucket does not
 	ObjectChanged Kind = "object_changed" // I8: not the object that was put
@@ -47,6 +48,7 @@ var about = map[Kind]struct{ invariant, fix string }{
 	Debt:          {"I10", "see that copiers run; `sealift audit` enqueues it again"},
 	NotOwed:       {"I7", "find out who wrote it: no ledger entry and no replay order owes it"},
 	BadReceipt:    {"I9", "restore the receipt from the staging bucket's versions, or delete it: the auditor then has the file delivered again, which is harmless"},
+	BadOrder:      {"I7", "restore it from the staging bucket's versions: what it delivered rests on it"},
 	BadParked:     {"I10", "delete it: the auditor enqueues what is owed"},
 	ObjectMissing: {"I9", "moved or deleted by the bucket's owner? else `sealift replay` puts it back"},
 	ObjectChanged: {"I8", "somebody wrote over it: `sealift replay --force` puts our bytes back"},

@@ -48,6 +48,7 @@ type Report struct {
 type Staged struct {
 	Present   int64 `json:"present"`   // of the ledger's files
 	Collected int64 `json:"collected"` // of files whose time is over; rightly gone
+	Rebuilt   int64 `json:"rebuilt"`   // lost, and built again from Kafka by a replay
 	Read      int64 `json:"read"`      // to their ends, with Config.Deep
 	ReadBytes int64 `json:"read_bytes"`
 	// Orphans are in no entry, and never will be: the auditor deletes them.
@@ -61,6 +62,8 @@ type Receipts struct {
 	Delivered int64 `json:"delivered"`
 	Skipped   int64 `json:"skipped"`
 	Expired   int64 `json:"expired"`
+	// Replayed are of replays; they count for themselves.
+	Replayed int64 `json:"replayed"`
 }
 
 // counts are of owed pairs of a file and a destination. Owed is the sum of

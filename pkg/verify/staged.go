@@ -119,7 +119,13 @@ func (o *file) gone(ctx context.Context) error {
 			return err
 		}
 	}
+	rebuilt, err := o.rebuilt(ctx)
+	if err != nil {
+		return err
+	}
 	switch age := o.age(); {
+	case rebuilt:
+		o.report.edit(func(r *Report) { r.Staged.Rebuilt++ })
 	case open > 0:
 		o.report.problem(StagedMissing, place(o.ref), "staged object %q is missing, and still owed to %d destinations", o.f.StagedKey, open)
 	case age < o.cfg.Retain:

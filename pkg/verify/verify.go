@@ -83,6 +83,7 @@ type verifier struct {
 	parked  *parkedSet
 	buckets *buckets
 	now     time.Time
+	orders  []*delivery.Order   // of replays of this topic
 	damaged map[ledger.Log]bool // chains of which entries cannot be read
 }
 
@@ -116,6 +117,9 @@ func (v *verifier) all(ctx context.Context) error {
 	if v.parked, err = listParked(ctx, v.staging); err != nil {
 		return err
 	}
+	if err := v.listOrders(ctx); err != nil {
+		return err
+	}
 	var errs []error
 	for _, l := range logs {
 		if !v.wants(l) {
@@ -133,7 +137,7 @@ func (v *verifier) all(ctx context.Context) error {
 		return fmt.Errorf("%w: topic %q, incarnation %q has no ledger in this bucket", ErrNothing, v.cfg.Topic, v.cfg.Incarnation)
 	}
 	if v.whole() && len(errs) == 0 {
-		errs = append(errs, v.strayParked(ctx), v.foreign(ctx, logs))
+		errs = append(errs, v.strayParked(ctx), v.replays(ctx), v.foreign(ctx, logs))
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,221 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Completeness is what the ledger knows of hours of receipt.
+type Completeness struct {
+	// CompleteThrough is a time: every record received before it is in a file,
+	// but for stragglers that may come. It is the earliest of all partitions';
+	// zero if one of them has never said.
+	CompleteThrough time.Time  `json:"complete_through"`
+	Partitions      []Progress `json:"partitions"`
+	Hours           []Hour     `json:"hours"` // by hour, then source
+}
+
+// Progress is how far one partition is.
+type Progress struct {
+	Partition       int       `json:"partition"`
+	Entry           int64     `json:"entry"` // the newest, -1: there is none
+	CompleteThrough time.Time `json:"complete_through"`
+}
+
+// Hour is one source's hour of receipt.
+type Hour struct {
+	Source  string    `json:"source"`
+	Hour    time.Time `json:"hour"` // its begin, UTC
+	Files   int64     `json:"files"`
+	Records int64     `json:"records"`
+	Bytes   int64     `json:"bytes"` // compressed
+	// Late files were sealed after their partition had said that the hour was
+	// complete: their records came hours late. They are counted above as well.
+	LateFiles   int64 `json:"late_files"`
+	LateRecords int64 `json:"late_records"`
+	// Complete: every partition is past the hour. More may come only late.
+	Complete     bool           `json:"complete"`
+	Destinations []HourDelivery `json:"destinations"`
+}
+
+// HourDelivery is how much of an hour is at a destination, in files.
+type HourDelivery struct {
+	Destination string `json:"destination"`
+	Owed        int64  `json:"owed"`
+	Closed      int64  `json:"closed"` // delivered, or given up
+	Parked      int64  `json:"parked"`
+}
+
+type hourKey struct {
+	hour   int64
+	source string
+}
+
+// Complete reports hours of receipt from Config.Since to Config.Until; of the
+// rest of Config only Topic, Incarnation, Source and AtOnce are used.
+// Partitions is how many the topic has: one without a ledger was never read;
+// 0: not known. It holds a few hundred bytes for each source and hour.
+func Complete(ctx context.Context, cfg Config, deps Deps, partitions int) (*Completeness, error) {
+	cfg.Partition, cfg.AtOnce = -1, cmp.Or(cfg.AtOnce, 32)
+	v := &verifier{cfg: cfg, deps: deps, staging: patient{deps.Staging}, report: newReport(time.Now(), cfg), now: time.Now()}
+	logs, err := v.logs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if v.parked, err = listParked(ctx, v.staging); err != nil {
+		return nil, err
+	}
+	c := &completeness{verifier: v, hours: map[hourKey]*Hour{}, progress: map[int]Progress{}}
+	for p := range partitions {
+		c.progress[p] = Progress{Partition: p, Entry: -1}
+	}
+	for _, l := range logs {
+		if v.wants(l) {
+			if err := c.chain(ctx, l); err != nil {
+				return nil, fmt.Errorf("read ledger %s: %w", l, err)
+			}
+		}
+	}
+	if len(c.progress) == 0 {
+		return nil, fmt.Errorf("%w: topic %q, incarnation %q has no ledger in this bucket", ErrNothing, cfg.Topic, cfg.Incarnation)
+	}
+	return c.finish(), nil
+}
+
+// completeness is one report being made.
+type completeness struct {
+	*verifier
+	hours    map[hourKey]*Hour
+	progress map[int]Progress
+}
+
+func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
+	chain := ledger.NewChain(c.staging, l)
+	head, err := chain.Head(ctx)
+	if err != nil {
+		return err
+	}
+	c.progress[l.Partition] = Progress{Partition: l.Partition, Entry: head.Seq, CompleteThrough: fromMillis(head.CompleteThrough)}
+	first, err := c.firstSince(ctx, l, head.Seq)
+	if err != nil {
+		return err
+	}
+	receipts, err := c.receiptsFrom(ctx, l, first)
+	if err != nil {
+		return err
+	}
+	defer receipts.stop()
+	var through int64 // of the entry before
+	for e, err := range chain.Entries(ctx, max(0, first-1), head.Seq, c.cfg.AtOnce) {
+		if err != nil {
+			return err
+		}
+		set, err := receipts.of(e.Seq)
+		if err != nil {
+			return err
+		}
+		if e.Seq >= first {
+			for i := range e.Files {
+				c.file(&e.Files[i], delivery.Ref(e, i), set, through)
+			}
+		}
+		through = e.CompleteThrough
+	}
+	return nil
+}
+
+// firstSince is the first entry that may name files of the hours that are asked
+// for: none was stored before they began, but for an hour of crooked clocks.
+func (c *completeness) firstSince(ctx context.Context, l ledger.Log, head int64) (int64, error) {
+	if c.cfg.Since.IsZero() {
+		return 0, nil
+	}
+	since := c.cfg.Since.Add(-time.Hour)
+	low, high := int64(0), head
+	for low < high { // the answer is in [low, high]
+		middle := low + (high-low)/2
+		// Keys count down: what follows that of the entry after it is its own.
+		infos, err := c.staging.List(ctx, "ledger/"+l.String()+"/", ledger.EntryKey(l, middle+1), 1)
+		if err != nil {
+			return 0, err
+		}
+		if len(infos) == 0 {
+			return 0, errors.New("an entry is missing: `sealift verify` says which")
+		}
+		if infos[0].LastModified.Before(since) {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+const hourLength = int64(time.Hour / time.Millisecond)
+
+func (c *completeness) file(f *ledger.File, ref delivery.FileRef, receipts receiptSet, through int64) {
+	at := fromMillis(f.Hour)
+	if c.cfg.Source != "" && f.Source != c.cfg.Source || at.Add(time.Hour).Before(c.cfg.Since) || at.Add(time.Hour).Equal(c.cfg.Since) ||
+		!c.cfg.Until.IsZero() && !at.Before(c.cfg.Until) {
+		return
+	}
+	h := c.hours[hourKey{f.Hour, f.Source}]
+	if h == nil {
+		h = &Hour{Source: f.Source, Hour: at, Destinations: []HourDelivery{}}
+		c.hours[hourKey{f.Hour, f.Source}] = h
+	}
+	h.Files, h.Records, h.Bytes = h.Files+1, h.Records+f.Records, h.Bytes+f.GzipBytes
+	if f.Hour+hourLength <= through {
+		h.LateFiles, h.LateRecords = h.LateFiles+1, h.LateRecords+f.Records
+	}
+	for _, dest := range f.Owed {
+		i, found := slices.BinarySearchFunc(h.Destinations, dest, func(d HourDelivery, id string) int { return cmp.Compare(d.Destination, id) })
+		if !found {
+			h.Destinations = slices.Insert(h.Destinations, i, HourDelivery{Destination: dest})
+		}
+		d := &h.Destinations[i]
+		d.Owed++
+		switch {
+		case receipts.has(ref, dest):
+			d.Closed++
+		case c.parked.take(ref, dest):
+			d.Parked++
+		}
+	}
+}
+
+func (c *completeness) finish() *Completeness {
+	out := &Completeness{Hours: []Hour{}, Partitions: []Progress{}}
+	for i, p := range slices.Sorted(maps.Keys(c.progress)) {
+		one := c.progress[p]
+		out.Partitions = append(out.Partitions, one)
+		if i == 0 || one.CompleteThrough.Before(out.CompleteThrough) {
+			out.CompleteThrough = one.CompleteThrough
+		}
+	}
+	keys := slices.SortedFunc(maps.Keys(c.hours), func(a, b hourKey) int {
+		return cmp.Or(cmp.Compare(a.hour, b.hour), cmp.Compare(a.source, b.source))
+	})
+	for _, k := range keys {
+		h := *c.hours[k]
+		h.Complete = !h.Hour.Add(time.Hour).After(out.CompleteThrough)
+		out.Hours = append(out.Hours, h)
+	}
+	return out
+}
+
+// fromMillis is a UTC time; zero for 0.
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}

@@ -1,0 +1,83 @@
+package verify
+
+import (
+	"context"
+	"iter"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// receiptSet are the receipts of one entry, by key.
+type receiptSet map[string]receiptRef
+
+type receiptRef struct {
+	ref         delivery.FileRef
+	destination string
+}
+
+func (s receiptSet) has(ref delivery.FileRef, destination string) bool {
+	_, ok := s[delivery.ReceiptKey(ref, destination)]
+	return ok
+}
+
+// receiptStream lists the receipts of a chain beside a walk of its entries:
+// they come in the order of entries, a thousand with one request.
+type receiptStream struct {
+	log  ledger.Log
+	pull func() (objstore.Info, error, bool)
+	stop func()
+	next objstore.Info
+	more bool
+	// odd is told of keys that are no receipt's.
+	odd func(key string)
+}
+
+// receiptsFrom lists the receipts of entry first and those after it. The
+// caller stops it.
+func (v *verifier) receiptsFrom(ctx context.Context, l ledger.Log, first int64) (*receiptStream, error) {
+	after := ""
+	if first > 0 {
+		after = delivery.ReceiptPrefix(l, first-1) + "~"
+	}
+	s := &receiptStream{log: l, odd: func(key string) { v.report.problem(BadReceipt, key, "is no receipt's key") }}
+	s.pull, s.stop = iter.Pull2(objstore.AllAfter(ctx, v.staging, receiptsPrefix(l), after))
+	if err := s.advance(); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *receiptStream) advance() (err error) {
+	s.next, err, s.more = s.pull()
+	return err
+}
+
+// of takes the receipts of an entry, passing over those of entries before it:
+// they are missing, which is another's to say.
+func (s *receiptStream) of(seq int64) (receiptSet, error) {
+	set := receiptSet{}
+	for s.more {
+		ref, destination, ok := parseReceiptKey(s.log, s.next.Key)
+		switch {
+		case !ok:
+			s.odd(s.next.Key)
+		case ref.Seq > seq:
+			return set, nil
+		case ref.Seq == seq:
+			set[s.next.Key] = receiptRef{ref, destination}
+		}
+		if err := s.advance(); err != nil {
+			return set, err
+		}
+	}
+	return set, nil
+}
+
+// skip passes over the receipts of an entry.
+func (s *receiptStream) skip(seq int64) error {
+	_, err := s.of(seq)
+	return err
+}
