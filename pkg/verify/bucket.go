@@ -89,6 +89,16 @@ func (b *buckets) unreadable(one *bucket, err error) {
 	b.v.report.destination(one.id, func(d *Destination) { d.Bucket, d.Why = bucketUnread, err.Error() })
 }
 
+// failed notes that an object could not be read: a bucket that says no is not
+// asked again.
+func (b *buckets) failed(one *bucket, where string, err error) {
+	if errors.Is(err, objstore.ErrDenied) || errors.Is(err, objstore.ErrNoBucket) {
+		b.unreadable(one, err)
+		return
+	}
+	b.v.report.unread(fmt.Sprintf("%s: %v", where, err))
+}
+
 // object holds the object in the bucket against the file and its receipt.
 //
 // Invariant: I8, I9.
@@ -115,7 +125,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		b.unreadable(one, err)
+		b.failed(one, where, err)
 		unseen()
 		return nil
 	}
@@ -137,7 +147,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		if wrong, err = o.content(ctx, one.Store, put); ctx.Err() != nil {
 			return ctx.Err()
 		} else if err != nil {
-			b.unreadable(one, err)
+			b.failed(one, where, err)
 			unseen()
 			return nil
 		}
@@ -176,18 +186,13 @@ func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 
 // content reads an object of a bucket, and says what is wrong, or nothing.
 func (o *file) content(ctx context.Context, store objstore.Store, r delivery.Receipt) (string, error) {
-	body, _, err := store.Get(ctx, r.Key)
-	if errors.Is(err, objstore.ErrNotFound) {
-		return "it was deleted just now", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	defer body.Close()
 	f := *o.f
 	f.GzipBytes, f.SHA256 = r.Bytes, r.SHA256
-	wrong, err := readFile(body, &f)
-	if err != nil || len(wrong) == 0 {
+	wrong, err := openFile(ctx, store, r.Key, &f)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		return "it was deleted just now", nil
+	case err != nil || len(wrong) == 0:
 		return "", err
 	}
 	return wrong[0], nil

@@ -23,7 +23,11 @@ type walk struct {
 	group  *errgroup.Group
 
 	receipts *receiptStream
+	failures int // entries that the store would not give
 }
+
+// maxFailures of one chain are not its entries' fault.
+const maxFailures = 10
 
 // span is a run of entries that are all there.
 type span struct{ first, last int64 }
@@ -126,33 +130,48 @@ func (w *walk) entries(ctx context.Context, spans []span) error {
 		}
 	}
 	for _, s := range spans {
-		seq := s.first - 1
-		if w.state.prev != nil && w.state.prev.Seq != seq {
+		if w.state.prev != nil && w.state.prev.Seq != s.first-1 {
 			w.state.lose()
 		}
-		for e, err := range w.chain.Entries(ctx, s.first, s.last, w.cfg.AtOnce) {
-			seq++
-			switch {
-			case errors.Is(err, ledger.ErrCorrupt):
-				w.report.problem(EntryCorrupt, fmt.Sprintf("%s entry %d", w.log, seq), "%v", err)
-				w.state.lose()
-				w.damaged[w.log] = true
-				if err := w.receipts.skip(seq); err != nil {
+		for next := s.first; next <= s.last; {
+			for e, err := range w.chain.Entries(ctx, next, s.last, w.cfg.AtOnce) {
+				if err != nil {
+					err = w.unread(ctx, next, err)
+				} else {
+					err = w.entry(ctx, e)
+				}
+				if err != nil {
 					return err
 				}
-			case err != nil:
-				return err
-			default:
-				if err := w.entry(ctx, e); err != nil {
-					return err
+				next++
+				if w.deps.Done != nil {
+					w.deps.Done(1)
 				}
-			}
-			if w.deps.Done != nil {
-				w.deps.Done(1)
 			}
 		}
 	}
 	return nil
+}
+
+// unread goes on without an entry, unless the store is away altogether.
+func (w *walk) unread(ctx context.Context, seq int64, err error) error {
+	where := fmt.Sprintf("%s entry %d", w.log, seq)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, ledger.ErrCorrupt):
+		w.report.problem(EntryCorrupt, where, "%v", err)
+	case errors.Is(err, ledger.ErrNotFound):
+		w.report.problem(ChainGap, where, "the entry is listed, and not there")
+	default:
+		if w.failures++; w.failures > maxFailures {
+			return err
+		}
+		w.report.unread(fmt.Sprintf("%s: %v", where, err))
+	}
+	w.state.lose()
+	w.damaged[w.log] = true
+	return w.receipts.skip(seq)
 }
 
 func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {

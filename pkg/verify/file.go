@@ -96,13 +96,17 @@ func (o *file) debt(ctx context.Context, dest string) error {
 func (o *file) receipt(ctx context.Context, key, dest string) error {
 	r, err := readReceipt(ctx, o.verifier.staging, key)
 	switch {
-	case errors.Is(err, objstore.ErrNotFound): // deleted meanwhile, by a person
+	case errors.Is(err, objstore.ErrNotFound): // none is ever deleted
+		o.report.problem(BadReceipt, key, "it is listed, and not there")
 		return nil
 	case errors.Is(err, delivery.ErrBadReceipt):
 		o.report.problem(BadReceipt, key, "%v", err)
 		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
 	case err != nil:
-		return err
+		o.report.unread(fmt.Sprintf("receipt %q: %v", key, err))
+		return nil
 	}
 	if !slices.Contains(o.f.Owed, dest) {
 		o.report.problem(NotOwed, key, "a receipt (%s), and %s is owed to %s", r.Outcome, place(o.ref), orNobody(o.f.Owed))

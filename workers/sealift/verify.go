@@ -94,13 +94,16 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	}
 	r, err := verify.Verify(ctx, o.cfg, deps)
 	bar.Finish()
-	if errors.Is(err, verify.ErrNothing) {
-		return err
+	if err != nil && r.Chains == 0 && r.OK() {
+		return err // and not that nothing is wrong
 	}
 	if o.asJSON {
 		err = errors.Join(a.printJSON(r), err)
 	} else {
-		err = errors.Join(printVerify(a.stdout, r), err)
+		err = errors.Join(printVerify(a.stdout, r, err == nil && len(r.Unread) == 0), err)
+	}
+	if err == nil && len(r.Unread) > 0 {
+		err = fmt.Errorf("%d objects could not be read", len(r.Unread))
 	}
 	if !r.OK() {
 		return &exitError{exitPartial, errors.Join(fmt.Errorf("%s problems", progress.Count(r.Problems)), err)}
@@ -157,7 +160,8 @@ func (b *bucketReader) lists(ctx context.Context, t catalog.Target, creds func(c
 	return nil, fmt.Errorf("bucket %q: its region is not found", t.BucketName)
 }
 
-func printVerify(out io.Writer, r *verify.Report) error {
+// printVerify prints the report; whole says that all of it could be verified.
+func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	n, size := progress.Count, progress.Bytes
 	fmt.Fprintf(out, "topic %s, incarnation %s: %d partitions, %s entries, %s files of %s records, %s\n",
 		r.Topic, r.Incarnation, r.Chains, n(r.Entries), n(r.Files), n(r.Records), size(r.Bytes))
@@ -203,10 +207,14 @@ func printVerify(out io.Writer, r *verify.Report) error {
 	if more := r.Problems - int64(len(r.Examples)); more > 0 {
 		fmt.Fprintf(out, "\n… and %s more\n", n(more))
 	}
-	if r.OK() {
-		fmt.Fprintf(out, "no problems, in %s\n", r.Took().Round(time.Millisecond))
+	var err error
+	switch took := r.Took().Round(time.Millisecond); {
+	case r.OK() && whole:
+		_, err = fmt.Fprintf(out, "no problems, in %s\n", took)
+	case !whole:
+		_, err = fmt.Fprintf(out, "not all could be verified, in %s\n", took)
 	}
-	return nil
+	return err
 }
 
 // parseWhen reads a moment: how long ago, a UTC day, or RFC 3339; zero for "".
