@@ -64,8 +64,8 @@ type hourKey struct {
 // Partitions is how many the topic has: one without a ledger was never read;
 // 0: not known. It holds a few hundred bytes for each source and hour.
 func Complete(ctx context.Context, cfg Config, deps Deps, partitions int) (*Completeness, error) {
-	cfg.Partition, cfg.AtOnce = -1, cmp.Or(cfg.AtOnce, 32)
-	v := &verifier{cfg: cfg, deps: deps, staging: patient{deps.Staging}, report: newReport(time.Now(), cfg), now: time.Now()}
+	cfg.Partition = -1
+	v := newVerifier(cfg, deps)
 	logs, err := v.logs(ctx)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func Complete(ctx context.Context, cfg Config, deps Deps, partitions int) (*Comp
 		}
 	}
 	if len(c.progress) == 0 {
-		return nil, fmt.Errorf("%w: topic %q, incarnation %q has no ledger in this bucket", ErrNothing, cfg.Topic, cfg.Incarnation)
+		return nil, fmt.Errorf("%w: topic %q, incarnation %q has no ledger in this bucket", ErrNothing, v.cfg.Topic, v.cfg.Incarnation)
 	}
 	return c.finish(), nil
 }

@@ -19,7 +19,7 @@ var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
 // sealed is a file of a source in the first hour.
 func sealed(source string, first, last, records int64) ledger.File {
 	f := ledger.File{Source: source, Hour: hour0, Received: hour0 + 1, First: first, Last: last, Records: records,
-		RawBytes: 10 * records, GzipBytes: 5, SHA256: strings.Repeat("ab", 32), Owed: []string{"ws/a"}}
+		RawBytes: 10 * records, GzipBytes: 5, SHA256: strings.Repeat("ab", 32), RawCRC64: "0123456789abcdef", Owed: []string{"ws/a"}}
 	f.StagedKey = delivery.StagedKey(testLog, &f)
 	return f
 }

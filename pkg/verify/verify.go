@@ -90,17 +90,22 @@ type verifier struct {
 // Verify verifies. The report is of what could be looked at, also with an
 // error, which says why the rest could not.
 func Verify(ctx context.Context, cfg Config, deps Deps) (*Report, error) {
+	v := newVerifier(cfg, deps)
+	v.buckets = &buckets{v: v, open: map[string]*bucket{}}
+	err := v.all(ctx)
+	v.report.finish(time.Now())
+	return v.report, err
+}
+
+func newVerifier(cfg Config, deps Deps) *verifier {
 	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
 	cfg.Incarnation = cmp.Or(cfg.Incarnation, "1")
 	cfg.Retain = cmp.Or(cfg.Retain, 168*time.Hour)
 	cfg.Overdue = cmp.Or(cfg.Overdue, 48*time.Hour)
 	cfg.AtOnce = cmp.Or(cfg.AtOnce, 32)
 	cfg.Examples = cmp.Or(cfg.Examples, 100)
-	v := &verifier{cfg: cfg, deps: deps, staging: patient{deps.Staging}, report: newReport(time.Now(), cfg), now: time.Now(), damaged: map[ledger.Log]bool{}}
-	v.buckets = &buckets{v: v, open: map[string]*bucket{}}
-	err := v.all(ctx)
-	v.report.finish(time.Now())
-	return v.report, err
+	now := time.Now()
+	return &verifier{cfg: cfg, deps: deps, staging: patient{deps.Staging}, report: newReport(now, cfg), now: now, damaged: map[ledger.Log]bool{}}
 }
 
 // whole says that every file and every chain of the topic is looked at: only

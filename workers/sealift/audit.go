@@ -108,7 +108,7 @@ func printAudit(out io.Writer, r auditor.Report) error {
 		fmt.Fprintf(out, "%d partitions are being audited by another process; --force audits them too\n", r.Skipped)
 	}
 	if r.Parked > 0 {
-		fmt.Fprintln(out, "parked files wait for you: sealift redrive --dry-run says why")
+		fmt.Fprintln(out, "parked files wait for you: sealift parked says why")
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ func commands(a *app) []*cobra.Command {
 		newCatalogCommand(a),
 		newAuditCommand(a),
 		newVerifyCommand(a),
+		newCompletenessCommand(a),
+		newParkedCommand(a),
 		newRedriveCommand(a),
 		newReplayCommand(a),
 		newLedgerCommand(a),

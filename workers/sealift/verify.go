@@ -106,7 +106,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 		err = fmt.Errorf("%d objects could not be read", len(r.Unread))
 	}
 	if !r.OK() {
-		return &exitError{exitPartial, errors.Join(fmt.Errorf("%s problems", progress.Count(r.Problems)), err)}
+		return &exitError{exitPartial, errors.Join(fmt.Errorf("problems found: %s", progress.Count(r.Problems)), err)}
 	}
 	return err
 }

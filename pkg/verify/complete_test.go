@@ -1,0 +1,92 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// inHour is a file of the n-th hour.
+func inHour(n int64, source string, first, last int64) ledger.File {
+	f := sealed(source, first, last, last-first+1)
+	f.Hour += n * hourLength
+	f.Received += n * hourLength
+	f.StagedKey = delivery.StagedKey(testLog, &f)
+	return f
+}
+
+// appendEntries writes a chain of a partition: entry 0, then these.
+func appendEntries(t *testing.T, store objstore.Store, partition int, entries ...ledger.Entry) {
+	t.Helper()
+	l := testLog
+	l.Partition = partition
+	for i, e := range append([]ledger.Entry{{Kind: ledger.KindInit}}, entries...) {
+		e.Version, e.Seq, e.Attempt, e.Topic, e.Incarnation, e.Partition = ledger.EntryVersion, int64(i), fmt.Sprint(i), l.Topic, l.Incarnation, partition
+		if e.Kind == "" {
+			e.Kind = ledger.KindSeal
+		}
+		require.NoError(t, ledger.NewChain(store, l).Append(context.Background(), &e))
+	}
+}
+
+func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
+	ctx := context.Background()
+	store := objstore.NewMemory("staging")
+	at := func(hours int64) int64 { return hour0 + hours*hourLength }
+	appendEntries(t, store, 3,
+		ledger.Entry{LowWatermark: 10, CompleteThrough: at(1), Files: []ledger.File{inHour(0, "a", 0, 4), inHour(0, "b", 5, 9)}},
+		ledger.Entry{LowWatermark: 30, CompleteThrough: at(2), Files: []ledger.File{inHour(1, "a", 10, 19), inHour(0, "a", 20, 29)}}, // the second is late
+	)
+	appendEntries(t, store, 4, ledger.Entry{CompleteThrough: at(1) + 1})
+	cfg := Config{Topic: "events"}
+	r, err := Complete(ctx, cfg, Deps{Staging: store}, 0)
+	require.NoError(t, err)
+	require.Equal(t, fromMillis(at(1)+1), r.CompleteThrough, "that of partition 4")
+	debt := func(owed int64) []HourDelivery { return []HourDelivery{{Destination: "ws/a", Owed: owed}} }
+	require.Equal(t, []Hour{
+		{Source: "a", Hour: fromMillis(hour0), Files: 2, Records: 15, Bytes: 10, LateFiles: 1, LateRecords: 10, Complete: true, Destinations: debt(2)},
+		{Source: "b", Hour: fromMillis(hour0), Files: 1, Records: 5, Bytes: 5, Complete: true, Destinations: debt(1)},
+		{Source: "a", Hour: fromMillis(at(1)), Files: 1, Records: 10, Bytes: 5, Destinations: debt(1)},
+	}, r.Hours)
+
+	cfg.Source, cfg.Since, cfg.Until = "a", fromMillis(at(1)), fromMillis(at(2))
+	r, err = Complete(ctx, cfg, Deps{Staging: store}, 0)
+	require.NoError(t, err)
+	require.Len(t, r.Hours, 1)
+
+	r, err = Complete(ctx, Config{Topic: "events"}, Deps{Staging: store}, 6)
+	require.NoError(t, err)
+	require.True(t, r.CompleteThrough.IsZero(), "partition 5 was never read")
+	require.False(t, r.Hours[0].Complete)
+	require.Equal(t, Progress{Partition: 5, Entry: -1}, r.Partitions[5])
+
+	_, err = Complete(ctx, Config{Topic: "other"}, Deps{Staging: store}, 0)
+	require.ErrorIs(t, err, ErrNothing)
+}
+
+// TestOnlyEntriesSinceThenAreRead: a report of today does not read a year.
+func TestOnlyEntriesSinceThenAreRead(t *testing.T) {
+	store := objstore.NewMemory("staging")
+	var entries []ledger.Entry
+	for i := range int64(200) {
+		entries = append(entries, ledger.Entry{LowWatermark: i})
+	}
+	appendEntries(t, store, 0, entries...)
+	gets := 0
+	store.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" {
+			gets++
+		}
+		return objstore.Fault{}
+	})
+	_, err := Complete(t.Context(), Config{Topic: "events", Since: time.Now().Add(2 * time.Hour), AtOnce: 1}, Deps{Staging: store}, 0)
+	require.NoError(t, err)
+	require.LessOrEqual(t, gets, 3, "the head, and the one before")
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/verify"
+)
+
+func newCompletenessCommand(a *app) *cobra.Command {
+	var (
+		source, since, until string
+		asJSON               bool
+	)
+	c := &cobra.Command{
+		Use:     "completeness",
+		GroupID: groupOperate,
+		Short:   "Show up to when each source is complete, by hour",
+		Long: `Show what the ledger knows of each source's hours of receipt: files, records, what of them is
+delivered, and whether more can come. An hour is complete when every partition of the events
+topic has all records that were received in it in files; a record that comes later still is
+filed and delivered, and counted as late.`,
+		Example: `  sealift completeness
+  sealift completeness --source qv5iYYMxd94DahFpRzm58y --since 2026-11-22T10:00:00Z --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg := verify.Config{Source: source}
+			var err error
+			if cfg.Since, err = parseWhen(since, time.Now()); err != nil {
+				return usage("--since: " + err.Error())
+			}
+			if cfg.Until, err = parseWhen(until, time.Now()); err != nil {
+				return usage("--until: " + err.Error())
+			}
+			return withServices(a, false, func(s *services) error {
+				cfg.Topic, cfg.Incarnation = s.cfg.Kafka.EventsTopic, s.cfg.Kafka.Incarnation
+				r, err := verify.Complete(c.Context(), cfg, verify.Deps{Staging: s.staging}, partitionsOf(c.Context(), s))
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(r)
+				}
+				return printCompleteness(a.stdout, r)
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&source, "source", "", "only this source id")
+	f.StringVar(&since, "since", "24h", "hours since: how long ago, 2026-11-22 or 2026-11-22T10:00:00Z; empty: all")
+	f.StringVar(&until, "until", "", "hours that begin before")
+	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
+	return c
+}
+
+// partitionsOf is how many partitions the events topic has, or 0 if Kafka does
+// not say: a partition that was never read is then not known of.
+func partitionsOf(ctx context.Context, s *services) int {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	bounds, err := s.kafka.Bounds(ctx, s.cfg.Kafka.EventsTopic)
+	if err != nil {
+		s.log.WarnContext(ctx, "going on without Kafka: partitions that were never read are not known of", "err", err)
+		return 0
+	}
+	return len(bounds)
+}
+
+func printCompleteness(out io.Writer, r *verify.Completeness) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(r.Hours) > 0 {
+		fmt.Fprintln(w, "HOUR\tSOURCE\tFILES\tRECORDS\tSIZE\tLATE\tSTATE\tDELIVERED")
+	}
+	for _, h := range r.Hours {
+		state := "open"
+		if h.Complete {
+			state = "complete"
+		}
+		late := "-"
+		if h.LateFiles > 0 {
+			late = progress.Count(h.LateRecords)
+		}
+		var to []string
+		for _, d := range h.Destinations {
+			text := fmt.Sprintf("%s %d/%d", d.Destination[strings.IndexByte(d.Destination, '/')+1:], d.Closed, d.Owed)
+			if d.Parked > 0 {
+				text += fmt.Sprintf(" (%d parked)", d.Parked)
+			}
+			to = append(to, text)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Hour.Format("2006-01-02T15h"), h.Source, progress.Count(h.Files), progress.Count(h.Records),
+			progress.Bytes(h.Bytes), late, state, strings.Join(to, ", "))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	var unknown []string
+	behind := r.Partitions[0]
+	for _, p := range r.Partitions {
+		if p.CompleteThrough.IsZero() {
+			unknown = append(unknown, fmt.Sprint(p.Partition))
+		}
+		if p.CompleteThrough.Before(behind.CompleteThrough) {
+			behind = p
+		}
+	}
+	var err error
+	if len(unknown) > 0 {
+		_, err = fmt.Fprintf(out, "complete up to: not known, for partitions %s have not said yet; does an appender run?\n", strings.Join(unknown, ", "))
+	} else {
+		_, err = fmt.Fprintf(out, "complete up to %s, in all %d partitions; the last one is partition %d\n", r.CompleteThrough.Format(time.RFC3339), len(r.Partitions), behind.Partition)
+	}
+	return err
+}
