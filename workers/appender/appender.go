@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -214,14 +215,16 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	}
 	a.mu.Lock()
 	var stopped []*running
-	for n, r := range a.partitions {
-		if tenures[n] == nil {
+	// In order, here and below: simulations tell runs apart by what is first.
+	for _, n := range slices.Sorted(maps.Keys(a.partitions)) {
+		if r := a.partitions[n]; tenures[n] == nil {
 			r.cancel()
 			stopped = append(stopped, r)
 			delete(a.partitions, n)
 		}
 	}
-	for n, tenure := range tenures {
+	for _, n := range slices.Sorted(maps.Keys(tenures)) {
+		tenure := tenures[n]
 		if r := a.partitions[n]; r != nil {
 			r.tenure.Store(tenure)
 			continue
@@ -270,8 +273,8 @@ func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *run
 func (a *Appender) SealAll(ctx context.Context) error {
 	a.mu.Lock()
 	var all []*running
-	for _, r := range a.partitions {
-		all = append(all, r)
+	for _, n := range slices.Sorted(maps.Keys(a.partitions)) {
+		all = append(all, a.partitions[n])
 	}
 	a.mu.Unlock()
 	group, ctx := errgroup.WithContext(ctx)

@@ -114,7 +114,8 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	}
 	var readers sync.WaitGroup
 	n := 0
-	for topic, assignments := range gen.Assignments {
+	for _, topic := range slices.Sorted(maps.Keys(gen.Assignments)) {
+		assignments := gen.Assignments[topic]
 		gen.positions[topic], gen.committed[topic] = map[int]*offsets{}, map[int]int64{}
 		for _, a := range assignments {
 			o := newOffsets()

@@ -33,8 +33,9 @@ var breakages = []breakage{
 		return true
 	}},
 	{"redis-ttl-jump", func(w *world, d *dice) bool {
+		jump := time.Duration(pick(d, 2, 5, 60)) * time.Second
 		for k, v := range w.redis.keys {
-			v.expires = v.expires.Add(-time.Duration(pick(d, 2, 5, 60)) * time.Second)
+			v.expires = v.expires.Add(-jump)
 			w.redis.keys[k] = v
 		}
 		return true

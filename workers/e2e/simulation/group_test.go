@@ -128,6 +128,11 @@ func (g *group) tell(m *member) {
 	}
 	m.telling = true
 	o := &op{actor: m.a, kind: "heartbeat", key: g.id, reply: make(chan struct{})}
+	// While a member commits it hears nothing: which of a tick and the end of
+	// the generation it sees first afterwards is not for the seed to say.
+	o.ready = func() bool {
+		return !g.k.w.parked(m.a, "commit "+g.id)
+	}
 	o.run = func(way) {
 		close(m.done)
 		m.done, m.telling = nil, false

@@ -134,6 +134,12 @@ func (f fetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptio
 	outside := func() bool { return offset < log.start || offset > log.end() }
 	o := &op{kind: "fetch", key: fmt.Sprintf("%s/%d@%d", f.topic, f.partition, offset), ways: []way{cut}}
 	o.ready = func() bool {
+		// While an appender writes dead letters it looks at nothing else. What
+		// of all that is there afterwards it sees first is not for the seed to
+		// say, so there is less of it.
+		if f.c.k.w.parked(f.c.a, "produce "+deadTopic) {
+			return false
+		}
 		return offset < log.end() || outside() || !f.patient && time.Since(begun) >= opts.MaxWait
 	}
 	isOutside := false

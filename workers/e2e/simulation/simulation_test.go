@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(1) // what wakes up together runs in the order in which it went to sleep
 	// By the clock of the bubble, not by chance.
 	jitter.SetForTesting(func(d time.Duration) time.Duration {
 		h := fnv.New64a()

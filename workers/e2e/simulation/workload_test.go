@@ -33,8 +33,8 @@ func newWorkload(w *world) *workload { return &workload{w: w, next: time.Now()} 
 
 var sources = []string{"web", "app", "iot", "nobodys"}
 
-// due writes what is due.
-func (l *workload) due(*dice) {
+// due writes what is due, and says whether anything was.
+func (l *workload) due() (some bool) {
 	for !l.w.calm && !time.Now().Before(l.next) {
 		d := newDice(l.w.seed, "workload", l.n)
 		l.n++
@@ -43,7 +43,9 @@ func (l *workload) due(*dice) {
 		for range 1 + d.n(6) {
 			l.write(d, partition)
 		}
+		some = true
 	}
+	return some
 }
 
 func (l *workload) write(d *dice, partition int) {
@@ -66,7 +68,7 @@ func (l *workload) write(d *dice, partition int) {
 		{Key: "sealift-source", Value: []byte(r.source)},
 		{Key: "sealift-received", Value: strconv.AppendInt(nil, r.received, 10)},
 	}}
-	switch d.n(25) {
+	switch d.n(60) {
 	case 0:
 		r.poison, record.Value = true, []byte(r.line[:len(r.line)-1])
 	case 1:
