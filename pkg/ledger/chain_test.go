@@ -280,10 +280,11 @@ func FuzzDecode(f *testing.F) {
 
 func TestRouterRules(t *testing.T) {
 	require.Empty(t, RouterRule("header", "header"))
-	for _, from := range [][2]string{{"header", "header"}, {"key", "header"}, {"json:a.b", "json:c"}} {
-		source, received, ok := ParseRouterRule(RouterRule(from[0], from[1]))
+	for _, want := range [][2]string{{"header", "header"}, {"key", "header"}, {"json:a.b", "json:c"}} {
+		source, received, ok := ParseRouterRule(RouterRule(want[0], want[1]))
 		require.True(t, ok)
-		require.Equal(t, from, [2]string{source, received})
+		require.Equal(t, want[0], source)
+		require.Equal(t, want[1], received)
 	}
 	for _, bad := range []string{"header", ";", "key;", ";key", "header;header", "key;header;", "a;b;c"} {
 		e := at(1, "a")

@@ -2,7 +2,6 @@ package auditor
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -30,11 +29,11 @@ func (a *Auditor) watchOwners(ctx context.Context) {
 		if slices.Equal(unowned, last) {
 			continue
 		}
-		level, says := slog.LevelWarn, "partitions have no owner: no appender reads them"
-		if len(unowned) == 0 {
-			level, says = slog.LevelInfo, "every partition has an owner"
+		if len(unowned) > 0 {
+			a.deps.Log.WarnContext(ctx, "partitions have no owner: no appender reads them", "topic", a.cfg.Topic, "partitions", unowned)
+		} else {
+			a.deps.Log.InfoContext(ctx, "every partition has an owner", "topic", a.cfg.Topic)
 		}
-		a.deps.Log.Log(ctx, level, says, "topic", a.cfg.Topic, "partitions", unowned)
 		a.metrics.unowned.Set(float64(len(unowned)))
 		last = unowned
 	}

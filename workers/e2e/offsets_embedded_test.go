@@ -11,3 +11,5 @@ func TestStagingThatIsNotTheLedgersEmbedded(t *testing.T) {
 }
 
 func TestMorePartitionsEmbedded(t *testing.T) { morePartitions(t, newPipeline(t)) }
+
+func TestTakeoverEmbedded(t *testing.T) { takeover(t, embeddedServers(t)) }

@@ -26,3 +26,5 @@ func TestStagingThatIsNotTheLedgersStack(t *testing.T) {
 }
 
 func TestMorePartitionsStack(t *testing.T) { morePartitions(t, stackPipeline(t)) }
+
+func TestTakeoverStack(t *testing.T) { takeover(t, stackServers(t)) }
