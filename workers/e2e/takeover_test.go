@@ -18,7 +18,7 @@ func takeover(t *testing.T, on servers) {
 	defer cancel()
 	s := newSystem(t, on, 30, fleet{collectors: 1, appenders: 2, copiers: 1, auditors: 1, appender: "roll_every: 5s"})
 	s.start(ctx)
-	staging := store(s, s.staging())
+	staging := store(s.servers, s.staging())
 	heads := func() map[int]*ledger.Entry {
 		logs, err := ledger.Logs(ctx, staging, s.eventsTopic(), "1")
 		require.NoError(t, err)
