@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -28,7 +29,7 @@ type pass struct {
 // take files a record if it belongs to one of the files.
 func (p *pass) take(ctx context.Context, r *stream.Record) error {
 	source, received, line, reason := p.router.Route(r)
-	if reason != "" {
+	if reason != "" || len(line) == 0 || bytes.IndexByte(line, '\n') >= 0 { // nor did the appender take it
 		return nil
 	}
 	if p.ids != nil && p.wants(source) {
@@ -56,11 +57,7 @@ func (p *pass) take(ctx context.Context, r *stream.Record) error {
 			}
 			continue
 		}
-		err := p.spool.Append(s, r.Offset, received, line)
-		if errors.Is(err, segment.ErrLine) { // no more did the appender take it
-			return nil
-		}
-		return err
+		return p.spool.Append(s, r.Offset, received, line)
 	}
 	return nil
 }
