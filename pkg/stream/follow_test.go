@@ -56,3 +56,38 @@ func TestFollowIsNotCaughtUpByAnEmptyAnswer(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, n, whole)
 }
+
+// TestBoundsWithoutALeader: what the other partitions hold is known all the
+// same.
+func TestBoundsWithoutALeader(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "events"))
+	require.NoError(t, err)
+	defer cluster.Close()
+	c, err := stream.Open(stream.Config{Brokers: cluster.ListenAddrs()}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer c.Close()
+	cluster.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		list := req.(*kmsg.ListOffsetsRequest)
+		res := list.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, t := range list.Topics {
+			topic := kmsg.NewListOffsetsResponseTopic()
+			topic.Topic = t.Topic
+			for _, p := range t.Partitions {
+				partition := kmsg.NewListOffsetsResponseTopicPartition()
+				partition.Partition, partition.Offset = p.Partition, 5
+				if p.Partition == 1 {
+					partition.ErrorCode = 78 // OFFSET_NOT_AVAILABLE: just elected
+				}
+				topic.Partitions = append(topic.Partitions, partition)
+			}
+			res.Topics = append(res.Topics, topic)
+		}
+		return res, nil, true
+	})
+	bounds, err := c.Bounds(t.Context(), "events")
+	require.ErrorContains(t, err, "partition 1")
+	require.Len(t, bounds, 2)
+	require.Equal(t, int64(5), bounds[2].End)
+	require.NotContains(t, bounds, 1)
+}

@@ -108,7 +108,9 @@ type Bounds struct {
 	End   int64 // of the next record to be written
 }
 
-// Bounds returns the bounds of every partition of the topic.
+// Bounds returns the bounds of every partition of the topic. With an error it
+// returns those of the partitions that have a leader which answered, so that
+// one that has none, as when brokers are down, keeps nobody from the others.
 func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, error) {
 	n, err := c.Partitions(ctx, topic)
 	if err != nil {
@@ -125,9 +127,10 @@ func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, erro
 	bounds := make(map[int]Bounds, n)
 	for _, p := range res.Topics[topic] {
 		if p.Error != nil {
-			return nil, fmt.Errorf("list offsets of topic %q, partition %d: %w", topic, p.Partition, p.Error)
+			err = fmt.Errorf("list offsets of topic %q, partition %d: %w", topic, p.Partition, p.Error)
+			continue
 		}
 		bounds[p.Partition] = Bounds{First: p.FirstOffset, End: p.LastOffset}
 	}
-	return bounds, nil
+	return bounds, err
 }

@@ -75,7 +75,8 @@ type Fetcher interface {
 // Log is the events topic.
 type Log interface {
 	Fetcher(topic string, partition int) Fetcher
-	// Ends returns the end of every partition's log.
+	// Ends returns the end of every partition's log; with an error, of those
+	// that answered.
 	Ends(ctx context.Context, topic string) (map[int]int64, error)
 	Ping(ctx context.Context) error
 }
@@ -356,11 +357,11 @@ func (a *Appender) pollEvery() time.Duration { return 2 * a.tickEvery() }
 // end returns the end of the partition's log.
 func (a *Appender) end(ctx context.Context, log ledger.Log) (int64, error) {
 	ends, err := a.deps.Log.Ends(ctx, log.Topic)
-	if err != nil {
-		return 0, err
-	}
 	end, ok := ends[log.Partition]
-	if !ok {
+	switch {
+	case !ok && err != nil: // another partition's trouble is not ours
+		return 0, err
+	case !ok:
 		return 0, fmt.Errorf("topic %q has no partition %d", log.Topic, log.Partition)
 	}
 	return end, nil
@@ -377,11 +378,8 @@ func (a *Appender) watchEnds(ctx context.Context) {
 		case <-time.After(every/2 + jitter.N(every)):
 		}
 		within, cancel := context.WithTimeout(ctx, 10*time.Second)
-		ends, err := a.deps.Log.Ends(within, a.cfg.Topic)
+		ends, _ := a.deps.Log.Ends(within, a.cfg.Topic) // reading meets the same trouble, and says so
 		cancel()
-		if err != nil {
-			continue // reading meets the same trouble, and says so
-		}
 		a.mu.Lock()
 		for n, r := range a.partitions {
 			r.view.ended(ends[n])

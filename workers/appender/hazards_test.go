@@ -2,6 +2,7 @@ package appender
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -229,6 +230,19 @@ func TestARequestDoesNotWaitForLaterRecords(t *testing.T) {
 		r.mu.Lock()
 		r.rotating = nil
 		r.mu.Unlock()
+		r.end()
+	})
+}
+
+// TestARequestDoesNotWaitForOtherPartitions: one of them may have no leader.
+func TestARequestDoesNotWaitForOtherPartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.away = errors.New("partition 7 has no leader")
+		r.run()
+		r.produce("a")
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-0"}}, r.written())
 		r.end()
 	})
 }

@@ -19,14 +19,11 @@ func (k KafkaLog) Fetcher(topic string, partition int) Fetcher {
 // Ends implements Log.
 func (k KafkaLog) Ends(ctx context.Context, topic string) (map[int]int64, error) {
 	bounds, err := k.Client.Bounds(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
 	ends := make(map[int]int64, len(bounds))
 	for partition, b := range bounds {
 		ends[partition] = b.End
 	}
-	return ends, nil
+	return ends, err
 }
 
 // Ping implements Log.

@@ -38,6 +38,7 @@ type rig struct {
 	head     *ledger.Entry
 	chain    []*ledger.Entry // written here, the head included
 	acquired int
+	away     error                                        // of another partition, when the ends are asked for
 	rival    bool                                         // another takes the partition each time
 	batches  [][]string                                   // files of each entry
 	rotating func(ctx context.Context, nth int) error     // before the nth entry is written; may be nil
@@ -139,7 +140,7 @@ func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions)
 func (r *rig) Ends(context.Context, string) (map[int]int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return map[int]int64{0: int64(len(r.records))}, nil
+	return map[int]int64{0: int64(len(r.records))}, r.away
 }
 
 func (r *rig) Ping(context.Context) error { return nil }

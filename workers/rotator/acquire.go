@@ -32,11 +32,11 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	}
 	// After the head: the log's end only grows, so it must hold the watermark.
 	all, err := r.deps.Kafka.Bounds(ctx, log.Topic)
-	if err != nil {
-		return nil, err
-	}
 	bounds, ok := all[log.Partition]
-	if !ok {
+	switch {
+	case !ok && err != nil: // another partition's trouble is not ours
+		return nil, err
+	case !ok:
 		return nil, fmt.Errorf("take partition over: topic %q has no partition %d", log.Topic, log.Partition)
 	}
 	err = check(head, log, r.cfg.Cluster, bounds)

@@ -46,6 +46,8 @@ type Config struct {
 
 // Kafka says what the events topic holds.
 type Kafka interface {
+	// Bounds returns those of every partition; with an error, of those that
+	// answered.
 	Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error)
 }
 

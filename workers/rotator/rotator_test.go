@@ -35,6 +35,7 @@ type bench struct {
 	staging *objstore.Memory
 	mu      sync.Mutex // guards all below
 	bounds  stream.Bounds
+	away    error // of another partition, when its bounds are asked for
 	jobs    []delivery.Job
 	jobsErr func(n int) error // of the n-th Produce
 	calls   int
@@ -59,7 +60,7 @@ func newBench(t *testing.T) *bench {
 }
 
 func (b *bench) Bounds(context.Context, string) (map[int]stream.Bounds, error) {
-	return map[int]stream.Bounds{testLog.Partition: b.bounds}, nil
+	return map[int]stream.Bounds{testLog.Partition: b.bounds}, b.away
 }
 
 func (b *bench) Produce(_ context.Context, records ...stream.Record) error {
@@ -247,6 +248,20 @@ func TestTakeoverEnqueuesWhatItsFormerOwnerDidNot(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, b.jobs, 2, "the claim says that they were enqueued")
 	})
+}
+
+// TestAPartitionIsNotAnothers holds that one partition without a leader, as when
+// brokers are down, keeps nobody from taking the others over.
+func TestAPartitionIsNotAnothers(t *testing.T) {
+	b := newBench(t)
+	b.away = errors.New("partition 7 has no leader")
+	head, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	require.Zero(t, head.Seq)
+	other := testLog
+	other.Partition = 7
+	_, err = b.Acquire(t.Context(), other, b.tenure("w1", -1))
+	require.ErrorIs(t, err, b.away)
 }
 
 func TestRottenBytesAreRefused(t *testing.T) {
