@@ -11,7 +11,7 @@ Runs Kafka (KRaft, three nodes), Redis (two of them) and MinIO natively for
 tests, on loopback.
 
 Commands
-  up             start what is not running; write DIR/env
+  up             start what is not running, resume what is paused; write DIR/env
   down           stop what runs; data and logs stay in DIR
   status         one line a server; exit 1 if one of them is not running
   kill SERVER    kill -9
@@ -113,7 +113,8 @@ await() {
   local name=$1 deadline=$((SECONDS + wait_seconds))
   shift
   until "$@" 2>/dev/null; do
-    running "$name" || { tail -n 20 "$dir/$name.log" >&2; die "$name ended, see $dir/$name.log"; }
+    # Not running(): until it is exec'ed its command line is this shell's.
+    kill -0 "$(cat "$dir/$name.pid")" 2>/dev/null || { tail -n 20 "$dir/$name.log" >&2; die "$name ended, see $dir/$name.log"; }
     [ $SECONDS -lt $deadline ] || { tail -n 20 "$dir/$name.log" >&2; die "$name is not ready after $wait_seconds s, see $dir/$name.log"; }
     sleep 0.1
   done
@@ -124,7 +125,11 @@ stop() {
   local name=$1 pid
   if running "$name"; then
     pid=$(cat "$dir/$name.pid")
-    kill "-${2:-TERM}" "$pid"
+    if [ "${2:-}" = KILL ]; then
+      kill -KILL -- "-$pid" # Redis' children as well: they hold its port
+    else
+      kill "-${2:-TERM}" "$pid"
+    fi
     for _ in $(seq 300); do
       kill -0 "$pid" 2>/dev/null || break
       sleep 0.1
@@ -288,6 +293,7 @@ up() {
   [ -s "$dir/brokers" ] || echo "${KAFKA_BROKERS:-3}" >"$dir/brokers"
   for name in $(servers); do port "$name" >/dev/null; done
   for name in $(brokers); do port "$name-controller" >/dev/null; done
+  for name in $(servers); do send CONT "$name" || true; done
   minio_build & built=$!
   kafka_jars & jars=$!
   wait $jars || exit 1 # apt-get takes one user at a time: Redis after Kafka

@@ -39,7 +39,7 @@ func embeddedServers(t *testing.T) servers {
 	web := httptest.NewServer(s3)
 	t.Cleanup(web.Close)
 	on.s3 = web.URL
-	on.makeBucket = func(name string) { require.NoError(t, s3.CreateBucket(name)) }
+	on.makeBucket = s3.CreateBucket
 	on.makeRole = func(arn, externalID, bucket string) {
 		s3.PutRole(s3server.Role{ARN: arn, ExternalID: externalID, Buckets: []string{bucket}})
 	}

@@ -272,7 +272,9 @@ func destinationAdded(ctx context.Context, n *nemesis, a act) error {
 	}
 	name := fmt.Sprintf("added-%d", len(w.destinations))
 	d := &destination{name: name, bucket: fmt.Sprintf("e2e-%s-%s-%s", n.s.tag, w.id[3:7], name), sources: w.sources[:len(w.sources)/2]}
-	n.makeBucket(d.bucket)
+	if err := n.makeBucket(d.bucket); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	w.destinations = append(w.destinations, d)
 	n.mu.Unlock()

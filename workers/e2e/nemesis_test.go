@@ -71,6 +71,8 @@ func newNemesis(ctx context.Context, t *testing.T, seed uint64, of fleet) *nemes
 		redisURLs: []string{env(t, "SEALIFT_TEST_REDIS_URL"), env(t, "SEALIFT_TEST_REDIS_2_URL")},
 	}
 	require.Len(t, strings.Split(n.direct.kafka, ","), 3, "brokers: run scripts/stack.sh up with KAFKA_BROKERS=3")
+	require.NoError(t, stack(ctx, "up")) // a run that failed may have left it broken
+	t.Cleanup(func() { require.NoError(t, stack(context.Background(), "up")) })
 	var err error
 	n.kafka, err = kafkaClient(n.direct.kafka)
 	require.NoError(t, err)
@@ -88,10 +90,18 @@ func newNemesis(ctx context.Context, t *testing.T, seed uint64, of fleet) *nemes
 }
 
 // makeBucket makes a bucket that keeps every version: the judge wants to know
-// whether anything was overwritten.
-func (n *nemesis) makeBucket(name string) {
-	n.direct.makeBucket(name)
-	require.NoError(n.t, keepVersions(n.t.Context(), n.direct, name))
+// whether anything was overwritten. The store may be down just now.
+func (n *nemesis) makeBucket(name string) error {
+	for try := 1; ; try++ {
+		err := n.direct.makeBucket(name)
+		if err == nil {
+			err = keepVersions(n.t.Context(), n.direct, name)
+		}
+		if err == nil || try == 10 {
+			return err
+		}
+		n.sleep(n.t.Context(), time.Second)
+	}
 }
 
 // run makes faults in all lanes until the time is over, and each kind had its

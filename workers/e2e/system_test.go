@@ -22,7 +22,7 @@ type servers struct {
 	access     string
 	secret     string
 	region     string
-	makeBucket func(name string)
+	makeBucket func(name string) error
 	// makeRole lets a role be assumed by whoever knows the external id, to
 	// put into the bucket.
 	makeRole func(arn, externalID, bucket string)
@@ -110,10 +110,10 @@ func sourceID(i int) string { return fmt.Sprintf("src%05d", i) }
 // start brings everything up and waits until every role is ready.
 func (s *system) start(ctx context.Context) {
 	s.t.Helper()
-	s.servers.makeBucket(s.staging())
+	require.NoError(s.t, s.servers.makeBucket(s.staging()))
 	for _, w := range s.workspaces {
 		for _, d := range w.destinations {
-			s.servers.makeBucket(d.bucket)
+			require.NoError(s.t, s.servers.makeBucket(d.bucket))
 			if d.role != "" {
 				s.servers.makeRole(d.role, w.id, d.bucket)
 			}
