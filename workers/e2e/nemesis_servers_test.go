@@ -102,7 +102,8 @@ func (n *nemesis) inSync(ctx context.Context) error {
 	}
 }
 
-// behind counts the partitions of all topics that lack a replica in sync.
+// behind counts the partitions of this system's topics, and of Kafka's own,
+// that lack a replica in sync.
 func (n *nemesis) behind(ctx context.Context) (behind int, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = nil // all
@@ -111,6 +112,9 @@ func (n *nemesis) behind(ctx context.Context) (behind int, err error) {
 		return 0, err
 	}
 	for _, topic := range resp.Topics {
+		if !topic.IsInternal && !strings.HasPrefix(*topic.Topic, "e2e-"+n.s.tag) {
+			continue
+		}
 		for _, p := range topic.Partitions {
 			if p.ErrorCode != 0 || len(p.ISR) < len(p.Replicas) {
 				behind++

@@ -17,6 +17,7 @@ import (
 // TestS3FaultProxy holds that each fault is what its name says: a nemesis that
 // does nothing proves nothing.
 func TestS3FaultProxy(t *testing.T) {
+	t.Parallel()
 	s3, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "a", SecretKey: "s", Region: "us-east-1", Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s3.Close()) })
