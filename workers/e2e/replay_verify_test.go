@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/verify"
+)
+
+// replay does what a replay's copier does: it puts the file's lines, compressed
+// anew, and writes the replay's receipt.
+func (w *world) replay(order *delivery.Order, e *ledger.Entry, dest string) (object string) {
+	w.t.Helper()
+	f, ref := &e.Files[0], delivery.Ref(e, 0)
+	body, info := stored(w.t, w.staging, f.StagedKey)
+	body = lines(func(l []string) []string { return l })(body)
+	sum := sha256.Sum256(body)
+	info.Metadata = delivery.ObjectMetadata(e.Log(), f)
+	info.Metadata["sha256"] = hex.EncodeToString(sum[:])
+	object = delivery.ObjectKey(order.Prefix(w.prefixes[dest]), e.Log(), f)
+	put(w.t, w.buckets[dest], object, body, info)
+	at, err := w.buckets[dest].Head(context.Background(), object)
+	require.NoError(w.t, err)
+	r := delivery.Receipt{File: ref, Destination: dest, Outcome: delivery.Delivered, Bucket: map[string]string{lake: "lake", archive: "archive"}[dest],
+		Key: object, ETag: at.ETag, SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(body)), Records: f.Records, Worker: "c", Replay: order.ID}
+	put(w.t, w.staging, delivery.ReplayReceiptKey(order.ID, ref, dest), r.Encode(), objstore.Info{})
+	return object
+}
+
+// orderFor is an order of everything so far.
+func (w *world) orderFor(id string, change func(*delivery.Order)) *delivery.Order {
+	o := &delivery.Order{ID: id, Topic: "events", Incarnation: "1", Heads: map[int]int64{}, From: delivery.FromKafka, CreatedAt: time.Now().UnixMilli(), CreatedBy: "test"}
+	for _, e := range w.entries() {
+		o.Heads[e.Partition] = max(o.Heads[e.Partition], e.Seq)
+	}
+	change(o)
+	return o
+}
+
+// TestReplaysAreVerified: what an order covers is right, and the same objects
+// without their order are not.
+func TestReplaysAreVerified(t *testing.T) {
+	good := newWorld(t)
+	var shared, lakeOnly *ledger.Entry // what both destinations are owed, and one
+	for _, e := range good.entries() {
+		switch {
+		case len(e.Files) == 0:
+		case len(e.Files[0].Owed) == 2:
+			shared = e
+		default:
+			lakeOnly = e
+		}
+	}
+	for name, test := range map[string]struct {
+		order   func(*delivery.Order)
+		e       *ledger.Entry
+		dest    string
+		without []verify.Kind // if the order is lost
+	}{
+		"written_anew":         {order: func(o *delivery.Order) { o.Force = true }, e: shared, dest: lake, without: []verify.Kind{verify.ObjectChanged}},
+		"in_a_view":            {order: func(o *delivery.Order) { o.View = "v2" }, e: shared, dest: archive},
+		"at_a_new_destination": {order: func(o *delivery.Order) { o.Destinations = []string{archive} }, e: lakeOnly, dest: archive},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := good.clone(t)
+			order := w.orderFor("r1", test.order)
+			put(t, w.staging, delivery.OrderKey("r1"), order.Encode(), objstore.Info{})
+			object := w.replay(order, test.e, test.dest)
+			r := w.verify(nil)
+			require.True(t, r.OK(), "%v", r.Examples)
+			require.EqualValues(t, 1, r.Receipts.Replayed)
+
+			damaged := w.clone(t)
+			damaged.remove(damaged.buckets[test.dest], object)
+			require.Equal(t, []verify.Kind{verify.ObjectMissing}, kindsOf(damaged.verify(nil)))
+
+			w.staging.SetFault(nil)
+			w.remove(w.staging, delivery.OrderKey("r1"))
+			require.Equal(t, test.without, kindsOf(w.verify(nil)))
+		})
+	}
+}
+
+func kindsOf(r *verify.Report) []verify.Kind { return slices.Sorted(maps.Keys(r.ByKind)) }
+
+// TestAnObjectThatNobodyOwesThere is a real file, at a destination that the
+// ledger does not owe it to: another customer's data, if it goes wrong.
+func TestAnObjectThatNobodyOwesThere(t *testing.T) {
+	w := newWorld(t)
+	for _, e := range w.entries() {
+		for i := range e.Files {
+			if !slices.Contains(e.Files[i].Owed, archive) || e.Files[i].Source != sourceID(0) {
+				continue
+			}
+			key := w.receiptKey(e, archive)
+			w.editEntry(e, func(e *ledger.Entry) { e.Files[i].Owed = []string{lake} })
+			w.remove(w.staging, key)
+			require.Equal(t, []verify.Kind{verify.NotOwed}, kindsOf(w.verify(nil)))
+			return
+		}
+	}
+	require.Fail(t, "no file is owed to the archive")
+}
