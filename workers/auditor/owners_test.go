@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,13 +18,17 @@ import (
 
 func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var unowned []int
-		var fails error
+		type answer struct {
+			unowned []int
+			fails   error
+		}
+		var now atomic.Pointer[answer]
+		now.Store(&answer{})
 		var logs strings.Builder
 		reg := prometheus.NewRegistry()
 		a, err := New(Config{}, Deps{
 			Staging: objstore.NewMemory("staging"), Jobs: &fakeJobs{}, Log: slog.New(slog.NewTextHandler(&logs, nil)), Metrics: reg,
-			Unowned: func(context.Context) ([]int, error) { return unowned, fails },
+			Unowned: func(context.Context) ([]int, error) { return now.Load().unowned, now.Load().fails },
 		})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -39,13 +44,13 @@ func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
 		}
 		after(0)
 		require.Empty(t, logs.String())
-		unowned = []int{4, 5}
+		now.Store(&answer{unowned: []int{4, 5}})
 		after(2)
 		require.Equal(t, 1, strings.Count(logs.String(), "level=WARN"), "once, not at every look")
 		require.Contains(t, logs.String(), `partitions="[4 5]"`)
-		unowned, fails = nil, errors.New("the group rebalances")
+		now.Store(&answer{fails: errors.New("the group rebalances")})
 		after(2) // nobody knows better
-		fails = nil
+		now.Store(&answer{})
 		after(0)
 		require.Contains(t, logs.String(), "every partition has an owner")
 		cancel()
