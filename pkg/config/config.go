@@ -90,8 +90,14 @@ type Appender struct {
 	Grace     time.Duration `yaml:"grace"`      // how long after the turn late records are awaited; at most roll_every; default 10s, or roll_every if shorter
 	MaxBytes  ByteSize      `yaml:"max_bytes"`  // compressed, upper bound of an object; default 100MB
 	Memory    ByteSize      `yaml:"memory"`     // bound on what open files hold; default 512MiB
-	DiskFree  ByteSize      `yaml:"disk_free"`  // reading pauses below this much free disk; default 1GiB
-	Level     int           `yaml:"level"`      // gzip level 1 to 9; default 1
+	// DedupWindow is how long a message is remembered after its receipt, so that
+	// copies of it that SDKs resend are dropped; 0 is off; default 24h.
+	DedupWindow time.Duration `yaml:"dedup_window"`
+	// DedupMemory bounds what that takes; only used when DedupWindow is set. A
+	// message takes 1.5 bytes, 1 when memory is short; default 256MiB.
+	DedupMemory ByteSize `yaml:"dedup_memory"`
+	DiskFree    ByteSize `yaml:"disk_free"` // reading pauses below this much free disk; default 1GiB
+	Level       int      `yaml:"level"`     // gzip level 1 to 9; default 1
 	// SealOnStop seals what is open when the process stops, and leaves its
 	// partitions to others at once: for scaling in. Otherwise it stays on the
 	// disk, for this worker to come back within kafka.session_timeout, or to

@@ -31,6 +31,9 @@ func Default() Config {
 			Memory:    512 << 20,
 			DiskFree:  1 << 30,
 			Level:     1,
+
+			DedupWindow: 24 * time.Hour,
+			DedupMemory: 256 << 20,
 		},
 		Copier: Copier{
 			Concurrency:    16,

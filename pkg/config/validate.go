@@ -206,6 +206,10 @@ func (v *validator) appender() {
 	}
 	v.atLeast("appender.memory", a.Memory, 1<<20)
 	v.atLeast("appender.disk_free", a.DiskFree, 0)
+	if a.DedupWindow != 0 {
+		v.duration("appender.dedup_window", a.DedupWindow, time.Minute, month)
+		v.atLeast("appender.dedup_memory", a.DedupMemory, 16<<20)
+	}
 	v.between("appender.level", a.Level, 1, 9)
 }
 

@@ -55,6 +55,8 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"max_bytes_small":       {"appender.max_bytes", "10", "use at least 2MiB"},
 		"max_bytes_large":       {"appender.max_bytes", "100MiB", "use at most 100MB"},
 		"memory":                {"appender.memory", "1KB", "use at least 1MiB"},
+		"dedup_window":          {"appender.dedup_window", "1s", "use 1m to"},
+		"dedup_memory":          {"appender.dedup_memory", "1MiB", "use at least 16MiB"},
 		"level":                 {"appender.level", "10", "use 1 to 9"},
 		"concurrency":           {"copier.concurrency", "0", "copier.concurrency"},
 		"per_destination":       {"copier.per_destination", "-1", "copier.per_destination"},

@@ -40,10 +40,13 @@ type Stamp struct {
 	NewID func() string
 }
 
-// Line describes a line in terms of few values, for metrics.
+// Line describes a line: in terms of few values, for metrics, and its message.
 type Line struct {
 	Type   string // one of the six calls, or "other"
 	Client bool   // sent from a browser or an app
+	// MessageID is the line's messageId, unescaped; of a number, its text. It
+	// may lie in dst.
+	MessageID []byte
 }
 
 // AppendLine appends the stored line of event i to dst, without a newline.
@@ -90,6 +93,7 @@ func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 			}
 			id = true
 			w.raw(r.body[m.key:m.end])
+			line.MessageID = messageID(w.dst[len(w.dst)-1-len(value) : len(w.dst)-1])
 		case fChannel:
 			if own {
 				w.raw(r.body[m.key:m.end])
@@ -108,7 +112,8 @@ func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 		w.text(`"type":"`, r.kind.String())
 	}
 	if !id {
-		w.text(`"messageId":"`, stamp.newID())
+		line.MessageID = []byte(stamp.newID())
+		w.text(`"messageId":"`, string(line.MessageID))
 	}
 	if !own {
 		w.text(`"channel":"`, line.channel())
@@ -140,6 +145,14 @@ func identifies(raw []byte) bool {
 		return len(raw) > 2
 	}
 	return raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'
+}
+
+// messageID returns what a raw messageId that identifies stands for.
+func messageID(raw []byte) []byte {
+	if text, ok := unquote(raw); ok {
+		return text
+	}
+	return raw
 }
 
 // typeOf returns a call's type for Line.

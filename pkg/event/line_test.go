@@ -382,12 +382,33 @@ func TestRequestIsReusable(t *testing.T) {
 	require.Equal(t, line(t, Track, `{"event":"e"}`), string(got))
 }
 
+func TestLineMessageID(t *testing.T) {
+	made := stamp().NewID()
+	for raw, want := range map[string]string{
+		`"messageId":"abc"`:             "abc",
+		`"messageId":"a\u0062\"c"`:      `ab"c`,
+		`"messageId":12.50`:             "12.50",
+		`"messageId":""`:                made,
+		`"messageId":null`:              made,
+		`"event":"none"`:                made,
+		`"messageId":1,"messageId":"2"`: "2",
+	} {
+		t.Run(raw, func(t *testing.T) {
+			var r Request
+			require.NoError(t, r.Parse(Track, []byte(`{`+raw+`,"event":"x"}`)))
+			_, line := r.AppendLine(nil, 0, stamp())
+			require.Equal(t, want, string(line.MessageID))
+		})
+	}
+}
+
 func TestLineClasses(t *testing.T) {
 	var r Request
 	require.NoError(t, r.Parse(Batch, []byte(`{"batch":[{"type":"track"},{"type":"i"},{"type":"batch"},{},{"type":"page","channel":"browser"}]}`)))
 	var got []Line
 	for i := range r.Len() {
 		_, l := r.AppendLine(nil, i, stamp())
+		l.MessageID = nil
 		got = append(got, l)
 	}
 	require.Equal(t, []Line{{Type: "track"}, {Type: "other"}, {Type: "other"}, {Type: "other"}, {Type: "page", Client: true}}, got)

@@ -29,6 +29,10 @@ const (
 	// producers' values are validated here, which costs a fifth to a half of
 	// what compressing them costs.
 	HeaderLine = "sealift-line"
+	// HeaderMessage is the message's id, as it stands in the line, unescaped.
+	// The collector sets it; elsewhere the line is searched for it, which costs
+	// about 0.3 µs. In a compressed batch it takes hardly any room.
+	HeaderMessage = "sealift-message"
 )
 
 // Reasons for which a record is no line of any file. They are metric labels,
@@ -184,4 +188,21 @@ func validSource(id string) bool {
 		}
 	}
 	return true
+}
+
+// MessageID returns the id that the sender gave the message of a record with
+// that line, nil if there is none: what the header says, else the messageId at
+// the top level of the line. It may point into the record. It is a pure
+// function of the record.
+func MessageID(rec *stream.Record, line []byte) []byte {
+	if id, ok := rec.Header(HeaderMessage); ok {
+		return id
+	}
+	switch id := gjson.GetBytes(line, "messageId"); id.Type {
+	case gjson.String:
+		return []byte(id.Str)
+	case gjson.Number:
+		return []byte(id.Raw)
+	}
+	return nil
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealift/sealift/pkg/dedup"
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
@@ -48,6 +49,8 @@ type Config struct {
 	Memory       int64         // bytes that open files may hold
 	DiskFree     int64         // reading pauses below this much free disk
 	Level        int           // of gzip
+	DedupWindow  time.Duration // copies of a message are dropped so long after its receipt; 0: none is
+	DedupMemory  int64         // bytes that remembering messages may hold
 	SealOnStop   bool          // seal and write what is open when the worker stops
 	DrainTimeout time.Duration // bound on stopping; default 20s
 	// CheckpointEvery is how much reading a killed process loses; default 10s.
@@ -109,6 +112,7 @@ type Appender struct {
 	router   *route.Router
 	rule     string // of router
 	budget   *segment.Budget
+	recalls  *dedup.Budget // of messages remembered; nil: none is
 	pressure *pressure
 	metrics  *metrics
 	stopping atomic.Bool
@@ -136,6 +140,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	cfg.Memory = cmp.Or(cfg.Memory, 512<<20)
 	cfg.Level = cmp.Or(cfg.Level, 1)
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 20*time.Second)
+	cfg.DedupMemory = cmp.Or(cfg.DedupMemory, dedup.DefaultMemory)
 	cfg.CheckpointEvery = cmp.Or(cfg.CheckpointEvery, 10*time.Second)
 	switch {
 	case cfg.DataDir == "":
@@ -154,6 +159,9 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 		budget:     segment.NewBudget(cfg.Memory),
 		pressure:   newPressure(cfg.DataDir, cfg.DiskFree),
 		partitions: map[int]*running{},
+	}
+	if cfg.DedupWindow > 0 {
+		a.recalls = dedup.NewBudget(cfg.DedupMemory)
 	}
 	a.metrics, err = newMetrics(deps.Metrics, a)
 	return a, err
@@ -239,10 +247,11 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	if gen == nil {
 		return
 	}
-	if err := sweep(a.spoolsDir(), func(name string) bool {
+	ours := func(name string) bool {
 		n, err := strconv.Atoi(name)
 		return err == nil && tenures[n] != nil
-	}); err != nil {
+	}
+	if err := errors.Join(sweep(a.spoolsDir(), ours), a.sweepRecalls(ours)); err != nil {
 		a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours were not deleted", "err", err)
 	}
 }

@@ -31,8 +31,9 @@ type core struct {
 	sealed  []*segment.Sealed       // sealed, in no entry yet, not in flight
 	flight  []*segment.Sealed       // in the entry being written
 	skipped []skip                  // at or above base.LowWatermark, in order of their first offsets
-	skips   int64                   // records skipped, ever
-	epoch   int                     // grows when a file is begun and when an entry is cut
+	doubles map[ledger.Stream][]double
+	skips   int64 // records skipped, ever
+	epoch   int   // grows when a file is begun and when an entry is cut
 
 	// progress is how far the reader knows the log in time: every record
 	// received up to it (but for stragglers) has been read.
@@ -119,17 +120,28 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 		c.open[stream] = c.deadline(stream, max(seen, c.progress))
 		c.spool.Note(stream, c.open[stream])
 	}
+	if len(c.doubles) > 0 {
+		c.lineAdded(stream)
+	}
 	c.position = offset + 1
 	c.progress = max(c.progress, seen)
 	return nil
 }
 
-// skip notes a record that goes into no file.
-func (c *core) skip(offset int64, reason string) error {
+// pass goes over a record that goes into no file.
+func (c *core) pass(offset int64) error {
 	if offset < c.position {
 		return fmt.Errorf("record at offset %d after %d: %w", offset, c.position-1, errOffset)
 	}
 	c.position = offset + 1
+	return nil
+}
+
+// skip notes a record that goes into no file.
+func (c *core) skip(offset int64, reason string) error {
+	if err := c.pass(offset); err != nil {
+		return err
+	}
 	c.skips++
 	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].Epoch == c.epoch; i-- { // one a reason
 		if c.skipped[i].Reason == reason {
@@ -203,6 +215,7 @@ func (c *core) seal(stream ledger.Stream, reason segment.Reason) error {
 		return err
 	}
 	delete(c.open, stream)
+	c.fileSealed(stream)
 	if f != nil {
 		c.sealed = append(c.sealed, f)
 	}
@@ -254,6 +267,13 @@ func (c *core) cut() *segment.Batch {
 			b.Skipped[s.Reason] += s.Records
 		}
 	}
+	ends := map[ledger.Stream]int64{}
+	for _, f := range b.Files {
+		ends[f.Stream] = max(ends[f.Stream], f.Last)
+	}
+	if n := c.doubled(low, func(s ledger.Stream) (int64, bool) { last, ok := ends[s]; return last, ok }); n > 0 {
+		b.Skipped[reasonDuplicate] = n
+	}
 	return b
 }
 
@@ -288,6 +308,7 @@ func (c *core) won(head *ledger.Entry) {
 	c.flight = nil
 	c.rebase(head)
 	c.skipped = slices.DeleteFunc(c.skipped, func(s skip) bool { return s.First < head.LowWatermark })
+	c.forget()
 }
 
 // oldest is the time of receipt, in unix ms, of the oldest file that is in no

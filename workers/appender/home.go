@@ -33,11 +33,13 @@ func openHome(dir, topic, incarnation string) (*home, error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("appender.data_dir %q is in use by another process; give each appender a directory of its own: %w", dir, err)
 	}
-	spools := filepath.Join(dir, spoolDir)
-	for path, kept := range map[string]string{spools: topic, filepath.Join(spools, topic): incarnation} {
-		if err := sweep(path, func(name string) bool { return name == kept }); err != nil {
-			_ = lock.Close()
-			return nil, err
+	for _, kind := range []string{spoolDir, recallDir} {
+		kind = filepath.Join(dir, kind)
+		for path, kept := range map[string]string{kind: topic, filepath.Join(kind, topic): incarnation} {
+			if err := sweep(path, func(name string) bool { return name == kept }); err != nil {
+				_ = lock.Close()
+				return nil, err
+			}
 		}
 	}
 	worker, err := workerName(filepath.Join(dir, "worker"))

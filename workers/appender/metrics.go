@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealift/sealift/pkg/dedup"
 )
 
 // view is what others may see of a partition.
@@ -20,6 +22,17 @@ type view struct {
 	oldest   int64 // unix ms of the oldest record in no entry, 0: none
 	paused   string
 	err      error
+	recall   dedup.Stats
+	recalls  bool // duplicates are removed
+}
+
+// recalled notes what is remembered of messages; nil: nothing is.
+func (v *view) recalled(r *recall) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.recalls = r != nil; v.recalls {
+		v.recall = r.Stats()
+	}
 }
 
 // took says that the partition was taken over.
@@ -86,6 +99,8 @@ type metrics struct {
 	abandoned   prometheus.Counter
 	deadLetters *prometheus.CounterVec
 
+	duplicates                                            prometheus.Counter
+	dedup                                                 [8]*prometheus.Desc // see recalled
 	resumedRecords, resumedBytes, reread, checkpointBytes prometheus.Counter
 	checkpoint                                            prometheus.Histogram
 
@@ -111,6 +126,17 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 			Name: "sealift_appender_checkpoint_seconds", Help: "Time taken by a partition's checkpoint, in which it reads nothing.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
 		}),
+		duplicates: counter("duplicates_total", "Records left out because a record with a lower offset holds the same message."),
+		dedup: [...]*prometheus.Desc{
+			gauge("dedup_disabled", "1 while duplicates are not removed, because the data directory cannot be used."),
+			gauge("dedup_messages", "Messages remembered."),
+			gauge("dedup_window_seconds", "How far back from the newest record all messages are remembered."),
+			gauge("dedup_missing_offsets", "Offsets of the log that are yet to be read again, at most, to remember the whole window."),
+			gauge("dedup_disk_bytes", "Bytes on disk that remembering takes."),
+			gauge("dedup_memory_bytes", "Bytes in memory that remembering takes."),
+			gauge("dedup_errors", "Times that messages were forgotten because of the disk, since the partition was taken over."),
+			gauge("dedup_cut", "Times that messages were forgotten before their time for want of memory or disk, since the partition was taken over."),
+		},
 		position: gauge("position_offset", "Offset of the next record to be read."),
 		lag:      gauge("lag_records", "Records in the log that were not read yet."),
 		oldest:   gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet, read or not."),
@@ -124,7 +150,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.records, m.abandoned, m.deadLetters, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
+	for _, c := range []prometheus.Collector{m.records, m.abandoned, m.deadLetters, m.duplicates, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the appender: %w", err)
 		}
@@ -134,6 +160,9 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range m.dedup {
+		ch <- d
+	}
 	for _, d := range []*prometheus.Desc{m.position, m.lag, m.oldest, m.files, m.held, m.paused, m.halted} {
 		ch <- d
 	}
@@ -161,6 +190,15 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.held, float64(v.held))
 		gauge(m.paused, boolean(v.paused != ""))
 		gauge(m.halted, boolean(v.err != nil))
+		if m.a.recalls != nil {
+			s := &v.recall
+			for i, value := range []float64{
+				boolean(!v.recalls), float64(s.IDs), s.Covered.Seconds(), float64(s.Gap),
+				float64(s.Bytes), float64(s.Memory), float64(s.Errors), float64(s.Cut),
+			} {
+				gauge(m.dedup[i], value)
+			}
+		}
 		v.mu.Unlock()
 	}
 }

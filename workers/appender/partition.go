@@ -119,6 +119,8 @@ func (p *partition) own(ctx context.Context) error {
 		return err
 	}
 	l := &loop{p: p, c: c, router: router, outdated: outdated, rotations: make(chan rotated, 1)}
+	l.recall = p.recall(ctx, c)
+	defer l.recall.close()
 	defer func() {
 		if l.keep {
 			c.spool.Close()
@@ -153,6 +155,7 @@ type loop struct {
 	outdated  bool          // the rule is not the one configured: it is to be switched
 	switching bool          // all is sealed and nothing is read, until the filter is empty
 	reads     *reads
+	recall    *recall         // nil: duplicates pass
 	work      context.Context // of entries in flight
 	abort     context.CancelFunc
 	rotations chan rotated
@@ -176,7 +179,8 @@ func (l *loop) run(ctx context.Context) error {
 	defer save.Stop()
 	for {
 		in := l.reads.results
-		if l.paused != "" || l.switching {
+		again, wait := l.recallTurn(ctx)
+		if l.paused != "" || l.switching || wait {
 			in = nil
 		}
 		select {
@@ -190,6 +194,8 @@ func (l *loop) run(ctx context.Context) error {
 				return err
 			}
 			l.reads.again(got)
+		case s := <-again:
+			l.filled(s)
 		case r := <-l.rotations:
 			if err := l.rotated(r); err != nil {
 				return err
@@ -201,6 +207,12 @@ func (l *loop) run(ctx context.Context) error {
 		case <-tick.C:
 			l.paused = l.p.a.pressure.paused()
 			l.p.view.state(l.c, l.paused)
+			if l.recall != nil {
+				if l.paused == pausedDisk {
+					l.recall.Shrink() // rather than to read nothing
+				}
+				l.p.view.recalled(l.recall)
+			}
 			if err := l.turn(); err != nil {
 				return err
 			}
@@ -220,21 +232,28 @@ func (l *loop) take(ctx context.Context, got read) error {
 	now := time.Now().UnixMilli()
 	var dead []stream.Record
 	again := int64(0)
+	var chunk [together]routed
 	for i := range got.Records {
-		r := &got.Records[i]
+		if i%together == 0 {
+			l.routeAll(got.Records[i:min(i+together, len(got.Records))], &chunk)
+		}
+		r, to := &got.Records[i], &chunk[i%together]
 		if r.Offset < l.p.readTo {
 			again++
 		}
 		if r.Offset < l.c.position {
 			return fmt.Errorf("record at offset %d after %d: %w", r.Offset, l.c.position-1, errOffset)
 		}
-		source, received, line, reason := l.router.Route(r)
+		reason := to.reason
 		if reason == "" {
 			before := l.c.skips
-			if err := l.c.add(r.Offset, source, received, now, line); err != nil {
+			duplicate, err := l.add(r.Offset, to, now)
+			if err != nil {
 				return err
 			}
-			if l.c.skips > before {
+			if duplicate {
+				l.p.a.metrics.duplicates.Inc()
+			} else if l.c.skips > before {
 				reason = reasonLine
 			}
 		} else if err := l.c.skip(r.Offset, reason); err != nil {
@@ -247,6 +266,11 @@ func (l *loop) take(ctx context.Context, got read) error {
 	}
 	l.c.reached(got.Next, got.Next >= got.HighWatermark, got.sentAt.UnixMilli())
 	l.p.readTo = max(l.p.readTo, l.c.position)
+	if l.recall != nil {
+		l.recall.Reached(l.c.position)
+		l.recall.turns++
+		l.recall.idle = got.Next >= got.HighWatermark
+	}
 	l.p.a.metrics.read.Add(int64(len(got.Records)))
 	l.p.a.metrics.reread.Add(float64(again))
 	// No entry may pass a record that is in no file before its dead letter is
@@ -258,6 +282,14 @@ func (l *loop) take(ctx context.Context, got read) error {
 		l.p.lg.WarnContext(ctx, "records went to the dead letters", "records", len(dead), "offset", dead[0].Offset)
 	}
 	return l.turn()
+}
+
+// add files a record, or finds that it is a duplicate.
+func (l *loop) add(offset int64, to *routed, now int64) (duplicate bool, err error) {
+	if to.known {
+		return l.c.addOnce(l.recall.Store, to.key, offset, to.source, to.received, now, to.line)
+	}
+	return false, l.c.add(offset, to.source, to.received, now, to.line)
 }
 
 // turn seals what is due.

@@ -17,21 +17,22 @@ import (
 // checkpoint is what a spool's checkpoint says of the core: with the files of
 // the spool it is "entry Seq + records read since", up to Position.
 type checkpoint struct {
-	Seq      int64  `json:"seq"`
-	Attempt  string `json:"attempt"` // of entry Seq
-	Router   string `json:"router"`
-	Position int64  `json:"position"`
-	Progress int64  `json:"progress"`
-	Quiet    int64  `json:"quiet"`
-	Epoch    int    `json:"epoch"`
-	Skipped  []skip `json:"skipped"`
+	Seq      int64    `json:"seq"`
+	Attempt  string   `json:"attempt"` // of entry Seq
+	Router   string   `json:"router"`
+	Position int64    `json:"position"`
+	Progress int64    `json:"progress"`
+	Quiet    int64    `json:"quiet"`
+	Epoch    int      `json:"epoch"`
+	Skipped  []skip   `json:"skipped"`
+	Doubles  []double `json:"doubles,omitempty"`
 }
 
 // save makes the core outlive the process.
 func (c *core) save() (bytes int64, err error) {
 	state, err := json.Marshal(checkpoint{
 		Seq: c.base.Seq, Attempt: c.base.Attempt, Router: c.base.Router,
-		Position: c.position, Progress: c.progress, Quiet: c.quiet, Epoch: c.epoch, Skipped: c.skipped,
+		Position: c.position, Progress: c.progress, Quiet: c.quiet, Epoch: c.epoch, Skipped: c.skipped, Doubles: c.savedDoubles(),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("encode checkpoint: %w", err)
@@ -72,6 +73,7 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 			c.skipped = append(c.skipped, s)
 		}
 	}
+	c.loadDoubles(cp.Doubles)
 	spool, sealed, err := local.Resume(func(m segment.Meta) (bool, error) {
 		if m.Last >= cp.Position {
 			return false, fmt.Errorf("%w: offset %d of %v is not below the checkpoint's %d", errUntrusted, m.Last, m.Stream, cp.Position)
@@ -187,6 +189,9 @@ func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entr
 
 // save writes a checkpoint if there is anything new.
 func (l *loop) save() error {
+	if l.recall != nil {
+		l.recall.Checkpoint()
+	}
 	at := [2]int64{l.c.position, l.c.base.Seq}
 	if at == l.saved {
 		return nil

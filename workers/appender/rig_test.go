@@ -41,6 +41,7 @@ type rig struct {
 	away     error                                        // of another partition, when the ends are asked for
 	rival    bool                                         // another takes the partition each time
 	batches  [][]string                                   // files of each entry
+	skipped  int64                                        // records, by all entries
 	rotating func(ctx context.Context, nth int) error     // before the nth entry is written; may be nil
 	burying  func(nth int, records []stream.Record) error // the nth Produce of dead letters; may be nil
 	buried   []stream.Record
@@ -220,6 +221,9 @@ func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Bat
 		return nil, ledger.ErrLost
 	}
 	r.batches = append(r.batches, files(batch))
+	for _, n := range batch.Skipped {
+		r.skipped += n
+	}
 	r.head = follow(base, batch)
 	r.chain = append(r.chain, r.head)
 	return r.head, nil

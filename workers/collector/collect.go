@@ -17,10 +17,12 @@ const (
 	// headerLine vouches that the value is one JSON object without a newline,
 	// so that the appender need not parse it again.
 	headerLine = "sealift-line"
+	// headerMessage is the messageId, by which the appender tells copies.
+	headerMessage = "sealift-message"
 )
 
 // recordOverhead is about what a record costs beside its line.
-const recordOverhead = 256 // bytes
+const recordOverhead = 416 // bytes
 
 // collect takes a request of the POST paths; nil means that all of it is in
 // Kafka.
@@ -75,7 +77,9 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 	}
 	lines := make([]byte, 0, size)
 	records := make([]stream.Record, request.Len())
-	var headers []stream.Header // shared by neighbours of one source
+	const each = 4 // headers
+	all := make([]stream.Header, 0, each*len(records))
+	var headers []stream.Header // shared by neighbours of one source, but for the last
 	for i := range records {
 		if i == 0 || sources.at(i) != sources.at(i-1) {
 			stamp.ProjectID = sources.at(i)
@@ -83,12 +87,16 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 				{Key: headerSource, Value: []byte(stamp.ProjectID)},
 				{Key: headerReceived, Value: strconv.AppendInt(nil, stamp.ReceivedAt.UnixMilli(), 10)},
 				{Key: headerLine, Value: []byte("1")},
+				{Key: headerMessage},
 			}
 		}
 		start := len(lines)
 		var line event.Line
 		lines, line = request.AppendLine(lines, i, stamp)
-		records[i] = stream.Record{Key: headers[0].Value, Value: lines[start:len(lines):len(lines)], Time: stamp.ReceivedAt, Headers: headers}
+		all = append(all, headers...)
+		own := all[len(all)-each : len(all) : len(all)]
+		own[each-1].Value = line.MessageID
+		records[i] = stream.Record{Key: headers[0].Value, Value: lines[start:len(lines):len(lines)], Time: stamp.ReceivedAt, Headers: own}
 		c.metrics.event(line)
 	}
 	c.metrics.lineBytes.Add(float64(len(lines)))

@@ -40,7 +40,7 @@ func TestEveryPath(t *testing.T) {
 
 				records := b.topic.take()
 				require.Len(t, records, 1)
-				var line struct{ Type, ReceivedAt, ProjectID, UserID string }
+				var line struct{ Type, ReceivedAt, ProjectID, UserID, MessageID string }
 				require.NoError(t, json.Unmarshal(records[0].Value, &line))
 				require.Equal(t, want, line.Type)
 				require.Equal(t, "web", line.ProjectID)
@@ -49,6 +49,8 @@ func TestEveryPath(t *testing.T) {
 				require.Equal(t, "web", string(source))
 				_, vouched := records[0].Header("sealift-line")
 				require.True(t, vouched)
+				message, _ := records[0].Header("sealift-message")
+				require.Equal(t, line.MessageID, string(message))
 				header, _ := records[0].Header("sealift-received")
 				received, err := strconv.ParseInt(string(header), 10, 64)
 				require.NoError(t, err)

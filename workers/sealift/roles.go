@@ -104,6 +104,7 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 		SourceFrom: s.cfg.Kafka.SourceFrom, ReceivedFrom: s.cfg.Kafka.ReceivedFrom,
 		RollEvery: c.RollEvery, Grace: c.Grace, MaxBytes: int64(c.MaxBytes), Memory: int64(c.Memory),
 		DiskFree: int64(c.DiskFree), Level: c.Level, SealOnStop: c.SealOnStop,
+		DedupWindow: c.DedupWindow, DedupMemory: int64(c.DedupMemory),
 	}, appender.Deps{
 		Log: appender.KafkaLog{Client: s.kafka},
 		Join: func(worker string) (appender.Membership, error) {

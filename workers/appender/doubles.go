@@ -1,0 +1,140 @@
+package appender
+
+import (
+	"slices"
+
+	"github.com/sealift/sealift/pkg/dedup"
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// reasonDuplicate counts records of messages that a record with a lower offset
+// holds. They are not dead letters: the message is in a file.
+const reasonDuplicate = "duplicate_message"
+
+// addOnce is add for a record of a message that the store may know. A record
+// that the ledger covers is not judged: what became of it is a fact. One that
+// fits no file is not remembered: its copy might fit.
+//
+// Invariant: the lowest offset of a message is never skipped as a duplicate,
+// whatever the store remembers: see pkg/dedup.
+func (c *core) addOnce(store *dedup.Store, key dedup.Key, offset int64, source string, received, now int64, line []byte) (duplicate bool, err error) {
+	stream := ledger.StreamOf(source, received)
+	if last, ok := c.through[stream]; (!ok || offset > last) && c.spool.Fits(line) && store.Duplicate(key, offset) {
+		return true, c.double(stream, offset, min(received, now))
+	}
+	before := c.skips
+	if err := c.add(offset, source, received, now, line); err != nil || c.skips > before {
+		return false, err
+	}
+	store.Remember(key, offset, received, now)
+	return false, nil
+}
+
+// double are duplicates of one stream. Other skipped records are counted when
+// the watermark passes them, and counted again by whoever reads them again
+// below the filter; whether a record below the filter was a duplicate, nobody
+// knows any more. So a duplicate is counted by the entry that puts it below the
+// watermark or below the filter: no watermark and no end of a file falls
+// between those counted together.
+type double struct {
+	Source  string `json:"source"`
+	Hour    int64  `json:"hour"`
+	First   int64  `json:"first"` // offset
+	Records int64  `json:"records"`
+	Epoch   int    `json:"epoch"`
+	// Passed says that a line of the stream was added after them, and Sealed
+	// that its file was sealed since: they are counted with no later ones.
+	Passed bool `json:"passed,omitempty"`
+	Sealed bool `json:"sealed,omitempty"`
+}
+
+func (d *double) stream() ledger.Stream { return ledger.Stream{Source: d.Source, Hour: d.Hour} }
+
+// double notes a duplicate.
+func (c *core) double(stream ledger.Stream, offset, seen int64) error {
+	if err := c.pass(offset); err != nil {
+		return err
+	}
+	c.skips++
+	c.progress = max(c.progress, seen)
+	list := c.doubles[stream]
+	if n := len(list); n > 0 && list[n-1].Epoch == c.epoch && !list[n-1].Passed && !list[n-1].Sealed {
+		list[n-1].Records++
+		return nil
+	}
+	if c.doubles == nil {
+		c.doubles = map[ledger.Stream][]double{}
+	}
+	c.doubles[stream] = append(list, double{Source: stream.Source, Hour: stream.Hour, First: offset, Records: 1, Epoch: c.epoch})
+	return nil
+}
+
+// lineAdded says that a line of the stream follows its duplicates: those of
+// one epoch and one file are counted together from now on, so that they take
+// no memory however they alternate with lines.
+func (c *core) lineAdded(stream ledger.Stream) {
+	list := c.doubles[stream]
+	n := len(list)
+	if n == 0 || list[n-1].Passed {
+		return
+	}
+	list[n-1].Passed = true
+	if n > 1 && list[n-2].Passed && !list[n-2].Sealed && list[n-2].Epoch == list[n-1].Epoch {
+		list[n-2].Records += list[n-1].Records
+		c.doubles[stream] = list[:n-1]
+	}
+}
+
+// fileSealed says that the stream's file ends before what comes.
+func (c *core) fileSealed(stream ledger.Stream) {
+	for i := range c.doubles[stream] {
+		c.doubles[stream][i].Sealed = true
+	}
+}
+
+// doubled returns how many duplicates are below the watermark, or not above
+// where their stream is in files.
+func (c *core) doubled(low int64, through func(ledger.Stream) (int64, bool)) (records int64) {
+	for stream, list := range c.doubles {
+		last, ok := through(stream)
+		for _, d := range list {
+			if d.First < low || ok && d.First <= last {
+				records += d.Records
+			}
+		}
+	}
+	return records
+}
+
+// forget drops the duplicates that the head counts.
+func (c *core) forget() {
+	for stream, list := range c.doubles {
+		last, ok := c.through[stream]
+		list = slices.DeleteFunc(list, func(d double) bool {
+			return d.First < c.base.LowWatermark || ok && d.First <= last
+		})
+		if c.doubles[stream] = list; len(list) == 0 {
+			delete(c.doubles, stream)
+		}
+	}
+}
+
+// savedDoubles returns what a checkpoint says of duplicates.
+func (c *core) savedDoubles() []double {
+	var all []double
+	for _, list := range c.doubles {
+		all = append(all, list...)
+	}
+	return all
+}
+
+// loadDoubles takes up what a checkpoint says, but for what the head counts.
+func (c *core) loadDoubles(saved []double) {
+	for _, d := range saved {
+		if c.doubles == nil {
+			c.doubles = map[ledger.Stream][]double{}
+		}
+		c.doubles[d.stream()] = append(c.doubles[d.stream()], d)
+	}
+	c.forget()
+}

@@ -1,0 +1,238 @@
+package appender
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/dedup"
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// recallDir holds what is remembered of partitions' messages, below the data
+// directory.
+const recallDir = "dedup"
+
+// recall is a partition's memory of messages in one tenure, with what is read
+// again of the log to fill it. The loop owns it.
+type recall struct {
+	*dedup.Store
+	slices  chan slice // read again
+	next    chan struct{}
+	reading bool
+	filling fillRange // only used when reading
+	since   time.Time // of the tenure
+	turns   int       // of live reading since the last turn of filling in
+	idle    bool      // live reading has reached the log's end
+	done    sync.WaitGroup
+}
+
+// slice is a part of what is read again.
+type slice struct {
+	records []stream.Record
+	floor   int64 // the log begins there
+	last    bool
+	err     error
+}
+
+const (
+	// firstRecall bounds how long live reading waits at the beginning for the
+	// newest of what is missing: the copies that are most likely to come.
+	firstRecall = 2 * time.Second
+	// liveTurns are between two turns of filling in, unless live reading is idle.
+	liveTurns = 8
+)
+
+// recallsDir holds the stores of partitions, by their number.
+func (a *Appender) recallsDir() string {
+	return filepath.Join(a.cfg.DataDir, recallDir, a.cfg.Topic, a.cfg.Incarnation)
+}
+
+// sweepRecalls deletes the stores of partitions that have not been ours for
+// longer than the window: of those that come back sooner, less has to be read
+// again.
+func (a *Appender) sweepRecalls(ours func(name string) bool) error {
+	return sweep(a.recallsDir(), func(name string) bool {
+		info, err := os.Stat(filepath.Join(a.recallsDir(), name))
+		return ours(name) || a.recalls != nil && err == nil && time.Since(info.ModTime()) < a.cfg.DedupWindow
+	})
+}
+
+// recall opens the partition's store for a tenure that reads from offset on.
+// Without one, nil, duplicates pass.
+func (p *partition) recall(ctx context.Context, c *core) *recall {
+	if p.a.recalls == nil {
+		return nil
+	}
+	store, err := dedup.Open(dedup.Config{
+		Dir:    filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition)),
+		Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Rule: c.base.Router, Log: p.lg,
+	})
+	if err != nil {
+		p.lg.WarnContext(ctx, "duplicates are not removed", "err", err)
+		p.view.recalled(nil)
+		return nil
+	}
+	store.Start(c.position)
+	// What was filed under another rule is not to be remembered under this one:
+	// its messages may have gone to other sources.
+	if first, err := p.a.deps.Rotator.Entry(ctx, p.log, 0); err != nil || first.Router != c.base.Router {
+		store.Floor(c.position)
+	}
+	return &recall{Store: store, slices: make(chan slice), next: make(chan struct{}, 1), since: time.Now()}
+}
+
+// close ends the tenure's use of the store; its context has ended.
+func (r *recall) close() {
+	if r == nil {
+		return
+	}
+	r.done.Wait()
+	r.Close()
+}
+
+// recallTurn returns the channel of what was read again, nil if live reading comes
+// first, and whether live reading waits for it.
+func (l *loop) recallTurn(ctx context.Context) (from chan slice, wait bool) {
+	r := l.recall
+	if r == nil {
+		return nil, false
+	}
+	if !r.reading && l.paused == "" {
+		if from, to, ok := r.NextFill(); ok {
+			r.reading = true
+			log := l.p.a.deps.Log.Fetcher(l.p.log.Topic, l.p.log.Partition)
+			at := l.c.position
+			r.done.Go(func() { r.read(ctx, log, from, to, at) })
+			r.filling = fillRange{from: from, to: to}
+		}
+	}
+	if !r.reading {
+		return nil, false
+	}
+	wait = time.Since(r.since) < firstRecall
+	if !wait && !r.idle && l.paused == "" && r.turns < liveTurns {
+		return nil, false
+	}
+	return r.slices, wait
+}
+
+// read hands the records from one offset up to another to the loop, which
+// reads from at on.
+func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
+	give := func(s slice) bool {
+		select {
+		case <-ctx.Done():
+			return false
+		case r.slices <- s:
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-r.next: // the buffers are free again
+			return true
+		}
+	}
+	for offset := from; ; {
+		got, err := log.Fetch(ctx, offset, stream.FetchOptions{MaxBytes: fetchBytes, MaxWait: 100 * time.Millisecond})
+		if errors.Is(err, stream.ErrOffsetOutOfRange) {
+			// Retention took it: what the log holds tells where it begins.
+			if got, err = log.Fetch(ctx, at, stream.FetchOptions{MaxBytes: 1, MaxWait: 100 * time.Millisecond}); err == nil {
+				give(slice{last: true, floor: got.LogStart, err: stream.ErrOffsetOutOfRange})
+				return
+			}
+		}
+		if err != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+			give(slice{last: true, err: err})
+			return
+		}
+		records := got.Records
+		for len(records) > 0 && records[len(records)-1].Offset >= to {
+			records = records[:len(records)-1]
+		}
+		offset = got.Next
+		last := offset >= to || offset >= got.HighWatermark
+		if !give(slice{records: records, last: last}) || last {
+			return
+		}
+	}
+}
+
+// fillRange is what is being read again.
+type fillRange struct {
+	from, to, newest int64
+}
+
+// filled takes up a part of what was read again.
+func (l *loop) filled(s slice) {
+	r := l.recall
+	r.turns = 0
+	now := time.Now().UnixMilli()
+	for i := range s.records {
+		rec := &s.records[i]
+		source, received, line, reason := l.router.Route(rec)
+		if reason != "" || !l.c.spool.Fits(line) {
+			continue
+		}
+		r.filling.newest = max(r.filling.newest, min(received, now))
+		if id := route.MessageID(rec, line); len(id) > 0 {
+			r.Fill(r.Key(source, id), rec.Offset, received, now)
+		}
+	}
+	if s.floor > 0 {
+		r.Floor(s.floor)
+	}
+	if s.last {
+		r.reading = false
+		if s.err == nil {
+			r.Filled(r.filling.from, r.filling.to, r.filling.newest)
+		}
+		r.filling = fillRange{}
+	}
+	r.next <- struct{}{}
+}
+
+// routed is a record with where it belongs.
+type routed struct {
+	source   string
+	received int64
+	line     []byte
+	reason   string
+	key      dedup.Key
+	known    bool // key is set: it has a messageId
+}
+
+// together are routed at a time: enough for waits for memory to overlap.
+const together = 64
+
+// routeAll routes some records.
+func (l *loop) routeAll(records []stream.Record, out *[together]routed) {
+	var keys [together]dedup.Key
+	n := 0
+	for i := range records {
+		to := &out[i]
+		*to = routed{}
+		to.source, to.received, to.line, to.reason = l.router.Route(&records[i])
+		if l.recall == nil || to.reason != "" {
+			continue
+		}
+		if id := route.MessageID(&records[i], to.line); len(id) > 0 {
+			to.key, to.known = l.recall.Key(to.source, id), true
+			keys[n] = to.key
+			n++
+		}
+	}
+	if n > 0 {
+		l.recall.Warm(keys[:n])
+	}
+}

@@ -1,0 +1,192 @@
+package appender
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/dedup"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// send appends a record of each message to the log.
+func (r *rig) send(messages ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range messages {
+		r.records = append(r.records, stream.Record{
+			Topic: r.cfg.Topic, Offset: int64(len(r.records)), Key: []byte("a"), Value: []byte("{}"),
+			Headers: []stream.Header{
+				{Key: route.HeaderSource, Value: []byte("a")}, {Key: route.HeaderMessage, Value: []byte(m)},
+				{Key: route.HeaderReceived, Value: strconv.AppendInt(nil, time.Now().UnixMilli(), 10)},
+			},
+		})
+	}
+	close(r.grown)
+	r.grown = make(chan struct{})
+}
+
+// A batch that is sent twice is filed once, whatever happens between to the
+// process and its disk.
+func TestResent(t *testing.T) {
+	cfg := Config{DedupWindow: 24 * time.Hour}
+	for hazard, between := range map[string]func(t *testing.T, r *rig) *rig{
+		"nothing": func(_ *testing.T, r *rig) *rig { return r },
+		"a_restart": func(_ *testing.T, r *rig) *rig {
+			r.end()
+			return r.died(cfg)
+		},
+		"a_kill": func(_ *testing.T, r *rig) *rig {
+			next := r.died(cfg)
+			r.end()
+			return next
+		},
+		"a_lost_disk": func(t *testing.T, r *rig) *rig {
+			next := r.died(cfg)
+			r.end()
+			require.NoError(t, os.RemoveAll(next.cfg.DataDir))
+			return next
+		},
+		"a_lost_store": func(t *testing.T, r *rig) *rig {
+			r.end()
+			next := r.died(cfg)
+			require.NoError(t, os.RemoveAll(filepath.Join(next.cfg.DataDir, recallDir)))
+			return next
+		},
+		"a_lost_store_and_all_in_the_ledger": func(t *testing.T, r *rig) *rig {
+			require.NoError(t, r.seal())
+			next := r.died(cfg)
+			r.end()
+			require.NoError(t, os.RemoveAll(filepath.Join(next.cfg.DataDir, recallDir)))
+			return next
+		},
+		"an_abandoned_partition": func(t *testing.T, r *rig) *rig {
+			r.mu.Lock()
+			r.head = claim(r.head, "a rival")
+			r.mu.Unlock()
+			require.ErrorIs(t, r.seal(), ledger.ErrLost)
+			return r
+		},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, cfg)
+				r.chain = append(r.chain, &ledger.Entry{})
+				r.run()
+				r.send("m1", "m2", "m3")
+				time.Sleep(30 * time.Second) // a checkpoint
+				next := between(t, r)
+				if next != r {
+					next.run()
+				}
+				next.send("m1", "m4", "m3", "m3")
+				time.Sleep(30 * time.Second)
+				require.NoError(t, next.seal())
+				require.NoError(t, next.seal())
+				if hazard == "a_lost_store_and_all_in_the_ledger" {
+					require.Equal(t, [][]string{{"a/0-2"}, {"a/4-4"}}, next.written()[:2])
+				} else {
+					require.Equal(t, []string{"a/0-4"}, next.written()[0])
+				}
+				require.EqualValues(t, 7, next.head.LowWatermark)
+				require.EqualValues(t, 3, next.skipped)
+				require.Empty(t, next.buried)
+				next.end()
+			})
+		})
+	}
+}
+
+// Duplicates are counted by exactly one entry, whoever writes it.
+func TestDuplicatesAreCountedOnce(t *testing.T) {
+	store, err := dedup.Open(dedup.Config{Dir: t.TempDir()})
+	require.NoError(t, err)
+	defer store.Close()
+	c := newTestCore(t, entry(0))
+	store.Start(0)
+	add := func(offset int64, source, message string) {
+		t.Helper()
+		_, err := c.addOnce(store, store.Key(source, []byte(message)), offset, source, t0, t0, []byte("{}"))
+		require.NoError(t, err)
+	}
+	add(0, "b", "holds the watermark back")
+	add(1, "a", "m")
+	add(2, "a", "m") // below the last of a's file
+	add(3, "a", "n")
+	add(4, "a", "m")
+	add(5, "a", "o")
+	add(6, "a", "m") // above it
+	require.Len(t, c.doubles, 1)
+	require.NoError(t, c.seal(ledger.StreamOf("a", t0), segment.ReasonRequest))
+	b := c.cut()
+	require.Equal(t, map[string]int64{reasonDuplicate: 2}, b.Skipped)
+	head := &ledger.Entry{Seq: 1, LowWatermark: 0, SealedThrough: []ledger.Through{{Source: "a", Hour: ledger.StreamOf("a", t0).Hour, Offset: 5}}}
+	c.won(head)
+
+	// Another owner reads on from the head, knowing nothing.
+	other, err := dedup.Open(dedup.Config{Dir: t.TempDir()})
+	require.NoError(t, err)
+	defer other.Close()
+	mine, store2 := c, store
+	c, store = newTestCore(t, head), other
+	store.Start(0)
+	for o, m := range []string{"holds the watermark back", "m", "m", "n", "m", "o", "m"} {
+		source := "a"
+		if o == 0 {
+			source = "b"
+		}
+		add(int64(o), source, m)
+	}
+	require.NoError(t, c.sealAll(segment.ReasonRequest))
+	require.Equal(t, map[string]int64{reasonDuplicate: 1}, c.cut().Skipped)
+
+	c, store = mine, store2
+	add(7, "a", "p")
+	add(8, "a", "p")
+	require.NoError(t, c.sealAll(segment.ReasonRequest))
+	require.Equal(t, map[string]int64{reasonDuplicate: 2}, c.cut().Skipped)
+}
+
+// However duplicates and lines alternate, noting them takes no memory.
+func TestDuplicatesTakeNoMemory(t *testing.T) {
+	store, err := dedup.Open(dedup.Config{Dir: t.TempDir()})
+	require.NoError(t, err)
+	defer store.Close()
+	c := newTestCore(t, entry(0))
+	store.Start(0)
+	for o := range int64(1000) {
+		message := "m"
+		if o%2 == 0 {
+			message = fmt.Sprint(o)
+		}
+		_, err := c.addOnce(store, store.Key("a", []byte(message)), o, "a", t0, t0, []byte("{}"))
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, len(c.savedDoubles()), 2)
+	require.NoError(t, c.sealAll(segment.ReasonRequest))
+	require.Equal(t, map[string]int64{reasonDuplicate: 499}, c.cut().Skipped)
+}
+
+// What fits no file is not remembered: a copy that fits is a first copy.
+func TestUnfitLinesAreNotRemembered(t *testing.T) {
+	store, err := dedup.Open(dedup.Config{Dir: t.TempDir()})
+	require.NoError(t, err)
+	defer store.Close()
+	c := newTestCore(t, entry(0))
+	store.Start(0)
+	key := store.Key("a", []byte("m"))
+	for o, line := range []string{"{\n}", "{}", "{}"} {
+		duplicate, err := c.addOnce(store, key, int64(o), "a", t0, t0, []byte(line))
+		require.NoError(t, err)
+		require.Equal(t, o == 2, duplicate)
+	}
+}
