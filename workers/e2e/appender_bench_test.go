@@ -62,7 +62,8 @@ func benchServers(dir string) {
 // BenchmarkAppender measures one appender with its rotator, from Kafka to
 // staged files in the ledger, in CPU seconds of this process alone, against
 // the bound "append and klauspost gzip level 1" of the same lines in the same
-// run. cpu-ratio is the bound's CPU over the appender's.
+// run. cpu-ratio is the bound's CPU over the appender's, dedup-cpu-ratio the
+// appender's over that of one that leaves duplicates in.
 //
 //	go test ./workers/e2e -run - -bench Appender -benchtime 1x
 func BenchmarkAppender(b *testing.B) {
@@ -100,16 +101,20 @@ func benchAppender(b *testing.B, sources, events int) {
 			return objstore.Credentials{AccessKeyID: "bench", SecretAccessKey: "bench"}, nil
 		},
 	})
-	for b.Loop() {
+	// run returns what reading all took: CPU, time, peak memory.
+	runs := 0
+	run := func(dedup time.Duration) (used, took time.Duration, rss int64) {
+		runs++
+		name := strconv.Itoa(runs)
 		rot, err := rotator.New(rotator.Config{Cluster: "sealift-embedded"}, rotator.Deps{
 			Staging: staging, Kafka: client, Jobs: client.NewProducer(stream.ProducerConfig{Topic: "jobs"}), Logger: log,
 			Owed: func(string) []string { return nil },
 		})
 		require.NoError(b, err)
-		app, err := appender.New(appender.Config{Topic: "events", DataDir: b.TempDir(), Incarnation: strconv.Itoa(b.N)}, appender.Deps{
+		app, err := appender.New(appender.Config{Topic: "events", DataDir: b.TempDir(), Incarnation: name, DedupWindow: dedup}, appender.Deps{
 			Log: appender.KafkaLog{Client: client},
-			Join: func(name string) (appender.Membership, error) {
-				return client.Join(stream.GroupConfig{ID: "bench" + strconv.Itoa(b.N), Topics: []string{"events"}, Worker: name})
+			Join: func(worker string) (appender.Membership, error) {
+				return client.Join(stream.GroupConfig{ID: "bench" + name, Topics: []string{"events"}, Worker: worker})
 			},
 			DeadLetters: client.NewProducer(stream.ProducerConfig{Topic: "dead"}), Rotator: rot, Logger: log,
 		})
@@ -124,16 +129,22 @@ func benchAppender(b *testing.B, sources, events int) {
 			time.Sleep(time.Millisecond)
 		}
 		require.NoError(b, app.SealAll(ctx))
-		used, took := processCPU()-startCPU, time.Since(start)
+		used, took = processCPU()-startCPU, time.Since(start)
 		cancel()
 		require.NoError(b, <-done)
 		require.EqualValues(b, events, app.Records())
+		return used, took, peak.Load()
+	}
+	for b.Loop() {
+		without, _, _ := run(0)
+		used, took, rss := run(24 * time.Hour)
 		gb := float64(total) / 1e9
 		b.ReportMetric(used.Seconds()/gb, "cpu-s/GB")
 		b.ReportMetric(boundCPU.Seconds()/gb, "bound-cpu-s/GB")
 		b.ReportMetric(boundCPU.Seconds()/used.Seconds(), "cpu-ratio")
+		b.ReportMetric(used.Seconds()/without.Seconds(), "dedup-cpu-ratio")
 		b.ReportMetric(float64(events)/took.Seconds(), "events/s")
-		b.ReportMetric(float64(peak.Load())/1e6, "peak-rss-MB")
+		b.ReportMetric(float64(rss)/1e6, "peak-rss-MB")
 	}
 }
 
@@ -156,7 +167,8 @@ func fill(b *testing.B, client *stream.Client, sources, events int) (total int, 
 			n = zipf.Uint64()
 		}
 		r := record(fmt.Sprintf("source%06d", n), now, string(g.Next().Body))
-		r.Headers = append(r.Headers, stream.Header{Key: "sealift-line", Value: []byte("1")})
+		r.Headers = append(r.Headers, stream.Header{Key: "sealift-line", Value: []byte("1")},
+			stream.Header{Key: "sealift-message", Value: fmt.Appendf(nil, "00000000-0000-4000-8000-%012d", i)})
 		batch = append(batch, r)
 		if len(batch) == 5_000 || i == events-1 {
 			start := processCPU()
