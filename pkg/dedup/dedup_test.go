@@ -348,7 +348,7 @@ func TestDiskThatTakesNothing(t *testing.T) {
 // All of a process's stores stay within the budget, whatever they are given;
 // what suffers is speed, then the window, never a first copy.
 func TestMemoryIsBounded(t *testing.T) {
-	const limit, ids = 1 << 20, 800_000
+	const limit, ids = 1 << 19, 300_000
 	budget := NewBudget(limit)
 	var stores []*Store
 	for range 2 {
@@ -357,9 +357,9 @@ func TestMemoryIsBounded(t *testing.T) {
 		s.Start(0)
 		stores = append(stores, s)
 	}
-	for i := 0; i < ids; i += 20_000 {
+	for i := 0; i < ids; i += 10_000 {
 		for _, s := range stores {
-			note(s, i, 20_000)
+			note(s, i, 10_000)
 		}
 		for _, s := range append(stores, stores...) { // who holds too much gives it up
 			s.Checkpoint()
