@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -137,11 +138,13 @@ func (c *Chain) Append(ctx context.Context, e *Entry) error {
 		switch {
 		case err == nil:
 			return nil
+		case ablation.On(ablation.LostTakenAsWon) && errors.Is(err, objstore.ErrExists):
+			return nil
 		case errors.Is(err, objstore.ErrExists), errors.Is(err, objstore.ErrConflict), errors.Is(err, objstore.ErrUnavailable):
 			var there *Entry
 			there, rerr = c.Entry(ctx, e.Seq)
 			switch {
-			case rerr == nil && there.Attempt == e.Attempt:
+			case rerr == nil && there.Attempt == e.Attempt && !ablation.On(ablation.WonTakenAsLost):
 				return nil
 			case rerr == nil:
 				return fmt.Errorf("append entry %d to ledger %s: %w (%s)", e.Seq, c.log, ErrLost, there.Owner)
@@ -166,7 +169,7 @@ func (c *Chain) Append(ctx context.Context, e *Entry) error {
 func (c *Chain) put(ctx context.Context, seq int64, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := c.store.Put(ctx, EntryKey(c.log, seq), bytes.NewReader(body), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
+	_, err := c.store.Put(ctx, EntryKey(c.log, seq), bytes.NewReader(body), objstore.PutOptions{IfAbsent: !ablation.On(ablation.LedgerOverwrites), ContentType: "application/json"})
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/segment"
 )
@@ -76,6 +77,9 @@ func (c *core) rebase(base *ledger.Entry) {
 	c.base = base
 	c.through = make(map[ledger.Stream]int64, len(base.SealedThrough))
 	for _, t := range base.SealedThrough {
+		if ablation.On(ablation.NoFilter) {
+			break
+		}
 		c.through[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
 	}
 }
@@ -94,7 +98,7 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	}
 	stream := ledger.StreamOf(source, received)
 	if last, ok := c.through[stream]; ok && offset <= last {
-		if !c.spool.Fits(line) {
+		if !ablation.On(ablation.FiltersUnfit) && !c.spool.Fits(line) {
 			return c.skip(offset, reasonLine) // below the last of a file, and not in it
 		}
 		c.position = offset + 1
@@ -281,6 +285,9 @@ func (c *core) cut() *segment.Batch {
 // but for the batch being cut.
 func (c *core) lowWatermark(rest []*segment.Sealed) int64 {
 	low := c.position
+	if ablation.On(ablation.WatermarkIsPosition) {
+		return low
+	}
 	for _, f := range rest {
 		low = min(low, f.First)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
@@ -128,6 +129,9 @@ func (p *partition) own(ctx context.Context) error {
 			c.spool.Discard()
 		}
 	}()
+	if ablation.On(ablation.ResumesAtCommitted) && tenure.Committed >= 0 {
+		c.position = tenure.Committed
+	}
 	p.view.took()
 	// What the loop starts ends before the spool does.
 	ctx, cancel := context.WithCancel(ctx)
@@ -340,6 +344,13 @@ func (l *loop) rotate() {
 
 // rotated takes up the new head.
 func (l *loop) rotated(r rotated) error {
+	if ablation.On(ablation.KeepsLostState) && errors.Is(r.err, ledger.ErrLost) {
+		if head, err := l.p.a.deps.Rotator.Acquire(l.work, l.p.log, *l.p.tenure.Load()); err == nil {
+			l.c.sealed, l.c.flight = append(l.c.flight, l.c.sealed...), nil
+			l.c.rebase(head)
+			return nil
+		}
+	}
 	if r.err != nil {
 		// Its outcome is open or lost: either way our state is void.
 		l.c.flight = nil

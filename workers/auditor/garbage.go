@@ -8,6 +8,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -60,7 +61,7 @@ func (w *walk) collectInTurn(ctx context.Context, e *ledger.Entry) error {
 // Invariant: I4. It rests on the receipts that were just listed, never on a
 // note; and a file delivered late is kept for as long as one delivered in time.
 func (w *walk) collectEntry(ctx context.Context, e *ledger.Entry, receipts receiptSet) (bool, error) {
-	if !receipts.complete(e) || w.now.Sub(receipts.latest) < w.cfg.Retain {
+	if !receipts.complete(e) && !ablation.On(ablation.DeletesUndelivered) || w.now.Sub(receipts.latest) < w.cfg.Retain {
 		return false, nil
 	}
 	if old, err := w.age(ctx, e); err != nil || old < w.cfg.Retain {
@@ -100,6 +101,11 @@ func (w *walk) collectOrphans(ctx context.Context) error {
 			return err
 		}
 		s, ok := delivery.ParseStagedKey(info.Key)
+		if ablation.On(ablation.DeletesUncovered) && ok && !covers(w.head, s.Stream, s.Last) && w.now.Sub(info.LastModified) > w.cfg.Retain {
+			if err := w.delete(ctx, info.Key); err != nil {
+				return err
+			}
+		}
 		if !ok || s.Log != w.log || !covers(w.head, s.Stream, s.Last) {
 			continue
 		}

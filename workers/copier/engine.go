@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/jitter"
 )
@@ -100,7 +101,7 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 			e.metrics.breaker.DeleteLabelValues(ef.dest)
 			e.log.InfoContext(ctx, "destination works again", "destination", ef.dest)
 		default:
-			if ef.kind != start {
+			if ef.kind != start && !ablation.On(ablation.JoinsItsRequeue) {
 				// A job that comes from now on may be the very one that is being
 				// enqueued, or one that a redrive made of what is being parked:
 				// it must not be acknowledged along with this task.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -268,6 +269,9 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record) error {
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if ablation.On(ablation.AcksFirst) {
+		r.offsets.finish(rec.Offset)
 	}
 	return r.take(ctx, rec.Value, position{r, rec.Offset})
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
@@ -59,6 +60,11 @@ type object struct {
 }
 
 func objectOf(prefix string, l ledger.Log, f *ledger.File) object {
+	if ablation.On(ablation.KeyPerAttempt) {
+		g := *f
+		g.First = time.Now().UnixNano() // the name is made of it
+		return object{key: delivery.ObjectKey(prefix, l, &g), source: f.Source, metadata: delivery.ObjectMetadata(l, f), overwrite: true}
+	}
 	return object{key: delivery.ObjectKey(prefix, l, f), source: f.Source, metadata: delivery.ObjectMetadata(l, f)}
 }
 

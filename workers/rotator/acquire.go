@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -58,6 +59,9 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 			Router: r.cfg.Router, Files: []ledger.File{}, LowWatermark: bounds.First,
 		}
 	} else {
+		if ablation.On(ablation.NoClaim) {
+			return head, r.redispatch(ctx, lg, chain, head)
+		}
 		if err := r.redispatch(ctx, lg, chain, head); err != nil {
 			return nil, err
 		}
@@ -77,6 +81,9 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 // redispatch enqueues the jobs of the entries whose owner may have stopped
 // before it did.
 func (r *Rotator) redispatch(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head *ledger.Entry) error {
+	if ablation.On(ablation.NoRedispatch) {
+		return nil
+	}
 	for seq := head.DispatchedThrough + 1; seq <= head.Seq; seq++ {
 		e := head
 		if seq != head.Seq {

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -107,6 +108,9 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 			files[i] = sealed.File()
 			files[i].Owed = r.deps.Owed(sealed.Stream.Source)
 			files[i].StagedKey = delivery.StagedKey(log, &files[i])
+			if ablation.On(ablation.StagedByFirst) {
+				files[i].StagedKey = fmt.Sprintf("%s%d/%s/%d.gz", delivery.StagedPrefix(log), files[i].Hour, files[i].Source, files[i].First)
+			}
 			return r.stage(gctx, lg, sealed, &files[i])
 		})
 	}
@@ -119,7 +123,7 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 
 	// 2. ledger
 	e := next(base, files, batch, tenure)
-	if err := coherent(base, e); err != nil {
+	if err := coherent(base, e); err != nil && !ablation.On(ablation.Incoherent) {
 		return nil, err
 	}
 	e.Attempt, e.WrittenAt = uuid.NewString(), time.Now().UnixMilli()

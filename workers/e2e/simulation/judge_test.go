@@ -29,6 +29,7 @@ type judge struct {
 	named    map[string]bool              // staged keys that an entry names
 	bySum    map[string][]debt
 	jobSeq   int
+	receipts int
 }
 
 // chain is what the ledger of a partition says so far.
@@ -300,6 +301,7 @@ func (j *judge) receipt(key string, data []byte) {
 	}
 	s := j.debt(d)
 	s.receipt = true
+	j.receipts++
 	if r.Outcome != "delivered" || s.sha != r.SHA256 || j.sums[r.Bucket+"/"+r.Key] != r.SHA256 {
 		j.rule("I9", "receipt %s says that %s/%s was delivered, and it is not there", key, r.Bucket, r.Key)
 	}

@@ -85,6 +85,10 @@ func (w *world) do(ctx context.Context, o *op) error {
 
 // arrive lets o wait for its moment; false: its actor is dead.
 func (w *world) arrive(o *op) bool {
+	if w.promised != nil {
+		w.promised <- o
+		return true
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if o.actor != nil && o.actor.dead {

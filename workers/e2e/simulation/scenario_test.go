@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/sealift/sealift/pkg/objstore"
@@ -91,7 +92,7 @@ func (w *world) trouble(o *op) int {
 
 // start puts everything in its place.
 func (w *world) start() {
-	w.stats.Faults = map[string]int{}
+	w.stats.Faults, w.stats.States = map[string]int{}, map[uint64]struct{}{}
 	w.kafka, w.redis = newKafka(w), newRedis()
 	w.kafka.create(eventsTopic, w.partitions)
 	w.kafka.create(deadTopic, 1)
@@ -135,7 +136,7 @@ func (w *world) over() bool {
 	if w.judge.settled() {
 		return true
 	}
-	if time.Since(w.calmSince) > time.Hour || w.step > 60_000 {
+	if time.Since(w.calmSince) > 30*time.Minute || w.step > 40_000 {
 		w.violated("stuck: %s", w.judge.missing())
 		return true
 	}
@@ -153,4 +154,14 @@ func (w *world) end() {
 		<-a.ended
 	}
 	_ = os.RemoveAll(w.dir)
+}
+
+// onlyPromises makes the judge blind for broken rules. What is owed must not
+// depend on the ledger then.
+func (w *world) onlyPromises(only bool) {
+	if !only {
+		return
+	}
+	w.promisesOnly = true
+	w.breaks = slices.DeleteFunc(w.breaks, func(b breakage) bool { return b.name == "catalog-change" })
 }

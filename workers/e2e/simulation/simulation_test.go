@@ -4,8 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,10 +18,11 @@ import (
 )
 
 var (
-	flagSeeds = flag.Int("sim.seeds", 0, "how many seeds to run; 0: 1,000, fewer with the race detector")
-	flagSeed  = flag.Uint64("sim.seed", 0, "run this seed alone, and print all that happens")
-	flagFor   = flag.Duration("sim.for", 0, "run new seeds for so long")
-	flagFrom  = flag.Uint64("sim.from", 1, "the first seed")
+	flagSeeds  = flag.Int("sim.seeds", 0, "how many seeds to run; 0: 1,000, fewer with the race detector")
+	flagSeed   = flag.Uint64("sim.seed", 0, "run this seed alone, and print all that happens")
+	flagFor    = flag.Duration("sim.for", 0, "run new seeds for so long")
+	flagShrink = flag.Duration("sim.shrink", 30*time.Second, "how long to look for the fewest decisions that fail")
+	flagFrom   = flag.Uint64("sim.from", 1, "the first seed")
 )
 
 func TestMain(m *testing.M) {
@@ -57,6 +60,7 @@ func simulate(t *testing.T, p plan, keepTrace bool, change func(*world)) (r resu
 		}
 		r.err = w.run()
 		r.hash, r.steps, r.stats = w.hash, w.step, w.stats
+		r.stats.Records = w.workload.records()
 	})
 	return r
 }
@@ -74,24 +78,61 @@ func TestSimulation(t *testing.T) {
 	if *flagSeed != 0 {
 		r := simulate(t, plan{seed: *flagSeed}, true, nil)
 		for _, line := range r.trace {
-			fmt.Println(line)
+			t.Log(line)
 		}
 		require.NoError(t, r.err)
 		return
 	}
 	n := *flagSeeds
 	if n == 0 {
-		n = 100
-	}
-	begun := time.Now()
-	ops, steps := 0, 0
-	for seed := *flagFrom; seed < *flagFrom+uint64(n); seed++ {
-		r := simulate(t, plan{seed: seed}, false, nil)
-		ops += r.stats.Ops
-		steps += r.steps
-		if r.err != nil {
-			t.Errorf("seed %d: %v", seed, r.err)
+		n = 1000
+		if raceEnabled {
+			n = 40
 		}
 	}
-	t.Logf("%d seeds, %d ops, %d steps, %v", n, ops, steps, time.Since(begun))
+	begun := time.Now()
+	var total totals
+	for seed := *flagFrom; time.Since(begun) < *flagFor || *flagFor == 0 && seed < *flagFrom+uint64(n); seed++ {
+		r := simulate(t, plan{seed: seed}, false, nil)
+		total.add(r)
+		if r.err != nil {
+			t.Log(total.String())
+			t.Fatal(failure(t, seed, nil))
+		}
+	}
+	t.Logf("%v, %.1f seeds a second", &total, float64(total.seeds)/time.Since(begun).Seconds())
+	for _, kind := range slices.Sorted(maps.Keys(total.faults)) {
+		t.Logf("%8d %s", total.faults[kind], kind)
+	}
+}
+
+// totals are of many runs.
+type totals struct {
+	seeds, ops, steps, records int
+	faults                     map[string]int
+	states                     map[uint64]struct{}
+}
+
+func (t *totals) add(r result) {
+	if t.faults == nil {
+		t.faults, t.states = map[string]int{}, map[uint64]struct{}{}
+	}
+	t.seeds++
+	t.ops += r.stats.Ops
+	t.steps += r.steps
+	t.records += r.stats.Records
+	for kind, n := range r.stats.Faults {
+		t.faults[kind] += n
+	}
+	for s := range r.stats.States {
+		t.states[s] = struct{}{}
+	}
+}
+
+func (t *totals) String() string {
+	faults := 0
+	for _, n := range t.faults {
+		faults += n
+	}
+	return fmt.Sprintf("%d seeds, %d records, %d steps, %d requests, %d faults, %d distinct states", t.seeds, t.records, t.steps, t.ops, faults, len(t.states))
 }

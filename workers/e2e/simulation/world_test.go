@@ -24,6 +24,8 @@ type world struct {
 
 	mu      sync.Mutex // guards arrived, and what actors read of themselves
 	arrived []*op
+	// promised, when set, takes requests in place of the scheduler.
+	promised chan *op
 
 	waiting  []*op // in order of arrival
 	orders   int
@@ -53,8 +55,10 @@ type alarm struct {
 
 // stats count what a run was made of.
 type stats struct {
-	Ops    int
-	Faults map[string]int
+	Records int
+	Ops     int
+	Faults  map[string]int
+	// States are the distinct ones of ledger, receipts and requests in flight.
 	States map[uint64]struct{}
 }
 
@@ -187,6 +191,7 @@ func (w *world) sleep(d *dice, idle bool) {
 
 func (w *world) carryOut(o *op, d *dice) {
 	w.stats.Ops++
+	w.stats.States[w.fingerprint()] = struct{}{}
 	if o.gone {
 		// Its actor gave up or died while the request was on its way.
 		if d.n(2) == 0 {
@@ -234,6 +239,32 @@ func (w *world) same(o *op) (others []*op) {
 		return is
 	})
 	return others
+}
+
+// fingerprint is a hash of the state as the protocol sees it: how far each
+// chain, the receipts and the groups are, and who waits for what.
+func (w *world) fingerprint() uint64 {
+	h := uint64(w.judge.receipts)
+	for p := range w.kafka.topics[eventsTopic] {
+		if c := w.judge.chains[p]; c != nil {
+			h = mix(h ^ uint64(c.head)<<32 ^ uint64(c.low))
+		}
+	}
+	waits := uint64(0)
+	for _, o := range w.waiting {
+		k := uint64(len(o.kind)) << 8
+		for i := range len(o.kind) {
+			k = k*31 + uint64(o.kind[i])
+		}
+		if o.actor != nil {
+			k += uint64(o.actor.number) << 48
+			if o.actor.paused {
+				k++
+			}
+		}
+		waits += mix(k) // in no order
+	}
+	return mix(h ^ waits)
 }
 
 func errText(err error) string {

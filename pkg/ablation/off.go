@@ -1,0 +1,6 @@
+//go:build !ablation
+
+package ablation
+
+// On reports whether the bug is planted: never.
+func On(Bug) bool { return false }

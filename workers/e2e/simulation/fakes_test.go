@@ -1,0 +1,84 @@
+package simulation
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/conformance"
+)
+
+// benign is a world in which every request succeeds at once, until stop.
+func benign() (w *world, a *actor, stop func()) {
+	w = &world{promised: make(chan *op)}
+	w.judge = newJudge(w)
+	a = &actor{name: "test", died: make(chan struct{})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for o := range w.promised {
+			o.run(well)
+			close(o.reply)
+		}
+	}()
+	return w, a, func() { close(w.promised); <-done }
+}
+
+func TestBucketsBehaveLikeS3(t *testing.T) {
+	w, a, stop := benign()
+	defer stop()
+	conformance.Run(t, func(*testing.T) objstore.Store {
+		b := &bucket{Memory: objstore.NewMemory("one"), name: "one"}
+		return b.seenBy(w, a)
+	})
+}
+
+func TestRedisBehavesLikeRedis(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, a, stop := benign()
+		defer stop()
+		r, ctx := newRedis(), t.Context()
+		one, two := lease.New(r.seenBy(w, a)), lease.New(r.seenBy(w, a))
+		require.NoError(t, one.Ping(ctx))
+
+		l, err := one.Acquire(ctx, "x", time.Minute)
+		require.NoError(t, err)
+		_, err = two.Acquire(ctx, "x", time.Minute)
+		require.ErrorIs(t, err, lease.ErrHeld)
+		time.Sleep(10 * time.Minute)
+		require.True(t, l.Held(), "it is renewed")
+		require.NoError(t, l.Release(ctx))
+		next, err := two.Acquire(ctx, "x", time.Minute)
+		require.NoError(t, err)
+		require.Greater(t, next.Fence, l.Fence)
+
+		r.keys["sealift:lease:x"] = value{token: "another", expires: time.Now().Add(time.Hour)}
+		<-next.Lost()
+		require.NoError(t, next.Release(ctx))
+		require.Equal(t, "another", r.keys["sealift:lease:x"].token, "release leaves another's lease alone")
+
+		server := r.seenBy(w, a)
+		for range 2 { // as after a lost reply
+			fence, err := server.Take(ctx, "y", "me", time.Minute)
+			require.NoError(t, err)
+			require.Positive(t, fence)
+		}
+		time.Sleep(time.Minute)
+		fence, err := server.Take(ctx, "y", "you", time.Minute)
+		require.NoError(t, err)
+		require.Positive(t, fence, "a dead holder gives way in time")
+
+		require.NoError(t, one.Mark(ctx, "m", time.Minute))
+		is, err := two.Marked(ctx, "m")
+		require.NoError(t, err)
+		require.True(t, is)
+		time.Sleep(time.Minute)
+		is, err = two.Marked(ctx, "m")
+		require.NoError(t, err)
+		require.False(t, is)
+	})
+}
