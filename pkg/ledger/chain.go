@@ -68,23 +68,37 @@ func (c *Chain) Head(ctx context.Context) (*Entry, error) {
 	return c.Entry(ctx, seq)
 }
 
-// HeadSeq returns the number of the newest entry with one request, or ErrEmpty.
+// HeadSeq returns the number of the newest entry, or ErrEmpty, with one request
+// if there are no stray objects before it.
 func (c *Chain) HeadSeq(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	infos, err := c.store.List(ctx, entryPrefix(c.log), "", 1)
-	if err != nil {
-		return 0, fmt.Errorf("find head of ledger %s: %w", c.log, err)
+	for after := ""; ; {
+		infos, err := c.store.List(ctx, entryPrefix(c.log), after, 1)
+		if err != nil {
+			return 0, fmt.Errorf("find head of ledger %s: %w", c.log, err)
+		}
+		if len(infos) == 0 {
+			return 0, fmt.Errorf("find head of ledger %s: %w", c.log, ErrEmpty)
+		}
+		if _, seq, ok := ParseEntryKey(infos[0].Key); ok {
+			return seq, nil
+		}
+		after = infos[0].Key // a stray object
 	}
-	if len(infos) == 0 {
-		return 0, fmt.Errorf("find head of ledger %s: %w", c.log, ErrEmpty)
+}
+
+// ParseEntryKey is the inverse of EntryKey; ok is false for any key that it
+// does not give.
+func ParseEntryKey(key string) (l Log, seq int64, ok bool) {
+	part := strings.Split(key, "/")
+	if len(part) != 5 || part[1] == "" || part[2] == "" {
+		return Log{}, 0, false
 	}
-	name := strings.TrimSuffix(strings.TrimPrefix(infos[0].Key, entryPrefix(c.log)), ".json")
-	n, err := strconv.ParseInt(name, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("find head of ledger %s: %w: key %q", c.log, ErrCorrupt, infos[0].Key)
-	}
-	return math.MaxInt64 - n, nil
+	p, err1 := strconv.Atoi(part[3])
+	n, err2 := strconv.ParseInt(strings.TrimSuffix(part[4], ".json"), 10, 64)
+	l, seq = Log{Topic: part[1], Incarnation: part[2], Partition: p}, math.MaxInt64-n
+	return l, seq, err1 == nil && err2 == nil && p >= 0 && n >= 0 && EntryKey(l, seq) == key
 }
 
 // Entry returns entry seq, or ErrNotFound. Entries never change: it may be
@@ -171,27 +185,4 @@ func (c *Chain) put(ctx context.Context, seq int64, body []byte) error {
 	defer cancel()
 	_, err := c.store.Put(ctx, EntryKey(c.log, seq), bytes.NewReader(body), objstore.PutOptions{IfAbsent: !ablation.On(ablation.LedgerOverwrites), ContentType: "application/json"})
 	return err
-}
-
-// Logs returns the partitions of a topic that have a chain, in order.
-func Logs(ctx context.Context, store objstore.Store, topic, incarnation string) ([]Log, error) {
-	prefix := "ledger/" + topic + "/" + incarnation + "/"
-	var logs []Log
-	after := ""
-	for {
-		infos, err := store.List(ctx, prefix, after, 1)
-		if err != nil {
-			return nil, fmt.Errorf("list ledgers of topic %q: %w", topic, err)
-		}
-		if len(infos) == 0 {
-			return logs, nil
-		}
-		name, _, _ := strings.Cut(strings.TrimPrefix(infos[0].Key, prefix), "/")
-		p, err := strconv.Atoi(name)
-		if err != nil {
-			return nil, fmt.Errorf("list ledgers of topic %q: %w: key %q", topic, ErrCorrupt, infos[0].Key)
-		}
-		logs = append(logs, Log{Topic: topic, Incarnation: incarnation, Partition: p})
-		after = prefix + name + "/~" // past every entry of this partition
-	}
 }

@@ -193,9 +193,23 @@ func TestLogsFindsEveryChain(t *testing.T) {
 	other := at(0, "a")
 	other.Incarnation = "10"
 	require.NoError(t, NewChain(store, other.Log()).Append(ctx, other))
+	var strays []string
+	for _, key := range []string{"1/readme", "1/00003/!", "1/00003/{}.json", "1/1/a", "1/1/b", "1/backup/00000/a", "1/backup/00000/b"} {
+		strays = append(strays, "ledger/events/"+key)
+		_, err := store.Put(ctx, "ledger/events/"+key, strings.NewReader("stray"), objstore.PutOptions{})
+		require.NoError(t, err)
+	}
 	got, err := Logs(ctx, store, "events", "1")
 	require.NoError(t, err)
 	require.Equal(t, want, got)
+	var told []string
+	got, err = FindLogs(ctx, store, "", "", func(key string) { told = append(told, key) })
+	require.NoError(t, err)
+	require.Equal(t, append(want, other.Log()), got)
+	require.ElementsMatch(t, []string{strays[0], strays[1], strays[3], strays[5]}, told, "one of a folder; what comes after entries is not listed")
+	seq, err := NewChain(store, want[1]).HeadSeq(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, seq, "a stray object before the head does not stop its partition")
 }
 
 func TestEntryGolden(t *testing.T) {

@@ -82,7 +82,7 @@ func (w *walk) spans(ctx context.Context) ([]span, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, seq, ok := parseEntryKey(info.Key)
+		_, seq, ok := ledger.ParseEntryKey(info.Key)
 		if !ok {
 			w.report.problem(ChainForeign, info.Key, "is no ledger entry")
 			continue

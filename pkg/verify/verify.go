@@ -151,28 +151,9 @@ func (v *verifier) wants(l ledger.Log) bool {
 	return l.Topic == v.cfg.Topic && l.Incarnation == v.cfg.Incarnation && (v.cfg.Partition < 0 || l.Partition == v.cfg.Partition)
 }
 
-// logs finds every chain of the staging bucket, of any topic, with a listing
-// of one key each.
+// logs finds every chain of the staging bucket, of any topic.
 func (v *verifier) logs(ctx context.Context) ([]ledger.Log, error) {
-	var logs []ledger.Log
-	for after := ""; ; {
-		infos, err := v.staging.List(ctx, "ledger/", after, 1)
-		if err != nil {
-			return nil, fmt.Errorf("list ledgers: %w", err)
-		}
-		if len(infos) == 0 {
-			return logs, nil
-		}
-		key := infos[0].Key
-		l, _, ok := parseEntryKey(key)
-		if !ok {
-			v.report.problem(ChainForeign, key, "is no ledger entry")
-			after = key
-			continue
-		}
-		logs = append(logs, l)
-		after = "ledger/" + l.String() + "/~" // past every entry of this partition
-	}
+	return ledger.FindLogs(ctx, v.staging, "", "", func(key string) { v.report.problem(ChainForeign, key, "is no ledger entry") })
 }
 
 // looksAt reports whether the debt is looked at.

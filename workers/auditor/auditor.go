@@ -148,7 +148,9 @@ func (a *Auditor) audit(ctx context.Context, scheduled bool) (Report, error) {
 }
 
 func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error {
-	logs, err := ledger.Logs(ctx, a.deps.Staging, a.cfg.Topic, a.cfg.Incarnation)
+	logs, err := ledger.FindLogs(ctx, a.deps.Staging, a.cfg.Topic, a.cfg.Incarnation, func(key string) {
+		a.deps.Log.WarnContext(ctx, "object below ledger/ is no entry, and is passed over: find out who wrote it, and delete it", "key", key)
+	})
 	if err != nil {
 		return err
 	}
