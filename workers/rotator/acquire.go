@@ -40,9 +40,10 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	case !ok:
 		return nil, fmt.Errorf("take partition over: topic %q has no partition %d", log.Topic, log.Partition)
 	}
-	err = check(head, log, r.cfg.Cluster, bounds)
+	// The witness first: a head that is behind contradicts Kafka as well.
+	err = r.witness(ctx, lg, chain, head, tenure)
 	if err == nil {
-		err = r.witness(ctx, lg, chain, head, tenure)
+		err = check(head, log, r.cfg.Cluster, bounds)
 	}
 	if errors.Is(err, ErrHalted) {
 		r.metrics.halted.Inc()
@@ -135,30 +136,28 @@ func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Ch
 		return nil
 	}
 	const rolledBack = "the staging bucket was rolled back, or is not the one that this group wrote to; check staging.bucket and staging.prefix, restore its newest versions"
-	switch {
-	case note.Incarnation != chain.Log().Incarnation:
+	if note.Incarnation != chain.Log().Incarnation {
 		return halt("the group has committed offset %d for incarnation %q: check kafka.incarnation; if it was changed on purpose, stop all appenders and delete the group's offsets of this topic", note.LowWatermark, note.Incarnation)
-	case head == nil:
-		return halt("the group has committed offset %d, but there is no ledger: check staging.bucket and staging.prefix, or restore the bucket", note.LowWatermark)
-	case note.LowWatermark > head.LowWatermark:
-		return halt("the group has committed offset %d, above its watermark %d: %s", note.LowWatermark, head.LowWatermark, rolledBack)
 	}
-	// Looked for by its name: a chain that went on after it was rolled back, or
-	// that of another group, is as long.
-	e := head
-	if note.Seq != head.Seq {
-		var err error
-		if e, err = chain.Entry(ctx, note.Seq); errors.Is(err, ledger.ErrNotFound) {
-			return halt("the group has committed entry %d, its newest is %d: %s", note.Seq, head.Seq, rolledBack)
-		} else if err != nil {
-			return err
-		}
+	// Looked for by its name, not in the listing, which may be behind: a chain
+	// that went on after it was rolled back, or that of another group, is as long.
+	e, err := head, error(nil)
+	if head == nil || note.Seq != head.Seq {
+		e, err = chain.Entry(ctx, note.Seq)
 	}
 	switch {
+	case errors.Is(err, ledger.ErrNotFound) && head == nil:
+		return halt("the group has committed offset %d, but there is no ledger: check staging.bucket and staging.prefix, or restore the bucket", note.LowWatermark)
+	case errors.Is(err, ledger.ErrNotFound):
+		return halt("the group has committed entry %d, its newest is %d: %s", note.Seq, head.Seq, rolledBack)
+	case err != nil:
+		return err
 	case e.Attempt != note.Attempt:
 		return halt("its entry %d is not the one that the group has committed: %s", note.Seq, rolledBack)
-	case note.Seq > head.Seq:
-		return fmt.Errorf("ledger %s: entry %d is there, but listed is only %d: the store's listings are behind", chain.Log(), note.Seq, head.Seq)
+	case head == nil || note.Seq > head.Seq:
+		return fmt.Errorf("ledger %s: entry %d is there, but not listed: the store's listings are behind", chain.Log(), note.Seq)
+	case note.LowWatermark > head.LowWatermark:
+		return halt("the group has committed offset %d, above its watermark %d: %s", note.LowWatermark, head.LowWatermark, rolledBack)
 	}
 	return nil
 }

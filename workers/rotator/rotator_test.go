@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -327,6 +328,45 @@ func TestContradictionsHalt(t *testing.T) {
 			require.ErrorIs(t, err, ErrHalted)
 			require.ErrorContains(t, err, c.says)
 			require.Len(t, b.staging.Puts("ledger/"), writes, "a halted partition writes nothing")
+		})
+	}
+}
+
+// behind is a store whose listings show nothing after some entry.
+type behind struct {
+	objstore.Store
+	newest int64
+}
+
+func (b *behind) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+	infos, err := b.Store.List(ctx, prefix, after, 1000)
+	infos = slices.DeleteFunc(infos, func(i objstore.Info) bool {
+		_, seq, ok := ledger.ParseEntryKey(i.Key)
+		return ok && seq > b.newest
+	})
+	return infos[:min(limit, len(infos))], err
+}
+
+// TestAListingThatIsBehindIsNoRollback: the entry that the group has committed
+// is there, so another look will do; nobody needs to decide anything.
+func TestAListingThatIsBehindIsNoRollback(t *testing.T) {
+	for name, newest := range map[string]int64{"no_entry": -1, "an_older_entry": 0} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+			require.NoError(t, err)
+			_, err = b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+			require.NoError(t, err)
+			tenure := b.tenure("w2", 42)
+			tenure.Note = b.note
+			b.bounds = stream.Bounds{First: 42, End: 100} // all of it was read, then removed by retention
+			b.deps.Staging = &behind{b.staging, newest}
+			_, err = b.Acquire(t.Context(), testLog, tenure)
+			require.ErrorContains(t, err, "listings are behind")
+			require.NotErrorIs(t, err, ErrHalted)
+			b.deps.Staging = b.staging
+			_, err = b.Acquire(t.Context(), testLog, tenure)
+			require.NoError(t, err)
 		})
 	}
 }
