@@ -3,6 +3,7 @@ package auditor
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,4 +207,27 @@ func (r *rig) count(prefix string) int {
 	infos, err := r.staging.List(r.t.Context(), prefix, "", 0)
 	require.NoError(r.t, err)
 	return len(infos)
+}
+
+// TestAReplayIsCountedOnceAnAudit: counting lists all its receipts, which for
+// every entry would take for ever.
+func TestAReplayIsCountedOnceAnAudit(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
+	var last *ledger.Entry
+	for range 5 {
+		last = r.seal(log0, 5*time.Hour, []string{one}, "a")
+		r.deliver(last, 0, one)
+	}
+	r.age(5 * time.Hour)
+	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: last.Seq}, From: delivery.FromAuto}
+	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+	counted := 0
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "list" && strings.HasPrefix(op.Key, delivery.ReplayReceiptsPrefix("r")) {
+			counted++
+		}
+		return objstore.Fault{}
+	})
+	require.Zero(t, r.audit().Collected)
+	require.Equal(t, 1, counted)
 }

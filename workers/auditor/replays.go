@@ -3,6 +3,7 @@ package auditor
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ type replays struct {
 	orders  []*delivery.Order
 
 	mu   sync.Mutex      // guards over
-	over map[string]bool // by id; asked for when it matters
+	over map[string]bool // by id; asked for when it matters, once an audit
 }
 
 // listReplays reads the orders, and returns those that have had their time.
@@ -60,15 +61,18 @@ func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, o := range r.orders {
-		for i := range e.Files {
-			if r.over[o.ID] || !o.Selects(e, &e.Files[i]) {
-				continue
-			}
+		if !slices.ContainsFunc(e.Files, func(f ledger.File) bool { return o.Selects(e, &f) }) {
+			continue
+		}
+		if _, asked := r.over[o.ID]; !asked { // which lists all its receipts
 			s, err := replay.ReadStatus(ctx, r.staging, o.ID)
-			if err != nil || !s.Over() {
+			if err != nil {
 				return true, err
 			}
-			r.over[o.ID] = true
+			r.over[o.ID] = s.Over()
+		}
+		if !r.over[o.ID] {
+			return true, nil
 		}
 	}
 	return false, nil
