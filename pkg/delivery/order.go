@@ -122,8 +122,8 @@ func (o *Order) Validate() error {
 	return nil
 }
 
-// Selects reports whether file i of entry e is one of those that the order is
-// about.
+// Selects reports whether f, a file of entry e, is one of those that the order
+// is about.
 func (o *Order) Selects(e *ledger.Entry, f *ledger.File) bool {
 	head, ok := o.Heads[e.Partition]
 	if !ok || e.Topic != o.Topic || e.Incarnation != o.Incarnation || e.Seq > head {

@@ -1,17 +1,15 @@
 package replay
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -21,29 +19,27 @@ type pass struct {
 	*work
 	spool   *segment.Spool
 	streams map[ledger.Stream][]int // files that are not over yet, by their offsets
-	sources map[string]bool         // of the files
-	ids     map[[16]byte]struct{}   // of the messages read; nil: copies stay
+	sources map[string]bool         // whose later copies are left out
+	ids     map[[16]byte]struct{}   // of their messages that were read
 	got     map[int]Summary
 }
 
 // take files a record if it belongs to one of the files.
 func (p *pass) take(ctx context.Context, r *stream.Record) error {
 	source, received, line, reason := p.router.Route(r)
-	if reason != "" || len(line) == 0 || bytes.IndexByte(line, '\n') >= 0 { // nor did the appender take it
+	if reason != "" || !p.spool.Fits(line) { // nor did the appender take it
 		return nil
 	}
-	if p.ids != nil && p.wants(source) {
-		if id := gjson.GetBytes(line, "messageId"); id.Type == gjson.String && id.Str != "" {
-			sum := sha256.Sum256([]byte(source + "\x00" + id.Str))
-			key := [16]byte(sum[:16])
-			if _, copied := p.ids[key]; copied {
-				return nil
-			}
-			if len(p.ids) == maxIDs {
-				return fmt.Errorf("rebuild files from Kafka: more than %d messages to tell copies by; replay fewer sources at once", maxIDs)
-			}
-			p.ids[key] = struct{}{}
+	if id := route.MessageID(r, line); p.sources[source] && len(id) > 0 {
+		sum := sha256.Sum256(append([]byte(source+"\x00"), id...))
+		key := [16]byte(sum[:16])
+		if _, copied := p.ids[key]; copied {
+			return nil
 		}
+		if len(p.ids) == maxIDs {
+			return fmt.Errorf("%w: there are more than %d messages to tell copies by", ErrNotRebuildable, maxIDs)
+		}
+		p.ids[key] = struct{}{}
 	}
 	s := ledger.StreamOf(source, received)
 	for len(p.streams[s]) > 0 {
@@ -60,16 +56,6 @@ func (p *pass) take(ctx context.Context, r *stream.Record) error {
 		return p.spool.Append(s, r.Offset, received, line)
 	}
 	return nil
-}
-
-func (p *pass) wants(source string) bool {
-	if p.sources == nil {
-		p.sources = map[string]bool{}
-		for s := range p.streams {
-			p.sources[s.Source] = true
-		}
-	}
-	return p.sources[source]
 }
 
 // seal ends the stream's first file, and stages it if it is right.

@@ -35,17 +35,16 @@ type Rebuilder struct {
 	Dir     string // for what is being built; "": the system's
 	Level   int    // of gzip; 0: the default
 	Memory  int64  // bytes of lines that may be held; 0: 64 MiB
+	// LookBack is how far before a file the first copy of a message may lie
+	// whose later copy was left out of the file; 0: 25h.
+	LookBack time.Duration
 }
 
-const (
-	// groupBytes is how much is built at once: it bounds the disk that it takes.
-	groupBytes = 512 << 20
-	// lookBack is how far before a file the first copy of a message may lie
-	// whose later copy was left out of the file.
-	lookBack = 25 * time.Hour
-	// maxIDs bounds the memory by which copies are told.
-	maxIDs = 5_000_000
-)
+// groupBytes is how much is built at once: it bounds the disk that it takes.
+const groupBytes = 512 << 20
+
+// maxIDs bounds the memory by which copies are told. A variable for tests.
+var maxIDs = 5_000_000
 
 // Rebuild builds files of e, by index, and stages them for the replay. It
 // returns which could not be built and why (ErrNotRebuildable); the other
@@ -123,6 +122,12 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 			return err
 		}
 		got, err := w.read(ctx, files, from, unique)
+		if errors.Is(err, ErrNotRebuildable) {
+			for _, i := range files {
+				failed[i] = err
+			}
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -151,7 +156,7 @@ func (w *work) before(ctx context.Context, first int64) (int64, error) {
 			return 0, err
 		}
 		first = min(first, older.LowWatermark)
-		if time.UnixMilli(older.WrittenAt).Add(lookBack).Before(time.UnixMilli(e.WrittenAt)) {
+		if time.UnixMilli(older.WrittenAt).Add(cmp.Or(w.LookBack, 25*time.Hour)).Before(time.UnixMilli(e.WrittenAt)) {
 			break
 		}
 	}
@@ -172,14 +177,12 @@ func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (
 		return nil, err
 	}
 	defer spool.Discard()
-	p := &pass{work: w, spool: spool, streams: map[ledger.Stream][]int{}, got: map[int]Summary{}}
+	p := &pass{work: w, spool: spool, streams: map[ledger.Stream][]int{}, sources: map[string]bool{}, ids: map[[16]byte]struct{}{}, got: map[int]Summary{}}
 	last := int64(-1)
 	for _, i := range files { // sorted by their first offsets
 		p.streams[e.Files[i].Stream()] = append(p.streams[e.Files[i].Stream()], i)
+		p.sources[e.Files[i].Source] = unique
 		last = max(last, e.Files[i].Last)
-	}
-	if unique {
-		p.ids = map[[16]byte]struct{}{}
 	}
 	fetcher := w.Fetcher(e.Topic, e.Partition)
 	for from <= last {

@@ -68,6 +68,7 @@ func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
 		"copy_of_an_earlier_file":  {[]string{"x", "a"}, []string{"b", "a", "c"}, map[int64]bool{3: true}},
 		"both":                     {[]string{"x", "a"}, []string{"b", "a", "c", "b"}, map[int64]bool{3: true, 5: true}},
 		"copies_that_were_kept":    {[]string{"x"}, []string{"a", "b", "a", "c"}, nil},
+		"numbers_are_ids":          {[]string{"x"}, []string{"7", "b", "7"}, map[int64]bool{3: true}},
 		"no_message_id_no_copy":    {[]string{"x"}, []string{"", "", "b"}, nil},
 		"first_of_all_is_the_copy": {[]string{"a"}, []string{"a", "b"}, map[int64]bool{1: true}},
 	} {
@@ -76,7 +77,10 @@ func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
 			write := func(ids []string) *ledger.Entry {
 				for _, id := range ids {
 					value := `{"e":1}`
-					if id != "" {
+					switch {
+					case id == "7":
+						value = `{"messageId":7}`
+					case id != "":
 						value = fmt.Sprintf(`{"messageId":"%s"}`, id)
 					}
 					r.write("web", hour, value)
@@ -92,6 +96,25 @@ func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
 			require.Equal(t, want, r.text(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
 		})
 	}
+}
+
+// TestTooManyMessagesToTellCopiesBy fail the files, not the replay.
+func TestTooManyMessagesToTellCopiesBy(t *testing.T) {
+	defer func(n int) { maxIDs = n }(maxIDs)
+	maxIDs = 3
+	r := newRig(t)
+	for _, id := range []string{"a", "b", "a", "c", "d"} {
+		r.write("web", hour, fmt.Sprintf(`{"messageId":"%s"}`, id))
+	}
+	r.lose(r.seal(1000, func(offset int64) bool { return offset == 2 }))
+	for _, id := range []string{"e", "f"} {
+		r.write("web", next, fmt.Sprintf(`{"messageId":"%s"}`, id))
+	}
+	r.lose(r.seal(1000, nil))
+	causes := r.rebuilt(r.order("r", all))
+	require.Len(t, causes, 1)
+	require.Contains(t, causes[0], "more than 3 messages")
+	require.Len(t, r.jobs, 1, "the other file")
 }
 
 // TestWhatKafkaDoesNotGive is said of the file, and others go on.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,7 +141,7 @@ func (r *rig) order(id string, change func(*delivery.Order)) *delivery.Order {
 func all(*delivery.Order) {}
 
 func (r *rig) run() Run {
-	return Run{Staging: r.staging, Jobs: r, Catalog: r.catalog.Snapshot(), Log: slog.New(slog.DiscardHandler), Kafka: &Rebuilder{
+	return Run{Staging: r.staging, Jobs: r, Catalog: r.catalog.Snapshot(), Kafka: &Rebuilder{
 		Bounds: func(context.Context, string) (map[int]stream.Bounds, error) {
 			return map[int]stream.Bounds{0: {First: r.first, End: int64(len(r.log))}}, nil
 		},

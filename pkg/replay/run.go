@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
-	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -27,13 +24,9 @@ type Run struct {
 	Catalog *catalog.Snapshot
 	// Kafka builds files again that staging does not have; nil: they are lost.
 	Kafka *Rebuilder
-	Log   *slog.Logger
 	// Each is told of the tally as it grows; may be nil.
 	Each func(Tally)
 }
-
-// batchJobs is how many jobs are enqueued at once.
-const batchJobs = 500
 
 // Check returns why the order must not be given, or nil.
 func (r Run) Check(o *delivery.Order) error {
@@ -131,174 +124,4 @@ func (r Run) tell(t Tally) {
 	if r.Each != nil {
 		r.Each(t)
 	}
-}
-
-// enqueuer is one run of Enqueue.
-type enqueuer struct {
-	Run
-	order *delivery.Order
-	again bool
-	pace  pacer
-	tally Tally
-	batch []stream.Record
-}
-
-func (q *enqueuer) all(ctx context.Context) error {
-	held, err := q.held(ctx, q.order)
-	if err != nil {
-		return err
-	}
-	for e, err := range walk(ctx, q.Staging, q.order, q.Catalog) {
-		if err != nil {
-			return err
-		}
-		if err := q.entry(ctx, e, held); err != nil {
-			return err
-		}
-	}
-	if err := q.flush(ctx); err != nil {
-		return err
-	}
-	plan := delivery.Plan{Files: q.tally.Files, Records: q.tally.Records, Bytes: q.tally.Bytes, Copies: q.tally.Copies, At: time.Now().UnixMilli()}
-	if err := put(ctx, q.Staging, delivery.PlanKey(q.order.ID), plan.Encode(), false); err != nil {
-		return fmt.Errorf("write plan of replay %q: %w", q.order.ID, err)
-	}
-	return nil
-}
-
-// entry enqueues the files of one entry.
-func (q *enqueuer) entry(ctx context.Context, e found, held map[int]stream.Bounds) error {
-	at, err := q.look(ctx, q.order, e, held)
-	if err != nil {
-		return err
-	}
-	past, err := q.past(ctx, e)
-	if err != nil {
-		return err
-	}
-	var rebuild []int
-	for i, f := range e.files {
-		if at[i] != staged && q.Kafka != nil && q.order.From != delivery.FromStaging && !past.all(f) {
-			rebuild = append(rebuild, f.index)
-		}
-	}
-	var unbuilt map[int]error
-	if len(rebuild) > 0 {
-		if unbuilt, err = q.Kafka.Rebuild(ctx, q.order.ID, e.Entry, rebuild); err != nil {
-			return err
-		}
-	}
-	for i, found := range e.files {
-		f := &e.Files[found.index]
-		q.tally.add(f, found.destinations, at[i])
-		why := unbuilt[found.index]
-		if at[i] != staged && (q.Kafka == nil || q.order.From == delivery.FromStaging) {
-			why = fmt.Errorf("staged object %q is missing or damaged", f.StagedKey)
-		}
-		for _, d := range found.destinations {
-			job := delivery.Job{File: delivery.Ref(e.Entry, found.index), Destination: d, Replay: q.order.ID}
-			switch err := why; {
-			case past.delivered[pair{found.index, d}]:
-				q.tally.Done++
-				continue
-			case err != nil:
-				if err := q.fail(ctx, job, err); err != nil {
-					return err
-				}
-			default:
-				if err := q.add(ctx, job, f, past.failed[pair{found.index, d}]); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	q.tell(q.tally)
-	return nil
-}
-
-// add enqueues a job when its time has come.
-func (q *enqueuer) add(ctx context.Context, job delivery.Job, f *ledger.File, failedBefore bool) error {
-	if failedBefore { // or it would count as given up while it is tried
-		if err := q.Staging.Delete(ctx, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination)); err != nil {
-			return err
-		}
-	}
-	if wait := q.pace.due(f.GzipBytes, time.Now()); wait > 0 {
-		if err := q.flush(ctx); err != nil {
-			return err
-		}
-		q.tell(q.tally)
-		if err := sleep(ctx, wait); err != nil {
-			return err
-		}
-	}
-	q.batch = append(q.batch, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
-	if len(q.batch) < batchJobs {
-		return nil
-	}
-	return q.flush(ctx)
-}
-
-func (q *enqueuer) flush(ctx context.Context) error {
-	if len(q.batch) == 0 {
-		return nil
-	}
-	if err := q.Jobs.Produce(ctx, q.batch...); err != nil {
-		return fmt.Errorf("enqueue %d jobs of replay %q: %w", len(q.batch), q.order.ID, err)
-	}
-	q.tally.Enqueued += int64(len(q.batch))
-	q.batch = q.batch[:0]
-	return nil
-}
-
-// fail notes in the order that a file cannot be had.
-func (q *enqueuer) fail(ctx context.Context, job delivery.Job, why error) error {
-	fix := "nothing holds its records any more; restore the staged object from the bucket's versions, then: sealift replay --resume " + q.order.ID
-	if q.order.From == delivery.FromStaging {
-		fix = "order it with --from auto, which builds it again from Kafka"
-	}
-	now := time.Now().UnixMilli()
-	note := delivery.Parked{Job: job, Cause: why.Error(), Fix: fix, Since: now, At: now}
-	q.tally.Failed++
-	return put(ctx, q.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false)
-}
-
-// pair is a file of an entry and a destination.
-type pair struct {
-	index       int
-	destination string
-}
-
-// past is what became of an entry's copies in former runs.
-type past struct{ delivered, failed map[pair]bool }
-
-func (p past) all(f foundFile) bool {
-	for _, d := range f.destinations {
-		if !p.delivered[pair{f.index, d}] {
-			return false
-		}
-	}
-	return true
-}
-
-func (q *enqueuer) past(ctx context.Context, e found) (past, error) {
-	p := past{delivered: map[pair]bool{}, failed: map[pair]bool{}}
-	if !q.again {
-		return p, nil
-	}
-	log := e.Log()
-	for prefix, seen := range map[string]map[pair]bool{
-		delivery.ReplayReceiptPrefix(q.order.ID, log, e.Seq): p.delivered,
-		delivery.ReplayFailedPrefix(q.order.ID, log, e.Seq):  p.failed,
-	} {
-		for info, err := range objstore.All(ctx, q.Staging, prefix) {
-			if err != nil {
-				return p, fmt.Errorf("look for what replay %q did: %w", q.order.ID, err)
-			}
-			if i, d, ok := delivery.ParseReceiptKey(prefix, info.Key); ok {
-				seen[pair{i, d}] = true
-			}
-		}
-	}
-	return p, nil
 }

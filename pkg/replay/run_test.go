@@ -127,6 +127,12 @@ func TestRateIsKept(t *testing.T) {
 		_, err = r.run().Enqueue(t.Context(), r.order("bytes", func(o *delivery.Order) { o.BytesPerSecond = size; o.Sources = []string{"web"} }), false)
 		require.NoError(t, err)
 		require.InDelta(t, time.Second, time.Since(begun), float64(200*time.Millisecond))
+
+		begun, r.at = time.Now(), nil
+		_, err = r.run().Enqueue(t.Context(), r.order("fast", func(o *delivery.Order) { o.FilesPerSecond = 20 }), false)
+		require.NoError(t, err)
+		require.Equal(t, 200*time.Millisecond, r.at[5].Sub(begun), "at the rate, as a whole")
+		require.Equal(t, r.at[0], r.at[1], "in few requests")
 	})
 }
 

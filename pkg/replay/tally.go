@@ -14,8 +14,8 @@ type Tally struct {
 	Copies  int64 `json:"copies"`
 	Records int64 `json:"records"`
 	Bytes   int64 `json:"bytes"` // compressed
-	// Missing files have no staged object, or a damaged one; Lost ones are not
-	// in Kafka either, or may not be taken from there.
+	// Missing files have no staged object, or a damaged one, or may not be taken
+	// from there; Lost ones are not to be had from Kafka either.
 	Missing  int64 `json:"missing"`
 	Lost     int64 `json:"lost"`
 	Enqueued int64 `json:"enqueued"` // copies

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
@@ -38,23 +36,13 @@ func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *cat
 				continue
 			}
 			chain := ledger.NewChain(staging, ledger.Log{Topic: o.Topic, Incarnation: o.Incarnation, Partition: p})
-			for from := int64(0); from <= o.Heads[p]; from += walkAtOnce {
-				entries := make([]*ledger.Entry, min(walkAtOnce, o.Heads[p]-from+1))
-				group, gctx := errgroup.WithContext(ctx)
-				for i := range entries {
-					group.Go(func() (err error) {
-						entries[i], err = chain.Entry(gctx, from+int64(i))
-						return err
-					})
-				}
-				if err := group.Wait(); err != nil {
+			for e, err := range chain.Entries(ctx, 0, o.Heads[p], walkAtOnce) {
+				if err != nil {
 					yield(found{}, err)
 					return
 				}
-				for _, e := range entries {
-					if f := covered(o, e, c); len(f.files) > 0 && !yield(f, nil) {
-						return
-					}
+				if f := covered(o, e, c); len(f.files) > 0 && !yield(f, nil) {
+					return
 				}
 			}
 		}

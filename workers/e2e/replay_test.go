@@ -145,7 +145,7 @@ func (f takeJobs) Produce(_ context.Context, records ...stream.Record) error {
 }
 
 func (r *replays) run(jobs func(...stream.Record)) replay.Run {
-	run := replay.Run{Staging: r.staging, Catalog: r.catalog.Snapshot(), Log: slog.New(slog.DiscardHandler), Kafka: &replay.Rebuilder{
+	run := replay.Run{Staging: r.staging, Catalog: r.catalog.Snapshot(), Kafka: &replay.Rebuilder{
 		Bounds:  r.client.Bounds,
 		Fetcher: func(topic string, partition int) replay.Fetcher { return r.client.NewFetcher(topic, partition) },
 		Staging: r.staging, Dir: r.t.TempDir(),

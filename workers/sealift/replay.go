@@ -165,11 +165,11 @@ func (v *replayCommand) runner(ctx context.Context) (replay.Run, error) {
 		return replay.Run{}, err
 	}
 	return replay.Run{
-		Staging: v.staging, Catalog: snapshot, Log: v.log,
+		Staging: v.staging, Catalog: snapshot,
 		Kafka: &replay.Rebuilder{
 			Bounds:  v.kafka.Bounds,
 			Fetcher: func(topic string, partition int) replay.Fetcher { return v.kafka.NewFetcher(topic, partition) },
-			Staging: v.staging, Level: v.cfg.Appender.Level,
+			Staging: v.staging, Level: v.cfg.Appender.Level, LookBack: v.cfg.Appender.DedupWindow + time.Hour,
 		},
 	}, nil
 }
