@@ -3,8 +3,8 @@
 //
 // It is for the staging bucket of the operator and the buckets of customers
 // alike. It promises exactly what S3 promises: atomic whole-object PUTs,
-// create-if-absent, read-after-write. It does not retry: every operation here
-// is one request, and the caller, who knows what a repeated request means,
+// create-if-absent, read-after-write. It does not retry, but for the reads of a
+// Patient store: every operation is one request, and the caller, who knows what a repeated request means,
 // decides. (The SDK's own retries report 412 for one's own success when the
 // first reply was lost.)
 package objstore

@@ -15,9 +15,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -104,11 +102,9 @@ func put(ctx context.Context, staging objstore.Store, key string, body []byte, i
 	return err
 }
 
+// maxNote bounds orders, plans and notes.
+const maxNote = 1 << 20 // 1 MiB
+
 func get(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
-	r, _, err := staging.Get(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(r)
-	return b, errors.Join(err, r.Close())
+	return objstore.Read(ctx, staging, key, maxNote)
 }

@@ -60,7 +60,7 @@ func (b *buckets) start(ctx context.Context, one *bucket) {
 		b.unreadable(one, err)
 		return
 	}
-	one.Store = patient{one.Store}
+	one.Store = objstore.Patient(one.Store)
 	state, why := bucketRead, ""
 	_, err = one.Store.List(ctx, one.root(), "", 1)
 	one.list = err == nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -141,28 +140,15 @@ func (o *file) receipt(ctx context.Context, key, dest string) error {
 }
 
 func readReceipt(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
-	b, err := readObject(ctx, staging, key)
+	b, err := objstore.Read(ctx, staging, key, maxNote)
 	if err != nil {
 		return delivery.Receipt{}, err
 	}
 	return delivery.DecodeReceipt(b)
 }
 
-// maxNote bounds what is read of receipts and other small objects.
+// maxNote bounds receipts and other small objects.
 const maxNote = 1 << 20 // 1 MiB
-
-func readObject(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
-	body, _, err := staging.Get(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	b, err := io.ReadAll(io.LimitReader(body, maxNote))
-	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", key, err)
-	}
-	return b, nil
-}
 
 func orNobody(owed []string) string {
 	if len(owed) == 0 {

@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -11,35 +10,28 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/replay"
 )
 
 // listOrders reads the orders of all replays of this topic.
 func (v *verifier) listOrders(ctx context.Context) error {
-	for after := ""; ; {
-		infos, err := v.staging.List(ctx, delivery.ReplaysPrefix, after, 1)
-		if err != nil {
-			return fmt.Errorf("list replays: %w", err)
-		}
-		if len(infos) == 0 {
-			return nil
-		}
-		id, _, _ := strings.Cut(strings.TrimPrefix(infos[0].Key, delivery.ReplaysPrefix), "/")
-		after = delivery.ReplayPrefix(id) + "~"
-		body, err := readObject(ctx, v.staging, delivery.OrderKey(id))
-		if errors.Is(err, objstore.ErrNotFound) {
-			continue // what it left behind
-		}
-		if err != nil {
-			return err
-		}
-		o, err := delivery.DecodeOrder(body)
+	ids, err := replay.IDs(ctx, v.staging)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		o, err := replay.ReadOrder(ctx, v.staging, id)
 		switch {
-		case err != nil:
+		case errors.Is(err, objstore.ErrNotFound): // what it left behind
+		case errors.Is(err, delivery.ErrBadOrder):
 			v.report.problem(BadOrder, delivery.OrderKey(id), "%v", err)
+		case err != nil:
+			return err
 		case o.Topic == v.cfg.Topic && o.Incarnation == v.cfg.Incarnation:
 			v.orders = append(v.orders, o)
 		}
 	}
+	return nil
 }
 
 // replayed returns the receipts of replays that put the file's object to the

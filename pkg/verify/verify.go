@@ -105,7 +105,7 @@ func newVerifier(cfg Config, deps Deps) *verifier {
 	cfg.AtOnce = cmp.Or(cfg.AtOnce, 32)
 	cfg.Examples = cmp.Or(cfg.Examples, 100)
 	now := time.Now()
-	return &verifier{cfg: cfg, deps: deps, staging: patient{deps.Staging}, report: newReport(now, cfg), now: now, damaged: map[ledger.Log]bool{}}
+	return &verifier{cfg: cfg, deps: deps, staging: objstore.Patient(deps.Staging), report: newReport(now, cfg), now: now, damaged: map[ledger.Log]bool{}}
 }
 
 // whole says that every file and every chain of the topic is looked at: only

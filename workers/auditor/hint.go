@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -42,21 +41,19 @@ const hintVersion = 1
 // maxOpen bounds Open: Through stays behind rather than pass more of them.
 const maxOpen = 100_000
 
+// maxHint is more than a hint with maxOpen entries has.
+const maxHint = 4 << 20 // 4 MiB
+
 func noHint() hint { return hint{Version: hintVersion, Through: -1, Collected: -1} }
 
 func hintKey(l ledger.Log) string { return hintPrefix + l.String() + ".json" }
 
 // loadHint returns the hint of a chain, or none if there is no usable one.
 func loadHint(ctx context.Context, staging objstore.Store, l ledger.Log) (hint, error) {
-	r, _, err := staging.Get(ctx, hintKey(l))
+	b, err := objstore.Read(ctx, staging, hintKey(l), maxHint)
 	if errors.Is(err, objstore.ErrNotFound) {
 		return noHint(), nil
 	}
-	if err != nil {
-		return noHint(), err
-	}
-	defer r.Close()
-	b, err := io.ReadAll(r)
 	if err != nil {
 		return noHint(), err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -100,12 +99,7 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 }
 
 func (r Redrive) read(ctx context.Context, key string) (delivery.Parked, error) {
-	body, _, err := r.Staging.Get(ctx, key)
-	if err != nil {
-		return delivery.Parked{}, err
-	}
-	defer body.Close()
-	b, err := io.ReadAll(body)
+	b, err := objstore.Read(ctx, r.Staging, key, 1<<20)
 	if err != nil {
 		return delivery.Parked{}, err
 	}

@@ -1,0 +1,71 @@
+package objstore
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/sealift/sealift/pkg/jitter"
+)
+
+// Patient returns the store with reads that are tried again, for some seconds,
+// while it is overloaded or out of reach: a walk of a million requests meets
+// some of that. Writes are not repeated.
+func Patient(store Store) Store {
+	if _, is := store.(patient); is {
+		return store
+	}
+	return patient{store}
+}
+
+type patient struct{ Store }
+
+const (
+	patientTries   = 5
+	patientTimeout = 30 * time.Second // of one request; bodies may take longer
+)
+
+// Get implements Store.
+func (p patient) Get(ctx context.Context, key string) (r io.ReadCloser, info Info, err error) {
+	err = again(ctx, func() error { r, info, err = p.Store.Get(ctx, key); return err })
+	return r, info, err
+}
+
+// Head implements Store.
+func (p patient) Head(ctx context.Context, key string) (info Info, err error) {
+	err = again(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, patientTimeout)
+		defer cancel()
+		info, err = p.Store.Head(ctx, key)
+		return err
+	})
+	return info, err
+}
+
+// List implements Store.
+func (p patient) List(ctx context.Context, prefix, after string, limit int) (infos []Info, err error) {
+	err = again(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, patientTimeout)
+		defer cancel()
+		infos, err = p.Store.List(ctx, prefix, after, limit)
+		return err
+	})
+	return infos, err
+}
+
+func again(ctx context.Context, op func() error) error {
+	wait := 200 * time.Millisecond
+	for try := 1; ; try++ {
+		err := op()
+		if err == nil || !errors.Is(err, ErrUnavailable) || ctx.Err() != nil || try == patientTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait/2 + jitter.N(wait)):
+		}
+		wait *= 2
+	}
+}

@@ -1,0 +1,25 @@
+package objstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Read returns the bytes of a small object; that it has more than most is an
+// error.
+func Read(ctx context.Context, store Store, key string, most int64) ([]byte, error) {
+	r, _, err := store.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, fmt.Errorf("read object %q: %w", key, err)
+	}
+	if int64(len(b)) > most {
+		return nil, fmt.Errorf("object %q has more than %d bytes", key, most)
+	}
+	return b, nil
+}
