@@ -163,7 +163,7 @@ const hourLength = int64(time.Hour / time.Millisecond)
 
 func (c *completeness) file(f *ledger.File, ref delivery.FileRef, receipts receiptSet, through int64) {
 	at := fromMillis(f.Hour)
-	if c.cfg.Source != "" && f.Source != c.cfg.Source || at.Add(time.Hour).Before(c.cfg.Since) || at.Add(time.Hour).Equal(c.cfg.Since) ||
+	if c.cfg.Source != "" && f.Source != c.cfg.Source || !at.Add(time.Hour).After(c.cfg.Since) ||
 		!c.cfg.Until.IsZero() && !at.Before(c.cfg.Until) {
 		return
 	}

@@ -39,7 +39,7 @@ var about = map[Kind]struct{ invariant, fix string }{
 	Watermark:     {"I2", "restore the ledger object from the staging bucket's versions; records may have been delivered twice"},
 	Overlap:       {"I2", "compare both objects: records in both were delivered twice; keep the ledger as it is and report it"},
 	SealedThrough: {"I2", "restore the ledger object from the staging bucket's versions, before the partition is read again"},
-	Unaccounted:   {"I2", "with transactional producers or a compacted topic Kafka has such gaps: --allow-gaps; else records were lost: `sealift replay` reads them again while Kafka has them"},
+	Unaccounted:   {"I2", "with transactional producers or a compacted topic Kafka has such gaps: --allow-gaps; else records are in no file: save them from the topic while it holds them, and report it"},
 	Overcounted:   {"I2", "records were counted twice: compare the files of these entries with `verify --deep`"},
 	FileNames:     {"I4", "restore the ledger object from the staging bucket's versions"},
 	StagedMissing: {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/workers/auditor"
 )
@@ -61,12 +62,14 @@ was open then; --full counts everything.`,
 	return c
 }
 
-// withServices runs fn with the services of the configuration.
+// withServices runs fn with the services of the configuration, and with a
+// staging bucket whose reads are tried again.
 func withServices(a *app, withRedis bool, fn func(*services) error) error {
 	s, err := open(a.cfg, identity{}, withRedis, a.log, nil)
 	if err != nil {
 		return err
 	}
+	s.staging = objstore.Patient(s.staging)
 	return errors.Join(fn(s), s.close())
 }
 

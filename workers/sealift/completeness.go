@@ -54,7 +54,7 @@ filed and delivered, and counted as late.`,
 	}
 	f := c.Flags()
 	f.StringVar(&source, "source", "", "only this source id")
-	f.StringVar(&since, "since", "24h", "hours since: how long ago, 2026-11-22 or 2026-11-22T10:00:00Z; empty: all")
+	f.StringVar(&since, "since", "24h", "hours since: 24h (ago), 2026-11-22 or 2026-11-22T14; empty: all")
 	f.StringVar(&until, "until", "", "hours that begin before")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return c

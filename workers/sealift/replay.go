@@ -96,11 +96,15 @@ func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 	if selected == v.all {
 		return usage("which files? Name them with --source, --destination, --since, --until or --offsets, or take them --all")
 	}
-	if o.Since, err = replayHour(v.since, now); err != nil {
-		return usage("--since: " + err.Error())
-	}
-	if o.Until, err = replayHour(v.until, now); err != nil {
-		return usage("--until: " + err.Error())
+	for flag, ms := range map[string]*int64{"since": &o.Since, "until": &o.Until} {
+		text := c.Flag(flag).Value.String()
+		t, err := parseHour(text, now)
+		if err != nil {
+			return usage(fmt.Sprintf("--%s: %v", flag, err))
+		}
+		if text != "" {
+			*ms = t.UnixMilli()
+		}
 	}
 	for _, text := range v.offsets {
 		r, err := replayRange(text)
@@ -209,25 +213,6 @@ func (v *replayCommand) carryOut(ctx context.Context, o *delivery.Order) error {
 		return fmt.Errorf("replay %s is not over; `sealift replay --resume %s` goes on: %w", o.ID, o.ID, err)
 	}
 	return v.report(ctx, o, &tally)
-}
-
-// replayHour reads the begin of an hour, or how long ago it was; "" is 0.
-func replayHour(text string, now time.Time) (int64, error) {
-	if text == "" {
-		return 0, nil
-	}
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return now.Add(-d).Truncate(time.Hour).UnixMilli(), nil
-	}
-	for _, layout := range []string{"2006-01-02", "2006-01-02T15", "2006-01-02T15h", "2006-01-02T15:04Z", time.RFC3339} {
-		if t, err := time.Parse(layout, text); err == nil {
-			if !t.Equal(t.Truncate(time.Hour)) {
-				return 0, fmt.Errorf("%q is not the begin of an hour: files are of whole UTC hours; write %s", text, t.UTC().Truncate(time.Hour).Format("2006-01-02T15"))
-			}
-			return t.UnixMilli(), nil
-		}
-	}
-	return 0, fmt.Errorf("%q is no time; write a UTC hour like 2026-11-22T14, a day like 2026-11-22, or 48h for so long ago", text)
 }
 
 // replayRange reads PARTITION:FIRST-LAST.

@@ -198,13 +198,15 @@ func newReplayListCommand(a *app) *cobra.Command {
 					return err
 				}
 				results := []replayResult{}
+				var errs []error // of orders that cannot be read: the others can
 				for _, id := range ids {
 					o, err := replay.ReadOrder(c.Context(), s.staging, id)
 					if errors.Is(err, objstore.ErrNotFound) {
 						continue // what is left of a forgotten one
 					}
 					if err != nil {
-						return err
+						errs = append(errs, err)
+						continue
 					}
 					status, err := replay.ReadStatus(c.Context(), s.staging, id)
 					if err != nil {
@@ -213,9 +215,9 @@ func newReplayListCommand(a *app) *cobra.Command {
 					results = append(results, replayResult{Order: o, Status: status, State: replayState(status), Causes: []parkedRow{}})
 				}
 				if asJSON {
-					return a.printJSON(results)
+					return errors.Join(append(errs, a.printJSON(results))...)
 				}
-				return printReplays(a.stdout, results)
+				return errors.Join(append(errs, printReplays(a.stdout, results))...)
 			})
 		},
 	}

@@ -113,18 +113,19 @@ func (s *services) close() error {
 func (s *services) closeAll() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	errs := make([]error, len(s.producers))
+	closed := make([]error, len(s.producers))
 	var closing sync.WaitGroup
 	for i, p := range s.producers {
-		closing.Go(func() { errs[i] = p.Close() })
+		closing.Go(func() { closed[i] = p.Close() })
 	}
 	closing.Wait()
-	if s.redis != nil {
-		errs = append(errs, s.redis.Close())
-	}
 	s.web.CloseIdleConnections()
 	s.guarded.CloseIdleConnections()
-	return errors.Join(append(errs, s.kafka.Close())...)
+	err := errors.Join(errors.Join(closed...), s.kafka.Close())
+	if s.redis != nil {
+		err = errors.Join(err, s.redis.Close())
+	}
+	return err
 }
 
 // producer returns a producer that lives as long as the services. batchBytes

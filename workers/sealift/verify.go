@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -46,17 +47,22 @@ Exit code 0: all that was looked at is right. 1: it could not be verified. 3: pr
   sealift verify --source qv5iYYMxd94DahFpRzm58y --json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
+			switch {
+			case o.cfg.Destination != "" && strings.Count(o.cfg.Destination, "/") != 1:
+				return usage(fmt.Sprintf("--destination %q: use WORKSPACE/NAME", o.cfg.Destination))
+			case o.cfg.AtOnce < 1 || o.cfg.Examples < 1:
+				return usage("--parallel and --problems: use at least 1")
+			}
 			if o.cfg.Since, err = parseWhen(o.since, time.Now()); err != nil {
 				return usage("--since: " + err.Error())
 			}
 			if o.cfg.Until, err = parseWhen(o.until, time.Now()); err != nil {
 				return usage("--until: " + err.Error())
 			}
-			s, err := open(a.cfg, identity{endpoint: o.endpoint}, false, a.log, nil)
-			if err != nil {
-				return err
-			}
-			return errors.Join(o.run(c.Context(), a, s), s.close())
+			return withServices(a, false, func(s *services) error {
+				s.id.endpoint = o.endpoint
+				return o.run(c.Context(), a, s)
+			})
 		},
 	}
 	f := c.Flags()
@@ -65,7 +71,7 @@ Exit code 0: all that was looked at is right. 1: it could not be verified. 3: pr
 	f.IntVar(&o.cfg.Partition, "partition", -1, "only this partition")
 	f.StringVar(&o.cfg.Source, "source", "", "only the files of this source")
 	f.StringVar(&o.cfg.Destination, "destination", "", "only the debts, receipts and objects of this one, WORKSPACE/NAME")
-	f.StringVar(&o.since, "since", "", "only entries written since: 24h, 2026-11-22 or 2026-11-22T10:00:00Z")
+	f.StringVar(&o.since, "since", "", "only entries written since: 24h (ago), 2026-11-22, 2026-11-22T14 or 2026-11-22T14:30:00Z")
 	f.StringVar(&o.until, "until", "", "only entries written until")
 	f.BoolVar(&o.cfg.Deep, "deep", false, "read every file: checksums, one gzip member, every line JSON")
 	f.BoolVar(&o.cfg.AllowGaps, "allow-gaps", false, "offsets may be missing in Kafka: transactional producers, a compacted topic")
@@ -215,22 +221,4 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 		_, err = fmt.Fprintf(out, "not all could be verified, in %s\n", took)
 	}
 	return err
-}
-
-// parseWhen reads a moment: how long ago, a UTC day, or RFC 3339; zero for "".
-func parseWhen(s string, now time.Time) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	if t, err := time.Parse(time.DateOnly, s); err == nil {
-		return t, nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return t, fmt.Errorf("%q: want how long ago (24h), a UTC day (2026-11-22) or a time (2026-11-22T10:00:00Z)", s)
-	}
-	return t, nil
 }

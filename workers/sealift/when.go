@@ -1,0 +1,32 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// parseWhen reads a moment: how long ago, a UTC day or hour, or a time; zero
+// for "".
+func parseWhen(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15", "2006-01-02T15h", "2006-01-02T15:04Z", time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is no time; write how long ago (48h), a UTC day (2026-11-22), hour (2026-11-22T14) or time (2026-11-22T14:30:00Z)", text)
+}
+
+// parseHour is parseWhen of the begin of an hour, or of how many hours ago.
+func parseHour(text string, now time.Time) (time.Time, error) {
+	t, err := parseWhen(text, now.Truncate(time.Hour))
+	if hour := t.UTC().Truncate(time.Hour); err == nil && !t.Equal(hour) {
+		err = fmt.Errorf("%q is not the begin of an hour: files are of whole UTC hours; write %s", text, hour.Format("2006-01-02T15"))
+	}
+	return t, err
+}
