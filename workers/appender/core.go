@@ -59,6 +59,7 @@ type coreConfig struct {
 // long an open file holds the watermark back.
 type skip struct {
 	First   int64  `json:"first"` // offset
+	Last    int64  `json:"last"`
 	Reason  string `json:"reason"`
 	Records int64  `json:"records"`
 	Epoch   int    `json:"epoch"`
@@ -149,11 +150,12 @@ func (c *core) skip(offset int64, reason string) error {
 	c.skips++
 	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].Epoch == c.epoch; i-- { // one a reason
 		if c.skipped[i].Reason == reason {
+			c.skipped[i].Last = offset
 			c.skipped[i].Records++
 			return nil
 		}
 	}
-	c.skipped = append(c.skipped, skip{First: offset, Reason: reason, Records: 1, Epoch: c.epoch})
+	c.skipped = append(c.skipped, skip{First: offset, Last: offset, Reason: reason, Records: 1, Epoch: c.epoch})
 	return nil
 }
 
@@ -163,6 +165,19 @@ func (c *core) reached(next int64, atEnd bool, at int64) {
 	c.position = max(c.position, next)
 	if atEnd {
 		c.progress = max(c.progress, at)
+	}
+}
+
+// clock says what time it is. Progress is ahead of it only if the clock was
+// ahead itself, and went back: no file would be over until it comes there again.
+func (c *core) clock(now int64) {
+	if c.progress-now <= c.cfg.rollEvery.Milliseconds() {
+		return // a turn at the most; and clocks are always set by a little
+	}
+	c.progress, c.quiet = now, min(c.quiet, c.turn(now))
+	for stream, deadline := range c.open {
+		c.open[stream] = min(deadline, c.deadline(stream, now))
+		c.spool.Note(stream, c.open[stream])
 	}
 }
 

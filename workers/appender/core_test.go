@@ -315,3 +315,46 @@ func TestUnfitLinesOfTheFilterAreSkippedAgain(t *testing.T) {
 	require.Equal(t, []string{"b/13-13"}, files(b))
 	require.Equal(t, map[string]int64{reasonLine: 1}, b.Skipped)
 }
+
+// TestAClockThatWentBackHoldsNoFile: it was far ahead for a moment, and the
+// reader at the log's end believed it. That must cost a turn, not until then,
+// also after a restart.
+func TestAClockThatWentBackHoldsNoFile(t *testing.T) {
+	for name, restart := range map[string]bool{"goes_on": false, "restarts": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newSchedule(t, 1)
+			w := s.workers[0]
+			s.takeOver(w)
+			w.c.reached(0, true, t0+9000*hour)
+			feed(t, w.c, "a@1")
+			w.c.cfg.jitter = 0
+			if restart {
+				_, err := w.c.save()
+				require.NoError(t, err)
+				s.kill(w)
+				s.takeOver(w)
+				w.c.cfg.jitter = 0
+			}
+			w.c.clock(t0 + 2*60_000)
+			w.c.reached(1, true, t0+hour)
+			require.NoError(t, w.c.sealDue())
+			require.Empty(t, w.c.sealed)
+			w.c.reached(1, true, t0+hour+w.c.cfg.grace.Milliseconds())
+			require.NoError(t, w.c.sealDue())
+			require.Len(t, w.c.sealed, 1)
+			s.kill(w)
+		})
+	}
+}
+
+// TestAReaderThatIsAheadByLittleGoesOn: a clock that is set by seconds makes no
+// tiny files.
+func TestAReaderThatIsAheadByLittleGoesOn(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	c.reached(0, true, t0+hour)
+	feed(t, c, "a@1")
+	c.clock(t0 + hour - 1)
+	c.reached(1, true, t0+hour+c.cfg.grace.Milliseconds())
+	require.NoError(t, c.sealDue())
+	require.Empty(t, c.sealed)
+}

@@ -209,6 +209,7 @@ func (l *loop) run(ctx context.Context) error {
 				return err
 			}
 		case <-tick.C:
+			l.c.clock(time.Now().UnixMilli())
 			l.paused = l.p.a.pressure.paused()
 			l.p.view.state(l.c, l.paused)
 			if l.recall != nil {

@@ -73,8 +73,11 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 	c.position = max(cp.Position, base.LowWatermark)
 	c.progress, c.quiet, c.epoch = cp.Progress, cp.Quiet, cp.Epoch
 	for _, s := range cp.Skipped {
-		if s.First >= base.LowWatermark {
+		switch {
+		case s.First >= base.LowWatermark:
 			c.skipped = append(c.skipped, s)
+		case s.Last >= base.LowWatermark: // only this worker's double cuts there
+			return nil, fmt.Errorf("%w: skipped offsets %d to %d are in the ledger in part", errUntrusted, s.First, s.Last)
 		}
 	}
 	c.loadDoubles(cp.Doubles)
@@ -88,7 +91,10 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 		return nil, err
 	}
 	c.spool, c.sealed = spool, sealed
-	spool.Files(func(m segment.Meta) { c.open[m.Stream] = m.Note })
+	spool.Files(func(m segment.Meta) {
+		// Its last frame may have the deadline from before the clock went back.
+		c.open[m.Stream] = min(m.Note, c.deadline(m.Stream, c.progress))
+	})
 	return c, nil
 }
 

@@ -128,6 +128,39 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 	}
 }
 
+// TestAWatermarkWithinSkippedRecords: a copy of the disk had skipped only some
+// of them when it wrote an entry; which are counted, nobody knows.
+func TestAWatermarkWithinSkippedRecords(t *testing.T) {
+	for name, c := range map[string]struct {
+		low     int64
+		want    string
+		skipped map[string]int64 // of what is read from there on, and of what was
+	}{
+		"before":  {low: 0, want: "3", skipped: map[string]int64{"x": 3}},
+		"among":   {low: 1, want: "1", skipped: map[string]int64{}},
+		"between": {low: 3, want: "3", skipped: map[string]int64{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSchedule(t, 1)
+			w := s.workers[0]
+			s.takeOver(w)
+			for o := range int64(3) {
+				require.NoError(t, w.c.skip(o, "x"))
+			}
+			_, err := w.c.save()
+			require.NoError(t, err)
+			s.kill(w)
+			s.wins("w1", c.low)
+			s.takeOver(w)
+			require.Equal(t, []string{c.want}, holdings(w.c))
+			feed(t, w.c, "a@1")
+			require.NoError(t, w.c.sealAll(segment.ReasonRequest))
+			require.Equal(t, c.skipped, w.c.cut().Skipped)
+			s.kill(w)
+		})
+	}
+}
+
 // TestResumedStateIsTheOneThatWas: deadlines, files that were sealed and are
 // in no entry, skipped records.
 func TestResumedStateIsTheOneThatWas(t *testing.T) {
