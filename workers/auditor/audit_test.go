@@ -114,6 +114,16 @@ func TestRedisHazards(t *testing.T) {
 			require.EqualValues(t, 1, r.audit().Enqueued, "what is new is enqueued at once")
 		})
 	})
+	t.Run("down_since_the_clock_was_ahead", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRigWithoutRedis(t)
+			r.seal(log0, time.Hour, []string{one}, "a")
+			h := noHint()
+			h.Through, h.Open, h.Blind = 1, []int64{1}, time.Now().Add(9000*time.Hour).UnixMilli()
+			require.NoError(t, h.store(t.Context(), r.staging, log0))
+			require.EqualValues(t, 1, r.audit().Enqueued)
+		})
+	})
 	t.Run("lease_held", func(t *testing.T) {
 		r := newRig(t, nil)
 		r.seal(log0, time.Hour, []string{one}, "a")

@@ -203,6 +203,25 @@ func TestReplaysHoldStagedFilesAndGoAfterTheirTime(t *testing.T) {
 	require.Zero(t, r.count("replays/"))
 }
 
+// Invariant: I4. A replay that takes longer than the retention, at its ordered
+// rate, is not forgotten while it runs: its jobs would be dropped as forged.
+func TestAReplayThatRunsIsNotForgotten(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
+	e := r.seal(log0, 5*time.Hour, []string{one}, "a", "b")
+	for i := range e.Files {
+		r.deliver(e, i, one)
+	}
+	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
+	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+	r.age(5 * time.Hour)
+	r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(e, 0), one), "{}") // just now
+	require.Zero(t, r.audit().Collected)
+	require.Equal(t, 2, r.count("replays/"))
+	r.age(time.Hour)
+	require.EqualValues(t, 2, r.audit().Collected, "nothing came of it for long")
+	require.Zero(t, r.count("replays/"))
+}
+
 func (r *rig) count(prefix string) int {
 	infos, err := r.staging.List(r.t.Context(), prefix, "", 0)
 	require.NoError(r.t, err)

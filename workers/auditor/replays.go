@@ -13,8 +13,8 @@ import (
 	"github.com/sealift/sealift/pkg/replay"
 )
 
-// replays are the orders that are younger than the retention: staged files
-// that one of them is still to deliver are not collected.
+// replays are the orders given, or worked at, within the retention: staged
+// files that one of them is still to deliver are not collected.
 type replays struct {
 	staging objstore.Store
 	orders  []*delivery.Order
@@ -40,11 +40,11 @@ func (a *Auditor) listReplays(ctx context.Context, now time.Time) (*replays, []s
 		case err != nil:
 			return nil, nil, err
 		default:
-			given, err := a.deps.Staging.List(ctx, delivery.OrderKey(id), "", 1) // by the store's clock
+			young, err := a.young(ctx, id, now)
 			if err != nil {
 				return nil, nil, err
 			}
-			if len(given) == 1 && now.Sub(given[0].LastModified) < a.cfg.Retain {
+			if young {
 				r.orders = append(r.orders, o)
 			} else {
 				past = append(past, id)
@@ -52,6 +52,20 @@ func (a *Auditor) listReplays(ctx context.Context, now time.Time) (*replays, []s
 		}
 	}
 	return r, past, nil
+}
+
+// young reports whether a replay was ordered, or did anything, within the
+// retention: it may take longer than that, and a copier drops the jobs of an
+// order that is not there.
+func (a *Auditor) young(ctx context.Context, id string, now time.Time) (bool, error) {
+	for _, prefix := range []string{delivery.OrderKey(id), delivery.ReplayPrefix(id)} { // most are told by their order
+		for info, err := range objstore.All(ctx, a.deps.Staging, prefix) {
+			if err != nil || now.Sub(info.LastModified) < a.cfg.Retain { // by the store's clock
+				return err == nil, err
+			}
+		}
+	}
+	return false, nil
 }
 
 // need reports whether an order that is not over selects a file of the entry.

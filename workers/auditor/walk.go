@@ -63,7 +63,8 @@ func (w *walk) run(ctx context.Context) error {
 		return err
 	}
 	noted := w.hint.clone()
-	w.again = w.cfg.Force || w.now.Sub(time.UnixMilli(w.hint.Blind)) >= blindAudits*w.cfg.Every
+	since := w.now.Sub(time.UnixMilli(w.hint.Blind)) // below 0 if some clock was ahead
+	w.again = w.cfg.Force || since < 0 || since >= blindAudits*w.cfg.Every
 	if err := w.visitAll(ctx); err != nil {
 		return err
 	}
