@@ -1,0 +1,122 @@
+package copier
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sealift/sealift/pkg/ablation"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// reader reads one partition for one generation.
+type reader struct {
+	jobs      *jobs
+	topic     string
+	partition int
+	delay     time.Duration // the tier's; zero for the jobs themselves
+	offsets   *offsets
+	done      <-chan struct{} // of the generation
+	take      func(context.Context, []byte, claim) error
+}
+
+// run reads from the committed offset until ctx ends.
+func (r *reader) run(ctx context.Context, next int64) {
+	log := r.jobs.log.With("topic", r.topic, "partition", r.partition)
+	fetcher := r.jobs.kafka.Fetcher(r.topic, r.partition)
+	for wait := 200 * time.Millisecond; ctx.Err() == nil; {
+		got, err := stream.Fetched{}, error(nil)
+		if next < 0 {
+			next, err = r.first(ctx)
+		}
+		if err == nil {
+			got, err = fetcher.Fetch(ctx, next, stream.FetchOptions{})
+		}
+		if errors.Is(err, stream.ErrOffsetOutOfRange) {
+			// Jobs may expire: they only wake us up, the ledger is the outbox
+			// and the auditor enqueues anew what was missed.
+			log.WarnContext(ctx, "jobs expired unread; the auditor enqueues them again", "offset", next)
+			next, err = r.first(ctx)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				log.WarnContext(ctx, "reading jobs", "err", err)
+			}
+			sleep(ctx, wait)
+			wait = min(2*wait, 10*time.Second)
+			continue
+		}
+		wait = 200 * time.Millisecond
+		for i := range got.Records {
+			if r.handle(ctx, &got.Records[i]) != nil {
+				return
+			}
+		}
+		next = max(next, got.Next)
+	}
+}
+
+func (r *reader) first(ctx context.Context) (int64, error) {
+	bounds, err := r.jobs.kafka.Bounds(ctx, r.topic)
+	if err != nil {
+		return -1, err
+	}
+	return bounds[r.partition].First, nil
+}
+
+// handle takes one record in, when its time has come.
+func (r *reader) handle(ctx context.Context, rec *stream.Record) error {
+	for r.offsets.full() {
+		select {
+		case <-r.offsets.moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	r.offsets.take(rec.Offset)
+	// A retry tier's records wait for about the same time each, so the first
+	// holds the others back for no longer than they would wait anyway; nor
+	// may one that asks for more.
+	if job, err := delivery.DecodeJob(rec.Value); err == nil && r.delay > 0 {
+		sleep(ctx, min(time.Until(time.UnixMilli(job.NotBefore)), r.delay))
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if ablation.On(ablation.AcksFirst) {
+		r.offsets.finish(rec.Offset)
+	}
+	return r.take(ctx, rec.Value, position{r, rec.Offset})
+}
+
+// position is a record's place in its partition.
+type position struct {
+	reader *reader
+	offset int64
+}
+
+// alive implements claim.
+func (p position) alive() bool {
+	select {
+	case <-p.reader.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// over implements claim.
+func (p position) over() { p.reader.offsets.finish(p.offset) }
+
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
