@@ -138,9 +138,9 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 	case cfg.Concurrency < 1 || cfg.PerDestination < 1:
 		return nil, errors.New("copier.concurrency and copier.per_destination must be at least 1")
 	case cfg.LockTTL < 100*time.Millisecond:
-		return nil, fmt.Errorf("copier.lock_ttl %s is too short", cfg.LockTTL)
+		return nil, fmt.Errorf("copier.lock_ttl %s: use at least 100ms", cfg.LockTTL)
 	case slices.Min(cfg.RetryTiers) <= 0 || !slices.IsSorted(cfg.RetryTiers):
-		return nil, fmt.Errorf("copier.retry_tiers %v must grow", cfg.RetryTiers)
+		return nil, fmt.Errorf("copier.retry_tiers %v: use times above 0 that grow", cfg.RetryTiers)
 	}
 	m, err := newMetrics(deps.Metrics, "")
 	if err != nil {

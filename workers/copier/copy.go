@@ -3,6 +3,7 @@ package copier
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,42 +64,50 @@ func (c *Copier) try(ctx context.Context, job delivery.Job) (outcome, error) {
 		c.metrics.leaseLost.Inc()
 		return outcome{kind: busy}, nil
 	}
-	return c.deliver(ctx, job, t, f, body, held)
+	return c.deliver(ctx, job, t, f, body, held, false, func(r delivery.Receipt) error {
+		err := WriteReceipt(ctx, c.deps.Staging, r)
+		if err == nil {
+			c.mark(ctx, job)
+		}
+		return err
+	})
 }
 
-// deliver puts the object, then closes the debt.
+// deliver puts the object, then closes what asked for it.
 //
-// Invariant: I9, I12. 1. object  2. receipt  3. marker  4. lease  5. offset,
-// by whoever called. A crash after any of them repeats those before, and each
-// is harmless when repeated.
-func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease) (outcome, error) {
+// Invariant: I8, I9, I12. 1. object  2. receipt and marker, by close  3. lease
+// 4. offset, by whoever called. A crash after any of them repeats those before,
+// and each is harmless when repeated.
+func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease,
+	overwrite bool, closing func(delivery.Receipt) error) (outcome, error) {
 	begun := time.Now()
-	pctx, cancel := context.WithTimeout(ctx, transferTimeout(f.GzipBytes))
+	pctx, cancel := context.WithTimeout(ctx, transferTimeout(body.size))
 	defer cancel()
-	if ablation.On(ablation.ReceiptFirst) {
-		_ = WriteReceipt(ctx, c.deps.Staging, delivery.Receipt{
-			File: job.File, Destination: job.Destination, Outcome: delivery.Delivered,
-			Bucket: t.BucketName, Key: delivery.ObjectKey(t.Prefix, job.File.Log(), f), SHA256: f.SHA256,
-		})
-	}
-	d, err := c.customer.put(pctx, t, objectOf(t.Prefix, job.File.Log(), f), body)
-	if err != nil {
-		return outcome{kind: failed, verdict: classify(err, t)}, nil
-	}
+	sum := hex.EncodeToString(body.sum[:]) // another than the ledger's if it was rebuilt
 	receipt := delivery.Receipt{
 		File: job.File, Destination: job.Destination, Outcome: delivery.Delivered,
-		Bucket: t.BucketName, Key: delivery.ObjectKey(t.Prefix, job.File.Log(), f), ETag: d.etag,
-		SHA256: f.SHA256, Bytes: f.GzipBytes, Records: f.Records, Existed: d.existed,
-		Worker: c.cfg.Worker, At: time.Now().UnixMilli(),
+		Bucket: t.BucketName, Key: delivery.ObjectKey(t.Prefix, job.File.Log(), f),
+		SHA256: sum, Bytes: body.size, Records: f.Records, Worker: c.cfg.Worker, Replay: job.Replay,
 	}
 	if held != nil {
 		receipt.Fence = held.Fence
 	}
+	if ablation.On(ablation.ReceiptFirst) {
+		_ = closing(receipt)
+	}
+	obj := objectOf(t.Prefix, job.File.Log(), f)
+	obj.overwrite = obj.overwrite || overwrite
+	obj.metadata["sha256"] = sum
+	d, err := c.customer.put(pctx, t, obj, body)
+	if err != nil {
+		return outcome{kind: failed, verdict: classify(err, t)}, nil
+	}
+	receipt.ETag, receipt.Existed, receipt.At = d.etag, d.existed, time.Now().UnixMilli()
 	var o outcome
 	// Waited for here, under the lease, lest the file is sent again for want
 	// of its receipt.
 	err = c.patiently(ctx, func() error {
-		if err := WriteReceipt(ctx, c.deps.Staging, receipt); err != nil {
+		if err := closing(receipt); err != nil {
 			o, err = c.stagingFailed(err, "write the receipt")
 			return err
 		}
@@ -108,11 +117,10 @@ func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target
 	if err != nil || o.kind != done {
 		return o, err
 	}
-	c.mark(ctx, job)
 	c.metrics.delivered(f, d, time.Since(begun))
 	c.deps.Log.InfoContext(ctx, "file delivered", "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
-		"partition", job.File.Partition, "file", receipt.Key, "bytes", f.GzipBytes, "records", f.Records,
-		"existed", d.existed, "attempt", job.Attempt, "took", time.Since(begun))
+		"partition", job.File.Partition, "file", receipt.Key, "bytes", body.size, "records", f.Records,
+		"existed", d.existed, "attempt", job.Attempt, "replay", job.Replay, "took", time.Since(begun))
 	return o, nil
 }
 
@@ -240,10 +248,14 @@ func (c *Copier) stagingFailed(err error, doing string) (outcome, error) {
 
 // WriteReceipt closes a debt for good. That it is closed already is fine.
 func WriteReceipt(ctx context.Context, staging objstore.Store, r delivery.Receipt) error {
+	return store(ctx, staging, delivery.ReceiptKey(r.File, r.Destination), r.Encode(), true)
+}
+
+// store writes a note of ours to staging. That it is there already is fine.
+func store(ctx context.Context, staging objstore.Store, key string, body []byte, ifAbsent bool) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := staging.Put(ctx, delivery.ReceiptKey(r.File, r.Destination), bytes.NewReader(r.Encode()),
-		objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
+	_, err := staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: ifAbsent, ContentType: "application/json"})
 	if errors.Is(err, objstore.ErrExists) {
 		return nil
 	}

@@ -2,7 +2,6 @@ package copier
 
 import (
 	"context"
-	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
 )
@@ -49,15 +48,10 @@ func (c *Copier) requeuer(source queue) queue {
 	return queueWithMarker{c, source}
 }
 
-// failedNote is what a replay says of a file that it could not deliver.
-func failedNote(job delivery.Job, v verdict) delivery.Parked {
-	return delivery.Parked{Job: job, Cause: v.cause, Fix: parkedFix(v.fix, again(job)), Since: job.FirstTry, At: time.Now().UnixMilli()}
-}
-
 // setAside notes in the order that a file could not be delivered.
 func (r *replayer) setAside(ctx context.Context, job delivery.Job, v verdict) error {
-	note := failedNote(job, v)
-	if err := r.store(ctx, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
+	note := parkedNote(job, v)
+	if err := store(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
 		return err
 	}
 	r.metrics.parked.WithLabelValues(job.Destination, v.reason).Inc()

@@ -1,29 +1,31 @@
 package copier
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
-	"github.com/sealift/sealift/pkg/objstore"
 )
 
 // park sets a job aside where people see it. It stays owed: redrive enqueues
 // it again, and the auditor counts it.
 func (c *Copier) park(ctx context.Context, job delivery.Job, v verdict) error {
-	fix := parkedFix(v.fix, again(job))
-	p := delivery.Parked{Job: job, Cause: v.cause, Fix: fix, Since: job.FirstTry, At: time.Now().UnixMilli()}
-	if err := storeParked(ctx, c.deps.Staging, p); err != nil {
+	p := parkedNote(job, v)
+	if err := store(ctx, c.deps.Staging, delivery.ParkedKey(job.File, job.Destination), p.Encode(), false); err != nil {
 		c.deps.Log.WarnContext(ctx, "parking a job", "destination", job.Destination, "file", job.File.String(), "err", err)
 		return err
 	}
 	c.metrics.parked.WithLabelValues(job.Destination, v.reason).Inc()
 	c.deps.Log.WarnContext(ctx, "job parked", "destination", job.Destination, "file", job.File.String(),
-		"attempt", job.Attempt, "cause", v.cause, "fix", fix)
+		"attempt", job.Attempt, "cause", v.cause, "fix", p.Fix)
 	return nil
+}
+
+// parkedNote is what people see of a job that is set aside.
+func parkedNote(job delivery.Job, v verdict) delivery.Parked {
+	return delivery.Parked{Job: job, Cause: v.cause, Fix: parkedFix(v.fix, again(job)), Since: job.FirstTry, At: time.Now().UnixMilli()}
 }
 
 // parkedFix is the fix of a job that is not tried again by itself any more.
@@ -46,13 +48,4 @@ func again(job delivery.Job) string {
 		return "sealift replay --resume " + job.Replay
 	}
 	return "sealift redrive --destination " + job.Destination
-}
-
-// storeParked writes the note of a parked job, over an older one.
-func storeParked(ctx context.Context, staging objstore.Store, p delivery.Parked) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	_, err := staging.Put(ctx, delivery.ParkedKey(p.Job.File, p.Job.Destination), bytes.NewReader(p.Encode()),
-		objstore.PutOptions{ContentType: "application/json"})
-	return err
 }

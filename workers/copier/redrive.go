@@ -163,7 +163,7 @@ func (r Redrive) putBack(ctx context.Context, parked []delivery.Parked) error {
 	defer cancel()
 	var errs []error
 	for _, p := range parked {
-		errs = append(errs, storeParked(ctx, r.Staging, p))
+		errs = append(errs, store(ctx, r.Staging, delivery.ParkedKey(p.Job.File, p.Job.Destination), p.Encode(), false))
 	}
 	return errors.Join(errs...)
 }

@@ -1,14 +1,11 @@
 package copier
 
 import (
-	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
@@ -64,7 +61,9 @@ func (r *replayer) try(ctx context.Context, job delivery.Job) (outcome, error) {
 		r.metrics.leaseLost.Inc()
 		return outcome{kind: busy}, nil
 	}
-	return r.deliver(ctx, job, order, t, f, body, held)
+	return r.deliver(ctx, job, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
+		return r.close(ctx, receipt, order.View == "" && owes(f, job.Destination))
+	})
 }
 
 // ordered returns the order and the file if the job is honest.
@@ -172,75 +171,21 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 	return nil, outcome{kind: failed, verdict: verdict{transient, ofFile, "spool", err.Error(), "give the copier's disk room (copier.spool_dir)"}}, nil
 }
 
-// deliver puts the object, then says so in the order, and in the ledger's own
-// receipts if the file was owed and not delivered yet.
-//
-// Invariant: I8, I9. The key is the ledger's (below the view, if one is
-// ordered), and so is the content: what was rebuilt has the same lines.
-func (r *replayer) deliver(ctx context.Context, job delivery.Job, order *delivery.Order, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease) (outcome, error) {
-	begun := time.Now()
-	pctx, cancel := context.WithTimeout(ctx, transferTimeout(body.size))
-	defer cancel()
-	obj := objectOf(t.Prefix, job.File.Log(), f)
-	obj.overwrite = order.Force
-	sum := hex.EncodeToString(body.sum[:])
-	obj.metadata["sha256"] = sum // another than the ledger's if it was rebuilt
-	d, err := r.customer.put(pctx, t, obj, body)
-	if err != nil {
-		return outcome{kind: failed, verdict: classify(err, t)}, nil
-	}
-	receipt := delivery.Receipt{
-		File: job.File, Destination: job.Destination, Outcome: delivery.Delivered, Bucket: t.BucketName, Key: obj.key, ETag: d.etag,
-		SHA256: sum, Bytes: body.size, Records: f.Records, Existed: d.existed, Worker: r.cfg.Worker, At: time.Now().UnixMilli(), Replay: job.Replay,
-	}
-	if held != nil {
-		receipt.Fence = held.Fence
-	}
-	var o outcome
-	err = r.patiently(ctx, func() error {
-		err := r.close(ctx, receipt, order.View == "" && owes(f, job.Destination))
-		if err != nil {
-			o, err = r.stagingFailed(err, "write the replay's receipt")
-			return err
-		}
-		o = outcome{kind: done}
-		return nil
-	})
-	if err != nil || o.kind != done {
-		return o, err
-	}
-	r.metrics.delivered(f, d, time.Since(begun))
-	r.deps.Log.InfoContext(ctx, "file replayed", "replay", job.Replay, "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
-		"partition", job.File.Partition, "file", obj.key, "bytes", body.size, "records", f.Records, "existed", d.existed, "took", time.Since(begun))
-	return o, nil
-}
-
-// close writes what follows a delivery: 1. the debt's own receipt, if it may
-// have none  2. the replay's  3. no note of a failure. Each is harmless when
-// repeated.
+// close writes what follows a delivery: 1. the debt's own receipt, if the file
+// is owed and may have none  2. the replay's  3. no note of a failure. Each is
+// harmless when repeated.
 func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, debt bool) error {
 	if debt {
 		if err := WriteReceipt(ctx, r.deps.Staging, receipt); err != nil {
 			return err
 		}
 	}
-	if err := r.store(ctx, delivery.ReplayReceiptKey(receipt.Replay, receipt.File, receipt.Destination), receipt.Encode(), true); err != nil {
+	if err := store(ctx, r.deps.Staging, delivery.ReplayReceiptKey(receipt.Replay, receipt.File, receipt.Destination), receipt.Encode(), true); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return r.deps.Staging.Delete(ctx, delivery.ReplayFailedKey(receipt.Replay, receipt.File, receipt.Destination))
-}
-
-// store writes an object of the replay; that it is there already is fine.
-func (r *replayer) store(ctx context.Context, key string, body []byte, ifAbsent bool) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	_, err := r.deps.Staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: ifAbsent, ContentType: "application/json"})
-	if errors.Is(err, objstore.ErrExists) {
-		return nil
-	}
-	return err
 }
 
 // spoolRebuilt is spool for an object that was built again from Kafka. It may
@@ -253,11 +198,11 @@ func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, 
 	}
 	lines, err := replay.Summarize(io.NewSectionReader(s, 0, s.size))
 	if err == nil && lines != replay.SummaryOf(f) {
-		err = fmt.Errorf("%w: it holds %s, want %s", errDamaged, lines, replay.SummaryOf(f))
+		err = fmt.Errorf("it holds %s, want %s", lines, replay.SummaryOf(f))
 	}
 	if err != nil {
 		s.remove()
-		return nil, fmt.Errorf("spool %q: %w", key, errors.Join(err, errDamaged))
+		return nil, fmt.Errorf("spool %q: %w: %w", key, errDamaged, err)
 	}
 	return s, nil
 }
