@@ -20,7 +20,7 @@ FUZZTIME ?= 10s
 FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test test-stack soak stack-up stack-down lint bench fuzz clean help
+.PHONY: build demo test simulate test-stack soak stack-up stack-down lint bench fuzz clean help
 
 build: ## build bin/sealift
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
@@ -32,6 +32,11 @@ test: ## all tests that Go alone can run, with the race detector
 	@[ -n '$(RACE)' ] || echo 'make: no C compiler: testing without the race detector' >&2
 	go test $(RACE) -timeout 30m -skip '$(PROCESSES)' ./...
 	go test -timeout 30m -run '$(PROCESSES)' ./workers/e2e
+	go test -timeout 30m ./workers/e2e/simulation
+	go test -timeout 30m -tags ablation -run PlantedBugs ./workers/e2e/simulation
+
+simulate: ## the roles under a seeded scheduler; SEEDS=1000000, or FOR=1h of new ones
+	go test -timeout 0 -v -run 'TestSimulation$$' ./workers/e2e/simulation $(if $(FOR),-sim.for $(FOR) -sim.from $$(date +%s),-sim.seeds $(or $(SEEDS),1000))
 
 test-stack: ## integration and fault tests against real Kafka, Redis and S3 (scripts/stack.sh -h)
 	@GOTESTFLAGS='$(RACE)' scripts/test-stack.sh "$(STACK)"

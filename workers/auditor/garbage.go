@@ -18,7 +18,7 @@ import (
 // kept for long enough.
 func (w *walk) collect(ctx context.Context) error {
 	for seq := w.hint.Collected + 1; seq <= w.hint.Through; seq++ {
-		if _, isOpen := slices.BinarySearch(w.hint.Open, seq); !isOpen {
+		if _, isOpen := slices.BinarySearch(w.hint.Open, seq); !isOpen || ablation.On(ablation.DeletesUndelivered) {
 			e, err := w.chain.Entry(ctx, seq)
 			if err != nil {
 				return err

@@ -56,10 +56,15 @@ func TestRedisBehavesLikeRedis(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, next.Fence, l.Fence)
 
-		r.keys["sealift:lease:x"] = value{token: "another", expires: time.Now().Add(time.Hour)}
+		steal := &op{reply: make(chan struct{}), run: func(way) {
+			r.keys["sealift:lease:x"] = value{token: "another", expires: time.Now().Add(time.Hour)}
+		}}
+		w.promised <- steal
+		<-steal.reply
 		<-next.Lost()
 		require.NoError(t, next.Release(ctx))
-		require.Equal(t, "another", r.keys["sealift:lease:x"].token, "release leaves another's lease alone")
+		_, err = one.Acquire(ctx, "x", time.Minute)
+		require.ErrorIs(t, err, lease.ErrHeld, "release leaves another's lease alone")
 
 		server := r.seenBy(w, a)
 		for range 2 { // as after a lost reply

@@ -129,7 +129,9 @@ type fetcher struct {
 
 // Fetch implements appender.Fetcher and copier.Fetcher.
 func (f fetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (out stream.Fetched, err error) {
+	f.c.k.w.mu.Lock()
 	log := f.c.k.topics[f.topic][f.partition]
+	f.c.k.w.mu.Unlock()
 	begun := time.Now()
 	outside := func() bool { return offset < log.start || offset > log.end() }
 	o := &op{kind: "fetch", key: fmt.Sprintf("%s/%d@%d", f.topic, f.partition, offset), ways: []way{cut}}

@@ -72,8 +72,9 @@ func (c *redisClient) do(ctx context.Context, kind, key string, effect func()) e
 func (c *redisClient) Ping(ctx context.Context) error { return c.do(ctx, "ping", "", func() {}) }
 
 // Take implements lease.Server.
-func (c *redisClient) Take(ctx context.Context, key, token string, ttl time.Duration) (fence int64, err error) {
-	err = c.do(ctx, "take", key, func() {
+func (c *redisClient) Take(ctx context.Context, key, token string, ttl time.Duration) (int64, error) {
+	var fence int64 // not what is returned: it may be written after that
+	err := c.do(ctx, "take", key, func() {
 		if v, ok := c.r.get(key); ok && v.token != token {
 			return
 		}
@@ -88,8 +89,9 @@ func (c *redisClient) Take(ctx context.Context, key, token string, ttl time.Dura
 }
 
 // Extend implements lease.Server.
-func (c *redisClient) Extend(ctx context.Context, key, token string, ttl time.Duration) (held bool, err error) {
-	err = c.do(ctx, "extend", key, func() {
+func (c *redisClient) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	held := false
+	err := c.do(ctx, "extend", key, func() {
 		if v, ok := c.r.get(key); ok && v.token == token {
 			c.r.keys[key] = value{token, time.Now().Add(ttl)}
 			held = true
@@ -116,9 +118,13 @@ func (c *redisClient) Set(ctx context.Context, key string, ttl time.Duration) er
 }
 
 // Exists implements lease.Server.
-func (c *redisClient) Exists(ctx context.Context, key string) (is bool, err error) {
-	err = c.do(ctx, "exists", key, func() { _, is = c.r.get(key) })
-	return is && err == nil, err
+func (c *redisClient) Exists(ctx context.Context, key string) (bool, error) {
+	is := false
+	err := c.do(ctx, "exists", key, func() { _, is = c.r.get(key) })
+	if err != nil {
+		return false, err
+	}
+	return is, nil
 }
 
 // Close implements lease.Server.

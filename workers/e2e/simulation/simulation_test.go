@@ -49,7 +49,7 @@ type result struct {
 func simulate(t *testing.T, p plan, keepTrace bool, change func(*world)) (r result) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 22, 23, 58, 30, 0, time.UTC))) // midnight comes soon
-		dir, err := os.MkdirTemp(tempDir(), "sealift-sim-")
+		dir, err := os.MkdirTemp(tempDir(), "sealift-sim-")                      //nolint:usetesting // in memory, where that is to be had
 		require.NoError(t, err)
 		w := &world{scenario: newScenario(p.seed), plan: p, dir: dir}
 		if keepTrace {
