@@ -5,6 +5,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/dedup"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
 )
 
 // reasonDuplicate counts records of messages that a record with a lower offset
@@ -40,6 +41,7 @@ type double struct {
 	Source  string `json:"source"`
 	Hour    int64  `json:"hour"`
 	First   int64  `json:"first"` // offset
+	Last    int64  `json:"last"`
 	Records int64  `json:"records"`
 	Epoch   int    `json:"epoch"`
 	// Passed says that a line of the stream was added after them, and Sealed
@@ -59,13 +61,14 @@ func (c *core) double(stream ledger.Stream, offset, seen int64) error {
 	c.progress = max(c.progress, seen)
 	list := c.doubles[stream]
 	if n := len(list); n > 0 && list[n-1].Epoch == c.epoch && !list[n-1].Passed && !list[n-1].Sealed {
+		list[n-1].Last = offset
 		list[n-1].Records++
 		return nil
 	}
 	if c.doubles == nil {
 		c.doubles = map[ledger.Stream][]double{}
 	}
-	c.doubles[stream] = append(list, double{Source: stream.Source, Hour: stream.Hour, First: offset, Records: 1, Epoch: c.epoch})
+	c.doubles[stream] = append(list, double{Source: stream.Source, Hour: stream.Hour, First: offset, Last: offset, Records: 1, Epoch: c.epoch})
 	return nil
 }
 
@@ -80,6 +83,7 @@ func (c *core) lineAdded(stream ledger.Stream) {
 	}
 	list[n-1].Passed = true
 	if n > 1 && list[n-2].Passed && !list[n-2].Sealed && list[n-2].Epoch == list[n-1].Epoch {
+		list[n-2].Last = list[n-1].Last
 		list[n-2].Records += list[n-1].Records
 		c.doubles[stream] = list[:n-1]
 	}
@@ -128,13 +132,21 @@ func (c *core) savedDoubles() []double {
 	return all
 }
 
-// loadDoubles takes up what a checkpoint says, but for what the head counts.
-func (c *core) loadDoubles(saved []double) {
+// loadDoubles takes up what a checkpoint says, but for what the head counts. It
+// is errUntrusted that the head counts some of those that are counted together.
+func (c *core) loadDoubles(saved []double) error {
 	for _, d := range saved {
+		counted, err := c.inLedger(segment.Meta{Stream: d.stream(), First: d.First, Last: max(d.First, d.Last)})
+		if err != nil {
+			return err
+		}
+		if counted {
+			continue
+		}
 		if c.doubles == nil {
 			c.doubles = map[ledger.Stream][]double{}
 		}
 		c.doubles[d.stream()] = append(c.doubles[d.stream()], d)
 	}
-	c.forget()
+	return nil
 }

@@ -80,7 +80,9 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 			return nil, fmt.Errorf("%w: skipped offsets %d to %d are in the ledger in part", errUntrusted, s.First, s.Last)
 		}
 	}
-	c.loadDoubles(cp.Doubles)
+	if err := c.loadDoubles(cp.Doubles); err != nil {
+		return nil, err
+	}
 	spool, sealed, err := local.Resume(func(m segment.Meta) (bool, error) {
 		if m.Last >= cp.Position {
 			return false, fmt.Errorf("%w: offset %d of %v is not below the checkpoint's %d", errUntrusted, m.Last, m.Stream, cp.Position)

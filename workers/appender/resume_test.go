@@ -161,6 +161,41 @@ func TestAWatermarkWithinSkippedRecords(t *testing.T) {
 	}
 }
 
+// TestWhatIsInTheLedgerWithinDuplicates: the same, of duplicates.
+func TestWhatIsInTheLedgerWithinDuplicates(t *testing.T) {
+	for name, c := range map[string]struct {
+		low  int64
+		last int64 // of their stream in the filter, -1: none
+		want string
+	}{
+		"none_of_them":           {low: 0, last: -1, want: "3"},
+		"all_of_them":            {low: 3, last: -1, want: "3"},
+		"a_watermark_among_them": {low: 1, last: -1, want: "1"},
+		"a_file_ends_among_them": {low: 0, last: 1, want: "0"},
+		"a_file_ends_after_them": {low: 0, last: 2, want: "3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSchedule(t, 1)
+			w := s.workers[0]
+			s.takeOver(w)
+			for o := range int64(3) {
+				require.NoError(t, w.c.double(ledger.StreamOf("a", t0), o, t0))
+			}
+			_, err := w.c.save()
+			require.NoError(t, err)
+			s.kill(w)
+			var through []ledger.Through
+			if c.last >= 0 {
+				through = append(through, ledger.Through{Source: "a", Hour: t0, Offset: c.last})
+			}
+			s.wins("w1", c.low, through...)
+			s.takeOver(w)
+			require.Equal(t, []string{c.want}, holdings(w.c))
+			s.kill(w)
+		})
+	}
+}
+
 // TestResumedStateIsTheOneThatWas: deadlines, files that were sealed and are
 // in no entry, skipped records.
 func TestResumedStateIsTheOneThatWas(t *testing.T) {
