@@ -178,6 +178,15 @@ func (e *Entry) Log() Log {
 // ErrCorrupt says that stored bytes are not an entry.
 var ErrCorrupt = errors.New("corrupt ledger entry")
 
+// Covers reports whether the record of the stream at the offset is in a file of
+// e or of an entry before it. Once true, it is true of all later entries.
+func (e *Entry) Covers(s Stream, offset int64) bool {
+	i, found := slices.BinarySearchFunc(e.SealedThrough, s, func(t Through, s Stream) int {
+		return Stream{Source: t.Source, Hour: t.Hour}.Compare(s)
+	})
+	return offset < e.LowWatermark || found && offset <= e.SealedThrough[i].Offset
+}
+
 // Encode returns the entry's bytes: one JSON object and a newline.
 func (e *Entry) Encode() ([]byte, error) {
 	if err := e.validate(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
@@ -56,7 +55,7 @@ func (w *walk) strayStaged(ctx context.Context) error {
 	}
 	for key := range w.staged.sizes {
 		s, ok := delivery.ParseStagedKey(key)
-		orphan := ok && covers(head, s.Stream, s.Last)
+		orphan := ok && head.Covers(s.Stream, s.Last)
 		w.report.edit(func(r *Report) {
 			if orphan {
 				r.Staged.Orphans++
@@ -66,16 +65,6 @@ func (w *walk) strayStaged(ctx context.Context) error {
 		})
 	}
 	return nil
-}
-
-// covers reports whether the record of the stream at the offset is in a file
-// of e or of an entry before it.
-func covers(e *ledger.Entry, s ledger.Stream, offset int64) bool {
-	i, found := sort.Find(len(e.SealedThrough), func(i int) int {
-		t := e.SealedThrough[i]
-		return s.Compare(ledger.Stream{Source: t.Source, Hour: t.Hour})
-	})
-	return offset < e.LowWatermark || found && offset <= e.SealedThrough[i].Offset
 }
 
 // verifyStaged holds the staged object against the file, and reports whether

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/sealift/sealift/pkg/ablation"
@@ -101,12 +100,12 @@ func (w *walk) collectOrphans(ctx context.Context) error {
 			return err
 		}
 		s, ok := delivery.ParseStagedKey(info.Key)
-		if ablation.On(ablation.DeletesUncovered) && ok && !covers(w.head, s.Stream, s.Last) && w.now.Sub(info.LastModified) > w.cfg.Retain {
+		if ablation.On(ablation.DeletesUncovered) && ok && !w.head.Covers(s.Stream, s.Last) && w.now.Sub(info.LastModified) > w.cfg.Retain {
 			if err := w.delete(ctx, info.Key); err != nil {
 				return err
 			}
 		}
-		if !ok || s.Log != w.log || !covers(w.head, s.Stream, s.Last) {
+		if !ok || s.Log != w.log || !w.head.Covers(s.Stream, s.Last) {
 			continue
 		}
 		if named, err := x.names(ctx, info.Key, s); err != nil {
@@ -123,19 +122,6 @@ func (w *walk) collectOrphans(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// covers reports whether the record of the stream at the offset is in a file
-// of e or of an entry before it. Once true, it is true of all later entries.
-func covers(e *ledger.Entry, s ledger.Stream, offset int64) bool {
-	if offset < e.LowWatermark {
-		return true
-	}
-	i, found := sort.Find(len(e.SealedThrough), func(i int) int {
-		t := e.SealedThrough[i]
-		return s.Compare(ledger.Stream{Source: t.Source, Hour: t.Hour})
-	})
-	return found && offset <= e.SealedThrough[i].Offset
 }
 
 // index finds the entry that covers a record, with the last read entries at
@@ -165,7 +151,7 @@ func (x *index) names(ctx context.Context, key string, s delivery.Staged) (bool,
 		if err != nil {
 			return true, err
 		}
-		if covers(e, s.Stream, s.Last) {
+		if e.Covers(s.Stream, s.Last) {
 			high = middle
 		} else {
 			low = middle + 1
