@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -287,9 +286,9 @@ func readAll(o Object) ([]byte, error) {
 		return nil, fmt.Errorf("open object %q: %w", o.Key, err)
 	}
 	defer in.Close()
-	var b bytes.Buffer
-	if _, err := io.Copy(&b, in); err != nil {
+	b, err := io.ReadAll(in)
+	if err != nil {
 		return nil, fmt.Errorf("read object %q: %w", o.Key, err)
 	}
-	return b.Bytes(), nil
+	return b, nil
 }

@@ -2,6 +2,7 @@ package check
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"crypto/sha1" //nolint:gosec // of uuid v5
 	"crypto/sha256"
@@ -168,10 +169,8 @@ func (b *payload) unpack(stored *bufio.Reader) error {
 	lines := bufio.NewScanner(z)
 	lines.Buffer(nil, maxLine)
 	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
-		for i, c := range data {
-			if c == '\n' {
-				return i + 1, data[:i+1], nil
-			}
+		if i := bytes.IndexByte(data, '\n'); i >= 0 {
+			return i + 1, data[:i+1], nil
 		}
 		if atEOF && len(data) > 0 {
 			return 0, nil, errors.New("the last line has no newline")
