@@ -122,6 +122,6 @@ func (w *world) onlyPromises(only bool) {
 	if !only {
 		return
 	}
-	w.promisesOnly = true
+	w.promisesOnly, w.dedup = true, false
 	w.breaks = slices.DeleteFunc(w.breaks, func(b breakage) bool { return b.name == "catalog-change" })
 }

@@ -111,7 +111,12 @@ func (w *world) newAppender(a *actor) (func(context.Context) error, error) {
 	if err := os.WriteFile(filepath.Join(a.disk, "worker"), fmt.Appendf(nil, "%s-%d", a.role, a.number), 0o600); err != nil {
 		return nil, err
 	}
+	window := time.Duration(0)
+	if w.dedup {
+		window = 24 * time.Hour
+	}
 	app, err := appender.New(appender.Config{
+		DedupWindow: window, DedupMemory: 1 << 20,
 		Topic: eventsTopic, DataDir: a.disk, RollEvery: w.rollEvery, Grace: w.grace, SealOnStop: w.sealOnStop, DrainTimeout: 5 * time.Second,
 	}, appender.Deps{
 		Log:         appenderLog{k},

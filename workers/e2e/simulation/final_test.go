@@ -46,6 +46,11 @@ func (j *judge) final() {
 	}
 	for p, records := range j.w.workload.truth {
 		for offset, r := range records {
+			if c := j.chains[p]; r.double && c != nil && c.covered[int64(offset)] {
+				j.w.stats.Faults["(copy delivered)"]++
+			} else if r.double {
+				j.w.stats.Faults["(copy dropped)"]++
+			}
 			if r.poison != dead[[2]int{p, offset}] {
 				j.broken("record %d of partition %d belongs into a file: %v, is among the dead letters: %v", offset, p, !r.poison, r.poison)
 			}
@@ -65,7 +70,7 @@ func (j *judge) expect(want *check.Expected, dest string) {
 				for _, f := range e.Files {
 					for offset := f.First; offset <= f.Last; offset++ {
 						r := records[offset]
-						if r.source == f.Source && r.hour() == f.Hour && contains(f.Owed, dest) {
+						if r.source == f.Source && r.hour() == f.Hour && contains(f.Owed, dest) && (!r.double || c.covered[offset]) {
 							owed[offset] = true
 						}
 					}
@@ -74,6 +79,9 @@ func (j *judge) expect(want *check.Expected, dest string) {
 		}
 		for offset, r := range records {
 			always := len(j.w.customer.owed[r.source]) == 1 && contains(j.w.customer.owed[r.source][0], dest)
+			if r.double { // it is delivered only if nobody remembered its first copy
+				always = false
+			}
 			if !r.poison && (always || owed[int64(offset)]) {
 				want.Record(r.source, r.received, []byte(r.line))
 			}

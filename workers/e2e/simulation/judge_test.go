@@ -42,6 +42,7 @@ type chain struct {
 	checked int64          // all records below were seen to be in a file, or poison
 	poison  int64          // records below checked that belong into no file
 	skipped int64
+	dropped int64 // as copies of a message
 }
 
 type streamID struct {
@@ -239,6 +240,9 @@ func (j *judge) file(c *chain, e *entry, i int) {
 	truth := j.truth(e.Partition)
 	for offset := f.First; offset <= f.Last && offset < int64(len(truth)); offset++ {
 		if r := truth[offset]; !r.poison && r.source == f.Source && r.hour() == f.Hour {
+			if r.double && !slices.Contains(lines, r.line) {
+				continue
+			}
 			want = append(want, r.line)
 			c.covered[offset] = true
 		}
@@ -251,8 +255,12 @@ func (j *judge) file(c *chain, e *entry, i int) {
 // watermark judges what the watermark leaves behind.
 func (j *judge) watermark(c *chain, e *entry) {
 	truth := j.truth(e.Partition)
-	for _, n := range e.Skipped {
-		c.skipped += n
+	for reason, n := range e.Skipped {
+		if reason == "duplicate_message" {
+			c.dropped += n
+		} else {
+			c.skipped += n
+		}
 	}
 	if e.LowWatermark > int64(len(truth)) {
 		j.rule("I2", "partition %d: watermark %d lies above the log's end", e.Partition, e.LowWatermark)
@@ -262,9 +270,19 @@ func (j *judge) watermark(c *chain, e *entry) {
 		switch r := truth[c.checked]; {
 		case r.poison:
 			c.poison++
-		case !c.covered[c.checked]:
+		case !c.covered[c.checked] && !r.double:
 			j.rule("I2", "partition %d: record %d of %s lies below watermark %d, and in no file", e.Partition, c.checked, r.source, e.LowWatermark)
 		}
+	}
+	dropped := int64(0)
+	for offset, r := range truth {
+		through, ok := c.through[streamID{r.source, r.hour()}]
+		if r.double && !c.covered[int64(offset)] && (int64(offset) < e.LowWatermark || ok && int64(offset) <= through) {
+			dropped++
+		}
+	}
+	if dropped != c.dropped {
+		j.rule("I2", "partition %d, entry %d: %d copies were dropped, the ledger says %d", e.Partition, e.Seq, dropped, c.dropped)
 	}
 	if c.skipped != c.poison && e.LowWatermark >= c.checked {
 		j.rule("I2", "partition %d, entry %d: %d records were skipped below %d, the ledger says %d", e.Partition, e.Seq, c.poison, e.LowWatermark, c.skipped)

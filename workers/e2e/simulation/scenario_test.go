@@ -21,6 +21,7 @@ type scenario struct {
 	rollEvery, grace     time.Duration
 	sealOnStop           bool
 	withoutRedis         bool
+	dedup                bool // messages come twice, and copies are dropped
 	auditGrace, retain   time.Duration
 	fetchAtMost          int // records
 	chaos                time.Duration
@@ -63,6 +64,7 @@ func newScenario(seed uint64) scenario {
 			s.breaks = append(s.breaks, b)
 		}
 	}
+	s.dedup = d.permille(400)
 	return s
 }
 

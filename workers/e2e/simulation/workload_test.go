@@ -17,19 +17,31 @@ type workload struct {
 	skew time.Duration // of the collectors' clocks
 	// truth is what was written to each partition, by offset.
 	truth [][]written
+	first map[message]bool // that a partition has held
+}
+
+type message struct {
+	partition  int
+	source, id string
 }
 
 // written is a record as its producer meant it.
 type written struct {
 	source   string
+	id       string
 	received int64
 	line     string
 	poison   bool // it belongs into no file
+	// double says that a record with a lower offset holds the message: it may
+	// be dropped.
+	double bool
 }
 
 func (r written) hour() int64 { return r.received - r.received%3_600_000 }
 
-func newWorkload(w *world) *workload { return &workload{w: w, next: time.Now()} }
+func newWorkload(w *world) *workload {
+	return &workload{w: w, next: time.Now(), first: map[message]bool{}}
+}
 
 var sources = []string{"web", "app", "iot", "nobodys"}
 
@@ -63,7 +75,14 @@ func (l *workload) write(d *dice, partition int) {
 	}
 	offset := len(l.truth[partition])
 	r := written{source: sources[d.n(len(sources))], received: now.UnixMilli()}
-	r.line = fmt.Sprintf(`{"messageId":"%d-%d","type":"track","pad":%q}`, partition, offset, strings.Repeat("x", d.n(40)))
+	m := message{partition, r.source, fmt.Sprintf("%d-%d", partition, offset)}
+	if l.w.dedup && offset > 0 && d.n(6) == 0 { // an SDK that got no answer sends it again
+		again := offset - 1 - d.n(min(offset, pick(d, 5, 50, 1000)))
+		r.source = l.truth[partition][again].source
+		m.source, m.id = r.source, l.truth[partition][again].id
+	}
+	r.id = m.id
+	r.line = fmt.Sprintf(`{"messageId":%q,"type":"track","n":%d,"pad":%q}`, m.id, offset, strings.Repeat("x", d.n(40)))
 	record := stream.Record{Key: []byte(r.source), Value: []byte(r.line), Headers: []stream.Header{
 		{Key: "sealift-source", Value: []byte(r.source)},
 		{Key: "sealift-received", Value: strconv.AppendInt(nil, r.received, 10)},
@@ -76,6 +95,10 @@ func (l *workload) write(d *dice, partition int) {
 	case 2: // vouched for, and yet no line
 		r.poison, record.Value = true, []byte("{\n}")
 		record.Headers = append(record.Headers, stream.Header{Key: "sealift-line"})
+	}
+	if !r.poison {
+		r.double = l.first[m]
+		l.first[m] = true
 	}
 	l.truth[partition] = append(l.truth[partition], r)
 	l.w.kafka.appendTo(eventsTopic, partition, record)
