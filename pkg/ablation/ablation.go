@@ -42,6 +42,8 @@ const (
 	TrustsAnyFiles
 	// FiltersUnfit: unfit lines below the filter are taken for a file's.
 	FiltersUnfit
+	// DropsFirstCopy: a record that is read again is its own duplicate.
+	DropsFirstCopy
 
 	// Of the copier.
 

@@ -1,6 +1,10 @@
 package dedup
 
-import "math"
+import (
+	"math"
+
+	"github.com/sealift/sealift/pkg/ablation"
+)
 
 // Start says that the log is now read from offset on.
 func (s *Store) Start(offset int64) {
@@ -33,6 +37,9 @@ func (s *Store) Warm(keys []Key) {
 // Duplicate reports whether a record of the message with a lower offset is
 // stored.
 func (s *Store) Duplicate(k Key, offset int64) bool {
+	if ablation.On(ablation.DropsFirstCopy) {
+		offset++
+	}
 	if at, ok := s.live.find(k); ok && at < offset {
 		return true
 	}

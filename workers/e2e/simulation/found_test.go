@@ -12,9 +12,10 @@ var foundSeeds = []struct {
 	seed  uint64
 	steps []int
 }{
-	{bug: "an unfit line below the filter was counted in no entry", seed: 61},
-	{bug: "a job was acknowledged with the task that had just enqueued it anew", seed: 23,
-		steps: []int{10, 26, 27, 29, 30, 31, 39, 40, 41, 48, 49, 50, 52, 60, 61, 64, 65, 74, 84, 88}},
+	{bug: "an unfit line below the filter was counted in no entry", seed: 111,
+		steps: []int{8, 9, 10, 11, 12, 13, 49, 51, 57, 61, 62, 138, 155, 164, 275}},
+	{bug: "a job was acknowledged with the task that had just enqueued it anew", seed: 25,
+		steps: []int{195, 256, 304, 538, 553}},
 }
 
 func TestFoundSeeds(t *testing.T) {
