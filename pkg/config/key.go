@@ -122,8 +122,12 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// splitList reads a,b and, as `config print` shows it, [a, b].
 func splitList(text string) []string {
 	var out []string
+	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
+		text = strings.TrimSuffix(inner, "]")
+	}
 	for item := range strings.SplitSeq(text, ",") {
 		if item = strings.TrimSpace(item); item != "" {
 			out = append(out, item)

@@ -26,7 +26,7 @@ const (
 // value). With an empty path the file is $SEALIFT_CONFIG, else DefaultFile
 // when there is one.
 //
-// Unknown keys and variables are errors that name the nearest known one. All
+// Unknown keys and variables are errors that name the nearest known one, if any is near. All
 // problems are reported at once, as *Error, together with a Config that holds
 // every value that could be read, so that it can be validated in the same go.
 func Load(path string, env []string, flags map[string]string) (Config, error) {
@@ -134,11 +134,11 @@ func (l *loader) unknown(path, from string, n *strictyaml.Node) {
 		}
 		return
 	}
-	l.add(path, from, "unknown key", "the nearest known key is "+nearestKey(path))
+	l.add(path, from, "unknown key", nearestKey(path))
 }
 
-// nearestKey prefers a key whose last part is the same: brokers means
-// kafka.brokers.
+// nearestKey says which key was probably meant. It prefers one whose last part
+// is the same: brokers means kafka.brokers.
 func nearestKey(path string) string {
 	last := "." + path[strings.LastIndex(path, ".")+1:]
 	var same []string
@@ -147,10 +147,14 @@ func nearestKey(path string) string {
 			same = append(same, k)
 		}
 	}
+	near := spelling.Near(path, Keys())
 	if len(same) > 0 {
-		return spelling.Nearest(path, same)
+		near = spelling.Nearest(path, same)
 	}
-	return spelling.Nearest(path, Keys())
+	if near == "" {
+		return "`sealift config print` shows all keys"
+	}
+	return "the nearest known key is " + near
 }
 
 func isSection(path string) bool {
@@ -172,7 +176,11 @@ func (l *loader) env(env []string) {
 		if k, ok := known[name]; ok {
 			l.set(k, name, value)
 		} else {
-			l.add(name, "environment", "unknown variable", "the nearest known one is "+spelling.Nearest(name, names)+"; unset it or rename it")
+			fix := "unset it"
+			if near := spelling.Near(name, names); near != "" {
+				fix = "the nearest known one is " + near + "; unset it or rename it"
+			}
+			l.add(name, "environment", "unknown variable", fix)
 		}
 	}
 }
@@ -198,7 +206,7 @@ func (l *loader) flags(flags map[string]string) {
 		if k, ok := keyOf(path); ok {
 			l.set(k, "flag", value)
 		} else {
-			l.add(path, "flag", "unknown key", "the nearest known key is "+nearestKey(path))
+			l.add(path, "flag", "unknown key", nearestKey(path))
 		}
 	}
 }
