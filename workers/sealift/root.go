@@ -96,8 +96,31 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
 	for _, c := range commands(a) {
 		root.AddCommand(c)
 	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Run, c.RunE, c.Annotations = nil, helpAbout, withoutConfig
+		case "completion":
+			for _, shell := range c.Commands() {
+				shell.Annotations = withoutConfig
+			}
+		}
+	}
 	finish(a, root)
 	return root
+}
+
+// helpAbout shows the help of the named command; cobra's own ends with 0 when
+// there is none.
+func helpAbout(c *cobra.Command, args []string) error {
+	about, rest, err := c.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return unknownCommand(about, rest[0])
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
 }
 
 // withoutConfig annotates commands that run whatever the configuration is.
@@ -126,7 +149,9 @@ func finish(a *app, c *cobra.Command) {
 			switch {
 			case err == nil:
 				return nil
-			case !c.HasSubCommands() && args(c, nil) == nil && args(c, got[:1]) != nil: // cobra calls it an unknown command
+			case c.HasSubCommands():
+				return unknownCommand(c, got[0])
+			case args(c, nil) == nil && args(c, got[:1]) != nil: // cobra calls it an unknown command
 				err = fmt.Errorf("%q takes no arguments, and not %q", c.CommandPath(), got[0])
 			}
 			return &exitError{exitUsage, err}
