@@ -23,6 +23,13 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+func TestThings(t *testing.T) {
+	require.Equal(t, "1 file", Things(1, "file"))
+	require.Equal(t, "2,000 files", Things(2000, "file"))
+	require.Equal(t, "0 copies", Things(0, "copy"))
+	require.Equal(t, "1 copy", Things(1, "copy"))
+}
+
 func TestSilentWithoutTerminal(t *testing.T) {
 	var out bytes.Buffer
 	b := Start(&out, "sending", 10, Count)

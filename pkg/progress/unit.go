@@ -3,6 +3,7 @@ package progress
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Count writes a number with thousands separated: 1,234,567.
@@ -29,4 +30,16 @@ func Bytes(n int64) string {
 		v, i = v/1000, i+1
 	}
 	return fmt.Sprintf("%.1f %cB", v, units[i])
+}
+
+// Things is how many there are of what has that name: "1 file", "2,000 files",
+// "2 copies".
+func Things(n int64, name string) string {
+	if n != 1 {
+		if stem, ok := strings.CutSuffix(name, "y"); ok {
+			name = stem + "ie"
+		}
+		name += "s"
+	}
+	return Count(n) + " " + name
 }

@@ -139,7 +139,10 @@ func (q *enqueuer) flush(ctx context.Context) error {
 // fail notes in the order that a file cannot be had.
 func (q *enqueuer) fail(ctx context.Context, job delivery.Job, why error) error {
 	fix := "nothing holds its records any more; restore the staged object from the bucket's versions, then: sealift replay --resume " + q.order.ID
-	if q.order.From == delivery.FromStaging {
+	switch q.order.From {
+	case delivery.FromKafka:
+		fix = "order it with --from auto, which takes it from staging if it is there"
+	case delivery.FromStaging:
 		fix = "order it with --from auto, which builds it again from Kafka"
 	}
 	now := time.Now().UnixMilli()

@@ -34,6 +34,11 @@ was open then; --full counts everything.`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withServices(a, true, func(s *services) error {
+				if !cfg.DryRun { // jobs are to be enqueued
+					if err := (&catalogTopic{s}).ready(c.Context(), false); err != nil {
+						return err
+					}
+				}
 				cfg.Topic, cfg.Incarnation = s.cfg.Kafka.EventsTopic, s.cfg.Kafka.Incarnation
 				cfg.Every, cfg.Minute, cfg.Grace, cfg.Retain = s.cfg.Auditor.Every, s.cfg.Auditor.Minute, s.cfg.Auditor.Grace, s.cfg.Staging.Retain
 				aud, err := auditor.New(cfg, auditor.Deps{

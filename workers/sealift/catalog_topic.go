@@ -53,6 +53,8 @@ func (t *catalogTopic) ready(ctx context.Context, create bool) error {
 func (t *catalogTopic) read(ctx context.Context) (*catalog.Snapshot, error) {
 	if _, err := t.kafka.Partitions(ctx, t.cfg.Kafka.CatalogTopic); errors.Is(err, stream.ErrNoTopic) {
 		return catalog.NewLive().Snapshot(), nil
+	} else if err != nil { // nobody waits at a prompt for brokers that are away
+		return nil, fmt.Errorf("read catalog topic %q: %w; set kafka.brokers, or start Kafka", t.cfg.Kafka.CatalogTopic, err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, catalogTimeout, errors.New("it took too long"))
 	defer cancel()

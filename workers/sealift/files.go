@@ -205,7 +205,7 @@ func newFilesSyncCommand(a *app, o *filesOptions) *cobra.Command {
 				return err
 			}
 			if len(r.Failed) > 0 {
-				return partial(fmt.Sprintf("%d files failed; run it again to continue", len(r.Failed)))
+				return partial(progress.Things(int64(len(r.Failed)), "file") + " failed; run it again to continue")
 			}
 			return nil
 		},
@@ -223,7 +223,7 @@ func printSync(out io.Writer, r mirror.SyncResult, asJSON bool) error {
 			Failed int `json:"failed"`
 		}{r, len(r.Failed)})
 	}
-	_, err := fmt.Fprintf(out, "%s files downloaded (%s), %s there already\n", progress.Count(r.Downloaded), progress.Bytes(r.Bytes), progress.Count(r.Skipped))
+	_, err := fmt.Fprintf(out, "%s downloaded (%s), %s there already\n", progress.Things(r.Downloaded, "file"), progress.Bytes(r.Bytes), progress.Count(r.Skipped))
 	return err
 }
 

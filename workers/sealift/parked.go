@@ -37,6 +37,11 @@ since when, and what to do. They stay owed; sealift redrive tries them again.`,
 				if err != nil && len(rows) == 0 {
 					return err // and not that nothing is parked
 				}
+				if err == nil && len(rows) == 0 {
+					if err := knownDestination(c.Context(), s, destination); err != nil {
+						return err
+					}
+				}
 				if asJSON {
 					return errors.Join(a.printJSON(rows), err)
 				}
@@ -102,7 +107,7 @@ func printParked(out io.Writer, rows []parkedSize) error {
 	}
 	for _, row := range rows {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(w, "%s\t%s files, %s records, %s, since %s (%s ago)\n", row.Destination, progress.Count(row.Files), progress.Count(row.Records),
+		fmt.Fprintf(w, "%s\t%s, %s, %s, since %s (%s ago)\n", row.Destination, progress.Things(row.Files, "file"), progress.Things(row.Records, "record"),
 			progress.Bytes(row.Bytes), row.Since.Format(time.RFC3339), ago(time.Since(row.Since).Seconds()))
 		fmt.Fprintf(w, "  cause\t%s\n  fix\t%s\n", row.Cause, row.Fix)
 		if err := w.Flush(); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,13 +51,18 @@ delivered there, and they are deleted from staging in their time. This cannot be
 				if err != nil && done.Found == 0 {
 					return err // and not that nothing is parked
 				}
+				if err == nil && done.Found == 0 {
+					if err := knownDestination(c.Context(), s, r.Destination); err != nil {
+						return err
+					}
+				}
 				if asJSON {
 					err = errors.Join(a.printJSON(redriveResult{done, r.DryRun, found.rows()}), err)
 				} else {
 					err = errors.Join(printRedrive(a.stdout, done, r, found.rows()), err)
 				}
 				if err != nil && done.Enqueued+done.Skipped > 0 {
-					return &exitError{exitPartial, fmt.Errorf("%d of %d parked files are left, run it again: %w", done.Failed, done.Found, err)}
+					return &exitError{exitPartial, fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Things(done.Found, "parked file"), err)}
 				}
 				return err
 			})
@@ -68,6 +74,28 @@ delivered there, and they are deleted from staging in their time. This cannot be
 	f.BoolVar(&r.DryRun, "dry-run", false, "only say what is parked and why")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
+}
+
+// knownDestination is an error if the catalog can be read and names no such
+// WORKSPACE/NAME or WORKSPACE: where nothing is found, a typo must not look
+// like good news.
+func knownDestination(ctx context.Context, s *services, name string) error {
+	if name == "" {
+		return nil
+	}
+	live := catalogOf(ctx, s)
+	if live == nil {
+		return nil
+	}
+	for _, w := range live.Snapshot().Workspaces() {
+		if w.ID == name {
+			return nil
+		}
+	}
+	if _, ok := live.Snapshot().Destination(name); ok {
+		return nil
+	}
+	return fmt.Errorf("--destination: nothing is known of %q, and the catalog has no such destination or workspace; `sealift catalog get` lists them", name)
 }
 
 // redriveResult is the JSON form.
@@ -120,11 +148,11 @@ func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []
 	case done.Found == 0:
 		_, err = fmt.Fprintln(out, "nothing is parked")
 	case r.DryRun:
-		_, err = fmt.Fprintf(out, "%s files are parked\n", progress.Count(done.Found))
+		_, err = fmt.Fprintf(out, "%s parked\n", progress.Things(done.Found, "file"))
 	case r.Skip:
-		_, err = fmt.Fprintf(out, "%s of %s parked files given up\n", progress.Count(done.Skipped), progress.Count(done.Found))
+		_, err = fmt.Fprintf(out, "%s of %s given up\n", progress.Count(done.Skipped), progress.Things(done.Found, "parked file"))
 	default:
-		_, err = fmt.Fprintf(out, "%s of %s parked files enqueued again\n", progress.Count(done.Enqueued), progress.Count(done.Found))
+		_, err = fmt.Fprintf(out, "%s of %s enqueued again\n", progress.Count(done.Enqueued), progress.Things(done.Found, "parked file"))
 	}
 	return err
 }
@@ -133,7 +161,7 @@ func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []
 func printCauses(out io.Writer, rows []parkedRow) error {
 	for _, row := range rows {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(w, "%s\t%s files, since %s\n", row.Destination, progress.Count(row.Files), row.Since.Format(time.RFC3339))
+		fmt.Fprintf(w, "%s\t%s, since %s\n", row.Destination, progress.Things(row.Files, "file"), row.Since.Format(time.RFC3339))
 		fmt.Fprintf(w, "  cause\t%s\n  fix\t%s\n", row.Cause, row.Fix)
 		if err := w.Flush(); err != nil {
 			return err

@@ -93,7 +93,10 @@ func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 		}
 		return nil
 	}
-	if selected == v.all {
+	if selected && v.all {
+		return usage("--all takes all files: leave it out, or leave out --source, --destination, --since, --until and --offsets")
+	}
+	if !selected && !v.all {
 		return usage("which files? Name them with --source, --destination, --since, --until or --offsets, or take them --all")
 	}
 	for flag, ms := range map[string]*int64{"since": &o.Since, "until": &o.Until} {
@@ -116,6 +119,7 @@ func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 	if o.FilesPerSecond, o.BytesPerSecond, err = replayRate(v.rate); err != nil {
 		return usage("--rate: " + err.Error())
 	}
+	o.Version = delivery.FormatVersion
 	o.ID, o.CreatedAt, o.CreatedBy = replay.NewID(now), now.UnixMilli(), workerName("replay")
 	o.Topic, o.Incarnation = v.app.cfg.Kafka.EventsTopic, v.app.cfg.Kafka.Incarnation
 	if err := o.Validate(); err != nil {

@@ -142,17 +142,17 @@ func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *re
 		err = printReplay(v.app.stdout, r)
 	}
 	if err == nil && r.Failed > 0 {
-		err = partial(fmt.Sprintf("replay %s: %s of %s copies could not be made", o.ID, progress.Count(r.Failed), progress.Count(r.Plan.Copies)))
+		err = partial(fmt.Sprintf("replay %s: %s of %s could not be made", o.ID, progress.Count(r.Failed), progress.Things(r.Plan.Copies, "copy")))
 	}
 	return err
 }
 
 func printReplay(out io.Writer, r replayResult) error {
-	copies := "?"
+	copies := "? copies"
 	if r.Plan != nil {
-		copies = progress.Count(r.Plan.Copies)
+		copies = progress.Things(r.Plan.Copies, "copy")
 	}
-	_, err := fmt.Fprintf(out, "replay %s: %s; %s of %s copies delivered, %s failed\n", r.ID, r.State, progress.Count(r.Delivered), copies, progress.Count(r.Failed))
+	_, err := fmt.Fprintf(out, "replay %s: %s; %s of %s delivered, %s failed\n", r.ID, r.State, progress.Count(r.Delivered), copies, progress.Count(r.Failed))
 	return errors.Join(err, printCauses(out, r.Causes))
 }
 
@@ -175,9 +175,10 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(v.app.stdout, "%s copies of %s files would be made: %s records, %s\n", progress.Count(t.Copies), progress.Count(t.Files), progress.Count(t.Records), progress.Bytes(t.Bytes))
+	fmt.Fprintf(v.app.stdout, "%s of %s would be made: %s, %s\n",
+		progress.Things(t.Copies, "copy"), progress.Things(t.Files, "file"), progress.Things(t.Records, "record"), progress.Bytes(t.Bytes))
 	if t.Missing > 0 {
-		fmt.Fprintf(v.app.stdout, "%s of the files are to be built from Kafka, %s are lost: nothing holds them, or --from does not allow it\n",
+		fmt.Fprintf(v.app.stdout, "of the files, %s to be built from Kafka, %s lost: nothing holds them, or --from does not allow what does\n",
 			progress.Count(t.Missing-t.Lost), progress.Count(t.Lost))
 	}
 	return nil

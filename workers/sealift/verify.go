@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -171,12 +173,12 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	n, size := progress.Count, progress.Bytes
 	fmt.Fprintf(out, "topic %s, incarnation %s: %d partitions, %s entries, %s files of %s records, %s\n",
 		r.Topic, r.Incarnation, r.Chains, n(r.Entries), n(r.Files), n(r.Records), size(r.Bytes))
-	var skipped int64
-	for _, k := range r.Skipped {
-		skipped += k
+	var offsets []string
+	for _, reason := range slices.Sorted(maps.Keys(r.Skipped)) {
+		offsets = append(offsets, n(r.Skipped[reason])+" "+reason)
 	}
-	if skipped+r.Gaps > 0 {
-		fmt.Fprintf(out, "offsets in no file: %s skipped, %s unexplained\n", n(skipped), n(r.Gaps))
+	if len(offsets) > 0 || r.Gaps > 0 {
+		fmt.Fprintf(out, "offsets in no file: %s\n", strings.Join(append(offsets, n(r.Gaps)+" unexplained"), ", "))
 	}
 	fmt.Fprintf(out, "staging: %s files there, %s deleted after their time, %s orphans, %s on their way\n",
 		n(r.Staged.Present), n(r.Staged.Collected), n(r.Staged.Orphans), n(r.Staged.Unsettled))
