@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -119,11 +120,21 @@ func (o *owed) acknowledge(source, messageID string) {
 	o.acked.Add(1)
 }
 
-// dump adds the records of the events topic.
+// dump adds the records of the events topic, but for later copies of a
+// message: a client repeats what got no answer, and a producer what a broker
+// lost the answer to. All copies of a message are in one partition.
 func (o *owed) dump(ctx context.Context, t *testing.T, s *system) int64 {
 	t.Helper()
+	type message struct{ source, id string }
+	first := map[message]bool{}
 	return dump(ctx, t, s.servers.kafka, s.eventsTopic(), func(r dumped) {
 		require.Contains(t, o.of, r.source, "a record of no source: %s", r.line)
+		m := message{r.source, gjson.GetBytes(r.line, "messageId").String()}
+		require.NotEmpty(t, m.id, "a record without a messageId: %s", r.line)
+		if first[m] {
+			return
+		}
+		first[m] = true
 		for _, d := range o.of[r.source] {
 			o.expected[d].Record(r.source, r.received, r.line)
 		}
