@@ -19,6 +19,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -33,8 +34,8 @@ type Config struct {
 	Dir    string        // of this store alone; made when missing
 	Window time.Duration // how long a message is remembered after its receipt; default 24h
 	Budget *Budget       // shared by the stores of a process
-	// Rule names what a message's key is made of, beside the message: a
-	// directory that was written under another rule is emptied.
+	// Rule names the log, and what a message's key is made of beside the
+	// message: a directory that was written under another rule is emptied.
 	Rule string
 	Log  *slog.Logger
 }
@@ -76,7 +77,7 @@ type Stats struct {
 	Cut     int64         // runs given up before their time, for want of memory or disk
 }
 
-const format = "sealift-dedup 1"
+const format = "sealift-dedup 2"
 
 // Open returns the store of a directory with what it holds. What cannot be
 // read is deleted. Its error says that the directory cannot be used at all.
@@ -125,7 +126,12 @@ func (s *Store) openDir() error {
 	return os.WriteFile(path, []byte(s.head()), 0o600)
 }
 
-func (s *Store) head() string { return fmt.Sprintf("%s %016x %q\n", format, s.seed, s.cfg.Rule) }
+// head is under a checksum as well: under a seed that differs in one bit, a
+// short message's key is that of another one.
+func (s *Store) head() string {
+	head := fmt.Sprintf("%s %016x %q", format, s.seed, s.cfg.Rule)
+	return fmt.Sprintf("%s %08x\n", head, crc32.Checksum([]byte(head), castagnoli))
+}
 
 func (s *Store) parseHead(head string) (seed uint64, ok bool) {
 	text, ok := strings.CutPrefix(head, format+" ")
@@ -144,6 +150,7 @@ func (s *Store) load() {
 	if err != nil {
 		s.trouble("list dedup directory", err)
 	}
+	now := time.Now().UnixMilli()
 	for _, f := range files {
 		path := filepath.Join(s.cfg.Dir, f.Name())
 		var seq uint64
@@ -160,6 +167,7 @@ func (s *Store) load() {
 			_ = os.Remove(path)
 			continue
 		}
+		r.newest = min(r.newest, now) // the clock was ahead when it was written
 		s.clock = max(s.clock, r.newest)
 		s.add(r)
 	}

@@ -21,7 +21,14 @@ func (s *Store) NextFill() (from, to int64, ok bool) {
 		s.fill = newTable(to, s.cfg.Budget.homes())
 		s.hold(s.fill.bytes())
 	}
-	return max(from, to-s.fill.slice()), to, true
+	from = max(from, to-s.fill.slice())
+	// What was read since of a run that was lost is apart from the rest: a span
+	// says that all in it was read.
+	if !s.fill.span.meets(span{from, to}) {
+		s.flush(s.fill)
+		s.fill.reset(from)
+	}
+	return from, to, true
 }
 
 // gap returns the newest offsets below what was read that are not covered.
@@ -63,6 +70,7 @@ func (s *Store) Fill(k Key, offset, received, now int64) {
 // is out of the window, nothing below is wanted.
 func (s *Store) Filled(from, to, newest int64) {
 	s.stats.Filled += to - from
+	s.clock = max(s.clock, newest) // nothing may have been remembered yet, nor ever be
 	if newest > 0 && newest < s.clock-s.cfg.Window.Milliseconds() {
 		s.Floor(to)
 	}

@@ -101,12 +101,13 @@ func (s *Store) pick() []*run {
 	large := s.cfg.Budget.share() / 16 // not to be given up together with others
 	for end := len(s.runs); end > 0; {
 		start := end - 1
-		group := s.runs[start].newest / part
+		group, all := s.runs[start].newest/part, s.runs[start].span
 		for size := s.runs[start].memory(); start > 0; start-- {
 			r := s.runs[start-1]
-			if size += r.memory(); size > large || r.newest/part != group || !r.span.meets(s.runs[start].span) {
+			if size += r.memory(); size > large || r.newest/part != group || !r.span.meets(all) {
 				break
 			}
+			all = r.span.join(all)
 		}
 		runs := s.runs[start:end]
 		if len(runs) > 1 && s.fill == nil && group < s.clock/part {

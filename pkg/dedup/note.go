@@ -76,7 +76,7 @@ func (s *Store) Remember(k Key, offset, received, now int64) {
 	}
 	s.Reached(offset)
 	received = min(received, now)
-	s.clock = max(s.clock, received)
+	s.clock = min(max(s.clock, received), now) // it may have been ahead
 	s.put(s.live, k, offset, received)
 	s.live.span.hi = max(s.live.span.hi, offset+1)
 }

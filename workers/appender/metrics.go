@@ -128,7 +128,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 		}),
 		duplicates: counter("duplicates_total", "Records left out because a record with a lower offset holds the same message."),
 		dedup: [...]*prometheus.Desc{
-			gauge("dedup_disabled", "1 while duplicates are not removed, because the data directory cannot be used."),
+			gauge("dedup_disabled", "1 while duplicates are not removed, because the data directory cannot be used, or the ledger's first entry not be read."),
 			gauge("dedup_messages", "Messages remembered."),
 			gauge("dedup_window_seconds", "How far back from the newest record all messages are remembered."),
 			gauge("dedup_missing_offsets", "Offsets of the log that are yet to be read again, at most, to remember the whole window."),

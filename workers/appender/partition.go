@@ -139,6 +139,9 @@ func (p *partition) own(ctx context.Context) error {
 	// Entries outlive ctx by the drain, if the worker stops.
 	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
 	err = l.run(ctx)
+	if l.recall != nil {
+		l.recall.void = errors.Is(err, errOffset) || errors.Is(err, stream.ErrOffsetOutOfRange)
+	}
 	cancel()
 	l.abort()
 	if !c.idle() {

@@ -29,6 +29,7 @@ type recall struct {
 	since   time.Time // of the tenure
 	turns   int       // of live reading since the last turn of filling in
 	idle    bool      // live reading has reached the log's end
+	void    bool      // the log went back: what it held there it holds no more
 	done    sync.WaitGroup
 }
 
@@ -69,10 +70,16 @@ func (p *partition) recall(ctx context.Context, c *core) *recall {
 	if p.a.recalls == nil {
 		return nil
 	}
-	store, err := dedup.Open(dedup.Config{
-		Dir:    filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition)),
-		Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Rule: c.base.Router, Log: p.lg,
-	})
+	// Offsets mean something in one log only, which its first entry names: the
+	// directory may be a copy of one in another environment.
+	first, err := p.a.deps.Rotator.Entry(ctx, p.log, 0)
+	var store *dedup.Store
+	if err == nil {
+		store, err = dedup.Open(dedup.Config{
+			Dir:    filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition)),
+			Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Rule: first.Attempt + " " + c.base.Router, Log: p.lg,
+		})
+	}
 	if err != nil {
 		p.lg.WarnContext(ctx, "duplicates are not removed", "err", err)
 		p.view.recalled(nil)
@@ -81,7 +88,7 @@ func (p *partition) recall(ctx context.Context, c *core) *recall {
 	store.Start(c.position)
 	// What was filed under another rule is not to be remembered under this one:
 	// its messages may have gone to other sources.
-	if first, err := p.a.deps.Rotator.Entry(ctx, p.log, 0); err != nil || first.Router != c.base.Router {
+	if first.Router != c.base.Router {
 		store.Floor(c.position)
 	}
 	return &recall{Store: store, slices: make(chan slice), next: make(chan struct{}, 1), since: time.Now()}
@@ -93,6 +100,10 @@ func (r *recall) close() {
 		return
 	}
 	r.done.Wait()
+	if r.void {
+		r.Discard()
+		return
+	}
 	r.Close()
 }
 
@@ -130,6 +141,9 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 		case <-ctx.Done():
 			return false
 		case r.slices <- s:
+		}
+		if s.last { // nothing is fetched after it; another reader waits for next
+			return true
 		}
 		select {
 		case <-ctx.Done():
@@ -198,6 +212,7 @@ func (l *loop) filled(s slice) {
 			r.Filled(r.filling.from, r.filling.to, r.filling.newest)
 		}
 		r.filling = fillRange{}
+		return
 	}
 	r.next <- struct{}{}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -100,6 +101,49 @@ func TestResent(t *testing.T) {
 				require.EqualValues(t, 7, next.head.LowWatermark)
 				require.EqualValues(t, 3, next.skipped)
 				require.Empty(t, next.buried)
+				next.end()
+			})
+		})
+	}
+}
+
+// Offsets of one log say nothing of another: a directory that came from
+// elsewhere is not believed, nor is what a log held before it went back.
+func TestOffsetsOfAnotherLog(t *testing.T) {
+	cfg := Config{DedupWindow: 24 * time.Hour}
+	for hazard, between := range map[string]func(t *testing.T, r *rig) *rig{
+		"a_copied_directory": func(_ *testing.T, r *rig) *rig {
+			r.end()
+			next := r.died(cfg)
+			next.records, next.head, next.chain = nil, entry(0), []*ledger.Entry{{Attempt: "another"}}
+			return next
+		},
+		"an_unclean_election": func(_ *testing.T, r *rig) *rig {
+			r.mu.Lock()
+			r.records = nil
+			close(r.grown) // the reader asks again
+			r.grown = make(chan struct{})
+			r.mu.Unlock()
+			return r
+		},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, cfg)
+				r.chain = append(r.chain, &ledger.Entry{})
+				r.run()
+				r.send("m1", "m2", "m3")
+				time.Sleep(30 * time.Second)
+				next := between(t, r)
+				if next != r {
+					next.run()
+				}
+				time.Sleep(30 * time.Second)
+				next.send("m0", "m1", "m2", "m3")
+				time.Sleep(30 * time.Second)
+				require.NoError(t, next.seal())
+				require.Equal(t, []string{"a/0-3"}, slices.Concat(next.written()...))
+				require.Zero(t, next.skipped)
 				next.end()
 			})
 		})

@@ -125,6 +125,9 @@ func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions)
 		end, grown := int64(len(r.records)), r.grown
 		got := r.records[min(offset, end):end:end]
 		r.mu.Unlock()
+		if offset > end {
+			return stream.Fetched{}, stream.ErrOffsetOutOfRange
+		}
 		if len(got) > 0 || waited {
 			return stream.Fetched{Records: got, Next: end, HighWatermark: end}, nil
 		}

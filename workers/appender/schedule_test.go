@@ -3,18 +3,23 @@ package appender
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/minio/crc64nvme"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/dedup"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
@@ -28,26 +33,46 @@ type schedule struct {
 	r       *rand.Rand
 	log     []logged
 	files   map[ledger.Stream][]string // in the ledger
-	bad     int64                      // records that the ledger counts as skipped
+	skips   map[string]int64           // records that the ledger counts as skipped, by reason
 	workers []*worker
 	resumed int // takeovers with local files
+	doubles int // copies that were left out
+	copies  int // that passed
 }
 
 // worker is a process that may own the partition, or believe so.
 type worker struct {
-	name string
-	p    *partition
-	c    *core // nil: it does not run
+	name   string
+	p      *partition
+	c      *core // nil: it does not run
+	recall *recall
 }
 
+// logged is a record of the log. Its message may be another's as well.
 type logged struct {
-	source   string
+	source   string // "": it belongs nowhere
 	received int64
+	message  int
+	unfit    bool // it belongs to a stream, and is no line
+}
+
+func (l logged) poison() bool { return l.source == "" || l.unfit }
+
+func (l logged) line(offset int64) []byte {
+	if l.unfit {
+		return []byte("{\n}")
+	}
+	return fmt.Appendf(nil, `{"o":%d}`, offset)
+}
+
+func (l logged) key(store *recall) dedup.Key {
+	return store.Key(l.source, strconv.AppendInt(nil, int64(l.message), 10))
 }
 
 func newSchedule(t *testing.T, seed uint64) *schedule {
-	s := &schedule{t: t, r: rand.New(rand.NewPCG(seed, 5)), files: map[ledger.Stream][]string{}}
+	s := &schedule{t: t, r: rand.New(rand.NewPCG(seed, 5)), files: map[ledger.Stream][]string{}, skips: map[string]int64{}}
 	s.rig = newRig(t, Config{})
+	s.chain = append(s.chain, &ledger.Entry{})
 	at := t0
 	for range 400 {
 		at += s.r.Int64N(hour / 20)
@@ -55,15 +80,19 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 		if s.r.IntN(10) == 0 {
 			late = s.r.Int64N(3 * hour)
 		}
-		source := fmt.Sprintf("s%d", s.r.IntN(5))
+		source := fmt.Sprintf("s%d", s.r.IntN(3))
 		if s.r.IntN(8) == 0 {
 			source = "" // belongs nowhere
 		}
-		s.log = append(s.log, logged{source: source, received: at - late})
+		message := len(s.log)
+		if s.r.IntN(3) == 0 {
+			message -= s.r.IntN(min(message, 1+s.r.IntN(100)) + 1) // sent again, by some source
+		}
+		s.log = append(s.log, logged{source: source, received: at - late, message: message, unfit: s.r.IntN(20) == 0})
 	}
 	// The second has the first one's name: its disk was copied.
 	for _, name := range []string{"w1", "w1", "w2"} {
-		a, err := New(Config{DataDir: t.TempDir()}, Deps{Rotator: s.rig, Logger: slog.New(slog.DiscardHandler)})
+		a, err := New(Config{DataDir: t.TempDir(), DedupWindow: 24 * time.Hour}, Deps{Rotator: s.rig, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
 		s.workers = append(s.workers, &worker{name: name, p: &partition{a: a, lg: a.deps.Logger}})
 	}
@@ -81,18 +110,18 @@ func (s *schedule) run() {
 		}
 		switch n := s.r.IntN(100); {
 		case n < 60:
-			s.read(w.c)
+			s.read(w)
 		case n < 75:
 			s.seal(w.c)
 			s.cut(w)
 		case n < 85:
-			_, err := w.c.save()
-			require.NoError(s.t, err)
+			s.save(w)
 		case n < 90:
 			s.kill(w)
 		case n < 93: // a deploy
-			_, err := w.c.save()
-			require.NoError(s.t, err)
+			s.save(w)
+			w.recall.close()
+			w.recall = nil
 			s.kill(w)
 			s.takeOver(w)
 		case n < 94: // another owner, this one lives on and does not know
@@ -107,30 +136,54 @@ func (s *schedule) run() {
 	for _, w := range s.workers {
 		s.kill(w)
 	}
-	total, bad := 0, int64(0)
-	for _, l := range s.log {
-		if l.source == "" {
-			bad++
-		}
-	}
-	require.Equal(s.t, bad, s.bad, "skipped records are counted once")
+	s.judge()
+}
+
+// judge holds the ledger against the log: of every message the first copy is
+// in a file, and every record is in one or counted, for what it is.
+func (s *schedule) judge() {
+	filed := map[string]bool{}
 	for stream, got := range s.files {
-		var want []string
-		for o, l := range s.log {
-			if ledger.StreamOf(l.source, l.received) == stream {
-				want = append(want, fmt.Sprintf(`{"o":%d}`, o))
-			}
+		at := -1
+		for _, line := range got {
+			var o int
+			_, err := fmt.Sscanf(line, `{"o":%d}`, &o)
+			require.NoError(s.t, err)
+			require.Greater(s.t, o, at, "stream %v", stream)
+			require.Equal(s.t, stream, ledger.StreamOf(s.log[o].source, s.log[o].received))
+			filed[line], at = true, o
 		}
-		require.Equal(s.t, want, got, "stream %v", stream)
-		total += len(got)
 	}
-	require.Len(s.t, s.log, total+int(bad))
+	type message struct {
+		source string
+		id     int
+	}
+	known := map[message]bool{}
+	want := map[string]int64{}
+	for o, l := range s.log {
+		line, m := l.line(int64(o)), message{l.source, l.message}
+		switch {
+		case l.source == "":
+			want[route.ReasonSource]++
+		case l.unfit:
+			want[reasonLine]++
+		case !filed[string(line)]:
+			require.True(s.t, known[m], "offset %d: the first copy of %v", o, m)
+			want[reasonDuplicate]++
+		default:
+			s.copies += map[bool]int{true: 1}[known[m]]
+			known[m] = true
+		}
+	}
+	s.doubles += int(want[reasonDuplicate])
+	require.Equal(s.t, want, s.skips, "skipped records are counted once")
 }
 
 // takeOver is what a partition's goroutine does, from the claim on.
 func (s *schedule) takeOver(w *worker) {
 	if w.c != nil { // it lost the partition before
 		w.c.spool.Discard()
+		w.recall.close()
 	}
 	base, err := s.Acquire(s.t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
 	require.NoError(s.t, err)
@@ -139,36 +192,100 @@ func (s *schedule) takeOver(w *worker) {
 	if w.c.position > base.LowWatermark {
 		s.resumed++
 	}
+	w.recall = w.p.recall(s.t.Context(), w.c)
+}
+
+// save is a checkpoint, or what a kill leaves of it.
+func (s *schedule) save(w *worker) {
+	if s.r.IntN(10) > 0 {
+		w.recall.Checkpoint()
+	}
+	if s.r.IntN(10) > 0 {
+		_, err := w.c.save()
+		require.NoError(s.t, err)
+	}
+}
+
+// recalls reads some of the log again, to remember its messages.
+func (s *schedule) recalls(w *worker) {
+	from, to, ok := w.recall.NextFill()
+	if !ok {
+		return
+	}
+	newest := int64(0)
+	for o := from; o < to; o++ {
+		if l := s.log[o]; !l.poison() {
+			w.recall.Fill(l.key(w.recall), o, l.received, t0+1000*hour)
+			newest = max(newest, l.received)
+		}
+		if s.r.IntN(200) == 0 {
+			return // fetching failed
+		}
+	}
+	w.recall.Filled(from, to, newest)
 }
 
 // kill is kill -9: closing writes nothing.
 func (s *schedule) kill(w *worker) {
+	if w.recall != nil {
+		s.killRecall(w)
+	}
 	if w.c != nil {
 		w.c.spool.Close()
 		w.c = nil
 	}
 }
 
+// killRecall closes the store, and undoes what that wrote.
+func (s *schedule) killRecall(w *worker) {
+	dir := s.recallOf(w)
+	was := dir + ".was"
+	s.copyDir(dir, was)
+	w.recall.close()
+	w.recall = nil
+	require.NoError(s.t, os.RemoveAll(dir))
+	require.NoError(s.t, os.Rename(was, dir))
+}
+
+func (s *schedule) recallOf(w *worker) string { return filepath.Join(w.p.a.recallsDir(), "0") }
+
 func (s *schedule) spoolOf(w *worker) string { return filepath.Join(w.p.a.spoolsDir(), "0") }
 
 // copyDisk gives the second worker the files of the first.
 func (s *schedule) copyDisk() {
 	s.kill(s.workers[1])
-	to := s.spoolOf(s.workers[1])
-	require.NoError(s.t, os.RemoveAll(to))
-	if _, err := os.Stat(s.spoolOf(s.workers[0])); err == nil {
-		require.NoError(s.t, os.CopyFS(to, os.DirFS(s.spoolOf(s.workers[0]))))
+	for _, dir := range []func(w *worker) string{s.spoolOf, s.recallOf} {
+		require.NoError(s.t, os.RemoveAll(dir(s.workers[1])))
+		s.copyDir(dir(s.workers[0]), dir(s.workers[1]))
+	}
+}
+
+// copyDir copies the files that are there; some may go meanwhile.
+func (s *schedule) copyDir(from, to string) {
+	names, _ := filepath.Glob(filepath.Join(from, "*"))
+	require.NoError(s.t, os.MkdirAll(to, 0o700))
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		require.NoError(s.t, err)
+		require.NoError(s.t, os.WriteFile(filepath.Join(to, filepath.Base(name)), b, 0o600))
 	}
 }
 
 // damage cuts a file off, flips a bit of it or deletes it.
 func (s *schedule) damage(w *worker) {
-	names, _ := filepath.Glob(filepath.Join(s.spoolOf(w), "*"))
+	dir := []string{s.spoolOf(w), s.recallOf(w)}[s.r.IntN(2)]
+	names, _ := filepath.Glob(filepath.Join(dir, "*"))
 	if len(names) == 0 {
 		return
 	}
 	name := names[s.r.IntN(len(names))]
 	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) { // merged meanwhile
+		return
+	}
 	require.NoError(s.t, err)
 	if len(b) == 0 || s.r.IntN(4) == 0 {
 		require.NoError(s.t, os.Remove(name))
@@ -183,7 +300,11 @@ func (s *schedule) damage(w *worker) {
 	require.NoError(s.t, os.WriteFile(name, b, 0o600))
 }
 
-func (s *schedule) read(c *core) {
+func (s *schedule) read(w *worker) {
+	c, now := w.c, t0+1000*hour
+	if s.r.IntN(4) == 0 {
+		s.recalls(w)
+	}
 	for range s.r.IntN(20) {
 		if c.position >= int64(len(s.log)) {
 			c.reached(c.position, true, s.log[len(s.log)-1].received+s.r.Int64N(3*hour))
@@ -194,8 +315,10 @@ func (s *schedule) read(c *core) {
 			require.NoError(s.t, c.skip(c.position, route.ReasonSource))
 			continue
 		}
-		require.NoError(s.t, c.add(c.position, l.source, l.received, t0+1000*hour, fmt.Appendf(nil, `{"o":%d}`, c.position)))
+		_, err := c.addOnce(w.recall.Store, l.key(w.recall), c.position, l.source, l.received, now, l.line(c.position))
+		require.NoError(s.t, err)
 	}
+	w.recall.Reached(c.position)
 }
 
 func (s *schedule) seal(c *core) {
@@ -214,7 +337,8 @@ func (s *schedule) cut(w *worker) {
 	}
 	if w.c.base != s.head {
 		w.c.spool.Discard()
-		w.c = nil
+		w.recall.close()
+		w.c, w.recall = nil, nil
 		return
 	}
 	if s.r.IntN(10) == 0 { // killed before it was written
@@ -224,8 +348,8 @@ func (s *schedule) cut(w *worker) {
 	for _, f := range b.Files {
 		s.files[f.Stream] = append(s.files[f.Stream], s.intact(f)...)
 	}
-	for _, n := range b.Skipped {
-		s.bad += n
+	for reason, n := range b.Skipped {
+		s.skips[reason] += n
 	}
 	s.head = follow(s.head, b)
 	s.chain = append(s.chain, s.head)

@@ -1,0 +1,104 @@
+package dedup
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Under a seed that differs in one bit, the key of a short message is that of
+// another: whatever rots in the head, nothing of the directory is believed.
+func TestEveryByteOfTheHeadIsVerified(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.Start(0)
+	for o := range int64(1000) {
+		require.False(t, see(s, strconv.FormatInt(o, 10), o, day))
+	}
+	s.Close()
+	head, err := os.ReadFile(filepath.Join(s.cfg.Dir, "store"))
+	require.NoError(t, err)
+	for at := range head {
+		for bit := range 8 {
+			dir := t.TempDir()
+			require.NoError(t, os.CopyFS(dir, os.DirFS(s.cfg.Dir)))
+			bad := append([]byte(nil), head...)
+			bad[at] ^= 1 << bit
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "store"), bad, 0o600))
+			damaged := open(t, dir)
+			require.Zero(t, damaged.Stats().IDs, "bit %d of byte %d", bit, at)
+			damaged.Close()
+		}
+	}
+}
+
+// A log whose records have no messageId is read again as far as the window
+// goes, not as far as it reaches.
+func TestFillEndsAtTheWindowWithoutMessages(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	end, ranges := int64(10*slice), 0
+	s.Start(end)
+	for {
+		from, to, ok := s.NextFill()
+		if !ok {
+			break
+		}
+		ranges++
+		s.Filled(from, to, 20*day-(end-to)/slice*day*2/3) // 16 hours a range
+	}
+	require.Equal(t, 3, ranges)
+}
+
+// What was read of a range above others is not joined to them over what was
+// not read.
+func TestARunLostAboveWhatIsFilled(t *testing.T) {
+	var log []record
+	for i := range int64(6 * slice) {
+		log = append(log, record{fmt.Sprint(i), day})
+	}
+	end := int64(len(log))
+	s := open(t, t.TempDir())
+	defer s.Close()
+	s.Start(end - 3*slice)
+	for o := end - 3*slice; o < end; o++ {
+		require.False(t, see(s, log[o].message, o, day))
+	}
+	s.Checkpoint()
+	from, to, ok := s.NextFill()
+	require.True(t, ok)
+	for o := from; o < to; o++ {
+		s.Fill(s.Key("source", []byte(log[o].message)), o, day, day)
+	}
+	s.Filled(from, to, day)
+	s.abandon()
+	for len(s.runs) > 0 {
+		s.drop(s.runs[0])
+	}
+	fillAll(s, log)
+	for o := int64(0); o < end; o += 101 {
+		require.True(t, see(s, log[o].message, end+o, day), "message %d", o)
+	}
+}
+
+// A moment's clock that is far ahead, here and where records are received,
+// does not end the window for good.
+func TestClockThatWasAhead(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.Start(0)
+	now := time.Now().UnixMilli()
+	require.False(t, see(s, "early", 0, now+100*day))
+	s.Checkpoint()
+	require.False(t, see(s, "m", 1, now))
+	s.Checkpoint()
+	require.True(t, see(s, "m", 2, now))
+	s.Close()
+	s = open(t, s.cfg.Dir)
+	s.Start(3)
+	require.True(t, see(s, "m", 3, now))
+	s.Close()
+}
