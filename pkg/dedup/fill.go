@@ -91,5 +91,5 @@ func (s *Store) Filled(from, to, newest int64) {
 }
 
 // Floor says that nothing below the offset is to be filled in: the log does
-// not hold it.
+// not hold it, or it was filed by another rule.
 func (s *Store) Floor(offset int64) { s.floor = max(s.floor, offset) }

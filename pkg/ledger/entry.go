@@ -151,7 +151,11 @@ type Entry struct {
 	// Router is the rule by which records became streams, as RouterRule writes
 	// it: all that SealedThrough names, and all that is read from LowWatermark
 	// on under this entry.
-	Router  string           `json:"router,omitempty"`
+	Router string `json:"router,omitempty"`
+	// RouterFrom is the offset from which on Router is the rule: the watermark
+	// at which another was given up. 0: the chain never had another.
+	RouterFrom int64 `json:"router_from,omitempty"`
+
 	Files   []File           `json:"files"`
 	Skipped map[string]int64 `json:"skipped,omitempty"` // reason -> records
 	// LowWatermark is where reading resumes: every record below it is in a
@@ -226,6 +230,8 @@ func (e *Entry) validate() error {
 		return bad("version %d is not %d", e.Version, EntryVersion)
 	case e.Seq < 0 || e.LowWatermark < 0 || e.Partition < 0 || e.CompleteThrough < 0:
 		return bad("negative number")
+	case e.RouterFrom < 0 || e.RouterFrom > e.LowWatermark:
+		return bad("router from %d, watermark %d", e.RouterFrom, e.LowWatermark)
 	case e.Attempt == "" || e.Topic == "" || e.Incarnation == "":
 		return bad("attempt, topic and incarnation must be set")
 	case e.DispatchedThrough >= e.Seq && e.Seq > 0:

@@ -3,6 +3,7 @@ package appender
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -71,13 +72,16 @@ func (p *partition) recall(ctx context.Context, c *core) *recall {
 		return nil
 	}
 	// Offsets mean something in one log only, which its first entry names: the
-	// directory may be a copy of one in another environment.
+	// directory may be a copy of one in another environment. And what was read
+	// under another rule, or before another was given up, may have been filed
+	// for other sources or not at all: it is not to be remembered.
 	first, err := p.a.deps.Rotator.Entry(ctx, p.log, 0)
 	var store *dedup.Store
 	if err == nil {
 		store, err = dedup.Open(dedup.Config{
 			Dir:    filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition)),
-			Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Rule: first.Attempt + " " + c.base.Router, Log: p.lg,
+			Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Log: p.lg,
+			Rule: fmt.Sprintf("%s %d %s", first.Attempt, c.base.RouterFrom, c.base.Router),
 		})
 	}
 	if err != nil {
@@ -86,11 +90,7 @@ func (p *partition) recall(ctx context.Context, c *core) *recall {
 		return nil
 	}
 	store.Start(c.position)
-	// What was filed under another rule is not to be remembered under this one:
-	// its messages may have gone to other sources.
-	if first.Router != c.base.Router {
-		store.Floor(c.position)
-	}
+	store.Floor(c.base.RouterFrom)
 	return &recall{Store: store, slices: make(chan slice), next: make(chan struct{}, 1), since: time.Now()}
 }
 

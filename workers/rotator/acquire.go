@@ -67,8 +67,8 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 			return nil, err
 		}
 		e = follow(head, ledger.KindClaim, tenure)
-		if len(head.SealedThrough) == 0 {
-			e.Router = r.cfg.Router
+		if len(head.SealedThrough) == 0 && r.cfg.Router != head.Router {
+			e.Router, e.RouterFrom = r.cfg.Router, head.LowWatermark
 		}
 	}
 	e.Attempt, e.WrittenAt = uuid.NewString(), time.Now().UnixMilli()

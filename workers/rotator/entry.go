@@ -81,7 +81,7 @@ func follow(base *ledger.Entry, kind ledger.Kind, tenure ledger.Tenure) *ledger.
 		Version: ledger.EntryVersion, Seq: base.Seq + 1, Kind: kind,
 		Owner: tenure.Owner, Generation: tenure.Generation,
 		Cluster: base.Cluster, Topic: base.Topic, Incarnation: base.Incarnation, Partition: base.Partition,
-		Router:        base.Router,
+		Router: base.Router, RouterFrom: base.RouterFrom,
 		Files:         []ledger.File{},
 		LowWatermark:  base.LowWatermark,
 		SealedThrough: base.SealedThrough, CompleteThrough: base.CompleteThrough,

@@ -450,6 +450,13 @@ func TestARouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
 	head, err = b.Rotate(ctx, claim, batch(t, 30, "b@25"), b.tenure("w2", -1))
 	require.NoError(t, err)
 	require.Equal(t, "key;record", head.Router)
+	require.EqualValues(t, 20, head.RouterFrom, "where the other was given up")
+
+	b.cfg.Router = "" // and back
+	claim, err = b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	require.Empty(t, claim.Router)
+	require.EqualValues(t, 30, claim.RouterFrom)
 }
 
 func TestOffsetsAtTheWatermarkAreFine(t *testing.T) {
