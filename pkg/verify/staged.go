@@ -8,6 +8,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/progress"
 )
 
 // stagedSet are the staged objects of one partition that no entry was seen to
@@ -116,7 +117,7 @@ func (o *file) gone(ctx context.Context) error {
 	case rebuilt:
 		o.report.edit(func(r *Report) { r.Staged.Rebuilt++ })
 	case open > 0:
-		o.report.problem(StagedMissing, place(o.ref), "staged object %q is missing, and still owed to %d destinations", o.f.StagedKey, open)
+		o.report.problem(StagedMissing, place(o.ref), "staged object %q is missing, and still owed to %s", o.f.StagedKey, progress.Things(int64(open), "destination"))
 	case age < o.cfg.Retain:
 		o.report.problem(StagedMissing, place(o.ref), "staged object %q is missing %s after it was sealed, and is to be kept for %s", o.f.StagedKey, short(age), short(o.cfg.Retain))
 	default:
