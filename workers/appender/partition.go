@@ -27,6 +27,7 @@ type partition struct {
 	tenure   atomic.Pointer[ledger.Tenure] // the newest generation in which it is ours
 	view     view                          // what metrics and readiness see
 	readTo   int64                         // offset up to which this worker ever read, as far as it knows
+	origin   string                        // attempt of the ledger's first entry, once known
 }
 
 // request asks for everything up to the log's end to be in the ledger.
@@ -121,7 +122,7 @@ func (p *partition) own(ctx context.Context) error {
 	}
 	l := &loop{p: p, c: c, router: router, outdated: outdated, rotations: make(chan rotated, 1)}
 	l.recall = p.recall(ctx, c)
-	defer l.recall.close()
+	defer func() { l.recall.close() }()
 	defer func() {
 		if l.keep {
 			c.spool.Close()
@@ -225,6 +226,9 @@ func (l *loop) run(ctx context.Context) error {
 				return err
 			}
 		case <-save.C:
+			if l.recall == nil {
+				l.recall = l.p.recall(ctx, l.c) // what it lacked may be there by now
+			}
 			if err := l.save(); err != nil {
 				return err
 			}

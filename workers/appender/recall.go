@@ -75,13 +75,13 @@ func (p *partition) recall(ctx context.Context, c *core) *recall {
 	// directory may be a copy of one in another environment. And what was read
 	// under another rule, or before another was given up, may have been filed
 	// for other sources or not at all: it is not to be remembered.
-	first, err := p.a.deps.Rotator.Entry(ctx, p.log, 0)
 	var store *dedup.Store
+	err := p.findOrigin(ctx)
 	if err == nil {
 		store, err = dedup.Open(dedup.Config{
 			Dir:    filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition)),
 			Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Log: p.lg,
-			Rule: fmt.Sprintf("%s %d %s", first.Attempt, c.base.RouterFrom, c.base.Router),
+			Rule: fmt.Sprintf("%s %d %s", p.origin, c.base.RouterFrom, c.base.Router),
 		})
 	}
 	if err != nil {
@@ -92,6 +92,21 @@ func (p *partition) recall(ctx context.Context, c *core) *recall {
 	store.Start(c.position)
 	store.Floor(c.base.RouterFrom)
 	return &recall{Store: store, slices: make(chan slice), next: make(chan struct{}, 1), since: time.Now()}
+}
+
+// findOrigin asks for what names the log, once. Reading waits for it no longer
+// than for what is missing.
+func (p *partition) findOrigin(ctx context.Context) error {
+	if p.origin != "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstRecall)
+	defer cancel()
+	first, err := p.a.deps.Rotator.Entry(ctx, p.log, 0)
+	if err == nil {
+		p.origin = first.Attempt
+	}
+	return err
 }
 
 // close ends the tenure's use of the store; its context has ended.

@@ -107,6 +107,27 @@ func TestResent(t *testing.T) {
 	}
 }
 
+// A store that could not be opened at the takeover, for want of the ledger, is
+// opened later, and knows what was read meanwhile.
+func TestDuplicatesAreFoundOnceTheStoreOpens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{DedupWindow: 24 * time.Hour}) // without entry 0
+		r.run()
+		r.send("m1", "m2", "m1")
+		time.Sleep(time.Second)
+		r.mu.Lock()
+		r.chain = append(r.chain, &ledger.Entry{})
+		r.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		r.send("m1", "m2", "m3")
+		time.Sleep(time.Second)
+		require.NoError(t, r.seal())
+		require.Equal(t, []string{"a/0-5"}, r.written()[0])
+		require.EqualValues(t, 2, r.skipped, "the first copy of m1 came before")
+		r.end()
+	})
+}
+
 // Offsets of one log say nothing of another: a directory that came from
 // elsewhere is not believed, nor is what a log held before it went back.
 func TestOffsetsOfAnotherLog(t *testing.T) {

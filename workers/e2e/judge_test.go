@@ -24,7 +24,8 @@ type judged struct {
 	offset int64
 	at     time.Time
 	file   *bookFile
-	again  bool // a lower offset of its partition holds the same messageId
+	first  *judged // the lowest offset of its partition with the same messageId, if another
+	seq    int64   // of the entry that names file
 }
 
 // streamKey names a stream of a partition.
@@ -137,20 +138,21 @@ func (n *nemesis) redrive(ctx context.Context) {
 
 // topic reads what Kafka holds.
 func (j *judgement) topic(ctx context.Context) {
-	seen := map[string]struct{}{}
+	seen := map[string]*judged{}
 	j.n.dumpEvents(ctx, func(d dumped) {
 		var line struct {
 			MessageID string `json:"messageId"`
 		}
 		require.NoError(j.n.t, json.Unmarshal(d.line, &line))
 		key := fmt.Sprintf("%d %s %s", d.partition, d.source, line.MessageID)
-		_, again := seen[key]
-		seen[key] = struct{}{}
+		r := &judged{offset: d.offset, at: d.at, first: seen[key]}
 		s := streamKey{d.partition, d.source, d.received - d.received%3_600_000}
-		j.streams[s] = append(j.streams[s], &judged{offset: d.offset, at: d.at, again: again})
+		j.streams[s] = append(j.streams[s], r)
 		j.ids[acked{d.source, line.MessageID}]++
 		j.records++
-		if again {
+		if r.first == nil {
+			seen[key] = r
+		} else {
 			j.repeated++
 		}
 	})
@@ -206,16 +208,15 @@ func (j *judgement) covered() {
 	for s, records := range j.streams {
 		for _, r := range records {
 			switch {
+			case r.file != nil && r.first != nil:
+				j.double(s, r)
 			case r.file != nil:
-			case r.again:
+			case r.first != nil:
 				skipped++
 			default:
 				j.problem("partition %d offset %d of source %s is in no file", s.partition, r.offset, s.source)
 			}
 		}
-	}
-	if j.skipped > 0 && j.doubled > 0 {
-		j.problem("%d repeated messages are in files, though others were left out", j.doubled)
 	}
 	if skipped != j.skipped {
 		j.problem("%d records are in no file, the ledger counts %d as skipped", skipped, j.skipped)
@@ -235,7 +236,7 @@ func (j *judgement) file(p int32, seq int64, f *bookFile) {
 	}
 	// The latest repetitions are those that were left out.
 	for k := len(in) - 1; k >= 0 && int64(len(in)) > f.Records; k-- {
-		if in[k].again {
+		if in[k].first != nil {
 			in = slices.Delete(in, k, k+1)
 		}
 	}
@@ -246,9 +247,28 @@ func (j *judgement) file(p int32, seq int64, f *bookFile) {
 		if r.file != nil {
 			j.problem("partition %d offset %d of source %s is in two files: %s and %s", p, r.offset, f.Source, r.file.StagedKey, f.StagedKey)
 		}
-		r.file = f
-		if r.again {
-			j.doubled++
+		r.file, r.seq = f, seq
+	}
+}
+
+// recallWithin is how long an owner may take, while all breaks, to remember
+// what was in the log when it came.
+const recallWithin = 45 * time.Second
+
+// double judges a message that was filed again. An owner that comes without
+// its disk lets copies pass until it has read the log again; one that filed
+// the first copy itself, and has been there for a while, does not.
+func (j *judgement) double(s streamKey, r *judged) {
+	j.doubled++
+	chain := j.books.chains[s.partition]
+	for seq := r.seq; seq >= 0 && chain[seq] != nil; seq-- {
+		if e := chain[seq]; e.Kind != "seal" {
+			came := time.UnixMilli(e.WrittenAt)
+			if r.first.seq > seq && r.first.at.After(came) && r.at.Sub(came) > recallWithin {
+				j.problem("partition %d offset %d of source %s is a message of offset %d again, and %s has owned it since %s",
+					s.partition, r.offset, s.source, r.first.offset, e.Owner, came)
+			}
+			return
 		}
 	}
 }
