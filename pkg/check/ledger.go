@@ -249,15 +249,33 @@ type tally struct {
 	from  int64 // the first watermark
 	below int64 // records below the watermark, or skipped
 	above []*sealed
-	wrong bool // which was said
+	early map[int64]int64 // copies of messages counted with a file that ends above, by its end
+	wrong bool            // which was said
 }
 
 // offsets counts: every offset below the watermark is one record in a file, or
 // skipped. Of a file that reaches above it, between one and all but one are.
 func (r *BooksReport) offsets(t *tally, e *entry) {
-	for _, n := range e.Skipped {
-		t.below += n
+	end := int64(-1)
+	for _, s := range e.SealedThrough {
+		end = max(end, s.Offset)
 	}
+	for reason, n := range e.Skipped {
+		if reason == "duplicate_message" && end >= e.LowWatermark {
+			if t.early == nil {
+				t.early = map[int64]int64{}
+			}
+			t.early[end] += n
+		} else {
+			t.below += n
+		}
+	}
+	maps.DeleteFunc(t.early, func(end, n int64) bool {
+		if end < e.LowWatermark {
+			t.below += n
+		}
+		return end < e.LowWatermark
+	})
 	for i := range e.Files {
 		t.above = append(t.above, &e.Files[i])
 	}
@@ -273,6 +291,9 @@ func (r *BooksReport) offsets(t *tally, e *entry) {
 		if f.First < low {
 			least, most = least+max(1, f.Records-(f.Last-low+1)), most+min(f.Records-1, low-f.First)
 		}
+	}
+	for _, n := range t.early { // below the watermark or not
+		most += n
 	}
 	if offsets := low - t.from; !t.wrong && (least > offsets || most < offsets) {
 		t.wrong = true

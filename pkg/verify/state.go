@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -139,23 +140,45 @@ type books struct {
 	open    bool
 	from    int64 // entry
 	low     int64 // its watermark
-	settled int64 // records below the watermark, and skipped
+	settled int64 // records below the watermark, in files or skipped
 	above   []reach
+	early   []early
 }
+
+// early are copies of messages that were counted with a file above the
+// watermark: each is below it or not, until it has passed them all.
+type early struct{ through, records int64 }
+
+// duplicates is the reason of skipped records that are counted by the entry
+// that puts them below the filter, where others wait for the watermark.
+const duplicates = "duplicate_message"
 
 // reach is a file with records at or above the watermark.
 type reach struct{ first, last, records int64 }
 
 // account holds the offsets below the watermark against the records in files
-// and those that were skipped. Of a file that reaches above the watermark only
-// bounds are known; there are few, and only those that exceed them are told.
+// and those that were skipped. Of a file that reaches above the watermark, and
+// of copies counted with one, only bounds are known; there are few, and only
+// what exceeds them is told.
 //
 // Invariant: I2.
 func (s *state) account(where string, e *ledger.Entry) {
 	b := &s.books
-	for _, n := range e.Skipped {
+	for reason, n := range e.Skipped {
+		if reason == duplicates && len(e.SealedThrough) > 0 {
+			top := slices.MaxFunc(e.SealedThrough, func(x, y ledger.Through) int { return cmp.Compare(x.Offset, y.Offset) })
+			b.early = append(b.early, early{top.Offset, n})
+			continue
+		}
 		b.settled += n
 	}
+	b.early = slices.DeleteFunc(b.early, func(d early) bool {
+		if d.through >= e.LowWatermark {
+			return false
+		}
+		b.settled += d.records
+		return true
+	})
 	for i := range e.Files {
 		f := &e.Files[i]
 		b.above = append(b.above, reach{f.First, f.Last, f.Records})
@@ -173,6 +196,9 @@ func (s *state) account(where string, e *ledger.Entry) {
 			least += max(1, r.records-(r.last-e.LowWatermark+1))
 			most += min(r.records-1, e.LowWatermark-r.first)
 		}
+	}
+	for _, d := range b.early {
+		most += d.records
 	}
 	offsets := e.LowWatermark - b.low
 	switch {

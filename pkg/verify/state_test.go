@@ -30,6 +30,7 @@ type link struct {
 	files   []ledger.File
 	through map[string]int64
 	skipped int64
+	copies  int64 // of messages
 }
 
 func problemsOf(allowGaps bool, links ...link) (*Report, []Kind) {
@@ -39,6 +40,9 @@ func problemsOf(allowGaps bool, links ...link) (*Report, []Kind) {
 		e := &ledger.Entry{Seq: int64(i), Attempt: fmt.Sprint(i), LowWatermark: l.low, Files: l.files, Topic: "events", Incarnation: "1", Partition: 3}
 		if l.skipped > 0 {
 			e.Skipped = map[string]int64{"x": l.skipped}
+		}
+		if l.copies > 0 {
+			e.Skipped = map[string]int64{duplicates: l.copies}
 		}
 		for _, source := range []string{"a", "b", "c"} {
 			if o, ok := l.through[source]; ok {
@@ -86,6 +90,15 @@ func TestChainsAreHeldAgainstThemselves(t *testing.T) {
 			l[0].low, l[0].files[0].Records = 8, 2
 			l[1].files[0], l[1].files[1].Records, l[1].skipped = sealed("b", 8, 12, 5), 6, 0
 		}, want: []Kind{Unaccounted}, gaps: 7},
+		"copies_counted_with_a_file_above": {change: func(l []link) {
+			l[0].copies, l[1].skipped, l[1].files[0].Records = 3, 0, 4
+		}},
+		"copies_counted_twice": {change: func(l []link) {
+			l[0].copies, l[1].skipped, l[1].files[0].Records, l[1].copies = 3, 0, 4, 3
+		}, want: []Kind{Overcounted}},
+		"copies_counted_by_nobody": {change: func(l []link) {
+			l[1].skipped, l[1].files[0].Records = 0, 4
+		}, want: []Kind{Unaccounted}, gaps: 3},
 		"double_debt": {change: func(l []link) { l[1].files[0].Owed = []string{"ws/a", "ws/a"} }, want: []Kind{FileNames}},
 	} {
 		t.Run(name, func(t *testing.T) {
