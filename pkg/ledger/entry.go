@@ -102,6 +102,12 @@ const (
 	KindSeal  Kind = "seal"  // files were sealed, or the watermark moved
 )
 
+// SkippedDuplicate is the reason of skipped records whose message a record
+// with a lower offset holds. They are counted by the entry that puts them below
+// its watermark or not above a file of their stream; all others by the one
+// that puts them below its watermark.
+const SkippedDuplicate = "duplicate_message"
+
 // RouterRule names the rule by which records become streams: where their source
 // and their time of receipt are (kafka.source_from, kafka.received_from). The
 // default rule, headers, is the empty string.

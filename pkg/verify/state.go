@@ -149,10 +149,6 @@ type books struct {
 // watermark: each is below it or not, until it has passed them all.
 type early struct{ through, records int64 }
 
-// duplicates is the reason of skipped records that are counted by the entry
-// that puts them below the filter, where others wait for the watermark.
-const duplicates = "duplicate_message"
-
 // reach is a file with records at or above the watermark.
 type reach struct{ first, last, records int64 }
 
@@ -165,7 +161,7 @@ type reach struct{ first, last, records int64 }
 func (s *state) account(where string, e *ledger.Entry) {
 	b := &s.books
 	for reason, n := range e.Skipped {
-		if reason == duplicates && len(e.SealedThrough) > 0 {
+		if reason == ledger.SkippedDuplicate && len(e.SealedThrough) > 0 {
 			top := slices.MaxFunc(e.SealedThrough, func(x, y ledger.Through) int { return cmp.Compare(x.Offset, y.Offset) })
 			b.early = append(b.early, early{top.Offset, n})
 			continue

@@ -42,7 +42,7 @@ func problemsOf(allowGaps bool, links ...link) (*Report, []Kind) {
 			e.Skipped = map[string]int64{"x": l.skipped}
 		}
 		if l.copies > 0 {
-			e.Skipped = map[string]int64{duplicates: l.copies}
+			e.Skipped = map[string]int64{ledger.SkippedDuplicate: l.copies}
 		}
 		for _, source := range []string{"a", "b", "c"} {
 			if o, ok := l.through[source]; ok {

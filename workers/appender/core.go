@@ -290,8 +290,8 @@ func (c *core) cut() *segment.Batch {
 	for _, f := range b.Files {
 		ends[f.Stream] = max(ends[f.Stream], f.Last)
 	}
-	if n := c.doubled(low, func(s ledger.Stream) (int64, bool) { last, ok := ends[s]; return last, ok }); n > 0 {
-		b.Skipped[reasonDuplicate] = n
+	if n := c.doubled(low, ends); n > 0 {
+		b.Skipped[ledger.SkippedDuplicate] = n
 	}
 	return b
 }

@@ -8,10 +8,6 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// reasonDuplicate counts records of messages that a record with a lower offset
-// holds. They are not dead letters: the message is in a file.
-const reasonDuplicate = "duplicate_message"
-
 // addOnce is add for a record of a message that the store may know. A record
 // that the ledger covers is not judged: what became of it is a fact. One that
 // fits no file is not remembered: its copy might fit.
@@ -51,6 +47,13 @@ type double struct {
 }
 
 func (d *double) stream() ledger.Stream { return ledger.Stream{Source: d.Source, Hour: d.Hour} }
+
+// counted says that the entry with that watermark, and files that far, counts
+// them.
+func (d *double) counted(low int64, through map[ledger.Stream]int64) bool {
+	last, ok := through[d.stream()]
+	return d.First < low || ok && d.First <= last
+}
 
 // double notes a duplicate.
 func (c *core) double(stream ledger.Stream, offset, seen int64) error {
@@ -96,13 +99,11 @@ func (c *core) fileSealed(stream ledger.Stream) {
 	}
 }
 
-// doubled returns how many duplicates are below the watermark, or not above
-// where their stream is in files.
-func (c *core) doubled(low int64, through func(ledger.Stream) (int64, bool)) (records int64) {
-	for stream, list := range c.doubles {
-		last, ok := through(stream)
+// doubled returns how many duplicates an entry is to count.
+func (c *core) doubled(low int64, through map[ledger.Stream]int64) (records int64) {
+	for _, list := range c.doubles {
 		for _, d := range list {
-			if d.First < low || ok && d.First <= last {
+			if d.counted(low, through) {
 				records += d.Records
 			}
 		}
@@ -113,10 +114,7 @@ func (c *core) doubled(low int64, through func(ledger.Stream) (int64, bool)) (re
 // forget drops the duplicates that the head counts.
 func (c *core) forget() {
 	for stream, list := range c.doubles {
-		last, ok := c.through[stream]
-		list = slices.DeleteFunc(list, func(d double) bool {
-			return d.First < c.base.LowWatermark || ok && d.First <= last
-		})
+		list = slices.DeleteFunc(list, func(d double) bool { return d.counted(c.base.LowWatermark, c.through) })
 		if c.doubles[stream] = list; len(list) == 0 {
 			delete(c.doubles, stream)
 		}
@@ -136,7 +134,7 @@ func (c *core) savedDoubles() []double {
 // is errUntrusted that the head counts some of those that are counted together.
 func (c *core) loadDoubles(saved []double) error {
 	for _, d := range saved {
-		counted, err := c.inLedger(segment.Meta{Stream: d.stream(), First: d.First, Last: max(d.First, d.Last)})
+		counted, err := c.inLedger(segment.Meta{Stream: d.stream(), First: d.First, Last: d.Last})
 		if err != nil {
 			return err
 		}

@@ -201,7 +201,7 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 	require.Len(t, c.doubles, 1)
 	require.NoError(t, c.seal(ledger.StreamOf("a", t0), segment.ReasonRequest))
 	b := c.cut()
-	require.Equal(t, map[string]int64{reasonDuplicate: 2}, b.Skipped)
+	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, b.Skipped)
 	head := &ledger.Entry{Seq: 1, LowWatermark: 0, SealedThrough: []ledger.Through{{Source: "a", Hour: ledger.StreamOf("a", t0).Hour, Offset: 5}}}
 	c.won(head)
 
@@ -220,13 +220,13 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 		add(int64(o), source, m)
 	}
 	require.NoError(t, c.sealAll(segment.ReasonRequest))
-	require.Equal(t, map[string]int64{reasonDuplicate: 1}, c.cut().Skipped)
+	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 1}, c.cut().Skipped)
 
 	c, store = mine, store2
 	add(7, "a", "p")
 	add(8, "a", "p")
 	require.NoError(t, c.sealAll(segment.ReasonRequest))
-	require.Equal(t, map[string]int64{reasonDuplicate: 2}, c.cut().Skipped)
+	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, c.cut().Skipped)
 }
 
 // However duplicates and lines alternate, noting them takes no memory.
@@ -246,7 +246,7 @@ func TestDuplicatesTakeNoMemory(t *testing.T) {
 	}
 	require.LessOrEqual(t, len(c.savedDoubles()), 2)
 	require.NoError(t, c.sealAll(segment.ReasonRequest))
-	require.Equal(t, map[string]int64{reasonDuplicate: 499}, c.cut().Skipped)
+	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 499}, c.cut().Skipped)
 }
 
 // What fits no file is not remembered: a copy that fits is a first copy.

@@ -169,13 +169,13 @@ func (s *schedule) judge() {
 			want[reasonLine]++
 		case !filed[string(line)]:
 			require.True(s.t, known[m], "offset %d: the first copy of %v", o, m)
-			want[reasonDuplicate]++
+			want[ledger.SkippedDuplicate]++
 		default:
 			s.copies += map[bool]int{true: 1}[known[m]]
 			known[m] = true
 		}
 	}
-	s.doubles += int(want[reasonDuplicate])
+	s.doubles += int(want[ledger.SkippedDuplicate])
 	require.Equal(s.t, want, s.skips, "skipped records are counted once")
 }
 
