@@ -268,10 +268,14 @@ func (c *core) cut() *segment.Batch {
 	// Oldest first: it is the oldest file that holds the watermark back.
 	slices.SortFunc(c.sealed, func(a, b *segment.Sealed) int { return cmp.Compare(a.First, b.First) })
 	n := min(len(c.sealed), c.cfg.maxFiles)
+	// First what is cheap: this is asked after every fetch, and what follows
+	// looks at every open file.
+	if n == 0 && (len(c.open) > 0 || c.progress < c.quiet) {
+		return nil
+	}
 	low, complete := c.lowWatermark(c.sealed[n:]), c.completeThrough(c.sealed[n:])
 	const hour = int64(time.Hour / time.Millisecond)
-	news := low > c.base.LowWatermark || complete/hour > c.base.CompleteThrough/hour
-	if n == 0 && (!news || len(c.open) > 0 || c.progress < c.quiet) {
+	if n == 0 && low <= c.base.LowWatermark && complete/hour <= c.base.CompleteThrough/hour {
 		return nil
 	}
 	c.quiet = c.turn(c.progress)
