@@ -122,6 +122,9 @@ func (c *Client) Ping(ctx context.Context) error {
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
 	res, err := c.api(5*time.Second).Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}})
 	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err() // kafka-go takes whichever came first, this or what dialing said
+		}
 		return "", fmt.Errorf("reach kafka at %s: %w", strings.Join(c.brokers, ","), err)
 	}
 	return res.ClusterID, nil
