@@ -11,8 +11,10 @@
 // when the dust has settled, a judge that shares no code with the roles holds
 // the world against what producers wrote.
 //
-// It promises that a seed is the same run every time, and prints the fewest
-// decisions of a failing one that still fail. It does not simulate the
+// It promises that a seed is the same run every time, but for about one in 150
+// in which a role finds two things ready at once, and but for the race
+// detector, with which Go's scheduler takes what is ready by chance. It prints
+// the fewest decisions of a failing seed that still fail. It does not simulate the
 // network's protocols, nor Kafka's and Redis' own replication; the tests that
 // run processes do. It holds tests only.
 package simulation
