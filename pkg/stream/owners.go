@@ -43,7 +43,8 @@ func (g *Group) watchPartitions(ctx context.Context) {
 // partitionsEvery is how often a group's leader counts the partitions.
 const partitionsEvery = 5 * time.Second
 
-// ErrRebalancing says that a group is dividing its partitions just now.
+// ErrRebalancing says that a group is dividing its partitions just now, or
+// that the brokers are finding out which of them coordinates it.
 var ErrRebalancing = errors.New("the consumer group is rebalancing")
 
 // Unowned returns the partitions of the topic that no member of the group is
@@ -60,8 +61,12 @@ func (c *Client) Unowned(ctx context.Context, group, topic string) ([]int, error
 	}
 	owned := make([]bool, n)
 	for _, g := range res.Groups {
-		// Kafka 4 says so of a group that nobody ever joined.
-		if g.Error != nil && !errors.Is(g.Error, kafka.GroupIdNotFound) {
+		switch {
+		case g.Error == nil:
+		case errors.Is(g.Error, kafka.GroupIdNotFound): // Kafka 4 says so of a group that nobody ever joined
+		case errors.Is(g.Error, kafka.NotCoordinatorForGroup), errors.Is(g.Error, kafka.GroupCoordinatorNotAvailable), errors.Is(g.Error, kafka.GroupLoadInProgress):
+			return nil, fmt.Errorf("describe group %q: %w: %w", group, ErrRebalancing, g.Error)
+		default:
 			return nil, fmt.Errorf("describe group %q: %w", group, g.Error)
 		}
 		switch g.GroupState {
