@@ -26,6 +26,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
 )
@@ -102,14 +103,10 @@ type Deps struct {
 	Kafka   Kafka
 	Leases  *lease.Client
 	Staging objstore.Store
-	Roles   Roles
+	Roles   destination.Roles
 	// Catalog must have been read to its end before Run.
 	Catalog *catalog.Live
-	// Open returns the bucket of a target, for each PUT anew: connections are
-	// shared, and endpoints guarded, by whoever implements it. The target's
-	// Region is always set. Credentials are asked for at every request; nil
-	// means the operator's own.
-	Open    func(t catalog.Target, credentials func(context.Context) (objstore.Credentials, error)) objstore.Store
+	Open    destination.Open
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -119,7 +116,7 @@ type Copier struct {
 	cfg            Config
 	deps           Deps
 	entries        *entries
-	customer       *customer
+	customers      *destination.Putter
 	metrics        *metrics
 	gate           *gate
 	redis, staging *dependency
@@ -128,7 +125,7 @@ type Copier struct {
 	// What a job is and becomes: of the jobs that the ledger owes, or of
 	// replays' (lane.go).
 	attempt  func(context.Context, delivery.Job) (outcome, error)
-	setAside func(context.Context, delivery.Job, verdict) error
+	setAside func(context.Context, delivery.Job, destination.Verdict) error
 }
 
 // New checks the configuration; it does not connect.
@@ -151,9 +148,9 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 		return nil, err
 	}
 	c := &Copier{cfg: cfg, deps: deps, metrics: m, replayMetrics: replays,
-		entries:  newEntries(deps.Staging, 20_000),
-		customer: &customer{roles: deps.Roles, open: deps.Open, pause: 200 * time.Millisecond, metric: m, places: map[string]place{}},
-		gate:     newGate(deps.Log, m.waiting),
+		entries:   newEntries(deps.Staging, 20_000),
+		customers: destination.NewPutter(destination.Config{Roles: deps.Roles, Open: deps.Open}),
+		gate:      newGate(deps.Log, m.waiting),
 	}
 	c.redis = &dependency{"redis", deps.Leases.Ping}
 	c.staging = &dependency{"the staging bucket", func(ctx context.Context) error {
@@ -250,14 +247,14 @@ func (c *Copier) insist(ctx context.Context, job delivery.Job) outcome {
 	case ctx.Err() != nil && (err != nil || o.kind == failed):
 		return outcome{kind: dropped}
 	case errors.As(err, &a): // it answers pings, and nothing else
-		o = outcome{kind: failed, verdict: verdict{transient, ofFile, "dependency", err.Error(), "none: it is tried again"}}
+		o = outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "dependency", err.Error(), "none: it is tried again")}
 	case err != nil:
-		o = outcome{kind: failed, verdict: verdict{transient, ofFile, "unknown", err.Error(), "none: it is tried again"}}
+		o = outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "unknown", err.Error(), "none: it is tried again")}
 	}
 	if o.kind == failed {
-		c.metrics.failures.WithLabelValues(job.Destination, o.verdict.reason).Inc()
+		c.metrics.failures.WithLabelValues(job.Destination, o.verdict.Reason).Inc()
 		c.deps.Log.WarnContext(ctx, "delivery failed", "destination", job.Destination, "file", job.File.String(),
-			"attempt", job.Attempt, "reason", o.verdict.reason, "cause", o.verdict.cause, "fix", o.verdict.fix)
+			"attempt", job.Attempt, "reason", o.verdict.Reason, "cause", o.verdict.Cause, "fix", o.verdict.Fix)
 	}
 	return o
 }

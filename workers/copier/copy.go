@@ -12,6 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -95,14 +96,13 @@ func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target
 	if ablation.On(ablation.ReceiptFirst) {
 		_ = closing(receipt)
 	}
-	obj := objectOf(t.Prefix, job.File.Log(), f)
-	obj.overwrite = obj.overwrite || overwrite
-	obj.metadata["sha256"] = sum
-	d, err := c.customer.put(pctx, t, obj, body)
+	obj := objectOf(t.Prefix, job.File.Log(), f, body)
+	obj.Overwrite = obj.Overwrite || overwrite
+	put, err := c.customers.Put(pctx, t, obj)
 	if err != nil {
-		return outcome{kind: failed, verdict: classify(err, t)}, nil
+		return outcome{kind: failed, verdict: destination.Judge(err, t)}, nil
 	}
-	receipt.ETag, receipt.Existed, receipt.At = d.etag, d.existed, time.Now().UnixMilli()
+	receipt.ETag, receipt.Existed, receipt.At = put.ETag, put.Existed, time.Now().UnixMilli()
 	var o outcome
 	// Waited for here, under the lease, lest the file is sent again for want
 	// of its receipt.
@@ -117,11 +117,25 @@ func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target
 	if err != nil || o.kind != done {
 		return o, err
 	}
-	c.metrics.delivered(f, d, time.Since(begun))
+	c.metrics.delivered(f, put, time.Since(begun))
 	c.deps.Log.InfoContext(ctx, "file delivered", "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
 		"partition", job.File.Partition, "file", receipt.Key, "bytes", body.size, "records", f.Records,
-		"existed", d.existed, "attempt", job.Attempt, "replay", job.Replay, "took", time.Since(begun))
+		"existed", put.Existed, "attempt", job.Attempt, "replay", job.Replay, "took", time.Since(begun))
 	return o, nil
+}
+
+// objectOf is what becomes of a file at a customer.
+func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooled) destination.Object {
+	named := *f
+	if ablation.On(ablation.KeyPerAttempt) {
+		named.First = time.Now().UnixNano() // the name is made of it
+	}
+	metadata := delivery.ObjectMetadata(l, f)
+	metadata["sha256"] = hex.EncodeToString(body.sum[:])
+	return destination.Object{
+		Key: delivery.ObjectKey(prefix, l, &named), Source: f.Source, Metadata: metadata, Body: body, SHA256: body.sum,
+		Overwrite: ablation.On(ablation.KeyPerAttempt),
+	}
 }
 
 // requestTimeout bounds a request that moves next to nothing.
@@ -163,8 +177,8 @@ func (c *Copier) entry(ctx context.Context, job delivery.Job) (*ledger.Entry, ou
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, c.forged(ctx, job, "no such ledger entry"), nil
 	case errors.Is(err, ledger.ErrCorrupt):
-		return nil, outcome{kind: failed, verdict: verdict{permanent, ofFile, "ledger_corrupt", err.Error(),
-			"restore the ledger entry from the staging bucket's versions; `sealift ledger show` shows its neighbours"}}, nil
+		return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "ledger_corrupt", err.Error(),
+			"restore the ledger entry from the staging bucket's versions; `sealift ledger show` shows its neighbours")}, nil
 	case err != nil:
 		o, err := c.stagingFailed(err, "read the ledger")
 		return nil, o, err
@@ -182,20 +196,20 @@ func (c *Copier) forged(ctx context.Context, job delivery.Job, why string) outco
 
 // target returns the destination if something may be sent there.
 func (c *Copier) target(job delivery.Job) (catalog.Target, outcome, bool) {
-	fail := func(class class, reason, cause, fix string) (catalog.Target, outcome, bool) {
-		return catalog.Target{}, outcome{kind: failed, verdict: verdict{class, ofFile, reason, cause, fix}}, false
+	fail := func(class destination.Class, reason, cause, fix string) (catalog.Target, outcome, bool) {
+		return catalog.Target{}, outcome{kind: failed, verdict: destination.NewVerdict(class, destination.OfFile, reason, cause, fix)}, false
 	}
 	t, ok := c.deps.Catalog.Snapshot().Destination(job.Destination)
 	switch {
 	case !ok && job.Attempt < goneTries:
-		return fail(transient, "gone", "the destination is not in the catalog", "none: the catalog may be late")
+		return fail(destination.Transient, "gone", "the destination is not in the catalog", "none: the catalog may be late")
 	case !ok:
-		return fail(hopeless, "gone", "the destination is not in the catalog",
+		return fail(destination.Hopeless, "gone", "the destination is not in the catalog",
 			fmt.Sprintf("put it back and run `%s`%s", again(job), orGiveUp(job)))
 	case !t.IsEnabled:
-		return fail(hopeless, "disabled", "disabled", fmt.Sprintf("enable the destination, then run `%s`", again(job)))
+		return fail(destination.Hopeless, "disabled", "disabled", fmt.Sprintf("enable the destination, then run `%s`", again(job)))
 	case t.Refused != "":
-		return fail(permanent, "catalog_refused", "the catalog is wrong: "+t.Refused, "correct the catalog (`sealift catalog validate`) and apply it")
+		return fail(destination.Permanent, "catalog_refused", "the catalog is wrong: "+t.Refused, "correct the catalog (`sealift catalog validate`) and apply it")
 	}
 	return t, outcome{}, true
 }
@@ -222,18 +236,18 @@ func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, outcome, 
 		return body, outcome{}, nil
 	case errors.Is(err, objstore.ErrNotFound):
 		c.metrics.staged.WithLabelValues("missing").Inc()
-		return nil, outcome{kind: failed, verdict: verdict{permanent, ofFile, "staged_missing", fmt.Sprintf("staged object %q is missing", f.StagedKey), fix}}, nil
+		return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "staged_missing", fmt.Sprintf("staged object %q is missing", f.StagedKey), fix)}, nil
 	case errors.Is(err, errDamaged):
 		c.metrics.staged.WithLabelValues("damaged").Inc()
-		return nil, outcome{kind: failed, verdict: verdict{permanent, ofFile, "staged_damaged", err.Error(), fix}}, nil
+		return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "staged_damaged", err.Error(), fix)}, nil
 	}
 	var e *objstore.Error
 	if errors.As(err, &e) {
 		o, err := c.stagingFailed(err, "read the staged file")
 		return nil, o, err
 	}
-	return nil, outcome{kind: failed, verdict: verdict{transient, ofFile, "spool", err.Error(),
-		"give the copier's disk room (copier.spool_dir)"}}, nil
+	return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "spool", err.Error(),
+		"give the copier's disk room (copier.spool_dir)")}, nil
 }
 
 // stagingFailed judges an error of the operator's own bucket, which is never
@@ -242,8 +256,8 @@ func (c *Copier) stagingFailed(err error, doing string) (outcome, error) {
 	if errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict) {
 		return outcome{}, &away{c.staging, fmt.Errorf("%s: %w", doing, err)}
 	}
-	return outcome{kind: failed, verdict: verdict{transient, ofFile, "staging", fmt.Sprintf("%s: %v", doing, err),
-		"give the copier's principal s3:GetObject and s3:PutObject on the staging bucket"}}, nil
+	return outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "staging", fmt.Sprintf("%s: %v", doing, err),
+		"give the copier's principal s3:GetObject and s3:PutObject on the staging bucket")}, nil
 }
 
 // WriteReceipt closes a debt for good. That it is closed already is fine.

@@ -2,7 +2,6 @@ package copier
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
 )
@@ -141,8 +141,10 @@ func TestOtherRefusalsAreNotTakenForMissingConditions(t *testing.T) {
 		return objstore.Fault{Before: answer(objstore.ErrInvalid, 400, "InvalidRequest", "no")}
 	})
 	o := r.insist(t.Context(), r.job(acmeOne, "a"))
-	require.Equal(t, "refused", o.verdict.reason)
-	require.False(t, r.customer.places[" one-logs"].unconditional)
+	require.Equal(t, "refused", o.verdict.Reason)
+	r.buckets["one-logs"].SetFault(nil)
+	require.Equal(t, done, r.insist(t.Context(), r.job(acmeOne, "b")).kind)
+	require.True(t, r.buckets["one-logs"].opts[len(r.buckets["one-logs"].opts)-1].IfAbsent)
 }
 
 func TestRegionIsFollowedOnceAndRemembered(t *testing.T) {
@@ -151,13 +153,14 @@ func TestRegionIsFollowedOnceAndRemembered(t *testing.T) {
 	for range 2 {
 		require.Equal(t, done, r.insist(t.Context(), r.job(acmeOne, "x")).kind)
 	}
-	require.Equal(t, "ap-southeast-2", r.customer.places[" one-logs"].region)
+	target, _ := r.live.Snapshot().Destination(acmeOne)
+	require.Equal(t, "ap-southeast-2", r.customers.Region(target))
 
 	r.buckets["two-logs"].region = "nowhere-1"
 	r.buckets["two-logs"].SetFault(onPut(objstore.Fault{Before: answer(objstore.ErrWrongRegion, 301, "PermanentRedirect", "elsewhere again")}))
 	o := r.insist(t.Context(), r.job(acmeTwo, "x"))
-	require.Equal(t, "wrong_region", o.verdict.reason)
-	require.Equal(t, permanent, o.verdict.class)
+	require.Equal(t, "wrong_region", o.verdict.Reason)
+	require.Equal(t, destination.Permanent, o.verdict.Class)
 }
 
 // Failures are told apart, each with a cause and a fix that a person can act
@@ -166,28 +169,28 @@ func TestVerdicts(t *testing.T) {
 	deny := func(code, message string) error { return answer(objstore.ErrDenied, 403, code, message) }
 	for hazard, c := range map[string]struct {
 		put, role error
-		class     class
+		class     destination.Class
 		fix       string
 	}{
-		"role_denied":           {role: &assumerole.Error{Kind: assumerole.ErrDenied, ExternalID: acme}, class: permanent, fix: acme},
-		"role_invalid":          {role: &assumerole.Error{Kind: assumerole.ErrInvalid}, class: permanent, fix: "role_arn"},
-		"sts_unavailable":       {role: &assumerole.Error{Kind: assumerole.ErrUnavailable}, class: transient, fix: "sts.endpoint"},
-		"own_credentials":       {role: &assumerole.Error{Kind: assumerole.ErrOwnCredentials}, class: transient, fix: "get-caller-identity"},
-		"no_bucket":             {put: objstore.ErrNoBucket, class: permanent, fix: "create the bucket"},
-		"kms":                   {put: deny("KMS.DisabledException", "key is disabled"), class: permanent, fix: "kms:GenerateDataKey"},
-		"put_denied":            {put: deny("AccessDenied", "Access Denied"), class: permanent, fix: "arn:aws:s3:::one-logs/path/segment-logs/*"},
-		"put_denied_explicitly": {put: deny("AccessDenied", "not authorized, with an explicit deny in a resource-based policy"), class: permanent, fix: "server_side_encryption: false"},
-		"acl_unsupported":       {put: answer(objstore.ErrInvalid, 400, "AccessControlListNotSupported", "The bucket does not allow ACLs"), class: permanent, fix: "remove acl"},
-		"clock_skew":            {put: deny("RequestTimeTooSkewed", "difference too large"), class: transient, fix: "NTP"},
-		"credentials_refused":   {put: deny("InvalidAccessKeyId", "no such key"), class: permanent, fix: "credentials"},
-		"token_expired":         {put: answer(objstore.ErrDenied, 400, "ExpiredToken", "expired"), class: transient, fix: "clock"},
-		"account":               {put: deny("AllAccessDisabled", "disabled"), class: permanent, fix: "AWS"},
-		"unavailable":           {put: objstore.ErrUnavailable, class: transient, fix: "again"},
-		"conflict":              {put: objstore.ErrConflict, class: transient, fix: "again"},
-		"too_large":             {put: answer(objstore.ErrInvalid, 400, "EntityTooLarge", "too large"), class: permanent, fix: "appender.max_bytes"},
-		"key_too_long":          {put: answer(objstore.ErrInvalid, 400, "KeyTooLongError", "too long"), class: permanent, fix: "prefix"},
-		"damaged_on_the_way":    {put: answer(objstore.ErrInvalid, 400, "BadDigest", "sum"), class: transient, fix: "memory"},
-		"refused":               {put: answer(objstore.ErrInvalid, 405, "MethodNotAllowed", "not here"), class: permanent, fix: "correct the destination"},
+		"role_denied":           {role: &assumerole.Error{Kind: assumerole.ErrDenied, ExternalID: acme}, class: destination.Permanent, fix: acme},
+		"role_invalid":          {role: &assumerole.Error{Kind: assumerole.ErrInvalid}, class: destination.Permanent, fix: "role_arn"},
+		"sts_unavailable":       {role: &assumerole.Error{Kind: assumerole.ErrUnavailable}, class: destination.Transient, fix: "sts.endpoint"},
+		"own_credentials":       {role: &assumerole.Error{Kind: assumerole.ErrOwnCredentials}, class: destination.Transient, fix: "get-caller-identity"},
+		"no_bucket":             {put: objstore.ErrNoBucket, class: destination.Permanent, fix: "create the bucket"},
+		"kms":                   {put: deny("KMS.DisabledException", "key is disabled"), class: destination.Permanent, fix: "kms:GenerateDataKey"},
+		"put_denied":            {put: deny("AccessDenied", "Access Denied"), class: destination.Permanent, fix: "arn:aws:s3:::one-logs/path/segment-logs/*"},
+		"put_denied_explicitly": {put: deny("AccessDenied", "not authorized, with an explicit deny in a resource-based policy"), class: destination.Permanent, fix: "server_side_encryption: false"},
+		"acl_unsupported":       {put: answer(objstore.ErrInvalid, 400, "AccessControlListNotSupported", "The bucket does not allow ACLs"), class: destination.Permanent, fix: "remove acl"},
+		"clock_skew":            {put: deny("RequestTimeTooSkewed", "difference too large"), class: destination.Transient, fix: "NTP"},
+		"credentials_refused":   {put: deny("InvalidAccessKeyId", "no such key"), class: destination.Permanent, fix: "credentials"},
+		"token_expired":         {put: answer(objstore.ErrDenied, 400, "ExpiredToken", "expired"), class: destination.Transient, fix: "clock"},
+		"account":               {put: deny("AllAccessDisabled", "disabled"), class: destination.Permanent, fix: "AWS"},
+		"unavailable":           {put: objstore.ErrUnavailable, class: destination.Transient, fix: "again"},
+		"conflict":              {put: objstore.ErrConflict, class: destination.Transient, fix: "again"},
+		"too_large":             {put: answer(objstore.ErrInvalid, 400, "EntityTooLarge", "too large"), class: destination.Permanent, fix: "appender.max_bytes"},
+		"key_too_long":          {put: answer(objstore.ErrInvalid, 400, "KeyTooLongError", "too long"), class: destination.Permanent, fix: "prefix"},
+		"damaged_on_the_way":    {put: answer(objstore.ErrInvalid, 400, "BadDigest", "sum"), class: destination.Transient, fix: "memory"},
+		"refused":               {put: answer(objstore.ErrInvalid, 405, "MethodNotAllowed", "not here"), class: destination.Permanent, fix: "correct the destination"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
@@ -196,28 +199,14 @@ func TestVerdicts(t *testing.T) {
 			r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: c.put} })
 			o := r.insist(t.Context(), job)
 			require.Equal(t, failed, o.kind)
-			require.Equal(t, hazard, o.verdict.reason)
-			require.Equal(t, c.class, o.verdict.class)
-			require.Contains(t, o.verdict.fix, c.fix)
-			require.NotEmpty(t, o.verdict.cause)
+			require.Equal(t, hazard, o.verdict.Reason)
+			require.Equal(t, c.class, o.verdict.Class)
+			require.Contains(t, o.verdict.Fix, c.fix)
+			require.NotEmpty(t, o.verdict.Cause)
 			require.Nil(t, r.receipt(job))
 		})
 	}
 }
-
-func TestWrongOwnerIsNamed(t *testing.T) {
-	r := newRig(t)
-	target, _ := r.live.Snapshot().Destination(acmeOne)
-	require.Contains(t, classify(answer(objstore.ErrDenied, 403, "AccessDenied", "Access Denied"), target).fix, "123456789012")
-	target.ACL = "bucket-owner-full-control"
-	require.Contains(t, classify(answer(objstore.ErrDenied, 403, "AccessDenied", "Access Denied"), target).fix, "s3:PutObjectAcl")
-	require.Equal(t, "endpoint_refused", classify(refusedEndpoint{}, target).reason)
-}
-
-type refusedEndpoint struct{}
-
-func (refusedEndpoint) Error() string         { return "refused" }
-func (refusedEndpoint) RefusedEndpoint() bool { return true }
 
 // Nothing of a staged file that is not what the ledger says reaches a customer.
 func TestStagedHazards(t *testing.T) {
@@ -233,9 +222,9 @@ func TestStagedHazards(t *testing.T) {
 			disturb(r, r.head.Files[0].StagedKey)
 			o := r.insist(t.Context(), job)
 			require.Equal(t, failed, o.kind)
-			require.Equal(t, permanent, o.verdict.class)
-			require.Equal(t, ofFile, o.verdict.scope, "not the destination's fault")
-			require.True(t, strings.HasPrefix(o.verdict.reason, "staged_"))
+			require.Equal(t, destination.Permanent, o.verdict.Class)
+			require.Equal(t, destination.OfFile, o.verdict.Scope, "not the destination's fault")
+			require.True(t, strings.HasPrefix(o.verdict.Reason, "staged_"))
 			require.Empty(t, r.buckets["one-logs"].opts, "never a partial PUT")
 			require.Nil(t, r.receipt(job))
 		})
@@ -415,8 +404,8 @@ func TestStagingDown(t *testing.T) {
 			return objstore.Fault{}
 		})
 		o := r.insist(t.Context(), job)
-		require.Equal(t, "staging", o.verdict.reason)
-		require.Equal(t, ofFile, o.verdict.scope)
+		require.Equal(t, "staging", o.verdict.Reason)
+		require.Equal(t, destination.OfFile, o.verdict.Scope)
 	})
 }
 
@@ -426,12 +415,12 @@ func TestDestinationChanges(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		change  func([]catalog.Workspace)
 		attempt int
-		class   class
+		class   destination.Class
 		reason  string
 	}{
-		"disabled":      {func(ws []catalog.Workspace) { ws[0].Destinations[0].Enabled = &no }, 0, hopeless, "disabled"},
-		"gone_at_first": {func(ws []catalog.Workspace) { ws[0].Destinations = ws[0].Destinations[1:] }, 0, transient, "gone"},
-		"gone_for_good": {func(ws []catalog.Workspace) { ws[0].Destinations = ws[0].Destinations[1:] }, 2, hopeless, "gone"},
+		"disabled":      {func(ws []catalog.Workspace) { ws[0].Destinations[0].Enabled = &no }, 0, destination.Hopeless, "disabled"},
+		"gone_at_first": {func(ws []catalog.Workspace) { ws[0].Destinations = ws[0].Destinations[1:] }, 0, destination.Transient, "gone"},
+		"gone_for_good": {func(ws []catalog.Workspace) { ws[0].Destinations = ws[0].Destinations[1:] }, 2, destination.Hopeless, "gone"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
@@ -440,9 +429,9 @@ func TestDestinationChanges(t *testing.T) {
 			r.setCatalog(c.change)
 			o := r.insist(t.Context(), job)
 			require.Equal(t, failed, o.kind)
-			require.Equal(t, c.class, o.verdict.class)
-			require.Equal(t, c.reason, o.verdict.reason)
-			require.Equal(t, ofFile, o.verdict.scope)
+			require.Equal(t, c.class, o.verdict.Class)
+			require.Equal(t, c.reason, o.verdict.Reason)
+			require.Equal(t, destination.OfFile, o.verdict.Scope)
 
 			require.NoError(t, r.park(t.Context(), job, o.verdict))
 			infos, err := r.staging.List(t.Context(), delivery.ParkedPrefix(acmeOne), "", 0)
@@ -463,44 +452,4 @@ func TestNoLeaseIsLeftBehind(t *testing.T) {
 	require.Equal(t, failed, r.insist(t.Context(), job).kind)
 	_, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Millisecond)
 	require.NotErrorIs(t, err, lease.ErrHeld)
-}
-
-// The session policy never grants anything outside the source's folder: one
-// resource, whose only pattern is the star at its end.
-func TestSessionPolicy(t *testing.T) {
-	for _, c := range []struct {
-		bucket, prefix, role, acl string
-		sse                       bool
-		resource                  string
-		actions                   []string
-		kms                       bool
-	}{
-		{"b", "", "arn:aws:iam::1:role/r", "", true, "arn:aws:s3:::b/segment-logs/src/*", []string{"s3:PutObject"}, false},
-		{"b", "p/q", "arn:aws-cn:iam::1:role/r", "bucket-owner-full-control", true, "arn:aws-cn:s3:::b/p/q/segment-logs/src/*", []string{"s3:PutObject", "s3:PutObjectAcl"}, false},
-		{"b", "p", "arn:aws-us-gov:iam::1:role/r", "", false, "arn:aws-us-gov:s3:::b/p/segment-logs/src/*", []string{"s3:PutObject"}, true},
-	} {
-		target := catalog.Target{Destination: catalog.Destination{RoleARN: c.role, ACL: c.acl}, BucketName: c.bucket, Prefix: c.prefix, SSE: c.sse}
-		text, err := sessionPolicy(target, "src")
-		require.NoError(t, err)
-		var p struct {
-			Statement []struct {
-				Effect, Resource string
-				Action           []string
-			}
-		}
-		require.NoError(t, json.Unmarshal([]byte(text), &p))
-		require.Equal(t, c.resource, p.Statement[0].Resource)
-		require.Equal(t, c.actions, p.Statement[0].Action)
-		require.Equal(t, c.kms, len(p.Statement) == 2)
-		if c.kms {
-			require.Equal(t, []string{"kms:GenerateDataKey", "kms:Decrypt"}, p.Statement[1].Action)
-		}
-		require.Less(t, len(text), 2048)
-	}
-	for _, bad := range []string{"*", "a?", "${aws:userid}", "a/b", ""} {
-		_, err := sessionPolicy(catalog.Target{BucketName: "b"}, bad)
-		require.Error(t, err, bad)
-	}
-	_, err := sessionPolicy(catalog.Target{BucketName: "b", Prefix: "p*"}, "src")
-	require.Error(t, err)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/jitter"
 )
 
@@ -36,7 +37,7 @@ type queue interface {
 // engine runs tasks as the scheduler says. Whoever owns it calls drain.
 type engine struct {
 	try     func(context.Context, delivery.Job) outcome // retries what is not the job's fault
-	park    func(context.Context, delivery.Job, verdict) error
+	park    func(context.Context, delivery.Job, destination.Verdict) error
 	queue   queue
 	metrics *metrics
 	log     *slog.Logger
@@ -96,7 +97,7 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 			e.retire(ef.task, ef.kind == settle)
 		case opened:
 			e.metrics.breaker.WithLabelValues(ef.dest).Set(1)
-			e.log.WarnContext(ctx, "destination does not work: its files wait", "destination", ef.dest, "cause", ef.v.cause, "fix", ef.v.fix)
+			e.log.WarnContext(ctx, "destination does not work: its files wait", "destination", ef.dest, "cause", ef.v.Cause, "fix", ef.v.Fix)
 		case shut:
 			e.metrics.breaker.DeleteLabelValues(ef.dest)
 			e.log.InfoContext(ctx, "destination works again", "destination", ef.dest)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -66,7 +67,7 @@ func TestOneDestinationDownWhileOthersFlow(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, marked, "so that the auditor leaves it alone")
 	}
-	require.Less(t, len(r.buckets["one-logs"].opts), 30*maxSends, "the breaker spared it some")
+	require.Less(t, len(r.buckets["one-logs"].opts), 30*destination.MaxSends, "the breaker spared it some")
 }
 
 // Invariant: I12. A job is not acknowledged before its re-enqueue is.
@@ -96,7 +97,7 @@ func TestRequeueIsInsistedUpon(t *testing.T) {
 func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
 	for hazard, o := range map[string]outcome{
 		"requeue": {kind: busy},
-		"park":    {kind: failed, verdict: verdict{class: hopeless, scope: ofFile}},
+		"park":    {kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			job := jobOf("d", 1)
@@ -114,7 +115,7 @@ func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
 			work, abort := context.WithCancel(t.Context())
 			again := func() error { return e.submit(t.Context(), work, job, fresh) }
 			e.queue = &fakeQueue{fail: again}
-			e.park = func(context.Context, delivery.Job, verdict) error { return again() }
+			e.park = func(context.Context, delivery.Job, destination.Verdict) error { return again() }
 			require.NoError(t, e.submit(t.Context(), work, job, former))
 			<-former.done
 			require.Zero(t, fresh.acks(), "it was neither delivered nor enqueued anew")

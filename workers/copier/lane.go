@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 )
 
 // A copier has two lanes, which share connections and what was learned of
@@ -49,13 +50,13 @@ func (c *Copier) requeuer(source queue) queue {
 }
 
 // setAside notes in the order that a file could not be delivered.
-func (r *replayer) setAside(ctx context.Context, job delivery.Job, v verdict) error {
+func (r *replayer) setAside(ctx context.Context, job delivery.Job, v destination.Verdict) error {
 	note := parkedNote(job, v)
 	if err := store(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
 		return err
 	}
-	r.metrics.parked.WithLabelValues(job.Destination, v.reason).Inc()
+	r.metrics.parked.WithLabelValues(job.Destination, v.Reason).Inc()
 	r.deps.Log.WarnContext(ctx, "replay of a file given up", "replay", job.Replay, "destination", job.Destination,
-		"file", job.File.String(), "attempt", job.Attempt, "cause", v.cause, "fix", note.Fix)
+		"file", job.File.String(), "attempt", job.Attempt, "cause", v.Cause, "fix", note.Fix)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
@@ -76,12 +77,15 @@ func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) delivered(f *ledger.File, d delivered, took time.Duration) {
+func (m *metrics) delivered(f *ledger.File, put destination.Result, took time.Duration) {
 	m.files.Inc()
 	m.bytes.Add(float64(f.GzipBytes))
 	m.records.Add(float64(f.Records))
-	if d.existed {
+	if put.Existed {
 		m.existed.Inc()
+	}
+	if put.Unconditional {
+		m.unconditional.Inc()
 	}
 	m.seconds.Observe(took.Seconds())
 	m.age.Observe(time.Since(time.UnixMilli(f.Received)).Seconds())

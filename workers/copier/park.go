@@ -7,25 +7,26 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 )
 
 // park sets a job aside where people see it. It stays owed: redrive enqueues
 // it again, and the auditor counts it.
-func (c *Copier) park(ctx context.Context, job delivery.Job, v verdict) error {
+func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdict) error {
 	p := parkedNote(job, v)
 	if err := store(ctx, c.deps.Staging, delivery.ParkedKey(job.File, job.Destination), p.Encode(), false); err != nil {
 		c.deps.Log.WarnContext(ctx, "parking a job", "destination", job.Destination, "file", job.File.String(), "err", err)
 		return err
 	}
-	c.metrics.parked.WithLabelValues(job.Destination, v.reason).Inc()
+	c.metrics.parked.WithLabelValues(job.Destination, v.Reason).Inc()
 	c.deps.Log.WarnContext(ctx, "job parked", "destination", job.Destination, "file", job.File.String(),
-		"attempt", job.Attempt, "cause", v.cause, "fix", p.Fix)
+		"attempt", job.Attempt, "cause", v.Cause, "fix", p.Fix)
 	return nil
 }
 
 // parkedNote is what people see of a job that is set aside.
-func parkedNote(job delivery.Job, v verdict) delivery.Parked {
-	return delivery.Parked{Job: job, Cause: v.cause, Fix: parkedFix(v.fix, again(job)), Since: job.FirstTry, At: time.Now().UnixMilli()}
+func parkedNote(job delivery.Job, v destination.Verdict) delivery.Parked {
+	return delivery.Parked{Job: job, Cause: v.Cause, Fix: parkedFix(v.Fix, again(job)), Since: job.FirstTry, At: time.Now().UnixMilli()}
 }
 
 // parkedFix is the fix of a job that is not tried again by itself any more.

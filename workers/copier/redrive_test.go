@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -38,7 +39,7 @@ func parkSome(t *testing.T) (*rig, []delivery.Job) {
 	for _, dest := range []string{acmeOne, acmeOne, acmeTwo} {
 		job := r.job(dest, "x")
 		job.Attempt, job.FirstTry, job.LastError = 3, 1, "no"
-		require.NoError(t, r.park(t.Context(), job, verdict{cause: "no", fix: "yes"}))
+		require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"}))
 		jobs = append(jobs, job)
 	}
 	return r, jobs

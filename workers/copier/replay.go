@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -127,11 +128,11 @@ func (r *replayer) permitted(job delivery.Job, f *ledger.File) (t catalog.Target
 	if err == nil {
 		return t, outcome{}, true
 	}
-	v := verdict{hopeless, ofFile, "not_permitted", err.Error(), "order it for destinations of the source's own workspace"}
+	v := destination.NewVerdict(destination.Hopeless, destination.OfFile, "not_permitted", err.Error(), "order it for destinations of the source's own workspace")
 	if errors.Is(err, replay.ErrNotSubscribed) {
-		v.fix = "subscribe it in the catalog, then: " + again(job)
+		v.Fix = "subscribe it in the catalog, then: " + again(job)
 		if job.Attempt < goneTries { // the catalog may be late
-			v.class = transient
+			v.Class = destination.Transient
 		}
 	}
 	return t, outcome{kind: failed, verdict: v}, false
@@ -143,7 +144,7 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 	if order.From != delivery.FromKafka {
 		body, staged, err := r.fetch(ctx, f)
 		if body != nil || err != nil || order.From == delivery.FromStaging ||
-			staged.verdict.reason != "staged_missing" && staged.verdict.reason != "staged_damaged" {
+			staged.verdict.Reason != "staged_missing" && staged.verdict.Reason != "staged_damaged" {
 			return body, staged, err
 		}
 		o = staged
@@ -156,19 +157,19 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 		return body, outcome{}, nil
 	case errors.Is(err, objstore.ErrNotFound):
 		if o.kind != failed {
-			o = outcome{kind: failed, verdict: verdict{permanent, ofFile, "rebuilt_missing", "the file was not rebuilt from Kafka", "run it again: " + again(job)}}
+			o = outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "rebuilt_missing", "the file was not rebuilt from Kafka", "run it again: "+again(job))}
 		}
 		return nil, o, nil
 	case errors.Is(err, errDamaged):
 		r.metrics.staged.WithLabelValues("damaged").Inc()
-		return nil, outcome{kind: failed, verdict: verdict{permanent, ofFile, "rebuilt_damaged", err.Error(), "order a new replay"}}, nil
+		return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "rebuilt_damaged", err.Error(), "order a new replay")}, nil
 	}
 	var answer *objstore.Error
 	if errors.As(err, &answer) {
 		o, err := r.stagingFailed(err, "read the rebuilt file")
 		return nil, o, err
 	}
-	return nil, outcome{kind: failed, verdict: verdict{transient, ofFile, "spool", err.Error(), "give the copier's disk room (copier.spool_dir)"}}, nil
+	return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "spool", err.Error(), "give the copier's disk room (copier.spool_dir)")}, nil
 }
 
 // close writes what follows a delivery: 1. the debt's own receipt, if the file

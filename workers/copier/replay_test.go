@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/replay"
@@ -158,8 +159,8 @@ func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
 	bad := as(r.order("bad", func(o *delivery.Order) { o.Destinations = []string{theirs} }), job)
 	o := r.replayLane().insist(t.Context(), bad)
 	require.Equal(t, failed, o.kind)
-	require.Equal(t, hopeless, o.verdict.class)
-	require.Contains(t, o.verdict.cause, "another workspace")
+	require.Equal(t, destination.Hopeless, o.verdict.Class)
+	require.Contains(t, o.verdict.Cause, "another workspace")
 
 	// Nor when the source's id has changed hands since.
 	r.setCatalog(func(ws []catalog.Workspace) {
@@ -167,7 +168,7 @@ func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
 		ws[1].Sources = append(ws[1].Sources, catalog.Source{ID: "web"})
 		ws[1].Destinations[0].Sources = []string{"app", "web"}
 	})
-	require.Equal(t, hopeless, r.replayLane().insist(t.Context(), bad).verdict.class)
+	require.Equal(t, destination.Hopeless, r.replayLane().insist(t.Context(), bad).verdict.Class)
 	require.Empty(t, r.buckets["their-logs"].opts)
 }
 
@@ -180,11 +181,11 @@ func TestReplayToAnUnsubscribedDestinationWaitsForTheCatalogThenFails(t *testing
 		ws[0].Destinations[1].Sources = []string{"shop"}
 	})
 	job = as(r.order("r", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
-	require.Equal(t, transient, r.replayLane().insist(t.Context(), job).verdict.class)
+	require.Equal(t, destination.Transient, r.replayLane().insist(t.Context(), job).verdict.Class)
 	job.Attempt = goneTries
 	v := r.replayLane().insist(t.Context(), job).verdict
-	require.Equal(t, hopeless, v.class)
-	require.Contains(t, v.fix, "sealift replay --resume r")
+	require.Equal(t, destination.Hopeless, v.Class)
+	require.Contains(t, v.Fix, "sealift replay --resume r")
 }
 
 // A replay that fails is to be seen in its order, not among the parked.
@@ -273,7 +274,7 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 			}
 			o := r.replayLane().insist(t.Context(), job)
 			require.Equal(t, c.want, o.kind, o.verdict)
-			require.Equal(t, c.reason, o.verdict.reason)
+			require.Equal(t, c.reason, o.verdict.Reason)
 			if c.want == failed {
 				require.Empty(t, r.buckets["one-logs"].opts, "nothing was sent")
 				return

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 )
 
 // permanentTries is how often a job is tried whose failures look permanent.
@@ -19,19 +20,19 @@ type retryPolicy struct {
 // in, or park. A transient failure walks the tiers and is parked by age; a
 // permanent one waits in the slowest tier and is parked after few tries, but
 // not before it waited there once: a store in trouble may say no by mistake.
-func (p retryPolicy) failed(job delivery.Job, v verdict, now time.Time) (next delivery.Job, tier int, park bool) {
+func (p retryPolicy) failed(job delivery.Job, v destination.Verdict, now time.Time) (next delivery.Job, tier int, park bool) {
 	next = job
 	next.Attempt++
-	next.LastError = clip(v.cause, 500)
+	next.LastError = clip(v.Cause, 500)
 	if next.FirstTry == 0 {
 		next.FirstTry = now.UnixMilli()
 	}
 	slowest := len(p.tiers) - 1
 	age := time.Duration(now.UnixMilli()-next.FirstTry) * time.Millisecond
-	switch v.class {
-	case hopeless:
+	switch v.Class {
+	case destination.Hopeless:
 		return next, 0, true
-	case permanent:
+	case destination.Permanent:
 		tier, park = slowest, next.Attempt >= permanentTries && age >= p.tiers[slowest]
 	default:
 		tier, park = min(next.Attempt-1, slowest), age >= p.parkAfter

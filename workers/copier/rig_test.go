@@ -21,6 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -84,7 +85,7 @@ func (r *rig) another(worker string, change func(*Config)) *Copier {
 	}
 	c, err := New(cfg, Deps{Leases: leases, Staging: r.staging, Roles: r.roles, Catalog: r.live, Open: r.open, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(r.t, err)
-	c.customer.pause = time.Microsecond
+	c.customers = destination.NewPutter(destination.Config{Roles: r.roles, Open: r.open, Pause: time.Microsecond})
 	return c
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 )
 
 // limits bound what runs and waits at once.
@@ -27,7 +28,7 @@ type task struct {
 // outcome is how a try ended.
 type outcome struct {
 	kind    outcomeKind
-	verdict verdict // of failed
+	verdict destination.Verdict // of failed
 }
 
 type outcomeKind int
@@ -44,11 +45,11 @@ const (
 type effect struct {
 	kind effectKind
 	task *task
-	job  delivery.Job // of requeue and park: as it goes on
-	tier int          // of requeue
-	why  string       // of requeue: a metric label
-	v    verdict      // of park and opened
-	dest string       // of opened and shut
+	job  delivery.Job        // of requeue and park: as it goes on
+	tier int                 // of requeue
+	why  string              // of requeue: a metric label
+	v    destination.Verdict // of park and opened
+	dest string              // of opened and shut
 }
 
 type effectKind int
@@ -70,36 +71,36 @@ const (
 type scheduler struct {
 	limits
 	retry    retryPolicy
-	dests    map[string]*destination
-	ring     []*destination // those with waiting tasks, in the order of their turns
+	dests    map[string]*standing
+	ring     []*standing // those with waiting tasks, in the order of their turns
 	running  int
 	suspects int // running copies to destinations whose last try failed
 }
 
-// destination is what is known of one of them. It is forgotten when idle and
-// in good standing.
-type destination struct {
+// standing is what is known of a destination. It is forgotten when idle and
+// good.
+type standing struct {
 	id       string
 	running  int
 	waiting  []*task
 	failures int // consecutive
 	suspect  bool
 
-	openUntil time.Time     // breaker: until then nothing is tried
-	cooldown  time.Duration // zero: closed
-	probing   bool          // a single try is under way to see whether it works again
-	last      verdict       // of the last failure
+	openUntil time.Time           // breaker: until then nothing is tried
+	cooldown  time.Duration       // zero: closed
+	probing   bool                // a single try is under way to see whether it works again
+	last      destination.Verdict // of the last failure
 }
 
 func newScheduler(l limits, r retryPolicy) *scheduler {
-	return &scheduler{limits: l, retry: r, dests: map[string]*destination{}}
+	return &scheduler{limits: l, retry: r, dests: map[string]*standing{}}
 }
 
 // arrived takes in a new task.
 func (s *scheduler) arrived(t *task, now time.Time) []effect {
 	d := s.dests[t.job.Destination]
 	if d == nil {
-		d = &destination{id: t.job.Destination}
+		d = &standing{id: t.job.Destination}
 		s.dests[d.id] = d
 	}
 	switch {
@@ -136,7 +137,7 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 		out = append(out, effect{kind: requeue, task: t, job: s.retry.later(t.job, now), why: "busy"})
 	case failed:
 		out = append(out, s.again(t, o.verdict, "failed", now))
-		if o.verdict.scope == ofDestination {
+		if o.verdict.Scope == destination.OfDestination {
 			out = append(out, s.broken(d, o.verdict, now)...)
 		}
 	}
@@ -151,7 +152,7 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 }
 
 // recovered closes the breaker.
-func (s *scheduler) recovered(d *destination) (out []effect) {
+func (s *scheduler) recovered(d *standing) (out []effect) {
 	if d.cooldown > 0 {
 		out = append(out, effect{kind: shut, dest: d.id})
 	}
@@ -162,12 +163,12 @@ func (s *scheduler) recovered(d *destination) (out []effect) {
 
 // broken counts a failure and, if it was one too many, opens the breaker: what
 // waits goes to the retry tiers so that nothing is held up behind it.
-func (s *scheduler) broken(d *destination, v verdict, now time.Time) []effect {
+func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []effect {
 	s.mark(d, true)
 	d.failures++
 	d.last = v
 	limit := s.breakTransient
-	if v.class != transient {
+	if v.Class != destination.Transient {
 		limit = s.breakPermanent
 	}
 	if d.failures < limit && !d.probing {
@@ -190,7 +191,7 @@ func (s *scheduler) broken(d *destination, v verdict, now time.Time) []effect {
 }
 
 // mark changes whether the destination is under suspicion.
-func (s *scheduler) mark(d *destination, suspect bool) {
+func (s *scheduler) mark(d *standing, suspect bool) {
 	if d.suspect == suspect {
 		return
 	}
@@ -204,13 +205,13 @@ func (s *scheduler) mark(d *destination, suspect bool) {
 
 // deferred treats a task as failed without a try: its destination is known
 // not to work. It walks the tiers, and is parked only by age.
-func (s *scheduler) deferred(d *destination, t *task, now time.Time) effect {
+func (s *scheduler) deferred(d *standing, t *task, now time.Time) effect {
 	v := d.last
-	v.class = transient
+	v.Class = destination.Transient
 	return s.again(t, v, "breaker_open", now)
 }
 
-func (s *scheduler) again(t *task, v verdict, why string, now time.Time) effect {
+func (s *scheduler) again(t *task, v destination.Verdict, why string, now time.Time) effect {
 	job, tier, parked := s.retry.failed(t.job, v, now)
 	if parked {
 		return effect{kind: park, task: t, job: job, v: v}
@@ -246,7 +247,7 @@ func (s *scheduler) next() []effect {
 	return out
 }
 
-func (s *scheduler) mayStart(d *destination) bool {
+func (s *scheduler) mayStart(d *standing) bool {
 	switch {
 	case d.cooldown > 0: // one probe at a time
 		return d.running == 0
@@ -257,7 +258,7 @@ func (s *scheduler) mayStart(d *destination) bool {
 }
 
 // leave empties the destination's queue.
-func (s *scheduler) leave(d *destination) {
+func (s *scheduler) leave(d *standing) {
 	d.waiting = nil
 	for i, other := range s.ring {
 		if other == d {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 )
 
 // bench drives a scheduler and keeps book of what it asked for.
@@ -76,8 +77,8 @@ func (b *bench) activeOf(dest string) (n int) {
 }
 
 var (
-	timeout   = outcome{kind: failed, verdict: verdict{class: transient, reason: "unavailable", cause: "timeout"}}
-	denied403 = outcome{kind: failed, verdict: verdict{class: permanent, reason: "put_denied", cause: "denied"}}
+	timeout   = outcome{kind: failed, verdict: destination.Verdict{Class: destination.Transient, Reason: "unavailable", Cause: "timeout"}}
+	denied403 = outcome{kind: failed, verdict: destination.Verdict{Class: destination.Permanent, Reason: "put_denied", Cause: "denied"}}
 	ok        = outcome{kind: done}
 )
 
@@ -162,7 +163,7 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 }
 
 func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
-	for _, o := range []outcome{{kind: moot}, {kind: busy}, {kind: dropped}, {kind: failed, verdict: verdict{scope: ofFile}}} {
+	for _, o := range []outcome{{kind: moot}, {kind: busy}, {kind: dropped}, {kind: failed, verdict: destination.Verdict{Scope: destination.OfFile}}} {
 		b := newBench(t, func(l *limits) { l.breakTransient = 1 })
 		b.finish(b.arrive("a"), timeout)
 		b.now = b.now.Add(10 * time.Second)
@@ -176,7 +177,7 @@ func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
 func TestFailuresOfFilesAreNotHeldAgainstTheDestination(t *testing.T) {
 	b := newBench(t, nil)
 	for range 10 {
-		b.finish(b.arrive("a"), outcome{kind: failed, verdict: verdict{class: permanent, scope: ofFile}})
+		b.finish(b.arrive("a"), outcome{kind: failed, verdict: destination.Verdict{Class: destination.Permanent, Scope: destination.OfFile}})
 	}
 	require.Empty(t, b.dests)
 }
@@ -230,7 +231,7 @@ func TestParking(t *testing.T) {
 	require.GreaterOrEqual(t, b.now.UnixMilli()-e.job.FirstTry, (24 * time.Hour).Milliseconds())
 
 	// Hopeless: at once.
-	require.Equal(t, park, again(delivery.Job{Destination: "a"}, outcome{kind: failed, verdict: verdict{class: hopeless, scope: ofFile}}).kind)
+	require.Equal(t, park, again(delivery.Job{Destination: "a"}, outcome{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}).kind)
 }
 
 // Whatever happens in whatever order, the books balance: caps hold, every
@@ -239,7 +240,7 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		b := newBench(t, func(l *limits) { l.breakTransient, l.breakPermanent = 1+rnd.IntN(3), 1+rnd.IntN(2) })
-		outcomes := []outcome{ok, ok, {kind: moot}, {kind: busy}, {kind: dropped}, timeout, denied403, {kind: failed, verdict: verdict{class: hopeless, scope: ofFile}}}
+		outcomes := []outcome{ok, ok, {kind: moot}, {kind: busy}, {kind: dropped}, timeout, denied403, {kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}}
 		for range 400 {
 			switch {
 			case rnd.IntN(2) == 0:

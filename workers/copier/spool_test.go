@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/destination"
 )
 
 // A disk that takes no spool is the operator's, and not held against the
@@ -17,11 +19,11 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	r.cfg.SpoolDir = dir // not there
 	o := r.insist(t.Context(), job)
 	require.Equal(t, failed, o.kind)
-	require.Equal(t, transient, o.verdict.class)
-	require.Equal(t, ofFile, o.verdict.scope)
-	require.Equal(t, "spool", o.verdict.reason)
-	require.Contains(t, o.verdict.cause, dir)
-	require.Contains(t, o.verdict.fix, "copier.spool_dir")
+	require.Equal(t, destination.Transient, o.verdict.Class)
+	require.Equal(t, destination.OfFile, o.verdict.Scope)
+	require.Equal(t, "spool", o.verdict.Reason)
+	require.Contains(t, o.verdict.Cause, dir)
+	require.Contains(t, o.verdict.Fix, "copier.spool_dir")
 	require.Empty(t, r.buckets["one-logs"].opts)
 	require.Nil(t, r.receipt(job))
 

@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 )
@@ -44,14 +46,15 @@ func newWireRig(t *testing.T) *wireRig {
 	own := func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: "operatorsecret"}, nil
 	}
-	r.customer.roles = assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
-	r.customer.open = func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
+	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
+	open := func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
 		if creds == nil {
 			creds = own
 		}
 		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true,
 			Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web.Client()})
 	}
+	r.customers = destination.NewPutter(destination.Config{Roles: roles, Open: open, Pause: time.Microsecond})
 	return r
 }
 
@@ -59,10 +62,11 @@ func TestDeliveryOverTheWire(t *testing.T) {
 	r := newWireRig(t)
 	job := r.job(acmeOne, "hello")
 	o := r.insist(t.Context(), job)
-	require.Equal(t, done, o.kind, o.verdict.cause)
+	require.Equal(t, done, o.kind, o.verdict.Cause)
 	require.Equal(t, 2, r.puts, "one to the wrong region, which was followed")
 	require.NotEmpty(t, r.receipt(job).ETag)
-	require.Equal(t, "ap-south-1", r.customer.places[" one-logs"].region)
+	target, _ := r.live.Snapshot().Destination(acmeOne)
+	require.Equal(t, "ap-south-1", r.customers.Region(target))
 
 	// The reply of the next is lost: the same PUT again is answered 412.
 	lost := false
@@ -75,21 +79,21 @@ func TestDeliveryOverTheWire(t *testing.T) {
 	})
 	job = r.job(acmeOne, "again")
 	o = r.insist(t.Context(), job)
-	require.Equal(t, done, o.kind, o.verdict.cause)
+	require.Equal(t, done, o.kind, o.verdict.Cause)
 	require.True(t, r.receipt(job).Existed)
 }
 
 func TestRefusalsOverTheWire(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		disturb func(r *wireRig)
-		class   class
+		class   destination.Class
 	}{
 		"role_denied": {func(r *wireRig) { // wrong external id
 			require.NoError(r.t, r.s3.PutRole(s3server.Role{ARN: roleARN, ExternalID: other, Buckets: []string{"one-logs"}}))
-		}, permanent},
+		}, destination.Permanent},
 		"put_denied": {func(r *wireRig) { // wrong owner
 			require.NoError(r.t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Owner: "999999999999"}))
-		}, permanent},
+		}, destination.Permanent},
 		"unavailable": {func(r *wireRig) {
 			r.s3.SetFault(func(q *http.Request) s3server.Fault {
 				if q.Method == http.MethodPut {
@@ -97,7 +101,7 @@ func TestRefusalsOverTheWire(t *testing.T) {
 				}
 				return s3server.Fault{}
 			})
-		}, transient},
+		}, destination.Transient},
 		"sts_unavailable": {func(r *wireRig) {
 			r.s3.SetFault(func(q *http.Request) s3server.Fault {
 				if q.Method == http.MethodPost {
@@ -105,7 +109,7 @@ func TestRefusalsOverTheWire(t *testing.T) {
 				}
 				return s3server.Fault{}
 			})
-		}, transient},
+		}, destination.Transient},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newWireRig(t)
@@ -113,8 +117,8 @@ func TestRefusalsOverTheWire(t *testing.T) {
 			c.disturb(r)
 			o := r.insist(t.Context(), job)
 			require.Equal(t, failed, o.kind)
-			require.Equal(t, hazard, o.verdict.reason, o.verdict.cause)
-			require.Equal(t, c.class, o.verdict.class)
+			require.Equal(t, hazard, o.verdict.Reason, o.verdict.Cause)
+			require.Equal(t, c.class, o.verdict.Class)
 			require.Nil(t, r.receipt(job))
 		})
 	}
@@ -124,5 +128,5 @@ func TestNoBucketOverTheWire(t *testing.T) {
 	r := newWireRig(t)
 	r.setCatalog(func(ws []catalog.Workspace) { ws[0].Destinations[1].Bucket = "not-there" })
 	o := r.insist(t.Context(), r.job(acmeTwo, "hello"))
-	require.Equal(t, "no_bucket", o.verdict.reason, o.verdict.cause)
+	require.Equal(t, "no_bucket", o.verdict.Reason, o.verdict.Cause)
 }

@@ -18,6 +18,7 @@ func commands(a *app) []*cobra.Command {
 		newDemoCommand(a),
 		newDevCommand(a),
 		newCatalogCommand(a),
+		newDestinationsCommand(a),
 		newAuditCommand(a),
 		newVerifyCommand(a),
 		newCompletenessCommand(a),

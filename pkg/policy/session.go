@@ -1,4 +1,9 @@
-package copier
+// Package policy makes the IAM policies that a delivery rests on.
+//
+// It is for whoever assumes a customer's role. It promises policies as narrow
+// as the work allows, and that no name out of the catalog widens one. It does
+// not evaluate policies, and asks AWS nothing.
+package policy
 
 import (
 	"encoding/json"
@@ -8,11 +13,12 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// sessionPolicy narrows the credentials of an assumed role to what one
-// delivery needs: objects below the source's folder, and nothing but PUT.
-// What a role may do is the intersection, so a bug here or a forged job cannot
-// reach a neighbour's prefix.
-func sessionPolicy(t catalog.Target, source string) (string, error) {
+// Session returns the session policy that narrows the credentials of t's role
+// to what one delivery needs: objects below the source's folder, and nothing
+// but PUT. What a role may do is the intersection, so a bug here or a forged
+// job cannot reach a neighbour's prefix. It is an error if bucket, prefix or
+// source could be read as a pattern.
+func Session(t catalog.Target, source string) (string, error) {
 	if strings.ContainsAny(t.BucketName+t.Prefix+source, "*?$") || source == "" || strings.Contains(source, "/") {
 		return "", fmt.Errorf("session policy for bucket %q, prefix %q, source %q: *, ? and $ are patterns to IAM", t.BucketName, t.Prefix, source)
 	}
@@ -21,7 +27,7 @@ func sessionPolicy(t catalog.Target, source string) (string, error) {
 		Action   []string
 		Resource string
 	}
-	put := statement{"Allow", []string{"s3:PutObject"}, objectARN(t, source)}
+	put := statement{"Allow", []string{"s3:PutObject"}, ObjectARN(t, source)}
 	if t.ACL != "" {
 		put.Action = append(put.Action, "s3:PutObjectAcl")
 	}
@@ -35,9 +41,9 @@ func sessionPolicy(t catalog.Target, source string) (string, error) {
 	return string(b), err
 }
 
-// objectARN names the objects of a source ("*": of all) in the partition of
-// AWS that the role belongs to.
-func objectARN(t catalog.Target, source string) string {
+// ObjectARN names the objects of a source ("*": of all) below t's prefix, in
+// the partition of AWS that t lies in.
+func ObjectARN(t catalog.Target, source string) string {
 	key := "segment-logs/" + source
 	if source != "*" {
 		key += "/*"
@@ -45,11 +51,12 @@ func objectARN(t catalog.Target, source string) string {
 	if t.Prefix != "" {
 		key = t.Prefix + "/" + key
 	}
-	return "arn:" + partitionOf(t) + ":s3:::" + t.BucketName + "/" + key
+	return "arn:" + Partition(t) + ":s3:::" + t.BucketName + "/" + key
 }
 
-// partitionOf returns aws, aws-cn or aws-us-gov.
-func partitionOf(t catalog.Target) string {
+// Partition returns the partition of AWS that t lies in, by its role or its
+// region: aws, aws-cn or aws-us-gov.
+func Partition(t catalog.Target) string {
 	if arn := strings.SplitN(t.RoleARN, ":", 3); len(arn) == 3 && arn[0] == "arn" && arn[1] != "" {
 		return arn[1]
 	}
@@ -60,15 +67,4 @@ func partitionOf(t catalog.Target) string {
 		return "aws-us-gov"
 	}
 	return "aws"
-}
-
-// firstRegion is where a bucket is looked for whose region is not known yet.
-func firstRegion(t catalog.Target) string {
-	switch partitionOf(t) {
-	case "aws-cn":
-		return "cn-north-1"
-	case "aws-us-gov":
-		return "us-gov-west-1"
-	}
-	return "us-east-1"
 }

@@ -1,0 +1,249 @@
+// Package destination puts objects into customers' buckets with nothing but
+// s3:PutObject, and says what it means when that fails.
+//
+// It is for the copier and for whoever checks a destination by the same
+// sequence: the role's credentials, the bucket's region, the PUT, and what may
+// be repeated of it. It promises that an object is reported as delivered only
+// after the store said that it is there (I9), and that every failure has a
+// cause and a fix. It decides neither what is delivered nor when it is tried
+// again.
+package destination
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/policy"
+)
+
+// MaxSends is how often Put sends what stays without a clear answer.
+const MaxSends = 3
+
+// Roles gives the credentials of customers' roles; *assumerole.Roles is one.
+type Roles interface {
+	Credentials(context.Context, assumerole.Request) (objstore.Credentials, error)
+	Forget(assumerole.Request)
+}
+
+// Open returns the bucket of a target, for each PUT anew: connections are
+// shared, and endpoints guarded, by whoever implements it. The target's Region
+// is always set. Credentials are asked for at every request; nil means the
+// operator's own.
+type Open func(t catalog.Target, credentials func(context.Context) (objstore.Credentials, error)) objstore.Store
+
+// Config is what a Putter works with.
+type Config struct {
+	Roles Roles // only used for destinations with a role
+	Open  Open
+	Pause time.Duration // between sends of a PUT, it grows; default 200ms
+}
+
+// Putter puts objects. It is safe for concurrent use.
+type Putter struct {
+	cfg Config
+
+	mu     sync.Mutex       // guards places
+	places map[string]place // what was learned of buckets
+}
+
+// NewPutter returns a Putter that knows no bucket yet.
+func NewPutter(cfg Config) *Putter {
+	cfg.Pause = cmp.Or(cfg.Pause, 200*time.Millisecond)
+	return &Putter{cfg: cfg, places: map[string]place{}}
+}
+
+// place is what a bucket's answers told.
+type place struct {
+	region        string // where it lives, "" if not known
+	unconditional bool   // it does not know If-None-Match
+}
+
+// Object is what is to be stored.
+type Object struct {
+	Key      string
+	Source   string // whose folder it lies in; the role's session is for that alone
+	Metadata map[string]string
+	// Body is sent from its beginning, possibly more than once, never after Put
+	// returned.
+	Body   io.ReadSeeker
+	SHA256 [32]byte // of Body
+	// Overwrite sends without If-None-Match: what is there already is the same.
+	Overwrite bool
+}
+
+// Result is what a PUT told, and how.
+type Result struct {
+	ETag          string
+	Existed       bool // it was there already (412)
+	Unconditional bool // the store does not know If-None-Match
+	Sends         int  // requests made, also with an error
+}
+
+// Put stores the object in t's bucket, and returns when it is certainly there.
+//
+// Invariant: I8, I9. The key names the content, so sending again after any
+// doubt is a no-op (412) or writes the same bytes; both answers, 200 and 412,
+// mean delivered.
+func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (Result, error) {
+	var r Result
+	request, err := sessionRequest(t, obj.Source)
+	if err != nil {
+		return r, err
+	}
+	opts := putOptions(t, obj)
+	at := p.place(t)
+	opts.IfAbsent = !at.unconditional && !obj.Overwrite
+	var followed, renewed, probing bool
+	for waits, pause := 1, p.cfg.Pause; ; {
+		store, err := p.store(ctx, t, at, request)
+		if err != nil {
+			return r, err
+		}
+		if _, err := obj.Body.Seek(0, io.SeekStart); err != nil {
+			return r, fmt.Errorf("rewind the body of %q: %w", obj.Key, err)
+		}
+		r.Sends++
+		info, err := store.Put(ctx, obj.Key, obj.Body, opts)
+		var answer *objstore.Error
+		errors.As(err, &answer)
+		switch {
+		case err == nil:
+			if probing { // so it was the header
+				at.unconditional = true
+				p.learn(t, at)
+			}
+			r.ETag, r.Unconditional = info.ETag, !opts.IfAbsent && !obj.Overwrite
+			return r, nil
+		case errors.Is(err, objstore.ErrExists):
+			r.Existed = true
+			return r, nil
+		case errors.Is(err, objstore.ErrWrongRegion) && answer != nil && answer.Region != "" && !followed:
+			followed, at.region = true, answer.Region
+			p.learn(t, at)
+		case opts.IfAbsent && refusesCondition(answer):
+			probing, opts.IfAbsent = true, false
+		case expired(answer) && request != nil && !renewed:
+			renewed = true
+			p.cfg.Roles.Forget(*request)
+		case (errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable)) && waits < MaxSends && ctx.Err() == nil:
+			waits++
+			select {
+			case <-time.After(pause/2 + jitter.N(pause)):
+			case <-ctx.Done():
+			}
+			pause *= 4
+		default:
+			return r, err
+		}
+	}
+}
+
+// putOptions are the properties of an object as t's bucket is to keep them.
+func putOptions(t catalog.Target, obj Object) objstore.PutOptions {
+	opts := objstore.PutOptions{
+		SHA256:      obj.SHA256,
+		ContentType: "text/plain", ContentEncoding: "gzip",
+		Metadata: obj.Metadata,
+		ACL:      t.ACL,
+	}
+	if t.SSE {
+		opts.ServerSideEncryption = "AES256"
+	}
+	return opts
+}
+
+// Region returns where t's bucket was found to be, "" if nothing was learned:
+// then it is where the catalog says.
+func (p *Putter) Region(t catalog.Target) string { return p.place(t).region }
+
+// sessionRequest is for the credentials that t's role gives for a source's
+// folder; nil for a classic destination, which takes the operator's own.
+func sessionRequest(t catalog.Target, source string) (*assumerole.Request, error) {
+	if t.RoleARN == "" {
+		return nil, nil
+	}
+	session, err := policy.Session(t, source)
+	if err != nil {
+		return nil, err
+	}
+	// Asked of STS in the operator's own region, which is certainly enabled in
+	// the operator's account; the bucket's may not be.
+	return &assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace, SessionPolicy: session}, nil
+}
+
+func (p *Putter) store(ctx context.Context, t catalog.Target, at place, r *assumerole.Request) (objstore.Store, error) {
+	switch {
+	case at.region != "":
+		t.Region = at.region
+	case t.Region == "":
+		t.Region = firstRegion(t)
+	}
+	if r == nil {
+		return p.cfg.Open(t, nil), nil
+	}
+	creds := func(ctx context.Context) (objstore.Credentials, error) { return p.cfg.Roles.Credentials(ctx, *r) }
+	if _, err := creds(ctx); err != nil { // its own error, not one of the PUT
+		return nil, err
+	}
+	return p.cfg.Open(t, creds), nil
+}
+
+func (p *Putter) place(t catalog.Target) place {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.places[t.Endpoint+" "+t.BucketName]
+}
+
+func (p *Putter) learn(t catalog.Target, at place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.places[t.Endpoint+" "+t.BucketName] = at
+}
+
+// refusesCondition reports whether the answer may mean that the store does
+// not implement If-None-Match. If it meant something else, the PUT without it
+// is refused as well, and nothing is learned.
+func refusesCondition(e *objstore.Error) bool {
+	if e == nil {
+		return false
+	}
+	if e.Status == http.StatusNotImplemented {
+		return true
+	}
+	if e.Status != http.StatusBadRequest {
+		return false
+	}
+	switch e.Code {
+	case "NotImplemented", "InvalidArgument", "InvalidRequest", "UnsupportedHeader":
+		return true
+	}
+	said := strings.ToLower(e.Code + " " + e.Message)
+	return strings.Contains(said, "if-none-match") || strings.Contains(said, "precondition") || strings.Contains(said, "header")
+}
+
+// expired reports whether new credentials may help.
+func expired(e *objstore.Error) bool {
+	return e != nil && (e.Code == "ExpiredToken" || e.Code == "TokenRefreshRequired" || e.Code == "InvalidToken")
+}
+
+// firstRegion is where a bucket is looked for whose region is not known yet.
+func firstRegion(t catalog.Target) string {
+	switch policy.Partition(t) {
+	case "aws-cn":
+		return "cn-north-1"
+	case "aws-us-gov":
+		return "us-gov-west-1"
+	}
+	return "us-east-1"
+}
