@@ -1,0 +1,75 @@
+package iam
+
+import (
+	"slices"
+	"strings"
+)
+
+// Caller is who makes a request. The zero Caller is anonymous.
+type Caller struct {
+	Account string // twelve digits
+	// ARN of the account's root, a user, or a session:
+	// arn:aws:sts::123456789012:assumed-role/name/session.
+	ARN string
+	// Role is the ARN of a session's role, "" for others.
+	Role string
+	// Service is the name of an AWS service that calls on its own behalf, ""
+	// for others.
+	Service string
+}
+
+func (c Caller) isRoot() bool { return strings.HasSuffix(c.ARN, ":root") }
+
+// naming is how an element names a caller. The later the stronger.
+type naming int
+
+const (
+	unnamed naming = iota
+	byAccount
+	byRole
+	directly
+)
+
+// names says how the principals name a caller.
+//
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+// and, for what the kinds of naming are worth,
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html.
+func (p *Principals) names(c Caller) naming {
+	switch {
+	case p.Everyone:
+		return directly
+	case c.Service != "":
+		if slices.Contains(p.Service, c.Service) {
+			return directly
+		}
+		return unnamed
+	}
+	found := unnamed
+	for _, v := range p.AWS {
+		switch {
+		case v == "*", c.ARN != "" && v == c.ARN && !c.isRoot():
+			return directly
+		case c.Role != "" && v == c.Role:
+			found = byRole
+		case c.Account != "" && (v == c.Account || strings.HasSuffix(v, "::"+c.Account+":root")):
+			found = max(found, byAccount)
+		}
+	}
+	if found == byAccount && c.isRoot() {
+		return directly
+	}
+	return found
+}
+
+// spares says whether NotPrincipal leaves a caller alone: it must name all
+// that the caller is, a session's role and account too.
+func (p *Principals) spares(c Caller) bool {
+	if p.Everyone || slices.Contains(p.AWS, "*") || c.Service != "" {
+		return p.names(c) != unnamed
+	}
+	account := slices.ContainsFunc(p.AWS, func(v string) bool {
+		return c.Account != "" && (v == c.Account || strings.HasSuffix(v, "::"+c.Account+":root"))
+	})
+	return account && (c.isRoot() || slices.Contains(p.AWS, c.ARN)) && (c.Role == "" || slices.Contains(p.AWS, c.Role))
+}

@@ -1,0 +1,180 @@
+package iam
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Request is what somebody wants to do.
+type Request struct {
+	Caller Caller
+	Action string // s3:PutObject
+	// Resource is the ARN of what it is done to.
+	Resource string
+	// Owner is the account that the resource belongs to.
+	Owner string
+	// Context is what conditions and variables ask for.
+	Context Context
+}
+
+// Policies are those that a request is judged by.
+type Policies struct {
+	// Identity are those of the caller's user or role.
+	Identity []*Policy
+	// Session is what a session was cut down to when it was made, nil if it
+	// was not.
+	Session *Policy
+	// Resource is the policy of what is acted on, nil for none, and Kind what
+	// that is: Bucket, Trust or Key.
+	Resource *Policy
+	Kind     Kind
+}
+
+// Decision is what policies say to a request.
+type Decision struct {
+	Allowed bool
+	// Explicit: a statement denies it. Otherwise none allows it.
+	Explicit bool
+	// By is the kind of policy that denies, or that lacks an Allow; of several
+	// the first in AWS's order.
+	By Kind
+	// Sid is that of the statement that denies, "" if it has none.
+	Sid string
+}
+
+// Evaluate judges a request: pure, and the same as AWS says in
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html
+// and reference_policies_evaluation-logic-cross-account.html. The documents
+// must be valid.
+//
+// An explicit Deny wins. In one account the caller's policies or the
+// resource's must allow, but a role's trust policy and a key's policy must
+// always consent; between accounts, both sides must. A session's policy cuts
+// down what comes from the role's policies, and from a resource's policy that
+// names the role, but not what a resource's policy in the same account gives
+// to the session itself or to everyone.
+func Evaluate(r Request, p Policies) Decision {
+	if d, denied := r.denied(p); denied {
+		return d
+	}
+	granted := unnamed
+	if p.Resource != nil {
+		granted = p.Resource.allows(r, true)
+	}
+	own := slices.ContainsFunc(p.Identity, func(i *Policy) bool { return i.allows(r, false) != unnamed })
+	within := p.Session == nil || p.Session.allows(r, false) != unnamed
+	same := r.Caller.Account == r.Owner
+	alone := r.Caller.Account == "" // anonymous, or a service: no policies of its own
+	if same && r.Caller.isRoot() && p.Kind == Bucket {
+		own = true // the root of an account may do everything in it
+	}
+	consents := same && p.Kind == Bucket // to what the caller's policies allow
+	switch {
+	case !consents && granted == unnamed:
+		return lacks(p.Kind)
+	case (same || alone) && granted == directly:
+		return Decision{Allowed: true}
+	case same && granted == byRole:
+		own = true
+	}
+	switch {
+	case !own && !same && granted == byAccount:
+		// As observed of AWS: consent to a whole account is not told from none.
+		return lacks(p.Kind)
+	case !own:
+		return lacks(Identity)
+	case !within:
+		return lacks(Session)
+	}
+	return Decision{Allowed: true}
+}
+
+func lacks(k Kind) Decision { return Decision{By: k} }
+
+// denied looks for an explicit Deny.
+func (r Request) denied(p Policies) (Decision, bool) {
+	for _, i := range p.Identity {
+		if s := i.denies(r, false); s != nil {
+			return Decision{Explicit: true, By: Identity, Sid: s.Sid}, true
+		}
+	}
+	if p.Session != nil {
+		if s := p.Session.denies(r, false); s != nil {
+			return Decision{Explicit: true, By: Session, Sid: s.Sid}, true
+		}
+	}
+	if p.Resource != nil {
+		if s := p.Resource.denies(r, true); s != nil {
+			return Decision{Explicit: true, By: p.Kind, Sid: s.Sid}, true
+		}
+	}
+	return Decision{}, false
+}
+
+// denies returns the first statement that denies a request, nil if none does.
+func (p *Policy) denies(r Request, named bool) *Statement {
+	for i := range p.Statement {
+		if s := &p.Statement[i]; s.Effect == Deny && s.applies(r, named, p.Version == Version) != unnamed {
+			return s
+		}
+	}
+	return nil
+}
+
+// allows returns how strongly the policy's Allows name the caller, if they
+// allow the request.
+func (p *Policy) allows(r Request, named bool) naming {
+	best := unnamed
+	for i := range p.Statement {
+		if s := &p.Statement[i]; s.Effect == Allow {
+			best = max(best, s.applies(r, named, p.Version == Version))
+		}
+	}
+	return best
+}
+
+// applies returns how a statement names the caller of a request that it is
+// about; directly, in policies of identities, which name nobody.
+func (s *Statement) applies(r Request, named, variables bool) naming {
+	is := func(want string) bool { return matchAction(want, r.Action) }
+	if s.Action != nil && !slices.ContainsFunc(s.Action, is) || slices.ContainsFunc(s.NotAction, is) {
+		return unnamed
+	}
+	at := func(want string) bool {
+		p, ok := compile(want, true, variables, r.Context)
+		return ok && p.matchARN(r.Resource)
+	}
+	switch {
+	case s.Resource != nil && !slices.ContainsFunc(s.Resource, at), slices.ContainsFunc(s.NotResource, at):
+		return unnamed
+	case !s.Condition.holds(r.Context, variables):
+		return unnamed
+	case !named:
+		return directly
+	case s.NotPrincipal != nil:
+		if s.NotPrincipal.spares(r.Caller) {
+			return unnamed
+		}
+		return directly
+	}
+	return s.Principal.names(r.Caller)
+}
+
+// Reason is the end of AWS's message about a refusal: "because no
+// identity-based policy allows the s3:PutObject action", "with an explicit
+// deny in a session policy".
+//
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+func (d Decision) Reason(action string) string {
+	switch {
+	case d.Allowed:
+		return ""
+	case !d.Explicit:
+		return fmt.Sprintf("because no %s allows the %s action", d.By, action)
+	case d.By == Trust:
+		return "with an explicit deny in the role trust policy"
+	case d.By == Identity:
+		return "with an explicit deny in an identity-based policy"
+	}
+	return fmt.Sprintf("with an explicit deny in a %s", d.By)
+}

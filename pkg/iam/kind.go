@@ -1,0 +1,51 @@
+package iam
+
+// Kind is what a document is attached to, which decides what it must and must
+// not hold.
+type Kind int
+
+// Kinds of policies.
+const (
+	Identity Kind = iota + 1 // of a user or role
+	Session                  // passed to sts:AssumeRole
+	Bucket                   // of an S3 bucket
+	Trust                    // of a role: who may assume it
+	Key                      // of a KMS key
+)
+
+// String names the kind as AWS's messages do.
+func (k Kind) String() string {
+	switch k {
+	case Identity:
+		return "identity-based policy"
+	case Session:
+		return "session policy"
+	case Trust:
+		return "role trust policy"
+	case Bucket, Key:
+		return "resource-based policy"
+	}
+	return "policy"
+}
+
+// OfResource says whether policies of the kind name principals.
+func (k Kind) OfResource() bool { return k == Bucket || k == Trust || k == Key }
+
+// MaxBytes is how long a document of the kind may be: a managed policy of an
+// identity without its white space, the others as they are.
+//
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html,
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html and
+// https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html.
+func (k Kind) MaxBytes() int {
+	switch k {
+	case Session, Trust: // a trust policy's quota can be raised to 4096
+		return 2048
+	case Bucket:
+		return 20 << 10
+	case Key:
+		return 32 << 10
+	default:
+		return 6144
+	}
+}
