@@ -44,8 +44,13 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Error is all problems of a catalog. It wraps ErrInvalid.
+// Error is all problems of a catalog. It wraps ErrInvalid. Its text holds the
+// first twenty.
 type Error struct{ Problems []Problem }
+
+// maxShown is how many problems are told: nobody reads more of them, and one
+// mistake may make ten thousand.
+const maxShown = 20
 
 func (e *Error) Error() string {
 	if len(e.Problems) == 1 {
@@ -53,8 +58,11 @@ func (e *Error) Error() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d problems", ErrInvalid, len(e.Problems))
-	for _, p := range e.Problems {
+	for _, p := range e.Problems[:min(maxShown, len(e.Problems))] {
 		b.WriteString("\n  " + p.String())
+	}
+	if more := len(e.Problems) - maxShown; more > 0 {
+		fmt.Fprintf(&b, "\n  … and %d more", more)
 	}
 	return b.String()
 }

@@ -93,6 +93,6 @@ func FuzzDecode(f *testing.F) {
 		require.Equal(t, Encode(w), Encode(again))
 		live := NewLive()
 		require.NoError(t, live.Apply(w.ID, b))
-		require.NotNil(t, live.Snapshot())
+		require.NotNil(t, live.Publish())
 	})
 }

@@ -2,6 +2,9 @@ package catalog
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -84,4 +87,71 @@ func TestCollisionsOfManyFindEachPair(t *testing.T) {
 	for i, p := range e.Problems {
 		require.Equal(t, ws[25+i].ID, p.Workspace, "the later one has the problem")
 	}
+}
+
+// The pass over sorted places must refuse exactly the destinations that a
+// comparison of all pairs would refuse: those that collide with an earlier one.
+func TestCollisionsAreThoseOfAllPairs(t *testing.T) {
+	collide := func(ws []Workspace, a, b place) bool {
+		da, db := ws[a.doc].Destinations[a.index], ws[b.doc].Destinations[b.index]
+		outer, inner := da, db
+		if len(b.root) < len(a.root) {
+			a, b, outer, inner = b, a, db, da
+		}
+		rest, in := strings.CutPrefix(b.root, a.root)
+		switch {
+		case !in:
+			return false
+		case a.doc != b.doc:
+			return true
+		case rest == "":
+			return enabled(da) && enabled(db) && slices.ContainsFunc(inner.Sources, func(s string) bool { return slices.Contains(outer.Sources, s) })
+		}
+		source, _, _ := strings.Cut(rest, "/")
+		return slices.Contains(outer.Sources, source)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	prefixes := []string{"", "/p", "/p", "/segment-logs/s00", "/segment-logs/s01/x", "/segment-logs/test", "/p/segment-logs/s00", "/p/segment-logs/s10", "/segment-logs/s10/segment-logs/s11"}
+	refused := 0
+	for range 2000 {
+		var ws []Workspace
+		for doc := range 1 + r.IntN(3) {
+			w := Workspace{ID: fmt.Sprintf("ws_%016d", doc)}
+			for i := range 2 {
+				w.Sources = append(w.Sources, Source{ID: fmt.Sprintf("s%d%d", doc, i)})
+			}
+			for i := range r.IntN(5) {
+				d := dest(fmt.Sprint("d", i), "logs"+prefixes[r.IntN(len(prefixes))], w.Sources[r.IntN(2)].ID)
+				if r.IntN(4) == 0 {
+					d.Sources = []string{w.Sources[0].ID, w.Sources[1].ID}
+				}
+				if r.IntN(4) == 0 {
+					d = disabled(d)
+				}
+				w.Destinations = append(w.Destinations, d)
+			}
+			ws = append(ws, w)
+		}
+		var all []place
+		for doc, w := range ws {
+			for i, d := range w.Destinations {
+				_, prefix := SplitBucket(d.Bucket)
+				all = append(all, place{doc: doc, index: i, root: strings.TrimPrefix(prefix+"/segment-logs/", "/")})
+			}
+		}
+		want, got := map[string]bool{}, map[string]bool{}
+		for i, late := range all {
+			for _, early := range all[:i] {
+				if collide(ws, early, late) {
+					want[fmt.Sprintf("%d/destinations/%d/bucket", late.doc, late.index)] = true
+				}
+			}
+		}
+		for _, p := range checkTogether(ws) {
+			got[fmt.Sprintf("%d/%s", p.doc, p.path)] = true
+		}
+		require.Equal(t, want, got, "%+v", ws)
+		refused += len(got)
+	}
+	require.Greater(t, refused, 1000, "the documents collide")
 }

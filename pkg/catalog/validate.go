@@ -31,8 +31,13 @@ type checker struct {
 	doc      int
 	w        Workspace
 	sources  map[string]bool // ids
+	hints    int             // how many more times the nearest source is looked for
 	problems []Problem
 }
+
+// maxHints bounds what a workspace with 10,000 sources, none of which is the
+// one that its 10,000 destinations name, costs: each hint compares them all.
+const maxHints = 5
 
 func (c *checker) add(object, path, field, what, fix string) {
 	id := c.w.ID
@@ -51,7 +56,7 @@ func (c *checker) workspace() {
 	case !workspaceID.MatchString(c.w.ID):
 		c.add("", "workspace", "workspace", "it is not a workspace id", "generate one with: sealift catalog new; an id that a customer chose would let one customer act for another")
 	}
-	c.sources = map[string]bool{}
+	c.sources, c.hints = map[string]bool{}, maxHints
 	for i, s := range c.w.Sources {
 		c.source(i, s)
 		c.sources[s.ID] = true
@@ -164,8 +169,10 @@ func (c *checker) destinationSources(i int, d Destination) {
 			c.add(destinationObject(i, d), at, field, fmt.Sprintf("%q stands there twice", id), "name it once")
 		case !c.sources[id]:
 			fix := "add it to the workspace's sources, or name one of them"
-			if near := spelling.Near(id, slices.Sorted(maps.Keys(c.sources))); near != "" {
-				fix = fmt.Sprintf("the nearest source of the workspace is %q", near)
+			if c.hints--; c.hints >= 0 {
+				if near := spelling.Near(id, slices.Sorted(maps.Keys(c.sources))); near != "" {
+					fix = fmt.Sprintf("the nearest source of the workspace is %q", near)
+				}
 			}
 			c.add(destinationObject(i, d), at, field, fmt.Sprintf("unknown source %q", id), fix)
 		}

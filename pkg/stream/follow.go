@@ -11,11 +11,12 @@ import (
 )
 
 // Follow reads the whole topic from its start and then for ever, and calls fn
-// for every record, one at a time; a partition's records come in order.
-// caughtUp is called once, when all that the topic held at the call has been
+// with the records of every fetch that brought any, one call at a time; a
+// partition's records come in order, and are fn's until it returns. What comes
+// while fn runs is fetched together. caughtUp is called once, in between, when all that the topic held at the call has been
 // passed to fn. Brokers that are away are waited for. It returns an error
 // of fn, or ctx's.
-func (c *Client) Follow(ctx context.Context, topic string, fn func(Record) error, caughtUp func()) error {
+func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) error, caughtUp func()) error {
 	bounds, err := retry(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
 	if err != nil {
 		return err
@@ -55,13 +56,11 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func(Record) error
 				if err != nil {
 					return err
 				}
-				mu.Lock()
-				for _, r := range got.Records {
-					if err = fn(r); err != nil {
-						break
-					}
+				if len(got.Records) > 0 {
+					mu.Lock()
+					err = fn(got.Records)
+					mu.Unlock()
 				}
-				mu.Unlock()
 				if err != nil {
 					return err
 				}

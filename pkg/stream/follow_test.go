@@ -52,7 +52,7 @@ func TestFollowIsNotCaughtUpByAnEmptyAnswer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	seen, whole := 0, -1
-	err = c.Follow(ctx, "catalog", func(stream.Record) error { seen++; return nil }, func() { whole = seen; cancel() })
+	err = c.Follow(ctx, "catalog", func(r []stream.Record) error { seen += len(r); return nil }, func() { whole = seen; cancel() })
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, n, whole)
 }

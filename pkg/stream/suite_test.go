@@ -348,8 +348,10 @@ func testFollow(t *testing.T, c *stream.Client, topic string) {
 	caughtUp, done := make(chan int, 1), make(chan error, 1)
 	seen := make(chan string, 100)
 	go func() {
-		done <- c.Follow(ctx, topic, func(r stream.Record) error {
-			seen <- string(r.Key)
+		done <- c.Follow(ctx, topic, func(records []stream.Record) error {
+			for _, r := range records {
+				seen <- string(r.Key)
+			}
 			return nil
 		}, func() { caughtUp <- len(seen) })
 	}()

@@ -62,9 +62,11 @@ func (t *catalogTopic) read(ctx context.Context) (*catalog.Snapshot, error) {
 	defer finish()
 	live := catalog.NewLive()
 	caughtUp := false // read after Follow returned
-	err := t.kafka.Follow(done, t.cfg.Kafka.CatalogTopic, func(r stream.Record) error {
-		if err := live.Apply(string(r.Key), r.Value); err != nil {
-			t.log.Error("catalog record ignored", "partition", r.Partition, "offset", r.Offset, "err", err)
+	err := t.kafka.Follow(done, t.cfg.Kafka.CatalogTopic, func(records []stream.Record) error {
+		for _, r := range records {
+			if err := live.Apply(string(r.Key), r.Value); err != nil {
+				t.log.Error("catalog record ignored", "partition", r.Partition, "offset", r.Offset, "err", err)
+			}
 		}
 		return nil
 	}, func() { caughtUp = true; finish() })
@@ -74,7 +76,7 @@ func (t *catalogTopic) read(ctx context.Context) (*catalog.Snapshot, error) {
 		}
 		return nil, fmt.Errorf("read catalog topic %q: %w", t.cfg.Kafka.CatalogTopic, err)
 	}
-	return live.Snapshot(), nil
+	return live.Publish(), nil
 }
 
 // write stores records: workspace id -> what Encode wrote, or nil to delete.

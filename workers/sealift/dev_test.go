@@ -233,7 +233,7 @@ func TestProvisionTakesTheFirstOfTwoOwnersOfARole(t *testing.T) {
 			{Name: "elsewhere", Bucket: "not-ours", Endpoint: "https://s3.example.com"},
 		}})))
 	}
-	require.NoError(t, s.provision(live.Snapshot()))
+	require.NoError(t, s.provision(live.Publish()))
 	require.Equal(t, []string{"logs-aa", "logs-bb", "named-aa", "named-bb"}, s.s3.Buckets())
 	roles := assumerole.New(assumerole.Config{Endpoint: s.s3URL, Region: embeddedRegion, Credentials: s.credentials})
 	_, err = roles.Credentials(t.Context(), assumerole.Request{RoleARN: "arn:aws:iam::111111111111:role/logs", ExternalID: "ws_AAAAAAAAAAAAAAAA"})

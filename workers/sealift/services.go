@@ -161,18 +161,27 @@ func pathStyle(endpoint string) bool {
 }
 
 // followCatalog keeps the catalog as its topic says until ctx ends. A record
-// that cannot be read is logged; the workspace stays as it was.
+// that cannot be read is logged; the workspace stays as it was. It is published
+// here, once when the topic was read to its end and then with each fetch.
 func (s *services) followCatalog(ctx context.Context) error {
 	bad := map[string]error{} // by workspace
-	return s.kafka.Follow(ctx, s.cfg.Kafka.CatalogTopic, func(r stream.Record) error {
-		delete(bad, string(r.Key))
-		if err := s.catalog.Apply(string(r.Key), r.Value); err != nil {
-			bad[string(r.Key)] = err
-			s.log.Error("catalog record ignored", "partition", r.Partition, "offset", r.Offset, "err", err)
+	loaded := false
+	return s.kafka.Follow(ctx, s.cfg.Kafka.CatalogTopic, func(records []stream.Record) error {
+		for _, r := range records {
+			delete(bad, string(r.Key))
+			if err := s.catalog.Apply(string(r.Key), r.Value); err != nil {
+				bad[string(r.Key)] = err
+				s.log.Error("catalog record ignored", "partition", r.Partition, "offset", r.Offset, "err", err)
+			}
+		}
+		if loaded {
+			s.catalog.Publish()
 		}
 		return nil
 	}, func() {
+		s.catalog.Publish()
 		s.unread = errors.Join(slices.Collect(maps.Values(bad))...)
+		loaded = true
 		close(s.loaded)
 	})
 }
