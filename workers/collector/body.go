@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -52,7 +53,9 @@ func (c *Collector) readBody(r *http.Request, g *grant) ([]byte, *refusal) {
 		linger(r.Body)
 		return nil, tooLarge()
 	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "gzip" && encoding != "identity" {
+	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
+	case "", "identity", "gzip", "x-gzip":
+	default:
 		return nil, refuse(http.StatusUnsupportedMediaType, "content_encoding", "Content-Encoding: send gzip or none")
 	}
 	in := &wire{Reader: http.MaxBytesReader(nil, r.Body, event.MaxBody)}

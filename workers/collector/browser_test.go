@@ -61,18 +61,34 @@ func TestSettings(t *testing.T) {
 
 func TestPixelIsAlwaysAnImage(t *testing.T) {
 	b := newBench(t, Config{})
-	data := base64.RawStdEncoding.EncodeToString([]byte(`{"writeKey":"wk_web","userId":"u","event":"Email Opened"}`))
+	// Encoded, it holds both characters of which base64's alphabets differ.
+	event := []byte(`{"writeKey":"wk_web","userId":"u","event":"Email Opened ?~?>>>"}`)
+	data := base64.RawStdEncoding.EncodeToString(event)
+	require.Contains(t, data, "/")
+	require.Contains(t, data, "+")
+	padded := base64.StdEncoding.EncodeToString(event)
+	require.Contains(t, padded, "=")
 	for hazard, c := range map[string]struct {
-		url    string
-		events int
-		down   bool
+		url  string
+		user string // that is stored; "" if nothing is
+		down bool
 	}{
-		"data":        {"/v1/pixel/track?data=" + data, 1, false},
-		"parameters":  {"/v1/pixel/page?writeKey=wk_web&userId=u&properties.subject=Hi", 1, false},
-		"unknown_key": {"/v1/pixel/track?writeKey=nobody", 0, false},
-		"no_base64":   {"/v1/pixel/track?data=%21%21", 0, false},
-		"no_such":     {"/v1/pixel/batch?data=" + data, 0, false},
-		"kafka_away":  {"/v1/pixel/track?data=" + data, 0, true},
+		"data":          {"/v1/pixel/track?data=" + data, "u", false},
+		"data_escaped":  {"/v1/pixel/track?data=" + url.QueryEscape(data), "u", false},
+		"data_padded":   {"/v1/pixel/track?data=" + padded, "u", false},
+		"padded_escape": {"/v1/pixel/track?data=" + url.QueryEscape(padded), "u", false},
+		"data_for_urls": {"/v1/pixel/track?data=" + base64.URLEncoding.EncodeToString(event), "u", false},
+		"urls_unpadded": {"/v1/pixel/track?data=" + base64.RawURLEncoding.EncodeToString(event), "u", false},
+		"slash_behind":  {"/v1/pixel/track/?data=" + data, "u", false},
+		"double_slash":  {"//v1//pixel//track?data=" + data, "u", false},
+		"short_form":    {"/v1/pixel/t?data=" + data, "u", false},
+		"parameters":    {"/v1/pixel/page?writeKey=wk_web&userId=u&properties.subject=Hi", "u", false},
+		"semicolon":     {"/v1/pixel/page?userId=u;v&writeKey=wk_web&a;b=c", "u;v", false},
+		"bad_escape":    {"/v1/pixel/page?writeKey=wk_web&userId=u&a=%zz", "u", false},
+		"unknown_key":   {"/v1/pixel/track?writeKey=nobody", "", false},
+		"no_base64":     {"/v1/pixel/track?data=%21%21", "", false},
+		"no_such":       {"/v1/pixel/batch?data=" + data, "", false},
+		"kafka_away":    {"/v1/pixel/track?data=" + data, "", true},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			if c.down {
@@ -89,13 +105,14 @@ func TestPixelIsAlwaysAnImage(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 1, img.Bounds().Dx()*img.Bounds().Dy())
 			records := b.topic.take()
-			require.Len(t, records, c.events)
+			require.Equal(t, c.user != "", len(records) == 1)
 			for _, record := range records {
 				var line struct {
-					Channel string
-					Context struct{ IP, UserAgent string }
+					UserID, Channel string
+					Context         struct{ IP, UserAgent string }
 				}
 				require.NoError(t, json.Unmarshal(record.Value, &line))
+				require.Equal(t, c.user, line.UserID)
 				require.Equal(t, "client", line.Channel)
 				require.Equal(t, "203.0.113.7", line.Context.IP)
 				require.Equal(t, `Mail "1"`, line.Context.UserAgent)

@@ -2,6 +2,8 @@ package collector
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/sealift/sealift/pkg/event"
 )
@@ -38,7 +40,10 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 	if !c.loaded() {
 		return retryLater(http.StatusServiceUnavailable, "starting", "the collector is starting")
 	}
-	body, err := event.PixelBody(r.URL.Query())
+	// What does not parse is left out. url.ParseQuery drops a parameter with a
+	// bare semicolon, which no browser escapes; an event may hold one.
+	query, _ := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
+	body, err := event.PixelBody(query)
 	if err != nil {
 		return refuseEvent(err)
 	}
