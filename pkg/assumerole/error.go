@@ -12,8 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Sentinel errors. Every error of Credentials is an *Error that matches one
-// of them, and with it the class of pkg/objstore of the same name, so that a
+// Sentinel errors. Every error of Roles is an *Error that matches one of them, and with it the class of pkg/objstore of the same name, so that a
 // store whose credentials fail reports the right class.
 var (
 	// ErrDenied says that the role's trust policy, or the operator's own
@@ -25,6 +24,10 @@ var (
 	// ErrUnavailable says that STS is throttling or out of reach, or that
 	// ErrOwnCredentials; trying again may help.
 	ErrUnavailable = fmt.Errorf("token service unavailable: %w", objstore.ErrUnavailable)
+	// ErrTrustsAnyone says that the role can be assumed without its external id:
+	// whoever may have Sealift assume a role could have this one. Somebody must
+	// change its trust policy. Only VerifyTrust returns it.
+	ErrTrustsAnyone = fmt.Errorf("role can be assumed without its external id: %w", objstore.ErrDenied)
 	// ErrOwnCredentials says that the operator's own credentials are missing,
 	// expired or wrong. No customer is to blame: it matches ErrUnavailable.
 	ErrOwnCredentials = fmt.Errorf("own credentials refused: %w", ErrUnavailable)
@@ -60,6 +63,8 @@ func (e *Error) Hint() string {
 	switch {
 	case errors.Is(e.Kind, ErrOwnCredentials):
 		return "check this process's own AWS credentials (aws sts get-caller-identity)"
+	case errors.Is(e.Kind, ErrTrustsAnyone):
+		return fmt.Sprintf(`add to the statement of its trust policy that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}`, e.ExternalID)
 	case errors.Is(e.Kind, ErrDenied):
 		return fmt.Sprintf("the role must exist and its trust policy must allow sts:AssumeRole to the principal named above "+
 			"with the condition StringEquals sts:ExternalId %q; that principal's own policy must allow sts:AssumeRole on the role", e.ExternalID)

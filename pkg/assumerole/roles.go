@@ -5,9 +5,10 @@
 // checks. It promises that credentials are used only for exactly the role,
 // external id, region and session policy they were asked for; that at most
 // one request for the same is under way; that what it returns still has life
-// in it; and that a failure says whose fault it is.
+// in it; that a failure says whose fault it is; and to tell a role that anybody
+// could have it assume.
 //
-// It does not judge trust policies, and takes session policies as they are.
+// It does not read trust policies, and takes session policies as they are.
 package assumerole
 
 import (
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/sealift/sealift/pkg/objstore"
@@ -42,6 +44,9 @@ type Config struct {
 	// MaxCached bounds how many credentials are held; the longest unused go
 	// first. Default 10,000.
 	MaxCached int
+	// AnyTrust lets VerifyTrust pass every role unasked: for an STS that does
+	// not know external ids. Default false.
+	AnyTrust bool
 }
 
 // Request says which role to assume and how. It is the key of the cache.
@@ -73,6 +78,7 @@ type Roles struct {
 	mu      sync.Mutex // guards all below, and entries
 	entries map[Request]*entry
 	used    *list.List // of *entry, the latest first
+	trusts  map[trustKey]*trust
 }
 
 // New makes a cache. It does not connect.
@@ -103,13 +109,14 @@ func New(cfg Config) *Roles {
 			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
 		}),
 	}
+	opts.HTTPClient = tallying{awshttp.NewBuildableClient()}
 	if cfg.HTTPClient != nil {
-		opts.HTTPClient = cfg.HTTPClient
+		opts.HTTPClient = tallying{cfg.HTTPClient}
 	}
 	if cfg.Endpoint != "" {
 		opts.BaseEndpoint = aws.String(cfg.Endpoint)
 	}
-	return &Roles{cfg: cfg, client: sts.New(opts), entries: map[Request]*entry{}, used: list.New()}
+	return &Roles{cfg: cfg, client: sts.New(opts), entries: map[Request]*entry{}, used: list.New(), trusts: map[trustKey]*trust{}}
 }
 
 // Credentials returns credentials of the role that live on for at least 10

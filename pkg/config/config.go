@@ -129,6 +129,10 @@ type Auditor struct {
 // STS is where roles are assumed.
 type STS struct {
 	Endpoint string `yaml:"endpoint"` // default: AWS's own, by region
+	// VerifyTrust refuses destinations whose role can be assumed without the
+	// workspace's external id; false is for an STS that does not know external
+	// ids, such as MinIO's. Default true.
+	VerifyTrust bool `yaml:"verify_trust"`
 }
 
 // Destinations guards what customers may ask Sealift to connect to.

@@ -44,6 +44,7 @@ func Default() Config {
 
 			ReplayConcurrency: 2,
 		},
+		STS:       STS{VerifyTrust: true},
 		Auditor:   Auditor{Every: time.Hour, Minute: 40, Grace: 10 * time.Minute},
 		Collector: Collector{Listen: ":8080"},
 		Admin:     Admin{Listen: ":9090"},

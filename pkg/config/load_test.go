@@ -55,7 +55,7 @@ func TestEveryKeyIsAVariable(t *testing.T) {
 		"appender.max_bytes": "50MB", "appender.memory": "1GiB", "appender.dedup_window": "48h", "appender.dedup_memory": "1GiB", "appender.disk_free": "2GB", "appender.level": "6", "appender.seal_on_stop": "true",
 		"copier.concurrency": "2", "copier.per_destination": "1", "copier.lock_ttl": "1m", "copier.retry_tiers": "1s,2s",
 		"copier.park_after": "1h", "copier.replay_concurrency": "5", "copier.without_redis": "true", "auditor.every": "30m", "auditor.minute": "5",
-		"auditor.grace": "1m", "admin.pprof": "true", "destinations.allowed_endpoints": "minio:9000,10.0.0.0/8",
+		"auditor.grace": "1m", "admin.pprof": "true", "sts.verify_trust": "false", "destinations.allowed_endpoints": "minio:9000,10.0.0.0/8",
 	}
 	for _, path := range Keys() {
 		value := example[path]

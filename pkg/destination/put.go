@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealift/sealift/pkg/assumerole"
@@ -30,9 +31,11 @@ import (
 // MaxSends is how often Put sends what stays without a clear answer.
 const MaxSends = 3
 
-// Roles gives the credentials of customers' roles; *assumerole.Roles is one.
+// Roles gives the credentials of customers' roles, and says whether others could
+// have them too; *assumerole.Roles is one.
 type Roles interface {
 	Credentials(context.Context, assumerole.Request) (objstore.Credentials, error)
+	VerifyTrust(context.Context, assumerole.Request) error
 	Forget(assumerole.Request)
 }
 
@@ -88,6 +91,7 @@ type Result struct {
 	Existed       bool // it was there already (412)
 	Unconditional bool // the store does not know If-None-Match
 	Sends         int  // requests made, also with an error
+	STS           int  // requests to STS made for it, also with an error
 }
 
 // Put stores the object in t's bucket, and returns when it is certainly there.
@@ -95,8 +99,10 @@ type Result struct {
 // Invariant: I8, I9. The key names the content, so sending again after any
 // doubt is a no-op (412) or writes the same bytes; both answers, 200 and 412,
 // mean delivered.
-func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (Result, error) {
-	var r Result
+func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Result, err error) {
+	var asked atomic.Int64
+	ctx = assumerole.WithTally(ctx, &asked)
+	defer func() { r.STS = int(asked.Load()) }()
 	request, err := sessionRequest(t, obj.Source)
 	if err != nil {
 		return r, err
@@ -194,6 +200,10 @@ func (p *Putter) store(ctx context.Context, t catalog.Target, at place, r *assum
 	}
 	creds := func(ctx context.Context) (objstore.Credentials, error) { return p.cfg.Roles.Credentials(ctx, *r) }
 	if _, err := creds(ctx); err != nil { // its own error, not one of the PUT
+		return nil, err
+	}
+	// Another customer may have us assume this role as well as its owner.
+	if err := p.cfg.Roles.VerifyTrust(ctx, *r); err != nil {
 		return nil, err
 	}
 	return p.cfg.Open(t, creds), nil

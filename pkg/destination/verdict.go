@@ -54,6 +54,10 @@ func Judge(err error, t catalog.Target) Verdict {
 			fmt.Sprintf("add the endpoint %q to destinations.allowed_endpoints, if it is meant to be reached", t.Endpoint)}
 	case errors.Is(err, assumerole.ErrOwnCredentials):
 		return Verdict{Transient, OfFile, "own_credentials", err.Error(), "give this process valid AWS credentials; `aws sts get-caller-identity` must work"}
+	case errors.Is(err, assumerole.ErrTrustsAnyone):
+		return Verdict{Permanent, OfDestination, "role_open", err.Error(),
+			fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
+				"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)}
 	case errors.Is(err, assumerole.ErrDenied):
 		return Verdict{Permanent, OfDestination, "role_denied", err.Error(),
 			fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to Sealift's principal with the condition sts:ExternalId = %q", t.RoleARN, t.Workspace)}

@@ -168,10 +168,11 @@ func TestRegionIsFollowedOnceAndRemembered(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	deny := func(code, message string) error { return answer(objstore.ErrDenied, 403, code, message) }
 	for hazard, c := range map[string]struct {
-		put, role error
-		class     destination.Class
-		fix       string
+		put, role, trust error
+		class            destination.Class
+		fix              string
 	}{
+		"role_open":             {trust: &assumerole.Error{Kind: assumerole.ErrTrustsAnyone, ExternalID: acme}, class: destination.Permanent, fix: `"Condition": {"StringEquals": {"sts:ExternalId": "` + acme + `"}}`},
 		"role_denied":           {role: &assumerole.Error{Kind: assumerole.ErrDenied, ExternalID: acme}, class: destination.Permanent, fix: acme},
 		"role_invalid":          {role: &assumerole.Error{Kind: assumerole.ErrInvalid}, class: destination.Permanent, fix: "role_arn"},
 		"sts_unavailable":       {role: &assumerole.Error{Kind: assumerole.ErrUnavailable}, class: destination.Transient, fix: "sts.endpoint"},
@@ -195,7 +196,7 @@ func TestVerdicts(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
-			r.roles.fail = c.role
+			r.roles.fail, r.roles.open = c.role, c.trust
 			r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: c.put} })
 			o := r.insist(t.Context(), job)
 			require.Equal(t, failed, o.kind)

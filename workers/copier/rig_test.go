@@ -219,6 +219,7 @@ type fakeRoles struct {
 	requests []assumerole.Request
 	forgot   int
 	fail     error
+	open     error // what VerifyTrust says
 }
 
 func (f *fakeRoles) Credentials(_ context.Context, r assumerole.Request) (objstore.Credentials, error) {
@@ -230,6 +231,8 @@ func (f *fakeRoles) Credentials(_ context.Context, r assumerole.Request) (objsto
 	}
 	return objstore.Credentials{AccessKeyID: fmt.Sprintf("%s#%d", r.ExternalID, f.forgot)}, nil
 }
+
+func (f *fakeRoles) VerifyTrust(context.Context, assumerole.Request) error { return f.open }
 
 func (f *fakeRoles) Forget(assumerole.Request) {
 	f.mu.Lock()

@@ -102,7 +102,8 @@ type noRoles struct{}
 func (noRoles) Credentials(context.Context, assumerole.Request) (objstore.Credentials, error) {
 	return objstore.Credentials{}, nil
 }
-func (noRoles) Forget(assumerole.Request) {}
+func (noRoles) VerifyTrust(context.Context, assumerole.Request) error { return nil }
+func (noRoles) Forget(assumerole.Request)                             {}
 
 // counted counts what is put where, and makes the second bucket wait.
 type counted struct {

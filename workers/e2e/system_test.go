@@ -26,6 +26,7 @@ type servers struct {
 	// makeRole lets a role be assumed by whoever knows the external id, to
 	// put into the bucket.
 	makeRole func(arn, externalID, bucket string)
+	anyTrust bool // its STS does not know external ids
 }
 
 // destination is one bucket of the test's catalog with all that is owed to it.
@@ -246,13 +247,14 @@ staging:
   force_path_style: true
 sts:
   endpoint: %[7]s
+  verify_trust: %[11]t
 destinations:
   allowed_endpoints: [%[8]s]
 admin:
   listen: %[9]s
 log:
   format: json
-%[10]s`, s.servers.kafka, s.tag, systemPartitions, s.servers.redis, s.staging(), s.servers.region, s.servers.s3, s3, admin, section)
+%[10]s`, s.servers.kafka, s.tag, systemPartitions, s.servers.redis, s.staging(), s.servers.region, s.servers.s3, s3, admin, section, !s.servers.anyTrust)
 	file := filepath.Join(s.dir, name+".yaml")
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }

@@ -72,7 +72,8 @@ type anyRole struct{}
 func (anyRole) Credentials(context.Context, assumerole.Request) (objstore.Credentials, error) {
 	return objstore.Credentials{AccessKeyID: "role"}, nil
 }
-func (anyRole) Forget(assumerole.Request) {}
+func (anyRole) VerifyTrust(context.Context, assumerole.Request) error { return nil }
+func (anyRole) Forget(assumerole.Request)                             {}
 
 // newWorld runs the pipeline on a sample of two days, in three rounds, so that
 // chains are several entries long, and waits until everything is delivered.

@@ -88,7 +88,9 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 		Bucket: cfg.Staging.Bucket, Region: cfg.Staging.Region, Endpoint: cfg.Staging.Endpoint,
 		PathStyle: cfg.Staging.ForcePathStyle, Credentials: s.id.credentials, HTTPClient: s.web,
 	}), cfg.Staging.Prefix)
-	s.roles = assumerole.New(assumerole.Config{Endpoint: cfg.STS.Endpoint, Region: cfg.Staging.Region, Credentials: s.id.credentials})
+	s.roles = assumerole.New(assumerole.Config{
+		Endpoint: cfg.STS.Endpoint, Region: cfg.Staging.Region, Credentials: s.id.credentials, AnyTrust: !cfg.STS.VerifyTrust,
+	})
 	return s, nil
 }
 

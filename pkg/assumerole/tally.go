@@ -1,0 +1,27 @@
+package assumerole
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+type tallyKey struct{}
+
+// WithTally returns a context in which every request to STS adds one to n,
+// those that are repeated too. Who waits for another's request pays nothing.
+func WithTally(ctx context.Context, n *atomic.Int64) context.Context {
+	return context.WithValue(ctx, tallyKey{}, n)
+}
+
+// tallying counts the SDK's requests.
+type tallying struct{ aws.HTTPClient }
+
+func (t tallying) Do(r *http.Request) (*http.Response, error) {
+	if n, ok := r.Context().Value(tallyKey{}).(*atomic.Int64); ok {
+		n.Add(1)
+	}
+	return t.HTTPClient.Do(r)
+}

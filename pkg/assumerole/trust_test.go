@@ -1,0 +1,243 @@
+package assumerole_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+// trusting is an STS that judges the external id by f.
+func trusting(f func(given bool, id string) bool) *token {
+	s := &token{}
+	s.answer = func(n int64, _ *http.Request) (int, string) {
+		form := *s.last.Load()
+		if f(form.Has("ExternalId"), form.Get("ExternalId")) {
+			return 200, granted(n, time.Hour)
+		}
+		return denied()
+	}
+	return s
+}
+
+func away() (int, string) {
+	return 503, `<ErrorResponse><Error><Code>ServiceUnavailable</Code><Message>later</Message></Error></ErrorResponse>`
+}
+
+// The trust policies that people write instead of the right one.
+func TestVerifyTrust(t *testing.T) {
+	for policy, c := range map[string]struct {
+		trusts   func(given bool, id string) bool
+		how      string // part of the error, "" if it is safe
+		requests int64
+	}{
+		"right":               {func(_ bool, id string) bool { return id == externalID }, "", 2},
+		"nobody":              {func(bool, string) bool { return false }, "", 2},
+		"no_condition":        {func(bool, string) bool { return true }, "without an external id", 1},
+		"if_exists":           {func(given bool, id string) bool { return !given || id == externalID }, "without an external id", 1},
+		"any_id":              {func(given bool, _ string) bool { return given }, "with a wrong external id", 2},
+		"any_workspace":       {func(_ bool, id string) bool { return strings.HasPrefix(id, "ws_") }, "with a wrong external id", 2},
+		"any_of_this_length":  {func(_ bool, id string) bool { return len(id) == len(externalID) }, "with a wrong external id", 2},
+		"begins_like_this_id": {func(_ bool, id string) bool { return strings.HasPrefix(id, externalID[:9]) }, "with a wrong external id", 2},
+	} {
+		t.Run(policy, func(t *testing.T) {
+			s := trusting(c.trusts)
+			roles := newRoles(s, nil)
+			err := roles.VerifyTrust(t.Context(), request)
+			require.Equal(t, c.requests, s.requests.Load())
+			if c.how == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, assumerole.ErrTrustsAnyone)
+			require.ErrorIs(t, err, objstore.ErrDenied)
+			require.NotErrorIs(t, err, assumerole.ErrDenied)
+			require.ErrorContains(t, err, c.how)
+			require.ErrorContains(t, err, `"Condition": {"StringEquals": {"sts:ExternalId": "`+externalID+`"}}`)
+		})
+	}
+}
+
+// What a probe obtains by accident can do nothing, and is not kept.
+func TestProbesAreWorthNothing(t *testing.T) {
+	var forms []url.Values
+	s := &token{}
+	s.answer = func(n int64, _ *http.Request) (int, string) {
+		forms = append(forms, *s.last.Load())
+		return 200, granted(n, time.Hour)
+	}
+	roles := newRoles(s, nil)
+	require.Equal(t, "ASIA1", get(t, roles, request))
+	require.ErrorIs(t, roles.VerifyTrust(t.Context(), request), assumerole.ErrTrustsAnyone)
+	require.JSONEq(t, `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`, forms[1].Get("Policy"))
+	for _, field := range []string{"RoleArn", "RoleSessionName", "DurationSeconds"} {
+		require.Equal(t, forms[0].Get(field), forms[1].Get(field), "a trust policy may look at %s", field)
+	}
+	without := request
+	without.ExternalID = ""
+	require.Equal(t, "ASIA3", get(t, roles, without))
+}
+
+func TestAnyTrustAsksNothing(t *testing.T) {
+	s := trusting(func(bool, string) bool { return true })
+	roles := newRoles(s, func(c *assumerole.Config) { c.AnyTrust = true })
+	require.NoError(t, roles.VerifyTrust(t.Context(), request))
+	require.Zero(t, s.requests.Load())
+}
+
+// Against the embedded STS, as sealift dev runs it.
+func TestVerifyTrustOfEmbeddedRoles(t *testing.T) {
+	server, endpoint, client := serve(t)
+	open := request
+	open.RoleARN += "-open"
+	require.NoError(t, server.PutRole(s3server.Role{ARN: open.RoleARN, Buckets: []string{"acme-logs"}}))
+	roles := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: own, HTTPClient: client})
+	require.NoError(t, roles.VerifyTrust(t.Context(), request))
+	require.ErrorIs(t, roles.VerifyTrust(t.Context(), open), assumerole.ErrTrustsAnyone)
+}
+
+func TestTrustIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		safe := true
+		s := trusting(func(_ bool, id string) bool { return !safe || id == externalID })
+		roles := newRoles(s, nil)
+		verify := func() error { return roles.VerifyTrust(t.Context(), request) }
+		require.NoError(t, verify())
+		time.Sleep(17 * time.Hour)
+		other := request
+		other.SessionPolicy = `{"Statement":[]}`
+		require.NoError(t, roles.VerifyTrust(t.Context(), other), "the session policy has no part in it")
+		require.EqualValues(t, 2, s.requests.Load(), "a good answer for at least 18 hours")
+
+		safe = false // the customer removes the condition
+		time.Sleep(8 * time.Hour)
+		require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone, "and at most 24")
+		safe = true
+		require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
+		require.EqualValues(t, 3, s.requests.Load(), "a bad answer is kept too")
+		time.Sleep(3*time.Minute + time.Second)
+		require.NoError(t, verify(), "but not for long")
+	})
+}
+
+func TestTrustWhileTheServiceIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone, open := true, false
+		s := &token{}
+		s.answer = func(n int64, _ *http.Request) (int, string) {
+			switch {
+			case gone:
+				return away()
+			case open:
+				return 200, granted(n, time.Hour)
+			}
+			return denied()
+		}
+		roles := newRoles(s, nil)
+		verify := func() error { return roles.VerifyTrust(t.Context(), request) }
+		err := verify()
+		require.ErrorIs(t, err, assumerole.ErrUnavailable, "nothing is known")
+		require.ErrorContains(t, err, externalID)
+		asked := s.requests.Load()
+		require.ErrorIs(t, verify(), assumerole.ErrUnavailable)
+		require.Equal(t, asked, s.requests.Load(), "not asked again at once")
+
+		gone = false
+		time.Sleep(21 * time.Second)
+		require.NoError(t, verify())
+		gone = true
+		time.Sleep(72 * time.Hour)
+		require.NoError(t, verify(), "what was good counts on")
+		gone, open = false, true
+		time.Sleep(21 * time.Second)
+		require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
+		gone = true
+		time.Sleep(time.Hour)
+		require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone, "and so does what was bad")
+	})
+}
+
+func TestOneAsksForTheTrustOfARole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &token{answer: func(_ int64, r *http.Request) (int, string) {
+			select {
+			case <-r.Context().Done():
+				return 0, ""
+			case <-time.After(time.Second):
+				return denied()
+			}
+		}}
+		roles := newRoles(s, nil)
+		short, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		var all sync.WaitGroup
+		all.Go(func() { // asks, and leaves
+			if err := roles.VerifyTrust(short, request); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, assumerole.ErrUnavailable) {
+				t.Errorf("who asked got %v", err)
+			}
+		})
+		synctest.Wait()
+		all.Go(func() { // waits, and leaves
+			if err := roles.VerifyTrust(short, request); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("who waited got %v", err)
+			}
+		})
+		for range 20 {
+			all.Go(func() {
+				if err := roles.VerifyTrust(t.Context(), request); err != nil {
+					t.Errorf("a survivor got %v", err)
+				}
+			})
+		}
+		all.Wait()
+		require.EqualValues(t, 3, s.requests.Load(), "one by who left, two by one who stayed")
+	})
+}
+
+func TestTrustIsBounded(t *testing.T) {
+	s := trusting(func(_ bool, id string) bool { return id == externalID })
+	roles := newRoles(s, func(c *assumerole.Config) { c.MaxCached = 3 })
+	for i := range 10 {
+		require.NoError(t, roles.VerifyTrust(t.Context(), assumerole.Request{RoleARN: fmt.Sprint(roleARN, i), ExternalID: externalID}))
+	}
+	require.EqualValues(t, 20, s.requests.Load())
+	for i := range 10 {
+		require.NoError(t, roles.VerifyTrust(t.Context(), assumerole.Request{RoleARN: fmt.Sprint(roleARN, i), ExternalID: externalID}))
+	}
+	require.GreaterOrEqual(t, s.requests.Load(), int64(20+2*7), "no more than three were kept")
+}
+
+func TestTally(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the SDK's retries sleep
+		s := &token{}
+		s.answer = func(n int64, _ *http.Request) (int, string) {
+			if n == 1 {
+				return away()
+			}
+			return 200, granted(n, time.Hour)
+		}
+		roles := newRoles(s, nil)
+		var n atomic.Int64
+		ctx := assumerole.WithTally(t.Context(), &n)
+		for range 2 {
+			_, err := roles.Credentials(ctx, request)
+			require.NoError(t, err)
+		}
+		require.EqualValues(t, 2, n.Load(), "one that failed, one that did not, none for the cache")
+		require.ErrorIs(t, roles.VerifyTrust(ctx, request), assumerole.ErrTrustsAnyone)
+		require.EqualValues(t, 3, n.Load())
+	})
+}

@@ -1,0 +1,113 @@
+package destination
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+const (
+	workspace = "ws_acme0123456789abcd"
+	roleARN   = "arn:aws:iam::123456789012:role/logs"
+)
+
+// wire is a Putter whose buckets and STS are behind HTTP.
+type wire struct {
+	*Putter
+	t  *testing.T
+	s3 *s3server.Server
+}
+
+func newWire(t *testing.T) *wire {
+	s3, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "OPERATORKEY", SecretKey: "operatorsecret", Region: "us-east-1"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s3.Close()) })
+	web := httptest.NewServer(s3)
+	t.Cleanup(web.Close)
+	require.NoError(t, s3.PutBucket(s3server.Bucket{Name: "one-logs", Owner: "123456789012"}))
+	require.NoError(t, s3.PutRole(s3server.Role{ARN: roleARN, ExternalID: workspace, Buckets: []string{"one-logs"}}))
+	own := func(context.Context) (objstore.Credentials, error) {
+		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: "operatorsecret"}, nil
+	}
+	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
+	open := func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
+		if creds == nil {
+			creds = own
+		}
+		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true,
+			Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web.Client()})
+	}
+	return &wire{NewPutter(Config{Roles: roles, Open: open, Pause: time.Microsecond}), t, s3}
+}
+
+// target is a destination with a role, changed.
+func (w *wire) target(change func(*catalog.Destination)) catalog.Target {
+	d := catalog.Destination{Name: "one", Sources: []string{"web"}, Bucket: "one-logs/path", RoleARN: roleARN}
+	if change != nil {
+		change(&d)
+	}
+	s, err := catalog.NewSnapshot([]catalog.Workspace{{ID: workspace, Sources: []catalog.Source{{ID: "web"}}, Destinations: []catalog.Destination{d}}})
+	require.NoError(w.t, err)
+	t, ok := s.Destination(workspace + "/one")
+	require.True(w.t, ok)
+	return t
+}
+
+func (w *wire) put(t catalog.Target, name string) (Result, error) {
+	return w.Put(w.t.Context(), t, Object{
+		Key: t.Prefix + "/segment-logs/web/" + name, Source: "web", Body: strings.NewReader("x"), SHA256: sha256.Sum256([]byte("x")),
+	})
+}
+
+// requests counts what the server was asked since.
+func (w *wire) requests(op string) func() int64 {
+	before := w.s3.Requests()[op]
+	return func() int64 { return w.s3.Requests()[op] - before }
+}
+
+func TestRequestsToSTSAreCounted(t *testing.T) {
+	w := newWire(t)
+	r, err := w.put(w.target(nil), "1.gz")
+	require.NoError(t, err)
+	require.Equal(t, 3, r.STS, "the role, and twice whether others could have it")
+	require.Equal(t, 1, r.Sends)
+	r, err = w.put(w.target(nil), "2.gz")
+	require.NoError(t, err)
+	require.Zero(t, r.STS, "for an hour, and for a day")
+}
+
+func TestOpenRoleIsRefused(t *testing.T) {
+	w := newWire(t)
+	require.NoError(t, w.s3.PutRole(s3server.Role{ARN: roleARN, Buckets: []string{"one-logs"}})) // no condition
+	puts, target := w.requests("PutObject"), w.target(nil)
+	r, err := w.put(target, "1.gz")
+	require.ErrorIs(t, err, assumerole.ErrTrustsAnyone)
+	require.Equal(t, 2, r.STS)
+	require.Zero(t, puts(), "nothing was sent")
+	v := Judge(err, target)
+	require.Equal(t, "role_open", v.Reason)
+	require.Equal(t, Permanent, v.Class)
+	require.Equal(t, OfDestination, v.Scope)
+	require.Contains(t, v.Fix, `"Condition": {"StringEquals": {"sts:ExternalId": "`+workspace+`"}}`)
+	require.Contains(t, v.Fix, roleARN)
+
+	w.s3.SetFault(func(r *http.Request) s3server.Fault {
+		if r.Method == http.MethodPost {
+			return s3server.Fault{Status: 503, Code: "ServiceUnavailable"}
+		}
+		return s3server.Fault{}
+	})
+	_, err = w.put(target, "1.gz")
+	require.Equal(t, "role_open", Judge(err, target).Reason, "refused without asking again")
+}
