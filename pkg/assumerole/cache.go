@@ -92,9 +92,7 @@ func (r *Roles) land(request Request, f *flight) {
 // Forget drops what is cached for the request, as when a store answered that
 // the credentials are not accepted, or the destination was changed.
 func (r *Roles) Forget(request Request) {
-	if request.Region == "" {
-		request.Region = r.cfg.Region
-	}
+	request = r.complete(request)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e := r.entries[request]; e != nil {

@@ -15,6 +15,7 @@ import (
 	"container/list"
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,6 +55,9 @@ type Request struct {
 	RoleARN    string
 	ExternalID string
 	Region     string // whose STS is asked; default Config.Region
+	// FIPS asks an endpoint with validated cryptography; where the region has
+	// none, that of us-east-1. Only used without Config.Endpoint.
+	FIPS bool
 	// SessionPolicy is a JSON policy of at most 2048 characters that the
 	// session's rights are cut down to; "" for none.
 	SessionPolicy string
@@ -128,9 +132,7 @@ func New(cfg Config) *Roles {
 // Every error is an *Error, also that ctx ended. A denial is never hidden by
 // what the cache still holds.
 func (r *Roles) Credentials(ctx context.Context, request Request) (objstore.Credentials, error) {
-	if request.Region == "" {
-		request.Region = r.cfg.Region
-	}
+	request = r.complete(request)
 	for {
 		creds, f, leads := r.join(request)
 		if f == nil {
@@ -149,6 +151,24 @@ func (r *Roles) Credentials(ctx context.Context, request Request) (objstore.Cred
 		}
 	}
 }
+
+// complete fills in whose STS is asked.
+func (r *Roles) complete(request Request) Request {
+	if request.Region == "" {
+		request.Region = r.cfg.Region
+	}
+	if r.cfg.Endpoint != "" {
+		request.FIPS = false
+	}
+	if request.FIPS && !slices.Contains(fipsRegions, request.Region) {
+		request.Region = "us-east-1" // it is enabled in every account
+	}
+	return request
+}
+
+// fipsRegions are those whose STS has a FIPS endpoint
+// (https://docs.aws.amazon.com/general/latest/gr/sts.html).
+var fipsRegions = []string{"us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-east-1", "us-gov-west-1"}
 
 // lead asks STS for itself and all who wait.
 func (r *Roles) lead(ctx context.Context, request Request, f *flight) (objstore.Credentials, error) {
@@ -186,7 +206,12 @@ func (r *Roles) assume(ctx context.Context, request Request) (objstore.Credentia
 	if request.SessionPolicy != "" {
 		in.Policy = &request.SessionPolicy
 	}
-	out, err := r.client.AssumeRole(ctx, in, func(o *sts.Options) { o.Region = request.Region })
+	out, err := r.client.AssumeRole(ctx, in, func(o *sts.Options) {
+		o.Region = request.Region
+		if request.FIPS {
+			o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
+		}
+	})
 	if err != nil {
 		return objstore.Credentials{}, classify(ctx, request, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -208,6 +209,47 @@ func TestRequestForm(t *testing.T) {
 	require.Equal(t, "sts.us-east-1.amazonaws.com", *s.region.Load(), "the configured region")
 	require.False(t, s.last.Load().Has("ExternalId"))
 	require.False(t, s.last.Load().Has("Policy"))
+}
+
+func TestFIPS(t *testing.T) {
+	for region, want := range map[string]string{
+		"us-west-2": "sts-fips.us-west-2.amazonaws.com", "us-gov-west-1": "sts.us-gov-west-1.amazonaws.com",
+		"eu-west-1": "sts-fips.us-east-1.amazonaws.com", // there is none in Europe
+	} {
+		s := &token{}
+		roles := newRoles(s, func(c *assumerole.Config) { c.Region = region })
+		with := assumerole.Request{RoleARN: roleARN, ExternalID: externalID, FIPS: true}
+		key := get(t, roles, with)
+		require.Equal(t, want, *s.region.Load(), region)
+		without := with
+		without.FIPS = false
+		require.NotEqual(t, key, get(t, roles, without))
+		require.Equal(t, "sts."+region+".amazonaws.com", *s.region.Load(), region)
+		roles.Forget(with)
+		require.NotEqual(t, key, get(t, roles, with), "%s: forgotten", region)
+	}
+	s := &token{}
+	get(t, newRoles(s, func(c *assumerole.Config) { c.Endpoint = "https://sts.example.com" }), assumerole.Request{RoleARN: roleARN, FIPS: true})
+	require.Equal(t, "sts.example.com", *s.region.Load(), "an endpoint of one's own is taken as it is")
+}
+
+// A role that is assumed with a role's credentials lives for an hour at most,
+// and STS refuses to be asked for more.
+func TestChainedRolesAreAskedForAnHour(t *testing.T) {
+	s := &token{}
+	s.answer = func(n int64, _ *http.Request) (int, string) {
+		if seconds, _ := strconv.Atoi(s.last.Load().Get("DurationSeconds")); seconds > 3600 {
+			return 400, `<ErrorResponse><Error><Code>ValidationError</Code><Message>The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining</Message></Error></ErrorResponse>`
+		}
+		return 200, granted(n, time.Hour)
+	}
+	chained := func(context.Context) (objstore.Credentials, error) {
+		return objstore.Credentials{AccessKeyID: "ASIAOPERATOR", SecretAccessKey: "secret", SessionToken: "token"}, nil
+	}
+	get(t, newRoles(s, func(c *assumerole.Config) { c.Credentials = chained }), request)
+	require.Equal(t, "3600", s.last.Load().Get("DurationSeconds"))
+	_, err := newRoles(s, func(c *assumerole.Config) { c.Credentials, c.Duration = chained, 2*time.Hour }).Credentials(t.Context(), request)
+	require.ErrorIs(t, err, assumerole.ErrInvalid)
 }
 
 // Two tenants never share credentials: each part of the request is the key.

@@ -50,9 +50,7 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	if r.cfg.AnyTrust {
 		return nil
 	}
-	if request.Region == "" {
-		request.Region = r.cfg.Region
-	}
+	request = r.complete(request)
 	t := r.trustOf(request)
 	if fresh, err := r.trusted(t); fresh {
 		return err

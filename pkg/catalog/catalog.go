@@ -48,5 +48,13 @@ type Destination struct {
 	// that destinations.allowed_endpoints names may be plain http, loopback
 	// or private.
 	Endpoint string `json:"endpoint,omitempty"`
-	Enabled  *bool  `json:"enabled,omitempty"` // default true
+	// FIPS and DualStack choose among AWS's own endpoints of S3: those with
+	// validated cryptography, and those that are reached by IPv6 too. FIPS goes
+	// for STS as well. Not with Endpoint.
+	FIPS      bool `json:"fips,omitempty"`
+	DualStack bool `json:"dual_stack,omitempty"`
+	// PathStyle puts the bucket's name into the path (true) or before the
+	// host's (false). Default: into the path, but for AWS.
+	PathStyle *bool `json:"path_style,omitempty"`
+	Enabled   *bool `json:"enabled,omitempty"` // default true
 }

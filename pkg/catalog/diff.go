@@ -117,10 +117,21 @@ func objects(w Workspace) []object {
 			{"acl", d.ACL},
 			{"expected_bucket_owner", d.ExpectedBucketOwner},
 			{"endpoint", d.Endpoint},
+			{"fips", strconv.FormatBool(d.FIPS)},
+			{"dual_stack", strconv.FormatBool(d.DualStack)},
+			{"path_style", ifSet(d.PathStyle)},
 			{"enabled", flag(d.Enabled)},
 		}})
 	}
 	return out
+}
+
+// ifSet is a boolean whose default depends.
+func ifSet(b *bool) string {
+	if b == nil {
+		return ""
+	}
+	return strconv.FormatBool(*b)
 }
 
 // flag is a boolean whose default is true.

@@ -33,7 +33,7 @@ func TestSnapshotFindsEverything(t *testing.T) {
 	_, ok = s.Source("none")
 	require.False(t, ok)
 
-	require.Equal(t, []string{ws + "/acme-classic", ws + "/acme-minio"}, s.Owed("ios"))
+	require.Equal(t, []string{ws + "/acme-classic", ws + "/acme-fips", ws + "/acme-minio"}, s.Owed("ios"))
 	require.Nil(t, s.Owed("qv5iYYMxd94DahFpRzm58y"), "its only destination is disabled")
 	require.Nil(t, s.Owed("none"))
 
@@ -187,6 +187,8 @@ func TestDiff(t *testing.T) {
 	old := []Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("gone", "logs2", "a"))}
 	next := []Workspace{workspace(wsA, "a", disabled(dest("d", "logs/x", "a")), dest("fresh", "logs3", "a")), {ID: wsB, Sources: []Source{{ID: "b"}}}}
 	next[0].Sources[0].WriteKeys = []string{"key"}
+	pathStyle := true
+	next[0].Destinations[0].FIPS, next[0].Destinations[0].DualStack, next[0].Destinations[0].PathStyle = true, true, &pathStyle
 	var got []string
 	for _, c := range Diff(old, next) {
 		got = append(got, strings.ReplaceAll(c.String(), "workspace ws_", ""))
@@ -194,6 +196,9 @@ func TestDiff(t *testing.T) {
 	require.Equal(t, []string{
 		`~ AAAAAAAAAAAAAAAA source "a" write_key_hashes: (none) -> 2c70e12b`,
 		`~ AAAAAAAAAAAAAAAA destination "d" bucket: logs -> logs/x`,
+		`~ AAAAAAAAAAAAAAAA destination "d" fips: false -> true`,
+		`~ AAAAAAAAAAAAAAAA destination "d" dual_stack: false -> true`,
+		`~ AAAAAAAAAAAAAAAA destination "d" path_style: (none) -> true`,
 		`~ AAAAAAAAAAAAAAAA destination "d" enabled: true -> false`,
 		`- AAAAAAAAAAAAAAAA destination "gone"`,
 		`+ AAAAAAAAAAAAAAAA destination "fresh"`,

@@ -53,7 +53,7 @@ func storedSource(s Source) Source {
 func storedDestination(d Destination) Destination {
 	d.Sources = slices.Clone(d.Sources)
 	slices.Sort(d.Sources)
-	d.ServerSideEncryption, d.Enabled = clone(d.ServerSideEncryption), clone(d.Enabled)
+	d.ServerSideEncryption, d.Enabled, d.PathStyle = clone(d.ServerSideEncryption), clone(d.Enabled), clone(d.PathStyle)
 	return d
 }
 

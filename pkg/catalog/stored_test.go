@@ -46,7 +46,7 @@ func TestStoredSharesNothing(t *testing.T) {
 	before, err := json.Marshal(w)
 	require.NoError(t, err)
 	s := Stored(w)
-	*s.Destinations[2].Enabled, s.Destinations[0].Sources[0], s.Sources[0].WriteKeyHashes[0] = true, "x", "x"
+	*s.Destinations[3].Enabled, *s.Destinations[2].PathStyle, s.Destinations[0].Sources[0], s.Sources[0].WriteKeyHashes[0] = true, true, "x", "x"
 	after, err := json.Marshal(w)
 	require.NoError(t, err)
 	require.Equal(t, string(before), string(after))

@@ -155,6 +155,33 @@ func (c *checker) destination(i int, d Destination) {
 	check("acl", d.ACL, checkACL)
 	check("expected_bucket_owner", d.ExpectedBucketOwner, checkOwner)
 	check("endpoint", d.Endpoint, checkEndpoint)
+	c.addressing(d, bad)
+}
+
+// addressing finds choices among endpoints that contradict each other.
+func (c *checker) addressing(d Destination, bad func(field, what, fix string)) {
+	for _, choice := range []struct {
+		field string
+		set   bool
+	}{{"fips", d.FIPS}, {"dual_stack", d.DualStack}} {
+		if choice.set && d.Endpoint != "" {
+			bad(choice.field, "it chooses among AWS's own endpoints, and endpoint names one", "remove one of the two")
+		}
+	}
+	if d.FIPS && d.Region != "" && !HasFIPS(d.Region) {
+		bad("fips", fmt.Sprintf("S3 has no FIPS endpoint in %s", d.Region), "remove it, or use a bucket in a region of the US or Canada")
+	}
+	name, _ := SplitBucket(d.Bucket)
+	if d.PathStyle != nil && !*d.PathStyle && strings.Contains(name, ".") && !strings.HasPrefix(d.Endpoint, "http:") {
+		bad("path_style", fmt.Sprintf("no certificate covers %q before a host's name, for its dots", name), "remove it")
+	}
+}
+
+// HasFIPS tells whether S3 has FIPS endpoints in a region: in those of the US,
+// GovCloud among them, and of Canada
+// (https://aws.amazon.com/compliance/fips/#FIPS_Endpoints_by_Service).
+func HasFIPS(region string) bool {
+	return strings.HasPrefix(region, "us-") || strings.HasPrefix(region, "ca-")
 }
 
 func (c *checker) destinationSources(i int, d Destination) {

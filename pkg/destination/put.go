@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,6 +93,9 @@ type Result struct {
 	Unconditional bool // the store does not know If-None-Match
 	Sends         int  // requests made, also with an error
 	STS           int  // requests to STS made for it, also with an error
+	// Region is where the bucket was found to be, if this PUT learned it; ""
+	// otherwise. The catalog may name another one: the file is there all the same.
+	Region string
 }
 
 // Put stores the object in t's bucket, and returns when it is certainly there.
@@ -100,9 +104,9 @@ type Result struct {
 // doubt is a no-op (412) or writes the same bytes; both answers, 200 and 412,
 // mean delivered.
 func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Result, err error) {
-	var asked atomic.Int64
-	ctx = assumerole.WithTally(ctx, &asked)
-	defer func() { r.STS = int(asked.Load()) }()
+	var sts atomic.Int64
+	ctx = assumerole.WithTally(ctx, &sts)
+	defer func() { r.STS = int(sts.Load()) }()
 	request, err := sessionRequest(t, obj.Source)
 	if err != nil {
 		return r, err
@@ -110,7 +114,8 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 	opts := putOptions(t, obj)
 	at := p.place(t)
 	opts.IfAbsent = !at.unconditional && !obj.Overwrite
-	var followed, renewed, probing bool
+	asked := []string{regionOf(t, at)}
+	var renewed, probing bool
 	for waits, pause := 1, p.cfg.Pause; ; {
 		store, err := p.store(ctx, t, at, request)
 		if err != nil {
@@ -134,8 +139,10 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 		case errors.Is(err, objstore.ErrExists):
 			r.Existed = true
 			return r, nil
-		case errors.Is(err, objstore.ErrWrongRegion) && answer != nil && answer.Region != "" && !followed:
-			followed, at.region = true, answer.Region
+		case errors.Is(err, objstore.ErrWrongRegion) && answer != nil && follows(answer.Region, asked):
+			at.region = answer.Region
+			asked = append(asked, at.region)
+			r.Region = at.region
 			p.learn(t, at)
 		case opts.IfAbsent && refusesCondition(answer):
 			probing, opts.IfAbsent = true, false
@@ -185,15 +192,13 @@ func sessionRequest(t catalog.Target, source string) (*assumerole.Request, error
 	}
 	// Asked of STS in the operator's own region, which is certainly enabled in
 	// the operator's account; the bucket's may not be.
-	return &assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace, SessionPolicy: session}, nil
+	return &assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace, SessionPolicy: session, FIPS: t.FIPS}, nil
 }
 
 func (p *Putter) store(ctx context.Context, t catalog.Target, at place, r *assumerole.Request) (objstore.Store, error) {
-	switch {
-	case at.region != "":
-		t.Region = at.region
-	case t.Region == "":
-		t.Region = firstRegion(t)
+	t.Region = regionOf(t, at)
+	if t.FIPS && !catalog.HasFIPS(t.Region) { // its name would not even resolve
+		return nil, &objstore.Error{Op: "put", Bucket: t.BucketName, Kind: objstore.ErrWrongRegion, Region: t.Region, Err: errNoFIPS}
 	}
 	if r == nil {
 		return p.cfg.Open(t, nil), nil
@@ -245,6 +250,25 @@ func refusesCondition(e *objstore.Error) bool {
 // expired reports whether new credentials may help.
 func expired(e *objstore.Error) bool {
 	return e != nil && (e.Code == "ExpiredToken" || e.Code == "TokenRefreshRequired" || e.Code == "InvalidToken")
+}
+
+// maxRegions is in how many regions a PUT looks for the bucket. Two are the
+// rule: where it is not, and where that says it is. A bucket that was created
+// anew elsewhere may be told of wrongly for some minutes.
+const maxRegions = 3
+
+// follows tells whether a PUT goes where an answer says that the bucket is.
+func follows(region string, asked []string) bool {
+	return region != "" && len(asked) < maxRegions && !slices.Contains(asked, region)
+}
+
+// errNoFIPS says that FIPS was asked for where S3 has none.
+var errNoFIPS = errors.New("S3 has no FIPS endpoint there")
+
+// regionOf is where a bucket is asked: where it was found, else where the
+// catalog says, else wherever such buckets are known of.
+func regionOf(t catalog.Target, at place) string {
+	return cmp.Or(at.region, t.Region, firstRegion(t))
 }
 
 // firstRegion is where a bucket is looked for whose region is not known yet.

@@ -78,6 +78,9 @@ func Judge(err error, t catalog.Target) Verdict {
 	case errors.Is(err, objstore.ErrNoBucket):
 		return Verdict{Permanent, OfDestination, "no_bucket", fmt.Sprintf("bucket %q does not exist", t.BucketName),
 			"create the bucket, or correct bucket in the catalog"}
+	case errors.Is(err, errNoFIPS):
+		return Verdict{Permanent, OfDestination, "no_fips", fmt.Sprintf("bucket %q is in region %q, where S3 has no FIPS endpoint", t.BucketName, e.Region),
+			"set fips: false in the catalog, or use a bucket in a region of the US or Canada"}
 	case errors.Is(err, objstore.ErrWrongRegion):
 		return Verdict{Permanent, OfDestination, "wrong_region", fmt.Sprintf("bucket %q is not in region %q: %v", t.BucketName, t.Region, err),
 			"set region in the catalog to the bucket's own"}

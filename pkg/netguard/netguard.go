@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -42,7 +43,9 @@ func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(form
 // Allowed is what destinations.allowed_endpoints permits.
 //
 //   - host:port permits plain http to it, and that the name resolves to a
-//     loopback, private or shared address.
+//     loopback, private or shared address. That of an AWS interface endpoint,
+//     bucket.vpce-….vpce.amazonaws.com:443, is for every bucket's name before
+//     it as well.
 //   - ip:port and CIDR permit plain http to these addresses and also what is
 //     otherwise never connected: link-local (metadata services), multicast
 //     and reserved addresses.
@@ -99,10 +102,22 @@ func (a *Allowed) add(entry string) error {
 	return nil
 }
 
-// name says whether the host:port was listed by name.
+// name says whether the host:port was listed by name. The name of an AWS
+// interface endpoint stands for those with a bucket's name before it too:
+// which addresses these have is AWS's to say. Other names do not: a customer
+// chooses the bucket, and so could choose among an operator's hosts.
 func (a Allowed) name(host, port string) bool {
-	return a.names[net.JoinHostPort(strings.ToLower(strings.TrimSuffix(host, ".")), port)]
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if a.names[net.JoinHostPort(host, port)] {
+		return true
+	}
+	_, endpoint, _ := strings.Cut(host, ".")
+	return interfaceEndpoint.MatchString(endpoint) && a.names[net.JoinHostPort(endpoint, port)]
 }
+
+// interfaceEndpoint is such as bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html).
+var interfaceEndpoint = regexp.MustCompile(`^bucket\.vpce-[a-z0-9-]+\.s3\.[a-z0-9-]+\.vpce\.amazonaws\.com(\.cn)?$`)
 
 // address says whether the address was listed, alone or by its network.
 func (a Allowed) address(target netip.AddrPort) bool {

@@ -197,6 +197,27 @@ func TestRebinding(t *testing.T) {
 	require.ErrorIs(t, err, ErrRefused, "but never a metadata service")
 }
 
+// AWS's interface endpoints have private addresses, and a bucket's name comes
+// before theirs.
+func TestInterfaceEndpoints(t *testing.T) {
+	const endpoint = "bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com"
+	listed, err := ParseAllowed([]string{endpoint + ":443", "corp.example.com:443", "vpce-9.s3.eu-west-1.vpce.amazonaws.com:443"})
+	require.NoError(t, err)
+	for host, want := range map[string]bool{
+		endpoint:                             true,
+		"acme-logs." + endpoint:              true,
+		"ACME-logs." + endpoint + ".":        true,
+		"a.b." + endpoint:                    false,
+		"acme-logs." + endpoint + ".evil.io": false,
+		"acme-logs.bucket.vpce-9.s3.eu-west-1.vpce.amazonaws.com": false, // another endpoint
+		"vault.corp.example.com":                                  false, // a bucket called vault reaches nobody's vault
+		"x.vpce-9.s3.eu-west-1.vpce.amazonaws.com":                false,
+	} {
+		require.Equal(t, want, listed.name(host, "443"), host)
+		require.False(t, listed.name(host, "80"), host)
+	}
+}
+
 func TestControl(t *testing.T) {
 	a, err := ParseAllowed([]string{"10.0.0.0/8"})
 	require.NoError(t, err)

@@ -78,12 +78,13 @@ func NewS3(cfg S3Config) *S3 {
 	}
 	if cfg.Endpoint != "" {
 		opts.BaseEndpoint = aws.String(cfg.Endpoint)
-	}
-	if cfg.UseFIPS {
-		opts.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
-	}
-	if cfg.DualStack {
-		opts.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+	} else {
+		if cfg.UseFIPS {
+			opts.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
+		}
+		if cfg.DualStack {
+			opts.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+		}
 	}
 	s := &S3{bucket: cfg.Bucket, region: cfg.Region, endpoint: cfg.Endpoint, client: s3.New(opts)}
 	if cfg.ExpectedOwner != "" {

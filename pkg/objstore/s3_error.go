@@ -130,14 +130,29 @@ func kindOf(op string, status int, code, elsewhere string) error {
 	return ErrUnavailable // 5xx, and answers that make no sense, as of a captive portal
 }
 
-// expecting is how S3 and others say the region in AuthorizationHeaderMalformed.
-var expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)
+// How S3 says a bucket's region where it does not say it in a header.
+var (
+	expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)                    // AuthorizationHeaderMalformed
+	located   = regexp.MustCompile(`^The ([a-z0-9-]+) location constraint is in`) // IllegalLocationConstraintException
+	// sentTo is the host that a redirect leads to, such as
+	// bucket.s3.eu-west-1.amazonaws.com or bucket.s3-eu-west-1.amazonaws.com.
+	sentTo = regexp.MustCompile(`^https?://(?:[a-z0-9.-]+\.)?s3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.amazonaws\.com(?:\.cn)?(?:[:/]|$)`)
+)
 
 func bucketRegion(h http.Header, message string) string {
 	if r := h.Get("X-Amz-Bucket-Region"); r != "" {
 		return r
 	}
 	if m := expecting.FindStringSubmatch(message); m != nil {
+		return m[1]
+	}
+	if m := located.FindStringSubmatch(message); m != nil {
+		if m[1] == "unspecified" { // as buckets of the first region are
+			return "us-east-1"
+		}
+		return m[1]
+	}
+	if m := sentTo.FindStringSubmatch(h.Get("Location")); m != nil {
 		return m[1]
 	}
 	return ""

@@ -2,6 +2,7 @@ package objstore_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -76,6 +77,7 @@ func TestS3Classification(t *testing.T) {
 		op     string // "put" if empty
 		status int
 		region string // x-amz-bucket-region
+		to     string // Location
 		body   string
 		want   error
 		code   string
@@ -105,6 +107,14 @@ func TestS3Classification(t *testing.T) {
 		"region_400":              {status: 400, region: "eu-west-1", body: xml("AuthorizationHeaderMalformed", ""), want: objstore.ErrWrongRegion, moved: "eu-west-1"},
 		"region_400_head":         {op: "head", status: 400, region: "eu-west-1", want: objstore.ErrWrongRegion, moved: "eu-west-1"},
 		"region_400_message":      {status: 400, body: xml("AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong; expecting 'ap-south-1'"), want: objstore.ErrWrongRegion, moved: "ap-south-1"},
+		"region_400_illegal":      {status: 400, body: xml("IllegalLocationConstraintException", "The ap-east-1 location constraint is incompatible for the region specific endpoint this request was sent to."), want: objstore.ErrWrongRegion, moved: "ap-east-1"},
+		"region_400_unspecified":  {status: 400, body: xml("IllegalLocationConstraintException", "The unspecified location constraint is incompatible for the region specific endpoint this request was sent to."), want: objstore.ErrWrongRegion},
+		"region_301_location":     {status: 301, to: "https://b.s3-eu-west-1.amazonaws.com/k", body: xml("PermanentRedirect", ""), want: objstore.ErrWrongRegion, moved: "eu-west-1"},
+		"region_307_location":     {status: 307, to: "https://b.s3.us-west-2.amazonaws.com/k", body: xml("TemporaryRedirect", "Please re-send this request to the specified temporary endpoint."), want: objstore.ErrWrongRegion, moved: "us-west-2"},
+		"region_307_dual_stack":   {status: 307, to: "https://s3.dualstack.us-gov-west-1.amazonaws.com/b/k", want: objstore.ErrWrongRegion, moved: "us-gov-west-1"},
+		"dns_307_location":        {status: 307, to: "https://b.s3.amazonaws.com/k", body: xml("TemporaryRedirect", ""), want: objstore.ErrUnavailable},
+		"dns_307_external":        {status: 307, to: "https://b.s3-external-1.amazonaws.com/k", body: xml("TemporaryRedirect", ""), want: objstore.ErrUnavailable},
+		"region_307_elsewhere":    {status: 307, to: "https://s3.eu-west-1.amazonaws.com.evil.example/k", body: xml("TemporaryRedirect", ""), want: objstore.ErrUnavailable},
 		"invalid_same_region":     {status: 400, region: "us-east-1", body: xml("InvalidArgument", "bad"), want: objstore.ErrInvalid, code: "InvalidArgument"},
 		"bad_digest":              {status: 400, body: xml("BadDigest", ""), want: objstore.ErrInvalid, code: "BadDigest"},
 		"kms_disabled":            {status: 400, body: xml("KMS.DisabledException", ""), want: objstore.ErrInvalid, code: "KMS.DisabledException"},
@@ -126,7 +136,7 @@ func TestS3Classification(t *testing.T) {
 				if c.region != "" {
 					w.Header().Set("X-Amz-Bucket-Region", c.region)
 				}
-				w.Header().Set("Location", "http://169.254.169.254/")
+				w.Header().Set("Location", cmp.Or(c.to, "http://169.254.169.254/"))
 				w.WriteHeader(c.status)
 				_, _ = io.WriteString(w, c.body)
 			}))

@@ -102,6 +102,10 @@ func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target
 	if err != nil {
 		return outcome{kind: failed, verdict: destination.Judge(err, t)}, nil
 	}
+	if put.Region != "" && t.Region != "" {
+		c.deps.Log.WarnContext(ctx, "the bucket is not in the region that the catalog says; the file was delivered, correct the catalog",
+			"destination", job.Destination, "catalog", t.Region, "region", put.Region)
+	}
 	receipt.ETag, receipt.Existed, receipt.At = put.ETag, put.Existed, time.Now().UnixMilli()
 	var o outcome
 	// Waited for here, under the lease, lest the file is sent again for want

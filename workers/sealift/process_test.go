@@ -115,14 +115,3 @@ func TestProcessNamesWhatIsWrongInTheConfiguration(t *testing.T) {
 		require.ErrorContains(t, runProcess(t.Context(), cfg, processOptions{roles: allRoles}, silent), key)
 	}
 }
-
-func TestPathStyle(t *testing.T) {
-	for endpoint, want := range map[string]bool{
-		"https://bucket.vpce-1a2b.s3.eu-west-1.vpce.amazonaws.com": false,
-		"https://s3.cn-north-1.amazonaws.com.cn":                   false,
-		"http://127.0.0.1:9000":                                    true,
-		"https://minio.example.com":                                true,
-	} {
-		require.Equal(t, want, pathStyle(endpoint), endpoint)
-	}
-}

@@ -145,11 +145,17 @@ func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstor
 	if creds == nil {
 		creds = s.id.credentials
 	}
-	c := objstore.S3Config{Bucket: t.BucketName, Region: t.Region, ExpectedOwner: t.Owner, Credentials: creds, HTTPClient: s.web}
-	switch {
-	case t.Endpoint != "":
+	c := objstore.S3Config{
+		Bucket: t.BucketName, Region: t.Region, ExpectedOwner: t.Owner, Credentials: creds, HTTPClient: s.web,
+		UseFIPS: t.FIPS, DualStack: t.DualStack,
+	}
+	if t.Endpoint != "" {
 		c.Endpoint, c.PathStyle, c.HTTPClient = t.Endpoint, pathStyle(t.Endpoint), s.guarded
-	case s.id.endpoint != "":
+	}
+	if t.PathStyle != nil {
+		c.PathStyle = *t.PathStyle
+	}
+	if t.Endpoint == "" && s.id.endpoint != "" { // in AWS's place, by an address
 		c.Endpoint, c.PathStyle = s.id.endpoint, true
 	}
 	return objstore.NewS3(c)

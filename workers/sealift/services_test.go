@@ -3,12 +3,16 @@ package main
 import (
 	"context"
 	"net"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -85,4 +89,60 @@ func TestFleetsOfOtherLedgersShareARedis(t *testing.T) {
 	require.Len(t, names, 4)
 	a.Region = "eu-west-1" // is not part of the place
 	require.True(t, names[ledgerName(a)])
+}
+
+// Where a PUT goes, as whom, for every way to address a bucket.
+func TestAddresses(t *testing.T) {
+	yes, no := true, false
+	for name, c := range map[string]struct {
+		d       catalog.Destination
+		dev     string // the embedded S3
+		want    string
+		guarded bool // by destinations.allowed_endpoints
+	}{
+		"aws":                  {d: catalog.Destination{Bucket: "acme-logs", Region: "eu-west-1"}, want: "https://acme-logs.s3.eu-west-1.amazonaws.com/k"},
+		"dots":                 {d: catalog.Destination{Bucket: "logs.acme.example", Region: "eu-west-1"}, want: "https://s3.eu-west-1.amazonaws.com/logs.acme.example/k"},
+		"path_style":           {d: catalog.Destination{Bucket: "acme-logs", Region: "eu-west-1", PathStyle: &yes}, want: "https://s3.eu-west-1.amazonaws.com/acme-logs/k"},
+		"dual_stack":           {d: catalog.Destination{Bucket: "acme-logs", Region: "eu-west-1", DualStack: true}, want: "https://acme-logs.s3.dualstack.eu-west-1.amazonaws.com/k"},
+		"fips":                 {d: catalog.Destination{Bucket: "acme-logs", Region: "us-west-2", FIPS: true}, want: "https://acme-logs.s3-fips.us-west-2.amazonaws.com/k"},
+		"fips_dual_stack":      {d: catalog.Destination{Bucket: "acme-logs", Region: "us-gov-west-1", FIPS: true, DualStack: true}, want: "https://acme-logs.s3-fips.dualstack.us-gov-west-1.amazonaws.com/k"},
+		"fips_path_style":      {d: catalog.Destination{Bucket: "acme-logs", Region: "us-east-1", FIPS: true, PathStyle: &yes}, want: "https://s3-fips.us-east-1.amazonaws.com/acme-logs/k"},
+		"china":                {d: catalog.Destination{Bucket: "acme-logs", Region: "cn-north-1"}, want: "https://acme-logs.s3.cn-north-1.amazonaws.com.cn/k"},
+		"interface_endpoint":   {d: catalog.Destination{Bucket: "acme-logs", Region: "eu-west-1", Endpoint: "https://bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com"}, want: "https://acme-logs.bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com/k", guarded: true},
+		"interface_path_style": {d: catalog.Destination{Bucket: "acme-logs", Region: "eu-west-1", Endpoint: "https://bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com", PathStyle: &yes}, want: "https://bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com/acme-logs/k", guarded: true},
+		"compatible":           {d: catalog.Destination{Bucket: "acme-logs", Endpoint: "http://minio:9000"}, want: "http://minio:9000/acme-logs/k", guarded: true},
+		"compatible_virtual":   {d: catalog.Destination{Bucket: "acme-logs", Endpoint: "https://s3.example.com", PathStyle: &no}, want: "https://acme-logs.s3.example.com/k", guarded: true},
+		"dev":                  {d: catalog.Destination{Bucket: "acme-logs", FIPS: true, PathStyle: &no}, dev: "http://127.0.0.1:9000", want: "http://127.0.0.1:9000/acme-logs/k"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.d.Name, c.d.Sources = "main", []string{"web"}
+			snapshot, err := catalog.NewSnapshot([]catalog.Workspace{{ID: "ws_AAAAAAAAAAAAAAAA", Sources: []catalog.Source{{ID: "web"}}, Destinations: []catalog.Destination{c.d}}})
+			require.NoError(t, err)
+			target, _ := snapshot.Destination("ws_AAAAAAAAAAAAAAAA/main")
+			if target.Region == "" {
+				target.Region = "us-east-1" // as pkg/destination does
+			}
+			var ours, guarded recorder
+			s := &services{id: identity{credentials: testCredentials, endpoint: c.dev}, web: &http.Client{Transport: &ours}, guarded: &http.Client{Transport: &guarded}}
+			_, err = s.bucket(target, nil).Put(t.Context(), "k", strings.NewReader("x"), objstore.PutOptions{})
+			require.NoError(t, err)
+			if c.guarded {
+				require.Equal(t, recorder{c.want}, guarded)
+				require.Empty(t, ours)
+			} else {
+				require.Equal(t, recorder{c.want}, ours)
+				require.Empty(t, guarded)
+			}
+		})
+	}
+}
+
+// recorder answers every request, and keeps its URL.
+type recorder []string
+
+func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
+	u := *q.URL
+	u.RawQuery = ""
+	*r = append(*r, u.String())
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody, Request: q}, nil
 }

@@ -136,7 +136,7 @@ func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, er
 	out := verify.Bucket{Name: t.BucketName, Prefix: t.Prefix}
 	var errs []error
 	if t.RoleARN != "" {
-		request := assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace}
+		request := assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace, FIPS: t.FIPS}
 		creds := func(ctx context.Context) (objstore.Credentials, error) { return b.roles.Credentials(ctx, request) }
 		_, err := creds(ctx)
 		if err == nil {

@@ -1,0 +1,191 @@
+package destination
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// world is S3 as far as one bucket's region goes: a request that is signed for
+// another is answered as says says.
+type world struct {
+	*Putter
+	t     *testing.T
+	lives string                                    // the bucket's region
+	says  func(http.ResponseWriter, string, string) // asked, lives
+	asked []string                                  // regions, in order
+}
+
+func newWorld(t *testing.T, lives string) *world {
+	w := &world{t: t, lives: lives, says: permanentRedirect}
+	scope := regexp.MustCompile(`Credential=\w+/\d+/([a-z0-9-]+)/s3/`)
+	web := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked := scope.FindStringSubmatch(r.Header.Get("Authorization"))[1]
+		w.asked = append(w.asked, asked)
+		if asked != w.lives {
+			w.says(out, asked, w.lives)
+		}
+	}))
+	t.Cleanup(web.Close)
+	w.Putter = NewPutter(Config{Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
+		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true, HTTPClient: web.Client(),
+			Credentials: func(context.Context) (objstore.Credentials, error) {
+				return objstore.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "s"}, nil
+			}})
+	}})
+	return w
+}
+
+// put returns the regions that were asked.
+func (w *world) put(t catalog.Target) ([]string, Result, error) {
+	w.asked = nil
+	r, err := w.Put(w.t.Context(), t, Object{Key: "segment-logs/web/1.gz", Source: "web", Body: strings.NewReader("x")})
+	return w.asked, r, err
+}
+
+func (w *world) must(t catalog.Target) ([]string, Result) {
+	asked, r, err := w.put(t)
+	require.NoError(w.t, err)
+	return asked, r
+}
+
+func refusal(status int, header map[string]string, code, message string) func(http.ResponseWriter, string, string) {
+	return func(w http.ResponseWriter, asked, lives string) {
+		fill := strings.NewReplacer("ASKED", asked, "LIVES", lives)
+		for k, v := range header {
+			w.Header().Set(k, fill.Replace(v))
+		}
+		w.WriteHeader(status)
+		fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", code, fill.Replace(message))
+	}
+}
+
+var permanentRedirect = refusal(301, map[string]string{"X-Amz-Bucket-Region": "LIVES"}, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint.")
+
+// Every form in which AWS says where a bucket is.
+func TestRegionIsInferred(t *testing.T) {
+	for form, says := range map[string]func(http.ResponseWriter, string, string){
+		"301":               permanentRedirect,
+		"301_location":      refusal(301, map[string]string{"Location": "https://one-logs.s3-LIVES.amazonaws.com/k"}, "PermanentRedirect", ""),
+		"307":               refusal(307, map[string]string{"X-Amz-Bucket-Region": "LIVES", "Location": "https://one-logs.s3.LIVES.amazonaws.com/k"}, "TemporaryRedirect", ""),
+		"307_location":      refusal(307, map[string]string{"Location": "https://one-logs.s3.LIVES.amazonaws.com/k"}, "TemporaryRedirect", ""),
+		"400_header":        refusal(400, map[string]string{"X-Amz-Bucket-Region": "LIVES"}, "AuthorizationHeaderMalformed", ""),
+		"400_message":       refusal(400, nil, "AuthorizationHeaderMalformed", "The authorization header is malformed; the region 'ASKED' is wrong; expecting 'LIVES'"),
+		"400_other_account": refusal(400, nil, "IllegalLocationConstraintException", "The LIVES location constraint is incompatible for the region specific endpoint this request was sent to."),
+	} {
+		t.Run(form, func(t *testing.T) {
+			w := newWorld(t, "ap-south-1")
+			w.says = says
+			target := catalog.Target{BucketName: "one-logs"}
+			asked, r := w.must(target)
+			require.Equal(t, []string{"us-east-1", "ap-south-1"}, asked)
+			require.Equal(t, "ap-south-1", r.Region)
+			require.Equal(t, 2, r.Sends)
+			asked, r = w.must(target)
+			require.Equal(t, []string{"ap-south-1"}, asked, "cached")
+			require.Empty(t, r.Region, "no news")
+		})
+	}
+}
+
+func TestRegionBeginsWithThePartitions(t *testing.T) {
+	for role, want := range map[string]string{
+		"arn:aws:iam::1:role/r": "us-east-1", "arn:aws-cn:iam::1:role/r": "cn-north-1", "arn:aws-us-gov:iam::1:role/r": "us-gov-west-1",
+	} {
+		require.Equal(t, want, regionOf(catalog.Target{Destination: catalog.Destination{RoleARN: role}}, place{}))
+	}
+}
+
+// The catalog's region is where the bucket is looked for first. If it is
+// wrong, the file is delivered where the bucket is, and the Result tells it.
+func TestWrongRegionInTheCatalogIsDelivered(t *testing.T) {
+	w := newWorld(t, "eu-west-1")
+	target := catalog.Target{Destination: catalog.Destination{Region: "us-west-2"}, BucketName: "one-logs"}
+	asked, r := w.must(target)
+	require.Equal(t, []string{"us-west-2", "eu-west-1"}, asked)
+	require.Equal(t, "eu-west-1", r.Region)
+	require.Equal(t, "eu-west-1", w.Region(target))
+	asked, _ = w.must(target)
+	require.Equal(t, []string{"eu-west-1"}, asked)
+}
+
+func TestMovedBucketIsFollowed(t *testing.T) {
+	w := newWorld(t, "eu-west-1")
+	target := catalog.Target{Destination: catalog.Destination{Region: "eu-west-1"}, BucketName: "one-logs"}
+	w.must(target)
+	w.lives = "sa-east-1"
+	asked, r := w.must(target)
+	require.Equal(t, []string{"eu-west-1", "sa-east-1"}, asked)
+	require.Equal(t, "sa-east-1", r.Region)
+	w.lives = "eu-west-1" // and back
+	asked, r = w.must(target)
+	require.Equal(t, []string{"sa-east-1", "eu-west-1"}, asked)
+	require.Equal(t, "eu-west-1", r.Region)
+}
+
+// While the news is on its way, one region may name another that knows better.
+func TestStaleRedirectIsFollowedOnce(t *testing.T) {
+	w := newWorld(t, "eu-central-1")
+	w.says = func(out http.ResponseWriter, asked, lives string) {
+		if asked == "us-east-1" {
+			lives = "eu-west-1" // where it was
+		}
+		permanentRedirect(out, asked, lives)
+	}
+	target := catalog.Target{BucketName: "one-logs"}
+	asked, _ := w.must(target)
+	require.Equal(t, []string{"us-east-1", "eu-west-1", "eu-central-1"}, asked)
+}
+
+func TestRedirectsEnd(t *testing.T) {
+	for hazard, says := range map[string]func(http.ResponseWriter, string, string){
+		"in_a_circle": func(out http.ResponseWriter, asked, _ string) {
+			permanentRedirect(out, asked, map[string]string{"us-east-1": "eu-west-1", "eu-west-1": "us-east-1"}[asked])
+		},
+		"for_ever": func(out http.ResponseWriter, asked, _ string) { permanentRedirect(out, asked, asked+"x") },
+		"nowhere":  refusal(301, nil, "PermanentRedirect", ""),
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			w := newWorld(t, "nowhere-1")
+			w.says = says
+			target := catalog.Target{BucketName: "one-logs"}
+			asked, _, err := w.put(target)
+			require.ErrorIs(t, err, objstore.ErrWrongRegion)
+			require.LessOrEqual(t, len(asked), maxRegions)
+			v := Judge(err, target)
+			require.Equal(t, "wrong_region", v.Reason)
+			require.Contains(t, v.Fix, "region")
+		})
+	}
+}
+
+// FIPS endpoints are in the US and Canada: what is elsewhere cannot be reached
+// by one, whoever says so.
+func TestFIPSIsNotLeftForARegion(t *testing.T) {
+	fips := catalog.Target{Destination: catalog.Destination{FIPS: true}, BucketName: "one-logs"}
+	w := newWorld(t, "us-west-2")
+	asked, _ := w.must(fips)
+	require.Equal(t, []string{"us-east-1", "us-west-2"}, asked)
+
+	w = newWorld(t, "eu-west-1")
+	for range 2 { // not knowing, then knowing
+		asked, _, err := w.put(fips)
+		require.NotContains(t, asked, "eu-west-1")
+		v := Judge(err, fips)
+		require.Equal(t, "no_fips", v.Reason)
+		require.Equal(t, Permanent, v.Class)
+		require.Contains(t, v.Cause, `"eu-west-1"`)
+		require.Contains(t, v.Fix, "fips: false")
+	}
+}
