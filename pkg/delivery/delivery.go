@@ -131,6 +131,20 @@ type Receipt struct {
 	Replay      string  `json:"replay,omitempty"` // the order that it was delivered for
 }
 
+// LeastDelivered is the least number of bytes of a receipt that says that file f
+// was delivered, wherever and by whomever. One that says that it was not names
+// no object and is shorter (MaxWorker): so a listing of receipts tells which of
+// them have to be read.
+func LeastDelivered(r FileRef, destination string, f *ledger.File) int64 {
+	return int64(len(Receipt{
+		File: r, Destination: destination, Outcome: Delivered, Bucket: "aws", Key: ObjectKey("", r.Log(), f), SHA256: f.SHA256,
+		Bytes: 1, Records: f.Records, At: 1e12,
+	}.Encode()))
+}
+
+// MaxWorker is the longest name of a worker in a receipt that names no object.
+const MaxWorker = 100
+
 // Encode returns the receipt's bytes.
 func (r Receipt) Encode() []byte {
 	r.Version = FormatVersion
@@ -162,10 +176,26 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 type Parked struct {
 	Version int    `json:"version"`
 	Job     Job    `json:"job"`
-	Cause   string `json:"cause"` // what failed
-	Fix     string `json:"fix"`   // what to change
-	Since   int64  `json:"since"` // unix ms of the first failed try
-	At      int64  `json:"at"`    // unix ms
+	Reason  string `json:"reason,omitempty"` // a word for what failed; "": not noted
+	Cause   string `json:"cause"`            // what failed
+	Fix     string `json:"fix"`              // what to change
+	Since   int64  `json:"since"`            // unix ms of the first failed try
+	At      int64  `json:"at"`               // unix ms
+}
+
+// Reasons for which nothing is sent to a destination that the catalog knows
+// of, or should.
+const (
+	ReasonDisabled = "disabled"        // it is disabled
+	ReasonGone     = "gone"            // it is not in the catalog
+	ReasonRefused  = "catalog_refused" // its record breaks a rule of the catalog
+)
+
+// ByCatalog reports whether the job was set aside only for what the catalog
+// said: it can be tried again as soon as that is no longer so. All else needs
+// a person who says that it was mended.
+func (p Parked) ByCatalog() bool {
+	return p.Reason == ReasonDisabled || p.Reason == ReasonGone || p.Reason == ReasonRefused
 }
 
 // Encode returns the parked job's bytes.

@@ -32,7 +32,7 @@ var (
 		Version: 1, File: ref, Destination: job.Destination, Outcome: Delivered, Bucket: "acme-logs", Key: ObjectKey("path", log, &file),
 		ETag: "d41d8cd98f00b204e9800998ecf8427e", SHA256: sum, Bytes: 123456, Records: 3200, Existed: true, Worker: "copier-1", Fence: 17, At: 1795360001000,
 	}
-	parked = Parked{Version: 1, Job: job, Cause: "the bucket does not exist", Fix: "create bucket \"acme-logs\"", Since: 1795359940000, At: 1795360002000}
+	parked = Parked{Version: 1, Job: job, Reason: "no_bucket", Cause: "the bucket does not exist", Fix: "create bucket \"acme-logs\"", Since: 1795359940000, At: 1795360002000}
 )
 
 // golden compares with a file of this format version. A difference is a new
@@ -64,6 +64,39 @@ func TestGoldenParked(t *testing.T) {
 	got, err := DecodeParked(golden(t, "parked.v1.json", parked.Encode()))
 	require.NoError(t, err)
 	require.Equal(t, parked, got)
+}
+
+// Notes of former releases name no reason.
+func TestParkedWithoutReason(t *testing.T) {
+	old := parked
+	old.Reason = ""
+	require.NotContains(t, string(old.Encode()), "reason")
+	got, err := DecodeParked(old.Encode())
+	require.NoError(t, err)
+	require.Equal(t, old, got)
+	require.False(t, got.ByCatalog())
+	for reason, want := range map[string]bool{"disabled": true, "gone": true, "catalog_refused": true, "put_denied": false, "not_permitted": false} {
+		require.Equal(t, want, Parked{Reason: reason}.ByCatalog(), reason)
+	}
+}
+
+// The length of a receipt tells one that was delivered from one that was not.
+func TestReceiptsThatNameNoObjectAreShorter(t *testing.T) {
+	for _, l := range []ledger.Log{log, {Topic: "e", Incarnation: "1"}} {
+		for _, f := range []ledger.File{file, {Source: "a", Records: 1, SHA256: sum}, {Source: strings.Repeat("s", 64), Hour: 1795356000000, Records: 1e12, SHA256: sum}} {
+			ref := FileRef{Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, Seq: 42, Index: 7}
+			for _, dest := range []string{job.Destination, "a/b"} {
+				least := LeastDelivered(ref, dest, &f)
+				shortest := Receipt{File: ref, Destination: dest, Outcome: Delivered, Bucket: "abc", Key: ObjectKey("", l, &f), SHA256: f.SHA256,
+					Bytes: 1, Records: f.Records, At: 1795360001000}
+				require.EqualValues(t, len(shortest.Encode()), least)
+				for _, outcome := range []Outcome{Skipped, Expired} {
+					longest := Receipt{File: ref, Destination: dest, Outcome: outcome, Worker: strings.Repeat("w", MaxWorker), At: 9999999999999}
+					require.Less(t, len(longest.Encode()), int(least))
+				}
+			}
+		}
+	}
 }
 
 func TestGoldenKeys(t *testing.T) {

@@ -39,7 +39,12 @@ func TestWhatIsMissingIsEnqueued(t *testing.T) {
 	require.EqualValues(t, 1, report.Destinations[0].Parked)
 	require.Equal(t, "gone", report.Destinations[0].State)
 
-	require.Equal(t, hint{Version: 1, Through: 1, Open: []int64{1}, Collected: -1, Orphans: r.hintOf(log0).Orphans}, r.hintOf(log0))
+	h := r.hintOf(log0)
+	last := h.Accounts[one].Last
+	require.Equal(t, hint{Version: 2, Through: 1, Attempt: e1.Attempt, Open: []int64{1}, Collected: -1, Orphans: h.Orphans, Accounts: accounts{
+		one: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last, Debts: []owed{{1, 1, e1.WrittenAt, 1, 1}}},
+		two: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last, Debts: []owed{{1, 0, e1.WrittenAt, 1, 1}}},
+	}}, h)
 }
 
 // I10 without flooding the topic: a job that waits in a retry tier, or was
@@ -117,9 +122,10 @@ func TestRedisHazards(t *testing.T) {
 	t.Run("down_since_the_clock_was_ahead", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRigWithoutRedis(t)
-			r.seal(log0, time.Hour, []string{one}, "a")
+			e := r.seal(log0, time.Hour, []string{one}, "a")
 			h := noHint()
-			h.Through, h.Open, h.Blind = 1, []int64{1}, time.Now().Add(9000*time.Hour).UnixMilli()
+			h.Accounts.take(pair{destination: one, owed: owedFile(1, 0, &e.Files[0])})
+			h.Through, h.Attempt, h.Open, h.Blind = 1, "a0", []int64{1}, time.Now().Add(9000*time.Hour).UnixMilli()
 			require.NoError(t, h.store(t.Context(), r.staging, log0))
 			require.EqualValues(t, 1, r.audit().Enqueued)
 		})
@@ -179,12 +185,19 @@ func TestTheHintSavesWork(t *testing.T) {
 func TestHintHazards(t *testing.T) {
 	for hazard, body := range map[string]string{
 		"not_json":        "hello",
-		"another_version": `{"version":2,"through":99}`,
-		"ahead_of_ledger": `{"version":1,"through":99,"collected":5}`,
-		"negative":        `{"version":1,"through":-7}`,
-		"contradictory":   `{"version":1,"through":0,"collected":1}`,
-		"open_negative":   `{"version":1,"through":0,"collected":-1,"open":[-5,0]}`,
-		"open_beyond":     `{"version":1,"through":0,"collected":-1,"open":[0,7]}`,
+		"former_version":  `{"version":1,"through":1,"collected":-1}`,
+		"later_version":   `{"version":3,"through":1,"attempt":"a0","collected":-1}`,
+		"ahead_of_ledger": `{"version":2,"through":99,"collected":5}`,
+		"foreign":         `{"version":2,"through":1,"attempt":"b0","collected":-1}`,
+		"negative":        `{"version":2,"through":-7}`,
+		"contradictory":   `{"version":2,"through":0,"attempt":"a","collected":1}`,
+		"open_negative":   `{"version":2,"through":0,"attempt":"a","collected":-1,"open":[-5,0]}`,
+		"open_beyond":     `{"version":2,"through":0,"attempt":"a","collected":-1,"open":[0,7]}`,
+		"debt_not_open":   `{"version":2,"through":1,"attempt":"a0","collected":-1,"accounts":{"ws_a/one":{"debts":[[1,0,0,1,1]]}}}`,
+		"debts_unsorted":  `{"version":2,"through":1,"attempt":"a0","collected":-1,"open":[0,1],"accounts":{"ws_a/one":{"debts":[[1,0,0,1,1],[0,0,0,1,1]]}}}`,
+		"sum_negative":    `{"version":2,"through":1,"attempt":"a0","collected":-1,"accounts":{"ws_a/one":{"delivered":{"files":-1}}}}`,
+		"no_account":      `{"version":2,"through":1,"attempt":"a0","collected":-1,"accounts":{"ws_a/one":null}}`,
+		"counts_nothing":  `{"version":2,"through":-1,"collected":-1,"accounts":{"ws_a/one":{"delivered":{"files":1}}}}`,
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t, nil)
@@ -206,23 +219,38 @@ func TestHintHazards(t *testing.T) {
 	t.Run("lies", func(t *testing.T) {
 		r := newRig(t, nil)
 		e := r.seal(log0, 48*time.Hour, []string{one}, "a")
-		r.stage(hintKey(log0), `{"version":1,"through":1,"collected":-1}`)
+		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a0","collected":-1}`)
+		require.EqualValues(t, 1, r.audit().Enqueued, "its time to be collected has come, and it has no receipt")
+		require.Equal(t, 1, r.staged(e))
+		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a0","collected":1}`)
 		r.audit()
 		require.Equal(t, 1, r.staged(e))
-		r.stage(hintKey(log0), `{"version":1,"through":1,"collected":1}`)
+	})
+	t.Run("receipt_gone", func(t *testing.T) {
+		r := newRig(t, nil)
+		e := r.seal(log0, time.Hour, []string{one}, "a", "b")
+		r.deliver(e, 0, one)
 		r.audit()
-		require.Equal(t, 1, r.staged(e))
+		require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(e, 0), one)))
+		r.jobs.take()
+		report := r.audit()
+		require.EqualValues(t, 1, report.Enqueued)
+		require.Zero(t, report.Delivered)
+		require.Zero(t, r.hintOf(log0).Accounts[one].Delivered)
 	})
 }
 
 func FuzzDecodeHint(f *testing.F) {
-	f.Add([]byte(`{"version":1,"through":41,"open":[3,17],"collected":16,"orphans":1795357812345}`))
-	f.Add([]byte(`{"version":1,"through":-1,"open":[0],"collected":-1}`))
+	f.Add([]byte(`{"version":2,"through":41,"attempt":"x","open":[3,17],"collected":16,"orphans":1795357812345,"accounts":{"a/b":{"debts":[[3,0,1,2,3]]}}}`))
+	f.Add([]byte(`{"version":2,"through":-1,"open":[0],"collected":-1}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := decodeHint(b)
 		again, err := json.Marshal(h)
 		require.NoError(t, err)
 		require.True(t, h.equal(decodeHint(again)), string(again))
+		third, err := json.Marshal(decodeHint(again))
+		require.NoError(t, err)
+		require.Equal(t, string(again), string(third))
 		for _, seq := range h.Open {
 			require.True(t, 0 <= seq && seq <= h.Through)
 		}

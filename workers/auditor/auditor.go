@@ -2,12 +2,13 @@
 // it walks the ledger, compares what is owed against the receipts, and
 // enqueues a copy job for what has neither a receipt nor a job (I10). It also
 // deletes staged files that have served their time (I4), and those that no
-// ledger entry can ever name (I11).
+// ledger entry can ever name (I11). Jobs that were parked because of what the
+// catalog said of their destination it enqueues when that is over.
 //
 // It is right whatever Redis, the job topic or its own notes lost: everything
 // it acts upon it has read from the ledger and the receipts. Several auditors
-// at once are harmless. It delivers nothing itself, and leaves parked jobs to
-// people.
+// at once are harmless. It delivers nothing itself, and leaves all other parked
+// jobs to people.
 package auditor
 
 import (
@@ -61,7 +62,9 @@ type Deps struct {
 	// Unowned returns the partitions of the events topic that no appender is
 	// assigned; nil: nobody watches them.
 	Unowned func(ctx context.Context) ([]int, error)
-	Catalog *catalog.Live // nil: reports do not say which destinations are disabled or gone
+	// Catalog says which destinations are disabled or gone, or are back; nil:
+	// reports do not, and parked jobs stay parked.
+	Catalog *catalog.Live
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -71,6 +74,7 @@ type Auditor struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
+	stays   stays
 }
 
 // New checks the configuration; it does not connect.
@@ -91,16 +95,19 @@ func New(cfg Config, deps Deps) (*Auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Auditor{cfg: cfg, deps: deps, metrics: m}, nil
+	return &Auditor{cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]time.Time{}}}, nil
 }
 
-// Run audits when it is time, and watches the owners of the partitions, until
-// ctx ends; it returns nil. A failed audit is logged, and made good by the next.
+// Run audits when it is time, and watches the owners of the partitions and the
+// catalog, until ctx ends; it returns nil. A failed audit is logged, and made good by the next.
 func (a *Auditor) Run(ctx context.Context) error {
+	var watch sync.WaitGroup
+	defer watch.Wait()
 	if a.deps.Unowned != nil {
-		var watch sync.WaitGroup
-		defer watch.Wait()
 		watch.Go(func() { a.watchOwners(ctx) })
+	}
+	if a.deps.Catalog != nil {
+		watch.Go(func() { a.watchCatalog(ctx) })
 	}
 	for {
 		timer := time.NewTimer(time.Until(a.next(time.Now())))
@@ -154,10 +161,12 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	if err != nil {
 		return err
 	}
-	parked, err := a.listParked(ctx)
-	if err != nil {
+	parked := newParkedSet()
+	if err := a.listParkedOf(ctx, parked, ""); err != nil {
 		return err
 	}
+	returned, errRedrive := a.redrive(ctx, parked)
+	r.Redriven += returned
 	orders, past, err := a.listReplays(ctx, time.Now())
 	if err != nil {
 		return err
@@ -173,7 +182,7 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 			errs = append(errs, fmt.Errorf("audit ledger %s: %w", log, err))
 		}
 	}
-	return errors.Join(append(errs, a.sweepParked(ctx, parked), a.sweepReplays(ctx, past))...)
+	return errors.Join(append(errs, errRedrive, a.sweepParked(ctx, parked), a.sweepReplays(ctx, past))...)
 }
 
 // auditOne audits a chain unless another auditor does, or just did.

@@ -42,9 +42,12 @@ func (w *walk) collectInTurn(ctx context.Context, e *ledger.Entry) error {
 	if len(e.Files) == 0 {
 		return nil
 	}
-	receipts, err := w.receipts(ctx, e)
+	receipts, err := listReceipts(ctx, w.deps.Staging, e)
 	if err != nil {
 		return err
+	}
+	if !receipts.complete(e) && !ablation.On(ablation.DeletesUndelivered) {
+		return fmt.Errorf("%w: entry %d was closed", errContradiction, e.Seq)
 	}
 	gone, err := w.collectEntry(ctx, e, receipts)
 	if err == nil && !gone {

@@ -18,11 +18,17 @@ const hintPrefix = "audit/"
 // hint is what an audit notes for the next one, so that it need not walk the
 // whole chain. It is only a hint: losing it costs work, and whatever is
 // deleted or enqueued rests on the ledger and the receipts alone.
+//
+// It is one object, so it is true as a whole whoever wrote it, and when: what
+// Accounts counts as closed up to Through stays so for ever.
 type hint struct {
 	Version int `json:"version"`
 	// Through is the last entry that needs no visit, but for those in Open;
 	// -1: none.
 	Through int64 `json:"through"`
+	// Attempt is that of entry Through: it tells another ledger of the same
+	// name, as after a restore, from the one that the hint is of.
+	Attempt string `json:"attempt,omitempty"`
 	// Open are entries up to Through that need another visit: a receipt is
 	// missing, or their staged files were still to be kept. Sorted.
 	Open []int64 `json:"open,omitempty"`
@@ -34,17 +40,25 @@ type hint struct {
 	// Blind is when jobs for what was open already were last enqueued without
 	// Redis, which else says what waits, in unix ms.
 	Blind int64 `json:"blind,omitempty"`
+	// Accounts is what the entries up to Through owe, by destination.
+	Accounts accounts `json:"accounts,omitempty"`
 }
 
-const hintVersion = 1
+const hintVersion = 2 // 1 had no accounts
 
 // maxOpen bounds Open: Through stays behind rather than pass more of them.
 const maxOpen = 100_000
 
-// maxHint is more than a hint with maxOpen entries has.
-const maxHint = 4 << 20 // 4 MiB
+// maxDebts bounds the files in Accounts that are open, in the same way. They
+// are some 45 bytes each.
+const maxDebts = 500_000
 
-func noHint() hint { return hint{Version: hintVersion, Through: -1, Collected: -1} }
+// maxHint is more than a hint with so many of both, and 100,000 destinations, has.
+const maxHint = 128 << 20 // 128 MiB
+
+func noHint() hint {
+	return hint{Version: hintVersion, Through: -1, Collected: -1, Accounts: accounts{}}
+}
 
 func hintKey(l ledger.Log) string { return hintPrefix + l.String() + ".json" }
 
@@ -66,12 +80,35 @@ func decodeHint(b []byte) hint {
 	if json.Unmarshal(b, &h) != nil || h.Version != hintVersion || !h.valid() {
 		return noHint()
 	}
+	if h.Accounts == nil {
+		h.Accounts = accounts{}
+	}
+	return h
+}
+
+// restart is the hint of an audit that looks at everything again. What was
+// collected is gone.
+func (h hint) restart() hint {
+	h.Through, h.Attempt, h.Open, h.Accounts = -1, "", nil, accounts{}
 	return h
 }
 
 func (h hint) valid() bool {
 	within := len(h.Open) == 0 || h.Open[0] >= 0 && h.Open[len(h.Open)-1] <= h.Through
-	return h.Through >= -1 && h.Collected >= -1 && h.Collected <= h.Through && slices.IsSorted(h.Open) && within
+	return h.Through >= -1 && h.Collected >= -1 && h.Collected <= h.Through && slices.IsSorted(h.Open) && within &&
+		(h.Through >= 0 || len(h.Accounts) == 0) && h.Accounts.valid(h)
+}
+
+// of reports whether the hint is of that chain, as far as its head.
+func (h hint) of(ctx context.Context, chain *ledger.Chain, head int64) (bool, error) {
+	if h.Through < 0 || h.Through > head {
+		return h.Through < 0, nil
+	}
+	e, err := chain.Entry(ctx, h.Through)
+	if err != nil {
+		return false, err
+	}
+	return e.Attempt == h.Attempt, nil
 }
 
 func (h hint) store(ctx context.Context, staging objstore.Store, l ledger.Log) error {
@@ -88,12 +125,14 @@ func (h hint) orphansDue(now time.Time) bool {
 	return now.Sub(time.UnixMilli(h.Orphans)) >= 24*time.Hour
 }
 
-func (h hint) clone() hint {
-	h.Open = slices.Clone(h.Open)
+// places is the hint without its accounts, as a copy.
+func (h hint) places() hint {
+	h.Open, h.Accounts = slices.Clone(h.Open), nil
 	return h
 }
 
+// equal compares all but the accounts.
 func (h hint) equal(other hint) bool {
-	same := slices.Equal(h.Open, other.Open)
+	same := slices.Equal(h.Open, other.Open) && h.Attempt == other.Attempt
 	return same && h.Through == other.Through && h.Collected == other.Collected && h.Orphans == other.Orphans && h.Blind == other.Blind
 }

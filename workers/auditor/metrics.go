@@ -10,10 +10,11 @@ import (
 )
 
 type metrics struct {
-	audits                       *prometheus.CounterVec // result
-	enqueued, collected, orphans prometheus.Counter
-	undelivered, parked, oldest  *prometheus.GaugeVec // topic, partition
-	seconds, last, unowned       prometheus.Gauge
+	audits                      *prometheus.CounterVec // result
+	enqueued, redriven          prometheus.Counter
+	collected, orphans          prometheus.Counter
+	undelivered, parked, oldest *prometheus.GaugeVec // topic, partition
+	seconds, last, unowned      prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -29,6 +30,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		audits:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_auditor_audits_total", Help: "Audits done."}, []string{"result"}),
 		enqueued:    counter("enqueued_jobs", "Jobs enqueued for debts that had neither receipt nor job."),
+		redriven:    counter("redriven_jobs", "Parked jobs enqueued because their destinations were back in the catalog, or enabled."),
 		collected:   counter("files_collected", "Staged files deleted after their time."),
 		orphans:     counter("orphans_collected", "Staged objects deleted that no ledger entry names."),
 		undelivered: gauges("owed_without_receipt", "Owed pairs of a file and a destination without a receipt, older than the grace; parked ones included."),
@@ -41,7 +43,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last, m.unowned} {
+	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.redriven, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last, m.unowned} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the auditor: %w", err)
 		}

@@ -6,38 +6,45 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// parkedSet are the keys of parked jobs, with whether their debts were found
-// open in this audit.
+// parkedSet are the parked jobs, by key.
 type parkedSet struct {
-	mu   sync.Mutex // guards open
-	open map[string]bool
+	mu    sync.Mutex // guards the notes' open
+	notes map[string]*parkedNote
 }
 
-func (a *Auditor) listParked(ctx context.Context) (*parkedSet, error) {
-	p := &parkedSet{open: map[string]bool{}}
-	for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ParkedPrefix("")) {
+type parkedNote struct {
+	at   time.Time // when it was stored
+	open bool      // its debt was found open in this audit
+}
+
+func newParkedSet() *parkedSet { return &parkedSet{notes: map[string]*parkedNote{}} }
+
+// listParkedOf adds the parked jobs of a destination, or of all for "".
+func (a *Auditor) listParkedOf(ctx context.Context, p *parkedSet, destination string) error {
+	for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ParkedPrefix(destination)) {
 		if err != nil {
-			return nil, err
+			return err
 		}
-		p.open[info.Key] = false
+		p.notes[info.Key] = &parkedNote{at: info.LastModified}
 	}
-	return p, nil
+	return nil
 }
 
 // missing reports whether a debt, which has no receipt, is parked.
 func (p *parkedSet) missing(key string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, parked := p.open[key]; !parked {
-		return false
+	n := p.notes[key]
+	if n != nil {
+		n.open = true
 	}
-	p.open[key] = true
-	return true
+	return n != nil
 }
 
 // sweepParked deletes the parked jobs whose debts were closed in the meantime,
@@ -47,10 +54,9 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet) error {
 		return nil
 	}
 	var errs []error
-	for _, key := range slices.Sorted(maps.Keys(p.open)) {
-		open := p.open[key]
+	for _, key := range slices.Sorted(maps.Keys(p.notes)) {
 		ref, dest, ok := delivery.ParseParkedKey(key)
-		if open || !ok {
+		if p.notes[key].open || !ok {
 			continue
 		}
 		_, err := a.deps.Staging.Head(ctx, delivery.ReceiptKey(ref, dest))

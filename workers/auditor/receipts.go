@@ -12,30 +12,66 @@ import (
 
 // receiptSet holds the receipts of one entry.
 type receiptSet struct {
-	of     map[string]bool // "index/destination"
+	of     map[string]*closing // "index/destination"
 	latest time.Time
 }
 
-func (s receiptSet) has(index int, dest string) bool {
+// closing is what a receipt says.
+type closing struct {
+	outcome delivery.Outcome
+	at      int64 // when it was stored, unix ms
+}
+
+func (s receiptSet) get(index int, dest string) *closing {
 	return s.of[fmt.Sprintf("%d/%s", index, dest)]
 }
 
-// receipts lists the receipts of an entry.
-func (w *walk) receipts(ctx context.Context, e *ledger.Entry) (receiptSet, error) {
-	s := receiptSet{of: map[string]bool{}}
-	prefix := delivery.ReceiptPrefix(w.log, e.Seq)
-	for info, err := range objstore.All(ctx, w.deps.Staging, prefix) {
+func (s receiptSet) has(index int, dest string) bool { return s.get(index, dest) != nil }
+
+// listReceipts lists the receipts of an entry.
+func listReceipts(ctx context.Context, staging objstore.Store, e *ledger.Entry) (receiptSet, error) {
+	s := receiptSet{of: map[string]*closing{}}
+	prefix := delivery.ReceiptPrefix(e.Log(), e.Seq)
+	for info, err := range objstore.All(ctx, staging, prefix) {
 		if err != nil {
 			return s, err
 		}
-		if index, dest, ok := delivery.ParseReceiptKey(prefix, info.Key); ok {
-			s.of[fmt.Sprintf("%d/%s", index, dest)] = true
-			if info.LastModified.After(s.latest) {
-				s.latest = info.LastModified
+		index, dest, ok := delivery.ParseReceiptKey(prefix, info.Key)
+		if !ok {
+			continue
+		}
+		c := &closing{outcome: delivery.Delivered, at: info.LastModified.UnixMilli()}
+		if index < len(e.Files) && info.Size < delivery.LeastDelivered(delivery.Ref(e, index), dest, &e.Files[index]) {
+			if c.outcome, err = readOutcome(ctx, staging, info.Key); err != nil {
+				return s, err
 			}
+		}
+		s.of[fmt.Sprintf("%d/%s", index, dest)] = c
+		if info.LastModified.After(s.latest) {
+			s.latest = info.LastModified
 		}
 	}
 	return s, nil
+}
+
+// maxReceipt is more than a receipt has.
+const maxReceipt = 64 << 10 // 64 KiB
+
+// readOutcome reads a receipt that is too short to name an object.
+func readOutcome(ctx context.Context, staging objstore.Store, key string) (delivery.Outcome, error) {
+	b, err := objstore.Read(ctx, staging, key, maxReceipt)
+	return outcomeOf(b), err
+}
+
+// outcomeOf is what a receipt says. One that is not understood closes its debt
+// all the same, as everywhere; to say what is wrong with it is for `sealift
+// verify`.
+func outcomeOf(b []byte) delivery.Outcome {
+	r, err := delivery.DecodeReceipt(b)
+	if err != nil {
+		return delivery.Delivered
+	}
+	return r.Outcome
 }
 
 // complete reports whether every debt of the entry is closed.
@@ -48,4 +84,16 @@ func (s receiptSet) complete(e *ledger.Entry) bool {
 		}
 	}
 	return true
+}
+
+// pairs are the owed pairs of the entry.
+func (s receiptSet) pairs(e *ledger.Entry) []pair {
+	ps := make([]pair, 0, owedPairs(e))
+	for i := range e.Files {
+		f := &e.Files[i]
+		for _, dest := range f.Owed {
+			ps = append(ps, pair{destination: dest, owed: owedFile(e.Seq, i, f), receipt: s.get(i, dest)})
+		}
+	}
+	return ps
 }

@@ -23,6 +23,7 @@ type Report struct {
 	counts
 	TooNew    int64 `json:"too_new"`           // owed pairs that were left alone
 	Enqueued  int64 `json:"enqueued"`          // jobs, for what was missing
+	Redriven  int64 `json:"redriven"`          // jobs enqueued that were parked until their destinations were back
 	Collected int64 `json:"files_collected"`   // staged files deleted after their time
 	Orphans   int64 `json:"orphans_collected"` // staged objects deleted that no entry names
 
@@ -113,27 +114,33 @@ func (r *Report) finish(now time.Time, live *catalog.Live) {
 	}
 	s := live.Snapshot()
 	for i := range r.Destinations {
-		d := &r.Destinations[i]
-		t, ok := s.Destination(d.ID)
-		switch {
-		case !ok:
-			d.State = "gone"
-		case t.Refused != "":
-			d.State = "refused"
-		case !t.IsEnabled:
-			d.State = "disabled"
-		default:
-			d.State = "enabled"
-		}
+		r.Destinations[i].State = stateOf(s, r.Destinations[i].ID)
 	}
 }
+
+// stateOf is what the catalog says of a destination.
+func stateOf(s *catalog.Snapshot, id string) string {
+	t, ok := s.Destination(id)
+	switch {
+	case !ok:
+		return "gone"
+	case t.Refused != "":
+		return "refused"
+	case !t.IsEnabled:
+		return "disabled"
+	}
+	return enabled
+}
+
+// enabled is the state of a destination that files are sent to.
+const enabled = "enabled"
 
 // LogValue implements slog.LogValuer.
 func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Int("chains", r.Chains), slog.Int("skipped", r.Skipped), slog.Int("failed", r.Failed), slog.Int64("entries", r.Entries),
 		slog.Int64("owed", r.Owed), slog.Int64("delivered", r.Delivered), slog.Int64("missing", r.Missing),
-		slog.Int64("enqueued", r.Enqueued), slog.Int64("queued", r.Queued), slog.Int64("parked", r.Parked), slog.Int64("too_new", r.TooNew),
+		slog.Int64("enqueued", r.Enqueued), slog.Int64("redriven", r.Redriven), slog.Int64("queued", r.Queued), slog.Int64("parked", r.Parked), slog.Int64("too_new", r.TooNew),
 		slog.Float64("oldest_undelivered_seconds", r.OldestUndeliveredSeconds),
 		slog.Int64("collected", r.Collected), slog.Int64("orphans", r.Orphans),
 	)

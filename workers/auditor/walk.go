@@ -3,6 +3,7 @@ package auditor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -31,10 +32,18 @@ type walk struct {
 	kept   map[int64]bool // entries that the hint left open
 	blind  bool           // Redis does not answer: it is not asked again
 	again  bool           // without Redis, what was open at the last audit is enqueued again
+	told   bool           // something was counted in the hint's accounts
 
-	mu     sync.Mutex // guards report and states, of concurrent visits
-	report chainReport
-	states map[int64]state
+	mu      sync.Mutex // guards report and visited, of concurrent visits
+	report  chainReport
+	visited map[int64]visited
+}
+
+// visited is what a visit found.
+type visited struct {
+	state
+	attempt string // of the entry
+	pairs   []pair // nil: they were not judged
 }
 
 // state is how a visit left an entry.
@@ -51,24 +60,33 @@ func newWalk(a *Auditor, l ledger.Log, parked *parkedSet, orders *replays) *walk
 }
 
 func (w *walk) run(ctx context.Context) error {
-	var err error
-	w.head, err = w.chain.Head(ctx)
+	h, err := loadHint(ctx, w.deps.Staging, w.log)
+	if err != nil {
+		return err
+	}
+	w.head, err = w.chain.Head(ctx) // after the hint, which is not ahead of it
 	if errors.Is(err, ledger.ErrEmpty) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if w.hint, err = w.loadHint(ctx); err != nil {
+	if w.hint, err = w.begin(ctx, h); err != nil {
 		return err
 	}
-	noted := w.hint.clone()
+	noted := w.hint.places()
 	since := w.now.Sub(time.UnixMilli(w.hint.Blind)) // below 0 if some clock was ahead
 	w.again = w.cfg.Force || since < 0 || since >= blindAudits*w.cfg.Every
-	if err := w.visitAll(ctx); err != nil {
-		return err
+	err = w.look(ctx)
+	if errors.Is(err, errContradiction) {
+		w.deps.Log.ErrorContext(ctx, "receipts are missing that were there: everything is looked at again",
+			"topic", w.log.Topic, "partition", w.log.Partition, "err", err)
+		done := w.report
+		w.report, w.hint = newChainReport(), w.hint.restart()
+		w.report.Enqueued, w.report.Collected, w.told = done.Enqueued, done.Collected, true
+		err = w.look(ctx)
 	}
-	if err := w.collect(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	if w.cfg.Full || w.hint.orphansDue(w.now) {
@@ -78,16 +96,31 @@ func (w *walk) run(ctx context.Context) error {
 		w.hint.Orphans = w.now.UnixMilli()
 	}
 	w.hint.Collected = min(w.hint.Collected, w.hint.Through)
-	if w.hint.equal(noted) {
+	if w.hint.equal(noted) && !w.told {
 		return nil
 	}
 	return w.note(ctx, w.hint)
 }
 
-func (w *walk) loadHint(ctx context.Context) (hint, error) {
-	h, err := loadHint(ctx, w.deps.Staging, w.log)
-	if h.Through > w.head.Seq {
-		w.deps.Log.ErrorContext(ctx, "the ledger is shorter than it was: it was rolled back, or this is another bucket",
+// errContradiction says that a receipt is missing that was there once, as
+// after a restore.
+var errContradiction = errors.New("the hint and the receipts contradict each other")
+
+func (w *walk) look(ctx context.Context) error {
+	if err := w.visitAll(ctx); err != nil {
+		return err
+	}
+	return w.collect(ctx)
+}
+
+// begin returns the hint that the audit goes by.
+func (w *walk) begin(ctx context.Context, h hint) (hint, error) {
+	is, err := h.of(ctx, w.chain, w.head.Seq)
+	if err != nil {
+		return h, err
+	}
+	if !is {
+		w.deps.Log.ErrorContext(ctx, "the ledger is not the one that was audited: it was rolled back, or this is another bucket",
 			"topic", w.log.Topic, "partition", w.log.Partition, "entry", w.head.Seq, "audited", h.Through)
 		h = noHint()
 	}
@@ -95,10 +128,10 @@ func (w *walk) loadHint(ctx context.Context) (hint, error) {
 	for _, seq := range h.Open {
 		w.kept[seq] = true
 	}
-	if w.cfg.Full { // but what was collected is gone
-		h.Through, h.Open = -1, nil
+	if w.cfg.Full {
+		h = h.restart()
 	}
-	return h, err
+	return h, nil
 }
 
 func (w *walk) note(ctx context.Context, h hint) error {
@@ -111,7 +144,7 @@ func (w *walk) note(ctx context.Context, h hint) error {
 // visitAll visits what the hint left open and what came since, batch by batch.
 func (w *walk) visitAll(ctx context.Context) error {
 	stuck := false // an entry was too new: Through stays behind it
-	reopened := w.hint.Open
+	reopened, debts := w.hint.Open, w.hint.Accounts.debts()
 	w.hint.Open = nil
 	for next := w.hint.Through + 1; len(reopened) > 0 || next <= w.head.Seq; {
 		var batch []int64
@@ -126,19 +159,23 @@ func (w *walk) visitAll(ctx context.Context) error {
 			return err
 		}
 		for _, seq := range batch {
-			s := w.states[seq]
-			stuck = stuck || s == tooNew || len(w.hint.Open) >= maxOpen
-			switch {
-			case seq > w.hint.Through && stuck:
+			v := w.visited[seq]
+			stuck = stuck || v.state == tooNew || len(w.hint.Open) >= maxOpen || debts >= maxDebts
+			if seq > w.hint.Through && stuck {
 				continue
-			case s == open || s == tooNew:
+			}
+			if v.state == open || v.state == tooNew {
 				w.hint.Open = append(w.hint.Open, seq)
 			}
-			w.hint.Through = max(w.hint.Through, seq)
+			more, err := w.tell(seq, v)
+			if err != nil {
+				return err
+			}
+			debts += more
 		}
 		if len(batch) == batchEntries {
-			h := w.hint.clone()
-			h.Open = append(h.Open, reopened...)
+			h := w.hint
+			h.Open = append(slices.Clone(h.Open), reopened...)
 			slices.Sort(h.Open)
 			h.Collected = min(h.Collected, h.Through)
 			if err := w.note(ctx, h); err != nil {
@@ -149,18 +186,44 @@ func (w *walk) visitAll(ctx context.Context) error {
 	return nil
 }
 
+// tell counts in the accounts what a visit found, and moves Through past a new
+// entry. More is how many debts were added.
+func (w *walk) tell(seq int64, v visited) (more int, err error) {
+	if seq > w.hint.Through {
+		w.hint.Through, w.hint.Attempt = seq, v.attempt
+		for _, p := range v.pairs {
+			w.hint.Accounts.take(p)
+			if p.receipt == nil {
+				more++
+			}
+		}
+		return more, nil
+	}
+	for _, p := range v.pairs {
+		changed, ok := w.hint.Accounts.settle(p)
+		if !ok {
+			return 0, fmt.Errorf("%w: the receipt of %s at %q is gone", errContradiction, p.ref(w.log), p.destination)
+		}
+		if changed {
+			w.told = true
+			more--
+		}
+	}
+	return more, nil
+}
+
 // visitBatch visits entries at once, and enqueues what they miss.
 func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
-	w.states = make(map[int64]state, len(batch))
+	w.visited = make(map[int64]visited, len(batch))
 	var missing []debt
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for _, seq := range batch {
 		group.Go(func() error {
-			found, s, err := w.visit(gctx, seq)
+			found, v, err := w.visit(gctx, seq)
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.states[seq] = s
+			w.visited[seq] = v
 			missing = append(missing, found...)
 			return err
 		})
@@ -173,40 +236,46 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 
 // visit compares one entry with its receipts, and returns the debts that
 // nobody works on.
-func (w *walk) visit(ctx context.Context, seq int64) ([]debt, state, error) {
+func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
+	v := visited{state: open}
 	e, err := w.chain.Entry(ctx, seq)
 	if err != nil {
-		return nil, open, err
+		return nil, v, err
 	}
+	v.attempt = e.Attempt
 	if len(e.Files) == 0 {
-		return nil, closed, nil
+		v.state = closed
+		return nil, v, nil
 	}
 	old, err := w.age(ctx, e)
 	if err != nil {
-		return nil, open, err
+		return nil, v, err
 	}
 	if old < w.cfg.Grace {
 		w.mu.Lock()
 		w.report.TooNew += int64(owedPairs(e))
 		w.mu.Unlock()
-		return nil, tooNew, nil
+		v.state = tooNew
+		return nil, v, nil
 	}
-	receipts, err := w.receipts(ctx, e)
+	receipts, err := listReceipts(ctx, w.deps.Staging, e)
 	if err != nil {
-		return nil, open, err
+		return nil, v, err
 	}
+	v.pairs = receipts.pairs(e)
 	missing, err := w.judge(ctx, e, receipts)
 	if err != nil || len(missing.debts)+missing.others > 0 {
-		return missing.debts, open, err
+		return missing.debts, v, err
 	}
 	if e.Seq <= w.hint.Collected && w.kept[e.Seq] {
 		// Its turn to be collected has passed while it was open.
 		gone, err := w.collectEntry(ctx, e, receipts)
 		if err != nil || !gone {
-			return nil, open, err
+			return nil, v, err
 		}
 	}
-	return nil, closed, nil
+	v.state = closed
+	return nil, v, nil
 }
 
 // missingOf is what an entry misses: debts to enqueue, and others that are

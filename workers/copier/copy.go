@@ -206,16 +206,25 @@ func (c *Copier) target(job delivery.Job) (catalog.Target, outcome, bool) {
 	t, ok := c.deps.Catalog.Snapshot().Destination(job.Destination)
 	switch {
 	case !ok && job.Attempt < goneTries:
-		return fail(destination.Transient, "gone", "the destination is not in the catalog", "none: the catalog may be late")
+		return fail(destination.Transient, delivery.ReasonGone, "the destination is not in the catalog", "none: the catalog may be late")
 	case !ok:
-		return fail(destination.Hopeless, "gone", "the destination is not in the catalog",
-			fmt.Sprintf("put it back and run `%s`%s", again(job), orGiveUp(job)))
+		return fail(destination.Hopeless, delivery.ReasonGone, "the destination is not in the catalog",
+			fmt.Sprintf("put it back%s%s", thenAgain(job), orGiveUp(job)))
 	case !t.IsEnabled:
-		return fail(destination.Hopeless, "disabled", "disabled", fmt.Sprintf("enable the destination, then run `%s`", again(job)))
+		return fail(destination.Hopeless, delivery.ReasonDisabled, "disabled", "enable the destination"+thenAgain(job))
 	case t.Refused != "":
-		return fail(destination.Permanent, "catalog_refused", "the catalog is wrong: "+t.Refused, "correct the catalog (`sealift catalog validate`) and apply it")
+		return fail(destination.Permanent, delivery.ReasonRefused, "the catalog is wrong: "+t.Refused, "correct the catalog (`sealift catalog validate`) and apply it")
 	}
 	return t, outcome{}, true
+}
+
+// thenAgain is what is left to do when the catalog was mended: the auditor sees
+// that by itself, for what the ledger owes.
+func thenAgain(job delivery.Job) string {
+	if job.Replay != "" {
+		return fmt.Sprintf(", then run `%s`", again(job))
+	}
+	return "; the auditor then tries it again"
 }
 
 // orGiveUp is the other way out for a destination that is gone.
@@ -223,7 +232,7 @@ func orGiveUp(job delivery.Job) string {
 	if job.Replay != "" {
 		return ""
 	}
-	return fmt.Sprintf(", or give its files up: `sealift redrive --destination %s --skip`", job.Destination)
+	return fmt.Sprintf("; or give its files up: `sealift redrive --destination %s --skip`", job.Destination)
 }
 
 // fetch spools the staged file. It tries twice to get the right bytes.

@@ -26,7 +26,7 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdi
 
 // parkedNote is what people see of a job that is set aside.
 func parkedNote(job delivery.Job, v destination.Verdict) delivery.Parked {
-	return delivery.Parked{Job: job, Cause: v.Cause, Fix: parkedFix(v.Fix, again(job)), Since: job.FirstTry, At: time.Now().UnixMilli()}
+	return delivery.Parked{Job: job, Reason: v.Reason, Cause: v.Cause, Fix: parkedFix(v.Fix, again(job)), Since: job.FirstTry, At: time.Now().UnixMilli()}
 }
 
 // parkedFix is the fix of a job that is not tried again by itself any more.

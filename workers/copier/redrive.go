@@ -115,7 +115,7 @@ func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redri
 	var errs []error
 	for _, p := range parked {
 		err := WriteReceipt(ctx, r.Staging, delivery.Receipt{
-			File: p.Job.File, Destination: p.Job.Destination, Outcome: delivery.Skipped, Worker: r.Worker, At: time.Now().UnixMilli(),
+			File: p.Job.File, Destination: p.Job.Destination, Outcome: delivery.Skipped, Worker: r.Worker[:min(len(r.Worker), delivery.MaxWorker)], At: time.Now().UnixMilli(),
 		})
 		if err == nil {
 			err = r.Staging.Delete(ctx, delivery.ParkedKey(p.Job.File, p.Job.Destination))

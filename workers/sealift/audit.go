@@ -27,8 +27,9 @@ func newAuditCommand(a *app) *cobra.Command {
 		GroupID: groupOperate,
 		Short:   "Compare what is owed with what was delivered, now",
 		Long: `Compare the ledger with the receipts once, as the auditor role does every hour: enqueue
-a copy job for every owed file that has neither a receipt nor a job, and delete staged files
-that have served their time. Counts are of what was written since the last audit and what
+a copy job for every owed file that has neither a receipt nor a job, and for those that were
+parked because their destination was disabled or not in the catalog, and no longer is; delete
+staged files that have served their time. Counts are of what was written since the last audit and what
 was open then; --full counts everything.`,
 		Example: "  sealift audit\n  sealift audit --full --dry-run --json",
 		Args:    cobra.NoArgs,
@@ -111,6 +112,9 @@ func printAudit(out io.Writer, r auditor.Report) error {
 		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
 	if r.Collected+r.Orphans > 0 {
 		fmt.Fprintf(out, "%s staged files deleted after their time, %s that no entry names\n", progress.Count(r.Collected), progress.Count(r.Orphans))
+	}
+	if r.Redriven > 0 {
+		fmt.Fprintf(out, "%s that were parked tried again: their destinations are back\n", progress.Things(r.Redriven, "file"))
 	}
 	if r.Skipped > 0 {
 		fmt.Fprintf(out, "%d partitions are being audited by another process; --force audits them too\n", r.Skipped)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -180,6 +181,11 @@ func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 	if _, err := fmt.Fprintf(a.stdout, "applied %d workspaces, %d unchanged\n", len(p.values), p.unchanged); err != nil || len(p.values) == 0 {
 		return err
 	}
+	if p.enables() {
+		if _, err := fmt.Fprintln(a.stdout, "what was parked while a destination was disabled is tried again: by the auditor within a minute, or now by sealift audit"); err != nil {
+			return err
+		}
+	}
 	// Another apply may have passed its check at the same time.
 	now, err := t.read(ctx)
 	if err != nil {
@@ -194,6 +200,13 @@ func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 		}
 	}
 	return nil
+}
+
+// enables reports whether a destination that was disabled is to be enabled.
+func (p plan) enables() bool {
+	return slices.ContainsFunc(p.changes, func(c catalog.Change) bool {
+		return c.Kind == catalog.Changed && c.Field == "enabled" && c.New == "true"
+	})
 }
 
 func (p plan) print(a *app) error {

@@ -108,13 +108,16 @@ func (w *world) run() error {
 			break
 		}
 		d := w.plan.at(w.step)
-		w.step++
+		if w.step++; w.step%50 == 0 && !w.promisesOnly {
+			w.judge.status()
+		}
 		if !w.due(d) { // else all have to come to rest first
 			w.next(d)
 		}
 	}
 	if w.wrong == nil {
 		w.judge.final()
+		w.judge.status()
 	}
 	w.end()
 	return w.wrong

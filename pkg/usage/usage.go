@@ -1,0 +1,99 @@
+// Package usage counts what deliveries take of AWS: requests to S3, STS and KMS
+// for each destination, what they cost, and how its last tries ended. Nobody
+// else knows: the ledger and the receipts say what was delivered, not after
+// how many refusals.
+//
+// It is for copiers, which keep a Book and write its pages into the staging
+// bucket; for the auditor, which folds pages into one sum; and for whoever
+// shows them. A page is counted once, however often it is written or folded.
+// A copier that is killed loses what it noted after its last page, at most
+// PageEvery; so counts may be too low, by that, and never too high. It decides
+// nothing: no delivery depends on it.
+package usage
+
+import (
+	"cmp"
+)
+
+// Counts are numbers of requests, each as it went over the wire: refused ones
+// and those that were sent again are counted as well.
+type Counts struct {
+	// Puts are PutObject requests to the destination's bucket.
+	Puts int64 `json:"puts"`
+	// DataKeys are the GenerateDataKey requests that S3 made of KMS for them:
+	// one for each object that it encrypted with a KMS key, unless the bucket
+	// has a bucket key, which makes them too few to tell.
+	DataKeys int64 `json:"data_keys"`
+	// AssumeRoles are AssumeRole requests to STS.
+	AssumeRoles int64 `json:"assume_roles"`
+	// StagingReads (GET, HEAD) and StagingWrites (PUT, LIST) went to the
+	// operator's own bucket.
+	StagingReads  int64 `json:"staging_reads"`
+	StagingWrites int64 `json:"staging_writes"`
+}
+
+// Plus returns the sum.
+func (c Counts) Plus(o Counts) Counts {
+	return Counts{c.Puts + o.Puts, c.DataKeys + o.DataKeys, c.AssumeRoles + o.AssumeRoles, c.StagingReads + o.StagingReads, c.StagingWrites + o.StagingWrites}
+}
+
+// Total is the number of all requests.
+func (c Counts) Total() int64 {
+	return c.Puts + c.DataKeys + c.AssumeRoles + c.StagingReads + c.StagingWrites
+}
+
+// List prices of AWS in us-east-1, in US dollars for one request: of
+// https://aws.amazon.com/s3/pricing/ (S3 Standard) and
+// https://aws.amazon.com/kms/pricing/, as of November 2026. STS is free.
+const (
+	PutPrice     = 0.005 / 1000  // PUT, COPY, POST, LIST
+	GetPrice     = 0.0004 / 1000 // GET, HEAD
+	DataKeyPrice = 0.03 / 10_000
+)
+
+// Cost is what requests cost at list prices, in US dollars, by who is billed.
+type Cost struct {
+	// Bucket is for the owner of the destination's bucket and key.
+	Bucket float64 `json:"bucket_usd"`
+	// Operator is for the owner of the staging bucket.
+	Operator float64 `json:"operator_usd"`
+}
+
+// Cost returns what the requests cost.
+func (c Counts) Cost() Cost {
+	return Cost{
+		Bucket:   float64(c.Puts)*PutPrice + float64(c.DataKeys)*DataKeyPrice,
+		Operator: float64(c.StagingReads)*GetPrice + float64(c.StagingWrites)*PutPrice,
+	}
+}
+
+// Account is what is known of one destination.
+type Account struct {
+	Counts
+	Delivered int64    `json:"delivered_at,omitempty"` // unix ms of the last try that ended well
+	Trouble   *Trouble `json:"trouble,omitempty"`      // the last one that did not
+}
+
+// Trouble is how a try ended that failed.
+type Trouble struct {
+	Reason string `json:"reason"` // a word, as in the metrics
+	Cause  string `json:"cause"`
+	Fix    string `json:"fix"`
+	Since  int64  `json:"since"` // unix ms of the first failed try since one ended well, as its copier saw it
+	At     int64  `json:"at"`    // unix ms of this one
+	// Until is when the destination is tried again, unix ms, if its breaker is
+	// open; 0: it is not.
+	Until int64 `json:"until,omitempty"`
+}
+
+// Failing reports whether the last try failed.
+func (a Account) Failing() bool { return a.Trouble != nil && a.Trouble.At > a.Delivered }
+
+// Plus returns what both know.
+func (a Account) Plus(o Account) Account {
+	sum := Account{Counts: a.Counts.Plus(o.Counts), Delivered: max(a.Delivered, o.Delivered), Trouble: a.Trouble}
+	if o.Trouble != nil && (a.Trouble == nil || cmp.Less(a.Trouble.At, o.Trouble.At)) {
+		sum.Trouble = o.Trouble
+	}
+	return sum
+}

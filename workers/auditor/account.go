@@ -1,0 +1,126 @@
+package auditor
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// Sum counts files and what is in them.
+type Sum struct {
+	Files   int64 `json:"files"`
+	Records int64 `json:"records"`
+	Bytes   int64 `json:"bytes"` // compressed
+}
+
+func (s *Sum) add(o Sum) {
+	s.Files, s.Records, s.Bytes = s.Files+o.Files, s.Records+o.Records, s.Bytes+o.Bytes
+}
+
+// accounts is what a chain owes, up to an entry, by destination.
+type accounts map[string]*account
+
+// account is what a chain owes to one destination: what is closed as sums, for
+// receipts and entries never change; what is open one by one.
+type account struct {
+	Delivered Sum    `json:"delivered"`
+	GivenUp   Sum    `json:"given_up,omitzero"` // or expired: closed, and not delivered
+	Newest    int64  `json:"newest,omitempty"`  // the latest receipt of a delivered file's first record, unix ms
+	Last      int64  `json:"last,omitempty"`    // when the latest file was delivered, by the store's clock, unix ms
+	Debts     []owed `json:"debts,omitempty"`   // sorted
+}
+
+// owed is a file without a receipt: its entry and index, when its first record
+// was received, its records and bytes. An array, since there may be many.
+type owed [5]int64
+
+func owedFile(seq int64, index int, f *ledger.File) owed {
+	return owed{seq, int64(index), f.Received, f.Records, f.GzipBytes}
+}
+
+func (o owed) seq() int64      { return o[0] }
+func (o owed) index() int      { return int(o[1]) }
+func (o owed) received() int64 { return o[2] }
+func (o owed) sum() Sum        { return Sum{Files: 1, Records: o[3], Bytes: o[4]} }
+
+func (o owed) ref(l ledger.Log) delivery.FileRef {
+	return delivery.FileRef{Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, Seq: o.seq(), Index: o.index()}
+}
+
+func compareOwed(a, b owed) int {
+	return cmp.Or(cmp.Compare(a.seq(), b.seq()), cmp.Compare(a.index(), b.index()))
+}
+
+// pair is an owed pair of a file and a destination, as it was found.
+type pair struct {
+	destination string
+	owed
+	receipt *closing // nil: none
+}
+
+// take counts a pair of an entry that comes after all that were counted.
+func (a accounts) take(p pair) {
+	d := a.of(p.destination)
+	if p.receipt == nil {
+		d.Debts = append(d.Debts, p.owed)
+		return
+	}
+	d.close(p.owed, *p.receipt)
+}
+
+// settle counts a pair that was counted before, anew. It reports whether that
+// changed anything, and whether it can be: what was closed stays closed.
+func (a accounts) settle(p pair) (changed, ok bool) {
+	d := a.of(p.destination)
+	i, open := slices.BinarySearchFunc(d.Debts, p.owed, compareOwed)
+	if p.receipt == nil || !open {
+		return false, open || p.receipt != nil
+	}
+	d.Debts = slices.Delete(d.Debts, i, i+1)
+	d.close(p.owed, *p.receipt)
+	return true, true
+}
+
+func (a accounts) of(destination string) *account {
+	d := a[destination]
+	if d == nil {
+		d = &account{}
+		a[destination] = d
+	}
+	return d
+}
+
+func (d *account) close(o owed, c closing) {
+	if c.outcome != delivery.Delivered {
+		d.GivenUp.add(o.sum())
+		return
+	}
+	d.Delivered.add(o.sum())
+	d.Newest, d.Last = max(d.Newest, o.received()), max(d.Last, c.at)
+}
+
+// debts is how many files are open.
+func (a accounts) debts() (n int) {
+	for _, d := range a {
+		n += len(d.Debts)
+	}
+	return n
+}
+
+// valid reports whether the accounts may be those of a hint.
+func (a accounts) valid(h hint) bool {
+	for _, d := range a {
+		if d == nil || min(d.Delivered.Files, d.Delivered.Records, d.Delivered.Bytes, d.GivenUp.Files, d.GivenUp.Records, d.GivenUp.Bytes) < 0 ||
+			!slices.IsSortedFunc(d.Debts, compareOwed) {
+			return false
+		}
+		for _, o := range d.Debts {
+			if _, open := slices.BinarySearch(h.Open, o.seq()); !open || o.index() < 0 {
+				return false
+			}
+		}
+	}
+	return true
+}

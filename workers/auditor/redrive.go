@@ -1,0 +1,224 @@
+package auditor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// Jobs that were parked only because of the catalog come back by themselves
+// when it no longer says so: their destination is enabled, was put back, or its
+// record was corrected. What somebody must mend at a customer stays parked:
+// nobody but a person knows when it was.
+
+// stays remembers which parked jobs are not worth a look: to read each of them
+// at every audit would be many requests where much is parked.
+type stays struct {
+	mu sync.Mutex // guards until
+	// until is, by destination, when the latest note was stored that was read
+	// and found to need a person; of a destination that may be sent to.
+	until map[string]time.Time
+}
+
+// sameTime is how far the store's clocks may be apart.
+const sameTime = time.Minute
+
+// unread returns the keys of parked jobs to look at: those of destinations that
+// may be sent to, and that were not looked at before. Latest is for looked, then.
+func (s *stays) unread(p *parkedSet, enabled func(destination string) bool) (keys []string, latest map[string]time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	latest = map[string]time.Time{}
+	for key, n := range p.notes {
+		_, dest, ok := delivery.ParseParkedKey(key)
+		switch {
+		case !ok:
+		case !enabled(dest):
+			delete(s.until, dest)
+		case !n.at.Before(s.until[dest].Add(-sameTime)):
+			keys = append(keys, key)
+			if n.at.After(latest[dest]) {
+				latest[dest] = n.at
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys, latest
+}
+
+// looked notes that all that was unread was looked at.
+func (s *stays) looked(latest map[string]time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for dest, at := range latest {
+		if at.After(s.until[dest]) {
+			s.until[dest] = at
+		}
+	}
+}
+
+// redrive enqueues the parked jobs that only waited for the catalog, and takes
+// them out of the set. It returns how many.
+func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
+	if a.deps.Catalog == nil {
+		return 0, nil
+	}
+	s := a.deps.Catalog.Snapshot()
+	keys, latest := a.stays.unread(p, func(dest string) bool { return stateOf(s, dest) == enabled })
+	var returned int64
+	for chunk := range slices.Chunk(keys, batchJobs) {
+		jobs, err := a.returning(ctx, chunk)
+		if err != nil {
+			return returned, err
+		}
+		if err := a.enqueueReturned(ctx, p, jobs); err != nil {
+			return returned, err
+		}
+		returned += int64(len(jobs))
+	}
+	a.stays.looked(latest)
+	return returned, nil
+}
+
+// returning reads parked jobs and returns those that the catalog alone held back.
+func (a *Auditor) returning(ctx context.Context, keys []string) ([]delivery.Job, error) {
+	notes := make([]delivery.Parked, len(keys))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for i, key := range keys {
+		group.Go(func() error {
+			b, err := objstore.Read(gctx, a.deps.Staging, key, maxParked)
+			if errors.Is(err, objstore.ErrNotFound) {
+				return nil // somebody was faster
+			}
+			if err != nil {
+				return err
+			}
+			note, err := delivery.DecodeParked(b)
+			if err == nil && delivery.ParkedKey(note.Job.File, note.Job.Destination) == key { // else people will see
+				notes[i] = note
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var jobs []delivery.Job
+	for _, n := range notes {
+		if n.ByCatalog() {
+			jobs = append(jobs, delivery.Job{File: n.Job.File, Destination: n.Job.Destination})
+		}
+	}
+	return jobs, nil
+}
+
+// maxParked is more than a parked job has.
+const maxParked = 1 << 20 // 1 MiB
+
+// enqueueReturned gives jobs a new start. Their notes go first: a copier that
+// parks one again at once must not have its fresh note deleted. If we die in
+// between, the next audit finds debts without job or note.
+func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, jobs []delivery.Job) error {
+	var records []stream.Record
+	for _, job := range jobs {
+		key := delivery.ParkedKey(job.File, job.Destination)
+		delete(p.notes, key)
+		if a.cfg.DryRun {
+			continue
+		}
+		if err := a.deps.Staging.Delete(ctx, key); err != nil {
+			return err
+		}
+		records = append(records, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	if err := a.deps.Jobs.Produce(ctx, records...); err != nil {
+		return fmt.Errorf("enqueue %d jobs whose destinations are back: %w", len(records), err)
+	}
+	a.metrics.redriven.Add(float64(len(records)))
+	a.deps.Log.InfoContext(ctx, "destinations are back: parked jobs are tried again", "jobs", len(records), "first", jobs[0].Destination)
+	if a.deps.Leases == nil {
+		return nil
+	}
+	for _, job := range jobs { // which only saves a second one
+		if a.deps.Leases.Mark(ctx, delivery.QueuedMarker(job.File, job.Destination), a.cfg.Every*3/2) != nil {
+			break
+		}
+	}
+	return nil
+}
+
+// catalogSpreads is how long a change of the catalog is given to reach all
+// copiers: one that does not know it yet would park the jobs again.
+const catalogSpreads = 15 * time.Second
+
+// watchCatalog redrives, soon after they are back, what is parked for
+// destinations that come to be enabled, until ctx ends. What goes wrong is made
+// good by the next audit.
+func (a *Auditor) watchCatalog(ctx context.Context) {
+	var were map[string]bool
+	for {
+		changed := a.deps.Catalog.Changed()
+		are := a.enabledDestinations()
+		var back []string
+		for id := range are {
+			if were != nil && !were[id] {
+				back = append(back, id)
+			}
+		}
+		if err := a.redriveOf(ctx, back); err != nil && ctx.Err() == nil {
+			a.deps.Log.WarnContext(ctx, "parked jobs of destinations that are back wait for the next audit", "err", err)
+		}
+		were = are
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		select { // others may follow
+		case <-ctx.Done():
+			return
+		case <-time.After(catalogSpreads + jitter.N(catalogSpreads/3)):
+		}
+	}
+}
+
+// redriveOf redrives what is parked for these destinations.
+func (a *Auditor) redriveOf(ctx context.Context, destinations []string) error {
+	if len(destinations) > 100 {
+		destinations = []string{""} // with fewer requests
+	}
+	p := newParkedSet()
+	for _, id := range destinations {
+		if err := a.listParkedOf(ctx, p, id); err != nil {
+			return err
+		}
+	}
+	_, err := a.redrive(ctx, p)
+	return err
+}
+
+func (a *Auditor) enabledDestinations() map[string]bool {
+	s, ids := a.deps.Catalog.Snapshot(), map[string]bool{}
+	for _, w := range s.Workspaces() {
+		for _, d := range w.Destinations {
+			if id := w.ID + "/" + d.Name; stateOf(s, id) == enabled {
+				ids[id] = true
+			}
+		}
+	}
+	return ids
+}

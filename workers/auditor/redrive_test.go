@@ -1,0 +1,199 @@
+package auditor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// destinations of a workspace that the catalog may take.
+const (
+	workspace = "ws_aaaaaaaaaaaaaaaa"
+	backOne   = workspace + "/one"
+	backTwo   = workspace + "/two"
+)
+
+// catalog sets the catalog to backOne and backTwo, changed.
+func (r *rig) catalog(change func(w *catalog.Workspace)) {
+	w := catalog.Workspace{ID: workspace, Sources: []catalog.Source{{ID: "web"}}, Destinations: []catalog.Destination{
+		{Name: "one", Sources: []string{"web"}, Bucket: "one-logs"}, {Name: "two", Sources: []string{"web"}, Bucket: "two-logs"},
+	}}
+	if change != nil {
+		change(&w)
+	}
+	s, err := catalog.NewSnapshot([]catalog.Workspace{w})
+	require.NoError(r.t, err)
+	r.deps.Catalog.Set(s)
+}
+
+func disable(w *catalog.Workspace) {
+	no := false
+	w.Destinations[0].Enabled = &no
+}
+
+// parkFor parks a debt for a reason.
+func (r *rig) parkFor(e *ledger.Entry, i int, dest, reason string) string {
+	p := delivery.Parked{Job: delivery.Job{File: delivery.Ref(e, i), Destination: dest, Attempt: 3, LastError: "x"}, Reason: reason, Cause: "x", Fix: "y"}
+	key := delivery.ParkedKey(p.Job.File, dest)
+	r.stage(key, string(p.Encode()))
+	return key
+}
+
+// reads counts the reads of parked jobs from here on.
+func (r *rig) reads() *int {
+	n := new(int)
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" && strings.HasPrefix(op.Key, "parked/") {
+			*n++
+		}
+		return objstore.Fault{}
+	})
+	return n
+}
+
+func TestParkedJobsComeBackWithTheirDestination(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		reason string
+		change func(*catalog.Workspace)
+		back   bool
+	}{
+		"enabled_again":    {delivery.ReasonDisabled, nil, true},
+		"put_back":         {delivery.ReasonGone, nil, true},
+		"record_corrected": {delivery.ReasonRefused, nil, true},
+		"still_disabled":   {delivery.ReasonDisabled, disable, false},
+		"gone_then_off":    {delivery.ReasonGone, disable, false},
+		"still_gone":       {delivery.ReasonGone, func(w *catalog.Workspace) { w.Destinations = w.Destinations[1:] }, false},
+		"denied":           {"put_denied", nil, false},
+		"former_release":   {"", nil, false},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t, nil)
+			e := r.seal(log0, time.Hour, []string{backOne}, "a")
+			key := r.parkFor(e, 0, backOne, c.reason)
+			r.catalog(c.change)
+			report := r.audit()
+			require.Equal(t, !c.back, r.exists(key))
+			jobs := r.jobs.take()
+			if !c.back {
+				require.Empty(t, jobs)
+				require.EqualValues(t, 1, report.Parked)
+				return
+			}
+			require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, jobs, "once, and from the start")
+			require.EqualValues(t, 1, report.Redriven)
+			require.EqualValues(t, 1, report.Queued)
+			require.Zero(t, report.Parked)
+			r.audit()
+			require.Empty(t, r.jobs.take())
+		})
+	}
+}
+
+func TestRedriveHazards(t *testing.T) {
+	t.Run("young", func(t *testing.T) { // the walk leaves its entry alone
+		r := newRig(t, nil)
+		e := r.seal(log0, time.Minute, []string{backOne}, "a")
+		r.parkFor(e, 0, backOne, delivery.ReasonDisabled)
+		r.catalog(nil)
+		r.audit()
+		require.Len(t, r.jobs.take(), 1)
+	})
+	t.Run("dry_run", func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.DryRun = true })
+		key := r.parkFor(r.seal(log0, time.Hour, []string{backOne}, "a"), 0, backOne, delivery.ReasonDisabled)
+		r.catalog(nil)
+		require.EqualValues(t, 1, r.audit().Redriven)
+		require.True(t, r.exists(key))
+		require.Empty(t, r.jobs.take())
+	})
+	t.Run("kafka_away", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.parkFor(r.seal(log0, time.Hour, []string{backOne}, "a"), 0, backOne, delivery.ReasonDisabled)
+		r.catalog(nil)
+		r.jobs.fail = errors.New("no broker")
+		_, err := r.Audit(t.Context())
+		require.ErrorContains(t, err, "no broker")
+		r.jobs.fail = nil
+		r.audit()
+		require.Len(t, r.jobs.take(), 1, "a debt without job or note")
+	})
+	t.Run("without_redis", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.parkFor(r.seal(log0, time.Hour, []string{backOne}, "a"), 0, backOne, delivery.ReasonDisabled)
+		r.catalog(nil)
+		r.redis.SetError("LOADING")
+		r.audit()
+		require.NotEmpty(t, r.jobs.take())
+	})
+	t.Run("no_note", func(t *testing.T) { // people will see it, and verify says so
+		r := newRig(t, nil)
+		e := r.seal(log0, time.Hour, []string{backOne, backTwo}, "a")
+		bad, elsewhere := delivery.ParkedKey(delivery.Ref(e, 0), backOne), delivery.ParkedKey(delivery.Ref(e, 0), backTwo)
+		r.stage(bad, "hello")
+		r.stage(elsewhere, string(delivery.Parked{Job: delivery.Job{File: delivery.Ref(e, 0), Destination: backOne}, Reason: delivery.ReasonDisabled}.Encode()))
+		r.catalog(nil)
+		require.EqualValues(t, 2, r.audit().Parked)
+		require.True(t, r.exists(bad))
+		require.True(t, r.exists(elsewhere))
+	})
+	t.Run("unread_once_only", func(t *testing.T) {
+		r := newRig(t, nil)
+		e := r.seal(log0, time.Hour, []string{backOne}, "a", "b", "c")
+		r.parkFor(e, 0, backOne, "put_denied")
+		r.parkFor(e, 1, backOne, "put_denied")
+		r.catalog(nil)
+		r.stays.until[backOne] = time.Now().Add(2 * sameTime)
+		n := r.reads()
+		r.audit()
+		require.Zero(t, *n)
+		r.catalog(disable)
+		r.audit()
+		r.catalog(nil)
+		n = r.reads()
+		r.audit()
+		require.Equal(t, 2, *n, "what was parked while it was disabled is looked at")
+		r.parkFor(e, 2, backOne, delivery.ReasonDisabled)
+		require.EqualValues(t, 1, r.audit().Redriven)
+	})
+}
+
+// An operator who enables a destination does not wait for the hour.
+func TestRedriveFollowsTheCatalog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		r.deps.Catalog = catalog.NewLive()
+		r.deps.Log = slog.New(slog.DiscardHandler)
+		e := r.seal(log0, time.Hour, []string{backOne, backTwo}, "a")
+		off, denied := r.parkFor(e, 0, backOne, delivery.ReasonDisabled), r.parkFor(e, 0, backTwo, "put_denied")
+		r.catalog(disable)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		time.Sleep(time.Minute)
+		require.True(t, r.exists(off))
+		r.catalog(func(w *catalog.Workspace) { disable(w); w.Destinations[1].Bucket = "more-logs" })
+		time.Sleep(time.Minute)
+		require.Empty(t, r.jobs.take(), "it changed, but nothing came back")
+		r.catalog(nil)
+		time.Sleep(catalogSpreads - time.Second)
+		require.Empty(t, r.jobs.take(), "copiers may not know yet")
+		time.Sleep(catalogSpreads)
+		synctest.Wait()
+		require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, r.jobs.take())
+		require.False(t, r.exists(off))
+		require.True(t, r.exists(denied))
+		cancel()
+		require.NoError(t, <-done)
+	})
+}

@@ -1,0 +1,333 @@
+package auditor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Status is how destinations do, at a time between At and when it was returned.
+type Status struct {
+	At         time.Time `json:"at"`
+	Partitions int       `json:"partitions"`
+	// Walked are ledger entries that were read because no audit had counted
+	// them: those since the last one, or all after a hint was lost.
+	Walked       int64               `json:"entries_walked"`
+	Destinations []DestinationStatus `json:"destinations"` // by id
+}
+
+// DestinationStatus is how one of them does. Every file that the ledger owes to
+// it is in exactly one of the four sums.
+type DestinationStatus struct {
+	ID string `json:"destination"`
+	// State is as in Destination.
+	State     string `json:"state,omitempty"`
+	Delivered Sum    `json:"delivered"`
+	Pending   Sum    `json:"pending"` // being delivered, or waiting to be
+	Parked    Sum    `json:"parked"`  // waiting for a person
+	GivenUp   Sum    `json:"given_up"`
+	// OldestOwed is when the first record of the oldest file was received that
+	// is pending or parked.
+	OldestOwed time.Time `json:"oldest_owed_received_at,omitzero"`
+	// NewestDelivered is the same of the newest file that was delivered.
+	NewestDelivered time.Time `json:"newest_delivered_received_at,omitzero"`
+	LastDelivery    time.Time `json:"last_delivery_at,omitzero"` // by the store's clock
+}
+
+// Undelivered is what is owed and was not given up.
+func (d DestinationStatus) Undelivered() Sum {
+	sum := d.Pending
+	sum.add(d.Parked)
+	return sum
+}
+
+// StatusConfig says what is asked for.
+type StatusConfig struct {
+	Topic       string // the events topic; default sealift.events
+	Incarnation string // default "1"
+	// Destinations are the only ones that are looked at; nil: all.
+	Destinations []string
+	// AtOnce is how many requests are made at once; default 64.
+	AtOnce int
+	// Found and Done tell of entries to walk, for progress; nil: nobody is told.
+	Found, Done func(entries int64)
+}
+
+// ReadStatus reads how destinations do from the ledger, the receipts and the
+// parked jobs. Nothing else is asked and nothing is written: it is right
+// whatever was killed or lost. What audits noted spares it the walk of all that
+// they saw closed. Known, if not nil, adds the catalog's own destinations, and
+// states. With an error there is no status: it would count too little.
+func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, known *catalog.Snapshot) (*Status, error) {
+	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
+	cfg.Incarnation = cmp.Or(cfg.Incarnation, "1")
+	cfg.AtOnce = cmp.Or(cfg.AtOnce, 64)
+	r := &statusReader{cfg: cfg, staging: staging, requests: semaphore.NewWeighted(int64(cfg.AtOnce)), status: &Status{At: time.Now().UTC()},
+		parked: map[string]struct{}{}, only: map[string]bool{}, all: map[string]*DestinationStatus{}}
+	for _, id := range cfg.Destinations {
+		r.only[id] = true
+	}
+	if err := r.listParked(ctx); err != nil {
+		return nil, err
+	}
+	logs, err := ledger.Logs(ctx, staging, cfg.Topic, cfg.Incarnation)
+	if err != nil {
+		return nil, err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for _, l := range logs {
+		group.Go(func() error {
+			if err := r.chain(gctx, l); err != nil {
+				return fmt.Errorf("read ledger %s: %w", l, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	r.status.Partitions = len(logs)
+	r.finish(known)
+	return r.status, nil
+}
+
+// statusReader reads one status.
+type statusReader struct {
+	cfg      StatusConfig
+	staging  objstore.Store
+	requests *semaphore.Weighted
+	only     map[string]bool     // empty: all
+	parked   map[string]struct{} // keys, listed before any receipt was looked for
+
+	mu     sync.Mutex // guards all below
+	status *Status
+	all    map[string]*DestinationStatus
+}
+
+func (r *statusReader) wants(destination string) bool {
+	return len(r.only) == 0 || r.only[destination]
+}
+
+func (r *statusReader) listParked(ctx context.Context) error {
+	prefixes := []string{delivery.ParkedPrefix("")}
+	if 0 < len(r.only) && len(r.only) <= r.cfg.AtOnce {
+		prefixes = nil
+		for id := range r.only {
+			prefixes = append(prefixes, delivery.ParkedPrefix(id))
+		}
+	}
+	for _, prefix := range prefixes {
+		for info, err := range objstore.All(ctx, r.staging, prefix) {
+			if err != nil {
+				return err
+			}
+			r.parked[info.Key] = struct{}{}
+		}
+	}
+	return nil
+}
+
+// chain adds what a chain owes: 1. what was closed when it was last audited
+// 2. what was open then, as it is now  3. what came since.
+func (r *statusReader) chain(ctx context.Context, l ledger.Log) error {
+	chain := ledger.NewChain(r.staging, l)
+	h, err := loadHint(ctx, r.staging, l)
+	if err != nil {
+		return err
+	}
+	head, err := chain.HeadSeq(ctx) // after the hint, which is not ahead of it
+	if err != nil {
+		return err
+	}
+	if is, err := h.of(ctx, chain, head); err != nil {
+		return err
+	} else if !is {
+		h = noHint()
+	}
+	open := map[int64][]pair{} // by entry
+	r.mu.Lock()
+	for id, a := range h.Accounts {
+		if !r.wants(id) {
+			continue
+		}
+		d := r.of(id)
+		d.Delivered.add(a.Delivered)
+		d.GivenUp.add(a.GivenUp)
+		d.delivered(a.Newest, a.Last)
+		for _, o := range a.Debts {
+			open[o.seq()] = append(open[o.seq()], pair{destination: id, owed: o})
+		}
+	}
+	r.status.Walked += head - h.Through
+	r.mu.Unlock()
+	r.tell(r.cfg.Found, head-h.Through)
+
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.cfg.AtOnce)
+	for seq, pairs := range open {
+		group.Go(func() error { return r.reopen(gctx, chain, seq, pairs) })
+	}
+	for seq := h.Through + 1; seq <= head; seq++ {
+		group.Go(func() error {
+			defer r.tell(r.cfg.Done, 1)
+			return r.entry(gctx, chain, seq, func(pair) bool { return true })
+		})
+	}
+	return group.Wait()
+}
+
+func (r *statusReader) tell(of func(int64), entries int64) {
+	if of != nil && entries > 0 {
+		of(entries)
+	}
+}
+
+// fewDebts is how many receipts are asked for one by one: listing an entry's
+// takes two requests, and many keys.
+const fewDebts = 4
+
+// reopen adds what was open of an entry.
+func (r *statusReader) reopen(ctx context.Context, chain *ledger.Chain, seq int64, pairs []pair) error {
+	if len(pairs) > fewDebts {
+		was := map[pairKey]bool{}
+		for _, p := range pairs {
+			was[p.key()] = true
+		}
+		return r.entry(ctx, chain, seq, func(p pair) bool { return was[p.key()] })
+	}
+	for _, p := range pairs {
+		var err error
+		if p.receipt, err = r.receipt(ctx, delivery.ReceiptKey(p.ref(chain.Log()), p.destination)); err != nil {
+			return err
+		}
+		r.add(chain.Log(), p)
+	}
+	return nil
+}
+
+// pairKey tells the pairs of an entry apart.
+type pairKey struct {
+	index       int
+	destination string
+}
+
+func (p pair) key() pairKey { return pairKey{p.index(), p.destination} }
+
+// entry adds the owed pairs of an entry that counts says are not counted yet.
+func (r *statusReader) entry(ctx context.Context, chain *ledger.Chain, seq int64, counts func(pair) bool) error {
+	if err := r.requests.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.requests.Release(1)
+	e, err := chain.Entry(ctx, seq)
+	if err != nil || !slices.ContainsFunc(e.Files, func(f ledger.File) bool { return slices.ContainsFunc(f.Owed, r.wants) }) {
+		return err
+	}
+	receipts, err := listReceipts(ctx, r.staging, e)
+	if err != nil {
+		return err
+	}
+	for _, p := range receipts.pairs(e) {
+		if r.wants(p.destination) && counts(p) {
+			r.add(chain.Log(), p)
+		}
+	}
+	return nil
+}
+
+// receipt returns what a receipt says, nil if there is none.
+func (r *statusReader) receipt(ctx context.Context, key string) (*closing, error) {
+	if err := r.requests.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer r.requests.Release(1)
+	body, info, err := r.staging.Get(ctx, key)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(body, maxReceipt))
+	if err = errors.Join(err, body.Close()); err != nil {
+		return nil, err
+	}
+	return &closing{outcome: outcomeOf(b), at: info.LastModified.UnixMilli()}, nil
+}
+
+// add counts a pair.
+func (r *statusReader) add(l ledger.Log, p pair) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.of(p.destination)
+	_, parked := r.parked[delivery.ParkedKey(p.ref(l), p.destination)]
+	switch {
+	case p.receipt != nil && p.receipt.outcome == delivery.Delivered:
+		d.Delivered.add(p.sum())
+		d.delivered(p.received(), p.receipt.at)
+		return
+	case p.receipt != nil:
+		d.GivenUp.add(p.sum())
+		return
+	case parked:
+		d.Parked.add(p.sum())
+	default:
+		d.Pending.add(p.sum())
+	}
+	if received := time.UnixMilli(p.received()).UTC(); d.OldestOwed.IsZero() || received.Before(d.OldestOwed) {
+		d.OldestOwed = received
+	}
+}
+
+func (d *DestinationStatus) delivered(received, at int64) {
+	if t := time.UnixMilli(received).UTC(); received > 0 && t.After(d.NewestDelivered) {
+		d.NewestDelivered = t
+	}
+	if t := time.UnixMilli(at).UTC(); at > 0 && t.After(d.LastDelivery) {
+		d.LastDelivery = t
+	}
+}
+
+// of returns a destination's part. The caller holds mu.
+func (r *statusReader) of(id string) *DestinationStatus {
+	d := r.all[id]
+	if d == nil {
+		d = &DestinationStatus{ID: id}
+		r.all[id] = d
+	}
+	return d
+}
+
+func (r *statusReader) finish(known *catalog.Snapshot) {
+	if known != nil {
+		for _, w := range known.Workspaces() {
+			for _, d := range w.Destinations {
+				if id := w.ID + "/" + d.Name; r.wants(id) {
+					r.of(id)
+				}
+			}
+		}
+		for id, d := range r.all {
+			d.State = stateOf(known, id)
+		}
+	}
+	r.status.Destinations = []DestinationStatus{} // [], not null
+	for _, id := range slices.Sorted(maps.Keys(r.all)) {
+		r.status.Destinations = append(r.status.Destinations, *r.all[id])
+	}
+}

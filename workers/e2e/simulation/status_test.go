@@ -1,0 +1,56 @@
+package simulation
+
+import (
+	"context"
+	"time"
+
+	"github.com/sealift/sealift/workers/auditor"
+)
+
+// account is how a destination does, in files, records and by its oldest file.
+type account struct {
+	delivered, pending, parked, records int64
+	oldest                              time.Time
+}
+
+// status holds what operators are told of destinations against what the judge
+// saw itself, at any moment: whatever was killed, or is on its way.
+func (j *judge) status() {
+	want := map[string]account{}
+	for _, c := range j.chains {
+		for _, e := range c.entries {
+			for i, f := range e.Files {
+				for _, dest := range f.Owed {
+					a, s := want[dest], j.debts[debt{e.Partition, e.Seq, i, dest}]
+					switch {
+					case s.receipt:
+						a.delivered++
+						a.records += f.Records
+					case s.parked:
+						a.parked++
+					default:
+						a.pending++
+					}
+					if received := time.UnixMilli(f.Received).UTC(); !s.receipt && (a.oldest.IsZero() || received.Before(a.oldest)) {
+						a.oldest = received
+					}
+					want[dest] = a
+				}
+			}
+		}
+	}
+	got, err := auditor.ReadStatus(context.Background(), auditor.StatusConfig{Topic: eventsTopic, AtOnce: 2}, j.w.staging.Memory, nil)
+	if err != nil {
+		j.broken("status: %v", err)
+		return
+	}
+	if len(got.Destinations) != len(want) {
+		j.broken("status tells of %d destinations, not %d", len(got.Destinations), len(want))
+	}
+	for _, d := range got.Destinations {
+		is := account{d.Delivered.Files, d.Pending.Files, d.Parked.Files, d.Delivered.Records, d.OldestOwed}
+		if is != want[d.ID] {
+			j.broken("status of %s is %+v, not %+v", d.ID, is, want[d.ID])
+		}
+	}
+}
