@@ -35,7 +35,7 @@ var (
 
 // Error is why a role could not be assumed.
 type Error struct {
-	RoleARN    string
+	RoleARN    string // "" of Identity
 	ExternalID string
 	Region     string // whose STS was asked
 	Status     int    // HTTP status, 0 if there was no answer
@@ -47,6 +47,9 @@ type Error struct {
 
 func (e *Error) Error() string {
 	s := fmt.Sprintf("assume role %q with external id %q: %v", e.RoleARN, e.ExternalID, e.Kind)
+	if e.RoleARN == "" {
+		s = fmt.Sprintf("ask STS who we are: %v", e.Kind)
+	}
 	if e.Code != "" {
 		s += fmt.Sprintf(" (%d %s: %s)", e.Status, e.Code, e.Message)
 	} else if e.Err != nil {
