@@ -19,6 +19,10 @@ var (
 // object keys, of IAM resources and of local paths.
 func ValidSourceID(id string) bool { return sourceID.MatchString(id) }
 
+// ReservedSourceID is a folder below segment-logs/ that belongs to no source:
+// what `sealift destinations check --write` stores lies there.
+const ReservedSourceID = "sealift-check"
+
 // NewWorkspaceID returns a new workspace id: a random sts:ExternalId that no
 // customer chose, against the confused deputy.
 func NewWorkspaceID() string { return "ws_" + random(22) }

@@ -116,6 +116,8 @@ func checkSourceID(id string) (what, fix string) {
 	switch {
 	case id == "":
 		return "it is missing", rule + ", or generate one with: sealift catalog new"
+	case id == ReservedSourceID:
+		return "it is the folder of `sealift destinations check --write`", "choose another"
 	case ValidSourceID(id):
 		return "", ""
 	case len(id) > 64:

@@ -84,6 +84,8 @@ type Object struct {
 	SHA256 [32]byte // of Body
 	// Overwrite sends without If-None-Match: what is there already is the same.
 	Overwrite bool
+
+	alter func(*objstore.PutOptions) // of a probe, which tries other headers; nil: none
 }
 
 // Result is what a PUT told, and how.
@@ -173,6 +175,9 @@ func putOptions(t catalog.Target, obj Object) objstore.PutOptions {
 	if t.SSE {
 		opts.ServerSideEncryption = "AES256"
 	}
+	if obj.alter != nil {
+		obj.alter(&opts)
+	}
 	return opts
 }
 
@@ -236,7 +241,7 @@ func refusesCondition(e *objstore.Error) bool {
 	if e.Status == http.StatusNotImplemented {
 		return true
 	}
-	if e.Status != http.StatusBadRequest {
+	if e.Status != http.StatusBadRequest || mismatched(e) {
 		return false
 	}
 	switch e.Code {
@@ -245,6 +250,12 @@ func refusesCondition(e *objstore.Error) bool {
 	}
 	said := strings.ToLower(e.Code + " " + e.Message)
 	return strings.Contains(said, "if-none-match") || strings.Contains(said, "precondition") || strings.Contains(said, "header")
+}
+
+// mismatched reports whether the store says that the body is not the one that
+// was announced. It tells so at the end, when all else was in order.
+func mismatched(e *objstore.Error) bool {
+	return e != nil && (e.Code == "BadDigest" || e.Code == "XAmzContentSHA256Mismatch" || e.Code == "XAmzContentChecksumMismatch")
 }
 
 // expired reports whether new credentials may help.

@@ -8,7 +8,6 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/policy"
 )
 
 // Class says whether trying again may help.
@@ -33,11 +32,12 @@ const (
 
 // Verdict is what a failed try means to people and to a scheduler.
 type Verdict struct {
-	Class  Class
-	Scope  Scope
-	Reason string // a metric label
-	Cause  string // what is wrong
-	Fix    string // what to do about it; "none: …" if it is tried again
+	Class      Class       `json:"-"`
+	Scope      Scope       `json:"-"`
+	Reason     string      `json:"reason"` // a metric label
+	Cause      string      `json:"cause"`  // what is wrong
+	Fix        string      `json:"fix"`    // what to do about it; "none: …" if it is tried again
+	Statements []Statement `json:"statements,omitempty"`
 }
 
 // NewVerdict returns one with everything that it has to have.
@@ -45,119 +45,157 @@ func NewVerdict(class Class, scope Scope, reason, cause, fix string) Verdict {
 	return Verdict{Class: class, Scope: scope, Reason: reason, Cause: cause, Fix: fix}
 }
 
+func (v Verdict) with(s ...Statement) Verdict {
+	v.Statements = append(v.Statements, s...)
+	return v
+}
+
 // Judge says what the error of a Put into t means. It is pure.
-func Judge(err error, t catalog.Target) Verdict {
+func Judge(err error, t catalog.Target) Verdict { return judge(err, t, "") }
+
+// judge is Judge for whoever knows the ARN of Sealift's own principal, "" if
+// not.
+func judge(err error, t catalog.Target, own string) Verdict {
+	permanent := func(reason, cause, fix string) Verdict {
+		return NewVerdict(Permanent, OfDestination, reason, cause, fix)
+	}
 	var refused interface{ RefusedEndpoint() bool } // pkg/netguard
-	switch {
-	case errors.As(err, &refused) && refused.RefusedEndpoint():
-		return Verdict{Permanent, OfDestination, "endpoint_refused", err.Error(),
-			fmt.Sprintf("add the endpoint %q to destinations.allowed_endpoints, if it is meant to be reached", t.Endpoint)}
-	case errors.Is(err, assumerole.ErrOwnCredentials):
-		return Verdict{Transient, OfFile, "own_credentials", err.Error(), "give this process valid AWS credentials; `aws sts get-caller-identity` must work"}
-	case errors.Is(err, assumerole.ErrTrustsAnyone):
-		return Verdict{Permanent, OfDestination, "role_open", err.Error(),
-			fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
-				"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)}
-	case errors.Is(err, assumerole.ErrDenied):
-		return Verdict{Permanent, OfDestination, "role_denied", err.Error(),
-			fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to Sealift's principal with the condition sts:ExternalId = %q", t.RoleARN, t.Workspace)}
-	case errors.Is(err, assumerole.ErrInvalid):
-		return Verdict{Permanent, OfDestination, "role_invalid", err.Error(),
-			"correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs"}
-	case errors.Is(err, assumerole.ErrUnavailable):
-		return Verdict{Transient, OfDestination, "sts_unavailable", err.Error(), "none: it is tried again; if it lasts, check that this host reaches STS (sts.endpoint)"}
+	if errors.As(err, &refused) && refused.RefusedEndpoint() {
+		return permanent("endpoint_refused", err.Error(),
+			fmt.Sprintf("add the endpoint %q to destinations.allowed_endpoints, if it is meant to be reached", t.Endpoint))
+	}
+	var role *assumerole.Error
+	if errors.As(err, &role) {
+		return judgeRole(role, t, own)
 	}
 	var e *objstore.Error
 	if !errors.As(err, &e) {
-		return Verdict{Transient, OfDestination, "unknown", err.Error(), "none: it is tried again"}
+		return NewVerdict(Transient, OfDestination, "unknown", err.Error(), "none: it is tried again; if it lasts, the copier's log says more")
 	}
-	if v, ok := byCode(e, t); ok {
+	if v, ok := byCode(e, t, own); ok {
 		return v
 	}
 	switch {
 	case errors.Is(err, objstore.ErrNoBucket):
-		return Verdict{Permanent, OfDestination, "no_bucket", fmt.Sprintf("bucket %q does not exist", t.BucketName),
-			"create the bucket, or correct bucket in the catalog"}
+		return permanent("no_bucket", fmt.Sprintf("bucket %q does not exist", t.BucketName), "create the bucket, or correct bucket in the catalog")
 	case errors.Is(err, errNoFIPS):
-		return Verdict{Permanent, OfDestination, "no_fips", fmt.Sprintf("bucket %q is in region %q, where S3 has no FIPS endpoint", t.BucketName, e.Region),
-			"set fips: false in the catalog, or use a bucket in a region of the US or Canada"}
+		return permanent("no_fips", fmt.Sprintf("bucket %q is in region %q, where S3 has no FIPS endpoint", t.BucketName, e.Region),
+			"set fips: false in the catalog, or use a bucket in a region of the US or Canada")
 	case errors.Is(err, objstore.ErrWrongRegion):
-		return Verdict{Permanent, OfDestination, "wrong_region", fmt.Sprintf("bucket %q is not in region %q: %v", t.BucketName, t.Region, err),
-			"set region in the catalog to the bucket's own"}
+		return permanent("wrong_region", fmt.Sprintf("bucket %q is not in region %q: %v", t.BucketName, t.Region, err), "set region in the catalog to the bucket's own")
 	case errors.Is(err, objstore.ErrDenied):
-		return denied(e, t)
+		return denied(e, t, own)
+	case errors.Is(err, objstore.ErrInvalid) && e.Status == 0:
+		return permanent("refused", fmt.Sprintf("the request cannot be made: %v", err), "correct the destination in the catalog: bucket, region and endpoint")
 	case errors.Is(err, objstore.ErrInvalid):
-		return Verdict{Permanent, OfDestination, "refused", fmt.Sprintf("the store refuses the request: %v", err),
-			"see what the store says, and correct the destination in the catalog or the bucket's settings"}
+		return permanent("refused", fmt.Sprintf("the store refuses the request: %v", err),
+			"see what the store says, and correct the destination in the catalog or the bucket's settings")
 	case errors.Is(err, objstore.ErrConflict):
-		return Verdict{Transient, OfFile, "conflict", err.Error(), "none: it is tried again"}
+		return NewVerdict(Transient, OfFile, "conflict", err.Error(), "none: it is tried again")
+	case e.Status == 0:
+		return unreached(err, addressOf(t))
 	}
-	return Verdict{Transient, OfDestination, "unavailable", err.Error(), "none: it is tried again"}
+	return NewVerdict(Transient, OfDestination, "unavailable", err.Error(), "none: it is tried again; if it lasts, ask whoever runs the store")
+}
+
+// judgeRole judges an error of STS.
+func judgeRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
+	permanent := func(reason, fix string) Verdict { return NewVerdict(Permanent, OfDestination, reason, e.Error(), fix) }
+	switch {
+	case errors.Is(e, assumerole.ErrOwnCredentials):
+		return NewVerdict(Transient, OfFile, "own_credentials", e.Error(), "give this process valid AWS credentials, and its host the right time; `aws sts get-caller-identity` must work")
+	case errors.Is(e, assumerole.ErrTrustsAnyone):
+		return permanent("role_open", fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
+			"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)).with(trustStatement(t, own))
+	case errors.Is(e, assumerole.ErrDenied):
+		return deniedRole(e, t, own)
+	case errors.Is(e, assumerole.ErrUnavailable) && e.Status == 0:
+		v := unreached(e, "check this host's DNS")
+		v.Reason, v.Cause = "sts_unavailable", "STS: "+v.Cause
+		v.Fix += "; STS is looked for at sts.endpoint, by default at AWS"
+		return v
+	case errors.Is(e, assumerole.ErrUnavailable):
+		return NewVerdict(Transient, OfDestination, "sts_unavailable", e.Error(), "none: it is tried again; if it lasts, check that this host reaches STS (sts.endpoint)")
+	}
+	switch e.Code {
+	case "RegionDisabledException":
+		return permanent("sts_region_disabled", fmt.Sprintf("activate STS in %s in the account settings of IAM, or set sts.endpoint", e.Region))
+	case "PackedPolicyTooLarge", "PackedPolicyTooLargeException":
+		return permanent("policy_too_large", "shorten the path prefix in bucket: the session policy that holds it is too large for STS")
+	case "MalformedPolicyDocument", "MalformedPolicyDocumentException":
+		return permanent("policy_malformed", "STS does not take the session policy that Sealift made of the destination: correct bucket and prefix in the catalog, and report it")
+	}
+	return permanent("role_invalid", "correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs")
+}
+
+// deniedRole judges that the role may not be assumed. A role that does not
+// exist is refused in the same words.
+func deniedRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
+	v := NewVerdict(Permanent, OfDestination, "role_denied", e.Error(), "")
+	trust := fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to %s with the condition sts:ExternalId = %q", t.RoleARN, ownName(own), t.Workspace)
+	mine := fmt.Sprintf("let the policy of %s allow sts:AssumeRole on %s", ownName(own), t.RoleARN)
+	switch d := readDenial(e.Message); {
+	case d.explicit:
+		v.Fix = "a Deny applies to sts:AssumeRole: find it in the trust policy of role " + t.RoleARN + ", in the policies of " + ownName(own) + " and in those of both organizations"
+		if d.policy == ofIdentity {
+			v.Fix = fmt.Sprintf("a Deny applies to sts:AssumeRole on %s: find it in the %s of %s", t.RoleARN, d.policy, ownName(own))
+		}
+	case d.policy == ofIdentity:
+		v.Fix = mine
+		v = v.with(assumeStatement(t))
+	case d.policy == ofResource:
+		v.Fix = trust
+		v = v.with(trustStatement(t, own))
+	case d.policy != "":
+		v.Fix = fmt.Sprintf("let the %s of %s allow sts:AssumeRole on %s", d.policy, ownName(own), t.RoleARN)
+	default:
+		v.Fix = fmt.Sprintf("%s; check that the role exists (role_arn); %s", trust, mine)
+		v = v.with(trustStatement(t, own), assumeStatement(t))
+	}
+	return v
+}
+
+func ownName(arn string) string {
+	if arn == "" {
+		return "Sealift's principal"
+	}
+	return "Sealift's principal " + arn
 }
 
 // byCode judges the codes that say more than their class. They are from
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
-func byCode(e *objstore.Error, t catalog.Target) (Verdict, bool) {
+func byCode(e *objstore.Error, t catalog.Target, own string) (Verdict, bool) {
 	said := fmt.Sprintf("%s: %s", e.Code, e.Message)
+	permanent := func(reason, cause, fix string) (Verdict, bool) {
+		return NewVerdict(Permanent, OfDestination, reason, cause, fix), true
+	}
 	switch {
 	case strings.HasPrefix(e.Code, "KMS.") || strings.Contains(e.Message, "kms:"):
-		return Verdict{Permanent, OfDestination, "kms", "the bucket's KMS key cannot be used: " + said,
-			"enable the key, and let its policy allow kms:GenerateDataKey and kms:Decrypt to " + principal(t)}, true
+		return keyRefused(e, t, own), true
 	case e.Code == "AccessControlListNotSupported":
-		return Verdict{Permanent, OfDestination, "acl_unsupported", fmt.Sprintf("bucket %q does not allow ACLs", t.BucketName),
-			"remove acl from the destination (the bucket owner owns every object anyway)"}, true
+		return permanent("acl_unsupported", fmt.Sprintf("bucket %q does not allow ACLs", t.BucketName),
+			"remove acl from the destination (the bucket owner owns every object anyway)")
 	case e.Code == "RequestTimeTooSkewed":
-		return Verdict{Transient, OfDestination, "clock_skew", "this host's clock is wrong: " + said, "let NTP set this host's clock"}, true
+		return NewVerdict(Transient, OfDestination, "clock_skew", "this host's clock is wrong: "+said, "let NTP set this host's clock"), true
 	case e.Code == "ExpiredToken", e.Code == "TokenRefreshRequired":
-		return Verdict{Transient, OfDestination, "token_expired", said, "none: it is tried again with new credentials; if it lasts, check this host's clock"}, true
+		return NewVerdict(Transient, OfDestination, "token_expired", said, "none: it is tried again with new credentials; if it lasts, check this host's clock"), true
 	case e.Code == "InvalidAccessKeyId", e.Code == "SignatureDoesNotMatch", e.Code == "InvalidToken":
-		return Verdict{Permanent, OfDestination, "credentials_refused", "the store does not know the credentials: " + said,
-			"check Sealift's own AWS credentials and, for a custom endpoint, that it trusts them"}, true
+		return permanent("credentials_refused", "the store does not know the credentials: "+said,
+			"check Sealift's own AWS credentials and, for a custom endpoint, that it trusts them")
 	case e.Code == "AllAccessDisabled", e.Code == "AccountProblem", e.Code == "NotSignedUp":
-		return Verdict{Permanent, OfDestination, "account", "the bucket's account is not in order: " + said, "the bucket's owner must take it up with AWS"}, true
-	case e.Code == "BadDigest", e.Code == "XAmzContentSHA256Mismatch", e.Code == "XAmzContentChecksumMismatch":
-		return Verdict{Transient, OfFile, "damaged_on_the_way", said, "none: it is tried again; if it lasts, check this host's memory and disk"}, true
+		return permanent("account", "the bucket's account is not in order: "+said, "the bucket's owner must take it up with AWS")
+	case mismatched(e):
+		return NewVerdict(Transient, OfFile, "damaged_on_the_way", said, "none: it is tried again; if it lasts, check this host's memory and disk"), true
 	case e.Code == "KeyTooLongError":
-		return Verdict{Permanent, OfFile, "key_too_long", said, "shorten the path prefix in bucket"}, true
+		return NewVerdict(Permanent, OfFile, "key_too_long", said, "shorten the path prefix in bucket"), true
 	case e.Code == "EntityTooLarge":
-		return Verdict{Permanent, OfFile, "too_large", said, "lower appender.max_bytes to what the store takes"}, true
+		return NewVerdict(Permanent, OfFile, "too_large", said, "lower appender.max_bytes to what the store takes"), true
+	case e.Code == "SlowDown", strings.HasPrefix(e.Code, "Throttling"), e.Code == "RequestLimitExceeded":
+		return NewVerdict(Transient, OfDestination, "throttled", said, "none: it is tried again, and less at a time; if it lasts, lower copier.per_destination"), true
+	case e.Code == "InvalidBucketName":
+		return permanent("bucket_name", said, "correct bucket in the catalog: the bucket's name, with a path prefix if wanted")
+	case e.Code == "InvalidRequest" && strings.Contains(strings.ToLower(e.Message), "requester pays"):
+		return permanent("requester_pays", fmt.Sprintf("bucket %q has Requester Pays: %s", t.BucketName, said), "turn Requester Pays off for the bucket; Sealift does not agree to pay for customers' requests")
 	}
 	return Verdict{}, false
-}
-
-// denied explains a 403 of the PUT as far as the answer allows.
-func denied(e *objstore.Error, t catalog.Target) Verdict {
-	v := Verdict{Class: Permanent, Scope: OfDestination, Reason: "put_denied",
-		Cause: fmt.Sprintf("s3:PutObject into bucket %q is denied (%d %s: %s)", t.BucketName, e.Status, e.Code, e.Message)}
-	var fixes []string
-	if strings.Contains(e.Message, "explicit deny") {
-		v.Reason = "put_denied_explicitly"
-		encryption := "a policy denies it; if it demands aws:kms encryption, set server_side_encryption: false"
-		if !t.SSE {
-			encryption = "a policy denies it; if it demands AES256 encryption, set server_side_encryption: true"
-		}
-		fixes = append(fixes, encryption)
-	} else {
-		actions := "s3:PutObject"
-		if t.ACL != "" {
-			actions += " and s3:PutObjectAcl"
-		}
-		where := "the bucket's policy"
-		if t.RoleARN != "" {
-			where = "the role's policy"
-		}
-		fixes = append(fixes, fmt.Sprintf("let %s allow %s on %s to %s", where, actions, policy.ObjectARN(t, "*"), principal(t)))
-	}
-	if t.Owner != "" {
-		fixes = append(fixes, fmt.Sprintf("check that the bucket belongs to account %s (expected_bucket_owner)", t.Owner))
-	}
-	v.Fix = strings.Join(fixes, "; ")
-	return v
-}
-
-func principal(t catalog.Target) string {
-	if t.RoleARN != "" {
-		return "the role " + t.RoleARN
-	}
-	return "Sealift's principal"
 }

@@ -25,8 +25,10 @@ const (
 // wire is a Putter whose buckets and STS are behind HTTP.
 type wire struct {
 	*Putter
-	t  *testing.T
-	s3 *s3server.Server
+	t        *testing.T
+	s3       *s3server.Server
+	roles    *assumerole.Roles
+	operator func(bucket string) objstore.Store // who may do everything
 }
 
 func newWire(t *testing.T) *wire {
@@ -48,7 +50,9 @@ func newWire(t *testing.T) *wire {
 		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true,
 			Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web.Client()})
 	}
-	return &wire{NewPutter(Config{Roles: roles, Open: open, Pause: time.Microsecond}), t, s3}
+	return &wire{NewPutter(Config{Roles: roles, Open: open, Pause: time.Microsecond}), t, s3, roles, func(bucket string) objstore.Store {
+		return open(catalog.Target{BucketName: bucket, Destination: catalog.Destination{Region: "us-east-1"}}, nil)
+	}}
 }
 
 // target is a destination with a role, changed.

@@ -94,7 +94,7 @@ func TestRefusalsOverTheWire(t *testing.T) {
 		"put_denied": {func(r *wireRig) { // wrong owner
 			require.NoError(r.t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Owner: "999999999999"}))
 		}, destination.Permanent},
-		"unavailable": {func(r *wireRig) {
+		"throttled": {func(r *wireRig) {
 			r.s3.SetFault(func(q *http.Request) s3server.Fault {
 				if q.Method == http.MethodPut {
 					return s3server.Fault{Status: 503, Code: "SlowDown", Message: "reduce your request rate"}

@@ -1,0 +1,406 @@
+package destination
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/policy"
+)
+
+// Status says how a step went.
+type Status string
+
+// Statuses.
+const (
+	Passed  Status = "ok"
+	Failed  Status = "failed"
+	Skipped Status = "skipped" // Detail says why
+)
+
+// Step is one thing that was tried.
+type Step struct {
+	Name         string   `json:"step"`
+	Status       Status   `json:"status"`
+	Detail       string   `json:"detail,omitempty"` // what was seen
+	Milliseconds int64    `json:"took_ms"`
+	Problem      *Verdict `json:"problem,omitempty"` // of a failed one
+}
+
+// Report is what a check found out.
+type Report struct {
+	Destination string   `json:"destination"`
+	OK          bool     `json:"ok"` // no step failed
+	Steps       []Step   `json:"steps"`
+	Trials      []Trial  `json:"trials,omitempty"` // other PUTs that were tried, to find why one is denied
+	Proven      []string `json:"proven"`
+	Unproven    []string `json:"not_proven"`
+	Stored      []Stored `json:"stored,omitempty"`
+	Puts        int      `json:"put_requests"`
+}
+
+// Stored is an object that a check left in the bucket.
+type Stored struct {
+	Bucket string `json:"bucket"`
+	Key    string `json:"key"`
+}
+
+// STS is what a Checker asks of the token service; *assumerole.Roles is one.
+type STS interface {
+	Roles
+	Identity(context.Context) (assumerole.Identity, error)
+}
+
+// Checker tries what a delivery does, by what delivers. It needs no right
+// that a delivery does not need, and is safe for concurrent use.
+type Checker struct {
+	STS    STS
+	Putter *Putter
+	// AnyTrust says that STS does not know external ids.
+	AnyTrust bool
+	// Guard judges an endpoint by its form; nil takes every one.
+	Guard func(endpoint string) error
+}
+
+// Options of a check.
+type Options struct {
+	// Sources are whose folders are tried, at least one.
+	Sources []string
+	// Write stores an object of TrialSource. Otherwise nothing is stored.
+	Write bool
+	// Each is told every step when it is over; it may be nil.
+	Each func(Step)
+}
+
+// run is a check under way.
+type run struct {
+	*Checker
+	Options
+	t       catalog.Target
+	mu      sync.Mutex // guards report while PUTs are under way
+	report  Report
+	own     string // ARN of Sealift's principal, "" if not known
+	blocked string // the step that failed
+	said    string // of the PUT that is denied
+	wrote   bool   // an object is stored
+	unsafe  bool   // the store does not look at checksums
+}
+
+// Check tries t. The context bounds all of it.
+func (c *Checker) Check(ctx context.Context, t catalog.Target, o Options) Report {
+	r := &run{Checker: c, Options: o, t: t, report: Report{Destination: t.ID, Proven: []string{}, Unproven: []string{}}}
+	r.step("catalog", r.catalog)
+	r.step("endpoint", r.endpoint)
+	r.step("credentials", func() (string, error) { return r.credentials(ctx) })
+	r.step("role", func() (string, error) { return r.role(ctx) })
+	r.step("external id", func() (string, error) { return r.externalID(ctx) })
+	r.puts(ctx)
+	r.report.OK = true
+	for _, s := range r.report.Steps {
+		r.report.OK = r.report.OK && s.Status != Failed
+	}
+	if r.report.OK {
+		r.conclude()
+	}
+	return r.report
+}
+
+// skip is why there is nothing to try.
+type skip string
+
+func (s skip) Error() string { return string(s) }
+
+// judged is an error whose verdict is known.
+type judged struct{ Verdict }
+
+func (j *judged) Error() string { return j.Cause }
+
+// step tries one thing. Nothing is tried after one that failed.
+func (r *run) step(name string, try func() (string, error)) {
+	s := Step{Name: name, Status: Skipped, Detail: "needs: " + r.blocked}
+	if r.blocked == "" {
+		begun := time.Now()
+		detail, err := try()
+		s = Step{Name: name, Status: Passed, Detail: detail, Milliseconds: time.Since(begun).Milliseconds()}
+		s.fail(err, r.t, r.own)
+		if s.Status == Failed {
+			r.blocked = name
+		}
+	}
+	r.add(s)
+}
+
+func (r *run) add(s Step) {
+	r.report.Steps = append(r.report.Steps, s)
+	if r.Each != nil {
+		r.Each(s)
+	}
+}
+
+// fail gives the step what err means.
+func (s *Step) fail(err error, t catalog.Target, own string) {
+	var (
+		nothing skip
+		known   *judged
+	)
+	switch {
+	case err == nil:
+	case errors.As(err, &nothing):
+		s.Status, s.Detail = Skipped, string(nothing)
+	case errors.As(err, &known):
+		s.Status, s.Problem = Failed, &known.Verdict
+	default:
+		v := judge(err, t, own)
+		s.Status, s.Problem = Failed, &v
+	}
+}
+
+func (r *run) catalog() (string, error) {
+	switch {
+	case r.t.Refused != "":
+		return "", &judged{NewVerdict(Permanent, OfDestination, "catalog_refused", "the catalog is wrong: "+r.t.Refused,
+			"correct the catalog (`sealift catalog validate`) and apply it")}
+	case !r.t.IsEnabled:
+		return "disabled: no files are owed to it until it is enabled", nil
+	}
+	return "enabled", nil
+}
+
+func (r *run) endpoint() (string, error) {
+	if r.t.Endpoint == "" {
+		return "", skip("AWS's own")
+	}
+	if r.Guard != nil {
+		if err := r.Guard(r.t.Endpoint); err != nil {
+			return "", err
+		}
+	}
+	return r.t.Endpoint, nil
+}
+
+// credentials finds the operator's own.
+func (r *run) credentials(ctx context.Context) (string, error) {
+	id, err := r.STS.Identity(ctx)
+	if err != nil && r.t.RoleARN == "" && r.t.Endpoint != "" && !errors.Is(err, assumerole.ErrOwnCredentials) {
+		return "", skip("STS is not needed here, and does not tell who Sealift is") // a server of somebody's own
+	}
+	r.own = id.Principal()
+	return id.ARN, err
+}
+
+func (r *run) role(ctx context.Context) (string, error) {
+	request, err := sessionRequest(r.t, r.Sources[0])
+	if err != nil {
+		return "", &judged{NewVerdict(Permanent, OfDestination, "policy_malformed", err.Error(), "correct bucket in the catalog, or the source's id")}
+	}
+	if request == nil {
+		return "", skip("classic: Sealift's own principal puts, and the bucket's policy allows it")
+	}
+	creds, err := r.STS.Credentials(ctx, *request)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("assumed with ExternalId %s, until %s", r.t.Workspace, creds.Expires.UTC().Format(time.RFC3339)), nil
+}
+
+func (r *run) externalID(ctx context.Context) (string, error) {
+	request, err := sessionRequest(r.t, r.Sources[0])
+	if err != nil || request == nil {
+		return "", skip("classic")
+	}
+	if r.AnyTrust {
+		return "", skip("sts.verify_trust is false")
+	}
+	if err := r.STS.VerifyTrust(ctx, *request); err != nil {
+		return "", err
+	}
+	return "refused without it, and with a wrong one", nil
+}
+
+// maxParallel is how many source folders are tried at once.
+const maxParallel = 8
+
+// puts tries the PUT into the folder of each source, the first one alone: it
+// tells whether the store is reached, and where the bucket is.
+func (r *run) puts(ctx context.Context) {
+	if r.blocked != "" {
+		for _, name := range []string{"reach", "region", "put"} {
+			r.step(name, nil)
+		}
+		return
+	}
+	var seen sight
+	begun := time.Now()
+	tries := []try{r.try(seen.trace(ctx), r.t, r.Sources[0], nil)}
+	first := tries[0].err
+	var e *objstore.Error
+	answered := !errors.As(first, &e) || e.Status != 0 || errors.Is(first, objstore.ErrWrongRegion)
+	r.step("reach", func() (string, error) {
+		if !answered {
+			return "", first
+		}
+		return seen.String(), nil
+	})
+	r.step("region", func() (string, error) {
+		if errors.Is(first, objstore.ErrWrongRegion) {
+			return "", first
+		}
+		return r.region(), nil
+	})
+	if r.blocked == "" && !r.unsafe {
+		tries = append(tries, r.others(ctx)...)
+	}
+	r.step("put", func() (string, error) { return r.judgePuts(ctx, tries) })
+	last := &r.report.Steps[len(r.report.Steps)-1]
+	if last.Status != Skipped {
+		last.Milliseconds = time.Since(begun).Milliseconds()
+	}
+	if r.Write {
+		r.step("write", func() (string, error) { return r.write(ctx) })
+	}
+}
+
+// try is one PUT that was tried.
+type try struct {
+	source string
+	err    error // nil: accepted
+}
+
+func (r *run) try(ctx context.Context, t catalog.Target, source string, alter func(*objstore.PutOptions)) try {
+	obj, result, err := r.Putter.probe(ctx, t, source, alter)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Puts += result.Sends
+	if errors.Is(err, errStored) {
+		err, r.unsafe = nil, true
+		r.report.Stored = append(r.report.Stored, Stored{t.BucketName, obj.Key})
+	}
+	return try{source, err}
+}
+
+// others tries the folders of all sources but the first.
+func (r *run) others(ctx context.Context) []try {
+	tries := make([]try, len(r.Sources)-1)
+	var all sync.WaitGroup
+	places := make(chan struct{}, maxParallel)
+	for i := range tries {
+		places <- struct{}{}
+		all.Go(func() {
+			tries[i] = r.try(ctx, r.t, r.Sources[i+1], nil)
+			<-places
+		})
+	}
+	all.Wait()
+	return tries
+}
+
+// region is where the bucket was found.
+func (r *run) region() string {
+	switch found := r.Putter.Region(r.t); {
+	case found != "" && r.t.Region != "" && found != r.t.Region:
+		return fmt.Sprintf("%s, and not %s as the catalog says: Sealift follows, and one request less is made with region: %s", found, r.t.Region, found)
+	case found != "":
+		return found + ", as the store says"
+	case r.t.Region != "":
+		return r.t.Region
+	}
+	return firstRegion(r.t)
+}
+
+// judgePuts says what came of all PUTs.
+func (r *run) judgePuts(ctx context.Context, tries []try) (string, error) {
+	var into, not []string
+	var failed *try
+	for i, s := range tries {
+		switch {
+		case s.err == nil:
+			into = append(into, s.source)
+		case failed == nil:
+			failed = &tries[i]
+			fallthrough
+		default:
+			not = append(not, s.source)
+		}
+	}
+	if failed != nil {
+		return "", &judged{r.explain(ctx, failed, into, not)}
+	}
+	return fmt.Sprintf("%s into %s: accepted, but for its made-up checksum", strings.Join(putActions(r.t), " and "), folders(r.t, into)), nil
+}
+
+func folders(t catalog.Target, sources []string) string {
+	first := strings.TrimSuffix(strings.SplitN(policy.ObjectARN(t, sources[0]), ":::", 2)[1], "*")
+	if len(sources) == 1 {
+		return first
+	}
+	return fmt.Sprintf("%s and %d more", first, len(sources)-1)
+}
+
+// write stores an object, as small and as well-formed as can be.
+func (r *run) write(ctx context.Context) (string, error) {
+	obj, err := trialObject(r.t, TrialSource)
+	if err != nil {
+		return "", err
+	}
+	result, err := r.Putter.Put(ctx, r.t, obj)
+	r.report.Puts += result.Sends
+	if err == nil {
+		r.wrote = true
+		r.report.Stored = append(r.report.Stored, Stored{r.t.BucketName, obj.Key})
+		return "s3://" + r.t.BucketName + "/" + obj.Key, nil
+	}
+	if !errors.Is(err, objstore.ErrDenied) {
+		return "", err
+	}
+	if out := r.try(ctx, r.t, TrialSource, nil); out.err != nil {
+		// So it is about the folder, which no delivery needs.
+		return "", skip("the policies allow the folders of sources, and not " + folders(r.t, []string{TrialSource}))
+	}
+	return "", &judged{r.explainWrite(err)}
+}
+
+// conclude says what is known now, and what is not.
+func (r *run) conclude() {
+	proven := func(format string, args ...any) {
+		r.report.Proven = append(r.report.Proven, fmt.Sprintf(format, args...))
+	}
+	unproven := func(format string, args ...any) {
+		r.report.Unproven = append(r.report.Unproven, fmt.Sprintf(format, args...))
+	}
+	if r.t.RoleARN != "" {
+		proven("the role can be assumed, with this workspace's ExternalId")
+	}
+	encryption := "with AES256"
+	if !r.t.SSE {
+		encryption = "with the bucket's default encryption"
+	}
+	proven("%s into %s, %s", strings.Join(putActions(r.t), " and "), folders(r.t, r.Sources), encryption)
+	if r.t.Owner != "" {
+		proven("the bucket belongs to account %s", r.t.Owner)
+	}
+	for _, s := range r.report.Steps {
+		if s.Name == "external id" && s.Status == Passed {
+			proven("nobody assumes the role by Sealift without that ExternalId")
+		}
+	}
+	if r.unsafe {
+		unproven("that files arrive undamaged: the store took one whose checksum is not that of its body")
+	}
+	switch {
+	case r.Write && r.wrote:
+		proven("an object can be stored and encrypted")
+	case r.t.SSE:
+		unproven("that an object is stored: --write stores one")
+	default:
+		unproven("that the KMS key of the bucket's default encryption may be used, if there is one: S3 may ask for it only when it stores; --write stores an object")
+	}
+	if r.own != "" {
+		unproven("that the copiers run as %s, as this command does", r.own)
+	}
+}

@@ -1,0 +1,298 @@
+package destination
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/iam"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+func (w *wire) checker() *Checker {
+	return &Checker{STS: w.roles, Putter: w.Putter}
+}
+
+func (w *wire) check(t catalog.Target, o Options) Report {
+	if o.Sources == nil {
+		o.Sources = []string{"web"}
+	}
+	return w.checker().Check(w.t.Context(), t, o)
+}
+
+// stored are the keys of a bucket.
+func (w *wire) stored(bucket string) []string {
+	infos, err := w.operator(bucket).List(w.t.Context(), "", "", 0)
+	require.NoError(w.t, err)
+	var keys []string
+	for _, i := range infos {
+		keys = append(keys, i.Key)
+	}
+	return keys
+}
+
+func unzip(t *testing.T, body io.ReadCloser) string {
+	z, err := gzip.NewReader(body)
+	require.NoError(t, err)
+	b, err := io.ReadAll(z)
+	require.NoError(t, err)
+	require.NoError(t, body.Close())
+	return string(b)
+}
+
+// problem is the verdict of the step that failed.
+func problem(r Report) (step string, v Verdict) {
+	for _, s := range r.Steps {
+		if s.Problem != nil {
+			return s.Name, *s.Problem
+		}
+	}
+	return "", Verdict{}
+}
+
+func TestCheckOfWhatWorksStoresNothing(t *testing.T) {
+	for name, change := range map[string]func(*catalog.Destination){
+		"role":    nil,
+		"classic": func(d *catalog.Destination) { d.RoleARN = "" },
+		"acl":     func(d *catalog.Destination) { d.ACL = "bucket-owner-full-control" },
+		"kms":     func(d *catalog.Destination) { d.ServerSideEncryption = new(bool) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWire(t)
+			puts := w.requests("PutObject")
+			var told []string
+			r := w.check(w.target(change), Options{Each: func(s Step) { told = append(told, s.Name) }})
+			require.True(t, r.OK, "%+v", r)
+			require.Equal(t, []string{"catalog", "endpoint", "credentials", "role", "external id", "reach", "region", "put"}, told)
+			require.NotEmpty(t, r.Proven)
+			require.Contains(t, strings.Join(r.Unproven, " "), "--write")
+			require.Empty(t, r.Stored)
+			require.Empty(t, w.stored("one-logs"))
+			require.EqualValues(t, 1, puts(), "and it is one request, not one more without If-None-Match")
+			require.Equal(t, 1, r.Puts)
+		})
+	}
+}
+
+func TestCheckThatWrites(t *testing.T) {
+	w := newWire(t)
+	r := w.check(w.target(nil), Options{Write: true})
+	require.True(t, r.OK, "%+v", r)
+	require.Equal(t, []string{r.Stored[0].Key}, w.stored("one-logs"))
+	require.Regexp(t, `^path/segment-logs/sealift-check/\d{13}/\d{13}\.[0-9a-f]{12}\.[0-9a-f]{7}\.[0-9a-f-]{36}\.gz$`, r.Stored[0].Key)
+	body, info, err := w.operator("one-logs").Get(t.Context(), r.Stored[0].Key)
+	require.NoError(t, err)
+	require.Equal(t, "gzip", info.ContentEncoding)
+	require.Equal(t, "1", info.Metadata["records"])
+	line := unzip(t, body)
+	require.Equal(t, 1, strings.Count(line, "\n"))
+	require.True(t, json.Valid([]byte(line)))
+	require.NotContains(t, strings.Join(r.Unproven, " "), "--write")
+}
+
+// careless is a store that does not look at checksums.
+type careless struct{ *objstore.Memory }
+
+func (c careless) Put(ctx context.Context, key string, body io.ReadSeeker, o objstore.PutOptions) (objstore.Info, error) {
+	o.SHA256 = [32]byte{}
+	return c.Memory.Put(ctx, key, body, o)
+}
+
+// There the trial object is stored; it is well-formed, and the report says so.
+func TestCheckOfAStoreThatChecksNothing(t *testing.T) {
+	w := newWire(t)
+	store := careless{objstore.NewMemory("one-logs")}
+	w.Putter = NewPutter(Config{Roles: w.roles, Open: func(catalog.Target, func(context.Context) (objstore.Credentials, error)) objstore.Store { return store }})
+	r := w.check(w.target(nil), Options{})
+	require.True(t, r.OK, "%+v", r)
+	require.Regexp(t, `^path/segment-logs/web/`, r.Stored[0].Key)
+	require.Contains(t, strings.Join(r.Unproven, " "), "checksum")
+	body, _, err := store.Get(t.Context(), r.Stored[0].Key)
+	require.NoError(t, err)
+	require.Contains(t, unzip(t, body), `"event":"Sealift Check"`)
+}
+
+func TestCheckTriesEveryFolder(t *testing.T) {
+	w := newWire(t)
+	var sources []string
+	for i := range 30 {
+		sources = append(sources, fmt.Sprint("s", i))
+	}
+	r := w.check(w.target(nil), Options{Sources: sources})
+	require.True(t, r.OK, "%+v", r)
+	require.Equal(t, 30, r.Puts)
+
+	w.s3.SetFault(func(q *http.Request) s3server.Fault {
+		if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/s29/") {
+			return s3server.Fault{Status: 403, Code: "AccessDenied", Message: "Access Denied"}
+		}
+		return s3server.Fault{}
+	})
+	r = w.check(w.target(nil), Options{Sources: sources})
+	step, v := problem(r)
+	require.Equal(t, "put", step)
+	require.Equal(t, "folder_denied", v.Reason)
+	require.Contains(t, v.Cause, "not those of s29")
+	require.JSONEq(t, `{"Sid":"SealiftPutsLogs","Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::one-logs/path/segment-logs/*"}`, string(v.Statements[0].JSON))
+}
+
+// What only storing shows: the key of the default encryption, and a folder
+// that deliveries do not need.
+func TestCheckThatMayNotWrite(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		denied func(*http.Request) bool
+		status Status
+		said   string
+	}{
+		"key": {func(q *http.Request) bool { // the checksum is right
+			b, err := io.ReadAll(q.Body)
+			q.Body = io.NopCloser(bytes.NewReader(b))
+			sum := sha256.Sum256(b)
+			return err == nil && q.Header.Get("X-Amz-Content-Sha256") == hex.EncodeToString(sum[:])
+		}, Failed, "may not use the KMS key"},
+		"folder": {func(q *http.Request) bool { return strings.Contains(q.URL.Path, "/sealift-check/") }, Skipped, "not one-logs/path/segment-logs/sealift-check/"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			w := newWire(t)
+			w.refuse(func(q *http.Request) string {
+				if c.denied(q) {
+					return "Access Denied"
+				}
+				return ""
+			})
+			r := w.check(w.target(func(d *catalog.Destination) { d.ServerSideEncryption = new(bool) }), Options{Write: true})
+			last := r.Steps[len(r.Steps)-1]
+			require.Equal(t, "write", last.Name)
+			require.Equal(t, c.status, last.Status)
+			if c.status == Failed {
+				require.Contains(t, last.Problem.Cause, c.said)
+				require.Len(t, last.Problem.Statements, 2)
+			} else {
+				require.Contains(t, last.Detail, c.said)
+				require.True(t, r.OK)
+				require.Contains(t, strings.Join(r.Unproven, " "), "KMS")
+			}
+			require.Empty(t, r.Stored)
+			require.Empty(t, w.stored("one-logs"))
+		})
+	}
+}
+
+// refuse answers PUTs as f says, "" for not at all.
+func (w *wire) refuse(f func(*http.Request) string) {
+	w.s3.SetFault(func(q *http.Request) s3server.Fault {
+		if q.Method == http.MethodPut {
+			if message := f(q); message != "" {
+				return s3server.Fault{Status: 403, Code: "AccessDenied", Message: message}
+			}
+		}
+		return s3server.Fault{}
+	})
+}
+
+// What one changed header tells about a denial that says nothing.
+func TestDenialsAreIsolated(t *testing.T) {
+	const plain = "Access Denied"
+	const sse, acl, owner = "X-Amz-Server-Side-Encryption", "X-Amz-Acl", "X-Amz-Expected-Bucket-Owner"
+	when := func(denied func(*http.Request) bool) func(*http.Request) string {
+		return func(q *http.Request) string {
+			if denied(q) {
+				return plain
+			}
+			return ""
+		}
+	}
+	withACL := func(d *catalog.Destination) { d.ACL = "bucket-owner-full-control" }
+	withoutSSE := func(d *catalog.Destination) { d.ServerSideEncryption = new(bool) }
+	for hazard, c := range map[string]struct {
+		change     func(*catalog.Destination)
+		denied     func(*http.Request) string
+		reason     string
+		cause, fix string
+		statement  string // part of the first one
+		trials     int
+	}{
+		"aes256_forbidden": {nil, when(func(q *http.Request) bool { return q.Header.Get(sse) != "" }),
+			"encryption_contradiction", "server_side_encryption is true", "server_side_encryption: false", "", 1},
+		"aes256_demanded": {withoutSSE, when(func(q *http.Request) bool { return q.Header.Get(sse) != "AES256" }),
+			"encryption_contradiction", "server_side_encryption is false", "server_side_encryption: true", "", 1},
+		"kms_header_demanded": {nil, when(func(q *http.Request) bool { return q.Header.Get(sse) != "aws:kms" }),
+			"encryption_contradiction", "demands the header", "SSE-KMS the bucket's default", `"Null"`, 2},
+		"kms_header_demanded_setting_off": {withoutSSE, when(func(q *http.Request) bool { return q.Header.Get(sse) != "aws:kms" }),
+			"encryption_contradiction", "demands the header", "SSE-KMS the bucket's default", `"Null"`, 2},
+		"another_owner": {nil, when(func(q *http.Request) bool { return q.Header.Get(owner) != "" }),
+			"wrong_owner", "belongs to another account than 123456789012", "expected_bucket_owner", "", 3},
+		"acl": {withACL, when(func(q *http.Request) bool { return q.Header.Get(acl) != "" }),
+			"acl_denied", "without it the PUT is accepted", "s3:PutObjectAcl", `"s3:PutObjectAcl"`, 4},
+		"prefix": {nil, when(func(q *http.Request) bool { return strings.Contains(q.URL.Path, "/path/") }),
+			"prefix_denied", "without the prefix", "arn:aws:s3:::one-logs/path/segment-logs/*", "one-logs/path/segment-logs/*", 4},
+		"owner_and_acl": {withACL, when(func(q *http.Request) bool { return q.Header.Get(acl) != "" || q.Header.Get(owner) != "" }),
+			"wrong_owner", "and the ACL", "remove acl", `"s3:PutObjectAcl"`, 6},
+		"encryption_and_acl": {withACL, when(func(q *http.Request) bool { return q.Header.Get(acl) != "" || q.Header.Get(sse) != "" }),
+			"encryption_contradiction", "and the ACL", "remove acl", `"s3:PutObjectAcl"`, 9},
+		"all_three": {withACL, when(func(q *http.Request) bool { return len(q.Header.Get(acl)+q.Header.Get(sse)+q.Header.Get(owner)) > 0 }),
+			"encryption_contradiction", "and bucket", "remove acl", `"s3:PutObjectAcl"`, 10},
+		"nothing_of_it_with_role": {withACL, func(*http.Request) string { return plain },
+			"put_denied", "whatever the headers are", "let the role's policy allow s3:PutObject and s3:PutObjectAcl", `"Action":["s3:PutObject","s3:PutObjectAcl"]`, 8},
+		"nothing_of_it_classic": {func(d *catalog.Destination) { d.RoleARN = "" }, func(*http.Request) string { return plain },
+			"put_denied", "whatever the headers are", "(2) let the IAM policy of Sealift's principal", `"Principal":{"AWS":"arn:aws:iam::000000000000:root"}`, 3},
+		"nothing_of_it_two_accounts": {func(d *catalog.Destination) { d.ExpectedBucketOwner = "210987654321" }, func(*http.Request) string { return plain },
+			"put_denied", "whatever the headers are", "of another account than the role", `"Principal":{"AWS":"` + roleARN + `"}`, 6},
+		"deny_by_network": {nil, func(*http.Request) string {
+			return `User: arn:aws:sts::123456789012:assumed-role/logs/sealift is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::one-logs/x" with an explicit deny in a resource-based policy`
+		}, "put_denied_explicitly", "whatever the headers are", "aws:SourceVpce", "", 6},
+		"deny_of_kms_by_key": {withoutSSE, func(*http.Request) string {
+			return "User: arn:aws:sts::123456789012:assumed-role/logs/sealift is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555 because no identity-based policy allows the kms:GenerateDataKey action"
+		}, "kms", "KMS key cannot be used", "the role's policy", "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555", 0},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			w := newWire(t)
+			w.refuse(c.denied)
+			puts := w.requests("PutObject")
+			r := w.check(w.target(c.change), Options{Write: true})
+			require.False(t, r.OK)
+			step, v := problem(r)
+			require.Equal(t, "put", step)
+			require.Equal(t, c.reason, v.Reason, "%+v", r)
+			require.Contains(t, v.Cause, c.cause)
+			require.Contains(t, v.Fix, c.fix)
+			if c.statement != "" {
+				require.Contains(t, string(v.Statements[0].JSON), c.statement)
+			}
+			for _, s := range v.Statements {
+				_, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, s.JSON))
+				require.NoError(t, err, s.Where)
+			}
+			require.Len(t, r.Trials, c.trials)
+			require.EqualValues(t, r.Puts, puts())
+			require.LessOrEqual(t, r.Puts, 12)
+			require.Empty(t, w.stored("one-logs"))
+			require.Equal(t, Skipped, r.Steps[len(r.Steps)-1].Status, "nothing is written where the PUT is denied")
+		})
+	}
+}
+
+// kindOf is the kind of document that a statement is for.
+func kindOf(s Statement) iam.Kind {
+	switch {
+	case strings.Contains(s.Where, "policy of bucket"):
+		return iam.Bucket
+	case strings.Contains(s.Where, "KMS key"):
+		return iam.Key
+	case strings.Contains(s.Where, "trust policy"):
+		return iam.Trust
+	}
+	return iam.Identity
+}

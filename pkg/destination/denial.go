@@ -1,0 +1,160 @@
+package destination
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/policy"
+)
+
+// denial is what the text of a refusal tells. AWS tells it to callers of the
+// bucket's own account or organization, so of a role's requests but seldom of
+// a classic destination's; all others hear "Access Denied" and no more.
+//
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html,
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+type denial struct {
+	action   string // like s3:PutObject
+	policy   string // whose fault it is, like "session policy"; "" if that is not told
+	explicit bool   // a Deny, and not that nothing allows it
+	key      string // ARN of the KMS key
+}
+
+var (
+	deniedAction = regexp.MustCompile(`(?:perform:?|allows the|allow the) ([a-z0-9]+:[A-Za-z]+)`)
+	noneAllows   = regexp.MustCompile(`because no ([A-Za-z -]+?) allows?\b`)
+	oneDenies    = regexp.MustCompile(`explicit deny in (?:an?|the) ([A-Za-z -]*(?:policy|boundary))`)
+	kmsKey       = regexp.MustCompile(`arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+`)
+)
+
+func readDenial(message string) denial {
+	d := denial{key: kmsKey.FindString(message), explicit: strings.Contains(message, "explicit deny")}
+	if m := deniedAction.FindStringSubmatch(message); m != nil {
+		d.action = m[1]
+	}
+	if m := oneDenies.FindStringSubmatch(message); m != nil {
+		d.policy = m[1]
+	} else if m := noneAllows.FindStringSubmatch(message); m != nil {
+		d.policy = m[1]
+	} else if strings.Contains(message, "no resource-based policies allow access") { // KMS, to strangers
+		d.policy = ofResource
+	}
+	return d
+}
+
+// denied explains a 403 of the PUT as far as the answer allows.
+func denied(e *objstore.Error, t catalog.Target, own string) Verdict {
+	d := readDenial(e.Message)
+	v := Verdict{Class: Permanent, Scope: OfDestination, Reason: "put_denied",
+		Cause: fmt.Sprintf("s3:PutObject into bucket %q is denied (%d %s: %s)", t.BucketName, e.Status, e.Code, e.Message)}
+	if d.explicit {
+		v.Reason = "put_denied_explicitly"
+	}
+	switch {
+	case d.explicit:
+		v.Fix = deniedBy(d, t)
+		return v
+	case d.policy != "":
+		v.Fix, v.Statements = lacking(d, t, own)
+		return v
+	}
+	// Nothing is told: the likeliest first, and what finds out.
+	v.Fix, v.Statements = lacking(denial{action: d.action, policy: granting(t)}, t, own)
+	if t.Owner != "" {
+		v.Fix += fmt.Sprintf("; check that the bucket belongs to account %s (expected_bucket_owner)", t.Owner)
+	}
+	v.Fix += fmt.Sprintf("; `sealift destinations check %s` finds out which", t.ID)
+	return v
+}
+
+// Kinds of policies as AWS names them.
+const (
+	ofIdentity = "identity-based policy"
+	ofResource = "resource-based policy"
+	ofSession  = "session policy"
+	ofEndpoint = "VPC endpoint policy"
+)
+
+// granting is the kind of policy that a destination's right rests on.
+func granting(t catalog.Target) string {
+	if t.RoleARN != "" {
+		return ofIdentity
+	}
+	return ofResource
+}
+
+// deniedBy is the fix of an explicit deny.
+func deniedBy(d denial, t catalog.Target) string {
+	var where string
+	switch d.policy {
+	case ofResource:
+		where = fmt.Sprintf("a Deny in the policy of bucket %q", t.BucketName)
+	case ofIdentity:
+		where = "a Deny in a policy of " + principal(t)
+	case ofSession:
+		return "Sealift's own session policy denies it, which it never should: report it"
+	case "":
+		where = "a Deny in some policy"
+	default:
+		where = "a Deny in a " + d.policy
+	}
+	where += " applies; "
+	switch d.policy {
+	case "", ofResource, ofIdentity:
+		setting := "if it demands aws:kms encryption, set server_side_encryption: false"
+		if !t.SSE {
+			setting = "if it demands AES256 encryption, set server_side_encryption: true"
+		}
+		return where + setting + ", else except " + principal(t) + " from it"
+	case ofEndpoint:
+		return where + "let the endpoint's policy permit s3:PutObject on " + policy.ObjectARN(t, "*")
+	}
+	return where + "whoever administers it must except " + principal(t) + " and " + policy.ObjectARN(t, "*")
+}
+
+// lacking is the fix where nothing allows.
+func lacking(d denial, t catalog.Target, own string) (string, []Statement) {
+	actions := putActions(t)
+	if d.action != "" && d.action != "s3:PutObject" {
+		actions = []string{d.action}
+	}
+	allow := strings.Join(actions, " and ") + " on " + policy.ObjectARN(t, "*")
+	switch d.policy {
+	case ofResource:
+		return fmt.Sprintf("let the policy of bucket %q allow %s to %s", t.BucketName, allow, principal(t)),
+			[]Statement{bucketStatement(t, own, actions)}
+	case ofIdentity:
+		return fmt.Sprintf("let %s allow %s to %s", identityPolicy(t), allow, principal(t)),
+			[]Statement{identityStatement(t, actions)}
+	case ofSession:
+		if strings.HasPrefix(d.action, "kms:") {
+			return "the object is to be encrypted with a KMS key although AES256 is asked for: set server_side_encryption: false", nil
+		}
+		return fmt.Sprintf("Sealift narrowed the session to %s, and the request is for something else: report it", policy.ObjectARN(t, "…")), nil
+	}
+	return fmt.Sprintf("let the %s allow %s to %s", d.policy, allow, principal(t)), nil
+}
+
+func putActions(t catalog.Target) []string {
+	if t.ACL != "" {
+		return []string{"s3:PutObject", "s3:PutObjectAcl"}
+	}
+	return []string{"s3:PutObject"}
+}
+
+func identityPolicy(t catalog.Target) string {
+	if t.RoleARN != "" {
+		return "the role's policy"
+	}
+	return "the IAM policy of Sealift's principal"
+}
+
+func principal(t catalog.Target) string {
+	if t.RoleARN != "" {
+		return "the role " + t.RoleARN
+	}
+	return "Sealift's principal"
+}

@@ -1,0 +1,279 @@
+package destination
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/iam"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/policy"
+)
+
+// Trial is a PUT like the one that is denied, but for one thing: if it is not
+// denied, that thing is why. Nothing is stored by it.
+type Trial struct {
+	What    string `json:"what"`    // like "without the ACL"
+	Outcome string `json:"outcome"` // "accepted", or what the store said
+}
+
+// knob is one thing that a PUT may do otherwise.
+type knob struct {
+	what  string
+	turn  func(*catalog.Target)
+	alter func(*objstore.PutOptions)
+	// blame says what it means if the PUT is accepted with it.
+	blame func(t catalog.Target, own string) Verdict
+}
+
+// headers are the knobs of t's headers, the likeliest culprits first; those
+// of one list exclude each other.
+func headers(t catalog.Target) [][]knob {
+	var out [][]knob
+	kms := knob{what: "with x-amz-server-side-encryption: aws:kms", blame: blameNotKMS,
+		turn: func(t *catalog.Target) { t.SSE = false }, alter: func(o *objstore.PutOptions) { o.ServerSideEncryption = "aws:kms" }}
+	if t.SSE {
+		out = append(out, []knob{{what: "without x-amz-server-side-encryption", turn: func(t *catalog.Target) { t.SSE = false }, blame: blameAES256}, kms})
+	} else {
+		out = append(out, []knob{{what: "with x-amz-server-side-encryption: AES256", turn: func(t *catalog.Target) { t.SSE = true }, blame: blameNotAES256}, kms})
+	}
+	if t.Owner != "" {
+		out = append(out, []knob{{what: "without x-amz-expected-bucket-owner", turn: func(t *catalog.Target) { t.Owner = "" }, blame: blameOwner}})
+	}
+	if t.ACL != "" {
+		out = append(out, []knob{{what: "without x-amz-acl", turn: func(t *catalog.Target) { t.ACL = "" }, blame: blameACL}})
+	}
+	return out
+}
+
+// place is the knob of the path prefix.
+func bare(t catalog.Target) knob {
+	return knob{what: "below the bucket's root, without the prefix " + t.Prefix, turn: func(t *catalog.Target) { t.Prefix = "" }, blame: blamePrefix}
+}
+
+// explain finds why PUTs are denied, by sending the first of them again with
+// one thing changed at a time: at most a dozen requests.
+func (r *run) explain(ctx context.Context, failed *try, into, not []string) Verdict {
+	base := judge(failed.err, r.t, r.own)
+	var e *objstore.Error
+	if !errors.As(failed.err, &e) || !mayDepend(e) {
+		return base
+	}
+	r.said = fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message)
+	if len(into) > 0 {
+		return blameFolders(base, r.t, r.own, into, not)
+	}
+	options := headers(r.t)
+	for _, alternatives := range options {
+		for _, k := range alternatives {
+			if r.accepts(ctx, failed.source, k) {
+				return asFound(base, k.blame(r.t, r.own))
+			}
+		}
+	}
+	if r.t.Prefix != "" && r.accepts(ctx, failed.source, bare(r.t)) {
+		return asFound(base, blamePrefix(r.t, r.own))
+	}
+	if v, ok := r.several(ctx, failed.source, options); ok {
+		return asFound(base, v)
+	}
+	return unmoved(base, readDenial(e.Message), r.t, r.own)
+}
+
+// unmoved is a denial that no header makes a difference to.
+func unmoved(v Verdict, d denial, t catalog.Target, own string) Verdict {
+	v.Cause += "; it is the same whatever the headers are, so neither encryption nor ACL nor the bucket's owner is why"
+	switch {
+	case d.explicit && (d.policy == "" || d.policy == ofResource || d.policy == ofIdentity):
+		where := fmt.Sprintf("the policy of bucket %q", t.BucketName)
+		if d.policy == ofIdentity {
+			where = "the policies of " + principal(t)
+		}
+		v.Fix = fmt.Sprintf("find the Deny in %s that applies to s3:PutObject on %s, such as one on aws:SourceIp, aws:SourceVpce, aws:SecureTransport or aws:PrincipalArn, and except %s from it",
+			where, policy.ObjectARN(t, "*"), principal(t))
+	case d.explicit, d.policy != "":
+	case t.RoleARN == "":
+		// Two accounts: both must allow it.
+		v.Fix = fmt.Sprintf("likeliest first: (1) %s; (2) %s; (3) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
+			fixOf(ofResource, t, own), fixOf(ofIdentity, t, own), principal(t))
+		v.Statements = []Statement{bucketStatement(t, own, putActions(t)), identityStatement(t, putActions(t))}
+	case t.Owner != "" && t.Owner != catalog.RoleAccount(t.RoleARN):
+		v.Fix = fmt.Sprintf("likeliest first: (1) the bucket is of another account than the role, so both must allow it: %s; (2) and %s; (3) a Deny applies: except %s from it",
+			fixOf(ofResource, t, own), fixOf(ofIdentity, t, own), principal(t))
+		v.Statements = []Statement{bucketStatement(t, own, putActions(t)), identityStatement(t, putActions(t))}
+	default:
+		v.Fix = fmt.Sprintf("likeliest first: (1) %s; (2) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
+			fixOf(ofIdentity, t, own), principal(t))
+		v.Statements = []Statement{identityStatement(t, putActions(t))}
+	}
+	return v
+}
+
+func fixOf(policy string, t catalog.Target, own string) string {
+	fix, _ := lacking(denial{policy: policy}, t, own)
+	return fix
+}
+
+// mayDepend says whether the answer may be for the request's headers or place.
+func mayDepend(e *objstore.Error) bool {
+	d := readDenial(e.Message)
+	return e.Code == "AccessDenied" && !strings.HasPrefix(d.action, "kms:")
+}
+
+// several finds two or more headers that are denied each by itself: it turns
+// all of them, and then those back that make no difference.
+func (r *run) several(ctx context.Context, source string, options [][]knob) (Verdict, bool) {
+	if len(options) < 2 {
+		return Verdict{}, false
+	}
+	for _, encryption := range append([]knob{{}}, options[0]...) {
+		turned := []knob{encryption}
+		for _, alternatives := range options[1:] {
+			turned = append(turned, alternatives[0])
+		}
+		if encryption.turn == nil {
+			turned = turned[1:]
+		}
+		if len(turned) < 2 || !r.accepts(ctx, source, turned...) {
+			continue
+		}
+		for i := 0; i < len(turned) && len(turned) > 2; {
+			rest := append(append([]knob{}, turned[:i]...), turned[i+1:]...)
+			if r.accepts(ctx, source, rest...) {
+				turned = rest
+			} else {
+				i++
+			}
+		}
+		v := turned[0].blame(r.t, r.own)
+		for _, k := range turned[1:] {
+			more := k.blame(r.t, r.own)
+			v.Cause, v.Fix = v.Cause+"; and "+more.Cause, v.Fix+"; and "+more.Fix
+			v = v.with(more.Statements...)
+		}
+		return v, true
+	}
+	return Verdict{}, false
+}
+
+// accepts tries the PUT with the knobs turned.
+func (r *run) accepts(ctx context.Context, source string, knobs ...knob) bool {
+	t := r.t
+	var whats []string
+	for _, k := range knobs {
+		k.turn(&t)
+		whats = append(whats, k.what)
+	}
+	out := r.try(ctx, t, source, func(o *objstore.PutOptions) {
+		for _, k := range knobs {
+			if k.alter != nil {
+				k.alter(o)
+			}
+		}
+	})
+	trial := Trial{What: strings.Join(whats, ", "), Outcome: "accepted"}
+	accepted := out.err == nil
+	var e *objstore.Error
+	if errors.As(out.err, &e) {
+		trial.Outcome = "denied as well"
+		if said := fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message); said != r.said {
+			trial.Outcome = said
+		}
+		// The bucket's policies let it pass as far as the key.
+		accepted = strings.HasPrefix(e.Code, "KMS.") || strings.HasPrefix(readDenial(e.Message).action, "kms:")
+	} else if out.err != nil {
+		trial.Outcome = out.err.Error()
+	}
+	r.report.Trials = append(r.report.Trials, trial)
+	return accepted
+}
+
+// asFound is the verdict with what the store said to the real PUT.
+func asFound(base, found Verdict) Verdict {
+	found.Cause += " (" + base.Cause + ")"
+	return found
+}
+
+func found(reason, cause, fix string) Verdict {
+	return NewVerdict(Permanent, OfDestination, reason, cause, fix)
+}
+
+func blameAES256(t catalog.Target, _ string) Verdict {
+	return found("encryption_contradiction",
+		fmt.Sprintf("server_side_encryption is true, and a policy of bucket %q denies what asks for AES256: without that header the PUT is accepted", t.BucketName),
+		"set server_side_encryption: false, which leaves the encryption to the bucket's default; or remove the Deny on s3:x-amz-server-side-encryption")
+}
+
+func blameNotAES256(t catalog.Target, _ string) Verdict {
+	return found("encryption_contradiction",
+		fmt.Sprintf("server_side_encryption is false, and a policy of bucket %q demands AES256: with that header the PUT is accepted", t.BucketName),
+		"set server_side_encryption: true; or remove the Deny on s3:x-amz-server-side-encryption")
+}
+
+// blameNotKMS: Sealift names no key, and so no kms either.
+func blameNotKMS(t catalog.Target, _ string) Verdict {
+	v := found("encryption_contradiction",
+		fmt.Sprintf("a policy of bucket %q demands the header x-amz-server-side-encryption: aws:kms, which Sealift does not send: it leaves KMS to the bucket's default encryption", t.BucketName),
+		"set server_side_encryption: false, make SSE-KMS the bucket's default encryption, and replace the Deny by one that lets requests without the header pass")
+	return v.with(newStatement("the policy of bucket "+t.BucketName+", for the present Deny", iam.Statement{
+		Sid: "DenyOtherEncryption", Effect: iam.Deny, Principal: iam.Everyone(), Action: iam.Strings{"s3:PutObject"}, Resource: iam.Strings{policy.ObjectARN(t, "*")},
+		Condition: iam.Condition{
+			"StringNotEquals": {"s3:x-amz-server-side-encryption": {"aws:kms"}},
+			"Null":            {"s3:x-amz-server-side-encryption": {"false"}},
+		},
+	}))
+}
+
+func blameOwner(t catalog.Target, _ string) Verdict {
+	from := "by expected_bucket_owner"
+	if t.ExpectedBucketOwner == "" {
+		from = "as the role does"
+	}
+	return found("wrong_owner",
+		fmt.Sprintf("bucket %q belongs to another account than %s: without x-amz-expected-bucket-owner the PUT is accepted", t.BucketName, t.Owner),
+		fmt.Sprintf("is it the right bucket? It should belong to %s, %s: correct bucket in the catalog, or set expected_bucket_owner to the account that owns it", t.Owner, from))
+}
+
+func blameACL(t catalog.Target, own string) Verdict {
+	v := found("acl_denied",
+		fmt.Sprintf("the ACL %s is not allowed: without it the PUT is accepted", t.ACL),
+		fmt.Sprintf("remove acl from the destination, or let %s put with it: s3:PutObjectAcl on %s", principal(t), policy.ObjectARN(t, "*")))
+	return v.with(grant(t, own))
+}
+
+func blamePrefix(t catalog.Target, own string) Verdict {
+	root := t
+	root.Prefix = ""
+	v := found("prefix_denied",
+		fmt.Sprintf("the policies allow %s, and the destination's prefix makes it %s: without the prefix the PUT is accepted", policy.ObjectARN(root, "*"), policy.ObjectARN(t, "*")),
+		fmt.Sprintf("let the policies allow %s; or remove the prefix from bucket in the catalog", policy.ObjectARN(t, "*")))
+	return v.with(grant(t, own))
+}
+
+// blameFolders: some sources' folders are allowed, and others are not.
+func blameFolders(base Verdict, t catalog.Target, own string, into, not []string) Verdict {
+	v := found("folder_denied",
+		fmt.Sprintf("the policies allow the folders of sources %s, and not those of %s", strings.Join(into, ", "), strings.Join(not, ", ")),
+		fmt.Sprintf("let the policies allow %s, which is all sources' folders", policy.ObjectARN(t, "*")))
+	return asFound(base, v.with(grant(t, own)))
+}
+
+// grant is the statement that a destination's right rests on.
+func grant(t catalog.Target, own string) Statement {
+	if granting(t) == ofIdentity {
+		return identityStatement(t, putActions(t))
+	}
+	return bucketStatement(t, own, putActions(t))
+}
+
+// explainWrite says why an object may not be stored where its PUT is allowed.
+func (r *run) explainWrite(err error) Verdict {
+	base := judge(err, r.t, r.own)
+	if base.Reason == "kms" || r.t.SSE {
+		return base
+	}
+	v := found("kms", fmt.Sprintf("the PUT is allowed, but when the object is to be stored it is denied: %s may not use the KMS key of the bucket's default encryption", principal(r.t)), "")
+	return asFound(base, keyDenied(v, denial{}, r.t, r.own))
+}

@@ -1,0 +1,48 @@
+package destination
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+)
+
+// sight is what was seen of the connection that a request went over.
+type sight struct {
+	mu      sync.Mutex // guards all below
+	host    string     // that was looked up
+	address string     // that was connected to
+	tls     string     // version, "" for plain HTTP
+}
+
+// trace makes requests with the context tell.
+func (w *sight) trace(ctx context.Context) context.Context {
+	set := func(field *string, value string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		*field = value
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(hostPort string) { set(&w.host, hostPort) },
+		GotConn: func(info httptrace.GotConnInfo) {
+			set(&w.address, info.Conn.RemoteAddr().String())
+			if c, ok := info.Conn.(*tls.Conn); ok {
+				set(&w.tls, tls.VersionName(c.ConnectionState().Version))
+			}
+		},
+	})
+}
+
+func (w *sight) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	parts := []string{w.host}
+	if w.address != w.host {
+		parts = append(parts, "at "+w.address)
+	}
+	if w.tls != "" {
+		parts = append(parts, "by "+w.tls)
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,60 @@
+package destination
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/sealift/sealift/pkg/catalog"
+)
+
+// unreached judges that there was no answer at all. address says what to do
+// about an address that is wrong.
+func unreached(err error, address string) Verdict {
+	v := func(reason, cause, hint string) Verdict {
+		return NewVerdict(Transient, OfDestination, reason, fmt.Sprintf("%s: %v", cause, err), "none: it is tried again; if it lasts, "+hint)
+	}
+	var (
+		lookup    *net.DNSError
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+		timeout   net.Error
+	)
+	switch {
+	case errors.As(err, &lookup) && lookup.IsNotFound:
+		return v("dns", fmt.Sprintf("no host has the name %s", lookup.Name), address)
+	case errors.As(err, &lookup):
+		return v("dns", "this host's DNS does not answer", "check this host's DNS")
+	case errors.As(err, &host):
+		return v("tls", "the server's certificate is for another name", address+": its host must be one that the certificate names")
+	case errors.As(err, &invalid):
+		return v("tls", "the server's certificate is not valid", "have the server's certificate renewed, and check this host's clock")
+	case errors.As(err, &authority):
+		return v("tls", "the server's certificate is of an authority that this host does not trust", "add the authority to this host's, or give the server a certificate of a public one")
+	case errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return v("tls", "the server does not speak TLS", "write endpoint with http://, and list it in destinations.allowed_endpoints if that is meant")
+	case strings.Contains(err.Error(), "malformed HTTP response"):
+		return v("tls", "the server does not speak plain HTTP", "write endpoint with https://")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return v("unreachable", "nothing listens there", address+" and its port, or start the server")
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return v("unreachable", "this host has no route there", "check this host's network and firewall")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return v("timeout", "no answer in time", "check firewalls and security groups between this host and the server")
+	}
+	return v("unavailable", "the connection broke", "check the network between this host and the server")
+}
+
+// addressOf is what to do about a wrong address of t.
+func addressOf(t catalog.Target) string {
+	if t.Endpoint == "" {
+		return "check region in the catalog and this host's DNS"
+	}
+	return "correct endpoint in the catalog"
+}
