@@ -1,16 +1,94 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/spelling"
 )
 
-func newDestinationsCommand(*app) *cobra.Command {
-	return &cobra.Command{
+func newDestinationsCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
 		Use:     "destinations",
 		GroupID: groupCatalog,
 		Short:   "Set customers' buckets up, check them, and see how they do",
 		Long: `What customers and operators do about a destination: the policies to attach, a try of the
 real delivery, the move from a bucket policy to a role, and how it does. NAME is a
 destination's id WORKSPACE/NAME, or its name alone where only one has it.`,
+		Example: "  sealift destinations check acme-prod",
 	}
+	c.AddCommand(newDestinationsCheckCommand(a))
+	return c
+}
+
+// storedCatalog reads what is applied.
+func storedCatalog(ctx context.Context, s *services) (*catalog.Snapshot, error) {
+	t := &catalogTopic{s}
+	if err := t.ready(ctx, false); err != nil {
+		return nil, err
+	}
+	return t.read(ctx)
+}
+
+// allDestinations are those of a catalog, sorted by id.
+func allDestinations(s *catalog.Snapshot) []catalog.Target {
+	var out []catalog.Target
+	for _, w := range s.Workspaces() {
+		for _, d := range w.Destinations {
+			if t, ok := s.Destination(w.ID + "/" + d.Name); ok {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
+
+// namedDestinations are those that names stand for, each once: WORKSPACE/NAME,
+// NAME where only one has it, or WORKSPACE for all of its.
+func namedDestinations(s *catalog.Snapshot, names []string) ([]catalog.Target, error) {
+	all := allDestinations(s)
+	var out []catalog.Target
+	for _, name := range names {
+		var found []catalog.Target
+		workspace := false
+		for _, t := range all {
+			if t.ID == name || t.Name == name || t.Workspace == name {
+				found = append(found, t)
+				workspace = workspace || t.Workspace == name
+			}
+		}
+		switch {
+		case len(found) == 0:
+			return nil, noDestination(all, name)
+		case len(found) > 1 && !workspace:
+			return nil, fmt.Errorf("%d workspaces have a destination %q: name one, like %s", len(found), name, found[0].ID)
+		}
+		for _, t := range found {
+			if !slices.ContainsFunc(out, func(o catalog.Target) bool { return o.ID == t.ID }) {
+				out = append(out, t)
+			}
+		}
+	}
+	return out, nil
+}
+
+func noDestination(all []catalog.Target, name string) error {
+	var known []string
+	for _, t := range all {
+		if strings.Contains(name, "/") {
+			known = append(known, t.ID)
+		} else {
+			known = append(known, t.Name)
+		}
+	}
+	hint := "`sealift catalog get` lists them"
+	if near := spelling.Near(name, known); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return fmt.Errorf("the catalog has no destination %q; %s", name, hint)
 }

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/netguard"
+	"github.com/sealift/sealift/pkg/progress"
+)
+
+// checkFlags are those of `sealift destinations check`.
+type checkFlags struct {
+	files      catalogFiles
+	all        bool
+	sources    []string
+	allSources bool
+	write      bool
+	endpoint   string
+	timeout    time.Duration
+	asJSON     bool
+}
+
+// someSources is how many source folders are tried unless told.
+const someSources = 20
+
+// parallelChecks is how many destinations are checked at once.
+const parallelChecks = 8
+
+func newDestinationsCheckCommand(a *app) *cobra.Command {
+	var o checkFlags
+	c := &cobra.Command{
+		Use:   "check [NAME…]",
+		Short: "Try a delivery without delivering, and name the cause and the fix of what fails",
+		Long: `Try what a delivery does, by the code that delivers: assume the role, see that it is refused
+without the ExternalId and with a wrong one, find the bucket's region, and PUT with the real headers to
+the real prefix. It needs no right that a delivery does not need, and each failure ends in a cause and
+the exact change to make. A PUT that is denied is tried again with one header changed at a time, to find
+which it is. NAME may also be a workspace, for all of its destinations.
+
+Nothing is stored: the PUT states a checksum that is not that of its body. S3 decides by the headers
+whether the PUT is allowed, and refuses the body when it has read it. What S3 decides only when it
+stores, such as the use of the KMS key of the bucket's default encryption, is not proven by that. --write
+stores a real object: one line, about 300 bytes, in segment-logs/sealift-check/, which belongs to no
+source, so that nobody's days are disturbed. Sealift has no right to delete it; the command says how you do.`,
+		Example: `  sealift destinations check acme-prod
+  sealift destinations check ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod --write
+  sealift destinations check -f acme.yaml     # before it is applied
+  sealift destinations check --all --json`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 && !o.all && len(o.files.names) == 0 {
+				return usage("name a destination or a workspace, or --all")
+			}
+			if len(args) > 0 && o.all {
+				return usage("name destinations, or --all, and not both")
+			}
+			if len(o.sources) > 0 && o.allSources {
+				return usage("name sources, or --all-sources, and not both")
+			}
+			return checkDestinations(c.Context(), a, o, args)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVarP(&o.files.names, "file", "f", nil, "check destinations of this document, - for stdin, instead of those that are applied; repeatable")
+	f.BoolVar(&o.all, "all", false, "check all destinations")
+	f.StringSliceVar(&o.sources, "source", nil, "try the folders of these sources only")
+	f.BoolVar(&o.allSources, "all-sources", false, fmt.Sprintf("try the folder of each source, also if there are more than %d", someSources))
+	f.BoolVar(&o.write, "write", false, "store a small object, which proves the rest; Sealift cannot delete it")
+	f.StringVar(&o.endpoint, "endpoint", "", "URL of S3 and STS for destinations that name none, like that of sealift dev; default AWS")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "for each destination")
+	f.BoolVar(&o.asJSON, "json", false, "print as JSON")
+	return c
+}
+
+// checkResult is one destination's.
+type checkResult struct {
+	destination.Report
+	target catalog.Target
+	// Parked files wait for it; nil: it was not looked for, or is not known.
+	Parked *int64 `json:"parked,omitempty"`
+}
+
+func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string) error {
+	cfg := a.cfg
+	if o.endpoint != "" && cfg.STS.Endpoint == "" {
+		cfg.STS.Endpoint = o.endpoint
+	}
+	s, err := open(cfg, identity{endpoint: o.endpoint}, false, a.log, nil)
+	if err != nil {
+		return err
+	}
+	err = func() error {
+		targets, err := targetsToCheck(ctx, a, s, o, names)
+		if err != nil {
+			return err
+		}
+		results, err := runChecks(ctx, a, s, o, targets)
+		if err != nil {
+			return err
+		}
+		if o.asJSON {
+			err = a.printJSON(results)
+		} else {
+			err = printChecks(a.stdout, o, results)
+		}
+		return errors.Join(err, checkError(results))
+	}()
+	return errors.Join(err, s.close())
+}
+
+// targetsToCheck are those that the command line names.
+func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, names []string) ([]catalog.Target, error) {
+	var snapshot *catalog.Snapshot
+	if len(o.files.names) > 0 {
+		workspaces, err := o.files.read(a, nil)
+		if err != nil {
+			return nil, err
+		}
+		if snapshot, err = catalog.NewSnapshot(workspaces); err != nil {
+			return nil, err
+		}
+	} else {
+		var err error
+		if snapshot, err = storedCatalog(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	if len(names) > 0 {
+		return namedDestinations(snapshot, names)
+	}
+	all := allDestinations(snapshot)
+	if len(all) == 0 {
+		return nil, errors.New("the catalog has no destination; `sealift catalog new` makes a document")
+	}
+	return all, nil
+}
+
+// runChecks checks all, and tells a single one's steps as they happen.
+func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets []catalog.Target) ([]checkResult, error) {
+	checker := &destination.Checker{
+		STS: s.roles, AnyTrust: !s.cfg.STS.VerifyTrust, Putter: destination.NewPutter(destination.Config{Roles: s.roles, Open: s.bucket}),
+		Guard: func(endpoint string) error { return netguard.Check(endpoint, s.cfg.Destinations.AllowedEndpoints) },
+	}
+	results := make([]checkResult, len(targets))
+	options := make([]destination.Options, len(targets))
+	for i, t := range targets {
+		sources, err := sourcesToTry(t, o)
+		if err != nil {
+			return nil, err
+		}
+		options[i] = destination.Options{Sources: sources, Write: o.write}
+		results[i].target = t
+	}
+	if len(targets) == 1 && !o.asJSON {
+		printCheckHead(a.stdout, targets[0])
+		options[0].Each = func(s destination.Step) { printStep(a.stdout, s) }
+	}
+	bar := progress.Start(a.stderr, "checking", int64(len(targets)), progress.Count)
+	var all sync.WaitGroup
+	places := make(chan struct{}, parallelChecks)
+	for i := range targets {
+		places <- struct{}{}
+		all.Go(func() {
+			tctx, cancel := context.WithTimeout(ctx, o.timeout)
+			defer cancel()
+			results[i].Report = checker.Check(tctx, targets[i], options[i])
+			if results[i].OK && len(o.files.names) == 0 {
+				results[i].Parked = countParked(tctx, s, targets[i].ID)
+			}
+			bar.Add(1)
+			<-places
+		})
+	}
+	all.Wait()
+	bar.Finish()
+	return results, context.Cause(ctx)
+}
+
+// sourcesToTry are those whose folders are tried.
+func sourcesToTry(t catalog.Target, o checkFlags) ([]string, error) {
+	for _, s := range o.sources {
+		if !slices.Contains(t.Sources, s) {
+			return nil, fmt.Errorf("--source: destination %s has no source %q", t.ID, s)
+		}
+	}
+	switch {
+	case len(o.sources) > 0:
+		return o.sources, nil
+	case o.allSources || len(t.Sources) <= someSources:
+		return t.Sources, nil
+	}
+	return t.Sources[:someSources], nil
+}
+
+// countParked counts up to 1,000 files that wait for a destination; nil if it
+// cannot be told.
+func countParked(ctx context.Context, s *services, id string) *int64 {
+	parked, err := s.staging.List(ctx, delivery.ParkedPrefix(id), "", 0)
+	if err != nil {
+		s.log.WarnContext(ctx, "whether files are parked is not known", "destination", id, "err", err)
+		return nil
+	}
+	n := int64(len(parked))
+	return &n
+}
+
+// checkError is what the command ends with.
+func checkError(results []checkResult) error {
+	failed := 0
+	for _, r := range results {
+		if !r.OK {
+			failed++
+		}
+	}
+	switch {
+	case failed == 0:
+		return nil
+	case len(results) == 1:
+		return fmt.Errorf("destination %s would not be delivered to", results[0].Destination)
+	case failed == len(results):
+		return fmt.Errorf("none of %d destinations would be delivered to", failed)
+	}
+	return partial(fmt.Sprintf("%d of %d destinations would not be delivered to", failed, len(results)))
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/progress"
+)
+
+func printCheckHead(out io.Writer, t catalog.Target) {
+	as := "as Sealift's own principal"
+	if t.RoleARN != "" {
+		as = "as role " + t.RoleARN
+	}
+	fmt.Fprintf(out, "%s: s3://%s %s\n", t.ID, t.Bucket, as)
+}
+
+func printStep(out io.Writer, s destination.Step) {
+	if s.Problem == nil {
+		took := ""
+		if s.Milliseconds > 0 {
+			took = fmt.Sprintf(" (%d ms)", s.Milliseconds)
+		}
+		fmt.Fprintf(out, "  %-8s %-12s %s%s\n", s.Status, s.Name, s.Detail, took)
+		return
+	}
+	fmt.Fprintf(out, "  %-8s %-12s (%d ms)\n", s.Status, s.Name, s.Milliseconds)
+	printProblem(out, "    ", *s.Problem)
+}
+
+func printProblem(out io.Writer, indent string, v destination.Verdict) {
+	fmt.Fprintf(out, "%scause  %s\n%sfix    %s\n", indent, v.Cause, indent, v.Fix)
+	for _, s := range v.Statements {
+		var pretty bytes.Buffer
+		if json.Indent(&pretty, s.JSON, indent+"  ", "  ") == nil {
+			fmt.Fprintf(out, "%sfor %s:\n%s  %s\n", indent, s.Where, indent, pretty.String())
+		}
+	}
+}
+
+// printChecks prints what was not told yet.
+func printChecks(out io.Writer, o checkFlags, results []checkResult) error {
+	if len(results) == 1 {
+		printConclusion(out, o, results[0])
+		return nil
+	}
+	passed := 0
+	for _, r := range results {
+		failed := false
+		for _, s := range r.Steps {
+			if s.Problem != nil {
+				fmt.Fprintf(out, "%-8s %s: %s\n", s.Status, r.Destination, s.Name)
+				printProblem(out, "  ", *s.Problem)
+				failed = true
+			}
+		}
+		if !failed {
+			passed++
+			fmt.Fprintf(out, "%-8s %s\n", destination.Passed, r.Destination)
+		}
+		printLeft(out, o, r)
+	}
+	_, err := fmt.Fprintf(out, "%d of %s pass\n", passed, progress.Things(int64(len(results)), "destination"))
+	return err
+}
+
+// printConclusion says what one check has shown.
+func printConclusion(out io.Writer, o checkFlags, r checkResult) {
+	for _, t := range r.Trials {
+		fmt.Fprintf(out, "    tried  %s: %s\n", t.What, t.Outcome)
+	}
+	for _, list := range []struct {
+		title string
+		items []string
+	}{{"proven", r.Proven}, {"not proven", r.Unproven}} {
+		if len(list.items) > 0 {
+			fmt.Fprintf(out, "%s:\n  - %s\n", list.title, strings.Join(list.items, "\n  - "))
+		}
+	}
+	printLeft(out, o, r)
+}
+
+// printLeft says what is left: in the bucket, and to do.
+func printLeft(out io.Writer, o checkFlags, r checkResult) {
+	for _, s := range r.Stored {
+		fmt.Fprintf(out, "stored s3://%s/%s, which Sealift may not delete:\n  aws s3 rm%s s3://%s/%s\n", s.Bucket, s.Key, endpointFlag(r.target, o.endpoint), s.Bucket, s.Key)
+	}
+	if r.Parked != nil && *r.Parked > 0 {
+		more := ""
+		if *r.Parked >= 1000 {
+			more = " or more"
+		}
+		fmt.Fprintf(out, "%s%s parked: sealift redrive --destination %s\n", progress.Things(*r.Parked, "file"), more, r.Destination)
+	}
+}
+
+// endpointFlag is the AWS CLI's, for a bucket that is not on AWS.
+func endpointFlag(t catalog.Target, endpoint string) string {
+	if t.Endpoint != "" {
+		endpoint = t.Endpoint
+	}
+	if endpoint == "" {
+		return ""
+	}
+	return " --endpoint-url " + endpoint
+}
