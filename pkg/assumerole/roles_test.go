@@ -41,7 +41,7 @@ func own(context.Context) (objstore.Credentials, error) {
 func serve(t *testing.T) (*s3server.Server, string, *http.Client) {
 	server, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "AKIAOPERATOR", SecretKey: "secret"})
 	require.NoError(t, err)
-	require.NoError(t, server.PutRole(s3server.Role{ARN: roleARN, ExternalID: externalID, Buckets: []string{"acme-logs"}}))
+	require.NoError(t, server.PutRole(s3server.PutOnly(roleARN, server.Operator(), externalID, "acme-logs")))
 	h := httptest.NewServer(server)
 	client := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(func() { client.CloseIdleConnections(); h.Close(); require.NoError(t, server.Close()) })

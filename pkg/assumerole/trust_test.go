@@ -103,7 +103,7 @@ func TestVerifyTrustOfEmbeddedRoles(t *testing.T) {
 	server, endpoint, client := serve(t)
 	open := request
 	open.RoleARN += "-open"
-	require.NoError(t, server.PutRole(s3server.Role{ARN: open.RoleARN, Buckets: []string{"acme-logs"}}))
+	require.NoError(t, server.PutRole(s3server.PutOnly(open.RoleARN, server.Operator(), "", "acme-logs")))
 	roles := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: own, HTTPClient: client})
 	require.NoError(t, roles.VerifyTrust(t.Context(), request))
 	require.ErrorIs(t, roles.VerifyTrust(t.Context(), open), assumerole.ErrTrustsAnyone)

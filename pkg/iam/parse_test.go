@@ -170,3 +170,11 @@ func FuzzParse(f *testing.F) {
 		require.Equal(t, p, &again)
 	})
 }
+
+func TestKeys(t *testing.T) {
+	p, err := Parse(Bucket, []byte(everyForm))
+	require.NoError(t, err)
+	require.Equal(t, []string{"aws:securetransport", "aws:username", "s3:max-keys", "s3:prefix"}, p.Keys())
+	p.Version = OldVersion
+	require.Equal(t, []string{"aws:securetransport", "s3:max-keys", "s3:prefix"}, p.Keys())
+}

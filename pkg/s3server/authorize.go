@@ -1,51 +1,62 @@
 package s3server
 
 import (
-	"fmt"
 	"net/http"
-	"slices"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/iam"
 )
 
-// principal is who sent a request.
-type principal struct {
-	arn    string
-	root   bool   // the operator, who may do everything
-	role   string // ARN of the assumed role, "" for the root
-	policy string // session policy, "" for none
-}
+var accessDenied = fail(http.StatusForbidden, "AccessDenied", "Access Denied")
 
-// access is what a request wants to do.
-type access struct {
-	action string // as in policies: "s3:PutObject"
-	bucket string
-	key    string      // "" for the bucket itself
-	header http.Header // for conditions such as s3:x-amz-server-side-encryption
-}
-
-func (a access) resource() string {
-	if a.key == "" {
-		return "arn:aws:s3:::" + a.bucket
-	}
-	return fmt.Sprintf("arn:aws:s3:::%s/%s", a.bucket, a.key)
-}
-
-// rolePermits are the actions that a role may do in its buckets.
-var rolePermits = []string{"s3:PutObject", "s3:PutObjectAcl"}
-
-// authorize is the one place where it is decided who may do what. The root
-// may do everything. An assumed role may put objects into its buckets, and
-// nothing else: no HEAD, GET, LIST or DELETE. That is what Sealift asks of a
-// customer, so whatever asks for more is noticed.
-func (s *Server) authorize(p principal, a access) *apiError {
-	if p.root {
+// authorize is the one place where it is decided who may do what in S3: by
+// the caller's policies, the session's and the bucket's. The operator may do
+// everything.
+//
+// S3 explains itself to callers of the bucket's account only; others are told
+// "Access Denied", whatever the reason is:
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html.
+func (s *Server) authorize(r *request, meta bucketMeta, action, resource string) *apiError {
+	who := r.auth.principal
+	if who.root {
 		return nil
 	}
-	s.mu.RLock()
-	role, registered := s.roles[p.role]
-	s.mu.RUnlock()
-	if registered && slices.Contains(role.Buckets, a.bucket) && slices.Contains(rolePermits, a.action) {
+	owner := meta.ownerFor(who)
+	d := iam.Evaluate(
+		iam.Request{Caller: who.Caller, Action: action, Resource: resource, Owner: owner, Context: s.context(r, owner)},
+		iam.Policies{Identity: who.policies, Session: who.session, Resource: meta.Policy, Kind: iam.Bucket},
+	)
+	switch {
+	case d.Allowed:
 		return nil
+	case owner != who.Account:
+		return accessDenied
 	}
-	return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %q "+
-		"because no identity-based policy allows the %s action", p.arn, a.action, a.resource(), a.action)
+	return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %q %s",
+		who.ARN, action, resource, d.Reason(action))
+}
+
+// ownerFor is the account that a bucket belongs to: the caller's, of a bucket
+// that belongs to nobody in particular.
+func (m bucketMeta) ownerFor(who principal) string {
+	if m.Owner == "" {
+		return who.Account
+	}
+	return m.Owner
+}
+
+// bucketARN and objectARN name what policies are about, in the partition of
+// the bucket's region.
+func bucketARN(region, bucket string) string { return "arn:" + partition(region) + ":s3:::" + bucket }
+
+func objectARN(region, bucket, key string) string { return bucketARN(region, bucket) + "/" + key }
+
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
 }

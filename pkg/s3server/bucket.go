@@ -21,7 +21,7 @@ var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 // bucket is one bucket on disk:
 //
-//	buckets/{name}/bucket.json         region, owner
+//	buckets/{name}/bucket.json         region, owner, policy, …
 //	buckets/{name}/objects/{hh}/{hash} one file an object, named by the sha256 of its key
 //
 // and its listing in memory.
@@ -34,9 +34,10 @@ type bucket struct {
 	gone  bool // it was deleted; who holds it still must not put into it
 }
 
+// bucketMeta is bucket.json.
 type bucketMeta struct {
-	Region  string    `json:"region"`
-	Owner   string    `json:"owner,omitempty"`
+	Bucket
+
 	Created time.Time `json:"created"`
 }
 
@@ -55,7 +56,7 @@ func createBucket(root string, b Bucket, now time.Time) (*bucket, error) {
 	if err := syncDir(root); err != nil {
 		return nil, err
 	}
-	return out, out.describe(b.Region, b.Owner, now)
+	return out, out.describe(b, now)
 }
 
 // openBucket reads a bucket, nil if its creation was never finished.
@@ -70,6 +71,7 @@ func openBucket(root, name string, log *slog.Logger) (*bucket, error) {
 	if err := json.Unmarshal(raw, &b.meta); err != nil {
 		return nil, fmt.Errorf("read bucket %q: %w", name, err)
 	}
+	b.meta.Name = name
 	return b, b.rebuild(log)
 }
 
@@ -111,11 +113,11 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 	return group.Wait()
 }
 
-// describe sets region and owner.
-func (b *bucket) describe(region, owner string, now time.Time) error {
+// describe sets all that a bucket is but its objects.
+func (b *bucket) describe(as Bucket, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	meta := bucketMeta{Region: region, Owner: owner, Created: b.meta.Created}
+	meta := bucketMeta{Bucket: as, Created: b.meta.Created}
 	if meta.Created.IsZero() {
 		meta.Created = now.UTC()
 	}

@@ -1,6 +1,7 @@
 package s3server
 
 import (
+	"cmp"
 	"encoding/xml"
 	"net/http"
 	"time"
@@ -8,7 +9,7 @@ import (
 
 // listBuckets is s3:ListAllMyBuckets.
 func (s *Server) listBuckets(w http.ResponseWriter, r *request) *apiError {
-	if failed := s.authorize(r.auth.principal, access{action: "s3:ListAllMyBuckets", bucket: "*", header: r.Header}); failed != nil {
+	if failed := s.authorize(r, bucketMeta{}, "s3:ListAllMyBuckets", "*"); failed != nil {
 		return failed
 	}
 	type listed struct {
@@ -36,7 +37,7 @@ func (s *Server) listBuckets(w http.ResponseWriter, r *request) *apiError {
 
 // createBucket is s3:CreateBucket.
 func (s *Server) createBucket(w http.ResponseWriter, r *request) *apiError {
-	if failed := s.authorize(r.auth.principal, access{action: "s3:CreateBucket", bucket: r.bucket, header: r.Header}); failed != nil {
+	if failed := s.authorize(r, bucketMeta{}, "s3:CreateBucket", bucketARN(r.auth.region, r.bucket)); failed != nil {
 		return failed
 	}
 	var order struct {
@@ -48,13 +49,20 @@ func (s *Server) createBucket(w http.ResponseWriter, r *request) *apiError {
 	s.mu.RLock()
 	exists := s.buckets[r.bucket] != nil
 	s.mu.RUnlock()
+	if where := order.LocationConstraint; r.auth.region != "us-east-1" && where != r.auth.region {
+		return illegalLocation(cmp.Or(where, "unspecified"))
+	}
 	if exists {
 		return fail(http.StatusConflict, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.")
 	}
 	if !bucketName.MatchString(r.bucket) {
 		return fail(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
 	}
-	if err := s.PutBucket(Bucket{Name: r.bucket, Region: order.LocationConstraint}); err != nil {
+	created := Bucket{Name: r.bucket, Region: order.LocationConstraint}
+	if !r.auth.principal.root {
+		created.Owner = r.auth.principal.Account
+	}
+	if err := s.PutBucket(created); err != nil {
 		return internal(err)
 	}
 	w.Header().Set("Location", "/"+r.bucket)
@@ -65,10 +73,12 @@ func (s *Server) createBucket(w http.ResponseWriter, r *request) *apiError {
 // headBucket is s3:ListBucket without the list.
 func (s *Server) headBucket(w http.ResponseWriter, r *request) *apiError {
 	b, failed := s.bucketFor(r, "s3:ListBucket")
+	if b != nil { // the region is told even to those who may not enter
+		w.Header().Set("X-Amz-Bucket-Region", b.described().Region)
+	}
 	if failed != nil {
 		return failed
 	}
-	w.Header().Set("X-Amz-Bucket-Region", b.described().Region)
 	w.WriteHeader(http.StatusOK)
 	return nil
 }

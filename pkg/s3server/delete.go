@@ -51,7 +51,8 @@ func (s *Server) deleteObjects(w http.ResponseWriter, r *request) *apiError {
 		Errors  []failedKey  `xml:"Error"`
 	}
 	for _, o := range order.Objects {
-		refused := s.authorize(r.auth.principal, access{action: "s3:DeleteObject", bucket: r.bucket, key: o.Key, header: r.Header})
+		meta := b.described()
+		refused := s.authorize(r, meta, "s3:DeleteObject", objectARN(meta.Region, r.bucket, o.Key))
 		if refused == nil {
 			if err := b.delete(o.Key); err != nil {
 				refused = internal(err)

@@ -12,6 +12,9 @@ type apiError struct {
 	code    string
 	message string
 	region  string // the bucket's, told in a header when it is not the asked one
+	// expected is the region that the signature should be for, told in the body.
+	expected string
+	endpoint string // of a redirect
 }
 
 func (e *apiError) Error() string { return fmt.Sprintf("%d %s: %s", e.status, e.code, e.message) }
@@ -39,6 +42,8 @@ type s3ErrorBody struct {
 	Message   string
 	Resource  string
 	Region    string `xml:",omitempty"`
+	Bucket    string `xml:",omitempty"`
+	Endpoint  string `xml:",omitempty"`
 	RequestID string `xml:"RequestId"`
 	HostID    string `xml:"HostId"`
 }
@@ -56,6 +61,9 @@ func writeError(w http.ResponseWriter, r *request, e *apiError) {
 	if e.region != "" {
 		w.Header().Set("X-Amz-Bucket-Region", e.region)
 	}
+	if e.status == http.StatusTemporaryRedirect {
+		w.Header().Set("Location", "https://"+e.endpoint+r.URL.RequestURI())
+	}
 	if e.status == http.StatusNotModified || r.Method == http.MethodHead {
 		w.WriteHeader(e.status)
 		return
@@ -68,9 +76,11 @@ func writeError(w http.ResponseWriter, r *request, e *apiError) {
 		writeXML(w, e.status, stsErrorBody{Type: kind, Code: e.code, Message: e.message, RequestID: r.id})
 		return
 	}
-	writeXML(w, e.status, s3ErrorBody{
-		Code: e.code, Message: e.message, Resource: r.URL.Path, Region: e.region, RequestID: r.id, HostID: "sealift",
-	})
+	body := s3ErrorBody{Code: e.code, Message: e.message, Resource: r.URL.Path, Region: e.expected, RequestID: r.id, HostID: "sealift"}
+	if e.endpoint != "" {
+		body.Bucket, body.Endpoint = r.bucket, e.endpoint
+	}
+	writeXML(w, e.status, body)
 }
 
 func writeXML(w http.ResponseWriter, status int, body any) {

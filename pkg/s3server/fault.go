@@ -1,11 +1,15 @@
 package s3server
 
 import (
+	"context"
 	"net/http"
+	"time"
 )
 
 // Fault says what goes wrong with one request. The zero Fault: nothing.
 type Fault struct {
+	// Delay comes before everything else.
+	Delay time.Duration
 	// After lets the effect take place first. Otherwise there is none.
 	After bool
 	// Status, Code and Message are the answer instead of the right one. Only
@@ -24,6 +28,47 @@ func (s *Server) SetFault(decide func(*http.Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = decide
+}
+
+// Answers of AWS that no policy decides.
+//
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and
+// https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+var (
+	SlowDown          = Fault{Status: 503, Code: "SlowDown", Message: "Please reduce your request rate."}
+	Throttling        = Fault{Status: 400, Code: "Throttling", Message: "Rate exceeded"} // of STS
+	AccountProblem    = Fault{Status: 403, Code: "AccountProblem", Message: "There is a problem with your AWS account that prevents the operation from completing successfully."}
+	AllAccessDisabled = Fault{Status: 403, Code: "AllAccessDisabled", Message: "All access to this object has been disabled"}
+	ExpiredToken      = Fault{Status: 400, Code: "ExpiredToken", Message: "The provided token has expired."}
+	// PackedPolicyTooLarge is STS's answer to a session policy and tags whose
+	// packed form is too large. How AWS packs is not documented, so this
+	// server does not decide it.
+	PackedPolicyTooLarge = Fault{Status: 400, Code: "PackedPolicyTooLarge", Message: "Packed policy consumes 104% of allotted space, please use smaller policy."}
+)
+
+// standingFault is that of the request's bucket or role.
+func (s *Server) standingFault(r *request) Fault {
+	s.mu.RLock()
+	b, role := s.buckets[r.bucket], s.roles[r.form.Get("RoleArn")]
+	s.mu.RUnlock()
+	if r.op == "AssumeRole" {
+		return role.Fault
+	}
+	if b == nil {
+		return Fault{}
+	}
+	return b.described().Fault
+}
+
+// wait lets the delay pass, or the client go.
+func (f Fault) wait(ctx context.Context) {
+	if f.Delay <= 0 {
+		return
+	}
+	select {
+	case <-time.After(f.Delay):
+	case <-ctx.Done():
+	}
 }
 
 func (s *Server) decideFault(r *http.Request) Fault {

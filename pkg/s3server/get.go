@@ -24,9 +24,12 @@ func (s *Server) getObject(w http.ResponseWriter, r *request) (failed *apiError)
 	}
 	o, err := b.open(r.key)
 	if err != nil {
-		return objectError(err)
+		return s.objectFailed(r, b, err)
 	}
 	defer o.Close()
+	if failed := s.mayRead(r, b.described(), &o.meta); failed != nil {
+		return failed
+	}
 	h := w.Header()
 	h.Set("ETag", `"`+o.meta.ETag+`"`)
 	h.Set("Last-Modified", o.meta.modified().Format(http.TimeFormat))

@@ -30,7 +30,11 @@ var handlers = map[string]func(*Server, http.ResponseWriter, *request) *apiError
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	fault := s.decideFault(hr)
 	r, failed := parse(hr)
-	s.count(r.op)
+	s.count(r.op, r.bucket)
+	if fault == (Fault{}) {
+		fault = s.standingFault(r)
+	}
+	fault.wait(hr.Context())
 	w.Header().Set("Server", "sealift")
 	w.Header().Set("X-Amz-Request-Id", r.id)
 	w.Header().Set("X-Amz-Id-2", "sealift")
@@ -66,6 +70,10 @@ func (s *Server) handle(w http.ResponseWriter, r *request) *apiError {
 	if failed := s.authenticate(r); failed != nil {
 		return failed
 	}
+	if r.service == serviceSTS && s.isDisabled(r.auth.region) {
+		return fail(http.StatusForbidden, "RegionDisabledException", "STS is not activated in this region for account:%s. "+
+			"Your account administrator can activate STS in this region using the IAM Console.", r.auth.principal.Account)
+	}
 	handler := handlers[r.op]
 	if handler == nil {
 		return notImplemented(r.Method + " " + r.URL.RequestURI())
@@ -83,7 +91,9 @@ func swallow(r *http.Request) {
 }
 
 // bucketFor finds the bucket of a request and refuses whom it must: a wrong
-// region, a wrong expected owner, a principal without the right to do action.
+// region, a wrong expected owner, a principal without the right to do the
+// actions, in S3's order. With a refusal, the bucket is there for its region
+// only.
 func (s *Server) bucketFor(r *request, actions ...string) (*bucket, *apiError) {
 	s.mu.RLock()
 	b := s.buckets[r.bucket]
@@ -94,26 +104,32 @@ func (s *Server) bucketFor(r *request, actions ...string) (*bucket, *apiError) {
 	meta := b.described()
 	// GetBucketLocation is how clients find the region: any will do.
 	if r.auth.region != meta.Region && r.op != "GetBucketLocation" {
-		e := fail(http.StatusMovedPermanently, "PermanentRedirect",
-			"The bucket you are attempting to access must be addressed using the specified endpoint: it is in %s, the request is signed for %s", meta.Region, r.auth.region)
-		e.region = meta.Region
-		return nil, e
+		return b, elsewhere(r, meta)
 	}
 	if want := r.Header.Get("X-Amz-Expected-Bucket-Owner"); want != "" && meta.Owner != "" && want != meta.Owner {
-		return nil, fail(http.StatusForbidden, "AccessDenied", "The bucket is not owned by the expected account %s", want)
+		return b, accessDenied
+	}
+	resource := bucketARN(meta.Region, r.bucket)
+	if r.key != "" {
+		resource += "/" + r.key
 	}
 	for _, action := range actions {
-		if failed := s.authorize(r.auth.principal, access{action: action, bucket: r.bucket, key: r.key, header: r.Header}); failed != nil {
-			return nil, failed
+		if failed := s.authorize(r, meta, action, resource); failed != nil {
+			return b, failed
 		}
 	}
 	return b, nil
 }
 
-// objectError is the answer to a failure of the disk, or to a missing object.
-func objectError(err error) *apiError {
-	if errors.Is(err, fs.ErrNotExist) {
-		return fail(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+// objectFailed is the answer to a failure of the disk, or to a missing object:
+// who may not list does not learn that it is missing.
+func (s *Server) objectFailed(r *request, b *bucket, err error) *apiError {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return internal(err)
 	}
-	return internal(err)
+	meta := b.described()
+	if failed := s.authorize(r, meta, "s3:ListBucket", bucketARN(meta.Region, r.bucket)); failed != nil {
+		return failed
+	}
+	return fail(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
 }

@@ -38,6 +38,11 @@ type objectMeta struct {
 	// Checksum holds base64 by algorithm: "sha256", "crc32", …
 	Checksum map[string]string `json:"checksum,omitempty"`
 	ACL      string            `json:"acl,omitempty"`
+	// Owner is the account of the writer, if the object is not the bucket
+	// owner's.
+	Owner string `json:"owner,omitempty"`
+	// Context is the encryption context's ARN, of SSE-KMS.
+	Context string `json:"context,omitempty"`
 }
 
 func (m *objectMeta) entry() entry {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -23,15 +22,16 @@ const (
 	maxUserMeta  = 2 << 10 // bytes of names and values, as S3 counts
 )
 
-var cannedACLs = []string{
-	"private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read", "bucket-owner-read", "bucket-owner-full-control",
-}
-
-// putObject is s3:PutObject.
+// putObject is s3:PutObject. What it refuses, it refuses in S3's order: first
+// who may not do it, then what the bucket does not take, then the key's use,
+// and only then it reads the body and looks at what is there already.
 func (s *Server) putObject(w http.ResponseWriter, r *request) *apiError {
 	actions := []string{"s3:PutObject"}
 	if r.Header.Get("X-Amz-Acl") != "" {
 		actions = append(actions, "s3:PutObjectAcl")
+	}
+	if r.Header.Get("If-Match") != "" {
+		actions = append(actions, "s3:GetObject") // it would tell what is there
 	}
 	b, failed := s.bucketFor(r, actions...)
 	if failed != nil {
@@ -39,6 +39,13 @@ func (s *Server) putObject(w http.ResponseWriter, r *request) *apiError {
 	}
 	meta, when, failed := readPut(r)
 	if failed != nil {
+		return failed
+	}
+	described := b.described()
+	if failed := own(r, described, meta); failed != nil {
+		return failed
+	}
+	if failed := s.encrypt(r, described, meta); failed != nil {
 		return failed
 	}
 	if failed := s.store(b, r, meta, when); failed != nil {
@@ -74,9 +81,6 @@ func readPut(r *request) (*objectMeta, condition, *apiError) {
 	}
 	when.etag = strings.Trim(r.Header.Get("If-Match"), `"`)
 	meta := &objectMeta{Key: r.key, ACL: r.Header.Get("X-Amz-Acl"), Header: map[string]string{}}
-	if meta.ACL != "" && !slices.Contains(cannedACLs, meta.ACL) {
-		return nil, when, invalidArgument("x-amz-acl %q is not a canned ACL", meta.ACL)
-	}
 	for _, name := range kept {
 		if v := r.Header.Get(name); v != "" {
 			meta.Header[name] = v
@@ -98,19 +102,6 @@ func readPut(r *request) (*objectMeta, condition, *apiError) {
 		return nil, when, fail(http.StatusBadRequest, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
 	}
 	return meta, when, checkEncryption(meta)
-}
-
-func checkEncryption(meta *objectMeta) *apiError {
-	switch meta.Header[headerSSE] {
-	case "aws:kms", "aws:kms:dsse":
-		return nil
-	case "", "AES256":
-		if meta.Header[headerKMSKey] != "" {
-			return invalidArgument("Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms")
-		}
-		return nil
-	}
-	return invalidArgument("The encryption method specified is not supported")
 }
 
 // withoutChunked is a Content-Encoding without its transfer framing.

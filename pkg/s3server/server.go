@@ -4,27 +4,25 @@
 //
 // It promises what Sealift needs of AWS, judged as strictly: Signature
 // Version 4 (header and query, chunked bodies with trailers), whole-object
-// PUTs with If-None-Match and checksums, listings in byte order, roles that
-// are assumed with the right ExternalId only and may do nothing but put. An
-// object that was answered 200 survives a kill -9 of the process; with
-// Config.Sync, of the machine. AWS's tools and SDKs work against it.
+// PUTs with If-None-Match and checksums, listings in byte order; accounts with
+// users, roles, buckets and KMS keys, whose policies are evaluated by pkg/iam,
+// and AWS's answers to who may not. An object that was answered 200 survives a
+// kill -9 of the process; with Config.Sync, of the machine. AWS's tools and
+// SDKs work against it.
 //
-// It does not do multipart uploads, copies, versions, tags or bucket
-// policies: they are answered 501 NotImplemented. It does not encrypt;
-// server-side encryption headers are checked, kept and echoed. One process
-// owns a directory.
+// It does not do multipart uploads, copies, versions, tags, or the calls that
+// configure buckets, roles and keys (its Go methods do): they are answered 501
+// NotImplemented. Anonymous requests are refused, whatever a policy says. It
+// does not encrypt; it decides as if it did. One process owns a directory.
 package s3server
 
 import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -41,6 +39,9 @@ type Config struct {
 	// Account is the 12-digit account of the root principal. Default
 	// 000000000000.
 	Account string
+	// BehindTLS says that requests come over TLS that something before the
+	// server ends: aws:SecureTransport is true.
+	BehindTLS bool
 	// Sync flushes every object to the disk before it is answered. Without, a
 	// crash of the machine (not of the process) may lose the last seconds.
 	Sync bool
@@ -55,11 +56,16 @@ type Server struct {
 	lock       *os.File
 	now        func() time.Time
 
-	mu      sync.RWMutex // guards all below
-	buckets map[string]*bucket
-	roles   map[string]Role // by ARN
-	fault   func(*http.Request) Fault
-	counts  map[string]int64
+	mu       sync.RWMutex // guards all below
+	buckets  map[string]*bucket
+	users    map[string]User // by access key
+	roles    map[string]Role // by ARN
+	keys     map[string]Key  // by ARN
+	disabled map[string]bool // regions without STS
+	over     time.Time       // sessions made until then have ended
+	fault    func(*http.Request) Fault
+	counts   map[string]int64
+	each     map[string]map[string]int64 // counts by bucket
 }
 
 // Open opens the directory, or makes it. It reads the description of every
@@ -79,7 +85,8 @@ func Open(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: time.Now,
-		buckets: map[string]*bucket{}, roles: map[string]Role{}, counts: map[string]int64{},
+		buckets: map[string]*bucket{}, users: map[string]User{}, roles: map[string]Role{}, keys: map[string]Key{},
+		disabled: map[string]bool{}, counts: map[string]int64{}, each: map[string]map[string]int64{},
 	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open object server in %q: %w", cfg.Dir, err), s.Close())
@@ -132,70 +139,4 @@ func (s *Server) Close() error {
 	err := s.lock.Close()
 	s.lock = nil
 	return err
-}
-
-// Bucket describes a bucket to be made.
-type Bucket struct {
-	Name string
-	// Region where it lives; requests signed for another are answered 301
-	// with the right one. Default Config.Region.
-	Region string
-	// Owner is the 12-digit account that x-amz-expected-bucket-owner must
-	// name. Default: any.
-	Owner string
-}
-
-// CreateBucket makes a bucket in the server's region, owned by nobody in
-// particular. It is no error if it exists.
-func (s *Server) CreateBucket(name string) error {
-	s.mu.RLock()
-	_, exists := s.buckets[name]
-	s.mu.RUnlock()
-	if exists {
-		return nil
-	}
-	return s.PutBucket(Bucket{Name: name})
-}
-
-// PutBucket makes a bucket, or gives an existing one this region and owner.
-// Its objects stay.
-func (s *Server) PutBucket(b Bucket) error {
-	if b.Region == "" {
-		b.Region = s.cfg.Region
-	}
-	if !bucketName.MatchString(b.Name) || strings.Contains(b.Name, "..") {
-		return fmt.Errorf("create bucket %q: not a bucket name (3 to 63 of a-z, 0-9, '-' and '.')", b.Name)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if old := s.buckets[b.Name]; old != nil {
-		return old.describe(b.Region, b.Owner, s.now())
-	}
-	created, err := createBucket(s.bucketsDir(), b, s.now())
-	if err != nil {
-		return fmt.Errorf("create bucket %q: %w", b.Name, err)
-	}
-	s.buckets[b.Name] = created
-	return nil
-}
-
-// Buckets returns the names of all buckets, sorted.
-func (s *Server) Buckets() []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return slices.Sorted(maps.Keys(s.buckets))
-}
-
-// Requests returns how many requests of each operation arrived ("PutObject",
-// "AssumeRole"), refused ones included.
-func (s *Server) Requests() map[string]int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return maps.Clone(s.counts)
-}
-
-func (s *Server) count(op string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.counts[op]++
 }

@@ -173,7 +173,7 @@ func TestSessions(t *testing.T) {
 	f := start(t)
 	require.NoError(t, f.CreateBucket("acme"))
 	require.NoError(t, f.CreateBucket("other"))
-	role := s3server.Role{ARN: roleARN, ExternalID: externalID, Buckets: []string{"acme"}}
+	role := s3server.PutOnly(roleARN, f.Operator(), externalID, "acme")
 	require.NoError(t, f.PutRole(role))
 	c := f.assume(t)
 	require.WithinDuration(t, time.Now().Add(time.Hour), c.Expires, time.Minute)
@@ -224,7 +224,7 @@ func (f *fixture) assumeAt(t *testing.T, at time.Time) objstore.Credentials {
 func TestRolesAreChecked(t *testing.T) {
 	f := start(t)
 	require.ErrorContains(t, f.PutRole(s3server.Role{ARN: "segment-logs"}), "arn:aws:iam::123456789012:role/name")
-	require.ErrorContains(t, f.PutRole(s3server.Role{ARN: roleARN, ExternalID: "a b"}), "ExternalID")
+	require.ErrorContains(t, f.PutRole(s3server.Role{ARN: roleARN}), "trust policy: a policy is nil")
 	require.ErrorContains(t, f.CreateBucket("../x"), "not a bucket name")
 	require.ErrorContains(t, f.CreateBucket("UPPER"), "not a bucket name")
 	require.NoError(t, f.CreateBucket("twice"))

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -23,6 +22,7 @@ type session struct {
 	Role      string `json:"r"` // ARN
 	Name      string `json:"n"` // RoleSessionName
 	Policy    string `json:"p,omitempty"`
+	Issued    int64  `json:"i"` // unix microseconds
 	Expires   int64  `json:"e"` // unix seconds
 }
 
@@ -34,7 +34,7 @@ func (s *Server) issue(role, name, policy string, expires time.Time) (accessKey,
 	var b [10]byte
 	_, _ = rand.Read(b[:]) // never fails
 	accessKey = temporary + base32.StdEncoding.EncodeToString(b[:])
-	raw, err := json.Marshal(session{AccessKey: accessKey, Role: role, Name: name, Policy: policy, Expires: expires.Unix()})
+	raw, err := json.Marshal(session{AccessKey: accessKey, Role: role, Name: name, Policy: policy, Issued: s.now().UnixMicro(), Expires: expires.Unix()})
 	if err != nil {
 		panic(err) // strings and a number
 	}
@@ -62,35 +62,6 @@ func (s *Server) readToken(token string) (session, bool) {
 		return session{}, false
 	}
 	return out, true
-}
-
-// principalOf returns whom a claim's keys belong to, and their secret.
-func (s *Server) principalOf(c *claim, service string) (principal, string, *apiError) {
-	if c.accessKey == s.cfg.AccessKey {
-		return principal{arn: "arn:aws:iam::" + s.cfg.Account + ":root", root: true}, s.cfg.SecretKey, nil
-	}
-	if !strings.HasPrefix(c.accessKey, temporary) || c.token == "" {
-		if service == serviceSTS {
-			return principal{}, "", fail(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
-		}
-		return principal{}, "", fail(http.StatusForbidden, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
-	}
-	session, ok := s.readToken(c.token)
-	if !ok || session.AccessKey != c.accessKey {
-		if service == serviceSTS {
-			return principal{}, "", fail(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
-		}
-		return principal{}, "", fail(http.StatusBadRequest, "InvalidToken", "The provided token is malformed or otherwise invalid.")
-	}
-	if s.now().Unix() >= session.Expires {
-		status := http.StatusBadRequest // S3's status; STS says 403
-		if service == serviceSTS {
-			status = http.StatusForbidden
-		}
-		return principal{}, "", fail(status, "ExpiredToken", "The provided token has expired.")
-	}
-	who := principal{arn: sessionARN(session.Role, session.Name), role: session.Role, policy: session.Policy}
-	return who, s.sessionSecret(session.AccessKey), nil
 }
 
 // sessionARN is how AWS names a session: arn:aws:sts::{account}:assumed-role/{role}/{session}.

@@ -41,7 +41,7 @@ func newWireRig(t *testing.T) *wireRig {
 	}))
 	t.Cleanup(web.Close)
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "123456789012"}))
-	require.NoError(t, r.s3.PutRole(s3server.Role{ARN: roleARN, ExternalID: acme, Buckets: []string{"one-logs"}}))
+	require.NoError(t, r.s3.PutRole(s3server.PutOnly(roleARN, r.s3.Operator(), acme, "one-logs")))
 
 	own := func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: "operatorsecret"}, nil
@@ -89,7 +89,7 @@ func TestRefusalsOverTheWire(t *testing.T) {
 		class   destination.Class
 	}{
 		"role_denied": {func(r *wireRig) { // wrong external id
-			require.NoError(r.t, r.s3.PutRole(s3server.Role{ARN: roleARN, ExternalID: other, Buckets: []string{"one-logs"}}))
+			require.NoError(r.t, r.s3.PutRole(s3server.PutOnly(roleARN, r.s3.Operator(), other, "one-logs")))
 		}, destination.Permanent},
 		"put_denied": {func(r *wireRig) { // wrong owner
 			require.NoError(r.t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Owner: "999999999999"}))

@@ -41,7 +41,7 @@ func embeddedServers(t *testing.T) servers {
 	on.s3 = web.URL
 	on.makeBucket = s3.CreateBucket
 	on.makeRole = func(arn, externalID, bucket string) {
-		s3.PutRole(s3server.Role{ARN: arn, ExternalID: externalID, Buckets: []string{bucket}})
+		s3.PutRole(s3server.PutOnly(arn, s3.Operator(), externalID, bucket))
 	}
 	return on
 }

@@ -159,7 +159,11 @@ func (s *stack) configure(cfg *config.Config) {
 // be assumed with its workspace as ExternalId only. Destinations with another
 // endpoint are somebody else's.
 func (s *stack) provision(snapshot *catalog.Snapshot) error {
-	roles := map[string]s3server.Role{} // by ARN; of two workspaces with one, the first
+	type role struct {
+		workspace string
+		buckets   []string
+	}
+	roles := map[string]role{} // by ARN; of two workspaces with one, the first
 	var errs []error
 	for _, w := range snapshot.Workspaces() {
 		for _, d := range w.Destinations {
@@ -169,14 +173,14 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 			bucket, _ := catalog.SplitBucket(d.Bucket)
 			errs = append(errs, s.s3.PutBucket(s3server.Bucket{Name: bucket, Region: d.Region}))
 			r, known := roles[d.RoleARN]
-			if d.RoleARN == "" || known && r.ExternalID != w.ID {
+			if d.RoleARN == "" || known && r.workspace != w.ID {
 				continue
 			}
-			roles[d.RoleARN] = s3server.Role{ARN: d.RoleARN, ExternalID: w.ID, Buckets: append(r.Buckets, bucket)}
+			roles[d.RoleARN] = role{workspace: w.ID, buckets: append(r.buckets, bucket)}
 		}
 	}
-	for _, r := range roles {
-		errs = append(errs, s.s3.PutRole(r))
+	for arn, r := range roles {
+		errs = append(errs, s.s3.PutRole(s3server.PutOnly(arn, s.s3.Operator(), r.workspace, r.buckets...)))
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,37 @@
+package iam
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Keys returns the condition keys that the policy asks for, in conditions and
+// variables, in lower case and sorted: for those who must know what a request
+// has to tell.
+func (p *Policy) Keys() []string {
+	keys := map[string]bool{}
+	add := func(values Strings) {
+		if p.Version != Version {
+			return
+		}
+		for _, v := range values {
+			for i := range len(v) {
+				if m := variable.FindStringSubmatch(v[i:]); m != nil && strings.Contains(m[1], ":") {
+					keys[strings.ToLower(m[1])] = true
+				}
+			}
+		}
+	}
+	for _, s := range p.Statement {
+		add(s.Resource)
+		add(s.NotResource)
+		for _, c := range s.Condition {
+			for key, values := range c {
+				keys[strings.ToLower(key)] = true
+				add(values)
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(keys))
+}

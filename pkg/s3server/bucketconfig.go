@@ -1,0 +1,119 @@
+package s3server
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/iam"
+)
+
+// Bucket describes a bucket.
+type Bucket struct {
+	Name string `json:"-"`
+	// Region where it lives; requests signed for another are refused, in the
+	// way that Elsewhere says. Default Config.Region.
+	Region    string    `json:"region"`
+	Elsewhere Elsewhere `json:"elsewhere,omitempty"`
+	// Owner is the 12-digit account that it belongs to. Default: nobody's in
+	// particular, so that every caller is of its account, and any
+	// x-amz-expected-bucket-owner is right.
+	Owner string `json:"owner,omitempty"`
+	// Policy is the bucket's policy, nil for none.
+	Policy *iam.Policy `json:"policy,omitempty"`
+	// Ownership says whether objects have ACLs. Default EnforceOwner.
+	Ownership Ownership `json:"ownership,omitempty"`
+	// Key makes SSE-KMS the default encryption: the ARN of a KMS key, or its
+	// bare id, which AWS looks for in the caller's account. Default: SSE-S3.
+	Key string `json:"key,omitempty"`
+	// BucketKey makes the encryption context the bucket's ARN, in place of
+	// the object's.
+	BucketKey bool `json:"bucket_key,omitempty"`
+	// Fault is what every request for it is answered with. Zero: nothing goes
+	// wrong. Not kept over a restart.
+	Fault Fault `json:"-"`
+}
+
+// Ownership is S3's Object Ownership.
+//
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
+type Ownership string
+
+// Kinds of ownership.
+const (
+	EnforceOwner Ownership = "BucketOwnerEnforced" // no ACLs; S3's default since 2023
+	PreferOwner  Ownership = "BucketOwnerPreferred"
+	ObjectWriter Ownership = "ObjectWriter"
+)
+
+// CreateBucket makes a bucket in the server's region, owned by nobody in
+// particular. It is no error if it exists.
+func (s *Server) CreateBucket(name string) error {
+	s.mu.RLock()
+	_, exists := s.buckets[name]
+	s.mu.RUnlock()
+	if exists {
+		return nil
+	}
+	return s.PutBucket(Bucket{Name: name})
+}
+
+// PutBucket makes a bucket, or describes an existing one anew. Its objects
+// stay.
+func (s *Server) PutBucket(b Bucket) error {
+	if b.Region == "" {
+		b.Region = s.cfg.Region
+	}
+	if b.Ownership == "" {
+		b.Ownership = EnforceOwner
+	}
+	if !bucketName.MatchString(b.Name) || strings.Contains(b.Name, "..") {
+		return fmt.Errorf("create bucket %q: not a bucket name (3 to 63 of a-z, 0-9, '-' and '.')", b.Name)
+	}
+	if err := b.checkPolicy(); err != nil {
+		return fmt.Errorf("create bucket %q: %w", b.Name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.buckets[b.Name]; old != nil {
+		return old.describe(b, s.now())
+	}
+	created, err := createBucket(s.bucketsDir(), b, s.now())
+	if err != nil {
+		return fmt.Errorf("create bucket %q: %w", b.Name, err)
+	}
+	s.buckets[b.Name] = created
+	return nil
+}
+
+// checkPolicy refuses what S3 refuses as MalformedPolicy: other services'
+// actions, and resources outside of the bucket.
+func (b Bucket) checkPolicy() error {
+	if b.Policy == nil {
+		return nil
+	}
+	if err := checkPolicies(iam.Bucket, b.Policy); err != nil {
+		return err
+	}
+	for i, st := range b.Policy.Statement {
+		for _, a := range slices.Concat(st.Action, st.NotAction) {
+			if a != "*" && !strings.HasPrefix(a, "s3:") {
+				return fmt.Errorf("%w at Statement[%d].Action: %q is not one of S3's", iam.ErrMalformed, i, a)
+			}
+		}
+		for _, resource := range slices.Concat(st.Resource, st.NotResource) {
+			if own := bucketARN(b.Region, b.Name); resource != own && !strings.HasPrefix(resource, own+"/") && resource != own+"*" {
+				return fmt.Errorf("%w at Statement[%d].Resource: %q is not in this bucket (%s)", iam.ErrMalformed, i, resource, own)
+			}
+		}
+	}
+	return nil
+}
+
+// Buckets returns the names of all buckets, sorted.
+func (s *Server) Buckets() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Sorted(maps.Keys(s.buckets))
+}

@@ -1,0 +1,32 @@
+package s3server
+
+import "maps"
+
+// Requests returns how many requests of each operation arrived ("PutObject",
+// "AssumeRole"), refused ones included, and how often keys were asked for
+// ("GenerateDataKey", "Decrypt").
+func (s *Server) Requests() map[string]int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return maps.Clone(s.counts)
+}
+
+// BucketRequests is Requests for a bucket alone.
+func (s *Server) BucketRequests(bucket string) map[string]int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return maps.Clone(s.each[bucket])
+}
+
+func (s *Server) count(op, bucket string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts[op]++
+	if bucket == "" {
+		return
+	}
+	if s.each[bucket] == nil {
+		s.each[bucket] = map[string]int64{}
+	}
+	s.each[bucket][op]++
+}

@@ -1,0 +1,137 @@
+package s3server
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/iam"
+)
+
+// Key is a KMS key, as far as S3 uses it.
+type Key struct {
+	// ARN is arn:aws:kms:{region}:{12 digits}:key/{id}.
+	ARN string
+	// Policy is the key's policy. Without its consent nobody uses the key,
+	// not even its account. Required.
+	Policy *iam.Policy
+	State  KeyState
+}
+
+// KeyState says whether a key can be used.
+type KeyState string
+
+// States of keys. A key that is not registered does not exist.
+const (
+	Enabled         KeyState = ""
+	Disabled        KeyState = "Disabled"
+	PendingDeletion KeyState = "PendingDeletion"
+)
+
+var keyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):(\d{12}):key/([A-Za-z0-9-]+)$`)
+
+// PutKey registers a key, or replaces the one with its ARN. Keys are not kept
+// over a restart.
+func (s *Server) PutKey(k Key) error {
+	if !keyARN.MatchString(k.ARN) {
+		return fmt.Errorf("register key %q: not a key's ARN; want arn:aws:kms:us-east-1:123456789012:key/id", k.ARN)
+	}
+	if err := checkPolicies(iam.Key, k.Policy); err != nil {
+		return fmt.Errorf("register key %q: %w", k.ARN, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[k.ARN] = k
+	return nil
+}
+
+// DeleteKey removes a key, as when the days that its deletion was pending for
+// are over.
+func (s *Server) DeleteKey(arn string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.keys, arn)
+}
+
+// managedKey is the alias of the key that AWS keeps for S3 in each account.
+const managedKey = "alias/aws/s3"
+
+// useKey decides whether the caller may use a key by way of S3: by the key's
+// policy, the caller's and the session's, and by the key's state. what is the
+// ARN of the encryption context. It returns the key's ARN.
+//
+// S3 hands on what KMS says, with the code's prefix KMS. where it is not
+// about rights.
+func (s *Server) useKey(r *request, meta bucketMeta, id, action, what string) (string, *apiError) {
+	who := r.auth.principal
+	owner := meta.ownerFor(who)
+	s.count(strings.TrimPrefix(action, "kms:"), r.bucket)
+	if id == managedKey {
+		arn := fmt.Sprintf("arn:%s:kms:%s:%s:%s", partition(meta.Region), meta.Region, owner, managedKey)
+		if who.Account != owner && !who.root { // its policy is AWS's own, and for its account alone
+			return "", kmsHidden(who, action)
+		}
+		return arn, nil
+	}
+	arn := id
+	if !strings.HasPrefix(id, "arn:") {
+		arn = fmt.Sprintf("arn:%s:kms:%s:%s:key/%s", partition(meta.Region), meta.Region, who.Account, id)
+	}
+	m := keyARN.FindStringSubmatch(arn)
+	if m == nil || m[1] != meta.Region {
+		return "", fail(http.StatusBadRequest, "KMS.NotFoundException", "Invalid arn %s", arn)
+	}
+	s.mu.RLock()
+	key, exists := s.keys[arn]
+	s.mu.RUnlock()
+	same := m[2] == who.Account
+	switch {
+	case !exists && (same || who.root):
+		return "", fail(http.StatusBadRequest, "KMS.NotFoundException", "Key '%s' does not exist", arn)
+	case !exists:
+		return "", kmsHidden(who, action)
+	}
+	if failed := s.authorizeKey(r, meta, key, action, what); failed != nil {
+		return "", failed
+	}
+	switch key.State {
+	case Disabled:
+		return "", fail(http.StatusBadRequest, "KMS.DisabledException", "%s is disabled.", arn)
+	case PendingDeletion:
+		return "", fail(http.StatusBadRequest, "KMS.KMSInvalidStateException", "%s is pending deletion.", arn)
+	}
+	return arn, nil
+}
+
+func (s *Server) authorizeKey(r *request, meta bucketMeta, key Key, action, what string) *apiError {
+	who := r.auth.principal
+	if who.root {
+		return nil
+	}
+	owner := accountOf(key.ARN)
+	c := s.context(r, owner)
+	delete(c, "aws:SourceIp") // it is S3 that calls, on the caller's behalf
+	c["aws:ViaAWSService"] = []string{"true"}
+	c["kms:ViaService"] = []string{"s3." + meta.Region + ".amazonaws.com"}
+	c["kms:CallerAccount"] = []string{who.Account}
+	c["kms:EncryptionContextKeys"] = []string{"aws:s3:arn"}
+	c["kms:EncryptionContext:aws:s3:arn"] = []string{what}
+	d := iam.Evaluate(
+		iam.Request{Caller: who.Caller, Action: action, Resource: key.ARN, Owner: owner, Context: c},
+		iam.Policies{Identity: who.policies, Session: who.session, Resource: key.Policy, Kind: iam.Key},
+	)
+	switch {
+	case d.Allowed:
+		return nil
+	case who.Account != owner && d.By == iam.Key:
+		return kmsHidden(who, action)
+	}
+	return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s %s", who.ARN, action, key.ARN, d.Reason(action))
+}
+
+// kmsHidden is what KMS tells callers of other accounts than the key's.
+func kmsHidden(who principal, action string) *apiError {
+	return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on this resource because the resource does not exist "+
+		"in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access", who.ARN, action)
+}

@@ -1,0 +1,60 @@
+package s3server
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// Elsewhere is how a bucket answers requests that are signed for another
+// region than its own. Which it is depends at AWS on the endpoint, on the age
+// of the bucket and on whether a region must be opted into.
+type Elsewhere string
+
+// Ways to say it.
+const (
+	// Permanently is 301 PermanentRedirect with the region in a header. The
+	// default.
+	Permanently Elsewhere = ""
+	// Temporarily is 307 TemporaryRedirect, as of a bucket whose name is
+	// still on its way through the DNS.
+	Temporarily Elsewhere = "temporarily"
+	// Malformed is 400 AuthorizationHeaderMalformed with the region in the
+	// message.
+	Malformed Elsewhere = "malformed"
+	// Illegal is 400 IllegalLocationConstraintException with the region in
+	// the message, as of regions that must be opted into.
+	Illegal Elsewhere = "illegal"
+)
+
+// elsewhere refuses a request for another region.
+//
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html
+func elsewhere(r *request, meta bucketMeta) *apiError {
+	var e *apiError
+	switch meta.Elsewhere {
+	case Malformed:
+		e = fail(http.StatusBadRequest, "AuthorizationHeaderMalformed",
+			"The authorization header is malformed; the region '%s' is wrong; expecting '%s'", r.auth.region, meta.Region)
+		e.expected = meta.Region
+		if r.Method == http.MethodHead {
+			e.region = meta.Region // it has no body to say it in
+		}
+		return e
+	case Illegal:
+		return illegalLocation(meta.Region)
+	case Temporarily:
+		e = fail(http.StatusTemporaryRedirect, "TemporaryRedirect",
+			"Please re-send this request to the specified temporary endpoint. Continue to use the original request endpoint for future requests.")
+	default:
+		e = fail(http.StatusMovedPermanently, "PermanentRedirect",
+			"The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint.")
+	}
+	e.region, e.endpoint = meta.Region, fmt.Sprintf("%s.s3.%s.amazonaws.com", r.bucket, meta.Region)
+	return e
+}
+
+func illegalLocation(region string) *apiError {
+	return fail(http.StatusBadRequest, "IllegalLocationConstraintException",
+		"The %s location constraint is incompatible for the region specific endpoint this request was sent to.", region)
+}
