@@ -1,6 +1,7 @@
 package s3server
 
 import (
+	"crypto/tls"
 	"net"
 	"slices"
 	"strconv"
@@ -52,7 +53,7 @@ func (s *Server) context(r *request, owner string) iam.Context {
 		"aws:PrincipalType":         {"User"},
 		"aws:RequestedRegion":       {r.auth.region},
 		"aws:ResourceAccount":       {owner},
-		"aws:SecureTransport":       {strconv.FormatBool(s.cfg.BehindTLS || r.TLS != nil)},
+		"aws:SecureTransport":       {strconv.FormatBool(r.TLS != nil)},
 		"aws:ViaAWSService":         {"false"},
 	}
 	set := func(key, value string) {
@@ -82,8 +83,8 @@ func (s *Server) context(r *request, owner string) iam.Context {
 	set("s3:ResourceAccount", owner)
 	set("s3:signatureversion", algorithm)
 	set("s3:authType", "REST-HEADER")
-	if s.cfg.BehindTLS || r.TLS != nil {
-		set("s3:TlsVersion", "1.3")
+	if r.TLS != nil {
+		set("s3:TlsVersion", map[uint16]string{tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3"}[r.TLS.Version])
 	}
 	if r.query.Has("X-Amz-Signature") {
 		set("s3:authType", "REST-QUERY-STRING")

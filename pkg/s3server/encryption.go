@@ -31,7 +31,7 @@ func (s *Server) encrypt(r *request, bucket bucketMeta, o *objectMeta) *apiError
 	case how == "":
 		how = sseS3
 	case how != sseS3 && key == "":
-		key = managedKey
+		key = ManagedKey
 	}
 	o.Header[headerSSE] = how
 	if how == sseS3 {
@@ -55,8 +55,8 @@ func (s *Server) decrypt(r *request, bucket bucketMeta, o *objectMeta) *apiError
 	if key == "" {
 		return nil
 	}
-	if strings.HasSuffix(key, ":"+managedKey) {
-		key = managedKey
+	if strings.HasSuffix(key, ":"+ManagedKey) {
+		key = ManagedKey
 	}
 	_, failed := s.useKey(r, bucket, key, "kms:Decrypt", o.Context)
 	return failed

@@ -54,8 +54,8 @@ func (s *Server) DeleteKey(arn string) {
 	delete(s.keys, arn)
 }
 
-// managedKey is the alias of the key that AWS keeps for S3 in each account.
-const managedKey = "alias/aws/s3"
+// ManagedKey is the alias of the key that AWS keeps for S3 in each account.
+const ManagedKey = "alias/aws/s3"
 
 // useKey decides whether the caller may use a key by way of S3: by the key's
 // policy, the caller's and the session's, and by the key's state. what is the
@@ -67,8 +67,8 @@ func (s *Server) useKey(r *request, meta bucketMeta, id, action, what string) (s
 	who := r.auth.principal
 	owner := meta.ownerFor(who)
 	s.count(strings.TrimPrefix(action, "kms:"), r.bucket)
-	if id == managedKey {
-		arn := fmt.Sprintf("arn:%s:kms:%s:%s:%s", partition(meta.Region), meta.Region, owner, managedKey)
+	if id == ManagedKey {
+		arn := fmt.Sprintf("arn:%s:kms:%s:%s:%s", partition(meta.Region), meta.Region, owner, ManagedKey)
 		if who.Account != owner && !who.root { // its policy is AWS's own, and for its account alone
 			return "", kmsHidden(who, action)
 		}

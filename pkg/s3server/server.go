@@ -39,9 +39,6 @@ type Config struct {
 	// Account is the 12-digit account of the root principal. Default
 	// 000000000000.
 	Account string
-	// BehindTLS says that requests come over TLS that something before the
-	// server ends: aws:SecureTransport is true.
-	BehindTLS bool
 	// Sync flushes every object to the disk before it is answered. Without, a
 	// crash of the machine (not of the process) may lose the last seconds.
 	Sync bool
