@@ -25,7 +25,7 @@ func keyRefused(e *objstore.Error, t catalog.Target, own string) Verdict {
 	case strings.HasSuffix(e.Code, "InvalidStateException"):
 		v.Fix = "cancel the deletion of " + key + " (it must be enabled), or choose another for the bucket's default encryption"
 	case strings.HasSuffix(e.Code, "NotFoundException"):
-		v.Fix = "choose an existing key of the bucket's own region for its default encryption"
+		v.Fix = "choose an existing key of the bucket's own region for its default encryption, by its ARN: a bare id is looked for in the account of whoever puts"
 	case strings.HasSuffix(e.Code, "InvalidKeyUsageException"):
 		v.Fix = "choose a symmetric key for encryption and decryption for the bucket's default encryption"
 	default:

@@ -135,6 +135,8 @@ func deniedRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
 	trust := fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to %s with the condition sts:ExternalId = %q", t.RoleARN, ownName(own), t.Workspace)
 	mine := fmt.Sprintf("let the policy of %s allow sts:AssumeRole on %s", ownName(own), t.RoleARN)
 	switch d := readDenial(e.Message); {
+	case strings.Contains(e.Message, "root account"):
+		v.Fix = "run Sealift as a user or a role: an account's root can assume none"
 	case d.explicit:
 		v.Fix = "a Deny applies to sts:AssumeRole: find it in the trust policy of role " + t.RoleARN + ", in the policies of " + ownName(own) + " and in those of both organizations"
 		if d.policy == ofIdentity {
