@@ -95,6 +95,7 @@ type Result struct {
 	Unconditional bool // the store does not know If-None-Match
 	Sends         int  // requests made, also with an error
 	STS           int  // requests to STS made for it, also with an error
+	DataKey       bool // the store asked KMS for a key for it
 	// Region is where the bucket was found to be, if this PUT learned it; ""
 	// otherwise. The catalog may name another one: the file is there all the same.
 	Region string
@@ -136,7 +137,7 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 				at.unconditional = true
 				p.learn(t, at)
 			}
-			r.ETag, r.Unconditional = info.ETag, !opts.IfAbsent && !obj.Overwrite
+			r.ETag, r.Unconditional, r.DataKey = info.ETag, !opts.IfAbsent && !obj.Overwrite, info.DataKey
 			return r, nil
 		case errors.Is(err, objstore.ErrExists):
 			r.Existed = true

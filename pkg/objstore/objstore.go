@@ -83,6 +83,9 @@ type Info struct {
 	ContentType     string            // not filled by List
 	ContentEncoding string            // not filled by List
 	Metadata        map[string]string // lower-case keys; not filled by List
+	// DataKey says that the store asked KMS for a key to encrypt this object
+	// alone: it has a default key of KMS, and no bucket key. Only filled by Put.
+	DataKey bool
 }
 
 // PutOptions are the properties of an object to be stored.

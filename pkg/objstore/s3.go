@@ -131,6 +131,7 @@ func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOp
 	return Info{
 		Key: key, Size: size, ETag: unquote(out.ETag),
 		ContentType: opts.ContentType, ContentEncoding: opts.ContentEncoding, Metadata: lowerKeys(opts.Metadata),
+		DataKey: strings.HasPrefix(string(out.ServerSideEncryption), "aws:kms") && !aws.ToBool(out.BucketKeyEnabled),
 	}, nil
 }
 

@@ -334,6 +334,33 @@ func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
 
 // A store that refuses a large body is heard, and is not sent it: 412 is the
 // usual answer to a file that was delivered before.
+// What a key of KMS was asked for is seen in the answer alone.
+func TestS3SaysWhichObjectsTookADataKey(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		header map[string]string
+		want   bool
+	}{
+		"plain":      {nil, false},
+		"s3":         {map[string]string{"x-amz-server-side-encryption": "AES256"}, false},
+		"kms":        {map[string]string{"x-amz-server-side-encryption": "aws:kms"}, true},
+		"dual_layer": {map[string]string{"x-amz-server-side-encryption": "aws:kms:dsse"}, true},
+		"bucket_key": {map[string]string{"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-bucket-key-enabled": "true"}, false},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				for k, v := range c.header {
+					w.Header().Set(k, v)
+				}
+			}))
+			t.Cleanup(h.Close)
+			info, err := open(t, h.URL, "logs").Put(t.Context(), "key", strings.NewReader("x"), objstore.PutOptions{})
+			require.NoError(t, err)
+			require.Equal(t, c.want, info.DataKey)
+		})
+	}
+}
+
 func TestS3RefusalOfLargeBodies(t *testing.T) {
 	server, endpoint := serve(t)
 	require.NoError(t, server.CreateBucket("bucket"))

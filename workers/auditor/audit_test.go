@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -340,6 +342,24 @@ func TestDryRunSaysNothingIsDeleted(t *testing.T) {
 	require.Zero(t, gather(t, reg)["sealift_auditor_orphans_collected_total"])
 }
 
+// Copiers' pages do not pile up.
+func TestUsageIsFolded(t *testing.T) {
+	r := newRig(t, nil)
+	for n := range 3 {
+		b := meter.NewBook(r.staging, fmt.Sprint("copier-", n), r.deps.Log)
+		b.Count(one, meter.Counts{Puts: 1})
+		b.Write(t.Context())
+	}
+	r.audit()
+	r.audit()
+	left, err := r.staging.List(t.Context(), "usage/", "", 0)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	all, _, err := meter.Read(t.Context(), r.staging)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, all[one].Puts)
+}
+
 func TestEmptyLedger(t *testing.T) {
 	require.Zero(t, newRig(t, nil).audit().Chains)
 }
@@ -372,9 +392,18 @@ func TestMetrics(t *testing.T) {
 	require.EqualValues(t, 1, got["sealift_auditor_parked"])
 	require.EqualValues(t, 1, got["sealift_auditor_enqueued_jobs_total"])
 	require.InDelta(t, 3600, got["sealift_auditor_oldest_undelivered_age_seconds"], 60)
+	require.EqualValues(t, 1, got["sealift_auditor_destination_pending_files"])
+	require.EqualValues(t, 1, got["sealift_auditor_destination_parked_files"])
+	require.InDelta(t, 7200, got["sealift_auditor_destination_oldest_undelivered_age_seconds"], 120, "of two destinations")
+	r.deliver(e, 0, one)
+	r.audit()
+	got = gather(t, reg)
+	require.InDelta(t, 3600, got["sealift_auditor_destination_oldest_undelivered_age_seconds"], 60, "one has nothing to wait for")
+	require.Zero(t, got["sealift_auditor_destination_pending_files"])
 
 	r.metrics.forget(log0)
 	require.NotContains(t, gather(t, reg), "sealift_auditor_owed_without_receipt", "another auditor reports it")
+	require.NotContains(t, gather(t, reg), "sealift_auditor_destination_parked_files")
 }
 
 func TestSchedule(t *testing.T) {

@@ -27,6 +27,7 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -182,7 +183,15 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 			errs = append(errs, fmt.Errorf("audit ledger %s: %w", log, err))
 		}
 	}
-	return errors.Join(append(errs, errRedrive, a.sweepParked(ctx, parked), a.sweepReplays(ctx, past))...)
+	return errors.Join(append(errs, errRedrive, a.sweepParked(ctx, parked), a.sweepReplays(ctx, past), a.foldUsage(ctx))...)
+}
+
+// foldUsage keeps copiers' pages from piling up.
+func (a *Auditor) foldUsage(ctx context.Context) error {
+	if a.cfg.DryRun {
+		return nil
+	}
+	return meter.Fold(ctx, a.deps.Staging, a.deps.Log)
 }
 
 // auditOne audits a chain unless another auditor does, or just did.

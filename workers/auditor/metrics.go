@@ -15,6 +15,7 @@ type metrics struct {
 	collected, orphans          prometheus.Counter
 	undelivered, parked, oldest *prometheus.GaugeVec // topic, partition
 	seconds, last, unowned      prometheus.Gauge
+	destinations                *destinationGauges
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -28,22 +29,23 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help})
 	}
 	m := &metrics{
-		audits:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_auditor_audits_total", Help: "Audits done."}, []string{"result"}),
-		enqueued:    counter("enqueued_jobs", "Jobs enqueued for debts that had neither receipt nor job."),
-		redriven:    counter("redriven_jobs", "Parked jobs enqueued because their destinations were back in the catalog, or enabled."),
-		collected:   counter("files_collected", "Staged files deleted after their time."),
-		orphans:     counter("orphans_collected", "Staged objects deleted that no ledger entry names."),
-		undelivered: gauges("owed_without_receipt", "Owed pairs of a file and a destination without a receipt, older than the grace; parked ones included."),
-		parked:      gauges("parked", "Owed pairs whose job is parked."),
-		oldest:      gauges("oldest_undelivered_age_seconds", "Age of the oldest record in a file without a receipt, at the last audit."),
-		seconds:     gauge("last_audit_seconds", "Duration of the last audit."),
-		unowned:     gauge("partitions_unowned", "Partitions of the events topic that no appender is assigned. Alarm if it stays above zero."),
-		last:        gauge("last_audit_timestamp_seconds", "When the last audit without an error began."),
+		audits:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_auditor_audits_total", Help: "Audits done."}, []string{"result"}),
+		enqueued:     counter("enqueued_jobs", "Jobs enqueued for debts that had neither receipt nor job."),
+		redriven:     counter("redriven_jobs", "Parked jobs enqueued because their destinations were back in the catalog, or enabled."),
+		collected:    counter("files_collected", "Staged files deleted after their time."),
+		orphans:      counter("orphans_collected", "Staged objects deleted that no ledger entry names."),
+		undelivered:  gauges("owed_without_receipt", "Owed pairs of a file and a destination without a receipt, older than the grace; parked ones included."),
+		parked:       gauges("parked", "Owed pairs whose job is parked."),
+		oldest:       gauges("oldest_undelivered_age_seconds", "Age of the oldest record in a file without a receipt, at the last audit."),
+		seconds:      gauge("last_audit_seconds", "Duration of the last audit."),
+		unowned:      gauge("partitions_unowned", "Partitions of the events topic that no appender is assigned. Alarm if it stays above zero."),
+		destinations: newDestinationGauges(),
+		last:         gauge("last_audit_timestamp_seconds", "When the last audit without an error began."),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.redriven, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last, m.unowned} {
+	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.redriven, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last, m.unowned, m.destinations} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the auditor: %w", err)
 		}
@@ -58,6 +60,7 @@ func (m *metrics) chain(l ledger.Log, c *chainReport, dry bool) {
 	m.undelivered.WithLabelValues(labels...).Set(float64(sum.Undelivered()))
 	m.parked.WithLabelValues(labels...).Set(float64(sum.Parked))
 	m.oldest.WithLabelValues(labels...).Set(sum.OldestUndeliveredSeconds)
+	m.destinations.set(l, c.destinations)
 	if dry {
 		return
 	}
@@ -71,6 +74,7 @@ func (m *metrics) forget(l ledger.Log) {
 	for _, v := range []*prometheus.GaugeVec{m.undelivered, m.parked, m.oldest} {
 		v.DeleteLabelValues(l.Topic, strconv.Itoa(l.Partition))
 	}
+	m.destinations.set(l, nil)
 }
 
 func (m *metrics) audited(r *Report, err error) {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/usage"
 )
 
 // far is a store with about the latency of S3: 20 ms, and 60 ms for a full page.
@@ -90,10 +90,10 @@ func BenchmarkStatus(b *testing.B) {
 	}
 	read := func(b *testing.B) {
 		var s *Status
-		meter := new(usage.Meter)
+		counter := new(meter.Counter)
 		for b.Loop() {
 			var err error
-			s, err = ReadStatus(usage.WithMeter(b.Context(), meter), StatusConfig{}, usage.Metered(far{staging}), nil)
+			s, err = ReadStatus(meter.With(b.Context(), counter), StatusConfig{}, meter.Store(far{staging}), nil)
 			require.NoError(b, err)
 		}
 		require.Len(b, s.Destinations, destinations)
@@ -104,7 +104,7 @@ func BenchmarkStatus(b *testing.B) {
 		}
 		require.EqualValues(b, destinations*(days+1), files)
 		require.Positive(b, parked)
-		c := meter.Counts()
+		c := counter.Counts()
 		b.ReportMetric(float64(c.StagingReads)/float64(b.N), "GETs/op")
 		b.ReportMetric(float64(c.StagingWrites)/float64(b.N), "LISTs/op")
 		b.ReportMetric(float64(s.Walked), "entries/op")

@@ -20,9 +20,9 @@ func newDestinationsCommand(a *app) *cobra.Command {
 		Long: `What customers and operators do about a destination: the policies to attach, a try of the
 real delivery, the move from a bucket policy to a role, and how it does. NAME is a
 destination's id WORKSPACE/NAME, or its name alone where only one has it.`,
-		Example: "  sealift destinations check acme-prod",
+		Example: "  sealift destinations check acme-prod\n  sealift destinations status",
 	}
-	c.AddCommand(newDestinationsCheckCommand(a))
+	c.AddCommand(newDestinationsCheckCommand(a), newDestinationsStatusCommand(a))
 	return c
 }
 
@@ -51,7 +51,10 @@ func allDestinations(s *catalog.Snapshot) []catalog.Target {
 // namedDestinations are those that names stand for, each once: WORKSPACE/NAME,
 // NAME where only one has it, or WORKSPACE for all of its.
 func namedDestinations(s *catalog.Snapshot, names []string) ([]catalog.Target, error) {
-	all := allDestinations(s)
+	return pickDestinations(allDestinations(s), names)
+}
+
+func pickDestinations(all []catalog.Target, names []string) ([]catalog.Target, error) {
 	var out []catalog.Target
 	for _, name := range names {
 		var found []catalog.Target

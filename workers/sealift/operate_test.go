@@ -73,8 +73,8 @@ func seedLedger(ctx context.Context, staging objstore.Store) error {
 	}
 	receipt := delivery.Receipt{File: delivery.Ref(&sealed, 0), Destination: dest, Outcome: delivery.Delivered}
 	parked := delivery.Parked{
-		Job:   delivery.Job{File: delivery.Ref(&sealed, 1), Destination: dest, Attempt: 3},
-		Cause: "the bucket does not exist", Fix: "create it", Since: 1795357800000, At: 1795361400000,
+		Job:    delivery.Job{File: delivery.Ref(&sealed, 1), Destination: dest, Attempt: 3},
+		Reason: "no_bucket", Cause: "the bucket does not exist", Fix: "create it", Since: 1795357800000, At: 1795361400000,
 	}
 	return errors.Join(chain.Append(ctx, head), chain.Append(ctx, &sealed),
 		put(delivery.ReceiptKey(receipt.File, dest), receipt.Encode()),

@@ -1,4 +1,4 @@
-// Package usage counts what deliveries take of AWS: requests to S3, STS and KMS
+// Package meter counts what deliveries take of AWS: requests to S3, STS and KMS
 // for each destination, what they cost, and how its last tries ended. Nobody
 // else knows: the ledger and the receipts say what was delivered, not after
 // how many refusals.
@@ -9,10 +9,11 @@
 // A copier that is killed loses what it noted after its last page, at most
 // PageEvery; so counts may be too low, by that, and never too high. It decides
 // nothing: no delivery depends on it.
-package usage
+package meter
 
 import (
 	"cmp"
+	"math"
 )
 
 // Counts are numbers of requests, each as it went over the wire: refused ones
@@ -59,11 +60,12 @@ type Cost struct {
 	Operator float64 `json:"operator_usd"`
 }
 
-// Cost returns what the requests cost.
+// Cost returns what the requests cost, to a millionth of a dollar.
 func (c Counts) Cost() Cost {
+	round := func(usd float64) float64 { return math.Round(usd*1e6) / 1e6 }
 	return Cost{
-		Bucket:   float64(c.Puts)*PutPrice + float64(c.DataKeys)*DataKeyPrice,
-		Operator: float64(c.StagingReads)*GetPrice + float64(c.StagingWrites)*PutPrice,
+		Bucket:   round(float64(c.Puts)*PutPrice + float64(c.DataKeys)*DataKeyPrice),
+		Operator: round(float64(c.StagingReads)*GetPrice + float64(c.StagingWrites)*PutPrice),
 	}
 }
 

@@ -1,4 +1,4 @@
-package usage
+package meter
 
 import (
 	"context"
@@ -8,35 +8,35 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Meter counts requests to a Metered store. It is safe for concurrent use.
-type Meter struct{ reads, writes atomic.Int64 }
+// Counter counts requests to a Store. It is safe for concurrent use.
+type Counter struct{ reads, writes atomic.Int64 }
 
 // Counts returns what was counted so far.
-func (m *Meter) Counts() Counts {
-	return Counts{StagingReads: m.reads.Load(), StagingWrites: m.writes.Load()}
+func (c *Counter) Counts() Counts {
+	return Counts{StagingReads: c.reads.Load(), StagingWrites: c.writes.Load()}
 }
 
-type meterKey struct{}
+type counterKey struct{}
 
-// WithMeter returns a context whose requests to a Metered store m counts.
-func WithMeter(ctx context.Context, m *Meter) context.Context {
-	return context.WithValue(ctx, meterKey{}, m)
+// With returns a context whose requests to a Store c counts.
+func With(ctx context.Context, c *Counter) context.Context {
+	return context.WithValue(ctx, counterKey{}, c)
 }
 
-// Metered returns the staging bucket as one that counts requests in the Meter of
+// Store returns the staging bucket as one that counts requests in the Counter of
 // their contexts. Deletes are free.
-func Metered(store objstore.Store) objstore.Store { return metered{store} }
+func Store(store objstore.Store) objstore.Store { return metered{store} }
 
 type metered struct{ objstore.Store }
 
 func count(ctx context.Context, write bool) {
-	m, ok := ctx.Value(meterKey{}).(*Meter)
+	c, ok := ctx.Value(counterKey{}).(*Counter)
 	switch {
 	case !ok:
 	case write:
-		m.writes.Add(1)
+		c.writes.Add(1)
 	default:
-		m.reads.Add(1)
+		c.reads.Add(1)
 	}
 }
 

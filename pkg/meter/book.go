@@ -1,0 +1,119 @@
+package meter
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// PageEvery is how often a page is written, if there is something to write.
+const PageEvery = time.Minute
+
+// pageTimeout bounds a write.
+const pageTimeout = 10 * time.Second
+
+// Book is what a copier notes. It is safe for concurrent use.
+type Book struct {
+	staging objstore.Store
+	worker  string
+	log     *slog.Logger
+
+	mu      sync.Mutex // guards all below
+	noted   map[string]Account
+	from    time.Time        // noted was begun
+	failing map[string]int64 // since when, unix ms: destinations whose last try failed
+	// pending is the page that is being written, in the bytes of its first
+	// try: whether that came through may not be known.
+	pending []byte
+	number  int64
+}
+
+// NewBook returns an empty book. Worker is a name that no other process has, or
+// had.
+func NewBook(staging objstore.Store, worker string, log *slog.Logger) *Book {
+	return &Book{staging: staging, worker: worker, log: log, noted: map[string]Account{}, from: time.Now(), failing: map[string]int64{}}
+}
+
+// Count notes requests for a destination.
+func (b *Book) Count(destination string, c Counts) {
+	if c == (Counts{}) {
+		return
+	}
+	b.note(destination, Account{Counts: c})
+}
+
+// Succeeded notes that a try ended well.
+func (b *Book) Succeeded(destination string) {
+	b.mu.Lock()
+	delete(b.failing, destination)
+	b.mu.Unlock()
+	b.note(destination, Account{Delivered: time.Now().UnixMilli()})
+}
+
+// Failed notes that a try failed. It fills in since when they do, and At.
+func (b *Book) Failed(destination string, t Trouble) {
+	t.At = time.Now().UnixMilli()
+	b.mu.Lock()
+	if b.failing[destination] == 0 {
+		b.failing[destination] = t.At
+	}
+	t.Since = b.failing[destination]
+	b.mu.Unlock()
+	b.note(destination, Account{Trouble: &t})
+}
+
+func (b *Book) note(destination string, a Account) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.noted[destination] = b.noted[destination].Plus(a)
+}
+
+// Run writes pages until ctx ends; then the last one, for which it takes at most
+// some seconds. Nothing must be noted after that.
+func (b *Book) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(PageEvery + jitter.N(PageEvery/10)):
+		}
+		b.Write(context.WithoutCancel(ctx))
+	}
+}
+
+// Write writes what was noted since the last page, if anything was.
+func (b *Book) Write(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	for range 2 { // a page that waits, and one of what was noted meanwhile
+		page, number := b.page()
+		if page == nil {
+			return
+		}
+		_, err := b.staging.Put(ctx, PageKey(b.worker, number), bytes.NewReader(page), objstore.PutOptions{ContentType: "application/json"})
+		if err != nil {
+			b.log.DebugContext(ctx, "page of requests not written", "err", err) // it is written again
+			return
+		}
+		b.mu.Lock()
+		b.pending = nil
+		b.mu.Unlock()
+	}
+}
+
+// page returns the bytes to write next, nil if there are none.
+func (b *Book) page() ([]byte, int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.pending == nil && len(b.noted) > 0 {
+		now := time.Now()
+		b.number = max(b.number+1, now.UnixMilli())
+		b.pending = Page{Worker: b.worker, Number: b.number, From: b.from.UnixMilli(), To: now.UnixMilli(), Destinations: b.noted}.Encode()
+		b.noted, b.from = map[string]Account{}, now
+	}
+	return b.pending, b.number
+}

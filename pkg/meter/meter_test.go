@@ -1,0 +1,397 @@
+package meter
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var update = flag.Bool("update", false, "write the golden files")
+
+const (
+	one = "ws_7Q2hTz9LkPq4Wc8B/acme-prod"
+	two = "ws_7Q2hTz9LkPq4Wc8B/archive"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func golden(t *testing.T, name string, got []byte) []byte {
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(path, got, 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
+	return want
+}
+
+func TestGolden(t *testing.T) {
+	accounts := map[string]Account{
+		one: {Counts: Counts{Puts: 14, DataKeys: 12, AssumeRoles: 2, StagingReads: 26, StagingWrites: 13}, Delivered: 1795360001000},
+		two: {Counts: Counts{Puts: 3}, Trouble: &Trouble{Reason: "put_denied", Cause: "denied", Fix: "allow it", Since: 1795359940000, At: 1795360000000, Until: 1795360010000}},
+	}
+	page := Page{Version: 1, Worker: "host-copier-1a2b3c4d", Number: 1795360002000, From: 1795359942000, To: 1795360002000, Destinations: accounts}
+	got, err := DecodePage(golden(t, "page.v1.json", page.Encode()))
+	require.NoError(t, err)
+	require.Equal(t, page, got)
+	sum := Sum{Version: 1, Number: 41, Folded: map[string]Folded{page.Worker: {Through: page.Number, At: 1795362000000}}, Since: 1795000000000, Destinations: accounts}
+	back, err := DecodeSum(golden(t, "sum.v1.json", sum.Encode()))
+	require.NoError(t, err)
+	require.Equal(t, sum, back)
+	golden(t, "keys.v1.txt", []byte(PageKey(page.Worker, page.Number)+"\n"+SumKey(sum.Number)+"\n"))
+	worker, number, ok := ParsePageKey(PageKey(page.Worker, page.Number))
+	require.True(t, ok)
+	require.Equal(t, page.Worker, worker)
+	require.Equal(t, page.Number, number)
+}
+
+func TestDecodersRefuse(t *testing.T) {
+	for _, b := range []string{"", "hello", `{"version":2,"worker":"a"}`, `{"version":1,"worker":"a","more":1}`, `{"version":1}`, `{"version":1,"worker":"a"} {}`} {
+		_, err := DecodePage([]byte(b))
+		require.ErrorIs(t, err, ErrBadPage, b)
+	}
+	for _, b := range []string{"", `{"version":2}`, `{"version":1,"number":-1}`, `{"version":1,"worker":"a"}`} {
+		_, err := DecodeSum([]byte(b))
+		require.ErrorIs(t, err, ErrBadPage, b)
+	}
+}
+
+func FuzzDecodePage(f *testing.F) {
+	f.Add([]byte(`{"version":1,"worker":"a","number":1,"from":1,"to":2,"destinations":{"a/b":{"puts":1,"trouble":{"reason":"x"}}}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, err := DecodePage(b); err == nil {
+			again, err := DecodePage(p.Encode())
+			require.NoError(t, err)
+			require.Equal(t, string(p.Encode()), string(again.Encode()))
+		}
+	})
+}
+
+// Prices are for a thousand, or ten thousand.
+func TestCost(t *testing.T) {
+	c := Counts{Puts: 1_000_000, DataKeys: 1_000_000, AssumeRoles: 1_000_000, StagingReads: 1_000_000, StagingWrites: 1_000_000}
+	require.InDelta(t, 5+3, c.Cost().Bucket, 1e-9)
+	require.InDelta(t, 0.4+5, c.Cost().Operator, 1e-9)
+	require.EqualValues(t, 5_000_000, c.Total())
+}
+
+func TestTheLastTryTells(t *testing.T) {
+	early, late := &Trouble{Reason: "a", At: 10}, &Trouble{Reason: "b", At: 20}
+	for hazard, c := range map[string]struct {
+		a, b    Account
+		reason  string
+		failing bool
+	}{
+		"worked_since":   {Account{Trouble: early}, Account{Delivered: 15}, "a", false},
+		"failed_since":   {Account{Delivered: 15}, Account{Trouble: late}, "b", true},
+		"other_copiers":  {Account{Trouble: late}, Account{Trouble: early, Delivered: 12}, "b", true},
+		"never_tried":    {Account{}, Account{}, "", false},
+		"only_delivered": {Account{Delivered: 1}, Account{}, "", false},
+	} {
+		for _, sum := range []Account{c.a.Plus(c.b), c.b.Plus(c.a)} {
+			require.Equal(t, c.failing, sum.Failing(), hazard)
+			if c.reason != "" {
+				require.Equal(t, c.reason, sum.Trouble.Reason, hazard)
+			}
+		}
+	}
+}
+
+func TestBook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging := objstore.NewMemory("staging")
+		b := NewBook(staging, "copier-1", quiet)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { b.Run(ctx); close(done) }()
+		time.Sleep(time.Hour)
+		require.Empty(t, staging.Puts(""), "there is nothing to write")
+
+		begun := time.Now()
+		b.Count(one, Counts{Puts: 1, AssumeRoles: 1})
+		b.Failed(one, Trouble{Reason: "put_denied", Cause: "c", Fix: "f"})
+		time.Sleep(10 * time.Second)
+		b.Failed(one, Trouble{Reason: "no_bucket", Cause: "c", Fix: "f"})
+		b.Count(two, Counts{})
+		time.Sleep(2 * PageEvery)
+		require.Len(t, staging.Puts(""), 1)
+		b.Succeeded(one)
+		time.Sleep(time.Second)
+		b.Failed(one, Trouble{Reason: "put_denied"})
+		cancel()
+		<-done // the last page
+
+		got, since, err := Read(t.Context(), staging)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+		require.Equal(t, Counts{Puts: 1, AssumeRoles: 1}, got[one].Counts)
+		require.True(t, got[one].Failing())
+		require.Equal(t, got[one].Trouble.Since, got[one].Trouble.At, "it had worked in between")
+		require.False(t, since.After(begun))
+		b.Write(t.Context())
+		require.Len(t, staging.Puts(""), 2)
+
+		first, err := objstore.Read(t.Context(), staging, staging.Puts("")[0].Key, 1<<20)
+		require.NoError(t, err)
+		p, err := DecodePage(first)
+		require.NoError(t, err)
+		require.Equal(t, begun.UnixMilli(), p.Destinations[one].Trouble.Since)
+		require.Equal(t, "no_bucket", p.Destinations[one].Trouble.Reason)
+	})
+}
+
+func read(t *testing.T, staging objstore.Store) Counts {
+	t.Helper()
+	all, _, err := Read(t.Context(), staging)
+	require.NoError(t, err)
+	return all[one].Counts
+}
+
+// A page whose fate is not known is written again as it was, and counted once,
+// also when it comes a third time after it was folded and deleted.
+func TestAPageCountsOnce(t *testing.T) {
+	staging := objstore.NewMemory("staging")
+	b := NewBook(staging, "copier-1", quiet)
+	b.Count(one, Counts{Puts: 1})
+	staging.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{After: objstore.ErrUnavailable, Ghost: true} })
+	b.Write(t.Context())
+	b.Count(one, Counts{Puts: 10})
+	b.Write(t.Context())
+	staging.SetFault(nil)
+	require.EqualValues(t, 1, read(t, staging).Puts)
+	b.Write(t.Context())
+	require.EqualValues(t, 11, read(t, staging).Puts)
+	require.NoError(t, Fold(t.Context(), staging, quiet))
+	require.EqualValues(t, 11, read(t, staging).Puts)
+	require.NoError(t, Fold(t.Context(), staging, quiet))
+	left, err := staging.List(t.Context(), pagesPrefix, "", 0)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.Equal(t, 2, staging.ReleaseGhosts())
+	require.EqualValues(t, 11, read(t, staging).Puts)
+	require.NoError(t, Fold(t.Context(), staging, quiet))
+	require.EqualValues(t, 11, read(t, staging).Puts)
+}
+
+// Copiers write, die and come back under other names, auditors fold at once and
+// are cut short, requests are repeated: what was written is counted once.
+func TestNothingIsCountedTwiceOrLost(t *testing.T) {
+	folded := 0
+	for seed := range uint64(300) {
+		d := rand.New(rand.NewPCG(seed, 7))
+		staging := objstore.NewMemory("staging")
+		written := int64(0) // in pages that are there
+		inFlight := func(op objstore.Op) objstore.Fault {
+			switch d.IntN(12) {
+			case 0:
+				return objstore.Fault{Before: objstore.ErrUnavailable, Ghost: op.Name == "put" && strings.HasPrefix(op.Key, sumsPrefix)}
+			case 1:
+				return objstore.Fault{After: objstore.ErrUnavailable}
+			case 2:
+				return objstore.Fault{Ghost: op.Name == "put"}
+			}
+			return objstore.Fault{}
+		}
+		lives, books, unwritten := 0, make([]*Book, 3), make([]int64, 3)
+		for i := range books {
+			books[i] = NewBook(staging, fmt.Sprint("copier-", lives), quiet)
+			lives++
+		}
+		for range 80 {
+			i := d.IntN(len(books))
+			switch d.IntN(8) {
+			case 0, 1:
+				n := int64(1 + d.IntN(9))
+				books[i].Count(one, Counts{Puts: n})
+				unwritten[i] += n
+			case 2, 3:
+				staging.SetFault(inFlight)
+				books[i].Write(t.Context())
+				staging.SetFault(nil)
+				books[i].Write(t.Context())
+				written, unwritten[i] = written+unwritten[i], 0
+			case 4: // killed
+				books[i], unwritten[i] = NewBook(staging, fmt.Sprint("copier-", lives), quiet), 0
+				lives++
+			case 5:
+				staging.SetFault(inFlight)
+				if Fold(t.Context(), staging, quiet) == nil {
+					folded++
+				}
+				staging.SetFault(nil)
+			case 6: // one overtakes another
+				once := true
+				staging.SetFault(func(op objstore.Op) objstore.Fault {
+					if once && op.Name == "put" {
+						once = false
+						return objstore.Fault{Before: objstore.ErrUnavailable, Ghost: true}
+					}
+					return objstore.Fault{}
+				})
+				_ = Fold(t.Context(), staging, quiet)
+				staging.SetFault(nil)
+				require.NoError(t, Fold(t.Context(), staging, quiet))
+			case 7:
+				staging.ReleaseGhosts()
+			}
+			require.Equal(t, written, read(t, staging).Puts, "seed %d", seed)
+		}
+		require.NoError(t, Fold(t.Context(), staging, quiet))
+		require.NoError(t, Fold(t.Context(), staging, quiet))
+		left, err := staging.List(t.Context(), "usage/", "", 0)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(left), 2, "nothing piles up")
+	}
+	require.Positive(t, folded)
+}
+
+// Who reads while somebody folds begins anew.
+func TestReadWhileItIsFolded(t *testing.T) {
+	staging := objstore.NewMemory("staging")
+	b := NewBook(staging, "copier-1", quiet)
+	for n := range 3 {
+		b.Count(one, Counts{Puts: 1})
+		b.Write(t.Context())
+		if n == 0 {
+			require.NoError(t, Fold(t.Context(), staging, quiet))
+		}
+	}
+	for at := range 12 { // before the request of this number
+		r := &interrupted{Store: staging, at: at, do: func() {
+			require.NoError(t, Fold(t.Context(), staging, quiet))
+			require.NoError(t, Fold(t.Context(), staging, quiet))
+			b.Count(one, Counts{Puts: 1})
+			b.Write(t.Context())
+		}}
+		before := read(t, staging).Puts
+		all, _, err := Read(t.Context(), r)
+		require.NoError(t, err)
+		require.Contains(t, []int64{before, before + 1}, all[one].Puts, at)
+	}
+	always := &interrupted{Store: staging, at: -1, do: func() {
+		b.Count(one, Counts{Puts: 1})
+		b.Write(t.Context())
+		require.NoError(t, Fold(t.Context(), staging, quiet))
+	}}
+	_, _, err := Read(t.Context(), always)
+	require.ErrorIs(t, err, errFolded, "not for ever")
+}
+
+// interrupted is a store of which something happens before a listing or read.
+type interrupted struct {
+	objstore.Store
+	n, at int
+	do    func()
+}
+
+func (s *interrupted) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+	if s.n == s.at || s.at < 0 {
+		s.do()
+	}
+	s.n++
+	return s.Store.List(ctx, prefix, after, limit)
+}
+
+func TestHazards(t *testing.T) {
+	put := func(t *testing.T, s objstore.Store, key, body string) {
+		_, err := s.Put(t.Context(), key, strings.NewReader(body), objstore.PutOptions{})
+		require.NoError(t, err)
+	}
+	t.Run("nothing_noted", func(t *testing.T) {
+		all, since, err := Read(t.Context(), objstore.NewMemory("staging"))
+		require.NoError(t, err)
+		require.Empty(t, all)
+		require.Zero(t, since)
+		require.NoError(t, Fold(t.Context(), objstore.NewMemory("staging"), quiet))
+	})
+	t.Run("page_of_a_later_release", func(t *testing.T) {
+		staging := objstore.NewMemory("staging")
+		put(t, staging, PageKey("copier-2", 1), `{"version":2}`)
+		put(t, staging, pagesPrefix+"stray", "x")
+		put(t, staging, sumsPrefix+"stray", "x")
+		require.Zero(t, read(t, staging))
+		require.NoError(t, Fold(t.Context(), staging, quiet))
+		_, err := staging.Head(t.Context(), PageKey("copier-2", 1))
+		require.NoError(t, err)
+	})
+	t.Run("sum_of_a_later_release", func(t *testing.T) { // which must not be counted anew
+		staging := objstore.NewMemory("staging")
+		put(t, staging, SumKey(3), `{"version":2}`)
+		_, _, err := Read(t.Context(), staging)
+		require.ErrorIs(t, err, ErrBadPage)
+		require.ErrorIs(t, Fold(t.Context(), staging, quiet), ErrBadPage)
+	})
+	t.Run("staging_away", func(t *testing.T) {
+		staging := objstore.NewMemory("staging")
+		b := NewBook(staging, "copier-1", quiet)
+		b.Count(one, Counts{Puts: 1})
+		b.Write(t.Context())
+		for n := range 4 {
+			calls := 0
+			staging.SetFault(func(objstore.Op) objstore.Fault {
+				if calls++; calls == n+1 {
+					return objstore.Fault{Before: objstore.ErrUnavailable}
+				}
+				return objstore.Fault{}
+			})
+			_, _, err := Read(t.Context(), staging)
+			require.ErrorIs(t, err, objstore.ErrUnavailable)
+		}
+	})
+}
+
+// Workers that are gone are forgotten in time.
+func TestWorkersAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging := objstore.NewMemory("staging")
+		for day := range 30 {
+			b := NewBook(staging, fmt.Sprint("copier-", day), quiet)
+			b.Count(one, Counts{Puts: 1})
+			b.Write(t.Context())
+			require.NoError(t, Fold(t.Context(), staging, quiet))
+			time.Sleep(24 * time.Hour)
+		}
+		keys, err := listSums(t.Context(), staging)
+		require.NoError(t, err)
+		b, err := objstore.Read(t.Context(), staging, keys[0], 1<<20)
+		require.NoError(t, err)
+		s, err := DecodeSum(b)
+		require.NoError(t, err)
+		require.Len(t, s.Folded, 8)
+		require.EqualValues(t, 30, s.Destinations[one].Puts)
+	})
+}
+
+func TestStore(t *testing.T) {
+	store := Store(objstore.NewMemory("staging"))
+	m := new(Counter)
+	ctx := With(t.Context(), m)
+	_, err := store.Put(ctx, "a", strings.NewReader("x"), objstore.PutOptions{})
+	require.NoError(t, err)
+	_, _, err = store.Get(ctx, "a")
+	require.NoError(t, err)
+	_, err = store.Head(ctx, "b")
+	require.ErrorIs(t, err, objstore.ErrNotFound, "it is counted as well")
+	_, err = store.List(ctx, "", "", 0)
+	require.NoError(t, err)
+	require.NoError(t, store.Delete(ctx, "a"))
+	_, err = store.List(t.Context(), "", "", 0)
+	require.NoError(t, err)
+	require.Equal(t, Counts{StagingReads: 2, StagingWrites: 2}, m.Counts())
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/meter"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/workers/auditor"
+)
+
+func newDestinationsStatusCommand(a *app) *cobra.Command {
+	var (
+		broken, asJSON bool
+		failAfter      time.Duration
+	)
+	c := &cobra.Command{
+		Use:   "status [NAME…]",
+		Short: "Show how destinations do: delivered, pending, parked, freshness, last error, requests, cost",
+		Long: `Show, for each destination, what was delivered, what is pending or parked, the age of the oldest record
+that is owed and of the newest that was delivered, and why its last try failed and what to do about it.
+NAME may also be a workspace, for all of its destinations; none stands for all.
+
+Files, records and bytes are read from the ledger and the receipts: they are exact, whatever was
+killed or lost, and need neither Redis nor metrics. What the auditor noted at its last audit spares the
+command all that was closed then; without that it reads the whole ledger, and is as exact.
+
+Requests are PUTs, refused and repeated ones included, AssumeRole, and what S3 asked of KMS. Copiers note
+them once a minute, so one that was killed may have forgotten that much, and what a bucket key saves is not
+counted. Costs are an estimate at list prices of us-east-1: ` + fmt.Sprintf("$%g per 1,000 PUTs, $%g per 1,000 reads of\nstaging, $%g per 10,000 keys of KMS; STS is free.",
+			meter.PutPrice*1000, meter.GetPrice*1000, meter.DataKeyPrice*10_000) + ` PUTs and keys are billed to the bucket's account, requests
+to staging (in --json) to the operator.
+
+A destination that is broken is no error of this command: it exits with 0, or with 3 if --fail-after is
+given and a file is parked, or a record is owed for longer.`,
+		Example: `  sealift destinations status
+  sealift destinations status acme-prod --json
+  sealift destinations status --broken --fail-after 3h    # for cron`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if failAfter < 0 {
+				return usage("--fail-after must not be negative")
+			}
+			return withServices(a, false, func(s *services) error {
+				r, err := readDestinations(c.Context(), a, s, args)
+				if err != nil {
+					return err
+				}
+				late := r.late(failAfter)
+				if broken {
+					r.keepBroken()
+				}
+				if asJSON {
+					err = a.printJSON(r)
+				} else {
+					err = r.print(a.stdout)
+				}
+				if c.Flags().Changed("fail-after") && late > 0 && err == nil {
+					return &exitError{exitPartial, fmt.Errorf("%s parked, or owed for longer than %s", progress.Things(late, "destination")+" with files that are", failAfter)}
+				}
+				return err
+			})
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&broken, "broken", false, "only those with parked files, or whose last try failed")
+	f.DurationVar(&failAfter, "fail-after", 0, "exit with 3 if a file is parked, or a record is owed for longer")
+	f.BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+// destinationsStatus is the JSON form.
+type destinationsStatus struct {
+	At         time.Time `json:"at"`
+	Partitions int       `json:"partitions"`
+	// Walked are ledger entries that were read because no audit had counted them.
+	Walked int64 `json:"entries_walked"`
+	// Since is when the first request was noted that is counted; zero: none was.
+	Since        time.Time        `json:"requests_since,omitzero"`
+	Destinations []destinationRow `json:"destinations"`
+}
+
+type destinationRow struct {
+	auditor.DestinationStatus
+	OldestOwedAge float64      `json:"oldest_owed_age_seconds"` // 0: nothing is owed
+	Requests      meter.Counts `json:"requests"`
+	Cost          meter.Cost   `json:"cost"`
+	// LastError is how the last try ended that failed. Failing: none ended well
+	// since.
+	LastError *lastError `json:"last_error,omitempty"`
+	Failing   bool       `json:"failing"`
+}
+
+type lastError struct {
+	Reason string    `json:"reason,omitempty"`
+	Cause  string    `json:"cause"`
+	Fix    string    `json:"fix"`
+	Since  time.Time `json:"since,omitzero"` // the first of those that failed
+	At     time.Time `json:"at,omitzero"`
+	Retry  time.Time `json:"next_try_at,omitzero"` // of a destination that is given a rest
+}
+
+// broken reports whether there is something to see to.
+func (r destinationRow) broken() bool {
+	return r.Parked.Files > 0 || r.State == "refused" || r.Failing && r.Undelivered().Files > 0
+}
+
+// readDestinations reads how those of the names do, all for none.
+func readDestinations(ctx context.Context, a *app, s *services, names []string) (*destinationsStatus, error) {
+	var known *catalog.Snapshot
+	if live := catalogOf(ctx, s); live != nil {
+		known = live.Snapshot()
+	}
+	bar := progress.Start(a.stderr, "reading the ledger", 0, progress.Count)
+	defer bar.Finish()
+	cfg := auditor.StatusConfig{Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation, Found: bar.Grow, Done: bar.Add}
+	read := func() (*auditor.Status, error) { return auditor.ReadStatus(ctx, cfg, s.staging, known) }
+	var status *auditor.Status
+	var err error
+	if picked, ok := inCatalog(known, names); ok {
+		cfg.Destinations = picked
+		status, err = read()
+	} else if status, err = read(); err == nil { // some may be gone from it, and be owed files
+		err = keepNamed(status, names)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &destinationsStatus{At: status.At, Partitions: status.Partitions, Walked: status.Walked, Destinations: make([]destinationRow, len(status.Destinations))}
+	accounts, since, err := meter.Read(ctx, s.staging)
+	if err != nil {
+		a.log.WarnContext(ctx, "going on without requests, costs and last errors", "err", err)
+	}
+	out.Since = since
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for i, d := range status.Destinations {
+		group.Go(func() (err error) {
+			out.Destinations[i], err = newDestinationRow(gctx, s.staging, known, status.At, d, accounts[d.ID])
+			return err
+		})
+	}
+	return out, group.Wait()
+}
+
+// inCatalog returns the ids of names if the catalog has them all.
+func inCatalog(known *catalog.Snapshot, names []string) (ids []string, ok bool) {
+	if known == nil || len(names) == 0 {
+		return nil, len(names) == 0
+	}
+	targets, err := namedDestinations(known, names)
+	for _, t := range targets {
+		ids = append(ids, t.ID)
+	}
+	return ids, err == nil
+}
+
+// keepNamed drops all but what the names stand for.
+func keepNamed(s *auditor.Status, names []string) error {
+	all := make([]catalog.Target, len(s.Destinations))
+	for i, d := range s.Destinations {
+		workspace, name, _ := strings.Cut(d.ID, "/")
+		all[i] = catalog.Target{ID: d.ID, Workspace: workspace, Destination: catalog.Destination{Name: name}}
+	}
+	picked, err := pickDestinations(all, names)
+	if err != nil {
+		return err
+	}
+	want := map[string]bool{}
+	for _, t := range picked {
+		want[t.ID] = true
+	}
+	kept := s.Destinations[:0]
+	for _, d := range s.Destinations {
+		if want[d.ID] {
+			kept = append(kept, d)
+		}
+	}
+	s.Destinations = kept
+	return nil
+}
+
+func newDestinationRow(ctx context.Context, staging objstore.Store, known *catalog.Snapshot, now time.Time,
+	d auditor.DestinationStatus, a meter.Account) (destinationRow, error) {
+	r := destinationRow{DestinationStatus: d, Requests: a.Counts, Cost: a.Cost(), Failing: a.Failing()}
+	if !d.OldestOwed.IsZero() {
+		r.OldestOwedAge = max(0, now.Sub(d.OldestOwed).Seconds())
+	}
+	if t := a.Trouble; t != nil {
+		r.LastError = &lastError{Reason: t.Reason, Cause: t.Cause, Fix: t.Fix, Since: fromMillis(t.Since), At: fromMillis(t.At)}
+		if a.Failing() && t.Until > now.UnixMilli() {
+			r.LastError.Retry = fromMillis(t.Until)
+		}
+	}
+	if d.ParkedNote != "" {
+		p, err := readParked(ctx, staging, d.ParkedNote)
+		if err != nil {
+			return r, err
+		}
+		if p != nil && (r.LastError == nil || p.At >= r.LastError.At.UnixMilli()) {
+			r.LastError, r.Failing = &lastError{Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: fromMillis(p.Since), At: fromMillis(p.At)}, true
+		}
+	}
+	if known == nil {
+		return r, nil
+	}
+	if t, ok := known.Destination(d.ID); ok && t.Refused != "" {
+		r.LastError = &lastError{Reason: delivery.ReasonRefused, Cause: "the catalog is wrong: " + t.Refused, Fix: "correct the catalog and apply it"}
+	}
+	return r, nil
+}
+
+// readParked reads a parked job; nil: it is none any more, or is not understood,
+// as one of a later release.
+func readParked(ctx context.Context, staging objstore.Store, key string) (*delivery.Parked, error) {
+	b, err := objstore.Read(ctx, staging, key, 1<<20)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := delivery.DecodeParked(b)
+	if err != nil {
+		return nil, nil //nolint:nilerr // sealift verify says so
+	}
+	return &p, nil
+}
+
+func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// late is how many destinations have parked files, or owe a record for longer.
+func (s *destinationsStatus) late(limit time.Duration) (n int64) {
+	for _, r := range s.Destinations {
+		if r.Parked.Files > 0 || r.OldestOwedAge > limit.Seconds() {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *destinationsStatus) keepBroken() {
+	kept := s.Destinations[:0]
+	for _, r := range s.Destinations {
+		if r.broken() {
+			kept = append(kept, r)
+		}
+	}
+	s.Destinations = kept
+}

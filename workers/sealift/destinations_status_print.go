@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sealift/sealift/pkg/progress"
+)
+
+func (s *destinationsStatus) print(out io.Writer) error {
+	if len(s.Destinations) == 0 {
+		_, err := fmt.Fprintln(out, "no destination")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "DESTINATION\tSTATE\tFILES\tRECORDS\tSIZE\tPENDING\tPARKED\tOLDEST OWED\tNEWEST DELIVERED\tREQUESTS\tCOST")
+	for _, r := range s.Destinations {
+		oldest, newest := "-", "-"
+		if r.OldestOwedAge > 0 {
+			oldest = ago(r.OldestOwedAge)
+		}
+		if !r.NewestDelivered.IsZero() {
+			newest = ago(s.At.Sub(r.NewestDelivered).Seconds()) + " ago"
+		}
+		state := r.State
+		if r.Failing && r.Undelivered().Files > 0 && (state == "enabled" || state == "") {
+			state = "failing"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, progress.Count(r.Delivered.Files), progress.Count(r.Delivered.Records),
+			progress.Bytes(r.Delivered.Bytes), progress.Count(r.Pending.Files), progress.Count(r.Parked.Files), oldest, newest,
+			progress.Count(r.Requests.Puts+r.Requests.AssumeRoles+r.Requests.DataKeys), dollars(r.Cost.Bucket))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, r := range s.Destinations {
+		if err := s.printError(out, r); err != nil {
+			return err
+		}
+	}
+	return s.printFoot(out)
+}
+
+// printError says why a destination is broken, and what to do about it.
+func (s *destinationsStatus) printError(out io.Writer, r destinationRow) error {
+	if !r.broken() || r.LastError == nil {
+		return nil
+	}
+	e := r.LastError
+	head := r.ID
+	if !e.Since.IsZero() {
+		head += fmt.Sprintf("  since %s (%s ago)", e.Since.Format(time.RFC3339), ago(s.At.Sub(e.Since).Seconds()))
+	}
+	if e.At.After(e.Since) && !e.Since.IsZero() {
+		head += fmt.Sprintf(", last tried %s ago", ago(s.At.Sub(e.At).Seconds()))
+	}
+	if !e.Retry.IsZero() {
+		head += fmt.Sprintf(", next try in %s", ago(e.Retry.Sub(s.At).Seconds()))
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n  cause  %s\n  fix    %s\n", head, e.Cause, e.Fix)
+	return err
+}
+
+func (s *destinationsStatus) printFoot(out io.Writer) error {
+	parked := int64(0)
+	for _, r := range s.Destinations {
+		parked += r.Parked.Files
+	}
+	if parked > 0 {
+		if _, err := fmt.Fprintf(out, "\n%s parked: sealift parked tells all causes, sealift redrive tries again what was mended\n", progress.Things(parked, "file")); err != nil {
+			return err
+		}
+	}
+	if s.Since.IsZero() {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "requests and their cost at list prices are since %s\n", s.Since.Format(time.RFC3339))
+	return err
+}
+
+// dollars shows a cost for people.
+func dollars(usd float64) string {
+	switch {
+	case usd == 0:
+		return "-"
+	case usd < 0.01:
+		return "<$0.01"
+	}
+	return fmt.Sprintf("$%.2f", usd)
+}

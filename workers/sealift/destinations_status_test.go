@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/meter"
+	"github.com/sealift/sealift/workers/auditor"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestDestinationsStatusIsPrinted(t *testing.T) {
+	at := time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC)
+	row := func(id, state string, delivered, pending, parked auditor.Sum, c meter.Counts) destinationRow {
+		d := auditor.DestinationStatus{ID: id, State: state, Delivered: delivered, Pending: pending, Parked: parked,
+			NewestDelivered: at.Add(-62 * time.Minute), LastDelivery: at.Add(-time.Minute)}
+		return destinationRow{DestinationStatus: d, Requests: c, Cost: c.Cost()}
+	}
+	owes := func(r destinationRow, age time.Duration) destinationRow {
+		r.OldestOwed, r.OldestOwedAge = at.Add(-age), age.Seconds()
+		return r
+	}
+	denied := owes(row("ws_7Qm2Zc9LkTRpV4xWnBsD0a/archive", "enabled", auditor.Sum{Files: 12, Records: 40_123, Bytes: 1_200_000}, auditor.Sum{Files: 1, Records: 7, Bytes: 70},
+		auditor.Sum{Files: 3, Records: 9, Bytes: 90}, meter.Counts{Puts: 41, AssumeRoles: 4}), 27*time.Hour)
+	denied.LastError, denied.Failing = &lastError{Reason: "put_denied", Cause: `s3:PutObject into bucket "archive" is denied`, Fix: "let the role's policy allow s3:PutObject",
+		Since: at.Add(-26 * time.Hour), At: at.Add(-5 * time.Minute), Retry: at.Add(90 * time.Second)}, true
+	recovered := owes(row("ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod", "enabled", auditor.Sum{Files: 1_234_567, Records: 9_876_543_210, Bytes: 3_210_000_000_000},
+		auditor.Sum{Files: 2, Records: 2, Bytes: 2}, auditor.Sum{}, meter.Counts{Puts: 1_240_000, DataKeys: 1_234_000, AssumeRoles: 9000, StagingReads: 2_500_000, StagingWrites: 1_240_000}), 64*time.Minute)
+	recovered.LastError = &lastError{Reason: "unavailable", Cause: "503", Fix: "none", Since: at.Add(-50 * time.Hour), At: at.Add(-49 * time.Hour)}
+	refused := owes(row("ws_bbbbbbbbbbbbbbbb/two", "refused", auditor.Sum{}, auditor.Sum{Files: 1, Records: 1, Bytes: 1}, auditor.Sum{}, meter.Counts{}), time.Hour)
+	refused.LastError = &lastError{Reason: "catalog_refused", Cause: "the catalog is wrong: bucket: taken", Fix: "correct the catalog and apply it"}
+	fresh := row("ws_bbbbbbbbbbbbbbbb/new", "enabled", auditor.Sum{}, auditor.Sum{}, auditor.Sum{}, meter.Counts{})
+	fresh.NewestDelivered, fresh.LastDelivery = time.Time{}, time.Time{}
+	s := &destinationsStatus{At: at, Partitions: 8, Walked: 12, Since: at.Add(-30 * 24 * time.Hour), Destinations: []destinationRow{denied, recovered, fresh, refused}}
+
+	var table bytes.Buffer
+	require.NoError(t, s.print(&table))
+	golden(t, "destinations_status.txt", table.Bytes())
+	var asJSON bytes.Buffer
+	require.NoError(t, (&app{stdout: &asJSON}).printJSON(s))
+	golden(t, "destinations_status.json", asJSON.Bytes())
+
+	require.EqualValues(t, 1, s.late(28*time.Hour), "what is parked is late")
+	require.EqualValues(t, 2, s.late(63*time.Minute))
+	s.keepBroken()
+	require.Len(t, s.Destinations, 2)
+	var none bytes.Buffer
+	require.NoError(t, (&destinationsStatus{}).print(&none))
+	require.Equal(t, "no destination\n", none.String())
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	path := filepath.Join("testdata", "golden", name)
+	if *update {
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, got, 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
+}
