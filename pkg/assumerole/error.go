@@ -95,7 +95,7 @@ func (e *ownError) Unwrap() error { return e.err }
 // classify turns what the SDK returned into an *Error.
 func classify(ctx context.Context, request Request, err error) error {
 	e := &Error{RoleARN: request.RoleARN, ExternalID: request.ExternalID, Region: request.Region, Kind: ErrUnavailable, Err: err}
-	if cause := ctx.Err(); cause != nil {
+	if cause := context.Cause(ctx); cause != nil {
 		e.Err = cause
 		return e
 	}

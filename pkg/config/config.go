@@ -107,13 +107,19 @@ type Appender struct {
 
 // Copier configures copying to customers' buckets.
 type Copier struct {
-	Concurrency    int             `yaml:"concurrency"`     // copies at once; default 16
-	PerDestination int             `yaml:"per_destination"` // copies at once to one destination; default 4
-	LockTTL        time.Duration   `yaml:"lock_ttl"`        // default 2m
-	SpoolDir       string          `yaml:"spool_dir"`       // default: the system's temporary directory
-	RetryTiers     []time.Duration `yaml:"retry_tiers"`     // default 1m,10m,1h
-	ParkAfter      time.Duration   `yaml:"park_after"`      // a file that failed for so long is parked; default 24h
-	WithoutRedis   bool            `yaml:"without_redis"`   // go on copying while Redis is down; default false
+	// Concurrency is how many copies go on at once; default 16. With those at
+	// which nothing moves, and to destinations that fail or are slow, there are
+	// at most three times as many.
+	Concurrency    int           `yaml:"concurrency"`
+	PerDestination int           `yaml:"per_destination"` // copies at once to one destination; default 4
+	LockTTL        time.Duration `yaml:"lock_ttl"`        // default 2m
+	// SpoolDir holds the files that are being copied: up to three of
+	// appender.max_bytes for each copy of Concurrency and ReplayConcurrency.
+	// Default: the system's temporary directory.
+	SpoolDir     string          `yaml:"spool_dir"`
+	RetryTiers   []time.Duration `yaml:"retry_tiers"`   // default 1m,10m,1h
+	ParkAfter    time.Duration   `yaml:"park_after"`    // a file that failed for so long is parked; default 24h
+	WithoutRedis bool            `yaml:"without_redis"` // go on copying while Redis is down; default false
 	// ReplayConcurrency is how many copies are made at once for replays, beside
 	// the others; 0: this copier takes none; default 2.
 	ReplayConcurrency int `yaml:"replay_concurrency"`

@@ -15,7 +15,7 @@ func (s *S3) classify(ctx context.Context, op, key string, err error) error {
 	e := &Error{Op: op, Bucket: s.bucket, Key: key, Err: err}
 	// The context goes first: a request cut short reports whatever it was
 	// doing just then.
-	if cause := ctx.Err(); cause != nil {
+	if cause := context.Cause(ctx); cause != nil {
 		e.Kind, e.Err = ErrUnavailable, cause
 		return e
 	}

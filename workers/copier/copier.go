@@ -5,9 +5,9 @@
 // It promises that a receipt is written only after the destination's store
 // said that the object is there (I9), that a job is acknowledged only after
 // its receipt or after it was enqueued anew (I12), and that nothing is
-// dropped: what cannot be delivered is parked, visible. One destination's
-// trouble is not felt by another. It does not decide what is owed; the ledger
-// does. Redis saves it work; it is right without.
+// dropped: what cannot be delivered is parked, visible. A destination that
+// fails, hangs or is slow delays no other. It does not decide what is owed; the
+// ledger does. Redis saves it work; it is right without.
 package copier
 
 import (
@@ -33,13 +33,16 @@ import (
 
 // Config sizes a copier. Zero values take the defaults of pkg/config.
 type Config struct {
-	JobsTopic      string
-	Group          string // of the appenders, see ConsumerGroup
-	Worker         string // stable name of this process, unique in the group
-	Concurrency    int    // copies at once
-	PerDestination int    // copies at once to one destination
+	JobsTopic string
+	Group     string // of the appenders, see ConsumerGroup
+	Worker    string // stable name of this process, unique in the group
+	// Concurrency is how many copies go on at once. With those at which nothing
+	// moves, and to destinations that fail or are slow, there are at most three
+	// times as many.
+	Concurrency    int
+	PerDestination int // copies at once to one destination
 	LockTTL        time.Duration
-	SpoolDir       string // holds what is being copied; default: the system's
+	SpoolDir       string // holds what is being copied, a file each; default: the system's
 	RetryTiers     []time.Duration
 	ParkAfter      time.Duration
 	SessionTimeout time.Duration // of the consumer group
@@ -124,7 +127,7 @@ type Copier struct {
 
 	// What a job is and becomes: of the jobs that the ledger owes, or of
 	// replays' (lane.go).
-	attempt  func(context.Context, delivery.Job) (outcome, error)
+	attempt  func(context.Context, errand) (outcome, error)
 	setAside func(context.Context, delivery.Job, destination.Verdict) error
 }
 
@@ -170,7 +173,8 @@ func (c *Copier) newEngine(q queue) *engine {
 		try: c.insist, park: c.setAside, queue: q, metrics: c.metrics, log: c.deps.Log, pause: 100 * time.Millisecond,
 		room: semaphore.NewWeighted(maxTasks), tasks: map[debt]*task{},
 		sched: newScheduler(limits{
-			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination, queue: maxTasks / 5,
+			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination,
+			room: maxBacklog, suspectRoom: maxWaitSuspects, parking: 64,
 			breakTransient: 5, breakPermanent: 2, cooldown: 10 * time.Second, maxCooldown: 5 * time.Minute,
 		}, retryPolicy{tiers: c.cfg.RetryTiers, parkAfter: c.cfg.ParkAfter}),
 	}
@@ -236,7 +240,7 @@ func (c *Copier) take(ctx, work context.Context, e *engine, value []byte, cl cla
 }
 
 // insist tries the job until its own fate is known.
-func (c *Copier) insist(ctx context.Context, job delivery.Job) outcome {
+func (c *Copier) insist(ctx context.Context, job errand) outcome {
 	var o outcome
 	err := c.patiently(ctx, func() (err error) {
 		o, err = c.attempt(ctx, job)

@@ -24,7 +24,8 @@ const goneTries = 2
 
 // try does what the job asks for, once. The error is an *away if something of
 // the operator's own did not answer; then nothing is known, and nothing lost.
-func (c *Copier) try(ctx context.Context, job delivery.Job) (outcome, error) {
+func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
+	job := e.Job
 	f, o, err := c.owed(ctx, job)
 	if f == nil {
 		return o, err
@@ -65,7 +66,7 @@ func (c *Copier) try(ctx context.Context, job delivery.Job) (outcome, error) {
 		c.metrics.leaseLost.Inc()
 		return outcome{kind: busy}, nil
 	}
-	return c.deliver(ctx, job, t, f, body, held, false, func(r delivery.Receipt) error {
+	return c.deliver(ctx, e, t, f, body, held, false, func(r delivery.Receipt) error {
 		err := WriteReceipt(ctx, c.deps.Staging, r)
 		if err == nil {
 			c.mark(ctx, job)
@@ -79,11 +80,9 @@ func (c *Copier) try(ctx context.Context, job delivery.Job) (outcome, error) {
 // Invariant: I8, I9, I12. 1. object  2. receipt and marker, by close  3. lease
 // 4. offset, by whoever called. A crash after any of them repeats those before,
 // and each is harmless when repeated.
-func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease,
+func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease,
 	overwrite bool, closing func(delivery.Receipt) error) (outcome, error) {
 	begun := time.Now()
-	pctx, cancel := context.WithTimeout(ctx, transferTimeout(body.size))
-	defer cancel()
 	sum := hex.EncodeToString(body.sum[:]) // another than the ledger's if it was rebuilt
 	receipt := delivery.Receipt{
 		File: job.File, Destination: job.Destination, Outcome: delivery.Delivered,
@@ -98,7 +97,7 @@ func (c *Copier) deliver(ctx context.Context, job delivery.Job, t catalog.Target
 	}
 	obj := objectOf(t.Prefix, job.File.Log(), f, body)
 	obj.Overwrite = obj.Overwrite || overwrite
-	put, err := c.customers.Put(pctx, t, obj)
+	put, err := c.put(ctx, t, obj, body.size, job)
 	if err != nil {
 		return outcome{kind: failed, verdict: destination.Judge(err, t)}, nil
 	}
@@ -140,15 +139,6 @@ func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooled) destin
 		Key: delivery.ObjectKey(prefix, l, &named), Source: f.Source, Metadata: metadata, Body: body, SHA256: body.sum,
 		Overwrite: ablation.On(ablation.KeyPerAttempt),
 	}
-}
-
-// requestTimeout bounds a request that moves next to nothing.
-const requestTimeout = 30 * time.Second
-
-// transferTimeout is how long it may take to move so many bytes: half a
-// minute, and what a line of 4 Mbit/s needs.
-func transferTimeout(size int64) time.Duration {
-	return 30*time.Second + time.Duration(size)*time.Second/(500_000)
 }
 
 // owed returns the file if the job is honest.

@@ -20,7 +20,7 @@ import (
 func TestDeliverWithARole(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	require.Equal(t, done, r.insist(t.Context(), job).kind)
+	require.Equal(t, done, r.once(t.Context(), job).kind)
 
 	key := delivery.ObjectKey("path", testLog, &r.head.Files[0])
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
@@ -50,7 +50,7 @@ func TestDeliverWithARole(t *testing.T) {
 func TestDeliverClassic(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeTwo, "hello")
-	require.Equal(t, done, r.insist(t.Context(), job).kind)
+	require.Equal(t, done, r.once(t.Context(), job).kind)
 	b := r.buckets["two-logs"]
 	require.Equal(t, []string{""}, b.as, "as ourselves")
 	require.Empty(t, b.opts[0].ServerSideEncryption, "left to the bucket")
@@ -96,7 +96,7 @@ func TestPutHazardsThatEndWell(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
 			r.buckets["one-logs"].SetFault(onPut(c.faults...))
-			require.Equal(t, done, r.insist(t.Context(), job).kind)
+			require.Equal(t, done, r.once(t.Context(), job).kind)
 			require.Len(t, r.buckets["one-logs"].opts, c.sends)
 			require.Equal(t, c.forgot, r.roles.forgot)
 			require.Equal(t, c.existed, r.receipt(job).Existed)
@@ -114,7 +114,7 @@ func TestGhostPutArrivesAfterTheDelivery(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	r.buckets["one-logs"].SetFault(onPut(objstore.Fault{Before: errors.New("timeout"), Ghost: true}))
-	require.Equal(t, done, r.insist(t.Context(), job).kind)
+	require.Equal(t, done, r.once(t.Context(), job).kind)
 	require.Zero(t, r.buckets["one-logs"].ReleaseGhosts(), "a no-op")
 	require.Len(t, r.objects("one-logs"), 1)
 }
@@ -129,7 +129,7 @@ func TestStoreWithoutConditionsIsRemembered(t *testing.T) {
 		return objstore.Fault{}
 	})
 	for _, content := range []string{"a", "b"} {
-		require.Equal(t, done, r.insist(t.Context(), r.job(acmeOne, content)).kind)
+		require.Equal(t, done, r.once(t.Context(), r.job(acmeOne, content)).kind)
 	}
 	require.Len(t, r.buckets["one-logs"].opts, 3, "asked with the header once only")
 }
@@ -140,10 +140,10 @@ func TestOtherRefusalsAreNotTakenForMissingConditions(t *testing.T) {
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault {
 		return objstore.Fault{Before: answer(objstore.ErrInvalid, 400, "InvalidRequest", "no")}
 	})
-	o := r.insist(t.Context(), r.job(acmeOne, "a"))
+	o := r.once(t.Context(), r.job(acmeOne, "a"))
 	require.Equal(t, "refused", o.verdict.Reason)
 	r.buckets["one-logs"].SetFault(nil)
-	require.Equal(t, done, r.insist(t.Context(), r.job(acmeOne, "b")).kind)
+	require.Equal(t, done, r.once(t.Context(), r.job(acmeOne, "b")).kind)
 	require.True(t, r.buckets["one-logs"].opts[len(r.buckets["one-logs"].opts)-1].IfAbsent)
 }
 
@@ -151,14 +151,14 @@ func TestRegionIsFollowedOnceAndRemembered(t *testing.T) {
 	r := newRig(t)
 	r.buckets["one-logs"].region = "ap-southeast-2"
 	for range 2 {
-		require.Equal(t, done, r.insist(t.Context(), r.job(acmeOne, "x")).kind)
+		require.Equal(t, done, r.once(t.Context(), r.job(acmeOne, "x")).kind)
 	}
 	target, _ := r.live.Snapshot().Destination(acmeOne)
 	require.Equal(t, "ap-southeast-2", r.customers.Region(target))
 
 	r.buckets["two-logs"].region = "nowhere-1"
 	r.buckets["two-logs"].SetFault(onPut(objstore.Fault{Before: answer(objstore.ErrWrongRegion, 301, "PermanentRedirect", "elsewhere again")}))
-	o := r.insist(t.Context(), r.job(acmeTwo, "x"))
+	o := r.once(t.Context(), r.job(acmeTwo, "x"))
 	require.Equal(t, "wrong_region", o.verdict.Reason)
 	require.Equal(t, destination.Permanent, o.verdict.Class)
 }
@@ -199,7 +199,7 @@ func TestVerdicts(t *testing.T) {
 			job := r.job(acmeOne, "hello")
 			r.roles.fail, r.roles.open = c.role, c.trust
 			r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: c.put} })
-			o := r.insist(t.Context(), job)
+			o := r.once(t.Context(), job)
 			require.Equal(t, failed, o.kind)
 			require.Equal(t, hazard, o.verdict.Reason)
 			require.Equal(t, c.class, o.verdict.Class)
@@ -222,7 +222,7 @@ func TestStagedHazards(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
 			disturb(r, r.head.Files[0].StagedKey)
-			o := r.insist(t.Context(), job)
+			o := r.once(t.Context(), job)
 			require.Equal(t, failed, o.kind)
 			require.Equal(t, destination.Permanent, o.verdict.Class)
 			require.Equal(t, destination.OfFile, o.verdict.Scope, "not the destination's fault")
@@ -254,7 +254,7 @@ func TestForgedJobs(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			job := good
 			forge(&job)
-			require.Equal(t, moot, r.insist(t.Context(), job).kind, "dropped")
+			require.Equal(t, moot, r.once(t.Context(), job).kind, "dropped")
 			for name, b := range r.buckets {
 				require.Empty(t, b.opts, name)
 			}
@@ -279,9 +279,9 @@ func TestRedoAfterACrash(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
-			require.Equal(t, done, r.insist(t.Context(), job).kind)
+			require.Equal(t, done, r.once(t.Context(), job).kind)
 			c.forget(r, job)
-			o := r.another("copier-2", nil).insist(t.Context(), job)
+			o := r.another("copier-2", nil).once(t.Context(), job)
 			require.Contains(t, []outcomeKind{done, moot}, o.kind)
 			require.Len(t, r.buckets["one-logs"].opts, c.sends)
 			require.Len(t, r.objects("one-logs"), 1)
@@ -295,15 +295,15 @@ func TestTwoCopiersOnTheSameJob(t *testing.T) {
 	job := r.job(acmeOne, "hello")
 	held, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Minute)
 	require.NoError(t, err)
-	require.Equal(t, busy, r.insist(t.Context(), job).kind)
+	require.Equal(t, busy, r.once(t.Context(), job).kind)
 	require.NoError(t, held.Release(t.Context()))
 
 	// Both at once, Redis flushed in between so that both hold the lease.
 	second := r.another("copier-2", nil)
 	r.buckets["one-logs"].SetFault(nil)
 	outcomes := make(chan outcome, 2)
-	go func() { outcomes <- r.insist(t.Context(), job) }()
-	go func() { r.redis.FlushAll(); outcomes <- second.insist(t.Context(), job) }()
+	go func() { outcomes <- r.once(t.Context(), job) }()
+	go func() { r.redis.FlushAll(); outcomes <- second.once(t.Context(), job) }()
 	a, b := <-outcomes, <-outcomes
 	require.NotEqual(t, failed, a.kind)
 	require.NotEqual(t, failed, b.kind)
@@ -323,7 +323,7 @@ func TestLeaseLostBeforePut(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	require.Equal(t, busy, r.insist(t.Context(), job).kind)
+	require.Equal(t, busy, r.once(t.Context(), job).kind)
 	require.Empty(t, r.buckets["one-logs"].opts)
 	v, err := r.redis.Get("sealift:lease:" + delivery.LeaseName(job.File, job.Destination))
 	require.NoError(t, err)
@@ -336,7 +336,7 @@ func TestRedisDown(t *testing.T) {
 		job := r.job(acmeOne, "hello")
 		r.redis.SetError("LOADING")
 		result := make(chan outcome)
-		go func() { result <- r.insist(t.Context(), job) }()
+		go func() { result <- r.once(t.Context(), job) }()
 		require.Eventually(t, func() bool { return r.gate.err() != nil }, 10*time.Second, time.Millisecond)
 		require.ErrorContains(t, r.gate.err(), "copying waits for redis")
 		require.Empty(t, r.buckets["one-logs"].opts)
@@ -350,7 +350,7 @@ func TestRedisDown(t *testing.T) {
 		job := r.job(acmeOne, "hello")
 		c := r.another("copier-2", func(c *Config) { c.WithoutRedis = true })
 		r.redis.SetError("LOADING")
-		require.Equal(t, done, c.insist(t.Context(), job).kind)
+		require.Equal(t, done, c.once(t.Context(), job).kind)
 		require.Zero(t, r.receipt(job).Fence)
 	})
 	t.Run("stopping_ends_the_wait", func(t *testing.T) {
@@ -359,7 +359,7 @@ func TestRedisDown(t *testing.T) {
 		r.redis.SetError("LOADING")
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan outcome)
-		go func() { result <- r.insist(ctx, job) }()
+		go func() { result <- r.once(ctx, job) }()
 		require.Eventually(t, func() bool { return r.gate.err() != nil }, 10*time.Second, time.Millisecond)
 		cancel()
 		require.Equal(t, dropped, (<-result).kind)
@@ -378,7 +378,7 @@ func TestStagingDown(t *testing.T) {
 				}
 				return objstore.Fault{}
 			})
-			require.Equal(t, done, r.insist(t.Context(), job).kind)
+			require.Equal(t, done, r.once(t.Context(), job).kind)
 			require.Len(t, r.buckets["one-logs"].opts, 1)
 			r.gate.probes.Wait()
 		})
@@ -392,7 +392,7 @@ func TestStagingDown(t *testing.T) {
 			}
 			return objstore.Fault{}
 		})
-		require.Equal(t, done, r.insist(t.Context(), job).kind)
+		require.Equal(t, done, r.once(t.Context(), job).kind)
 		require.Len(t, r.buckets["one-logs"].opts, 1, "not sent again for want of a receipt")
 		r.gate.probes.Wait()
 	})
@@ -405,7 +405,7 @@ func TestStagingDown(t *testing.T) {
 			}
 			return objstore.Fault{}
 		})
-		o := r.insist(t.Context(), job)
+		o := r.once(t.Context(), job)
 		require.Equal(t, "staging", o.verdict.Reason)
 		require.Equal(t, destination.OfFile, o.verdict.Scope)
 	})
@@ -429,7 +429,7 @@ func TestDestinationChanges(t *testing.T) {
 			job := r.job(acmeOne, "hello")
 			job.Attempt = c.attempt
 			r.setCatalog(c.change)
-			o := r.insist(t.Context(), job)
+			o := r.once(t.Context(), job)
 			require.Equal(t, failed, o.kind)
 			require.Equal(t, c.class, o.verdict.Class)
 			require.Equal(t, c.reason, o.verdict.Reason)
@@ -442,7 +442,7 @@ func TestDestinationChanges(t *testing.T) {
 
 			// A receipt closes the debt whatever the catalog says now.
 			require.NoError(t, WriteReceipt(t.Context(), r.staging, delivery.Receipt{File: job.File, Destination: acmeOne, Outcome: delivery.Skipped}))
-			require.Equal(t, moot, r.insist(t.Context(), job).kind)
+			require.Equal(t, moot, r.once(t.Context(), job).kind)
 		})
 	}
 }
@@ -451,7 +451,7 @@ func TestNoLeaseIsLeftBehind(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
-	require.Equal(t, failed, r.insist(t.Context(), job).kind)
+	require.Equal(t, failed, r.once(t.Context(), job).kind)
 	_, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Millisecond)
 	require.NotErrorIs(t, err, lease.ErrHeld)
 }

@@ -17,8 +17,13 @@ import (
 )
 
 // maxTasks bounds the jobs in this process: running, waiting, or on their way
-// back into a topic.
-const maxTasks = 10_000
+// back into a topic. When it is reached the topics are not read on. Backlogs
+// and suspects cannot reach it: what is more of them goes to a retry tier.
+const (
+	maxTasks        = 10_000
+	maxBacklog      = 6_000 // jobs waiting for sound destinations
+	maxWaitSuspects = 2_000 // jobs waiting for suspects
+)
 
 // claim is a job's place in the topic that it came from.
 type claim interface {
@@ -34,9 +39,17 @@ type queue interface {
 	requeue(ctx context.Context, tier int, job delivery.Job) error
 }
 
+// errand is one try of a job. Its functions may be called by any goroutine, at
+// any time and more than once.
+type errand struct {
+	delivery.Job
+	idle func() // nothing moves at the moment
+	late func() // the destination takes longer than it should
+}
+
 // engine runs tasks as the scheduler says. Whoever owns it calls drain.
 type engine struct {
-	try     func(context.Context, delivery.Job) outcome // retries what is not the job's fault
+	try     func(context.Context, errand) outcome // retries what is not the job's fault
 	park    func(context.Context, delivery.Job, destination.Verdict) error
 	queue   queue
 	metrics *metrics
@@ -98,6 +111,8 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 		case opened:
 			e.metrics.breaker.WithLabelValues(ef.dest).Set(1)
 			e.log.WarnContext(ctx, "destination does not work: its files wait", "destination", ef.dest, "cause", ef.v.Cause, "fix", ef.v.Fix)
+		case slowed:
+			e.log.InfoContext(ctx, "destination is slow: its files are copied beside the others", "destination", ef.dest)
 		case shut:
 			e.metrics.breaker.DeleteLabelValues(ef.dest)
 			e.log.InfoContext(ctx, "destination works again", "destination", ef.dest)
@@ -111,7 +126,8 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 			e.work.Go(func() { e.carry(ctx, ef) })
 		}
 	}
-	e.metrics.running.Set(float64(e.sched.running))
+	e.metrics.running.Set(float64(e.sched.running()))
+	e.metrics.suspects.Set(float64(e.sched.suspected))
 	e.metrics.tasks.Set(float64(len(e.tasks)))
 }
 
@@ -122,7 +138,7 @@ func (e *engine) carry(ctx context.Context, ef effect) {
 		if e.droppedAtStart(ctx, ef.task) {
 			return
 		}
-		o := e.try(ctx, ef.task.job)
+		o := e.try(ctx, e.errand(ctx, ef.task))
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.apply(ctx, e.sched.finished(ef.task, o, time.Now()))
@@ -137,7 +153,25 @@ func (e *engine) carry(ctx context.Context, ef effect) {
 		e.end(ef.task, err == nil)
 	case park:
 		err := e.insist(ctx, func() error { return e.park(ctx, ef.job, ef.v) })
+		e.mu.Lock()
+		e.sched.parked()
+		e.mu.Unlock()
 		e.end(ef.task, err == nil)
+	}
+}
+
+func (e *engine) errand(ctx context.Context, t *task) errand {
+	say := func(event func() []effect) func() {
+		return func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.apply(ctx, event())
+		}
+	}
+	return errand{
+		Job:  t.job,
+		idle: say(func() []effect { return e.sched.idle(t) }),
+		late: say(func() []effect { return e.sched.late(t, time.Now()) }),
 	}
 }
 

@@ -17,7 +17,7 @@ type metrics struct {
 	requeued                                      *prometheus.CounterVec // why
 	staged                                        *prometheus.CounterVec // problem
 	seconds, age                                  prometheus.Histogram
-	running, tasks, waiting                       prometheus.Gauge
+	running, suspects, tasks, waiting             prometheus.Gauge
 	breaker                                       *prometheus.GaugeVec // destination
 }
 
@@ -61,6 +61,7 @@ func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 		seconds:       histogram("put_seconds", "Time to deliver a file, from the first PUT to the receipt.", prometheus.ExponentialBuckets(0.02, 2, 13)),
 		age:           histogram("delivery_age_seconds", "Time from a file's first record to its delivery.", prometheus.ExponentialBuckets(1, 3, 13)),
 		running:       gauge("running_copies", "Copies in work."),
+		suspects:      gauge("suspect_destinations", "Destinations that fail or are slow: they have slots of their own."),
 		tasks:         gauge("jobs_in_process", "Jobs in this process, running or waiting."),
 		waiting:       gauge("waiting", "1 while copying waits for Redis or the staging bucket."),
 		breaker:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_copier_" + lane + "breaker_open", Help: "1 while nothing but probes is sent to the destination."}, []string{"destination"}),

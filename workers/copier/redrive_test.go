@@ -66,7 +66,7 @@ func TestRedriveEnqueuesAnew(t *testing.T) {
 	require.Equal(t, []string{delivery.ParkedKey(jobs[2].File, acmeTwo)}, r.parkedKeys())
 
 	for _, job := range topic.jobs {
-		require.Equal(t, done0, r.insist(t.Context(), job))
+		require.Equal(t, done0, r.once(t.Context(), job))
 	}
 	require.Len(t, r.objects("one-logs"), 2)
 }
@@ -97,7 +97,7 @@ func TestRedriveSkipClosesTheDebts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Redriven{Found: 1, Skipped: 1}, done)
 	require.Equal(t, delivery.Skipped, r.receipt(jobs[2]).Outcome)
-	require.Equal(t, moot, r.insist(t.Context(), jobs[2]).kind)
+	require.Equal(t, moot, r.once(t.Context(), jobs[2]).kind)
 	require.Empty(t, r.objects("two-logs"))
 }
 

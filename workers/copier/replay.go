@@ -28,7 +28,8 @@ type replayer struct {
 const maxOrders = 1000
 
 // try does what a job of a replay asks for, once, as Copier.try does.
-func (r *replayer) try(ctx context.Context, job delivery.Job) (outcome, error) {
+func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
+	job := e.Job
 	order, f, o, err := r.ordered(ctx, job)
 	if order == nil {
 		return o, err
@@ -62,7 +63,7 @@ func (r *replayer) try(ctx context.Context, job delivery.Job) (outcome, error) {
 		r.metrics.leaseLost.Inc()
 		return outcome{kind: busy}, nil
 	}
-	return r.deliver(ctx, job, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
+	return r.deliver(ctx, e, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
 		return r.close(ctx, receipt, order.View == "" && owes(f, job.Destination))
 	})
 }

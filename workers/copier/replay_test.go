@@ -53,21 +53,21 @@ func all(*delivery.Order) {}
 func TestReplayIntoTheSameDestination(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	require.Equal(t, done, r.insist(t.Context(), job).kind)
+	require.Equal(t, done, r.once(t.Context(), job).kind)
 	first, key := *r.receipt(job), r.receipt(job).Key
 	lane := r.replayLane()
 
 	// What is there stays as it is.
 	again := as(r.order("again", all), job)
-	require.Equal(t, done, lane.insist(t.Context(), again).kind)
+	require.Equal(t, done, lane.once(t.Context(), again).kind)
 	require.True(t, r.replayReceipt(again).Existed)
-	require.Equal(t, moot, lane.insist(t.Context(), again).kind, "a second job of the order")
+	require.Equal(t, moot, lane.once(t.Context(), again).kind, "a second job of the order")
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 
 	// What the customer deleted comes back.
 	require.NoError(t, r.buckets["one-logs"].Memory.Delete(t.Context(), key))
 	hole := as(r.order("hole", all), job)
-	require.Equal(t, done, lane.insist(t.Context(), hole).kind)
+	require.Equal(t, done, lane.once(t.Context(), hole).kind)
 	require.False(t, r.replayReceipt(hole).Existed)
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 	require.Equal(t, first, *r.receipt(job), "the debt was closed before")
@@ -76,7 +76,7 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 	_, err := r.buckets["one-logs"].Memory.Put(t.Context(), key, strings.NewReader("broken"), objstore.PutOptions{})
 	require.NoError(t, err)
 	force := as(r.order("force", func(o *delivery.Order) { o.Force = true }), job)
-	require.Equal(t, done, lane.insist(t.Context(), force).kind)
+	require.Equal(t, done, lane.once(t.Context(), force).kind)
 	require.False(t, r.replayReceipt(force).Existed)
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 	opts := r.buckets["one-logs"].opts
@@ -88,9 +88,9 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 func TestReplayClosesAnOpenDebt(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	require.Equal(t, done, r.replayLane().insist(t.Context(), as(r.order("r", all), job)).kind)
+	require.Equal(t, done, r.replayLane().once(t.Context(), as(r.order("r", all), job)).kind)
 	require.Equal(t, "r", r.receipt(job).Replay)
-	require.Equal(t, moot, r.insist(t.Context(), job).kind)
+	require.Equal(t, moot, r.once(t.Context(), job).kind)
 	require.Len(t, r.buckets["one-logs"].opts, 1)
 }
 
@@ -98,9 +98,9 @@ func TestReplayBackfillsANewDestination(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	job.Destination = acmeTwo
-	require.Equal(t, moot, r.insist(t.Context(), job).kind, "the ledger does not owe it")
+	require.Equal(t, moot, r.once(t.Context(), job).kind, "the ledger does not owe it")
 	back := as(r.order("back", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
-	require.Equal(t, done, r.replayLane().insist(t.Context(), back).kind)
+	require.Equal(t, done, r.replayLane().once(t.Context(), back).kind)
 	require.Equal(t, []string{"hello"}, values(r.objects("two-logs")))
 	require.Nil(t, r.receipt(job), "it was never owed")
 }
@@ -109,7 +109,7 @@ func TestReplayIntoAView(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	view := as(r.order("v", func(o *delivery.Order) { o.View = "second" }), job)
-	require.Equal(t, done, r.replayLane().insist(t.Context(), view).kind)
+	require.Equal(t, done, r.replayLane().once(t.Context(), view).kind)
 	for key := range r.objects("one-logs") {
 		require.True(t, strings.HasPrefix(key, "path/second/segment-logs/web/"), key)
 	}
@@ -143,9 +143,9 @@ func TestForgedReplayJobsAreDropped(t *testing.T) {
 		"no_such_file":      func() delivery.Job { j := as(covers, job); j.File.Index = 7; return j }(),
 		"no_such_entry":     func() delivery.Job { j := as(covers, job); j.File.Seq = 7; return j }(),
 	} {
-		require.Equal(t, moot, r.replayLane().insist(t.Context(), forged).kind, hazard)
+		require.Equal(t, moot, r.replayLane().once(t.Context(), forged).kind, hazard)
 	}
-	require.Equal(t, moot, r.insist(t.Context(), as(covers, job)).kind, "a replay's job among the others")
+	require.Equal(t, moot, r.once(t.Context(), as(covers, job)).kind, "a replay's job among the others")
 	require.Empty(t, r.buckets["one-logs"].opts)
 	require.Empty(t, r.buckets["two-logs"].opts)
 }
@@ -157,7 +157,7 @@ func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
 	job := r.job(acmeOne, "hello")
 	job.Destination = theirs
 	bad := as(r.order("bad", func(o *delivery.Order) { o.Destinations = []string{theirs} }), job)
-	o := r.replayLane().insist(t.Context(), bad)
+	o := r.replayLane().once(t.Context(), bad)
 	require.Equal(t, failed, o.kind)
 	require.Equal(t, destination.Hopeless, o.verdict.Class)
 	require.Contains(t, o.verdict.Cause, "another workspace")
@@ -168,7 +168,7 @@ func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
 		ws[1].Sources = append(ws[1].Sources, catalog.Source{ID: "web"})
 		ws[1].Destinations[0].Sources = []string{"app", "web"}
 	})
-	require.Equal(t, destination.Hopeless, r.replayLane().insist(t.Context(), bad).verdict.Class)
+	require.Equal(t, destination.Hopeless, r.replayLane().once(t.Context(), bad).verdict.Class)
 	require.Empty(t, r.buckets["their-logs"].opts)
 }
 
@@ -181,9 +181,9 @@ func TestReplayToAnUnsubscribedDestinationWaitsForTheCatalogThenFails(t *testing
 		ws[0].Destinations[1].Sources = []string{"shop"}
 	})
 	job = as(r.order("r", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
-	require.Equal(t, destination.Transient, r.replayLane().insist(t.Context(), job).verdict.Class)
+	require.Equal(t, destination.Transient, r.replayLane().once(t.Context(), job).verdict.Class)
 	job.Attempt = goneTries
-	v := r.replayLane().insist(t.Context(), job).verdict
+	v := r.replayLane().once(t.Context(), job).verdict
 	require.Equal(t, destination.Hopeless, v.Class)
 	require.Contains(t, v.Fix, "sealift replay --resume r")
 }
@@ -215,7 +215,7 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 
 	// Delivered after all, the note goes.
 	r.setCatalog(func([]catalog.Workspace) {})
-	require.Equal(t, done, r.replayLane().insist(t.Context(), job).kind)
+	require.Equal(t, done, r.replayLane().once(t.Context(), job).kind)
 	s, err = replay.ReadStatus(t.Context(), r.staging, "r")
 	require.NoError(t, err)
 	require.Equal(t, replay.Status{Delivered: 1}, s)
@@ -272,7 +272,7 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 				_, err := r.staging.Put(t.Context(), delivery.RebuiltKey("r", job.File), bytes.NewReader(body), objstore.PutOptions{})
 				require.NoError(t, err)
 			}
-			o := r.replayLane().insist(t.Context(), job)
+			o := r.replayLane().once(t.Context(), job)
 			require.Equal(t, c.want, o.kind, o.verdict)
 			require.Equal(t, c.reason, o.verdict.Reason)
 			if c.want == failed {
@@ -302,7 +302,7 @@ func TestReplaysTakeNothingFromDeliveries(t *testing.T) {
 	lane := r.replayLane()
 	stuck := make(chan struct{})
 	replays := lane.newEngine(lane.requeuer(r.queue))
-	replays.try = func(context.Context, delivery.Job) outcome { <-stuck; return outcome{kind: done} }
+	replays.try = func(context.Context, errand) outcome { <-stuck; return outcome{kind: done} }
 	var claims []*fakeClaim
 	for i := range 100 {
 		c := newClaim()
@@ -312,11 +312,11 @@ func TestReplaysTakeNothingFromDeliveries(t *testing.T) {
 		j.File.Index = i
 		require.NoError(t, replays.submit(t.Context(), t.Context(), j, c))
 	}
-	require.Equal(t, lane.cfg.Concurrency, replays.sched.running)
+	require.Equal(t, lane.cfg.Concurrency, replays.sched.running())
 	lane.gate.close(t.Context(), &away{lane.staging, objstore.ErrUnavailable})
 
 	live := r.newEngine(r.requeuer(r.queue))
-	require.Zero(t, live.sched.running)
+	require.Zero(t, live.sched.running())
 	require.NoError(t, r.gate.err(), "a gate of their own")
 	c := newClaim()
 	require.NoError(t, live.submit(t.Context(), t.Context(), job, c))

@@ -89,6 +89,11 @@ func (r *rig) another(worker string, change func(*Config)) *Copier {
 	return c
 }
 
+// once tries a job until its own fate is known.
+func (c *Copier) once(ctx context.Context, job delivery.Job) outcome {
+	return c.insist(ctx, errand{job, func() {}, func() {}})
+}
+
 func (r *rig) setCatalog(change func([]catalog.Workspace)) {
 	no := false
 	ws := []catalog.Workspace{

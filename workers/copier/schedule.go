@@ -9,9 +9,14 @@ import (
 
 // limits bound what runs and waits at once.
 type limits struct {
-	concurrency    int // copies at once
+	// concurrency is how many copies to sound destinations are in work at once;
+	// with those at which nothing moves there may be twice as many. To suspects
+	// half of that goes on at once, so there are three times as many at most.
+	concurrency    int
 	perDestination int // copies at once to one destination
-	queue          int // jobs waiting for one destination; more go to a retry tier
+	room           int // jobs waiting for sound destinations, but for some for each
+	suspectRoom    int // jobs waiting for suspects
+	parking        int // jobs being parked at once
 
 	breakTransient int           // consecutive transient failures that open a destination's breaker
 	breakPermanent int           // the same for failures that look permanent
@@ -23,6 +28,11 @@ type limits struct {
 type task struct {
 	job    delivery.Job
 	claims []claim // who is to be told when it is over
+
+	since   time.Time // when it arrived
+	running bool
+	idle    bool // nothing moved for a moment
+	late    bool // it takes longer than it should
 }
 
 // outcome is how a try ended.
@@ -49,7 +59,7 @@ type effect struct {
 	tier int                 // of requeue
 	why  string              // of requeue: a metric label
 	v    destination.Verdict // of park and opened
-	dest string              // of opened and shut
+	dest string              // of opened, shut and slowed
 }
 
 type effectKind int
@@ -59,82 +69,115 @@ const (
 	settle                    // it is over: acknowledge it
 	forget                    // it is over: do not acknowledge it
 	requeue                   // enqueue job into a retry tier, then acknowledge
-	park                      // store job as parked, then acknowledge
+	park                      // store job as parked, then acknowledge and report parked
 	opened                    // news: the destination's breaker opened
 	shut                      // news: it closed again
+	slowed                    // news: a sound destination became slow
 )
 
 // scheduler decides when each job is tried and what becomes of it. It is pure:
-// its state changes only by arrived and finished, which return what is to be
-// done. One destination can neither take all copies for itself, nor, when it
-// fails, more than half of them together with all that fail.
+// its state changes only by arrived, idle, late, finished and parked, which
+// return what is to be done. Each takes the same time however many destinations
+// there are.
+//
+// Slots are for copies that do something: one at which nothing moves makes room
+// for another. Destinations that fail or are slow are suspects; they have slots
+// and room of their own, so that nobody else waits for what they hold. One
+// destination can take neither all slots of its standing nor all room.
 type scheduler struct {
 	limits
-	retry    retryPolicy
-	dests    map[string]*standing
-	ring     []*standing // those with waiting tasks, in the order of their turns
-	running  int
-	suspects int // running copies to destinations whose last try failed
-}
-
-// standing is what is known of a destination. It is forgotten when idle and
-// good.
-type standing struct {
-	id       string
-	running  int
-	waiting  []*task
-	failures int // consecutive
-	suspect  bool
-
-	openUntil time.Time           // breaker: until then nothing is tried
-	cooldown  time.Duration       // zero: closed
-	probing   bool                // a single try is under way to see whether it works again
-	last      destination.Verdict // of the last failure
+	retry           retryPolicy
+	dests           map[string]*standing
+	sound, suspects pool
+	suspected       int       // destinations that are suspects
+	parks           int       // jobs being parked
+	weeded          time.Time // when weed last looked
 }
 
 func newScheduler(l limits, r retryPolicy) *scheduler {
-	return &scheduler{limits: l, retry: r, dests: map[string]*standing{}}
+	return &scheduler{
+		limits: l, retry: r, dests: map[string]*standing{},
+		sound:    pool{slots: l.concurrency, most: 2 * l.concurrency, least: 2 * l.perDestination, room: l.room},
+		suspects: pool{slots: max(1, l.concurrency/2), most: l.concurrency, room: l.suspectRoom},
+	}
 }
 
 // arrived takes in a new task.
 func (s *scheduler) arrived(t *task, now time.Time) []effect {
+	out := s.weed(now)
 	d := s.dests[t.job.Destination]
 	if d == nil {
-		d = &standing{id: t.job.Destination}
+		d = &standing{id: t.job.Destination, pool: &s.sound}
 		s.dests[d.id] = d
 	}
+	defer s.leave(d)
 	switch {
 	case d.cooldown > 0 && !d.probing && now.Before(d.openUntil):
-		return []effect{s.deferred(d, t, now)}
-	case len(d.waiting) >= s.queue:
-		return []effect{{kind: requeue, task: t, job: s.retry.later(t.job, now), why: "queue_full"}}
+		return append(out, s.deferred(d, t, now))
+	case !d.pool.admits(d):
+		return append(out, s.later(t, "queue_full", now))
 	}
-	if len(d.waiting) == 0 {
-		s.ring = append(s.ring, d)
-	}
+	t.since = now
 	d.waiting = append(d.waiting, t)
+	d.pool.waiting++
+	d.enlist(s.perDestination)
+	return append(out, s.next()...)
+}
+
+// idle takes in that nothing moves at a started task: it needs no slot.
+func (s *scheduler) idle(t *task) []effect {
+	if !t.running || t.idle {
+		return nil
+	}
+	t.idle = true
+	d := s.dests[t.job.Destination]
+	d.idle++
+	d.pool.idle++
 	return s.next()
+}
+
+// late takes in that a started task takes longer than it should: its
+// destination is a suspect from now on.
+func (s *scheduler) late(t *task, now time.Time) []effect {
+	if !t.running || t.late {
+		return nil
+	}
+	t.late = true
+	d := s.dests[t.job.Destination]
+	d.late++
+	d.good = 0
+	var out []effect
+	if d.pool == &s.sound {
+		out = append(out, effect{kind: slowed, dest: d.id})
+		out = append(out, s.move(d, &s.suspects, now)...)
+	}
+	return append(out, s.next()...)
 }
 
 // finished takes in how a started task ended.
 func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	d := s.dests[t.job.Destination]
-	s.running--
+	d.pool.running--
 	d.running--
-	if d.suspect {
-		s.suspects--
+	t.running = false
+	if t.idle {
+		d.pool.idle--
+		d.idle--
+	}
+	if t.late {
+		d.late--
 	}
 	var out []effect
 	switch o.kind {
 	case done:
 		out = append(out, effect{kind: settle, task: t})
-		out = append(out, s.recovered(d)...)
+		out = append(out, s.delivered(d, t.late, now)...)
 	case moot:
 		out = append(out, effect{kind: settle, task: t})
 	case dropped:
 		out = append(out, effect{kind: forget, task: t})
 	case busy:
-		out = append(out, effect{kind: requeue, task: t, job: s.retry.later(t.job, now), why: "busy"})
+		out = append(out, s.later(t, "busy", now))
 	case failed:
 		out = append(out, s.again(t, o.verdict, "failed", now))
 		if o.verdict.Scope == destination.OfDestination {
@@ -144,37 +187,44 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	if d.running == 0 {
 		d.probing = false
 	}
+	d.enlist(s.perDestination)
 	out = append(out, s.next()...)
-	if d.running == 0 && len(d.waiting) == 0 && d.failures == 0 {
-		delete(s.dests, d.id)
-	}
+	s.leave(d)
 	return out
 }
 
-// recovered closes the breaker.
-func (s *scheduler) recovered(d *standing) (out []effect) {
+// parked takes in that a job was parked, or is not going to be.
+func (s *scheduler) parked() { s.parks-- }
+
+// delivered closes the breaker, and ends the suspicion after some deliveries
+// in time: one that wavers would else cost others time at every turn.
+func (s *scheduler) delivered(d *standing, late bool, now time.Time) (out []effect) {
 	if d.cooldown > 0 {
 		out = append(out, effect{kind: shut, dest: d.id})
 	}
-	s.mark(d, false)
-	d.failures, d.cooldown, d.probing = 0, 0, false
+	d.failures, d.cooldown, d.probing, d.works = 0, 0, false, true
+	if late {
+		return out
+	}
+	if d.good++; d.pool == &s.suspects && d.late == 0 && d.good >= regained {
+		out = append(out, s.move(d, &s.sound, now)...)
+	}
 	return out
 }
 
 // broken counts a failure and, if it was one too many, opens the breaker: what
 // waits goes to the retry tiers so that nothing is held up behind it.
 func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []effect {
-	s.mark(d, true)
+	out := s.move(d, &s.suspects, now)
 	d.failures++
-	d.last = v
+	d.works, d.good, d.last = false, 0, v
 	limit := s.breakTransient
 	if v.Class != destination.Transient {
 		limit = s.breakPermanent
 	}
 	if d.failures < limit && !d.probing {
-		return nil
+		return out
 	}
-	var out []effect
 	if d.cooldown == 0 {
 		out = append(out, effect{kind: opened, dest: d.id, v: v})
 	}
@@ -183,23 +233,66 @@ func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []
 		d.openUntil = now.Add(d.cooldown)
 	}
 	d.probing = false
-	for _, t := range d.waiting {
+	for _, t := range d.empty() {
 		out = append(out, s.deferred(d, t, now))
 	}
-	s.leave(d)
 	return out
 }
 
-// mark changes whether the destination is under suspicion.
-func (s *scheduler) mark(d *standing, suspect bool) {
-	if d.suspect == suspect {
+// move puts the destination with all that it has into the other pool. What
+// suspects have no room for goes to the first retry tier.
+func (s *scheduler) move(d *standing, to *pool, now time.Time) (out []effect) {
+	if d.pool == to {
+		return nil
+	}
+	d.delist()
+	d.pool.running -= d.running
+	d.pool.idle -= d.idle
+	d.pool.waiting -= len(d.waiting)
+	d.pool = to
+	if to == &s.suspects {
+		s.suspected++
+	} else {
+		s.suspected--
+	}
+	to.running += d.running
+	to.idle += d.idle
+	to.waiting += len(d.waiting)
+	for to == &s.suspects && to.waiting > to.room && len(d.waiting) > 0 {
+		out = append(out, s.later(d.pop(), "queue_full", now))
+	}
+	d.enlist(s.perDestination)
+	return out
+}
+
+// weed sends on what has waited for a suspect's turn for as long as it would
+// wait in the first retry tier: here it keeps the offsets of its partition from
+// being committed. While nothing arrives that does no harm.
+func (s *scheduler) weed(now time.Time) (out []effect) {
+	if now.Sub(s.weeded) < time.Second {
+		return nil
+	}
+	s.weeded = now
+	for place := s.suspects.turns.Front(); place != nil; {
+		d := place.Value.(*standing) //nolint:forcetypeassert // the list holds nothing else
+		place = place.Next()
+		for len(d.waiting) > 0 && now.Sub(d.waiting[0].since) >= s.retry.tiers[0] {
+			out = append(out, s.later(d.shift(), "waited", now))
+		}
+		s.leave(d)
+	}
+	return out
+}
+
+// leave takes a destination out of the turns that has nothing to do, and
+// forgets it if it is in good standing.
+func (s *scheduler) leave(d *standing) {
+	if len(d.waiting) > 0 {
 		return
 	}
-	d.suspect = suspect
-	if suspect {
-		s.suspects += d.running
-	} else {
-		s.suspects -= d.running
+	d.delist()
+	if d.running == 0 && d.pool == &s.sound {
+		delete(s.dests, d.id)
 	}
 }
 
@@ -213,57 +306,37 @@ func (s *scheduler) deferred(d *standing, t *task, now time.Time) effect {
 
 func (s *scheduler) again(t *task, v destination.Verdict, why string, now time.Time) effect {
 	job, tier, parked := s.retry.failed(t.job, v, now)
-	if parked {
-		return effect{kind: park, task: t, job: job, v: v}
+	switch {
+	case !parked:
+		return effect{kind: requeue, task: t, job: job, tier: tier, why: why}
+	case s.parks >= s.parking: // it would hold room that others need
+		return s.later(t, "parking_full", now)
 	}
-	return effect{kind: requeue, task: t, job: job, tier: tier, why: why}
+	s.parks++
+	return effect{kind: park, task: t, job: job, v: v}
 }
+
+// later lets a task that did not fail wait in the first retry tier.
+func (s *scheduler) later(t *task, why string, now time.Time) effect {
+	return effect{kind: requeue, task: t, job: s.retry.later(t.job, now), why: why}
+}
+
+func (s *scheduler) running() int { return s.sound.running + s.suspects.running }
 
 // next starts what may be started, each destination in its turn.
-func (s *scheduler) next() []effect {
-	var out []effect
-	for passed := 0; passed < len(s.ring) && s.running < s.concurrency; {
-		d := s.ring[0]
-		if !s.mayStart(d) {
-			s.ring = append(s.ring[1:], d)
-			passed++
-			continue
+func (s *scheduler) next() (out []effect) {
+	for _, p := range []*pool{&s.sound, &s.suspects} {
+		for p.turns.Len() > 0 && p.free() && s.running() < 3*s.concurrency {
+			d := p.turns.Front().Value.(*standing) //nolint:forcetypeassert // the list holds nothing else
+			d.delist()
+			t := d.shift()
+			t.running = true
+			d.running++
+			p.running++
+			d.probing = d.cooldown > 0
+			d.enlist(s.perDestination)
+			out = append(out, effect{kind: start, task: t})
 		}
-		t := d.waiting[0]
-		d.waiting = d.waiting[1:]
-		s.ring = s.ring[1:]
-		if len(d.waiting) > 0 {
-			s.ring = append(s.ring, d)
-		}
-		passed = 0
-		d.probing = d.cooldown > 0
-		d.running++
-		s.running++
-		if d.suspect {
-			s.suspects++
-		}
-		out = append(out, effect{kind: start, task: t})
 	}
 	return out
-}
-
-func (s *scheduler) mayStart(d *standing) bool {
-	switch {
-	case d.cooldown > 0: // one probe at a time
-		return d.running == 0
-	case d.suspect:
-		return d.running < s.perDestination && s.suspects < max(1, s.concurrency/2)
-	}
-	return d.running < s.perDestination
-}
-
-// leave empties the destination's queue.
-func (s *scheduler) leave(d *standing) {
-	d.waiting = nil
-	for i, other := range s.ring {
-		if other == d {
-			s.ring = append(s.ring[:i:i], s.ring[i+1:]...)
-			return
-		}
-	}
 }

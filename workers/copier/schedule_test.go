@@ -20,11 +20,14 @@ type bench struct {
 	active  []*task
 	ended   map[*task]effect
 	broken  map[string]bool // breakers that are open
+	slow    []string        // destinations that became slow, in order
+	parking int             // jobs being parked
 	arrived int
 }
 
 func newBench(t *testing.T, change func(*limits)) *bench {
-	l := limits{concurrency: 4, perDestination: 2, queue: 3, breakTransient: 3, breakPermanent: 2, cooldown: 10 * time.Second, maxCooldown: time.Minute}
+	l := limits{concurrency: 4, perDestination: 2, room: 9, suspectRoom: 5, parking: 2,
+		breakTransient: 3, breakPermanent: 2, cooldown: 10 * time.Second, maxCooldown: time.Minute}
 	if change != nil {
 		change(&l)
 	}
@@ -60,12 +63,19 @@ func (b *bench) note(effects []effect) {
 			require.NotEqual(b.t, b.broken[e.dest], e.kind == opened, "news")
 			b.broken[e.dest] = e.kind == opened
 			continue
+		case slowed:
+			b.slow = append(b.slow, e.dest)
+			continue
+		case park:
+			b.parking++
 		}
 		_, twice := b.ended[e.task]
 		require.False(b.t, twice, "a task ends once")
 		b.ended[e.task] = e
 	}
 }
+
+func (b *bench) over(t *task) bool { _, over := b.ended[t]; return over }
 
 func (b *bench) activeOf(dest string) (n int) {
 	for _, t := range b.active {
@@ -82,11 +92,21 @@ var (
 	ok        = outcome{kind: done}
 )
 
+// works lets the destination deliver one, so that it is known to work, and
+// returns the next of its tasks; more of them keep it from being forgotten.
+func (b *bench) works(dest string) *task {
+	first, next := b.arrive(dest), b.arrive(dest)
+	b.finish(first, ok)
+	return next
+}
+
 func TestOneDestinationCannotTakeAllCopies(t *testing.T) {
 	b := newBench(t, nil)
-	for range 3 {
+	for range 4 {
 		b.arrive("a")
 	}
+	require.Equal(t, 1, b.activeOf("a"), "it is not known to work")
+	b.finish(b.active[0], ok)
 	require.Equal(t, 2, b.activeOf("a"), "its cap")
 	b.arrive("b")
 	b.arrive("c")
@@ -99,8 +119,8 @@ func TestOneDestinationCannotTakeAllCopies(t *testing.T) {
 }
 
 func TestAFullQueueOverflowsIntoTheFirstTier(t *testing.T) {
-	b := newBench(t, nil)
-	for range 2 + 3 {
+	b := newBench(t, func(l *limits) { l.room = 15 })
+	for range 1 + 5 {
 		b.arrive("a")
 	}
 	require.Empty(t, b.ended)
@@ -112,8 +132,21 @@ func TestAFullQueueOverflowsIntoTheFirstTier(t *testing.T) {
 	require.Equal(t, b.now.Add(time.Minute).UnixMilli(), e.job.NotBefore)
 }
 
+// However many destinations have a backlog, there is room for one that has none.
+func TestThereIsRoomForOneMore(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.room = 1000 })
+	for i := range 50 {
+		for range 1000 {
+			b.arrive(fmt.Sprint("d", i))
+		}
+		fresh := b.arrive(fmt.Sprint("fresh", i))
+		require.False(t, b.over(fresh), "after %d others", i)
+	}
+	require.Less(t, b.sound.waiting, 1000+50*(1+b.sound.least))
+}
+
 func TestTurnsAreFair(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.concurrency, l.perDestination, l.queue = 1, 1, 100 })
+	b := newBench(t, func(l *limits) { l.concurrency, l.perDestination, l.room = 1, 1, 100 })
 	for range 50 {
 		b.arrive("a")
 	}
@@ -125,21 +158,21 @@ func TestTurnsAreFair(t *testing.T) {
 }
 
 func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
-	b := newBench(t, nil)
-	var tasks []*task
-	for range 5 {
+	b := newBench(t, func(l *limits) { l.suspectRoom = 9 })
+	tasks := []*task{b.works("a")}
+	for range 4 {
 		tasks = append(tasks, b.arrive("a"))
 	}
 	b.finish(tasks[0], timeout)
-	b.finish(tasks[1], timeout)
 	require.Equal(t, requeue, b.ended[tasks[0]].kind)
 	require.Equal(t, 1, b.ended[tasks[0]].job.Attempt)
+	b.finish(tasks[1], timeout)
+	require.Equal(t, []*task{tasks[2]}, b.active, "one at a time, as it is not known to work any more")
 	require.Empty(t, b.broken)
 	b.finish(tasks[2], timeout) // the third: it opens
 	require.True(t, b.broken["a"])
 	require.Equal(t, "breaker_open", b.ended[tasks[4]].why, "it waited")
 	require.Equal(t, "timeout", b.ended[tasks[4]].job.LastError)
-	b.finish(tasks[3], timeout) // was under way
 	require.Empty(t, b.active)
 
 	late := b.arrive("a")
@@ -159,7 +192,29 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 	require.Equal(t, []*task{second}, b.active, "closed again")
 	require.False(t, b.broken["a"])
 	b.finish(second, ok)
+	require.Contains(t, b.dests, "a", "still a suspect")
+	for range regained - 2 {
+		b.finish(b.arrive("a"), ok)
+	}
 	require.Empty(t, b.dests, "forgotten when idle and in good standing")
+}
+
+// Those that were under way when the breaker opened do not make it worse, but
+// one of them that arrives closes it.
+func TestWhatWasUnderWayWhenTheBreakerOpened(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.perDestination = 4 })
+	tasks := []*task{b.works("a")}
+	for range 3 {
+		tasks = append(tasks, b.arrive("a"))
+	}
+	require.Equal(t, 4, b.activeOf("a"))
+	b.finish(tasks[0], denied403)
+	b.finish(tasks[1], denied403)
+	require.True(t, b.broken["a"])
+	b.finish(tasks[2], denied403)
+	require.Equal(t, 10*time.Second, b.dests["a"].cooldown)
+	b.finish(tasks[3], ok)
+	require.False(t, b.broken["a"])
 }
 
 func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
@@ -182,8 +237,8 @@ func TestFailuresOfFilesAreNotHeldAgainstTheDestination(t *testing.T) {
 	require.Empty(t, b.dests)
 }
 
-func TestFailingDestinationsShareHalfOfTheCopies(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.breakTransient, l.queue = 100, 100 })
+func TestFailingDestinationsTakeNothingFromOthers(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.breakTransient, l.suspectRoom = 100, 100 })
 	for i := range 10 {
 		b.finish(b.arrive(fmt.Sprint("bad", i)), timeout)
 	}
@@ -192,14 +247,121 @@ func TestFailingDestinationsShareHalfOfTheCopies(t *testing.T) {
 			b.arrive(fmt.Sprint("bad", i))
 		}
 	}
-	require.Len(t, b.active, 2, "half of four")
-	b.arrive("good")
-	b.arrive("good")
-	require.Equal(t, 2, b.activeOf("good"))
+	require.Len(t, b.active, 2, "half as many as the others have")
+	for i := range 4 {
+		b.arrive(fmt.Sprint("good", i))
+		require.Equal(t, 1, b.activeOf(fmt.Sprint("good", i)))
+	}
+}
+
+// A destination that hangs takes one slot along, for a moment.
+func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.room, l.suspectRoom = 100, 100 })
+	var slow []*task
+	for i := range 4 {
+		for range 3 {
+			b.arrive(fmt.Sprint("slow", i))
+		}
+		slow = append(slow, b.active[i])
+	}
+	require.Len(t, b.active, 4, "one each")
+	good := b.arrive("good")
+	require.NotContains(t, b.active, good)
+	for range 2 { // it may be said more than once
+		b.note(b.idle(slow[0]))
+	}
+	require.Contains(t, b.active, good, "what does nothing needs no slot")
+	b.arrive("other")
+	require.Len(t, b.active, 5)
+	for _, s := range slow {
+		b.note(b.idle(s))
+		b.note(b.late(s, b.now))
+		b.note(b.late(s, b.now))
+	}
+	require.Equal(t, []string{"slow0", "slow1", "slow2", "slow3"}, b.slow)
+	require.Len(t, b.active, 4+2, "no more of theirs than suspects may have, however idle they are")
+	for i := range 10 {
+		b.arrive(fmt.Sprint("good", i))
+	}
+	require.Len(t, b.active, 4+4)
+	for i := range 20 {
+		b.note(b.idle(b.active[i%len(b.active)]))
+	}
+	require.Len(t, b.active, 3*4, "that is the most")
+	b.finish(slow[0], ok)
+	require.Len(t, b.active, 3*4, "another one's turn")
+	b.note(b.late(slow[0], b.now)) // a timer that was late itself
+	b.note(b.idle(slow[0]))
+	b.audit()
+}
+
+func TestASlowDestinationRegainsItsStanding(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.perDestination = 3 })
+	hangs, other := b.works("a"), b.arrive("a")
+	b.note(b.late(hangs, b.now))
+	require.Equal(t, &b.suspects, b.dests["a"].pool)
+	for range regained {
+		next := b.arrive("a")
+		b.finish(other, ok)
+		other = next
+	}
+	require.Equal(t, &b.suspects, b.dests["a"].pool, "one still hangs")
+	b.finish(hangs, ok)
+	require.Equal(t, &b.suspects, b.dests["a"].pool, "a late one proves nothing")
+	b.finish(other, ok)
+	require.Empty(t, b.dests)
+	require.Zero(t, b.suspected)
+}
+
+// Suspects hold no more room than is theirs, and no job for longer than it
+// would wait in a retry tier: it holds back the offsets behind it.
+func TestWhatWaitsForSuspectsIsBounded(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.room, l.suspectRoom, l.perDestination = 100, 10, 1 })
+	for range 40 {
+		b.arrive("a")
+		b.arrive("b")
+	}
+	require.Greater(t, b.sound.waiting, 40)
+	b.note(b.late(b.active[0], b.now))
+	b.note(b.late(b.active[1], b.now))
+	require.Equal(t, 10, b.suspects.waiting)
+	require.Zero(t, b.sound.waiting)
+	overflow := b.arrive("a")
+	require.Equal(t, "queue_full", b.ended[overflow].why)
+	require.Zero(t, b.ended[overflow].job.Attempt)
+
+	b.finish(b.active[0], ok) // the next of a hangs now
+	b.now = b.now.Add(time.Minute)
+	b.arrive("c")
+	require.Equal(t, 9, b.suspects.waiting, "they do not wait for a turn")
+	b.finish(b.active[0], ok)
+	b.now = b.now.Add(time.Second)
+	b.arrive("c")
+	for _, d := range b.dests {
+		if d.pool == &b.suspects && d.turn != nil {
+			require.Empty(t, d.waiting)
+		}
+	}
+}
+
+func TestParkingIsBounded(t *testing.T) {
+	b := newBench(t, nil)
+	gone := outcome{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}
+	for range 2 {
+		b.finish(b.arrive("a"), gone)
+	}
+	third := b.arrive("a")
+	b.finish(third, gone)
+	require.Equal(t, "parking_full", b.ended[third].why)
+	require.Zero(t, b.ended[third].job.Attempt)
+	b.parked()
+	fourth := b.arrive("a")
+	b.finish(fourth, gone)
+	require.Equal(t, park, b.ended[fourth].kind)
 }
 
 func TestParking(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.breakPermanent, l.breakTransient = 100, 100 })
+	b := newBench(t, func(l *limits) { l.breakPermanent, l.breakTransient, l.parking = 100, 100, 100 })
 	again := func(job delivery.Job, o outcome) effect {
 		t1 := &task{job: job}
 		b.note(b.scheduler.arrived(t1, b.now))
@@ -234,45 +396,82 @@ func TestParking(t *testing.T) {
 	require.Equal(t, park, again(delivery.Job{Destination: "a"}, outcome{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}).kind)
 }
 
-// Whatever happens in whatever order, the books balance: caps hold, every
-// task ends exactly once, and nothing is forgotten in a queue.
+// Whatever happens in whatever order: the books balance, bounds hold, every
+// task ends exactly once, and no destination with waiting work is passed over
+// while a slot of its standing is free.
 func TestSchedulerUnderRandomEvents(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(100) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		b := newBench(t, func(l *limits) { l.breakTransient, l.breakPermanent = 1+rnd.IntN(3), 1+rnd.IntN(2) })
-		outcomes := []outcome{ok, ok, {kind: moot}, {kind: busy}, {kind: dropped}, timeout, denied403, {kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}}
+		b := newBench(t, func(l *limits) {
+			l.breakTransient, l.breakPermanent = 1+rnd.IntN(3), 1+rnd.IntN(2)
+			l.room, l.suspectRoom = 1+rnd.IntN(20), 1+rnd.IntN(8)
+		})
+		outcomes := []outcome{ok, ok, {kind: moot}, {kind: busy}, {kind: dropped}, timeout, denied403,
+			{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}}
 		for range 400 {
-			switch {
-			case rnd.IntN(2) == 0:
-				b.arrive(fmt.Sprint("d", rnd.IntN(5)))
-			case len(b.active) > 0:
+			switch e := rnd.IntN(9); {
+			case e < 4:
+				b.arrive(fmt.Sprint("d", rnd.IntN(8)))
+			case len(b.active) == 0:
+			case e < 7:
 				b.finish(b.active[rnd.IntN(len(b.active))], outcomes[rnd.IntN(len(outcomes))])
+			case e < 8:
+				b.note(b.idle(b.active[rnd.IntN(len(b.active))]))
+			default:
+				b.note(b.late(b.active[rnd.IntN(len(b.active))], b.now))
+			}
+			if b.parking > 0 && rnd.IntN(2) == 0 {
+				b.parking--
+				b.parked()
 			}
 			if rnd.IntN(5) == 0 {
 				b.now = b.now.Add(time.Duration(rnd.IntN(20)) * time.Second)
 			}
-			require.LessOrEqual(t, len(b.active), b.concurrency)
-			require.Equal(t, len(b.active), b.running)
-			waiting, suspects := 0, 0
-			for id, d := range b.dests {
-				require.Equal(t, b.activeOf(id), d.running)
-				require.LessOrEqual(t, d.running, b.perDestination)
-				require.LessOrEqual(t, len(d.waiting), b.queue)
-				waiting += len(d.waiting)
-				if d.suspect {
-					suspects += d.running
-				}
-			}
-			require.Equal(t, suspects, b.suspects)
-			require.Equal(t, b.arrived, len(b.active)+waiting+len(b.ended))
+			b.audit()
 		}
 		for len(b.active) > 0 {
 			b.finish(b.active[0], ok)
+			b.audit()
 		}
 		require.Len(t, b.ended, b.arrived, "seed %d: all ended", seed)
-		for _, d := range b.dests {
-			require.NotZero(t, d.failures, "only those in bad standing are remembered")
-		}
-		require.Empty(t, b.ring)
+		require.Len(t, b.dests, b.suspected, "only suspects are remembered")
 	}
+}
+
+// audit checks what always holds.
+func (b *bench) audit() {
+	require.LessOrEqual(b.t, len(b.active), 3*b.concurrency)
+	require.Equal(b.t, len(b.active), b.running())
+	require.Equal(b.t, b.parking, b.parks)
+	require.LessOrEqual(b.t, b.parks, b.scheduler.parking)
+	waiting, suspected := 0, 0
+	books := map[*pool]*pool{&b.sound: {}, &b.suspects: {}}
+	for id, d := range b.dests {
+		p := books[d.pool]
+		p.running += d.running
+		p.idle += d.idle
+		p.waiting += len(d.waiting)
+		waiting += len(d.waiting)
+		if d.pool == &b.suspects {
+			suspected++
+		}
+		require.Equal(b.t, b.activeOf(id), d.running)
+		require.LessOrEqual(b.t, d.running, b.perDestination)
+		most := b.perDestination
+		if !d.works {
+			most = 1
+		}
+		mayStart := len(d.waiting) > 0 && d.running < most
+		require.Equal(b.t, mayStart, d.turn != nil)
+		if mayStart {
+			require.True(b.t, !d.pool.free() || b.running() == 3*b.concurrency, "passed over")
+		}
+	}
+	for p, book := range books {
+		require.Equal(b.t, []int{book.running, book.idle, book.waiting}, []int{p.running, p.idle, p.waiting})
+	}
+	require.LessOrEqual(b.t, b.suspects.waiting, b.suspects.room)
+	require.LessOrEqual(b.t, b.sound.waiting, b.sound.room+len(b.dests)*b.sound.least)
+	require.Equal(b.t, suspected, b.suspected)
+	require.Equal(b.t, b.arrived, len(b.active)+waiting+len(b.ended))
 }

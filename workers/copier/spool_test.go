@@ -17,7 +17,7 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	job := r.job(acmeOne, "hello")
 	dir := filepath.Join(t.TempDir(), "spool")
 	r.cfg.SpoolDir = dir // not there
-	o := r.insist(t.Context(), job)
+	o := r.once(t.Context(), job)
 	require.Equal(t, failed, o.kind)
 	require.Equal(t, destination.Transient, o.verdict.Class)
 	require.Equal(t, destination.OfFile, o.verdict.Scope)
@@ -28,7 +28,7 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	require.Nil(t, r.receipt(job))
 
 	require.NoError(t, os.Mkdir(dir, 0o700))
-	require.Equal(t, done, r.insist(t.Context(), job).kind)
+	require.Equal(t, done, r.once(t.Context(), job).kind)
 	require.NotNil(t, r.receipt(job))
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)

@@ -61,7 +61,7 @@ func newWireRig(t *testing.T) *wireRig {
 func TestDeliveryOverTheWire(t *testing.T) {
 	r := newWireRig(t)
 	job := r.job(acmeOne, "hello")
-	o := r.insist(t.Context(), job)
+	o := r.once(t.Context(), job)
 	require.Equal(t, done, o.kind, o.verdict.Cause)
 	require.Equal(t, 2, r.puts, "one to the wrong region, which was followed")
 	require.NotEmpty(t, r.receipt(job).ETag)
@@ -78,7 +78,7 @@ func TestDeliveryOverTheWire(t *testing.T) {
 		return s3server.Fault{}
 	})
 	job = r.job(acmeOne, "again")
-	o = r.insist(t.Context(), job)
+	o = r.once(t.Context(), job)
 	require.Equal(t, done, o.kind, o.verdict.Cause)
 	require.True(t, r.receipt(job).Existed)
 }
@@ -115,7 +115,7 @@ func TestRefusalsOverTheWire(t *testing.T) {
 			r := newWireRig(t)
 			job := r.job(acmeOne, "hello")
 			c.disturb(r)
-			o := r.insist(t.Context(), job)
+			o := r.once(t.Context(), job)
 			require.Equal(t, failed, o.kind)
 			require.Equal(t, hazard, o.verdict.Reason, o.verdict.Cause)
 			require.Equal(t, c.class, o.verdict.Class)
@@ -127,6 +127,6 @@ func TestRefusalsOverTheWire(t *testing.T) {
 func TestNoBucketOverTheWire(t *testing.T) {
 	r := newWireRig(t)
 	r.setCatalog(func(ws []catalog.Workspace) { ws[0].Destinations[1].Bucket = "not-there" })
-	o := r.insist(t.Context(), r.job(acmeTwo, "hello"))
+	o := r.once(t.Context(), r.job(acmeTwo, "hello"))
 	require.Equal(t, "no_bucket", o.verdict.Reason, o.verdict.Cause)
 }

@@ -1,0 +1,184 @@
+package copier
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
+)
+
+// troubles are ways in which a destination breaks: how long a try takes, and
+// how it ends.
+var troubles = []struct {
+	name  string
+	takes time.Duration
+	ends  outcome
+}{
+	{"trickles", 20 * time.Second, ok},
+	{"hangs", 30 * time.Second, timeout},
+	{"denied", 40 * time.Millisecond, denied403},
+	{"bucket_gone", 40 * time.Millisecond, denied403},
+	{"throttled", 1200 * time.Millisecond, timeout},
+	{"role_denied", 60 * time.Millisecond, denied403},
+	{"connection_refused", time.Second, timeout},
+	{"black_hole", 30 * time.Second, timeout},
+}
+
+// fleet is a copier with destinations around it, of which every fifth is
+// broken or not there. It is for virtual time.
+type fleet struct {
+	size    int
+	broken  bool // the fifth is there
+	engine  *engine
+	readers sync.WaitGroup
+	jobs    []chan delivery.Job // partitions of the job topic
+	tiers   []chan delivery.Job // retry tiers
+
+	mu       sync.Mutex // guards all below
+	sent     map[int]time.Time
+	fresh    []time.Duration // from a job's enqueuing to its delivery, of the healthy ones
+	trickled int             // deliveries to those that trickle
+	running  int
+	most     int // that ran at once
+}
+
+// requeue implements queue.
+func (f *fleet) requeue(_ context.Context, tier int, job delivery.Job) error {
+	f.tiers[tier] <- job
+	return nil
+}
+
+func (f *fleet) try(_ context.Context, job errand) outcome {
+	takes, ends := 80*time.Millisecond+time.Duration(job.File.Index*7919%80)*time.Millisecond, ok
+	n, healthy := 0, true
+	if _, err := fmt.Sscanf(job.Destination, "broken-%d", &n); err == nil {
+		way := troubles[n%len(troubles)]
+		healthy, takes, ends = false, way.takes, way.ends
+	}
+	f.count(1)
+	defer f.count(-1)
+	idle, late := time.AfterFunc(idleAfter, job.idle), time.AfterFunc(idleIsLate, job.late)
+	time.Sleep(takes)
+	idle.Stop()
+	late.Stop()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case healthy:
+		f.fresh = append(f.fresh, time.Since(f.sent[job.File.Index]))
+	case ends.kind == done:
+		f.trickled++
+	}
+	return ends
+}
+
+func (f *fleet) count(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running += n
+	f.most = max(f.most, f.running)
+}
+
+func (f *fleet) read(ctx, work context.Context, topic chan delivery.Job) {
+	for {
+		select {
+		case job := <-topic:
+			sleep(ctx, time.Until(time.UnixMilli(job.NotBefore)))
+			if f.engine.submit(ctx, work, job, newClaim()) != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// run lets every destination get files every five minutes, spread over some
+// time, and returns how fresh they arrive at the healthy ones, sorted.
+func (f *fleet) run(t *testing.T, rounds, files int, spread time.Duration) []time.Duration {
+	ctx, stop := context.WithCancel(t.Context())
+	f.sent = map[int]time.Time{}
+	f.engine = fakeEngine(nil, f)
+	f.engine.try = f.try
+	f.engine.park = func(context.Context, delivery.Job, destination.Verdict) error { return nil }
+	topics := func(n int) (topics []chan delivery.Job) {
+		for range n {
+			topic := make(chan delivery.Job, 100_000)
+			topics = append(topics, topic)
+			f.readers.Go(func() { f.read(ctx, t.Context(), topic) })
+		}
+		return topics
+	}
+	f.jobs, f.tiers = topics(8), topics(3)
+	for round := range rounds {
+		begun := time.Now()
+		for n := range files * f.size {
+			var dest string
+			switch i := n % f.size; { // the broken ones come in between the others
+			case i%5 != 4:
+				dest = fmt.Sprint("healthy-", i)
+			case f.broken:
+				dest = fmt.Sprint("broken-", i/5)
+			default:
+				continue
+			}
+			time.Sleep(time.Until(begun.Add(spread * time.Duration(n) / time.Duration(files*f.size))))
+			job := jobOf(dest, round*files*f.size+n)
+			f.mu.Lock()
+			f.sent[job.File.Index] = time.Now()
+			f.mu.Unlock()
+			f.jobs[n%len(f.jobs)] <- job
+		}
+		time.Sleep(time.Until(begun.Add(5 * time.Minute)))
+	}
+	stop()
+	f.readers.Wait()
+	f.engine.drain()
+	slices.Sort(f.fresh)
+	return f.fresh
+}
+
+// A fifth of 200 destinations is broken in different ways. The others' files
+// arrive as if it was not there: all of them, those at the begin included, when
+// nothing is known of any yet.
+func TestBrokenDestinationsDelayNobodyElse(t *testing.T) {
+	for load, c := range map[string]struct {
+		rounds, files int
+		spread        time.Duration
+		within        float64 // of a run without them
+	}{
+		"steady":      {3, 40, 4 * time.Minute, 1.01},
+		"jittered":    {6, 6, 20 * time.Second, 1.01},
+		"at_the_hour": {6, 6, time.Millisecond, 1.10},
+		"first_hour":  {1, 6, time.Millisecond, 1.15},
+	} {
+		t.Run(load, func(t *testing.T) {
+			var fresh [2][]time.Duration
+			for i, broken := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					f := &fleet{size: 200, broken: broken}
+					fresh[i] = f.run(t, c.rounds, c.files, c.spread)
+					require.LessOrEqual(t, f.most, 3*f.engine.sched.concurrency)
+					if broken { // five of them, and those that are slow get theirs too
+						require.Greater(t, f.trickled, 5*c.rounds*c.files*9/10)
+					}
+				})
+			}
+			without, with := fresh[0], fresh[1]
+			require.Zero(t, len(without)-len(with), "all arrive")
+			for name, at := range map[string]int{"p50": len(with) / 2, "p99": len(with) * 99 / 100, "max": len(with) - 1} {
+				ratio := float64(with[at]) / float64(without[at])
+				t.Logf("%s: %v without, %v with: %.3f", name, without[at], with[at], ratio)
+				require.LessOrEqual(t, ratio, c.within, name)
+			}
+		})
+	}
+}
