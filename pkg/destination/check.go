@@ -88,6 +88,7 @@ type run struct {
 	own     string // ARN of Sealift's principal, "" if not known
 	blocked string // the step that failed
 	said    string // of the PUT that is denied
+	denial  denial // the same, as it was read
 	wrote   bool   // an object is stored
 	unsafe  bool   // the store does not look at checksums
 }
@@ -399,6 +400,9 @@ func (r *run) conclude() {
 		unproven("that an object is stored: --write stores one")
 	default:
 		unproven("that the KMS key of the bucket's default encryption may be used, if there is one: S3 may ask for it only when it stores; --write stores an object")
+	}
+	if r.t.RoleARN == "" && r.t.ACL == "" {
+		unproven("that the bucket's owner may read what Sealift's account puts: so it is with the bucket's Object Ownership at BucketOwnerEnforced, the default since 2023; else set acl: " + fullControl)
 	}
 	if r.own != "" {
 		unproven("that the copiers run as %s, as this command does", r.own)

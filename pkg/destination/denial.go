@@ -86,29 +86,31 @@ func granting(t catalog.Target) string {
 	return ofResource
 }
 
-// deniedBy is the fix of an explicit deny.
-func deniedBy(d denial, t catalog.Target) string {
-	var where string
+// denyOf says where a Deny is.
+func denyOf(d denial, t catalog.Target) string {
 	switch d.policy {
 	case ofResource:
-		where = fmt.Sprintf("a Deny in the policy of bucket %q", t.BucketName)
+		return fmt.Sprintf("the Deny in the policy of bucket %q", t.BucketName)
 	case ofIdentity:
-		where = "a Deny in a policy of " + principal(t)
+		return "the Deny in a policy of " + principal(t)
+	case "":
+		return "the Deny in some policy"
+	}
+	return "the Deny in a " + d.policy
+}
+
+// deniedBy is the fix of an explicit deny.
+func deniedBy(d denial, t catalog.Target) string {
+	where := "find " + denyOf(d, t) + " that applies: "
+	switch d.policy {
 	case ofSession:
 		return "Sealift's own session policy denies it, which it never should: report it"
-	case "":
-		where = "a Deny in some policy"
-	default:
-		where = "a Deny in a " + d.policy
-	}
-	where += " applies; "
-	switch d.policy {
 	case "", ofResource, ofIdentity:
 		setting := "if it demands aws:kms encryption, set server_side_encryption: false"
 		if !t.SSE {
 			setting = "if it demands AES256 encryption, set server_side_encryption: true"
 		}
-		return where + setting + ", else except " + principal(t) + " from it"
+		return fmt.Sprintf("%s%s, else except %s from it; `sealift destinations check %s` finds out which", where, setting, principal(t), t.ID)
 	case ofEndpoint:
 		return where + "let the endpoint's policy permit s3:PutObject on " + policy.ObjectARN(t, "*")
 	}

@@ -157,6 +157,7 @@ func (a *account) add(t *testing.T, v Verdict) {
 // done, files are delivered. Without a mend of its own, a case is mended by the
 // statements that the verdict proposes, to the letter.
 func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
+	t.Parallel()
 	withKMS := func(a *account) {
 		a.b.Key, a.d.ServerSideEncryption = keyARN, new(bool)
 	}
@@ -215,19 +216,19 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 		}, "put", "put_denied_explicitly", "explicit deny in an identity-based policy", "in the policies of the role", undeny},
 		"bucket_denies_address": {withRole, func(a *account) {
 			a.bucket = []iam.Statement{deny("", iam.Condition{"NotIpAddress": {"aws:SourceIp": {"203.0.113.0/24"}}})}
-		}, "put", "put_denied_explicitly", "whatever the headers are", "aws:SourceIp", undeny},
+		}, "put", "put_denied_explicitly", "it is the same without the headers", "aws:SourceIp", undeny},
 		"bucket_denies_plain_http": {withRole, func(a *account) {
 			a.bucket = []iam.Statement{deny("", iam.Condition{"Bool": {"aws:SecureTransport": {"false"}}})}
-		}, "put", "put_denied_explicitly", "whatever the headers are", "aws:SecureTransport", undeny},
+		}, "put", "put_denied_explicitly", "it is the same without the headers", "aws:SecureTransport", undeny},
 		"bucket_denies_other_accounts": {withRole, func(a *account) {
 			a.bucket = []iam.Statement{deny("", iam.Condition{"StringNotEquals": {"aws:PrincipalAccount": {stranger}}})}
-		}, "put", "put_denied_explicitly", "whatever the headers are", "except the role " + roleARN, undeny},
-		"bucket_of_another_account": {withRole, func(a *account) { a.b.Owner = stranger }, "put", "put_denied", "whatever the headers are", "let the role's policy allow", func(a *account) { a.b.Owner = customer }},
+		}, "put", "put_denied_explicitly", "it is the same without the headers", "except the role " + roleARN, undeny},
+		"bucket_of_another_account": {withRole, func(a *account) { a.b.Owner = stranger }, "put", "put_denied", "it is the same without the headers", "let the role's policy allow", func(a *account) { a.b.Owner = customer }},
 		"bucket_of_another_that_allows": {withRole, func(a *account) {
 			a.b.Owner = stranger
 			a.bucket = []iam.Statement{{Effect: iam.Allow, Principal: iam.AWS(roleARN), Action: iam.Strings{"s3:PutObject"}, Resource: iam.Strings{objects}}}
 		}, "put", "wrong_owner", "belongs to another account than " + customer, "expected_bucket_owner", func(a *account) { a.d.ExpectedBucketOwner = stranger }},
-		"bucket_of_another_on_purpose": {withRole, func(a *account) { a.b.Owner, a.d.ExpectedBucketOwner = stranger, stranger }, "put", "put_denied", "whatever the headers are", "the bucket is of another account than the role", nil},
+		"bucket_of_another_on_purpose": {withRole, func(a *account) { a.b.Owner, a.d.ExpectedBucketOwner = stranger, stranger }, "put", "put_denied", "it is the same without the headers", "the bucket is of another account than the role", nil},
 		"no_bucket":                    {withRole, func(a *account) { a.noBucket = true }, "put", "no_bucket", "does not exist", "create the bucket", func(a *account) { a.noBucket = false }},
 		"bucket_throttles":             {withRole, func(a *account) { a.b.Fault = s3server.SlowDown }, "put", "throttled", "SlowDown", "copier.per_destination", func(a *account) { a.b.Fault = s3server.Fault{} }},
 		"account_suspended":            {withRole, func(a *account) { a.b.Fault = s3server.AccountProblem }, "put", "account", "AccountProblem", "AWS", func(a *account) { a.b.Fault = s3server.Fault{} }},
@@ -279,7 +280,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 		"classic_owner": {classic, func(a *account) { a.d.ExpectedBucketOwner = stranger }, "put", "wrong_owner", "another account than " + stranger, "expected_bucket_owner", func(a *account) { a.d.ExpectedBucketOwner = customer }},
 		"classic_denied": {classic, func(a *account) {
 			a.bucket = append(a.bucket, deny("", iam.Condition{"StringNotEquals": {"aws:PrincipalAccount": {customer}}}))
-		}, "put", "put_denied", "whatever the headers are", "(3) a Deny", undeny},
+		}, "put", "put_denied", "it is the same without the headers", "(3) a Deny", undeny},
 		"classic_aes256_demanded": {classic, func(a *account) {
 			off(a)
 			a.bucket = append(a.bucket, deny("Wrong", iam.Condition{"StringNotEquals": {encrypted: {"AES256"}}}))
@@ -318,7 +319,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 			_, r = a.check(t, Options{Write: true})
 			_, v = problem(r)
 			require.True(t, r.OK, "the fix does not help: %+v", v)
-			require.Len(t, r.Stored, 1, fmt.Sprintf("%+v", r.Steps))
+			require.Len(t, r.Stored, 1, "%+v", r.Steps)
 		})
 	}
 }

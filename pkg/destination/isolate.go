@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sealift/sealift/pkg/catalog"
@@ -26,6 +27,7 @@ type knob struct {
 	alter func(*objstore.PutOptions)
 	// blame says what it means if the PUT is accepted with it.
 	blame func(t catalog.Target, own string) Verdict
+	alone bool // it is not tried together with others
 }
 
 // headers are the knobs of t's headers, the likeliest culprits first; those
@@ -43,12 +45,14 @@ func headers(t catalog.Target) [][]knob {
 		out = append(out, []knob{{what: "without x-amz-expected-bucket-owner", turn: func(t *catalog.Target) { t.Owner = "" }, blame: blameOwner}})
 	}
 	if t.ACL != "" {
-		out = append(out, []knob{{what: "without x-amz-acl", turn: func(t *catalog.Target) { t.ACL = "" }, blame: blameACL}})
+		return append(out, []knob{{what: "without x-amz-acl", turn: func(t *catalog.Target) { t.ACL = "" }, blame: blameACL}})
 	}
-	return out
+	return append(out, []knob{{what: "with x-amz-acl: " + fullControl, turn: func(t *catalog.Target) { t.ACL = fullControl }, blame: blameNoACL, alone: true}})
 }
 
-// place is the knob of the path prefix.
+const fullControl = "bucket-owner-full-control"
+
+// bare is the knob of the path prefix.
 func bare(t catalog.Target) knob {
 	return knob{what: "below the bucket's root, without the prefix " + t.Prefix, turn: func(t *catalog.Target) { t.Prefix = "" }, blame: blamePrefix}
 }
@@ -61,37 +65,38 @@ func (r *run) explain(ctx context.Context, failed *try, into, not []string) Verd
 	if !errors.As(failed.err, &e) || !mayDepend(e) {
 		return base
 	}
+	r.denial = readDenial(e.Message)
 	r.said = fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message)
 	if len(into) > 0 {
-		return blameFolders(base, r.t, r.own, into, not)
+		return r.asFound(base, blameFolders(r.t, r.own, into, not))
 	}
 	options := headers(r.t)
 	for _, alternatives := range options {
 		for _, k := range alternatives {
 			if r.accepts(ctx, failed.source, k) {
-				return asFound(base, k.blame(r.t, r.own))
+				return r.asFound(base, k.blame(r.t, r.own))
 			}
 		}
 	}
 	if r.t.Prefix != "" && r.accepts(ctx, failed.source, bare(r.t)) {
-		return asFound(base, blamePrefix(r.t, r.own))
+		return r.asFound(base, blamePrefix(r.t, r.own))
 	}
 	if v, ok := r.several(ctx, failed.source, options); ok {
-		return asFound(base, v)
+		return r.asFound(base, v)
 	}
-	return unmoved(base, readDenial(e.Message), r.t, r.own)
+	return unmoved(base, r.denial, r.t, r.own)
 }
 
 // unmoved is a denial that no header makes a difference to.
 func unmoved(v Verdict, d denial, t catalog.Target, own string) Verdict {
-	v.Cause += "; it is the same whatever the headers are, so neither encryption nor ACL nor the bucket's owner is why"
+	v.Cause += "; it is the same without the headers for encryption, ACL and owner, and with others"
 	switch {
 	case d.explicit && (d.policy == "" || d.policy == ofResource || d.policy == ofIdentity):
 		where := fmt.Sprintf("the policy of bucket %q", t.BucketName)
 		if d.policy == ofIdentity {
 			where = "the policies of " + principal(t)
 		}
-		v.Fix = fmt.Sprintf("find the Deny in %s that applies to s3:PutObject on %s, such as one on aws:SourceIp, aws:SourceVpce, aws:SecureTransport or aws:PrincipalArn, and except %s from it",
+		v.Fix = fmt.Sprintf("find the Deny in %s that applies to s3:PutObject on %s, such as one on aws:SourceIp, aws:SourceVpce, aws:SecureTransport, aws:PrincipalArn or a certain KMS key, and except %s from it",
 			where, policy.ObjectARN(t, "*"), principal(t))
 	case d.explicit, d.policy != "":
 	case t.RoleARN == "":
@@ -125,13 +130,12 @@ func mayDepend(e *objstore.Error) bool {
 // several finds two or more headers that are denied each by itself: it turns
 // all of them, and then those back that make no difference.
 func (r *run) several(ctx context.Context, source string, options [][]knob) (Verdict, bool) {
-	if len(options) < 2 {
-		return Verdict{}, false
-	}
 	for _, encryption := range append([]knob{{}}, options[0]...) {
 		turned := []knob{encryption}
 		for _, alternatives := range options[1:] {
-			turned = append(turned, alternatives[0])
+			if !alternatives[0].alone {
+				turned = append(turned, alternatives[0])
+			}
 		}
 		if encryption.turn == nil {
 			turned = turned[1:]
@@ -181,8 +185,7 @@ func (r *run) accepts(ctx context.Context, source string, knobs ...knob) bool {
 		if said := fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message); said != r.said {
 			trial.Outcome = said
 		}
-		// The bucket's policies let it pass as far as the key.
-		accepted = strings.HasPrefix(e.Code, "KMS.") || strings.HasPrefix(readDenial(e.Message).action, "kms:")
+		accepted = r.furtherOn(e)
 	} else if out.err != nil {
 		trial.Outcome = out.err.Error()
 	}
@@ -190,9 +193,24 @@ func (r *run) accepts(ctx context.Context, source string, knobs ...knob) bool {
 	return accepted
 }
 
-// asFound is the verdict with what the store said to the real PUT.
-func asFound(base, found Verdict) Verdict {
+// furtherOn says whether a trial failed for another reason, and later, than
+// the PUT: at the KMS key, or at the right to set an ACL when a Deny was before.
+func (r *run) furtherOn(e *objstore.Error) bool {
+	d := readDenial(e.Message)
+	return strings.HasPrefix(e.Code, "KMS.") || strings.HasPrefix(d.action, "kms:") ||
+		r.denial.explicit && !d.explicit && d.action == "s3:PutObjectAcl" && r.denial.action != d.action
+}
+
+// asFound is the verdict with what the store said to the real PUT. Where that
+// was a Deny, no statement that allows helps.
+func (r *run) asFound(base, found Verdict) Verdict {
 	found.Cause += " (" + base.Cause + ")"
+	if r.denial.explicit {
+		found.Statements = slices.DeleteFunc(found.Statements, func(s Statement) bool { return s.allows })
+		if found.Reason == "acl_denied" || found.Reason == "prefix_denied" || found.Reason == "folder_denied" {
+			found.Fix += "; and except that from " + denyOf(r.denial, r.t)
+		}
+	}
 	return found
 }
 
@@ -239,8 +257,18 @@ func blameOwner(t catalog.Target, _ string) Verdict {
 func blameACL(t catalog.Target, own string) Verdict {
 	v := found("acl_denied",
 		fmt.Sprintf("the ACL %s is not allowed: without it the PUT is accepted", t.ACL),
-		fmt.Sprintf("remove acl from the destination, or let %s put with it: s3:PutObjectAcl on %s", principal(t), policy.ObjectARN(t, "*")))
+		fmt.Sprintf("remove acl from the destination, or let %s allow s3:PutObjectAcl on %s to %s", grantor(t), policy.ObjectARN(t, "*"), principal(t)))
 	return v.with(grant(t, own))
+}
+
+func blameNoACL(t catalog.Target, own string) Verdict {
+	t.ACL = fullControl
+	v := found("acl_demanded",
+		fmt.Sprintf("a policy of bucket %q demands the ACL %s, and acl is not set", t.BucketName, fullControl),
+		fmt.Sprintf("set acl: %s, and let %s allow s3:PutObjectAcl on %s to %s; or remove the Deny on s3:x-amz-acl", fullControl, grantor(t), policy.ObjectARN(t, "*"), principal(t)))
+	needed := grant(t, own)
+	needed.allows = false // it is needed all the same
+	return v.with(needed)
 }
 
 func blamePrefix(t catalog.Target, own string) Verdict {
@@ -248,16 +276,24 @@ func blamePrefix(t catalog.Target, own string) Verdict {
 	root.Prefix = ""
 	v := found("prefix_denied",
 		fmt.Sprintf("the policies allow %s, and the destination's prefix makes it %s: without the prefix the PUT is accepted", policy.ObjectARN(root, "*"), policy.ObjectARN(t, "*")),
-		fmt.Sprintf("let the policies allow %s; or remove the prefix from bucket in the catalog", policy.ObjectARN(t, "*")))
+		fmt.Sprintf("let %s allow s3:PutObject on %s; or remove the prefix from bucket in the catalog", grantor(t), policy.ObjectARN(t, "*")))
 	return v.with(grant(t, own))
 }
 
 // blameFolders: some sources' folders are allowed, and others are not.
-func blameFolders(base Verdict, t catalog.Target, own string, into, not []string) Verdict {
+func blameFolders(t catalog.Target, own string, into, not []string) Verdict {
 	v := found("folder_denied",
 		fmt.Sprintf("the policies allow the folders of sources %s, and not those of %s", strings.Join(into, ", "), strings.Join(not, ", ")),
-		fmt.Sprintf("let the policies allow %s, which is all sources' folders", policy.ObjectARN(t, "*")))
-	return asFound(base, v.with(grant(t, own)))
+		fmt.Sprintf("let %s allow s3:PutObject on %s, which is all sources' folders", grantor(t), policy.ObjectARN(t, "*")))
+	return v.with(grant(t, own))
+}
+
+// grantor is the policy that a destination's right rests on.
+func grantor(t catalog.Target) string {
+	if granting(t) == ofIdentity {
+		return identityPolicy(t)
+	}
+	return fmt.Sprintf("the policy of bucket %q", t.BucketName)
 }
 
 // grant is the statement that a destination's right rests on.
@@ -275,5 +311,6 @@ func (r *run) explainWrite(err error) Verdict {
 		return base
 	}
 	v := found("kms", fmt.Sprintf("the PUT is allowed, but when the object is to be stored it is denied: %s may not use the KMS key of the bucket's default encryption", principal(r.t)), "")
-	return asFound(base, keyDenied(v, denial{}, r.t, r.own))
+	v.Cause += " (" + base.Cause + ")"
+	return keyDenied(v, denial{}, r.t, r.own)
 }

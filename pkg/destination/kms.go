@@ -55,7 +55,7 @@ func keyDenied(v Verdict, d denial, t catalog.Target, own string) Verdict {
 		v = v.with(identity, resource)
 	}
 	if t.RoleARN == "" {
-		v.Fix += " (the AWS managed key aws/s3 cannot be used from another account: choose a customer managed key)"
+		v.Fix += " (the AWS managed key aws/s3 cannot be used from another account: then choose a customer managed key for the bucket's default encryption)"
 	}
 	return v
 }

@@ -12,6 +12,8 @@ import (
 type Statement struct {
 	Where string          `json:"where"` // the document that it is to be added to
 	JSON  json.RawMessage `json:"statement"`
+
+	allows bool // and so does not help against a Deny
 }
 
 // OwnPrincipal stands in statements for the ARN of Sealift's own principal
@@ -26,7 +28,7 @@ func newStatement(where string, s iam.Statement) Statement {
 	if err != nil {
 		panic(err) // made here, of valid parts
 	}
-	return Statement{Where: where, JSON: b}
+	return Statement{where, b, s.Effect == iam.Allow}
 }
 
 // identityStatement is for the policy of whoever puts.
