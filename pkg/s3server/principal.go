@@ -1,6 +1,7 @@
 package s3server
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -142,6 +143,13 @@ func checkPolicies(kind iam.Kind, policies ...*iam.Policy) error {
 		}
 		if err := p.Validate(kind); err != nil {
 			return err
+		}
+		raw, err := json.Marshal(p)
+		if err != nil {
+			return err
+		}
+		if len(raw) > kind.MaxBytes() {
+			return fmt.Errorf("a %s has at most %d bytes, this has %d", kind, kind.MaxBytes(), len(raw))
 		}
 		for _, key := range p.Keys() {
 			if !tells(key) {

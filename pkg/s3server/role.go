@@ -73,9 +73,9 @@ func PutOnly(arn, trusted, externalID string, buckets ...string) Role {
 	for _, b := range buckets {
 		put.Resource = append(put.Resource, "arn:"+partition+":s3:::"+b+"/*")
 	}
-	return Role{
-		ARN:      arn,
-		Trust:    &iam.Policy{Version: iam.Version, Statement: []iam.Statement{trust}},
-		Policies: []*iam.Policy{{Version: iam.Version, Statement: []iam.Statement{put}}},
+	role := Role{ARN: arn, Trust: &iam.Policy{Version: iam.Version, Statement: []iam.Statement{trust}}}
+	if len(buckets) > 0 {
+		role.Policies = []*iam.Policy{{Version: iam.Version, Statement: []iam.Statement{put}}}
 	}
+	return role
 }

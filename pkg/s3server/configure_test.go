@@ -1,0 +1,116 @@
+package s3server_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/iam"
+	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/s3server/awstest"
+)
+
+func TestWhatAWSWouldNotTakeIsRefused(t *testing.T) {
+	f := start(t)
+	id := func(statement string) *iam.Policy { return parse(t, iam.Identity, statement) }
+	of := func(statement string) *iam.Policy { return parse(t, iam.Bucket, statement) }
+	unknown := id(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"aws:PrincipalOrgID":"true"}}}`)
+	trust := s3server.PutOnly(roleARN, anna, "").Trust
+	long := s3server.PutOnly(roleARN, anna, strings.Repeat("x", 2048)).Trust
+	for want, err := range map[string]error{
+		"not a user's ARN":            f.PutUser(s3server.User{ARN: roleARN, AccessKey: "A", SecretKey: "B"}),
+		"nobody else's":               f.PutUser(s3server.User{ARN: anna, AccessKey: accessKey, SecretKey: "B"}),
+		`"aws:principalorgid" is not`: f.PutUser(s3server.User{ARN: anna, AccessKey: "A", SecretKey: "B", Policies: []*iam.Policy{unknown}}),
+		"MaxSession 13h0m0s: want":    f.PutRole(s3server.Role{ARN: roleARN, Trust: trust, MaxSession: 13 * time.Hour}),
+		"has at most 2048 bytes":      f.PutRole(s3server.Role{ARN: roleARN, Trust: long}),
+		"trust policy: malformed":     f.PutRole(s3server.Role{ARN: roleARN, Trust: unknown}),
+		"has no Principal":            f.PutRole(s3server.Role{ARN: roleARN, Trust: trust, Policies: []*iam.Policy{of(`{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}`)}}),
+		"not a key's ARN":             f.PutKey(s3server.Key{ARN: "arn:aws:kms:us-east-1:123456789012:alias/x"}),
+		"a policy is nil":             f.PutKey(s3server.Key{ARN: awstest.KeyARN}),
+		"a resource's policy needs":   f.PutBucket(s3server.Bucket{Name: "abc", Policy: id(`{"Effect":"Allow","Action":"s3:*","Resource":"*"}`)}),
+		"is not one of S3's":          f.PutBucket(s3server.Bucket{Name: "abc", Policy: of(`{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"arn:aws:s3:::abc"}`)}),
+		"is not in this bucket":       f.PutBucket(s3server.Bucket{Name: "abc", Policy: of(`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::abcd/*"}`)}),
+	} {
+		require.ErrorContains(t, err, want)
+	}
+	require.Empty(t, f.Buckets())
+}
+
+// A bucket stays what it is over a restart.
+func TestBucketsKeepWhatTheyAre(t *testing.T) {
+	f := start(t)
+	b := s3server.Bucket{
+		Name: "acme", Region: "us-east-1", Owner: "123456789012", Ownership: s3server.ObjectWriter,
+		Policy: parse(t, iam.Bucket, `{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::acme/*"}`),
+	}
+	require.NoError(t, f.PutBucket(b))
+	f.restart(t)
+	require.NoError(t, f.PutRole(s3server.PutOnly(roleARN, f.Operator(), externalID, "acme")))
+	c := f.assume(t)
+	refused(t, put(t, f.store("acme", with(c)), "k", "x"), 403, "AccessDenied")
+	b.Policy = nil
+	require.NoError(t, f.PutBucket(b))
+	require.NoError(t, put(t, f.store("acme", with(c)), "k", "x"))
+}
+
+func TestFourWaysToSayElsewhere(t *testing.T) {
+	for _, c := range []struct {
+		how            s3server.Elsewhere
+		status         int
+		header, inBody bool // where the region is told
+	}{
+		{s3server.Permanently, 301, true, false},
+		{s3server.Temporarily, 307, true, false},
+		{s3server.Malformed, 400, false, true},
+		{s3server.Illegal, 400, false, false},
+	} {
+		w := awstest.Sound(t, awstest.Role)
+		require.NoError(t, w.Server.PutBucket(s3server.Bucket{Name: awstest.BucketName, Region: awstest.Region, Elsewhere: c.how}))
+		ask := call{method: http.MethodPut, path: object, as: session(t, w, ""), region: "us-east-1"}
+		r := send(t, w, ask)
+		require.Equal(t, c.status, r.status)
+		require.Equal(t, c.header, r.header.Get("X-Amz-Bucket-Region") == awstest.Region, c.status)
+		require.Equal(t, c.inBody, r.region == awstest.Region, c.status)
+		require.Equal(t, c.status == 307, r.header.Get("Location") != "")
+		ask.method = http.MethodHead
+		r = send(t, w, ask)
+		require.Equal(t, c.status, r.status)
+		require.Empty(t, r.body)
+	}
+}
+
+func TestBucketsOfUsers(t *testing.T) {
+	w := awstest.Sound(t, awstest.Role)
+	as := user(t, w, anna, parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))
+	create := func(name, region, constraint string) reply {
+		c := call{method: http.MethodPut, path: "/" + name, as: as, region: region}
+		if constraint != "" {
+			c.body = "<CreateBucketConfiguration><LocationConstraint>" + constraint + "</LocationConstraint></CreateBucketConfiguration>"
+		}
+		return send(t, w, c)
+	}
+	require.Equal(t, 200, create("mine-1", "eu-west-1", "eu-west-1").status)
+	require.Equal(t, 200, create("mine-2", "us-east-1", "eu-west-1").status)
+	require.Equal(t, "IllegalLocationConstraintException", create("mine-3", "eu-west-1", "").code)
+	require.Equal(t, "IllegalLocationConstraintException", create("mine-3", "eu-west-1", "us-west-2").code)
+	require.Equal(t, 200, send(t, w, call{method: http.MethodPut, path: "/mine-1/k", as: as}).status)
+	stranger := user(t, w, "arn:aws:iam::"+awstest.ThirdAccount+":user/eve", parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))
+	r := send(t, w, call{method: http.MethodPut, path: "/mine-1/k", as: stranger})
+	require.Equal(t, "Access Denied", r.message, "strangers are told nothing")
+}
+
+// A slow bucket delays those who ask for it, and nobody else.
+func TestStandingFaults(t *testing.T) {
+	w := awstest.Sound(t, awstest.Role)
+	as := session(t, w, "")
+	require.NoError(t, w.Server.PutBucket(s3server.Bucket{Name: "other-logs", Region: awstest.Region, Fault: s3server.Fault{Status: 503, Code: "SlowDown", After: true}}))
+	require.Equal(t, 200, send(t, w, call{method: http.MethodPut, path: object, as: as}).status)
+	r := send(t, w, call{method: http.MethodPut, path: "/other-logs/k", as: user(t, w, anna, parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))})
+	require.Equal(t, "SlowDown", r.code)
+	require.NoError(t, w.Server.PutBucket(s3server.Bucket{Name: "other-logs", Region: awstest.Region, Fault: s3server.Fault{Delay: time.Millisecond}}))
+	r = send(t, w, call{method: http.MethodGet, path: "/other-logs/k", as: user(t, w, root)})
+	require.Equal(t, 200, r.status, "the effect had taken place")
+}
