@@ -129,6 +129,9 @@ type Receipt struct {
 	Fence       int64   `json:"fence,omitempty"`
 	At          int64   `json:"at"`               // unix ms
 	Replay      string  `json:"replay,omitempty"` // the order that it was delivered for
+	// Role is the ARN of the role that the object was put by, "" if it was the
+	// operator's own principal.
+	Role string `json:"role,omitempty"`
 }
 
 // LeastDelivered is the least number of bytes of a receipt that says that file f

@@ -31,6 +31,7 @@ var (
 	receipt = Receipt{
 		Version: 1, File: ref, Destination: job.Destination, Outcome: Delivered, Bucket: "acme-logs", Key: ObjectKey("path", log, &file),
 		ETag: "d41d8cd98f00b204e9800998ecf8427e", SHA256: sum, Bytes: 123456, Records: 3200, Existed: true, Worker: "copier-1", Fence: 17, At: 1795360001000,
+		Role: "arn:aws:iam::123456789012:role/segment-logs",
 	}
 	parked = Parked{Version: 1, Job: job, Reason: "no_bucket", Cause: "the bucket does not exist", Fix: "create bucket \"acme-logs\"", Since: 1795359940000, At: 1795360002000}
 )

@@ -87,7 +87,7 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	receipt := delivery.Receipt{
 		File: job.File, Destination: job.Destination, Outcome: delivery.Delivered,
 		Bucket: t.BucketName, Key: delivery.ObjectKey(t.Prefix, job.File.Log(), f),
-		SHA256: sum, Bytes: body.size, Records: f.Records, Worker: c.cfg.Worker, Replay: job.Replay,
+		SHA256: sum, Bytes: body.size, Records: f.Records, Worker: c.cfg.Worker, Replay: job.Replay, Role: t.RoleARN,
 	}
 	if held != nil {
 		receipt.Fence = held.Fence

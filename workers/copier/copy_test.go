@@ -38,7 +38,7 @@ func TestDeliverWithARole(t *testing.T) {
 	require.NotZero(t, rec.At)
 	rec.At, rec.ETag = 0, ""
 	require.Equal(t, &delivery.Receipt{Version: 1, File: job.File, Destination: acmeOne, Outcome: delivery.Delivered, Bucket: "one-logs", Key: key,
-		SHA256: r.head.Files[0].SHA256, Bytes: 5, Records: 1, Worker: "copier-1", Fence: 1}, rec)
+		SHA256: r.head.Files[0].SHA256, Bytes: 5, Records: 1, Worker: "copier-1", Fence: 1, Role: "arn:aws:iam::123456789012:role/logs"}, rec)
 	marked, err := r.deps.Leases.Marked(t.Context(), delivery.DoneMarker(job.File, acmeOne))
 	require.NoError(t, err)
 	require.True(t, marked)
