@@ -49,7 +49,7 @@ func TestEveryHazardIsExplained(t *testing.T) {
 			r := checkWorld(t, w, destination.Options{})
 			require.Zero(t, w.Server.BucketRequests(awstest.BucketName)["GetObject"])
 			require.Empty(t, r.Stored)
-			if d.Follows || d.Name == "wrong_region_400_location" || d.Name == "classic_owner_cannot_read" {
+			if d.Follows || d.Name == "classic_owner_cannot_read" {
 				require.True(t, r.OK, "%+v", r)
 				if d.Name == "classic_owner_cannot_read" {
 					require.Contains(t, strings.Join(r.Unproven, " "), "Object Ownership")

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/policy"
 )
@@ -79,6 +80,23 @@ func TestDenials(t *testing.T) {
 		})
 	}
 	t.Logf("%d hazards", len(seen))
+}
+
+// Who goes where the answer says delivers, if the hazard says so, and only then.
+func TestFollowing(t *testing.T) {
+	for _, d := range bucketDenials() {
+		if d.Mend == Nothing {
+			continue // it is tried again, with pauses
+		}
+		t.Run(d.Name, func(t *testing.T) {
+			w := d.Open(t)
+			putter := destination.NewPutter(destination.Config{Roles: w.Roles(), Open: w.Open})
+			_, err := putter.Put(t.Context(), w.Target(), destination.Object{
+				Key: key, Source: SourceID, Body: strings.NewReader("body"), SHA256: sha256.Sum256([]byte("body")),
+			})
+			require.Equal(t, d.Follows, err == nil, "%v", err)
+		})
+	}
 }
 
 func answer(t *testing.T, err error) (op string, status int, code, message string) {

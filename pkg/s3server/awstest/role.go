@@ -57,7 +57,7 @@ func bucketDenials() []Denial {
 		region("wrong_region_400_malformed", s3server.Malformed, 400, "AuthorizationHeaderMalformed",
 			"the region 'us-east-1' is wrong; expecting '"+Region+"'").follows(),
 		region("wrong_region_400_location", s3server.Illegal, 400, "IllegalLocationConstraintException",
-			"The "+Region+" location constraint is incompatible for the region specific endpoint"),
+			"The "+Region+" location constraint is incompatible for the region specific endpoint").follows(),
 		put("acl_unsupported", CatalogEntry, 400, "AccessControlListNotSupported", "The bucket does not allow ACLs", func(p *parts) {
 			p.destination.ACL = "private"
 		}),
