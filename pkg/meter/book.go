@@ -67,6 +67,18 @@ func (b *Book) Failed(destination string, t Trouble) {
 	b.note(destination, Account{Trouble: &t})
 }
 
+// Rests notes until when a destination that just failed is not tried again.
+func (b *Book) Rests(destination string, until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a := b.noted[destination]; a.Trouble != nil {
+		t := *a.Trouble
+		t.Until = until.UnixMilli()
+		a.Trouble = &t
+		b.noted[destination] = a
+	}
+}
+
 func (b *Book) note(destination string, a Account) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -76,12 +88,14 @@ func (b *Book) note(destination string, a Account) {
 // Run writes pages until ctx ends; then the last one, for which it takes at most
 // some seconds. Nothing must be noted after that.
 func (b *Book) Run(ctx context.Context) {
-	for ctx.Err() == nil {
+	for {
 		select {
 		case <-ctx.Done():
+			b.Write(context.WithoutCancel(ctx))
+			return
 		case <-time.After(PageEvery + jitter.N(PageEvery/10)):
+			b.Write(ctx)
 		}
-		b.Write(context.WithoutCancel(ctx))
 	}
 }
 

@@ -128,6 +128,8 @@ func TestBook(t *testing.T) {
 		b.Failed(one, Trouble{Reason: "put_denied", Cause: "c", Fix: "f"})
 		time.Sleep(10 * time.Second)
 		b.Failed(one, Trouble{Reason: "no_bucket", Cause: "c", Fix: "f"})
+		b.Rests(one, begun.Add(time.Minute))
+		b.Rests(two, begun.Add(time.Minute))
 		b.Count(two, Counts{})
 		time.Sleep(2 * PageEvery)
 		require.Len(t, staging.Puts(""), 1)
@@ -153,6 +155,7 @@ func TestBook(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, begun.UnixMilli(), p.Destinations[one].Trouble.Since)
 		require.Equal(t, "no_bucket", p.Destinations[one].Trouble.Reason)
+		require.Equal(t, begun.Add(time.Minute).UnixMilli(), p.Destinations[one].Trouble.Until)
 	})
 }
 

@@ -39,7 +39,7 @@ func (s *Server) encrypt(r *request, bucket bucketMeta, o *objectMeta) *apiError
 	}
 	o.Context = objectARN(bucket.Region, r.bucket, r.key)
 	if bucket.BucketKey {
-		o.Context = bucketARN(bucket.Region, r.bucket)
+		o.Context, o.Header[headerBucketKey] = bucketARN(bucket.Region, r.bucket), "true"
 	}
 	arn, failed := s.useKey(r, bucket, key, "kms:GenerateDataKey", o.Context)
 	if failed != nil {

@@ -16,10 +16,11 @@ var kept = []string{
 }
 
 const (
-	headerSSE    = "X-Amz-Server-Side-Encryption"
-	headerKMSKey = "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"
-	metaPrefix   = "X-Amz-Meta-"
-	maxUserMeta  = 2 << 10 // bytes of names and values, as S3 counts
+	headerSSE       = "X-Amz-Server-Side-Encryption"
+	headerKMSKey    = "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"
+	headerBucketKey = "X-Amz-Server-Side-Encryption-Bucket-Key-Enabled"
+	metaPrefix      = "X-Amz-Meta-"
+	maxUserMeta     = 2 << 10 // bytes of names and values, as S3 counts
 )
 
 // putObject is s3:PutObject. What it refuses, it refuses in S3's order: first
@@ -53,7 +54,7 @@ func (s *Server) putObject(w http.ResponseWriter, r *request) *apiError {
 	}
 	h := w.Header()
 	h.Set("ETag", `"`+meta.ETag+`"`)
-	for _, name := range []string{headerSSE, headerKMSKey} {
+	for _, name := range []string{headerSSE, headerKMSKey, headerBucketKey} {
 		if v := meta.Header[name]; v != "" {
 			h.Set(name, v)
 		}

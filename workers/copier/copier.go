@@ -28,6 +28,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -124,6 +125,7 @@ type Copier struct {
 	gate           *gate
 	redis, staging *dependency
 	replayMetrics  *metrics
+	book           *meter.Book
 
 	// What a job is and becomes: of the jobs that the ledger owes, or of
 	// replays' (lane.go).
@@ -150,7 +152,9 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 	if err != nil {
 		return nil, err
 	}
+	deps.Staging = meter.Store(deps.Staging)
 	c := &Copier{cfg: cfg, deps: deps, metrics: m, replayMetrics: replays,
+		book:      meter.NewBook(deps.Staging, cfg.Worker, deps.Log),
 		entries:   newEntries(deps.Staging, 20_000),
 		customers: destination.NewPutter(destination.Config{Roles: deps.Roles, Open: deps.Open}),
 		gate:      newGate(deps.Log, m.waiting),
@@ -170,7 +174,7 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 // newEngine returns an engine whose jobs come back by q.
 func (c *Copier) newEngine(q queue) *engine {
 	return &engine{
-		try: c.insist, park: c.setAside, queue: q, metrics: c.metrics, log: c.deps.Log, pause: 100 * time.Millisecond,
+		try: c.insist, park: c.setAside, rests: c.noteRest, queue: q, metrics: c.metrics, log: c.deps.Log, pause: 100 * time.Millisecond,
 		room: semaphore.NewWeighted(maxTasks), tasks: map[debt]*task{},
 		sched: newScheduler(limits{
 			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination,
@@ -186,6 +190,7 @@ func (c *Copier) Run(ctx context.Context) error {
 	if err := os.MkdirAll(c.cfg.SpoolDir, 0o700); err != nil {
 		return fmt.Errorf("prepare copier.spool_dir: %w", err)
 	}
+	defer c.keepBook()()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.run(ctx) })
 	if c.cfg.ReplayConcurrency > 0 {
@@ -256,6 +261,7 @@ func (c *Copier) insist(ctx context.Context, job errand) outcome {
 		o = outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "unknown", err.Error(), "none: it is tried again")}
 	}
 	if o.kind == failed {
+		c.noteFailure(job.Destination, o.verdict)
 		c.metrics.failures.WithLabelValues(job.Destination, o.verdict.Reason).Inc()
 		c.deps.Log.WarnContext(ctx, "delivery failed", "destination", job.Destination, "file", job.File.String(),
 			"attempt", job.Attempt, "reason", o.verdict.Reason, "cause", o.verdict.Cause, "fix", o.verdict.Fix)

@@ -30,6 +30,8 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	if f == nil {
 		return o, err
 	}
+	ctx, counted := c.counting(ctx, job.Destination)
+	defer counted()
 	if known, err := c.marked(ctx, delivery.DoneMarker(job.File, job.Destination)); err != nil || known {
 		return outcome{kind: moot}, err
 	}
@@ -98,6 +100,7 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	obj := objectOf(t.Prefix, job.File.Log(), f, body)
 	obj.Overwrite = obj.Overwrite || overwrite
 	put, err := c.put(ctx, t, obj, body.size, job)
+	c.count(job.Destination, countsOf(put))
 	if err != nil {
 		return outcome{kind: failed, verdict: destination.Judge(err, t)}, nil
 	}
@@ -120,7 +123,8 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	if err != nil || o.kind != done {
 		return o, err
 	}
-	c.metrics.delivered(f, put, time.Since(begun))
+	c.metrics.delivered(job.Destination, f, put, time.Since(begun))
+	c.book.Succeeded(job.Destination)
 	c.deps.Log.InfoContext(ctx, "file delivered", "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
 		"partition", job.File.Partition, "file", receipt.Key, "bytes", body.size, "records", f.Records,
 		"existed", put.Existed, "attempt", job.Attempt, "replay", job.Replay, "took", time.Since(begun))

@@ -51,6 +51,7 @@ type errand struct {
 type engine struct {
 	try     func(context.Context, errand) outcome // retries what is not the job's fault
 	park    func(context.Context, delivery.Job, destination.Verdict) error
+	rests   func(destination string, until time.Time) // told that a breaker is open; it does not block
 	queue   queue
 	metrics *metrics
 	log     *slog.Logger
@@ -142,6 +143,9 @@ func (e *engine) carry(ctx context.Context, ef effect) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.apply(ctx, e.sched.finished(ef.task, o, time.Now()))
+		if until := e.sched.restsUntil(ef.task.job.Destination); o.kind == failed && !until.IsZero() {
+			e.rests(ef.task.job.Destination, until)
+		}
 	case requeue:
 		if e.droppedIfLost(ef.task) {
 			return

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -174,7 +175,8 @@ func TestJobsThatFailedForGoodAreParked(t *testing.T) {
 // fakeEngine runs try without any I/O, under virtual time.
 func fakeEngine(try func(context.Context, delivery.Job) outcome, q queue) *engine {
 	m, _ := newMetrics(nil, "")
-	c := &Copier{cfg: Config{}.withDefaults(), metrics: m, deps: Deps{Log: slog.New(slog.DiscardHandler)}}
+	log := slog.New(slog.DiscardHandler)
+	c := &Copier{cfg: Config{}.withDefaults(), metrics: m, deps: Deps{Log: log}, book: meter.NewBook(nil, "copier-1", log)}
 	e := c.newEngine(q)
 	e.try = func(ctx context.Context, job errand) outcome { return try(ctx, job.Job) }
 	return e

@@ -2,12 +2,14 @@ package copier
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/meter"
 )
 
 type metrics struct {
@@ -19,6 +21,14 @@ type metrics struct {
 	seconds, age                                  prometheus.Histogram
 	running, suspects, tasks, waiting             prometheus.Gauge
 	breaker                                       *prometheus.GaugeVec // destination
+
+	// By destination: a series for each that this process has worked for.
+	destinationFiles, destinationRecords, destinationBytes *prometheus.CounterVec
+	destinationRequests                                    *prometheus.CounterVec // destination, kind
+	newest, lastError                                      *prometheus.GaugeVec
+
+	mu     sync.Mutex       // guards latest
+	latest map[string]int64 // what newest says, in unix ms
 }
 
 // newMetrics registers the metrics of a lane; lane is "" or the prefix of their
@@ -45,7 +55,11 @@ func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 		all = append(all, h)
 		return h
 	}
+	gauges := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_copier_" + lane + name, Help: help}, []string{"destination"})
+	}
 	m := &metrics{
+		latest:        map[string]int64{},
 		files:         counter("files", "Files delivered."),
 		bytes:         counter("bytes", "Compressed bytes of files delivered."),
 		records:       counter("records", "Records in files delivered."),
@@ -64,9 +78,16 @@ func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 		suspects:      gauge("suspect_destinations", "Destinations that fail or are slow: they have slots of their own."),
 		tasks:         gauge("jobs_in_process", "Jobs in this process, running or waiting."),
 		waiting:       gauge("waiting", "1 while copying waits for Redis or the staging bucket."),
-		breaker:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_copier_" + lane + "breaker_open", Help: "1 while nothing but probes is sent to the destination."}, []string{"destination"}),
+		breaker:       gauges("breaker_open", "1 while nothing but probes is sent to the destination."),
 	}
-	all = append(all, m.breaker)
+	m.destinationFiles = vec("destination_files", "Files delivered to the destination.", "destination")
+	m.destinationRecords = vec("destination_records", "Records in files delivered to the destination.", "destination")
+	m.destinationBytes = vec("destination_bytes", "Compressed bytes of files delivered to the destination.", "destination")
+	m.destinationRequests = vec("destination_requests", "Requests made for the destination: put, assume_role and data_key (of KMS, by S3) to AWS on its side, staging_read and staging_write on the operator's.",
+		"destination", "kind")
+	m.newest = gauges("destination_newest_delivered_timestamp_seconds", "When the first record was received of the newest file that this process delivered to the destination.")
+	m.lastError = gauges("destination_last_error_timestamp_seconds", "When a try to deliver to the destination last failed in this process.")
+	all = append(all, m.breaker, m.newest, m.lastError)
 	if reg == nil {
 		return m, nil
 	}
@@ -78,10 +99,14 @@ func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) delivered(f *ledger.File, put destination.Result, took time.Duration) {
+func (m *metrics) delivered(dest string, f *ledger.File, put destination.Result, took time.Duration) {
 	m.files.Inc()
 	m.bytes.Add(float64(f.GzipBytes))
 	m.records.Add(float64(f.Records))
+	m.destinationFiles.WithLabelValues(dest).Inc()
+	m.destinationBytes.WithLabelValues(dest).Add(float64(f.GzipBytes))
+	m.destinationRecords.WithLabelValues(dest).Add(float64(f.Records))
+	m.arrived(dest, f.Received)
 	if put.Existed {
 		m.existed.Inc()
 	}
@@ -90,4 +115,26 @@ func (m *metrics) delivered(f *ledger.File, put destination.Result, took time.Du
 	}
 	m.seconds.Observe(took.Seconds())
 	m.age.Observe(time.Since(time.UnixMilli(f.Received)).Seconds())
+}
+
+// arrived notes a file that was delivered, whose first record was received at
+// that time, in unix ms. Files do not arrive in order.
+func (m *metrics) arrived(dest string, received int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if received > m.latest[dest] {
+		m.latest[dest] = received
+		m.newest.WithLabelValues(dest).Set(float64(received) / 1000)
+	}
+}
+
+// requests counts those made for a destination.
+func (m *metrics) requests(dest string, n meter.Counts) {
+	for kind, n := range map[string]int64{
+		"put": n.Puts, "assume_role": n.AssumeRoles, "data_key": n.DataKeys, "staging_read": n.StagingReads, "staging_write": n.StagingWrites,
+	} {
+		if n > 0 {
+			m.destinationRequests.WithLabelValues(dest, kind).Add(float64(n))
+		}
+	}
 }

@@ -13,6 +13,8 @@ import (
 // park sets a job aside where people see it. It stays owed: redrive enqueues
 // it again, and the auditor counts it.
 func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdict) error {
+	ctx, counted := c.counting(ctx, job.Destination)
+	defer counted()
 	p := parkedNote(job, v)
 	if err := store(ctx, c.deps.Staging, delivery.ParkedKey(job.File, job.Destination), p.Encode(), false); err != nil {
 		c.deps.Log.WarnContext(ctx, "parking a job", "destination", job.Destination, "file", job.File.String(), "err", err)

@@ -34,6 +34,8 @@ func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
 	if order == nil {
 		return o, err
 	}
+	ctx, counted := r.counting(ctx, job.Destination)
+	defer counted()
 	held, err := r.acquire(ctx, job)
 	if errors.Is(err, lease.ErrHeld) {
 		return outcome{kind: busy}, nil

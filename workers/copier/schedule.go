@@ -239,6 +239,15 @@ func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []
 	return out
 }
 
+// restsUntil is until when nothing is tried of a destination whose breaker is
+// open; zero: it is not.
+func (s *scheduler) restsUntil(dest string) time.Time {
+	if d := s.dests[dest]; d != nil && d.cooldown > 0 {
+		return d.openUntil
+	}
+	return time.Time{}
+}
+
 // move puts the destination with all that it has into the other pool. What
 // suspects have no room for goes to the first retry tier.
 func (s *scheduler) move(d *standing, to *pool, now time.Time) (out []effect) {

@@ -30,6 +30,7 @@ type judge struct {
 	bySum    map[string][]debt
 	jobSeq   int
 	receipts int
+	sent     map[string]int64 // requests of each kind, whatever came of them
 }
 
 // chain is what the ledger of a partition says so far.
@@ -88,7 +89,7 @@ type entry struct {
 
 func newJudge(w *world) *judge {
 	return &judge{w: w, promisesOnly: w.promisesOnly, sums: map[string]string{}, chains: map[int]*chain{}, debts: map[debt]*debtState{},
-		delivers: map[string]map[string]string{}, allowed: map[string]map[string]bool{}, named: map[string]bool{}, bySum: map[string][]debt{}}
+		delivers: map[string]map[string]string{}, allowed: map[string]map[string]bool{}, named: map[string]bool{}, bySum: map[string][]debt{}, sent: map[string]int64{}}
 }
 
 func (j *judge) broken(format string, args ...any) {

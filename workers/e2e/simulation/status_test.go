@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/workers/auditor"
 )
 
@@ -14,7 +15,8 @@ type account struct {
 }
 
 // status holds what operators are told of destinations against what the judge
-// saw itself, at any moment: whatever was killed, or is on its way.
+// saw itself, at any moment: whatever was killed, or is on its way. Requests are
+// never more than were made.
 func (j *judge) status() {
 	want := map[string]account{}
 	for _, c := range j.chains {
@@ -46,6 +48,15 @@ func (j *judge) status() {
 	}
 	if len(got.Destinations) != len(want) {
 		j.broken("status tells of %d destinations, not %d", len(got.Destinations), len(want))
+	}
+	noted, _, err := meter.Read(context.Background(), j.w.staging.Memory)
+	if err != nil {
+		j.broken("requests: %v", err)
+	}
+	for i, id := range destinationIDs { // what a killed copier had not written yet is missing
+		if sent := j.sent["put "+bucketNames[i]]; noted[id].Puts > sent {
+			j.broken("%d PUTs are noted for %s, %d were sent", noted[id].Puts, id, sent)
+		}
 	}
 	for _, d := range got.Destinations {
 		is := account{d.Delivered.Files, d.Pending.Files, d.Parked.Files, d.Delivered.Records, d.OldestOwed}

@@ -136,6 +136,7 @@ func (w *world) admit() {
 		w.orders++
 		o.order = w.orders
 		w.waiting = append(w.waiting, o)
+		w.judge.sent[o.kind]++
 	}
 }
 

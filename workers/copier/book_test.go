@@ -1,0 +1,207 @@
+package copier
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/iam"
+	"github.com/sealift/sealift/pkg/meter"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+// noted returns what the copiers' pages say.
+func (r *rig) noted(copiers ...*Copier) map[string]meter.Account {
+	for _, c := range copiers {
+		c.book.Write(r.t.Context())
+	}
+	all, _, err := meter.Read(r.t.Context(), r.staging)
+	require.NoError(r.t, err)
+	return all
+}
+
+// Every request is counted that arrives, whatever comes of it: what is shown is
+// what S3, STS and KMS counted themselves.
+func TestRequestsAreThoseThatArrived(t *testing.T) {
+	r := newWireRig(t)
+	const key = "arn:aws:kms:eu-west-1:123456789012:key/one"
+	require.NoError(t, r.s3.PutKey(s3server.Key{ARN: key, Policy: &iam.Policy{Version: iam.Version, Statement: []iam.Statement{
+		{Effect: iam.Allow, Principal: iam.AWS("*"), Action: iam.Strings{"kms:*"}, Resource: iam.Strings{"*"}},
+	}}}))
+	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "two-logs", Region: "eu-west-1", Key: key}))
+	once := func(f s3server.Fault, method string) func(*http.Request) s3server.Fault {
+		left := 1
+		return func(q *http.Request) s3server.Fault {
+			if q.Method != method || left == 0 {
+				return s3server.Fault{}
+			}
+			left--
+			return f
+		}
+	}
+	deliver := func(dest, content string, kind outcomeKind) {
+		t.Helper()
+		o := r.once(t.Context(), r.job(dest, content))
+		require.Equal(t, kind, o.kind, o.verdict.Cause)
+	}
+	deliver(acmeOne, "followed to its region", done)
+	deliver(acmeTwo, "encrypted with a key", done)
+	r.s3.SetFault(once(s3server.Fault{After: true, Cut: true}, http.MethodPut))
+	deliver(acmeOne, "reply lost, then 412", done)
+	r.s3.SetFault(once(s3server.Fault{Status: 503, Code: "SlowDown"}, http.MethodPut))
+	deliver(acmeTwo, "throttled once", done)
+	r.s3.SetFault(func(*http.Request) s3server.Fault { return s3server.Fault{Status: 503, Code: "SlowDown"} })
+	deliver(acmeTwo, "throttled for good", failed)
+	r.s3.SetFault(nil)
+	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "999999999999"}))
+	deliver(acmeOne, "denied", failed)
+	r.s3.ExpireSessionsForTesting()
+	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "123456789012"}))
+	deliver(acmeOne, "with new credentials", done)
+	r.setCatalog(func(ws []catalog.Workspace) { ws[0].Destinations[1].Bucket = "gone-logs" })
+	deliver(acmeTwo, "no bucket", failed)
+
+	noted := r.noted(r.Copier)
+	var sum meter.Counts
+	for _, a := range noted {
+		sum = sum.Plus(a.Counts)
+	}
+	arrived := r.s3.Requests()
+	require.Equal(t, arrived["PutObject"], sum.Puts)
+	require.Equal(t, arrived["AssumeRole"], sum.AssumeRoles)
+	require.Equal(t, arrived["GenerateDataKey"], sum.DataKeys)
+	require.EqualValues(t, 2, sum.DataKeys)
+	require.Greater(t, sum.AssumeRoles, int64(1), "again when the session had expired")
+	require.Equal(t, r.s3.BucketRequests("one-logs")["PutObject"], noted[acmeOne].Puts)
+	require.Zero(t, noted[acmeTwo].AssumeRoles, "it is classic")
+	require.False(t, noted[acmeOne].Failing())
+	require.Equal(t, "put_denied", noted[acmeOne].Trouble.Reason)
+	require.True(t, noted[acmeTwo].Failing())
+	require.Equal(t, "no_bucket", noted[acmeTwo].Trouble.Reason)
+	require.NotEmpty(t, noted[acmeTwo].Trouble.Fix)
+
+	// A key of the bucket's is asked for once in a while, nobody sees when.
+	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "gone-logs", Region: "eu-west-1", Key: key, BucketKey: true}))
+	deliver(acmeTwo, "bucket key", done)
+	require.Equal(t, noted[acmeTwo].DataKeys, r.noted(r.Copier)[acmeTwo].DataKeys)
+}
+
+func TestStagingRequestsAreTheOperators(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	reads, writes := int64(0), int64(0)
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		switch {
+		case strings.HasPrefix(op.Key, "ledger/"): // many share it
+		case op.Name == "put":
+			writes++
+		case op.Name == "get", op.Name == "head":
+			reads++
+		}
+		return objstore.Fault{}
+	})
+	require.Equal(t, done, r.once(t.Context(), job).kind)
+	gone := r.job(acmeTwo, "parked")
+	require.NoError(t, r.park(t.Context(), gone, destination.NewVerdict(destination.Permanent, destination.OfFile, "x", "c", "f")))
+	read, wrote := reads, writes
+	noted := r.noted(r.Copier)
+	require.Equal(t, meter.Counts{Puts: 1, StagingReads: 2, StagingWrites: 1}, noted[acmeOne].Counts)
+	require.Equal(t, meter.Counts{StagingWrites: 1}, noted[acmeTwo].Counts)
+	require.EqualValues(t, 2, read)
+	require.EqualValues(t, 3, wrote, "and the file that was staged for it")
+}
+
+// Whoever may write jobs does not choose the names in the books and metrics.
+func TestForgedJobsAreNotNoted(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	job.Destination = acme + "/made-up"
+	require.Equal(t, moot, r.once(t.Context(), job).kind)
+	require.Empty(t, r.noted(r.Copier))
+}
+
+// Several copiers' books are one, and what a killed one had not written is
+// all that is missing.
+func TestBooksOfSeveralCopiers(t *testing.T) {
+	r := newRig(t)
+	second, killed := r.another("copier-2", nil), r.another("copier-3", nil)
+	for i, c := range []*Copier{r.Copier, second, killed} {
+		require.Equal(t, done, c.once(t.Context(), r.job(acmeOne, string(rune('a'+i)))).kind)
+	}
+	require.EqualValues(t, 2, r.noted(r.Copier, second)[acmeOne].Puts)
+	back := r.another("copier-3.2", nil)
+	require.Equal(t, done, back.once(t.Context(), r.job(acmeOne, "d")).kind)
+	stop := back.keepBook()
+	stop() // its last page
+	require.EqualValues(t, 3, r.noted()[acmeOne].Puts)
+}
+
+func TestDestinationMetrics(t *testing.T) {
+	r := newRig(t)
+	reg := prometheus.NewRegistry()
+	m, err := newMetrics(reg, "")
+	require.NoError(t, err)
+	r.metrics = m
+	require.Equal(t, done, r.once(t.Context(), r.job(acmeOne, "hello")).kind)
+	r.buckets["two-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
+	require.Equal(t, failed, r.once(t.Context(), r.job(acmeTwo, "hello")).kind)
+
+	got := map[string]float64{} // name destination kind
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		for _, one := range f.GetMetric() {
+			name := strings.TrimPrefix(f.GetName(), "sealift_copier_destination_")
+			if name == f.GetName() {
+				continue
+			}
+			for _, l := range one.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = one.GetCounter().GetValue() + one.GetGauge().GetValue()
+		}
+	}
+	require.Positive(t, got["last_error_timestamp_seconds "+acmeTwo])
+	delete(got, "last_error_timestamp_seconds "+acmeTwo)
+	require.Equal(t, map[string]float64{
+		"files_total " + acmeOne: 1, "records_total " + acmeOne: 1, "bytes_total " + acmeOne: 5,
+		"newest_delivered_timestamp_seconds " + acmeOne: 1795356000.001,
+		"requests_total " + acmeOne + " put":            1, "requests_total " + acmeOne + " staging_read": 2, "requests_total " + acmeOne + " staging_write": 1,
+		"requests_total " + acmeTwo + " put": 1, "requests_total " + acmeTwo + " staging_read": 2,
+	}, got)
+
+	m.arrived(acmeOne, 1795356000000)
+	require.Equal(t, int64(1795356000001), m.latest[acmeOne], "an older file came later")
+}
+
+// When a destination that is given a rest is tried again is known as well.
+func TestRestsAreNoted(t *testing.T) {
+	r := newRig(t)
+	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrNoBucket} })
+	e := r.newEngine(r.queue)
+	<-submit(t, e, r.job(acmeOne, "a")).done
+	e.drain()
+	require.Zero(t, r.noted(r.Copier)[acmeOne].Trouble.Until)
+	e = r.newEngine(r.queue)
+	for _, content := range []string{"b", "c"} {
+		<-submit(t, e, r.job(acmeOne, content)).done
+	}
+	e.drain()
+	trouble := r.noted(r.Copier)[acmeOne].Trouble
+	require.Greater(t, trouble.Until, trouble.At)
+}
+
+// What a replay cannot do says nothing of what is owed.
+func TestReplaysCountButDoNotJudge(t *testing.T) {
+	r := newRig(t)
+	lane := r.replayLane()
+	lane.noteFailure(acmeOne, destination.NewVerdict(destination.Hopeless, destination.OfFile, "not_permitted", "c", "f"))
+	lane.count(acmeOne, meter.Counts{Puts: 1})
+	require.Equal(t, map[string]meter.Account{acmeOne: {Counts: meter.Counts{Puts: 1}}}, r.noted(r.Copier))
+}
