@@ -23,8 +23,8 @@ import (
 // none lies among a source's own files. The catalog lets no source have it.
 const TrialSource = catalog.ReservedSourceID
 
-// trialObject is a file as deliveries have them, with one line in it.
-func trialObject(t catalog.Target, source string) (Object, error) {
+// TrialObject is a file as deliveries have them, with one line in it.
+func TrialObject(t catalog.Target, source string) (Object, error) {
 	now := time.Now().UTC()
 	id := "sealift-check-" + uuid.NewString()
 	at := now.Format("2006-01-02T15:04:05.000Z")
@@ -62,7 +62,7 @@ func trialObject(t catalog.Target, source string) (Object, error) {
 //
 // errStored is returned, with what is stored now, if the store does not check.
 func (p *Putter) probe(ctx context.Context, t catalog.Target, source string, alter func(*objstore.PutOptions)) (Object, Result, error) {
-	obj, err := trialObject(t, source)
+	obj, err := TrialObject(t, source)
 	if err != nil {
 		return obj, Result{}, err
 	}

@@ -70,7 +70,7 @@ func TestProbeStoresNothingOnTheStack(t *testing.T) {
 			target := catalog.Target{
 				Destination: catalog.Destination{RoleARN: roleARN, Region: "us-east-1"}, ID: workspace + "/one", Workspace: workspace, BucketName: bucket, SSE: true,
 			}
-			obj, err := trialObject(target, "web")
+			obj, err := TrialObject(target, "web")
 			require.NoError(t, err)
 			obj.Source, obj.SHA256[0], obj.alter = c.folder, ^obj.SHA256[0], c.alter
 			r, err := p.Put(t.Context(), target, obj)

@@ -91,3 +91,16 @@ func principalARN(t catalog.Target, own string) string {
 	}
 	return OwnPrincipal
 }
+
+// Needs are the statements that t rests on, for an operator with the ARN own
+// ("": a place holder).
+func Needs(t catalog.Target, own string) []Statement {
+	if t.RoleARN == "" {
+		return []Statement{bucketStatement(t, own, putActions(t))}
+	}
+	out := []Statement{trustStatement(t, own), identityStatement(t, putActions(t))}
+	if t.Owner != catalog.RoleAccount(t.RoleARN) {
+		out = append(out, bucketStatement(t, own, putActions(t)))
+	}
+	return out
+}

@@ -1,0 +1,140 @@
+package destination
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+)
+
+// Status says how a step went.
+type Status string
+
+// Statuses.
+const (
+	Passed  Status = "ok"
+	Failed  Status = "failed"
+	Skipped Status = "skipped" // Detail says why
+)
+
+// Step is one thing that was tried.
+type Step struct {
+	Name         string   `json:"step"`
+	Status       Status   `json:"status"`
+	Detail       string   `json:"detail,omitempty"` // what was seen
+	Milliseconds int64    `json:"took_ms"`
+	Problem      *Verdict `json:"problem,omitempty"` // of a failed one
+}
+
+// Report is what a check found out.
+type Report struct {
+	Destination string   `json:"destination"`
+	OK          bool     `json:"ok"` // no step failed
+	Steps       []Step   `json:"steps"`
+	Trials      []Trial  `json:"trials,omitempty"` // other PUTs that were tried, to find why one is denied
+	Proven      []string `json:"proven"`
+	Unproven    []string `json:"not_proven"`
+	Stored      []Stored `json:"stored,omitempty"`
+	Puts        int      `json:"put_requests"`
+}
+
+// Stored is an object that a check left in the bucket.
+type Stored struct {
+	Bucket string `json:"bucket"`
+	Key    string `json:"key"`
+}
+
+// skip is why there is nothing to try.
+type skip string
+
+func (s skip) Error() string { return string(s) }
+
+// judged is an error whose verdict is known.
+type judged struct{ Verdict }
+
+func (j *judged) Error() string { return j.Cause }
+
+// step tries one thing. Nothing is tried after one that failed.
+func (r *run) step(name string, try func() (string, error)) {
+	s := Step{Name: name, Status: Skipped, Detail: "needs: " + r.blocked}
+	if r.blocked == "" {
+		begun := time.Now()
+		detail, err := try()
+		s = Step{Name: name, Status: Passed, Detail: detail, Milliseconds: time.Since(begun).Milliseconds()}
+		s.fail(err, r.t, r.own)
+		if s.Status == Failed {
+			r.blocked = name
+		}
+	}
+	r.add(s)
+}
+
+func (r *run) add(s Step) {
+	r.report.Steps = append(r.report.Steps, s)
+	if r.Each != nil {
+		r.Each(s)
+	}
+}
+
+// fail gives the step what err means.
+func (s *Step) fail(err error, t catalog.Target, own string) {
+	var (
+		nothing skip
+		known   *judged
+	)
+	switch {
+	case err == nil:
+	case errors.As(err, &nothing):
+		s.Status, s.Detail = Skipped, string(nothing)
+	case errors.As(err, &known):
+		s.Status, s.Problem = Failed, &known.Verdict
+	default:
+		v := judge(err, t, own)
+		s.Status, s.Problem = Failed, &v
+	}
+}
+
+// conclude says what is known now, and what is not.
+func (r *run) conclude() {
+	proven := func(format string, args ...any) {
+		r.report.Proven = append(r.report.Proven, fmt.Sprintf(format, args...))
+	}
+	unproven := func(format string, args ...any) {
+		r.report.Unproven = append(r.report.Unproven, fmt.Sprintf(format, args...))
+	}
+	if r.t.RoleARN != "" {
+		proven("the role can be assumed, with this workspace's ExternalId")
+	}
+	encryption := "with AES256"
+	if !r.t.SSE {
+		encryption = "with the bucket's default encryption"
+	}
+	proven("%s into %s, %s", strings.Join(putActions(r.t), " and "), folders(r.t, r.Sources), encryption)
+	if r.t.Owner != "" {
+		proven("the bucket belongs to account %s", r.t.Owner)
+	}
+	for _, s := range r.report.Steps {
+		if s.Name == "external id" && s.Status == Passed {
+			proven("nobody assumes the role by Sealift without that ExternalId")
+		}
+	}
+	if r.unsafe {
+		unproven("that files arrive undamaged: the store took one whose checksum is not that of its body")
+	}
+	switch {
+	case r.Write && r.wrote:
+		proven("an object can be stored and encrypted")
+	case r.t.SSE:
+		unproven("that an object is stored: --write stores one")
+	default:
+		unproven("that the KMS key of the bucket's default encryption may be used, if there is one: S3 may ask for it only when it stores; --write stores an object")
+	}
+	if r.t.RoleARN == "" && r.t.ACL == "" {
+		unproven("that the bucket's owner may read what Sealift's account puts: so it is with the bucket's Object Ownership at BucketOwnerEnforced, the default since 2023; else set acl: " + fullControl)
+	}
+	if r.own != "" {
+		unproven("that the copiers run as %s, as this command does", r.own)
+	}
+}

@@ -1,0 +1,146 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Books is where to look for a destination's files.
+type Books struct {
+	Staging            objstore.Store
+	Topic, Incarnation string
+	Destination        string
+}
+
+// lookBack is how many of the newest entries of a partition are looked at: what
+// was delivered since a switch is among them, or the next look finds it.
+const lookBack = 100
+
+// someFiles are enough to choose a small one from.
+const someFiles = 20
+
+var errEnough = errors.New("enough")
+
+// File is one of the ledger's, in staging.
+type File struct {
+	Log  ledger.Log
+	File ledger.File
+}
+
+// Newest returns the smallest of some of the newest files that the destination
+// is owed and staging still has; ok is false if there is none.
+func (b Books) Newest(ctx context.Context) (best File, ok bool, err error) {
+	seen := 0
+	err = b.each(ctx, 0, func(e *ledger.Entry, i int) error {
+		f := e.Files[i]
+		if seen++; ok && seen > someFiles {
+			return errEnough
+		}
+		if ok && f.GzipBytes >= best.File.GzipBytes {
+			return nil
+		}
+		_, err := b.Staging.Head(ctx, f.StagedKey)
+		if errors.Is(err, objstore.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			best, ok = File{e.Log(), f}, true
+		}
+		return err
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return best, ok, err
+}
+
+// Arrivals are what was delivered since some moment, of the newest files.
+type Arrivals struct {
+	New     int64            // files, by the new way
+	First   delivery.Receipt // of the first of them
+	Old     int64            // by the old way
+	LastOld delivery.Receipt // of the last of them
+}
+
+// Arrived looks for what was delivered since a moment, unix ms, in the new
+// place's way or otherwise.
+func (b Books) Arrived(ctx context.Context, to Place, since int64) (Arrivals, error) {
+	var a Arrivals
+	bucket, prefix := catalog.SplitBucket(to.Bucket)
+	err := b.each(ctx, since, func(e *ledger.Entry, i int) error {
+		ref := delivery.Ref(e, i)
+		r, err := b.receipt(ctx, delivery.ReceiptKey(ref, b.Destination))
+		if errors.Is(err, objstore.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if r.Outcome != delivery.Delivered || r.Replay != "" || r.At < since {
+			return nil
+		}
+		if r.Bucket == bucket && r.Key == delivery.ObjectKey(prefix, e.Log(), &e.Files[i]) && r.Role == to.RoleARN {
+			if a.New++; a.New == 1 || r.At < a.First.At {
+				a.First = r
+			}
+		} else if a.Old++; a.Old == 1 || r.At > a.LastOld.At {
+			a.LastOld = r
+		}
+		return nil
+	})
+	return a, err
+}
+
+// each calls fn for the destination's files in the newest entries of every
+// partition, the newest first; of those written before since at most a few,
+// which may have been delivered after it.
+func (b Books) each(ctx context.Context, since int64, fn func(e *ledger.Entry, i int) error) error {
+	logs, err := ledger.Logs(ctx, b.Staging, b.Topic, b.Incarnation)
+	if err != nil {
+		return err
+	}
+	for _, l := range logs {
+		chain := ledger.NewChain(b.Staging, l)
+		head, err := chain.HeadSeq(ctx)
+		if err != nil {
+			return err
+		}
+		for seq := head; seq >= 0 && seq > head-lookBack; seq-- {
+			e, err := chain.Entry(ctx, seq)
+			if err != nil {
+				return err
+			}
+			if e.WrittenAt < since-time.Hour.Milliseconds() {
+				break
+			}
+			for i := range e.Files {
+				if slices.Contains(e.Files[i].Owed, b.Destination) {
+					if err := fn(e, i); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (b Books) receipt(ctx context.Context, key string) (delivery.Receipt, error) {
+	body, _, err := b.Staging.Get(ctx, key)
+	if err != nil {
+		return delivery.Receipt{}, err
+	}
+	raw, err := io.ReadAll(io.LimitReader(body, 1<<20))
+	if err := errors.Join(err, body.Close()); err != nil {
+		return delivery.Receipt{}, err
+	}
+	return delivery.DecodeReceipt(raw)
+}

@@ -1,0 +1,204 @@
+// Package migration remembers how far the move of a destination got: from the
+// operator's principal to a role, or to another bucket or prefix.
+//
+// It is for whoever moves one, step by step, and may be interrupted after any
+// of them. Its memory is a chain of numbered notes in the staging bucket, each
+// created if absent: of two people who move one destination at the same time
+// one wins every step, and the other is told. It promises to say what comes
+// next from the notes and from what the catalog says now, which decides. It
+// changes neither the catalog nor a customer's bucket.
+package migration
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// NoteVersion is that of the notes that this code writes and reads.
+const NoteVersion = 1
+
+// Errors of notes.
+var (
+	// ErrTaken says that somebody else took the step.
+	ErrTaken = errors.New("somebody else takes this destination further")
+	// ErrChanged says that the catalog has the destination neither as it was nor
+	// as it is to be.
+	ErrChanged = errors.New("the destination was changed otherwise")
+	// ErrBadNote says that a note cannot be read.
+	ErrBadNote = errors.New("malformed migration note")
+)
+
+// Place is where a destination's files go, and as whom, as the catalog says it.
+type Place struct {
+	Bucket  string `json:"bucket"`             // name[/prefix]
+	RoleARN string `json:"role_arn,omitempty"` // "": the operator's own principal
+}
+
+// Step is what was done, or is being done: a note comes before its effect,
+// which is such that it may be repeated.
+type Step string
+
+// Steps.
+const (
+	Begun     Step = "begun"     // it was planned and checked
+	Tried     Step = "tried"     // a file lies in the test folder
+	Switched  Step = "switched"  // the catalog is to say it
+	Confirmed Step = "confirmed" // files arrive by the new way: it is over
+	Aborted   Step = "aborted"   // the catalog is to say what it said before: it is over
+)
+
+// Note is one step of a migration.
+type Note struct {
+	Version     int    `json:"version"`
+	Destination string `json:"destination"` // workspace/name
+	Step        Step   `json:"step"`
+	From        Place  `json:"from"`
+	To          Place  `json:"to"`
+	Test        string `json:"test,omitempty"` // folder of the test, bucket/key/, from "tried" on
+	By          string `json:"by"`             // for people
+	At          int64  `json:"at"`             // unix ms
+	Attempt     string `json:"attempt"`        // tells one's own note from another's
+}
+
+// Over says whether the migration came to its end.
+func (n Note) Over() bool { return n.Step == Confirmed || n.Step == Aborted }
+
+// Key is where note i of a destination lies in staging.
+func Key(destination string, i int) string {
+	return fmt.Sprintf("migrations/%s/%05d.json", destination, i)
+}
+
+// Log is the notes of one destination. It is not safe for concurrent use.
+type Log struct {
+	store       objstore.Store
+	destination string
+	last        *Note
+	next        int // number of the next note
+}
+
+// Open reads the notes of a destination.
+func Open(ctx context.Context, store objstore.Store, destination string) (*Log, error) {
+	l := &Log{store: store, destination: destination}
+	for {
+		n, err := l.read(ctx, l.next)
+		if errors.Is(err, objstore.ErrNotFound) {
+			return l, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read what is known of the migration of %s: %w", destination, err)
+		}
+		l.last = n
+		l.next++
+	}
+}
+
+// Last returns the newest note, nil if there is none.
+func (l *Log) Last() *Note { return l.last }
+
+// Append takes a step: what is not set in n is filled in. It returns ErrTaken
+// if another note has the place.
+func (l *Log) Append(ctx context.Context, n Note) error {
+	n.Version, n.Destination, n.At, n.Attempt = NoteVersion, l.destination, time.Now().UnixMilli(), rand.Text()
+	_, err := l.store.Put(ctx, Key(l.destination, l.next), bytes.NewReader(n.Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
+	if errors.Is(err, objstore.ErrExists) || errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable) && ctx.Err() == nil {
+		there, rerr := l.read(ctx, l.next) // it may be ours, whose answer was lost
+		switch {
+		case rerr == nil && there.Attempt == n.Attempt:
+			err = nil
+		case rerr == nil:
+			return fmt.Errorf("%w: %s, by %s at %s; run it again to see where it stands", ErrTaken, there.Step, there.By, time.UnixMilli(there.At).UTC().Format(time.RFC3339))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("note that the migration of %s is %s: %w", l.destination, n.Step, err)
+	}
+	l.last = &n
+	l.next++
+	return nil
+}
+
+func (l *Log) read(ctx context.Context, i int) (*Note, error) {
+	body, _, err := l.store.Get(ctx, Key(l.destination, i))
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(body, 1<<20))
+	if err := errors.Join(err, body.Close()); err != nil {
+		return nil, err
+	}
+	n, err := Decode(b)
+	if err == nil && n.Destination != l.destination {
+		err = fmt.Errorf("%w: it is of %q", ErrBadNote, n.Destination)
+	}
+	return &n, err
+}
+
+// Encode returns the note's bytes.
+func (n Note) Encode() []byte {
+	b, err := json.Marshal(n)
+	if err != nil {
+		panic(err) // strings and a number
+	}
+	return append(b, '\n')
+}
+
+// Decode parses a note strictly; the error wraps ErrBadNote.
+func Decode(b []byte) (Note, error) {
+	var n Note
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&n); err != nil {
+		return n, fmt.Errorf("%w: %w", ErrBadNote, err)
+	}
+	switch n.Step {
+	case Begun, Tried, Switched, Confirmed, Aborted:
+	default:
+		return n, fmt.Errorf("%w: step %q", ErrBadNote, n.Step)
+	}
+	if n.Version != NoteVersion || n.Destination == "" || n.From.Bucket == "" || n.To.Bucket == "" {
+		return n, fmt.Errorf("%w: version, destination, from and to must be set", ErrBadNote)
+	}
+	return n, nil
+}
+
+// Phase is what comes next.
+type Phase int
+
+// Phases.
+const (
+	Idle    Phase = iota // no migration is under way
+	Try                  // put a file into the test folder
+	Switch               // make the catalog say it
+	Confirm              // wait for files
+)
+
+// Next says what comes next, by the newest note and by what the catalog says
+// now. Whoever applied the change by a document of theirs has switched.
+func Next(last *Note, now Place) (Phase, error) {
+	switch {
+	case last == nil || last.Over():
+		return Idle, nil
+	case now == last.To:
+		return Confirm, nil
+	case now != last.From:
+		return Idle, fmt.Errorf("%w: it was %s, is to be %s, and is %s", ErrChanged, last.From, last.To, now)
+	case last.Step == Begun:
+		return Try, nil
+	}
+	return Switch, nil
+}
+
+func (p Place) String() string {
+	if p.RoleARN == "" {
+		return "s3://" + p.Bucket + " by Sealift's own principal"
+	}
+	return "s3://" + p.Bucket + " by role " + p.RoleARN
+}

@@ -1,0 +1,206 @@
+package migration
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+var update = flag.Bool("update", false, "write the golden file")
+
+const dest = "ws_7Q2hTz9LkPq4Wc8B/acme-prod"
+
+var (
+	classic = Place{Bucket: "acme-logs/raw"}
+	byRole  = Place{Bucket: "acme-logs/raw", RoleARN: "arn:aws:iam::123456789012:role/segment-logs"}
+	tried   = Note{
+		Version: 1, Destination: dest, Step: Tried, From: classic, To: byRole, Test: "acme-logs/raw/segment-logs/test/", By: "host-1", At: 1795360001000, Attempt: "ABC",
+	}
+)
+
+func TestGoldenNote(t *testing.T) {
+	const file = "testdata/note.v1.json"
+	if *update {
+		require.NoError(t, os.WriteFile(file, tried.Encode(), 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(tried.Encode()))
+	got, err := Decode(want)
+	require.NoError(t, err)
+	require.Equal(t, tried, got)
+	require.Equal(t, "migrations/"+dest+"/00003.json", Key(dest, 3))
+}
+
+func TestBadNotes(t *testing.T) {
+	for hazard, change := range map[string]func(*Note){
+		"another_version": func(n *Note) { n.Version = 2 },
+		"no_such_step":    func(n *Note) { n.Step = "stepped" },
+		"no_destination":  func(n *Note) { n.Destination = "" },
+		"no_from":         func(n *Note) { n.From = Place{} },
+		"no_to":           func(n *Note) { n.To = Place{} },
+	} {
+		n := tried
+		change(&n)
+		_, err := Decode(n.Encode())
+		require.ErrorIs(t, err, ErrBadNote, hazard)
+	}
+	_, err := Decode([]byte(`{"version":1,"more":2}`))
+	require.ErrorIs(t, err, ErrBadNote)
+}
+
+// The catalog decides, and the notes tell what it means.
+func TestNext(t *testing.T) {
+	elsewhere := Place{Bucket: "elsewhere"}
+	for hazard, c := range map[string]struct {
+		step Step // "": no note
+		now  Place
+		want Phase
+		err  error
+	}{
+		"nothing_yet":             {"", classic, Idle, nil},
+		"begun":                   {Begun, classic, Try, nil},
+		"tried":                   {Tried, classic, Switch, nil},
+		"switch_was_interrupted":  {Switched, classic, Switch, nil},
+		"switched":                {Switched, byRole, Confirm, nil},
+		"switched_by_hand":        {Tried, byRole, Confirm, nil},
+		"switched_by_hand_early":  {Begun, byRole, Confirm, nil},
+		"confirmed":               {Confirmed, byRole, Idle, nil},
+		"confirmed_and_undone":    {Confirmed, classic, Idle, nil},
+		"aborted":                 {Aborted, classic, Idle, nil},
+		"changed_otherwise":       {Tried, elsewhere, Idle, ErrChanged},
+		"changed_after_switching": {Switched, elsewhere, Idle, ErrChanged},
+		"changed_when_over":       {Confirmed, elsewhere, Idle, nil},
+	} {
+		var last *Note
+		if c.step != "" {
+			n := tried
+			n.Step = c.step
+			last = &n
+		}
+		got, err := Next(last, c.now)
+		require.ErrorIs(t, err, c.err, hazard)
+		require.Equal(t, c.want, got, hazard)
+	}
+}
+
+func TestLog(t *testing.T) {
+	store := objstore.NewMemory("staging")
+	l, err := Open(t.Context(), store, dest)
+	require.NoError(t, err)
+	require.Nil(t, l.Last())
+	require.NoError(t, l.Append(t.Context(), Note{Step: Begun, From: classic, To: byRole, By: "me"}))
+	require.NoError(t, l.Append(t.Context(), Note{Step: Tried, From: classic, To: byRole, By: "me"}))
+	again, err := Open(t.Context(), store, dest)
+	require.NoError(t, err)
+	require.Equal(t, l.Last(), again.Last())
+	require.WithinDuration(t, time.Now(), time.UnixMilli(again.Last().At), time.Minute)
+
+	// Two go on from the same step: one does.
+	require.NoError(t, l.Append(t.Context(), Note{Step: Switched, From: classic, To: byRole, By: "me"}))
+	err = again.Append(t.Context(), Note{Step: Aborted, From: classic, To: byRole, By: "you"})
+	require.ErrorIs(t, err, ErrTaken)
+	require.ErrorContains(t, err, "switched, by me")
+	require.Equal(t, Tried, again.Last().Step)
+
+	// The reply is lost, and one's own note is not taken for another's.
+	store.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "put" {
+			return objstore.Fault{After: objstore.ErrUnavailable}
+		}
+		return objstore.Fault{}
+	})
+	require.NoError(t, l.Append(t.Context(), Note{Step: Confirmed, From: classic, To: byRole, By: "me"}))
+	require.True(t, l.Last().Over())
+
+	store.SetFault(nil)
+	other := tried
+	other.Destination = "ws_other/x"
+	_, err = store.Put(t.Context(), Key(dest, 4), bytes.NewReader(other.Encode()), objstore.PutOptions{})
+	require.NoError(t, err)
+	_, err = Open(t.Context(), store, dest)
+	require.ErrorIs(t, err, ErrBadNote)
+}
+
+// shelf is a ledger of one partition, with a file in each of its entries.
+func shelf(t *testing.T, n int) (*objstore.Memory, Books, func(entry int, r delivery.Receipt)) {
+	store := objstore.NewMemory("staging")
+	head := ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Owner: "appender-1", Topic: "events", Incarnation: "1", WrittenAt: time.Now().UnixMilli()}
+	chain := ledger.NewChain(store, head.Log())
+	require.NoError(t, chain.Append(t.Context(), &head))
+	entries := []ledger.Entry{head}
+	for i := range n {
+		e := head
+		e.Seq, e.Kind, e.Attempt, e.LowWatermark = int64(i+1), ledger.KindSeal, fmt.Sprint("b", i), int64(10*i+10)
+		f := ledger.File{Source: "web", Hour: 1795356000000, Received: 1795357812345, First: int64(10 * i), Last: int64(10*i + 9), Records: 10, RawBytes: 1,
+			GzipBytes: int64(1000 - i), RawCRC64: "0123456789abcdef", SHA256: fmt.Sprintf("%064x", i), Reason: "time", Owed: []string{dest, "ws_other/x"}}
+		f.StagedKey = delivery.StagedKey(head.Log(), &f)
+		e.Files = []ledger.File{f}
+		require.NoError(t, chain.Append(t.Context(), &e))
+		entries = append(entries, e)
+		_, err := store.Put(t.Context(), f.StagedKey, bytes.NewReader(nil), objstore.PutOptions{})
+		require.NoError(t, err)
+	}
+	return store, Books{Staging: store, Topic: "events", Incarnation: "1", Destination: dest}, func(entry int, r delivery.Receipt) {
+		e := &entries[entry]
+		r.File, r.Destination = delivery.Ref(e, 0), dest
+		if r.Outcome == "" {
+			r.Outcome = delivery.Delivered
+		}
+		if r.Key == "" {
+			r.Key = delivery.ObjectKey("raw", e.Log(), &e.Files[0])
+		}
+		_, err := store.Put(t.Context(), delivery.ReceiptKey(r.File, dest), bytes.NewReader(r.Encode()), objstore.PutOptions{})
+		require.NoError(t, err)
+	}
+}
+
+func TestArrived(t *testing.T) {
+	_, books, receipt := shelf(t, 8)
+	since := time.Now().UnixMilli()
+	receipt(1, delivery.Receipt{Bucket: "acme-logs", At: since - 1000})                                                    // before
+	receipt(2, delivery.Receipt{Bucket: "acme-logs", At: since + 1000, Worker: "late"})                                    // a copier that is behind
+	receipt(3, delivery.Receipt{Bucket: "acme-logs", At: since + 3000, Role: byRole.RoleARN})                              //
+	receipt(4, delivery.Receipt{Bucket: "acme-logs", At: since + 2000, Role: byRole.RoleARN, Worker: "first"})             //
+	receipt(5, delivery.Receipt{Bucket: "acme-logs", At: since + 500, Role: byRole.RoleARN, Replay: "a"})                  // for an order
+	receipt(6, delivery.Receipt{Bucket: "acme-logs", At: since + 500, Role: byRole.RoleARN, Outcome: delivery.Skipped})    // given up
+	receipt(7, delivery.Receipt{Bucket: "acme-logs", Key: "segment-logs/web/1.gz", At: since + 500, Role: byRole.RoleARN}) // below another prefix
+	a, err := books.Arrived(t.Context(), byRole, since)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, a.New)
+	require.Equal(t, "first", a.First.Worker)
+	require.EqualValues(t, 2, a.Old)
+	require.Equal(t, "late", a.LastOld.Worker)
+
+	books.Destination = "ws_other/x"
+	a, err = books.Arrived(t.Context(), byRole, since)
+	require.NoError(t, err)
+	require.Zero(t, a.New+a.Old)
+}
+
+func TestNewestFile(t *testing.T) {
+	store, books, _ := shelf(t, 40)
+	f, ok, err := books.Newest(t.Context())
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.EqualValues(t, 1000-39, f.File.GzipBytes, "the smallest of the newest")
+	require.NoError(t, store.Delete(t.Context(), f.File.StagedKey))
+	f, ok, err = books.Newest(t.Context())
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.EqualValues(t, 1000-38, f.File.GzipBytes, "of those that staging has")
+
+	books.Destination = "ws_other/y"
+	_, ok, err = books.Newest(t.Context())
+	require.NoError(t, err)
+	require.False(t, ok)
+}
