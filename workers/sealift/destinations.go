@@ -22,7 +22,7 @@ real delivery, the move from a bucket policy to a role, and how it does. NAME is
 destination's id WORKSPACE/NAME, or its name alone where only one has it.`,
 		Example: "  sealift destinations check acme-prod\n  sealift destinations status",
 	}
-	c.AddCommand(newDestinationsCheckCommand(a), newDestinationsStatusCommand(a))
+	c.AddCommand(newDestinationsCheckCommand(a), newDestinationsMigrateCommand(a), newDestinationsStatusCommand(a))
 	return c
 }
 

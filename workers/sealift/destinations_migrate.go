@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/migration"
+)
+
+// migrateFlags are those of `sealift destinations migrate`.
+type migrateFlags struct {
+	role, bucket string
+	dryRun, yes  bool
+	abort, print bool
+	wait         time.Duration
+	endpoint     string
+}
+
+func newDestinationsMigrateCommand(a *app) *cobra.Command {
+	var o migrateFlags
+	c := &cobra.Command{
+		Use:   "migrate NAME",
+		Short: "Move a destination to a role, or to another bucket, without a gap and without duplicates",
+		Long: `Move a destination from the operator's own principal to a role, or to another bucket or prefix, step by step:
+
+  1. policies   what the customer has to attach
+  2. check      the real sequence by the new way, without storing anything
+  3. test       a file of the destination is put below segment-logs/test/, by the new way
+  4. switch     one record of the catalog; the destination stays the same, with its debts and receipts
+  5. confirm    files arrive by the new way, and no copier works the old way any more
+  6. clean up   what the customer may remove now: Sealift has no right to
+
+Nothing is delivered twice to one bucket: keys stay the same, so a copier whose catalog is late finds the
+file there. Nothing is lost: what is owed is delivered by whichever way the copier knows. In another bucket
+arrives what was not delivered when it was switched, and all after that; a command is printed that brings
+what came before. Where only the prefix changes, a copier that dies between a file and its receipt in the
+seconds of the switch leaves that file at both prefixes.
+
+It asks before it stores or changes anything; --yes answers. Whenever it is interrupted, the same command
+goes on where it stood, from whatever machine; of two people one is told. --abort takes it back, before the switch and after it.
+The catalog is declarative: put the change into your document too, or the next apply takes it back.
+With --print it is not changed, but printed as it is to be: apply that, and run the command again.`,
+		Example: `  sealift destinations migrate acme-prod --role-arn arn:aws:iam::123456789012:role/segment-logs --dry-run
+  sealift destinations migrate acme-prod --role-arn arn:aws:iam::123456789012:role/segment-logs
+  sealift destinations migrate acme-prod --bucket acme-logs-eu/raw
+  sealift destinations migrate acme-prod --abort`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case o.abort && (o.role != "" || o.bucket != "" || o.dryRun || o.print):
+				return usage("--abort takes back what is under way; leave the other flags out")
+			case o.dryRun && o.print:
+				return usage("--dry-run or --print")
+			}
+			return runMigration(c.Context(), a, o, args[0])
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.role, "role-arn", "", "the role to deliver by")
+	f.StringVar(&o.bucket, "bucket", "", "the bucket to deliver to, with a prefix if wanted: NAME/path/prefix")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the policies and check, and change nothing")
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	f.BoolVar(&o.abort, "abort", false, "take back what is under way")
+	f.BoolVar(&o.print, "print", false, "print the changed document instead of applying it")
+	f.DurationVar(&o.wait, "wait", 30*time.Second, "how long to wait for the first file")
+	f.StringVar(&o.endpoint, "endpoint", "", "URL of S3 and STS for destinations that name none, like that of sealift dev; default AWS")
+	return c
+}
+
+// mover moves one destination.
+type mover struct {
+	a   *app
+	s   *services
+	o   migrateFlags
+	out io.Writer
+	in  *bufio.Reader
+
+	log  *migration.Log
+	plan movePlan
+	own  string // ARN of Sealift's principal, "" if it is not known
+}
+
+func runMigration(ctx context.Context, a *app, o migrateFlags, name string) error {
+	cfg := a.cfg
+	if o.endpoint != "" && cfg.STS.Endpoint == "" {
+		cfg.STS.Endpoint = o.endpoint
+	}
+	s, err := open(cfg, identity{endpoint: o.endpoint}, false, a.log, nil)
+	if err != nil {
+		return err
+	}
+	m := &mover{a: a, s: s, o: o, out: a.stdout, in: bufio.NewReader(a.stdin)}
+	if o.print {
+		m.out = a.stderr // what is printed is for a file
+	}
+	return errors.Join(m.run(ctx, name), s.close())
+}
+
+func (m *mover) run(ctx context.Context, name string) error {
+	snapshot, err := storedCatalog(ctx, m.s)
+	if err != nil {
+		return err
+	}
+	found, err := namedDestinations(snapshot, []string{name})
+	if err != nil {
+		return err
+	}
+	if len(found) != 1 {
+		return usage(fmt.Sprintf("%q is a workspace: name one destination", name))
+	}
+	if m.log, err = migration.Open(ctx, m.s.staging, found[0].ID); err != nil {
+		return err
+	}
+	if id, err := m.s.roles.Identity(ctx); err == nil {
+		m.own = id.Principal()
+	}
+	if m.o.abort {
+		return m.abort(ctx, snapshot, found[0])
+	}
+	if last := m.log.Last(); last != nil && last.Step == migration.Confirmed && placeOf(found[0]) == last.To && m.asksFor(last.To) {
+		m.plan = movePlan{now: found[0], next: found[0]}
+		m.say("%s was moved to %s", found[0].ID, last.To)
+		m.cleanUp(*last)
+		return nil
+	}
+	to, err := m.goal(found[0])
+	if err != nil {
+		return err
+	}
+	if m.plan, err = planMove(m.a, snapshot, found[0], to); err != nil {
+		return err
+	}
+	phase, err := migration.Next(m.log.Last(), placeOf(found[0]))
+	if err != nil {
+		return fmt.Errorf("%w; put it as it was, or take the migration back with --abort", err)
+	}
+	m.head(phase)
+	if phase == migration.Idle || m.o.dryRun {
+		if err := m.prepare(ctx); err != nil || m.o.dryRun {
+			return err
+		}
+		phase = migration.Try
+	}
+	for _, step := range []struct {
+		phase migration.Phase
+		take  func(context.Context) error
+	}{{migration.Try, m.test}, {migration.Switch, m.change}, {migration.Confirm, m.confirm}} {
+		if step.phase < phase {
+			continue
+		}
+		if err := step.take(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// asksFor says whether the flags want nothing else than that.
+func (m *mover) asksFor(to migration.Place) bool {
+	return (m.o.role == "" || m.o.role == to.RoleARN) && (m.o.bucket == "" || m.o.bucket == to.Bucket)
+}
+
+// goal is where the destination is to go: by the flags, and by what is under
+// way.
+func (m *mover) goal(t catalog.Target) (migration.Place, error) {
+	last := m.log.Last()
+	if last != nil && last.Over() {
+		last = nil
+	}
+	if m.o.role == "" && m.o.bucket == "" {
+		if last == nil {
+			return migration.Place{}, usage("say where it is to go: --role-arn ARN, or --bucket NAME/prefix, or both")
+		}
+		return last.To, nil
+	}
+	to := placeOf(t)
+	if last != nil {
+		to = last.From // flags say the change, not the step from where it stands
+	}
+	if m.o.role != "" {
+		to.RoleARN = m.o.role
+	}
+	if m.o.bucket != "" {
+		to.Bucket = m.o.bucket
+	}
+	switch {
+	case last != nil && to != last.To:
+		return to, fmt.Errorf("a migration of %s to %s is under way, begun by %s; go on without flags, or take it back with --abort", t.ID, last.To, last.By)
+	case last == nil && to == placeOf(t): // and not moved there, else that was said
+		return to, fmt.Errorf("destination %s is delivered so already: %s", t.ID, to)
+	}
+	return to, nil
+}
+
+// ask asks whether to go on. No answer is no.
+func (m *mover) ask(ctx context.Context, question string) error {
+	if m.o.yes {
+		return nil
+	}
+	fmt.Fprintf(m.a.stderr, "%s [y/N] ", question)
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := m.in.ReadString('\n') // what there is of it
+		answer <- line
+	}()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case line := <-answer:
+		if line == "y\n" || line == "Y\n" || line == "yes\n" {
+			return nil
+		}
+	}
+	return partial("stopped; the same command goes on from here (--yes where nobody can be asked), and --abort takes it back")
+}

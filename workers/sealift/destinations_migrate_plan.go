@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/migration"
+)
+
+// placeOf is where a destination's files go, and as whom.
+func placeOf(t catalog.Target) migration.Place {
+	return migration.Place{Bucket: t.Bucket, RoleARN: t.RoleARN}
+}
+
+// movePlan is a destination as it is and as it is to be.
+type movePlan struct {
+	from, to  migration.Place
+	now, next catalog.Target
+	workspace catalog.Workspace // as it is to be
+	changes   []catalog.Change
+}
+
+// planMove makes the change in the catalog as it stands, and refuses what the
+// catalog would refuse. Already done, it changes nothing.
+func planMove(a *app, stored *catalog.Snapshot, t catalog.Target, to migration.Place) (movePlan, error) {
+	p := movePlan{from: placeOf(t), to: to, now: t}
+	live := catalog.NewLive()
+	for _, w := range stored.Workspaces() {
+		if w.ID == t.Workspace {
+			changed := catalog.Stored(w)
+			i := slices.IndexFunc(changed.Destinations, func(d catalog.Destination) bool { return d.Name == t.Name })
+			changed.Destinations[i].Bucket, changed.Destinations[i].RoleARN = to.Bucket, to.RoleARN
+			if err := fits(a, stored.Workspaces(), []catalog.Workspace{changed}); err != nil {
+				return p, err
+			}
+			p.workspace, p.changes = changed, catalog.Diff([]catalog.Workspace{w}, []catalog.Workspace{changed})
+			w = changed
+		}
+		if err := live.Apply(w.ID, catalog.Encode(w)); err != nil {
+			return p, err
+		}
+	}
+	var ok bool
+	if p.next, ok = live.Publish().Destination(t.ID); !ok {
+		return p, fmt.Errorf("destination %s is not in the catalog any more", t.ID)
+	}
+	return p, nil
+}
+
+// test is the target whose files lie in the test folder: below segment-logs/,
+// where the policies allow it, and in no source's folder.
+func (p movePlan) test() catalog.Target {
+	t := p.next
+	folder := "test"
+	if slices.Contains(t.Sources, folder) {
+		folder = catalog.ReservedSourceID
+	}
+	t.Prefix = "segment-logs/" + folder
+	if p.next.Prefix != "" {
+		t.Prefix = p.next.Prefix + "/" + t.Prefix
+	}
+	t.Bucket = t.BucketName + "/" + t.Prefix
+	return t
+}
+
+// moves says whether files go elsewhere afterwards, and not only by another
+// way.
+func (p movePlan) moves() bool { return p.now.Bucket != p.next.Bucket }
+
+// storeChange writes the record, and sees that it stands.
+func storeChange(ctx context.Context, s *services, p movePlan) error {
+	t := &catalogTopic{s}
+	if err := t.write(ctx, map[string][]byte{p.workspace.ID: catalog.Encode(p.workspace)}); err != nil {
+		return err
+	}
+	stored, err := t.read(ctx)
+	if err != nil {
+		return err
+	}
+	now, ok := stored.Destination(p.next.ID)
+	switch {
+	case !ok || placeOf(now) != p.to:
+		return fmt.Errorf("the catalog was changed by somebody else at the same time, and does not say %s: run it again", p.to)
+	case now.Refused != "":
+		return fmt.Errorf("switched, but it collides with what was applied at the same time, which stands: %s", now.Refused)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/migration"
+)
+
+// moveSteps are their names, in order.
+var moveSteps = []string{"policies", "check", "test", "switch", "confirm", "clean up"}
+
+func (m *mover) step(name string) {
+	for i, s := range moveSteps {
+		if s == name {
+			fmt.Fprintf(m.out, "%d. %s\n", i+1, name)
+		}
+	}
+}
+
+func (m *mover) say(format string, args ...any) { fmt.Fprintf(m.out, "   "+format+"\n", args...) }
+
+// head says what is to be done, and where it stands.
+func (m *mover) head(p migration.Phase) {
+	from := m.plan.from
+	if last := m.log.Last(); p != migration.Idle {
+		from = last.From
+		defer fmt.Fprintf(m.out, "going on: %s by %s at %s\n", last.Step, last.By, clock(last.At))
+	}
+	fmt.Fprintf(m.out, "%s\n  from %s\n  to   %s\n", m.plan.now.ID, from, m.plan.to)
+}
+
+// printPolicies prints what the customer attaches for the new way. What is
+// there for the old one stays until it is confirmed.
+func (m *mover) printPolicies() {
+	for _, s := range destination.Needs(m.plan.next, m.own) {
+		m.say("in %s:", s.Where)
+		m.printJSON(s.JSON)
+	}
+}
+
+func (m *mover) printJSON(raw json.RawMessage) {
+	var pretty bytes.Buffer
+	if json.Indent(&pretty, raw, "     ", "  ") == nil {
+		fmt.Fprintf(m.out, "     %s\n", pretty.String())
+	}
+}
+
+// cleanUp is step 6: what people do now, since Sealift may not.
+func (m *mover) cleanUp(last migration.Note) {
+	m.step("clean up")
+	m.printDocumentChange(last)
+	from := m.plan.next
+	from.Bucket, from.RoleARN = last.From.Bucket, last.From.RoleARN
+	from.BucketName, from.Prefix = catalog.SplitBucket(from.Bucket)
+	if last.From.RoleARN == "" {
+		m.say("the customer: remove from the policy of bucket %s what lets Sealift's own principal put files, unless another destination needs it; such as", from.BucketName)
+		for _, s := range destination.Needs(from, m.own) {
+			m.printJSON(s.JSON)
+		}
+	}
+	m.printTestFolder(last)
+	if last.From.Bucket != last.To.Bucket {
+		m.say("what was delivered before stays in s3://%s; to have it in the new place too:", last.From.Bucket)
+		until := time.UnixMilli(last.At).UTC().Truncate(time.Hour).Add(time.Hour) // hours are of receipt
+		m.say("  sealift replay --destination %s --until %s --dry-run", m.plan.now.ID, until.Format("2006-01-02T15"))
+	}
+}
+
+// printDocumentChange says how the operator's document has to follow.
+func (m *mover) printDocumentChange(last migration.Note) {
+	m.say("you: put it into the document of workspace %s as well, or the next `sealift catalog apply` of it takes it back:", m.plan.now.Workspace)
+	for _, field := range []struct{ name, old, new string }{
+		{"bucket", last.From.Bucket, last.To.Bucket}, {"role_arn", last.From.RoleARN, last.To.RoleARN},
+	} {
+		if field.old != field.new {
+			m.say("  %s", catalog.Change{Kind: catalog.Changed, Workspace: m.plan.now.Workspace, Object: fmt.Sprintf("destination %q", m.plan.now.Name), Field: field.name, Old: field.old, New: field.new})
+		}
+	}
+}
+
+// printTestFolder says how the test folder goes away, if there is one.
+func (m *mover) printTestFolder(last migration.Note) {
+	if last.Test != "" {
+		m.say("the customer: delete the test folder, which Sealift has no right to:")
+		m.say("  aws s3 rm --recursive%s s3://%s", endpointFlag(m.plan.next, m.o.endpoint), last.Test)
+	}
+}

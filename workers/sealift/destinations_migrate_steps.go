@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/migration"
+	"github.com/sealift/sealift/pkg/netguard"
+	"github.com/sealift/sealift/workers/auditor"
+)
+
+// prepare is steps 1 and 2: what the customer attaches, and whether it works.
+func (m *mover) prepare(ctx context.Context) error {
+	m.step("policies")
+	m.printPolicies()
+	m.step("check")
+	if err := m.check(ctx, m.plan.next); err != nil || m.o.dryRun {
+		return err
+	}
+	if err := m.ask(ctx, "Put a test file, and note that the migration began?"); err != nil {
+		return err
+	}
+	return m.log.Append(ctx, migration.Note{Step: migration.Begun, From: m.plan.from, To: m.plan.to, By: workerName("migrate")})
+}
+
+// check tries a way without storing anything.
+func (m *mover) check(ctx context.Context, t catalog.Target) error {
+	checker := &destination.Checker{
+		STS: m.s.roles, AnyTrust: !m.s.cfg.STS.VerifyTrust, Putter: m.putter(),
+		Guard: func(endpoint string) error { return netguard.Check(endpoint, m.s.cfg.Destinations.AllowedEndpoints) },
+	}
+	sources, err := sourcesToTry(t, checkFlags{})
+	if err != nil {
+		return err
+	}
+	cctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	r := checker.Check(cctx, t, destination.Options{Sources: sources, Each: func(s destination.Step) { printStep(m.out, s) }})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !r.OK {
+		return fmt.Errorf("destination %s would not be delivered to like this, and nothing was changed; do what is said, and run it again", t.ID)
+	}
+	return nil
+}
+
+func (m *mover) putter() *destination.Putter {
+	return destination.NewPutter(destination.Config{Roles: m.s.roles, Open: m.s.bucket})
+}
+
+func (m *mover) books() migration.Books {
+	return migration.Books{Staging: m.s.staging, Topic: m.s.cfg.Kafka.EventsTopic, Incarnation: m.s.cfg.Kafka.Incarnation, Destination: m.plan.now.ID}
+}
+
+// test is step 3: a file goes the new way, beside where it will go.
+func (m *mover) test(ctx context.Context) error {
+	m.step("test")
+	t := m.plan.test()
+	obj, what, err := m.testObject(ctx, t)
+	if err != nil {
+		return err
+	}
+	putter := m.putter()
+	for range 2 { // the second time the store says that it is there, and we may not look
+		r, err := putter.Put(ctx, t, obj)
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			printProblem(m.out, "  ", destination.Judge(err, m.plan.next))
+			return fmt.Errorf("the test file could not be put, and nothing was changed; do what is said, and run it again")
+		}
+		if r.Existed {
+			break
+		}
+	}
+	m.say("%s, put as s3://%s/%s; put again, the store has it", what, t.BucketName, obj.Key)
+	m.say("look at it:  aws s3 ls --recursive%s s3://%s/%s/", endpointFlag(t, m.o.endpoint), t.BucketName, t.Prefix)
+	return m.log.Append(ctx, migration.Note{Step: migration.Tried, From: m.plan.from, To: m.plan.to, Test: t.BucketName + "/" + t.Prefix + "/", By: workerName("migrate")})
+}
+
+// testObject is a copy of a file that the destination was owed, or one with a
+// made-up line if staging has none any more.
+func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.Object, string, error) {
+	f, ok, err := m.books().Newest(ctx)
+	if err != nil {
+		return destination.Object{}, "", err
+	}
+	if !ok {
+		obj, err := destination.TrialObject(t, t.Sources[0])
+		return obj, "a file with one made-up line (staging has none of this destination's)", err
+	}
+	body, _, err := m.s.staging.Get(ctx, f.File.StagedKey)
+	if err != nil {
+		return destination.Object{}, "", fmt.Errorf("read a staged file for the test: %w", err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(body, f.File.GzipBytes+1))
+	if err := errors.Join(err, body.Close()); err != nil {
+		return destination.Object{}, "", fmt.Errorf("read a staged file for the test: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	if hex.EncodeToString(sum[:]) != f.File.SHA256 {
+		return destination.Object{}, "", fmt.Errorf("staged file %q is not what the ledger says; `sealift verify` says more", f.File.StagedKey)
+	}
+	return destination.Object{
+		Key: delivery.ObjectKey(t.Prefix, f.Log, &f.File), Source: f.File.Source, Metadata: delivery.ObjectMetadata(f.Log, &f.File),
+		Body: bytes.NewReader(raw), SHA256: sum,
+	}, fmt.Sprintf("a copy of a file of source %s, %d records", f.File.Source, f.File.Records), nil
+}
+
+// change is step 4. 1. note  2. record: each may be repeated.
+func (m *mover) change(ctx context.Context) error {
+	m.step("switch")
+	if m.o.print {
+		b, err := catalog.MarshalYAML([]catalog.Workspace{m.plan.workspace})
+		if err != nil {
+			return err
+		}
+		if _, err := m.a.stdout.Write(b); err != nil {
+			return err
+		}
+		m.say("nothing was changed: apply that, and run the command again")
+		return nil
+	}
+	if last := m.log.Last(); last.Step == migration.Switched {
+		m.say("it was to be switched at %s, and the catalog does not say so: that was interrupted, or a `catalog apply` took it back", clock(last.At))
+	}
+	if err := m.ask(ctx, "Switch?"); err != nil {
+		return err
+	}
+	if m.plan.moves() && m.plan.now.BucketName == m.plan.next.BucketName {
+		if err := m.quiet(ctx); err != nil {
+			return err
+		}
+	}
+	if err := m.log.Append(ctx, migration.Note{Step: migration.Switched, From: m.plan.from, To: m.plan.to, Test: m.log.Last().Test, By: workerName("migrate")}); err != nil {
+		return err
+	}
+	if err := storeChange(ctx, m.s, m.plan); err != nil {
+		return err
+	}
+	m.say("the catalog says it now; running roles follow within seconds")
+	return nil
+}
+
+// quiet waits until nothing is on its way, if that ever is so: a copier that
+// dies between an object and its receipt, and another that has read the switch,
+// would put the file below both prefixes.
+func (m *mover) quiet(ctx context.Context) error {
+	for begun := time.Now(); ; {
+		s, err := auditor.ReadStatus(ctx, auditor.StatusConfig{
+			Topic: m.s.cfg.Kafka.EventsTopic, Incarnation: m.s.cfg.Kafka.Incarnation, Destinations: []string{m.plan.now.ID},
+		}, m.s.staging, nil)
+		if err != nil {
+			return err
+		}
+		pending := int64(0)
+		for _, d := range s.Destinations {
+			pending += d.Pending.Files
+		}
+		if pending == 0 {
+			return nil
+		}
+		if time.Since(begun) > m.o.wait {
+			m.say("%d files are on their way: should a copier die just now, one of them may be below both prefixes", pending)
+			return nil
+		}
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// follows is how long running copiers may take to read the switch.
+const follows = time.Minute
+
+// confirm is step 5: files arrive, and none by the old way any more.
+func (m *mover) confirm(ctx context.Context) error {
+	last := m.log.Last()
+	if last.Step != migration.Switched { // by a document of theirs
+		if m.o.print {
+			return nil // which was just printed
+		}
+		note := migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}
+		if err := m.log.Append(ctx, note); err != nil {
+			return err
+		}
+		last = m.log.Last()
+	}
+	m.step("confirm")
+	var a migration.Arrivals
+	for begun := time.Now(); ; {
+		var err error
+		if a, err = m.books().Arrived(ctx, last.To, last.At); err != nil {
+			return err
+		}
+		if a.New > 0 || time.Since(begun) > m.o.wait {
+			break
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	switch {
+	case a.New == 0:
+		m.say("no file was due since %s: run the command again when one was", clock(last.At))
+		return partial(fmt.Sprintf("destination %s is switched, and waits for its first file", m.plan.now.ID))
+	case a.Old > 0 && a.LastOld.At > last.At+follows.Milliseconds():
+		m.say("copier %s still delivers the old way, the last time at %s: it does not read the catalog; restart it, and run the command again", a.LastOld.Worker, clock(a.LastOld.At))
+		return partial(fmt.Sprintf("destination %s is switched, but a copier does not follow", m.plan.now.ID))
+	}
+	m.say("%d of the newest files arrived, the first at %s: s3://%s/%s", a.New, clock(a.First.At), a.First.Bucket, a.First.Key)
+	if a.Old > 0 {
+		m.say("%d went the old way while copiers followed, the last at %s", a.Old, clock(a.LastOld.At))
+	}
+	if err := m.log.Append(ctx, migration.Note{Step: migration.Confirmed, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}); err != nil {
+		return err
+	}
+	m.cleanUp(*last)
+	return nil
+}
+
+// abort takes back what is under way. What was delivered stays delivered.
+func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.Target) error {
+	last := m.log.Last()
+	if last == nil || last.Step == migration.Aborted && placeOf(t) != last.To {
+		return fmt.Errorf("no migration of %s is under way", t.ID)
+	}
+	if now := placeOf(t); now != last.From && now != last.To {
+		return fmt.Errorf("%w: it was %s, was to be %s, and is %s; change it by `sealift catalog apply`", migration.ErrChanged, last.From, last.To, now)
+	}
+	var err error
+	if m.plan, err = planMove(m.a, stored, t, last.From); err != nil {
+		return err
+	}
+	fmt.Fprintf(m.out, "%s: back to %s\n", t.ID, last.From)
+	switched := placeOf(t) == last.To
+	if switched {
+		m.step("check")
+		if err := m.check(ctx, m.plan.next); err != nil {
+			return err
+		}
+	}
+	if err := m.ask(ctx, "Take it back?"); err != nil {
+		return err
+	}
+	// 1. note  2. record
+	if last.Step != migration.Aborted { // else it was interrupted between the two
+		note := migration.Note{Step: migration.Aborted, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}
+		if err := m.log.Append(ctx, note); err != nil {
+			return err
+		}
+	}
+	if switched {
+		if err := storeChange(ctx, m.s, m.plan); err != nil {
+			return err
+		}
+	}
+	m.say("the catalog says what it said before")
+	m.printTestFolder(*last)
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }

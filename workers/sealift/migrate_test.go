@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/migration"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+const movedRole = "arn:aws:iam::123456789012:role/moved"
+
+// moveRig is a fleet's services without its roles, and what they left: a
+// ledger, staged files, and receipts as of copiers that follow at once.
+type moveRig struct {
+	t     *testing.T
+	stack *stack
+	svc   *services
+	env   []string
+}
+
+func newMoveRig(t *testing.T) *moveRig {
+	log := slog.New(slog.DiscardHandler)
+	s, err := startStack(stackConfig{dir: t.TempDir()}, log)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.close()) })
+	cfg := config.Default()
+	s.configure(&cfg)
+	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
+	svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, svc.close()) })
+	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
+	r := &moveRig{t: t, stack: s, svc: svc, env: []string{
+		"SEALIFT_KAFKA_BROKERS=" + cfg.Kafka.Brokers[0], "SEALIFT_STS_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_REGION=" + cfg.Staging.Region,
+		"SEALIFT_STAGING_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_FORCE_PATH_STYLE=true",
+	}}
+	t.Setenv("AWS_ACCESS_KEY_ID", s.key.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", s.key.SecretAccessKey)
+	return r
+}
+
+// workspace is customer n: a classic destination, a role that it could be
+// moved to, and a delivered file. It returns the destination.
+func (r *moveRig) workspace(n int) catalog.Target {
+	ctx := r.t.Context()
+	id, bucket := fmt.Sprintf("ws_%016d", n), fmt.Sprintf("logs-%d", n)
+	source := fmt.Sprintf("web%d", n)
+	role := fmt.Sprintf("%s-%d", movedRole, n)
+	w := catalog.Workspace{ID: id, Sources: []catalog.Source{{ID: source}}, Destinations: []catalog.Destination{{Name: "one", Sources: []string{source}, Bucket: bucket + "/raw"}}}
+	require.NoError(r.t, r.stack.s3.PutBucket(s3server.Bucket{Name: bucket}))
+	require.NoError(r.t, r.stack.s3.PutRole(s3server.PutOnly(role, r.stack.s3.Operator(), id, bucket)))
+	require.NoError(r.t, (&catalogTopic{r.svc}).write(ctx, map[string][]byte{id: catalog.Encode(w)}))
+
+	// A ledger of its own, so that one does not have to walk the others'.
+	head := ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Owner: "appender-1", Topic: r.svc.cfg.Kafka.EventsTopic,
+		Incarnation: strconv.Itoa(n), WrittenAt: time.Now().UnixMilli()}
+	require.NoError(r.t, ledger.NewChain(r.svc.staging, head.Log()).Append(ctx, &head))
+	r.deliver(n, 1, delivery.Receipt{At: time.Now().Add(time.Hour).UnixMilli(), Role: role})
+	return r.target(id + "/one")
+}
+
+// deliver appends entry seq to customer n's ledger, with a staged file and its
+// receipt.
+func (r *moveRig) deliver(n int, seq int64, receipt delivery.Receipt) {
+	ctx := r.t.Context()
+	var body bytes.Buffer
+	z := gzip.NewWriter(&body)
+	fmt.Fprintf(z, `{"type":"track","event":"%d of %d"}`+"\n", seq, n)
+	require.NoError(r.t, z.Close())
+	sum := sha256.Sum256(body.Bytes())
+	e := ledger.Entry{Version: ledger.EntryVersion, Seq: seq, Kind: ledger.KindSeal, Attempt: fmt.Sprint(seq), Owner: "appender-1", Topic: r.svc.cfg.Kafka.EventsTopic,
+		Incarnation: strconv.Itoa(n), WrittenAt: time.Now().UnixMilli(), LowWatermark: seq}
+	f := ledger.File{Source: fmt.Sprintf("web%d", n), Hour: time.Now().Truncate(time.Hour).UnixMilli(), Received: time.Now().UnixMilli(), First: seq - 1, Last: seq - 1,
+		Records: 1, RawBytes: 1, GzipBytes: int64(body.Len()), RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "time",
+		Owed: []string{fmt.Sprintf("ws_%016d/one", n)}}
+	f.StagedKey = delivery.StagedKey(e.Log(), &f)
+	e.Files = []ledger.File{f}
+	require.NoError(r.t, ledger.NewChain(r.svc.staging, e.Log()).Append(ctx, &e))
+	receipt.File, receipt.Destination, receipt.Outcome = delivery.Ref(&e, 0), f.Owed[0], delivery.Delivered
+	receipt.Bucket, receipt.Key = fmt.Sprintf("logs-%d", n), delivery.ObjectKey("raw", e.Log(), &f)
+	for key, b := range map[string][]byte{f.StagedKey: body.Bytes(), delivery.ReceiptKey(receipt.File, receipt.Destination): receipt.Encode()} {
+		_, err := r.svc.staging.Put(ctx, key, bytes.NewReader(b), objstore.PutOptions{})
+		require.NoError(r.t, err)
+	}
+}
+
+func (r *moveRig) target(id string) catalog.Target {
+	stored, err := storedCatalog(r.t.Context(), r.svc)
+	require.NoError(r.t, err)
+	t, ok := stored.Destination(id)
+	require.True(r.t, ok)
+	return t
+}
+
+// migrate runs the command for customer n, and returns its exit code and all
+// that it said.
+func (r *moveRig) migrate(ctx context.Context, n int, args ...string) (int, string) {
+	var out bytes.Buffer
+	fixed := []string{"destinations", "migrate", "--endpoint", r.stack.s3URL, "--yes", "--set", "kafka.incarnation=" + strconv.Itoa(n)}
+	code := run(ctx, append(fixed, args...), r.env, strings.NewReader(""), &out, &out)
+	return code, out.String()
+}
+
+// objects are the keys of a bucket.
+func (r *moveRig) objects(bucket string) []string {
+	infos, err := r.svc.bucket(catalog.Target{BucketName: bucket, Destination: catalog.Destination{Endpoint: r.stack.s3URL, Region: embeddedRegion}}, nil).List(r.t.Context(), "", "", 0)
+	require.NoError(r.t, err)
+	var keys []string
+	for _, i := range infos {
+		keys = append(keys, i.Key)
+	}
+	return keys
+}
+
+// Whatever request it is that the command dies at, before it has its effect or
+// after, a second run brings the migration to its end; and the same of taking
+// it back.
+func TestMigrationIsInterruptedAnywhere(t *testing.T) {
+	r := newMoveRig(t)
+	n := 0
+	for request, whole := 1, false; !whole; request++ {
+		for _, after := range []bool{false, true} {
+			n++
+			target := r.workspace(n)
+			role := fmt.Sprintf("%s-%d", movedRole, n)
+			whole = r.dieAt(request, after, n, target.ID, "--role-arn", role)
+			if whole {
+				require.Greater(t, request, 20, "it makes more requests than that")
+				t.Logf("died at each of %d requests", request-1)
+				return
+			}
+			code, said := r.migrate(t.Context(), n, target.ID, "--role-arn", role)
+			require.Equal(t, exitOK, code, said)
+			require.Contains(t, said, "aws s3 rm --recursive")
+			require.Equal(t, migration.Place{Bucket: target.Bucket, RoleARN: role}, placeOf(r.target(target.ID)))
+			keys := r.objects(target.BucketName)
+			require.Len(t, keys, 1, "request %d: the test file, once", request)
+			require.True(t, strings.HasPrefix(keys[0], "raw/segment-logs/test/segment-logs/"), keys[0])
+			log, err := migration.Open(t.Context(), r.svc.staging, target.ID)
+			require.NoError(t, err)
+			require.Equal(t, migration.Confirmed, log.Last().Step)
+
+			r.dieAt(request, after, n, target.ID, "--abort")
+			code, said = r.migrate(t.Context(), n, target.ID, "--abort")
+			if code == exitFailure {
+				require.Contains(t, said, "no migration", "it was taken back before it died")
+			} else {
+				require.Equal(t, exitOK, code, said)
+			}
+			require.Equal(t, placeOf(target), placeOf(r.target(target.ID)))
+		}
+	}
+}
+
+// dieAt runs the command until its nth request, and tells whether it came to
+// its end before.
+func (r *moveRig) dieAt(request int, after bool, n int, args ...string) bool {
+	ctx, cancel := context.WithCancelCause(r.t.Context())
+	defer cancel(nil)
+	var seen atomic.Int64
+	r.stack.s3.SetFault(func(*http.Request) s3server.Fault {
+		if seen.Add(1) < int64(request) {
+			return s3server.Fault{}
+		}
+		cancel(interruptedError{os.Interrupt})
+		return s3server.Fault{Cut: true, After: after}
+	})
+	defer r.stack.s3.SetFault(nil)
+	code, said := r.migrate(ctx, n, args...)
+	if seen.Load() < int64(request) {
+		require.Equal(r.t, exitOK, code, said)
+		return true
+	}
+	require.NotEqual(r.t, exitOK, code, said)
+	return false
+}
+
+// Two people move one destination at once: each step is taken by one, and who
+// loses is told.
+func TestTwoMoveADestination(t *testing.T) {
+	r := newMoveRig(t)
+	target := r.workspace(1)
+	role := movedRole + "-1"
+	// The other one is as far at every note of ours.
+	var once atomic.Bool
+	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
+		if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/migrations/") && strings.HasSuffix(q.URL.Path, "00001.json") && once.CompareAndSwap(false, true) {
+			r.stack.s3.SetFault(nil)
+			code, said := r.migrate(t.Context(), 1, target.ID)
+			require.Equal(t, exitOK, code, said)
+		}
+		return s3server.Fault{}
+	})
+	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, said, "somebody else takes this destination further: tried, by ")
+	require.Equal(t, role, r.target(target.ID).RoleARN)
+	require.Len(t, r.objects(target.BucketName), 1)
+}
+
+// Where only the prefix changes, what is on its way may end below both: it is
+// waited for, and told if it does not end.
+func TestPrefixChangeWaitsForWhatIsOnItsWay(t *testing.T) {
+	r := newMoveRig(t)
+	target := r.workspace(1)
+	var receipt string
+	for info, err := range objstore.All(t.Context(), r.svc.staging, "receipts/") {
+		require.NoError(t, err)
+		receipt = info.Key
+	}
+	require.NoError(t, r.svc.staging.Delete(t.Context(), receipt))
+	code, said := r.migrate(t.Context(), 1, target.ID, "--bucket", target.BucketName+"/new", "--wait", "1s")
+	require.Equal(t, exitPartial, code, said)
+	require.Contains(t, said, "1 files are on their way")
+	require.Contains(t, said, "waits for its first file")
+	require.Equal(t, target.BucketName+"/new", r.target(target.ID).Bucket)
+}
+
+// A copier that does not read the catalog is named, and then it is not over.
+func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
+	r := newMoveRig(t)
+	target := r.workspace(1)
+	role := movedRole + "-1"
+	r.deliver(1, 2, delivery.Receipt{Worker: "deaf", At: time.Now().Add(2 * time.Hour).UnixMilli()})
+	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitPartial, code, said)
+	require.Contains(t, said, "copier deaf still delivers the old way")
+	log, err := migration.Open(t.Context(), r.svc.staging, target.ID)
+	require.NoError(t, err)
+	require.Equal(t, migration.Switched, log.Last().Step)
+}
