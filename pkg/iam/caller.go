@@ -48,7 +48,7 @@ func (p *Principals) names(c Caller) naming {
 	found := unnamed
 	for _, v := range p.AWS {
 		switch {
-		case v == "*", c.ARN != "" && v == c.ARN && !c.isRoot():
+		case v == "*", c.ARN != "" && v == c.ARN:
 			return directly
 		case c.Role != "" && v == c.Role:
 			found = byRole

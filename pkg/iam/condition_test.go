@@ -21,6 +21,7 @@ var asked = Context{
 	"kms:EncryptionContextKeys":       {"aws:s3:arn", "tenant"},
 	"test:star":                       {"a*"},
 	"test:bad":                        {"not a number"},
+	"test:mapped":                     {"::ffff:203.0.113.7"},
 }
 
 // conditions by hazard.
@@ -128,6 +129,8 @@ var conditions = map[string]struct {
 	"date_less_or_equal_earlier":       {`{"DateLessThanEquals":{"aws:CurrentTime":"2026-11-27"}}`, false},
 	"date_greater_later":               {`{"DateGreaterThan":{"aws:CurrentTime":"2026-12"}}`, false},
 	"date_greater_or_equal_same":       {`{"DateGreaterThanEquals":{"aws:CurrentTime":"2026-11-28T12:00:00Z"}}`, true},
+	"address_in_ipv6_clothes":          {`{"IpAddress":{"test:mapped":"203.0.113.0/24"}}`, true},
+	"negated_of_many_values":           {`{"StringNotEquals":{"kms:EncryptionContextKeys":"tenant"}}`, false},
 	"no_condition":                     {`{}`, true},
 }
 

@@ -65,7 +65,7 @@ func Evaluate(r Request, p Policies) Decision {
 	within := p.Session == nil || p.Session.allows(r, false) != unnamed
 	same := r.Caller.Account == r.Owner
 	alone := r.Caller.Account == "" // anonymous, or a service: no policies of its own
-	if same && r.Caller.isRoot() && p.Kind == Bucket {
+	if same && r.Caller.isRoot() {
 		own = true // the root of an account may do everything in it
 	}
 	consents := same && p.Kind == Bucket // to what the caller's policies allow

@@ -79,7 +79,7 @@ func (p pattern) match(s string) bool {
 			i++
 			j++
 		case star >= 0:
-			back += width(s[back:])
+			back++ // a byte is enough: what is left of a character, * takes too
 			i, j = back, star+1
 		default:
 			return false

@@ -11,7 +11,9 @@ var cannedACLs = []string{
 
 const ownerFullControl = "bucket-owner-full-control"
 
-// own decides on a PUT's ACL and whose the object will be.
+// own decides on a PUT's ACL and whose the object will be: the writer's, unless
+// the bucket's owner is to own all, or is given full control (which under
+// ObjectWriter is not the same, but lets it do the same).
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
 func own(r *request, meta bucketMeta, o *objectMeta) *apiError {
@@ -25,7 +27,7 @@ func own(r *request, meta bucketMeta, o *objectMeta) *apiError {
 		return nil
 	}
 	writer := r.auth.principal.Account
-	if writer != meta.ownerFor(r.auth.principal) && (meta.Ownership == ObjectWriter || o.ACL != ownerFullControl) {
+	if writer != meta.ownerFor(r.auth.principal) && o.ACL != ownerFullControl {
 		o.Owner = writer
 	}
 	return nil
@@ -36,8 +38,8 @@ func own(r *request, meta bucketMeta, o *objectMeta) *apiError {
 // whose key the caller may not use.
 func (s *Server) mayRead(r *request, meta bucketMeta, o *objectMeta) *apiError {
 	who := r.auth.principal
-	public := []string{"public-read", "public-read-write", "authenticated-read", "bucket-owner-read", ownerFullControl}
-	if o.Owner != "" && o.Owner != who.Account && !slices.Contains(public, o.ACL) && !who.root {
+	readable := []string{"public-read", "public-read-write", "authenticated-read", "bucket-owner-read"}
+	if o.Owner != "" && o.Owner != who.Account && !slices.Contains(readable, o.ACL) && !who.root {
 		return accessDenied
 	}
 	if r.Method == http.MethodHead {
