@@ -1,86 +1,163 @@
 #!/usr/bin/env bash
-# Sends events to a collector through Segment's own SDKs.
+# Sends events to a collector through real SDKs of its protocol.
 set -euo pipefail
 
-if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
+# The SDKs by name, with the package and version that each is.
+readonly sdks='
+segment-node         @segment/analytics-node@3.1.0
+legacy-node          analytics-node@6.2.0
+segment-python       segment-analytics-python==2.4.0
+segment-python-gzip  segment-analytics-python==2.4.0
+legacy-python        analytics-python==1.4.post1
+segment-go           github.com/segmentio/analytics-go/v3@v3.3.0
+segment-java         com.segment.analytics.java:analytics:3.5.4
+segment-kotlin       com.segment.analytics.kotlin:core:1.27.0
+chromium             @segment/analytics-next@1.84.3
+chromium-batching    @segment/analytics-next@1.84.3
+rudder-node          @rudderstack/rudder-sdk-node@3.0.13
+rudder-python        rudder-sdk-python==2.1.9
+rudder-go            github.com/rudderlabs/analytics-go/v4@v4.2.1
+rudder-java          com.rudderstack.sdk.java.analytics:analytics:3.1.2
+'
+readonly snippet=@segment/snippet@5.2.1 kotlin=org.jetbrains.kotlin:kotlin-compiler-embeddable:2.1.20
+
+usage() {
   cat <<'TEXT'
-Usage: scripts/sdk/run.sh COLLECTOR_URL WRITE_KEY OUT.json
+Usage: scripts/sdk/run.sh SDK COLLECTOR_URL WRITE_KEY
+       scripts/sdk/run.sh list
+       scripts/sdk/run.sh install
 
-Installs Segment's SDKs from their registries, sends every call of calls.json
-a few times through each, and writes what was sent to OUT.json:
+Sends every call of calls.json some times through an SDK, each with a
+messageId and a timestamp of its own. Before the SDK sees a call it is printed:
 
-  [{"sdk": name, "version": …, "library": context.library.name,
-    "messages": [the call with its messageId and timestamp, …]}, …]
+  {"call": {"type": …, "messageId": …, …}}
 
-Needs python3 with pip, node with npm, and go.
+Half way it prints {"half": true} and waits for a line on standard input. It
+exits with 0 when the SDK says that all was taken; the SDKs that do not say so
+(segment-kotlin, chromium, chromium-batching) wait for standard input to end.
+
+list prints the SDKs and what they are; install fetches all of them from their
+registries, which the others do when needed. Needs Go, Node with npm, Python 3
+with pip, a JDK of 17 or later, Maven and Chromium; as root on Debian or Ubuntu
+it installs what is missing of the last three.
 
 Environment
   SEALIFT_CACHE       where the SDKs are kept (default ~/.cache/sealift)
-  SEALIFT_SDK_ROUNDS  how often each call is sent through each SDK (default 30)
+  SEALIFT_SDK_ROUNDS  how often each of the 16 calls is sent (default 20)
 
 Example
-  scripts/sdk/run.sh http://localhost:8080 demo /tmp/sent.json
+  scripts/sdk/run.sh segment-python http://localhost:8080 demo </dev/null
 TEXT
-  exit
-fi
-if [ $# -ne 3 ]; then
-  echo "usage: scripts/sdk/run.sh COLLECTOR_URL WRITE_KEY OUT.json (see -h)" >&2
+}
+
+case ${1:-} in
+-h | --help) usage && exit ;;
+list) echo "${sdks:1:-1}" && exit ;;
+install) arguments=1 ;;
+*) arguments=3 ;;
+esac
+if [ $# != $arguments ] || { [ $# = 3 ] && ! grep -q "^$1 " <<<"$sdks"; }; then
+  usage >&2
   exit 2
 fi
-url=$1 key=$2 out=$3
-rounds=${SEALIFT_SDK_ROUNDS:-30}
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${SEALIFT_CACHE:-$HOME/.cache/sealift}/sdk
+readonly here cache=${SEALIFT_CACHE:-$HOME/.cache/sealift}/sdk
 mkdir -p "$cache"
 
-# once DIR COMMAND... runs the command, which fills DIR, unless it did before.
-# It fills a temporary folder first: half an installation is never used.
+# package SDK: what it is.
+package() { awk -v sdk="$1" '$1 == sdk { print $2 }' <<<"$sdks"; }
+
+# need COMMAND PACKAGE: installs the package if root may and the command is absent.
+need() {
+  command -v "$1" >/dev/null && return
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "run.sh: $1 is not on the PATH: install it (Debian, Ubuntu: sudo apt-get install $2)" >&2
+    exit 1
+  fi
+  echo "run.sh: installing $2" >&2
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$2"; } >"$cache/apt-$2.log" 2>&1 ||
+    { echo "run.sh: cannot install $2, see $cache/apt-$2.log" >&2; exit 1; }
+}
+
+# once NAME COMMAND... runs the command, which fills the folder that is its last
+# argument, unless it did before. It fills a temporary folder first: half an
+# installation is never used. It sets dir to the folder.
 once() {
-  local dir=$1 tmp
+  local tmp
+  dir=$cache/$(tr '@/:=' '----' <<<"$1")
   shift
   [ ! -d "$dir" ] || return 0
   tmp=$(mktemp -d "$dir.XXXXXX")
-  "$@" "$tmp" >&2
+  "$@" "$tmp" >&2 || { rm -rf "$tmp"; return 1; }
   mv -T "$tmp" "$dir" 2>/dev/null || rm -rf "$tmp" # another run was first
 }
-install_python() { python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore "$1" --target "$2"; }
-install_node() { npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$3" "$1" "$2"; }
-
-python=$cache/segment-analytics-python-2.4.0
-node=$cache/analytics-node-3.1.0-6.2.0
-once "$python" install_python segment-analytics-python==2.4.0
-once "$node" install_node @segment/analytics-node@3.1.0 analytics-node@6.2.0
-go build -C "$here/go" -o "$cache/driver-go" .
-
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-drivers=()
-# drive NAME COMMAND... runs a driver beside the others.
-drive() {
-  local name=$1
-  shift
-  "$@" >"$tmp/$name.json" &
-  drivers+=("$name:$!")
+install_python() { python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-warn-conflicts "$1" --target "$2"; }
+install_node() { npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts --prefix "${*: -1}" "${@:1:$#-1}"; }
+install_maven() { # GROUP:ARTIFACT:VERSION DIR
+  local group artifact version
+  IFS=: read -r group artifact version <<<"$1"
+  mvn -B -q -ntp -f "$here/java/pom.xml" -Dsdk.group="$group" -Dsdk.artifact="$artifact" -Dsdk.version="$version" \
+    dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"
 }
-calls=$here/calls.json
-drive python-plain env PYTHONPATH="$python" python3 "$here/python/driver.py" "$url" "$key" "$calls" "$rounds" plain
-drive python-gzip env PYTHONPATH="$python" python3 "$here/python/driver.py" "$url" "$key" "$calls" "$rounds" gzip
-drive segment-node node "$here/node/driver.js" "$node" "$url" "$key" "$calls" "$rounds" segment-node
-drive legacy-node node "$here/node/driver.js" "$node" "$url" "$key" "$calls" "$rounds" legacy-node
-drive segment-go "$cache/driver-go" "$url" "$key" "$calls" "$rounds"
+compile_go() { go build -C "$here/go" -tags "$1" -o "$2/driver" .; }
+compile_java() { # LIBS SED DIR: the fork's names, if it is one, in place of the SDK's
+  sed "$2" "$here/java/Driver.java" >"$3/Driver.java" && javac -cp "$1/*" -d "$3" "$3/Driver.java"
+}
+compile_kotlin() { # COMPILER LIBS DIR
+  java -Xmx512m -cp "$1/*" org.jetbrains.kotlin.cli.jvm.K2JVMCompiler -nowarn -no-stdlib -no-reflect -cp "$(echo "$2"/*.jar | tr ' ' :)" -d "$3" "$here/kotlin/Driver.kt"
+}
+sum() { cat "$@" | sha256sum | cut -c1-12; }
 
-failed=0 separator='['
-for driver in "${drivers[@]}"; do
-  name=${driver%%:*}
-  if ! wait "${driver#*:}"; then
-    echo "run.sh: the driver $name failed" >&2
-    failed=1
-    continue
-  fi
-  printf '%s' "$separator"
-  cat "$tmp/$name.json"
-  separator=,
-done >"$tmp/out.json"
-[ "$failed" = 0 ] || exit 1
-echo ']' >>"$tmp/out.json"
-mv "$tmp/out.json" "$out"
+# prepare SDK: installs what it needs and sets command to what runs its driver,
+# but for the arguments that all have.
+prepare() {
+  local package compiler libs fork=''
+  package=$(package "$1")
+  case $1 in
+  *-node)
+    once "$package" install_node "$package"
+    command=(node "$here/node/driver.js" "$1" "$dir")
+    ;;
+  *-python*)
+    once "$package" install_python "$package"
+    command=(env PYTHONPATH="$dir" python3 "$here/python/driver.py" "$1")
+    ;;
+  *-go)
+    once "$1-$(sum "$here"/go/*)" compile_go "${1%-go}"
+    command=("$dir/driver")
+    ;;
+  chromium*)
+    need chromium chromium
+    once "$package-snippet" install_node "$package" "$snippet"
+    command=(node "$here/browser/driver.js" "$1" "$dir")
+    ;;
+  *-java | *-kotlin)
+    need javac default-jdk-headless
+    need mvn maven
+    once "$package" install_maven "$package"
+    libs=$dir
+    if [ "$1" = segment-kotlin ]; then
+      once "$kotlin" install_maven "$kotlin"
+      compiler=$dir
+      once "$1-$(sum "$here/kotlin/Driver.kt" <<<"$package")" compile_kotlin "$compiler" "$libs"
+      command=(java -Xmx128m -XX:TieredStopAtLevel=1 -cp "$dir:$libs/*" DriverKt "$1")
+    else
+      [ "$1" = segment-java ] || fork='s/com\.segment\.analytics/com.rudderstack.sdk.java.analytics/; s/\bAnalytics\b/RudderAnalytics/g; s/\.endpoint(/.setDataPlaneUrl(/'
+      once "$1-$(sum "$here/java/Driver.java")" compile_java "$libs" "$fork"
+      command=(java -Xmx128m -XX:TieredStopAtLevel=1 -cp "$dir:$libs/*" Driver "$1")
+    fi
+    ;;
+  esac
+}
+
+if [ "$1" = install ]; then
+  # One at a time of those that share a lock or a download.
+  (for sdk in segment-java segment-kotlin rudder-java chromium; do prepare $sdk; done) & jvm=$!
+  (for sdk in segment-node legacy-node rudder-node; do prepare $sdk; done) & node=$!
+  (for sdk in segment-python legacy-python rudder-python segment-go rudder-go; do prepare $sdk; done) & rest=$!
+  failed=0
+  for job in $jvm $node $rest; do wait $job || failed=1; done
+  exit $failed
+fi
+prepare "$1"
+exec "${command[@]}" "$2" "$3" "$here/calls.json" "${SEALIFT_SDK_ROUNDS:-20}"

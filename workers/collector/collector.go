@@ -43,7 +43,7 @@ type Config struct {
 	// produced together. Default: 256 MiB.
 	MaxInFlight int64
 	// AnswerWithin is how long a request waits for Kafka before it is
-	// answered 503. Default: 10s, about what SDKs wait for.
+	// answered 503. Default: 8s; the least patient SDKs wait for ten.
 	AnswerWithin time.Duration
 	// GiveUpAfter is how long Kafka's client may go on with a request that was
 	// answered 503; its bytes count as in flight until then. Default: 2m.
@@ -61,7 +61,7 @@ type Config struct {
 
 func (cfg *Config) setDefaults() {
 	set(&cfg.MaxInFlight, 256<<20) // 256 MiB
-	set(&cfg.AnswerWithin, 10*time.Second)
+	set(&cfg.AnswerWithin, 8*time.Second)
 	set(&cfg.GiveUpAfter, 2*time.Minute)
 	set(&cfg.HeaderTimeout, 10*time.Second)
 	set(&cfg.BodyTimeout, 30*time.Second)

@@ -68,12 +68,14 @@ func forms() (all []form) {
 	return all
 }
 
-// request makes the form's request to a host, of an event that holds its own
-// userId.
-func (f form) request(t *testing.T, host, userID string) *http.Request {
+// deflated holds bodies that were deflated before: that is what takes time.
+var deflated = map[string][]byte{}
+
+// request makes the form's request to a host.
+func (f form) request(t *testing.T, host string) *http.Request {
 	t.Helper()
 	auth := authForms[f.auth]
-	member := fmt.Sprintf(`"userId":%q`, userID)
+	const member = `"userId":"u"`
 	join := func(members ...string) string {
 		return "{" + strings.Join(slices.DeleteFunc(members, func(m string) bool { return m == "" }), ",") + "}"
 	}
@@ -83,7 +85,10 @@ func (f form) request(t *testing.T, host, userID string) *http.Request {
 	}
 	raw := []byte(body)
 	if f.gzip {
-		raw = zipped(t, body).Bytes()
+		if deflated[body] == nil {
+			deflated[body] = zipped(t, body).Bytes()
+		}
+		raw = deflated[body]
 	}
 	var from io.Reader = bytes.NewReader(raw)
 	if f.chunked {
@@ -104,7 +109,7 @@ func (f form) request(t *testing.T, host, userID string) *http.Request {
 }
 
 // stored demands that the topic holds the form's event and nothing else.
-func (f form) stored(t *testing.T, b *bench, userID string) {
+func (f form) stored(t *testing.T, b *bench) {
 	t.Helper()
 	records := b.topic.take()
 	require.Len(t, records, 1, "%+v", f)
@@ -114,7 +119,7 @@ func (f form) stored(t *testing.T, b *bench, userID string) {
 	if want == "" {
 		want = "group"
 	}
-	require.Equal(t, []any{userID, want, "web"}, []any{line["userId"], line["type"], line["projectId"]}, "%+v", f)
+	require.Equal(t, []any{"u", want, "web"}, []any{line["userId"], line["type"], line["projectId"]}, "%+v", f)
 	require.NotContains(t, line, "writeKey")
 }
 
@@ -123,12 +128,11 @@ func (f form) stored(t *testing.T, b *bench, userID string) {
 func TestEveryCombinationOfForms(t *testing.T) {
 	b := newBench(t, Config{})
 	all := forms()
-	for i, f := range all {
-		id := fmt.Sprint("user-", i)
-		w := b.do(f.request(t, "http://collector", id))
+	for _, f := range all {
+		w := b.do(f.request(t, "http://collector"))
 		require.Equal(t, http.StatusOK, w.Code, "%+v: %s", f, w.Body)
 		require.JSONEq(t, `{"success":true}`, w.Body.String())
-		f.stored(t, b, id)
+		f.stored(t, b)
 	}
 	require.Zero(t, b.inFlight.used.Load())
 	require.Len(t, all, 15*6*9*4*4)
@@ -144,12 +148,11 @@ func TestFormsOverASocket(t *testing.T) {
 		if i%47 > 0 { // prime to all factors: every value of each is tried
 			continue
 		}
-		id := fmt.Sprint("user-", i)
-		res, err := client.Do(f.request(t, host, id))
+		res, err := client.Do(f.request(t, host))
 		require.NoError(t, err)
 		require.NoError(t, res.Body.Close())
 		require.Equal(t, http.StatusOK, res.StatusCode, "%+v", f)
-		f.stored(t, b, id)
+		f.stored(t, b)
 	}
 	client.CloseIdleConnections()
 	require.NoError(t, stop())

@@ -1,27 +1,24 @@
-// Command go sends the calls of a file through Segment's analytics-go, for
-// the tests of the collector.
+// Command go sends calls through Segment's analytics-go or, built with the tag
+// rudder, its fork; run.sh -h says how.
 //
-// Usage: go URL WRITE_KEY CALLS ROUNDS; it prints what it sent as JSON.
+// Usage: go URL WRITE_KEY CALLS ROUNDS
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"log"
 	"os"
-	"runtime/debug"
+	"reflect"
 	"strconv"
 	"time"
-
-	"github.com/segmentio/analytics-go/v3"
 )
-
-const sdk = "segment-go"
 
 func main() {
 	log.SetFlags(0)
-	log.SetPrefix(sdk + ": ")
+	log.SetPrefix(name + ": ")
 	if len(os.Args) != 5 {
 		log.Fatal("usage: go URL WRITE_KEY CALLS ROUNDS")
 	}
@@ -30,99 +27,106 @@ func main() {
 	}
 }
 
-// object is JSON that keeps its numbers as written.
-type object map[string]any
+// call is JSON that keeps its numbers as written.
+type call map[string]any
 
 func run(url, key, calls, rounds string) error {
 	text, err := os.ReadFile(calls)
 	if err != nil {
 		return err
 	}
+	var templates []json.RawMessage
+	if err := json.Unmarshal(text, &templates); err != nil {
+		return err
+	}
 	n, err := strconv.Atoi(rounds)
 	if err != nil {
 		return err
 	}
-	taken := make(outcomes)
-	client, err := analytics.NewWithConfig(key, analytics.Config{
-		Endpoint: url, BatchSize: 50, Interval: 200 * time.Millisecond, Logger: analytics.StdLogger(log.Default()), Callback: taken,
-	})
+	count := n * len(templates)
+	taken := make(outcomes, count)
+	client, err := open(url, key, taken)
 	if err != nil {
 		return err
 	}
-	var sent []object
 	start := time.Date(2026, 11, 22, 10, 0, 0, 123456789, time.UTC)
-	for round := range n {
-		dec := json.NewDecoder(bytes.NewReader(text))
-		dec.UseNumber()
-		var templates []object
-		if err := dec.Decode(&templates); err != nil {
+	out := json.NewEncoder(os.Stdout)
+	for i := range count {
+		if i == count/2 {
+			fmt.Println(`{"half":true}`)
+			_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+		}
+		var c call
+		if err := decode(templates[i%len(templates)], &c); err != nil {
 			return err
 		}
-		for i, call := range templates {
-			count := round*len(templates) + i
-			at := start.Add(time.Duration(count) * time.Millisecond)
-			call["messageId"] = fmt.Sprintf("%s-%d", sdk, count)
-			if properties, ok := call["properties"].(map[string]any); ok {
-				properties["big"] = json.Number("9007199254740993")
-			}
-			if err := client.Enqueue(message(call, at)); err != nil {
-				return err
-			}
-			call["timestamp"] = at
-			sent = append(sent, call)
+		c["messageId"], c["timestamp"] = fmt.Sprintf("%s-%d", name, i), start.Add(time.Duration(i)*time.Millisecond)
+		if err := out.Encode(map[string]any{"call": c}); err != nil {
+			return err
+		}
+		m, err := messageOf(c)
+		if err != nil {
+			return err
+		}
+		if err := client.Enqueue(m); err != nil {
+			return err
 		}
 	}
 	// Close drops what is being retried: wait first.
-	for range sent {
+	for range count {
 		if err := <-taken; err != nil {
 			return fmt.Errorf("a message was dropped: %w", err)
 		}
 	}
-	if err := client.Close(); err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(object{"sdk": sdk, "version": version(), "library": "analytics-go", "messages": sent})
+	return client.Close()
 }
 
-func message(call object, at time.Time) analytics.Message {
-	text := func(name string) string { s, _ := call[name].(string); return s }
-	members := func(name string) map[string]any { m, _ := call[name].(map[string]any); return m }
-	var context *analytics.Context
-	if extra := members("context"); extra != nil {
-		context = &analytics.Context{Extra: extra}
-	}
-	id, user, anonymous, integrations := text("messageId"), text("userId"), text("anonymousId"), analytics.Integrations(members("integrations"))
-	switch text("type") {
+func messageOf(c call) (message, error) {
+	switch c["type"] {
 	case "identify":
-		return analytics.Identify{MessageId: id, UserId: user, AnonymousId: anonymous, Timestamp: at, Context: context, Integrations: integrations, Traits: members("traits")}
+		return fill(&identify{}, c)
 	case "track":
-		return analytics.Track{MessageId: id, UserId: user, AnonymousId: anonymous, Timestamp: at, Context: context, Integrations: integrations, Event: text("event"), Properties: members("properties")}
+		return fill(&track{}, c)
 	case "page":
-		return analytics.Page{MessageId: id, UserId: user, AnonymousId: anonymous, Timestamp: at, Context: context, Integrations: integrations, Name: text("name"), Properties: members("properties")}
+		return fill(&page{}, c)
 	case "screen":
-		return analytics.Screen{MessageId: id, UserId: user, AnonymousId: anonymous, Timestamp: at, Context: context, Integrations: integrations, Name: text("name"), Properties: members("properties")}
+		return fill(&screen{}, c)
 	case "group":
-		return analytics.Group{MessageId: id, UserId: user, AnonymousId: anonymous, Timestamp: at, Context: context, Integrations: integrations, GroupId: text("groupId"), Traits: members("traits")}
+		return fill(&group{}, c)
 	default:
-		return analytics.Alias{MessageId: id, UserId: user, PreviousId: text("previousId"), Timestamp: at, Context: context, Integrations: integrations}
+		return fill(&alias{}, c)
 	}
+}
+
+// fill sets the fields of an SDK's message by their names in JSON. What the
+// SDK's context has no field for goes into its Extra, as its users do.
+func fill[M message](m M, c call) (message, error) {
+	fields := call{"originalTimestamp": c["timestamp"]} // as the fork names it
+	for k, v := range c {
+		if k != "context" {
+			fields[k] = v
+		}
+	}
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return nil, err
+	}
+	if extra, ok := c["context"].(map[string]any); ok {
+		reflect.ValueOf(m).Elem().FieldByName("Context").Set(reflect.ValueOf(&context{Extra: extra}))
+	}
+	return m, decode(text, m)
+}
+
+func decode(text []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	return dec.Decode(v)
 }
 
 // outcomes receives nil for each message that was taken, and why for each
 // that the SDK gave up.
 type outcomes chan error
 
-func (o outcomes) Success(analytics.Message) { o <- nil }
+func (o outcomes) Success(message) { o <- nil }
 
-func (o outcomes) Failure(_ analytics.Message, err error) { o <- err }
-
-// version returns the SDK's, as built in: its own constant lags behind.
-func version() string {
-	info, _ := debug.ReadBuildInfo()
-	for _, dep := range info.Deps {
-		if dep.Path == "github.com/segmentio/analytics-go/v3" {
-			return dep.Version
-		}
-	}
-	return "unknown"
-}
+func (o outcomes) Failure(_ message, err error) { o <- err }

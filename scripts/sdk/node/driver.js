@@ -1,11 +1,12 @@
-// Sends the calls of a file through one of Segment's Node SDKs.
+// Sends calls through one of the Node SDKs; run.sh -h says how.
 //
-// Usage: driver.js MODULES URL WRITE_KEY CALLS ROUNDS segment-node|legacy-node;
-// prints what it sent as JSON. MODULES is the folder that holds node_modules.
+// Usage: driver.js SDK MODULES URL WRITE_KEY CALLS ROUNDS. MODULES is the
+// folder that holds node_modules.
 const fs = require('fs')
 const path = require('path')
+const readline = require('readline')
 
-const [modules, url, key, calls, rounds, sdk] = process.argv.slice(2)
+const [sdk, modules, url, key, calls, rounds] = process.argv.slice(2)
 const load = (name) => require(path.join(modules, 'node_modules', name))
 
 function dropped (why) {
@@ -13,56 +14,58 @@ function dropped (why) {
   process.exitCode = 1
 }
 
+// counted is a client whose messages each call back: flush's own callback
+// tells of the last batch only.
+function counted (client) {
+  let pending = 0
+  let done = () => {}
+  const taken = (err) => {
+    if (err) dropped(err)
+    if (--pending === 0) done()
+  }
+  const send = (type, message) => {
+    pending++
+    client[type](message, taken)
+  }
+  const flush = () =>
+    new Promise((resolve) => {
+      done = resolve
+      client.flush()
+      if (pending === 0) resolve()
+    })
+  return { send, flush }
+}
+
+// Retries: 20, a second apart or so.
 const sdks = {
   'segment-node': () => {
     const { Analytics } = load('@segment/analytics-node')
-    const client = new Analytics({ writeKey: key, host: url })
+    const client = new Analytics({ writeKey: key, host: url, maxRetries: 20, flushInterval: 1000 })
     client.on('error', (err) => dropped(err.reason || err))
-    return { client, package: '@segment/analytics-node', library: '@segment/analytics-node', flush: () => client.closeAndFlush() }
+    return { send: (type, message) => client[type](message), flush: () => client.closeAndFlush({ timeout: 300000 }) }
   },
-  'legacy-node': () => {
-    const Analytics = load('analytics-node')
-    const client = new Analytics(key, { host: url })
-    let pending = 0
-    let done = () => {}
-    // A message's callback tells that its batch was taken; flush's own tells
-    // of the last batch only.
-    const counted = (err) => {
-      if (err) dropped(err)
-      if (--pending === 0) done()
-    }
-    const wrapped = Object.fromEntries(
-      ['identify', 'track', 'page', 'screen', 'group', 'alias'].map((type) => [
-        type,
-        (message) => {
-          pending++
-          client[type](message, counted)
-        }
-      ])
-    )
-    const flush = () =>
-      new Promise((resolve) => {
-        done = resolve
-        client.flush()
-      })
-    return { client: wrapped, package: 'analytics-node', library: 'analytics-node', flush }
-  }
+  'legacy-node': () => counted(new (load('analytics-node'))(key, { host: url, retryCount: 20, axiosRetryConfig: { retryDelay: () => 1000 } })),
+  'rudder-node': () => counted(new (load('@rudderstack/rudder-sdk-node'))(key, { dataPlaneUrl: url, retryCount: 20, axiosRetryConfig: { retryDelay: () => 1000 } }))
 }
 
 async function main () {
-  const { client, flush, library, package: name } = sdks[sdk]()
+  const client = sdks[sdk]()
   const templates = JSON.parse(fs.readFileSync(calls, 'utf8'))
-  const sent = []
-  for (let n = 0; n < rounds * templates.length; n++) {
+  const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]()
+  const count = rounds * templates.length
+  for (let n = 0; n < count; n++) {
+    if (n === Math.floor(count / 2)) {
+      console.log('{"half":true}')
+      await lines.next()
+    }
     const timestamp = new Date(Date.UTC(2026, 10, 22, 10, 0, 0, n))
     const call = { ...structuredClone(templates[n % templates.length]), messageId: `${sdk}-${n}`, timestamp }
-    sent.push(JSON.parse(JSON.stringify(call)))
+    console.log(JSON.stringify({ call }))
     const { type, ...fields } = call
-    client[type](fields)
+    client.send(type, fields)
   }
-  await flush()
-  const { version } = load(path.join(name, 'package.json'))
-  process.stdout.write(JSON.stringify({ sdk, version, library, messages: sent }))
+  await client.flush()
+  process.stdin.destroy()
 }
 
 main().catch((err) => {

@@ -1,20 +1,24 @@
-"""Sends the calls of a file through segment-analytics-python.
+"""Sends calls through one of the Python SDKs; run.sh -h says how.
 
-Usage: driver.py URL WRITE_KEY CALLS ROUNDS plain|gzip; prints what it sent as
-JSON. PYTHONPATH must hold the SDK.
+Usage: driver.py SDK URL WRITE_KEY CALLS ROUNDS; PYTHONPATH holds the SDK.
 """
 
+import importlib
 import json
 import sys
 from datetime import datetime, timedelta, timezone
 
-from segment.analytics.client import Client
-from segment.analytics.version import VERSION
-
-url, key, calls, rounds, encoding = sys.argv[1:]
-name = "segment-analytics-python-" + encoding
+sdk, url, key, calls, rounds = sys.argv[1:]
+module, options = {
+    "segment-python": ("segment.analytics", {}),
+    "segment-python-gzip": ("segment.analytics", {"gzip": True}),
+    "legacy-python": ("analytics", {}),
+    "rudder-python": ("rudderstack.analytics", {}),
+}[sdk]
 dropped = []
-client = Client(key, host=url, gzip=encoding == "gzip", on_error=lambda err, batch: dropped.append((err, len(batch))))
+client = importlib.import_module(module + ".client").Client(
+    key, host=url, max_retries=30, on_error=lambda err, batch: dropped.append((err, len(batch))), **options
+)
 arguments = {
     "userId": "user_id",
     "anonymousId": "anonymous_id",
@@ -25,19 +29,20 @@ arguments = {
 start = datetime(2026, 11, 22, 10, tzinfo=timezone.utc)
 with open(calls, encoding="utf-8") as f:
     templates = json.load(f)
-sent = []
-for n in range(int(rounds) * len(templates)):
-    call = dict(templates[n % len(templates)], messageId=f"{name}-{n}")
+count = int(rounds) * len(templates)
+for n in range(count):
+    if n == count // 2:
+        print('{"half": true}', flush=True)
+        sys.stdin.readline()
+    call = dict(templates[n % len(templates)], messageId=f"{sdk}-{n}")
     at = start + timedelta(milliseconds=n)
+    record = json.dumps({"call": dict(call, timestamp=at.isoformat(timespec="milliseconds"))})
     fields = {arguments.get(k, k): v for k, v in json.loads(json.dumps(call)).items() if k != "type"}
-    if call["type"] == "track":  # beyond what a double holds
-        call["properties"] = fields["properties"] = dict(fields["properties"], big=9007199254740993)
+    print(record)
     ok, _ = getattr(client, call["type"])(timestamp=at, **fields)
     if not ok:
-        sys.exit(f"{name}: the queue is full")
-    sent.append(dict(call, timestamp=at.isoformat(timespec="milliseconds")))
+        sys.exit(f"{sdk}: the queue is full")
 client.flush()
 client.join()
 if dropped:
-    sys.exit(f"{name}: messages were dropped: {dropped}")
-json.dump({"sdk": name, "version": VERSION, "library": "analytics-python", "messages": sent}, sys.stdout)
+    sys.exit(f"{sdk}: messages were dropped: {dropped}")

@@ -1,0 +1,95 @@
+// Sends calls through analytics.js in Chromium, from a page whose origin is
+// neither that of the collector nor that of the script; run.sh -h says how.
+//
+// Usage: driver.js SDK MODULES URL WRITE_KEY CALLS ROUNDS. MODULES is the
+// folder that holds node_modules. The page asks this server for what it needs
+// and tells it each call before the SDK sees it.
+const { spawn } = require('child_process')
+const fs = require('fs')
+const http = require('http')
+const os = require('os')
+const path = require('path')
+const readline = require('readline')
+
+const [sdk, modules, api, key, calls, rounds] = process.argv.slice(2)
+const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]()
+const umd = path.join(modules, 'node_modules/@segment/analytics-next/dist/umd')
+
+// listen serves on a free port of its own, which makes an origin.
+const listen = (handler) =>
+  new Promise((resolve) => {
+    const server = http.createServer(handler).listen(0, '127.0.0.1', () => resolve(server.address().port))
+  })
+
+// The CDN's paths: the script, which is the package's standalone.js, and the
+// parts that it loads when it needs them.
+function cdn (request, response) {
+  const name = path.basename(request.url)
+  const file = path.join(umd, name === 'analytics.min.js' ? 'standalone.js' : name)
+  if (!fs.existsSync(file)) console.error(`${sdk}: the page asked the CDN for ${request.url}`)
+  response.writeHead(fs.existsSync(file) ? 200 : 404, { 'Content-Type': 'text/javascript' })
+  response.end(fs.existsSync(file) ? fs.readFileSync(file) : '')
+}
+
+// page is what a website's page would hold: Segment's snippet, with other
+// hosts in it, and calls.
+function page (cdnPort) {
+  const snippet = require(path.join(modules, 'node_modules/@segment/snippet'))
+  const { host } = new URL(api)
+  const destination = { apiHost: `${host}/v1`, protocol: 'http' }
+  if (sdk === 'chromium-batching') destination.deliveryStrategy = { strategy: 'batching', config: { size: 10, timeout: 500 } }
+  const load = { integrations: { 'Segment.io': destination } }
+  const loader = snippet.max({ apiKey: key, host: `127.0.0.1:${cdnPort}`, load, page: false })
+    .replace('https:', 'http:')
+    .replace('analytics.load(', `analytics._cdn = ${JSON.stringify(api)}; analytics.load(`) // for the settings
+  const data = JSON.stringify({ sdk, count: rounds, templates: JSON.parse(fs.readFileSync(calls, 'utf8')) })
+  return `<!doctype html><html><head><title>Shop 🛍</title><script>${loader}</script></head><body>
+<script type="application/json" id="data">${data.replaceAll('<', '\\u003c')}</script>
+<script>${fs.readFileSync(path.join(__dirname, 'page.js'))}</script></body></html>`
+}
+
+async function main () {
+  const cdnPort = await listen(cdn)
+  const port = await listen((request, response) => {
+    let body = ''
+    request.on('data', (chunk) => { body += chunk })
+    request.on('end', async () => {
+      if (request.url === '/record') process.stdout.write(body)
+      if (request.url === '/half') {
+        console.log('{"half":true}')
+        await lines.next()
+      }
+      response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' })
+      response.end(request.url === '/' ? page(cdnPort) : '')
+    })
+  })
+  const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'sealift-chromium-'))
+  const browser = spawn('chromium', [
+    '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', `--user-data-dir=${profile}`, '--no-first-run', '--no-proxy-server',
+    '--disable-background-networking', '--disable-component-update', '--disable-default-apps', '--disable-extensions', '--disable-sync',
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1', '--remote-debugging-port=0', `http://localhost:${port}/`
+  ], { stdio: 'ignore', detached: true })
+  const stop = () => { try { process.kill(-browser.pid, 'SIGKILL') } catch {} }
+  process.on('exit', () => {
+    stop()
+    fs.rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+  })
+  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(1))
+  browser.on('exit', (code) => {
+    console.error(`${sdk}: Chromium ended: ${code}`)
+    process.exit(1)
+  })
+  await ended
+  browser.removeAllListeners('exit')
+  process.exit(0)
+}
+
+// The page does not know when all is sent; whoever started this does.
+let end
+const ended = new Promise((resolve) => { end = resolve })
+process.stdin.on('end', () => end())
+
+main().catch((err) => {
+  console.error(err)
+  process.exit(1)
+})
