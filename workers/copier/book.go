@@ -2,6 +2,7 @@ package copier
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/sealift/sealift/pkg/destination"
@@ -38,9 +39,14 @@ func (c *Copier) count(destination string, n meter.Counts) {
 	c.metrics.requests(destination, n)
 }
 
-// countsOf are the requests that a PUT took.
-func countsOf(r destination.Result) meter.Counts {
+// countsOf are the requests that a PUT took, which ended so. Those without an
+// answer may have arrived, but for one that was never sent.
+func countsOf(r destination.Result, err error) meter.Counts {
 	n := meter.Counts{Puts: int64(r.Sends), AssumeRoles: int64(r.STS)}
+	var refused interface{ RefusedEndpoint() bool } // pkg/netguard
+	if errors.As(err, &refused) && refused.RefusedEndpoint() {
+		n.Puts--
+	}
 	if r.DataKey {
 		n.DataKeys = 1
 	}

@@ -1,6 +1,7 @@
 package copier
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -91,6 +92,18 @@ func TestRequestsAreThoseThatArrived(t *testing.T) {
 	deliver(acmeTwo, "bucket key", done)
 	require.Equal(t, noted[acmeTwo].DataKeys, r.noted(r.Copier)[acmeTwo].DataKeys)
 }
+
+// What an endpoint's guard stops never leaves the process.
+func TestRefusedEndpointsAreAskedNothing(t *testing.T) {
+	n := countsOf(destination.Result{Sends: 2, STS: 1}, fmt.Errorf("put: %w", refusedEndpoint{}))
+	require.Equal(t, meter.Counts{Puts: 1, AssumeRoles: 1}, n)
+	require.EqualValues(t, 2, countsOf(destination.Result{Sends: 2}, objstore.ErrUnavailable).Puts)
+}
+
+type refusedEndpoint struct{}
+
+func (refusedEndpoint) Error() string         { return "refused" }
+func (refusedEndpoint) RefusedEndpoint() bool { return true }
 
 func TestStagingRequestsAreTheOperators(t *testing.T) {
 	r := newRig(t)

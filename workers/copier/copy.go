@@ -100,7 +100,7 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	obj := objectOf(t.Prefix, job.File.Log(), f, body)
 	obj.Overwrite = obj.Overwrite || overwrite
 	put, err := c.put(ctx, t, obj, body.size, job)
-	c.count(job.Destination, countsOf(put))
+	c.count(job.Destination, countsOf(put, err))
 	if err != nil {
 		return outcome{kind: failed, verdict: destination.Judge(err, t)}, nil
 	}

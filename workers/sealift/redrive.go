@@ -108,6 +108,7 @@ type redriveResult struct {
 // parkedRow sums up the files that are parked at one destination for one cause.
 type parkedRow struct {
 	Destination string    `json:"destination"`
+	Reason      string    `json:"reason,omitempty"` // a word for the cause; "": not noted
 	Cause       string    `json:"cause"`
 	Fix         string    `json:"fix"`
 	Files       int64     `json:"files"`
@@ -122,7 +123,7 @@ func (t parkedTable) add(p delivery.Parked) {
 	since := time.UnixMilli(p.Since).UTC()
 	row, seen := t[key]
 	if !seen {
-		row = parkedRow{Destination: p.Job.Destination, Cause: p.Cause, Fix: p.Fix, Since: since}
+		row = parkedRow{Destination: p.Job.Destination, Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: since}
 	}
 	row.Files++
 	if since.Before(row.Since) {
