@@ -21,8 +21,11 @@ var shapes = []struct {
 	{"one_workspace", oneWorkspace},
 }
 
+// scaleID is like those that are generated, and compresses like them.
+func scaleID(i int) string { return HashKey(fmt.Sprint(i))[:22] }
+
 func scaleSource(i int) Source {
-	id := fmt.Sprintf("source-%016d", i)
+	id := scaleID(i)
 	return Source{ID: id, Name: fmt.Sprintf("app %d", i), WriteKeys: []string{"wk_" + id}}
 }
 
@@ -37,7 +40,7 @@ func manyWorkspaces() []Workspace {
 	var ws []Workspace
 	for i := range scale {
 		ws = append(ws, Workspace{
-			ID: fmt.Sprintf("ws_%022d", i), Sources: []Source{scaleSource(i)},
+			ID: "ws_" + scaleID(i), Sources: []Source{scaleSource(i)},
 			Destinations: []Destination{scaleDestination(i, fmt.Sprintf("acme-%d-logs/raw", i))},
 		})
 	}
@@ -116,7 +119,7 @@ func TestBrokenAtScale(t *testing.T) {
 		breaks func(i int, d *Destination)
 		says   string
 	}{
-		"unknown_sources": {func(_ int, d *Destination) { d.Sources = []string{"x" + d.Sources[0]} }, `the nearest source of the workspace is "source-0000000000000001"`},
+		"unknown_sources": {func(_ int, d *Destination) { d.Sources = []string{"x" + d.Sources[0]} }, `the nearest source of the workspace is "`},
 		"same_place":      {func(_ int, d *Destination) { d.Sources = []string{scaleSource(0).ID} }, "delivers to the same place|is delivered to the same place"},
 		"nested_places": {func(i int, d *Destination) {
 			d.Bucket = fmt.Sprintf("acme-logs/raw/segment-logs/%s/%d", d.Sources[0], i%2)
@@ -171,7 +174,7 @@ func BenchmarkLookupDuringChanges(b *testing.B) {
 	var took []time.Duration
 	for b.Loop() {
 		began := time.Now()
-		if _, ok := l.Snapshot().SourceByWriteKey("wk_source-0000000000000042"); !ok {
+		if _, ok := l.Snapshot().SourceByWriteKey("wk_" + scaleID(42)); !ok {
 			b.Fatal("not found")
 		}
 		took = append(took, time.Since(began))

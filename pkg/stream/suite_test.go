@@ -153,6 +153,17 @@ func testTooLarge(t *testing.T, c *stream.Client, topic string) {
 	err := p.Produce(t.Context(), stream.Record{Value: make([]byte, 1_000_001)})
 	require.ErrorIs(t, err, stream.ErrRecordTooLarge)
 	require.NoError(t, p.Produce(t.Context(), stream.Record{Value: []byte("small")}), "it hurts no other record")
+
+	takes, err := c.MaxRecordBytes(t.Context(), topic)
+	require.NoError(t, err)
+	require.InDelta(t, 1<<20, takes, 100, "the brokers' default")
+	large := stream.Topic{Name: topic + "-large", Partitions: 1, MaxRecordBytes: 2 << 20}
+	require.NoError(t, c.EnsureTopics(t.Context(), true, large))
+	takes, err = c.MaxRecordBytes(t.Context(), large.Name)
+	require.NoError(t, err)
+	require.Equal(t, 2<<20, takes)
+	_, err = c.MaxRecordBytes(t.Context(), topic+"-none")
+	require.ErrorContains(t, err, topic+"-none")
 }
 
 func testPartitionsByKey(t *testing.T, c *stream.Client, topic string) {

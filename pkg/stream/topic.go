@@ -102,6 +102,30 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 	return 0, fmt.Errorf("describe topic %q: %w", topic, ErrNoTopic)
 }
 
+// MaxRecordBytes returns how large a batch of records the topic takes, after
+// compression: its max.message.bytes, or the brokers' own. It may be an error
+// that the brokers do not tell everybody.
+func (c *Client) MaxRecordBytes(ctx context.Context, topic string) (int, error) {
+	const name = "max.message.bytes"
+	res, err := c.api(5*time.Second).DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
+		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{name}}},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("describe topic %q: %w", topic, err)
+	}
+	for _, r := range res.Resources {
+		if r.Error != nil {
+			return 0, fmt.Errorf("describe topic %q: %w", topic, r.Error)
+		}
+		for _, e := range r.ConfigEntries {
+			if n, err := strconv.Atoi(e.ConfigValue); err == nil && e.ConfigName == name {
+				return n, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("describe topic %q: its %s is not told", topic, name)
+}
+
 // Bounds are the offsets that a partition holds: [First, End).
 type Bounds struct {
 	First int64 // of the oldest record still there

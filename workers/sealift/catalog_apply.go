@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/netguard"
 )
 
 func newCatalogApplyCommand(a *app) *cobra.Command {
@@ -112,6 +113,9 @@ func withPlan(ctx context.Context, a *app, files *catalogFiles, args []string, c
 	if err := fits(a, stored.Workspaces(), docs); err != nil {
 		return err
 	}
+	if err := warnOfEndpoints(a, docs); err != nil {
+		return err
+	}
 	return do(t, newPlan(stored.Workspaces(), docs))
 }
 
@@ -145,6 +149,28 @@ func fits(a *app, stored, docs []catalog.Workspace) error {
 		return nil
 	}
 	return fmt.Errorf("nothing was applied: %w", &refused)
+}
+
+// warnOfEndpoints tells of each endpoint that copiers would refuse to connect
+// to. It is no error: theirs may be another configuration than this command's.
+func warnOfEndpoints(a *app, docs []catalog.Workspace) error {
+	allowed, err := netguard.ParseAllowed(a.cfg.Destinations.AllowedEndpoints)
+	if err != nil {
+		return err
+	}
+	told := map[string]bool{"": true} // AWS
+	for _, w := range docs {
+		for _, d := range w.Destinations {
+			if told[d.Endpoint] {
+				continue
+			}
+			told[d.Endpoint] = true
+			if err := allowed.Check(d.Endpoint); err != nil {
+				a.log.Warn("copiers with this configuration will not connect to the destination", "destination", w.ID+"/"+d.Name, "err", err)
+			}
+		}
+	}
+	return nil
 }
 
 func newPlan(stored, docs []catalog.Workspace) plan {

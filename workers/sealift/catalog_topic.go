@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,8 +13,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// catalogTimeout bounds reading or writing the catalog topic.
-const catalogTimeout = 30 * time.Second
+// catalogTimeout bounds reading the catalog topic, and writing a batch to
+// it. A variable for tests.
+var catalogTimeout = 30 * time.Second
 
 // catalogTopic is the stored catalog, for one command.
 type catalogTopic struct{ *services }
@@ -78,26 +78,6 @@ func (t *catalogTopic) read(ctx context.Context) (*catalog.Snapshot, error) {
 	}
 	return live.Publish(), nil
 }
-
-// write stores records: workspace id -> what Encode wrote, or nil to delete.
-func (t *catalogTopic) write(ctx context.Context, values map[string][]byte) error {
-	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
-	defer cancel()
-	var records []stream.Record
-	for id, v := range values {
-		records = append(records, stream.Record{Key: []byte(id), Value: v})
-	}
-	slices.SortFunc(records, func(a, b stream.Record) int { return strings.Compare(string(a.Key), string(b.Key)) })
-	err := t.producer(t.cfg.Kafka.CatalogTopic, maxWorkspaceBytes).Produce(ctx, records...)
-	if errors.Is(err, stream.ErrRecordTooLarge) {
-		return fmt.Errorf("%w: a workspace is larger than the topic takes; raise its max.message.bytes", err)
-	}
-	return err
-}
-
-// maxWorkspaceBytes is the largest record that is tried; the topic may take
-// less.
-const maxWorkspaceBytes = 8 << 20
 
 func newCatalogGetCommand(a *app) *cobra.Command {
 	var asJSON bool

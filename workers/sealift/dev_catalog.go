@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/catalog"
-	"github.com/sealift/sealift/pkg/stream"
 )
 
 // devCatalog applies the catalog file whenever it changes, and gives every
@@ -121,33 +119,27 @@ func applyCatalog(ctx context.Context, s *services, workspaces []catalog.Workspa
 	for _, w := range s.catalog.Snapshot().Workspaces() {
 		whole[w.ID] = w
 	}
-	var records []stream.Record
+	values := map[string][]byte{}
 	for _, w := range workspaces {
 		now, known := whole[w.ID]
 		if value := catalog.Encode(w); !known || string(catalog.Encode(now)) != string(value) {
-			records = append(records, stream.Record{Key: []byte(w.ID), Value: value})
+			values[w.ID] = value
 		}
 		whole[w.ID] = w
 	}
-	if len(records) == 0 {
+	if len(values) == 0 {
 		return nil
 	}
 	if err := catalog.Validate(slices.Collect(maps.Values(whole))); err != nil {
 		return fmt.Errorf("apply catalog: %w", err)
 	}
-	p := s.kafka.NewProducer(stream.ProducerConfig{Topic: s.cfg.Kafka.CatalogTopic, Compression: s.cfg.Kafka.Compression, BatchBytes: maxWorkspaceBytes})
-	if err := errors.Join(p.Produce(ctx, records...), p.Close()); err != nil {
+	if err := s.writeCatalog(ctx, values); err != nil {
 		return fmt.Errorf("apply catalog: %w", err)
 	}
 	for {
 		changed := s.catalog.Changed()
-		live := map[string]string{}
-		for _, w := range s.catalog.Snapshot().Workspaces() {
-			live[w.ID] = string(catalog.Encode(w))
-		}
-		missing := slices.ContainsFunc(records, func(r stream.Record) bool { return live[string(r.Key)] != string(r.Value) })
-		if !missing {
-			s.log.Info("catalog applied", "workspaces", len(records))
+		if len(notStored(s.catalog.Snapshot(), values)) == 0 {
+			s.log.Info("catalog applied", "workspaces", len(values))
 			return nil
 		}
 		select {

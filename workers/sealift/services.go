@@ -54,6 +54,8 @@ type services struct {
 	loaded  chan struct{} // closed when the catalog was read to its end
 	unread  error         // workspaces of it that could not be read; set before loaded is closed
 
+	catalogProducer func() *stream.Producer // of the catalog topic, made when first asked for
+
 	mu        sync.Mutex // guards producers
 	producers []*stream.Producer
 }
@@ -90,6 +92,9 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 	}), cfg.Staging.Prefix)
 	s.roles = assumerole.New(assumerole.Config{
 		Endpoint: cfg.STS.Endpoint, Region: cfg.Staging.Region, Credentials: s.id.credentials, AnyTrust: !cfg.STS.VerifyTrust,
+	})
+	s.catalogProducer = sync.OnceValue(func() *stream.Producer {
+		return s.producer(cfg.Kafka.CatalogTopic, maxWorkspaceBytes+recordOverhead)
 	})
 	return s, nil
 }
@@ -211,7 +216,7 @@ func (s *services) topics() []stream.Topic {
 	topics := []stream.Topic{
 		{Name: k.EventsTopic, Partitions: k.Partitions, Replication: k.Replication},
 		{Name: k.DeadLettersTopic, Partitions: k.Partitions, Replication: k.Replication, MaxRecordBytes: deadLetterBytes},
-		{Name: k.CatalogTopic, Partitions: 1, Replication: k.Replication, Compacted: true},
+		{Name: k.CatalogTopic, Partitions: 1, Replication: k.Replication, Compacted: true, MaxRecordBytes: maxWorkspaceBytes},
 	}
 	for _, name := range copierConfig(s.cfg).Topics() {
 		topics = append(topics, stream.Topic{Name: name, Partitions: k.Partitions, Replication: k.Replication})
