@@ -5,40 +5,105 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync"
 
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Cat writes the files' lines to w, one file after the other, decompressed,
-// or their gzip bytes if raw. It ends with the first error: what was written
-// before may end within a file. read, if not nil, is called with the number
-// of compressed bytes received.
-func Cat(ctx context.Context, store objstore.Store, files iter.Seq2[File, error], w io.Writer, raw bool, read func(int64)) error {
-	for f, err := range files {
+// CatOptions say how files are written.
+type CatOptions struct {
+	// Raw writes the gzip bytes as they are stored, which is a gzip stream too.
+	Raw bool
+	// Parallel is how many files are read at once, those ahead of the one that
+	// is being written as far as 4 MiB; default 4.
+	Parallel int
+}
+
+// chunkSize is how much is handed over at once.
+const chunkSize = 128 << 10
+
+// Cat writes the files' lines to w, one file after the other. It ends with the
+// first error: what was written before may end within a file, and of that file
+// nothing was verified.
+func Cat(ctx context.Context, r objstore.Reader, files iter.Seq2[File, error], w io.Writer, opts CatOptions) error {
+	if opts.Parallel <= 0 {
+		opts.Parallel = 4
+	}
+	for c, err := range ahead(ctx, opts.Parallel, 4<<20/chunkSize, files, func(ctx context.Context, f File) iter.Seq2[*chunk, error] {
+		return chunks(ctx, r, f, opts.Raw)
+	}) {
 		if err != nil {
 			return err
 		}
-		if err := catOne(ctx, store, f, w, raw, read); err != nil {
-			return fmt.Errorf("read %q: %w", f.Key, err)
+		_, err := w.Write(c.bytes[:c.n])
+		chunkPool.Put(c)
+		if err != nil {
+			return fmt.Errorf("write: %w", err)
 		}
 	}
 	return nil
 }
 
-func catOne(ctx context.Context, store objstore.Store, f File, w io.Writer, raw bool, read func(int64)) error {
-	body, info, err := store.Get(ctx, f.Key)
-	if err != nil {
-		return err
+// chunk is a piece of a file.
+type chunk struct {
+	bytes [chunkSize]byte
+	n     int
+}
+
+var chunkPool = sync.Pool{New: func() any { return new(chunk) }}
+
+// chunks yields a file piece by piece, and verifies it.
+func chunks(ctx context.Context, r objstore.Reader, f File, raw bool) iter.Seq2[*chunk, error] {
+	return func(yield func(*chunk, error) bool) {
+		d := newFetch(ctx, r, f, nil)
+		defer d.Close()
+		c := &chunker{yield: yield}
+		var err error
+		if raw {
+			if _, err = io.CopyBuffer(c, struct{ io.Reader }{d}, make([]byte, chunkSize)); err == nil {
+				_, err = d.verify()
+			}
+		} else {
+			err = d.decompress(c)
+		}
+		if !c.flush() {
+			return
+		}
+		if err != nil {
+			yield(nil, named(err, f))
+		}
 	}
-	defer body.Close()
-	in := newVerifier(body, f, info, read)
-	if raw {
-		_, err = io.Copy(w, in)
-	} else {
-		err = decompress(w, in)
+}
+
+// chunker fills chunks with what is written to it, and yields them.
+type chunker struct {
+	yield func(*chunk, error) bool
+	next  *chunk
+	over  bool // nobody wants more
+}
+
+// Write implements io.Writer.
+func (c *chunker) Write(p []byte) (n int, err error) {
+	for n < len(p) {
+		if c.next == nil {
+			c.next = chunkPool.Get().(*chunk)
+			c.next.n = 0
+		}
+		copied := copy(c.next.bytes[c.next.n:], p[n:])
+		c.next.n += copied
+		n += copied
+		if c.next.n == chunkSize && !c.flush() {
+			return n, io.ErrClosedPipe
+		}
 	}
-	if err != nil {
-		return err
+	return n, nil
+}
+
+// flush yields what there is; false: nobody wants more.
+func (c *chunker) flush() bool {
+	if c.next != nil && !c.over {
+		c.over = !c.yield(c.next, nil)
+		c.next = nil
 	}
-	return in.verify()
+	return !c.over
 }

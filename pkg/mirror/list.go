@@ -1,154 +1,150 @@
-// Package mirror is a customer's side of a destination: it lists the files
-// that Sealift delivered to a bucket, by source and day, downloads them and
-// reads their lines.
-//
-// It promises that a downloaded file is whole: it gets its name only after
-// its size and, where the object tells it, its sha256 were verified. It only
-// reads the bucket (s3:ListBucket, s3:GetObject), and it is wary of it:
-// nothing but well-formed keys below segment-logs/ becomes a path on disk.
 package mirror
 
 import (
 	"context"
 	"fmt"
 	"iter"
-	"regexp"
+	"slices"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// root is below which files lie, under the destination's prefix.
-const root = "segment-logs/"
+// sourcesAtOnce is how many sources are listed at once.
+const sourcesAtOnce = 8
 
-// Filter picks files. The zero value picks all.
-type Filter struct {
-	Source string // a source id, or "" for all
-	Day    int64  // UTC midnight in unix milliseconds, or 0 for all
-}
-
-// File is a delivered file.
-type File struct {
-	Key      string `json:"key"` // below the destination's prefix
-	Source   string `json:"source"`
-	Day      int64  `json:"day"` // UTC midnight in unix milliseconds
-	Name     string `json:"name"`
-	Received int64  `json:"received"` // of its first record, unix milliseconds
-	Size     int64  `json:"size"`     // compressed
-	ETag     string `json:"etag,omitempty"`
-}
-
-// Date is the UTC day of the file, as people write it.
-func (f File) Date() string { return Date(f.Day) }
-
-// Date is the UTC day of a time in unix milliseconds, as people write it.
-func Date(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.DateOnly) }
-
-// ParseDay reads a day: 2026-11-22, or unix milliseconds as in the keys.
-func ParseDay(s string) (int64, error) {
-	if t, err := time.Parse(time.DateOnly, s); err == nil {
-		return t.UnixMilli(), nil
-	}
-	const day = int64(24 * time.Hour / time.Millisecond)
-	if ms, err := strconv.ParseInt(s, 10, 64); err == nil && ms > 0 && ms%day == 0 {
-		return ms, nil
-	}
-	return 0, fmt.Errorf("day %q is neither a date like 2026-11-22 nor a UTC midnight in unix milliseconds like 1795305600000", s)
-}
-
-var (
-	validSource = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	validName   = regexp.MustCompile(`^([0-9]{1,19})\.[A-Za-z0-9._-]{1,200}\.gz$`)
-)
-
-// parse returns the file of an object; ok is false for objects that are not
-// Sealift's.
-func parse(info objstore.Info) (File, bool) {
-	rest, ok := strings.CutPrefix(info.Key, root)
-	parts := strings.Split(rest, "/")
-	if !ok || len(parts) != 3 || !validSource.MatchString(parts[0]) {
-		return File{}, false
-	}
-	day, err := strconv.ParseInt(parts[1], 10, 64)
-	m := validName.FindStringSubmatch(parts[2])
-	if err != nil || m == nil || strconv.FormatInt(day, 10) != parts[1] {
-		return File{}, false
-	}
-	received, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil {
-		return File{}, false
-	}
-	return File{Key: info.Key, Source: parts[0], Day: day, Name: parts[2], Received: received, Size: info.Size, ETag: info.ETag}, true
-}
-
-// List returns the files of a bucket that the filter picks, in the order of
-// their keys: by source, day and time. store is the bucket below the
-// destination's prefix. It ends with the first error.
+// List returns the files of a place that the filter picks, in the order of
+// their keys: by source, day and time. It ends with the first error.
 //
-// A day of all sources is listed source by source, without passing over the
-// other days.
-func List(ctx context.Context, store objstore.Store, f Filter) iter.Seq2[File, error] {
+// It is one request for 1,000 files that lie in the days that are wanted; of
+// days of all sources one more for 1,000 sources. Days that are not wanted are
+// not passed over, except before the first that is, when there is no other. A
+// file that is named is not listed, so that s3:GetObject is enough to read it.
+func List(ctx context.Context, r objstore.Reader, p Place, f Filter) iter.Seq2[File, error] {
+	if p.Day != 0 {
+		day := OfDay(p.Day)
+		if f.Since.Before(day.Since) {
+			f.Since = day.Since
+		}
+		if f.Until.IsZero() || f.Until.After(day.Until) {
+			f.Until = day.Until
+		}
+	}
+	switch {
+	case p.Name != "":
+		return one(ctx, r, p)
+	case p.Source != "":
+		return listSource(ctx, r, p, f, p.Source)
+	case f == Filter{}:
+		return list(ctx, r, p, p.root(), "", 0)
+	}
+	return ahead(ctx, sourcesAtOnce, 1000, sources(ctx, r, p), func(ctx context.Context, source string) iter.Seq2[File, error] {
+		return listSource(ctx, r, p, f, source)
+	})
+}
+
+// one is the file that p names.
+func one(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
-		switch {
-		case f.Source != "" && f.Day != 0:
-			list(ctx, store, fmt.Sprintf("%s%s/%d/", root, f.Source, f.Day), yield)
-		case f.Source != "":
-			list(ctx, store, root+f.Source+"/", yield)
-		case f.Day == 0:
-			list(ctx, store, root, yield)
-		default:
-			for source, err := range sources(ctx, store) {
-				if err != nil {
-					yield(File{}, err)
-					return
-				}
-				if !list(ctx, store, fmt.Sprintf("%s%s/%d/", root, source, f.Day), yield) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// list yields the files below prefix; it returns false when yield wants no
-// more or an error was yielded.
-func list(ctx context.Context, store objstore.Store, prefix string, yield func(File, error) bool) bool {
-	for info, err := range objstore.All(ctx, store, prefix) {
+		key := fmt.Sprintf("%s%s/%d/%s", p.root(), p.Source, p.Day, p.Name)
+		info, err := r.Head(ctx, key)
 		if err != nil {
-			yield(File{}, fmt.Errorf("list %q: %w", prefix, err))
-			return false
+			yield(File{}, err)
+			return
 		}
-		if f, ok := parse(info); ok && !yield(f, nil) {
-			return false
+		if f, ok := parse(p.Prefix, info); ok {
+			yield(f, nil)
 		}
 	}
-	return true
 }
 
-// sources yields the source ids that have files, with one request each.
-func sources(ctx context.Context, store objstore.Store) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		after := ""
-		for {
-			infos, err := store.List(ctx, root, after, 1)
+func listSource(ctx context.Context, r objstore.Reader, p Place, f Filter, source string) iter.Seq2[File, error] {
+	prefix, after := p.root()+source+"/", ""
+	first, end := f.days()
+	switch {
+	case end != 0 && end <= first:
+		return func(func(File, error) bool) {}
+	case first != 0 && end == first+dayMillis:
+		prefix += strconv.FormatInt(first, 10) + "/"
+	case first != 0:
+		after = prefix + strconv.FormatInt(first, 10)
+	}
+	return func(yield func(File, error) bool) {
+		for file, err := range list(ctx, r, p, prefix, after, end) {
+			if (err != nil || f.picks(file)) && !yield(file, err) {
+				return
+			}
+		}
+	}
+}
+
+// list yields the files below a prefix, after a key, and of days before end
+// if that is not 0; then the prefix is of one source.
+func list(ctx context.Context, r objstore.Reader, p Place, prefix, after string, end int64) iter.Seq2[File, error] {
+	return func(yield func(File, error) bool) {
+		for info, err := range objstore.AllAfter(ctx, r, prefix, after) {
 			if err != nil {
-				yield("", fmt.Errorf("list %q: %w", root, err))
+				yield(File{}, err)
 				return
 			}
-			if len(infos) == 0 {
+			f, ok := parse(p.Prefix, info)
+			if ok && (end != 0 && f.Day >= end || !yield(f, nil)) {
 				return
 			}
-			name, _, isDir := strings.Cut(strings.TrimPrefix(infos[0].Key, root), "/")
-			if !isDir {
-				after = infos[0].Key
-				continue
-			}
+		}
+	}
+}
+
+// sources yields the source ids that have files.
+func sources(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if p.Source != "" {
+			yield(p.Source, nil)
+			return
+		}
+		names, err := r.Folders(ctx, p.root())
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for _, name := range names {
 			if validSource.MatchString(name) && !yield(name, nil) {
 				return
 			}
-			after = root + name + "0" // '0' follows '/': past every key below it
+		}
+	}
+}
+
+// Days returns the days of a place that have a folder, each once, oldest first:
+// a request for each source and 1,000 days, and one for 1,000 sources.
+func Days(ctx context.Context, r objstore.Reader, p Place) ([]int64, error) {
+	if p.Day != 0 {
+		return []int64{p.Day}, nil
+	}
+	var days []int64
+	for day, err := range ahead(ctx, sourcesAtOnce, 1000, sources(ctx, r, p), func(ctx context.Context, source string) iter.Seq2[int64, error] {
+		return daysOf(ctx, r, p.root()+source+"/")
+	}) {
+		if err != nil {
+			return nil, err
+		}
+		days = append(days, day)
+	}
+	slices.Sort(days)
+	return slices.Compact(days), nil
+}
+
+func daysOf(ctx context.Context, r objstore.Reader, prefix string) iter.Seq2[int64, error] {
+	return func(yield func(int64, error) bool) {
+		names, err := r.Folders(ctx, prefix)
+		if err != nil {
+			yield(0, err)
+			return
+		}
+		for _, name := range names {
+			if day, ok := parseFolder(name); ok && !yield(day, nil) {
+				return
+			}
 		}
 	}
 }

@@ -2,225 +2,265 @@ package mirror
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
-	"github.com/klauspost/pgzip"
+	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// tries is how often a download is begun before it counts as failed.
-const tries = 4
-
 // SyncOptions say where files go and how.
 type SyncOptions struct {
-	// Dir receives {source}/{day-ms}/{file}. It is created.
+	// Dir receives the files of the place as `aws s3 sync` would put them. It
+	// is created.
 	Dir string
-	// Decompress stores {file} without .gz but with .ndjson, decompressed.
+	// Decompress stores NAME.ndjson, the lines, instead of NAME.gz.
 	Decompress bool
-	// Parallel is how many files are downloaded at once; default 8.
+	// Parallel is how many files are downloaded at once; default 16.
 	Parallel int
 	// Found, if set, is called for every file that will be downloaded, Read
-	// with the number of compressed bytes received, from any goroutine.
+	// with the number of its compressed bytes that are there, from any
+	// goroutine.
 	Found func(File)
 	Read  func(n int64)
 }
 
+// DefaultParallel is how many files Sync downloads at once.
+const DefaultParallel = 16
+
 // SyncResult counts files and compressed bytes.
 type SyncResult struct {
-	Downloaded int64   `json:"downloaded"`
-	Bytes      int64   `json:"bytes"`
-	Skipped    int64   `json:"skipped"` // already there
-	Failed     []error `json:"-"`
+	Downloaded int64 `json:"downloaded"`
+	Bytes      int64 `json:"bytes"`
+	Skipped    int64 `json:"skipped"`   // there already
+	Differing  int64 `json:"differing"` // something else has their name; it stays
+	Failed     int64 `json:"failed"`
+	// Problems are the first of what went wrong with single files.
+	Problems []error `json:"-"`
 }
 
-// Sync downloads files into a directory, several at once. Files that are
-// there already are skipped, so an interrupted Sync is continued by another
-// one; a file appears under its name only when it is whole. The failure of a
-// file is counted, and the others go on; the error is one of listing, of the
-// directory, or ctx's.
-func Sync(ctx context.Context, store objstore.Store, files iter.Seq2[File, error], opts SyncOptions) (SyncResult, error) {
+// maxProblems is how many problems are kept.
+const maxProblems = 20
+
+// Sync downloads files into a directory, several at once. What is there already
+// is skipped if it is the object, and stays if it is not; so an interrupted Sync
+// is continued by another one, within a file too unless it is decompressed. A
+// file appears under its name only when it is whole.
+//
+// The failure of a file is counted, and the others go on. An error is one of
+// listing, of the local disk, of credentials, of a store that is out of reach,
+// or ctx's; the result then counts what was done before.
+func Sync(ctx context.Context, r objstore.Reader, p Place, files iter.Seq2[File, error], opts SyncOptions) (SyncResult, error) {
 	if opts.Parallel <= 0 {
-		opts.Parallel = 8
+		opts.Parallel = DefaultParallel
 	}
-	var (
-		mu     sync.Mutex // guards result
-		result SyncResult
-	)
+	s := &syncer{reader: r, place: p, opts: opts}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(opts.Parallel)
 	for f, err := range files {
+		if err == nil && gctx.Err() == nil {
+			err = s.one(gctx, group, f)
+		}
 		if err != nil || gctx.Err() != nil {
-			err = errors.Join(err, group.Wait(), ctx.Err())
-			return result, err
+			// A file's fatal error cancels what is read here: it goes first.
+			return s.result, cmpErr(ctx.Err(), group.Wait(), err)
 		}
-		path := opts.path(f)
-		if opts.complete(path, f) {
-			mu.Lock()
-			result.Skipped++
-			mu.Unlock()
-			continue
-		}
-		if opts.Found != nil {
-			opts.Found(f)
-		}
-		group.Go(func() error {
-			err := download(gctx, store, f, path, opts)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				result.Downloaded++
-				result.Bytes += f.Size
-			case gctx.Err() != nil:
-				return gctx.Err()
-			default:
-				result.Failed = append(result.Failed, fmt.Errorf("download %q: %w", f.Key, err))
-			}
-			return nil
-		})
 	}
-	err := errors.Join(group.Wait(), ctx.Err())
-	return result, err
+	return s.result, cmpErr(ctx.Err(), group.Wait())
 }
 
-func (o SyncOptions) path(f File) string {
-	name := f.Name
-	if o.Decompress {
-		name = strings.TrimSuffix(name, ".gz") + ".ndjson"
-	}
-	return filepath.Join(o.Dir, f.Source, fmt.Sprint(f.Day), name)
-}
-
-// complete tells whether the file needs no download. Objects never change, so
-// a name that stands for a whole file stands for the right one.
-func (o SyncOptions) complete(path string, f File) bool {
-	info, err := os.Stat(path)
-	return err == nil && (o.Decompress || info.Size() == f.Size)
-}
-
-func download(ctx context.Context, store objstore.Store, f File, path string, opts SyncOptions) error {
-	for try := 1; ; try++ {
-		err := downloadOnce(ctx, store, f, path, opts)
-		if err == nil || try == tries || !errors.Is(err, objstore.ErrUnavailable) {
+// cmpErr is the first error.
+func cmpErr(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Duration(try*try) * 200 * time.Millisecond):
-		}
-	}
-}
-
-func downloadOnce(ctx context.Context, store objstore.Store, f File, path string, opts SyncOptions) (err error) {
-	body, info, err := store.Get(ctx, f.Key)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	dir, name := filepath.Split(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	// One name for every try: what a killed process left is overwritten.
-	part := filepath.Join(dir, "."+name+".part")
-	out, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, out.Close())
-			if rm := os.Remove(part); rm != nil && !errors.Is(rm, fs.ErrNotExist) {
-				err = errors.Join(err, rm)
-			}
-		}
-	}()
-
-	in := newVerifier(body, f, info, opts.Read)
-	if opts.Decompress {
-		err = decompress(out, in)
-	} else {
-		_, err = io.Copy(out, in)
-	}
-	if err == nil {
-		err = in.verify()
-	}
-	if err != nil {
-		return err
-	}
-	// 1. its bytes are on disk  2. it gets its name
-	if err := out.Sync(); err != nil {
-		return err
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	return os.Rename(part, path)
-}
-
-// decompress reads ahead and checks sums beside the caller (pgzip).
-func decompress(w io.Writer, r io.Reader) error {
-	z, err := pgzip.NewReader(r)
-	if err != nil {
-		return err
-	}
-	_, err = z.WriteTo(w)
-	return errors.Join(err, z.Close())
-}
-
-// verifier reads an object and compares it with what the store says of it.
-type verifier struct {
-	body io.Reader
-	sum  hash
-	want string // hex sha256, "" if the object does not tell
-	size int64
-	n    int64
-	read func(int64)
-}
-
-type hash interface {
-	io.Writer
-	Sum([]byte) []byte
-}
-
-func newVerifier(body io.Reader, f File, info objstore.Info, read func(int64)) *verifier {
-	return &verifier{body: body, sum: sha256.New(), want: info.Metadata["sha256"], size: f.Size, read: read}
-}
-
-func (v *verifier) Read(p []byte) (int, error) {
-	n, err := v.body.Read(p)
-	v.n += int64(n)
-	_, _ = v.sum.Write(p[:n])
-	if v.read != nil {
-		v.read(int64(n))
-	}
-	return n, err
-}
-
-func (v *verifier) verify() error {
-	// A reader of gzip stops at the end of the member.
-	if _, err := io.Copy(io.Discard, struct{ io.Reader }{v}); err != nil {
-		return err
-	}
-	if v.n != v.size {
-		return fmt.Errorf("%w: got %d bytes of %d", objstore.ErrUnavailable, v.n, v.size)
-	}
-	if got := hex.EncodeToString(v.sum.Sum(nil)); v.want != "" && got != v.want {
-		return fmt.Errorf("sha256 is %s, the object says %s: it was changed after its delivery", got, v.want)
 	}
 	return nil
+}
+
+type syncer struct {
+	reader objstore.Reader
+	place  Place
+	opts   SyncOptions
+
+	mu     sync.Mutex // guards all below
+	result SyncResult
+	away   int // files in a row that were out of reach
+}
+
+// one deals with a file: at once if nothing has to be read, else in the group.
+func (s *syncer) one(ctx context.Context, group *errgroup.Group, f File) error {
+	path := s.opts.path(s.place, f)
+	switch seen, err := s.opts.look(path, f); {
+	case seen == occupied:
+		return s.count(ctx, f, path, err)
+	case err != nil:
+		return err
+	case seen == there:
+		return s.count(ctx, f, path, errThere)
+	case seen == touched:
+		group.Go(func() error {
+			err := s.opts.compare(ctx, s.reader, path, f)
+			if err == nil {
+				err = errThere
+			}
+			return s.count(ctx, f, path, err)
+		})
+		return nil
+	}
+	if s.opts.Found != nil {
+		s.opts.Found(f)
+	}
+	group.Go(func() error { return s.count(ctx, f, path, s.download(ctx, f, path)) })
+	return nil
+}
+
+func (o SyncOptions) path(p Place, f File) string {
+	path := filepath.Join(o.Dir, p.path(f))
+	if o.Decompress {
+		path = strings.TrimSuffix(path, ".gz") + ".ndjson"
+	}
+	return path
+}
+
+var errThere = errors.New("it is there already")
+
+// count keeps the books of one file. It returns the errors that end the whole.
+func (s *syncer) count(ctx context.Context, f File, path string, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(err, objstore.ErrUnavailable) {
+		s.away++
+	} else {
+		s.away = 0
+	}
+	switch {
+	case err == nil:
+		s.result.Downloaded++
+		s.result.Bytes += f.Size
+	case errors.Is(err, errThere):
+		s.result.Skipped++
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case fatal(err):
+		return err
+	case errors.Is(err, errDiffers):
+		s.result.Differing++
+		s.problem(fmt.Errorf("%s: %w; both are kept, move it away to download s3://%s/%s", path, err, s.place.Bucket, f.Key))
+	default:
+		s.result.Failed++
+		s.problem(named(err, f))
+	}
+	if s.away >= 2*s.opts.Parallel {
+		return fmt.Errorf("%d files in a row: %w", s.away, err)
+	}
+	return nil
+}
+
+// named says of which object an error is, if it does not say so itself.
+func named(err error, f File) error {
+	var e *objstore.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return fmt.Errorf("read object %q: %w", f.Key, err)
+}
+
+func (s *syncer) problem(err error) {
+	if len(s.result.Problems) < maxProblems {
+		s.result.Problems = append(s.result.Problems, err)
+	}
+}
+
+// fatal tells errors that every other file would meet as well.
+func fatal(err error) bool {
+	var disk *diskError
+	return errors.As(err, &disk) || errors.Is(err, objstore.ErrNoBucket) || badCredentials(err)
+}
+
+func (s *syncer) download(ctx context.Context, f File, path string) (err error) {
+	p, err := openPart(path)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	for {
+		var resumed int64
+		resumed, err = s.fill(ctx, p, f)
+		if resumed == 0 || !errors.Is(err, errNotWhole) && !errors.Is(err, objstore.ErrChanged) {
+			break
+		}
+		// What an earlier run left was of another object, or a crash of the
+		// machine spoiled it.
+		if err := p.cut(0); err != nil {
+			return err
+		}
+	}
+	if err == nil {
+		err = p.install(f.modified())
+	}
+	if err == nil || s.resumable(ctx, err) {
+		return err
+	}
+	return cmpErr(p.remove(), err)
+}
+
+// resumable tells whether another run can go on with the part.
+func (s *syncer) resumable(ctx context.Context, err error) bool {
+	var disk *diskError
+	return !s.opts.Decompress && (ctx.Err() != nil || errors.Is(err, objstore.ErrUnavailable) || errors.As(err, &disk) || badCredentials(err))
+}
+
+// fill writes the object into its part and verifies it. It returns how much
+// was there before.
+func (s *syncer) fill(ctx context.Context, p *part, f File) (resumed int64, err error) {
+	d := newFetch(ctx, s.reader, f, s.opts.Read)
+	defer d.Close()
+	if s.opts.Decompress {
+		if err := p.cut(0); err != nil {
+			return 0, err
+		}
+		return 0, d.decompress(p)
+	}
+	if resumed, err = p.size(); err != nil {
+		return 0, err
+	}
+	// The answer to a request, though it be for the last byte, tells the sha256.
+	if resumed = min(resumed, f.Size-1); resumed <= 0 || f.ETag == "" {
+		resumed = 0
+	} else if err := d.resume(io.NewSectionReader(p, 0, resumed), resumed); err != nil {
+		return resumed, onDisk(err)
+	}
+	if err := p.cut(resumed); err != nil {
+		return resumed, err
+	}
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{p}, struct{ io.Reader }{d}, buf[:]); err != nil {
+		return resumed, err
+	}
+	told, err := d.verify()
+	if told || err != nil {
+		return resumed, err
+	}
+	return resumed, whole(io.NewSectionReader(p, 0, f.Size))
+}
+
+// whole reads a gzip file to its end, for the sake of its checksum.
+func whole(r io.Reader) error {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return notGzip(err)
+	}
+	_, err = io.Copy(io.Discard, z)
+	return notGzip(err)
 }

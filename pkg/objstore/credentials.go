@@ -15,7 +15,11 @@ import (
 // Nothing is read before the first call. The chain caches and refreshes by
 // itself; a chain that cannot be set up is tried again at the next call. The
 // function is safe for concurrent use.
-func DefaultCredentials() func(context.Context) (Credentials, error) {
+func DefaultCredentials() func(context.Context) (Credentials, error) { return ProfileCredentials("") }
+
+// ProfileCredentials is DefaultCredentials with a profile of the shared files,
+// which then goes before the environment; "" is the default chain.
+func ProfileCredentials(profile string) func(context.Context) (Credentials, error) {
 	var (
 		mu    sync.Mutex // guards chain
 		chain aws.CredentialsProvider
@@ -24,7 +28,7 @@ func DefaultCredentials() func(context.Context) (Credentials, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if chain == nil {
-			cfg, err := config.LoadDefaultConfig(ctx)
+			cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(profile))
 			if err != nil {
 				return nil, fmt.Errorf("load the AWS SDK's default configuration: %w", err)
 			}
@@ -51,8 +55,11 @@ func DefaultCredentials() func(context.Context) (Credentials, error) {
 
 // DefaultRegion is the region that the AWS SDK would use (AWS_REGION, shared
 // configuration), else us-east-1.
-func DefaultRegion(ctx context.Context) string {
-	cfg, err := config.LoadDefaultConfig(ctx)
+func DefaultRegion(ctx context.Context) string { return ProfileRegion(ctx, "") }
+
+// ProfileRegion is DefaultRegion with a profile of the shared files.
+func ProfileRegion(ctx context.Context, profile string) string {
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(profile))
 	if err != nil || cfg.Region == "" {
 		return "us-east-1"
 	}

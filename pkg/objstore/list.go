@@ -8,15 +8,20 @@ import (
 // page is how many objects All asks for at once.
 const page = 1000
 
+// lister is what listing takes: a Store or a Reader.
+type lister interface {
+	List(ctx context.Context, prefix, startAfter string, max int) ([]Info, error)
+}
+
 // All lists every object with the prefix, in byte order of their keys, page by
 // page as it is ranged over; so objects may be deleted meanwhile. It ends
 // after the first error, which is the store's.
-func All(ctx context.Context, store Store, prefix string) iter.Seq2[Info, error] {
+func All(ctx context.Context, store lister, prefix string) iter.Seq2[Info, error] {
 	return AllAfter(ctx, store, prefix, "")
 }
 
 // AllAfter is All, of the keys after one.
-func AllAfter(ctx context.Context, store Store, prefix, after string) iter.Seq2[Info, error] {
+func AllAfter(ctx context.Context, store lister, prefix, after string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		for after := after; ; {
 			infos, err := store.List(ctx, prefix, after, page)

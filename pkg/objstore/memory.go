@@ -36,7 +36,10 @@ type memoryObject struct {
 	body []byte
 }
 
-var _ Store = (*Memory)(nil)
+var (
+	_ Store  = (*Memory)(nil)
+	_ Reader = (*Memory)(nil)
+)
 
 // NewMemory returns an empty bucket.
 func NewMemory(bucket string) *Memory {
@@ -104,6 +107,20 @@ func (m *Memory) Get(ctx context.Context, key string) (io.ReadCloser, Info, erro
 	return io.NopCloser(bytes.NewReader(o.body)), o.copyInfo(), nil
 }
 
+// GetFrom implements Reader.
+func (m *Memory) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, Info, error) {
+	o, err := m.read(ctx, "get", key)
+	switch {
+	case err != nil:
+		return nil, Info{}, err
+	case etag != "" && etag != o.info.ETag:
+		return nil, Info{}, m.refuse("get", key, ErrChanged, 412, "PreconditionFailed", "at least one of the pre-conditions you specified did not hold")
+	case from > 0 && from >= int64(len(o.body)):
+		return nil, Info{}, m.refuse("get", key, ErrInvalid, 416, "InvalidRange", "the requested range is not satisfiable")
+	}
+	return io.NopCloser(bytes.NewReader(o.body[from:])), o.copyInfo(), nil
+}
+
 // Head implements Store.
 func (m *Memory) Head(ctx context.Context, key string) (Info, error) {
 	o, err := m.read(ctx, "head", key)
@@ -149,6 +166,27 @@ func (m *Memory) List(ctx context.Context, prefix, startAfter string, limit int)
 		return len(infos) < limit
 	})
 	return infos, nil
+}
+
+// Folders implements Reader.
+func (m *Memory) Folders(ctx context.Context, prefix string) ([]string, error) {
+	if err := m.cancelled(ctx, "list", prefix); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.next(Op{Name: "list", Key: prefix}); f.failed() != nil {
+		return nil, m.faulty("list", prefix, f.failed())
+	}
+	var names []string
+	m.objects.Ascend(prefix, func(key string, _ memoryObject) bool {
+		rest, below := strings.CutPrefix(key, prefix)
+		if name, _, folder := strings.Cut(rest, "/"); below && folder && (len(names) == 0 || names[len(names)-1] != name) {
+			names = append(names, name)
+		}
+		return below
+	})
+	return names, nil
 }
 
 // Delete implements Store.

@@ -16,6 +16,7 @@ import (
 
 func TestMemoryConforms(t *testing.T) {
 	conformance.Run(t, func(*testing.T) objstore.Store { return objstore.NewMemory("staging") })
+	conformance.RunReader(t, func(*testing.T) *objstore.Memory { return objstore.NewMemory("bucket") })
 }
 
 func TestMemoryFaults(t *testing.T) {

@@ -27,6 +27,9 @@ var (
 	ErrNoBucket = errors.New("bucket not found")
 	// ErrExists says that IfAbsent was asked for and the key is taken (412).
 	ErrExists = errors.New("object exists")
+	// ErrChanged says that another object lies there than the one that was asked
+	// for by its ETag (412, on reads).
+	ErrChanged = errors.New("object changed")
 	// ErrConflict says that a concurrent conditional write is in flight (409);
 	// the same request may be sent again.
 	ErrConflict = errors.New("conditional write in conflict")

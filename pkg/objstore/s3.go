@@ -50,7 +50,10 @@ type S3 struct {
 	client                   *s3.Client
 }
 
-var _ Store = (*S3)(nil)
+var (
+	_ Store  = (*S3)(nil)
+	_ Reader = (*S3)(nil)
+)
 
 // NewS3 opens a bucket. It does not connect.
 func NewS3(cfg S3Config) *S3 {
@@ -141,11 +144,7 @@ func (s *S3) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
 	if err != nil {
 		return nil, Info{}, s.classify(ctx, "get", key, err)
 	}
-	info := Info{
-		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: unquote(out.ETag), LastModified: aws.ToTime(out.LastModified),
-		ContentType: aws.ToString(out.ContentType), ContentEncoding: aws.ToString(out.ContentEncoding), Metadata: lowerKeys(out.Metadata),
-	}
-	return &objectReader{ReadCloser: out.Body, fail: func(err error) error { return s.classify(ctx, "get", key, err) }}, info, nil
+	return &objectReader{ReadCloser: out.Body, fail: func(err error) error { return s.classify(ctx, "get", key, err) }}, s.describe(key, out), nil
 }
 
 // Head implements Store.

@@ -120,6 +120,9 @@ func kindOf(op string, status int, code, elsewhere string) error {
 		}
 		return ErrInvalid
 	case http.StatusPreconditionFailed:
+		if op == "get" {
+			return ErrChanged
+		}
 		return ErrExists
 	case http.StatusNotImplemented:
 		return ErrInvalid

@@ -50,11 +50,13 @@ func open(t *testing.T, endpoint, bucket string) *objstore.S3 {
 func TestS3Conforms(t *testing.T) {
 	server, endpoint := serve(t)
 	var n atomic.Int64
-	conformance.Run(t, func(t *testing.T) objstore.Store {
+	next := func(t *testing.T) *objstore.S3 {
 		bucket := fmt.Sprintf("bucket-%d", n.Add(1))
 		require.NoError(t, server.CreateBucket(bucket))
 		return open(t, endpoint, bucket)
-	})
+	}
+	conformance.Run(t, func(t *testing.T) objstore.Store { return next(t) })
+	conformance.RunReader(t, next)
 }
 
 func TestS3WithTheGuardedClient(t *testing.T) {

@@ -32,7 +32,7 @@ func TestS3ConformsOnTheStack(t *testing.T) {
 		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true, Credentials: credentials.NewStaticCredentialsProvider(access, secret, ""),
 	})
 	run, n := time.Now().UnixNano(), 0
-	conformance.Run(t, func(t *testing.T) objstore.Store {
+	open := func(t *testing.T) *objstore.S3 {
 		n++
 		bucket := fmt.Sprintf("conformance-%d-%d", run, n)
 		_, err := admin.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket})
@@ -44,7 +44,9 @@ func TestS3ConformsOnTheStack(t *testing.T) {
 				return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret}, nil
 			},
 		})
-	})
+	}
+	conformance.Run(t, func(t *testing.T) objstore.Store { return open(t) })
+	conformance.RunReader(t, open)
 }
 
 // empty removes a bucket and all in it.

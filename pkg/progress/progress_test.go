@@ -28,6 +28,7 @@ func TestThings(t *testing.T) {
 	require.Equal(t, "2,000 files", Things(2000, "file"))
 	require.Equal(t, "0 copies", Things(0, "copy"))
 	require.Equal(t, "1 copy", Things(1, "copy"))
+	require.Equal(t, "2 days", Things(2, "day"))
 }
 
 func TestSilentWithoutTerminal(t *testing.T) {

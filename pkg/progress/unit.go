@@ -33,10 +33,10 @@ func Bytes(n int64) string {
 }
 
 // Things is how many there are of what has that name: "1 file", "2,000 files",
-// "2 copies".
+// "2 copies", "2 days".
 func Things(n int64, name string) string {
 	if n != 1 {
-		if stem, ok := strings.CutSuffix(name, "y"); ok {
+		if stem, ok := strings.CutSuffix(name, "y"); ok && !strings.HasSuffix(stem, "a") {
 			name = stem + "ie"
 		}
 		name += "s"

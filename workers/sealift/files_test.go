@@ -3,7 +3,11 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -28,38 +32,56 @@ func TestScriptsWithBucket(t *testing.T) {
 		web := httptest.NewServer(s)
 		env.Defer(func() { web.Close(); _ = s.Close() })
 		for name, value := range map[string]string{
-			"S3": web.URL, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1",
+			"S3": web.URL, "AWS_ENDPOINT_URL": web.URL, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1",
 			"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
 		} {
 			env.Setenv(name, value)
 		}
-		if err := s.CreateBucket("acme-logs"); err != nil {
+		for bucket, region := range map[string]string{"acme-logs": "us-east-1", "far-logs": "ap-south-1"} {
+			if err := s.PutBucket(s3server.Bucket{Name: bucket, Region: region}); err != nil {
+				return err
+			}
+			if err := fillBucket(t, web.URL, bucket, region); err != nil {
+				return err
+			}
+		}
+		if err := s.CreateBucket("big-logs"); err != nil {
 			return err
 		}
-		return fillBucket(t, web.URL)
+		// More than a pipe holds.
+		return putFile(t, web.URL, "big-logs", "us-east-1", "segment-logs/web/1795305600000/1795305600000.a.gz", strings.Repeat("{\"source\":\"web\",\"n\":0}\n", 200_000))
 	})
 }
 
-func fillBucket(t *testing.T, url string) error {
-	store := objstore.NewS3(objstore.S3Config{Bucket: "acme-logs", Region: "us-east-1", Endpoint: url, PathStyle: true, Credentials: testCredentials})
+func fillBucket(t *testing.T, url, bucket, region string) error {
 	for _, source := range []string{"ios", "web"} {
 		for day := range 2 {
 			for n := range 2 {
-				var b bytes.Buffer
-				z := gzip.NewWriter(&b)
-				fmt.Fprintf(z, "{\"source\":%q,\"day\":%d,\"n\":%d}\n", source, day, n)
-				if err := z.Close(); err != nil {
-					return err
-				}
 				ms := 1795305600000 + int64(day)*86_400_000
-				key := fmt.Sprintf("some/path/segment-logs/%s/%d/%d.aaaaaaaaaaaa.bbbbbbb.%d.gz", source, ms, ms+int64(n), n)
-				if _, err := store.Put(t.Context(), key, bytes.NewReader(b.Bytes()), objstore.PutOptions{ContentEncoding: "gzip"}); err != nil {
+				key := fmt.Sprintf("some/path/segment-logs/%s/%d/%d.aaaaaaaaaaaa.bbbbbbb.%d.gz", source, ms, ms+int64(n)*3_600_000, n)
+				if err := putFile(t, url, bucket, region, key, fmt.Sprintf("{\"source\":%q,\"day\":%d,\"n\":%d}\n", source, day, n)); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// putFile stores a file as a copier does.
+func putFile(t *testing.T, url, bucket, region, key, lines string) error {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := io.WriteString(z, lines)
+	if err := errors.Join(err, z.Close()); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b.Bytes())
+	store := objstore.NewS3(objstore.S3Config{Bucket: bucket, Region: region, Endpoint: url, PathStyle: true, Credentials: testCredentials})
+	_, err = store.Put(t.Context(), key, bytes.NewReader(b.Bytes()), objstore.PutOptions{
+		ContentType: "text/plain", ContentEncoding: "gzip", Metadata: map[string]string{"sha256": hex.EncodeToString(sum[:])},
+	})
+	return err
 }
 
 func TestTree(t *testing.T) {

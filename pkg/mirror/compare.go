@@ -1,0 +1,131 @@
+package mirror
+
+import (
+	"bufio"
+	"context"
+	"crypto/md5" //nolint:gosec // S3's ETag
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// errDiffers says that there is something else under the file's name.
+var errDiffers = errors.New("what is there is not the object")
+
+// presence is what a look at the folder tells of a file.
+type presence int
+
+const (
+	absent   presence = iota
+	there             // its size and time are the object's
+	touched           // its bytes have to be compared
+	occupied          // something else has its name: the error tells what
+)
+
+// look compares what costs nothing: size and time, as `aws s3 sync` does.
+func (o SyncOptions) look(path string, f File) (presence, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Lstat(path); err == nil {
+			return occupied, fmt.Errorf("%w: it is a link to nowhere", errDiffers)
+		}
+		return absent, nil
+	case err != nil:
+		return absent, onDisk(err)
+	case !info.Mode().IsRegular():
+		return occupied, fmt.Errorf("%w: it is no file", errDiffers)
+	case !o.Decompress && info.Size() != f.Size:
+		return occupied, fmt.Errorf("%w: it has %d bytes, the object %d", errDiffers, info.Size(), f.Size)
+	case info.ModTime().Unix() == f.modified().Unix():
+		return there, nil
+	}
+	return touched, nil
+}
+
+// compare reads what is there, since its time does not tell, as after a copy
+// or an edit. If it is the object's it gets the object's time, so that it need
+// not be read again.
+func (o SyncOptions) compare(ctx context.Context, r objstore.Reader, path string, f File) error {
+	local, err := os.Open(path)
+	if err != nil {
+		return onDisk(err)
+	}
+	defer local.Close()
+	same := sameBytes
+	if o.Decompress {
+		same = sameLines
+	}
+	if err := same(ctx, r, local, f); err != nil {
+		return err
+	}
+	_ = os.Chtimes(path, f.modified(), f.modified()) // perhaps it is not ours to touch
+	return nil
+}
+
+// plainMD5 is an ETag that may be the MD5 of the bytes.
+var plainMD5 = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// sameBytes compares a file with what the object tells of its bytes: its
+// sha256, or the MD5 that most objects without one have as their ETag. Of one
+// that tells neither, size has to do.
+func sameBytes(ctx context.Context, r objstore.Reader, local io.Reader, f File) error {
+	info, err := r.Head(ctx, f.Key)
+	if err != nil {
+		return err
+	}
+	var sum hash.Hash
+	want := info.Metadata["sha256"]
+	switch {
+	case hexSum.MatchString(want):
+		sum = sha256.New()
+	case plainMD5.MatchString(info.ETag):
+		sum, want = md5.New(), info.ETag //nolint:gosec // S3's ETag
+	default:
+		return nil
+	}
+	if _, err := io.Copy(sum, local); err != nil {
+		return onDisk(err)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != want {
+		return fmt.Errorf("%w: it has the same size, and other bytes", errDiffers)
+	}
+	return nil
+}
+
+// sameLines compares a decompressed file with the end of the gzip object, which
+// tells length and CRC-32 of its lines.
+func sameLines(ctx context.Context, r objstore.Reader, local io.Reader, f File) error {
+	const trailer = 8
+	if f.Size < trailer {
+		return fmt.Errorf("%w: the object is no gzip file", errDiffers)
+	}
+	body, _, err := r.GetFrom(ctx, f.Key, f.ETag, f.Size-trailer)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	var end [trailer]byte
+	if _, err := io.ReadFull(body, end[:]); err != nil {
+		return err
+	}
+	sum := crc32.NewIEEE()
+	n, err := io.Copy(sum, bufio.NewReaderSize(local, bufferSize))
+	if err != nil {
+		return onDisk(err)
+	}
+	if sum.Sum32() != binary.LittleEndian.Uint32(end[:]) || uint32(n) != binary.LittleEndian.Uint32(end[4:]) {
+		return fmt.Errorf("%w: its lines are others", errDiffers)
+	}
+	return nil
+}

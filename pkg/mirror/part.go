@@ -1,0 +1,126 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// diskError is a failure of the local disk: it ends the whole download, since
+// other files would meet it too.
+type diskError struct{ err error }
+
+func (e *diskError) Error() string { return e.err.Error() }
+func (e *diskError) Unwrap() error { return e.err }
+
+func onDisk(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &diskError{err}
+}
+
+// errBusy says that another process downloads the same file.
+var errBusy = errors.New("another download of it into the same folder is under way")
+
+// part is a file that has not got its name yet: .NAME.part beside it, where
+// the next run finds what an interrupted one left. It is locked: of two runs
+// at the same time one goes on.
+type part struct {
+	*os.File
+	path string // the file's own
+}
+
+// openPart opens what there is, or makes it.
+func openPart(path string) (*part, error) {
+	dir, name := filepath.Split(path)
+	if err := os.MkdirAll(filepath.Clean(dir), 0o755); err != nil {
+		return nil, onDisk(err)
+	}
+	for {
+		f, err := os.OpenFile(filepath.Join(dir, "."+name+".part"), os.O_CREATE|os.O_RDWR, 0o644)
+		if err != nil {
+			return nil, onDisk(err)
+		}
+		p := &part{f, path}
+		held, err := p.lock()
+		if held && err == nil {
+			return p, nil
+		}
+		_ = f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lock is false if the file got its name, or went, between open and lock. The
+// kernel unlocks when the file is closed, however the process ends.
+func (p *part) lock() (held bool, err error) {
+	err = syscall.Flock(int(p.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return false, errBusy
+	case err != nil && !errors.Is(err, errors.ErrUnsupported): // some network disks have no locks
+		return false, onDisk(fmt.Errorf("lock %q: %w", p.Name(), err))
+	}
+	ours, err := p.Stat()
+	if err != nil {
+		return false, onDisk(err)
+	}
+	there, err := os.Lstat(p.Name())
+	return err == nil && os.SameFile(ours, there), nil
+}
+
+// size is how much an earlier run left.
+func (p *part) size() (int64, error) {
+	info, err := p.Stat()
+	if err != nil {
+		return 0, onDisk(err)
+	}
+	return info.Size(), nil
+}
+
+// cut leaves the first n bytes and goes to their end.
+func (p *part) cut(n int64) error {
+	if err := p.Truncate(n); err != nil {
+		return onDisk(err)
+	}
+	_, err := p.Seek(n, 0)
+	return onDisk(err)
+}
+
+// Write implements io.Writer.
+func (p *part) Write(b []byte) (int, error) {
+	n, err := p.File.Write(b)
+	return n, onDisk(err)
+}
+
+// install gives the file its name and the object's time, by which it, and `aws
+// s3 sync`, know it again.
+func (p *part) install(modified time.Time) error {
+	// 1. its bytes are on disk  2. it gets its name
+	if err := p.Sync(); err != nil {
+		return onDisk(err)
+	}
+	if err := os.Chtimes(p.Name(), modified, modified); err != nil {
+		return onDisk(err)
+	}
+	if _, err := os.Lstat(p.path); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fmt.Errorf("%w: it appeared meanwhile", errDiffers), onDisk(err))
+	}
+	return onDisk(os.Rename(p.Name(), p.path))
+}
+
+// remove takes the part away, while it is locked.
+func (p *part) remove() error {
+	err := os.Remove(p.Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return onDisk(err)
+}

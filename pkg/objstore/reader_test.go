@@ -1,0 +1,111 @@
+package objstore_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+// A bucket is found wherever it lives, with one request in vain.
+func TestReaderFindsTheRegion(t *testing.T) {
+	server, endpoint := serve(t)
+	require.NoError(t, server.PutBucket(s3server.Bucket{Name: "far", Region: "ap-south-1"}))
+	reader := func() objstore.Reader {
+		return objstore.OpenReader(objstore.S3Config{Bucket: "far", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static})
+	}
+	there := objstore.NewS3(objstore.S3Config{Bucket: "far", Region: "ap-south-1", Endpoint: endpoint, PathStyle: true, Credentials: static})
+	_, err := there.Put(t.Context(), "a/k", strings.NewReader("text"), objstore.PutOptions{})
+	require.NoError(t, err)
+
+	for op, do := range map[string]func(objstore.Reader) error{
+		"list":    func(r objstore.Reader) error { _, err := r.List(t.Context(), "", "", 0); return err },
+		"folders": func(r objstore.Reader) error { _, err := r.Folders(t.Context(), ""); return err },
+		"head":    func(r objstore.Reader) error { _, err := r.Head(t.Context(), "a/k"); return err },
+		"get": func(r objstore.Reader) error {
+			body, _, err := r.GetFrom(t.Context(), "a/k", "", 1)
+			if err == nil {
+				err = body.Close()
+			}
+			return err
+		},
+	} {
+		t.Run(op, func(t *testing.T) {
+			total := func() (n int64) {
+				for _, count := range server.Requests() {
+					n += count
+				}
+				return n
+			}
+			r, before := reader(), total()
+			require.NoError(t, do(r))
+			require.NoError(t, do(r))
+			require.EqualValues(t, 3, total()-before)
+		})
+	}
+	t.Run("many_at_once", func(t *testing.T) {
+		r := reader()
+		var all sync.WaitGroup
+		for range 16 {
+			all.Go(func() {
+				if _, err := r.Head(t.Context(), "a/k"); err != nil {
+					t.Errorf("head: %v", err)
+				}
+			})
+		}
+		all.Wait()
+	})
+	t.Run("region_not_told", func(t *testing.T) {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMovedPermanently) }))
+		defer h.Close()
+		r := objstore.OpenReader(objstore.S3Config{Bucket: "b", Region: "us-east-1", Endpoint: h.URL, PathStyle: true, Credentials: static})
+		_, err := r.List(t.Context(), "", "", 0)
+		require.ErrorIs(t, err, objstore.ErrWrongRegion)
+	})
+}
+
+func TestReaderIsPatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var requests atomic.Int64
+		away := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			requests.Add(1)
+			return nil, io.ErrUnexpectedEOF
+		})}
+		r := objstore.OpenReader(objstore.S3Config{Bucket: "b", Region: "us-east-1", Credentials: static, HTTPClient: away})
+		began := time.Now()
+		_, err := r.List(t.Context(), "", "", 0)
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		require.EqualValues(t, 5, requests.Load())
+		require.Greater(t, time.Since(began), time.Second)
+		_, _, err = r.GetFrom(t.Context(), "k", "", 0)
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		require.EqualValues(t, 6, requests.Load(), "who reads the body has to go on by himself")
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A store that does not know ranges sends everything.
+func TestGetFromWithoutRanges(t *testing.T) {
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "0123456789") }))
+	defer h.Close()
+	r, info, err := open(t, h.URL, "b").GetFrom(t.Context(), "k", "", 4)
+	require.NoError(t, err)
+	b, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	require.Equal(t, "456789", string(b))
+	require.EqualValues(t, 10, info.Size)
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/mirror"
+)
+
+func newFilesCatCommand(a *app, o *filesOptions) *cobra.Command {
+	var c mirror.CatOptions
+	cmd := &cobra.Command{
+		Use:   "cat [s3://BUCKET/…]",
+		Short: "Write the events of the files, one JSON object a line",
+		Long: `Write the events of the files, one JSON object a line: source by source, in the order of days and
+of receipt of each file's first event. Files are verified as they are read; the first that fails ends it.`,
+		Example: `  sealift files cat s3://acme-logs --source web --day 2026-11-22 | jq .event
+  sealift files cat s3://acme-logs/segment-logs/web/ --since 2026-11-22T14 --until 2026-11-22T16 | head -1`,
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: withoutConfig,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, rest, err := o.open(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return usage(fmt.Sprintf("%q is no place; write s3://BUCKET/…", rest[0]))
+			}
+			return a.piped(func() error {
+				return r.explained(mirror.Cat(cmd.Context(), r.reader, r.files(cmd.Context(), a), a.stdout, c))
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&c.Raw, "raw", false, "write the gzip bytes as they are stored")
+	cmd.Flags().IntVar(&c.Parallel, "parallel", 4, "files read at once, ahead of what is written")
+	return cmd
+}

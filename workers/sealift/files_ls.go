@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/mirror"
+	"github.com/sealift/sealift/pkg/progress"
+)
+
+// filesListOptions are the flags of `sealift files ls`.
+type filesListOptions struct {
+	json, each bool
+	last       int
+}
+
+func newFilesListCommand(a *app, o *filesOptions) *cobra.Command {
+	var l filesListOptions
+	cmd := &cobra.Command{
+		Use:   "ls [s3://BUCKET/…]",
+		Short: "List recent days of each source, or the files of a day",
+		Long: `List the last ten days that have files, newest last, a line for each source: date, the day's
+folder, source, files, bytes. A day of one source is listed file by file.
+
+A request lists 1,000 files or folders. Days that are not shown cost no more than that:
+with one source, a request for 1,000 days and one for 1,000 files of the days that are shown;
+without, that for each source, and one for 1,000 sources. With --since or --day days need not
+be looked for. How many requests it were is said on a terminal.`,
+		Example: `  sealift files ls s3://acme-logs/segment-logs/web/
+  sealift files ls s3://acme-logs/segment-logs/web/1795305600000/
+  sealift files ls --bucket acme-logs --since 2026-11-01 --json`,
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: withoutConfig,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, rest, err := o.open(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return usage(fmt.Sprintf("%q is no place; write s3://BUCKET/…", rest[0]))
+			}
+			if !cmd.Flags().Changed("last") && (o.since != "" || o.until != "" || o.day != "") {
+				l.last = 0
+			}
+			return a.piped(func() error { return r.explained(l.list(cmd.Context(), a, r)) })
+		},
+	}
+	cmd.Flags().BoolVar(&l.json, "json", false, "print one JSON object a line")
+	cmd.Flags().BoolVar(&l.each, "files", false, "list every file of the days, not days")
+	cmd.Flags().IntVar(&l.last, "last", 10, "only the last N days that have files; 0: all; without --since, --until and --day")
+	return cmd
+}
+
+func (l filesListOptions) list(ctx context.Context, a *app, r *reading) error {
+	days := 0
+	if l.last > 0 {
+		var err error
+		if days, err = r.lastDays(ctx, l.last); err != nil {
+			return err
+		}
+	}
+	oneDay := r.place.Day != 0 || !r.filter.Since.IsZero() && r.filter == mirror.OfDay(r.filter.Since.UnixMilli())
+	out := bufio.NewWriter(a.stdout)
+	var err error
+	if l.each || r.place.Source != "" && oneDay {
+		err = listFiles(out, r.files(ctx, a), l.json)
+	} else {
+		bar := progress.Start(a.stderr, "list", 0, progress.Count)
+		var rows []day
+		rows, err = daysOf(r.files(ctx, a), bar)
+		bar.Finish()
+		err = errors.Join(err, printDays(out, rows, l.json))
+	}
+	if err = errors.Join(err, out.Flush()); err != nil {
+		return err
+	}
+	asked := progress.Things(r.lists.n.Load(), "LIST request")
+	switch {
+	case days > l.last && l.last > 0:
+		fmt.Fprintf(a.stderr, "sealift: the last %d of %s, in %s; --last 0 shows all\n", l.last, progress.Things(int64(days), "day"), asked)
+	case terminal(a.stderr):
+		fmt.Fprintf(a.stderr, "sealift: %s\n", asked)
+	}
+	return nil
+}
+
+// lastDays narrows the filter to the last n days that have a folder, and
+// returns how many there are.
+func (r *reading) lastDays(ctx context.Context, n int) (int, error) {
+	if r.place.Day != 0 {
+		return 1, nil
+	}
+	days, err := mirror.Days(ctx, r.reader, r.place)
+	if err != nil {
+		return 0, err
+	}
+	days = slices.DeleteFunc(days, func(day int64) bool {
+		f, at := r.filter, time.UnixMilli(day)
+		return !f.Since.IsZero() && !at.AddDate(0, 0, 1).After(f.Since) || !f.Until.IsZero() && !at.Before(f.Until)
+	})
+	if len(days) > n {
+		if first := time.UnixMilli(days[len(days)-n]); first.After(r.filter.Since) {
+			r.filter.Since = first
+		}
+	}
+	return len(days), nil
+}
+
+func listFiles(out io.Writer, files iter.Seq2[mirror.File, error], asJSON bool) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for f, err := range files {
+		if err != nil {
+			return errors.Join(w.Flush(), err)
+		}
+		if asJSON {
+			if err := json.NewEncoder(out).Encode(f); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", time.UnixMilli(f.Received).UTC().Format(time.RFC3339), progress.Bytes(f.Size), f.Key); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+// day is a source's day in a listing.
+type day struct {
+	Source string `json:"source"`
+	Day    int64  `json:"day"`
+	Date   string `json:"date"`
+	Files  int64  `json:"files"`
+	Bytes  int64  `json:"bytes"`
+}
+
+// daysOf counts files, which come by source and day: newest days last. What was
+// counted before an error is returned with it.
+func daysOf(files iter.Seq2[mirror.File, error], bar *progress.Bar) ([]day, error) {
+	var rows []day
+	var failed error
+	for f, err := range files {
+		if failed = err; err != nil {
+			break
+		}
+		if n := len(rows); n == 0 || rows[n-1].Source != f.Source || rows[n-1].Day != f.Day {
+			rows = append(rows, day{Source: f.Source, Day: f.Day, Date: mirror.Date(f.Day)})
+		}
+		row := &rows[len(rows)-1]
+		row.Files, row.Bytes = row.Files+1, row.Bytes+f.Size
+		bar.Add(1)
+	}
+	slices.SortStableFunc(rows, func(a, b day) int {
+		return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Source, b.Source))
+	})
+	return rows, failed
+}
+
+func printDays(out io.Writer, rows []day, asJSON bool) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, d := range rows {
+		if asJSON {
+			if err := json.NewEncoder(out).Encode(d); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", d.Date, d.Day, d.Source, progress.Things(d.Files, "file"), progress.Bytes(d.Bytes)); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}

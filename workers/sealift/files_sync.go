@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/mirror"
+	"github.com/sealift/sealift/pkg/progress"
+)
+
+func newFilesSyncCommand(a *app, o *filesOptions) *cobra.Command {
+	var (
+		s      mirror.SyncOptions
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "sync [s3://BUCKET/…] [DIR]",
+		Short: "Download files, in parallel and verified; run it again to continue",
+		Long: `Download files below DIR, the current directory if left out. They lie there as "aws s3 sync" of the
+same place puts them: s3://BUCKET/segment-logs/SOURCE/ gives DIR/DAY/FILE, s3://BUCKET gives
+DIR/segment-logs/SOURCE/DAY/FILE. --source, --day, --since and --until pick files, and move none.
+
+A file gets its name when its bytes are verified. One that is there already is not read again if size
+and time are the object's, as "aws s3 sync" leaves them too; if only the size is, its bytes are compared.
+Something else under its name stays as it is, and is told: exit code 3. Run it again after an interruption: it
+goes on, within a file as well.`,
+		Example: `  sealift files sync s3://acme-logs/segment-logs/web/1795305600000 .
+  sealift files sync --bucket acme-logs --source web --since 168h ./logs
+  sealift files sync s3://acme-logs --day 2026-11-22 --decompress ./logs`,
+		Args:        cobra.MaximumNArgs(2),
+		Annotations: withoutConfig,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, rest, err := o.open(cmd.Context(), args)
+			switch s.Dir = "."; {
+			case err != nil:
+				return err
+			case len(rest) == 1 && !strings.HasPrefix(rest[0], "s3://"):
+				s.Dir = rest[0]
+			case len(rest) > 0:
+				return usage("write the place before the directory, and one of each: files are only downloaded")
+			}
+			bar := progress.Start(a.stderr, "download", 0, progress.Bytes)
+			s.Found, s.Read = func(f mirror.File) { bar.Grow(f.Size) }, bar.Add
+			result, err := mirror.Sync(cmd.Context(), r.reader, r.place, r.files(cmd.Context(), a), s)
+			bar.Finish()
+			return r.report(a, result, err, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&s.Decompress, "decompress", false, "store .ndjson, decompressed, instead of .gz")
+	cmd.Flags().IntVar(&s.Parallel, "parallel", mirror.DefaultParallel, "downloads at once")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return cmd
+}
+
+// report prints what a sync did, also when it ended early.
+func (r *reading) report(a *app, result mirror.SyncResult, err error, asJSON bool) error {
+	var fixes []string
+	for _, problem := range result.Problems {
+		fmt.Fprintln(a.stderr, "sealift:", problem)
+		if fix := mirror.Fix(problem, r.place); fix != "" && !slices.Contains(fixes, fix) {
+			fixes = append(fixes, fix)
+		}
+	}
+	bad := result.Failed + result.Differing
+	if more := bad - int64(len(result.Problems)); more > 0 {
+		fmt.Fprintf(a.stderr, "sealift: … and %s more\n", progress.Things(more, "file"))
+	}
+	for _, fix := range fixes {
+		fmt.Fprintln(a.stderr, "  fix:", fix)
+	}
+	if printed := printSync(a.stdout, result, asJSON); err == nil {
+		err = printed
+	}
+	switch {
+	case err != nil:
+		return r.explained(err)
+	case bad > 0:
+		return partial(progress.Things(bad, "file") + " of the bucket are not here")
+	}
+	return nil
+}
+
+func printSync(out io.Writer, r mirror.SyncResult, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(r)
+	}
+	text := fmt.Sprintf("%s downloaded (%s), %s there already", progress.Things(r.Downloaded, "file"), progress.Bytes(r.Bytes), progress.Count(r.Skipped))
+	if r.Differing > 0 {
+		text += fmt.Sprintf(", %s kept that differ", progress.Count(r.Differing))
+	}
+	if r.Failed > 0 {
+		text += fmt.Sprintf(", %s failed", progress.Count(r.Failed))
+	}
+	_, err := fmt.Fprintln(out, text)
+	return err
+}
