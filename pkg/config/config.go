@@ -149,6 +149,30 @@ type Destinations struct {
 // Collector is the Tracking API.
 type Collector struct {
 	Listen string `yaml:"listen"` // default :8080
+	// TLS serves https, HTTP/2 too, instead of http. Files that change are
+	// taken up within seconds. Default: none.
+	TLS ServerTLS `yaml:"tls"`
+	// TrustedProxies are the addresses or networks whose X-Forwarded-For is
+	// believed; default none.
+	TrustedProxies []string  `yaml:"trusted_proxies"`
+	MaxInFlight    ByteSize  `yaml:"max_in_flight"`   // of requests being read or produced; default 256MiB
+	MaxConnections int       `yaml:"max_connections"` // more wait to be accepted; default 10000
+	RateLimit      RateLimit `yaml:"rate_limit"`
+}
+
+// ServerTLS is a listener's certificate, in PEM.
+type ServerTLS struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// RateLimit bounds what one collector process takes, in events a second.
+type RateLimit struct {
+	PerKey       int `yaml:"per_key"`       // of each write key; default 0, no limit
+	PerWorkspace int `yaml:"per_workspace"` // of all keys of a workspace; default 0, no limit
+	// Burst is how long a limit's events may come at once after as long a
+	// pause; never less than one full batch, 2,500 events. Default 10s.
+	Burst time.Duration `yaml:"burst"`
 }
 
 // Admin is the operators' HTTP listener: /metrics /healthz /readyz /version.

@@ -25,6 +25,7 @@ func (c Config) Validate() error {
 	v.url("sts.endpoint", c.STS.Endpoint)
 	v.allowedEndpoints()
 	v.listeners()
+	v.collector()
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "", "text", "json")
 	return v.problems.orNil()
@@ -233,6 +234,37 @@ func (v *validator) auditor() {
 	v.duration("auditor.every", a.Every, time.Second, month)
 	v.between("auditor.minute", a.Minute, 0, 59)
 	v.duration("auditor.grace", a.Grace, 0, month)
+}
+
+func (v *validator) collector() {
+	c := v.c.Collector
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		v.add("collector.tls.cert_file", "https needs both collector.tls.cert_file and collector.tls.key_file", "set both or none")
+	}
+	if _, err := c.Proxies(); err != nil {
+		v.add("collector.trusted_proxies", err.Error(), "write an address like 10.1.2.3, or a network like 10.0.0.0/8")
+	}
+	v.atLeast("collector.max_in_flight", c.MaxInFlight, 8<<20)
+	v.between("collector.max_connections", c.MaxConnections, 1, 1_000_000)
+	v.between("collector.rate_limit.per_key", c.RateLimit.PerKey, 0, 100_000_000)
+	v.between("collector.rate_limit.per_workspace", c.RateLimit.PerWorkspace, 0, 100_000_000)
+	v.duration("collector.rate_limit.burst", c.RateLimit.Burst, time.Second, time.Hour)
+}
+
+// Proxies are the networks of TrustedProxies; an address is one of itself.
+func (c Collector) Proxies() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range c.TrustedProxies {
+		network, err := netip.ParsePrefix(text)
+		if addr, bad := netip.ParseAddr(text); bad == nil {
+			network, err = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
+		}
+		if err != nil || network.Addr().Is4In6() { // addresses are compared as IPv4
+			return nil, fmt.Errorf("%q is neither an address nor a network", text)
+		}
+		out = append(out, network)
+	}
+	return out, nil
 }
 
 func (v *validator) allowedEndpoints() {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/sealift/sealift/pkg/event"
 )
@@ -13,9 +14,10 @@ import (
 // refusal is an answer other than 200. It holds no part of a request.
 type refusal struct {
 	status int
-	reason string // few values: a metric's label
-	detail string // what is wrong and what to do
-	retry  bool   // with Retry-After
+	reason string        // few values: a metric's label
+	detail string        // what is wrong and what to do
+	retry  bool          // with Retry-After
+	after  time.Duration // when a retry will be taken, if that is known
 }
 
 // refuse says that the same request will never be taken.
@@ -61,7 +63,12 @@ func answer(w http.ResponseWriter, no *refusal) int {
 		_, _ = w.Write(success)
 		return http.StatusOK
 	}
-	if no.retry {
+	switch {
+	case no.after > 0:
+		seconds := int64((no.after + time.Second - 1) / time.Second)
+		header.Set("Retry-After", strconv.FormatInt(seconds, 10))
+		header.Set("X-RateLimit-Reset", strconv.FormatInt(time.Now().Unix()+seconds, 10))
+	case no.retry:
 		// Spread: all clients of an outage come back.
 		header.Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))
 	}

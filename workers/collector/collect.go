@@ -71,6 +71,9 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 	if no != nil {
 		return nil, no
 	}
+	if no := c.limits.take(sources.charges, stamp.ReceivedAt); no != nil {
+		return nil, no
+	}
 	size := request.LineBytes() + request.Len()*(maxSourceID+len(stamp.UserAgent)*6)
 	if !g.resize(g.bytes + int64(size+request.Len()*recordOverhead)) {
 		return nil, overloaded()

@@ -21,8 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -54,9 +52,17 @@ type Config struct {
 	// Drain bounds how long requests in flight may take at shutdown.
 	// Default: 20s.
 	Drain time.Duration
+	// CertFile and KeyFile, in PEM, make it serve https instead of http. Files
+	// that change are taken up within seconds.
+	CertFile, KeyFile string
+	// MaxConnections bounds open connections; more wait to be accepted.
+	// Default: 10,000.
+	MaxConnections int
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
 	// Default: none.
 	TrustedProxies []netip.Prefix
+	// Limit is how many events are taken before requests are answered 429.
+	Limit Limit
 }
 
 func (cfg *Config) setDefaults() {
@@ -66,6 +72,7 @@ func (cfg *Config) setDefaults() {
 	set(&cfg.HeaderTimeout, 10*time.Second)
 	set(&cfg.BodyTimeout, 30*time.Second)
 	set(&cfg.Drain, 20*time.Second)
+	set(&cfg.MaxConnections, 10_000)
 }
 
 func set[T comparable](v *T, to T) {
@@ -104,6 +111,7 @@ type Collector struct {
 	metrics  *metrics
 	inFlight budget
 	parsers  parsers
+	limits   *limits
 	producer health
 	gate     gate
 	addr     atomic.Pointer[string]
@@ -123,7 +131,7 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Collector{cfg: cfg, deps: deps, parsers: newParsers()}
+	c := &Collector{cfg: cfg, deps: deps, parsers: newParsers(), limits: newLimits(cfg.Limit)}
 	c.inFlight.max = cfg.MaxInFlight
 	c.producer.log = deps.Log.With("topic", cfg.Topic)
 	var err error
@@ -173,56 +181,4 @@ func (c *Collector) loaded() bool {
 	default:
 		return false
 	}
-}
-
-// Run listens and serves until ctx ends; then it takes no more requests,
-// finishes those in flight within Config.Drain, and returns nil.
-func (c *Collector) Run(ctx context.Context) error {
-	defer c.cut()
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("listen on collector.listen %q: %w", c.cfg.Listen, err)
-	}
-	addr := listener.Addr().String()
-	c.addr.Store(&addr)
-	server := &http.Server{
-		Handler:           c.Handler(),
-		ReadHeaderTimeout: c.cfg.HeaderTimeout,
-		ReadTimeout:       c.cfg.BodyTimeout,
-		WriteTimeout:      c.cfg.BodyTimeout + c.cfg.AnswerWithin + 10*time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10, // 64 KiB: a pixel's query holds an event
-		ErrorLog:          slog.NewLogLogger(c.deps.Log.Handler(), slog.LevelDebug),
-	}
-	c.deps.Log.Info("collector listens", "addr", addr, "topic", c.cfg.Topic)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve collector.listen %q: %w", c.cfg.Listen, err)
-	case <-ctx.Done():
-	}
-	c.drain(ctx, server)
-	<-served
-	return nil
-}
-
-// drain ends what runs, in order: 1. intake  2. requests  3. what Kafka's
-// client still holds of requests already answered.
-func (c *Collector) drain(ctx context.Context, server *http.Server) {
-	start := time.Now()
-	c.draining.Store(true)
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
-	defer cancel()
-	if err := server.Shutdown(bounded); err != nil {
-		_ = server.Close() // cuts what is left
-	}
-	idle := c.gate.close()
-	select {
-	case <-idle:
-	case <-bounded.Done():
-		c.cut()
-		<-idle
-	}
-	c.deps.Log.Info("collector drained", "took", time.Since(start), "in_time", bounded.Err() == nil)
 }

@@ -30,6 +30,9 @@ func authorization(r *http.Request) string {
 type sourceIDs struct {
 	all  string   // of all events, unless each is set
 	each []string // by event
+	// charges are what the request takes of rate limits; neighbours of one key
+	// are one. nil if there are no limits.
+	charges []charge
 }
 
 func (s sourceIDs) at(i int) string {
@@ -44,28 +47,36 @@ func (s sourceIDs) at(i int) string {
 // use each of these alone.
 func (c *Collector) sources(request *event.Request, headerKey string) (sourceIDs, *refusal) {
 	snapshot := c.deps.Catalog.Snapshot()
-	tried := false
-	find := func(key string) string {
+	tried, limited := false, !c.limits.off()
+	var ids sourceIDs
+	find := func(key string, events int) string {
 		if key == "" {
 			return ""
 		}
 		tried = true
-		source, _ := snapshot.SourceByWriteKey(key)
+		source, ok := snapshot.SourceByWriteKey(key)
+		if last := len(ids.charges) - 1; !ok || !limited {
+			return source.ID
+		} else if last >= 0 && ids.charges[last].key == key {
+			ids.charges[last].events += events
+		} else {
+			ids.charges = append(ids.charges, charge{key: key, workspace: source.Workspace, events: events})
+		}
 		return source.ID
 	}
-	if id := find(headerKey); id != "" {
-		return sourceIDs{all: id}, nil
+	if ids.all = find(headerKey, request.Len()); ids.all != "" {
+		return ids, nil
 	}
-	if id := find(request.WriteKey()); id != "" || request.Len() == 0 {
-		if id == "" {
-			return sourceIDs{}, keyRefused(tried)
-		}
-		return sourceIDs{all: id}, nil
+	if ids.all = find(request.WriteKey(), request.Len()); ids.all != "" {
+		return ids, nil
 	}
-	ids := sourceIDs{each: make([]string, request.Len())}
+	if request.Len() == 0 {
+		return ids, keyRefused(tried)
+	}
+	ids.each = make([]string, request.Len())
 	for i := range ids.each {
-		if ids.each[i] = find(request.EventWriteKey(i)); ids.each[i] == "" {
-			return sourceIDs{}, keyRefused(tried)
+		if ids.each[i] = find(request.EventWriteKey(i), 1); ids.each[i] == "" {
+			return ids, keyRefused(tried)
 		}
 	}
 	return ids, nil

@@ -68,9 +68,18 @@ func (a *assembly) add(name string, r interface {
 	a.roles = append(a.roles, role{name: name, run: r.Run, ready: r.Ready})
 }
 
-func (a *assembly) addCollector(s *services) (err error) {
+func (a *assembly) addCollector(s *services) error {
+	c := s.cfg.Collector
+	proxies, err := c.Proxies()
+	if err != nil {
+		return err
+	}
 	a.collector, err = collector.New(
-		collector.Config{Listen: s.cfg.Collector.Listen, Topic: s.cfg.Kafka.EventsTopic},
+		collector.Config{
+			Listen: c.Listen, Topic: s.cfg.Kafka.EventsTopic, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile,
+			TrustedProxies: proxies, MaxInFlight: int64(c.MaxInFlight), MaxConnections: c.MaxConnections,
+			Limit: collector.Limit{PerKey: c.RateLimit.PerKey, PerWorkspace: c.RateLimit.PerWorkspace, Burst: c.RateLimit.Burst},
+		},
 		collector.Deps{
 			Catalog: s.catalog, Loaded: s.loaded,
 			Producer: s.producer(s.cfg.Kafka.EventsTopic, 0), Ping: s.kafka.Ping,

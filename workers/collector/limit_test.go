@@ -1,0 +1,196 @@
+package collector
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+)
+
+// batchOf is a batch of n events with a key of its own.
+func batchOf(key string, n int) *http.Request {
+	r := post("/v1/batch", text(fmt.Sprintf(`{"writeKey":%q,"batch":[%s{}]}`, key, strings.Repeat("{},", n-1))))
+	r.Header.Del("Authorization")
+	return r
+}
+
+func TestRateLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type step struct {
+			after  time.Duration
+			key    string
+			events int
+			want   string // status, and what a client is told to wait
+		}
+		for hazard, c := range map[string]struct {
+			limit Limit
+			steps []step
+		}{
+			"none": {Limit{}, []step{{0, "wk_web", 2500, "200"}, {0, "wk_web", 2500, "200"}}},
+			"a_key_is_cut_and_comes_back": {Limit{PerKey: 1000, Burst: 5 * time.Second}, []step{
+				{0, "wk_web", 2500, "200"},
+				{0, "wk_web", 2500, "200"},
+				{0, "wk_web", 1, "429 1s"},
+				{0, "wk_web", 2500, "429 3s"},
+				{2500 * time.Millisecond, "wk_web", 2500, "200"},
+				{0, "wk_web", 1, "429 1s"},
+			}},
+			"other_keys_feel_nothing": {Limit{PerKey: 10}, []step{
+				{0, "wk_web", 2500, "200"}, {0, "wk_web", 10, "429 1s"},
+				{0, "wk_server", 2500, "200"}, {0, "wk_server2", 2500, "200"}, {0, "wk_other", 2500, "200"},
+			}},
+			"a_workspace_is_all_of_its_keys": {Limit{PerWorkspace: 100}, []step{
+				{0, "wk_web", 2000, "200"}, {0, "wk_server", 500, "200"},
+				{0, "wk_server2", 300, "429 3s"}, {0, "wk_web", 1, "429 1s"}, {0, "wk_other", 2500, "200"},
+			}},
+			"what_is_refused_costs_nothing": {Limit{PerKey: 1000, PerWorkspace: 1}, []step{
+				{0, "wk_web", 2400, "200"},
+				{0, "wk_web", 2000, "429 1900s"}, {0, "wk_web", 2000, "429 1900s"}, {0, "wk_server", 100, "200"},
+			}},
+			"a_full_batch_fits_any_limit": {Limit{PerKey: 1, Burst: time.Second}, []step{{0, "wk_web", 2500, "200"}, {0, "wk_web", 2500, "429 2500s"}}},
+		} {
+			b := newBench(t, Config{Limit: c.limit})
+			w := append(workspaces(), catalog.Workspace{ID: "ws_otherabcdefghijklmn", Sources: []catalog.Source{{ID: "other", WriteKeys: []string{"wk_other"}}}})
+			snapshot, err := catalog.NewSnapshot(w)
+			require.NoError(t, err)
+			b.live.Set(snapshot)
+			for i, s := range c.steps {
+				time.Sleep(s.after) // synctest's clock
+				r := b.do(batchOf(s.key, s.events))
+				got := strconv.Itoa(r.Code)
+				if after := r.Header().Get("Retry-After"); after != "" {
+					got += " " + after + "s"
+					seconds, err := strconv.Atoi(after)
+					require.NoError(t, err)
+					require.Equal(t, strconv.FormatInt(time.Now().Unix()+int64(seconds), 10), r.Header().Get("X-RateLimit-Reset"), hazard)
+				}
+				require.Equal(t, s.want, got, "%s, step %d", hazard, i)
+				require.Equal(t, r.Code == http.StatusOK, len(b.topic.take()) == s.events, "%s: all or nothing", hazard)
+			}
+			require.Zero(t, b.inFlight.used.Load())
+		}
+	})
+}
+
+// TestEachEventIsChargedToItsKey: a batch without a key of its own, whose
+// events have theirs.
+func TestEachEventIsChargedToItsKey(t *testing.T) {
+	b := newBench(t, Config{Limit: Limit{PerKey: 1}})
+	mixed := func(web, server int) *http.Request {
+		events := strings.Repeat(`{"writeKey":"wk_web"},`, web) + strings.Repeat(`{"writeKey":"wk_server"},`, server)
+		r := post("/v1/batch", text(`{"batch":[`+strings.TrimSuffix(events, ",")+`]}`))
+		r.Header.Del("Authorization")
+		return r
+	}
+	require.Equal(t, http.StatusOK, b.do(mixed(2000, 100)).Code)
+	require.Equal(t, http.StatusTooManyRequests, b.do(mixed(2000, 100)).Code)
+	require.Equal(t, http.StatusOK, b.do(mixed(400, 2000)).Code, "nothing was taken of the refused")
+	require.InDelta(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "rate_limit_key"), 0)
+}
+
+// TestNothingIsLostThroughAPeriodOf429 sends as SDKs do: what is refused is
+// sent again after Retry-After.
+func TestNothingIsLostThroughAPeriodOf429(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{Limit: Limit{PerKey: 500, Burst: time.Second}})
+		var clients sync.WaitGroup
+		for client := range 8 {
+			clients.Go(func() {
+				for n := range 20 {
+					for {
+						id := fmt.Sprintf("m-%d-%d", client, n)
+						w := b.do(post("/v1/batch", text(fmt.Sprintf(`{"batch":[{"messageId":%q}%s]}`, id, strings.Repeat(",{}", 99)))))
+						if w.Code == http.StatusOK {
+							break
+						}
+						if w.Code != http.StatusTooManyRequests {
+							t.Errorf("status %d", w.Code)
+							return
+						}
+						after, err := strconv.Atoi(w.Header().Get("Retry-After"))
+						if err != nil || after < 1 {
+							t.Errorf("Retry-After: %q", w.Header().Get("Retry-After"))
+							return
+						}
+						time.Sleep(time.Duration(after) * time.Second) // synctest's clock
+					}
+				}
+			})
+		}
+		start := time.Now()
+		clients.Wait()
+		took := time.Since(start)
+		ids := map[string]int{}
+		records := b.topic.take()
+		for _, r := range records {
+			if id, _ := r.Header("sealift-message"); strings.HasPrefix(string(id), "m-") {
+				ids[string(id)]++
+			}
+		}
+		require.Equal(t, 16_000, len(records)) //nolint:testifylint // Len prints all of them
+		require.Len(t, ids, 160, "each once")
+		require.GreaterOrEqual(t, took, 27*time.Second, "2,500 at once, then 500 a second")
+		require.Less(t, took, 40*time.Second)
+		require.Positive(t, b.metric(t, "sealift_collector_refused_total", "reason", "rate_limit_key"))
+	})
+}
+
+func TestLimitsOfManyKeysAreBounded(t *testing.T) {
+	l := newLimits(Limit{PerKey: 1000, PerWorkspace: 1_000_000, Burst: 10 * time.Second})
+	now := time.Now()
+	for round := range 20 { // 10,000 keys at a time, others each minute
+		for i := range 10_000 {
+			no := l.take([]charge{{key: fmt.Sprint(round, "-", i), workspace: "ws", events: 1}}, now)
+			require.Nil(t, no)
+		}
+		require.LessOrEqual(t, len(l.keys.by), 20_000)
+		now = now.Add(time.Minute)
+	}
+	require.Len(t, l.workspaces.by, 1)
+}
+
+func TestASweepForgetsNoDebt(t *testing.T) {
+	l := newLimits(Limit{PerKey: 1, Burst: time.Second})
+	now := time.Now()
+	require.Nil(t, l.take([]charge{{key: "noisy", events: 2500}}, now))
+	for i := range 5 * firstSweep {
+		require.Nil(t, l.take([]charge{{key: fmt.Sprint(i), events: 1}}, now))
+		now = now.Add(10 * time.Millisecond)
+	}
+	no := l.take([]charge{{key: "noisy", events: 2500}}, now)
+	require.NotNil(t, no)
+	require.InDelta(t, 2500-51.2, no.after.Seconds(), 1)
+	require.Less(t, len(l.keys.by), 3*firstSweep)
+}
+
+func TestAPixelOverTheLimitIsCounted(t *testing.T) {
+	b := newBench(t, Config{Limit: Limit{PerKey: 1}})
+	require.Equal(t, http.StatusOK, b.do(batchOf("wk_web", 2500)).Code)
+	b.topic.take()
+	r := post("/v1/pixel/track?writeKey=wk_web&event=x", nil)
+	r.Method = http.MethodGet
+	require.Equal(t, http.StatusOK, b.do(r).Code)
+	require.Empty(t, b.topic.take())
+	require.InDelta(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "rate_limit_key"), 0)
+}
+
+func BenchmarkLimit(b *testing.B) {
+	l := newLimits(Limit{PerKey: 1e9, PerWorkspace: 1e9})
+	charges := []charge{{key: "wk_0123456789abcdefghijklmnop", workspace: "ws_0123456789abcdefghij", events: 1}}
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if l.take(charges, time.Now()) != nil {
+				panic(errors.New("limited"))
+			}
+		}
+	})
+}

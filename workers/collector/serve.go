@@ -1,0 +1,86 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// maxHeaderBytes bounds a request's header; a pixel's query holds an event.
+const maxHeaderBytes = 64 << 10 // 64 KiB
+
+// Run listens and serves until ctx ends; then it takes no more requests,
+// finishes those in flight within Config.Drain, and returns nil.
+func (c *Collector) Run(ctx context.Context) error {
+	defer c.cut()
+	server := c.server()
+	serve := server.Serve
+	if c.cfg.CertFile != "" {
+		cert, err := loadCertificate(c.cfg.CertFile, c.cfg.KeyFile, c.deps.Log)
+		if err != nil {
+			return err
+		}
+		server.TLSConfig = cert.config()
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+		following, stop := context.WithCancel(context.WithoutCancel(ctx)) // while it drains, too
+		var follower sync.WaitGroup
+		follower.Go(func() { cert.follow(following) })
+		defer follower.Wait()
+		defer stop()
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on collector.listen %q: %w", c.cfg.Listen, err)
+	}
+	addr := listener.Addr().String()
+	c.addr.Store(&addr)
+	c.deps.Log.Info("collector listens", "addr", addr, "topic", c.cfg.Topic, "tls", c.cfg.CertFile != "")
+	served := make(chan error, 1)
+	go func() { served <- serve(netutil.LimitListener(listener, c.cfg.MaxConnections)) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve collector.listen %q: %w", c.cfg.Listen, err)
+	case <-ctx.Done():
+	}
+	c.drain(ctx, server)
+	<-served
+	return nil
+}
+
+func (c *Collector) server() *http.Server {
+	return &http.Server{
+		Handler:           c.Handler(),
+		ReadHeaderTimeout: c.cfg.HeaderTimeout,
+		ReadTimeout:       c.cfg.BodyTimeout,
+		WriteTimeout:      c.cfg.BodyTimeout + c.cfg.AnswerWithin + 10*time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(c.deps.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// drain ends what runs, in order: 1. intake  2. requests  3. what Kafka's
+// client still holds of requests already answered.
+func (c *Collector) drain(ctx context.Context, server *http.Server) {
+	start := time.Now()
+	c.draining.Store(true)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
+	defer cancel()
+	if err := server.Shutdown(bounded); err != nil {
+		_ = server.Close() // cuts what is left
+	}
+	idle := c.gate.close()
+	select {
+	case <-idle:
+	case <-bounded.Done():
+		c.cut()
+		<-idle
+	}
+	c.deps.Log.Info("collector drained", "took", time.Since(start), "in_time", bounded.Err() == nil)
+}

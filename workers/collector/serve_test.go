@@ -1,0 +1,287 @@
+package collector
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pemPair makes a self-signed certificate of localhost.
+func pemPair(t *testing.T, serial int64) (cert, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+}
+
+// secure serves https with a certificate of serial 1 in files of dir.
+func secure(t *testing.T, cfg Config) (b *bench, dir, addr string) {
+	t.Helper()
+	dir = t.TempDir()
+	cert, key := pemPair(t, 1)
+	write(t, dir, "cert.pem", cert)
+	write(t, dir, "key.pem", key)
+	cfg.Listen, cfg.CertFile, cfg.KeyFile = "127.0.0.1:0", filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	b = newBench(t, cfg)
+	url, stop := running(t, b)
+	t.Cleanup(func() { require.NoError(t, stop()) })
+	return b, dir, strings.TrimPrefix(url, "http://")
+}
+
+func write(t *testing.T, dir, name string, content []byte) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
+}
+
+// serial is that of the certificate which a new connection sees.
+func serial(t *testing.T, addr string) int64 {
+	t.Helper()
+	conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	require.NoError(t, err)
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+}
+
+func TestCertificateIsReloaded(t *testing.T) {
+	b, dir, addr := secure(t, Config{})
+	require.EqualValues(t, 1, serial(t, addr))
+	becomes := func(n int64) {
+		t.Helper()
+		require.Eventually(t, func() bool { return serial(t, addr) == n }, 10*time.Second, 20*time.Millisecond)
+	}
+	logged := func(what string) {
+		t.Helper()
+		require.Eventually(t, func() bool { return strings.Contains(b.logged.String(), what) }, 10*time.Second, 20*time.Millisecond)
+	}
+
+	cert, key := pemPair(t, 2)
+	write(t, dir, "cert.pem", cert)
+	logged("private key does not match public key") // half of a change
+	require.EqualValues(t, 1, serial(t, addr))
+	write(t, dir, "key.pem", key)
+	becomes(2)
+	logged("new certificate is used")
+
+	write(t, dir, "cert.pem", []byte("no certificate"))
+	logged("failed to find any PEM data")
+	require.EqualValues(t, 2, serial(t, addr))
+	require.NoError(t, os.Remove(filepath.Join(dir, "key.pem")))
+	logged("read collector.tls.key_file")
+	require.EqualValues(t, 2, serial(t, addr), "served on from memory")
+
+	// As Kubernetes does: the files are links into a directory that is switched.
+	next := t.TempDir()
+	cert, key = pemPair(t, 3)
+	write(t, next, "cert.pem", cert)
+	write(t, next, "key.pem", key)
+	for _, name := range []string{"cert.pem", "key.pem"} {
+		_ = os.Remove(filepath.Join(dir, name))
+		require.NoError(t, os.Symlink(filepath.Join(next, name), filepath.Join(dir, name)))
+	}
+	becomes(3)
+	require.NotContains(t, b.logged.String(), "PRIVATE")
+}
+
+func TestTLSRefusesWhatIsBroken(t *testing.T) {
+	dir := t.TempDir()
+	cert, _ := pemPair(t, 1)
+	_, key := pemPair(t, 2)
+	write(t, dir, "cert.pem", cert)
+	write(t, dir, "other.pem", key)
+	for hazard, c := range map[string]struct{ cert, key, want string }{
+		"no_cert":     {"none.pem", "other.pem", "read collector.tls.cert_file"},
+		"no_key":      {"cert.pem", "none.pem", "read collector.tls.key_file"},
+		"other's_key": {"cert.pem", "other.pem", "private key does not match public key"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			b := newBench(t, Config{Listen: "127.0.0.1:0", CertFile: filepath.Join(dir, c.cert), KeyFile: filepath.Join(dir, c.key)})
+			require.ErrorContains(t, b.Run(t.Context()), c.want)
+		})
+	}
+}
+
+func TestTLSVersionsAndHTTP2(t *testing.T) {
+	b, _, addr := secure(t, Config{})
+	for hazard, c := range map[string]struct {
+		version uint16
+		http2   bool
+		want    string
+	}{
+		"http2":                 {0, true, "HTTP/2.0"},
+		"http1_over_tls_1_2":    {tls.VersionTLS12, false, "HTTP/1.1"},
+		"http2_over_tls_1_2":    {tls.VersionTLS12, true, "HTTP/2.0"},
+		"tls_1_1_is_refused":    {tls.VersionTLS11, false, "protocol version not supported"},
+		"plain_http_is_told_so": {1, false, "400 Bad Request"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			transport := &http.Transport{
+				TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, MinVersion: c.version, MaxVersion: c.version},
+				ForceAttemptHTTP2: c.http2,
+			}
+			defer transport.CloseIdleConnections()
+			scheme := "https://"
+			if c.version == 1 {
+				scheme = "http://"
+			}
+			res, err := (&http.Client{Transport: transport}).Post(scheme+addr+"/v1/track", "", text(`{"writeKey":"wk_web"}`))
+			got := fmt.Sprint(err)
+			if err == nil {
+				got = res.Proto + " " + res.Status
+				_ = res.Body.Close()
+			}
+			require.Contains(t, got, c.want)
+		})
+	}
+	require.Len(t, b.topic.take(), 3)
+}
+
+// TestManyStreamsOfOneConnection: HTTP/2 carries requests side by side.
+func TestManyStreamsOfOneConnection(t *testing.T) {
+	b, _, addr := secure(t, Config{})
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, MaxConnsPerHost: 1}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	release := b.topic.stall()
+	var requests sync.WaitGroup
+	for range 50 {
+		requests.Go(func() {
+			res, err := client.Post("https://"+addr+"/v1/track", "", text(`{"writeKey":"wk_web"}`))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != http.StatusOK {
+				t.Error(res.Status)
+			}
+		})
+	}
+	for range 50 {
+		<-b.topic.entered // all wait at once
+	}
+	release()
+	requests.Wait()
+	require.Len(t, b.topic.take(), 50)
+}
+
+// TestSlowClientsAreCut: a client that sends a byte now and then holds a
+// connection for as long as it may take for a header or a request, no longer,
+// and no bytes in flight for what it has not sent.
+func TestSlowClientsAreCut(t *testing.T) {
+	b := newBench(t, Config{Listen: "127.0.0.1:0", HeaderTimeout: 300 * time.Millisecond, BodyTimeout: 600 * time.Millisecond})
+	url, stop := running(t, b)
+	for hazard, c := range map[string]struct {
+		head string
+		want string // of the answer
+	}{
+		"header_a_byte_at_a_time": {"POST /v1/track HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""},
+		"body_a_byte_at_a_time":   {"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n", "408"},
+		"chunk_a_byte_at_a_time":  {"POST /v1/track HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7a120\r\n", "408"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			start := time.Now()
+			var clients sync.WaitGroup
+			for range 50 {
+				clients.Go(func() {
+					conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer conn.Close()
+					go drip(conn, c.head)
+					answer, _ := io.ReadAll(bufio.NewReader(conn)) // until it is cut
+					if !strings.Contains(string(answer), c.want) || c.want == "" && len(answer) > 0 {
+						t.Errorf("%q", answer)
+					}
+				})
+			}
+			clients.Wait()
+			require.Less(t, time.Since(start), 10*time.Second)
+			require.Zero(t, b.inFlight.used.Load())
+		})
+	}
+	require.Empty(t, b.topic.take())
+	require.NoError(t, stop())
+}
+
+// drip sends a head, and then a byte every few milliseconds until the other
+// end is gone.
+func drip(conn net.Conn, head string) {
+	if _, err := io.WriteString(conn, head); err != nil {
+		return
+	}
+	for {
+		if _, err := conn.Write([]byte("x")); err != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestHeadersAreBounded(t *testing.T) {
+	b := newBench(t, Config{Listen: "127.0.0.1:0"})
+	url, stop := running(t, b)
+	request := func(bytes int) string {
+		return "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 21\r\nX-Large: " + strings.Repeat("x", bytes) + "\r\n\r\n" + `{"writeKey":"wk_web"}`
+	}
+	require.Equal(t, http.StatusOK, raw(t, url, request(60<<10), false))
+	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, raw(t, url, request(80<<10), false))
+	require.Len(t, b.topic.take(), 1)
+	require.NoError(t, stop())
+}
+
+// TestConnectionsAreBounded: those beyond the bound wait, and are served when
+// others have gone.
+func TestConnectionsAreBounded(t *testing.T) {
+	b := newBench(t, Config{Listen: "127.0.0.1:0", MaxConnections: 2})
+	url, stop := running(t, b)
+	const request = "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 21\r\n\r\n" + `{"writeKey":"wk_web"}`
+	open := func() net.Conn {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, request)
+		require.NoError(t, err)
+		return conn
+	}
+	served := func(conn net.Conn) error {
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(200*time.Millisecond)))
+		_, err := conn.Read(make([]byte, 1))
+		return err
+	}
+	first, second, third := open(), open(), open()
+	require.NoError(t, served(first))
+	require.NoError(t, served(second))
+	require.ErrorIs(t, served(third), os.ErrDeadlineExceeded)
+	require.NoError(t, first.Close())
+	require.Eventually(t, func() bool { return served(third) == nil }, 10*time.Second, time.Millisecond)
+	require.NoError(t, second.Close())
+	require.NoError(t, third.Close())
+	require.NoError(t, stop())
+}
