@@ -45,13 +45,14 @@ func newMoveRig(t *testing.T) *moveRig {
 	t.Cleanup(func() { require.NoError(t, s.close()) })
 	cfg := config.Default()
 	s.configure(&cfg)
+	cfg.Kafka.Compression = "none" // each record is read a hundred times, with lz4's 4 MiB of buffers
 	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
 	svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, svc.close()) })
 	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
 	r := &moveRig{t: t, stack: s, svc: svc, env: []string{
-		"SEALIFT_KAFKA_BROKERS=" + cfg.Kafka.Brokers[0], "SEALIFT_STS_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_REGION=" + cfg.Staging.Region,
+		"SEALIFT_KAFKA_BROKERS=" + cfg.Kafka.Brokers[0], "SEALIFT_KAFKA_COMPRESSION=none", "SEALIFT_STS_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_REGION=" + cfg.Staging.Region,
 		"SEALIFT_STAGING_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_FORCE_PATH_STYLE=true",
 	}}
 	t.Setenv("AWS_ACCESS_KEY_ID", s.key.AccessKeyID)
@@ -137,14 +138,14 @@ func (r *moveRig) objects(bucket string) []string {
 // it back.
 func TestMigrationIsInterruptedAnywhere(t *testing.T) {
 	r := newMoveRig(t)
-	n := 0
-	for request, whole := 1, false; !whole; request++ {
+	n, taken := 0, false // taken back, without dying at so late a request
+	for request := 1; ; request++ {
 		for _, after := range []bool{false, true} {
 			n++
 			target := r.workspace(n)
 			role := fmt.Sprintf("%s-%d", movedRole, n)
-			whole = r.dieAt(request, after, n, target.ID, "--role-arn", role)
-			if whole {
+			died, written := r.dieAt(request, after, n, target.ID, "--role-arn", role)
+			if !died {
 				require.Greater(t, request, 20, "it makes more requests than that")
 				t.Logf("died at each of %d requests", request-1)
 				return
@@ -159,28 +160,37 @@ func TestMigrationIsInterruptedAnywhere(t *testing.T) {
 			log, err := migration.Open(t.Context(), r.svc.staging, target.ID)
 			require.NoError(t, err)
 			require.Equal(t, migration.Confirmed, log.Last().Step)
-
-			r.dieAt(request, after, n, target.ID, "--abort")
-			code, said = r.migrate(t.Context(), n, target.ID, "--abort")
-			if code == exitFailure {
-				require.Contains(t, said, "no migration", "it was taken back before it died")
-			} else {
-				require.Equal(t, exitOK, code, said)
+			if !taken {
+				died, _ = r.dieAt(request, after, n, target.ID, "--abort")
+				taken = !died
+				code, said = r.migrate(t.Context(), n, target.ID, "--abort")
+				if code == exitFailure {
+					require.Contains(t, said, "no migration", "it was taken back before it died")
+				} else {
+					require.Equal(t, exitOK, code, said)
+				}
+				require.Equal(t, placeOf(target), placeOf(r.target(target.ID)))
 			}
-			require.Equal(t, placeOf(target), placeOf(r.target(target.ID)))
+			if !written {
+				break // after a request that reads is as before it
+			}
 		}
 	}
 }
 
 // dieAt runs the command until its nth request, and tells whether it came to
-// its end before.
-func (r *moveRig) dieAt(request int, after bool, n int, args ...string) bool {
+// that, and whether that request writes.
+func (r *moveRig) dieAt(request int, after bool, n int, args ...string) (died, writes bool) {
 	ctx, cancel := context.WithCancelCause(r.t.Context())
 	defer cancel(nil)
 	var seen atomic.Int64
-	r.stack.s3.SetFault(func(*http.Request) s3server.Fault {
-		if seen.Add(1) < int64(request) {
+	var put atomic.Bool
+	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
+		switch at := seen.Add(1); {
+		case at < int64(request):
 			return s3server.Fault{}
+		case at == int64(request):
+			put.Store(q.Method == http.MethodPut)
 		}
 		cancel(interruptedError{os.Interrupt})
 		return s3server.Fault{Cut: true, After: after}
@@ -189,10 +199,10 @@ func (r *moveRig) dieAt(request int, after bool, n int, args ...string) bool {
 	code, said := r.migrate(ctx, n, args...)
 	if seen.Load() < int64(request) {
 		require.Equal(r.t, exitOK, code, said)
-		return true
+		return false, false
 	}
 	require.NotEqual(r.t, exitOK, code, said)
-	return false
+	return true, put.Load()
 }
 
 // Two people move one destination at once: each step is taken by one, and who
