@@ -1,8 +1,12 @@
-// Package policy makes the IAM policies that a delivery rests on.
+// Package policy makes the IAM policies that a delivery rests on: what the
+// session of a customer's role is cut down to, and the documents that
+// customers attach to roles, buckets and keys, as JSON, Terraform,
+// CloudFormation or a script.
 //
-// It is for whoever assumes a customer's role. It promises policies as narrow
-// as the work allows, and that no name out of the catalog widens one. It does
-// not evaluate policies, and asks AWS nothing.
+// It is for whoever assumes a customer's role, and for the CLI. It promises
+// policies that suffice, are as narrow as the work allows, and that no name out
+// of the catalog widens one or breaks out of its quotes. It does not evaluate
+// policies, and asks AWS nothing.
 package policy
 
 import (
@@ -11,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/iam"
 )
 
 // Session returns the session policy that narrows the credentials of t's role
@@ -22,28 +27,26 @@ func Session(t catalog.Target, source string) (string, error) {
 	if strings.ContainsAny(t.BucketName+t.Prefix+source, "*?$") || source == "" || strings.Contains(source, "/") {
 		return "", fmt.Errorf("session policy for bucket %q, prefix %q, source %q: *, ? and $ are patterns to IAM", t.BucketName, t.Prefix, source)
 	}
-	type statement struct {
-		Effect   string
-		Action   []string
-		Resource string
-	}
-	put := statement{"Allow", []string{"s3:PutObject"}, ObjectARN(t, source)}
+	put := iam.Statement{Effect: iam.Allow, Action: iam.Strings{"s3:PutObject"}, Resource: iam.Strings{ObjectARN(t, source)}}
 	if t.ACL != "" {
 		put.Action = append(put.Action, "s3:PutObjectAcl")
 	}
-	statements := []statement{put}
+	p := iam.Policy{Version: iam.Version, Statement: []iam.Statement{put}}
 	if !t.SSE {
 		// The bucket's default encryption may be SSE-KMS, and then the role
-		// uses the key. Which key is the role's and the key's policy's choice.
-		statements = append(statements, statement{"Allow", []string{"kms:GenerateDataKey", "kms:Decrypt"}, "*"})
+		// uses the key. Which key, and what of it, is the role's and the key's
+		// policy's choice.
+		p.Statement = append(p.Statement, iam.Statement{Effect: iam.Allow, Action: iam.Strings{"kms:GenerateDataKey", "kms:Decrypt"}, Resource: iam.Strings{"*"}})
 	}
-	b, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+	b, err := json.Marshal(p)
 	return string(b), err
 }
 
 // ObjectARN names the objects of a source ("*": of all) below t's prefix, in
 // the partition of AWS that t lies in.
-func ObjectARN(t catalog.Target, source string) string {
+func ObjectARN(t catalog.Target, source string) string { return objectARN(Partition(t), t, source) }
+
+func objectARN(partition string, t catalog.Target, source string) string {
 	key := "segment-logs/" + source
 	if source != "*" {
 		key += "/*"
@@ -51,14 +54,14 @@ func ObjectARN(t catalog.Target, source string) string {
 	if t.Prefix != "" {
 		key = t.Prefix + "/" + key
 	}
-	return "arn:" + Partition(t) + ":s3:::" + t.BucketName + "/" + key
+	return "arn:" + partition + ":s3:::" + t.BucketName + "/" + key
 }
 
 // Partition returns the partition of AWS that t lies in, by its role or its
 // region: aws, aws-cn or aws-us-gov.
 func Partition(t catalog.Target) string {
-	if arn := strings.SplitN(t.RoleARN, ":", 3); len(arn) == 3 && arn[0] == "arn" && arn[1] != "" {
-		return arn[1]
+	if p := partitionOf(t.RoleARN); p != "" {
+		return p
 	}
 	switch {
 	case strings.HasPrefix(t.Region, "cn-"):

@@ -3,11 +3,10 @@ package policy
 import (
 	"testing"
 
-	"encoding/json"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/iam"
 )
 
 // The session policy never grants anything outside the source's folder: one
@@ -17,28 +16,23 @@ func TestSession(t *testing.T) {
 		bucket, prefix, role, acl string
 		sse                       bool
 		resource                  string
-		actions                   []string
+		actions                   iam.Strings
 		kms                       bool
 	}{
-		{"b", "", "arn:aws:iam::1:role/r", "", true, "arn:aws:s3:::b/segment-logs/src/*", []string{"s3:PutObject"}, false},
-		{"b", "p/q", "arn:aws-cn:iam::1:role/r", "bucket-owner-full-control", true, "arn:aws-cn:s3:::b/p/q/segment-logs/src/*", []string{"s3:PutObject", "s3:PutObjectAcl"}, false},
-		{"b", "p", "arn:aws-us-gov:iam::1:role/r", "", false, "arn:aws-us-gov:s3:::b/p/segment-logs/src/*", []string{"s3:PutObject"}, true},
+		{"b", "", "arn:aws:iam::1:role/r", "", true, "arn:aws:s3:::b/segment-logs/src/*", iam.Strings{"s3:PutObject"}, false},
+		{"b", "p/q", "arn:aws-cn:iam::1:role/r", "bucket-owner-full-control", true, "arn:aws-cn:s3:::b/p/q/segment-logs/src/*", iam.Strings{"s3:PutObject", "s3:PutObjectAcl"}, false},
+		{"b", "p", "arn:aws-us-gov:iam::1:role/r", "", false, "arn:aws-us-gov:s3:::b/p/segment-logs/src/*", iam.Strings{"s3:PutObject"}, true},
 	} {
 		target := catalog.Target{Destination: catalog.Destination{RoleARN: c.role, ACL: c.acl}, BucketName: c.bucket, Prefix: c.prefix, SSE: c.sse}
 		text, err := Session(target, "src")
 		require.NoError(t, err)
-		var p struct {
-			Statement []struct {
-				Effect, Resource string
-				Action           []string
-			}
-		}
-		require.NoError(t, json.Unmarshal([]byte(text), &p))
-		require.Equal(t, c.resource, p.Statement[0].Resource)
+		p, err := iam.Parse(iam.Session, []byte(text))
+		require.NoError(t, err)
+		require.Equal(t, iam.Strings{c.resource}, p.Statement[0].Resource)
 		require.Equal(t, c.actions, p.Statement[0].Action)
 		require.Equal(t, c.kms, len(p.Statement) == 2)
 		if c.kms {
-			require.Equal(t, []string{"kms:GenerateDataKey", "kms:Decrypt"}, p.Statement[1].Action)
+			require.Equal(t, iam.Strings{"kms:GenerateDataKey", "kms:Decrypt"}, p.Statement[1].Action)
 		}
 		require.Less(t, len(text), 2048)
 	}

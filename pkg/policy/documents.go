@@ -1,0 +1,282 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/iam"
+)
+
+// ErrContradiction is matched by what Write refuses: the options do not fit
+// together, or not to the destination. Its text says what to change.
+var ErrContradiction = errors.New("no policies for this")
+
+// Kind says what a document is attached to.
+type Kind string
+
+// Kinds of documents, in the order in which they are attached.
+const (
+	Trust  Kind = "trust"  // of the role: who may assume it
+	Role   Kind = "role"   // of the role: what it may do
+	Bucket Kind = "bucket" // of the bucket
+	KMS    Kind = "kms"    // a statement for the policy of the KMS key
+)
+
+// Kinds are all of them.
+var Kinds = []Kind{Trust, Role, Bucket, KMS}
+
+// Options are what documents are filled in with, besides the destination.
+type Options struct {
+	// Principal is the ARN of the operator's user, role or account root: who
+	// assumes the role, or puts files. Required.
+	Principal string
+	// KMSKey is the ARN of the key that the bucket encrypts with by default;
+	// "" if that is none of the customer's.
+	KMSKey string
+	// EnforceEncryption denies PUTs into the folder with any other encryption
+	// than the destination's.
+	EnforceEncryption bool
+	// SecureTransport denies requests to the bucket that do not use TLS.
+	SecureTransport bool
+}
+
+// Document is a policy that a customer attaches.
+type Document struct {
+	Kind   Kind
+	Policy iam.Policy
+}
+
+// Set is all that a destination needs: what is not there is not needed. It is
+// sufficient, for an operator whose own policy allows sts:AssumeRole on the
+// role, or s3:PutObject and kms:GenerateDataKey for a bucket in another
+// account; and minimal.
+type Set struct {
+	Target    catalog.Target
+	Options   Options
+	Documents []Document // of each kind at most one, in the order of Kinds
+}
+
+// Only returns the set with the documents of these kinds.
+func (s Set) Only(kinds ...Kind) Set {
+	s.Documents = slices.DeleteFunc(slices.Clone(s.Documents), func(d Document) bool { return !slices.Contains(kinds, d.Kind) })
+	return s
+}
+
+// document returns the one of a kind, nil if there is none.
+func (s Set) document(k Kind) *iam.Policy {
+	i := slices.IndexFunc(s.Documents, func(d Document) bool { return d.Kind == k })
+	if i < 0 {
+		return nil
+	}
+	return &s.Documents[i].Policy
+}
+
+// Write writes the documents of a destination. It returns an ErrContradiction
+// where no documents would make it work.
+func Write(t catalog.Target, o Options) (Set, error) {
+	p, err := ParsePrincipal(o.Principal)
+	if err != nil {
+		return Set{}, fmt.Errorf("%w: %w", ErrContradiction, err)
+	}
+	o.Principal = p.ARN
+	if err := o.check(t); err != nil {
+		return Set{}, err
+	}
+	s := Set{Target: t, Options: o}
+	for _, k := range Kinds {
+		var statements []iam.Statement
+		switch k {
+		case Trust:
+			statements = s.trust()
+		case Role:
+			statements = s.role()
+		case Bucket:
+			statements = s.bucket()
+		case KMS:
+			statements = s.key()
+		}
+		if len(statements) > 0 {
+			s.Documents = append(s.Documents, Document{k, iam.Policy{Version: iam.Version, Statement: statements}})
+		}
+	}
+	return s, nil
+}
+
+// trust lets the operator assume the role, for this customer only.
+func (s Set) trust() []iam.Statement {
+	if s.Target.RoleARN == "" {
+		return nil
+	}
+	return []iam.Statement{{
+		Sid: s.sid("Assume"), Effect: iam.Allow, Principal: iam.AWS(s.Options.Principal), Action: iam.Strings{"sts:AssumeRole"},
+		Condition: iam.Condition{"StringEquals": {"sts:ExternalId": {s.Target.Workspace}}},
+	}}
+}
+
+// role lets the role put files.
+func (s Set) role() []iam.Statement {
+	if s.Target.RoleARN == "" {
+		return nil
+	}
+	out := []iam.Statement{{Sid: s.sid("Put"), Effect: iam.Allow, Action: s.puts(), Resource: iam.Strings{s.objects()}}}
+	if s.Options.KMSKey != "" {
+		out = append(out, iam.Statement{Sid: s.sid("Encrypt"), Effect: iam.Allow, Action: encrypts(), Resource: iam.Strings{s.Options.KMSKey}})
+	}
+	return out
+}
+
+// bucket lets whoever is of another account put files, and enforces what was
+// asked for.
+func (s Set) bucket() []iam.Statement {
+	var out []iam.Statement
+	if s.Target.RoleARN == "" || s.Target.Owner != accountOf(s.Target.RoleARN) {
+		out = append(out, iam.Statement{
+			Sid: s.sid("Put"), Effect: iam.Allow, Principal: iam.AWS(s.writer()), Action: s.puts(), Resource: iam.Strings{s.objects()},
+		})
+	}
+	if s.Options.EnforceEncryption {
+		deny := iam.Statement{
+			Sid: s.sid("DenyOtherEncryption"), Effect: iam.Deny, Principal: iam.Everyone(), Action: iam.Strings{"s3:PutObject"}, Resource: iam.Strings{s.objects()},
+			// A PUT that names no encryption is denied too: StringNotEquals
+			// holds for a header that is not there.
+			Condition: iam.Condition{"StringNotEquals": {"s3:x-amz-server-side-encryption": {"AES256"}}},
+		}
+		if s.Options.KMSKey != "" {
+			// A PUT that names no encryption gets the bucket's own; any that is
+			// named must be by its key.
+			deny.Condition = iam.Condition{
+				"Null":            {"s3:x-amz-server-side-encryption": {"false"}},
+				"StringNotEquals": {"s3:x-amz-server-side-encryption-aws-kms-key-id": {s.Options.KMSKey}},
+			}
+		}
+		out = append(out, deny)
+	}
+	if s.Options.SecureTransport {
+		arn := "arn:" + s.partition() + ":s3:::" + s.Target.BucketName
+		out = append(out, iam.Statement{
+			Sid: s.sid("DenyPlainText"), Effect: iam.Deny, Principal: iam.Everyone(), Action: iam.Strings{"s3:*"}, Resource: iam.Strings{arn, arn + "/*"},
+			Condition: iam.Condition{"Bool": {"aws:SecureTransport": {"false"}}},
+		})
+	}
+	return out
+}
+
+// key lets the key's policy consent. In the key's own account it leaves the
+// rest to the role's policy, as keys that were made in the console do for all
+// of the account; and unlike a role that is named as the principal, one that
+// is deleted and made anew can go on.
+func (s Set) key() []iam.Statement {
+	if s.Options.KMSKey == "" {
+		return nil
+	}
+	st := iam.Statement{Sid: s.sid("Encrypt"), Effect: iam.Allow, Principal: iam.AWS(s.writer()), Action: encrypts(), Resource: iam.Strings{"*"}}
+	if s.ownKey() {
+		st.Principal = iam.AWS("arn:" + s.partition() + ":iam::" + accountOf(s.Options.KMSKey) + ":root")
+		st.Condition = iam.Condition{"ArnEquals": {"aws:PrincipalArn": {s.Target.RoleARN}}}
+	}
+	return []iam.Statement{st}
+}
+
+// ownKey tells whether the key is of the role's own account.
+func (s Set) ownKey() bool {
+	return s.Target.RoleARN != "" && accountOf(s.Target.RoleARN) == accountOf(s.Options.KMSKey)
+}
+
+// puts is what a delivery does to the bucket.
+func (s Set) puts() iam.Strings {
+	if s.Target.ACL != "" {
+		return iam.Strings{"s3:PutObject", "s3:PutObjectAcl"}
+	}
+	return iam.Strings{"s3:PutObject"}
+}
+
+// encrypts is what S3 does with the key for a delivery: it is one PUT, and
+// only multipart uploads need kms:Decrypt
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html).
+func encrypts() iam.Strings { return iam.Strings{"kms:GenerateDataKey"} }
+
+// writer is whom the bucket sees.
+func (s Set) writer() string {
+	if s.Target.RoleARN != "" {
+		return s.Target.RoleARN
+	}
+	return s.Options.Principal
+}
+
+func (s Set) objects() string { return objectARN(s.partition(), s.Target, "*") }
+
+// partition is the target's, which a classic one without a region does not
+// tell, but then it is the operator's own.
+func (s Set) partition() string {
+	if s.Target.RoleARN == "" && s.Target.Region == "" {
+		return partitionOf(s.Options.Principal)
+	}
+	return Partition(s.Target)
+}
+
+var notLetters = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
+// sid names a statement. Statements of several destinations may stand in one
+// bucket's or key's policy, where each needs a name of its own.
+func (s Set) sid(what string) string {
+	var name strings.Builder
+	for part := range strings.SplitSeq(s.Target.Name, "-") {
+		if part != "" {
+			name.WriteString(strings.ToUpper(part[:1]) + part[1:])
+		}
+	}
+	workspace := strings.TrimPrefix(s.Target.Workspace, "ws_")
+	return "Sealift" + what + notLetters.ReplaceAllString(name.String()+workspace[:min(6, len(workspace))], "")
+}
+
+var keyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)
+
+func (o Options) check(t catalog.Target) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{ErrContradiction}, args...)...)
+	}
+	if _, err := Session(t, "x"); err != nil { // a name that is a pattern
+		return bad("%w", err)
+	}
+	if t.Refused != "" {
+		return bad("the catalog is wrong: %s", t.Refused)
+	}
+	p := partitionOf(o.Principal)
+	switch {
+	case t.RoleARN != "" && Partition(t) != p:
+		return bad("role %s and principal %s are in different partitions of AWS, where neither can assume the other's roles; "+
+			"run Sealift with credentials of %s", t.RoleARN, o.Principal, Partition(t))
+	case t.RoleARN == "" && t.Region != "" && Partition(t) != p:
+		return bad("region %s is not in the partition %s of principal %s; run Sealift with credentials of %s", t.Region, p, o.Principal, Partition(t))
+	case t.SSE && o.KMSKey != "":
+		return bad("the destination asks for AES256 (server_side_encryption: true), and S3 would do so with its own key, whatever the bucket's default is; " +
+			"set server_side_encryption: false for the bucket's KMS key, or leave the key out")
+	case o.KMSKey != "" && strings.Contains(o.KMSKey, ":alias/"):
+		return bad("%q is an alias, which policies do not look through; write the key's own ARN, as `aws kms describe-key` prints it", o.KMSKey)
+	case o.KMSKey != "" && !keyARN.MatchString(o.KMSKey):
+		return bad("%q is not the ARN of a KMS key; write it like arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", o.KMSKey)
+	case o.KMSKey != "" && partitionOf(o.KMSKey) != p:
+		return bad("key %s is not in the partition %s", o.KMSKey, p)
+	case o.EnforceEncryption && !t.SSE && o.KMSKey == "":
+		return bad("the destination leaves encryption to the bucket (server_side_encryption: false); name the key that it is to be enforced with")
+	}
+	return nil
+}
+
+func accountOf(arn string) string {
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		return parts[4]
+	}
+	return ""
+}
+
+func partitionOf(arn string) string {
+	if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 {
+		return parts[1]
+	}
+	return ""
+}

@@ -1,0 +1,115 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Format is how documents are written.
+type Format string
+
+// Formats.
+const (
+	JSON           Format = "json"
+	Terraform      Format = "terraform"
+	CloudFormation Format = "cloudformation"
+	CLI            Format = "cli"
+)
+
+// Formats are all of them.
+var Formats = []Format{JSON, Terraform, CloudFormation, CLI}
+
+// Render writes the set in a format, for people to read, keep and run. An error
+// says that the format cannot hold what is in the set.
+func (s Set) Render(f Format) (string, error) {
+	switch f {
+	case JSON:
+		return s.json(), nil
+	case Terraform:
+		return s.terraform(), nil
+	case CloudFormation:
+		return s.cloudFormation()
+	case CLI:
+		return s.script(), nil
+	}
+	return "", fmt.Errorf("no format %q", f)
+}
+
+// json is the document itself if there is one, so that it can be handed on, and
+// else all of them by their kind.
+func (s Set) json() string {
+	if len(s.Documents) == 1 {
+		return text(s.Documents[0].Policy, "") + "\n"
+	}
+	var parts []string
+	for _, d := range s.Documents {
+		parts = append(parts, fmt.Sprintf("  %q: %s", d.Kind, text(d.Policy, "  ")))
+	}
+	return "{\n" + strings.Join(parts, ",\n") + "\n}\n"
+}
+
+// text is v as JSON, whose lines but the first begin with indent.
+func text(v any, indent string) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent(indent, "  ")
+	if err := e.Encode(v); err != nil {
+		panic(err) // policies are strings, and Write made this one
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// compact is v as JSON on one line.
+func compact(v any) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(text(v, ""))); err != nil {
+		panic(err) // it was just made
+	}
+	return b.String()
+}
+
+// inline is the name of the role's policy: a role may serve several
+// destinations.
+func (s Set) inline() string { return "sealift-" + s.Target.Name }
+
+// about is what a document does, as a comment says it.
+func (s Set) about(k Kind) string {
+	folder := "s3://" + s.Target.BucketName + "/"
+	if s.Target.Prefix != "" {
+		folder += s.Target.Prefix + "/"
+	}
+	folder += "segment-logs/"
+	switch k {
+	case Trust:
+		return "Lets Sealift assume the role, with this workspace's external id only."
+	case Role:
+		return "Lets the role put files into " + folder + ", and nothing else."
+	case Bucket:
+		var does []string
+		if !s.document(Bucket).Statement[0].Principal.Everyone {
+			does = append(does, "Lets Sealift put files into "+folder+", and nothing else.")
+		}
+		if s.Options.EnforceEncryption {
+			does = append(does, "Denies everybody to put files there with other encryption.")
+		}
+		if s.Options.SecureTransport {
+			does = append(does, "Denies everybody to use the bucket without TLS.")
+		}
+		return strings.Join(does, " ")
+	}
+	if s.ownKey() {
+		return "Lets the files be encrypted with the key. Most keys allow it already, to all of their account whose policies do."
+	}
+	return "Lets the files be encrypted with the key."
+}
+
+// roleName is the name of the target's role, and its path, which begins and
+// ends with a slash.
+func (s Set) roleName() (name, path string) {
+	_, whole, _ := strings.Cut(s.Target.RoleARN, ":role/")
+	i := strings.LastIndex(whole, "/") + 1
+	return whole[i:], "/" + whole[:i]
+}

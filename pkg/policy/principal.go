@@ -1,0 +1,33 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+)
+
+var (
+	principalARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::\d{12}:(root|(user|role)/[A-Za-z0-9_+=,.@/-]+)$`)
+	sessionARN   = regexp.MustCompile(`^arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([A-Za-z0-9_+=,.@-]+)/[A-Za-z0-9_+=,.@-]+$`)
+)
+
+// Principal is who Sealift is, to the customer's policies.
+type Principal struct {
+	ARN string
+	// Session is the ARN that it was made of, if that was a session of a role:
+	// such an ARN does not tell the role's path, so that ARN is right only for a
+	// role without one.
+	Session string
+}
+
+// ParsePrincipal reads the ARN of a user, a role or an account's root, as
+// sts:GetCallerIdentity and people give it. A session of a role stands for the
+// role.
+func ParsePrincipal(arn string) (Principal, error) {
+	if m := sessionARN.FindStringSubmatch(arn); m != nil {
+		return Principal{ARN: "arn:" + m[1] + ":iam::" + m[2] + ":role/" + m[3], Session: arn}, nil
+	}
+	if !principalARN.MatchString(arn) {
+		return Principal{}, fmt.Errorf("principal %q is not the ARN of a user or role; write it like arn:aws:iam::123456789012:role/sealift", arn)
+	}
+	return Principal{ARN: arn}, nil
+}

@@ -1,0 +1,67 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+)
+
+// merges is the part of the script that adds statements to a policy which has
+// others.
+const merges = `
+# merge POLICY ADDITION prints the policy with the addition's statements, which
+# replace those of the same Sid; so running this again changes nothing.
+merge() {
+  python3 -c '
+import json, sys
+now, addition = map(json.loads, sys.argv[1:])
+old = now.get("Statement", [])
+old = [old] if isinstance(old, dict) else old
+sids = [s["Sid"] for s in addition["Statement"]]
+now.setdefault("Version", addition["Version"])
+now["Statement"] = [s for s in old if s.get("Sid") not in sids] + addition["Statement"]
+print(json.dumps(now))
+' "$1" "$2"
+}
+`
+
+// script is the set as a shell script of calls of the AWS CLI, which may be run
+// again. It adds to the policies of buckets and keys, and never takes away.
+func (s Set) script() string {
+	name, path := s.roleName()
+	var b strings.Builder
+	fmt.Fprintf(&b, "#!/bin/sh\n# Sealift's destination %s. Run it with credentials of the account that owns what it changes.\nset -eu\n", s.Target.ID)
+	if s.document(Bucket) != nil || s.document(KMS) != nil {
+		b.WriteString(merges)
+	}
+	for _, d := range s.Documents {
+		fmt.Fprintf(&b, "\n# %s\n%s=%s\n", s.about(d.Kind), d.Kind, shell(text(d.Policy, "")))
+		switch d.Kind {
+		case Trust:
+			create := ""
+			if path != "/" {
+				create = " --path " + shell(path)
+			}
+			fmt.Fprintf(&b, `if aws iam get-role --role-name %[1]s >/dev/null 2>&1; then
+  aws iam update-assume-role-policy --role-name %[1]s --policy-document "$trust"
+else
+  aws iam create-role --role-name %[1]s%[2]s --assume-role-policy-document "$trust" >/dev/null
+fi
+`, shell(name), create)
+		case Role:
+			fmt.Fprintf(&b, "aws iam put-role-policy --role-name %s --policy-name %s --policy-document \"$role\"\n", shell(name), shell(s.inline()))
+		case Bucket:
+			fmt.Fprintf(&b, `if ! now=$(aws s3api get-bucket-policy --bucket %[1]s --query Policy --output text 2>&1); then
+  case $now in *NoSuchBucketPolicy*) now='{}' ;; *) echo "$now" >&2 && exit 1 ;; esac
+fi
+aws s3api put-bucket-policy --bucket %[1]s --policy "$(merge "$now" "$bucket")"
+`, shell(s.Target.BucketName))
+		case KMS:
+			key := "--key-id " + shell(s.Options.KMSKey) + " --policy-name default --region " + shell(strings.Split(s.Options.KMSKey, ":")[3])
+			fmt.Fprintf(&b, "now=$(aws kms get-key-policy %[1]s --query Policy --output text)\naws kms put-key-policy %[1]s --policy \"$(merge \"$now\" \"$kms\")\"\n", key)
+		}
+	}
+	return b.String()
+}
+
+// shell quotes a word for POSIX shells.
+func shell(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
