@@ -154,10 +154,14 @@ type Collector struct {
 	TLS ServerTLS `yaml:"tls"`
 	// TrustedProxies are the addresses or networks whose X-Forwarded-For is
 	// believed; default none.
-	TrustedProxies []string  `yaml:"trusted_proxies"`
-	MaxInFlight    ByteSize  `yaml:"max_in_flight"`   // of requests being read or produced; default 256MiB
-	MaxConnections int       `yaml:"max_connections"` // more wait to be accepted; default 10000
-	RateLimit      RateLimit `yaml:"rate_limit"`
+	TrustedProxies []string `yaml:"trusted_proxies"`
+	MaxInFlight    ByteSize `yaml:"max_in_flight"`   // of requests being read or produced; default 256MiB
+	MaxConnections int      `yaml:"max_connections"` // more wait to be accepted; default 10000
+	// Validation says which events are taken: "segment", as Segment, puts those
+	// without userId and anonymousId and track calls without event into the
+	// dead letters; "none" takes them like others. Default segment.
+	Validation string    `yaml:"validation"`
+	RateLimit  RateLimit `yaml:"rate_limit"`
 }
 
 // ServerTLS is a listener's certificate, in PEM.

@@ -48,7 +48,7 @@ func Default() Config {
 		Auditor: Auditor{Every: time.Hour, Minute: 40, Grace: 10 * time.Minute},
 		Collector: Collector{
 			Listen: ":8080", MaxInFlight: 256 << 20, MaxConnections: 10_000,
-			RateLimit: RateLimit{Burst: 10 * time.Second},
+			Validation: "segment", RateLimit: RateLimit{Burst: 10 * time.Second},
 		},
 		Admin: Admin{Listen: ":9090"},
 		Log:   Log{Level: "info"},

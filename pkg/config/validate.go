@@ -246,6 +246,7 @@ func (v *validator) collector() {
 	}
 	v.atLeast("collector.max_in_flight", c.MaxInFlight, 8<<20)
 	v.between("collector.max_connections", c.MaxConnections, 1, 1_000_000)
+	v.oneOf("collector.validation", c.Validation, "segment", "none")
 	v.between("collector.rate_limit.per_key", c.RateLimit.PerKey, 0, 100_000_000)
 	v.between("collector.rate_limit.per_workspace", c.RateLimit.PerWorkspace, 0, 100_000_000)
 	v.duration("collector.rate_limit.burst", c.RateLimit.Burst, time.Second, time.Hour)

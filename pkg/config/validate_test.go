@@ -81,6 +81,7 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"proxy_mapped":          {"collector.trusted_proxies", "::ffff:10.0.0.0/104", "neither an address nor a network"},
 		"in_flight":             {"collector.max_in_flight", "1MiB", "use at least 8MiB"},
 		"connections":           {"collector.max_connections", "0", "use 1 to 1000000"},
+		"validation":            {"collector.validation", "strict", "use segment, none"},
 		"rate_per_key":          {"collector.rate_limit.per_key", "-1", "use 0 to"},
 		"rate_per_workspace":    {"collector.rate_limit.per_workspace", "-1", "use 0 to"},
 		"rate_burst":            {"collector.rate_limit.burst", "0s", "use 1s to 1h"},
@@ -112,7 +113,7 @@ func TestValidateAccepts(t *testing.T) {
 		"kafka.source_from": "json:context.source", "kafka.received_from": "record", "redis.url": "unix:///run/redis.sock",
 		"staging.prefix": "a/b=c", "staging.endpoint": "https://s3.example.com/", "destinations.allowed_endpoints": "minio:9000,[::1]:9000,10.0.0.0/8,fd00::/8",
 		"admin.listen": "127.0.0.1:0", "appender.roll_every": "1s", "kafka.brokers": "[::1]:9092,b:9092", "collector.listen": "localhost:80",
-		"collector.trusted_proxies": "10.1.2.3,10.0.0.0/8,::ffff:10.1.2.3,fd00::/8",
+		"collector.trusted_proxies": "10.1.2.3,10.0.0.0/8,::ffff:10.1.2.3,fd00::/8", "collector.validation": "none",
 	} {
 		cfg, err := Load("", nil, map[string]string{key: value})
 		require.NoError(t, err)

@@ -10,8 +10,10 @@
 // or of an event never reaches a line.
 //
 // It is lenient on purpose: an archive that refuses what Segment's own API
-// takes loses events. So a call needs no userId, no event name and no known
-// type; it must be a JSON object within the limits.
+// takes loses events. So a call needs no known type; it must be a JSON object
+// within the limits, and what else Segment demands of it is told apart
+// (Incomplete). An event of a batch that is at fault leaves the others as they
+// are.
 //
 // It does no I/O and knows no HTTP and no sources.
 package event
@@ -26,7 +28,7 @@ const (
 	// MaxDepth bounds the nesting of arrays and objects in a body. Python and
 	// Jackson, with which the files are read, give up at 1000.
 	MaxDepth = 500
-	// MaxMessageID bounds a messageId, in bytes.
+	// MaxMessageID bounds a messageId, in characters.
 	MaxMessageID = 100
 	// MaxLines bounds the bytes of all lines of a request. Only a batch whose
 	// own context is large can reach it: the context is repeated in each line.
@@ -80,13 +82,13 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Reason classes why a body is refused. There are few of them: they serve as
+// Reason classes why a body or an event is refused. There are few of them: they serve as
 // a metric's label.
 type Reason string
 
 // The reasons. ErrBatchTooLarge and ErrTooManyEvents concern the request
-// only: the same events in smaller requests are taken. The others concern an
-// event or a body that will never be taken.
+// only: the same events in smaller requests are taken. ErrMalformed and
+// ErrTooDeep concern a body, the others an event, that will never be taken.
 const (
 	ErrMalformed     Reason = "malformed"
 	ErrTooDeep       Reason = "too_deep"
@@ -94,9 +96,14 @@ const (
 	ErrMessageID     Reason = "message_id_too_long"
 	ErrBatchTooLarge Reason = "batch_too_large"
 	ErrTooManyEvents Reason = "too_many_events"
+	// ErrNotObject is of an event of a batch.
+	ErrNotObject Reason = "not_a_json_object"
+	// Of events that Incomplete tells.
+	ErrNoUser Reason = "no_user"
+	ErrNoName Reason = "no_event_name"
 )
 
-// Error is why a body was refused, in words for the person who sent it. It
+// Error is why a body or an event was refused, in words for the person who sent it. It
 // holds no part of the body.
 type Error struct {
 	Reason Reason

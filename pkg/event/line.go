@@ -49,7 +49,8 @@ type Line struct {
 	MessageID []byte
 }
 
-// AppendLine appends the stored line of event i to dst, without a newline.
+// AppendLine appends the stored line of event i to dst, without a newline. The
+// event must not be one at fault with ErrNotObject.
 func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 	c := &r.calls[i]
 	facts := r.facts(c)
@@ -69,7 +70,7 @@ func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 	var context, integrations, kind, id bool
 	for n := c.lo; n < c.hi; n++ {
 		m := &r.members[n]
-		if m.field != other && int(c.last[m.field]) != n+1 {
+		if m.field != other && m.field <= fProjectID && int(c.last[m.field]) != n+1 {
 			continue // a later one counts
 		}
 		switch value := r.body[m.value:m.end]; m.field {
@@ -138,9 +139,12 @@ func (l Line) channel() string {
 	return "server"
 }
 
-// identifies tells whether a raw messageId names an event: a string that is
+// identifies tells whether a raw id or name names anything: a string that is
 // not empty, or a number.
 func identifies(raw []byte) bool {
+	if len(raw) == 0 {
+		return false
+	}
 	if raw[0] == '"' {
 		return len(raw) > 2
 	}

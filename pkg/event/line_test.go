@@ -341,8 +341,8 @@ func TestRefusals(t *testing.T) {
 		"batch_null":        {Batch, `{"batch":null}`, ErrMalformed, -1},
 		"batch_object":      {Batch, `{"batch":{}}`, ErrMalformed, -1},
 		"batch_twice":       {Batch, `{"batch":[{}],"b\u0061tch":[{}]}`, ErrMalformed, -1},
-		"item_null":         {Batch, `{"batch":[{},null]}`, ErrMalformed, 1},
-		"item_array":        {Batch, `{"batch":[{},{},[]]}`, ErrMalformed, 2},
+		"item_null":         {Batch, `{"batch":[{},null]}`, ErrNotObject, 1},
+		"item_array":        {Batch, `{"batch":[{},{},[]]}`, ErrNotObject, 2},
 		"item_broken":       {Batch, `{"batch":[{},{"a":}]}`, ErrMalformed, 1},
 		"item_too_large":    {Batch, `{"batch":[{},{"a":` + big + `}]}`, ErrEventTooLarge, 1},
 		"item_id_too_long":  {Batch, `{"batch":[{},{"messageId":"` + strings.Repeat("m", MaxMessageID+1) + `"}]}`, ErrMessageID, 1},
@@ -354,6 +354,14 @@ func TestRefusals(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			var r Request
 			err := r.Parse(c.kind, []byte(c.body))
+			if err == nil { // of an event alone
+				at := max(c.event, 0)
+				err = r.Fault(at)
+				require.Equal(t, at > 0, r.Refused() == nil, "the others are taken")
+				for i := range at {
+					require.Nil(t, r.Fault(i))
+				}
+			}
 			var refused *Error
 			require.ErrorAs(t, err, &refused)
 			require.Equal(t, c.reason, refused.Reason, "%v", err)

@@ -23,6 +23,11 @@ const (
 	fChannel
 	fVersion
 	fProjectID
+	// Those above are the API's in a line: the last one of a name counts. Those
+	// below are only looked at.
+	fUserID
+	fAnonymousID
+	fEvent
 	fields
 )
 
@@ -54,6 +59,12 @@ func fieldOf(name []byte) field {
 		return fVersion
 	case "projectId":
 		return fProjectID
+	case "userId":
+		return fUserID
+	case "anonymousId":
+		return fAnonymousID
+	case "event":
+		return fEvent
 	}
 	return other
 }

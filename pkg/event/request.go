@@ -31,12 +31,13 @@ type call struct {
 	lo, hi     int // its members in Request.members
 	// last holds, per known field, one more than the index in Request.members
 	// of its last occurrence: as most parsers, the last one counts.
-	last [fields]int32
+	last  [fields]int32
+	fault *Error // why it will never be taken; nil: it is
 }
 
 // Parse reads a request body of that kind, which it compacts in place and
 // keeps until the next Parse. An error is an *Error; the Request is then of
-// no use until parsed again.
+// no use until parsed again. An event at fault is no error: Fault tells.
 func (r *Request) Parse(kind Kind, body []byte) error {
 	r.kind, r.members, r.calls, r.sentAt = kind, r.members[:0], r.calls[:0], nil
 	if len(body) > MaxBody {
@@ -65,7 +66,8 @@ func (r *Request) Parse(kind Kind, body []byte) error {
 	r.integrations.reset(nil)
 	r.lines = len(compact) + lineOverhead
 	r.calls = append(r.calls, r.top)
-	return r.check(&r.calls[0], -1)
+	r.check(&r.calls[0], -1)
+	return nil
 }
 
 // object reads an object and its members; the events too, if it is a batch.
@@ -143,11 +145,8 @@ func (r *Request) events(s *scanner) error {
 		if i == MaxEvents {
 			return &Error{Reason: ErrTooManyEvents, Event: -1, Detail: fmt.Sprintf("the batch holds more than %d events: send fewer at once", MaxEvents)}
 		}
-		if c := s.peek(); c != '{' {
-			return &Error{Reason: ErrMalformed, Event: i, Detail: "an event is a JSON object"}
-		}
 		var c call
-		if err := r.object(s, &c, false); err != nil {
+		if err := r.event(s, &c, i); err != nil {
 			var at *Error
 			if errors.As(err, &at) {
 				at.Event = i
@@ -159,6 +158,16 @@ func (r *Request) events(s *scanner) error {
 			return err
 		}
 	}
+}
+
+func (r *Request) event(s *scanner, c *call, i int) error {
+	if s.peek() == '{' {
+		return r.object(s, c, false)
+	}
+	*c = call{start: s.out(), lo: len(r.members), hi: len(r.members), fault: &Error{Reason: ErrNotObject, Event: i, Detail: "an event is a JSON object"}}
+	err := s.value()
+	c.end = s.out()
+	return err
 }
 
 // inherit prepares what a batch passes on and checks its events.
@@ -181,9 +190,7 @@ func (r *Request) inherit() error {
 	r.lines = 0
 	for i := range r.calls {
 		c := &r.calls[i]
-		if err := r.check(c, i); err != nil {
-			return err
-		}
+		r.check(c, i)
 		r.lines += c.end - c.start + passed + lineOverhead
 	}
 	if r.lines > MaxLines {
@@ -192,15 +199,57 @@ func (r *Request) inherit() error {
 	return nil
 }
 
-func (r *Request) check(c *call, i int) error {
-	if n := c.end - c.start; n > MaxEvent {
-		return &Error{Reason: ErrEventTooLarge, Event: i, Detail: fmt.Sprintf("the event holds %d bytes, more than %d KB: send less in its properties or traits", n, MaxEvent>>10)}
+// check notes what is wrong with event i; -1: it is the body.
+func (r *Request) check(c *call, i int) {
+	if c.fault != nil {
+		return
 	}
-	if id, _ := unquote(r.field(c, fMessageID)); len(id) > MaxMessageID {
-		return &Error{Reason: ErrMessageID, Event: i, Detail: fmt.Sprintf("messageId holds %d bytes, more than %d", len(id), MaxMessageID)}
+	if n := c.end - c.start; n > MaxEvent {
+		c.fault = &Error{Reason: ErrEventTooLarge, Event: i, Detail: fmt.Sprintf("the event holds %d bytes, more than %d KB: send less in its properties or traits", n, MaxEvent>>10)}
+	} else if id, _ := unquote(r.field(c, fMessageID)); len(id) > MaxMessageID && utf8.RuneCount(id) > MaxMessageID {
+		c.fault = &Error{Reason: ErrMessageID, Event: i, Detail: fmt.Sprintf("messageId holds %d characters, more than %d", utf8.RuneCount(id), MaxMessageID)}
+	}
+}
+
+// Fault returns why event i will never be taken; nil if it is.
+func (r *Request) Fault(i int) *Error { return r.calls[i].fault }
+
+// Refused returns the first fault if all events are at fault, and there are
+// any: nothing of the request will ever be taken.
+func (r *Request) Refused() error {
+	for i := range r.calls {
+		if r.calls[i].fault == nil {
+			return nil
+		}
+	}
+	if len(r.calls) == 0 {
+		return nil
+	}
+	return r.calls[0].fault
+}
+
+// Incomplete returns what event i, which is not at fault, lacks of what Segment
+// demands beyond the limits: a userId or an anonymousId, and of a track call
+// its event. Segment answers 200 to it and delivers it nowhere. nil: it lacks
+// nothing.
+func (r *Request) Incomplete(i int) *Error {
+	c := &r.calls[i]
+	at := i
+	if r.kind != Batch {
+		at = -1
+	}
+	if !identifies(r.field(c, fUserID)) && !identifies(r.field(c, fAnonymousID)) {
+		return &Error{Reason: ErrNoUser, Event: at, Detail: "the call has neither userId nor anonymousId"}
+	}
+	if r.typeOf(c) == Track.String() && !identifies(r.field(c, fEvent)) {
+		return &Error{Reason: ErrNoName, Event: at, Detail: `the track call has no "event", the name of what was done`}
 	}
 	return nil
 }
+
+// Raw returns event i as it was sent, compact. It is valid until the next
+// Parse.
+func (r *Request) Raw(i int) []byte { return r.body[r.calls[i].start:r.calls[i].end] }
 
 // field returns the raw value that counts, nil if there is none.
 func (r *Request) field(c *call, f field) []byte {

@@ -110,7 +110,7 @@ const (
 // nowhere. The line may be the record's value itself.
 func (r *Router) Route(rec *stream.Record) (source string, received int64, line []byte, reason string) {
 	source = r.source(rec)
-	if !validSource(source) {
+	if !ValidSource(source) {
 		return "", 0, nil, ReasonSource
 	}
 	received, ok := r.received(rec)
@@ -176,8 +176,8 @@ func deep(b []byte) bool {
 	return false
 }
 
-// validSource holds ids to ^[A-Za-z0-9_-]{1,64}$: they become parts of keys.
-func validSource(id string) bool {
+// ValidSource holds ids to ^[A-Za-z0-9_-]{1,64}$: they become parts of keys.
+func ValidSource(id string) bool {
 	if len(id) < 1 || len(id) > 64 {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sealift/sealift/pkg/deadletter"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -16,15 +17,16 @@ func deadLetter(r *stream.Record, reason string) stream.Record {
 	headers := make([]stream.Header, 0, len(r.Headers)+originHeaders)
 	headers = append(headers, r.Headers...)
 	headers = append(headers,
-		stream.Header{Key: "sealift-reason", Value: []byte(reason)},
-		stream.Header{Key: "sealift-topic", Value: []byte(r.Topic)},
-		stream.Header{Key: "sealift-partition", Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
-		stream.Header{Key: "sealift-offset", Value: strconv.AppendInt(nil, r.Offset, 10)},
+		stream.Header{Key: deadletter.HeaderReason, Value: []byte(reason)},
+		stream.Header{Key: deadletter.HeaderTopic, Value: []byte(r.Topic)},
+		stream.Header{Key: deadletter.HeaderPartition, Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
+		stream.Header{Key: deadletter.HeaderOffset, Value: strconv.AppendInt(nil, r.Offset, 10)},
+		stream.Header{Key: deadletter.HeaderTime, Value: strconv.AppendInt(nil, r.Time.UnixMilli(), 10)},
 	)
 	return stream.Record{Key: r.Key, Value: r.Value, Headers: headers, Time: time.Now()}
 }
 
-const originHeaders = 4 // the last headers of a dead letter
+const originHeaders = 5 // the last headers of a dead letter
 
 // Of a record that the dead letters do not take as it is.
 const (
@@ -36,7 +38,7 @@ const (
 // of its value and key, and its own headers. sealift-cut says how large the
 // value was; the record itself is in the events topic as long as that holds it.
 func cutShort(d stream.Record) stream.Record {
-	headers := append([]stream.Header{{Key: "sealift-cut", Value: strconv.AppendInt(nil, int64(len(d.Value)), 10)}},
+	headers := append([]stream.Header{{Key: deadletter.HeaderCut, Value: strconv.AppendInt(nil, int64(len(d.Value)), 10)}},
 		d.Headers[len(d.Headers)-originHeaders:]...)
 	d.Key, d.Value, d.Headers = d.Key[:min(len(d.Key), keptKey)], d.Value[:min(len(d.Value), keptValue)], headers
 	return d

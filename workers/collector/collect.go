@@ -6,19 +6,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sealift/sealift/pkg/deadletter"
 	"github.com/sealift/sealift/pkg/event"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/stream"
-)
-
-// The headers of a record of the events topic.
-const (
-	headerSource   = "sealift-source"
-	headerReceived = "sealift-received" // unix milliseconds, decimal
-	// headerLine vouches that the value is one JSON object without a newline,
-	// so that the appender need not parse it again.
-	headerLine = "sealift-line"
-	// headerMessage is the messageId, by which the appender tells copies.
-	headerMessage = "sealift-message"
 )
 
 // recordOverhead is about what a record costs beside its line.
@@ -39,7 +30,7 @@ func (c *Collector) collect(r *http.Request, kind event.Kind) *refusal {
 		return no
 	}
 	c.metrics.receivedBytes.Add(float64(len(body)))
-	records, no := c.records(kind, body, c.stamp(r), authorization(r), g)
+	records, no := c.records(kind, body, c.stamp(r), authorization(r), true, g)
 	freeBody(body)
 	if no != nil {
 		g.release()
@@ -59,39 +50,56 @@ func (c *Collector) stamp(r *http.Request) *event.Stamp {
 	}
 }
 
+// taken is what a request becomes.
+type taken struct {
+	records []stream.Record // for the events topic
+	dead    []stream.Record // for the dead letters
+}
+
 // records turns a body into records, whose bytes are all that the grant then
-// stands for. The body is free when it returns.
-func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, headerKey string, g *grant) ([]stream.Record, *refusal) {
+// stands for. The body is free when it returns. With refuse it refuses a body
+// whose events are all at fault: its sender reads the answer.
+func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, headerKey string, refuse bool, g *grant) (taken, *refusal) {
 	request := <-c.parsers
 	defer func() { c.parsers <- request }()
 	if err := request.Parse(kind, body); err != nil {
-		return nil, refuseEvent(err)
+		return taken{}, refuseEvent(err)
+	}
+	if err := request.Refused(); err != nil && refuse {
+		return taken{}, refuseEvent(err)
 	}
 	sources, no := c.sources(request, headerKey)
 	if no != nil {
-		return nil, no
+		return taken{}, no
 	}
 	if no := c.limits.take(sources.charges, stamp.ReceivedAt); no != nil {
-		return nil, no
+		return taken{}, no
 	}
 	size := request.LineBytes() + request.Len()*(maxSourceID+len(stamp.UserAgent)*6)
 	if !g.resize(g.bytes + int64(size+request.Len()*recordOverhead)) {
-		return nil, overloaded()
+		return taken{}, overloaded()
 	}
 	lines := make([]byte, 0, size)
-	records := make([]stream.Record, request.Len())
+	out := taken{records: make([]stream.Record, 0, request.Len())}
 	const each = 4 // headers
-	all := make([]stream.Header, 0, each*len(records))
+	all := make([]stream.Header, 0, each*request.Len())
 	var headers []stream.Header // shared by neighbours of one source, but for the last
-	for i := range records {
+	for i := range request.Len() {
 		if i == 0 || sources.at(i) != sources.at(i-1) {
 			stamp.ProjectID = sources.at(i)
 			headers = []stream.Header{
-				{Key: headerSource, Value: []byte(stamp.ProjectID)},
-				{Key: headerReceived, Value: strconv.AppendInt(nil, stamp.ReceivedAt.UnixMilli(), 10)},
-				{Key: headerLine, Value: []byte("1")},
-				{Key: headerMessage},
+				{Key: route.HeaderSource, Value: []byte(stamp.ProjectID)},
+				{Key: route.HeaderReceived, Value: strconv.AppendInt(nil, stamp.ReceivedAt.UnixMilli(), 10)},
+				{Key: route.HeaderLine, Value: []byte("1")},
+				{Key: route.HeaderMessage},
 			}
+		}
+		if fault := c.fault(request, i); fault != nil {
+			var letter stream.Record
+			lines, letter = deadLetter(lines, request, i, stamp, fault)
+			out.dead = append(out.dead, letter)
+			c.metrics.rejected.WithLabelValues(string(fault.Reason)).Inc()
+			continue
 		}
 		start := len(lines)
 		var line event.Line
@@ -99,12 +107,39 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 		all = append(all, headers...)
 		own := all[len(all)-each : len(all) : len(all)]
 		own[each-1].Value = line.MessageID
-		records[i] = stream.Record{Key: headers[0].Value, Value: lines[start:len(lines):len(lines)], Time: stamp.ReceivedAt, Headers: own}
+		out.records = append(out.records, stream.Record{Key: headers[0].Value, Value: lines[start:len(lines):len(lines)], Time: stamp.ReceivedAt, Headers: own})
 		c.metrics.event(line)
 	}
 	c.metrics.lineBytes.Add(float64(len(lines)))
-	g.resize(int64(cap(lines) + len(records)*recordOverhead))
-	return records, nil
+	g.resize(int64(cap(lines) + request.Len()*recordOverhead))
+	return out, nil
+}
+
+// fault returns why event i goes to the dead letters; nil: it does not.
+func (c *Collector) fault(request *event.Request, i int) *event.Error {
+	if fault := request.Fault(i); fault != nil || !c.cfg.Validate {
+		return fault
+	}
+	return request.Incomplete(i)
+}
+
+// deadLetter appends event i, as its line if it can be one, to lines, and
+// returns its dead letter.
+func deadLetter(lines []byte, request *event.Request, i int, stamp *event.Stamp, fault *event.Error) ([]byte, stream.Record) {
+	start := len(lines)
+	isLine := fault.Reason != event.ErrNotObject
+	var id []byte
+	if isLine {
+		var line event.Line
+		lines, line = request.AppendLine(lines, i, stamp)
+		if fault.Reason != event.ErrMessageID {
+			id = line.MessageID
+		}
+	} else {
+		lines = append(lines, request.Raw(i)...)
+	}
+	value := lines[start:len(lines):len(lines)]
+	return lines, deadletter.Refused(stamp.ProjectID, stamp.ReceivedAt, value, isLine, id, string(fault.Reason))
 }
 
 // clientIP returns the address that a request came from, the zero Addr if it

@@ -173,7 +173,7 @@ func TestRefusalsNameTheFixAndLeakNothing(t *testing.T) {
 		"empty":                  {"POST", "/v1/track", ``, nil, 400, "malformed"},
 		"not_an_object":          {"POST", "/v1/batch", `[{"event":"sEcReT"}]`, nil, 400, "malformed"},
 		"no_batch":               {"POST", "/v1/batch", `{"event":"sEcReT"}`, nil, 400, "malformed"},
-		"bad_event_in_batch":     {"POST", "/v1/batch", `{"batch":[{},"sEcReT"]}`, nil, 400, "malformed"},
+		"only_bad_events":        {"POST", "/v1/batch", `{"batch":["sEcReT",{"messageId":"` + strings.Repeat("x", 101) + `"}]}`, nil, 400, "not_a_json_object"},
 		"too_deep":               {"POST", "/v1/track", `{"a":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}`, nil, 400, "too_deep"},
 		"event_too_large":        {"POST", "/v1/track", `{"a":"` + strings.Repeat("x", 32<<10) + `"}`, nil, 400, "event_too_large"},
 		"message_id_too_long":    {"POST", "/v1/track", `{"messageId":"` + strings.Repeat("x", 101) + `"}`, nil, 400, "message_id_too_long"},
@@ -216,6 +216,7 @@ func TestRefusalsNameTheFixAndLeakNothing(t *testing.T) {
 			require.NotContains(t, w.Body.String()+b.logged.String(), "sEcReT")
 			require.Empty(t, w.Header().Get("Retry-After"), "a retry would not help")
 			require.Empty(t, b.topic.take(), "all or nothing")
+			require.Empty(t, b.dead.take(), "the sender was told")
 			require.Zero(t, b.inFlight.used.Load())
 			require.Positive(t, b.metric(t, "sealift_collector_refused_total", "reason", c.code))
 		})

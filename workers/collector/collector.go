@@ -9,7 +9,10 @@
 // until Kafka's client lets go of them, and when there are too many, requests
 // are refused before they are read. A request is taken whole or not at all,
 // but for one whose answer was 503 or lost: any of its events may be in the
-// log, and the SDK's retry brings the same messageIds.
+// log, and the SDK's retry brings the same messageIds. An event of a batch that
+// will never be taken, while others of it are, goes to the dead letters, as
+// acknowledged as the others; so does one that Segment takes and does not
+// deliver.
 //
 // If it is killed at any point, requests not yet answered are lost to it; the
 // SDK retries them. It keeps nothing on disk, removes no duplicates, and logs
@@ -61,6 +64,10 @@ type Config struct {
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
 	// Default: none.
 	TrustedProxies []netip.Prefix
+	// Validate puts events that Segment answers 200 to and delivers nowhere into
+	// the dead letters: those without userId and anonymousId, and track calls
+	// without event. false: they are taken like others.
+	Validate bool
 	// Limit is how many events are taken before requests are answered 429.
 	Limit Limit
 }
@@ -82,7 +89,7 @@ func set[T comparable](v *T, to T) {
 	}
 }
 
-// Producer writes records to the events topic; *stream.Producer is one. When
+// Producer writes records to a topic; *stream.Producer is one. When
 // Produce returns nil, all in-sync replicas have all records. It must return
 // when ctx ends.
 type Producer interface {
@@ -93,6 +100,8 @@ type Producer interface {
 type Deps struct {
 	Catalog  *catalog.Live
 	Producer Producer
+	// DeadLetters takes the events that are answered 200 and not taken.
+	DeadLetters Producer
 	// Loaded is closed when the catalog was read to its end for the first
 	// time. Until then no key can be called unknown: requests are answered
 	// 503. nil: it is loaded.
@@ -125,8 +134,8 @@ type Collector struct {
 // New returns a collector that is not listening yet.
 func New(cfg Config, deps Deps) (*Collector, error) {
 	cfg.setDefaults()
-	if deps.Catalog == nil || deps.Producer == nil {
-		return nil, errors.New("new collector: a catalog and a producer are needed")
+	if deps.Catalog == nil || deps.Producer == nil || deps.DeadLetters == nil {
+		return nil, errors.New("new collector: a catalog, a producer and one of dead letters are needed")
 	}
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)

@@ -89,6 +89,7 @@ func (l *memoryTopic) take() []stream.Record {
 type bench struct {
 	*Collector
 	topic    *memoryTopic
+	dead     *memoryTopic // dead letters
 	live     *catalog.Live
 	registry *prometheus.Registry
 	logged   *safeBuffer
@@ -121,12 +122,12 @@ func workspaces() []catalog.Workspace {
 
 func newBench(t testing.TB, cfg Config, change ...func(*Deps)) *bench {
 	t.Helper()
-	b := &bench{topic: newTopic(), live: catalog.NewLive(), registry: prometheus.NewRegistry(), logged: &safeBuffer{}}
+	b := &bench{topic: newTopic(), dead: newTopic(), live: catalog.NewLive(), registry: prometheus.NewRegistry(), logged: &safeBuffer{}}
 	snapshot, err := catalog.NewSnapshot(workspaces())
 	require.NoError(t, err)
 	b.live.Set(snapshot)
 	deps := Deps{
-		Catalog: b.live, Producer: b.topic, Metrics: b.registry,
+		Catalog: b.live, Producer: b.topic, DeadLetters: b.dead, Metrics: b.registry,
 		Log: slog.New(slog.NewTextHandler(b.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {

@@ -11,6 +11,7 @@ type metrics struct {
 	requests         *prometheus.CounterVec
 	refused          *prometheus.CounterVec
 	events           *prometheus.CounterVec
+	rejected         *prometheus.CounterVec
 	receivedBytes    prometheus.Counter
 	lineBytes        prometheus.Counter
 	inFlightRequests prometheus.Gauge
@@ -27,6 +28,7 @@ func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64) (*metrics
 		requests:         prometheus.NewCounterVec(counter("requests_total", "Requests answered, by path and status."), []string{"path", "status"}),
 		refused:          prometheus.NewCounterVec(counter("refused_total", "Requests not taken, by reason."), []string{"reason"}),
 		events:           prometheus.NewCounterVec(counter("events_total", "Events given to Kafka's client, by type and by whether a browser or app sent them."), []string{"type", "channel"}),
+		rejected:         prometheus.NewCounterVec(counter("dead_letters_total", "Events answered 200 and put into the dead letters, by reason."), []string{"reason"}),
 		receivedBytes:    prometheus.NewCounter(counter("received_bytes_total", "Bytes of request bodies, inflated.")),
 		lineBytes:        prometheus.NewCounter(counter("line_bytes_total", "Bytes of stored lines given to Kafka's client.")),
 		inFlightRequests: prometheus.NewGauge(gauge("in_flight_requests", "Requests being served.")),
@@ -40,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64) (*metrics
 		return m, nil
 	}
 	inFlight := prometheus.NewGaugeFunc(gauge("in_flight_bytes", "Bytes of requests and records in flight."), func() float64 { return float64(inFlightBytes()) })
-	for _, c := range []prometheus.Collector{m.requests, m.refused, m.events, m.receivedBytes, m.lineBytes, m.inFlightRequests, m.produceSeconds, inFlight} {
+	for _, c := range []prometheus.Collector{m.requests, m.refused, m.events, m.rejected, m.receivedBytes, m.lineBytes, m.inFlightRequests, m.produceSeconds, inFlight} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -14,7 +14,8 @@ var pixelImage = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\
 // pixel takes an event from the query of an image's URL. The answer is always
 // 200 and the image, after Kafka's acknowledgement if there is one: nobody
 // reads the status of an image, and a mail program would show a broken one.
-// What was not taken is in the metric refused_total.
+// What was not taken is in the dead letters if it is an event of a known source,
+// and else in the metric refused_total alone.
 func (c *Collector) pixel(w http.ResponseWriter, r *http.Request, name string) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return c.refuse(w, wrongMethod(w, http.MethodGet))
@@ -54,7 +55,7 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 	stamp := c.stamp(r)
 	stamp.Browser = true
 	stamp.UserAgent = r.UserAgent()
-	records, no := c.records(kind, body, stamp, authorization(r), g)
+	records, no := c.records(kind, body, stamp, authorization(r), false, g)
 	if no != nil {
 		g.release()
 		return no

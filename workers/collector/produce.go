@@ -6,16 +6,14 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/sealift/sealift/pkg/stream"
 )
 
-// produce writes the records and returns nil when Kafka has acknowledged all
-// of them. Production goes on when the request has been answered: its bytes
+// produce writes what was taken and returns nil when Kafka has acknowledged all
+// of it. Production goes on when the request has been answered: its bytes
 // count as in flight until Kafka's client has let go of them, so that an
 // outage fills the bound and no more.
-func (c *Collector) produce(ctx context.Context, records []stream.Record, g *grant) *refusal {
-	if len(records) == 0 {
+func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
+	if len(t.records)+len(t.dead) == 0 {
 		g.release()
 		return nil
 	}
@@ -23,7 +21,7 @@ func (c *Collector) produce(ctx context.Context, records []stream.Record, g *gra
 	c.gate.again()
 	go func() {
 		defer c.gate.leave()
-		err := c.write(records)
+		err := c.write(t)
 		g.release()
 		done <- err
 	}()
@@ -42,11 +40,17 @@ func (c *Collector) produce(ctx context.Context, records []stream.Record, g *gra
 	}
 }
 
-func (c *Collector) write(records []stream.Record) error {
+func (c *Collector) write(t taken) error {
 	ctx, cancel := c.detached()
 	defer cancel()
 	start := time.Now()
-	err := c.deps.Producer.Produce(ctx, records...)
+	var err error
+	if len(t.dead) > 0 { // first: what is there twice after a retry has no effect
+		err = c.deps.DeadLetters.Produce(ctx, t.dead...)
+	}
+	if err == nil && len(t.records) > 0 {
+		err = c.deps.Producer.Produce(ctx, t.records...)
+	}
 	c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
 	c.producer.observe(err)
 	return err

@@ -78,12 +78,14 @@ func (a *assembly) addCollector(s *services) error {
 		collector.Config{
 			Listen: c.Listen, Topic: s.cfg.Kafka.EventsTopic, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile,
 			TrustedProxies: proxies, MaxInFlight: int64(c.MaxInFlight), MaxConnections: c.MaxConnections,
-			Limit: collector.Limit{PerKey: c.RateLimit.PerKey, PerWorkspace: c.RateLimit.PerWorkspace, Burst: c.RateLimit.Burst},
+			Validate: c.Validation == "segment",
+			Limit:    collector.Limit{PerKey: c.RateLimit.PerKey, PerWorkspace: c.RateLimit.PerWorkspace, Burst: c.RateLimit.Burst},
 		},
 		collector.Deps{
 			Catalog: s.catalog, Loaded: s.loaded,
 			Producer: s.producer(s.cfg.Kafka.EventsTopic, 0), Ping: s.kafka.Ping,
-			Log: s.log.With("role", collectorRole), Metrics: s.metrics,
+			DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
+			Log:         s.log.With("role", collectorRole), Metrics: s.metrics,
 		})
 	if err == nil {
 		a.add(collectorRole, a.collector)

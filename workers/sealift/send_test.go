@@ -51,7 +51,7 @@ func startCollector(t *testing.T) (url string, topic *sentTopic) {
 	live := catalog.NewLive()
 	live.Set(snapshot)
 	topic = &sentTopic{ids: map[string]int{}}
-	c, err := collector.New(collector.Config{}, collector.Deps{Catalog: live, Producer: topic})
+	c, err := collector.New(collector.Config{}, collector.Deps{Catalog: live, Producer: topic, DeadLetters: topic})
 	require.NoError(t, err)
 	server := httptest.NewServer(c.Handler())
 	t.Cleanup(server.Close)
