@@ -144,6 +144,9 @@ type STS struct {
 // Destinations guards what customers may ask Sealift to connect to.
 type Destinations struct {
 	AllowedEndpoints []string `yaml:"allowed_endpoints"` // host:port or CIDR; default none
+	// Principal is the ARN of the user or role that copiers run as, for the
+	// policies that customers attach. Default: as whom a command runs.
+	Principal string `yaml:"principal"`
 }
 
 // Collector is the Tracking API.

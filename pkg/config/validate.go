@@ -24,6 +24,7 @@ func (c Config) Validate() error {
 	v.auditor()
 	v.url("sts.endpoint", c.STS.Endpoint)
 	v.allowedEndpoints()
+	v.principal()
 	v.listeners()
 	v.collector()
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -282,6 +283,14 @@ func (v *validator) allowedEndpoints() {
 			continue
 		}
 		v.hostPort(key, e)
+	}
+}
+
+var principalARN = regexp.MustCompile(`^arn:aws[a-z-]*:(iam::[0-9]{12}:(root|(user|role)/[A-Za-z0-9_+=,.@/-]+)|sts::[0-9]{12}:assumed-role/.+)$`)
+
+func (v *validator) principal() {
+	if p := v.c.Destinations.Principal; p != "" && !principalARN.MatchString(p) {
+		v.add("destinations.principal", fmt.Sprintf("%q is not the ARN of a user or role", p), "write it like arn:aws:iam::123456789012:role/sealift")
 	}
 }
 

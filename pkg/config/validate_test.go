@@ -71,6 +71,7 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"sts_endpoint":          {"sts.endpoint", "ftp://x", "write http://host:port"},
 		"allowed_bare_ip":       {"destinations.allowed_endpoints", "10.0.0.1", "neither a port nor a mask"},
 		"allowed_mapped":        {"destinations.allowed_endpoints", "::ffff:10.0.0.0/104", "write it like 10.0.0.0/8"},
+		"principal_name":        {"destinations.principal", "sealift", "write it like arn:aws:iam::123456789012:role/sealift"},
 		"allowed_url":           {"destinations.allowed_endpoints", "http://minio:9000", "write minio:9000"},
 		"listen":                {"collector.listen", "8080", "write :PORT or HOST:PORT"},
 		"listen_port":           {"admin.listen", ":99999", "admin.listen"},
@@ -112,7 +113,8 @@ func TestValidateAccepts(t *testing.T) {
 	for key, value := range map[string]string{
 		"kafka.source_from": "json:context.source", "kafka.received_from": "record", "redis.url": "unix:///run/redis.sock",
 		"staging.prefix": "a/b=c", "staging.endpoint": "https://s3.example.com/", "destinations.allowed_endpoints": "minio:9000,[::1]:9000,10.0.0.0/8,fd00::/8",
-		"admin.listen": "127.0.0.1:0", "appender.roll_every": "1s", "kafka.brokers": "[::1]:9092,b:9092", "collector.listen": "localhost:80",
+		"destinations.principal": "arn:aws-cn:iam::123456789012:role/team/sealift",
+		"admin.listen":           "127.0.0.1:0", "appender.roll_every": "1s", "kafka.brokers": "[::1]:9092,b:9092", "collector.listen": "localhost:80",
 		"collector.trusted_proxies": "10.1.2.3,10.0.0.0/8,::ffff:10.1.2.3,fd00::/8", "collector.validation": "none",
 	} {
 		cfg, err := Load("", nil, map[string]string{key: value})

@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"encoding/json"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,6 +11,24 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/iam"
 )
+
+// What the README says that a role needs is what is printed for it.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	target := catalog.Target{Destination: catalog.Destination{Name: "acme-prod", RoleARN: "arn:aws:iam::123456789012:role/segment-logs"}, BucketName: "acme-logs", SSE: true, Owner: "123456789012"}
+	set, err := Write(target, Options{Principal: "arn:aws:iam::999999999999:role/sealift"})
+	require.NoError(t, err)
+	_, example, found := strings.Cut(string(readme), "```json\n\"Action\"")
+	require.True(t, found)
+	example, _, _ = strings.Cut(example, "```")
+	var statement struct{ Action, Resource string }
+	require.NoError(t, json.Unmarshal([]byte(`{"Action"`+strings.TrimSpace(example)+`}`), &statement))
+	role := set.Only(Role).Documents[0].Policy.Statement
+	require.Len(t, role, 1)
+	require.Equal(t, iam.Strings{statement.Action}, role[0].Action)
+	require.Equal(t, iam.Strings{statement.Resource}, role[0].Resource)
+}
 
 // The session policy never grants anything outside the source's folder: one
 // resource, whose only pattern is the star at its end.

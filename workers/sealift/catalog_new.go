@@ -95,5 +95,6 @@ func (d newDocument) yaml() string {
 	for _, l := range lines {
 		b.WriteString(hidden + l + "\n")
 	}
+	fmt.Fprintf(&b, "# What the customer attaches: sealift destinations policy -f FILE --format terraform\n")
 	return b.String()
 }

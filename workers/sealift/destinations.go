@@ -20,9 +20,9 @@ func newDestinationsCommand(a *app) *cobra.Command {
 		Long: `What customers and operators do about a destination: the policies to attach, a try of the
 real delivery, the move from a bucket policy to a role, and how it does. NAME is a
 destination's id WORKSPACE/NAME, or its name alone where only one has it.`,
-		Example: "  sealift destinations check acme-prod\n  sealift destinations status",
+		Example: "  sealift destinations policy acme-prod --format terraform\n  sealift destinations check acme-prod\n  sealift destinations status",
 	}
-	c.AddCommand(newDestinationsCheckCommand(a), newDestinationsMigrateCommand(a), newDestinationsStatusCommand(a))
+	c.AddCommand(newDestinationsCheckCommand(a), newDestinationsMigrateCommand(a), newDestinationsPolicyCommand(a), newDestinationsStatusCommand(a))
 	return c
 }
 

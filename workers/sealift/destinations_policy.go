@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/policy"
+	"github.com/sealift/sealift/pkg/spelling"
+)
+
+// policyFlags are those of `sealift destinations policy`.
+type policyFlags struct {
+	files   catalogFiles
+	format  string
+	only    []string
+	options policy.Options
+}
+
+func newDestinationsPolicyCommand(a *app) *cobra.Command {
+	var o policyFlags
+	c := &cobra.Command{
+		Use:   "policy [NAME]",
+		Short: "Print the policies that a customer attaches, filled in",
+		Long: `Print what a customer attaches for a destination, and nothing that is not needed: the role's trust policy
+and its policy, or the bucket's policy that lets your principal put files, and a statement for the policy
+of a KMS key. They suffice, and are minimal. NAME may be left out if there is one destination only.
+
+Your principal is --principal, else destinations.principal, else whoever your AWS credentials belong to. A
+bucket in another account, or a role, needs the consent of your principal's own policy as well, which
+is not printed: sts:AssumeRole on the roles, or s3:PutObject on the buckets.
+
+--enforce-encryption denies everybody to put files below segment-logs/ with other encryption than the
+destination's; --secure-transport denies requests to the bucket without TLS. The script of --format cli adds
+to the policies of buckets and keys, and may be run again. A bucket has one policy: with Terraform and
+CloudFormation, what is printed for a bucket that has one already is to be added there.`,
+		Example: `  sealift destinations policy acme-prod
+  sealift destinations policy -f acme.yaml --format terraform > acme.tf     # before it is applied
+  sealift destinations policy acme-prod --format cli | sh
+  sealift destinations policy acme-prod --only bucket --enforce-encryption --secure-transport
+  sealift destinations policy acme-kms --kms-key arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			return o.run(c.Context(), a, args)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVarP(&o.files.names, "file", "f", nil, "print for a destination of this document, - for stdin, instead of those that are applied; repeatable")
+	f.StringVar(&o.format, "format", string(policy.JSON), words(policy.Formats))
+	f.StringSliceVar(&o.only, "only", nil, "print only these: "+words(policy.Kinds))
+	f.StringVar(&o.options.Principal, "principal", "", "ARN of the user or role that Sealift runs as")
+	f.StringVar(&o.options.KMSKey, "kms-key", "", "ARN of the KMS key of the bucket's default encryption")
+	f.BoolVar(&o.options.EnforceEncryption, "enforce-encryption", false, "deny files with other encryption than the destination's")
+	f.BoolVar(&o.options.SecureTransport, "secure-transport", false, "deny requests to the bucket without TLS")
+	return c
+}
+
+// words are the values of a flag.
+func words[T ~string](values []T) string {
+	var out []string
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return strings.Join(out[:len(out)-1], ", ") + " or " + out[len(out)-1]
+}
+
+func (o policyFlags) check() error {
+	if err := oneOf("format", o.format, policy.Formats); err != nil {
+		return err
+	}
+	for _, kind := range o.only {
+		if err := oneOf("only", kind, policy.Kinds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// oneOf is a usage error if a flag has a value that it does not know.
+func oneOf[T ~string](flag, value string, known []T) error {
+	if slices.Contains(known, T(value)) {
+		return nil
+	}
+	hint := "use " + words(known)
+	var texts []string
+	for _, k := range known {
+		texts = append(texts, string(k))
+	}
+	if near := spelling.Near(value, texts); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return usage(fmt.Sprintf("--%s %s: unknown; %s", flag, value, hint))
+}
+
+func (o policyFlags) run(ctx context.Context, a *app, names []string) (err error) {
+	s, err := open(a.cfg, identity{}, false, a.log, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	t, err := o.target(ctx, a, s, names)
+	if err != nil {
+		return err
+	}
+	if o.options.Principal, err = o.principal(ctx, a, s); err != nil {
+		return err
+	}
+	set, err := policy.Write(t, o.options)
+	if err != nil {
+		return err
+	}
+	if set, err = o.pick(set); err != nil {
+		return err
+	}
+	if !t.SSE && o.options.KMSKey == "" {
+		fmt.Fprintln(a.stderr, "note: server_side_encryption is false: if the bucket's default encryption is a KMS key of the customer, name it with --kms-key")
+	}
+	text, err := set.Render(policy.Format(o.format))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(a.stdout, text)
+	return err
+}
+
+// target is the destination that the command line names.
+func (o policyFlags) target(ctx context.Context, a *app, s *services, names []string) (catalog.Target, error) {
+	targets, err := targetsToCheck(ctx, a, s, checkFlags{files: o.files}, names)
+	switch {
+	case err != nil:
+		return catalog.Target{}, err
+	case len(targets) > 1:
+		return catalog.Target{}, usage(fmt.Sprintf("name one of %d destinations, like %s", len(targets), targets[0].ID))
+	}
+	return targets[0], nil
+}
+
+// principal is the ARN that customers' policies name.
+func (o policyFlags) principal(ctx context.Context, a *app, s *services) (string, error) {
+	arn := o.options.Principal
+	if arn == "" {
+		arn = a.cfg.Destinations.Principal
+	}
+	if arn == "" {
+		id, err := s.roles.Identity(ctx)
+		if err != nil {
+			return "", fmt.Errorf("find out who Sealift is: %w; or name it: --principal, or destinations.principal", err)
+		}
+		arn = id.ARN
+	}
+	p, err := policy.ParsePrincipal(arn)
+	if err != nil {
+		return "", err
+	}
+	if p.Session != "" {
+		fmt.Fprintf(a.stderr, "note: %s is a session of %s; if that role has a path, which a session does not tell, write its ARN with --principal or destinations.principal\n", p.Session, p.ARN)
+	}
+	return p.ARN, nil
+}
+
+// pick leaves what was asked for. That there is none of it is an error, for
+// an empty policy is handed on to nobody's good.
+func (o policyFlags) pick(set policy.Set) (policy.Set, error) {
+	if len(o.only) == 0 {
+		return set, nil
+	}
+	var kinds []policy.Kind
+	for _, k := range o.only {
+		kinds = append(kinds, policy.Kind(k))
+	}
+	picked := set.Only(kinds...)
+	if len(picked.Documents) > 0 {
+		return picked, nil
+	}
+	t := set.Target
+	switch {
+	case t.RoleARN == "" && slices.ContainsFunc(kinds, func(k policy.Kind) bool { return k == policy.Trust || k == policy.Role }):
+		return set, fmt.Errorf("destination %s has no role (role_arn): the bucket's policy lets Sealift's principal put files", t.ID)
+	case slices.Contains(kinds, policy.Bucket):
+		return set, fmt.Errorf("destination %s needs no bucket policy: the role's own policy allows it, for the bucket is of the role's account", t.ID)
+	}
+	return set, fmt.Errorf("destination %s needs no key's policy, as far as is known: name the key of the bucket's default encryption with --kms-key", t.ID)
+}
