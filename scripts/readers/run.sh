@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Reads delivered files with the tools that people have for it.
+set -euo pipefail
+
+readonly packages=(awscli==1.45.11 duckdb==1.4.2 pandas==2.3.3 pyspark==4.0.1)
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/readers/run.sh COMMAND [ARGUMENT...]
+       scripts/readers/run.sh read
+       scripts/readers/run.sh install
+
+Runs a command with the AWS CLI and jq on its PATH. read takes lines of Python
+from standard input, in which duckdb, pandas, glob and spark are known, and
+prints of each what its rows hold:
+
+  {"code": "spark.read.json('logs/*/*.gz')", "rows": [["messageId", "type"], …]}
+
+install fetches all of them from their registries, which the others do when
+needed. Needs Python 3 with venv, and a JDK of 17 or later and jq, which it
+installs as root on Debian or Ubuntu.
+
+Environment
+  SEALIFT_CACHE  where they are kept (default ~/.cache/sealift)
+
+Example
+  echo "duckdb.sql(\"SELECT * FROM read_json('logs/*/*.gz')\")" | scripts/readers/run.sh read
+TEXT
+}
+
+case ${1:-} in
+-h | --help) usage && exit ;;
+'' | -*) usage >&2 && exit 2 ;;
+esac
+here=$(cd "$(dirname "$0")" && pwd)
+readonly here cache=${SEALIFT_CACHE:-$HOME/.cache/sealift}
+mkdir -p "$cache"
+
+# need COMMAND PACKAGE: installs the package if root may and the command is absent.
+need() {
+  command -v "$1" >/dev/null && return
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "run.sh: $1 is not on the PATH: install it (Debian, Ubuntu: sudo apt-get install $2)" >&2
+    exit 1
+  fi
+  echo "run.sh: installing $2" >&2
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$2"; } >"$cache/apt-$2.log" 2>&1 ||
+    { echo "run.sh: cannot install $2, see $cache/apt-$2.log" >&2; exit 1; }
+}
+
+need jq jq
+need java default-jre-headless
+venv=$cache/readers-$(echo "${packages[@]}" | sha256sum | cut -c1-12)
+if [ ! -e "$venv/done" ]; then # a venv knows its own path, so half of one is made again
+  rm -rf "$venv"
+  python3 -m venv "$venv" >&2
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}" >&2
+  touch "$venv/done"
+fi
+export PATH=$venv/bin:$PATH
+case $1 in
+install) ;;
+read) exec python "$here/read.py" ;;
+*) exec "$@" ;;
+esac

@@ -1,0 +1,205 @@
+//go:build stack
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/sample"
+)
+
+// TestReadersOfTheFiles runs what the README says of reading delivered files,
+// as it stands there but for the names, with the real tools: each must find
+// every event once.
+func TestReadersOfTheFiles(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	installed := make(chan error, 1)
+	go func() {
+		out, err := exec.CommandContext(ctx, readersScript, "install").CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%s install: %w\n%s", readersScript, err, out)
+		}
+		installed <- err
+	}()
+	on := stackServers(t)
+	s := newSystem(t, on, 0, fleet{collectors: 1, appenders: 1, copiers: 1, auditors: 1, appender: "roll_every: 2s, grace: 1s"})
+	source := "web-" + s.tag
+	bucket := &destination{name: "main", bucket: "e2e-" + s.tag + "-readers", sources: []string{source}}
+	s.workspaces = []workspace{{id: "ws_e2ereaders" + strings.Repeat("0", 16), sources: bucket.sources, destinations: []*destination{bucket}}}
+	s.start(ctx)
+	const events = 3000
+	seen := newSeen(s)
+	for i := range 3 { // a file or more each time
+		postSample(ctx, t, "http://"+s.listen[0], source, events/3)
+		seen.wait(ctx, t, "deliveries", func() bool { return seen.lines.Load() >= int64(i+1)*events/3 })
+	}
+	s.stop()
+	require.NoError(t, <-installed)
+
+	stored := readLines(ctx, t, on, bucket)[source]
+	require.Len(t, stored, events)
+	var want [][]string
+	for id, line := range stored {
+		want = append(want, []string{id, typeOfLine(t, line)})
+	}
+	days := map[string]bool{}
+	tree := map[string]int64{}
+	for o, err := range objects(ctx, on, bucket) {
+		require.NoError(t, err)
+		parts := strings.Split(o.Key, "/")
+		days[parts[2]] = true
+		tree[parts[2]+"/"+parts[3]]++
+	}
+	require.Len(t, days, 1, "the test ran over midnight: run it again")
+	day := sorted(days)[0]
+
+	shell, python := readme(t)
+	bin, err := binary()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	names := strings.NewReplacer("acme-logs", bucket.bucket, "segment-logs/web", "segment-logs/"+source, "--source web", "--source "+source,
+		"2026-11-22", dateOf(t, day), "1795305600000", day)
+	for _, line := range shell {
+		cmd := exec.CommandContext(ctx, readersScript, "bash", "-euo", "pipefail", "-c", names.Replace(line))
+		cmd.Dir = dir
+		cmd.Env = append(append(os.Environ(), s.env()...), "AWS_ENDPOINT_URL="+on.s3, "PATH="+filepath.Dir(bin)+":"+os.Getenv("PATH"))
+		var problems bytes.Buffer
+		cmd.Stderr = &problems
+		out, err := cmd.Output()
+		require.NoError(t, err, "%s\n%s", line, problems.String())
+		switch said := string(out); {
+		case strings.HasPrefix(line, "sealift files ls"):
+			require.Contains(t, said, dateOf(t, day))
+		case strings.HasPrefix(line, "sealift files sync"):
+			require.Contains(t, said, fmt.Sprintf("%d files downloaded", len(tree)))
+		case strings.HasPrefix(line, "sealift files cat"):
+			ids := strings.Fields(said)
+			slices.Sort(ids)
+			require.Equal(t, sorted(stored), ids)
+		case strings.HasPrefix(line, "aws s3 ls"):
+			require.Equal(t, "PRE "+day+"/", strings.TrimSpace(said))
+		case strings.Contains(line, " today "):
+			require.Equal(t, len(tree), strings.Count(said, "download: "), said)
+		case strings.HasPrefix(line, "aws s3 sync"):
+			require.Empty(t, said, "sealift files sync had fetched all")
+		default:
+			t.Errorf("nothing checks %q", line)
+		}
+	}
+	require.Len(t, shell, 6)
+	require.Equal(t, sorted(tree), files(t, filepath.Join(dir, "logs")))
+	for name := range tree {
+		ours, err := os.ReadFile(filepath.Join(dir, "logs", name))
+		require.NoError(t, err)
+		theirs, err := os.ReadFile(filepath.Join(dir, "today", filepath.Base(name)))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(ours, theirs), name)
+	}
+
+	require.Len(t, python, 3)
+	cmd := exec.CommandContext(ctx, readersScript, "read")
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader(strings.Join(python, "\n"))
+	var problems bytes.Buffer
+	cmd.Stderr = &problems
+	out, err := cmd.Output()
+	require.NoError(t, err, problems.String())
+	slices.SortFunc(want, slices.Compare)
+	require.Equal(t, len(python), bytes.Count(out, []byte("\n")))
+	for line := range strings.Lines(string(out)) {
+		var said struct {
+			Code string
+			Rows [][]string
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &said))
+		slices.SortFunc(said.Rows, slices.Compare)
+		require.Equal(t, want, said.Rows, said.Code)
+		t.Logf("%d events: %s", len(said.Rows), said.Code)
+	}
+}
+
+// readersScript is scripts/readers/run.sh, from whatever folder.
+var readersScript, _ = filepath.Abs("../../scripts/readers/run.sh")
+
+// postSample sends events of the sample to a source, in batches.
+func postSample(ctx context.Context, t *testing.T, collector, source string, events int) {
+	t.Helper()
+	var batch []json.RawMessage
+	for e := range sample.New(sample.Config{Seed: uint64(time.Now().UnixNano())}).Take(events) {
+		batch = append(batch, e.Body)
+	}
+	for some := range slices.Chunk(batch, 250) {
+		body, err := json.Marshal(map[string]any{"writeKey": writeKey(source), "batch": some})
+		require.NoError(t, err)
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, collector+"/v1/batch", bytes.NewReader(body))
+		require.NoError(t, err)
+		answer, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		require.Equal(t, http.StatusOK, answer.StatusCode)
+	}
+}
+
+// readme returns the lines of shell and Python below "Reading the files".
+func readme(t *testing.T) (shell, python []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), "#### Reading the files\n")
+	require.True(t, ok)
+	rest, _, _ = strings.Cut(rest, "\n## ")
+	for _, block := range regexp.MustCompile("(?s)```(sh|python)\n(.*?)```").FindAllStringSubmatch(rest, -1) {
+		lines := strings.Split(strings.TrimSpace(block[2]), "\n")
+		if block[1] == "sh" {
+			shell = append(shell, lines...)
+		} else {
+			python = append(python, lines...)
+		}
+	}
+	return shell, python
+}
+
+func typeOfLine(t *testing.T, line []byte) string {
+	t.Helper()
+	var call struct{ Type string }
+	require.NoError(t, json.Unmarshal(line, &call))
+	return call.Type
+}
+
+// dateOf is a day's folder as a date.
+func dateOf(t *testing.T, day string) string {
+	t.Helper()
+	var ms int64
+	_, err := fmt.Sscan(day, &ms)
+	require.NoError(t, err)
+	return time.UnixMilli(ms).UTC().Format(time.DateOnly)
+}
+
+// files lists what lies below a folder, sorted.
+func files(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			name, rerr := filepath.Rel(dir, path)
+			names, err = append(names, filepath.ToSlash(name)), rerr
+		}
+		return err
+	}))
+	slices.Sort(names)
+	return names
+}
