@@ -69,18 +69,33 @@ func (p movePlan) test() catalog.Target {
 // way.
 func (p movePlan) moves() bool { return p.now.Bucket != p.next.Bucket }
 
-// storeChange writes the record, and sees that it stands.
-func storeChange(ctx context.Context, s *services, p movePlan) error {
+// storeChange makes the change in the catalog as it is at this moment, for
+// somebody may have thought about it for long, and sees that it stands.
+func storeChange(ctx context.Context, a *app, s *services, p movePlan) error {
 	t := &catalogTopic{s}
-	if err := t.write(ctx, map[string][]byte{p.workspace.ID: catalog.Encode(p.workspace)}); err != nil {
-		return err
-	}
 	stored, err := t.read(ctx)
 	if err != nil {
 		return err
 	}
 	now, ok := stored.Destination(p.next.ID)
 	switch {
+	case !ok:
+		return fmt.Errorf("destination %s is not in the catalog any more", p.next.ID)
+	case placeOf(now) == p.to:
+		return nil
+	case placeOf(now) != p.from:
+		return fmt.Errorf("%w: it was %s, is to be %s, and is %s", migration.ErrChanged, p.from, p.to, placeOf(now))
+	}
+	if p, err = planMove(a, stored, now, p.to); err != nil {
+		return err
+	}
+	if err := t.write(ctx, map[string][]byte{p.workspace.ID: catalog.Encode(p.workspace)}); err != nil {
+		return err
+	}
+	if stored, err = t.read(ctx); err != nil {
+		return err
+	}
+	switch now, ok = stored.Destination(p.next.ID); {
 	case !ok || placeOf(now) != p.to:
 		return fmt.Errorf("the catalog was changed by somebody else at the same time, and does not say %s: run it again", p.to)
 	case now.Refused != "":

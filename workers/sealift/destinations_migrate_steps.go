@@ -146,7 +146,7 @@ func (m *mover) change(ctx context.Context) error {
 	if err := m.log.Append(ctx, migration.Note{Step: migration.Switched, From: m.plan.from, To: m.plan.to, Test: m.log.Last().Test, By: workerName("migrate")}); err != nil {
 		return err
 	}
-	if err := storeChange(ctx, m.s, m.plan); err != nil {
+	if err := storeChange(ctx, m.a, m.s, m.plan); err != nil {
 		return err
 	}
 	m.say("the catalog says it now; running roles follow within seconds")
@@ -262,7 +262,7 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 		}
 	}
 	if switched {
-		if err := storeChange(ctx, m.s, m.plan); err != nil {
+		if err := storeChange(ctx, m.a, m.s, m.plan); err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ import (
 // that never reads the catalog again.
 type loadRig struct {
 	t     *testing.T
+	file  string // the catalog's document, which dev applies when it starts
 	dev   *devProcess
 	start func() *devProcess
 	acked check.Expected
@@ -48,7 +49,7 @@ destinations:
 	for _, flag := range []string{"--http", "--s3", "--kafka", "--redis", "--admin"} {
 		args = append(args, flag, freeAddr(t)) // the same after a kill
 	}
-	r := &loadRig{t: t, start: func() *devProcess { return startDev(t, data, args...) }}
+	r := &loadRig{t: t, file: file, start: func() *devProcess { return startDev(t, data, args...) }}
 	r.dev = r.start()
 	t.Setenv("AWS_ACCESS_KEY_ID", r.dev.S3AccessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", r.dev.S3SecretKey)
@@ -88,13 +89,14 @@ func (r *loadRig) behind() (stop func()) {
 
 // load sends events until stop is called.
 func (r *loadRig) load() (stop func()) {
+	dev := r.dev // its addresses stay the same
 	ctx, cancel := context.WithCancel(context.Background())
 	var senders sync.WaitGroup
 	for source := range 4 {
 		senders.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				id := fmt.Sprintf("%d-%d", source, i)
-				if r.dev.track(fmt.Sprint("k", source), id) {
+				if dev.track(fmt.Sprint("k", source), id) {
 					r.acked.Acknowledge(fmt.Sprint("s", source), id)
 				}
 			}
@@ -166,9 +168,10 @@ func TestMigrationUnderLoad(t *testing.T) {
 		buckets []string
 		behind  string // receipts of the copier that does not follow
 		follows string
+		edit    [2]string // of the document, as it is said
 	}{
-		"to_a_role":         {[]string{"--role-arn", movedRole}, []string{"old-logs"}, "behind old-logs/", "follows old-logs/" + movedRole},
-		"to_another_bucket": {[]string{"--bucket", "new-logs"}, []string{"old-logs", "new-logs"}, "behind old-logs/", "follows new-logs/"},
+		"to_a_role":         {[]string{"--role-arn", movedRole}, []string{"old-logs"}, "behind old-logs/", "follows old-logs/" + movedRole, [2]string{"bucket: old-logs}", "bucket: old-logs, role_arn: \"" + movedRole + "\"}"}},
+		"to_another_bucket": {[]string{"--bucket", "new-logs"}, []string{"old-logs", "new-logs"}, "behind old-logs/", "follows new-logs/", [2]string{"bucket: old-logs}", "bucket: new-logs}"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newLoadRig(t)
@@ -180,9 +183,14 @@ func TestMigrationUnderLoad(t *testing.T) {
 
 			code, said := r.migrate(c.args...)
 			require.Equal(t, exitOK, code, said)
+			require.Contains(t, said, "put it into the document")
+			document, err := os.ReadFile(r.file)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(r.file, bytes.Replace(document, []byte(c.edit[0]), []byte(c.edit[1]), 1), 0o600))
 			require.Error(t, r.dev.end(t, os.Kill))
 			r.dev = r.start()
-			r.eventually(c.follows)
+			moved := r.receipts()[c.follows]
+			require.Eventually(t, func() bool { return r.receipts()[c.follows] > moved }, time.Minute, 200*time.Millisecond, "the new way, after the kill")
 			require.Eventually(t, func() bool { return r.receipts()[c.behind] > before }, time.Minute, 200*time.Millisecond, "it works on, the old way")
 			stopLoad()
 			stopLate()
@@ -199,6 +207,15 @@ func TestMigrationUnderLoad(t *testing.T) {
 				require.Zero(t, each.Duplicated+each.Malformed+each.Misplaced, "%s: %v", b, each)
 			}
 			t.Logf("%d events acknowledged, receipts %v", report.Acknowledged, r.receipts())
+			if len(c.buckets) > 1 { // what came before is brought by the command that was printed
+				_, printed, _ := strings.Cut(said, "  sealift replay ")
+				args := strings.Fields(strings.TrimSuffix(strings.SplitN(printed, "\n", 2)[0], " --dry-run"))
+				var out bytes.Buffer
+				require.Equal(t, exitOK, run(t.Context(), append([]string{"replay"}, args...), r.env, strings.NewReader(""), &out, &out), out.String())
+				whole, err := r.acked.Check(r.files("new-logs"), check.Rules{})
+				require.NoError(t, err)
+				require.Zero(t, whole.Lost+whole.Duplicated, "%v\n%v\n%s\n%v", whole, args, out.String(), r.receipts())
+			}
 		})
 	}
 }

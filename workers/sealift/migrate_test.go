@@ -259,3 +259,44 @@ func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, migration.Switched, log.Last().Step)
 }
+
+// What was applied while somebody thought about the switch is kept.
+func TestMigrationKeepsWhatWasAppliedMeanwhile(t *testing.T) {
+	r := newMoveRig(t)
+	target := r.workspace(1)
+	role := movedRole + "-1"
+	var once atomic.Bool
+	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
+		if q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "/00001.json") && once.CompareAndSwap(false, true) {
+			stored, err := storedCatalog(t.Context(), r.svc)
+			require.NoError(t, err)
+			w := catalog.Stored(stored.Workspaces()[0])
+			w.Sources = append(w.Sources, catalog.Source{ID: "added"})
+			w.Destinations[0].ACL = "bucket-owner-full-control"
+			require.NoError(t, (&catalogTopic{r.svc}).write(t.Context(), map[string][]byte{w.ID: catalog.Encode(w)}))
+		}
+		return s3server.Fault{}
+	})
+	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitOK, code, said)
+	now := r.target(target.ID)
+	require.Equal(t, role, now.RoleARN)
+	require.Equal(t, "bucket-owner-full-control", now.ACL)
+	stored, err := storedCatalog(t.Context(), r.svc)
+	require.NoError(t, err)
+	require.Len(t, stored.Workspaces()[0].Sources, 2)
+}
+
+// A destination that works again has files that wait for it to be told.
+func TestCheckTellsOfParkedFiles(t *testing.T) {
+	r := newMoveRig(t)
+	target := r.workspace(1)
+	ref := delivery.FileRef{Topic: "sealift.events", Incarnation: "1", Seq: 1}
+	_, err := r.svc.staging.Put(t.Context(), delivery.ParkedKey(ref, target.ID),
+		bytes.NewReader(delivery.Parked{Job: delivery.Job{File: ref, Destination: target.ID}, Cause: "c", Fix: "f"}.Encode()), objstore.PutOptions{})
+	require.NoError(t, err)
+	var out bytes.Buffer
+	code := run(t.Context(), []string{"destinations", "check", "one", "--endpoint", r.stack.s3URL}, r.env, strings.NewReader(""), &out, &out)
+	require.Equal(t, exitOK, code, out.String())
+	require.Contains(t, out.String(), "1 file parked: sealift redrive --destination "+target.ID+"\n")
+}
