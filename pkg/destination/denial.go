@@ -66,7 +66,7 @@ func denied(e *objstore.Error, t catalog.Target, own string) Verdict {
 	if t.Owner != "" {
 		v.Fix += fmt.Sprintf("; check that the bucket belongs to account %s (expected_bucket_owner)", t.Owner)
 	}
-	v.Fix += fmt.Sprintf("; `sealift destinations check %s` finds out which", t.ID)
+	v.Fix += fmt.Sprintf("; should the bucket's policy deny other encryption: %s; `sealift destinations check %s` finds out which", encryption(t), t.ID)
 	return v
 }
 
@@ -106,15 +106,21 @@ func deniedBy(d denial, t catalog.Target) string {
 	case ofSession:
 		return "Sealift's own session policy denies it, which it never should: report it"
 	case "", ofResource, ofIdentity:
-		setting := "if it demands aws:kms encryption, set server_side_encryption: false"
-		if !t.SSE {
-			setting = "if it demands AES256 encryption, set server_side_encryption: true"
-		}
-		return fmt.Sprintf("%s%s, else except %s from it; `sealift destinations check %s` finds out which", where, setting, principal(t), t.ID)
+		return fmt.Sprintf("%s%s; else except %s from it; `sealift destinations check %s` finds out which", where, encryption(t), principal(t), t.ID)
 	case ofEndpoint:
 		return where + "let the endpoint's policy permit s3:PutObject on " + policy.ObjectARN(t, "*")
 	}
 	return where + "whoever administers it must except " + principal(t) + " and " + policy.ObjectARN(t, "*")
+}
+
+// encryption says what the destination's setting asks for, and the fix where a
+// Deny demands something else.
+func encryption(t catalog.Target) string {
+	if t.SSE {
+		return "files ask for AES256 (server_side_encryption: true), so if it demands aws:kms, set server_side_encryption: false"
+	}
+	return "files name no encryption and get the bucket's default (server_side_encryption: false), so if it demands AES256, set server_side_encryption: true, " +
+		"and if it demands the header aws:kms, let it pass what names none"
 }
 
 // lacking is the fix where nothing allows.

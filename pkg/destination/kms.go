@@ -37,7 +37,7 @@ func keyRefused(e *objstore.Error, t catalog.Target, own string) Verdict {
 // keyDenied completes the verdict that somebody may not use a key.
 func keyDenied(v Verdict, d denial, t catalog.Target, own string) Verdict {
 	identity, resource := keyStatements(t, own, d.key)
-	const actions = "kms:GenerateDataKey and kms:Decrypt"
+	const actions = "kms:GenerateDataKey"
 	switch {
 	case d.policy == ofSession:
 		// Sealift's sessions hold these rights only where KMS may be used.

@@ -49,7 +49,7 @@ func bucketStatement(t catalog.Target, own string, actions []string) Statement {
 
 // keyStatements let the putter use a KMS key: its own policy, and the key's.
 func keyStatements(t catalog.Target, own, key string) (identity, resource Statement) {
-	actions := []string{"kms:GenerateDataKey", "kms:Decrypt"}
+	actions := []string{"kms:GenerateDataKey"} // all that a single PUT takes
 	where := "the IAM policy of Sealift's principal"
 	if t.RoleARN != "" {
 		where = "an IAM policy of role " + t.RoleARN
