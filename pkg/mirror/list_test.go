@@ -134,6 +134,23 @@ func TestListPages(t *testing.T) {
 	require.Equal(t, 3, m.lists)
 }
 
+// What is not shown costs nothing: ten of 120 days of a source that has 30,000
+// files are four requests.
+func TestRecentDaysOfManyFilesAreFewRequests(t *testing.T) {
+	m := &store{Memory: objstore.NewMemory("big")}
+	for day := range int64(120) {
+		for n := range int64(250) {
+			putRaw(t, m, fmt.Sprintf("segment-logs/web/%d/%d.a.gz", day1+day*dayMillis, day1+day*dayMillis+n), []byte("x"), nil)
+		}
+	}
+	web := place(t, "s3://big/segment-logs/web")
+	days, err := Days(t.Context(), m, web)
+	require.NoError(t, err)
+	require.Len(t, days, 120)
+	require.Len(t, collect(t, List(t.Context(), m, web, Filter{Since: time.UnixMilli(days[110])})), 2500)
+	require.Equal(t, 1+3, m.lists)
+}
+
 func TestListErrorEndsIt(t *testing.T) {
 	m := bucket(t)
 	m.SetFault(func(op objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
