@@ -86,9 +86,6 @@ func TestIdentity(t *testing.T) {
 	id, err := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: own, HTTPClient: client}).Identity(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, assumerole.Identity{Account: "000000000000", ARN: "arn:aws:iam::000000000000:root"}, id)
-	require.Equal(t, id.ARN, id.Principal())
-	id.ARN = "arn:aws-cn:sts::123456789012:assumed-role/sealift-copier/i-0123456789abcdef0"
-	require.Equal(t, "arn:aws-cn:iam::123456789012:role/sealift-copier", id.Principal(), "policies name the role")
 
 	stranger := assumerole.New(assumerole.Config{Endpoint: endpoint, HTTPClient: client, Credentials: func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "AKIASTRANGER", SecretAccessKey: "secret"}, nil

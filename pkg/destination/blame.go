@@ -53,7 +53,7 @@ func blameACL(t catalog.Target, own string) Verdict {
 	v := found("acl_denied",
 		fmt.Sprintf("the ACL %s is not allowed: without it the PUT is accepted", t.ACL),
 		fmt.Sprintf("remove acl from the destination, or let %s allow s3:PutObjectAcl on %s to %s", grantor(t), policy.ObjectARN(t, "*"), principal(t)))
-	return v.with(grant(t, own))
+	return v.with(grant(t, own)...)
 }
 
 func blameNoACL(t catalog.Target, own string) Verdict {
@@ -61,9 +61,11 @@ func blameNoACL(t catalog.Target, own string) Verdict {
 	v := found("acl_demanded",
 		fmt.Sprintf("a policy of bucket %q demands the ACL %s, and acl is not set", t.BucketName, fullControl),
 		fmt.Sprintf("set acl: %s, and let %s allow s3:PutObjectAcl on %s to %s; or remove the Deny on s3:x-amz-acl", fullControl, grantor(t), policy.ObjectARN(t, "*"), principal(t)))
-	needed := grant(t, own)
-	needed.allows = false // it is needed all the same
-	return v.with(needed)
+	for _, s := range grant(t, own) {
+		s.allows = false // it is needed all the same
+		v = v.with(s)
+	}
+	return v
 }
 
 func blamePrefix(t catalog.Target, own string) Verdict {
@@ -72,7 +74,7 @@ func blamePrefix(t catalog.Target, own string) Verdict {
 	v := found("prefix_denied",
 		fmt.Sprintf("the policies allow %s, and the destination's prefix makes it %s: without the prefix the PUT is accepted", policy.ObjectARN(root, "*"), policy.ObjectARN(t, "*")),
 		fmt.Sprintf("let %s allow s3:PutObject on %s; or remove the prefix from bucket in the catalog", grantor(t), policy.ObjectARN(t, "*")))
-	return v.with(grant(t, own))
+	return v.with(grant(t, own)...)
 }
 
 // blameFolders: some sources' folders are allowed, and others are not.
@@ -80,7 +82,7 @@ func blameFolders(t catalog.Target, own string, into, not []string) Verdict {
 	v := found("folder_denied",
 		fmt.Sprintf("the policies allow the folders of sources %s, and not those of %s", strings.Join(into, ", "), strings.Join(not, ", ")),
 		fmt.Sprintf("let %s allow s3:PutObject on %s, which is all sources' folders", grantor(t), policy.ObjectARN(t, "*")))
-	return v.with(grant(t, own))
+	return v.with(grant(t, own)...)
 }
 
 // grantor is the policy that a destination's right rests on.
@@ -91,10 +93,10 @@ func grantor(t catalog.Target) string {
 	return fmt.Sprintf("the policy of bucket %q", t.BucketName)
 }
 
-// grant is the statement that a destination's right rests on.
-func grant(t catalog.Target, own string) Statement {
+// grant are the statements that a destination's right rests on.
+func grant(t catalog.Target, own string) []Statement {
 	if granting(t) == ofIdentity {
-		return identityStatement(t, putActions(t))
+		return identityStatements(t, own)
 	}
-	return bucketStatement(t, own, putActions(t))
+	return bucketStatements(t, own)
 }

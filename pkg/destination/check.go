@@ -27,6 +27,9 @@ type Checker struct {
 	Putter *Putter
 	// AnyTrust says that STS does not know external ids.
 	AnyTrust bool
+	// Principal is the ARN that policies name Sealift by; "": whoever STS says
+	// that it is.
+	Principal string
 	// Guard judges an endpoint by its form; nil takes every one.
 	Guard func(endpoint string) error
 }
@@ -104,7 +107,11 @@ func (r *run) credentials(ctx context.Context) (string, error) {
 	if err != nil && r.t.RoleARN == "" && r.t.Endpoint != "" && !errors.Is(err, assumerole.ErrOwnCredentials) {
 		return "", skip("STS is not needed here, and does not tell who Sealift is") // a server of somebody's own
 	}
-	r.own = id.Principal()
+	if r.own = r.Principal; r.own == "" && err == nil {
+		if p, perr := policy.ParsePrincipal(id.ARN); perr == nil { // else it is nobody that a policy can name
+			r.own = p.ARN
+		}
+	}
 	return id.ARN, err
 }
 

@@ -133,10 +133,10 @@ func lacking(d denial, t catalog.Target, own string) (string, []Statement) {
 	switch d.policy {
 	case ofResource:
 		return fmt.Sprintf("let the policy of bucket %q allow %s to %s", t.BucketName, allow, principal(t)),
-			[]Statement{bucketStatement(t, own, actions)}
+			bucketStatements(t, own)
 	case ofIdentity:
 		return fmt.Sprintf("let %s allow %s to %s", identityPolicy(t), allow, principal(t)),
-			[]Statement{identityStatement(t, actions)}
+			identityStatements(t, own)
 	case ofSession:
 		if strings.HasPrefix(d.action, "kms:") {
 			return "the object is to be encrypted with a KMS key although AES256 is asked for: set server_side_encryption: false", nil

@@ -76,11 +76,11 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 	endpoint := func(t *catalog.Target) { t.Endpoint = "https://minio.example" }
 	for hazard, c := range map[string]verdictCase{
 		"plain_role":                {nil, denied("Access Denied"), "put_denied", "sealift destinations check " + workspace + "/acme", "role/logs {\"Sid\""},
-		"plain_classic":             {classic, denied("Access Denied"), "put_denied", "the policy of bucket \"acme-logs\"", `bucket acme-logs {"Sid":"SealiftPutsLogs","Effect":"Allow","Principal":{"AWS":"` + own + `"}`},
+		"plain_classic":             {classic, denied("Access Denied"), "put_denied", "the policy of bucket \"acme-logs\"", `bucket acme-logs {"Sid":"SealiftPutacme01","Effect":"Allow","Principal":{"AWS":"` + own + `"}`},
 		"role_lacks":                {nil, denied(put + "because no identity-based policy allows the s3:PutObject action"), "put_denied", "the role's policy", "an IAM policy of role"},
 		"own_policy_lacks":          {classic, denied(put + "because no identity-based policy allows the s3:PutObject action"), "put_denied", "the IAM policy of Sealift's principal", "the IAM policy of Sealift's principal"},
 		"bucket_lacks":              {nil, denied(put + "because no resource-based policy allows the s3:PutObject action"), "put_denied", "the policy of bucket", `"Principal":{"AWS":"` + roleARN + `"}`},
-		"acl_lacks":                 {acl, denied(`is not authorized to perform: s3:PutObjectAcl on resource: "x" because no identity-based policy allows the s3:PutObjectAcl action`), "put_denied", "allow s3:PutObjectAcl on", `"Action":"s3:PutObjectAcl"`},
+		"acl_lacks":                 {acl, denied(`is not authorized to perform: s3:PutObjectAcl on resource: "x" because no identity-based policy allows the s3:PutObjectAcl action`), "put_denied", "allow s3:PutObjectAcl on", `"s3:PutObjectAcl"]`},
 		"boundary_lacks":            {nil, denied(put + "because no permissions boundary allows the s3:PutObject action"), "put_denied", "let the permissions boundary allow s3:PutObject", ""},
 		"scp_lacks":                 {nil, denied(put + "because no service control policy allows the s3:PutObject action"), "put_denied", "let the service control policy allow", ""},
 		"vpc_endpoint_lacks":        {nil, denied(put + "because no VPC endpoint policy allows the s3:PutObject action"), "put_denied", "let the VPC endpoint policy allow", ""},
@@ -98,7 +98,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 		"key_stranger":              {classic, denied("not authorized to perform: kms:GenerateDataKey on this resource because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"), "kms", "aws/s3 cannot be used from another account", `"Principal":{"AWS":"` + own + `"}`},
 		"key_session":               {nil, denied(use + "because no session policy allows the kms:GenerateDataKey action"), "kms", "server_side_encryption: false", ""},
 		"key_denies":                {nil, denied(use + "with an explicit deny in a resource-based policy"), "kms", "a Deny applies", ""},
-		"key_untold":                {nil, denied("kms: no"), "kms", "enable the key", ownKey},
+		"key_untold":                {nil, denied("kms: no"), "kms", "enable the key", OwnKey},
 		"key_disabled":              {nil, key("KMS.DisabledException"), "kms", "enable the key", ""},
 		"key_pending_deletion":      {nil, key("KMS.KMSInvalidStateException"), "kms", "cancel the deletion", ""},
 		"key_not_found":             {nil, key("KMS.NotFoundException"), "kms", "existing key of the bucket's own region", ""},
@@ -161,7 +161,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 			var all []string
 			for _, s := range v.Statements {
 				_, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, s.JSON))
-				if !strings.Contains(string(s.JSON), ownKey) { // which is to be replaced
+				if !strings.Contains(string(s.JSON), OwnKey) { // which is to be replaced
 					require.NoError(t, err, "%s %s", s.Where, s.JSON)
 				}
 				all = append(all, s.Where+" "+string(s.JSON))

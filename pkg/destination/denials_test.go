@@ -132,7 +132,7 @@ func (a *account) check(t *testing.T, o Options) (*s3server.Server, Report) {
 func (a *account) add(t *testing.T, v Verdict) {
 	require.NotEmpty(t, v.Statements, "%+v", v)
 	for _, s := range v.Statements {
-		p, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, strings.ReplaceAll(string(s.JSON), ownKey, a.keyID)))
+		p, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, strings.ReplaceAll(string(s.JSON), OwnKey, a.keyID)))
 		require.NoError(t, err)
 		add := p.Statement[0]
 		switch {

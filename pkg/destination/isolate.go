@@ -102,15 +102,15 @@ func unmoved(v Verdict, d denial, t catalog.Target, own string) Verdict {
 		// Two accounts: both must allow it.
 		v.Fix = fmt.Sprintf("likeliest first: (1) %s; (2) %s; (3) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
 			fixOf(ofResource, t, own), fixOf(ofIdentity, t, own), principal(t))
-		v.Statements = []Statement{bucketStatement(t, own, putActions(t)), identityStatement(t, putActions(t))}
+		v.Statements = append(bucketStatements(t, own), identityStatements(t, own)...)
 	case t.Owner != "" && t.Owner != catalog.RoleAccount(t.RoleARN):
 		v.Fix = fmt.Sprintf("likeliest first: (1) the bucket is of another account than the role, so both must allow it: %s; (2) and %s; (3) a Deny applies: except %s from it",
 			fixOf(ofResource, t, own), fixOf(ofIdentity, t, own), principal(t))
-		v.Statements = []Statement{bucketStatement(t, own, putActions(t)), identityStatement(t, putActions(t))}
+		v.Statements = append(bucketStatements(t, own), identityStatements(t, own)...)
 	default:
 		v.Fix = fmt.Sprintf("likeliest first: (1) %s; (2) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
 			fixOf(ofIdentity, t, own), principal(t))
-		v.Statements = []Statement{identityStatement(t, putActions(t))}
+		v.Statements = identityStatements(t, own)
 	}
 	return v
 }

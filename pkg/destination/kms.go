@@ -36,7 +36,7 @@ func keyRefused(e *objstore.Error, t catalog.Target, own string) Verdict {
 
 // keyDenied completes the verdict that somebody may not use a key.
 func keyDenied(v Verdict, d denial, t catalog.Target, own string) Verdict {
-	identity, resource := keyStatements(t, own, d.key)
+	identity, resource := keyStatements(t, own, d.key, d.policy == ofResource && d.key == "")
 	const actions = "kms:GenerateDataKey"
 	switch {
 	case d.policy == ofSession:
@@ -46,13 +46,13 @@ func keyDenied(v Verdict, d denial, t catalog.Target, own string) Verdict {
 		v.Fix = fmt.Sprintf("a Deny applies to %s: find it in the key's policy and in those of %s, and except Sealift's use", actions, principal(t))
 	case d.policy == ofIdentity:
 		v.Fix = fmt.Sprintf("let %s allow %s on the key", identityPolicy(t), actions)
-		v = v.with(identity)
+		v = v.with(identity...)
 	case d.policy == ofResource:
 		v.Fix = fmt.Sprintf("let the key's policy allow %s to %s", actions, principal(t))
-		v = v.with(resource)
+		v = v.with(resource...)
 	default:
 		v.Fix = fmt.Sprintf("enable the key, and let its policy and %s allow %s to %s", identityPolicy(t), actions, principal(t))
-		v = v.with(identity, resource)
+		v = v.with(append(identity, resource...)...)
 	}
 	if t.RoleARN == "" {
 		v.Fix += " (the AWS managed key aws/s3 cannot be used from another account: then choose a customer managed key for the bucket's default encryption)"

@@ -1,7 +1,10 @@
 package destination
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
+	"strings"
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/iam"
@@ -16,12 +19,12 @@ type Statement struct {
 	allows bool // and so does not help against a Deny
 }
 
-// OwnPrincipal stands in statements for the ARN of Sealift's own principal
-// where that is not known.
-const OwnPrincipal = "SEALIFT_PRINCIPAL_ARN"
-
-// ownKey stands in statements for a KMS key that is not known.
-const ownKey = "KMS_KEY_ARN"
+// What stands in statements for ARNs that are not known: of Sealift's own
+// principal, and of the bucket's KMS key.
+const (
+	OwnPrincipal = "SEALIFT_PRINCIPAL_ARN"
+	OwnKey       = "KMS_KEY_ARN"
+)
 
 func newStatement(where string, s iam.Statement) Statement {
 	b, err := json.Marshal(s)
@@ -31,76 +34,89 @@ func newStatement(where string, s iam.Statement) Statement {
 	return Statement{where, b, s.Effect == iam.Allow}
 }
 
-// identityStatement is for the policy of whoever puts.
-func identityStatement(t catalog.Target, actions []string) Statement {
-	where := "the IAM policy of Sealift's principal"
-	if t.RoleARN != "" {
-		where = "an IAM policy of role " + t.RoleARN
+// written are the statements of the documents that `sealift destinations
+// policy` prints, so that names and rights are the same. There are none if no
+// documents would make t work. Of own "" and of a key that is OwnKey, and the
+// account that it is of if that is known, the place holders are written.
+func written(t catalog.Target, own, key string, kind policy.Kind, where string) []Statement {
+	// An ARN that is not known is written in a form that Write takes.
+	in := policy.Partition(t)
+	stand := map[string]string{}
+	if own == "" {
+		own = "arn:" + in + ":iam::000000000000:role/SEALIFT"
+		stand[own] = OwnPrincipal
 	}
-	return newStatement(where, iam.Statement{Sid: "SealiftPutsLogs", Effect: iam.Allow, Action: actions, Resource: iam.Strings{policy.ObjectARN(t, "*")}})
+	if account, unknown := strings.CutPrefix(key, OwnKey); unknown {
+		key = "arn:" + in + ":kms:region:" + cmp.Or(account, "000000000000") + ":key/KEY"
+		stand[key] = OwnKey
+	}
+	set, err := policy.Write(t, policy.Options{Principal: own, KMSKey: key})
+	if err != nil {
+		return nil
+	}
+	var out []Statement
+	for _, d := range set.Only(kind).Documents {
+		for _, s := range d.Policy.Statement {
+			made := newStatement(where, s)
+			for known, unknown := range stand {
+				made.JSON = bytes.ReplaceAll(made.JSON, []byte(known), []byte(unknown))
+			}
+			out = append(out, made)
+		}
+	}
+	return out
 }
 
-// bucketStatement is for the bucket's policy.
-func bucketStatement(t catalog.Target, own string, actions []string) Statement {
-	return newStatement("the policy of bucket "+t.BucketName, iam.Statement{
-		Sid: "SealiftPutsLogs", Effect: iam.Allow, Principal: iam.AWS(principalARN(t, own)), Action: actions, Resource: iam.Strings{policy.ObjectARN(t, "*")},
-	})
+const ownPolicy = "the IAM policy of Sealift's principal"
+
+// identityStatements are for the policy of whoever puts.
+func identityStatements(t catalog.Target, own string) []Statement {
+	if t.RoleARN != "" {
+		return written(t, own, "", policy.Role, "an IAM policy of role "+t.RoleARN)
+	}
+	return []Statement{newStatement(ownPolicy, iam.Statement{
+		Sid: "SealiftPutsFiles", Effect: iam.Allow, Action: putActions(t), Resource: iam.Strings{policy.ObjectARN(t, "*")},
+	})}
 }
 
-// keyStatements let the putter use a KMS key: its own policy, and the key's.
-func keyStatements(t catalog.Target, own, key string) (identity, resource Statement) {
-	actions := []string{"kms:GenerateDataKey"} // all that a single PUT takes
-	where := "the IAM policy of Sealift's principal"
-	if t.RoleARN != "" {
-		where = "an IAM policy of role " + t.RoleARN
-	}
+// bucketStatements are for the bucket's policy.
+func bucketStatements(t catalog.Target, own string) []Statement {
+	t.Owner = "" // it is needed, whatever account the bucket is of
+	return written(t, own, "", policy.Bucket, "the policy of bucket "+t.BucketName)
+}
+
+// keyStatements let the putter use a KMS key, "" if it is not known: its own
+// policy, and the key's. foreign: all that is known of it is that it is of
+// another account than the putter.
+func keyStatements(t catalog.Target, own, key string, foreign bool) (identity, resource []Statement) {
 	if key == "" {
-		key = ownKey
+		key = OwnKey
 	}
-	identity = newStatement(where, iam.Statement{Sid: "SealiftUsesKey", Effect: iam.Allow, Action: actions, Resource: iam.Strings{key}})
-	resource = newStatement("the policy of KMS key "+key, iam.Statement{
-		Sid: "SealiftUsesKey", Effect: iam.Allow, Principal: iam.AWS(principalARN(t, own)), Action: actions, Resource: iam.Strings{"*"},
-	})
+	t.SSE = false // or it would not be used
+	named := key
+	if key == OwnKey && !foreign {
+		key += catalog.RoleAccount(t.RoleARN)
+	}
+	resource = written(t, own, key, policy.KMS, "the policy of KMS key "+named)
+	if t.RoleARN == "" {
+		return []Statement{newStatement(ownPolicy, iam.Statement{
+			Sid: "SealiftEncrypts", Effect: iam.Allow, Action: iam.Strings{"kms:GenerateDataKey"}, Resource: iam.Strings{named},
+		})}, resource
+	}
+	if identity = written(t, own, key, policy.Role, "an IAM policy of role "+t.RoleARN); len(identity) > 0 {
+		identity = identity[1:] // the first is about objects
+	}
 	return identity, resource
 }
 
-// trustStatement is for the role's trust policy.
-func trustStatement(t catalog.Target, own string) Statement {
-	if own == "" {
-		own = OwnPrincipal
-	}
-	return newStatement("the trust policy of role "+t.RoleARN, iam.Statement{
-		Sid: "SealiftAssumes", Effect: iam.Allow, Principal: iam.AWS(own), Action: iam.Strings{"sts:AssumeRole"},
-		Condition: iam.Condition{"StringEquals": {"sts:ExternalId": {t.Workspace}}},
-	})
+// trustStatements are for the role's trust policy.
+func trustStatements(t catalog.Target, own string) []Statement {
+	return written(t, own, "", policy.Trust, "the trust policy of role "+t.RoleARN)
 }
 
 // assumeStatement is for the policy of Sealift's own principal.
 func assumeStatement(t catalog.Target) Statement {
-	return newStatement("the IAM policy of Sealift's principal", iam.Statement{
+	return newStatement(ownPolicy, iam.Statement{
 		Sid: "SealiftAssumesRoles", Effect: iam.Allow, Action: iam.Strings{"sts:AssumeRole"}, Resource: iam.Strings{t.RoleARN},
 	})
-}
-
-func principalARN(t catalog.Target, own string) string {
-	switch {
-	case t.RoleARN != "":
-		return t.RoleARN
-	case own != "":
-		return own
-	}
-	return OwnPrincipal
-}
-
-// Needs are the statements that t rests on, for an operator with the ARN own
-// ("": a place holder).
-func Needs(t catalog.Target, own string) []Statement {
-	if t.RoleARN == "" {
-		return []Statement{bucketStatement(t, own, putActions(t))}
-	}
-	out := []Statement{trustStatement(t, own), identityStatement(t, putActions(t))}
-	if t.Owner != catalog.RoleAccount(t.RoleARN) {
-		out = append(out, bucketStatement(t, own, putActions(t)))
-	}
-	return out
 }

@@ -106,7 +106,7 @@ func judgeRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
 		return NewVerdict(Transient, OfFile, "own_credentials", e.Error(), "give this process valid AWS credentials, and its host the right time; `aws sts get-caller-identity` must work")
 	case errors.Is(e, assumerole.ErrTrustsAnyone):
 		return permanent("role_open", fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
-			"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)).with(trustStatement(t, own))
+			"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)).with(trustStatements(t, own)...)
 	case errors.Is(e, assumerole.ErrDenied):
 		return deniedRole(e, t, own)
 	case errors.Is(e, assumerole.ErrUnavailable) && e.Status == 0:
@@ -147,12 +147,12 @@ func deniedRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
 		v = v.with(assumeStatement(t))
 	case d.policy == ofResource:
 		v.Fix = trust
-		v = v.with(trustStatement(t, own))
+		v = v.with(trustStatements(t, own)...)
 	case d.policy != "":
 		v.Fix = fmt.Sprintf("let the %s of %s allow sts:AssumeRole on %s", d.policy, ownName(own), t.RoleARN)
 	default:
 		v.Fix = fmt.Sprintf("%s; check that the role exists (role_arn); %s", trust, mine)
-		v = v.with(trustStatement(t, own), assumeStatement(t))
+		v = v.with(append(trustStatements(t, own), assumeStatement(t))...)
 	}
 	return v
 }

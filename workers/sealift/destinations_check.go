@@ -146,7 +146,7 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 // runChecks checks all, and tells a single one's steps as they happen.
 func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets []catalog.Target) ([]checkResult, error) {
 	checker := &destination.Checker{
-		STS: s.roles, AnyTrust: !s.cfg.STS.VerifyTrust, Putter: destination.NewPutter(destination.Config{Roles: s.roles, Open: s.bucket}),
+		STS: s.roles, AnyTrust: !s.cfg.STS.VerifyTrust, Principal: s.cfg.Destinations.Principal, Putter: destination.NewPutter(destination.Config{Roles: s.roles, Open: s.bucket}),
 		Guard: func(endpoint string) error { return netguard.Check(endpoint, s.cfg.Destinations.AllowedEndpoints) },
 	}
 	results := make([]checkResult, len(targets))

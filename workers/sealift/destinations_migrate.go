@@ -84,7 +84,7 @@ type mover struct {
 
 	log  *migration.Log
 	plan movePlan
-	own  string // ARN of Sealift's principal, "" if it is not known
+	own  string // ARN of Sealift's principal
 }
 
 func runMigration(ctx context.Context, a *app, o migrateFlags, name string) error {
@@ -118,8 +118,8 @@ func (m *mover) run(ctx context.Context, name string) error {
 	if m.log, err = migration.Open(ctx, m.s.staging, found[0].ID); err != nil {
 		return err
 	}
-	if id, err := m.s.roles.Identity(ctx); err == nil {
-		m.own = id.Principal()
+	if m.own, err = (policyFlags{}).principal(ctx, m.a, m.s); err != nil {
+		return err
 	}
 	if m.o.abort {
 		return m.abort(ctx, snapshot, found[0])

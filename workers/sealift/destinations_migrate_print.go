@@ -1,14 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/sealift/sealift/pkg/catalog"
-	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/migration"
+	"github.com/sealift/sealift/pkg/policy"
 )
 
 // moveSteps are their names, in order.
@@ -36,17 +35,28 @@ func (m *mover) head(p migration.Phase) {
 
 // printPolicies prints what the customer attaches for the new way. What is
 // there for the old one stays until it is confirmed.
-func (m *mover) printPolicies() {
-	for _, s := range destination.Needs(m.plan.next, m.own) {
-		m.say("in %s:", s.Where)
-		m.printJSON(s.JSON)
+func (m *mover) printPolicies() error {
+	set, err := policy.Write(m.plan.next, policy.Options{Principal: m.own})
+	if err != nil {
+		return err
 	}
+	attached := map[policy.Kind]string{
+		policy.Trust: "the trust policy of role " + m.plan.next.RoleARN, policy.Role: "a policy of role " + m.plan.next.RoleARN,
+		policy.Bucket: "in the policy of bucket " + m.plan.next.BucketName,
+	}
+	for _, d := range set.Documents {
+		m.say("%s:", attached[d.Kind])
+		m.printDocument(d)
+	}
+	if !m.plan.next.SSE {
+		m.say("if the bucket's default encryption is a KMS key of the customer, and for other formats: sealift destinations policy --help")
+	}
+	return nil
 }
 
-func (m *mover) printJSON(raw json.RawMessage) {
-	var pretty bytes.Buffer
-	if json.Indent(&pretty, raw, "     ", "  ") == nil {
-		fmt.Fprintf(m.out, "     %s\n", pretty.String())
+func (m *mover) printDocument(d policy.Document) {
+	if pretty, err := json.MarshalIndent(d.Policy, "     ", "  "); err == nil {
+		fmt.Fprintf(m.out, "     %s\n", pretty)
 	}
 }
 
@@ -59,8 +69,10 @@ func (m *mover) cleanUp(last migration.Note) {
 	from.BucketName, from.Prefix = catalog.SplitBucket(from.Bucket)
 	if last.From.RoleARN == "" {
 		m.say("the customer: remove from the policy of bucket %s what lets Sealift's own principal put files, unless another destination needs it; such as", from.BucketName)
-		for _, s := range destination.Needs(from, m.own) {
-			m.printJSON(s.JSON)
+		if old, err := policy.Write(from, policy.Options{Principal: m.own}); err == nil { // else it never worked
+			for _, d := range old.Documents {
+				m.printDocument(d)
+			}
 		}
 	}
 	m.printTestFolder(last)

@@ -21,7 +21,9 @@ import (
 // prepare is steps 1 and 2: what the customer attaches, and whether it works.
 func (m *mover) prepare(ctx context.Context) error {
 	m.step("policies")
-	m.printPolicies()
+	if err := m.printPolicies(); err != nil {
+		return err
+	}
 	m.step("check")
 	if err := m.check(ctx, m.plan.next); err != nil || m.o.dryRun {
 		return err
@@ -35,7 +37,7 @@ func (m *mover) prepare(ctx context.Context) error {
 // check tries a way without storing anything.
 func (m *mover) check(ctx context.Context, t catalog.Target) error {
 	checker := &destination.Checker{
-		STS: m.s.roles, AnyTrust: !m.s.cfg.STS.VerifyTrust, Putter: m.putter(),
+		STS: m.s.roles, AnyTrust: !m.s.cfg.STS.VerifyTrust, Principal: m.own, Putter: m.putter(),
 		Guard: func(endpoint string) error { return netguard.Check(endpoint, m.s.cfg.Destinations.AllowedEndpoints) },
 	}
 	sources, err := sourcesToTry(t, checkFlags{})
