@@ -3,6 +3,7 @@ package meter
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -110,7 +111,11 @@ func (b *Book) Write(ctx context.Context) {
 		}
 		_, err := b.staging.Put(ctx, PageKey(b.worker, number), bytes.NewReader(page), objstore.PutOptions{ContentType: "application/json"})
 		if err != nil {
-			b.log.DebugContext(ctx, "page of requests not written", "err", err) // it is written again
+			level := slog.LevelWarn
+			if errors.Is(err, objstore.ErrUnavailable) { // others say so
+				level = slog.LevelDebug
+			}
+			b.log.Log(ctx, level, "page of requests is not written, and will be tried again", "err", err)
 			return
 		}
 		b.mu.Lock()

@@ -343,7 +343,7 @@ func TestDryRunSaysNothingIsDeleted(t *testing.T) {
 }
 
 // Copiers' pages do not pile up.
-func TestUsageIsFolded(t *testing.T) {
+func TestRequestsAreFolded(t *testing.T) {
 	r := newRig(t, nil)
 	for n := range 3 {
 		b := meter.NewBook(r.staging, fmt.Sprint("copier-", n), r.deps.Log)
@@ -358,6 +358,8 @@ func TestUsageIsFolded(t *testing.T) {
 	all, _, err := meter.Read(t.Context(), r.staging)
 	require.NoError(t, err)
 	require.EqualValues(t, 3, all[one].Puts)
+	r.stage(meter.SumKey(7), `{"version":2}`) // a later release's
+	r.audit()
 }
 
 func TestEmptyLedger(t *testing.T) {

@@ -183,15 +183,19 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 			errs = append(errs, fmt.Errorf("audit ledger %s: %w", log, err))
 		}
 	}
-	return errors.Join(append(errs, errRedrive, a.sweepParked(ctx, parked), a.sweepReplays(ctx, past), a.foldUsage(ctx))...)
+	a.foldRequests(ctx)
+	return errors.Join(append(errs, errRedrive, a.sweepParked(ctx, parked), a.sweepReplays(ctx, past))...)
 }
 
-// foldUsage keeps copiers' pages from piling up.
-func (a *Auditor) foldUsage(ctx context.Context) error {
+// foldRequests keeps copiers' pages from piling up. No audit fails for want of
+// it: nothing is decided by them.
+func (a *Auditor) foldRequests(ctx context.Context) {
 	if a.cfg.DryRun {
-		return nil
+		return
 	}
-	return meter.Fold(ctx, a.deps.Staging, a.deps.Log)
+	if err := meter.Fold(ctx, a.deps.Staging, a.deps.Log); err != nil && ctx.Err() == nil {
+		a.deps.Log.WarnContext(ctx, "copiers' pages of requests stay", "err", err)
+	}
 }
 
 // auditOne audits a chain unless another auditor does, or just did.
