@@ -117,10 +117,16 @@ func TestBook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
 		b := NewBook(staging, "copier-1", quiet)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { b.Run(ctx); close(done) }()
+		// Not while something is noted: a page may be due at any moment.
+		run := func() (stop func()) {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { b.Run(ctx); close(done) }()
+			return func() { cancel(); <-done }
+		}
+		stop := run()
 		time.Sleep(time.Hour)
+		stop()
 		require.Empty(t, staging.Puts(""), "there is nothing to write")
 
 		begun := time.Now()
@@ -131,13 +137,14 @@ func TestBook(t *testing.T) {
 		b.Rests(one, begun.Add(time.Minute))
 		b.Rests(two, begun.Add(time.Minute))
 		b.Count(two, Counts{})
+		stop = run()
 		time.Sleep(2 * PageEvery)
 		require.Len(t, staging.Puts(""), 1)
+		stop()
 		b.Succeeded(one)
 		time.Sleep(time.Second)
 		b.Failed(one, Trouble{Reason: "put_denied"})
-		cancel()
-		<-done // the last page
+		run()() // the last page
 
 		got, since, err := Read(t.Context(), staging)
 		require.NoError(t, err)
