@@ -2,7 +2,7 @@
 # Reads delivered files with the tools that people have for it.
 set -euo pipefail
 
-readonly packages=(awscli==1.45.11 duckdb==1.4.2 pandas==2.3.3 pyspark==4.0.1)
+readonly packages=(awscli==1.45.11 duckdb==1.5.5 duckdb-extension-httpfs==1.5.5 pandas==2.3.3 pyspark==4.0.1)
 
 usage() {
   cat <<'TEXT'
@@ -11,8 +11,8 @@ Usage: scripts/readers/run.sh COMMAND [ARGUMENT...]
        scripts/readers/run.sh install
 
 Runs a command with the AWS CLI and jq on its PATH. read takes lines of Python
-from standard input, in which duckdb, pandas, glob and spark are known, and
-prints of each what its rows hold:
+from standard input, in which duckdb, pandas, glob, spark and first_members are
+known, and prints of each what its rows hold; DuckDB reads S3 at AWS_ENDPOINT_URL:
 
   {"code": "spark.read.json('logs/*/*.gz')", "rows": [["messageId", "type"], …]}
 

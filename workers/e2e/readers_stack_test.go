@@ -88,7 +88,7 @@ func TestReadersOfTheFiles(t *testing.T) {
 			require.Contains(t, said, dateOf(t, day))
 		case strings.HasPrefix(line, "sealift files sync"):
 			require.Contains(t, said, fmt.Sprintf("%d files downloaded", len(tree)))
-		case strings.HasPrefix(line, "sealift files cat"):
+		case strings.HasPrefix(line, "sealift files cat"), strings.HasPrefix(line, "zcat"):
 			ids := strings.Fields(said)
 			slices.Sort(ids)
 			require.Equal(t, sorted(stored), ids)
@@ -102,7 +102,7 @@ func TestReadersOfTheFiles(t *testing.T) {
 			t.Errorf("nothing checks %q", line)
 		}
 	}
-	require.Len(t, shell, 6)
+	require.Len(t, shell, 7)
 	require.Equal(t, sorted(tree), files(t, filepath.Join(dir, "logs")))
 	for name := range tree {
 		ours, err := os.ReadFile(filepath.Join(dir, "logs", name))
@@ -112,9 +112,11 @@ func TestReadersOfTheFiles(t *testing.T) {
 		require.True(t, bytes.Equal(ours, theirs), name)
 	}
 
-	require.Len(t, python, 3)
+	require.Len(t, python, 4)
+	python = append(python, "first_members(glob.glob('logs/*/*.gz'))")
 	cmd := exec.CommandContext(ctx, readersScript, "read")
-	cmd.Dir, cmd.Stdin = dir, strings.NewReader(strings.Join(python, "\n"))
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader(names.Replace(strings.Join(python, "\n")))
+	cmd.Env = append(append(os.Environ(), s.env()...), "AWS_ENDPOINT_URL="+on.s3)
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
 	out, err := cmd.Output()
