@@ -150,6 +150,23 @@ func TestLiveLeavesOutWhatIsUnsafe(t *testing.T) {
 	require.Contains(t, d.Refused, "is a URI")
 }
 
+// A workspace's id is a role's external id and the begin of destinations' ids:
+// a record with one that is a pattern or a path is none, whoever wrote it.
+func TestRecordsOfWorkspacesWithWrongIDs(t *testing.T) {
+	for hazard, id := range map[string]string{
+		"star": "*", "pattern": "ws_*", "question_mark": "ws_AAAAAAAAAAAAAAA?", "variable": "${aws:userid}", "path": "../" + wsB, "below_another": wsB + "/d",
+		"short": "ws_A", "chosen": "acme", "space": wsA + " ", "newline": wsA + "\n", "empty": "",
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			l := NewLive()
+			require.ErrorIs(t, l.Apply(id, Encode(workspace(id, "a", dest("d", "logs", "a")))), ErrBadRecord)
+			require.Empty(t, l.Publish().Workspaces())
+			_, err := NewSnapshot([]Workspace{workspace(id, "a", dest("d", "logs", "a"))})
+			require.ErrorIs(t, err, ErrInvalid)
+		})
+	}
+}
+
 func TestLiveConcurrently(t *testing.T) {
 	l := NewLive()
 	var wg sync.WaitGroup

@@ -250,11 +250,19 @@ func TestForgedJobs(t *testing.T) {
 		"no_such_topic":    func(j *delivery.Job) { j.File.Topic = "x" },
 		"path_traversal":   func(j *delivery.Job) { j.File.Topic = "../../x" },
 		"an_entry_unowned": func(j *delivery.Job) { j.File.Seq = 0 },
+		"path_to_another":  func(j *delivery.Job) { j.Destination = acmeOne + "/../../" + theirs },
+		"path_to_itself":   func(j *delivery.Job) { j.Destination = acme + "/./one" },
+		"pattern":          func(j *delivery.Job) { j.Destination = acme + "/*" },
+		"workspace":        func(j *delivery.Job) { j.Destination = acme },
+		"replay_unordered": func(j *delivery.Job) { j.Replay = "r" },
+		"for_ever":         func(j *delivery.Job) { j.Destination, j.Attempt, j.FirstTry = theirs, 1<<30, 1 },
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			job := good
 			forge(&job)
+			before := r.staging.Contents("")
 			require.Equal(t, moot, r.once(t.Context(), job).kind, "dropped")
+			require.Equal(t, before, r.staging.Contents(""), "nothing is noted of it")
 			for name, b := range r.buckets {
 				require.Empty(t, b.opts, name)
 			}

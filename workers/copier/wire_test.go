@@ -23,8 +23,11 @@ const roleARN = "arn:aws:iam::123456789012:role/logs"
 // signatures, session policies, regions and owners checked.
 type wireRig struct {
 	*rig
-	s3   *s3server.Server
-	puts int
+	s3      *s3server.Server
+	handler http.Handler // what is asked: s3, or somebody between
+	assume  *assumerole.Roles
+	open    destination.Open
+	puts    int
 }
 
 func newWireRig(t *testing.T) *wireRig {
@@ -32,12 +35,13 @@ func newWireRig(t *testing.T) *wireRig {
 	var err error
 	r.s3, err = s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "OPERATORKEY", SecretKey: "operatorsecret", Region: "us-east-1", Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
+	r.handler = r.s3
 	t.Cleanup(func() { require.NoError(t, r.s3.Close()) })
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if q.Method == http.MethodPut {
 			r.puts++
 		}
-		r.s3.ServeHTTP(w, q)
+		r.handler.ServeHTTP(w, q)
 	}))
 	t.Cleanup(web.Close)
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "123456789012"}))
@@ -46,15 +50,15 @@ func newWireRig(t *testing.T) *wireRig {
 	own := func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: "operatorsecret"}, nil
 	}
-	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
-	open := func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
+	r.assume = assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
+	r.open = func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
 		if creds == nil {
 			creds = own
 		}
 		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true,
 			Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web.Client()})
 	}
-	r.customers = destination.NewPutter(destination.Config{Roles: roles, Open: open, Pause: time.Microsecond})
+	r.customers = destination.NewPutter(destination.Config{Roles: r.assume, Open: r.open, Pause: time.Microsecond})
 	return r
 }
 

@@ -1,0 +1,325 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/iam"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/policy"
+	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// session is what STS was asked for when it gave a token.
+type session struct{ role, externalID, resource string }
+
+// visit is a PUT that reached the server, and by which session it was signed.
+type visit struct {
+	object string // bucket/key
+	as     session
+}
+
+// watched are the requests of a wireRig.
+type watched struct {
+	mu    sync.Mutex         // guards all below
+	asked []session          // of STS
+	given map[string]session // by token
+	puts  []visit
+}
+
+func (w *watched) note(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+var tokenIn = regexp.MustCompile(`<SessionToken>([^<]+)</SessionToken>`)
+
+// watch notes what reaches the server from here on.
+func (r *wireRig) watch() *watched {
+	w := &watched{given: map[string]session{}}
+	r.handler = http.HandlerFunc(func(to http.ResponseWriter, q *http.Request) {
+		answer := httptest.NewRecorder()
+		var asked session
+		if q.Method == http.MethodPost { // STS
+			raw, _ := io.ReadAll(q.Body)
+			q.Body = io.NopCloser(bytes.NewReader(raw))
+			form, _ := url.ParseQuery(string(raw))
+			asked = session{form.Get("RoleArn"), form.Get("ExternalId"), resourceOf(form.Get("Policy"))}
+			w.note(func() { w.asked = append(w.asked, asked) })
+		}
+		if q.Method == http.MethodPut {
+			w.note(func() {
+				w.puts = append(w.puts, visit{strings.TrimPrefix(q.URL.Path, "/"), w.given[q.Header.Get("X-Amz-Security-Token")]})
+			})
+		}
+		r.s3.ServeHTTP(answer, q)
+		if m := tokenIn.FindStringSubmatch(answer.Body.String()); m != nil {
+			w.note(func() { w.given[m[1]] = asked })
+		}
+		maps.Copy(to.Header(), answer.Header())
+		to.WriteHeader(answer.Code)
+		_, _ = to.Write(answer.Body.Bytes())
+	})
+	return w
+}
+
+// resourceOf is what a session policy lets objects be put into.
+func resourceOf(text string) string {
+	var p struct{ Statement []struct{ Resource string } }
+	if json.Unmarshal([]byte(text), &p) != nil || len(p.Statement) == 0 {
+		return ""
+	}
+	return p.Statement[0].Resource
+}
+
+const theirRole = "arn:aws:iam::123456789012:role/theirs"
+
+// twoTenants lets a wireRig's catalog have two destinations of role logs, or of
+// a role each, in bucket one-logs.
+func (r *wireRig) twoTenants(change func(first, second *catalog.Destination)) {
+	r.setCatalog(func(ws []catalog.Workspace) {
+		first := catalog.Destination{Name: "one", Sources: []string{"web"}, Bucket: "one-logs/a", RoleARN: roleARN}
+		second := catalog.Destination{Name: "theirs", Sources: []string{"app"}, Bucket: "one-logs/b", RoleARN: roleARN}
+		change(&first, &second)
+		ws[0].Sources = append(ws[0].Sources, catalog.Source{ID: "shop"})
+		ws[0].Destinations, ws[1].Destinations = []catalog.Destination{first}, []catalog.Destination{second}
+	})
+}
+
+// deliver delivers a file of the source, and returns where it went.
+func (r *wireRig) deliver(dest, source, content string) (delivery.Receipt, outcome) {
+	r.change = func(f *ledger.File) { f.Source = source }
+	job := r.job(dest, content)
+	o := r.once(r.t.Context(), job)
+	if o.kind != done {
+		return delivery.Receipt{}, o
+	}
+	return *r.receipt(job), o
+}
+
+// A session is used for the destination and the source that it was asked for,
+// whatever else is the same, and it reaches nothing but their folder.
+func TestSessionsServeOneTenantsOneSource(t *testing.T) {
+	for hazard, change := range map[string]func(first, second *catalog.Destination){
+		"one_role":                func(_, _ *catalog.Destination) {},
+		"a_role_each":             func(_, second *catalog.Destination) { second.RoleARN = theirRole },
+		"prefixes_begin_alike":    func(_, second *catalog.Destination) { second.Bucket = "one-logs/ab" },
+		"prefix_below_another":    func(_, second *catalog.Destination) { second.Bucket = "one-logs/a/b" },
+		"prefix_above_another":    func(first, second *catalog.Destination) { first.Bucket, second.Bucket = "one-logs/a/b", "one-logs/a" },
+		"one_has_none":            func(first, _ *catalog.Destination) { first.Bucket = "one-logs" },
+		"a_folder_called_as_ours": func(first, _ *catalog.Destination) { first.Bucket = "one-logs/b/segment-logs-2" },
+		"with_acl_and_kms": func(first, second *catalog.Destination) {
+			no := false
+			first.ACL, second.ServerSideEncryption = "private", &no
+		},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newWireRig(t)
+			r.twoTenants(func(first, second *catalog.Destination) {
+				first.Sources = []string{"web", "shop"}
+				change(first, second)
+			})
+			require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "123456789012", Ownership: s3server.PreferOwner}))
+			// The roles trust us for both: it is for us to be careful.
+			for _, arn := range []string{roleARN, theirRole} {
+				role := s3server.PutOnly(arn, r.s3.Operator(), acme, "one-logs")
+				role.Trust.Statement[0].Condition["StringEquals"]["sts:ExternalId"] = iam.Strings{acme, other}
+				require.NoError(t, r.s3.PutRole(role))
+			}
+			w := r.watch()
+			type folder struct{ dest, source string }
+			folders := []folder{{acmeOne, "web"}, {theirs, "app"}, {acmeOne, "shop"}}
+			for round := range 2 { // the second from the cache
+				for _, f := range folders {
+					receipt, o := r.deliver(f.dest, f.source, fmt.Sprint(f, round))
+					require.Equal(t, done, o.kind, o.verdict.Cause)
+					target, _ := r.live.Snapshot().Destination(f.dest)
+					last := w.puts[len(w.puts)-1]
+					require.Equal(t, receipt.Bucket+"/"+receipt.Key, last.object)
+					require.Equal(t, session{target.RoleARN, target.Workspace, policy.ObjectARN(target, f.source)}, last.as)
+				}
+			}
+			require.Len(t, w.given, len(folders), "one each")
+			for _, f := range folders {
+				target, _ := r.live.Snapshot().Destination(f.dest)
+				narrow, err := policy.Session(target, f.source)
+				require.NoError(t, err)
+				creds, err := r.assume.Credentials(t.Context(), assumerole.Request{RoleARN: target.RoleARN, ExternalID: target.Workspace, SessionPolicy: narrow})
+				require.NoError(t, err)
+				for _, other := range folders {
+					to, _ := r.live.Snapshot().Destination(other.dest)
+					key := delivery.ObjectKey(to.Prefix, testLog, &ledger.File{Source: other.source, SHA256: strings.Repeat("0", 64)})
+					to.Region = "ap-south-1"
+					store := r.open(to, func(context.Context) (objstore.Credentials, error) { return creds, nil })
+					_, err := store.Put(t.Context(), key, strings.NewReader("x"), objstore.PutOptions{ServerSideEncryption: "AES256"})
+					if other == f {
+						require.NoError(t, err)
+					} else {
+						require.ErrorIs(t, err, objstore.ErrDenied, "%v into the folder of %v", f, other)
+					}
+				}
+			}
+			require.Len(t, w.given, len(folders), "none of them was new")
+		})
+	}
+}
+
+// A customer may name another's role: its trust policy decides, by our word of
+// whom it is for, and no session that is there already.
+func TestTheRoleOfAnotherIsNotAssumed(t *testing.T) {
+	r := newWireRig(t) // the role is for acme
+	r.twoTenants(func(_, _ *catalog.Destination) {})
+	w := r.watch()
+	_, o := r.deliver(acmeOne, "web", "ours")
+	require.Equal(t, done, o.kind, o.verdict.Cause)
+	puts := len(w.puts)
+	_, o = r.deliver(theirs, "app", "theirs")
+	require.Equal(t, "role_denied", o.verdict.Reason, o.verdict.Cause)
+	require.Equal(t, session{roleARN, other, "arn:aws:s3:::one-logs/b/segment-logs/app/*"}, w.asked[len(w.asked)-1])
+	require.Len(t, w.puts, puts)
+	for _, s := range w.given {
+		require.Equal(t, acme, s.externalID)
+	}
+}
+
+// Records of the catalog that nothing validated, as another program may write
+// them: nothing is asked of anybody for what they say.
+func TestRecordsThatBypassedValidation(t *testing.T) {
+	for hazard, d := range map[string]catalog.Destination{
+		"bucket_star":        {Bucket: "one-*"},
+		"bucket_variable":    {Bucket: "${aws:userid}"},
+		"bucket_path":        {Bucket: "../one-logs"},
+		"prefix_star":        {Bucket: "one-logs/*"},
+		"prefix_question":    {Bucket: "one-logs/pat?"},
+		"prefix_variable":    {Bucket: "one-logs/${aws:username}"},
+		"prefix_up":          {Bucket: "one-logs/x/../path"},
+		"role_star":          {Bucket: "mine", RoleARN: "arn:aws:iam::123456789012:role/*"},
+		"role_of_any":        {Bucket: "mine", RoleARN: "arn:aws:iam::*:role/logs"},
+		"owner_star":         {Bucket: "mine", ExpectedBucketOwner: "*"},
+		"anothers_place":     {Bucket: "one-logs/path"},
+		"anothers_place_too": {Bucket: "one-logs/path/"},
+		"within_anothers":    {Bucket: "one-logs/path/segment-logs/web"},
+		"around_anothers":    {Bucket: "inner"},
+		"endpoint_with_path": {Bucket: "mine", Endpoint: "https://minio/one-logs"},
+		"name_is_a_path":     {Name: "../one", Bucket: "mine"},
+		"name_is_a_pattern":  {Name: "*", Bucket: "mine"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newWireRig(t)
+			live := catalog.NewLive()
+			r.deps.Catalog = live
+			if d.Name == "" {
+				d.Name = "bad"
+			}
+			if d.RoleARN == "" {
+				d.RoleARN = theirRole
+			}
+			d.Sources = []string{"app"}
+			require.NoError(t, live.Apply(acme, catalog.Encode(catalog.Workspace{ID: acme, Sources: []catalog.Source{{ID: "web"}}, Destinations: []catalog.Destination{
+				{Name: "one", Sources: []string{"web"}, Bucket: "one-logs/path", RoleARN: roleARN},
+				{Name: "inner", Sources: []string{"web"}, Bucket: "inner/segment-logs/web", RoleARN: roleARN},
+			}})))
+			require.NoError(t, live.Apply(other, catalog.Encode(catalog.Workspace{ID: other, Sources: []catalog.Source{{ID: "app"}}, Destinations: []catalog.Destination{d}})))
+			live.Publish()
+			w := r.watch()
+			_, o := r.deliver(other+"/"+d.Name, "app", "x")
+			require.Equal(t, failed, o.kind)
+			require.Equal(t, "catalog_refused", o.verdict.Reason, o.verdict.Cause)
+			require.Empty(t, w.asked)
+			require.Empty(t, w.puts)
+			_, o = r.deliver(acmeOne, "web", "x")
+			require.Equal(t, done, o.kind, "who was there first has no trouble")
+		})
+	}
+}
+
+// And were that overlooked: no session is asked for with a pattern in it.
+func TestPatternsAreNotAskedFor(t *testing.T) {
+	for hazard, c := range map[string]struct{ bucket, prefix, source string }{
+		"bucket": {"one-*", "path", "web"}, "prefix": {"one-logs", "*", "web"}, "question": {"one-logs", "pat?", "web"}, "variable": {"one-logs", "${aws:userid}", "web"},
+		"source": {"one-logs", "path", "*"}, "source_path": {"one-logs", "path", "web/../app"}, "no_source": {"one-logs", "path", ""},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newWireRig(t)
+			w := r.watch()
+			target := catalog.Target{Destination: catalog.Destination{RoleARN: roleARN}, Workspace: acme, BucketName: c.bucket, Prefix: c.prefix}
+			_, err := r.customers.Put(t.Context(), target, destination.Object{Key: "k", Source: c.source, Body: strings.NewReader("x")})
+			require.ErrorContains(t, err, "session policy")
+			require.Empty(t, w.asked)
+			require.Empty(t, w.puts)
+		})
+	}
+}
+
+// A place has changed hands, from one customer to another with another
+// account; a copier has not heard of it yet.
+func TestACopierWhoseCatalogIsBehind(t *testing.T) {
+	r := newWireRig(t)
+	r.twoTenants(func(_, second *catalog.Destination) {
+		second.Bucket, second.RoleARN = "elsewhere", "arn:aws:iam::210987654321:role/theirs"
+	})
+	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "210987654321"}))
+	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "new-logs", Owner: "123456789012"}))
+	require.NoError(t, r.s3.PutRole(s3server.PutOnly("arn:aws:iam::210987654321:role/theirs", r.s3.Operator(), other, "one-logs")))
+	require.NoError(t, r.s3.PutRole(s3server.PutOnly(roleARN, r.s3.Operator(), acme, "one-logs", "new-logs"))) // not cut down yet
+	r.change = func(f *ledger.File) { f.Source = "web" }
+	job := r.job(acmeOne, "ours")
+	o := r.once(t.Context(), job)
+	require.Equal(t, failed, o.kind, "the bucket is of another account than the role")
+	require.Equal(t, destination.OfDestination, o.verdict.Scope)
+	require.Nil(t, r.receipt(job))
+
+	r.twoTenants(func(first, second *catalog.Destination) {
+		first.Bucket, second.Bucket, second.RoleARN = "new-logs", "one-logs/a", "arn:aws:iam::210987654321:role/theirs"
+	})
+	require.Equal(t, done, r.once(t.Context(), job).kind)
+	require.Equal(t, "new-logs", r.receipt(job).Bucket)
+	receipt, o := r.deliver(theirs, "app", "theirs")
+	require.Equal(t, done, o.kind, o.verdict.Cause)
+	require.Equal(t, "one-logs", receipt.Bucket)
+}
+
+// A job may say any time; no reader waits for longer than its tier's.
+func TestForgedTimesHoldNobodyUp(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		delay, waits time.Duration
+		notBefore    int64
+	}{
+		"never_in_a_tier":       {time.Minute, time.Minute, 1 << 62},
+		"never_among_the_jobs":  {0, 0, 1 << 62},
+		"before_the_beginnings": {time.Minute, 0, -1 << 62},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &reader{delay: c.delay, offsets: newOffsets(), take: func(context.Context, []byte, claim) error { return nil }}
+				job := jobOf(acmeOne, 1)
+				job.NotBefore = c.notBefore
+				begun := time.Now()
+				require.NoError(t, r.handle(t.Context(), &stream.Record{Value: job.Encode()}))
+				require.Equal(t, c.waits, time.Since(begun))
+			})
+		})
+	}
+}
