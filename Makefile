@@ -20,7 +20,7 @@ FUZZTIME ?= 10s
 FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test simulate test-stack soak stack-up stack-down lint bench bench-sync fuzz clean help
+.PHONY: build demo test simulate test-stack soak stack-up stack-down lint bench bench-sync bench-isolation fuzz clean help
 
 build: ## build bin/sealift
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
@@ -63,6 +63,9 @@ $(LINT):
 
 bench: ## benchmarks; BENCH=regexp
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
+
+bench-isolation: ## freshness of 160 destinations beside 40 broken ones, and without these; RUNS=3
+	go test -run '^$$' -bench Isolation -benchtime $(or $(RUNS),3)x -v -timeout 60m ./workers/e2e
 
 bench-sync: build ## sealift files sync against aws s3 sync, side by side; ROUNDS=3
 	@scripts/bench-sync.sh $(ROUNDS)
