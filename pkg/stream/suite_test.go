@@ -28,6 +28,7 @@ func suite(t *testing.T, broker string) {
 		"records":           testRecords,
 		"compression":       testCompression,
 		"offsets":           testOffsets,
+		"since":             testSince,
 		"too_large":         testTooLarge,
 		"group":             testGroup,
 		"stay":              testStay,
@@ -43,6 +44,32 @@ func suite(t *testing.T, broker string) {
 			test(t, client, "test-"+name+"-"+tag)
 		})
 	}
+}
+
+// testSince: an offset is found by the time of its record.
+func testSince(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 2)
+	at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	key := []byte("k") // one partition
+	for i := range 5 {
+		produce(t, c, topic, stream.Record{Key: key, Value: []byte("x"), Time: at.Add(time.Duration(i) * time.Minute)})
+	}
+	for since, want := range map[time.Time]int64{
+		{}: 0, at.Add(-time.Hour): 0, at: 0, at.Add(time.Millisecond): 1, at.Add(3 * time.Minute): 3, at.Add(time.Hour): 5,
+	} {
+		bounds, err := c.Since(t.Context(), topic, since)
+		require.NoError(t, err)
+		require.Len(t, bounds, 2)
+		first, end := int64(0), int64(0)
+		for _, b := range bounds {
+			require.LessOrEqual(t, b.First, b.End)
+			first, end = first+b.First, end+b.End
+		}
+		require.EqualValues(t, 5, end)
+		require.Equal(t, want, first, since)
+	}
+	_, err := c.Since(t.Context(), topic+"-none", at)
+	require.ErrorIs(t, err, stream.ErrNoTopic)
 }
 
 func makeTopic(t *testing.T, c *stream.Client, name string, partitions int) {

@@ -132,6 +132,38 @@ type Bounds struct {
 	End   int64 // of the next record to be written
 }
 
+// Since returns the bounds of every partition of the topic; First is the offset
+// of the oldest record whose time, or a later one's, is not before t, and End if
+// there is none. The zero time is before all.
+func (c *Client) Since(ctx context.Context, topic string, t time.Time) (map[int]Bounds, error) {
+	bounds, err := c.Bounds(ctx, topic)
+	if err != nil || t.IsZero() {
+		return bounds, err
+	}
+	var reqs []kafka.OffsetRequest
+	for p := range bounds {
+		reqs = append(reqs, kafka.TimeOffsetOf(p, t))
+	}
+	res, err := c.api(10*time.Second).ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
+	if err != nil {
+		return nil, fmt.Errorf("list offsets of topic %q: %w", topic, err)
+	}
+	for _, p := range res.Topics[topic] {
+		if p.Error != nil {
+			return nil, fmt.Errorf("list offsets of topic %q, partition %d: %w", topic, p.Partition, p.Error)
+		}
+		b := bounds[p.Partition]
+		first := b.End
+		for offset := range p.Offsets { // one; -1: none
+			if offset >= 0 {
+				first = max(b.First, min(offset, b.End))
+			}
+		}
+		bounds[p.Partition] = Bounds{First: first, End: b.End}
+	}
+	return bounds, nil
+}
+
 // Bounds returns the bounds of every partition of the topic. With an error it
 // returns those of the partitions that have a leader which answered, so that
 // one that has none, as when brokers are down, keeps nobody from the others.

@@ -12,10 +12,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/deadletter"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 // Each of these scripts has Kafka, Redis and S3 of its own, and a ledger with
@@ -50,8 +52,24 @@ func TestScriptsWithLedger(t *testing.T) {
 			return err
 		}
 		ctx := context.Background()
-		return errors.Join(svc.kafka.EnsureTopics(ctx, true, svc.topics()...), seedLedger(ctx, svc.staging), svc.close())
+		return errors.Join(svc.kafka.EnsureTopics(ctx, true, svc.topics()...), seedLedger(ctx, svc.staging), seedLetters(ctx, svc), svc.close())
 	})
+}
+
+// seedLetters puts three dead letters of two sources, and a last event of one,
+// into Kafka.
+func seedLetters(ctx context.Context, svc *services) error {
+	received := time.Date(2026, 11, 22, 14, 30, 0, 0, time.UTC)
+	found := stream.Record{Key: []byte("app"), Value: []byte("sEcReT"), Headers: []stream.Header{
+		{Key: "sealift-source", Value: []byte("app")}, {Key: "sealift-received", Value: []byte("1795357800000")}, {Key: deadletter.HeaderReason, Value: []byte("not_a_json_object")},
+		{Key: deadletter.HeaderTopic, Value: []byte("sealift.events")},
+	}}
+	event := deadletter.Refused("web", received, []byte(`{"userId":"sEcReT"}`), true, []byte("m-0"), "")
+	return errors.Join(
+		svc.producer(svc.cfg.Kafka.EventsTopic, 0).Produce(ctx, event),
+		svc.producer(svc.cfg.Kafka.DeadLettersTopic, 0).Produce(ctx, found,
+			deadletter.Refused("web", received, []byte(`{"type":"page","a":"sEcReT"}`), true, []byte("m-1"), "no_user"),
+			deadletter.Refused("web", received, []byte(`{"type":"track","userId":"sEcReT"}`), true, []byte("m-2"), "no_event_name")))
 }
 
 func seedLedger(ctx context.Context, staging objstore.Store) error {

@@ -19,6 +19,7 @@ func commands(a *app) []*cobra.Command {
 		newDevCommand(a),
 		newCatalogCommand(a),
 		newDestinationsCommand(a),
+		newSourcesCommand(a),
 		newAuditCommand(a),
 		newVerifyCommand(a),
 		newCompletenessCommand(a),

@@ -1,0 +1,160 @@
+package deadletter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sealift/sealift/pkg/event"
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// Again sends letters again whose events would be taken today, with their own
+// times of receipt and messageIds: they go into the files of the hour in which
+// they were received.
+type Again struct {
+	Kafka    Kafka
+	Topic    string        // of the dead letters
+	Router   *route.Router // as the appenders have it
+	Validate bool          // as the collectors have it
+	// Events takes the events, Letters the notes that they were sent; nil
+	// Events: letters are only counted.
+	Events, Letters Producer
+	// Select tells which letters it is about.
+	Select func(*Letter) bool
+}
+
+// Producer writes records to a topic; *stream.Producer is one.
+type Producer interface {
+	Produce(ctx context.Context, records ...stream.Record) error
+}
+
+// Tally is what became of the letters that were selected.
+type Tally struct {
+	Found   int64            `json:"found"`   // those that were not sent again before
+	Sent    int64            `json:"sent"`    // without Events: that would be
+	Left    map[string]int64 `json:"left"`    // reason why they would not be taken -> letters
+	Already int64            `json:"already"` // sent again before
+}
+
+// Reasons for which a letter is left, beside those of letters.
+const (
+	// LeftCut: the value is not whole.
+	LeftCut = "cut"
+)
+
+// Run sends the letters of a window. With an error the tally is of what was
+// done. Running it again sends what is left: a letter is noted when its event
+// was acknowledged, so what was sent twice is what was under way when a run was
+// cut off. That is left out of the files as any message that comes again, if
+// its messageId is still remembered.
+func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
+	tally := Tally{Left: map[string]int64{}}
+	var events []stream.Record
+	var letters []note
+	err := Read(ctx, a.Kafka, a.Topic, w, func(l *Letter) error {
+		switch {
+		case !a.Select(l):
+			return nil
+		case l.SentAgain:
+			tally.Already++
+			return nil
+		}
+		tally.Found++
+		record, left := a.revive(l)
+		switch {
+		case left != "":
+			tally.Left[left]++
+		case a.Events == nil:
+			tally.Sent++
+		default:
+			events, letters = append(events, record), append(letters, note{l.Partition, l.Offset})
+		}
+		return nil
+	}, func() error {
+		if len(events) == 0 {
+			return nil
+		}
+		// 1. events  2. the note: what is noted was sent.
+		if err := a.Events.Produce(ctx, events...); err != nil {
+			return fmt.Errorf("send dead letters again: %w", err)
+		}
+		tally.Sent += int64(len(events))
+		if err := a.Letters.Produce(ctx, noteOf(letters)); err != nil {
+			return fmt.Errorf("note that dead letters were sent again: %w", err)
+		}
+		events, letters = events[:0], letters[:0]
+		return nil
+	})
+	return tally, err
+}
+
+// revive returns the record of a letter's event, or why it would not be taken.
+func (a *Again) revive(l *Letter) (r stream.Record, left string) {
+	if _, cut := l.Header(HeaderCut); cut {
+		return r, LeftCut
+	}
+	r = stream.Record{Key: l.Key, Value: l.Value, Time: l.Time}
+	if ms, ok := l.Header(HeaderTime); ok {
+		if n, err := strconv.ParseInt(string(ms), 10, 64); err == nil {
+			r.Time = time.UnixMilli(n)
+		}
+	}
+	for _, h := range l.Headers {
+		// Who vouched for a value that fitted no file is not believed again.
+		if !slices.Contains(ownHeaders, h.Key) && (h.Key != route.HeaderLine || l.Refused()) {
+			r.Headers = append(r.Headers, h)
+		}
+	}
+	_, _, line, left := a.Router.Route(&r)
+	if left == "" && l.Refused() {
+		left = a.judge(line, l.Reason)
+	}
+	return r, left
+}
+
+var ownHeaders = []string{HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderTime, HeaderCut}
+
+// judge looks at an event that the collector refused as it would today. Its
+// line is longer than the event was, by what the API adds, so its size counts
+// only if that was the reason.
+func (a *Again) judge(line []byte, reason string) (left string) {
+	var request event.Request
+	body := append(append([]byte(`{"batch":[`), line...), `]}`...)
+	if err := request.Parse(event.Batch, body); err != nil {
+		return reason
+	}
+	if fault := request.Fault(0); fault != nil && (fault.Reason != event.ErrEventTooLarge || reason == string(fault.Reason)) {
+		return string(fault.Reason)
+	}
+	if !a.Validate {
+		return ""
+	}
+	if lacks := request.Incomplete(0); lacks != nil {
+		return string(lacks.Reason)
+	}
+	return ""
+}
+
+// Describe says what a reason means, without a word of any event.
+func Describe(reason string) string {
+	if text, ok := descriptions[reason]; ok {
+		return text
+	}
+	return "a reason that this release does not know"
+}
+
+var descriptions = map[string]string{
+	string(event.ErrNoUser):        "neither userId nor anonymousId",
+	string(event.ErrNoName):        "a track call without event",
+	string(event.ErrEventTooLarge): fmt.Sprintf("larger than %d KB", event.MaxEvent>>10),
+	string(event.ErrMessageID):     fmt.Sprintf("a messageId longer than %d characters", event.MaxMessageID),
+	route.ReasonJSON:               "no JSON object",
+	route.ReasonSource:             "no valid source id where kafka.source_from says",
+	route.ReasonReceived:           "no time of receipt of 2000 to 2099 where kafka.received_from says",
+	"unfit_line":                   "a value that its producer vouched for, and that is no line",
+	LeftCut:                        "too large for the dead letters too: its value was cut",
+}

@@ -1,0 +1,293 @@
+package deadletter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// memory is topics in memory: topic -> partition -> records.
+type memory map[string][][]stream.Record
+
+const (
+	topic      = "sealift.dead-letters"
+	partitions = 2
+	perFetch   = 3
+)
+
+func (m memory) kafka() Kafka {
+	return Kafka{
+		Since: func(_ context.Context, topic string, t time.Time) (map[int]stream.Bounds, error) {
+			if m[topic] == nil {
+				return nil, fmt.Errorf("topic %q: %w", topic, stream.ErrNoTopic)
+			}
+			out := map[int]stream.Bounds{}
+			for p, records := range m[topic] {
+				b := stream.Bounds{End: int64(len(records))}
+				for b.First < b.End && records[b.First].Time.Before(t) {
+					b.First++
+				}
+				out[p] = b
+			}
+			return out, nil
+		},
+		Fetcher: func(topic string, p int) Fetcher { return fetcher{m, topic, p} },
+	}
+}
+
+type fetcher struct {
+	m         memory
+	topic     string
+	partition int
+}
+
+func (f fetcher) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (stream.Fetched, error) {
+	all := f.m[f.topic][f.partition]
+	end := min(offset+perFetch, int64(len(all)))
+	return stream.Fetched{Records: all[offset:end], Next: end, HighWatermark: int64(len(all))}, nil
+}
+
+// producer writes to a partition by the length of the key.
+type producer struct {
+	m     memory
+	topic string
+	fail  error
+}
+
+func (p *producer) Produce(_ context.Context, records ...stream.Record) error {
+	if p.fail != nil {
+		return p.fail
+	}
+	if p.m[p.topic] == nil {
+		p.m[p.topic] = make([][]stream.Record, partitions)
+	}
+	for _, r := range records {
+		r.Topic, r.Partition = p.topic, len(r.Key)%partitions
+		r.Offset = int64(len(p.m[p.topic][r.Partition]))
+		p.m[p.topic][r.Partition] = append(p.m[p.topic][r.Partition], r)
+	}
+	return nil
+}
+
+var received = time.Date(2026, 11, 22, 18, 30, 0, 0, time.UTC)
+
+func refused(source, id, value, reason string) stream.Record {
+	return Refused(source, received, []byte(value), strings.HasPrefix(value, "{"), []byte(id), reason)
+}
+
+// found is a letter as the appender writes it, of a record with these headers.
+func found(value, reason string, headers ...string) stream.Record {
+	r := stream.Record{Key: []byte("web"), Value: []byte(value), Time: received.Add(time.Second)}
+	headers = append(headers, HeaderReason, reason, HeaderTopic, "sealift.events", HeaderPartition, "3", HeaderOffset, "17",
+		HeaderTime, strconv.FormatInt(received.UnixMilli(), 10))
+	for i := 0; i < len(headers); i += 2 {
+		r.Headers = append(r.Headers, stream.Header{Key: headers[i], Value: []byte(headers[i+1])})
+	}
+	return r
+}
+
+// again is a redrive of all letters of m.
+func again(t *testing.T, m memory, validate bool, sourceFrom, receivedFrom string) *Again {
+	t.Helper()
+	router, err := route.New(sourceFrom, receivedFrom)
+	require.NoError(t, err)
+	return &Again{
+		Kafka: m.kafka(), Topic: topic, Router: router, Validate: validate, Select: func(*Letter) bool { return true },
+		Events: &producer{m: m, topic: "events"}, Letters: &producer{m: m, topic: topic},
+	}
+}
+
+func (m memory) events() (out []stream.Record) {
+	for _, records := range m["events"] {
+		out = append(out, records...)
+	}
+	return out
+}
+
+func TestWhichLettersAreSentAgain(t *testing.T) {
+	ms := strconv.FormatInt(received.UnixMilli(), 10)
+	large := `{"type":"page","userId":"u","a":"` + strings.Repeat("x", 33<<10) + `"}`
+	for hazard, c := range map[string]struct {
+		letter           stream.Record
+		lenient          bool
+		source, received string // from; default header
+		left             string
+	}{
+		"no_user_still":                              {refused("web", "m", `{"type":"page"}`, "no_user"), false, "", "", "no_user"},
+		"no_user_and_lenient_now":                    {refused("web", "m", `{"type":"page"}`, "no_user"), true, "", "", ""},
+		"no_event_name_still":                        {refused("web", "m", `{"type":"track","userId":"u"}`, "no_event_name"), false, "", "", "no_event_name"},
+		"another_reason_by_now":                      {refused("web", "m", `{"type":"track"}`, "no_event_name"), false, "", "", "no_user"},
+		"a_rule_that_is_gone":                        {refused("web", "m", `{"type":"page","userId":"u"}`, "no_plan"), false, "", "", ""},
+		"too_large_still":                            {refused("web", "m", large, "event_too_large"), true, "", "", "event_too_large"},
+		"a_line_larger_than_its_event":               {refused("web", "m", large, "no_user"), false, "", "", ""},
+		"long_message_id_still":                      {refused("web", "m", `{"type":"page","userId":"u","messageId":"`+strings.Repeat("m", 101)+`"}`, "message_id_too_long"), true, "", "", "message_id_too_long"},
+		"no_object":                                  {refused("web", "m", `"text"`, "not_a_json_object"), true, "", "", "not_a_json_object"},
+		"no_json_still":                              {found(`nonsense`, "not_a_json_object", "sealift-source", "web", "sealift-received", ms), true, "", "", "not_a_json_object"},
+		"invalid_source_still":                       {found(`{"a":1}`, "invalid_source", "sealift-received", ms), true, "", "", "invalid_source"},
+		"source_is_the_key_now":                      {found(`{"a":1}`, "invalid_source", "sealift-received", ms), true, "key", "", ""},
+		"received_is_the_records_now":                {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), true, "", "record", ""},
+		"a_vouched_value_of_two_lines":               {found("{\"a\":\n1}", "unfit_line", "sealift-source", "web", "sealift-received", ms, "sealift-line", "1"), true, "", "", ""},
+		"a_vouched_value_is_no_json":                 {found("{\"a\n}", "unfit_line", "sealift-source", "web", "sealift-received", ms, "sealift-line", "1"), true, "", "", "not_a_json_object"},
+		"users_are_of_no_concern_to_other_producers": {found(`{"a":1}`, "invalid_source", "sealift-received", ms), false, "key", "", ""},
+		"cut": {found(`{"a":1}`, "invalid_source", "sealift-source", "web", "sealift-received", ms, HeaderCut, "1000000"), true, "", "", LeftCut},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			m := memory{}
+			require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), c.letter))
+			source, from := c.source, c.received
+			if source == "" {
+				source = "header"
+			}
+			if from == "" {
+				from = "header"
+			}
+			run := again(t, m, !c.lenient, source, from)
+			tally, err := run.Run(t.Context(), Window{})
+			require.NoError(t, err)
+			require.EqualValues(t, 1, tally.Found)
+			if c.left != "" {
+				require.Equal(t, map[string]int64{c.left: 1}, tally.Left)
+				require.Empty(t, m.events())
+				return
+			}
+			require.Empty(t, tally.Left)
+			sent := m.events()
+			require.Len(t, sent, 1)
+			require.Equal(t, c.letter.Value, sent[0].Value)
+			require.Equal(t, c.letter.Key, sent[0].Key, "the same partition, where copies are known")
+			gotSource, at, _, reason := run.Router.Route(&sent[0])
+			require.Empty(t, reason)
+			require.Equal(t, "web", gotSource)
+			require.Equal(t, received.UnixMilli(), at, "the day of its receipt")
+			for _, h := range sent[0].Headers {
+				require.NotContains(t, ownHeaders, h.Key)
+			}
+			before, _ := c.letter.Header("sealift-message")
+			after, _ := sent[0].Header("sealift-message")
+			require.Equal(t, before, after)
+		})
+	}
+}
+
+// letters fills a topic with n letters of two sources that would be taken.
+func letters(t *testing.T, n int) memory {
+	t.Helper()
+	m := memory{}
+	p := &producer{m: m, topic: topic}
+	for i := range n {
+		source := []string{"web", "server"}[i%2]
+		require.NoError(t, p.Produce(t.Context(), refused(source, fmt.Sprint("m-", i), `{"type":"page","n":`+strconv.Itoa(i)+`}`, "no_user")))
+	}
+	return m
+}
+
+func TestALetterIsSentAgainOnce(t *testing.T) {
+	m := letters(t, 20)
+	run := again(t, m, false, "header", "header")
+	run.Events, run.Select = nil, func(l *Letter) bool { return l.Source == "web" }
+	tally, err := run.Run(t.Context(), Window{})
+	require.NoError(t, err)
+	require.Equal(t, Tally{Found: 10, Sent: 10, Left: map[string]int64{}}, tally, "a dry run")
+	require.Empty(t, m.events())
+
+	run.Events = &producer{m: m, topic: "events"}
+	tally, err = run.Run(t.Context(), Window{})
+	require.NoError(t, err)
+	require.Equal(t, Tally{Found: 10, Sent: 10, Left: map[string]int64{}}, tally)
+	run.Select = func(*Letter) bool { return true }
+	tally, err = run.Run(t.Context(), Window{})
+	require.NoError(t, err)
+	require.Equal(t, Tally{Found: 10, Sent: 10, Already: 10, Left: map[string]int64{}}, tally)
+	tally, err = run.Run(t.Context(), Window{})
+	require.NoError(t, err)
+	require.Equal(t, Tally{Already: 20, Left: map[string]int64{}}, tally)
+
+	ids := map[string]int{}
+	for _, e := range m.events() {
+		id, _ := e.Header("sealift-message")
+		ids[string(id)]++
+	}
+	require.Len(t, ids, 20)
+	require.Len(t, m.events(), 20)
+}
+
+// TestWhatIsCutOffIsSentAgainLater: a run that dies before events are
+// acknowledged sends them later; one that dies before the note sends one
+// fetch twice, no more.
+func TestWhatIsCutOffIsSentAgainLater(t *testing.T) {
+	away := errors.New("no broker answers")
+	for hazard, c := range map[string]struct {
+		events, notes error
+		twice         int
+	}{
+		"before_the_events": {away, nil, 0},
+		"before_the_note":   {nil, away, perFetch},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			m := letters(t, 20)
+			run := again(t, m, false, "header", "header")
+			run.Events.(*producer).fail, run.Letters.(*producer).fail = c.events, c.notes
+			_, err := run.Run(t.Context(), Window{})
+			require.ErrorIs(t, err, away)
+			run.Events.(*producer).fail, run.Letters.(*producer).fail = nil, nil
+			tally, err := run.Run(t.Context(), Window{})
+			require.NoError(t, err)
+			require.EqualValues(t, 20, tally.Sent)
+			require.Len(t, m.events(), 20+c.twice)
+		})
+	}
+}
+
+func TestWindows(t *testing.T) {
+	m := memory{}
+	p := &producer{m: m, topic: topic}
+	for i := range 10 {
+		r := refused("web", "m", `{}`, "no_user")
+		r.Time = received.Add(time.Duration(i) * time.Hour)
+		require.NoError(t, p.Produce(t.Context(), r))
+	}
+	at := func(hour int) time.Time { return received.Add(time.Duration(hour) * time.Hour) }
+	for name, c := range map[string]struct {
+		w    Window
+		want int
+	}{
+		"all": {Window{}, 10}, "since": {Window{Since: at(7)}, 3}, "until": {Window{Until: at(7)}, 7},
+		"both": {Window{Since: at(3), Until: at(5)}, 2}, "none": {Window{Since: at(10)}, 0},
+	} {
+		got := 0
+		require.NoError(t, Read(t.Context(), m.kafka(), topic, c.w, func(*Letter) error { got++; return nil }, func() error { return nil }))
+		require.Equal(t, c.want, got, name)
+	}
+	require.NoError(t, Read(t.Context(), m.kafka(), "other", Window{}, nil, nil), "no topic has no letters")
+}
+
+func TestForeignRecordsAreLettersWithoutASource(t *testing.T) {
+	m := memory{}
+	p := &producer{m: m, topic: topic}
+	require.NoError(t, p.Produce(t.Context(),
+		stream.Record{Value: []byte("x")},
+		found("x", "invalid_source", "sealift-source", "a/b"),
+		stream.Record{Value: []byte("no note"), Headers: []stream.Header{{Key: HeaderSent}}}))
+	var got []string
+	require.NoError(t, Read(t.Context(), m.kafka(), topic, Window{}, func(l *Letter) error {
+		got = append(got, fmt.Sprintf("%q %q %v", l.Source, l.Reason, l.Refused()))
+		return nil
+	}, func() error { return nil }))
+	require.ElementsMatch(t, []string{`"" "" true`, `"" "invalid_source" false`}, got)
+}
+
+func TestEveryReasonIsDescribed(t *testing.T) {
+	for reason, text := range descriptions {
+		require.Equal(t, text, Describe(reason))
+	}
+	require.Contains(t, Describe("nonsense"), "does not know")
+}

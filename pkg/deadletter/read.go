@@ -1,0 +1,179 @@
+package deadletter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// Letter is a dead letter as it is read.
+type Letter struct {
+	stream.Record // valid until the function that it was passed to returns
+
+	Source string // "" if it has none that is valid
+	Reason string
+	// SentAgain: its event is in the events topic. It is no dead letter any more.
+	SentAgain bool
+}
+
+// Refused tells whether the collector put it here: it was in no topic.
+func (l *Letter) Refused() bool {
+	_, read := l.Header(HeaderTopic)
+	return !read
+}
+
+// Kafka is what reading needs; *stream.Client, but for the type that NewFetcher
+// returns, is one.
+type Kafka struct {
+	// Since returns the bounds of each partition; First is that of the oldest
+	// record that is not older.
+	Since   func(ctx context.Context, topic string, t time.Time) (map[int]stream.Bounds, error)
+	Fetcher func(topic string, partition int) Fetcher
+}
+
+// Fetcher reads one partition; see stream.Fetcher.
+type Fetcher interface {
+	Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error)
+}
+
+// Window is which letters are read: those put into the topic from Since on and
+// before Until; zero: no bound. What comes while it is read is not looked at.
+type Window struct{ Since, Until time.Time }
+
+// skew is how much older than its neighbours a record's time may be: the clock
+// of whoever wrote it made it.
+const skew = 10 * time.Minute
+
+// Read calls each with every letter of a window, one partition after the
+// other, in the order of their offsets. A topic that does not exist has none.
+// done is called when the letters of a fetch have been passed; either may stop it
+// with an error.
+// It reads twice, for which letters were sent again is said behind them, and
+// holds eight bytes and some for each of these.
+func Read(ctx context.Context, kafka Kafka, topic string, w Window, each func(*Letter) error, done func() error) error {
+	from := w.Since
+	if !from.IsZero() {
+		from = from.Add(-skew)
+	}
+	bounds, err := kafka.Since(ctx, topic, from)
+	if errors.Is(err, stream.ErrNoTopic) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w", err)
+	}
+	sent := map[note]bool{}
+	err = Walk(ctx, kafka, topic, bounds, func(r *stream.Record) error {
+		if _, ok := r.Header(HeaderSent); ok {
+			readNote(r.Value, sent)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return walk(ctx, kafka, topic, bounds, func(r *stream.Record) error {
+		if _, ok := r.Header(HeaderSent); ok || !w.Since.IsZero() && r.Time.Before(w.Since) || !w.Until.IsZero() && !r.Time.Before(w.Until) {
+			return nil
+		}
+		return each(letterOf(r, sent[note{r.Partition, r.Offset}]))
+	}, done)
+}
+
+func letterOf(r *stream.Record, sentAgain bool) *Letter {
+	l := &Letter{Record: *r, SentAgain: sentAgain}
+	reason, _ := r.Header(HeaderReason)
+	source, _ := r.Header(route.HeaderSource)
+	l.Reason = string(reason)
+	if route.ValidSource(string(source)) {
+		l.Source = string(source)
+	}
+	return l
+}
+
+// Walk passes all records of a topic within bounds, those of a partition in
+// order, that are each's until it returns.
+func Walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.Bounds, each func(*stream.Record) error) error {
+	return walk(ctx, kafka, topic, bounds, each, func() error { return nil })
+}
+
+func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.Bounds, each func(*stream.Record) error, done func() error) error {
+	for _, p := range slices.Sorted(maps.Keys(bounds)) {
+		fetcher := kafka.Fetcher(topic, p)
+		for offset, end := bounds[p].First, bounds[p].End; offset < end; {
+			got, err := fetcher.Fetch(ctx, offset, stream.FetchOptions{})
+			if errors.Is(err, stream.ErrOffsetOutOfRange) { // retention passed by
+				now, failed := kafka.Since(ctx, topic, time.Time{})
+				if failed != nil || now[p].First <= offset {
+					return errors.Join(err, failed)
+				}
+				offset = now[p].First
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("read topic %q: %w", topic, err)
+			}
+			for i := range got.Records {
+				if got.Records[i].Offset >= end {
+					break
+				}
+				if err := each(&got.Records[i]); err != nil {
+					return err
+				}
+			}
+			if err := done(); err != nil {
+				return err
+			}
+			if got.Next == offset && len(got.Records) == 0 && got.HighWatermark >= end {
+				break // nothing but what was compacted away or aborted
+			}
+			offset = got.Next
+		}
+	}
+	return nil
+}
+
+// note names a letter by its place in the topic.
+type note struct {
+	partition int
+	offset    int64
+}
+
+// notes is the value of a note: by partition, for its record may come to lie in
+// another one when partitions were added.
+type notes map[string][]int64
+
+func readNote(value []byte, into map[note]bool) {
+	var n notes
+	if json.Unmarshal(value, &n) != nil {
+		return // not ours
+	}
+	for p, offsets := range n {
+		partition, err := strconv.Atoi(p)
+		if err != nil {
+			continue
+		}
+		for _, offset := range offsets {
+			into[note{partition, offset}] = true
+		}
+	}
+}
+
+// noteOf is the note that letters were sent again.
+func noteOf(letters []note) stream.Record {
+	n := notes{}
+	for _, l := range letters {
+		p := strconv.Itoa(l.partition)
+		n[p] = append(n[p], l.offset)
+	}
+	value, _ := json.Marshal(n) // of integers
+	return stream.Record{Value: value, Headers: []stream.Header{{Key: HeaderSent, Value: []byte("1")}}, Time: time.Now()}
+}

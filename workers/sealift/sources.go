@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/deadletter"
+	"github.com/sealift/sealift/pkg/spelling"
+)
+
+func newSourcesCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "sources",
+		GroupID: groupOperate,
+		Short:   "See what sources send, what of it is not taken, and send that again",
+		Long: `What operators do about a source: see what was stored, what is a dead letter and why, and send
+dead letters again when the reason is mended. A dead letter is an event that was answered 200, or a
+record of the events topic, that is in no file.`,
+		Example: "  sealift sources status\n  sealift sources redrive --reason no_user --dry-run",
+	}
+	c.AddCommand(newSourcesStatusCommand(a), newSourcesRedriveCommand(a))
+	return c
+}
+
+// letters reads the dead letters of the services' Kafka.
+func (s *services) letters() deadletter.Kafka {
+	return deadletter.Kafka{
+		Since:   s.kafka.Since,
+		Fetcher: func(topic string, partition int) deadletter.Fetcher { return s.kafka.NewFetcher(topic, partition) },
+	}
+}
+
+// window reads --since and --until.
+func window(since, until string) (w deadletter.Window, err error) {
+	if w.Since, err = parseWhen(since, time.Now()); err != nil {
+		return w, usage("--since: " + err.Error())
+	}
+	if w.Until, err = parseWhen(until, time.Now()); err != nil {
+		return w, usage("--until: " + err.Error())
+	}
+	return w, nil
+}
+
+// knownSources are the sources of the catalog by id, with what they are called.
+// It is empty if the catalog cannot be read.
+func knownSources(ctx context.Context, s *services) map[string]catalog.SourceRef {
+	known := map[string]catalog.SourceRef{}
+	live := catalogOf(ctx, s)
+	if live == nil {
+		return known
+	}
+	for _, w := range live.Snapshot().Workspaces() {
+		for _, source := range w.Sources {
+			known[source.ID] = catalog.SourceRef{Source: source, Workspace: w.ID}
+		}
+	}
+	return known
+}
+
+// noSource says that nothing is known of a source: a typo must not look like
+// good news.
+func noSource(id string, known map[string]catalog.SourceRef) error {
+	hint := "`sealift catalog get` lists them"
+	if near := spelling.Near(id, slices.Collect(maps.Keys(known))); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return fmt.Errorf("nothing is known of source %q; %s", id, hint)
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/deadletter"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/route"
+)
+
+func newSourcesRedriveCommand(a *app) *cobra.Command {
+	var (
+		since, until string
+		reasons      []string
+		dryRun       bool
+		asJSON       bool
+	)
+	c := &cobra.Command{
+		Use:   "redrive [SOURCE…]",
+		Short: "Send dead letters again that would be taken now",
+		Long: `Look at dead letters again, by the configuration as it is now, and write those that would be taken to
+the events topic, with the time of receipt and the messageId that they had: they go into files of the hour
+and day in which they were received. The others are counted by their reason and stay.
+
+A dead letter that was sent again is noted in the dead letters, and not sent another time, however
+often this runs. If it is cut off between the two, at most the letters of one fetch (1 MiB) are sent twice:
+copies are left out by their messageId, if appenders still remember it (appender.dedup_window).`,
+		Example: `  sealift sources redrive --dry-run
+  sealift sources redrive --reason no_user --set collector.validation=none    # take them all the same
+  sealift sources redrive qv5iYYMxd94DahFpRzm58y --since 2026-11-22 --until 2026-11-23`,
+		RunE: func(c *cobra.Command, args []string) error {
+			w, err := window(since, until)
+			if err != nil {
+				return err
+			}
+			return withServices(a, false, func(s *services) error {
+				router, err := route.New(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom)
+				if err != nil {
+					return err
+				}
+				seen := map[string]bool{}
+				again := deadletter.Again{
+					Kafka: s.letters(), Topic: s.cfg.Kafka.DeadLettersTopic, Router: router, Validate: s.cfg.Collector.Validation == "segment",
+					Select: func(l *deadletter.Letter) bool {
+						seen[l.Source] = true
+						return (len(args) == 0 || slices.Contains(args, l.Source)) && (len(reasons) == 0 || slices.Contains(reasons, l.Reason))
+					},
+				}
+				if !dryRun {
+					again.Events = s.producer(s.cfg.Kafka.EventsTopic, 0)
+					again.Letters = s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
+				}
+				done, err := again.Run(c.Context(), w)
+				if err == nil && done.Found+done.Already == 0 {
+					known := knownSources(c.Context(), s)
+					for _, id := range args {
+						if _, ok := known[id]; !ok && !seen[id] {
+							return noSource(id, known)
+						}
+					}
+				}
+				if err != nil && done.Sent == 0 {
+					return err
+				}
+				var shown error
+				if asJSON {
+					shown = a.printJSON(redrivenLetters{done, dryRun})
+				} else {
+					shown = printRedriven(a.stdout, done, dryRun)
+				}
+				if err != nil {
+					return &exitError{exitPartial, fmt.Errorf("%s sent, run it again for the others: %w", progress.Things(done.Sent, "dead letter"), err)}
+				}
+				return shown
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringSliceVar(&reasons, "reason", nil, "only those of this reason; repeatable")
+	f.StringVar(&since, "since", "", "only those since: 24h (ago), 2026-11-22 or 2026-11-22T14")
+	f.StringVar(&until, "until", "", "only those before")
+	f.BoolVar(&dryRun, "dry-run", false, "only count what would be sent, and what would stay")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}
+
+// redrivenLetters is the JSON form.
+type redrivenLetters struct {
+	deadletter.Tally
+	DryRun bool `json:"dry_run"`
+}
+
+func printRedriven(out io.Writer, done deadletter.Tally, dryRun bool) error {
+	verb := "sent again"
+	if dryRun {
+		verb = "would be sent again"
+	}
+	if _, err := fmt.Fprintf(out, "%s of %s %s\n", progress.Count(done.Sent), progress.Things(done.Found, "dead letter"), verb); err != nil {
+		return err
+	}
+	for _, reason := range slices.Sorted(maps.Keys(done.Left)) {
+		if _, err := fmt.Fprintf(out, "%s left: %s, %s\n", progress.Count(done.Left[reason]), reason, deadletter.Describe(reason)); err != nil {
+			return err
+		}
+	}
+	if done.Already > 0 {
+		_, err := fmt.Fprintf(out, "%s were sent again before\n", progress.Count(done.Already))
+		return err
+	}
+	return nil
+}

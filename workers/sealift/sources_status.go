@@ -1,0 +1,246 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/deadletter"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/stream"
+	"github.com/sealift/sealift/pkg/verify"
+)
+
+func newSourcesStatusCommand(a *app) *cobra.Command {
+	var since string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status [SOURCE…]",
+		Short: "Show what sources sent: stored, dead letters by reason, last seen",
+		Long: `Show, for each source, the records that are in files, the dead letters by reason, when it was last
+seen, and its newest dead letter. Nothing of an event is shown.
+
+Records are those of the ledger, of hours of receipt since --since; younger ones are in no file yet.
+Dead letters are counted in their topic, those since --since that Kafka still holds. Neither rests on
+metrics, or on a process that runs. An event that the collector refused, other than with 200, is in
+neither: its sender was told. Last seen is exact for a source among the last 1,000 records of its
+partition, or with a newer dead letter; of others it is the begin of the hour of their last file.`,
+		Example: "  sealift sources status\n  sealift sources status qv5iYYMxd94DahFpRzm58y --since 168h --json",
+		RunE: func(c *cobra.Command, args []string) error {
+			w, err := window(since, "")
+			if err != nil {
+				return err
+			}
+			return withServices(a, false, func(s *services) error {
+				status, err := readSources(c.Context(), s, args, w)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(status)
+				}
+				return status.print(a.stdout)
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&since, "since", "24h", "what was received since: 24h (ago), 2026-11-22 or 2026-11-22T14; empty: all")
+	f.BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+// sourcesStatus is the JSON form.
+type sourcesStatus struct {
+	At      time.Time   `json:"at"`
+	Since   time.Time   `json:"since,omitzero"`
+	Sources []sourceRow `json:"sources"`
+}
+
+type sourceRow struct {
+	ID          string             `json:"id"` // "": of records without a valid source
+	Name        string             `json:"name,omitempty"`
+	Workspace   string             `json:"workspace,omitempty"` // "": the catalog does not have it
+	Files       int64              `json:"files"`
+	Records     int64              `json:"records"` // in files
+	DeadLetters int64              `json:"dead_letters"`
+	SentAgain   int64              `json:"sent_again"` // that were dead letters
+	Reasons     []deadLetterReason `json:"reasons"`
+	LastSeen    time.Time          `json:"last_seen,omitzero"`
+}
+
+// deadLetterReason sums up the dead letters of one reason.
+type deadLetterReason struct {
+	Reason  string    `json:"reason"`
+	Means   string    `json:"means"`
+	By      string    `json:"by"` // who found it: collector or appender
+	Letters int64     `json:"letters"`
+	First   time.Time `json:"first"`
+	Last    time.Time `json:"last"`
+}
+
+// readSources reads how those of ids do, all for none.
+func readSources(ctx context.Context, s *services, ids []string, w deadletter.Window) (*sourcesStatus, error) {
+	rows := map[string]*sourceRow{}
+	row := func(id string) *sourceRow {
+		if rows[id] == nil {
+			rows[id] = &sourceRow{ID: id, Reasons: []deadLetterReason{}}
+		}
+		return rows[id]
+	}
+	known := knownSources(ctx, s)
+	for id, ref := range known {
+		r := row(id)
+		r.Name, r.Workspace = ref.Name, ref.Workspace
+	}
+	if err := addStored(ctx, s, w.Since, row); err != nil {
+		return nil, err
+	}
+	if err := addLetters(ctx, s, w, row); err != nil {
+		return nil, err
+	}
+	if err := addLastSeen(ctx, s, row); err != nil {
+		return nil, err
+	}
+	out := &sourcesStatus{At: time.Now().UTC(), Since: w.Since.UTC(), Sources: []sourceRow{}}
+	for _, id := range ids {
+		if rows[id] == nil {
+			return nil, noSource(id, known)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(rows)) {
+		if len(ids) == 0 || slices.Contains(ids, id) {
+			r := rows[id]
+			slices.SortFunc(r.Reasons, func(x, y deadLetterReason) int {
+				return cmp.Or(strings.Compare(x.Reason, y.Reason), strings.Compare(x.By, y.By))
+			})
+			out.Sources = append(out.Sources, *r)
+		}
+	}
+	return out, nil
+}
+
+// addStored adds what is in files, as the ledger says.
+func addStored(ctx context.Context, s *services, since time.Time, row func(string) *sourceRow) error {
+	cfg := verify.Config{Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation, Since: since}
+	stored, err := verify.Complete(ctx, cfg, verify.Deps{Staging: s.staging}, 0)
+	if errors.Is(err, verify.ErrNothing) {
+		return nil // nothing was sealed yet
+	}
+	if err != nil {
+		return err
+	}
+	for _, h := range stored.Hours {
+		r := row(h.Source)
+		r.Files, r.Records = r.Files+h.Files, r.Records+h.Records
+		r.saw(h.Hour)
+	}
+	return nil
+}
+
+func (r *sourceRow) saw(at time.Time) {
+	if at.After(r.LastSeen) {
+		r.LastSeen = at.UTC()
+	}
+}
+
+// addLetters adds what is in the dead letters.
+func addLetters(ctx context.Context, s *services, w deadletter.Window, row func(string) *sourceRow) error {
+	return deadletter.Read(ctx, s.letters(), s.cfg.Kafka.DeadLettersTopic, w, func(l *deadletter.Letter) error {
+		r := row(l.Source)
+		r.saw(l.Time)
+		if l.SentAgain {
+			r.SentAgain++
+			return nil
+		}
+		r.DeadLetters++
+		by := appenderRole
+		if l.Refused() {
+			by = collectorRole
+		}
+		i := slices.IndexFunc(r.Reasons, func(x deadLetterReason) bool { return x.Reason == l.Reason && x.By == by })
+		if i < 0 {
+			i = len(r.Reasons)
+			r.Reasons = append(r.Reasons, deadLetterReason{Reason: l.Reason, Means: deadletter.Describe(l.Reason), By: by, First: l.Time.UTC()})
+		}
+		reason := &r.Reasons[i]
+		reason.Letters++
+		if l.Time.Before(reason.First) {
+			reason.First = l.Time.UTC()
+		}
+		if l.Time.After(reason.Last) {
+			reason.Last = l.Time.UTC()
+		}
+		return nil
+	}, func() error { return nil })
+}
+
+const seenTail = 1000 // records of each partition of the events topic
+
+// addLastSeen adds the newest receipts among the last records of the topic.
+func addLastSeen(ctx context.Context, s *services, row func(string) *sourceRow) error {
+	topic := s.cfg.Kafka.EventsTopic
+	router, err := route.New(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom)
+	if err != nil {
+		return err
+	}
+	bounds, err := s.kafka.Bounds(ctx, topic)
+	if errors.Is(err, stream.ErrNoTopic) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for p, b := range bounds {
+		bounds[p] = stream.Bounds{First: max(b.First, b.End-seenTail), End: b.End}
+	}
+	return deadletter.Walk(ctx, s.letters(), topic, bounds, func(r *stream.Record) error {
+		if source, received, _, reason := router.Route(r); reason == "" {
+			row(source).saw(time.UnixMilli(received))
+		}
+		return nil
+	})
+}
+
+func (s *sourcesStatus) print(out io.Writer) error {
+	if len(s.Sources) == 0 {
+		_, err := fmt.Fprintln(out, "no source")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SOURCE\tNAME\tFILES\tRECORDS\tDEAD LETTERS\tSENT AGAIN\tLAST SEEN")
+	letters := int64(0)
+	for _, r := range s.Sources {
+		seen := "-"
+		if !r.LastSeen.IsZero() {
+			seen = ago(max(0, s.At.Sub(r.LastSeen).Seconds())) + " ago"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(r.ID, "(none)"), cmp.Or(r.Name, "-"), progress.Count(r.Files), progress.Count(r.Records),
+			progress.Count(r.DeadLetters), progress.Count(r.SentAgain), seen)
+		letters += r.DeadLetters
+	}
+	if err := w.Flush(); err != nil || letters == 0 {
+		return err
+	}
+	fmt.Fprintln(w, "\nSOURCE\tREASON\tBY\tDEAD LETTERS\tFIRST\tLAST\tWHICH IS")
+	for _, r := range s.Sources {
+		for _, d := range r.Reasons {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s ago\t%s\n", cmp.Or(r.ID, "(none)"), d.Reason, d.By, progress.Count(d.Letters), d.First.Format(time.RFC3339),
+				ago(max(0, s.At.Sub(d.Last).Seconds())), d.Means)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, "\nwhen it is mended: sealift sources redrive")
+	return err
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/check"
+)
+
+// TestADeadLetterIsDeliveredInTheEnd: an event that was answered 200 and not
+// taken is seen, and is in the bucket once when the rule is another, with the
+// others of its batch.
+func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
+	p := startDev(t, t.TempDir())
+	req, err := http.NewRequest(http.MethodPost, p.Collector+"/v1/batch", strings.NewReader(
+		`{"batch":[{"type":"page","userId":"u","messageId":"good"},{"type":"page","messageId":"nobody"}]}`))
+	require.NoError(t, err)
+	req.SetBasicAuth("demo", "")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	acked := &check.Expected{}
+	acked.Acknowledge("demo", "good")
+	bucket := p.bucket("demo-logs", p.S3Region)
+	require.True(t, p.delivered(t, bucket, "", acked).OK(), "without the other")
+
+	sources := func(into any, args ...string) {
+		t.Helper()
+		cmd := exec.Command("sealift", append([]string{"sources"}, args...)...)
+		cmd.Env = append(os.Environ(), "SEALIFT_KAFKA_BROKERS="+p.Kafka, "SEALIFT_STAGING_ENDPOINT="+p.S3, "SEALIFT_STAGING_REGION="+p.S3Region,
+			"SEALIFT_STAGING_FORCE_PATH_STYLE=true", "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
+		out, err := cmd.Output()
+		require.NoError(t, err, "%s", out)
+		require.NoError(t, json.Unmarshal(out, into))
+	}
+	var status sourcesStatus
+	sources(&status, "status", "demo", "--json")
+	require.Len(t, status.Sources, 1)
+	row := status.Sources[0]
+	require.EqualValues(t, 1, row.Records)
+	require.EqualValues(t, 1, row.DeadLetters)
+	require.Equal(t, "no_user", row.Reasons[0].Reason)
+	require.WithinDuration(t, time.Now(), row.LastSeen, 2*time.Minute)
+
+	var done redrivenLetters
+	for _, want := range []int64{1, 0, 0} {
+		sources(&done, "redrive", "demo", "--json", "--set", "collector.validation=none")
+		require.Equal(t, want, done.Sent)
+	}
+	acked.Acknowledge("demo", "nobody")
+	require.True(t, p.delivered(t, bucket, "", acked).OK(), "each once")
+	sources(&status, "status", "demo", "--json")
+	require.Zero(t, status.Sources[0].DeadLetters)
+	require.EqualValues(t, 1, status.Sources[0].SentAgain)
+}
+
+// TestARevokedKeyIsRefusedWithinSeconds: from the catalog's file to the answer,
+// by way of the catalog's topic.
+func TestARevokedKeyIsRefusedWithinSeconds(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "catalog.yaml")
+	write := func(key string) {
+		require.NoError(t, os.WriteFile(file, []byte("workspace: ws_AAAAAAAAAAAAAAAA\nsources: [{id: web, write_keys: ["+key+"]}]\n"), 0o600))
+	}
+	write("old")
+	p := startDev(t, t.TempDir(), "--catalog", file)
+	require.True(t, p.track("old", "1"))
+	require.False(t, p.track("new", "2"))
+	write("new")
+	require.Eventually(t, func() bool { return !p.track("old", "3") }, 10*time.Second, 10*time.Millisecond)
+	require.True(t, p.track("new", "4"), "at the same moment")
+}
