@@ -44,7 +44,7 @@ import (
 //
 //	make bench-isolation
 func BenchmarkIsolation(b *testing.B) {
-	for _, l := range []load{
+	for _, l := range []arrivals{
 		{name: "spread", rounds: 12, files: 1, every: 5 * time.Second, spread: 5 * time.Second},
 		{name: "at_once", rounds: 10, files: 2, every: 14 * time.Second},
 	} {
@@ -64,15 +64,15 @@ func BenchmarkIsolation(b *testing.B) {
 	}
 }
 
-// load is how files come: so many for each destination at every round, at once
+// arrivals are how files come: so many for each destination at every round, at once
 // or spread evenly over some time.
-type load struct {
+type arrivals struct {
 	name          string
 	rounds, files int
 	every, spread time.Duration
 }
 
-func sideBySide(b *testing.B, l load) (without, with [3]time.Duration) {
+func sideBySide(b *testing.B, l arrivals) (without, with [3]time.Duration) {
 	one, closeOne := newTenants(b, l, false)
 	defer closeOne()
 	other, closeOther := newTenants(b, l, true)
@@ -128,7 +128,7 @@ func (s receiptsSeen) Put(ctx context.Context, key string, body io.ReadSeeker, o
 }
 
 // newTenants starts a copier for the destinations, and waits until it delivers.
-func newTenants(b *testing.B, l load, broken bool) (*tenants, func()) {
+func newTenants(b *testing.B, l arrivals, broken bool) (*tenants, func()) {
 	dir, log := b.TempDir(), slog.New(slog.DiscardHandler)
 	s3, err := s3server.Open(s3server.Config{Dir: filepath.Join(dir, "s3"), AccessKey: "operator", SecretKey: "operators-secret", Log: log})
 	require.NoError(b, err)
@@ -282,7 +282,7 @@ func blackHole(tb testing.TB) string {
 }
 
 // seal writes the ledger: an entry a round, with all its files.
-func (f *tenants) seal(l load) {
+func (f *tenants) seal(l arrivals) {
 	chain := ledger.NewChain(f.staging, ledger.Log{Topic: "events", Incarnation: "1"})
 	at := time.Now().UnixMilli()
 	head := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "0", Topic: "events", Incarnation: "1", WrittenAt: at}
@@ -320,7 +320,7 @@ func (f *tenants) job(id string, file int) delivery.Job {
 
 // enqueue lets the files come, waits until the healthy ones have theirs, and
 // returns p50, p99 and the maximum of how long that took.
-func (f *tenants) enqueue(l load, begin time.Time) [3]time.Duration {
+func (f *tenants) enqueue(l arrivals, begin time.Time) [3]time.Duration {
 	sent, producing := map[string]time.Time{}, sync.WaitGroup{}
 	for round := range l.rounds {
 		each := l.files * len(f.ids)
