@@ -11,3 +11,9 @@ import _ "embed"
 //
 //go:embed catalog.schema.json
 var Catalog []byte
+
+// OpenAPI is the document of the Tracking API that a collector serves, OpenAPI
+// 3.1. Tests of workers/collector hold it against the code.
+//
+//go:embed openapi.yaml
+var OpenAPI []byte

@@ -88,6 +88,7 @@ func (l *memoryTopic) take() []stream.Record {
 // bench is a collector under test.
 type bench struct {
 	*Collector
+	t        testing.TB
 	topic    *memoryTopic
 	dead     *memoryTopic // dead letters
 	live     *catalog.Live
@@ -122,7 +123,7 @@ func workspaces() []catalog.Workspace {
 
 func newBench(t testing.TB, cfg Config, change ...func(*Deps)) *bench {
 	t.Helper()
-	b := &bench{topic: newTopic(), dead: newTopic(), live: catalog.NewLive(), registry: prometheus.NewRegistry(), logged: &safeBuffer{}}
+	b := &bench{t: t, topic: newTopic(), dead: newTopic(), live: catalog.NewLive(), registry: prometheus.NewRegistry(), logged: &safeBuffer{}}
 	snapshot, err := catalog.NewSnapshot(workspaces())
 	require.NoError(t, err)
 	b.live.Set(snapshot)
@@ -139,10 +140,14 @@ func newBench(t testing.TB, cfg Config, change ...func(*Deps)) *bench {
 	return b
 }
 
-// do serves one request without a network.
+// do serves one request without a network. Whatever the answer, the document
+// of the API has to list it.
 func (b *bench) do(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	b.Handler().ServeHTTP(w, r)
+	if err := documented(r, w); err != nil {
+		b.t.Error(err)
+	}
 	return w
 }
 

@@ -33,11 +33,14 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 		path = strings.ReplaceAll(path, "//", "/")
 	}
 	rest, ok := strings.CutPrefix(strings.TrimSuffix(path, "/"), "/v1/")
-	if !ok {
+	if !ok && path != documentPath {
 		return "other", c.refuse(w, noSuchPath())
 	}
 	if r.Method == http.MethodOptions {
 		return "preflight", preflight(w, r)
+	}
+	if path == documentPath {
+		return "document", c.document(w, r)
 	}
 	if name, ok := strings.CutPrefix(rest, "pixel/"); ok {
 		return "pixel", c.pixel(w, r, name)
