@@ -1,9 +1,13 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -35,7 +39,8 @@ type ProducerConfig struct {
 	Topic string
 	// Compression is none, gzip, snappy, lz4 or zstd.
 	Compression string
-	// Linger is how long a batch waits to be filled; default 5ms.
+	// Linger is how long a record waits for others when nothing is under way to
+	// its partition; default 5ms.
 	Linger time.Duration
 	// BatchBytes is the largest batch; default 1,000,000. A record larger
 	// than that is refused.
@@ -44,8 +49,28 @@ type ProducerConfig struct {
 
 // Producer writes records to one topic, batched over all its callers. It is
 // safe for concurrent use.
+//
+// It is no kafka.Writer, which sets aside room for the most records that a batch may
+// hold, whatever it comes to hold, asks for the topic's partitions and makes maps for
+// each record, and cuts batches by the clock, so that slow brokers get many small ones:
+// DESIGN.md.
 type Producer struct {
-	w *kafka.Writer
+	cfg    ProducerConfig
+	client *kafka.Client
+	codec  kafka.Compression
+	count  func(context.Context) (int, error)
+	known  atomic.Pointer[partitions]
+	work   sync.WaitGroup
+
+	mu     sync.Mutex
+	lanes  map[int]*lane // guarded by mu; by partition
+	closed bool          // guarded by mu
+}
+
+// partitions of the topic, as they were at some time.
+type partitions struct {
+	ids []int
+	at  time.Time
 }
 
 // NewProducer returns a producer; it connects when first used.
@@ -67,23 +92,11 @@ func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 	case "zstd":
 		codec = kafka.Zstd
 	}
-	return &Producer{w: &kafka.Writer{
-		Addr:  c.addr,
-		Topic: cfg.Topic,
-		// As the Java client: other producers put a key into the same partition.
-		Balancer:        kafka.Murmur2Balancer{},
-		MaxAttempts:     5,
-		WriteBackoffMin: 50 * time.Millisecond,
-		WriteBackoffMax: time.Second,
-		BatchSize:       10_000,
-		BatchBytes:      int64(cfg.BatchBytes),
-		BatchTimeout:    cfg.Linger,
-		ReadTimeout:     10 * time.Second,
-		WriteTimeout:    10 * time.Second,
-		RequiredAcks:    kafka.RequireAll,
-		Compression:     codec,
-		Transport:       c.transport,
-	}}
+	return &Producer{
+		cfg: cfg, codec: codec, lanes: map[int]*lane{},
+		client: c.api(produceTimeout),
+		count:  func(ctx context.Context) (int, error) { return c.Partitions(ctx, cfg.Topic) },
+	}
 }
 
 // ErrRecordTooLarge says that a record is larger than the producer's or the
@@ -92,34 +105,123 @@ var ErrRecordTooLarge = errors.New("record too large")
 
 // Produce writes the records, partitioned by the hash of their keys, and
 // returns when all in-sync replicas have all of them. After an error any of
-// them may be in the log, now or later, and may come to be there twice.
+// them may be in the log, now or later, and may come to be there twice; what
+// was not on its way yet when ctx ended never is. The records and their bytes
+// must not change any more, even after an error.
 func (p *Producer) Produce(ctx context.Context, records ...Record) error {
-	msgs := make([]kafka.Message, len(records))
-	for i := range records {
-		r := &records[i]
-		msgs[i] = kafka.Message{Key: r.Key, Value: r.Value, Headers: r.Headers, Time: r.Time}
+	if err := p.produce(ctx, records); err != nil {
+		if errors.Is(err, kafka.MessageSizeTooLarge) {
+			err = ErrRecordTooLarge
+		}
+		return fmt.Errorf("produce to topic %q: %w", p.cfg.Topic, err)
 	}
-	err := p.w.WriteMessages(ctx, msgs...)
-	if err == nil {
+	return nil
+}
+
+func (p *Producer) produce(ctx context.Context, records []Record) error {
+	if len(records) == 0 {
 		return nil
 	}
-	var tooLarge kafka.MessageTooLargeError
-	if errors.As(err, &tooLarge) || errors.Is(err, kafka.MessageSizeTooLarge) {
-		return fmt.Errorf("produce to topic %q: %w", p.w.Topic, ErrRecordTooLarge)
+	pieces, err := p.cut(ctx, records)
+	if err != nil {
+		return err
 	}
-	var each kafka.WriteErrors
-	if errors.As(err, &each) {
-		for _, e := range each {
-			if errors.Is(e, kafka.MessageSizeTooLarge) {
-				return fmt.Errorf("produce to topic %q: %w", p.w.Topic, ErrRecordTooLarge)
-			}
-			if e != nil {
-				return fmt.Errorf("produce to topic %q: %d of %d records: %w", p.w.Topic, each.Count(), len(each), e)
-			}
+	c := &call{done: make(chan struct{})}
+	c.left.Store(int32(len(pieces)))
+	for _, piece := range pieces {
+		piece.call = c
+		if !p.add(piece) {
+			c.finish(io.ErrClosedPipe)
 		}
 	}
-	return fmt.Errorf("produce to topic %q: %w", p.w.Topic, err)
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		p.drop(c)
+		return ctx.Err()
+	}
+}
+
+// cut divides records into runs of one partition, none larger than a batch. Neighbours of
+// one key are looked at together: those of a request mostly have the same.
+func (p *Producer) cut(ctx context.Context, records []Record) ([]piece, error) {
+	known := p.known.Load()
+	if now := time.Now(); known == nil || now.Sub(known.at) > metadataTTL {
+		n, err := p.count(ctx)
+		if err != nil {
+			return nil, err
+		}
+		known = &partitions{at: now, ids: make([]int, n)}
+		for i := range known.ids {
+			known.ids[i] = i
+		}
+		p.known.Store(known)
+	}
+	// As the Java client: other producers put a key into the same partition.
+	partition := func(r *Record) int { return kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: r.Key}, known.ids...) }
+	pieces := make([]piece, 0, 1)
+	start, size, to := 0, 0, partition(&records[0])
+	for i := range records {
+		n := records[i].size()
+		if n > p.cfg.BatchBytes {
+			return nil, ErrRecordTooLarge
+		}
+		next := to
+		if i > 0 && !bytes.Equal(records[i].Key, records[i-1].Key) {
+			next = partition(&records[i])
+		}
+		if next != to || size+n > p.cfg.BatchBytes {
+			pieces = append(pieces, piece{partition: to, records: records[start:i], bytes: size})
+			start, size, to = i, 0, next
+		}
+		size += n
+	}
+	return append(pieces, piece{partition: to, records: records[start:], bytes: size}), nil
+}
+
+// size bounds what the record takes in a batch that is not compressed.
+func (r *Record) size() int {
+	n := 24 + len(r.Key) + len(r.Value)
+	for i := range r.Headers {
+		n += 6 + len(r.Headers[i].Key) + len(r.Headers[i].Value)
+	}
+	return n
+}
+
+func (p *Producer) add(of piece) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	l := p.lanes[of.partition]
+	if l == nil {
+		l = &lane{producer: p, partition: of.partition, wake: make(chan struct{}, 1)}
+		p.lanes[of.partition] = l
+		p.work.Go(l.run)
+	}
+	l.add(of)
+	return true
+}
+
+// drop takes out what of a call is not on its way.
+func (p *Producer) drop(c *call) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.lanes {
+		l.drop(c)
+	}
 }
 
 // Close writes what is pending and stops the producer.
-func (p *Producer) Close() error { return p.w.Close() }
+func (p *Producer) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	for _, l := range p.lanes {
+		l.close()
+	}
+	p.mu.Unlock()
+	p.work.Wait()
+	return nil
+}

@@ -1,0 +1,218 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+const (
+	metadataTTL    = 5 * time.Second
+	produceTimeout = 10 * time.Second
+	produceTries   = 5
+)
+
+// call is one Produce.
+type call struct {
+	left atomic.Int32 // pieces
+	done chan struct{}
+	once sync.Once
+	err  error // of the first piece that failed; valid after done
+}
+
+func (c *call) finish(err error) {
+	if err != nil {
+		c.once.Do(func() { c.err = err })
+	}
+	if c.left.Add(-1) == 0 {
+		close(c.done)
+	}
+}
+
+// piece is what of a call goes to one partition together, at most a batch.
+type piece struct {
+	partition int
+	records   []Record
+	bytes     int
+	call      *call
+}
+
+// lane writes to one partition, in order and one request at a time. What comes
+// while one is under way goes with the next: the slower the brokers, the larger
+// the batches.
+type lane struct {
+	producer  *Producer
+	partition int
+	wake      chan struct{} // of capacity 1
+
+	mu      sync.Mutex
+	waiting []piece   // guarded by mu
+	bytes   int       // guarded by mu; of waiting
+	since   time.Time // guarded by mu; when waiting was empty last
+	closed  bool      // guarded by mu
+}
+
+func (l *lane) add(p piece) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full := l.bytes >= l.producer.cfg.BatchBytes
+	if len(l.waiting) == 0 {
+		l.since = time.Now()
+		l.signal()
+	}
+	l.waiting = append(l.waiting, p)
+	l.bytes += p.bytes
+	if !full && l.bytes >= l.producer.cfg.BatchBytes {
+		l.signal()
+	}
+}
+
+func (l *lane) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *lane) drop(c *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = slices.DeleteFunc(l.waiting, func(p piece) bool {
+		if p.call == c {
+			l.bytes -= p.bytes
+		}
+		return p.call == c
+	})
+}
+
+func (l *lane) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.signal()
+}
+
+func (l *lane) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		batch, wait, ok := l.next()
+		switch {
+		case !ok:
+			return
+		case wait < 0:
+			<-l.wake
+		case wait > 0:
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-l.wake:
+			}
+		default:
+			err := l.write(batch)
+			for _, p := range batch {
+				p.call.finish(err)
+			}
+		}
+	}
+}
+
+// next takes a batch, or says how long to wait for more, less than 0: until there
+// is any. ok is false when there will be none.
+func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		return nil, -1, !l.closed
+	}
+	if l.bytes < l.producer.cfg.BatchBytes && !l.closed {
+		if wait = l.producer.cfg.Linger - time.Since(l.since); wait > 0 {
+			return nil, wait, true
+		}
+	}
+	n, bytes := 0, 0
+	for n < len(l.waiting) && (n == 0 || bytes+l.waiting[n].bytes <= l.producer.cfg.BatchBytes) {
+		bytes += l.waiting[n].bytes
+		n++
+	}
+	// A copy: after a timeout the client may still be reading it.
+	batch = slices.Clone(l.waiting[:n])
+	l.waiting = slices.Delete(l.waiting, 0, n)
+	l.bytes -= bytes
+	return batch, 0, true
+}
+
+// write writes a batch, and tries again what may pass.
+func (l *lane) write(batch []piece) error {
+	var err error
+	for try := range produceTries {
+		if try > 0 {
+			time.Sleep(min(time.Duration(try*try)*50*time.Millisecond, time.Second))
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), produceTimeout)
+		var res *kafka.ProduceResponse
+		res, err = l.producer.client.Produce(ctx, &kafka.ProduceRequest{
+			Topic: l.producer.cfg.Topic, Partition: l.partition,
+			RequiredAcks: kafka.RequireAll, Compression: l.producer.codec,
+			Records: &reader{pieces: batch},
+		})
+		cancel()
+		if err == nil {
+			err = res.Error
+		}
+		if !mayPass(err) {
+			break
+		}
+	}
+	return err
+}
+
+// mayPass tells whether the same request may succeed later; false for nil.
+func mayPass(err error) bool {
+	var temporary interface{ Temporary() bool }
+	return errors.As(err, &temporary) && temporary.Temporary() || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// reader reads the records of a batch, once.
+type reader struct {
+	pieces     []piece
+	at         int // in the first piece
+	record     kafka.Record
+	key, value content
+}
+
+type content struct{ bytes.Reader }
+
+// Close implements io.Closer.
+func (*content) Close() error { return nil }
+
+// ReadRecord implements kafka.RecordReader.
+func (r *reader) ReadRecord() (*kafka.Record, error) {
+	for len(r.pieces) > 0 && r.at == len(r.pieces[0].records) {
+		r.pieces, r.at = r.pieces[1:], 0
+	}
+	if len(r.pieces) == 0 {
+		return nil, io.EOF
+	}
+	from := &r.pieces[0].records[r.at]
+	r.at++
+	r.record = kafka.Record{Time: from.Time, Headers: from.Headers}
+	if from.Key != nil {
+		r.key.Reset(from.Key)
+		r.record.Key = &r.key
+	}
+	if from.Value != nil {
+		r.value.Reset(from.Value)
+		r.record.Value = &r.value
+	}
+	return &r.record, nil
+}

@@ -1,0 +1,184 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/stretchr/testify/require"
+)
+
+// log is a broker's: it takes what is produced, when it may.
+type log struct {
+	mu      sync.Mutex
+	batches []string // "partition: values", in order of their ends; guarded by mu
+	takes   time.Duration
+	fails   []error // of the requests that come first; guarded by mu
+}
+
+// RoundTrip implements kafka.RoundTripper.
+func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka.Response, error) {
+	part := r.(*produce.Request).Topics[0].Partitions[0]
+	select {
+	case <-time.After(l.takes):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.fails) > 0 {
+		err := l.fails[0]
+		l.fails = l.fails[1:]
+		return nil, err
+	}
+	var values []string
+	for {
+		record, err := part.RecordSet.Records.ReadRecord()
+		if err == io.EOF {
+			break
+		}
+		value, err := io.ReadAll(record.Value)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, string(value[:min(len(value), 8)]))
+	}
+	l.batches = append(l.batches, fmt.Sprintf("%d: %s", part.Partition, strings.Join(values, " ")))
+	return &produce.Response{Topics: []produce.ResponseTopic{{Partitions: []produce.ResponsePartition{{}}}}}, nil
+}
+
+func producerOf(l *log, batchBytes, parts int) *Producer {
+	p := (&Client{addr: kafka.TCP("broker:9092")}).NewProducer(ProducerConfig{Topic: "t", BatchBytes: batchBytes})
+	p.client.Transport = l
+	p.count = func(context.Context) (int, error) { return parts, nil }
+	return p
+}
+
+func numbered(from, to, size int) (records []Record) {
+	for i := from; i < to; i++ {
+		value := fmt.Appendf(nil, "%-*d", max(1, size), i)
+		records = append(records, Record{Key: []byte("key"), Value: value})
+	}
+	return records
+}
+
+// What comes while a request is under way waits, however long, and goes in one.
+func TestBatchesGrowWhileBrokersAreSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{takes: time.Second}
+		p := producerOf(l, 0, 1)
+		var calls sync.WaitGroup
+		for i := range 10 {
+			calls.Go(func() {
+				time.Sleep(time.Duration(i) * 20 * time.Millisecond)
+				require.NoError(t, p.Produce(t.Context(), numbered(i, i+1, 0)...))
+			})
+		}
+		calls.Wait()
+		require.Equal(t, []string{"0: 0", "0: 1 2 3 4 5 6 7 8 9"}, l.batches)
+		require.NoError(t, p.Close())
+		require.ErrorIs(t, p.Produce(t.Context(), numbered(0, 1, 0)...), io.ErrClosedPipe)
+	})
+}
+
+func TestCallsLargerThanABatchAreCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{}
+		p := producerOf(l, 1000, 1)
+		require.NoError(t, p.Produce(t.Context(), numbered(0, 5, 400)...))
+		require.ErrorIs(t, p.Produce(t.Context(), numbered(5, 6, 1000)...), ErrRecordTooLarge)
+		require.NoError(t, p.Close())
+		for i := range l.batches {
+			l.batches[i] = strings.Join(strings.Fields(l.batches[i]), " ")
+		}
+		require.Equal(t, []string{"0: 0 1", "0: 2 3", "0: 4"}, l.batches)
+	})
+}
+
+func TestKeysOfACallGoToTheirPartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{}
+		p := producerOf(l, 0, 4)
+		var records []Record
+		want := map[int][]string{}
+		for i := range 40 {
+			r := Record{Key: fmt.Appendf(nil, "source%d", i/3%5), Value: fmt.Appendf(nil, "%d", i)}
+			records = append(records, r)
+			n := kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: r.Key}, 0, 1, 2, 3)
+			want[n] = append(want[n], string(r.Value))
+		}
+		require.NoError(t, p.Produce(t.Context(), records...))
+		require.NoError(t, p.Close())
+		require.Len(t, l.batches, len(want))
+		for n, values := range want {
+			require.Contains(t, l.batches, fmt.Sprintf("%d: %s", n, strings.Join(values, " ")))
+		}
+	})
+}
+
+// A caller that gave up leaves nothing behind but what is on its way: through an
+// outage, what waits is bounded by what its callers may hold.
+func TestWhatItsCallerGaveUpIsNotWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{takes: 3 * time.Second}
+		p := producerOf(l, 0, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var calls sync.WaitGroup
+		calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numbered(0, 1, 0)...), context.DeadlineExceeded) })
+		time.Sleep(100 * time.Millisecond) // on its way
+		calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numbered(1, 2, 0)...), context.DeadlineExceeded) })
+		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(2, 3, 0)...)) })
+		calls.Wait()
+		require.Equal(t, []string{"0: 0", "0: 2"}, l.batches)
+		require.Zero(t, p.lanes[0].bytes)
+		require.NoError(t, p.Close())
+	})
+}
+
+func TestCloseWritesWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{takes: time.Second}
+		p := producerOf(l, 0, 1)
+		var calls sync.WaitGroup
+		for i := range 2 {
+			calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(i, i+1, 0)...)) })
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.NoError(t, p.Close())
+		require.Equal(t, []string{"0: 0", "0: 1"}, l.batches)
+		calls.Wait()
+	})
+}
+
+func TestProduceTriesAgainWhatMayPass(t *testing.T) {
+	for name, of := range map[string]struct {
+		fails []error
+		err   error
+	}{
+		"not_leader":     {[]error{kafka.NotLeaderForPartition}, nil},
+		"broken_line":    {[]error{io.ErrUnexpectedEOF, io.ErrUnexpectedEOF}, nil},
+		"too_often":      {[]error{kafka.NotEnoughReplicas, kafka.NotEnoughReplicas, kafka.NotEnoughReplicas, kafka.NotEnoughReplicas, kafka.NotEnoughReplicas}, kafka.NotEnoughReplicas},
+		"for_good":       {[]error{kafka.TopicAuthorizationFailed}, kafka.TopicAuthorizationFailed},
+		"topic_is_small": {[]error{kafka.MessageSizeTooLarge}, ErrRecordTooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &log{fails: of.fails}
+				p := producerOf(l, 0, 1)
+				require.ErrorIs(t, p.Produce(t.Context(), numbered(0, 1, 0)...), of.err)
+				require.NoError(t, p.Produce(t.Context(), numbered(1, 2, 0)...), "the next one is not hurt")
+				require.NoError(t, p.Close())
+				require.Empty(t, l.fails)
+			})
+		})
+	}
+}
