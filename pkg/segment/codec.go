@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/flate"
+
+	"github.com/sealift/sealift/pkg/deflate"
 )
 
 // A gzip member as this package writes it: a fixed header, deflate blocks that
@@ -25,35 +27,59 @@ func blockBound(n int) int64 {
 }
 
 // compressor turns lines into deflate blocks. It is for one goroutine at a
-// time and holds about 0.8 MB, so compressors are pooled, never one a stream.
-type compressor struct {
-	w   *flate.Writer
-	out bytes.Buffer
+// time and holds some hundred KB, so compressors are pooled, never one a stream.
+type compressor interface {
+	// compress returns lines as whole deflate blocks ending in a sync flush.
+	// window is what precedes them in the same member, or nil: matches may
+	// reach into it. The result is valid until the next call.
+	compress(lines, window []byte) ([]byte, error)
 }
 
 // compressors are pooled per level over the whole process.
 var compressors [10]sync.Pool
 
-func getCompressor(level int) *compressor {
-	if c, ok := compressors[level].Get().(*compressor); ok {
+func getCompressor(level int) compressor {
+	if c, ok := compressors[level].Get().(compressor); ok {
 		return c
+	}
+	if level == 1 {
+		return new(fast)
 	}
 	w, err := flate.NewWriter(nil, level)
 	if err != nil { // the level was validated
 		panic(err)
 	}
-	return &compressor{w: w}
+	return &leveled{w: w}
 }
 
-func putCompressor(level int, c *compressor) { compressors[level].Put(c) }
+func putCompressor(level int, c compressor) { compressors[level].Put(c) }
 
-// compress returns raw as whole deflate blocks ending in a sync flush. window
-// is what precedes raw in the same member, or nil: matches may reach into it.
-// The result is valid until the next call.
-func (c *compressor) compress(raw, window []byte) ([]byte, error) {
+// fast is level 1.
+type fast struct {
+	deflate.Encoder
+	in, out []byte
+}
+
+func (c *fast) compress(lines, window []byte) ([]byte, error) {
+	if len(window) > 0 {
+		c.in = append(append(c.in[:0], window...), lines...)
+		lines = c.in
+	}
+	c.out = c.Append(c.out[:0], lines, len(window))
+	return c.out, nil
+}
+
+// leveled is what other levels are for: smaller objects, at two to four times
+// the CPU.
+type leveled struct {
+	w   *flate.Writer
+	out bytes.Buffer
+}
+
+func (c *leveled) compress(lines, window []byte) ([]byte, error) {
 	c.out.Reset()
 	c.w.ResetDict(&c.out, window) // Reset would prime it with the last window again
-	if _, err := c.w.Write(raw); err != nil {
+	if _, err := c.w.Write(lines); err != nil {
 		return nil, err
 	}
 	if err := c.w.Flush(); err != nil {

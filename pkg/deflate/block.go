@@ -1,0 +1,225 @@
+package deflate
+
+import "encoding/binary"
+
+// header is scratch for that of a block: the lengths of both codes, by runs.
+type header struct {
+	runs code
+	syms [286 + 30]uint16 // symbol | extra bits << 8
+}
+
+// runOrder is how the lengths of the code of runs are written.
+var runOrder = [...]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
+
+// encode writes the sequences as one block with codes of its own, unless the
+// bytes would exceed limit: it returns false then.
+func (e *Encoder) encode(w *bitWriter, b []byte, at, limit int) bool {
+	e.lits.build(286, maxBits)
+	e.dists.build(30, maxBits)
+	nLits, nDists := 286, 30
+	for nLits > 257 && e.lits.bits[nLits-1] == 0 {
+		nLits--
+	}
+	for nDists > 1 && e.dists.bits[nDists-1] == 0 {
+		nDists--
+	}
+	syms := e.runLengths(nLits, nDists)
+	nRuns := len(runOrder)
+	for nRuns > 4 && e.runs.bits[runOrder[nRuns-1]] == 0 {
+		nRuns--
+	}
+	size := 3 + 5 + 5 + 4 + 3*nRuns
+	for _, s := range syms {
+		size += int(e.runs.bits[s&0xff]) + runExtra(s&0xff)
+	}
+	for i, f := range e.lits.freq[:nLits] {
+		size += int(f) * int(e.lits.bits[i])
+		if i >= 265 && i < 285 {
+			size += int(f) * ((i - 261) / 4)
+		}
+	}
+	for i, f := range e.dists.freq[:nDists] {
+		size += int(f) * (int(e.dists.bits[i]) + max(0, i/2-1))
+	}
+	if w.at+(w.n+uint(size)+7)/8 > uint(limit) {
+		return false
+	}
+
+	w.add(2<<1, 3) // dynamic codes, not the last block
+	w.add(uint64(nLits-257), 5)
+	w.add(uint64(nDists-1), 5)
+	w.add(uint64(nRuns-4), 4)
+	w.spill()
+	for _, s := range runOrder[:nRuns] {
+		w.add(uint64(e.runs.bits[s]), 3)
+		w.spill()
+	}
+	for _, s := range syms {
+		c := e.runs.enc[s&0xff]
+		w.add(uint64(c&0xffff), uint(c>>16))
+		w.add(uint64(s>>8), uint(runExtra(s&0xff)))
+		w.spill()
+	}
+	for i := range e.lens {
+		c, x := e.lits.enc[lengthSymbol[i]], lengthExtra[i]
+		e.lens[i] = c&0xffff | (x&0xff)<<(c>>16) | (c>>16+x>>8)<<24
+	}
+	e.body(w, b, at)
+	return true
+}
+
+// body writes the sequences. A writer that has spilled holds less than 8 bits.
+func (e *Encoder) body(w *bitWriter, b []byte, at int) {
+	acc, n, out, p := w.acc, w.n, w.out, w.at
+	for i := range e.seqs[:e.n] {
+		q := e.seqs[i]
+		run := b[at : at+int(q.literals)]
+		at += int(q.literals) + int(q.length)
+		for len(run) >= 4 {
+			c0, c1, c2, c3 := e.lits.enc[run[0]], e.lits.enc[run[1]], e.lits.enc[run[2]], e.lits.enc[run[3]]
+			acc |= uint64(c0&0xffff) << (n & 63)
+			n += uint(c0 >> 16)
+			acc |= uint64(c1&0xffff) << (n & 63)
+			n += uint(c1 >> 16)
+			acc |= uint64(c2&0xffff) << (n & 63)
+			n += uint(c2 >> 16)
+			acc |= uint64(c3&0xffff) << (n & 63)
+			n += uint(c3 >> 16)
+			binary.LittleEndian.PutUint64(out[p:], acc)
+			p += n >> 3
+			acc >>= n &^ 7 & 63
+			n &= 7
+			run = run[4:]
+		}
+		for _, c := range run { // 3 at most: 36 bits
+			c := e.lits.enc[c]
+			acc |= uint64(c&0xffff) << (n & 63)
+			n += uint(c >> 16)
+		}
+		binary.LittleEndian.PutUint64(out[p:], acc)
+		p += n >> 3
+		acc >>= n &^ 7 & 63
+		n &= 7
+		if q.length == 0 {
+			continue
+		}
+		l := e.lens[uint8(q.length-minMatch)] // 17 bits at most
+		acc |= uint64(l&(1<<24-1)) << (n & 63)
+		n += uint(l >> 24)
+		dc := distCode(q.dist)
+		d := e.dists.enc[dc] // 12, and 13 more
+		acc |= uint64(d&0xffff) << (n & 63)
+		n += uint(d >> 16)
+		if dc >= 4 {
+			x := uint(dc>>1 - 1)
+			acc |= uint64(q.dist&(1<<x-1)) << (n & 63)
+			n += x
+		}
+		binary.LittleEndian.PutUint64(out[p:], acc)
+		p += n >> 3
+		acc >>= n &^ 7 & 63
+		n &= 7
+	}
+	w.acc, w.n, w.at = acc, n, p
+	c := e.lits.enc[endOfBlock]
+	w.add(uint64(c&0xffff), uint(c>>16))
+	w.spill()
+}
+
+// runLengths are the lengths of both codes, by runs, and builds the code of
+// these.
+func (e *Encoder) runLengths(nLits, nDists int) []uint16 {
+	clear(e.runs.freq[:19])
+	var all [286 + 30]uint8
+	copy(all[:], e.lits.bits[:nLits])
+	copy(all[nLits:], e.dists.bits[:nDists])
+	syms := e.syms[:0]
+	add := func(symbol, extra int) {
+		e.runs.freq[symbol]++
+		syms = append(syms, uint16(symbol|extra<<8))
+	}
+	lengths := all[:nLits+nDists]
+	for len(lengths) > 0 {
+		same := 1
+		for same < len(lengths) && lengths[same] == lengths[0] {
+			same++
+		}
+		b := int(lengths[0])
+		lengths = lengths[same:]
+		for b == 0 && same >= 3 {
+			n := min(same, 138)
+			if n <= 10 {
+				add(17, n-3)
+			} else {
+				add(18, n-11)
+			}
+			same -= n
+		}
+		if b > 0 {
+			add(b, 0)
+			same--
+			for same >= 3 {
+				n := min(same, 6)
+				add(16, n-3)
+				same -= n
+			}
+		}
+		for range same {
+			add(b, 0)
+		}
+	}
+	e.runs.build(19, maxHeaderBits)
+	return syms
+}
+
+// runExtra is how many extra bits follow a symbol of runs.
+func runExtra(symbol uint16) int {
+	switch symbol {
+	case 16:
+		return 2
+	case 17:
+		return 3
+	case 18:
+		return 7
+	}
+	return 0
+}
+
+// bitWriter appends bits, the lowest first.
+type bitWriter struct {
+	out []byte // of full capacity
+	at  uint   // bytes of out that are written
+	acc uint64
+	n   uint // bits in acc
+}
+
+// newBitWriter has room for n bytes after dst.
+func newBitWriter(dst []byte, n int) bitWriter {
+	need := len(dst) + n + 8 // whole words are written
+	if cap(dst) < need {
+		dst = append(make([]byte, 0, need), dst...)
+	}
+	return bitWriter{out: dst[:need], at: uint(len(dst))}
+}
+
+// add adds n bits; 56 at most between two spills.
+func (w *bitWriter) add(v uint64, n uint) {
+	w.acc |= v << (w.n & 63)
+	w.n += n
+}
+
+// spill writes whole bytes.
+func (w *bitWriter) spill() {
+	binary.LittleEndian.PutUint64(w.out[w.at:], w.acc)
+	w.at += w.n >> 3
+	w.acc >>= w.n &^ 7 & 63
+	w.n &= 7
+}
+
+// flush ends at a byte boundary with an empty stored block.
+func (w *bitWriter) flush() []byte {
+	w.add(0, 3)
+	w.n = (w.n + 7) &^ 7
+	w.spill()
+	return append(w.out[:w.at], syncFlush[1:]...)
+}

@@ -1,0 +1,179 @@
+package deflate
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+const (
+	tableBits = 14
+	// maxSeqs are in one block at most; usual lines make 5,000 of 128 KiB.
+	maxSeqs  = 12 << 10
+	maxMatch = 258
+	minMatch = 3
+	// fewBytes are not enough to find anything if positions are left out.
+	fewBytes = 8 << 10
+	// margin is how many bytes before the end no match begins: loads stay inside.
+	margin = 12
+)
+
+// seq is a run of literals and the match after it; length is 0 for the run at
+// the end of a block.
+type seq struct {
+	literals uint32
+	length   uint16
+	dist     uint16 // less 1
+}
+
+// hash is that of the lowest 6 bytes. Shorter ones find more matches, but near
+// ones that are short hide the far ones that are long: lines repeat whole
+// fields.
+func hash(u uint64) uint32 {
+	const prime6 = 227718039650203
+	return uint32((u << 16) * prime6 >> (64 - tableBits))
+}
+
+// prime makes the window known.
+func (e *Encoder) prime(b []byte, window int) {
+	for i := 0; i < window && i+8 <= len(b); i += 2 {
+		e.table[hash(binary.LittleEndian.Uint64(b[i:]))&(1<<tableBits-1)] = uint16(i)
+	}
+}
+
+// match finds the sequences of one block of the lines b[at:], counts their
+// symbols, and returns where the block ends.
+func (e *Encoder) match(b []byte, at int) int {
+	e.n = 0
+	clear(e.lits.freq[:])
+	clear(e.dists.freq[:])
+	var (
+		s     = at // looked at
+		lit   = at // begin of the literals that are in no sequence yet
+		limit = len(b) - margin
+	)
+	every := 0
+	for s < limit && e.n < maxSeqs-2-2*maxLong/maxMatch {
+		// An entry that is not of the last 32 KiB names a position that has
+		// nothing to do with it: the bytes tell.
+		u := binary.LittleEndian.Uint64(b[s:])
+		h := hash(u) & (1<<tableBits - 1)
+		back := int(uint16(s) - e.table[h])
+		e.table[h] = uint16(s)
+		t := s - back
+		if back-1 >= MaxWindow || back == 0 || t < 0 || binary.LittleEndian.Uint32(b[t:]) != uint32(u) {
+			s += 1 + s&every + (s-lit)>>5
+			continue
+		}
+		end := s + 4 + extend(b, s+4, t+4, min(len(b), s+maxLong))
+		for s > lit && t > 0 && end-s < 2*maxLong && b[s-1] == b[t-1] {
+			s--
+			t--
+		}
+		e.add(b[lit:s], end-s, back)
+		// What begins shortly before the end of a match is likely to come again.
+		if end < limit {
+			u := binary.LittleEndian.Uint64(b[end-2:])
+			e.table[hash(u)&(1<<tableBits-1)] = uint16(end - 2)
+		}
+		s, lit = end, end
+		if s > fewBytes {
+			every = 1
+		}
+	}
+	end := s
+	if s >= limit {
+		end = len(b)
+	}
+	if end > lit {
+		e.literals(b[lit:end])
+		e.seqs[e.n] = seq{literals: uint32(end - lit)}
+		e.n++
+	}
+	e.lits.freq[endOfBlock] = 1
+	return end
+}
+
+// maxLong is how far one match is followed.
+const maxLong = 16 * maxMatch
+
+// extend returns how many bytes from s and t on are equal, s not beyond end.
+func extend(b []byte, s, t, end int) int {
+	n := 0
+	for s+n+8 <= end {
+		if x := binary.LittleEndian.Uint64(b[s+n:]) ^ binary.LittleEndian.Uint64(b[t+n:]); x != 0 {
+			return n + bits.TrailingZeros64(x)>>3
+		}
+		n += 8
+	}
+	for s+n < end && b[s+n] == b[t+n] {
+		n++
+	}
+	return n
+}
+
+// add adds a sequence, or some if the match is long.
+func (e *Encoder) add(literals []byte, length, back int) {
+	e.literals(literals)
+	lits := uint32(len(literals))
+	dist := uint16(back - 1)
+	dc := distCode(dist)
+	if length <= maxMatch {
+		e.lits.freq[lengthSymbol[uint8(length-minMatch)]]++
+		e.dists.freq[dc&31]++
+		e.seqs[e.n] = seq{literals: lits, length: uint16(length), dist: dist}
+		e.n++
+		return
+	}
+	for length > 0 {
+		n := min(length, maxMatch)
+		if rest := length - n; rest > 0 && rest < minMatch {
+			n -= minMatch
+		}
+		length -= n
+		e.lits.freq[lengthSymbol[n-minMatch]]++
+		e.dists.freq[dc]++
+		e.seqs[e.n] = seq{literals: lits, length: uint16(n), dist: dist}
+		e.n++
+		lits = 0
+	}
+}
+
+func (e *Encoder) literals(b []byte) {
+	for _, c := range b {
+		e.lits.freq[c]++
+	}
+}
+
+// distCode is the symbol of a distance, which is less 1.
+func distCode(d uint16) uint32 {
+	if d < 4 {
+		return uint32(d)
+	}
+	n := uint32(bits.Len16(d))
+	return (n-1)*2 + uint32(d)>>(n-2)&1
+}
+
+var (
+	lengthSymbol [256]uint16 // of a length less 3
+	lengthExtra  [256]uint32 // extra bits | how many << 8
+)
+
+func init() {
+	base, symbol := 0, 257
+	for extra := 0; extra <= 5; extra++ {
+		of := 4 // symbols with so many extra bits
+		if extra == 0 {
+			of = 8
+		}
+		for range of {
+			for i := range 1 << extra {
+				if base+i < 256 {
+					lengthSymbol[base+i], lengthExtra[base+i] = uint16(symbol), uint32(i|extra<<8)
+				}
+			}
+			base += 1 << extra
+			symbol++
+		}
+	}
+	lengthSymbol[255], lengthExtra[255] = 285, 0 // 258 has a symbol of its own
+}
