@@ -66,6 +66,13 @@ need() {
   } >"$dir/apt-$2.log" 2>&1 || die "cannot install $2, see $dir/apt-$2.log"
 }
 
+# once FILE: waits until no other run makes what is kept at FILE; it is free when
+# the caller's subshell ends.
+once() {
+  mkdir -p "$(dirname "$1")"
+  ! command -v flock >/dev/null || { exec 8>"$1.lock" && flock 8; }
+}
+
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # Ports below the range that the kernel gives to outgoing connections, so that
@@ -140,20 +147,20 @@ stop() {
   rm -f "$dir/$name.pid"
 }
 
-kafka_jars() {
-  local libs=$cache/kafka-$kafka_version new
+kafka_jars() (
+  libs=$cache/kafka-$kafka_version
+  once "$libs"
   if [ ! -d "$libs" ]; then
     need java default-jre-headless
     need mvn maven
     say "fetching Kafka $kafka_version from Maven Central"
-    mkdir -p "$cache"
     new=$(mktemp -d "$cache/kafka.XXXXXX")
     mvn -B -q -ntp -f "$here/kafka/pom.xml" -Dkafka.version="$kafka_version" dependency:copy-dependencies \
       -DincludeScope=runtime -DoutputDirectory="$new" >"$dir/maven.log" 2>&1 || die "cannot fetch Kafka, see $dir/maven.log"
-    [ -d "$libs" ] || mv "$new" "$libs" # another run may have been first
+    mv "$new" "$libs"
   fi
   need java default-jre-headless
-}
+)
 
 # brokers: the names of all brokers of DIR.
 brokers() { for n in $(seq "$(cat "$dir/brokers")"); do echo "kafka-$n"; done; }
@@ -240,8 +247,8 @@ redis_up() {
 
 minio_binary() { echo "${SEALIFT_MINIO:-$cache/minio-$minio_version/minio}"; }
 
-minio_build() {
-  local new
+minio_build() (
+  once "$cache/minio-$minio_version"
   [ ! -x "$(minio_binary)" ] || return 0
   [ -z "${SEALIFT_MINIO:-}" ] || die "SEALIFT_MINIO=$SEALIFT_MINIO is no executable file"
   say "building MinIO $minio_version, once; this takes some minutes"
@@ -250,7 +257,7 @@ minio_build() {
   (cd / && GOFLAGS='' CGO_ENABLED=0 GOBIN=$new go install "github.com/minio/minio@$minio_version") >"$dir/minio-build.log" 2>&1 ||
     die "cannot build MinIO, see $dir/minio-build.log"
   mv "$new/minio" "$(minio_binary)" && rmdir "$new"
-}
+)
 
 minio_ready() {
   local status
