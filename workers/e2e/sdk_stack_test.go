@@ -156,7 +156,7 @@ func sdkPackages(ctx context.Context, t *testing.T) map[string]string {
 func postLast(ctx context.Context, t *testing.T, collector, source string) (messageID string) {
 	t.Helper()
 	messageID = "last"
-	body := fmt.Sprintf(`{"messageId":%q,"writeKey":%q,"integrations":{"All":false}}`, messageID, writeKey(source))
+	body := fmt.Sprintf(`{"messageId":%q,"writeKey":%q,"userId":"last","event":"Last","integrations":{"All":false}}`, messageID, writeKey(source))
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, collector+"/v1/track", strings.NewReader(body))
 	require.NoError(t, err)
 	answer, err := http.DefaultClient.Do(r)
