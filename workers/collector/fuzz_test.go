@@ -1,55 +1,259 @@
 package collector
 
 import (
+	"bufio"
 	"bytes"
-	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
+	"testing/synctest"
 )
 
-// FuzzRequest sends whatever to the whole request path: no panic, no status
-// outside the contract, no 200 for a POST without its events in the topic, no
-// write key and no newline in a line, no byte left in flight.
+// FuzzRequest sends whatever to the handler: no panic, no answer that the
+// document does not list, of a POST that is answered 200 exactly its events in
+// the topic and the dead letters, of any other nothing, no write key and no
+// newline in a line, no byte left in flight.
 func FuzzRequest(f *testing.F) {
-	f.Add("POST", "/v1/batch", "Basic d2tfd2ViOg==", "gzip", []byte(`{"batch":[{"event":"e"}],"context":{"a":1}}`))
-	f.Add("POST", "/v1/t", "", "", []byte(`{"writeKey":"wk_web"}`))
-	f.Add("POST", "/v1/import/", "Basic d2tfd2Vi", "gzip", zipped(f, `{"batch":[{}],"writeKey":"wk_server"}`).Bytes())
-	f.Add("GET", "/v1/pixel/track?writeKey=wk_web&a.b=c", "", "", []byte(nil))
-	f.Add("GET", "/v1/projects/wk_web/settings", "", "", []byte(nil))
-	f.Add("OPTIONS", "/v1/t", "", "", []byte(nil))
-	b := newBench(f, Config{})
-	f.Fuzz(func(t *testing.T, method, target, authorization, encoding string, body []byte) {
+	f.Add("POST", "/v1/batch", "Basic d2tfd2ViOg==", "gzip", true, []byte(`{"batch":[{"event":"e"},1],"context":{"a":1}}`))
+	f.Add("POST", "/v1/t", "", "", false, []byte(`{"writeKey":"wk_web","a":9007199254740993}`))
+	f.Add("POST", "/v1/import/", "Basic d2tfd2Vi", "gzip", true, []byte(`{"batch":[{}],"writeKey":"wk_server"}`))
+	f.Add("POST", "/v1/b", "Bearer a.b", "", false, []byte(`{"batch":[{"writeKey":"wk_server","userId":"u"},{"writeKey":"wk_web","type":"track"}]}`))
+	f.Add("GET", "/v1/pixel/track?writeKey=wk_web&a.b=c", "", "", false, []byte(nil))
+	f.Add("GET", "/v1/projects/wk_web/settings", "", "", false, []byte(nil))
+	f.Add("OPTIONS", "/v1/t", "", "", false, []byte(nil))
+	f.Add("GET", "/openapi.yaml", "", "", false, []byte(nil))
+	b := newBench(f, Config{Validate: true})
+	f.Fuzz(func(t *testing.T, method, target, authorization, encoding string, zip bool, body []byte) {
 		at, err := url.ParseRequestURI(target)
 		if err != nil {
 			return
+		}
+		if zip {
+			body = zipped(t, string(body)).Bytes()
 		}
 		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
 		r.Method, r.URL = method, at
 		r.Header.Set("Authorization", authorization)
 		r.Header.Set("Content-Encoding", encoding)
-		w := b.do(r)
-		switch w.Code {
-		case 200, 204, 400, 401, 404, 405, 408, 413, 415, 503:
-		default:
-			t.Fatalf("status %d", w.Code)
+		w := httptest.NewRecorder()
+		b.Handler().ServeHTTP(w, r)
+		if err := documented(r, w); err != nil {
+			t.Fatal(err)
 		}
-		records := b.topic.take()
-		if method == http.MethodPost && w.Code != http.StatusOK && len(records) > 0 {
-			t.Fatalf("%d records after %d", len(records), w.Code)
-		}
-		for _, record := range records {
-			var line map[string]json.RawMessage
-			if err := json.Unmarshal(record.Value, &line); err != nil || bytes.ContainsRune(record.Value, '\n') {
-				t.Fatalf("line %q: %v", record.Value, err)
-			}
-			if _, ok := line["writeKey"]; ok {
-				t.Fatalf("write key in %q", record.Value)
-			}
-		}
-		if used := b.inFlight.used.Load(); used != 0 {
-			t.Fatalf("%d bytes left in flight", used)
-		}
+		b.holds(t, []answered{{r, body, nil, w.Code}})
 	})
+}
+
+// answered is a request, its body or why that could not be read, and the
+// status that it was answered with.
+type answered struct {
+	request *http.Request
+	body    []byte
+	err     error
+	status  int
+}
+
+// holds demands that what is in the topics is what the requests say, and takes
+// it out.
+func (b *bench) holds(t *testing.T, all []answered) {
+	t.Helper()
+	var want []string
+	pixels := 0
+	for _, a := range all {
+		switch {
+		case a.status != http.StatusOK:
+		case a.request.Method == http.MethodPost:
+			if a.err != nil {
+				t.Fatalf("%s was answered 200, with a body that breaks off: %v", a.request.URL, a.err)
+			}
+			events, err := oracle(a.request, a.body)
+			if err != nil {
+				t.Fatalf("%s was answered 200 to %q: %v", a.request.URL, a.body, err)
+			}
+			want = append(want, events...)
+		case a.request.Method == http.MethodGet && strings.Contains(a.request.URL.Path, "/pixel/"):
+			pixels++
+		}
+	}
+	records, dead := b.topic.take(), b.dead.take()
+	for _, record := range records {
+		if err := wellFormed(record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have := essences(append(records, dead...)...)
+	for _, event := range want {
+		i := slices.Index(have, event)
+		if i < 0 {
+			t.Fatalf("%s is nowhere: %q", event, have)
+		}
+		have = slices.Delete(have, i, i+1)
+	}
+	if len(have) > pixels {
+		t.Fatalf("nobody was told that these are taken: %q", have)
+	}
+	if used := b.inFlight.used.Load(); used != 0 {
+		t.Fatalf("%d bytes left in flight", used)
+	}
+}
+
+// onePipe is a listener of one connection.
+type onePipe chan net.Conn
+
+func (p onePipe) Accept() (net.Conn, error) {
+	if conn, ok := <-p; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p onePipe) Close() error   { return nil }
+func (p onePipe) Addr() net.Addr { return &net.TCPAddr{} }
+
+// converse sends bytes over a connection to the collector's own server, and
+// returns all that it says until it hangs up, in synctest's time.
+func converse(b *bench, raw []byte) []byte {
+	listener := make(onePipe, 1)
+	client, server := net.Pipe()
+	listener <- server
+	serve := b.server()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = serve.Serve(listener)
+	}()
+	go func() { _, _ = client.Write(raw) }()
+	said, _ := io.ReadAll(client)
+	_ = client.Close()
+	close(listener)
+	_ = serve.Close()
+	<-done
+	<-b.gate.close()
+	return said
+}
+
+// FuzzConnection sends any bytes to the collector's server: no panic; as many
+// well-formed answers as there are requests, or fewer and the end of the
+// connection; each of the document; and of each request what FuzzRequest
+// demands.
+func FuzzConnection(f *testing.F) {
+	const auth = "Host: x\r\nAuthorization: Basic d2tfd2ViOg==\r\n"
+	gz := zipped(f, `{"userId":"u"}`).String()
+	for _, seed := range []string{
+		"POST /v1/track HTTP/1.1\r\n" + auth + "Content-Length: 14\r\n\r\n{\"userId\":\"u\"}",
+		"POST /v1/b/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n8\r\n{\"batch\"\r\n1a;x=y\r\n:[{}],\"writeKey\":\"wk_web\"}\r\n0\r\nA: b\r\n\r\n",
+		"POST /v1/t HTTP/1.0\r\n" + auth + "Content-Length: 2\r\nConnection: keep-alive\r\n\r\n{}GET /v1/pixel/t?userId=u HTTP/1.1\r\n" + auth + "\r\nHEAD /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST /v1/batch HTTP/1.1\r\n" + auth + "Expect: 100-continue\r\nContent-Length: 12\r\n\r\n{\"batch\":[]}",
+		"POST /v1/t HTTP/1.1\r\n" + auth + "Content-Encoding: gzip\r\nContent-Length: " + strconv.Itoa(len(gz)) + "\r\n\r\n" + gz,
+		"POST /v1/t HTTP/1.1\r\n" + auth + "Content-Length: 3\r\nContent-Length: 2\r\n\r\n{}",
+		"POST /v1/t HTTP/1.1\r\n" + auth + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+		"POST /v1/t HTTP/1.1\r\n" + auth + "Content-Length: 20\r\n\r\n{",
+		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+		"OPTIONS /v1/t HTTP/1.1\r\nHost: x\r\nOrigin: https://a\r\nAccess-Control-Request-Headers: authorization\r\n\r\n",
+		"POST /v1/t HTTP/1.1\r\nHost: x\r\nExpect: x\r\n\r\n",
+		"GET / HTTP/3.7\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x16\x03\x01\x00",
+	} {
+		f.Add([]byte(seed))
+	}
+	if _, err := readAPI(); err != nil { // outside of synctest's bubbles
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, Config{Validate: true})
+			said := bufio.NewReader(bytes.NewReader(converse(b, raw)))
+			if logged := b.logged.String(); strings.Contains(logged, "panic") {
+				t.Fatal(logged)
+			}
+			all := pairs(t, bufio.NewReader(bytes.NewReader(raw)), said)
+			if rest, _ := io.ReadAll(said); len(rest) > 0 {
+				t.Fatalf("an answer too many: %q", rest)
+			}
+			b.holds(t, all)
+		})
+	})
+}
+
+// pairs reads what was said on a connection, and returns the requests that
+// were answered.
+func pairs(t *testing.T, requests, answers *bufio.Reader) (all []answered) {
+	t.Helper()
+	for {
+		request, noHTTP := http.ReadRequest(requests)
+		a := answered{request: request}
+		if noHTTP == nil {
+			a.body, a.err = io.ReadAll(request.Body)
+		}
+		res, body := readAnswer(t, answers, request)
+		if res == nil {
+			return all // it hung up
+		}
+		a.status = res.StatusCode
+		if err := listed(request, res, body); err != nil {
+			t.Fatal(err)
+		}
+		if noHTTP != nil {
+			if res.StatusCode < 400 {
+				t.Fatalf("%s to what is no HTTP: %v", res.Status, noHTTP)
+			}
+			return all
+		}
+		all = append(all, a)
+		if a.err != nil {
+			return all
+		}
+	}
+}
+
+// readAnswer reads the next answer, which is whole; nil: there is none.
+func readAnswer(t *testing.T, from *bufio.Reader, to *http.Request) (*http.Response, []byte) {
+	t.Helper()
+	for {
+		if _, err := from.Peek(1); err != nil {
+			return nil, nil
+		}
+		res, err := http.ReadResponse(from, to)
+		if err != nil {
+			t.Fatalf("what was answered is no HTTP: %v", err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatalf("%s breaks off: %v", res.Status, err)
+		}
+		if strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") && len(body) == 0 {
+			// net/http refuses in words whatever the method, HEAD too, and hangs up.
+			body, _ = io.ReadAll(from)
+		}
+		if res.Close { // ReadResponse took it out
+			res.Header.Set("Connection", "close")
+		}
+		if res.StatusCode >= 200 { // not 100 Continue
+			return res, body
+		}
+	}
+}
+
+// listed says how an answer departs from the document. Those of net/http to
+// what is not valid HTTP are in that of every path.
+func listed(request *http.Request, res *http.Response, body []byte) error {
+	a, err := readAPI()
+	if err != nil {
+		return err
+	}
+	switch text := strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain"); {
+	case text, res.StatusCode == http.StatusExpectationFailed:
+		return a.check(http.MethodPost, "/v1/t", res.StatusCode, res.Header, body)
+	case request == nil:
+		return fmt.Errorf("%s to what is no HTTP", res.Status)
+	case request.RequestURI == "*" && request.Method == http.MethodOptions && res.StatusCode == http.StatusOK && len(body) == 0:
+		return nil // of net/http, too
+	}
+	return a.check(request.Method, request.URL.Path, res.StatusCode, res.Header, body)
 }
