@@ -15,6 +15,11 @@ import (
 // maxHeaderBytes bounds a request's header; a pixel's query holds an event.
 const maxHeaderBytes = 64 << 10 // 64 KiB
 
+// maxStreams bounds the requests that one HTTP/2 connection has at once. More
+// are refused; a client that goes on opening and calling off streams is hung
+// up on when four times as many wait.
+const maxStreams = 128
+
 // Run listens and serves until ctx ends; then it takes no more requests,
 // finishes those in flight within Config.Drain, and returns nil.
 func (c *Collector) Run(ctx context.Context) error {
@@ -61,6 +66,7 @@ func (c *Collector) server() *http.Server {
 		WriteTimeout:      c.cfg.BodyTimeout + c.cfg.AnswerWithin + 10*time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          slog.NewLogLogger(c.deps.Log.Handler(), slog.LevelDebug),
 	}
 }
