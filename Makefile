@@ -20,7 +20,7 @@ FUZZTIME ?= 10s
 FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test simulate test-stack soak stack-up stack-down lint bench bench-sync bench-isolation fuzz clean help
+.PHONY: build demo test simulate test-stack schemathesis soak stack-up stack-down lint bench bench-sync bench-isolation fuzz clean help
 
 build: ## build bin/sealift
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
@@ -40,6 +40,9 @@ simulate: ## the roles under a seeded scheduler; SEEDS=1000000, or FOR=1h of new
 
 test-stack: ## integration and fault tests against real Kafka, Redis and S3 (scripts/stack.sh -h)
 	@GOTESTFLAGS='$(RACE)' scripts/test-stack.sh "$(STACK)"
+
+schemathesis: ## requests made from the API's document, against a collector on real Kafka; SEED=… EXAMPLES=…
+	@scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestWhatTheDocumentSaysIsTaken$$' -v
 
 soak: ## the fault test for long; FOR=1h, NEMESIS_SEED=… to replay
 	@NEMESIS_FOR=$(FOR) scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestNemesis$$' -v

@@ -1,0 +1,256 @@
+//go:build stack
+
+package e2e
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestWhatTheDocumentSaysIsTaken lets Schemathesis send what it makes of the
+// API's document to a collector on real Kafka. Beyond its own checks, every
+// event of what was answered 200 has to be in the events topic or the dead
+// letters, once, and nothing of what was refused.
+func TestWhatTheDocumentSaysIsTaken(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	s := newSystem(t, stackServers(t), 0, fleet{collectors: 1})
+	source := "api-" + s.tag
+	s.workspaces = []workspace{{id: "ws_e2eapi" + strings.Repeat("0", 16), sources: []string{source}}}
+	s.start(ctx)
+	a := newAPIWire(t, "http://"+s.listen[0], writeKey(source))
+	server := httptest.NewServer(a)
+	defer server.Close()
+
+	cmd := exec.CommandContext(ctx, "../../scripts/schemathesis.sh", server.URL, a.key)
+	cmd.WaitDelay = 5 * time.Second
+	began := time.Now()
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	if at := bytes.Index(out, []byte("SUMMARY")); at >= 0 {
+		t.Logf("schemathesis, in %v: %s", time.Since(began).Round(time.Second), out[at:])
+	}
+
+	stored := map[string]int{}
+	for _, topic := range []string{s.eventsTopic(), "e2e-" + s.tag + ".dead-letters"} {
+		dump(ctx, t, s.servers.kafka, topic, func(d dumped) {
+			var line map[string]json.RawMessage
+			if json.Unmarshal(d.line, &line) == nil {
+				require.NotContains(t, line, "writeKey")
+			}
+			stored[fingerprint(d.line, "", true)]++
+		})
+	}
+	events := 0
+	for print, n := range a.taken {
+		events += n
+		require.Equal(t, n, stored[print], "copies of %s", print)
+	}
+	for print, n := range stored {
+		require.Equal(t, n, a.taken[print], "copies of what nobody was told is taken: %s", print)
+	}
+	require.Empty(t, a.wrong)
+	require.Greater(t, a.requests, 3000)
+	require.Greater(t, events, 1000)
+	require.Greater(t, a.pixels, 10)
+	for _, p := range s.collectors {
+		require.NoError(t, p.alive())
+		log, err := os.ReadFile(p.log)
+		require.NoError(t, err)
+		require.NotContains(t, string(log), "panic")
+	}
+	s.stop()
+	t.Logf("%d requests, answered %v; %d events of those answered 200, %d of them of pixels: each is stored once, and nothing else", a.requests, a.statuses, events, a.pixels)
+}
+
+// apiWire is between Schemathesis and the collector. It notes what was
+// answered 200, and spells every other request as some SDK would.
+type apiWire struct {
+	key   string
+	proxy *httputil.ReverseProxy
+
+	mu       sync.Mutex // guards all below
+	requests int
+	statuses map[int]int
+	taken    map[string]int // fingerprints of events
+	pixels   int            // of them
+	wrong    []string
+}
+
+type apiRequest struct {
+	number int
+	body   []byte // as Schemathesis sent it
+}
+
+func newAPIWire(t *testing.T, collector, key string) *apiWire {
+	t.Helper()
+	to, err := url.Parse(collector)
+	require.NoError(t, err)
+	a := &apiWire{key: key, statuses: map[int]int{}, taken: map[string]int{}}
+	a.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = to.Scheme, to.Host
+			r.Out.URL.RawQuery = r.In.URL.RawQuery
+		},
+		ModifyResponse: a.response,
+	}
+	return a
+}
+
+type apiRequestKey struct{}
+
+func (a *apiWire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	a.mu.Lock()
+	a.requests++
+	request := apiRequest{a.requests, body}
+	a.mu.Unlock()
+	r = r.WithContext(context.WithValue(r.Context(), apiRequestKey{}, request))
+	a.spell(r, request)
+	a.proxy.ServeHTTP(w, r)
+}
+
+// spell changes the form of a request, not what it says.
+func (a *apiWire) spell(r *http.Request, request apiRequest) {
+	body := request.body
+	if strings.Contains(r.URL.Path, "/pixel/") {
+		r.Header.Set("User-Agent", "pixel-"+strconv.Itoa(request.number)) // stored in its line
+	}
+	if r.Method == http.MethodPost && len(body) > 0 {
+		user, _, basic := r.BasicAuth()
+		switch request.number % 4 {
+		case 1:
+			if rest := bytes.TrimLeft(body[1:], " \r\n\t"); basic && user == a.key && body[0] == '{' && !bytes.Contains(body, []byte(`writeKey`)) {
+				r.Header.Del("Authorization")
+				with := fmt.Sprintf(`{"writeKey":%q,`, a.key)
+				if rest[0] == '}' {
+					with = strings.TrimSuffix(with, ",")
+				}
+				body = append([]byte(with), rest...)
+			}
+		case 2:
+			var zipped bytes.Buffer
+			z := gzip.NewWriter(&zipped)
+			_, _ = z.Write(body)
+			_ = z.Close()
+			body = zipped.Bytes()
+		}
+	}
+	r.ContentLength = int64(len(body))
+	if request.number%4 == 3 && len(body) > 0 {
+		r.ContentLength = -1 // chunked
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+}
+
+func (a *apiWire) response(res *http.Response) error {
+	request, _ := res.Request.Context().Value(apiRequestKey{}).(apiRequest)
+	at := res.Request.URL
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.statuses[res.StatusCode]++
+	if res.StatusCode != http.StatusOK {
+		return nil
+	}
+	path := strings.Trim(strings.ReplaceAll(at.Path, "//", "/"), "/")
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	kind, ok := map[string]string{
+		"identify": "identify", "track": "track", "page": "page", "screen": "screen", "group": "group", "alias": "alias", "batch": "", "import": "",
+		"i": "identify", "t": "track", "p": "page", "s": "screen", "g": "group", "a": "alias", "b": "",
+	}[last]
+	switch {
+	case res.Request.Method == http.MethodGet && strings.HasPrefix(path, "v1/pixel/"):
+		if ok && kind != "" && path == "v1/pixel/"+last && a.pixel(at.RawQuery) {
+			a.taken["pixel-"+strconv.Itoa(request.number)]++
+			a.pixels++
+		}
+	case res.Request.Method == http.MethodPost && ok:
+		if err := a.post(kind, request.body); err != nil {
+			a.wrong = append(a.wrong, fmt.Sprintf("%s was answered 200 to %.200q: %v", at, request.body, err))
+		}
+	}
+	return nil
+}
+
+// pixel tells whether a query holds a call.
+func (a *apiWire) pixel(raw string) bool {
+	query, _ := url.ParseQuery(strings.ReplaceAll(raw, ";", "%3B"))
+	data := strings.TrimSpace(query.Get("data"))
+	if data == "" {
+		return true
+	}
+	if data[0] != '{' {
+		plain := strings.TrimRight(strings.NewReplacer("-", "+", "_", "/", " ", "+").Replace(data), "=")
+		decoded, err := base64.RawStdEncoding.DecodeString(plain)
+		if err != nil {
+			return false
+		}
+		data = string(decoded)
+	}
+	var call map[string]any
+	return json.Unmarshal([]byte(data), &call) == nil && call != nil
+}
+
+// post notes the events of a body.
+func (a *apiWire) post(kind string, body []byte) error {
+	if kind != "" {
+		a.taken[fingerprint(body, kind, false)]++
+		return nil
+	}
+	var all struct{ Batch []json.RawMessage }
+	if err := json.Unmarshal(body, &all); err != nil {
+		return err
+	}
+	for _, event := range all.Batch {
+		a.taken[fingerprint(event, "", false)]++
+	}
+	return nil
+}
+
+// fingerprint is what an event and its stored line have in common: all that
+// the API neither adds nor owns. A pixel's line is known by its browser.
+func fingerprint(text []byte, kind string, stored bool) string {
+	var event map[string]any
+	if err := decodeExactly(text, &event); err != nil || event == nil {
+		var other any
+		_ = decodeExactly(text, &other)
+		same, _ := json.Marshal(other)
+		return "no object: " + string(same)
+	}
+	if context, ok := event["context"].(map[string]any); ok && stored {
+		if browser, ok := context["userAgent"].(string); ok && strings.HasPrefix(browser, "pixel-") {
+			return browser
+		}
+	}
+	if kind != "" {
+		event["type"] = kind
+	}
+	for _, name := range []string{
+		"messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "context", "integrations", "channel", "version", "projectId", "writeKey",
+	} {
+		delete(event, name)
+	}
+	same, _ := json.Marshal(event)
+	return string(same)
+}
