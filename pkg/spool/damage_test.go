@@ -1,0 +1,234 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// written returns a segment of n entries, and where each frame begins.
+func written(t testing.TB, n int) (content []byte, begins []int) {
+	t.Helper()
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir}, silent)
+	appendAll(t, s, 0, n)
+	require.NoError(t, s.Close())
+	content, err := os.ReadFile(segments(t, dir)[0])
+	require.NoError(t, err)
+	at := headerBytes
+	for i := range n {
+		begins = append(begins, at)
+		at += frameHeader + len(entry(i).Payload)
+	}
+	require.Len(t, content, at)
+	return content, append(begins, at)
+}
+
+func place(t testing.TB, dir string, number int, content []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, fmt.Sprintf(nameFormat, number))
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	return path
+}
+
+// TestATornEndIsCutOff: a crash may leave any part of the last write, or
+// anything in its place. All whole frames before are there, and the next start
+// finds nothing to complain about.
+func TestATornEndIsCutOff(t *testing.T) {
+	content, begins := written(t, 4)
+	for hazard, garbage := range map[string][]byte{
+		"short": nil, "zeros": make([]byte, 40), "old_bytes": bytes.Repeat([]byte{0xf5, 'S', 'P', 0xff, 1}, 20),
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			for size := range len(content) + 1 {
+				whole := 0
+				for whole < 4 && begins[whole+1] <= size {
+					whole++
+				}
+				if size < headerBytes && len(garbage) > 0 {
+					continue // no header, and more than that: damage
+				}
+				dir := t.TempDir()
+				place(t, dir, 7, append(content[:size:size], garbage...))
+				for range 2 {
+					var logged bytes.Buffer
+					s := open(t, Config{Dir: dir}, slog.New(slog.NewTextHandler(&logged, nil)))
+					torn := size+len(garbage) != begins[whole] && size+len(garbage) > 0
+					require.Equal(t, torn, logged.Len() > 0, "%d: %s", size, &logged)
+					require.Equal(t, whole == 0, s.Empty())
+					require.NoError(t, s.Close())
+					size, garbage = begins[whole], nil // what is there now
+					if whole == 0 {
+						size = 0
+					}
+				}
+				s := open(t, Config{Dir: dir}, silent)
+				requireEntries(t, drained(t, s, 1), upTo(whole)...)
+				require.NoError(t, s.Close())
+			}
+		})
+	}
+}
+
+// TestDamageIsReportedAndTheRestDelivered flips each byte of a segment that is
+// not the last.
+func TestDamageIsReportedAndTheRestDelivered(t *testing.T) {
+	content, begins := written(t, 4)
+	tail, _ := written(t, 1)
+	for hazard, live := range map[string]bool{"at_rest": false, "while_it_is_open": true} {
+		t.Run(hazard, func(t *testing.T) {
+			for at := range content {
+				bad := bytes.Clone(content)
+				bad[at] ^= 0x40
+				var want []int
+				offset := 0
+				for i := range 4 {
+					if at >= begins[i] && at < begins[i+1] {
+						offset = begins[i]
+					} else if at >= headerBytes {
+						want = append(want, i)
+					}
+				}
+				dir := t.TempDir()
+				path := place(t, dir, 7, bad)
+				if live {
+					place(t, dir, 7, content)
+				}
+				place(t, dir, 8, tail)
+				var logged bytes.Buffer
+				s := open(t, Config{Dir: dir}, slog.New(slog.NewTextHandler(&logged, nil)))
+				if live {
+					place(t, dir, 7, bad)
+				}
+				requireEntries(t, drained(t, s, int64(1+at%100)), append(want, 0)...)
+				require.True(t, s.Empty(), "what is damaged is not waited for")
+				require.Contains(t, logged.String(), path)
+				require.Contains(t, logged.String(), fmt.Sprintf("offset=%d ", offset))
+				require.EqualValues(t, 1, s.Stats().Damages, logged.String())
+				require.Zero(t, s.Stats().Records)
+				require.NoError(t, s.Close())
+				require.Empty(t, segments(t, dir))
+				kept, err := os.ReadFile(filepath.Join(dir, "damaged", filepath.Base(path)))
+				require.NoError(t, err)
+				require.Equal(t, bad, kept)
+			}
+		})
+	}
+}
+
+func TestASegmentThatGotShorter(t *testing.T) {
+	content, begins := written(t, 4)
+	dir := t.TempDir()
+	path := place(t, dir, 7, content)
+	s := open(t, Config{Dir: dir}, silent)
+	require.NoError(t, os.Truncate(path, int64(begins[2]+5)))
+	requireEntries(t, drained(t, s, 1), 0, 1)
+	require.True(t, s.Empty())
+	require.EqualValues(t, 1, s.Stats().Damages)
+	require.FileExists(t, filepath.Join(dir, "damaged", filepath.Base(path)))
+}
+
+func TestAFileThatCannotBeReadIsTriedAgain(t *testing.T) {
+	content, _ := written(t, 2)
+	dir := t.TempDir()
+	path := place(t, dir, 7, content)
+	s := open(t, Config{Dir: dir}, silent)
+	require.NoError(t, os.Rename(path, path+"x"))
+	_, err := s.Read(t.Context(), 1)
+	require.ErrorContains(t, err, path)
+	require.False(t, s.Empty())
+	require.NoError(t, os.Rename(path+"x", path))
+	requireEntries(t, drained(t, s, 1), 0, 1)
+}
+
+func TestWhatTheCallerCannotReadIsPutAside(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir}, silent)
+	appendAll(t, s, 0, 2)
+	path := segments(t, dir)[0]
+	_, err := s.Read(t.Context(), 1)
+	require.NoError(t, err)
+	s.Delivered(errors.New("no such version"))
+	requireEntries(t, drained(t, s, 1), 1)
+	require.FileExists(t, filepath.Join(dir, "damaged", filepath.Base(path)))
+	require.EqualValues(t, 1, s.Stats().Damages)
+}
+
+// TestAPayloadCannotPassAsAFrame: a sender may send what looks like a frame,
+// and the frame that it is in may be damaged.
+func TestAPayloadCannotPassAsAFrame(t *testing.T) {
+	forged := appendFrame(nil, salt{}, Entry{Payload: []byte("forged")}, 0)
+	forged = append(forged, "forged"...)
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir}, silent)
+	require.NoError(t, s.Append(Entry{Payload: bytes.Repeat(forged, 1000)}))
+	appendAll(t, s, 0, 1)
+	path := segments(t, dir)[0]
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	content[headerBytes+5] ^= 1 // its length
+	place(t, dir, 7, nil)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	requireEntries(t, drained(t, s, 1), 0)
+}
+
+var update = flag.Bool("update", false, "write golden files")
+
+// TestTheFormatStays: a spool may be emptied by a later release.
+func TestTheFormatStays(t *testing.T) {
+	made := headerOf(salt{1, 2, 3, 4, 5, 6, 7, 8})
+	for i := range 3 {
+		made = appendFrame(made, salt{1, 2, 3, 4, 5, 6, 7, 8}, entry(i), sum(entry(i).Payload))
+		made = append(made, entry(i).Payload...)
+	}
+	const golden = "testdata/golden.spool"
+	if *update {
+		require.NoError(t, os.WriteFile(golden, made, 0o600))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	require.Equal(t, want, made)
+	dir := t.TempDir()
+	place(t, dir, 1, want)
+	s := open(t, Config{Dir: dir}, silent)
+	requireEntries(t, drained(t, s, 1), 0, 1, 2)
+}
+
+// FuzzFrames: whatever a file holds, what is found in it are whole frames, one
+// behind the other, each as it would be written.
+func FuzzFrames(f *testing.F) {
+	content, begins := written(f, 3)
+	f.Add(content)
+	f.Add(append(content[:begins[1]:begins[1]], content[begins[2]:]...))
+	f.Add(append([]byte("x"), content[headerBytes:]...))
+	f.Add(binary.LittleEndian.AppendUint32(content[:begins[1]:begins[1]], 0xff5053f5))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, ok := parseHeader(b)
+		at := headerBytes
+		if !ok {
+			at = 0
+		}
+		for {
+			e, begin, end, ok := nextFrame(s, b, at)
+			if !ok {
+				break
+			}
+			if begin < at || end > len(b) {
+				t.Fatalf("%d to %d of %d, from %d", begin, end, len(b), at)
+			}
+			again := append(appendFrame(nil, s, e, sum(e.Payload)), e.Payload...)
+			if !bytes.Equal(again, b[begin:end]) {
+				t.Fatalf("%x became %x", b[begin:end], again)
+			}
+			at = end
+		}
+	})
+}

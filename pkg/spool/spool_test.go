@@ -1,0 +1,312 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	silent = slog.New(slog.DiscardHandler)
+	begin  = time.UnixMilli(1_795_305_600_000)
+)
+
+func open(t testing.TB, cfg Config, log *slog.Logger) *Spool {
+	t.Helper()
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 64 << 20
+	}
+	s, err := Open(cfg, log)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func entry(i int) Entry {
+	return Entry{Time: begin.Add(time.Duration(i) * time.Second), Records: i%3 + 1, Payload: []byte(fmt.Sprintf("entry %d of a spool", i))}
+}
+
+func appendAll(t testing.TB, s *Spool, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		require.NoError(t, s.Append(entry(i)))
+	}
+}
+
+// drained reads and delivers what is there, about max bytes at a time.
+func drained(t testing.TB, s *Spool, max int64) (out []Entry) {
+	t.Helper()
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	for {
+		entries, err := s.Read(now, max)
+		if err != nil {
+			require.ErrorIs(t, err, context.Canceled)
+			return out
+		}
+		for _, e := range entries {
+			e.Payload = bytes.Clone(e.Payload)
+			out = append(out, e)
+		}
+		s.Delivered(nil)
+	}
+}
+
+func requireEntries(t testing.TB, got []Entry, want ...int) {
+	t.Helper()
+	require.Len(t, got, len(want))
+	for k, i := range want {
+		require.Equal(t, entry(i), got[k])
+	}
+}
+
+func upTo(n int) (all []int) {
+	for i := range n {
+		all = append(all, i)
+	}
+	return all
+}
+
+func segments(t testing.TB, dir string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
+	require.NoError(t, err)
+	return paths
+}
+
+func TestEntriesComeInOrderAndGo(t *testing.T) {
+	for name, max := range map[string]int64{"one_by_one": 1, "some": 100, "all": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "a", "b")
+			s := open(t, Config{Dir: dir, SegmentBytes: 500}, silent)
+			require.True(t, s.Empty())
+			appendAll(t, s, 0, 100)
+			require.False(t, s.Empty())
+			require.Greater(t, len(segments(t, dir)), 5)
+			st := s.Stats()
+			require.EqualValues(t, 199, st.Records)
+			require.Equal(t, begin, st.Oldest)
+			requireEntries(t, drained(t, s, max), upTo(100)...)
+			require.True(t, s.Empty())
+			require.Equal(t, Stats{}, s.Stats())
+			require.Empty(t, segments(t, dir))
+			appendAll(t, s, 100, 101)
+			requireEntries(t, drained(t, s, max), 100)
+		})
+	}
+}
+
+// TestWhatIsNotDeliveredIsThereAgain: and what was delivered, of the segment
+// that was delivered in part, is there twice.
+func TestWhatIsNotDeliveredIsThereAgain(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir, SegmentBytes: 500}, silent)
+	appendAll(t, s, 0, 50)
+	for range 20 {
+		_, err := s.Read(t.Context(), 1)
+		require.NoError(t, err)
+		s.Delivered(nil)
+	}
+	first, err := s.Read(t.Context(), 1)
+	require.NoError(t, err)
+	requireEntries(t, first, 20)
+	again, err := s.Read(t.Context(), 1)
+	require.NoError(t, err)
+	requireEntries(t, again, 20)
+	require.Equal(t, entry(20).Time, s.Stats().Oldest)
+	require.NoError(t, s.Close())
+
+	s = open(t, Config{Dir: dir, SegmentBytes: 500}, silent)
+	require.False(t, s.Empty())
+	appendAll(t, s, 50, 60)
+	got := drained(t, s, 1)
+	twice := 60 - len(got)
+	require.LessOrEqual(t, twice, 20)
+	require.Greater(t, twice, 20-12, "no more than a segment comes again")
+	requireEntries(t, got, upTo(60)[twice:]...)
+}
+
+func TestAnAppendReturnsAfterItsFsync(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()}, silent)
+	var synced, returned atomic.Int64
+	gate, entered := make(chan struct{}), make(chan struct{}, 1000)
+	s.sync = func(f *os.File) error {
+		entered <- struct{}{}
+		<-gate
+		synced.Add(1)
+		return f.Sync()
+	}
+	var appends sync.WaitGroup
+	for i := range 100 {
+		appends.Go(func() {
+			if err := s.Append(entry(i)); err != nil {
+				t.Error(err)
+			}
+			returned.Add(1)
+		})
+	}
+	<-entered
+	require.Eventually(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.waiting.Load() == 100 }, 10*time.Second, time.Millisecond)
+	require.Zero(t, returned.Load())
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := s.Read(now, 1)
+	require.ErrorIs(t, err, context.Canceled, "what is not on the disk is not given out")
+	require.False(t, s.Empty())
+	close(gate)
+	appends.Wait()
+	require.LessOrEqual(t, synced.Load(), int64(100/10), "they share fsyncs")
+	require.Len(t, drained(t, s, 1<<20), 100)
+}
+
+func TestWhatCouldNotBeWrittenIsNotThere(t *testing.T) {
+	broken := errors.New("no space left on device")
+	for hazard, before := range map[string]int{"new_segment": 0, "later": 3} {
+		t.Run(hazard, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, Config{Dir: dir}, silent)
+			appendAll(t, s, 0, before)
+			s.sync = func(*os.File) error { return broken }
+			for i := range 3 {
+				require.ErrorIs(t, s.Append(entry(100+i)), broken)
+			}
+			require.Equal(t, before == 0, s.Empty())
+			require.LessOrEqual(t, len(segments(t, dir)), 1)
+			s.sync = (*os.File).Sync
+			appendAll(t, s, before, before+2)
+			require.NoError(t, s.Close())
+			var logged bytes.Buffer
+			s = open(t, Config{Dir: dir}, slog.New(slog.NewTextHandler(&logged, nil)))
+			requireEntries(t, drained(t, s, 1), upTo(before+2)...)
+			require.Empty(t, logged.String())
+			require.Zero(t, s.Stats().Bytes)
+		})
+	}
+}
+
+func TestAFullSpoolSaysSo(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir, MaxBytes: 4000, SegmentBytes: 500}, silent)
+	n := 0
+	for ; ; n++ {
+		err := s.Append(entry(n))
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		require.NoError(t, err)
+	}
+	require.Greater(t, n, 60)
+	require.True(t, s.Stats().Full)
+	var size int64
+	for _, path := range segments(t, dir) {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		size += info.Size()
+	}
+	require.Equal(t, s.Stats().Bytes, size)
+	require.LessOrEqual(t, size, int64(4000))
+	_, err := s.Read(t.Context(), 700) // more than the first segment
+	require.NoError(t, err)
+	s.Delivered(nil)
+	require.NoError(t, s.Append(entry(n)), "there is room again")
+	require.Len(t, drained(t, s, 1<<20), n+1-11)
+	require.ErrorContains(t, s.Append(Entry{Payload: make([]byte, MaxPayload+1)}), "at most")
+}
+
+func TestADirectoryBelongsToOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir}, silent)
+	_, err := Open(Config{Dir: dir, MaxBytes: 1 << 20}, silent)
+	require.ErrorContains(t, err, "another process has it")
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close(), "twice")
+	require.ErrorIs(t, s.Append(entry(0)), ErrClosed)
+	open(t, Config{Dir: dir}, silent)
+}
+
+func TestOpenNamesWhatIsInTheWay(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "x.spool"), nil, 0o600))
+	_, err := Open(Config{Dir: dir, MaxBytes: 1 << 20}, silent)
+	require.ErrorContains(t, err, "x.spool")
+	_, err = Open(Config{Dir: filepath.Join(dir, "x.spool", "y"), MaxBytes: 1 << 20}, silent)
+	require.ErrorContains(t, err, "not a directory")
+}
+
+// TestWritersAndTheReaderGoOnTogether: what each writer appended comes in its
+// order, once, while segments come and go, and Empty is never true while an
+// acknowledged entry waits.
+func TestWritersAndTheReaderGoOnTogether(t *testing.T) {
+	const writers, each = 8, 300
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir, SegmentBytes: 2000}, silent)
+	s.sync = func(*os.File) error { return nil } // for speed
+	var acknowledged, delivered atomic.Int64
+	var appending sync.WaitGroup
+	for w := range writers {
+		appending.Go(func() {
+			for i := range each {
+				if err := s.Append(Entry{Records: 1, Payload: []byte(fmt.Sprintf("%d %d", w, i))}); err != nil {
+					t.Error(err)
+					return
+				}
+				acknowledged.Add(1)
+			}
+		})
+	}
+	next := make([]int, writers)
+	for total := 0; total < writers*each; {
+		if was := acknowledged.Load(); was > delivered.Load() && s.Empty() {
+			t.Fatal("empty, but an entry waits")
+		}
+		entries, err := s.Read(t.Context(), 200)
+		require.NoError(t, err)
+		for _, e := range entries {
+			var w, i int
+			_, err := fmt.Sscanf(string(e.Payload), "%d %d", &w, &i)
+			require.NoError(t, err)
+			require.Equal(t, next[w], i)
+			next[w]++
+		}
+		total += len(entries)
+		delivered.Add(int64(len(entries)))
+		s.Delivered(nil)
+	}
+	appending.Wait()
+	require.True(t, s.Empty())
+	require.Empty(t, drained(t, s, 1))
+	require.Empty(t, segments(t, dir))
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, parallel := range []int{1, 64} {
+		b.Run(fmt.Sprint("callers=", parallel), func(b *testing.B) {
+			s, err := Open(Config{Dir: b.TempDir(), MaxBytes: 1 << 40}, silent)
+			require.NoError(b, err)
+			defer s.Close()
+			e := Entry{Payload: []byte(strings.Repeat("x", 2000))}
+			b.SetParallelism(parallel)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := s.Append(e); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}

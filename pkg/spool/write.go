@@ -1,0 +1,200 @@
+package spool
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// pending is an entry on its way to the disk.
+type pending struct {
+	Entry
+	crc  uint32 // of its payload
+	done chan error
+}
+
+func (p *pending) bytes() int64 { return frameHeader + int64(len(p.Payload)) }
+
+// activeFile is the segment that is being written.
+type activeFile struct {
+	*segment
+	file   *os.File
+	salt   salt
+	listed bool // among the segments: some of it is acknowledged
+}
+
+// Append returns nil when e is on the disk. After an error it is not, and is
+// never given out, but for a crash before the failed write was taken back. The
+// payload must not change before it returns.
+func (s *Spool) Append(e Entry) error {
+	if len(e.Payload) > MaxPayload {
+		return fmt.Errorf("append %d bytes to the spool: at most %d", len(e.Payload), MaxPayload)
+	}
+	p := &pending{Entry: e, crc: sum(e.Payload), done: make(chan error, 1)}
+	s.mu.Lock()
+	switch {
+	case s.closed:
+		s.mu.Unlock()
+		return ErrClosed
+	case s.bytes+p.bytes()+int64(headerBytes) > s.cfg.MaxBytes:
+		s.mu.Unlock()
+		return ErrFull
+	}
+	s.bytes += p.bytes()
+	s.waiting.Add(1)
+	s.queue = append(s.queue, p)
+	s.wake.Signal()
+	s.mu.Unlock()
+	return <-p.done
+}
+
+// write is the one goroutine that writes. All that came while it wrote shares
+// the next fsync.
+func (s *Spool) write() {
+	out := bufio.NewWriterSize(nil, 256<<10) // 256 KiB
+	for {
+		s.mu.Lock()
+		for len(s.queue) == 0 && !s.closed {
+			s.wake.Wait()
+		}
+		batch, bytes := s.take()
+		s.writing = len(batch) > 0
+		s.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		err := s.commit(out, batch)
+		if err != nil {
+			s.takeBack()
+		}
+		s.mu.Lock()
+		s.writing = false
+		if err != nil {
+			s.bytes -= bytes
+			s.waiting.Add(-int64(len(batch)))
+		} else {
+			s.account(batch, bytes)
+		}
+		s.mu.Unlock()
+		for _, p := range batch {
+			p.done <- err
+		}
+		select {
+		case s.more <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// account makes what was committed the reader's. mu is held.
+func (s *Spool) account(batch []*pending, bytes int64) {
+	if !s.active.listed {
+		s.active.listed = true
+		s.segments = append(s.segments, s.active.segment)
+		s.bytes += int64(headerBytes)
+	}
+	for _, p := range batch {
+		s.active.add(p.Entry)
+	}
+	s.active.size += bytes
+}
+
+// take takes from the queue what fits a segment, at least one. mu is held.
+func (s *Spool) take() (batch []*pending, bytes int64) {
+	n := 0
+	for n < len(s.queue) && (n == 0 || bytes+s.queue[n].bytes() <= s.cfg.SegmentBytes) {
+		bytes += s.queue[n].bytes()
+		n++
+	}
+	batch = s.queue[:n:n]
+	if s.queue = s.queue[n:]; len(s.queue) == 0 {
+		s.queue = nil
+	}
+	return batch, bytes
+}
+
+// commit writes a batch, in order: 1. frames  2. fsync  3. the directory, if
+// the segment is new. Only then is anybody told.
+func (s *Spool) commit(out *bufio.Writer, batch []*pending) error {
+	if s.active != nil && s.active.size >= s.cfg.SegmentBytes {
+		if err := s.active.file.Close(); err != nil {
+			s.log.Warn("close a segment of the spool", "file", s.active.path, "err", err) // it was fsynced
+		}
+		s.setActive(nil)
+	}
+	if s.active == nil {
+		if err := s.create(); err != nil {
+			return err
+		}
+	}
+	out.Reset(s.active.file)
+	var header []byte
+	for _, p := range batch {
+		header = appendFrame(header[:0], s.active.salt, p.Entry, p.crc)
+		_, _ = out.Write(header) // Flush returns its error
+		_, _ = out.Write(p.Payload)
+	}
+	err := out.Flush()
+	if err == nil {
+		err = s.sync(s.active.file)
+	}
+	if err == nil && !s.active.listed {
+		err = s.syncDir(s.cfg.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("append to the spool: %w", err)
+	}
+	return nil
+}
+
+// create begins a segment.
+func (s *Spool) create() error {
+	s.number = max(s.number+1, time.Now().UnixMilli())
+	path := filepath.Join(s.cfg.Dir, fmt.Sprintf(nameFormat, s.number))
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("begin a segment of the spool: %w", err)
+	}
+	header, salt := newHeader()
+	if _, err := file.Write(header); err != nil {
+		_ = file.Close()
+		_ = os.Remove(path)
+		return fmt.Errorf("begin a segment of the spool: %w", err)
+	}
+	s.setActive(&activeFile{segment: &segment{path: path, size: int64(headerBytes)}, file: file, salt: salt})
+	return nil
+}
+
+func (s *Spool) setActive(a *activeFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active = a
+}
+
+// takeBack makes the active segment end before a write that failed, and lets
+// it be: what a disk does after it failed an fsync is anybody's guess. Should
+// it fail too, the next start reports those bytes as damage.
+func (s *Spool) takeBack() {
+	a := s.active
+	if a == nil {
+		return
+	}
+	if !a.listed {
+		_ = os.Remove(a.path)
+	} else if err := a.file.Truncate(a.size); err == nil {
+		_ = a.file.Sync()
+	}
+	_ = a.file.Close()
+	s.setActive(nil)
+}
+
+func (s *Spool) syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return s.sync(d)
+}
