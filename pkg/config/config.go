@@ -165,6 +165,19 @@ type Collector struct {
 	// dead letters; "none" takes them like others. Default segment.
 	Validation string    `yaml:"validation"`
 	RateLimit  RateLimit `yaml:"rate_limit"`
+	Spool      Spool     `yaml:"spool"`
+}
+
+// Spool is a local disk that takes events while Kafka is away, and gives them
+// to it afterwards, in order. What is answered 200 then is on this disk alone,
+// fsynced, until Kafka is back.
+type Spool struct {
+	// Dir is the directory, of one process; default none: requests are answered
+	// 503 while Kafka is away.
+	Dir string `yaml:"dir"`
+	// MaxBytes is how much it holds; beyond, requests are answered 503. Only
+	// used when Dir is set. Default 1GiB.
+	MaxBytes ByteSize `yaml:"max_bytes"`
 }
 
 // ServerTLS is a listener's certificate, in PEM.

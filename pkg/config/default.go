@@ -49,6 +49,7 @@ func Default() Config {
 		Collector: Collector{
 			Listen: ":8080", MaxInFlight: 256 << 20, MaxConnections: 10_000,
 			Validation: "segment", RateLimit: RateLimit{Burst: 10 * time.Second},
+			Spool: Spool{MaxBytes: 1 << 30},
 		},
 		Admin: Admin{Listen: ":9090"},
 		Log:   Log{Level: "info"},

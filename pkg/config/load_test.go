@@ -58,6 +58,7 @@ func TestEveryKeyIsAVariable(t *testing.T) {
 		"auditor.grace": "1m", "admin.pprof": "true", "sts.verify_trust": "false", "destinations.allowed_endpoints": "minio:9000,10.0.0.0/8",
 		"collector.max_in_flight": "1GiB", "collector.max_connections": "100", "collector.rate_limit.per_key": "100",
 		"collector.rate_limit.per_workspace": "1000", "collector.rate_limit.burst": "5s",
+		"collector.spool.max_bytes": "2GiB",
 	}
 	for _, path := range Keys() {
 		value := example[path]

@@ -251,6 +251,7 @@ func (v *validator) collector() {
 	v.between("collector.rate_limit.per_key", c.RateLimit.PerKey, 0, 100_000_000)
 	v.between("collector.rate_limit.per_workspace", c.RateLimit.PerWorkspace, 0, 100_000_000)
 	v.duration("collector.rate_limit.burst", c.RateLimit.Burst, time.Second, time.Hour)
+	v.atLeast("collector.spool.max_bytes", c.Spool.MaxBytes, 64<<20)
 }
 
 // Proxies are the networks of TrustedProxies; an address is one of itself.

@@ -85,6 +85,7 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"validation":            {"collector.validation", "strict", "use segment, none"},
 		"rate_per_key":          {"collector.rate_limit.per_key", "-1", "use 0 to"},
 		"rate_per_workspace":    {"collector.rate_limit.per_workspace", "-1", "use 0 to"},
+		"spool":                 {"collector.spool.max_bytes", "1MiB", "use at least 64MiB"},
 		"rate_burst":            {"collector.rate_limit.burst", "0s", "use 1s to 1h"},
 		"log_level":             {"log.level", "loud", "use debug, info, warn, error"},
 		"log_format":            {"log.format", "xml", "use text, json"},

@@ -38,6 +38,10 @@ func kafkaAway() *refusal {
 	return retryLater(http.StatusServiceUnavailable, "kafka", "events cannot be stored just now: try again")
 }
 
+func clientGone() *refusal {
+	return retryLater(http.StatusServiceUnavailable, "client_gone", "the client has gone")
+}
+
 // refuseEvent is why a body was refused. 413 is for what can be sent in
 // smaller requests, 400 for what will never be taken.
 func refuseEvent(err error) *refusal {

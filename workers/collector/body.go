@@ -18,7 +18,7 @@ const (
 	firstBuffer = 4 << 10  // 4 KiB
 	keptBuffer  = 64 << 10 // 64 KiB: larger ones are not kept for reuse
 	gzipState   = 64 << 10 // what inflating costs, about
-	// lingering bytes are read of a body that is too large before it is
+	// lingering bytes are read, and forgotten, of what is left of a body that is
 	// refused: a client that is still writing would see a reset connection
 	// instead of the answer.
 	lingering = 2 << 20 // 2 MiB
@@ -50,7 +50,6 @@ func (w *wire) Read(p []byte) (int, error) {
 // needs no bound of its own, as nothing beyond that size is ever inflated.
 func (c *Collector) readBody(r *http.Request, g *grant) ([]byte, *refusal) {
 	if r.ContentLength > event.MaxBody {
-		linger(r.Body)
 		return nil, tooLarge()
 	}
 	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
@@ -75,7 +74,7 @@ func (c *Collector) readBody(r *http.Request, g *grant) ([]byte, *refusal) {
 		inflate := gzips.Get().(*gzip.Reader)
 		defer gzips.Put(inflate)
 		if err := inflate.Reset(buffered); err != nil {
-			return nil, unreadable(r, in, err)
+			return nil, unreadable(in, err)
 		}
 		from = inflate
 	}
@@ -85,7 +84,7 @@ func (c *Collector) readBody(r *http.Request, g *grant) ([]byte, *refusal) {
 		return body, nil
 	}
 	freeBody(body)
-	return nil, unreadable(r, in, err)
+	return nil, unreadable(in, err)
 }
 
 var errNoRoom = errors.New("no room for more bytes in flight")
@@ -124,13 +123,12 @@ func freeBody(b []byte) {
 // unreadable says why a body could not be read. What broke on the way is the
 // network's fault and worth a retry; what arrived whole and does not inflate
 // is not.
-func unreadable(r *http.Request, in *wire, err error) *refusal {
+func unreadable(in *wire, err error) *refusal {
 	var large *http.MaxBytesError
 	switch {
 	case errors.Is(err, errNoRoom):
 		return overloaded()
 	case errors.As(err, &large):
-		linger(r.Body)
 		return tooLarge()
 	case in.err != nil:
 		return retryLater(http.StatusRequestTimeout, "body_not_received", "the body did not arrive whole and in time: send it again")

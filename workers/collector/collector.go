@@ -3,7 +3,8 @@
 // but another host name.
 //
 // It promises that a request answered 200 is in Kafka, acknowledged by all
-// in-sync replicas, and that what cannot be taken just now is answered 503
+// in-sync replicas, or, with a spool and while Kafka does not take it, on the
+// local disk, fsynced, from where it goes to Kafka; and that what cannot be taken just now is answered 503
 // with Retry-After, never 200 and never 400, so that an SDK sends it again.
 // Memory is bounded: bytes in flight are counted from the first byte read
 // until Kafka's client lets go of them, and when there are too many, requests
@@ -15,8 +16,8 @@
 // deliver.
 //
 // If it is killed at any point, requests not yet answered are lost to it; the
-// SDK retries them. It keeps nothing on disk, removes no duplicates, and logs
-// neither bodies nor keys.
+// SDK retries them. It keeps nothing on disk but the spool, whose events may be
+// produced twice then; removes no duplicates, and logs neither bodies nor keys.
 package collector
 
 import (
@@ -31,6 +32,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/spool"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -46,12 +48,18 @@ type Config struct {
 	// AnswerWithin is how long a request waits for Kafka before it is
 	// answered 503. Default: 8s; the least patient SDKs wait for ten.
 	AnswerWithin time.Duration
+	// SpoolAfter is how long a request waits for Kafka before it goes to the
+	// spool. Only used with Deps.Spool. Default: 2s.
+	SpoolAfter time.Duration
 	// GiveUpAfter is how long Kafka's client may go on with a request that was
 	// answered 503; its bytes count as in flight until then. Default: 2m.
 	GiveUpAfter time.Duration
 	// HeaderTimeout and BodyTimeout bound how long a client may take to send
 	// a request's header, and all of it. Default: 10s and 30s.
 	HeaderTimeout, BodyTimeout time.Duration
+	// IdleTimeout bounds how long a connection may wait for its next request.
+	// Default: 2m.
+	IdleTimeout time.Duration
 	// Drain bounds how long requests in flight may take at shutdown.
 	// Default: 20s.
 	Drain time.Duration
@@ -75,9 +83,11 @@ type Config struct {
 func (cfg *Config) setDefaults() {
 	set(&cfg.MaxInFlight, 256<<20) // 256 MiB
 	set(&cfg.AnswerWithin, 8*time.Second)
+	set(&cfg.SpoolAfter, 2*time.Second)
 	set(&cfg.GiveUpAfter, 2*time.Minute)
 	set(&cfg.HeaderTimeout, 10*time.Second)
 	set(&cfg.BodyTimeout, 30*time.Second)
+	set(&cfg.IdleTimeout, 2*time.Minute)
 	set(&cfg.Drain, 20*time.Second)
 	set(&cfg.MaxConnections, 10_000)
 }
@@ -102,6 +112,12 @@ type Deps struct {
 	Producer Producer
 	// DeadLetters takes the events that are answered 200 and not taken.
 	DeadLetters Producer
+	// Spool keeps what Kafka does not take just now; Run empties it, and closes
+	// it at its end. nil: there is none.
+	Spool *spool.Spool
+	// Refill writes what was in the spool to the events topic. It is another
+	// than Producer, whose batches it would share. Only used with Spool.
+	Refill Producer
 	// Loaded is closed when the catalog was read to its end for the first
 	// time. Until then no key can be called unknown: requests are answered
 	// 503. nil: it is loaded.
@@ -122,6 +138,7 @@ type Collector struct {
 	parsers  parsers
 	limits   *limits
 	producer health
+	spooled  health
 	gate     gate
 	addr     atomic.Pointer[string]
 	draining atomic.Bool
@@ -129,26 +146,31 @@ type Collector struct {
 	// all of them.
 	detached func() (context.Context, context.CancelFunc)
 	cut      context.CancelFunc
+	base     context.Context //nolint:containedctx // what cut ends
 }
 
 // New returns a collector that is not listening yet.
 func New(cfg Config, deps Deps) (*Collector, error) {
 	cfg.setDefaults()
-	if deps.Catalog == nil || deps.Producer == nil || deps.DeadLetters == nil {
-		return nil, errors.New("new collector: a catalog, a producer and one of dead letters are needed")
+	if deps.Catalog == nil || deps.Producer == nil || deps.DeadLetters == nil || deps.Spool != nil && deps.Refill == nil {
+		return nil, errors.New("new collector: a catalog, a producer, one of dead letters and, with a spool, one to refill Kafka are needed")
 	}
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Collector{cfg: cfg, deps: deps, parsers: newParsers(), limits: newLimits(cfg.Limit)}
 	c.inFlight.max = cfg.MaxInFlight
-	c.producer.log = deps.Log.With("topic", cfg.Topic)
+	c.producer = health{log: deps.Log.With("topic", cfg.Topic), fails: "events cannot be produced; requests are answered 503", works: "events can be produced again"}
+	if deps.Spool != nil {
+		c.producer.fails = "events cannot be produced; they go to the spool"
+	}
+	c.spooled = health{log: deps.Log, fails: "the spool does not take or give out events; requests are answered 503", works: "the spool works again"}
 	var err error
-	if c.metrics, err = newMetrics(deps.Metrics, c.inFlight.used.Load); err != nil {
+	if c.metrics, err = newMetrics(deps.Metrics, c.inFlight.used.Load, deps.Spool); err != nil {
 		return nil, fmt.Errorf("register the collector's metrics: %w", err)
 	}
 	base, cut := context.WithCancel(context.Background())
-	c.cut = cut
+	c.base, c.cut = base, cut
 	c.detached = func() (context.Context, context.CancelFunc) {
 		return context.WithTimeout(base, cfg.GiveUpAfter)
 	}
@@ -163,8 +185,8 @@ func (c *Collector) Addr() string {
 	return ""
 }
 
-// Ready tells whether requests can be taken: the catalog is known, Kafka
-// answers, and it is not draining.
+// Ready tells whether requests can be taken: the catalog is known, it is not
+// draining, and Kafka answers or the spool has room.
 func (c *Collector) Ready(ctx context.Context) error {
 	switch {
 	case c.draining.Load():
@@ -172,6 +194,11 @@ func (c *Collector) Ready(ctx context.Context) error {
 	case !c.loaded():
 		return errors.New("the catalog is not loaded yet")
 	case c.deps.Ping == nil:
+		return nil
+	case c.deps.Spool != nil:
+		if c.deps.Spool.Stats().Full {
+			return errors.New("the spool is full: collector.spool.max_bytes")
+		}
 		return nil
 	}
 	if err := c.deps.Ping(ctx); err != nil {

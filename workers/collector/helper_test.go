@@ -129,7 +129,7 @@ func newBench(t testing.TB, cfg Config, change ...func(*Deps)) *bench {
 	b.live.Set(snapshot)
 	deps := Deps{
 		Catalog: b.live, Producer: b.topic, DeadLetters: b.dead, Metrics: b.registry,
-		Log: slog.New(slog.NewTextHandler(b.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: logTo(b.logged),
 	}
 	for _, f := range change {
 		f(&deps)
@@ -138,6 +138,10 @@ func newBench(t testing.TB, cfg Config, change ...func(*Deps)) *bench {
 	b.Collector, err = New(cfg, deps)
 	require.NoError(t, err)
 	return b
+}
+
+func logTo(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // do serves one request without a network. Whatever the answer, the document

@@ -1,9 +1,12 @@
 package collector
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealift/sealift/pkg/event"
+	"github.com/sealift/sealift/pkg/spool"
 )
 
 // metrics of the collector. No label grows with sources, keys or clients.
@@ -18,7 +21,7 @@ type metrics struct {
 	produceSeconds   prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, held *spool.Spool) (*metrics, error) {
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "sealift", Subsystem: "collector", Name: name, Help: help}
 	}
@@ -42,7 +45,21 @@ func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64) (*metrics
 		return m, nil
 	}
 	inFlight := prometheus.NewGaugeFunc(gauge("in_flight_bytes", "Bytes of requests and records in flight."), func() float64 { return float64(inFlightBytes()) })
-	for _, c := range []prometheus.Collector{m.requests, m.refused, m.events, m.rejected, m.receivedBytes, m.lineBytes, m.inFlightRequests, m.produceSeconds, inFlight} {
+	all := []prometheus.Collector{m.requests, m.refused, m.events, m.rejected, m.receivedBytes, m.lineBytes, m.inFlightRequests, m.produceSeconds, inFlight}
+	if held != nil {
+		all = append(all,
+			prometheus.NewGaugeFunc(gauge("spool_bytes", "Bytes of the spool on the disk."), func() float64 { return float64(held.Stats().Bytes) }),
+			prometheus.NewGaugeFunc(gauge("spool_records", "Records in the spool that are not in Kafka yet."), func() float64 { return float64(held.Stats().Records) }),
+			prometheus.NewGaugeFunc(gauge("spool_oldest_age_seconds", "Age of the oldest record in the spool; 0: it is empty."), func() float64 {
+				if oldest := held.Stats().Oldest; !oldest.IsZero() {
+					return time.Since(oldest).Seconds()
+				}
+				return 0
+			}),
+			prometheus.NewCounterFunc(counter("spool_damages_total", "Places of the spool that could not be read back; the log names them."), func() float64 { return float64(held.Stats().Damages) }),
+		)
+	}
+	for _, c := range all {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -2,20 +2,29 @@ package collector
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
+
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 // produce writes what was taken and returns nil when Kafka has acknowledged all
-// of it. Production goes on when the request has been answered: its bytes
-// count as in flight until Kafka's client has let go of them, so that an
-// outage fills the bound and no more.
+// of it, or the spool. Production goes on when the request has been answered:
+// its bytes count as in flight until Kafka's client has let go of them, so that
+// an outage fills the bound and no more.
 func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 	if len(t.records)+len(t.dead) == 0 {
 		g.release()
 		return nil
+	}
+	within := c.cfg.AnswerWithin
+	if c.deps.Spool != nil {
+		if !c.deps.Spool.Empty() {
+			return c.store(ctx, t, g, within)
+		}
+		within = c.cfg.SpoolAfter
 	}
 	done := make(chan error, 1)
 	c.gate.again()
@@ -25,19 +34,24 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 		g.release()
 		done <- err
 	}()
-	timer := time.NewTimer(c.cfg.AnswerWithin)
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
 	case err := <-done:
-		if err != nil {
+		if err == nil {
+			return nil
+		}
+		if c.deps.Spool == nil || errors.Is(err, stream.ErrRecordTooLarge) { // no time mends that
 			return kafkaAway()
 		}
-		return nil
 	case <-timer.C:
-		return kafkaAway()
+		if c.deps.Spool == nil {
+			return kafkaAway()
+		}
 	case <-ctx.Done():
-		return retryLater(http.StatusServiceUnavailable, "client_gone", "the client has gone")
+		return clientGone()
 	}
+	return c.store(ctx, t, nil, c.cfg.AnswerWithin-within)
 }
 
 func (c *Collector) write(t taken) error {
@@ -56,10 +70,12 @@ func (c *Collector) write(t taken) error {
 	return err
 }
 
-// health logs when production starts to fail and when it works again, not
+// health logs when something starts to fail and when it works again, not
 // each failure: an outage has thousands.
 type health struct {
 	log   *slog.Logger
+	fails string // what to say when it starts to fail
+	works string // and when it works again
 	mu    sync.Mutex
 	since time.Time // guarded by mu; zero while it works
 	count int       // guarded by mu; failures since then
@@ -71,11 +87,11 @@ func (h *health) observe(err error) {
 	switch {
 	case err != nil && h.since.IsZero():
 		h.since, h.count = time.Now(), 1
-		h.log.Error("events cannot be produced; requests are answered 503", "err", err)
+		h.log.Error(h.fails, "err", err)
 	case err != nil:
 		h.count++
 	case !h.since.IsZero():
-		h.log.Info("events can be produced again", "failed_for", time.Since(h.since), "failed_requests", h.count)
+		h.log.Info(h.works, "failed_for", time.Since(h.since), "failed_requests", h.count)
 		h.since = time.Time{}
 	}
 }

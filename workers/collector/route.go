@@ -58,7 +58,9 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 		return kind.String(), c.refuse(w, wrongMethod(w, http.MethodPost))
 	}
 	no := c.collect(r, kind)
-	c.count(no)
+	if c.count(no); no != nil {
+		linger(r.Body)
+	}
 	return kind.String(), answer(w, no)
 }
 

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,8 +23,11 @@ const maxStreams = 128
 
 // Run listens and serves until ctx ends; then it takes no more requests,
 // finishes those in flight within Config.Drain, and returns nil.
-func (c *Collector) Run(ctx context.Context) error {
+func (c *Collector) Run(ctx context.Context) (err error) {
 	defer c.cut()
+	if c.deps.Spool != nil {
+		defer func() { err = errors.Join(err, c.deps.Spool.Close()) }()
+	}
 	server := c.server()
 	serve := server.Serve
 	if c.cfg.CertFile != "" {
@@ -46,16 +50,31 @@ func (c *Collector) Run(ctx context.Context) error {
 	addr := listener.Addr().String()
 	c.addr.Store(&addr)
 	c.deps.Log.Info("collector listens", "addr", addr, "topic", c.cfg.Topic, "tls", c.cfg.CertFile != "")
+	emptied := c.startEmptying(ctx)
+	defer emptied()
 	served := make(chan error, 1)
 	go func() { served <- serve(netutil.LimitListener(listener, c.cfg.MaxConnections)) }()
 	select {
 	case err := <-served:
+		c.cut()
 		return fmt.Errorf("serve collector.listen %q: %w", c.cfg.Listen, err)
 	case <-ctx.Done():
 	}
-	c.drain(ctx, server)
+	c.drain(ctx, server, emptied)
 	<-served
 	return nil
+}
+
+// startEmptying empties the spool until the function that it returns is
+// called, which lets it end: it waits for it.
+func (c *Collector) startEmptying(ctx context.Context) (end func()) {
+	if c.deps.Spool == nil {
+		return func() {}
+	}
+	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() { defer close(done); c.empty(stopping, c.base) }()
+	return func() { stop(); <-done }
 }
 
 func (c *Collector) server() *http.Server {
@@ -64,7 +83,7 @@ func (c *Collector) server() *http.Server {
 		ReadHeaderTimeout: c.cfg.HeaderTimeout,
 		ReadTimeout:       c.cfg.BodyTimeout,
 		WriteTimeout:      c.cfg.BodyTimeout + c.cfg.AnswerWithin + 10*time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       c.cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          slog.NewLogLogger(c.deps.Log.Handler(), slog.LevelDebug),
@@ -72,8 +91,9 @@ func (c *Collector) server() *http.Server {
 }
 
 // drain ends what runs, in order: 1. intake  2. requests  3. what Kafka's
-// client still holds of requests already answered.
-func (c *Collector) drain(ctx context.Context, server *http.Server) {
+// client still holds of requests already answered  4. the spool, if Kafka takes
+// what is in it.
+func (c *Collector) drain(ctx context.Context, server *http.Server, emptied func()) {
 	start := time.Now()
 	c.draining.Store(true)
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
@@ -88,5 +108,7 @@ func (c *Collector) drain(ctx context.Context, server *http.Server) {
 		c.cut()
 		<-idle
 	}
+	defer context.AfterFunc(bounded, c.cut)()
+	emptied()
 	c.deps.Log.Info("collector drained", "took", time.Since(start), "in_time", bounded.Err() == nil)
 }

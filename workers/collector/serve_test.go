@@ -2,6 +2,7 @@ package collector
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -200,6 +201,7 @@ func TestSlowClientsAreCut(t *testing.T) {
 		head string
 		want string // of the answer
 	}{
+		"request_line_in_bytes":   {"", "400"},
 		"header_a_byte_at_a_time": {"POST /v1/track HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""},
 		"body_a_byte_at_a_time":   {"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n", "408"},
 		"chunk_a_byte_at_a_time":  {"POST /v1/track HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7a120\r\n", "408"},
@@ -229,6 +231,59 @@ func TestSlowClientsAreCut(t *testing.T) {
 	}
 	require.Empty(t, b.topic.take())
 	require.NoError(t, stop())
+}
+
+// TestIdleConnectionsAreCut: between requests, and before a handshake.
+func TestIdleConnectionsAreCut(t *testing.T) {
+	cfg := Config{Listen: "127.0.0.1:0", HeaderTimeout: 300 * time.Millisecond, BodyTimeout: 300 * time.Millisecond, IdleTimeout: 300 * time.Millisecond}
+	b := newBench(t, cfg)
+	url, stop := running(t, b)
+	_, _, secured := secure(t, cfg)
+	const request = "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 21\r\n\r\n" + `{"writeKey":"wk_web"}`
+	for hazard, c := range map[string]struct{ addr, send string }{
+		"silent_from_the_start": {strings.TrimPrefix(url, "http://"), ""},
+		"keep_alive_and_silent": {strings.TrimPrefix(url, "http://"), request},
+		"two_and_then_silent":   {strings.TrimPrefix(url, "http://"), request + request},
+		"tls_without_handshake": {secured, ""},
+		"tls_half_a_handshake":  {secured, "\x16\x03\x01\x02\x00"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			conn, err := net.Dial("tcp", c.addr)
+			require.NoError(t, err)
+			defer conn.Close()
+			require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+			_, err = io.WriteString(conn, c.send)
+			require.NoError(t, err)
+			answer, err := io.ReadAll(conn) // until it is cut
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.Equal(t, strings.Count(c.send, "POST"), strings.Count(string(answer), "200 OK"))
+		})
+	}
+	require.NoError(t, stop())
+}
+
+// TestASlowStreamIsCutAndNotItsConnection: over HTTP/2 a body that does not
+// come holds a stream for as long as it may take for a request.
+func TestASlowStreamIsCutAndNotItsConnection(t *testing.T) {
+	b, _, addr := secure(t, Config{BodyTimeout: 500 * time.Millisecond, HeaderTimeout: 300 * time.Millisecond})
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, MaxConnsPerHost: 1}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	read, write := io.Pipe()
+	defer write.Close()
+	go func() { _, _ = io.WriteString(write, `{"writeKey":`) }()
+	res, err := client.Post("https://"+addr+"/v1/track", "", read)
+	if err == nil { // or the stream is reset
+		require.Equal(t, http.StatusRequestTimeout, res.StatusCode)
+		_ = res.Body.Close()
+	}
+	require.NotErrorIs(t, err, context.DeadlineExceeded)
+	require.Eventually(t, func() bool { return b.inFlight.used.Load() == 0 }, 10*time.Second, time.Millisecond)
+	res, err = client.Post("https://"+addr+"/v1/track", "", text(`{"writeKey":"wk_web"}`))
+	require.NoError(t, err)
+	_ = res.Body.Close()
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	require.Len(t, b.topic.take(), 1)
 }
 
 // drip sends a head, and then a byte every few milliseconds until the other

@@ -76,7 +76,7 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	})
 	needed := p.dependencies(o.roles)
 	for _, d := range needed {
-		if d.name != topicsName {
+		if d.name != topicsName && !p.doesWithout(d, o.roles) {
 			p.admin.Check(d.name, d.answers)
 		}
 	}

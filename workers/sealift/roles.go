@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/spool"
 	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/appender"
 	"github.com/sealift/sealift/workers/auditor"
@@ -74,6 +76,19 @@ func (a *assembly) addCollector(s *services) error {
 	if err != nil {
 		return err
 	}
+	log := s.log.With("role", collectorRole)
+	deps := collector.Deps{
+		Catalog: s.catalog, Loaded: s.loaded,
+		Producer: s.producer(s.cfg.Kafka.EventsTopic, 0), Ping: s.kafka.Ping,
+		DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
+		Log:         log, Metrics: s.metrics,
+	}
+	if c.Spool.Dir != "" {
+		if deps.Spool, err = spool.Open(spool.Config{Dir: c.Spool.Dir, MaxBytes: int64(c.Spool.MaxBytes)}, log); err != nil {
+			return fmt.Errorf("collector.spool.dir: %w", err)
+		}
+		deps.Refill = s.producer(s.cfg.Kafka.EventsTopic, 0)
+	}
 	a.collector, err = collector.New(
 		collector.Config{
 			Listen: c.Listen, Topic: s.cfg.Kafka.EventsTopic, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile,
@@ -81,16 +96,15 @@ func (a *assembly) addCollector(s *services) error {
 			Validate: c.Validation == "segment",
 			Limit:    collector.Limit{PerKey: c.RateLimit.PerKey, PerWorkspace: c.RateLimit.PerWorkspace, Burst: c.RateLimit.Burst},
 		},
-		collector.Deps{
-			Catalog: s.catalog, Loaded: s.loaded,
-			Producer: s.producer(s.cfg.Kafka.EventsTopic, 0), Ping: s.kafka.Ping,
-			DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
-			Log:         s.log.With("role", collectorRole), Metrics: s.metrics,
-		})
-	if err == nil {
-		a.add(collectorRole, a.collector)
+		deps)
+	if err != nil {
+		if deps.Spool != nil {
+			err = errors.Join(err, deps.Spool.Close())
+		}
+		return err
 	}
-	return err
+	a.add(collectorRole, a.collector)
+	return nil
 }
 
 func (a *assembly) addAppender(ctx context.Context, s *services) error {

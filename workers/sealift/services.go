@@ -228,6 +228,8 @@ func (s *services) topics() []stream.Topic {
 // the headers that say why.
 const deadLetterBytes = 2 << 20
 
+const kafkaName = "kafka"
+
 // topicsName is the dependency that is looked at only when the process starts.
 const topicsName = "topics"
 
@@ -235,7 +237,7 @@ const topicsName = "topics"
 func (s *services) dependencies(roles []string) []dependency {
 	brokers := strings.Join(s.cfg.Kafka.Brokers, ",")
 	deps := []dependency{{
-		name: "kafka", address: brokers, key: "kafka.brokers",
+		name: kafkaName, address: brokers, key: "kafka.brokers",
 		probe: s.kafka.Ping,
 	}, {
 		name: topicsName, address: brokers, key: "kafka.*_topic",
@@ -260,6 +262,12 @@ func (s *services) dependencies(roles []string) []dependency {
 		})
 	}
 	return deps
+}
+
+// doesWithout tells whether roles that run stay ready while a service is away:
+// a collector with a spool goes on without Kafka.
+func (s *services) doesWithout(d dependency, roles []string) bool {
+	return d.name == kafkaName && s.cfg.Collector.Spool.Dir != "" && slices.Equal(roles, []string{collectorRole})
 }
 
 // ledgerName names the ledger by its place, for what is kept in Redis: that

@@ -1,0 +1,160 @@
+package collector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/spool"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// The way of events through the spool. It is open from the first request that
+// Kafka does not take until all that is in the spool is in Kafka: while
+// something waits, what comes goes behind it, so that the records of a key
+// keep the order in which they were acknowledged.
+
+// store puts what was taken into the spool and returns nil when it is on the
+// disk. held, unless nil, is what the request holds; it is released then.
+func (c *Collector) store(ctx context.Context, t taken, held *grant, within time.Duration) *refusal {
+	g := &grant{budget: &c.inFlight}
+	if !g.resize(parcelBytes(t)) {
+		if held != nil {
+			held.release()
+		}
+		return overloaded()
+	}
+	done := make(chan error, 1)
+	c.gate.again()
+	go func() {
+		defer c.gate.leave()
+		err := c.deps.Spool.Append(spool.Entry{
+			Time: time.Now(), Records: len(t.records) + len(t.dead),
+			Payload: appendParcel(make([]byte, 0, g.bytes), t),
+		})
+		g.release()
+		if held != nil {
+			held.release()
+		}
+		c.spooled.observe(err)
+		done <- err
+	}()
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, spool.ErrFull):
+			return retryLater(http.StatusServiceUnavailable, "spool_full", "events cannot be stored just now: try again")
+		}
+		return retryLater(http.StatusServiceUnavailable, "spool", "events cannot be stored just now: try again")
+	case <-timer.C:
+		return retryLater(http.StatusServiceUnavailable, "spool", "events cannot be stored just now: try again")
+	case <-ctx.Done():
+		return clientGone()
+	}
+}
+
+const (
+	// What one call produces: less than one batch of Kafka's client. Sorted by
+	// key, a key's records of it are in one request, and no request of them
+	// overtakes another that is tried again.
+	chunkBytes   = 900_000
+	chunkRecords = 9_000
+
+	firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
+)
+
+// empty produces what is in the spool, oldest first, until stopping ends; then
+// it goes on for as long as there is something and Kafka takes it. cut ends it
+// at once.
+func (c *Collector) empty(stopping, cut context.Context) {
+	for {
+		entries, err := c.deps.Spool.Read(stopping, chunkBytes)
+		if err != nil && stopping.Err() != nil {
+			return
+		}
+		var bad error
+		if err == nil {
+			bad, err = c.refill(stopping, cut, entries)
+		}
+		if err == nil {
+			c.deps.Spool.Delivered(bad)
+			continue
+		}
+		if stopping.Err() != nil {
+			return
+		}
+		c.spooled.observe(err) // of reading
+		pause(stopping, longestPause)
+	}
+}
+
+// refill produces entries until Kafka has all of them; it returns an error
+// only when it has to stop before. bad says that an entry is none.
+func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry) (bad, err error) {
+	var all taken
+	for _, e := range entries {
+		t, err := parseParcel(e.Payload)
+		if err != nil {
+			bad = err
+			continue
+		}
+		all.dead, all.records = append(all.dead, t.dead...), append(all.records, t.records...)
+	}
+	for _, part := range []struct {
+		to      Producer
+		records []stream.Record
+	}{{c.deps.DeadLetters, all.dead}, {c.deps.Refill, all.records}} {
+		for rest := part.records; len(rest) > 0; {
+			n := chunk(rest)
+			slices.SortStableFunc(rest[:n], func(a, b stream.Record) int { return bytes.Compare(a.Key, b.Key) })
+			if err := c.insist(stopping, cut, part.to, rest[:n]); err != nil {
+				return bad, err
+			}
+			rest = rest[n:]
+		}
+	}
+	return bad, nil
+}
+
+// insist produces records until it is done, or stopping ends.
+func (c *Collector) insist(stopping, cut context.Context, to Producer, records []stream.Record) error {
+	for wait := firstPause; ; wait = min(2*wait, longestPause) {
+		ctx, cancel := context.WithTimeout(cut, c.cfg.GiveUpAfter)
+		err := to.Produce(ctx, records...)
+		cancel()
+		c.producer.observe(err)
+		if err == nil || stopping.Err() != nil {
+			return err
+		}
+		pause(stopping, wait)
+	}
+}
+
+// chunk returns how many of records one call takes; at least one.
+func chunk(records []stream.Record) int {
+	n := 0
+	for size := int64(0); n < min(len(records), chunkRecords); n++ {
+		if size += recordBytes(&records[n]); size > chunkBytes && n > 0 {
+			break
+		}
+	}
+	return n
+}
+
+// pause waits a half to the whole of d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d/2 + jitter.N(d/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

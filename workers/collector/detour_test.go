@@ -1,0 +1,334 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/spool"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// spooling is a bench with a spool in dir, which emptying starts to empty.
+type spooling struct {
+	*bench
+	spool    *spool.Spool
+	emptying func() (end func())
+}
+
+func newSpooling(t *testing.T, cfg Config, dir string, maxBytes int64) *spooling {
+	t.Helper()
+	logged := &safeBuffer{}
+	held, err := spool.Open(spool.Config{Dir: dir, MaxBytes: maxBytes}, logTo(logged))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, held.Close()) })
+	s := &spooling{spool: held}
+	s.bench = newBench(t, cfg, func(d *Deps) {
+		d.Spool, d.Refill, d.Log = held, d.Producer, logTo(logged)
+	})
+	s.logged = logged
+	s.emptying = func() func() { return s.startEmptying(t.Context()) }
+	return s
+}
+
+func (s *spooling) send(id string) int {
+	return s.do(post("/v1/track", text(fmt.Sprintf(`{"userId":"u","event":"e","messageId":%q}`, id)))).Code
+}
+
+// ids are the messageIds of records.
+func ids(records []stream.Record) (all []string) {
+	for i := range records {
+		id, _ := records[i].Header("sealift-message")
+		all = append(all, string(id))
+	}
+	return all
+}
+
+func TestEventsTakeTheDetourWhileKafkaIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
+		defer s.spool.Close() // in the bubble
+		require.Equal(t, http.StatusOK, s.send("direct"))
+		require.Equal(t, []string{"direct"}, ids(s.topic.take()))
+
+		s.topic.fail(errAway)
+		s.dead.fail(errAway)
+		end := s.emptying()
+		start := time.Now()
+		for i := range 10 {
+			require.Equal(t, http.StatusOK, s.send(fmt.Sprint("m", i)))
+		}
+		require.Equal(t, http.StatusOK, s.do(post("/v1/track", text(`{"userId":"u"}`))).Code)
+		require.Equal(t, start, time.Now(), "at once")
+		require.Empty(t, s.topic.take())
+		time.Sleep(time.Hour) // synctest's clock
+		require.InDelta(t, 11, s.metric(t, "sealift_collector_spool_records"), 0)
+		require.InDelta(t, 3600, s.metric(t, "sealift_collector_spool_oldest_age_seconds"), 1)
+		require.Positive(t, s.metric(t, "sealift_collector_spool_bytes"))
+		require.Equal(t, 1, strings.Count(s.logged.String(), "they go to the spool"), "an outage is logged once")
+
+		s.dead.fail(nil)
+		s.topic.fail(nil)
+		time.Sleep(longestPause)
+		synctest.Wait()
+		require.Equal(t, strings.Fields("m0 m1 m2 m3 m4 m5 m6 m7 m8 m9"), ids(s.topic.take()), "in order, once")
+		dead := s.dead.take()
+		require.Len(t, dead, 1)
+		reason, _ := dead[0].Header("sealift-reason")
+		require.Equal(t, "no_event_name", string(reason))
+		require.Zero(t, s.metric(t, "sealift_collector_spool_records"))
+		require.Zero(t, s.metric(t, "sealift_collector_spool_bytes"))
+		require.Zero(t, s.metric(t, "sealift_collector_spool_oldest_age_seconds"))
+		require.Zero(t, s.inFlight.used.Load())
+
+		require.Equal(t, http.StatusOK, s.send("direct again"))
+		require.Equal(t, []string{"direct again"}, ids(s.topic.take()))
+		end()
+	})
+}
+
+// TestKafkaIsWaitedForOnce: the first requests of an outage find out, and the
+// others do not wait. What Kafka takes in the end of the first is there twice.
+func TestKafkaIsWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		defer s.spool.Close()
+		release := s.topic.stall()
+		start := time.Now()
+		require.Equal(t, http.StatusOK, s.send("first"))
+		require.Equal(t, 2*time.Second, time.Since(start))
+		require.Equal(t, http.StatusOK, s.send("second"))
+		require.Equal(t, 2*time.Second, time.Since(start))
+		release()
+		end := s.emptying()
+		synctest.Wait()
+		end()
+		require.ElementsMatch(t, []string{"first", "first", "second"}, ids(s.topic.take()))
+	})
+}
+
+// flaky is a producer that fails for a while now and then; what it failed with
+// may be written all the same.
+type flaky struct {
+	to  *memoryTopic
+	mu  sync.Mutex
+	rng *rand.Rand // guarded by mu
+	bad int        // guarded by mu; how many calls fail now
+}
+
+func (f *flaky) Produce(ctx context.Context, records ...stream.Record) error {
+	f.mu.Lock()
+	if f.bad == 0 && f.rng.IntN(50) == 0 {
+		f.bad = 1 + f.rng.IntN(5)
+	}
+	fails, writes := f.bad > 0, f.rng.IntN(3) == 0
+	if fails {
+		f.bad--
+	}
+	f.mu.Unlock()
+	if fails && !writes {
+		return errAway
+	}
+	if err := f.to.Produce(ctx, records...); err != nil || !fails {
+		return err
+	}
+	return errAway
+}
+
+// TestAKeysOrderIsKept: clients that send one event after another, while Kafka
+// comes and goes. Without copies, each finds its events in the order in which
+// they were acknowledged, and all of them.
+func TestAKeysOrderIsKept(t *testing.T) {
+	const clients, each = 8, 200
+	s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+	breaks := &flaky{to: s.topic, rng: rand.New(rand.NewPCG(6, 5))}
+	s.deps.Producer, s.deps.Refill = breaks, breaks
+	end := s.emptying()
+	var sending sync.WaitGroup
+	for c := range clients {
+		sending.Go(func() {
+			for i := range each {
+				if code := s.send(fmt.Sprint(c, " ", i)); code != http.StatusOK {
+					t.Errorf("status %d", code)
+				}
+			}
+		})
+	}
+	sending.Wait()
+	require.Eventually(t, s.spool.Empty, 30*time.Second, time.Millisecond)
+	end()
+	next, seen, copies := make([]int, clients), map[string]bool{}, 0
+	for _, id := range ids(s.topic.take()) {
+		if seen[id] {
+			copies++
+			continue
+		}
+		seen[id] = true
+		var c, i int
+		_, err := fmt.Sscan(id, &c, &i)
+		require.NoError(t, err)
+		require.Equal(t, next[c], i)
+		next[c]++
+	}
+	require.Len(t, seen, clients*each)
+	require.Positive(t, copies)
+	t.Logf("%d copies of %d", copies, clients*each)
+}
+
+func TestAFullSpoolIs503(t *testing.T) {
+	s := newSpooling(t, Config{}, t.TempDir(), 200<<10)
+	s.deps.Ping = func(context.Context) error { return errAway }
+	s.topic.fail(errAway)
+	require.NoError(t, s.Ready(t.Context()), "without Kafka")
+	taken := 0
+	for ; ; taken++ {
+		w := s.do(post("/v1/track", text(`{"a":"`+strings.Repeat("x", 10<<10)+`"}`)))
+		if w.Code != http.StatusOK {
+			require.Equal(t, http.StatusServiceUnavailable, w.Code)
+			require.Contains(t, w.Body.String(), "spool_full")
+			require.NotEmpty(t, w.Header().Get("Retry-After"))
+			break
+		}
+	}
+	require.Greater(t, taken, 10)
+	for s.send("small") == http.StatusOK {
+		taken++
+	}
+	require.ErrorContains(t, s.Ready(t.Context()), "collector.spool.max_bytes")
+	require.Zero(t, s.inFlight.used.Load())
+	s.topic.fail(nil)
+	end := s.emptying()
+	require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
+	end()
+	require.Len(t, s.topic.take(), taken, "what was refused is not there")
+	require.Equal(t, http.StatusOK, s.send("again"))
+}
+
+func TestADiskThatFailsIs503(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := newSpooling(t, Config{}, dir, 64<<20)
+	s.topic.fail(errAway)
+	require.NoError(t, os.RemoveAll(dir))
+	w := s.do(post("/v1/track", text(`{}`)))
+	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	require.NotEmpty(t, w.Header().Get("Retry-After"))
+	require.Contains(t, s.logged.String(), "no such file or directory")
+	s.topic.fail(nil)
+	require.Equal(t, http.StatusOK, s.send("direct"), "a spool that is broken is in nobody's way")
+}
+
+// TestWhatNoTimeMendsStaysOutOfTheSpool: it would hold up all behind it.
+func TestWhatNoTimeMendsStaysOutOfTheSpool(t *testing.T) {
+	s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+	s.topic.fail(fmt.Errorf("produce: %w", stream.ErrRecordTooLarge))
+	require.Equal(t, http.StatusServiceUnavailable, s.send("m"))
+	require.True(t, s.spool.Empty())
+}
+
+func TestSpooledBytesAreBounded(t *testing.T) {
+	s := newSpooling(t, Config{MaxInFlight: 1 << 20}, t.TempDir(), 64<<20)
+	s.topic.fail(errAway)
+	statuses := map[int]int{}
+	var mu sync.Mutex
+	var sending sync.WaitGroup
+	for range 100 {
+		sending.Go(func() {
+			w := s.do(post("/v1/batch", text(`{"batch":[`+strings.Repeat(`{"p":"`+strings.Repeat("x", 10<<10)+`"},`, 30)+`{}]}`)))
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[w.Code]++
+		})
+	}
+	sending.Wait()
+	require.Equal(t, 100, statuses[http.StatusOK]+statuses[http.StatusServiceUnavailable], "%v", statuses)
+	require.Zero(t, s.inFlight.used.Load())
+	require.EqualValues(t, statuses[http.StatusOK]*31, s.spool.Stats().Records)
+}
+
+// TestTheSpoolAtAStop: it is emptied if Kafka takes it, and else stays for the
+// next start, which is behind nothing.
+func TestTheSpoolAtAStop(t *testing.T) {
+	for hazard, away := range map[string]error{"kafka_is_there": nil, "kafka_is_away": errAway} {
+		t.Run(hazard, func(t *testing.T) {
+			dir := t.TempDir()
+			s := newSpooling(t, Config{Listen: "127.0.0.1:0"}, dir, 64<<20)
+			s.topic.fail(errAway)
+			for i := range 3 {
+				require.Equal(t, http.StatusOK, s.send(fmt.Sprint("m", i)))
+			}
+			_, stop := running(t, s.bench)
+			s.topic.fail(away)
+			require.NoError(t, stop())
+			require.Equal(t, away == nil, s.spool.Empty())
+			require.Equal(t, http.StatusServiceUnavailable, s.send("late"), "closed for good")
+
+			next := newSpooling(t, Config{}, dir, 64<<20)
+			require.Equal(t, http.StatusOK, next.send("m3"))
+			end := next.emptying()
+			require.Eventually(t, next.spool.Empty, 10*time.Second, time.Millisecond)
+			end()
+			require.Equal(t, []string{"m0", "m1", "m2", "m3"}, append(ids(s.topic.take()), ids(next.topic.take())...))
+		})
+	}
+}
+
+func TestAParcelOfALaterReleaseIsPutAside(t *testing.T) {
+	dir := t.TempDir()
+	s := newSpooling(t, Config{}, dir, 64<<20)
+	require.NoError(t, s.spool.Append(spool.Entry{Records: 1, Payload: []byte{99}}))
+	require.Equal(t, http.StatusOK, s.send("m"))
+	end := s.emptying()
+	require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
+	end()
+	require.Equal(t, []string{"m"}, ids(s.topic.take()))
+	kept, err := filepath.Glob(filepath.Join(dir, "damaged", "*.spool"))
+	require.NoError(t, err)
+	require.Len(t, kept, 1)
+	require.Contains(t, s.logged.String(), kept[0][len(kept[0])-len("00000000000000000000.spool"):])
+	require.InDelta(t, 1, s.metric(t, "sealift_collector_spool_damages_total"), 0)
+}
+
+// TestRefillsAreSmallerThanABatch: of each partition one batch is under way.
+func TestRefillsAreSmallerThanABatch(t *testing.T) {
+	for hazard, records := range map[string][]stream.Record{
+		"many":  make([]stream.Record, 25_000),
+		"large": {{Value: make([]byte, 600_000)}, {Value: make([]byte, 600_000)}, {Value: make([]byte, 2<<20)}, {Value: make([]byte, 1)}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			calls, total := 0, 0
+			for rest := records; len(rest) > 0; calls++ {
+				n := chunk(rest)
+				size := int64(0)
+				for i := range rest[:n] {
+					size += recordBytes(&rest[i])
+				}
+				require.LessOrEqual(t, n, chunkRecords)
+				require.True(t, n == 1 || size <= chunkBytes)
+				total += n
+				rest = rest[n:]
+			}
+			require.Equal(t, len(records), total)
+			require.Equal(t, map[string]int{"many": 3, "large": 4}[hazard], calls)
+		})
+	}
+}
+
+func TestASpoolNeedsItsOwnProducer(t *testing.T) {
+	s := newSpooling(t, Config{}, t.TempDir(), 1<<20)
+	deps := s.deps
+	deps.Refill = nil
+	_, err := New(Config{}, deps)
+	require.Error(t, err)
+	require.False(t, errors.Is(err, errAway))
+}

@@ -1,0 +1,136 @@
+package collector
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// parcelVersion is the first byte of a parcel, which is what a request becomes
+// in the spool: the dead letters and the records, each with their number
+// before them. A record is its time in unix milliseconds, key, value, and its
+// headers with their number before them. Numbers are varints. Bytes have their
+// length + 1 before them; 0 is nil.
+const parcelVersion = 1
+
+// parcelBytes is about how large a parcel is, and not less.
+func parcelBytes(t taken) int64 {
+	size := int64(64)
+	for _, records := range [][]stream.Record{t.dead, t.records} {
+		for i := range records {
+			size += recordBytes(&records[i])
+		}
+	}
+	return size
+}
+
+// recordBytes is about what a record takes in a parcel and in a batch of
+// Kafka's, and not less.
+func recordBytes(r *stream.Record) int64 {
+	size := 64 + len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		size += 20 + len(h.Key) + len(h.Value)
+	}
+	return int64(size)
+}
+
+func appendParcel(b []byte, t taken) []byte {
+	b = append(b, parcelVersion)
+	for _, records := range [][]stream.Record{t.dead, t.records} {
+		b = binary.AppendUvarint(b, uint64(len(records)))
+		for i := range records {
+			r := &records[i]
+			b = binary.AppendVarint(b, r.Time.UnixMilli())
+			b = appendBytes(appendBytes(b, r.Key), r.Value)
+			b = binary.AppendUvarint(b, uint64(len(r.Headers)))
+			for _, h := range r.Headers {
+				b = appendBytes(appendBytes(b, []byte(h.Key)), h.Value)
+			}
+		}
+	}
+	return b
+}
+
+func appendBytes(b, v []byte) []byte {
+	if v == nil {
+		return append(b, 0)
+	}
+	return append(binary.AppendUvarint(b, uint64(len(v))+1), v...)
+}
+
+var errParcel = errors.New("not a parcel of events")
+
+// parseParcel is the inverse of appendParcel. What it returns is part of b.
+func parseParcel(b []byte) (taken, error) {
+	if len(b) == 0 || b[0] != parcelVersion {
+		return taken{}, fmt.Errorf("%w that this release knows", errParcel)
+	}
+	p := unpacker{b: b[1:]}
+	var t taken
+	t.dead, t.records = p.records(), p.records()
+	if p.bad || len(p.b) > 0 {
+		return taken{}, errParcel
+	}
+	return t, nil
+}
+
+// unpacker takes values from the front of b. After bad all are zero.
+type unpacker struct {
+	b   []byte
+	bad bool
+}
+
+func (p *unpacker) fail() {
+	p.b, p.bad = nil, true
+}
+
+// number is one of a varint, at most what bytes are left: no length or count
+// is more.
+func (p *unpacker) number() int {
+	v, n := binary.Uvarint(p.b)
+	if n <= 0 || v > uint64(len(p.b)) {
+		p.fail()
+		return 0
+	}
+	p.b = p.b[n:]
+	return int(v)
+}
+
+func (p *unpacker) bytes() []byte {
+	n := p.number() - 1
+	if n > len(p.b) {
+		p.fail()
+	}
+	if n < 0 || p.bad {
+		return nil
+	}
+	v := p.b[:n:n]
+	p.b = p.b[n:]
+	return v
+}
+
+func (p *unpacker) records() []stream.Record {
+	var out []stream.Record
+	for range p.number() {
+		ms, n := binary.Varint(p.b)
+		if n <= 0 {
+			p.fail()
+		}
+		if p.bad {
+			return nil
+		}
+		p.b = p.b[n:]
+		r := stream.Record{Time: time.UnixMilli(ms).UTC(), Key: p.bytes(), Value: p.bytes()}
+		for range p.number() {
+			if p.bad {
+				return nil
+			}
+			r.Headers = append(r.Headers, stream.Header{Key: string(p.bytes()), Value: p.bytes()})
+		}
+		out = append(out, r)
+	}
+	return out
+}
