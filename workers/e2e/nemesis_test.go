@@ -3,13 +3,11 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -159,25 +157,6 @@ func (n *nemesis) noteRead(ctx context.Context, p *process) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.read += int64(v)
-}
-
-// scrape returns the value of a metric without labels.
-func scrape(ctx context.Context, p *process, metric string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		if text, ok := strings.CutPrefix(lines.Text(), metric+" "); ok {
-			return strconv.ParseFloat(text, 64)
-		}
-	}
-	return 0, fmt.Errorf("%s has no metric %s", p.name, metric)
 }
 
 // acked is one event that was answered with success.

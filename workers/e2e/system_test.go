@@ -63,7 +63,7 @@ type system struct {
 // configuration hold.
 type fleet struct {
 	collectors, appenders, copiers, auditors int
-	appender, copier, auditor                string // flow mappings without their braces
+	collector, appender, copier, auditor     string // flow mappings without their braces
 }
 
 const (
@@ -123,7 +123,7 @@ func (s *system) start(ctx context.Context) {
 	for i := range s.fleet.collectors {
 		addr := freeAddr(s.t)
 		s.listen = append(s.listen, addr)
-		s.collectors = append(s.collectors, s.role("collector", i, fmt.Sprintf("listen: %q", addr)))
+		s.collectors = append(s.collectors, s.role("collector", i, fmt.Sprintf("listen: %q, %s", addr, s.fleet.collector)))
 	}
 	for i := range s.fleet.appenders {
 		s.appenders = append(s.appenders, s.role("appender", i, s.appender(i, s.fleet.appender)))
