@@ -63,6 +63,7 @@ type Client struct {
 	addr      net.Addr
 	transport *kafka.Transport
 	dialer    *kafka.Dialer
+	wires     wires
 	log       *slog.Logger
 }
 
@@ -104,6 +105,7 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 // are closed by their owners.
 func (c *Client) Close() error {
 	c.transport.CloseIdleConnections()
+	c.wires.close()
 	return nil
 }
 

@@ -1,0 +1,225 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"time"
+
+	"github.com/segmentio/kafka-go/compress"
+)
+
+// ErrBatch says that a record batch is not what a producer made: bytes have
+// changed on their way, or it is of the format before Kafka 0.11.
+var ErrBatch = errors.New("record batch is damaged or of an old format")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// batches reads record batches (message format 2). Records point into its
+// input, or into its arena if they were compressed.
+type batches struct {
+	topic     string
+	partition int
+	records   []Record
+	headers   []Header
+	arena     []byte
+	packed    bytes.Reader
+	names     map[string]string // of headers, so that each is allocated once
+}
+
+// batchHead is the size of a batch's head.
+const batchHead = 61
+
+// read returns the records at or above the offset, and the offset that follows
+// all that was read. The last batch may be cut short: it is asked for again.
+func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
+	d.records, d.headers, d.arena = d.records[:0], d.headers[:0], d.arena[:0]
+	be := binary.BigEndian
+	next := offset
+	for first := true; len(b) >= 12; first = false {
+		size := int64(be.Uint32(b[8:])) + 12
+		if size > int64(len(b)) && !first {
+			break
+		}
+		if size < batchHead || size > int64(len(b)) || b[16] != 2 || be.Uint32(b[17:]) != crc32.Checksum(b[21:size], castagnoli) {
+			return nil, 0, fmt.Errorf("%w: at offset %d", ErrBatch, int64(be.Uint64(b)))
+		}
+		batch := b[:size]
+		b = b[size:]
+		end := int64(be.Uint64(batch)) + int64(int32(be.Uint32(batch[23:]))) + 1
+		if end <= next { // brokers may begin with what lies before
+			continue
+		}
+		const control = 1 << 5
+		if be.Uint16(batch[21:])&control == 0 {
+			before := len(d.records)
+			if err := d.batch(batch, offset); err != nil && before == 0 {
+				return nil, 0, err
+			} else if err != nil { // met again, when what lies before it is filed
+				return d.records[:before], next, nil
+			}
+		}
+		next = end
+	}
+	return d.records, next, nil
+}
+
+func (d *batches) batch(batch []byte, offset int64) error {
+	be := binary.BigEndian
+	attributes := be.Uint16(batch[21:])
+	base, since := int64(be.Uint64(batch)), int64(be.Uint64(batch[27:]))
+	appendTime := attributes&(1<<3) != 0
+	if appendTime {
+		since = int64(be.Uint64(batch[35:]))
+	}
+	lines := batch[batchHead:]
+	if codec := attributes & 7; codec != 0 {
+		var err error
+		if lines, err = d.unpack(compress.Compression(codec), lines); err != nil {
+			return fmt.Errorf("decompress batch at offset %d: %w", base, err)
+		}
+	}
+	r := cursor{b: lines}
+	for range int32(be.Uint32(batch[57:])) {
+		one := cursor{b: r.take(r.varint()), err: r.err}
+		one.skip(1) // attributes: none are defined
+		at := one.varint()
+		rec := Record{Topic: d.topic, Partition: d.partition, Offset: base + one.varint()}
+		if appendTime {
+			at = 0
+		}
+		rec.Time = time.UnixMilli(since + at)
+		rec.Key, rec.Value = one.bytes(), one.bytes()
+		begin := len(d.headers)
+		for range one.varint() {
+			name := one.bytes()
+			value := one.bytes()
+			if one.err != nil {
+				break
+			}
+			d.headers = append(d.headers, Header{Key: d.name(name), Value: value})
+		}
+		if one.err != nil {
+			return fmt.Errorf("%w: record %d or after", ErrBatch, rec.Offset)
+		}
+		if rec.Offset < offset {
+			d.headers = d.headers[:begin]
+			continue
+		}
+		if len(d.headers) > begin {
+			rec.Headers = d.headers[begin:len(d.headers):len(d.headers)]
+		}
+		d.records = append(d.records, rec)
+	}
+	return nil
+}
+
+// unpack decompresses into the arena. What earlier records point to stays
+// valid when the arena grows, because growth allocates anew.
+func (d *batches) unpack(codec compress.Compression, packed []byte) ([]byte, error) {
+	c := codec.Codec()
+	if c == nil {
+		return nil, fmt.Errorf("%w: codec %d", ErrBatch, codec)
+	}
+	d.packed.Reset(packed)
+	z := c.NewReader(&d.packed)
+	defer func() { _ = z.Close() }()
+	begin := len(d.arena)
+	for {
+		if len(d.arena) == cap(d.arena) {
+			grown := make([]byte, len(d.arena)-begin, max(2*cap(d.arena), 256<<10))
+			copy(grown, d.arena[begin:])
+			d.arena, begin = grown, 0
+		}
+		n, err := z.Read(d.arena[len(d.arena):cap(d.arena)])
+		d.arena = d.arena[:len(d.arena)+n]
+		if errors.Is(err, io.EOF) {
+			return d.arena[begin:len(d.arena):len(d.arena)], nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// name returns the name of a header as a string.
+func (d *batches) name(b []byte) string {
+	s, ok := d.names[string(b)]
+	if !ok {
+		s = string(b)
+		if d.names == nil || len(d.names) >= 256 { // a producer that makes them up
+			d.names = map[string]string{}
+		}
+		d.names[s] = s
+	}
+	return s
+}
+
+// cursor reads big-endian numbers and varints. After an error it returns zeros.
+type cursor struct {
+	b   []byte
+	err error
+}
+
+var errShort = errors.New("cut short")
+
+// take returns the next n bytes.
+func (c *cursor) take(n int64) []byte {
+	if n < 0 || n > int64(len(c.b)) {
+		c.b, c.err = nil, errShort
+		return nil
+	}
+	b := c.b[:n:n]
+	c.b = c.b[n:]
+	return b
+}
+
+func (c *cursor) skip(n int64) { c.take(n) }
+
+func (c *cursor) u16() uint16 {
+	if b := c.take(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
+}
+
+func (c *cursor) i32() int32 {
+	if b := c.take(4); b != nil {
+		return int32(binary.BigEndian.Uint32(b))
+	}
+	return 0
+}
+
+func (c *cursor) i64() int64 {
+	if b := c.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+func (c *cursor) varint() int64 {
+	if len(c.b) > 0 && c.b[0] < 0x80 { // most are
+		v := int64(c.b[0]>>1) ^ -int64(c.b[0]&1)
+		c.b = c.b[1:]
+		return v
+	}
+	v, n := binary.Varint(c.b)
+	if n <= 0 {
+		c.b, c.err = nil, errShort
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+// bytes reads a length and so many bytes; nil if the length is -1.
+func (c *cursor) bytes() []byte {
+	n := c.varint()
+	if n == -1 {
+		return nil
+	}
+	return c.take(n)
+}

@@ -1,0 +1,219 @@
+package stream
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// wire is a connection to a broker on which one request at a time is under
+// way. kafka-go opens it, authenticates, and is not used on it afterwards.
+type wire struct {
+	conn net.Conn
+	id   int32 // of the last request
+	idle time.Time
+}
+
+// wires are the connections of a client that no request is under way on, by
+// broker: partitions share them.
+type wires struct {
+	mu     sync.Mutex // guards idle and closed
+	idle   map[string][]*wire
+	closed bool
+}
+
+// idleFor is how long a connection is kept unused; brokers close them after
+// ten minutes by default.
+const idleFor = time.Minute
+
+// get returns a connection, and whether it was used before.
+func (p *wires) get(ctx context.Context, dialer *kafka.Dialer, broker string) (w *wire, used bool, err error) {
+	p.mu.Lock()
+	for list := p.idle[broker]; len(list) > 0; list = p.idle[broker] {
+		w := list[len(list)-1]
+		p.idle[broker] = list[:len(list)-1]
+		if time.Since(w.idle) < idleFor {
+			p.mu.Unlock()
+			return w, true, nil
+		}
+		_ = w.conn.Close()
+	}
+	p.mu.Unlock()
+	w, err = dialWire(ctx, dialer, broker)
+	return w, false, err
+}
+
+// put gives a connection back.
+func (p *wires) put(broker string, w *wire) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		_ = w.conn.Close()
+		return
+	}
+	if p.idle == nil {
+		p.idle = map[string][]*wire{}
+	}
+	w.idle = time.Now()
+	p.idle[broker] = append(p.idle[broker], w)
+}
+
+// close closes what is idle now, and what is given back later.
+func (p *wires) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, list := range p.idle {
+		for _, w := range list {
+			_ = w.conn.Close()
+		}
+	}
+	p.idle = nil
+}
+
+func dialWire(ctx context.Context, dialer *kafka.Dialer, broker string) (*wire, error) {
+	w := new(wire)
+	d := *dialer
+	d.TLS = nil
+	d.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		w.conn = conn
+		if dialer.TLS == nil {
+			return conn, nil
+		}
+		cfg := dialer.TLS.Clone()
+		if cfg.ServerName == "" {
+			cfg.ServerName, _, _ = net.SplitHostPort(address)
+		}
+		secure := tls.Client(conn, cfg)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		w.conn = secure
+		return secure, nil
+	}
+	if _, err := d.DialContext(ctx, "tcp", broker); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// next is the id of the request that comes next.
+func (w *wire) next() int32 {
+	w.id++
+	return w.id
+}
+
+// maxAnswer bounds an answer: a fetch is one batch at least, and a broker that
+// takes larger ones is set up by mistake, or none.
+const maxAnswer = 256 << 20
+
+var errAnswer = errors.New("the broker's answer is not one to the request")
+
+// roundTrip sends a request and returns the answer's body, in buf if it has
+// room. After an error the connection is of no more use.
+func (w *wire) roundTrip(ctx context.Context, request, buf []byte) ([]byte, error) {
+	deadline, _ := ctx.Deadline()
+	if err := w.conn.SetDeadline(deadline); err != nil {
+		return buf, err
+	}
+	// A context that ends early ends the wait for the answer.
+	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := w.conn.Write(request); err != nil {
+		return buf, err
+	}
+	var head [8]byte
+	if _, err := io.ReadFull(w.conn, head[:]); err != nil {
+		return buf, err
+	}
+	size := int64(int32(binary.BigEndian.Uint32(head[:]))) - 4
+	if id := int32(binary.BigEndian.Uint32(head[4:])); size < 0 || size > maxAnswer || id != w.id {
+		return buf, fmt.Errorf("%w: %d bytes to request %d", errAnswer, size, id)
+	}
+	if int64(cap(buf)) < size {
+		buf = make([]byte, size+size/8)
+	}
+	buf = buf[:size]
+	_, err := io.ReadFull(w.conn, buf)
+	if err == nil && !stop() {
+		return buf, ctx.Err() // the deadline may be what AfterFunc has set
+	}
+	return buf, err
+}
+
+// appendFetch appends a Fetch request, version 10 (brokers since 2.1), for one
+// partition, outside of a session.
+func appendFetch(b []byte, id int32, client, topic string, partition int, offset int64, opts FetchOptions) []byte {
+	be := binary.BigEndian
+	i32 := func(ns ...int32) {
+		for _, n := range ns {
+			b = be.AppendUint32(b, uint32(n))
+		}
+	}
+	text := func(s string) { b = append(be.AppendUint16(b, uint16(len(s))), s...) }
+	start := len(b)
+	i32(0)
+	b = append(b, 0, 1, 0, 10) // Fetch, version
+	i32(id)
+	text(client)
+	i32(-1, int32(opts.MaxWait.Milliseconds()), 1, int32(opts.MaxBytes)) // no replica; wait; least and most bytes
+	b = append(b, 0)                                                     // uncommitted records too
+	i32(0, -1)                                                           // no session
+	i32(1)
+	text(topic)
+	i32(1, int32(partition), -1) // any leader epoch
+	b = be.AppendUint64(b, uint64(offset))
+	b = be.AppendUint64(b, ^uint64(0)) // no replica's log start
+	i32(int32(opts.MaxBytes), 0)       // and nothing to forget
+	be.PutUint32(b[start:], uint32(len(b)-start-4))
+	return b
+}
+
+// answer is what a Fetch response says of the one partition.
+type answer struct {
+	code                    int16
+	highWatermark, logStart int64
+	records                 []byte
+}
+
+// readAnswer decodes a Fetch response, version 10.
+func readAnswer(b []byte, topic string, partition int) (answer, error) {
+	r := cursor{b: b}
+	r.skip(4) // throttle
+	code := int16(r.u16())
+	r.skip(4) // session
+	if code != 0 {
+		return answer{code: code}, r.err
+	}
+	topics, name := r.i32(), ""
+	if topics == 1 {
+		name = string(r.take(int64(r.u16())))
+	}
+	partitions, n := r.i32(), r.i32()
+	if r.err != nil || topics != 1 || partitions != 1 || name != topic || int(n) != partition {
+		return answer{}, fmt.Errorf("%w: another partition", errAnswer)
+	}
+	a := answer{code: int16(r.u16()), highWatermark: r.i64()}
+	r.skip(8) // last stable offset
+	a.logStart = r.i64()
+	if aborted := r.i32(); aborted > 0 {
+		r.skip(16 * int64(aborted))
+	}
+	if size := r.i32(); size > 0 {
+		a.records = r.take(int64(size))
+	}
+	return a, r.err
+}
