@@ -106,7 +106,7 @@ func classify(ctx context.Context, request Request, err error) error {
 	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
-		e.Code, e.Message = api.ErrorCode(), api.ErrorMessage()
+		e.Code, e.Message = api.ErrorCode(), objstore.Redact(api.ErrorMessage())
 	}
 	var response *smithyhttp.ResponseError
 	if errors.As(err, &response) {

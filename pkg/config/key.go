@@ -136,11 +136,15 @@ func splitList(text string) []string {
 	return out
 }
 
-// texts are the items of a leaf as set reads them; a scalar has one.
+// texts are the items of a leaf as set reads them, without secrets; a scalar
+// has one.
 func texts(v reflect.Value) (items []string, list bool) {
 	switch x := v.Interface().(type) {
 	case []string:
-		return x, true
+		for _, item := range x {
+			items = append(items, withoutCredentials(item))
+		}
+		return items, true
 	case []time.Duration:
 		for _, d := range x {
 			items = append(items, shortDuration(d))
@@ -151,7 +155,7 @@ func texts(v reflect.Value) (items []string, list bool) {
 	case Secret:
 		return []string{x.String()}, false
 	default:
-		return []string{fmt.Sprint(x)}, false
+		return []string{withoutCredentials(fmt.Sprint(x))}, false
 	}
 }
 

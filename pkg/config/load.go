@@ -170,7 +170,7 @@ func (l *loader) env(env []string) {
 	}
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == envFile || ofScripts.MatchString(name) || isServiceLink(name, value) {
+		if !strings.HasPrefix(name, envPrefix) || name == envFile || ofOthers.MatchString(name) || isServiceLink(name, value) {
 			continue
 		}
 		if k, ok := known[name]; ok {
@@ -185,9 +185,10 @@ func (l *loader) env(env []string) {
 	}
 }
 
-// ofScripts are the variables of this repository's scripts and tests (see
-// scripts/stack.sh): a developer has them in the shell that runs sealift too.
-var ofScripts = regexp.MustCompile(`^SEALIFT_(CACHE|MINIO|BIN|TEST_\w+)$`)
+// ofOthers are the variables of this repository's scripts and tests (see
+// scripts/stack.sh), and that of `sealift send`, which is no configuration:
+// the shell that runs sealift may have them too.
+var ofOthers = regexp.MustCompile(`^SEALIFT_(CACHE|MINIO|BIN|TEST_\w+|WRITE_KEY)$`)
 
 var serviceLink = regexp.MustCompile(`^SEALIFT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 

@@ -168,7 +168,7 @@ func TestKubernetesServiceLinksAreNoKeys(t *testing.T) {
 }
 
 func TestVariablesOfOurScriptsAreNoKeys(t *testing.T) {
-	_, err := Load("", []string{"SEALIFT_CACHE=/c", "SEALIFT_MINIO=/m", "SEALIFT_BIN=/b", "SEALIFT_TEST_KAFKA=127.0.0.1:1"}, nil)
+	_, err := Load("", []string{"SEALIFT_CACHE=/c", "SEALIFT_MINIO=/m", "SEALIFT_BIN=/b", "SEALIFT_WRITE_KEY=k", "SEALIFT_TEST_KAFKA=127.0.0.1:1"}, nil)
 	require.NoError(t, err)
 	_, err = Load("", []string{"SEALIFT_CACHES=/c"}, nil)
 	require.ErrorContains(t, err, "SEALIFT_CACHES")

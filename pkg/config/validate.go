@@ -325,7 +325,7 @@ func (v *validator) hostPort(key, value string) {
 			fix += ":PORT"
 		}
 	}
-	v.add(key, fmt.Sprintf("%q is not host:port", value), fix)
+	v.add(key, fmt.Sprintf("%q is not host:port", withoutCredentials(value)), fix)
 }
 
 // url checks an optional http or https URL of a server.
@@ -340,6 +340,6 @@ func (v *validator) url(key, value string) {
 	case u.User != nil:
 		v.add(key, "it holds credentials", "remove them; they come from the SDK's default chain")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
-		v.add(key, fmt.Sprintf("%q has a path or query", value), "write "+u.Scheme+"://"+u.Host)
+		v.add(key, fmt.Sprintf("%q has a path or query", withoutCredentials(value)), "write "+u.Scheme+"://"+u.Host)
 	}
 }

@@ -3,6 +3,7 @@ package objstore
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -69,8 +70,13 @@ func ProfileRegion(ctx context.Context, profile string) string {
 // String does not tell the secrets.
 func (c Credentials) String() string { return c.AccessKeyID + ":***" }
 
-// GoString does not tell the secrets.
-func (c Credentials) GoString() string { return "objstore.Credentials{" + c.String() + "}" }
+// Format does not tell the secrets, whatever the verb is.
+func (c Credentials) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "objstore.Credentials{"+c.String()+"}")
+}
+
+// MarshalText does not tell the secrets, to encoders and loggers.
+func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // credentialsError marks a failure to get credentials on its way through the
 // SDK, so that it is not taken for an answer of the store.

@@ -26,7 +26,7 @@ func (s *S3) classify(ctx context.Context, op, key string, err error) error {
 	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
-		e.Code, e.Message = api.ErrorCode(), api.ErrorMessage()
+		e.Code, e.Message = api.ErrorCode(), Redact(api.ErrorMessage())
 	}
 	var response *smithyhttp.ResponseError
 	if !errors.As(err, &response) || response.HTTPStatusCode() == 0 {

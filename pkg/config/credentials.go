@@ -1,0 +1,23 @@
+package config
+
+import "strings"
+
+// withoutCredentials is text as it may be shown where somebody wrote
+// credentials into an address: user:password@host, with or without a scheme,
+// or the query of a presigned URL. Such values are refused, but a person has
+// to see which one is meant.
+func withoutCredentials(text string) string {
+	scheme, rest, isURL := strings.Cut(text, "://")
+	if isURL {
+		scheme += "://"
+	} else {
+		scheme, rest = "", text
+	}
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 && (isURL || strings.Contains(rest[:at], ":") && !strings.HasPrefix(rest, "arn:")) {
+		rest = mask + rest[at:]
+	}
+	if path, _, found := strings.Cut(rest, "?"); found && isURL {
+		rest = path + "?" + mask
+	}
+	return scheme + rest
+}
