@@ -15,12 +15,15 @@ PROCESSES := ^TestEverythingArrivesOnce
 LINT_VERSION := v2.15.0
 LINT         := $(CACHE)/golangci-lint-$(LINT_VERSION)/golangci-lint
 
+VULN_VERSION := v1.9.0
+VULN         := $(CACHE)/govulncheck-$(VULN_VERSION)/govulncheck
+
 BENCH    ?= .
 FUZZTIME ?= 10s
 FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test simulate test-stack schemathesis soak stack-up stack-down lint bench bench-sync bench-isolation fuzz clean help
+.PHONY: build demo test simulate test-stack schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation fuzz clean help
 
 build: ## build bin/sealift
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
@@ -63,6 +66,14 @@ lint: $(LINT) ## go vet and golangci-lint
 $(LINT):
 	@echo 'make: building golangci-lint $(LINT_VERSION), once' >&2
 	@GOFLAGS= GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+vuln: $(VULN) ## modules against their sums, code against known vulnerabilities (scripts/vuln.sh -h)
+	@scripts/vuln-test.sh $(VULN)
+	@scripts/vuln.sh $(VULN)
+
+$(VULN):
+	@echo 'make: building govulncheck $(VULN_VERSION), once' >&2
+	@GOFLAGS= GOBIN=$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION)
 
 bench: ## benchmarks; BENCH=regexp
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
