@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -67,7 +68,7 @@ func (a *app) load() error {
 	for _, s := range a.set {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok {
-			return usage(fmt.Sprintf("--set %s: write key=value", s))
+			return usage("--set: write key=value, like --set kafka.group=two") // not what was written: it may be a password
 		}
 		a.overrides[key] = value
 	}
@@ -87,6 +88,15 @@ func (a *app) load() error {
 	}
 	a.log = newLogger(a.stderr, cfg.Log)
 	return nil
+}
+
+// configured loads the configuration for a command that does without, and
+// tells whether there is a valid one: somebody said something about anything.
+func (a *app) configured() bool {
+	if a.load() != nil {
+		return false
+	}
+	return slices.ContainsFunc(config.Keys(), func(key string) bool { return a.cfg.Origin(key) != "default" })
 }
 
 // newLogger logs text to a terminal and JSON elsewhere, unless told.

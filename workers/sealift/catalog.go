@@ -80,7 +80,8 @@ func newCatalogValidateCommand(a *app) *cobra.Command {
 		Use:   "validate -f FILE…",
 		Short: "Check documents and say all that is wrong",
 		Long: `Check documents, each on its own and all against each other, and say all that is wrong with lines and
-fixes. Nothing is connected to; whether they fit to what is applied already is for: sealift catalog diff.`,
+fixes. Nothing is connected to; whether they fit to what is applied already is for: sealift catalog diff. Where a
+configuration is there, it also tells of endpoints that destinations.allowed_endpoints of it does not permit.`,
 		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  cat *.yaml | sealift catalog validate -f -",
 		Annotations: withoutConfig,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -92,6 +93,11 @@ fixes. Nothing is connected to; whether they fit to what is applied already is f
 			for _, w := range ws {
 				sources += len(w.Sources)
 				destinations += len(w.Destinations)
+			}
+			if a.configured() {
+				if err := warnOfEndpoints(a, ws); err != nil {
+					return err
+				}
 			}
 			_, err = fmt.Fprintf(a.stdout, "valid: %d workspaces, %d sources, %d destinations\n", len(ws), sources, destinations)
 			return err

@@ -314,7 +314,7 @@ func TestApplyTellsOfEndpointsThatAreNotAllowed(t *testing.T) {
 	}
 	file := writeYAML(t, ws...)
 	b.env = append(b.env, "SEALIFT_LOG_LEVEL=warn")
-	for _, command := range []string{"diff", "apply"} {
+	for _, command := range []string{"validate", "diff", "apply"} {
 		code, _, stderr := b.sealift(t, "catalog", command, "-f", file)
 		require.Zero(t, code, stderr)
 		require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
@@ -322,6 +322,10 @@ func TestApplyTellsOfEndpointsThatAreNotAllowed(t *testing.T) {
 		require.Contains(t, stderr, `add \"minio.internal:9000\" to destinations.allowed_endpoints`)
 	}
 	code, _, stderr := b.sealift(t, "catalog", "apply", "-f", file, "--set", "destinations.allowed_endpoints=minio.internal:9000")
+	require.Zero(t, code)
+	require.Empty(t, stderr)
+	// A customer has no configuration, and is not told of somebody else's.
+	code, _, stderr = sealift(t, "", nil, "catalog", "validate", "-f", file)
 	require.Zero(t, code)
 	require.Empty(t, stderr)
 }

@@ -31,13 +31,22 @@ type devProcess struct {
 	done chan error
 }
 
+func devArgs(data string, args ...string) []string {
+	return append([]string{
+		"dev", "--data", data, "--http", ":0", "--s3", ":0", "--kafka", ":0", "--redis", ":0", "--admin", ":0", "--roll-every", "1s",
+	}, args...)
+}
+
 func startDev(t *testing.T, data string, args ...string) *devProcess {
+	t.Helper()
+	return startDevAs(t, exec.Command("sealift", devArgs(data, args...)...), data)
+}
+
+// startDevAs starts it by a command that becomes it.
+func startDevAs(t *testing.T, cmd *exec.Cmd, data string) *devProcess {
 	t.Helper()
 	file := filepath.Join(data, "endpoints.json")
 	_ = os.Remove(file) // of a former life, if that was killed
-	cmd := exec.Command("sealift", append([]string{
-		"dev", "--data", data, "--http", ":0", "--s3", ":0", "--kafka", ":0", "--redis", ":0", "--admin", ":0", "--roll-every", "1s",
-	}, args...)...)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	require.NoError(t, cmd.Start())

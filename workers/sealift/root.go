@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -128,6 +129,10 @@ func helpAbout(c *cobra.Command, args []string) error {
 // withoutConfig annotates commands that run whatever the configuration is.
 var withoutConfig = map[string]string{"config": "none"}
 
+// downloads is the command whose files are its user's own affair: for whom
+// they are to read, the umask says.
+const downloads = "sealift files sync"
+
 // finish gives every command what all have in common: wrong arguments are
 // usage errors, and the configuration is loaded before it runs.
 func finish(a *app, c *cobra.Command) {
@@ -164,6 +169,9 @@ func finish(a *app, c *cobra.Command) {
 		return
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if c.CommandPath() != downloads {
+			syscall.Umask(0o077) // whatever it writes, and what a library in it does, is for its user alone
+		}
 		if c.Annotations["config"] != withoutConfig["config"] {
 			if err := a.load(); err != nil {
 				return err

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// finder knows secrets, and finds them in what is written, in the forms that
+// they may take there.
+type finder struct {
+	mu    sync.Mutex // guards all below
+	known map[string][]needle
+	seen  map[string]bool // those that the product was seen to use
+	// signatures are those of requests: too many to look for each, and all of
+	// one form.
+	signatures map[string]bool
+}
+
+// needle is a secret in one form.
+type needle struct{ form, text string }
+
+// find is a secret in a text.
+type find struct{ secret, form string }
+
+func newFinder() *finder {
+	return &finder{known: map[string][]needle{}, seen: map[string]bool{}, signatures: map[string]bool{}}
+}
+
+// plant returns a new secret that is known by name. Only the letters and
+// digits in it are looked for: no escaping changes these. around is put beside
+// them, to make escaping worth while.
+func (f *finder) plant(name, around string) string {
+	core := "cNry" + rand.Text()[:20]
+	f.add(name, core)
+	return core + around
+}
+
+// add makes a secret known that others made. Of one name there may be many.
+func (f *finder) add(name, secret string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known[name] = append(f.known[name], needles(secret)...)
+}
+
+// sign makes the signature of a request known, and that there was one.
+func (f *finder) sign(signature string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.signatures[signature], f.seen["signature"] = true, true
+}
+
+// needles are the forms of a secret. Base64 depends on what stands before it:
+// "key:", "user:key" and a whole header that is encoded are found by what the
+// three possible places have in common.
+func needles(secret string) []needle {
+	all := []needle{
+		{"plain", secret},
+		{"url", url.QueryEscape(secret)},
+		{"path", url.PathEscape(secret)},
+		{"quoted", strings.Trim(fmt.Sprintf("%q", secret), `"`)},
+		{"hex", hex.EncodeToString([]byte(secret))},
+		{"HEX", strings.ToUpper(hex.EncodeToString([]byte(secret)))},
+		{"bytes", strings.Trim(fmt.Sprint([]byte(secret)), "[]")},
+	}
+	for before := range 3 {
+		for name, e := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
+			text := e.EncodeToString(append(make([]byte, before), secret...))
+			all = append(all, needle{name, text[(before*8+5)/6 : (before+len(secret))*8/6]})
+		}
+	}
+	return all
+}
+
+var hex64 = regexp.MustCompile(`[0-9a-f]{64}`)
+
+// in returns the secrets that a text holds, each once.
+func (f *finder) in(text string) []find {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var found []find
+	for name, all := range f.known {
+		if i := slices.IndexFunc(all, func(n needle) bool { return strings.Contains(text, n.text) }); i >= 0 {
+			found = append(found, find{name, all[i].form})
+		}
+	}
+	for _, hex := range hex64.FindAllString(text, -1) {
+		if f.signatures[hex] {
+			found = append(found, find{"signature", "plain"})
+			break
+		}
+	}
+	slices.SortFunc(found, func(a, b find) int { return strings.Compare(a.secret, b.secret) })
+	return found
+}
+
+// reached notes that the product used a secret.
+func (f *finder) reached(names ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range names {
+		f.seen[n] = true
+	}
+}
+
+// unused are the secrets that nobody was seen to use: what they prove is
+// nothing.
+func (f *finder) unused() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var names []string
+	for name := range f.known {
+		if !f.seen[name] {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// pass marks the secrets in what the product sent as reached.
+func (f *finder) pass(sent string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, all := range f.known {
+		if !f.seen[name] && slices.ContainsFunc(all, func(n needle) bool { return strings.Contains(sent, n.text) }) {
+			f.seen[name] = true
+		}
+	}
+}
+
+// leaks says which secrets stand in a text, but those that may.
+func (f *finder) leaks(text string, allowed ...string) []string {
+	var out []string
+	for _, found := range f.in(text) {
+		if !slices.Contains(allowed, found.secret) {
+			out = append(out, fmt.Sprintf("%s (%s)", found.secret, found.form))
+		}
+	}
+	return out
+}
+
+// witness marks the secrets that pass by on a connection as reached.
+type witness struct {
+	f    *finder
+	tail []byte
+}
+
+func (w *witness) Write(p []byte) (int, error) {
+	w.tail = append(w.tail, p...)
+	w.f.pass(string(w.tail))
+	if keep := 512; len(w.tail) > keep {
+		w.tail = bytes.Clone(w.tail[len(w.tail)-keep:])
+	}
+	return len(p), nil
+}
+
+// A leak in any of these forms makes the search fail, and each of these texts
+// is one without the leak.
+func TestCanariesAreFound(t *testing.T) {
+	f := newFinder()
+	secret := f.plant("password", `/+ é%"`)
+	token := "FwoGZXIvYXdzE/token+with=all"
+	f.add("token", token)
+	b64 := base64.StdEncoding.EncodeToString
+	for leak, text := range map[string]string{
+		"plain":          "dial redis://:%s@x: refused",
+		"url_escaped":    "Get " + url.QueryEscape(secret),
+		"in_json":        fmt.Sprintf(`{"err":%q}`, "x "+secret),
+		"basic_auth":     "Authorization: Basic " + b64([]byte(secret+":")),
+		"user_and_key":   b64([]byte("user:" + secret)),
+		"sasl_plain":     b64([]byte("\x00alice\x00" + secret)),
+		"odd_offset_1":   b64([]byte("x" + secret)),
+		"odd_offset_2":   base64.URLEncoding.EncodeToString([]byte("xy" + secret + "z")),
+		"hex":            fmt.Sprintf("%x", secret),
+		"HEX":            fmt.Sprintf("%X", secret),
+		"bytes":          fmt.Sprintf("%v", []byte(secret)),
+		"go_syntax":      fmt.Sprintf("%#v", struct{ p string }{secret}),
+		"without_escape": secret[:24],
+	} {
+		text = strings.ReplaceAll(text, "%s", secret)
+		require.Len(t, f.leaks(text), 1, leak)
+		require.Empty(t, f.leaks(text, "password"), "%s: where it may stand", leak)
+		require.Empty(t, f.leaks(strings.ReplaceAll(text, text, "***")), leak)
+	}
+	for _, text := range []string{token, url.QueryEscape(token), b64([]byte("a" + token)), fmt.Sprintf("%q", token)} {
+		require.Equal(t, "token", f.in(text)[0].secret, text)
+	}
+	f.sign(strings.Repeat("0a", 32))
+	require.NotEmpty(t, f.leaks("Signature="+strings.Repeat("0a", 32)))
+	require.Empty(t, f.leaks("sha256="+strings.Repeat("0b", 32)))
+	require.Equal(t, []string{"password", "token"}, f.unused())
+	w := &witness{f: f}
+	for _, b := range []byte("AUTH default " + secret + "\r\n") { // however it is cut
+		_, err := w.Write([]byte{b})
+		require.NoError(t, err)
+	}
+	require.Equal(t, []string{"token"}, f.unused(), "nobody used it: the test has to fail")
+}

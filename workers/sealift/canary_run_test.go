@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// keep keeps what was written, to be searched. Secrets that are allowed are
+// those that it is there to show.
+func (w *canaryWorld) keep(name, text string, allowed ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.outputs = append(w.outputs, output{name, text, allowed})
+}
+
+// search returns what leaked, where.
+func (w *canaryWorld) search() []string {
+	var leaks []string
+	for _, o := range w.outputs {
+		for _, leak := range w.leaks(o.text, o.allowed...) {
+			leaks = append(leaks, o.name+" shows the "+leak)
+		}
+	}
+	return leaks
+}
+
+// wrote says whether anything holds a text.
+func (w *canaryWorld) wrote(text string) bool {
+	return slices.ContainsFunc(w.outputs, func(o output) bool { return strings.Contains(o.text, text) })
+}
+
+// command runs a command to its end, for at most limit: then it is
+// interrupted. What it writes is kept.
+func (w *canaryWorld) command(name string, env []string, limit time.Duration, c canaryRun) (stdout, stderr string) {
+	cmd := exec.Command("sealift", c.args...)
+	cmd.Dir, cmd.Env, cmd.Stdin = w.dir, env, strings.NewReader(c.stdin)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Start(); err != nil {
+		w.keep(name, "")
+		return "", err.Error()
+	}
+	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Signal(os.Interrupt) })
+	kill := time.AfterFunc(limit+20*time.Second, func() { _ = cmd.Process.Kill() })
+	_ = cmd.Wait() // many have to fail
+	timer.Stop()
+	kill.Stop()
+	w.keep(name+" stdout", out.String(), c.shows...)
+	w.keep(name+" stderr", errOut.String())
+	return out.String(), errOut.String()
+}
+
+// daemon is a role that runs.
+type daemon struct {
+	name, admin, collector string
+	cmd                    *exec.Cmd
+	out                    lockedBuffer
+	done                   chan error
+}
+
+// lockedBuffer is a buffer that may be read while a process writes it.
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (w *canaryWorld) daemon(t *testing.T, name, role, format string, env []string) *daemon {
+	t.Helper()
+	d := &daemon{name: name, admin: freeAddr(t), collector: freeAddr(t), cmd: exec.Command("sealift", role), done: make(chan error, 1)}
+	d.cmd.Dir = w.dir
+	d.cmd.Env = append(env[:len(env):len(env)], "SEALIFT_ADMIN_LISTEN="+d.admin, "SEALIFT_COLLECTOR_LISTEN="+d.collector, "SEALIFT_LOG_LEVEL=debug", "SEALIFT_LOG_FORMAT="+format)
+	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
+	require.NoError(t, d.cmd.Start())
+	go func() { d.done <- d.cmd.Wait() }()
+	t.Cleanup(func() { _ = d.cmd.Process.Kill(); <-d.done })
+	return d
+}
+
+func (d *daemon) await(t *testing.T, text string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return strings.Contains(readyz(d.admin), text) }, 2*time.Minute, 50*time.Millisecond, "%s: want %q", d.name, text)
+}
+
+// pages are all that the admin listener serves.
+var pages = []string{"/", "/metrics", "/healthz", "/readyz", "/version", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1"}
+
+// end reads the pages, ends the process with the signal (SIGQUIT makes it dump
+// its goroutines, as a panic does) and keeps all that it wrote.
+func (w *canaryWorld) end(t *testing.T, d *daemon, s syscall.Signal) {
+	t.Helper()
+	for _, page := range pages {
+		resp, err := http.Get("http://" + d.admin + page)
+		require.NoError(t, err)
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		w.keep(d.name+" "+page, fmt.Sprint(resp.Header, string(b)))
+		if page == "/debug/pprof/goroutine?debug=2" {
+			require.Contains(t, string(b), "goroutine 1 ")
+		}
+	}
+	require.NoError(t, d.cmd.Process.Signal(s))
+	err := <-d.done
+	d.done <- err
+	if s == syscall.SIGQUIT {
+		require.Contains(t, d.out.String(), "goroutine 1 ")
+	}
+	require.Contains(t, d.out.String(), "operators' listener", d.name)
+	w.keep(d.name, d.out.String())
+}
+
+// traffic sends events with every way to name a source, and what is refused.
+func (w *canaryWorld) traffic(t *testing.T, url string) {
+	t.Helper()
+	post := func(path, user, body string, header ...string) int {
+		req, err := http.NewRequest(http.MethodPost, url+path, strings.NewReader(body))
+		require.NoError(t, err)
+		if user != "" {
+			req.SetBasicAuth(user, "")
+		}
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		w.keep("answer to "+path, fmt.Sprint(resp.Header, string(b)))
+		return resp.StatusCode
+	}
+	event := fmt.Sprintf(`{"type":"track","userId":"u","event":"e","properties":{"x":%q},"context":{"traits":{"email":%q}}}`, w.body, w.email)
+	require.Equal(t, 200, post("/v1/track", w.writeKey, event))
+	require.Equal(t, 200, post("/v1/batch", "", `{"writeKey":"`+w.writeKey+`","batch":[`+event+`]}`))
+	require.Equal(t, 200, post("/v1/track", "", `{"writeKey":"`+w.writeKey+`","type":"track","userId":"u","event":"e"}`, "Authorization", "Bearer "+w.writeKey))
+	require.Equal(t, 200, post("/v1/page", w.writeKey, fmt.Sprintf(`{"type":"page","name":%q}`, w.refused)), "for nobody: a dead letter")
+	w.reached("write key", "refused event")
+	require.NotEqual(t, 200, post("/v1/track", w.unknownKey, event))
+	w.reached("unknown write key")
+	require.Equal(t, 400, post("/v1/track", w.writeKey, `{"userId":"u",`+w.malformed))
+	w.reached("malformed body")
+	post("/v1/track", w.writeKey, event, "Content-Encoding", "gzip")
+	post("/v1/nonsense/"+w.writeKey, "", event)
+	for _, path := range []string{"/v1/pixel/track?data=" + w.body, "/v1/pixel/track?writeKey=" + w.unknownKey, "/v1/projects/" + w.unknownKey + "/settings", "/v1/projects/" + w.writeKey + "/settings"} {
+		resp, err := http.Get(url + strings.ReplaceAll(path, " ", "+"))
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+	}
+}
