@@ -96,7 +96,7 @@ func (s *Spool) load(seg *segment, limit int64) error {
 	if at.off == 0 {
 		header := make([]byte, headerBytes)
 		n, _ := file.ReadAt(header, 0)
-		ok := false
+		var ok bool
 		if at.salt, ok = parseHeader(header[:n]); !ok {
 			s.report(0, limit, "the header is damaged: nothing of it can be told")
 			at.off, at.base, at.buf = limit, limit, []byte{}

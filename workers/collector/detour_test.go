@@ -2,7 +2,6 @@ package collector
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -330,5 +329,4 @@ func TestASpoolNeedsItsOwnProducer(t *testing.T) {
 	deps.Refill = nil
 	_, err := New(Config{}, deps)
 	require.Error(t, err)
-	require.False(t, errors.Is(err, errAway))
 }

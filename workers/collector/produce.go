@@ -87,11 +87,11 @@ func (h *health) observe(err error) {
 	switch {
 	case err != nil && h.since.IsZero():
 		h.since, h.count = time.Now(), 1
-		h.log.Error(h.fails, "err", err)
+		h.log.Error(h.fails, "err", err) //nolint:sloglint // a constant of New
 	case err != nil:
 		h.count++
 	case !h.since.IsZero():
-		h.log.Info(h.works, "failed_for", time.Since(h.since), "failed_requests", h.count)
+		h.log.Info(h.works, "failed_for", time.Since(h.since), "failed_requests", h.count) //nolint:sloglint // a constant of New
 		h.since = time.Time{}
 	}
 }
