@@ -263,6 +263,32 @@ func words(t *testing.T) map[string]bool {
 	return all
 }
 
+// TestTheDocumentNamesEveryReason that stands in the code, those too that no
+// test sees an answer with.
+func TestTheDocumentNamesEveryReason(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	found := 0
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		require.NoError(t, err)
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) != 3 || strings.HasSuffix(file, "_test.go") {
+				return true
+			}
+			name, _ := call.Fun.(*ast.Ident)
+			reason, literal := call.Args[1].(*ast.BasicLit)
+			if literal && name != nil && (name.Name == "refuse" || name.Name == "retryLater") {
+				require.Regexp(t, `code: \{(enum: \[|const: )([a-z_]+, )*`+strings.Trim(reason.Value, `"`)+`[],}]`, string(schemas.OpenAPI))
+				found++
+			}
+			return true
+		})
+	}
+	require.Greater(t, found, 10)
+}
+
 func TestTheDocumentIsServed(t *testing.T) {
 	b := newBench(t, Config{})
 	r := httptest.NewRequest(http.MethodGet, documentPath, nil)
