@@ -17,11 +17,14 @@ const recordOverhead = 416 // bytes
 
 // collect takes a request of the POST paths; nil means that all of it is in
 // Kafka.
-func (c *Collector) collect(r *http.Request, kind event.Kind) *refusal {
+func (c *Collector) collect(r *http.Request, kind event.Kind) (no *refusal) {
 	c.metrics.inFlightRequests.Inc()
 	defer c.metrics.inFlightRequests.Dec()
 	if !c.loaded() {
 		return retryLater(http.StatusServiceUnavailable, "starting", "the collector is starting: try again")
+	}
+	if !c.pace.admits() {
+		return overloaded()
 	}
 	g := &grant{budget: &c.inFlight}
 	body, no := c.readBody(r, g)
@@ -30,6 +33,9 @@ func (c *Collector) collect(r *http.Request, kind event.Kind) *refusal {
 		return no
 	}
 	c.metrics.receivedBytes.Add(float64(len(body)))
+	size := len(body) + perRequest
+	c.pace.enter(size)
+	defer func() { c.pace.leave(size, no == nil) }()
 	records, no := c.records(kind, body, c.stamp(r), authorization(r), true, g)
 	freeBody(body)
 	if no != nil {

@@ -7,8 +7,9 @@
 // local disk, fsynced, from where it goes to Kafka; and that what cannot be taken just now is answered 503
 // with Retry-After, never 200 and never 400, so that an SDK sends it again.
 // Memory is bounded: bytes in flight are counted from the first byte read
-// until Kafka's client lets go of them, and when there are too many, requests
-// are refused before they are read. A request is taken whole or not at all,
+// until Kafka's client lets go of them, and when there are too many, or those that
+// wait would wait too long at the pace of the acknowledgements, requests are
+// refused before they are read. A request is taken whole or not at all,
 // but for one whose answer was 503 or lost: any of its events may be in the
 // log, and the SDK's retry brings the same messageIds. An event of a batch that
 // will never be taken, while others of it are, goes to the dead letters, as
@@ -135,6 +136,7 @@ type Collector struct {
 	deps     Deps
 	metrics  *metrics
 	inFlight budget
+	pace     pace
 	parsers  parsers
 	limits   *limits
 	producer health
@@ -165,6 +167,10 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 		c.producer.fails = "events cannot be produced; they go to the spool"
 	}
 	c.spooled = health{log: deps.Log, fails: "the spool does not take or give out events; requests are answered 503", works: "the spool works again"}
+	c.pace.within = cfg.AnswerWithin / 4 // a broker that fails takes some seconds, for its partitions
+	if deps.Spool != nil {
+		c.pace.within = cfg.AnswerWithin // it is the spool that ends the wait
+	}
 	var err error
 	if c.metrics, err = newMetrics(deps.Metrics, c.inFlight.used.Load, deps.Spool); err != nil {
 		return nil, fmt.Errorf("register the collector's metrics: %w", err)
