@@ -23,7 +23,7 @@ FUZZTIME ?= 10s
 FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test simulate test-stack schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation fuzz clean help
+.PHONY: build demo test simulate test-stack schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation fuzz clean help bench-collector
 
 build: ## build bin/sealift
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
@@ -80,6 +80,9 @@ bench: ## benchmarks; BENCH=regexp
 
 bench-isolation: ## freshness of 160 destinations beside 40 broken ones, and without these; RUNS=3
 	go test -run '^$$' -bench Isolation -benchtime $(or $(RUNS),3)x -v -timeout 60m ./workers/e2e
+
+bench-collector: ## the collector beside bare handlers, on real Kafka; ROUNDS=3, JITSU=DIR (scripts/bench-collector.sh -h)
+	@scripts/bench-collector.sh $(ROUNDS)
 
 bench-sync: build ## sealift files sync against aws s3 sync, side by side; ROUNDS=3
 	@scripts/bench-sync.sh $(ROUNDS)

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -42,7 +43,7 @@ func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka
 	var values []string
 	for {
 		record, err := part.RecordSet.Records.ReadRecord()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		value, err := io.ReadAll(record.Value)

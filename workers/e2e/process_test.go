@@ -50,6 +50,10 @@ func TestMain(m *testing.M) {
 		benchServers(dir)
 		return
 	}
+	if settings := os.Getenv(bareServerEnv); settings != "" {
+		bareServer(settings)
+		return
+	}
 	code := m.Run()
 	if built != "" {
 		_ = os.RemoveAll(built)
