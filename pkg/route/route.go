@@ -48,8 +48,34 @@ const (
 //
 // Invariant: both are pure functions of the record.
 type Router struct {
-	source   func(r *stream.Record) string
+	source   func(r *stream.Record) []byte
 	received func(r *stream.Record) (int64, bool)
+	names    map[string]string // of sources; only used when not nil
+}
+
+// maxNames bounds what a reader's router keeps: some 10 MB.
+const maxNames = 100_000
+
+// Reader returns a router for one goroutine that gives all records of a source
+// the same string, so that routing a record allocates nothing.
+func (r *Router) Reader() *Router {
+	return &Router{source: r.source, received: r.received, names: map[string]string{}}
+}
+
+// name returns the source's id as a string.
+func (r *Router) name(id []byte) string {
+	if r.names == nil {
+		return string(id)
+	}
+	name, ok := r.names[string(id)]
+	if !ok {
+		if len(r.names) >= maxNames {
+			clear(r.names)
+		}
+		name = string(id)
+		r.names[name] = name
+	}
+	return name
 }
 
 // New reads the settings kafka.source_from (header, key, json:PATH) and
@@ -58,14 +84,14 @@ func New(sourceFrom, receivedFrom string) (*Router, error) {
 	r := &Router{}
 	switch path, isJSON := strings.CutPrefix(sourceFrom, "json:"); {
 	case sourceFrom == "header":
-		r.source = func(rec *stream.Record) string {
+		r.source = func(rec *stream.Record) []byte {
 			v, _ := rec.Header(HeaderSource)
-			return string(v)
+			return v
 		}
 	case sourceFrom == "key":
-		r.source = func(rec *stream.Record) string { return string(rec.Key) }
+		r.source = func(rec *stream.Record) []byte { return rec.Key }
 	case isJSON && path != "":
-		r.source = func(rec *stream.Record) string { return gjson.GetBytes(rec.Value, path).String() }
+		r.source = func(rec *stream.Record) []byte { return []byte(gjson.GetBytes(rec.Value, path).String()) }
 	default:
 		return nil, fmt.Errorf("kafka.source_from %q: use header, key or json:PATH", sourceFrom)
 	}
@@ -109,8 +135,8 @@ const (
 // milliseconds of its receipt) and its line, or the reason why it belongs
 // nowhere. The line may be the record's value itself.
 func (r *Router) Route(rec *stream.Record) (source string, received int64, line []byte, reason string) {
-	source = r.source(rec)
-	if !ValidSource(source) {
+	id := r.source(rec)
+	if !validSource(id) {
 		return "", 0, nil, ReasonSource
 	}
 	received, ok := r.received(rec)
@@ -120,7 +146,7 @@ func (r *Router) Route(rec *stream.Record) (source string, received int64, line 
 	if line, ok = lineOf(rec); !ok {
 		return "", 0, nil, ReasonJSON
 	}
-	return source, received, line, ""
+	return r.name(id), received, line, ""
 }
 
 // lineOf returns the record's value as one JSON object without a newline.
@@ -177,7 +203,9 @@ func deep(b []byte) bool {
 }
 
 // ValidSource holds ids to ^[A-Za-z0-9_-]{1,64}$: they become parts of keys.
-func ValidSource(id string) bool {
+func ValidSource(id string) bool { return validSource(id) }
+
+func validSource[T string | []byte](id T) bool {
 	if len(id) < 1 || len(id) > 64 {
 		return false
 	}

@@ -120,7 +120,7 @@ func (p *partition) own(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l := &loop{p: p, c: c, router: router, outdated: outdated, rotations: make(chan rotated, 1)}
+	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1)}
 	l.recall = p.recall(ctx, c)
 	defer func() { l.recall.close() }()
 	defer func() {

@@ -1,0 +1,59 @@
+package appender
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/dedup"
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// TestARecordCostsNoAllocation: from the fetched record to the line in its
+// file, messages remembered and blocks compressed on the way. What is left are
+// the lists of blocks, which grow now and then.
+func TestARecordCostsNoAllocation(t *testing.T) {
+	for _, recalls := range []bool{false, true} {
+		t.Run(fmt.Sprintf("dedup=%t", recalls), func(t *testing.T) {
+			router, err := route.New("header", "header")
+			require.NoError(t, err)
+			l := &loop{c: newTestCore(t, entry(0)), router: router.Reader()}
+			if recalls {
+				store, err := dedup.Open(dedup.Config{Dir: t.TempDir(), Window: time.Hour, Budget: dedup.NewBudget(64 << 20)})
+				require.NoError(t, err)
+				t.Cleanup(store.Close)
+				l.recall = &recall{Store: store}
+			}
+			line := append(append([]byte(`{"a":"`), bytes.Repeat([]byte("0123456789"), 90)...), `"}`...)
+			records := make([]stream.Record, together)
+			for i := range records {
+				records[i] = stream.Record{Value: line, Headers: []stream.Header{
+					{Key: route.HeaderSource, Value: fmt.Appendf(nil, "source%d", i%10)}, {Key: route.HeaderReceived, Value: fmt.Append(nil, int64(t0))},
+					{Key: route.HeaderLine, Value: []byte("1")}, {Key: route.HeaderMessage, Value: []byte("0123456789")},
+				}}
+			}
+			var chunk [together]routed
+			offset := int64(0)
+			// 64 records a run.
+			perRun := testing.AllocsPerRun(200, func() {
+				for i := range records {
+					records[i].Offset = offset + int64(i)
+					id := records[i].Headers[3].Value[:0]
+					records[i].Headers[3].Value = strconv.AppendInt(id, 1_000_000_000+records[i].Offset, 10)
+				}
+				l.routeAll(records, &chunk)
+				for i := range records {
+					_, err := l.add(records[i].Offset, &chunk[i], t0)
+					require.NoError(t, err)
+				}
+				offset += together
+			})
+			require.LessOrEqual(t, perRun, 1.0)
+		})
+	}
+}
