@@ -28,6 +28,7 @@ func commands(a *app) []*cobra.Command {
 		newRedriveCommand(a),
 		newReplayCommand(a),
 		newLedgerCommand(a),
+		newPlanCommand(a),
 		newSendCommand(a),
 		newFilesCommand(a),
 		newConfigCommand(a),

@@ -1,0 +1,211 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Plan is what a load needs. A day is an average one, workers are for the peak.
+type Plan struct {
+	Load Load `json:"load"`
+	// Needs are in the order of the data path.
+	Kafka   Kafka    `json:"kafka"`
+	Workers []Worker `json:"workers"`
+
+	BytesPerDay      float64 `json:"bytes_per_day"` // of lines
+	GzipPerDay       float64 `json:"gzip_bytes_per_day"`
+	FilesPerDay      float64 `json:"files_per_day"`
+	DeliveriesPerDay float64 `json:"deliveries_per_day"`
+	EntriesPerDay    float64 `json:"ledger_entries_per_day"`
+	MedianFile       float64 `json:"median_source_file_bytes"` // of one roll of the median source
+	HottestShare     float64 `json:"hottest_source_share"`
+
+	Requests        []Cost  `json:"requests"`
+	RequestsPerFile float64 `json:"s3_requests_per_delivery"`
+	StagedBytes     float64 `json:"staged_bytes"`
+	StorageUSD      float64 `json:"storage_usd_per_month"`
+	OperatorUSD     float64 `json:"operator_usd_per_month"`
+	CustomersUSD    float64 `json:"customers_usd_per_month"`
+
+	// Notes are what breaks or hurts first, and what to do.
+	Notes []string `json:"notes"`
+
+	Prices      []Price  `json:"prices"`
+	PriceSource string   `json:"price_source"`
+	Measured    Measured `json:"measured"`
+}
+
+// Kafka is what the events topic needs.
+type Kafka struct {
+	Partitions     int     `json:"partitions"`
+	BytesPerSecond float64 `json:"peak_bytes_per_second"` // compressed, before replication
+	DiskBytes      float64 `json:"disk_bytes"`            // of all replicas, at the average rate
+}
+
+// Worker is what one role needs at the peak.
+type Worker struct {
+	Role        string  `json:"role"`
+	Busy        float64 `json:"busy_cores"` // of all workers together
+	Count       int     `json:"count"`
+	MemoryBytes float64 `json:"memory_bytes"` // of each
+	DiskBytes   float64 `json:"disk_bytes"`   // of each
+}
+
+// Cost is one kind of request.
+type Cost struct {
+	Kind    string  `json:"kind"`
+	Payer   string  `json:"payer"` // "operator" or "customers"
+	PerDay  float64 `json:"per_day"`
+	USD     float64 `json:"usd_per_month"`
+	PerFile float64 `json:"per_delivery"`
+}
+
+const (
+	day           = 24 * time.Hour
+	daysPerMonth  = 30.4
+	filesPerEntry = 1000 // of a ledger entry, at most
+	leastWorkers  = 2    // one may be away
+	dedupDisk     = 18   // bytes a message, see pkg/dedup
+	dedupMemory   = 1.5
+	dedupBudget   = 256 << 20 // appender.dedup_memory
+	requestsEach  = 4         // of a copier, one after another, for a delivery
+	baseMemory    = 64e6      // of an auditor
+)
+
+// Estimate says what the load needs.
+func Estimate(l Load, m Measured) (Plan, error) {
+	if err := l.Validate(); err != nil {
+		return Plan{}, err
+	}
+	rolls := float64(day / l.RollEvery)
+	perRoll := l.EventsPerSecond * l.RollEvery.Seconds()
+	mean, peak := l.roll(perRoll, m), l.roll(perRoll*l.Peak, m)
+	p := Plan{
+		Load: l, Measured: m, Prices: Prices(), PriceSource: PriceSource,
+		BytesPerDay: l.EventsPerSecond * day.Seconds() * l.EventBytes, GzipPerDay: mean.gzip * rolls,
+		FilesPerDay: mean.count * rolls, DeliveriesPerDay: mean.count * rolls * l.Copies,
+		MedianFile: mean.atMedian, HottestShare: mean.hottest,
+	}
+	p.workers(peak)
+	p.kafka()
+	p.requests(mean, rolls)
+	p.notes(peak)
+	return p, nil
+}
+
+// workers sizes the roles. Files are made and delivered after the turn of the
+// hour, so what they take is due within DeliverWithin.
+func (p *Plan) workers(peak files) {
+	l, m := p.Load, p.Measured
+	bytes := l.EventsPerSecond * l.Peak * l.EventBytes
+	turn := min(l.DeliverWithin, l.RollEvery).Seconds()
+	deliveries := peak.count * l.Copies / turn
+	add := func(role string, cores float64, least int, memory, disk float64) {
+		n := max(least, int(ceil(cores/l.Utilisation/l.Cores)))
+		p.Workers = append(p.Workers, Worker{role, cores, n, memory, disk / float64(n)})
+	}
+	add("collector", bytes*m.CollectorPerByte, leastWorkers, float64(m.CollectorRSS), 0)
+	messages := l.EventsPerSecond * l.DedupWindow.Seconds()
+	// What is open, and what is sealed and not staged yet.
+	disk := 2*peak.gzip + dedupDisk*messages
+	add("appender", bytes*m.AppenderPerByte+peak.count/turn*m.AppenderPerFile, leastWorkers, float64(m.AppenderRSS), disk)
+	// A copier waits for S3 most of the time.
+	slots := deliveries * requestsEach * l.S3Latency.Seconds()
+	copiers := max(leastWorkers, int(ceil(slots/float64(l.Concurrency))))
+	add("copier", peak.gzip*l.Copies/turn*m.CopierPerByte+deliveries*m.CopierPerFile, copiers, float64(m.CopierRSS),
+		float64(3*l.Concurrency*copiers)*min(l.MaxBytes, peak.gzip/peak.count*10))
+	p.Workers = append(p.Workers, Worker{Role: "auditor", Count: 1, MemoryBytes: baseMemory})
+}
+
+func (p *Plan) worker(role string) *Worker {
+	return &p.Workers[slices.IndexFunc(p.Workers, func(w Worker) bool { return w.Role == role })]
+}
+
+// kafka sizes the events topic: a partition is read by one goroutine of one
+// appender, and appenders should be able to share them evenly.
+func (p *Plan) kafka() {
+	l, appender := p.Load, p.worker("appender")
+	n := max(8, 2*float64(appender.Count), ceil(appender.Busy/l.Utilisation))
+	n = ceil(n/float64(appender.Count)) * float64(appender.Count)
+	perSecond := l.EventsPerSecond * l.EventBytes * p.Measured.KafkaPerByte
+	p.Kafka = Kafka{
+		Partitions: int(n), BytesPerSecond: perSecond * l.Peak,
+		DiskBytes: perSecond * l.KafkaKeeps.Seconds() * float64(l.Replication),
+	}
+}
+
+// requests counts a day's, and what they cost.
+func (p *Plan) requests(mean files, rolls float64) {
+	l, partitions := p.Load, float64(p.Kafka.Partitions)
+	turns := max(partitions, ceil((mean.count-mean.bySize)/filesPerEntry))
+	entries := turns + mean.bySize
+	p.EntriesPerDay = entries * rolls
+	sealed := Sealed(mean.count, l.Copies, entries, 0, min(float64(p.worker("copier").Count), max(1, mean.count*l.Copies/entries))).scale(rolls)
+	for _, kind := range slices.Sorted(maps.Keys(sealed)) {
+		payer := "operator"
+		if kind == "put object" {
+			payer = "customers"
+		}
+		p.cost(kind, payer, sealed[kind])
+	}
+	p.RequestsPerFile = sealed.Total() / p.DeliveriesPerDay
+	// An audit asks each chain for its head and its hint, and notes it; of
+	// each new entry it reads the entry and lists the receipts.
+	audits := float64(day/l.AuditEvery) * partitions
+	p.cost("list audit", "operator", audits+p.EntriesPerDay*ceil(mean.count*l.Copies/entries/filesPerEntry))
+	p.cost("get audit", "operator", audits+p.EntriesPerDay)
+	p.cost("put audit", "operator", audits)
+	p.cost("data_key object", "customers", p.DeliveriesPerDay*l.KMSShare)
+	// A role is assumed once an hour by each copier that delivers to it; its trust is looked at once a day.
+	copiers := float64(p.worker("copier").Count)
+	p.cost("assume_role", "operator", float64(l.Destinations)*min(copiers, 24*copiers)*26)
+	p.StagedBytes = p.GzipPerDay * l.StagingKeeps.Hours() / 24
+	p.StorageUSD = p.StagedBytes / 1e9 * storagePrice
+	p.OperatorUSD += p.StorageUSD
+}
+
+func (p *Plan) cost(kind, payer string, perDay float64) {
+	op, _, _ := strings.Cut(kind, " ")
+	c := Cost{Kind: kind, Payer: payer, PerDay: perDay, USD: perDay * daysPerMonth * priceOf(op), PerFile: perDay / p.DeliveriesPerDay}
+	p.Requests = append(p.Requests, c)
+	if payer == "operator" {
+		p.OperatorUSD += c.USD
+	} else {
+		p.CustomersUSD += c.USD
+	}
+}
+
+// notes tell what breaks or hurts first.
+func (p *Plan) notes(peak files) {
+	l, m := p.Load, p.Measured
+	note := func(format string, args ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, args...)) }
+	if hot := l.EventsPerSecond * l.Peak * l.EventBytes * m.AppenderPerByte * peak.hottest; hot > l.Utilisation {
+		note("the largest source has %.1f %% of the events, %.1f cores' worth of one partition, which one goroutine reads: produce it with %d keys (one file an hour for each), or split it into sources",
+			100*peak.hottest, hot, int(ceil(hot/l.Utilisation)))
+	}
+	appender := p.worker("appender")
+	if need := dedupMemory * l.EventsPerSecond * l.DedupWindow.Seconds() / float64(appender.Count); need > dedupBudget {
+		note("leaving out duplicates of %s takes %.1f GB of memory of each appender: set appender.dedup_memory, start more appenders, or the window gets shorter", span(l.DedupWindow), need/1e9)
+	}
+	if p.MedianFile < 20e3 {
+		note("half of the sources fill less than %.0f kB in %s: files and their requests are the cost there, %.0f %% of the operator's requests at list prices are for %.0f files a day",
+			math.Ceil(p.MedianFile/1e3), span(l.RollEvery), 100*(1-p.StorageUSD/p.OperatorUSD), p.FilesPerDay)
+	}
+	if perSecond := peak.count / min(l.DeliverWithin, l.RollEvery).Seconds(); perSecond > 3_000 {
+		note("%.0f PUTs a second to the staging bucket after the hour's turn: S3 takes 3,500 a second and prefix, and splits prefixes that are busy for long; ask for it beforehand, or allow more time (--deliver-within)", perSecond)
+	}
+}
+
+// span writes a duration without zeros: 24h, 90s.
+func span(d time.Duration) string {
+	s := d.String()
+	s = strings.TrimSuffix(s, "0s")
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

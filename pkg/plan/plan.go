@@ -1,0 +1,83 @@
+// Package plan tells what an installation needs and costs before it is built:
+// from events, sources and destinations to partitions, workers, memory, disks,
+// files, requests and dollars. It is for `sealift plan` and for the benchmarks
+// that feed and check it.
+//
+// It promises that files and requests follow from the design, counted as the
+// roles make them and held against them by a test, and that CPU, memory and
+// compression are what a benchmark measured (Measured says when, where and of
+// which commit). It is no promise of wall time: networks, disks and S3 are not
+// in it.
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Load is what an installation has to carry.
+type Load struct {
+	EventsPerSecond float64 `json:"events_per_second"` // on average
+	Peak            float64 `json:"peak"`              // the busiest hour, as multiple of that
+	EventBytes      float64 `json:"event_bytes"`       // of a stored line
+	Sources         int     `json:"sources"`
+	Destinations    int     `json:"destinations"`
+	// Copies is how many destinations a file is owed to.
+	Copies float64 `json:"copies"`
+	// Skew is the exponent of Zipf's law by which sources share the events; 0:
+	// all have the same.
+	Skew float64 `json:"skew"`
+	// KMSShare is the share of files that go to buckets with a KMS key and
+	// without a bucket key.
+	KMSShare float64 `json:"kms_share"`
+
+	RollEvery     time.Duration `json:"-"` // of receipt in one file, for as long as it is below MaxBytes
+	MaxBytes      float64       `json:"max_bytes"`
+	DedupWindow   time.Duration `json:"-"`
+	KafkaKeeps    time.Duration `json:"-"`
+	Replication   int           `json:"replication"`
+	StagingKeeps  time.Duration `json:"-"`
+	DeliverWithin time.Duration `json:"-"` // after the hour's turn, until all its files are delivered
+	AuditEvery    time.Duration `json:"-"`
+	Cores         float64       `json:"cores"`       // of a worker
+	Utilisation   float64       `json:"utilisation"` // of cores, at the peak
+	S3Latency     time.Duration `json:"-"`           // of one request
+	Concurrency   int           `json:"concurrency"` // copies at once of one copier
+}
+
+// DefaultLoad is a middling installation on Sealift's default configuration.
+func DefaultLoad() Load {
+	return Load{
+		EventsPerSecond: 10_000, Peak: 2, EventBytes: 900, Sources: 1_000, Destinations: 100, Copies: 1, Skew: 1.1,
+		RollEvery: time.Hour, MaxBytes: 100e6, DedupWindow: 24 * time.Hour, KafkaKeeps: 7 * 24 * time.Hour, Replication: 3,
+		StagingKeeps: 7 * 24 * time.Hour, DeliverWithin: 20 * time.Minute, AuditEvery: time.Hour,
+		Cores: 4, Utilisation: 0.6, S3Latency: 50 * time.Millisecond, Concurrency: 16,
+	}
+}
+
+// Validate returns everything that is wrong with the load, or nil.
+func (l Load) Validate() error {
+	var errs []error
+	bad := func(wrong bool, field, want string) {
+		if wrong {
+			errs = append(errs, fmt.Errorf("%s: want %s", field, want))
+		}
+	}
+	bad(!(l.EventsPerSecond > 0) || l.EventsPerSecond > 1e9, "events per second", "above 0 and at most 1e9")
+	bad(!(l.Peak >= 1) || l.Peak > 1000, "peak", "1 to 1000")
+	bad(!(l.EventBytes >= 2) || l.EventBytes > 1<<20, "bytes of an event", "2 to 1,048,576")
+	bad(l.Sources < 1 || l.Sources > 10_000_000, "sources", "1 to 10,000,000")
+	bad(l.Destinations < 1 || l.Destinations > 10_000_000, "destinations", "1 to 10,000,000")
+	bad(!(l.Copies > 0) || l.Copies > 1000, "copies of a file", "above 0 and at most 1000")
+	bad(!(l.Skew >= 0) || l.Skew > 5, "skew", "0 (even) to 5")
+	bad(!(l.KMSShare >= 0) || l.KMSShare > 1, "share of KMS", "0 to 1")
+	bad(l.Replication < 1 || l.Replication > 10, "replication", "1 to 10")
+	bad(!(l.Cores > 0) || l.Cores > 1024, "cores of a worker", "above 0 and at most 1024")
+	bad(!(l.Utilisation > 0) || l.Utilisation > 1, "utilisation", "above 0 and at most 1")
+	bad(l.RollEvery < time.Second || l.RollEvery > time.Hour, "time in one file", "1s to 1h")
+	bad(!(l.MaxBytes >= 1e6), "bytes of a file", "1 MB or more")
+	bad(l.DedupWindow < 0 || l.KafkaKeeps <= 0 || l.StagingKeeps <= 0 || l.DeliverWithin <= 0 || l.AuditEvery <= 0 || l.S3Latency <= 0, "times", "above 0")
+	bad(l.Concurrency < 1, "copies at once", "1 or more")
+	return errors.Join(errs...)
+}

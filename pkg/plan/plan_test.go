@@ -1,0 +1,159 @@
+package plan
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// constants are round numbers, so that sums can be done by hand.
+func constants() Measured {
+	return Measured{
+		Time: "2026-11-29T00:00:00Z", CollectorPerByte: 1e-8, AppenderPerByte: 1e-8, AppenderPerFile: 1e-3, CopierPerByte: 1e-9, CopierPerFile: 2e-3,
+		GzipPerByte: 0.2, GzipPerFile: 100, KafkaPerByte: 0.3, CollectorRSS: 1e8, AppenderRSS: 5e8, CopierRSS: 1e8,
+	}
+}
+
+func estimate(t *testing.T, change func(*Load)) Plan {
+	t.Helper()
+	l := DefaultLoad()
+	change(&l)
+	p, err := Estimate(l, constants())
+	require.NoError(t, err)
+	return p
+}
+
+func TestFilesOfARoll(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		load Load
+		want float64 // a day
+	}{
+		"every_source_has_one_an_hour":    {Load{EventsPerSecond: 1000, EventBytes: 1000, Sources: 50}, 50 * 24},
+		"full_files_are_cut":              {Load{EventsPerSecond: 1000, EventBytes: 1000, Sources: 1}, 8 * 24}, // 720 MB of gzip an hour
+		"an_idle_source_has_none":         {Load{EventsPerSecond: 1.0 / 3600, EventBytes: 1000, Sources: 1}, 24 * (1 - 0.36787944)},
+		"more_sources_than_events_an_day": {Load{EventsPerSecond: 1.0 / 86400, EventBytes: 1000, Sources: 100_000}, 1},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			p := estimate(t, func(l *Load) {
+				l.EventsPerSecond, l.EventBytes, l.Sources, l.Skew = c.load.EventsPerSecond, c.load.EventBytes, c.load.Sources, 0
+			})
+			require.InDelta(t, c.want, p.FilesPerDay, 1e-3*c.want)
+		})
+	}
+}
+
+func TestSkewMovesEventsNotTheirSum(t *testing.T) {
+	l := DefaultLoad()
+	for _, l.Skew = range []float64{0, 0.5, 1.1, 3} {
+		sum, last := 0.0, 1.0
+		for _, s := range l.shares() {
+			require.LessOrEqual(t, s, last)
+			sum, last = sum+s, s
+		}
+		require.InDelta(t, 1, sum, 1e-9)
+	}
+}
+
+func TestWhatALoadNeeds(t *testing.T) {
+	p := estimate(t, func(l *Load) {
+		l.EventsPerSecond, l.EventBytes, l.Peak, l.Sources, l.Skew = 100_000, 1000, 2, 1000, 0
+		l.Cores, l.Utilisation, l.Copies, l.KMSShare = 2, 0.5, 2, 0.25
+	})
+	require.InDelta(t, 86400*1e8, p.BytesPerDay, 1)
+	require.Equal(t, 2, p.worker("collector").Count, "2 cores busy of 200 MB/s, 1 of each worker")
+	require.GreaterOrEqual(t, p.worker("appender").Count, 2)
+	require.Zero(t, p.Kafka.Partitions%p.worker("appender").Count, "partitions are shared evenly")
+	require.InDelta(t, 1e8*0.3*7*86400*3, p.Kafka.DiskBytes, 1)
+	require.InDelta(t, 2*p.FilesPerDay, p.DeliveriesPerDay, 1e-6)
+	of := func(kind string) (c Cost) {
+		for _, r := range p.Requests {
+			if r.Kind == kind {
+				c = r
+			}
+		}
+		return c
+	}
+	require.InDelta(t, p.FilesPerDay, of("put staged").PerDay, 1e-6)
+	require.InDelta(t, p.DeliveriesPerDay, of("put object").PerDay, 1e-6)
+	require.Equal(t, "customers", of("put object").Payer)
+	require.InDelta(t, p.DeliveriesPerDay*30.4*0.005/1000, of("put object").USD, 1e-6)
+	require.InDelta(t, p.DeliveriesPerDay/4, of("data_key object").PerDay, 1e-6)
+	sum := p.StorageUSD
+	for _, r := range p.Requests {
+		if r.Payer == "operator" {
+			sum += r.USD
+		}
+	}
+	require.InDelta(t, sum, p.OperatorUSD, 1e-6)
+}
+
+func TestNotes(t *testing.T) {
+	calm := func(l *Load) { l.DedupWindow = 0 }
+	require.Empty(t, estimate(t, calm).Notes)
+	for hazard, change := range map[string]func(*Load){
+		"a_source_is_more_than_a_partition": func(l *Load) { calm(l); l.EventsPerSecond, l.Sources, l.Skew = 500_000, 50, 2 },
+		"the_window_does_not_fit":           func(l *Load) { l.EventsPerSecond = 100_000; l.DedupWindow = 24 * time.Hour },
+		"tiny_files":                        func(l *Load) { calm(l); l.EventsPerSecond, l.Sources = 100, 100_000 },
+		"s3_is_asked_too_much":              func(l *Load) { calm(l); l.EventsPerSecond, l.Sources, l.DeliverWithin = 100_000, 200_000, time.Minute },
+	} {
+		t.Run(hazard, func(t *testing.T) { require.NotEmpty(t, estimate(t, change).Notes) })
+	}
+}
+
+func TestLoadsThatMakeNoSense(t *testing.T) {
+	for hazard, change := range map[string]func(*Load){
+		"no_events":     func(l *Load) { l.EventsPerSecond = 0 },
+		"no_sources":    func(l *Load) { l.Sources = 0 },
+		"calm_peak":     func(l *Load) { l.Peak = 0.5 },
+		"negative_skew": func(l *Load) { l.Skew = -1 },
+		"too_busy":      func(l *Load) { l.Utilisation = 1.1 },
+		"days_in_one":   func(l *Load) { l.RollEvery = 48 * time.Hour },
+	} {
+		l := DefaultLoad()
+		change(&l)
+		_, err := Estimate(l, constants())
+		require.Error(t, err, hazard)
+	}
+}
+
+// Runs that are exactly what the constants say have to give them back.
+func TestFitFindsTheConstants(t *testing.T) {
+	want := constants()
+	run := func(bytes, files float64) Run {
+		gz := want.GzipPerByte*bytes + want.GzipPerFile*files
+		r := Run{Bytes: int64(bytes), KafkaBytes: int64(bytes * want.KafkaPerByte), Files: int64(files), GzipBytes: int64(gz)}
+		a, c := want.CPU(r)
+		r.Roles = map[string]Role{"appender": {CPUSeconds: a, PeakRSS: 5}, "copier": {CPUSeconds: c}}
+		return r
+	}
+	runs := []Run{run(2e8, 50), run(2e8, 2000), run(4e8, 20_000), {Bytes: 1e8, KafkaBytes: 3e7, Roles: map[string]Role{"collector": {CPUSeconds: 1}}}}
+	got, err := Fit(runs, "make")
+	require.NoError(t, err)
+	for _, pair := range [][2]float64{
+		{want.AppenderPerByte, got.AppenderPerByte}, {want.AppenderPerFile, got.AppenderPerFile}, {want.CopierPerByte, got.CopierPerByte},
+		{want.CopierPerFile, got.CopierPerFile}, {want.GzipPerByte, got.GzipPerByte}, {want.GzipPerFile, got.GzipPerFile},
+		{want.CollectorPerByte, got.CollectorPerByte}, {want.KafkaPerByte, got.KafkaPerByte},
+	} {
+		require.InEpsilon(t, pair[0], pair[1], 1e-4)
+	}
+	again, err := Decode(got.Encode())
+	require.NoError(t, err)
+	require.Equal(t, got, again)
+	_, err = Fit(runs[:1], "make")
+	require.Error(t, err)
+}
+
+func TestEmbeddedConstants(t *testing.T) {
+	m, err := Default()
+	require.NoError(t, err)
+	for name, v := range map[string]float64{
+		"collector": m.CollectorPerByte, "appender": m.AppenderPerByte, "files": m.AppenderPerFile, "copier": m.CopierPerFile, "kafka": m.KafkaPerByte, "gzip": m.GzipPerByte,
+	} {
+		require.Positive(t, v, name)
+		require.Less(t, v, 1.0, name)
+	}
+	require.NotEmpty(t, m.Commit)
+	_, err = Decode([]byte(`{"appender":1}`))
+	require.Error(t, err)
+}

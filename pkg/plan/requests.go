@@ -1,0 +1,44 @@
+package plan
+
+// Requests are numbers of requests by operation and what they are about, named as
+// in Run.Requests.
+type Requests map[string]float64
+
+// Sealed counts the requests that make so many files, owed to copies
+// destinations each, of so many ledger entries, of which claims only took a
+// partition over. Copiers is how many read an entry that its jobs come from.
+//
+// An appender puts the file and the entry, and lists and reads the end of a
+// chain that it takes over; a copier reads the entry once and for each delivery
+// looks for its receipt, gets the staged file, puts the object, and puts the
+// receipt.
+func Sealed(files, copies, entries, claims, copiers float64) Requests {
+	deliveries := files * copies
+	return Requests{
+		"put staged":   files,
+		"put entry":    entries,
+		"get entry":    (entries-claims)*copiers + claims,
+		"list entry":   claims,
+		"head receipt": deliveries,
+		"get staged":   deliveries,
+		"put object":   deliveries,
+		"put receipt":  deliveries,
+	}
+}
+
+// Total returns the number of all.
+func (r Requests) Total() (sum float64) {
+	for _, n := range r {
+		sum += n
+	}
+	return sum
+}
+
+// scale returns r, n times.
+func (r Requests) scale(n float64) Requests {
+	out := Requests{}
+	for kind, k := range r {
+		out[kind] = n * k
+	}
+	return out
+}

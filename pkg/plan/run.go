@@ -1,0 +1,62 @@
+package plan
+
+// Run is one measured run of a fleet, as the benchmark writes it: one line of
+// JSON (scripts/bench-fleet.sh).
+type Run struct {
+	Label   string `json:"label"`   // what was run: a git ref, a name
+	Time    string `json:"time"`    // RFC 3339
+	Commit  string `json:"commit"`  // of the binary
+	Machine string `json:"machine"` // its CPUs
+	// What was fed in. Every event is owed once.
+	Events       int64 `json:"events"`
+	Bytes        int64 `json:"bytes"` // of the lines, newlines included
+	KafkaBytes   int64 `json:"kafka_bytes"`
+	Sources      int   `json:"sources"`
+	Destinations int   `json:"destinations"`
+	Hours        int   `json:"hours"` // of receipt that the events are spread over
+	Partitions   int   `json:"partitions"`
+	Level        int   `json:"level"` // of gzip
+	// What came of it.
+	WallSeconds float64         `json:"wall_seconds"` // from the start of the roles until all was delivered
+	Roles       map[string]Role `json:"roles"`
+	Files       int64           `json:"files"`
+	Entries     int64           `json:"entries"` // of the ledger
+	Claims      int64           `json:"claims"`  // entries without files, one a partition taken over
+	GzipBytes   int64           `json:"gzip_bytes"`
+	// Requests to S3, by operation and what it was about, as they went over the
+	// wire: "put staged", "get receipt".
+	Requests map[string]int64 `json:"requests"`
+}
+
+// Role is what all processes of one role took, from their start to their end.
+type Role struct {
+	Processes  int     `json:"processes"`
+	CPUSeconds float64 `json:"cpu_seconds"`
+	PeakRSS    int64   `json:"peak_rss_bytes"` // of the largest process
+	SumRSS     int64   `json:"sum_rss_bytes"`  // of their peaks
+	DiskBytes  int64   `json:"disk_bytes"`     // the most that lay below their directories at once
+}
+
+// CPU returns the CPU time of all roles, in seconds.
+func (r Run) CPU() (sum float64) {
+	for _, role := range r.Roles {
+		sum += role.CPUSeconds
+	}
+	return sum
+}
+
+// PeakRSS returns the sum of all processes' peaks of resident memory.
+func (r Run) PeakRSS() (sum int64) {
+	for _, role := range r.Roles {
+		sum += role.SumRSS
+	}
+	return sum
+}
+
+// AllRequests returns the number of requests to S3.
+func (r Run) AllRequests() (sum int64) {
+	for _, n := range r.Requests {
+		sum += n
+	}
+	return sum
+}

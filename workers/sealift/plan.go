@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	sizing "github.com/sealift/sealift/pkg/plan"
+	"github.com/sealift/sealift/pkg/progress"
+)
+
+func newPlanCommand(a *app) *cobra.Command {
+	load := sizing.DefaultLoad()
+	var asJSON bool
+	var constants string
+	c := &cobra.Command{
+		Use:     "plan",
+		GroupID: groupOperate,
+		Short:   "Tell what a load needs and costs: partitions, workers, files, requests",
+		Long: `Tell what a load needs before it is built: partitions, workers of each role with
+their memory and disks, files a day, Kafka's disk, requests to S3, KMS and STS and
+what they cost, and what breaks first.
+
+Files and requests follow from the design. What a byte or a file takes of CPU,
+memory and disk was measured; the last lines say where.`,
+		Example: `  sealift plan --events-per-second 50000 --sources 2000 --destinations 300
+  sealift plan --events-per-second 1e6 --sources 100000 --destinations 10000 --cores 16 --json`,
+		Args:        cobra.NoArgs,
+		Annotations: withoutConfig,
+		RunE: func(*cobra.Command, []string) error {
+			measured, err := sizing.Default()
+			if err == nil && constants != "" {
+				var text []byte
+				if text, err = os.ReadFile(constants); err == nil {
+					measured, err = sizing.Decode(text)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			p, err := sizing.Estimate(load, measured)
+			if err != nil {
+				return usage(err.Error())
+			}
+			if asJSON {
+				return a.printJSON(p)
+			}
+			return printPlan(a.stdout, p)
+		},
+	}
+	f := c.Flags()
+	f.Float64Var(&load.EventsPerSecond, "events-per-second", load.EventsPerSecond, "on average")
+	f.Float64Var(&load.Peak, "peak", load.Peak, "the busiest hour, as multiple of the average")
+	f.Float64Var(&load.EventBytes, "event-bytes", load.EventBytes, "of a stored line, on average")
+	f.IntVar(&load.Sources, "sources", load.Sources, "sources")
+	f.IntVar(&load.Destinations, "destinations", load.Destinations, "destinations")
+	f.Float64Var(&load.Copies, "copies", load.Copies, "destinations that a file is owed to, on average")
+	f.Float64Var(&load.Skew, "skew", load.Skew, "exponent of Zipf's law by which sources share the events; 0: evenly")
+	f.Float64Var(&load.KMSShare, "kms-share", load.KMSShare, "share of the files for buckets with a KMS key and no bucket key")
+	f.DurationVar(&load.RollEvery, "roll-every", load.RollEvery, "appender.roll_every")
+	f.DurationVar(&load.DedupWindow, "dedup-window", load.DedupWindow, "appender.dedup_window")
+	f.DurationVar(&load.KafkaKeeps, "kafka-retention", load.KafkaKeeps, "retention of the events topic")
+	f.IntVar(&load.Replication, "replication", load.Replication, "replicas of the events topic")
+	f.DurationVar(&load.StagingKeeps, "staging-retain", load.StagingKeeps, "staging.retain")
+	f.DurationVar(&load.DeliverWithin, "deliver-within", load.DeliverWithin, "time after the turn of an hour until its files are delivered")
+	f.DurationVar(&load.S3Latency, "s3-latency", load.S3Latency, "of one request")
+	f.IntVar(&load.Concurrency, "copier-concurrency", load.Concurrency, "copier.concurrency")
+	f.Float64Var(&load.Cores, "cores", load.Cores, "cores of a worker")
+	f.Float64Var(&load.Utilisation, "utilisation", load.Utilisation, "of cores, at the peak")
+	f.StringVar(&constants, "measured", "", "file of constants of your own benchmark (make bench-plan)")
+	f.BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+func printPlan(out io.Writer, p sizing.Plan) error {
+	l := p.Load
+	fmt.Fprintf(out, "%s events/s of %.0f B, peak x%g; %s, %s, skew %g; the largest source has %.2g %%\n", count(l.EventsPerSecond), l.EventBytes, l.Peak,
+		progress.Things(int64(l.Sources), "source"), progress.Things(int64(l.Destinations), "destination"), l.Skew, 100*p.HottestShare)
+	fmt.Fprintf(out, "a day: %s of lines, %s of gzip in %s files, %s deliveries, %s ledger entries\n\n", size(p.BytesPerDay), size(p.GzipPerDay),
+		count(p.FilesPerDay), count(p.DeliveriesPerDay), count(p.EntriesPerDay))
+
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "WORKERS\tBUSY CORES\tCOUNT\tMEMORY EACH\tDISK EACH")
+	for _, r := range p.Workers {
+		fmt.Fprintf(w, "%s\t%.1f\t%d\t%s\t%s\n", r.Role, r.Busy, r.Count, size(r.MemoryBytes), size(r.DiskBytes))
+	}
+	fmt.Fprintf(w, "\t\t\t\t\nKAFKA\tPARTITIONS\tPEAK\tDISK OF %d REPLICAS\t\n", l.Replication)
+	fmt.Fprintf(w, "events topic\t%d\t%s/s\t%s\t\n", p.Kafka.Partitions, size(p.Kafka.BytesPerSecond), size(p.Kafka.DiskBytes))
+	fmt.Fprintln(w, "\t\t\t\t\nREQUESTS\tA DAY\tA DELIVERY\tUSD A MONTH\tPAID BY")
+	for _, r := range p.Requests {
+		if r.PerDay > 0 {
+			fmt.Fprintf(w, "%s\t%s\t%.3f\t%.2f\t%s\n", r.Kind, count(r.PerDay), r.PerFile, r.USD, r.Payer)
+		}
+	}
+	fmt.Fprintf(w, "staging, %s\t\t\t%.2f\toperator\n", size(p.StagedBytes), p.StorageUSD)
+	fmt.Fprintf(w, "sum\t\t%.3f\t%.2f\toperator\n\t\t\t%.2f\tcustomers\n", p.RequestsPerFile, p.OperatorUSD, p.CustomersUSD)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(out, "\n! %s\n", n)
+	}
+	m := p.Measured
+	fmt.Fprintf(out, "\nCPU, memory and gzip (level %d) as measured on %s on %s, commit %s (%s)\n", m.Level, m.Time[:min(10, len(m.Time))], m.Machine, m.Commit, m.Command)
+	_, err := fmt.Fprintf(out, "%s\n", p.PriceSource)
+	return err
+}
+
+func count(x float64) string { return progress.Count(int64(x + 0.5)) }
+func size(x float64) string  { return progress.Bytes(int64(x + 0.5)) }
