@@ -23,7 +23,7 @@ FUZZTIME ?= 10s
 FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test simulate test-stack schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation fuzz clean help bench-collector
+.PHONY: build demo test simulate test-stack schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation fuzz clean help bench-collector bench-fleet bench-plan bench-compare
 
 build: ## build bin/sealift
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
@@ -83,6 +83,16 @@ bench-isolation: ## freshness of 160 destinations beside 40 broken ones, and wit
 
 bench-collector: ## the collector beside bare handlers, on real Kafka; ROUNDS=3, JITSU=DIR (scripts/bench-collector.sh -h)
 	@scripts/bench-collector.sh $(ROUNDS)
+
+bench-fleet: ## the whole fleet on real servers, table and plot; SOURCES="50 500 2000" EVENTS=200000 ROUNDS=3 REF=… OUT=fleet.jsonl
+	@scripts/bench-fleet.sh --events $(or $(EVENTS),200000) --sources "$(or $(SOURCES),50 500 2000)" --rounds $(or $(ROUNDS),3) $(if $(REF),--ref $(REF)) $(or $(OUT),fleet.jsonl)
+	@go run ./workers/e2e/figures plot $(or $(OUT),fleet.jsonl) >workers/e2e/figures/fleet.svg
+
+bench-plan: ## measures the constants of `sealift plan` anew
+	@scripts/bench-plan.sh
+
+bench-compare: ## benchmarks of the working tree against REF's, by benchstat; BENCH=regexp PKG=./pkg/segment COUNT=6
+	@scripts/bench-compare.sh "$(REF)" "$(BENCH)" "$(or $(PKG),./pkg/...)" "$(or $(COUNT),6)"
 
 bench-sync: build ## sealift files sync against aws s3 sync, side by side; ROUNDS=3
 	@scripts/bench-sync.sh $(ROUNDS)

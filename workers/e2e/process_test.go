@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 
 // process is one role as a process of the binary.
 type process struct {
-	t     *testing.T
+	t     testing.TB
 	name  string
 	args  []string
 	env   []string
@@ -77,7 +77,7 @@ type process struct {
 
 // newProcess describes a process; start it. Its log goes to dir, and to the
 // test's own log if the test fails.
-func newProcess(t *testing.T, dir, name, admin string, env []string, args ...string) *process {
+func newProcess(t testing.TB, dir, name, admin string, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: name, args: args, env: env, admin: admin, log: filepath.Join(dir, name+".log")}
 	t.Cleanup(func() {
@@ -248,7 +248,7 @@ func environ() []string {
 // freeAddr returns a loopback address for a process that is about to listen:
 // below the ports that the kernel gives to outgoing connections, so that it
 // stays free until then, and for a restart.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))

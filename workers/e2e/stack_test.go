@@ -51,14 +51,14 @@ func stack(ctx context.Context, command string, server ...string) error {
 	return nil
 }
 
-func env(t *testing.T, name string) string {
+func env(t testing.TB, name string) string {
 	t.Helper()
 	value := os.Getenv(name)
 	require.NotEmpty(t, value, "%s is not set: run make test-stack, or scripts/stack.sh up DIR and source DIR/env", name)
 	return value
 }
 
-func stackServers(t *testing.T) servers {
+func stackServers(t testing.TB) servers {
 	t.Helper()
 	env(t, "SEALIFT_TEST_STACK") // stack needs it
 	on := servers{

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Benchmarks of the working tree against those of a commit.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/bench-compare.sh REF BENCH PACKAGES [COUNT]
+
+Runs the Go benchmarks that match BENCH in PACKAGES, of REF and of the working
+tree in turns, COUNT times each (default 6), and has benchstat compare them.
+For the whole fleet, see scripts/bench-fleet.sh --ref.
+
+Example
+  scripts/bench-compare.sh main Writer/sources=100 ./pkg/segment
+TEXT
+}
+
+case ${1:-} in
+-h | --help) usage && exit ;;
+'' | -*) usage >&2 && exit 2 ;;
+esac
+[ $# -ge 3 ] || { usage >&2 && exit 2; }
+ref=$1 bench=$2 packages=$3 count=${4:-6}
+readonly benchstat=golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+work=$(mktemp -d)
+trap 'status=$?; git worktree remove --force "$work/tree" 2>/dev/null || true; rm -rf "$work"; exit $status' EXIT
+trap 'exit 130' INT TERM
+git worktree add -q --detach "$work/tree" "$ref"
+for _ in $(seq "$count"); do # in turns: the machine is not the same all the time
+  for tree in "$work/tree" .; do
+    name=here
+    [ "$tree" = . ] || name=$(git rev-parse --short "$ref")
+    # shellcheck disable=SC2086 # packages are words
+    (cd "$tree" && go test -run '^$' -bench "$bench" -benchmem $packages) >>"$work/$name"
+  done
+done
+cd "$work" && go run "$benchstat" "$(git -C tree rev-parse --short HEAD)" here

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# The whole fleet on real servers, from a full topic to the buckets.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/bench-fleet.sh [OPTION...] OUT.jsonl
+
+Runs an appender and a copier as processes, on real Kafka, Redis and MinIO
+(scripts/stack.sh), from a topic full of realistic events until all lies in the
+buckets, and has `sealift verify` confirm it. Appends a line of JSON for each run: CPU,
+peak memory and disk of each role, wall time, bytes, requests to S3 by kind.
+Then prints the medians as a table.
+
+Options
+  --events N         of a run; default 200000
+  --sources "N…"     default "50 2000"; a run for each
+  --rounds N         default 3; sizes and refs take turns
+  --ref REF          also runs this commit's binary, and prints the ratios of the
+                     working tree to it
+  --appenders "N…"   default 1; --copiers N, --partitions N, --destinations N,
+  --level N          of gzip, default 1
+  --set "k=v;k=v"    more of the configuration
+  --collector        feeds a collector by HTTP instead, and measures it alone
+  --stack DIR        a stack that is up already; default: one is started, and
+                     taken down again
+
+Examples
+  scripts/bench-fleet.sh /tmp/fleet.jsonl
+  scripts/bench-fleet.sh --ref main --rounds 5 /tmp/fleet.jsonl
+  scripts/bench-fleet.sh --partitions 32 --appenders "1 2 4" /tmp/scaling.jsonl
+TEXT
+}
+
+events=200000 sources='50 2000' rounds=3 ref='' appenders=1 stack='' out='' flags=()
+while [ $# -gt 0 ]; do
+  case $1 in
+  -h | --help) usage && exit ;;
+  --events) events=$2 && shift 2 ;;
+  --sources) sources=$2 && shift 2 ;;
+  --rounds) rounds=$2 && shift 2 ;;
+  --ref) ref=$2 && shift 2 ;;
+  --appenders) appenders=$2 && shift 2 ;;
+  --copiers | --partitions | --destinations | --level | --set) flags+=("-fleet.${1#--}=$2") && shift 2 ;;
+  --collector) flags+=(-fleet.collectors=1) && shift ;;
+  --stack) stack=$2 && shift 2 ;;
+  -*) usage >&2 && exit 2 ;;
+  *) out=$(realpath -m "$1") && shift ;;
+  esac
+done
+[ -n "$out" ] || { usage >&2 && exit 2; }
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+work=$(mktemp -d)
+ours=''
+cleanup() {
+  local status=$?
+  [ ! -e "$work/tree" ] || git worktree remove --force "$work/tree"
+  [ -z "$ours" ] || scripts/stack.sh down "$ours"
+  rm -rf "$work"
+  exit $status
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# build LABEL DIR: its binary, and what commit it is of.
+build() {
+  (cd "$2" && CGO_ENABLED=0 go build -trimpath -o "$work/sealift-$1" ./workers/sealift && git describe --always --dirty --exclude '*' >"$work/commit-$1")
+}
+labels=(here)
+build here .
+if [ -n "$ref" ]; then
+  git worktree add -q --detach "$work/tree" "$ref"
+  build "${ref//\//-}" "$work/tree"
+  labels+=("${ref//\//-}")
+fi
+go test -c -trimpath -tags stack -o "$work/e2e.test" ./workers/e2e
+if [ -z "$stack" ]; then
+  ours=$work/stack stack=$ours
+  KAFKA_BROKERS=1 KAFKA_HEAP=1g scripts/stack.sh up "$stack"
+fi
+# shellcheck disable=SC1091
+. "$stack/env"
+cd workers/e2e
+for round in $(seq "$rounds"); do
+  for n in $sources; do
+    for a in $appenders; do
+      for label in "${labels[@]}"; do
+        echo "bench-fleet.sh: round $round, $label, $n sources, $a appenders" >&2
+        SEALIFT_BIN=$work/sealift-$label "$work/e2e.test" -test.run - -test.bench '^BenchmarkFleet$' -test.benchtime 1x -test.timeout 2h \
+          -fleet.label "$label" -fleet.commit "$(cat "$work/commit-$label")" -fleet.events "$events" -fleet.sources "$n" -fleet.appenders "$a" \
+          -fleet.out "$out" "${flags[@]}" >"$work/log" 2>&1 || { cat "$work/log" >&2 && exit 1; }
+      done
+    done
+  done
+done
+cd ../..
+go run ./workers/e2e/figures table "$out"
+[ -z "$ref" ] || go run ./workers/e2e/figures compare "$out" here "${ref//\//-}"

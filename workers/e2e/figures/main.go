@@ -1,0 +1,141 @@
+// Command figures turns the runs that the fleet's benchmark noted, a line of
+// JSON each (pkg/plan.Run), into what people read: a table of medians, a plot,
+// ratios of one label to another, and the constants of `sealift plan`. It is for
+// scripts/bench-fleet.sh; it measures nothing itself, and judges nothing.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/sealift/sealift/pkg/plan"
+)
+
+const usage = `usage: figures COMMAND FILE.jsonl
+  table           medians for each label and size, as Markdown
+  plot            the same as an SVG
+  compare A B     ratios of label A to label B, of medians (after FILE)
+  constants       those of sealift plan, of all runs, with what they foretell`
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "figures:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, out, errOut io.Writer) error {
+	if len(args) < 2 {
+		return errors.New(usage)
+	}
+	runs, err := read(args[1])
+	if err != nil {
+		return err
+	}
+	switch {
+	case args[0] == "table":
+		return table(out, medians(runs))
+	case args[0] == "plot":
+		return plot(out, medians(runs))
+	case args[0] == "compare" && len(args) == 4:
+		return compare(out, medians(runs), args[2], args[3])
+	case args[0] == "constants":
+		return constants(out, errOut, runs)
+	}
+	return errors.New(usage)
+}
+
+func read(file string) (runs []plan.Run, err error) {
+	in, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	for n := 1; lines.Scan(); n++ {
+		var r plan.Run
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, n, err)
+		}
+		runs = append(runs, r)
+	}
+	return runs, lines.Err()
+}
+
+// constants prints those that the runs show, and on errOut how well they say
+// what the runs themselves took.
+func constants(out, errOut io.Writer, runs []plan.Run) error {
+	m, err := plan.Fit(runs, "make bench-plan")
+	if err != nil {
+		return err
+	}
+	for _, r := range runs {
+		if r.Files > 0 {
+			a, c := m.CPU(r)
+			fmt.Fprintf(errOut, "%d events, %d files: CPU measured over foretold: appender %.2f, copier %.2f\n", r.Events, r.Files,
+				r.Roles["appender"].CPUSeconds/a, r.Roles["copier"].CPUSeconds/c)
+		}
+	}
+	_, err = out.Write(m.Encode())
+	return err
+}
+
+// size is what runs have in common whose figures are of the same.
+type size struct {
+	label                                 string
+	sources, events, partitions, level    int
+	appenders, copiers, collectors, hours int
+}
+
+// median is the middle of the runs of one size, figure by figure.
+type median struct {
+	size
+	runs                                       int
+	cpu, appender, copier, collector, perGB    float64 // CPU seconds: for a million events, and of all for a GB of lines
+	perSecond, rss, appenderRSS, files, gzipGB float64
+	requests                                   float64 // for a file
+}
+
+func medians(runs []plan.Run) (all []median) {
+	groups := map[size][]plan.Run{}
+	var order []size
+	for _, r := range runs {
+		s := size{r.Label, r.Sources, int(r.Events), r.Partitions, r.Level,
+			r.Roles["appender"].Processes, r.Roles["copier"].Processes, r.Roles["collector"].Processes, r.Hours}
+		if groups[s] == nil {
+			order = append(order, s)
+		}
+		groups[s] = append(groups[s], r)
+	}
+	for _, s := range order {
+		of := func(f func(plan.Run) float64) float64 {
+			var v []float64
+			for _, r := range groups[s] {
+				v = append(v, f(r))
+			}
+			slices.Sort(v)
+			return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+		}
+		role := func(name string) float64 {
+			return of(func(r plan.Run) float64 { return r.Roles[name].CPUSeconds / float64(r.Events) * 1e6 })
+		}
+		all = append(all, median{
+			size: s, runs: len(groups[s]), appender: role("appender"), copier: role("copier"), collector: role("collector"),
+			cpu:         of(func(r plan.Run) float64 { return r.CPU() / float64(r.Events) * 1e6 }),
+			perGB:       of(func(r plan.Run) float64 { return r.CPU() / float64(r.Bytes) * 1e9 }),
+			perSecond:   of(func(r plan.Run) float64 { return float64(r.Events) / r.WallSeconds }),
+			rss:         of(func(r plan.Run) float64 { return float64(r.PeakRSS()) / 1e6 }),
+			appenderRSS: of(func(r plan.Run) float64 { return float64(r.Roles["appender"].PeakRSS) / 1e6 }),
+			files:       of(func(r plan.Run) float64 { return float64(r.Files) }),
+			gzipGB:      of(func(r plan.Run) float64 { return float64(r.GzipBytes) / float64(r.Bytes) }),
+			requests:    of(func(r plan.Run) float64 { return float64(r.AllRequests()) / max(1, float64(r.Files)) }),
+		})
+	}
+	return all
+}

@@ -1,0 +1,61 @@
+//go:build stack
+
+package e2e
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	fleetEvents       = flag.Int("fleet.events", 200_000, "events of a run")
+	fleetSources      = flag.Int("fleet.sources", 50, "sources that they belong to")
+	fleetDestinations = flag.Int("fleet.destinations", 10, "destinations; a source is owed to one")
+	fleetHours        = flag.Int("fleet.hours", 1, "hours of receipt that the events are spread over")
+	fleetPartitions   = flag.Int("fleet.partitions", 8, "partitions of the events topic")
+	fleetAppenders    = flag.Int("fleet.appenders", 1, "processes")
+	fleetCopiers      = flag.Int("fleet.copiers", 1, "processes")
+	fleetCollectors   = flag.Int("fleet.collectors", 0, "1: events are sent to a collector, and nothing else runs")
+	fleetLevel        = flag.Int("fleet.level", 1, "of gzip")
+	fleetSet          = flag.String("fleet.set", "", "more of the configuration: key=value, separated by semicolons")
+	fleetLabel        = flag.String("fleet.label", "", "name of what is run, in its results")
+	fleetCommit       = flag.String("fleet.commit", "", "of the binary that SEALIFT_BIN names")
+	fleetOut          = flag.String("fleet.out", "", "file to append results to, a line of JSON each")
+)
+
+// BenchmarkFleet runs appenders and copiers as processes of the binary, on the
+// servers of scripts/stack.sh, from a topic that is full until everything lies
+// in the destinations' buckets, has `sealift verify` confirm it, and notes what
+// it took. scripts/bench-fleet.sh calls it.
+func BenchmarkFleet(b *testing.B) {
+	size := fleetSize{
+		events: *fleetEvents, sources: *fleetSources, destinations: *fleetDestinations, hours: *fleetHours, partitions: *fleetPartitions,
+		appenders: *fleetAppenders, copiers: *fleetCopiers, collector: *fleetCollectors > 0, level: *fleetLevel,
+		set:   strings.FieldsFunc(*fleetSet, func(r rune) bool { return r == ';' }),
+		label: *fleetLabel, commit: *fleetCommit, data: env(b, "SEALIFT_TEST_STACK"),
+	}
+	for b.Loop() {
+		run := runFleet(b, stackServers(b), size)
+		line, err := json.Marshal(run)
+		require.NoError(b, err)
+		if *fleetOut == "" {
+			b.Logf("%s", line)
+		} else {
+			out, err := os.OpenFile(*fleetOut, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			require.NoError(b, err)
+			_, err = fmt.Fprintf(out, "%s\n", line)
+			require.NoError(b, err)
+			require.NoError(b, out.Close())
+		}
+		b.ReportMetric(run.CPU()/float64(run.Events)*1e6, "cpu-s/M-events")
+		b.ReportMetric(float64(run.PeakRSS())/1e6, "peak-rss-MB")
+		b.ReportMetric(float64(run.AllRequests())/float64(max(1, run.Files)), "requests/file")
+		b.ReportMetric(float64(run.Events)/run.WallSeconds, "events/s")
+	}
+}

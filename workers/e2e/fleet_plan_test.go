@@ -1,0 +1,45 @@
+//go:build !stack
+
+package e2e
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/plan"
+)
+
+// TestPlanCountsWhatAFleetDoes holds the files and requests of `sealift plan`
+// against those of real roles, counted on their way to S3.
+func TestPlanCountsWhatAFleetDoes(t *testing.T) {
+	size := fleetSize{
+		events: 8_000, sources: 24, destinations: 5, hours: 2, partitions: 4, appenders: 1, copiers: 1, level: 1, data: t.TempDir(),
+	}
+	run := runFleet(t, embeddedServers(t), size)
+
+	measured, err := plan.Default()
+	require.NoError(t, err)
+	load := plan.DefaultLoad()
+	load.EventsPerSecond, load.Peak = float64(size.events)/float64(size.hours)/3600, 1
+	load.EventBytes = float64(run.Bytes) / float64(run.Events)
+	load.Sources, load.Destinations = size.sources, size.destinations
+	p, err := plan.Estimate(load, measured)
+	require.NoError(t, err)
+	require.InDelta(t, run.Files, p.FilesPerDay/24*float64(size.hours), 1e-3, "files")
+
+	want := map[string]int64{}
+	for kind, n := range plan.Sealed(float64(run.Files), 1, float64(run.Entries), float64(run.Claims), 1) {
+		want[kind] = int64(n)
+	}
+	got := maps.Clone(run.Requests)
+	// The probe of the staging bucket, once in a process' life.
+	maps.DeleteFunc(got, func(kind string, _ int64) bool { return strings.HasSuffix(kind, " other") })
+	require.Equal(t, want, got, "requests")
+	for kind := range got {
+		require.True(t, slices.ContainsFunc(p.Requests, func(c plan.Cost) bool { return c.Kind == kind }), "%s is in no plan", kind)
+	}
+}

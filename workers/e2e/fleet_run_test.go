@@ -1,0 +1,270 @@
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/plan"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// fleetRun is one run on its own topics, buckets and disks.
+type fleetRun struct {
+	b    testing.TB
+	on   servers
+	tag  string
+	size fleetSize
+	dir  string
+	data dataset
+	s3   string // the counting proxy
+}
+
+// fleetSize says what is run, and how much of it.
+type fleetSize struct {
+	events, sources, destinations, hours, partitions int
+	appenders, copiers                               int
+	collector                                        bool // events are sent to one, and nothing else runs
+	level                                            int  // of gzip
+	set                                              []string
+	label, commit                                    string
+	data                                             string // directory of datasets: that of the stack
+}
+
+func runFleet(b testing.TB, on servers, size fleetSize) plan.Run {
+	f := &fleetRun{b: b, on: on, size: size, tag: fmt.Sprintf("bench-%x", time.Now().UnixNano()&0xffffffffff), dir: b.TempDir()}
+	client, err := stream.Open(stream.Config{Brokers: strings.Split(on.kafka, ",")}, slog.New(slog.DiscardHandler))
+	require.NoError(b, err)
+	defer client.Close()
+	require.NoError(b, on.makeBucket(f.tag+"-staging"))
+	require.NoError(b, on.makeBucket(f.tag))
+	counted, proxy := countRequests(b, on.s3, f.tag+"-staging")
+	f.s3 = proxy
+	run := plan.Run{
+		Label: f.size.label, Commit: f.size.commit, Time: time.Now().UTC().Format(time.RFC3339), Machine: machine(),
+		Events: int64(f.size.events), Sources: f.size.sources, Destinations: f.size.destinations, Hours: f.size.hours,
+		Partitions: f.size.partitions, Level: f.size.level, Roles: map[string]plan.Role{},
+	}
+	if f.size.collector {
+		f.data.Topic = f.tag + ".events"
+		f.applyCatalog()
+		began := time.Now()
+		fleet := f.start("collector", 1)
+		run.Bytes = sendDataset(b, fleet[0].listen, f.size.events, f.size.sources)
+		run.WallSeconds = time.Since(began).Seconds()
+		run.Roles["collector"] = f.stop(fleet)
+		run.KafkaBytes = topicBytes(b, f.size.data, f.data.Topic)
+		return run
+	}
+
+	f.data = newDataset(b, f.size.data, client, f.size)
+	run.Bytes, run.KafkaBytes = f.data.Bytes, f.data.KafkaBytes
+	f.applyCatalog()
+	watch, done := context.WithCancel(b.Context())
+	disk := diskUse(watch, filepath.Join(f.dir, "disks"))
+	began := time.Now()
+	appenders, copiers := f.start("appender", f.size.appenders), f.start("copier", f.size.copiers)
+	f.await("records in files", float64(f.size.events), appenders, "sealift_rotator_records_total")
+	sealed := metric(b, appenders, "sealift_rotator_files_total")
+	f.await("files delivered", sealed, copiers, "sealift_copier_files_total")
+	run.WallSeconds = time.Since(began).Seconds()
+	done()
+	run.Requests = counted.all() // those for stopping are no part of it
+	run.Roles["appender"], run.Roles["copier"] = f.stop(appenders), f.stop(copiers)
+	role := run.Roles["appender"]
+	role.DiskBytes = disk()
+	run.Roles["appender"] = role
+	f.verify(&run)
+	return run
+}
+
+// verify has the result confirmed, and takes its counts.
+func (f *fleetRun) verify(run *plan.Run) {
+	text, err := sealift(f.b.Context(), f.env(), "verify", "--json", "--config", f.config("verify", f.on.s3, ""), "--endpoint", f.on.s3)
+	require.NoError(f.b, err)
+	var report struct {
+		Chains, Entries, Files, Records, Bytes, Problems, Pending, Parked int64
+		Unread                                                            []string
+	}
+	require.NoError(f.b, json.Unmarshal([]byte(text), &report))
+	require.Equal(f.b, run.Events, report.Records, "records in files")
+	require.Zero(f.b, report.Problems+report.Pending+report.Parked, text)
+	require.Empty(f.b, report.Unread)
+	run.Files, run.Entries, run.GzipBytes = report.Files, report.Entries, report.Bytes
+	run.Claims = report.Chains // of appenders that took each partition once
+}
+
+// fleetProcess is one role, with what it took when it has ended.
+type fleetProcess struct {
+	*exec.Cmd
+	admin, listen string
+	log           string
+}
+
+func (f *fleetRun) start(role string, n int) (all []*fleetProcess) {
+	bin, err := binary()
+	require.NoError(f.b, err)
+	for i := range n {
+		name := fmt.Sprintf("%s-%d", role, i)
+		p := &fleetProcess{admin: freeAddr(f.b), listen: freeAddr(f.b), log: filepath.Join(f.dir, name+".log")}
+		disk := filepath.Join(f.dir, "disks", name)
+		require.NoError(f.b, os.MkdirAll(disk, 0o700))
+		section := map[string]string{
+			"appender": fmt.Sprintf("appender: {data_dir: %q, level: %d}\n", disk, f.size.level), "collector": fmt.Sprintf("collector: {listen: %q}\n", p.listen), "copier": fmt.Sprintf("copier: {spool_dir: %q}\n", disk),
+		}[role]
+		args := []string{role, "--config", f.config(name, f.s3, section), "--set", "admin.listen=" + p.admin}
+		for _, kv := range f.size.set {
+			args = append(args, "--set", kv)
+		}
+		p.Cmd = exec.Command(bin, args...)
+		out, err := os.Create(p.log)
+		require.NoError(f.b, err)
+		p.Stdout, p.Stderr, p.Env = out, out, append(environ(), f.env()...)
+		require.NoError(f.b, p.Start())
+		require.NoError(f.b, out.Close())
+		f.b.Cleanup(func() {
+			if p.ProcessState == nil {
+				_ = p.Process.Kill()
+				_ = p.Wait()
+				if text, err := os.ReadFile(p.log); err == nil {
+					f.b.Logf("%s: %s", name, text[max(0, len(text)-4000):])
+				}
+			}
+		})
+		all = append(all, p)
+	}
+	if role == "collector" {
+		f.await("collector ready", 1, all, "go_info")
+	}
+	return all
+}
+
+// stop ends processes and returns what they took.
+func (f *fleetRun) stop(all []*fleetProcess) plan.Role {
+	sum := plan.Role{Processes: len(all)}
+	for _, p := range all {
+		require.NoError(f.b, p.Process.Signal(syscall.SIGTERM))
+	}
+	for _, p := range all {
+		require.NoError(f.b, p.Wait(), p.log)
+		used := p.ProcessState.SysUsage().(*syscall.Rusage)
+		sum.CPUSeconds += time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
+		rss := used.Maxrss << 10 // KiB on Linux
+		sum.SumRSS += rss
+		sum.PeakRSS = max(sum.PeakRSS, rss)
+	}
+	return sum
+}
+
+// await waits until a metric's sum over the processes is what is wanted.
+func (f *fleetRun) await(what string, want float64, all []*fleetProcess, name string) {
+	f.b.Helper()
+	for deadline := time.Now().Add(time.Hour); ; time.Sleep(500 * time.Millisecond) {
+		got := metric(f.b, all, name)
+		if got >= want {
+			return
+		}
+		require.True(f.b, time.Now().Before(deadline), "%s: %.0f of %.0f", what, got, want)
+		for _, p := range all {
+			require.NoError(f.b, p.Process.Signal(syscall.Signal(0)), "%s ended", p.log)
+		}
+	}
+}
+
+// metric sums a metric over its labels and the processes.
+func metric(b testing.TB, all []*fleetProcess, name string) (sum float64) {
+	b.Helper()
+	for _, p := range all {
+		resp, err := http.Get("http://" + p.admin + "/metrics")
+		if err != nil {
+			continue // not up yet
+		}
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(b, resp.Body.Close())
+		require.NoError(b, err)
+		for line := range strings.Lines(string(text)) {
+			rest, ok := strings.CutPrefix(line, name)
+			if !ok || rest[0] != ' ' && rest[0] != '{' {
+				continue
+			}
+			v, err := strconv.ParseFloat(strings.TrimSpace(rest[strings.LastIndexByte(rest, ' '):]), 64)
+			require.NoError(b, err)
+			sum += v
+		}
+	}
+	return sum
+}
+
+func (f *fleetRun) env() []string {
+	return (&system{servers: f.on}).env()
+}
+
+// config writes a configuration whose S3 is at the endpoint.
+func (f *fleetRun) config(name, s3, section string) string {
+	_, host, _ := strings.Cut(f.s3, "://")
+	text := fmt.Sprintf(`kafka: {brokers: [%[1]s], events_topic: %[2]s, jobs_topic: %[3]s.jobs, dead_letters_topic: %[3]s.dead, catalog_topic: %[3]s.catalog, group: %[3]s, partitions: %[4]d, session_timeout: 6s}
+redis: {url: %[5]s}
+staging: {bucket: %[3]s-staging, region: %[6]s, endpoint: %[7]s, force_path_style: true}
+sts: {endpoint: %[7]s, verify_trust: false}
+destinations: {allowed_endpoints: [%[8]s]}
+log: {format: json, level: warn}
+%[9]s`, f.on.kafka, f.data.Topic, f.tag, f.size.partitions, f.on.redis, f.on.region, s3, host, section)
+	file := filepath.Join(f.dir, name+".yaml")
+	require.NoError(f.b, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+// applyCatalog declares one workspace whose sources are dealt to destinations,
+// which are folders of one bucket.
+func (f *fleetRun) applyCatalog() {
+	sources := make([]map[string]any, f.size.sources)
+	owed := make([][]string, f.size.destinations)
+	for i := range sources {
+		id := sourceID(i)
+		sources[i] = map[string]any{"id": id, "write_keys": []string{writeKey(id)}}
+		owed[i%len(owed)] = append(owed[i%len(owed)], id)
+	}
+	var destinations []map[string]any
+	for i, of := range owed {
+		if len(of) > 0 {
+			destinations = append(destinations, map[string]any{
+				"name": fmt.Sprintf("d%d", i), "sources": of, "bucket": fmt.Sprintf("%s/d%d", f.tag, i), "region": f.on.region, "endpoint": f.s3,
+			})
+		}
+	}
+	text, err := json.Marshal(map[string]any{"workspace": "ws_bench" + strings.Repeat("0", 20), "sources": sources, "destinations": destinations})
+	require.NoError(f.b, err)
+	file := filepath.Join(f.dir, "catalog.yaml")
+	require.NoError(f.b, os.WriteFile(file, text, 0o600))
+	_, err = sealift(f.b.Context(), f.env(), "catalog", "apply", "--config", f.config("apply", f.on.s3, ""), "-f", file)
+	require.NoError(f.b, err)
+}
+
+// machine says what the figures were measured on.
+func machine() string {
+	model := runtime.GOARCH
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%d x %s, %s", runtime.NumCPU(), cmp.Or(model, "?"), runtime.Version())
+}
