@@ -27,6 +27,8 @@ Source DIR/env for the addresses:
   SEALIFT_TEST_REDIS_2_URL, SEALIFT_TEST_S3_ENDPOINT,
   SEALIFT_TEST_S3_ACCESS_KEY, SEALIFT_TEST_S3_SECRET_KEY,
   SEALIFT_TEST_S3_REGION, SEALIFT_TEST_S3_KMS_KEY, SEALIFT_TEST_STACK
+and for tests that start servers of their own:
+  SEALIFT_TEST_KAFKA_LIBS (the directory of its jars), SEALIFT_TEST_MINIO
 
 Environment
   SEALIFT_CACHE  where downloads and builds are kept; default ~/.cache/sealift
@@ -289,6 +291,8 @@ export SEALIFT_TEST_S3_ACCESS_KEY=sealift
 export SEALIFT_TEST_S3_SECRET_KEY=sealift-test-secret
 export SEALIFT_TEST_S3_REGION=us-east-1
 export SEALIFT_TEST_S3_KMS_KEY=sealift-test
+export SEALIFT_TEST_KAFKA_LIBS=$(printf %q "$cache/kafka-$kafka_version")
+export SEALIFT_TEST_MINIO=$(printf %q "$(minio_binary)")
 TEXT
   mv "$dir/env.new" "$dir/env"
 }

@@ -52,13 +52,16 @@ type Kafka struct {
 	ReceivedFrom string `yaml:"received_from"`
 }
 
-// TLS secures connections to Kafka.
+// TLS secures connections to Kafka or to Redis. Files are PEM, and are read when
+// the process starts.
 type TLS struct {
-	Enabled            bool   `yaml:"enabled"`
-	CAFile             string `yaml:"ca_file"`
-	CertFile           string `yaml:"cert_file"`
-	KeyFile            string `yaml:"key_file"`
-	InsecureSkipVerify bool   `yaml:"insecure_skip_verify"`
+	Enabled  bool   `yaml:"enabled"`   // default false; a redis.url with rediss:// is as good
+	CAFile   string `yaml:"ca_file"`   // authorities that are trusted instead of the system's; default: the system's
+	CertFile string `yaml:"cert_file"` // our own certificate, where clients need one; default none
+	KeyFile  string `yaml:"key_file"`  // of CertFile
+	// InsecureSkipVerify takes any certificate of the server, so that whoever is
+	// between can read all; never for production. Default false.
+	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
 }
 
 // SASL authenticates to Kafka. Only used when Mechanism is set.
@@ -66,21 +69,31 @@ type SASL struct {
 	Mechanism string `yaml:"mechanism"` // plain, scram-sha-256 or scram-sha-512
 	Username  string `yaml:"username"`
 	Password  Secret `yaml:"password"`
+	// AllowPlaintext lets plain send the password over a connection without
+	// TLS; scram never sends it. Default false.
+	AllowPlaintext bool `yaml:"allow_plaintext"`
 }
 
 // Redis holds leases and caches; nothing that cannot be lost.
 type Redis struct {
-	URL Secret `yaml:"url"` // default redis://localhost:6379/0
+	URL Secret `yaml:"url"` // default redis://localhost:6379/0; rediss:// is TLS
+	TLS TLS    `yaml:"tls"`
 }
 
 // Staging is the operator's own bucket.
 type Staging struct {
-	Bucket         string        `yaml:"bucket"`   // default sealift-staging
-	Prefix         string        `yaml:"prefix"`   // key prefix, without a trailing slash; default none
-	Region         string        `yaml:"region"`   // default: the SDK's, else us-east-1
-	Endpoint       string        `yaml:"endpoint"` // default AWS
-	ForcePathStyle bool          `yaml:"force_path_style"`
-	Retain         time.Duration `yaml:"retain"` // delivered files are kept this long for replay; default 168h
+	Bucket         string `yaml:"bucket"`   // default sealift-staging, not at AWS: names are taken worldwide
+	Prefix         string `yaml:"prefix"`   // key prefix, without a trailing slash; default none
+	Region         string `yaml:"region"`   // default: the SDK's, else us-east-1
+	Endpoint       string `yaml:"endpoint"` // default AWS
+	ForcePathStyle bool   `yaml:"force_path_style"`
+	// CAFile holds the authorities, in PEM, that an https Endpoint is trusted by.
+	// Default: AWS_CA_BUNDLE, else the system's.
+	CAFile string `yaml:"ca_file"`
+	// ExpectedBucketOwner is the account of 12 digits that has to own the bucket:
+	// another's, of the same name, gets nothing. Default: not checked.
+	ExpectedBucketOwner string        `yaml:"expected_bucket_owner"`
+	Retain              time.Duration `yaml:"retain"` // delivered files are kept this long for replay; default 168h
 }
 
 // Appender configures reading events into files and sealing them.
@@ -135,6 +148,7 @@ type Auditor struct {
 // STS is where roles are assumed.
 type STS struct {
 	Endpoint string `yaml:"endpoint"` // default: AWS's own, by region
+	CAFile   string `yaml:"ca_file"`  // as staging.ca_file, for STS
 	// VerifyTrust refuses destinations whose role can be assumed without the
 	// workspace's external id; false is for an STS that does not know external
 	// ids, such as MinIO's. Default true.
@@ -144,6 +158,9 @@ type STS struct {
 // Destinations guards what customers may ask Sealift to connect to.
 type Destinations struct {
 	AllowedEndpoints []string `yaml:"allowed_endpoints"` // host:port or CIDR; default none
+	// CAFile holds authorities, in PEM, that destinations' servers are trusted by
+	// beside those of AWS_CA_BUNDLE or the system. Default none.
+	CAFile string `yaml:"ca_file"`
 	// Principal is the ARN of the user or role that copiers run as, for the
 	// policies that customers attach. Default: as whom a command runs.
 	Principal string `yaml:"principal"`

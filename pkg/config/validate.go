@@ -23,6 +23,7 @@ func (c Config) Validate() error {
 	v.copier()
 	v.auditor()
 	v.url("sts.endpoint", c.STS.Endpoint)
+	v.caFile("sts.ca_file", c.STS.CAFile, c.STS.Endpoint)
 	v.allowedEndpoints()
 	v.principal()
 	v.listeners()
@@ -121,12 +122,7 @@ func (v *validator) topics() {
 
 func (v *validator) kafkaSecurity() {
 	t, s := v.c.Kafka.TLS, v.c.Kafka.SASL
-	if !t.Enabled && (t.CAFile != "" || t.CertFile != "" || t.KeyFile != "" || t.InsecureSkipVerify) {
-		v.add("kafka.tls.enabled", "it is false but other kafka.tls keys are set, so the connection would be in plain text", "set it to true, or remove them")
-	}
-	if (t.CertFile == "") != (t.KeyFile == "") {
-		v.add("kafka.tls.cert_file", "a client certificate needs both kafka.tls.cert_file and kafka.tls.key_file", "set both or none")
-	}
+	v.tls("kafka.tls", t, t.Enabled)
 	if s.Mechanism == "" {
 		if s.Username != "" || s.Password != "" {
 			v.add("kafka.sasl.mechanism", "it is empty but a username or password is set", "use plain, scram-sha-256 or scram-sha-512")
@@ -139,6 +135,31 @@ func (v *validator) kafkaSecurity() {
 	}
 	if s.Password == "" {
 		v.add("kafka.sasl.password", "it is empty", "set "+Env("kafka.sasl.password")+", or remove kafka.sasl.mechanism")
+	}
+	if s.Mechanism == "plain" && !t.Enabled && !s.AllowPlaintext {
+		v.add("kafka.sasl.mechanism", "plain sends the password, and without kafka.tls.enabled everybody on the way can read it",
+			"set kafka.tls.enabled, use scram-sha-512, or set kafka.sasl.allow_plaintext")
+	}
+}
+
+// tls checks a section that is on, or not.
+func (v *validator) tls(section string, t TLS, on bool) {
+	if !on && (t.CAFile != "" || t.CertFile != "" || t.KeyFile != "" || t.InsecureSkipVerify) {
+		v.add(section+".enabled", "it is false but other "+section+" keys are set, so the connection would be in plain text", "set it to true, or remove them")
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		v.add(section+".cert_file", "a client certificate needs both "+section+".cert_file and "+section+".key_file", "set both or none")
+	}
+	if t.CAFile != "" && t.InsecureSkipVerify {
+		v.add(section+".insecure_skip_verify", "it is true, so that "+section+".ca_file means nothing", "remove one of them")
+	}
+}
+
+// caFile checks that there is a handshake which the file is for.
+func (v *validator) caFile(key, file, endpoint string) {
+	if file != "" && strings.HasPrefix(endpoint, "http:") {
+		at, _, _ := strings.Cut(key, ".")
+		v.add(key, "it is set but "+at+".endpoint is http, so the connection would be in plain text", "write "+at+".endpoint with https, or remove it")
 	}
 }
 
@@ -163,6 +184,16 @@ func (v *validator) redis() {
 			v.add("redis.url", "its path is not the number of a database", "end it with /0")
 		}
 	}
+	t := v.c.Redis.TLS
+	v.tls("redis.tls", t, v.c.Redis.Secured())
+	if err == nil && u.Scheme == "unix" && t.Enabled {
+		v.add("redis.tls.enabled", "redis.url is a socket of this machine, which has no TLS", "set it to false, or write rediss://host:port/0")
+	}
+}
+
+// Secured tells whether connections to Redis are TLS: by its URL, or its key.
+func (r Redis) Secured() bool {
+	return r.TLS.Enabled || strings.HasPrefix(strings.ToLower(r.URL.Reveal()), "rediss://")
 }
 
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
@@ -183,7 +214,19 @@ func (v *validator) staging() {
 		v.add("staging.prefix", fmt.Sprintf("%q is not a key prefix", p), "write it like path/prefix: A-Z a-z 0-9 . _ - = between slashes, none at the ends")
 	}
 	v.url("staging.endpoint", s.Endpoint)
+	v.caFile("staging.ca_file", s.CAFile, s.Endpoint)
+	if o := s.ExpectedBucketOwner; o != "" && !account.MatchString(o) {
+		v.add("staging.expected_bucket_owner", fmt.Sprintf("%q is not an AWS account", o), "write its 12 digits")
+	}
 	v.duration("staging.retain", s.Retain, time.Second, 10*year)
+}
+
+var account = regexp.MustCompile(`^[0-9]{12}$`)
+
+// BucketUnnamed tells that nobody has said which bucket of AWS's is meant: the
+// default's name may well be a stranger's bucket.
+func (c Config) BucketUnnamed() bool {
+	return c.Staging.Endpoint == "" && c.Origin("staging.bucket") == "default" && c.Staging.Bucket == Default().Staging.Bucket
 }
 
 var segment = regexp.MustCompile(`^[A-Za-z0-9._=-]+$`)

@@ -35,6 +35,12 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"sasl_mechanism":        {"kafka.sasl.mechanism", "oauth", "use plain, scram-sha-256, scram-sha-512"},
 		"sasl_without_user":     {"kafka.sasl.mechanism", "plain", "kafka.sasl.username: it is empty"},
 		"sasl_user_alone":       {"kafka.sasl.username", "x", "kafka.sasl.mechanism: it is empty but"},
+		"sasl_plaintext":        {"kafka.sasl.mechanism", "plain", "set kafka.tls.enabled, use scram-sha-512, or set kafka.sasl.allow_plaintext"},
+		"kafka_cert_alone":      {"kafka.tls.cert_file", "/a", "needs both kafka.tls.cert_file and kafka.tls.key_file"},
+		"kafka_key_alone":       {"kafka.tls.key_file", "/a", "needs both kafka.tls.cert_file and kafka.tls.key_file"},
+		"redis_tls_off":         {"redis.tls.ca_file", "/ca.pem", "redis.tls.enabled: it is false but other redis.tls keys are set"},
+		"redis_cert_alone":      {"redis.tls.cert_file", "/a", "needs both redis.tls.cert_file and redis.tls.key_file"},
+		"owner":                 {"staging.expected_bucket_owner", "1234", "write its 12 digits"},
 		"redis_scheme":          {"redis.url", "localhost:6379", "write redis://"},
 		"redis_no_host":         {"redis.url", "redis:///0", "it names no host"},
 		"redis_database":        {"redis.url", "redis://a:1/x", "end it with /0"},
@@ -116,11 +122,59 @@ func TestValidateAccepts(t *testing.T) {
 		"staging.prefix": "a/b=c", "staging.endpoint": "https://s3.example.com/", "destinations.allowed_endpoints": "minio:9000,[::1]:9000,10.0.0.0/8,fd00::/8",
 		"destinations.principal": "arn:aws-cn:iam::123456789012:role/team/sealift",
 		"admin.listen":           "127.0.0.1:0", "appender.roll_every": "1s", "kafka.brokers": "[::1]:9092,b:9092", "collector.listen": "localhost:80",
-		"collector.trusted_proxies": "10.1.2.3,10.0.0.0/8,::ffff:10.1.2.3,fd00::/8", "collector.validation": "none",
+		"redis.tls.enabled": "true", "staging.ca_file": "/ca.pem", "sts.ca_file": "/ca.pem", "destinations.ca_file": "/ca.pem",
+		"staging.expected_bucket_owner": "012345678901",
+		"collector.trusted_proxies":     "10.1.2.3,10.0.0.0/8,::ffff:10.1.2.3,fd00::/8", "collector.validation": "none",
 	} {
 		cfg, err := Load("", nil, map[string]string{key: value})
 		require.NoError(t, err)
 		require.NoError(t, cfg.Validate(), key)
+	}
+}
+
+// What contradicts itself, or another key.
+func TestValidateRelations(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  map[string]string
+		want string // "" is valid
+	}{
+		"plain_with_tls":    {map[string]string{"kafka.sasl.mechanism": "plain", "kafka.sasl.username": "u", "kafka.sasl.password": "p", "kafka.tls.enabled": "true"}, ""},
+		"plain_allowed":     {map[string]string{"kafka.sasl.mechanism": "plain", "kafka.sasl.username": "u", "kafka.sasl.password": "p", "kafka.sasl.allow_plaintext": "true"}, ""},
+		"scram_without_tls": {map[string]string{"kafka.sasl.mechanism": "scram-sha-256", "kafka.sasl.username": "u", "kafka.sasl.password": "p"}, ""},
+		"kafka_unverified":  {map[string]string{"kafka.tls.enabled": "true", "kafka.tls.ca_file": "/ca", "kafka.tls.insecure_skip_verify": "true"}, "kafka.tls.insecure_skip_verify (flag): it is true, so that kafka.tls.ca_file means nothing"},
+		"rediss_ca":         {map[string]string{"redis.url": "rediss://a:1/0", "redis.tls.ca_file": "/ca"}, ""},
+		"redis_ca":          {map[string]string{"redis.tls.enabled": "true", "redis.tls.ca_file": "/ca", "redis.tls.cert_file": "/c", "redis.tls.key_file": "/k"}, ""},
+		"redis_socket":      {map[string]string{"redis.url": "unix:///a.sock", "redis.tls.enabled": "true"}, "redis.tls.enabled (flag): redis.url is a socket"},
+		"staging_http":      {map[string]string{"staging.endpoint": "http://a:1", "staging.ca_file": "/ca"}, "staging.ca_file (flag): it is set but staging.endpoint is http"},
+		"sts_http":          {map[string]string{"sts.endpoint": "http://a:1", "sts.ca_file": "/ca"}, "sts.ca_file (flag): it is set but sts.endpoint is http"},
+		"staging_https":     {map[string]string{"staging.endpoint": "https://a:1", "staging.ca_file": "/ca"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := Load("", nil, c.set)
+			require.NoError(t, err)
+			if err = cfg.Validate(); c.want == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.want)
+			}
+		})
+	}
+}
+
+// A bucket of AWS's is somebody's: ours must have been named, at least once.
+func TestBucketUnnamed(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  map[string]string
+		want bool
+	}{
+		"default":      {nil, true},
+		"named":        {map[string]string{"staging.bucket": "acme"}, false},
+		"named_so":     {map[string]string{"staging.bucket": "sealift-staging"}, false},
+		"other_server": {map[string]string{"staging.endpoint": "http://minio:9000"}, false},
+	} {
+		cfg, err := Load("", nil, c.set)
+		require.NoError(t, err)
+		require.Equal(t, c.want, cfg.BucketUnnamed(), name)
 	}
 }
 

@@ -18,7 +18,7 @@ func rdb(c *Client) *redis.Client { return c.server.(redisServer).rdb }
 // least d.
 func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 	open := func(t *testing.T) *Client {
-		c, err := Open(url)
+		c, err := Open(url, nil)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, c.Close()) })
 		return c

@@ -12,6 +12,7 @@ package lease
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -66,8 +67,9 @@ type Client struct {
 func New(server Server) *Client { return &Client{server: server} }
 
 // Open prepares a client for a URL such as redis://:password@host:6379/0,
-// rediss:// for TLS. It does not connect, so it succeeds with Redis away.
-func Open(rawURL string) (*Client, error) {
+// rediss:// for TLS. With secure it is TLS in any case, by these settings. It
+// does not connect, so it succeeds with Redis away.
+func Open(rawURL string, secure *tls.Config) (*Client, error) {
 	opts, err := redis.ParseURL(rawURL)
 	if err != nil {
 		// The parser's error quotes the URL, and that may hold a password.
@@ -87,7 +89,10 @@ func Open(rawURL string) (*Client, error) {
 	// Every request here may be sent twice: scripts know their own token.
 	opts.MaxRetries = 2
 	opts.ContextTimeoutEnabled = true
-	return New(redisServer{redis.NewClient(opts)}), nil
+	if secure != nil && opts.Network != "unix" {
+		opts.TLSConfig = secure // whose ServerName is the address's host
+	}
+	return New(redisServer{redis.NewClient(opts), opts.TLSConfig != nil}), nil
 }
 
 // For returns a client on the same connections whose leases and markers are

@@ -19,7 +19,7 @@ func TestConformanceOfMiniredis(t *testing.T) {
 
 func TestRedisDown(t *testing.T) {
 	m := miniredis.RunT(t)
-	c, err := Open("redis://" + m.Addr())
+	c, err := Open("redis://"+m.Addr(), nil)
 	require.NoError(t, err)
 	defer c.Close()
 	l, err := c.Acquire(t.Context(), "x", 200*time.Millisecond)
@@ -38,7 +38,7 @@ func TestRedisDown(t *testing.T) {
 
 func TestOpenNeverPrintsThePassword(t *testing.T) {
 	for _, url := range []string{"redis://:pa55word@host:port/0", "http://:pa55word@host", ":pa55word@\x7f", "redis://:pa55word@host/x"} {
-		_, err := Open(url)
+		_, err := Open(url, nil)
 		require.Error(t, err, url)
 		require.NotContains(t, err.Error(), "pa55word")
 		require.ErrorContains(t, err, "redis://host:6379/0")
@@ -48,7 +48,7 @@ func TestOpenNeverPrintsThePassword(t *testing.T) {
 func TestClientLogsNothingByItself(t *testing.T) {
 	said := &recorder{}
 	redis.SetLogger(said)
-	c, err := Open("redis://127.0.0.1:1/0")
+	c, err := Open("redis://127.0.0.1:1/0", nil)
 	require.NoError(t, err)
 	defer c.Close()
 	for range 3 {

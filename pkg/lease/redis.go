@@ -10,6 +10,7 @@ import (
 // redisServer is a real Redis.
 type redisServer struct {
 	rdb *redis.Client
+	tls bool
 }
 
 var _ Server = redisServer{}
@@ -33,33 +34,34 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 
 // Ping implements Server.
-func (s redisServer) Ping(ctx context.Context) error { return s.rdb.Ping(ctx).Err() }
+func (s redisServer) Ping(ctx context.Context) error { return s.explain(s.rdb.Ping(ctx).Err()) }
 
 // Take implements Server.
 func (s redisServer) Take(ctx context.Context, key, token string, ttl time.Duration) (int64, error) {
-	return take.Run(ctx, s.rdb, []string{key, fenceKey}, token, ttl.Milliseconds()).Int64()
+	fence, err := take.Run(ctx, s.rdb, []string{key, fenceKey}, token, ttl.Milliseconds()).Int64()
+	return fence, s.explain(err)
 }
 
 // Extend implements Server.
 func (s redisServer) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 	n, err := extend.Run(ctx, s.rdb, []string{key}, token, ttl.Milliseconds()).Int64()
-	return n == 1, err
+	return n == 1, s.explain(err)
 }
 
 // Drop implements Server.
 func (s redisServer) Drop(ctx context.Context, key, token string) error {
-	return drop.Run(ctx, s.rdb, []string{key}, token).Err()
+	return s.explain(drop.Run(ctx, s.rdb, []string{key}, token).Err())
 }
 
 // Set implements Server.
 func (s redisServer) Set(ctx context.Context, key string, ttl time.Duration) error {
-	return s.rdb.Set(ctx, key, 1, ttl).Err()
+	return s.explain(s.rdb.Set(ctx, key, 1, ttl).Err())
 }
 
 // Exists implements Server.
 func (s redisServer) Exists(ctx context.Context, key string) (bool, error) {
 	n, err := s.rdb.Exists(ctx, key).Result()
-	return n == 1, err
+	return n == 1, s.explain(err)
 }
 
 // Close implements Server.

@@ -3,6 +3,7 @@ package netguard
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -32,7 +33,7 @@ func (a Allowed) control(network, address string, byName bool) error {
 	return a.connect(target, byName)
 }
 
-func (a Allowed) client(resolver *net.Resolver) *http.Client {
+func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Client {
 	dialer := func(byName bool) *net.Dialer {
 		return &net.Dialer{
 			Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Resolver: resolver,
@@ -54,7 +55,7 @@ func (a Allowed) client(resolver *net.Resolver) *http.Client {
 			}
 			return strict.DialContext(ctx, network, address)
 		},
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		ResponseHeaderTimeout: time.Minute, // counts from the end of the body

@@ -14,6 +14,7 @@
 package netguard
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -218,11 +219,12 @@ func isLocalName(host string) bool {
 
 // Client returns a client for endpoints that customers chose: every
 // connection is judged, no redirect is followed, the environment's proxy is
-// not used, responses are not decompressed, TLS is at least 1.2. One client
-// serves all destinations and is safe for concurrent use.
+// not used, responses are not decompressed, TLS is at least 1.2, by what roots
+// have signed (nil: the system's). One client serves all destinations and is safe
+// for concurrent use.
 //
 // Wrong entries of allowed permit nothing; ParseAllowed reports them.
-func Client(allowed []string) *http.Client {
+func Client(allowed []string, roots *x509.CertPool) *http.Client {
 	a, _ := ParseAllowed(allowed) // configuration reports it; here it only means less
-	return a.client(&net.Resolver{})
+	return a.client(&net.Resolver{}, roots)
 }

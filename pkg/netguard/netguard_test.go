@@ -134,16 +134,16 @@ func get(t *testing.T, c *http.Client, target string) (int, error) {
 
 func TestClientRefusesWhatIsNotListed(t *testing.T) {
 	target, arrived := serve(t, nil)
-	_, err := get(t, Client(nil), "http://"+target)
+	_, err := get(t, Client(nil, nil), "http://"+target)
 	require.ErrorIs(t, err, ErrRefused)
-	_, err = get(t, Client(nil), "https://"+target)
+	_, err = get(t, Client(nil, nil), "https://"+target)
 	require.ErrorIs(t, err, ErrRefused, "https alone does not permit loopback")
 	require.Zero(t, arrived.Load())
 
-	status, err := get(t, Client([]string{target}), "http://"+target)
+	status, err := get(t, Client([]string{target}, nil), "http://"+target)
 	require.NoError(t, err)
 	require.Equal(t, 200, status)
-	status, err = get(t, Client([]string{"127.0.0.0/8"}), "http://"+target)
+	status, err = get(t, Client([]string{"127.0.0.0/8"}, nil), "http://"+target)
 	require.NoError(t, err)
 	require.Equal(t, 200, status)
 }
@@ -153,7 +153,7 @@ func TestClientFollowsNoRedirect(t *testing.T) {
 	outer, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "http://"+inner, http.StatusTemporaryRedirect)
 	})
-	status, err := get(t, Client([]string{"127.0.0.0/8"}), "http://"+outer)
+	status, err := get(t, Client([]string{"127.0.0.0/8"}, nil), "http://"+outer)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusTemporaryRedirect, status)
 	require.Zero(t, arrived.Load())
@@ -163,7 +163,7 @@ func TestClientIgnoresTheEnvironmentsProxy(t *testing.T) {
 	proxy, arrived := serve(t, nil)
 	t.Setenv("HTTP_PROXY", "http://"+proxy)
 	t.Setenv("HTTPS_PROXY", "http://"+proxy)
-	transport := Client(nil).Transport.(*guarded).next
+	transport := Client(nil, nil).Transport.(*guarded).next
 	require.Nil(t, transport.Proxy)
 	require.Zero(t, arrived.Load())
 }
@@ -181,7 +181,7 @@ func TestRebinding(t *testing.T) {
 			require.NoError(t, err)
 			endpoint := "https://rebind.example.com:" + port
 			require.NoError(t, none.Check(endpoint))
-			_, err = get(t, none.client(resolvesTo(t, address)), endpoint)
+			_, err = get(t, none.client(resolvesTo(t, address), nil), endpoint)
 			require.ErrorIs(t, err, ErrRefused)
 			require.ErrorContains(t, err, netip.AddrFrom4(address).String())
 		})
@@ -190,10 +190,10 @@ func TestRebinding(t *testing.T) {
 
 	listed, err := ParseAllowed([]string{"rebind.example.com:" + port})
 	require.NoError(t, err)
-	status, err := get(t, listed.client(resolvesTo(t, [4]byte{127, 0, 0, 1})), "http://rebind.example.com:"+port)
+	status, err := get(t, listed.client(resolvesTo(t, [4]byte{127, 0, 0, 1}), nil), "http://rebind.example.com:"+port)
 	require.NoError(t, err, "a listed name may be internal")
 	require.Equal(t, 200, status)
-	_, err = get(t, listed.client(resolvesTo(t, [4]byte{169, 254, 169, 254})), "http://rebind.example.com:"+port)
+	_, err = get(t, listed.client(resolvesTo(t, [4]byte{169, 254, 169, 254}), nil), "http://rebind.example.com:"+port)
 	require.ErrorIs(t, err, ErrRefused, "but never a metadata service")
 }
 

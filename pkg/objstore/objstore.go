@@ -55,6 +55,7 @@ type Error struct {
 	Code    string // S3's error code, such as "NoSuchBucket"
 	Message string // S3's message, for people
 	Region  string // the bucket's region, with ErrWrongRegion when the answer named it
+	Hint    string // the key of the configuration to change, "" if there is none
 	Kind    error  // one of the sentinels above
 	Err     error  // the cause, may be nil
 }
@@ -65,6 +66,9 @@ func (e *Error) Error() string {
 		s += fmt.Sprintf(" (%d %s: %s)", e.Status, e.Code, e.Message)
 	} else if e.Err != nil {
 		s += fmt.Sprintf(" (%v)", e.Err)
+	}
+	if e.Hint != "" {
+		s += "; " + e.Hint
 	}
 	return s
 }

@@ -30,7 +30,7 @@ type Reader interface {
 // tried again for some seconds while the store is out of reach, as by Patient.
 func OpenReader(cfg S3Config) Reader {
 	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = NewHTTPClient() // also of the region that is found
+		cfg.HTTPClient = NewHTTPClient(nil) // also of the region that is found
 	}
 	if cfg.Credentials == nil {
 		cfg.Credentials = DefaultCredentials()

@@ -32,6 +32,9 @@ type S3Config struct {
 	// ExpectedOwner is the 12-digit account that must own the bucket
 	// (x-amz-expected-bucket-owner on every request). Default: not checked.
 	ExpectedOwner string
+	// Section of the configuration that names this bucket, for errors: "staging".
+	// Default: none, as of customers' buckets.
+	Section string
 	// HTTPClient carries the requests; its redirect policy is not used, since
 	// no redirect is followed. Its transport should have an
 	// ExpectContinueTimeout, so that a large body is not sent, or its refusal
@@ -46,6 +49,7 @@ type S3Config struct {
 // S3 is a bucket of S3 or a compatible server.
 type S3 struct {
 	bucket, region, endpoint string
+	section                  string
 	owner                    *string
 	client                   *s3.Client
 }
@@ -89,7 +93,7 @@ func NewS3(cfg S3Config) *S3 {
 			opts.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
 		}
 	}
-	s := &S3{bucket: cfg.Bucket, region: cfg.Region, endpoint: cfg.Endpoint, client: s3.New(opts)}
+	s := &S3{bucket: cfg.Bucket, region: cfg.Region, endpoint: cfg.Endpoint, section: cfg.Section, client: s3.New(opts)}
 	if cfg.ExpectedOwner != "" {
 		s.owner = aws.String(cfg.ExpectedOwner)
 	}

@@ -1,17 +1,21 @@
 package objstore
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"time"
 )
 
 // NewHTTPClient returns a client as NewS3 makes one by default, for buckets
-// that are to share their connections.
-func NewHTTPClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{
+// that are to share their connections. It trusts servers that roots have signed
+// for, nil: the system's, and follows no redirect.
+func NewHTTPClient(roots *x509.CertPool) *http.Client {
+	return &http.Client{CheckRedirect: stay, Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		ResponseHeaderTimeout: time.Minute, // counts from the end of the body
@@ -22,6 +26,8 @@ func NewHTTPClient() *http.Client {
 	}}
 }
 
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 // doer carries the SDK's requests.
 type doer struct{ client *http.Client }
 
@@ -30,10 +36,10 @@ type doer struct{ client *http.Client }
 // wants to know.
 func newDoer(c *http.Client) *doer {
 	if c == nil {
-		c = NewHTTPClient()
+		c = NewHTTPClient(nil)
 	}
 	own := *c
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	own.CheckRedirect = stay
 	return &doer{client: &own}
 }
 

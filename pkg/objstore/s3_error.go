@@ -12,6 +12,12 @@ import (
 
 // classify turns what the SDK returned into an *Error.
 func (s *S3) classify(ctx context.Context, op, key string, err error) error {
+	e := s.classified(ctx, op, key, err)
+	e.Hint = s.hint(e)
+	return e
+}
+
+func (s *S3) classified(ctx context.Context, op, key string, err error) *Error {
 	e := &Error{Op: op, Bucket: s.bucket, Key: key, Err: err}
 	// The context goes first: a request cut short reports whatever it was
 	// doing just then.

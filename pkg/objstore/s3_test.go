@@ -62,7 +62,7 @@ func TestS3Conforms(t *testing.T) {
 func TestS3WithTheGuardedClient(t *testing.T) {
 	server, endpoint := serve(t)
 	require.NoError(t, server.CreateBucket("bucket"))
-	client := netguard.Client([]string{"127.0.0.0/8"})
+	client := netguard.Client([]string{"127.0.0.0/8"}, nil)
 	t.Cleanup(client.CloseIdleConnections)
 	s := objstore.NewS3(objstore.S3Config{
 		Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: client,
@@ -234,7 +234,7 @@ func TestS3ConnectionFailures(t *testing.T) {
 	t.Run("guarded_endpoint", func(t *testing.T) {
 		_, endpoint := serve(t)
 		s := objstore.NewS3(objstore.S3Config{
-			Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: netguard.Client(nil),
+			Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: netguard.Client(nil, nil),
 		})
 		err := do(t.Context(), s, "put")
 		require.ErrorIs(t, err, objstore.ErrInvalid)

@@ -61,7 +61,7 @@ func (s SASL) mechanism() (sasl.Mechanism, error) {
 type Client struct {
 	brokers   []string
 	addr      net.Addr
-	transport *kafka.Transport
+	transport *explained
 	dialer    *kafka.Dialer
 	wires     wires
 	log       *slog.Logger
@@ -83,12 +83,15 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 	return &Client{
 		brokers: cfg.Brokers,
 		addr:    kafka.TCP(cfg.Brokers...),
-		transport: &kafka.Transport{
-			ClientID:    cfg.ClientID,
-			TLS:         cfg.TLS,
-			SASL:        mechanism,
-			DialTimeout: 5 * time.Second,
-			MetadataTTL: 5 * time.Second,
+		transport: &explained{
+			Transport: kafka.Transport{
+				ClientID:    cfg.ClientID,
+				TLS:         cfg.TLS,
+				SASL:        mechanism,
+				DialTimeout: 5 * time.Second,
+				MetadataTTL: 5 * time.Second,
+			},
+			tls: cfg.TLS != nil, sasl: mechanism != nil,
 		},
 		dialer: &kafka.Dialer{
 			ClientID:      cfg.ClientID,

@@ -60,7 +60,7 @@ func newRigWithoutRedis(t *testing.T) *rig {
 }
 
 func (r *rig) another(change func(*Config)) *Auditor {
-	leases, err := lease.Open("redis://" + r.redis.Addr())
+	leases, err := lease.Open("redis://"+r.redis.Addr(), nil)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = leases.Close() })
 	cfg := Config{Grace: 10 * time.Minute, Retain: 24 * time.Hour}

@@ -76,7 +76,7 @@ func newRig(t *testing.T) *rig {
 
 // another returns a second copier over the same stores.
 func (r *rig) another(worker string, change func(*Config)) *Copier {
-	leases, err := lease.Open("redis://" + r.redis.Addr())
+	leases, err := lease.Open("redis://"+r.redis.Addr(), nil)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = leases.Close() })
 	cfg := Config{Worker: worker, SpoolDir: r.t.TempDir(), RetryTiers: []time.Duration{time.Second, 10 * time.Second, time.Minute}, ParkAfter: time.Hour}

@@ -137,7 +137,7 @@ func newTenants(b *testing.B, l arrivals, broken bool) (*tenants, func()) {
 	web.Config.BaseContext = func(net.Listener) context.Context { return serving }
 	web.Start()
 	require.NoError(b, s3.CreateBucket("staging"))
-	client := objstore.NewHTTPClient()
+	client := objstore.NewHTTPClient(nil)
 	f := &tenants{TB: b, web: web, s3: s3, refs: map[string][]delivery.FileRef{}, broken: map[string]string{}}
 	staging := f.open(client)(catalog.Target{BucketName: "staging", Destination: catalog.Destination{Region: "us-east-1"}}, operator)
 	f.staging = receiptsSeen{staging, &sync.Mutex{}, map[string]time.Time{}}
@@ -148,7 +148,7 @@ func newTenants(b *testing.B, l arrivals, broken bool) (*tenants, func()) {
 	require.NoError(b, err)
 	redis, err := embedded.StartRedis("")
 	require.NoError(b, err)
-	leases, err := lease.Open(redis.URL())
+	leases, err := lease.Open(redis.URL(), nil)
 	require.NoError(b, err)
 	brokers, err := stream.Open(stream.Config{Brokers: []string{kafka.Addr()}}, log)
 	require.NoError(b, err)

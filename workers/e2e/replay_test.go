@@ -76,7 +76,7 @@ func (r *replays) setCatalog(second ...string) {
 
 // copy starts a copier.
 func (r *replays) copy() {
-	leases, err := lease.Open("redis://" + miniredis.RunT(r.t).Addr())
+	leases, err := lease.Open("redis://"+miniredis.RunT(r.t).Addr(), nil)
 	require.NoError(r.t, err)
 	cfg := r.copiers
 	cfg.Worker, cfg.SpoolDir = "copier", r.t.TempDir()

@@ -88,7 +88,7 @@ func newWorld(t *testing.T) *world {
 	redis, err := embedded.StartRedis("127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = redis.Close() })
-	leases, err := lease.Open(redis.URL())
+	leases, err := lease.Open(redis.URL(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = leases.Close() })
 	cop, err := copier.New(copier.Config{JobsTopic: "jobs", Worker: "c", SpoolDir: t.TempDir(), SessionTimeout: 2 * time.Second}, copier.Deps{

@@ -71,6 +71,9 @@ was open then; --full counts everything.`,
 // withServices runs fn with the services of the configuration, and with a
 // staging bucket whose reads are tried again.
 func withServices(a *app, withRedis bool, fn func(*services) error) error {
+	if err := bucketNamed(a.cfg, nil); err != nil {
+		return err
+	}
 	s, err := open(a.cfg, identity{}, withRedis, a.log, nil)
 	if err != nil {
 		return err

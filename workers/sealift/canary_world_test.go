@@ -76,7 +76,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 	file := filepath.Join(w.dir, "sealift.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "redis:\n  url: %q\n", redisURL.String()), 0o600))
 	w.env = append(cleanEnviron(), "SEALIFT_CONFIG="+file, "SEALIFT_KAFKA_BROKERS="+kafkaAt, "SEALIFT_KAFKA_PARTITIONS=1",
-		"SEALIFT_KAFKA_SASL_MECHANISM=plain", "SEALIFT_KAFKA_SASL_USERNAME=alice", "SEALIFT_KAFKA_SASL_PASSWORD="+sasl,
+		"SEALIFT_KAFKA_SASL_MECHANISM=plain", "SEALIFT_KAFKA_SASL_ALLOW_PLAINTEXT=true", "SEALIFT_KAFKA_SASL_USERNAME=alice", "SEALIFT_KAFKA_SASL_PASSWORD="+sasl,
 		"SEALIFT_STAGING_ENDPOINT="+w.s3URL, "SEALIFT_STAGING_REGION=us-east-1", "SEALIFT_STAGING_FORCE_PATH_STYLE=true", "SEALIFT_STS_ENDPOINT="+w.s3URL,
 		"SEALIFT_DESTINATIONS_ALLOWED_ENDPOINTS="+strings.TrimPrefix(w.s3URL, "http://"),
 		"SEALIFT_APPENDER_DATA_DIR="+filepath.Join(w.dir, "appender"), "SEALIFT_APPENDER_ROLL_EVERY=1s", "SEALIFT_APPENDER_DISK_FREE=1MiB", "SEALIFT_COPIER_SPOOL_DIR="+filepath.Join(w.dir, "spool"),

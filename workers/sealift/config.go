@@ -52,10 +52,13 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "check",
 		Short:   "Check the configuration and say all that is wrong",
-		Long:    "Check the configuration without connecting to anything, and say all that is wrong, with the fixes.",
+		Long:    "Check the configuration and the certificates that it names without connecting to anything, and say all that is\nwrong, with the fixes.",
 		Example: "  sealift config check --config /etc/sealift.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if _, err := readCertificates(a.cfg); err != nil {
+				return err
+			}
 			_, err := fmt.Fprintln(a.stdout, "the configuration is valid")
 			return err
 		},

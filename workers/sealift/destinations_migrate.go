@@ -92,6 +92,9 @@ func runMigration(ctx context.Context, a *app, o migrateFlags, name string) erro
 	if o.endpoint != "" && cfg.STS.Endpoint == "" {
 		cfg.STS.Endpoint = o.endpoint
 	}
+	if err := bucketNamed(cfg, nil); err != nil {
+		return err
+	}
 	s, err := open(cfg, identity{endpoint: o.endpoint}, false, a.log, nil)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealift/sealift/pkg/certs"
 	"github.com/sealift/sealift/pkg/mirror"
 	"github.com/sealift/sealift/pkg/objstore"
 )
@@ -71,8 +72,12 @@ type reading struct {
 // open reads flags and arguments. The place, if it is one of the arguments, is
 // the first; the others are returned.
 func (o *filesOptions) open(ctx context.Context, args []string) (*reading, []string, error) {
-	r := &reading{lists: &lists{next: objstore.NewHTTPClient().Transport}}
-	var err error
+	bundle, err := certs.Bundle()
+	if err != nil {
+		return nil, nil, err
+	}
+	web := certs.Explained(objstore.NewHTTPClient(bundle).Transport, certs.Keys{CA: certs.BundleEnv, Address: "--endpoint", Enable: "https in --endpoint"})
+	r := &reading{lists: &lists{next: web}}
 	if r.place, args, err = o.where(args); err != nil {
 		return nil, nil, err
 	}

@@ -40,6 +40,9 @@ type process struct {
 func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *slog.Logger) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := bucketNamed(cfg, o.roles); err != nil {
+		return err
+	}
 	withRedis := slices.Contains(o.roles, copierRole) || slices.Contains(o.roles, auditorRole)
 	s, err := open(cfg, o.id, withRedis, log, registry)
 	if err != nil {

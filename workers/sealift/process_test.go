@@ -97,7 +97,7 @@ func TestProcessRefusesAStoreWithoutConditions(t *testing.T) {
 func TestProcessThatIsStoppedWhileItStarts(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{freeAddr(t)}
-	cfg.Admin.Listen = "127.0.0.1:0"
+	cfg.Admin.Listen, cfg.Staging.Bucket = "127.0.0.1:0", "acme-staging"
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	require.NoError(t, runProcess(ctx, cfg, processOptions{roles: allRoles}, silent))
@@ -107,10 +107,21 @@ func TestProcessNamesWhatIsWrongInTheConfiguration(t *testing.T) {
 	for key, set := range map[string]func(*config.Config){
 		"kafka.tls.ca_file":   func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CAFile: "/nonexistent"} },
 		"kafka.tls.cert_file": func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: "/nonexistent"} },
-		"redis.url":           func(c *config.Config) { c.Redis.URL = "localhost" },
-		"admin.listen":        func(c *config.Config) { c.Admin.Listen = "nonsense" },
+		"kafka.tls.key_file":  func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: "/nonexistent"} },
+		"redis.tls.ca_file": func(c *config.Config) {
+			c.Redis = config.Redis{URL: "rediss://a:1/0", TLS: config.TLS{CAFile: "/nonexistent"}}
+		},
+		"staging.ca_file":      func(c *config.Config) { c.Staging.CAFile = "/nonexistent" },
+		"sts.ca_file":          func(c *config.Config) { c.STS.CAFile = "/nonexistent" },
+		"destinations.ca_file": func(c *config.Config) { c.Destinations.CAFile = "/nonexistent" },
+		"AWS_CA_BUNDLE":        func(*config.Config) { t.Setenv("AWS_CA_BUNDLE", "/nonexistent") },
+		"staging.bucket":       func(c *config.Config) { c.Staging.Bucket = config.Default().Staging.Bucket },
+		"redis.url":            func(c *config.Config) { c.Redis.URL = "localhost" },
+		"admin.listen":         func(c *config.Config) { c.Admin.Listen = "nonsense" },
 	} {
+		t.Setenv("AWS_CA_BUNDLE", "")
 		cfg := config.Default()
+		cfg.Staging.Bucket = "acme-staging"
 		set(&cfg)
 		require.ErrorContains(t, runProcess(t.Context(), cfg, processOptions{roles: allRoles}, silent), key)
 	}

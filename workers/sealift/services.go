@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,7 +10,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -48,7 +45,9 @@ type services struct {
 	redis   *lease.Client // nil if no role needs it
 	staging objstore.Store
 	roles   *assumerole.Roles
-	web     *http.Client // for the staging bucket and AWS's own endpoints
+	own     *http.Client // for the staging bucket
+	sts     *http.Client
+	web     *http.Client // for destinations at AWS's own endpoints
 	guarded *http.Client // for endpoints that customers chose
 	catalog *catalog.Live
 	loaded  chan struct{} // closed when the catalog was read to its end
@@ -64,19 +63,20 @@ type services struct {
 // configuration.
 func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
 	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: catalog.NewLive(), loaded: make(chan struct{})}
-	secure, err := kafkaTLS(cfg.Kafka.TLS)
+	secure, err := readCertificates(cfg)
 	if err != nil {
 		return nil, err
 	}
+	warnUnverified(cfg, log)
 	s.kafka, err = stream.Open(stream.Config{
-		Brokers: cfg.Kafka.Brokers, TLS: secure, ClientID: "sealift",
+		Brokers: cfg.Kafka.Brokers, TLS: secure.kafka, ClientID: "sealift",
 		SASL: stream.SASL{Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username, Password: cfg.Kafka.SASL.Password.Reveal()},
 	}, log)
 	if err != nil {
 		return nil, err
 	}
 	if withRedis {
-		client, err := lease.Open(cfg.Redis.URL.Reveal())
+		client, err := lease.Open(cfg.Redis.URL.Reveal(), secure.redis)
 		if err != nil {
 			return nil, err
 		}
@@ -85,13 +85,18 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 	if s.id.credentials == nil {
 		s.id.credentials = objstore.DefaultCredentials() // one chain, which caches
 	}
-	s.web, s.guarded = objstore.NewHTTPClient(), netguard.Client(cfg.Destinations.AllowedEndpoints)
+	s.own = explained(objstore.NewHTTPClient(secure.staging), "staging")
+	s.sts = explained(objstore.NewHTTPClient(secure.sts), "sts")
+	s.web = explained(objstore.NewHTTPClient(secure.destinations), "destinations")
+	s.guarded = explained(netguard.Client(cfg.Destinations.AllowedEndpoints, secure.destinations), "destinations")
 	s.staging = objstore.WithPrefix(objstore.NewS3(objstore.S3Config{
 		Bucket: cfg.Staging.Bucket, Region: cfg.Staging.Region, Endpoint: cfg.Staging.Endpoint,
-		PathStyle: cfg.Staging.ForcePathStyle, Credentials: s.id.credentials, HTTPClient: s.web,
+		PathStyle: cfg.Staging.ForcePathStyle, Credentials: s.id.credentials, HTTPClient: s.own,
+		ExpectedOwner: cfg.Staging.ExpectedBucketOwner, Section: "staging",
 	}), cfg.Staging.Prefix)
 	s.roles = assumerole.New(assumerole.Config{
 		Endpoint: cfg.STS.Endpoint, Region: cfg.Staging.Region, Credentials: s.id.credentials, AnyTrust: !cfg.STS.VerifyTrust,
+		HTTPClient: s.sts,
 	})
 	s.catalogProducer = sync.OnceValue(func() *stream.Producer {
 		return s.producer(cfg.Kafka.CatalogTopic, maxWorkspaceBytes+recordOverhead)
@@ -126,8 +131,9 @@ func (s *services) closeAll() error {
 		closing.Go(func() { closed[i] = p.Close() })
 	}
 	closing.Wait()
-	s.web.CloseIdleConnections()
-	s.guarded.CloseIdleConnections()
+	for _, c := range []*http.Client{s.own, s.sts, s.web, s.guarded} {
+		c.CloseIdleConnections()
+	}
 	err := errors.Join(errors.Join(closed...), s.kafka.Close())
 	if s.redis != nil {
 		err = errors.Join(err, s.redis.Close())
@@ -291,29 +297,4 @@ func redisAddress(rawURL string) string {
 		return "?"
 	}
 	return u.Host
-}
-
-func kafkaTLS(c config.TLS) (*tls.Config, error) {
-	if !c.Enabled {
-		return nil, nil
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.InsecureSkipVerify} //nolint:gosec // the operator's own choice
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read kafka.tls.ca_file: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read kafka.tls.ca_file %q: no certificate in it", c.CAFile)
-		}
-	}
-	if c.CertFile != "" || c.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read kafka.tls.cert_file and key_file: %w", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	return t, nil
 }

@@ -1,0 +1,131 @@
+// Package certs reads the certificates that the configuration names, and
+// explains handshakes that failed by them.
+//
+// It is for whoever opens connections to Kafka, Redis, S3 and STS. It promises
+// that every error names the key of the configuration that leads to the file,
+// or that is to be changed. Files are read once: what changes on the disk is
+// taken up by the next process. Certificates that others are served with are
+// not its matter (workers/collector).
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// BundleEnv is the AWS SDK's variable that names the authorities of AWS's
+// endpoints, as in networks whose proxy opens TLS.
+const BundleEnv = "AWS_CA_BUNDLE"
+
+// Files are what a section of the configuration names; any may be "".
+type Files struct {
+	Section  string // kafka.tls, for errors
+	CA       string // authorities; "": the system's
+	Cert     string // our own certificate; together with Key
+	Key      string
+	Insecure bool // any certificate of the server is taken
+}
+
+// TLS reads the files into settings of at least TLS 1.2. The error names every
+// file that cannot be used, with its key.
+func (f Files) TLS() (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.Insecure} //nolint:gosec // the operator's own choice
+	var wrongCA, wrongPair error
+	t.RootCAs, wrongCA = Roots(f.Section+".ca_file", f.CA)
+	if f.Cert != "" || f.Key != "" {
+		var pair tls.Certificate
+		pair, wrongPair = f.pair()
+		t.Certificates = []tls.Certificate{pair}
+	}
+	if err := errors.Join(wrongCA, wrongPair); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (f Files) pair() (tls.Certificate, error) {
+	cert, noCert := read(f.Section+".cert_file", f.Cert, "CERTIFICATE")
+	key, noKey := read(f.Section+".key_file", f.Key, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY")
+	if err := errors.Join(noCert, noKey); err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return pair, fmt.Errorf("use %s.cert_file %q with %s.key_file %q: %w", f.Section, f.Cert, f.Section, f.Key, err)
+	}
+	return pair, nil
+}
+
+// Roots reads the authorities in a file that the key names; nil, the system's,
+// without a file.
+func Roots(key, file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	return add(x509.NewCertPool(), key, file)
+}
+
+// Beside adds the authorities in a file that the key names to those of base,
+// nil: the system's. Base itself stays as it is.
+func Beside(base *x509.CertPool, key, file string) (*x509.CertPool, error) {
+	if file == "" {
+		return base, nil
+	}
+	if base != nil {
+		return add(base.Clone(), key, file)
+	}
+	system, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("read the system's certificates, beside those of %s: %w", key, err)
+	}
+	return add(system, key, file)
+}
+
+// Bundle reads the authorities that AWS_CA_BUNDLE names, nil without it.
+func Bundle() (*x509.CertPool, error) { return Roots(BundleEnv, os.Getenv(BundleEnv)) }
+
+func add(pool *x509.CertPool, key, file string) (*x509.CertPool, error) {
+	text, err := read(key, file, "CERTIFICATE")
+	if err != nil {
+		return nil, err
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("read %s %q: a certificate in it is broken: %w", key, file, err)
+		}
+		pool.AddCert(c)
+	}
+	return pool, nil
+}
+
+// read returns a file that holds a PEM block of one of the kinds.
+func read(key, file string, kinds ...string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err) // names the file
+	}
+	found := ""
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		for _, kind := range kinds {
+			if block.Type == kind {
+				return text, nil
+			}
+		}
+		found = block.Type
+	}
+	switch found {
+	case "":
+		return nil, fmt.Errorf("read %s %q: it holds no PEM, which begins with -----BEGIN %s-----", key, file, kinds[0])
+	case "ENCRYPTED PRIVATE KEY":
+		return nil, fmt.Errorf("read %s %q: its key is encrypted; store it without a passphrase (openssl pkey -in FILE -out FILE), readable by this process alone", key, file)
+	}
+	return nil, fmt.Errorf("read %s %q: it holds a PEM %s, not a %s", key, file, found, kinds[0])
+}

@@ -1,0 +1,105 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Keys are the configuration keys behind a connection, for Why.
+type Keys struct {
+	CA      string // of the authorities
+	Cert    string // of our own certificate; "": there is none to send
+	Address string // of the server
+	Enable  string // what turns TLS on, such as "kafka.tls.enabled"
+}
+
+// Why says what made a handshake fail and which key to change, "" if it was not
+// the handshake.
+func Why(err error, k Keys) string {
+	if why := wrongCertificate(err, k); why != "" {
+		return why
+	}
+	var (
+		plain tls.RecordHeaderError
+		far   *net.OpError
+	)
+	switch {
+	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Sprintf("the server at %s does not speak TLS there: correct the port, or do without %s", k.Address, k.Enable)
+	case errors.As(err, &far) && far.Op == "remote error": // an alert, whose type is not exported
+		return refused(far.Err.Error(), k)
+	}
+	return ""
+}
+
+// wrongCertificate is why we do not believe the server.
+func wrongCertificate(err error, k Keys) string {
+	var (
+		unknown x509.UnknownAuthorityError
+		host    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		other   *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return fmt.Sprintf("nobody that is trusted here has signed the server's certificate: %s has to name a PEM file with its authority", k.CA)
+	case errors.As(err, &host):
+		return fmt.Sprintf("the server's certificate is for other names: write one of them in %s, or have one issued for this name", k.Address)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore):
+		return fmt.Sprintf("a certificate of the server at %s is valid from %s only: correct the clock of this machine, or the certificate", k.Address, day(invalid.Cert.NotBefore))
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		return fmt.Sprintf("a certificate of the server at %s expired on %s: have it renewed there (or correct the clock of this machine)", k.Address, day(invalid.Cert.NotAfter))
+	case errors.As(err, &invalid), errors.As(err, &other):
+		return fmt.Sprintf("the server's certificate is not valid: have it issued anew, for servers, by an authority in %s", k.CA)
+	}
+	return ""
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02") }
+
+// refused is why the server does not go on, by its alert
+// (https://www.rfc-editor.org/rfc/rfc8446#section-6.2). Which one is sent for
+// want of a certificate differs: OpenSSL's is certificate_required, Java's
+// bad_certificate.
+func refused(alert string, k Keys) string {
+	switch {
+	case !strings.Contains(alert, "certificate") && !strings.Contains(alert, "handshake failure"):
+		return fmt.Sprintf("the server at %s refuses this TLS: it may want another version", k.Address)
+	case k.Cert == "":
+		return fmt.Sprintf("the server at %s wants a client certificate, and there is no setting for one: let it do without", k.Address)
+	}
+	return fmt.Sprintf("the server refuses our certificate, or wants one: %s has to name one that is valid and that its authority signed, and %s its key",
+		k.Cert, strings.TrimSuffix(k.Cert, "cert_file")+"key_file")
+}
+
+// Explained adds Why to the errors of a transport.
+func Explained(next http.RoundTripper, k Keys) http.RoundTripper { return &explained{next, k} }
+
+type explained struct {
+	next http.RoundTripper
+	keys Keys
+}
+
+// RoundTrip implements http.RoundTripper.
+func (e *explained) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := e.next.RoundTrip(r)
+	if err != nil {
+		if why := Why(err, e.keys); why != "" {
+			err = fmt.Errorf("%w; %s", err, why)
+		}
+	}
+	return res, err
+}
+
+// CloseIdleConnections lets http.Client.CloseIdleConnections work.
+func (e *explained) CloseIdleConnections() {
+	if c, ok := e.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}

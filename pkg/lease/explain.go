@@ -1,0 +1,46 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sealift/sealift/pkg/certs"
+)
+
+var keys = certs.Keys{CA: "redis.tls.ca_file", Cert: "redis.tls.cert_file", Address: "redis.url", Enable: "redis.tls.enabled (or rediss://)"}
+
+// explain adds the key of the configuration that is to be changed, where Redis
+// refuses the connection or who we are.
+func (s redisServer) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if why := s.why(err); why != "" {
+		return fmt.Errorf("%w; %s", err, why)
+	}
+	return err
+}
+
+func (s redisServer) why(err error) string {
+	if why := certs.Why(err, keys); why != "" {
+		return why
+	}
+	switch {
+	case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "ERR invalid password"):
+		return "Redis does not know this user by this password: correct them in redis.url, redis://USER:PASSWORD@host:6379/0"
+	case redis.HasErrorPrefix(err, "NOAUTH"):
+		return "Redis wants a password: write it into redis.url, redis://[USER]:PASSWORD@host:6379/0"
+	case redis.HasErrorPrefix(err, "NOPERM"):
+		return "the user of redis.url may do too little: ACL SETUSER NAME ~sealift:* +@read +@write +@scripting +@connection"
+	case s.tls && errors.Is(err, context.DeadlineExceeded): // without TLS it waits for the end of a line
+		return "Redis did not answer; if it is there, its port does not speak TLS (redis.tls.enabled, or rediss:// in redis.url)"
+	case !s.tls && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+		return "Redis hung up; if it always does, its port wants TLS (redis.tls.enabled)"
+	}
+	return ""
+}

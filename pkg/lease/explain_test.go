@@ -1,0 +1,54 @@
+package lease
+
+import (
+	"crypto/tls"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/certs"
+	"github.com/sealift/sealift/pkg/certs/certtest"
+)
+
+// What Redis refuses is told with the key to change, and without the password.
+func TestRefusalsNameTheKey(t *testing.T) {
+	ca := certtest.NewCA(t, "ours")
+	server := ca.Issue("server", nil)
+	pair, err := tls.LoadX509KeyPair(server.Cert, server.Key)
+	require.NoError(t, err)
+	secured, open := miniredis.NewMiniRedis(), miniredis.RunT(t)
+	require.NoError(t, secured.StartTLS(&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}))
+	t.Cleanup(secured.Close)
+	for _, m := range []*miniredis.Miniredis{secured, open} {
+		m.RequireUserAuth("sealift", "hunter2")
+	}
+	trusted, err := certs.Files{Section: "redis.tls", CA: ca.File}.TLS()
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		url    string
+		secure *tls.Config
+		want   string // "": it answers
+	}{
+		"plain":             {"redis://sealift:hunter2@" + open.Addr(), nil, ""},
+		"wrong_password":    {"redis://sealift:hunter3@" + open.Addr(), nil, "redis.url"},
+		"no_password":       {"redis://" + open.Addr(), nil, "write it into redis.url"},
+		"tls_by_key":        {"redis://sealift:hunter2@" + secured.Addr(), trusted, ""},
+		"tls_by_url":        {"rediss://sealift:hunter2@" + secured.Addr(), trusted, ""},
+		"unknown_authority": {"rediss://sealift:hunter2@" + secured.Addr(), nil, "redis.tls.ca_file has to name"},
+		"plain_against_tls": {"redis://sealift:hunter2@" + secured.Addr(), nil, "redis.tls.enabled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, err := Open(c.url, c.secure)
+			require.NoError(t, err)
+			defer client.Close()
+			if err = client.Ping(t.Context()); c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, ErrUnavailable)
+			require.ErrorContains(t, err, c.want)
+			require.NotContains(t, err.Error(), "hunter")
+		})
+	}
+}

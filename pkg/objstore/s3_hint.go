@@ -1,0 +1,43 @@
+package objstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// hint says which key of the configuration to change when a bucket that it
+// names refuses us. Customers' buckets have none: pkg/destination explains them.
+func (s *S3) hint(e *Error) string {
+	if s.section == "" {
+		return ""
+	}
+	key := func(name string) string { return s.section + "." + name }
+	switch e.Code {
+	case "InvalidAccessKeyId":
+		return "the server does not know this access key: correct AWS_ACCESS_KEY_ID, or what else the AWS SDK's chain takes credentials from; keys are of one server, " +
+			"see " + key("endpoint")
+	case "SignatureDoesNotMatch":
+		return "the secret is not that of the access key: correct AWS_SECRET_ACCESS_KEY, or what else the AWS SDK's chain takes credentials from"
+	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
+		return "renew this process's own AWS credentials (AWS_SESSION_TOKEN)"
+	case "RequestTimeTooSkewed":
+		return "correct the clock of this machine"
+	}
+	switch {
+	case errors.Is(e.Kind, ErrNoBucket):
+		return fmt.Sprintf("create bucket %q, or correct %s", s.bucket, key("bucket"))
+	case errors.Is(e.Kind, ErrWrongRegion):
+		return fmt.Sprintf("set %s: %s", key("region"), cmp.Or(e.Region, "to the bucket's"))
+	case errors.Is(e.Kind, ErrDenied) && e.Status == http.StatusForbidden && s.owner != nil:
+		return fmt.Sprintf("account %s of %s has to own the bucket, and this process's own policy to allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on it",
+			*s.owner, key("expected_bucket_owner"))
+	case errors.Is(e.Kind, ErrDenied) && e.Status == http.StatusForbidden:
+		return fmt.Sprintf("this process's own policy has to allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on the bucket of %s", key("bucket"))
+	case e.Status == http.StatusBadRequest && strings.HasPrefix(s.endpoint, "http:"):
+		return fmt.Sprintf("if that server speaks https, write %s with https", key("endpoint"))
+	}
+	return ""
+}

@@ -1,0 +1,71 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/sealift/sealift/pkg/certs"
+)
+
+// explained is a transport whose errors name the key of the configuration that
+// is to be changed, where brokers refuse the connection or who we are.
+type explained struct {
+	kafka.Transport
+	tls, sasl bool // how it connects
+}
+
+// RoundTrip implements kafka.RoundTripper.
+func (e *explained) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
+	res, err := e.Transport.RoundTrip(ctx, addr, req)
+	if err == nil {
+		return res, nil
+	}
+	if why := e.why(err); why != "" {
+		err = fmt.Errorf("%w; %s", err, why)
+	}
+	return res, err
+}
+
+var keys = certs.Keys{CA: "kafka.tls.ca_file", Cert: "kafka.tls.cert_file", Address: "kafka.brokers", Enable: "kafka.tls.enabled"}
+
+func (e *explained) why(err error) string {
+	if why := certs.Why(err, keys); why != "" {
+		return why
+	}
+	switch {
+	case errors.Is(err, kafka.SASLAuthenticationFailed):
+		return "the brokers do not know this user by this password: correct kafka.sasl.username and kafka.sasl.password, or kafka.sasl.mechanism if the user is one of another"
+	case errors.Is(err, kafka.UnsupportedSASLMechanism):
+		return "the brokers do not offer kafka.sasl.mechanism at this port: use one that they do (sasl.enabled.mechanisms there)"
+	case errors.Is(err, kafka.IllegalSASLState):
+		return "the brokers do not ask who we are at this port: correct it in kafka.brokers, or remove kafka.sasl"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return e.hungUp()
+	}
+	var denied kafka.Error
+	if errors.As(err, &denied) && (denied == kafka.ClusterAuthorizationFailed || denied == kafka.TopicAuthorizationFailed || denied == kafka.GroupAuthorizationFailed) {
+		return "the brokers know this user and do not let it: an ACL has to (kafka-acls.sh), or it is the wrong kafka.sasl.username"
+	}
+	return ""
+}
+
+// hungUp is why a broker may have closed the connection without a word, as it
+// does when a client speaks otherwise than the port wants.
+func (e *explained) hungUp() string {
+	const hint = "the broker hung up; if it always does, its port "
+	switch {
+	case !e.tls && !e.sasl:
+		return hint + "wants TLS (kafka.tls.enabled) or a user (kafka.sasl.mechanism)"
+	case !e.tls:
+		return hint + "wants TLS (kafka.tls.enabled)"
+	case !e.sasl:
+		return hint + "wants a user (kafka.sasl.mechanism) or a certificate (kafka.tls.cert_file), or does not speak TLS (kafka.tls.enabled)"
+	}
+	return hint + "does not speak TLS (kafka.tls.enabled), wants a certificate (kafka.tls.cert_file), or refuses kafka.sasl.username with kafka.sasl.password"
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	"github.com/sealift/sealift/pkg/certs"
+	"github.com/sealift/sealift/pkg/config"
+)
+
+// certificates are those in the files that the configuration names; nil is plain
+// TCP for Kafka, what its URL says for Redis, and the system's authorities for
+// the others.
+type certificates struct {
+	kafka, redis               *tls.Config
+	staging, sts, destinations *x509.CertPool
+}
+
+// readCertificates reads them. The error names every file that cannot be used
+// and the key that leads to it.
+func readCertificates(cfg config.Config) (c certificates, err error) {
+	var wrong [6]error
+	if cfg.Kafka.TLS.Enabled {
+		c.kafka, wrong[0] = files("kafka.tls", cfg.Kafka.TLS).TLS()
+	}
+	if cfg.Redis.Secured() {
+		c.redis, wrong[1] = files("redis.tls", cfg.Redis.TLS).TLS()
+	}
+	var bundle *x509.CertPool
+	bundle, wrong[2] = certs.Bundle()
+	c.staging, wrong[3] = certs.Roots("staging.ca_file", cfg.Staging.CAFile)
+	c.sts, wrong[4] = certs.Roots("sts.ca_file", cfg.STS.CAFile)
+	c.destinations, wrong[5] = certs.Beside(bundle, "destinations.ca_file", cfg.Destinations.CAFile)
+	if c.staging == nil {
+		c.staging = bundle
+	}
+	if c.sts == nil {
+		c.sts = bundle
+	}
+	return c, errors.Join(wrong[:]...)
+}
+
+func files(section string, t config.TLS) certs.Files {
+	return certs.Files{Section: section, CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile, Insecure: t.InsecureSkipVerify}
+}
+
+// explained is a client whose errors name the keys of a section.
+func explained(client *http.Client, section string) *http.Client {
+	keys := certs.Keys{CA: section + ".ca_file (or " + certs.BundleEnv + ")", Address: section + ".endpoint", Enable: "https in " + section + ".endpoint"}
+	if section == "destinations" { // each names its own, in the catalog
+		keys.Address, keys.Enable = "the destination's endpoint", "https in the destination's endpoint"
+	}
+	client.Transport = certs.Explained(client.Transport, keys)
+	return client
+}
+
+// warnUnverified says what everybody on the way can read.
+func warnUnverified(cfg config.Config, log *slog.Logger) {
+	for _, s := range []struct {
+		on  bool
+		key string
+	}{
+		{cfg.Kafka.TLS.Enabled && cfg.Kafka.TLS.InsecureSkipVerify, "kafka.tls.insecure_skip_verify"},
+		{cfg.Redis.Secured() && cfg.Redis.TLS.InsecureSkipVerify, "redis.tls.insecure_skip_verify"},
+		{cfg.Kafka.SASL.AllowPlaintext && !cfg.Kafka.TLS.Enabled && cfg.Kafka.SASL.Mechanism == "plain", "kafka.sasl.allow_plaintext"},
+	} {
+		if s.on {
+			log.Warn("whoever is between can read what is sent", "key", s.key)
+		}
+	}
+}
+
+// bucketNamed refuses the default name of the staging bucket at AWS, where it may
+// be a stranger's, who would then hold customers' data.
+func bucketNamed(cfg config.Config, roles []string) error {
+	if !cfg.BucketUnnamed() || slices.Equal(roles, []string{collectorRole}) {
+		return nil
+	}
+	return fmt.Errorf("%w: staging.bucket: it is not set, and %q is a bucket that anybody at AWS may own; name your own (or set staging.endpoint, for a server that is not AWS)",
+		config.ErrInvalid, cfg.Staging.Bucket)
+}
