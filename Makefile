@@ -23,7 +23,7 @@ FUZZTIME ?= 10s
 FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test simulate test-stack schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation fuzz clean help bench-collector bench-fleet bench-plan bench-compare
+.PHONY: build demo test simulate test-stack schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation profile fuzz clean help bench-collector bench-fleet bench-plan bench-compare
 
 build: ## build bin/sealift
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
@@ -77,6 +77,9 @@ $(VULN):
 
 bench: ## benchmarks; BENCH=regexp
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
+
+profile: ## profiles of a role under load: ROLE=appender, collector or writer; OUT=profiles
+	@scripts/profile.sh $(or $(ROLE),appender) $(or $(OUT),profiles)
 
 bench-isolation: ## freshness of 160 destinations beside 40 broken ones, and without these; RUNS=3
 	go test -run '^$$' -bench Isolation -benchtime $(or $(RUNS),3)x -v -timeout 60m ./workers/e2e

@@ -160,7 +160,7 @@ var (
 
 func init() {
 	base, symbol := 0, 257
-	for extra := 0; extra <= 5; extra++ {
+	for extra := range 6 {
 		of := 4 // symbols with so many extra bits
 		if extra == 0 {
 			of = 8

@@ -72,7 +72,7 @@ func TestDamagedBatches(t *testing.T) {
 	a, err := readAnswer(f.answer, "t", 0)
 	require.NoError(t, err)
 	whole := bytes.Clone(a.records)
-	first := int(12 + (int(whole[10])<<8 | int(whole[11])))
+	first := 12 + (int(whole[10])<<8 | int(whole[11]))
 
 	records, next, err := f.read(whole[:len(whole)-1], 0)
 	require.NoError(t, err, "the last one is cut short: it is asked for again")

@@ -33,7 +33,7 @@ func TestARecordCostsNoAllocation(t *testing.T) {
 			records := make([]stream.Record, together)
 			for i := range records {
 				records[i] = stream.Record{Value: line, Headers: []stream.Header{
-					{Key: route.HeaderSource, Value: fmt.Appendf(nil, "source%d", i%10)}, {Key: route.HeaderReceived, Value: fmt.Append(nil, int64(t0))},
+					{Key: route.HeaderSource, Value: fmt.Appendf(nil, "source%d", i%10)}, {Key: route.HeaderReceived, Value: strconv.AppendInt(nil, t0, 10)},
 					{Key: route.HeaderLine, Value: []byte("1")}, {Key: route.HeaderMessage, Value: []byte("0123456789")},
 				}}
 			}

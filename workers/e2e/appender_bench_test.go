@@ -2,7 +2,11 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -62,15 +66,19 @@ func benchServers(dir string) {
 // BenchmarkAppender measures one appender with its rotator, from Kafka to
 // staged files in the ledger, in CPU seconds of this process alone, against
 // the bound "append and klauspost gzip level 1" of the same lines in the same
-// run. cpu-ratio is the bound's CPU over the appender's, dedup-cpu-ratio the
-// appender's over that of one that leaves duplicates in.
+// run, on a part of them right before and after it. cpu-ratio is the bound's CPU
+// over the appender's, dedup-cpu-ratio the appender's over that of one that
+// leaves duplicates in. With SEALIFT_BENCH_JSON=FILE each run is a line of JSON
+// in it, too.
 //
 //	go test ./workers/e2e -run - -bench Appender -benchtime 1x
 func BenchmarkAppender(b *testing.B) {
 	for _, sources := range []int{100, 10_000, 100_000} {
-		b.Run("sources="+strconv.Itoa(sources), func(b *testing.B) { benchAppender(b, sources, 400_000) })
+		b.Run("sources="+strconv.Itoa(sources), func(b *testing.B) { benchAppender(b, sources, *benchEvents) })
 	}
 }
+
+var benchEvents = flag.Int("bench.events", 400_000, "events that BenchmarkAppender reads; memory and time grow with them")
 
 func benchAppender(b *testing.B, sources, events int) {
 	servers := exec.Command(os.Args[0])
@@ -93,7 +101,7 @@ func benchAppender(b *testing.B, sources, events int) {
 	const partitions = 8
 	require.NoError(b, client.EnsureTopics(b.Context(), true,
 		stream.Topic{Name: "events", Partitions: partitions}, stream.Topic{Name: "jobs", Partitions: 1}, stream.Topic{Name: "dead", Partitions: 1}))
-	total, boundCPU := fill(b, client, sources, events)
+	total, lines := fill(b, client, sources, events)
 
 	staging := objstore.NewS3(objstore.S3Config{
 		Bucket: "staging", Region: "us-east-1", Endpoint: s3, PathStyle: true,
@@ -137,30 +145,68 @@ func benchAppender(b *testing.B, sources, events int) {
 	}
 	for b.Loop() {
 		without, _, _ := run(0)
+		before := boundCPU(b, lines)
 		used, took, rss := run(24 * time.Hour)
-		gb := float64(total) / 1e9
-		b.ReportMetric(used.Seconds()/gb, "cpu-s/GB")
-		b.ReportMetric(boundCPU.Seconds()/gb, "bound-cpu-s/GB")
-		b.ReportMetric(boundCPU.Seconds()/used.Seconds(), "cpu-ratio")
-		b.ReportMetric(used.Seconds()/without.Seconds(), "dedup-cpu-ratio")
-		b.ReportMetric(float64(events)/took.Seconds(), "events/s")
-		b.ReportMetric(float64(rss)/1e6, "peak-rss-MB")
+		bound := (before + boundCPU(b, lines)) / 2
+		perGB := used.Seconds() / (float64(total) / 1e9)
+		report(b, map[string]float64{
+			"cpu-s/GB": perGB, "bound-cpu-s/GB": bound, "cpu-ratio": bound / perGB,
+			"dedup-cpu-ratio": used.Seconds() / without.Seconds(),
+			"events/s":        float64(events) / took.Seconds(),
+			"peak-rss-MB":     float64(rss) / 1e6,
+		})
 	}
 }
 
+// report tells the figures of one run, as one line of JSON too if asked for.
+func report(b *testing.B, figures map[string]float64) {
+	b.Helper()
+	for unit, v := range figures {
+		b.ReportMetric(v, unit)
+	}
+	path := os.Getenv("SEALIFT_BENCH_JSON")
+	if path == "" {
+		return
+	}
+	line, err := json.Marshal(map[string]any{"benchmark": b.Name(), "at": time.Now().UTC(), "figures": figures})
+	require.NoError(b, err)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(b, err)
+	_, err = f.Write(append(line, '\n'))
+	require.NoError(b, errors.Join(err, f.Close()))
+}
+
+// boundCPU is what append and gzip level 1 of lines take, in CPU seconds per GB.
+func boundCPU(b *testing.B, lines []byte) float64 {
+	b.Helper()
+	z, err := gzip.NewWriterLevel(io.Discard, 1)
+	require.NoError(b, err)
+	var buf []byte
+	start := processCPU()
+	for rest := lines; len(rest) > 0; {
+		n := bytes.IndexByte(rest, '\n')
+		buf = append(append(buf, rest[:n]...), '\n')
+		rest = rest[n+1:]
+		if len(buf) >= 64<<10 {
+			_, _ = z.Write(buf)
+			buf = buf[:0]
+		}
+	}
+	_, _ = z.Write(buf)
+	_ = z.Close()
+	return (processCPU() - start).Seconds() / (float64(len(lines)) / 1e9)
+}
+
 // fill writes the events, skewed over the sources, and returns the bytes of
-// their lines and the CPU time of the bound on them.
-func fill(b *testing.B, client *stream.Client, sources, events int) (total int, bound time.Duration) {
+// their lines, and some of the lines.
+func fill(b *testing.B, client *stream.Client, sources, events int) (total int, lines []byte) {
 	b.Helper()
 	producer := client.NewProducer(stream.ProducerConfig{Topic: "events", Compression: "lz4"})
 	defer producer.Close()
 	g := sample.New(sample.Config{Seed: 1, Sources: 8})
 	zipf := rand.NewZipf(rand.New(rand.NewPCG(7, 7)), 1.1, 1, uint64(sources-1))
-	z, err := gzip.NewWriterLevel(io.Discard, 1)
-	require.NoError(b, err)
 	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	var batch []stream.Record
-	var buf []byte
 	for i := range events {
 		n := uint64(i)
 		if i >= sources {
@@ -170,22 +216,16 @@ func fill(b *testing.B, client *stream.Client, sources, events int) (total int, 
 		r.Headers = append(r.Headers, stream.Header{Key: "sealift-line", Value: []byte("1")},
 			stream.Header{Key: "sealift-message", Value: fmt.Appendf(nil, "00000000-0000-4000-8000-%012d", i)})
 		batch = append(batch, r)
+		total += len(r.Value) + 1
+		if len(lines) < 32<<20 {
+			lines = append(append(lines, r.Value...), '\n')
+		}
 		if len(batch) == 5_000 || i == events-1 {
-			start := processCPU()
-			for _, r := range batch {
-				buf = append(append(buf, r.Value...), '\n')
-				if len(buf) >= 64<<10 {
-					_, _ = z.Write(buf)
-					total += len(buf)
-					buf = buf[:0]
-				}
-			}
-			bound += processCPU() - start
 			require.NoError(b, producer.Produce(b.Context(), batch...))
 			batch = batch[:0]
 		}
 	}
-	return total + len(buf), bound
+	return total, lines
 }
 
 // watchRSS notes the peak of this process's resident memory until ctx ends.
