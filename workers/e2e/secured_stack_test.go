@@ -210,7 +210,7 @@ func (s *secured) saysWhatIsWrong(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			set := variables(s.right(), map[string]string{"ADMIN_LISTEN": freeAddr(t), "COPIER_SPOOL_DIR": t.TempDir()}, c.set)
-			said := ""
+			var said string
 			switch c.command[0] {
 			case "all":
 				p, _, _ := s.runs(ctx, t, c.set)
