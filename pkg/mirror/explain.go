@@ -64,7 +64,7 @@ func Fix(err error, p Place) string {
 func fixDisk(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room, or name a directory on another disk, and run it again: it goes on where it was"
+		return "make room, or name a directory on another disk, and run it again: it goes on where it was; files as they are stored (without --decompress) take less"
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EROFS):
 		return "name a directory that you may write to"
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EEXIST):

@@ -229,7 +229,7 @@ func (s *syncer) fill(ctx context.Context, p *part, f File) (resumed int64, err 
 		if err := p.cut(0); err != nil {
 			return 0, err
 		}
-		return 0, d.decompress(p)
+		return 0, inflated(d, p)
 	}
 	if resumed, err = p.size(); err != nil {
 		return 0, err
@@ -253,6 +253,19 @@ func (s *syncer) fill(ctx context.Context, p *part, f File) (resumed int64, err 
 		return resumed, err
 	}
 	return resumed, whole(io.NewSectionReader(p, 0, f.Size))
+}
+
+// inflated writes the lines of an object into its part. How many there will be
+// nothing tells beforehand: a gzip bomb fills the disk, though never the memory,
+// and then has to be known by its name, for every run will meet it again.
+func inflated(d *fetch, p *part) error {
+	err := d.decompress(p)
+	var disk *diskError
+	if !errors.As(err, &disk) {
+		return err
+	}
+	lines, sizeErr := p.size()
+	return cmpErr(sizeErr, fmt.Errorf("decompress object %q: %d of its %d bytes gave %d: %w", d.file.Key, d.at, d.file.Size, lines, err))
 }
 
 // whole reads a gzip file to its end, for the sake of its checksum.

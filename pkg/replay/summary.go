@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -30,23 +31,30 @@ func (s Summary) String() string {
 }
 
 // Summarize reads an object: one gzip member of lines that each end in a
-// newline.
-func Summarize(r io.Reader) (Summary, error) {
-	z, err := gzip.NewReader(r)
+// newline. It inflates at most one byte more than most, which a gzip bomb has:
+// that is an error.
+func Summarize(r io.Reader, most int64) (Summary, error) {
+	in := bufio.NewReader(r)
+	z, err := gzip.NewReader(in)
 	if err != nil {
 		return Summary{}, fmt.Errorf("read gzip: %w", err)
 	}
+	z.Multistream(false)
+	lines := io.LimitReader(z, most+1)
 	var s Summary
 	var crc uint64
 	whole := true // so far, the last line
 	buf := make([]byte, 128<<10)
 	for {
-		n, err := z.Read(buf)
+		n, err := lines.Read(buf)
 		if n > 0 {
 			crc = crc64nvme.Update(crc, buf[:n])
 			s.RawBytes += int64(n)
 			s.Records += int64(bytes.Count(buf[:n], []byte{'\n'}))
 			whole = bytes.HasSuffix(buf[:n], []byte{'\n'})
+		}
+		if s.RawBytes > most {
+			return Summary{}, fmt.Errorf("its lines have more than %d bytes", most)
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -54,6 +62,9 @@ func Summarize(r io.Reader) (Summary, error) {
 		if err != nil {
 			return Summary{}, fmt.Errorf("read gzip: %w", err)
 		}
+	}
+	if _, err := in.Peek(1); err == nil {
+		return Summary{}, errors.New("there are bytes after its first gzip member")
 	}
 	if !whole {
 		return Summary{}, errors.New("the last line has no end")

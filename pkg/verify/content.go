@@ -43,10 +43,13 @@ func openFile(ctx context.Context, store objstore.Store, key string, f *ledger.F
 
 // readFile reads the stored bytes of a file and says what is not as the ledger
 // says. The error is the reader's own: then nothing is known.
+//
+// Invariant: no more is read, and no more inflated, than the ledger says and a
+// byte: whoever can write to a bucket may have left a gzip bomb there.
 func readFile(stored io.Reader, f *ledger.File) (wrong []string, err error) {
-	in := &digest{r: stored, sum: sha256.New()}
+	in := &digest{r: io.LimitReader(stored, f.GzipBytes+1), sum: sha256.New()}
 	buffered := bufio.NewReaderSize(in, 256<<10)
-	lines, raw, crc, content := readLines(buffered)
+	lines, raw, crc, content := readLines(buffered, f.RawBytes)
 	if _, err := io.Copy(io.Discard, buffered); err != nil && in.err == nil {
 		in.err = err
 	}
@@ -54,6 +57,9 @@ func readFile(stored io.Reader, f *ledger.File) (wrong []string, err error) {
 	// last byte: then all of them are here, and can be judged.
 	if in.err != nil && in.n < f.GzipBytes {
 		return nil, in.err
+	}
+	if in.n > f.GzipBytes {
+		return []string{fmt.Sprintf("it has more than the %d bytes that the ledger says", f.GzipBytes)}, nil
 	}
 	if in.n != f.GzipBytes {
 		wrong = append(wrong, fmt.Sprintf("it has %d bytes, the ledger says %d", in.n, f.GzipBytes))
@@ -76,22 +82,24 @@ func readFile(stored io.Reader, f *ledger.File) (wrong []string, err error) {
 	return wrong, nil
 }
 
-// readLines reads the one gzip member of a file; its error says what is wrong
-// with the bytes.
-func readLines(stored *bufio.Reader) (lines, raw int64, crc uint64, err error) {
+// readLines reads the one gzip member of a file, up to most bytes of lines; its
+// error says what is wrong with the bytes.
+func readLines(stored *bufio.Reader, most int64) (lines, raw int64, crc uint64, err error) {
 	z, err := gzip.NewReader(stored)
 	if err != nil {
 		return 0, 0, 0, fmt.Errorf("it is not gzip: %w", err)
 	}
 	z.Multistream(false)
 	sum := crc64nvme.New()
-	in := bufio.NewReaderSize(z, 256<<10)
+	in := bufio.NewReaderSize(io.LimitReader(z, most+1), 256<<10)
 	var long []byte
 	for {
 		part, err := in.ReadSlice('\n')
 		_, _ = sum.Write(part)
 		raw += int64(len(part))
 		switch {
+		case raw > most:
+			return 0, 0, 0, fmt.Errorf("its lines have more than the %d bytes that the ledger says", most)
 		case errors.Is(err, bufio.ErrBufferFull):
 			if long = append(long, part...); len(long) > maxLine {
 				return 0, 0, 0, fmt.Errorf("line %d has more than %d bytes", lines+1, maxLine)

@@ -200,7 +200,7 @@ func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, 
 	if err != nil {
 		return nil, err
 	}
-	lines, err := replay.Summarize(io.NewSectionReader(s, 0, s.size))
+	lines, err := replay.Summarize(io.NewSectionReader(s, 0, s.size), f.RawBytes)
 	if err == nil && lines != replay.SummaryOf(f) {
 		err = fmt.Errorf("it holds %s, want %s", lines, replay.SummaryOf(f))
 	}

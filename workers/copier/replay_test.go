@@ -253,7 +253,7 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
-			sum, err := replay.Summarize(bytes.NewReader(zip(t, text)))
+			sum, err := replay.Summarize(bytes.NewReader(zip(t, text)), int64(len(text)))
 			require.NoError(t, err)
 			job := r.jobOver(func(f *ledger.File) {
 				f.Last, f.Records, f.RawBytes, f.RawCRC64 = f.First+1, sum.Records, sum.RawBytes, sum.RawCRC64

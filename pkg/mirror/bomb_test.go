@@ -1,0 +1,74 @@
+package mirror
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/deflate/bomb"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Nothing tells how many lines an object of a bucket holds. A bomb goes where
+// it is to go, as much as there is room, and never into memory.
+func TestABombTakesNoMemory(t *testing.T) {
+	unit := bytes.Repeat([]byte("{}\n"), 1<<20/3)
+	const times = 512
+	noise := make([]byte, aheadFrom)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	for hazard, object := range map[string][]byte{
+		"small": bomb.New(nil, unit, times),
+		"large": bomb.New(noise, unit, times), // which goroutines inflate ahead
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			require.Equal(t, hazard == "large", len(object) >= aheadFrom)
+			m := objstore.NewMemory("acme-logs")
+			putRaw(t, m, key("web", day1, 0), object, nil)
+			var out written
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err := Cat(t.Context(), m, List(t.Context(), m, place(t, "s3://acme-logs"), Filter{}), &out, CatOptions{})
+			runtime.ReadMemStats(&after)
+			require.NoError(t, err)
+			require.Greater(t, int64(out), int64(times*len(unit)-1))
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20), "memory does not grow with what is inflated")
+		})
+	}
+}
+
+// A full disk says which object it was: every run would meet it again.
+func TestABombThatFillsTheDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		require.ErrorIs(t, err, os.ErrNotExist) // only Linux has it
+		return
+	}
+	m := objstore.NewMemory("acme-logs")
+	putRaw(t, m, key("web", day1, 0), bomb.New(nil, make([]byte, 1<<20), 100), nil)
+	for f, err := range List(t.Context(), m, place(t, "s3://acme-logs"), Filter{}) {
+		require.NoError(t, err)
+		d := newFetch(t.Context(), m, f, nil)
+		defer d.Close()
+		p := &part{full, "x"}
+		defer p.Close()
+		err = inflated(d, p)
+		require.True(t, fatal(err))
+		require.ErrorContains(t, err, `decompress object "`+f.Key+`"`)
+		require.Contains(t, Fix(err, Place{}), "without --decompress")
+	}
+}
+
+// written counts.
+type written int64
+
+func (w *written) Write(p []byte) (int, error) {
+	*w += written(len(p))
+	return len(p), nil
+}
+
+var _ io.Writer = (*written)(nil)
