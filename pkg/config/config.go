@@ -147,7 +147,7 @@ type Auditor struct {
 
 // STS is where roles are assumed.
 type STS struct {
-	Endpoint string `yaml:"endpoint"` // default: AWS's own, by region
+	Endpoint string `yaml:"endpoint"` // default: destinations.endpoint, or without that AWS's own, by region
 	CAFile   string `yaml:"ca_file"`  // as staging.ca_file, for STS
 	// VerifyTrust refuses destinations whose role can be assumed without the
 	// workspace's external id; false is for an STS that does not know external
@@ -157,6 +157,10 @@ type STS struct {
 
 // Destinations guards what customers may ask Sealift to connect to.
 type Destinations struct {
+	// Endpoint is the URL of S3, and of STS without sts.endpoint, for
+	// destinations that name none, as where all are on one store of your own.
+	// Default: AWS's.
+	Endpoint string `yaml:"endpoint"`
 	AllowedEndpoints []string `yaml:"allowed_endpoints"` // host:port or CIDR; default none
 	// CAFile holds authorities, in PEM, that destinations' servers are trusted by
 	// beside those of AWS_CA_BUNDLE or the system. Default none.

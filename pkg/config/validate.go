@@ -314,6 +314,7 @@ func (c Collector) Proxies() ([]netip.Prefix, error) {
 }
 
 func (v *validator) allowedEndpoints() {
+	v.url("destinations.endpoint", v.c.Destinations.Endpoint)
 	const key = "destinations.allowed_endpoints"
 	for _, e := range v.c.Destinations.AllowedEndpoints {
 		if network, err := netip.ParsePrefix(e); err == nil {

@@ -49,6 +49,11 @@ func (a *app) bind(f *pflag.FlagSet, name, key, usage string) {
 	f.Var(&keyFlag{a: a, key: key}, name, fmt.Sprintf("%s (%s)", usage, config.Env(key)))
 }
 
+// bindEndpoint adds the flag of commands that look into customers' buckets.
+func (a *app) bindEndpoint(f *pflag.FlagSet) {
+	a.bind(f, "endpoint", "destinations.endpoint", "URL of S3 and STS for destinations that name none; default AWS")
+}
+
 // keyFlag is the value of such a flag.
 type keyFlag struct {
 	a   *app

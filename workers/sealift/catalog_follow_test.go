@@ -91,7 +91,7 @@ func TestAChangeReachesEveryRole(t *testing.T) {
 	begin := time.Now()
 	go func() {
 		ended <- runProcess(ctx, cfg, processOptions{
-			roles: allRoles, id: identity{credentials: s.credentials, endpoint: s.s3URL}, ready: func(p *process) { ready <- p },
+			roles: allRoles, id: identity{credentials: s.credentials}, ready: func(p *process) { ready <- p },
 		}, silent)
 	}()
 	p := <-ready

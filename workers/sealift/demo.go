@@ -92,7 +92,7 @@ func demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
 	go func() {
 		ended <- runProcess(rctx, cfg, processOptions{
 			roles: allRoles,
-			id:    identity{credentials: s.credentials, endpoint: s.s3URL},
+			id:    identity{credentials: s.credentials},
 			loaded: func(ctx context.Context, services *services) error {
 				if err := applyCatalog(ctx, services, workspaces); err != nil {
 					return err

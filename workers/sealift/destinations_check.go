@@ -24,7 +24,7 @@ type checkFlags struct {
 	sources    []string
 	allSources bool
 	write      bool
-	endpoint   string
+	endpoint   string // of destinations that name none, from the configuration
 	timeout    time.Duration
 	asJSON     bool
 }
@@ -74,7 +74,7 @@ source, so that nobody's days are disturbed. Sealift has no right to delete it; 
 	f.StringSliceVar(&o.sources, "source", nil, "try the folders of these sources only")
 	f.BoolVar(&o.allSources, "all-sources", false, fmt.Sprintf("try the folder of each source, also if there are more than %d", someSources))
 	f.BoolVar(&o.write, "write", false, "store a small object, which proves the rest; Sealift cannot delete it")
-	f.StringVar(&o.endpoint, "endpoint", "", "URL of S3 and STS for destinations that name none, like that of sealift dev; default AWS")
+	a.bindEndpoint(f)
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "for each destination")
 	f.BoolVar(&o.asJSON, "json", false, "print as JSON")
 	return c
@@ -89,11 +89,8 @@ type checkResult struct {
 }
 
 func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string) error {
-	cfg := a.cfg
-	if o.endpoint != "" && cfg.STS.Endpoint == "" {
-		cfg.STS.Endpoint = o.endpoint
-	}
-	s, err := open(cfg, identity{endpoint: o.endpoint}, false, a.log, nil)
+	o.endpoint = a.cfg.Destinations.Endpoint
+	s, err := open(a.cfg, identity{}, false, a.log, nil)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,6 @@ type migrateFlags struct {
 	dryRun, yes  bool
 	abort, print bool
 	wait         time.Duration
-	endpoint     string
 }
 
 func newDestinationsMigrateCommand(a *app) *cobra.Command {
@@ -70,7 +69,7 @@ With --print it is not changed, but printed as it is to be: apply that, and run 
 	f.BoolVar(&o.abort, "abort", false, "take back what is under way")
 	f.BoolVar(&o.print, "print", false, "print the changed document instead of applying it")
 	f.DurationVar(&o.wait, "wait", 30*time.Second, "how long to wait for the first file")
-	f.StringVar(&o.endpoint, "endpoint", "", "URL of S3 and STS for destinations that name none, like that of sealift dev; default AWS")
+	a.bindEndpoint(f)
 	return c
 }
 
@@ -89,13 +88,10 @@ type mover struct {
 
 func runMigration(ctx context.Context, a *app, o migrateFlags, name string) error {
 	cfg := a.cfg
-	if o.endpoint != "" && cfg.STS.Endpoint == "" {
-		cfg.STS.Endpoint = o.endpoint
-	}
 	if err := bucketNamed(cfg, nil); err != nil {
 		return err
 	}
-	s, err := open(cfg, identity{endpoint: o.endpoint}, false, a.log, nil)
+	s, err := open(cfg, identity{}, false, a.log, nil)
 	if err != nil {
 		return err
 	}

@@ -99,6 +99,6 @@ func (m *mover) printDocumentChange(last migration.Note) {
 func (m *mover) printTestFolder(last migration.Note) {
 	if last.Test != "" {
 		m.say("the customer: delete the test folder, which Sealift has no right to:")
-		m.say("  aws s3 rm --recursive%s s3://%s", endpointFlag(m.plan.next, m.o.endpoint), last.Test)
+		m.say("  aws s3 rm --recursive%s s3://%s", endpointFlag(m.plan.next, m.s.cfg.Destinations.Endpoint), last.Test)
 	}
 }

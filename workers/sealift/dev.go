@@ -94,7 +94,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	defer c.watchers.Wait()
 	return runProcess(ctx, cfg, processOptions{
 		roles:  allRoles,
-		id:     identity{credentials: s.credentials, endpoint: s.s3URL},
+		id:     identity{credentials: s.credentials},
 		loaded: c.start,
 		ready: func(p *process) {
 			e := endpoints{
@@ -104,7 +104,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 			}
 			b, err := json.MarshalIndent(e, "", "  ")
 			if err == nil {
-				err = writeFile(file, append(b, '\n'))
+				err = errors.Join(writeFile(o.configFile(), operatorsConfig(cfg)), writeFile(file, append(b, '\n')))
 			}
 			if err != nil {
 				log.Error("write endpoints", "file", file, "err", err)
@@ -113,6 +113,9 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 		},
 	}, log)
 }
+
+// configFile is for operators' commands.
+func (o devOptions) configFile() string { return filepath.Join(o.data, "sealift.yaml") }
 
 // lockDir makes the directory and takes it for this process.
 func lockDir(dir string) (*os.File, error) {
@@ -192,7 +195,11 @@ List and read the files (an event is in one within %v):
   %s files ls  --endpoint %s --region %s --bucket %s
   %s files cat --endpoint %s --region %s --bucket %s
 
+Operate it, with these variables:
+
+  %s --config %s destinations status
+
 Operators: %s/readyz  %s/metrics   Kafka: %s   all of it: %s
 `, o.data, key, e.Collector, 2*o.rollEvery+2*time.Second, e.S3AccessKey, e.S3SecretKey,
-		self, e.S3, e.S3Region, bucket, self, e.S3, e.S3Region, bucket, e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
+		self, e.S3, e.S3Region, bucket, self, e.S3, e.S3Region, bucket, self, o.configFile(), e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
 }

@@ -184,6 +184,25 @@ destinations:
 	require.True(t, p.delivered(t, p.bucket("acme-new", "eu-west-1"), "", acked).OK())
 }
 
+func TestOperatorsCommandsOnDev(t *testing.T) {
+	data := t.TempDir()
+	p := startDev(t, data)
+	require.True(t, p.track("demo", "1"))
+	acked := &check.Expected{}
+	acked.Acknowledge("demo", "1")
+	require.True(t, p.delivered(t, p.bucket("demo-logs", embeddedRegion), "", acked).OK())
+	for _, args := range [][]string{
+		{"config", "check"}, {"verify", "--deep"}, {"audit"}, {"destinations", "status"}, {"destinations", "check", "demo"},
+		{"sources", "status"}, {"parked"}, {"replay", "--source", "demo", "--dry-run"}, {"catalog", "diff", "-f", "-"},
+	} {
+		c := exec.Command("sealift", append([]string{"--config", filepath.Join(data, "sealift.yaml")}, args...)...)
+		c.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
+		c.Stdin = strings.NewReader(demoWorkspace)
+		out, err := c.CombinedOutput()
+		require.NoError(t, err, "%s: %s", args, out)
+	}
+}
+
 func TestDevRefusesASecondProcess(t *testing.T) {
 	data := t.TempDir()
 	p := startDev(t, data)

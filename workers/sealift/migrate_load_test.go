@@ -63,10 +63,10 @@ destinations:
 // behind runs a copier whose catalog is as it is now, until stop is called.
 func (r *loadRig) behind() (stop func()) {
 	cfg, err := config.Load("", r.env, map[string]string{
-		"sts.endpoint": r.dev.S3, "kafka.session_timeout": "10s", "copier.retry_tiers": "5s,30s,5m", "copier.spool_dir": r.t.TempDir(),
+		"destinations.endpoint": r.dev.S3, "kafka.session_timeout": "10s", "copier.retry_tiers": "5s,30s,5m", "copier.spool_dir": r.t.TempDir(),
 	})
 	require.NoError(r.t, err)
-	s, err := open(cfg, identity{credentials: r.dev.credentials, endpoint: r.dev.S3}, true, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	s, err := open(cfg, identity{credentials: r.dev.credentials}, true, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	require.NoError(r.t, err)
 	stored, err := storedCatalog(r.t.Context(), s)
 	require.NoError(r.t, err)

@@ -48,7 +48,8 @@ func newDevCommand(a *app) *cobra.Command {
 		Short:   "Run everything on this machine, with nothing to install",
 		Long: `Run every role with an embedded Kafka-protocol broker, Redis and S3, durable below
 --data: a kill -9 and a restart lose nothing that was answered 200. (A power loss may:
-nothing is fsynced for each event.) When ready it writes DIR/endpoints.json.
+nothing is fsynced for each event.) When ready it writes DIR/endpoints.json, and
+DIR/sealift.yaml, the configuration for other commands.
 
 Without --catalog it has one workspace with the source "demo", the write key "demo" and
 the bucket "demo-logs". The catalog file is applied again whenever it changes. Its buckets

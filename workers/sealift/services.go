@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -30,8 +31,6 @@ import (
 type identity struct {
 	// credentials are the operator's own; nil: the SDK's default chain.
 	credentials func(context.Context) (objstore.Credentials, error)
-	// endpoint takes the destinations that name none; "": AWS.
-	endpoint string
 }
 
 // services are the connections that the roles of a process share.
@@ -95,7 +94,7 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 		ExpectedOwner: cfg.Staging.ExpectedBucketOwner, Section: "staging",
 	}), cfg.Staging.Prefix)
 	s.roles = assumerole.New(assumerole.Config{
-		Endpoint: cfg.STS.Endpoint, Region: cfg.Staging.Region, Credentials: s.id.credentials, AnyTrust: !cfg.STS.VerifyTrust,
+		Endpoint: cmp.Or(cfg.STS.Endpoint, cfg.Destinations.Endpoint), Region: cfg.Staging.Region, Credentials: s.id.credentials, AnyTrust: !cfg.STS.VerifyTrust,
 		HTTPClient: s.sts,
 	})
 	s.catalogProducer = sync.OnceValue(func() *stream.Producer {
@@ -160,14 +159,14 @@ func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstor
 		Bucket: t.BucketName, Region: t.Region, ExpectedOwner: t.Owner, Credentials: creds, HTTPClient: s.web,
 		UseFIPS: t.FIPS, DualStack: t.DualStack,
 	}
-	if t.Endpoint != "" {
+	switch at := s.cfg.Destinations.Endpoint; {
+	case t.Endpoint != "":
 		c.Endpoint, c.PathStyle, c.HTTPClient = t.Endpoint, pathStyle(t.Endpoint), s.guarded
+	case at != "":
+		c.Endpoint, c.PathStyle = at, pathStyle(at)
 	}
 	if t.PathStyle != nil {
 		c.PathStyle = *t.PathStyle
-	}
-	if t.Endpoint == "" && s.id.endpoint != "" { // in AWS's place, by an address
-		c.Endpoint, c.PathStyle = s.id.endpoint, true
 	}
 	return objstore.NewS3(c)
 }

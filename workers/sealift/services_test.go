@@ -123,7 +123,7 @@ func TestAddresses(t *testing.T) {
 				target.Region = "us-east-1" // as pkg/destination does
 			}
 			var ours, guarded recorder
-			s := &services{id: identity{credentials: testCredentials, endpoint: c.dev}, web: &http.Client{Transport: &ours}, guarded: &http.Client{Transport: &guarded}}
+			s := &services{cfg: config.Config{Destinations: config.Destinations{Endpoint: c.dev}}, id: identity{credentials: testCredentials}, web: &http.Client{Transport: &ours}, guarded: &http.Client{Transport: &guarded}}
 			_, err = s.bucket(target, nil).Put(t.Context(), "k", strings.NewReader("x"), objstore.PutOptions{})
 			require.NoError(t, err)
 			if c.guarded {

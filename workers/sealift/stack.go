@@ -150,7 +150,7 @@ func (s *stack) configure(cfg *config.Config) {
 	cfg.Redis = config.Redis{URL: config.Secret(s.redis.URL())}
 	cfg.Staging.CAFile, cfg.Staging.ExpectedBucketOwner, cfg.STS.CAFile = "", "", ""
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = s.s3URL, true, embeddedRegion
-	cfg.STS.Endpoint = s.s3URL
+	cfg.Destinations.Endpoint, cfg.STS.Endpoint = s.s3URL, s.s3URL
 	// A catalog may name the embedded S3 as a destination's endpoint.
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.s3URL, "http://")) // it is listening there
 	cfg.Destinations.AllowedEndpoints = append(slices.Clone(cfg.Destinations.AllowedEndpoints), strings.TrimPrefix(s.s3URL, "http://"), "localhost:"+port)

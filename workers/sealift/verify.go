@@ -25,7 +25,6 @@ type verifyOptions struct {
 	cfg          verify.Config
 	since, until string
 	noBuckets    bool
-	endpoint     string
 	asJSON       bool
 }
 
@@ -62,7 +61,6 @@ Exit code 0: all that was looked at is right. 1: it could not be verified. 3: pr
 				return usage("--until: " + err.Error())
 			}
 			return withServices(a, false, func(s *services) error {
-				s.id.endpoint = o.endpoint
 				return o.run(c.Context(), a, s)
 			})
 		},
@@ -80,7 +78,7 @@ Exit code 0: all that was looked at is right. 1: it could not be verified. 3: pr
 	f.IntVar(&o.cfg.AtOnce, "parallel", 32, "requests at once")
 	f.IntVar(&o.cfg.Examples, "problems", 100, "print so many problems at most")
 	f.BoolVar(&o.noBuckets, "no-buckets", false, "do not look into customers' buckets")
-	f.StringVar(&o.endpoint, "endpoint", "", "URL of an S3-compatible server for destinations that name none (default: AWS)")
+	a.bindEndpoint(f)
 	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON")
 	return c
 }

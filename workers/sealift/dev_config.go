@@ -1,0 +1,49 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/config"
+)
+
+// operatorsConfig is a configuration for commands that work on what `sealift
+// dev` runs. Its Redis and its S3 have no secret: S3's keys come from the
+// environment, as everywhere.
+func operatorsConfig(cfg config.Config) []byte {
+	var b strings.Builder
+	b.WriteString("# Written by sealift dev when it is ready, for operators' commands:\n#   sealift --config FILE verify\n")
+	section := ""
+	for _, v := range []struct {
+		key   string
+		value any
+	}{
+		{"kafka.brokers", cfg.Kafka.Brokers},
+		{"kafka.events_topic", cfg.Kafka.EventsTopic},
+		{"kafka.jobs_topic", cfg.Kafka.JobsTopic},
+		{"kafka.dead_letters_topic", cfg.Kafka.DeadLettersTopic},
+		{"kafka.catalog_topic", cfg.Kafka.CatalogTopic},
+		{"kafka.group", cfg.Kafka.Group},
+		{"kafka.incarnation", cfg.Kafka.Incarnation},
+		{"redis.url", cfg.Redis.URL.Reveal()},
+		{"staging.bucket", cfg.Staging.Bucket},
+		{"staging.prefix", cfg.Staging.Prefix},
+		{"staging.endpoint", cfg.Staging.Endpoint},
+		{"staging.region", cfg.Staging.Region},
+		{"staging.force_path_style", cfg.Staging.ForcePathStyle},
+		{"auditor.every", cfg.Auditor.Every.String()},
+		{"auditor.grace", cfg.Auditor.Grace.String()},
+		{"destinations.endpoint", cfg.Destinations.Endpoint},
+		{"destinations.allowed_endpoints", cfg.Destinations.AllowedEndpoints},
+	} {
+		in, name, _ := strings.Cut(v.key, ".")
+		if in != section {
+			fmt.Fprintf(&b, "%s:\n", in)
+			section = in
+		}
+		text, _ := json.Marshal(v.value) // strings, bools and lists are YAML as they are JSON
+		fmt.Fprintf(&b, "  %s: %s\n", name, text)
+	}
+	return []byte(b.String())
+}
