@@ -59,6 +59,7 @@ func (w *canaryWorld) canaryRuns() map[string][]canaryRun {
 		"verify":               {cmdline("verify", "--deep"), cmdline("verify", "--json")},
 		"completeness":         {cmdline("completeness"), cmdline("completeness", "--json")},
 		"parked":               {cmdline("parked"), cmdline("parked", "--json")},
+		"plan":                 {cmdline("plan"), cmdline("plan", "--json")},
 		"redrive":              {cmdline("redrive", "--dry-run"), cmdline("redrive")},
 		"replay":               {cmdline("replay", "--source", "web", "--since", "1h", "--dry-run"), cmdline("replay", "--destination", dest, "--since", "1h", "--force")},
 		"replay list":          {cmdline("replay", "list", "--json")},
