@@ -71,7 +71,7 @@ func needles(secret string) []needle {
 		{"quoted", strings.Trim(fmt.Sprintf("%q", secret), `"`)},
 		{"hex", hex.EncodeToString([]byte(secret))},
 		{"HEX", strings.ToUpper(hex.EncodeToString([]byte(secret)))},
-		{"bytes", strings.Trim(fmt.Sprint([]byte(secret)), "[]")},
+		{"bytes", strings.Trim(fmt.Sprintf("%d", []byte(secret)), "[]")},
 	}
 	for before := range 3 {
 		for name, e := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
