@@ -15,7 +15,8 @@ Commands
   down           stop what runs; data and logs stay in DIR
   status         one line a server; exit 1 if one of them is not running
   kill SERVER    kill -9
-  start SERVER   start it again, with its data, on the same port
+  start SERVER   start it again, with its data, on the same port; a broker that
+                 is alone serves when most of the others are started as well
   pause SERVER   SIGSTOP
   resume SERVER  SIGCONT
 A server is kafka-1, kafka-2, kafka-3, redis, redis-2 or minio. With three
@@ -231,6 +232,15 @@ kafka_up() {
   for n in "${nodes[@]}"; do kafka_await "$n"; done # together: one alone is no majority
 }
 
+# kafka_majority N: whether node N and the others that run can elect a controller.
+kafka_majority() {
+  local name together=1
+  for name in $(brokers); do
+    [ "$name" != "kafka-$1" ] && running "$name" && [[ $(ps -p "$(cat "$dir/$name.pid")" -o stat=) != T* ]] && together=$((together + 1))
+  done
+  [ $((2 * together)) -gt "$(cat "$dir/brokers")" ]
+}
+
 redis_pong() {
   local reply
   exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'PING\r\n' >&3 && read -r -t 5 reply <&3 && [ "${reply%$'\r'}" = +PONG ]
@@ -347,7 +357,14 @@ send() { running "$2" && kill "-$1" "$(cat "$dir/$2.pid")"; }
 start() {
   running "$1" && return
   case $1 in
-  kafka-*) kafka_launch "${1#kafka-}" && kafka_await "${1#kafka-}" ;;
+  kafka-*)
+    kafka_launch "${1#kafka-}"
+    if kafka_majority "${1#kafka-}"; then
+      kafka_await "${1#kafka-}"
+    else
+      say "$1 waits for other brokers: start one, or all at once with up"
+    fi
+    ;;
   redis*) redis_up "$1" ;;
   minio) minio_up ;;
   esac
