@@ -26,45 +26,59 @@ type batches struct {
 	records   []Record
 	headers   []Header
 	arena     []byte
+	unpacked  int // bytes of this input that were decompressed
 	packed    bytes.Reader
 	names     map[string]string // of headers, so that each is allocated once
 }
+
+// enoughUnpacked is how much of a fetch is decompressed before the next batch is
+// left to the next fetch: a MiB may hold hundreds that take maxBatchBytes each.
+// A variable for tests.
+var enoughUnpacked = 32 << 20 // 32 MiB
 
 // batchHead is the size of a batch's head.
 const batchHead = 61
 
 // read returns the records at or above the offset, and the offset that follows
 // all that was read. The last batch may be cut short: it is asked for again.
+// So is one that is damaged, unless it is the first, which is an error.
 func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
-	d.records, d.headers, d.arena = d.records[:0], d.headers[:0], d.arena[:0]
-	be := binary.BigEndian
+	d.records, d.headers, d.arena, d.unpacked = d.records[:0], d.headers[:0], d.arena[:0], 0
 	next := offset
 	for first := true; len(b) >= 12; first = false {
-		size := int64(be.Uint32(b[8:])) + 12
+		size := int64(binary.BigEndian.Uint32(b[8:])) + 12
 		if size > int64(len(b)) && !first {
 			break
 		}
-		if size < batchHead || size > int64(len(b)) || b[16] != 2 || be.Uint32(b[17:]) != crc32.Checksum(b[21:size], castagnoli) {
-			return nil, 0, fmt.Errorf("%w: at offset %d", ErrBatch, int64(be.Uint64(b)))
-		}
-		batch := b[:size]
-		b = b[size:]
-		end := int64(be.Uint64(batch)) + int64(int32(be.Uint32(batch[23:]))) + 1
-		if end <= next { // brokers may begin with what lies before
-			continue
-		}
-		const control = 1 << 5
-		if be.Uint16(batch[21:])&control == 0 {
+		end, control, err := head(b, size)
+		if err == nil && end > next && !control { // brokers may begin with what lies before
+			if d.unpacked >= enoughUnpacked {
+				break
+			}
 			before := len(d.records)
-			if err := d.batch(batch, offset); err != nil && before == 0 {
-				return nil, 0, err
-			} else if err != nil { // met again, when what lies before it is filed
-				return d.records[:before], next, nil
+			if err = d.batch(b[:size], offset); err != nil {
+				d.records = d.records[:before]
 			}
 		}
-		next = end
+		if err != nil && next > offset { // met again, when what lies before it is filed
+			break
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		next, b = max(next, end), b[size:]
 	}
 	return d.records, next, nil
+}
+
+// head checks the batch of that size that b begins with, and returns the
+// offset after it and whether it is for brokers and consumers alone.
+func head(b []byte, size int64) (end int64, control bool, err error) {
+	be := binary.BigEndian
+	if size < batchHead || size > int64(len(b)) || b[16] != 2 || be.Uint32(b[17:]) != crc32.Checksum(b[21:size], castagnoli) {
+		return 0, false, fmt.Errorf("%w: at offset %d", ErrBatch, int64(be.Uint64(b)))
+	}
+	return int64(be.Uint64(b)) + int64(int32(be.Uint32(b[23:]))) + 1, be.Uint16(b[21:])&(1<<5) != 0, nil
 }
 
 func (d *batches) batch(batch []byte, offset int64) error {
@@ -136,6 +150,7 @@ func (d *batches) unpack(codec compress.Compression, packed []byte) ([]byte, err
 		}
 		n, err := z.Read(d.arena[len(d.arena):cap(d.arena)])
 		d.arena = d.arena[:len(d.arena)+n]
+		d.unpacked += n
 		if errors.Is(err, io.EOF) {
 			return d.arena[begin:len(d.arena):len(d.arena)], nil
 		}

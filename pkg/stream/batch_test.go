@@ -82,6 +82,15 @@ func TestDamagedBatches(t *testing.T) {
 	_, _, err = f.read(whole[:first-1], 0)
 	require.ErrorIs(t, err, ErrBatch, "a broker returns one that is whole")
 
+	damaged := bytes.Clone(whole)
+	damaged[len(damaged)-1] ^= 4
+	records, next, err = f.read(damaged, 0)
+	require.NoError(t, err, "whole ones before it are read first")
+	require.Len(t, records, 50)
+	require.EqualValues(t, 50, next)
+	_, _, err = f.read(damaged[first:], next)
+	require.ErrorIs(t, err, ErrBatch, "then it is met again")
+
 	for at := range first {
 		damaged := bytes.Clone(whole[:first])
 		damaged[at] ^= 4
@@ -109,6 +118,22 @@ func TestBrokersCloseIdleConnections(t *testing.T) {
 		list := c.wires.idle[f.leader]
 		require.Len(t, list, 1, "it is given back")
 		require.NoError(t, list[0].conn.Close())
+	}
+}
+
+// TestManyBatchesAreNotUnpackedTogether: each is bounded, and so are all of a fetch.
+func TestManyBatchesAreNotUnpackedTogether(t *testing.T) {
+	f := logOf(t, "zstd").NewFetcher("t", 0)
+	got, err := f.Fetch(t.Context(), 0, FetchOptions{})
+	require.NoError(t, err)
+	require.Len(t, got.Records, 100)
+	defer func(n int) { enoughUnpacked = n }(enoughUnpacked)
+	enoughUnpacked = 1
+	for _, next := range []int64{50, 100} {
+		got, err = f.Fetch(t.Context(), next-50, FetchOptions{})
+		require.NoError(t, err)
+		require.Len(t, got.Records, 50)
+		require.Equal(t, next, got.Next)
 	}
 }
 

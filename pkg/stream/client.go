@@ -3,7 +3,7 @@
 // caller owns, and consumer-group membership that only says which partitions
 // are whose.
 //
-// It promises at-least-once production (kafka-go's producer is not
+// It promises at-least-once production (its producer is not
 // idempotent) and reads that never go back. It never resets an offset: an
 // offset out of range is an error for the caller to act upon. It does not
 // decide what a record means.

@@ -117,10 +117,7 @@ func (l *lane) run() {
 			case <-l.wake:
 			}
 		default:
-			err := l.write(batch)
-			for _, p := range batch {
-				p.call.finish(err)
-			}
+			l.write(batch)
 		}
 	}
 }
@@ -150,8 +147,30 @@ func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 	return batch, 0, true
 }
 
-// write writes a batch, and tries again what may pass.
-func (l *lane) write(batch []piece) error {
+// write writes a batch and tells its calls. What the topic does not take
+// together is written in halves: who is told that a record is too large has
+// sent it.
+func (l *lane) write(batch []piece) {
+	err := l.try(batch)
+	if errors.Is(err, kafka.MessageSizeTooLarge) {
+		if one := batch[0]; len(batch) == 1 && len(one.records) > 1 {
+			half := len(one.records) / 2
+			one.call.left.Add(1)
+			batch = []piece{{records: one.records[:half], call: one.call}, {records: one.records[half:], call: one.call}}
+		}
+		if half := len(batch) / 2; half > 0 {
+			l.write(batch[:half])
+			l.write(batch[half:])
+			return
+		}
+	}
+	for _, p := range batch {
+		p.call.finish(err)
+	}
+}
+
+// try writes a batch, and tries again what may pass.
+func (l *lane) try(batch []piece) error {
 	var err error
 	for try := range produceTries {
 		if try > 0 {

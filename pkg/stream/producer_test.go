@@ -23,6 +23,7 @@ type log struct {
 	batches []string // "partition: values", in order of their ends; guarded by mu
 	takes   time.Duration
 	fails   []error // of the requests that come first; guarded by mu
+	most    int     // bytes of values that a request may hold; 0: any
 }
 
 // RoundTrip implements kafka.RoundTripper.
@@ -41,6 +42,7 @@ func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka
 		return nil, err
 	}
 	var values []string
+	size := 0
 	for {
 		record, err := part.RecordSet.Records.ReadRecord()
 		if errors.Is(err, io.EOF) {
@@ -51,6 +53,10 @@ func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka
 			return nil, err
 		}
 		values = append(values, string(value[:min(len(value), 8)]))
+		size += len(value)
+	}
+	if l.most > 0 && size > l.most {
+		return &produce.Response{Topics: []produce.ResponseTopic{{Partitions: []produce.ResponsePartition{{ErrorCode: int16(kafka.MessageSizeTooLarge)}}}}}, nil
 	}
 	l.batches = append(l.batches, fmt.Sprintf("%d: %s", part.Partition, strings.Join(values, " ")))
 	return &produce.Response{Topics: []produce.ResponseTopic{{Partitions: []produce.ResponsePartition{{}}}}}, nil
@@ -101,6 +107,28 @@ func TestCallsLargerThanABatchAreCut(t *testing.T) {
 			l.batches[i] = strings.Join(strings.Fields(l.batches[i]), " ")
 		}
 		require.Equal(t, []string{"0: 0 1", "0: 2 3", "0: 4"}, l.batches)
+	})
+}
+
+// TestATopicThatTakesLessThanABatch takes all that it takes by itself: only
+// who sent the record that is too large is told so.
+func TestATopicThatTakesLessThanABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{most: 1000}
+		p := producerOf(l, 10_000, 1)
+		var calls sync.WaitGroup
+		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(0, 7, 400)...)) })
+		time.Sleep(time.Millisecond)
+		calls.Go(func() { require.ErrorIs(t, p.Produce(t.Context(), numbered(7, 8, 1001)...), ErrRecordTooLarge) })
+		time.Sleep(time.Millisecond)
+		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(8, 9, 400)...)) })
+		calls.Wait()
+		require.NoError(t, p.Close())
+		var taken []string
+		for _, b := range l.batches {
+			taken = append(taken, strings.Fields(b)[1:]...)
+		}
+		require.Equal(t, []string{"0", "1", "2", "3", "4", "5", "6", "8"}, taken, "in order")
 	})
 }
 
