@@ -2,6 +2,7 @@ package collector
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -97,7 +98,8 @@ func (c *Collector) empty(stopping, cut context.Context) {
 }
 
 // refill produces entries until Kafka has all of them; it returns an error
-// only when it has to stop before. bad says that an entry is none.
+// only when it has to stop before. bad says that an entry is none, or holds
+// what Kafka never takes.
 func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry) (bad, err error) {
 	var all taken
 	for _, e := range entries {
@@ -115,24 +117,39 @@ func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry)
 		for rest := part.records; len(rest) > 0; {
 			n := chunk(rest)
 			slices.SortStableFunc(rest[:n], func(a, b stream.Record) int { return bytes.Compare(a.Key, b.Key) })
-			if err := c.insist(stopping, cut, part.to, rest[:n]); err != nil {
+			refused, err := c.insist(stopping, cut, part.to, rest[:n])
+			if err != nil {
 				return bad, err
 			}
+			bad = cmp.Or(bad, refused)
 			rest = rest[n:]
 		}
 	}
 	return bad, nil
 }
 
-// insist produces records until it is done, or stopping ends.
-func (c *Collector) insist(stopping, cut context.Context, to Producer, records []stream.Record) error {
+// insist produces records until it is done, or stopping ends. bad says that some
+// are too large for the topic, and left out: all behind them would wait for ever.
+func (c *Collector) insist(stopping, cut context.Context, to Producer, records []stream.Record) (bad, err error) {
 	for wait := firstPause; ; wait = min(2*wait, longestPause) {
 		ctx, cancel := context.WithTimeout(cut, c.cfg.GiveUpAfter)
 		err := to.Produce(ctx, records...)
 		cancel()
+		if errors.Is(err, stream.ErrRecordTooLarge) {
+			half := len(records) / 2
+			if half == 0 {
+				return err, nil
+			}
+			bad, err := c.insist(stopping, cut, to, records[:half])
+			if err != nil {
+				return bad, err
+			}
+			worse, err := c.insist(stopping, cut, to, records[half:])
+			return cmp.Or(bad, worse), err
+		}
 		c.producer.observe(err)
 		if err == nil || stopping.Err() != nil {
-			return err
+			return nil, err
 		}
 		pause(stopping, wait)
 	}

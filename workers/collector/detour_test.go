@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -296,6 +297,41 @@ func TestAParcelOfALaterReleaseIsPutAside(t *testing.T) {
 	require.Len(t, kept, 1)
 	require.Contains(t, s.logged.String(), kept[0][len(kept[0])-len("00000000000000000000.spool"):])
 	require.InDelta(t, 1, s.metric(t, "sealift_collector_spool_damages_total"), 0)
+}
+
+// strict is a topic that does not take a record whose value holds a word.
+type strict struct {
+	Producer
+	word string
+}
+
+func (s strict) Produce(ctx context.Context, records ...stream.Record) error {
+	for i := range records {
+		if bytes.Contains(records[i].Value, []byte(s.word)) {
+			return fmt.Errorf("produce: %w", stream.ErrRecordTooLarge)
+		}
+	}
+	return s.Producer.Produce(ctx, records...)
+}
+
+// TestARecordThatKafkaNeverTakesHoldsUpNothing: nobody knew when it was spooled.
+func TestARecordThatKafkaNeverTakesHoldsUpNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := newSpooling(t, Config{}, dir, 64<<20)
+	s.deps.Refill = strict{s.topic, "huge"}
+	s.topic.fail(errAway)
+	for _, id := range []string{"m0", "m1", "huge0", "m2", "huge1", "m3"} {
+		require.Equal(t, http.StatusOK, s.send(id))
+	}
+	end := s.emptying()
+	s.topic.fail(nil)
+	require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
+	end()
+	require.Equal(t, []string{"m0", "m1", "m2", "m3"}, ids(s.topic.take()))
+	kept, err := filepath.Glob(filepath.Join(dir, "damaged", "*.spool"))
+	require.NoError(t, err)
+	require.Len(t, kept, 1, "it is kept")
+	require.Positive(t, s.metric(t, "sealift_collector_spool_damages_total"))
 }
 
 // TestRefillsAreSmallerThanABatch: of each partition one batch is under way.
