@@ -71,7 +71,7 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 		case a.Events == nil:
 			tally.Sent++
 		default:
-			events, letters = append(events, record), append(letters, note{l.Partition, l.Offset})
+			events, letters = append(events, record.Clone()), append(letters, note{l.Partition, l.Offset})
 		}
 		return nil
 	}, func() error {
@@ -86,7 +86,7 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 		if err := a.Letters.Produce(ctx, noteOf(letters)); err != nil {
 			return fmt.Errorf("note that dead letters were sent again: %w", err)
 		}
-		events, letters = events[:0], letters[:0]
+		events, letters = nil, letters[:0] // a producer may still be reading the events
 		return nil
 	})
 	return tally, err

@@ -132,7 +132,7 @@ func (q *enqueuer) flush(ctx context.Context) error {
 		return fmt.Errorf("enqueue %d jobs of replay %q: %w", len(q.batch), q.order.ID, err)
 	}
 	q.tally.Enqueued += int64(len(q.batch))
-	q.batch = q.batch[:0]
+	q.batch = nil // a producer may still be reading it
 	return nil
 }
 

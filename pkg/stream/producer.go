@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,17 @@ func (r *Record) Header(key string) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Clone returns a copy that shares no bytes with r, as for producing what was
+// fetched.
+func (r *Record) Clone() Record {
+	c := *r
+	c.Key, c.Value, c.Headers = bytes.Clone(r.Key), bytes.Clone(r.Value), slices.Clone(r.Headers)
+	for i := range c.Headers {
+		c.Headers[i].Value = bytes.Clone(c.Headers[i].Value)
+	}
+	return c
 }
 
 // ProducerConfig tunes a producer.
@@ -107,7 +119,8 @@ var ErrRecordTooLarge = errors.New("record too large")
 // returns when all in-sync replicas have all of them. After an error any of
 // them may be in the log, now or later, and may come to be there twice; what
 // was not on its way yet when ctx ended never is. The records and their bytes
-// must not change any more, even after an error.
+// must not change any more, even after an error: a try that timed out may still be
+// reading them.
 func (p *Producer) Produce(ctx context.Context, records ...Record) error {
 	if err := p.produce(ctx, records); err != nil {
 		if errors.Is(err, kafka.MessageSizeTooLarge) {

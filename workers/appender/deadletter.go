@@ -12,18 +12,19 @@ import (
 )
 
 // deadLetter is the record as the dead letters keep it: its key, value and
-// headers, with where it came from and why.
+// headers, with where it came from and why. It is a copy: a producer may still
+// be reading what it was given when the fetch's buffers are filled anew.
 func deadLetter(r *stream.Record, reason string) stream.Record {
-	headers := make([]stream.Header, 0, len(r.Headers)+originHeaders)
-	headers = append(headers, r.Headers...)
-	headers = append(headers,
+	d := r.Clone()
+	d.Time = time.Now()
+	d.Headers = append(d.Headers,
 		stream.Header{Key: deadletter.HeaderReason, Value: []byte(reason)},
 		stream.Header{Key: deadletter.HeaderTopic, Value: []byte(r.Topic)},
 		stream.Header{Key: deadletter.HeaderPartition, Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
 		stream.Header{Key: deadletter.HeaderOffset, Value: strconv.AppendInt(nil, r.Offset, 10)},
 		stream.Header{Key: deadletter.HeaderTime, Value: strconv.AppendInt(nil, r.Time.UnixMilli(), 10)},
 	)
-	return stream.Record{Key: r.Key, Value: r.Value, Headers: headers, Time: time.Now()}
+	return d
 }
 
 const originHeaders = 5 // the last headers of a dead letter

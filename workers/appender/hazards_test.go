@@ -57,6 +57,23 @@ func TestDeadLettersAwayAreWaitedFor(t *testing.T) {
 	})
 }
 
+// TestADeadLetterIsACopy: Kafka's client may still be reading it, for a try that
+// timed out, when the next fetch fills the buffers that the record lay in.
+func TestADeadLetterIsACopy(t *testing.T) {
+	key, value, header := []byte("key"), []byte("value"), []byte("header")
+	r := stream.Record{Key: key, Value: value, Headers: []stream.Header{{Key: "a", Value: header}, {Key: "b"}}}
+	letter := deadLetter(&r, "reason")
+	for _, b := range [][]byte{key, value, header} {
+		clear(b)
+	}
+	require.Equal(t, "key", string(letter.Key))
+	require.Equal(t, "value", string(letter.Value))
+	require.Equal(t, "header", string(letter.Headers[0].Value))
+	require.Nil(t, letter.Headers[1].Value)
+	letter = deadLetter(&stream.Record{}, "reason")
+	require.True(t, letter.Key == nil && letter.Value == nil, "a tombstone stays one")
+}
+
 // TestADeadLetterTooLargeStopsNothing: one record, as of a producer that
 // compresses, may be larger than the dead letters take.
 func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
