@@ -160,7 +160,7 @@ type Destinations struct {
 	// Endpoint is the URL of S3, and of STS without sts.endpoint, for
 	// destinations that name none, as where all are on one store of your own.
 	// Default: AWS's.
-	Endpoint string `yaml:"endpoint"`
+	Endpoint         string   `yaml:"endpoint"`
 	AllowedEndpoints []string `yaml:"allowed_endpoints"` // host:port or CIDR; default none
 	// CAFile holds authorities, in PEM, that destinations' servers are trusted by
 	// beside those of AWS_CA_BUNDLE or the system. Default none.

@@ -12,7 +12,8 @@
 // disk that is lost takes all entries with it: there is one copy. Delivered
 // entries go with their file, when all of it was delivered; entries of a file
 // that was delivered in part are given out again after a restart, at most
-// twice SegmentBytes and one entry of them.
+// twice SegmentBytes and one entry of them; after a crash of the machine so are
+// those of files that went in the seconds before, whose removal is not fsynced.
 //
 // It is bounded: Append returns ErrFull before more than MaxBytes are held.
 // One process has a directory; a second one is refused.
