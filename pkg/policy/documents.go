@@ -187,8 +187,10 @@ func (s Set) ownKey() bool {
 }
 
 // puts is what a delivery does to the bucket.
-func (s Set) puts() iam.Strings {
-	if s.Target.ACL != "" {
+func (s Set) puts() iam.Strings { return puts(s.Target.ACL != "") }
+
+func puts(acl bool) iam.Strings {
+	if acl {
 		return iam.Strings{"s3:PutObject", "s3:PutObjectAcl"}
 	}
 	return iam.Strings{"s3:PutObject"}

@@ -63,10 +63,14 @@ func Partition(t catalog.Target) string {
 	if p := partitionOf(t.RoleARN); p != "" {
 		return p
 	}
+	return partitionOfRegion(t.Region)
+}
+
+func partitionOfRegion(region string) string {
 	switch {
-	case strings.HasPrefix(t.Region, "cn-"):
+	case strings.HasPrefix(region, "cn-"):
 		return "aws-cn"
-	case strings.HasPrefix(t.Region, "us-gov-"):
+	case strings.HasPrefix(region, "us-gov-"):
 		return "aws-us-gov"
 	}
 	return "aws"

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"testing"
@@ -24,6 +25,12 @@ func TestEverythingArrivesOnceEmbedded(t *testing.T) {
 
 func embeddedServers(t *testing.T) servers {
 	t.Helper()
+	return embeddedServersBehind(t, func(s *s3server.Server) http.Handler { return s })
+}
+
+// embeddedServersBehind has a handler of the test's own before S3 and STS.
+func embeddedServersBehind(t *testing.T, before func(*s3server.Server) http.Handler) servers {
+	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	kafka, err := embedded.StartKafka(embedded.KafkaConfig{Dir: filepath.Join(dir, "kafka"), Addr: ":0", Log: log})
 	require.NoError(t, err)
@@ -36,7 +43,7 @@ func embeddedServers(t *testing.T) servers {
 	s3, err := s3server.Open(s3server.Config{Dir: filepath.Join(dir, "s3"), AccessKey: on.access, SecretKey: on.secret, Region: on.region, Log: log})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s3.Close()) })
-	web := httptest.NewServer(s3)
+	web := httptest.NewServer(before(s3))
 	t.Cleanup(web.Close)
 	on.s3 = web.URL
 	on.makeBucket = s3.CreateBucket

@@ -27,6 +27,8 @@ type servers struct {
 	// put into the bucket.
 	makeRole func(arn, externalID, bucket string)
 	anyTrust bool // its STS does not know external ids
+	// envOf is what a role's processes have in their environment besides; nil: nothing.
+	envOf func(role string) []string
 }
 
 // destination is one bucket of the test's catalog with all that is owed to it.
@@ -215,7 +217,11 @@ func (s *system) role(role string, i int, section string) *process {
 	name, admin := fmt.Sprintf("%s-%d", role, i), freeAddr(s.t)
 	file, err := s.config(name, admin, role+": {"+section+"}\n")
 	require.NoError(s.t, err)
-	return newProcess(s.t, s.dir, name, admin, s.env(), role, "--config", file)
+	env := s.env()
+	if s.servers.envOf != nil {
+		env = append(env, s.servers.envOf(role)...)
+	}
+	return newProcess(s.t, s.dir, name, admin, env, role, "--config", file)
 }
 
 // env gives the operator's credentials to a process as AWS's tools take them.

@@ -52,6 +52,8 @@ func (w *canaryWorld) canaryRuns() map[string][]canaryRun {
 		"destinations policy":  {cmdline("destinations", "policy", dest), cmdline("destinations", "policy", dest, "--format", "terraform")},
 		"destinations status":  {cmdline("destinations", "status"), cmdline("destinations", "status", "--json")},
 		"destinations migrate": {cmdline("destinations", "migrate", "classic", "--role-arn", "arn:aws:iam::111111111111:role/echo")},
+		"staging":              {cmdline("staging")},
+		"staging policy":       {cmdline("staging", "policy", "--role", "all")},
 		"sources":              {cmdline("sources")},
 		"sources status":       {cmdline("sources", "status", "--json"), cmdline("sources", "status")},
 		"sources redrive":      {cmdline("sources", "redrive", "--dry-run"), cmdline("sources", "redrive", "--json", "--set", "collector.validation=none")},

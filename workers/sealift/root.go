@@ -25,6 +25,7 @@ func commands(a *app) []*cobra.Command {
 		newVerifyCommand(a),
 		newCompletenessCommand(a),
 		newParkedCommand(a),
+		newStagingCommand(a),
 		newRedriveCommand(a),
 		newReplayCommand(a),
 		newLedgerCommand(a),
