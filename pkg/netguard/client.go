@@ -61,7 +61,9 @@ func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Clie
 		ResponseHeaderTimeout: time.Minute, // counts from the end of the body
 		IdleConnTimeout:       30 * time.Second,
 		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   16,
+		MaxIdleConnsPerHost:   64,
+		ReadBufferSize:        32 << 10, // 32 KiB: a small file, with its headers, in one system call
+		WriteBufferSize:       32 << 10,
 		DisableCompression:    true,
 	}
 	return &http.Client{

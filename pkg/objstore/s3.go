@@ -51,7 +51,8 @@ type S3 struct {
 	bucket, region, endpoint string
 	section                  string
 	owner                    *string
-	client                   *s3.Client
+	credentials              aws.CredentialsProvider
+	client                   *s3.Client // of all buckets there
 }
 
 var (
@@ -69,7 +70,6 @@ func NewS3(cfg S3Config) *S3 {
 	}
 	opts := s3.Options{
 		Region:       cfg.Region,
-		Credentials:  provider(cfg.Credentials),
 		HTTPClient:   newDoer(cfg.HTTPClient),
 		UsePathStyle: cfg.PathStyle,
 		// One request, one answer: the SDK's retries report 412 for one's own
@@ -82,6 +82,7 @@ func NewS3(cfg S3Config) *S3 {
 		// Directory buckets sign by sessions; nothing here is one.
 		DisableS3ExpressSessionAuth: aws.Bool(true),
 		AppID:                       "sealift",
+		EndpointResolverV2:          newEndpoints(),
 	}
 	if cfg.Endpoint != "" {
 		opts.BaseEndpoint = aws.String(cfg.Endpoint)
@@ -93,12 +94,21 @@ func NewS3(cfg S3Config) *S3 {
 			opts.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
 		}
 	}
-	s := &S3{bucket: cfg.Bucket, region: cfg.Region, endpoint: cfg.Endpoint, section: cfg.Section, client: s3.New(opts)}
-	if cfg.ExpectedOwner != "" {
-		s.owner = aws.String(cfg.ExpectedOwner)
-	}
-	return s
+	s := &S3{region: cfg.Region, endpoint: cfg.Endpoint, section: cfg.Section, client: s3.New(opts)}
+	return s.At(cfg.Bucket, cfg.ExpectedOwner, cfg.Credentials)
 }
+
+// At returns another bucket at the same place, as somebody else. It shares what
+// is expensive to set up, and keeps no memory busy when it is not used any more.
+// ExpectedOwner and credentials are those of S3Config; credentials are required.
+func (s *S3) At(bucket, expectedOwner string, credentials func(context.Context) (Credentials, error)) *S3 {
+	other := *s
+	other.bucket, other.owner, other.credentials = bucket, optional(expectedOwner), provider(credentials)
+	return &other
+}
+
+// as makes a request the bucket's own.
+func (s *S3) as(o *s3.Options) { o.Credentials = s.credentials }
 
 func (s *S3) String() string {
 	if s.endpoint != "" {
@@ -131,7 +141,7 @@ func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOp
 	guarded := &guardedBody{body: body}
 	defer guarded.release()
 	in.Body = guarded
-	out, err := s.client.PutObject(ctx, in, signedPayload(sum))
+	out, err := s.client.PutObject(ctx, in, s.as, signedPayload(sum))
 	if err != nil {
 		return Info{}, s.classify(ctx, "put", key, err)
 	}
@@ -144,7 +154,7 @@ func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOp
 
 // Get implements Store.
 func (s *S3) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
-	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner})
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner}, s.as)
 	if err != nil {
 		return nil, Info{}, s.classify(ctx, "get", key, err)
 	}
@@ -153,7 +163,7 @@ func (s *S3) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
 
 // Head implements Store.
 func (s *S3) Head(ctx context.Context, key string) (Info, error) {
-	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner})
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner}, s.as)
 	if err != nil {
 		return Info{}, s.classify(ctx, "head", key, err)
 	}
@@ -173,7 +183,7 @@ func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]
 	var infos []Info
 	for {
 		in.MaxKeys = aws.Int32(int32(limit - len(infos)))
-		out, err := s.client.ListObjectsV2(ctx, in)
+		out, err := s.client.ListObjectsV2(ctx, in, s.as)
 		if err != nil {
 			return nil, s.classify(ctx, "list", prefix, err)
 		}
@@ -191,7 +201,7 @@ func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]
 
 // Delete implements Store.
 func (s *S3) Delete(ctx context.Context, key string) error {
-	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner})
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner}, s.as)
 	if err != nil {
 		return s.classify(ctx, "delete", key, err)
 	}

@@ -22,6 +22,8 @@ func NewHTTPClient(roots *x509.CertPool) *http.Client {
 		IdleConnTimeout:       30 * time.Second,
 		MaxIdleConns:          128,
 		MaxIdleConnsPerHost:   64,
+		ReadBufferSize:        32 << 10, // 32 KiB: a small file, with its headers, in one system call
+		WriteBufferSize:       32 << 10,
 		DisableCompression:    true, // bytes as stored
 	}}
 }

@@ -16,7 +16,7 @@ func (s *S3) Folders(ctx context.Context, prefix string) ([]string, error) {
 	in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: optional(prefix), Delimiter: aws.String("/"), ExpectedBucketOwner: s.owner}
 	var names []string
 	for {
-		out, err := s.client.ListObjectsV2(ctx, in)
+		out, err := s.client.ListObjectsV2(ctx, in, s.as)
 		if err != nil {
 			return nil, s.classify(ctx, "list", prefix, err)
 		}
@@ -39,7 +39,7 @@ func (s *S3) GetFrom(ctx context.Context, key, etag string, from int64) (io.Read
 	if etag != "" {
 		in.IfMatch = aws.String(`"` + etag + `"`)
 	}
-	out, err := s.client.GetObject(ctx, in, func(o *s3.Options) {
+	out, err := s.client.GetObject(ctx, in, s.as, func(o *s3.Options) {
 		// It would hash everything once more, and cannot judge a part.
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	})

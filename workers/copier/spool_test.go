@@ -3,18 +3,21 @@ package copier
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/objstore"
 )
 
 // A disk that takes no spool is the operator's, and not held against the
 // destination: the file waits, and nothing of it was sent.
 func TestSpoolThatCannotBeWritten(t *testing.T) {
 	r := newRig(t)
-	job := r.job(acmeOne, "hello")
+	job := r.job(acmeOne, strings.Repeat("x", inMemory+1))
 	dir := filepath.Join(t.TempDir(), "spool")
 	r.cfg.SpoolDir = dir // not there
 	o := r.once(t.Context(), job)
@@ -33,4 +36,32 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// In memory or on the disk, what is sent is what the ledger says: no more, no
+// less and nothing else.
+func TestSpoolOnEitherSideOfMemory(t *testing.T) {
+	for name, size := range map[string]int{"one_byte": 1, "last_in_memory": inMemory, "first_on_disk": inMemory + 1} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			dir := filepath.Join(t.TempDir(), "spool")
+			r.cfg.SpoolDir = dir // not there: nothing in memory asks for it
+			if size > inMemory {
+				require.NoError(t, os.Mkdir(dir, 0o700))
+			}
+			content := strings.Repeat("x", size)
+			job := r.job(acmeOne, content)
+			require.Equal(t, done, r.once(t.Context(), job).kind)
+			require.Equal(t, map[string]string{delivery.ObjectKey("path", testLog, &r.head.Files[0]): content}, r.objects("one-logs"))
+
+			for hazard, staged := range map[string]string{"shorter": content[1:], "longer": content + "x", "other": strings.Repeat("y", size)} {
+				f := r.head.Files[0]
+				f.StagedKey = hazard
+				_, err := r.staging.Put(t.Context(), hazard, strings.NewReader(staged), objstore.PutOptions{})
+				require.NoError(t, err)
+				_, err = spool(t.Context(), r.staging, dir, &f)
+				require.ErrorIs(t, err, errDamaged, hazard)
+			}
+		})
+	}
 }

@@ -54,9 +54,20 @@ type services struct {
 
 	catalogProducer func() *stream.Producer // of the catalog topic, made when first asked for
 
-	mu        sync.Mutex // guards producers
+	mu        sync.Mutex // guards producers and places
 	producers []*stream.Producer
+	places    map[place]*objstore.S3
 }
+
+// place is where buckets are that can share a client.
+type place struct {
+	region, endpoint           string
+	pathStyle, fips, dualStack bool
+	guarded                    bool
+}
+
+// maxPlaces is how many clients are kept. More places than that are made up.
+const maxPlaces = 1000
 
 // open prepares all connections; it connects to nothing. Its errors are of the
 // configuration.
@@ -155,20 +166,39 @@ func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstor
 	if creds == nil {
 		creds = s.id.credentials
 	}
-	c := objstore.S3Config{
-		Bucket: t.BucketName, Region: t.Region, ExpectedOwner: t.Owner, Credentials: creds, HTTPClient: s.web,
-		UseFIPS: t.FIPS, DualStack: t.DualStack,
-	}
-	switch at := s.cfg.Destinations.Endpoint; {
+	at := place{region: t.Region, endpoint: t.Endpoint, fips: t.FIPS, dualStack: t.DualStack}
+	switch own := s.cfg.Destinations.Endpoint; {
 	case t.Endpoint != "":
-		c.Endpoint, c.PathStyle, c.HTTPClient = t.Endpoint, pathStyle(t.Endpoint), s.guarded
-	case at != "":
-		c.Endpoint, c.PathStyle = at, pathStyle(at)
+		at.pathStyle, at.guarded = pathStyle(t.Endpoint), true
+	case own != "":
+		at.endpoint, at.pathStyle = own, pathStyle(own)
 	}
 	if t.PathStyle != nil {
-		c.PathStyle = *t.PathStyle
+		at.pathStyle = *t.PathStyle
 	}
-	return objstore.NewS3(c)
+	return s.place(at).At(t.BucketName, t.Owner, creds)
+}
+
+// place returns some bucket at the place: setting a client up for each file
+// would cost what remembering endpoints saves.
+func (s *services) place(at place) *objstore.S3 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.places[at]; known != nil {
+		return known
+	}
+	c := objstore.S3Config{
+		Region: at.region, Endpoint: at.endpoint, PathStyle: at.pathStyle, UseFIPS: at.fips, DualStack: at.dualStack,
+		Credentials: s.id.credentials, HTTPClient: s.web,
+	}
+	if at.guarded {
+		c.HTTPClient = s.guarded
+	}
+	if s.places == nil || len(s.places) >= maxPlaces {
+		s.places = map[place]*objstore.S3{}
+	}
+	s.places[at] = objstore.NewS3(c)
+	return s.places[at]
 }
 
 // pathStyle tells whether an endpoint takes the bucket in the path: all but
