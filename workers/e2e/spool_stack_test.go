@@ -49,10 +49,11 @@ func TestSpoolWhileKafkaIsAway(t *testing.T) {
 		require.NoError(t, s.collectors[0].ready(ctx))
 		taken := clients.total() - before
 		require.NoError(t, stack(ctx, "up"))
-		emptied(ctx, t, s.collectors[0])
 		t.Logf("brokers %s for %v: %d events acknowledged meanwhile, %.0f records in the spool", c.hazard, outage, taken, held)
 		clients.await(ctx, t, 1000)
 	}
+	// While clients send as fast as they can, each event goes behind those of the
+	// outage, and the spool need not get shorter.
 	clients.stop()
 	emptied(ctx, t, s.collectors[0])
 	copies := clients.judge(ctx, t, s)
