@@ -20,6 +20,10 @@ var (
 	prefixSegment = regexp.MustCompile(`^[A-Za-z0-9!_.'()=@:,+~-]+$`)
 )
 
+// BucketNamed tells whether a bucket may have that name, by its length and
+// characters.
+func BucketNamed(name string) bool { return bucketName.MatchString(name) }
+
 // maxPrefix leaves room in S3's 1,024 bytes of key for segment-logs, the
 // longest source id, the day and the file's name.
 const maxPrefix = 512

@@ -78,6 +78,14 @@ func refused(alert string, k Keys) string {
 		k.Cert, strings.TrimSuffix(k.Cert, "cert_file")+"key_file")
 }
 
+// Hint adds why to an error, if there is anything to say.
+func Hint(err error, why string) error {
+	if why == "" {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, why)
+}
+
 // Explained adds Why to the errors of a transport.
 func Explained(next http.RoundTripper, k Keys) http.RoundTripper { return &explained{next, k} }
 
@@ -90,9 +98,7 @@ type explained struct {
 func (e *explained) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := e.next.RoundTrip(r)
 	if err != nil {
-		if why := Why(err, e.keys); why != "" {
-			err = fmt.Errorf("%w; %s", err, why)
-		}
+		err = Hint(err, Why(err, e.keys))
 	}
 	return res, err
 }

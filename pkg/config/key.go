@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sealift/sealift/pkg/progress"
 )
 
 // key is one leaf of Config.
@@ -147,26 +149,14 @@ func texts(v reflect.Value) (items []string, list bool) {
 		return items, true
 	case []time.Duration:
 		for _, d := range x {
-			items = append(items, shortDuration(d))
+			items = append(items, progress.Duration(d))
 		}
 		return items, true
 	case time.Duration:
-		return []string{shortDuration(x)}, false
+		return []string{progress.Duration(x)}, false
 	case Secret:
 		return []string{x.String()}, false
 	default:
 		return []string{withoutCredentials(fmt.Sprint(x))}, false
 	}
-}
-
-// shortDuration is 1h, not 1h0m0s.
-func shortDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

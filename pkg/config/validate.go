@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealift/sealift/pkg/progress"
 )
 
 // Validate checks every value and the relations between them. It returns an
@@ -58,7 +60,7 @@ func (v *validator) between(key string, value, least, most int) {
 
 func (v *validator) duration(key string, d, least, most time.Duration) {
 	if d < least || d > most {
-		v.add(key, shortDuration(d)+" is out of range", fmt.Sprintf("use %s to %s", shortDuration(least), shortDuration(most)))
+		v.add(key, progress.Duration(d)+" is out of range", fmt.Sprintf("use %s to %s", progress.Duration(least), progress.Duration(most)))
 	}
 }
 
@@ -240,10 +242,10 @@ func (v *validator) appender() {
 	}
 	v.duration("appender.roll_every", a.RollEvery, time.Second, time.Hour)
 	if a.RollEvery > 0 && a.RollEvery <= time.Hour && time.Hour%a.RollEvery != 0 {
-		v.add("appender.roll_every", shortDuration(a.RollEvery)+" does not divide an hour", "use 1h, 30m, 20m, 15m, 10m, 5m, 1m or another part of an hour")
+		v.add("appender.roll_every", progress.Duration(a.RollEvery)+" does not divide an hour", "use 1h, 30m, 20m, 15m, 10m, 5m, 1m or another part of an hour")
 	}
 	if a.Grace < 0 || a.Grace > a.RollEvery {
-		v.add("appender.grace", shortDuration(a.Grace)+" is out of range", "use 0s to appender.roll_every, "+shortDuration(a.RollEvery))
+		v.add("appender.grace", progress.Duration(a.Grace)+" is out of range", "use 0s to appender.roll_every, "+progress.Duration(a.RollEvery))
 	}
 	v.atLeast("appender.max_bytes", a.MaxBytes, 2<<20) // 2 MiB: segment.MinMaxBytes
 	if a.MaxBytes > 100e6 {

@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"syscall"
 
@@ -20,10 +19,7 @@ func (s redisServer) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	if why := s.why(err); why != "" {
-		return fmt.Errorf("%w; %s", err, why)
-	}
-	return err
+	return certs.Hint(err, s.why(err))
 }
 
 func (s redisServer) why(err error) string {

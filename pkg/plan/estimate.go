@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sealift/sealift/pkg/progress"
 )
 
 // Plan is what a load needs. A day is an average one, workers are for the peak.
@@ -162,7 +164,7 @@ func (p *Plan) requests(mean files, rolls float64) {
 	p.cost("data_key object", "customers", p.DeliveriesPerDay*l.KMSShare)
 	// A role is assumed once an hour by each copier that delivers to it; its trust is looked at once a day.
 	copiers := float64(p.worker("copier").Count)
-	p.cost("assume_role", "operator", float64(l.Destinations)*min(copiers, 24*copiers)*26)
+	p.cost("assume_role", "operator", float64(l.Destinations)*copiers*26)
 	p.StagedBytes = p.GzipPerDay * l.StagingKeeps.Hours() / 24
 	p.StorageUSD = p.StagedBytes / 1e9 * storagePrice
 	p.OperatorUSD += p.StorageUSD
@@ -189,23 +191,13 @@ func (p *Plan) notes(peak files) {
 	}
 	appender := p.worker("appender")
 	if need := dedupMemory * l.EventsPerSecond * l.DedupWindow.Seconds() / float64(appender.Count); need > dedupBudget {
-		note("leaving out duplicates of %s takes %.1f GB of memory of each appender: set appender.dedup_memory, start more appenders, or the window gets shorter", span(l.DedupWindow), need/1e9)
+		note("leaving out duplicates of %s takes %.1f GB of memory of each appender: set appender.dedup_memory, start more appenders, or the window gets shorter", progress.Duration(l.DedupWindow), need/1e9)
 	}
 	if p.MedianFile < 20e3 {
 		note("half of the sources fill less than %.0f kB in %s: files and their requests are the cost there, %.0f %% of the operator's requests at list prices are for %.0f files a day",
-			math.Ceil(p.MedianFile/1e3), span(l.RollEvery), 100*(1-p.StorageUSD/p.OperatorUSD), p.FilesPerDay)
+			math.Ceil(p.MedianFile/1e3), progress.Duration(l.RollEvery), 100*(1-p.StorageUSD/p.OperatorUSD), p.FilesPerDay)
 	}
 	if perSecond := peak.count / min(l.DeliverWithin, l.RollEvery).Seconds(); perSecond > 3_000 {
 		note("%.0f PUTs a second to the staging bucket after the hour's turn: S3 takes 3,500 a second and prefix, and splits prefixes that are busy for long; ask for it beforehand, or allow more time (--deliver-within)", perSecond)
 	}
-}
-
-// span writes a duration without zeros: 24h, 90s.
-func span(d time.Duration) string {
-	s := d.String()
-	s = strings.TrimSuffix(s, "0s")
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

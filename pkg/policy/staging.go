@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/iam"
 )
 
@@ -113,17 +114,14 @@ func (s Staging) Policy(role StagingRole) (iam.Policy, error) {
 
 func (s Staging) partition() string { return partitionOfRegion(s.Region) }
 
-var (
-	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-	assumeARN  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}|\*):role/.+$`)
-)
+var assumeARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}|\*):role/.+$`)
 
 func (s Staging) check() error {
 	if strings.ContainsAny(s.Prefix, "*?$") {
 		return fmt.Errorf("%w: staging.prefix %q: *, ? and $ are patterns to IAM; choose another", ErrContradiction, s.Prefix)
 	}
 	for _, b := range append([]string{s.Bucket}, s.Classic...) {
-		if !bucketName.MatchString(b) {
+		if !catalog.BucketNamed(b) {
 			return fmt.Errorf("%w: %q is not the name of a bucket", ErrContradiction, b)
 		}
 	}

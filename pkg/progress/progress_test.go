@@ -74,3 +74,11 @@ func TestFinishClearsTheLine(t *testing.T) {
 		require.Regexp(t, `\r +\r$`, out.String())
 	})
 }
+
+func TestDuration(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"0s": 0, "10s": 10 * time.Second, "1m30s": 90 * time.Second, "20m": 20 * time.Minute, "1h": time.Hour, "1h10m": 70 * time.Minute, "24h": 24 * time.Hour, "1h0m30s": time.Hour + 30*time.Second,
+	} {
+		require.Equal(t, want, Duration(d))
+	}
+}

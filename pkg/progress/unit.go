@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Count writes a number with thousands separated: 1,234,567.
@@ -42,4 +43,16 @@ func Things(n int64, name string) string {
 		name += "s"
 	}
 	return Count(n) + " " + name
+}
+
+// Duration writes a duration without zeros at its end: 1h, not 1h0m0s.
+func Duration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -26,10 +25,7 @@ func (e *explained) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Requ
 	if err == nil {
 		return res, nil
 	}
-	if why := e.why(err); why != "" {
-		err = fmt.Errorf("%w; %s", err, why)
-	}
-	return res, err
+	return res, certs.Hint(err, e.why(err))
 }
 
 var keys = certs.Keys{CA: "kafka.tls.ca_file", Cert: "kafka.tls.cert_file", Address: "kafka.brokers", Enable: "kafka.tls.enabled"}

@@ -33,11 +33,8 @@ filed and delivered, and counted as late.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg := verify.Config{Source: source}
 			var err error
-			if cfg.Since, err = parseWhen(since, time.Now()); err != nil {
-				return usage("--since: " + err.Error())
-			}
-			if cfg.Until, err = parseWhen(until, time.Now()); err != nil {
-				return usage("--until: " + err.Error())
+			if cfg.Since, cfg.Until, err = window(since, until); err != nil {
+				return err
 			}
 			return withServices(a, false, func(s *services) error {
 				cfg.Topic, cfg.Incarnation = s.cfg.Kafka.EventsTopic, s.cfg.Kafka.Incarnation

@@ -24,7 +24,6 @@ type checkFlags struct {
 	sources    []string
 	allSources bool
 	write      bool
-	endpoint   string // of destinations that name none, from the configuration
 	timeout    time.Duration
 	asJSON     bool
 }
@@ -89,7 +88,6 @@ type checkResult struct {
 }
 
 func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string) error {
-	o.endpoint = a.cfg.Destinations.Endpoint
 	s, err := open(a.cfg, identity{}, false, a.log, nil)
 	if err != nil {
 		return err
@@ -106,7 +104,7 @@ func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string
 		if o.asJSON {
 			err = a.printJSON(results)
 		} else {
-			err = printChecks(a.stdout, o, results)
+			err = printChecks(a.stdout, a.cfg.Destinations.Endpoint, results)
 		}
 		return errors.Join(err, checkError(results))
 	}()

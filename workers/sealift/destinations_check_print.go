@@ -44,9 +44,9 @@ func printProblem(out io.Writer, indent string, v destination.Verdict) {
 }
 
 // printChecks prints what was not told yet.
-func printChecks(out io.Writer, o checkFlags, results []checkResult) error {
+func printChecks(out io.Writer, endpoint string, results []checkResult) error {
 	if len(results) == 1 {
-		printConclusion(out, o, results[0])
+		printConclusion(out, endpoint, results[0])
 		return nil
 	}
 	passed := 0
@@ -63,14 +63,14 @@ func printChecks(out io.Writer, o checkFlags, results []checkResult) error {
 			passed++
 			fmt.Fprintf(out, "%-8s %s\n", destination.Passed, r.Destination)
 		}
-		printLeft(out, o, r)
+		printLeft(out, endpoint, r)
 	}
 	_, err := fmt.Fprintf(out, "%d of %s pass\n", passed, progress.Things(int64(len(results)), "destination"))
 	return err
 }
 
 // printConclusion says what one check has shown.
-func printConclusion(out io.Writer, o checkFlags, r checkResult) {
+func printConclusion(out io.Writer, endpoint string, r checkResult) {
 	for _, t := range r.Trials {
 		fmt.Fprintf(out, "    tried  %s: %s\n", t.What, t.Outcome)
 	}
@@ -82,13 +82,13 @@ func printConclusion(out io.Writer, o checkFlags, r checkResult) {
 			fmt.Fprintf(out, "%s:\n  - %s\n", list.title, strings.Join(list.items, "\n  - "))
 		}
 	}
-	printLeft(out, o, r)
+	printLeft(out, endpoint, r)
 }
 
 // printLeft says what is left: in the bucket, and to do.
-func printLeft(out io.Writer, o checkFlags, r checkResult) {
+func printLeft(out io.Writer, endpoint string, r checkResult) {
 	for _, s := range r.Stored {
-		fmt.Fprintf(out, "stored s3://%s/%s, which Sealift may not delete:\n  aws s3 rm%s s3://%s/%s\n", s.Bucket, s.Key, endpointFlag(r.target, o.endpoint), s.Bucket, s.Key)
+		fmt.Fprintf(out, "stored s3://%s/%s, which Sealift may not delete:\n  aws s3 rm%s s3://%s/%s\n", s.Bucket, s.Key, endpointFlag(r.target, endpoint), s.Bucket, s.Key)
 	}
 	if r.Parked != nil && *r.Parked > 0 {
 		more := ""

@@ -87,11 +87,10 @@ type mover struct {
 }
 
 func runMigration(ctx context.Context, a *app, o migrateFlags, name string) error {
-	cfg := a.cfg
-	if err := bucketNamed(cfg, nil); err != nil {
+	if err := bucketNamed(a.cfg, nil); err != nil {
 		return err
 	}
-	s, err := open(cfg, identity{}, false, a.log, nil)
+	s, err := open(a.cfg, identity{}, false, a.log, nil)
 	if err != nil {
 		return err
 	}

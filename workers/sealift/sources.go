@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,17 +33,6 @@ func (s *services) letters() deadletter.Kafka {
 		Since:   s.kafka.Since,
 		Fetcher: func(topic string, partition int) deadletter.Fetcher { return s.kafka.NewFetcher(topic, partition) },
 	}
-}
-
-// window reads --since and --until.
-func window(since, until string) (w deadletter.Window, err error) {
-	if w.Since, err = parseWhen(since, time.Now()); err != nil {
-		return w, usage("--since: " + err.Error())
-	}
-	if w.Until, err = parseWhen(until, time.Now()); err != nil {
-		return w, usage("--until: " + err.Error())
-	}
-	return w, nil
 }
 
 // knownSources are the sources of the catalog by id, with what they are called.

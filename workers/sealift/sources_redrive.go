@@ -34,8 +34,9 @@ copies are left out by their messageId, if appenders still remember it (appender
   sealift sources redrive --reason no_user --set collector.validation=none    # take them all the same
   sealift sources redrive qv5iYYMxd94DahFpRzm58y --since 2026-11-22 --until 2026-11-23`,
 		RunE: func(c *cobra.Command, args []string) error {
-			w, err := window(since, until)
-			if err != nil {
+			var w deadletter.Window
+			var err error
+			if w.Since, w.Until, err = window(since, until); err != nil {
 				return err
 			}
 			return withServices(a, false, func(s *services) error {

@@ -37,8 +37,9 @@ neither: its sender was told. Last seen is exact for a source among the last 1,0
 partition, or with a newer dead letter; of others it is the begin of the hour of their last file.`,
 		Example: "  sealift sources status\n  sealift sources status qv5iYYMxd94DahFpRzm58y --since 168h --json",
 		RunE: func(c *cobra.Command, args []string) error {
-			w, err := window(since, "")
-			if err != nil {
+			var w deadletter.Window
+			var err error
+			if w.Since, w.Until, err = window(since, ""); err != nil {
 				return err
 			}
 			return withServices(a, false, func(s *services) error {

@@ -54,11 +54,8 @@ Exit code 0: all that was looked at is right. 1: it could not be verified. 3: pr
 			case o.cfg.AtOnce < 1 || o.cfg.Examples < 1:
 				return usage("--parallel and --problems: use at least 1")
 			}
-			if o.cfg.Since, err = parseWhen(o.since, time.Now()); err != nil {
-				return usage("--since: " + err.Error())
-			}
-			if o.cfg.Until, err = parseWhen(o.until, time.Now()); err != nil {
-				return usage("--until: " + err.Error())
+			if o.cfg.Since, o.cfg.Until, err = window(o.since, o.until); err != nil {
+				return err
 			}
 			return withServices(a, false, func(s *services) error {
 				return o.run(c.Context(), a, s)

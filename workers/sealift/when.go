@@ -22,6 +22,18 @@ func parseWhen(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is no time; write how long ago (48h), a UTC day (2026-11-22), hour (2026-11-22T14) or time (2026-11-22T14:30:00Z)", text)
 }
 
+// window reads the flags --since and --until.
+func window(since, until string) (from, to time.Time, err error) {
+	now := time.Now()
+	if from, err = parseWhen(since, now); err != nil {
+		return from, to, usage("--since: " + err.Error())
+	}
+	if to, err = parseWhen(until, now); err != nil {
+		return from, to, usage("--until: " + err.Error())
+	}
+	return from, to, nil
+}
+
 // parseHour is parseWhen of the begin of an hour, or of how many hours ago.
 func parseHour(text string, now time.Time) (time.Time, error) {
 	t, err := parseWhen(text, now.Truncate(time.Hour))
