@@ -70,7 +70,12 @@ func newNemesis(ctx context.Context, t *testing.T, seed uint64, of fleet) *nemes
 	}
 	require.Len(t, strings.Split(n.direct.kafka, ","), 3, "brokers: run scripts/stack.sh up with KAFKA_BROKERS=3")
 	require.NoError(t, stack(ctx, "up")) // a run that failed may have left it broken
-	t.Cleanup(func() { require.NoError(t, stack(context.Background(), "up")) })
+	t.Cleanup(func() {
+		require.NoError(t, stack(context.Background(), "up"))
+		for _, server := range n.redisURLs { // the next test writes to the first, which may be a replica now
+			require.NoError(t, redisDo(context.Background(), server, "REPLICAOF NO ONE"))
+		}
+	})
 	var err error
 	n.kafka, err = kafkaClient(n.direct.kafka)
 	require.NoError(t, err)
