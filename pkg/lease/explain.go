@@ -33,6 +33,12 @@ func (s redisServer) why(err error) string {
 		return "Redis wants a password: write it into redis.url, redis://[USER]:PASSWORD@host:6379/0"
 	case redis.HasErrorPrefix(err, "NOPERM"):
 		return "the user of redis.url may do too little: ACL SETUSER NAME ~sealift:* +@read +@write +@scripting +@connection"
+	case redis.HasErrorPrefix(err, "READONLY"):
+		return "redis.url is that of a replica: set it to the primary, or to an address that follows it"
+	case redis.HasErrorPrefix(err, "OOM"):
+		return "Redis is full and evicts nothing: give it more maxmemory, or maxmemory-policy volatile-ttl"
+	case redis.HasErrorPrefix(err, "MISCONF"):
+		return "Redis cannot save to its disk and refuses writes: make room there, or set stop-writes-on-bgsave-error no"
 	case s.tls && errors.Is(err, context.DeadlineExceeded): // without TLS it waits for the end of a line
 		return "Redis did not answer; if it is there, its port does not speak TLS (redis.tls.enabled, or rediss:// in redis.url)"
 	case !s.tls && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):

@@ -36,12 +36,14 @@ var (
 const (
 	keyPrefix = "sealift:"
 	fenceKey  = keyPrefix + "fence"
+	pingKey   = keyPrefix + "ping"
 )
 
 // Server is what leases and markers need of Redis. There is Redis, which Open
 // gives, and what simulations put in its place. Keys come whole; every error
 // leaves it open whether the request was carried out.
 type Server interface {
+	// Ping returns an error if no lease can be had.
 	Ping(ctx context.Context) error
 	// Take gives the key to the token for ttl and returns a fencing number
 	// larger than any before, or 0 if another token holds it. Asked again with
@@ -103,7 +105,8 @@ func (c *Client) For(space string) *Client { return &Client{server: c.server, sp
 // Close closes the connections. Leases still held run out by themselves.
 func (c *Client) Close() error { return c.server.Close() }
 
-// Ping returns nil if Redis answers, else an error that wraps ErrUnavailable.
+// Ping returns nil if Redis takes writes, else an error that wraps
+// ErrUnavailable.
 func (c *Client) Ping(ctx context.Context) error {
 	if err := c.server.Ping(ctx); err != nil {
 		return unavailable("ping redis", err)

@@ -33,8 +33,11 @@ var drop = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 
-// Ping implements Server.
-func (s redisServer) Ping(ctx context.Context) error { return s.explain(s.rdb.Ping(ctx).Err()) }
+// Ping implements Server. It writes: a replica and a Redis that is full answer
+// PING, and give no lease.
+func (s redisServer) Ping(ctx context.Context) error {
+	return s.explain(s.rdb.Set(ctx, pingKey, 1, time.Second).Err())
+}
 
 // Take implements Server.
 func (s redisServer) Take(ctx context.Context, key, token string, ttl time.Duration) (int64, error) {
