@@ -52,6 +52,12 @@ func (m metered) Get(ctx context.Context, key string) (io.ReadCloser, objstore.I
 	return m.Store.Get(ctx, key)
 }
 
+// GetRange implements objstore.Store.
+func (m metered) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+	count(ctx, false)
+	return m.Store.GetRange(ctx, key, from, length)
+}
+
 // Head implements objstore.Store.
 func (m metered) Head(ctx context.Context, key string) (objstore.Info, error) {
 	count(ctx, false)

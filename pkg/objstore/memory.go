@@ -121,6 +121,15 @@ func (m *Memory) GetFrom(ctx context.Context, key, etag string, from int64) (io.
 	return io.NopCloser(bytes.NewReader(o.body[from:])), o.copyInfo(), nil
 }
 
+// GetRange implements Store.
+func (m *Memory) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+	o, err := m.read(ctx, "get", key)
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(io.NewSectionReader(bytes.NewReader(o.body), from, length)), nil
+}
+
 // Head implements Store.
 func (m *Memory) Head(ctx context.Context, key string) (Info, error) {
 	o, err := m.read(ctx, "head", key)

@@ -123,6 +123,11 @@ type Store interface {
 	// Get opens an object. The bytes are as stored: never decompressed.
 	// The caller closes the reader; errors of its Read are *Error too.
 	Get(ctx context.Context, key string) (io.ReadCloser, Info, error)
+	// GetRange opens length bytes of an object, at least one, from an offset on:
+	// as many of them as it has, none if it ends before. No others are
+	// transferred, but by a store that does not know ranges. Checksums that the
+	// store keeps are not compared: that is the caller's.
+	GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error)
 	// Head describes an object.
 	Head(ctx context.Context, key string) (Info, error)
 	// List returns up to max objects (max <= 1000; 0 = 1000) with the prefix

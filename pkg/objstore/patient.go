@@ -32,6 +32,12 @@ func (p patient) Get(ctx context.Context, key string) (r io.ReadCloser, info Inf
 	return r, info, err
 }
 
+// GetRange implements Store.
+func (p patient) GetRange(ctx context.Context, key string, from, length int64) (r io.ReadCloser, err error) {
+	err = again(ctx, func() error { r, err = p.Store.GetRange(ctx, key, from, length); return err })
+	return r, err
+}
+
 // Head implements Store.
 func (p patient) Head(ctx context.Context, key string) (info Info, err error) {
 	err = again(ctx, func() error {

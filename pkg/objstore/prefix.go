@@ -36,6 +36,10 @@ func (p *prefixed) Get(ctx context.Context, key string) (io.ReadCloser, Info, er
 	return body, p.strip(info), err
 }
 
+func (p *prefixed) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+	return p.store.GetRange(ctx, p.prefix+key, from, length)
+}
+
 func (p *prefixed) Head(ctx context.Context, key string) (Info, error) {
 	info, err := p.store.Head(ctx, p.prefix+key)
 	return p.strip(info), err

@@ -98,14 +98,38 @@ type roundTrip func(*http.Request) (*http.Response, error)
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // A store that does not know ranges sends everything.
-func TestGetFromWithoutRanges(t *testing.T) {
+func TestStoresWithoutRanges(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "0123456789") }))
 	defer h.Close()
-	r, info, err := open(t, h.URL, "b").GetFrom(t.Context(), "k", "", 4)
-	require.NoError(t, err)
-	b, err := io.ReadAll(r)
-	require.NoError(t, err)
-	require.NoError(t, r.Close())
-	require.Equal(t, "456789", string(b))
+	s := open(t, h.URL, "b")
+	text := func(r io.ReadCloser, err error) string {
+		require.NoError(t, err)
+		b, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+		return string(b)
+	}
+	r, info, err := s.GetFrom(t.Context(), "k", "", 4)
+	require.Equal(t, "456789", text(r, err))
 	require.EqualValues(t, 10, info.Size)
+	require.Equal(t, "012", text(s.GetRange(t.Context(), "k", 0, 3)))
+	require.Equal(t, "45", text(s.GetRange(t.Context(), "k", 4, 2)))
+	require.Equal(t, "89", text(s.GetRange(t.Context(), "k", 8, 3)))
+	require.Empty(t, text(s.GetRange(t.Context(), "k", 11, 3)))
+}
+
+// The range has an end: what lies behind it is not transferred.
+func TestGetRangeAsksForNoMore(t *testing.T) {
+	var asked []string
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Header.Get("Range"))
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("0123456789"))
+	}))
+	defer h.Close()
+	for _, from := range []int64{0, 4} {
+		r, err := open(t, h.URL, "b").GetRange(t.Context(), "k", from, 2)
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+	}
+	require.Equal(t, []string{"bytes=0-1", "bytes=4-5"}, asked)
 }

@@ -2,8 +2,10 @@ package objstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -32,10 +34,35 @@ func (s *S3) Folders(ctx context.Context, prefix string) ([]string, error) {
 
 // GetFrom implements Reader.
 func (s *S3) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, Info, error) {
-	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner}
+	span := ""
 	if from > 0 {
-		in.Range = aws.String(fmt.Sprintf("bytes=%d-", from))
+		span = fmt.Sprintf("bytes=%d-", from)
 	}
+	return s.get(ctx, key, etag, span, from)
+}
+
+// GetRange implements Store.
+func (s *S3) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+	body, _, err := s.get(ctx, key, "", fmt.Sprintf("bytes=%d-%d", from, from+length-1), from)
+	var answer *Error
+	if errors.As(err, &answer) && answer.Status == http.StatusRequestedRangeNotSatisfiable {
+		return http.NoBody, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return limited{io.LimitReader(body, length), body}, nil
+}
+
+// limited is a part of a body.
+type limited struct {
+	io.Reader
+	io.Closer
+}
+
+// get opens what the header Range says, which begins at from.
+func (s *S3) get(ctx context.Context, key, etag, span string, from int64) (io.ReadCloser, Info, error) {
+	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner, Range: optional(span)}
 	if etag != "" {
 		in.IfMatch = aws.String(`"` + etag + `"`)
 	}
@@ -58,7 +85,7 @@ func (s *S3) GetFrom(ctx context.Context, key, etag string, from int64) (io.Read
 		return body, info, nil
 	}
 	// A store that does not know ranges sends everything.
-	if _, err := io.CopyN(io.Discard, body, from); err != nil {
+	if _, err := io.CopyN(io.Discard, body, from); err != nil && !errors.Is(err, io.EOF) {
 		_ = body.Close()
 		return nil, Info{}, s.classify(ctx, "get", key, err)
 	}

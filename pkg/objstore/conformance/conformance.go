@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) objstore.Store) {
 		"list_order_and_bounds":         listing,
 		"list_many":                     listMany,
 		"cancelled_context":             cancelled,
+		"ranges":                        ranges,
 		"prefixed":                      prefixed,
 		"probe":                         probe,
 	} {
@@ -278,12 +279,45 @@ func cancelled(t *testing.T, s objstore.Store) {
 	require.ErrorIs(t, err, objstore.ErrUnavailable)
 	_, _, err = s.Get(ctx, "k")
 	require.ErrorIs(t, err, context.Canceled)
+	_, err = s.GetRange(ctx, "k", 0, 1)
+	require.ErrorIs(t, err, context.Canceled)
 	_, err = s.Head(ctx, "k")
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = s.List(ctx, "", "", 1)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, s.Delete(ctx, "k"), context.Canceled)
 	require.Equal(t, []string{"k"}, names(t, s, "", "", 0))
+}
+
+func ranges(t *testing.T, s objstore.Store) {
+	body := []byte(strings.Repeat("0123456789", 1000))
+	put(t, s, "k", body, objstore.PutOptions{ContentEncoding: "gzip"})
+	put(t, s, "empty", nil, objstore.PutOptions{})
+	for name, c := range map[string]struct {
+		key          string
+		from, length int64
+		want         []byte
+	}{
+		"all":                 {"k", 0, 10_000, body},
+		"the_first":           {"k", 0, 1, body[:1]},
+		"within":              {"k", 5003, 100, body[5003:5103]},
+		"the_last":            {"k", 9_999, 1, body[9_999:]},
+		"over_the_end":        {"k", 9_990, 100, body[9_990:]},
+		"longer_than_all":     {"k", 0, 20_000, body},
+		"after_the_end":       {"k", 10_000, 1, nil},
+		"far_after_the_end":   {"k", 1 << 40, 1 << 20, nil},
+		"of_the_empty_object": {"empty", 0, 1, nil},
+	} {
+		r, err := s.GetRange(t.Context(), c.key, c.from, c.length)
+		require.NoError(t, err, name)
+		got, err := io.ReadAll(r)
+		require.NoError(t, err, name)
+		require.NoError(t, r.Close(), name)
+		require.True(t, bytes.Equal(c.want, got), "%s: %d bytes", name, len(got))
+	}
+	_, err := s.GetRange(t.Context(), "missing", 0, 1)
+	require.ErrorIs(t, err, objstore.ErrNotFound)
+	require.Equal(t, "missing", answer(t, err).Key)
 }
 
 func prefixed(t *testing.T, s objstore.Store) {
@@ -295,6 +329,12 @@ func prefixed(t *testing.T, s objstore.Store) {
 	got, info := read(t, p, "k/1")
 	require.Equal(t, "one", string(got))
 	require.Equal(t, "k/1", info.Key)
+	r, err := p.GetRange(t.Context(), "k/1", 1, 5)
+	require.NoError(t, err)
+	got, err = io.ReadAll(r)
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	require.Equal(t, "ne", string(got))
 	head, err := p.Head(t.Context(), "k/2")
 	require.NoError(t, err)
 	require.Equal(t, "k/2", head.Key)

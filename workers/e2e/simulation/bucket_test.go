@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -62,18 +63,36 @@ func (c *client) Put(ctx context.Context, key string, body io.ReadSeeker, opts o
 
 // Get implements objstore.Store.
 func (c *client) Get(ctx context.Context, key string) (r io.ReadCloser, info objstore.Info, err error) {
-	o := &op{actor: c.a, kind: "get " + c.b.name, key: key, ways: []way{refused, cut, torn, hangs}}
+	r, err = c.get(ctx, key, key, func(ctx context.Context) (io.ReadCloser, int64, error) {
+		r, i, err := c.b.Memory.Get(ctx, key)
+		info = i
+		return r, i.Size, err
+	})
+	return r, info, err
+}
+
+// GetRange implements objstore.Store.
+func (c *client) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+	return c.get(ctx, key, fmt.Sprintf("%s %d+%d", key, from, length), func(ctx context.Context) (io.ReadCloser, int64, error) {
+		r, err := c.b.Memory.GetRange(ctx, key, from, length)
+		return r, length, err
+	})
+}
+
+func (c *client) get(ctx context.Context, key, what string, open func(context.Context) (io.ReadCloser, int64, error)) (r io.ReadCloser, err error) {
+	o := &op{actor: c.a, kind: "get " + c.b.name, key: what, ways: []way{refused, cut, torn, hangs}}
 	o.run = func(out way) {
+		var size int64
 		if out == well || out == torn {
-			r, info, o.err = c.b.Memory.Get(context.Background(), key)
+			r, size, o.err = open(context.Background())
 		}
 		if out == torn && o.err == nil {
-			r = tornBody{io.LimitReader(r, info.Size/2), c.error("get", key, errCut)}
+			r = tornBody{io.LimitReader(r, size/2), c.error("get", key, errCut)}
 		}
 		c.answer(o, "get", key, out)
 	}
 	err = c.do(ctx, o, "get", key)
-	return r, info, err
+	return r, err
 }
 
 // tornBody is a body that breaks off.
