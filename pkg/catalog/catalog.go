@@ -17,6 +17,9 @@ type Workspace struct {
 	Destinations []Destination `json:"destinations,omitempty"`
 }
 
+// MaxSpread is more than a topic has partitions: all of them.
+const MaxSpread = 10_000
+
 // Source is where events come from.
 type Source struct {
 	ID   string `json:"id"` // ^[A-Za-z0-9_-]{1,64}$, unique over all workspaces
@@ -26,6 +29,10 @@ type Source struct {
 	WriteKeys []string `json:"write_keys,omitempty"`
 	// WriteKeyHashes are hex sha256 of write keys.
 	WriteKeyHashes []string `json:"write_key_hashes,omitempty"`
+	// Spread is over how many partitions of the events topic the collector
+	// spreads the source's events, by messageId, at most MaxSpread; 0 or 1:
+	// all go to one, and keep their order.
+	Spread int `json:"spread,omitempty"`
 }
 
 // Destination is a bucket that files are owed to.

@@ -104,7 +104,7 @@ func objects(w Workspace) []object {
 			hashes = append(hashes, h[:min(8, len(h))])
 		}
 		out = append(out, object{name: sourceObject(i, s), fields: []field{
-			{"name", s.Name}, {"write_key_hashes", strings.Join(hashes, ",")},
+			{"name", s.Name}, {"write_key_hashes", strings.Join(hashes, ",")}, {"spread", strconv.Itoa(max(1, s.Spread))},
 		}})
 	}
 	for i, d := range w.Destinations {

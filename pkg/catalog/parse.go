@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -107,7 +108,7 @@ func locate(i int, d *strictyaml.Node, v violation) Problem {
 	if key && !v.shape {
 		p.What = "it is malformed"
 	}
-	if n := find(d, parts); v.typed && n != nil && (n.Kind == strictyaml.Number || n.Kind == strictyaml.Bool) && p.Fix == "" {
+	if n := find(d, parts); v.typed && n != nil && strings.HasPrefix(p.What, "it must be text") && (n.Kind == strictyaml.Number || n.Kind == strictyaml.Bool) && p.Fix == "" {
 		p.Fix = "write it in quotes"
 		if !key {
 			p.Fix += fmt.Sprintf(": %q", n.Text)
@@ -157,7 +158,6 @@ func lineOf(n *strictyaml.Node, path string) int {
 }
 
 // toAny is the tree as JSON would have it. Keys without a value are absent.
-// No key takes a number, so its value does not matter.
 func toAny(n *strictyaml.Node) any {
 	switch n.Kind {
 	case strictyaml.String:
@@ -165,7 +165,7 @@ func toAny(n *strictyaml.Node) any {
 	case strictyaml.Bool:
 		return strings.EqualFold(n.Text, "true")
 	case strictyaml.Number:
-		return float64(0)
+		return number(n.Text)
 	case strictyaml.Sequence:
 		list := []any{}
 		for _, item := range n.List {
@@ -182,6 +182,16 @@ func toAny(n *strictyaml.Node) any {
 		return m
 	}
 	return nil
+}
+
+// number reads a number as far as the keys go that take one: what is no whole
+// number, or written otherwise than in decimal, is none for them either.
+func number(text string) float64 {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0.5
+	}
+	return float64(max(-math.MaxInt32, min(n, math.MaxInt32)))
 }
 
 // remove takes a value of the wrong type out, so that the rest can be read.

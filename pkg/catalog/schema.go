@@ -92,7 +92,7 @@ func explain(e *jsonschema.ValidationError) []violation {
 
 // words are the schema's types for people.
 var words = map[string]string{
-	"string": "text", "number": "a number", "integer": "a number", "boolean": "true or false",
+	"string": "text", "number": "a number", "integer": "a whole number", "boolean": "true or false",
 	"array": "a list", "object": "a mapping", "null": "empty",
 }
 

@@ -157,6 +157,15 @@ func (s *Snapshot) Source(id string) (SourceRef, bool) {
 	return ref, ok
 }
 
+// Spread returns over how many partitions the source's events are to be spread;
+// 1 if the catalog does not say, or what it says is invalid.
+func (s *Snapshot) Spread(sourceID string) int {
+	if n := s.sources[sourceID].Spread; n > 1 && n <= MaxSpread {
+		return n
+	}
+	return 1
+}
+
 // Owed returns the ids of the enabled destinations that the files of a source
 // are owed to, sorted; nil if there are none.
 func (s *Snapshot) Owed(sourceID string) []string { return s.owed[sourceID] }

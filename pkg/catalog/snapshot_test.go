@@ -33,6 +33,10 @@ func TestSnapshotFindsEverything(t *testing.T) {
 	_, ok = s.Source("none")
 	require.False(t, ok)
 
+	require.Equal(t, 8, s.Spread("ios"))
+	require.Equal(t, 1, s.Spread("qv5iYYMxd94DahFpRzm58y"))
+	require.Equal(t, 1, s.Spread("none"))
+
 	require.Equal(t, []string{ws + "/acme-classic", ws + "/acme-fips", ws + "/acme-minio"}, s.Owed("ios"))
 	require.Nil(t, s.Owed("qv5iYYMxd94DahFpRzm58y"), "its only destination is disabled")
 	require.Nil(t, s.Owed("none"))

@@ -47,7 +47,10 @@ func storedSource(s Source) Source {
 		hashes = append(hashes, HashKey(key))
 	}
 	slices.Sort(hashes)
-	return Source{ID: s.ID, Name: s.Name, WriteKeyHashes: slices.Compact(hashes)}
+	if s.Spread == 1 { // the same as none
+		s.Spread = 0
+	}
+	return Source{ID: s.ID, Name: s.Name, WriteKeyHashes: slices.Compact(hashes), Spread: s.Spread}
 }
 
 func storedDestination(d Destination) Destination {

@@ -102,6 +102,9 @@ func (c *checker) source(i int, s Source) {
 			c.add(sourceObject(i, s), sourcePath(i, at), fmt.Sprintf("write_keys[%d]", k), "it is not a write key", "use up to 128 of A-Z a-z 0-9 . _ -, like the ones of: sealift catalog new")
 		}
 	}
+	if s.Spread < 0 || s.Spread > MaxSpread {
+		bad("spread", "it is not a number of partitions", fmt.Sprintf("use 0 to %d; as many as the events topic has, or more, are all of them", MaxSpread))
+	}
 	for k, hash := range s.WriteKeyHashes {
 		if !keyHash.MatchString(hash) {
 			at := fmt.Sprintf("write_key_hashes/%d", k)

@@ -77,6 +77,12 @@ func TestParseRefusesAndSaysWhatToWrite(t *testing.T) {
 		"write_key_form":      {"wk_secret", `"wk secret"`, "write_keys[0]: it is not a write key"},
 		"write_key_number":    {"wk_secret", `777`, "write_keys[0]: it must be text, not a number; write it in quotes"},
 		"write_key_hash":      {"write_keys: [wk_secret]", "write_key_hashes: [wk_secret]", "write_key_hashes[0]: it is not 64 lower-case hex digits"},
+		"spread_negative":     {"id: web", "id: web\n    spread: -1", `source "web": spread: it is not a number of partitions; use 0 to 10000`},
+		"spread_huge":         {"id: web", "id: web\n    spread: 99999999999999999999", `spread: it must be a whole number`},
+		"spread_above":        {"id: web", "id: web\n    spread: 10001", `spread: it is not a number of partitions`},
+		"spread_fraction":     {"id: web", "id: web\n    spread: 2.5", `spread: it must be a whole number`},
+		"spread_text":         {"id: web", "id: web\n    spread: all", `spread: it must be a whole number, not text`},
+		"spread_infinite":     {"id: web", "id: web\n    spread: .inf", `spread: it must be a whole number`},
 		"dest_name":           {"name: acme", "name: Acme/Prod", `destination "Acme/Prod": name: it is not a destination's name`},
 		"dest_no_sources":     {"sources: [web]", "sources: []", "sources: it names no source"},
 		"dest_unknown_source": {"sources: [web]", "sources: [wbe]", `sources[0]: unknown source "wbe"; the nearest source of the workspace is "web"`},
@@ -216,7 +222,7 @@ func TestSchemaAgreesWithTheCode(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, ws)
 	require.Equal(t, []string{"destinations", "sources", "workspace"}, keysAt(nil))
-	require.Len(t, keysAt([]string{"sources", "0"}), 4)
+	require.Len(t, keysAt([]string{"sources", "0"}), 5)
 	require.Len(t, keysAt([]string{"destinations", "0"}), 13)
 }
 

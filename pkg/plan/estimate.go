@@ -93,7 +93,7 @@ func Estimate(l Load, m Measured) (Plan, error) {
 		MedianFile: mean.atMedian, HottestShare: mean.hottest,
 	}
 	p.workers(peak)
-	p.kafka()
+	p.kafka(peak)
 	p.requests(mean, rolls)
 	p.notes(peak)
 	return p, nil
@@ -129,9 +129,12 @@ func (p *Plan) worker(role string) *Worker {
 
 // kafka sizes the events topic: a partition is read by one goroutine of one
 // appender, and appenders should be able to share them evenly.
-func (p *Plan) kafka() {
+func (p *Plan) kafka(peak files) {
 	l, appender := p.Load, p.worker("appender")
 	n := max(8, 2*float64(appender.Count), ceil(appender.Busy/l.Utilisation))
+	if peak.spread > 0 {
+		n = max(n, float64(l.Spread))
+	}
 	n = ceil(n/float64(appender.Count)) * float64(appender.Count)
 	perSecond := l.EventsPerSecond * l.EventBytes * p.Measured.KafkaPerByte
 	p.Kafka = Kafka{
@@ -185,9 +188,10 @@ func (p *Plan) cost(kind, payer string, perDay float64) {
 func (p *Plan) notes(peak files) {
 	l, m := p.Load, p.Measured
 	note := func(format string, args ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, args...)) }
-	if hot := l.EventsPerSecond * l.Peak * l.EventBytes * m.AppenderPerByte * peak.hottest; hot > l.Utilisation {
-		note("the largest source has %.1f %% of the events, %.1f cores' worth of one partition, which one goroutine reads: produce it with %d keys (one file an hour for each), or split it into sources",
-			100*peak.hottest, hot, int(ceil(hot/l.Utilisation)))
+	hot := l.cores(peak.hottest, m)
+	if need := int(ceil(hot / l.Utilisation)); need > l.Spread {
+		note("the largest source has %.1f %% of the events, %.1f cores' worth of one partition, which one goroutine reads: give it spread: %d in the catalog (one more file an hour for each partition, and no order among them; --spread %d counts that), or split it into sources",
+			100*peak.hottest, hot, need, need)
 	}
 	appender := p.worker("appender")
 	if need := dedupMemory * l.EventsPerSecond * l.DedupWindow.Seconds() / float64(appender.Count); need > dedupBudget {

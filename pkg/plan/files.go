@@ -26,21 +26,34 @@ type files struct {
 	gzip     float64 // bytes
 	hottest  float64 // share of the largest source
 	atMedian float64 // bytes of the median source's file, compressed
+	spread   int     // sources that are spread
+}
+
+// cores is how many of the appenders' cores a source of that share keeps busy at
+// the peak. One goroutine reads a partition, so more than Utilisation is more
+// than one carries.
+func (l Load) cores(share float64, m Measured) float64 {
+	return l.EventsPerSecond * l.Peak * l.EventBytes * m.AppenderPerByte * share
 }
 
 // roll computes the files of events spread over the sources: one for each source
-// that has any, and one more for each time that it is full.
+// and partition that has any, and one more for each time that it is full.
 func (l Load) roll(events float64, m Measured) files {
 	shares := l.shares()
 	f := files{hottest: shares[0]}
 	for i, share := range shares {
-		mean := events * share
+		parts := 1.0
+		if l.Spread > 1 && l.cores(share, m) > l.Utilisation {
+			parts = float64(l.Spread)
+			f.spread++
+		}
+		mean := events * share / parts
 		any := -math.Expm1(-mean) // arrivals are independent
 		gz := mean*l.EventBytes*m.GzipPerByte + any*m.GzipPerFile
 		cuts := math.Floor(gz / l.MaxBytes)
-		f.count += any + cuts
-		f.bySize += cuts
-		f.gzip += gz
+		f.count += parts * (any + cuts)
+		f.bySize += parts * cuts
+		f.gzip += parts * gz
 		if i == len(shares)/2 {
 			f.atMedian = gz
 		}

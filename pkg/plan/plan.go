@@ -28,6 +28,9 @@ type Load struct {
 	// Skew is the exponent of Zipf's law by which sources share the events; 0:
 	// all have the same.
 	Skew float64 `json:"skew"`
+	// Spread is over how many partitions each source goes that is too much for
+	// one (spread in the catalog); 1: none is spread.
+	Spread int `json:"spread"`
 	// KMSShare is the share of files that go to buckets with a KMS key and
 	// without a bucket key.
 	KMSShare float64 `json:"kms_share"`
@@ -49,7 +52,7 @@ type Load struct {
 // DefaultLoad is a middling installation on Sealift's default configuration.
 func DefaultLoad() Load {
 	return Load{
-		EventsPerSecond: 10_000, Peak: 2, EventBytes: 900, Sources: 1_000, Destinations: 100, Copies: 1, Skew: 1.1,
+		EventsPerSecond: 10_000, Peak: 2, EventBytes: 900, Sources: 1_000, Destinations: 100, Copies: 1, Skew: 1.1, Spread: 1,
 		RollEvery: time.Hour, MaxBytes: 100e6, DedupWindow: 24 * time.Hour, KafkaKeeps: 7 * 24 * time.Hour, Replication: 3,
 		StagingKeeps: 7 * 24 * time.Hour, DeliverWithin: 20 * time.Minute, AuditEvery: time.Hour,
 		Cores: 4, Utilisation: 0.6, S3Latency: 50 * time.Millisecond, Concurrency: 16,
@@ -71,6 +74,7 @@ func (l Load) Validate() error {
 	bad(l.Destinations < 1 || l.Destinations > 10_000_000, "destinations", "1 to 10,000,000")
 	bad(!(l.Copies > 0) || l.Copies > 1000, "copies of a file", "above 0 and at most 1000")
 	bad(!(l.Skew >= 0) || l.Skew > 5, "skew", "0 (even) to 5")
+	bad(l.Spread < 1 || l.Spread > 10_000, "spread", "1 to 10,000")
 	bad(!(l.KMSShare >= 0) || l.KMSShare > 1, "share of KMS", "0 to 1")
 	bad(l.Replication < 1 || l.Replication > 10, "replication", "1 to 10")
 	bad(!(l.Cores > 0) || l.Cores > 1024, "cores of a worker", "above 0 and at most 1024")

@@ -43,6 +43,24 @@ func TestFilesOfARoll(t *testing.T) {
 	}
 }
 
+func TestASpreadSourceHasAFileInEachPartition(t *testing.T) {
+	of := func(spread int) Plan {
+		return estimate(t, func(l *Load) {
+			l.EventsPerSecond, l.EventBytes, l.Peak, l.Sources, l.Skew, l.DedupWindow, l.MaxBytes = 150_000, 1000, 1, 3, 2, 0, 1e12
+			l.Spread = spread
+		})
+	}
+	one, few, many := of(1), of(2), of(64)
+	require.InDelta(t, 3*24, one.FilesPerDay, 1e-6)
+	require.Len(t, one.Notes, 1)
+	require.Contains(t, one.Notes[0], "spread: 2 in the catalog")
+	require.Empty(t, few.Notes, "what was recommended is enough")
+	require.InDelta(t, 4*24, few.FilesPerDay, 1e-6, "the others are not spread")
+	require.InDelta(t, (64+2)*24, many.FilesPerDay, 1e-6)
+	require.GreaterOrEqual(t, many.Kafka.Partitions, 64)
+	require.InEpsilon(t, one.GzipPerDay, few.GzipPerDay, 1e-6)
+}
+
 func TestSkewMovesEventsNotTheirSum(t *testing.T) {
 	l := DefaultLoad()
 	for _, l.Skew = range []float64{0, 0.5, 1.1, 3} {
@@ -107,6 +125,7 @@ func TestLoadsThatMakeNoSense(t *testing.T) {
 		"no_sources":    func(l *Load) { l.Sources = 0 },
 		"calm_peak":     func(l *Load) { l.Peak = 0.5 },
 		"negative_skew": func(l *Load) { l.Skew = -1 },
+		"no_spread":     func(l *Load) { l.Spread = 0 },
 		"too_busy":      func(l *Load) { l.Utilisation = 1.1 },
 		"days_in_one":   func(l *Load) { l.RollEvery = 48 * time.Hour },
 	} {

@@ -57,6 +57,10 @@ type ProducerConfig struct {
 	// BatchBytes is the largest batch; default 1,000,000. A record larger
 	// than that is refused.
 	BatchBytes int
+	// Spread, unless nil, says over how many partitions the records of that key
+	// go, and by what, such as a message's id: records with the same go to the
+	// same one, those with nil to any. With 1 all go to the key's own.
+	Spread func(r *Record) (over int, by []byte)
 }
 
 // Producer writes records to one topic, batched over all its callers. It is
@@ -115,7 +119,8 @@ func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 // topic's limit; the same record will never be taken.
 var ErrRecordTooLarge = errors.New("record too large")
 
-// Produce writes the records, partitioned by the hash of their keys, and
+// Produce writes the records, partitioned by the hash of their keys (and of what
+// spreads them, ProducerConfig.Spread), and
 // returns when all in-sync replicas have all of them. After an error any of
 // them may be in the log, now or later, and may come to be there twice; what
 // was not on its way yet when ctx ended never is. The records and their bytes
@@ -156,8 +161,8 @@ func (p *Producer) produce(ctx context.Context, records []Record) error {
 	}
 }
 
-// cut divides records into runs of one partition, none larger than a batch. Neighbours of
-// one key are looked at together: those of a request mostly have the same.
+// cut divides records into runs of one partition, none larger than a batch. Records of a
+// partition keep their order.
 func (p *Producer) cut(ctx context.Context, records []Record) ([]piece, error) {
 	known := p.known.Load()
 	if now := time.Now(); known == nil || now.Sub(known.at) > metadataTTL {
@@ -171,26 +176,21 @@ func (p *Producer) cut(ctx context.Context, records []Record) ([]piece, error) {
 		}
 		p.known.Store(known)
 	}
-	// As the Java client: other producers put a key into the same partition.
-	partition := func(r *Record) int { return kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: r.Key}, known.ids...) }
+	records, to := p.partition(records, known.ids)
 	pieces := make([]piece, 0, 1)
-	start, size, to := 0, 0, partition(&records[0])
+	start, size := 0, 0
 	for i := range records {
 		n := records[i].size()
 		if n > p.cfg.BatchBytes {
 			return nil, ErrRecordTooLarge
 		}
-		next := to
-		if i > 0 && !bytes.Equal(records[i].Key, records[i-1].Key) {
-			next = partition(&records[i])
-		}
-		if next != to || size+n > p.cfg.BatchBytes {
-			pieces = append(pieces, piece{partition: to, records: records[start:i], bytes: size})
-			start, size, to = i, 0, next
+		if to[i] != to[start] || size+n > p.cfg.BatchBytes {
+			pieces = append(pieces, piece{partition: to[start], records: records[start:i], bytes: size})
+			start, size = i, 0
 		}
 		size += n
 	}
-	return append(pieces, piece{partition: to, records: records[start:], bytes: size}), nil
+	return append(pieces, piece{partition: to[start], records: records[start:], bytes: size}), nil
 }
 
 // size bounds what the record takes in a batch that is not compressed.

@@ -1,12 +1,10 @@
 package collector
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/sealift/sealift/pkg/jitter"
@@ -63,9 +61,9 @@ func (c *Collector) store(ctx context.Context, t taken, held *grant, within time
 }
 
 const (
-	// What one call produces: less than one batch of Kafka's client. Sorted by
-	// key, a key's records of it are in one request, and no request of them
-	// overtakes another that is tried again.
+	// What one call produces: less than one batch of Kafka's client, so those of
+	// a partition are in one request, and no request of them overtakes another
+	// that is tried again.
 	chunkBytes   = 900_000
 	chunkRecords = 9_000
 
@@ -116,7 +114,6 @@ func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry)
 	}{{c.deps.DeadLetters, all.dead}, {c.deps.Refill, all.records}} {
 		for rest := part.records; len(rest) > 0; {
 			n := chunk(rest)
-			slices.SortStableFunc(rest[:n], func(a, b stream.Record) int { return bytes.Compare(a.Key, b.Key) })
 			refused, err := c.insist(stopping, cut, part.to, rest[:n])
 			if err != nil {
 				return bad, err

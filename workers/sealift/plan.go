@@ -59,6 +59,7 @@ memory and disk was measured; the last lines say where.`,
 	f.IntVar(&load.Destinations, "destinations", load.Destinations, "destinations")
 	f.Float64Var(&load.Copies, "copies", load.Copies, "destinations that a file is owed to, on average")
 	f.Float64Var(&load.Skew, "skew", load.Skew, "exponent of Zipf's law by which sources share the events; 0: evenly")
+	f.IntVar(&load.Spread, "spread", load.Spread, "partitions over which each source goes that is too much for one (spread in the catalog)")
 	f.Float64Var(&load.KMSShare, "kms-share", load.KMSShare, "share of the files for buckets with a KMS key and no bucket key")
 	f.DurationVar(&load.RollEvery, "roll-every", load.RollEvery, "appender.roll_every")
 	f.DurationVar(&load.DedupWindow, "dedup-window", load.DedupWindow, "appender.dedup_window")

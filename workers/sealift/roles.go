@@ -79,7 +79,7 @@ func (a *assembly) addCollector(s *services) error {
 	log := s.log.With("role", collectorRole)
 	deps := collector.Deps{
 		Catalog: s.catalog, Loaded: s.loaded,
-		Producer: s.producer(s.cfg.Kafka.EventsTopic, 0), Ping: s.kafka.Ping,
+		Producer: s.events(), Ping: s.kafka.Ping,
 		DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
 		Log:         log, Metrics: s.metrics,
 	}
@@ -87,7 +87,7 @@ func (a *assembly) addCollector(s *services) error {
 		if deps.Spool, err = spool.Open(spool.Config{Dir: c.Spool.Dir, MaxBytes: int64(c.Spool.MaxBytes)}, log); err != nil {
 			return fmt.Errorf("collector.spool.dir: %w", err)
 		}
-		deps.Refill = s.producer(s.cfg.Kafka.EventsTopic, 0)
+		deps.Refill = s.events()
 	}
 	a.collector, err = collector.New(
 		collector.Config{

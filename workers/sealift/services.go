@@ -24,6 +24,7 @@ import (
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/netguard"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -154,7 +155,24 @@ func (s *services) closeAll() error {
 // producer returns a producer that lives as long as the services. batchBytes
 // is its largest batch, 0: the default.
 func (s *services) producer(topic string, batchBytes int) *stream.Producer {
-	p := s.kafka.NewProducer(stream.ProducerConfig{Topic: topic, Compression: s.cfg.Kafka.Compression, BatchBytes: batchBytes})
+	return s.keep(stream.ProducerConfig{Topic: topic, BatchBytes: batchBytes})
+}
+
+// events returns a producer of the events topic that spreads hot sources as the
+// catalog says at that time: by messageId, so that a message that is sent again
+// meets its copy.
+func (s *services) events() *stream.Producer {
+	return s.keep(stream.ProducerConfig{Topic: s.cfg.Kafka.EventsTopic, Spread: func(r *stream.Record) (over int, by []byte) {
+		if over = s.catalog.Snapshot().Spread(string(r.Key)); over > 1 {
+			by = route.MessageID(r, r.Value)
+		}
+		return over, by
+	}})
+}
+
+func (s *services) keep(cfg stream.ProducerConfig) *stream.Producer {
+	cfg.Compression = s.cfg.Kafka.Compression
+	p := s.kafka.NewProducer(cfg)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.producers = append(s.producers, p)

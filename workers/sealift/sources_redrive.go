@@ -53,7 +53,8 @@ copies are left out by their messageId, if appenders still remember it (appender
 					},
 				}
 				if !dryRun {
-					again.Events = s.producer(s.cfg.Kafka.EventsTopic, 0)
+					catalogOf(c.Context(), s) // which sources are spread
+					again.Events = s.events()
 					again.Letters = s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
 				}
 				done, err := again.Run(c.Context(), w)

@@ -71,6 +71,7 @@ type sourceRow struct {
 	ID          string             `json:"id"` // "": of records without a valid source
 	Name        string             `json:"name,omitempty"`
 	Workspace   string             `json:"workspace,omitempty"` // "": the catalog does not have it
+	Spread      int                `json:"spread,omitempty"`    // over partitions; 0 or 1: it is not
 	Files       int64              `json:"files"`
 	Records     int64              `json:"records"` // in files
 	DeadLetters int64              `json:"dead_letters"`
@@ -101,7 +102,7 @@ func readSources(ctx context.Context, s *services, ids []string, w deadletter.Wi
 	known := knownSources(ctx, s)
 	for id, ref := range known {
 		r := row(id)
-		r.Name, r.Workspace = ref.Name, ref.Workspace
+		r.Name, r.Workspace, r.Spread = ref.Name, ref.Workspace, ref.Spread
 	}
 	if err := addStored(ctx, s, w.Since, row); err != nil {
 		return nil, err
@@ -218,14 +219,14 @@ func (s *sourcesStatus) print(out io.Writer) error {
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SOURCE\tNAME\tFILES\tRECORDS\tDEAD LETTERS\tSENT AGAIN\tLAST SEEN")
+	fmt.Fprintln(w, "SOURCE\tNAME\tSPREAD\tFILES\tRECORDS\tDEAD LETTERS\tSENT AGAIN\tLAST SEEN")
 	letters := int64(0)
 	for _, r := range s.Sources {
 		seen := "-"
 		if !r.LastSeen.IsZero() {
 			seen = ago(max(0, s.At.Sub(r.LastSeen).Seconds())) + " ago"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(r.ID, "(none)"), cmp.Or(r.Name, "-"), progress.Count(r.Files), progress.Count(r.Records),
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(r.ID, "(none)"), cmp.Or(r.Name, "-"), max(1, r.Spread), progress.Count(r.Files), progress.Count(r.Records),
 			progress.Count(r.DeadLetters), progress.Count(r.SentAgain), seen)
 		letters += r.DeadLetters
 	}
