@@ -77,29 +77,3 @@ func (c Credentials) Format(f fmt.State, _ rune) {
 
 // MarshalText does not tell the secrets, to encoders and loggers.
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
-
-// credentialsError marks a failure to get credentials on its way through the
-// SDK, so that it is not taken for an answer of the store.
-type credentialsError struct{ err error }
-
-func (e *credentialsError) Error() string { return e.err.Error() }
-func (e *credentialsError) Unwrap() error { return e.err }
-
-// provider adapts a credentials function to the SDK. The SDK must not cache
-// what it returns: the function does, and knows when to forget.
-func provider(get func(context.Context) (Credentials, error)) aws.CredentialsProvider {
-	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
-		c, err := get(ctx)
-		if err != nil {
-			return aws.Credentials{}, &credentialsError{err}
-		}
-		return aws.Credentials{
-			AccessKeyID:     c.AccessKeyID,
-			SecretAccessKey: c.SecretAccessKey,
-			SessionToken:    c.SessionToken,
-			CanExpire:       !c.Expires.IsZero(),
-			Expires:         c.Expires,
-			Source:          "sealift",
-		}, nil
-	})
-}

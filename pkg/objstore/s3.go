@@ -1,17 +1,17 @@
 package objstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // S3Config says which bucket, where and as whom.
@@ -48,11 +48,11 @@ type S3Config struct {
 
 // S3 is a bucket of S3 or a compatible server.
 type S3 struct {
-	bucket, region, endpoint string
-	section                  string
-	owner                    *string
-	credentials              aws.CredentialsProvider
-	client                   *s3.Client // of all buckets there
+	bucket, owner    string
+	region, endpoint string
+	section          string
+	credentials      func(context.Context) (Credentials, error)
+	*wire            // of all buckets there
 }
 
 var (
@@ -68,33 +68,13 @@ func NewS3(cfg S3Config) *S3 {
 	if cfg.Credentials == nil {
 		cfg.Credentials = DefaultCredentials()
 	}
-	opts := s3.Options{
-		Region:       cfg.Region,
-		HTTPClient:   newDoer(cfg.HTTPClient),
-		UsePathStyle: cfg.PathStyle,
-		// One request, one answer: the SDK's retries report 412 for one's own
-		// success when the first reply was lost.
-		Retryer:                    aws.NopRetryer{},
-		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
-		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
-		// Stores that keep no checksum are no news at every read.
-		DisableLogOutputChecksumValidationSkipped: true,
-		// Directory buckets sign by sessions; nothing here is one.
-		DisableS3ExpressSessionAuth: aws.Bool(true),
-		AppID:                       "sealift",
-		EndpointResolverV2:          newEndpoints(),
-	}
+	place := s3.EndpointParameters{Region: &cfg.Region, ForcePathStyle: &cfg.PathStyle}
 	if cfg.Endpoint != "" {
-		opts.BaseEndpoint = aws.String(cfg.Endpoint)
+		place.Endpoint = &cfg.Endpoint
 	} else {
-		if cfg.UseFIPS {
-			opts.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
-		}
-		if cfg.DualStack {
-			opts.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
-		}
+		place.UseFIPS, place.UseDualStack = &cfg.UseFIPS, &cfg.DualStack
 	}
-	s := &S3{region: cfg.Region, endpoint: cfg.Endpoint, section: cfg.Section, client: s3.New(opts)}
+	s := &S3{region: cfg.Region, endpoint: cfg.Endpoint, section: cfg.Section, wire: newWire(cfg.HTTPClient, place)}
 	return s.At(cfg.Bucket, cfg.ExpectedOwner, cfg.Credentials)
 }
 
@@ -103,12 +83,9 @@ func NewS3(cfg S3Config) *S3 {
 // ExpectedOwner and credentials are those of S3Config; credentials are required.
 func (s *S3) At(bucket, expectedOwner string, credentials func(context.Context) (Credentials, error)) *S3 {
 	other := *s
-	other.bucket, other.owner, other.credentials = bucket, optional(expectedOwner), provider(credentials)
+	other.bucket, other.owner, other.credentials = bucket, expectedOwner, credentials
 	return &other
 }
-
-// as makes a request the bucket's own.
-func (s *S3) as(o *s3.Options) { o.Credentials = s.credentials }
 
 func (s *S3) String() string {
 	if s.endpoint != "" {
@@ -123,99 +100,106 @@ func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOp
 	if err != nil {
 		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrInvalid, Err: fmt.Errorf("read the body: %w", err)}
 	}
-	in := &s3.PutObjectInput{
-		Bucket:               &s.bucket,
-		Key:                  &key,
-		ExpectedBucketOwner:  s.owner,
-		ContentLength:        &size,
-		ChecksumSHA256:       aws.String(base64.StdEncoding.EncodeToString(sum[:])),
-		ContentType:          optional(opts.ContentType),
-		ContentEncoding:      optional(opts.ContentEncoding),
-		Metadata:             opts.Metadata,
-		ServerSideEncryption: types.ServerSideEncryption(opts.ServerSideEncryption),
-		ACL:                  types.ObjectCannedACL(opts.ACL),
-	}
-	if opts.IfAbsent {
-		in.IfNoneMatch = aws.String("*")
-	}
-	guarded := &guardedBody{body: body}
-	defer guarded.release()
-	in.Body = guarded
-	out, err := s.client.PutObject(ctx, in, s.as, signedPayload(sum))
+	sent, release, err := sending(body, size)
 	if err != nil {
-		return Info{}, s.classify(ctx, "put", key, err)
+		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrInvalid, Err: fmt.Errorf("read the body: %w", err)}
+	}
+	defer release()
+	r := &request{op: "put", method: http.MethodPut, key: key, header: putHeader(sum, opts), body: sent, size: size, sha256: hex.EncodeToString(sum[:])}
+	answer, err := s.done(ctx, r)
+	if err != nil {
+		return Info{}, err
 	}
 	return Info{
-		Key: key, Size: size, ETag: unquote(out.ETag),
+		Key: key, Size: size, ETag: etag(answer),
 		ContentType: opts.ContentType, ContentEncoding: opts.ContentEncoding, Metadata: lowerKeys(opts.Metadata),
-		DataKey: strings.HasPrefix(string(out.ServerSideEncryption), "aws:kms") && !aws.ToBool(out.BucketKeyEnabled),
+		DataKey: strings.HasPrefix(answer.Get("X-Amz-Server-Side-Encryption"), "aws:kms") && answer.Get("X-Amz-Server-Side-Encryption-Bucket-Key-Enabled") != "true",
 	}, nil
+}
+
+func putHeader(sum [32]byte, opts PutOptions) http.Header {
+	h := make(http.Header, 16)
+	h["X-Amz-Checksum-Sha256"] = []string{base64.StdEncoding.EncodeToString(sum[:])}
+	h["Content-Type"] = []string{cmp.Or(opts.ContentType, "application/octet-stream")}
+	for name, value := range map[string]string{
+		"Content-Encoding": opts.ContentEncoding, "X-Amz-Server-Side-Encryption": opts.ServerSideEncryption, "X-Amz-Acl": opts.ACL,
+	} {
+		if value != "" {
+			h[name] = []string{value}
+		}
+	}
+	if opts.IfAbsent {
+		h["If-None-Match"] = []string{"*"}
+	}
+	for name, value := range opts.Metadata {
+		h.Set(metadataPrefix+name, value)
+	}
+	return h
 }
 
 // Get implements Store.
 func (s *S3) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
-	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner}, s.as)
+	r := &request{op: "get", method: http.MethodGet, key: key, header: http.Header{"X-Amz-Checksum-Mode": {"ENABLED"}}}
+	answer, err := s.send(ctx, r)
 	if err != nil {
-		return nil, Info{}, s.classify(ctx, "get", key, err)
+		return nil, Info{}, err
 	}
-	return &objectReader{ReadCloser: out.Body, fail: func(err error) error { return s.classify(ctx, "get", key, err) }}, s.describe(key, out), nil
+	return s.reader(ctx, r, answer, true), describe(key, answer), nil
 }
 
 // Head implements Store.
 func (s *S3) Head(ctx context.Context, key string) (Info, error) {
-	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner}, s.as)
+	answer, err := s.send(ctx, &request{op: "head", method: http.MethodHead, key: key, header: http.Header{}})
 	if err != nil {
-		return Info{}, s.classify(ctx, "head", key, err)
+		return Info{}, err
 	}
-	return Info{
-		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: unquote(out.ETag), LastModified: aws.ToTime(out.LastModified),
-		ContentType: aws.ToString(out.ContentType), ContentEncoding: aws.ToString(out.ContentEncoding), Metadata: lowerKeys(out.Metadata),
-	}, nil
-}
-
-// List implements Store. It is one request unless the store answers with a
-// short page although there is more, as S3 may when it skips deleted keys.
-func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error) {
-	limit = clampList(limit)
-	in := &s3.ListObjectsV2Input{
-		Bucket: &s.bucket, Prefix: optional(prefix), StartAfter: optional(startAfter), ExpectedBucketOwner: s.owner,
-	}
-	var infos []Info
-	for {
-		in.MaxKeys = aws.Int32(int32(limit - len(infos)))
-		out, err := s.client.ListObjectsV2(ctx, in, s.as)
-		if err != nil {
-			return nil, s.classify(ctx, "list", prefix, err)
-		}
-		for _, o := range out.Contents {
-			infos = append(infos, Info{
-				Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ETag: unquote(o.ETag), LastModified: aws.ToTime(o.LastModified),
-			})
-		}
-		if !aws.ToBool(out.IsTruncated) || len(infos) >= limit || out.NextContinuationToken == nil {
-			return infos, nil
-		}
-		in.ContinuationToken, in.StartAfter = out.NextContinuationToken, nil
-	}
+	_ = answer.Body.Close()
+	return describe(key, answer), nil
 }
 
 // Delete implements Store.
 func (s *S3) Delete(ctx context.Context, key string) error {
-	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner}, s.as)
+	_, err := s.done(ctx, &request{op: "delete", method: http.MethodDelete, key: key, header: http.Header{}})
+	return err
+}
+
+// done makes a request whose answer is its header.
+func (s *S3) done(ctx context.Context, r *request) (http.Header, error) {
+	answer, err := s.send(ctx, r)
 	if err != nil {
-		return s.classify(ctx, "delete", key, err)
+		return nil, err
 	}
-	return nil
+	defer answer.Body.Close()
+	if answer.ContentLength == 0 {
+		return answer.Header, nil
+	}
+	if b := whole(answer); len(b) > 0 { // S3 begins some answers before it knows how they end
+		if document, err := parseError(b); err == nil {
+			return nil, s.refused(ctx, r, answer, http.StatusInternalServerError, document)
+		}
+	}
+	return answer.Header, nil
 }
 
-func optional(s string) *string {
-	if s == "" {
-		return nil
+const metadataPrefix = "X-Amz-Meta-"
+
+// describe is what the answer to a GET or HEAD tells of the object.
+func describe(key string, answer *http.Response) Info {
+	h := answer.Header
+	info := Info{Key: key, Size: max(answer.ContentLength, 0), ETag: etag(h), ContentType: h.Get("Content-Type"), ContentEncoding: h.Get("Content-Encoding")}
+	info.LastModified, _ = http.ParseTime(h.Get("Last-Modified"))
+	for name, values := range h {
+		if strings.HasPrefix(name, metadataPrefix) {
+			if info.Metadata == nil {
+				info.Metadata = map[string]string{}
+			}
+			info.Metadata[strings.ToLower(name[len(metadataPrefix):])] = values[0]
+		}
 	}
-	return &s
+	return info
 }
 
-func unquote(etag *string) string { return strings.Trim(aws.ToString(etag), `"`) }
+func etag(h http.Header) string { return strings.Trim(h.Get("Etag"), `"`) }
 
 func lowerKeys(m map[string]string) map[string]string {
 	out := maps.Clone(m)
@@ -226,11 +210,4 @@ func lowerKeys(m map[string]string) map[string]string {
 		}
 	}
 	return out
-}
-
-func clampList(limit int) int {
-	if limit <= 0 || limit > 1000 {
-		return 1000
-	}
-	return limit
 }

@@ -1,16 +1,19 @@
 package objstore
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha1" //nolint:gosec // one of S3's checksums
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/base64"
 	"errors"
+	"hash"
+	"hash/crc32"
+	"hash/crc64"
 	"io"
+	"net/http"
+	"strings"
 	"sync"
-
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go/middleware"
 )
 
 // measure returns the size of what is left of the body and its checksum,
@@ -38,25 +41,30 @@ func measure(body io.ReadSeeker, known [32]byte) (int64, [32]byte, error) {
 	return size, known, err
 }
 
-// signedPayload makes the SDK sign the body's known checksum instead of
-// reading the body once more for it (plain http) or not signing it (https).
-func signedPayload(sum [32]byte) func(*s3.Options) {
-	set := middleware.InitializeMiddlewareFunc("SealiftPayloadHash",
-		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-			return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
-		})
-	return func(o *s3.Options) {
-		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			return stack.Initialize.Add(set, middleware.Before)
-		})
+// inOnePiece is the size up to which a body is copied before it is sent:
+// net/http puts what it knows to lie in memory into one system call with the
+// header, and makes a buffer for other bodies.
+const inOnePiece = 64 << 10 // 64 KiB
+
+// sending returns the body as net/http sends it; after release it is not read.
+func sending(body io.Reader, size int64) (sent io.ReadCloser, release func(), err error) {
+	switch {
+	case size == 0:
+		return http.NoBody, func() {}, nil
+	case size <= inOnePiece:
+		b := make([]byte, size)
+		_, err := io.ReadFull(body, b)
+		return io.NopCloser(bytes.NewReader(b)), func() {}, err
 	}
+	guarded := &guardedBody{body: body}
+	return guarded, guarded.release, nil
 }
 
 // guardedBody keeps the promise that a body is not read after Put returned:
 // net/http may still be sending it when an early answer arrives.
 type guardedBody struct {
 	mu       sync.Mutex // guards body and released
-	body     io.ReadSeeker
+	body     io.Reader
 	released bool
 }
 
@@ -69,14 +77,8 @@ func (g *guardedBody) Read(p []byte) (int, error) {
 	return g.body.Read(p)
 }
 
-func (g *guardedBody) Seek(offset int64, whence int) (int64, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.released {
-		return 0, io.ErrClosedPipe
-	}
-	return g.body.Seek(offset, whence)
-}
+// Close implements io.Closer: the body is its owner's to close.
+func (g *guardedBody) Close() error { return nil }
 
 func (g *guardedBody) release() {
 	g.mu.Lock()
@@ -84,16 +86,56 @@ func (g *guardedBody) release() {
 	g.released = true
 }
 
-// objectReader gives read errors their class.
+// checksums that S3 keeps of an object, the cheapest first.
+var checksums = []struct {
+	header string
+	hash   func() hash.Hash
+}{
+	{"X-Amz-Checksum-Crc32c", func() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }},
+	{"X-Amz-Checksum-Crc32", func() hash.Hash { return crc32.NewIEEE() }},
+	{"X-Amz-Checksum-Crc64nvme", func() hash.Hash { return crc64.New(nvme) }},
+	{"X-Amz-Checksum-Sha1", sha1.New},
+	{"X-Amz-Checksum-Sha256", sha256.New},
+}
+
+var nvme = crc64.MakeTable(0x9a6c9329ac4bc9b5)
+
+// objectReader gives read errors their class, and holds an object against its
+// checksum if the answer came with one.
 type objectReader struct {
 	io.ReadCloser
 	fail func(error) error
+	hash hash.Hash // nil: nothing to compare
+	want string
+}
+
+// reader is the body of an answer to a GET.
+func (s *S3) reader(ctx context.Context, r *request, answer *http.Response, verify bool) io.ReadCloser {
+	o := &objectReader{ReadCloser: answer.Body, fail: func(err error) error { return s.failed(ctx, r, ErrUnavailable, err) }}
+	if !verify {
+		return o
+	}
+	for _, c := range checksums {
+		// One of parts, "…-3", is not of the bytes.
+		if v := answer.Header.Get(c.header); v != "" && !strings.Contains(v, "-") {
+			o.hash, o.want = c.hash(), v
+			break
+		}
+	}
+	return o
 }
 
 func (r *objectReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if r.hash != nil {
+		_, _ = r.hash.Write(p[:n])
+	}
+	switch {
+	case err == nil:
+	case !errors.Is(err, io.EOF):
 		err = r.fail(err)
+	case r.hash != nil && base64.StdEncoding.EncodeToString(r.hash.Sum(nil)) != r.want:
+		err = r.fail(errors.New("the bytes are not those of the object's checksum"))
 	}
 	return n, err
 }

@@ -1,44 +1,148 @@
 package objstore
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go/auth"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 	"github.com/stretchr/testify/require"
 )
 
-// Remembered or not, an endpoint is what the SDK's rules say, whatever of a
-// request differs, and whatever the SDK did with the answer before.
-func TestEndpointsAreThoseOfTheRules(t *testing.T) {
-	rules := s3.NewDefaultEndpointResolverV2()
-	for place, p := range map[string]s3.EndpointParameters{
-		"aws":        {Region: aws.String("eu-west-1")},
-		"fips":       {Region: aws.String("us-east-1"), UseFIPS: aws.Bool(true)},
-		"dual_stack": {Region: aws.String("us-east-1"), UseDualStack: aws.Bool(true)},
-		"endpoint":   {Region: aws.String("us-east-1"), Endpoint: aws.String("http://127.0.0.1:9000")},
-		"path_style": {Region: aws.String("us-east-1"), Endpoint: aws.String("https://minio.example:9000"), ForcePathStyle: aws.Bool(true)},
+// caught keeps the last request, as it would go out.
+type caught struct {
+	method, url, host string
+	header            http.Header
+	length            int64
+}
+
+func (c *caught) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_ = r.Body.Close()
+	}
+	*c = caught{r.Method, r.URL.Scheme + "://" + r.URL.Host + r.URL.EscapedPath() + "?" + r.URL.RawQuery, r.Host, r.Header, r.ContentLength}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("<ListBucketResult></ListBucketResult>")), Header: http.Header{}, Request: r}, nil
+}
+
+// What only the SDK sends: its tracing, and names of operations, which S3 does
+// without.
+var (
+	sdkOnly   = regexp.MustCompile(`^(Amz-Sdk-.*|User-Agent|Authorization|X-Amz-Date|Accept-Encoding)$`)
+	sdkQuery  = regexp.MustCompile(`x-id=[A-Za-z]+&?`)
+	signedFor = regexp.MustCompile(`Credential=[^/]+/\d+/([^,]+),`)
+)
+
+func (c *caught) comparable() caught {
+	h := c.header.Clone()
+	for name := range h {
+		if sdkOnly.MatchString(name) {
+			h.Del(name)
+		}
+	}
+	h["signed for"] = signedFor.FindStringSubmatch(c.header.Get("Authorization"))[1:]
+	return caught{c.method, strings.TrimSuffix(sdkQuery.ReplaceAllString(c.url, ""), "&"), c.host, h, c.length}
+}
+
+// Our requests are those that the SDK's client would make, of every kind, to
+// every place, for keys of all sorts.
+func TestRequestsAreThoseOfTheSDK(t *testing.T) {
+	secret := Credentials{AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session"}
+	for place, c := range map[string]S3Config{
+		"aws":              {Region: "eu-west-1"},
+		"first_region":     {Region: "us-east-1"},
+		"china":            {Region: "cn-north-1"},
+		"fips":             {Region: "us-east-1", UseFIPS: true},
+		"dual_stack":       {Region: "us-east-1", DualStack: true},
+		"path_style":       {Region: "eu-west-1", PathStyle: true},
+		"endpoint":         {Region: "us-east-1", Endpoint: "http://minio.example:9000"},
+		"endpoint_path":    {Region: "us-east-1", Endpoint: "https://minio.example:9000/s3/", PathStyle: true},
+		"default_port":     {Region: "us-east-1", Endpoint: "https://minio.example:443", PathStyle: true},
+		"loopback":         {Region: "us-east-1", Endpoint: "http://127.0.0.1:9000"},
+		"fips_is_for_aws":  {Region: "us-east-1", Endpoint: "http://minio.example:9000", UseFIPS: true, DualStack: true},
+		"address_ipv6":     {Region: "us-east-1", Endpoint: "http://[::1]:9000", PathStyle: true},
+		"expected_account": {Region: "us-east-1", ExpectedOwner: "123456789012"},
 	} {
 		t.Run(place, func(t *testing.T) {
-			remembered := newEndpoints()
-			for range 3 {
-				for _, bucket := range []string{"logs", "with.dots", "other-logs", "No_DNS name"} {
-					for _, key := range []*string{nil, aws.String("k"), aws.String("segment-logs/web/0/f.gz")} {
-						for _, control := range []*bool{nil, aws.Bool(true)} {
-							p.Bucket, p.Key, p.Prefix, p.UseS3ExpressControlEndpoint, p.DisableS3ExpressSessionAuth = &bucket, key, key, control, control
-							want, wantErr := rules.ResolveEndpoint(t.Context(), p)
-							got, err := remembered.ResolveEndpoint(t.Context(), p)
-							require.Equal(t, wantErr, err)
-							require.Equal(t, want, got)
-							options, _ := auth.GetAuthOptions(&got.Properties)
-							for _, o := range options { // as the SDK does
-								o.SchemeID = "changed"
-								o.SignerProperties.Set("changed", true)
-							}
-						}
+			var ours, theirs caught
+			c.Credentials = func(context.Context) (Credentials, error) { return secret, nil }
+			c.HTTPClient = &http.Client{Transport: &ours}
+			opts := s3.Options{
+				Region: c.Region, UsePathStyle: c.PathStyle, HTTPClient: &http.Client{Transport: &theirs}, Retryer: aws.NopRetryer{},
+				Credentials:                 credentials.NewStaticCredentialsProvider(secret.AccessKeyID, secret.SecretAccessKey, secret.SessionToken),
+				DisableS3ExpressSessionAuth: aws.Bool(true), ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
+			}
+			if c.Endpoint != "" {
+				opts.BaseEndpoint = &c.Endpoint
+			} else if c.UseFIPS {
+				opts.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
+			} else if c.DualStack {
+				opts.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+			}
+			sdk, owner := s3.New(opts), optional(c.ExpectedOwner)
+			same := func(hazard string, a, b error) {
+				require.NoError(t, a, hazard)
+				require.NoError(t, b, hazard)
+				require.Equal(t, theirs.comparable(), ours.comparable(), hazard)
+			}
+			for _, bucket := range []string{"logs", "with.dots", "No_DNS_name"} {
+				c.Bucket = bucket
+				store := NewS3(c)
+				for range 2 { // the second time from memory
+					for _, key := range []string{
+						"k", "segment-logs/web/0/f.gz", "a b+c", "ü/€/😀", "per%20cent%", "/leading", "trailing/", "two//slashes", "./..", "a/../b", "=&?#;:@!$'()*,~[]{}|\\^`\"<>",
+						"\x01\x7f", "line\nfeed",
+					} {
+						what := fmt.Sprintf("%q in %q", key, bucket)
+						_, ourErr := store.Head(t.Context(), key)
+						_, err := sdk.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: &key, ExpectedBucketOwner: owner})
+						same("head "+what, err, ourErr)
+						_, _, ourErr = store.Get(t.Context(), key)
+						_, err = sdk.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key, ExpectedBucketOwner: owner})
+						same("get "+what, err, ourErr)
+						ourErr = store.Delete(t.Context(), key)
+						_, err = sdk.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket, Key: &key, ExpectedBucketOwner: owner})
+						same("delete "+what, err, ourErr)
+						_, ourErr = store.List(t.Context(), key, key, 7)
+						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, StartAfter: &key, MaxKeys: aws.Int32(7), ExpectedBucketOwner: owner})
+						same("list "+what, err, ourErr)
+					}
+					for what, size := range map[string]int{"empty": 0, "small": 10, "asks_first": 2 << 20} {
+						content := make([]byte, size)
+						sum := sha256.Sum256(content)
+						metadata := map[string]string{"first-offset": "1", "Upper": "x"}
+						_, ourErr := store.Put(t.Context(), "key", bytes.NewReader(content), PutOptions{
+							IfAbsent: true, SHA256: sum, ContentType: "text/plain", ContentEncoding: "gzip", ServerSideEncryption: "aws:kms", ACL: "private", Metadata: metadata,
+						})
+						_, err := sdk.PutObject(t.Context(), &s3.PutObjectInput{
+							Bucket: &bucket, Key: aws.String("key"), ExpectedBucketOwner: owner, Body: bytes.NewReader(content), ContentLength: aws.Int64(int64(size)),
+							ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum[:])), IfNoneMatch: aws.String("*"), ContentType: aws.String("text/plain"),
+							ContentEncoding: aws.String("gzip"), ServerSideEncryption: types.ServerSideEncryptionAwsKms, ACL: types.ObjectCannedACLPrivate, Metadata: metadata,
+						}, func(o *s3.Options) {
+							o.APIOptions = append(o.APIOptions, v4Payload(fmt.Sprintf("%x", sum)))
+						})
+						same("put "+what, err, ourErr)
+						_, ourErr = store.Put(t.Context(), "key", bytes.NewReader(content), PutOptions{})
+						_, err = sdk.PutObject(t.Context(), &s3.PutObjectInput{
+							Bucket: &bucket, Key: aws.String("key"), ExpectedBucketOwner: owner, Body: bytes.NewReader(content), ContentLength: aws.Int64(int64(size)),
+							ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum[:])),
+						}, func(o *s3.Options) {
+							o.APIOptions = append(o.APIOptions, v4Payload(fmt.Sprintf("%x", sum)))
+						})
+						same("plain put "+what, err, ourErr)
 					}
 				}
 			}
@@ -47,29 +151,51 @@ func TestEndpointsAreThoseOfTheRules(t *testing.T) {
 }
 
 func TestEndpointsAreBounded(t *testing.T) {
-	e := newEndpoints()
+	e := newEndpoints(s3.EndpointParameters{Region: aws.String("eu-west-1")})
 	for i := range maxEndpoints + 10 {
-		_, err := e.ResolveEndpoint(t.Context(), s3.EndpointParameters{Region: aws.String("eu-west-1"), Bucket: aws.String(fmt.Sprintf("logs-%d", i))})
+		_, err := e.of(fmt.Sprintf("logs-%d", i))
 		require.NoError(t, err)
 	}
 	require.Len(t, e.known, 10)
 }
 
 func TestEndpointsAreForManyAtOnce(t *testing.T) { // with the race detector
-	e := newEndpoints()
+	e := newEndpoints(s3.EndpointParameters{Region: aws.String("eu-west-1")})
 	var users sync.WaitGroup
 	for range 8 {
 		users.Go(func() {
-			for i := range 100 {
-				got, err := e.ResolveEndpoint(t.Context(), s3.EndpointParameters{Region: aws.String("eu-west-1"), Bucket: aws.String("logs")})
-				if err != nil {
+			for range 100 {
+				if _, err := e.of("logs"); err != nil {
 					t.Error(err)
 					return
 				}
-				options, _ := auth.GetAuthOptions(&got.Properties)
-				options[0].SignerProperties.Set(i, i)
 			}
 		})
 	}
 	users.Wait()
+}
+
+// A bucket of many regions is signed for otherwise, and there is none here.
+func TestEndpointsWithAnotherSignature(t *testing.T) {
+	s := NewS3(S3Config{Bucket: "arn:aws:s3::123456789012:accesspoint:mfzwi23gnjvgw.mrap", Region: "eu-west-1", Credentials: func(context.Context) (Credentials, error) { return Credentials{}, nil }})
+	_, err := s.Head(t.Context(), "k")
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, "another signature")
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// v4Payload makes the SDK sign the known checksum, as it does over plain http.
+func v4Payload(sum string) func(*middleware.Stack) error {
+	return func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("payload",
+			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+				return next.HandleInitialize(v4.SetPayloadHash(ctx, sum), in)
+			}), middleware.Before)
+	}
 }

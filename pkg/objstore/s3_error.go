@@ -2,53 +2,57 @@ package objstore
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"net/http"
 	"regexp"
-
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"strings"
 )
 
-// classify turns what the SDK returned into an *Error.
-func (s *S3) classify(ctx context.Context, op, key string, err error) error {
-	e := s.classified(ctx, op, key, err)
-	e.Hint = s.hint(e)
-	return e
-}
-
-func (s *S3) classified(ctx context.Context, op, key string, err error) *Error {
-	e := &Error{Op: op, Bucket: s.bucket, Key: key, Err: err}
+// failed is an error without an answer.
+func (s *S3) failed(ctx context.Context, r *request, kind, err error) error {
+	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Kind: kind, Err: err}
 	// The context goes first: a request cut short reports whatever it was
 	// doing just then.
 	if cause := context.Cause(ctx); cause != nil {
 		e.Kind, e.Err = ErrUnavailable, cause
-		return e
 	}
-	var failed *credentialsError
-	if errors.As(err, &failed) {
-		e.Kind, e.Err = credentialsKind(failed.err), failed.err
-		return e
+	e.Hint = s.hint(e)
+	return e
+}
+
+// refused is what an answer says that is no success.
+func (s *S3) refused(ctx context.Context, r *request, answer *http.Response, status int, document errorDocument) error {
+	if ctx.Err() != nil { // it may have been cut short
+		return s.failed(ctx, r, ErrUnavailable, ctx.Err())
 	}
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		e.Code, e.Message = api.ErrorCode(), Redact(api.ErrorMessage())
-	}
-	var response *smithyhttp.ResponseError
-	if !errors.As(err, &response) || response.HTTPStatusCode() == 0 {
-		e.Kind = unsentKind(err)
-		return e
-	}
-	e.Status = response.Response.StatusCode
-	region := bucketRegion(response.Response.Header, e.Message)
+	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Status: status, Code: document.Code, Message: Redact(document.Message)}
+	region := bucketRegion(answer.Header, e.Message)
 	if region == s.region {
 		region = ""
 	}
-	e.Kind = kindOf(op, e.Status, e.Code, region)
+	e.Kind = kindOf(r.op, status, e.Code, region)
 	if errors.Is(e.Kind, ErrWrongRegion) {
 		e.Region = region
 	}
+	if e.Code == "" { // answers to HEAD have no body, and those of proxies make no sense
+		e.Message = http.StatusText(status)
+		e.Code = strings.ReplaceAll(e.Message, " ", "")
+	}
+	e.Hint = s.hint(e)
 	return e
+}
+
+// errorDocument is the body of S3's refusals.
+type errorDocument struct {
+	XMLName xml.Name `xml:"Error"`
+	Code    string
+	Message string
+}
+
+func parseError(b []byte) (d errorDocument, err error) {
+	err = xml.Unmarshal(b, &d)
+	return d, err
 }
 
 // credentialsKind is the class of a failure to get credentials: what the
@@ -64,18 +68,8 @@ func credentialsKind(err error) error {
 
 // unsentKind is the class of a failure without an answer.
 func unsentKind(err error) error {
-	var (
-		params *smithy.InvalidParamsError
-		form   *smithy.SerializationError
-		sent   *smithyhttp.RequestSendError
-		target interface{ RefusedEndpoint() bool } // pkg/netguard
-	)
-	switch {
-	case errors.As(err, &target) && target.RefusedEndpoint():
-		return ErrInvalid
-	case errors.As(err, &sent):
-		return ErrUnavailable
-	case errors.As(err, &params), errors.As(err, &form):
+	var target interface{ RefusedEndpoint() bool } // pkg/netguard
+	if errors.As(err, &target) && target.RefusedEndpoint() {
 		return ErrInvalid
 	}
 	return ErrUnavailable

@@ -31,9 +31,9 @@ func (s *S3) hint(e *Error) string {
 		return fmt.Sprintf("create bucket %q, or correct %s", s.bucket, key("bucket"))
 	case errors.Is(e.Kind, ErrWrongRegion):
 		return fmt.Sprintf("set %s: %s", key("region"), cmp.Or(e.Region, "to the bucket's"))
-	case errors.Is(e.Kind, ErrDenied) && e.Status == http.StatusForbidden && s.owner != nil:
+	case errors.Is(e.Kind, ErrDenied) && e.Status == http.StatusForbidden && s.owner != "":
 		return fmt.Sprintf("account %s of %s has to own the bucket, and this process's own policy to allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on it",
-			*s.owner, key("expected_bucket_owner"))
+			s.owner, key("expected_bucket_owner"))
 	case errors.Is(e.Kind, ErrDenied) && e.Status == http.StatusForbidden:
 		return fmt.Sprintf("this process's own policy has to allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on the bucket of %s", key("bucket"))
 	case e.Status == http.StatusBadRequest && strings.HasPrefix(s.endpoint, "http:"):

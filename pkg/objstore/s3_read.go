@@ -2,33 +2,109 @@ package objstore
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"time"
 )
+
+// listing is a page of S3's ListObjectsV2.
+type listing struct {
+	XMLName  xml.Name `xml:"ListBucketResult"`
+	Contents []struct {
+		Key, ETag    string
+		Size         int64
+		LastModified time.Time
+	}
+	CommonPrefixes        []struct{ Prefix string }
+	IsTruncated           bool
+	NextContinuationToken string
+}
+
+// more reports whether there is another page, and makes the query ask for it.
+func (l *listing) more(q url.Values) bool {
+	q.Del("start-after")
+	q.Set("continuation-token", l.NextContinuationToken)
+	return l.IsTruncated && l.NextContinuationToken != ""
+}
+
+func (s *S3) page(ctx context.Context, q url.Values) (*listing, error) {
+	q.Set("list-type", "2")
+	r := &request{op: "list", method: http.MethodGet, query: q, header: http.Header{}}
+	answer, err := s.send(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	l := new(listing)
+	if err := xml.NewDecoder(io.LimitReader(answer.Body, mostOfAnAnswer)).Decode(l); err != nil {
+		e := &Error{Op: "list", Bucket: s.bucket, Key: r.about(), Status: answer.StatusCode, Kind: ErrUnavailable, Err: fmt.Errorf("answer is no listing: %w", err)}
+		if cause := context.Cause(ctx); cause != nil {
+			e.Err = cause
+		}
+		return nil, e
+	}
+	_, _ = io.CopyN(io.Discard, answer.Body, 1) // the end, so that the connection can be used again
+	return l, nil
+}
+
+// List implements Store. It is one request unless the store answers with a
+// short page although there is more, as S3 may when it skips deleted keys.
+func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error) {
+	limit = clampList(limit)
+	q := url.Values{}
+	if prefix != "" {
+		q.Set("prefix", prefix)
+	}
+	if startAfter != "" {
+		q.Set("start-after", startAfter)
+	}
+	var infos []Info
+	for {
+		q.Set("max-keys", strconv.Itoa(limit-len(infos)))
+		l, err := s.page(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range l.Contents {
+			infos = append(infos, Info{Key: o.Key, Size: o.Size, ETag: strings.Trim(o.ETag, `"`), LastModified: o.LastModified})
+		}
+		if len(infos) >= limit || !l.more(q) {
+			return infos, nil
+		}
+	}
+}
+
+func clampList(limit int) int {
+	if limit <= 0 || limit > 1000 {
+		return 1000
+	}
+	return limit
+}
 
 // Folders implements Reader.
 func (s *S3) Folders(ctx context.Context, prefix string) ([]string, error) {
-	in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: optional(prefix), Delimiter: aws.String("/"), ExpectedBucketOwner: s.owner}
+	q := url.Values{"delimiter": {"/"}}
+	if prefix != "" {
+		q.Set("prefix", prefix)
+	}
 	var names []string
 	for {
-		out, err := s.client.ListObjectsV2(ctx, in, s.as)
+		l, err := s.page(ctx, q)
 		if err != nil {
-			return nil, s.classify(ctx, "list", prefix, err)
+			return nil, err
 		}
-		for _, p := range out.CommonPrefixes {
-			names = append(names, strings.TrimSuffix(strings.TrimPrefix(aws.ToString(p.Prefix), prefix), "/"))
+		for _, p := range l.CommonPrefixes {
+			names = append(names, strings.TrimSuffix(strings.TrimPrefix(p.Prefix, prefix), "/"))
 		}
-		if !aws.ToBool(out.IsTruncated) || out.NextContinuationToken == nil {
+		if !l.more(q) {
 			return names, nil
 		}
-		in.ContinuationToken = out.NextContinuationToken
 	}
 }
 
@@ -62,40 +138,33 @@ type limited struct {
 
 // get opens what the header Range says, which begins at from.
 func (s *S3) get(ctx context.Context, key, etag, span string, from int64) (io.ReadCloser, Info, error) {
-	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, ExpectedBucketOwner: s.owner, Range: optional(span)}
+	r := &request{op: "get", method: http.MethodGet, key: key, header: http.Header{}}
+	if span != "" {
+		r.header["Range"] = []string{span}
+	}
 	if etag != "" {
-		in.IfMatch = aws.String(`"` + etag + `"`)
+		r.header["If-Match"] = []string{`"` + etag + `"`}
 	}
-	out, err := s.client.GetObject(ctx, in, s.as, func(o *s3.Options) {
-		// It would hash everything once more, and cannot judge a part.
-		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-	})
+	answer, err := s.send(ctx, r)
 	if err != nil {
-		return nil, Info{}, s.classify(ctx, "get", key, err)
+		return nil, Info{}, err
 	}
-	body := &objectReader{ReadCloser: out.Body, fail: func(err error) error { return s.classify(ctx, "get", key, err) }}
-	info := s.describe(key, out)
+	body, info := s.reader(ctx, r, answer, false), describe(key, answer)
 	if from == 0 {
 		return body, info, nil
 	}
-	if _, total, ok := strings.Cut(aws.ToString(out.ContentRange), "/"); ok {
-		if info.Size, err = strconv.ParseInt(total, 10, 64); err != nil {
-			info.Size = from + aws.ToInt64(out.ContentLength)
+	if _, total, ok := strings.Cut(answer.Header.Get("Content-Range"), "/"); ok {
+		size, err := strconv.ParseInt(total, 10, 64)
+		if err != nil {
+			size = from + info.Size
 		}
+		info.Size = size
 		return body, info, nil
 	}
 	// A store that does not know ranges sends everything.
 	if _, err := io.CopyN(io.Discard, body, from); err != nil && !errors.Is(err, io.EOF) {
 		_ = body.Close()
-		return nil, Info{}, s.classify(ctx, "get", key, err)
+		return nil, Info{}, s.failed(ctx, r, ErrUnavailable, err)
 	}
 	return body, info, nil
-}
-
-// describe is what the answer to a GET tells of the object.
-func (s *S3) describe(key string, out *s3.GetObjectOutput) Info {
-	return Info{
-		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: unquote(out.ETag), LastModified: aws.ToTime(out.LastModified),
-		ContentType: aws.ToString(out.ContentType), ContentEncoding: aws.ToString(out.ContentEncoding), Metadata: lowerKeys(out.Metadata),
-	}
 }
