@@ -109,9 +109,9 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 			r.Headers = append(r.Headers, h)
 		}
 	}
-	_, _, line, left := a.Router.Route(&r)
+	to, left := a.Router.Route(&r)
 	if left == "" && l.Refused() {
-		left = a.judge(line, l.Reason)
+		left = a.judge(to.Line, l.Reason)
 	}
 	return r, left
 }

@@ -164,10 +164,10 @@ func TestWhichLettersAreSentAgain(t *testing.T) {
 			require.Len(t, sent, 1)
 			require.Equal(t, c.letter.Value, sent[0].Value)
 			require.Equal(t, c.letter.Key, sent[0].Key, "the same partition, where copies are known")
-			gotSource, at, _, reason := run.Router.Route(&sent[0])
+			to, reason := run.Router.Route(&sent[0])
 			require.Empty(t, reason)
-			require.Equal(t, "web", gotSource)
-			require.Equal(t, received.UnixMilli(), at, "the day of its receipt")
+			require.Equal(t, "web", to.Source)
+			require.Equal(t, received.UnixMilli(), to.Received, "the day of its receipt")
 			for _, h := range sent[0].Headers {
 				require.NotContains(t, ownHeaders, h.Key)
 			}

@@ -9,7 +9,6 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -26,12 +25,12 @@ type pass struct {
 
 // take files a record if it belongs to one of the files.
 func (p *pass) take(ctx context.Context, r *stream.Record) error {
-	source, received, line, reason := p.router.Route(r)
-	if reason != "" || !p.spool.Fits(line) { // nor did the appender take it
+	to, reason := p.router.Route(r)
+	if reason != "" || !p.spool.Fits(to.Line) { // nor did the appender take it
 		return nil
 	}
-	if id := route.MessageID(r, line); p.sources[source] && len(id) > 0 {
-		sum := sha256.Sum256(append([]byte(source+"\x00"), id...))
+	if p.sources[to.Source] && len(to.Message) > 0 {
+		sum := sha256.Sum256(append([]byte(to.Source+"\x00"), to.Message...))
 		key := [16]byte(sum[:16])
 		if _, copied := p.ids[key]; copied {
 			return nil
@@ -41,7 +40,7 @@ func (p *pass) take(ctx context.Context, r *stream.Record) error {
 		}
 		p.ids[key] = struct{}{}
 	}
-	s := ledger.StreamOf(source, received)
+	s := ledger.StreamOf(to.Source, to.Received)
 	for len(p.streams[s]) > 0 {
 		f := &p.entry.Files[p.streams[s][0]]
 		if r.Offset < f.First {
@@ -53,7 +52,7 @@ func (p *pass) take(ctx context.Context, r *stream.Record) error {
 			}
 			continue
 		}
-		return p.spool.Append(s, r.Offset, received, line)
+		return p.spool.Append(s, r.Offset, to.Received, to.Line)
 	}
 	return nil
 }

@@ -101,12 +101,12 @@ func (r *rig) seal(most int64, drop func(offset int64) bool) *ledger.Entry {
 	streams := map[ledger.Stream]int64{}
 	for i := range r.log[r.head.LowWatermark:] {
 		rec := &r.log[r.head.LowWatermark+int64(i)]
-		source, received, line, reason := r.router.Route(rec)
+		to, reason := r.router.Route(rec)
 		if reason != "" || drop != nil && drop(rec.Offset) {
 			continue
 		}
-		s := ledger.StreamOf(source, received)
-		require.NoError(r.t, spool.Append(s, rec.Offset, received, line))
+		s := ledger.StreamOf(to.Source, to.Received)
+		require.NoError(r.t, spool.Append(s, rec.Offset, to.Received, to.Line))
 		if streams[s]++; streams[s]%most == 0 {
 			seal(s)
 		}

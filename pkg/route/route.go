@@ -17,6 +17,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/sealift/sealift/pkg/event"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -26,12 +27,11 @@ const (
 	HeaderReceived = "sealift-received" // unix milliseconds, decimal
 	// HeaderLine is set, to any value, by a producer that vouches for the
 	// value: one valid JSON object without a newline. The collector does; other
-	// producers' values are validated here, which costs a fifth to a half of
-	// what compressing them costs.
+	// producers' values are validated here.
 	HeaderLine = "sealift-line"
 	// HeaderMessage is the message's id, as it stands in the line, unescaped.
-	// The collector sets it; elsewhere the line is searched for it, which costs
-	// about 0.3 µs. In a compressed batch it takes hardly any room.
+	// The collector sets it; elsewhere the line is searched for it. In a
+	// compressed batch it takes hardly any room.
 	HeaderMessage = "sealift-message"
 )
 
@@ -131,75 +131,57 @@ const (
 	latestReceived   = 4_102_444_800_000 // 2100-01-01
 )
 
-// Route returns where the record belongs (its source, and the unix
-// milliseconds of its receipt) and its line, or the reason why it belongs
-// nowhere. The line may be the record's value itself.
-func (r *Router) Route(rec *stream.Record) (source string, received int64, line []byte, reason string) {
+// Routed is where a record belongs. Its slices may point into the record.
+type Routed struct {
+	Source   string
+	Received int64  // unix milliseconds
+	Line     []byte // without a newline
+	Message  []byte // as MessageID returns it
+}
+
+// Route returns where the record belongs, or the reason why it belongs nowhere.
+func (r *Router) Route(rec *stream.Record) (to Routed, reason string) {
 	id := r.source(rec)
 	if !validSource(id) {
-		return "", 0, nil, ReasonSource
+		return Routed{}, ReasonSource
 	}
 	received, ok := r.received(rec)
 	if !ok || received < earliestReceived || received >= latestReceived {
-		return "", 0, nil, ReasonReceived
+		return Routed{}, ReasonReceived
 	}
-	if line, ok = lineOf(rec); !ok {
-		return "", 0, nil, ReasonJSON
+	line, message, ok := lineOf(rec)
+	if !ok {
+		return Routed{}, ReasonJSON
 	}
-	return r.name(id), received, line, ""
+	return Routed{r.name(id), received, line, message}, ""
 }
 
-// lineOf returns the record's value as one JSON object without a newline.
-func lineOf(rec *stream.Record) ([]byte, bool) {
+// lineOf returns the record's value as one JSON object without a newline, and
+// its message's id.
+func lineOf(rec *stream.Record) (line, message []byte, ok bool) {
 	b := rec.Value
 	if _, vouched := rec.Header(HeaderLine); vouched {
-		return b, len(b) >= 2 && b[0] == '{' && b[len(b)-1] == '}'
+		if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
+			return nil, nil, false
+		}
+		return b, MessageID(rec, b), true
 	}
 	b = bytes.TrimSpace(b)
-	if len(b) < 2 || b[0] != '{' || deep(b) || !gjson.ValidBytes(b) {
-		return nil, false
+	object, ok := event.Inspect(b)
+	if !ok {
+		return nil, nil, false
 	}
-	if bytes.ContainsAny(b, "\n\r") { // only between tokens: strings hold none
+	if object.Broken {
 		var line bytes.Buffer
 		if err := json.Compact(&line, b); err != nil {
-			return nil, false
+			return nil, nil, false
 		}
 		b = line.Bytes()
 	}
-	return b, true
-}
-
-const (
-	// maxNesting is encoding/json's own.
-	maxNesting = 10_000
-	// deepBytes is a value that may nest so deep that validating it, which
-	// recurses, takes more stack than there is. Smaller ones are not looked at.
-	deepBytes = 256 << 10
-)
-
-// deep reports whether a large value nests deeper than maxNesting.
-func deep(b []byte) bool {
-	if len(b) < deepBytes {
-		return false
+	if id, ok := rec.Header(HeaderMessage); ok {
+		return b, id, true
 	}
-	depth := 0
-	for i := 0; i < len(b); i++ {
-		switch b[i] {
-		case '{', '[':
-			if depth++; depth > maxNesting {
-				return true
-			}
-		case '}', ']':
-			depth--
-		case '"':
-			for i++; i < len(b) && b[i] != '"'; i++ {
-				if b[i] == '\\' {
-					i++
-				}
-			}
-		}
-	}
-	return false
+	return b, object.MessageID, true
 }
 
 // ValidSource holds ids to ^[A-Za-z0-9_-]{1,64}$: they become parts of keys.
@@ -226,11 +208,6 @@ func MessageID(rec *stream.Record, line []byte) []byte {
 	if id, ok := rec.Header(HeaderMessage); ok {
 		return id
 	}
-	switch id := gjson.GetBytes(line, "messageId"); id.Type {
-	case gjson.String:
-		return []byte(id.Str)
-	case gjson.Number:
-		return []byte(id.Raw)
-	}
-	return nil
+	object, _ := event.Inspect(line)
+	return object.MessageID
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/event"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -18,25 +19,25 @@ func TestDeepNestingIsPoison(t *testing.T) {
 	const depth = 10_000_000
 	deep := append(bytes.Repeat([]byte(`{"a":`), depth), '1')
 	deep = append(deep, bytes.Repeat([]byte(`}`), depth)...)
-	_, ok := lineOf(&stream.Record{Value: deep})
+	_, _, ok := lineOf(&stream.Record{Value: deep})
 	require.False(t, ok)
 }
 
 func TestNesting(t *testing.T) {
-	pad := strings.Repeat(" ", deepBytes)
+	pad := strings.Repeat(" ", 256<<10)
 	for name, c := range map[string]struct {
 		value string
 		ok    bool
 	}{
 		"shallow":             {`{"a":[{"b":1}]}`, true},
 		"large_and_shallow":   {`{"a":"` + pad + `"}`, true},
-		"brackets_in_strings": {`{"a":"` + strings.Repeat("[", deepBytes) + `\"{{"}`, true},
-		"many_side_by_side":   {`{"a":[` + strings.Repeat("[],", deepBytes) + `[]]}`, true},
-		"at_the_limit":        {`{"a":` + strings.Repeat("[", maxNesting-1) + pad + strings.Repeat("]", maxNesting-1) + `}`, true},
-		"past_the_limit":      {`{"a":` + strings.Repeat("[", maxNesting) + pad + strings.Repeat("]", maxNesting) + `}`, false},
+		"brackets_in_strings": {`{"a":"` + strings.Repeat("[", len(pad)) + `\"{{"}`, true},
+		"many_side_by_side":   {`{"a":[` + strings.Repeat("[],", len(pad)) + `[]]}`, true},
+		"at_the_limit":        {`{"a":` + strings.Repeat("[", event.MaxNesting-1) + pad + strings.Repeat("]", event.MaxNesting-1) + `}`, true},
+		"past_the_limit":      {`{"a":` + strings.Repeat("[", event.MaxNesting) + pad + strings.Repeat("]", event.MaxNesting) + `}`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, ok := lineOf(&stream.Record{Value: []byte(c.value)})
+			_, _, ok := lineOf(&stream.Record{Value: []byte(c.value)})
 			require.Equal(t, c.ok, ok)
 		})
 	}
@@ -71,12 +72,12 @@ func TestRouteIsAFunctionOfTheRecord(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, err := New(c.source, c.received)
 			require.NoError(t, err)
-			source, received, line, reason := r.Route(rec(c.change))
+			to, reason := r.Route(rec(c.change))
 			require.Equal(t, c.reason, reason)
-			require.Equal(t, c.want, source)
+			require.Equal(t, c.want, to.Source)
 			if reason == "" {
-				require.Equal(t, at.UnixMilli(), received)
-				require.Equal(t, `{"s":"by-json","t":"2026-11-22T14:00:00.123Z"}`, string(line))
+				require.Equal(t, at.UnixMilli(), to.Received)
+				require.Equal(t, `{"s":"by-json","t":"2026-11-22T14:00:00.123Z"}`, string(to.Line))
 			}
 		})
 	}

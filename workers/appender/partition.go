@@ -299,9 +299,9 @@ func (l *loop) take(ctx context.Context, got read) error {
 // add files a record, or finds that it is a duplicate.
 func (l *loop) add(offset int64, to *routed, now int64) (duplicate bool, err error) {
 	if to.known {
-		return l.c.addOnce(l.recall.Store, to.key, offset, to.source, to.received, now, to.line)
+		return l.c.addOnce(l.recall.Store, to.key, offset, to.Source, to.Received, now, to.Line)
 	}
-	return false, l.c.add(offset, to.source, to.received, now, to.line)
+	return false, l.c.add(offset, to.Source, to.Received, now, to.Line)
 }
 
 // turn seals what is due.

@@ -209,13 +209,13 @@ func (l *loop) filled(s slice) {
 	now := time.Now().UnixMilli()
 	for i := range s.records {
 		rec := &s.records[i]
-		source, received, line, reason := l.router.Route(rec)
-		if reason != "" || !l.c.spool.Fits(line) {
+		to, reason := l.router.Route(rec)
+		if reason != "" || !l.c.spool.Fits(to.Line) {
 			continue
 		}
-		r.filling.newest = max(r.filling.newest, min(received, now))
-		if id := route.MessageID(rec, line); len(id) > 0 {
-			r.Fill(r.Key(source, id), rec.Offset, received, now)
+		r.filling.newest = max(r.filling.newest, min(to.Received, now))
+		if len(to.Message) > 0 {
+			r.Fill(r.Key(to.Source, to.Message), rec.Offset, to.Received, now)
 		}
 	}
 	if s.floor > 0 {
@@ -234,12 +234,10 @@ func (l *loop) filled(s slice) {
 
 // routed is a record with where it belongs.
 type routed struct {
-	source   string
-	received int64
-	line     []byte
-	reason   string
-	key      dedup.Key
-	known    bool // key is set: it has a messageId
+	route.Routed
+	reason string
+	key    dedup.Key
+	known  bool // key is set: it has a messageId
 }
 
 // together are routed at a time: enough for waits for memory to overlap.
@@ -252,12 +250,12 @@ func (l *loop) routeAll(records []stream.Record, out *[together]routed) {
 	for i := range records {
 		to := &out[i]
 		*to = routed{}
-		to.source, to.received, to.line, to.reason = l.router.Route(&records[i])
+		to.Routed, to.reason = l.router.Route(&records[i])
 		if l.recall == nil || to.reason != "" {
 			continue
 		}
-		if id := route.MessageID(&records[i], to.line); len(id) > 0 {
-			to.key, to.known = l.recall.Key(to.source, id), true
+		if len(to.Message) > 0 {
+			to.key, to.known = l.recall.Key(to.Source, to.Message), true
 			keys[n] = to.key
 			n++
 		}

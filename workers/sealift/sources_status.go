@@ -206,8 +206,8 @@ func addLastSeen(ctx context.Context, s *services, row func(string) *sourceRow) 
 		bounds[p] = stream.Bounds{First: max(b.First, b.End-seenTail), End: b.End}
 	}
 	return deadletter.Walk(ctx, s.letters(), topic, bounds, func(r *stream.Record) error {
-		if source, received, _, reason := router.Route(r); reason == "" {
-			row(source).saw(time.UnixMilli(received))
+		if to, reason := router.Route(r); reason == "" {
+			row(to.Source).saw(time.UnixMilli(to.Received))
 		}
 		return nil
 	})
