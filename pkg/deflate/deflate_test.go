@@ -1,140 +1,24 @@
-package deflate
+package deflate_test
 
 import (
-	"bytes"
-	"compress/flate"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/sealift/sealift/pkg/sample"
+	"github.com/sealift/sealift/pkg/deflate"
+	"github.com/sealift/sealift/pkg/deflate/conformance"
 )
 
-// inflate is what a reader makes of blocks that follow one another.
-func inflate(t *testing.T, blocks []byte, window []byte) []byte {
-	t.Helper()
-	blocks = append(bytes.Clone(blocks), 0x03, 0x00)
-	got, err := io.ReadAll(flate.NewReaderDict(bytes.NewReader(blocks), window))
-	require.NoError(t, err)
-	return got
-}
+func fresh() conformance.Encoder { return new(deflate.Encoder) }
 
-func sampleLines(n int) []byte {
-	var lines []byte
-	for g := sample.New(sample.Config{Seed: 1, Sources: 8}); len(lines) < n; {
-		lines = append(append(lines, g.Next().Body...), '\n')
-	}
-	return lines[:n]
-}
+func TestEncoder(t *testing.T) { conformance.Run(t, fresh) }
 
-func random(n int) []byte {
-	b := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{1})
-	_, _ = r.Read(b)
-	return b
-}
-
-// fibonacci has symbols of frequencies that make the deepest tree.
-func fibonacci() []byte {
-	var b []byte
-	x, y := 1, 1
-	for i := range 20 {
-		b = append(b, bytes.Repeat([]byte{byte(i)}, x)...)
-		x, y = y, x+y
-	}
-	rand.New(rand.NewPCG(1, 1)).Shuffle(len(b), func(i, j int) { b[i], b[j] = b[j], b[i] })
-	return b
-}
-
-func TestInflatesToWhatWasGiven(t *testing.T) {
-	lines := sampleLines(1 << 20)
-	for name, b := range map[string][]byte{
-		"nothing":           {},
-		"one_byte":          {'x'},
-		"short":             []byte("{}\n"),
-		"one_line":          lines[:600],
-		"a_block":           lines[:128<<10],
-		"several_blocks":    lines,
-		"one_symbol":        bytes.Repeat([]byte("a"), 300_000),
-		"two_symbols":       bytes.Repeat([]byte("ab"), 150_000),
-		"match_of_258":      append(append([]byte(strings.Repeat("xyz", 86)), '|'), strings.Repeat("xyz", 86)...),
-		"match_of_260":      []byte("0123456789abcdefgh" + strings.Repeat("-", 261) + "0123456789abcdefgh"),
-		"random":            random(200_000),
-		"random_then_lines": append(random(70_000), lines[:70_000]...),
-		"far_apart":         bytes.Join([][]byte{lines[:4000], random(MaxWindow - 4000), lines[:4000], random(MaxWindow), lines[:4000]}, nil),
-		"deep_tree":         fibonacci(),
-		"many_sequences":    bytes.Repeat([]byte("abcdeabcdfabcdgabcdh"), 20_000),
-	} {
-		t.Run(name, func(t *testing.T) {
-			e := new(Encoder)
-			for _, window := range []int{0, 1, 7, 4 << 10, MaxWindow} {
-				window = min(window, len(b))
-				out := e.Append([]byte("before"), b, window)
-				require.Equal(t, "before", string(out[:6]))
-				require.LessOrEqual(t, len(out)-6, Bound(len(b)-window))
-				require.Equal(t, string(b[window:]), string(inflate(t, out[6:], b[:window])), "window %d", window)
-				require.Equal(t, out, new(Encoder).Append([]byte("before"), b, window), "equal input gives equal bytes")
-			}
-		})
-	}
-}
-
-func TestBlocksFollowOneAnother(t *testing.T) {
-	lines := sampleLines(300_000)
-	e := new(Encoder)
-	var out []byte
-	for at := 0; at < len(lines); at += 10_000 {
-		window := min(at, 4<<10)
-		out = e.Append(out, lines[at-window:min(at+10_000, len(lines))], window)
-	}
-	require.Equal(t, string(lines), string(inflate(t, out, nil)))
-}
-
-// TestCompressesLikeLevelOne holds the size that the package promises.
-func TestCompressesLikeLevelOne(t *testing.T) {
-	lines := sampleLines(1 << 20)
-	var std bytes.Buffer
-	w, err := flate.NewWriter(&std, 1)
-	require.NoError(t, err)
-	_, _ = w.Write(lines)
-	require.NoError(t, w.Close())
-	require.Less(t, len(new(Encoder).Append(nil, lines, 0)), std.Len())
-}
-
-func TestAllocatesNothing(t *testing.T) {
-	e, lines := new(Encoder), sampleLines(128<<10)
-	out := make([]byte, 0, Bound(len(lines))+16)
-	require.Zero(t, testing.AllocsPerRun(10, func() { out = e.Append(out[:0], lines, 4<<10) }))
-}
-
-func FuzzAppend(f *testing.F) {
-	f.Add([]byte(`{"a":1}`+"\n"), 0)
-	f.Add(sampleLines(5_000), 700)
-	f.Add(bytes.Repeat([]byte("abcab"), 200), 3)
-	f.Add(random(100), 50)
-	f.Fuzz(func(t *testing.T, b []byte, window int) {
-		if window < 0 || window > min(len(b), MaxWindow) {
-			return
-		}
-		out := new(Encoder).Append(nil, b, window)
-		if len(out) > Bound(len(b)-window) {
-			t.Fatalf("%d bytes of %d", len(out), len(b)-window)
-		}
-		if got := inflate(t, out, b[:window]); !bytes.Equal(got, b[window:]) {
-			t.Fatal("inflates to something else")
-		}
-	})
-}
+func FuzzAppend(f *testing.F) { conformance.Fuzz(f, fresh) }
 
 func BenchmarkAppend(b *testing.B) {
-	lines := sampleLines(4 << 20)
+	lines := conformance.Lines(4 << 20)
 	for _, block := range []int{4 << 10, 16 << 10, 128 << 10} {
 		b.Run(fmt.Sprintf("block=%dK", block>>10), func(b *testing.B) {
-			e, out, in, n := new(Encoder), []byte(nil), 0, 0
+			e, out, in, n := new(deflate.Encoder), []byte(nil), 0, 0
 			for at := 0; b.Loop(); at = (at + block) % len(lines) {
 				window := min(at, 4<<10)
 				out = e.Append(out[:0], lines[at-window:at+block], window)

@@ -7,12 +7,13 @@ import (
 
 const (
 	tableBits = 14
+	nearBits  = 13
 	// maxSeqs are in one block at most; usual lines make 5,000 of 128 KiB.
 	maxSeqs  = 12 << 10
 	maxMatch = 258
 	minMatch = 3
-	// fewBytes are not enough to find anything if positions are left out.
-	fewBytes = 8 << 10
+	// beginBytes of a stream's first block are looked at more closely.
+	beginBytes = 8 << 10
 	// margin is how many bytes before the end no match begins: loads stay inside.
 	margin = 12
 )
@@ -33,6 +34,9 @@ func hash(u uint64) uint32 {
 	return uint32((u << 16) * prime6 >> (64 - tableBits))
 }
 
+// nearHash is that of the lowest 4 bytes.
+func nearHash(u uint64) uint32 { return uint32(u) * 2654435761 >> (32 - nearBits) }
+
 // prime makes the window known.
 func (e *Encoder) prime(b []byte, window int) {
 	for i := 0; i < window && i+8 <= len(b); i += 2 {
@@ -51,33 +55,23 @@ func (e *Encoder) match(b []byte, at int) int {
 		lit   = at // begin of the literals that are in no sequence yet
 		limit = len(b) - margin
 	)
-	every := 0
+	if at == 0 {
+		s, lit = e.begin(b, min(limit, beginBytes))
+	}
 	for s < limit && e.n < maxSeqs-2-2*maxLong/maxMatch {
-		// An entry that is not of the last 32 KiB names a position that has
-		// nothing to do with it: the bytes tell.
 		u := binary.LittleEndian.Uint64(b[s:])
 		h := hash(u) & (1<<tableBits - 1)
-		back := int(uint16(s) - e.table[h])
+		back := distance(b, s, e.table[h], u)
 		e.table[h] = uint16(s)
-		t := s - back
-		if back-1 >= MaxWindow || back == 0 || t < 0 || binary.LittleEndian.Uint32(b[t:]) != uint32(u) {
-			s += 1 + s&every + (s-lit)>>5
+		if back == 0 {
+			s += 1 + (s-lit)>>5
 			continue
 		}
-		end := s + 4 + extend(b, s+4, t+4, min(len(b), s+maxLong))
-		for s > lit && t > 0 && end-s < 2*maxLong && b[s-1] == b[t-1] {
-			s--
-			t--
-		}
-		e.add(b[lit:s], end-s, back)
+		s = e.take(b, lit, s, back)
+		lit = s
 		// What begins shortly before the end of a match is likely to come again.
-		if end < limit {
-			u := binary.LittleEndian.Uint64(b[end-2:])
-			e.table[hash(u)&(1<<tableBits-1)] = uint16(end - 2)
-		}
-		s, lit = end, end
-		if s > fewBytes {
-			every = 1
+		if s < limit {
+			e.table[hash(binary.LittleEndian.Uint64(b[s-2:]))&(1<<tableBits-1)] = uint16(s - 2)
 		}
 	}
 	end := s
@@ -90,6 +84,64 @@ func (e *Encoder) match(b []byte, at int) int {
 		e.n++
 	}
 	e.lits.freq[endOfBlock] = 1
+	return end
+}
+
+// begin finds the sequences of a stream's first bytes, where there is little to
+// refer back to: short matches too, unless a long one begins a byte later. It is
+// what makes small files small. It returns what was looked at, and the end of the
+// last match.
+func (e *Encoder) begin(b []byte, until int) (s, lit int) {
+	clear(e.near[:])
+	for s < until {
+		u := binary.LittleEndian.Uint64(b[s:])
+		h, n := hash(u)&(1<<tableBits-1), nearHash(u)&(1<<nearBits-1)
+		back, near := distance(b, s, e.table[h], u), distance(b, s, e.near[n], u)
+		e.table[h], e.near[n] = uint16(s), uint16(s)
+		if back == 0 && near == 0 {
+			s += 1 + (s-lit)>>5
+			continue
+		}
+		if back == 0 {
+			back = near
+			next := binary.LittleEndian.Uint64(b[s+1:])
+			if far := distance(b, s+1, e.table[hash(next)&(1<<tableBits-1)], next); far > 0 {
+				s, back = s+1, far
+			}
+		}
+		s = e.take(b, lit, s, back)
+		lit = s
+		if s < until {
+			u := binary.LittleEndian.Uint64(b[s-2:])
+			e.table[hash(u)&(1<<tableBits-1)] = uint16(s - 2)
+			e.near[nearHash(u)&(1<<nearBits-1)] = uint16(s - 2)
+			e.near[nearHash(u>>8)&(1<<nearBits-1)] = uint16(s - 1)
+		}
+	}
+	return s, lit
+}
+
+// distance returns how far before s the position is that a table has, 0 unless
+// the same 4 bytes are there, u being those at s. An entry that is not of the last
+// 32 KiB names a position that has nothing to do with it: the bytes tell.
+func distance(b []byte, s int, entry uint16, u uint64) int {
+	back := int(uint16(s) - entry)
+	if t := s - back; back-1 >= MaxWindow || back == 0 || t < 0 || binary.LittleEndian.Uint32(b[t:]) != uint32(u) {
+		return 0
+	}
+	return back
+}
+
+// take adds the match of s, as far as it goes to either side, and the literals
+// from lit on before it, and returns its end.
+func (e *Encoder) take(b []byte, lit, s, back int) (end int) {
+	t := s - back
+	end = s + 4 + extend(b, s+4, t+4, min(len(b), s+maxLong))
+	for s > lit && t > 0 && end-s < 2*maxLong && b[s-1] == b[t-1] {
+		s--
+		t--
+	}
+	e.add(b[lit:s], end-s, back)
 	return end
 }
 

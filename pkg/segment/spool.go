@@ -57,7 +57,7 @@ type active struct {
 // windowBytes is how much of a stream's former block primes the next: small
 // blocks compress nearly as well as large ones, for a few percent of CPU.
 // Windows take at most a quarter of the memory; streams beyond do without.
-const windowBytes = 4 << 10
+const windowBytes = 8 << 10
 
 // New returns an empty spool; what lies in the directory is deleted.
 func New(cfg Config) (*Spool, error) {

@@ -1,0 +1,153 @@
+// Package conformance is what every encoder of blocks has to pass: pkg/deflate's,
+// and pkg/igzip's in its place. It is for their tests.
+package conformance
+
+import (
+	"bytes"
+	"compress/flate"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/deflate"
+	"github.com/sealift/sealift/pkg/sample"
+)
+
+// Encoder is deflate.Encoder, or one in its place.
+type Encoder interface {
+	Append(dst, b []byte, window int) []byte
+}
+
+// Run holds encoders to what pkg/deflate promises; fresh returns a new one.
+func Run(t *testing.T, fresh func() Encoder) {
+	for promise, holds := range map[string]func(*testing.T, func() Encoder){
+		"inflates_to_what_was_given": inflates,
+		"blocks_follow_one_another":  blocksFollow,
+		"compresses_like_level_one":  likeLevelOne,
+		"allocates_nothing":          allocatesNothing,
+	} {
+		t.Run(promise, func(t *testing.T) { holds(t, fresh) })
+	}
+}
+
+// inflate is what a reader makes of blocks that follow one another.
+func inflate(t testing.TB, blocks []byte, window []byte) []byte {
+	t.Helper()
+	blocks = append(bytes.Clone(blocks), 0x03, 0x00)
+	got, err := io.ReadAll(flate.NewReaderDict(bytes.NewReader(blocks), window))
+	require.NoError(t, err)
+	return got
+}
+
+// Lines returns n bytes of realistic lines.
+func Lines(n int) []byte {
+	var lines []byte
+	for g := sample.New(sample.Config{Seed: 1, Sources: 8}); len(lines) < n; {
+		lines = append(append(lines, g.Next().Body...), '\n')
+	}
+	return lines[:n]
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{1})
+	_, _ = r.Read(b)
+	return b
+}
+
+// fibonacci has symbols of frequencies that make the deepest tree.
+func fibonacci() []byte {
+	var b []byte
+	x, y := 1, 1
+	for i := range 20 {
+		b = append(b, bytes.Repeat([]byte{byte(i)}, x)...)
+		x, y = y, x+y
+	}
+	rand.New(rand.NewPCG(1, 1)).Shuffle(len(b), func(i, j int) { b[i], b[j] = b[j], b[i] })
+	return b
+}
+
+func inflates(t *testing.T, fresh func() Encoder) {
+	lines := Lines(1 << 20)
+	for name, b := range map[string][]byte{
+		"nothing":           {},
+		"one_byte":          {'x'},
+		"short":             []byte("{}\n"),
+		"one_line":          lines[:600],
+		"a_block":           lines[:128<<10],
+		"several_blocks":    lines,
+		"one_symbol":        bytes.Repeat([]byte("a"), 300_000),
+		"two_symbols":       bytes.Repeat([]byte("ab"), 150_000),
+		"match_of_258":      append(append([]byte(strings.Repeat("xyz", 86)), '|'), strings.Repeat("xyz", 86)...),
+		"match_of_260":      []byte("0123456789abcdefgh" + strings.Repeat("-", 261) + "0123456789abcdefgh"),
+		"random":            random(200_000),
+		"random_then_lines": append(random(70_000), lines[:70_000]...),
+		"far_apart":         bytes.Join([][]byte{lines[:4000], random(deflate.MaxWindow - 4000), lines[:4000], random(deflate.MaxWindow), lines[:4000]}, nil),
+		"deep_tree":         fibonacci(),
+		"many_sequences":    bytes.Repeat([]byte("abcdeabcdfabcdgabcdh"), 20_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := fresh()
+			for _, window := range []int{0, 1, 7, 4 << 10, deflate.MaxWindow} {
+				window = min(window, len(b))
+				out := e.Append([]byte("before"), b, window)
+				require.Equal(t, "before", string(out[:6]))
+				require.LessOrEqual(t, len(out)-6, deflate.Bound(len(b)-window))
+				require.Equal(t, string(b[window:]), string(inflate(t, out[6:], b[:window])), "window %d", window)
+				require.Equal(t, out, fresh().Append([]byte("before"), b, window), "equal input gives equal bytes")
+			}
+		})
+	}
+}
+
+func blocksFollow(t *testing.T, fresh func() Encoder) {
+	lines := Lines(300_000)
+	e := fresh()
+	var out []byte
+	for at := 0; at < len(lines); at += 10_000 {
+		window := min(at, 4<<10)
+		out = e.Append(out, lines[at-window:min(at+10_000, len(lines))], window)
+	}
+	require.Equal(t, string(lines), string(inflate(t, out, nil)))
+}
+
+// likeLevelOne holds the size that the package promises.
+func likeLevelOne(t *testing.T, fresh func() Encoder) {
+	lines := Lines(1 << 20)
+	var std bytes.Buffer
+	w, err := flate.NewWriter(&std, 1)
+	require.NoError(t, err)
+	_, _ = w.Write(lines)
+	require.NoError(t, w.Close())
+	require.Less(t, len(fresh().Append(nil, lines, 0)), std.Len())
+}
+
+func allocatesNothing(t *testing.T, fresh func() Encoder) {
+	e, lines := fresh(), Lines(128<<10)
+	out := make([]byte, 0, deflate.Bound(len(lines))+16)
+	require.Zero(t, testing.AllocsPerRun(10, func() { out = e.Append(out[:0], lines, 4<<10) }))
+}
+
+// Fuzz holds what an encoder writes against the standard library's reader.
+func Fuzz(f *testing.F, fresh func() Encoder) {
+	f.Helper()
+	f.Add([]byte(`{"a":1}`+"\n"), 0)
+	f.Add(Lines(5_000), 700)
+	f.Add(bytes.Repeat([]byte("abcab"), 200), 3)
+	f.Add(random(100), 50)
+	f.Fuzz(func(t *testing.T, b []byte, window int) {
+		if window < 0 || window > min(len(b), deflate.MaxWindow) {
+			return
+		}
+		out := fresh().Append(nil, b, window)
+		if len(out) > deflate.Bound(len(b)-window) {
+			t.Fatalf("%d bytes of %d", len(out), len(b)-window)
+		}
+		if got := inflate(t, out, b[:window]); !bytes.Equal(got, b[window:]) {
+			t.Fatal("inflates to something else")
+		}
+	})
+}
