@@ -5,8 +5,6 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/flate"
-
-	"github.com/sealift/sealift/pkg/deflate"
 )
 
 // A gzip member as this package writes it: a fixed header, deflate blocks that
@@ -56,7 +54,7 @@ func putCompressor(level int, c compressor) { compressors[level].Put(c) }
 
 // fast is level 1.
 type fast struct {
-	deflate.Encoder
+	encoder
 	in, out []byte
 }
 

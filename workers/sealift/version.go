@@ -34,7 +34,11 @@ func newVersionCommand(a *app) *cobra.Command {
 			if commit != "" {
 				commit = " (" + commit + ")"
 			}
-			_, err := fmt.Fprintf(a.stdout, "sealift %s%s %s %s\n", v["version"], commit, v["go"], v["platform"])
+			tags := v["tags"]
+			if tags != "" {
+				tags = " tags=" + tags
+			}
+			_, err := fmt.Fprintf(a.stdout, "sealift %s%s %s %s%s\n", v["version"], commit, v["go"], v["platform"], tags)
 			return err
 		},
 	}
@@ -43,7 +47,7 @@ func newVersionCommand(a *app) *cobra.Command {
 }
 
 // buildVersion is what this binary was built from: version, go and platform,
-// and commit, date and modified when the build knew them.
+// tags if there were any, and commit, date and modified when the build knew them.
 func buildVersion() map[string]string {
 	v := map[string]string{"version": cmp.Or(version, "devel"), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -53,7 +57,7 @@ func buildVersion() map[string]string {
 	if m := info.Main.Version; version == "" && m != "" && m != "(devel)" {
 		v["version"] = m
 	}
-	names := map[string]string{"vcs.revision": "commit", "vcs.time": "date", "vcs.modified": "modified"}
+	names := map[string]string{"vcs.revision": "commit", "vcs.time": "date", "vcs.modified": "modified", "-tags": "tags"}
 	for _, s := range info.Settings {
 		if name := names[s.Key]; name != "" {
 			v[name] = s.Value

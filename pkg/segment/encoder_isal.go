@@ -1,0 +1,8 @@
+//go:build isal
+
+package segment
+
+import "github.com/sealift/sealift/pkg/igzip"
+
+// encoder is level 1.
+type encoder = igzip.Encoder

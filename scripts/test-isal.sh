@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Tests the build that compresses level 1 by Intel's ISA-L.
+set -euo pipefail
+
+if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
+  cat <<'TEXT'
+Usage: scripts/test-isal.sh [FUZZTIME]
+
+Runs what is different with the build tag isal: the encoder against the standard
+library's reader, by cases and for FUZZTIME (default 10s) by fuzzing, the files
+that are made with it, and the binary.
+
+Needs a C compiler and libisal-dev, which it installs if it is missing, as root on
+Debian or Ubuntu.
+TEXT
+  exit
+fi
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if ! echo '#include <isa-l/igzip_lib.h>' | "${CC:-cc}" -E - >/dev/null 2>&1; then
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo 'test-isal: no isa-l/igzip_lib.h: install it, and a C compiler (Debian, Ubuntu: sudo apt-get install libisal-dev gcc libc6-dev)' >&2
+    exit 1
+  fi
+  echo 'test-isal: installing libisal-dev' >&2
+  apt-get update -q >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends libisal-dev gcc libc6-dev >&2
+fi
+
+export CGO_ENABLED=1
+go vet -tags isal ./pkg/igzip ./pkg/segment
+go test -tags isal ./pkg/igzip ./pkg/segment
+go test -tags isal -run '^$' -fuzz Fuzz -fuzztime "${1:-10s}" -fuzzminimizetime 10x ./pkg/igzip
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+go build -tags isal -o "$out/sealift" ./workers/sealift
+"$out/sealift" version | grep -w isal
+"$out/sealift" demo | tail -1
