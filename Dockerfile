@@ -1,22 +1,31 @@
-# Sealift as a static binary that runs as nobody in an image with nothing else
-# but CA certificates. Read-only root file systems are fine: what roles write,
-# they write below /var/lib/sealift.
+# Sealift as a binary that runs as nobody in an image with nothing else but CA
+# certificates and the libraries that it is linked with: ISA-L, which saves a third
+# of the CPU of writing files, and libc. Where it is built for another architecture,
+# or cannot reach Debian's packages, it is Go alone, and static; sealift version
+# tells. Read-only root file systems are fine: what roles write, they write
+# below /var/lib/sealift.
 ARG GO_VERSION=1.26.8
 FROM --platform=$BUILDPLATFORM golang:${GO_VERSION}-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
-ARG VERSION=devel TARGETOS TARGETARCH
+ARG BUILDARCH TARGETARCH
+RUN if [ "$BUILDARCH" = "$TARGETARCH" ]; then apt-get update -q && apt-get install -yq --no-install-recommends libisal-dev || true; fi
+ARG VERSION=devel TARGETOS
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/sealift ./workers/sealift && \
-    mkdir -p /out/data /out/tmp
+    cgo=0 tags=; if [ -e /usr/include/isa-l.h ]; then cgo=1 tags=isal,netgo,osusergo; fi; \
+    CGO_ENABLED=$cgo GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -buildvcs=false -tags "$tags" -ldflags "-s -w -X main.version=$VERSION" -o /out/root/usr/local/bin/sealift ./workers/sealift && \
+    mkdir -p /out/data /out/tmp && \
+    if [ $cgo = 1 ]; then \
+      cp -L --parents $(ldd /out/root/usr/local/bin/sealift | grep -o '/[^ ]*') /usr/share/doc/libisal2/copyright /usr/share/doc/libc6/copyright /out/root; \
+    fi
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build --chown=65532:65532 --chmod=1777 /out/tmp /tmp
-COPY --from=build /out/sealift /usr/local/bin/sealift
+COPY --from=build /out/root /
 # A volume mounted here is the role's, because the directory is.
 COPY --from=build --chown=65532:65532 /out/data /var/lib/sealift
 WORKDIR /var/lib/sealift
