@@ -27,14 +27,16 @@ type batches struct {
 	headers   []Header
 	arena     []byte
 	unpacked  int // bytes of this input that were decompressed
+	most      int // bytes of input that take half of enoughUnpacked, as the last ones did; 0: they were not compressed
 	packed    bytes.Reader
 	names     map[string]string // of headers, so that each is allocated once
 }
 
 // enoughUnpacked is how much of a fetch is decompressed before the next batch is
 // left to the next fetch: a MiB may hold hundreds that take maxBatchBytes each.
-// A variable for tests.
-var enoughUnpacked = 32 << 20 // 32 MiB
+// Half of it is what a fetch asks for, as far as it can tell: each partition
+// keeps room for two. A variable for tests.
+var enoughUnpacked = 4 << 20 // 4 MiB
 
 // batchHead is the size of a batch's head.
 const batchHead = 61
@@ -44,7 +46,8 @@ const batchHead = 61
 // So is one that is damaged, unless it is the first, which is an error.
 func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
 	d.records, d.headers, d.arena, d.unpacked = d.records[:0], d.headers[:0], d.arena[:0], 0
-	next := offset
+	next, all := offset, len(b)
+	defer func() { d.learn(all - len(b)) }()
 	for first := true; len(b) >= 12; first = false {
 		size := int64(binary.BigEndian.Uint32(b[8:])) + 12
 		if size > int64(len(b)) && !first {
@@ -70,6 +73,20 @@ func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
 	}
 	return d.records, next, nil
 }
+
+// learn notes how much that many bytes of input became. What a batch alone
+// takes is no reason to ask for less than leastAsked.
+func (d *batches) learn(read int) {
+	switch {
+	case read <= 0:
+	case d.unpacked == 0:
+		d.most = 0
+	default:
+		d.most = max(leastAsked, int(int64(read)*int64(enoughUnpacked/2)/int64(d.unpacked)))
+	}
+}
+
+var leastAsked = 64 << 10 // 64 KiB; a variable for tests
 
 // head checks the batch of that size that b begins with, and returns the
 // offset after it and whether it is for brokers and consumers alone.

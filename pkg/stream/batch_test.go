@@ -152,3 +152,33 @@ func FuzzBatches(f *testing.F) {
 		}
 	})
 }
+
+// TestAFetchAsksForWhatItHasRoomFor holds that what lines unpack to bounds a
+// reader's memory, and that what is left to the next fetch is not asked for again and again.
+func TestAFetchAsksForWhatItHasRoomFor(t *testing.T) {
+	c := logOf(t, "zstd")
+	const batches, each = 40, 500_000 // of a few hundred bytes, packed: all would fit into one answer
+	p := c.NewProducer(ProducerConfig{Topic: "t", Compression: "zstd"})
+	defer p.Close()
+	for range batches {
+		require.NoError(t, p.Produce(t.Context(), Record{Value: bytes.Repeat([]byte("0123456789"), each/10)}))
+	}
+	defer func(n int) { leastAsked = n }(leastAsked)
+	leastAsked = 1 << 10
+	f := c.NewFetcher("t", 0)
+	next, first, answered := int64(100), 0, 0
+	for fetches := 1; next < 100+batches; fetches++ {
+		got, err := f.Fetch(t.Context(), next, FetchOptions{})
+		require.NoError(t, err)
+		require.NotEmpty(t, got.Records)
+		require.Equal(t, next, got.Records[0].Offset)
+		next = got.Next
+		require.LessOrEqual(t, cap(f.arena), 3*enoughUnpacked)
+		if fetches == 1 {
+			first = len(f.answer)
+		} else {
+			answered = max(answered, len(f.answer))
+		}
+	}
+	require.Less(t, answered, first/2, "the first asks for all, the others for what is taken of it")
+}

@@ -17,7 +17,7 @@ var ErrOffsetOutOfRange = errors.New("offset out of range")
 
 // FetchOptions bound one fetch.
 type FetchOptions struct {
-	MaxBytes int           // of record batches; default 1 MiB; one batch is returned even if larger
+	MaxBytes int           // of record batches; default 1 MiB; one batch is returned even if larger, less is asked for if they unpack to much
 	MaxWait  time.Duration // for the first byte; default 500ms
 }
 
@@ -53,7 +53,7 @@ type Fetcher struct {
 
 // NewFetcher returns a fetcher of one partition.
 func (c *Client) NewFetcher(topic string, partition int) *Fetcher {
-	return &Fetcher{client: c, topic: topic, partition: partition, batches: batches{topic: topic, partition: partition}}
+	return &Fetcher{client: c, topic: topic, partition: partition, batches: batches{topic: topic, partition: partition, most: enoughUnpacked / 16}}
 }
 
 // Fetch reads records from offset on, waiting up to MaxWait for the first.
@@ -64,6 +64,9 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	}
 	if opts.MaxWait == 0 {
 		opts.MaxWait = 500 * time.Millisecond
+	}
+	if f.most > 0 {
+		opts.MaxBytes = min(opts.MaxBytes, f.most)
 	}
 	got, err := f.fetch(ctx, offset, opts)
 	if err != nil {
