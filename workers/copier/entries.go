@@ -39,6 +39,7 @@ func (c *entries) get(ctx context.Context, r delivery.FileRef) (*ledger.Entry, e
 	read := func() (any, error) {
 		e, err := ledger.NewChain(c.staging, r.Log()).Entry(ctx, r.Seq)
 		if err == nil {
+			e.SealedThrough = nil // of a partition with many streams it is most of the entry, and no copier's
 			c.keep(ref, e)
 		}
 		return e, err
