@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"hash/fnv"
+	"math"
 	"slices"
 	"time"
 
@@ -29,6 +29,7 @@ type core struct {
 	position int64                   // offset to be read next
 
 	open    map[ledger.Stream]int64 // open files -> when progress passes it, seal
+	soonest int64                   // at most the lowest deadline of open
 	sealed  []*segment.Sealed       // sealed, in no entry yet, not in flight
 	flight  []*segment.Sealed       // in the entry being written
 	skipped []skip                  // at or above base.LowWatermark, in order of their first offsets
@@ -48,7 +49,7 @@ type core struct {
 type coreConfig struct {
 	rollEvery time.Duration
 	grace     time.Duration // how long stragglers are awaited
-	jitter    time.Duration // seals spread over this long after the turn
+	jitter    time.Duration // partitions' seals are spread over this long after the turn
 	maxFiles  int           // in one entry
 	partition int
 }
@@ -122,7 +123,7 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	seen := min(received, now)
 	if _, ok := c.open[stream]; !ok {
 		c.epoch++
-		c.open[stream] = c.deadline(stream, max(seen, c.progress))
+		c.due(stream, c.deadline(max(seen, c.progress)))
 		c.spool.Note(stream, c.open[stream])
 	}
 	if len(c.doubles) > 0 {
@@ -176,24 +177,30 @@ func (c *core) clock(now int64) {
 	}
 	c.progress, c.quiet = now, min(c.quiet, c.turn(now))
 	for stream, deadline := range c.open {
-		c.open[stream] = min(deadline, c.deadline(stream, now))
+		c.due(stream, min(deadline, c.deadline(now)))
 		c.spool.Note(stream, c.open[stream])
 	}
 }
 
-// deadline is when the file of a stream, begun at that progress, is over: at
+// due notes when the stream's file is over.
+func (c *core) due(stream ledger.Stream, deadline int64) {
+	if len(c.open) == 0 {
+		c.soonest = deadline
+	}
+	c.open[stream], c.soonest = deadline, min(c.soonest, deadline)
+}
+
+// deadline is when a file that is begun at that progress is over: at
 // the next turn of roll_every, when stragglers were awaited. A record that
 // comes hours late opens a file that waits for the next turn as well, so that
 // late records do not make a file each; and a reader that is behind passes the
 // turn by what it reads, not by the clock, so that it makes no tiny files.
-func (c *core) deadline(stream ledger.Stream, progress int64) int64 {
+func (c *core) deadline(progress int64) int64 {
 	d := c.turn(progress) + c.cfg.grace.Milliseconds()
-	if j := c.cfg.jitter.Milliseconds(); j > 0 {
-		h := fnv.New32a()
-		_, _ = fmt.Fprintf(h, "%s/%d", stream.Source, c.cfg.partition)
-		d += int64(h.Sum32()) % j
-	}
-	return d
+	// The same moment for all files of the partition, and an even spread over
+	// partitions (by the golden ratio): files that are over together make the
+	// fewest entries, and each entry repeats the streams sealed past the watermark.
+	return d + int64(uint32(c.cfg.partition)*0x9e3779b9)*c.cfg.jitter.Milliseconds()>>32
 }
 
 // turn is the next turn of roll_every after ms.
@@ -204,6 +211,9 @@ func (c *core) turn(ms int64) int64 {
 
 // sealDue seals the files whose time is over.
 func (c *core) sealDue() error {
+	if c.progress < c.soonest { // this is asked after every fetch
+		return nil
+	}
 	return c.sealWhere(segment.ReasonTime, func(deadline int64) bool { return deadline <= c.progress })
 }
 
@@ -214,9 +224,12 @@ func (c *core) sealAll(reason segment.Reason) error {
 
 func (c *core) sealWhere(reason segment.Reason, due func(deadline int64) bool) error {
 	var streams []ledger.Stream
+	c.soonest = math.MaxInt64
 	for stream, deadline := range c.open {
 		if due(deadline) {
 			streams = append(streams, stream)
+		} else {
+			c.soonest = min(c.soonest, deadline)
 		}
 	}
 	slices.SortFunc(streams, ledger.Stream.Compare)

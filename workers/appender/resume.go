@@ -95,7 +95,7 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 	c.spool, c.sealed = spool, sealed
 	spool.Files(func(m segment.Meta) {
 		// Its last frame may have the deadline from before the clock went back.
-		c.open[m.Stream] = min(m.Note, c.deadline(m.Stream, c.progress))
+		c.due(m.Stream, min(m.Note, c.deadline(c.progress)))
 	})
 	return c, nil
 }
