@@ -53,6 +53,9 @@ type Config struct {
 	DedupMemory  int64         // bytes that remembering messages may hold
 	SealOnStop   bool          // seal and write what is open when the worker stops
 	DrainTimeout time.Duration // bound on stopping; default 20s
+	// MaxWaiting is how many sealed files may wait for the staging bucket, of all
+	// partitions, before those that have some stop reading; default 150,000.
+	MaxWaiting int64
 	// CheckpointEvery is how much reading a killed process loses; default 10s.
 	CheckpointEvery time.Duration
 }
@@ -141,6 +144,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	cfg.Level = cmp.Or(cfg.Level, 1)
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 20*time.Second)
 	cfg.DedupMemory = cmp.Or(cfg.DedupMemory, dedup.DefaultMemory)
+	cfg.MaxWaiting = cmp.Or(cfg.MaxWaiting, 150_000)
 	cfg.CheckpointEvery = cmp.Or(cfg.CheckpointEvery, 10*time.Second)
 	switch {
 	case cfg.DataDir == "":
@@ -157,7 +161,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	a := &Appender{
 		cfg: cfg, deps: deps, router: router, rule: ledger.RouterRule(cfg.SourceFrom, cfg.ReceivedFrom),
 		budget:     segment.NewBudget(cfg.Memory),
-		pressure:   newPressure(cfg.DataDir, cfg.DiskFree),
+		pressure:   newPressure(cfg.DataDir, cfg.DiskFree, cfg.MaxWaiting),
 		partitions: map[int]*running{},
 	}
 	if cfg.DedupWindow > 0 {

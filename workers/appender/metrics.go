@@ -85,7 +85,7 @@ func (v *view) trouble() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.err == nil && v.paused != "" {
-		return fmt.Errorf("paused: %s is short", v.paused)
+		return fmt.Errorf("paused: %s", v.paused)
 	}
 	return v.err
 }
@@ -96,6 +96,7 @@ type metrics struct {
 	a           *Appender
 	read        atomic.Int64 // records
 	records     prometheus.CounterFunc
+	waiting     prometheus.GaugeFunc // sealed files
 	abandoned   prometheus.Counter
 	deadLetters *prometheus.CounterVec
 
@@ -142,15 +143,17 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 		oldest:   gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet, read or not."),
 		files:    gauge("open_files", "Files that are open."),
 		held:     gauge("open_files_bytes", "Bytes that open files hold in memory."),
-		paused:   gauge("paused", "1 while nothing is read for want of disk."),
+		paused:   gauge("paused", "1 while nothing is read, for want of disk or because staging is behind."),
 		halted:   gauge("in_trouble", "1 while the partition cannot be read; the log says why."),
 	}
 	m.records = prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."},
 		func() float64 { return float64(m.read.Load()) })
+	m.waiting = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sealift_appender_waiting_files", Help: "Sealed files that are in no entry of the ledger yet."},
+		func() float64 { return float64(a.pressure.waiting.Load()) })
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.records, m.abandoned, m.deadLetters, m.duplicates, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
+	for _, c := range []prometheus.Collector{m.records, m.waiting, m.abandoned, m.deadLetters, m.duplicates, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the appender: %w", err)
 		}

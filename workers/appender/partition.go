@@ -149,6 +149,7 @@ func (p *partition) own(ctx context.Context) error {
 		<-l.rotations
 	}
 	l.reads.wait()
+	l.p.a.pressure.waiting.Add(-int64(l.counted))
 	for _, r := range l.waiting {
 		r.done <- fmt.Errorf("seal partition %d: %w", p.log.Partition, err)
 	}
@@ -169,6 +170,7 @@ type loop struct {
 	rotations chan rotated
 	waiting   []pendingRequest
 	paused    string   // why nothing is read, or ""
+	counted   int      // sealed files, in pressure.waiting
 	saved     [2]int64 // position and entry of the last checkpoint
 	keep      bool     // the local files are to outlive the tenure
 }
@@ -214,7 +216,7 @@ func (l *loop) run(ctx context.Context) error {
 			}
 		case <-tick.C:
 			l.c.clock(time.Now().UnixMilli())
-			l.paused = l.p.a.pressure.paused()
+			l.paused = l.p.a.pressure.paused(l.paused, l.count())
 			l.p.view.state(l.c, l.paused)
 			if l.recall != nil {
 				if l.paused == pausedDisk {
@@ -237,6 +239,14 @@ func (l *loop) run(ctx context.Context) error {
 		l.rotate()
 		l.p.view.read(l.c.position, l.reads.end)
 	}
+}
+
+// count tells how many sealed files wait, here and for all to see.
+func (l *loop) count() int {
+	n := len(l.c.sealed) + len(l.c.flight)
+	l.p.a.pressure.waiting.Add(int64(n - l.counted))
+	l.counted = n
+	return n
 }
 
 // take files the records of one fetch.

@@ -7,29 +7,43 @@ import (
 	"time"
 )
 
-// pausedDisk is why nothing is read while the disk is short of space.
-const pausedDisk = "disk"
+// Why nothing is read.
+const (
+	pausedDisk    = "disk is short"
+	pausedStaging = "staging takes files slower than they are sealed"
+)
 
-// pressure watches what reading depends on. Memory needs no pause: open files
-// make room by themselves, by compressing into the spool.
+// pressure watches what reading depends on. Open files need no pause: they
+// make room in memory by themselves, by compressing into the spool. Sealed ones
+// that wait for the staging bucket take some 350 bytes each, and their bytes on the disk.
 type pressure struct {
-	free  func() (int64, error) // bytes of free disk
-	least int64                 // of them
-	low   atomic.Bool
+	free    func() (int64, error) // bytes of free disk
+	least   int64                 // of them
+	low     atomic.Bool
+	most    int64        // sealed files that may wait
+	waiting atomic.Int64 // sealed files that are in no entry, of all partitions
 }
 
-func newPressure(dir string, least int64) *pressure {
-	return &pressure{least: least, free: func() (int64, error) {
+func newPressure(dir string, least, most int64) *pressure {
+	return &pressure{least: least, most: most, free: func() (int64, error) {
 		var st syscall.Statfs_t
 		err := syscall.Statfs(dir, &st)
 		return int64(st.Bavail) * st.Bsize, err
 	}}
 }
 
-// paused returns why nothing is to be read, or "".
-func (p *pressure) paused() string {
-	if p.low.Load() {
+// paused returns why a partition of which so many files wait is not to read, or
+// "". One that was paused for them reads on when few are left.
+func (p *pressure) paused(was string, own int) string {
+	most := p.most
+	if was == pausedStaging {
+		most = most * 3 / 4
+	}
+	switch {
+	case p.low.Load():
 		return pausedDisk
+	case own > 0 && p.waiting.Load() > most:
+		return pausedStaging
 	}
 	return ""
 }

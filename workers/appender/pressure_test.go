@@ -1,6 +1,7 @@
 package appender
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -51,4 +52,37 @@ func lag(a *Appender) int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.end - v.position
+}
+
+// TestStagingBehindPausesReading holds that files that wait for the staging
+// bucket are bounded, and that reading goes on by itself.
+func TestStagingBehindPausesReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxWaiting: 4, RollEvery: time.Minute})
+		open := make(chan struct{})
+		r.rotating = func(context.Context, int) error { <-open; return nil }
+		r.run()
+		r.produce("a", "b", "c", "d")
+		time.Sleep(2 * time.Minute)
+		require.NoError(t, r.Ready(t.Context()), "so many may wait")
+		r.produce("a")
+		time.Sleep(2 * time.Minute)
+		require.ErrorContains(t, r.Ready(t.Context()), "staging takes files slower")
+		r.produce("a", "b")
+		time.Sleep(time.Hour)
+		require.EqualValues(t, 5, r.Records(), "nothing more is read")
+		require.EqualValues(t, 2, lag(r.Appender), "and the lag says so")
+
+		close(open)
+		time.Sleep(2 * time.Minute)
+		require.NoError(t, r.Ready(t.Context()))
+		require.NoError(t, r.seal())
+		var all []string
+		for _, batch := range r.written() {
+			all = append(all, batch...)
+		}
+		require.ElementsMatch(t, []string{"a/0-0", "b/1-1", "c/2-2", "d/3-3", "a/4-4", "a/5-5", "b/6-6"}, all)
+		require.Zero(t, r.pressure.waiting.Load())
+		r.end()
+	})
 }

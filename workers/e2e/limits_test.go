@@ -1,12 +1,17 @@
 package e2e
 
 import (
+	"context"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/workers/appender"
 )
 
@@ -26,6 +31,67 @@ func TestTenThousandSourcesAtOnce(t *testing.T) {
 	require.LessOrEqual(t, w.Held(), int64(memory+pipelinePartitions<<16))
 	p.sealAll(w)
 	p.requireAllOnce(3 * sources)
+}
+
+// TestMoreComesThanStagingTakes holds that an appender whose staging bucket takes
+// nothing holds no more than it may, reads no further when too many files
+// wait, and loses and doubles nothing; TestMoreComesThanIsRead the former of a full topic.
+func TestMoreComesThanStagingTakes(t *testing.T) {
+	const sources, memory = 1_000, 4 << 20
+	p := newPipeline(t)
+	p.gate = make(chan struct{})
+	w := p.start(appender.Config{DataDir: t.TempDir(), Memory: memory, MaxWaiting: 2 * sources, RollEvery: time.Second, Grace: time.Millisecond})
+	produced, held := 0, int64(0)
+	p.waitFor("it says that it is paused", func() bool {
+		p.produce(produced, sources, sources) // some of each round are over before the next
+		produced += sources
+		held = max(held, w.Held())
+		err := w.Ready(t.Context())
+		return err != nil && strings.Contains(err.Error(), "staging takes files slower")
+	})
+	require.LessOrEqual(t, held, int64(memory+pipelinePartitions<<16))
+	p.produce(produced, 20*sources, sources)
+	produced += 20 * sources
+	require.Less(t, w.Records(), int64(produced))
+	close(p.gate)
+	p.waitFor("all read", func() bool { return w.Records() == int64(produced) })
+	p.sealAll(w)
+	p.requireAllOnce(produced)
+	require.NoError(t, w.Ready(t.Context()))
+}
+
+// TestMoreComesThanIsRead: what lies in Kafka costs no memory.
+func TestMoreComesThanIsRead(t *testing.T) {
+	const sources, memory, records = 2_000, 4 << 20, 60_000
+	p := newPipeline(t)
+	p.produce(0, records, sources)
+	w := p.start(appender.Config{DataDir: t.TempDir(), Memory: memory})
+	held := int64(0)
+	p.waitFor("all read", func() bool {
+		held = max(held, w.Held())
+		return w.Records() == records
+	})
+	require.LessOrEqual(t, held, int64(memory+pipelinePartitions<<16))
+	p.sealAll(w)
+	p.requireAllOnce(records)
+}
+
+// gatedStaging stores no file before its gate is closed.
+type gatedStaging struct {
+	objstore.Store
+	gate chan struct{}
+}
+
+// Put implements objstore.Store.
+func (s gatedStaging) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	if s.gate != nil && strings.HasPrefix(key, "data/") {
+		select {
+		case <-s.gate:
+		case <-ctx.Done():
+			return objstore.Info{}, ctx.Err()
+		}
+	}
+	return s.Store.Put(ctx, key, body, opts)
 }
 
 func handles(t *testing.T) int {

@@ -26,6 +26,7 @@ type pipeline struct {
 	t       *testing.T
 	client  *stream.Client
 	staging *objstore.Memory
+	gate    chan struct{} // if not nil, files are not staged until it is closed
 	owed    func(source string) []string
 	brokers []string
 	topic   string // of events; names of the others begin with it, but for the embedded ones
@@ -90,7 +91,7 @@ func (p *pipeline) start(cfg appender.Config) *worker {
 	cluster, err := p.client.ClusterID(p.t.Context())
 	require.NoError(p.t, err)
 	rot, err := rotator.New(rotator.Config{Cluster: cluster}, rotator.Deps{
-		Staging: p.staging, Kafka: p.client, Jobs: p.client.NewProducer(stream.ProducerConfig{Topic: p.jobs}), Logger: log,
+		Staging: gatedStaging{p.staging, p.gate}, Kafka: p.client, Jobs: p.client.NewProducer(stream.ProducerConfig{Topic: p.jobs}), Logger: log,
 		Owed: p.owed,
 	})
 	require.NoError(p.t, err)
