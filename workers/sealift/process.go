@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ type process struct {
 func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *slog.Logger) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	tuneGC(o.roles, os.LookupEnv)
 	if err := bucketNamed(cfg, o.roles); err != nil {
 		return err
 	}

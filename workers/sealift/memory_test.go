@@ -1,0 +1,32 @@
+package main
+
+import (
+	"runtime/debug"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAnAppenderCollectsEarly holds that only an appender's own process is tuned,
+// and that what the user sets stays.
+func TestAnAppenderCollectsEarly(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	for name, c := range map[string]struct {
+		roles []string
+		env   map[string]string
+		want  int
+	}{
+		"an_appender":        {roles: []string{appenderRole}, want: appenderGC},
+		"all_roles":          {roles: allRoles, want: 100},
+		"a_copier":           {roles: []string{copierRole}, want: 100},
+		"the_user_set_gogc":  {roles: []string{appenderRole}, env: map[string]string{"GOGC": "70"}, want: 100},
+		"the_user_set_limit": {roles: []string{appenderRole}, env: map[string]string{"GOMEMLIMIT": "1GiB"}, want: 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			debug.SetGCPercent(100)
+			tuneGC(c.roles, func(name string) (string, bool) { v, ok := c.env[name]; return v, ok })
+			require.Equal(t, c.want, debug.SetGCPercent(100))
+		})
+	}
+}
