@@ -51,7 +51,9 @@ func benchServers(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	go func() { _ = http.Serve(l, s3) }()
+	go func() {
+		_ = http.Serve(l, &benchS3{Handler: s3, requests: requests{staging: "staging", counts: map[string]int64{}}})
+	}()
 	fmt.Printf("%s http://%s\n", broker.Addr(), l.Addr())
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
