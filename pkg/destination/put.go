@@ -127,7 +127,9 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 		if _, err := obj.Body.Seek(0, io.SeekStart); err != nil {
 			return r, fmt.Errorf("rewind the body of %q: %w", obj.Key, err)
 		}
-		r.Sends++
+		if ctx.Err() == nil { // else it says so, and nothing is sent
+			r.Sends++
+		}
 		info, err := store.Put(ctx, obj.Key, obj.Body, opts)
 		var answer *objstore.Error
 		errors.As(err, &answer)
