@@ -363,7 +363,9 @@ func (l *loop) rotate() {
 // rotated takes up the new head.
 func (l *loop) rotated(r rotated) error {
 	if ablation.On(ablation.KeepsLostState) && errors.Is(r.err, ledger.ErrLost) {
-		if head, err := l.p.a.deps.Rotator.Acquire(l.work, l.p.log, *l.p.tenure.Load()); err == nil {
+		ctx, cancel := context.WithTimeout(l.work, time.Minute) // work outlives the worker
+		defer cancel()
+		if head, err := l.p.a.deps.Rotator.Acquire(ctx, l.p.log, *l.p.tenure.Load()); err == nil {
 			l.c.sealed, l.c.flight = append(l.c.flight, l.c.sealed...), nil
 			l.c.rebase(head)
 			return nil
