@@ -1,5 +1,9 @@
 package plan
 
+// listReceiptsFrom is how many deliveries an entry has to owe for a copier to
+// list its receipts.
+const listReceiptsFrom = 16
+
 // Requests are numbers of requests by operation and what they are about, named as
 // in Run.Requests.
 type Requests map[string]float64
@@ -9,20 +13,24 @@ type Requests map[string]float64
 // partition over. Copiers is how many read an entry that its jobs come from.
 //
 // An appender puts the file and the entry, and lists and reads the end of a
-// chain that it takes over; a copier reads the entry once and for each delivery
-// looks for its receipt, gets the staged file, puts the object, and puts the
-// receipt.
+// chain that it takes over; a copier reads the entry once, and for each delivery
+// gets the staged file, puts the object, and puts the receipt. For receipts it
+// looks one by one, or lists them if the entry owes many.
 func Sealed(files, copies, entries, claims, copiers float64) Requests {
 	deliveries := files * copies
+	looks, looked := "head receipt", deliveries
+	if deliveries >= listReceiptsFrom*(entries-claims) {
+		looks, looked = "list receipt", (entries-claims)*copiers
+	}
 	return Requests{
-		"put staged":   files,
-		"put entry":    entries,
-		"get entry":    (entries-claims)*copiers + claims,
-		"list entry":   claims,
-		"head receipt": deliveries,
-		"get staged":   deliveries,
-		"put object":   deliveries,
-		"put receipt":  deliveries,
+		"put staged":  files,
+		"put entry":   entries,
+		"get entry":   (entries-claims)*copiers + claims,
+		"list entry":  claims,
+		looks:         looked,
+		"get staged":  deliveries,
+		"put object":  deliveries,
+		"put receipt": deliveries,
 	}
 }
 

@@ -120,6 +120,7 @@ type Copier struct {
 	cfg            Config
 	deps           Deps
 	entries        *entries
+	receipts       *receipts
 	customers      *destination.Putter
 	metrics        *metrics
 	gate           *gate
@@ -156,6 +157,7 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 	c := &Copier{cfg: cfg, deps: deps, metrics: m, replayMetrics: replays,
 		book:      meter.NewBook(deps.Staging, cfg.Worker, deps.Log),
 		entries:   newEntries(deps.Staging, 20_000),
+		receipts:  newReceipts(deps.Staging),
 		customers: destination.NewPutter(destination.Config{Roles: deps.Roles, Open: deps.Open}),
 		gate:      newGate(deps.Log, m.waiting),
 	}
@@ -205,6 +207,7 @@ func (c *Copier) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	source.assigned = c.receipts.renew
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	engine := c.newEngine(c.requeuer(source))

@@ -26,15 +26,13 @@ const goneTries = 2
 // the operator's own did not answer; then nothing is known, and nothing lost.
 func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	job := e.Job
-	f, o, err := c.owed(ctx, job)
-	if f == nil {
+	entry, o, err := c.owed(ctx, job)
+	if entry == nil {
 		return o, err
 	}
+	f, shared := &entry.Files[job.File.Index], ctx
 	ctx, counted := c.counting(ctx, job.Destination)
 	defer counted()
-	if known, err := c.marked(ctx, delivery.DoneMarker(job.File, job.Destination)); err != nil || known {
-		return outcome{kind: moot}, err
-	}
 	held, err := c.acquire(ctx, job)
 	if errors.Is(err, lease.ErrHeld) {
 		return outcome{kind: busy}, nil
@@ -44,14 +42,19 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	}
 	defer c.release(ctx, held)
 
-	// Under the lease, so that another's receipt is not overlooked.
-	err = head(ctx, c.deps.Staging, delivery.ReceiptKey(job.File, job.Destination))
-	switch {
-	case err == nil:
+	// Under the lease, so that what its last holder did is not overlooked: it
+	// left a marker, and its receipt may be younger than our listing.
+	known, asked, err := c.marked(ctx, delivery.DoneMarker(job.File, job.Destination))
+	if err != nil || known {
+		return outcome{kind: moot}, err
+	}
+	closed, err := c.receipts.closed(ctx, shared, job, entry, held != nil && asked)
+	if err != nil {
+		return c.stagingFailed(err, "look for the receipt")
+	}
+	if closed {
 		c.mark(ctx, job)
 		return outcome{kind: moot}, nil
-	case !errors.Is(err, objstore.ErrNotFound):
-		return c.stagingFailed(err, "look for the receipt")
 	}
 	t, o, ok := c.target(job)
 	if !ok {
@@ -71,6 +74,7 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	return c.deliver(ctx, e, t, f, body, held, false, func(r delivery.Receipt) error {
 		err := WriteReceipt(ctx, c.deps.Staging, r)
 		if err == nil {
+			c.receipts.written(job)
 			c.mark(ctx, job)
 		}
 		return err
@@ -145,11 +149,11 @@ func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooled) destin
 	}
 }
 
-// owed returns the file if the job is honest.
+// owed returns the entry of the file if the job is honest.
 //
 // Invariant: I7. The job is a pointer, written by anyone who may write to the
 // topic; what is owed to whom stands in the ledger.
-func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.File, outcome, error) {
+func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.Entry, outcome, error) {
 	if job.Replay != "" {
 		return nil, c.forged(ctx, job, "a replay's job has no business here"), nil
 	}
@@ -161,7 +165,7 @@ func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.File, outc
 	if !owes(f, job.Destination) && !ablation.On(ablation.JobIsAuthority) {
 		return nil, c.forged(ctx, job, "the ledger does not owe it"), nil
 	}
-	return f, outcome{}, nil
+	return e, outcome{}, nil
 }
 
 func owes(f *ledger.File, destination string) bool { return slices.Contains(f.Owed, destination) }

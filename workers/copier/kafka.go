@@ -64,6 +64,7 @@ type jobs struct {
 	group     Membership
 	producers []Producer  // of the retry tiers
 	gen       *generation // the last one
+	assigned  func()      // called before partitions are read that may have been others'
 }
 
 // generation is one division of the partitions, with what was read in it.
@@ -75,7 +76,7 @@ type generation struct {
 }
 
 func openJobs(cfg Config, kafka Kafka, log *slog.Logger) (*jobs, error) {
-	j := &jobs{cfg: cfg, kafka: kafka, log: log}
+	j := &jobs{cfg: cfg, kafka: kafka, log: log, assigned: func() {}}
 	var err error
 	j.group, err = kafka.Join(stream.GroupConfig{
 		ID: cfg.group(), Topics: cfg.laneTopics(), Worker: cfg.Worker, SessionTimeout: cfg.SessionTimeout,
@@ -98,6 +99,7 @@ func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, clai
 			return err
 		}
 		j.gen = &generation{Generation: next, positions: map[string]map[int]*offsets{}, committed: map[string]map[int]int64{}}
+		j.assigned()
 		j.readGeneration(ctx, j.gen, take)
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -36,17 +36,17 @@ func leaseName(job delivery.Job) string {
 	return delivery.LeaseName(job.File, job.Destination)
 }
 
-// marked asks Redis for a marker. Away, it is away, or says no if the
+// marked asks Redis for a marker. Away, it is away, or was not asked if the
 // configuration says to go on without.
-func (c *Copier) marked(ctx context.Context, key string) (bool, error) {
-	known, err := c.deps.Leases.Marked(ctx, key)
+func (c *Copier) marked(ctx context.Context, key string) (known, asked bool, err error) {
+	known, err = c.deps.Leases.Marked(ctx, key)
 	if err != nil && c.cfg.WithoutRedis && ctx.Err() == nil {
-		return false, nil
+		return false, false, nil
 	}
 	if err != nil {
-		return false, &away{c.redis, err}
+		return false, false, &away{c.redis, err}
 	}
-	return known, nil
+	return known, true, nil
 }
 
 // mark remembers the receipt. It is a cache: an error costs a request later.

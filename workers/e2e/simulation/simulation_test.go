@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"github.com/sealift/sealift/workers/copier"
+
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -26,7 +28,8 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	runtime.GOMAXPROCS(1) // what wakes up together runs in the order in which it went to sleep
+	copier.ListFromForTesting(2) // entries have few files here
+	runtime.GOMAXPROCS(1)        // what wakes up together runs in the order in which it went to sleep
 	// By the clock of the bubble, not by chance.
 	jitter.SetForTesting(func(d time.Duration) time.Duration {
 		h := fnv.New64a()

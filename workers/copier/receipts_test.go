@@ -1,0 +1,176 @@
+package copier
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// asked counts the requests for receipts from here on.
+func (r *rig) asked() func() (heads, lists int) {
+	var mu sync.Mutex
+	counts := map[string]int{}
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		counts[op.Name]++
+		return objstore.Fault{}
+	})
+	return func() (int, int) {
+		mu.Lock()
+		defer mu.Unlock()
+		return counts["head"], counts["list"]
+	}
+}
+
+// many seals an entry with as many debts.
+func (r *rig) many(n int) (jobs []delivery.Job) {
+	var contents []string
+	for i := range n {
+		contents = append(contents, fmt.Sprint("content ", i))
+	}
+	for _, ref := range r.seal([]string{acmeOne}, contents...) {
+		jobs = append(jobs, delivery.Job{Version: 1, File: ref, Destination: acmeOne})
+	}
+	return jobs
+}
+
+func TestReceiptsOfAnEntryAreListedOnce(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		debts, heads, lists int
+		change              func(*Config)
+		job                 func(*delivery.Job)
+	}{
+		"few":           {debts: listFrom - 1, heads: listFrom - 1},
+		"many":          {debts: listFrom, lists: 1},
+		"failed_before": {debts: listFrom, heads: listFrom, job: func(j *delivery.Job) { j.Attempt = 1 }},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			jobs := r.many(c.debts)
+			asked := r.asked()
+			for _, job := range jobs {
+				if c.job != nil {
+					c.job(&job)
+				}
+				require.Equal(t, done, r.once(t.Context(), job).kind)
+			}
+			heads, lists := asked()
+			require.Equal(t, []int{c.heads, c.lists}, []int{heads, lists})
+			require.Len(t, r.buckets["one-logs"].opts, c.debts)
+		})
+	}
+}
+
+func TestReceiptsAreAskedForOneByOneWithoutRedis(t *testing.T) {
+	r := newRig(t)
+	jobs := r.many(listFrom)
+	lone := r.another("copier-2", func(c *Config) { c.WithoutRedis = true })
+	r.redis.Close()
+	asked := r.asked()
+	for _, job := range jobs {
+		require.Equal(t, done, lone.once(t.Context(), job).kind)
+	}
+	heads, lists := asked()
+	require.Equal(t, []int{listFrom, 0}, []int{heads, lists})
+}
+
+// What was delivered is not sent again when its job is read again, whatever
+// Redis forgot and whatever the customer did with it.
+func TestWhatWasMovedStaysAway(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		another bool // reads the jobs again, and has a listing of before
+		renew   bool // and the partitions are assigned anew
+	}{
+		"the_same_copier":   {},
+		"after_a_rebalance": {renew: true},
+		"another_copier":    {another: true, renew: true},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			jobs, second := r.many(listFrom), r.Copier
+			if c.another {
+				second = r.another("copier-2", nil)
+				_, ok, err := second.receipts.listed(t.Context(), jobs[0].File, "")
+				require.NoError(t, err)
+				require.True(t, ok)
+			}
+			for _, job := range jobs {
+				require.Equal(t, done, r.once(t.Context(), job).kind)
+			}
+			moved := r.objects("one-logs")
+			require.Len(t, moved, listFrom)
+			for key := range moved {
+				require.NoError(t, r.buckets["one-logs"].Delete(t.Context(), key))
+			}
+			r.redis.FlushAll()
+			if c.renew {
+				second.receipts.renew()
+			}
+			for _, job := range jobs {
+				require.Equal(t, moot, second.once(t.Context(), job).kind)
+			}
+			require.Empty(t, r.objects("one-logs"))
+		})
+	}
+}
+
+// A copy of another's that ends while we have a listing from before it leaves a
+// marker, which is looked for under the lease.
+func TestAReceiptYoungerThanTheListing(t *testing.T) {
+	r := newRig(t)
+	jobs, second := r.many(listFrom), r.another("copier-2", nil)
+	_, _, err := second.receipts.listed(t.Context(), jobs[0].File, "")
+	require.NoError(t, err)
+	require.Equal(t, done, r.once(t.Context(), jobs[0]).kind)
+	for key := range r.objects("one-logs") {
+		require.NoError(t, r.buckets["one-logs"].Delete(t.Context(), key))
+	}
+	require.Equal(t, moot, second.once(t.Context(), jobs[0]).kind)
+	require.Empty(t, r.objects("one-logs"))
+}
+
+func TestListingsOfReceipts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging := objstore.NewMemory("staging")
+		lists := 0
+		staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if op.Name == "list" {
+				lists++
+			}
+			return objstore.Fault{}
+		})
+		r := newReceipts(staging)
+		f := delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 7}
+		ask := func() bool {
+			_, ok, err := r.listed(t.Context(), f, delivery.ReceiptKey(f, acmeOne))
+			require.NoError(t, err)
+			return ok
+		}
+		for range listFrom - 1 {
+			require.True(t, ask())
+		}
+		time.Sleep(listedFor + 1)
+		require.False(t, ask(), "it did not pay: the rest is looked for one by one")
+		require.Equal(t, 1, lists)
+		r.renew()
+		for range listFrom {
+			require.True(t, ask())
+		}
+		require.Equal(t, 2, lists, "partitions were assigned")
+		time.Sleep(listedFor + 1)
+		require.True(t, ask())
+		require.Equal(t, 3, lists, "it paid, and is made anew when it is old")
+		time.Sleep(20 * listedFor)
+		f.Seq++
+		require.True(t, ask())
+		require.Len(t, r.lists, 1, "old ones are forgotten")
+	})
+}
