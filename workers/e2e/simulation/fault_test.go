@@ -274,6 +274,7 @@ func (w *world) settle() {
 	w.note("* no faults from here on")
 	w.calm, w.calmSince = true, time.Now()
 	w.redis.down = false
+	w.timeRate = 5 // where requests wait for each other until they time out, nothing settles
 	for _, b := range w.buckets {
 		b.down = well
 	}
