@@ -65,6 +65,8 @@ const (
 	// DeletesUndelivered: staged files go by age, whatever receipts say.
 	DeletesUndelivered
 	// DeletesUncovered: staged files that no entry names go by age, whatever
-	// the ledger covers.
+	// the ledger covers, or the number of its entries.
 	DeletesUncovered
+	// DeletesByFile: a staged object goes when one of its files was delivered.
+	DeletesByFile
 )

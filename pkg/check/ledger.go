@@ -85,11 +85,14 @@ type sealed struct {
 	RawCRC64  string   `json:"raw_crc64"`
 	SHA256    string   `json:"sha256"`
 	StagedKey string   `json:"staged_key"`
+	StagedAt  int64    `json:"staged_at"`
+	PackBytes int64    `json:"pack_bytes"` // 0: the object is the file alone
 	Owed      []string `json:"owed"`
 
 	at  string // of which entry, for people
 	ref string // its place in receipts' keys
 	log string
+	seq int64
 }
 
 // stream is a source's hour in a partition.
@@ -102,7 +105,7 @@ const hourMs = 60 * 60 * 1000
 
 // Check holds the ledger against itself (I1, I2), staged objects against it
 // (I3, I4), receipts against both (I7, I9), and the objects of every place
-// against all (I8). It reads every object, and holds one line of each in
+// against all (I8). It reads every object, and holds one line of each, or one pack, in
 // memory. Its error is that of reading: then nothing can be said.
 func (b Books) Check() (*BooksReport, error) {
 	r := &BooksReport{}
@@ -114,8 +117,18 @@ func (b Books) Check() (*BooksReport, error) {
 	for _, log := range slices.Sorted(maps.Keys(s.chains)) {
 		files = append(files, r.chain(log, s.chains[log])...)
 	}
+	packs := map[string][]*sealed{}
 	for _, f := range files {
-		r.content(f, f.StagedKey, s.staged)
+		if f.PackBytes > 0 {
+			packs[f.StagedKey] = append(packs[f.StagedKey], f)
+		} else {
+			r.content(f, f.StagedKey, s.staged)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(packs)) {
+		if err := r.pack(key, s.packs, packs[key]); err != nil {
+			return nil, err
+		}
 	}
 	delivered := r.receipts(files, s.receipts, b.MayOwe)
 	for _, dest := range slices.Sorted(maps.Keys(b.Places)) {
@@ -130,22 +143,25 @@ func (b Books) Check() (*BooksReport, error) {
 type staging struct {
 	chains   map[string][]*entry
 	staged   map[string]payload
+	packs    map[string]Object
 	receipts map[string][]byte
 }
 
 func readStaging(r *BooksReport, objects iter.Seq2[Object, error]) (*staging, error) {
-	s := &staging{chains: map[string][]*entry{}, staged: map[string]payload{}, receipts: map[string][]byte{}}
+	s := &staging{chains: map[string][]*entry{}, staged: map[string]payload{}, packs: map[string]Object{}, receipts: map[string][]byte{}}
 	for o, err := range objects {
 		if err != nil {
 			return nil, err
 		}
 		root, rest, _ := strings.Cut(o.Key, "/")
-		switch root {
-		case "data":
+		switch {
+		case root == "data" && strings.Contains(o.Key, "/packs/"):
+			s.packs[o.Key] = o // the ledger says what it is made of
+		case root == "data":
 			s.staged[o.Key], err = readBody(o)
-		case "receipts":
+		case root == "receipts":
 			s.receipts[o.Key], err = readAll(o)
-		case "ledger":
+		case root == "ledger":
 			var raw []byte
 			if raw, err = readAll(o); err == nil {
 				r.entry(s, o.Key, rest, raw)
@@ -201,7 +217,7 @@ func (r *BooksReport) chain(log string, entries []*entry) (files []*sealed) {
 		}
 		for i := range e.Files {
 			f := &e.Files[i]
-			f.at, f.log = fmt.Sprintf("%s file %d", e.key, i), log
+			f.at, f.log, f.seq = fmt.Sprintf("%s file %d", e.key, i), log, e.Seq
 			f.ref = fmt.Sprintf("receipts/%s/%019d/%05d/", log, e.Seq, i)
 			r.file(f, through, former)
 			files = append(files, f)
@@ -222,7 +238,7 @@ func (r *BooksReport) file(f *sealed, through map[stream]int64, former *entry) {
 		!slices.IsSorted(f.Owed) || !validSource.MatchString(f.Source) || len(f.SHA256) != 64 {
 		r.problem(Broken, f.at, "cannot be a file")
 	}
-	if want := stagedKey(f); f.StagedKey != want {
+	if want := stagedKey(f); f.PackBytes == 0 && f.StagedKey != want {
 		r.problem(Broken, f.at, "is staged as %q, not %q", f.StagedKey, want)
 	}
 	if last, ok := through[s]; ok && f.First <= last || former != nil && f.First < former.LowWatermark {

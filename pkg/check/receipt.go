@@ -153,14 +153,22 @@ func readBody(o Object) (payload, error) {
 	c := &counter{r: in, sum: sha256.New()}
 	stored := bufio.NewReader(c)
 	b.bad = b.unpack(stored)
-	if _, err := io.Copy(io.Discard, stored); err != nil || c.err != nil {
+	rest, err := io.Copy(io.Discard, stored)
+	if err != nil || c.err != nil {
 		return payload{}, fmt.Errorf("read object %q: %w", o.Key, errors.Join(err, c.err))
+	}
+	if b.bad == nil && rest > 0 {
+		b.bad = errMember
 	}
 	b.bytes, b.sum = c.n, hex.EncodeToString(c.sum.Sum(nil))
 	return b, nil
 }
 
-func (b *payload) unpack(stored *bufio.Reader) error {
+var errMember = errors.New("bytes after the first gzip member")
+
+// unpack reads the first gzip member, and nothing after it if stored is an
+// io.ByteReader.
+func (b *payload) unpack(stored io.Reader) error {
 	z, err := gzip.NewReader(stored)
 	if err != nil {
 		return err
@@ -184,13 +192,7 @@ func (b *payload) unpack(stored *bufio.Reader) error {
 			return fmt.Errorf("line %d is not one JSON object", b.lines)
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return err
-	}
-	if _, err := stored.Peek(1); err == nil {
-		return errors.New("bytes after the first gzip member")
-	}
-	return nil
+	return lines.Err()
 }
 
 // stagedKey and objectKey restate the names of schemas/delivery.md.

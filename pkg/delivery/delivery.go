@@ -245,6 +245,23 @@ func StagedKey(l ledger.Log, f *ledger.File) string {
 	return StagedPrefix(l) + fmt.Sprintf("%d/%s/%d-%d-%s.gz", f.Hour, f.Source, f.First, f.Last, f.SHA256[:16])
 }
 
+// Files smaller than PackedBelow that are sealed together are staged together,
+// in packs of at most PackBytes: their gzip members one after the other.
+// workers/rotator/DESIGN.md tells why so.
+const (
+	PackedBelow = 1 << 20 // 1 MiB, compressed
+	PackBytes   = 8 << 20 // 8 MiB
+)
+
+// PackKey is where a pack lies in the staging bucket, of files of entry seq
+// that hold offsets from first to last; sum is the SHA-256 (hex) of all of it.
+// Like StagedKey it names the content; and the only entry that may name it.
+//
+//	data/{topic}/{incarnation}/{partition}/packs/{seq, 19 digits}/{first}-{last}-{sha256[:16]}.gz
+func PackKey(l ledger.Log, seq, first, last int64, sum string) string {
+	return StagedPrefix(l) + fmt.Sprintf("packs/%019d/%d-%d-%s.gz", seq, first, last, sum[:16])
+}
+
 // nameSpace is the uuid v5 name space of file names.
 var nameSpace = uuid.MustParse("5ea11f7d-0b1e-5c7a-9d3f-6b1f2a3c4d5e")
 

@@ -102,7 +102,7 @@ func TestReceiptsThatNameNoObjectAreShorter(t *testing.T) {
 
 func TestGoldenKeys(t *testing.T) {
 	keys, err := json.MarshalIndent(map[string]string{
-		"staged": StagedKey(log, &file), "object": ObjectKey("", log, &file), "object_with_prefix": ObjectKey("path/prefix", log, &file),
+		"staged": StagedKey(log, &file), "pack": PackKey(log, 42, 1000, 4999, sum), "object": ObjectKey("", log, &file), "object_with_prefix": ObjectKey("path/prefix", log, &file),
 		"receipt": ReceiptKey(ref, job.Destination), "parked": ParkedKey(ref, job.Destination), "job": string(job.RecordKey()),
 	}, "", "  ")
 	require.NoError(t, err)
@@ -115,6 +115,11 @@ func TestKeysReadBack(t *testing.T) {
 	require.Equal(t, Staged{Log: log, Stream: file.Stream(), First: 1000, Last: 4999, Sum: sum[:16]}, s)
 	require.True(t, strings.HasPrefix(StagedKey(log, &file), StagedPrefix(log)))
 
+	s, ok = ParseStagedKey(PackKey(log, 42, 1000, 4999, sum))
+	require.True(t, ok)
+	require.Equal(t, Staged{Log: log, Pack: true, Seq: 42, First: 1000, Last: 4999, Sum: sum[:16]}, s)
+	require.True(t, strings.HasPrefix(PackKey(log, 42, 1000, 4999, sum), StagedPrefix(log)))
+
 	r, dest, ok := ParseParkedKey(ParkedKey(ref, job.Destination))
 	require.True(t, ok)
 	require.Equal(t, ref, r)
@@ -125,6 +130,39 @@ func TestKeysReadBack(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, ref.Index, i)
 	require.Equal(t, job.Destination, dest)
+}
+
+func TestKeysThatNameNothingStaged(t *testing.T) {
+	good := PackKey(log, 42, 1000, 4999, sum)
+	for hazard, key := range map[string]string{
+		"short_number":    strings.Replace(good, "/0000000000000000042/", "/42/", 1),
+		"no_number":       strings.Replace(good, "/0000000000000000042/", "/web/", 1),
+		"last_first":      strings.Replace(good, "1000-4999", "4999-1000", 1),
+		"a_sum_too_short": strings.Replace(good, sum[:16], sum[:15], 1),
+		"no_gzip":         strings.TrimSuffix(good, ".gz"),
+		"neither":         strings.Replace(good, "/packs/", "/pack/", 1),
+	} {
+		require.NotEqual(t, good, key, hazard)
+		_, ok := ParseStagedKey(key)
+		require.False(t, ok, hazard)
+	}
+}
+
+// Invariant: I11.
+func TestSettled(t *testing.T) {
+	head := &ledger.Entry{Seq: 42, LowWatermark: 2000, SealedThrough: []ledger.Through{{Source: source, Hour: file.Hour, Offset: 4999}}}
+	of := func(key string) bool {
+		s, ok := ParseStagedKey(key)
+		require.True(t, ok)
+		return s.Settled(head)
+	}
+	ahead := file
+	ahead.Last++
+	require.True(t, of(StagedKey(log, &file)))
+	require.False(t, of(StagedKey(log, &ahead)), "its owner may be slow, not dead")
+	require.True(t, of(PackKey(log, 42, 1000, 9999, sum)), "that entry is another, whatever it covers")
+	require.True(t, of(PackKey(log, 1, 1000, 4999, sum)))
+	require.False(t, of(PackKey(log, 43, 1000, 1001, sum)), "its entry may be on its way, whatever is covered")
 }
 
 // Topic and incarnation may hold any of the characters that names are glued
@@ -225,8 +263,13 @@ func FuzzDecodeParked(f *testing.F) {
 func FuzzParseStagedKey(f *testing.F) {
 	f.Add(StagedKey(log, &file))
 	f.Add("data/a/b/00001/-1/c/0-0-0123456789abcdef.gz")
+	f.Add(PackKey(log, 42, 1000, 4999, sum))
 	f.Fuzz(func(t *testing.T, key string) {
-		if s, ok := ParseStagedKey(key); ok {
+		s, ok := ParseStagedKey(key)
+		switch {
+		case ok && s.Pack:
+			require.Equal(t, key, PackKey(s.Log, s.Seq, s.First, s.Last, s.Sum))
+		case ok:
 			require.Equal(t, key, StagedKey(s.Log, &ledger.File{Source: s.Stream.Source, Hour: s.Stream.Hour, First: s.First, Last: s.Last, SHA256: s.Sum}))
 		}
 	})

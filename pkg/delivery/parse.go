@@ -11,16 +11,34 @@ import (
 // Staged is what a staged object's key tells about it.
 type Staged struct {
 	Log         ledger.Log
-	Stream      ledger.Stream
+	Stream      ledger.Stream // of a file alone
+	Pack        bool
+	Seq         int64  // of a pack: the entry that it is for
 	First, Last int64  // offsets
 	Sum         string // the first 16 hex digits of its sha256
+}
+
+// Settled reports whether an entry up to head names the object, or none ever
+// will.
+//
+// Invariant: I11. A file alone: its range is covered, so it is in a file that
+// one entry names, and no later one can name another file of it. A pack: an
+// entry names packs of its own number alone; that entry is there, is the only
+// one of its number, and never changes (I1). Whoever still means to write it
+// has lost already. Whether records of the pack are covered does not matter:
+// another entry that comes to hold them names another object.
+func (s Staged) Settled(head *ledger.Entry) bool {
+	if s.Pack {
+		return s.Seq <= head.Seq
+	}
+	return head.Covers(s.Stream, s.Last)
 }
 
 // StagedPrefix lists all staged objects of one partition, by hour.
 func StagedPrefix(l ledger.Log) string { return fmt.Sprintf("data/%s/", l) }
 
-// ParseStagedKey is the inverse of StagedKey; ok is false for any key that
-// StagedKey does not give.
+// ParseStagedKey is the inverse of StagedKey and PackKey; ok is false for any
+// key that neither gives.
 func ParseStagedKey(key string) (s Staged, ok bool) {
 	part := strings.Split(key, "/")
 	if len(part) != 7 || part[0] != "data" {
@@ -32,19 +50,26 @@ func ParseStagedKey(key string) (s Staged, ok bool) {
 		return Staged{}, false
 	}
 	partition, err1 := strconv.Atoi(part[3])
-	hour, err2 := strconv.ParseInt(part[4], 10, 64)
-	first, err3 := strconv.ParseInt(rng[0], 10, 64)
-	last, err4 := strconv.ParseInt(rng[1], 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil || err4 != nil || len(rng[2]) != 16 {
+	first, err2 := strconv.ParseInt(rng[0], 10, 64)
+	last, err3 := strconv.ParseInt(rng[1], 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil || first > last || len(rng[2]) != 16 {
 		return Staged{}, false
 	}
-	s = Staged{
-		Log:    ledger.Log{Topic: part[1], Incarnation: part[2], Partition: partition},
-		Stream: ledger.Stream{Source: part[5], Hour: hour},
-		First:  first, Last: last, Sum: rng[2],
+	s = Staged{Log: ledger.Log{Topic: part[1], Incarnation: part[2], Partition: partition}, First: first, Last: last, Sum: rng[2]}
+	if part[4] == "packs" {
+		s.Pack = true
+		if s.Seq, err1 = strconv.ParseInt(part[5], 10, 64); err1 != nil {
+			return Staged{}, false
+		}
+		return s, PackKey(s.Log, s.Seq, first, last, s.Sum) == key
 	}
+	hour, err := strconv.ParseInt(part[4], 10, 64)
+	if err != nil {
+		return Staged{}, false
+	}
+	s.Stream = ledger.Stream{Source: part[5], Hour: hour}
 	f := ledger.File{Source: part[5], Hour: hour, First: first, Last: last, SHA256: s.Sum}
-	return s, first <= last && StagedKey(s.Log, &f) == key
+	return s, StagedKey(s.Log, &f) == key
 }
 
 // ParseParkedKey is the inverse of ParkedKey; ok is false for any key that

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -230,6 +231,60 @@ func TestEntryGolden(t *testing.T) {
 	back, err := Decode(want)
 	require.NoError(t, err)
 	require.Equal(t, e, back)
+}
+
+// A file in a pack, as later releases of version 1 write it.
+func TestPackedEntryGolden(t *testing.T) {
+	e := at(5, "7d0f6f9e-8a38-4d2b-8f5c-0a1b2c3d4e5f")
+	e.WrittenAt = 1_700_000_000_000
+	e.Files = []File{{
+		Source: "web", Hour: 1_699_999_200_000, Received: 1_699_999_200_123, First: 700, Last: 899, Records: 150,
+		RawBytes: 150_000, GzipBytes: 30_000, RawCRC64: "00ab54a98ceb1f0a", SHA256: strings.Repeat("ab", 32),
+		StagedKey: "data/packs/x.gz", StagedAt: 12_000, PackBytes: 70_000, Reason: "time", Owed: []string{"ws_1/prod"},
+	}}
+	got, err := e.Encode()
+	require.NoError(t, err)
+	want, err := os.ReadFile("testdata/entry-v1-packed.json")
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got), "the format of stored entries changed: that needs a new version")
+	back, err := Decode(want)
+	require.NoError(t, err)
+	require.Equal(t, e, back)
+
+	for hazard, change := range map[string]func(*File){
+		"before_its_pack":      func(f *File) { f.StagedAt = -1 },
+		"after_its_pack":       func(f *File) { f.StagedAt = 40_001 },
+		"larger_than_its_pack": func(f *File) { f.StagedAt, f.PackBytes = 1, 29_999 },
+		"at_an_offset_alone":   func(f *File) { f.PackBytes = 0 },
+		"in_a_negative_pack":   func(f *File) { f.StagedAt, f.PackBytes = 0, -1 },
+	} {
+		bad := *e
+		bad.Files = slices.Clone(e.Files)
+		change(&bad.Files[0])
+		_, err := bad.Encode()
+		require.ErrorIs(t, err, ErrCorrupt, hazard)
+	}
+}
+
+// Of a pack no byte more than the file's is read; of a file alone everything, so
+// that one that is too long is seen.
+func TestOpenReadsTheFilesBytes(t *testing.T) {
+	store := objstore.NewMemory("staging")
+	_, err := store.Put(t.Context(), "pack", strings.NewReader("aaabbbcc"), objstore.PutOptions{})
+	require.NoError(t, err)
+	for want, f := range map[string]File{
+		"bbb":      {StagedKey: "pack", StagedAt: 3, GzipBytes: 3, PackBytes: 8},
+		"aaa":      {StagedKey: "pack", GzipBytes: 3, PackBytes: 8},
+		"aaabbbcc": {StagedKey: "pack", GzipBytes: 3},
+	} {
+		r, err := f.Open(t.Context(), store)
+		require.NoError(t, err)
+		got, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.Equal(t, want, string(got))
+	}
+	require.EqualValues(t, 8, (&File{GzipBytes: 3, PackBytes: 8}).StagedBytes())
+	require.EqualValues(t, 3, (&File{GzipBytes: 3}).StagedBytes())
 }
 
 func TestDecodeRefuses(t *testing.T) {

@@ -10,6 +10,8 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sealift/sealift/pkg/objstore"
 )
 
 // EntryVersion is the format version that this code writes.
@@ -85,12 +89,27 @@ type File struct {
 	RawCRC64  string   `json:"raw_crc64"` // CRC-64/NVME of the lines, 16 hex digits
 	SHA256    string   `json:"sha256"`    // hex, of the gzip bytes
 	StagedKey string   `json:"staged_key"`
-	Reason    string   `json:"reason"` // why it was sealed
-	Owed      []string `json:"owed"`   // destination ids, "workspace/name"
+	StagedAt  int64    `json:"staged_at,omitempty"`  // offset of its bytes in a pack
+	PackBytes int64    `json:"pack_bytes,omitempty"` // of the whole pack; 0: the object is this file alone
+	Reason    string   `json:"reason"`               // why it was sealed
+	Owed      []string `json:"owed"`                 // destination ids, "workspace/name"
 }
 
 // Stream returns the stream of the file.
 func (f *File) Stream() Stream { return Stream{Source: f.Source, Hour: f.Hour} }
+
+// Open returns the file's staged bytes, of a pack its part alone. They may be
+// others than the ledger says, also more or fewer: the caller compares.
+func (f *File) Open(ctx context.Context, staging objstore.Store) (io.ReadCloser, error) {
+	if f.PackBytes > 0 {
+		return staging.GetRange(ctx, f.StagedKey, f.StagedAt, f.GzipBytes)
+	}
+	r, _, err := staging.Get(ctx, f.StagedKey)
+	return r, err
+}
+
+// StagedBytes is the size of the object that StagedKey names.
+func (f *File) StagedBytes() int64 { return cmp.Or(f.PackBytes, f.GzipBytes) }
 
 // Kind says why an entry was written.
 type Kind string
@@ -254,6 +273,9 @@ func (e *Entry) validate() error {
 		f := &e.Files[i]
 		if f.First > f.Last || f.First < 0 || f.Records < 1 || f.Records > f.Last-f.First+1 || f.StagedKey == "" || len(f.SHA256) != 64 || len(f.RawCRC64) != 16 {
 			return bad("file %d is not whole", i)
+		}
+		if f.PackBytes < 0 || f.StagedAt < 0 || f.StagedAt > max(0, f.PackBytes-f.GzipBytes) {
+			return bad("file %d is not within its pack", i)
 		}
 	}
 	if !slices.IsSortedFunc(e.SealedThrough, compareThrough) {

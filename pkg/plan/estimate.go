@@ -149,7 +149,8 @@ func (p *Plan) requests(mean files, rolls float64) {
 	turns := max(partitions, ceil((mean.count-mean.bySize)/filesPerEntry))
 	entries := turns + mean.bySize
 	p.EntriesPerDay = entries * rolls
-	sealed := Sealed(mean.count, l.Copies, entries, 0, min(float64(p.worker("copier").Count), max(1, mean.count*l.Copies/entries))).scale(rolls)
+	staged := mean.count - mean.small + Packs(mean.small, mean.smallGz, turns)
+	sealed := Sealed(mean.count, l.Copies, staged, entries, 0, min(float64(p.worker("copier").Count), max(1, mean.count*l.Copies/entries))).scale(rolls)
 	for _, kind := range slices.Sorted(maps.Keys(sealed)) {
 		payer := "operator"
 		if kind == "put object" {
@@ -201,7 +202,7 @@ func (p *Plan) notes(peak files) {
 		note("half of the sources fill less than %.0f kB in %s: files and their requests are the cost there, %.0f %% of the operator's requests at list prices are for %.0f files a day",
 			math.Ceil(p.MedianFile/1e3), progress.Duration(l.RollEvery), 100*(1-p.StorageUSD/p.OperatorUSD), p.FilesPerDay)
 	}
-	if perSecond := peak.count / min(l.DeliverWithin, l.RollEvery).Seconds(); perSecond > 3_000 {
-		note("%.0f PUTs a second to the staging bucket after the hour's turn: S3 takes 3,500 a second and prefix, and splits prefixes that are busy for long; ask for it beforehand, or allow more time (--deliver-within)", perSecond)
+	if perSecond := peak.count * l.Copies / min(l.DeliverWithin, l.RollEvery).Seconds(); perSecond > 3_000 {
+		note("%.0f receipts a second are put into the staging bucket after the hour's turn: S3 takes 3,500 a second and prefix, and splits prefixes that are busy for long; ask for it beforehand, or allow more time (--deliver-within)", perSecond)
 	}
 }

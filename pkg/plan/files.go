@@ -1,6 +1,10 @@
 package plan
 
-import "math"
+import (
+	"math"
+
+	"github.com/sealift/sealift/pkg/delivery"
+)
 
 // zipfHead flattens Zipf's law at its head, as pkg/sample does: without, one
 // source of many would have nearly everything.
@@ -24,6 +28,8 @@ type files struct {
 	count    float64 // at the turn and by size
 	bySize   float64 // of them, those that were cut because they were full
 	gzip     float64 // bytes
+	small    float64 // of them, those that are packed
+	smallGz  float64 // bytes of these
 	hottest  float64 // share of the largest source
 	atMedian float64 // bytes of the median source's file, compressed
 	spread   int     // sources that are spread
@@ -54,6 +60,10 @@ func (l Load) roll(events float64, m Measured) files {
 		f.count += parts * (any + cuts)
 		f.bySize += parts * cuts
 		f.gzip += parts * gz
+		if rest := gz - cuts*l.MaxBytes; rest < any*delivery.PackedBelow {
+			f.small += parts * any
+			f.smallGz += parts * rest
+		}
 		if i == len(shares)/2 {
 			f.atMedian = gz
 		}

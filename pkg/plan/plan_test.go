@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -92,7 +93,7 @@ func TestWhatALoadNeeds(t *testing.T) {
 		}
 		return c
 	}
-	require.InDelta(t, p.FilesPerDay, of("put staged").PerDay, 1e-6)
+	require.InDelta(t, p.FilesPerDay, of("put staged").PerDay, 1e-6, "of 72 MB each: alone")
 	require.InDelta(t, p.DeliveriesPerDay, of("put object").PerDay, 1e-6)
 	require.Equal(t, "customers", of("put object").Payer)
 	require.InDelta(t, p.DeliveriesPerDay*30.4*0.005/1000, of("put object").USD, 1e-6)
@@ -104,6 +105,30 @@ func TestWhatALoadNeeds(t *testing.T) {
 		}
 	}
 	require.InDelta(t, sum, p.OperatorUSD, 1e-6)
+}
+
+// What is staged follows bytes, not sources.
+func TestSmallFilesAreStagedTogether(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		files, bytes, entries, want float64
+	}{
+		"one_file":          {1, 100, 1, 1},
+		"one_pack":          {1000, 5e6, 1, 1},
+		"one_of_each_entry": {1000, 5e6, 8, 8},
+		"an_entry_of_more":  {1000, 100e6, 1, 12},
+		"a_file_an_entry":   {3, 300, 8, 3},
+		"none":              {0, 0, 8, 0},
+	} {
+		require.InDelta(t, c.want, Packs(c.files, c.bytes, c.entries), 1e-9, hazard)
+	}
+	for sources, want := range map[int]float64{10_000: 20, 20_000: 20, 100_000: 100} { // 128 MB of gzip an hour, and 100 bytes a file; entries of 1,000
+		p := estimate(t, func(l *Load) {
+			l.EventsPerSecond, l.EventBytes, l.Peak, l.Sources, l.Skew, l.Cores = 178, 1000, 1, sources, 0, 16
+		})
+		require.Equal(t, 8, p.Kafka.Partitions)
+		i := slices.IndexFunc(p.Requests, func(c Cost) bool { return c.Kind == "put staged" })
+		require.InDelta(t, want, p.Requests[i].PerDay/24, 1e-6, "%d sources", sources)
+	}
 }
 
 func TestNotes(t *testing.T) {

@@ -1,5 +1,7 @@
 package plan
 
+import "github.com/sealift/sealift/pkg/delivery"
+
 // listReceiptsFrom is how many deliveries an entry has to owe for a copier to
 // list its receipts.
 const listReceiptsFrom = 16
@@ -8,22 +10,29 @@ const listReceiptsFrom = 16
 // in Run.Requests.
 type Requests map[string]float64
 
+// Packs are the objects that so many small files, of so many bytes compressed,
+// are staged in: each entry's in packs of its own.
+func Packs(files, bytes, entries float64) float64 {
+	return min(files, entries*max(1, ceil(bytes/entries/delivery.PackBytes)))
+}
+
 // Sealed counts the requests that make so many files, owed to copies
-// destinations each, of so many ledger entries, of which claims only took a
-// partition over. Copiers is how many read an entry that its jobs come from.
+// destinations each, in so many staged objects and ledger entries, of which
+// claims only took a partition over. Copiers is how many read an entry that its
+// jobs come from.
 //
-// An appender puts the file and the entry, and lists and reads the end of a
-// chain that it takes over; a copier reads the entry once, and for each delivery
-// gets the staged file, puts the object, and puts the receipt. For receipts it
-// looks one by one, or lists them if the entry owes many.
-func Sealed(files, copies, entries, claims, copiers float64) Requests {
+// An appender puts the staged object and the entry, and lists and reads the end
+// of a chain that it takes over; a copier reads the entry once, and for each
+// delivery gets the staged file, puts the object, and puts the receipt. For
+// receipts it looks one by one, or lists them if the entry owes many.
+func Sealed(files, copies, staged, entries, claims, copiers float64) Requests {
 	deliveries := files * copies
 	looks, looked := "head receipt", deliveries
 	if deliveries >= listReceiptsFrom*(entries-claims) {
 		looks, looked = "list receipt", (entries-claims)*copiers
 	}
 	return Requests{
-		"put staged":  files,
+		"put staged":  staged,
 		"put entry":   entries,
 		"get entry":   (entries-claims)*copiers + claims,
 		"list entry":  claims,

@@ -95,24 +95,30 @@ func (r Run) held(ctx context.Context, o *delivery.Order) (map[int]stream.Bounds
 // look finds out where the bytes of an entry's files are.
 func (r Run) look(ctx context.Context, o *delivery.Order, e found, held map[int]stream.Bounds) ([]presence, error) {
 	at := make([]presence, len(e.files))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(16)
+	objects := map[string][]int{} // files by where they are staged
 	for i, found := range e.files {
 		f := &e.Files[found.index]
 		at[i] = lost
 		if b, ok := held[e.Partition]; ok && b.First <= f.First && f.Last < b.End {
 			at[i] = inKafka
 		}
-		if o.From == delivery.FromKafka {
-			continue
-		}
+		objects[f.StagedKey] = append(objects[f.StagedKey], i)
+	}
+	if o.From == delivery.FromKafka {
+		return at, nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for key, files := range objects {
 		group.Go(func() error {
-			info, err := r.Staging.Head(ctx, f.StagedKey)
-			if err == nil && info.Size == f.GzipBytes {
-				at[i] = staged
-			}
+			info, err := r.Staging.Head(ctx, key)
 			if errors.Is(err, objstore.ErrNotFound) {
 				return nil
+			}
+			for _, i := range files {
+				if err == nil && info.Size == e.Files[e.files[i].index].StagedBytes() {
+					at[i] = staged
+				}
 			}
 			return err
 		})

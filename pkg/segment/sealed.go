@@ -77,21 +77,24 @@ func (f *Sealed) Release() {
 
 // Reader returns the object's bytes. Readers are independent of each other
 // and may be used in any goroutine until Release.
-func (f *Sealed) Reader() io.ReadSeeker {
-	parts := make([]part, 0, len(f.extents)+2)
-	add := func(r io.ReaderAt, off, n int64) {
-		at := int64(0)
-		if len(parts) > 0 {
-			at = parts[len(parts)-1].at + parts[len(parts)-1].len
+func (f *Sealed) Reader() io.ReadSeeker { return Concat(f) }
+
+// Concat is Reader of the bytes of several files, one after the other: a gzip
+// file of as many members.
+func Concat(files ...*Sealed) io.ReadSeeker {
+	r := &reader{}
+	add := func(from io.ReaderAt, off, n int64) {
+		r.parts = append(r.parts, part{r: from, off: off, at: r.size, len: n})
+		r.size += n
+	}
+	for _, f := range files {
+		add(bytesAt(gzipHeader), 0, int64(len(gzipHeader)))
+		for _, x := range f.extents {
+			add(x.chunk.file, x.off, x.len)
 		}
-		parts = append(parts, part{r: r, off: off, at: at, len: n})
+		add(bytesAt(f.trailer), 0, int64(len(f.trailer)))
 	}
-	add(bytesAt(gzipHeader), 0, int64(len(gzipHeader)))
-	for _, x := range f.extents {
-		add(x.chunk.file, x.off, x.len)
-	}
-	add(bytesAt(f.trailer), 0, int64(len(f.trailer)))
-	return &reader{parts: parts, size: f.GzipBytes}
+	return r
 }
 
 // part is a run of the object's bytes [at, at+len).

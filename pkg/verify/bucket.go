@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -188,7 +189,10 @@ func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 func (o *file) content(ctx context.Context, store objstore.Store, r delivery.Receipt) (string, error) {
 	f := *o.f
 	f.GzipBytes, f.SHA256 = r.Bytes, r.SHA256
-	wrong, err := openFile(ctx, store, r.Key, &f)
+	wrong, err := readObject(ctx, func() (io.ReadCloser, error) {
+		body, _, err := store.Get(ctx, r.Key)
+		return body, err
+	}, &f)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return "it was deleted just now", nil

@@ -191,14 +191,14 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 			r.Skipped[reason] += n
 		}
 	})
+	staged := w.staged.take(e)
 	for i := range e.Files {
 		f := &e.Files[i]
-		staged := w.staged.take(f.StagedKey)
 		if w.cfg.Source != "" && f.Source != w.cfg.Source {
 			continue
 		}
 		w.report.edit(func(r *Report) { r.Files++; r.Records += f.Records; r.Bytes += f.GzipBytes })
-		one := file{walk: w, e: e, f: f, ref: delivery.Ref(e, i), receipts: receipts, staged: staged}
+		one := file{walk: w, e: e, f: f, ref: delivery.Ref(e, i), receipts: receipts, staged: staged[i]}
 		w.group.Go(func() error { return one.verify(ctx) })
 	}
 	return nil

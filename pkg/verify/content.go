@@ -15,7 +15,6 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/sealift/sealift/pkg/ledger"
-	"github.com/sealift/sealift/pkg/objstore"
 )
 
 // maxLine bounds a line: Kafka's limit for a record.
@@ -24,12 +23,12 @@ const maxLine = 16 << 20 // 16 MiB
 // readTries is how often a body is read whose reading fails.
 const readTries = 3
 
-// openFile opens a file's object, and says what is not as the ledger says. The
-// error is the store's: then nothing is known.
-func openFile(ctx context.Context, store objstore.Store, key string, f *ledger.File) (wrong []string, err error) {
+// readObject reads what open opens, and says what of the file is not as the
+// ledger says. The error is the store's: then nothing is known.
+func readObject(ctx context.Context, open func() (io.ReadCloser, error), f *ledger.File) (wrong []string, err error) {
 	for range readTries {
 		var body io.ReadCloser
-		if body, _, err = store.Get(ctx, key); err != nil {
+		if body, err = open(); err != nil {
 			return nil, err
 		}
 		wrong, err = readFile(body, f)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
@@ -34,18 +35,25 @@ func (v *verifier) listStaged(ctx context.Context, l ledger.Log) (*stagedSet, er
 	return s, nil
 }
 
-// take returns the size of a listed object that an entry names, or -1.
-func (s *stagedSet) take(key string) int64 {
-	size, ok := s.sizes[key]
-	if !ok {
-		return -1
+// take returns the sizes of the listed objects that an entry names, or -1: one
+// for each of its files.
+func (s *stagedSet) take(e *ledger.Entry) []int64 {
+	sizes := make([]int64, len(e.Files))
+	for i := range e.Files {
+		size, ok := s.sizes[e.Files[i].StagedKey]
+		if !ok {
+			size = -1
+		}
+		sizes[i] = size
 	}
-	delete(s.sizes, key)
-	return size
+	for i := range e.Files {
+		delete(s.sizes, e.Files[i].StagedKey)
+	}
+	return sizes
 }
 
-// strayStaged counts the objects that no entry names: orphans, if the ledger
-// covers their range, and else what is on its way. Neither is a problem.
+// strayStaged counts the objects that no entry names: orphans, if none ever
+// will, and else what is on its way. Neither is a problem.
 func (w *walk) strayStaged(ctx context.Context) error {
 	if len(w.staged.sizes) == 0 {
 		return nil
@@ -56,7 +64,7 @@ func (w *walk) strayStaged(ctx context.Context) error {
 	}
 	for key := range w.staged.sizes {
 		s, ok := delivery.ParseStagedKey(key)
-		orphan := ok && head.Covers(s.Stream, s.Last)
+		orphan := ok && s.Settled(head)
 		w.report.edit(func(r *Report) {
 			if orphan {
 				r.Staged.Orphans++
@@ -89,8 +97,8 @@ func (o *file) verifyStaged(ctx context.Context) (bool, error) {
 		return false, o.gone(ctx)
 	}
 	o.report.edit(func(r *Report) { r.Staged.Present++ })
-	if size != o.f.GzipBytes {
-		o.report.problem(StagedSize, place(o.ref), "staged object %q has %d bytes, the ledger says %d", o.f.StagedKey, size, o.f.GzipBytes)
+	if size != o.f.StagedBytes() {
+		o.report.problem(StagedSize, place(o.ref), "staged object %q has %d bytes, the ledger says %d", o.f.StagedKey, size, o.f.StagedBytes())
 		return false, nil
 	}
 	return true, nil
@@ -128,7 +136,7 @@ func (o *file) gone(ctx context.Context) error {
 
 // deep reads the staged object to its end.
 func (o *file) deep(ctx context.Context) error {
-	wrong, err := openFile(ctx, o.verifier.staging, o.f.StagedKey, o.f)
+	wrong, err := readObject(ctx, func() (io.ReadCloser, error) { return o.f.Open(ctx, o.verifier.staging) }, o.f)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return o.gone(ctx) // just now

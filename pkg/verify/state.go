@@ -39,6 +39,7 @@ func (s *state) next(e *ledger.Entry) {
 	for i := range e.Files {
 		s.names(delivery.Ref(e, i), &e.Files[i])
 	}
+	s.packs(e)
 	if s.prev != nil {
 		s.order(where, e)
 		s.offsets(where, e)
@@ -56,7 +57,7 @@ func (s *state) next(e *ledger.Entry) {
 // names holds a file against the functions that everything agrees upon.
 func (s *state) names(ref delivery.FileRef, f *ledger.File) {
 	bad := func(format string, args ...any) { s.report.problem(FileNames, place(ref), format, args...) }
-	if want := delivery.StagedKey(s.log, f); f.StagedKey != want {
+	if want := delivery.StagedKey(s.log, f); f.PackBytes == 0 && f.StagedKey != want {
 		bad("its staged key is %q, and must be %q", f.StagedKey, want)
 	}
 	if want := ledger.StreamOf(f.Source, f.Received); want != f.Stream() {
@@ -67,6 +68,38 @@ func (s *state) names(ref delivery.FileRef, f *ledger.File) {
 	}
 	if f.RawBytes < 2*f.Records || f.GzipBytes < 1 {
 		bad("%d records cannot be %d bytes, %d compressed", f.Records, f.RawBytes, f.GzipBytes)
+	}
+}
+
+// packs holds that each pack of an entry is its files, one after the other and
+// nothing else, and is named after them and the entry.
+func (s *state) packs(e *ledger.Entry) {
+	type pack struct{ first, last, end, bytes int64 }
+	packs := map[string]*pack{}
+	for i := range e.Files {
+		f := &e.Files[i]
+		if f.PackBytes == 0 {
+			continue
+		}
+		p := packs[f.StagedKey]
+		if p == nil {
+			p = &pack{first: f.First, bytes: f.PackBytes}
+			packs[f.StagedKey] = p
+		}
+		if f.StagedAt != p.end || f.PackBytes != p.bytes {
+			s.report.problem(FileNames, place(delivery.Ref(e, i)), "it lies at byte %d of the %d of its pack %q, and must lie at %d of %d", f.StagedAt, f.PackBytes, f.StagedKey, p.end, p.bytes)
+		}
+		p.first, p.last, p.end = min(p.first, f.First), max(p.last, f.Last), p.end+f.GzipBytes
+	}
+	for key, p := range packs {
+		where := fmt.Sprintf("%s entry %d", s.log, e.Seq)
+		named, ok := delivery.ParseStagedKey(key)
+		if want := (delivery.Staged{Log: s.log, Pack: true, Seq: e.Seq, First: p.first, Last: p.last, Sum: named.Sum}); !ok || named != want {
+			s.report.problem(FileNames, where, "its pack %q does not say that it holds offsets %d to %d of this entry", key, p.first, p.last)
+		}
+		if p.end != p.bytes {
+			s.report.problem(FileNames, where, "its pack %q has %d bytes, its files %d", key, p.bytes, p.end)
+		}
 	}
 }
 

@@ -24,6 +24,19 @@ func sealed(source string, first, last, records int64) ledger.File {
 	return f
 }
 
+// packed puts the files of entry seq into one pack.
+func packed(seq int64, files ...ledger.File) []ledger.File {
+	first, last, size := files[0].First, files[0].Last, int64(0)
+	for i := range files {
+		files[i].StagedAt = size
+		first, last, size = min(first, files[i].First), max(last, files[i].Last), size+files[i].GzipBytes
+	}
+	for i := range files {
+		files[i].StagedKey, files[i].PackBytes = delivery.PackKey(testLog, seq, first, last, files[0].SHA256), size
+	}
+	return files
+}
+
 // link is an entry: its watermark, files, and what is sealed above.
 type link struct {
 	low     int64
@@ -99,7 +112,19 @@ func TestChainsAreHeldAgainstThemselves(t *testing.T) {
 		"copies_counted_by_nobody": {change: func(l []link) {
 			l[1].skipped, l[1].files[0].Records = 0, 4
 		}, want: []Kind{Unaccounted}, gaps: 3},
-		"double_debt": {change: func(l []link) { l[1].files[0].Owed = []string{"ws/a", "ws/a"} }, want: []Kind{FileNames}},
+		"pack":                  {change: func(l []link) { l[1].files = packed(2, l[1].files...) }},
+		"pack_of_another_entry": {change: func(l []link) { l[1].files = packed(3, l[1].files...) }, want: []Kind{FileNames}},
+		"pack_of_other_offsets": {change: func(l []link) {
+			l[1].files = packed(2, l[1].files...)
+			for i := range l[1].files {
+				l[1].files[i].StagedKey = delivery.PackKey(testLog, 2, 0, 19, l[1].files[i].SHA256)
+			}
+		}, want: []Kind{FileNames}},
+		"pack_with_a_gap":                 {change: func(l []link) { l[1].files = packed(2, l[1].files...); l[1].files[1].StagedAt++ }, want: []Kind{FileNames}},
+		"pack_with_more_in_it":            {change: func(l []link) { packed(2, l[1].files...)[0].GzipBytes--; l[1].files[1].StagedAt-- }, want: []Kind{FileNames}},
+		"pack_of_two_sizes":               {change: func(l []link) { l[1].files = packed(2, l[1].files...); l[1].files[1].PackBytes++ }, want: []Kind{FileNames}},
+		"file_that_is_named_as_if_packed": {change: func(l []link) { packed(2, l[1].files[:1]...)[0].PackBytes = 0 }, want: []Kind{FileNames}},
+		"double_debt":                     {change: func(l []link) { l[1].files[0].Owed = []string{"ws/a", "ws/a"} }, want: []Kind{FileNames}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := make([]link, len(good))

@@ -72,9 +72,13 @@ func (w *walk) collectEntry(ctx context.Context, e *ledger.Entry, receipts recei
 	if needed, err := w.orders.need(ctx, e); err != nil || needed {
 		return false, err
 	}
+	deleted := map[string]bool{} // of a pack there is one, of many files
 	for i := range e.Files {
-		if err := w.delete(ctx, e.Files[i].StagedKey); err != nil {
-			return false, err
+		if key := e.Files[i].StagedKey; !deleted[key] {
+			if err := w.delete(ctx, key); err != nil {
+				return false, err
+			}
+			deleted[key] = true
 		}
 		w.mu.Lock()
 		w.report.Collected++
@@ -93,9 +97,9 @@ func (w *walk) delete(ctx context.Context, key string) error {
 // collectOrphans deletes staged objects of this partition that no entry names
 // and none ever will.
 //
-// Invariant: I11. A range that the ledger covers is in a file that one entry
-// names; no later entry can name another file of it. Nothing is deleted by
-// age: the owner of an object not yet covered may be slow, not dead.
+// Invariant: I11. It is settled (delivery.Staged) which entry names it, if any.
+// Nothing is deleted by age: the owner of an object of which it is not may be
+// slow, not dead.
 func (w *walk) collectOrphans(ctx context.Context) error {
 	x := newIndex(w.chain, w.head)
 	for info, err := range objstore.All(ctx, w.deps.Staging, delivery.StagedPrefix(w.log)) {
@@ -103,12 +107,12 @@ func (w *walk) collectOrphans(ctx context.Context) error {
 			return err
 		}
 		s, ok := delivery.ParseStagedKey(info.Key)
-		if ablation.On(ablation.DeletesUncovered) && ok && !w.head.Covers(s.Stream, s.Last) && w.now.Sub(info.LastModified) > w.cfg.Retain {
+		if ablation.On(ablation.DeletesUncovered) && ok && !s.Settled(w.head) && w.now.Sub(info.LastModified) > w.cfg.Retain {
 			if err := w.delete(ctx, info.Key); err != nil {
 				return err
 			}
 		}
-		if !ok || s.Log != w.log || !w.head.Covers(s.Stream, s.Last) {
+		if !ok || s.Log != w.log || !s.Settled(w.head) {
 			continue
 		}
 		if named, err := x.names(ctx, info.Key, s); err != nil {
@@ -142,17 +146,42 @@ func newIndex(chain *ledger.Chain, head *ledger.Entry) *index {
 	return &index{chain: chain, head: head, order: list.New(), bySeq: map[int64]*list.Element{}}
 }
 
-// names reports whether an entry names the staged object. The head covers it.
-//
-// The entry that sealed the file holding the record at s.Last is the first
-// that covers that record; so it alone can name this object.
+// names reports whether an entry names the staged object, which is settled.
 func (x *index) names(ctx context.Context, key string, s delivery.Staged) (bool, error) {
+	seq, err := x.sealer(ctx, s)
+	if err != nil {
+		return true, err
+	}
+	if seq == 0 {
+		// Older than the chain: it began above, after another was lost. What
+		// may be all that is left of it is not ours to delete.
+		return true, nil
+	}
+	e, err := x.entry(ctx, seq)
+	if err != nil {
+		return true, err
+	}
+	return slices.ContainsFunc(e.Files, func(f ledger.File) bool { return f.StagedKey == key }), nil
+}
+
+// sealer returns the number of the entry that alone can name the object, 0 if
+// it is older than the chain. The key of a pack says it; of a file it is the
+// first entry that covers the record at s.Last, for that sealed the file which
+// holds it.
+func (x *index) sealer(ctx context.Context, s delivery.Staged) (int64, error) {
+	if s.Pack {
+		first, err := x.entry(ctx, 0)
+		if err != nil || s.First < first.LowWatermark {
+			return 0, err
+		}
+		return s.Seq, nil
+	}
 	low, high := int64(0), x.head.Seq // the answer is in [low, high]
 	for low < high {
 		middle := low + (high-low)/2
 		e, err := x.entry(ctx, middle)
 		if err != nil {
-			return true, err
+			return 0, err
 		}
 		if e.Covers(s.Stream, s.Last) {
 			high = middle
@@ -160,16 +189,7 @@ func (x *index) names(ctx context.Context, key string, s delivery.Staged) (bool,
 			low = middle + 1
 		}
 	}
-	e, err := x.entry(ctx, low)
-	if err != nil {
-		return true, err
-	}
-	if low == 0 {
-		// Older than the chain: it began above, after another was lost. What
-		// may be all that is left of it is not ours to delete.
-		return true, nil
-	}
-	return slices.ContainsFunc(e.Files, func(f ledger.File) bool { return f.StagedKey == key }), nil
+	return low, nil
 }
 
 func (x *index) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {

@@ -101,6 +101,66 @@ func TestOrphans(t *testing.T) {
 	require.Zero(t, r.audit().Orphans)
 }
 
+// Invariant: I4. A pack goes as one, when nothing of it is owed any more.
+func TestAPackGoesWithTheLastOfItsFiles(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retain, c.Full = time.Hour, true })
+	e := r.pack(log0, 3*time.Hour, []string{one}, "a", "b", "c")
+	r.deliver(e, 0, one)
+	r.deliver(e, 2, one)
+	r.audit()
+	r.age(time.Hour)
+	require.Zero(t, r.audit().Collected)
+	require.True(t, r.exists(e.Files[0].StagedKey), "b is owed")
+
+	deletes := 0
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "delete" && op.Key == e.Files[0].StagedKey {
+			deletes++
+		}
+		return objstore.Fault{}
+	})
+	r.deliver(e, 1, one)
+	require.Zero(t, r.audit().Collected, "kept for replay from now on")
+	r.age(time.Hour)
+	require.EqualValues(t, 3, r.audit().Collected)
+	require.False(t, r.exists(e.Files[0].StagedKey))
+	require.Equal(t, 1, deletes, "one object")
+}
+
+// Invariant: I11. The entry that a pack is for decides, as soon as it is there,
+// whoever wrote it and whatever it covers.
+func TestOrphanedPacks(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Full = true })
+	r.seal(log0, time.Hour, nil, "a", "b")
+	named := r.pack(log0, time.Hour, []string{one}, "c", "d")
+	sum := strings.Repeat("0", 64)
+	pack := func(l ledger.Log, seq, first, last int64) string {
+		key := delivery.PackKey(l, seq, first, last, sum)
+		r.stage(key, "orphan")
+		return key
+	}
+	lost := []string{
+		pack(log0, 1, 0, 1), pack(log0, 2, 2, 3), // of zombies
+		pack(log0, 2, 2, 9), // what it holds is not covered; its author has to read it again
+	}
+	kept := []string{
+		pack(log0, 3, 0, 1), // it is all covered, so that entry will not name it; nor is that known yet
+		pack(log0, 3, 4, 5), // on its way
+		pack(ledger.Log{Topic: log0.Topic, Incarnation: "2", Partition: 0}, 1, 0, 0),
+		named.Files[0].StagedKey,
+	}
+	require.EqualValues(t, len(lost), r.audit().Orphans)
+	for _, key := range lost {
+		require.False(t, r.exists(key), key)
+	}
+	for _, key := range kept {
+		require.True(t, r.exists(key), key)
+	}
+	r.seal(log0, time.Hour, nil, "e")
+	require.EqualValues(t, 2, r.audit().Orphans, "entry 3 is there, and names none")
+	require.True(t, r.exists(named.Files[0].StagedKey))
+}
+
 // A stream sealed past the watermark is covered up to there, and no other is.
 func TestOrphansAboveTheWatermark(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Full = true })
@@ -138,8 +198,11 @@ func TestObjectsOlderThanTheChainAreKept(t *testing.T) {
 	r.seal(log0, time.Hour, nil, "new")
 	f := file(log0, 10, 20, "old")
 	r.stage(f.StagedKey, "old")
+	pack := delivery.PackKey(log0, 1, 10, 200, strings.Repeat("0", 64))
+	r.stage(pack, "old")
 	require.Zero(t, r.audit().Orphans)
 	require.True(t, r.exists(f.StagedKey))
+	require.True(t, r.exists(pack))
 }
 
 func TestOrphansAreLookedForDaily(t *testing.T) {

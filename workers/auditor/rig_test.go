@@ -95,6 +95,26 @@ func (r *rig) seal(l ledger.Log, ago time.Duration, owed []string, contents ...s
 	return e
 }
 
+// pack is seal, with all files in one object.
+func (r *rig) pack(l ledger.Log, ago time.Duration, owed []string, contents ...string) *ledger.Entry {
+	e := r.seal(l, ago, owed, contents...)
+	all := strings.Join(contents, "")
+	sum := sha256.Sum256([]byte(all))
+	key := delivery.PackKey(l, e.Seq, e.Files[0].First, e.Files[len(e.Files)-1].Last, hex.EncodeToString(sum[:]))
+	at := int64(0)
+	for i := range e.Files {
+		f := &e.Files[i]
+		require.NoError(r.t, r.staging.Delete(r.t.Context(), f.StagedKey))
+		f.StagedKey, f.StagedAt, f.PackBytes = key, at, int64(len(all))
+		at += f.GzipBytes
+	}
+	r.stage(key, all)
+	b, err := e.Encode()
+	require.NoError(r.t, err)
+	r.stage(ledger.EntryKey(l, e.Seq), string(b))
+	return e
+}
+
 func file(l ledger.Log, first, last int64, content string) ledger.File {
 	sum := sha256.Sum256([]byte(content))
 	f := ledger.File{Source: "web", Hour: 1795356000000, First: first, Last: last, Records: 1, GzipBytes: int64(len(content)),

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 )
@@ -263,6 +264,13 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 		return nil, v, err
 	}
 	v.pairs = receipts.pairs(e)
+	if ablation.On(ablation.DeletesByFile) {
+		for i := range e.Files {
+			if f := &e.Files[i]; !slices.ContainsFunc(f.Owed, func(dest string) bool { return !receipts.has(i, dest) }) {
+				_ = w.delete(ctx, f.StagedKey)
+			}
+		}
+	}
 	missing, err := w.judge(ctx, e, receipts)
 	if err != nil || len(missing.debts)+missing.others > 0 {
 		return missing.debts, v, err

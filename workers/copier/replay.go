@@ -196,7 +196,11 @@ func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, debt boo
 // be compressed otherwise than the first was: its lines are held against the
 // ledger.
 func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, f *ledger.File) (*spooled, error) {
-	s, err := receive(ctx, staging, dir, key, f.RawBytes+f.RawBytes/100+1<<20)
+	r, _, err := staging.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	s, err := receive(r, dir, key, f.RawBytes+f.RawBytes/100+1<<20)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,11 @@ func (s *spooled) remove() { _ = s.Close() }
 // spool fetches the staged bytes of f, as receive does, and verifies
 // their length and sha256 before anything of them can reach a customer.
 func spool(ctx context.Context, staging objstore.Store, dir string, f *ledger.File) (*spooled, error) {
-	s, err := receive(ctx, staging, dir, f.StagedKey, f.GzipBytes)
+	r, err := f.Open(ctx, staging)
+	if err != nil {
+		return nil, err
+	}
+	s, err := receive(r, dir, f.StagedKey, f.GzipBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -59,14 +63,10 @@ func spool(ctx context.Context, staging objstore.Store, dir string, f *ledger.Fi
 	return s, nil
 }
 
-// receive fetches an object into memory if most is little, or else into a
-// nameless file in dir: at most one byte more than most, for it is then another
-// than was asked for.
-func receive(ctx context.Context, staging objstore.Store, dir, key string, most int64) (*spooled, error) {
-	r, _, err := staging.Get(ctx, key)
-	if err != nil {
-		return nil, err
-	}
+// receive reads an object, and closes it, into memory if most is little, or else
+// into a nameless file in dir: at most one byte more than most, for it is then
+// another than was asked for.
+func receive(r io.ReadCloser, dir, key string, most int64) (*spooled, error) {
 	defer r.Close()
 	if most <= inMemory {
 		b := bytes.NewBuffer(make([]byte, 0, most+1+bytes.MinRead)) // which reads the end without growing

@@ -1,6 +1,7 @@
 package copier
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,34 @@ func TestSpoolOnEitherSideOfMemory(t *testing.T) {
 				require.NoError(t, err)
 				_, err = spool(t.Context(), r.staging, dir, &f)
 				require.ErrorIs(t, err, errDamaged, hazard)
+			}
+
+			pack := "before" + content + "after"
+			for hazard, c := range map[string]struct {
+				staged string
+				at     int64
+				good   bool
+			}{
+				"packed":               {pack, 6, true},
+				"packed_elsewhere":     {pack, 5, false},
+				"pack_ends_within":     {pack[:5+size], 6, false},
+				"pack_ends_before":     {pack[:6], 6, false},
+				"pack_ends_far_before": {pack[:1], 6, false},
+			} {
+				f := r.head.Files[0]
+				f.StagedKey, f.StagedAt, f.PackBytes = hazard, c.at, int64(len(pack))
+				_, err := r.staging.Put(t.Context(), hazard, strings.NewReader(c.staged), objstore.PutOptions{})
+				require.NoError(t, err)
+				s, err := spool(t.Context(), r.staging, dir, &f)
+				if !c.good {
+					require.ErrorIs(t, err, errDamaged, hazard)
+					continue
+				}
+				require.NoError(t, err)
+				got, err := io.ReadAll(s)
+				require.NoError(t, err)
+				require.Equal(t, content, string(got))
+				s.remove()
 			}
 		})
 	}

@@ -26,6 +26,8 @@ type bookFile struct {
 	GzipBytes int64    `json:"gzip_bytes"`
 	SHA256    string   `json:"sha256"`
 	StagedKey string   `json:"staged_key"`
+	StagedAt  int64    `json:"staged_at"`
+	PackBytes int64    `json:"pack_bytes"`
 	Owed      []string `json:"owed"`
 }
 

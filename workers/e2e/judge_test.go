@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -322,14 +323,19 @@ func (j *judgement) staged(ctx context.Context) {
 	for _, chain := range j.books.chains {
 		for _, e := range chain {
 			for _, f := range e.Files {
-				body, _, err := j.books.staging.Get(ctx, f.StagedKey)
+				body, info, err := j.books.staging.Get(ctx, f.StagedKey)
 				if err != nil {
 					j.problem("staged object %s: %v", f.StagedKey, err)
 					continue
 				}
+				if want := max(f.PackBytes, f.GzipBytes); info.Size != want {
+					j.problem("staged object %s has %d bytes, the ledger says %d", f.StagedKey, info.Size, want)
+				}
+				// Of a pack, only this file's; and not by the range that workers ask for.
 				h := sha256.New()
-				size, err := io.Copy(h, body)
-				_ = body.Close()
+				_, err = io.CopyN(io.Discard, body, f.StagedAt)
+				size, err2 := io.CopyN(h, body, f.GzipBytes)
+				err = errors.Join(err, err2, body.Close())
 				if sum := hex.EncodeToString(h.Sum(nil)); err != nil || size != f.GzipBytes || sum != f.SHA256 {
 					j.problem("staged object %s has %d bytes of sha256 %s (%v), the ledger says %d of %s", f.StagedKey, size, sum, err, f.GzipBytes, f.SHA256)
 				}

@@ -194,6 +194,25 @@ func inEntry(change func(*ledger.Entry)) func(w *world) string {
 	}
 }
 
+// packed is the first entry of several files, which are in one pack.
+func (w *world) packed() *ledger.Entry {
+	all := w.sealedEntries()
+	e := all[slices.IndexFunc(all, func(e *ledger.Entry) bool { return len(e.Files) > 1 })]
+	for _, f := range e.Files {
+		require.Equal(w.t, e.Files[0].StagedKey, f.StagedKey)
+		require.Positive(w.t, f.PackBytes)
+	}
+	return e
+}
+
+func inPacked(change func(*ledger.Entry)) func(w *world) string {
+	return func(w *world) string {
+		e := w.packed()
+		w.editEntry(e, change)
+		return placeOf(e)
+	}
+}
+
 func inReceipt(change func(*delivery.Receipt)) func(w *world) string {
 	return func(w *world) string {
 		key := w.receiptKey(w.second(), lake)

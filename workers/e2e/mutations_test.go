@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sealift/sealift/pkg/check"
@@ -137,6 +138,60 @@ var mutations = map[string]mutation{
 			return placeOf(w.second())
 		},
 		verify: []verify.Kind{verify.StagedSize},
+		check:  []check.Kind{check.Changed},
+	},
+
+	// Packs: the world's small files are staged together.
+	"files_swapped_in_a_pack": {
+		damage: func(w *world) string {
+			e := w.packed()
+			w.edit(w.staging, e.Files[0].StagedKey, func(b []byte) []byte {
+				first, second := e.Files[0].GzipBytes, e.Files[0].GzipBytes+e.Files[1].GzipBytes
+				return slices.Concat(b[first:second], b[:first], b[second:])
+			})
+			return placeOf(e)
+		},
+		verify: []verify.Kind{verify.StagedContent},
+		check:  []check.Kind{check.Changed},
+	},
+	"file_at_another_offset_of_its_pack": {
+		damage: inPacked(func(e *ledger.Entry) { e.Files[1].StagedAt-- }),
+		verify: []verify.Kind{verify.FileNames, verify.StagedContent},
+		check:  []check.Kind{check.Broken, check.Changed},
+	},
+	"file_in_a_larger_pack": {
+		damage: inPacked(func(e *ledger.Entry) { e.Files[1].PackBytes++ }),
+		verify: []verify.Kind{verify.FileNames, verify.StagedSize},
+		check:  []check.Kind{check.Broken},
+	},
+	"pack_of_another_entry": {
+		damage: func(w *world) string {
+			e := w.packed()
+			was := e.Files[0].StagedKey
+			other := strings.Replace(was, fmt.Sprintf("/%019d/", e.Seq), fmt.Sprintf("/%019d/", e.Seq+1), 1)
+			w.rename(w.staging, was, other)
+			w.editEntry(e, func(e *ledger.Entry) {
+				for i := range e.Files {
+					e.Files[i].StagedKey = other
+				}
+			})
+			return placeOf(e)
+		},
+		verify: []verify.Kind{verify.FileNames},
+		check:  []check.Kind{check.Broken},
+	},
+	"pack_with_a_file_that_is_nobodys": {
+		damage: func(w *world) string {
+			e := w.packed()
+			w.edit(w.staging, e.Files[0].StagedKey, func(b []byte) []byte { return append(b, lines0...) })
+			w.editEntry(e, func(e *ledger.Entry) {
+				for i := range e.Files {
+					e.Files[i].PackBytes += int64(len(lines0))
+				}
+			})
+			return placeOf(e)
+		},
+		verify: []verify.Kind{verify.FileNames},
 		check:  []check.Kind{check.Changed},
 	},
 

@@ -119,10 +119,9 @@ func (w *worker) stop(t *testing.T) {
 	}
 }
 
-// ids counts the message ids in the files of the ledger.
-func (p *pipeline) ids() map[string]int {
+// entries are all of the ledger.
+func (p *pipeline) entries() (all []*ledger.Entry) {
 	p.t.Helper()
-	ids := map[string]int{}
 	logs, err := ledger.Logs(p.t.Context(), p.staging, p.topic, "1")
 	require.NoError(p.t, err)
 	for _, l := range logs {
@@ -132,18 +131,36 @@ func (p *pipeline) ids() map[string]int {
 		for seq := range head.Seq + 1 {
 			e, err := chain.Entry(p.t.Context(), seq)
 			require.NoError(p.t, err)
-			for i := range e.Files {
-				r, _, err := p.staging.Get(p.t.Context(), e.Files[i].StagedKey)
-				require.NoError(p.t, err)
-				z, err := gzip.NewReader(r)
-				require.NoError(p.t, err)
-				text, err := io.ReadAll(z)
-				require.NoError(p.t, err)
-				lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
-				require.Len(p.t, lines, int(e.Files[i].Records))
-				for _, line := range lines {
-					ids[line]++
-				}
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// files is their number.
+func (p *pipeline) files() (n int) {
+	for _, e := range p.entries() {
+		n += len(e.Files)
+	}
+	return n
+}
+
+// ids counts the message ids in the files of the ledger.
+func (p *pipeline) ids() map[string]int {
+	p.t.Helper()
+	ids := map[string]int{}
+	for _, e := range p.entries() {
+		for i := range e.Files {
+			r, err := e.Files[i].Open(p.t.Context(), p.staging)
+			require.NoError(p.t, err)
+			z, err := gzip.NewReader(r)
+			require.NoError(p.t, err)
+			text, err := io.ReadAll(z)
+			require.NoError(p.t, err)
+			lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+			require.Len(p.t, lines, int(e.Files[i].Records))
+			for _, line := range lines {
+				ids[line]++
 			}
 		}
 	}

@@ -195,11 +195,7 @@ func (r *replays) lines(bucket string) map[string]string {
 // delivered waits until the first bucket holds every file of the ledger.
 func (r *replays) delivered(records int) map[string]string {
 	r.t.Helper()
-	files := 0
-	r.waitFor("all delivered", func() bool {
-		files = len(r.staging.Contents("data/"))
-		return len(r.buckets["first"].Contents("")) == files
-	})
+	r.waitFor("all delivered", func() bool { return len(r.buckets["first"].Contents("")) == r.files() })
 	r.requireAllOnce(records)
 	return r.lines("first")
 }

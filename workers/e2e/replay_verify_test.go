@@ -23,7 +23,7 @@ func (w *world) replay(order *delivery.Order, e *ledger.Entry, dest string) (obj
 	w.t.Helper()
 	f, ref := &e.Files[0], delivery.Ref(e, 0)
 	body, info := stored(w.t, w.staging, f.StagedKey)
-	body = lines(func(l []string) []string { return l })(body)
+	body = lines(func(l []string) []string { return l })(body[f.StagedAt : f.StagedAt+f.GzipBytes])
 	sum := sha256.Sum256(body)
 	info.Metadata = delivery.ObjectMetadata(e.Log(), f)
 	info.Metadata["sha256"] = hex.EncodeToString(sum[:])

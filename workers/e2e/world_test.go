@@ -124,16 +124,21 @@ func topicsOf(c copier.Config) (topics []stream.Topic) {
 }
 
 // produce writes a third of the sample: records of all sources, over hours of
-// yesterday and of two days ago, and one that is no JSON.
+// yesterday and of two days ago, and one that is no JSON. The last third is of two
+// hours, so that entries have several files.
 func (w *world) produce(p *pipeline, round int, midnight int64) {
 	w.t.Helper()
 	producer := p.client.NewProducer(stream.ProducerConfig{Topic: p.topic})
 	defer producer.Close()
 	var records []stream.Record
+	every := int64(5_000)
+	if round == 2 {
+		every = 10_000
+	}
 	for i := range worldRecords / 3 {
 		n := round*worldRecords/3 + i
 		source := sourceID(n % worldSources)
-		received := midnight - 26*3_600_000 + int64(round)*3_600_000 + int64(i)*5_000 // over a midnight
+		received := midnight - 26*3_600_000 + int64(round)*3_600_000 + int64(i)*every // over a midnight
 		text := time.UnixMilli(received).UTC().Format("2006-01-02T15:04:05.000Z")
 		id := fmt.Sprintf("id-%d", n)
 		line := fmt.Sprintf(`{"messageId":%q,"receivedAt":%q,"n":%d}`, id, text, n)

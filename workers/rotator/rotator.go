@@ -19,7 +19,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sealift/sealift/pkg/ablation"
@@ -97,27 +96,8 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 	lg := r.deps.Logger.With("topic", log.Topic, "partition", log.Partition)
 
 	// 1. stage
-	files := make([]ledger.File, len(batch.Files))
-	group, gctx := errgroup.WithContext(ctx)
-	for i, sealed := range batch.Files {
-		if err := r.uploads.Acquire(gctx, 1); err != nil {
-			break // the group says why
-		}
-		group.Go(func() error {
-			defer r.uploads.Release(1)
-			files[i] = sealed.File()
-			files[i].Owed = r.deps.Owed(sealed.Stream.Source)
-			files[i].StagedKey = delivery.StagedKey(log, &files[i])
-			if ablation.On(ablation.StagedByFirst) {
-				files[i].StagedKey = fmt.Sprintf("%s%d/%s/%d.gz", delivery.StagedPrefix(log), files[i].Hour, files[i].Source, files[i].First)
-			}
-			return r.stage(gctx, lg, sealed, &files[i])
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
+	files, err := r.stage(ctx, lg, base, batch)
+	if err != nil {
 		return nil, err
 	}
 
@@ -153,36 +133,6 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 // Entry returns entry seq of the log's ledger, or ledger.ErrNotFound.
 func (r *Rotator) Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error) {
 	return ledger.NewChain(r.deps.Staging, log).Entry(ctx, seq)
-}
-
-// stage stores a sealed file under its content's name.
-//
-// Invariant: I3, I4. The store verifies the checksum that was computed while
-// the file was written, so bytes that rotted on disk are refused.
-func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, sealed *segment.Sealed, f *ledger.File) error {
-	opts := objstore.PutOptions{
-		IfAbsent: true, SHA256: sealed.SHA256,
-		ContentType: "text/plain", ContentEncoding: "gzip",
-	}
-	return r.retry(ctx, lg, "stage file", func() error {
-		ctx, cancel := context.WithTimeout(ctx, stageTimeout(f.GzipBytes))
-		defer cancel()
-		_, err := r.deps.Staging.Put(ctx, f.StagedKey, sealed.Reader(), opts)
-		if errors.Is(err, objstore.ErrExists) {
-			return nil // by an earlier try: the key names the content
-		}
-		return err
-	}, func(err error) bool {
-		// The bytes are not those that were written: read the partition again.
-		return errors.Is(err, objstore.ErrInvalid)
-	})
-}
-
-// stageTimeout is how long the PUT of so many bytes may take before it is
-// sent again: a minute, and what a line of 4 Mbit/s needs. Connections that
-// are up and take nothing are not noticed otherwise.
-func stageTimeout(size int64) time.Duration {
-	return time.Minute + time.Duration(size)*time.Second/500_000
 }
 
 // append writes the entry, the very same until its fate is known (I5).

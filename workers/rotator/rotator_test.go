@@ -2,6 +2,8 @@ package rotator
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -131,7 +133,7 @@ func TestRotateStagesThenWritesThenEnqueues(t *testing.T) {
 	b.jobsErr = func(int) error { order = append(order, "jobs"); return nil }
 	head, err := b.Rotate(ctx, base, batch(t, 42, "a@40", "unowned@41"), b.tenure("w1", -1))
 	require.NoError(t, err)
-	require.Equal(t, []string{"data", "data", "ledger", "jobs"}, order)
+	require.Equal(t, []string{"data", "ledger", "jobs"}, order, "two small files are one object")
 	require.EqualValues(t, 1, head.Seq)
 	require.EqualValues(t, 42, head.LowWatermark)
 	require.Empty(t, head.SealedThrough, "streams below the watermark need no filter")
@@ -140,13 +142,23 @@ func TestRotateStagesThenWritesThenEnqueues(t *testing.T) {
 	require.Len(t, b.jobs, 2)
 	require.EqualValues(t, 42, b.commits[len(b.commits)-1])
 	for _, f := range head.Files {
-		r, info, err := b.staging.Get(ctx, f.StagedKey)
+		info, err := b.staging.Head(ctx, f.StagedKey)
 		require.NoError(t, err)
-		body, err := io.ReadAll(r)
-		require.NoError(t, err)
-		require.Len(t, body, int(f.GzipBytes))
 		require.Equal(t, "gzip", info.ContentEncoding)
+		require.Equal(t, info.Size, f.StagedBytes())
+		require.Equal(t, f.SHA256, stagedSum(t, b, f))
 	}
+}
+
+// stagedSum is the sum of a file's staged bytes.
+func stagedSum(t *testing.T, b *bench, f ledger.File) string {
+	t.Helper()
+	r, err := f.Open(t.Context(), b.staging)
+	require.NoError(t, err)
+	body, err := io.ReadAll(r)
+	require.NoError(t, err)
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
 }
 
 func TestFilterHoldsStreamsSealedPastTheWatermark(t *testing.T) {
@@ -265,18 +277,30 @@ func TestAPartitionIsNotAnothers(t *testing.T) {
 	require.ErrorIs(t, err, b.away)
 }
 
+// Invariant: I3. Alone or in a pack: what the disk holds now is what was written.
 func TestRottenBytesAreRefused(t *testing.T) {
-	b := newBench(t)
-	ctx := context.Background()
-	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
-	require.NoError(t, err)
-	rotten := batch(t, 42, "a@40")
-	rotten.Files[0].SHA256[0]++
-	_, err = b.Rotate(ctx, base, rotten, b.tenure("w1", -1))
-	require.ErrorIs(t, err, objstore.ErrInvalid)
-	head, err := ledger.NewChain(b.staging, testLog).Head(ctx)
-	require.NoError(t, err)
-	require.Equal(t, base, head)
+	for name, records := range map[string][]string{"alone": {"a@39"}, "first_of_a_pack": {"a@39", "b@40"}, "last_of_a_pack": {"b@38", "a@39"}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			ctx := context.Background()
+			base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+			require.NoError(t, err)
+			rotten := batch(t, 42, records...)
+			for _, f := range rotten.Files {
+				if f.Stream.Source == "a" {
+					f.SHA256[0]++
+				}
+			}
+			_, err = b.Rotate(ctx, base, rotten, b.tenure("w1", -1))
+			require.ErrorIs(t, err, objstore.ErrInvalid)
+			head, err := ledger.NewChain(b.staging, testLog).Head(ctx)
+			require.NoError(t, err)
+			require.Equal(t, base, head)
+			staged, err := b.staging.List(ctx, "data/", "", 0)
+			require.NoError(t, err)
+			require.Empty(t, staged)
+		})
+	}
 }
 
 func TestContradictionsHalt(t *testing.T) {

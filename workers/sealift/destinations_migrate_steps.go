@@ -102,7 +102,7 @@ func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.O
 		obj, err := destination.TrialObject(t, t.Sources[0])
 		return obj, "a file with one made-up line (staging has none of this destination's)", err
 	}
-	body, _, err := m.s.staging.Get(ctx, f.File.StagedKey)
+	body, err := f.File.Open(ctx, m.s.staging)
 	if err != nil {
 		return destination.Object{}, "", fmt.Errorf("read a staged file for the test: %w", err)
 	}

@@ -58,6 +58,7 @@ var plantedBugs = []struct {
 	{name: "a job joins the task that enqueued it", bugs: bugs(ablation.JoinsItsRequeue), healed: "the auditor enqueues what is owed"},
 	{name: "staged files deleted by age, delivered or not", bugs: bugs(ablation.DeletesUndelivered)},
 	{name: "orphans deleted by age, covered or not", bugs: bugs(ablation.DeletesUncovered)},
+	{name: "a pack deleted when one of its files is delivered", bugs: bugs(ablation.DeletesByFile)},
 }
 
 func bugs(all ...ablation.Bug) []ablation.Bug { return all }

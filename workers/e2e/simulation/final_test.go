@@ -119,9 +119,9 @@ func (b *bucket) objects() func(yield func(check.Object, error) bool) {
 	}
 }
 
-// lines returns the lines of a gzip object and its sha256.
-func (b *bucket) lines(key string) (lines []string, sum string, err error) {
-	r, _, err := b.Get(context.Background(), key)
+// lines returns the lines of a part of an object, which is gzip, and its sha256.
+func (b *bucket) lines(key string, from, size int64) (lines []string, sum string, err error) {
+	r, err := b.GetRange(context.Background(), key, from, size)
 	if err != nil {
 		return nil, "", err
 	}

@@ -26,8 +26,7 @@ type judge struct {
 	debts    map[debt]*debtState
 	delivers map[string]map[string]string // destination -> sha256 -> key
 	allowed  map[string]map[string]bool   // destination -> sha256 of files that it is owed
-	named    map[string]bool              // staged keys that an entry names
-	bySum    map[string][]debt
+	named    map[string][]debt            // by staged keys that an entry names
 	jobSeq   int
 	receipts int
 	sent     map[string]int64 // requests of each kind, whatever came of them
@@ -80,6 +79,9 @@ type entry struct {
 		Records   int64    `json:"records"`
 		SHA256    string   `json:"sha256"`
 		StagedKey string   `json:"staged_key"`
+		StagedAt  int64    `json:"staged_at"`
+		PackBytes int64    `json:"pack_bytes"`
+		GzipBytes int64    `json:"gzip_bytes"`
 		Owed      []string `json:"owed"`
 	} `json:"files"`
 	Skipped           map[string]int64 `json:"skipped"`
@@ -89,7 +91,7 @@ type entry struct {
 
 func newJudge(w *world) *judge {
 	return &judge{w: w, promisesOnly: w.promisesOnly, sums: map[string]string{}, chains: map[int]*chain{}, debts: map[debt]*debtState{},
-		delivers: map[string]map[string]string{}, allowed: map[string]map[string]bool{}, named: map[string]bool{}, bySum: map[string][]debt{}, sent: map[string]int64{}}
+		delivers: map[string]map[string]string{}, allowed: map[string]map[string]bool{}, named: map[string][]debt{}, sent: map[string]int64{}}
 }
 
 func (j *judge) broken(format string, args ...any) {
@@ -221,9 +223,8 @@ func (j *judge) file(c *chain, e *entry, i int) {
 			j.allowed[dest] = map[string]bool{}
 		}
 		j.allowed[dest][f.SHA256] = true
-		j.bySum[f.SHA256] = append(j.bySum[f.SHA256], debt{e.Partition, e.Seq, i, dest})
+		j.named[f.StagedKey] = append(j.named[f.StagedKey], debt{e.Partition, e.Seq, i, dest})
 	}
-	j.named[f.StagedKey] = true
 	where := fmt.Sprintf("partition %d, entry %d, file %d", e.Partition, e.Seq, i)
 	if last, ok := c.through[s]; ok && f.First <= last {
 		j.rule("I2", "%s: it begins at %d, but the stream is in files up to %d", where, f.First, last)
@@ -232,7 +233,11 @@ func (j *judge) file(c *chain, e *entry, i int) {
 	if !slices.ContainsFunc(j.w.customer.owed[f.Source], func(o []string) bool { return slices.Equal(o, f.Owed) }) {
 		j.broken("%s of %s is owed to %v, at no time the catalog said so", where, f.Source, f.Owed)
 	}
-	lines, sum, err := j.w.staging.lines(f.StagedKey)
+	from, size := f.StagedAt, f.GzipBytes
+	if f.PackBytes == 0 {
+		from, size = 0, 1<<40
+	}
+	lines, sum, err := j.w.staging.lines(f.StagedKey, from, size)
 	if err != nil || sum != f.SHA256 {
 		j.rule("I3", "%s: the entry names what is not staged: %v", where, err)
 		return
@@ -345,10 +350,8 @@ func (j *judge) deleting(b *bucket, key string) {
 			}
 		}
 	}
-	if !j.named[key] {
-		return // if an entry comes to name it, that breaks I3
-	}
-	for _, d := range j.bySum[j.sums["staging/"+key]] {
+	// If an entry only comes to name it, that breaks I3.
+	for _, d := range j.named[key] {
 		if s := j.debts[d]; s != nil && !s.receipt {
 			j.rule("I4", "staged object %s is deleted, %v has no receipt", key, d)
 		}

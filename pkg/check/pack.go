@@ -1,0 +1,61 @@
+package check
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// pack compares an object that holds several files with all that are said to be
+// in it: one after the other, and nothing else.
+func (r *BooksReport) pack(key string, packs map[string]Object, files []*sealed) error {
+	first, last, end := files[0].First, files[0].Last, int64(0)
+	for _, f := range files {
+		first, last = min(first, f.First), max(last, f.Last)
+	}
+	of := files[0]
+	named := fmt.Sprintf("data/%s/packs/%019d/%d-%d-", of.log, of.seq, first, last)
+	for _, f := range files {
+		if !strings.HasPrefix(key, named) || f.log != of.log || f.seq != of.seq {
+			r.problem(Broken, f.at, "is staged in %q, not in %s...", key, named)
+		}
+	}
+	o, ok := packs[key]
+	if !ok {
+		for _, f := range files {
+			r.problem(Missing, key, "%s is not there", f.at)
+		}
+		return nil
+	}
+	raw, err := readAll(o)
+	if err != nil {
+		return err
+	}
+	size := int64(len(raw))
+	for _, f := range files {
+		if f.StagedAt != end || f.PackBytes != size {
+			r.problem(Broken, f.at, "lies at byte %d of the %d of %q, not at %d of %d", f.StagedAt, f.PackBytes, key, end, size)
+		}
+		end += f.GzipBytes
+		from := min(max(0, f.StagedAt), size)
+		r.content(f, key, map[string]payload{key: bodyOf(raw[from:min(size, from+max(0, f.GzipBytes))])})
+	}
+	if sum := sha256.Sum256(raw); end != size || !strings.HasSuffix(key, "-"+hex.EncodeToString(sum[:8])+".gz") {
+		r.problem(Changed, key, "%s: %d bytes of sha256 %x, its files have %d", of.at, size, sum, end)
+	}
+	return nil
+}
+
+// bodyOf is what readBody says of bytes at hand.
+func bodyOf(raw []byte) payload {
+	var b payload
+	in := bytes.NewReader(raw)
+	if b.bad = b.unpack(in); b.bad == nil && in.Len() > 0 {
+		b.bad = errMember
+	}
+	sum := sha256.Sum256(raw)
+	b.bytes, b.sum = int64(len(raw)), hex.EncodeToString(sum[:])
+	return b
+}

@@ -1,0 +1,155 @@
+package rotator
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealift/sealift/pkg/ablation"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/segment"
+)
+
+// stage stores the files of the batch, which are to be in the entry after
+// base, and returns what that is to say of them: large ones as objects of their
+// own, small ones in packs.
+func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry, batch *segment.Batch) ([]ledger.File, error) {
+	files := make([]ledger.File, len(batch.Files))
+	for i, sealed := range batch.Files {
+		files[i] = sealed.File()
+		files[i].Owed = r.deps.Owed(sealed.Stream.Source)
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	for _, members := range together(files) {
+		if err := r.uploads.Acquire(gctx, 1); err != nil {
+			break // the group says why
+		}
+		group.Go(func() error {
+			defer r.uploads.Release(1)
+			if len(members) == 1 {
+				i := members[0]
+				return r.stageFile(gctx, lg, base, batch.Files[i], &files[i])
+			}
+			return r.stagePack(gctx, lg, base, batch.Files, files, members)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return files, ctx.Err()
+}
+
+// together says which files, by their index, are to be in one object.
+func together(files []ledger.File) (objects [][]int) {
+	var pack []int
+	var size int64
+	for i := range files {
+		n := files[i].GzipBytes
+		if n >= delivery.PackedBelow {
+			objects = append(objects, []int{i})
+			continue
+		}
+		if len(pack) > 0 && size+n > delivery.PackBytes {
+			objects, pack, size = append(objects, pack), nil, 0
+		}
+		pack, size = append(pack, i), size+n
+	}
+	if len(pack) > 0 {
+		objects = append(objects, pack)
+	}
+	return objects
+}
+
+// stageFile stores a file as an object of its own.
+//
+// Invariant: I3, I4. The store verifies the checksum that was computed while
+// the file was written, so bytes that rotted on disk are refused.
+func (r *Rotator) stageFile(ctx context.Context, lg *slog.Logger, base *ledger.Entry, sealed *segment.Sealed, f *ledger.File) error {
+	f.StagedKey = delivery.StagedKey(base.Log(), f)
+	if ablation.On(ablation.StagedByFirst) {
+		f.StagedKey = fmt.Sprintf("%s%d/%s/%d.gz", delivery.StagedPrefix(base.Log()), f.Hour, f.Source, f.First)
+	}
+	return r.put(ctx, lg, f.StagedKey, f.GzipBytes, sealed.SHA256, sealed.Reader)
+}
+
+// stagePack stores some files in one object.
+//
+// Invariant: I3, I4. The sum of the pack is of what the disk holds now, and the
+// sum of each file within it is held against that of when it was written, in the
+// same reading; the store verifies the pack's.
+func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, base *ledger.Entry, all []*segment.Sealed, files []ledger.File, members []int) error {
+	sealed := make([]*segment.Sealed, len(members))
+	for i, member := range members {
+		sealed[i] = all[member]
+	}
+	sum, size, err := sumPack(sealed)
+	if err != nil {
+		return fmt.Errorf("stage a pack of %d files: %w", len(members), err)
+	}
+	first, last := files[members[0]].First, files[members[0]].Last
+	for _, i := range members {
+		first, last = min(first, files[i].First), max(last, files[i].Last)
+	}
+	key := delivery.PackKey(base.Log(), base.Seq+1, first, last, hex.EncodeToString(sum[:]))
+	if ablation.On(ablation.StagedByFirst) {
+		key = fmt.Sprintf("%spacks/%d.gz", delivery.StagedPrefix(base.Log()), first)
+	}
+	at := int64(0)
+	for _, i := range members {
+		files[i].StagedKey, files[i].StagedAt, files[i].PackBytes = key, at, size
+		at += files[i].GzipBytes
+	}
+	return r.put(ctx, lg, key, size, sum, func() io.ReadSeeker { return segment.Concat(sealed...) })
+}
+
+// sumPack returns the sum and the size of some files together. The error is
+// objstore.ErrInvalid, as the store's would be, if one is not what was written.
+func sumPack(files []*segment.Sealed) (sum [32]byte, size int64, err error) {
+	whole, one, buf := sha256.New(), sha256.New(), make([]byte, 64<<10)
+	in := segment.Concat(files...)
+	for _, f := range files {
+		one.Reset()
+		if _, err := io.CopyBuffer(io.MultiWriter(whole, one), io.LimitReader(in, f.GzipBytes), buf); err != nil {
+			return sum, 0, err
+		}
+		if got := [32]byte(one.Sum(nil)); got != f.SHA256 {
+			return sum, 0, fmt.Errorf("%w: the file of source %s from offset %d has sha256 %x on disk, and had %x when it was written",
+				objstore.ErrInvalid, f.Stream.Source, f.First, got, f.SHA256)
+		}
+		size += f.GzipBytes
+	}
+	return [32]byte(whole.Sum(nil)), size, nil
+}
+
+// put stores an object under its content's name.
+func (r *Rotator) put(ctx context.Context, lg *slog.Logger, key string, size int64, sum [32]byte, body func() io.ReadSeeker) error {
+	opts := objstore.PutOptions{IfAbsent: true, SHA256: sum, ContentType: "text/plain", ContentEncoding: "gzip"}
+	return r.retry(ctx, lg, "stage file", func() error {
+		ctx, cancel := context.WithTimeout(ctx, stageTimeout(size))
+		defer cancel()
+		_, err := r.deps.Staging.Put(ctx, key, body(), opts)
+		if errors.Is(err, objstore.ErrExists) {
+			return nil // by an earlier try: the key names the content
+		}
+		return err
+	}, func(err error) bool {
+		// The bytes are not those that were written: read the partition again.
+		return errors.Is(err, objstore.ErrInvalid)
+	})
+}
+
+// stageTimeout is how long the PUT of so many bytes may take before it is
+// sent again: a minute, and what a line of 4 Mbit/s needs. Connections that
+// are up and take nothing are not noticed otherwise.
+func stageTimeout(size int64) time.Duration {
+	return time.Minute + time.Duration(size)*time.Second/500_000
+}

@@ -1,0 +1,147 @@
+package rotator
+
+import (
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+func TestWhichFilesAreStagedTogether(t *testing.T) {
+	const small, large, half = delivery.PackedBelow - 1, delivery.PackedBelow, delivery.PackedBelow / 2
+	many := make([]int64, 1000)
+	for i := range many {
+		many[i] = 5_000
+	}
+	for hazard, c := range map[string]struct {
+		sizes []int64
+		want  []int // files of each object
+	}{
+		"none":                     {nil, nil},
+		"one":                      {[]int64{100}, []int{1}},
+		"small":                    {[]int64{100, small, 1}, []int{3}},
+		"large":                    {[]int64{large, 100 << 20}, []int{1, 1}},
+		"large_between_small":      {[]int64{100, large, 100}, []int{1, 2}},
+		"just_full":                {[]int64{small, small, small, small, small, small, small, small}, []int{8}},
+		"more_than_full":           {[]int64{small, small, small, small, small, small, small, small, half}, []int{8, 1}},
+		"a_batch_of_small_sources": {many, []int{1000}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			files := make([]ledger.File, len(c.sizes))
+			for i, n := range c.sizes {
+				files[i].GzipBytes = n
+			}
+			var got []int
+			seen := map[int]bool{}
+			for _, members := range together(files) {
+				got = append(got, len(members))
+				size := int64(0)
+				for _, i := range members {
+					require.False(t, seen[i])
+					seen[i] = true
+					size += files[i].GzipBytes
+				}
+				require.True(t, len(members) == 1 || size <= delivery.PackBytes)
+			}
+			require.Equal(t, c.want, got)
+			require.Len(t, seen, len(files))
+		})
+	}
+}
+
+// A pack is a gzip file of all lines, and each file lies in it where the ledger
+// says. Invariant: I3, I4, I8.
+func TestAPackIsItsFiles(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	var records []string
+	for i := range 100 {
+		records = append(records, fmt.Sprintf("s%d@%d", i, i))
+	}
+	head, err := b.Rotate(ctx, base, batch(t, 100, records...), b.tenure("w1", -1))
+	require.NoError(t, err)
+	staged, err := b.staging.List(ctx, "data/", "", 0)
+	require.NoError(t, err)
+	require.Len(t, staged, 1)
+	s, ok := delivery.ParseStagedKey(staged[0].Key)
+	require.True(t, ok)
+	require.Equal(t, delivery.Staged{Log: testLog, Pack: true, Seq: head.Seq, First: 0, Last: 99, Sum: s.Sum}, s)
+	for _, f := range head.Files {
+		require.Equal(t, staged[0].Key, f.StagedKey)
+		require.Equal(t, staged[0].Size, f.PackBytes)
+		require.Equal(t, f.SHA256, stagedSum(t, b, f))
+	}
+	r, _, err := b.staging.Get(ctx, staged[0].Key)
+	require.NoError(t, err)
+	z, err := gzip.NewReader(r)
+	require.NoError(t, err)
+	text, err := io.ReadAll(z)
+	require.NoError(t, err)
+	require.Equal(t, strings.Repeat("{\"a\":1}\n", 100), string(text))
+}
+
+// A pack is named after the entry that it is for: what the same worker stages
+// for the next one is another object, whatever became of the first.
+func TestThePackOfALostEntryIsNoOthers(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	claim, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
+	require.NoError(t, err)
+	_, err = b.Rotate(ctx, base, batch(t, 42, "a@40", "b@41"), b.tenure("w1", -1))
+	require.ErrorIs(t, err, ledger.ErrLost)
+	head, err := b.Rotate(ctx, claim, batch(t, 42, "a@40", "b@41"), b.tenure("w2", -1))
+	require.NoError(t, err)
+	staged, err := b.staging.List(ctx, "data/", "", 0)
+	require.NoError(t, err)
+	require.Len(t, staged, 2)
+	for _, info := range staged {
+		s, ok := delivery.ParseStagedKey(info.Key)
+		require.True(t, ok)
+		require.Equal(t, s.Seq == head.Seq, info.Key == head.Files[0].StagedKey)
+		require.True(t, s.Settled(head))
+		require.False(t, s.Settled(base) && s.Settled(&ledger.Entry{Seq: s.Seq - 1}))
+	}
+	everyKeyHasOneContent(t, b)
+}
+
+// TestFaultsOfAPack: whatever fails, it is stored whole before the entry.
+func TestFaultsOfAPack(t *testing.T) {
+	for name, fault := range map[string]objstore.Fault{
+		"refused":     {Before: objstore.ErrUnavailable},
+		"answer_lost": {After: objstore.ErrUnavailable},
+		"conflict":    {Before: objstore.ErrConflict},
+		"late":        {Before: objstore.ErrUnavailable, Ghost: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.cfg.RetryEvery = 1
+			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+			require.NoError(t, err)
+			b.staging.SetFault(func(op objstore.Op) objstore.Fault {
+				if op.Name == "put" && strings.HasPrefix(op.Key, "data/") && op.N <= 2 {
+					return fault
+				}
+				return objstore.Fault{}
+			})
+			head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40", "b@41"), b.tenure("w1", -1))
+			require.NoError(t, err)
+			require.Zero(t, b.staging.ReleaseGhosts(), "it is there")
+			for _, f := range head.Files {
+				require.Equal(t, f.SHA256, stagedSum(t, b, f))
+			}
+			everyKeyHasOneContent(t, b)
+		})
+	}
+}
