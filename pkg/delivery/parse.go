@@ -34,8 +34,7 @@ func (s Staged) Settled(head *ledger.Entry) bool {
 	return head.Covers(s.Stream, s.Last)
 }
 
-// StagedPrefix lists all staged objects of one partition: files by
-// hour, then packs by entry.
+// StagedPrefix lists all staged objects of one partition, by hour.
 func StagedPrefix(l ledger.Log) string { return fmt.Sprintf("data/%s/", l) }
 
 // ParseStagedKey is the inverse of StagedKey and PackKey; ok is false for any

@@ -33,6 +33,7 @@ func newWorld(t *testing.T, lives string) *world {
 		_, _ = io.Copy(io.Discard, r.Body)
 		asked := scope.FindStringSubmatch(r.Header.Get("Authorization"))[1]
 		w.asked = append(w.asked, asked)
+		out.Header().Set("Etag", `"e"`)
 		if asked != w.lives {
 			w.says(out, asked, w.lives)
 		}

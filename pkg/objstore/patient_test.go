@@ -59,6 +59,7 @@ func TestReadIsBounded(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "1234", string(b))
 	_, err = Read(t.Context(), m, "k", 3)
+	require.ErrorIs(t, err, ErrTooLarge)
 	require.ErrorContains(t, err, `object "k" has more than 3 bytes`)
 	_, err = Read(t.Context(), m, "none", 3)
 	require.ErrorIs(t, err, ErrNotFound)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -104,9 +105,13 @@ func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOp
 	if err != nil {
 		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrInvalid, Err: fmt.Errorf("read the body: %w", err)}
 	}
-	defer release()
 	r := &request{op: "put", method: http.MethodPut, key: key, header: putHeader(sum, opts), body: sent, size: size, sha256: hex.EncodeToString(sum[:])}
 	answer, err := s.done(ctx, r)
+	// What could not be read is nothing that the store can mend, and it cannot
+	// have stored it.
+	if broken := release(); broken != nil && errors.Is(err, ErrUnavailable) {
+		return Info{}, s.failed(ctx, r, ErrInvalid, fmt.Errorf("read the body: %w", broken))
+	}
 	if err != nil {
 		return Info{}, err
 	}
@@ -163,23 +168,33 @@ func (s *S3) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// done makes a request whose answer is its header.
+// done makes a request whose answer is its header. An answer is believed only
+// if it is one of S3.
 func (s *S3) done(ctx context.Context, r *request) (http.Header, error) {
 	answer, err := s.send(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	defer answer.Body.Close()
-	if answer.ContentLength == 0 {
-		return answer.Header, nil
-	}
-	if b := whole(answer); len(b) > 0 { // S3 begins some answers before it knows how they end
-		if document, err := parseError(b); err == nil {
+	if answer.ContentLength != 0 {
+		document, size, err := parseError(answer)
+		if err == nil { // S3 begins some answers before it knows how they end
 			return nil, s.refused(ctx, r, answer, http.StatusInternalServerError, document)
 		}
+		if size > 0 || !errors.Is(err, io.EOF) {
+			return nil, s.senseless(ctx, r, answer, fmt.Errorf("the answer is neither empty nor an error of S3: %s", clip(err.Error(), mostOfAMessage)))
+		}
+	}
+	// A proxy's page says 200 as well.
+	if tag := etag(answer.Header); r.method == http.MethodPut && (tag == "" || len(tag) > mostOfAnETag) {
+		return nil, s.senseless(ctx, r, answer, errors.New("the answer has no ETag, as S3's have"))
 	}
 	return answer.Header, nil
 }
+
+// mostOfAnETag bounds what goes into receipts. S3's have 32 hexadecimal digits
+// and the number of parts; other servers' are theirs.
+const mostOfAnETag = 1_000
 
 const metadataPrefix = "X-Amz-Meta-"
 

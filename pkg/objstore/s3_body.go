@@ -47,25 +47,29 @@ func measure(body io.ReadSeeker, known [32]byte) (int64, [32]byte, error) {
 const inOnePiece = 64 << 10 // 64 KiB
 
 // sending returns the body as net/http sends it; after release it is not read.
-func sending(body io.Reader, size int64) (sent io.ReadCloser, release func(), err error) {
+// Release returns why it could not be read.
+func sending(body io.Reader, size int64) (sent io.ReadCloser, release func() error, err error) {
+	whole := func() error { return nil }
 	switch {
 	case size == 0:
-		return http.NoBody, func() {}, nil
+		return http.NoBody, whole, nil
 	case size <= inOnePiece:
 		b := make([]byte, size)
 		_, err := io.ReadFull(body, b)
-		return io.NopCloser(bytes.NewReader(b)), func() {}, err
+		return io.NopCloser(bytes.NewReader(b)), whole, err
 	}
-	guarded := &guardedBody{body: body}
+	guarded := &guardedBody{body: body, left: size}
 	return guarded, guarded.release, nil
 }
 
 // guardedBody keeps the promise that a body is not read after Put returned:
 // net/http may still be sending it when an early answer arrives.
 type guardedBody struct {
-	mu       sync.Mutex // guards body and released
+	mu       sync.Mutex // guards all below
 	body     io.Reader
+	left     int64 // of what is to be sent
 	released bool
+	err      error // why the body could not be read
 }
 
 func (g *guardedBody) Read(p []byte) (int, error) {
@@ -74,16 +78,25 @@ func (g *guardedBody) Read(p []byte) (int, error) {
 	if g.released {
 		return 0, io.ErrClosedPipe
 	}
-	return g.body.Read(p)
+	n, err := g.body.Read(p)
+	g.left -= int64(n)
+	if errors.Is(err, io.EOF) && g.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		g.err = err
+	}
+	return n, err
 }
 
 // Close implements io.Closer: the body is its owner's to close.
 func (g *guardedBody) Close() error { return nil }
 
-func (g *guardedBody) release() {
+func (g *guardedBody) release() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.released = true
+	return g.err
 }
 
 // checksums that S3 keeps of an object, the cheapest first.

@@ -4,13 +4,14 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"io"
 	"net/http"
 	"regexp"
 	"strings"
 )
 
 // failed is an error without an answer.
-func (s *S3) failed(ctx context.Context, r *request, kind, err error) error {
+func (s *S3) failed(ctx context.Context, r *request, kind, err error) *Error {
 	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Kind: kind, Err: err}
 	// The context goes first: a request cut short reports whatever it was
 	// doing just then.
@@ -21,12 +22,20 @@ func (s *S3) failed(ctx context.Context, r *request, kind, err error) error {
 	return e
 }
 
+// senseless is an answer that S3 does not give: of a proxy's page, or cut short.
+// What it means for the request is not known.
+func (s *S3) senseless(ctx context.Context, r *request, answer *http.Response, err error) error {
+	e := s.failed(ctx, r, ErrUnavailable, err)
+	e.Status = answer.StatusCode
+	return e
+}
+
 // refused is what an answer says that is no success.
 func (s *S3) refused(ctx context.Context, r *request, answer *http.Response, status int, document errorDocument) error {
 	if ctx.Err() != nil { // it may have been cut short
 		return s.failed(ctx, r, ErrUnavailable, ctx.Err())
 	}
-	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Status: status, Code: document.Code, Message: Redact(document.Message)}
+	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Status: status, Code: clip(document.Code, mostOfACode), Message: clip(Redact(document.Message), mostOfAMessage)}
 	region := bucketRegion(answer.Header, e.Message)
 	if region == s.region {
 		region = ""
@@ -50,9 +59,31 @@ type errorDocument struct {
 	Message string
 }
 
-func parseError(b []byte) (d errorDocument, err error) {
-	err = xml.Unmarshal(b, &d)
-	return d, err
+// Invariant: what a bucket's server says cannot grow the notes, logs and reports
+// that it goes into: it is a customer's, who may say anything.
+const (
+	mostOfADocument = 64 << 10 // 64 KiB: S3's have a few hundred bytes, those that echo what was signed a few thousand
+	mostOfACode     = 100
+	// mostOfAMessage is more than those of AWS have that name a key of 1,024
+	// bytes, a bucket and a session, and end in why.
+	mostOfAMessage = 2_000
+)
+
+// parseError reads an answer to its end, so that its connection can be used
+// again, and of it what comes first. With an error it is what could be understood.
+func parseError(answer *http.Response) (d errorDocument, size int64, err error) {
+	all := &io.LimitedReader{R: answer.Body, N: mostOfAnAnswer}
+	err = xml.NewDecoder(io.LimitReader(all, mostOfADocument)).Decode(&d)
+	_, _ = io.Copy(io.Discard, all)
+	return d, mostOfAnAnswer - all.N, err
+}
+
+// clip returns what a server said, or its beginning. It is UTF-8, as XML is.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // credentialsKind is the class of a failure to get credentials: what the

@@ -30,10 +30,26 @@ type listing struct {
 func (l *listing) more(q url.Values) bool {
 	q.Del("start-after")
 	q.Set("continuation-token", l.NextContinuationToken)
-	return l.IsTruncated && l.NextContinuationToken != ""
+	return l.IsTruncated
 }
 
-func (s *S3) page(ctx context.Context, q url.Values) (*listing, error) {
+// goesOn returns an error if the page is not the one that was asked for, whose
+// keys are after a key, or does not say how to get the next one: it would be a
+// listing that ends early, or never.
+func (l *listing) goesOn(q url.Values, after string) error {
+	switch {
+	case len(l.Contents) > 0 && after != "" && l.Contents[0].Key <= after:
+		return errors.New("the answer is of keys that were not asked for")
+	case l.IsTruncated && l.NextContinuationToken == "":
+		return errors.New("the answer says that there is more, and not where")
+	case l.IsTruncated && l.NextContinuationToken == q.Get("continuation-token"):
+		return errors.New("the answer leads to itself")
+	}
+	return nil
+}
+
+// page makes one request for the keys after a key.
+func (s *S3) page(ctx context.Context, q url.Values, after string) (*listing, error) {
 	q.Set("list-type", "2")
 	r := &request{op: "list", method: http.MethodGet, query: q, header: http.Header{}}
 	answer, err := s.send(ctx, r)
@@ -43,11 +59,10 @@ func (s *S3) page(ctx context.Context, q url.Values) (*listing, error) {
 	defer answer.Body.Close()
 	l := new(listing)
 	if err := xml.NewDecoder(io.LimitReader(answer.Body, mostOfAnAnswer)).Decode(l); err != nil {
-		e := &Error{Op: "list", Bucket: s.bucket, Key: r.about(), Status: answer.StatusCode, Kind: ErrUnavailable, Err: fmt.Errorf("answer is no listing: %w", err)}
-		if cause := context.Cause(ctx); cause != nil {
-			e.Err = cause
-		}
-		return nil, e
+		return nil, s.senseless(ctx, r, answer, fmt.Errorf("answer is no listing: %s", clip(err.Error(), mostOfAMessage)))
+	}
+	if err := l.goesOn(q, after); err != nil {
+		return nil, s.senseless(ctx, r, answer, err)
 	}
 	_, _ = io.CopyN(io.Discard, answer.Body, 1) // the end, so that the connection can be used again
 	return l, nil
@@ -67,12 +82,13 @@ func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]
 	var infos []Info
 	for {
 		q.Set("max-keys", strconv.Itoa(limit-len(infos)))
-		l, err := s.page(ctx, q)
+		l, err := s.page(ctx, q, startAfter)
 		if err != nil {
 			return nil, err
 		}
 		for _, o := range l.Contents {
 			infos = append(infos, Info{Key: o.Key, Size: o.Size, ETag: strings.Trim(o.ETag, `"`), LastModified: o.LastModified})
+			startAfter = o.Key
 		}
 		if len(infos) >= limit || !l.more(q) {
 			return infos, nil
@@ -95,7 +111,7 @@ func (s *S3) Folders(ctx context.Context, prefix string) ([]string, error) {
 	}
 	var names []string
 	for {
-		l, err := s.page(ctx, q)
+		l, err := s.page(ctx, q, "")
 		if err != nil {
 			return nil, err
 		}

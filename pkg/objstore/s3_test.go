@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -128,6 +129,12 @@ func TestS3Classification(t *testing.T) {
 		"not_implemented":         {status: 501, body: xml("NotImplemented", "A header you provided implies functionality that is not implemented"), want: objstore.ErrInvalid, code: "NotImplemented"},
 		"proxy_html":              {status: 502, body: "<html><body>Bad Gateway", want: objstore.ErrUnavailable},
 		"proxy_html_503":          {op: "list", status: 503, body: "upstream connect error", want: objstore.ErrUnavailable},
+		"portal_page_on_put":      {status: 200, body: "<html>log in</html>", want: objstore.ErrUnavailable},
+		"portal_page_on_delete":   {op: "delete", status: 200, body: "<html>log in</html>", want: objstore.ErrUnavailable},
+		"text_on_delete":          {op: "delete", status: 200, body: "log in", want: objstore.ErrUnavailable},
+		"bare_200_on_put":         {status: 200, want: objstore.ErrUnavailable},
+		"bare_200_on_delete":      {op: "delete", status: 200},
+		"cut_document":            {status: 400, body: "<Error><Code>SlowDown</Code><Message>" + strings.Repeat("x", 1<<20), want: objstore.ErrUnavailable, code: "SlowDown"},
 		"empty_403":               {status: 403, want: objstore.ErrDenied},
 		"portal_page_on_get_list": {op: "list", status: 200, body: "<html>log in</html", want: objstore.ErrUnavailable},
 	} {
@@ -144,6 +151,10 @@ func TestS3Classification(t *testing.T) {
 			}))
 			defer h.Close()
 			err := do(t.Context(), open(t, h.URL, "b"), c.op)
+			if c.want == nil {
+				require.NoError(t, err)
+				return
+			}
 			require.ErrorIs(t, err, c.want)
 			var e *objstore.Error
 			require.ErrorAs(t, err, &e)
@@ -152,6 +163,7 @@ func TestS3Classification(t *testing.T) {
 			if c.status != 200 {
 				require.Equal(t, c.status, e.Status)
 			}
+			require.Less(t, len(err.Error()), 3_000)
 			if c.code != "" {
 				require.Equal(t, c.code, e.Code)
 			}
@@ -190,7 +202,11 @@ func TestS3ConnectionFailures(t *testing.T) {
 			return s3server.Fault{After: true, Cut: r.Method == http.MethodPut}
 		})
 		s := open(t, endpoint, "bucket")
-		require.ErrorIs(t, do(t.Context(), s, "put"), objstore.ErrUnavailable, "not ErrExists: nothing was repeated")
+		require.ErrorIs(t, do(t.Context(), s, "head"), objstore.ErrNotFound) // net/http repeats on connections that were used before, if at all
+		used := false
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { used = c.Reused }})
+		require.ErrorIs(t, do(ctx, s, "put"), objstore.ErrUnavailable, "not ErrExists: nothing was repeated")
+		require.True(t, used)
 		require.EqualValues(t, 1, server.Requests()["PutObject"])
 		server.SetFault(nil)
 		require.ErrorIs(t, do(t.Context(), s, "put"), objstore.ErrExists)
@@ -281,6 +297,7 @@ func TestS3Requests(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		last.Store(r)
+		w.Header().Set("Etag", `"e"`)
 		if r.Method == http.MethodGet && r.URL.Query().Has("list-type") {
 			_, _ = io.WriteString(w, "<ListBucketResult></ListBucketResult>")
 		}
@@ -351,6 +368,7 @@ func TestS3SaysWhichObjectsTookADataKey(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
+				w.Header().Set("Etag", `"e"`)
 				for k, v := range c.header {
 					w.Header().Set(k, v)
 				}

@@ -38,7 +38,7 @@ type wire struct {
 	client    *http.Client
 	signer    *v4.Signer
 	endpoints *endpoints
-	skew      atomic.Int64 // ns that the store's clock is ahead of ours, 0 if it is less than mostSkew
+	skew      atomic.Int64 // ns that requests are dated ahead of our clock, 0 if it would be less than mostSkew
 }
 
 func newWire(client *http.Client, p s3.EndpointParameters) *wire {
@@ -97,12 +97,13 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 		payload = emptySHA256
 	}
 	r.header["X-Amz-Content-Sha256"] = []string{payload}
+	skew := time.Duration(s.skew.Load())
 	h := (&http.Request{
 		Method: r.method, URL: to.url(r.key, r.query), Header: r.header, Body: r.body, ContentLength: r.size,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
 	err = s.signer.SignHTTP(ctx, aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken},
-		h, payload, to.service, to.region, time.Now().Add(time.Duration(s.skew.Load())))
+		h, payload, to.service, to.region, time.Now().Add(skew))
 	if err != nil {
 		return nil, s.failed(ctx, r, ErrInvalid, err)
 	}
@@ -116,33 +117,30 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 	if err != nil {
 		return nil, s.failed(ctx, r, unsentKind(err), err)
 	}
-	s.observe(answer.Header)
 	if answer.StatusCode/100 == 2 {
 		return answer, nil
 	}
 	defer answer.Body.Close()
-	document, _ := parseError(whole(answer))
+	document, _, _ := parseError(answer)
+	if document.Code == "RequestTimeTooSkewed" || r.method == http.MethodHead && answer.StatusCode == http.StatusForbidden { // which may be why
+		s.observe(answer.Header, skew)
+	}
 	return nil, s.refused(ctx, r, answer, answer.StatusCode, document)
 }
 
-// observe compares clocks, so that one that is wrong costs one request.
-func (w *wire) observe(h http.Header) {
+// observe compares clocks, so that one that is wrong costs one request, when a
+// request was refused that was dated with the skew. Answers that take no offence
+// say nothing: their dates may be a proxy's.
+func (w *wire) observe(h http.Header, refused time.Duration) {
 	theirs, err := http.ParseTime(h.Get("Date"))
 	if err != nil || h.Get("Age") != "" { // a cache's
 		return
 	}
 	skew := time.Until(theirs)
-	if skew.Abs() < mostSkew {
+	if skew.Abs() < mostSkew || (skew-refused).Abs() < mostSkew { // it was what they say: they are not the store's clock
 		skew = 0
 	}
 	w.skew.Store(int64(skew))
-}
-
-// whole reads an answer to its end, so that its connection can be used again.
-// What cannot be read is as if it were not there.
-func whole(answer *http.Response) []byte {
-	b, _ := io.ReadAll(io.LimitReader(answer.Body, mostOfAnAnswer))
-	return b
 }
 
 // url is where the object lies, escaped as it is signed: S3 wants a key's

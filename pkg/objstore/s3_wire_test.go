@@ -44,6 +44,7 @@ func TestS3FollowsTheStoresClock(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := time.Now().Add(time.Duration(ahead.Load())).UTC()
 		w.Header().Set("Date", now.Format(http.TimeFormat))
+		w.Header().Set("Etag", `"e"`)
 		if signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date")); err != nil || now.Sub(signed).Abs() > 15*time.Minute {
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = io.WriteString(w, "<Error><Code>RequestTimeTooSkewed</Code></Error>")
@@ -62,6 +63,36 @@ func TestS3FollowsTheStoresClock(t *testing.T) {
 		}
 		require.NoError(t, do(t.Context(), s, "put"))
 		require.NoError(t, do(t.Context(), s.At("other", "", static), "head"), "and for its neighbours")
+	}
+}
+
+// A proxy whose clock is wrong dates the answers of a store whose clock is right.
+func TestS3FollowsNoProxysClock(t *testing.T) {
+	for hazard, off := range map[string]time.Duration{"behind": -3 * time.Hour, "ahead": 3 * time.Hour} {
+		t.Run(hazard, func(t *testing.T) {
+			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+				w.Header().Set("Etag", `"e"`)
+				if signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date")); err != nil || time.Since(signed).Abs() > 15*time.Minute {
+					w.WriteHeader(http.StatusForbidden)
+					_, _ = io.WriteString(w, "<Error><Code>RequestTimeTooSkewed</Code></Error>")
+				} else if r.URL.Path == "/denied/k" {
+					w.WriteHeader(http.StatusForbidden)
+				}
+			}))
+			defer h.Close()
+			s := open(t, h.URL, "logs")
+			denied := s.At("denied", "", static)
+			for _, op := range []string{"put", "head", "delete"} {
+				require.NoError(t, do(t.Context(), s, op), op)
+			}
+			require.ErrorIs(t, do(t.Context(), denied, "put"), objstore.ErrDenied)
+			require.NoError(t, do(t.Context(), s, "put"), "it was not the time")
+			// The refusal of a HEAD does not say why.
+			require.ErrorIs(t, do(t.Context(), denied, "head"), objstore.ErrDenied)
+			require.ErrorContains(t, do(t.Context(), s, "put"), "RequestTimeTooSkewed")
+			require.NoError(t, do(t.Context(), s, "put"), "one request")
+		})
 	}
 }
 

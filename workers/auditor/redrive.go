@@ -98,8 +98,8 @@ func (a *Auditor) returning(ctx context.Context, keys []string) ([]delivery.Job,
 	for i, key := range keys {
 		group.Go(func() error {
 			b, err := objstore.Read(gctx, a.deps.Staging, key, maxParked)
-			if errors.Is(err, objstore.ErrNotFound) {
-				return nil // somebody was faster
+			if errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrTooLarge) {
+				return nil // somebody was faster; it is no note, which people will see
 			}
 			if err != nil {
 				return err

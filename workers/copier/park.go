@@ -28,8 +28,16 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdi
 
 // parkedNote is what people see of a job that is set aside.
 func parkedNote(job delivery.Job, v destination.Verdict) delivery.Parked {
-	return delivery.Parked{Job: job, Reason: v.Reason, Cause: v.Cause, Fix: parkedFix(v.Fix, again(job)), Since: job.FirstTry, At: time.Now().UnixMilli()}
+	return delivery.Parked{
+		Job: job, Reason: v.Reason, Cause: clip(v.Cause, mostOfAText), Fix: clip(parkedFix(v.Fix, again(job)), mostOfAText),
+		Since: job.FirstTry, At: time.Now().UnixMilli(),
+	}
 }
+
+// mostOfAText is how many characters of a cause or a fix are kept, which may
+// quote a customer's server: notes that are too large to be read would be noted
+// for nothing. A fix that shows a policy has some 1,000.
+const mostOfAText = 10_000
 
 // parkedFix is the fix of a job that is not tried again by itself any more.
 func parkedFix(fix, again string) string {

@@ -1,11 +1,13 @@
 package copier
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 )
 
 // Nothing tries a parked file again by itself, so its fix must not say so.
@@ -16,5 +18,20 @@ func TestParkedFixIsSomethingToDo(t *testing.T) {
 		"none: it is tried again; if it lasts, check the clock": "check the clock, then: sealift redrive --destination ws/a",
 	} {
 		require.Equal(t, want, parkedFix(fix, again(delivery.Job{Destination: "ws/a"})))
+	}
+}
+
+// A verdict may quote a customer's server; what is too large to be read would
+// be noted for nothing.
+func TestParkedNotesAreShort(t *testing.T) {
+	for hazard, text := range map[string]string{"long": strings.Repeat("x", 2<<20), "escaped": strings.Repeat("\x01", 2<<20), "no_utf8": strings.Repeat("\xff", 2<<20)} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "x")
+			note := parkedNote(job, destination.Verdict{Cause: text, Fix: text})
+			require.Less(t, len(note.Encode()), 256<<10)
+			_, err := delivery.DecodeParked(note.Encode())
+			require.NoError(t, err)
+		})
 	}
 }

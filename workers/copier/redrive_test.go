@@ -3,6 +3,7 @@ package copier
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -118,6 +119,13 @@ func TestRedriveHazards(t *testing.T) {
 		require.ErrorIs(t, err, delivery.ErrBadJob)
 		require.Equal(t, Redriven{Found: 3, Enqueued: 2, Failed: 1}, done)
 		require.Len(t, r.parkedKeys(), 1, "kept")
+	})
+	t.Run("a_note_that_is_too_large", func(t *testing.T) {
+		r, jobs := parkSome(t)
+		r.overwrite(delivery.ParkedKey(jobs[0].File, acmeOne), strings.Repeat("x", 2<<20))
+		done, err := Redrive{Staging: r.staging, Jobs: &jobTopic{}}.Run(t.Context())
+		require.ErrorIs(t, err, objstore.ErrTooLarge)
+		require.Equal(t, Redriven{Found: 3, Enqueued: 2, Failed: 1}, done)
 	})
 	t.Run("two_redrives_at_once", func(t *testing.T) {
 		r, jobs := parkSome(t)

@@ -222,7 +222,7 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 // as one of a later release.
 func readParked(ctx context.Context, staging objstore.Store, key string) (*delivery.Parked, error) {
 	b, err := objstore.Read(ctx, staging, key, 1<<20)
-	if errors.Is(err, objstore.ErrNotFound) {
+	if errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrTooLarge) {
 		return nil, nil
 	}
 	if err != nil {

@@ -5,12 +5,14 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/meter"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/workers/auditor"
 )
 
@@ -54,6 +56,20 @@ func TestDestinationsStatusIsPrinted(t *testing.T) {
 	var none bytes.Buffer
 	require.NoError(t, (&destinationsStatus{}).print(&none))
 	require.Equal(t, "no destination\n", none.String())
+}
+
+// A note that is no note is none, and hides no other destination.
+func TestDestinationsStatusOfBadNotes(t *testing.T) {
+	staging := objstore.NewMemory("staging")
+	for key, body := range map[string]string{"bad": "hello", "large": strings.Repeat("x", 2<<20)} {
+		_, err := staging.Put(t.Context(), key, strings.NewReader(body), objstore.PutOptions{})
+		require.NoError(t, err)
+	}
+	for _, key := range []string{"bad", "large", "gone"} {
+		r, err := newDestinationRow(t.Context(), staging, nil, time.Now(), auditor.DestinationStatus{ID: "ws/a", ParkedNote: key}, meter.Account{})
+		require.NoError(t, err, key)
+		require.Nil(t, r.LastError, key)
+	}
 }
 
 func golden(t *testing.T, name string, got []byte) {

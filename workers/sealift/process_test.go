@@ -80,6 +80,7 @@ func TestProcessRefusesAStoreWithoutConditions(t *testing.T) {
 	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
 			objects[r.URL.Path], _ = io.ReadAll(r.Body) // whatever If-None-Match says
+			w.Header().Set("Etag", `"e"`)
 			return
 		}
 		_, _ = w.Write(objects[r.URL.Path])

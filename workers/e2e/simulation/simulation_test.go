@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"github.com/sealift/sealift/workers/copier"
+
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -15,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/jitter"
-	"github.com/sealift/sealift/workers/copier"
 )
 
 var (

@@ -1,0 +1,151 @@
+package objstore_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// answering is a bucket of a server that reads requests and answers so.
+func answering(t *testing.T, answer http.HandlerFunc) *objstore.S3 {
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		answer(w, r)
+	}))
+	t.Cleanup(h.Close)
+	return open(t, h.URL, "logs")
+}
+
+// A customer's server may say anything, at any length.
+func TestS3ErrorsAreShort(t *testing.T) {
+	for hazard, document := range map[string]string{
+		"long_code":    "<Code>" + strings.Repeat("é", 5_000) + "</Code><Message>no</Message>",
+		"long_message": "<Code>No</Code><Message>x" + strings.Repeat("é", 5_000) + "</Message>",
+		"huge_message": "<Code>No</Code><Message>" + strings.Repeat("x", 8<<20) + "</Message>",
+		"huge_element": "<" + strings.Repeat("x", 8<<20) + ">",
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			for status, ops := range map[int][]string{http.StatusForbidden: {"put", "get", "list"}, http.StatusOK: {"put", "delete", "list"}} {
+				s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+					w.WriteHeader(status)
+					_, _ = io.WriteString(w, "<Error>"+document+"</Error>")
+				})
+				for _, op := range ops {
+					err := do(t.Context(), s, op)
+					require.Error(t, err, op)
+					require.Less(t, len(err.Error()), 3_000, op)
+					require.True(t, utf8.ValidString(err.Error()), op)
+				}
+			}
+		})
+	}
+	t.Run("etag", func(t *testing.T) { // which receipts keep
+		s := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Etag", strings.Repeat("x", 100_000)) })
+		require.ErrorIs(t, do(t.Context(), s, "put"), objstore.ErrUnavailable)
+	})
+}
+
+// An answer that ends before its end may have said anything.
+func TestS3AnswersThatAreCut(t *testing.T) {
+	s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Etag", `"e"`)
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "  ")
+	})
+	for _, op := range []string{"put", "delete"} {
+		err := do(t.Context(), s, op)
+		require.ErrorIs(t, err, objstore.ErrUnavailable, op)
+		require.ErrorContains(t, err, "unexpected EOF", op)
+	}
+}
+
+// A listing that does not go on where it should would end early, or never.
+func TestS3ListingsThatDoNotGoOn(t *testing.T) {
+	key := func(k string) string { return "<Contents><Key>" + k + "</Key></Contents>" }
+	const more = "<IsTruncated>true</IsTruncated>"
+	token := func(s string) string { return more + "<NextContinuationToken>" + s + "</NextContinuationToken>" }
+	for hazard, c := range map[string]struct {
+		pages []string // the last is repeated
+		want  string   // "" for none
+	}{
+		"sound":               {[]string{key("c") + token("1"), key("d")}, ""},
+		"no_token":            {[]string{key("c") + more}, "not where"},
+		"start_after_ignored": {[]string{key("b")}, "not asked for"},
+		"starts_anew":         {[]string{key("c") + token("1"), key("c") + token("2")}, "not asked for"},
+		"same_token":          {[]string{token("1")}, "leads to itself"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			n := 0
+			s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, "<ListBucketResult>"+c.pages[min(n, len(c.pages)-1)]+"</ListBucketResult>")
+				n++
+			})
+			infos, err := s.List(t.Context(), "", "b", 0)
+			if c.want == "" {
+				require.NoError(t, err)
+				require.Len(t, infos, 2)
+				return
+			}
+			require.ErrorIs(t, err, objstore.ErrUnavailable)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+	for _, page := range []string{more, token("1")} {
+		s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "<ListBucketResult>"+page+"</ListBucketResult>")
+		})
+		_, err := s.Folders(t.Context(), "")
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+	}
+}
+
+// What is wrong with a file is not for the store to mend: whoever waits for it
+// would wait for ever.
+func TestS3BodiesThatCannotBeRead(t *testing.T) {
+	broken := errors.New("disk error")
+	for _, size := range []int{1 << 10, 1 << 20, 4 << 20} {
+		for hazard, c := range map[string]error{"broken": broken, "short": io.ErrUnexpectedEOF} {
+			t.Run(fmt.Sprintf("%s_%d", hazard, size), func(t *testing.T) {
+				s := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Etag", `"e"`) })
+				content := make([]byte, size)
+				body := &brokenReader{Reader: bytes.NewReader(content), left: size / 2}
+				if errors.Is(c, broken) {
+					body.err = broken
+				}
+				_, err := s.Put(t.Context(), "k", body, objstore.PutOptions{SHA256: sha256.Sum256(content)})
+				require.ErrorIs(t, err, objstore.ErrInvalid)
+				require.ErrorIs(t, err, c)
+			})
+		}
+	}
+}
+
+// brokenReader cannot be read behind a place.
+type brokenReader struct {
+	*bytes.Reader
+	left int
+	err  error // nil: it ends there
+}
+
+func (b *brokenReader) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		if b.err != nil {
+			return 0, b.err
+		}
+		return 0, io.EOF
+	}
+	n, err := b.Reader.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
