@@ -123,7 +123,7 @@ func (d *fetch) readSome(p []byte) (int, error) {
 		if sum := info.Metadata["sha256"]; hexSum.MatchString(sum) {
 			d.sha256 = sum
 		}
-		if info.Size != d.file.Size {
+		if info.Size >= 0 && info.Size != d.file.Size {
 			return 0, fmt.Errorf("%w: it had %d bytes when it was listed, and has %d", objstore.ErrChanged, d.file.Size, info.Size)
 		}
 	}

@@ -86,7 +86,7 @@ func (e *Error) Unwrap() []error {
 // Info describes a stored object.
 type Info struct {
 	Key             string
-	Size            int64
+	Size            int64  // of Get and GetFrom -1 if the store does not tell
 	ETag            string // without quotes; opaque
 	LastModified    time.Time
 	ContentType     string            // not filled by List

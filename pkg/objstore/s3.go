@@ -154,11 +154,15 @@ func (s *S3) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
 
 // Head implements Store.
 func (s *S3) Head(ctx context.Context, key string) (Info, error) {
-	answer, err := s.send(ctx, &request{op: "head", method: http.MethodHead, key: key, header: http.Header{}})
+	r := &request{op: "head", method: http.MethodHead, key: key, header: http.Header{}}
+	answer, err := s.send(ctx, r)
 	if err != nil {
 		return Info{}, err
 	}
 	_ = answer.Body.Close()
+	if answer.ContentLength < 0 {
+		return Info{}, s.senseless(ctx, r, answer, errors.New("the answer does not tell the object's size"))
+	}
 	return describe(key, answer), nil
 }
 
@@ -201,7 +205,7 @@ const metadataPrefix = "X-Amz-Meta-"
 // describe is what the answer to a GET or HEAD tells of the object.
 func describe(key string, answer *http.Response) Info {
 	h := answer.Header
-	info := Info{Key: key, Size: max(answer.ContentLength, 0), ETag: etag(h), ContentType: h.Get("Content-Type"), ContentEncoding: h.Get("Content-Encoding")}
+	info := Info{Key: key, Size: answer.ContentLength, ETag: etag(h), ContentType: h.Get("Content-Type"), ContentEncoding: h.Get("Content-Encoding")}
 	info.LastModified, _ = http.ParseTime(h.Get("Last-Modified"))
 	for name, values := range h {
 		if strings.HasPrefix(name, metadataPrefix) {

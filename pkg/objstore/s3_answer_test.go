@@ -149,3 +149,62 @@ func (b *brokenReader) Read(p []byte) (int, error) {
 	b.left -= n
 	return n, err
 }
+
+// What an answer does not tell is not 0.
+func TestS3SizesThatAreNotTold(t *testing.T) {
+	s := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Etag", `"e"`)
+		if r.Method == http.MethodGet {
+			w.(http.Flusher).Flush()
+			_, _ = io.WriteString(w, "0123456789")
+		}
+	})
+	_, err := s.Head(t.Context(), "k")
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.ErrorContains(t, err, "size")
+	body, info, err := s.Get(t.Context(), "k")
+	require.NoError(t, err)
+	require.EqualValues(t, -1, info.Size)
+	require.NoError(t, body.Close())
+	body, info, err = s.GetFrom(t.Context(), "k", "", 4)
+	require.NoError(t, err)
+	require.EqualValues(t, -1, info.Size)
+	require.NoError(t, body.Close())
+}
+
+// Bytes of another part would be taken for those that were asked for.
+func TestS3PartsThatWereNotAskedFor(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		from int64
+		says string // Content-Range
+		size int64  // -2: refused
+	}{
+		"asked":       {4, "bytes 4-9/10", 10},
+		"of_unknown":  {4, "bytes 4-9/*", 10},
+		"first_part":  {4, "bytes 0-5/10", -2},
+		"later_part":  {4, "bytes 5-9/10", -2},
+		"not_told":    {4, "", -2},
+		"other_unit":  {4, "lines 4-9/10", -2},
+		"nobody_asks": {0, "bytes 0-5/10", -2},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Range", c.says)
+				w.WriteHeader(http.StatusPartialContent)
+				_, _ = io.WriteString(w, "456789")
+			})
+			body, info, err := s.GetFrom(t.Context(), "k", "", c.from)
+			if c.size == -2 {
+				require.ErrorIs(t, err, objstore.ErrUnavailable)
+				if c.from > 0 {
+					_, err = s.GetRange(t.Context(), "k", c.from, 6)
+					require.ErrorIs(t, err, objstore.ErrUnavailable)
+				}
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.size, info.Size)
+			require.NoError(t, body.Close())
+		})
+	}
+}

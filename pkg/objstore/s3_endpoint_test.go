@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,6 +28,7 @@ type caught struct {
 	method, url, host string
 	header            http.Header
 	length            int64
+	token             string // "": listings are of one page, else where the second one begins
 }
 
 func (c *caught) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -34,10 +36,16 @@ func (c *caught) RoundTrip(r *http.Request) (*http.Response, error) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_ = r.Body.Close()
 	}
-	*c = caught{r.Method, r.URL.Scheme + "://" + r.URL.Host + r.URL.EscapedPath() + "?" + r.URL.RawQuery, r.Host, r.Header, r.ContentLength}
+	*c = caught{r.Method, r.URL.Scheme + "://" + r.URL.Host + r.URL.EscapedPath() + "?" + r.URL.RawQuery, r.Host, r.Header, r.ContentLength, c.token}
 	answer := &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Header: http.Header{"Etag": {`"e"`}}, Request: r}
 	if r.Method == http.MethodGet {
-		answer.Body, answer.ContentLength = io.NopCloser(strings.NewReader("<ListBucketResult></ListBucketResult>")), -1
+		more := ""
+		if c.token != "" && !r.URL.Query().Has("continuation-token") {
+			var escaped strings.Builder
+			_ = xml.EscapeText(&escaped, []byte(c.token))
+			more = "<IsTruncated>true</IsTruncated><NextContinuationToken>" + escaped.String() + "</NextContinuationToken>"
+		}
+		answer.Body, answer.ContentLength = io.NopCloser(strings.NewReader("<ListBucketResult>"+more+"</ListBucketResult>")), -1
 	}
 	return answer, nil
 }
@@ -58,7 +66,7 @@ func (c *caught) comparable() caught {
 		}
 	}
 	h["signed for"] = signedFor.FindStringSubmatch(c.header.Get("Authorization"))[1:]
-	return caught{c.method, strings.TrimSuffix(sdkQuery.ReplaceAllString(c.url, ""), "&"), c.host, h, c.length}
+	return caught{c.method, strings.TrimSuffix(sdkQuery.ReplaceAllString(c.url, ""), "&"), c.host, h, c.length, ""}
 }
 
 // Our requests are those that the SDK's client would make, of every kind, to
@@ -96,12 +104,14 @@ func TestRequestsAreThoseOfTheSDK(t *testing.T) {
 			} else if c.DualStack {
 				opts.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
 			}
+			unverified := func(o *s3.Options) { o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired }
 			sdk, owner := s3.New(opts), optional(c.ExpectedOwner)
 			same := func(hazard string, a, b error) {
 				require.NoError(t, a, hazard)
 				require.NoError(t, b, hazard)
 				require.Equal(t, theirs.comparable(), ours.comparable(), hazard)
 			}
+			const token = "1+2/3= <&"
 			for _, bucket := range []string{"logs", "with.dots", "No_DNS_name"} {
 				c.Bucket = bucket
 				store := NewS3(c)
@@ -123,6 +133,20 @@ func TestRequestsAreThoseOfTheSDK(t *testing.T) {
 						_, ourErr = store.List(t.Context(), key, key, 7)
 						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, StartAfter: &key, MaxKeys: aws.Int32(7), ExpectedBucketOwner: owner})
 						same("list "+what, err, ourErr)
+						_, ourErr = store.Folders(t.Context(), key)
+						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, Delimiter: aws.String("/"), ExpectedBucketOwner: owner})
+						same("folders "+what, err, ourErr)
+						ours.token = token
+						_, ourErr = store.List(t.Context(), key, key, 7)
+						ours.token = ""
+						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, ContinuationToken: aws.String(token), MaxKeys: aws.Int32(7), ExpectedBucketOwner: owner})
+						same("list on "+what, err, ourErr)
+						_, ourErr = store.GetRange(t.Context(), key, 4, 3)
+						_, err = sdk.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key, Range: aws.String("bytes=4-6"), ExpectedBucketOwner: owner}, unverified)
+						same("get a range of "+what, err, ourErr)
+						_, _, ourErr = store.GetFrom(t.Context(), key, "e", 4)
+						_, err = sdk.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key, Range: aws.String("bytes=4-"), IfMatch: aws.String(`"e"`), ExpectedBucketOwner: owner}, unverified)
+						same("get the rest of "+what, err, ourErr)
 					}
 					for what, size := range map[string]int{"empty": 0, "small": 10, "asks_first": 2 << 20} {
 						content := make([]byte, size)

@@ -166,12 +166,13 @@ func (s *S3) get(ctx context.Context, key, etag, span string, from int64) (io.Re
 		return nil, Info{}, err
 	}
 	body, info := s.reader(ctx, r, answer, false), describe(key, answer)
-	if from == 0 {
-		return body, info, nil
-	}
-	if _, total, ok := strings.Cut(answer.Header.Get("Content-Range"), "/"); ok {
-		size, err := strconv.ParseInt(total, 10, 64)
-		if err != nil {
+	if answer.StatusCode == http.StatusPartialContent {
+		first, size := contentRange(answer.Header)
+		if span == "" || first != from {
+			_ = body.Close()
+			return nil, Info{}, s.senseless(ctx, r, answer, fmt.Errorf("the answer is another part of the object, %q", clip(answer.Header.Get("Content-Range"), mostOfACode)))
+		}
+		if size < 0 && info.Size >= 0 { // it is the last part, or the size is of no interest
 			size = from + info.Size
 		}
 		info.Size = size
@@ -183,4 +184,20 @@ func (s *S3) get(ctx context.Context, key, etag, span string, from int64) (io.Re
 		return nil, Info{}, s.failed(ctx, r, ErrUnavailable, err)
 	}
 	return body, info, nil
+}
+
+// contentRange is what the header of that name says, such as "bytes 4-9/10": where
+// the part begins, and the object's size; -1: it does not say.
+func contentRange(h http.Header) (first, size int64) {
+	span, total, _ := strings.Cut(h.Get("Content-Range"), "/")
+	begin, _, _ := strings.Cut(strings.TrimPrefix(span, "bytes "), "-")
+	first, err := strconv.ParseInt(begin, 10, 64)
+	if err != nil {
+		first = -1
+	}
+	size, err = strconv.ParseInt(total, 10, 64)
+	if err != nil {
+		size = -1
+	}
+	return first, size
 }

@@ -298,6 +298,9 @@ func TestS3Requests(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		last.Store(r)
 		w.Header().Set("Etag", `"e"`)
+		if r.Method == http.MethodHead {
+			w.Header().Set("Content-Length", "4")
+		}
 		if r.Method == http.MethodGet && r.URL.Query().Has("list-type") {
 			_, _ = io.WriteString(w, "<ListBucketResult></ListBucketResult>")
 		}

@@ -48,6 +48,8 @@ func TestS3FollowsTheStoresClock(t *testing.T) {
 		if signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date")); err != nil || now.Sub(signed).Abs() > 15*time.Minute {
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = io.WriteString(w, "<Error><Code>RequestTimeTooSkewed</Code></Error>")
+		} else if r.Method == http.MethodHead {
+			w.Header().Set("Content-Length", "4")
 		}
 	}))
 	defer h.Close()
@@ -78,6 +80,8 @@ func TestS3FollowsNoProxysClock(t *testing.T) {
 					_, _ = io.WriteString(w, "<Error><Code>RequestTimeTooSkewed</Code></Error>")
 				} else if r.URL.Path == "/denied/k" {
 					w.WriteHeader(http.StatusForbidden)
+				} else if r.Method == http.MethodHead {
+					w.Header().Set("Content-Length", "4")
 				}
 			}))
 			defer h.Close()

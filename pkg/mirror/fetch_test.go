@@ -1,0 +1,43 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// untold is a bucket that tells another size than the object's.
+type untold struct {
+	*objstore.Memory
+	size int64
+}
+
+func (u untold) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, objstore.Info, error) {
+	r, info, err := u.Memory.GetFrom(ctx, key, etag, from)
+	info.Size = u.size
+	return r, info, err
+}
+
+// A size that the store does not tell is not another size.
+func TestSizesOfAnswers(t *testing.T) {
+	m := objstore.NewMemory("acme-logs")
+	content := []byte("content")
+	putRaw(t, m, key("web", day1, 0), content, nil)
+	for size, want := range map[int64]error{-1: nil, int64(len(content)): nil, 0: objstore.ErrChanged, 8: objstore.ErrChanged} {
+		for f, err := range List(t.Context(), m, place(t, "s3://acme-logs"), Filter{}) {
+			require.NoError(t, err)
+			d := newFetch(t.Context(), untold{m, size}, f, nil)
+			got, err := io.ReadAll(d)
+			d.Close()
+			require.ErrorIs(t, err, want, "%d", size)
+			if want == nil {
+				require.True(t, bytes.Equal(content, got))
+			}
+		}
+	}
+}
