@@ -36,7 +36,7 @@ func (s redisServer) why(err error) string {
 	case redis.HasErrorPrefix(err, "READONLY"):
 		return "redis.url is that of a replica: set it to the primary, or to an address that follows it"
 	case redis.HasErrorPrefix(err, "OOM"):
-		return "Redis is full and evicts nothing: give it more maxmemory, or maxmemory-policy volatile-ttl"
+		return "Redis is full and evicts nothing: give it more maxmemory, or maxmemory-policy volatile-lru (volatile-ttl evicts leases first)"
 	case redis.HasErrorPrefix(err, "MISCONF"):
 		return "Redis cannot save to its disk and refuses writes: make room there, or set stop-writes-on-bgsave-error no"
 	case s.tls && errors.Is(err, context.DeadlineExceeded): // without TLS it waits for the end of a line

@@ -11,6 +11,18 @@ import (
 	"github.com/sealift/sealift/pkg/certs/certtest"
 )
 
+// What to do about a full Redis must not make it drop leases.
+func TestFullRedis(t *testing.T) {
+	m := miniredis.RunT(t)
+	client, err := Open("redis://"+m.Addr(), nil)
+	require.NoError(t, err)
+	defer client.Close()
+	m.SetError("OOM command not allowed when used memory > 'maxmemory'.")
+	err = client.Ping(t.Context())
+	require.ErrorIs(t, err, ErrUnavailable)
+	require.ErrorContains(t, err, "maxmemory-policy volatile-lru")
+}
+
 // What Redis refuses is told with the key to change, and without the password.
 func TestRefusalsNameTheKey(t *testing.T) {
 	ca := certtest.NewCA(t, "ours")
