@@ -29,7 +29,7 @@ const maxStored = 65_535
 // syncFlush is an empty stored block that begins at a byte boundary.
 var syncFlush = [...]byte{0, 0, 0, 0xff, 0xff}
 
-// Encoder compresses blocks, one at a time. It holds 220 KB and no state of a
+// Encoder compresses blocks, one at a time. It holds 165 KB and no state of a
 // block; the zero value is ready to use.
 type Encoder struct {
 	table [1 << tableBits]uint16 // hash of 6 bytes -> position, mod 65,536

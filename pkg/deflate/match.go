@@ -169,7 +169,7 @@ func (e *Encoder) add(literals []byte, length, back int) {
 	lits := uint32(len(literals))
 	dist := uint16(back - 1)
 	dc := distCode(dist)
-	if length <= maxMatch {
+	if length <= maxMatch { // nearly all are: the loop does the same for them, with more to decide
 		e.lits.freq[lengthSymbol[uint8(length-minMatch)]]++
 		e.dists.freq[dc&31]++
 		e.seqs[e.n] = seq{literals: lits, length: uint16(length), dist: dist}
@@ -178,12 +178,12 @@ func (e *Encoder) add(literals []byte, length, back int) {
 	}
 	for length > 0 {
 		n := min(length, maxMatch)
-		if rest := length - n; rest > 0 && rest < minMatch {
+		if rest := length - n; rest > 0 && rest < minMatch { // it is to be a match too
 			n -= minMatch
 		}
 		length -= n
-		e.lits.freq[lengthSymbol[n-minMatch]]++
-		e.dists.freq[dc]++
+		e.lits.freq[lengthSymbol[uint8(n-minMatch)]]++
+		e.dists.freq[dc&31]++
 		e.seqs[e.n] = seq{literals: lits, length: uint16(n), dist: dist}
 		e.n++
 		lits = 0

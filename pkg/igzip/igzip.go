@@ -12,6 +12,13 @@ struct encoder {
 	uint8_t buf[ISAL_DEF_LVL2_DEFAULT];
 };
 
+// forget leaves no pointer to Go's memory in C's, which cgo forbids after a call.
+static uint32_t forget(struct isal_zstream *z, uint32_t size) {
+	z->next_in = NULL;
+	z->next_out = NULL;
+	return size;
+}
+
 // append writes in[window:window+n] as whole blocks that end in a sync flush, and
 // returns how many bytes they are, less than room; 0: they do not fit.
 static uint32_t append(struct encoder *e, uint8_t *in, uint32_t window, uint32_t n, uint8_t *out, uint32_t room) {
@@ -23,14 +30,14 @@ static uint32_t append(struct encoder *e, uint8_t *in, uint32_t window, uint32_t
 	z->flush = SYNC_FLUSH;
 	z->gzip_flag = IGZIP_DEFLATE;
 	if (window > 0 && isal_deflate_set_dict(z, in, window) != COMP_OK)
-		return 0;
+		return forget(z, 0);
 	z->next_in = in + window;
 	z->avail_in = n;
 	z->next_out = out;
 	z->avail_out = room;
 	if (isal_deflate(z) != COMP_OK || z->avail_in > 0 || z->avail_out == 0)
-		return 0;
-	return room - z->avail_out;
+		return forget(z, 0);
+	return forget(z, room - z->avail_out);
 }
 */
 import "C"

@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/flate"
+
+	"github.com/sealift/sealift/pkg/deflate"
 )
 
 // A gzip member as this package writes it: a fixed header, deflate blocks that
@@ -17,12 +19,9 @@ var finalBlock = []byte{0x03, 0x00}
 
 const trailerBytes = 2 + 4 + 4 // finalBlock, CRC-32, ISIZE
 
-// blockBound is the most that n bytes of lines can take as one compressed
-// block: stored blocks of at most 65,535 bytes with 5 bytes each, and the
-// sync flush.
-func blockBound(n int) int64 {
-	return int64(n) + 5*(int64(n)/65_535+1) + 5
-}
+// blockBound is the most that n bytes of lines can take as one compressed block,
+// of whichever level.
+func blockBound(n int) int64 { return int64(deflate.Bound(n)) }
 
 // compressor turns lines into deflate blocks. It is for one goroutine at a
 // time and holds some hundred KB, so compressors are pooled, never one a stream.

@@ -134,15 +134,29 @@ func allocatesNothing(t *testing.T, fresh func() Encoder) {
 // Fuzz holds what an encoder writes against the standard library's reader.
 func Fuzz(f *testing.F, fresh func() Encoder) {
 	f.Helper()
-	f.Add([]byte(`{"a":1}`+"\n"), 0)
-	f.Add(Lines(5_000), 700)
-	f.Add(bytes.Repeat([]byte("abcab"), 200), 3)
-	f.Add(random(100), 50)
-	f.Fuzz(func(t *testing.T, b []byte, window int) {
+	const most = 200_000 // several blocks, and positions beyond 65,536
+	f.Add([]byte(`{"a":1}`+"\n"), 0, 1)
+	f.Add(Lines(5_000), 700, 40)
+	f.Add(bytes.Repeat([]byte("abcab"), 200), 3, 100)
+	f.Add(random(100), 50, 1)
+	f.Add(Lines(3_000), deflate.MaxWindow, 60)
+	f.Fuzz(func(t *testing.T, b []byte, window, times int) {
+		if times < 1 || times > most/max(len(b), 1) {
+			return
+		}
+		once := b
+		b = bytes.Repeat(b, times)
 		if window < 0 || window > min(len(b), deflate.MaxWindow) {
 			return
 		}
-		out := fresh().Append(nil, b, window)
+		e := fresh()
+		if first := e.Append(nil, once, 0); !bytes.Equal(inflate(t, first, nil), once) {
+			t.Fatal("inflates to something else")
+		}
+		out := e.Append(nil, b, window) // whatever it did before
+		if !bytes.Equal(out, fresh().Append(nil, b, window)) {
+			t.Fatal("equal input gives other bytes")
+		}
 		if len(out) > deflate.Bound(len(b)-window) {
 			t.Fatalf("%d bytes of %d", len(out), len(b)-window)
 		}
