@@ -142,6 +142,7 @@ type Collector struct {
 	producer health
 	spooled  health
 	gate     gate
+	handover handover
 	addr     atomic.Pointer[string]
 	draining atomic.Bool
 	// detached returns a context for work that outlives its request; cut ends

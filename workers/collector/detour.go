@@ -15,7 +15,8 @@ import (
 // The way of events through the spool. It is open from the first request that
 // Kafka does not take until all that is in the spool is in Kafka: while
 // something waits, what comes goes behind it, so that the records of a key
-// keep the order in which they were acknowledged.
+// keep the order in which they were acknowledged. Only the end of it is waited
+// for, when Kafka takes what was before.
 
 // store puts what was taken into the spool and returns nil when it is on the
 // disk. held, unless nil, is what the request holds; it is released then.
@@ -74,25 +75,45 @@ const (
 // it goes on for as long as there is something and Kafka takes it. cut ends it
 // at once.
 func (c *Collector) empty(stopping, cut context.Context) {
-	for {
+	defer c.handover.end()
+	for taken := false; ; { // by Kafka, of this detour's
+		if c.deps.Spool.Empty() {
+			taken = false
+			c.handover.end()
+		}
 		entries, err := c.deps.Spool.Read(stopping, chunkBytes)
 		if err != nil && stopping.Err() != nil {
 			return
 		}
 		var bad error
 		if err == nil {
+			if taken && c.lastOf(entries) {
+				c.handover.begin()
+			}
 			bad, err = c.refill(stopping, cut, entries)
 		}
 		if err == nil {
 			c.deps.Spool.Delivered(bad)
+			taken = true
 			continue
 		}
+		taken = false
+		c.handover.end()
 		if stopping.Err() != nil {
 			return
 		}
 		c.spooled.observe(err) // of reading
 		pause(stopping, longestPause)
 	}
+}
+
+// lastOf tells whether nothing is behind entries in the spool.
+func (c *Collector) lastOf(entries []spool.Entry) bool {
+	var records int64
+	for i := range entries {
+		records += int64(entries[i].Records)
+	}
+	return c.deps.Spool.Stats().Records <= records
 }
 
 // refill produces entries until Kafka has all of them; it returns an error

@@ -22,6 +22,9 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 	within := c.cfg.AnswerWithin
 	if c.deps.Spool != nil {
 		if !c.deps.Spool.Empty() {
+			c.handover.wait(ctx)
+		}
+		if !c.deps.Spool.Empty() {
 			return c.store(ctx, t, g, within)
 		}
 		within = c.cfg.SpoolAfter

@@ -22,7 +22,7 @@ import (
 // segment was not deleted yet, or tried again by its sender.
 func TestSpoolSurvivesKill9(t *testing.T) {
 	const lanes, rounds = 8, 3
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

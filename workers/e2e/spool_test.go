@@ -18,7 +18,7 @@ import (
 
 // spoolSection is a collector's, with a spool below dir.
 func spoolSection(dir string) string {
-	return fmt.Sprintf("spool: {dir: %q, max_bytes: 64MiB}", filepath.Join(dir, "spool"))
+	return fmt.Sprintf("spool: {dir: %q, max_bytes: 1GiB}", filepath.Join(dir, "spool"))
 }
 
 // lanes are clients, each with a source of its own, that send one event after

@@ -1,0 +1,82 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// remote is a topic that is some milliseconds away.
+type remote struct{ to *memoryTopic }
+
+func (r remote) Produce(ctx context.Context, records ...stream.Record) error {
+	time.Sleep(20 * time.Millisecond)
+	return r.to.Produce(ctx, records...)
+}
+
+// TestTheDetourEndsWhileClientsSend: at any moment something is on its way into
+// the spool or out of it, and yet the spool is out of use soon after Kafka is
+// back, for good.
+func TestTheDetourEndsWhileClientsSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		defer s.spool.Close()
+		s.deps.Producer, s.deps.Refill = remote{s.topic}, remote{s.topic}
+		s.topic.fail(errAway)
+		end := s.emptying()
+		var stopped atomic.Bool
+		var sending sync.WaitGroup
+		for c := range 8 {
+			sending.Go(func() {
+				for i := 0; !stopped.Load(); i++ {
+					if code := s.send(fmt.Sprint(c, " ", i)); code != http.StatusOK {
+						t.Errorf("status %d", code)
+					}
+					time.Sleep(3 * time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(5 * time.Second)
+		require.False(t, s.spool.Empty())
+		s.topic.fail(nil)
+		time.Sleep(longestPause + time.Second)
+		for range 100 {
+			require.True(t, s.spool.Empty())
+			time.Sleep(7 * time.Millisecond)
+		}
+		stopped.Store(true)
+		sending.Wait()
+		end()
+	})
+}
+
+// TestAHandoverThatFailsHoldsUpRequestsOnce: Kafka goes away again when the end
+// of the spool is on its way.
+func TestAHandoverThatFailsHoldsUpRequestsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		defer s.spool.Close()
+		s.topic.fail(errAway)
+		require.Equal(t, http.StatusOK, s.send("outage"))
+		s.handover.begin()
+		start := time.Now()
+		require.Equal(t, http.StatusOK, s.send("waits"))
+		require.Equal(t, handOverFor, time.Since(start))
+		require.Equal(t, http.StatusOK, s.send("does not"))
+		require.Equal(t, handOverFor, time.Since(start))
+		s.topic.fail(nil)
+		end := s.emptying()
+		synctest.Wait()
+		end()
+		require.Equal(t, []string{"outage", "waits", "does not"}, ids(s.topic.take()))
+	})
+}
