@@ -144,5 +144,5 @@ func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	u := *q.URL
 	u.RawQuery = ""
 	*r = append(*r, u.String())
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody, Request: q}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Etag": {`"e"`}}, Body: http.NoBody, Request: q}, nil
 }
