@@ -246,6 +246,16 @@ func TestEveryDamageIsFound(t *testing.T) {
 	}
 }
 
+func TestASourceMayBeCalledPacks(t *testing.T) {
+	for key, want := range map[string]bool{
+		"data/t/1/00000/packs/0000000000000000007/1-2-0123456789abcdef.gz":   true,
+		"data/packs/packs/00000/1795356000000/packs/1-2-0123456789abcdef.gz": false,
+		"data/t/1": false,
+	} {
+		require.Equal(t, want, isPack(key), key)
+	}
+}
+
 func TestProducerRetryIsNoDuplicate(t *testing.T) {
 	l := line("m-1", day1+5)
 	twice := bucket{

@@ -155,7 +155,7 @@ func readStaging(r *BooksReport, objects iter.Seq2[Object, error]) (*staging, er
 		}
 		root, rest, _ := strings.Cut(o.Key, "/")
 		switch {
-		case root == "data" && strings.Contains(o.Key, "/packs/"):
+		case root == "data" && isPack(o.Key):
 			s.packs[o.Key] = o // the ledger says what it is made of
 		case root == "data":
 			s.staged[o.Key], err = readBody(o)

@@ -59,3 +59,9 @@ func bodyOf(raw []byte) payload {
 	b.bytes, b.sum = int64(len(raw)), hex.EncodeToString(sum[:])
 	return b
 }
+
+// isPack tells a pack from a file of a source that is called packs.
+func isPack(key string) bool {
+	part := strings.Split(key, "/") // data, topic, incarnation, partition, "packs" or the hour, …
+	return len(part) > 4 && part[4] == "packs"
+}

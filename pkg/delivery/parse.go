@@ -34,7 +34,8 @@ func (s Staged) Settled(head *ledger.Entry) bool {
 	return head.Covers(s.Stream, s.Last)
 }
 
-// StagedPrefix lists all staged objects of one partition, by hour.
+// StagedPrefix lists all staged objects of one partition: files by
+// hour, then packs by entry.
 func StagedPrefix(l ledger.Log) string { return fmt.Sprintf("data/%s/", l) }
 
 // ParseStagedKey is the inverse of StagedKey and PackKey; ok is false for any

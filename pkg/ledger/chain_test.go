@@ -252,11 +252,13 @@ func TestPackedEntryGolden(t *testing.T) {
 	require.Equal(t, e, back)
 
 	for hazard, change := range map[string]func(*File){
-		"before_its_pack":      func(f *File) { f.StagedAt = -1 },
-		"after_its_pack":       func(f *File) { f.StagedAt = 40_001 },
-		"larger_than_its_pack": func(f *File) { f.StagedAt, f.PackBytes = 1, 29_999 },
-		"at_an_offset_alone":   func(f *File) { f.PackBytes = 0 },
-		"in_a_negative_pack":   func(f *File) { f.StagedAt, f.PackBytes = 0, -1 },
+		"before_its_pack":       func(f *File) { f.StagedAt = -1 },
+		"after_its_pack":        func(f *File) { f.StagedAt = 40_001 },
+		"larger_than_its_pack":  func(f *File) { f.StagedAt, f.PackBytes = 1, 29_999 },
+		"larger_from_its_begin": func(f *File) { f.StagedAt, f.PackBytes = 0, f.GzipBytes-1 },
+		"empty":                 func(f *File) { f.GzipBytes = 0 },
+		"at_an_offset_alone":    func(f *File) { f.PackBytes = 0 },
+		"in_a_negative_pack":    func(f *File) { f.StagedAt, f.PackBytes = 0, -1 },
 	} {
 		bad := *e
 		bad.Files = slices.Clone(e.Files)

@@ -95,17 +95,20 @@ func (r Run) held(ctx context.Context, o *delivery.Order) (map[int]stream.Bounds
 // look finds out where the bytes of an entry's files are.
 func (r Run) look(ctx context.Context, o *delivery.Order, e found, held map[int]stream.Bounds) ([]presence, error) {
 	at := make([]presence, len(e.files))
-	objects := map[string][]int{} // files by where they are staged
 	for i, found := range e.files {
 		f := &e.Files[found.index]
 		at[i] = lost
 		if b, ok := held[e.Partition]; ok && b.First <= f.First && f.Last < b.End {
 			at[i] = inKafka
 		}
-		objects[f.StagedKey] = append(objects[f.StagedKey], i)
 	}
 	if o.From == delivery.FromKafka {
 		return at, nil
+	}
+	objects := map[string][]int{} // files by where they are staged
+	for i, found := range e.files {
+		key := e.Files[found.index].StagedKey
+		objects[key] = append(objects[key], i)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(16)

@@ -46,6 +46,9 @@ const batchHead = 61
 // So is one that is damaged, unless it is the first, which is an error.
 func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
 	d.records, d.headers, d.arena, d.unpacked = d.records[:0], d.headers[:0], d.arena[:0], 0
+	if cap(d.arena) > 4*enoughUnpacked { // one large batch is no reason to keep so much for ever
+		d.arena = nil
+	}
 	next, all := offset, len(b)
 	defer func() { d.learn(all - len(b)) }()
 	for first := true; len(b) >= 12; first = false {

@@ -65,6 +65,29 @@ func TestCatchingUpMakesNoTinyFiles(t *testing.T) {
 	require.Equal(t, []string{"a/0-2", "b/1-1"}, files(c.cut()))
 }
 
+// The files of a partition are over at one moment, and partitions one after the
+// other, so that entries are full and their PUTs do not come all at once.
+func TestPartitionsAreSpreadOverTheJitter(t *testing.T) {
+	const partitions, jitter = 32, 3 * time.Minute
+	var eighths [8]int
+	for p := range partitions {
+		c := newTestCore(t, entry(0))
+		c.cfg.partition, c.cfg.jitter = p, jitter
+		feed(t, c, "a@1", "b@2", "c@59")
+		first := c.open[ledger.StreamOf("a", t0)]
+		for stream, deadline := range c.open {
+			require.Equal(t, first, deadline, stream)
+		}
+		late := first - t0 - hour - c.cfg.grace.Milliseconds()
+		require.GreaterOrEqual(t, late, int64(0))
+		require.Less(t, late, jitter.Milliseconds())
+		eighths[late*8/jitter.Milliseconds()]++
+	}
+	for _, n := range eighths {
+		require.InDelta(t, partitions/8, n, 1, "%v", eighths)
+	}
+}
+
 func TestStragglersOfTheGraceGoIntoTheirFile(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@59")

@@ -86,3 +86,24 @@ func TestStagingBehindPausesReading(t *testing.T) {
 		r.end()
 	})
 }
+
+// A partition pauses for sealed files only while some of them are its own: what
+// it reads is not what staging is behind with, and nothing of its would end the pause.
+func TestWhoPausesForStaging(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		was          string
+		waiting, own int
+		want         string
+	}{
+		"few":                         {"", 100, 10, ""},
+		"many":                        {"", 101, 10, pausedStaging},
+		"none_of_its_own":             {"", 1000, 0, ""},
+		"paused_and_still_many":       {pausedStaging, 76, 10, pausedStaging},
+		"paused_and_few":              {pausedStaging, 75, 10, ""},
+		"paused_and_its_own_are_gone": {pausedStaging, 1000, 0, ""},
+	} {
+		p := newPressure(t.TempDir(), 0, 100)
+		p.waiting.Store(int64(c.waiting))
+		require.Equal(t, c.want, p.paused(c.was, c.own), hazard)
+	}
+}

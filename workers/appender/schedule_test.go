@@ -326,6 +326,10 @@ func (s *schedule) seal(c *core) {
 		require.NoError(s.t, c.sealAll(segment.ReasonRequest))
 	}
 	require.NoError(s.t, c.sealDue())
+	for stream, deadline := range c.open {
+		require.Greater(s.t, deadline, c.progress, "%v is over", stream)
+		require.LessOrEqual(s.t, c.soonest, deadline, stream)
+	}
 }
 
 // cut writes an entry as the rotator does: it is lost if the head moved.

@@ -72,13 +72,20 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 		return outcome{kind: busy}, nil
 	}
 	return c.deliver(ctx, e, t, f, body, held, false, func(r delivery.Receipt) error {
-		err := WriteReceipt(ctx, c.deps.Staging, r)
-		if err == nil {
-			c.receipts.written(job)
-			c.mark(ctx, job)
-		}
-		return err
+		return c.settle(ctx, r)
 	})
+}
+
+// settle writes the receipt of a debt, and makes it known to whoever might
+// believe a listing of before: a marker tells others.
+func (c *Copier) settle(ctx context.Context, r delivery.Receipt) error {
+	if err := WriteReceipt(ctx, c.deps.Staging, r); err != nil {
+		return err
+	}
+	job := delivery.Job{File: r.File, Destination: r.Destination}
+	c.receipts.written(job)
+	c.mark(ctx, job)
+	return nil
 }
 
 // deliver puts the object, then closes what asked for it.

@@ -39,9 +39,9 @@ type receipts struct {
 
 // listing is what was found below an entry's receipts, and written there since.
 type listing struct {
-	at     time.Time // when it began
-	closed map[string]bool
-	served int // how many were answered by it
+	at     time.Time       // when it began
+	closed map[string]bool // nil when it is too old
+	served int             // how many were answered by it
 }
 
 func newReceipts(staging objstore.Store) *receipts {
@@ -53,8 +53,8 @@ func newReceipts(staging objstore.Store) *receipts {
 func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledger.Entry, together bool) (bool, error) {
 	key := delivery.ReceiptKey(job.File, job.Destination)
 	if together && job.Attempt == 0 && debts(e) >= listFrom {
-		if closed, ok, err := r.listed(shared, job.File, key); ok || err != nil {
-			return closed, err
+		if closed, ok := r.listed(shared, job.File, key); ok {
+			return closed, nil
 		}
 	}
 	err := head(ctx, r.staging, key)
@@ -65,22 +65,19 @@ func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledg
 }
 
 // listed answers from a listing, if there is one to be believed or it is worth
-// making one: the last answered for as many as a listing has to.
-func (r *receipts) listed(ctx context.Context, f delivery.FileRef, key string) (closed, ok bool, err error) {
+// making one: the last answered for as many as a listing has to. One that cannot
+// be made, as that of a large entry from a slow store, answers nothing.
+func (r *receipts) listed(ctx context.Context, f delivery.FileRef, key string) (closed, ok bool) {
 	prefix := delivery.ReceiptPrefix(f.Log(), f.Seq)
 	closed, ok, last := r.look(prefix, key)
 	if ok || last {
-		return closed, ok, nil
+		return closed, ok
 	}
-	_, err, _ = r.flight.Do(prefix, func() (any, error) { return nil, r.list(ctx, prefix) })
-	if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
-		err = r.list(ctx, prefix) // the one that asked for all was stopped
-	}
-	if err != nil {
-		return false, false, err
+	if _, err, _ := r.flight.Do(prefix, func() (any, error) { return nil, r.list(ctx, prefix) }); err != nil {
+		return false, false
 	}
 	closed, ok, _ = r.look(prefix, key)
-	return closed, ok, nil
+	return closed, ok
 }
 
 // look asks a listing that is to be believed; last says not to make another.
@@ -92,6 +89,7 @@ func (r *receipts) look(prefix, key string) (closed, ok, last bool) {
 	case l == nil || l.at.Before(r.since):
 		return false, false, false
 	case time.Since(l.at) > listedFor:
+		l.closed = nil
 		return false, false, l.served < listFrom
 	}
 	l.served++
@@ -120,8 +118,11 @@ func (r *receipts) list(ctx context.Context, prefix string) error {
 		l.closed[key] = true
 	}
 	for p, old := range r.lists {
-		if time.Since(old.at) > 10*listedFor {
+		switch age := time.Since(old.at); {
+		case age > 10*listedFor:
 			delete(r.lists, p)
+		case age > listedFor:
+			old.closed = nil // how many it served is still of use
 		}
 	}
 	r.lists[prefix] = l
@@ -134,7 +135,7 @@ func (r *receipts) written(job delivery.Job) {
 	defer r.mu.Unlock()
 	prefix, key := delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), delivery.ReceiptKey(job.File, job.Destination)
 	for _, l := range []*listing{r.lists[prefix], r.made[prefix]} {
-		if l != nil {
+		if l != nil && l.closed != nil {
 			l.closed[key] = true
 		}
 	}

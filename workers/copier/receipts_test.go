@@ -98,8 +98,7 @@ func TestWhatWasMovedStaysAway(t *testing.T) {
 			jobs, second := r.many(listFrom), r.Copier
 			if c.another {
 				second = r.another("copier-2", nil)
-				_, ok, err := second.receipts.listed(t.Context(), jobs[0].File, "")
-				require.NoError(t, err)
+				_, ok := second.receipts.listed(t.Context(), jobs[0].File, "")
 				require.True(t, ok)
 			}
 			for _, job := range jobs {
@@ -122,19 +121,43 @@ func TestWhatWasMovedStaysAway(t *testing.T) {
 	}
 }
 
-// A copy of another's that ends while we have a listing from before it leaves a
-// marker, which is looked for under the lease.
+// A copy of another's, or of a replay, that ends while we have a listing from
+// before it leaves a marker, which is looked for under the lease.
 func TestAReceiptYoungerThanTheListing(t *testing.T) {
-	r := newRig(t)
-	jobs, second := r.many(listFrom), r.another("copier-2", nil)
-	_, _, err := second.receipts.listed(t.Context(), jobs[0].File, "")
-	require.NoError(t, err)
-	require.Equal(t, done, r.once(t.Context(), jobs[0]).kind)
-	for key := range r.objects("one-logs") {
-		require.NoError(t, r.buckets["one-logs"].Delete(t.Context(), key))
+	for whose, deliver := range map[string]func(*rig, delivery.Job) outcome{
+		"a_copier's": func(r *rig, job delivery.Job) outcome { return r.once(t.Context(), job) },
+		"a_replay's": func(r *rig, job delivery.Job) outcome {
+			return r.replayLane().once(t.Context(), as(r.order("r", all), job))
+		},
+	} {
+		t.Run(whose, func(t *testing.T) {
+			r := newRig(t)
+			jobs, second := r.many(listFrom), r.another("copier-2", nil)
+			_, ok := second.receipts.listed(t.Context(), jobs[0].File, "")
+			require.True(t, ok)
+			require.Equal(t, done, deliver(r, jobs[0]).kind)
+			for key := range r.objects("one-logs") {
+				require.NoError(t, r.buckets["one-logs"].Delete(t.Context(), key))
+			}
+			require.Equal(t, moot, second.once(t.Context(), jobs[0]).kind)
+			require.Empty(t, r.objects("one-logs"))
+		})
 	}
-	require.Equal(t, moot, second.once(t.Context(), jobs[0]).kind)
-	require.Empty(t, r.objects("one-logs"))
+}
+
+// A listing that fails is no reason to hold anything back.
+func TestAListingThatFails(t *testing.T) {
+	r := newRig(t)
+	jobs := r.many(listFrom)
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "list" {
+			return objstore.Fault{Before: objstore.ErrUnavailable}
+		}
+		return objstore.Fault{}
+	})
+	for _, job := range jobs {
+		require.Equal(t, done, r.once(t.Context(), job).kind)
+	}
 }
 
 func TestListingsOfReceipts(t *testing.T) {
@@ -150,8 +173,7 @@ func TestListingsOfReceipts(t *testing.T) {
 		r := newReceipts(staging)
 		f := delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 7}
 		ask := func() bool {
-			_, ok, err := r.listed(t.Context(), f, delivery.ReceiptKey(f, acmeOne))
-			require.NoError(t, err)
+			_, ok := r.listed(t.Context(), f, delivery.ReceiptKey(f, acmeOne))
 			return ok
 		}
 		for range listFrom - 1 {

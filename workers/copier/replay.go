@@ -180,7 +180,7 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 // harmless when repeated.
 func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, debt bool) error {
 	if debt {
-		if err := WriteReceipt(ctx, r.deps.Staging, receipt); err != nil {
+		if err := r.settle(ctx, receipt); err != nil {
 			return err
 		}
 	}

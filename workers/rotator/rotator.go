@@ -37,7 +37,7 @@ type Config struct {
 	// ledger.RouterRule writes it. A chain takes it up only when none of its
 	// records were routed by another and could be read again.
 	Router string
-	// Uploads are how many files are staged at once; default 16.
+	// Uploads are how many objects are staged at once; default 16.
 	Uploads int
 	// RetryEvery is the first pause between tries; it doubles up to 50 times.
 	// Default 200ms.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -53,7 +54,9 @@ copies are left out by their messageId, if appenders still remember it (appender
 					},
 				}
 				if !dryRun {
-					catalogOf(c.Context(), s) // which sources are spread
+					if catalogOf(c.Context(), s) == nil {
+						return errors.New("redrive: the catalog cannot be read, which says what sources are spread: events that were redriven before would come twice; try again when it can")
+					}
 					again.Events = s.events()
 					again.Letters = s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
 				}

@@ -137,7 +137,7 @@ func (w *world) over() bool {
 	if w.judge.settled() {
 		return true
 	}
-	if time.Since(w.calmSince) > time.Hour || w.step > 40_000 {
+	if time.Since(w.calmSince) > 30*time.Minute || w.step > 40_000 {
 		w.violated("stuck: %s", w.judge.missing())
 		return true
 	}

@@ -1,8 +1,6 @@
 package simulation
 
 import (
-	"github.com/sealift/sealift/workers/copier"
-
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -17,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/workers/copier"
 )
 
 var (
