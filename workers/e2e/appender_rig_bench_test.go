@@ -68,10 +68,12 @@ type appenderBench struct {
 
 const benchPartitions = 8
 
-func newAppenderBench(b *testing.B, topics ...string) *appenderBench {
+// startBenchServers starts a broker and an S3 server, with their data in dir, in a
+// process of their own, and returns their addresses.
+func startBenchServers(b testing.TB, dir string) (kafka, s3 string) {
 	b.Helper()
 	servers := exec.Command(os.Args[0])
-	servers.Env = append(os.Environ(), benchServersEnv+"="+b.TempDir())
+	servers.Env = append(os.Environ(), benchServersEnv+"="+dir)
 	servers.Stderr = os.Stderr
 	in, err := servers.StdinPipe()
 	require.NoError(b, err)
@@ -81,11 +83,22 @@ func newAppenderBench(b *testing.B, topics ...string) *appenderBench {
 	b.Cleanup(func() { _ = in.Close(); _ = servers.Wait() })
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(b, err)
-	kafka, s3, _ := strings.Cut(strings.TrimSpace(line), " ")
+	kafka, s3, _ = strings.Cut(strings.TrimSpace(line), " ")
+	return kafka, s3
+}
 
+func benchClient(b testing.TB, kafka string) *stream.Client {
+	b.Helper()
 	client, err := stream.Open(stream.Config{Brokers: []string{kafka}}, slog.New(slog.DiscardHandler))
 	require.NoError(b, err)
 	b.Cleanup(func() { client.Close() })
+	return client
+}
+
+func newAppenderBench(b *testing.B, topics ...string) *appenderBench {
+	b.Helper()
+	kafka, s3 := startBenchServers(b, b.TempDir())
+	client := benchClient(b, kafka)
 	all := []stream.Topic{{Name: "jobs", Partitions: 1}, {Name: "dead", Partitions: 1}}
 	for _, topic := range topics {
 		all = append(all, stream.Topic{Name: topic, Partitions: benchPartitions})

@@ -1,12 +1,10 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -48,21 +46,8 @@ const scalePartitions = 8
 
 func newScaleRig(b testing.TB, sources int) *scaleRig {
 	r := &scaleRig{TB: b, dir: b.TempDir(), sources: sources}
-	servers := exec.Command(os.Args[0])
-	servers.Env = append(os.Environ(), benchServersEnv+"="+filepath.Join(r.dir, "servers"))
-	servers.Stderr = os.Stderr
-	in, err := servers.StdinPipe()
-	require.NoError(b, err)
-	out, err := servers.StdoutPipe()
-	require.NoError(b, err)
-	require.NoError(b, servers.Start())
-	b.Cleanup(func() { _ = in.Close(); _ = servers.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(b, err)
-	r.kafka, r.s3, _ = strings.Cut(strings.TrimSpace(line), " ")
-	r.client, err = stream.Open(stream.Config{Brokers: []string{r.kafka}}, slog.New(slog.DiscardHandler))
-	require.NoError(b, err)
-	b.Cleanup(func() { r.client.Close() })
+	r.kafka, r.s3 = startBenchServers(b, filepath.Join(r.dir, "servers"))
+	r.client = benchClient(b, r.kafka)
 	require.NoError(b, r.client.EnsureTopics(b.Context(), true, stream.Topic{Name: "sealift.events", Partitions: scalePartitions}))
 	g := sample.New(sample.Config{Seed: 1, Sources: 8})
 	for range 20_000 { // far more than a window of gzip or a batch of lz4 holds
