@@ -1,6 +1,7 @@
 package deflate_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -12,7 +13,24 @@ func fresh() conformance.Encoder { return new(deflate.Encoder) }
 
 func TestEncoder(t *testing.T) { conformance.Run(t, fresh) }
 
-func FuzzAppend(f *testing.F) { conformance.Fuzz(f, fresh) }
+func FuzzAppend(f *testing.F) { conformance.Fuzz(f, fresh, equalBytes) }
+
+// equalBytes holds that what an encoder did before changes nothing.
+func equalBytes(t *testing.T, out, b []byte, window int) {
+	if !bytes.Equal(out, fresh().Append(nil, b, window)) {
+		t.Fatal("equal input gives other bytes")
+	}
+}
+
+func TestEqualInputGivesEqualBytes(t *testing.T) {
+	lines, used := conformance.Lines(300_000), fresh()
+	for _, size := range []int{1, 600, 9_000, 128 << 10, 300_000} {
+		for _, window := range []int{0, 1, 8 << 10} {
+			window = min(window, size)
+			equalBytes(t, used.Append(nil, lines[:size], window), lines[:size], window)
+		}
+	}
+}
 
 func BenchmarkAppend(b *testing.B) {
 	lines := conformance.Lines(4 << 20)
