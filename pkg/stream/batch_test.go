@@ -58,8 +58,8 @@ func TestBatchesAreReadWhereTheyLie(t *testing.T) {
 			}
 			a, err := readAnswer(f.answer, "t", 0)
 			require.NoError(t, err)
-			// Codecs take readers from pools, a few for each batch.
-			require.Less(t, testing.AllocsPerRun(100, func() { _, _, _ = f.read(a.records, 0) }), 20.0)
+			// Of 100 records. Codecs take readers from pools, which may be empty: a few allocations for each batch.
+			require.Less(t, testing.AllocsPerRun(100, func() { _, _, _ = f.read(a.records, 0) }), 100.0)
 		})
 	}
 }
