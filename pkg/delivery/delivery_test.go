@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -281,6 +283,33 @@ func FuzzParseParkedKey(f *testing.F) {
 		if r, dest, ok := ParseParkedKey(key); ok {
 			require.Equal(t, key, ParkedKey(r, dest))
 		}
+	})
+}
+
+// What a note's key stands for is in the note itself as well.
+func FuzzNoteAt(f *testing.F) {
+	f.Add(ParkedKey(ref, job.Destination), parked.Encode())
+	f.Add(ReplayFailedKey("r", ref, job.Destination), parked.Encode())
+	f.Add(ReplayFailuresPrefix("r")+"a/b/1/2/3/c.json", []byte("x"))
+	f.Add(ReplayReceiptKey("r", ref, job.Destination), receipt.Encode())
+	f.Fuzz(func(t *testing.T, key string, b []byte) {
+		if !utf8.ValidString(key) {
+			return // the store takes no such key, nor does JSON
+		}
+		p, err := NoteAt(key, b, nil, time.UnixMilli(5))
+		if err != nil {
+			require.ErrorIs(t, err, ErrBadJob)
+			return
+		}
+		at := ParkedKey(p.Job.File, p.Job.Destination)
+		if p.Job.Replay != "" {
+			at = ReplayFailedKey(p.Job.Replay, p.Job.File, p.Job.Destination)
+		}
+		require.Equal(t, key, at)
+		again, err := NoteAt(key, p.Encode(), nil, time.UnixMilli(6))
+		require.NoError(t, err)
+		p.Version, p.Job.Version = FormatVersion, FormatVersion
+		require.Equal(t, p, again, "what is told of one is a note as well")
 	})
 }
 

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,6 +109,50 @@ func TestResume(t *testing.T) {
 	require.EqualValues(t, 6, s.Plan.Copies)
 	require.EqualValues(t, 2, s.Delivered)
 	require.Zero(t, s.Failed, "it is tried again")
+}
+
+// A note that cannot be read hides neither itself nor those after it.
+func TestFailuresWithNotesThatCannotBeRead(t *testing.T) {
+	r := newRig(t)
+	r.fill()
+	o := r.order("r", all)
+	_, err := r.run().Enqueue(t.Context(), o, false)
+	require.NoError(t, err)
+	var keys []string
+	for i, body := range []string{"hello", strings.Repeat("x", maxNote+1), string(delivery.Parked{Job: r.jobs[2], Cause: "x", Fix: "y"}.Encode())} {
+		key := delivery.ReplayFailedKey("r", r.jobs[i].File, r.jobs[i].Destination)
+		require.NoError(t, put(t.Context(), r.staging, key, []byte(body), false))
+		keys = append(keys, key)
+	}
+	found := map[delivery.Job]delivery.Parked{}
+	collect := func(p delivery.Parked) bool {
+		p.Job.Version = r.jobs[0].Version
+		found[p.Job] = p
+		return true
+	}
+	require.NoError(t, Failures(t.Context(), r.staging, "r", collect))
+	require.Len(t, found, 3)
+	for i, key := range keys[:2] {
+		p := found[r.jobs[i]]
+		require.Equal(t, delivery.ReasonUnreadable, p.Reason)
+		require.Contains(t, p.Cause, key)
+		require.Contains(t, p.Fix, "sealift replay --resume r")
+	}
+	require.Equal(t, "x", found[r.jobs[2]].Cause)
+
+	clear(found)
+	stray := delivery.ReplayFailuresPrefix("r") + "a"
+	require.NoError(t, put(t.Context(), r.staging, stray, nil, false))
+	require.ErrorContains(t, Failures(t.Context(), r.staging, "r", collect), stray)
+	require.Len(t, found, 3)
+
+	r.jobs = nil
+	_, err = r.run().Enqueue(t.Context(), o, true)
+	require.NoError(t, err)
+	for _, key := range keys {
+		_, err := r.staging.Head(t.Context(), key)
+		require.ErrorIs(t, err, objstore.ErrNotFound, "to resume takes the note away")
+	}
 }
 
 func TestRateIsKept(t *testing.T) {

@@ -46,8 +46,10 @@ func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status,
 }
 
 // Failures calls each for the copies that the replay gave up, in the order of
-// their keys, until it returns false.
+// their keys, until it returns false. A note that cannot be read is told as
+// delivery.NoteAt does; an error names objects that are no notes.
 func Failures(ctx context.Context, staging objstore.Store, id string, each func(delivery.Parked) bool) error {
+	var strays []error
 	for info, err := range objstore.All(ctx, staging, delivery.ReplayFailuresPrefix(id)) {
 		if err != nil {
 			return err
@@ -56,16 +58,17 @@ func Failures(ctx context.Context, staging objstore.Store, id string, each func(
 		if errors.Is(err, objstore.ErrNotFound) {
 			continue // delivered meanwhile
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
 			return err
 		}
-		note, err := delivery.DecodeParked(b)
+		note, err := delivery.NoteAt(info.Key, b, err, info.LastModified)
 		if err != nil {
-			return fmt.Errorf("read %q: %w", info.Key, err)
+			strays = append(strays, err)
+			continue
 		}
 		if !each(note) {
-			return nil
+			break
 		}
 	}
-	return nil
+	return errors.Join(strays...)
 }

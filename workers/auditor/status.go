@@ -47,8 +47,8 @@ type DestinationStatus struct {
 	NewestDelivered time.Time `json:"newest_delivered_received_at,omitzero"`
 	LastDelivery    time.Time `json:"last_delivery_at,omitzero"` // by the store's clock
 	// ParkedNote is the key of the job that was parked last; "": none is.
-	ParkedNote string `json:"-"`
-	parkedAt   time.Time
+	ParkedNote string    `json:"-"`
+	ParkedAt   time.Time `json:"-"` // when that was stored
 }
 
 // Undelivered is what is owed and was not given up.
@@ -294,8 +294,8 @@ func (r *statusReader) add(l ledger.Log, p pair) {
 		return
 	case parked:
 		d.Parked.add(p.sum())
-		if d.ParkedNote == "" || at.After(d.parkedAt) {
-			d.ParkedNote, d.parkedAt = note, at
+		if d.ParkedNote == "" || at.After(d.ParkedAt) {
+			d.ParkedNote, d.ParkedAt = note, at
 		}
 	default:
 		d.Pending.add(p.sum())

@@ -90,7 +90,7 @@ func sameStatus(t *testing.T, staging objstore.Store, s *Status, why any) {
 	got := map[string]DestinationStatus{}
 	for _, d := range s.Destinations {
 		require.Equal(t, d.Parked.Files > 0, d.ParkedNote != "", why)
-		d.ParkedNote, d.parkedAt = "", time.Time{}
+		d.ParkedNote, d.ParkedAt = "", time.Time{}
 		got[d.ID] = d
 	}
 	require.Equal(t, naive(t, staging), got, why)

@@ -74,14 +74,14 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 	var errs []error
 	var parked []delivery.Parked
 	for _, info := range infos {
-		p, err := r.read(ctx, info.Key)
+		p, err := r.read(ctx, info)
 		if errors.Is(err, objstore.ErrNotFound) {
 			done.Found-- // another redrive was faster
 			continue
 		}
 		if err != nil {
 			done.Failed++
-			errs = append(errs, fmt.Errorf("read parked job %q: %w", info.Key, err))
+			errs = append(errs, err)
 			continue
 		}
 		if r.Each != nil {
@@ -98,16 +98,14 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 	return errors.Join(append(errs, r.enqueue(ctx, parked, done))...)
 }
 
-func (r Redrive) read(ctx context.Context, key string) (delivery.Parked, error) {
-	b, err := objstore.Read(ctx, r.Staging, key, 1<<20)
-	if err != nil {
-		return delivery.Parked{}, err
+// read reads a note. One that makes no sense is as good as any: its key tells
+// the debt.
+func (r Redrive) read(ctx context.Context, info objstore.Info) (delivery.Parked, error) {
+	b, err := objstore.Read(ctx, r.Staging, info.Key, 1<<20)
+	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
+		return delivery.Parked{}, fmt.Errorf("read parked job %q: %w", info.Key, err)
 	}
-	p, err := delivery.DecodeParked(b)
-	if err == nil && delivery.ParkedKey(p.Job.File, p.Job.Destination) != key {
-		err = fmt.Errorf("%w: it belongs at another key", delivery.ErrBadJob)
-	}
-	return p, err
+	return delivery.NoteAt(info.Key, b, err, info.LastModified)
 }
 
 // skip closes the debts, then forgets that they were parked.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -102,6 +103,63 @@ func TestRedriveSkipClosesTheDebts(t *testing.T) {
 	require.Empty(t, r.objects("two-logs"))
 }
 
+// A note that makes no sense keeps nobody from trying its file again, or from
+// giving it up: the debt stands in its key.
+func TestRedriveOfNotesThatCannotBeRead(t *testing.T) {
+	for hazard, body := range map[string]func(jobs []delivery.Job) string{
+		"no_note":         func([]delivery.Job) string { return "hello" },
+		"empty":           func([]delivery.Job) string { return "" },
+		"too_large":       func([]delivery.Job) string { return strings.Repeat("x", 2<<20) },
+		"a_later_release": func(jobs []delivery.Job) string { return strings.Replace(parkedBytes(jobs[0]), `"cause"`, `"why"`, 1) },
+		"another's":       func(jobs []delivery.Job) string { return parkedBytes(jobs[1]) },
+		"a_replay's": func(jobs []delivery.Job) string {
+			job := jobs[0]
+			job.Replay = "r"
+			return parkedBytes(job)
+		},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r, jobs := parkSome(t)
+			key := delivery.ParkedKey(jobs[0].File, acmeOne)
+			r.overwrite(key, body(jobs))
+			var told []delivery.Parked
+			run := Redrive{Staging: r.staging, Destination: acmeOne, Worker: "cli", DryRun: true, Each: func(p delivery.Parked) { told = append(told, p) }}
+			done, err := run.Run(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, Redriven{Found: 2}, done)
+			require.Equal(t, delivery.Job{File: jobs[0].File, Destination: acmeOne}, told[0].Job)
+			require.Equal(t, delivery.ReasonUnreadable, told[0].Reason)
+			require.Contains(t, told[0].Cause, key)
+			require.Less(t, len(told[0].Cause), 1000)
+			require.Contains(t, told[0].Fix, "sealift redrive --destination "+acmeOne)
+			require.WithinDuration(t, time.Now(), time.UnixMilli(told[0].Since), time.Minute)
+			require.Equal(t, "no", told[1].Cause)
+
+			topic := &jobTopic{fail: errors.New("no broker")}
+			again := Redrive{Staging: r.staging, Destination: acmeOne, Jobs: topic}
+			_, err = again.Run(t.Context())
+			require.ErrorIs(t, err, topic.fail)
+			require.Len(t, r.parkedKeys(), 3, "it is still parked")
+			topic.fail = nil
+			_, err = again.Run(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, []delivery.Job{{Version: 1, File: jobs[0].File, Destination: acmeOne}, {Version: 1, File: jobs[1].File, Destination: acmeOne}}, topic.jobs)
+
+			r.overwrite(key, body(jobs))
+			run.DryRun, run.Skip = false, true
+			done, err = run.Run(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, Redriven{Found: 1, Skipped: 1}, done)
+			require.Equal(t, delivery.Skipped, r.receipt(jobs[0]).Outcome)
+			require.Equal(t, []string{delivery.ParkedKey(jobs[2].File, acmeTwo)}, r.parkedKeys())
+		})
+	}
+}
+
+func parkedBytes(job delivery.Job) string {
+	return string(delivery.Parked{Job: job, Cause: "x", Fix: "y"}.Encode())
+}
+
 func TestRedriveHazards(t *testing.T) {
 	t.Run("kafka_away", func(t *testing.T) {
 		r, _ := parkSome(t)
@@ -111,21 +169,31 @@ func TestRedriveHazards(t *testing.T) {
 		require.Equal(t, Redriven{Found: 3, Failed: 3}, done)
 		require.Len(t, r.parkedKeys(), 3, "still parked")
 	})
-	t.Run("a_note_that_cannot_be_read", func(t *testing.T) {
-		r, jobs := parkSome(t)
-		r.overwrite(delivery.ParkedKey(jobs[0].File, acmeOne), "hello")
-		topic := &jobTopic{}
-		done, err := Redrive{Staging: r.staging, Jobs: topic}.Run(t.Context())
-		require.ErrorIs(t, err, delivery.ErrBadJob)
-		require.Equal(t, Redriven{Found: 3, Enqueued: 2, Failed: 1}, done)
-		require.Len(t, r.parkedKeys(), 1, "kept")
+	t.Run("a_key_of_no_note", func(t *testing.T) { // nobody knows what it is: it is left alone
+		for _, skip := range []bool{false, true} {
+			r, _ := parkSome(t)
+			r.overwrite(delivery.ParkedPrefix(acmeOne)+"notes.txt", "hello")
+			done, err := Redrive{Staging: r.staging, Jobs: &jobTopic{}, Skip: skip}.Run(t.Context())
+			require.ErrorIs(t, err, delivery.ErrBadJob)
+			require.ErrorContains(t, err, delivery.ParkedPrefix(acmeOne)+"notes.txt")
+			require.ErrorContains(t, err, "delete it")
+			require.Equal(t, Redriven{Found: 4, Enqueued: done.Enqueued, Skipped: done.Skipped, Failed: 1}, done)
+			require.EqualValues(t, 3, done.Enqueued+done.Skipped, "the others are not kept waiting")
+			require.Len(t, r.parkedKeys(), 1)
+		}
 	})
-	t.Run("a_note_that_is_too_large", func(t *testing.T) {
+	t.Run("a_store_that_denies", func(t *testing.T) { // what cannot be had now is not what makes no sense
 		r, jobs := parkSome(t)
-		r.overwrite(delivery.ParkedKey(jobs[0].File, acmeOne), strings.Repeat("x", 2<<20))
-		done, err := Redrive{Staging: r.staging, Jobs: &jobTopic{}}.Run(t.Context())
-		require.ErrorIs(t, err, objstore.ErrTooLarge)
-		require.Equal(t, Redriven{Found: 3, Enqueued: 2, Failed: 1}, done)
+		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if op.Name == "get" && op.Key == delivery.ParkedKey(jobs[0].File, acmeOne) {
+				return objstore.Fault{Before: objstore.ErrDenied}
+			}
+			return objstore.Fault{}
+		})
+		done, err := Redrive{Staging: r.staging, Skip: true}.Run(t.Context())
+		require.ErrorIs(t, err, objstore.ErrDenied)
+		require.Equal(t, Redriven{Found: 3, Skipped: 2, Failed: 1}, done)
+		require.Len(t, r.parkedKeys(), 1)
 	})
 	t.Run("two_redrives_at_once", func(t *testing.T) {
 		r, jobs := parkSome(t)

@@ -201,11 +201,11 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 		}
 	}
 	if d.ParkedNote != "" {
-		p, err := readParked(ctx, staging, d.ParkedNote)
+		p, err := readParked(ctx, staging, d.ParkedNote, d.ParkedAt)
 		if err != nil {
 			return r, err
 		}
-		if p != nil && (r.LastError == nil || p.At >= r.LastError.At.UnixMilli()) {
+		if p != nil && (r.LastError == nil || p.Reason != delivery.ReasonUnreadable && p.At >= r.LastError.At.UnixMilli()) {
 			r.LastError, r.Failing = &lastError{Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: fromMillis(p.Since), At: fromMillis(p.At)}, true
 		}
 	}
@@ -218,21 +218,17 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 	return r, nil
 }
 
-// readParked reads a parked job; nil: it is none any more, or is not understood,
-// as one of a later release.
-func readParked(ctx context.Context, staging objstore.Store, key string) (*delivery.Parked, error) {
+// readParked reads the note of a parked job; nil: it is none any more.
+func readParked(ctx context.Context, staging objstore.Store, key string, stored time.Time) (*delivery.Parked, error) {
 	b, err := objstore.Read(ctx, staging, key, 1<<20)
-	if errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrTooLarge) {
+	if errors.Is(err, objstore.ErrNotFound) {
 		return nil, nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
 		return nil, err
 	}
-	p, err := delivery.DecodeParked(b)
-	if err != nil {
-		return nil, nil //nolint:nilerr // sealift verify says so
-	}
-	return &p, nil
+	p, err := delivery.NoteAt(key, b, err, stored)
+	return &p, err
 }
 
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

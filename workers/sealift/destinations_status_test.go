@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/workers/auditor"
@@ -58,17 +59,26 @@ func TestDestinationsStatusIsPrinted(t *testing.T) {
 	require.Equal(t, "no destination\n", none.String())
 }
 
-// A note that is no note is none, and hides no other destination.
+// A note that cannot be read hides no other destination, nor what else is known.
 func TestDestinationsStatusOfBadNotes(t *testing.T) {
 	staging := objstore.NewMemory("staging")
-	for key, body := range map[string]string{"bad": "hello", "large": strings.Repeat("x", 2<<20)} {
-		_, err := staging.Put(t.Context(), key, strings.NewReader(body), objstore.PutOptions{})
+	at := time.UnixMilli(1795357800000).UTC()
+	trouble := meter.Account{Trouble: &meter.Trouble{Cause: "denied", At: at.Add(-time.Minute).UnixMilli()}}
+	for i, body := range []string{"hello", strings.Repeat("x", 2<<20), ""} {
+		d := auditor.DestinationStatus{ID: "ws/a", ParkedAt: at, ParkedNote: delivery.ParkedKey(delivery.FileRef{Topic: "t", Incarnation: "1", Index: i}, "ws/a")}
+		row := func(a meter.Account) destinationRow {
+			r, err := newDestinationRow(t.Context(), staging, nil, time.Now(), d, a)
+			require.NoError(t, err)
+			return r
+		}
+		require.Nil(t, row(meter.Account{}).LastError, "it is gone")
+		_, err := staging.Put(t.Context(), d.ParkedNote, strings.NewReader(body), objstore.PutOptions{})
 		require.NoError(t, err)
-	}
-	for _, key := range []string{"bad", "large", "gone"} {
-		r, err := newDestinationRow(t.Context(), staging, nil, time.Now(), auditor.DestinationStatus{ID: "ws/a", ParkedNote: key}, meter.Account{})
-		require.NoError(t, err, key)
-		require.Nil(t, r.LastError, key)
+		e := row(meter.Account{}).LastError
+		require.Contains(t, e.Cause, d.ParkedNote)
+		require.Contains(t, e.Fix, "sealift redrive --destination ws/a")
+		require.Equal(t, at, e.At)
+		require.Equal(t, "denied", row(trouble).LastError.Cause)
 	}
 }
 

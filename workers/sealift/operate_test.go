@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +24,7 @@ import (
 
 // Each of these scripts has Kafka, Redis and S3 of its own, and a ledger with
 // two files owed to ws_AAAAAAAAAAAAAAAA/one: the first was delivered, the
-// second is parked.
+// second is parked, with the script's file parked.json as its note if it has one.
 func TestScriptsWithLedger(t *testing.T) {
 	scripts(t, "testdata/operate", func(env *testscript.Env) error {
 		log := slog.New(slog.DiscardHandler)
@@ -52,7 +54,7 @@ func TestScriptsWithLedger(t *testing.T) {
 			return err
 		}
 		ctx := context.Background()
-		return errors.Join(svc.kafka.EnsureTopics(ctx, true, svc.topics()...), seedLedger(ctx, svc.staging), seedLetters(ctx, svc), svc.close())
+		return errors.Join(svc.kafka.EnsureTopics(ctx, true, svc.topics()...), seedLedger(ctx, svc.staging, env.WorkDir+"/parked.json"), seedLetters(ctx, svc), svc.close())
 	})
 }
 
@@ -72,7 +74,7 @@ func seedLetters(ctx context.Context, svc *services) error {
 			deadletter.Refused("web", received, []byte(`{"type":"track","userId":"sEcReT"}`), true, []byte("m-2"), "no_event_name")))
 }
 
-func seedLedger(ctx context.Context, staging objstore.Store) error {
+func seedLedger(ctx context.Context, staging objstore.Store, noteFile string) error {
 	const dest = "ws_AAAAAAAAAAAAAAAA/one"
 	at := time.Now().Add(-time.Hour).UnixMilli()
 	head := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Owner: "appender-1", Topic: "sealift.events", Incarnation: "1", WrittenAt: at}
@@ -94,7 +96,11 @@ func seedLedger(ctx context.Context, staging objstore.Store) error {
 		Job:    delivery.Job{File: delivery.Ref(&sealed, 1), Destination: dest, Attempt: 3},
 		Reason: "no_bucket", Cause: "the bucket does not exist", Fix: "create it", Since: 1795357800000, At: 1795361400000,
 	}
-	return errors.Join(chain.Append(ctx, head), chain.Append(ctx, &sealed),
+	note, err := os.ReadFile(noteFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		note, err = parked.Encode(), nil
+	}
+	return errors.Join(err, chain.Append(ctx, head), chain.Append(ctx, &sealed),
 		put(delivery.ReceiptKey(receipt.File, dest), receipt.Encode()),
-		put(delivery.ParkedKey(parked.Job.File, dest), parked.Encode()))
+		put(delivery.ParkedKey(parked.Job.File, dest), note))
 }

@@ -253,13 +253,13 @@ func newReplayShowCommand(a *app) *cobra.Command {
 					return fmt.Errorf("%w; `sealift replay list` shows those that there are", err)
 				}
 				r, err := readReplay(c.Context(), s.staging, o)
-				if err != nil {
+				switch {
+				case r.Order == nil:
 					return err
+				case asJSON:
+					return errors.Join(a.printJSON(r), err)
 				}
-				if asJSON {
-					return a.printJSON(r)
-				}
-				return printReplay(a.stdout, r)
+				return errors.Join(printReplay(a.stdout, r), err)
 			})
 		},
 	}
