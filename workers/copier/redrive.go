@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -24,7 +25,11 @@ type Redrive struct {
 	Destination string
 	// Skip closes the debts for good, with a receipt that says so, instead of
 	// trying again: the files are never delivered.
-	Skip   bool
+	Skip bool
+	// Leases keep copiers away from a debt while it is closed, and tell those
+	// that it is which believe a listing of before. Only used with Skip; nil:
+	// Redis is away, and copiers go on without, so they look for each receipt.
+	Leases *lease.Client
 	DryRun bool   // only say what would be done
 	Worker string // who writes receipts
 	// Each is told of every parked job before anything is done about it; may
@@ -112,13 +117,7 @@ func (r Redrive) read(ctx context.Context, info objstore.Info) (delivery.Parked,
 func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
 	var errs []error
 	for _, p := range parked {
-		err := WriteReceipt(ctx, r.Staging, delivery.Receipt{
-			File: p.Job.File, Destination: p.Job.Destination, Outcome: delivery.Skipped, Worker: r.Worker[:min(len(r.Worker), delivery.MaxWorker)], At: time.Now().UnixMilli(),
-		})
-		if err == nil {
-			err = r.Staging.Delete(ctx, delivery.ParkedKey(p.Job.File, p.Job.Destination))
-		}
-		if err != nil {
+		if err := r.giveUp(ctx, p.Job.File, p.Job.Destination); err != nil {
 			done.Failed++
 			errs = append(errs, fmt.Errorf("give up %s at %q: %w", p.Job.File, p.Job.Destination, err))
 			continue
@@ -126,6 +125,39 @@ func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redri
 		done.Skipped++
 	}
 	return errors.Join(errs...)
+}
+
+// skipTTL is how long a debt may stay taken if we die while we close it.
+const skipTTL = time.Minute
+
+// giveUp closes a debt as a copier does that delivered: under its lease, 1.
+// receipt  2. marker. Whoever has the lease next finds the marker; what a copier
+// is just sending is not given up.
+func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination string) error {
+	if r.Leases != nil {
+		held, err := r.Leases.Acquire(ctx, delivery.LeaseName(file, destination), skipTTL)
+		if errors.Is(err, lease.ErrHeld) {
+			return fmt.Errorf("a copier is just trying it, run it again: %w", err)
+		}
+		if err != nil {
+			return err
+		}
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+			defer cancel()
+			_ = held.Release(ctx) // it runs out by itself
+		}()
+	}
+	err := WriteReceipt(ctx, r.Staging, delivery.Receipt{
+		File: file, Destination: destination, Outcome: delivery.Skipped, Worker: r.Worker[:min(len(r.Worker), delivery.MaxWorker)], At: time.Now().UnixMilli(),
+	})
+	if err == nil && r.Leases != nil {
+		err = r.Leases.Mark(ctx, delivery.DoneMarker(file, destination), doneTTL)
+	}
+	if err != nil {
+		return err
+	}
+	return r.Staging.Delete(ctx, delivery.ParkedKey(file, destination))
 }
 
 // enqueue starts the jobs anew. The notes go before the jobs come: a copier

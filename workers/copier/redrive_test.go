@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -101,6 +102,52 @@ func TestRedriveSkipClosesTheDebts(t *testing.T) {
 	require.Equal(t, delivery.Skipped, r.receipt(jobs[2]).Outcome)
 	require.Equal(t, moot, r.once(t.Context(), jobs[2]).kind)
 	require.Empty(t, r.objects("two-logs"))
+}
+
+// A job that is read again while its file is given up, by a copier that listed
+// the entry's receipts before, is not delivered, nor given up if it just is.
+func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
+	r := newRig(t)
+	jobs := r.many(listFrom)
+	job := jobs[1]
+	require.Equal(t, done, r.once(t.Context(), jobs[0]).kind)
+	_, listed, _ := r.receipts.look(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), "")
+	require.True(t, listed)
+	require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"}))
+	skip := Redrive{Staging: r.staging, Destination: acmeOne, Skip: true, Leases: r.deps.Leases}
+
+	held, err := r.acquire(t.Context(), job)
+	require.NoError(t, err)
+	result, err := skip.Run(t.Context())
+	require.ErrorIs(t, err, lease.ErrHeld)
+	require.Equal(t, Redriven{Found: 1, Failed: 1}, result)
+	require.Len(t, r.parkedKeys(), 1)
+	require.NoError(t, held.Release(t.Context()))
+
+	result, err = skip.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Redriven{Found: 1, Skipped: 1}, result)
+	require.Equal(t, moot, r.once(t.Context(), job).kind)
+	require.Len(t, r.objects("one-logs"), 1, "the first alone")
+	require.Equal(t, delivery.Skipped, r.receipt(job).Outcome)
+	require.Equal(t, done, r.once(t.Context(), jobs[2]).kind)
+}
+
+// A receipt without its marker is no end: it is made good by another run.
+func TestRedriveSkipWithRedisGone(t *testing.T) {
+	r, jobs := parkSome(t)
+	skip := Redrive{Staging: r.staging, Destination: acmeTwo, Skip: true, Leases: r.deps.Leases}
+	r.redis.SetError("LOADING")
+	result, err := skip.Run(t.Context())
+	require.ErrorIs(t, err, lease.ErrUnavailable)
+	require.Equal(t, Redriven{Found: 1, Failed: 1}, result)
+	require.Contains(t, r.parkedKeys(), delivery.ParkedKey(jobs[2].File, acmeTwo))
+	r.redis.SetError("")
+	_, err = skip.Run(t.Context())
+	require.NoError(t, err)
+	known, err := r.deps.Leases.Marked(t.Context(), delivery.DoneMarker(jobs[2].File, acmeTwo))
+	require.NoError(t, err)
+	require.True(t, known)
 }
 
 // A note that makes no sense keeps nobody from trying its file again, or from

@@ -32,7 +32,8 @@ mended its destination. This command enqueues parked files again. With --dry-run
 says what is parked, why, and what to do about it.
 
 With --skip it gives the files of a destination up instead: a receipt says so, they are never
-delivered there, and they are deleted from staging in their time. This cannot be undone.`,
+delivered there, and they are deleted from staging in their time. This cannot be undone. It
+needs Redis, as copiers do, which are kept away meanwhile.`,
 		Example: `  sealift redrive --dry-run
   sealift redrive --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod
   sealift redrive --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/gone --skip`,
@@ -41,11 +42,17 @@ delivered there, and they are deleted from staging in their time. This cannot be
 			if r.Skip && !strings.Contains(r.Destination, "/") {
 				return usage("--skip gives files up for good: name one destination with --destination WORKSPACE/NAME")
 			}
-			return withServices(a, false, func(s *services) error {
+			gives := r.Skip && !r.DryRun
+			return withServices(a, gives, func(s *services) error {
 				found := parkedTable{}
 				r.Staging, r.Worker, r.Each = s.staging, workerName("redrive"), found.add
 				if !r.DryRun && !r.Skip {
 					r.Jobs = s.producer(s.cfg.Kafka.JobsTopic, 0)
+				}
+				if gives {
+					if r.Leases = s.redis; s.cfg.Copier.WithoutRedis && s.redis.Ping(c.Context()) != nil {
+						r.Leases = nil
+					}
 				}
 				done, err := r.Run(c.Context())
 				if err != nil && done.Found == 0 {
