@@ -5,9 +5,10 @@ package model
 // them: jobs in Kafka, the lock and the markers in Redis, receipts, the
 // auditor, parking and redrive, replay, and the deletion of the staged file.
 //
-// Debts share nothing but the staged file: key, receipt, lock, markers and
-// parked job are each a function of the debt. So one is followed, and of all
-// others of the file only whether they are closed.
+// Debts share nothing but the staged object, of the file or of the pack that it
+// is in: key, receipt, lock, markers and parked job are each a function of the
+// debt. So one is followed, and of all others of the object only whether they
+// are closed.
 //
 // Times are not modelled: a lock or a marker may expire, and a copier pause,
 // at any moment.
@@ -30,7 +31,7 @@ type deliveryState struct {
 	objects uint8 // keys at the customer that hold the file; 1: the right one
 	created bool  // it was there once
 	receipt receipt
-	others  bool // the file's other debts are closed
+	others  bool // the object's other debts are closed
 	parked  bool
 	gone    bool  // the destination is not in the catalog
 	lock    uint8 // 0: free, else 1 + its holder
@@ -156,14 +157,14 @@ func (m deliveryModel) expire(s deliveryState, do func(step, deliveryState)) {
 	}
 }
 
-// retain is the end of the staged file: when every debt of it is closed (I4).
+// retain is the end of the staged object: when every debt of it is closed (I4).
 func (m deliveryModel) retain(s deliveryState, do func(step, deliveryState)) {
 	n := s
 	if !s.others && s.staged {
 		n.others = true
-		do(step{format: "the file's other debts are closed"}, n)
+		do(step{format: "the object's other debts are closed"}, n)
 	}
-	closed := s.receipt != unpaid && s.others
+	closed := s.receipt != unpaid && s.others || m.flaw == packByFile && (s.receipt != unpaid || s.others)
 	if s.staged && (closed || m.flaw == stagedByAge) {
 		n = s
 		n.staged = false

@@ -4,7 +4,7 @@
 // given up shows the shortest story of the harm that it does.
 //
 // The ledger's leg is in ledger.go (workers), ledger_put.go (the store),
-// staging.go (orphans) and resume.go (local files); the customer's in
+// staging.go (orphans), packs.go and resume.go (local files); the customer's in
 // delivery.go and copier.go; that of duplicates in dedup.go. flaw.go names
 // what an ablation leaves out.
 //

@@ -19,6 +19,10 @@ const (
 	keepsEveryFile // local files are never held against the ledger
 	keepsPartFile  // a local file is kept of which the ledger has a part
 	reroutesAtOnce // a claim takes up another rule whatever the filter holds
+	packsByAge     // packs are deleted whose entry is not there
+	staleNames     // packs are held against names that were read before they were listed
+	packOfContent  // a pack's key does not name the entry that it is for
+	packOfRange    // a pack's key does not name its content
 
 	// Of the delivery's leg.
 	keyPerAttempt // each try has a key of its own at the customer
@@ -26,6 +30,7 @@ const (
 	ackFirst      // a job is acknowledged when it is taken
 	markFirst     // Redis says done when the lock is taken
 	stagedByAge   // a staged file is deleted though it is owed
+	packByFile    // a pack is deleted when one of its files is delivered
 	catalogOwes   // what is owed is looked up in the catalog when it is copied
 
 	// Of the duplicates' leg.

@@ -16,13 +16,14 @@ type flaw uint8
 // partition at once.
 type ledgerModel struct {
 	topic
-	reroute bool // operators change the rule of routing
-	behind  bool // listings may be behind by an entry
-	claims  bool // a worker that takes over writes an entry first
-	staging bool // staged objects and orphans are followed
-	disks   int  // so many workers keep files on disk
-	hints   bool // workers commit offsets to Kafka
-	resets  bool // and operators set them to anything
+	reroute bool    // operators change the rule of routing
+	behind  bool    // listings may be behind by an entry
+	claims  bool    // a worker that takes over writes an entry first
+	staging bool    // staged objects and orphans are followed
+	packs   objects // the packs that are followed, with their collection
+	disks   int     // so many workers keep files on disk
+	hints   bool    // workers commit offsets to Kafka
+	resets  bool    // and operators set them to anything
 	flaw    flaw
 }
 
@@ -42,6 +43,7 @@ type ledgerState struct {
 	staged  objects // with staging: objects that are there
 	named   objects // and those that an entry names
 	doomed  objects // the orphan that an auditor is about to delete
+	packs   packState
 	head    entry
 	before  entry   // with listings that are behind: the entry before the head
 	files   records // in files of any entry
@@ -80,7 +82,11 @@ const (
 
 func (m ledgerModel) initial() ledgerState { return ledgerState{} }
 
-func (m ledgerModel) finished(s *ledgerState) bool { return s.files == m.all }
+// finished means that all records are in the ledger, and that no pack is left:
+// delivered, or garbage, which the next claim makes known if nothing else does.
+func (m ledgerModel) finished(s *ledgerState) bool {
+	return s.files == m.all && (s.packs.there == (packs{}) || !m.claims)
+}
 
 func (m ledgerModel) next(s ledgerState, do func(step, ledgerState)) {
 	for i := range workers {
@@ -111,6 +117,9 @@ func (m ledgerModel) next(s ledgerState, do func(step, ledgerState)) {
 	m.execute(s, do)
 	if m.staging {
 		m.collect(s, do)
+	}
+	if m.packs != 0 {
+		m.sweep(s, do)
 	}
 	if m.disks > 0 {
 		m.keep(s, do)
@@ -184,7 +193,7 @@ func (m ledgerModel) cut(s ledgerState, i int, do func(step, ledgerState)) {
 		v := &n.workers[i]
 		v.phase, v.flight, v.open = cut, files, w.open&^files
 		v.low = min(w.pos, v.open.first())
-		m.stage(&n, w.base.rule, files)
+		m.stage(&n, w.base.rule, files, w.behind == 0)
 		do(step{format: "worker %d seals and stages files of the records %04b", a: i, b: int(files)}, n)
 	}
 	m.cuts(w.base.rule, w.open, take)
@@ -289,7 +298,7 @@ func (m ledgerModel) broken(s *ledgerState) property {
 			bad |= loss
 		}
 	}
-	if s.named&^s.staged != 0 {
+	if s.named&^s.staged != 0 || s.packs.owed&^s.packs.there.live != 0 {
 		bad |= loss
 	}
 	for first, files := range s.namedBy {

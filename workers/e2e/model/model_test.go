@@ -27,8 +27,18 @@ var (
 	twoRecords = newTopic(a1, a1)
 	twoSources = newTopic(a1, b1, a1)
 	twoHours   = newTopic(a1, b1, a2, a1)
+	twoStreams = newTopic(a1, b1)
+	threeHours = newTopic(a1, b1, a2)
 	twoRules   = newTopic(a1, b1, a1).or(a1, a1, b1)
 )
+
+// aPack is of the first record of two sources; of the second source there is
+// no other, of the first there may be.
+const aPack = objects(1 << 0b0011)
+
+// sameRangePacks are of the first record of the first hour and that of the
+// second, with and without the one between them.
+const sameRangePacks = objects(1<<0b0101 | 1<<0b0111)
 
 // upstream is sent to by SDKs that repeat themselves: record 2 has the id of
 // the poison before it, 3 that of 1, in another hour.
@@ -70,6 +80,9 @@ var soundModels = []soundModel{
 	sound("ledger and orphans, two records", 22_406, ledgerModel{topic: twoRecords, claims: true, staging: true}),
 	sound("ledger and orphans, two sources", 328_347, ledgerModel{topic: twoSources, claims: true, staging: true}),
 	sound("ledger and orphans, two hours", 3_448_879, ledgerModel{topic: twoHours, claims: true, staging: true}),
+	sound("ledger and packs, two sources", 284_940, ledgerModel{topic: twoSources, claims: true, packs: aPack}),
+	sound("ledger and packs without claims, two sources", 285_578, ledgerModel{topic: twoSources, packs: aPack}),
+	sound("ledger, packs and orphans, two records", 158_196, ledgerModel{topic: twoStreams, claims: true, packs: aPack, staging: true}),
 	sound("ledger and local files, two records", 73_145, ledgerModel{topic: twoRecords, claims: true, disks: 1}),
 	sound("ledger and both workers' local files, two records", 756_765, ledgerModel{topic: twoRecords, claims: true, disks: 2}),
 	sound("ledger and local files, two sources", 2_096_484, ledgerModel{topic: twoSources, claims: true, disks: 1}),
@@ -84,7 +97,7 @@ var soundModels = []soundModel{
 
 // usual is how many of them any run must have explored to the end, and
 // usualLive how many it must have looked for dead ends in.
-const usual, usualLive = 7, 2
+const usual, usualLive = 8, 2
 
 func TestProtocolHolds(t *testing.T) {
 	explored := 0

@@ -15,8 +15,13 @@ func (m ledgerModel) eachFile(r uint8, files records, do func(file records)) {
 	}
 }
 
-// stage stores files create-if-absent. That one is there already is fine.
-func (m ledgerModel) stage(s *ledgerState, r uint8, files records) {
+// stage stores files create-if-absent, for an entry whose number is free
+// (isNext) or taken. That one is there already is fine.
+func (m ledgerModel) stage(s *ledgerState, r uint8, files records, isNext bool) {
+	if pack := m.packed(r, files); pack != 0 {
+		m.stagePack(s, pack, files, isNext)
+		return
+	}
 	m.eachFile(r, files, func(f records) {
 		if m.staging {
 			s.staged |= object(f)
@@ -29,6 +34,11 @@ func (m ledgerModel) stage(s *ledgerState, r uint8, files records) {
 
 // name notes that an entry names the files: I3.
 func (m ledgerModel) name(s *ledgerState, r uint8, files records) {
+	pack := m.packed(r, files)
+	m.namePack(s, pack, files)
+	if pack != 0 {
+		return
+	}
 	m.eachFile(r, files, func(f records) {
 		if m.staging {
 			if s.staged&object(f) == 0 {
