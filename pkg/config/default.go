@@ -21,7 +21,7 @@ func Default() Config {
 			SourceFrom:       "header",
 			ReceivedFrom:     "header",
 		},
-		Redis:   Redis{URL: "redis://localhost:6379/0"},
+		Redis:   Redis{URL: NewSecret("redis://localhost:6379/0")},
 		Staging: Staging{Bucket: "sealift-staging", Retain: 168 * time.Hour},
 		Appender: Appender{
 			DataDir:   "./sealift-data/appender",

@@ -34,7 +34,7 @@ var keys = sync.OnceValue(func() []key {
 				continue
 			}
 			at := append(append([]int(nil), index...), i)
-			if f.Type.Kind() == reflect.Struct {
+			if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[Secret]() {
 				walk(f.Type, path+name+".", at)
 			} else {
 				out = append(out, key{path: path + name, index: at})
@@ -73,7 +73,7 @@ func set(v reflect.Value, text string) error {
 	case *string:
 		*p = text
 	case *Secret:
-		*p = Secret(text)
+		*p = NewSecret(text)
 	case *bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {

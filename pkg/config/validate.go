@@ -126,7 +126,7 @@ func (v *validator) kafkaSecurity() {
 	t, s := v.c.Kafka.TLS, v.c.Kafka.SASL
 	v.tls("kafka.tls", t, t.Enabled)
 	if s.Mechanism == "" {
-		if s.Username != "" || s.Password != "" {
+		if s.Username != "" || s.Password != (Secret{}) {
 			v.add("kafka.sasl.mechanism", "it is empty but a username or password is set", "use plain, scram-sha-256 or scram-sha-512")
 		}
 		return
@@ -135,7 +135,7 @@ func (v *validator) kafkaSecurity() {
 	if s.Username == "" {
 		v.add("kafka.sasl.username", "it is empty", "set it, or remove kafka.sasl.mechanism")
 	}
-	if s.Password == "" {
+	if s.Password == (Secret{}) {
 		v.add("kafka.sasl.password", "it is empty", "set "+Env("kafka.sasl.password")+", or remove kafka.sasl.mechanism")
 	}
 	if s.Mechanism == "plain" && !t.Enabled && !s.AllowPlaintext {

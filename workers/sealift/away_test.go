@@ -23,7 +23,7 @@ func TestProcessWaitsForRedisAndStaging(t *testing.T) {
 	cfg.Kafka.Brokers = []string{startKafka(t, "").Addr()}
 	cfg.Copier.SpoolDir = t.TempDir()
 	redisAt, s3At := freeAddr(t), freeAddr(t)
-	cfg.Redis.URL = config.Secret("redis://:hunter2@" + redisAt + "/0")
+	cfg.Redis.URL = config.NewSecret("redis://:hunter2@" + redisAt + "/0")
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = "http://"+s3At, true, "us-east-1"
 	cfg.Admin.Listen = freeAddr(t)
 	says := func(status string, words ...string) {

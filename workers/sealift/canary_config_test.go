@@ -84,8 +84,8 @@ func TestWrongConfigurationsShowNoSecret(t *testing.T) {
 func TestPrintedStructsShowNoSecret(t *testing.T) {
 	f := newFinder()
 	cfg := config.Default()
-	cfg.Redis.URL = config.Secret("redis://:" + f.plant("redis", "") + "@h/0")
-	cfg.Kafka.SASL = config.SASL{Mechanism: "plain", Username: "u", Password: config.Secret(f.plant("sasl", ""))}
+	cfg.Redis.URL = config.NewSecret("redis://:" + f.plant("redis", "") + "@h/0")
+	cfg.Kafka.SASL = config.SASL{Mechanism: "plain", Username: "u", Password: config.NewSecret(f.plant("sasl", ""))}
 	creds := objstore.Credentials{AccessKeyID: "AKIA", SecretAccessKey: f.plant("key", ""), SessionToken: f.plant("token", "")}
 	for name, v := range map[string]any{
 		"config": cfg, "pointer": &cfg, "section": cfg.Kafka, "credentials": creds, "their_pointer": &creds,

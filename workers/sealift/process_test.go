@@ -110,14 +110,14 @@ func TestProcessNamesWhatIsWrongInTheConfiguration(t *testing.T) {
 		"kafka.tls.cert_file": func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: "/nonexistent"} },
 		"kafka.tls.key_file":  func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: "/nonexistent"} },
 		"redis.tls.ca_file": func(c *config.Config) {
-			c.Redis = config.Redis{URL: "rediss://a:1/0", TLS: config.TLS{CAFile: "/nonexistent"}}
+			c.Redis = config.Redis{URL: config.NewSecret("rediss://a:1/0"), TLS: config.TLS{CAFile: "/nonexistent"}}
 		},
 		"staging.ca_file":      func(c *config.Config) { c.Staging.CAFile = "/nonexistent" },
 		"sts.ca_file":          func(c *config.Config) { c.STS.CAFile = "/nonexistent" },
 		"destinations.ca_file": func(c *config.Config) { c.Destinations.CAFile = "/nonexistent" },
 		"AWS_CA_BUNDLE":        func(*config.Config) { t.Setenv("AWS_CA_BUNDLE", "/nonexistent") },
 		"staging.bucket":       func(c *config.Config) { c.Staging.Bucket = config.Default().Staging.Bucket },
-		"redis.url":            func(c *config.Config) { c.Redis.URL = "localhost" },
+		"redis.url":            func(c *config.Config) { c.Redis.URL = config.NewSecret("localhost") },
 		"admin.listen":         func(c *config.Config) { c.Admin.Listen = "nonsense" },
 	} {
 		t.Setenv("AWS_CA_BUNDLE", "")

@@ -310,7 +310,7 @@ func (s *services) dependencies(roles []string) []dependency {
 	}
 	if slices.Contains(roles, copierRole) && !s.cfg.Copier.WithoutRedis { // auditors do without
 		deps = append(deps, dependency{
-			name: "redis", address: redisAddress(string(s.cfg.Redis.URL)), key: "redis.url",
+			name: "redis", address: redisAddress(s.cfg.Redis.URL.Reveal()), key: "redis.url",
 			probe: s.redis.Ping,
 		})
 	}

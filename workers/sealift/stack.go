@@ -147,7 +147,7 @@ func (s *stack) credentials(context.Context) (objstore.Credentials, error) { ret
 func (s *stack) configure(cfg *config.Config) {
 	cfg.Kafka.Brokers = []string{s.kafka.Addr()}
 	cfg.Kafka.TLS, cfg.Kafka.SASL = config.TLS{}, config.SASL{}
-	cfg.Redis = config.Redis{URL: config.Secret(s.redis.URL())}
+	cfg.Redis = config.Redis{URL: config.NewSecret(s.redis.URL())}
 	cfg.Staging.CAFile, cfg.Staging.ExpectedBucketOwner, cfg.STS.CAFile = "", "", ""
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = s.s3URL, true, embeddedRegion
 	cfg.Destinations.Endpoint, cfg.STS.Endpoint = s.s3URL, s.s3URL
