@@ -1,0 +1,94 @@
+package auditor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// momentStore does something before its nth request, from 0.
+type momentStore struct {
+	objstore.Store
+	mu   sync.Mutex
+	left int
+	do   func()
+}
+
+func (s *momentStore) next() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left == 0 {
+		s.do()
+	}
+	s.left--
+}
+
+func (s *momentStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	s.next()
+	return s.Store.Get(ctx, key)
+}
+
+func (s *momentStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+	s.next()
+	return s.Store.List(ctx, prefix, after, limit)
+}
+
+func (s *momentStore) Delete(ctx context.Context, key string) error {
+	s.next()
+	return s.Store.Delete(ctx, key)
+}
+
+// Invariant: I11. A worker staged all that its entry names, and may write that
+// before any request of an audit: what it names stays, however old it is, and
+// what was staged for this entry by others goes when it is seen to be there.
+func TestAnEntryMayComeAtAnyMomentOfASweep(t *testing.T) {
+	outcomes := map[int64]bool{}
+	for moment := 0; ; moment++ {
+		r := newRig(t, func(c *Config) { c.Full = true })
+		r.seal(log0, time.Hour, nil, "a", "b")
+		next := *r.heads[log0]
+		next.Seq, next.Attempt, next.LowWatermark = next.Seq+1, "next", 5
+		alone := file(log0, 2, 2, "alone")
+		next.Files = []ledger.File{file(log0, 3, 3, "c"), file(log0, 4, 4, "d"), alone}
+		sum := sha256.Sum256([]byte("cd"))
+		named := delivery.PackKey(log0, next.Seq, 3, 4, hex.EncodeToString(sum[:]))
+		for i := range 2 {
+			f := &next.Files[i]
+			f.StagedKey, f.StagedAt, f.PackBytes = named, int64(i), 2
+		}
+		sum = sha256.Sum256([]byte("another"))
+		another := delivery.PackKey(log0, next.Seq, 2, 4, hex.EncodeToString(sum[:]))
+		for _, key := range []string{named, another, alone.StagedKey} {
+			r.stage(key, "x")
+		}
+		r.age(90 * 24 * time.Hour)
+		store := &momentStore{Store: r.deps.Staging, left: moment, do: func() {
+			require.NoError(t, ledger.NewChain(r.staging, log0).Append(t.Context(), &next))
+		}}
+		r.deps.Staging = store
+
+		found := r.audit().Orphans
+		require.True(t, r.exists(named), "the entry came before request %d", moment)
+		require.True(t, r.exists(alone.StagedKey), "the entry came before request %d", moment)
+		if store.left >= 0 { // it never came
+			require.Zero(t, found)
+			require.True(t, r.exists(another), "the entry decides, and it is not there")
+			break
+		}
+		outcomes[found] = true
+		r.audit()
+		require.False(t, r.exists(another))
+		require.True(t, r.exists(named))
+	}
+	require.Equal(t, map[int64]bool{0: true, 1: true}, outcomes, "the entry was seen in some sweeps, in others not")
+}
