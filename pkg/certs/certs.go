@@ -3,9 +3,10 @@
 //
 // It is for whoever opens connections to Kafka, Redis, S3 and STS. It promises
 // that every error names the key of the configuration that leads to the file,
-// or that is to be changed. Files are read once: what changes on the disk is
-// taken up by the next process. Certificates that others are served with are
-// not its matter (workers/collector).
+// or that is to be changed. Our own certificate is read again for every
+// connection; authorities once, so that other ones are trusted by the next
+// process. Certificates that others are served with are not its matter
+// (workers/collector).
 package certs
 
 import (
@@ -14,6 +15,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 )
 
@@ -31,33 +33,21 @@ type Files struct {
 }
 
 // TLS reads the files into settings of at least TLS 1.2. The error names every
-// file that cannot be used, with its key.
-func (f Files) TLS() (*tls.Config, error) {
+// file that cannot be used, with its key; log tells of a certificate that takes
+// another's place later, or cannot.
+func (f Files) TLS(log *slog.Logger) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.Insecure} //nolint:gosec // the operator's own choice
 	var wrongCA, wrongPair error
 	t.RootCAs, wrongCA = Roots(f.Section+".ca_file", f.CA)
 	if f.Cert != "" || f.Key != "" {
-		var pair tls.Certificate
-		pair, wrongPair = f.pair()
-		t.Certificates = []tls.Certificate{pair}
+		own := &pair{files: f, log: log}
+		_, wrongPair = own.load()
+		t.GetClientCertificate = own.forServer
 	}
 	if err := errors.Join(wrongCA, wrongPair); err != nil {
 		return nil, err
 	}
 	return t, nil
-}
-
-func (f Files) pair() (tls.Certificate, error) {
-	cert, noCert := read(f.Section+".cert_file", f.Cert, "CERTIFICATE")
-	key, noKey := read(f.Section+".key_file", f.Key, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY")
-	if err := errors.Join(noCert, noKey); err != nil {
-		return tls.Certificate{}, err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return pair, fmt.Errorf("use %s.cert_file %q with %s.key_file %q: %w", f.Section, f.Cert, f.Section, f.Key, err)
-	}
-	return pair, nil
 }
 
 // Roots reads the authorities in a file that the key names; nil, the system's,

@@ -48,7 +48,7 @@ func TestFilesNameKeyAndPath(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.files.Section = "kafka.tls"
-			got, err := c.files.TLS()
+			got, err := c.files.TLS(slog.New(slog.DiscardHandler))
 			if c.want == nil {
 				require.NoError(t, err)
 				require.Equal(t, c.files.CA == "", got.RootCAs == nil)
@@ -113,7 +113,7 @@ func TestHandshakesThatFailAreExplained(t *testing.T) {
 				server.StartTLS()
 			}
 			c.files.Section = "x"
-			settings, err := c.files.TLS()
+			settings, err := c.files.TLS(slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			if c.oldest != 0 {
 				settings.MaxVersion = tls.VersionTLS12

@@ -52,8 +52,9 @@ type Kafka struct {
 	ReceivedFrom string `yaml:"received_from"`
 }
 
-// TLS secures connections to Kafka or to Redis. Files are PEM, and are read when
-// the process starts.
+// TLS secures connections to Kafka or to Redis. Files are PEM. Authorities are
+// read when the process starts, our own certificate again for each connection: a
+// new one is taken up without a restart, and one that is broken changes nothing.
 type TLS struct {
 	Enabled  bool   `yaml:"enabled"`   // default false; a redis.url with rediss:// is as good
 	CAFile   string `yaml:"ca_file"`   // authorities that are trusted instead of the system's; default: the system's

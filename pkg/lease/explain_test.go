@@ -2,6 +2,7 @@ package lease
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -35,7 +36,7 @@ func TestRefusalsNameTheKey(t *testing.T) {
 	for _, m := range []*miniredis.Miniredis{secured, open} {
 		m.RequireUserAuth("sealift", "hunter2")
 	}
-	trusted, err := certs.Files{Section: "redis.tls", CA: ca.File}.TLS()
+	trusted, err := certs.Files{Section: "redis.tls", CA: ca.File}.TLS(slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		url    string

@@ -19,7 +19,7 @@ func TestRefusalsNameTheKey(t *testing.T) {
 	server := ca.Issue("server", nil)
 	pair, err := tls.LoadX509KeyPair(server.Cert, server.Key)
 	require.NoError(t, err)
-	trusted, err := certs.Files{Section: "kafka.tls", CA: ca.File}.TLS()
+	trusted, err := certs.Files{Section: "kafka.tls", CA: ca.File}.TLS(slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	cluster := func(opts ...kfake.Opt) []string {
 		c, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1))...)

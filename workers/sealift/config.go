@@ -56,7 +56,7 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 		Example: "  sealift config check --config /etc/sealift.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if _, err := readCertificates(a.cfg); err != nil {
+			if _, err := readCertificates(a.cfg, a.log); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintln(a.stdout, "the configuration is valid")

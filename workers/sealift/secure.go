@@ -23,13 +23,13 @@ type certificates struct {
 
 // readCertificates reads them. The error names every file that cannot be used
 // and the key that leads to it.
-func readCertificates(cfg config.Config) (c certificates, err error) {
+func readCertificates(cfg config.Config, log *slog.Logger) (c certificates, err error) {
 	var wrong [6]error
 	if cfg.Kafka.TLS.Enabled {
-		c.kafka, wrong[0] = files("kafka.tls", cfg.Kafka.TLS).TLS()
+		c.kafka, wrong[0] = files("kafka.tls", cfg.Kafka.TLS).TLS(log)
 	}
 	if cfg.Redis.Secured() {
-		c.redis, wrong[1] = files("redis.tls", cfg.Redis.TLS).TLS()
+		c.redis, wrong[1] = files("redis.tls", cfg.Redis.TLS).TLS(log)
 	}
 	var bundle *x509.CertPool
 	bundle, wrong[2] = certs.Bundle()

@@ -74,7 +74,7 @@ const maxPlaces = 1000
 // configuration.
 func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
 	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: catalog.NewLive(), loaded: make(chan struct{})}
-	secure, err := readCertificates(cfg)
+	secure, err := readCertificates(cfg, log)
 	if err != nil {
 		return nil, err
 	}

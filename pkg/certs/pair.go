@@ -1,0 +1,70 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// pair is our own certificate and its key as they follow their files: they are
+// looked at for every handshake that asks for them, and compared by content. So
+// whatever replaces them, a rename, a symlink that is switched, a write in
+// place, is taken up by the next connection.
+type pair struct {
+	files Files
+	log   *slog.Logger
+
+	mu        sync.Mutex // guards all below
+	cert, key []byte     // PEM of good
+	good      *tls.Certificate
+	warned    string // what is wrong with the files now, as it was logged
+}
+
+// load takes the files if they are other than those that are used.
+func (p *pair) load() (changed bool, err error) {
+	certKey, keyKey := p.files.Section+".cert_file", p.files.Section+".key_file"
+	cert, noCert := read(certKey, p.files.Cert, "CERTIFICATE")
+	key, noKey := read(keyKey, p.files.Key, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY")
+	if err := errors.Join(noCert, noKey); err != nil {
+		return false, err
+	}
+	if bytes.Equal(cert, p.cert) && bytes.Equal(key, p.key) {
+		return false, nil
+	}
+	good, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return false, fmt.Errorf("use %s %q with %s %q: %w", certKey, p.files.Cert, keyKey, p.files.Key, err)
+	}
+	p.cert, p.key, p.good = cert, key, &good
+	return true, nil
+}
+
+// current returns the pair in the files, or the last one that could be used, as
+// while only one of its files is written; that is logged once.
+func (p *pair) current() *tls.Certificate {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed, err := p.load()
+	if err == nil {
+		p.warned = ""
+	} else if err.Error() != p.warned {
+		p.warned = err.Error()
+		p.log.Warn("new client certificate is not used, the old one stays", "key", p.files.Section+".cert_file", "expires", p.good.Leaf.NotAfter, "err", err)
+	}
+	if changed {
+		p.log.Info("new client certificate is used", "key", p.files.Section+".cert_file", "expires", p.good.Leaf.NotAfter)
+	}
+	return p.good
+}
+
+// forServer answers a server's request. As crypto/tls does with a fixed pair, it
+// sends none to one that would not take it.
+func (p *pair) forServer(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	if own := p.current(); r.SupportsCertificate(own) == nil {
+		return own, nil
+	}
+	return &tls.Certificate{}, nil
+}
