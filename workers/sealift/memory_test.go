@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAnAppenderCollectsEarly holds that only an appender's own process is tuned,
+// TestAnAppenderCollectsEarly holds that only processes with an appender are tuned,
 // and that what the user sets stays.
 func TestAnAppenderCollectsEarly(t *testing.T) {
 	before := debug.SetGCPercent(100)
@@ -18,7 +18,7 @@ func TestAnAppenderCollectsEarly(t *testing.T) {
 		want  int
 	}{
 		"an_appender":        {roles: []string{appenderRole}, want: appenderGC},
-		"all_roles":          {roles: allRoles, want: 100},
+		"all_roles":          {roles: allRoles, want: withAppenderGC},
 		"a_copier":           {roles: []string{copierRole}, want: 100},
 		"the_user_set_gogc":  {roles: []string{appenderRole}, env: map[string]string{"GOGC": "70"}, want: 100},
 		"the_user_set_limit": {roles: []string{appenderRole}, env: map[string]string{"GOMEMLIMIT": "1GiB"}, want: 100},
