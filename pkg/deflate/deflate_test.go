@@ -5,45 +5,87 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/klauspost/compress/flate"
+	"github.com/stretchr/testify/require"
+
 	"github.com/sealift/sealift/pkg/deflate"
 	"github.com/sealift/sealift/pkg/deflate/conformance"
 )
 
-func fresh() conformance.Encoder { return new(deflate.Encoder) }
+func fast() conformance.Encoder { return new(deflate.Encoder) }
 
-func TestEncoder(t *testing.T) { conformance.Run(t, fresh) }
+func lazy() conformance.Encoder { return &deflate.Encoder{Lazy: true} }
 
-func FuzzAppend(f *testing.F) { conformance.Fuzz(f, fresh, equalBytes) }
+var both = map[string]func() conformance.Encoder{"fast": fast, "lazy": lazy}
+
+func TestEncoder(t *testing.T) {
+	for name, fresh := range both {
+		t.Run(name, func(t *testing.T) { conformance.Run(t, fresh) })
+	}
+}
+
+func FuzzAppend(f *testing.F) { conformance.Fuzz(f, fast, equalBytes(fast)) }
+
+func FuzzAppendLazy(f *testing.F) { conformance.Fuzz(f, lazy, equalBytes(lazy)) }
 
 // equalBytes holds that what an encoder did before changes nothing.
-func equalBytes(t *testing.T, out, b []byte, window int) {
-	if !bytes.Equal(out, fresh().Append(nil, b, window)) {
-		t.Fatal("equal input gives other bytes")
+func equalBytes(fresh func() conformance.Encoder) func(t *testing.T, out, b []byte, window int) {
+	return func(t *testing.T, out, b []byte, window int) {
+		if !bytes.Equal(out, fresh().Append(nil, b, window)) {
+			t.Fatal("equal input gives other bytes")
+		}
 	}
 }
 
 func TestEqualInputGivesEqualBytes(t *testing.T) {
-	lines, used := conformance.Lines(300_000), fresh()
-	for _, size := range []int{1, 600, 9_000, 128 << 10, 300_000} {
-		for _, window := range []int{0, 1, 8 << 10} {
-			window = min(window, size)
-			equalBytes(t, used.Append(nil, lines[:size], window), lines[:size], window)
+	lines := conformance.Lines(300_000)
+	for _, fresh := range both {
+		used, equal := fresh(), equalBytes(fresh)
+		for _, size := range []int{1, 600, 9_000, 128 << 10, 300_000} {
+			for _, window := range []int{0, 1, 8 << 10} {
+				window = min(window, size)
+				equal(t, used.Append(nil, lines[:size], window), lines[:size], window)
+			}
+		}
+	}
+}
+
+// klauspost's level is what an operator compares with who asks for one of ours.
+func TestLazyIsAsSmallAsOtherLevelsSix(t *testing.T) {
+	lines := conformance.Lines(2 << 20)
+	var other bytes.Buffer
+	w, err := flate.NewWriter(nil, 6)
+	require.NoError(t, err)
+	for _, block := range []int{8 << 10, 32 << 10, 128 << 10} {
+		for _, window := range []int{0, 8 << 10} {
+			e, size := lazy(), 0
+			other.Reset()
+			for at := window; at+block <= len(lines); at += block {
+				size += len(e.Append(nil, lines[at-window:at+block], window))
+				w.ResetDict(&other, lines[at-window:at])
+				_, err := w.Write(lines[at : at+block])
+				require.NoError(t, err)
+				require.NoError(t, w.Flush())
+			}
+			require.Less(t, float64(size), 1.02*float64(other.Len()), "blocks of %d, window %d", block, window)
 		}
 	}
 }
 
 func BenchmarkAppend(b *testing.B) {
 	lines := conformance.Lines(4 << 20)
-	for _, block := range []int{4 << 10, 16 << 10, 128 << 10} {
-		b.Run(fmt.Sprintf("block=%dK", block>>10), func(b *testing.B) {
-			e, out, in, n := new(deflate.Encoder), []byte(nil), 0, 0
-			for at := 0; b.Loop(); at = (at + block) % len(lines) {
-				window := min(at, 4<<10)
-				out = e.Append(out[:0], lines[at-window:at+block], window)
-				in, n = in+block, n+len(out)
-			}
-			b.SetBytes(int64(block))
-			b.ReportMetric(float64(in)/float64(n), "gzip-ratio")
-		})
+	for name, fresh := range both {
+		for _, block := range []int{4 << 10, 16 << 10, 128 << 10} {
+			b.Run(fmt.Sprintf("%s/block=%dK", name, block>>10), func(b *testing.B) {
+				e, out, in, n := fresh(), []byte(nil), 0, 0
+				for at := 0; b.Loop(); at = (at + block) % len(lines) {
+					window := min(at, 8<<10)
+					out = e.Append(out[:0], lines[at-window:at+block], window)
+					in, n = in+block, n+len(out)
+				}
+				b.SetBytes(int64(block))
+				b.ReportMetric(float64(in)/float64(n), "gzip-ratio")
+			})
+		}
 	}
 }

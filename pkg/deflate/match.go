@@ -39,6 +39,7 @@ func nearHash(u uint64) uint32 { return uint32(u) * 2654435761 >> (32 - nearBits
 
 // prime makes the window known.
 func (e *Encoder) prime(b []byte, window int) {
+	clear(e.table[:])
 	for i := 0; i < window && i+8 <= len(b); i += 2 {
 		e.table[hash(binary.LittleEndian.Uint64(b[i:]))&(1<<tableBits-1)] = uint16(i)
 	}
