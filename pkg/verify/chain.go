@@ -68,7 +68,8 @@ func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 	if err := w.strayReceipts(ctx); err != nil {
 		return err
 	}
-	return w.strayStaged(ctx)
+	w.strayStaged()
+	return nil
 }
 
 // spans lists the entries that are there, oldest first.

@@ -52,7 +52,7 @@ type Staged struct {
 	Read      int64 `json:"read"`      // to their ends, with Config.Deep
 	ReadBytes int64 `json:"read_bytes"`
 	// Orphans are in no entry, and never will be: the auditor deletes them.
-	// Unsettled are in no entry yet: on their way, or left over.
+	// Unsettled are in no entry that was read: on their way, or left over.
 	Orphans   int64 `json:"orphans"`
 	Unsettled int64 `json:"unsettled"`
 }

@@ -54,17 +54,14 @@ func (s *stagedSet) take(e *ledger.Entry) []int64 {
 
 // strayStaged counts the objects that no entry names: orphans, if none ever
 // will, and else what is on its way. Neither is a problem.
-func (w *walk) strayStaged(ctx context.Context) error {
-	if len(w.staged.sizes) == 0 {
-		return nil
-	}
-	head, err := w.chain.Head(ctx)
-	if err != nil {
-		return err
-	}
+//
+// Invariant: I11. The newest entry that was read decides. One that came since
+// may name what was listed as on its way, and one that cannot be read anything.
+func (w *walk) strayStaged() {
+	head := w.state.prev
 	for key := range w.staged.sizes {
 		s, ok := delivery.ParseStagedKey(key)
-		orphan := ok && s.Settled(head)
+		orphan := ok && head != nil && !w.damaged[w.log] && s.Settled(head)
 		w.report.edit(func(r *Report) {
 			if orphan {
 				r.Staged.Orphans++
@@ -73,7 +70,6 @@ func (w *walk) strayStaged(ctx context.Context) error {
 			}
 		})
 	}
-	return nil
 }
 
 // verifyStaged holds the staged object against the file, and reports whether
