@@ -2,14 +2,14 @@ package netguard
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"syscall"
-	"time"
+
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 // Control judges the address that a socket is about to be connected to. It is
@@ -35,41 +35,27 @@ func (a Allowed) control(network, address string, byName bool) error {
 
 func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Client {
 	dialer := func(byName bool) *net.Dialer {
-		return &net.Dialer{
-			Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Resolver: resolver,
-			Control: func(network, address string, _ syscall.RawConn) error {
-				return a.control(network, address, byName)
-			},
+		d := transport.Dialer()
+		d.Resolver = resolver
+		d.Control = func(network, address string, _ syscall.RawConn) error {
+			return a.control(network, address, byName)
 		}
+		return d
 	}
 	strict, listed := dialer(false), dialer(true)
-	transport := &http.Transport{
-		Proxy: nil, // a proxy would connect for us, unjudged
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			host, port, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, fmt.Errorf("dial endpoint %q: %w", address, err)
-			}
-			if a.name(host, port) {
-				return listed.DialContext(ctx, network, address)
-			}
-			return strict.DialContext(ctx, network, address)
-		},
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		ResponseHeaderTimeout: time.Minute, // counts from the end of the body
-		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   64,
-		ReadBufferSize:        32 << 10, // 32 KiB: a small file, with its headers, in one system call
-		WriteBufferSize:       32 << 10,
-		DisableCompression:    true,
+	t := transport.New(roots)
+	t.Proxy = nil // a proxy would connect for us, unjudged
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("dial endpoint %q: %w", address, err)
+		}
+		if a.name(host, port) {
+			return listed.DialContext(ctx, network, address)
+		}
+		return strict.DialContext(ctx, network, address)
 	}
-	return &http.Client{
-		Transport:     &guarded{allowed: a, next: transport},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	return &http.Client{Transport: &guarded{allowed: a, next: t}, CheckRedirect: transport.Stay}
 }
 
 // guarded judges the URL of every request before it is dialled.

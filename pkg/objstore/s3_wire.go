@@ -2,11 +2,9 @@ package objstore
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -16,6 +14,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/encoding/httpbinding"
+
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 const (
@@ -45,10 +45,8 @@ func newWire(client *http.Client, p s3.EndpointParameters) *wire {
 	if client == nil {
 		client = NewHTTPClient(nil)
 	}
-	// Redirects are handed to the caller: a signed request must not be carried
-	// elsewhere, and S3's 301 and 307 name the bucket's region.
 	own := *client
-	own.CheckRedirect = stay
+	own.CheckRedirect = transport.Stay
 	return &wire{
 		client: &own, endpoints: newEndpoints(p),
 		signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }), // the path is escaped once
@@ -160,20 +158,5 @@ func (e *endpoint) url(key string, query url.Values) *url.URL {
 // that are to share their connections. It trusts servers that roots have signed
 // for, nil: the system's, and follows no redirect.
 func NewHTTPClient(roots *x509.CertPool) *http.Client {
-	return &http.Client{CheckRedirect: stay, Transport: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		ResponseHeaderTimeout: time.Minute, // counts from the end of the body
-		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   64,
-		ReadBufferSize:        32 << 10, // 32 KiB: a small file, with its headers, in one system call
-		WriteBufferSize:       32 << 10,
-		DisableCompression:    true, // bytes as stored
-	}}
+	return &http.Client{CheckRedirect: transport.Stay, Transport: transport.New(roots)}
 }
-
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
