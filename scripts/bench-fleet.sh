@@ -53,27 +53,9 @@ done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
 ours=''
-cleanup() {
-  local status=$?
-  [ ! -e "$work/tree" ] || git worktree remove --force "$work/tree"
-  [ -z "$ours" ] || scripts/stack.sh down "$ours"
-  rm -rf "$work"
-  exit $status
-}
-trap cleanup EXIT
+trap 'status=$?; [ -z "$ours" ] || scripts/stack.sh down "$ours"; rm -rf "$work"; exit $status' EXIT
 trap 'exit 130' INT TERM
-
-# build LABEL DIR: its binary, and what commit it is of.
-build() {
-  (cd "$2" && CGO_ENABLED=0 go build -trimpath -o "$work/sealift-$1" ./workers/sealift && git describe --always --dirty --exclude '*' >"$work/commit-$1")
-}
-labels=(here)
-build here .
-if [ -n "$ref" ]; then
-  git worktree add -q --detach "$work/tree" "$ref"
-  build "${ref//\//-}" "$work/tree"
-  labels+=("${ref//\//-}")
-fi
+labels=$(scripts/build-refs.sh "$work" "$ref")
 go test -c -trimpath -tags stack -o "$work/e2e.test" ./workers/e2e
 if [ -z "$stack" ]; then
   ours=$work/stack stack=$ours
@@ -85,7 +67,7 @@ cd workers/e2e
 for round in $(seq "$rounds"); do
   for n in $sources; do
     for a in $appenders; do
-      for label in "${labels[@]}"; do
+      for label in $labels; do
         echo "bench-fleet.sh: round $round, $label, $n sources, $a appenders" >&2
         SEALIFT_BIN=$work/sealift-$label "$work/e2e.test" -test.run - -test.bench '^BenchmarkFleet$' -test.benchtime 1x -test.timeout 2h \
           -fleet.label "$label" -fleet.commit "$(cat "$work/commit-$label")" -fleet.events "$events" -fleet.sources "$n" -fleet.appenders "$a" \
@@ -96,4 +78,4 @@ for round in $(seq "$rounds"); do
 done
 cd ../..
 go run ./workers/e2e/figures table "$out"
-[ -z "$ref" ] || go run ./workers/e2e/figures compare "$out" here "${ref//\//-}"
+[ -z "$ref" ] || go run ./workers/e2e/figures compare "$out" here "${labels##*$'\n'}"

@@ -55,30 +55,13 @@ esac
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
-cleanup() {
-  local status=$?
-  [ ! -e "$work/tree" ] || git worktree remove --force "$work/tree"
-  rm -rf "$work"
-  exit $status
-}
-trap cleanup EXIT
+trap 'status=$?; rm -rf "$work"; exit $status' EXIT
 trap 'exit 130' INT TERM
-
-# build LABEL DIR: its binary, and what commit it is of.
-build() {
-  (cd "$2" && CGO_ENABLED=0 go build -trimpath -o "$work/sealift-$1" ./workers/sealift && git describe --always --dirty --exclude '*' >"$work/commit-$1")
-}
-labels=(here)
-build here .
-if [ -n "$ref" ]; then
-  git worktree add -q --detach "$work/tree" "$ref"
-  build "${ref//\//-}" "$work/tree"
-  labels+=("${ref//\//-}")
-fi
+labels=$(scripts/build-refs.sh "$work" "$ref")
 go test -c -trimpath -o "$work/e2e.test" ./workers/e2e
 cd workers/e2e
 for round in $(seq "$rounds"); do
-  for label in "${labels[@]}"; do
+  for label in $labels; do
     echo "bench-scale.sh: round $round, $label" >&2
     SEALIFT_BIN=$work/sealift-$label "$work/e2e.test" -test.run - -test.bench "^Benchmark$bench\$" -test.benchtime 1x -test.timeout 2h \
       -scale.label "$label" -scale.commit "$(cat "$work/commit-$label")" -scale.sources "$sources" -scale.out "$out" "${flags[@]}" \
