@@ -5,7 +5,7 @@
 //
 // It is for text that repeats itself, such as events in JSON, and knows two
 // levels: the fast one compresses a little better than gzip level 1 does elsewhere, the lazy
-// one about as well as level 6, for a fifth more time. What it does
+// one about as well as level 6, for a third more time. What it does
 // differently: it reads the block and its window where they lie; its hash
 // tables of 32 KiB stay in the first-level cache; and a Huffman code takes some
 // microseconds, so that small blocks are not dear. pkg/segment/DESIGN.md has

@@ -24,6 +24,34 @@ type code struct {
 	parent [286]uint16 // of inner nodes, then their depths
 }
 
+// sort returns those of the first n symbols that are used, and two at least, the rarest first.
+// Most have small frequencies, and so a place that can be counted.
+func (c *code) sort(n int) []uint32 {
+	const large = 96
+	var at [large + 2]uint16
+	for _, f := range c.freq[:n] {
+		at[min(f, large)+1]++
+	}
+	first := int(at[1]) // those of frequency 0 are before it
+	for f := range large {
+		at[f+1] += at[f]
+	}
+	often := at[large]
+	for i, f := range c.freq[:n] {
+		k := &at[min(f, large)]
+		c.sorted[*k] = f<<9 | uint32(i)
+		*k++
+	}
+	slices.Sort(c.sorted[often:n])
+	for i := 0; n-first < 2; i++ { // some readers refuse codes of fewer
+		if c.freq[i] == 0 {
+			first--
+			c.sorted[first] = uint32(i)
+		}
+	}
+	return c.sorted[first:n]
+}
+
 // build makes the code of the first n symbols' frequencies, of at least two
 // symbols, with at most most bits each.
 //
@@ -31,19 +59,8 @@ type code struct {
 // symbols are how deep matters, and where that is too deep, inner nodes move
 // up to where there is room.
 func (c *code) build(n, most int) {
-	used := c.sorted[:0]
-	for i, f := range c.freq[:n] {
-		c.bits[i] = 0
-		if f > 0 {
-			used = append(used, f<<9|uint32(i))
-		}
-	}
-	for i := 0; len(used) < 2; i++ { // some readers refuse codes of fewer
-		if c.freq[i] == 0 {
-			used = append(used, uint32(i))
-		}
-	}
-	slices.Sort(used)
+	clear(c.bits[:n])
+	used := c.sort(n)
 	leaf, node := 0, 0
 	for made := range len(used) - 1 {
 		sum := uint32(0)
@@ -80,14 +97,12 @@ func (c *code) build(n, most int) {
 			next++
 		}
 	}
-	var first [maxBits + 2]uint16
+	var first [16]uint16 // code by bits, and nothing of those of none
 	for b := 1; b <= most; b++ {
 		first[b+1] = (first[b] + uint16(at[b])) << 1
 	}
 	for i, b := range c.bits[:n] {
-		if b > 0 {
-			c.enc[i] = uint32(bits.Reverse16(first[b])>>(16-b)) | uint32(b)<<16
-			first[b]++
-		}
+		c.enc[i] = uint32(bits.Reverse16(first[b&15])>>(16-b)) | uint32(b)<<16
+		first[b&15]++
 	}
 }

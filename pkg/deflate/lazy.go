@@ -1,20 +1,13 @@
 package deflate
 
-import (
-	"encoding/binary"
-	"math/bits"
-)
+import "math/bits"
 
 // pairBits make a table of 32 KiB, too: of pairs of positions.
 const pairBits = 13
 
-// load returns the 8 bytes at i.
-func load(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
-
 // pairHash is that of the lowest 6 bytes.
 func pairHash(u uint64) uint32 {
-	const prime6 = 227718039650203
-	return uint32((u << 16) * prime6 >> (64 - pairBits) & (1<<pairBits - 1))
+	return uint32(u * prime6 >> (64 - pairBits) & (1<<pairBits - 1))
 }
 
 // push makes position i the newer one of a pair.
@@ -23,8 +16,10 @@ func push(pair *uint32, i int) { *pair = *pair<<16 | uint32(uint16(i)) }
 // primePairs makes the window known.
 func (e *Encoder) primePairs(b []byte, window int) {
 	clear(e.pairs[:])
-	for i := 0; i < window && i+8 <= len(b); i += 2 {
-		push(&e.pairs[pairHash(load(b, i))], i)
+	for i := 0; i+2 < window && i+8 <= len(b); i += 4 {
+		u := load(b, i)
+		push(&e.pairs[pairHash(u)], i)
+		push(&e.pairs[pairHash(u>>16)], i+2)
 	}
 }
 
@@ -67,51 +62,42 @@ func (e *Encoder) lazy(b []byte, at int) int {
 				continue
 			}
 		}
-		from, n := s, bits.TrailingZeros64(x)>>3
-		if x == 0 {
-			n = 8 + extend(b, s+8, s-back+8, min(len(b), s+maxLong))
-		}
-		if s+n < limit {
-			if m, far := e.longer(b, s+1, s+1, s+1+max(0, n-7), n); m > 0 {
-				s, n, back = s+1, m, far
-			}
-		}
-		if end := s + n; end < limit && n < maxLong { // so that a longer one is below what maxSeqs has room for
-			if m, far := e.longer(b, s+2, end, s+2, n); m > 0 {
-				s, n, back = s+2, m, far
-			}
-		}
-		end := s + n
-		if t := s - back; t >= 8 {
-			s -= min(bits.LeadingZeros64(load(b, s-8)^load(b, t-8))>>3, s-lit)
-		}
-		e.add(b[lit:s], end-s, back)
-		s, lit = end, end
+		from := s
+		s = e.takeBest(b, lit, s, back, x)
+		lit = s
 		// A match in long blocks is to be known again from here, not from where
 		// it was seen first, which is out of reach before long.
-		for i := from + 1; i < min(end, limit); i += 16 {
+		for i := from + 1; i < min(s, limit); i += 16 {
 			push(&e.pairs[pairHash(load(b, i))], i)
 		}
 	}
-	end := s
-	if s >= limit {
-		end = len(b)
-	}
-	if end > lit {
-		e.literals(b[lit:end])
-		e.seqs[e.n] = seq{literals: uint32(end - lit)}
-		e.n++
-	}
-	e.lits.freq[endOfBlock] = 1
-	return end
+	return e.end(b, lit, s)
 }
 
-// compare returns how far before s the position is that a table has, and how
-// the 8 bytes there differ from u, those at s. A position out of reach differs
-// in the lowest bit. Tables only have positions before s, and 0.
-func compare(b []byte, s int, entry uint16, u uint64) (back int, x uint64) {
-	d := uint16(s) - entry
-	return int(d), (load(b, s-int(d)) ^ u) | uint64((d-1)>>15) // 0 is out of reach, too
+// takeBest is take, but for what is better, if something is. In a function of its own it
+// leaves the loop above, which most bytes of literals go through, the registers.
+func (e *Encoder) takeBest(b []byte, lit, s, back int, x uint64) (end int) {
+	limit := len(b) - margin
+	n := bits.TrailingZeros64(x) >> 3
+	if x == 0 {
+		n = 8 + extend(b, s+8, s-back+8, min(len(b), s+maxLong))
+	}
+	if s+n < limit {
+		if m, far := e.longer(b, s+1, s+1, s+1+max(0, n-7), n); m > 0 {
+			s, n, back = s+1, m, far
+		}
+	}
+	if end := s + n; end < limit && n < maxLong { // so that a longer one is below what maxSeqs has room for
+		if m, far := e.longer(b, s+2, end, s+2, n); m > 0 {
+			s, n, back = s+2, m, far
+		}
+	}
+	end = s + n
+	if t := s - back; t >= 8 {
+		s -= min(bits.LeadingZeros64(load(b, s-8)^load(b, t-8))>>3, s-lit)
+	}
+	e.add(b[lit:s], end-s, back)
+	return end
 }
 
 // longer returns the length, above n, and the distance of a match of s, or 0: of

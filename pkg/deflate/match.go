@@ -26,12 +26,18 @@ type seq struct {
 	dist     uint16 // less 1
 }
 
+// prime6 is a prime, shifted so that the product with the lowest 6 bytes alone
+// gets into its upper bits.
+const prime6 = 227718039650203 << 16 & (1<<64 - 1)
+
+// load returns the 8 bytes at i.
+func load(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
+
 // hash is that of the lowest 6 bytes. Shorter ones find more matches, but near
 // ones that are short hide the far ones that are long: lines repeat whole
 // fields.
 func hash(u uint64) uint32 {
-	const prime6 = 227718039650203
-	return uint32((u << 16) * prime6 >> (64 - tableBits))
+	return uint32(u * prime6 >> (64 - tableBits) & (1<<tableBits - 1))
 }
 
 // nearHash is that of the lowest 4 bytes.
@@ -40,8 +46,10 @@ func nearHash(u uint64) uint32 { return uint32(u) * 2654435761 >> (32 - nearBits
 // prime makes the window known.
 func (e *Encoder) prime(b []byte, window int) {
 	clear(e.table[:])
-	for i := 0; i < window && i+8 <= len(b); i += 2 {
-		e.table[hash(binary.LittleEndian.Uint64(b[i:]))&(1<<tableBits-1)] = uint16(i)
+	for i := 0; i+2 < window && i+8 <= len(b); i += 4 {
+		u := load(b, i)
+		e.table[hash(u)] = uint16(i)
+		e.table[hash(u>>16)] = uint16(i + 2)
 	}
 }
 
@@ -60,32 +68,36 @@ func (e *Encoder) match(b []byte, at int) int {
 		s, lit = e.begin(b, min(limit, beginBytes))
 	}
 	for s < limit && e.n < maxSeqs-2-2*maxLong/maxMatch {
-		u := binary.LittleEndian.Uint64(b[s:])
-		h := hash(u) & (1<<tableBits - 1)
-		back := distance(b, s, e.table[h], u)
-		e.table[h] = uint16(s)
-		if back == 0 {
+		u := load(b, s)
+		entry := &e.table[hash(u)]
+		back, x := compare(b, s, *entry, u)
+		*entry = uint16(s)
+		if uint32(x) != 0 {
 			s += 1 + (s-lit)>>5
 			continue
 		}
-		s = e.take(b, lit, s, back)
+		s = e.take(b, lit, s, back, x)
 		lit = s
 		// What begins shortly before the end of a match is likely to come again.
 		if s < limit {
-			e.table[hash(binary.LittleEndian.Uint64(b[s-2:]))&(1<<tableBits-1)] = uint16(s - 2)
+			e.table[hash(load(b, s-2))] = uint16(s - 2)
 		}
 	}
-	end := s
-	if s >= limit {
-		end = len(b)
+	return e.end(b, lit, s)
+}
+
+// end ends a block at s, or of all lines at their end, and returns where that is.
+func (e *Encoder) end(b []byte, lit, s int) int {
+	if s >= len(b)-margin {
+		s = len(b)
 	}
-	if end > lit {
-		e.literals(b[lit:end])
-		e.seqs[e.n] = seq{literals: uint32(end - lit)}
+	if s > lit {
+		e.literals(b[lit:s])
+		e.seqs[e.n] = seq{literals: uint32(s - lit)}
 		e.n++
 	}
 	e.lits.freq[endOfBlock] = 1
-	return end
+	return s
 }
 
 // begin finds the sequences of a stream's first bytes, where there is little to
@@ -95,26 +107,28 @@ func (e *Encoder) match(b []byte, at int) int {
 func (e *Encoder) begin(b []byte, until int) (s, lit int) {
 	clear(e.near[:])
 	for s < until {
-		u := binary.LittleEndian.Uint64(b[s:])
-		h, n := hash(u)&(1<<tableBits-1), nearHash(u)&(1<<nearBits-1)
-		back, near := distance(b, s, e.table[h], u), distance(b, s, e.near[n], u)
-		e.table[h], e.near[n] = uint16(s), uint16(s)
-		if back == 0 && near == 0 {
+		u := load(b, s)
+		far, near := &e.table[hash(u)], &e.near[nearHash(u)&(1<<nearBits-1)]
+		entry := *far
+		back, x := compare(b, s, *near, u)
+		*far, *near = uint16(s), uint16(s)
+		if uint32(x) != 0 { // then hardly ever is it known by 6 bytes
 			s += 1 + (s-lit)>>5
 			continue
 		}
-		if back == 0 {
-			back = near
-			next := binary.LittleEndian.Uint64(b[s+1:])
-			if far := distance(b, s+1, e.table[hash(next)&(1<<tableBits-1)], next); far > 0 {
-				s, back = s+1, far
+		if long, y := compare(b, s, entry, u); uint32(y) == 0 {
+			back, x = long, y
+		} else {
+			u = load(b, s+1)
+			if long, y := compare(b, s+1, e.table[hash(u)], u); uint32(y) == 0 {
+				s, back, x = s+1, long, y
 			}
 		}
-		s = e.take(b, lit, s, back)
+		s = e.take(b, lit, s, back, x)
 		lit = s
 		if s < until {
-			u := binary.LittleEndian.Uint64(b[s-2:])
-			e.table[hash(u)&(1<<tableBits-1)] = uint16(s - 2)
+			u := load(b, s-2)
+			e.table[hash(u)] = uint16(s - 2)
 			e.near[nearHash(u)&(1<<nearBits-1)] = uint16(s - 2)
 			e.near[nearHash(u>>8)&(1<<nearBits-1)] = uint16(s - 1)
 		}
@@ -122,25 +136,23 @@ func (e *Encoder) begin(b []byte, until int) (s, lit int) {
 	return s, lit
 }
 
-// distance returns how far before s the position is that a table has, 0 unless
-// the same 4 bytes are there, u being those at s. An entry that is not of the last
-// 32 KiB names a position that has nothing to do with it: the bytes tell.
-func distance(b []byte, s int, entry uint16, u uint64) int {
-	back := int(uint16(s) - entry)
-	if t := s - back; back-1 >= MaxWindow || back == 0 || t < 0 || binary.LittleEndian.Uint32(b[t:]) != uint32(u) {
-		return 0
-	}
-	return back
+// compare returns how far before s the position is that a table has, and how
+// the 8 bytes there differ from u, those at s. A position out of reach differs
+// in the lowest bit. Tables only have positions before s, and 0.
+func compare(b []byte, s int, entry uint16, u uint64) (back int, x uint64) {
+	d := uint16(s) - entry
+	return int(d), (load(b, s-int(d)) ^ u) | uint64((d-1)>>15) // 0 is out of reach, too
 }
 
-// take adds the match of s, as far as it goes to either side, and the literals
-// from lit on before it, and returns its end.
-func (e *Encoder) take(b []byte, lit, s, back int) (end int) {
-	t := s - back
-	end = s + 4 + extend(b, s+4, t+4, min(len(b), s+maxLong))
-	for s > lit && t > 0 && end-s < 2*maxLong && b[s-1] == b[t-1] {
-		s--
-		t--
+// take adds the match of s, whose first 8 bytes differ by x, as far as it goes, and
+// up to 8 bytes back, with the literals from lit on before it, and returns its end.
+func (e *Encoder) take(b []byte, lit, s, back int, x uint64) (end int) {
+	end = s + bits.TrailingZeros64(x)>>3
+	if x == 0 {
+		end = s + 8 + extend(b, s+8, s+8-back, min(len(b), s+maxLong))
+	}
+	if t := s - back; t >= 8 {
+		s -= min(bits.LeadingZeros64(load(b, s-8)^load(b, t-8))>>3, s-lit)
 	}
 	e.add(b[lit:s], end-s, back)
 	return end
@@ -153,7 +165,7 @@ const maxLong = 16 * maxMatch
 func extend(b []byte, s, t, end int) int {
 	n := 0
 	for s+n+8 <= end {
-		if x := binary.LittleEndian.Uint64(b[s+n:]) ^ binary.LittleEndian.Uint64(b[t+n:]); x != 0 {
+		if x := load(b, s+n) ^ load(b, t+n); x != 0 {
 			return n + bits.TrailingZeros64(x)>>3
 		}
 		n += 8
