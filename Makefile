@@ -25,7 +25,7 @@ FUZZTIME ?= 10s
 FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test simulate test-stack test-isal schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation profile fuzz clean help bench-collector bench-fleet bench-scale bench-plan bench-compare
+.PHONY: build demo test simulate test-stack test-isal schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation profile fuzz clean help bench-collector bench-fleet bench-copy bench-scale bench-plan bench-compare
 
 # Level 1 by Intel's ISA-L: for ISAL=1, which needs a C compiler and libisal-dev.
 CGO  := $(if $(ISAL),1,0)
@@ -87,7 +87,7 @@ $(VULN):
 bench: ## benchmarks; BENCH=regexp
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
 
-profile: ## profiles of a role under load: ROLE=appender, collector or writer; OUT=profiles
+profile: ## profiles of a role under load: ROLE=appender, collector, copier or writer; OUT=profiles
 	@scripts/profile.sh $(or $(ROLE),appender) $(or $(OUT),profiles)
 
 bench-isolation: ## freshness of 160 destinations beside 40 broken ones, and without these; RUNS=3
@@ -99,6 +99,9 @@ bench-collector: ## the collector beside bare handlers, on real Kafka; ROUNDS=3,
 bench-fleet: ## the whole fleet on real servers, table and plot; SOURCES="50 500 2000" EVENTS=200000 ROUNDS=3 REF=… OUT=fleet.jsonl
 	@scripts/bench-fleet.sh --events $(or $(EVENTS),200000) --sources "$(or $(SOURCES),50 500 2000)" --rounds $(or $(ROUNDS),3) $(if $(REF),--ref $(REF)) $(or $(OUT),fleet.jsonl)
 	@go run ./workers/e2e/figures plot $(or $(OUT),fleet.jsonl) >workers/e2e/figures/fleet.svg
+
+bench-copy: ## one copier beside bare loops of requests over the same bytes, on real servers; OUT=copy.jsonl, REF=… DELAY=30ms (scripts/bench-copy.sh -h)
+	@scripts/bench-copy.sh $(if $(REF),--ref $(REF)) $(if $(DELAY),--delay $(DELAY)) $(or $(OUT),copy.jsonl)
 
 bench-scale: ## 100,000 open streams, their turn, and overload, of one appender; OUT=scale.jsonl, REF=… (scripts/bench-scale.sh -h)
 	@scripts/bench-scale.sh $(if $(REF),--ref $(REF)) streams $(or $(OUT),scale.jsonl)

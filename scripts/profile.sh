@@ -7,7 +7,8 @@ if [ $# -lt 1 ] || [ "$1" = -h ] || [ "$1" = --help ]; then
 Usage: scripts/profile.sh ROLE [DIR]
 
 Runs the benchmark of ROLE (appender: Kafka to staged files; collector: HTTP to
-Kafka; writer: lines to sealed files) and leaves its profiles below DIR/ROLE
+Kafka; writer: lines to sealed files; copier: staging to buckets, on real servers,
+its CPU alone, CASES as of scripts/bench-copy.sh) and leaves its profiles below DIR/ROLE
 (default profiles): cpu, heap (with allocations: -sample_index=alloc_space) and
 block, with the test binary that they belong to. Prints where the CPU time goes.
 BENCH=REGEXP runs others of its benchmarks.
@@ -20,12 +21,18 @@ TEXT
 fi
 
 role=$1 out=${2:-profiles}/$1
+if [ "$role" = copier ]; then
+  mkdir -p "$out"
+  scripts/bench-copy.sh --only --rounds 1 --cases "${CASES:-3000x11kB}" --profile "$out/cpu" "$out/copy.jsonl"
+  go tool pprof -top -cum -nodecount 60 "$out/cpu"
+  exit
+fi
 case $role in
 appender) package=./workers/e2e bench='Appender/sources=100$' focus='appender|rotator|stream' ;;
 collector) package=./workers/collector bench=Collect focus='' ;;
 writer) package=./pkg/segment bench='Writer/sources=100$' focus='segment' ;;
 *)
-  echo "profile: no benchmark of role \"$role\": use appender, collector or writer" >&2
+  echo "profile: no benchmark of role \"$role\": use appender, collector, copier or writer" >&2
   exit 2
   ;;
 esac

@@ -1,7 +1,7 @@
 // Command figures turns the runs that the fleet's benchmark noted, a line of
 // JSON each (pkg/plan.Run), into what people read: a table of medians, a plot,
 // ratios of one label to another, and the constants of `sealift plan`. It is for
-// scripts/bench-fleet.sh; it measures nothing itself, and judges nothing.
+// scripts/bench-fleet.sh and bench-copy.sh; it measures nothing itself, and judges nothing.
 package main
 
 import (
@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/sealift/sealift/pkg/plan"
 )
@@ -20,6 +19,7 @@ const usage = `usage: figures COMMAND FILE.jsonl
   table           medians for each label and size, as Markdown
   plot            the same as an SVG
   compare A B     ratios of label A to label B, of medians (after FILE)
+  copy            those of scripts/bench-copy.sh instead: medians, and ratios to its loops
   constants       those of sealift plan, of all runs, with what they foretell`
 
 func main() {
@@ -32,6 +32,9 @@ func main() {
 func run(args []string, out, errOut io.Writer) error {
 	if len(args) < 2 {
 		return errors.New(usage)
+	}
+	if args[0] == "copy" {
+		return copies(out, args[1])
 	}
 	runs, err := read(args[1])
 	if err != nil {
@@ -114,14 +117,7 @@ func medians(runs []plan.Run) (all []median) {
 		groups[s] = append(groups[s], r)
 	}
 	for _, s := range order {
-		of := func(f func(plan.Run) float64) float64 {
-			var v []float64
-			for _, r := range groups[s] {
-				v = append(v, f(r))
-			}
-			slices.Sort(v)
-			return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-		}
+		of := func(f func(plan.Run) float64) float64 { return middle(groups[s], f) }
 		role := func(name string) float64 {
 			return of(func(r plan.Run) float64 { return r.Roles[name].CPUSeconds / float64(r.Events) * 1e6 })
 		}

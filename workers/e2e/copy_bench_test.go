@@ -1,0 +1,100 @@
+//go:build stack
+
+package e2e
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	copyFiles   = flag.Int("copy.files", 2_000, "files of a run")
+	copyBytes   = flag.Int("copy.bytes", 11_000, "size of each, compressed")
+	copyAlone   = flag.Bool("copy.alone", false, "stages each small file as an object of its own")
+	copyDelay   = flag.Duration("copy.delay", 0, "that every answer of S3 takes longer")
+	copyRound   = flag.Int("copy.round", 0, "decides who is first")
+	copySet     = flag.String("copy.set", "", "more of the configuration: key=value, separated by semicolons")
+	copyOnly    = flag.Bool("copy.only", false, "runs the copier alone")
+	copyProfile = flag.String("copy.profile", "", "file for the copier's CPU profile")
+	copyLabel   = flag.String("copy.label", "", "name of what is run, in its results")
+	copyCommit  = flag.String("copy.commit", "", "of the binary that SEALIFT_BIN names")
+	copyOut     = flag.String("copy.out", "", "file to append results to, a line of JSON each")
+)
+
+// BenchmarkCopy has one copier, a process of the binary as operators run it,
+// deliver files that were staged before, by jobs that come all at once, to the
+// servers of scripts/stack.sh, and has `sealift verify` confirm it. Beside it, in
+// turns and with as many at once, run loops of bare net/http over the same bytes:
+//
+//	put       PUTs the files, which lie in memory, as cheaply as the server allows
+//	object    PUTs them as a delivery does: only if absent, with checksum, encryption, metadata
+//	requests  makes all requests of a delivery, one after the other: GET from
+//	          staging, PUT, PUT of the receipt
+//
+// scripts/bench-copy.sh calls it, and says how to read it.
+func BenchmarkCopy(b *testing.B) {
+	for b.Loop() {
+		r := newCopyRig(b, stackServers(b))
+		turns := []func() copyRun{r.copier, r.putLoop, r.objectLoop, r.requestLoop}
+		if *copyOnly {
+			turns = turns[:1]
+		}
+		for i := range turns {
+			run := r.noted(turns[(i+*copyRound)%len(turns)]())
+			b.ReportMetric(float64(run.Files)/run.WallSeconds, run.What+"-files/s")
+			b.ReportMetric(run.CPUSeconds/float64(run.Files)*1e3, run.What+"-cpu-ms/file")
+		}
+		r.clean()
+	}
+}
+
+// copyRun is what delivering all files once took; one line of JSON.
+type copyRun struct {
+	What    string `json:"what"`  // copier, put, object or requests
+	Label   string `json:"label"` // what was run: a git ref, a name
+	Commit  string `json:"commit"`
+	Time    string `json:"time"`
+	Round   string `json:"round"` // the same of what was run in turns, over the same files
+	Machine string `json:"machine"`
+
+	Files       int   `json:"files"`
+	FileBytes   int   `json:"file_bytes"`
+	Bytes       int64 `json:"bytes"`
+	Packed      bool  `json:"packed"`
+	DelayMs     int64 `json:"delay_ms"`
+	Concurrency int   `json:"concurrency"`
+
+	WallSeconds      float64 `json:"wall_seconds"`
+	CPUSeconds       float64 `json:"cpu_seconds"`        // of the client's process; 0: not known
+	ServerCPUSeconds float64 `json:"server_cpu_seconds"` // of MinIO
+}
+
+// noted completes a run and writes it down.
+func (r *copyRig) noted(run copyRun) copyRun {
+	run.Label, run.Commit, run.Time, run.Machine = *copyLabel, *copyCommit, time.Now().UTC().Format(time.RFC3339), machine()
+	run.Files, run.FileBytes, run.Packed, run.DelayMs, run.Concurrency = *copyFiles, *copyBytes, r.packed(), copyDelay.Milliseconds(), copyConcurrency
+	run.Bytes, run.Round = r.bytes, r.tag
+	line, err := json.Marshal(run)
+	require.NoError(r.b, err)
+	if *copyOut == "" {
+		r.b.Logf("%s", line)
+		return run
+	}
+	out, err := os.OpenFile(*copyOut, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	require.NoError(r.b, err)
+	_, err = fmt.Fprintf(out, "%s\n", line)
+	require.NoError(r.b, err)
+	require.NoError(r.b, out.Close())
+	return run
+}
+
+func copySettings() []string {
+	return append(strings.FieldsFunc(*copySet, func(r rune) bool { return r == ';' }), "admin.pprof=true")
+}

@@ -1,0 +1,287 @@
+//go:build stack
+
+package e2e
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/plan"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+const (
+	copySources      = 50
+	copyDestinations = 10
+	copyConcurrency  = 16 // default of copier.concurrency
+	copyPartitions   = 8
+)
+
+// copyRig is staged files with their ledger entries, and what delivers them.
+type copyRig struct {
+	*fleetRun
+	client  *stream.Client
+	staging objstore.Store
+	warm    []copyItem
+	items   []copyItem
+	bytes   int64
+	records int64
+}
+
+// copyItem is one file with its delivery.
+type copyItem struct {
+	job  delivery.Job
+	file *ledger.File
+	body []byte
+}
+
+func newCopyRig(b *testing.B, on servers) *copyRig {
+	size := fleetSize{sources: copySources, destinations: copyDestinations, partitions: copyPartitions, set: copySettings()}
+	r := &copyRig{fleetRun: &fleetRun{b: b, on: on, size: size, tag: fmt.Sprintf("bench-%x", time.Now().UnixNano()&0xffffffffff), dir: b.TempDir()}}
+	r.s3 = on.s3
+	if *copyDelay > 0 {
+		r.s3 = delayed(b, on.s3, *copyDelay)
+	}
+	var err error
+	r.client, err = stream.Open(stream.Config{Brokers: strings.Split(on.kafka, ",")}, slog.New(slog.DiscardHandler))
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, r.client.Close()) })
+	for _, bucket := range r.buckets() {
+		require.NoError(b, on.makeBucket(bucket))
+	}
+	r.data.Topic = r.tag + ".events"
+	require.NoError(b, r.client.EnsureTopics(b.Context(), true,
+		stream.Topic{Name: r.data.Topic, Partitions: copyPartitions}, stream.Topic{Name: r.tag + ".jobs", Partitions: copyPartitions}))
+	r.staging = objstore.NewS3(objstore.S3Config{Bucket: r.tag + "-staging", Region: on.region, Endpoint: on.s3, PathStyle: true,
+		Credentials: func(context.Context) (objstore.Credentials, error) {
+			return objstore.Credentials{AccessKeyID: on.access, SecretAccessKey: on.secret}, nil
+		}})
+	r.applyCatalog()
+	for i := range copyDestinations { // one for each
+		r.warm = append(r.warm, copyItem{job: r.jobOf(i), body: fileOf(1_000, i)})
+	}
+	for i := range *copyFiles {
+		r.items = append(r.items, copyItem{job: r.jobOf(i), body: fileOf(*copyBytes, i)})
+		r.bytes += int64(len(r.items[i].body))
+	}
+	for p := range copyPartitions {
+		r.stage(p)
+	}
+	return r
+}
+
+func (r *copyRig) buckets() []string { return []string{r.tag + "-staging", r.tag, r.tag + "-loop"} }
+
+func (r *copyRig) packed() bool { return *copyBytes < delivery.PackedBelow && !*copyAlone }
+
+// jobOf is the delivery of the file i, but for its place in the ledger.
+func (r *copyRig) jobOf(i int) delivery.Job {
+	return delivery.Job{Destination: fmt.Sprintf("ws_bench%s/d%d", strings.Repeat("0", 20), i%copySources%copyDestinations)}
+}
+
+// fileOf is one gzip member of about so many bytes, of lines that cannot be
+// compressed.
+func fileOf(size, i int) []byte {
+	var out bytes.Buffer
+	out.Grow(size + 1_000)
+	gz, _ := gzip.NewWriterLevel(&out, gzip.NoCompression)
+	rest := rand.New(rand.NewPCG(uint64(i), uint64(size)))
+	raw := make([]byte, 540)
+	for n := 0; n+750 <= size || n == 0; n += 750 {
+		for j := 0; j < len(raw); j += 4 {
+			v := rest.Uint32()
+			raw[j], raw[j+1], raw[j+2], raw[j+3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
+		}
+		fmt.Fprintf(gz, "{\"messageId\":\"%08d-%07d\",%q:%q}\n", i, n/750, "x", base64.StdEncoding.EncodeToString(raw[:531]))
+	}
+	_ = gz.Close()
+	return out.Bytes()
+}
+
+// stage writes the part of a partition: its files, as the rotator stages them,
+// and its ledger.
+func (r *copyRig) stage(partition int) {
+	l := ledger.Log{Topic: r.data.Topic, Incarnation: "1", Partition: partition}
+	entry := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: l.Topic, Incarnation: l.Incarnation, Partition: partition, WrittenAt: time.Now().UnixMilli()}
+	chain := ledger.NewChain(r.staging, l)
+	require.NoError(r.b, chain.Append(r.b.Context(), entry))
+	for seq, all := range [][]copyItem{r.warm, r.items} {
+		next := *entry
+		next.Seq, next.Kind, next.Attempt, next.Files, next.DispatchedThrough = int64(seq+1), ledger.KindSeal, strconv.Itoa(seq), nil, int64(seq)
+		var mine []int
+		for i := range all {
+			if i%copyPartitions == partition {
+				mine = append(mine, i)
+				next.Files = append(next.Files, r.fileAt(&next, i, &all[i]))
+			}
+		}
+		if len(mine) == 0 {
+			continue
+		}
+		r.put(l, &next, mine, all)
+		require.NoError(r.b, chain.Append(r.b.Context(), &next))
+		for n, i := range mine {
+			all[i].file, all[i].job.File = &next.Files[n], delivery.Ref(&next, n)
+		}
+		entry = &next
+	}
+}
+
+// fileAt is what the ledger says of an item, which is the next in its partition.
+func (r *copyRig) fileAt(e *ledger.Entry, i int, item *copyItem) ledger.File {
+	raw, err := gzip.NewReader(bytes.NewReader(item.body))
+	require.NoError(r.b, err)
+	lines, err := io.ReadAll(raw)
+	require.NoError(r.b, err)
+	hour := time.Now().UTC().Truncate(24 * time.Hour).Add(-24 * time.Hour).UnixMilli()
+	sum, records := sha256.Sum256(item.body), int64(bytes.Count(lines, []byte("\n")))
+	f := ledger.File{
+		Source: sourceID(i % copySources), Hour: hour, Received: hour + 1, First: e.LowWatermark, Last: e.LowWatermark + records - 1, Records: records,
+		RawBytes: int64(len(lines)), GzipBytes: int64(len(item.body)), SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: []string{item.job.Destination},
+		RawCRC64: fmt.Sprintf("%016x", crc64.Checksum(lines, crc64.MakeTable(0x9a6c9329ac4bc9b5))),
+	}
+	e.LowWatermark += records
+	r.records += records
+	return f
+}
+
+// put stages the files of an entry: small ones in packs.
+func (r *copyRig) put(l ledger.Log, e *ledger.Entry, mine []int, all []copyItem) {
+	put := func(key string, body []byte) {
+		_, err := r.staging.Put(r.b.Context(), key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: true, ContentType: "text/plain", ContentEncoding: "gzip"})
+		require.NoError(r.b, err)
+	}
+	if !r.packed() {
+		for n, i := range mine {
+			e.Files[n].StagedKey = delivery.StagedKey(l, &e.Files[n])
+			put(e.Files[n].StagedKey, all[i].body)
+		}
+		return
+	}
+	for from := 0; from < len(mine); {
+		var pack []byte
+		to := from
+		for ; to < len(mine) && len(pack)+len(all[mine[to]].body) <= delivery.PackBytes; to++ {
+			e.Files[to].StagedAt = int64(len(pack))
+			pack = append(pack, all[mine[to]].body...)
+		}
+		sum := sha256.Sum256(pack)
+		key := delivery.PackKey(l, e.Seq, e.Files[from].First, e.Files[to-1].Last, hex.EncodeToString(sum[:]))
+		for n := from; n < to; n++ {
+			e.Files[n].StagedKey, e.Files[n].PackBytes = key, int64(len(pack))
+		}
+		put(key, pack)
+		from = to
+	}
+}
+
+// copier has a copier deliver everything: from the moment at which the jobs are
+// written to the last receipt. It has connections and knows that its
+// destinations work.
+func (r *copyRig) copier() copyRun {
+	copier := r.start("copier", 1)
+	producer := r.client.NewProducer(stream.ProducerConfig{Topic: r.tag + ".jobs"})
+	defer func() { require.NoError(r.b, producer.Close()) }()
+	produce := func(items []copyItem) {
+		var records []stream.Record
+		for _, item := range items {
+			records = append(records, stream.Record{Key: item.job.RecordKey(), Value: item.job.Encode(), Time: time.Now()})
+		}
+		require.NoError(r.b, producer.Produce(r.b.Context(), records...))
+	}
+	produce(r.warm)
+	r.await("first files delivered", float64(len(r.warm)), copier, "sealift_copier_files_total")
+
+	profiled := r.profile(copier[0])
+	pid := copier[0].Process.Pid
+	run := copyRun{What: "copier"}
+	begun, cpu, server := time.Now(), cpuSeconds(r.b, pid), r.serverCPU()
+	produce(r.items)
+	r.await("files delivered", float64(len(r.warm)+len(r.items)), copier, "sealift_copier_files_total")
+	run.CPUSeconds, run.ServerCPUSeconds = cpuSeconds(r.b, pid)-cpu, r.serverCPU()-server
+	run.WallSeconds = r.lastReceipt().Sub(begun).Seconds() // waiting looks twice a second
+	profiled()
+	r.stop(copier)
+	r.verify(&plan.Run{Events: r.records})
+	return run
+}
+
+// lastReceipt is when the last receipt was written, by the server's clock, which is ours.
+func (r *copyRig) lastReceipt() (last time.Time) {
+	n := 0
+	for info, err := range objstore.All(r.b.Context(), r.staging, "receipts/") {
+		require.NoError(r.b, err)
+		n++
+		if info.LastModified.After(last) {
+			last = info.LastModified
+		}
+	}
+	require.Equal(r.b, len(r.warm)+len(r.items), n, "receipts")
+	return last
+}
+
+// profile takes a profile of the copier, if one is wanted, until it is called.
+func (r *copyRig) profile(p *fleetProcess) (done func()) {
+	if *copyProfile == "" {
+		return func() {}
+	}
+	got := make(chan error, 1)
+	go func() {
+		resp, err := http.Get("http://" + p.admin + "/debug/pprof/profile?seconds=" + strconv.Itoa(int(copyProfileFor.Seconds())))
+		if err != nil {
+			got <- err
+			return
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err == nil {
+			err = os.WriteFile(*copyProfile, text, 0o600)
+		}
+		got <- err
+	}()
+	return func() { require.NoError(r.b, <-got) }
+}
+
+// copyProfileFor should be longer than a run, whose copier is idle afterwards.
+const copyProfileFor = 20 * time.Second
+
+func (r *copyRig) serverCPU() float64 {
+	text, err := os.ReadFile(filepath.Join(env(r.b, "SEALIFT_TEST_STACK"), "minio.pid"))
+	require.NoError(r.b, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(r.b, err)
+	return cpuSeconds(r.b, pid)
+}
+
+// cpuSeconds is what a process used so far, to a hundredth.
+func cpuSeconds(b testing.TB, pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(b, err)
+	f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // from the third on
+	user, err := strconv.ParseInt(f[11], 10, 64)
+	require.NoError(b, err)
+	system, err := strconv.ParseInt(f[12], 10, 64)
+	require.NoError(b, err)
+	return float64(user+system) / 100
+}
