@@ -123,7 +123,7 @@ type Appender struct {
 type Copier struct {
 	// Concurrency is how many copies go on at once; default 16. With those at
 	// which nothing moves, and to destinations that fail or are slow, there are
-	// at most three times as many.
+	// at most three times as many; one whose object is stored counts no more.
 	Concurrency    int           `yaml:"concurrency"`
 	PerDestination int           `yaml:"per_destination"` // copies at once to one destination; default 4
 	LockTTL        time.Duration `yaml:"lock_ttl"`        // default 2m

@@ -74,7 +74,7 @@ const (
 	dedupDisk     = 18   // bytes a message, see pkg/dedup
 	dedupMemory   = 1.5
 	dedupBudget   = 256 << 20 // appender.dedup_memory
-	requestsEach  = 4         // of a copier, one after another, for a delivery
+	requestsEach  = 2         // of a copier, one after another, while a delivery has a slot
 	baseMemory    = 64e6      // of an auditor
 )
 
@@ -150,7 +150,8 @@ func (p *Plan) requests(mean files, rolls float64) {
 	entries := turns + mean.bySize
 	p.EntriesPerDay = entries * rolls
 	staged := mean.count - mean.small + Packs(mean.small, mean.smallGz, turns)
-	sealed := Sealed(mean.count, l.Copies, staged, entries, 0, min(float64(p.worker("copier").Count), max(1, mean.count*l.Copies/entries))).scale(rolls)
+	copiers := min(float64(p.worker("copier").Count), max(1, mean.count*l.Copies/entries)) // that share an entry
+	sealed := Sealed(mean.count, l.Copies, mean.small, Spans(mean.small, mean.smallGz, turns), staged, entries, 0, copiers).scale(rolls)
 	for _, kind := range slices.Sorted(maps.Keys(sealed)) {
 		payer := "operator"
 		if kind == "put object" {
@@ -167,8 +168,7 @@ func (p *Plan) requests(mean files, rolls float64) {
 	p.cost("put audit", "operator", audits)
 	p.cost("data_key object", "customers", p.DeliveriesPerDay*l.KMSShare)
 	// A role is assumed once an hour by each copier that delivers to it; its trust is looked at once a day.
-	copiers := float64(p.worker("copier").Count)
-	p.cost("assume_role", "operator", float64(l.Destinations)*copiers*26)
+	p.cost("assume_role", "operator", float64(l.Destinations)*float64(p.worker("copier").Count)*26)
 	p.StagedBytes = p.GzipPerDay * l.StagingKeeps.Hours() / 24
 	p.StorageUSD = p.StagedBytes / 1e9 * storagePrice
 	p.OperatorUSD += p.StorageUSD

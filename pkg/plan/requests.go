@@ -6,6 +6,9 @@ import "github.com/sealift/sealift/pkg/delivery"
 // list its receipts.
 const listReceiptsFrom = 16
 
+// spanBytes is how much of a pack a copier reads at once.
+const spanBytes = 256 << 10 // 256 KiB
+
 // Requests are numbers of requests by operation and what they are about, named as
 // in Run.Requests.
 type Requests map[string]float64
@@ -16,16 +19,22 @@ func Packs(files, bytes, entries float64) float64 {
 	return min(files, entries*max(1, ceil(bytes/entries/delivery.PackBytes)))
 }
 
+// Spans are the stretches of those packs that a copier reads with a request each.
+func Spans(files, bytes, entries float64) float64 {
+	return min(files, entries*max(1, ceil(bytes/entries/spanBytes)))
+}
+
 // Sealed counts the requests that make so many files, owed to copies
 // destinations each, in so many staged objects and ledger entries, of which
-// claims only took a partition over. Copiers is how many read an entry that its
-// jobs come from.
+// claims only took a partition over. Small is how many of the files are in packs,
+// spans in how many stretches. Copiers is how many read an entry that its jobs
+// come from.
 //
 // An appender puts the staged object and the entry, and lists and reads the end
-// of a chain that it takes over; a copier reads the entry once, and for each
-// delivery gets the staged file, puts the object, and puts the receipt. For
+// of a chain that it takes over; a copier reads the entry once, and a stretch of
+// small files, and for each delivery gets another staged file, puts the object, and puts the receipt. For
 // receipts it looks one by one, or lists them if the entry owes many.
-func Sealed(files, copies, staged, entries, claims, copiers float64) Requests {
+func Sealed(files, copies, small, spans, staged, entries, claims, copiers float64) Requests {
 	deliveries := files * copies
 	looks, looked := "head receipt", deliveries
 	if deliveries >= listReceiptsFrom*(entries-claims) {
@@ -37,7 +46,7 @@ func Sealed(files, copies, staged, entries, claims, copiers float64) Requests {
 		"get entry":   (entries-claims)*copiers + claims,
 		"list entry":  claims,
 		looks:         looked,
-		"get staged":  deliveries,
+		"get staged":  (files-small)*copies + min(small*copies, spans*copiers),
 		"put object":  deliveries,
 		"put receipt": deliveries,
 	}

@@ -39,7 +39,7 @@ type Config struct {
 	Worker    string // stable name of this process, unique in the group
 	// Concurrency is how many copies go on at once. With those at which nothing
 	// moves, and to destinations that fail or are slow, there are at most three
-	// times as many.
+	// times as many. One whose object is stored counts no more.
 	Concurrency    int
 	PerDestination int // copies at once to one destination
 	LockTTL        time.Duration
@@ -121,6 +121,7 @@ type Copier struct {
 	deps           Deps
 	entries        *entries
 	receipts       *receipts
+	packs          *packs
 	customers      *destination.Putter
 	metrics        *metrics
 	gate           *gate
@@ -158,6 +159,7 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 		book:      meter.NewBook(deps.Staging, cfg.Worker, deps.Log),
 		entries:   newEntries(deps.Staging, 20_000),
 		receipts:  newReceipts(deps.Staging),
+		packs:     newPacks(deps.Staging),
 		customers: destination.NewPutter(destination.Config{Roles: deps.Roles, Open: deps.Open}),
 		gate:      newGate(deps.Log, m.waiting),
 	}

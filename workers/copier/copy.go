@@ -60,9 +60,14 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	if !ok {
 		return o, nil
 	}
-	body, o, err := c.fetch(ctx, f)
+	var body *spooled
+	if job.Attempt == 0 { // its neighbours come, too
+		body = c.packs.near(ctx, entry, job.File.Index)
+	}
 	if body == nil {
-		return o, err
+		if body, o, err = c.fetch(ctx, f); body == nil {
+			return o, err
+		}
 	}
 	defer body.remove()
 	// A cheap look at our own lease saves a PUT; what makes a second one
@@ -115,6 +120,9 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	if err != nil {
 		return outcome{kind: failed, verdict: destination.Judge(err, t)}, nil
 	}
+	// What is left is ours to do: it takes no slot and no room in the spool.
+	job.stored()
+	body.remove()
 	if put.Region != "" && t.Region != "" {
 		c.deps.Log.WarnContext(ctx, "the bucket is not in the region that the catalog says; the file was delivered, correct the catalog",
 			"destination", job.Destination, "catalog", t.Region, "region", put.Region)

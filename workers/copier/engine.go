@@ -20,9 +20,9 @@ import (
 // back into a topic. When it is reached the topics are not read on. Backlogs
 // and suspects cannot reach it: what is more of them goes to a retry tier.
 const (
-	maxTasks        = 10_000
-	maxBacklog      = 6_000 // jobs waiting for sound destinations
-	maxWaitSuspects = 2_000 // jobs waiting for suspects
+	maxTasks        = 50_000 // some 30 MB
+	maxBacklog      = 40_000 // jobs waiting for sound destinations
+	maxWaitSuspects = 2_000  // jobs waiting for suspects
 )
 
 // claim is a job's place in the topic that it came from.
@@ -43,8 +43,9 @@ type queue interface {
 // any time and more than once.
 type errand struct {
 	delivery.Job
-	idle func() // nothing moves at the moment
-	late func() // the destination takes longer than it should
+	idle   func() // nothing moves at the moment
+	late   func() // the destination takes longer than it should
+	stored func() // the object is at the destination
 }
 
 // engine runs tasks as the scheduler says. Whoever owns it calls drain.
@@ -173,9 +174,10 @@ func (e *engine) errand(ctx context.Context, t *task) errand {
 		}
 	}
 	return errand{
-		Job:  t.job,
-		idle: say(func() []effect { return e.sched.idle(t) }),
-		late: say(func() []effect { return e.sched.late(t, time.Now()) }),
+		Job:    t.job,
+		idle:   say(func() []effect { return e.sched.idle(t) }),
+		late:   say(func() []effect { return e.sched.late(t, time.Now()) }),
+		stored: say(func() []effect { return e.sched.stored(t) }),
 	}
 }
 

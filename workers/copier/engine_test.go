@@ -262,7 +262,7 @@ func TestSubmitWaitsForRoom(t *testing.T) {
 		}, &fakeQueue{})
 		work, cancel := context.WithCancel(t.Context())
 		for i := range maxTasks {
-			require.NoError(t, e.submit(t.Context(), work, jobOf(fmt.Sprint("d", i%5000), i), newClaim()))
+			require.NoError(t, e.submit(t.Context(), work, jobOf(fmt.Sprint("d", i%(maxTasks/2)), i), newClaim()))
 		}
 		full, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()

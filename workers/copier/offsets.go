@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// maxAhead bounds how far a partition is read past its oldest unfinished job.
-const maxAhead = 20_000
+// maxAhead bounds how far a partition is read past its oldest unfinished job:
+// farther than a process takes jobs, so that no backlog holds reading up.
+const maxAhead = 2 * maxTasks
 
 // offsets follows which jobs of one partition are finished, so that the
 // contiguous prefix of finished ones can be committed. It is safe for

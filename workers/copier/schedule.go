@@ -11,7 +11,8 @@ import (
 type limits struct {
 	// concurrency is how many copies to sound destinations are in work at once;
 	// with those at which nothing moves there may be twice as many. To suspects
-	// half of that goes on at once, so there are three times as many at most.
+	// half of that goes on at once, so there are three times as many at most. One
+	// whose object is stored counts no more; of these there are as many at most.
 	concurrency    int
 	perDestination int // copies at once to one destination
 	room           int // jobs waiting for sound destinations, but for some for each
@@ -33,6 +34,7 @@ type task struct {
 	running bool
 	idle    bool // nothing moved for a moment
 	late    bool // it takes longer than it should
+	stored  bool // its object is at the destination
 }
 
 // outcome is how a try ended.
@@ -76,7 +78,7 @@ const (
 )
 
 // scheduler decides when each job is tried and what becomes of it. It is pure:
-// its state changes only by arrived, idle, late, finished and parked, which
+// its state changes only by arrived, idle, late, stored, finished and parked, which
 // return what is to be done. Each takes the same time however many destinations
 // there are.
 //
@@ -126,7 +128,7 @@ func (s *scheduler) arrived(t *task, now time.Time) []effect {
 
 // idle takes in that nothing moves at a started task: it needs no slot.
 func (s *scheduler) idle(t *task) []effect {
-	if !t.running || t.idle {
+	if !t.running || t.idle || t.stored {
 		return nil
 	}
 	t.idle = true
@@ -139,7 +141,7 @@ func (s *scheduler) idle(t *task) []effect {
 // late takes in that a started task takes longer than it should: its
 // destination is a suspect from now on.
 func (s *scheduler) late(t *task, now time.Time) []effect {
-	if !t.running || t.late {
+	if !t.running || t.late || t.stored {
 		return nil
 	}
 	t.late = true
@@ -154,6 +156,26 @@ func (s *scheduler) late(t *task, now time.Time) []effect {
 	return append(out, s.next()...)
 }
 
+// stored takes in that a started task's object is at the destination. What is
+// left, the receipt, is a matter between us and staging: it holds up nobody who
+// waits for a slot, or for the same destination.
+func (s *scheduler) stored(t *task) []effect {
+	if !t.running || t.stored {
+		return nil
+	}
+	d := s.dests[t.job.Destination]
+	if t.idle {
+		t.idle = false
+		d.idle--
+		d.pool.idle--
+	}
+	t.stored = true
+	d.stored++
+	d.pool.stored++
+	d.enlist(s.perDestination)
+	return s.next()
+}
+
 // finished takes in how a started task ended.
 func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	d := s.dests[t.job.Destination]
@@ -166,6 +188,10 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	}
 	if t.late {
 		d.late--
+	}
+	if t.stored {
+		d.pool.stored--
+		d.stored--
 	}
 	var out []effect
 	switch o.kind {
@@ -257,6 +283,7 @@ func (s *scheduler) move(d *standing, to *pool, now time.Time) (out []effect) {
 	d.delist()
 	d.pool.running -= d.running
 	d.pool.idle -= d.idle
+	d.pool.stored -= d.stored
 	d.pool.waiting -= len(d.waiting)
 	d.pool = to
 	if to == &s.suspects {
@@ -266,6 +293,7 @@ func (s *scheduler) move(d *standing, to *pool, now time.Time) (out []effect) {
 	}
 	to.running += d.running
 	to.idle += d.idle
+	to.stored += d.stored
 	to.waiting += len(d.waiting)
 	for to == &s.suspects && to.waiting > to.room && len(d.waiting) > 0 {
 		out = append(out, s.later(d.pop(), "queue_full", now))
@@ -332,10 +360,13 @@ func (s *scheduler) later(t *task, why string, now time.Time) effect {
 
 func (s *scheduler) running() int { return s.sound.running + s.suspects.running }
 
+// sending is how many copies have their object still to store.
+func (s *scheduler) sending() int { return s.running() - s.sound.stored - s.suspects.stored }
+
 // next starts what may be started, each destination in its turn.
 func (s *scheduler) next() (out []effect) {
 	for _, p := range []*pool{&s.sound, &s.suspects} {
-		for p.turns.Len() > 0 && p.free() && s.running() < 3*s.concurrency {
+		for p.turns.Len() > 0 && p.free() && s.sending() < 3*s.concurrency {
 			d := p.turns.Front().Value.(*standing) //nolint:forcetypeassert // the list holds nothing else
 			d.delist()
 			t := d.shift()

@@ -295,6 +295,38 @@ func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 	b.audit()
 }
 
+// A copy whose receipt is being written holds up nobody, whatever staging takes.
+func TestAStoredObjectMakesRoom(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.perDestination, l.room = 1, 100 })
+	first := b.arrive("a")
+	b.arrive("a")
+	require.Len(t, b.active, 1)
+	b.note(b.idle(first))
+	require.Len(t, b.active, 1, "it still is one of the destination's")
+	for range 2 {
+		b.note(b.stored(first))
+	}
+	require.Len(t, b.active, 2)
+	b.audit()
+	for i := range 20 {
+		b.arrive(fmt.Sprint("other", i))
+	}
+	require.Len(t, b.active, 1+4)
+	for i := 1; i < len(b.active); i++ {
+		b.note(b.stored(b.active[i]))
+		b.note(b.idle(b.active[i])) // a timer that was late
+		b.note(b.late(b.active[i], b.now))
+		b.audit()
+	}
+	require.Len(t, b.active, 2*4+3, "nothing is begun any more: receipts are awaited at some time")
+	require.Empty(t, b.slow)
+	for range 4 {
+		b.finish(b.active[0], ok)
+	}
+	require.Len(t, b.active, 2*4-1+4, "others' turns")
+	b.audit()
+}
+
 func TestASlowDestinationRegainsItsStanding(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.perDestination = 3 })
 	hangs, other := b.works("a"), b.arrive("a")
@@ -409,7 +441,7 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 		outcomes := []outcome{ok, ok, {kind: moot}, {kind: busy}, {kind: dropped}, timeout, denied403,
 			{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}}
 		for range 400 {
-			switch e := rnd.IntN(9); {
+			switch e := rnd.IntN(11); {
 			case e < 4:
 				b.arrive(fmt.Sprint("d", rnd.IntN(8)))
 			case len(b.active) == 0:
@@ -417,6 +449,8 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 				b.finish(b.active[rnd.IntN(len(b.active))], outcomes[rnd.IntN(len(outcomes))])
 			case e < 8:
 				b.note(b.idle(b.active[rnd.IntN(len(b.active))]))
+			case e < 10:
+				b.note(b.stored(b.active[rnd.IntN(len(b.active))]))
 			default:
 				b.note(b.late(b.active[rnd.IntN(len(b.active))], b.now))
 			}
@@ -440,7 +474,7 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 
 // audit checks what always holds.
 func (b *bench) audit() {
-	require.LessOrEqual(b.t, len(b.active), 3*b.concurrency)
+	require.LessOrEqual(b.t, b.sending(), 3*b.concurrency)
 	require.Equal(b.t, len(b.active), b.running())
 	require.Equal(b.t, b.parking, b.parks)
 	require.LessOrEqual(b.t, b.parks, b.scheduler.parking)
@@ -450,25 +484,26 @@ func (b *bench) audit() {
 		p := books[d.pool]
 		p.running += d.running
 		p.idle += d.idle
+		p.stored += d.stored
 		p.waiting += len(d.waiting)
 		waiting += len(d.waiting)
 		if d.pool == &b.suspects {
 			suspected++
 		}
 		require.Equal(b.t, b.activeOf(id), d.running)
-		require.LessOrEqual(b.t, d.running, b.perDestination)
+		require.LessOrEqual(b.t, d.running-d.stored, b.perDestination)
 		most := b.perDestination
 		if !d.works {
 			most = 1
 		}
-		mayStart := len(d.waiting) > 0 && d.running < most
+		mayStart := len(d.waiting) > 0 && d.running-d.stored < most
 		require.Equal(b.t, mayStart, d.turn != nil)
 		if mayStart {
-			require.True(b.t, !d.pool.free() || b.running() == 3*b.concurrency, "passed over")
+			require.True(b.t, !d.pool.free() || b.sending() == 3*b.concurrency, "passed over")
 		}
 	}
 	for p, book := range books {
-		require.Equal(b.t, []int{book.running, book.idle, book.waiting}, []int{p.running, p.idle, p.waiting})
+		require.Equal(b.t, []int{book.running, book.idle, book.stored, book.waiting}, []int{p.running, p.idle, p.stored, p.waiting})
 	}
 	require.LessOrEqual(b.t, b.suspects.waiting, b.suspects.room)
 	require.LessOrEqual(b.t, b.sound.waiting, b.sound.room+len(b.dests)*b.sound.least)

@@ -14,17 +14,21 @@ const regained = 4
 // pool is what destinations of one standing share.
 type pool struct {
 	slots   int       // copies at once that do something
-	most    int       // copies at once, with those at which nothing moves
+	most    int       // copies at once, with those at which nothing moves; and as many that are stored
 	least   int       // jobs that may wait for a destination, whatever waits for others
 	room    int       // jobs that may wait beyond that
 	running int       // may be above most: those that came with a destination
 	idle    int       // of those, at which nothing moves
+	stored  int       // of those, whose object is stored
 	waiting int       // of all its destinations
 	turns   list.List // of *standing: those that may start a task, in the order of their turns
 }
 
 // free reports whether the pool may start a copy.
-func (p *pool) free() bool { return p.running < p.most && p.running-p.idle < p.slots }
+func (p *pool) free() bool {
+	sending := p.running - p.stored
+	return sending < p.most && sending-p.idle < p.slots && p.stored < p.most
+}
 
 // admits reports whether one more job may wait for d. A backlog may fill half of
 // the room that is left.
@@ -39,6 +43,7 @@ type standing struct {
 	turn    *list.Element // its place in the pool's turns; nil: none
 	running int
 	idle    int // of those
+	stored  int // of those
 	late    int // of those
 	waiting []*task
 
@@ -59,7 +64,7 @@ func (d *standing) enlist(most int) {
 	if !d.works {
 		most = 1
 	}
-	switch may := len(d.waiting) > 0 && d.running < most; {
+	switch may := len(d.waiting) > 0 && d.running-d.stored < most; {
 	case !may:
 		d.delist()
 	case d.turn == nil:

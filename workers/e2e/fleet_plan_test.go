@@ -41,9 +41,10 @@ func planCounts(t *testing.T, sources, partitions int) {
 	require.InDelta(t, run.Files, p.FilesPerDay/24*float64(size.hours), 1e-3, "files")
 
 	want := map[string]int64{}
-	staged := plan.Packs(float64(run.Files), float64(run.GzipBytes), float64(run.Entries-run.Claims))
-	require.Less(t, staged, float64(run.Files), "small files are staged together")
-	for kind, n := range plan.Sealed(float64(run.Files), 1, staged, float64(run.Entries), float64(run.Claims), 1) {
+	files, entries := float64(run.Files), float64(run.Entries-run.Claims)
+	staged, spans := plan.Packs(files, float64(run.GzipBytes), entries), plan.Spans(files, float64(run.GzipBytes), entries)
+	require.Less(t, staged, files, "small files are staged together")
+	for kind, n := range plan.Sealed(files, 1, files, spans, staged, float64(run.Entries), float64(run.Claims), 1) {
 		want[kind] = int64(n)
 	}
 	got := maps.Clone(run.Requests)

@@ -1,0 +1,114 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"sync"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+const (
+	// spanBytes is how much of a pack is read at once: the files that begin in
+	// one such stretch of it. More would be of use to others when many copiers
+	// share the jobs of an entry; DESIGN.md has the reckoning.
+	spanBytes = 256 << 10 // 256 KiB
+	// mostSpans bounds what is kept: 16 MiB as a rule, never twice that.
+	mostSpans = 64
+)
+
+// packs reads the small files that lie side by side in a pack with one request,
+// and keeps the last ones read: the jobs of an entry come together. Bytes in a
+// pack never change (I4). It is safe for concurrent use.
+type packs struct {
+	staging objstore.Store
+	flight  singleflight.Group
+
+	mu    sync.Mutex        // guards all below
+	spans map[string][]byte // by pack and beginning; nobody writes to them
+	order []string          // of spans, oldest first
+}
+
+func newPacks(staging objstore.Store) *packs {
+	return &packs{staging: staging, spans: map[string][]byte{}}
+}
+
+// near returns file i of the entry, read together with its neighbours and
+// verified, or nil: then it is to be read alone, which also tells what is wrong.
+func (p *packs) near(ctx context.Context, e *ledger.Entry, i int) *spooled {
+	f := &e.Files[i]
+	from, to := span(e.Files, i)
+	if to-from == f.GzipBytes || to-from > 2*spanBytes { // it has no neighbours, or is no small file
+		return nil
+	}
+	key := fmt.Sprintf("%s %d", f.StagedKey, from)
+	b := p.kept(key)
+	if b == nil {
+		read, err, _ := p.flight.Do(key, func() (any, error) { return p.read(ctx, key, f.StagedKey, from, to-from) })
+		if err != nil {
+			return nil
+		}
+		b = read.([]byte) //nolint:forcetypeassert // see above
+	}
+	b = b[f.StagedAt-from:][:f.GzipBytes]
+	s := &spooled{content: small{bytes.NewReader(b)}, sum: sha256.Sum256(b), size: f.GzipBytes}
+	if hex.EncodeToString(s.sum[:]) != f.SHA256 {
+		return nil
+	}
+	return s
+}
+
+// span is where the stretch of file i's pack begins and ends that it is read in: of all its
+// files the same.
+func span(files []ledger.File, i int) (from, to int64) {
+	f := &files[i]
+	in := func(o *ledger.File) bool {
+		return o.StagedKey == f.StagedKey && o.PackBytes > 0 && o.StagedAt/spanBytes == f.StagedAt/spanBytes
+	}
+	first, last := i, i
+	for first > 0 && in(&files[first-1]) && files[first-1].StagedAt+files[first-1].GzipBytes == files[first].StagedAt {
+		first--
+	}
+	for last+1 < len(files) && in(&files[last+1]) && files[last].StagedAt+files[last].GzipBytes == files[last+1].StagedAt {
+		last++
+	}
+	return files[first].StagedAt, files[last].StagedAt + files[last].GzipBytes
+}
+
+func (p *packs) kept(key string) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spans[key]
+}
+
+func (p *packs) read(ctx context.Context, key, pack string, from, length int64) ([]byte, error) {
+	if b := p.kept(key); b != nil { // since it was looked for
+		return b, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout(length))
+	defer cancel()
+	r, err := p.staging.GetRange(ctx, pack, from, length)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b := make([]byte, length)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return nil, fmt.Errorf("read a part of pack %q: %w", pack, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spans[key], p.order = b, append(p.order, key)
+	if len(p.order) > mostSpans {
+		delete(p.spans, p.order[0])
+		p.order = p.order[1:]
+	}
+	return b, nil
+}

@@ -1,0 +1,167 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// ranged counts the parts that are read of a store.
+type ranged struct {
+	objstore.Store
+	mu    sync.Mutex
+	parts int
+	fail  error
+}
+
+func (r *ranged) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+	r.mu.Lock()
+	r.parts++
+	r.mu.Unlock()
+	if r.fail != nil {
+		return nil, r.fail
+	}
+	return r.Store.GetRange(ctx, key, from, length)
+}
+
+// pack stages contents as one object, after what is there, and returns what an
+// entry says of them.
+func pack(t *testing.T, staging objstore.Store, contents ...string) []ledger.File {
+	all := strings.Join(contents, "")
+	sum := sha256.Sum256([]byte(all))
+	key := delivery.PackKey(testLog, 1, 0, int64(len(contents)), hex.EncodeToString(sum[:]))
+	_, err := staging.Put(t.Context(), key, strings.NewReader(all), objstore.PutOptions{})
+	require.NoError(t, err)
+	var files []ledger.File
+	for i, c := range contents {
+		sum, at := sha256.Sum256([]byte(c)), int64(0)
+		if i > 0 {
+			at = files[i-1].StagedAt + files[i-1].GzipBytes
+		}
+		files = append(files, ledger.File{
+			Source: "web", Hour: 1795356000000, Received: 1795356000001, First: int64(i), Last: int64(i), Records: 1, RawBytes: 1, GzipBytes: int64(len(c)),
+			RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: []string{acmeOne}, StagedKey: key, StagedAt: at, PackBytes: int64(len(all)),
+		})
+	}
+	return files
+}
+
+// What lies side by side is read with one request, whoever asks first.
+func TestPacksAreReadInStretches(t *testing.T) {
+	kb := func(n int, c string) string { return strings.Repeat(c, n<<10) }
+	for hazard, c := range map[string]struct {
+		contents []string
+		change   func([]ledger.File)
+		fail     error
+		none     []int // are not got
+		parts    int
+	}{
+		"neighbours":               {contents: []string{"a", "bb", "ccc"}, parts: 1},
+		"two_stretches":            {contents: []string{kb(100, "a"), kb(100, "b"), kb(100, "c"), kb(1, "d"), kb(1, "e")}, parts: 2},
+		"alone_in_its_stretch":     {contents: []string{kb(255, "a"), kb(2, "b"), kb(255, "c")}, none: []int{2}, parts: 1},
+		"no_pack":                  {contents: []string{"a", "b"}, change: func(f []ledger.File) { f[0].PackBytes, f[1].PackBytes = 0, 0 }, none: []int{0, 1}},
+		"another_pack_in_between":  {contents: []string{"a", "b", "c", "d"}, change: func(f []ledger.File) { f[2].StagedKey = "other" }, none: []int{2, 3}, parts: 1},
+		"a_gap":                    {contents: []string{"a", "bb", "c", "d"}, change: func(f []ledger.File) { f[1].GzipBytes-- }, none: []int{1}, parts: 2},
+		"too_large":                {contents: []string{"a", kb(600, "b")}, none: []int{0, 1}},
+		"one_is_damaged":           {contents: []string{"a", "b", "c"}, change: func(f []ledger.File) { f[1].SHA256 = f[0].SHA256 }, none: []int{1}, parts: 1},
+		"the_object_ends_too_soon": {contents: []string{"a", "b"}, change: func(f []ledger.File) { f[1].GzipBytes++ }, none: []int{0, 1}, parts: 2},
+		"staging_is_away":          {contents: []string{"a", "b"}, fail: errors.New("away"), none: []int{0, 1}, parts: 2},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			store := &ranged{Store: objstore.NewMemory("staging"), fail: c.fail}
+			e := &ledger.Entry{Files: pack(t, store, c.contents...)}
+			if c.change != nil {
+				c.change(e.Files)
+			}
+			p := newPacks(store)
+			var none []int
+			for i := range e.Files {
+				s := p.near(t.Context(), e, i)
+				if s == nil {
+					none = append(none, i)
+					continue
+				}
+				got, err := io.ReadAll(s)
+				require.NoError(t, err)
+				require.Equal(t, c.contents[i], string(got))
+				require.Equal(t, sha256.Sum256(got), s.sum)
+			}
+			require.Equal(t, c.none, none)
+			require.Equal(t, c.parts, store.parts)
+		})
+	}
+}
+
+func TestPacksAreReadOnceByMany(t *testing.T) {
+	store := &ranged{Store: objstore.NewMemory("staging")}
+	var contents []string
+	for i := range 50 {
+		contents = append(contents, fmt.Sprint("file ", i))
+	}
+	e := &ledger.Entry{Files: pack(t, store, contents...)}
+	p := newPacks(store)
+	var all sync.WaitGroup
+	for i := range e.Files {
+		all.Go(func() {
+			if s := p.near(t.Context(), e, i); s == nil {
+				t.Error("nothing")
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, 1, store.parts)
+}
+
+func TestPacksKeepLittle(t *testing.T) {
+	store := &ranged{Store: objstore.NewMemory("staging")}
+	p := newPacks(store)
+	for i := range 3 * mostSpans {
+		e := &ledger.Entry{Files: pack(t, store, fmt.Sprint("a", i), "b")}
+		for f := range e.Files {
+			require.NotNil(t, p.near(t.Context(), e, f))
+		}
+	}
+	require.Equal(t, 3*mostSpans, store.parts)
+	require.Len(t, p.spans, mostSpans)
+	require.Len(t, p.order, mostSpans)
+}
+
+// Bytes that went wrong on the way, or since, reach nobody: the file is read
+// again, alone. One that failed before is read alone at once.
+func TestWhatIsWrongInAStretchIsReadAlone(t *testing.T) {
+	r := newRig(t)
+	r.seal([]string{acmeOne}, "first") // makes the chain
+	e := &ledger.Entry{Version: ledger.EntryVersion, Seq: r.head.Seq + 1, Kind: ledger.KindSeal, Attempt: "packed", Topic: testLog.Topic,
+		Incarnation: testLog.Incarnation, LowWatermark: r.head.LowWatermark + 10, WrittenAt: time.Now().UnixMilli(), Files: pack(t, r.staging, "a", "b", "c")}
+	require.NoError(t, ledger.NewChain(r.staging, testLog).Append(t.Context(), e))
+	job := func(i, attempt int) delivery.Job {
+		return delivery.Job{Version: 1, File: delivery.Ref(e, i), Destination: acmeOne, Attempt: attempt}
+	}
+	require.Equal(t, done, r.once(t.Context(), job(0, 0)).kind)
+	require.Len(t, r.packs.spans, 1)
+	for key, b := range r.packs.spans {
+		require.Equal(t, "abc", string(b))
+		r.packs.spans[key] = bytes.Repeat([]byte("x"), len(b))
+	}
+	require.Equal(t, done, r.once(t.Context(), job(1, 0)).kind)
+	require.Equal(t, done, r.once(t.Context(), job(2, 1)).kind)
+	var got []string
+	for _, content := range r.objects("one-logs") {
+		got = append(got, content)
+	}
+	require.ElementsMatch(t, []string{"a", "b", "c"}, got)
+}
