@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // Config says where and as whom roles are assumed.
@@ -110,7 +111,7 @@ func New(cfg Config) *Roles {
 			if err != nil {
 				return aws.Credentials{}, &ownError{err}
 			}
-			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal()}, nil
 		}),
 	}
 	opts.HTTPClient = tallying{awshttp.NewBuildableClient()}
@@ -217,7 +218,7 @@ func (r *Roles) assume(ctx context.Context, request Request) (objstore.Credentia
 	}
 	c := out.Credentials
 	return objstore.Credentials{
-		AccessKeyID: aws.ToString(c.AccessKeyId), SecretAccessKey: aws.ToString(c.SecretAccessKey),
-		SessionToken: aws.ToString(c.SessionToken), Expires: aws.ToTime(c.Expiration),
+		AccessKeyID: aws.ToString(c.AccessKeyId), SecretAccessKey: secret.New(aws.ToString(c.SecretAccessKey)),
+		SessionToken: secret.New(aws.ToString(c.SessionToken)), Expires: aws.ToTime(c.Expiration),
 	}, nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,7 +35,7 @@ const (
 var request = assumerole.Request{RoleARN: roleARN, ExternalID: externalID, Region: "eu-west-1"}
 
 func own(context.Context) (objstore.Credentials, error) {
-	return objstore.Credentials{AccessKeyID: "AKIAOPERATOR", SecretAccessKey: "secret"}, nil
+	return objstore.Credentials{AccessKeyID: "AKIAOPERATOR", SecretAccessKey: secret.New("secret")}, nil
 }
 
 // serve runs the embedded STS and S3.
@@ -88,7 +89,7 @@ func TestIdentity(t *testing.T) {
 	require.Equal(t, assumerole.Identity{Account: "000000000000", ARN: "arn:aws:iam::000000000000:root"}, id)
 
 	stranger := assumerole.New(assumerole.Config{Endpoint: endpoint, HTTPClient: client, Credentials: func(context.Context) (objstore.Credentials, error) {
-		return objstore.Credentials{AccessKeyID: "AKIASTRANGER", SecretAccessKey: "secret"}, nil
+		return objstore.Credentials{AccessKeyID: "AKIASTRANGER", SecretAccessKey: secret.New("secret")}, nil
 	}})
 	_, err = stranger.Identity(t.Context())
 	require.ErrorIs(t, err, assumerole.ErrOwnCredentials)
@@ -128,7 +129,7 @@ func TestRefusals(t *testing.T) {
 
 	t.Run("own_credentials_wrong", func(t *testing.T) {
 		stranger := assumerole.New(assumerole.Config{Endpoint: endpoint, HTTPClient: client, Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: "AKIAOPERATOR", SecretAccessKey: "wrong"}, nil
+			return objstore.Credentials{AccessKeyID: "AKIAOPERATOR", SecretAccessKey: secret.New("wrong")}, nil
 		}})
 		_, err := stranger.Credentials(t.Context(), request)
 		require.ErrorIs(t, err, assumerole.ErrOwnCredentials)
@@ -257,7 +258,7 @@ func TestChainedRolesAreAskedForAnHour(t *testing.T) {
 		return 200, granted(n, time.Hour)
 	}
 	chained := func(context.Context) (objstore.Credentials, error) {
-		return objstore.Credentials{AccessKeyID: "ASIAOPERATOR", SecretAccessKey: "secret", SessionToken: "token"}, nil
+		return objstore.Credentials{AccessKeyID: "ASIAOPERATOR", SecretAccessKey: secret.New("secret"), SessionToken: secret.New("token")}, nil
 	}
 	get(t, newRoles(s, func(c *assumerole.Config) { c.Credentials = chained }), request)
 	require.Equal(t, "3600", s.last.Load().Get("DurationSeconds"))

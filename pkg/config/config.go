@@ -7,7 +7,11 @@
 // fix. It connects to nothing and opens no file but the configuration itself.
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/sealift/sealift/pkg/secret"
+)
 
 // Config is the whole configuration. The yaml tag of a field is its name in
 // the file; SEALIFT_ and the path in capitals, joined by underscores, is its
@@ -67,9 +71,9 @@ type TLS struct {
 
 // SASL authenticates to Kafka. Only used when Mechanism is set.
 type SASL struct {
-	Mechanism string `yaml:"mechanism"` // plain, scram-sha-256 or scram-sha-512
-	Username  string `yaml:"username"`
-	Password  Secret `yaml:"password"`
+	Mechanism string      `yaml:"mechanism"` // plain, scram-sha-256 or scram-sha-512
+	Username  string      `yaml:"username"`
+	Password  secret.Text `yaml:"password"`
 	// AllowPlaintext lets plain send the password over a connection without
 	// TLS; scram never sends it. Default false.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
@@ -77,8 +81,8 @@ type SASL struct {
 
 // Redis holds leases and caches; nothing that cannot be lost.
 type Redis struct {
-	URL Secret `yaml:"url"` // default redis://localhost:6379/0; rediss:// is TLS
-	TLS TLS    `yaml:"tls"`
+	URL secret.Text `yaml:"url"` // default redis://localhost:6379/0; rediss:// is TLS
+	TLS TLS         `yaml:"tls"`
 }
 
 // Staging is the operator's own bucket.

@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/sealift/sealift/pkg/secret"
+)
 
 // withoutCredentials is text as it may be shown where somebody wrote
 // credentials into an address: user:password@host, with or without a scheme,
@@ -14,10 +18,10 @@ func withoutCredentials(text string) string {
 		scheme, rest = "", text
 	}
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 && (isURL || strings.Contains(rest[:at], ":") && !strings.HasPrefix(rest, "arn:")) {
-		rest = mask + rest[at:]
+		rest = secret.Mask + rest[at:]
 	}
 	if path, _, found := strings.Cut(rest, "?"); found && isURL {
-		rest = path + "?" + mask
+		rest = path + "?" + secret.Mask
 	}
 	return scheme + rest
 }

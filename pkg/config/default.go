@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/sealift/sealift/pkg/secret"
+)
 
 // Default is the configuration when nothing is set: everything on this host.
 func Default() Config {
@@ -21,7 +25,7 @@ func Default() Config {
 			SourceFrom:       "header",
 			ReceivedFrom:     "header",
 		},
-		Redis:   Redis{URL: NewSecret("redis://localhost:6379/0")},
+		Redis:   Redis{URL: secret.New("redis://localhost:6379/0")},
 		Staging: Staging{Bucket: "sealift-staging", Retain: 168 * time.Hour},
 		Appender: Appender{
 			DataDir:   "./sealift-data/appender",

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // key is one leaf of Config.
@@ -34,7 +35,7 @@ var keys = sync.OnceValue(func() []key {
 				continue
 			}
 			at := append(append([]int(nil), index...), i)
-			if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[Secret]() {
+			if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[secret.Text]() {
 				walk(f.Type, path+name+".", at)
 			} else {
 				out = append(out, key{path: path + name, index: at})
@@ -72,8 +73,8 @@ func set(v reflect.Value, text string) error {
 	switch p := v.Addr().Interface().(type) {
 	case *string:
 		*p = text
-	case *Secret:
-		*p = NewSecret(text)
+	case *secret.Text:
+		*p = secret.New(text)
 	case *bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {
@@ -154,7 +155,7 @@ func texts(v reflect.Value) (items []string, list bool) {
 		return items, true
 	case time.Duration:
 		return []string{progress.Duration(x)}, false
-	case Secret:
+	case secret.Text:
 		return []string{x.String()}, false
 	default:
 		return []string{withoutCredentials(fmt.Sprint(x))}, false

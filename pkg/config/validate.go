@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // Validate checks every value and the relations between them. It returns an
@@ -126,7 +127,7 @@ func (v *validator) kafkaSecurity() {
 	t, s := v.c.Kafka.TLS, v.c.Kafka.SASL
 	v.tls("kafka.tls", t, t.Enabled)
 	if s.Mechanism == "" {
-		if s.Username != "" || s.Password != (Secret{}) {
+		if s.Username != "" || s.Password != (secret.Text{}) {
 			v.add("kafka.sasl.mechanism", "it is empty but a username or password is set", "use plain, scram-sha-256 or scram-sha-512")
 		}
 		return
@@ -135,7 +136,7 @@ func (v *validator) kafkaSecurity() {
 	if s.Username == "" {
 		v.add("kafka.sasl.username", "it is empty", "set it, or remove kafka.sasl.mechanism")
 	}
-	if s.Password == (Secret{}) {
+	if s.Password == (secret.Text{}) {
 		v.add("kafka.sasl.password", "it is empty", "set "+Env("kafka.sasl.password")+", or remove kafka.sasl.mechanism")
 	}
 	if s.Mechanism == "plain" && !t.Enabled && !s.AllowPlaintext {

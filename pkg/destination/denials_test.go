@@ -16,6 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 const (
@@ -106,7 +107,7 @@ func (a *account) open(t *testing.T) (*s3server.Server, *Checker) {
 		s3.DisableSTS("us-east-1")
 	}
 	own := func(context.Context) (objstore.Credentials, error) {
-		return objstore.Credentials{AccessKeyID: "AKIAOWN", SecretAccessKey: a.secret}, nil
+		return objstore.Credentials{AccessKeyID: "AKIAOWN", SecretAccessKey: secret.New(a.secret)}, nil
 	}
 	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
 	open := func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // world is S3 as far as one bucket's region goes: a request that is signed for
@@ -42,7 +43,7 @@ func newWorld(t *testing.T, lives string) *world {
 	w.Putter = NewPutter(Config{Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
 		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true, HTTPClient: web.Client(),
 			Credentials: func(context.Context) (objstore.Credentials, error) {
-				return objstore.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "s"}, nil
+				return objstore.Credentials{AccessKeyID: "AKIA", SecretAccessKey: secret.New("s")}, nil
 			}})
 	}})
 	return w

@@ -18,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // On a server that is not ours, a probe is allowed or denied as its PUT would
@@ -28,9 +29,9 @@ func TestProbeStoresNothingOnTheStack(t *testing.T) {
 		require.NotEmpty(t, v, "%s must be set with the build tag stack", name)
 		return v
 	}
-	endpoint, access, secret := env("SEALIFT_TEST_S3_ENDPOINT"), env("SEALIFT_TEST_S3_ACCESS_KEY"), env("SEALIFT_TEST_S3_SECRET_KEY")
+	endpoint, access, key := env("SEALIFT_TEST_S3_ENDPOINT"), env("SEALIFT_TEST_S3_ACCESS_KEY"), env("SEALIFT_TEST_S3_SECRET_KEY")
 	admin := s3.New(s3.Options{
-		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true, Credentials: credentials.NewStaticCredentialsProvider(access, secret, ""),
+		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true, Credentials: credentials.NewStaticCredentialsProvider(access, key, ""),
 	})
 	bucket := fmt.Sprintf("probe-%d", time.Now().UnixNano())
 	_, err := admin.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket})
@@ -49,7 +50,7 @@ func TestProbeStoresNothingOnTheStack(t *testing.T) {
 	roles := assumerole.New(assumerole.Config{
 		Endpoint: endpoint, Region: "us-east-1", HTTPClient: web, AnyTrust: true,
 		Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret}, nil
+			return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret.New(key)}, nil
 		},
 	})
 	p := NewPutter(Config{Roles: roles, Open: func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {

@@ -15,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 const (
@@ -40,7 +41,7 @@ func newWire(t *testing.T) *wire {
 	require.NoError(t, s3.PutBucket(s3server.Bucket{Name: "one-logs", Owner: "123456789012"}))
 	require.NoError(t, s3.PutRole(s3server.PutOnly(roleARN, s3.Operator(), workspace, "one-logs")))
 	own := func(context.Context) (objstore.Credentials, error) {
-		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: "operatorsecret"}, nil
+		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: secret.New("operatorsecret")}, nil
 	}
 	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
 	open := func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {

@@ -3,11 +3,12 @@ package objstore
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // DefaultCredentials returns the process's own credentials as the AWS SDK
@@ -46,7 +47,7 @@ func ProfileCredentials(profile string) func(context.Context) (Credentials, erro
 		if err != nil {
 			return Credentials{}, fmt.Errorf("find AWS credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or run with an instance role): %w", err)
 		}
-		out := Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
+		out := Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: secret.New(c.SecretAccessKey), SessionToken: secret.New(c.SessionToken)}
 		if c.CanExpire {
 			out.Expires = c.Expires
 		}
@@ -66,14 +67,3 @@ func ProfileRegion(ctx context.Context, profile string) string {
 	}
 	return cfg.Region
 }
-
-// String does not tell the secrets.
-func (c Credentials) String() string { return c.AccessKeyID + ":***" }
-
-// Format does not tell the secrets, whatever the verb is.
-func (c Credentials) Format(f fmt.State, _ rune) {
-	_, _ = io.WriteString(f, "objstore.Credentials{"+c.String()+"}")
-}
-
-// MarshalText does not tell the secrets, to encoders and loggers.
-func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // Sentinel errors. Every error of a Store is, or wraps, an *Error that
@@ -143,7 +145,7 @@ type Store interface {
 // Credentials are AWS credentials, temporary if SessionToken is set.
 type Credentials struct {
 	AccessKeyID     string
-	SecretAccessKey string
-	SessionToken    string
+	SecretAccessKey secret.Text
+	SessionToken    secret.Text
 	Expires         time.Time // zero: do not expire
 }

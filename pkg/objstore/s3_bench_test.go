@@ -22,6 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	smithyendpoints "github.com/aws/smithy-go/endpoints"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // answering is a server that costs next to nothing: it reads requests and says
@@ -95,7 +97,7 @@ func BenchmarkS3(b *testing.B) {
 	store := NewS3(S3Config{
 		Bucket: "logs", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, HTTPClient: client,
 		Credentials: func(context.Context) (Credentials, error) {
-			return Credentials{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: "secret"}, nil
+			return Credentials{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: secret.New("secret")}, nil
 		},
 	})
 	const key = "segment-logs/qv5iYYMxd94DahFpRzm58y/1795305600000/1795377343564.503a85507168.c7ff69d.6b60c617-85c9-5d6d-bf31-b8f0f06cc2be.gz"

@@ -21,6 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/middleware"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // caught keeps the last request, as it would go out.
@@ -72,7 +74,7 @@ func (c *caught) comparable() caught {
 // Our requests are those that the SDK's client would make, of every kind, to
 // every place, for keys of all sorts.
 func TestRequestsAreThoseOfTheSDK(t *testing.T) {
-	secret := Credentials{AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session"}
+	keys := Credentials{AccessKeyID: "AKIA", SecretAccessKey: secret.New("secret"), SessionToken: secret.New("session")}
 	for place, c := range map[string]S3Config{
 		"aws":              {Region: "eu-west-1"},
 		"first_region":     {Region: "us-east-1"},
@@ -90,11 +92,11 @@ func TestRequestsAreThoseOfTheSDK(t *testing.T) {
 	} {
 		t.Run(place, func(t *testing.T) {
 			var ours, theirs caught
-			c.Credentials = func(context.Context) (Credentials, error) { return secret, nil }
+			c.Credentials = func(context.Context) (Credentials, error) { return keys, nil }
 			c.HTTPClient = &http.Client{Transport: &ours}
 			opts := s3.Options{
 				Region: c.Region, UsePathStyle: c.PathStyle, HTTPClient: &http.Client{Transport: &theirs}, Retryer: aws.NopRetryer{},
-				Credentials:                 credentials.NewStaticCredentialsProvider(secret.AccessKeyID, secret.SecretAccessKey, secret.SessionToken),
+				Credentials:                 credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey.Reveal(), keys.SessionToken.Reveal()),
 				DisableS3ExpressSessionAuth: aws.Bool(true), ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
 			}
 			if c.Endpoint != "" {

@@ -23,12 +23,13 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/conformance"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 const accessKey, secretKey = "AKIATESTTESTTESTTEST", "a-secret"
 
 func static(context.Context) (objstore.Credentials, error) {
-	return objstore.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}, nil
+	return objstore.Credentials{AccessKeyID: accessKey, SecretAccessKey: secret.New(secretKey)}, nil
 }
 
 // serve runs the embedded server.
@@ -286,8 +287,15 @@ func TestS3Credentials(t *testing.T) {
 		require.NoError(t, do(t.Context(), s, "put"))
 	})
 	t.Run("secrets_are_not_printed", func(t *testing.T) {
-		c := objstore.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "hush", SessionToken: "hush"}
-		require.NotContains(t, fmt.Sprintf("%v %+v %#v %s", c, c, c, &c), "hush")
+		c := objstore.Credentials{AccessKeyID: "AKIA", SecretAccessKey: secret.New("hush"), SessionToken: secret.New("hush")}
+		for name, v := range map[string]any{"itself": c, "pointer": &c, "unexported": struct{ is objstore.Credentials }{c}, "cached": map[string]struct{ is any }{"a": {c}}} {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+				out := fmt.Sprintf(verb, v)
+				require.NotContains(t, out, "hush", name+verb)
+				require.NotContains(t, out, "68757368", name+verb)
+			}
+		}
+		require.Contains(t, fmt.Sprint(c), "AKIA")
 	})
 }
 

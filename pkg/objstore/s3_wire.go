@@ -100,7 +100,7 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 		Method: r.method, URL: to.url(r.key, r.query), Header: r.header, Body: r.body, ContentLength: r.size,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
-	err = s.signer.SignHTTP(ctx, aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken},
+	err = s.signer.SignHTTP(ctx, aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal()},
 		h, payload, to.service, to.region, time.Now().Add(skew))
 	if err != nil {
 		return nil, s.failed(ctx, r, ErrInvalid, err)

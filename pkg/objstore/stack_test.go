@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/conformance"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // The contract over a real server, of which the environment tells:
@@ -27,9 +28,9 @@ func TestS3ConformsOnTheStack(t *testing.T) {
 		require.NotEmpty(t, v, "%s must be set with the build tag stack", name)
 		return v
 	}
-	endpoint, access, secret := env("SEALIFT_TEST_S3_ENDPOINT"), env("SEALIFT_TEST_S3_ACCESS_KEY"), env("SEALIFT_TEST_S3_SECRET_KEY")
+	endpoint, access, key := env("SEALIFT_TEST_S3_ENDPOINT"), env("SEALIFT_TEST_S3_ACCESS_KEY"), env("SEALIFT_TEST_S3_SECRET_KEY")
 	admin := s3.New(s3.Options{
-		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true, Credentials: credentials.NewStaticCredentialsProvider(access, secret, ""),
+		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true, Credentials: credentials.NewStaticCredentialsProvider(access, key, ""),
 	})
 	run, n := time.Now().UnixNano(), 0
 	open := func(t *testing.T) *objstore.S3 {
@@ -41,7 +42,7 @@ func TestS3ConformsOnTheStack(t *testing.T) {
 		return objstore.NewS3(objstore.S3Config{
 			Bucket: bucket, Region: "us-east-1", Endpoint: endpoint, PathStyle: true,
 			Credentials: func(context.Context) (objstore.Credentials, error) {
-				return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret}, nil
+				return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret.New(key)}, nil
 			},
 		})
 	}

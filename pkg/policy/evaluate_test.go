@@ -26,6 +26,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/policy"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // TestPoliciesSufficeAndAreMinimal attaches the documents of every cell to
@@ -179,7 +180,7 @@ func overTLS(next http.Handler) http.Handler {
 }
 
 func (w *world) user(t *testing.T, name, arn string, actions ...string) {
-	w.keys[name] = objstore.Credentials{AccessKeyID: "AKIA" + strings.ToUpper(name), SecretAccessKey: name}
+	w.keys[name] = objstore.Credentials{AccessKeyID: "AKIA" + strings.ToUpper(name), SecretAccessKey: secret.New(name)}
 	require.NoError(t, w.s3.PutUser(s3server.User{
 		ARN: arn, AccessKey: w.keys[name].AccessKeyID, SecretKey: name, Policies: []*iam.Policy{allowing(actions...)},
 	}))
@@ -383,7 +384,7 @@ func (w *world) putWithKey(t *testing.T, s scenario, user, key string) func() er
 	return func() error {
 		client := s3.New(s3.Options{
 			Region: s.region(), BaseEndpoint: &w.tls.URL, UsePathStyle: true, HTTPClient: w.tls.Client(), Retryer: aws.NopRetryer{},
-			Credentials: credentials.NewStaticCredentialsProvider(w.keys[user].AccessKeyID, w.keys[user].SecretAccessKey, ""),
+			Credentials: credentials.NewStaticCredentialsProvider(w.keys[user].AccessKeyID, w.keys[user].SecretAccessKey.Reveal(), ""),
 		})
 		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{
 			Bucket: aws.String("acme-logs"), Key: aws.String(w.key(s, "segment-logs/web/")), Body: strings.NewReader("x"),

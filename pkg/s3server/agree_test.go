@@ -11,6 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 	"github.com/sealift/sealift/pkg/s3server/awstest"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // agreed are session policies, and whether they let a PUT of b/in/k through:
@@ -66,5 +67,5 @@ func TestSessionPoliciesAgree(t *testing.T) {
 	f := start(t)
 	require.NoError(t, f.CreateBucket("agreed"))
 	require.NoError(t, f.PutRole(s3server.PutOnly(roleARN, f.Operator(), "", "agreed")))
-	agree(t, &awstest.World{Endpoint: f.url, Client: f.client}, roleARN, "agreed", objstore.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey})
+	agree(t, &awstest.World{Endpoint: f.url, Client: f.client}, roleARN, "agreed", objstore.Credentials{AccessKeyID: accessKey, SecretAccessKey: secret.New(secretKey)})
 }

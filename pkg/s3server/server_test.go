@@ -21,6 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 const (
@@ -78,14 +79,16 @@ func (f *fixture) store(bucket string, changes ...change) *objstore.S3 {
 	return objstore.NewS3(cfg)
 }
 
-func as(access, secret, token string) func(context.Context) (objstore.Credentials, error) {
-	return func(context.Context) (objstore.Credentials, error) {
-		return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret, SessionToken: token}, nil
-	}
+func as(access, key, token string) func(context.Context) (objstore.Credentials, error) {
+	return always(objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret.New(key), SessionToken: secret.New(token)})
+}
+
+func always(c objstore.Credentials) func(context.Context) (objstore.Credentials, error) {
+	return func(context.Context) (objstore.Credentials, error) { return c, nil }
 }
 
 func with(c objstore.Credentials) change {
-	return func(cfg *objstore.S3Config) { cfg.Credentials = as(c.AccessKeyID, c.SecretAccessKey, c.SessionToken) }
+	return func(cfg *objstore.S3Config) { cfg.Credentials = always(c) }
 }
 
 func put(t *testing.T, s objstore.Store, key, body string) error {
@@ -185,7 +188,7 @@ func TestSessions(t *testing.T) {
 
 	t.Run("needs_its_token", func(t *testing.T) {
 		bare := c
-		bare.SessionToken = ""
+		bare.SessionToken = secret.Text{}
 		refused(t, put(t, f.store("acme", with(bare)), "2", "x"), 403, "InvalidAccessKeyId")
 	})
 	t.Run("does_not_fit_another_key", func(t *testing.T) {
@@ -194,7 +197,7 @@ func TestSessions(t *testing.T) {
 		refused(t, put(t, f.store("acme", with(mixed)), "2", "x"), 400, "InvalidToken")
 	})
 	t.Run("assumes_nothing", func(t *testing.T) {
-		roles := assumerole.New(assumerole.Config{Endpoint: f.url, Region: "us-east-1", HTTPClient: f.client, Credentials: as(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)})
+		roles := assumerole.New(assumerole.Config{Endpoint: f.url, Region: "us-east-1", HTTPClient: f.client, Credentials: always(c)})
 		_, err := roles.Credentials(t.Context(), assumerole.Request{RoleARN: roleARN, ExternalID: externalID})
 		require.ErrorIs(t, err, assumerole.ErrDenied)
 	})
@@ -216,9 +219,9 @@ func TestSessions(t *testing.T) {
 
 // assumeAt issues a session as of another time, without a signed request.
 func (f *fixture) assumeAt(t *testing.T, at time.Time) objstore.Credentials {
-	access, secret, token := f.IssueForTesting(roleARN, at.Add(time.Hour))
+	access, key, token := f.IssueForTesting(roleARN, at.Add(time.Hour))
 	require.NotEmpty(t, token)
-	return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret, SessionToken: token}
+	return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret.New(key), SessionToken: secret.New(token)}
 }
 
 func TestRolesAreChecked(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server/awstest"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // A real server judges the session policies as this one does. It does not
@@ -23,7 +24,7 @@ func TestSessionPoliciesAgreeOnTheStack(t *testing.T) {
 		require.NotEmpty(t, v, "%s must be set with the build tag stack", name)
 		return v
 	}
-	operator := objstore.Credentials{AccessKeyID: env("SEALIFT_TEST_S3_ACCESS_KEY"), SecretAccessKey: env("SEALIFT_TEST_S3_SECRET_KEY")}
+	operator := objstore.Credentials{AccessKeyID: env("SEALIFT_TEST_S3_ACCESS_KEY"), SecretAccessKey: secret.New(env("SEALIFT_TEST_S3_SECRET_KEY"))}
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	w := &awstest.World{Endpoint: env("SEALIFT_TEST_S3_ENDPOINT"), Client: client}

@@ -20,6 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 	"github.com/sealift/sealift/pkg/s3server/awstest"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // The object that worlds of awstest deliver to.
@@ -67,7 +68,7 @@ func send(t *testing.T, w *awstest.World, c call) reply {
 	if c.form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	keys := aws.Credentials{AccessKeyID: c.as.AccessKeyID, SecretAccessKey: c.as.SecretAccessKey, SessionToken: c.as.SessionToken}
+	keys := aws.Credentials{AccessKeyID: c.as.AccessKeyID, SecretAccessKey: c.as.SecretAccessKey.Reveal(), SessionToken: c.as.SessionToken.Reveal()}
 	require.NoError(t, v4.NewSigner().SignHTTP(t.Context(), keys, r, c.sum, service, c.region, time.Now(), func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }))
 	client := *w.Client
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -110,7 +111,7 @@ func obtain(t *testing.T, w *awstest.World, c call) objstore.Credentials {
 		SessionToken    string `xml:"AssumeRoleResult>Credentials>SessionToken"`
 	}
 	require.NoError(t, xml.Unmarshal([]byte(r.body), &out))
-	return objstore.Credentials{AccessKeyID: out.AccessKeyID, SecretAccessKey: out.SecretAccessKey, SessionToken: out.SessionToken}
+	return objstore.Credentials{AccessKeyID: out.AccessKeyID, SecretAccessKey: secret.New(out.SecretAccessKey), SessionToken: secret.New(out.SessionToken)}
 }
 
 // assume is a right AssumeRole of a world's role, of pairs that differ.
@@ -131,7 +132,7 @@ func user(t *testing.T, w *awstest.World, arn string, policies ...*iam.Policy) o
 	u := s3server.User{ARN: arn, AccessKey: "AKIA" + arn, SecretKey: "secret of " + arn, Policies: policies}
 	u.AccessKey = "AKIA" + strings.ToUpper(hex.EncodeToString([]byte(arn))[24:])
 	require.NoError(t, w.Server.PutUser(u))
-	return objstore.Credentials{AccessKeyID: u.AccessKey, SecretAccessKey: u.SecretKey}
+	return objstore.Credentials{AccessKeyID: u.AccessKey, SecretAccessKey: secret.New(u.SecretKey)}
 }
 
 // parse reads a policy of one statement: {"Effect": …}.

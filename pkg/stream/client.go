@@ -23,6 +23,8 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // Header is a record header.
@@ -40,7 +42,7 @@ type Config struct {
 type SASL struct {
 	Mechanism string // "plain", "scram-sha-256" or "scram-sha-512"
 	Username  string
-	Password  string
+	Password  secret.Text
 }
 
 func (s SASL) mechanism() (sasl.Mechanism, error) {
@@ -48,11 +50,11 @@ func (s SASL) mechanism() (sasl.Mechanism, error) {
 	case "":
 		return nil, nil
 	case "plain":
-		return plain.Mechanism{Username: s.Username, Password: s.Password}, nil
+		return plain.Mechanism{Username: s.Username, Password: s.Password.Reveal()}, nil
 	case "scram-sha-256":
-		return scram.Mechanism(scram.SHA256, s.Username, s.Password)
+		return scram.Mechanism(scram.SHA256, s.Username, s.Password.Reveal())
 	case "scram-sha-512":
-		return scram.Mechanism(scram.SHA512, s.Username, s.Password)
+		return scram.Mechanism(scram.SHA512, s.Username, s.Password.Reveal())
 	}
 	return nil, fmt.Errorf("unknown SASL mechanism %q: use plain, scram-sha-256 or scram-sha-512", s.Mechanism)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/certs"
 	"github.com/sealift/sealift/pkg/certs/certtest"
+	"github.com/sealift/sealift/pkg/secret"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -37,10 +38,10 @@ func TestRefusalsNameTheKey(t *testing.T) {
 		want    string // "": it answers
 	}{
 		"open":              {open, nil, stream.SASL{}, ""},
-		"plain":             {both, trusted, stream.SASL{Mechanism: "plain", Username: "plain", Password: "hunter2"}, ""},
-		"scram_256":         {both, trusted, stream.SASL{Mechanism: "scram-sha-256", Username: "s256", Password: "hunter2"}, ""},
-		"scram_512":         {both, trusted, stream.SASL{Mechanism: "scram-sha-512", Username: "s512", Password: "hunter2"}, ""},
-		"wrong_password":    {both, trusted, stream.SASL{Mechanism: "plain", Username: "plain", Password: "hunter3"}, "kafka.sasl.password"},
+		"plain":             {both, trusted, stream.SASL{Mechanism: "plain", Username: "plain", Password: secret.New("hunter2")}, ""},
+		"scram_256":         {both, trusted, stream.SASL{Mechanism: "scram-sha-256", Username: "s256", Password: secret.New("hunter2")}, ""},
+		"scram_512":         {both, trusted, stream.SASL{Mechanism: "scram-sha-512", Username: "s512", Password: secret.New("hunter2")}, ""},
+		"wrong_password":    {both, trusted, stream.SASL{Mechanism: "plain", Username: "plain", Password: secret.New("hunter3")}, "kafka.sasl.password"},
 		"unknown_authority": {both, &tls.Config{MinVersion: tls.VersionTLS12}, stream.SASL{}, "kafka.tls.ca_file has to name"},
 		"plain_against_tls": {both, nil, stream.SASL{}, "kafka.tls.enabled"},
 	} {

@@ -15,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 const roleARN = "arn:aws:iam::123456789012:role/logs"
@@ -48,7 +49,7 @@ func newWireRig(t *testing.T) *wireRig {
 	require.NoError(t, r.s3.PutRole(s3server.PutOnly(roleARN, r.s3.Operator(), acme, "one-logs")))
 
 	own := func(context.Context) (objstore.Credentials, error) {
-		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: "operatorsecret"}, nil
+		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: secret.New("operatorsecret")}, nil
 	}
 	r.assume = assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
 	r.open = func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {

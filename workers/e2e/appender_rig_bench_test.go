@@ -24,6 +24,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 	"github.com/sealift/sealift/pkg/sample"
+	"github.com/sealift/sealift/pkg/secret"
 	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/appender"
 	"github.com/sealift/sealift/workers/rotator"
@@ -107,7 +108,7 @@ func newAppenderBench(b *testing.B, topics ...string) *appenderBench {
 	return &appenderBench{b: b, client: client, staging: objstore.NewS3(objstore.S3Config{
 		Bucket: "staging", Region: "us-east-1", Endpoint: s3, PathStyle: true,
 		Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: "bench", SecretAccessKey: "bench"}, nil
+			return objstore.Credentials{AccessKeyID: "bench", SecretAccessKey: secret.New("bench")}, nil
 		},
 	})}
 }

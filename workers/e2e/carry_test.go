@@ -19,6 +19,7 @@ import (
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/sample"
+	"github.com/sealift/sealift/pkg/secret"
 	"github.com/sealift/sealift/pkg/send"
 )
 
@@ -200,7 +201,7 @@ func store(on servers, bucket string) objstore.Store {
 	return objstore.NewS3(objstore.S3Config{
 		Bucket: bucket, Region: on.region, Endpoint: on.s3, PathStyle: true,
 		Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: on.access, SecretAccessKey: on.secret}, nil
+			return objstore.Credentials{AccessKeyID: on.access, SecretAccessKey: secret.New(on.secret)}, nil
 		},
 	})
 }

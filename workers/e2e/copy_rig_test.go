@@ -28,6 +28,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/plan"
+	"github.com/sealift/sealift/pkg/secret"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -75,7 +76,7 @@ func newCopyRig(b *testing.B, on servers) *copyRig {
 		stream.Topic{Name: r.data.Topic, Partitions: copyPartitions}, stream.Topic{Name: r.tag + ".jobs", Partitions: copyPartitions}))
 	r.staging = objstore.NewS3(objstore.S3Config{Bucket: r.tag + "-staging", Region: on.region, Endpoint: on.s3, PathStyle: true,
 		Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: on.access, SecretAccessKey: on.secret}, nil
+			return objstore.Credentials{AccessKeyID: on.access, SecretAccessKey: secret.New(on.secret)}, nil
 		}})
 	r.applyCatalog()
 	for i := range copyDestinations { // one for each

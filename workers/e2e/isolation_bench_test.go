@@ -30,6 +30,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/copier"
 )
@@ -184,7 +185,7 @@ func newTenants(b *testing.B, l arrivals, broken bool) (*tenants, func()) {
 }
 
 func operator(context.Context) (objstore.Credentials, error) {
-	return objstore.Credentials{AccessKeyID: "operator", SecretAccessKey: "operators-secret"}, nil
+	return objstore.Credentials{AccessKeyID: "operator", SecretAccessKey: secret.New("operators-secret")}, nil
 }
 
 func (f *tenants) open(client *http.Client) func(catalog.Target, func(context.Context) (objstore.Credentials, error)) objstore.Store {

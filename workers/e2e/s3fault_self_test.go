@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // TestS3FaultProxy holds that each fault is what its name says: a nemesis that
@@ -92,7 +93,7 @@ func bucketAt(url, name string) objstore.Store {
 	return objstore.NewS3(objstore.S3Config{
 		Bucket: name, Region: "us-east-1", Endpoint: url, PathStyle: true,
 		Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: "a", SecretAccessKey: "s"}, nil
+			return objstore.Credentials{AccessKeyID: "a", SecretAccessKey: secret.New("s")}, nil
 		},
 	})
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/sample"
+	"github.com/sealift/sealift/pkg/secret"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -245,7 +246,7 @@ func (r *scaleRig) entries(figures map[string]any) {
 	staging := objstore.NewS3(objstore.S3Config{
 		Bucket: "staging", Region: "us-east-1", Endpoint: r.s3, PathStyle: true,
 		Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: "bench", SecretAccessKey: "bench"}, nil
+			return objstore.Credentials{AccessKeyID: "bench", SecretAccessKey: secret.New("bench")}, nil
 		},
 	})
 	var bytes, files, through []int

@@ -21,6 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/policy"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 const operatorAccount = "000000000000"
@@ -116,7 +117,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 	root := objstore.NewS3(objstore.S3Config{
 		Bucket: s.staging(), Region: on.region, Endpoint: on.s3, PathStyle: true,
 		Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: on.access, SecretAccessKey: on.secret}, nil
+			return objstore.Credentials{AccessKeyID: on.access, SecretAccessKey: secret.New(on.secret)}, nil
 		},
 	})
 	keysOf := func(prefix string) (keys []string) {

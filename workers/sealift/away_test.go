@@ -13,6 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/embedded"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // Redis and the staging bucket are waited for at the start, and missed later,
@@ -23,7 +24,7 @@ func TestProcessWaitsForRedisAndStaging(t *testing.T) {
 	cfg.Kafka.Brokers = []string{startKafka(t, "").Addr()}
 	cfg.Copier.SpoolDir = t.TempDir()
 	redisAt, s3At := freeAddr(t), freeAddr(t)
-	cfg.Redis.URL = config.NewSecret("redis://:hunter2@" + redisAt + "/0")
+	cfg.Redis.URL = secret.New("redis://:hunter2@" + redisAt + "/0")
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = "http://"+s3At, true, "us-east-1"
 	cfg.Admin.Listen = freeAddr(t)
 	says := func(status string, words ...string) {

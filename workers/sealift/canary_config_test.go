@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // A configuration that is wrong at, or beside, a secret is told without it, by
@@ -84,12 +85,12 @@ func TestWrongConfigurationsShowNoSecret(t *testing.T) {
 func TestPrintedStructsShowNoSecret(t *testing.T) {
 	f := newFinder()
 	cfg := config.Default()
-	cfg.Redis.URL = config.NewSecret("redis://:" + f.plant("redis", "") + "@h/0")
-	cfg.Kafka.SASL = config.SASL{Mechanism: "plain", Username: "u", Password: config.NewSecret(f.plant("sasl", ""))}
-	creds := objstore.Credentials{AccessKeyID: "AKIA", SecretAccessKey: f.plant("key", ""), SessionToken: f.plant("token", "")}
+	cfg.Redis.URL = secret.New("redis://:" + f.plant("redis", "") + "@h/0")
+	cfg.Kafka.SASL = config.SASL{Mechanism: "plain", Username: "u", Password: secret.New(f.plant("sasl", ""))}
+	creds := objstore.Credentials{AccessKeyID: "AKIA", SecretAccessKey: secret.New(f.plant("key", "")), SessionToken: secret.New(f.plant("token", ""))}
 	for name, v := range map[string]any{
 		"config": cfg, "pointer": &cfg, "section": cfg.Kafka, "credentials": creds, "their_pointer": &creds,
-		"field": struct{ Is objstore.Credentials }{creds}, "map": map[string]any{"c": creds, "cfg": cfg.Redis}, "list": []any{creds, cfg.Kafka.SASL},
+		"field": struct{ Is objstore.Credentials }{creds}, "hidden": struct{ is objstore.Credentials }{creds}, "map": map[string]any{"c": creds, "cfg": cfg.Redis}, "list": []any{creds, cfg.Kafka.SASL},
 		"error": fmt.Errorf("use %v of %+v: %w", creds, cfg.Kafka, os.ErrInvalid), "panic": recovered(func() { panic(fmt.Sprintf("%+v %v", cfg, creds)) }),
 	} {
 		var out strings.Builder
@@ -104,7 +105,7 @@ func TestPrintedStructsShowNoSecret(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, f.leaks(out.String()+string(b)+string(y)), "%s: %s\n%s\n%s", name, out.String(), b, y)
 	}
-	f.pass(cfg.Redis.URL.Reveal() + cfg.Kafka.SASL.Password.Reveal() + creds.SecretAccessKey + creds.SessionToken)
+	f.pass(cfg.Redis.URL.Reveal() + cfg.Kafka.SASL.Password.Reveal() + creds.SecretAccessKey.Reveal() + creds.SessionToken.Reveal())
 	require.Empty(t, f.unused())
 }
 

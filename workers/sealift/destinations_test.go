@@ -41,7 +41,7 @@ func TestScriptsWithDestinations(t *testing.T) {
 			"SEALIFT_KAFKA_BROKERS": cfg.Kafka.Brokers[0], "SEALIFT_REDIS_URL": cfg.Redis.URL.Reveal(), "SEALIFT_STS_ENDPOINT": cfg.STS.Endpoint,
 			"SEALIFT_STAGING_ENDPOINT": cfg.Staging.Endpoint, "SEALIFT_STAGING_FORCE_PATH_STYLE": "true", "SEALIFT_STAGING_REGION": cfg.Staging.Region,
 			"SEALIFT_DESTINATIONS_ALLOWED_ENDPOINTS": strings.Join(cfg.Destinations.AllowedEndpoints, ","),
-			"AWS_ACCESS_KEY_ID":                      s.key.AccessKeyID, "AWS_SECRET_ACCESS_KEY": s.key.SecretAccessKey, "S3": s.s3URL,
+			"AWS_ACCESS_KEY_ID":                      s.key.AccessKeyID, "AWS_SECRET_ACCESS_KEY": s.key.SecretAccessKey.Reveal(), "S3": s.s3URL,
 		} {
 			env.Setenv(k, v)
 		}

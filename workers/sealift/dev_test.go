@@ -22,6 +22,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // devProcess is `sealift dev` as a process.
@@ -75,7 +76,7 @@ func (p *devProcess) end(t *testing.T, s os.Signal) error {
 }
 
 func (p *devProcess) credentials(context.Context) (objstore.Credentials, error) {
-	return objstore.Credentials{AccessKeyID: p.S3AccessKey, SecretAccessKey: p.S3SecretKey}, nil
+	return objstore.Credentials{AccessKeyID: p.S3AccessKey, SecretAccessKey: secret.New(p.S3SecretKey)}, nil
 }
 
 func (p *devProcess) bucket(name, region string) objstore.Store {

@@ -56,7 +56,7 @@ func newMoveRig(t *testing.T) *moveRig {
 		"SEALIFT_STAGING_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_FORCE_PATH_STYLE=true",
 	}}
 	t.Setenv("AWS_ACCESS_KEY_ID", s.key.AccessKeyID)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", s.key.SecretAccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", s.key.SecretAccessKey.Reveal())
 	return r
 }
 

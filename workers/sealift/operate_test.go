@@ -42,7 +42,7 @@ func TestScriptsWithLedger(t *testing.T) {
 		for k, v := range map[string]string{
 			"SEALIFT_KAFKA_BROKERS": cfg.Kafka.Brokers[0], "SEALIFT_REDIS_URL": cfg.Redis.URL.Reveal(),
 			"SEALIFT_STAGING_ENDPOINT": cfg.Staging.Endpoint, "SEALIFT_STAGING_FORCE_PATH_STYLE": "true", "SEALIFT_STAGING_REGION": cfg.Staging.Region,
-			"AWS_ACCESS_KEY_ID": s.key.AccessKeyID, "AWS_SECRET_ACCESS_KEY": s.key.SecretAccessKey,
+			"AWS_ACCESS_KEY_ID": s.key.AccessKeyID, "AWS_SECRET_ACCESS_KEY": s.key.SecretAccessKey.Reveal(),
 		} {
 			env.Setenv(k, v)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/embedded"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 func freeAddr(t *testing.T) string {
@@ -45,7 +46,7 @@ func readyz(addr string) string {
 
 // testCredentials are anybody's.
 func testCredentials(context.Context) (objstore.Credentials, error) {
-	return objstore.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}, nil
+	return objstore.Credentials{AccessKeyID: "a", SecretAccessKey: secret.New("b")}, nil
 }
 
 // A broker that is away at the start is waited for, and said to be away.
@@ -110,14 +111,14 @@ func TestProcessNamesWhatIsWrongInTheConfiguration(t *testing.T) {
 		"kafka.tls.cert_file": func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: "/nonexistent"} },
 		"kafka.tls.key_file":  func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: "/nonexistent"} },
 		"redis.tls.ca_file": func(c *config.Config) {
-			c.Redis = config.Redis{URL: config.NewSecret("rediss://a:1/0"), TLS: config.TLS{CAFile: "/nonexistent"}}
+			c.Redis = config.Redis{URL: secret.New("rediss://a:1/0"), TLS: config.TLS{CAFile: "/nonexistent"}}
 		},
 		"staging.ca_file":      func(c *config.Config) { c.Staging.CAFile = "/nonexistent" },
 		"sts.ca_file":          func(c *config.Config) { c.STS.CAFile = "/nonexistent" },
 		"destinations.ca_file": func(c *config.Config) { c.Destinations.CAFile = "/nonexistent" },
 		"AWS_CA_BUNDLE":        func(*config.Config) { t.Setenv("AWS_CA_BUNDLE", "/nonexistent") },
 		"staging.bucket":       func(c *config.Config) { c.Staging.Bucket = config.Default().Staging.Bucket },
-		"redis.url":            func(c *config.Config) { c.Redis.URL = config.NewSecret("localhost") },
+		"redis.url":            func(c *config.Config) { c.Redis.URL = secret.New("localhost") },
 		"admin.listen":         func(c *config.Config) { c.Admin.Listen = "nonsense" },
 	} {
 		t.Setenv("AWS_CA_BUNDLE", "")

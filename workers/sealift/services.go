@@ -81,7 +81,7 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 	warnUnverified(cfg, log)
 	s.kafka, err = stream.Open(stream.Config{
 		Brokers: cfg.Kafka.Brokers, TLS: secure.kafka, ClientID: "sealift",
-		SASL: stream.SASL{Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username, Password: cfg.Kafka.SASL.Password.Reveal()},
+		SASL: stream.SASL{Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username, Password: cfg.Kafka.SASL.Password},
 	}, log)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,7 @@ import (
 	"github.com/sealift/sealift/pkg/embedded"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // embeddedRegion is where the embedded buckets are.
@@ -73,7 +74,7 @@ func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 	}
 	// S3 first: its lock tells that another process has the directory.
 	s.s3, err = s3server.Open(s3server.Config{
-		Dir: filepath.Join(cfg.dir, "s3"), AccessKey: s.key.AccessKeyID, SecretKey: s.key.SecretAccessKey,
+		Dir: filepath.Join(cfg.dir, "s3"), AccessKey: s.key.AccessKeyID, SecretKey: s.key.SecretAccessKey.Reveal(),
 		Region: embeddedRegion, Log: log,
 	})
 	if err != nil {
@@ -147,7 +148,7 @@ func (s *stack) credentials(context.Context) (objstore.Credentials, error) { ret
 func (s *stack) configure(cfg *config.Config) {
 	cfg.Kafka.Brokers = []string{s.kafka.Addr()}
 	cfg.Kafka.TLS, cfg.Kafka.SASL = config.TLS{}, config.SASL{}
-	cfg.Redis = config.Redis{URL: config.NewSecret(s.redis.URL())}
+	cfg.Redis = config.Redis{URL: secret.New(s.redis.URL())}
 	cfg.Staging.CAFile, cfg.Staging.ExpectedBucketOwner, cfg.STS.CAFile = "", "", ""
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = s.s3URL, true, embeddedRegion
 	cfg.Destinations.Endpoint, cfg.STS.Endpoint = s.s3URL, s.s3URL
@@ -232,7 +233,7 @@ func loadKey(path string) (objstore.Credentials, error) {
 	default:
 		return objstore.Credentials{}, fmt.Errorf("read the key of the embedded S3: %w", err)
 	}
-	return objstore.Credentials{AccessKeyID: key.AccessKey, SecretAccessKey: key.SecretKey}, nil
+	return objstore.Credentials{AccessKeyID: key.AccessKey, SecretAccessKey: secret.New(key.SecretKey)}, nil
 }
 
 // writeFile replaces a file that only its owner may read, at once.

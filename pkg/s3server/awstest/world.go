@@ -39,6 +39,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // What is the same in every world.
@@ -128,7 +129,7 @@ func (w *World) install(p parts) {
 	if !p.noBucket {
 		require.NoError(w.t, s.PutBucket(p.bucket))
 	}
-	w.Operator = objstore.Credentials{AccessKeyID: p.accessKey(), SecretAccessKey: p.operator.SecretKey}
+	w.Operator = objstore.Credentials{AccessKeyID: p.accessKey(), SecretAccessKey: secret.New(p.operator.SecretKey)}
 	w.Workspace = catalog.Workspace{
 		ID:           WorkspaceID,
 		Sources:      []catalog.Source{{ID: SourceID, Name: "web", WriteKeys: []string{"wk_" + strings.Repeat("0", 22)}}},

@@ -1,4 +1,4 @@
-package config
+package secret
 
 import (
 	"bytes"
@@ -13,21 +13,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSecretPrintsAsMaskInEveryForm(t *testing.T) {
-	s := NewSecret("hunter2")
-	type holder struct{ Password Secret }
+func TestTextPrintsAsMaskInEveryForm(t *testing.T) {
+	s := New("hunter2")
+	type holder struct{ Password Text }
 	type hidden struct {
-		is      Secret
-		pointer *Secret
-		list    []Secret
-		byName  map[string]Secret
+		is      Text
+		pointer *Text
+		list    []Text
+		byName  map[string]Text
 		any     any
 	}
-	inner := hidden{s, &s, []Secret{s}, map[string]Secret{"a": s}, s}
+	inner := hidden{s, &s, []Text{s}, map[string]Text{"a": s}, s}
 	values := map[string]any{
-		"itself": s, "pointer": &s, "exported": holder{s}, "of_a_pointer": &holder{s}, "list": []Secret{s}, "map": map[string]Secret{"a": s}, "key": map[Secret]int{s: 1},
+		"itself": s, "pointer": &s, "exported": holder{s}, "of_a_pointer": &holder{s}, "list": []Text{s}, "map": map[string]Text{"a": s}, "key": map[Text]int{s: 1},
 		"unexported": inner, "unexported_pointer": &inner, "nested": struct{ a struct{ b hidden } }{struct{ b hidden }{inner}}, "embedded": struct{ hidden }{inner},
-		"nested_pointer": struct{ a *hidden }{&inner}, "exported_of_unexported": struct{ A []any }{[]any{inner, &inner}}, "unexported_array": struct{ a [1]Secret }{[1]Secret{s}},
+		"nested_pointer": struct{ a *hidden }{&inner}, "exported_of_unexported": struct{ A []any }{[]any{inner, &inner}}, "unexported_array": struct{ a [1]Text }{[1]Text{s}},
 		"error": fmt.Errorf("x: %w", fmt.Errorf("%+v", inner)), "reflected": reflect.ValueOf(inner), "reflected_field": reflect.ValueOf(inner).Field(0),
 		"the_field_of_a_field": reflect.ValueOf(inner).Field(0).Field(0), "its_pointer": reflect.ValueOf(inner).Field(0).Field(0).Field(0),
 	}
@@ -38,7 +38,7 @@ func TestSecretPrintsAsMaskInEveryForm(t *testing.T) {
 		}
 	}
 	forms = append(forms, fmt.Sprint(s), s.String(), s.GoString(), fmt.Errorf("x: %w %v", fmt.Errorf("y"), s).Error())
-	for _, v := range []any{s, holder{s}, map[string]Secret{"a": s}, inner} {
+	for _, v := range []any{s, holder{s}, map[string]Text{"a": s}, inner} {
 		b, err := json.Marshal(v)
 		require.NoError(t, err)
 		y, err := yaml.Marshal(v)
@@ -54,38 +54,20 @@ func TestSecretPrintsAsMaskInEveryForm(t *testing.T) {
 			require.NotContains(t, strings.ToLower(f), form)
 		}
 	}
-	require.Contains(t, fmt.Sprintf("%+v", holder{s}), mask)
+	require.Contains(t, fmt.Sprintf("%+v", holder{s}), Mask)
 	require.Equal(t, "hunter2", s.Reveal())
 }
 
-func TestSecretIsAValue(t *testing.T) {
-	a, b := NewSecret("hunter2"), NewSecret(strings.Join([]string{"hunter", "2"}, ""))
+func TestTextIsAValue(t *testing.T) {
+	a, b := New("hunter2"), New(strings.Join([]string{"hunter", "2"}, ""))
 	require.Equal(t, a, b)
-	require.NotEqual(t, a, NewSecret("hunter3"))
-	seen := map[Secret]int{a: 1} // by ==
+	require.NotEqual(t, a, New("hunter3"))
+	seen := map[Text]int{a: 1} // by ==
 	require.Equal(t, 1, seen[b])
-	require.Zero(t, seen[NewSecret("hunter3")])
-	var zero Secret
-	require.Equal(t, 2, map[Secret]int{zero: 2}[NewSecret("")])
+	require.Zero(t, seen[New("hunter3")])
+	var zero Text
+	require.Equal(t, 2, map[Text]int{zero: 2}[New("")])
 	require.Empty(t, zero.Reveal())
 	require.Empty(t, zero.String())
 	require.Empty(t, fmt.Sprintf("%v%s%x", zero, zero, zero))
-
-	for name, decode := range map[string]func([]byte, any) error{"json": json.Unmarshal, "yaml": yaml.Unmarshal} {
-		var in struct{ Password, Empty, Missing Secret }
-		require.NoError(t, decode([]byte(`{"password": "hunter2", "empty": ""}`), &in), name)
-		require.Equal(t, a, in.Password, name)
-		require.Equal(t, zero, in.Empty, name)
-		require.Equal(t, zero, in.Missing, name)
-	}
-}
-
-func TestConfigPrintsNoSecret(t *testing.T) {
-	c := Default()
-	c.Redis.URL, c.Kafka.SASL.Password = NewSecret("redis://:hunter2@x/0"), NewSecret("hunter3")
-	b, err := json.Marshal(c)
-	require.NoError(t, err)
-	for _, f := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), string(b)} {
-		require.NotContains(t, f, "hunter")
-	}
 }
