@@ -19,7 +19,7 @@ Options
   --ref REF          also runs this commit's binary, and prints the ratios of the
                      working tree to it
   --appenders "N…"   default 1; --copiers N, --partitions N, --destinations N,
-  --level N          of gzip, default 1
+  --level N          of gzip, default 6
   --set "k=v;k=v"    more of the configuration
   --collector        feeds a collector by HTTP instead, and measures it alone
   --stack DIR        a stack that is up already; default: one is started, and

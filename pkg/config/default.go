@@ -34,7 +34,7 @@ func Default() Config {
 			MaxBytes:  100e6, // 100 MB, as Segment's
 			Memory:    512 << 20,
 			DiskFree:  1 << 30,
-			Level:     1,
+			Level:     6,
 
 			DedupWindow: 24 * time.Hour,
 			DedupMemory: 256 << 20,

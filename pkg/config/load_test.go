@@ -53,7 +53,7 @@ func TestEveryKeyIsAVariable(t *testing.T) {
 		"kafka.create_topics": "false", "kafka.tls.enabled": "true", "kafka.tls.insecure_skip_verify": "true",
 		"kafka.sasl.allow_plaintext": "true", "redis.tls.enabled": "true", "redis.tls.insecure_skip_verify": "true",
 		"staging.force_path_style": "true", "staging.retain": "24h", "appender.roll_every": "30m", "appender.grace": "5s",
-		"appender.max_bytes": "50MB", "appender.memory": "1GiB", "appender.dedup_window": "48h", "appender.dedup_memory": "1GiB", "appender.disk_free": "2GB", "appender.level": "6", "appender.seal_on_stop": "true",
+		"appender.max_bytes": "50MB", "appender.memory": "1GiB", "appender.dedup_window": "48h", "appender.dedup_memory": "1GiB", "appender.disk_free": "2GB", "appender.level": "9", "appender.seal_on_stop": "true",
 		"copier.concurrency": "2", "copier.per_destination": "1", "copier.lock_ttl": "1m", "copier.retry_tiers": "1s,2s",
 		"copier.park_after": "1h", "copier.replay_concurrency": "5", "copier.without_redis": "true", "auditor.every": "30m", "auditor.minute": "5",
 		"auditor.grace": "1m", "admin.pprof": "true", "sts.verify_trust": "false", "destinations.allowed_endpoints": "minio:9000,10.0.0.0/8",

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -24,6 +25,9 @@ import (
 // the objects over one gzip stream of all lines) and peak-MB of the heap.
 //
 //	go test ./pkg/segment -run - -bench Writer -benchtime 1x
+//	go test ./pkg/segment -run - -bench Writer -benchtime 1x -level 1
+var level = flag.Int("level", 6, "gzip level of BenchmarkWriter's files; the bound's is always 1")
+
 func BenchmarkWriter(b *testing.B) {
 	for _, sources := range []int{100, 10_000, 100_000} {
 		b.Run("sources="+strconv.Itoa(sources), func(b *testing.B) {
@@ -37,7 +41,7 @@ func benchWriter(b *testing.B, sources int, bytesIn int) {
 	order := zipf(sources, bytesIn/len(lines[0]))
 	for b.Loop() {
 		total, spoolCPU, boundCPU := 0, time.Duration(0), time.Duration(0)
-		spool, err := New(Config{Dir: filepath.Join(b.TempDir(), "spool"), Budget: NewBudget(384 << 20)})
+		spool, err := New(Config{Dir: filepath.Join(b.TempDir(), "spool"), Level: *level, Budget: NewBudget(384 << 20)})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -45,7 +45,7 @@ var (
 type Config struct {
 	// Dir holds the spool's files; New creates and empties it, Recover reads it.
 	Dir string
-	// Level is the gzip level, 1 to 9, of which 2 to 6 are the same; default 1.
+	// Level is the gzip level, 1 to 9, of which 2 to 6 are the same; default 6.
 	Level int
 	// MaxBytes is the largest object, in compressed bytes; default
 	// 100,000,000. It is never exceeded.
@@ -60,7 +60,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.Level == 0 {
-		c.Level = 1
+		c.Level = 6
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 100_000_000

@@ -141,7 +141,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	cfg.Grace = min(cmp.Or(cfg.Grace, 10*time.Second), cfg.RollEvery)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 100_000_000)
 	cfg.Memory = cmp.Or(cfg.Memory, 512<<20)
-	cfg.Level = cmp.Or(cfg.Level, 1)
+	cfg.Level = cmp.Or(cfg.Level, 6)
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 20*time.Second)
 	cfg.DedupMemory = cmp.Or(cfg.DedupMemory, dedup.DefaultMemory)
 	cfg.MaxWaiting = cmp.Or(cfg.MaxWaiting, 150_000)

@@ -35,7 +35,10 @@ func BenchmarkAppender(b *testing.B) {
 	}
 }
 
-var benchEvents = flag.Int("bench.events", 400_000, "events that BenchmarkAppender reads; memory and time grow with them")
+var (
+	benchEvents = flag.Int("bench.events", 400_000, "events that BenchmarkAppender reads; memory and time grow with them")
+	benchLevel  = flag.Int("bench.level", 6, "gzip level of the appender's files; the bound's is always 1")
+)
 
 func benchAppender(b *testing.B, sources, events int) {
 	r := newAppenderBench(b, "events")

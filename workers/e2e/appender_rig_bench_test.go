@@ -123,7 +123,7 @@ func (r *appenderBench) run(topic string, events int, dedup time.Duration) (used
 		Owed: func(string) []string { return nil },
 	})
 	require.NoError(b, err)
-	app, err := appender.New(appender.Config{Topic: topic, DataDir: b.TempDir(), Incarnation: name, DedupWindow: dedup}, appender.Deps{
+	app, err := appender.New(appender.Config{Topic: topic, DataDir: b.TempDir(), Incarnation: name, DedupWindow: dedup, Level: *benchLevel}, appender.Deps{
 		Log: appender.KafkaLog{Client: client},
 		Join: func(worker string) (appender.Membership, error) {
 			return client.Join(stream.GroupConfig{ID: "bench" + name, Topics: []string{topic}, Worker: worker})

@@ -22,7 +22,7 @@ var (
 	fleetAppenders    = flag.Int("fleet.appenders", 1, "processes")
 	fleetCopiers      = flag.Int("fleet.copiers", 1, "processes")
 	fleetCollectors   = flag.Int("fleet.collectors", 0, "1: events are sent to a collector, and nothing else runs")
-	fleetLevel        = flag.Int("fleet.level", 1, "of gzip")
+	fleetLevel        = flag.Int("fleet.level", 6, "of gzip")
 	fleetSet          = flag.String("fleet.set", "", "more of the configuration: key=value, separated by semicolons")
 	fleetLabel        = flag.String("fleet.label", "", "name of what is run, in its results")
 	fleetCommit       = flag.String("fleet.commit", "", "of the binary that SEALIFT_BIN names")

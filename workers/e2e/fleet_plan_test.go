@@ -26,7 +26,7 @@ func TestPlanCountsWhatAFleetDoes(t *testing.T) {
 
 func planCounts(t *testing.T, sources, partitions int) {
 	size := fleetSize{
-		events: 8_000, sources: sources, destinations: 5, hours: 2, partitions: partitions, appenders: 1, copiers: 1, level: 1, data: t.TempDir(),
+		events: 8_000, sources: sources, destinations: 5, hours: 2, partitions: partitions, appenders: 1, copiers: 1, level: 6, data: t.TempDir(),
 	}
 	run := runFleet(t, embeddedServers(t), size)
 
