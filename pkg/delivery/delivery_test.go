@@ -286,6 +286,28 @@ func FuzzParseParkedKey(f *testing.F) {
 	})
 }
 
+func FuzzParseReplayCopyKey(f *testing.F) {
+	f.Add(ReplayReceiptKey("r", ref, job.Destination))
+	f.Add(ReplayFailedKey("r", ref, job.Destination))
+	f.Add(ReplayFailuresPrefix("r") + "receipts/a/b/1/2/3/c.json")
+	f.Fuzz(func(t *testing.T, key string) {
+		j, failed, ok := ParseReplayCopyKey(key)
+		switch {
+		case !ok:
+		case failed:
+			require.Equal(t, key, ReplayFailedKey(j.Replay, j.File, j.Destination))
+		default:
+			require.Equal(t, key, ReplayReceiptKey(j.Replay, j.File, j.Destination))
+		}
+	})
+	for failed, key := range map[bool]string{false: ReplayReceiptKey("r", ref, job.Destination), true: ReplayFailedKey("r", ref, job.Destination)} {
+		j, is, ok := ParseReplayCopyKey(key)
+		require.True(f, ok)
+		require.Equal(f, failed, is)
+		require.Equal(f, Job{File: ref, Destination: job.Destination, Replay: "r"}, j)
+	}
+}
+
 // What a note's key stands for is in the note itself as well.
 func FuzzNoteAt(f *testing.F) {
 	f.Add(ParkedKey(ref, job.Destination), parked.Encode())

@@ -1,10 +1,7 @@
 package delivery
 
 import (
-	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -50,21 +47,9 @@ func NoteAt(key string, body []byte, unread error, stored time.Time) (Parked, er
 
 // jobOfNote returns the job, untried, that a note's key stands for.
 func jobOfNote(key string) (Job, bool) {
-	id, ok := ParseReplayKey(key)
-	if !ok {
-		r, destination, ok := ParseParkedKey(key)
-		return Job{File: r, Destination: destination}, ok
+	if job, failed, ok := ParseReplayCopyKey(key); ok {
+		return job, failed
 	}
-	part := strings.SplitN(strings.TrimPrefix(key, ReplayFailuresPrefix(id)), "/", 6) // topic, incarnation, partition, seq, index, destination
-	if len(part) < 6 {
-		return Job{}, false
-	}
-	partition, err1 := strconv.Atoi(part[2])
-	seq, err2 := strconv.ParseInt(part[3], 10, 64)
-	index, err3 := strconv.Atoi(part[4])
-	job := Job{
-		File:        FileRef{Topic: part[0], Incarnation: part[1], Partition: partition, Seq: seq, Index: index},
-		Destination: strings.TrimSuffix(part[5], ".json"), Replay: id,
-	}
-	return job, errors.Join(err1, err2, err3) == nil && job.File.valid() && job.Destination != "" && ReplayFailedKey(id, job.File, job.Destination) == key
+	r, destination, ok := ParseParkedKey(key)
+	return Job{File: r, Destination: destination}, ok
 }

@@ -249,6 +249,35 @@ func ParseReplayKey(key string) (id string, ok bool) {
 	return id, ok && cut && tail != "" && orderID.MatchString(id)
 }
 
+// ParseReplayCopyKey is the inverse of ReplayReceiptKey and of ReplayFailedKey:
+// it returns the job, untried, whose copy was made or failed. ok is false for
+// any key that neither gives.
+func ParseReplayCopyKey(key string) (job Job, failed, ok bool) {
+	id, ok := ParseReplayKey(key)
+	if !ok {
+		return Job{}, false, false
+	}
+	tail, failed := strings.CutPrefix(key, ReplayFailuresPrefix(id))
+	part := strings.SplitN(strings.TrimPrefix(tail, ReplayReceiptsPrefix(id)), "/", 6) // topic, incarnation, partition, seq, index, destination
+	if len(part) < 6 {
+		return Job{}, false, false
+	}
+	partition, err1 := strconv.Atoi(part[2])
+	seq, err2 := strconv.ParseInt(part[3], 10, 64)
+	index, err3 := strconv.Atoi(part[4])
+	job = Job{
+		File:        FileRef{Topic: part[0], Incarnation: part[1], Partition: partition, Seq: seq, Index: index},
+		Destination: strings.TrimSuffix(part[5], ".json"), Replay: id,
+	}
+	if errors.Join(err1, err2, err3) != nil || !job.File.valid() || job.Destination == "" {
+		return Job{}, false, false
+	}
+	if failed {
+		return job, true, key == ReplayFailedKey(id, job.File, job.Destination)
+	}
+	return job, false, key == ReplayReceiptKey(id, job.File, job.Destination)
+}
+
 // ReplayLeaseName is what a copier holds while it copies a file for a replay:
 // another name than the debt's, so that no delivery waits for a replay.
 func ReplayLeaseName(id string, r FileRef, destination string) string {

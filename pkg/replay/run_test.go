@@ -142,9 +142,15 @@ func TestFailuresWithNotesThatCannotBeRead(t *testing.T) {
 
 	clear(found)
 	stray := delivery.ReplayFailuresPrefix("r") + "a"
-	require.NoError(t, put(t.Context(), r.staging, stray, nil, false))
+	for _, key := range []string{stray, delivery.ReplayReceiptsPrefix("r") + "a.json"} {
+		require.NoError(t, put(t.Context(), r.staging, key, nil, false))
+	}
 	require.ErrorContains(t, Failures(t.Context(), r.staging, "r", collect), stray)
 	require.Len(t, found, 3)
+	r.deliver(r.jobs[3])
+	s, err := ReadStatus(t.Context(), r.staging, "r")
+	require.NoError(t, err)
+	require.Equal(t, [2]int64{1, 3}, [2]int64{s.Delivered, s.Failed}, "an object that stands for no copy is none")
 
 	r.jobs = nil
 	_, err = r.run().Enqueue(t.Context(), o, true)

@@ -35,11 +35,13 @@ func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status,
 		return s, fmt.Errorf("read plan of replay %q: %w", id, err)
 	}
 	for prefix, n := range map[string]*int64{delivery.ReplayReceiptsPrefix(id): &s.Delivered, delivery.ReplayFailuresPrefix(id): &s.Failed} {
-		for _, err := range objstore.All(ctx, staging, prefix) {
+		for info, err := range objstore.All(ctx, staging, prefix) {
 			if err != nil {
 				return s, fmt.Errorf("count what replay %q did: %w", id, err)
 			}
-			*n++
+			if _, _, ok := delivery.ParseReplayCopyKey(info.Key); ok { // else it stands for no copy
+				*n++
+			}
 		}
 	}
 	return s, nil

@@ -132,19 +132,24 @@ func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) 
 // delivered, or enqueued.
 func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *replay.Tally) error {
 	r, err := readReplay(ctx, v.staging, o)
-	if err != nil {
-		return err
-	}
 	r.Counts = tally
-	if v.asJSON {
-		err = v.app.printJSON(r)
-	} else {
-		err = printReplay(v.app.stdout, r)
-	}
+	err = v.app.showReplay(r, v.asJSON, err)
 	if err == nil && r.Failed > 0 {
 		err = partial(fmt.Sprintf("replay %s: %s of %s could not be made", o.ID, progress.Count(r.Failed), progress.Things(r.Plan.Copies, "copy")))
 	}
 	return err
+}
+
+// showReplay prints what readReplay returned, with its error: what is known, as
+// when one of the notes is none.
+func (a *app) showReplay(r replayResult, asJSON bool, err error) error {
+	switch {
+	case r.Order == nil:
+		return err
+	case asJSON:
+		return errors.Join(a.printJSON(r), err)
+	}
+	return errors.Join(printReplay(a.stdout, r), err)
 }
 
 func printReplay(out io.Writer, r replayResult) error {
@@ -253,13 +258,7 @@ func newReplayShowCommand(a *app) *cobra.Command {
 					return fmt.Errorf("%w; `sealift replay list` shows those that there are", err)
 				}
 				r, err := readReplay(c.Context(), s.staging, o)
-				switch {
-				case r.Order == nil:
-					return err
-				case asJSON:
-					return errors.Join(a.printJSON(r), err)
-				}
-				return errors.Join(printReplay(a.stdout, r), err)
+				return a.showReplay(r, asJSON, err)
 			})
 		},
 	}
