@@ -98,17 +98,14 @@ func (a *Auditor) returning(ctx context.Context, keys []string) ([]delivery.Job,
 	for i, key := range keys {
 		group.Go(func() error {
 			b, err := objstore.Read(gctx, a.deps.Staging, key, maxParked)
-			if errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrTooLarge) {
-				return nil // somebody was faster; it is no note, which people will see
+			if errors.Is(err, objstore.ErrNotFound) {
+				return nil // somebody was faster
 			}
-			if err != nil {
+			if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
 				return err
 			}
-			note, err := delivery.DecodeParked(b)
-			if err == nil && delivery.ParkedKey(note.Job.File, note.Job.Destination) == key { // else people will see
-				notes[i] = note
-			}
-			return nil
+			notes[i], err = delivery.NoteAt(key, b, err, time.Time{}) // one that makes no sense is for people
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
