@@ -42,6 +42,7 @@ type Redriven struct {
 	Found    int64 `json:"found"`
 	Enqueued int64 `json:"enqueued"`
 	Skipped  int64 `json:"skipped"`
+	Closed   int64 `json:"closed"` // could not be given up any more: delivered meanwhile, or expired
 	Failed   int64 `json:"failed"` // could not be read, or written back
 }
 
@@ -117,12 +118,16 @@ func (r Redrive) read(ctx context.Context, info objstore.Info) (delivery.Parked,
 func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
 	var errs []error
 	for _, p := range parked {
-		if err := r.giveUp(ctx, p.Job.File, p.Job.Destination); err != nil {
+		skipped, err := r.giveUp(ctx, p.Job.File, p.Job.Destination)
+		switch {
+		case err != nil:
 			done.Failed++
 			errs = append(errs, fmt.Errorf("give up %s at %q: %w", p.Job.File, p.Job.Destination, err))
-			continue
+		case skipped:
+			done.Skipped++
+		default:
+			done.Closed++
 		}
-		done.Skipped++
 	}
 	return errors.Join(errs...)
 }
@@ -132,15 +137,16 @@ const skipTTL = time.Minute
 
 // giveUp closes a debt as a copier does that delivered: under its lease, 1.
 // receipt  2. marker. Whoever has the lease next finds the marker; what a copier
-// is just sending is not given up.
-func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination string) error {
+// is just sending is not given up. It returns false if the debt is closed, but
+// was not given up.
+func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination string) (skipped bool, err error) {
 	if r.Leases != nil {
 		held, err := r.Leases.Acquire(ctx, delivery.LeaseName(file, destination), skipTTL)
 		if errors.Is(err, lease.ErrHeld) {
-			return fmt.Errorf("a copier is just trying it, run it again: %w", err)
+			return false, fmt.Errorf("a copier is just trying it, run it again: %w", err)
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
@@ -148,16 +154,26 @@ func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination 
 			_ = held.Release(ctx) // it runs out by itself
 		}()
 	}
-	err := WriteReceipt(ctx, r.Staging, delivery.Receipt{
+	receipt := delivery.Receipt{
 		File: file, Destination: destination, Outcome: delivery.Skipped, Worker: r.Worker[:min(len(r.Worker), delivery.MaxWorker)], At: time.Now().UnixMilli(),
-	})
-	if err == nil && r.Leases != nil {
-		err = r.Leases.Mark(ctx, delivery.DoneMarker(file, destination), doneTTL)
 	}
-	if err != nil {
-		return err
+	if err := WriteReceipt(ctx, r.Staging, receipt); err != nil {
+		return false, err
 	}
-	return r.Staging.Delete(ctx, delivery.ParkedKey(file, destination))
+	// What stands is the first receipt, which may be another's.
+	b, err := objstore.Read(ctx, r.Staging, delivery.ReceiptKey(file, destination), 1<<20)
+	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
+		return false, err
+	}
+	if there, err := delivery.DecodeReceipt(b); err == nil { // else it closes the debt all the same
+		skipped = there.Outcome == delivery.Skipped
+	}
+	if r.Leases != nil {
+		if err := r.Leases.Mark(ctx, delivery.DoneMarker(file, destination), doneTTL); err != nil {
+			return false, err
+		}
+	}
+	return skipped, r.Staging.Delete(ctx, delivery.ParkedKey(file, destination))
 }
 
 // enqueue starts the jobs anew. The notes go before the jobs come: a copier

@@ -150,6 +150,44 @@ func TestRedriveSkipWithRedisGone(t *testing.T) {
 	require.True(t, known)
 }
 
+// What was delivered, or is closed otherwise, is not told as given up, and its
+// note goes.
+func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		outcome delivery.Outcome // of the receipt; "": a copier delivers it
+		receipt string           // in its place
+		want    Redriven
+	}{
+		"delivered_meanwhile": {want: Redriven{Found: 1, Closed: 1}},
+		"expired":             {outcome: delivery.Expired, want: Redriven{Found: 1, Closed: 1}},
+		"given_up_before":     {outcome: delivery.Skipped, want: Redriven{Found: 1, Skipped: 1}},
+		"unreadable":          {receipt: "hello", want: Redriven{Found: 1, Closed: 1}},
+		"too_large":           {receipt: strings.Repeat("x", 2<<20), want: Redriven{Found: 1, Closed: 1}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r, jobs := parkSome(t)
+			key := delivery.ReceiptKey(jobs[2].File, acmeTwo)
+			switch {
+			case c.receipt != "":
+				r.overwrite(key, c.receipt)
+			case c.outcome != "":
+				require.NoError(t, WriteReceipt(t.Context(), r.staging, delivery.Receipt{File: jobs[2].File, Destination: acmeTwo, Outcome: c.outcome}))
+			default:
+				require.Equal(t, done, r.once(t.Context(), jobs[2]).kind)
+			}
+			before, err := objstore.Read(t.Context(), r.staging, key, 4<<20)
+			require.NoError(t, err)
+			result, err := Redrive{Staging: r.staging, Destination: acmeTwo, Skip: true, Leases: r.deps.Leases}.Run(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, c.want, result)
+			after, err := objstore.Read(t.Context(), r.staging, key, 4<<20)
+			require.NoError(t, err)
+			require.Equal(t, before, after, "a receipt does not change")
+			require.NotContains(t, r.parkedKeys(), delivery.ParkedKey(jobs[2].File, acmeTwo))
+		})
+	}
+}
+
 // A note that makes no sense keeps nobody from trying its file again, or from
 // giving it up: the debt stands in its key.
 func TestRedriveOfNotesThatCannotBeRead(t *testing.T) {

@@ -24,7 +24,8 @@ import (
 
 // Each of these scripts has Kafka, Redis and S3 of its own, and a ledger with
 // two files owed to ws_AAAAAAAAAAAAAAAA/one: the first was delivered, the
-// second is parked, with the script's file parked.json as its note if it has one.
+// second is parked, with the script's file parked.json as its note if it has one, and
+// was delivered meanwhile if it has a file delivered.
 func TestScriptsWithLedger(t *testing.T) {
 	scripts(t, "testdata/operate", func(env *testscript.Env) error {
 		log := slog.New(slog.DiscardHandler)
@@ -54,7 +55,7 @@ func TestScriptsWithLedger(t *testing.T) {
 			return err
 		}
 		ctx := context.Background()
-		return errors.Join(svc.kafka.EnsureTopics(ctx, true, svc.topics()...), seedLedger(ctx, svc.staging, env.WorkDir+"/parked.json"), seedLetters(ctx, svc), svc.close())
+		return errors.Join(svc.kafka.EnsureTopics(ctx, true, svc.topics()...), seedLedger(ctx, svc.staging, env.WorkDir), seedLetters(ctx, svc), svc.close())
 	})
 }
 
@@ -74,7 +75,7 @@ func seedLetters(ctx context.Context, svc *services) error {
 			deadletter.Refused("web", received, []byte(`{"type":"track","userId":"sEcReT"}`), true, []byte("m-2"), "no_event_name")))
 }
 
-func seedLedger(ctx context.Context, staging objstore.Store, noteFile string) error {
+func seedLedger(ctx context.Context, staging objstore.Store, dir string) error {
 	const dest = "ws_AAAAAAAAAAAAAAAA/one"
 	at := time.Now().Add(-time.Hour).UnixMilli()
 	head := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Owner: "appender-1", Topic: "sealift.events", Incarnation: "1", WrittenAt: at}
@@ -96,9 +97,13 @@ func seedLedger(ctx context.Context, staging objstore.Store, noteFile string) er
 		Job:    delivery.Job{File: delivery.Ref(&sealed, 1), Destination: dest, Attempt: 3},
 		Reason: "no_bucket", Cause: "the bucket does not exist", Fix: "create it", Since: 1795357800000, At: 1795361400000,
 	}
-	note, err := os.ReadFile(noteFile)
+	note, err := os.ReadFile(dir + "/parked.json")
 	if errors.Is(err, fs.ErrNotExist) {
 		note, err = parked.Encode(), nil
+	}
+	if _, none := os.Stat(dir + "/delivered"); none == nil {
+		late := delivery.Receipt{File: parked.Job.File, Destination: dest, Outcome: delivery.Delivered}
+		err = errors.Join(err, put(delivery.ReceiptKey(late.File, dest), late.Encode()))
 	}
 	return errors.Join(err, chain.Append(ctx, head), chain.Append(ctx, &sealed),
 		put(delivery.ReceiptKey(receipt.File, dest), receipt.Encode()),

@@ -68,7 +68,7 @@ needs Redis, as copiers do, which are kept away meanwhile.`,
 				} else {
 					err = errors.Join(printRedrive(a.stdout, done, r, found.rows()), err)
 				}
-				if err != nil && done.Enqueued+done.Skipped > 0 {
+				if err != nil && done.Enqueued+done.Skipped+done.Closed > 0 {
 					return &exitError{exitPartial, fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Things(done.Found, "parked file"), err)}
 				}
 				return err
@@ -158,7 +158,11 @@ func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []
 	case r.DryRun:
 		_, err = fmt.Fprintf(out, "%s parked\n", progress.Things(done.Found, "file"))
 	case r.Skip:
-		_, err = fmt.Fprintf(out, "%s of %s given up\n", progress.Count(done.Skipped), progress.Things(done.Found, "parked file"))
+		closed := ""
+		if done.Closed > 0 {
+			closed = fmt.Sprintf("; %s too late, as when it was delivered meanwhile", progress.Count(done.Closed))
+		}
+		_, err = fmt.Fprintf(out, "%s of %s given up%s\n", progress.Count(done.Skipped), progress.Things(done.Found, "parked file"), closed)
 	default:
 		_, err = fmt.Fprintf(out, "%s of %s enqueued again\n", progress.Count(done.Enqueued), progress.Things(done.Found, "parked file"))
 	}
