@@ -32,7 +32,7 @@ type packs struct {
 	flight  singleflight.Group
 
 	mu    sync.Mutex        // guards all below
-	spans map[string][]byte // by pack and beginning; nobody writes to them
+	spans map[string][]byte // by pack, beginning and end; nobody writes to them
 	order []string          // of spans, oldest first
 }
 
@@ -48,7 +48,7 @@ func (p *packs) near(ctx context.Context, e *ledger.Entry, i int) *spooled {
 	if to-from == f.GzipBytes || to-from > 2*spanBytes { // it has no neighbours, or is no small file
 		return nil
 	}
-	key := fmt.Sprintf("%s %d", f.StagedKey, from)
+	key := fmt.Sprintf("%s %d %d", f.StagedKey, from, to)
 	b := p.kept(key)
 	if b == nil {
 		read, err, _ := p.flight.Do(key, func() (any, error) { return p.read(ctx, key, f.StagedKey, from, to-from) })

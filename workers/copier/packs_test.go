@@ -126,6 +126,16 @@ func TestPacksAreReadOnceByMany(t *testing.T) {
 	require.Equal(t, 1, store.parts)
 }
 
+// Entries that say different things of one pack, as a damaged one does, get what
+// each of them asks for.
+func TestStretchesThatBeginAlike(t *testing.T) {
+	store := &ranged{Store: objstore.NewMemory("staging")}
+	files := pack(t, store, "a", "b", "c")
+	p := newPacks(store)
+	require.NotNil(t, p.near(t.Context(), &ledger.Entry{Files: files[:2]}, 0))
+	require.NotNil(t, p.near(t.Context(), &ledger.Entry{Files: files}, 2))
+}
+
 func TestPacksKeepLittle(t *testing.T) {
 	store := &ranged{Store: objstore.NewMemory("staging")}
 	p := newPacks(store)
