@@ -25,7 +25,7 @@ FUZZTIME ?= 10s
 FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
-.PHONY: build demo test simulate test-stack test-isal schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation profile fuzz clean help bench-collector bench-fleet bench-copy bench-scale bench-plan bench-compare
+.PHONY: build demo test simulate test-stack test-isal schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation profile fuzz clean help bench-collector bench-fleet bench-copy bench-peers bench-scale bench-plan bench-compare
 
 # Level 1 by Intel's ISA-L: for ISAL=1, which needs a C compiler and libisal-dev.
 CGO  := $(if $(ISAL),1,0)
@@ -102,6 +102,9 @@ bench-fleet: ## the whole fleet on real servers, table and plot; SOURCES="50 500
 
 bench-copy: ## one copier beside bare loops of requests over the same bytes, on real servers; OUT=copy.jsonl, REF=… DELAY=30ms (scripts/bench-copy.sh -h)
 	@scripts/bench-copy.sh $(if $(REF),--ref $(REF)) $(if $(DELAY),--delay $(DELAY)) $(or $(OUT),copy.jsonl)
+
+bench-peers: ## beside a program by hand and, with BENTO=PATH, Bento: SOURCES="50 2000" EVENTS=1000000 ROUNDS=3 PEERS="baseline sealift" LEVEL=6 OUT=peers.jsonl
+	@BENTO='$(BENTO)' scripts/bench-peers.sh --events $(or $(EVENTS),1000000) --sources "$(or $(SOURCES),50 2000)" --rounds $(or $(ROUNDS),3) --level $(or $(LEVEL),6) $(if $(PEERS),--peers "$(PEERS)") $(or $(OUT),peers.jsonl)
 
 bench-scale: ## 100,000 open streams, their turn, and overload, of one appender; OUT=scale.jsonl, REF=… (scripts/bench-scale.sh -h)
 	@scripts/bench-scale.sh $(if $(REF),--ref $(REF)) streams $(or $(OUT),scale.jsonl)

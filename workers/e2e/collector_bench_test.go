@@ -160,16 +160,9 @@ func (c *contestant) audit(b *testing.B) {
 
 // cpu returns the user and system time that the process has taken so far.
 func (c *contestant) cpu(b *testing.B) time.Duration {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.pid))
+	stat, err := procStat(c.pid)
 	require.NoError(b, err)
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')'):]))
-	var ticks int64
-	for _, f := range fields[12:14] { // utime, stime
-		n, err := strconv.ParseInt(f, 10, 64)
-		require.NoError(b, err)
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / 100 // USER_HZ
+	return stat.cpu
 }
 
 func (c *contestant) peakMB(b *testing.B) int {

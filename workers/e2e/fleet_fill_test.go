@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -39,39 +40,57 @@ func newDataset(b testing.TB, dir string, client *stream.Client, s fleetSize) da
 		require.NoError(b, json.Unmarshal(text, &d))
 		return d
 	}
-	require.NoError(b, client.EnsureTopics(b.Context(), true, stream.Topic{Name: d.Topic, Partitions: s.partitions}))
-	bounds, err := client.Bounds(b.Context(), d.Topic)
-	require.NoError(b, err)
-	for _, p := range bounds {
-		require.Zero(b, p.End, "topic %s was filled in part: use another stack, or other numbers", d.Topic)
-	}
-	producer := client.NewProducer(stream.ProducerConfig{Topic: d.Topic, Compression: "lz4"})
-	defer producer.Close()
 	begin := time.Now().UTC().Truncate(24 * time.Hour).Add(-48 * time.Hour)
-	var batch []stream.Record
-	for hour := range s.hours {
-		n := s.events*(hour+1)/s.hours - s.events*hour/s.hours
-		g := sample.New(sample.Config{Seed: uint64(hour), Sources: s.sources})
-		for i := range n {
-			e := g.Next()
-			received := begin.Add(time.Duration(hour)*time.Hour + time.Duration(i)*time.Hour/time.Duration(n)).UnixMilli()
-			r := record(sourceID(e.Source), strconv.FormatInt(received, 10), string(e.Body))
-			r.Headers = append(r.Headers, stream.Header{Key: "sealift-line", Value: []byte("1")}, stream.Header{Key: "sealift-message", Value: []byte(e.MessageID)})
-			d.Bytes += int64(len(r.Value)) + 1
-			if batch = append(batch, r); len(batch) == 5_000 {
-				require.NoError(b, producer.Produce(b.Context(), batch...))
-				batch = batch[:0]
+	fillTopic(b, client, d.Topic, s.partitions, s.events, func(yield func(stream.Record) bool) {
+		d.Bytes = 0
+		for hour := range s.hours {
+			n := s.events*(hour+1)/s.hours - s.events*hour/s.hours
+			g := sample.New(sample.Config{Seed: uint64(hour), Sources: s.sources})
+			for i := range n {
+				e := g.Next()
+				received := begin.Add(time.Duration(hour)*time.Hour + time.Duration(i)*time.Hour/time.Duration(n)).UnixMilli()
+				r := record(sourceID(e.Source), strconv.FormatInt(received, 10), string(e.Body))
+				r.Headers = append(r.Headers, stream.Header{Key: "sealift-line", Value: []byte("1")}, stream.Header{Key: "sealift-message", Value: []byte(e.MessageID)})
+				d.Bytes += int64(len(r.Value)) + 1
+				if !yield(r) {
+					return
+				}
 			}
 		}
-	}
-	if len(batch) > 0 {
-		require.NoError(b, producer.Produce(b.Context(), batch...))
-	}
+	})
 	d.KafkaBytes = topicBytes(b, dir, d.Topic)
 	text, err := json.Marshal(d)
 	require.NoError(b, err)
 	require.NoError(b, os.WriteFile(note, text, 0o600))
 	return d
+}
+
+// fillTopic has n records made, and written to a topic unless it holds as many.
+func fillTopic(b testing.TB, client *stream.Client, topic string, partitions, n int, records iter.Seq[stream.Record]) {
+	b.Helper()
+	require.NoError(b, client.EnsureTopics(b.Context(), true, stream.Topic{Name: topic, Partitions: partitions}))
+	bounds, err := client.Bounds(b.Context(), topic)
+	require.NoError(b, err)
+	var held int64
+	for _, p := range bounds {
+		held += p.End - p.First
+	}
+	require.Contains(b, []int64{0, int64(n)}, held, "topic %s was filled in part: use another stack, or other numbers", topic)
+	producer := client.NewProducer(stream.ProducerConfig{Topic: topic, Compression: "lz4"})
+	defer producer.Close()
+	var batch []stream.Record
+	flush := func() {
+		if held == 0 {
+			require.NoError(b, producer.Produce(b.Context(), batch...))
+		}
+		batch = batch[:0]
+	}
+	for r := range records {
+		if batch = append(batch, r); len(batch) == 5_000 {
+			flush()
+		}
+	}
+	flush()
 }
 
 // sendDataset sends events to a collector as SDKs do, and returns the bytes of

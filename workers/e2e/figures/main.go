@@ -1,7 +1,7 @@
-// Command figures turns the runs that the fleet's benchmark noted, a line of
-// JSON each (pkg/plan.Run), into what people read: a table of medians, a plot,
+// Command figures turns the runs that the benchmarks of the fleet and of its peers
+// noted, a line of JSON each (pkg/plan.Run), into what people read: a table of medians, a plot,
 // ratios of one label to another, and the constants of `sealift plan`. It is for
-// scripts/bench-fleet.sh and bench-copy.sh; it measures nothing itself, and judges nothing.
+// scripts/bench-fleet.sh, bench-copy.sh and bench-peers.sh; it measures nothing itself, and judges nothing.
 package main
 
 import (
@@ -20,6 +20,7 @@ const usage = `usage: figures COMMAND FILE.jsonl
   plot            the same as an SVG
   compare A B     ratios of label A to label B, of medians (after FILE)
   copy            those of scripts/bench-copy.sh instead: medians, and ratios to its loops
+  peers           medians beside those of the label baseline
   constants       those of sealift plan, of all runs, with what they foretell`
 
 func main() {
@@ -47,6 +48,8 @@ func run(args []string, out, errOut io.Writer) error {
 		return plot(out, medians(runs))
 	case args[0] == "compare" && len(args) == 4:
 		return compare(out, medians(runs), args[2], args[3])
+	case args[0] == "peers":
+		return peers(out, medians(runs))
 	case args[0] == "constants":
 		return constants(out, errOut, runs)
 	}

@@ -1,0 +1,159 @@
+// Command baseline is what one writes by hand in an afternoon to get a topic into
+// S3, without a framework: a consumer group, a buffer for each source and day, gzip, a PUT. It is
+// what scripts/bench-peers.sh holds others against: about the least CPU time
+// that the work takes in Go.
+//
+// It promises little: every event at least once, and as long as memory holds
+// what one roll brings. A kill between PUTs and the commit doubles files, a
+// second process is not foreseen, and nothing checks anything.
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	memberBytes = 256 << 10 // of lines, after which they are compressed: a gzip member
+	objectBytes = 100 << 20 // of gzip, after which all is put
+	uploads     = 4         // at once
+)
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "baseline:", err)
+		os.Exit(1)
+	}
+}
+
+// file is an object to be.
+type file struct{ lines, gzip bytes.Buffer }
+
+// loader has what is not in S3 yet.
+type loader struct {
+	kafka *kgo.Client
+	s3    *minio.Client
+	zip   *gzip.Writer
+	open  map[string]*file // by source and day
+	puts  int
+}
+
+// run ends when all is in S3 that the topic held at the start.
+func run(ctx context.Context) error {
+	seconds, err := strconv.Atoi(os.Getenv("ROLL_SECS"))
+	if err != nil {
+		return fmt.Errorf("ROLL_SECS: %w", err)
+	}
+	level, err := strconv.Atoi(os.Getenv("GZIP_LEVEL"))
+	if err != nil {
+		return fmt.Errorf("GZIP_LEVEL: %w", err)
+	}
+	l := &loader{open: map[string]*file{}}
+	if l.zip, err = gzip.NewWriterLevel(nil, level); err != nil {
+		return err
+	}
+	l.s3, err = minio.New(strings.TrimPrefix(os.Getenv("S3_ENDPOINT"), "http://"), &minio.Options{
+		Creds: credentials.NewStaticV4(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY"), ""), Region: os.Getenv("AWS_REGION"),
+	})
+	if err != nil {
+		return err
+	}
+	topic := os.Getenv("TOPIC")
+	l.kafka, err = kgo.NewClient(kgo.SeedBrokers(strings.Split(os.Getenv("BOOTSTRAP"), ",")...), kgo.ConsumerGroup(os.Getenv("GROUP")), kgo.ConsumeTopics(topic),
+		kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(6*time.Second), kgo.FetchMaxBytes(16<<20))
+	if err != nil {
+		return err
+	}
+	defer l.kafka.Close()
+	ends, err := kadm.NewClient(l.kafka).ListEndOffsets(ctx, topic)
+	if err != nil {
+		return err
+	}
+	goal := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			goal[o.Partition] = o.Offset
+		}
+	})
+	for rolled := time.Now(); len(goal) > 0; {
+		full := false
+		wait, cancel := context.WithTimeout(ctx, time.Second)
+		records := l.kafka.PollRecords(wait, 20_000)
+		cancel()
+		records.EachRecord(func(r *kgo.Record) {
+			full = l.add(r) || full
+			if end, ok := goal[r.Partition]; ok && r.Offset+1 >= end {
+				delete(goal, r.Partition)
+			}
+		})
+		if full || time.Since(rolled) > time.Duration(seconds)*time.Second {
+			if err := l.flush(ctx); err != nil {
+				return err
+			}
+			rolled = time.Now()
+		}
+	}
+	return l.flush(ctx)
+}
+
+// add puts a record's line into its file, and says whether that is full.
+func (l *loader) add(r *kgo.Record) (full bool) {
+	key := "source=" + string(r.Key) + "/day=" + r.Timestamp.UTC().Format(time.DateOnly)
+	f := l.open[key]
+	if f == nil {
+		f = &file{}
+		l.open[key] = f
+	}
+	f.lines.Write(r.Value)
+	f.lines.WriteByte('\n')
+	if f.lines.Len() < memberBytes {
+		return false
+	}
+	l.pack(f)
+	return f.gzip.Len() >= objectBytes
+}
+
+// pack compresses a file's lines: writing to a buffer does not fail.
+func (l *loader) pack(f *file) {
+	l.zip.Reset(&f.gzip)
+	_, _ = l.zip.Write(f.lines.Bytes())
+	_ = l.zip.Close()
+	f.lines.Reset()
+}
+
+// flush puts all files, and commits what was read.
+func (l *loader) flush(ctx context.Context) error {
+	if len(l.open) == 0 {
+		return nil
+	}
+	var puts errgroup.Group
+	puts.SetLimit(uploads)
+	for key, f := range l.open {
+		if f.lines.Len() > 0 {
+			l.pack(f)
+		}
+		l.puts++
+		name := fmt.Sprintf("%s%s/%d-%06d.json.gz", os.Getenv("PREFIX"), key, time.Now().UnixNano(), l.puts)
+		puts.Go(func() error {
+			_, err := l.s3.PutObject(ctx, os.Getenv("BUCKET"), name, &f.gzip, int64(f.gzip.Len()), minio.PutObjectOptions{DisableMultipart: true})
+			return err
+		})
+	}
+	if err := puts.Wait(); err != nil {
+		return err
+	}
+	l.open = map[string]*file{}
+	return l.kafka.CommitUncommittedOffsets(ctx)
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/plan"
+)
+
+// TestRatiosAreToTheBaselineOfTheSame puts baselines of another size, and of
+// another level, beside those that are to be taken.
+func TestRatiosAreToTheBaselineOfTheSame(t *testing.T) {
+	of := func(label string, sources, level int, cpu float64) plan.Run {
+		return plan.Run{Label: label, Events: 1_000_000, Bytes: 1e9, Sources: sources, Level: level, WallSeconds: 10, Roles: map[string]plan.Role{"all": {CPUSeconds: cpu, SumRSS: 1e6}}}
+	}
+	var out bytes.Buffer
+	require.NoError(t, peers(&out, medians([]plan.Run{
+		of("baseline", 50, 6, 10), of("baseline", 50, 1, 5), of("baseline", 2000, 6, 20),
+		of("sealift", 50, 6, 15), of("sealift", 50, 6, 14), of("sealift", 50, 6, 19), of("sealift", 50, 1, 10), of("sealift", 2000, 1, 30), of("sealift", 7, 6, 1),
+	})))
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		if c := strings.Split(line, " | "); len(c) > 5 && c[2] == "sealift" {
+			got = append(got, strings.Join([]string{strings.TrimPrefix(c[0], "| "), c[3], c[4], c[5]}, " "))
+		}
+	}
+	require.Equal(t, []string{"7 6 1.0 -", "50 6 15.0 1.50", "50 1 10.0 2.00", "2,000 1 30.0 1.50"}, got)
+	require.Error(t, peers(&out, nil))
+}

@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// processTree is a program with all processes that it starts, as one session, and
+// what they take of the machine.
+type processTree struct {
+	*exec.Cmd
+	ended chan struct{} // closed when the program has; its children may go on
+	err   error         // of Wait, valid after ended
+
+	mu   sync.Mutex
+	seen []treeSample
+	peak int64 // bytes of resident memory, summed over the processes: pages that they share count for each
+}
+
+// treeSample is the CPU time taken up to a moment.
+type treeSample struct {
+	at  time.Time
+	cpu time.Duration
+}
+
+// startTree starts a program and looks at its processes five times a second
+// until ctx ends.
+func startTree(ctx context.Context, cmd *exec.Cmd) (*processTree, error) {
+	p := &processTree{Cmd: cmd, ended: make(chan struct{})}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.ended)
+	}()
+	go func() {
+		for tick := time.NewTicker(200 * time.Millisecond); ; {
+			p.look()
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return p, nil
+}
+
+// look notes what the processes take, and returns those that have not ended. A process's times include
+// those of the children that it has waited for, so nothing that ends is lost.
+func (p *processTree) look() (pids []int) {
+	var cpu time.Duration
+	var rss int64
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := procStat(pid)
+		if err != nil || stat.session != p.Process.Pid {
+			continue // it has ended, or is another's
+		}
+		cpu += stat.cpu + stat.children
+		rss += stat.rss
+		if !stat.zombie {
+			pids = append(pids, pid)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = append(p.seen, treeSample{time.Now(), cpu})
+	p.peak = max(p.peak, rss)
+	return pids
+}
+
+// cpuBy returns the CPU time that was taken by a moment, or until the program
+// ended by itself.
+func (p *processTree) cpuBy(at time.Time) (cpu time.Duration) {
+	select {
+	case <-p.ended:
+		used := p.ProcessState.SysUsage().(*syscall.Rusage)
+		cpu = time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	default:
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.seen {
+		cpu = max(cpu, s.cpu)
+		if s.at.After(at) {
+			break
+		}
+	}
+	return cpu
+}
+
+// peakRSS returns the most memory that the processes held at once, as far as it
+// was seen. What the kernel says of a child that has ended would not do: it begins with
+// the memory of the process that started it.
+func (p *processTree) peakRSS() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.peak
+}
+
+// stop asks the program to end, and kills what is left of it.
+func (p *processTree) stop(within time.Duration) {
+	_ = p.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.ended:
+	case <-time.After(within):
+	}
+	for range 50 {
+		pids := slices.DeleteFunc(p.look(), func(pid int) bool { return syscall.Kill(pid, syscall.SIGKILL) != nil })
+		if len(pids) == 0 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	<-p.ended
+}
+
+// procStats is what Linux tells of a process.
+type procStats struct {
+	session       int
+	zombie        bool
+	cpu, children time.Duration // user and system time: its own, and of children that it has waited for
+	rss           int64         // bytes
+}
+
+func procStat(pid int) (s procStats, err error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return s, err
+	}
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')'):])) // the name before may hold spaces
+	var n [22]int64
+	for i := 2; i <= 22; i++ {
+		if n[i-1], err = strconv.ParseInt(fields[i], 10, 64); err != nil {
+			return s, err
+		}
+	}
+	const tick = time.Second / 100 // USER_HZ
+	return procStats{
+		session: int(n[3]), zombie: fields[1] == "Z", cpu: time.Duration(n[11]+n[12]) * tick, children: time.Duration(n[13]+n[14]) * tick, rss: n[21] * int64(os.Getpagesize()),
+	}, nil
+}
+
+// TestATreesTimesAreKept runs a shell that takes no CPU time itself: a child does,
+// and ends; another is not asked to end, and is killed.
+func TestATreesTimesAreKept(t *testing.T) {
+	if _, err := procStat(os.Getpid()); err != nil {
+		t.Skip(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `
+sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'
+sleep 1000 &
+trap "exit 3" TERM
+echo ready
+wait`)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	p, err := startTree(t.Context(), cmd)
+	require.NoError(t, err)
+	_, err = out.Read(make([]byte, 10))
+	require.NoError(t, err)
+	children := p.look()
+	require.Greater(t, len(children), 1)
+	own, err := procStat(p.Process.Pid)
+	require.NoError(t, err)
+	require.Greater(t, own.children, own.cpu)
+	p.stop(time.Minute)
+	require.GreaterOrEqual(t, p.cpuBy(time.Now()), own.children)
+	require.Positive(t, p.peakRSS())
+	require.Equal(t, 3, p.ProcessState.ExitCode(), "it was asked to end")
+	for _, pid := range children {
+		stat, err := procStat(pid)
+		require.True(t, err != nil || stat.zombie || stat.session != p.Process.Pid, "process %d lives on", pid)
+	}
+}
