@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -166,12 +165,9 @@ func (c *contestant) cpu(b *testing.B) time.Duration {
 }
 
 func (c *contestant) peakMB(b *testing.B) int {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.pid))
+	peak, err := procPeak(c.pid)
 	require.NoError(b, err)
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	kb, err := strconv.Atoi(strings.Fields(rest)[0])
-	require.NoError(b, err)
-	return kb >> 10
+	return int(peak >> 20)
 }
 
 // newContest starts all contestants.

@@ -158,15 +158,16 @@ func (f *fleetRun) start(role string, n int) (all []*fleetProcess) {
 func (f *fleetRun) stop(all []*fleetProcess) plan.Role {
 	sum := plan.Role{Processes: len(all)}
 	for _, p := range all {
+		rss, err := procPeak(p.Process.Pid)
+		require.NoError(f.b, err, p.log)
+		sum.SumRSS += rss
+		sum.PeakRSS = max(sum.PeakRSS, rss)
 		require.NoError(f.b, p.Process.Signal(syscall.SIGTERM))
 	}
 	for _, p := range all {
 		require.NoError(f.b, p.Wait(), p.log)
 		used := p.ProcessState.SysUsage().(*syscall.Rusage)
 		sum.CPUSeconds += time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
-		rss := used.Maxrss << 10 // KiB on Linux
-		sum.SumRSS += rss
-		sum.PeakRSS = max(sum.PeakRSS, rss)
 	}
 	return sum
 }

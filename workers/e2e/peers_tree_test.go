@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -108,8 +109,7 @@ func (p *processTree) cpuBy(at time.Time) (cpu time.Duration) {
 }
 
 // peakRSS returns the most memory that the processes held at once, as far as it
-// was seen. What the kernel says of a child that has ended would not do: it begins with
-// the memory of the process that started it.
+// was seen.
 func (p *processTree) peakRSS() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -159,6 +159,22 @@ func procStat(pid int) (s procStats, err error) {
 	}, nil
 }
 
+// procPeak returns the most resident memory that a process has had, in bytes. Its
+// ru_maxrss would not do: it begins with that of the process that started it.
+func procPeak(pid int) (int64, error) {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0, fmt.Errorf("process %d has ended", pid)
+	}
+	kb, err := strconv.ParseInt(fields[0], 10, 64)
+	return kb << 10, err
+}
+
 // TestATreesTimesAreKept runs a shell that takes no CPU time itself: a child does,
 // and ends; another is not asked to end, and is killed.
 func TestATreesTimesAreKept(t *testing.T) {
@@ -182,6 +198,9 @@ wait`)
 	own, err := procStat(p.Process.Pid)
 	require.NoError(t, err)
 	require.Greater(t, own.children, own.cpu)
+	peak, err := procPeak(p.Process.Pid)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, peak, own.rss)
 	p.stop(time.Minute)
 	require.GreaterOrEqual(t, p.cpuBy(time.Now()), own.children)
 	require.Positive(t, p.peakRSS())
