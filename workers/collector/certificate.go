@@ -69,13 +69,16 @@ func (c *certificate) follow(ctx context.Context) {
 		}
 		changed, err := c.load()
 		switch {
-		case err != nil && err.Error() != logged:
-			logged = err.Error()
-			c.log.ErrorContext(ctx, "new certificate is not used, the old one stays", "err", err)
+		case err != nil:
+			if err.Error() != logged {
+				logged = err.Error()
+				c.log.ErrorContext(ctx, "new certificate is not used, the old one stays", "err", err)
+			}
+			continue
 		case changed:
-			logged = ""
 			c.log.InfoContext(ctx, "new certificate is used", "file", c.certFile, "expires", c.pair.Load().Leaf.NotAfter)
 		}
+		logged = ""
 	}
 }
 
