@@ -88,12 +88,12 @@ done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
-ours=''
+ours='' commit=''
 trap 'status=$?; [ -z "$ours" ] || scripts/stack.sh down "$ours"; rm -rf "$work"; exit $status' EXIT
 trap 'exit 130' INT TERM
 if [ -z "${SEALIFT:-}" ]; then
   scripts/build-refs.sh "$work" >/dev/null
-  SEALIFT=$work/sealift-here
+  SEALIFT=$work/sealift-here commit=$(cat "$work/commit-here")
 fi
 (cd scripts/peers/baseline && CGO_ENABLED=0 go build -trimpath -o "$work/baseline" .)
 export SEALIFT BASELINE=$work/baseline BENTO
@@ -106,6 +106,6 @@ fi
 . "$stack/env"
 status=0
 (cd workers/e2e && "$work/e2e.test" -test.run - -test.bench '^BenchmarkPeers$' -test.benchtime "${rounds}x" -test.timeout 0 -test.v \
-  -peers.names "$all" -peers.events "$events" -peers.sources "$sources" -peers.commit "$(git describe --always --dirty --exclude '*')" -peers.out "$out" "${flags[@]}" >&2) || status=$?
+  -peers.names "$all" -peers.events "$events" -peers.sources "$sources" -peers.commit "$commit" -peers.out "$out" "${flags[@]}" >&2) || status=$?
 [ ! -s "$out" ] || go run ./workers/e2e/figures peers "$out"
 exit "$status"

@@ -39,7 +39,7 @@ var (
 	peerLevel   = flag.Int("peers.level", 6, "of gzip")
 	peerRoll    = flag.Int("peers.roll", 120, "seconds after which programs end their files that go by the clock")
 	peerLimit   = flag.Duration("peers.limit", 15*time.Minute, "of a run")
-	peerCommit  = flag.String("peers.commit", "", "of this tree")
+	peerCommit  = flag.String("peers.commit", "", "of the binary that SEALIFT names")
 	peerOut     = flag.String("peers.out", "", "file to append right results to, a line of JSON each")
 )
 
