@@ -74,6 +74,9 @@ const (
 	dedupDisk     = 18   // bytes a message, see pkg/dedup
 	dedupMemory   = 1.5
 	dedupBudget   = 256 << 20 // appender.dedup_memory
+	lineBudget    = 512 << 20 // appender.memory
+	blockBytes    = 128 << 10 // of a file's lines wait in memory, at most
+	heapOverLines = 1.25      // an appender's process collects at a quarter above what lives
 	requestsEach  = 2         // of a copier, one after another, while a delivery has a slot
 	baseMemory    = 64e6      // of an auditor
 )
@@ -115,6 +118,9 @@ func (p *Plan) workers(peak files) {
 	// What is open, and what is sealed and not staged yet.
 	disk := 2*peak.gzip + dedupDisk*messages
 	add("appender", bytes*m.AppenderPerByte+peak.count/turn*m.AppenderPerFile, leastWorkers, float64(m.AppenderRSS), disk)
+	// What was measured held few lines.
+	appender := p.worker("appender")
+	appender.MemoryBytes += heapOverLines * min(lineBudget, blockBytes*peak.count/float64(appender.Count))
 	// A copier waits for S3 most of the time.
 	slots := deliveries * requestsEach * l.S3Latency.Seconds()
 	copiers := max(leastWorkers, int(ceil(slots/float64(l.Concurrency))))

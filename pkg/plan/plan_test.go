@@ -108,6 +108,20 @@ func TestWhatALoadNeeds(t *testing.T) {
 }
 
 // What is staged follows bytes, not sources.
+// TestOpenFilesTakeMemory: what was measured held few lines; two appenders hold
+// those of half the sources each.
+func TestOpenFilesTakeMemory(t *testing.T) {
+	for sources, want := range map[int]float64{
+		50:      5e8 + 1.25*25*(128<<10),
+		2_000:   5e8 + 1.25*1000*(128<<10),
+		100_000: 5e8 + 1.25*(512<<20), // appender.memory: 1,171 MB; a run took 1,073
+	} {
+		p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew = 1_000, sources, 0 })
+		require.Equal(t, 2, p.worker("appender").Count)
+		require.InDelta(t, want, p.worker("appender").MemoryBytes, 1e6, "%d sources", sources)
+	}
+}
+
 func TestSmallFilesAreStagedTogether(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		files, bytes, entries, want float64
