@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/sealift/sealift/pkg/secret"
 )
@@ -30,7 +31,8 @@ func ProfileCredentials(profile string) func(context.Context) (Credentials, erro
 		mu.Lock()
 		defer mu.Unlock()
 		if chain == nil {
-			cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(profile))
+			// The SDK's own lines, not of this log and its format, say nothing that the error does not.
+			cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(profile), config.WithLogger(logging.Nop{}))
 			if err != nil {
 				return nil, fmt.Errorf("load the AWS SDK's default configuration: %w", err)
 			}

@@ -51,6 +51,7 @@ type S3Config struct {
 type S3 struct {
 	bucket, owner    string
 	region, endpoint string
+	pathStyle        bool
 	section          string
 	credentials      func(context.Context) (Credentials, error)
 	*wire            // of all buckets there
@@ -75,7 +76,7 @@ func NewS3(cfg S3Config) *S3 {
 	} else {
 		place.UseFIPS, place.UseDualStack = &cfg.UseFIPS, &cfg.DualStack
 	}
-	s := &S3{region: cfg.Region, endpoint: cfg.Endpoint, section: cfg.Section, wire: newWire(cfg.HTTPClient, place)}
+	s := &S3{region: cfg.Region, endpoint: cfg.Endpoint, pathStyle: cfg.PathStyle, section: cfg.Section, wire: newWire(cfg.HTTPClient, place)}
 	return s.At(cfg.Bucket, cfg.ExpectedOwner, cfg.Credentials)
 }
 

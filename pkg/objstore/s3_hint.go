@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
+	"syscall"
 )
 
 // hint says which key of the configuration to change when a bucket that it
@@ -38,6 +40,17 @@ func (s *S3) hint(e *Error) string {
 		return fmt.Sprintf("this process's own policy has to allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on the bucket of %s", key("bucket"))
 	case e.Status == http.StatusBadRequest && strings.HasPrefix(s.endpoint, "http:"):
 		return fmt.Sprintf("if that server speaks https, write %s with https", key("endpoint"))
+	}
+	var lookup *net.DNSError
+	switch unknown := errors.As(e.Err, &lookup) && lookup.IsNotFound; {
+	case unknown && s.endpoint == "":
+		return fmt.Sprintf("correct %s, or look at this machine's DNS", key("region"))
+	case unknown && !s.pathStyle:
+		return fmt.Sprintf("set %s: true, if that server has no host name for each bucket, or correct %s", key("force_path_style"), key("endpoint"))
+	case unknown:
+		return fmt.Sprintf("correct %s, or look at this machine's DNS", key("endpoint"))
+	case s.endpoint != "" && errors.Is(e.Err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("start that server, or correct %s", key("endpoint"))
 	}
 	return ""
 }

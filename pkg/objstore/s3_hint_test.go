@@ -2,8 +2,11 @@ package objstore_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -59,3 +62,36 @@ func TestRefusalsNameTheKey(t *testing.T) {
 		})
 	}
 }
+
+// What does not answer at all is mostly a wrong address.
+func TestSilenceNamesTheKey(t *testing.T) {
+	unknown := &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}
+	for name, c := range map[string]struct {
+		endpoint  string
+		pathStyle bool
+		err       error
+		want      string
+	}{
+		"no_host_for_the_bucket": {"http://minio:9000", false, unknown, "; set staging.force_path_style: true, if that server has no host name for each bucket, or correct staging.endpoint"},
+		"no_host":                {"http://minio:9000", true, unknown, "; correct staging.endpoint, or look at this machine's DNS"},
+		"no_such_region":         {"", false, unknown, "; correct staging.region, or look at this machine's DNS"},
+		"not_started":            {"http://minio:9000", true, syscall.ECONNREFUSED, "; start that server, or correct staging.endpoint"},
+		"dns_away":               {"http://minio:9000", false, &net.DNSError{Err: "timeout", IsTimeout: true}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := objstore.NewS3(objstore.S3Config{
+				Bucket: "stage", Region: "us-east-1", Endpoint: c.endpoint, PathStyle: c.pathStyle, Credentials: static, Section: "staging",
+				HTTPClient: &http.Client{Transport: fails{c.err}},
+			})
+			_, err := store.List(t.Context(), "", "", 1)
+			var e *objstore.Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, strings.TrimPrefix(c.want, "; "), e.Hint)
+			require.True(t, strings.HasSuffix(err.Error(), c.want), err)
+		})
+	}
+}
+
+type fails struct{ err error }
+
+func (f fails) RoundTrip(*http.Request) (*http.Response, error) { return nil, f.err }
