@@ -73,9 +73,22 @@ func (c *Checker) Check(ctx context.Context, t catalog.Target, o Options) Report
 		r.report.OK = r.report.OK && s.Status != Failed
 	}
 	if r.report.OK {
-		r.conclude()
+		r.conclude(r.checksOwner(ctx))
 	}
 	return r.report
+}
+
+// checksOwner reports whether the server refuses a wrong owner of the bucket.
+// AWS does, others may take any: then the right one proves nothing.
+func (r *run) checksOwner(ctx context.Context) bool {
+	if r.t.Owner == "" || r.unsafe {
+		return false
+	}
+	wrong := r.t
+	if wrong.Owner = "000000000000"; r.t.Owner == wrong.Owner {
+		wrong.Owner = "111111111111"
+	}
+	return errors.Is(r.try(ctx, wrong, r.Sources[0], nil).err, objstore.ErrDenied)
 }
 
 func (r *run) catalog() (string, error) {
@@ -91,7 +104,7 @@ func (r *run) catalog() (string, error) {
 
 func (r *run) endpoint() (string, error) {
 	if r.t.Endpoint == "" {
-		return "", skip("AWS's own")
+		return "", skip("the catalog names none")
 	}
 	if r.Guard != nil {
 		if err := r.Guard(r.t.Endpoint); err != nil {

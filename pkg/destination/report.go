@@ -97,7 +97,7 @@ func (s *Step) fail(err error, t catalog.Target, own string) {
 }
 
 // conclude says what is known now, and what is not.
-func (r *run) conclude() {
+func (r *run) conclude(checksOwner bool) {
 	proven := func(format string, args ...any) {
 		r.report.Proven = append(r.report.Proven, fmt.Sprintf(format, args...))
 	}
@@ -112,8 +112,11 @@ func (r *run) conclude() {
 		encryption = "with the bucket's default encryption"
 	}
 	proven("%s into %s, %s", strings.Join(putActions(r.t), " and "), folders(r.t, r.Sources), encryption)
-	if r.t.Owner != "" {
+	switch {
+	case r.t.Owner != "" && checksOwner:
 		proven("the bucket belongs to account %s", r.t.Owner)
+	case r.t.Owner != "":
+		unproven("that the bucket belongs to account %s: nothing shows that the server looks at x-amz-expected-bucket-owner", r.t.Owner)
 	}
 	for _, s := range r.report.Steps {
 		if s.Name == "external id" && s.Status == Passed {
