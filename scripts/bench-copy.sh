@@ -45,7 +45,7 @@ while [ $# -gt 0 ]; do
   --delay | --set) flags+=("-copy.${1#--}=$2") && shift 2 ;;
   --profile) flags+=("-copy.profile=$(realpath -m "$2")") && shift 2 ;;
   --only) flags+=(-copy.only) && shift ;;
-  -*) usage >&2 && exit 2 ;;
+  -*) echo "no such option: $1 (see $0 -h)" >&2 && exit 2 ;;
   *) out=$(realpath -m "$1") && shift ;;
   esac
 done

@@ -44,7 +44,7 @@ while [ $# -gt 0 ]; do
   --copiers | --partitions | --destinations | --level | --set) flags+=("-fleet.${1#--}=$2") && shift 2 ;;
   --collector) flags+=(-fleet.collectors=1) && shift ;;
   --stack) stack=$2 && shift 2 ;;
-  -*) usage >&2 && exit 2 ;;
+  -*) echo "no such option: $1 (see $0 -h)" >&2 && exit 2 ;;
   *) out=$(realpath -m "$1") && shift ;;
   esac
 done

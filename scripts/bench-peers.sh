@@ -68,7 +68,7 @@ while [ $# -gt 0 ]; do
   --peers) peers=$2 && shift 2 ;;
   --level | --roll) flags+=("-peers.${1#--}=$2") && shift 2 ;;
   --stack) stack=$(realpath -m "$2") && shift 2 ;;
-  -*) usage >&2 && exit 2 ;;
+  -*) echo "no such option: $1 (see $0 -h)" >&2 && exit 2 ;;
   *) out=$(realpath -m "$1") && shift ;;
   esac
 done

@@ -43,7 +43,7 @@ while [ $# -gt 0 ]; do
   --ref) ref=$2 && shift 2 ;;
   --events | --rate | --roll | --for | --memory) flags+=("-scale.${1#--}=$2") && shift 2 ;;
   streams | overload) what=$1 && shift ;;
-  -*) usage >&2 && exit 2 ;;
+  -*) echo "no such option: $1 (see $0 -h)" >&2 && exit 2 ;;
   *) out=$(realpath -m "$1") && shift ;;
   esac
 done

@@ -128,7 +128,7 @@ func (l *loader) leaf(k key, from string, n *strictyaml.Node) {
 
 // unknown reports an unknown key, or every unknown key below it.
 func (l *loader) unknown(path, from string, n *strictyaml.Node) {
-	if n.Kind == strictyaml.Mapping {
+	if len(n.Keys) > 0 {
 		for _, p := range n.Keys {
 			l.unknown(path+"."+p.Key, from, p.Value)
 		}

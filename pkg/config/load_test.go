@@ -88,6 +88,7 @@ kafka:
 kafak:
   group: x
 brokers: [a:1]
+apender: {}
 appender:
   max_bytes: 5 apples
   roll_every: 60
@@ -103,10 +104,11 @@ staging:
 		"kafka.tls (" + path + ":5): it is text, not a mapping",
 		"kafak.group (" + path + ":6): unknown key; the nearest known key is kafka.group",
 		"brokers (" + path + ":8): unknown key; the nearest known key is kafka.brokers",
-		`appender.max_bytes (` + path + `:10): "5 apples" is not a size; write`,
-		`appender.roll_every (` + path + `:11): "60" is not a duration; write`,
-		"redis.url (" + path + ":12): it takes a value, not a mapping",
-		"staging.bucket (" + path + ":14): it takes one value, not a list",
+		"apender (" + path + ":9): unknown key; `sealift config print` shows all keys",
+		`appender.max_bytes (` + path + `:11): "5 apples" is not a size; write`,
+		`appender.roll_every (` + path + `:12): "60" is not a duration; write`,
+		"redis.url (" + path + ":13): it takes a value, not a mapping",
+		"staging.bucket (" + path + ":15): it takes one value, not a list",
 		"SEALIFT_KAFKA_TOPIC (environment): unknown variable; the nearest known one is SEALIFT_KAFKA_",
 		"redis.uri (flag): unknown key; the nearest known key is redis.url",
 	} {

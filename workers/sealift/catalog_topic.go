@@ -106,6 +106,10 @@ func newCatalogGetCommand(a *app) *cobra.Command {
 			if asJSON {
 				return a.printJSON(picked)
 			}
+			if len(picked) == 0 {
+				_, err = fmt.Fprintln(a.stderr, "no workspace is applied; make one with: sealift catalog new")
+				return err
+			}
 			b, err := catalog.MarshalYAML(picked)
 			if err != nil {
 				return err

@@ -98,6 +98,9 @@ func printCompleteness(out io.Writer, r *verify.Completeness) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if len(r.Hours) == 0 {
+		fmt.Fprintln(out, "nothing was received, as far as it is in files: see --source and --since, and `sealift sources status`")
+	}
 	var unknown []string
 	behind := r.Partitions[0]
 	for _, p := range r.Partitions {

@@ -59,7 +59,11 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 			if _, err := readCertificates(a.cfg, a.log); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(a.stdout, "the configuration is valid")
+			text := "the configuration is valid"
+			if err := bucketNamed(a.cfg, nil); err != nil {
+				text += " for a collector; everything else stops with: " + err.Error()
+			}
+			_, err := fmt.Fprintln(a.stdout, text)
 			return err
 		},
 	}

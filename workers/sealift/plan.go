@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -83,7 +84,8 @@ func printPlan(out io.Writer, p sizing.Plan) error {
 	fmt.Fprintf(out, "a day: %s of lines, %s of gzip in %s files, %s deliveries, %s ledger entries\n\n", size(p.BytesPerDay), size(p.GzipPerDay),
 		count(p.FilesPerDay), count(p.DeliveriesPerDay), count(p.EntriesPerDay))
 
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	var tables strings.Builder
+	w := tabwriter.NewWriter(&tables, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WORKERS\tBUSY CORES\tCOUNT\tMEMORY EACH\tDISK EACH")
 	for _, r := range p.Workers {
 		fmt.Fprintf(w, "%s\t%.1f\t%d\t%s\t%s\n", r.Role, r.Busy, r.Count, size(r.MemoryBytes), size(r.DiskBytes))
@@ -100,6 +102,9 @@ func printPlan(out io.Writer, p sizing.Plan) error {
 	fmt.Fprintf(w, "sum\t\t%.3f\t%.2f\toperator\n\t\t\t%.2f\tcustomers\n", p.RequestsPerFile, p.OperatorUSD, p.CustomersUSD)
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	for line := range strings.Lines(tables.String()) {
+		fmt.Fprintln(out, strings.TrimRight(line, " \n")) // empty cells keep the tables aligned
 	}
 	for _, n := range p.Notes {
 		fmt.Fprintf(out, "\n! %s\n", n)

@@ -128,6 +128,8 @@ func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 	return nil
 }
 
+const noneSelected = "no file of the ledger is selected; `sealift ledger show` shows what was sealed"
+
 func (v *replayCommand) run(ctx context.Context) error {
 	if v.resume != "" {
 		o, err := replay.ReadOrder(ctx, v.staging, v.resume)
@@ -158,7 +160,7 @@ func (v *replayCommand) run(ctx context.Context) error {
 	case v.dryRun:
 		return v.printCount(o, tally)
 	case tally.Copies == 0:
-		return errors.New("no file of the ledger is selected; `sealift ledger show` shows what was sealed")
+		return errors.New(noneSelected)
 	}
 	if err := replay.WriteOrder(ctx, v.staging, o); err != nil {
 		return err

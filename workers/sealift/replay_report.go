@@ -182,6 +182,9 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 	}
 	fmt.Fprintf(v.app.stdout, "%s of %s would be made: %s, %s\n",
 		progress.Things(t.Copies, "copy"), progress.Things(t.Files, "file"), progress.Things(t.Records, "record"), progress.Bytes(t.Bytes))
+	if t.Files == 0 {
+		fmt.Fprintln(v.app.stdout, noneSelected)
+	}
 	if t.Missing > 0 {
 		fmt.Fprintf(v.app.stdout, "of the files, %s to be built from Kafka, %s lost: nothing holds them, or --from does not allow what does\n",
 			progress.Count(t.Missing-t.Lost), progress.Count(t.Lost))

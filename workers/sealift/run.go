@@ -62,6 +62,9 @@ Configuration works as elsewhere, but for what is embedded.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for flag, a := range map[string]*address{"http": &o.http, "s3": &o.s3, "kafka": &o.kafka, "redis": &o.redis, "admin": &o.admin} {
 				a.flag, a.chosen = "--"+flag, cmd.Flags().Changed(flag)
+				if _, _, err := a.hostPort(); err != nil {
+					return usage(err.Error())
+				}
 			}
 			return dev(cmd.Context(), a.cfg, o, a.stdout, a.log)
 		},

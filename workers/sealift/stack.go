@@ -112,11 +112,10 @@ func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 
 // listen starts a service at the address.
 func (a address) listen(log *slog.Logger, start func(at string) error) error {
-	host, port, err := net.SplitHostPort(cmp.Or(a.at, ":0"))
+	host, port, err := a.hostPort()
 	if err != nil {
-		return fmt.Errorf("%s %q: want host:port, or :0 for any free port", a.flag, a.at)
+		return err
 	}
-	host = cmp.Or(host, "127.0.0.1") // nothing here asks who is calling
 	err = start(net.JoinHostPort(host, port))
 	if err == nil || a.chosen || port == "0" || !inUse(err) {
 		if inUse(err) {
@@ -126,6 +125,13 @@ func (a address) listen(log *slog.Logger, start func(at string) error) error {
 	}
 	log.Info("the usual port is taken, using another one", "address", a.at, "flag", a.flag)
 	return start(net.JoinHostPort(host, "0"))
+}
+
+func (a address) hostPort() (host, port string, err error) {
+	if host, port, err = net.SplitHostPort(cmp.Or(a.at, ":0")); err != nil {
+		return "", "", fmt.Errorf("%s %q: want host:port, or :0 for any free port", a.flag, a.at)
+	}
+	return cmp.Or(host, "127.0.0.1"), port, nil // nothing here asks who is calling
 }
 
 // free returns the address for something that will listen a little later.

@@ -47,6 +47,9 @@ of destinations without role_arn. For staging with a KMS key of your own, name i
 			if err := oneOf("format", format, policy.StagingFormats); err != nil {
 				return err
 			}
+			if err := bucketNamed(a.cfg, nil); err != nil {
+				return err // its policy would open a stranger's bucket to our files
+			}
 			s.Bucket, s.Prefix, s.Region = a.cfg.Staging.Bucket, a.cfg.Staging.Prefix, a.cfg.Staging.Region
 			text, err := s.Render(policy.StagingRole(role), policy.Format(format))
 			if err != nil {
