@@ -64,9 +64,15 @@ func (s *destinationsStatus) printError(out io.Writer, r destinationRow) error {
 }
 
 func (s *destinationsStatus) printFoot(out io.Writer) error {
-	parked := int64(0)
+	parked, waits := int64(0), false
 	for _, r := range s.Destinations {
 		parked += r.Parked.Files
+		waits = waits || r.broken() && r.LastError != nil && r.Pending.Files > 0
+	}
+	if waits {
+		if _, err := fmt.Fprint(out, "\nwhat is pending is tried again by itself, or, when that is mended, at once by: sealift audit --force\n"); err != nil {
+			return err
+		}
 	}
 	if parked > 0 {
 		if _, err := fmt.Fprintf(out, "\n%s parked: sealift parked tells all causes, sealift redrive tries again what was mended\n", progress.Things(parked, "file")); err != nil {

@@ -100,9 +100,12 @@ func listParked(ctx context.Context, s *services, destination string) ([]parkedS
 	return out, errors.Join(err, failed)
 }
 
+// nothingParked is not all: who mended a destination looks here for what failed.
+const nothingParked = "nothing is parked; what failed is tried again by itself (copier.retry_tiers), or at once by: sealift audit --force"
+
 func printParked(out io.Writer, rows []parkedSize) error {
 	if len(rows) == 0 {
-		_, err := fmt.Fprintln(out, "nothing is parked")
+		_, err := fmt.Fprintln(out, nothingParked)
 		return err
 	}
 	for _, row := range rows {

@@ -153,8 +153,10 @@ func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []
 		return err
 	}
 	switch {
-	case done.Found == 0:
+	case done.Found == 0 && r.Skip:
 		_, err = fmt.Fprintln(out, "nothing is parked")
+	case done.Found == 0:
+		_, err = fmt.Fprintln(out, nothingParked)
 	case r.DryRun:
 		_, err = fmt.Fprintf(out, "%s parked\n", progress.Things(done.Found, "file"))
 	case r.Skip:
