@@ -64,6 +64,9 @@ func (e *Encoder) Append(dst, b []byte, window int) []byte {
 	start, most := len(dst), Bound(len(b)-window)
 	w := newBitWriter(dst, most)
 	for at := window; at < len(b); {
+		e.n = 0
+		clear(e.lits.freq[:])
+		clear(e.dists.freq[:])
 		var next int
 		if e.Lazy {
 			next = e.lazy(b, at)

@@ -31,9 +31,6 @@ func (e *Encoder) primePairs(b []byte, window int) {
 // begin, only the newer position of a pair is looked at: there, most have none. What is
 // better is asked of both, each time with one branch.
 func (e *Encoder) lazy(b []byte, at int) int {
-	e.n = 0
-	clear(e.lits.freq[:])
-	clear(e.dists.freq[:])
 	var (
 		s     = at // looked at
 		lit   = at // begin of the literals that are in no sequence yet

@@ -56,9 +56,6 @@ func (e *Encoder) prime(b []byte, window int) {
 // match finds the sequences of one block of the lines b[at:], counts their
 // symbols, and returns where the block ends.
 func (e *Encoder) match(b []byte, at int) int {
-	e.n = 0
-	clear(e.lits.freq[:])
-	clear(e.dists.freq[:])
 	var (
 		s     = at // looked at
 		lit   = at // begin of the literals that are in no sequence yet
