@@ -48,7 +48,7 @@ type Config struct {
 	MaxBytes     int64         // of an object
 	Memory       int64         // bytes that open files may hold
 	DiskFree     int64         // reading pauses below this much free disk
-	Level        int           // of gzip
+	Level        int           // of gzip; 0: pkg/segment's default
 	DedupWindow  time.Duration // copies of a message are dropped so long after its receipt; 0: none is
 	DedupMemory  int64         // bytes that remembering messages may hold
 	SealOnStop   bool          // seal and write what is open when the worker stops
@@ -141,7 +141,6 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	cfg.Grace = min(cmp.Or(cfg.Grace, 10*time.Second), cfg.RollEvery)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 100_000_000)
 	cfg.Memory = cmp.Or(cfg.Memory, 512<<20)
-	cfg.Level = cmp.Or(cfg.Level, 6)
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 20*time.Second)
 	cfg.DedupMemory = cmp.Or(cfg.DedupMemory, dedup.DefaultMemory)
 	cfg.MaxWaiting = cmp.Or(cfg.MaxWaiting, 150_000)
