@@ -5,8 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"flag"
-	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -87,11 +85,7 @@ func (r *copyRig) noted(run copyRun) copyRun {
 		r.b.Logf("%s", line)
 		return run
 	}
-	out, err := os.OpenFile(*copyOut, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	require.NoError(r.b, err)
-	_, err = fmt.Fprintf(out, "%s\n", line)
-	require.NoError(r.b, err)
-	require.NoError(r.b, out.Close())
+	appendLine(r.b, *copyOut, line)
 	return run
 }
 

@@ -21,8 +21,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -176,20 +174,7 @@ func delayed(t testing.TB, to string, d time.Duration) string {
 
 // clean deletes what a run leaves: the next one should find the same disk.
 func (r *copyRig) clean() {
-	ctx, client := context.WithoutCancel(r.b.Context()), s3Client(r.on)
 	for _, bucket := range r.buckets() {
-		pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &bucket})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			require.NoError(r.b, err)
-			var keys []types.ObjectIdentifier
-			for _, o := range page.Contents {
-				keys = append(keys, types.ObjectIdentifier{Key: o.Key})
-			}
-			if len(keys) > 0 {
-				_, err = client.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &bucket, Delete: &types.Delete{Objects: keys, Quiet: aws.Bool(true)}})
-				require.NoError(r.b, err)
-			}
-		}
+		require.NoError(r.b, emptyBucket(context.WithoutCancel(r.b.Context()), r.on, bucket))
 	}
 }

@@ -5,7 +5,6 @@ package e2e
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -28,7 +27,6 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/plan"
-	"github.com/sealift/sealift/pkg/secret"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -74,10 +72,7 @@ func newCopyRig(b *testing.B, on servers) *copyRig {
 	r.data.Topic = r.tag + ".events"
 	require.NoError(b, r.client.EnsureTopics(b.Context(), true,
 		stream.Topic{Name: r.data.Topic, Partitions: copyPartitions}, stream.Topic{Name: r.tag + ".jobs", Partitions: copyPartitions}))
-	r.staging = objstore.NewS3(objstore.S3Config{Bucket: r.tag + "-staging", Region: on.region, Endpoint: on.s3, PathStyle: true,
-		Credentials: func(context.Context) (objstore.Credentials, error) {
-			return objstore.Credentials{AccessKeyID: on.access, SecretAccessKey: secret.New(on.secret)}, nil
-		}})
+	r.staging = store(on, r.tag+"-staging")
 	r.applyCatalog()
 	for i := range copyDestinations { // one for each
 		r.warm = append(r.warm, copyItem{job: r.jobOf(i), body: fileOf(1_000, i)})
@@ -277,12 +272,7 @@ func (r *copyRig) serverCPU() float64 {
 
 // cpuSeconds is what a process used so far, to a hundredth.
 func cpuSeconds(b testing.TB, pid int) float64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	stat, err := procStat(pid)
 	require.NoError(b, err)
-	f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // from the third on
-	user, err := strconv.ParseInt(f[11], 10, 64)
-	require.NoError(b, err)
-	system, err := strconv.ParseInt(f[12], 10, 64)
-	require.NoError(b, err)
-	return float64(user+system) / 100
+	return stat.cpu.Seconds()
 }

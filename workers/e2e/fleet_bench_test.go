@@ -5,8 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"flag"
-	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -47,11 +45,7 @@ func BenchmarkFleet(b *testing.B) {
 		if *fleetOut == "" {
 			b.Logf("%s", line)
 		} else {
-			out, err := os.OpenFile(*fleetOut, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-			require.NoError(b, err)
-			_, err = fmt.Fprintf(out, "%s\n", line)
-			require.NoError(b, err)
-			require.NoError(b, out.Close())
+			appendLine(b, *fleetOut, line)
 		}
 		b.ReportMetric(run.CPU()/float64(run.Events)*1e6, "cpu-s/M-events")
 		b.ReportMetric(float64(run.PeakRSS())/1e6, "peak-rss-MB")

@@ -269,3 +269,13 @@ func machine() string {
 	}
 	return fmt.Sprintf("%d x %s, %s", runtime.NumCPU(), cmp.Or(model, "?"), runtime.Version())
 }
+
+// appendLine adds a line of JSON to a file of results.
+func appendLine(b testing.TB, file string, line []byte) {
+	b.Helper()
+	out, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	require.NoError(b, err)
+	_, err = fmt.Fprintf(out, "%s\n", line)
+	require.NoError(b, err)
+	require.NoError(b, out.Close())
+}

@@ -22,9 +22,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/objstore"
@@ -170,12 +167,9 @@ func (r *peerRig) measure(ctx context.Context, p peer, events *peerEvents, topic
 		require.NoError(r.b, err)
 		r.b.Errorf("%s: %s (ended with %v)\n%s", p.name, cmp.Or(wrong, "all is there"), failed, said[max(0, len(said)-4000):])
 	} else if *peerOut != "" {
-		out, err := os.OpenFile(*peerOut, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		require.NoError(r.b, err)
-		_, err = fmt.Fprintf(out, "%s\n", line)
-		require.NoError(r.b, errors.Join(err, out.Close()))
+		appendLine(r.b, *peerOut, line)
 	}
-	r.empty(ctx)
+	require.NoError(r.b, emptyBucket(ctx, r.on, r.bucket)) // for the next one to have a disk
 }
 
 // drain waits until every event is in S3, or the program has ended, or its time
@@ -229,17 +223,4 @@ func (r *peerRig) read(ctx context.Context, judge *peerJudge, prefix string, rea
 		judge.object(info.Key, info.LastModified, text)
 	}
 	return judge
-}
-
-// empty deletes what a run left, for the next one to have a disk.
-func (r *peerRig) empty(ctx context.Context) {
-	client := s3Client(r.on)
-	for some := range slices.Chunk(r.list(ctx, ""), 1000) {
-		var ids []types.ObjectIdentifier
-		for _, info := range some {
-			ids = append(ids, types.ObjectIdentifier{Key: &info.Key})
-		}
-		_, err := client.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &r.bucket, Delete: &types.Delete{Objects: ids, Quiet: aws.Bool(true)}})
-		require.NoError(r.b, err)
-	}
 }

@@ -327,9 +327,5 @@ func (r *scaleRig) note(name string, figures map[string]any) {
 	if *scaleOut == "" {
 		return
 	}
-	out, err := os.OpenFile(*scaleOut, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	require.NoError(r, err)
-	_, err = fmt.Fprintf(out, "%s\n", line)
-	require.NoError(r, err)
-	require.NoError(r, out.Close())
+	appendLine(r, *scaleOut, line)
 }

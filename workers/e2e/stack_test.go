@@ -115,6 +115,29 @@ func s3Client(on servers) *s3.Client {
 	})
 }
 
+// emptyBucket deletes all objects.
+func emptyBucket(ctx context.Context, on servers, bucket string) error {
+	client := s3Client(on)
+	pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &bucket})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		var keys []types.ObjectIdentifier
+		for _, o := range page.Contents {
+			keys = append(keys, types.ObjectIdentifier{Key: o.Key})
+		}
+		if len(keys) == 0 {
+			continue
+		}
+		if _, err := client.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &bucket, Delete: &types.Delete{Objects: keys, Quiet: aws.Bool(true)}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // keepVersions makes a bucket keep what is overwritten or deleted.
 func keepVersions(ctx context.Context, on servers, bucket string) error {
 	_, err := s3Client(on).PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{

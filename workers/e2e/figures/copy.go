@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/sealift/sealift/pkg/progress"
@@ -37,18 +33,13 @@ type copyCase struct {
 // copies prints the medians of each case, and the copier's rate over those of
 // the loops that took turns with it.
 func copies(out io.Writer, file string) error {
-	text, err := os.ReadFile(file)
+	all, err := read[copyRun](file)
 	if err != nil {
 		return err
 	}
 	groups, rounds := map[copyCase]map[string][]copyRun{}, map[string]map[string]copyRun{}
 	var order []copyCase
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for n := 1; lines.Scan(); n++ {
-		var r copyRun
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			return fmt.Errorf("%s:%d: %w", file, n, err)
-		}
+	for _, r := range all {
 		c := copyCase{r.Files, r.FileBytes, r.DelayMs, r.Packed}
 		if groups[c] == nil {
 			groups[c] = map[string][]copyRun{}
@@ -98,7 +89,7 @@ func copies(out io.Writer, file string) error {
 			}
 		}
 	}
-	return lines.Err()
+	return nil
 }
 
 func middle[T any](all []T, f func(T) float64) float64 {

@@ -37,7 +37,7 @@ func run(args []string, out, errOut io.Writer) error {
 	if args[0] == "copy" {
 		return copies(out, args[1])
 	}
-	runs, err := read(args[1])
+	runs, err := read[plan.Run](args[1])
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,8 @@ func run(args []string, out, errOut io.Writer) error {
 	return errors.New(usage)
 }
 
-func read(file string) (runs []plan.Run, err error) {
+// read returns the lines of JSON of a file, each a run.
+func read[Run any](file string) (runs []Run, err error) {
 	in, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func read(file string) (runs []plan.Run, err error) {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
-		var r plan.Run
+		var r Run
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", file, n, err)
 		}

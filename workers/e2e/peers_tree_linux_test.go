@@ -1,0 +1,42 @@
+package e2e
+
+import (
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestATreesTimesAreKept runs a shell that takes no CPU time itself: a child does,
+// and ends; another is not asked to end, and is killed.
+func TestATreesTimesAreKept(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `
+sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'
+sleep 1000 &
+trap "exit 3" TERM
+echo ready
+wait`)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	p, err := startTree(t.Context(), cmd)
+	require.NoError(t, err)
+	_, err = out.Read(make([]byte, 10))
+	require.NoError(t, err)
+	children := p.look()
+	require.Greater(t, len(children), 1)
+	own, err := procStat(p.Process.Pid)
+	require.NoError(t, err)
+	require.Greater(t, own.children, own.cpu)
+	peak, err := procPeak(p.Process.Pid)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, peak, own.rss)
+	p.stop(time.Minute)
+	require.GreaterOrEqual(t, p.cpuBy(time.Now()), own.children)
+	require.Positive(t, p.peakRSS())
+	require.Equal(t, 3, p.ProcessState.ExitCode(), "it was asked to end")
+	for _, pid := range children {
+		stat, err := procStat(pid)
+		require.True(t, err != nil || stat.zombie || stat.session != p.Process.Pid, "process %d lives on", pid)
+	}
+}
