@@ -51,18 +51,8 @@ done
 [ -n "$out" ] || { usage >&2 && exit 2; }
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-work=$(mktemp -d)
-ours=''
-trap 'status=$?; [ -z "$ours" ] || scripts/stack.sh down "$ours"; rm -rf "$work"; exit $status' EXIT
-trap 'exit 130' INT TERM
+. scripts/bench-rig.sh
 labels=$(scripts/build-refs.sh "$work" "$ref")
-go test -c -trimpath -tags stack -o "$work/e2e.test" ./workers/e2e
-if [ -z "$stack" ]; then
-  ours=$work/stack stack=$ours
-  KAFKA_BROKERS=1 KAFKA_HEAP=1g scripts/stack.sh up "$stack"
-fi
-# shellcheck disable=SC1091
-. "$stack/env"
 cd workers/e2e
 for round in $(seq "$rounds"); do
   for n in $sources; do

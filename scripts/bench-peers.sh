@@ -87,23 +87,14 @@ for p in $peers; do
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-work=$(mktemp -d)
-ours='' commit=''
-trap 'status=$?; [ -z "$ours" ] || scripts/stack.sh down "$ours"; rm -rf "$work"; exit $status' EXIT
-trap 'exit 130' INT TERM
+. scripts/bench-rig.sh
+commit=''
 if [ -z "${SEALIFT:-}" ]; then
   scripts/build-refs.sh "$work" >/dev/null
   SEALIFT=$work/sealift-here commit=$(cat "$work/commit-here")
 fi
 (cd scripts/peers/baseline && CGO_ENABLED=0 go build -trimpath -o "$work/baseline" .)
 export SEALIFT BASELINE=$work/baseline BENTO
-go test -c -trimpath -tags stack -o "$work/e2e.test" ./workers/e2e
-if [ -z "$stack" ]; then
-  ours=$work/stack stack=$ours
-  KAFKA_BROKERS=1 KAFKA_HEAP=1g scripts/stack.sh up "$stack"
-fi
-# shellcheck disable=SC1091
-. "$stack/env"
 status=0
 (cd workers/e2e && "$work/e2e.test" -test.run - -test.bench '^BenchmarkPeers$' -test.benchtime "${rounds}x" -test.timeout 0 -test.v \
   -peers.names "$all" -peers.events "$events" -peers.sources "$sources" -peers.commit "$commit" -peers.out "$out" "${flags[@]}" >&2) || status=$?
