@@ -120,9 +120,8 @@ func each(object []byte, fn func(key, value []byte) bool) {
 }
 
 func skipString(b []byte, i int) int {
-	for i = special(b, i+1); b[i] != '"'; i = special(b, i+2) {
-	}
-	return i + 1
+	end, _ := text(b, i+1)
+	return end
 }
 
 // skipValue returns the end of the value at i in compact, valid JSON.

@@ -22,133 +22,122 @@ type Object struct {
 // messageId were a pass each, of gjson and bytes, at three times the cost
 // (BenchmarkInspect).
 func Inspect(value []byte) (o Object, ok bool) {
-	l := look{scanner: scanner{b: value}}
-	ok = l.peek() == '{' && l.all() && l.peek() == 0 && l.r == len(value)
-	return Object{MessageID: l.id, Broken: l.broken}, ok
+	l := look{b: value}
+	c, i := l.peek(0)
+	if c != '{' {
+		return Object{}, false
+	}
+	if i, ok = l.all(i); ok {
+		c, i = l.peek(i)
+	}
+	return Object{MessageID: l.id, Broken: l.broken}, ok && c == 0 && i == len(value)
 }
 
-// look is one Inspect: a scanner that leaves its input as it is.
+// look is one Inspect. Where it is in b goes from call to call: as a field, each
+// byte would wait for the memory that the last one's index was written to.
 type look struct {
-	scanner
+	b      []byte
 	broken bool
-	seen   bool // a messageId, of whatever kind
 	id     []byte
-	end    byte                      // what closes the innermost container
-	arrays [MaxNesting/64 + 1]uint64 // bit n: the one at depth n is an array
 }
 
-// all reads a container and all that is in it.
-func (l *look) all() bool {
+// all reads the container that begins at b[i], and all that is in it.
+func (l *look) all(i int) (end int, ok bool) {
+	var room [64]byte
+	open := append(room[:0], l.b[i]+2) // what closes the containers: ']' and '}' stand two after their openings
+	seen := false                      // a messageId, of whatever kind
+	c, i := l.peek(i + 1)
 	first := true // in its container
-	for ok := l.enter(l.b[l.r]); ok; {
-		c := l.peek()
-		switch {
-		case c == l.end:
-			if l.leave(); l.depth == 0 {
-				return true
+	for {
+		closing := open[len(open)-1]
+		if c == closing {
+			open = open[:len(open)-1]
+			if i++; len(open) == 0 {
+				return i, true
 			}
+			c, i = l.peek(i)
 			first = false
 			continue
-		case first:
-			first = false
-		case c != ',':
-			return false
-		default:
-			l.r++
-			c = l.peek()
 		}
-		id := false
-		if l.end == '}' {
-			if id, ok = l.name(c); !ok {
-				return false
+		if !first {
+			if c != ',' {
+				return i, false
 			}
-			c = l.peek()
+			c, i = l.peek(i + 1)
 		}
-		value := l.r
-		if c == '{' || c == '[' {
-			first, ok = true, l.enter(c)
-		} else {
-			ok = l.scalar(c)
+		first = false
+		id := false
+		if closing == '}' {
+			name := i
+			if c != '"' {
+				return i, false
+			}
+			if i, ok = text(l.b, i+1); !ok {
+				return i, false
+			}
+			id = len(open) == 1 && !seen && fieldOfName(l.b[name:i]) == fMessageID
+			if c, i = l.peek(i); c != ':' {
+				return i, false
+			}
+			c, i = l.peek(i + 1)
 		}
-		if id && ok {
-			l.seen = true
-			if raw := l.b[value:l.r]; identifies(raw) {
+		value := i
+		switch c {
+		case '"':
+			i, ok = text(l.b, i+1)
+		case '{', '[':
+			open = append(open, c+2)
+			i, first, ok = i+1, true, len(open) <= MaxNesting
+		default:
+			i, ok = scalar(l.b, i, c)
+		}
+		if !ok {
+			return i, false
+		}
+		if id {
+			seen = true
+			if raw := l.b[value:i]; identifies(raw) {
 				l.id = messageID(raw)
 			}
 		}
+		c, i = l.peek(i)
 	}
-	return false
 }
 
-// peek skips white space and returns the next byte, 0 at the end.
-func (l *look) peek() byte {
-	if l.r < len(l.b) && l.b[l.r] > ' ' {
-		return l.b[l.r]
+// peek skips white space from b[i] on and returns the next byte, 0 at the end,
+// and its index.
+func (l *look) peek(i int) (c byte, at int) {
+	if i < len(l.b) && l.b[i] > ' ' {
+		return l.b[i], i
 	}
-	return l.skip()
+	return l.skip(i)
 }
 
-func (l *look) skip() byte {
-	for ; l.r < len(l.b); l.r++ {
-		switch c := l.b[l.r]; c {
+func (l *look) skip(i int) (c byte, at int) {
+	for ; i < len(l.b); i++ {
+		switch c := l.b[i]; c {
 		case '\n', '\r':
 			l.broken = true
 		case ' ', '\t':
 		default:
-			return c
+			return c, i
 		}
 	}
-	return 0
+	return 0, i
 }
 
-// name reads a member's name and the colon, and tells whether it is the first
-// messageId of the outermost object.
-func (l *look) name(c byte) (id, ok bool) {
-	start := l.r
-	if c != '"' || l.str() != nil {
-		return false, false
-	}
-	id = l.depth == 1 && !l.seen && fieldOfName(l.b[start:l.r]) == fMessageID
-	ok = l.peek() == ':'
-	l.r++
-	return id, ok
-}
-
-func (l *look) scalar(c byte) bool {
+// scalar returns where the number or literal ends that begins with c at b[i].
+func scalar(b []byte, i int, c byte) (end int, ok bool) {
 	switch c {
-	case '"':
-		return l.str() == nil
 	case 't':
-		return l.literal("true") == nil
+		return i + 4, literal(b, i, "true")
 	case 'f':
-		return l.literal("false") == nil
+		return i + 5, literal(b, i, "false")
 	case 'n':
-		return l.literal("null") == nil
+		return i + 4, literal(b, i, "null")
 	}
-	return (c == '-' || c >= '0' && c <= '9') && l.number() == nil
-}
-
-// enter reads the opening byte of a container.
-func (l *look) enter(c byte) bool {
-	l.r++
-	l.depth++
-	if l.depth > MaxNesting {
-		return false
+	if c == '-' || c >= '0' && c <= '9' {
+		return number(b, i)
 	}
-	word, bit := &l.arrays[l.depth/64], uint64(1)<<(l.depth%64)
-	if *word &^= bit; c == '[' {
-		*word |= bit
-	}
-	l.end = c + 2 // ']' and '}' stand two after their openings
-	return true
-}
-
-// leave reads the closing byte of a container.
-func (l *look) leave() {
-	l.r++
-	l.depth--
-	l.end = '}'
-	if l.arrays[l.depth/64]>>(l.depth%64)&1 == 1 {
-		l.end = ']'
-	}
+	return i, false
 }

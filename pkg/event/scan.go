@@ -187,7 +187,7 @@ func (s *scanner) comma(closing byte) (end bool, err error) {
 }
 
 func (s *scanner) literal(word string) error {
-	if len(s.b)-s.r < len(word) || string(s.b[s.r:s.r+len(word)]) != word {
+	if !literal(s.b, s.r, word) {
 		return s.fail(word)
 	}
 	s.r += len(word)
@@ -195,36 +195,8 @@ func (s *scanner) literal(word string) error {
 }
 
 func (s *scanner) number() error {
-	if s.b[s.r] == '-' {
-		s.r++
-	}
-	if s.r < len(s.b) && s.b[s.r] == '0' {
-		s.r++
-	} else if err := s.digits(); err != nil {
-		return err
-	}
-	if s.r < len(s.b) && s.b[s.r] == '.' {
-		s.r++
-		if err := s.digits(); err != nil {
-			return err
-		}
-	}
-	if s.r < len(s.b) && (s.b[s.r] == 'e' || s.b[s.r] == 'E') {
-		s.r++
-		if s.r < len(s.b) && (s.b[s.r] == '+' || s.b[s.r] == '-') {
-			s.r++
-		}
-		return s.digits()
-	}
-	return nil
-}
-
-func (s *scanner) digits() error {
-	start := s.r
-	for s.r < len(s.b) && s.b[s.r] >= '0' && s.b[s.r] <= '9' {
-		s.r++
-	}
-	if s.r == start {
+	end, ok := number(s.b, s.r)
+	if s.r = end; !ok {
 		return s.fail("a digit")
 	}
 	return nil
@@ -232,36 +204,93 @@ func (s *scanner) digits() error {
 
 // str reads a string from its opening to past its closing quote.
 func (s *scanner) str() error {
-	b := s.b
-	i := s.r + 1
+	end, ok := text(s.b, s.r+1)
+	switch s.r = end; {
+	case ok:
+		return nil
+	case end == len(s.b):
+		return s.fail("the end of a string")
+	case s.b[end] == '\\':
+		return s.fail(`a valid escape after '\'`)
+	}
+	return s.fail(`no bare control character in a string: write it as an escape such as \n`)
+}
+
+// literal tells whether word stands at b[i].
+func literal(b []byte, i int, word string) bool {
+	return len(b)-i >= len(word) && string(b[i:i+len(word)]) == word
+}
+
+// number returns where the number ends that begins at b[i], or, if it is none,
+// where it lacks a digit.
+func number(b []byte, i int) (end int, ok bool) {
+	if b[i] == '-' {
+		i++
+	}
+	if i < len(b) && b[i] == '0' {
+		i++
+	} else if i, ok = digits(b, i); !ok {
+		return i, false
+	}
+	if i < len(b) && b[i] == '.' {
+		if i, ok = digits(b, i+1); !ok {
+			return i, false
+		}
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		return digits(b, i)
+	}
+	return i, true
+}
+
+func digits(b []byte, i int) (end int, ok bool) {
+	start := i
+	for i < len(b) && b[i]-'0' <= 9 {
+		i++
+	}
+	return i, i > start
+}
+
+// text returns the index past the closing quote of the string whose first byte
+// is b[i], or, if it is none, that of what is wrong: a backslash, a control
+// character or the end of b.
+func text(b []byte, i int) (end int, ok bool) {
 	for {
-		i = special(b, i)
-		if i >= len(b) {
-			s.r = len(b)
-			return s.fail("the end of a string")
-		}
-		switch b[i] {
-		case '"':
-			s.r = i + 1
-			return nil
-		case '\\':
-			n := escape(b[i:])
-			if n == 0 {
-				s.r = i
-				return s.fail(`a valid escape after '\'`)
+		for i+8 <= len(b) {
+			m := specials(binary.LittleEndian.Uint64(b[i:]))
+			if m == 0 {
+				i += 8
+				continue
 			}
-			i += n
-		default:
-			s.r = i
-			return s.fail(`no bare control character in a string: write it as an escape such as \n`)
+			if i += bits.TrailingZeros64(m) >> 3; b[i] == '"' {
+				return i + 1, true
+			}
+			break
 		}
+		for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' {
+			i++
+		}
+		if i == len(b) {
+			return i, false
+		}
+		if b[i] == '"' {
+			return i + 1, true
+		}
+		n := escape(b[i:])
+		if n == 0 {
+			return i, false
+		}
+		i += n
 	}
 }
 
 // escape returns the length of the escape that b starts with, 0 if it is not
 // one of JSON's.
 func escape(b []byte) int {
-	if len(b) < 2 {
+	if len(b) < 2 || b[0] != '\\' {
 		return 0
 	}
 	switch b[1] {
@@ -286,23 +315,9 @@ const (
 	highs = 0x8080808080808080
 )
 
-// special returns the index, from i on, of the first quote, backslash or
-// control character; len(b) if there is none. It looks at eight bytes at
-// once: the lowest byte that a mask flags is exact, those above it may not
-// be.
-func special(b []byte, i int) int {
-	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
-		q := x ^ ones*'"'
-		s := x ^ ones*'\\'
-		if m := ((q-ones)&^q | (s-ones)&^s | (x-ones*0x20)&^x) & highs; m != 0 {
-			return i + bits.TrailingZeros64(m)>>3
-		}
-	}
-	for ; i < len(b); i++ {
-		if c := b[i]; c == '"' || c == '\\' || c < 0x20 {
-			return i
-		}
-	}
-	return i
+// specials flags the lowest of eight bytes that is a quote, a backslash or a
+// control character, by its highest bit, and maybe bytes above it. A quote
+// with bit 1 flipped is next to the control characters, which stay where they are.
+func specials(x uint64) uint64 {
+	return ((x ^ ones*2 - ones*0x21) | (x ^ ones*'\\' - ones)) &^ x & highs
 }

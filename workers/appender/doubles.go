@@ -16,7 +16,7 @@ import (
 // whatever the store remembers: see pkg/dedup.
 func (c *core) addOnce(store *dedup.Store, key dedup.Key, offset int64, source string, received, now int64, line []byte) (duplicate bool, err error) {
 	stream := ledger.StreamOf(source, received)
-	if last, ok := c.through[stream]; (!ok || offset > last) && c.spool.Fits(line) && store.Duplicate(key, offset) {
+	if last, ok := c.through[stream]; (!ok || offset > last) && store.Duplicate(key, offset) && c.spool.Fits(line) {
 		return true, c.double(stream, offset, min(received, now))
 	}
 	before := c.skips
