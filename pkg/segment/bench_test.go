@@ -26,12 +26,16 @@ import (
 //
 //	go test ./pkg/segment -run - -bench Writer -benchtime 1x
 //	go test ./pkg/segment -run - -bench Writer -benchtime 1x -level 1
-var level = flag.Int("level", 6, "gzip level of BenchmarkWriter's files; the bound's is always 1")
+//	go test ./pkg/segment -run - -bench Writer/sources=100000 -benchtime 1x -level 1 -mib 5120
+var (
+	level = flag.Int("level", 6, "gzip level of BenchmarkWriter's files; the bound's is always 1")
+	mib   = flag.Int("mib", 512, "MiB of lines that BenchmarkWriter writes")
+)
 
 func BenchmarkWriter(b *testing.B) {
 	for _, sources := range []int{100, 10_000, 100_000} {
 		b.Run("sources="+strconv.Itoa(sources), func(b *testing.B) {
-			benchWriter(b, sources, 512<<20)
+			benchWriter(b, sources, *mib<<20)
 		})
 	}
 }
