@@ -158,16 +158,17 @@ func (d *batches) unpack(codec compress.Compression, packed []byte) ([]byte, err
 	if c == nil {
 		return nil, fmt.Errorf("%w: codec %d", ErrBatch, codec)
 	}
+	if codec == compress.Lz4 {
+		if lines, plain, err := d.unpackLZ4(packed); plain {
+			return lines, err
+		}
+	}
 	d.packed.Reset(packed)
 	z := c.NewReader(&d.packed)
 	defer func() { _ = z.Close() }()
 	begin := len(d.arena)
 	for {
-		if len(d.arena) == cap(d.arena) {
-			grown := make([]byte, len(d.arena)-begin, max(2*cap(d.arena), 256<<10))
-			copy(grown, d.arena[begin:])
-			d.arena, begin = grown, 0
-		}
+		begin = d.room(begin, 1)
 		n, err := z.Read(d.arena[len(d.arena):cap(d.arena)])
 		d.arena = d.arena[:len(d.arena)+n]
 		d.unpacked += n
@@ -178,6 +179,17 @@ func (d *batches) unpack(codec compress.Compression, packed []byte) ([]byte, err
 			return nil, err
 		}
 	}
+}
+
+// room makes sure that the arena takes n more bytes of the batch that begins
+// there, and returns where it begins then.
+func (d *batches) room(begin, n int) int {
+	if cap(d.arena)-len(d.arena) >= n {
+		return begin
+	}
+	batch := d.arena[begin:]
+	d.arena = append(make([]byte, 0, max(2*cap(d.arena), len(batch)+n, 256<<10)), batch...)
+	return 0
 }
 
 // name returns the name of a header as a string.

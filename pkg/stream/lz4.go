@@ -1,0 +1,102 @@
+package stream
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/pierrec/lz4/v4"
+)
+
+var errFrame = fmt.Errorf("%w: LZ4 frame is cut short, or a block too large", ErrBatch)
+
+// unpackLZ4 decompresses a frame of LZ4 into the arena, as unpack does. plain
+// is false for what few producers write, and the library's reader is for:
+// blocks that refer to others, dictionaries, several frames.
+//
+// Why not that reader for all: it sums up what it read where the frame says
+// so, as kafka-go's do, though the batch's CRC-32C was right; and it takes
+// another 4 MiB for blocks that may be so large, as kafka-go's may, and copies
+// from there.
+//
+// https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md
+func (d *batches) unpackLZ4(frame []byte) (lines []byte, plain bool, err error) {
+	const (
+		magic       = 0x184d2204
+		fixed       = 0b1110_0011 // version, independent blocks, reserved, dictionary
+		independent = 0b0110_0000 // of version 1
+		blockSums   = 1 << 4
+		contentSize = 1 << 3
+		contentSum  = 1 << 2
+		stored      = 1 << 31 // of a block's size
+	)
+	r := cursor{b: frame}
+	head := r.take(7)
+	if head == nil || binary.LittleEndian.Uint32(head) != magic || head[4]&fixed != independent || head[5]&0x8f != 0 || head[5] < 4<<4 {
+		return nil, false, nil
+	}
+	flags, most := head[4], 1<<(8+2*(head[5]>>4)) // 64 KiB to 4 MiB
+	if flags&contentSize != 0 {
+		r.skip(8)
+	}
+	begin := len(d.arena)
+	for {
+		size := r.take(4)
+		if size == nil {
+			return nil, true, errFrame
+		}
+		n := binary.LittleEndian.Uint32(size)
+		if n == 0 {
+			break
+		}
+		block := r.take(int64(n &^ stored))
+		if flags&blockSums != 0 {
+			r.skip(4)
+		}
+		switch {
+		case r.err != nil || len(block) > most:
+			return nil, true, errFrame
+		case n&stored != 0:
+			begin = d.room(begin, len(block))
+			d.arena = append(d.arena, block...)
+		default:
+			if begin, err = d.unpackBlock(begin, block, most); err != nil {
+				return nil, true, err
+			}
+		}
+		if int64(len(d.arena)-begin) > maxBatchBytes {
+			return nil, true, ErrBatchTooLarge
+		}
+	}
+	if flags&contentSum != 0 {
+		r.skip(4)
+	}
+	if r.err != nil {
+		return nil, true, errFrame
+	}
+	if len(r.b) > 0 {
+		d.arena = d.arena[:begin]
+		return nil, false, nil
+	}
+	d.unpacked += len(d.arena) - begin
+	return d.arena[begin:len(d.arena):len(d.arena)], true, nil
+}
+
+// unpackBlock adds a block to the batch in the arena that begins there, and
+// returns where it begins then. All that is known of a block is what it unpacks
+// to at most, so it is tried with less, which mostly suffices.
+func (d *batches) unpackBlock(begin int, block []byte, most int) (int, error) {
+	for try := 4 * len(block); ; {
+		begin = d.room(begin, min(try, most))
+		free := d.arena[len(d.arena):cap(d.arena)]
+		free = free[:min(len(free), most)]
+		n, err := lz4.UncompressBlock(block, free)
+		if err == nil {
+			d.arena = d.arena[:len(d.arena)+n]
+			return begin, nil
+		}
+		if len(free) == most {
+			return 0, fmt.Errorf("%w: LZ4: %w", ErrBatch, err)
+		}
+		try = 2 * len(free)
+	}
+}
