@@ -47,7 +47,7 @@ const batchHead = 61
 func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
 	d.records, d.headers, d.arena, d.unpacked = d.records[:0], d.headers[:0], d.arena[:0], 0
 	if cap(d.arena) > 4*enoughUnpacked { // one large batch is no reason to keep so much for ever
-		d.arena = nil
+		d.arena, d.records, d.headers = nil, nil, nil // which point into it
 	}
 	next, all := offset, len(b)
 	defer func() { d.learn(all - len(b)) }()
@@ -62,7 +62,7 @@ func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
 				break
 			}
 			before := len(d.records)
-			if err = d.batch(b[:size], offset); err != nil {
+			if err = d.batch(b[:size], offset, end); err != nil {
 				d.records = d.records[:before]
 			}
 		}
@@ -101,7 +101,8 @@ func head(b []byte, size int64) (end int64, control bool, err error) {
 	return int64(be.Uint64(b)) + int64(int32(be.Uint32(b[23:]))) + 1, be.Uint16(b[21:])&(1<<5) != 0, nil
 }
 
-func (d *batches) batch(batch []byte, offset int64) error {
+// batch reads one batch, whose last offset is below end.
+func (d *batches) batch(batch []byte, offset, end int64) error {
 	be := binary.BigEndian
 	attributes := be.Uint16(batch[21:])
 	base, since := int64(be.Uint64(batch)), int64(be.Uint64(batch[27:]))
@@ -116,7 +117,7 @@ func (d *batches) batch(batch []byte, offset int64) error {
 			return fmt.Errorf("decompress batch at offset %d: %w", base, err)
 		}
 	}
-	r := cursor{b: lines}
+	r, next := cursor{b: lines}, base
 	for range int32(be.Uint32(batch[57:])) {
 		one := cursor{b: r.take(r.varint()), err: r.err}
 		one.skip(1) // attributes: none are defined
@@ -135,10 +136,14 @@ func (d *batches) batch(batch []byte, offset int64) error {
 				break
 			}
 			d.headers = append(d.headers, Header{Key: d.name(name), Value: value})
+			if d.tooMany() {
+				return ErrBatchTooLarge
+			}
 		}
-		if one.err != nil {
+		if one.err != nil || rec.Offset < next || rec.Offset >= end { // brokers do not look at each
 			return fmt.Errorf("%w: record %d or after", ErrBatch, rec.Offset)
 		}
+		next = rec.Offset + 1
 		if rec.Offset < offset {
 			d.headers = d.headers[:begin]
 			continue
@@ -147,8 +152,17 @@ func (d *batches) batch(batch []byte, offset int64) error {
 			rec.Headers = d.headers[begin:len(d.headers):len(d.headers)]
 		}
 		d.records = append(d.records, rec)
+		if d.tooMany() {
+			return ErrBatchTooLarge
+		}
 	}
 	return nil
+}
+
+// tooMany says that records and headers take more memory than the largest
+// batch may: a few bytes of the log become 128 of a Record, or 40 of a Header.
+func (d *batches) tooMany() bool {
+	return int64(len(d.records))*128+int64(len(d.headers))*40 > 2*maxBatchBytes
 }
 
 // unpack decompresses into the arena. What earlier records point to stays

@@ -2,7 +2,9 @@ package stream
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"testing"
 	"time"
@@ -137,6 +139,71 @@ func TestManyBatchesAreNotUnpackedTogether(t *testing.T) {
 	}
 }
 
+// batchOf returns a batch of records at these distances from its first offset,
+// which is 10, whose last is said to be at last; each with that many headers.
+func batchOf(last, headers int, deltas ...int64) []byte {
+	var lines []byte
+	for _, delta := range deltas {
+		record := append(binary.AppendVarint([]byte{0, 0}, delta), 1, 1) // no key, no value
+		record = binary.AppendVarint(record, int64(headers))
+		record = append(record, bytes.Repeat([]byte{0, 1}, headers)...) // no name, no value
+		lines = append(binary.AppendVarint(lines, int64(len(record))), record...)
+	}
+	be := binary.BigEndian
+	b := make([]byte, batchHead, batchHead+len(lines))
+	be.PutUint64(b, 10)
+	be.PutUint32(b[8:], uint32(batchHead-12+len(lines)))
+	b[16] = 2
+	be.PutUint32(b[23:], uint32(last))
+	be.PutUint32(b[57:], uint32(len(deltas)))
+	b = append(b, lines...)
+	be.PutUint32(b[17:], crc32.Checksum(b[21:], castagnoli))
+	return b
+}
+
+// TestOffsetsInABatchAreChecked: brokers look at those of the whole batch only.
+func TestOffsetsInABatchAreChecked(t *testing.T) {
+	for name, c := range map[string]struct {
+		deltas []int64
+		want   error
+	}{
+		"all":       {[]int64{0, 1, 2}, nil},
+		"compacted": {[]int64{1}, nil},
+		"none":      {nil, nil},
+		"twice":     {[]int64{0, 0, 2}, ErrBatch},
+		"backwards": {[]int64{1, 0}, ErrBatch},
+		"before":    {[]int64{-1, 0}, ErrBatch},
+		"beyond":    {[]int64{0, 3}, ErrBatch},
+		"far":       {[]int64{1 << 40}, ErrBatch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var d batches
+			records, next, err := d.read(batchOf(2, 1, c.deltas...), 0)
+			require.ErrorIs(t, err, c.want)
+			if c.want == nil {
+				require.Len(t, records, len(c.deltas))
+				require.EqualValues(t, 13, next)
+			}
+		})
+	}
+}
+
+// TestRecordsAndHeadersAreBounded: they take more memory than their bytes did.
+func TestRecordsAndHeadersAreBounded(t *testing.T) {
+	bounded(t, 10_000)
+	var d batches
+	_, _, err := d.read(batchOf(0, 400, 0), 0)
+	require.NoError(t, err)
+	_, _, err = d.read(batchOf(0, 600, 0), 0)
+	require.ErrorIs(t, err, ErrBatchTooLarge)
+	var deltas []int64
+	for i := range int64(200) {
+		deltas = append(deltas, i)
+	}
+	_, _, err = d.read(batchOf(199, 0, deltas...), 0)
+	require.ErrorIs(t, err, ErrBatchTooLarge)
+}
+
 func FuzzBatches(f *testing.F) {
 	fetcher := logOf(f, "lz4").NewFetcher("t", 0)
 	_, err := fetcher.Fetch(f.Context(), 0, FetchOptions{})
@@ -148,7 +215,7 @@ func FuzzBatches(f *testing.F) {
 			_, _, _ = d.read(a.records, 0)
 		}
 		if len(b) >= batchHead { // as if its checksum were right
-			_ = d.batch(b, 0)
+			_ = d.batch(b, 0, 1<<62)
 		}
 	})
 }

@@ -103,8 +103,8 @@ func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	return Fetched{Records: records, Next: next, HighWatermark: a.highWatermark, LogStart: a.logStart}, nil
 }
 
-// ask fills f.answer. A connection that lay idle may have been closed by the
-// broker: a new one is tried then.
+// ask fills f.answer. Connections that lay idle may have been closed by the
+// broker: the next one is tried then, and a new one when none is left.
 func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) error {
 	if f.leader == "" {
 		leader, err := f.client.leader(ctx, f.topic, f.partition)

@@ -15,6 +15,10 @@ import (
 )
 
 const (
+	// linger is how long a record waits for others when nothing is under way to
+	// its partition.
+	linger = 5 * time.Millisecond
+
 	metadataTTL    = 5 * time.Second
 	produceTimeout = 10 * time.Second
 	produceTries   = 5
@@ -131,7 +135,7 @@ func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 		return nil, -1, !l.closed
 	}
 	if l.bytes < l.producer.cfg.BatchBytes && !l.closed {
-		if wait = l.producer.cfg.Linger - time.Since(l.since); wait > 0 {
+		if wait = linger - time.Since(l.since); wait > 0 {
 			return nil, wait, true
 		}
 	}

@@ -51,9 +51,6 @@ type ProducerConfig struct {
 	Topic string
 	// Compression is none, gzip, snappy, lz4 or zstd.
 	Compression string
-	// Linger is how long a record waits for others when nothing is under way to
-	// its partition; default 5ms.
-	Linger time.Duration
 	// BatchBytes is the largest batch; default 1,000,000. A record larger
 	// than that is refused.
 	BatchBytes int
@@ -91,9 +88,6 @@ type partitions struct {
 
 // NewProducer returns a producer; it connects when first used.
 func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
-	if cfg.Linger == 0 {
-		cfg.Linger = 5 * time.Millisecond
-	}
 	if cfg.BatchBytes == 0 {
 		cfg.BatchBytes = 1_000_000
 	}
