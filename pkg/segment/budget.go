@@ -16,13 +16,10 @@ func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 // Used returns the bytes held now.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
-// Limit returns the bound.
-func (b *Budget) Limit() int64 { return b.limit }
-
 // over says whether a spool that holds own bytes has to make room: the whole
 // is over the limit and the spool over its even share. If the whole is over,
-// at least one spool is over its share, so room is always made by someone,
-// and never by a spool that holds little.
+// at least one spool is over its share, so room is always made by someone, by
+// Append or by Relieve, and never by a spool that holds little.
 func (b *Budget) over(own int64) bool {
 	return b.used.Load() > b.limit && own > b.share()
 }

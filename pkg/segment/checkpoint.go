@@ -56,8 +56,8 @@ func (s *Spool) Checkpoint(state []byte) (int64, error) {
 		if a.journaled == len(a.lines) {
 			continue
 		}
-		s.buf = appendFrame(s.buf, frame{Meta: a.Meta, kind: kindLines, records: a.Records - a.journal, payload: a.lines[a.journaled:]})
-		a.journaled, a.journal = len(a.lines), a.Records
+		s.buf = appendFrame(s.buf, frame{Meta: a.Meta, kind: kindLines, records: a.Records - a.saved, payload: a.lines[a.journaled:]})
+		a.journaled, a.saved = len(a.lines), a.Records
 		if len(s.buf) >= 256<<10 {
 			if err := s.writeJournal(); err != nil {
 				return 0, err
@@ -109,7 +109,7 @@ func (s *Spool) nextJournal() error {
 	}
 	s.journal = j
 	for _, a := range s.open {
-		a.journaled, a.journal = 0, a.flushed
+		a.journaled, a.saved = 0, a.flushed
 	}
 	return nil
 }

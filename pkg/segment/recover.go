@@ -196,6 +196,9 @@ func (r *Recovery) readChunk(l chunkListed) error {
 		}
 		return r.addBlock(f, extent{chunk: c, off: at, len: int64(len(f.payload))})
 	})
+	if errors.Is(err, errTorn) { // below what the checkpoint lists
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	if err != nil {
 		return fmt.Errorf("chunk %d at byte %d: %w", l.N, end, err)
 	}
@@ -288,6 +291,9 @@ func (r *Recovery) resume(s *Spool, done func(m Meta) (bool, error)) ([]*Sealed,
 		} else if ok {
 			continue
 		}
+		if a != nil {
+			a.Note = l.Note // which may have changed since its last frame
+		}
 		if a == nil || a.torn || a.Meta != l.Meta || len(a.journal) > 0 || a.gzBytes+trailerBytes > r.cfg.MaxBytes {
 			return nil, fmt.Errorf("%w: sealed file of %v at offset %d", ErrDamaged, l.Stream, l.First)
 		}
@@ -339,7 +345,7 @@ func (r *Recovery) load(s *Spool, a *recovered) error {
 			return fmt.Errorf("read journal: %w", err)
 		}
 	}
-	a.active.journal = a.flushed
+	a.saved = a.flushed
 	return nil
 }
 

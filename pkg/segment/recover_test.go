@@ -413,3 +413,29 @@ func TestTheJournalStaysSmall(t *testing.T) {
 	}
 	require.LessOrEqual(t, chunkFiles(t, s), 3)
 }
+
+// TestANoteOfASealedFileMayBeNewerThanItsFrames: it is no damage.
+func TestANoteOfASealedFileMayBeNewerThanItsFrames(t *testing.T) {
+	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), Budget: NewBudget(1)}
+	s, err := New(cfg)
+	require.NoError(t, err)
+	require.NoError(t, s.Append(stream(1), 1, 5, line(1, 600)))
+	s.Note(stream(1), 7)
+	require.NoError(t, s.Append(stream(2), 2, 5, line(2, 600))) // makes room: the first line is in a block now
+	s.Note(stream(1), 8)
+	sealed, err := s.Seal(stream(1), ReasonTime)
+	require.NoError(t, err)
+	want := read(t, sealed)
+	_, err = s.Checkpoint(nil)
+	require.NoError(t, err)
+	s.Close()
+
+	r, err := Recover(cfg)
+	require.NoError(t, err)
+	again, files, err := r.Resume(func(Meta) (bool, error) { return false, nil })
+	require.NoError(t, err)
+	t.Cleanup(again.Discard)
+	require.Len(t, files, 1)
+	require.EqualValues(t, 8, files[0].Note)
+	require.Equal(t, want, read(t, files[0]))
+}

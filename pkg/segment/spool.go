@@ -45,7 +45,7 @@ type active struct {
 	lines     []byte // not yet compressed
 	flushed   int64  // records that are in blocks
 	journaled int    // bytes of lines that are in the journal
-	journal   int64  // records that are in blocks or the journal
+	saved     int64  // records that are in blocks or the journal
 	crc       uint32 // CRC-32 of the compressed lines
 	crc64     uint64
 	sha       hash.Hash // of the object's bytes so far; nil until the first block
@@ -201,7 +201,7 @@ func (s *Spool) flush(a *active, keep bool) error {
 	end := s.chunk.size + int64(len(s.buf))
 	a.extents = append(a.extents, extent{chunk: s.chunk, off: end - int64(len(payload)), len: int64(len(payload))})
 	s.chunk.refs++
-	a.flushed, a.journal = a.Records, a.Records
+	a.flushed, a.saved = a.Records, a.Records
 	putCompressor(s.cfg.Level, c)
 
 	if a.window == nil && s.windows+windowBytes <= s.cfg.Budget.share()/4 {
@@ -284,6 +284,15 @@ func (s *Spool) fail(err error) error {
 		s.broken = err
 	}
 	return s.broken
+}
+
+// Relieve makes room if others need it. A spool that nothing is added to would
+// keep what it took while they held little. It is to be called now and then.
+func (s *Spool) Relieve() error {
+	if s.broken != nil || !s.cfg.Budget.over(s.held) {
+		return s.broken
+	}
+	return s.makeRoom()
 }
 
 // makeRoom compresses the largest buffers until the spool holds three

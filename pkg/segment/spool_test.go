@@ -62,7 +62,8 @@ func TestSealedFileHoldsTheLinesInOrder(t *testing.T) {
 		"one_block":          {},
 		"many_blocks":        {BlockBytes: 1 << 10},
 		"many_chunks":        {BlockBytes: 4 << 10, ChunkBytes: 8 << 10},
-		"level_6":            {BlockBytes: 4 << 10, Level: 6},
+		"level_1":            {BlockBytes: 4 << 10, Level: 1},
+		"level_9":            {BlockBytes: 4 << 10, Level: 9},
 		"blocks_of_one_line": {BlockBytes: 1 << 10, Budget: NewBudget(1)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,9 +101,21 @@ func read(t *testing.T, f *Sealed) []byte {
 
 func TestObjectNeverExceedsItsLimit(t *testing.T) {
 	const limit = 64 << 10
-	for name, compressible := range map[string]bool{"text": true, "noise": false} {
+	for name, c := range map[string]struct {
+		compressible bool
+		cfg          Config
+	}{
+		"text":          {true, Config{BlockBytes: 16 << 10}},
+		"noise":         {false, Config{BlockBytes: 16 << 10}},
+		"text_level_1":  {true, Config{BlockBytes: 16 << 10, Level: 1}},
+		"noise_level_1": {false, Config{BlockBytes: 16 << 10, Level: 1}},
+		"text_level_9":  {true, Config{BlockBytes: 16 << 10, Level: 9}},
+		"noise_level_9": {false, Config{Level: 9}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSpool(t, Config{MaxBytes: limit, BlockBytes: 16 << 10})
+			compressible := c.compressible
+			c.cfg.MaxBytes = limit
+			s := newSpool(t, c.cfg)
 			r := rand.New(rand.NewPCG(3, 4))
 			sealed := 0
 			for i := range 3_000 {
@@ -163,11 +176,27 @@ func TestBudgetIsKept(t *testing.T) {
 			s = two
 		}
 		require.NoError(t, s.Append(stream(i%3_000), int64(i), 5, line(i, 600)))
-		require.LessOrEqual(t, budget.Used(), budget.Limit()+64<<10)
+		require.LessOrEqual(t, budget.Used(), budget.limit+64<<10)
 	}
 	one.Discard()
 	two.Discard()
 	require.Zero(t, budget.Used())
+}
+
+// TestBudgetIsKeptByOnesThatAreIdle: what one took while the other held
+// nothing, it gives back.
+func TestBudgetIsKeptByOnesThatAreIdle(t *testing.T) {
+	budget := NewBudget(1 << 20)
+	idle, busy := newSpool(t, Config{Budget: budget}), newSpool(t, Config{Budget: budget})
+	for i := 0; idle.Held() < budget.limit*3/4; i++ {
+		require.NoError(t, idle.Append(stream(i%500), int64(i), 5, line(i, 600)))
+	}
+	for i := range 5_000 {
+		require.NoError(t, busy.Append(stream(i%500), int64(i), 5, line(i, 600)))
+		require.NoError(t, idle.Relieve())
+		require.LessOrEqual(t, budget.Used(), budget.limit+64<<10)
+	}
+	require.LessOrEqual(t, idle.Held(), budget.limit/2)
 }
 
 func TestReleaseGivesDiskBack(t *testing.T) {
@@ -273,7 +302,9 @@ func FuzzReadFrame(f *testing.F) {
 }
 
 func FuzzCompress(f *testing.F) {
-	f.Add([]byte("aaaa"), []byte("bbbb"), 1)
+	for level := range 9 {
+		f.Add([]byte("aaaa"), []byte("bbbb"), level)
+	}
 	f.Fuzz(func(t *testing.T, window, raw []byte, level int) {
 		level = 1 + (level%9+9)%9
 		c := getCompressor(level)
