@@ -36,7 +36,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Config sizes an appender. Zero values take the defaults of pkg/config.
+// Config sizes an appender. Zero values take the defaults of pkg/config, but
+// for DiskFree and DedupWindow, and of what has a default here.
 type Config struct {
 	Topic        string
 	Incarnation  string
@@ -47,7 +48,7 @@ type Config struct {
 	Grace        time.Duration // stragglers are awaited so long after the turn
 	MaxBytes     int64         // of an object
 	Memory       int64         // bytes that open files may hold
-	DiskFree     int64         // reading pauses below this much free disk
+	DiskFree     int64         // reading pauses below this much free disk; 0: never
 	Level        int           // of gzip; 0: pkg/segment's default
 	DedupWindow  time.Duration // copies of a message are dropped so long after its receipt; 0: none is
 	DedupMemory  int64         // bytes that remembering messages may hold

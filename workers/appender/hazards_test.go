@@ -276,3 +276,26 @@ func TestARivalIsNotFoughtInStep(t *testing.T) {
 		r.end()
 	})
 }
+
+// TestANewLeadersEndIsNotTheLogs: it may know less of the log to be safe than
+// what the one before gave out, and the hour is not over with what it tells.
+func TestANewLeadersEndIsNotTheLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{RollEvery: time.Hour})
+		r.run()
+		r.produce("a", "a")
+		time.Sleep(59 * time.Minute)
+		r.mu.Lock()
+		r.unsafe = 2 // of three: one of those that were read, and the new one
+		r.mu.Unlock()
+		r.produce("a")
+		time.Sleep(20 * time.Minute)
+		require.Empty(t, r.written())
+		r.mu.Lock()
+		r.unsafe = 0
+		r.mu.Unlock()
+		time.Sleep(20 * time.Minute)
+		require.Equal(t, [][]string{{"a/0-2"}}, r.written())
+		r.end()
+	})
+}

@@ -22,6 +22,7 @@ type view struct {
 	oldest   int64 // unix ms of the oldest record in no entry, 0: none
 	paused   string
 	err      error
+	fetch    error // why no more can be fetched
 	recall   dedup.Stats
 	recalls  bool // duplicates are removed
 }
@@ -80,14 +81,26 @@ func (v *view) problem(err error) {
 	v.err, v.files, v.held = err, 0, 0
 }
 
+// unread notes why nothing more of the partition can be fetched; nil: it can.
+func (v *view) unread(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fetch = err
+}
+
 // trouble returns why the partition is not being read, or nil.
 func (v *view) trouble() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.err == nil && v.paused != "" {
+	switch {
+	case v.err != nil:
+		return v.err
+	case v.fetch != nil:
+		return v.fetch
+	case v.paused != "":
 		return fmt.Errorf("paused: %s", v.paused)
 	}
-	return v.err
+	return nil
 }
 
 // metrics are counters of the role and, read from the views when scraped,

@@ -136,7 +136,7 @@ func (p *partition) own(ctx context.Context) error {
 	p.view.took()
 	// What the loop starts ends before the spool does.
 	ctx, cancel := context.WithCancel(ctx)
-	l.reads = p.a.read(ctx, p.log, c.position)
+	l.reads = p.read(ctx, c.position)
 	// Entries outlive ctx by the drain, if the worker stops.
 	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
 	err = l.run(ctx)
@@ -218,6 +218,9 @@ func (l *loop) run(ctx context.Context) error {
 			l.c.clock(time.Now().UnixMilli())
 			l.paused = l.p.a.pressure.paused(l.paused, l.count())
 			l.p.view.state(l.c, l.paused)
+			if err := l.c.spool.Relieve(); err != nil {
+				return err
+			}
 			if l.recall != nil {
 				if l.paused == pausedDisk {
 					l.recall.Shrink() // rather than to read nothing
@@ -286,12 +289,15 @@ func (l *loop) take(ctx context.Context, got read) error {
 			l.p.a.metrics.deadLetters.WithLabelValues(reason).Inc()
 		}
 	}
-	l.c.reached(got.Next, got.Next >= got.HighWatermark, got.sentAt.UnixMilli())
+	// A new leader may not know yet how far the log is known to be safe: what it
+	// calls the end is then below what was read, and its answer empty.
+	atEnd := got.Next == got.HighWatermark
+	l.c.reached(got.Next, atEnd, got.sentAt.UnixMilli())
 	l.p.readTo = max(l.p.readTo, l.c.position)
 	if l.recall != nil {
 		l.recall.Reached(l.c.position)
 		l.recall.turns++
-		l.recall.idle = got.Next >= got.HighWatermark
+		l.recall.idle = atEnd
 	}
 	l.p.a.metrics.read.Add(int64(len(got.Records)))
 	l.p.a.metrics.reread.Add(float64(again))

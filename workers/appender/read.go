@@ -3,10 +3,10 @@ package appender
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
-	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -27,17 +27,22 @@ type reads struct {
 	done    sync.WaitGroup
 }
 
-// read starts fetching a partition from offset on, until ctx ends.
-func (a *Appender) read(ctx context.Context, log ledger.Log, offset int64) *reads {
+// read starts fetching the partition from offset on, until ctx ends.
+func (p *partition) read(ctx context.Context, offset int64) *reads {
 	r := &reads{results: make(chan read), free: make(chan Fetcher, 2)}
-	r.free <- a.deps.Log.Fetcher(log.Topic, log.Partition)
-	r.free <- a.deps.Log.Fetcher(log.Topic, log.Partition)
-	r.done.Go(func() { r.fetch(ctx, a, log, offset) })
+	r.free <- p.a.deps.Log.Fetcher(p.log.Topic, p.log.Partition)
+	r.free <- p.a.deps.Log.Fetcher(p.log.Topic, p.log.Partition)
+	r.done.Go(func() { r.fetch(ctx, p, offset) })
 	return r
 }
 
-func (r *reads) fetch(ctx context.Context, a *Appender, log ledger.Log, offset int64) {
-	wait := 100 * time.Millisecond
+const (
+	firstWait = 100 * time.Millisecond
+	lastWait  = 5 * time.Second // after six seconds
+)
+
+func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
+	wait := firstWait
 	for {
 		var f Fetcher
 		select {
@@ -46,19 +51,23 @@ func (r *reads) fetch(ctx context.Context, a *Appender, log ledger.Log, offset i
 		case f = <-r.free:
 		}
 		got := read{sentAt: time.Now(), fetcher: f}
-		got.Fetched, got.err = f.Fetch(ctx, offset, stream.FetchOptions{MaxBytes: fetchBytes, MaxWait: a.pollEvery()})
+		got.Fetched, got.err = f.Fetch(ctx, offset, stream.FetchOptions{MaxBytes: fetchBytes, MaxWait: p.a.pollEvery()})
 		if got.err != nil && !errors.Is(got.err, stream.ErrOffsetOutOfRange) && ctx.Err() == nil {
 			// Brokers come back: what was read so far stays good.
-			a.deps.Logger.WarnContext(ctx, "fetch failed, retrying", "topic", log.Topic, "partition", log.Partition, "offset", offset, "err", got.err)
+			p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err)
+			if wait == lastWait { // no broker that restarts, or a batch that cannot be read
+				p.view.unread(fmt.Errorf("read on from offset %d: %w", offset, got.err))
+			}
 			r.free <- f
 			select {
 			case <-ctx.Done():
 			case <-time.After(wait):
 			}
-			wait = min(2*wait, 5*time.Second)
+			wait = min(2*wait, lastWait)
 			continue
 		}
-		wait = 100 * time.Millisecond
+		wait = firstWait
+		p.view.unread(nil)
 		select {
 		case <-ctx.Done():
 			return

@@ -189,8 +189,9 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 		for len(records) > 0 && records[len(records)-1].Offset >= to {
 			records = records[:len(records)-1]
 		}
+		// Or there is nothing more below to, and the leader knows it.
+		last := got.Next >= to || got.Next == offset && got.HighWatermark >= to
 		offset = got.Next
-		last := offset >= to || offset >= got.HighWatermark
 		if !give(slice{records: records, last: last}) || last {
 			return
 		}

@@ -39,6 +39,8 @@ type rig struct {
 	chain    []*ledger.Entry // written here, the head included
 	acquired int
 	away     error                                        // of another partition, when the ends are asked for
+	unread   error                                        // of every fetch
+	unsafe   int64                                        // records above the high watermark, as a new leader knows it
 	rival    bool                                         // another takes the partition each time
 	batches  [][]string                                   // files of each entry
 	skipped  int64                                        // records, by all entries
@@ -122,14 +124,16 @@ func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions)
 	defer deadline.Stop()
 	for waited := false; ; {
 		r.mu.Lock()
-		end, grown := int64(len(r.records)), r.grown
-		got := r.records[min(offset, end):end:end]
+		end, safe, grown, err := int64(len(r.records)), int64(len(r.records))-r.unsafe, r.grown, r.unread
+		got := r.records[min(offset, safe):safe:safe]
 		r.mu.Unlock()
-		if offset > end {
+		switch {
+		case err != nil:
+			return stream.Fetched{}, err
+		case offset > end:
 			return stream.Fetched{}, stream.ErrOffsetOutOfRange
-		}
-		if len(got) > 0 || waited {
-			return stream.Fetched{Records: got, Next: end, HighWatermark: end}, nil
+		case len(got) > 0 || waited:
+			return stream.Fetched{Records: got, Next: max(offset, safe), HighWatermark: safe}, nil
 		}
 		select {
 		case <-ctx.Done():

@@ -3,6 +3,8 @@ package appender
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -33,4 +35,29 @@ func TestAgeOfTheOldestIsHonest(t *testing.T) {
 	v.state(c, pausedDisk)
 	require.Equal(t, c.progress, v.oldest, "what was not read was received since")
 	require.EqualValues(t, 8, v.end-v.position)
+}
+
+// TestAPartitionThatCannotBeFetchedIsInTrouble: one whose leader is gone, or
+// whose next batch is damaged for good, but not one whose broker restarts.
+func TestAPartitionThatCannotBeFetchedIsInTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		fail := func(err error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.unread = err
+		}
+		r.run()
+		require.NoError(t, r.Ready(t.Context()))
+		broken := errors.New("the batch is damaged")
+		fail(broken)
+		time.Sleep(3 * time.Second)
+		require.NoError(t, r.Ready(t.Context()))
+		time.Sleep(10 * time.Second)
+		require.ErrorIs(t, r.Ready(t.Context()), broken)
+		fail(nil)
+		time.Sleep(10 * time.Second)
+		require.NoError(t, r.Ready(t.Context()))
+		r.end()
+	})
 }
