@@ -40,7 +40,7 @@ type Staging struct {
 // keys are what each role does, by action, to which keys below the prefix.
 //
 // Invariant: nobody but the auditor deletes a staged file, and nobody at all
-// the ledger or a receipt.
+// the ledger or a debt's receipt.
 var keys = map[StagingRole]map[string][]string{
 	Appender: {
 		"s3:GetObject": {"ledger/*", "probe/*"},
@@ -58,7 +58,7 @@ var keys = map[StagingRole]map[string][]string{
 	},
 	AllRoles: {
 		"s3:GetObject":    {"*"},
-		"s3:PutObject":    {"audit/*", "data/*", "ledger/*", "parked/*", "probe/*", "receipts/*", "replays/*", "usage/*"},
+		"s3:PutObject":    {"audit/*", "data/*", "ledger/*", "migrations/*", "parked/*", "probe/*", "receipts/*", "replays/*", "usage/*"},
 		"s3:DeleteObject": {"data/*", "parked/*", "replays/*", "usage/*"},
 	},
 }

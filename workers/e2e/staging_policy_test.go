@@ -80,8 +80,8 @@ func (s *status) WriteHeader(code int) {
 
 // Each role runs with credentials of its own and exactly the policy that
 // `sealift staging policy` prints, collectors with none. That suffices for all
-// of their work: sealing, delivering, parking and redriving, replays, taking
-// over, collecting. It is minimal: with any statement, action or resource less,
+// of their work: sealing, delivering, parking and redriving, replays, moving a
+// destination, taking over, collecting. It is minimal: with any statement, action or resource less,
 // something that they did would have been denied.
 func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -193,7 +193,16 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 		return err == nil
 	})
 
-	// 4. Others take over, and the time of what is staged is over.
+	// 4. A destination moves.
+	wait("the destination moves", func() bool { // once a file arrived there
+		send()
+		_, err := sealift(ctx, append(s.env(), as("all")...), "destinations", "migrate", s.workspaces[0].id+"/"+role.name,
+			"--bucket", role.bucket+"/moved", "--yes", "--wait", "1s", "--config", config)
+		return err == nil
+	})
+	require.NotEmpty(t, keysOf("migrations/"))
+
+	// 5. Others take over, and the time of what is staged is over.
 	command("verify", "--deep", "--no-buckets")
 	require.NoError(t, s.copiers[0].terminate(drainWithin)) // its last page of what was used
 	s.restart(ctx, s.copiers[0])

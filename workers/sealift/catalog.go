@@ -82,7 +82,7 @@ func newCatalogValidateCommand(a *app) *cobra.Command {
 		Long: `Check documents, each on its own and all against each other, and say all that is wrong with lines and
 fixes. Nothing is connected to; whether they fit to what is applied already is for: sealift catalog diff. Where a
 configuration is there, it also tells of endpoints that destinations.allowed_endpoints of it does not permit.`,
-		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  cat *.yaml | sealift catalog validate -f -",
+		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  sealift catalog validate *.yaml",
 		Annotations: withoutConfig,
 		RunE: func(_ *cobra.Command, args []string) error {
 			ws, err := files.read(a, args)

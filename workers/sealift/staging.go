@@ -28,11 +28,12 @@ func newStagingPolicyCommand(a *app) *cobra.Command {
 		Long: `Print the identity policy of a role's own user or IAM role, for the staging bucket and prefix of
 the configuration: appenders write files and the ledger, and delete nothing; copiers read files,
 write receipts and assume the customers' roles; auditors alone delete staged files; nobody
-deletes the ledger or a receipt. Collectors need nothing of S3. With --role all it is one policy
+deletes the ledger or a debt's receipt. Collectors need nothing of S3. With --role all it is one policy
 for all of them, and for the commands that an operator runs.
 
 Copiers may assume every role that trusts them; --assume narrows that. --classic names the buckets
-of destinations without role_arn. For staging with a KMS key of your own, name it with --kms-key.`,
+of destinations without role_arn; where such a bucket is encrypted with a KMS key, copiers need
+kms:GenerateDataKey for that besides. For staging with a KMS key of your own, name it with --kms-key.`,
 		Example: `  sealift staging policy --role appender
   sealift staging policy --role copier --assume 'arn:aws:iam::*:role/segment-logs' --classic acme-logs
   sealift staging policy --role all --format terraform > sealift.tf`,
