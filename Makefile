@@ -22,7 +22,6 @@ comma := ,
 
 BENCH    ?= .
 FUZZTIME ?= 10s
-FOR      ?= 1h
 STACK    ?= $(CURDIR)/.stack
 
 .PHONY: build demo test simulate test-stack test-isal schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation profile fuzz clean help bench-collector bench-fleet bench-copy bench-peers bench-scale bench-plan bench-compare
@@ -44,7 +43,7 @@ test: ## all tests that Go alone can run, with the race detector
 	go test -timeout 30m ./workers/e2e/simulation
 	go test -timeout 30m -tags ablation -run PlantedBugs ./workers/e2e/simulation
 
-simulate: ## the roles under a seeded scheduler; SEEDS=1000000, or FOR=1h of new ones
+simulate: ## the roles under a seeded scheduler; SEEDS=1000, or FOR=1h of new ones
 	go test -timeout 0 -v -run 'TestSimulation$$' ./workers/e2e/simulation $(if $(FOR),-sim.for $(FOR) -sim.from $$(date +%s),-sim.seeds $(or $(SEEDS),1000))
 
 test-stack: ## integration and fault tests against real Kafka, Redis and S3 (scripts/stack.sh -h)
@@ -57,7 +56,7 @@ schemathesis: ## requests made from the API's document, against a collector on r
 	@scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestWhatTheDocumentSaysIsTaken$$' -v
 
 soak: ## the fault test for long; FOR=1h, NEMESIS_SEED=… to replay
-	@NEMESIS_FOR=$(FOR) scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestNemesis$$' -v
+	@NEMESIS_FOR=$(or $(FOR),1h) scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestNemesis$$' -v
 
 stack-up: ## start real Kafka, Redis and S3 and leave them running
 	@scripts/stack.sh up "$(STACK)"

@@ -39,7 +39,7 @@ type Config struct {
 	Router string
 	// Uploads are how many objects are staged at once; default 16.
 	Uploads int
-	// RetryEvery is the first pause between tries; it doubles up to 50 times.
+	// RetryEvery is the first pause between tries; it doubles, up to 50 times as long.
 	// Default 200ms.
 	RetryEvery time.Duration
 }
