@@ -179,4 +179,8 @@ func TestMismatchIsNoRefusalOfTheCondition(t *testing.T) {
 	said := "The provided 'x-amz-content-sha256' header does not match what was computed."
 	require.False(t, refusesCondition(&objstore.Error{Status: http.StatusBadRequest, Code: "XAmzContentSHA256Mismatch", Message: said}))
 	require.True(t, refusesCondition(&objstore.Error{Status: http.StatusBadRequest, Code: "X", Message: "unknown header"}))
+	require.False(t, refusesCondition(&objstore.Error{
+		Status: http.StatusBadRequest, Code: "IncompleteBody", Kind: objstore.ErrUnavailable,
+		Message: "You did not provide the number of bytes specified by the Content-Length HTTP header",
+	}))
 }

@@ -238,8 +238,8 @@ func (p *Putter) learn(t catalog.Target, at place) {
 // not implement If-None-Match. If it meant something else, the PUT without it
 // is refused as well, and nothing is learned.
 func refusesCondition(e *objstore.Error) bool {
-	if e == nil {
-		return false
+	if e == nil || errors.Is(e.Kind, objstore.ErrUnavailable) || errors.Is(e.Kind, objstore.ErrDenied) {
+		return false // such as IncompleteBody, which speaks of a header
 	}
 	if e.Status == http.StatusNotImplemented {
 		return true

@@ -208,3 +208,18 @@ func TestS3PartsThatWereNotAskedFor(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswersHaveShortHeaders: a customer's server may be anybody's.
+func TestAnswersHaveShortHeaders(t *testing.T) {
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Amz-Request-Id", strings.Repeat("x", 1<<20))
+	}))
+	defer h.Close()
+	client := objstore.NewHTTPClient(nil)
+	defer client.CloseIdleConnections()
+	answer, err := client.Get(h.URL)
+	if err == nil {
+		_ = answer.Body.Close()
+	}
+	require.ErrorContains(t, err, "headers exceeded")
+}

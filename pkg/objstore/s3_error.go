@@ -139,10 +139,15 @@ func kindOf(op string, status int, code, elsewhere string) error {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return ErrDenied
 	case http.StatusNotFound:
-		if op == "get" || op == "head" || op == "delete" {
+		switch {
+		case op == "head" || op == "delete": // have no document
 			return ErrNotFound
+		case op != "get":
+			return ErrNoBucket
+		case code == "": // it is not S3 that says so
+			return ErrUnavailable
 		}
-		return ErrNoBucket
+		return ErrNotFound
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusTooEarly:
 		return ErrUnavailable
 	case http.StatusConflict:
@@ -151,8 +156,11 @@ func kindOf(op string, status int, code, elsewhere string) error {
 		}
 		return ErrInvalid
 	case http.StatusPreconditionFailed:
-		if op == "get" {
+		switch {
+		case op == "get":
 			return ErrChanged
+		case code != "PreconditionFailed": // nor is it, and a receipt would follow
+			return ErrUnavailable
 		}
 		return ErrExists
 	case http.StatusNotImplemented:
@@ -164,6 +172,8 @@ func kindOf(op string, status int, code, elsewhere string) error {
 	return ErrUnavailable // 5xx, and answers that make no sense, as of a captive portal
 }
 
+var regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+
 // How S3 says a bucket's region where it does not say it in a header.
 var (
 	expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)                    // AuthorizationHeaderMalformed
@@ -174,7 +184,7 @@ var (
 )
 
 func bucketRegion(h http.Header, message string) string {
-	if r := h.Get("X-Amz-Bucket-Region"); r != "" {
+	if r := h.Get("X-Amz-Bucket-Region"); regionName.MatchString(r) {
 		return r
 	}
 	if m := expecting.FindStringSubmatch(message); m != nil {

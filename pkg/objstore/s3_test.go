@@ -88,6 +88,10 @@ func TestS3Classification(t *testing.T) {
 		moved  string // Error.Region
 	}{
 		"exists":                  {status: 412, body: xml("PreconditionFailed", ""), want: objstore.ErrExists, code: "PreconditionFailed"},
+		"proxy_412":               {status: 412, body: "<html>blocked</html>", want: objstore.ErrUnavailable},
+		"proxy_404":               {op: "get", status: 404, body: "404 page not found", want: objstore.ErrUnavailable},
+		"region_that_is_long":     {status: 301, region: strings.Repeat("a", 10_000), body: xml("PermanentRedirect", ""), want: objstore.ErrWrongRegion},
+		"region_that_is_none":     {status: 301, region: "EU/../x", body: xml("PermanentRedirect", ""), want: objstore.ErrWrongRegion},
 		"conflict":                {status: 409, body: xml("ConditionalRequestConflict", ""), want: objstore.ErrConflict},
 		"conflict_operation":      {status: 409, body: xml("OperationAborted", ""), want: objstore.ErrConflict},
 		"conflict_other":          {status: 409, body: xml("InvalidBucketState", ""), want: objstore.ErrInvalid},

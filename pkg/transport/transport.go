@@ -30,9 +30,12 @@ func New(roots *x509.CertPool) *http.Transport {
 		IdleConnTimeout:       30 * time.Second,
 		MaxIdleConns:          128,
 		MaxIdleConnsPerHost:   64,
-		ReadBufferSize:        32 << 10, // 32 KiB: a small file, with its headers, in one system call
-		WriteBufferSize:       32 << 10,
-		DisableCompression:    true, // bytes as stored
+		// S3's have some KiB; Go's bound is 10 MB, and the server may be anybody's.
+		MaxResponseHeaderBytes: 64 << 10,
+
+		ReadBufferSize:     32 << 10, // 32 KiB: a small file, with its headers, in one system call
+		WriteBufferSize:    32 << 10,
+		DisableCompression: true, // bytes as stored
 	}
 }
 
