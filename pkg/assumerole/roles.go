@@ -14,6 +14,7 @@ package assumerole
 import (
 	"container/list"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -193,6 +194,8 @@ func (r *Roles) lead(ctx context.Context, request Request, f *flight) (objstore.
 	return f.creds, f.err
 }
 
+var errNoCredentials = errors.New("the answer holds no credentials; is it STS that answers?")
+
 // assume is the request to STS. The SDK repeats it on throttling and broken
 // connections: asking twice does no harm.
 func (r *Roles) assume(ctx context.Context, request Request) (objstore.Credentials, error) {
@@ -217,6 +220,9 @@ func (r *Roles) assume(ctx context.Context, request Request) (objstore.Credentia
 		return objstore.Credentials{}, classify(ctx, request, err)
 	}
 	c := out.Credentials
+	if c == nil || aws.ToString(c.AccessKeyId) == "" { // of a 200 without a document
+		return objstore.Credentials{}, classify(ctx, request, errNoCredentials)
+	}
 	return objstore.Credentials{
 		AccessKeyID: aws.ToString(c.AccessKeyId), SecretAccessKey: secret.New(aws.ToString(c.SecretAccessKey)),
 		SessionToken: secret.New(aws.ToString(c.SessionToken)), Expires: aws.ToTime(c.Expiration),

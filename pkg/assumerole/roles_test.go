@@ -515,3 +515,18 @@ func TestClassification(t *testing.T) {
 		})
 	}
 }
+
+// TestAnAnswerWithoutCredentialsIsNone: the SDK takes an empty document, as of a
+// load balancer, for one.
+func TestAnAnswerWithoutCredentialsIsNone(t *testing.T) {
+	for name, document := range map[string]string{
+		"empty":          "",
+		"no_credentials": "<AssumeRoleResponse><AssumeRoleResult></AssumeRoleResult></AssumeRoleResponse>",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &token{answer: func(int64, *http.Request) (int, string) { return http.StatusOK, document }}
+			_, err := newRoles(s, nil).Credentials(t.Context(), request)
+			require.ErrorIs(t, err, assumerole.ErrUnavailable)
+		})
+	}
+}
