@@ -54,8 +54,15 @@ func (r FileRef) Log() ledger.Log {
 func (r FileRef) String() string { return fmt.Sprintf("%s/%d/%d", r.Log(), r.Seq, r.Index) }
 
 func (r FileRef) valid() bool {
-	return r.Topic != "" && r.Incarnation != "" && r.Partition >= 0 && r.Seq >= 0 && r.Index >= 0
+	return name(r.Topic) && name(r.Incarnation) && r.Partition >= 0 && r.Seq >= 0 && r.Index >= 0
 }
+
+// name is what a part of a key may be: anybody may write a job, and no name of
+// Kafka's or of ours is longer.
+func name(s string) bool { return s != "" && len(s) <= 249 }
+
+// maxJob bounds a job: what is enqueued anew must fit, whatever was read.
+const maxJob = 16 << 10
 
 // Job asks for one file to be put into one destination.
 type Job struct {
@@ -86,12 +93,15 @@ func (j Job) Encode() []byte {
 func (j Job) RecordKey() []byte { return fmt.Appendf(nil, "%s %s", j.File, j.Destination) }
 
 func (j Job) valid() bool {
-	return j.Version == FormatVersion && j.File.valid() && j.Destination != "" && j.Attempt >= 0 &&
+	return j.Version == FormatVersion && j.File.valid() && name(j.Destination) && j.Attempt >= 0 &&
 		(j.Replay == "" || orderID.MatchString(j.Replay))
 }
 
 // DecodeJob parses a job strictly; the error wraps ErrBadJob.
 func DecodeJob(b []byte) (Job, error) {
+	if len(b) > maxJob {
+		return Job{}, fmt.Errorf("%w: %d bytes", ErrBadJob, len(b))
+	}
 	var j Job
 	if err := decodeStrict(b, &j); err != nil {
 		return Job{}, fmt.Errorf("%w: %w", ErrBadJob, err)

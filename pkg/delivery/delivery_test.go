@@ -219,6 +219,9 @@ func TestDecodersRefuse(t *testing.T) {
 		"no_dest":       strings.Replace(good, job.Destination, "", 1),
 		"negative_seq":  strings.Replace(good, `"seq":42`, `"seq":-1`, 1),
 		"wrong_type":    strings.Replace(good, `"seq":42`, `"seq":"42"`, 1),
+		"long_dest":     strings.Replace(good, job.Destination, strings.Repeat("d", 250), 1),
+		"long_topic":    strings.Replace(good, job.File.Topic, strings.Repeat("t", 250), 1),
+		"large":         strings.Replace(good, `{`, `{"last_error":"`+strings.Repeat("x", 17_000)+`",`, 1),
 	} {
 		_, err := DecodeJob([]byte(b))
 		require.ErrorIs(t, err, ErrBadJob, hazard)

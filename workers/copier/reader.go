@@ -48,8 +48,9 @@ func (r *reader) run(ctx context.Context, next int64) {
 			continue
 		}
 		wait = 200 * time.Millisecond
+		latest := time.Now().Add(r.delay)
 		for i := range got.Records {
-			if r.handle(ctx, &got.Records[i]) != nil {
+			if r.handle(ctx, &got.Records[i], latest) != nil {
 				return
 			}
 		}
@@ -65,8 +66,8 @@ func (r *reader) first(ctx context.Context) (int64, error) {
 	return bounds[r.partition].First, nil
 }
 
-// handle takes one record in, when its time has come.
-func (r *reader) handle(ctx context.Context, rec *stream.Record) error {
+// handle takes one record in, when its time has come, at latest then.
+func (r *reader) handle(ctx context.Context, rec *stream.Record, latest time.Time) error {
 	for r.offsets.full() {
 		select {
 		case <-r.offsets.moved:
@@ -77,9 +78,9 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record) error {
 	r.offsets.take(rec.Offset)
 	// A retry tier's records wait for about the same time each, so the first
 	// holds the others back for no longer than they would wait anyway; nor
-	// may one that asks for more.
+	// may those that ask for more, all that were fetched together.
 	if job, err := delivery.DecodeJob(rec.Value); err == nil && r.delay > 0 {
-		sleep(ctx, min(time.Until(time.UnixMilli(job.NotBefore)), r.delay))
+		sleep(ctx, min(time.Until(time.UnixMilli(job.NotBefore)), time.Until(latest)))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -317,7 +317,9 @@ func TestForgedTimesHoldNobodyUp(t *testing.T) {
 				job := jobOf(acmeOne, 1)
 				job.NotBefore = c.notBefore
 				begun := time.Now()
-				require.NoError(t, r.handle(t.Context(), &stream.Record{Value: job.Encode()}))
+				for offset := range int64(3) { // of one fetch
+					require.NoError(t, r.handle(t.Context(), &stream.Record{Offset: offset, Value: job.Encode()}, begun.Add(c.delay)))
+				}
 				require.Equal(t, c.waits, time.Since(begun))
 			})
 		})
