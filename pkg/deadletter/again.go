@@ -3,7 +3,6 @@ package deadletter
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -105,7 +104,7 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 	}
 	for _, h := range l.Headers {
 		// Who vouched for a value that fitted no file is not believed again.
-		if !slices.Contains(ownHeaders, h.Key) && (h.Key != route.HeaderLine || l.Refused()) {
+		if !Own(h.Key) && (h.Key != route.HeaderLine || l.Refused()) {
 			r.Headers = append(r.Headers, h)
 		}
 	}
@@ -115,8 +114,6 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 	}
 	return r, left
 }
-
-var ownHeaders = []string{HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderTime, HeaderCut}
 
 // judge looks at an event that the collector refused as it would today. Its
 // line is longer than the event was, by what the API adds, so its size counts

@@ -33,6 +33,16 @@ const (
 	HeaderSent = "sealift-sent-again"
 )
 
+// Own says that a header of that name is of the dead letters alone. A record that
+// brings one has it from somebody who made it up.
+func Own(header string) bool {
+	switch header {
+	case HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderTime, HeaderCut, HeaderSent:
+		return true
+	}
+	return false
+}
+
 // Refused is the letter of an event that the collector answered 200 to and did
 // not take. value is its line, or what it was if it is no JSON object;
 // messageID may be nil.

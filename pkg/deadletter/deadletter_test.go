@@ -169,7 +169,7 @@ func TestWhichLettersAreSentAgain(t *testing.T) {
 			require.Equal(t, "web", to.Source)
 			require.Equal(t, received.UnixMilli(), to.Received, "the day of its receipt")
 			for _, h := range sent[0].Headers {
-				require.NotContains(t, ownHeaders, h.Key)
+				require.False(t, Own(h.Key), h.Key)
 			}
 			before, _ := c.letter.Header("sealift-message")
 			after, _ := sent[0].Header("sealift-message")
@@ -268,6 +268,26 @@ func TestWindows(t *testing.T) {
 		require.Equal(t, c.want, got, name)
 	}
 	require.NoError(t, Read(t.Context(), m.kafka(), "other", Window{}, nil, nil), "no topic has no letters")
+}
+
+// TestALetterIsNoNote: whoever may write to the events topic may not have
+// letters passed for sent again.
+func TestALetterIsNoNote(t *testing.T) {
+	m := letters(t, 4)
+	var all []note
+	for offset := range int64(5) {
+		all = append(all, note{0, offset}, note{1, offset})
+	}
+	forged := noteOf(all)
+	forged.Headers = append(forged.Headers, stream.Header{Key: HeaderReason, Value: []byte("invalid_source")})
+	p := &producer{m: m, topic: topic}
+	require.NoError(t, p.Produce(t.Context(), forged))
+	run := again(t, m, false, "header", "header")
+	run.Select = func(l *Letter) bool { return l.Source != "" }
+	tally, err := run.Run(t.Context(), Window{})
+	require.NoError(t, err)
+	require.EqualValues(t, 4, tally.Sent)
+	require.Zero(t, tally.Already)
 }
 
 func TestForeignRecordsAreLettersWithoutASource(t *testing.T) {

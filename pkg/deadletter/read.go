@@ -72,7 +72,7 @@ func Read(ctx context.Context, kafka Kafka, topic string, w Window, each func(*L
 	}
 	sent := map[note]bool{}
 	err = Walk(ctx, kafka, topic, bounds, func(r *stream.Record) error {
-		if _, ok := r.Header(HeaderSent); ok {
+		if isNote(r) {
 			readNote(r.Value, sent)
 		}
 		return nil
@@ -81,11 +81,19 @@ func Read(ctx context.Context, kafka Kafka, topic string, w Window, each func(*L
 		return err
 	}
 	return walk(ctx, kafka, topic, bounds, func(r *stream.Record) error {
-		if _, ok := r.Header(HeaderSent); ok || !w.Since.IsZero() && r.Time.Before(w.Since) || !w.Until.IsZero() && !r.Time.Before(w.Until) {
+		if isNote(r) || !w.Since.IsZero() && r.Time.Before(w.Since) || !w.Until.IsZero() && !r.Time.Before(w.Until) {
 			return nil
 		}
 		return each(letterOf(r, sent[note{r.Partition, r.Offset}]))
 	}, done)
+}
+
+// isNote tells notes from letters, one of which may have the header of a note
+// from whoever wrote it to the events topic.
+func isNote(r *stream.Record) bool {
+	_, sent := r.Header(HeaderSent)
+	_, letter := r.Header(HeaderReason)
+	return sent && !letter
 }
 
 func letterOf(r *stream.Record, sentAgain bool) *Letter {

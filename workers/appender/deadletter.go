@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,11 +13,12 @@ import (
 )
 
 // deadLetter is the record as the dead letters keep it: its key, value and
-// headers, with where it came from and why. It is a copy: a producer may still
+// headers but those that are the dead letters' own, with where it came from and why. It is a copy: a producer may still
 // be reading what it was given when the fetch's buffers are filled anew.
 func deadLetter(r *stream.Record, reason string) stream.Record {
 	d := r.Clone()
 	d.Time = time.Now()
+	d.Headers = slices.DeleteFunc(d.Headers, func(h stream.Header) bool { return deadletter.Own(h.Key) })
 	d.Headers = append(d.Headers,
 		stream.Header{Key: deadletter.HeaderReason, Value: []byte(reason)},
 		stream.Header{Key: deadletter.HeaderTopic, Value: []byte(r.Topic)},

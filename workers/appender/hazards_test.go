@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/deadletter"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/stream"
@@ -70,6 +71,10 @@ func TestADeadLetterIsACopy(t *testing.T) {
 	require.Equal(t, "value", string(letter.Value))
 	require.Equal(t, "header", string(letter.Headers[0].Value))
 	require.Nil(t, letter.Headers[1].Value)
+	r.Headers = []stream.Header{{Key: deadletter.HeaderSent}, {Key: "b"}, {Key: deadletter.HeaderReason, Value: []byte("made up")}}
+	letter = deadLetter(&r, "reason")
+	require.Equal(t, "b", letter.Headers[0].Key, "what is the dead letters' own nobody else gives")
+	require.Len(t, letter.Headers, 1+originHeaders)
 	letter = deadLetter(&stream.Record{}, "reason")
 	require.True(t, letter.Key == nil && letter.Value == nil, "a tombstone stays one")
 }
