@@ -137,7 +137,7 @@ func find(n *strictyaml.Node, parts []string) *strictyaml.Node {
 		if p == "" {
 			continue
 		}
-		if i, err := strconv.Atoi(p); err == nil && n.Kind == strictyaml.Sequence && i < len(n.List) {
+		if i, err := strconv.Atoi(p); err == nil && n.Kind == strictyaml.Sequence && i >= 0 && i < len(n.List) {
 			n = n.List[i]
 		} else if n = n.Get(p); n == nil {
 			return nil
@@ -206,7 +206,7 @@ func remove(tree any, parts []string) any {
 		delete(t, parts[0])
 		return t
 	case []any:
-		if i, err := strconv.Atoi(parts[0]); err == nil && i < len(t) {
+		if i, err := strconv.Atoi(parts[0]); err == nil && i >= 0 && i < len(t) {
 			if len(parts) > 1 {
 				t[i] = remove(t[i], parts[1:])
 			} else {

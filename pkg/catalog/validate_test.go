@@ -204,7 +204,7 @@ destinations:
 }
 
 func TestParseMalformed(t *testing.T) {
-	for _, in := range []string{"workspace: [", "a: b: c"} {
+	for _, in := range []string{"workspace: [", "a: b: c", "sources: []\n\"sources/-1\": x"} {
 		_, err := Parse([]byte(in))
 		require.ErrorIs(t, err, ErrInvalid, in)
 	}

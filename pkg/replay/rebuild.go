@@ -163,6 +163,10 @@ func (w *work) before(ctx context.Context, first int64) (int64, error) {
 	return first, nil
 }
 
+// newLeader is how many empty answers in a row are waited for, half a second
+// each: the log held the range when it was asked.
+const newLeader = 60
+
 // read reads the range once, from an offset at or before the first file, stages
 // the files that turn out as the ledger says, and returns how all did.
 func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (map[int]Summary, error) {
@@ -185,7 +189,7 @@ func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (
 		last = max(last, e.Files[i].Last)
 	}
 	fetcher := w.Fetcher(e.Topic, e.Partition)
-	for from <= last {
+	for empty := 0; from <= last; {
 		got, err := fetcher.Fetch(ctx, from, stream.FetchOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("rebuild files from Kafka: %w", err)
@@ -197,7 +201,9 @@ func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (
 				}
 			}
 		}
-		if got.Next == from && got.HighWatermark <= last {
+		if got.Next > from || got.HighWatermark > last {
+			empty = 0
+		} else if empty++; empty > newLeader { // one does not know yet how far the log is known to be safe
 			return nil, fmt.Errorf("rebuild files from Kafka: the log of %s ends at %d, before offset %d", e.Log(), got.HighWatermark, last)
 		}
 		from = got.Next

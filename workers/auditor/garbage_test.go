@@ -285,6 +285,38 @@ func TestAReplayThatRunsIsNotForgotten(t *testing.T) {
 	require.Zero(t, r.count("replays/"))
 }
 
+// TestAReplayThatIsResumedDuringAnAuditStays: what it did since the audit began
+// counts, for its copiers drop the jobs of an order that is gone.
+func TestAReplayThatIsResumedDuringAnAuditStays(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
+	e := r.seal(log0, 5*time.Hour, []string{one}, "a")
+	r.deliver(e, 0, one)
+	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
+	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+	r.age(5 * time.Hour)
+	resumed := false
+	r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
+		if key == e.Files[0].StagedKey {
+			resumed = true
+			r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(e, 0), one), "{}")
+		}
+	}}
+	r.audit()
+	require.True(t, resumed)
+	require.Equal(t, 2, r.count("replays/"))
+}
+
+// watchedStore tells what is deleted before it is.
+type watchedStore struct {
+	objstore.Store
+	deleting func(key string)
+}
+
+func (s *watchedStore) Delete(ctx context.Context, key string) error {
+	s.deleting(key)
+	return s.Store.Delete(ctx, key)
+}
+
 func (r *rig) count(prefix string) int {
 	infos, err := r.staging.List(r.t.Context(), prefix, "", 0)
 	require.NoError(r.t, err)

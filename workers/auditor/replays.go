@@ -99,6 +99,18 @@ func (a *Auditor) sweepReplays(ctx context.Context, ids []string) error {
 		return nil
 	}
 	for _, id := range ids {
+		// One that is still ordered may have been resumed since the audit began.
+		if _, err := a.deps.Staging.Head(ctx, delivery.OrderKey(id)); err == nil {
+			young, err := a.young(ctx, id, time.Now())
+			if err != nil {
+				return err
+			}
+			if young {
+				continue
+			}
+		} else if !errors.Is(err, objstore.ErrNotFound) {
+			return err
+		}
 		for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ReplayPrefix(id)) {
 			if err != nil {
 				return err
