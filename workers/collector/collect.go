@@ -78,7 +78,7 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 	if no != nil {
 		return taken{}, no
 	}
-	if no := c.limits.take(sources.charges, stamp.ReceivedAt); no != nil {
+	if no := c.limits.take(sources.charges); no != nil {
 		return taken{}, no
 	}
 	size := request.LineBytes() + request.Len()*(maxSourceID+len(stamp.UserAgent)*6)

@@ -30,9 +30,9 @@ func authorization(r *http.Request) string {
 type sourceIDs struct {
 	all  string   // of all events, unless each is set
 	each []string // by event
-	// charges are what the request takes of rate limits; neighbours of one key
-	// are one. nil if there are no limits.
-	charges []charge
+	// charges are the events that the request takes of rate limits. nil if
+	// there are no limits.
+	charges map[charge]int
 }
 
 func (s sourceIDs) at(i int) string {
@@ -47,20 +47,19 @@ func (s sourceIDs) at(i int) string {
 // use each of these alone.
 func (c *Collector) sources(request *event.Request, headerKey string) (sourceIDs, *refusal) {
 	snapshot := c.deps.Catalog.Snapshot()
-	tried, limited := false, !c.limits.off()
+	tried := false
 	var ids sourceIDs
+	if !c.limits.off() {
+		ids.charges = map[charge]int{}
+	}
 	find := func(key string, events int) string {
 		if key == "" {
 			return ""
 		}
 		tried = true
 		source, ok := snapshot.SourceByWriteKey(key)
-		if last := len(ids.charges) - 1; !ok || !limited {
-			return source.ID
-		} else if last >= 0 && ids.charges[last].key == key {
-			ids.charges[last].events += events
-		} else {
-			ids.charges = append(ids.charges, charge{key: key, workspace: source.Workspace, events: events})
+		if ok && ids.charges != nil {
+			ids.charges[charge{key, source.Workspace}] += events
 		}
 		return source.ID
 	}

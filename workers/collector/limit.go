@@ -3,6 +3,7 @@ package collector
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -24,51 +25,46 @@ type Limit struct {
 
 // limits are the token buckets of write keys and of workspaces.
 type limits struct {
-	keys       buckets[[sha256.Size]byte]
-	workspaces buckets[string]
+	mu         sync.Mutex
+	keys       buckets[[sha256.Size]byte] // guarded by mu
+	workspaces buckets[string]            // guarded by mu
 }
 
 func newLimits(l Limit) *limits {
 	set(&l.Burst, 10*time.Second)
 	size := func(perSecond int) int { return max(int(float64(perSecond)*l.Burst.Seconds()), event.MaxEvents) }
 	return &limits{
-		keys:       buckets[[sha256.Size]byte]{limit: rate.Limit(l.PerKey), burst: size(l.PerKey)},
-		workspaces: buckets[string]{limit: rate.Limit(l.PerWorkspace), burst: size(l.PerWorkspace)},
+		keys:       newBuckets[[sha256.Size]byte](l.PerKey, size(l.PerKey)),
+		workspaces: newBuckets[string](l.PerWorkspace, size(l.PerWorkspace)),
 	}
 }
 
 func (l *limits) off() bool { return l.keys.limit == 0 && l.workspaces.limit == 0 }
 
-// charge is what a request takes of the buckets of one key and its workspace.
-type charge struct {
-	key, workspace string
-	events         int
-}
+// charge names the buckets that events are taken of.
+type charge struct{ key, workspace string }
 
-// take takes all charges, or nothing and says how long to wait.
-func (l *limits) take(charges []charge, now time.Time) *refusal {
-	var taken []*rate.Reservation
-	var wait time.Duration
-	reason := ""
-	add := func(r *rate.Reservation, why string) {
-		taken = append(taken, r)
-		if d := r.DelayFrom(now); d > wait {
-			wait, reason = d, why
-		}
-	}
-	for _, c := range charges {
-		if l.keys.limit > 0 {
-			add(l.keys.reserve(sha256.Sum256([]byte(c.key)), c.events, now), "rate_limit_key")
-		}
-		if l.workspaces.limit > 0 {
-			add(l.workspaces.reserve(c.workspace, c.events, now), "rate_limit_workspace")
-		}
-	}
-	if wait == 0 {
+// take takes the events of all charges, or nothing and says how long to wait.
+func (l *limits) take(charges map[charge]int) *refusal {
+	if l.off() {
 		return nil
 	}
-	for _, r := range taken {
-		r.CancelAt(now)
+	keys, workspaces := map[[sha256.Size]byte]int{}, map[string]int{}
+	for c, events := range charges {
+		keys[sha256.Sum256([]byte(c.key))] += events
+		workspaces[c.workspace] += events
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now() // under mu: a bucket that saw a later time would credit what is between twice
+	wait, reason := l.keys.wait(keys, now), "rate_limit_key"
+	if d := l.workspaces.wait(workspaces, now); d > wait {
+		wait, reason = d, "rate_limit_workspace"
+	}
+	if wait == 0 {
+		l.keys.take(keys, now)
+		l.workspaces.take(workspaces, now)
+		return nil
 	}
 	return &refusal{
 		status: http.StatusTooManyRequests, reason: reason, retry: true, after: wait,
@@ -79,35 +75,48 @@ func (l *limits) take(charges []charge, now time.Time) *refusal {
 // buckets are token buckets by K. Those that are full say no more than those
 // that are not there, and go: memory is bounded by who sent within a burst.
 type buckets[K comparable] struct {
-	limit rate.Limit // events a second; 0: none
-	burst int
-
-	mu      sync.Mutex
-	by      map[K]*rate.Limiter // guarded by mu
-	sweepAt int                 // guarded by mu; how many make it look for full ones
+	limit   rate.Limit // events a second; 0: none
+	burst   int
+	by      map[K]*rate.Limiter
+	sweepAt int // how many make it look for full ones
 }
 
 const firstSweep = 1024
 
-// reserve takes n events, at most the burst, of k's bucket, now or in advance.
-func (b *buckets[K]) reserve(k K, n int, now time.Time) *rate.Reservation {
-	b.mu.Lock()
-	defer b.mu.Unlock() // until n are taken: a bucket that a sweep dropped counts for nothing
-	bucket := b.by[k]
-	if bucket == nil {
-		if b.by == nil {
-			b.by, b.sweepAt = map[K]*rate.Limiter{}, firstSweep
-		}
-		if len(b.by) >= b.sweepAt {
-			for old, bucket := range b.by {
-				if bucket.TokensAt(now) >= float64(b.burst) {
-					delete(b.by, old)
-				}
-			}
-			b.sweepAt = max(firstSweep, 2*len(b.by))
-		}
-		bucket = rate.NewLimiter(b.limit, b.burst)
-		b.by[k] = bucket
+func newBuckets[K comparable](perSecond, burst int) buckets[K] {
+	return buckets[K]{limit: rate.Limit(perSecond), burst: burst, by: map[K]*rate.Limiter{}, sweepAt: firstSweep}
+}
+
+// wait returns how long it is until all buckets have their events.
+func (b *buckets[K]) wait(events map[K]int, now time.Time) (longest time.Duration) {
+	if b.limit <= 0 {
+		return 0
 	}
-	return bucket.ReserveN(now, n)
+	for k, n := range events {
+		tokens := float64(b.burst)
+		if bucket := b.by[k]; bucket != nil {
+			tokens = bucket.TokensAt(now)
+		}
+		longest = max(longest, time.Duration((float64(n)-tokens)/float64(b.limit)*float64(time.Second)))
+	}
+	return longest
+}
+
+// take takes events that all buckets have.
+func (b *buckets[K]) take(events map[K]int, now time.Time) {
+	if b.limit <= 0 {
+		return
+	}
+	if len(b.by) >= b.sweepAt {
+		maps.DeleteFunc(b.by, func(_ K, bucket *rate.Limiter) bool { return bucket.TokensAt(now) >= float64(b.burst) })
+		b.sweepAt = max(firstSweep, 2*len(b.by))
+	}
+	for k, n := range events {
+		bucket := b.by[k]
+		if bucket == nil {
+			bucket = rate.NewLimiter(b.limit, b.burst)
+			b.by[k] = bucket
+		}
+		bucket.AllowN(now, n)
+	}
 }

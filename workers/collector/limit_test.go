@@ -144,32 +144,79 @@ func TestNothingIsLostThroughAPeriodOf429(t *testing.T) {
 	})
 }
 
-func TestLimitsOfManyKeysAreBounded(t *testing.T) {
-	l := newLimits(Limit{PerKey: 1000, PerWorkspace: 1_000_000, Burst: 10 * time.Second})
-	now := time.Now()
-	for round := range 20 { // 10,000 keys at a time, others each minute
-		for i := range 10_000 {
-			no := l.take([]charge{{key: fmt.Sprint(round, "-", i), workspace: "ws", events: 1}}, now)
-			require.Nil(t, no)
+// TestARefusedBatchOfTwoKeysTakesNothing: each of its 2,500 events is of
+// another key than the one before, and all of one workspace.
+func TestARefusedBatchOfTwoKeysTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{Limit: Limit{PerWorkspace: 1000, Burst: time.Second}})
+		mixed := func() (status int, after string) {
+			events := strings.Repeat(`{"writeKey":"wk_web"},{"writeKey":"wk_server"},`, 1250)
+			r := post("/v1/batch", text(`{"batch":[`+strings.TrimSuffix(events, ",")+`]}`))
+			r.Header.Del("Authorization")
+			w := b.do(r)
+			return w.Code, w.Header().Get("Retry-After")
 		}
-		require.LessOrEqual(t, len(l.keys.by), 20_000)
-		now = now.Add(time.Minute)
-	}
-	require.Len(t, l.workspaces.by, 1)
+		require.Equal(t, http.StatusOK, b.do(batchOf("wk_web", 500)).Code)
+		for range 10 {
+			status, after := mixed()
+			require.Equal(t, "429 1", fmt.Sprint(status, " ", after))
+		}
+		require.Equal(t, http.StatusOK, b.do(batchOf("wk_server2", 2000)).Code, "all that was left")
+		status, after := mixed()
+		require.Equal(t, "429 3", fmt.Sprint(status, " ", after))
+		time.Sleep(3 * time.Second) // synctest's clock
+		status, _ = mixed()
+		require.Equal(t, http.StatusOK, status)
+	})
+}
+
+func TestRequestsRefusedAtOnceTakeNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimits(Limit{PerKey: 1, PerWorkspace: 1, Burst: time.Second})
+		require.Nil(t, l.take(map[charge]int{{"web", "ws"}: 500}))
+		var clients sync.WaitGroup
+		for range 8 {
+			clients.Go(func() {
+				for range 1000 {
+					if no := l.take(map[charge]int{{"web", "ws"}: 2001}); no == nil || no.after != time.Second {
+						t.Errorf("%+v", no)
+						return
+					}
+				}
+			})
+		}
+		clients.Wait()
+		require.Nil(t, l.take(map[charge]int{{"web", "ws"}: 2000}), "all that was left")
+	})
+}
+
+func TestLimitsOfManyKeysAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimits(Limit{PerKey: 1000, PerWorkspace: 1_000_000, Burst: 10 * time.Second})
+		for round := range 20 { // 10,000 keys at a time, others each minute
+			for i := range 10_000 {
+				require.Nil(t, l.take(map[charge]int{{fmt.Sprint(round, "-", i), "ws"}: 1}))
+			}
+			require.LessOrEqual(t, len(l.keys.by), 20_000)
+			time.Sleep(time.Minute) // synctest's clock
+		}
+		require.Len(t, l.workspaces.by, 1)
+	})
 }
 
 func TestASweepForgetsNoDebt(t *testing.T) {
-	l := newLimits(Limit{PerKey: 1, Burst: time.Second})
-	now := time.Now()
-	require.Nil(t, l.take([]charge{{key: "noisy", events: 2500}}, now))
-	for i := range 5 * firstSweep {
-		require.Nil(t, l.take([]charge{{key: fmt.Sprint(i), events: 1}}, now))
-		now = now.Add(10 * time.Millisecond)
-	}
-	no := l.take([]charge{{key: "noisy", events: 2500}}, now)
-	require.NotNil(t, no)
-	require.InDelta(t, 2500-51.2, no.after.Seconds(), 1)
-	require.Less(t, len(l.keys.by), 3*firstSweep)
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimits(Limit{PerKey: 1, Burst: time.Second})
+		require.Nil(t, l.take(map[charge]int{{key: "noisy"}: 2500}))
+		for i := range 5 * firstSweep {
+			require.Nil(t, l.take(map[charge]int{{key: fmt.Sprint(i)}: 1}))
+			time.Sleep(10 * time.Millisecond) // synctest's clock
+		}
+		no := l.take(map[charge]int{{key: "noisy"}: 2500})
+		require.NotNil(t, no)
+		require.InDelta(t, 2500-51.2, no.after.Seconds(), 1)
+		require.Less(t, len(l.keys.by), 3*firstSweep)
+	})
 }
 
 func TestAPixelOverTheLimitIsCounted(t *testing.T) {
@@ -185,10 +232,10 @@ func TestAPixelOverTheLimitIsCounted(t *testing.T) {
 
 func BenchmarkLimit(b *testing.B) {
 	l := newLimits(Limit{PerKey: 1e9, PerWorkspace: 1e9})
-	charges := []charge{{key: "wk_0123456789abcdefghijklmnop", workspace: "ws_0123456789abcdefghij", events: 1}}
+	charges := map[charge]int{{"wk_0123456789abcdefghijklmnop", "ws_0123456789abcdefghij"}: 1}
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if l.take(charges, time.Now()) != nil {
+			if l.take(charges) != nil {
 				panic(errors.New("limited"))
 			}
 		}
