@@ -193,7 +193,7 @@ func (c *Collector) Addr() string {
 }
 
 // Ready tells whether requests can be taken: the catalog is known, it is not
-// draining, and Kafka answers or the spool has room.
+// draining, and Kafka answers or the spool takes events.
 func (c *Collector) Ready(ctx context.Context) error {
 	switch {
 	case c.draining.Load():
@@ -206,7 +206,7 @@ func (c *Collector) Ready(ctx context.Context) error {
 		if c.deps.Spool.Stats().Full {
 			return errors.New("the spool is full: collector.spool.max_bytes")
 		}
-		return nil
+		return c.spoolReady(ctx)
 	}
 	if err := c.deps.Ping(ctx); err != nil {
 		return fmt.Errorf("reach Kafka: %w", err)

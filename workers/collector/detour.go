@@ -61,6 +61,24 @@ func (c *Collector) store(ctx context.Context, t taken, held *grant, within time
 	}
 }
 
+// spoolReady tells whether the spool works, or is not needed. One that failed is
+// tried with a parcel of nothing: nobody sends to a collector that is not ready.
+func (c *Collector) spoolReady(ctx context.Context) error {
+	if c.spooled.failing() == nil {
+		return nil
+	}
+	soon, cancel := context.WithTimeout(ctx, time.Second) // leaves time for the disk
+	defer cancel()
+	if c.deps.Spool.Empty() && c.deps.Ping(soon) == nil {
+		return nil
+	}
+	if c.gate.enter() {
+		defer c.gate.leave()
+		c.store(ctx, taken{}, nil, time.Second)
+	}
+	return c.spooled.failing()
+}
+
 const (
 	// What one call produces: less than one batch of Kafka's client, so those of
 	// a partition are in one request, and no request of them overtakes another

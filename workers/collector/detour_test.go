@@ -228,6 +228,37 @@ func TestADiskThatFailsIs503(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.send("direct"), "a spool that is broken is in nobody's way")
 }
 
+// TestADiskThatFailsIsNotReadyWithoutKafka, until one of them works again,
+// though nobody sends to what is not ready.
+func TestADiskThatFailsIsNotReadyWithoutKafka(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := newSpooling(t, Config{}, dir, 64<<20)
+	away := errAway
+	s.deps.Ping = func(context.Context) error { return away }
+	s.topic.fail(errAway)
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, s.Ready(t.Context()), "nobody knows yet")
+	require.Equal(t, http.StatusServiceUnavailable, s.send("m"))
+	for range 2 {
+		require.ErrorContains(t, s.Ready(t.Context()), "no such file or directory")
+	}
+	away = nil
+	require.NoError(t, s.Ready(t.Context()), "events go past the spool")
+	away = errAway
+	require.Error(t, s.Ready(t.Context()))
+
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.NoError(t, s.Ready(t.Context()))
+	require.Contains(t, s.logged.String(), "the spool works again")
+	require.Equal(t, http.StatusOK, s.send("m"))
+	s.topic.fail(nil)
+	end := s.emptying()
+	require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
+	end()
+	require.Equal(t, []string{"m"}, ids(s.topic.take()), "no trace of a parcel of nothing")
+	require.Zero(t, s.inFlight.used.Load())
+}
+
 // TestWhatNoTimeMendsStaysOutOfTheSpool: it would hold up all behind it.
 func TestWhatNoTimeMendsStaysOutOfTheSpool(t *testing.T) {
 	s := newSpooling(t, Config{}, t.TempDir(), 64<<20)

@@ -82,11 +82,20 @@ type health struct {
 	mu    sync.Mutex
 	since time.Time // guarded by mu; zero while it works
 	count int       // guarded by mu; failures since then
+	last  error     // guarded by mu; nil while it works
+}
+
+// failing returns the last error, nil while it works.
+func (h *health) failing() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last
 }
 
 func (h *health) observe(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.last = err
 	switch {
 	case err != nil && h.since.IsZero():
 		h.since, h.count = time.Now(), 1
