@@ -119,20 +119,60 @@ func (c *Client) api(timeout time.Duration) *kafka.Client {
 	return &kafka.Client{Addr: c.addr, Transport: c.transport, Timeout: timeout}
 }
 
-// Ping returns nil if a broker answers.
+// Ping returns nil if a broker answers now. It takes five seconds at most.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := c.ClusterID(ctx)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	// 1. why nothing was ever reached: unlike ApiVersions, this wants a user who is let in
+	if _, err := c.ClusterID(ctx); err != nil {
+		return err
+	}
+	// 2. kafka-go keeps what it was told once for ever; ApiVersions is not kept
+	var err error
+	for try := range pingTries {
+		// A connection that was kept may lead to a broker that is gone; the
+		// next one is another, or dialed, to any broker.
+		if err = c.ping(ctx, try == pingTries-1); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return c.reached(ctx, err)
+}
+
+const (
+	callTimeout = 5 * time.Second
+	pingTries   = 3
+)
+
+// ping asks a broker, and waits for half of the time that is left, or all of
+// it.
+func (c *Client) ping(ctx context.Context, all bool) error {
+	if deadline, ok := ctx.Deadline(); ok && !all {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	_, err := c.api(callTimeout).ApiVersions(ctx, &kafka.ApiVersionsRequest{})
 	return err
 }
 
-// ClusterID returns the id of the cluster that the brokers belong to.
+// ClusterID returns the id of the cluster that the brokers belong to, as they
+// said last: it is no sign that they are there still.
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
-	res, err := c.api(5*time.Second).Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}})
-	if err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err() // kafka-go takes whichever came first, this or what dialing said
-		}
-		return "", fmt.Errorf("reach kafka at %s: %w", strings.Join(c.brokers, ","), err)
+	res, err := c.api(callTimeout).Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}})
+	if err := c.reached(ctx, err); err != nil {
+		return "", err
 	}
 	return res.ClusterID, nil
+}
+
+// reached names the brokers in an error of a request to any of them.
+func (c *Client) reached(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err() // kafka-go takes whichever came first, this or what dialing said
+	}
+	return fmt.Errorf("reach kafka at %s: %w", strings.Join(c.brokers, ","), err)
 }

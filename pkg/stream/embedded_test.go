@@ -3,6 +3,7 @@ package stream_test
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,4 +31,33 @@ func TestNoBroker(t *testing.T) {
 	require.ErrorContains(t, err, "kafka.brokers")
 	_, err = stream.Open(stream.Config{Brokers: []string{"a:1"}, SASL: stream.SASL{Mechanism: "md5"}}, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "md5")
+}
+
+// TestPingAsksABroker: what kafka-go has kept of the cluster is no answer, and a
+// connection that it has kept to a broker that is gone is no end.
+func TestPingAsksABroker(t *testing.T) {
+	cfg := embedded.KafkaConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	broker, err := embedded.StartKafka(cfg)
+	require.NoError(t, err)
+	cfg.Addr = broker.Addr()
+	for _, brokers := range [][]string{{cfg.Addr}, {"127.0.0.1:1", cfg.Addr}} {
+		c, err := stream.Open(stream.Config{Brokers: brokers}, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		defer c.Close()
+		for range 2 {
+			require.NoError(t, c.Ping(t.Context()))
+			require.NoError(t, broker.Close())
+			began := time.Now()
+			require.ErrorContains(t, c.Ping(t.Context()), "reach kafka at "+strings.Join(brokers, ","))
+			require.Less(t, time.Since(began), 6*time.Second)
+			broker, err = embedded.StartKafka(cfg)
+			require.NoError(t, err)
+			require.NoError(t, c.Ping(t.Context()), "it is back")
+			require.NoError(t, broker.Close())
+			broker, err = embedded.StartKafka(cfg)
+			require.NoError(t, err)
+			require.NoError(t, c.Ping(t.Context()), "another behind the kept connection")
+		}
+	}
+	require.NoError(t, broker.Close())
 }
