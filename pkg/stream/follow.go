@@ -14,7 +14,8 @@ import (
 // with the records of every fetch that brought any, one call at a time; a
 // partition's records come in order, and are fn's until it returns. What comes
 // while fn runs is fetched together. caughtUp is called once, in between, when all that the topic held at the call has been
-// passed to fn. Brokers that are away are waited for. It returns an error
+// passed to fn. Brokers that are away are waited for, and so is another copy of
+// a batch that cannot be read, which is logged as an error. It returns an error
 // of fn, or ctx's.
 func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) error, caughtUp func()) error {
 	bounds, err := retry(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
@@ -88,7 +89,11 @@ func retry[T any](ctx context.Context, c *Client, what string, op func() (T, err
 		if ctx.Err() != nil {
 			return v, ctx.Err()
 		}
-		c.log.WarnContext(ctx, "kafka is away, retrying", "doing", what, "err", err)
+		if errors.Is(err, ErrBatch) || errors.Is(err, ErrBatchTooLarge) {
+			c.log.ErrorContext(ctx, "the topic cannot be read on, retrying", "doing", what, "err", err)
+		} else {
+			c.log.WarnContext(ctx, "kafka is away, retrying", "doing", what, "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return v, ctx.Err()

@@ -1,6 +1,7 @@
 package stream_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -90,4 +91,47 @@ func TestBoundsWithoutALeader(t *testing.T) {
 	require.Len(t, bounds, 2)
 	require.Equal(t, int64(5), bounds[2].End)
 	require.NotContains(t, bounds, 1)
+}
+
+// TestFollowTellsADamagedBatchFromABrokerThatIsAway: waiting mends only the one.
+func TestFollowTellsADamagedBatchFromABrokerThatIsAway(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "catalog"))
+	require.NoError(t, err)
+	defer cluster.Close()
+	cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		fetch := req.(*kmsg.FetchRequest)
+		res := fetch.ResponseKind().(*kmsg.FetchResponse)
+		topic := kmsg.NewFetchResponseTopic()
+		topic.Topic, topic.TopicID = fetch.Topics[0].Topic, fetch.Topics[0].TopicID
+		partition := kmsg.NewFetchResponseTopicPartition()
+		partition.HighWatermark = 1
+		partition.RecordBatches = make([]byte, 100)
+		partition.RecordBatches[11] = 88 // what follows; its checksum is wrong
+		topic.Partitions = append(topic.Partitions, partition)
+		res.Topics = append(res.Topics, topic)
+		return res, nil, true
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	logs := &untilSaid{done: cancel}
+	c, err := stream.Open(stream.Config{Brokers: cluster.ListenAddrs()}, slog.New(slog.NewTextHandler(logs, nil)))
+	require.NoError(t, err)
+	defer c.Close()
+	err = c.Follow(ctx, "catalog", func([]stream.Record) error { return nil }, func() {})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Contains(t, logs.String(), `level=ERROR msg="the topic cannot be read on, retrying"`)
+	require.Contains(t, logs.String(), stream.ErrBatch.Error())
+	require.NotContains(t, logs.String(), "away")
+}
+
+// untilSaid calls done at the first word.
+type untilSaid struct {
+	bytes.Buffer
+	done func()
+}
+
+func (u *untilSaid) Write(b []byte) (int, error) {
+	defer u.done()
+	return u.Buffer.Write(b)
 }
