@@ -65,6 +65,7 @@ type jobs struct {
 	producers []Producer  // of the retry tiers
 	gen       *generation // the last one
 	assigned  func()      // called before partitions are read that may have been others'
+	warned    time.Time   // when it was last said that commits fail; zero: the last one did not
 }
 
 // generation is one division of the partitions, with what was read in it.
@@ -133,9 +134,7 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	for {
 		select {
 		case <-ticker.C:
-			if err := gen.commit(ctx); err != nil {
-				j.log.DebugContext(ctx, "offsets not committed", "err", err)
-			}
+			j.sayUncommitted(ctx, gen, gen.commit(ctx))
 			continue
 		case <-gen.Done():
 		case <-ctx.Done():
@@ -143,6 +142,29 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 		cancel()
 		readers.Wait()
 		return
+	}
+}
+
+// uncommittedEvery is how often it is said that commits fail.
+const uncommittedEvery = time.Minute
+
+// sayUncommitted says how a commit failed, if it did: at the first time in a
+// row, and then every minute.
+func (j *jobs) sayUncommitted(ctx context.Context, gen *generation, err error) {
+	if err == nil {
+		j.warned = time.Time{}
+		return
+	}
+	select {
+	case <-gen.Done():
+		return // others commit now
+	case <-ctx.Done():
+		return
+	default:
+	}
+	if time.Since(j.warned) >= uncommittedEvery {
+		j.warned = time.Now()
+		j.log.WarnContext(ctx, "offsets not committed", "group", j.cfg.group(), "generation", gen.ID, "err", err)
 	}
 }
 

@@ -2,9 +2,14 @@ package copier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -143,4 +148,68 @@ func TestTwoCopiersShareAndTakeOver(t *testing.T) {
 	for key, n := range r.buckets["two-logs"].Contents("") {
 		require.Equal(t, 1, n, key)
 	}
+}
+
+func TestCommitsThatFailAreSaidOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged logs
+		var denied atomic.Bool
+		j := &jobs{cfg: Config{JobsTopic: "jobs"}, log: slog.New(slog.NewTextHandler(&logged, nil))}
+		topic, done := j.cfg.JobsTopic, make(chan struct{})
+		o := newOffsets()
+		finish := func(n int64) { o.take(n); o.finish(n) }
+		gen := &generation{
+			Generation: stream.GenerationForTesting(7, nil, done, func(context.Context, string, map[int]stream.Mark) error {
+				if denied.Load() {
+					return errors.New("denied")
+				}
+				return nil
+			}),
+			positions: map[string]map[int]*offsets{topic: {0: o}}, committed: map[string]map[int]int64{topic: {}},
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			j.readGeneration(t.Context(), gen, nil)
+		}()
+		said := func(after time.Duration, want int) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			require.Equal(t, want, strings.Count(logged.String(), `level=WARN msg="offsets not committed"`))
+		}
+		finish(0)
+		said(1500*time.Millisecond, 0)
+		denied.Store(true)
+		finish(1)
+		said(time.Second, 1)
+		require.Contains(t, logged.String(), "denied")
+		said(58*time.Second, 1)
+		said(2*time.Second, 2)
+		denied.Store(false)
+		said(time.Second, 2)
+		denied.Store(true)
+		finish(2)
+		said(time.Second, 3)
+		close(done)
+		<-ended
+	})
+}
+
+// logs is what was logged, for tests that read it meanwhile.
+type logs struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
