@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,10 +39,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		parked:       gauges("parked", "Owed pairs whose job is parked."),
 		oldest:       gauges("oldest_undelivered_age_seconds", "Age of the oldest record in a file without a receipt, at the last audit."),
 		seconds:      gauge("last_audit_seconds", "Duration of the last audit."),
-		unowned:      gauge("partitions_unowned", "Partitions of the events topic that no appender is assigned. Alarm if it stays above zero."),
+		unowned:      gauge("partitions_unowned", "Partitions of the events topic that no appender is assigned; NaN if that was not known for five minutes, or never yet. Alarm if it stays != 0, which NaN is too."),
 		destinations: newDestinationGauges(),
 		last:         gauge("last_audit_timestamp_seconds", "When the last audit without an error began."),
 	}
+	m.unowned.Set(math.NaN())
 	if reg == nil {
 		return m, nil
 	}

@@ -2,19 +2,28 @@ package auditor
 
 import (
 	"context"
+	"errors"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
-// ownersEvery is how often the owners of the partitions are looked at.
-const ownersEvery = 15 * time.Second
+const (
+	// ownersEvery is how often the owners of the partitions are looked at.
+	ownersEvery = 15 * time.Second
+	// ownersStale is how long the last word on them stands, and how often it is
+	// said that there is no newer one.
+	ownersStale = 5 * time.Minute
+)
 
 // watchOwners keeps the metric of partitions that nobody reads, and says when
-// it changed, until ctx ends. While it cannot be known the last word stands.
+// it changed, until ctx ends. It is NaN while that is not known.
 func (a *Auditor) watchOwners(ctx context.Context) {
 	var last []int
+	known, warned := time.Now(), time.Time{} // warned is zero if the last look told
 	for {
 		select { // at first as well: processes start together
 		case <-ctx.Done():
@@ -22,10 +31,23 @@ func (a *Auditor) watchOwners(ctx context.Context) {
 		case <-time.After(ownersEvery + jitter.N(ownersEvery/10)):
 		}
 		unowned, err := a.deps.Unowned(ctx)
-		if err != nil { // also while the group rebalances
-			a.deps.Log.DebugContext(ctx, "looking for partitions without an owner", "err", err)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			stale := time.Since(known) >= ownersStale
+			if stale {
+				a.metrics.unowned.Set(math.NaN())
+			}
+			passing := errors.Is(err, stream.ErrRebalancing) && !stale
+			if !passing && time.Since(warned) >= ownersStale {
+				warned = time.Now()
+				a.deps.Log.WarnContext(ctx, "it is not known whether every partition has an owner", "topic", a.cfg.Topic, "err", err)
+			}
 			continue
 		}
+		known, warned = time.Now(), time.Time{}
+		a.metrics.unowned.Set(float64(len(unowned)))
 		if slices.Equal(unowned, last) {
 			continue
 		}
@@ -34,7 +56,6 @@ func (a *Auditor) watchOwners(ctx context.Context) {
 		} else {
 			a.deps.Log.InfoContext(ctx, "every partition has an owner", "topic", a.cfg.Topic)
 		}
-		a.metrics.unowned.Set(float64(len(unowned)))
 		last = unowned
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
@@ -23,11 +26,11 @@ func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
 			fails   error
 		}
 		var now atomic.Pointer[answer]
-		now.Store(&answer{})
-		var logs strings.Builder
+		now.Store(&answer{fails: errors.New("denied")})
+		var said logs
 		reg := prometheus.NewRegistry()
 		a, err := New(Config{}, Deps{
-			Staging: objstore.NewMemory("staging"), Jobs: &fakeJobs{}, Log: slog.New(slog.NewTextHandler(&logs, nil)), Metrics: reg,
+			Staging: objstore.NewMemory("staging"), Jobs: &fakeJobs{}, Log: slog.New(slog.NewTextHandler(&said, nil)), Metrics: reg,
 			Unowned: func(context.Context) ([]int, error) { return now.Load().unowned, now.Load().fails },
 		})
 		require.NoError(t, err)
@@ -40,20 +43,52 @@ func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
 			synctest.Wait()
 			got, ok := gather(t, reg)["sealift_auditor_partitions_unowned"]
 			require.True(t, ok)
+			if math.IsNaN(want) {
+				require.True(t, math.IsNaN(got), got)
+				return
+			}
 			require.Equal(t, want, got)
 		}
-		after(0)
-		require.Empty(t, logs.String())
-		now.Store(&answer{unowned: []int{4, 5}})
-		after(2)
-		require.Equal(t, 1, strings.Count(logs.String(), "level=WARN"), "once, not at every look")
-		require.Contains(t, logs.String(), `partitions="[4 5]"`)
-		now.Store(&answer{fails: errors.New("the group rebalances")})
-		after(2) // nobody knows better
+		warnings := func() int { return strings.Count(said.String(), "level=WARN") }
+		require.True(t, math.IsNaN(gather(t, reg)["sealift_auditor_partitions_unowned"]), "nobody has looked")
+		after(math.NaN())
+		require.Equal(t, 1, warnings())
+		require.Contains(t, said.String(), "denied")
 		now.Store(&answer{})
 		after(0)
-		require.Contains(t, logs.String(), "every partition has an owner")
+		require.Equal(t, 1, warnings(), "all have one")
+		now.Store(&answer{unowned: []int{4, 5}})
+		after(2)
+		require.Equal(t, 2, warnings(), "once, not at every look")
+		require.Contains(t, said.String(), `partitions="[4 5]"`)
+		now.Store(&answer{fails: stream.ErrRebalancing})
+		after(2) // nobody knows better
+		require.Equal(t, 2, warnings(), "that passes")
+		time.Sleep(ownersStale)
+		after(math.NaN())
+		require.Equal(t, 3, warnings(), "once, not at every look")
+		now.Store(&answer{})
+		after(0)
+		require.Contains(t, said.String(), "every partition has an owner")
 		cancel()
 		require.NoError(t, <-ended)
 	})
+}
+
+// logs is what was logged, for tests that read it meanwhile.
+type logs struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
