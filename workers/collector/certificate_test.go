@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"os"
@@ -20,7 +19,7 @@ import (
 func TestAKeyThatIsAwayIsLoggedEachTime(t *testing.T) {
 	pair := certtest.NewCA(t, "ours").Issue("server", nil)
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log safeBuffer
 		c, err := loadCertificate(pair.Cert, pair.Key, slog.New(slog.NewTextHandler(&log, nil)))
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
