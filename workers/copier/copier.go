@@ -165,11 +165,11 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 	}
 	c.redis = &dependency{"redis", deps.Leases.Ping}
 	c.staging = &dependency{"the staging bucket", func(ctx context.Context) error {
-		_, err := deps.Staging.Head(ctx, "ledger/") // no such object: any answer will do
-		if errors.Is(err, objstore.ErrUnavailable) {
-			return err
+		_, err := deps.Staging.Head(ctx, "ledger/") // no such object: that is the answer of one that works
+		if errors.Is(err, objstore.ErrNotFound) {
+			return nil
 		}
-		return nil
+		return err
 	}}
 	c.attempt, c.setAside = c.try, c.park
 	return c, nil

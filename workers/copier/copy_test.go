@@ -417,6 +417,12 @@ func TestStagingDown(t *testing.T) {
 		require.Equal(t, "staging", o.verdict.Reason)
 		require.Equal(t, destination.OfFile, o.verdict.Scope)
 	})
+	t.Run("denied_altogether", func(t *testing.T) {
+		r := newRig(t)
+		require.NoError(t, r.Copier.staging.ping(t.Context()))
+		r.staging.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
+		require.ErrorIs(t, r.Copier.staging.ping(t.Context()), objstore.ErrDenied, "it is not ready")
+	})
 }
 
 // C8: the destination changes between any two steps.
