@@ -8,9 +8,9 @@ import (
 )
 
 // ErrBatchTooLarge says that a batch of records decompresses to more than a
-// fetcher takes, or to so many records or headers that they take more memory: producers cut their batches by what they hold before it is
-// compressed, at a MiB or so. It is there for good; the partition cannot be
-// read past it.
+// fetcher takes, or to so many records or headers that they take more memory:
+// producers cut their batches by what they hold before it is compressed, at a
+// MiB or so. It is there for good; the partition cannot be read past it.
 var ErrBatchTooLarge = errors.New("a record batch decompresses to more than 128 MiB")
 
 // maxBatchBytes bounds what a batch may decompress to. A variable for tests.
