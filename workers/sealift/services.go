@@ -252,15 +252,15 @@ func (s *services) followCatalog(ctx context.Context) error {
 	})
 }
 
-// mayOwe returns why these roles must not start on the catalog as it was
-// loaded. What a file is owed to is fixed when it is sealed: with a workspace
-// missing, as when it was written by a later release, it would be owed to
-// nobody, and that for good.
-func (s *services) mayOwe(roles []string) error {
-	if s.unread == nil || !slices.Contains(roles, appenderRole) {
+// complete returns why these roles must not start on the catalog as it was
+// loaded. With a workspace missing, as when it was written by a later release,
+// its events would be refused, by an answer after which SDKs drop them; and
+// what a file is owed to is fixed when it is sealed: to nobody, for good.
+func (s *services) complete(roles []string) error {
+	if s.unread == nil || !slices.Contains(roles, appenderRole) && !slices.Contains(roles, collectorRole) {
 		return nil
 	}
-	return fmt.Errorf("read the catalog: files of a workspace that is not understood would be owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.unread)
+	return fmt.Errorf("read the catalog: events of a workspace that is not understood would be refused, and its files owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.unread)
 }
 
 // topics are those that Sealift needs.

@@ -17,7 +17,7 @@ import (
 )
 
 // A catalog that is read in part would leave files owed to nobody.
-func TestNothingIsSealedOnACatalogThatCannotBeRead(t *testing.T) {
+func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 	const whole = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
 	for name, c := range map[string]struct {
 		values []string // of one workspace, in order
@@ -47,11 +47,13 @@ func TestNothingIsSealedOnACatalogThatCannotBeRead(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- s.followCatalog(ctx) }()
 			<-s.loaded
-			require.NoError(t, s.mayOwe([]string{collectorRole, copierRole}))
+			require.NoError(t, s.complete([]string{copierRole, auditorRole}))
 			if c.says == "" {
-				require.NoError(t, s.mayOwe(allRoles))
+				require.NoError(t, s.complete(allRoles))
 			} else {
-				require.ErrorContains(t, s.mayOwe(allRoles), c.says)
+				for _, roles := range [][]string{{collectorRole}, {appenderRole}, allRoles} {
+					require.ErrorContains(t, s.complete(roles), c.says)
+				}
 			}
 			cancel()
 			require.ErrorIs(t, <-ended, context.Canceled)
