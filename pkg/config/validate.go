@@ -110,16 +110,25 @@ func (v *validator) kafka() {
 func (v *validator) topics() {
 	k := v.c.Kafka
 	seen := map[string]string{}
-	for _, t := range []struct{ key, name string }{
+	topics := []struct{ key, name string }{
 		{"kafka.events_topic", k.EventsTopic}, {"kafka.jobs_topic", k.JobsTopic},
 		{"kafka.dead_letters_topic", k.DeadLettersTopic}, {"kafka.catalog_topic", k.CatalogTopic},
-	} {
+	}
+	for _, t := range topics {
 		if !topicName.MatchString(t.name) || t.name == "." || t.name == ".." {
 			v.add(t.key, fmt.Sprintf("%q is not a topic name", t.name), "use up to 249 of A-Z a-z 0-9 . _ -")
 		} else if other := seen[t.name]; other != "" {
 			v.add(t.key, fmt.Sprintf("%q is also %s", t.name, other), "give each its own topic")
 		}
 		seen[t.name] = t.key
+	}
+	if most := 249 - len(".replay.retry-99"); len(k.JobsTopic) > most {
+		v.add("kafka.jobs_topic", fmt.Sprintf("%q leaves no room for the topics that are named after it, like NAME.replay.retry-1", k.JobsTopic), fmt.Sprintf("use up to %d characters", most))
+	}
+	for _, t := range topics {
+		if strings.HasPrefix(t.name, k.JobsTopic+".re") {
+			v.add(t.key, fmt.Sprintf("%q is named like the retry tiers and replays of kafka.jobs_topic", t.name), "give it another name")
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,8 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"topic_name":            {"kafka.events_topic", "a b", `"a b" is not a topic name`},
 		"topic_dots":            {"kafka.events_topic", "..", "is not a topic name"},
 		"topic_twice":           {"kafka.jobs_topic", "sealift.events", `"sealift.events" is also kafka.events_topic`},
+		"topic_of_a_tier":       {"kafka.events_topic", "sealift.copy-jobs.retry-1", "named like the retry tiers"},
+		"jobs_topic_long":       {"kafka.jobs_topic", strings.Repeat("j", 240), "use up to 233 characters"},
 		"group_empty":           {"kafka.group", "", "kafka.group"},
 		"incarnation_slash":     {"kafka.incarnation", "../2", "cannot be part of an object's key"},
 		"session_timeout":       {"kafka.session_timeout", "1ms", "use 1s to 30m"},

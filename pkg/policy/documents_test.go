@@ -82,7 +82,7 @@ func TestClassicWithoutARegion(t *testing.T) {
 func TestStatementsHaveNamesOfTheirOwn(t *testing.T) {
 	s := scenario{partition: "aws", classic: true}
 	seen := map[string]bool{}
-	for _, name := range []string{"acme-prod", "acme-test", "acmeprod", "a-c-m-e", "1"} {
+	for _, name := range []string{"acme-prod", "acme-test", "acmeprod", "a-c-m-e", "1", "a-2", "a2", "a--2", "a2-"} {
 		for _, workspace := range []string{"ws_AAAAAA0000000000", "ws_BBBBBB0000000000"} {
 			target := s.target(t)
 			target.Name, target.Workspace = name, workspace

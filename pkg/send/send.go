@@ -87,8 +87,10 @@ func New(ctx context.Context, cfg Config) *Sender {
 	s := &Sender{
 		cfg: cfg, open: map[string]*batch{}, work: make(chan *batch),
 		http: &http.Client{
-			Timeout:   time.Minute,
-			Transport: &http.Transport{MaxIdleConnsPerHost: cfg.Workers, Proxy: http.ProxyFromEnvironment},
+			Timeout: time.Minute,
+			// A POST that is followed elsewhere becomes a GET of nothing.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport:     &http.Transport{MaxIdleConnsPerHost: cfg.Workers, Proxy: http.ProxyFromEnvironment},
 		},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
@@ -166,9 +168,11 @@ func (s *Sender) deliver(events []Event) error {
 	for try := 1; ; try++ {
 		a := s.post(events)
 		switch {
-		case a.err == nil && a.status == http.StatusOK:
+		case a.err == nil && a.status == http.StatusOK && a.taken:
 			s.cfg.Acked(events)
 			return nil
+		case a.err == nil && a.status == http.StatusOK:
+			return fmt.Errorf("send %d events to %s: answered 200 without success: it is no collector; check the URL", len(events), s.cfg.URL)
 		case a.err == nil && a.status == http.StatusBadRequest, a.err == nil && a.status == http.StatusRequestEntityTooLarge:
 			return s.refused(events, a)
 		case a.err == nil && a.status < 500 && a.status != http.StatusTooManyRequests && a.status != http.StatusRequestTimeout:
@@ -209,6 +213,7 @@ func (s *Sender) refused(events []Event, a answer) error {
 // answer is what came back.
 type answer struct {
 	status     int
+	taken      bool // it is a collector's 200
 	reason     string
 	retryAfter time.Duration
 	err        error
@@ -256,7 +261,7 @@ func (s *Sender) post(events []Event) answer {
 	if err != nil {
 		return answer{err: err}
 	}
-	a := answer{status: resp.StatusCode, reason: reasonOf(text)}
+	a := answer{status: resp.StatusCode, reason: reasonOf(text), taken: success(text)}
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
 		a.retryAfter = time.Duration(min(seconds, 60)) * time.Second
 	}
@@ -271,6 +276,14 @@ func zip(body *bytes.Buffer) bytes.Buffer {
 	_, _ = body.WriteTo(z)                          // memory does not fail
 	_ = z.Close()
 	return b
+}
+
+// success tells a collector's 200 from that of a page.
+func success(body []byte) bool {
+	var said struct {
+		Success bool `json:"success"`
+	}
+	return json.Unmarshal(body, &said) == nil && said.Success
 }
 
 // reasonOf finds the words in an answer.

@@ -95,6 +95,30 @@ func TestSend(t *testing.T) {
 	require.Equal(t, 1, overloads)
 }
 
+// TestWhatIsNoCollectorTakesNothing: a page that answers 200, or leads to one.
+func TestWhatIsNoCollectorTakesNothing(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"page":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>welcome</html>") },
+		"empty": func(http.ResponseWriter, *http.Request) {},
+		"login": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/login" {
+				_, _ = io.WriteString(w, `{"success":true}`)
+				return
+			}
+			http.Redirect(w, r, "/login", http.StatusFound)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(answer)
+			defer server.Close()
+			s, told := sender(t.Context(), server.URL, Config{})
+			require.NoError(t, s.Send(call(1, "")))
+			require.ErrorContains(t, s.Close(), "answered")
+			require.Empty(t, told.acked)
+		})
+	}
+}
+
 func TestSendGivesUp(t *testing.T) {
 	t.Run("on_an_answer_that_will_not_change", func(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -142,6 +166,7 @@ func TestGzip(t *testing.T) {
 		if err != nil || r.Header.Get("Content-Encoding") != "gzip" || json.NewDecoder(body).Decode(new(any)) != nil {
 			w.WriteHeader(http.StatusTeapot)
 		}
+		_, _ = io.WriteString(w, `{"success":true}`)
 	}))
 	defer server.Close()
 	s, told := sender(t.Context(), server.URL, Config{Gzip: true})

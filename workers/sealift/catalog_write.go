@@ -110,7 +110,7 @@ func (t *catalogTopic) write(ctx context.Context, values map[string][]byte) erro
 	}
 	now, unread := t.read(ctx)
 	if unread != nil {
-		return fmt.Errorf("%w; what was written is not known (%w): `sealift catalog diff` tells, and the same command again finishes it", err, unread)
+		return unfinished{fmt.Errorf("%w; what was written is not known (%w): `sealift catalog diff` tells, and the same command again finishes it", err, unread)}
 	}
 	missing := notStored(now, values)
 	if len(missing) == len(values) {

@@ -90,7 +90,7 @@ func demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
 	defer stop()
 	ready, ended := make(chan *process, 1), make(chan error, 1)
 	go func() {
-		ended <- runProcess(rctx, cfg, processOptions{
+		err := runProcess(rctx, cfg, processOptions{
 			roles: allRoles,
 			id:    identity{credentials: s.credentials},
 			loaded: func(ctx context.Context, services *services) error {
@@ -101,6 +101,8 @@ func demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
 			},
 			ready: func(p *process) { ready <- p },
 		}, log)
+		stop() // nothing comes of what waits for it
+		ended <- err
 	}()
 	select {
 	case p := <-ready:

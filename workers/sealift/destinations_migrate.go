@@ -156,6 +156,9 @@ func (m *mover) run(ctx context.Context, name string) error {
 		if err := step.take(ctx); err != nil {
 			return err
 		}
+		if m.o.print && step.phase == migration.Switch {
+			return nil // what is printed is not applied yet
+		}
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/certs"
 	"github.com/sealift/sealift/pkg/mirror"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/route"
 )
 
 // filesOptions are the flags that `sealift files` commands share.
@@ -119,6 +120,9 @@ func (o *filesOptions) where(args []string) (mirror.Place, []string, error) {
 		return p, nil, usage(err.Error())
 	}
 	if o.source != "" {
+		if !route.ValidSource(o.source) {
+			return p, nil, usage(fmt.Sprintf("--source %q: want the id of one source, of A-Z a-z 0-9 _ -", o.source))
+		}
 		if p.Source != "" && p.Source != o.source {
 			return p, nil, usage(fmt.Sprintf("%s is of source %q, and not --source %s", uri, p.Source, o.source))
 		}

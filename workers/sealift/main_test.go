@@ -137,6 +137,17 @@ func TestInterruptedCommandSaysSo(t *testing.T) {
 	require.Equal(t, "sealift: interrupted\n", stderr.String())
 }
 
+// TestInterruptedCommandSaysHowToGoOn: the id of what was begun is nowhere else.
+func TestInterruptedCommandSaysHowToGoOn(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(interruptedError{os.Interrupt})
+	err := unfinished{fmt.Errorf("replay r is not over; `sealift replay --resume r` goes on: %w", context.Cause(ctx))}
+	require.Equal(t, exitInterrupted, exitCode(ctx, err))
+	var stderr bytes.Buffer
+	complain(&stderr, exitInterrupted, "sealift replay", err)
+	require.Contains(t, stderr.String(), "sealift: interrupted: replay r is not over; `sealift replay --resume r`")
+}
+
 func TestLoggerSpeaksJSONInAPipe(t *testing.T) {
 	for format, want := range map[string]string{"": `{"time":`, "json": `{"time":`, "text": "time="} {
 		var out bytes.Buffer

@@ -216,7 +216,7 @@ func (v *replayCommand) carryOut(ctx context.Context, o *delivery.Order) error {
 	}
 	screen.clear()
 	if err != nil {
-		return fmt.Errorf("replay %s is not over; `sealift replay --resume %s` goes on: %w", o.ID, o.ID, err)
+		return unfinished{fmt.Errorf("replay %s is not over; `sealift replay --resume %s` goes on: %w", o.ID, o.ID, err)}
 	}
 	return v.report(ctx, o, &tally)
 }

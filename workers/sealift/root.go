@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -48,6 +49,12 @@ const (
 	groupSelf    = "self"
 )
 
+// unfinished is an error whose text says how to go on: who interrupted the
+// command has to know it, too.
+type unfinished struct{ error }
+
+func (u unfinished) Unwrap() error { return u.error }
+
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{
@@ -61,16 +68,25 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	code := exitCode(ctx, err)
+	complain(stderr, code, cmd.CommandPath(), err)
+	return code
+}
+
+// complain says how a command ended that did not end well.
+func complain(stderr io.Writer, code int, command string, err error) {
 	switch code {
 	case exitOK:
 	case exitInterrupted:
-		fmt.Fprintln(stderr, "sealift: interrupted")
+		if how := (unfinished{}); errors.As(err, &how) {
+			fmt.Fprintf(stderr, "sealift: interrupted: %v\n", err)
+		} else {
+			fmt.Fprintln(stderr, "sealift: interrupted")
+		}
 	case exitUsage:
-		fmt.Fprintf(stderr, "sealift: %v\nRun \"%s --help\" for usage.\n", err, cmd.CommandPath())
+		fmt.Fprintf(stderr, "sealift: %v\nRun \"%s --help\" for usage.\n", err, command)
 	default:
 		fmt.Fprintf(stderr, "sealift: %v\n", err)
 	}
-	return code
 }
 
 func newRootCommand(a *app) *cobra.Command {
