@@ -198,6 +198,35 @@ esac`,
 	}
 }
 
+// TestScriptKeepsWhoTrustsTheRole: it may be one that others assume, too.
+func TestScriptKeepsWhoTrustsTheRole(t *testing.T) {
+	tools := t.TempDir()
+	said := filepath.Join(tools, "trust")
+	for name, script := range map[string]string{
+		"aws": `case "$1 $2" in
+  "iam get-role") echo '"theirs"' ;;
+  "iam create-role") exit 1 ;;
+  "iam update-assume-role-policy") printf '%s' "$6" > "$SAID" ;;
+esac`,
+		"python3": `printf '[%s,%s]' "$3" "$4"`, // -c CODE POLICY ADDITION
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(tools, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700))
+	}
+	set := scenario{partition: "aws"}.write(t)
+	cmd := exec.Command("sh", "-s")
+	cmd.Stdin = strings.NewReader(render(t, set, policy.CLI))
+	cmd.Env = []string{"PATH=" + tools, "SAID=" + said}
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(output))
+	got, err := os.ReadFile(said)
+	require.NoError(t, err)
+	for _, d := range set.Documents {
+		if d.Kind == policy.Trust {
+			require.JSONEq(t, `["theirs",`+oneLine(t, d.Policy)+`]`, string(got))
+		}
+	}
+}
+
 // No name breaks out of its quotes, not even one that the catalog would never
 // let pass.
 func TestQuoting(t *testing.T) {
@@ -210,7 +239,7 @@ func TestQuoting(t *testing.T) {
 	want := oneLine(t, set.Documents[0].Policy)
 	require.JSONEq(t, want, readTerraform(t, render(t, set, policy.Terraform))[policy.Trust])
 	require.JSONEq(t, want, readCloudFormation(t, render(t, set, policy.CloudFormation))[policy.Trust])
-	out, err := exec.Command("sh", "-c", strings.Split(render(t, set, policy.CLI), "\nif aws")[0]+"\nprintf %s \"$trust\"").Output()
+	out, err := exec.Command("sh", "-c", strings.Split(render(t, set, policy.CLI), "\nif now=")[0]+"\nprintf %s \"$trust\"").Output()
 	require.NoError(t, err)
 	require.JSONEq(t, want, string(out))
 }

@@ -25,12 +25,13 @@ print(json.dumps(now))
 `
 
 // script is the set as a shell script of calls of the AWS CLI, which may be run
-// again. It adds to the policies of buckets and keys, and never takes away.
+// again. It adds to the policies of roles, buckets and keys, and never takes
+// away what others have there.
 func (s Set) script() string {
 	name, path := s.roleName()
 	var b strings.Builder
 	fmt.Fprintf(&b, "#!/bin/sh\n# Sealift's destination %s. Run it with credentials of the account that owns what it changes.\nset -eu\n", s.Target.ID)
-	if s.document(Bucket) != nil || s.document(KMS) != nil {
+	if s.document(Trust) != nil || s.document(Bucket) != nil || s.document(KMS) != nil {
 		b.WriteString(merges)
 	}
 	for _, d := range s.Documents {
@@ -41,8 +42,8 @@ func (s Set) script() string {
 			if path != "/" {
 				create = " --path " + shell(path)
 			}
-			fmt.Fprintf(&b, `if aws iam get-role --role-name %[1]s >/dev/null 2>&1; then
-  aws iam update-assume-role-policy --role-name %[1]s --policy-document "$trust"
+			fmt.Fprintf(&b, `if now=$(aws iam get-role --role-name %[1]s --query Role.AssumeRolePolicyDocument --output json 2>/dev/null); then
+  aws iam update-assume-role-policy --role-name %[1]s --policy-document "$(merge "$now" "$trust")"
 else
   aws iam create-role --role-name %[1]s%[2]s --assume-role-policy-document "$trust" >/dev/null
 fi

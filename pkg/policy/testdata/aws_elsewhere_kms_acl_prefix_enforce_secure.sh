@@ -36,8 +36,8 @@ trust='{
     }
   ]
 }'
-if aws iam get-role --role-name 'segment-logs' >/dev/null 2>&1; then
-  aws iam update-assume-role-policy --role-name 'segment-logs' --policy-document "$trust"
+if now=$(aws iam get-role --role-name 'segment-logs' --query Role.AssumeRolePolicyDocument --output json 2>/dev/null); then
+  aws iam update-assume-role-policy --role-name 'segment-logs' --policy-document "$(merge "$now" "$trust")"
 else
   aws iam create-role --role-name 'segment-logs' --path '/team/' --assume-role-policy-document "$trust" >/dev/null
 fi
