@@ -13,8 +13,9 @@ import (
 )
 
 // deadLetter is the record as the dead letters keep it: its key, value and
-// headers but those that are the dead letters' own, with where it came from and why. It is a copy: a producer may still
-// be reading what it was given when the fetch's buffers are filled anew.
+// headers but those that are the dead letters' own, with where it came from and
+// why. It is a copy: a producer may still be reading what it was given when the
+// fetch's buffers are filled anew.
 func deadLetter(r *stream.Record, reason string) stream.Record {
 	d := r.Clone()
 	d.Time = time.Now()

@@ -1,6 +1,7 @@
 package appender
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"sync"
@@ -92,16 +93,15 @@ func (v *view) unread(err error) {
 func (v *view) trouble() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	switch {
-	case v.err != nil:
-		return v.err
-	case v.fetch != nil:
-		return v.fetch
-	case v.paused != "":
-		return fmt.Errorf("paused: %s", v.paused)
+	if err := v.halted(); err != nil || v.paused == "" {
+		return err
 	}
-	return nil
+	return fmt.Errorf("paused: %s", v.paused)
 }
+
+// halted returns why the partition cannot be read, or nil, pauses aside; with
+// mu held.
+func (v *view) halted() error { return cmp.Or(v.err, v.fetch) }
 
 // metrics are counters of the role and, read from the views when scraped,
 // gauges of its partitions.
@@ -205,7 +205,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.files, float64(v.files))
 		gauge(m.held, float64(v.held))
 		gauge(m.paused, boolean(v.paused != ""))
-		gauge(m.halted, boolean(v.err != nil))
+		gauge(m.halted, boolean(v.halted() != nil))
 		if m.a.recalls != nil {
 			s := &v.recall
 			for i, value := range []float64{

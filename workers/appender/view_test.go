@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 )
 
@@ -47,17 +48,33 @@ func TestAPartitionThatCannotBeFetchedIsInTrouble(t *testing.T) {
 			defer r.mu.Unlock()
 			r.unread = err
 		}
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(r.metrics)
+		inTrouble := func() float64 {
+			families, err := registry.Gather()
+			require.NoError(t, err)
+			for _, f := range families {
+				if f.GetName() == "sealift_appender_in_trouble" {
+					return f.GetMetric()[0].GetGauge().GetValue()
+				}
+			}
+			require.Fail(t, "there is no such metric")
+			return 0
+		}
 		r.run()
 		require.NoError(t, r.Ready(t.Context()))
+		require.Zero(t, inTrouble())
 		broken := errors.New("the batch is damaged")
 		fail(broken)
 		time.Sleep(3 * time.Second)
 		require.NoError(t, r.Ready(t.Context()))
 		time.Sleep(10 * time.Second)
 		require.ErrorIs(t, r.Ready(t.Context()), broken)
+		require.EqualValues(t, 1, inTrouble())
 		fail(nil)
 		time.Sleep(10 * time.Second)
 		require.NoError(t, r.Ready(t.Context()))
+		require.Zero(t, inTrouble())
 		r.end()
 	})
 }
