@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 // Event is one call to the Tracking API.
@@ -87,9 +89,8 @@ func New(ctx context.Context, cfg Config) *Sender {
 	s := &Sender{
 		cfg: cfg, open: map[string]*batch{}, work: make(chan *batch),
 		http: &http.Client{
-			Timeout: time.Minute,
-			// A POST that is followed elsewhere becomes a GET of nothing.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Timeout:       time.Minute,
+			CheckRedirect: transport.Stay, // a POST that is followed elsewhere becomes a GET of nothing
 			Transport:     &http.Transport{MaxIdleConnsPerHost: cfg.Workers, Proxy: http.ProxyFromEnvironment},
 		},
 	}

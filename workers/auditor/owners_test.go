@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -27,7 +27,7 @@ func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
 		}
 		var now atomic.Pointer[answer]
 		now.Store(&answer{fails: errors.New("denied")})
-		var said logs
+		var said logtest.Buffer
 		reg := prometheus.NewRegistry()
 		a, err := New(Config{}, Deps{
 			Staging: objstore.NewMemory("staging"), Jobs: &fakeJobs{}, Log: slog.New(slog.NewTextHandler(&said, nil)), Metrics: reg,
@@ -73,22 +73,4 @@ func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
 		cancel()
 		require.NoError(t, <-ended)
 	})
-}
-
-// logs is what was logged, for tests that read it meanwhile.
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder // guarded by mu
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/certs/certtest"
+	"github.com/sealift/sealift/pkg/logtest"
 )
 
 // What is wrong with the files is logged once for as long as it is, and again
@@ -19,7 +20,7 @@ import (
 func TestAKeyThatIsAwayIsLoggedEachTime(t *testing.T) {
 	pair := certtest.NewCA(t, "ours").Issue("server", nil)
 	synctest.Test(t, func(t *testing.T) {
-		var log safeBuffer
+		var log logtest.Buffer
 		c, err := loadCertificate(pair.Cert, pair.Key, slog.New(slog.NewTextHandler(&log, nil)))
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/spool"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -29,7 +30,7 @@ type spooling struct {
 
 func newSpooling(t *testing.T, cfg Config, dir string, maxBytes int64) *spooling {
 	t.Helper()
-	logged := &safeBuffer{}
+	logged := &logtest.Buffer{}
 	held, err := spool.Open(spool.Config{Dir: dir, MaxBytes: maxBytes}, logTo(logged))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, held.Close()) })

@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -93,25 +93,7 @@ type bench struct {
 	dead     *memoryTopic // dead letters
 	live     *catalog.Live
 	registry *prometheus.Registry
-	logged   *safeBuffer
-}
-
-// safeBuffer is a bytes.Buffer that many may write.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	logged   *logtest.Buffer
 }
 
 func workspaces() []catalog.Workspace {
@@ -123,7 +105,7 @@ func workspaces() []catalog.Workspace {
 
 func newBench(t testing.TB, cfg Config, change ...func(*Deps)) *bench {
 	t.Helper()
-	b := &bench{t: t, topic: newTopic(), dead: newTopic(), live: catalog.NewLive(), registry: prometheus.NewRegistry(), logged: &safeBuffer{}}
+	b := &bench{t: t, topic: newTopic(), dead: newTopic(), live: catalog.NewLive(), registry: prometheus.NewRegistry(), logged: &logtest.Buffer{}}
 	snapshot, err := catalog.NewSnapshot(workspaces())
 	require.NoError(t, err)
 	b.live.Set(snapshot)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -152,7 +152,7 @@ func TestTwoCopiersShareAndTakeOver(t *testing.T) {
 
 func TestCommitsThatFailAreSaidOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var logged logs
+		var logged logtest.Buffer
 		var denied atomic.Bool
 		j := &jobs{cfg: Config{JobsTopic: "jobs"}, log: slog.New(slog.NewTextHandler(&logged, nil))}
 		topic, done := j.cfg.JobsTopic, make(chan struct{})
@@ -194,22 +194,4 @@ func TestCommitsThatFailAreSaidOnceAMinute(t *testing.T) {
 		close(done)
 		<-ended
 	})
-}
-
-// logs is what was logged, for tests that read it meanwhile.
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder // guarded by mu
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

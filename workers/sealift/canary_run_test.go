@@ -9,12 +9,13 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/logtest"
 )
 
 // keep keeps what was written, to be searched. Secrets that are allowed are
@@ -66,26 +67,8 @@ func (w *canaryWorld) command(name string, env []string, limit time.Duration, c 
 type daemon struct {
 	name, admin, collector string
 	cmd                    *exec.Cmd
-	out                    lockedBuffer
+	out                    logtest.Buffer
 	done                   chan error
-}
-
-// lockedBuffer is a buffer that may be read while a process writes it.
-type lockedBuffer struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func (w *canaryWorld) daemon(t *testing.T, name, role, format string, env []string) *daemon {
