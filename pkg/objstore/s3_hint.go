@@ -38,6 +38,10 @@ func (s *S3) hint(e *Error) string {
 			s.owner, key("expected_bucket_owner"))
 	case errors.Is(e.Kind, ErrDenied) && e.Status == http.StatusForbidden:
 		return fmt.Sprintf("this process's own policy has to allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on the bucket of %s", key("bucket"))
+	case strings.HasPrefix(e.Code, "KMS."):
+		return fmt.Sprintf("enable the KMS key that encrypts the bucket of %s, cancel its deletion, or give the bucket another key", key("bucket"))
+	case e.Status == http.StatusRequestEntityTooLarge:
+		return fmt.Sprintf("let what stands before the server of %s take bodies of appender.max_bytes", key("endpoint"))
 	case e.Status == http.StatusBadRequest && strings.HasPrefix(s.endpoint, "http:"):
 		return fmt.Sprintf("if that server speaks https, write %s with https", key("endpoint"))
 	}

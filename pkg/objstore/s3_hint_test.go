@@ -32,6 +32,9 @@ func TestRefusalsNameTheKey(t *testing.T) {
 		"rights":       {status: 403, code: "AccessDenied", want: "has to allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on the bucket of staging.bucket"},
 		"owner":        {status: 403, code: "AccessDenied", owner: "123456789012", want: "account 123456789012 of staging.expected_bucket_owner has to own the bucket"},
 		"https_wanted": {status: 400, want: "write staging.endpoint with https"},
+		"kms_disabled": {status: 400, code: "KMS.DisabledException", want: "enable the KMS key that encrypts the bucket of staging.bucket"},
+		"kms_deleted":  {status: 400, code: "KMS.KMSInvalidStateException", want: "cancel its deletion"},
+		"too_large":    {status: 413, want: "let what stands before the server of staging.endpoint take bodies of appender.max_bytes"},
 		"slow_down":    {status: 503, code: "SlowDown"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,7 +34,7 @@ var faultMatrix = []hazard{
 	{"A3", "after seal, before the file's PUT", "read again; no trace", []string{
 		"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/appender TestStopFinishesTheEntryInFlight/drop_what_is_open"}},
 	{"A4", "the file's PUT: not applied, applied with its reply lost, applied late", "the same again, or an orphan", []string{
-		"workers/rotator TestFaults/data_not_applied", "workers/rotator TestFaults/data_reply_lost", "workers/rotator TestAGhostOfAStagedFileIsHarmless",
+		"workers/rotator TestFaults/data_not_applied", "workers/rotator TestFaults/data_reply_lost", "workers/rotator TestFaults/data_refused", "workers/rotator TestAGhostOfAStagedFileIsHarmless",
 		"workers/rotator TestRottenBytesAreRefused", "workers/rotator TestAConnectionThatTakesNothingIsGivenUp"}},
 	{"A5", "file stored, before the ledger's PUT", "an orphan, collected only once its range is covered", []string{
 		"workers/rotator TestZombieLoses", "workers/auditor TestOrphans", "workers/auditor TestOrphansAboveTheWatermark"}},

@@ -175,6 +175,13 @@ func TestFilterHoldsStreamsSealedPastTheWatermark(t *testing.T) {
 	require.Equal(t, []ledger.Through{{Source: "c", Hour: hour, Offset: 30}}, head.SealedThrough)
 }
 
+// Refusals of bytes that the disk still holds as they were written: of a bucket
+// whose key of KMS is disabled, and of what arrived otherwise than it was sent.
+var (
+	keyDisabled     = &objstore.Error{Op: "put", Kind: objstore.ErrInvalid, Status: 400, Code: "KMS.DisabledException", Message: "the key is disabled"}
+	damagedOnTheWay = &objstore.Error{Op: "put", Kind: objstore.ErrInvalid, Status: 400, Code: "BadDigest", Message: "another checksum"}
+)
+
 // TestFaults holds the rows A4 to A9 of the fault matrix that are the
 // rotator's: whatever fails, an entry is written once, its files are staged
 // before it, and its jobs are enqueued at last.
@@ -192,6 +199,8 @@ func TestFaults(t *testing.T) {
 		"data_not_applied":         nth("put", "data/", objstore.Fault{Before: broken}),
 		"data_reply_lost":          nth("put", "data/", objstore.Fault{After: broken}),
 		"data_throttled":           nth("put", "data/", objstore.Fault{Before: objstore.ErrUnavailable}),
+		"data_refused":             nth("put", "data/", objstore.Fault{Before: keyDisabled}),
+		"data_damaged_on_the_way":  nth("put", "data/", objstore.Fault{Before: damagedOnTheWay}),
 		"ledger_not_applied":       nth("put", "ledger/", objstore.Fault{Before: broken}),
 		"ledger_reply_lost":        nth("put", "ledger/", objstore.Fault{After: broken}),
 		"ledger_conflict":          nth("put", "ledger/", objstore.Fault{Before: objstore.ErrConflict}),
@@ -217,6 +226,7 @@ func TestFaults(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, head, stored)
 				require.Len(t, b.jobs, 4)
+				everyKeyHasOneContent(t, b)
 			})
 		})
 	}

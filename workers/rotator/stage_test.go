@@ -122,6 +122,7 @@ func TestFaultsOfAPack(t *testing.T) {
 		"refused":     {Before: objstore.ErrUnavailable},
 		"answer_lost": {After: objstore.ErrUnavailable},
 		"conflict":    {Before: objstore.ErrConflict},
+		"key_off":     {Before: keyDisabled},
 		"late":        {Before: objstore.ErrUnavailable, Ghost: true},
 	} {
 		t.Run(name, func(t *testing.T) {
