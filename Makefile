@@ -27,14 +27,17 @@ STACK    ?= $(CURDIR)/.stack
 .PHONY: build demo test simulate test-stack test-isal schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation profile fuzz clean help bench-collector bench-fleet bench-copy bench-peers bench-scale bench-plan bench-compare
 
 # Level 1 by Intel's ISA-L: for ISAL=1, which needs a C compiler and libisal-dev.
-CGO  := $(if $(ISAL),1,0)
-TAGS := $(if $(ISAL),-tags isal$(comma)netgo$(comma)osusergo)
+CGO  := $(if $(filter 1,$(ISAL)),1,0)
+TAGS := $(if $(filter 1,$(ISAL)),-tags isal$(comma)netgo$(comma)osusergo)
+
+# Go ends where Git refuses to read a clone that is another user's.
+VCS := $(if $(shell git rev-parse HEAD 2>/dev/null),,-buildvcs=false)
 
 build: ## build bin/sealift; ISAL=1: appender.level 1 by Intel's ISA-L, a third less CPU for writing files (needs libisal-dev)
-	@CGO_ENABLED=$(CGO) go build $(TAGS) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
+	@CGO_ENABLED=$(CGO) go build $(TAGS) $(VCS) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
 
 demo: build ## run the whole system in one process on sample events; DEMO=FILE.ndjson for your own
-	@bin/sealift demo $(DEMO)
+	@bin/sealift demo $(if $(DEMO),'$(DEMO)')
 
 test: ## all tests that Go alone can run, with the race detector
 	@[ -n '$(RACE)' ] || echo 'make: no C compiler: testing without the race detector' >&2
@@ -96,16 +99,20 @@ bench-collector: ## the collector beside bare handlers, on real Kafka; ROUNDS=3,
 	@scripts/bench-collector.sh $(ROUNDS)
 
 bench-fleet: ## the whole fleet on real servers, table and plot; SOURCES="50 500 2000" EVENTS=200000 ROUNDS=3 REF=… OUT=fleet.jsonl
+	$(if $(OUT),,@rm -f fleet.jsonl)
 	@scripts/bench-fleet.sh --events $(or $(EVENTS),200000) --sources "$(or $(SOURCES),50 500 2000)" --rounds $(or $(ROUNDS),3) $(if $(REF),--ref $(REF)) $(or $(OUT),fleet.jsonl)
 	@go run ./workers/e2e/figures plot $(or $(OUT),fleet.jsonl) >workers/e2e/figures/fleet.svg
 
 bench-copy: ## one copier beside bare loops of requests over the same bytes, on real servers; OUT=copy.jsonl, REF=… DELAY=30ms (scripts/bench-copy.sh -h)
+	$(if $(OUT),,@rm -f copy.jsonl)
 	@scripts/bench-copy.sh $(if $(REF),--ref $(REF)) $(if $(DELAY),--delay $(DELAY)) $(or $(OUT),copy.jsonl)
 
 bench-peers: ## beside a program by hand and, with BENTO=PATH, Bento: SOURCES="50 2000" EVENTS=1000000 ROUNDS=3 PEERS="baseline sealift" LEVEL=6 OUT=peers.jsonl
+	$(if $(OUT),,@rm -f peers.jsonl)
 	@BENTO='$(BENTO)' scripts/bench-peers.sh --events $(or $(EVENTS),1000000) --sources "$(or $(SOURCES),50 2000)" --rounds $(or $(ROUNDS),3) --level $(or $(LEVEL),6) $(if $(PEERS),--peers "$(PEERS)") $(or $(OUT),peers.jsonl)
 
 bench-scale: ## 100,000 open streams, their turn, and overload, of one appender; OUT=scale.jsonl, REF=… (scripts/bench-scale.sh -h)
+	$(if $(OUT),,@rm -f scale.jsonl)
 	@scripts/bench-scale.sh $(if $(REF),--ref $(REF)) streams $(or $(OUT),scale.jsonl)
 	@scripts/bench-scale.sh $(if $(REF),--ref $(REF)) overload $(or $(OUT),scale.jsonl)
 

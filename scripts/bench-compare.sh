@@ -27,12 +27,14 @@ work=$(mktemp -d)
 trap 'status=$?; git worktree remove --force "$work/tree" 2>/dev/null || true; rm -rf "$work"; exit $status' EXIT
 trap 'exit 130' INT TERM
 git worktree add -q --detach "$work/tree" "$ref"
+commit=$(git -C "$work/tree" rev-parse --short HEAD)
+readonly commit
 for _ in $(seq "$count"); do # in turns: the machine is not the same all the time
   for tree in "$work/tree" .; do
     name=here
-    [ "$tree" = . ] || name=$(git rev-parse --short "$ref")
+    [ "$tree" = . ] || name=$commit
     # shellcheck disable=SC2086 # packages are words
     (cd "$tree" && go test -run '^$' -bench "$bench" -benchmem $packages) >>"$work/$name"
   done
 done
-cd "$work" && go run "$benchstat" "$(git -C tree rev-parse --short HEAD)" here
+cd "$work" && go run "$benchstat" "$commit" here

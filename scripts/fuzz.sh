@@ -20,6 +20,7 @@ time=${1:-10s}
 [ $# -lt 1 ] || shift
 [ $# -gt 0 ] || set -- ./...
 
+list=$(go test -list '^Fuzz' "$@")
 # go test -list prints the targets of a package, then a line with its path.
 targets=()
 while read -r first second _; do
@@ -34,4 +35,4 @@ while read -r first second _; do
     targets=()
     ;;
   esac
-done < <(go test -list '^Fuzz' "$@")
+done <<<"$list"

@@ -38,6 +38,8 @@ if [ $# != $arguments ]; then
 fi
 
 readonly home=${SEALIFT_CACHE:-$HOME/.cache/sealift}/schemathesis-$schemathesis
+mkdir -p "$(dirname "$home")"
+! command -v flock >/dev/null || { exec 8>"$home.lock" && flock 8; } # one run installs
 if [ ! -e "$home/ready" ]; then
   echo "schemathesis.sh: installing schemathesis $schemathesis, once" >&2
   python3 -m venv --clear "$home"
@@ -45,9 +47,12 @@ if [ ! -e "$home/ready" ]; then
     "schemathesis==$schemathesis" "hypothesis==$hypothesis" "openapi-spec-validator==$validator" >&2
   touch "$home/ready"
 fi
+exec 8>&-
 [ "$1" != install ] || exit 0
 
 readonly url=${1%/} key=$2
+export NO_PROXY=127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}
+export no_proxy=$NO_PROXY
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" # it leaves notes where it runs

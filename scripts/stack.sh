@@ -38,9 +38,10 @@ Environment
   KAFKA_BROKERS  1 or 3, for a new DIR; default 3
   KAFKA_HEAP     of each; default 384m
 
-Needs bash, Go, Java 17 and Maven, and redis-server; as root on Debian or
-Ubuntu it installs what is missing of the last three. A fresh machine takes
-about six minutes, most of it building MinIO; after that it takes half a one.
+Needs Linux, bash 4.4, Go, ps, Java 17 and Maven, and redis-server; as root on
+Debian or Ubuntu it installs what is missing of the last four. Maven takes a
+proxy from ~/.m2/settings.xml only. A fresh machine takes about six minutes,
+most of it building MinIO; after that it takes half a one.
 
 Example
   scripts/stack.sh up /tmp/stack && . /tmp/stack/env && go test -tags stack ./...
@@ -303,6 +304,8 @@ export SEALIFT_TEST_S3_REGION=us-east-1
 export SEALIFT_TEST_S3_KMS_KEY=sealift-test
 export SEALIFT_TEST_KAFKA_LIBS=$(printf %q "$cache/kafka-$kafka_version")
 export SEALIFT_TEST_MINIO=$(printf %q "$(minio_binary)")
+export NO_PROXY=127.0.0.1,localhost\${NO_PROXY:+,\$NO_PROXY}
+export no_proxy=\$NO_PROXY
 TEXT
   mv "$dir/env.new" "$dir/env"
 }
@@ -311,6 +314,7 @@ servers() { echo "$(brokers)" redis redis-2 minio; }
 
 up() {
   local jars built
+  need ps procps
   [ -s "$dir/brokers" ] || echo "${KAFKA_BROKERS:-3}" >"$dir/brokers"
   for name in $(servers); do port "$name" >/dev/null; done
   for name in $(brokers); do port "$name-controller" >/dev/null; done
@@ -329,6 +333,7 @@ up() {
 
 status() {
   local all=0
+  [ -s "$dir/brokers" ] || { echo 'nothing was brought up here'; return 1; }
   for name in $(servers); do
     if running "$name"; then
       echo "$name running, pid $(cat "$dir/$name.pid"), 127.0.0.1:$(port "$name")"
@@ -387,7 +392,10 @@ case $1 in
 up) up ;;
 down) down ;;
 status) status ;;
-kill) stop "$3" KILL ;;
+kill)
+  running "$3" || die "$3 is not running"
+  stop "$3" KILL
+  ;;
 start) start "$3" ;;
 pause) send STOP "$3" ;;
 resume) send CONT "$3" ;;

@@ -14,7 +14,8 @@ With arguments it runs go test with these instead.
 
 Environment
   GOTESTFLAGS   further flags of go test, such as -race
-  NEMESIS_FOR   how long the fault test breaks things; default 2m
+  NEMESIS_FOR   how long the fault test breaks things; default 2m, and 20m at
+                most without arguments
   NEMESIS_SEED  the schedules of an earlier run, as it printed them
   NEMESIS_LANES only these lanes of faults, such as redis,staging
 
@@ -37,6 +38,8 @@ while read -r dir; do
   packages+=("./$dir")
 done < <(grep -rlE --include='*_test.go' '^//go:build stack$' pkg workers | xargs -n1 dirname | sort -u)
 
+! scripts/stack.sh status "$stack" >/dev/null 2>&1 ||
+  { echo "test-stack: servers run in $stack, and would be removed: make stack-down, or use another directory (STACK=…)" >&2; exit 1; }
 trap 'scripts/stack.sh down "$stack"' EXIT
 trap 'exit 130' INT TERM
 scripts/stack.sh up "$stack"

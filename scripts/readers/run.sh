@@ -51,12 +51,14 @@ need() {
 need jq jq
 need java default-jre-headless
 venv=$cache/readers-$(echo "${packages[@]}" | sha256sum | cut -c1-12)
+! command -v flock >/dev/null || { exec 8>"$venv.lock" && flock 8; } # one run installs
 if [ ! -e "$venv/done" ]; then # a venv knows its own path, so half of one is made again
   rm -rf "$venv"
   python3 -m venv "$venv" >&2
   "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}" >&2
   touch "$venv/done"
 fi
+exec 8>&-
 export PATH=$venv/bin:$PATH
 case $1 in
 install) ;;

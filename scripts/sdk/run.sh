@@ -139,11 +139,11 @@ prepare() {
     if [ "$1" = segment-kotlin ]; then
       once "$kotlin" install_maven "$kotlin"
       compiler=$dir
-      once "$1-$(sum "$here/kotlin/Driver.kt" <<<"$package")" compile_kotlin "$compiler" "$libs"
+      once "$1-$(sum "$here/kotlin/Driver.kt" - <<<"$package")" compile_kotlin "$compiler" "$libs"
       command=(java -Xmx128m -XX:TieredStopAtLevel=1 -cp "$dir:$libs/*" DriverKt "$1")
     else
       [ "$1" = segment-java ] || fork='s/com\.segment\.analytics/com.rudderstack.sdk.java.analytics/; s/\bAnalytics\b/RudderAnalytics/g; s/\.endpoint(/.setDataPlaneUrl(/'
-      once "$1-$(sum "$here/java/Driver.java")" compile_java "$libs" "$fork"
+      once "$1-$(sum "$here/java/Driver.java" - <<<"$package")" compile_java "$libs" "$fork"
       command=(java -Xmx128m -XX:TieredStopAtLevel=1 -cp "$dir:$libs/*" Driver "$1")
     fi
     ;;

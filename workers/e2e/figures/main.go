@@ -41,6 +41,9 @@ func run(args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := oneProgram(runs); err != nil {
+		return fmt.Errorf("%s: %w", args[1], err)
+	}
 	switch {
 	case args[0] == "table":
 		return table(out, medians(runs))
@@ -73,6 +76,19 @@ func read[Run any](file string) (runs []Run, err error) {
 		runs = append(runs, r)
 	}
 	return runs, lines.Err()
+}
+
+// oneProgram refuses runs of two programs under one label, whose medians would
+// be of neither.
+func oneProgram(runs []plan.Run) error {
+	commits := map[string]string{}
+	for _, r := range runs {
+		if before, ok := commits[r.Label]; ok && before != r.Commit {
+			return fmt.Errorf("runs of %s and of %s are both labelled %q: remove those of one, or note them in another file (OUT=…)", before, r.Commit, r.Label)
+		}
+		commits[r.Label] = r.Commit
+	}
+	return nil
 }
 
 // constants prints those that the runs show, and on errOut how well they say

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -29,4 +32,21 @@ func TestRatiosAreToTheBaselineOfTheSame(t *testing.T) {
 	}
 	require.Equal(t, []string{"7 6 1.0 -", "50 6 15.0 1.50", "50 1 10.0 2.00", "2,000 1 30.0 1.50"}, got)
 	require.Error(t, peers(&out, nil))
+}
+
+// TestRunsOfTwoProgramsAreNotMixed has a label that stands for another commit
+// after the first two runs.
+func TestRunsOfTwoProgramsAreNotMixed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fleet.jsonl")
+	note := func(commits ...string) {
+		var lines strings.Builder
+		for _, c := range commits {
+			lines.WriteString(`{"label":"here","commit":"` + c + `"}` + "\n" + `{"label":"main","commit":"abc"}` + "\n")
+		}
+		require.NoError(t, os.WriteFile(file, []byte(lines.String()), 0o600))
+	}
+	note("def", "def")
+	require.NoError(t, run([]string{"table", file}, io.Discard, io.Discard))
+	note("def", "def", "fed")
+	require.ErrorContains(t, run([]string{"table", file}, io.Discard, io.Discard), `runs of def and of fed are both labelled "here"`)
 }
