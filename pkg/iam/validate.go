@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	actionForm    = regexp.MustCompile(`^(\*|[a-z0-9-]+:[A-Za-z0-9*?]+)$`)
+	actionForm    = regexp.MustCompile(`^(\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+)$`)
 	sidForm       = regexp.MustCompile(`^[A-Za-z0-9]*$`) // of identities; resources' may hold more
 	accountForm   = regexp.MustCompile(`^\d{12}$`)
 	principalForm = regexp.MustCompile(`^arn:aws[a-z-]*:(iam::\d{12}:(root|(user|role)/[\w+=,.@/-]+)|sts::\d{12}:assumed-role/[\w+=,.@-]+/[\w+=,.@-]+)$`)

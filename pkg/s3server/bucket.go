@@ -23,6 +23,7 @@ var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 //
 //	buckets/{name}/bucket.json         region, owner, policy, …
 //	buckets/{name}/objects/{hh}/{hash} one file an object, named by the sha256 of its key
+//	buckets/{name}/torn/{hash}         files that are no whole object
 //
 // and its listing in memory.
 type bucket struct {
@@ -95,6 +96,9 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 				if errors.Is(err, errTorn) {
 					// Only a crash of the machine without Config.Sync leaves one.
 					log.Error("object is torn and left out", "bucket", b.name, "file", f.Name(), "err", err)
+					if err := b.setAside(d.Name(), f.Name()); err != nil {
+						return err
+					}
 					continue
 				} else if err != nil {
 					return err
@@ -111,6 +115,17 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 		})
 	}
 	return group.Wait()
+}
+
+// setAside takes a torn file out of the objects: as long as it had the name,
+// its key would be taken for those who want it absent, and missing for all
+// others.
+func (b *bucket) setAside(dir, file string) error {
+	torn := filepath.Join(b.dir, "torn")
+	if err := makeDir(torn, false); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(b.dir, "objects", dir, file), filepath.Join(torn, dir+file))
 }
 
 // describe sets all that a bucket is but its objects.
@@ -132,18 +147,19 @@ func (b *bucket) describe(as Bucket, now time.Time) error {
 	return nil
 }
 
-// remove deletes the bucket; false if it is not empty.
+// remove deletes the bucket. False says that it is still there: because it is
+// not empty, if there is no error.
 func (b *bucket) remove() (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.index.Len() > 0 {
 		return false, nil
 	}
-	b.gone = true
 	// The description goes first: without it the rest is no bucket.
-	if err := os.Remove(filepath.Join(b.dir, "bucket.json")); err != nil {
+	if err := os.Remove(filepath.Join(b.dir, "bucket.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
+	b.gone = true
 	return true, os.RemoveAll(b.dir)
 }
 

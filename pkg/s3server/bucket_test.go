@@ -121,8 +121,8 @@ func TestConditions(t *testing.T) {
 	require.ErrorIs(t, putFile(t, b, "k", "two", condition{absent: true}), errExists)
 	require.ErrorIs(t, putFile(t, b, "k", "two", condition{etag: hashHex("two")}), errChanged)
 	require.NoError(t, putFile(t, b, "k", "two", condition{etag: hashHex("one")}))
-	require.NoError(t, b.delete("k"))
-	require.NoError(t, b.delete("k"))
+	require.NoError(t, b.delete("k", true))
+	require.NoError(t, b.delete("k", true))
 	require.NoError(t, putFile(t, b, "k", "three", condition{absent: true}))
 }
 
@@ -172,6 +172,29 @@ func TestTornObjectsAreLeftOut(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"4"}, reopened.index.Keys())
 	require.Equal(t, 4, strings.Count(log.String(), "left out"))
+	for i := range 4 { // what nobody can read takes no key
+		require.NoError(t, putFile(t, reopened, fmt.Sprint(i), "again", condition{absent: true}))
+	}
+	aside, err := os.ReadDir(filepath.Join(b.dir, "torn"))
+	require.NoError(t, err)
+	require.Len(t, aside, 4)
+}
+
+// A deletion that fails changes nothing, and can be tried again.
+func TestABucketThatCannotBeDeletedStays(t *testing.T) {
+	b := newBucket(t)
+	description := filepath.Join(b.dir, "bucket.json")
+	require.NoError(t, os.Remove(description))
+	require.NoError(t, os.MkdirAll(filepath.Join(description, "in the way"), 0o700))
+	_, err := b.remove()
+	require.Error(t, err)
+	require.NoError(t, putFile(t, b, "k", "one", condition{absent: true}))
+	require.NoError(t, b.delete("k", true))
+	require.NoError(t, os.RemoveAll(description)) // as by a try that got that far
+	removed, err := b.remove()
+	require.NoError(t, err)
+	require.True(t, removed)
+	require.ErrorIs(t, putFile(t, b, "k", "one", condition{absent: true}), errNoBucket)
 }
 
 // Finding the head of a chain must not cost more in a full bucket.

@@ -98,7 +98,7 @@ func (b Bucket) checkPolicy() error {
 	}
 	for i, st := range b.Policy.Statement {
 		for _, a := range slices.Concat(st.Action, st.NotAction) {
-			if a != "*" && !strings.HasPrefix(a, "s3:") {
+			if service, _, _ := strings.Cut(a, ":"); a != "*" && !strings.EqualFold(service, "s3") {
 				return fmt.Errorf("%w at Statement[%d].Action: %q is not one of S3's", iam.ErrMalformed, i, a)
 			}
 		}

@@ -58,7 +58,7 @@ func (s *Server) createBucket(w http.ResponseWriter, r *request) *apiError {
 	if !bucketName.MatchString(r.bucket) {
 		return fail(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
 	}
-	created := Bucket{Name: r.bucket, Region: order.LocationConstraint}
+	created := Bucket{Name: r.bucket, Region: cmp.Or(order.LocationConstraint, r.auth.region)}
 	if !r.auth.principal.root {
 		created.Owner = r.auth.principal.Account
 	}
@@ -92,13 +92,15 @@ func (s *Server) deleteBucket(w http.ResponseWriter, r *request) *apiError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	removed, err := b.remove()
-	if err != nil {
-		return internal(err)
+	if removed {
+		delete(s.buckets, r.bucket)
 	}
-	if !removed {
+	switch {
+	case err != nil:
+		return internal(err)
+	case !removed:
 		return fail(http.StatusConflict, "BucketNotEmpty", "The bucket you tried to delete is not empty")
 	}
-	delete(s.buckets, r.bucket)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

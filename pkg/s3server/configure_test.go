@@ -39,6 +39,20 @@ func TestWhatAWSWouldNotTakeIsRefused(t *testing.T) {
 	require.Empty(t, f.Buckets())
 }
 
+// AWS tells neither services' nor actions' names by their case.
+func TestServicesAreNamedInAnyCase(t *testing.T) {
+	w := awstest.Sound(t, awstest.Role)
+	for name, policy := range map[string]*iam.Policy{
+		"granted": parse(t, iam.Bucket, `{"Effect":"Allow","Principal":"*","Action":"S3:PUTobject","Resource":"arn:aws:s3:::granted/*"}`),
+		"denied":  parse(t, iam.Bucket, `{"Effect":"Deny","Principal":"*","Action":"S3:Put*","Resource":"arn:aws:s3:::denied/*"}`),
+	} {
+		require.NoError(t, w.Server.PutBucket(s3server.Bucket{Name: name, Region: awstest.Region, Policy: policy}))
+	}
+	as := user(t, w, anna, parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))
+	require.Equal(t, 200, send(t, w, call{method: http.MethodPut, path: "/granted/k", as: as}).status)
+	require.Equal(t, 403, send(t, w, call{method: http.MethodPut, path: "/denied/k", as: as}).status)
+}
+
 // A bucket stays what it is over a restart.
 func TestBucketsKeepWhatTheyAre(t *testing.T) {
 	f := start(t)
@@ -74,7 +88,11 @@ func TestFourWaysToSayElsewhere(t *testing.T) {
 		require.Equal(t, c.status, r.status)
 		require.Equal(t, c.header, r.header.Get("X-Amz-Bucket-Region") == awstest.Region, c.status)
 		require.Equal(t, c.inBody, r.region == awstest.Region, c.status)
-		require.Equal(t, c.status == 307, r.header.Get("Location") != "")
+		if c.status == 307 { // the bucket is in the host's name, and so not in the path
+			require.Equal(t, "https://"+awstest.BucketName+".s3."+awstest.Region+".amazonaws.com"+strings.TrimPrefix(object, "/"+awstest.BucketName), r.header.Get("Location"))
+		} else {
+			require.Empty(t, r.header.Get("Location"))
+		}
 		ask.method = http.MethodHead
 		r = send(t, w, ask)
 		require.Equal(t, c.status, r.status)
@@ -94,8 +112,10 @@ func TestBucketsOfUsers(t *testing.T) {
 	}
 	require.Equal(t, 200, create("mine-1", "eu-west-1", "eu-west-1").status)
 	require.Equal(t, 200, create("mine-2", "us-east-1", "eu-west-1").status)
-	require.Equal(t, "IllegalLocationConstraintException", create("mine-3", "eu-west-1", "").code)
-	require.Equal(t, "IllegalLocationConstraintException", create("mine-3", "eu-west-1", "us-west-2").code)
+	require.Equal(t, "IllegalLocationConstraintException", create("mine-4", "eu-west-1", "").code)
+	require.Equal(t, "IllegalLocationConstraintException", create("mine-4", "eu-west-1", "us-west-2").code)
+	require.Equal(t, 200, create("mine-3", "us-east-1", "").status)
+	require.Equal(t, "us-east-1", send(t, w, call{method: http.MethodHead, path: "/mine-3", as: as, region: "us-east-1"}).header.Get("X-Amz-Bucket-Region"))
 	require.Equal(t, 200, send(t, w, call{method: http.MethodPut, path: "/mine-1/k", as: as}).status)
 	stranger := user(t, w, "arn:aws:iam::"+awstest.ThirdAccount+":user/eve", parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))
 	r := send(t, w, call{method: http.MethodPut, path: "/mine-1/k", as: stranger})

@@ -22,7 +22,7 @@ func (s *Server) count(op, bucket string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts[op]++
-	if bucket == "" {
+	if s.buckets[bucket] == nil { // nobody was authenticated yet: the name may be anything
 		return
 	}
 	if s.each[bucket] == nil {

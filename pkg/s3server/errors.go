@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"net/http"
+	"net/url"
 )
 
 // apiError is an answer that says no, with S3's or STS's code.
@@ -62,7 +63,8 @@ func writeError(w http.ResponseWriter, r *request, e *apiError) {
 		w.Header().Set("X-Amz-Bucket-Region", e.region)
 	}
 	if e.status == http.StatusTemporaryRedirect {
-		w.Header().Set("Location", "https://"+e.endpoint+r.URL.RequestURI())
+		to := url.URL{Scheme: "https", Host: e.endpoint, Path: "/" + r.key, RawQuery: r.URL.RawQuery}
+		w.Header().Set("Location", to.String())
 	}
 	if e.status == http.StatusNotModified || r.Method == http.MethodHead {
 		w.WriteHeader(e.status)

@@ -192,13 +192,18 @@ func (b *bucket) commit(temp string, meta *objectMeta, when condition, sync bool
 }
 
 // delete removes an object, if there is one.
-func (b *bucket) delete(key string) error {
+func (b *bucket) delete(key string, sync bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := os.Remove(b.path(key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	name := b.path(key)
+	err := os.Remove(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	b.index.Delete(key)
+	if err == nil && sync {
+		return syncDir(filepath.Dir(name))
+	}
 	return nil
 }
 

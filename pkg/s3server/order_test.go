@@ -99,6 +99,8 @@ func TestTakenKeyIsNotToldToThoseWhoMayNot(t *testing.T) {
 	require.Equal(t, 403, send(t, w, put).status)
 	require.Equal(t, map[string]int64{"PutObject": 3}, w.Server.BucketRequests(awstest.BucketName))
 	require.Empty(t, w.Server.BucketRequests("another"))
+	require.Equal(t, 400, send(t, w, call{method: http.MethodPut, path: "/of-nobody/k"}).status)
+	require.Nil(t, w.Server.BucketRequests("of-nobody"), "names that anybody may send are not kept")
 }
 
 // A role that may only put is refused everything else, and told why, but by
