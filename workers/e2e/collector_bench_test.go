@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -267,7 +268,7 @@ func startCollector(b *testing.B, c *contestant) {
 	}
 	file := filepath.Join(dir, "catalog.yaml")
 	require.NoError(b, os.WriteFile(file, []byte(doc), 0o600))
-	listen, admin := benchAddr(b), benchAddr(b)
+	listen, admin := porttest.Free(b), porttest.Free(b)
 	env := []string{
 		"SEALIFT_KAFKA_BROKERS=" + c.kafka, "SEALIFT_KAFKA_EVENTS_TOPIC=" + c.topic, "SEALIFT_KAFKA_DEAD_LETTERS_TOPIC=" + c.topic + "-dead",
 		"SEALIFT_KAFKA_CATALOG_TOPIC=" + c.topic + "-catalog", "SEALIFT_COLLECTOR_LISTEN=" + listen, "SEALIFT_ADMIN_LISTEN=" + admin, "SEALIFT_ADMIN_PPROF=true",
@@ -298,20 +299,13 @@ func startJitsu(b *testing.B, c *contestant) {
 		_, _ = io.WriteString(w, "["+strings.Join(streams, ",")+"]")
 	}))
 	b.Cleanup(repository.Close)
-	c.host = benchAddr(b)
+	c.host = porttest.Free(b)
 	_, port, _ := net.SplitHostPort(c.host)
-	_, metrics, _ := net.SplitHostPort(benchAddr(b))
+	_, metrics, _ := net.SplitHostPort(porttest.Free(b))
 	cmd := exec.Command(os.Getenv("SEALIFT_BENCH_PEER"))
 	cmd.Dir = b.TempDir()
 	cmd.Env = append(environ(), "GIN_MODE=release", "INGEST_INSTANCE_ID=bench", "INGEST_HTTP_PORT="+port, "INGEST_METRICS_PORT="+metrics, "INGEST_REPOSITORY_URL="+repository.URL,
 		"INGEST_SCRIPT_ORIGIN="+repository.URL, "INGEST_KAFKA_BOOTSTRAP_SERVERS="+c.kafka, "INGEST_KAFKA_DESTINATIONS_TOPIC_NAME="+c.topic)
 	c.run(b, cmd)
 	c.up(b)
-}
-
-func benchAddr(b *testing.B) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(b, err)
-	defer l.Close()
-	return l.Addr().String()
 }

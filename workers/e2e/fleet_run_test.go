@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/plan"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -121,7 +122,7 @@ func (f *fleetRun) start(role string, n int) (all []*fleetProcess) {
 	require.NoError(f.b, err)
 	for i := range n {
 		name := fmt.Sprintf("%s-%d", role, i)
-		p := &fleetProcess{admin: freeAddr(f.b), listen: freeAddr(f.b), log: filepath.Join(f.dir, name+".log")}
+		p := &fleetProcess{admin: porttest.Free(f.b), listen: porttest.Free(f.b), log: filepath.Join(f.dir, name+".log")}
 		disk := filepath.Join(f.dir, "disks", name)
 		require.NoError(f.b, os.MkdirAll(disk, 0o700))
 		section := map[string]string{

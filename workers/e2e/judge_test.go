@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/porttest"
 )
 
 // judged is one record of the events topic.
@@ -130,7 +131,7 @@ func (n *nemesis) redrive(ctx context.Context) {
 	if len(parked) == 0 {
 		return
 	}
-	config, err := n.s.config("redrive", freeAddr(n.t), "")
+	config, err := n.s.config("redrive", porttest.Free(n.t), "")
 	require.NoError(n.t, err)
 	out, err := sealift(ctx, n.s.env(), "redrive", "--config", config)
 	require.NoError(n.t, err)
@@ -433,7 +434,7 @@ func (j *judgement) delivered(ctx context.Context, d *destination, id string) {
 
 // verify asks the operators' own tool, which must agree.
 func (j *judgement) verify(ctx context.Context) {
-	config, err := j.n.s.config("verify", freeAddr(j.n.t), "")
+	config, err := j.n.s.config("verify", porttest.Free(j.n.t), "")
 	require.NoError(j.n.t, err)
 	out, err := sealift(ctx, j.n.s.env(), "verify", "--deep", "--config", config)
 	j.n.say("sealift verify --deep:\n%s", out)

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,8 +18,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 )
 
 // built is the directory of the binary that this run built, if it did.
@@ -243,20 +239,4 @@ func sealift(ctx context.Context, env []string, args ...string) (string, error) 
 // the tests are not configuration.
 func environ() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SEALIFT_") })
-}
-
-// freeAddr returns a loopback address for a process that is about to listen:
-// below the ports that the kernel gives to outgoing connections, so that it
-// stays free until then, and for a restart.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			require.NoError(t, l.Close())
-			return addr
-		}
-	}
-	require.Fail(t, "no free port")
-	return ""
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/sample"
 	"github.com/sealift/sealift/pkg/secret"
 	"github.com/sealift/sealift/pkg/stream"
@@ -98,7 +99,7 @@ log: {format: json, level: warn}
 func (r *scaleRig) start(section string) {
 	bin, err := binary()
 	require.NoError(r, err)
-	p := &fleetProcess{admin: freeAddr(r), log: filepath.Join(r.dir, "appender.log")}
+	p := &fleetProcess{admin: porttest.Free(r), log: filepath.Join(r.dir, "appender.log")}
 	config := r.config(fmt.Sprintf("appender: {data_dir: %q, %s}", filepath.Join(r.dir, "appender"), section))
 	p.Cmd = exec.Command(bin, "appender", "--config", config, "--set", "admin.listen="+p.admin, "--set", "admin.pprof=true")
 	p.Env = append(environ(), "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench")

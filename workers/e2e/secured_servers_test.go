@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/certs/certtest"
+	"github.com/sealift/sealift/pkg/porttest"
 )
 
 // secured are a real Kafka, Redis and MinIO that let in only who is known, over
@@ -41,7 +42,7 @@ func startSecured(t *testing.T) *secured {
 	ca := certtest.NewCA(t, "the operator's")
 	s := &secured{
 		ca: ca, client: ca.Issue("client", nil),
-		sasl: freeAddr(t), mutual: freeAddr(t), plain: freeAddr(t), redis: freeAddr(t), s3: freeAddr(t),
+		sasl: porttest.Free(t), mutual: porttest.Free(t), plain: porttest.Free(t), redis: porttest.Free(t), s3: porttest.Free(t),
 	}
 	server := ca.Issue("server", func(c *x509.Certificate) { c.DNSNames = nil }) // not of localhost
 	s.startKafka(t, libs, server)
@@ -63,7 +64,7 @@ func (s *secured) startKafka(t *testing.T, libs string, server certtest.Pair) {
 	dir := t.TempDir()
 	pem := filepath.Join(dir, "server.pem")
 	require.NoError(t, os.WriteFile(pem, append(read(t, server.Key), read(t, server.Cert)...), 0o600))
-	controller := freeAddr(t)
+	controller := porttest.Free(t)
 	properties := filepath.Join(dir, "server.properties")
 	require.NoError(t, os.WriteFile(properties, fmt.Appendf(nil, `process.roles=broker,controller
 node.id=1

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/certs/certtest"
+	"github.com/sealift/sealift/pkg/porttest"
 )
 
 // TestSecuredByRealServers runs all roles against a Kafka, Redis and MinIO that
@@ -96,7 +97,7 @@ const securedWorkspace = `{"workspace": "ws_secured000000000", "sources": [{"id"
 
 // runs all roles, and sends them an event; the place is that of this test.
 func (s *secured) runs(ctx context.Context, t *testing.T, set map[string]string) (p *process, place string, environment []string) {
-	dir, admin, collector := t.TempDir(), freeAddr(t), freeAddr(t)
+	dir, admin, collector := t.TempDir(), porttest.Free(t), porttest.Free(t)
 	place = strings.ReplaceAll(filepath.Base(t.Name()), "_", "-")
 	own := map[string]string{
 		"ADMIN_LISTEN": admin, "COLLECTOR_LISTEN": collector, "APPENDER_DATA_DIR": dir, "COPIER_SPOOL_DIR": dir, "STAGING_PREFIX": place,
@@ -209,7 +210,7 @@ func (s *secured) saysWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			set := variables(s.right(), map[string]string{"ADMIN_LISTEN": freeAddr(t), "COPIER_SPOOL_DIR": t.TempDir()}, c.set)
+			set := variables(s.right(), map[string]string{"ADMIN_LISTEN": porttest.Free(t), "COPIER_SPOOL_DIR": t.TempDir()}, c.set)
 			var said string
 			switch c.command[0] {
 			case "all":

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/porttest"
 )
 
 // TestSpoolSurvivesKill9: while Kafka is away, a collector with a spool goes on
@@ -29,7 +30,7 @@ func TestSpoolSurvivesKill9(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 
 	dir := t.TempDir()
-	addr := freeAddr(t)
+	addr := porttest.Free(t)
 	var kafka *embedded.Kafka
 	up := func() {
 		var err error

@@ -20,6 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/policy"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/s3server"
 	"github.com/sealift/sealift/pkg/secret"
 )
@@ -132,7 +133,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 			require.True(t, time.Now().Before(until), what)
 		}
 	}
-	config, err := s.config("commands", freeAddr(t), "")
+	config, err := s.config("commands", porttest.Free(t), "")
 	require.NoError(t, err)
 	command := func(args ...string) string {
 		out, err := sealift(ctx, append(s.env(), as("all")...), append(args, "--config", config)...)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/porttest"
 )
 
 // servers are what a system runs on: the embedded ones or the real ones.
@@ -123,7 +125,7 @@ func (s *system) start(ctx context.Context) {
 		}
 	}
 	for i := range s.fleet.collectors {
-		addr := freeAddr(s.t)
+		addr := porttest.Free(s.t)
 		s.listen = append(s.listen, addr)
 		s.collectors = append(s.collectors, s.role("collector", i, fmt.Sprintf("listen: %q, %s", addr, s.fleet.collector)))
 	}
@@ -147,7 +149,7 @@ func (s *system) appender(i int, settings string) string {
 
 // applyCatalog makes the system follow its workspaces as they are now.
 func (s *system) applyCatalog(ctx context.Context) error {
-	config, err := s.config("catalog", freeAddr(s.t), "")
+	config, err := s.config("catalog", porttest.Free(s.t), "")
 	if err != nil {
 		return err
 	}
@@ -214,7 +216,7 @@ func (s *system) eventsTopic() string { return "e2e-" + s.tag + ".events" }
 // role describes process i of a role.
 func (s *system) role(role string, i int, section string) *process {
 	s.t.Helper()
-	name, admin := fmt.Sprintf("%s-%d", role, i), freeAddr(s.t)
+	name, admin := fmt.Sprintf("%s-%d", role, i), porttest.Free(s.t)
 	file, err := s.config(name, admin, role+": {"+section+"}\n")
 	require.NoError(s.t, err)
 	env := s.env()

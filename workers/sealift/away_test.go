@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/s3server"
 	"github.com/sealift/sealift/pkg/secret"
 )
@@ -23,10 +24,10 @@ func TestProcessWaitsForRedisAndStaging(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{startKafka(t, "").Addr()}
 	cfg.Copier.SpoolDir = t.TempDir()
-	redisAt, s3At := freeAddr(t), freeAddr(t)
+	redisAt, s3At := porttest.Free(t), porttest.Free(t)
 	cfg.Redis.URL = secret.New("redis://:hunter2@" + redisAt + "/0")
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = "http://"+s3At, true, "us-east-1"
-	cfg.Admin.Listen = freeAddr(t)
+	cfg.Admin.Listen = porttest.Free(t)
 	says := func(status string, words ...string) {
 		t.Helper()
 		var said string

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/logtest"
+	"github.com/sealift/sealift/pkg/porttest"
 )
 
 // keep keeps what was written, to be searched. Secrets that are allowed are
@@ -73,7 +74,7 @@ type daemon struct {
 
 func (w *canaryWorld) daemon(t *testing.T, name, role, format string, env []string) *daemon {
 	t.Helper()
-	d := &daemon{name: name, admin: freeAddr(t), collector: freeAddr(t), cmd: exec.Command("sealift", role), done: make(chan error, 1)}
+	d := &daemon{name: name, admin: porttest.Free(t), collector: porttest.Free(t), cmd: exec.Command("sealift", role), done: make(chan error, 1)}
 	d.cmd.Dir = w.dir
 	d.cmd.Env = append(env[:len(env):len(env)], "SEALIFT_ADMIN_LISTEN="+d.admin, "SEALIFT_COLLECTOR_LISTEN="+d.collector, "SEALIFT_LOG_LEVEL=debug", "SEALIFT_LOG_FORMAT="+format)
 	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out

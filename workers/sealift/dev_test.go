@@ -22,6 +22,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/secret"
 )
 
@@ -144,7 +145,7 @@ func TestDevSurvivesKill9(t *testing.T) {
 }
 
 func TestDevCatalog(t *testing.T) {
-	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), freeAddr(t)
+	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), porttest.Free(t)
 	write := func(bucket string) {
 		require.NoError(t, os.WriteFile(file, []byte(`
 workspace: ws_AAAAAAAAAAAAAAAA

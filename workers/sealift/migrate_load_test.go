@@ -20,6 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/workers/copier"
 )
 
@@ -47,7 +48,7 @@ destinations:
 	data := t.TempDir()
 	args := []string{"--catalog", file}
 	for _, flag := range []string{"--http", "--s3", "--kafka", "--redis", "--admin"} {
-		args = append(args, flag, freeAddr(t)) // the same after a kill
+		args = append(args, flag, porttest.Free(t)) // the same after a kill
 	}
 	r := &loadRig{t: t, file: file, start: func() *devProcess { return startDev(t, data, args...) }}
 	r.dev = r.start()

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,16 +14,9 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/embedded"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/secret"
 )
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
-}
 
 func startKafka(t *testing.T, addr string) *embedded.Kafka {
 	t.Helper()
@@ -52,8 +44,8 @@ func testCredentials(context.Context) (objstore.Credentials, error) {
 // A broker that is away at the start is waited for, and said to be away.
 func TestProcessWaitsForKafka(t *testing.T) {
 	cfg := config.Default()
-	cfg.Kafka.Brokers = []string{freeAddr(t)}
-	cfg.Collector.Listen, cfg.Admin.Listen = "127.0.0.1:0", freeAddr(t)
+	cfg.Kafka.Brokers = []string{porttest.Free(t)}
+	cfg.Collector.Listen, cfg.Admin.Listen = "127.0.0.1:0", porttest.Free(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan *process, 1), make(chan error, 1)
 	go func() {
@@ -98,7 +90,7 @@ func TestProcessRefusesAStoreWithoutConditions(t *testing.T) {
 
 func TestProcessThatIsStoppedWhileItStarts(t *testing.T) {
 	cfg := config.Default()
-	cfg.Kafka.Brokers = []string{freeAddr(t)}
+	cfg.Kafka.Brokers = []string{porttest.Free(t)}
 	cfg.Admin.Listen, cfg.Staging.Bucket = "127.0.0.1:0", "acme-staging"
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()

@@ -13,6 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -30,7 +31,7 @@ func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config.Default()
-			cfg.Kafka.Brokers = []string{freeAddr(t)}
+			cfg.Kafka.Brokers = []string{porttest.Free(t)}
 			startKafka(t, cfg.Kafka.Brokers[0])
 			s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
 			require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -35,7 +36,7 @@ func (p *devProcess) batchOf(t *testing.T, source string, ids ...int) {
 // message that is sent again meets its copy there, and the catalog switches it
 // on and off while all runs.
 func TestHotSource(t *testing.T) {
-	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), freeAddr(t)
+	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), porttest.Free(t)
 	write := func(spread int) {
 		require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
 workspace: ws_AAAAAAAAAAAAAAAA

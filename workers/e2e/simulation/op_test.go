@@ -37,19 +37,18 @@ type op struct {
 type way string
 
 const (
-	well    way = ""        // as asked
-	refused way = "503"     // it did not happen
-	failing way = "503+"    // it happened, and the answer says that it did not
-	cut     way = "cut"     // it did not happen, and there is no answer
-	lost    way = "cut+"    // it happened, and there is no answer
-	clash   way = "409"     // it did not happen, another is in flight
-	ghost   way = "ghost"   // there is no answer, and it happens later
-	twice   way = "twice"   // it happens, and happens again later
-	partly  way = "partly"  // some of it happens, and there is no answer
-	hangs   way = "hangs"   // there never is an answer
-	denied  way = "403"     // it did not happen
-	torn    way = "torn"    // the answer breaks off
-	fenced  way = "refused" // by the group's coordinator
+	well    way = ""       // as asked
+	refused way = "503"    // it did not happen
+	failing way = "503+"   // it happened, and the answer says that it did not
+	cut     way = "cut"    // it did not happen, and there is no answer
+	lost    way = "cut+"   // it happened, and there is no answer
+	clash   way = "409"    // it did not happen, another is in flight
+	ghost   way = "ghost"  // there is no answer, and it happens later
+	twice   way = "twice"  // it happens, and happens again later
+	partly  way = "partly" // some of it happens, and there is no answer
+	hangs   way = "hangs"  // there never is an answer
+	denied  way = "403"    // it did not happen
+	torn    way = "torn"   // the answer breaks off
 )
 
 // effective says whether the request takes effect at once.
