@@ -69,6 +69,9 @@ func demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
+	if kept, err := os.ReadDir(dir); err == nil && len(kept) > 0 {
+		return fmt.Errorf("%q is not empty, and what is in its buckets would be counted with what is sent now: name a new directory with --data", dir)
+	}
 	anywhere := address{at: ":0"}
 	s, err := startStack(stackConfig{dir: dir, s3: anywhere, kafka: anywhere, redis: anywhere}, log)
 	if err != nil {

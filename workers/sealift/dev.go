@@ -91,7 +91,8 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	}
 
 	c := &devCatalog{stack: s, file: o.catalog, log: log}
-	defer c.watchers.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer func() { stop(); c.watchers.Wait() }()
 	return runProcess(ctx, cfg, processOptions{
 		roles:  allRoles,
 		id:     identity{credentials: s.credentials},

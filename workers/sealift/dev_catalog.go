@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -67,6 +68,7 @@ func (c *devCatalog) followProvision(ctx context.Context, changed <-chan struct{
 
 func (c *devCatalog) followFile(ctx context.Context) {
 	last := stamp(c.file)
+	var again time.Time // when to try once more what the catalog's topic did not take
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -76,13 +78,15 @@ func (c *devCatalog) followFile(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := stamp(c.file)
-		if now == last {
+		if now == last && (again.IsZero() || time.Now().Before(again)) {
 			continue
 		}
-		last = now
+		last, again = now, time.Time{}
 		workspaces, err := loadCatalog(c.file)
 		if err == nil {
-			err = applyCatalog(ctx, c.services, workspaces)
+			if err = applyCatalog(ctx, c.services, workspaces); err != nil {
+				again = time.Now().Add(10 * time.Second)
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			c.log.Error("catalog file not applied; the former catalog stays", "file", c.file, "err", err)
@@ -113,7 +117,8 @@ func loadCatalog(file string) ([]catalog.Workspace, error) {
 }
 
 // applyCatalog puts workspaces that differ from the live catalog into its
-// topic, and returns when the live catalog has them. Others stay.
+// topic, and returns when the live catalog has them, or an error if it still
+// has others after catalogTimeout. Workspaces that are not named stay.
 func applyCatalog(ctx context.Context, s *services, workspaces []catalog.Workspace) error {
 	whole := map[string]catalog.Workspace{}
 	for _, w := range s.catalog.Snapshot().Workspaces() {
@@ -136,6 +141,8 @@ func applyCatalog(ctx context.Context, s *services, workspaces []catalog.Workspa
 	if err := s.writeCatalog(ctx, values); err != nil {
 		return fmt.Errorf("apply catalog: %w", err)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, catalogTimeout, errors.New("apply catalog: it was written, but another was written since"))
+	defer cancel()
 	for {
 		changed := s.catalog.Changed()
 		if len(notStored(s.catalog.Snapshot(), values)) == 0 {
@@ -145,7 +152,7 @@ func applyCatalog(ctx context.Context, s *services, workspaces []catalog.Workspa
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -188,7 +188,7 @@ destinations:
 
 func TestOperatorsCommandsOnDev(t *testing.T) {
 	data := t.TempDir()
-	p := startDev(t, data)
+	p := startDev(t, data, "--set", "staging.retain=240h", "--set", "copier.park_after=2h")
 	require.True(t, p.track("demo", "1"))
 	acked := &check.Expected{}
 	acked.Acknowledge("demo", "1")
@@ -203,6 +203,9 @@ func TestOperatorsCommandsOnDev(t *testing.T) {
 		out, err := c.CombinedOutput()
 		require.NoError(t, err, "%s: %s", args, out)
 	}
+	out, err := exec.Command("sealift", "--config", filepath.Join(data, "sealift.yaml"), "config", "print").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Regexp(t, `retain: 240h.*\n(.*\n)*.*park_after: 2h`, string(out), "what is judged by is what runs")
 }
 
 func TestDevRefusesASecondProcess(t *testing.T) {
@@ -214,6 +217,20 @@ func TestDevRefusesASecondProcess(t *testing.T) {
 	require.True(t, p.track("demo", "still there"))
 	_, err = os.Stat(filepath.Join(data, "endpoints.json"))
 	require.NoError(t, err, "the first one's endpoints stay")
+}
+
+// TestDevEndsWhenARoleCannotStart has a directory for a spool where a file is.
+func TestDevEndsWhenARoleCannotStart(t *testing.T) {
+	data := t.TempDir()
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "sealift", "dev", "--data", data, "--http", ":0", "--s3", ":0", "--kafka", ":0", "--redis", ":0", "--admin", ":0",
+		"--set", "collector.spool.dir="+filepath.Join(file, "spool")).CombinedOutput()
+	require.NoError(t, ctx.Err(), "it goes on without its roles")
+	require.Error(t, err)
+	require.Contains(t, string(out), file)
 }
 
 func TestDevKeepsItsPortsOverARestart(t *testing.T) {

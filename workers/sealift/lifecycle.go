@@ -68,8 +68,11 @@ func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles 
 			late = errors.Join(late, fmt.Errorf("stop %s: it did not end in %v", r.name, bound))
 		}
 	}
-	if late != nil {
-		return late // a role that hangs would hold up Wait
+	if late != nil { // a role that hangs would hold up Wait
+		if ctx.Err() == nil {
+			late = errors.Join(context.Cause(failed), late)
+		}
+		return late
 	}
 	return group.Wait()
 }

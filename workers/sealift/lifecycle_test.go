@@ -86,6 +86,10 @@ func TestRoleThatHangsIsLeftBehind(t *testing.T) {
 		err := runRoles(ctx, silent, time.Minute, role{name: "collector", run: func(context.Context) error { <-release; return nil }}, tr.draining("appender"))
 		require.EqualError(t, err, "stop collector: it did not end in 1m0s")
 		require.Contains(t, tr.events, "end appender")
+
+		err = runRoles(t.Context(), silent, time.Minute,
+			role{name: "collector", run: func(context.Context) error { <-release; return nil }}, role{name: "appender", run: func(context.Context) error { return errors.New("the disk is full") }})
+		require.EqualError(t, err, "run appender: the disk is full\nstop collector: it did not end in 1m0s")
 		close(release)
 	})
 }
