@@ -78,6 +78,37 @@ func TestATornEndIsCutOff(t *testing.T) {
 	}
 }
 
+// TestAHoleOfACrash: a disk may have written the last pages of a write, and not
+// the first. Nobody can tell that from damage, so nothing is called lost.
+func TestAHoleOfACrash(t *testing.T) {
+	content, begins := written(t, 4)
+	for hazard, hole := range map[string]struct {
+		from, to int
+		rest     []int
+	}{
+		"frame":  {begins[1], begins[2], []int{0, 2, 3}},
+		"header": {0, headerBytes, nil},
+		"both":   {0, begins[2], nil},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			torn := bytes.Clone(content)
+			clear(torn[hole.from:hole.to])
+			dir := t.TempDir()
+			path := place(t, dir, 7, torn)
+			var logged bytes.Buffer
+			s := open(t, Config{Dir: dir}, slog.New(slog.NewTextHandler(&logged, nil)))
+			requireEntries(t, drained(t, s, 1), hole.rest...)
+			require.True(t, s.Empty())
+			require.EqualValues(t, 1, s.Stats().Damages)
+			require.Contains(t, logged.String(), "or of a write that a crash cut short and nobody was told of")
+			require.NotContains(t, logged.String(), "lost")
+			kept, err := os.ReadFile(filepath.Join(dir, "damaged", filepath.Base(path)))
+			require.NoError(t, err)
+			require.Equal(t, torn, kept)
+		})
+	}
+}
+
 // TestDamageIsReportedAndTheRestDelivered flips each byte of a segment that is
 // not the last.
 func TestDamageIsReportedAndTheRestDelivered(t *testing.T) {
@@ -178,6 +209,37 @@ func TestAPayloadCannotPassAsAFrame(t *testing.T) {
 	place(t, dir, 7, nil)
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	requireEntries(t, drained(t, s, 1), 0)
+}
+
+// TestWithoutAHeaderNothingPassesAsAFrame: a header of zeros is a salt that
+// senders know, and the segment may grow yet.
+func TestWithoutAHeaderNothingPassesAsAFrame(t *testing.T) {
+	forged := appendFrame(nil, salt{}, Entry{Payload: []byte("forged")}, sum([]byte("forged")))
+	forged = append(forged, "forged"...)
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir}, silent)
+	appendAll(t, s, 0, 1)
+	file, err := os.OpenFile(segments(t, dir)[0], os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteAt(make([]byte, headerBytes), 0)
+	require.NoError(t, errors.Join(err, file.Close()))
+
+	writing, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	s.sync = func(f *os.File) error {
+		close(writing)
+		<-goOn
+		return f.Sync()
+	}
+	go func() { done <- s.Append(Entry{Payload: forged}) }()
+	<-writing // so the segment is not over at its end
+	require.Empty(t, drained(t, s, 1))
+	require.EqualValues(t, 1, s.Stats().Damages)
+	close(goOn)
+	require.NoError(t, <-done)
+	require.Len(t, segments(t, dir), 1)
+	require.Empty(t, drained(t, s, 1))
+	require.True(t, s.Empty())
+	require.EqualValues(t, 2, s.Stats().Damages)
 }
 
 var update = flag.Bool("update", false, "write golden files")

@@ -21,12 +21,21 @@ type cursor struct {
 	// What the last Read returned.
 	end     int64
 	entries []Entry
+	failed  int // tries of reading seg, in a row
 }
+
+const (
+	tries = 10   // of reading a segment, before what the disk does not give is left out
+	page  = 4096 // what is left out at least; disks fail in sectors of at most that
+
+	holed = "damaged, or of a write that a crash cut short and nobody was told of"
+)
 
 // Read returns the oldest entries that are not delivered: at least one, and
 // about max bytes of payloads. It waits for one, until ctx ends. Payloads hold
 // until the next Read. Before Delivered, it returns the same ones again. An
-// error other than ctx's is one of reading a file, and may go away.
+// error other than ctx's is one of reading a file: call it again after some
+// seconds. What the disk still fails to give the tenth time is left out.
 func (s *Spool) Read(ctx context.Context, max int64) ([]Entry, error) {
 	for {
 		s.settle()
@@ -62,7 +71,7 @@ func (s *Spool) Delivered(bad error) {
 	s.mu.Lock()
 	for _, e := range at.entries {
 		at.seg.entries--
-		at.seg.records -= int64(e.Records)
+		at.seg.records = max(0, at.seg.records-int64(e.Records)) // Open may have seen less of it
 	}
 	s.waiting.Add(-int64(len(at.entries)))
 	s.mu.Unlock()
@@ -88,28 +97,50 @@ func (s *Spool) load(seg *segment, limit int64) error {
 	if at.off >= at.base && at.base+int64(len(at.buf)) >= limit && at.buf != nil {
 		return nil
 	}
-	file, err := os.Open(seg.path)
-	if err != nil {
+	buf, err := s.contents(seg.path, at.off, limit)
+	if err == nil {
+		at.failed = 0
+	} else if at.failed++; buf == nil || at.failed < tries {
 		return err
 	}
-	defer file.Close()
+	at.base, at.buf = at.off, buf
 	if at.off == 0 {
-		header := make([]byte, headerBytes)
-		n, _ := file.ReadAt(header, 0)
 		var ok bool
-		if at.salt, ok = parseHeader(header[:n]); !ok {
-			s.report(0, limit, "the header is damaged: nothing of it can be told")
-			at.off, at.base, at.buf = limit, limit, []byte{}
+		if at.salt, ok = parseHeader(buf); ok {
+			at.off = int64(headerBytes)
 			return nil
 		}
-		at.off = int64(headerBytes)
+		s.report(0, limit, "no header: "+holed)
+		_, at.salt = newHeader() // senders know zeros: in what it may grow by, none may pass as a frame
+		at.off = limit
 	}
-	buf := make([]byte, limit-at.off)
-	if _, err := file.ReadAt(buf, at.off); err != nil && err != io.EOF {
-		return err
-	}
-	at.base, at.buf = at.off, buf // zeros where the file is shorter than it was
 	return nil
+}
+
+// contents returns what a file holds from one offset up to another. There are
+// zeros where it is shorter, and with an error where the disk does not give
+// what it holds; nil if the file is there and cannot be opened.
+func (s *Spool) contents(path string, from, to int64) ([]byte, error) {
+	b := make([]byte, to-from)
+	file, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return b, err
+	case err != nil:
+		return nil, err
+	}
+	defer file.Close()
+	for at := from; at < to; {
+		n, failed := s.cfg.readAt(file, b[at-from:], at)
+		switch at += int64(n); {
+		case errors.Is(failed, io.EOF):
+			return b, err
+		case failed != nil:
+			err = failed
+			at += page - at%page
+		}
+	}
+	return b, err
 }
 
 // collect finds the next entries in the buffer, and steps over what is
@@ -127,7 +158,7 @@ func (s *Spool) collect(limit, max int64) {
 			if len(at.entries) > 0 {
 				return // with the next Read
 			}
-			s.report(from, to, "no whole frame")
+			s.report(from, to, "no whole frame: "+holed)
 			at.off = to
 		}
 		if at.end = at.base + int64(end); ok {
@@ -137,11 +168,11 @@ func (s *Spool) collect(limit, max int64) {
 	}
 }
 
-// report says what is damaged, and marks its segment.
+// report says what is left out, and marks its segment.
 func (s *Spool) report(from, to int64, what string) {
 	s.at.seg.damaged = true
 	s.damages.Add(1)
-	s.log.Error("the spool is damaged: what is there is lost to it, the rest goes on, and the segment is kept in the directory damaged",
+	s.log.Error("a part of the spool cannot be read back: it is left out, the rest goes on, and the segment is kept in the directory damaged",
 		"file", s.at.seg.path, "offset", from, "end", to, "err", what)
 }
 

@@ -44,7 +44,15 @@
 // "damaged" below, which nothing here empties or counts. The salt, which no
 // sender knows, keeps bytes inside of a payload from passing as a frame then.
 // A last frame that rotted on the disk looks like a torn one; the report of
-// what was cut is all there is of it.
+// what was cut is all there is of it. And what a crash left of a write before
+// a whole frame, for disks write pages in any order, looks like damage: it is
+// reported, though it was never acknowledged.
+//
+// What the disk fails to give is tried again, some times, and then is damage
+// too: zeros take the place of its pages, so that neither what is behind it
+// nor the next start waits for it. A segment that is gone is all damage. One
+// that is there and cannot be opened is tried for ever, and Open refuses it:
+// that may be the process's own trouble.
 //
 // # Why not a library
 //
@@ -78,6 +86,8 @@ type Config struct {
 	// SegmentBytes is the size at which the next segment is begun. Default:
 	// 8 MiB, or an eighth of MaxBytes if that is less.
 	SegmentBytes int64
+
+	readAt func(*os.File, []byte, int64) (int, error) // a test's fault
 }
 
 // Errors of Append.
@@ -136,6 +146,9 @@ func Open(cfg Config, log *slog.Logger) (*Spool, error) {
 	if cfg.SegmentBytes == 0 {
 		cfg.SegmentBytes = min(8<<20, cfg.MaxBytes/8) // 8 MiB
 	}
+	if cfg.readAt == nil {
+		cfg.readAt = (*os.File).ReadAt
+	}
 	s := &Spool{cfg: cfg, log: log, sync: (*os.File).Sync, more: make(chan struct{}, 1)}
 	s.wake.L = &s.mu
 	if err := s.makeDir(cfg.Dir); err != nil {
@@ -170,11 +183,15 @@ func (s *Spool) recover() error {
 		if s.number, err = strconv.ParseInt(strings.TrimSuffix(f.Name(), suffix), 10, 64); err != nil {
 			return fmt.Errorf("%q is no segment of a spool: move it away", path)
 		}
-		content, err := os.ReadFile(path)
+		info, err := f.Info()
 		if err != nil {
 			return err
 		}
-		seg := &segment{path: path, size: int64(len(content))}
+		content, err := s.contents(path, 0, info.Size())
+		if content == nil {
+			return err
+		}
+		seg := &segment{path: path, size: info.Size()}
 		end := 0 // of the last whole frame
 		if salt, ok := parseHeader(content); ok {
 			end = headerBytes
@@ -186,6 +203,11 @@ func (s *Spool) recover() error {
 				seg.add(e)
 				end = to
 			}
+		}
+		if err != nil {
+			s.log.Error("a segment of the spool cannot be read: it is tried again in its turn", "file", path, "err", err)
+			seg.entries += seg.size / frameHeader // as many as there may be: nothing overtakes them
+			last = false                          // nothing is cut off that was not seen
 		}
 		if last && end < len(content) && (end > 0 || len(content) <= headerBytes) {
 			s.log.Warn("the spool's last segment ends in frames that were not finished: cut off", "file", path, "offset", end, "bytes", len(content)-end)

@@ -140,7 +140,8 @@ type Collector struct {
 	parsers  parsers
 	limits   *limits
 	producer health
-	spooled  health
+	spooled  health // of taking events
+	unspool  health // of giving them out
 	gate     gate
 	handover handover
 	addr     atomic.Pointer[string]
@@ -167,7 +168,8 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	if deps.Spool != nil {
 		c.producer.fails = "events cannot be produced; they go to the spool"
 	}
-	c.spooled = health{log: deps.Log, fails: "the spool does not take or give out events; requests are answered 503", works: "the spool works again"}
+	c.spooled = health{log: deps.Log, fails: "the spool does not take events; requests are answered 503", works: "the spool works again"}
+	c.unspool = health{log: deps.Log, fails: "events in the spool cannot be read; what comes waits behind them", works: "events in the spool can be read again"}
 	c.pace.within = cfg.AnswerWithin / 4 // a broker that fails takes some seconds, for its partitions
 	if deps.Spool != nil {
 		c.pace.within = cfg.AnswerWithin // it is the spool that ends the wait

@@ -103,6 +103,7 @@ func (c *Collector) empty(stopping, cut context.Context) {
 		if err != nil && stopping.Err() != nil {
 			return
 		}
+		c.unspool.observe(err)
 		var bad error
 		if err == nil {
 			if taken && c.lastOf(entries) {
@@ -120,7 +121,6 @@ func (c *Collector) empty(stopping, cut context.Context) {
 		if stopping.Err() != nil {
 			return
 		}
-		c.spooled.observe(err) // of reading
 		pause(stopping, longestPause)
 	}
 }

@@ -260,6 +260,56 @@ func TestADiskThatFailsIsNotReadyWithoutKafka(t *testing.T) {
 	require.Zero(t, s.inFlight.used.Load())
 }
 
+// TestASegmentThatCannotBeRead: what is behind it waits for some tries. That
+// the spool takes events meanwhile hides nothing, and is no news.
+func TestASegmentThatCannotBeRead(t *testing.T) {
+	for hazard, mends := range map[string]bool{"it_is_gone": false, "it_cannot_be_opened_for_a_while": true} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				s := newSpooling(t, Config{}, dir, 64<<20)
+				defer s.spool.Close()
+				s.deps.Ping = func(context.Context) error { return nil }
+				s.topic.fail(errAway)
+				require.Equal(t, http.StatusOK, s.send("m0"))
+				paths, err := filepath.Glob(filepath.Join(dir, "*.spool"))
+				require.NoError(t, err)
+				require.Len(t, paths, 1)
+				require.NoError(t, os.Rename(paths[0], paths[0]+"x"))
+				if mends {
+					require.NoError(t, os.Symlink(paths[0], paths[0]))
+				}
+				s.topic.fail(nil)
+				end := s.emptying()
+				for i := range 3 {
+					time.Sleep(longestPause) // synctest's clock
+					require.Equal(t, http.StatusOK, s.send(fmt.Sprint("m", i+1)), "it takes events")
+					require.NoError(t, s.Ready(t.Context()))
+				}
+				require.Empty(t, s.topic.take())
+				require.Equal(t, 1, strings.Count(s.logged.String(), "events in the spool cannot be read"), s.logged)
+				require.NotContains(t, s.logged.String(), "again")
+				if mends {
+					require.NoError(t, os.Rename(paths[0]+"x", paths[0]))
+				}
+				time.Sleep(20 * longestPause)
+				synctest.Wait()
+				require.True(t, s.spool.Empty())
+				require.Equal(t, http.StatusOK, s.send("m4"))
+				if mends {
+					require.Equal(t, strings.Fields("m0 m1 m2 m3 m4"), ids(s.topic.take()))
+					require.Zero(t, s.metric(t, "sealift_collector_spool_damages_total"))
+					require.Contains(t, s.logged.String(), "events in the spool can be read again")
+				} else {
+					require.Equal(t, strings.Fields("m4"), ids(s.topic.take()), "all were in one segment")
+					require.InDelta(t, 1, s.metric(t, "sealift_collector_spool_damages_total"), 0)
+				}
+				end()
+			})
+		})
+	}
+}
+
 // TestWhatNoTimeMendsStaysOutOfTheSpool: it would hold up all behind it.
 func TestWhatNoTimeMendsStaysOutOfTheSpool(t *testing.T) {
 	s := newSpooling(t, Config{}, t.TempDir(), 64<<20)

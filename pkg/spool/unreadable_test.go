@@ -1,0 +1,193 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// disk fails to give a range of a file so many times.
+type disk struct {
+	from, to int64
+	path     string
+	times    int
+}
+
+const always = 1 << 30
+
+func (d *disk) readAt(f *os.File, b []byte, off int64) (int, error) {
+	if d.times == 0 || f.Name() != d.path || off >= d.to || off+int64(len(b)) <= d.from {
+		return f.ReadAt(b, off)
+	}
+	d.times--
+	n, _ := f.ReadAt(b[:max(0, d.from-off)], off)
+	return n, &os.PathError{Op: "read", Path: d.path, Err: syscall.EIO}
+}
+
+// large is an entry of which a page holds a few.
+func large(i int) Entry {
+	e := entry(i)
+	e.Payload = bytes.Repeat(e.Payload, 50) // about 900 bytes
+	return e
+}
+
+// digests are entries in short.
+func digests(entries []Entry) (all []string) {
+	for _, e := range entries {
+		all = append(all, fmt.Sprint(e.Time.Sub(begin), e.Records, len(e.Payload), sum(e.Payload)))
+	}
+	return all
+}
+
+// insisting drains s as drained does, and tries again as often as one should.
+func insisting(t *testing.T, s *Spool) (out []Entry, failures int) {
+	t.Helper()
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	for failures < 100 {
+		entries, err := s.Read(now, 1)
+		switch {
+		case errors.Is(err, context.Canceled):
+			return out, failures
+		case err != nil:
+			failures++
+			continue
+		}
+		require.False(t, s.Empty())
+		for _, e := range entries {
+			e.Payload = bytes.Clone(e.Payload)
+			out = append(out, e)
+		}
+		s.Delivered(nil)
+		require.GreaterOrEqual(t, s.Stats().Records, int64(0))
+	}
+	t.Fatal("it holds up all behind it")
+	return nil, 0
+}
+
+// TestWhatTheDiskDoesNotGiveHoldsUpNothing: neither the next start nor what is
+// behind it, and what the disk fails to give a few times is not given up.
+func TestWhatTheDiskDoesNotGiveHoldsUpNothing(t *testing.T) {
+	const each = 20
+	made := t.TempDir()
+	s := open(t, Config{Dir: made}, silent)
+	begins := []int64{int64(headerBytes)}
+	for i := range each {
+		require.NoError(t, s.Append(large(i)))
+		begins = append(begins, begins[i]+int64(frameHeader+len(large(i).Payload)))
+	}
+	require.NoError(t, s.Close())
+	content, err := os.ReadFile(segments(t, made)[0])
+	require.NoError(t, err)
+	tail, _ := written(t, 1)
+	end := int64(len(content)) &^ (page - 1)
+
+	for hazard, bad := range map[string]struct {
+		disk
+		first int64 // damaged page's
+		lost  bool
+	}{
+		"a_page":              {disk{from: 8192, to: 8200, times: always}, 8192, true},
+		"the_header":          {disk{from: 0, to: 1, times: always}, 0, true},
+		"the_end":             {disk{from: end, to: end + 1, times: always}, end, true},
+		"a_page_once":         {disk{from: 8192, to: 8200, times: 1}, 0, false},
+		"the_header_once":     {disk{from: 0, to: 1, times: 1}, 0, false},
+		"the_header_thrice":   {disk{from: 0, to: 20, times: 3}, 0, false},
+		"all_of_it":           {disk{from: 0, to: 1 << 30, times: always}, 0, true},
+		"all_of_it_for_once":  {disk{from: 0, to: 1 << 30, times: 6}, 0, false},
+		"the_end_a_few_times": {disk{from: end, to: end + 1, times: 5}, 0, false},
+	} {
+		for when, atRest := range map[string]bool{"at_start": true, "while_it_is_open": false} {
+			for where, last := range map[string]bool{"last": true, "before_others": false} {
+				t.Run(hazard+"/"+when+"/"+where, func(t *testing.T) {
+					dir := t.TempDir()
+					path := place(t, dir, 7, content)
+					if !last {
+						place(t, dir, 8, tail)
+					}
+					d := bad.disk
+					d.path = path
+					if !atRest {
+						d.times = 0
+					}
+					var logged bytes.Buffer
+					s := open(t, Config{Dir: dir, readAt: d.readAt}, slog.New(slog.NewTextHandler(&logged, nil)))
+					if !atRest {
+						d.times = bad.times
+					}
+					require.False(t, s.Empty(), "nobody knows what is there")
+					got, failures := insisting(t, s)
+					var want []Entry
+					for i := range each {
+						from, to := bad.first, bad.first+page
+						if hazard == "the_header" || hazard == "all_of_it" {
+							to = 1 << 30
+						}
+						if !bad.lost || begins[i+1] <= from || begins[i] >= to {
+							want = append(want, large(i))
+						}
+					}
+					if !last {
+						want = append(want, entry(0))
+					}
+					require.Equal(t, digests(want), digests(got))
+					require.True(t, s.Empty())
+					require.Zero(t, s.Stats().Records)
+					require.Zero(t, s.Stats().Bytes)
+					require.Empty(t, segments(t, dir))
+					if !bad.lost {
+						require.Zero(t, s.Stats().Damages, logged.String())
+						return
+					}
+					require.Greater(t, failures, 3)
+					require.EqualValues(t, 1, s.Stats().Damages, logged.String())
+					kept, err := os.ReadFile(filepath.Join(dir, "damaged", filepath.Base(path)))
+					require.NoError(t, err)
+					require.Equal(t, content, kept, "nothing is cut off that was not seen")
+				})
+			}
+		}
+	}
+}
+
+// TestASegmentThatIsTakenAway: who moves it out of the way needs no restart.
+func TestASegmentThatIsTakenAway(t *testing.T) {
+	content, _ := written(t, 2)
+	dir := t.TempDir()
+	path := place(t, dir, 7, content)
+	place(t, dir, 8, content)
+	s := open(t, Config{Dir: dir}, silent)
+	require.NoError(t, os.Remove(path))
+	got, _ := insisting(t, s)
+	requireEntries(t, got, 0, 1)
+	require.True(t, s.Empty())
+	require.EqualValues(t, 1, s.Stats().Damages)
+}
+
+// TestAFileThatCannotBeOpenedIsNotGivenUp: that may be the process's own
+// trouble, such as too many open files.
+func TestAFileThatCannotBeOpenedIsNotGivenUp(t *testing.T) {
+	content, _ := written(t, 2)
+	dir := t.TempDir()
+	path := place(t, dir, 7, content)
+	s := open(t, Config{Dir: dir}, silent)
+	require.NoError(t, os.Rename(path, path+"x"))
+	require.NoError(t, os.Symlink(path, path)) // ELOOP
+	for range 100 {
+		_, err := s.Read(t.Context(), 1)
+		require.ErrorIs(t, err, syscall.ELOOP)
+		require.ErrorContains(t, err, path)
+	}
+	require.False(t, s.Empty())
+	require.NoError(t, os.Rename(path+"x", path))
+	requireEntries(t, drained(t, s, 1), 0, 1)
+	require.Zero(t, s.Stats().Damages)
+}
