@@ -2,6 +2,7 @@ package deadletter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -43,10 +44,16 @@ type Tally struct {
 const (
 	// LeftCut: the value is not whole.
 	LeftCut = "cut"
+	// LeftTooLarge: the events topic does not take it, which only sending it shows.
+	LeftTooLarge = "too_large"
 )
 
+// sendWithin bounds what is finished though the run has been told to end.
+const sendWithin = 30 * time.Second
+
 // Run sends the letters of a window. With an error the tally is of what was
-// done. Running it again sends what is left: a letter is noted when its event
+// done. Only one may run at a time: another would not know of this one's notes.
+// Running it again sends what is left: a letter is noted when its event
 // was acknowledged, so what was sent twice is what was under way when a run was
 // cut off. That is left out of the files as any message that comes again, if
 // its messageId is still remembered.
@@ -77,18 +84,42 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 		if len(events) == 0 {
 			return nil
 		}
-		// 1. events  2. the note: what is noted was sent.
-		if err := a.Events.Produce(ctx, events...); err != nil {
-			return fmt.Errorf("send dead letters again: %w", err)
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		tally.Sent += int64(len(events))
-		if err := a.Letters.Produce(ctx, noteOf(letters)); err != nil {
-			return fmt.Errorf("note that dead letters were sent again: %w", err)
-		}
+		// What was begun is ended, or events would be sent that no note tells of.
+		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendWithin)
+		defer cancel()
+		err := a.send(whole, events, letters, &tally)
 		events, letters = nil, letters[:0] // a producer may still be reading the events
-		return nil
+		return err
 	})
 	return tally, err
+}
+
+// send writes events and notes their letters. One that the topic does not take
+// for its size is left, and does not keep the others back.
+func (a *Again) send(ctx context.Context, events []stream.Record, letters []note, tally *Tally) error {
+	// 1. events  2. the note: what is noted was sent.
+	err := a.Events.Produce(ctx, events...)
+	switch tooLarge := errors.Is(err, stream.ErrRecordTooLarge); {
+	case tooLarge && len(events) > 1: // which one, it does not say
+		half := len(events) / 2
+		if err := a.send(ctx, events[:half], letters[:half], tally); err != nil {
+			return err
+		}
+		return a.send(ctx, events[half:], letters[half:], tally)
+	case tooLarge:
+		tally.Left[LeftTooLarge]++
+		return nil
+	case err != nil:
+		return fmt.Errorf("send dead letters again, the first of them at partition %d, offset %d: %w", letters[0].partition, letters[0].offset, err)
+	}
+	tally.Sent += int64(len(events))
+	if err := a.Letters.Produce(ctx, noteOf(letters)); err != nil {
+		return fmt.Errorf("note that dead letters were sent again: %w", err)
+	}
+	return nil
 }
 
 // revive returns the record of a letter's event, or why it would not be taken.
@@ -153,5 +184,6 @@ var descriptions = map[string]string{
 	route.ReasonSource:             "no valid source id where kafka.source_from says",
 	route.ReasonReceived:           "no time of receipt of 2000 to 2099 where kafka.received_from says",
 	"unfit_line":                   "a value that its producer vouched for, and that is no line",
+	LeftTooLarge:                   "too large for the events topic (its max.message.bytes)",
 	LeftCut:                        "too large for the dead letters too: its value was cut",
 }

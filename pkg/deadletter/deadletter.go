@@ -4,8 +4,8 @@
 // them and send them again.
 //
 // It promises that a letter which was sent again is not sent again another
-// time, unless the process died between the two: a note in the topic itself
-// says so. It is not a store: a letter is there for as long as Kafka keeps it.
+// time, unless the process died between the two, or two sent at once: a note in
+// the topic itself says so. It is not a store: a letter is there for as long as Kafka keeps it.
 package deadletter
 
 import (

@@ -58,14 +58,27 @@ func (f fetcher) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (
 
 // producer writes to a partition by the length of the key.
 type producer struct {
-	m     memory
-	topic string
-	fail  error
+	m       memory
+	topic   string
+	fail    error
+	largest int    // of a record's value, if not 0
+	before  func() // what happens while records are on their way
 }
 
-func (p *producer) Produce(_ context.Context, records ...stream.Record) error {
+func (p *producer) Produce(ctx context.Context, records ...stream.Record) error {
 	if p.fail != nil {
 		return p.fail
+	}
+	for _, r := range records {
+		if p.largest > 0 && len(r.Value) > p.largest {
+			return fmt.Errorf("produce: %w", stream.ErrRecordTooLarge)
+		}
+	}
+	if p.before != nil {
+		p.before()
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if p.m[p.topic] == nil {
 		p.m[p.topic] = make([][]stream.Record, partitions)
@@ -245,6 +258,41 @@ func TestWhatIsCutOffIsSentAgainLater(t *testing.T) {
 			require.Len(t, m.events(), 20+c.twice)
 		})
 	}
+}
+
+// TestAnInterruptedRunNotesWhatItSent is told to end while events are on their
+// way, which land all the same.
+func TestAnInterruptedRunNotesWhatItSent(t *testing.T) {
+	m := letters(t, 20)
+	run := again(t, m, false, "header", "header")
+	ctx, interrupt := context.WithCancel(t.Context())
+	run.Events.(*producer).before = interrupt
+	tally, err := run.Run(ctx, Window{})
+	require.ErrorIs(t, err, context.Canceled)
+	require.EqualValues(t, perFetch, tally.Sent)
+	tally, err = run.Run(t.Context(), Window{})
+	require.NoError(t, err)
+	require.EqualValues(t, 20-perFetch, tally.Sent)
+	require.Len(t, m.events(), 20)
+}
+
+// TestALetterThatIsTooLargeKeepsNoOtherBack: the events topic takes less than
+// the dead letters do.
+func TestALetterThatIsTooLargeKeepsNoOtherBack(t *testing.T) {
+	m := letters(t, 6)
+	require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), refused("web", "large", `{"type":"page","a":"`+strings.Repeat("x", 1000)+`"}`, "no_user")))
+	for offset := range 5 {
+		require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), refused("web", fmt.Sprint("later-", offset), `{"type":"page"}`, "no_user")))
+	}
+	run := again(t, m, false, "header", "header")
+	run.Events.(*producer).largest = 500
+	for _, want := range []int64{11, 0} {
+		tally, err := run.Run(t.Context(), Window{})
+		require.NoError(t, err)
+		require.Equal(t, want, tally.Sent)
+		require.Equal(t, map[string]int64{LeftTooLarge: 1}, tally.Left)
+	}
+	require.Len(t, m.events(), 11)
 }
 
 func TestWindows(t *testing.T) {

@@ -63,7 +63,8 @@ func (k *keeper) Lost() <-chan struct{} { return k.lost }
 
 // Held reports whether the lease was neither lost nor released and its
 // deadline lies ahead. Unlike Lost it needs no goroutine to have run, so it is
-// right at once after a pause of the whole process.
+// right at once after a pause of the whole process; not after one of the whole
+// machine, whose monotonic clock stood still.
 func (k *keeper) Held() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -56,6 +56,23 @@ func ids(records []stream.Record) (all []string) {
 	return all
 }
 
+// TestALetterThatIsWrittenTakesNoDetour: Kafka takes the letters of a request,
+// and not its events.
+func TestALetterThatIsWrittenTakesNoDetour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
+		defer s.spool.Close() // in the bubble
+		s.topic.fail(errAway)
+		end := s.emptying()
+		require.Equal(t, http.StatusOK, s.do(post("/v1/batch", text(`{"batch":[{"type":"track","userId":"u"},{"type":"page","userId":"u","messageId":"m"}]}`))).Code)
+		s.topic.fail(nil)
+		time.Sleep(time.Hour) // synctest's clock
+		require.Equal(t, []string{"m"}, ids(s.topic.take()))
+		require.Len(t, s.dead.take(), 1)
+		end()
+	})
+}
+
 func TestEventsTakeTheDetourWhileKafkaIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)

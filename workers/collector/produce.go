@@ -29,24 +29,29 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 		}
 		within = c.cfg.SpoolAfter
 	}
-	done := make(chan error, 1)
+	type outcome struct {
+		left taken
+		err  error
+	}
+	done := make(chan outcome, 1)
 	c.gate.again()
 	go func() {
 		defer c.gate.leave()
-		err := c.write(t)
+		left, err := c.write(t)
 		g.release()
-		done <- err
+		done <- outcome{left, err}
 	}()
 	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
-	case err := <-done:
-		if err == nil {
+	case o := <-done:
+		if o.err == nil {
 			return nil
 		}
-		if c.deps.Spool == nil || errors.Is(err, stream.ErrRecordTooLarge) { // no time mends that
+		if c.deps.Spool == nil || errors.Is(o.err, stream.ErrRecordTooLarge) { // no time mends that
 			return kafkaAway()
 		}
+		t = o.left
 	case <-timer.C:
 		if c.deps.Spool == nil {
 			return kafkaAway()
@@ -57,20 +62,21 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 	return c.store(ctx, t, nil, c.cfg.AnswerWithin-within)
 }
 
-func (c *Collector) write(t taken) error {
+// write returns what is left to do after an error.
+func (c *Collector) write(t taken) (left taken, err error) {
 	ctx, cancel := c.detached()
 	defer cancel()
 	start := time.Now()
-	var err error
-	if len(t.dead) > 0 { // first: what is there twice after a retry has no effect
+	if len(t.dead) > 0 { // first: a letter that is there twice, since its sender tries again, is left out when it is redriven
 		err = c.deps.DeadLetters.Produce(ctx, t.dead...)
 	}
 	if err == nil && len(t.records) > 0 {
+		t.dead = nil
 		err = c.deps.Producer.Produce(ctx, t.records...)
 	}
 	c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
 	c.producer.observe(err)
-	return err
+	return t, err
 }
 
 // health logs when something starts to fail and when it works again, not

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sealift/sealift/pkg/deadletter"
+	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/route"
 )
@@ -29,7 +32,7 @@ the events topic, with the time of receipt and the messageId that they had: they
 and day in which they were received. The others are counted by their reason and stay.
 
 A dead letter that was sent again is noted in the dead letters, and not sent another time, however
-often this runs. If it is cut off between the two, at most the letters of one fetch (1 MiB) are sent twice:
+often this runs; a lease in Redis (redis.url) has one run at a time. If it is cut off between the two, at most the letters of one fetch (1 MiB) are sent twice:
 copies are left out by their messageId, if appenders still remember it (appender.dedup_window).`,
 		Example: `  sealift sources redrive --dry-run
   sealift sources redrive --reason no_user --set collector.validation=none    # take them all the same
@@ -40,7 +43,7 @@ copies are left out by their messageId, if appenders still remember it (appender
 			if w.Since, w.Until, err = window(since, until); err != nil {
 				return err
 			}
-			return withServices(a, false, func(s *services) error {
+			return withServices(a, !dryRun, func(s *services) error {
 				router, err := route.New(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom)
 				if err != nil {
 					return err
@@ -60,7 +63,13 @@ copies are left out by their messageId, if appenders still remember it (appender
 					again.Events = s.events()
 					again.Letters = s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
 				}
-				done, err := again.Run(c.Context(), w)
+				var done deadletter.Tally
+				run := func(ctx context.Context) (err error) { done, err = again.Run(ctx, w); return err }
+				if dryRun {
+					err = run(c.Context())
+				} else {
+					err = alone(c.Context(), s, "redrive/"+again.Topic, run)
+				}
 				if err == nil && done.Found+done.Already == 0 {
 					known := knownSources(c.Context(), s)
 					for _, id := range args {
@@ -92,6 +101,37 @@ copies are left out by their messageId, if appenders still remember it (appender
 	f.BoolVar(&dryRun, "dry-run", false, "only count what would be sent, and what would stay")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
+}
+
+// alone runs what two must not do at once, and cancels it when it can no longer
+// be sure that nobody else does.
+func alone(ctx context.Context, s *services, name string, run func(context.Context) error) error {
+	held, err := s.redis.Acquire(ctx, name, 30*time.Second)
+	switch {
+	case errors.Is(err, lease.ErrHeld):
+		return errors.New("redrive: another one is at work: wait until it has ended (30s, if it was killed)")
+	case err != nil:
+		return fmt.Errorf("redrive: a lease has one run at a time (redis.url): %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-held.Lost():
+			cancel(errors.New("redrive: the lease was lost, so another run may be at work"))
+		case <-ctx.Done():
+		}
+	}()
+	err = run(ctx)
+	if errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx)
+	}
+	release, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer done()
+	if rerr := held.Release(release); rerr != nil {
+		s.log.WarnContext(ctx, "the lease stays for a while", "name", name, "err", rerr)
+	}
+	return err
 }
 
 // redrivenLetters is the JSON form.

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/lease"
 )
 
 // TestADeadLetterIsDeliveredInTheEnd: an event that was answered 200 and not
@@ -33,12 +35,15 @@ func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 	bucket := p.bucket("demo-logs", p.S3Region)
 	require.True(t, p.delivered(t, bucket, "", acked).OK(), "without the other")
 
+	run := func(args ...string) *exec.Cmd {
+		cmd := exec.Command("sealift", append([]string{"sources"}, args...)...)
+		cmd.Env = append(os.Environ(), "SEALIFT_KAFKA_BROKERS="+p.Kafka, "SEALIFT_REDIS_URL="+p.Redis, "SEALIFT_STAGING_ENDPOINT="+p.S3, "SEALIFT_STAGING_REGION="+p.S3Region,
+			"SEALIFT_STAGING_FORCE_PATH_STYLE=true", "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
+		return cmd
+	}
 	sources := func(into any, args ...string) {
 		t.Helper()
-		cmd := exec.Command("sealift", append([]string{"sources"}, args...)...)
-		cmd.Env = append(os.Environ(), "SEALIFT_KAFKA_BROKERS="+p.Kafka, "SEALIFT_STAGING_ENDPOINT="+p.S3, "SEALIFT_STAGING_REGION="+p.S3Region,
-			"SEALIFT_STAGING_FORCE_PATH_STYLE=true", "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
-		out, err := cmd.Output()
+		out, err := run(args...).Output()
 		require.NoError(t, err, "%s", out)
 		require.NoError(t, json.Unmarshal(out, into))
 	}
@@ -50,6 +55,18 @@ func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 	require.EqualValues(t, 1, row.DeadLetters)
 	require.Equal(t, "no_user", row.Reasons[0].Reason)
 	require.WithinDuration(t, time.Now(), row.LastSeen, 2*time.Minute)
+
+	redis, err := lease.Open(p.Redis, nil)
+	require.NoError(t, err)
+	defer redis.Close()
+	cfg := config.Default()
+	cfg.Staging.Endpoint = p.S3
+	other, err := redis.For(ledgerName(cfg.Staging)).Acquire(t.Context(), "redrive/"+cfg.Kafka.DeadLettersTopic, time.Minute)
+	require.NoError(t, err)
+	out, err := run("redrive", "--set", "collector.validation=none").CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "another one is at work")
+	require.NoError(t, other.Release(t.Context()))
 
 	var done redrivenLetters
 	for _, want := range []int64{1, 0, 0} {
