@@ -32,7 +32,7 @@ import (
 // Config says how much a store remembers, and where.
 type Config struct {
 	Dir    string        // of this store alone; made when missing
-	Window time.Duration // how long a message is remembered after its receipt; default 24h
+	Window time.Duration // how long a message is remembered after its receipt (see Remember); default 24h
 	Budget *Budget       // shared by the stores of a process
 	// Rule names the log, and what a message's key is made of beside the
 	// message: a directory that was written under another rule is emptied.
@@ -53,6 +53,7 @@ type Store struct {
 	runs   []*run // by first offset
 	solid  int64  // below it, down to where reading started, runs hold all
 	floor  int64  // nothing below is wanted
+	stale  int64  // offsets filled in a row that held nothing of the window
 	clock  int64  // the newest time of receipt, bounded by wall clocks
 	held   int64  // bytes of memory, counted in the budget
 	next   uint64 // number of the next run
@@ -180,7 +181,6 @@ func (s *Store) load() {
 			s.drop(in)
 		}
 	}
-	s.expire()
 	for s.cfg.Budget.over(s.held) && s.cut() {
 	}
 }

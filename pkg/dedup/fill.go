@@ -65,14 +65,26 @@ func (s *Store) Fill(k Key, offset, received, now int64) {
 	s.put(s.fill, k, offset, min(received, now))
 }
 
+// past is how many offsets in a row have to hold nothing of the window before
+// what is below them is taken to be out of it. Fewer may be records that were
+// received long before they were written, as dead letters that were sent again.
+const past = 1 << 16
+
 // Filled says that the range that NextFill returned was read, and that the
 // newest record in it was received at that time, 0 if there was none. If that
-// is out of the window, nothing below is wanted.
+// and more above are out of the window, nothing below is wanted.
 func (s *Store) Filled(from, to, newest int64) {
 	s.stats.Filled += to - from
 	s.clock = max(s.clock, newest) // nothing may have been remembered yet, nor ever be
-	if newest > 0 && newest < s.clock-s.cfg.Window.Milliseconds() {
+	switch {
+	case newest >= s.clock-s.cfg.Window.Milliseconds():
+		s.stale = 0
+	case newest == 0:
+	case s.stale+to-from >= past:
 		s.Floor(to)
+	default:
+		s.stale += to - from
+		s.fill.newest = s.clock // not dropped, and so missing again, before what is below was read
 	}
 	s.fill.span = s.fill.span.join(span{from, to})
 	from, to = s.gap()

@@ -69,15 +69,16 @@ func (s *Store) Duplicate(k Key, offset int64) bool {
 // Remember stores the record's offset for its message, unless a lower one is
 // stored. Offsets come in order since Start. received is believed up to now,
 // the time of the wall clock, so that a record from the future does not end
-// the window of others.
+// the window of others. Nor is one from the past, a dead letter that was sent
+// again, forgotten before what was received beside it: it counts as received
+// with the newest before.
 func (s *Store) Remember(k Key, offset, received, now int64) {
 	if offset < s.solid {
 		return // it is in a run: it was read before
 	}
 	s.Reached(offset)
-	received = min(received, now)
 	s.clock = min(max(s.clock, received), now) // it may have been ahead
-	s.put(s.live, k, offset, received)
+	s.put(s.live, k, offset, s.clock)
 	s.live.span.hi = max(s.live.span.hi, offset+1)
 }
 

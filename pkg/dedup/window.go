@@ -22,12 +22,15 @@ func (s *Store) Checkpoint() {
 	s.compact()
 }
 
-// expire drops the runs that are wholly out of the window.
+// expire drops the runs that are wholly out of the window. What is missing
+// below one may be of it all the same, if the run is of redriven records.
 func (s *Store) expire() {
 	oldest := s.clock - s.cfg.Window.Milliseconds()
 	for _, r := range slices.Clone(s.runs) {
 		if r.newest < oldest && !s.merging(r) {
-			s.Floor(r.span.hi)
+			if from, to := s.gap(); from >= to {
+				s.Floor(r.span.hi)
+			}
 			s.drop(r)
 		}
 	}
