@@ -24,7 +24,13 @@ type flight struct {
 	gone  bool // the leader's context ended: its failure is nobody else's
 }
 
-// join returns fresh credentials, or the flight to wait for, or to lead.
+// usable tells whether the credentials will do while STS is away.
+func (e *entry) usable() bool {
+	return e.creds.AccessKeyID != "" && time.Until(e.creds.Expires) > lastResort
+}
+
+// join returns credentials, or the flight to wait for, or to lead: then with the
+// old credentials, if they will do.
 func (r *Roles) join(request Request) (objstore.Credentials, *flight, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -40,10 +46,15 @@ func (r *Roles) join(request Request) (objstore.Credentials, *flight, bool) {
 	switch {
 	case e.creds.AccessKeyID != "" && time.Now().Before(e.refresh):
 		return e.creds, nil, false
+	case e.flight != nil && e.usable():
+		return e.creds, nil, false // one who waits is enough
 	case e.flight != nil:
 		return objstore.Credentials{}, e.flight, false
 	}
 	e.flight = &flight{done: make(chan struct{})}
+	if e.usable() {
+		return e.creds, e.flight, true
+	}
 	return objstore.Credentials{}, e.flight, true
 }
 
@@ -66,7 +77,7 @@ func (r *Roles) fallback(request Request, err error) (objstore.Credentials, erro
 	if e == nil || e.creds.AccessKeyID == "" {
 		return objstore.Credentials{}, err
 	}
-	if isAway(err) && time.Until(e.creds.Expires) > lastResort {
+	if isAway(err) && e.usable() {
 		e.refresh = time.Now().Add(min(askAgain, time.Until(e.creds.Expires)-lastResort))
 		return e.creds, nil
 	}

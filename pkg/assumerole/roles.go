@@ -71,6 +71,10 @@ const (
 	earlyAtMost = 10 * time.Minute
 	// lastResort is what they must have left if STS is away.
 	lastResort = time.Minute
+	// patience is how long STS may be silent before it is taken to be away, where
+	// something is known that will do: a request waits meanwhile that has half a
+	// minute itself.
+	patience = 5 * time.Second
 	// askAgain is how long credentials that could not be refreshed are used
 	// before STS, which is away, is asked again.
 	askAgain = 20 * time.Second
@@ -126,10 +130,11 @@ func New(cfg Config) *Roles {
 }
 
 // Credentials returns credentials of the role that live on for at least 10
-// minutes, or a quarter of their life if that is shorter; when STS is away,
-// at least a minute. It blocks for STS when there are none, and no longer
-// than ctx lasts; of those who wait for the same role one asks, and one who
-// leaves does not take the others along.
+// minutes, or a quarter of their life if that is shorter; when STS is away, or
+// somebody else is asking it, at least a minute. It blocks for STS when there are
+// none, and no longer than ctx lasts; of those who wait for the same role one
+// asks, and one who leaves does not take the others along. Who asks while old
+// ones will do waits for some seconds.
 //
 // Every error is an *Error, also that ctx ended. A denial is never hidden by
 // what the cache still holds.
@@ -141,7 +146,7 @@ func (r *Roles) Credentials(ctx context.Context, request Request) (objstore.Cred
 			return creds, nil
 		}
 		if leads {
-			return r.lead(ctx, request, f)
+			return r.lead(ctx, request, f, creds.AccessKeyID != "")
 		}
 		select {
 		case <-ctx.Done():
@@ -172,8 +177,8 @@ func (r *Roles) complete(request Request) Request {
 // (https://docs.aws.amazon.com/general/latest/gr/sts.html).
 var fipsRegions = []string{"us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-east-1", "us-gov-west-1"}
 
-// lead asks STS for itself and all who wait.
-func (r *Roles) lead(ctx context.Context, request Request, f *flight) (objstore.Credentials, error) {
+// lead asks STS for itself and all who wait, briefly if there is a fallback.
+func (r *Roles) lead(ctx context.Context, request Request, f *flight, briefly bool) (objstore.Credentials, error) {
 	landed := false
 	defer func() {
 		if !landed { // a panic in the credentials function
@@ -181,17 +186,29 @@ func (r *Roles) lead(ctx context.Context, request Request, f *flight) (objstore.
 			r.land(request, f)
 		}
 	}()
+	asking, cancel := within(ctx, briefly)
+	defer cancel()
 	asked := time.Now()
-	f.creds, f.err = r.assume(ctx, request)
-	if f.err != nil {
-		f.gone = ctx.Err() != nil
-		f.creds, f.err = r.fallback(request, f.err)
-	} else {
+	f.creds, f.err = r.assume(asking, request)
+	switch {
+	case f.err == nil:
 		r.keep(request, f, asked)
+	case ctx.Err() != nil: // credentials would be of no use to it
+		f.gone = true
+	default:
+		f.creds, f.err = r.fallback(request, f.err)
 	}
 	landed = true
 	r.land(request, f)
 	return f.creds, f.err
+}
+
+// within is the context for asking STS.
+func within(ctx context.Context, briefly bool) (context.Context, context.CancelFunc) {
+	if briefly {
+		return context.WithTimeout(ctx, patience)
+	}
+	return ctx, func() {}
 }
 
 var errNoCredentials = errors.New("the answer holds no credentials; is it STS that answers?")

@@ -390,37 +390,78 @@ func TestRefreshedEarly(t *testing.T) {
 	}
 }
 
-func TestWhileTheServiceIsAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		away := false
-		s := &token{}
-		s.answer = func(n int64, _ *http.Request) (int, string) {
-			if away {
-				return 503, `<ErrorResponse><Error><Code>ServiceUnavailable</Code><Message>later</Message></Error></ErrorResponse>`
-			}
-			return 200, granted(n, time.Hour)
-		}
-		roles := newRoles(s, nil)
-		require.Equal(t, "ASIA1", get(t, roles, request))
-		away = true
-		time.Sleep(55 * time.Minute)
-		require.Equal(t, "ASIA1", get(t, roles, request), "what is left is used")
-		asked := s.requests.Load()
-		require.Equal(t, "ASIA1", get(t, roles, request))
-		require.Equal(t, asked, s.requests.Load(), "not asked again at once")
-		time.Sleep(4*time.Minute + 30*time.Second)
-		_, err := roles.Credentials(t.Context(), request)
-		require.ErrorIs(t, err, assumerole.ErrUnavailable, "less than a minute is left")
-		var e *assumerole.Error
-		require.ErrorAs(t, err, &e)
-		require.Equal(t, 503, e.Status)
-		away = false
-		require.NotEqual(t, "ASIA1", get(t, roles, request))
-	})
+// aways are the ways of a service to be away. Its askers have half a minute, as
+// a copier gives a PUT.
+var aways = map[string]func(*http.Request) (int, string){
+	"refuses": func(*http.Request) (int, string) { return away() },
+	"resets":  func(*http.Request) (int, string) { return 0, "" },
+	"silent":  func(r *http.Request) (int, string) { <-r.Context().Done(); return 0, "" },
 }
 
-// A customer who takes the trust away is heard at the next refresh, although
-// the old credentials would still do.
+const putTimeout = 30 * time.Second
+
+func TestWhileTheServiceIsAway(t *testing.T) {
+	for name, away := range aways {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gone := false
+				s := &token{}
+				s.answer = func(n int64, r *http.Request) (int, string) {
+					if gone {
+						return away(r)
+					}
+					return 200, granted(n, time.Hour)
+				}
+				roles := newRoles(s, nil)
+				ask := func() (objstore.Credentials, error) {
+					ctx, cancel := context.WithTimeout(t.Context(), putTimeout)
+					defer cancel()
+					c, err := roles.Credentials(ctx, request)
+					if err == nil && ctx.Err() != nil {
+						t.Errorf("nothing can be done with what came too late")
+					}
+					return c, err
+				}
+				old := func(msg string) {
+					t.Helper()
+					c, err := ask()
+					require.NoError(t, err, msg)
+					require.Equal(t, "ASIA1", c.AccessKeyID, msg)
+				}
+				old("the first")
+				gone = true
+				time.Sleep(55 * time.Minute)
+				var all sync.WaitGroup
+				all.Go(func() {
+					if c, err := ask(); err != nil || c.AccessKeyID != "ASIA1" {
+						t.Errorf("what is left is used, but got %v, %v", c, err)
+					}
+				})
+				synctest.Wait()
+				start := time.Now()
+				old("nor is it waited for")
+				require.Zero(t, time.Since(start))
+				all.Wait()
+				asked := s.requests.Load()
+				old("")
+				require.Equal(t, asked, s.requests.Load(), "not asked again at once")
+				time.Sleep(4*time.Minute + 20*time.Second)
+				_, err := ask()
+				require.ErrorIs(t, err, assumerole.ErrUnavailable, "less than a minute is left")
+				if name == "refuses" {
+					var e *assumerole.Error
+					require.ErrorAs(t, err, &e)
+					require.Equal(t, 503, e.Status)
+				}
+				gone = false
+				c, err := ask()
+				require.NoError(t, err)
+				require.NotEqual(t, "ASIA1", c.AccessKeyID)
+			})
+		})
+	}
+}
+
 func TestDenialIsNotHidden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &token{answer: func(n int64, _ *http.Request) (int, string) {

@@ -44,7 +44,8 @@ type trust struct {
 // It means something only for a role that gives Credentials with the right id.
 // A good answer is kept for a day, and longer while STS is away; a bad one for
 // some minutes. It blocks for STS as Credentials does: of those who wait for the
-// same role one asks. Every error is an *Error; one that matches ErrUnavailable
+// same role one asks, for some seconds if something is known, and whoever comes
+// meanwhile takes that. Every error is an *Error; one that matches ErrUnavailable
 // means that nothing is known.
 func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	if r.cfg.AnyTrust {
@@ -52,7 +53,7 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	}
 	request = r.complete(request)
 	t := r.trustOf(request)
-	if fresh, err := r.trusted(t); fresh {
+	if known, fresh, err := r.trusted(t); fresh || known && len(t.asking) > 0 {
 		return err
 	}
 	select {
@@ -61,21 +62,24 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	case <-ctx.Done():
 		return classify(ctx, request, ctx.Err())
 	}
-	if fresh, err := r.trusted(t); fresh { // somebody asked meanwhile
+	known, fresh, err := r.trusted(t)
+	if fresh { // somebody asked meanwhile
 		return err
 	}
-	err := r.probe(ctx, request)
+	asking, cancel := within(ctx, known)
+	defer cancel()
+	err = r.probe(asking, request)
 	if ctx.Err() != nil {
 		return err // it says nothing about anybody else
 	}
 	return r.learn(t, err)
 }
 
-// trusted returns what is known, if that is fresh.
-func (r *Roles) trusted(t *trust) (fresh bool, err error) {
+// trusted returns what is known, and whether that is fresh.
+func (r *Roles) trusted(t *trust) (known, fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return time.Now().Before(t.until), t.err
+	return t.known, time.Now().Before(t.until), t.err
 }
 
 // learn keeps an answer and returns what it means.

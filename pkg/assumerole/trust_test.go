@@ -134,40 +134,67 @@ func TestTrustIsKept(t *testing.T) {
 }
 
 func TestTrustWhileTheServiceIsAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		gone, open := true, false
-		s := &token{}
-		s.answer = func(n int64, _ *http.Request) (int, string) {
-			switch {
-			case gone:
-				return away()
-			case open:
-				return 200, granted(n, time.Hour)
-			}
-			return denied()
-		}
-		roles := newRoles(s, nil)
-		verify := func() error { return roles.VerifyTrust(t.Context(), request) }
-		err := verify()
-		require.ErrorIs(t, err, assumerole.ErrUnavailable, "nothing is known")
-		require.ErrorContains(t, err, externalID)
-		asked := s.requests.Load()
-		require.ErrorIs(t, verify(), assumerole.ErrUnavailable)
-		require.Equal(t, asked, s.requests.Load(), "not asked again at once")
+	for name, away := range aways {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gone, open := true, false
+				s := &token{}
+				s.answer = func(n int64, r *http.Request) (int, string) {
+					switch {
+					case gone:
+						return away(r)
+					case open:
+						return 200, granted(n, time.Hour)
+					}
+					return denied()
+				}
+				roles := newRoles(s, nil)
+				verify := func() error {
+					ctx, cancel := context.WithTimeout(t.Context(), putTimeout)
+					defer cancel()
+					err := roles.VerifyTrust(ctx, request)
+					if err == nil && ctx.Err() != nil {
+						t.Errorf("nothing can be done with what came too late")
+					}
+					return err
+				}
+				err := verify()
+				require.ErrorIs(t, err, assumerole.ErrUnavailable, "nothing is known")
+				require.ErrorContains(t, err, externalID)
+				asked := s.requests.Load()
+				require.ErrorIs(t, verify(), assumerole.ErrUnavailable)
+				if name != "silent" { // there it is who asked that lost patience
+					require.Equal(t, asked, s.requests.Load(), "not asked again at once")
+				}
 
-		gone = false
-		time.Sleep(21 * time.Second)
-		require.NoError(t, verify())
-		gone = true
-		time.Sleep(72 * time.Hour)
-		require.NoError(t, verify(), "what was good counts on")
-		gone, open = false, true
-		time.Sleep(21 * time.Second)
-		require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
-		gone = true
-		time.Sleep(time.Hour)
-		require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone, "and so does what was bad")
-	})
+				gone = false
+				time.Sleep(21 * time.Second)
+				require.NoError(t, verify())
+				gone = true
+				time.Sleep(72 * time.Hour)
+				var all sync.WaitGroup
+				all.Go(func() {
+					if err := verify(); err != nil {
+						t.Errorf("what was good counts on, but got %v", err)
+					}
+				})
+				synctest.Wait()
+				start := time.Now()
+				require.NoError(t, verify())
+				require.Zero(t, time.Since(start), "nor is it waited for")
+				all.Wait()
+				asked = s.requests.Load()
+				require.NoError(t, verify())
+				require.Equal(t, asked, s.requests.Load(), "not asked again at once")
+				gone, open = false, true
+				time.Sleep(21 * time.Second)
+				require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
+				gone = true
+				time.Sleep(time.Hour)
+				require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone, "and so does what was bad")
+			})
+		})
+	}
 }
 
 func TestOneAsksForTheTrustOfARole(t *testing.T) {
