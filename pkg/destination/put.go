@@ -125,7 +125,7 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 			return r, err
 		}
 		if _, err := obj.Body.Seek(0, io.SeekStart); err != nil {
-			return r, fmt.Errorf("rewind the body of %q: %w", obj.Key, err)
+			return r, fmt.Errorf("rewind %q: %w: %w", obj.Key, objstore.ErrBody, err)
 		}
 		if ctx.Err() == nil { // else it says so, and nothing is sent
 			r.Sends++

@@ -64,6 +64,9 @@ func judge(err error, t catalog.Target, own string) Verdict {
 		return permanent("endpoint_refused", err.Error(),
 			fmt.Sprintf("add the endpoint %q to destinations.allowed_endpoints, if it is meant to be reached", t.Endpoint))
 	}
+	if errors.Is(err, objstore.ErrBody) {
+		return NewVerdict(Transient, OfFile, "spool", err.Error(), "none: it is tried again; if it lasts, check the copier's disk (copier.spool_dir)")
+	}
 	var role *assumerole.Error
 	if errors.As(err, &role) {
 		return judgeRole(role, t, own)

@@ -3,6 +3,8 @@ package destination
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -115,4 +117,47 @@ func TestOpenRoleIsRefused(t *testing.T) {
 	})
 	_, err = w.put(target, "1.gz")
 	require.Equal(t, "role_open", Judge(err, target).Reason, "refused without asking again")
+}
+
+// TestABodyThatCannotBeReadIsNoCustomersFault: the disk of the copier fails, and
+// no destination is held to it.
+func TestABodyThatCannotBeReadIsNoCustomersFault(t *testing.T) {
+	broken := errors.New("input/output error")
+	for name, body := range map[string]io.ReadSeeker{
+		"while_small":    &disk{strings.NewReader("x"), nil, broken},
+		"while_large":    &disk{strings.NewReader(strings.Repeat("x", 1<<20)), nil, broken},
+		"when_rewinding": &disk{strings.NewReader("x"), broken, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWire(t)
+			target := w.target(nil)
+			_, err := w.Put(t.Context(), target, Object{Key: "path/segment-logs/web/1.gz", Source: "web", Body: body, SHA256: sha256.Sum256([]byte("x"))})
+			require.ErrorIs(t, err, broken)
+			v := Judge(err, target)
+			require.Equal(t, OfFile, v.Scope)
+			require.Equal(t, Transient, v.Class)
+			require.Equal(t, "spool", v.Reason)
+			require.Contains(t, v.Cause, broken.Error())
+			require.Contains(t, v.Fix, "copier.spool_dir")
+		})
+	}
+}
+
+type disk struct {
+	*strings.Reader
+	seek, read error
+}
+
+func (d *disk) Seek(offset int64, whence int) (int64, error) {
+	if d.seek != nil {
+		return 0, d.seek
+	}
+	return d.Reader.Seek(offset, whence)
+}
+
+func (d *disk) Read(p []byte) (int, error) {
+	if d.read != nil {
+		return 0, d.read
+	}
+	return d.Reader.Read(p)
 }

@@ -52,7 +52,7 @@ func (m *Memory) String() string { return fmt.Sprintf("bucket %q in memory", m.b
 func (m *Memory) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error) {
 	data, err := io.ReadAll(body)
 	if err != nil {
-		return Info{}, &Error{Op: "put", Bucket: m.bucket, Key: key, Kind: ErrInvalid, Err: fmt.Errorf("read the body: %w", err)}
+		return Info{}, &Error{Op: "put", Bucket: m.bucket, Key: key, Kind: ErrBody, Err: err}
 	}
 	sum := sha256.Sum256(data)
 	if err := m.check(ctx, "put", key); err != nil {

@@ -44,6 +44,9 @@ var (
 	// ErrInvalid says that the store will never take this request (other 4xx,
 	// and 501 for what it does not implement).
 	ErrInvalid = errors.New("request refused")
+	// ErrBody says that what was to be put could not be read, so that nothing was
+	// stored. It is nothing that the store could mend.
+	ErrBody = errors.New("cannot read what is to be stored")
 	// ErrUnavailable says that the outcome is unknown or the store is
 	// overloaded, throttling or out of reach: the request may have been, or
 	// may yet be, applied.

@@ -100,18 +100,18 @@ func (s *S3) String() string {
 func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error) {
 	size, sum, err := measure(body, opts.SHA256)
 	if err != nil {
-		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrInvalid, Err: fmt.Errorf("read the body: %w", err)}
+		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrBody, Err: err}
 	}
 	sent, release, err := sending(body, size)
 	if err != nil {
-		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrInvalid, Err: fmt.Errorf("read the body: %w", err)}
+		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrBody, Err: err}
 	}
 	r := &request{op: "put", method: http.MethodPut, key: key, header: putHeader(sum, opts), body: sent, size: size, sha256: hex.EncodeToString(sum[:])}
 	answer, err := s.done(ctx, r)
 	// What could not be read is nothing that the store can mend, and it cannot
 	// have stored it.
 	if broken := release(); broken != nil && errors.Is(err, ErrUnavailable) {
-		return Info{}, s.failed(ctx, r, ErrInvalid, fmt.Errorf("read the body: %w", broken))
+		return Info{}, s.failed(ctx, r, ErrBody, broken)
 	}
 	if err != nil {
 		return Info{}, err

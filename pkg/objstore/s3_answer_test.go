@@ -124,7 +124,7 @@ func TestS3BodiesThatCannotBeRead(t *testing.T) {
 					body.err = broken
 				}
 				_, err := s.Put(t.Context(), "k", body, objstore.PutOptions{SHA256: sha256.Sum256(content)})
-				require.ErrorIs(t, err, objstore.ErrInvalid)
+				require.ErrorIs(t, err, objstore.ErrBody)
 				require.ErrorIs(t, err, c)
 			})
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,7 +99,12 @@ func (b *bench) tenure(owner string, committed int64) ledger.Tenure {
 // batch seals one record for each "source@offset".
 func batch(t *testing.T, low int64, records ...string) *segment.Batch {
 	t.Helper()
-	spool, err := segment.New(segment.Config{Dir: filepath.Join(t.TempDir(), "spool")})
+	return batchIn(t, t.TempDir(), low, records...)
+}
+
+func batchIn(t *testing.T, dir string, low int64, records ...string) *segment.Batch {
+	t.Helper()
+	spool, err := segment.New(segment.Config{Dir: filepath.Join(dir, "spool")})
 	require.NoError(t, err)
 	t.Cleanup(spool.Discard)
 	b := &segment.Batch{LowWatermark: low}
@@ -309,6 +315,29 @@ func TestRottenBytesAreRefused(t *testing.T) {
 			staged, err := b.staging.List(ctx, "data/", "", 0)
 			require.NoError(t, err)
 			require.Empty(t, staged)
+		})
+	}
+}
+
+// TestUnreadableBytesAreRefused: what the disk does not give any more is read
+// again from the topic, and waited for by nobody.
+func TestUnreadableBytesAreRefused(t *testing.T) {
+	for name, records := range map[string][]string{"alone": {"a@39"}, "in_a_pack": {"a@39", "b@40"}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+			require.NoError(t, err)
+			dir := t.TempDir()
+			lost := batchIn(t, dir, 42, records...)
+			chunks, err := filepath.Glob(filepath.Join(dir, "spool", "*"))
+			require.NoError(t, err)
+			require.NotEmpty(t, chunks)
+			for _, chunk := range chunks {
+				require.NoError(t, os.Truncate(chunk, 0))
+			}
+			_, err = b.Rotate(t.Context(), base, lost, b.tenure("w1", -1))
+			require.ErrorContains(t, err, "read sealed file")
+			require.Empty(t, b.jobs)
 		})
 	}
 }

@@ -145,7 +145,7 @@ func (r *Rotator) put(ctx context.Context, lg *slog.Logger, key string, size int
 		// Final is only what the disk holds no more: the files of the partition go,
 		// and its records are read again, if the topic still has them. Whatever else
 		// a store refuses, such as when its KMS key is disabled, somebody can mend.
-		return errors.Is(err, objstore.ErrInvalid) && !holds(body(), sum)
+		return (errors.Is(err, objstore.ErrBody) || errors.Is(err, objstore.ErrInvalid)) && !holds(body(), sum)
 	})
 }
 

@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) objstore.Store) {
 		"if_absent_one_winner":          oneWinner,
 		"if_absent_after_delete":        afterDelete,
 		"wrong_checksum_stores_nothing": wrongChecksum,
+		"unreadable_body":               unreadable,
 		"missing_object":                missing,
 		"delete_is_idempotent":          deleteTwice,
 		"keys_of_all_kinds":             keys,
@@ -191,6 +192,37 @@ func wrongChecksum(t *testing.T, s objstore.Store) {
 	require.ErrorIs(t, err, objstore.ErrInvalid)
 	_, err = s.Head(t.Context(), "k")
 	require.ErrorIs(t, err, objstore.ErrNotFound)
+}
+
+// unreadable holds that a body whose disk fails is its owner's trouble, and
+// nothing that the store could be blamed for.
+func unreadable(t *testing.T, s objstore.Store) {
+	for name, size := range map[string]int{"small": 100, "large": 1 << 20} {
+		for known, sum := range map[string][32]byte{"sum_unknown": {}, "sum_known": sha256.Sum256(make([]byte, size))} {
+			body := io.NewSectionReader(rottenDisk(size/2), 0, int64(size))
+			_, err := s.Put(t.Context(), "k", body, objstore.PutOptions{SHA256: sum})
+			require.ErrorIs(t, err, objstore.ErrBody, "%s, %s", name, known)
+			require.ErrorIs(t, err, errDisk)
+			require.NotErrorIs(t, err, objstore.ErrInvalid)
+			_, err = s.Head(t.Context(), "k")
+			require.ErrorIs(t, err, objstore.ErrNotFound)
+		}
+	}
+}
+
+var errDisk = errors.New("input/output error")
+
+// rottenDisk holds zeros, and cannot be read after so many of them.
+type rottenDisk int
+
+// ReadAt implements io.ReaderAt.
+func (good rottenDisk) ReadAt(p []byte, off int64) (int, error) {
+	n := min(len(p), max(0, int(good)-int(off)))
+	clear(p[:n])
+	if n < len(p) {
+		return n, errDisk
+	}
+	return n, nil
 }
 
 func missing(t *testing.T, s objstore.Store) {

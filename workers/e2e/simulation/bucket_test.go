@@ -34,7 +34,7 @@ var _ objstore.Store = (*client)(nil)
 func (c *client) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (info objstore.Info, err error) {
 	data, err := io.ReadAll(body)
 	if err != nil {
-		return info, &objstore.Error{Op: "put", Bucket: c.b.name, Key: key, Kind: objstore.ErrInvalid, Err: err}
+		return info, &objstore.Error{Op: "put", Bucket: c.b.name, Key: key, Kind: objstore.ErrBody, Err: err}
 	}
 	apply := func() (objstore.Info, error) {
 		info, err := c.b.Memory.Put(context.Background(), key, bytes.NewReader(data), opts)
