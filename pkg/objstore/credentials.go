@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/sealift/sealift/pkg/secret"
@@ -16,28 +18,43 @@ import (
 // finds them: environment, shared files, web identity, container, instance.
 //
 // Nothing is read before the first call. The chain caches and refreshes by
-// itself; a chain that cannot be set up is tried again at the next call. The
-// function is safe for concurrent use.
+// itself, but for keys of shared files: those are read again after five minutes,
+// and what is there then is used if it is keys. A chain that cannot be set up is
+// tried again at the next call. The function is safe for concurrent use.
 func DefaultCredentials() func(context.Context) (Credentials, error) { return ProfileCredentials("") }
+
+// readAgain is how long keys of shared files, which do not say that they expire, are
+// used before those are looked at again.
+const readAgain = 5 * time.Minute
+
+// areKeys tells whether what a chain found are keys that it will never renew.
+func areKeys(chain aws.CredentialsProvider) bool {
+	return aws.IsCredentialsProvider(chain, credentials.StaticCredentialsProvider{})
+}
 
 // ProfileCredentials is DefaultCredentials with a profile of the shared files,
 // which then goes before the environment; "" is the default chain.
 func ProfileCredentials(profile string) func(context.Context) (Credentials, error) {
 	var (
-		mu    sync.Mutex // guards chain
+		mu    sync.Mutex // guards all below
 		chain aws.CredentialsProvider
+		read  time.Time // when the shared files were
 	)
 	load := func(ctx context.Context) (aws.CredentialsProvider, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if chain == nil {
-			// The SDK's own lines, not of this log and its format, say nothing that the error does not.
-			cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(profile), config.WithLogger(logging.Nop{}))
-			if err != nil {
-				return nil, fmt.Errorf("load the AWS SDK's default configuration: %w", err)
-			}
-			chain = cfg.Credentials
+		if chain != nil && (time.Since(read) < readAgain || !areKeys(chain)) {
+			return chain, nil
 		}
+		// The SDK's own lines, not of this log and its format, say nothing that the error does not.
+		cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(profile), config.WithLogger(logging.Nop{}))
+		read = time.Now()
+		switch {
+		case err == nil && (chain == nil || areKeys(cfg.Credentials)):
+			chain = cfg.Credentials
+		case chain == nil:
+			return nil, fmt.Errorf("load the AWS SDK's default configuration: %w", err)
+		} // else somebody is just writing the file: without it we would become the host's role
 		return chain, nil
 	}
 	return func(ctx context.Context) (Credentials, error) {

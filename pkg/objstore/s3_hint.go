@@ -24,7 +24,7 @@ func (s *S3) hint(e *Error) string {
 	case "SignatureDoesNotMatch":
 		return "the secret is not that of the access key: correct AWS_SECRET_ACCESS_KEY, or what else the AWS SDK's chain takes credentials from"
 	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
-		return "renew this process's own AWS credentials (AWS_SESSION_TOKEN)"
+		return "renew this process's own AWS credentials (AWS_SESSION_TOKEN, and restart, or the shared file, which is read again every five minutes)"
 	case "RequestTimeTooSkewed":
 		return "correct the clock of this machine"
 	}
