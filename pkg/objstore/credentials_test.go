@@ -22,10 +22,12 @@ func TestKeysOfTheSharedFileAreReadAgain(t *testing.T) {
 		later func(file string) error
 		want  string
 	}{
-		"replaced":               {later: func(file string) error { return os.WriteFile(file, []byte(profile("NEW")), 0o600) }, want: "NEW"},
-		"half_written":           {later: func(file string) error { return os.WriteFile(file, []byte(profile("NEW")[:30]), 0o600) }, want: "OLD"},
-		"gone":                   {later: os.Remove, want: "OLD"}, // not the host's role, which is somebody else
-		"of_another_kind":        {later: func(file string) error { return os.WriteFile(file, []byte("[default]\ncredential_process = false\n"), 0o600) }, want: "OLD"},
+		"replaced":     {later: func(file string) error { return os.WriteFile(file, []byte(profile("NEW")), 0o600) }, want: "NEW"},
+		"half_written": {later: func(file string) error { return os.WriteFile(file, []byte(profile("NEW")[:30]), 0o600) }, want: "OLD"},
+		"gone":         {later: os.Remove, want: "OLD"}, // not the host's role, which is somebody else
+		"of_another_kind": {later: func(file string) error {
+			return os.WriteFile(file, []byte("[default]\ncredential_process = false\n"), 0o600)
+		}, want: "OLD"},
 		"the_environments_first": {env: "ENV", later: func(file string) error { return os.WriteFile(file, []byte(profile("NEW")), 0o600) }, want: "ENV"},
 	} {
 		t.Run(hazard, func(t *testing.T) {

@@ -80,6 +80,8 @@ func TestS3ListingsThatDoNotGoOn(t *testing.T) {
 		want  string   // "" for none
 	}{
 		"sound":               {[]string{key("c") + token("1"), key("d")}, ""},
+		"not_encoded":         {[]string{key("c%zz") + token("1"), key("d")}, ""},
+		"badly_encoded":       {[]string{"<EncodingType>url</EncodingType>" + key("c%zz")}, "invalid URL escape"},
 		"no_token":            {[]string{key("c") + more}, "not where"},
 		"start_after_ignored": {[]string{key("b")}, "not asked for"},
 		"starts_anew":         {[]string{key("c") + token("1"), key("c") + token("2")}, "not asked for"},

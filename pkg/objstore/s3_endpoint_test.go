@@ -133,15 +133,15 @@ func TestRequestsAreThoseOfTheSDK(t *testing.T) {
 						_, err = sdk.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket, Key: &key, ExpectedBucketOwner: owner})
 						same("delete "+what, err, ourErr)
 						_, ourErr = store.List(t.Context(), key, key, 7)
-						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, StartAfter: &key, MaxKeys: aws.Int32(7), ExpectedBucketOwner: owner})
+						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, EncodingType: types.EncodingTypeUrl, StartAfter: &key, MaxKeys: aws.Int32(7), ExpectedBucketOwner: owner})
 						same("list "+what, err, ourErr)
 						_, ourErr = store.Folders(t.Context(), key)
-						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, Delimiter: aws.String("/"), ExpectedBucketOwner: owner})
+						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, EncodingType: types.EncodingTypeUrl, Delimiter: aws.String("/"), ExpectedBucketOwner: owner})
 						same("folders "+what, err, ourErr)
 						ours.token = token
 						_, ourErr = store.List(t.Context(), key, key, 7)
 						ours.token = ""
-						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, ContinuationToken: aws.String(token), MaxKeys: aws.Int32(7), ExpectedBucketOwner: owner})
+						_, err = sdk.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &key, EncodingType: types.EncodingTypeUrl, ContinuationToken: aws.String(token), MaxKeys: aws.Int32(7), ExpectedBucketOwner: owner})
 						same("list on "+what, err, ourErr)
 						_, ourErr = store.GetRange(t.Context(), key, 4, 3)
 						_, err = sdk.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key, Range: aws.String("bytes=4-6"), ExpectedBucketOwner: owner}, unverified)

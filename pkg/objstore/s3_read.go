@@ -22,8 +22,31 @@ type listing struct {
 		LastModified time.Time
 	}
 	CommonPrefixes        []struct{ Prefix string }
+	EncodingType          string
 	IsTruncated           bool
 	NextContinuationToken string
+}
+
+// decode undoes the encoding of keys, if the store knows it. Without it XML cannot
+// say every key that somebody may have stored: one control character, and the
+// whole page is unreadable.
+func (l *listing) decode() (err error) {
+	if l.EncodingType != "url" {
+		return nil
+	}
+	for i := range l.Contents {
+		o := &l.Contents[i]
+		if o.Key, err = url.QueryUnescape(o.Key); err != nil {
+			return err
+		}
+	}
+	for i := range l.CommonPrefixes {
+		p := &l.CommonPrefixes[i]
+		if p.Prefix, err = url.QueryUnescape(p.Prefix); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // more reports whether there is another page, and makes the query ask for it.
@@ -51,6 +74,7 @@ func (l *listing) goesOn(q url.Values, after string) error {
 // page makes one request for the keys after a key.
 func (s *S3) page(ctx context.Context, q url.Values, after string) (*listing, error) {
 	q.Set("list-type", "2")
+	q.Set("encoding-type", "url")
 	r := &request{op: "list", method: http.MethodGet, query: q, header: http.Header{}}
 	answer, err := s.send(ctx, r)
 	if err != nil {
@@ -61,7 +85,11 @@ func (s *S3) page(ctx context.Context, q url.Values, after string) (*listing, er
 	if err := xml.NewDecoder(io.LimitReader(answer.Body, mostOfAnAnswer)).Decode(l); err != nil {
 		return nil, s.senseless(ctx, r, answer, fmt.Errorf("answer is no listing: %s", clip(err.Error(), mostOfAMessage)))
 	}
-	if err := l.goesOn(q, after); err != nil {
+	err = l.decode()
+	if err == nil {
+		err = l.goesOn(q, after)
+	}
+	if err != nil {
 		return nil, s.senseless(ctx, r, answer, err)
 	}
 	_, _ = io.CopyN(io.Discard, answer.Body, 1) // the end, so that the connection can be used again

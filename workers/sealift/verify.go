@@ -7,9 +7,11 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -205,7 +207,7 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 		fmt.Fprintln(out, "not verified:", what)
 	}
 	for _, p := range r.Examples {
-		fmt.Fprintf(out, "\n%s %s  %s\n  %s\n  fix: %s\n", p.Invariant, p.Kind, p.Where, p.What, p.Fix)
+		fmt.Fprintf(out, "\n%s %s  %s\n  %s\n  fix: %s\n", p.Invariant, p.Kind, printable(p.Where), p.What, p.Fix)
 	}
 	if more := r.Problems - int64(len(r.Examples)); more > 0 {
 		fmt.Fprintf(out, "\n… and %s more\n", n(more))
@@ -218,4 +220,13 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 		_, err = fmt.Fprintf(out, "not all could be verified, in %s\n", took)
 	}
 	return err
+}
+
+// printable is a place as a terminal may show it: a key of a customer's bucket
+// may hold what a terminal would obey.
+func printable(place string) string {
+	if strings.ContainsFunc(place, unicode.IsControl) {
+		return strconv.Quote(place)
+	}
+	return place
 }

@@ -246,7 +246,7 @@ func deleteTwice(t *testing.T, s objstore.Store) {
 
 func keys(t *testing.T, s objstore.Store) {
 	all := []string{
-		"plain", "with space", "plus+and&amp;=?#%", "percent%2Fescaped", "ü/日本/😀", "tilde~!*'()", "a/b/c/d/e", "semi;colon,comma:colon@at$",
+		"plain", "with space", "plus+and&amp;=?#%", "percent%2Fescaped", "ü/日本/😀", "tilde~!*'()", "a/b/c/d/e", "semi;colon,comma:colon@at$", "control/\x01\x1b\t",
 		"ledger" + strings.Repeat("/"+strings.Repeat("0", 200), 5), // a segment is at most 255 bytes where it is a file's name
 	}
 	for _, k := range all {

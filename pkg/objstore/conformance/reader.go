@@ -33,12 +33,13 @@ func RunReader[S store](t *testing.T, open func(t *testing.T) S) {
 }
 
 func folders(t *testing.T, s store) {
-	for _, k := range []string{"a/1/x", "a/1/y", "a/10/x", "a/2/deep/down", "a/file", "a-b/c", "a/ü ber/x"} {
+	for _, k := range []string{"a/1/x", "a/1/y", "a/10/x", "a/2/deep/down", "a/file", "a-b/c", "a/ü ber/x", "odd/\x01+%/x"} {
 		put(t, s, k, []byte("x"), objstore.PutOptions{})
 	}
 	for prefix, want := range map[string][]string{
 		"a/":   {"1", "10", "2", "ü ber"},
-		"":     {"a", "a-b"},
+		"":     {"a", "a-b", "odd"},
+		"odd/": {"\x01+%"},
 		"a/2/": {"deep"},
 		"a/1/": nil,
 		"b/":   nil,
