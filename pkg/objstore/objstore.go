@@ -4,9 +4,9 @@
 // It is for the staging bucket of the operator and the buckets of customers
 // alike. It promises exactly what S3 promises: atomic whole-object PUTs,
 // create-if-absent, read-after-write. It does not retry, but for the reads of a
-// Patient store: every operation is one request, and the caller, who knows what a repeated request means,
-// decides. (A PUT that is sent again is answered 412 for one's own success when
-// the first reply was lost. net/http sends again what a connection that was used
+// Patient store: an operation is one request (List and Head may be more), and the
+// caller, who knows what a repeated request means, decides. (A PUT that is sent
+// again is answered 412 for one's own success when the first reply was lost. net/http sends again what a connection that was used
 // before did not answer: GET and HEAD, and others only if nothing of them was
 // sent.)
 package objstore

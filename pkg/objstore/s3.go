@@ -153,10 +153,19 @@ func (s *S3) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
 	return s.reader(ctx, r, answer, true), describe(key, answer), nil
 }
 
-// Head implements Store.
+// Head implements Store. It is one request, unless what says that there is no
+// such object may not be the store.
 func (s *S3) Head(ctx context.Context, key string) (Info, error) {
 	r := &request{op: "head", method: http.MethodHead, key: key, header: http.Header{}}
 	answer, err := s.send(ctx, r)
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusNotFound && errors.Is(e.Kind, ErrUnavailable) {
+		body, missing := s.GetRange(ctx, key, 0, 1)
+		if missing != nil {
+			return Info{}, missing
+		}
+		_ = body.Close()
+	}
 	if err != nil {
 		return Info{}, err
 	}
@@ -170,6 +179,9 @@ func (s *S3) Head(ctx context.Context, key string) (Info, error) {
 // Delete implements Store.
 func (s *S3) Delete(ctx context.Context, key string) error {
 	_, err := s.done(ctx, &request{op: "delete", method: http.MethodDelete, key: key, header: http.Header{}})
+	if errors.Is(err, ErrNotFound) { // as some stores say, and S3 does not
+		return nil
+	}
 	return err
 }
 

@@ -70,6 +70,41 @@ func TestS3AnswersThatAreCut(t *testing.T) {
 	}
 }
 
+// A 404 to HEAD has no document, and an ingress whose server is just away says the
+// same: what is reported as missing is missing.
+func TestS3HeadAsksAgainWhatMayNotBeItsStore(t *testing.T) {
+	const page, document = "404 page not found", "<Error><Code>%s</Code></Error>"
+	for hazard, c := range map[string]struct {
+		status int // of the GET
+		body   string
+		want   error
+	}{
+		"ingress":                 {404, page, objstore.ErrUnavailable},
+		"ingress_that_is_back":    {206, "x", objstore.ErrUnavailable},
+		"store_that_sends_no_ids": {404, fmt.Sprintf(document, "NoSuchKey"), objstore.ErrNotFound},
+		"no_bucket_either":        {404, fmt.Sprintf(document, "NoSuchBucket"), objstore.ErrNoBucket},
+		"no_right_to_read":        {403, fmt.Sprintf(document, "AccessDenied"), objstore.ErrDenied},
+		"away_now":                {503, fmt.Sprintf(document, "SlowDown"), objstore.ErrUnavailable},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			var asked []string
+			s := answering(t, func(w http.ResponseWriter, r *http.Request) {
+				asked = append(asked, r.Method)
+				if r.Method == http.MethodHead {
+					w.WriteHeader(http.StatusNotFound)
+					return
+				}
+				w.Header().Set("Content-Range", "bytes 0-0/1")
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.body)
+			})
+			_, err := s.Head(t.Context(), "k")
+			require.ErrorIs(t, err, c.want)
+			require.Equal(t, []string{"HEAD", "GET"}, asked)
+		})
+	}
+}
+
 // A listing that does not go on where it should would end early, or never.
 func TestS3ListingsThatDoNotGoOn(t *testing.T) {
 	key := func(k string) string { return "<Contents><Key>" + k + "</Key></Contents>" }

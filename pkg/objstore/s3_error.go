@@ -41,6 +41,11 @@ func (s *S3) refused(ctx context.Context, r *request, answer *http.Response, sta
 		region = ""
 	}
 	e.Kind = kindOf(r.op, status, e.Code, region)
+	// Where S3 sends no document, an ingress says the same while the store is away.
+	// S3 names its requests; of others that do not, a GET tells.
+	if errors.Is(e.Kind, ErrNotFound) && e.Code == "" && answer.Header.Get("X-Amz-Request-Id") == "" {
+		e.Kind = ErrUnavailable
+	}
 	if errors.Is(e.Kind, ErrWrongRegion) {
 		e.Region = region
 	}
@@ -140,7 +145,7 @@ func kindOf(op string, status int, code, elsewhere string) error {
 		return ErrDenied
 	case http.StatusNotFound:
 		switch {
-		case op == "head" || op == "delete": // have no document
+		case op == "head" || op == "delete": // may have no document
 			return ErrNotFound
 		case op != "get":
 			return ErrNoBucket

@@ -82,6 +82,7 @@ func TestS3Classification(t *testing.T) {
 		status int
 		region string // x-amz-bucket-region
 		to     string // Location
+		id     string // x-amz-request-id
 		body   string
 		want   error
 		code   string
@@ -106,7 +107,10 @@ func TestS3Classification(t *testing.T) {
 		"no_bucket_on_list":       {op: "list", status: 404, want: objstore.ErrNoBucket},
 		"no_bucket_on_get":        {op: "get", status: 404, body: xml("NoSuchBucket", ""), want: objstore.ErrNoBucket},
 		"no_key":                  {op: "get", status: 404, body: xml("NoSuchKey", ""), want: objstore.ErrNotFound},
-		"no_key_on_head":          {op: "head", status: 404, want: objstore.ErrNotFound},
+		"no_key_on_head":          {op: "head", status: 404, id: "4442587FB7D0A2F9", want: objstore.ErrNotFound},
+		"no_key_on_delete":        {op: "delete", status: 404, body: xml("NoSuchKey", "")},
+		"no_key_on_delete_bare":   {op: "delete", status: 404, id: "4442587FB7D0A2F9"},
+		"proxy_404_on_delete":     {op: "delete", status: 404, body: "404 page not found", want: objstore.ErrUnavailable},
 		"region_301":              {status: 301, region: "eu-west-1", body: xml("PermanentRedirect", ""), want: objstore.ErrWrongRegion, moved: "eu-west-1"},
 		"region_301_head":         {op: "head", status: 301, region: "eu-west-1", want: objstore.ErrWrongRegion, moved: "eu-west-1"},
 		"region_301_unnamed":      {status: 301, body: xml("PermanentRedirect", ""), want: objstore.ErrWrongRegion},
@@ -149,6 +153,9 @@ func TestS3Classification(t *testing.T) {
 				requests.Add(1)
 				if c.region != "" {
 					w.Header().Set("X-Amz-Bucket-Region", c.region)
+				}
+				if c.id != "" {
+					w.Header().Set("X-Amz-Request-Id", c.id)
 				}
 				w.Header().Set("Location", cmp.Or(c.to, "http://169.254.169.254/"))
 				w.WriteHeader(c.status)
