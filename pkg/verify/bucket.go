@@ -26,11 +26,14 @@ type bucket struct {
 	once sync.Once
 	id   string
 
-	mu      sync.Mutex // guards all below
-	closed  bool       // it cannot be read
-	list    bool       // it can be listed
-	present map[folder]int64
+	mu       sync.Mutex // guards all below
+	closed   bool       // it cannot be read
+	failures int        // of objects in a row
+	present  map[folder]int64
 }
+
+// mostFailures of objects in a row are not theirs: the bucket is left alone.
+const mostFailures = 100
 
 // folder is a source's day.
 type folder struct {
@@ -38,7 +41,8 @@ type folder struct {
 	day    int64
 }
 
-// get opens the bucket of a destination, and tries whether it can be listed.
+// get opens the bucket of a destination. One that cannot be listed is not read:
+// it would answer for an object that is not there as for one that is denied.
 func (b *buckets) get(ctx context.Context, dest string) *bucket {
 	b.mu.Lock()
 	one := b.open[dest]
@@ -57,23 +61,25 @@ func (b *buckets) start(ctx context.Context, one *bucket) {
 		return
 	}
 	var err error
-	if one.Bucket, err = b.v.deps.Bucket(ctx, one.id); err != nil {
-		b.unreadable(one, err)
-		return
+	if one.Bucket, err = b.v.deps.Bucket(ctx, one.id); err == nil {
+		one.Store = objstore.Patient(one.Store)
+		_, err = one.Store.List(ctx, one.root(), "", 1)
 	}
-	one.Store = objstore.Patient(one.Store)
-	state, why := bucketRead, ""
-	_, err = one.Store.List(ctx, one.root(), "", 1)
-	one.list = err == nil
 	switch {
-	case errors.Is(err, objstore.ErrDenied):
-		state, why = bucketNoList, err.Error()
-	case err != nil:
-		b.unreadable(one, err)
+	case err == nil:
+		b.v.report.destination(one.id, func(d *Destination) { d.Bucket = bucketRead })
 		return
+	case !errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrNoBucket) && !errors.Is(err, ErrNoDestination):
+		b.v.report.unread(fmt.Sprintf("%s: its bucket: %v", one.id, err))
 	}
-	b.v.report.destination(one.id, func(d *Destination) { d.Bucket, d.Why = state, why })
+	b.unreadable(one, err)
 }
+
+// site is a place in a bucket, and whose it is: destinations of one workspace
+// may share one.
+type site struct{ workspace, server, name, prefix string }
+
+func (b *bucket) site() site { return site{workspaceOf(b.id), b.Server, b.Name, b.Prefix} }
 
 // root is below what everything of ours lies.
 func (b *bucket) root() string {
@@ -85,19 +91,22 @@ func (b *bucket) root() string {
 
 func (b *buckets) unreadable(one *bucket, err error) {
 	one.mu.Lock()
-	one.closed, one.list = true, false
+	one.closed = true
 	one.mu.Unlock()
 	b.v.report.destination(one.id, func(d *Destination) { d.Bucket, d.Why = bucketUnread, err.Error() })
 }
 
-// failed notes that an object could not be read: a bucket that says no is not
-// asked again.
+// failed notes that an object could not be read. One that is denied says nothing
+// of the others: it may be of another owner, or under another key.
 func (b *buckets) failed(one *bucket, where string, err error) {
-	if errors.Is(err, objstore.ErrDenied) || errors.Is(err, objstore.ErrNoBucket) {
-		b.unreadable(one, err)
-		return
-	}
 	b.v.report.unread(fmt.Sprintf("%s: %v", where, err))
+	one.mu.Lock()
+	one.failures++
+	leave := one.failures == mostFailures
+	one.mu.Unlock()
+	if leave {
+		b.unreadable(one, err)
+	}
 }
 
 // object holds the object in the bucket against the file and its receipt.
@@ -119,6 +128,11 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 	}
 	where := fmt.Sprintf("s3://%s/%s", one.Name, r.Key)
 	info, err := one.Store.Head(ctx, r.Key)
+	if err == nil || errors.Is(err, objstore.ErrNotFound) {
+		one.mu.Lock()
+		one.failures = 0
+		one.mu.Unlock()
+	}
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		b.v.report.problem(ObjectMissing, where, "delivered at %s as %s says, and not there", stamp(r.At), place(o.ref))
@@ -148,7 +162,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		if wrong, err = o.content(ctx, one.Store, put); ctx.Err() != nil {
 			return ctx.Err()
 		} else if err != nil {
-			b.failed(one, where, err)
+			b.v.report.unread(fmt.Sprintf("%s: %v", where, err))
 			unseen()
 			return nil
 		}

@@ -47,8 +47,15 @@ func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 	}
 	first := spans[0].first
 	if first > 0 { // with Since: the entry before it is what the next is held against
-		if e, err := w.chain.Entry(ctx, first-1); err == nil {
+		e, err := w.chain.Entry(ctx, first-1)
+		where := fmt.Sprintf("%s entry %d", l, first-1)
+		switch {
+		case err == nil:
 			w.state.begin(e)
+		case errors.Is(err, ledger.ErrCorrupt):
+			w.report.problem(EntryCorrupt, where, "%v", err)
+		case !errors.Is(err, ledger.ErrNotFound): // which was said
+			w.report.unread(fmt.Sprintf("%s: %v", where, err))
 		}
 	}
 	if w.receipts, err = v.receiptsFrom(ctx, l, first); err != nil {
@@ -92,6 +99,9 @@ func (w *walk) spans(ctx context.Context) ([]span, error) {
 			continue
 		}
 		if info.LastModified.Before(w.cfg.Since) {
+			if len(spans) > 0 && seq != expected {
+				w.missing(seq+1, expected)
+			}
 			expected = -1 // what is older is not looked at
 			break
 		}
@@ -195,6 +205,7 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 	staged := w.staged.take(e)
 	for i := range e.Files {
 		f := &e.Files[i]
+		w.know(f)
 		if w.cfg.Source != "" && f.Source != w.cfg.Source {
 			continue
 		}

@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,9 +15,10 @@ import (
 // maxSuspects bounds how many objects are held against the ledger by name.
 const maxSuspects = 1_000_000
 
-// suspects are objects in buckets that may be in no ledger: those of folders
-// that hold another number of objects than were found by their receipts.
-type suspects map[string]map[string]struct{} // by destination, keys
+// suspects are objects in buckets that may be in no ledger, or another's: those
+// of folders that hold another number of objects than were found by their
+// receipts.
+type suspects map[string]map[string]time.Time // by destination, keys, with when they were put
 
 // foreign looks for objects that no file of the ledger accounts for. Every
 // receipt's object was found, so a folder with as many objects holds no others;
@@ -26,25 +26,34 @@ type suspects map[string]map[string]struct{} // by destination, keys
 func (v *verifier) foreign(ctx context.Context, logs []ledger.Log) error {
 	found := suspects{}
 	n := 0
+	present := map[site]map[folder]int64{} // by receipts of the destination there that has most
 	for _, b := range v.buckets.open {
-		if !b.list || b.closed {
+		if present[b.site()] == nil {
+			present[b.site()] = map[folder]int64{}
+		}
+		for f, n := range b.present {
+			present[b.site()][f] = max(n, present[b.site()][f])
+		}
+	}
+	for _, b := range v.buckets.open {
+		if b.closed {
 			continue
 		}
-		keys := map[string]struct{}{}
-		err := v.listBucket(ctx, b, func(inFolder []string) {
+		keys := map[string]time.Time{}
+		err := v.listBucket(ctx, b, present[b.site()], func(inFolder []objstore.Info) {
 			if n += len(inFolder); n > maxSuspects {
 				v.report.unread(b.id + ": too many objects that have no receipt, only some are named")
 				return
 			}
-			for _, key := range inFolder {
-				keys[key] = struct{}{}
+			for _, info := range inFolder {
+				keys[info.Key] = info.LastModified
 			}
 		})
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			v.buckets.unreadable(b, err)
+			v.report.unread("s3://" + b.Name + "/" + b.root() + ": what else lies there: " + err.Error())
 			continue
 		}
 		if len(keys) > 0 {
@@ -66,22 +75,19 @@ func (v *verifier) foreign(ctx context.Context, logs []ledger.Log) error {
 	return nil
 }
 
-// listBucket lists what lies below segment-logs/ of our sources, and tells of
-// the folders whose number of objects is not the expected one.
-func (v *verifier) listBucket(ctx context.Context, b *bucket, odd func(keys []string)) error {
-	sources := map[string]bool{}
-	for f := range b.present {
-		sources[f.source] = true
-	}
+// listBucket lists what lies below segment-logs/ of our sources, whoever they
+// are owed to, and tells of the folders whose number of objects is not the
+// expected one.
+func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder]int64, odd func([]objstore.Info)) error {
 	var (
-		at   folder
-		keys []string
+		at    folder
+		infos []objstore.Info
 	)
 	end := func() {
-		if int64(len(keys)) != b.present[at] {
-			odd(keys)
+		if int64(len(infos)) != present[at] {
+			odd(infos)
 		}
-		keys = nil
+		infos = nil
 	}
 	prefix := b.root()
 	if v.cfg.Source != "" {
@@ -92,7 +98,7 @@ func (v *verifier) listBucket(ctx context.Context, b *bucket, odd func(keys []st
 			return err
 		}
 		f, ours := folderOf(strings.TrimPrefix(info.Key, b.root()))
-		if !ours || !sources[f.source] {
+		if !ours || v.sources[f.source] == nil {
 			continue // of others, who may write there
 		}
 		v.report.destination(b.id, func(d *Destination) { d.Listed++ })
@@ -100,7 +106,7 @@ func (v *verifier) listBucket(ctx context.Context, b *bucket, odd func(keys []st
 			end()
 			at = f
 		}
-		keys = append(keys, info.Key)
+		infos = append(infos, info)
 	}
 	end()
 	return nil
@@ -111,7 +117,7 @@ func folderOf(key string) (folder, bool) {
 	source, rest, ok := strings.Cut(key, "/")
 	day, _, _ := strings.Cut(rest, "/")
 	ms, err := strconv.ParseInt(day, 10, 64)
-	if err != nil {
+	if err != nil || strconv.FormatInt(ms, 10) != day { // 01 is another folder than 1
 		ms = -1
 	}
 	return folder{source, ms}, ok
@@ -138,21 +144,23 @@ func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) erro
 		for i := range e.Files {
 			f := &e.Files[i]
 			for dest, keys := range found {
-				key := delivery.ObjectKey(v.buckets.open[dest].Prefix, l, f)
-				if _, suspect := keys[key]; !suspect {
+				b := v.buckets.get(ctx, dest)
+				key := delivery.ObjectKey(b.Prefix, l, f)
+				put, suspect := keys[key]
+				if !suspect {
 					continue
 				}
 				delete(keys, key)
-				if slices.Contains(f.Owed, dest) {
-					continue
-				}
 				o := &file{walk: &walk{verifier: v, log: l, chain: chain}, e: e, f: f, ref: delivery.Ref(e, i)}
-				again, err := o.replayed(ctx, dest)
+				due, err := o.due(ctx, b, key)
 				switch {
-				case err == nil && len(again) == 0:
-					v.report.problem(NotOwed, "s3://"+v.buckets.open[dest].Name+"/"+key, "%s is there, and owed to %s only", place(delivery.Ref(e, i)), orNobody(f.Owed))
 				case err != nil:
 					return err
+				case due:
+				case v.now.Sub(put) > v.cfg.Retain && v.mayBeOf(f.Source, dest):
+					v.report.destination(dest, func(d *Destination) { d.Past++ })
+				default:
+					v.report.problem(NotOwed, "s3://"+b.Name+"/"+key, "%s is there, and owed to %s only", place(o.ref), orNobody(f.Owed))
 				}
 			}
 		}

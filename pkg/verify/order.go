@@ -23,13 +23,32 @@ func (v *verifier) listOrders(ctx context.Context) error {
 	for _, id := range ids {
 		o, err := replay.ReadOrder(ctx, v.staging, id)
 		switch {
-		case errors.Is(err, objstore.ErrNotFound): // what it left behind
+		case errors.Is(err, objstore.ErrNotFound):
+			if err := v.lostOrder(ctx, id); err != nil {
+				return err
+			}
 		case errors.Is(err, delivery.ErrBadOrder):
 			v.report.problem(BadOrder, delivery.OrderKey(id), "%v", err)
 		case err != nil:
 			return err
 		case o.Topic == v.cfg.Topic && o.Incarnation == v.cfg.Incarnation:
 			v.orders = append(v.orders, o)
+		}
+	}
+	return nil
+}
+
+// lostOrder tells of receipts for which there has to be an order: the auditor
+// deletes it after them, and none that are younger than the retention.
+func (v *verifier) lostOrder(ctx context.Context, id string) error {
+	prefix := delivery.ReplayReceiptsPrefix(id) + v.cfg.Topic + "/" + v.cfg.Incarnation + "/"
+	for info, err := range objstore.All(ctx, v.staging, prefix) {
+		if err != nil {
+			return err
+		}
+		if v.now.Sub(info.LastModified) < v.cfg.Retain {
+			v.report.problem(BadOrder, delivery.OrderKey(id), "it is missing, and %q is there", info.Key)
+			return nil
 		}
 	}
 	return nil
@@ -109,6 +128,8 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 	chain := ledger.NewChain(v.staging, r.File.Log())
 	e, err := chain.Entry(ctx, r.File.Seq)
 	switch {
+	case errors.Is(err, ledger.ErrNotFound) && v.damaged[r.File.Log()]:
+		return nil // said of the chain
 	case errors.Is(err, ledger.ErrNotFound) || err == nil && r.File.Index >= len(e.Files):
 		bad("the ledger has no such file")
 		return nil

@@ -72,6 +72,8 @@ func (v *verifier) strayParked(ctx context.Context) error {
 func (v *verifier) strayParkedJob(ctx context.Context, ref delivery.FileRef, dest string) (string, error) {
 	e, err := ledger.NewChain(v.staging, ref.Log()).Entry(ctx, ref.Seq)
 	switch {
+	case errors.Is(err, ledger.ErrNotFound) && v.damaged[ref.Log()]:
+		return "", nil // said of the chain
 	case errors.Is(err, ledger.ErrNotFound) || err == nil && ref.Index >= len(e.Files):
 		return "the ledger has no such file", nil
 	case errors.Is(err, ledger.ErrCorrupt):

@@ -81,9 +81,8 @@ type counts struct {
 type Destination struct {
 	ID string `json:"id"`
 	counts
-	// Bucket is what became of it: "read", "not listable" (objects were looked
-	// at one by one, foreign ones cannot be found), "not looked at" or "not
-	// readable". Why says why.
+	// Bucket is what became of it: "read", "not looked at" or "not readable".
+	// Why says why.
 	Bucket string `json:"bucket"`
 	Why    string `json:"why,omitempty"`
 	// Objects were found as their receipts say, Unseen receipts could not be
@@ -94,12 +93,14 @@ type Destination struct {
 	// Elsewhere are objects that another topic or incarnation of this staging
 	// bucket delivered.
 	Elsewhere int64 `json:"elsewhere"`
+	// Past are objects that a replay may have put whose order was forgotten
+	// after Config.Retain, and that nothing else accounts for.
+	Past int64 `json:"past"`
 }
 
 // States of Destination.Bucket.
 const (
 	bucketRead     = "read"
-	bucketNoList   = "not listable"
 	bucketUnread   = "not readable"
 	bucketUnlooked = "not looked at"
 )

@@ -10,7 +10,7 @@
 //
 // It reads chains entry by entry. What it holds is, for the partition at hand,
 // the keys of its staged objects; for every destination, a count for each
-// source and day; and the keys of parked jobs.
+// source and day; the sources; and the keys of parked jobs.
 package verify
 
 import (
@@ -18,6 +18,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -57,6 +60,7 @@ type Config struct {
 // Bucket is a destination's bucket, to be read.
 type Bucket struct {
 	Store  objstore.Store
+	Server string // tells buckets of one name on several servers apart
 	Name   string
 	Prefix string // of keys, without slashes at its ends
 }
@@ -65,7 +69,9 @@ type Bucket struct {
 type Deps struct {
 	Staging objstore.Store
 	// Bucket opens the bucket of a destination, "workspace/name". Its error
-	// says why it cannot be read. Nil: no bucket is looked at.
+	// says why it cannot be read: one that is ErrNoDestination, or
+	// objstore.ErrDenied or ErrNoBucket, that we have no business in it; any
+	// other, that it could not be looked at. Nil: no bucket is looked at.
 	Bucket func(ctx context.Context, destination string) (Bucket, error)
 	// Found and Done tell of entries, for progress; nil: nobody is told.
 	Found, Done func(entries int64)
@@ -73,6 +79,9 @@ type Deps struct {
 
 // ErrNothing says that there is no ledger to verify.
 var ErrNothing = errors.New("nothing to verify")
+
+// ErrNoDestination says that there is no such destination, or is no longer.
+var ErrNoDestination = errors.New("the destination is not in the catalog")
 
 // verifier is one run.
 type verifier struct {
@@ -85,6 +94,9 @@ type verifier struct {
 	now     time.Time
 	orders  []*delivery.Order   // of replays of this topic
 	damaged map[ledger.Log]bool // chains of which entries cannot be read
+	// sources are those of the ledger's files, with the workspaces that they
+	// were ever owed to.
+	sources map[string]map[string]bool
 }
 
 // Verify verifies. The report is of what could be looked at, also with an
@@ -105,7 +117,7 @@ func newVerifier(cfg Config, deps Deps) *verifier {
 	cfg.AtOnce = cmp.Or(cfg.AtOnce, 32)
 	cfg.Examples = cmp.Or(cfg.Examples, 100)
 	now := time.Now()
-	return &verifier{cfg: cfg, deps: deps, staging: objstore.Patient(deps.Staging), report: newReport(now, cfg), now: now, damaged: map[ledger.Log]bool{}}
+	return &verifier{cfg: cfg, deps: deps, staging: objstore.Patient(deps.Staging), report: newReport(now, cfg), now: now, damaged: map[ledger.Log]bool{}, sources: map[string]map[string]bool{}}
 }
 
 // whole says that every file and every chain of the topic is looked at: only
@@ -115,10 +127,15 @@ func (v *verifier) whole() bool {
 }
 
 func (v *verifier) all(ctx context.Context) error {
+	traces, err := v.traces(ctx) // first: a chain is begun before all that names it
+	if err != nil {
+		return err
+	}
 	logs, err := v.logs(ctx)
 	if err != nil {
 		return err
 	}
+	logs = v.lost(logs, traces)
 	if v.parked, err = listParked(ctx, v.staging); err != nil {
 		return err
 	}
@@ -127,7 +144,7 @@ func (v *verifier) all(ctx context.Context) error {
 	}
 	var errs []error
 	for _, l := range logs {
-		if !v.wants(l) {
+		if !v.wants(l) || v.damaged[l] {
 			continue
 		}
 		if err := v.chain(ctx, l); err != nil {
@@ -154,6 +171,46 @@ func (v *verifier) wants(l ledger.Log) bool {
 // logs finds every chain of the staging bucket, of any topic.
 func (v *verifier) logs(ctx context.Context) ([]ledger.Log, error) {
 	return ledger.FindLogs(ctx, v.staging, "", "", func(key string) { v.report.problem(ChainForeign, key, "is no ledger entry") })
+}
+
+// traces finds the partitions of the topic that staging holds files or receipts
+// of, with the first key of each.
+func (v *verifier) traces(ctx context.Context) (map[ledger.Log]string, error) {
+	found := map[ledger.Log]string{}
+	for _, kind := range []string{"data/", "receipts/"} {
+		below := kind + v.cfg.Topic + "/" + v.cfg.Incarnation + "/"
+		for after := ""; ; {
+			infos, err := v.staging.List(ctx, below, after, 1)
+			if err != nil {
+				return nil, err
+			}
+			if len(infos) == 0 {
+				break
+			}
+			key := infos[0].Key
+			part, _, _ := strings.Cut(strings.TrimPrefix(key, below), "/")
+			after = max(below+part+"/~", key) // past all of it
+			l := ledger.Log{Topic: v.cfg.Topic, Incarnation: v.cfg.Incarnation}
+			if l.Partition, err = strconv.Atoi(part); err == nil && strings.HasPrefix(key, kind+l.String()+"/") && found[l] == "" {
+				found[l] = key
+			}
+		}
+	}
+	return found, nil
+}
+
+// lost tells of chains that left traces, and adds them to those that are there.
+//
+// Invariant: I1, entry 0 exists if anything of its partition does.
+func (v *verifier) lost(logs []ledger.Log, traces map[ledger.Log]string) []ledger.Log {
+	for l, key := range traces {
+		if v.wants(l) && !slices.Contains(logs, l) {
+			v.report.problem(ChainGap, l.String()+" entry 0", "the whole chain is missing, and %q is there", key)
+			v.damaged[l] = true
+			logs = append(logs, l)
+		}
+	}
+	return logs
 }
 
 // looksAt reports whether the debt is looked at.

@@ -26,29 +26,48 @@ import (
 // verify runs `sealift verify`'s mechanism on the world.
 func (w *world) verify(change func(*verify.Config)) *verify.Report {
 	w.t.Helper()
-	refuse := func(op objstore.Op) objstore.Fault {
-		if op.Name == "put" || op.Name == "delete" {
+	w.refuse(w.staging, nil)
+	for _, b := range w.buckets {
+		w.refuse(b, nil)
+	}
+	r, err := w.verifyAs(change, w.open)
+	require.NoError(w.t, err)
+	return r
+}
+
+// refuse lets nothing be written, and reads fail as fault says.
+func (w *world) refuse(s *objstore.Memory, fault func(objstore.Op) error) {
+	s.SetFault(func(op objstore.Op) objstore.Fault {
+		switch {
+		case op.Name == "put" || op.Name == "delete":
 			return objstore.Fault{Before: errors.New("a verification writes nothing")}
+		case fault != nil:
+			return objstore.Fault{Before: fault(op)}
 		}
 		return objstore.Fault{}
-	}
-	w.staging.SetFault(refuse)
-	for _, b := range w.buckets {
-		b.SetFault(refuse)
-	}
+	})
+}
+
+// verifyAs is verify with the faults that are set, and buckets that are opened
+// in another way.
+func (w *world) verifyAs(change func(*verify.Config), open func(context.Context, string) (verify.Bucket, error)) (*verify.Report, error) {
 	cfg := verify.Config{Topic: "events", Partition: -1, Deep: true, Overdue: time.Nanosecond}
 	if change != nil {
 		change(&cfg)
 	}
-	r, err := verify.Verify(context.Background(), cfg, verify.Deps{Staging: w.staging, Bucket: func(_ context.Context, dest string) (verify.Bucket, error) {
-		name := map[string]string{lake: "lake", archive: "archive"}[dest]
-		if name == "" {
-			return verify.Bucket{}, errors.New("not in the catalog")
-		}
-		return verify.Bucket{Store: w.buckets[dest], Name: name, Prefix: w.prefixes[dest]}, nil
-	}})
-	require.NoError(w.t, err)
-	return r
+	return verify.Verify(context.Background(), cfg, verify.Deps{Staging: w.staging, Bucket: open})
+}
+
+// open opens the bucket of a destination; all but the lake's are the archive.
+func (w *world) open(_ context.Context, dest string) (verify.Bucket, error) {
+	b, name := w.buckets[dest], "archive"
+	if b == nil {
+		return verify.Bucket{}, verify.ErrNoDestination
+	}
+	if dest == lake {
+		name = "lake"
+	}
+	return verify.Bucket{Store: b, Name: name, Prefix: w.prefixes[dest]}, nil
 }
 
 // books are the world for the independent judge.

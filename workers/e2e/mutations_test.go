@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/delivery"
@@ -105,6 +108,30 @@ var mutations = map[string]mutation{
 		verify: []verify.Kind{verify.ObjectForeign},
 		check:  []check.Kind{check.Foreign},
 	},
+	"foreign_objects_in_another_spelling_of_a_day": { // as many as are in the real folder
+		damage: func(w *world) string {
+			folder := w.lastFolder()
+			other := folder[:len(folder)-len("1795305600000/")] + "0" + folder[len(folder)-len("1795305600000/"):]
+			for info, err := range objstore.All(context.Background(), w.buckets[lake], folder) {
+				require.NoError(w.t, err)
+				put(w.t, w.buckets[lake], other+strings.TrimPrefix(info.Key, folder), []byte("x"), objstore.Info{})
+			}
+			return other
+		},
+		verify: []verify.Kind{verify.ObjectForeign},
+		check:  []check.Kind{check.Foreign},
+	},
+	"object_at_a_destination_of_which_its_source_is_none": {
+		damage: func(w *world) string {
+			e, i := w.lakeOnly()
+			b, info := stored(w.t, w.buckets[lake], w.objectKey(lake, e, i))
+			put(w.t, w.buckets[archive], w.objectKey(archive, e, i), b, info)
+			return w.objectKey(archive, e, i)
+		},
+		verify: []verify.Kind{verify.NotOwed},
+		check:  []check.Kind{check.Foreign},
+	},
+
 	// Staged objects.
 	"staged_dropped": {
 		damage: func(w *world) string {
@@ -213,6 +240,15 @@ var mutations = map[string]mutation{
 		},
 		verify: []verify.Kind{verify.ChainGap},
 		check:  []check.Kind{check.Broken},
+	},
+	"chain_missing": {
+		damage: func(w *world) string {
+			l := w.second().Log()
+			w.removeAll("ledger/" + l.String() + "/")
+			return l.String()
+		},
+		verify: []verify.Kind{verify.ChainGap},
+		check:  []check.Kind{check.Untrue, check.Foreign},
 	},
 	"entry_of_another_number": {
 		damage: func(w *world) string {

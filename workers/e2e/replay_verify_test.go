@@ -67,9 +67,9 @@ func TestReplaysAreVerified(t *testing.T) {
 		dest    string
 		without []verify.Kind // if the order is lost
 	}{
-		"written_anew":         {order: func(o *delivery.Order) { o.Force = true }, e: shared, dest: lake, without: []verify.Kind{verify.ObjectChanged}},
-		"in_a_view":            {order: func(o *delivery.Order) { o.View = "v2" }, e: shared, dest: archive},
-		"at_a_new_destination": {order: func(o *delivery.Order) { o.Destinations = []string{archive} }, e: lakeOnly, dest: archive},
+		"written_anew":         {order: func(o *delivery.Order) { o.Force = true }, e: shared, dest: lake, without: []verify.Kind{verify.ObjectChanged, verify.BadOrder}},
+		"in_a_view":            {order: func(o *delivery.Order) { o.View = "v2" }, e: shared, dest: archive, without: []verify.Kind{verify.BadOrder}},
+		"at_a_new_destination": {order: func(o *delivery.Order) { o.Destinations = []string{archive} }, e: lakeOnly, dest: archive, without: []verify.Kind{verify.NotOwed, verify.BadOrder}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := good.clone(t)

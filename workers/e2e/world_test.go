@@ -204,6 +204,31 @@ func (w *world) sealedEntries() []*ledger.Entry {
 	return byLog[best]
 }
 
+// lakeOnly is a file that the lake alone is owed, of a source that nobody else is.
+func (w *world) lakeOnly() (*ledger.Entry, int) {
+	w.t.Helper()
+	for _, e := range w.entries() {
+		if i := slices.IndexFunc(e.Files, func(f ledger.File) bool { return slices.Equal(f.Owed, []string{lake}) }); i >= 0 {
+			return e, i
+		}
+	}
+	require.Fail(w.t, "no file is the lake's alone")
+	return nil, 0
+}
+
+// lastFolder is the last day of a source that has several, at the lake.
+func (w *world) lastFolder() string {
+	w.t.Helper()
+	var days []string
+	for info, err := range objstore.All(context.Background(), w.buckets[lake], w.prefixes[lake]+"/segment-logs/"+sourceID(0)+"/") {
+		require.NoError(w.t, err)
+		days = append(days, info.Key[:strings.LastIndex(info.Key, "/")+1])
+	}
+	days = slices.Compact(days)
+	require.Greater(w.t, len(days), 1)
+	return days[len(days)-1]
+}
+
 // clone is a copy that may be damaged.
 func (w *world) clone(t testing.TB) *world {
 	c := &world{t: t, staging: cloneStore(t, w.staging), buckets: map[string]*objstore.Memory{}, prefixes: w.prefixes, expected: w.expected}
@@ -254,6 +279,17 @@ func (w *world) remove(s *objstore.Memory, key string) {
 	_, err := s.Head(context.Background(), key)
 	require.NoError(w.t, err, "what is to be removed is there")
 	require.NoError(w.t, s.Delete(context.Background(), key))
+}
+
+func (w *world) removeAll(prefix string) {
+	w.t.Helper()
+	n := 0
+	for info, err := range objstore.All(context.Background(), w.staging, prefix) {
+		require.NoError(w.t, err)
+		w.remove(w.staging, info.Key)
+		n++
+	}
+	require.Positive(w.t, n)
 }
 
 func (w *world) copyTo(s *objstore.Memory, from, to string) {

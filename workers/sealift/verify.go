@@ -41,10 +41,12 @@ file, every staged file there until its debts are closed, every receipt true, an
 credentials allow to read the customers' buckets, every delivered object there and unchanged,
 and nothing else. --deep reads every file as well. It writes nothing, and may run at any time.
 
-A bucket is read with the destination's role, or as the operator's own principal; most roles
-may only put, and then the report says that the bucket was not readable.
+A bucket is read with the destination's role, or as the operator's own principal, if one of them
+may s3:ListBucket below segment-logs/ (and s3:GetObject); most may only put, and then the report
+says that the bucket was not readable.
 
-Exit code 0: all that was looked at is right. 1: it could not be verified. 3: problems.`,
+Exit code 0: all that was looked at is right; buckets that nobody lets us read are not looked at.
+1: something could not be verified, as when a server is away. 3: problems.`,
 		Example: `  sealift verify
   sealift verify --deep --since 24h
   sealift verify --source qv5iYYMxd94DahFpRzm58y --json`,
@@ -108,7 +110,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 		err = errors.Join(printVerify(a.stdout, r, err == nil && len(r.Unread) == 0), err)
 	}
 	if err == nil && len(r.Unread) > 0 {
-		err = fmt.Errorf("%d objects could not be read", len(r.Unread))
+		err = fmt.Errorf("not all could be verified: %s could not be read", progress.Things(int64(len(r.Unread)), "thing"))
 	}
 	if !r.OK() {
 		return &exitError{exitPartial, errors.Join(fmt.Errorf("problems found: %s", progress.Count(r.Problems)), err)}
@@ -128,9 +130,9 @@ func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, er
 	}
 	t, ok := b.catalog.Snapshot().Destination(dest)
 	if !ok {
-		return verify.Bucket{}, errors.New("the destination is not in the catalog")
+		return verify.Bucket{}, verify.ErrNoDestination
 	}
-	out := verify.Bucket{Name: t.BucketName, Prefix: t.Prefix}
+	out := verify.Bucket{Server: t.Endpoint, Name: t.BucketName, Prefix: t.Prefix}
 	var errs []error
 	if t.RoleARN != "" {
 		request := assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace, FIPS: t.FIPS}
@@ -144,17 +146,24 @@ func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, er
 		errs = append(errs, fmt.Errorf("as role %s: %w", t.RoleARN, err))
 	}
 	var err error
-	if out.Store, err = b.lists(ctx, t, nil); err != nil {
-		return out, errors.Join(append(errs, fmt.Errorf("as the operator: %w", err))...)
+	if out.Store, err = b.lists(ctx, t, nil); err == nil {
+		return out, nil
 	}
-	return out, nil
+	errs = append(errs, fmt.Errorf("as the operator: %w", err))
+	for _, err := range errs {
+		if !errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrNoBucket) {
+			return out, errors.New(errors.Join(errs...).Error()) // another's refusal is not the answer
+		}
+	}
+	return out, errors.Join(errs...)
 }
 
-// lists opens the bucket if it can be listed, in whatever region it is.
+// lists opens the bucket if what verify looks at can be listed, in whatever
+// region it is.
 func (b *bucketReader) lists(ctx context.Context, t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) (objstore.Store, error) {
 	for range 2 {
 		store := b.bucket(t, creds)
-		_, err := store.List(ctx, t.Prefix, "", 1)
+		_, err := store.List(ctx, strings.TrimPrefix(t.Prefix+"/segment-logs/", "/"), "", 1)
 		var e *objstore.Error
 		if errors.Is(err, objstore.ErrWrongRegion) && errors.As(err, &e) && e.Region != "" {
 			t.Region = e.Region
@@ -201,6 +210,11 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	for _, d := range r.Destinations {
 		if d.Why != "" {
 			fmt.Fprintf(out, "%s: %s: %s\n", d.ID, d.Bucket, d.Why)
+		}
+	}
+	for _, d := range r.Destinations {
+		if d.Past > 0 {
+			fmt.Fprintf(out, "%s: %s that only a forgotten replay can account for\n", d.ID, progress.Things(d.Past, "object"))
 		}
 	}
 	for _, what := range r.Unread {

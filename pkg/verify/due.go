@@ -1,0 +1,74 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// know notes a file's source, and whose it is.
+func (v *verifier) know(f *ledger.File) {
+	if v.sources[f.Source] == nil {
+		v.sources[f.Source] = map[string]bool{}
+	}
+	for _, dest := range f.Owed {
+		v.sources[f.Source][workspaceOf(dest)] = true
+	}
+}
+
+// mayBeOf reports whether a source's files may go to a destination: sources are
+// of one workspace, which is not known of those that nobody was ever owed.
+func (v *verifier) mayBeOf(source, dest string) bool {
+	of := v.sources[source]
+	return len(of) == 0 || of[workspaceOf(dest)]
+}
+
+func workspaceOf(dest string) string {
+	workspace, _, _ := strings.Cut(dest, "/")
+	return workspace
+}
+
+// due reports whether the file's object belongs into the bucket: because the
+// file is owed to the destination or ordered for it, or to another of its
+// workspace that shares the place, or did when it was delivered. Destinations
+// of two workspaces never do.
+//
+// Invariant: I7.
+func (o *file) due(ctx context.Context, b *bucket, key string) (bool, error) {
+	if o.sentTo(b.id) {
+		return true, nil
+	}
+	near := slices.Clone(o.f.Owed)
+	for _, order := range o.orders {
+		near = append(near, order.Destinations...)
+	}
+	for _, dest := range near {
+		if workspaceOf(dest) != workspaceOf(b.id) || !o.sentTo(dest) {
+			continue
+		}
+		if o.buckets.get(ctx, dest).site() == b.site() {
+			return true, nil
+		}
+		r, err := readReceipt(ctx, o.verifier.staging, delivery.ReceiptKey(o.ref, dest))
+		switch {
+		case err == nil && r.Bucket == b.Name && r.Key == key:
+			return true, nil
+		case err != nil && !errors.Is(err, objstore.ErrNotFound) && !errors.Is(err, delivery.ErrBadReceipt):
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// sentTo reports whether the file is owed to a destination, or a replay was
+// ordered to put it where it would be.
+func (o *file) sentTo(dest string) bool {
+	return slices.Contains(o.f.Owed, dest) || slices.ContainsFunc(o.orders, func(order *delivery.Order) bool {
+		return order.View == "" && order.Covers(o.e, o.f, dest)
+	})
+}

@@ -1,0 +1,219 @@
+package e2e
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/verify"
+)
+
+// rehome makes a destination of files that the archive was owed into another's:
+// as if the files had been its from the beginning.
+func (w *world) rehome(to string, which func(ledger.File) bool) {
+	w.t.Helper()
+	for _, e := range w.entries() {
+		var moved []int
+		for i := range e.Files {
+			f := &e.Files[i]
+			at := slices.Index(f.Owed, archive)
+			if at < 0 || !which(*f) {
+				continue
+			}
+			f.Owed[at] = to
+			slices.Sort(f.Owed)
+			moved = append(moved, i)
+		}
+		w.editEntry(e, func(*ledger.Entry) {})
+		for _, i := range moved {
+			from := delivery.ReceiptKey(delivery.Ref(e, i), archive)
+			w.editReceipt(from, func(r *delivery.Receipt) { r.Destination = to })
+			w.rename(w.staging, from, delivery.ReceiptKey(delivery.Ref(e, i), to))
+		}
+	}
+}
+
+// TestWhoseObjectsABucketMayHold: what was put for somebody who shares the
+// place, or did, is right; what is another's is not.
+func TestWhoseObjectsABucketMayHold(t *testing.T) {
+	const (
+		second  = worldWorkspace + "/second"
+		foreign = "ws_foreign0000000000000/archive"
+	)
+	all := func(ledger.File) bool { return true }
+	first := func(f ledger.File) bool { return f.Source == sourceID(0) }
+	old := func(c *verify.Config) { c.Retain = time.Nanosecond }
+	// stray puts a file that only the lake is owed into the archive.
+	stray := func(w *world) {
+		e, i := w.lakeOnly()
+		b, info := stored(w.t, w.buckets[lake], w.objectKey(lake, e, i))
+		put(w.t, w.buckets[archive], w.objectKey(archive, e, i), b, info)
+	}
+	good := newWorld(t)
+	for hazard, c := range map[string]struct {
+		world  func(w *world)
+		change func(*verify.Config)
+		want   []verify.Kind
+		past   int64
+	}{
+		"two_destinations_in_one_place": {world: func(w *world) {
+			w.rehome(second, first)
+			w.buckets[second] = w.buckets[archive]
+		}},
+		"one_of_two_in_one_place_is_looked_at": {world: func(w *world) {
+			w.rehome(second, first)
+			w.buckets[second] = w.buckets[archive]
+		}, change: func(c *verify.Config) { c.Destination = archive }},
+		"delivered_there_a_moment_ago": {world: func(w *world) {
+			w.rehome(second, first)
+			w.buckets[second] = w.buckets[archive]
+			for _, e := range w.entries() {
+				for i, f := range e.Files {
+					if slices.Contains(f.Owed, second) {
+						w.remove(w.staging, delivery.ReceiptKey(delivery.Ref(e, i), second))
+					}
+				}
+			}
+		}, change: func(c *verify.Config) { c.Overdue = time.Hour }},
+		"a_destination_was_renamed": {world: func(w *world) {
+			day := w.second().Files[0].Stream().Day()
+			w.rehome(second, func(f ledger.File) bool { return f.Stream().Day() == day })
+		}},
+		"a_destination_that_left_another_ones_place": {world: func(w *world) { w.rehome(second, first) }},
+		"a_new_destination_in_one_place_was_backfilled": {world: func(w *world) {
+			w.buckets[second] = w.buckets[archive]
+			e, i := w.lakeOnly()
+			order := w.orderFor("r1", func(o *delivery.Order) { o.Destinations = []string{second} })
+			put(t, w.staging, delivery.OrderKey("r1"), order.Encode(), objstore.Info{})
+			b, info := stored(w.t, w.buckets[lake], w.objectKey(lake, e, i))
+			put(w.t, w.buckets[archive], w.objectKey(archive, e, i), b, info)
+		}},
+		"another_users_sources": {world: func(w *world) {
+			put(w.t, w.buckets[archive], "segment-logs/of-another-fleet/1795305600000/x.gz", []byte("x"), objstore.Info{})
+		}},
+		"another_customers_file": {world: func(w *world) {
+			w.rehome(foreign, all)
+			w.buckets[foreign] = w.buckets[archive]
+			stray(w)
+		}, want: []verify.Kind{verify.NotOwed}},
+		"another_customers_file_long_ago": {world: func(w *world) {
+			w.rehome(foreign, all)
+			w.buckets[foreign] = w.buckets[archive]
+			stray(w)
+		}, change: old, want: []verify.Kind{verify.NotOwed}},
+		"a_backfill_whose_order_had_its_time": {world: stray, change: old, past: 1},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			w := good.clone(t)
+			c.world(w)
+			r := w.verify(c.change)
+			require.Equal(t, c.want, kindsOf(r), "%v", r.Examples)
+			require.Empty(t, r.Unread)
+			var past int64
+			for _, d := range r.Destinations {
+				past += d.Past
+			}
+			require.Equal(t, c.past, past)
+		})
+	}
+}
+
+// TestSinceLooksAtTheEntryBefore: the first entry of a window is held against
+// the one before it, or that is told to be missing.
+func TestSinceLooksAtTheEntryBefore(t *testing.T) {
+	good := newWorld(t)
+	for hazard, c := range map[string]struct {
+		damage func(w *world, before *ledger.Entry)
+		want   []verify.Kind
+		unread bool
+	}{
+		"nothing": {damage: func(*world, *ledger.Entry) {}},
+		"missing": {damage: func(w *world, before *ledger.Entry) {
+			w.remove(w.staging, ledger.EntryKey(before.Log(), before.Seq))
+		}, want: []verify.Kind{verify.ChainGap}},
+		"cut_short": {damage: func(w *world, before *ledger.Entry) {
+			w.edit(w.staging, ledger.EntryKey(before.Log(), before.Seq), func(b []byte) []byte { return b[:len(b)/2] })
+		}, want: []verify.Kind{verify.EntryCorrupt}},
+		"cannot_be_read": {damage: func(*world, *ledger.Entry) {}, unread: true},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			w := good.clone(t)
+			before := w.second()
+			first := before.Seq + 1
+			require.Positive(t, before.Seq, "older entries")
+			c.damage(w, before)
+			// What follows is written again, later than all else.
+			chain := "ledger/" + before.Log().String() + "/"
+			since := time.Now()
+			for info, err := range objstore.All(context.Background(), w.staging, chain) {
+				require.NoError(t, err)
+				if _, seq, ok := ledger.ParseEntryKey(info.Key); ok && seq >= first {
+					w.edit(w.staging, info.Key, func(b []byte) []byte { return b })
+				}
+			}
+			w.refuse(w.staging, func(op objstore.Op) error {
+				if c.unread && op.Name == "get" && op.Key == ledger.EntryKey(before.Log(), before.Seq) {
+					return objstore.ErrInvalid
+				}
+				return nil
+			})
+			r, err := w.verifyAs(func(c *verify.Config) { c.Since = since; c.Partition = before.Partition }, w.open)
+			require.NoError(t, err)
+			require.Equal(t, c.want, kindsOf(r), "%v", r.Examples)
+			require.Equal(t, c.unread, len(r.Unread) > 0, "%v", r.Unread)
+			if len(c.want) > 0 {
+				require.Contains(t, r.Examples[0].String(), placeOf(before))
+			}
+		})
+	}
+}
+
+// TestChainsThatAreGone: each is told by what it left, and if it was the last
+// there is nothing to verify, which is not right.
+func TestChainsThatAreGone(t *testing.T) {
+	good := newWorld(t)
+	for hazard, c := range map[string]struct {
+		remove []string // with {log} for one of them
+		err    error
+		want   []verify.Kind
+	}{
+		"one":                         {remove: []string{"ledger/{log}/"}, want: []verify.Kind{verify.ChainGap}},
+		"one_and_its_receipts":        {remove: []string{"ledger/{log}/", "receipts/{log}/"}, want: []verify.Kind{verify.ChainGap}},
+		"one_and_its_staged_objects":  {remove: []string{"ledger/{log}/", "data/{log}/"}, want: []verify.Kind{verify.ChainGap}},
+		"all":                         {remove: []string{"ledger/"}, err: verify.ErrNothing, want: []verify.Kind{verify.ChainGap}},
+		"one_that_was_not_looked_for": {remove: []string{"ledger/{log}/"}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			w := good.clone(t)
+			e := w.second()
+			l, ref := e.Log(), delivery.Ref(e, 0)
+			// What hangs on the chain is told with it, and not to be deleted.
+			order := w.orderFor("r1", func(o *delivery.Order) { o.Force = true })
+			put(t, w.staging, delivery.OrderKey("r1"), order.Encode(), objstore.Info{})
+			w.replay(order, e, lake)
+			w.rename(w.staging, w.receiptKey(e, lake), delivery.ParkedKey(ref, lake))
+			put(t, w.staging, "receipts/"+l.String()+"/\u00e9", []byte("x"), objstore.Info{})
+			for _, prefix := range c.remove {
+				w.removeAll(strings.ReplaceAll(prefix, "{log}", l.String()))
+			}
+			w.refuse(w.staging, nil)
+			r, err := w.verifyAs(func(cfg *verify.Config) {
+				if c.want == nil {
+					cfg.Partition = (l.Partition + 1) % pipelinePartitions
+				}
+			}, w.open)
+			require.ErrorIs(t, err, c.err)
+			require.Equal(t, c.want, kindsOf(r), "%v", r.Examples)
+			if c.want != nil {
+				require.Contains(t, r.Examples[0].Where, l.Topic)
+			}
+		})
+	}
+}

@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/verify"
+)
+
+// TestWhatCannotBeReadIsSaid: nothing that could not be looked at passes for
+// right, but for buckets that nobody lets us into.
+func TestWhatCannotBeReadIsSaid(t *testing.T) {
+	good := newWorld(t)
+	broken := objstore.ErrInvalid // of those that are not tried again
+	for hazard, c := range map[string]struct {
+		opens  error // of the lake
+		fault  func(w *world) func(objstore.Op) error
+		state  string
+		unread string // "": nothing
+	}{
+		"refused":                    {opens: objstore.ErrDenied, state: "not readable"},
+		"no_bucket":                  {opens: objstore.ErrNoBucket, state: "not readable"},
+		"no_destination":             {opens: verify.ErrNoDestination, state: "not readable"},
+		"cannot_be_opened":           {opens: errors.New("the catalog cannot be read"), state: "not readable", unread: lake + ": its bucket: the catalog cannot be read"},
+		"no_list":                    {fault: failing("list", "", objstore.ErrDenied, 0), state: "not readable"},
+		"list_fails":                 {fault: failing("list", "", broken, 0), state: "not readable", unread: lake + ": its bucket: "},
+		"later_list_fails":           {fault: failing("list", "", broken, 1), state: "read", unread: "acme/raw/segment-logs/"},
+		"later_list_is_denied":       {fault: failing("list", "", objstore.ErrDenied, 1), state: "read", unread: "acme/raw/segment-logs/"},
+		"one_object_is_denied":       {fault: failing("head", "second", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
+		"no_content_is_given":        {fault: failing("get", "", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
+		"no_object_is_given":         {fault: failing("head", "", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
+		"one_object_cannot_be_given": {fault: failing("head", "second", broken, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			w := good.clone(t)
+			gone := w.objectKey(lake, w.sealedEntries()[0], 0) // what can be seen is, whatever else cannot
+			w.remove(w.buckets[lake], gone)
+			seen := c.state == "read" && hazard != "no_object_is_given"
+			for _, b := range w.buckets {
+				w.refuse(b, nil)
+			}
+			w.refuse(w.staging, nil)
+			if c.fault != nil {
+				w.refuse(w.buckets[lake], c.fault(w))
+			}
+			r, err := w.verifyAs(nil, func(ctx context.Context, dest string) (verify.Bucket, error) {
+				if dest == lake && c.opens != nil {
+					return verify.Bucket{}, c.opens
+				}
+				return w.open(ctx, dest)
+			})
+			require.NoError(t, err)
+			var want []verify.Kind
+			if seen {
+				want = []verify.Kind{verify.ObjectMissing}
+			}
+			require.Equal(t, want, kindsOf(r), "%v", r.Examples)
+			for _, d := range r.Destinations {
+				if d.ID == lake {
+					require.Equal(t, c.state, d.Bucket)
+				} else {
+					require.Equal(t, "read", d.Bucket)
+				}
+			}
+			if c.unread == "" {
+				require.Empty(t, r.Unread)
+				return
+			}
+			require.NotEmpty(t, r.Unread)
+			for _, what := range r.Unread {
+				require.Contains(t, what, c.unread)
+			}
+		})
+	}
+}
+
+// failing lets requests of a name fail, but for the first ones: those of all
+// keys, or of the second file's object.
+func failing(name, which string, err error, but int) func(*world) func(objstore.Op) error {
+	return func(w *world) func(objstore.Op) error {
+		second := w.objectKey(lake, w.second(), 0)
+		n := 0
+		return func(op objstore.Op) error {
+			if op.Name != name || which == "second" && op.Key != second {
+				return nil
+			}
+			if n++; n <= but {
+				return nil
+			}
+			return err
+		}
+	}
+}

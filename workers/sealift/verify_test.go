@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/iam"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/s3server"
+)
+
+const (
+	verifiedDest = "ws_AAAAAAAAAAAAAAAA/one"
+	verifiedRole = "arn:aws:iam::123456789012:role/one"
+)
+
+// verifyRig is a ledger with one file, delivered to acme-logs/raw as a role.
+func verifyRig(t *testing.T) (s *stack, env []string) {
+	log := slog.New(slog.DiscardHandler)
+	s, err := startStack(stackConfig{dir: t.TempDir()}, log)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.close()) })
+	cfg := config.Default()
+	s.configure(&cfg)
+	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
+	require.NoError(t, s.s3.CreateBucket("acme-logs"))
+	svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, svc.close()) })
+	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
+	workspace, name, _ := strings.Cut(verifiedDest, "/")
+	require.NoError(t, applyStored(t.Context(), svc, []catalog.Workspace{{ID: workspace, Sources: []catalog.Source{{ID: "web"}},
+		Destinations: []catalog.Destination{{Name: name, Sources: []string{"web"}, Bucket: "acme-logs/raw", Region: embeddedRegion, RoleARN: verifiedRole}}}}))
+
+	var body bytes.Buffer
+	z := gzip.NewWriter(&body)
+	_, err = z.Write([]byte("{}\n"))
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	sum := sha256.Sum256(body.Bytes())
+	head := ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: cfg.Kafka.EventsTopic, Incarnation: cfg.Kafka.Incarnation, WrittenAt: time.Now().UnixMilli()}
+	seal := head
+	seal.Seq, seal.Kind, seal.Attempt, seal.LowWatermark = 1, ledger.KindSeal, "b", 1
+	f := ledger.File{Source: "web", Hour: 1795356000000, Received: 1795356000000, Records: 1, RawBytes: 3, GzipBytes: int64(body.Len()),
+		RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: []string{verifiedDest}}
+	f.StagedKey = delivery.StagedKey(seal.Log(), &f)
+	seal.Files = []ledger.File{f}
+	chain := ledger.NewChain(svc.staging, seal.Log())
+	require.NoError(t, chain.Append(t.Context(), &head))
+	require.NoError(t, chain.Append(t.Context(), &seal))
+	put := func(store objstore.Store, key string, b []byte, o objstore.PutOptions) objstore.Info {
+		info, err := store.Put(t.Context(), key, bytes.NewReader(b), o)
+		require.NoError(t, err)
+		return info
+	}
+	put(svc.staging, f.StagedKey, body.Bytes(), objstore.PutOptions{})
+	key, meta := delivery.ObjectKey("raw", seal.Log(), &f), delivery.ObjectMetadata(seal.Log(), &f)
+	meta["sha256"] = f.SHA256
+	target, _ := mustStored(t, svc).Destination(verifiedDest)
+	there := put(svc.bucket(target, nil), key, body.Bytes(), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
+	ref := delivery.Ref(&seal, 0)
+	put(svc.staging, delivery.ReceiptKey(ref, verifiedDest), delivery.Receipt{File: ref, Destination: verifiedDest, Outcome: delivery.Delivered,
+		Bucket: "acme-logs", Key: key, ETag: there.ETag, SHA256: f.SHA256, Bytes: f.GzipBytes, Records: 1}.Encode(), objstore.PutOptions{})
+
+	t.Setenv("AWS_ACCESS_KEY_ID", s.key.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", s.key.SecretAccessKey.Reveal())
+	return s, []string{
+		"SEALIFT_KAFKA_BROKERS=" + cfg.Kafka.Brokers[0], "SEALIFT_STS_ENDPOINT=" + s.s3URL, "SEALIFT_DESTINATIONS_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_REGION=" + cfg.Staging.Region,
+		"SEALIFT_STAGING_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_FORCE_PATH_STYLE=true",
+	}
+}
+
+func mustStored(t *testing.T, svc *services) *catalog.Snapshot {
+	snapshot, err := storedCatalog(t.Context(), svc)
+	require.NoError(t, err)
+	return snapshot
+}
+
+// A bucket that nobody lets us read is told, and no failure; one that could not
+// be looked at is.
+func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
+	s, env := verifyRig(t)
+	const (
+		list = `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::acme-logs","Condition":{"StringLike":{"s3:prefix":"raw/segment-logs/*"}}}`
+		get  = `{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::acme-logs/raw/segment-logs/*"}`
+		// The role's owner has its own keys; these are the operator's.
+		denied, away = "403 AccessDenied", "400 InvalidRequest"
+	)
+	faults := map[string]s3server.Fault{
+		denied: {Status: http.StatusForbidden, Code: "AccessDenied", Message: "Access Denied"},
+		away:   {Status: http.StatusBadRequest, Code: "InvalidRequest", Message: "away"},
+	}
+	for hazard, c := range map[string]struct {
+		policies         []string
+		operator, role   string // what is answered to each, of the bucket
+		sts              string
+		env              []string
+		code             int
+		says, doesNotSay []string
+	}{
+		"operator":                         {code: exitOK, says: []string{"read    1 of 1", "no problems"}},
+		"role_for_what_is_ours":            {policies: []string{list, get}, operator: denied, code: exitOK, says: []string{"read    1 of 1", "no problems"}},
+		"role_that_may_only_put":           {operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
+		"role_that_may_get_and_not_list":   {policies: []string{get}, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
+		"role_that_may_list_and_not_get":   {policies: []string{list}, operator: denied, code: exitFailure, says: []string{"not verified: s3://acme-logs/raw/segment-logs/web/"}, doesNotSay: []string{"no problems"}},
+		"no_role_to_assume":                {sts: denied, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
+		"no_answer_of_sts":                 {sts: away, operator: denied, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
+		"no_answer_of_the_bucket":          {role: away, operator: away, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
+		"no_answer_to_the_operator":        {operator: away, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
+		"no_catalog_as_kafka_does_not_run": {env: []string{"SEALIFT_KAFKA_BROKERS=127.0.0.1:1"}, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: the catalog cannot be read"}, doesNotSay: []string{"no problems"}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			role := s3server.PutOnly(verifiedRole, s.s3.Operator(), "ws_AAAAAAAAAAAAAAAA", "acme-logs")
+			if len(c.policies) > 0 {
+				role.Policies = append(role.Policies, readersPolicy(t, iam.Identity, c.policies...))
+			}
+			role.Fault = faults[c.sts]
+			require.NoError(t, s.s3.PutRole(role))
+			s.s3.SetFault(func(r *http.Request) s3server.Fault {
+				switch {
+				case !strings.HasPrefix(r.URL.Path, "/acme-logs"):
+					return s3server.Fault{}
+				case strings.Contains(r.Header.Get("Authorization"), s.key.AccessKeyID):
+					return faults[c.operator]
+				}
+				return faults[c.role]
+			})
+			var out bytes.Buffer
+			code := run(t.Context(), []string{"verify"}, append(append([]string{}, env...), c.env...), strings.NewReader(""), &out, &out)
+			require.Equal(t, c.code, code, out.String())
+			for _, says := range c.says {
+				require.Contains(t, out.String(), says)
+			}
+			for _, not := range c.doesNotSay {
+				require.NotContains(t, out.String(), not)
+			}
+		})
+	}
+}
