@@ -72,7 +72,8 @@ func (e *Error) Error() string {
 	if e.Code != "" {
 		s += fmt.Sprintf(" (%d %s: %s)", e.Status, e.Code, e.Message)
 	} else if e.Err != nil {
-		s += fmt.Sprintf(" (%v)", e.Err)
+		// It may quote an answer that is not HTTP.
+		s += fmt.Sprintf(" (%s)", clip(Redact(e.Err.Error()), mostOfAMessage))
 	}
 	if e.Hint != "" {
 		s += "; " + e.Hint

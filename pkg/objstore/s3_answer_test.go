@@ -50,6 +50,31 @@ func TestS3ErrorsAreShort(t *testing.T) {
 			}
 		})
 	}
+	for hazard, line := range map[string]string{ // which net/http quotes
+		"header_that_is_none": "HTTP/1.1 200 OK\r\n%s\r\n\r\n",
+		"status_that_is_none": "HTTP/1.1 %s\r\n\r\n",
+		"no_http":             "%s\r\n\r\n",
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			s := answering(t, func(w http.ResponseWriter, r *http.Request) {
+				c, out, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Errorf("hijack: %v", err)
+					return
+				}
+				defer c.Close()
+				echo := r.Header.Get("Authorization")
+				_, _ = fmt.Fprintf(out, line, strings.ReplaceAll(echo, ":", "")+strings.Repeat(" \x01", 10_000))
+				_ = out.Flush()
+			})
+			for _, op := range []string{"put", "get", "delete"} {
+				err := do(t.Context(), s, op)
+				require.ErrorContains(t, err, "malformed", op)
+				require.Less(t, len(err.Error()), 3_000, op)
+				require.NotRegexp(t, "Signature=[0-9a-f]", err.Error(), op)
+			}
+		})
+	}
 	t.Run("etag", func(t *testing.T) { // which receipts keep
 		s := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Etag", strings.Repeat("x", 100_000)) })
 		require.ErrorIs(t, do(t.Context(), s, "put"), objstore.ErrUnavailable)

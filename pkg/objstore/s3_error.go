@@ -35,7 +35,7 @@ func (s *S3) refused(ctx context.Context, r *request, answer *http.Response, sta
 	if ctx.Err() != nil { // it may have been cut short
 		return s.failed(ctx, r, ErrUnavailable, ctx.Err())
 	}
-	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Status: status, Code: clip(document.Code, mostOfACode), Message: clip(Redact(document.Message), mostOfAMessage)}
+	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Status: status, Code: clip(Redact(document.Code), mostOfACode), Message: clip(Redact(document.Message), mostOfAMessage)}
 	region := bucketRegion(answer.Header, e.Message)
 	if region == s.region {
 		region = ""
