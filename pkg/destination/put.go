@@ -69,9 +69,13 @@ func NewPutter(cfg Config) *Putter {
 
 // place is what a bucket's answers told.
 type place struct {
-	region        string // where it lives, "" if not known
-	unconditional bool   // it does not know If-None-Match
+	region        string    // where it lives, "" if not known
+	unconditional time.Time // until then it is taken not to know If-None-Match
 }
+
+// unconditionalFor is how long a bucket is believed not to know If-None-Match: it
+// may have been a proxy that said so, and stores are upgraded.
+const unconditionalFor = time.Hour
 
 // Object is what is to be stored.
 type Object struct {
@@ -116,7 +120,7 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 	}
 	opts := putOptions(t, obj)
 	at := p.place(t)
-	opts.IfAbsent = !at.unconditional && !obj.Overwrite
+	opts.IfAbsent = time.Now().After(at.unconditional) && !obj.Overwrite
 	asked := []string{regionOf(t, at)}
 	var renewed, probing bool
 	for waits, pause := 1, p.cfg.Pause; ; {
@@ -136,8 +140,7 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 		switch {
 		case err == nil:
 			if probing { // so it was the header
-				at.unconditional = true
-				p.learn(t, at)
+				p.learn(t, func(known *place) { known.unconditional = time.Now().Add(unconditionalFor) })
 			}
 			r.ETag, r.Unconditional, r.DataKey = info.ETag, !opts.IfAbsent && !obj.Overwrite, info.DataKey
 			return r, nil
@@ -148,7 +151,7 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 			at.region = answer.Region
 			asked = append(asked, at.region)
 			r.Region = at.region
-			p.learn(t, at)
+			p.learn(t, func(known *place) { known.region = at.region })
 		case opts.IfAbsent && refusesCondition(answer):
 			probing, opts.IfAbsent = true, false
 		case expired(answer) && request != nil && !renewed:
@@ -228,10 +231,15 @@ func (p *Putter) place(t catalog.Target) place {
 	return p.places[t.Endpoint+" "+t.BucketName]
 }
 
-func (p *Putter) learn(t catalog.Target, at place) {
+// learn changes what is known of t's bucket: one thing, since another PUT may have
+// learned something else meanwhile.
+func (p *Putter) learn(t catalog.Target, change func(*place)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.places[t.Endpoint+" "+t.BucketName] = at
+	key := t.Endpoint + " " + t.BucketName
+	at := p.places[key]
+	change(&at)
+	p.places[key] = at
 }
 
 // refusesCondition reports whether the answer may mean that the store does

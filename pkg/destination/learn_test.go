@@ -1,0 +1,101 @@
+package destination
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// answers is a bucket that answers PUTs so.
+type answers struct {
+	objstore.Store
+	region string
+	put    func(region string, ifAbsent bool) error
+}
+
+func (a answers) Put(_ context.Context, _ string, _ io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	return objstore.Info{}, a.put(a.region, opts.IfAbsent)
+}
+
+func newAnswering(put func(region string, ifAbsent bool) error) *Putter {
+	return NewPutter(Config{Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
+		return answers{region: t.Region, put: put}
+	}})
+}
+
+var (
+	notImplemented = &objstore.Error{Op: "put", Kind: objstore.ErrInvalid, Status: 501, Code: "NotImplemented", Message: "A header you provided implies functionality that is not implemented"}
+	elsewhere      = &objstore.Error{Op: "put", Kind: objstore.ErrWrongRegion, Status: 301, Code: "PermanentRedirect", Region: "eu-west-1"}
+	learner        = catalog.Target{BucketName: "one-logs"}
+)
+
+func (p *Putter) mustPut(t *testing.T) Result {
+	t.Helper()
+	r, err := p.Put(t.Context(), learner, Object{Key: "segment-logs/web/1.gz", Source: "web", Body: strings.NewReader("x")})
+	require.NoError(t, err)
+	return r
+}
+
+// TestAConditionIsTriedAgain: one answer, as of a proxy that is gone, is not for
+// the life of the process, nor is that of a store that is upgraded.
+func TestAConditionIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		knows := false
+		var conditions []bool
+		p := newAnswering(func(_ string, ifAbsent bool) error {
+			conditions = append(conditions, ifAbsent)
+			if ifAbsent && !knows {
+				return notImplemented
+			}
+			return nil
+		})
+		put := func() (bool, []bool) {
+			conditions = nil
+			return p.mustPut(t).Unconditional, conditions
+		}
+		unconditional, sent := put()
+		require.True(t, unconditional)
+		require.Equal(t, []bool{true, false}, sent)
+		time.Sleep(59 * time.Minute)
+		unconditional, sent = put()
+		require.True(t, unconditional)
+		require.Equal(t, []bool{false}, sent, "not tried for every file")
+		time.Sleep(2 * time.Minute)
+		_, sent = put()
+		require.Equal(t, []bool{true, false}, sent)
+		knows = true
+		time.Sleep(61 * time.Minute)
+		unconditional, sent = put()
+		require.False(t, unconditional)
+		require.Equal(t, []bool{true}, sent)
+	})
+}
+
+// TestWhatOnePutLearnsAnotherKeeps: they go on at once, and each finds out
+// something else.
+func TestWhatOnePutLearnsAnotherKeeps(t *testing.T) {
+	var p *Putter
+	first := true
+	p = newAnswering(func(region string, ifAbsent bool) error {
+		switch {
+		case first: // meanwhile another learns where the bucket is
+			first = false
+			require.Equal(t, "eu-west-1", p.mustPut(t).Region)
+			return notImplemented
+		case ifAbsent && region == "us-east-1":
+			return elsewhere
+		}
+		return nil
+	})
+	require.True(t, p.mustPut(t).Unconditional)
+	require.Equal(t, "eu-west-1", p.Region(learner))
+	require.True(t, p.mustPut(t).Unconditional)
+}
