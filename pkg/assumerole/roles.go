@@ -38,12 +38,6 @@ type Config struct {
 	HTTPClient *http.Client
 	// Credentials are the operator's own. Default: the SDK's default chain.
 	Credentials func(context.Context) (objstore.Credentials, error)
-	// SessionName is seen in the customer's CloudTrail; 2 to 64 letters,
-	// digits or _+=,.@-. Default "sealift".
-	SessionName string
-	// Duration is the life asked for, 15m to the role's maximum; a role
-	// assumed with a role's credentials gets at most 1h. Default 1h.
-	Duration time.Duration
 	// MaxCached bounds how many credentials are held; the longest unused go
 	// first. Default 10,000.
 	MaxCached int
@@ -66,6 +60,11 @@ type Request struct {
 }
 
 const (
+	// sessionName is seen in the customer's CloudTrail.
+	sessionName = "sealift"
+	// lifetime is asked for: a role that is assumed with a role's credentials gets no
+	// more.
+	lifetime = time.Hour
 	// earlyAtMost and a quarter of the life, whichever is shorter, is what
 	// credentials must have left to be returned.
 	earlyAtMost = 10 * time.Minute
@@ -98,12 +97,6 @@ func New(cfg Config) *Roles {
 	}
 	if cfg.Credentials == nil {
 		cfg.Credentials = objstore.DefaultCredentials()
-	}
-	if cfg.SessionName == "" {
-		cfg.SessionName = "sealift"
-	}
-	if cfg.Duration == 0 {
-		cfg.Duration = time.Hour
 	}
 	if cfg.MaxCached <= 0 {
 		cfg.MaxCached = 10_000
@@ -218,8 +211,8 @@ var errNoCredentials = errors.New("the answer holds no credentials; is it STS th
 func (r *Roles) assume(ctx context.Context, request Request) (objstore.Credentials, error) {
 	in := &sts.AssumeRoleInput{
 		RoleArn:         &request.RoleARN,
-		RoleSessionName: &r.cfg.SessionName,
-		DurationSeconds: aws.Int32(int32(r.cfg.Duration / time.Second)),
+		RoleSessionName: aws.String(sessionName),
+		DurationSeconds: aws.Int32(int32(lifetime / time.Second)),
 	}
 	if request.ExternalID != "" {
 		in.ExternalId = &request.ExternalID

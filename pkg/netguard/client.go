@@ -12,14 +12,10 @@ import (
 	"github.com/sealift/sealift/pkg/transport"
 )
 
-// Control judges the address that a socket is about to be connected to. It is
+// control judges the address that a socket is about to be connected to. It is
 // a net.Dialer's Control, called after the name was looked up, once for every
 // address that is tried, so a name that changes its address between a check
 // and the connection gains nothing.
-func (a Allowed) Control(network, address string, _ syscall.RawConn) error {
-	return a.control(network, address, false)
-}
-
 func (a Allowed) control(network, address string, byName bool) error {
 	switch network {
 	case "tcp", "tcp4", "tcp6":

@@ -160,12 +160,7 @@ func TestClientFollowsNoRedirect(t *testing.T) {
 }
 
 func TestClientIgnoresTheEnvironmentsProxy(t *testing.T) {
-	proxy, arrived := serve(t, nil)
-	t.Setenv("HTTP_PROXY", "http://"+proxy)
-	t.Setenv("HTTPS_PROXY", "http://"+proxy)
-	transport := Client(nil, nil).Transport.(*guarded).next
-	require.Nil(t, transport.Proxy)
-	require.Zero(t, arrived.Load())
+	require.Nil(t, Client(nil, nil).Transport.(*guarded).next.Proxy)
 }
 
 // A name that looked public when it was checked and resolves to loopback when
@@ -221,12 +216,12 @@ func TestInterfaceEndpoints(t *testing.T) {
 func TestControl(t *testing.T) {
 	a, err := ParseAllowed([]string{"10.0.0.0/8"})
 	require.NoError(t, err)
-	require.NoError(t, a.Control("tcp4", "10.0.0.1:443", nil))
-	require.NoError(t, a.Control("tcp6", "[2600:1f00::1]:443", nil))
-	require.ErrorIs(t, a.Control("tcp4", "127.0.0.1:443", nil), ErrRefused)
-	require.ErrorIs(t, a.Control("tcp6", "[fe80::1%eth0]:443", nil), ErrRefused)
-	require.ErrorIs(t, a.Control("udp", "1.1.1.1:53", nil), ErrRefused)
-	require.ErrorIs(t, a.Control("tcp", "name:1", nil), ErrRefused)
+	require.NoError(t, a.control("tcp4", "10.0.0.1:443", false))
+	require.NoError(t, a.control("tcp6", "[2600:1f00::1]:443", false))
+	require.ErrorIs(t, a.control("tcp4", "127.0.0.1:443", false), ErrRefused)
+	require.ErrorIs(t, a.control("tcp6", "[fe80::1%eth0]:443", false), ErrRefused)
+	require.ErrorIs(t, a.control("udp", "1.1.1.1:53", false), ErrRefused)
+	require.ErrorIs(t, a.control("tcp", "name:1", false), ErrRefused)
 }
 
 // resolvesTo is a resolver for which every name has one IPv4 address.

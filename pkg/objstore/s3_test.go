@@ -373,8 +373,6 @@ func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
 	return c.r.Seek(offset, whence)
 }
 
-// A store that refuses a large body is heard, and is not sent it: 412 is the
-// usual answer to a file that was delivered before.
 // What a key of KMS was asked for is seen in the answer alone.
 func TestS3SaysWhichObjectsTookADataKey(t *testing.T) {
 	for hazard, c := range map[string]struct {
@@ -403,6 +401,8 @@ func TestS3SaysWhichObjectsTookADataKey(t *testing.T) {
 	}
 }
 
+// A store that refuses a large body is heard, and is not sent it: 412 is the
+// usual answer to a file that was delivered before.
 func TestS3RefusalOfLargeBodies(t *testing.T) {
 	server, endpoint := serve(t)
 	require.NoError(t, server.CreateBucket("bucket"))
