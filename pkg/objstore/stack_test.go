@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/require"
@@ -38,30 +37,23 @@ func TestS3ConformsOnTheStack(t *testing.T) {
 		bucket := fmt.Sprintf("conformance-%d-%d", run, n)
 		_, err := admin.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket})
 		require.NoError(t, err)
-		t.Cleanup(func() { empty(t, admin, bucket) })
-		return objstore.NewS3(objstore.S3Config{
+		store := objstore.NewS3(objstore.S3Config{
 			Bucket: bucket, Region: "us-east-1", Endpoint: endpoint, PathStyle: true,
 			Credentials: func(context.Context) (objstore.Credentials, error) {
 				return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret.New(key)}, nil
 			},
 		})
+		t.Cleanup(func() {
+			ctx := context.WithoutCancel(t.Context())
+			for info, err := range objstore.All(ctx, store, "") {
+				require.NoError(t, err)
+				require.NoError(t, store.Delete(ctx, info.Key))
+			}
+			_, err := admin.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &bucket})
+			require.NoError(t, err)
+		})
+		return store
 	}
 	conformance.Run(t, func(t *testing.T) objstore.Store { return open(t) })
 	conformance.RunReader(t, open)
-}
-
-// empty removes a bucket and all in it.
-func empty(t *testing.T, admin *s3.Client, bucket string) {
-	ctx := context.WithoutCancel(t.Context())
-	pages := s3.NewListObjectsV2Paginator(admin, &s3.ListObjectsV2Input{Bucket: &bucket})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		require.NoError(t, err)
-		for _, o := range page.Contents {
-			_, err := admin.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: o.Key})
-			require.NoError(t, err)
-		}
-	}
-	_, err := admin.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: aws.String(bucket)})
-	require.NoError(t, err)
 }
