@@ -15,6 +15,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -61,7 +62,7 @@ func WriteOrder(ctx context.Context, staging objstore.Store, o *delivery.Order) 
 // ReadOrder returns the order of that id. The error is delivery.ErrBadOrder or
 // the store's.
 func ReadOrder(ctx context.Context, staging objstore.Store, id string) (*delivery.Order, error) {
-	b, err := get(ctx, staging, delivery.OrderKey(id))
+	b, err := getOrder(ctx, staging, delivery.OrderKey(id))
 	if err != nil {
 		return nil, fmt.Errorf("read replay order %q: %w", id, err)
 	}
@@ -107,4 +108,14 @@ const maxNote = 1 << 20 // 1 MiB
 
 func get(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
 	return objstore.Read(ctx, staging, key, maxNote)
+}
+
+// getOrder is get for orders and plans: what is too large makes no sense, as
+// what is damaged.
+func getOrder(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
+	b, err := get(ctx, staging, key)
+	if errors.Is(err, objstore.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", delivery.ErrBadOrder, err)
+	}
+	return b, err
 }

@@ -20,10 +20,11 @@ type Status struct {
 // Over reports whether nothing more will happen by itself.
 func (s Status) Over() bool { return s.Plan != nil && s.Delivered+s.Failed >= s.Plan.Copies }
 
-// ReadStatus counts what became of an order.
+// ReadStatus counts what became of an order. The error is delivery.ErrBadOrder
+// if its plan is not understood, or the store's.
 func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status, error) {
 	var s Status
-	b, err := get(ctx, staging, delivery.PlanKey(id))
+	b, err := getOrder(ctx, staging, delivery.PlanKey(id))
 	switch {
 	case err == nil:
 		plan, err := delivery.DecodePlan(b)

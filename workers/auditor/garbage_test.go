@@ -266,6 +266,39 @@ func TestReplaysHoldStagedFilesAndGoAfterTheirTime(t *testing.T) {
 	require.Zero(t, r.count("replays/"))
 }
 
+// Whoever damaged one replay's notes, or is of a later release, keeps no chain
+// from being audited; what the replay may still deliver stays.
+func TestReplaysThatAreNotUnderstoodStopNoAudit(t *testing.T) {
+	for hazard, body := range map[string]string{
+		"damaged":         `{"version":`,
+		"a_later_release": `{"version":2,"parts":[]}`,
+		"too_large":       strings.Repeat("x", 2<<20),
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t, func(c *Config) { c.Retain = time.Hour })
+			held := r.seal(log0, 5*time.Hour, []string{one}, "a")
+			held2 := r.seal(log0, 4*time.Hour, []string{one}, "b")
+			free := r.seal(log0, 3*time.Hour, []string{one}, "c")
+			for _, e := range []*ledger.Entry{held, held2, free} {
+				r.deliver(e, 0, one)
+			}
+			r.age(5 * time.Hour)
+			order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: held2.Seq}, From: delivery.FromAuto}
+			require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+			r.stage(delivery.OrderKey("bad"), body)
+			r.stage(delivery.PlanKey("r"), body)
+			r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(held, 0), one), "{}")
+			require.EqualValues(t, 1, r.audit().Collected)
+			require.Equal(t, []int{1, 1, 0}, []int{r.staged(held), r.staged(held2), r.staged(free)}, "nobody knows what the order came to")
+			require.Equal(t, 4, r.count("replays/"))
+
+			r.age(time.Hour)
+			require.EqualValues(t, 2, r.audit().Collected, "its time is over")
+			require.Equal(t, 1, r.count("replays/"))
+		})
+	}
+}
+
 // Invariant: I4. A replay that takes longer than the retention, at its ordered
 // rate, is not forgotten while it runs: its jobs would be dropped as forged.
 func TestAReplayThatRunsIsNotForgotten(t *testing.T) {

@@ -3,6 +3,7 @@ package auditor
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 // files that one of them is still to deliver are not collected.
 type replays struct {
 	staging objstore.Store
+	log     *slog.Logger
 	orders  []*delivery.Order
 
 	mu   sync.Mutex      // guards over
@@ -29,7 +31,7 @@ func (a *Auditor) listReplays(ctx context.Context, now time.Time) (*replays, []s
 	if err != nil {
 		return nil, nil, err
 	}
-	r, past := &replays{staging: a.deps.Staging, over: map[string]bool{}}, []string(nil)
+	r, past := &replays{staging: a.deps.Staging, log: a.deps.Log, over: map[string]bool{}}, []string(nil)
 	for _, id := range ids {
 		o, err := replay.ReadOrder(ctx, a.deps.Staging, id)
 		switch {
@@ -80,10 +82,13 @@ func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
 		}
 		if _, asked := r.over[o.ID]; !asked { // which lists all its receipts
 			s, err := replay.ReadStatus(ctx, r.staging, o.ID)
-			if err != nil {
+			switch {
+			case errors.Is(err, delivery.ErrBadOrder): // a later release's, perhaps
+				r.log.ErrorContext(ctx, "plan of a replay is not understood; staged files that it may need are kept", "replay", o.ID, "err", err)
+			case err != nil:
 				return true, err
 			}
-			r.over[o.ID] = s.Over()
+			r.over[o.ID] = err == nil && s.Over()
 		}
 		if !r.over[o.ID] {
 			return true, nil
