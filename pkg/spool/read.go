@@ -172,7 +172,7 @@ func (s *Spool) collect(limit, max int64) {
 func (s *Spool) report(from, to int64, what string) {
 	s.at.seg.damaged = true
 	s.damages.Add(1)
-	s.log.Error("a part of the spool cannot be read back: it is left out, the rest goes on, and the segment is kept in the directory damaged",
+	s.log.Error("a part of the spool is left out: the rest goes on, and the segment is kept in the directory damaged",
 		"file", s.at.seg.path, "offset", from, "end", to, "err", what)
 }
 
