@@ -117,7 +117,10 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	obj.Overwrite = obj.Overwrite || overwrite
 	put, err := c.put(ctx, t, obj, body.size, job)
 	c.count(job.Destination, countsOf(put, err))
-	if err != nil {
+	switch {
+	case errors.Is(err, errYields):
+		return outcome{kind: busy}, nil
+	case err != nil:
 		return outcome{kind: failed, verdict: destination.Judge(err, t)}, nil
 	}
 	// What is left is ours to do: it takes no slot and no room in the spool.

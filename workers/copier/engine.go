@@ -45,7 +45,10 @@ type errand struct {
 	delivery.Job
 	idle   func() // nothing moves at the moment
 	late   func() // the destination takes longer than it should
+	stuck  func() // nothing moved for so long that it is late
 	stored func() // the object is at the destination
+
+	room <-chan struct{} // closed when it is to end the PUT and make room; nil: never
 }
 
 // engine runs tasks as the scheduler says. Whoever owns it calls drain.
@@ -89,7 +92,7 @@ func (e *engine) submit(ctx, work context.Context, job delivery.Job, c claim) er
 		e.room.Release(1)
 		return nil
 	}
-	t := &task{job: job, claims: []claim{c}}
+	t := &task{job: job, claims: []claim{c}, room: make(chan struct{})}
 	e.tasks[key] = t
 	e.apply(work, e.sched.arrived(t, time.Now()))
 	return nil
@@ -110,6 +113,8 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 		switch ef.kind {
 		case settle, forget:
 			e.retire(ef.task, ef.kind == settle)
+		case yield:
+			close(ef.task.room)
 		case opened:
 			e.metrics.breaker.WithLabelValues(ef.dest).Set(1)
 			e.log.WarnContext(ctx, "destination does not work: its files wait", "destination", ef.dest, "cause", ef.v.Cause, "fix", ef.v.Fix)
@@ -177,7 +182,9 @@ func (e *engine) errand(ctx context.Context, t *task) errand {
 		Job:    t.job,
 		idle:   say(func() []effect { return e.sched.idle(t) }),
 		late:   say(func() []effect { return e.sched.late(t, time.Now()) }),
+		stuck:  say(func() []effect { return e.sched.stuck(t, time.Now()) }),
 		stored: say(func() []effect { return e.sched.stored(t) }),
+		room:   t.room,
 	}
 }
 

@@ -37,6 +37,7 @@ var troubles = []struct {
 type fleet struct {
 	size    int
 	broken  bool // the fifth is there
+	hangs   bool // all of them in that way
 	engine  *engine
 	readers sync.WaitGroup
 	jobs    []chan delivery.Job // partitions of the job topic
@@ -61,12 +62,19 @@ func (f *fleet) try(_ context.Context, job errand) outcome {
 	n, healthy := 0, true
 	if _, err := fmt.Sscanf(job.Destination, "broken-%d", &n); err == nil {
 		way := troubles[n%len(troubles)]
+		if f.hangs {
+			way = troubles[1]
+		}
 		healthy, takes, ends = false, way.takes, way.ends
 	}
 	f.count(1)
 	defer f.count(-1)
-	idle, late := time.AfterFunc(idleAfter, job.idle), time.AfterFunc(idleIsLate, job.late)
-	time.Sleep(takes)
+	idle, late := time.AfterFunc(idleAfter, job.idle), time.AfterFunc(idleIsLate, job.stuck)
+	select {
+	case <-time.After(takes):
+	case <-job.room:
+		ends = outcome{kind: busy}
+	}
 	idle.Stop()
 	late.Stop()
 	f.mu.Lock()
@@ -179,6 +187,28 @@ func TestBrokenDestinationsDelayNobodyElse(t *testing.T) {
 				t.Logf("%s: %v without, %v with: %.3f", name, without[at], with[at], ratio)
 				require.LessOrEqual(t, ratio, c.within, name)
 			}
+		})
+	}
+}
+
+// Of 1,000 destinations 200 hang, and nothing is known of them: the others wait
+// no longer than it takes to see that, with twice as many copies as there are
+// slots.
+func TestHundredsThatHangStopNobody(t *testing.T) {
+	for load, spread := range map[string]time.Duration{"at_once": time.Millisecond, "in_a_minute": time.Minute} {
+		t.Run(load, func(t *testing.T) {
+			var latest [2]time.Duration
+			for i, broken := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					f := &fleet{size: 1000, broken: broken, hangs: true}
+					fresh := f.run(t, 2, 2, spread)
+					require.Len(t, fresh, 2*2*800, "all arrive")
+					require.LessOrEqual(t, f.most, 3*f.engine.sched.concurrency)
+					latest[i] = fresh[len(fresh)-1]
+				})
+			}
+			t.Log("without and with them:", latest)
+			require.LessOrEqual(t, latest[1], latest[0]+(200/32+1)*idleIsLate+time.Second)
 		})
 	}
 }

@@ -94,7 +94,7 @@ func (r *rig) another(worker string, change func(*Config)) *Copier {
 
 // once tries a job until its own fate is known.
 func (c *Copier) once(ctx context.Context, job delivery.Job) outcome {
-	return c.insist(ctx, errand{job, func() {}, func() {}, func() {}})
+	return c.insist(ctx, errand{Job: job, idle: func() {}, late: func() {}, stuck: func() {}, stored: func() {}})
 }
 
 func (r *rig) setCatalog(change func([]catalog.Workspace)) {

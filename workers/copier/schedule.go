@@ -34,7 +34,10 @@ type task struct {
 	running bool
 	idle    bool // nothing moved for a moment
 	late    bool // it takes longer than it should
+	yields  bool // it was ended to make room
 	stored  bool // its object is at the destination
+
+	room chan struct{} // closed when it yields
 }
 
 // outcome is how a try ended.
@@ -49,7 +52,7 @@ const (
 	done    outcomeKind = iota // the destination has the object
 	moot                       // nothing had to be sent: closed before, or never owed
 	failed                     // see verdict
-	busy                       // another copier has it, or took it over
+	busy                       // another copier has it, or took it over; or it yields
 	dropped                    // stopping, or the partition is not ours any more: nothing is acknowledged
 )
 
@@ -68,6 +71,7 @@ type effectKind int
 
 const (
 	start   effectKind = iota // try it, then report the outcome with finished
+	yield                     // end the try, which was started: others need its place
 	settle                    // it is over: acknowledge it
 	forget                    // it is over: do not acknowledge it
 	requeue                   // enqueue job into a retry tier, then acknowledge
@@ -78,8 +82,8 @@ const (
 )
 
 // scheduler decides when each job is tried and what becomes of it. It is pure:
-// its state changes only by arrived, idle, late, stored, finished and parked, which
-// return what is to be done. Each takes the same time however many destinations
+// its state changes only by arrived, idle, late, stuck, stored, finished and parked,
+// which return what is to be done. Each takes the same time however many destinations
 // there are.
 //
 // Slots are for copies that do something: one at which nothing moves makes room
@@ -156,6 +160,21 @@ func (s *scheduler) late(t *task, now time.Time) []effect {
 	return append(out, s.next()...)
 }
 
+// stuck takes in that nothing moved at a started task for so long that it is
+// late. If the suspects have more copies than is theirs, it ends: it would keep
+// one from sound destinations.
+func (s *scheduler) stuck(t *task, now time.Time) []effect {
+	out := s.late(t, now)
+	if !t.running || t.stored || t.yields {
+		return out
+	}
+	if p := s.dests[t.job.Destination].pool; p.sending() <= p.most {
+		return out
+	}
+	t.yields = true
+	return append(out, effect{kind: yield, task: t})
+}
+
 // stored takes in that a started task's object is at the destination. What is
 // left, the receipt, is a matter between us and staging: it holds up nobody who
 // waits for a slot, or for the same destination.
@@ -203,7 +222,11 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	case dropped:
 		out = append(out, effect{kind: forget, task: t})
 	case busy:
-		out = append(out, s.later(t, "busy", now))
+		why := "busy"
+		if t.yields {
+			why = "made_room"
+		}
+		out = append(out, s.later(t, why, now))
 	case failed:
 		out = append(out, s.again(t, o.verdict, "failed", now))
 		if o.verdict.Scope == destination.OfDestination {
@@ -361,7 +384,7 @@ func (s *scheduler) later(t *task, why string, now time.Time) effect {
 func (s *scheduler) running() int { return s.sound.running + s.suspects.running }
 
 // sending is how many copies have their object still to store.
-func (s *scheduler) sending() int { return s.running() - s.sound.stored - s.suspects.stored }
+func (s *scheduler) sending() int { return s.sound.sending() + s.suspects.sending() }
 
 // next starts what may be started, each destination in its turn.
 func (s *scheduler) next() (out []effect) {

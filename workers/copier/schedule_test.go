@@ -21,6 +21,7 @@ type bench struct {
 	ended   map[*task]effect
 	broken  map[string]bool // breakers that are open
 	slow    []string        // destinations that became slow, in order
+	stuckOn map[*task]bool  // at which nothing moved
 	parking int             // jobs being parked
 	arrived int
 }
@@ -32,7 +33,7 @@ func newBench(t *testing.T, change func(*limits)) *bench {
 		change(&l)
 	}
 	p := retryPolicy{tiers: []time.Duration{time.Minute, 10 * time.Minute, time.Hour}, parkAfter: 24 * time.Hour}
-	return &bench{scheduler: newScheduler(l, p), t: t, now: time.UnixMilli(1_800_000_000_000), ended: map[*task]effect{}, broken: map[string]bool{}}
+	return &bench{scheduler: newScheduler(l, p), t: t, now: time.UnixMilli(1_800_000_000_000), ended: map[*task]effect{}, broken: map[string]bool{}, stuckOn: map[*task]bool{}}
 }
 
 func (b *bench) arrive(dest string) *task {
@@ -46,6 +47,7 @@ func (b *bench) finish(t *task, o outcome) {
 	for i, a := range b.active {
 		if a == t {
 			b.active = append(b.active[:i:i], b.active[i+1:]...)
+			delete(b.stuckOn, t)
 			b.note(b.finished(t, o, b.now))
 			return
 		}
@@ -58,6 +60,9 @@ func (b *bench) note(effects []effect) {
 		switch e.kind {
 		case start:
 			b.active = append(b.active, e.task)
+			continue
+		case yield:
+			b.finish(e.task, outcome{kind: busy})
 			continue
 		case opened, shut:
 			require.NotEqual(b.t, b.broken[e.dest], e.kind == opened, "news")
@@ -73,6 +78,13 @@ func (b *bench) note(effects []effect) {
 		require.False(b.t, twice, "a task ends once")
 		b.ended[e.task] = e
 	}
+}
+
+// hang lets nothing move at a started task.
+func (b *bench) hang(t *task) {
+	b.note(b.idle(t))
+	b.stuckOn[t] = !t.stored
+	b.note(b.stuck(t, b.now))
 }
 
 func (b *bench) over(t *task) bool { _, over := b.ended[t]; return over }
@@ -295,6 +307,36 @@ func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 	b.audit()
 }
 
+// Those that hang end when the suspects have more than is theirs; those that
+// move do not, nor does what has a place among the suspects.
+func TestSuspectsThatHangMakeRoom(t *testing.T) {
+	b := newBench(t, nil)
+	for i := range 40 {
+		b.arrive(fmt.Sprint("slow", i))
+	}
+	first := b.active[:4:4]
+	for _, s := range first {
+		b.hang(s)
+		require.False(t, b.over(s), "suspects have places")
+	}
+	moving := b.active[len(b.active)-1]
+	b.note(b.late(moving, b.now))
+	require.False(t, b.over(moving))
+	for range 12 {
+		next := b.active[len(b.active)-1]
+		b.hang(next)
+		require.Equal(t, "made_room", b.ended[next].why)
+		require.Zero(t, b.ended[next].job.Attempt, "it did not have the time that it takes to fail")
+		require.Len(t, b.active, 4+1+4, "another one's turn")
+		b.audit()
+	}
+	require.Subset(t, b.active, first)
+	stored := b.active[len(b.active)-1]
+	b.note(b.stored(stored))
+	b.hang(stored)
+	require.False(t, b.over(stored))
+}
+
 // A copy whose receipt is being written holds up nobody, whatever staging takes.
 func TestAStoredObjectMakesRoom(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.perDestination, l.room = 1, 100 })
@@ -428,31 +470,53 @@ func TestParking(t *testing.T) {
 	require.Equal(t, park, again(delivery.Job{Destination: "a"}, outcome{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}).kind)
 }
 
-// Whatever happens in whatever order: the books balance, bounds hold, every
-// task ends exactly once, and no destination with waiting work is passed over
-// while a slot of its standing is free.
+// Whatever happens in whatever order, to however many destinations, four in ten
+// of which hang: the books balance, bounds hold, every task ends exactly once, and
+// no destination with waiting work is passed over while a slot of its standing
+// is free.
 func TestSchedulerUnderRandomEvents(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(120) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
+		size, events := 8, 400
+		switch {
+		case seed >= 115:
+			size, events = 1000, 10_000
+		case seed >= 100:
+			size, events = 60, 1000
+		}
 		b := newBench(t, func(l *limits) {
 			l.breakTransient, l.breakPermanent = 1+rnd.IntN(3), 1+rnd.IntN(2)
 			l.room, l.suspectRoom = 1+rnd.IntN(20), 1+rnd.IntN(8)
+			if size == 1000 { // as it is
+				l.concurrency, l.perDestination, l.room, l.suspectRoom = 16, 4, maxBacklog, maxWaitSuspects
+			}
 		})
 		outcomes := []outcome{ok, ok, {kind: moot}, {kind: busy}, {kind: dropped}, timeout, denied403,
 			{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}}
-		for range 400 {
-			switch e := rnd.IntN(11); {
-			case e < 4:
-				b.arrive(fmt.Sprint("d", rnd.IntN(8)))
-			case len(b.active) == 0:
-			case e < 7:
-				b.finish(b.active[rnd.IntN(len(b.active))], outcomes[rnd.IntN(len(outcomes))])
-			case e < 8:
-				b.note(b.idle(b.active[rnd.IntN(len(b.active))]))
-			case e < 10:
-				b.note(b.stored(b.active[rnd.IntN(len(b.active))]))
-			default:
-				b.note(b.late(b.active[rnd.IntN(len(b.active))], b.now))
+		act := func(picked *task) {
+			e := rnd.IntN(7)
+			if d := picked.job.Destination; size > 8 && d[len(d)-1]%3 == 0 && e > 0 { // what else it does takes time
+				b.hang(picked)
+				return
+			}
+			switch e {
+			case 0, 1, 2:
+				b.finish(picked, outcomes[rnd.IntN(len(outcomes))])
+			case 3:
+				b.note(b.idle(picked))
+			case 4:
+				b.note(b.stored(picked))
+			case 5:
+				b.hang(picked)
+			case 6:
+				b.note(b.late(picked, b.now))
+			}
+		}
+		for n := range events {
+			if len(b.active) == 0 || rnd.IntN(11) < 4 {
+				b.arrive(fmt.Sprint("d", rnd.IntN(size)))
+			} else {
+				act(b.active[rnd.IntN(len(b.active))])
 			}
 			if b.parking > 0 && rnd.IntN(2) == 0 {
 				b.parking--
@@ -461,12 +525,14 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 			if rnd.IntN(5) == 0 {
 				b.now = b.now.Add(time.Duration(rnd.IntN(20)) * time.Second)
 			}
-			b.audit()
+			if n%(1+size/20) == 0 {
+				b.audit()
+			}
 		}
 		for len(b.active) > 0 {
 			b.finish(b.active[0], ok)
-			b.audit()
 		}
+		b.audit()
 		require.Len(t, b.ended, b.arrived, "seed %d: all ended", seed)
 		require.Len(t, b.dests, b.suspected, "only suspects are remembered")
 	}
@@ -475,6 +541,13 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 // audit checks what always holds.
 func (b *bench) audit() {
 	require.LessOrEqual(b.t, b.sending(), 3*b.concurrency)
+	hang := 0
+	for t, still := range b.stuckOn {
+		if still && !t.stored {
+			hang++
+		}
+	}
+	require.LessOrEqual(b.t, hang, b.suspects.most, "what hangs takes nothing but the suspects' places")
 	require.Equal(b.t, len(b.active), b.running())
 	require.Equal(b.t, b.parking, b.parks)
 	require.LessOrEqual(b.t, b.parks, b.scheduler.parking)
@@ -499,7 +572,7 @@ func (b *bench) audit() {
 		mayStart := len(d.waiting) > 0 && d.running-d.stored < most
 		require.Equal(b.t, mayStart, d.turn != nil)
 		if mayStart {
-			require.True(b.t, !d.pool.free() || b.sending() == 3*b.concurrency, "passed over")
+			require.True(b.t, !d.pool.free() || b.sending()-hang >= 2*b.concurrency, "passed over, while %d hang and %d move", hang, b.sending()-hang)
 		}
 	}
 	for p, book := range books {

@@ -26,9 +26,11 @@ type pool struct {
 
 // free reports whether the pool may start a copy.
 func (p *pool) free() bool {
-	sending := p.running - p.stored
-	return sending < p.most && sending-p.idle < p.slots && p.stored < p.most
+	return p.sending() < p.most && p.sending()-p.idle < p.slots && p.stored < p.most
 }
+
+// sending is how many of its copies have their object still to store.
+func (p *pool) sending() int { return p.running - p.stored }
 
 // admits reports whether one more job may wait for d. A backlog may fill half of
 // the room that is left.

@@ -2,8 +2,10 @@ package copier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/sealift/sealift/pkg/catalog"
@@ -21,6 +23,9 @@ const (
 	idleIsLate = 2 * time.Second
 )
 
+// errYields ends a PUT at which nothing moves, that others may start.
+var errYields = errors.New("ended to make room")
+
 // transferTimeout is how long it may take to move so many bytes: half a
 // minute, and what a line of 4 Mbit/s needs.
 func transferTimeout(size int64) time.Duration {
@@ -35,24 +40,37 @@ func lateAfter(size int64) time.Duration {
 
 // put puts the object and says when nothing moves, or when it takes longer
 // than it should. It ends when nothing moves for good, or so little that it
-// will not get there.
+// will not get there, and with errYields when it is to make room.
 func (c *Copier) put(ctx context.Context, t catalog.Target, obj destination.Object, size int64, job errand) (destination.Result, error) {
 	within := transferTimeout(size)
 	ctx, cancel := context.WithTimeoutCause(ctx, within, timedOut("not done within %s", within))
 	defer cancel()
 	ctx, give := context.WithCancelCause(ctx)
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
 	defer give(nil)
-	stuck := func() { give(timedOut("nothing moved for %s", requestTimeout)) }
+	watcher.Go(func() {
+		select {
+		case <-job.room:
+			give(errYields)
+		case <-ctx.Done():
+		}
+	})
+	dead := func() { give(timedOut("nothing moved for %s", requestTimeout)) }
 
 	defer time.AfterFunc(lateAfter(size), job.late).Stop()
-	watch := []alarm{alarmAfter(idleAfter, job.idle), alarmAfter(idleIsLate, job.late), alarmAfter(requestTimeout, stuck)}
+	watch := []alarm{alarmAfter(idleAfter, job.idle), alarmAfter(idleIsLate, job.stuck), alarmAfter(requestTimeout, dead)}
 	obj.Body = moving{obj.Body, watch}
 	defer func() {
 		for _, a := range watch {
 			a.Stop()
 		}
 	}()
-	return c.customers.Put(ctx, t, obj)
+	r, err := c.customers.Put(ctx, t, obj)
+	if err != nil && errors.Is(context.Cause(ctx), errYields) {
+		err = errYields // whatever it says was cut short
+	}
+	return r, err
 }
 
 func timedOut(format string, d time.Duration) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -90,7 +91,7 @@ func TestTransferHazards(t *testing.T) {
 					}
 				}
 				body := bytes.NewReader(make([]byte, c.size))
-				_, err := cop.put(t.Context(), catalog.Target{}, destination.Object{Body: body}, int64(c.size), errand{idle: say("idle"), late: say("late")})
+				_, err := cop.put(t.Context(), catalog.Target{}, destination.Object{Body: body}, int64(c.size), errand{idle: say("idle"), late: say("late"), stuck: say("late")})
 				require.Equal(t, c.ends, time.Since(begun))
 				synctest.Wait()
 				mu.Lock()
@@ -105,4 +106,47 @@ func TestTransferHazards(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A PUT that makes room says so at once, whatever it was waiting for; one that
+// is done by then is done.
+func TestAPutMakesRoom(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		store slowStore
+		roles destination.Roles
+		err   error
+	}{
+		"no_answer":           {slowStore{pieces: 1, answer: -1}, nil, errYields},
+		"sts_does_not_answer": {slowStore{}, hangingRoles{}, errYields},
+		"arrived_meanwhile":   {slowStore{pieces: 1}, nil, nil},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cop := &Copier{customers: destination.NewPutter(destination.Config{Roles: c.roles,
+					Open: func(catalog.Target, func(context.Context) (objstore.Credentials, error)) objstore.Store {
+						return c.store
+					},
+				})}
+				target := catalog.Target{}
+				if c.roles != nil {
+					target.RoleARN = "arn:aws:iam::123456789012:role/logs"
+				}
+				begun, room := time.Now(), make(chan struct{})
+				job := errand{idle: func() {}, late: func() {}, stuck: func() { close(room) }, room: room}
+				_, err := cop.put(t.Context(), target, destination.Object{Source: "web", Body: bytes.NewReader(nil)}, 0, job)
+				require.ErrorIs(t, err, c.err)
+				if c.err != nil {
+					require.Equal(t, idleIsLate, time.Since(begun))
+				}
+			})
+		})
+	}
+}
+
+// hangingRoles are an STS that never answers.
+type hangingRoles struct{ destination.Roles }
+
+func (hangingRoles) Credentials(ctx context.Context, _ assumerole.Request) (objstore.Credentials, error) {
+	<-ctx.Done()
+	return objstore.Credentials{}, ctx.Err()
 }
