@@ -111,6 +111,26 @@ func TestResume(t *testing.T) {
 	require.Zero(t, s.Failed, "it is tried again")
 }
 
+// A copy that failed and arrived, as when it was tried twice or its note was late,
+// is one copy: another is outstanding, and is not taken for made.
+func TestACopyIsCountedOnce(t *testing.T) {
+	r := newRig(t)
+	r.fill()
+	_, err := r.run().Enqueue(t.Context(), r.order("r", all), false)
+	require.NoError(t, err)
+	for _, job := range r.jobs[:5] {
+		require.NoError(t, put(t.Context(), r.staging, delivery.ReplayFailedKey("r", job.File, job.Destination), []byte("{}"), false))
+	}
+	r.deliver(r.jobs[3:5]...)
+	for _, left := range []bool{true, false} {
+		s, err := ReadStatus(t.Context(), r.staging, "r")
+		require.NoError(t, err)
+		require.EqualValues(t, 3, s.Failed)
+		require.Equal(t, left, !s.Over(), "%+v", s)
+		r.deliver(r.jobs[5])
+	}
+}
+
 // A note that cannot be read hides neither itself nor those after it.
 func TestFailuresWithNotesThatCannotBeRead(t *testing.T) {
 	r := newRig(t)

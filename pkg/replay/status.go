@@ -35,16 +35,26 @@ func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status,
 	case !errors.Is(err, objstore.ErrNotFound):
 		return s, fmt.Errorf("read plan of replay %q: %w", id, err)
 	}
-	for prefix, n := range map[string]*int64{delivery.ReplayReceiptsPrefix(id): &s.Delivered, delivery.ReplayFailuresPrefix(id): &s.Failed} {
+	// A copy counts once, also if its note came late, or was left by a copier that
+	// died. The notes are remembered, for they are fewer.
+	failed := map[delivery.Job]bool{}
+	for _, prefix := range []string{delivery.ReplayFailuresPrefix(id), delivery.ReplayReceiptsPrefix(id)} {
 		for info, err := range objstore.All(ctx, staging, prefix) {
 			if err != nil {
 				return s, fmt.Errorf("count what replay %q did: %w", id, err)
 			}
-			if _, _, ok := delivery.ParseReplayCopyKey(info.Key); ok { // else it stands for no copy
-				*n++
+			job, isNote, ok := delivery.ParseReplayCopyKey(info.Key)
+			switch {
+			case !ok: // it stands for no copy
+			case isNote:
+				failed[job] = true
+			default:
+				s.Delivered++
+				delete(failed, job) // its note is out of date
 			}
 		}
 	}
+	s.Failed = int64(len(failed))
 	return s, nil
 }
 

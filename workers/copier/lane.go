@@ -2,9 +2,11 @@ package copier
 
 import (
 	"context"
+	"errors"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/objstore"
 )
 
 // A copier has two lanes, which share connections and what was learned of
@@ -49,14 +51,29 @@ func (c *Copier) requeuer(source queue) queue {
 	return queueWithMarker{c, source}
 }
 
-// setAside notes in the order that a file could not be delivered.
+// setAside notes in the order that a file could not be delivered, unless another
+// job of the same copy, which has the lease by now, delivered it: 1. note
+// 2. look for the receipt, which whoever writes it does before it takes notes back.
 func (r *replayer) setAside(ctx context.Context, job delivery.Job, v destination.Verdict) error {
 	note := parkedNote(job, v)
 	if err := store(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
+		return err
+	}
+	switch err := head(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination)); {
+	case err == nil:
+		return r.takeBack(ctx, job)
+	case !errors.Is(err, objstore.ErrNotFound):
 		return err
 	}
 	r.metrics.parked.WithLabelValues(job.Destination, v.Reason).Inc()
 	r.deps.Log.WarnContext(ctx, "replay of a file given up", "replay", job.Replay, "destination", job.Destination,
 		"file", job.File.String(), "attempt", job.Attempt, "cause", v.Cause, "fix", note.Fix)
 	return nil
+}
+
+// takeBack deletes the note that a copy failed, if there is one.
+func (r *replayer) takeBack(ctx context.Context, job delivery.Job) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return r.deps.Staging.Delete(ctx, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination))
 }

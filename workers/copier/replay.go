@@ -46,7 +46,10 @@ func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
 	defer r.release(ctx, held)
 	err = head(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
 	switch {
-	case err == nil:
+	case err == nil: // whoever wrote it may have died before close was over
+		if err := r.takeBack(ctx, job); err != nil {
+			return r.stagingFailed(err, "take back the note of a failure")
+		}
 		return outcome{kind: moot}, nil
 	case !errors.Is(err, objstore.ErrNotFound):
 		return r.stagingFailed(err, "look for the replay's receipt")
@@ -187,9 +190,7 @@ func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, debt boo
 	if err := store(ctx, r.deps.Staging, delivery.ReplayReceiptKey(receipt.Replay, receipt.File, receipt.Destination), receipt.Encode(), true); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	return r.deps.Staging.Delete(ctx, delivery.ReplayFailedKey(receipt.Replay, receipt.File, receipt.Destination))
+	return r.takeBack(ctx, delivery.Job{File: receipt.File, Destination: receipt.Destination, Replay: receipt.Replay})
 }
 
 // spoolRebuilt is spool for an object that was built again from Kafka. It may

@@ -221,6 +221,40 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 	require.Equal(t, replay.Status{Delivered: 1}, s)
 }
 
+// A copy that arrived has no note that it failed, whatever came in between: its
+// note was late, or its copier died before it took the note back.
+func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
+	for hazard, late := range map[string]func(*replayer, delivery.Job) error{
+		"note_after_the_receipt": func(lane *replayer, job delivery.Job) error {
+			if o := lane.once(t.Context(), job); o.kind != done {
+				return fmt.Errorf("%v", o)
+			}
+			return lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"})
+		},
+		"died_before_the_note_went": func(lane *replayer, job delivery.Job) error {
+			if err := lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"}); err != nil {
+				return err
+			}
+			r := delivery.Receipt{File: job.File, Destination: job.Destination, Outcome: delivery.Delivered, Replay: job.Replay}
+			if err := store(t.Context(), lane.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination), r.Encode(), true); err != nil {
+				return err
+			}
+			if o := lane.once(t.Context(), job); o.kind != moot {
+				return fmt.Errorf("%v", o)
+			}
+			return nil
+		},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			owed := r.job(acmeOne, "hello")
+			job := as(r.order("r", all), owed)
+			require.NoError(t, late(r.replayLane(), job))
+			require.ErrorIs(t, head(t.Context(), r.staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination)), objstore.ErrNotFound)
+		})
+	}
+}
+
 // zip compresses otherwise than the appender does.
 func zip(t *testing.T, text string) []byte {
 	var b bytes.Buffer
