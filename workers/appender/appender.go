@@ -82,9 +82,9 @@ type Fetcher interface {
 // Log is the events topic.
 type Log interface {
 	Fetcher(topic string, partition int) Fetcher
-	// Ends returns the end of every partition's log; with an error, of those
-	// that answered.
-	Ends(ctx context.Context, topic string) (map[int]int64, error)
+	// Bounds returns those of every partition; with an error, of those that
+	// answered.
+	Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error)
 	Ping(ctx context.Context) error
 }
 
@@ -367,17 +367,17 @@ func (a *Appender) tickEvery() time.Duration {
 // end may be.
 func (a *Appender) pollEvery() time.Duration { return 2 * a.tickEvery() }
 
-// end returns the end of the partition's log.
-func (a *Appender) end(ctx context.Context, log ledger.Log) (int64, error) {
-	ends, err := a.deps.Log.Ends(ctx, log.Topic)
-	end, ok := ends[log.Partition]
+// bounds returns those of the partition's log.
+func (a *Appender) bounds(ctx context.Context, log ledger.Log) (stream.Bounds, error) {
+	all, err := a.deps.Log.Bounds(ctx, log.Topic)
+	b, ok := all[log.Partition]
 	switch {
 	case !ok && err != nil: // another partition's trouble is not ours
-		return 0, err
+		return b, err
 	case !ok:
-		return 0, fmt.Errorf("topic %q has no partition %d", log.Topic, log.Partition)
+		return b, fmt.Errorf("topic %q has no partition %d", log.Topic, log.Partition)
 	}
-	return end, nil
+	return b, nil
 }
 
 // watchEnds keeps the views' ends of the log true while nothing is read, until
@@ -391,11 +391,11 @@ func (a *Appender) watchEnds(ctx context.Context) {
 		case <-time.After(every/2 + jitter.N(every)):
 		}
 		within, cancel := context.WithTimeout(ctx, 10*time.Second)
-		ends, _ := a.deps.Log.Ends(within, a.cfg.Topic) // reading meets the same trouble, and says so
+		all, _ := a.deps.Log.Bounds(within, a.cfg.Topic) // reading meets the same trouble, and says so
 		cancel()
 		a.mu.Lock()
 		for n, r := range a.partitions {
-			r.view.ended(ends[n])
+			r.view.ended(all[n].End)
 		}
 		a.mu.Unlock()
 	}

@@ -108,6 +108,7 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 // own takes the partition over and reads it until something voids the state.
 func (p *partition) own(ctx context.Context) error {
 	tenure := *p.tenure.Load()
+	tenure.Local = func(ctx context.Context, head *ledger.Entry) (int64, error) { return p.local(ctx, head, tenure.Owner) }
 	base, err := p.a.deps.Rotator.Acquire(ctx, p.log, tenure)
 	if err != nil {
 		return err
@@ -141,7 +142,7 @@ func (p *partition) own(ctx context.Context) error {
 	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
 	err = l.run(ctx)
 	if l.recall != nil {
-		l.recall.void = errors.Is(err, errOffset) || errors.Is(err, stream.ErrOffsetOutOfRange)
+		l.recall.void = errors.Is(err, errOffset) || errors.Is(err, stream.ErrOffsetOutOfRange) && !l.last
 	}
 	cancel()
 	l.abort()
@@ -172,6 +173,8 @@ type loop struct {
 	paused    string   // why nothing is read, or ""
 	counted   int      // sealed files, in pressure.waiting
 	saved     [2]int64 // position and entry of the last checkpoint
+	gone      error    // the log does not hold the next offset: nothing is read
+	last      bool     // for retention took it: what is held here is nowhere else
 	keep      bool     // the local files are to outlive the tenure
 }
 
@@ -190,15 +193,18 @@ func (l *loop) run(ctx context.Context) error {
 	for {
 		in := l.reads.results
 		again, wait := l.recallTurn(ctx)
-		if l.paused != "" || l.switching || wait {
+		if l.paused != "" || l.switching || l.gone != nil || wait {
 			in = nil
 		}
 		select {
 		case <-ctx.Done():
 			return l.stop(ctx)
 		case got := <-in:
-			if got.err != nil {
-				return got.err
+			if l.gone = got.err; l.gone != nil {
+				if err := l.whyGone(ctx); err != nil {
+					return err
+				}
+				break
 			}
 			if err := l.take(ctx, got); err != nil {
 				return err
@@ -230,6 +236,9 @@ func (l *loop) run(ctx context.Context) error {
 			if err := l.turn(); err != nil {
 				return err
 			}
+			if err := l.whyGone(ctx); err != nil {
+				return err
+			}
 		case <-save.C:
 			if l.recall == nil {
 				l.recall = l.p.recall(ctx, l.c) // what it lacked may be there by now
@@ -240,6 +249,9 @@ func (l *loop) run(ctx context.Context) error {
 			save.Reset(l.p.a.saveEvery())
 		}
 		l.rotate()
+		if l.last && l.c.idle() { // and cut had nothing to say
+			return l.gone
+		}
 		l.p.view.read(l.c.position, l.reads.end)
 	}
 }
@@ -349,6 +361,30 @@ func (l *loop) turn() error {
 	return nil
 }
 
+// whyGone finds out why the log does not hold the next offset, if it does not.
+// If the log went back, the state is void. If retention passed, it has taken
+// all that was read as well: that goes into the ledger before the tenure ends,
+// which halts for what was not read.
+func (l *loop) whyGone(ctx context.Context) error {
+	if l.gone == nil || l.last {
+		return nil
+	}
+	l.p.view.unread(l.gone)
+	bounds, err := l.p.a.bounds(ctx, l.p.log)
+	if err != nil {
+		l.p.lg.WarnContext(ctx, "the log's bounds are not told, asking again", "err", err)
+		return nil
+	}
+	if bounds.First <= l.c.position {
+		return l.gone
+	}
+	l.p.lg.ErrorContext(ctx, "retention removed records before they were read; what was read goes into the ledger",
+		"offset", l.c.position, "log_start", bounds.First)
+	l.last = true
+	l.c.quiet = 0
+	return l.c.sealAll(segment.ReasonStop)
+}
+
 // rotate hands sealed files over, one entry at a time.
 func (l *loop) rotate() {
 	if !l.c.idle() {
@@ -406,12 +442,12 @@ func (l *loop) fulfil() {
 // ask takes a request up: it is fulfilled when all that the log holds now is
 // in the ledger.
 func (l *loop) ask(ctx context.Context, r request) error {
-	end, err := l.p.a.end(ctx, l.p.log)
+	bounds, err := l.p.a.bounds(ctx, l.p.log)
 	if err != nil {
 		r.done <- fmt.Errorf("seal partition %d: %w", l.p.log.Partition, err)
 		return nil
 	}
-	l.waiting = append(l.waiting, pendingRequest{request: r, end: end})
+	l.waiting = append(l.waiting, pendingRequest{request: r, end: bounds.End})
 	return l.turn()
 }
 

@@ -100,15 +100,19 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 	return c, nil
 }
 
-// begin returns the core that base leaves to this worker: with the files that
-// it left on its disk if they can be trusted, else from the watermark on.
-func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string) (*core, error) {
-	cfg := segment.Config{
+func (p *partition) spoolConfig() segment.Config {
+	return segment.Config{
 		Dir:      filepath.Join(p.a.spoolsDir(), strconv.Itoa(p.log.Partition)),
 		Level:    p.a.cfg.Level,
 		MaxBytes: p.a.cfg.MaxBytes,
 		Budget:   p.a.budget,
 	}
+}
+
+// begin returns the core that base leaves to this worker: with the files that
+// it left on its disk if they can be trusted, else from the watermark on.
+func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string) (*core, error) {
+	cfg := p.spoolConfig()
 	c, err := p.resume(ctx, base, owner, cfg)
 	switch {
 	case err == nil:
@@ -138,15 +142,15 @@ func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string
 		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
 	}
 	defer local.Close() // nothing, once resumed
-	var cp checkpoint
-	if err := json.Unmarshal(local.State, &cp); err != nil {
-		return nil, fmt.Errorf("%w: decode checkpoint: %w", errUntrusted, err)
-	}
-	p.readTo = max(p.readTo, cp.Position)
-	if err := p.trust(ctx, &cp, base, owner); err != nil && !ablation.On(ablation.TrustsAnyFiles) {
+	cp, err := readCheckpoint(local)
+	if err != nil {
 		return nil, err
 	}
-	c, err := resumeCore(p.a.coreConfig(p.log.Partition), base, &cp, local)
+	p.readTo = max(p.readTo, cp.Position)
+	if err := p.trust(ctx, cp, base, owner); err != nil && !ablation.On(ablation.TrustsAnyFiles) {
+		return nil, err
+	}
+	c, err := resumeCore(p.a.coreConfig(p.log.Partition), base, cp, local)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
 	}
@@ -161,6 +165,40 @@ func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string
 	p.lg.InfoContext(ctx, "partition taken over with its local files", "entry", base.Seq, "offset", c.position,
 		"records", records, "bytes", bytes, "files", c.spool.Len()+len(c.sealed), "took", time.Since(start))
 	return c, nil
+}
+
+func readCheckpoint(local *segment.Recovery) (*checkpoint, error) {
+	cp := new(checkpoint)
+	if err := json.Unmarshal(local.State, cp); err != nil {
+		return nil, fmt.Errorf("%w: decode checkpoint: %w", errUntrusted, err)
+	}
+	return cp, nil
+}
+
+// local implements ledger.Tenure.Local: the position that a claim after head
+// would go on from, or -1 if it would drop the local files.
+func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string) (int64, error) {
+	local, err := segment.Recover(p.spoolConfig())
+	if err != nil {
+		return -1, nil // begin says why
+	}
+	defer local.Close()
+	claim := &ledger.Entry{Seq: head.Seq + 1, Router: head.Router}
+	if len(head.SealedThrough) == 0 {
+		claim.Router = p.a.rule
+	}
+	cp, err := readCheckpoint(local)
+	if err == nil {
+		err = p.trust(ctx, cp, claim, owner)
+	}
+	switch {
+	case errors.Is(err, errUntrusted):
+		p.lg.WarnContext(ctx, "local files are of no use", "entry", head.Seq, "err", err)
+		return -1, nil
+	case err != nil:
+		return -1, err
+	}
+	return cp.Position, nil
 }
 
 // mostEntries bounds the walk of trust; a worker that wrote more since its

@@ -233,7 +233,7 @@ func (r *rig) died(cfg Config) *rig {
 	next := newRig(r.t, cfg)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next.records, next.head, next.chain, next.batches, next.skipped = r.records, r.head, r.chain, r.batches, r.skipped
+	next.records, next.logStart, next.head, next.chain, next.batches, next.skipped = r.records, r.logStart, r.head, r.chain, r.batches, r.skipped
 	return next
 }
 

@@ -1,6 +1,7 @@
 package appender
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type rig struct {
 
 	mu       sync.Mutex // guards all below
 	records  []stream.Record
+	logStart int64         // retention removed what is below
 	grown    chan struct{} // closed when records grew
 	head     *ledger.Entry
 	chain    []*ledger.Entry // written here, the head included
@@ -124,16 +126,16 @@ func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions)
 	defer deadline.Stop()
 	for waited := false; ; {
 		r.mu.Lock()
-		end, safe, grown, err := int64(len(r.records)), int64(len(r.records))-r.unsafe, r.grown, r.unread
+		start, end, safe, grown, err := r.logStart, int64(len(r.records)), int64(len(r.records))-r.unsafe, r.grown, r.unread
 		got := r.records[min(offset, safe):safe:safe]
 		r.mu.Unlock()
 		switch {
 		case err != nil:
 			return stream.Fetched{}, err
-		case offset > end:
+		case offset < start || offset > end:
 			return stream.Fetched{}, stream.ErrOffsetOutOfRange
 		case len(got) > 0 || waited:
-			return stream.Fetched{Records: got, Next: max(offset, safe), HighWatermark: safe}, nil
+			return stream.Fetched{Records: got, Next: max(offset, safe), HighWatermark: safe, LogStart: start}, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -145,15 +147,26 @@ func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions)
 	}
 }
 
-func (r *rig) Ends(context.Context, string) (map[int]int64, error) {
+func (r *rig) Bounds(context.Context, string) (map[int]stream.Bounds, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return map[int]int64{0: int64(len(r.records))}, r.away
+	if errors.Is(r.away, errTest) {
+		return nil, r.away
+	}
+	return map[int]stream.Bounds{0: {First: r.logStart, End: int64(len(r.records))}}, r.away
 }
 
 func (r *rig) Ping(context.Context) error { return nil }
 
-func (r *rig) Acquire(_ context.Context, _ ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error) {
+func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error) {
+	r.mu.Lock()
+	head, start := r.head, r.logStart
+	r.mu.Unlock()
+	if start > head.LowWatermark {
+		if local, err := tenure.Local(ctx, head); err != nil || local <= head.LowWatermark {
+			return nil, cmp.Or(err, errHalted)
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.acquired++
@@ -265,4 +278,7 @@ func (r *rig) seal() error {
 	return r.SealAll(ctx)
 }
 
-var errTest = errors.New("made to fail")
+var (
+	errTest   = errors.New("made to fail")
+	errHalted = errors.New("halted: the log begins above the watermark")
+)

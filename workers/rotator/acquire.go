@@ -43,7 +43,9 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	// The witness first: a head that is behind contradicts Kafka as well.
 	err = r.witness(ctx, lg, chain, head, tenure)
 	if err == nil {
-		err = check(head, log, r.cfg.Cluster, bounds)
+		if bounds, err = besides(ctx, bounds, head, tenure); err == nil {
+			err = check(head, log, r.cfg.Cluster, bounds)
+		}
 	}
 	if errors.Is(err, ErrHalted) {
 		r.metrics.halted.Inc()
@@ -114,6 +116,22 @@ func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds) 
 		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets before they were read; restore them, or accept the loss with a new kafka.incarnation, and raise retention.ms", b.First, head.LowWatermark, b.First-head.LowWatermark)
 	}
 	return nil
+}
+
+// besides returns the bounds with what retention took of the log and the worker
+// holds on its disk: it can read on from there, or write at least that. If the
+// log lacks more, it finds out when it reads, and comes back without local files.
+//
+// Invariant: I2, I6. What is passed over is in files of the state that builds on head.
+func besides(ctx context.Context, b stream.Bounds, head *ledger.Entry, tenure ledger.Tenure) (stream.Bounds, error) {
+	if head == nil || b.First <= head.LowWatermark || tenure.Local == nil {
+		return b, nil
+	}
+	local, err := tenure.Local(ctx, head)
+	if err == nil && local > head.LowWatermark {
+		b.First = head.LowWatermark
+	}
+	return b, err
 }
 
 // witness holds the ledger against the note beside the committed offset: the

@@ -395,6 +395,44 @@ func TestContradictionsHalt(t *testing.T) {
 	}
 }
 
+// TestALogThatBeginsAboveTheWatermark: the worker that holds on its disk what
+// was read since may go on, at the very least to write that.
+func TestALogThatBeginsAboveTheWatermark(t *testing.T) {
+	for name, c := range map[string]struct {
+		first int64
+		local int64
+		err   error
+		want  error // nil: it is taken over
+	}{
+		"nothing_on_the_disk":    {first: 50, local: -1, want: ErrHalted},
+		"what_is_in_the_ledger":  {first: 50, local: 42, want: ErrHalted},
+		"all_that_is_gone":       {first: 50, local: 50},
+		"some_of_what_is_gone":   {first: 50, local: 43},
+		"who_knows":              {first: 50, local: -1, err: objstore.ErrNotFound, want: objstore.ErrNotFound},
+		"nothing_gone":           {first: 42, local: -1},
+		"nothing_gone_nor_asked": {first: 42, err: objstore.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+			require.NoError(t, err)
+			head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+			require.NoError(t, err)
+			b.bounds = stream.Bounds{First: c.first, End: 100}
+			tenure := b.tenure("w1", 42)
+			tenure.Local = func(_ context.Context, h *ledger.Entry) (int64, error) {
+				require.Equal(t, head.Seq, h.Seq)
+				return c.local, c.err
+			}
+			claim, err := b.Acquire(t.Context(), testLog, tenure)
+			require.ErrorIs(t, err, c.want)
+			if c.want == nil {
+				require.EqualValues(t, 42, claim.LowWatermark, "the ledger says what is in it, no more")
+			}
+		})
+	}
+}
+
 // behind is a store whose listings show nothing after some entry.
 type behind struct {
 	objstore.Store

@@ -98,7 +98,7 @@ func (c kafkaClient) Ping(ctx context.Context) error {
 	return c.do(ctx, &op{kind: "kafka ping"}, func() {})
 }
 
-// Bounds implements rotator.Kafka and copier.Kafka.
+// Bounds implements appender.Log, rotator.Kafka and copier.Kafka.
 func (c kafkaClient) Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error) {
 	bounds := map[int]stream.Bounds{}
 	err := c.do(ctx, &op{kind: "bounds", key: topic, ways: []way{cut}}, func() {
@@ -107,16 +107,6 @@ func (c kafkaClient) Bounds(ctx context.Context, topic string) (map[int]stream.B
 		}
 	})
 	return bounds, err
-}
-
-// Ends implements appender.Log.
-func (c kafkaClient) Ends(ctx context.Context, topic string) (map[int]int64, error) {
-	bounds, err := c.Bounds(ctx, topic)
-	ends := map[int]int64{}
-	for p, b := range bounds {
-		ends[p] = b.End
-	}
-	return ends, err
 }
 
 // fetcher reads one partition for an actor.

@@ -1,0 +1,188 @@
+package appender
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pass is retention that takes all below the offset.
+func (r *rig) pass(offset int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.logStart = offset
+}
+
+// reachable makes Kafka answer, or not.
+func (r *rig) reachable(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unread = err
+}
+
+// TestRetentionThatPassesTheReader: what was read and is in no entry yet lies
+// on the local disk only, so it has to get into the ledger, and everything
+// that is lost has to be lost by Kafka alone.
+func TestRetentionThatPassesTheReader(t *testing.T) {
+	read := []string{"a/0-2", "b/1-1"}
+	for name, c := range map[string]struct {
+		before func(r *rig)      // of what follows the passing
+		after  func(r *rig) *rig // of the passing; nil: time
+	}{
+		"open_files": {},
+		"a_fetch_that_learns_it_when_the_bounds_are_not_told": {
+			before: func(r *rig) { r.away = errTest },
+			after: func(r *rig) *rig {
+				time.Sleep(time.Minute)
+				require.Empty(r.t, r.written())
+				r.mu.Lock()
+				r.away = nil
+				r.mu.Unlock()
+				return r
+			},
+		},
+		"staging_away": {
+			before: func(r *rig) {
+				back := time.Now().Add(3 * time.Hour)
+				r.rotating = func(context.Context, int) error { time.Sleep(time.Until(back)); return nil }
+			},
+			after: func(r *rig) *rig {
+				time.Sleep(2 * time.Hour)
+				require.Empty(r.t, r.written())
+				require.ErrorContains(r.t, r.Ready(r.t.Context()), "out of range")
+				time.Sleep(2 * time.Hour)
+				return r
+			},
+		},
+		"staging_away_and_a_restart": {
+			before: func(r *rig) {
+				r.rotating = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+			},
+			after: func(r *rig) *rig {
+				time.Sleep(2 * time.Hour)
+				r.end()
+				next := r.died(Config{})
+				next.run()
+				return next
+			},
+		},
+		"a_restart_before_the_fetch_that_learns_it": {
+			before: func(r *rig) {
+				r.rotating = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+				r.unread = errTest
+			},
+			after: func(r *rig) *rig {
+				time.Sleep(time.Hour)
+				r.end()
+				next := r.died(Config{})
+				next.run()
+				return next
+			},
+		},
+		"a_kill": {
+			before: func(r *rig) { r.unread = errTest },
+			after: func(r *rig) *rig {
+				next := r.died(Config{})
+				r.end()
+				next.run()
+				return next
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.run()
+				r.produce("a", "b", "a", "")
+				time.Sleep(time.Minute) // a checkpoint
+				r.reachable(errTest)
+				time.Sleep(time.Minute)
+				r.produce("a", "b", "b")
+				r.pass(6)
+				r.mu.Lock()
+				r.unread = nil
+				if c.before != nil {
+					c.before(r)
+				}
+				r.mu.Unlock()
+				if c.after != nil {
+					r = c.after(r)
+				}
+				time.Sleep(time.Minute)
+				require.Equal(t, [][]string{read}, r.written())
+				require.EqualValues(t, 4, r.head.LowWatermark, "so that it halts for what was not read, and nothing else")
+				require.ErrorIs(t, r.Ready(t.Context()), errHalted)
+				require.ErrorIs(t, r.seal(), errHalted, "a request is not left waiting")
+				require.EqualValues(t, 1, r.skipped)
+				r.end()
+			})
+		})
+	}
+}
+
+// TestRetentionThatPassesTheWatermark alone: a restart goes on with the local
+// files, which cover what is gone.
+func TestRetentionThatPassesTheWatermark(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(next *rig)
+		want  [][]string // nil: it halts
+	}{
+		"local_files": {spoil: func(*rig) {}, want: [][]string{{"a/0-4", "b/1-1"}}},
+		"another_owner_since": {spoil: func(next *rig) {
+			next.head = claim(next.head, "w2")
+			next.chain = append(next.chain, next.head)
+		}},
+		"a_ledger_without_their_entry": {spoil: func(next *rig) { next.chain = nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.run()
+				r.produce("a", "b", "a")
+				time.Sleep(time.Minute)
+				r.pass(2)
+				r.end()
+				next := r.died(Config{})
+				next.produce("", "a")
+				c.spoil(next)
+				entries := len(next.chain)
+				next.run()
+				time.Sleep(time.Minute)
+				if c.want == nil {
+					require.ErrorIs(t, next.Ready(t.Context()), errHalted)
+					require.Len(t, next.chain, entries, "a halted partition writes nothing")
+				} else {
+					require.NoError(t, next.Ready(t.Context()))
+					require.NoError(t, next.seal())
+					require.EqualValues(t, 2, next.Records())
+				}
+				require.Equal(t, c.want, next.written())
+				next.end()
+			})
+		})
+	}
+}
+
+// TestALogThatWentBackVoidsWhatWasRead: what lies on the disk is then not what
+// the log holds at its offsets.
+func TestALogThatWentBackVoidsWhatWasRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b", "a")
+		time.Sleep(time.Minute)
+		r.mu.Lock()
+		r.records = r.records[:1:1]
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		r.produce("c", "c", "c")
+		require.NoError(t, r.Ready(t.Context()))
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-0", "c/1-3"}}, r.written())
+		require.Equal(t, 2, r.acquisitions())
+		r.end()
+	})
+}
