@@ -38,6 +38,8 @@ type fleet struct {
 	size    int
 	broken  bool // the fifth is there
 	hangs   bool // all of them in that way
+	files   int  // a round, to each
+	blips   bool // one in 50 of the others fails the first job of the second round
 	engine  *engine
 	readers sync.WaitGroup
 	jobs    []chan delivery.Job // partitions of the job topic
@@ -47,6 +49,8 @@ type fleet struct {
 	sent     map[int]time.Time
 	fresh    []time.Duration // from a job's enqueuing to its delivery, of the healthy ones
 	trickled int             // deliveries to those that trickle
+	tries    map[string]int  // by destination
+	blipped  []time.Duration // what of fresh is of those that failed
 	running  int
 	most     int // that ran at once
 }
@@ -67,8 +71,11 @@ func (f *fleet) try(_ context.Context, job errand) outcome {
 		}
 		healthy, takes, ends = false, way.takes, way.ends
 	}
-	f.count(1)
-	defer f.count(-1)
+	blips := f.blips && healthy && job.Destination[len(job.Destination)-2:] == "50"
+	if f.count(1, job.Destination) == f.files+1 && blips {
+		ends = timeout
+	}
+	defer f.count(-1, "")
 	idle, late := time.AfterFunc(idleAfter, job.idle), time.AfterFunc(idleIsLate, job.stuck)
 	select {
 	case <-time.After(takes):
@@ -80,19 +87,25 @@ func (f *fleet) try(_ context.Context, job errand) outcome {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case healthy:
+	case healthy && ends.kind == done:
 		f.fresh = append(f.fresh, time.Since(f.sent[job.File.Index]))
+		if blips {
+			f.blipped = append(f.blipped, time.Since(f.sent[job.File.Index]))
+		}
 	case ends.kind == done:
 		f.trickled++
 	}
 	return ends
 }
 
-func (f *fleet) count(n int) {
+// count returns which try to the destination it is.
+func (f *fleet) count(n int, dest string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.running += n
 	f.most = max(f.most, f.running)
+	f.tries[dest]++
+	return f.tries[dest]
 }
 
 func (f *fleet) read(ctx, work context.Context, topic chan delivery.Job) {
@@ -113,7 +126,7 @@ func (f *fleet) read(ctx, work context.Context, topic chan delivery.Job) {
 // time, and returns how fresh they arrive at the healthy ones, sorted.
 func (f *fleet) run(t *testing.T, rounds, files int, spread time.Duration) []time.Duration {
 	ctx, stop := context.WithCancel(t.Context())
-	f.sent = map[int]time.Time{}
+	f.sent, f.tries, f.files = map[int]time.Time{}, map[string]int{}, files
 	f.engine = fakeEngine(nil, f)
 	f.engine.try = f.try
 	f.engine.park = func(context.Context, delivery.Job, destination.Verdict) error { return nil }
@@ -166,7 +179,7 @@ func TestBrokenDestinationsDelayNobodyElse(t *testing.T) {
 		"steady":      {3, 40, 4 * time.Minute, 1.01},
 		"jittered":    {6, 6, 20 * time.Second, 1.01},
 		"at_the_hour": {6, 6, time.Millisecond, 1.10},
-		"first_hour":  {1, 6, time.Millisecond, 1.15},
+		"first_hour":  {1, 6, time.Millisecond, 1.25},
 	} {
 		t.Run(load, func(t *testing.T) {
 			var fresh [2][]time.Duration
@@ -211,4 +224,20 @@ func TestHundredsThatHangStopNobody(t *testing.T) {
 			require.LessOrEqual(t, latest[1], latest[0]+(200/32+1)*idleIsLate+time.Second)
 		})
 	}
+}
+
+// A destination that works, and fails once, is not put behind hundreds that
+// hang: the file that failed arrives after its minute in the retry tier, and the
+// others as ever.
+func TestOneFailurePutsNobodyBehindThoseThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fleet{size: 1000, broken: true, hangs: true, blips: true}
+		f.run(t, 6, 2, time.Minute)
+		require.Len(t, f.blipped, 6*2*10)
+		slices.Sort(f.blipped)
+		slices.Reverse(f.blipped)
+		t.Log(f.blipped[:20])
+		require.Less(t, f.blipped[0], time.Minute+2*time.Second)
+		require.Less(t, f.blipped[10], 2*time.Second, "those that did not fail")
+	})
 }

@@ -104,7 +104,7 @@ func newScheduler(l limits, r retryPolicy) *scheduler {
 	return &scheduler{
 		limits: l, retry: r, dests: map[string]*standing{},
 		sound:    pool{slots: l.concurrency, most: 2 * l.concurrency, least: 2 * l.perDestination, room: l.room},
-		suspects: pool{slots: max(1, l.concurrency/2), most: l.concurrency, room: l.suspectRoom},
+		suspects: pool{slots: max(1, l.concurrency/2), most: l.concurrency, room: l.suspectRoom, eager: true},
 	}
 }
 
@@ -264,8 +264,10 @@ func (s *scheduler) delivered(d *standing, late bool, now time.Time) (out []effe
 // broken counts a failure and, if it was one too many, opens the breaker: what
 // waits goes to the retry tiers so that nothing is held up behind it.
 func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []effect {
-	out := s.move(d, &s.suspects, now)
-	d.failures++
+	var out []effect
+	if d.failures++; d.failures > 1 { // once may happen to anybody
+		out = s.move(d, &s.suspects, now)
+	}
 	d.works, d.good, d.last = false, 0, v
 	limit := s.breakTransient
 	if v.Class != destination.Transient {
@@ -345,13 +347,13 @@ func (s *scheduler) weed(now time.Time) (out []effect) {
 }
 
 // leave takes a destination out of the turns that has nothing to do, and
-// forgets it if it is in good standing.
+// forgets it if it is in good standing and did not fail the last time.
 func (s *scheduler) leave(d *standing) {
 	if len(d.waiting) > 0 {
 		return
 	}
 	d.delist()
-	if d.running == 0 && d.pool == &s.sound {
+	if d.running == 0 && d.pool == &s.sound && d.failures == 0 {
 		delete(s.dests, d.id)
 	}
 }

@@ -251,8 +251,8 @@ func TestFailuresOfFilesAreNotHeldAgainstTheDestination(t *testing.T) {
 
 func TestFailingDestinationsTakeNothingFromOthers(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.breakTransient, l.suspectRoom = 100, 100 })
-	for i := range 10 {
-		b.finish(b.arrive(fmt.Sprint("bad", i)), timeout)
+	for i := range 2 * 10 {
+		b.finish(b.arrive(fmt.Sprint("bad", i%10)), timeout)
 	}
 	for range 2 {
 		for i := range 10 {
@@ -385,6 +385,53 @@ func TestASlowDestinationRegainsItsStanding(t *testing.T) {
 	b.finish(other, ok)
 	require.Empty(t, b.dests)
 	require.Zero(t, b.suspected)
+}
+
+// One failure may happen to anybody; but it is remembered, so that whoever fails
+// at each try is known, however far apart they are.
+func TestTheSecondFailureInARowMakesASuspect(t *testing.T) {
+	b := newBench(t, nil)
+	next := b.works("a")
+	for range 3 {
+		b.finish(next, timeout)
+		require.Zero(t, b.suspected)
+		b.finish(b.arrive("a"), ok)
+		require.Empty(t, b.dests)
+		next = b.arrive("a")
+	}
+	b.finish(next, timeout)
+	require.Contains(t, b.dests, "a", "though it is idle")
+	b.finish(b.arrive("a"), timeout)
+	require.Equal(t, 1, b.suspected)
+}
+
+// One that works again is next among the suspects until it is none any more.
+func TestWhoWorksAgainIsNotBehindThoseThatHang(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.breakTransient, l.suspectRoom = 100, 100 })
+	suspect := func(dest string) {
+		for range 2 {
+			b.finish(b.arrive(dest), timeout)
+		}
+	}
+	suspect("a")
+	for i := range 10 {
+		suspect(fmt.Sprint("hangs", i))
+	}
+	hangs := []*task{b.arrive("hangs0"), b.arrive("hangs1")} // all slots
+	tasks := []*task{b.arrive("a")}
+	for i := range 10 {
+		b.arrive(fmt.Sprint("hangs", i))
+	}
+	for range regained {
+		tasks = append(tasks, b.arrive("a"))
+	}
+	b.finish(hangs[0], timeout)
+	for n, next := range tasks[:regained] {
+		require.Equal(t, next, b.active[len(b.active)-1], "delivered %d", n)
+		b.finish(next, ok)
+	}
+	require.Nil(t, b.dests["a"].pool.turns.Front())
+	require.Equal(t, &b.sound, b.dests["a"].pool)
 }
 
 // Suspects hold no more room than is theirs, and no job for longer than it
@@ -534,7 +581,9 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 		}
 		b.audit()
 		require.Len(t, b.ended, b.arrived, "seed %d: all ended", seed)
-		require.Len(t, b.dests, b.suspected, "only suspects are remembered")
+		for _, d := range b.dests {
+			require.True(t, d.pool == &b.suspects || d.failures > 0, "only suspects are remembered, and who failed once")
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type pool struct {
 	most    int       // copies at once, with those at which nothing moves; and as many that are stored
 	least   int       // jobs that may wait for a destination, whatever waits for others
 	room    int       // jobs that may wait beyond that
+	eager   bool      // who delivered in time is next again, to be out of it soon
 	running int       // may be above most: those that came with a destination
 	idle    int       // of those, at which nothing moves
 	stored  int       // of those, whose object is stored
@@ -69,7 +70,10 @@ func (d *standing) enlist(most int) {
 	switch may := len(d.waiting) > 0 && d.running-d.stored < most; {
 	case !may:
 		d.delist()
-	case d.turn == nil:
+	case d.turn != nil:
+	case d.pool.eager && d.good > 0 && d.late == 0:
+		d.turn = d.pool.turns.PushFront(d)
+	default:
 		d.turn = d.pool.turns.PushBack(d)
 	}
 }
