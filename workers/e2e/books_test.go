@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -70,8 +72,9 @@ func newBooks(staging objstore.Store, topic string) *books {
 	return &books{staging: staging, topic: topic, chains: map[int32]map[int64]*bookEntry{}, receipts: map[string]*bookReceipt{}}
 }
 
-// read takes in what is new.
+// read takes in what is new, 16 at a time: an hour leaves some 70,000.
 func (b *books) read(ctx context.Context) error {
+	fresh := map[string]any{} // what to read into, by key
 	prefix := "ledger/" + b.topic + "/1/"
 	for info, err := range objstore.All(ctx, b.staging, prefix) {
 		if err != nil {
@@ -89,14 +92,8 @@ func (b *books) read(ctx context.Context) error {
 			b.chains[int32(p)] = chain
 		}
 		if seq := math.MaxInt64 - n; chain[seq] == nil {
-			e := new(bookEntry)
-			if err := fetch(ctx, b.staging, info.Key, e); err != nil {
-				return err
-			}
-			if e.Seq != seq {
-				return fmt.Errorf("entry %q says that it is number %d", info.Key, e.Seq)
-			}
-			chain[seq] = e
+			chain[seq] = new(bookEntry)
+			fresh[info.Key] = chain[seq]
 		}
 	}
 	for info, err := range objstore.All(ctx, b.staging, "receipts/") {
@@ -104,11 +101,23 @@ func (b *books) read(ctx context.Context) error {
 			return err
 		}
 		if b.receipts[info.Key] == nil {
-			r := new(bookReceipt)
-			if err := fetch(ctx, b.staging, info.Key, r); err != nil {
-				return err
+			b.receipts[info.Key] = new(bookReceipt)
+			fresh[info.Key] = b.receipts[info.Key]
+		}
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for key, into := range fresh {
+		group.Go(func() error { return fetch(gctx, b.staging, key, into) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for p, chain := range b.chains {
+		for seq, e := range chain {
+			if e.Seq != seq {
+				return fmt.Errorf("entry %d of partition %d says that it is number %d", seq, p, e.Seq)
 			}
-			b.receipts[info.Key] = r
 		}
 	}
 	return nil

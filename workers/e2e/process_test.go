@@ -217,14 +217,13 @@ func (p *process) printLog() {
 	p.t.Logf("%s: the last of %d lines of %s:\n%s", p.name, len(lines), p.log, strings.Join(lines[max(0, len(lines)-tail):], "\n"))
 }
 
-// sealift runs a command of the binary to its end and returns what it printed.
+// sealift runs a command of the binary to its end, or that of ctx, and returns
+// what it printed.
 func sealift(ctx context.Context, env []string, args ...string) (string, error) {
 	bin, err := binary()
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, args...)
 	cmd.Env = append(environ(), env...)
 	var out, problems bytes.Buffer
