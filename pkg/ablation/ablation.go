@@ -45,6 +45,11 @@ const (
 	// DropsFirstCopy: a record that is read again is its own duplicate.
 	DropsFirstCopy
 
+	// Of all roles.
+
+	// KeepsFirstCatalog: what a catalog was changed to is not taken up.
+	KeepsFirstCatalog
+
 	// Of the copier.
 
 	// ReceiptFirst: the receipt is written before the object is put.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/sealift/sealift/pkg/ablation"
 )
 
 // Live is the catalog of a running role: it takes the records of the catalog
@@ -78,6 +80,9 @@ func (l *Live) Set(s *Snapshot) {
 
 // show is called with mu held.
 func (l *Live) show(s *Snapshot) {
+	if ablation.On(ablation.KeepsFirstCatalog) && len(l.Snapshot().workspaces) > 0 {
+		return
+	}
 	l.snapshot.Store(s)
 	l.stale = false
 	close(l.changed)

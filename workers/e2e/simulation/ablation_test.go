@@ -50,6 +50,7 @@ var plantedBugs = []struct {
 	{name: "local files trusted whatever the head is, no coherence check", bugs: bugs(ablation.TrustsAnyFiles, ablation.Incoherent)},
 	{name: "unfit lines below the filter taken for a file's", bugs: bugs(ablation.FiltersUnfit), healed: "only the ledger's count is wrong"},
 	{name: "a record that is read again is its own duplicate", bugs: bugs(ablation.DropsFirstCopy)},
+	{name: "the first catalog is kept", bugs: bugs(ablation.KeepsFirstCatalog)},
 	{name: "receipt before the object", bugs: bugs(ablation.ReceiptFirst)},
 	{name: "offset before the receipt", bugs: bugs(ablation.AcksFirst), healed: "the auditor enqueues what is owed"},
 	{name: "offset before the receipt, auditor blind", bugs: bugs(ablation.AcksFirst, ablation.Blind)},
@@ -128,5 +129,7 @@ func (w *world) onlyPromises(only bool) {
 	}
 	// A copy that was delivered is told from one that was dropped by the ledger.
 	w.promisesOnly, w.dedup = true, w.dedup && ablation.On(ablation.DropsFirstCopy)
-	w.breaks = slices.DeleteFunc(w.breaks, func(b breakage) bool { return b.name == "catalog-change" })
+	if !ablation.On(ablation.KeepsFirstCatalog) {
+		w.breaks = slices.DeleteFunc(w.breaks, func(b breakage) bool { return b.name == "catalog-change" })
+	}
 }

@@ -23,12 +23,19 @@ const (
 type customers struct {
 	w    *world
 	live *catalog.Live
-	// owed are the sets of destinations that a source's files were ever owed to.
-	owed map[string][][]string
+	// owed are the sets of destinations that a source's files were owed to, in
+	// the order of time.
+	owed map[string][]owedSince
+}
+
+// owedSince is a set of destinations with the time from which it was owed.
+type owedSince struct {
+	at time.Time
+	to []string
 }
 
 func newCustomers(w *world) *customers {
-	c := &customers{w: w, live: catalog.NewLive(), owed: map[string][][]string{}}
+	c := &customers{w: w, live: catalog.NewLive(), owed: map[string][]owedSince{}}
 	c.restore()
 	return c
 }
@@ -53,11 +60,23 @@ func (c *customers) set(change func([]catalog.Workspace)) {
 	}
 	c.live.Set(s)
 	for _, source := range sources {
-		owed := s.Owed(source)
-		if !slices.ContainsFunc(c.owed[source], func(o []string) bool { return slices.Equal(o, owed) }) {
-			c.owed[source] = append(c.owed[source], owed)
+		owed, before := s.Owed(source), c.owed[source]
+		if len(before) == 0 || !slices.Equal(before[len(before)-1].to, owed) {
+			c.owed[source] = append(before, owedSince{time.Now(), owed})
 		}
 	}
+}
+
+// owes says whether a source's files were owed to exactly these destinations
+// at some time since.
+func (c *customers) owes(source string, to []string, since time.Time) bool {
+	all := c.owed[source]
+	for i, o := range all {
+		if past := i+1 < len(all) && all[i+1].at.Before(since); !past && slices.Equal(o.to, to) {
+			return true
+		}
+	}
+	return false
 }
 
 // change changes the catalog for a while.

@@ -78,7 +78,7 @@ func (j *judge) expect(want *check.Expected, dest string) {
 			}
 		}
 		for offset, r := range records {
-			always := len(j.w.customer.owed[r.source]) == 1 && contains(j.w.customer.owed[r.source][0], dest)
+			always := len(j.w.customer.owed[r.source]) == 1 && contains(j.w.customer.owed[r.source][0].to, dest)
 			if r.double { // it is delivered only if nobody remembered its first copy
 				always = false
 			}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // judge holds the world against what producers wrote, request by request. It
@@ -230,8 +231,14 @@ func (j *judge) file(c *chain, e *entry, i int) {
 		j.rule("I2", "%s: it begins at %d, but the stream is in files up to %d", where, f.First, last)
 	}
 	c.through[s] = max(c.through[s], f.Last)
-	if !slices.ContainsFunc(j.w.customer.owed[f.Source], func(o []string) bool { return slices.Equal(o, f.Owed) }) {
-		j.broken("%s of %s is owed to %v, at no time the catalog said so", where, f.Source, f.Owed)
+	// Who is owed a file is decided when all of it was read: of what the catalog
+	// said before its last record was written nobody may know any more.
+	var since time.Time
+	if truth := j.truth(e.Partition); f.Last < int64(len(truth)) {
+		since = truth[f.Last].at
+	}
+	if !j.w.customer.owes(f.Source, f.Owed, since) {
+		j.broken("%s of %s is owed to %v, at no time since %v the catalog said so", where, f.Source, f.Owed, since)
 	}
 	from, size := f.StagedAt, f.GzipBytes
 	if f.PackBytes == 0 {

@@ -29,6 +29,7 @@ type message struct {
 type written struct {
 	source   string
 	id       string
+	at       time.Time // when it was written, by no collector's clock
 	received int64
 	line     string
 	poison   bool // it belongs into no file
@@ -74,7 +75,7 @@ func (l *workload) write(d *dice, partition int) {
 		now = now.Add(-time.Duration(d.n(120)) * time.Second)
 	}
 	offset := len(l.truth[partition])
-	r := written{source: sources[d.n(len(sources))], received: now.UnixMilli()}
+	r := written{at: time.Now(), source: sources[d.n(len(sources))], received: now.UnixMilli()}
 	m := message{partition, r.source, fmt.Sprintf("%d-%d", partition, offset)}
 	if l.w.dedup && offset > 0 && d.n(6) == 0 { // an SDK that got no answer sends it again
 		again := offset - 1 - d.n(min(offset, pick(d, 5, 50, 1000)))
