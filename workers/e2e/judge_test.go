@@ -44,11 +44,14 @@ type judgement struct {
 	books    *books
 	streams  map[streamKey][]*judged // by offset
 	ids      map[acked]int           // records that hold an acknowledged id
+	newest   map[*bookFile]time.Time // when the last of a file's records was taken
 	problems []string
 
 	records, repeated, skipped, doubled int64
 	lines, objects, files               int64
 	requests, answers                   map[string]int // to S3, of the roles
+	entitled                            map[string]int // files that must be owed, by destination id
+	heard                               time.Duration  // how long a claim was heard of by no longer than
 }
 
 // judge waits until all is delivered, stops the system, and lets nothing pass.
@@ -56,7 +59,7 @@ func (n *nemesis) judge(ctx context.Context, input *load) {
 	n.t.Helper()
 	j := &judgement{
 		n: n, books: newBooks(store(n.direct, n.s.staging()), n.s.eventsTopic()),
-		streams: map[streamKey][]*judged{}, ids: map[acked]int{},
+		streams: map[streamKey][]*judged{}, ids: map[acked]int{}, newest: map[*bookFile]time.Time{}, entitled: map[string]int{},
 	}
 	j.drain(ctx)
 	n.s3.settle()
@@ -107,7 +110,7 @@ func (j *judgement) drain(ctx context.Context) {
 		}
 		owed, open := j.books.owing()
 		if len(behind) == 0 && open == 0 {
-			j.n.say("all is delivered %v after the last fault: %d files owed", time.Since(began).Round(time.Millisecond), owed)
+			j.n.say("all is delivered %v after the last event: %d files owed", time.Since(began).Round(time.Millisecond), owed)
 			return
 		}
 		for _, p := range j.n.s.all() {
@@ -253,6 +256,9 @@ func (j *judgement) file(p int32, seq int64, f *bookFile) {
 			j.problem("partition %d offset %d of source %s is in two files: %s and %s", p, r.offset, f.Source, r.file.StagedKey, f.StagedKey)
 		}
 		r.file, r.seq = f, seq
+		if r.at.After(j.newest[f]) {
+			j.newest[f] = r.at
+		}
 	}
 }
 
@@ -278,25 +284,22 @@ func (j *judgement) double(s streamKey, r *judged) {
 	}
 }
 
-// owed holds I7 and I9: what a file is owed to is in the catalog, what is always
-// there is owed, and receipts are for what is owed.
+// owed holds I7 and I9: what a file is owed to is in the catalog, what the
+// catalog had for long enough is owed, and receipts are for what is owed.
 func (j *judgement) owed() {
-	may, must := map[string][]string{}, map[string][]string{} // destinations by source
+	may := map[string][]string{} // destinations by source
 	for _, w := range j.n.s.workspaces {
-		for i, d := range w.destinations {
+		for _, d := range w.destinations {
 			for _, source := range d.sources {
-				id := w.id + "/" + d.name
-				may[source] = append(may[source], id)
-				if i == 0 { // the others come and go
-					must[source] = append(must[source], id)
-				}
+				may[source] = append(may[source], w.id+"/"+d.name)
 			}
 		}
 	}
 	known := map[string]bool{}
 	for p, chain := range j.books.chains {
 		for seq, e := range chain {
-			for i, f := range e.Files {
+			for i := range e.Files {
+				f := &e.Files[i]
 				for _, d := range f.Owed {
 					if !slices.Contains(may[f.Source], d) {
 						j.problem("%s is owed to %s, which has no claim", f.StagedKey, d)
@@ -307,10 +310,8 @@ func (j *judgement) owed() {
 						j.problem("receipt %s is not that of %+v: %+v", key, f, r)
 					}
 				}
-				for _, d := range must[f.Source] {
-					if !slices.Contains(f.Owed, d) {
-						j.problem("%s is not owed to %s", f.StagedKey, d)
-					}
+				for _, d := range may[f.Source] {
+					j.due(f, d, time.UnixMilli(e.WrittenAt))
 				}
 			}
 		}
@@ -318,6 +319,22 @@ func (j *judgement) owed() {
 	for key := range j.books.receipts {
 		if !known[key] {
 			j.problem("receipt %s is for nothing that is owed", key)
+		}
+	}
+}
+
+// due holds a file against the claims of one of its source's destinations.
+func (j *judgement) due(f *bookFile, d string, written time.Time) {
+	newest, owed := j.newest[f], slices.Contains(f.Owed, d)
+	for _, c := range j.n.claims[d] {
+		if c.entitles(newest, written, j.n.calm) {
+			j.entitled[d]++
+			if !owed {
+				j.problem("%s, whose newest record is of %v, is not owed to %s, enabled since %v", f.StagedKey, newest, d, c.from)
+			}
+		}
+		if !owed && c.covers(written) {
+			j.heard = max(j.heard, newest.Sub(c.from))
 		}
 	}
 }
@@ -401,8 +418,8 @@ func (j *judgement) buckets(ctx context.Context, all []acked) {
 			if !report.OK() || report.Ignored != 0 {
 				j.problem("bucket %s: %s, %d foreign objects", d.bucket, report, report.Ignored)
 			}
-			if i == 0 && report.Lines == 0 {
-				j.problem("bucket %s is empty", d.bucket)
+			if report.Lines == 0 || j.entitled[id] == 0 { // all are enabled in the end
+				j.problem("bucket %s has %d lines, and %d files must be owed to it", d.bucket, report.Lines, j.entitled[id])
 			}
 			j.lines += report.Lines
 			j.objects += report.Objects
@@ -478,6 +495,11 @@ func (j *judgement) report(input *load) {
 	row("records in Kafka", "%d, %d of them a message that was there", j.records, j.repeated)
 	row("of those in files, skipped", "%d, %d", j.doubled, j.skipped)
 	row("lines delivered", "%d in %d objects, from %d files", j.lines, j.objects, j.files)
+	for _, w := range n.s.workspaces {
+		for _, d := range w.destinations[1:] {
+			row("files that must be owed to "+w.id[3:7]+"/"+d.name, "%d", j.entitled[w.id+"/"+d.name])
+		}
+	}
 	row("problems", "%d", len(j.problems))
 	b.WriteString(" faults\n")
 	for _, name := range sorted(n.injected) {
@@ -492,6 +514,7 @@ func (j *judgement) report(input *load) {
 		took := takeovers[kind]
 		row("next entry after "+kind, "median %v, longest %v, of %d partitions", took[len(took)/2].Round(100*time.Millisecond), took[len(took)-1].Round(100*time.Millisecond), len(took))
 	}
+	row("a catalog was heard of within", "%v", j.heard.Round(100*time.Millisecond))
 	row("records read", "%d, %.2f times the topic", n.read, float64(n.read)/float64(j.records))
 	b.WriteString(" S3 requests for each delivered object\n")
 	for _, kind := range sorted(j.requests) {

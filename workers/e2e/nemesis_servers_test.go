@@ -288,8 +288,14 @@ func destinationAdded(ctx context.Context, n *nemesis, a act) error {
 
 // apply retries: Kafka may be in trouble.
 func (n *nemesis) apply(ctx context.Context) error {
+	began := time.Now()
 	for try := 1; ; try++ {
-		err := n.s.applyCatalog(ctx)
+		within, cancel := context.WithTimeout(ctx, time.Minute)
+		err := n.s.applyCatalog(within)
+		cancel()
+		if err == nil {
+			n.claimed(began, time.Now())
+		}
 		if err == nil || try == 5 || ctx.Err() != nil {
 			return err
 		}

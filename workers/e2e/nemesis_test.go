@@ -52,11 +52,13 @@ type nemesis struct {
 	redisURLs []string
 	kafka     *kgo.Client
 	began     time.Time
-	primary   int // index into redisURLs; of the redis lane alone
+	primary   int       // index into redisURLs; of the redis lane alone
+	calm      time.Time // when the faults were over
 
 	mu         sync.Mutex // guards all below, and the destinations of s
 	partitions int
-	injected   map[string]int // by kind of fault
+	injected   map[string]int     // by kind of fault
+	claims     map[string][]claim // by destination id, in order
 	outages    []outage
 	read       int64 // records that appenders read in lives that are over
 }
@@ -65,7 +67,7 @@ type nemesis struct {
 func newNemesis(ctx context.Context, t *testing.T, seed uint64, of fleet) *nemesis {
 	t.Helper()
 	n := &nemesis{
-		t: t, direct: stackServers(t), began: time.Now(), partitions: systemPartitions, injected: map[string]int{},
+		t: t, direct: stackServers(t), began: time.Now(), partitions: systemPartitions, injected: map[string]int{}, claims: map[string][]claim{},
 		redisURLs: []string{env(t, "SEALIFT_TEST_REDIS_URL"), env(t, "SEALIFT_TEST_REDIS_2_URL")},
 	}
 	require.Len(t, strings.Split(n.direct.kafka, ","), 3, "brokers: run scripts/stack.sh up with KAFKA_BROKERS=3")
@@ -89,6 +91,7 @@ func newNemesis(ctx context.Context, t *testing.T, seed uint64, of fleet) *nemes
 	n.s.servers.redis, n.s.servers.s3 = "redis://"+n.redis.addr()+"/0", n.s3.server.URL
 	n.s.servers.makeBucket = n.makeBucket
 	n.s.start(ctx)
+	n.claimed(time.Time{}, time.Time{})
 	return n
 }
 
@@ -280,8 +283,11 @@ func TestNemesis(t *testing.T) {
 		n.say("schedule of seed %d", seed)
 		require.NoError(t, n.run(ctx, seed, lanes, lasts/time.Duration(len(seeds)), i == 0))
 	}
+	n.calm = time.Now()
+	n.say("the faults are over")
+	n.sleep(ctx, calmFor)
 	close(stop)
 	require.NoError(t, <-input.ended)
-	n.say("%d events sent and acknowledged, %d of them sent again; the faults are over", len(input.acked), input.resent)
+	n.say("%d events sent and acknowledged, %d of them sent again", len(input.acked), input.resent)
 	n.judge(ctx, input)
 }

@@ -1,0 +1,84 @@
+//go:build stack
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// claim is a time in which the catalog had it that a destination gets its
+// sources' files.
+type claim struct {
+	from time.Time // applied by then; zero: before any role came up
+	to   time.Time // another was about to be applied; zero: to the end
+}
+
+const (
+	// heardWithin is how long an appender may take to hear of a catalog while
+	// nothing breaks.
+	heardWithin = 15 * time.Second
+	// heardInTrouble is the same while all breaks: the broker that leads the
+	// catalog's topic may be stopped, and then the appender.
+	heardInTrouble = 45 * time.Second
+	// calmFor is how long events go on when the faults are over: until every
+	// appender must have heard of every claim, and then for some files.
+	calmFor = 2 * heardWithin
+)
+
+// claimed notes what a catalog says of the destinations that began to be
+// applied at one time, and was at another.
+func (n *nemesis) claimed(began, applied time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, w := range n.s.workspaces {
+		for _, d := range w.destinations {
+			id := w.id + "/" + d.name
+			list := n.claims[id]
+			switch open := len(list) > 0 && list[len(list)-1].to.IsZero(); {
+			case open && d.disabled:
+				list[len(list)-1].to = began
+			case !open && !d.disabled:
+				n.claims[id] = append(list, claim{from: applied})
+			}
+		}
+	}
+}
+
+// entitles says whether a file must be owed because of the claim. What it is
+// owed to was decided after its newest record was there, and before its entry
+// was written.
+func (c claim) entitles(newest, written, calm time.Time) bool {
+	since := calm
+	if c.from.After(calm) {
+		since = c.from
+	}
+	heard := newest.Sub(since) >= heardWithin || newest.Sub(c.from) >= heardInTrouble
+	return heard && c.covers(written)
+}
+
+// covers says whether the claim had not ended then.
+func (c claim) covers(t time.Time) bool { return c.to.IsZero() || t.Before(c.to) }
+
+func TestClaims(t *testing.T) {
+	began := time.Now()
+	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
+	for name, c := range map[string]struct {
+		claim
+		newest, written time.Time
+		want            bool
+	}{
+		"from_the_beginning":   {claim{}, at(1), at(2), true},
+		"in_trouble":           {claim{from: at(10)}, at(55), at(56), true},
+		"in_trouble_too_early": {claim{from: at(10)}, at(54), at(90), false},
+		"in_calm":              {claim{from: at(95)}, at(115), at(116), true},
+		"in_calm_too_early":    {claim{from: at(95)}, at(114), at(130), false},
+		"claimed_in_calm":      {claim{from: at(110)}, at(124), at(130), false},
+		"before_it_ended":      {claim{from: at(10), to: at(60)}, at(55), at(59), true},
+		"written_later":        {claim{from: at(10), to: at(60)}, at(55), at(60), false},
+	} {
+		require.Equal(t, c.want, c.entitles(c.newest, c.written, at(100)), name)
+	}
+}
