@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/embedded"
@@ -81,8 +82,9 @@ func record(source, received, value string) stream.Record {
 // worker is an appender with its rotator.
 type worker struct {
 	*appender.Appender
-	cancel context.CancelFunc
-	done   chan error
+	metrics *prometheus.Registry
+	cancel  context.CancelFunc
+	done    chan error
 }
 
 func (p *pipeline) start(cfg appender.Config) *worker {
@@ -96,16 +98,17 @@ func (p *pipeline) start(cfg appender.Config) *worker {
 	})
 	require.NoError(p.t, err)
 	cfg.Topic = p.topic
+	metrics := prometheus.NewRegistry()
 	app, err := appender.New(cfg, appender.Deps{
 		Log: appender.KafkaLog{Client: p.client},
 		Join: func(name string) (appender.Membership, error) {
 			return p.client.Join(stream.GroupConfig{ID: p.topic, Topics: []string{p.topic}, Worker: name, SessionTimeout: p.session})
 		},
-		DeadLetters: p.client.NewProducer(stream.ProducerConfig{Topic: p.dead}), Rotator: rot, Logger: log,
+		DeadLetters: p.client.NewProducer(stream.ProducerConfig{Topic: p.dead}), Rotator: rot, Logger: log, Metrics: metrics,
 	})
 	require.NoError(p.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{Appender: app, cancel: cancel, done: make(chan error, 1)}
+	w := &worker{Appender: app, metrics: metrics, cancel: cancel, done: make(chan error, 1)}
 	go func() { w.done <- app.Run(ctx) }()
 	p.t.Cleanup(func() { w.stop(p.t) })
 	return w
@@ -186,6 +189,27 @@ func (p *pipeline) sealAll(w *worker) {
 func (p *pipeline) waitFor(what string, ok func() bool) {
 	p.t.Helper()
 	require.Eventually(p.t, ok, 30*time.Second, 20*time.Millisecond, what)
+}
+
+// waitForMemory waits until workers remember all messages of their partitions:
+// until then copies may pass, as after two seconds nobody waits for what is
+// read again.
+func (p *pipeline) waitForMemory(workers ...*worker) {
+	p.t.Helper()
+	for _, w := range workers {
+		p.waitFor("all messages remembered", func() bool {
+			families, err := w.metrics.Gather()
+			missing := 0.0
+			for _, f := range families {
+				if name := f.GetName(); name == "sealift_appender_dedup_missing_offsets" || name == "sealift_appender_dedup_disabled" {
+					for _, m := range f.GetMetric() {
+						missing += m.GetGauge().GetValue()
+					}
+				}
+			}
+			return err == nil && missing == 0
+		})
+	}
 }
 
 func TestAppenderFilesEveryRecordOnce(t *testing.T) {
