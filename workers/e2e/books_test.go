@@ -1,5 +1,3 @@
-//go:build stack
-
 package e2e
 
 import (
@@ -125,6 +123,16 @@ func (b *books) read(ctx context.Context) error {
 
 // head returns the newest entry of a partition, nil if it has none.
 func (b *books) head(p int32) *bookEntry { return b.chains[p][int64(len(b.chains[p]))-1] }
+
+// behind tells which partitions are not sealed up to these ends.
+func (b *books) behind(ends map[int32]int64) (partitions []int32) {
+	for p, end := range ends {
+		if head := b.head(p); end > 0 && (head == nil || head.LowWatermark < end) {
+			partitions = append(partitions, p)
+		}
+	}
+	return partitions
+}
 
 // receiptKey is where the receipt of a debt lies.
 func (b *books) receiptKey(p int32, seq int64, index int, destination string) string {

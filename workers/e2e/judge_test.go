@@ -21,45 +21,25 @@ import (
 	"github.com/sealift/sealift/pkg/porttest"
 )
 
-// judged is one record of the events topic.
-type judged struct {
-	offset int64
-	at     time.Time
-	file   *bookFile
-	first  *judged // the lowest offset of its partition with the same messageId, if another
-	seq    int64   // of the entry that names file
-}
-
-// streamKey names a stream of a partition.
-type streamKey struct {
-	partition int32
-	source    string
-	hour      int64
-}
-
 // judgement is what a stranger finds, from the topic, the ledger, the receipts
 // and the buckets.
 type judgement struct {
-	n        *nemesis
-	books    *books
-	streams  map[streamKey][]*judged // by offset
-	ids      map[acked]int           // records that hold an acknowledged id
-	newest   map[*bookFile]time.Time // when the last of a file's records was taken
-	problems []string
+	*filing
 
-	records, repeated, skipped, doubled int64
-	lines, objects, files               int64
-	requests, answers                   map[string]int // to S3, of the roles
-	entitled                            map[string]int // files that must be owed, by destination id
-	heard                               time.Duration  // how long a claim was heard of by no longer than
+	n   *nemesis
+	ids map[acked]int // records that hold an acknowledged id
+
+	lines, objects    int64
+	requests, answers map[string]int // to S3, of the roles
+	entitled          map[string]int // files that must be owed, by destination id
+	heard             time.Duration  // how long a claim was heard of by no longer than
 }
 
 // judge waits until all is delivered, stops the system, and lets nothing pass.
 func (n *nemesis) judge(ctx context.Context, input *load) {
 	n.t.Helper()
 	j := &judgement{
-		n: n, books: newBooks(store(n.direct, n.s.staging()), n.s.eventsTopic()),
-		streams: map[streamKey][]*judged{}, ids: map[acked]int{}, newest: map[*bookFile]time.Time{}, entitled: map[string]int{},
+		filing: newFiling(newBooks(store(n.direct, n.s.staging()), n.s.eventsTopic())), n: n, ids: map[acked]int{}, entitled: map[string]int{},
 	}
 	j.drain(ctx)
 	n.s3.settle()
@@ -87,10 +67,6 @@ func (n *nemesis) judge(ctx context.Context, input *load) {
 	}
 }
 
-func (j *judgement) problem(format string, args ...any) {
-	j.problems = append(j.problems, fmt.Sprintf(format, args...))
-}
-
 // drain waits until the ledger covers the topic and every debt is paid.
 func (j *judgement) drain(ctx context.Context) {
 	t, began, last := j.n.t, time.Now(), time.Now()
@@ -102,12 +78,7 @@ func (j *judgement) drain(ctx context.Context) {
 		if err := j.books.read(ctx); ctx.Err() == nil {
 			require.NoError(t, err)
 		}
-		var behind []string
-		for p, end := range ends {
-			if head := j.books.head(p); end > 0 && (head == nil || head.LowWatermark < end) {
-				behind = append(behind, fmt.Sprint(p))
-			}
-		}
+		behind := j.books.behind(ends)
 		owed, open := j.books.owing()
 		if len(behind) == 0 && open == 0 {
 			j.n.say("all is delivered %v after the last event: %d files owed", time.Since(began).Round(time.Millisecond), owed)
@@ -146,142 +117,15 @@ func (n *nemesis) redrive(ctx context.Context) {
 
 // topic reads what Kafka holds.
 func (j *judgement) topic(ctx context.Context) {
-	seen := map[string]*judged{}
 	j.n.dumpEvents(ctx, func(d dumped) {
-		var line struct {
-			MessageID string `json:"messageId"`
-		}
-		require.NoError(j.n.t, json.Unmarshal(d.line, &line))
-		key := fmt.Sprintf("%d %s %s", d.partition, d.source, line.MessageID)
-		r := &judged{offset: d.offset, at: d.at, first: seen[key]}
-		s := streamKey{d.partition, d.source, d.received - d.received%3_600_000}
-		j.streams[s] = append(j.streams[s], r)
-		j.ids[acked{d.source, line.MessageID}]++
-		j.records++
-		if r.first == nil {
-			seen[key] = r
-		} else {
-			j.repeated++
-		}
+		id, err := j.record(d)
+		require.NoError(j.n.t, err)
+		j.ids[acked{d.source, id}]++
 	})
 }
 
 func (n *nemesis) dumpEvents(ctx context.Context, each func(dumped)) {
 	dump(ctx, n.t, n.direct.kafka, n.s.eventsTopic(), each)
-}
-
-// chains holds I1 and what entries say of each other.
-func (j *judgement) chains() {
-	attempts := map[string]bool{}
-	for p, chain := range j.books.chains {
-		var last *bookEntry
-		for seq := range int64(len(chain)) {
-			e := chain[seq]
-			switch {
-			case e == nil:
-				j.problem("partition %d: entry %d is missing", p, seq)
-				continue
-			case attempts[e.Attempt]:
-				j.problem("partition %d: entry %d repeats attempt %s", p, seq, e.Attempt)
-			case (e.Kind == "init") != (seq == 0):
-				j.problem("partition %d: entry %d is of kind %s", p, seq, e.Kind)
-			case last != nil && (e.LowWatermark < last.LowWatermark || e.DispatchedThrough < last.DispatchedThrough || e.DispatchedThrough >= seq):
-				j.problem("partition %d: entry %d goes back: %+v after %+v", p, seq, e, last)
-			}
-			attempts[e.Attempt], last = true, e
-			for reason, n := range e.Skipped {
-				j.skipped += n
-				if reason != "duplicate_message" {
-					j.problem("partition %d: entry %d skipped %d records: %s", p, seq, n, reason)
-				}
-			}
-		}
-	}
-}
-
-// covered holds I2: every record is in one file, or was skipped as a message
-// that a lower offset holds.
-func (j *judgement) covered() {
-	var skipped int64
-	for p, chain := range j.books.chains {
-		for seq := range int64(len(chain)) {
-			if chain[seq] == nil {
-				continue
-			}
-			for i := range chain[seq].Files {
-				j.file(p, seq, &chain[seq].Files[i])
-			}
-		}
-	}
-	for s, records := range j.streams {
-		for _, r := range records {
-			switch {
-			case r.file != nil && r.first != nil:
-				j.double(s, r)
-			case r.file != nil:
-			case r.first != nil:
-				skipped++
-			default:
-				j.problem("partition %d offset %d of source %s is in no file", s.partition, r.offset, s.source)
-			}
-		}
-	}
-	if skipped != j.skipped {
-		j.problem("%d records are in no file, the ledger counts %d as skipped", skipped, j.skipped)
-	}
-}
-
-func (j *judgement) file(p int32, seq int64, f *bookFile) {
-	j.files++
-	records := j.streams[streamKey{p, f.Source, f.Hour}]
-	from, _ := slices.BinarySearchFunc(records, f.First, func(r *judged, o int64) int { return int(r.offset - o) })
-	var in []*judged
-	for _, r := range records[from:] {
-		if r.offset > f.Last {
-			break
-		}
-		in = append(in, r)
-	}
-	// The latest repetitions are those that were left out.
-	for k := len(in) - 1; k >= 0 && int64(len(in)) > f.Records; k-- {
-		if in[k].first != nil {
-			in = slices.Delete(in, k, k+1)
-		}
-	}
-	if int64(len(in)) != f.Records || len(in) == 0 || in[0].offset != f.First || in[len(in)-1].offset != f.Last {
-		j.problem("partition %d entry %d: a file of source %s says %d records from %d to %d, the topic has %d", p, seq, f.Source, f.Records, f.First, f.Last, len(in))
-	}
-	for _, r := range in {
-		if r.file != nil {
-			j.problem("partition %d offset %d of source %s is in two files: %s and %s", p, r.offset, f.Source, r.file.StagedKey, f.StagedKey)
-		}
-		r.file, r.seq = f, seq
-		if r.at.After(j.newest[f]) {
-			j.newest[f] = r.at
-		}
-	}
-}
-
-// recallWithin is how long an owner may take, while all breaks, to remember
-// what was in the log when it came.
-const recallWithin = 45 * time.Second
-
-// double judges a message that was filed again. An owner that comes without
-// its disk lets copies pass until it has read the log again; one that filed
-// the first copy itself, and has been there for a while, does not.
-func (j *judgement) double(s streamKey, r *judged) {
-	j.doubled++
-	chain := j.books.chains[s.partition]
-	for seq := r.seq; seq >= 0 && chain[seq] != nil; seq-- {
-		if e := chain[seq]; e.Kind != "seal" {
-			came := time.UnixMilli(e.WrittenAt)
-			if r.first.seq > seq && r.first.at.After(came) && r.at.Sub(came) > recallWithin {
-				j.problem("partition %d offset %d of source %s is a message of offset %d again, and %s has owned it since %s",
-					s.partition, r.offset, s.source, r.first.offset, e.Owner, came)
-			}
-			return
-		}
-	}
 }
 
 // owed holds I7 and I9: what a file is owed to is in the catalog, what the
@@ -381,15 +225,8 @@ func (j *judgement) buckets(ctx context.Context, all []acked) {
 			expected[w.id+"/"+d.name], owedIDs[w.id+"/"+d.name] = new(check.Expected), map[acked]bool{}
 		}
 	}
-	at := map[streamKey]map[int64]*judged{}
-	for s, records := range j.streams {
-		at[s] = map[int64]*judged{}
-		for _, r := range records {
-			at[s][r.offset] = r
-		}
-	}
 	j.n.dumpEvents(ctx, func(d dumped) { // again, as lines are not kept
-		r := at[streamKey{d.partition, d.source, d.received - d.received%3_600_000}][d.offset]
+		r := j.of(d)
 		if r == nil || r.file == nil {
 			return
 		}

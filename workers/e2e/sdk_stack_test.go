@@ -112,11 +112,8 @@ func TestRealSDKs(t *testing.T) {
 			owed.acknowledge(source, id)
 		}
 	}
-	records := owed.dump(ctx, t, s)
-	seen := newSeen(s)
-	seen.wait(ctx, t, "all deliveries", func() bool { return seen.lines.Load() >= owed.total() })
+	filed := owed.settle(ctx, t, s, newSeen(s))
 	step("everything is delivered")
-	s.stop()
 
 	// 5. The judge, and then field by field.
 	report, err := owed.expected[bucket].Check(objects(ctx, on, bucket), check.Rules{})
@@ -135,7 +132,7 @@ func TestRealSDKs(t *testing.T) {
 		retries += run.wire.retries
 		t.Logf("%s, %s: %d messages in %d requests: %s", name, packages[name], len(lines), run.wire.requests, run.wire)
 	}
-	t.Logf("%d SDKs, %d messages stored once each, %d records in the topic, %d requests were tries again", len(runs), messages, records, retries)
+	t.Logf("%d SDKs, %d messages stored once each, %d records in the topic, %d requests were tries again", len(runs), messages, filed.records, retries)
 }
 
 // sdkPackages returns what each SDK is.

@@ -64,10 +64,7 @@ func TestSpoolWhileKafkaIsAway(t *testing.T) {
 			owed.acknowledge(sourceID(lane), fmt.Sprint("m-", i))
 		}
 	}
-	owed.dump(ctx, t, s)
-	seen := newSeen(s)
-	seen.wait(ctx, t, "all deliveries", func() bool { return seen.lines.Load() >= owed.total() })
-	s.stop()
+	owed.settle(ctx, t, s, newSeen(s))
 	report, err := owed.expected[bucket].Check(objects(ctx, on, bucket), check.Rules{})
 	require.NoError(t, err)
 	t.Log(report)

@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// judged is one record of the events topic.
+type judged struct {
+	offset int64
+	at     time.Time
+	file   *bookFile
+	first  *judged // the lowest offset of its partition with the same messageId, if another
+	seq    int64   // of the entry that names file
+}
+
+// streamKey names a stream of a partition.
+type streamKey struct {
+	partition int32
+	source    string
+	hour      int64
+}
+
+func streamOf(d dumped) streamKey {
+	return streamKey{d.partition, d.source, d.received - d.received%3_600_000}
+}
+
+// filing holds the events topic against the ledger: which record is in which
+// file.
+type filing struct {
+	books    *books
+	streams  map[streamKey][]*judged // by offset
+	seen     map[string]*judged      // by partition, source and messageId
+	newest   map[*bookFile]time.Time // when the last of a file's records was taken
+	problems []string
+
+	records, repeated, skipped, doubled, files int64
+}
+
+func newFiling(b *books) *filing {
+	return &filing{books: b, streams: map[streamKey][]*judged{}, seen: map[string]*judged{}, newest: map[*bookFile]time.Time{}}
+}
+
+func (g *filing) problem(format string, args ...any) {
+	g.problems = append(g.problems, fmt.Sprintf(format, args...))
+}
+
+// record takes up the next record of a partition, and returns its messageId.
+func (g *filing) record(d dumped) (messageID string, err error) {
+	var line struct {
+		MessageID string `json:"messageId"`
+	}
+	if err := json.Unmarshal(d.line, &line); err != nil {
+		return "", err
+	}
+	key := fmt.Sprintf("%d %s %s", d.partition, d.source, line.MessageID)
+	r := &judged{offset: d.offset, at: d.at, first: g.seen[key]}
+	s := streamOf(d)
+	g.streams[s] = append(g.streams[s], r)
+	g.records++
+	if r.first == nil {
+		g.seen[key] = r
+	} else {
+		g.repeated++
+	}
+	return line.MessageID, nil
+}
+
+// of returns the record that was taken up, nil if it was not.
+func (g *filing) of(d dumped) *judged {
+	records := g.streams[streamOf(d)]
+	i, ok := slices.BinarySearchFunc(records, d.offset, func(r *judged, o int64) int { return int(r.offset - o) })
+	if !ok {
+		return nil
+	}
+	return records[i]
+}
+
+// chains holds I1 and what entries say of each other.
+func (g *filing) chains() {
+	attempts := map[string]bool{}
+	for p, chain := range g.books.chains {
+		var last *bookEntry
+		for seq := range int64(len(chain)) {
+			e := chain[seq]
+			switch {
+			case e == nil:
+				g.problem("partition %d: entry %d is missing", p, seq)
+				continue
+			case attempts[e.Attempt]:
+				g.problem("partition %d: entry %d repeats attempt %s", p, seq, e.Attempt)
+			case (e.Kind == "init") != (seq == 0):
+				g.problem("partition %d: entry %d is of kind %s", p, seq, e.Kind)
+			case last != nil && (e.LowWatermark < last.LowWatermark || e.DispatchedThrough < last.DispatchedThrough || e.DispatchedThrough >= seq):
+				g.problem("partition %d: entry %d goes back: %+v after %+v", p, seq, e, last)
+			}
+			attempts[e.Attempt], last = true, e
+			for reason, n := range e.Skipped {
+				g.skipped += n
+				if reason != "duplicate_message" {
+					g.problem("partition %d: entry %d skipped %d records: %s", p, seq, n, reason)
+				}
+			}
+		}
+	}
+}
+
+// covered holds I2: every record is in one file, or was skipped as a message
+// that a lower offset holds.
+func (g *filing) covered() {
+	var skipped int64
+	for p, chain := range g.books.chains {
+		for seq := range int64(len(chain)) {
+			if chain[seq] == nil {
+				continue
+			}
+			for i := range chain[seq].Files {
+				g.file(p, seq, &chain[seq].Files[i])
+			}
+		}
+	}
+	for s, records := range g.streams {
+		for _, r := range records {
+			switch {
+			case r.file != nil && r.first != nil:
+				g.double(s, r)
+			case r.file != nil:
+			case r.first != nil:
+				skipped++
+			default:
+				g.problem("partition %d offset %d of source %s is in no file", s.partition, r.offset, s.source)
+			}
+		}
+	}
+	if skipped != g.skipped {
+		g.problem("%d records are in no file, the ledger counts %d as skipped", skipped, g.skipped)
+	}
+}
+
+func (g *filing) file(p int32, seq int64, f *bookFile) {
+	g.files++
+	records := g.streams[streamKey{p, f.Source, f.Hour}]
+	from, _ := slices.BinarySearchFunc(records, f.First, func(r *judged, o int64) int { return int(r.offset - o) })
+	var in []*judged
+	for _, r := range records[from:] {
+		if r.offset > f.Last {
+			break
+		}
+		in = append(in, r)
+	}
+	// The latest repetitions are those that were left out.
+	for k := len(in) - 1; k >= 0 && int64(len(in)) > f.Records; k-- {
+		if in[k].first != nil {
+			in = slices.Delete(in, k, k+1)
+		}
+	}
+	if int64(len(in)) != f.Records || len(in) == 0 || in[0].offset != f.First || in[len(in)-1].offset != f.Last {
+		g.problem("partition %d entry %d: a file of source %s says %d records from %d to %d, the topic has %d", p, seq, f.Source, f.Records, f.First, f.Last, len(in))
+	}
+	for _, r := range in {
+		if r.file != nil {
+			g.problem("partition %d offset %d of source %s is in two files: %s and %s", p, r.offset, f.Source, r.file.StagedKey, f.StagedKey)
+		}
+		r.file, r.seq = f, seq
+		if r.at.After(g.newest[f]) {
+			g.newest[f] = r.at
+		}
+	}
+}
+
+// recallWithin is how long an owner may take, while all breaks, to remember
+// what was in the log when it came.
+const recallWithin = 45 * time.Second
+
+// double judges a message that was filed again. An owner that comes without
+// its disk lets copies pass until it has read the log again; one that filed
+// the first copy itself, and has been there for a while, does not.
+func (g *filing) double(s streamKey, r *judged) {
+	g.doubled++
+	chain := g.books.chains[s.partition]
+	for seq := r.seq; seq >= 0 && chain[seq] != nil; seq-- {
+		if e := chain[seq]; e.Kind != "seal" {
+			came := time.UnixMilli(e.WrittenAt)
+			if r.first.seq > seq && r.first.at.After(came) && r.at.Sub(came) > recallWithin {
+				g.problem("partition %d offset %d of source %s is a message of offset %d again, and %s has owned it since %s",
+					s.partition, r.offset, s.source, r.first.offset, e.Owner, came)
+			}
+			return
+		}
+	}
+}
