@@ -311,6 +311,44 @@ func TestParkedJobsOfClosedDebtsAreSwept(t *testing.T) {
 	require.Empty(t, r.jobs.take(), "parked jobs wait for people")
 }
 
+// An audit asks for the receipts of parked debts only where it saw that they are
+// closed: another auditor's chains are not its own, and where a hundred thousand
+// files are parked it would take it half an hour to ask for each.
+func TestParkedJobsOfChainsThatWereNotWalkedAreLeft(t *testing.T) {
+	r := newRig(t, nil)
+	former := ledger.Log{Topic: log0.Topic, Incarnation: "0", Partition: 0}
+	var open, closed []string
+	for _, l := range []ledger.Log{log0, former} {
+		e := r.seal(l, time.Hour, []string{one}, "a", "b")
+		open = append(open, r.park(e, 0, one))
+		closed = append(closed, r.park(e, 1, one))
+		r.deliver(e, 1, one)
+	}
+	asked := 0
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "head" && strings.HasPrefix(op.Key, "receipts/") {
+			asked++
+		}
+		return objstore.Fault{}
+	})
+	other := r.another(nil)
+	require.NoError(t, other.deps.Leases.Mark(t.Context(), "audited/"+log0.String(), time.Minute))
+	report, err := other.audit(t.Context(), true)
+	require.NoError(t, err)
+	require.Equal(t, 1, report.Skipped)
+	require.Zero(t, asked)
+
+	r.audit()
+	require.Equal(t, 1, asked)
+	require.Equal(t, []bool{false, true}, []bool{r.exists(closed[0]), r.exists(closed[1])})
+	r.cfg.Full = true
+	r.audit()
+	require.False(t, r.exists(closed[1]), "a full audit looks at all")
+	for _, key := range open {
+		require.True(t, r.exists(key))
+	}
+}
+
 func TestDryRun(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.DryRun, c.Retain = true, time.Minute })
 	e := r.seal(log0, time.Hour, []string{one}, "a")

@@ -166,25 +166,26 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	if err := a.listParkedOf(ctx, parked, ""); err != nil {
 		return err
 	}
-	returned, errRedrive := a.redrive(ctx, parked)
-	r.Redriven += returned
 	orders, past, err := a.listReplays(ctx, time.Now())
 	if err != nil {
 		return err
 	}
 	var errs []error
+	walked := map[ledger.Log]bool{}
 	for _, log := range logs {
 		if ctx.Err() != nil {
 			errs = append(errs, ctx.Err())
 			break
 		}
-		if err := a.auditOne(ctx, scheduled, log, parked, orders, r); err != nil {
+		if walked[log], err = a.auditOne(ctx, scheduled, log, parked, orders, r); err != nil {
 			r.Failed++
 			errs = append(errs, fmt.Errorf("audit ledger %s: %w", log, err))
 		}
 	}
 	a.foldRequests(ctx)
-	return errors.Join(append(errs, errRedrive, a.sweepParked(ctx, parked), a.sweepReplays(ctx, past))...)
+	// After the walks: what is missing does not wait until all that is parked was read (I10).
+	r.Redriven, err = a.redrive(ctx, parked)
+	return errors.Join(append(errs, err, a.sweepParked(ctx, parked, walked), a.sweepReplays(ctx, past))...)
 }
 
 // foldRequests keeps copiers' pages from piling up. No audit fails for want of
@@ -198,15 +199,16 @@ func (a *Auditor) foldRequests(ctx context.Context) {
 	}
 }
 
-// auditOne audits a chain unless another auditor does, or just did.
-func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, parked *parkedSet, orders *replays, r *Report) error {
+// auditOne audits a chain unless another auditor does, or just did; it reports
+// whether it has walked it.
+func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, parked *parkedSet, orders *replays, r *Report) (bool, error) {
 	audited := "audited/" + log.String()
 	if a.deps.Leases != nil && !a.cfg.Force {
 		if scheduled {
 			if done, err := a.deps.Leases.Marked(ctx, audited); err == nil && done {
 				r.Skipped++
 				a.metrics.forget(log)
-				return nil
+				return false, nil
 			}
 		}
 		held, err := a.deps.Leases.Acquire(ctx, "audit/"+log.String(), time.Minute)
@@ -214,7 +216,7 @@ func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, 
 		case errors.Is(err, lease.ErrHeld):
 			r.Skipped++
 			a.metrics.forget(log)
-			return nil
+			return false, nil
 		case err != nil:
 			a.deps.Log.DebugContext(ctx, "auditing without a lease", "err", err)
 		default:
@@ -223,14 +225,14 @@ func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, 
 	}
 	c := newWalk(a, log, parked, orders)
 	if err := c.run(ctx); err != nil {
-		return err
+		return false, err
 	}
 	r.add(&c.report)
 	a.metrics.chain(log, &c.report, a.cfg.DryRun)
 	if a.deps.Leases != nil && !a.cfg.DryRun {
 		_ = a.deps.Leases.Mark(ctx, audited, a.cfg.Every/2) // only saves work
 	}
-	return nil
+	return true, nil
 }
 
 // Ready returns nil if the staging bucket answers.

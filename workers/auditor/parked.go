@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -48,15 +49,16 @@ func (p *parkedSet) missing(key string) bool {
 }
 
 // sweepParked deletes the parked jobs whose debts were closed in the meantime,
-// as by a second job for the same debt.
-func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet) error {
+// as by a second job for the same debt. Of a chain that was not walked nothing
+// is known of its debts, and to ask for each would take too long; a full audit does.
+func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledger.Log]bool) error {
 	if a.cfg.DryRun {
 		return nil
 	}
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(p.notes)) {
 		ref, dest, ok := delivery.ParseParkedKey(key)
-		if p.notes[key].open || !ok {
+		if p.notes[key].open || !ok || !a.cfg.Full && !walked[ref.Log()] {
 			continue
 		}
 		_, err := a.deps.Staging.Head(ctx, delivery.ReceiptKey(ref, dest))

@@ -127,20 +127,23 @@ const maxParked = 1 << 20 // 1 MiB
 // parks one again at once must not have its fresh note deleted. If we die in
 // between, the next audit finds debts without job or note.
 func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, jobs []delivery.Job) error {
-	var records []stream.Record
 	for _, job := range jobs {
-		key := delivery.ParkedKey(job.File, job.Destination)
-		delete(p.notes, key)
-		if a.cfg.DryRun {
-			continue
-		}
-		if err := a.deps.Staging.Delete(ctx, key); err != nil {
-			return err
-		}
-		records = append(records, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
+		delete(p.notes, delivery.ParkedKey(job.File, job.Destination))
 	}
-	if len(records) == 0 {
+	if a.cfg.DryRun || len(jobs) == 0 {
 		return nil
+	}
+	records := make([]stream.Record, len(jobs))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for i, job := range jobs {
+		group.Go(func() error {
+			records[i] = stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()}
+			return a.deps.Staging.Delete(gctx, delivery.ParkedKey(job.File, job.Destination))
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	if err := a.deps.Jobs.Produce(ctx, records...); err != nil {
 		return fmt.Errorf("enqueue %d jobs whose destinations are back: %w", len(records), err)

@@ -3,6 +3,7 @@ package auditor
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -92,9 +93,10 @@ func TestParkedJobsComeBackWithTheirDestination(t *testing.T) {
 			}
 			require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, jobs, "once, and from the start")
 			require.EqualValues(t, 1, report.Redriven)
+			require.EqualValues(t, 1, report.Parked, "it was, as what is missing was")
+			report = r.audit()
 			require.EqualValues(t, 1, report.Queued)
 			require.Zero(t, report.Parked)
-			r.audit()
 			require.Empty(t, r.jobs.take())
 		})
 	}
@@ -170,6 +172,57 @@ func TestRedriveHazards(t *testing.T) {
 		r.parkFor(e, 2, backOne, delivery.ReasonDisabled)
 		require.EqualValues(t, 1, r.audit().Redriven)
 	})
+}
+
+// Invariant: I10. What is missing does not wait until all that is parked was
+// read, which after a restart may be a million notes.
+func TestWhatIsMissingDoesNotWaitForTheParked(t *testing.T) {
+	r := newRig(t, nil)
+	e := r.seal(log0, time.Hour, []string{backOne}, "a", "b")
+	r.parkFor(e, 0, backOne, "put_denied")
+	r.catalog(nil)
+	var enqueued []delivery.Job
+	read := false
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" && strings.HasPrefix(op.Key, "parked/") {
+			read, enqueued = true, r.jobs.take()
+		}
+		return objstore.Fault{}
+	})
+	r.audit()
+	require.True(t, read)
+	require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 1), Destination: backOne}}, enqueued)
+}
+
+// A destination with much that is parked comes back in the time of some of it.
+func TestManyParkedJobsComeBackSomeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		r.deps.Catalog = catalog.NewLive()
+		e := r.seal(log0, time.Hour, []string{backOne}, strings.Split(strings.Repeat("a", 10*atOnce), "")...)
+		for i := range e.Files {
+			r.parkFor(e, i, backOne, delivery.ReasonDisabled)
+		}
+		r.catalog(nil)
+		r.deps.Staging = slowStore{r.deps.Staging}
+		begun := time.Now()
+		require.NoError(t, r.redriveOf(t.Context(), []string{backOne}))
+		require.Len(t, r.jobs.take(), len(e.Files))
+		require.Equal(t, 2*10*time.Second, time.Since(begun), "to read and to delete them")
+	})
+}
+
+// slowStore takes a second to read or delete an object.
+type slowStore struct{ objstore.Store }
+
+func (s slowStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	time.Sleep(time.Second)
+	return s.Store.Get(ctx, key)
+}
+
+func (s slowStore) Delete(ctx context.Context, key string) error {
+	time.Sleep(time.Second)
+	return s.Store.Delete(ctx, key)
 }
 
 // An operator who enables a destination does not wait for the hour.

@@ -23,7 +23,7 @@ type Report struct {
 	counts
 	TooNew    int64 `json:"too_new"`           // owed pairs that were left alone
 	Enqueued  int64 `json:"enqueued"`          // jobs, for what was missing
-	Redriven  int64 `json:"redriven"`          // jobs enqueued that were parked until their destinations were back
+	Redriven  int64 `json:"redriven"`          // jobs enqueued that were parked, and are counted so, until their destinations were back
 	Collected int64 `json:"files_collected"`   // staged files deleted after their time
 	Orphans   int64 `json:"orphans_collected"` // staged objects deleted that no entry names
 
