@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -46,8 +48,10 @@ type Redriven struct {
 	Failed   int64 `json:"failed"` // could not be read, or written back
 }
 
-// redriveBatch is how many jobs are enqueued at once.
-const redriveBatch = 500
+const (
+	redriveBatch  = 500 // jobs are enqueued at once
+	redriveAtOnce = 16  // requests are made at once
+)
 
 // Run does it. Run again after an error, it goes on with what is left; a job
 // that was enqueued twice is delivered once.
@@ -77,10 +81,14 @@ func (r Redrive) Run(ctx context.Context) (Redriven, error) {
 }
 
 func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redriven) error {
+	notes := make([]delivery.Parked, len(infos))
+	unread := someAtOnce(len(infos), func(i int) (err error) {
+		notes[i], err = r.read(ctx, infos[i])
+		return err
+	})
 	var errs []error
 	var parked []delivery.Parked
-	for _, info := range infos {
-		p, err := r.read(ctx, info)
+	for i, err := range unread {
 		if errors.Is(err, objstore.ErrNotFound) {
 			done.Found-- // another redrive was faster
 			continue
@@ -91,9 +99,9 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 			continue
 		}
 		if r.Each != nil {
-			r.Each(p)
+			r.Each(notes[i])
 		}
-		parked = append(parked, p)
+		parked = append(parked, notes[i])
 	}
 	if r.DryRun || len(parked) == 0 {
 		return errors.Join(errs...)
@@ -102,6 +110,21 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 		return errors.Join(append(errs, r.skip(ctx, parked, done))...)
 	}
 	return errors.Join(append(errs, r.enqueue(ctx, parked, done))...)
+}
+
+// someAtOnce does 0 to n-1, a few at a time, and returns their errors.
+func someAtOnce(n int, do func(i int) error) []error {
+	errs := make([]error, n)
+	var group errgroup.Group
+	group.SetLimit(redriveAtOnce)
+	for i := range n {
+		group.Go(func() error {
+			errs[i] = do(i)
+			return nil
+		})
+	}
+	_ = group.Wait() // nil: one that fails does not keep the others from being done
+	return errs
 }
 
 // read reads a note. One that makes no sense is as good as any: its key tells
@@ -116,14 +139,19 @@ func (r Redrive) read(ctx context.Context, info objstore.Info) (delivery.Parked,
 
 // skip closes the debts, then forgets that they were parked.
 func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
-	var errs []error
-	for _, p := range parked {
-		skipped, err := r.giveUp(ctx, p.Job.File, p.Job.Destination)
+	skipped := make([]bool, len(parked))
+	errs := someAtOnce(len(parked), func(i int) (err error) {
+		job := parked[i].Job
+		if skipped[i], err = r.giveUp(ctx, job.File, job.Destination); err != nil {
+			err = fmt.Errorf("give up %s at %q: %w", job.File, job.Destination, err)
+		}
+		return err
+	})
+	for i, err := range errs {
 		switch {
 		case err != nil:
 			done.Failed++
-			errs = append(errs, fmt.Errorf("give up %s at %q: %w", p.Job.File, p.Job.Destination, err))
-		case skipped:
+		case skipped[i]:
 			done.Skipped++
 		default:
 			done.Closed++
@@ -180,13 +208,14 @@ func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination 
 // that parks a job again at once must not have its fresh note deleted. If we
 // die in between, the auditor finds the debts.
 func (r Redrive) enqueue(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
-	var errs []error
+	errs := someAtOnce(len(parked), func(i int) error {
+		return r.Staging.Delete(ctx, delivery.ParkedKey(parked[i].Job.File, parked[i].Job.Destination))
+	})
 	var gone []delivery.Parked
 	var records []stream.Record
-	for _, p := range parked {
-		if err := r.Staging.Delete(ctx, delivery.ParkedKey(p.Job.File, p.Job.Destination)); err != nil {
+	for i, p := range parked {
+		if errs[i] != nil {
 			done.Failed++
-			errs = append(errs, err)
 			continue
 		}
 		gone = append(gone, p)
@@ -207,9 +236,8 @@ func (r Redrive) enqueue(ctx context.Context, parked []delivery.Parked, done *Re
 func (r Redrive) putBack(ctx context.Context, parked []delivery.Parked) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	var errs []error
-	for _, p := range parked {
-		errs = append(errs, store(ctx, r.Staging, delivery.ParkedKey(p.Job.File, p.Job.Destination), p.Encode(), false))
-	}
-	return errors.Join(errs...)
+	return errors.Join(someAtOnce(len(parked), func(i int) error {
+		p := parked[i]
+		return store(ctx, r.Staging, delivery.ParkedKey(p.Job.File, p.Job.Destination), p.Encode(), false)
+	})...)
 }

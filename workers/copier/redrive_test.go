@@ -3,8 +3,11 @@ package copier
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -72,6 +75,51 @@ func TestRedriveEnqueuesAnew(t *testing.T) {
 		require.Equal(t, done0, r.once(t.Context(), job))
 	}
 	require.Len(t, r.objects("one-logs"), 2)
+}
+
+// A customer that mended its bucket does not wait for a hundred thousand files
+// one by one; what is told of them is told in their order.
+func TestRedriveOfManySomeAtOnce(t *testing.T) {
+	for _, skip := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			staging := objstore.NewMemory("staging")
+			const n = 10 * redriveAtOnce
+			for i := range n {
+				p := delivery.Parked{Job: delivery.Job{File: delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 1, Index: i}, Destination: acmeOne}, Cause: fmt.Sprint(i), Fix: "y"}
+				require.NoError(t, store(t.Context(), staging, delivery.ParkedKey(p.Job.File, acmeOne), p.Encode(), false))
+			}
+			topic, told := &jobTopic{}, []string(nil)
+			begun := time.Now()
+			done, err := Redrive{Staging: aSecondEach{staging}, Jobs: topic, Skip: skip, Each: func(p delivery.Parked) { told = append(told, p.Cause) }}.Run(t.Context())
+			require.NoError(t, err)
+			require.EqualValues(t, n, done.Enqueued+done.Skipped)
+			require.Len(t, told, n)
+			for i, cause := range told {
+				require.Equal(t, fmt.Sprint(i), cause)
+			}
+			for i, job := range topic.jobs {
+				require.Equal(t, i, job.File.Index)
+			}
+			want := 10 * 2 * time.Second // to read and to delete the notes
+			if skip {
+				want = 10 * 3 * time.Second // and to read the receipts
+			}
+			require.Equal(t, want, time.Since(begun))
+		})
+	}
+}
+
+// aSecondEach takes a second to read or delete an object.
+type aSecondEach struct{ objstore.Store }
+
+func (s aSecondEach) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	time.Sleep(time.Second)
+	return s.Store.Get(ctx, key)
+}
+
+func (s aSecondEach) Delete(ctx context.Context, key string) error {
+	time.Sleep(time.Second)
+	return s.Store.Delete(ctx, key)
 }
 
 var done0 = outcome{kind: done}
