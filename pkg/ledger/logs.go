@@ -8,7 +8,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Logs returns the partitions of a topic that have a chain, in order.
+// Logs returns the partitions of a topic that have a chain, in order;
+// incarnation "" stands for all of the topic.
 func Logs(ctx context.Context, store objstore.Store, topic, incarnation string) ([]Log, error) {
 	return FindLogs(ctx, store, topic, incarnation, func(string) {})
 }
@@ -19,7 +20,10 @@ func Logs(ctx context.Context, store objstore.Store, topic, incarnation string) 
 func FindLogs(ctx context.Context, store objstore.Store, topic, incarnation string, stray func(key string)) ([]Log, error) {
 	prefix := "ledger/"
 	if topic != "" {
-		prefix += topic + "/" + incarnation + "/"
+		prefix += topic + "/"
+		if incarnation != "" {
+			prefix += incarnation + "/"
+		}
 	}
 	var logs []Log
 	for after := ""; ; {

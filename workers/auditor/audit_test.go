@@ -49,6 +49,21 @@ func TestWhatIsMissingIsEnqueued(t *testing.T) {
 	}}, h)
 }
 
+// TestWhatFormerIncarnationsOweIsOwed: Kafka was replaced, and its jobs with it.
+func TestWhatFormerIncarnationsOweIsOwed(t *testing.T) {
+	r := newRig(t, nil)
+	former := r.seal(log0, 2*time.Hour, []string{one}, "never delivered")
+	now := r.seal(ledger.Log{Topic: log0.Topic, Incarnation: "2", Partition: 0}, time.Hour, []string{one}, "neither")
+	report := r.audit()
+	require.EqualValues(t, 2, report.Missing)
+	require.ElementsMatch(t, []delivery.Job{
+		{Version: 1, File: delivery.Ref(former, 0), Destination: one}, {Version: 1, File: delivery.Ref(now, 0), Destination: one},
+	}, r.jobs.take())
+	s, err := ReadStatus(t.Context(), StatusConfig{}, r.staging, nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, s.Destinations[0].Undelivered().Files)
+}
+
 // I10 without flooding the topic: a job that waits in a retry tier, or was
 // enqueued by the last audit, is not enqueued again until it may be lost.
 func TestJobsThatWaitAreNotDoubled(t *testing.T) {

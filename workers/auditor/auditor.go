@@ -34,12 +34,11 @@ import (
 
 // Config says what is audited and when.
 type Config struct {
-	Topic       string        // the events topic; default sealift.events
-	Incarnation string        // default "1"
-	Every       time.Duration // default 1h
-	Minute      int           // of the hour; only used when Every is 1h
-	Grace       time.Duration // younger entries are left alone; 0: none are
-	Retain      time.Duration // delivered staged files are kept this long; default 168h
+	Topic  string        // the events topic; default sealift.events
+	Every  time.Duration // default 1h
+	Minute int           // of the hour; only used when Every is 1h
+	Grace  time.Duration // younger entries are left alone; 0: none are
+	Retain time.Duration // delivered staged files are kept this long; default 168h
 	// Full audits every chain from its first entry, whatever was noted of
 	// former audits, and looks for garbage.
 	Full bool
@@ -81,7 +80,6 @@ type Auditor struct {
 // New checks the configuration; it does not connect.
 func New(cfg Config, deps Deps) (*Auditor, error) {
 	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
-	cfg.Incarnation = cmp.Or(cfg.Incarnation, "1")
 	cfg.Every = cmp.Or(cfg.Every, time.Hour)
 	cfg.Retain = cmp.Or(cfg.Retain, 168*time.Hour)
 	switch {
@@ -156,7 +154,8 @@ func (a *Auditor) audit(ctx context.Context, scheduled bool) (Report, error) {
 }
 
 func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error {
-	logs, err := ledger.FindLogs(ctx, a.deps.Staging, a.cfg.Topic, a.cfg.Incarnation, func(key string) {
+	// Of former incarnations, too: what they owe is owed.
+	logs, err := ledger.FindLogs(ctx, a.deps.Staging, a.cfg.Topic, "", func(key string) {
 		a.deps.Log.WarnContext(ctx, "object below ledger/ is no entry, and is passed over: find out who wrote it, and delete it", "key", key)
 	})
 	if err != nil {

@@ -60,8 +60,7 @@ func (d DestinationStatus) Undelivered() Sum {
 
 // StatusConfig says what is asked for.
 type StatusConfig struct {
-	Topic       string // the events topic; default sealift.events
-	Incarnation string // default "1"
+	Topic string // the events topic; default sealift.events
 	// Destinations are the only ones that are looked at; nil: all.
 	Destinations []string
 	// AtOnce is how many requests are made at once; default 64.
@@ -81,7 +80,6 @@ type StatusConfig struct {
 // than a few files that were open then; and one for each other open file.
 func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, known *catalog.Snapshot) (*Status, error) {
 	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
-	cfg.Incarnation = cmp.Or(cfg.Incarnation, "1")
 	cfg.AtOnce = cmp.Or(cfg.AtOnce, 64)
 	r := &statusReader{cfg: cfg, staging: staging, requests: semaphore.NewWeighted(int64(cfg.AtOnce)), status: &Status{At: time.Now().UTC()},
 		parked: map[string]time.Time{}, only: map[string]bool{}, all: map[string]*DestinationStatus{}}
@@ -91,7 +89,7 @@ func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, k
 	if err := r.listParked(ctx); err != nil {
 		return nil, err
 	}
-	logs, err := ledger.Logs(ctx, staging, cfg.Topic, cfg.Incarnation)
+	logs, err := ledger.Logs(ctx, staging, cfg.Topic, "")
 	if err != nil {
 		return nil, err
 	}

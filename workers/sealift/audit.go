@@ -40,7 +40,7 @@ was open then; --full counts everything.`,
 						return err
 					}
 				}
-				cfg.Topic, cfg.Incarnation = s.cfg.Kafka.EventsTopic, s.cfg.Kafka.Incarnation
+				cfg.Topic = s.cfg.Kafka.EventsTopic
 				cfg.Every, cfg.Minute, cfg.Grace, cfg.Retain = s.cfg.Auditor.Every, s.cfg.Auditor.Minute, s.cfg.Auditor.Grace, s.cfg.Staging.Retain
 				aud, err := auditor.New(cfg, auditor.Deps{
 					Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: catalogOf(c.Context(), s), Log: s.log,

@@ -161,7 +161,7 @@ func (m *mover) change(ctx context.Context) error {
 func (m *mover) quiet(ctx context.Context) error {
 	for begun := time.Now(); ; {
 		s, err := auditor.ReadStatus(ctx, auditor.StatusConfig{
-			Topic: m.s.cfg.Kafka.EventsTopic, Incarnation: m.s.cfg.Kafka.Incarnation, Destinations: []string{m.plan.now.ID},
+			Topic: m.s.cfg.Kafka.EventsTopic, Destinations: []string{m.plan.now.ID},
 		}, m.s.staging, nil)
 		if err != nil {
 			return err

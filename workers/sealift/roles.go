@@ -172,7 +172,7 @@ func copierConfig(cfg config.Config) copier.Config {
 
 func (a *assembly) addAuditor(s *services) error {
 	aud, err := auditor.New(auditor.Config{
-		Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation,
+		Topic: s.cfg.Kafka.EventsTopic,
 		Every: s.cfg.Auditor.Every, Minute: s.cfg.Auditor.Minute, Grace: s.cfg.Auditor.Grace, Retain: s.cfg.Staging.Retain,
 	}, auditor.Deps{
 		Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
