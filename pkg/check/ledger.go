@@ -266,7 +266,7 @@ type tally struct {
 	below int64 // records below the watermark, or skipped
 	above []*sealed
 	early map[int64]int64 // copies of messages counted with a file that ends above, by its end
-	wrong bool            // which was said
+	wrong bool            // which was said, or cannot be told
 }
 
 // offsets counts: every offset below the watermark is one record in a file, or
@@ -275,6 +275,9 @@ func (r *BooksReport) offsets(t *tally, e *entry) {
 	end := int64(-1)
 	for _, s := range e.SealedThrough {
 		end = max(end, s.Offset)
+	}
+	if e.Skipped["lost_in_kafka"] > 0 { // an upper bound: what follows cannot be counted
+		t.wrong = true
 	}
 	for reason, n := range e.Skipped {
 		if reason == "duplicate_message" && end >= e.LowWatermark {

@@ -127,6 +127,11 @@ const (
 // that puts them below its watermark.
 const SkippedDuplicate = "duplicate_message"
 
+// SkippedLost is the reason of the offsets that Kafka had removed before they
+// were in a file, when an operator has accepted that: at most so many, for some
+// may be in files that reach above the watermark before it.
+const SkippedLost = "lost_in_kafka"
+
 // RouterRule names the rule by which records become streams: where their source
 // and their time of receipt are (kafka.source_from, kafka.received_from). The
 // default rule, headers, is the empty string.

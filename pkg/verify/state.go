@@ -43,11 +43,14 @@ func (s *state) next(e *ledger.Entry) {
 	if s.prev != nil {
 		s.order(where, e)
 		s.offsets(where, e)
-		if s.books.open && e.LowWatermark >= s.prev.LowWatermark {
+		if s.books.open && e.LowWatermark >= s.prev.LowWatermark && e.Skipped[ledger.SkippedLost] == 0 {
 			s.account(where, e)
 		}
 	}
 	back := s.prev != nil && e.LowWatermark < s.prev.LowWatermark
+	if e.Skipped[ledger.SkippedLost] > 0 { // an upper bound
+		s.books = books{}
+	}
 	s.begin(e)
 	if back { // which was said; no books on such ground
 		s.books = books{}

@@ -12,7 +12,9 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/pkg/verify"
+	"github.com/sealift/sealift/workers/rotator"
 )
 
 // rehome makes a destination of files that the archive was owed into another's:
@@ -216,4 +218,28 @@ func TestChainsThatAreGone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnAcceptedLossIsNoProblem: what Kafka had removed is counted as an upper
+// bound, by both judges, and what comes after it is not counted against it.
+func TestAnAcceptedLossIsNoProblem(t *testing.T) {
+	w := newWorld(t)
+	head := w.entries()[len(w.entries())-1]
+	chain := ledger.NewChain(w.staging, head.Log())
+	lost, err := rotator.AcceptLoss(t.Context(), chain, head.Cluster, stream.Bounds{First: head.LowWatermark + 50, End: head.LowWatermark + 60}, "operator")
+	require.NoError(t, err)
+	after := *lost
+	after.Seq, after.Kind, after.Attempt, after.Skipped, after.LowWatermark = lost.Seq+1, ledger.KindSeal, "after", map[string]int64{"not_a_json_object": 10}, lost.LowWatermark+10
+	require.NoError(t, chain.Append(t.Context(), &after))
+	less := w.clone(t)
+	r := w.verify(nil)
+	require.True(t, r.OK(), "%v", r.Examples)
+	require.EqualValues(t, 50, r.Skipped[ledger.SkippedLost])
+	books, err := w.books().Check()
+	require.NoError(t, err)
+	require.True(t, books.OK(), "%v", books.Problems)
+
+	after.Seq, after.Attempt, after.LowWatermark = after.Seq+1, "less", after.LowWatermark+11
+	require.NoError(t, ledger.NewChain(less.staging, head.Log()).Append(t.Context(), &after))
+	require.EqualValues(t, 1, less.verify(nil).ByKind[verify.Unaccounted], "counted anew")
 }

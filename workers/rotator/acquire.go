@@ -111,9 +111,9 @@ func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds) 
 	case head.Cluster != cluster:
 		return halt("it belongs to Kafka cluster %q, this is %q: check kafka.brokers; if the cluster was replaced, set a new kafka.incarnation", head.Cluster, cluster)
 	case b.End < head.LowWatermark:
-		return halt("the topic ends at offset %d, below its watermark %d: the topic was re-created or lost records; if it was re-created, set a new kafka.incarnation", b.End, head.LowWatermark)
+		return halt("the topic ends at offset %d, below its watermark %d: the topic was re-created or lost records; if it was re-created, stop all appenders and set a new kafka.incarnation, under which everything that the topic holds is delivered", b.End, head.LowWatermark)
 	case b.First > head.LowWatermark:
-		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets before they were read; restore them, or accept the loss with a new kafka.incarnation, and raise retention.ms", b.First, head.LowWatermark, b.First-head.LowWatermark)
+		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets that are not in the ledger; raise retention.ms, and accept the loss: sealift ledger accept-loss --partition %d", b.First, head.LowWatermark, b.First-head.LowWatermark, log.Partition)
 	}
 	return nil
 }
@@ -155,7 +155,7 @@ func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Ch
 	}
 	const rolledBack = "the staging bucket was rolled back, or is not the one that this group wrote to; check staging.bucket and staging.prefix, restore its newest versions"
 	if note.Incarnation != chain.Log().Incarnation {
-		return halt("the group has committed offset %d for incarnation %q: check kafka.incarnation; if it was changed on purpose, stop all appenders and delete the group's offsets of this topic", note.LowWatermark, note.Incarnation)
+		return halt("the group has committed offset %d for incarnation %q: check kafka.incarnation; if it was changed on purpose, stop all appenders and delete the group's offsets of this topic: everything that the topic holds is delivered, also what incarnation %q delivered", note.LowWatermark, note.Incarnation, note.Incarnation)
 	}
 	// Looked for by its name, not in the listing, which may be behind: a chain
 	// that went on after it was rolled back, or that of another group, is as long.

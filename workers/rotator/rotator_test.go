@@ -363,7 +363,7 @@ func TestContradictionsHalt(t *testing.T) {
 		"another_incarnation":      {bounds: all, note: note(func(n *ledger.Note) { n.Incarnation = "2" }), says: "kafka.incarnation"},
 		"new_incarnation":          {noChain: true, bounds: all, note: note(func(n *ledger.Note) { n.Incarnation = "0" }), says: "delete the group's offsets"},
 		"log_shorter":              {bounds: stream.Bounds{First: 0, End: 41}, says: "kafka.incarnation"},
-		"log_begins_later":         {bounds: stream.Bounds{First: 43, End: 100}, says: "retention"},
+		"log_begins_later":         {bounds: stream.Bounds{First: 43, End: 100}, says: "sealift ledger accept-loss --partition 3"},
 		"other_kafka_cluster":      {cluster: "c2", bounds: all, says: "cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -431,6 +431,43 @@ func TestALogThatBeginsAboveTheWatermark(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnAcceptedLoss lets a halted partition go on, once, and what its former
+// owner had not come to is done.
+func TestAnAcceptedLoss(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	chain := ledger.NewChain(b.staging, testLog)
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	_, err = AcceptLoss(ctx, chain, "c1", b.bounds, "operator")
+	require.ErrorIs(t, err, ErrNothingLost)
+	head, err := b.Rotate(ctx, base, batch(t, 42, "a@40", "b@60"), b.tenure("w1", -1))
+	require.NoError(t, err)
+	require.NotEmpty(t, head.SealedThrough)
+
+	b.bounds.First = 100
+	_, err = b.Acquire(ctx, testLog, b.tenure("w2", -1))
+	require.ErrorIs(t, err, ErrHalted)
+	_, err = AcceptLoss(ctx, chain, "c2", b.bounds, "operator")
+	require.ErrorContains(t, err, "cluster")
+	lost, err := AcceptLoss(ctx, chain, "c1", b.bounds, "operator")
+	require.NoError(t, err)
+	require.Equal(t, map[string]int64{ledger.SkippedLost: 58}, lost.Skipped)
+	require.EqualValues(t, 100, lost.LowWatermark)
+	require.Empty(t, lost.SealedThrough)
+	require.Equal(t, head.DispatchedThrough, lost.DispatchedThrough)
+	_, err = b.Rotate(ctx, head, batch(t, 150, "a@149"), b.tenure("w1", -1))
+	require.ErrorIs(t, err, ledger.ErrLost, "whoever owned it is fenced")
+
+	b.jobs = nil
+	claim, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
+	require.NoError(t, err)
+	require.EqualValues(t, 100, claim.LowWatermark)
+	require.Len(t, b.jobs, 4, "two files of two debts")
+	_, err = AcceptLoss(ctx, chain, "c1", b.bounds, "operator")
+	require.ErrorIs(t, err, ErrNothingLost)
 }
 
 // behind is a store whose listings show nothing after some entry.

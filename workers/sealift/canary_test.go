@@ -67,6 +67,7 @@ func (w *canaryWorld) canaryRuns() map[string][]canaryRun {
 		"replay list":          {cmdline("replay", "list", "--json")},
 		"replay show":          {cmdline("replay", "show", "20261122-141530-a1b2c3")},
 		"ledger":               {cmdline("ledger")},
+		"ledger accept-loss":   {cmdline("ledger", "accept-loss", "--partition", "0", "--dry-run")},
 		"ledger show":          {cmdline("ledger", "show"), cmdline("ledger", "show", "--partition", "0", "--json")},
 		"send": {
 			{args: []string{"send", "--url", w.collectorURL(), "--retry-for", "1s"}, stdin: `{"a":"` + w.body + `"}` + "\n" + w.malformed + "\n"},

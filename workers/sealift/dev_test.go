@@ -203,7 +203,12 @@ func TestOperatorsCommandsOnDev(t *testing.T) {
 		out, err := c.CombinedOutput()
 		require.NoError(t, err, "%s: %s", args, out)
 	}
-	out, err := exec.Command("sealift", "--config", filepath.Join(data, "sealift.yaml"), "config", "print").CombinedOutput()
+	loss := exec.Command("sealift", "--config", filepath.Join(data, "sealift.yaml"), "ledger", "accept-loss", "--partition", "0")
+	loss.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
+	out, err := loss.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "partition 0: nothing is lost")
+	out, err = exec.Command("sealift", "--config", filepath.Join(data, "sealift.yaml"), "config", "print").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Regexp(t, `retain: 240h.*\n(.*\n)*.*park_after: 2h`, string(out), "what is judged by is what runs")
 }

@@ -23,10 +23,10 @@ func newLedgerCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "ledger",
 		GroupID: groupOperate,
-		Short:   "Look into the ledger",
+		Short:   "Look into the ledger, and let a halted partition go on",
 		Example: "  sealift ledger show\n  sealift ledger show --partition 3",
 	}
-	c.AddCommand(newLedgerShowCommand(a))
+	c.AddCommand(newLedgerShowCommand(a), newLedgerLossCommand(a))
 	return c
 }
 
