@@ -70,8 +70,8 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 		}
 	}
 	defer body.remove()
-	// A cheap look at our own lease saves a PUT; what makes a second one
-	// harmless is its key, and If-None-Match.
+	// A cheap look at our own lease saves a PUT, which else ends with it; what
+	// makes a second one harmless is its key, and If-None-Match.
 	if held != nil && !held.Held() {
 		c.metrics.leaseLost.Inc()
 		return outcome{kind: busy}, nil
@@ -115,9 +115,12 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	}
 	obj := objectOf(t.Prefix, job.File.Log(), f, body)
 	obj.Overwrite = obj.Overwrite || overwrite
-	put, err := c.put(ctx, t, obj, body.size, job)
+	put, err := c.put(ctx, t, obj, body.size, job, held)
 	c.count(job.Destination, countsOf(put, err))
 	switch {
+	case errors.Is(err, errLost):
+		c.metrics.leaseLost.Inc()
+		return outcome{kind: busy}, nil
 	case errors.Is(err, errYields):
 		return outcome{kind: busy}, nil
 	case err != nil:

@@ -3,6 +3,7 @@ package copier
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -336,6 +337,54 @@ func TestLeaseLostBeforePut(t *testing.T) {
 	v, err := r.redis.Get("sealift:lease:" + delivery.LeaseName(job.File, job.Destination))
 	require.NoError(t, err)
 	require.Equal(t, "another", v, "left alone")
+}
+
+// Whoever took the lease may deliver and close, and the customer may take the
+// object away: our PUT would bring it back.
+func TestLeaseLostDuringThePut(t *testing.T) {
+	for hazard, lose := range map[string]func(*rig, delivery.Job){
+		"another_took_it": func(r *rig, job delivery.Job) {
+			r.redis.Set("sealift:lease:"+delivery.LeaseName(job.File, job.Destination), "another")
+		},
+		"redis_is_away_for_us": func(r *rig, _ delivery.Job) { r.redis.SetError("LOADING") },
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "hello")
+			r.cfg.LockTTL = 100 * time.Millisecond
+			sends := 0
+			r.customers = destination.NewPutter(destination.Config{Roles: r.roles, Pause: time.Microsecond,
+				Open: func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
+					return slowPut{r.open(t, creds), func(ctx context.Context) {
+						sends++
+						lose(r, job)
+						select {
+						case <-ctx.Done():
+						case <-time.After(5 * time.Second):
+						}
+					}}
+				}})
+			require.Equal(t, busy, r.once(t.Context(), job).kind)
+			require.Equal(t, 1, sends)
+			require.Empty(t, r.objects("one-logs"))
+			require.Nil(t, r.receipt(job))
+		})
+	}
+}
+
+// slowPut does something before its PUTs arrive.
+type slowPut struct {
+	objstore.Store
+	before func(context.Context)
+}
+
+// Put implements objstore.Store.
+func (s slowPut) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	s.before(ctx)
+	if ctx.Err() != nil {
+		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Kind: objstore.ErrUnavailable, Err: ctx.Err()}
+	}
+	return s.Store.Put(ctx, key, body, opts)
 }
 
 func TestRedisDown(t *testing.T) {

@@ -67,7 +67,7 @@ func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 		unconditional: counter("put_unconditional", "PUTs to stores that do not know If-None-Match."),
 		forged:        counter("forged_jobs", "Jobs dropped because the ledger does not owe them."),
 		malformed:     counter("malformed_jobs", "Records of a job topic that are no jobs."),
-		leaseLost:     counter("lease_lost", "Tries given up because the lease was lost before the PUT."),
+		leaseLost:     counter("lease_lost", "Tries given up because the lease was lost before the PUT was done."),
 		failures:      vec("failures", "Failed tries.", "destination", "reason"),
 		parked:        vec("parked", "Jobs parked.", "destination", "reason"),
 		requeued:      vec("requeued_jobs", "Jobs enqueued into a retry tier.", "why"),

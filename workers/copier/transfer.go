@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/lease"
 )
 
 const (
@@ -23,8 +24,11 @@ const (
 	idleIsLate = 2 * time.Second
 )
 
-// errYields ends a PUT at which nothing moves, that others may start.
-var errYields = errors.New("ended to make room")
+// What ends a PUT that did not fail.
+var (
+	errYields = errors.New("ended to make room") // nothing moves at it
+	errLost   = errors.New("the lease was lost")
+)
 
 // transferTimeout is how long it may take to move so many bytes: half a
 // minute, and what a line of 4 Mbit/s needs.
@@ -40,8 +44,14 @@ func lateAfter(size int64) time.Duration {
 
 // put puts the object and says when nothing moves, or when it takes longer
 // than it should. It ends when nothing moves for good, or so little that it
-// will not get there, and with errYields when it is to make room.
-func (c *Copier) put(ctx context.Context, t catalog.Target, obj destination.Object, size int64, job errand) (destination.Result, error) {
+// will not get there; with errYields when it is to make room, and with errLost
+// when the lease is lost: whoever has it may close the debt, and the customer
+// move the object. held may be nil.
+func (c *Copier) put(ctx context.Context, t catalog.Target, obj destination.Object, size int64, job errand, held *lease.Lease) (destination.Result, error) {
+	var lost <-chan struct{}
+	if held != nil {
+		lost = held.Lost()
+	}
 	within := transferTimeout(size)
 	ctx, cancel := context.WithTimeoutCause(ctx, within, timedOut("not done within %s", within))
 	defer cancel()
@@ -53,6 +63,8 @@ func (c *Copier) put(ctx context.Context, t catalog.Target, obj destination.Obje
 		select {
 		case <-job.room:
 			give(errYields)
+		case <-lost:
+			give(errLost)
 		case <-ctx.Done():
 		}
 	})
@@ -67,8 +79,8 @@ func (c *Copier) put(ctx context.Context, t catalog.Target, obj destination.Obje
 		}
 	}()
 	r, err := c.customers.Put(ctx, t, obj)
-	if err != nil && errors.Is(context.Cause(ctx), errYields) {
-		err = errYields // whatever it says was cut short
+	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errYields) || errors.Is(cause, errLost)) {
+		err = cause // whatever it says was cut short
 	}
 	return r, err
 }

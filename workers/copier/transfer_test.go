@@ -91,7 +91,7 @@ func TestTransferHazards(t *testing.T) {
 					}
 				}
 				body := bytes.NewReader(make([]byte, c.size))
-				_, err := cop.put(t.Context(), catalog.Target{}, destination.Object{Body: body}, int64(c.size), errand{idle: say("idle"), late: say("late"), stuck: say("late")})
+				_, err := cop.put(t.Context(), catalog.Target{}, destination.Object{Body: body}, int64(c.size), errand{idle: say("idle"), late: say("late"), stuck: say("late")}, nil)
 				require.Equal(t, c.ends, time.Since(begun))
 				synctest.Wait()
 				mu.Lock()
@@ -133,7 +133,7 @@ func TestAPutMakesRoom(t *testing.T) {
 				}
 				begun, room := time.Now(), make(chan struct{})
 				job := errand{idle: func() {}, late: func() {}, stuck: func() { close(room) }, room: room}
-				_, err := cop.put(t.Context(), target, destination.Object{Source: "web", Body: bytes.NewReader(nil)}, 0, job)
+				_, err := cop.put(t.Context(), target, destination.Object{Source: "web", Body: bytes.NewReader(nil)}, 0, job, nil)
 				require.ErrorIs(t, err, c.err)
 				if c.err != nil {
 					require.Equal(t, idleIsLate, time.Since(begun))
