@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -165,35 +166,64 @@ func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, jobs []deli
 // copiers: one that does not know it yet would park the jobs again.
 const catalogSpreads = 15 * time.Second
 
-// watchCatalog redrives, soon after they are back, what is parked for
-// destinations that come to be enabled, until ctx ends. What goes wrong is made
-// good by the next audit.
+// watchCatalog redrives what is parked for destinations that come to be
+// enabled, when all copiers know it, until ctx ends. What goes wrong is made good
+// by the next audit.
+//
+// At the start that is each: nobody knows what changed while no auditor ran. The
+// catalog is looked at as soon as it changes, also during a redrive: of a
+// destination that was off for a moment jobs were parked.
 func (a *Auditor) watchCatalog(ctx context.Context) {
-	var were map[string]bool
+	var work sync.WaitGroup
+	defer work.Wait()
+	looks := map[string]time.Time{}
 	for {
 		changed := a.deps.Catalog.Changed()
-		are := a.enabledDestinations()
-		var back []string
-		for id := range are {
-			if were != nil && !were[id] {
-				back = append(back, id)
-			}
+		back, next := a.dueLooks(looks, time.Now())
+		if len(back) > 0 {
+			work.Go(func() {
+				if err := a.redriveOf(ctx, back); err != nil && ctx.Err() == nil {
+					a.deps.Log.WarnContext(ctx, "parked jobs of destinations that are back wait for the next audit", "err", err)
+				}
+			})
 		}
-		if err := a.redriveOf(ctx, back); err != nil && ctx.Err() == nil {
-			a.deps.Log.WarnContext(ctx, "parked jobs of destinations that are back wait for the next audit", "err", err)
+		var due <-chan time.Time
+		if !next.IsZero() {
+			due = time.After(time.Until(next))
 		}
-		were = are
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
-		}
-		select { // others may follow
-		case <-ctx.Done():
-			return
-		case <-time.After(catalogSpreads + jitter.N(catalogSpreads/3)):
+		case <-due:
 		}
 	}
+}
+
+// dueLooks returns the destinations to look at now, and when others are; zero:
+// never. Looks is, of each that is enabled, when to look at what is parked for
+// it, or zero if that was done.
+func (a *Auditor) dueLooks(looks map[string]time.Time, now time.Time) (due []string, next time.Time) {
+	are := a.enabledDestinations()
+	maps.DeleteFunc(looks, func(id string, _ time.Time) bool { return !are[id] })
+	at := now.Add(catalogSpreads + jitter.N(catalogSpreads/3))
+	for id := range are {
+		look, known := looks[id]
+		switch {
+		case !known:
+			look = at
+			looks[id] = look
+		case look.IsZero():
+			continue
+		case !now.Before(look):
+			due, looks[id] = append(due, id), time.Time{}
+			continue
+		}
+		if next.IsZero() || look.Before(next) {
+			next = look
+		}
+	}
+	return due, next
 }
 
 // redriveOf redrives what is parked for these destinations.

@@ -254,3 +254,98 @@ func TestRedriveFollowsTheCatalog(t *testing.T) {
 		require.NoError(t, <-done)
 	})
 }
+
+// What was parked comes back soon after its destination does, and not before
+// all copiers know it, whatever the auditor saw of the change.
+func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
+	const soon = catalogSpreads + catalogSpreads/3 + time.Second
+	elsewhere := func(w *catalog.Workspace) { w.Destinations[1].Bucket = "more-logs" }
+	for hazard, c := range map[string]struct {
+		before func(*rig, func()) // from a minute after the start on; it calls the other when it parks
+		store  bool               // staging is slow
+	}{
+		"off_and_on_at_once": {before: func(r *rig, park func()) {
+			r.catalog(disable)
+			park()
+			time.Sleep(8 * time.Second)
+			r.catalog(nil)
+		}},
+		"on_at_the_end_of_the_wait_for_others": {before: func(r *rig, park func()) {
+			r.catalog(disable)
+			park()
+			time.Sleep(catalogSpreads - time.Second)
+			r.catalog(nil)
+		}},
+		"others_change_all_the_time": {before: func(r *rig, park func()) {
+			r.catalog(disable)
+			park()
+			time.Sleep(time.Minute)
+			r.catalog(nil)
+			go func() {
+				for range 10 {
+					time.Sleep(2 * time.Second)
+					r.catalog(elsewhere)
+				}
+			}()
+		}},
+		"off_and_on_while_others_are_looked_at": {store: true, before: func(r *rig, park func()) {
+			r.catalog(func(w *catalog.Workspace) { no := false; w.Destinations[1].Enabled = &no })
+			time.Sleep(time.Minute)
+			r.catalog(nil)
+			time.Sleep(soon + 5*time.Second) // a note of the other is being read
+			r.catalog(disable)
+			park()
+			time.Sleep(5 * time.Second)
+			r.catalog(nil)
+		}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRigWithoutRedis(t)
+				r.deps.Catalog = catalog.NewLive()
+				if c.store {
+					r.deps.Staging = slowStore{r.deps.Staging}
+				}
+				e := r.seal(log0, time.Hour, []string{backOne, backTwo}, strings.Split(strings.Repeat("a", 100*atOnce), "")...)
+				for i := range e.Files[1:] {
+					r.parkFor(e, i+1, backTwo, "put_denied")
+				}
+				r.catalog(nil)
+				defer r.runs()()
+				time.Sleep(5 * time.Minute)
+				c.before(r, func() { r.parkFor(e, 0, backOne, delivery.ReasonDisabled) })
+				time.Sleep(catalogSpreads - time.Second)
+				require.Empty(t, r.jobs.take(), "copiers may not know yet")
+				time.Sleep(soon - catalogSpreads + 5*time.Second)
+				require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, r.jobs.take())
+			})
+		})
+	}
+}
+
+// What changed while no auditor ran is seen by the next.
+func TestRedriveAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		r.deps.Catalog = catalog.NewLive()
+		e := r.seal(log0, time.Hour, []string{backOne}, "a")
+		r.parkFor(e, 0, backOne, delivery.ReasonDisabled)
+		r.catalog(nil)
+		defer r.runs()()
+		time.Sleep(catalogSpreads - time.Second)
+		require.Empty(t, r.jobs.take(), "copiers may not know yet")
+		time.Sleep(catalogSpreads)
+		require.Len(t, r.jobs.take(), 1)
+	})
+}
+
+// runs starts the role, and returns what ends it.
+func (r *rig) runs() (end func()) {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	return func() {
+		cancel()
+		require.NoError(r.t, <-done)
+	}
+}
