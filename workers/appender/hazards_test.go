@@ -3,6 +3,7 @@ package appender
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -233,6 +234,38 @@ func TestNothingIsTakenOverInAGenerationThatEnded(t *testing.T) {
 		require.Equal(t, [][]string{{"a/0-0"}}, r.written())
 		p.cancel()
 		<-p.done
+	})
+}
+
+// TestATakeoverThatDoesNotEndIsSeen: what it insists upon, as that copy jobs
+// are enqueued or a claim is written, may be refused for hours.
+func TestATakeoverThatDoesNotEndIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		back := time.Now().Add(3 * time.Hour)
+		r.acquiring = func(ctx context.Context) error { // as the rotator retries
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%w: %w", ctx.Err(), errTest)
+			case <-time.After(time.Until(back)):
+				return nil
+			}
+		}
+		r.run()
+		r.produce("a")
+		require.NoError(t, r.Ready(t.Context()), "it takes a moment")
+		time.Sleep(3 * time.Minute)
+		require.ErrorIs(t, r.Ready(t.Context()), errTest)
+		asked, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		require.ErrorIs(t, r.SealAll(asked), errTest, "a request is answered")
+		time.Sleep(2 * time.Hour)
+		require.ErrorIs(t, r.Ready(t.Context()), errTest)
+		time.Sleep(time.Hour)
+		require.NoError(t, r.Ready(t.Context()))
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-0"}}, r.written())
+		r.end()
 	})
 }
 

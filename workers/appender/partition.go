@@ -105,11 +105,18 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 	}
 }
 
+// takeoverWithin bounds one try to take a partition over, so that one that
+// cannot end is seen as trouble. A claim whose fate is open stays true: if it is
+// written after all, the next try loses to it, and the one after finds it.
+const takeoverWithin = 2 * time.Minute
+
 // own takes the partition over and reads it until something voids the state.
 func (p *partition) own(ctx context.Context) error {
 	tenure := *p.tenure.Load()
 	tenure.Local = func(ctx context.Context, head *ledger.Entry) (int64, error) { return p.local(ctx, head, tenure.Owner) }
-	base, err := p.a.deps.Rotator.Acquire(ctx, p.log, tenure)
+	within, cancel := context.WithTimeout(ctx, takeoverWithin)
+	base, err := p.a.deps.Rotator.Acquire(within, p.log, tenure)
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -136,7 +143,7 @@ func (p *partition) own(ctx context.Context) error {
 	}
 	p.view.took()
 	// What the loop starts ends before the spool does.
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel = context.WithCancel(ctx)
 	l.reads = p.read(ctx, c.position)
 	// Entries outlive ctx by the drain, if the worker stops.
 	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))

@@ -33,23 +33,24 @@ type rig struct {
 	stop        context.CancelFunc
 	ended       chan error
 
-	mu       sync.Mutex // guards all below
-	records  []stream.Record
-	logStart int64         // retention removed what is below
-	grown    chan struct{} // closed when records grew
-	head     *ledger.Entry
-	chain    []*ledger.Entry // written here, the head included
-	acquired int
-	away     error                                        // of another partition, when the ends are asked for
-	unread   error                                        // of every fetch
-	unsafe   int64                                        // records above the high watermark, as a new leader knows it
-	rival    bool                                         // another takes the partition each time
-	batches  [][]string                                   // files of each entry
-	skipped  int64                                        // records, by all entries
-	rotating func(ctx context.Context, nth int) error     // before the nth entry is written; may be nil
-	burying  func(nth int, records []stream.Record) error // the nth Produce of dead letters; may be nil
-	buried   []stream.Record
-	burials  int
+	mu        sync.Mutex // guards all below
+	records   []stream.Record
+	logStart  int64         // retention removed what is below
+	grown     chan struct{} // closed when records grew
+	head      *ledger.Entry
+	chain     []*ledger.Entry // written here, the head included
+	acquired  int
+	away      error                                        // of another partition, when the ends are asked for
+	unread    error                                        // of every fetch
+	unsafe    int64                                        // records above the high watermark, as a new leader knows it
+	rival     bool                                         // another takes the partition each time
+	batches   [][]string                                   // files of each entry
+	skipped   int64                                        // records, by all entries
+	acquiring func(ctx context.Context) error              // of every takeover; may be nil
+	rotating  func(ctx context.Context, nth int) error     // before the nth entry is written; may be nil
+	burying   func(nth int, records []stream.Record) error // the nth Produce of dead letters; may be nil
+	buried    []stream.Record
+	burials   int
 }
 
 func newRig(t *testing.T, cfg Config) *rig {
@@ -160,8 +161,13 @@ func (r *rig) Ping(context.Context) error { return nil }
 
 func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error) {
 	r.mu.Lock()
-	head, start := r.head, r.logStart
+	head, start, acquiring := r.head, r.logStart, r.acquiring
 	r.mu.Unlock()
+	if acquiring != nil {
+		if err := acquiring(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if start > head.LowWatermark {
 		if local, err := tenure.Local(ctx, head); err != nil || local <= head.LowWatermark {
 			return nil, cmp.Or(err, errHalted)
