@@ -69,7 +69,8 @@ type Job struct {
 	Version     int     `json:"version"`
 	File        FileRef `json:"file"`
 	Destination string  `json:"destination"`          // "workspace/name"
-	Attempt     int     `json:"attempt"`              // failed tries so far
+	Attempt     int     `json:"attempt"`              // failed tries so far, and those that a breaker spared
+	Refused     int     `json:"refused,omitempty"`    // of those, failures that looked permanent
 	NotBefore   int64   `json:"not_before,omitempty"` // unix ms
 	FirstTry    int64   `json:"first_try,omitempty"`  // unix ms of the first failed try
 	LastError   string  `json:"last_error,omitempty"`
@@ -93,7 +94,7 @@ func (j Job) Encode() []byte {
 func (j Job) RecordKey() []byte { return fmt.Appendf(nil, "%s %s", j.File, j.Destination) }
 
 func (j Job) valid() bool {
-	return j.Version == FormatVersion && j.File.valid() && name(j.Destination) && j.Attempt >= 0 &&
+	return j.Version == FormatVersion && j.File.valid() && name(j.Destination) && j.Attempt >= 0 && j.Refused >= 0 &&
 		(j.Replay == "" || orderID.MatchString(j.Replay))
 }
 

@@ -55,6 +55,11 @@ func TestGoldenJob(t *testing.T) {
 	got, err := DecodeJob(golden(t, "job.v1.json", append(job.Encode(), '\n')))
 	require.NoError(t, err)
 	require.Equal(t, job, got)
+	refused := job
+	refused.Refused = 2
+	got, err = DecodeJob(refused.Encode())
+	require.NoError(t, err)
+	require.Equal(t, refused, got)
 }
 
 func TestGoldenReceipt(t *testing.T) {
@@ -218,6 +223,7 @@ func TestDecodersRefuse(t *testing.T) {
 		"version_2":     strings.Replace(good, `"version":1`, `"version":2`, 1),
 		"no_dest":       strings.Replace(good, job.Destination, "", 1),
 		"negative_seq":  strings.Replace(good, `"seq":42`, `"seq":-1`, 1),
+		"neg_refused":   strings.Replace(good, `"attempt"`, `"refused":-1,"attempt"`, 1),
 		"wrong_type":    strings.Replace(good, `"seq":42`, `"seq":"42"`, 1),
 		"long_dest":     strings.Replace(good, job.Destination, strings.Repeat("d", 250), 1),
 		"long_topic":    strings.Replace(good, job.File.Topic, strings.Repeat("t", 250), 1),

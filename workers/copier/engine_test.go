@@ -152,7 +152,7 @@ func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
 func TestJobsThatFailedForGoodAreParked(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "x")
-	job.Attempt, job.FirstTry = permanentTries-1, time.Now().Add(-time.Hour).UnixMilli()
+	job.Refused, job.FirstTry = permanentTries-1, time.Now().Add(-time.Hour).UnixMilli()
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrNoBucket} })
 	failures := 0
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {

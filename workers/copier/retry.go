@@ -7,7 +7,7 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// permanentTries is how often a job is tried whose failures look permanent.
+// permanentTries is how often a job fails in a way that looks permanent.
 const permanentTries = 3
 
 // retryPolicy says what becomes of a job that failed. It is pure.
@@ -18,8 +18,9 @@ type retryPolicy struct {
 
 // failed returns the job as it goes on, and the tier (from 0) that it waits
 // in, or park. A transient failure walks the tiers and is parked by age; a
-// permanent one waits in the slowest tier and is parked after few tries, but
-// not before it waited there once: a store in trouble may say no by mistake.
+// permanent one waits in the slowest tier and is parked after few of its kind,
+// whatever else happened before, but not before it waited there once: a store in
+// trouble, or just out of it, may say no by mistake.
 func (p retryPolicy) failed(job delivery.Job, v destination.Verdict, now time.Time) (next delivery.Job, tier int, park bool) {
 	next = job
 	next.Attempt++
@@ -33,7 +34,8 @@ func (p retryPolicy) failed(job delivery.Job, v destination.Verdict, now time.Ti
 	case destination.Hopeless:
 		return next, 0, true
 	case destination.Permanent:
-		tier, park = slowest, next.Attempt >= permanentTries && age >= p.tiers[slowest]
+		next.Refused++
+		tier, park = slowest, next.Refused >= permanentTries && age >= p.tiers[slowest]
 	default:
 		tier, park = min(next.Attempt-1, slowest), age >= p.parkAfter
 	}

@@ -501,6 +501,18 @@ func TestParking(t *testing.T) {
 	require.Equal(t, park, e.kind)
 	require.Equal(t, "denied", e.job.LastError)
 
+	// A store that comes back, and says no once: other failures do not count.
+	e = effect{job: delivery.Job{Destination: "a"}}
+	for range permanentTries {
+		e = again(e.job, timeout)
+		b.now = b.now.Add(time.Hour)
+	}
+	for n := range permanentTries {
+		e = again(e.job, denied403)
+		require.Equal(t, n == permanentTries-1, e.kind == park, "refusal %d", n+1)
+		b.now = b.now.Add(time.Hour)
+	}
+
 	// Transient: through the tiers, parked by age.
 	e = effect{job: delivery.Job{Destination: "a"}}
 	var tiers []int
