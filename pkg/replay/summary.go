@@ -26,6 +26,10 @@ func SummaryOf(f *ledger.File) Summary {
 	return Summary{Records: f.Records, RawBytes: f.RawBytes, RawCRC64: f.RawCRC64}
 }
 
+// MaxBytes is more than an object of the file's lines has, however little they
+// were compressed.
+func MaxBytes(f *ledger.File) int64 { return f.RawBytes + f.RawBytes/100 + 1<<20 }
+
 func (s Summary) String() string {
 	return fmt.Sprintf("%d records in %d bytes with CRC %s", s.Records, s.RawBytes, s.RawCRC64)
 }

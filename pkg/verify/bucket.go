@@ -10,6 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/replay"
 )
 
 // buckets are the destinations' buckets, opened when first needed.
@@ -157,6 +158,12 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 				put, wrong = later, ""
 			}
 		}
+		if past, may := o.forgotten(info, r); wrong != "" && may {
+			put, wrong = past, ""
+			if !b.v.cfg.Deep { // which reads its lines
+				b.v.report.destination(dest, func(d *Destination) { d.Past++ })
+			}
+		}
 	}
 	if wrong == "" && b.v.cfg.Deep {
 		if wrong, err = o.content(ctx, one.Store, put); ctx.Err() != nil {
@@ -197,6 +204,19 @@ func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 		}
 	}
 	return ""
+}
+
+// forgotten returns the receipt of a replay that may have put the object, and
+// whose order was forgotten since: it is the file by what it says of itself, in
+// other bytes than those of receipt r, and has been there for longer than orders
+// are kept. Of what it holds nothing is known.
+func (o *file) forgotten(info objstore.Info, r delivery.Receipt) (delivery.Receipt, bool) {
+	sum := info.Metadata["sha256"]
+	if o.now.Sub(info.LastModified) <= o.cfg.Retain || info.Size > replay.MaxBytes(o.f) || sum == r.SHA256 && info.Size != r.Bytes {
+		return r, false
+	}
+	r.Bytes, r.ETag, r.SHA256 = info.Size, info.ETag, sum
+	return r, o.changed(info, r) == ""
 }
 
 // content reads an object of a bucket, and says what is wrong, or nothing.

@@ -94,7 +94,8 @@ type Destination struct {
 	// bucket delivered.
 	Elsewhere int64 `json:"elsewhere"`
 	// Past are objects that a replay may have put whose order was forgotten
-	// after Config.Retain, and that nothing else accounts for.
+	// after Config.Retain, and that nothing else accounts for; without those
+	// whose lines were read, and are a file's that is owed.
 	Past int64 `json:"past"`
 }
 

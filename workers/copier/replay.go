@@ -201,7 +201,7 @@ func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, 
 	if err != nil {
 		return nil, err
 	}
-	s, err := receive(r, dir, key, f.RawBytes+f.RawBytes/100+1<<20)
+	s, err := receive(r, dir, key, replay.MaxBytes(f))
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -88,6 +89,65 @@ func TestReplaysAreVerified(t *testing.T) {
 			w.staging.SetFault(nil)
 			w.remove(w.staging, delivery.OrderKey("r1"))
 			require.Equal(t, test.without, kindsOf(w.verify(nil)))
+		})
+	}
+}
+
+// TestReplaysThatAreForgottenAreVerified: what a replay wrote anew stays right when
+// its order has had its time, and what somebody else wrote there stays wrong.
+func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
+	good := newWorld(t)
+	e, i := good.lakeOnly()
+	object := good.objectKey(lake, e, i)
+	anew := lines(func(l []string) []string { return l })
+	says := func(b []byte, like objstore.Info) objstore.Info {
+		like.Metadata = maps.Clone(like.Metadata)
+		like.Metadata["sha256"] = fmt.Sprintf("%x", sha256.Sum256(b))
+		return like
+	}
+	changed := []verify.Kind{verify.ObjectChanged}
+	for hazard, c := range map[string]struct {
+		write       func(b []byte, was objstore.Info) ([]byte, objstore.Info)
+		young       bool
+		quick, deep []verify.Kind
+	}{
+		"written_anew": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) }},
+		"written_anew_and_its_order_is_lost": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) },
+			young: true, quick: changed, deep: changed},
+		"other_lines": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) {
+			b = lines(func(l []string) []string { return l[1:] })(b)
+			return b, says(b, was)
+		}, deep: changed},
+		"other_bytes_than_it_says": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { return anew(b), was }, quick: changed, deep: changed},
+		"another_file": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) {
+			was = says(b, was)
+			was.Metadata["first-offset"] = "1000000"
+			return b, was
+		}, quick: changed, deep: changed},
+		"far_too_large": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) {
+			b = append(anew(b), make([]byte, 2<<20)...)
+			return b, says(b, was)
+		}, quick: changed, deep: changed},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			w := good.clone(t)
+			b, was := stored(t, w.buckets[lake], object)
+			b, was = c.write(b, was)
+			put(t, w.buckets[lake], object, b, was)
+			for deep, want := range map[bool][]verify.Kind{false: c.quick, true: c.deep} {
+				r := w.verify(func(cfg *verify.Config) {
+					cfg.Deep = deep
+					if !c.young {
+						cfg.Retain = time.Nanosecond
+					}
+				})
+				require.Equal(t, want, kindsOf(r), "%v", r.Examples)
+				var past int64
+				for _, d := range r.Destinations {
+					past += d.Past
+				}
+				require.Equal(t, !deep && len(want) == 0, past == 1, "what was not read is said: %d", past)
+			}
 		})
 	}
 }
