@@ -126,6 +126,9 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 	for waits, pause := 1, p.cfg.Pause; ; {
 		store, err := p.store(ctx, t, at, request)
 		if err != nil {
+			if errors.Is(err, errNoFIPS) { // to be asked anew: the way out is such a bucket elsewhere
+				p.learn(t, func(known *place) { known.region = "" })
+			}
 			return r, err
 		}
 		if _, err := obj.Body.Seek(0, io.SeekStart); err != nil {

@@ -191,3 +191,31 @@ func TestFIPSIsNotLeftForARegion(t *testing.T) {
 		require.Contains(t, v.Fix, "fips: false")
 	}
 }
+
+// The fix for such a bucket is one in another region: what was learned of the
+// former keeps nobody from finding it, whoever learned it.
+func TestFIPSFindsABucketThatWasMadeAnew(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		before bool   // fips, when the bucket was in Europe
+		region string // in the catalog, now
+	}{
+		"refused":             {true, ""},
+		"refused_and_told":    {true, "us-west-2"},
+		"delivered_without":   {false, ""},
+		"delivered_then_told": {false, "us-west-2"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			target := catalog.Target{Destination: catalog.Destination{FIPS: c.before}, BucketName: "one-logs"}
+			w := newWorld(t, "eu-west-1")
+			_, _, err := w.put(target)
+			require.Equal(t, c.before, err != nil)
+			w.lives, target.FIPS, target.Region = "us-west-2", true, c.region
+			if !c.before { // nothing was asked: the region was known
+				_, _, err = w.put(target)
+				require.Equal(t, "no_fips", Judge(err, target).Reason)
+			}
+			asked, _ := w.must(target)
+			require.Equal(t, "us-west-2", asked[len(asked)-1])
+		})
+	}
+}
