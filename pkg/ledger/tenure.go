@@ -18,8 +18,9 @@ type Tenure struct {
 	Note      string
 	// Local returns the offset up to which what was read since a head lies on
 	// this worker's disk, so that the log need not hold it; -1: nothing does. Only
-	// asked when the log begins above the head's watermark; nil: nothing does.
-	Local func(ctx context.Context, head *Entry) (int64, error)
+	// asked, with the log's end, when the log does not hold the head's watermark;
+	// nil: nothing does.
+	Local func(ctx context.Context, head *Entry, end int64) (int64, error)
 	// Done is closed when the generation has ended; nil: nobody knows. Nothing
 	// is taken over then: the partition may be another's by now.
 	Done <-chan struct{}

@@ -19,6 +19,7 @@ import (
 // It is for one member.
 type stickyBalancer struct {
 	worker string
+	ready  func() error // asked before each join; nil: it is
 
 	mu      sync.Mutex     // guards divided
 	divided map[string]int // partitions by topic, as this member divided them when it joined last; nil: it does not lead
@@ -38,8 +39,14 @@ func (b *stickyBalancer) lastDivision() (map[string]int, bool) {
 func (b *stickyBalancer) ProtocolName() string { return "sealift-sticky" }
 
 // UserData implements kafka.GroupBalancer: the stable worker name. kafka-go asks
-// for it whenever it joins; who leads is decided after that.
+// for it whenever it joins, and joins later if it is an error; who leads is
+// decided after that.
 func (b *stickyBalancer) UserData() ([]byte, error) {
+	if b.ready != nil {
+		if err := b.ready(); err != nil {
+			return nil, err
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.divided = nil

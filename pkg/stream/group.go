@@ -37,6 +37,7 @@ type Group struct {
 	balancer *stickyBalancer
 	inner    *kafka.ConsumerGroup
 	silent   atomic.Bool // no word to the brokers any more
+	closed   chan struct{}
 }
 
 // Join starts taking part; errors of the brokers show in Next.
@@ -45,7 +46,8 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 		cfg.SessionTimeout = 30 * time.Second
 	}
 	heartbeat := min(cfg.SessionTimeout/10, time.Second)
-	g := &Group{client: c, id: cfg.ID, topics: cfg.Topics, stay: cfg.Stay, balancer: &stickyBalancer{worker: cfg.Worker}}
+	g := &Group{client: c, id: cfg.ID, topics: cfg.Topics, stay: cfg.Stay, balancer: &stickyBalancer{worker: cfg.Worker}, closed: make(chan struct{})}
+	g.balancer.ready = g.topicsThere
 	// kafka-go knows no way to end without leaving the group, for which it
 	// opens a connection of its own.
 	dialer := *c.dialer
@@ -96,8 +98,8 @@ func GenerationForTesting(id int32, assignments map[string][]Assignment, done <-
 	return &Generation{ID: id, Assignments: assignments, done: done, commit: commit}
 }
 
-// Next returns the next generation when the former one has ended. It retries
-// for ever; it returns an error only if ctx ended or the group is closed.
+// Next returns the next generation when the former one has ended, but for those
+// that give nobody anything, as when a topic is missing. It retries for ever; it returns an error only if ctx ended or the group is closed.
 func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	for {
 		inner, err := g.inner.Next(ctx)
@@ -110,7 +112,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			g.client.log.WarnContext(ctx, "reading committed offsets", "group", g.id, "err", err)
+			g.client.log.WarnContext(ctx, "a generation of the consumer group is of no use", "group", g.id, "err", err)
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.Is(err, kafka.ErrGroupClosed):
@@ -127,11 +129,12 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 // with Stay it only ends taking part.
 func (g *Group) Close() error {
 	g.silent.Store(g.stay)
+	close(g.closed)
 	return g.inner.Close()
 }
 
 // newGeneration returns the generation with what was committed for its
-// partitions, or an error if it ended before that could be read.
+// partitions, or an error if it ended before that could be read, or gave nobody any.
 func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Generation, error) {
 	done := make(chan struct{})
 	gen := &Generation{ID: inner.ID, Assignments: map[string][]Assignment{}, done: done}
@@ -149,18 +152,9 @@ func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Ge
 		close(done)
 	})
 	inner.Start(g.watchPartitions)
-	if len(ours) == 0 {
-		return gen, nil
-	}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		// kafka-go has read the offsets already, but drops the notes.
-		marks, err := g.client.marks(ctx, inner.GroupID, ours)
+		err := g.fill(ctx, gen, inner.GroupID, ours)
 		if err == nil {
-			for topic, partitions := range ours {
-				for _, p := range partitions {
-					gen.Assignments[topic] = append(gen.Assignments[topic], Assignment{Partition: p, Mark: marks[topic][p]})
-				}
-			}
 			return gen, nil
 		}
 		select {
@@ -172,6 +166,33 @@ func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Ge
 		}
 	}
 }
+
+// fill completes a generation by what was committed for its partitions. It is
+// an error that it gives nobody any.
+func (g *Group) fill(ctx context.Context, gen *Generation, group string, ours map[string][]int) error {
+	if len(ours) == 0 {
+		nobodys, err := g.nobodys(ctx)
+		if nobodys {
+			err = errNobodys
+		}
+		return err
+	}
+	// kafka-go has read the offsets already, but drops the notes.
+	marks, err := g.client.marks(ctx, group, ours)
+	if err != nil {
+		return err
+	}
+	for topic, partitions := range ours {
+		for _, p := range partitions {
+			gen.Assignments[topic] = append(gen.Assignments[topic], Assignment{Partition: p, Mark: marks[topic][p]})
+		}
+	}
+	return nil
+}
+
+// errNobodys says that a generation is not to be believed: what everybody has
+// would be given up for nothing.
+var errNobodys = errors.New("it gives nobody any partition")
 
 // Done is closed when the generation has ended.
 func (g *Generation) Done() <-chan struct{} { return g.done }

@@ -29,8 +29,8 @@ func (g *Group) watchPartitions(ctx context.Context) {
 				break
 			}
 			n, err := g.client.Partitions(ctx, topic)
-			if err != nil && !errors.Is(err, ErrNoTopic) {
-				break // the next tick asks again
+			if err != nil {
+				break // the next tick asks again; without the topic, nothing is to be divided anew
 			}
 			if n != divided[topic] {
 				g.client.log.InfoContext(ctx, "the number of partitions changed", "group", g.id, "topic", topic, "partitions", n, "before", divided[topic])
@@ -42,6 +42,49 @@ func (g *Group) watchPartitions(ctx context.Context) {
 
 // partitionsEvery is how often a group's leader counts the partitions.
 const partitionsEvery = 5 * time.Second
+
+// topicsThere returns an error if a topic is missing, and not for a moment only:
+// nobody joins then. A leader that did would divide nothing, so that everybody
+// lost all that they have, and kafka-go would let the brokers make the topic,
+// with as many partitions as they like.
+func (g *Group) topicsThere() error {
+	for _, topic := range g.topics {
+		for tries := 0; ; tries++ {
+			_, err := g.client.Partitions(context.Background(), topic)
+			if !errors.Is(err, ErrNoTopic) {
+				break // joining meets other trouble itself
+			}
+			if tries == 3 {
+				return err
+			}
+			select {
+			case <-g.closed:
+				return err
+			case <-time.After(time.Second):
+			}
+		}
+	}
+	return nil
+}
+
+// nobodys says whether a generation gave nobody anything: its leader saw no
+// topic. An error says that it is not known.
+func (g *Group) nobodys(ctx context.Context) (bool, error) {
+	for _, topic := range g.topics {
+		n, err := g.client.Partitions(ctx, topic)
+		if errors.Is(err, ErrNoTopic) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		unowned, err := g.client.Unowned(ctx, g.id, topic)
+		if err != nil || len(unowned) < n {
+			return false, err
+		}
+	}
+	return true, nil
+}
 
 // ErrRebalancing says that a group is dividing its partitions just now, or
 // that the brokers are finding out which of them coordinates it.

@@ -34,6 +34,7 @@ func suite(t *testing.T, broker string) {
 		"stay":              testStay,
 		"stale_commit":      testStaleCommit,
 		"more_partitions":   func(t *testing.T, c *stream.Client, topic string) { testMorePartitions(t, c, broker, topic) },
+		"topic_missing":     func(t *testing.T, _ *stream.Client, topic string) { testTopicMissing(t, broker, topic) },
 		"follow":            testFollow,
 		"partitions_by_key": testPartitionsByKey,
 	} {
@@ -321,6 +322,97 @@ func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
 	await(3)
 	t.Logf("the new partitions had owners after %v", time.Since(began).Round(time.Millisecond))
 	require.Empty(t, unowned())
+}
+
+// testTopicMissing: a topic that was deleted is neither made by joining a group,
+// with the brokers' number of partitions, nor taken away from its members, who
+// would delete what they have read of it.
+func testTopicMissing(t *testing.T, broker, topic string) {
+	log := make(said, 100)
+	c, err := stream.Open(stream.Config{Brokers: []string{broker}}, slog.New(slog.NewTextHandler(log, nil)))
+	require.NoError(t, err)
+	defer c.Close()
+	makeTopic(t, c, topic, 2)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	shares := make(chan [2]int, 100) // of which member, how many
+	var members sync.WaitGroup
+	inGroup, leave := context.WithCancel(ctx)
+	defer members.Wait()
+	defer leave()
+	join := func(i int, worker string) {
+		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: worker, SessionTimeout: 6 * time.Second})
+		require.NoError(t, err)
+		members.Go(func() {
+			defer g.Close()
+			for {
+				gen, err := g.Next(inGroup)
+				if err != nil {
+					return
+				}
+				shares <- [2]int{i, len(gen.Assignments[topic])}
+			}
+		})
+	}
+	join(0, "a")
+	require.Equal(t, [2]int{0, 2}, <-shares)
+	deleteTopic(t, broker, topic)
+	for err = nil; !errors.Is(err, stream.ErrNoTopic); time.Sleep(50 * time.Millisecond) { // metadata is kept for some seconds
+		_, err = c.Partitions(ctx, topic)
+		require.NoError(t, ctx.Err())
+	}
+	join(1, "b")
+	for line := ""; !strings.Contains(line, "no such topic"); {
+		select {
+		case line = <-log:
+		case got := <-shares:
+			require.Fail(t, "a topic that is not there was divided", "%v", got)
+		case <-ctx.Done():
+			require.Fail(t, "nobody says that the topic is missing")
+		}
+	}
+	_, err = c.Partitions(ctx, topic)
+	require.ErrorIs(t, err, stream.ErrNoTopic)
+
+	makeTopic(t, c, topic, 5)
+	for have := [2]int{}; have[0]+have[1] != 5; {
+		select {
+		case got := <-shares:
+			require.NotZero(t, got[1], "member %d lost what it had", got[0])
+			have[got[0]] = got[1]
+		case <-ctx.Done():
+			require.Fail(t, "the topic is there and nobody has it")
+		}
+	}
+}
+
+// said are the lines of a log, the first ones if nobody reads them.
+type said chan string
+
+func (s said) Write(b []byte) (int, error) {
+	select {
+	case s <- string(b):
+	default:
+	}
+	return len(b), nil
+}
+
+// deleteTopic does what kafka-topics.sh --delete does.
+func deleteTopic(t *testing.T, broker, topic string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	require.NoError(t, err)
+	defer client.Close()
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.TopicNames = []string{topic}
+	named := kmsg.NewDeleteTopicsRequestTopic()
+	named.Topic = &topic
+	req.Topics = append(req.Topics, named)
+	res, err := req.RequestWith(t.Context(), client)
+	require.NoError(t, err)
+	for _, answer := range res.Topics {
+		require.NoError(t, kerr.ErrorForCode(answer.ErrorCode))
+	}
 }
 
 // addPartitions does what kafka-topics.sh --alter --partitions does.

@@ -113,7 +113,11 @@ const takeoverWithin = 2 * time.Minute
 // own takes the partition over and reads it until something voids the state.
 func (p *partition) own(ctx context.Context) error {
 	tenure := *p.tenure.Load()
-	tenure.Local = func(ctx context.Context, head *ledger.Entry) (int64, error) { return p.local(ctx, head, tenure.Owner) }
+	anew := false // the log: nothing of it is to be read
+	tenure.Local = func(ctx context.Context, head *ledger.Entry, end int64) (int64, error) {
+		anew = end < head.LowWatermark
+		return p.local(ctx, head, tenure.Owner)
+	}
 	within, cancel := context.WithTimeout(ctx, takeoverWithin)
 	base, err := p.a.deps.Rotator.Acquire(within, p.log, tenure)
 	cancel()
@@ -147,9 +151,14 @@ func (p *partition) own(ctx context.Context) error {
 	l.reads = p.read(ctx, c.position)
 	// Entries outlive ctx by the drain, if the worker stops.
 	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
-	err = l.run(ctx)
+	if anew {
+		err = l.writeOnly(fmt.Errorf("the topic ends below offset %d: %w", base.LowWatermark, stream.ErrOffsetOutOfRange))
+	}
+	if err == nil {
+		err = l.run(ctx)
+	}
 	if l.recall != nil {
-		l.recall.void = errors.Is(err, errOffset) || errors.Is(err, stream.ErrOffsetOutOfRange) && !l.last
+		l.recall.void = l.back || errors.Is(err, errOffset)
 	}
 	cancel()
 	l.abort()
@@ -181,7 +190,8 @@ type loop struct {
 	counted   int      // sealed files, in pressure.waiting
 	saved     [2]int64 // position and entry of the last checkpoint
 	gone      error    // the log does not hold the next offset: nothing is read
-	last      bool     // for retention took it: what is held here is nowhere else
+	last      bool     // nor what was read: what is held here is nowhere else
+	back      bool     // for it went back, rather than that retention passed
 	keep      bool     // the local files are to outlive the tenure
 }
 
@@ -369,9 +379,9 @@ func (l *loop) turn() error {
 }
 
 // whyGone finds out why the log does not hold the next offset, if it does not.
-// If the log went back, the state is void. If retention passed, it has taken
-// all that was read as well: that goes into the ledger before the tenure ends,
-// which halts for what was not read.
+// If it was cut, the state is void: what it holds now is read instead. If it
+// has nothing of what was read, for retention passed or the topic was made anew,
+// that goes into the ledger before the tenure ends, and the next one is halted.
 func (l *loop) whyGone(ctx context.Context) error {
 	if l.gone == nil || l.last {
 		return nil
@@ -382,12 +392,20 @@ func (l *loop) whyGone(ctx context.Context) error {
 		l.p.lg.WarnContext(ctx, "the log's bounds are not told, asking again", "err", err)
 		return nil
 	}
-	if bounds.First <= l.c.position {
+	l.back = bounds.First <= l.c.position
+	if l.back && bounds.End >= l.c.base.LowWatermark {
 		return l.gone
 	}
-	l.p.lg.ErrorContext(ctx, "retention removed records before they were read; what was read goes into the ledger",
-		"offset", l.c.position, "log_start", bounds.First)
-	l.last = true
+	l.p.lg.ErrorContext(ctx, "the log does not hold what was read, nor what comes next; what was read goes into the ledger",
+		"offset", l.c.position, "log_start", bounds.First, "log_end", bounds.End)
+	return l.writeOnly(l.gone)
+}
+
+// writeOnly reads nothing more: what is held goes into the ledger, and the
+// tenure ends with that error.
+func (l *loop) writeOnly(gone error) error {
+	l.gone, l.last = gone, true
+	l.p.view.problem(gone)
 	l.c.quiet = 0
 	return l.c.sealAll(segment.ReasonStop)
 }

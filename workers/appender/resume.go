@@ -175,7 +175,7 @@ func readCheckpoint(local *segment.Recovery) (*checkpoint, error) {
 	return cp, nil
 }
 
-// local implements ledger.Tenure.Local: the position that a claim after head
+// local is for ledger.Tenure.Local: the position that a claim after head
 // would go on from, or -1 if it would drop the local files.
 func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string) (int64, error) {
 	local, err := segment.Recover(p.spoolConfig())

@@ -2,6 +2,7 @@ package appender
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,4 +186,41 @@ func TestALogThatWentBackVoidsWhatWasRead(t *testing.T) {
 		require.Equal(t, 2, r.acquisitions())
 		r.end()
 	})
+}
+
+// TestATopicThatWasMadeAnew: what was read of the former one is nowhere else,
+// and nothing of the new one belongs to its ledger.
+func TestATopicThatWasMadeAnew(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		for _, anew := range []int{0, 1} { // records of the new one
+			t.Run(fmt.Sprintf("restart=%v/%d", restart, anew), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, Config{})
+					r.run()
+					r.produce("a", "b")
+					require.NoError(t, r.seal())
+					r.produce("a", "b", "a")
+					time.Sleep(time.Minute)
+					if restart {
+						r.end()
+						r = r.died(Config{})
+					}
+					r.mu.Lock()
+					r.records = nil
+					r.mu.Unlock()
+					for range anew {
+						r.produce("new")
+					}
+					if restart {
+						r.run()
+					}
+					time.Sleep(time.Minute)
+					require.ErrorIs(t, r.Ready(t.Context()), errHalted)
+					require.Equal(t, [][]string{{"a/0-0", "b/1-1"}, {"a/2-4", "b/3-3"}}, r.written())
+					require.EqualValues(t, 5, r.head.LowWatermark)
+					r.end()
+				})
+			})
+		}
+	}
 }

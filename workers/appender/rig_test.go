@@ -161,15 +161,15 @@ func (r *rig) Ping(context.Context) error { return nil }
 
 func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error) {
 	r.mu.Lock()
-	head, start, acquiring := r.head, r.logStart, r.acquiring
+	head, start, end, acquiring := r.head, r.logStart, int64(len(r.records)), r.acquiring
 	r.mu.Unlock()
 	if acquiring != nil {
 		if err := acquiring(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if start > head.LowWatermark {
-		if local, err := tenure.Local(ctx, head); err != nil || local <= head.LowWatermark {
+	if tenure.Local != nil && (start > head.LowWatermark || end < head.LowWatermark) {
+		if local, err := tenure.Local(ctx, head, end); err != nil || local <= head.LowWatermark {
 			return nil, cmp.Or(err, errHalted)
 		}
 	}
@@ -286,5 +286,5 @@ func (r *rig) seal() error {
 
 var (
 	errTest   = errors.New("made to fail")
-	errHalted = errors.New("halted: the log begins above the watermark")
+	errHalted = errors.New("halted: the log does not hold the watermark")
 )

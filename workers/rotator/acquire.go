@@ -118,18 +118,18 @@ func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds) 
 	return nil
 }
 
-// besides returns the bounds with what retention took of the log and the worker
-// holds on its disk: it can read on from there, or write at least that. If the
-// log lacks more, it finds out when it reads, and comes back without local files.
+// besides returns the bounds with what the log does not hold any more and the
+// worker has on its disk: it reads on from there, or writes at least that, and
+// comes back without local files to be halted for what they lack.
 //
 // Invariant: I2, I6. What is passed over is in files of the state that builds on head.
 func besides(ctx context.Context, b stream.Bounds, head *ledger.Entry, tenure ledger.Tenure) (stream.Bounds, error) {
-	if head == nil || b.First <= head.LowWatermark || tenure.Local == nil {
+	if head == nil || tenure.Local == nil || b.First <= head.LowWatermark && head.LowWatermark <= b.End {
 		return b, nil
 	}
-	local, err := tenure.Local(ctx, head)
+	local, err := tenure.Local(ctx, head, b.End)
 	if err == nil && local > head.LowWatermark {
-		b.First = head.LowWatermark
+		b = stream.Bounds{First: head.LowWatermark, End: head.LowWatermark}
 	}
 	return b, err
 }

@@ -1,6 +1,7 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -395,11 +396,12 @@ func TestContradictionsHalt(t *testing.T) {
 	}
 }
 
-// TestALogThatBeginsAboveTheWatermark: the worker that holds on its disk what
+// TestALogWithoutTheWatermark: the worker that holds on its disk what
 // was read since may go on, at the very least to write that.
-func TestALogThatBeginsAboveTheWatermark(t *testing.T) {
+func TestALogWithoutTheWatermark(t *testing.T) {
 	for name, c := range map[string]struct {
 		first int64
+		end   int64 // 0: 100
 		local int64
 		err   error
 		want  error // nil: it is taken over
@@ -418,10 +420,10 @@ func TestALogThatBeginsAboveTheWatermark(t *testing.T) {
 			require.NoError(t, err)
 			head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
 			require.NoError(t, err)
-			b.bounds = stream.Bounds{First: c.first, End: 100}
+			b.bounds = stream.Bounds{First: c.first, End: cmp.Or(c.end, 100)}
 			tenure := b.tenure("w1", 42)
-			tenure.Local = func(_ context.Context, h *ledger.Entry) (int64, error) {
-				require.Equal(t, head.Seq, h.Seq)
+			tenure.Local = func(_ context.Context, h *ledger.Entry, end int64) (int64, error) {
+				require.Equal(t, []int64{head.Seq, b.bounds.End}, []int64{h.Seq, end})
 				return c.local, c.err
 			}
 			claim, err := b.Acquire(t.Context(), testLog, tenure)
