@@ -106,7 +106,7 @@ type Appender struct {
 	DataDir   string        `yaml:"data_dir"`   // default ./sealift-data/appender
 	RollEvery time.Duration `yaml:"roll_every"` // 1s to 1h, divides an hour; UTC-aligned; default 1h
 	Grace     time.Duration `yaml:"grace"`      // how long after the turn late records are awaited; at most roll_every; default 10s, or roll_every if shorter
-	MaxBytes  ByteSize      `yaml:"max_bytes"`  // compressed, upper bound of an object; default 100MB
+	MaxBytes  ByteSize      `yaml:"max_bytes"`  // compressed, upper bound of an object, but for one line that might exceed it alone; default 100MB
 	Memory    ByteSize      `yaml:"memory"`     // bound on what open files hold; default 512MiB
 	// DedupWindow is how long a message is remembered after its receipt, so that
 	// copies of it that SDKs resend are dropped; 0 is off; default 24h.

@@ -294,7 +294,7 @@ func (r *Recovery) resume(s *Spool, done func(m Meta) (bool, error)) ([]*Sealed,
 		if a != nil {
 			a.Note = l.Note // which may have changed since its last frame
 		}
-		if a == nil || a.torn || a.Meta != l.Meta || len(a.journal) > 0 || a.gzBytes+trailerBytes > r.cfg.MaxBytes {
+		if a == nil || a.torn || a.Meta != l.Meta || len(a.journal) > 0 || a.gzBytes+trailerBytes > r.cfg.mostBytes() {
 			return nil, fmt.Errorf("%w: sealed file of %v at offset %d", ErrDamaged, l.Stream, l.First)
 		}
 		a.refer()
@@ -331,8 +331,8 @@ func (r *Recovery) load(s *Spool, a *recovered) error {
 	for _, x := range a.journal {
 		total += int(x.len)
 	}
-	if a.gzBytes+blockBound(total)+trailerBytes > r.cfg.MaxBytes {
-		return fmt.Errorf("%w: open file of %v would exceed %d bytes", ErrDamaged, a.Stream, r.cfg.MaxBytes)
+	if a.gzBytes+blockBound(total)+trailerBytes > r.cfg.mostBytes() {
+		return fmt.Errorf("%w: open file of %v would exceed %d bytes", ErrDamaged, a.Stream, r.cfg.mostBytes())
 	}
 	if total == 0 {
 		return nil

@@ -37,7 +37,7 @@ var (
 	// ErrOrder says that an offset is not above the stream's last one.
 	ErrOrder = errors.New("offset is not above the last one")
 	// ErrLine says that a record cannot be a line: it is empty, holds a
-	// newline, or would not fit into an object of its own.
+	// newline, or might not fit into an object of its own, whatever Config.MaxBytes.
 	ErrLine = errors.New("record cannot be a line")
 )
 
@@ -47,8 +47,9 @@ type Config struct {
 	Dir string
 	// Level is the gzip level, 1 to 9, of which 2 to 6 are the same; default 6.
 	Level int
-	// MaxBytes is the largest object, in compressed bytes; default
-	// 100,000,000. It is never exceeded.
+	// MaxBytes is when a file is full, in compressed bytes; default 100,000,000.
+	// It is exceeded only by one line that might exceed it alone, and by what was
+	// gathered under a larger one before a recovery.
 	MaxBytes int64
 	// BlockBytes is how many bytes of lines make a block; default 128 KiB.
 	BlockBytes int
@@ -76,6 +77,11 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
+
+// mostBytes bounds any object, so that whether a record can be a line is a
+// matter of the record, not of the configuration: what was judged once is judged
+// the same again.
+func (c Config) mostBytes() int64 { return max(c.MaxBytes, 100_000_000) }
 
 // MinMaxBytes is the smallest Config.MaxBytes: one line of the largest record
 // that Kafka takes by default has to fit.

@@ -82,7 +82,7 @@ func (s *Spool) Fits(line []byte) bool { return s.fits(line) && bytes.IndexByte(
 
 // fits is about its length alone.
 func (s *Spool) fits(line []byte) bool {
-	return len(line) > 0 && int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes <= s.cfg.MaxBytes
+	return len(line) > 0 && int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes <= s.cfg.mostBytes()
 }
 
 // Append adds a record as one line. Line is copied; it holds no newline. Its
@@ -109,8 +109,8 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	}
 	n := len(line) + 1
 	// Invariant: what is compressed plus the bound of what is not never
-	// exceeds the object's limit.
-	if a.gzBytes+blockBound(len(a.lines)+n)+trailerBytes > s.cfg.MaxBytes {
+	// exceeds the object's limit, but for a line that might by itself.
+	if a.Records > 0 && a.gzBytes+blockBound(len(a.lines)+n)+trailerBytes > s.cfg.MaxBytes {
 		if err := s.flush(a, true); err != nil {
 			return err
 		}

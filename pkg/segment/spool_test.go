@@ -156,7 +156,8 @@ func TestAppendRefuses(t *testing.T) {
 		"lower_offset": {6, []byte("{}"), ErrOrder},
 		"empty":        {8, nil, ErrLine},
 		"newline":      {8, []byte("{\n}"), ErrLine},
-		"too_large":    {8, make([]byte, 4<<10), ErrLine},
+		"next_file":    {8, make([]byte, 4<<10), ErrFull},
+		"too_large":    {8, make([]byte, 100_000_000), ErrLine},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorIs(t, s.Append(stream(1), c.offset, 5, c.line), c.want)
@@ -165,6 +166,23 @@ func TestAppendRefuses(t *testing.T) {
 	f, err := s.Seal(stream(1), ReasonTime)
 	require.NoError(t, err)
 	require.Equal(t, "{}\n", string(members(t, f.Reader())))
+}
+
+// TestALineAboveTheLimit is a file of its own: what can be a line does not
+// depend on the configuration.
+func TestALineAboveTheLimit(t *testing.T) {
+	s := newSpool(t, Config{MaxBytes: 4 << 10})
+	noise := make([]byte, 9<<10)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32()) | 0x80
+	}
+	require.True(t, s.Fits(noise))
+	require.NoError(t, s.Append(stream(1), 7, 5, noise))
+	require.ErrorIs(t, s.Append(stream(1), 8, 5, []byte("{}")), ErrFull)
+	f, err := s.Seal(stream(1), ReasonSize)
+	require.NoError(t, err)
+	require.Equal(t, string(noise)+"\n", string(members(t, f.Reader())))
+	require.NoError(t, s.Append(stream(1), 8, 5, []byte("{}")))
 }
 
 func TestBudgetIsKept(t *testing.T) {

@@ -343,6 +343,40 @@ func TestUnfitLinesOfTheFilterAreSkippedAgain(t *testing.T) {
 	require.Equal(t, map[string]int64{reasonLine: 1}, b.Skipped)
 }
 
+// TestALimitThatChanges: whether a record is in a file of the ledger is judged
+// again below its filter, when appender.max_bytes may be another. Invariant: I2.
+func TestALimitThatChanges(t *testing.T) {
+	large := []byte(`{"x":"` + strings.Repeat("x", 3<<20) + `"}`)
+	for name, limits := range map[string][2]int64{
+		"lowered": {100_000_000, segment.MinMaxBytes},
+		"raised":  {segment.MinMaxBytes, 100_000_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			under := func(limit int64, base *ledger.Entry) *core {
+				c := newTestCore(t, base)
+				spool, err := segment.New(segment.Config{Dir: filepath.Join(t.TempDir(), "spool"), MaxBytes: limit})
+				require.NoError(t, err)
+				t.Cleanup(spool.Discard)
+				c.spool = spool
+				feed(t, c, "b@1", "a@1")
+				require.NoError(t, c.add(2, "a", t0, t0, large))
+				feed(t, c, "a@2")
+				return c
+			}
+			first := under(limits[0], entry(0))
+			require.NoError(t, first.seal(ledger.Stream{Source: "a", Hour: t0}, segment.ReasonRequest))
+			head := follow(first.base, first.cut())
+			require.Equal(t, []ledger.Through{{Source: "a", Hour: t0, Offset: 3}}, head.SealedThrough)
+			inFiles := int64(0)
+			for _, f := range append(first.flight, first.sealed...) {
+				inFiles += f.Records
+			}
+			second := under(limits[1], head)
+			require.EqualValues(t, 3, inFiles+second.skips, "each record of the source is in a file or counted, not both")
+		})
+	}
+}
+
 // TestAClockThatWentBackHoldsNoFile: it was far ahead for a moment, and the
 // reader at the log's end believed it. That must cost a turn, not until then,
 // also after a restart.
