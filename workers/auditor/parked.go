@@ -49,8 +49,9 @@ func (p *parkedSet) missing(key string) bool {
 }
 
 // sweepParked deletes the parked jobs whose debts were closed in the meantime,
-// as by a second job for the same debt. Of a chain that was not walked nothing
-// is known of its debts, and to ask for each would take too long; a full audit does.
+// as by a second job for the same debt. Of the debts of a
+// chain that was not walked nothing is known, and to ask for each would take too
+// long: whoever walks it does.
 func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledger.Log]bool) error {
 	if a.cfg.DryRun {
 		return nil
@@ -58,7 +59,7 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(p.notes)) {
 		ref, dest, ok := delivery.ParseParkedKey(key)
-		if p.notes[key].open || !ok || !a.cfg.Full && !walked[ref.Log()] {
+		if p.notes[key].open || !ok || !walked[ref.Log()] {
 			continue
 		}
 		_, err := a.deps.Staging.Head(ctx, delivery.ReceiptKey(ref, dest))
