@@ -13,7 +13,6 @@ type Object struct {
 	Key             string
 	ContentType     string
 	ContentEncoding string
-	Tag             string // its ETag; only used by History
 	// Metadata is the user metadata: with records and sha256, which must be
 	// true. Nil: not compared.
 	Metadata map[string]string

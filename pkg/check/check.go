@@ -2,10 +2,9 @@
 // was acknowledged, and if wanted what Kafka held, it reads every object as a
 // strict consumer would and says what is lost, duplicated, foreign, misplaced
 // or malformed (Expected). Given the operator's bucket as well it holds ledger,
-// staged files, receipts and objects against each other (Books), and over time
-// it sees that no object changes (History). It is for the demo, for the
-// end-to-end tests and for anybody who does not want to believe Sealift's own
-// counters.
+// staged files, receipts and objects against each other (Books). It is for the
+// demo, for the end-to-end tests and for anybody who does not want to believe
+// Sealift's own counters.
 //
 // It promises to be independent: it imports the standard library only, shares
 // no code with what writes the files, and restates the public contract of

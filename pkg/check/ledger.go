@@ -33,8 +33,6 @@ type Place struct {
 type Books struct {
 	Staging iter.Seq2[Object, error]
 	Places  map[string]Place // by destination, "workspace/name"
-	// MayOwe is set while deliveries still go on: debts are no problem then.
-	MayOwe bool
 }
 
 // BooksReport is what Check found.
@@ -130,7 +128,7 @@ func (b Books) Check() (*BooksReport, error) {
 			return nil, err
 		}
 	}
-	delivered := r.receipts(files, s.receipts, b.MayOwe)
+	delivered := r.receipts(files, s.receipts)
 	for _, dest := range slices.Sorted(maps.Keys(b.Places)) {
 		if err := r.place(b.Places[dest], delivered[dest]); err != nil {
 			return nil, err

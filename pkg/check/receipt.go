@@ -38,7 +38,7 @@ type receipt struct {
 // receipts closes every debt with its receipt; what is left over is of nothing.
 // It returns the files that were delivered, by destination and by key without
 // prefix.
-func (r *BooksReport) receipts(files []*sealed, receipts map[string][]byte, mayOwe bool) map[string]map[string]*sealed {
+func (r *BooksReport) receipts(files []*sealed, receipts map[string][]byte) map[string]map[string]*sealed {
 	delivered := map[string]map[string]*sealed{}
 	left := maps.Clone(receipts)
 	for _, f := range files {
@@ -46,10 +46,8 @@ func (r *BooksReport) receipts(files []*sealed, receipts map[string][]byte, mayO
 			key := f.ref + dest + ".json"
 			raw, ok := left[key]
 			delete(left, key)
-			if !ok && !mayOwe {
-				r.problem(Owed, f.at, "no receipt of %s", dest)
-			}
 			if !ok {
+				r.problem(Owed, f.at, "no receipt of %s", dest)
 				continue
 			}
 			r.Receipts++

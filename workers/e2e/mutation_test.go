@@ -278,38 +278,3 @@ func TestEveryMutationIsFound(t *testing.T) {
 		})
 	}
 }
-
-// TestNoObjectEverChanges: between two looks, whatever else comes.
-func TestNoObjectEverChanges(t *testing.T) {
-	good := newWorld(t)
-	for name, test := range map[string]struct {
-		change func(w *world, key string)
-		want   []check.Kind
-	}{
-		"nothing":  {change: func(*world, string) {}},
-		"new_ones": {change: func(w *world, key string) { w.copyTo(w.buckets[lake], key, key+".gz") }},
-		"rewritten": {change: func(w *world, key string) {
-			w.edit(w.buckets[lake], key, func(b []byte) []byte { return append(b, 0) })
-		}, want: []check.Kind{check.Changed}},
-		"gone":    {change: func(w *world, key string) { w.remove(w.buckets[lake], key) }, want: []check.Kind{check.Missing}},
-		"renamed": {change: func(w *world, key string) { w.rename(w.buckets[lake], key, key+".gz") }, want: []check.Kind{check.Missing}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := good.clone(t)
-			key := w.objectKey(lake, w.second(), 0)
-			var h check.History
-			found, err := h.Look(objectsOf(w.buckets[lake]))
-			require.NoError(t, err)
-			require.Empty(t, found)
-			test.change(w, key)
-			found, err = h.Look(objectsOf(w.buckets[lake]))
-			require.NoError(t, err)
-			var kinds []check.Kind
-			for _, p := range found {
-				kinds = append(kinds, p.Kind)
-				require.Equal(t, key, p.Key)
-			}
-			require.Equal(t, test.want, kinds)
-		})
-	}
-}

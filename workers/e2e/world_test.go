@@ -338,7 +338,7 @@ func objectsOf(s *objstore.Memory) iter.Seq2[check.Object, error] {
 			if err == nil {
 				err = herr
 			}
-			o := check.Object{Key: info.Key, ContentType: info.ContentType, ContentEncoding: info.ContentEncoding, Tag: info.ETag, Metadata: info.Metadata,
+			o := check.Object{Key: info.Key, ContentType: info.ContentType, ContentEncoding: info.ContentEncoding, Metadata: info.Metadata,
 				Open: func() (io.ReadCloser, error) { r, _, err := s.Get(context.Background(), info.Key); return r, err }}
 			if !yield(o, err) {
 				return
