@@ -147,10 +147,10 @@ func kindOf(op string, status int, code, elsewhere string) error {
 		switch {
 		case op == "head" || op == "delete": // may have no document
 			return ErrNotFound
-		case op != "get":
-			return ErrNoBucket
 		case code == "": // it is not S3 that says so
 			return ErrUnavailable
+		case op != "get":
+			return ErrNoBucket
 		}
 		return ErrNotFound
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusTooEarly:
