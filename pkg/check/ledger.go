@@ -67,6 +67,7 @@ type entry struct {
 	} `json:"sealed_through"`
 	DispatchedThrough int64 `json:"dispatched_through"`
 	CompleteThrough   int64 `json:"complete_through"`
+	WrittenAt         int64 `json:"written_at"`
 
 	key string
 }
@@ -206,7 +207,8 @@ func (r *BooksReport) chain(log string, entries []*entry) (files []*sealed) {
 			r.problem(Broken, fmt.Sprintf("%s entry %d", log, want), "is missing before %s", e.key)
 		}
 		want = e.Seq + 1
-		if former != nil && (e.LowWatermark < former.LowWatermark || e.DispatchedThrough < former.DispatchedThrough || e.CompleteThrough < former.CompleteThrough) {
+		if former != nil && (e.LowWatermark < former.LowWatermark || e.DispatchedThrough < former.DispatchedThrough ||
+			e.CompleteThrough < former.CompleteThrough && former.CompleteThrough <= e.WrittenAt) {
 			r.problem(Broken, e.key, "goes back: watermark %d after %d, dispatched %d after %d, complete %d after %d", e.LowWatermark, former.LowWatermark,
 				e.DispatchedThrough, former.DispatchedThrough, e.CompleteThrough, former.CompleteThrough)
 		}

@@ -196,8 +196,9 @@ type Entry struct {
 	SealedThrough []Through `json:"sealed_through,omitempty"`
 	// CompleteThrough is a time in unix ms: every record received before it is
 	// in a file of this or an earlier entry, or skipped, but for stragglers
-	// that reached the log after the time that is waited for them. It never
-	// goes back; 0: not known. For reports only, nothing rests on it.
+	// that reached the log after the time that is waited for them. It goes
+	// back only from beyond WrittenAt, where a clock that was ahead had put it;
+	// 0: not known. For reports only, nothing rests on it.
 	CompleteThrough int64 `json:"complete_through,omitempty"`
 	// DispatchedThrough is the outbox position: copy jobs of all entries up
 	// to and including this number were enqueued.

@@ -103,7 +103,7 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 	if err != nil {
 		return err
 	}
-	c.progress[l.Partition] = Progress{Partition: l.Partition, Entry: head.Seq, CompleteThrough: fromMillis(head.CompleteThrough)}
+	c.progress[l.Partition] = Progress{Partition: l.Partition, Entry: head.Seq, CompleteThrough: fromMillis(said(head, c.now.UnixMilli()))}
 	first, err := c.firstSince(ctx, l, head.Seq)
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 		return err
 	}
 	defer receipts.stop()
-	var through int64 // of the entry before
+	var before ledger.Entry
 	for e, err := range chain.Entries(ctx, max(0, first-1), head.Seq, c.cfg.AtOnce) {
 		if err != nil {
 			return err
@@ -124,12 +124,21 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 		}
 		if e.Seq >= first {
 			for i := range e.Files {
-				c.file(&e.Files[i], delivery.Ref(e, i), set, through)
+				c.file(&e.Files[i], delivery.Ref(e, i), set, said(&before, e.WrittenAt))
 			}
 		}
-		through = e.CompleteThrough
+		before = *e
 	}
 	return nil
+}
+
+// said is how far an entry says that all is complete; 0 if that is later than
+// at, but for crooked clocks: its author's was far ahead.
+func said(e *ledger.Entry, at int64) int64 {
+	if e.CompleteThrough > at+hourLength {
+		return 0
+	}
+	return e.CompleteThrough
 }
 
 // firstSince is the first entry that may name files of the hours that are asked

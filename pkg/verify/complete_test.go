@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"testing"
@@ -29,6 +30,7 @@ func appendEntries(t *testing.T, store objstore.Store, partition int, entries ..
 	l.Partition = partition
 	for i, e := range append([]ledger.Entry{{Kind: ledger.KindInit}}, entries...) {
 		e.Version, e.Seq, e.Attempt, e.Topic, e.Incarnation, e.Partition = ledger.EntryVersion, int64(i), fmt.Sprint(i), l.Topic, l.Incarnation, partition
+		e.WrittenAt = cmp.Or(e.WrittenAt, hour0+1000*hourLength)
 		if e.Kind == "" {
 			e.Kind = ledger.KindSeal
 		}
@@ -69,6 +71,36 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 
 	_, err = Complete(ctx, Config{Topic: "other"}, Deps{Staging: store}, 0)
 	require.ErrorIs(t, err, ErrNothing)
+}
+
+// TestAClockThatWasAheadCompletesNothing: neither while the newest entry says
+// so, nor are files late for it.
+func TestAClockThatWasAheadCompletesNothing(t *testing.T) {
+	at := func(hours int64) int64 { return hour0 + hours*hourLength }
+	ahead := time.Now().Add(30 * 24 * time.Hour).UnixMilli()
+	says := func(through, written int64) ledger.Entry {
+		return ledger.Entry{CompleteThrough: through, WrittenAt: written, Files: []ledger.File{inHour(0, "a", 0, 4)}}
+	}
+	for name, c := range map[string]struct {
+		after    []ledger.Entry // the one that was ahead
+		complete bool
+		late     int64
+	}{
+		"not_yet_corrected": {},
+		"claimed_since":     {after: []ledger.Entry{{Kind: ledger.KindClaim, CompleteThrough: ahead, WrittenAt: at(2)}}},
+		"corrected":         {after: []ledger.Entry{says(at(1), at(1)+20_000)}, complete: true},
+		"late_since":        {after: []ledger.Entry{says(at(1), at(1)+20_000), says(at(1), at(1)+30_000)}, complete: true, late: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := objstore.NewMemory("staging")
+			appendEntries(t, store, 3, append([]ledger.Entry{says(ahead, ahead)}, c.after...)...)
+			r, err := Complete(t.Context(), Config{Topic: "events"}, Deps{Staging: store}, 0)
+			require.NoError(t, err)
+			require.Equal(t, c.complete, r.Hours[0].Complete)
+			require.Equal(t, c.late, r.Hours[0].LateFiles)
+			require.Equal(t, !c.complete, r.CompleteThrough.IsZero())
+		})
+	}
 }
 
 // TestOnlyEntriesSinceThenAreRead: a report of today does not read a year.

@@ -143,3 +143,21 @@ func TestChainsAreHeldAgainstThemselves(t *testing.T) {
 		})
 	}
 }
+
+// TestCompleteThroughGoesBackFromTheFutureOnly.
+func TestCompleteThroughGoesBackFromTheFutureOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		said int64
+		want int64
+	}{
+		"back":            {said: hour0, want: 1},
+		"from_the_future": {said: hour0 + hourLength, want: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := &verifier{report: newReport(time.Now(), Config{Examples: 1})}
+			s := state{walk: &walk{verifier: v, log: testLog}, prev: &ledger.Entry{CompleteThrough: c.said}}
+			s.order("entry", &ledger.Entry{Seq: 1, Attempt: "1", CompleteThrough: hour0 - 1, WrittenAt: hour0})
+			require.Equal(t, c.want, v.report.Problems)
+		})
+	}
+}

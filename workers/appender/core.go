@@ -44,6 +44,7 @@ type core struct {
 	// so that a trickle of records that go into no file makes few entries, and
 	// a partition without any one an hour, which says that the hour is over.
 	quiet int64
+	now   int64 // as clock was told last; 0: it was not
 }
 
 type coreConfig struct {
@@ -172,6 +173,7 @@ func (c *core) reached(next int64, atEnd bool, at int64) {
 // clock says what time it is. Progress is ahead of it only if the clock was
 // ahead itself, and went back: no file would be over until it comes there again.
 func (c *core) clock(now int64) {
+	c.now = now
 	if c.progress-now <= c.cfg.rollEvery.Milliseconds() {
 		return // a turn at the most; and clocks are always set by a little
 	}
@@ -288,7 +290,7 @@ func (c *core) cut() *segment.Batch {
 	}
 	low, complete := c.lowWatermark(c.sealed[n:]), c.completeThrough(c.sealed[n:])
 	const hour = int64(time.Hour / time.Millisecond)
-	if n == 0 && low <= c.base.LowWatermark && complete/hour <= c.base.CompleteThrough/hour {
+	if n == 0 && low <= c.base.LowWatermark && complete/hour <= c.complete()/hour {
 		return nil
 	}
 	c.quiet = c.turn(c.progress)
@@ -336,7 +338,17 @@ func (c *core) completeThrough(rest []*segment.Sealed) int64 {
 		t = min(t, f.Stream.Hour)
 	}
 	c.spool.Files(func(m segment.Meta) { t = min(t, m.Stream.Hour) })
-	return max(t, c.base.CompleteThrough)
+	return max(t, c.complete())
+}
+
+// complete is how far the head says that all is complete; 0 if that is ahead of
+// the clock, for its author's was: what it says would hide that nothing is, until
+// then.
+func (c *core) complete() int64 {
+	if through := c.base.CompleteThrough; c.now == 0 || through-c.now <= c.cfg.rollEvery.Milliseconds() {
+		return through
+	}
+	return 0
 }
 
 // won says that the entry of the last cut is now the head.

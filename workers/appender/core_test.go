@@ -408,6 +408,36 @@ func TestAClockThatWentBackHoldsNoFile(t *testing.T) {
 	}
 }
 
+// TestAClockThatWentBackCompletesNothing: what it had said of the future is
+// taken back by the next entry, of an idle partition too, and by others.
+func TestAClockThatWentBackCompletesNothing(t *testing.T) {
+	for name, another := range map[string]bool{"goes_on": false, "another_owner": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newTestCore(t, entry(0))
+			c.clock(t0 + 9000*hour)
+			c.reached(0, true, t0+9000*hour)
+			said := follow(c.base, c.cut())
+			require.Equal(t, t0+9000*hour-10_000, said.CompleteThrough)
+			c.won(said)
+			if another {
+				c = newTestCore(t, claim(said, "w2"))
+			}
+			c.clock(t0 + 60_000)
+			require.Nil(t, c.cut(), "nothing was read since")
+			c.reached(0, true, t0+2*hour)
+			c.clock(t0 + 2*hour)
+			b := c.cut()
+			require.NotNil(t, b)
+			require.Equal(t, t0+2*hour-10_000, b.CompleteThrough)
+			c.won(follow(c.base, b))
+			feed(t, c, "a@1")
+			require.NoError(t, c.sealAll(segment.ReasonRequest))
+			c.reached(1, true, t0+hour)
+			require.Equal(t, b.CompleteThrough, c.cut().CompleteThrough, "it goes back for nothing else")
+		})
+	}
+}
+
 // TestAReaderThatIsAheadByLittleGoesOn: a clock that is set by seconds makes no
 // tiny files.
 func TestAReaderThatIsAheadByLittleGoesOn(t *testing.T) {

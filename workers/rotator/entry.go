@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// next is the entry that says the batch after base; attempt and time are the
-// caller's to fill.
+// next is the entry that says the batch after base; the attempt is the caller's
+// to fill.
 //
 // Invariant: I2. The filter keeps, for every stream, the highest offset that
 // is in a file, and drops streams below the watermark: nothing of them will be
@@ -19,7 +20,11 @@ func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure 
 	e := follow(base, ledger.KindSeal, tenure)
 	e.Files = files
 	e.LowWatermark = batch.LowWatermark
-	e.CompleteThrough = max(base.CompleteThrough, batch.CompleteThrough)
+	e.WrittenAt = time.Now().UnixMilli()
+	e.CompleteThrough = batch.CompleteThrough
+	if base.CompleteThrough <= e.WrittenAt { // else a clock was ahead
+		e.CompleteThrough = max(base.CompleteThrough, batch.CompleteThrough)
+	}
 	if len(batch.Skipped) > 0 {
 		e.Skipped = batch.Skipped
 	}

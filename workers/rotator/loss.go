@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -34,7 +33,7 @@ func Loss(head *ledger.Entry, cluster string, b stream.Bounds, by string) (*ledg
 			LowWatermark: b.First, Skipped: map[string]int64{ledger.SkippedLost: lost},
 		}, ledger.Tenure{Owner: by})
 		e.DispatchedThrough = head.DispatchedThrough // its owner may not have come so far
-		e.Attempt, e.WrittenAt = uuid.NewString(), time.Now().UnixMilli()
+		e.Attempt = uuid.NewString()
 		return e, nil
 	}
 }

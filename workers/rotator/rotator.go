@@ -106,7 +106,7 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 	if err := coherent(base, e); err != nil && !ablation.On(ablation.Incoherent) {
 		return nil, err
 	}
-	e.Attempt, e.WrittenAt = uuid.NewString(), time.Now().UnixMilli()
+	e.Attempt = uuid.NewString()
 	if err := r.append(ctx, lg, e); err != nil {
 		return nil, err
 	}

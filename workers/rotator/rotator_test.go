@@ -472,6 +472,24 @@ func TestAnAcceptedLoss(t *testing.T) {
 	require.ErrorIs(t, err, ErrNothingLost)
 }
 
+// TestCompleteThroughGoesBackFromTheFutureOnly.
+func TestCompleteThroughGoesBackFromTheFutureOnly(t *testing.T) {
+	now := time.Now().UnixMilli()
+	day := 24 * time.Hour.Milliseconds()
+	for name, c := range map[string]struct{ base, batch, want int64 }{
+		"on":               {now - day, now, now},
+		"back":             {now, now - day, now},
+		"from_the_future":  {now + day, now - day, now - day},
+		"ahead_still":      {now + day, now + 2*day, now + 2*day},
+		"to_what_is_known": {now + day, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := &ledger.Entry{CompleteThrough: c.base}
+			require.Equal(t, c.want, next(base, nil, &segment.Batch{CompleteThrough: c.batch}, ledger.Tenure{}).CompleteThrough)
+		})
+	}
+}
+
 // behind is a store whose listings show nothing after some entry.
 type behind struct {
 	objstore.Store
