@@ -42,10 +42,14 @@ func TestWhatIsMissingIsEnqueued(t *testing.T) {
 	require.Equal(t, "gone", report.Destinations[0].State)
 
 	h := r.hintOf(log0)
-	last := h.Accounts[one].Last
+	last := func(i int, dest string) int64 {
+		info, err := r.staging.Head(t.Context(), delivery.ReceiptKey(delivery.Ref(e1, i), dest))
+		require.NoError(t, err)
+		return info.LastModified.UnixMilli()
+	}
 	require.Equal(t, hint{Version: 2, Through: 1, Attempt: e1.Attempt, Open: []int64{1}, Collected: -1, Orphans: h.Orphans, Accounts: accounts{
-		one: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last, Debts: []owed{{1, 1, e1.WrittenAt, 1, 1}}},
-		two: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last, Debts: []owed{{1, 0, e1.WrittenAt, 1, 1}}},
+		one: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last(0, one), Debts: []owed{{1, 1, e1.WrittenAt, 1, 1}}},
+		two: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last(1, two), Debts: []owed{{1, 0, e1.WrittenAt, 1, 1}}},
 	}}, h)
 }
 
