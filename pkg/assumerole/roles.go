@@ -71,9 +71,10 @@ const (
 	// lastResort is what they must have left if STS is away.
 	lastResort = time.Minute
 	// patience is how long STS may be silent before it is taken to be away, where
-	// something is known that will do: a request waits meanwhile that has half a
-	// minute itself.
-	patience = 5 * time.Second
+	// something is known that will do. A PUT waits meanwhile, for credentials and
+	// for the trust: copiers take one at which nothing moved for two seconds for
+	// one that hangs.
+	patience = 800 * time.Millisecond
 	// askAgain is how long credentials that could not be refreshed are used
 	// before STS, which is away, is asked again.
 	askAgain = 20 * time.Second

@@ -398,6 +398,9 @@ var aways = map[string]func(*http.Request) (int, string){
 
 const putTimeout = 30 * time.Second
 
+// notYetLate is how long a copier waits before it takes a PUT for one that hangs.
+const notYetLate = 2 * time.Second
+
 func TestWhileTheServiceIsAway(t *testing.T) {
 	for name, away := range aways {
 		t.Run(name, func(t *testing.T) {
@@ -431,8 +434,9 @@ func TestWhileTheServiceIsAway(t *testing.T) {
 				time.Sleep(55 * time.Minute)
 				var all sync.WaitGroup
 				all.Go(func() {
-					if c, err := ask(); err != nil || c.AccessKeyID != "ASIA1" {
-						t.Errorf("what is left is used, but got %v, %v", c, err)
+					begun := time.Now()
+					if c, err := ask(); err != nil || c.AccessKeyID != "ASIA1" || time.Since(begun) >= notYetLate/2 {
+						t.Errorf("what is left is used, but got %v, %v, after %v", c, err, time.Since(begun))
 					}
 				})
 				synctest.Wait()

@@ -44,8 +44,8 @@ type trust struct {
 // It means something only for a role that gives Credentials with the right id.
 // A good answer is kept for a day, and longer while STS is away; a bad one for
 // some minutes. It blocks for STS as Credentials does: of those who wait for the
-// same role one asks, for some seconds if something is known, and whoever comes
-// meanwhile takes that. Every error is an *Error; one that matches ErrUnavailable
+// same role one asks, for a second at most if something is known, and whoever comes
+// meanwhile takes that, if it is good. Every error is an *Error; one that matches ErrUnavailable
 // means that nothing is known.
 func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	if r.cfg.AnyTrust {
@@ -53,7 +53,7 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	}
 	request = r.complete(request)
 	t := r.trustOf(request)
-	if known, fresh, err := r.trusted(t); fresh || known && len(t.asking) > 0 {
+	if known, fresh, err := r.trusted(t); fresh || known && err == nil && len(t.asking) > 0 {
 		return err
 	}
 	select {

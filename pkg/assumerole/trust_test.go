@@ -174,8 +174,9 @@ func TestTrustWhileTheServiceIsAway(t *testing.T) {
 				time.Sleep(72 * time.Hour)
 				var all sync.WaitGroup
 				all.Go(func() {
-					if err := verify(); err != nil {
-						t.Errorf("what was good counts on, but got %v", err)
+					begun := time.Now()
+					if err := verify(); err != nil || time.Since(begun) >= notYetLate/2 {
+						t.Errorf("what was good counts on, but got %v, after %v", err, time.Since(begun))
 					}
 				})
 				synctest.Wait()

@@ -38,7 +38,7 @@ type Config struct {
 	Group     string // of the appenders, see ConsumerGroup
 	Worker    string // stable name of this process, unique in the group
 	// Concurrency is how many copies go on at once. With those at which nothing
-	// moves, and to destinations that fail or are slow, there are at most three
+	// moves, and to destinations that are suspects, there are at most three
 	// times as many. One whose object is stored counts no more.
 	Concurrency    int
 	PerDestination int // copies at once to one destination

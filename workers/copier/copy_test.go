@@ -351,7 +351,7 @@ func TestLeaseLostDuringThePut(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
-			r.cfg.LockTTL = 100 * time.Millisecond
+			r.cfg.LockTTL = time.Second
 			sends := 0
 			r.customers = destination.NewPutter(destination.Config{Roles: r.roles, Pause: time.Microsecond,
 				Open: func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {

@@ -75,7 +75,7 @@ func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 		seconds:       histogram("put_seconds", "Time to deliver a file, from the first PUT to the receipt.", prometheus.ExponentialBuckets(0.02, 2, 13)),
 		age:           histogram("delivery_age_seconds", "Time from a file's first record to its delivery.", prometheus.ExponentialBuckets(1, 3, 13)),
 		running:       gauge("running_copies", "Copies in work."),
-		suspects:      gauge("suspect_destinations", "Destinations that fail or are slow: they have slots of their own."),
+		suspects:      gauge("suspect_destinations", "Destinations that failed twice in a row, or are slow: they have slots of their own."),
 		tasks:         gauge("jobs_in_process", "Jobs in this process, running or waiting."),
 		waiting:       gauge("waiting", "1 while copying waits for Redis or the staging bucket."),
 		breaker:       gauges("breaker_open", "1 while nothing but probes is sent to the destination."),

@@ -35,6 +35,7 @@ type task struct {
 	idle    bool // nothing moved for a moment
 	late    bool // it takes longer than it should
 	yields  bool // it was ended to make room
+	suspect bool // its destination was a suspect when it started
 	stored  bool // its object is at the destination
 
 	room chan struct{} // closed when it yields
@@ -87,7 +88,7 @@ const (
 // there are.
 //
 // Slots are for copies that do something: one at which nothing moves makes room
-// for another. Destinations that fail or are slow are suspects; they have slots
+// for another. Destinations that fail twice in a row, or are slow, are suspects; they have slots
 // and room of their own, so that nobody else waits for what they hold. One
 // destination can take neither all slots of its standing nor all room.
 type scheduler struct {
@@ -161,11 +162,11 @@ func (s *scheduler) late(t *task, now time.Time) []effect {
 }
 
 // stuck takes in that nothing moved at a started task for so long that it is
-// late. If the suspects have more copies than is theirs, it ends: it would keep
-// one from sound destinations.
+// late. If the suspects have more copies than is theirs, it ends, unless it is one of
+// these: it would keep one from sound destinations.
 func (s *scheduler) stuck(t *task, now time.Time) []effect {
 	out := s.late(t, now)
-	if !t.running || t.stored || t.yields {
+	if !t.running || t.stored || t.yields || t.suspect {
 		return out
 	}
 	if p := s.dests[t.job.Destination].pool; p.sending() <= p.most {
@@ -395,7 +396,7 @@ func (s *scheduler) next() (out []effect) {
 			d := p.turns.Front().Value.(*standing) //nolint:forcetypeassert // the list holds nothing else
 			d.delist()
 			t := d.shift()
-			t.running = true
+			t.running, t.suspect = true, p == &s.suspects
 			d.running++
 			p.running++
 			d.probing = d.cooldown > 0

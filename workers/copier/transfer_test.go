@@ -23,6 +23,7 @@ type slowStore struct {
 	pieces int
 	pause  time.Duration // before each piece
 	answer time.Duration // after the last; below 0: never
+	deaf   bool          // goes on when it is told to end
 }
 
 // Put implements objstore.Store.
@@ -33,6 +34,10 @@ func (s slowStore) Put(ctx context.Context, key string, body io.ReadSeeker, _ ob
 		var done <-chan time.Time
 		if d >= 0 {
 			done = time.After(d)
+		}
+		if s.deaf {
+			<-done
+			return nil
 		}
 		select {
 		case <-done:
@@ -118,7 +123,7 @@ func TestAPutMakesRoom(t *testing.T) {
 	}{
 		"no_answer":           {slowStore{pieces: 1, answer: -1}, nil, errYields},
 		"sts_does_not_answer": {slowStore{}, hangingRoles{}, errYields},
-		"arrived_meanwhile":   {slowStore{pieces: 1}, nil, nil},
+		"arrived_meanwhile":   {slowStore{pieces: 1, answer: 3 * time.Second, deaf: true}, nil, nil},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -135,6 +140,7 @@ func TestAPutMakesRoom(t *testing.T) {
 				job := errand{idle: func() {}, late: func() {}, stuck: func() { close(room) }, room: room}
 				_, err := cop.put(t.Context(), target, destination.Object{Source: "web", Body: bytes.NewReader(nil)}, 0, job, nil)
 				require.ErrorIs(t, err, c.err)
+				<-room // it was told to make room
 				if c.err != nil {
 					require.Equal(t, idleIsLate, time.Since(begun))
 				}
