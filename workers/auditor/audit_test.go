@@ -458,6 +458,13 @@ func TestMetrics(t *testing.T) {
 	require.InDelta(t, 3600, got["sealift_auditor_destination_oldest_undelivered_age_seconds"], 60, "one has nothing to wait for")
 	require.Zero(t, got["sealift_auditor_destination_pending_files"])
 
+	former := ledger.Log{Topic: log0.Topic, Incarnation: "0", Partition: log0.Partition}
+	r.seal(former, time.Hour, []string{one}, "of a former cluster")
+	r.deliver(e, 0, two)
+	r.audit()
+	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_owed_without_receipt"], "what a former incarnation owes is not hidden by the one that owes nothing")
+	r.metrics.forget(former)
+
 	r.metrics.forget(log0)
 	require.NotContains(t, gather(t, reg), "sealift_auditor_owed_without_receipt", "another auditor reports it")
 	require.NotContains(t, gather(t, reg), "sealift_auditor_destination_parked_files")

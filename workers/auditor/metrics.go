@@ -24,7 +24,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_auditor_" + name + "_total", Help: help})
 	}
 	gauges := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help}, []string{"topic", "partition"})
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help}, []string{"topic", "incarnation", "partition"})
 	}
 	gauge := func(name, help string) prometheus.Gauge {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help})
@@ -57,7 +57,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 
 // chain takes up what an audit of a chain found and, unless dry, did.
 func (m *metrics) chain(l ledger.Log, c *chainReport, dry bool) {
-	labels := []string{l.Topic, strconv.Itoa(l.Partition)}
+	labels := []string{l.Topic, l.Incarnation, strconv.Itoa(l.Partition)}
 	sum := c.total()
 	m.undelivered.WithLabelValues(labels...).Set(float64(sum.Undelivered()))
 	m.parked.WithLabelValues(labels...).Set(float64(sum.Parked))
@@ -74,7 +74,7 @@ func (m *metrics) chain(l ledger.Log, c *chainReport, dry bool) {
 // forget drops what is known of a chain that another auditor looks after.
 func (m *metrics) forget(l ledger.Log) {
 	for _, v := range []*prometheus.GaugeVec{m.undelivered, m.parked, m.oldest} {
-		v.DeleteLabelValues(l.Topic, strconv.Itoa(l.Partition))
+		v.DeleteLabelValues(l.Topic, l.Incarnation, strconv.Itoa(l.Partition))
 	}
 	m.destinations.set(l, nil)
 }

@@ -134,20 +134,28 @@ func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, jobs []deli
 	if a.cfg.DryRun || len(jobs) == 0 {
 		return nil
 	}
-	records := make([]stream.Record, len(jobs))
-	group, gctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(atOnce)
+	kept := make([]error, len(jobs)) // notes that could not be deleted
 	for i, job := range jobs {
 		group.Go(func() error {
-			records[i] = stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()}
-			return a.deps.Staging.Delete(gctx, delivery.ParkedKey(job.File, job.Destination))
+			kept[i] = a.deps.Staging.Delete(ctx, delivery.ParkedKey(job.File, job.Destination))
+			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
+	_ = group.Wait()
+	var records []stream.Record
+	for i, job := range jobs {
+		if kept[i] == nil {
+			records = append(records, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
+		}
+	}
+	failed := errors.Join(kept...)
+	if len(records) == 0 {
+		return failed
 	}
 	if err := a.deps.Jobs.Produce(ctx, records...); err != nil {
-		return fmt.Errorf("enqueue %d jobs whose destinations are back: %w", len(records), err)
+		return errors.Join(fmt.Errorf("enqueue %d jobs whose destinations are back: %w", len(records), err), failed)
 	}
 	a.metrics.redriven.Add(float64(len(records)))
 	a.deps.Log.InfoContext(ctx, "destinations are back: parked jobs are tried again", "jobs", len(records), "first", jobs[0].Destination)

@@ -106,7 +106,11 @@ func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, k
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	r.status.Partitions = len(logs)
+	partitions := map[int]bool{}
+	for _, l := range logs {
+		partitions[l.Partition] = true
+	}
+	r.status.Partitions = len(partitions)
 	r.finish(known)
 	return r.status, nil
 }
