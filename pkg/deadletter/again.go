@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/sealift/sealift/pkg/event"
@@ -97,29 +98,37 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 	return tally, err
 }
 
-// send writes events and notes their letters. One that the topic does not take
-// for its size is left, and does not keep the others back.
+// send writes events and notes the letters of those that were taken. Each is
+// produced by itself, which the producer makes batches of: so one that the topic
+// does not take for its size is left, and none of the others is sent twice for it.
 func (a *Again) send(ctx context.Context, events []stream.Record, letters []note, tally *Tally) error {
-	// 1. events  2. the note: what is noted was sent.
-	err := a.Events.Produce(ctx, events...)
-	switch tooLarge := errors.Is(err, stream.ErrRecordTooLarge); {
-	case tooLarge && len(events) > 1: // which one, it does not say
-		half := len(events) / 2
-		if err := a.send(ctx, events[:half], letters[:half], tally); err != nil {
-			return err
+	outcomes := make([]error, len(events))
+	var group sync.WaitGroup
+	for i := range events {
+		group.Go(func() { outcomes[i] = a.Events.Produce(ctx, events[i]) })
+	}
+	group.Wait()
+	var sent []note
+	var failed error
+	for i, err := range outcomes {
+		switch {
+		case err == nil:
+			sent = append(sent, letters[i])
+		case errors.Is(err, stream.ErrRecordTooLarge):
+			tally.Left[LeftTooLarge]++
+		case failed == nil:
+			failed = fmt.Errorf("send dead letters again, the first of them at partition %d, offset %d: %w", letters[i].partition, letters[i].offset, err)
 		}
-		return a.send(ctx, events[half:], letters[half:], tally)
-	case tooLarge:
-		tally.Left[LeftTooLarge]++
-		return nil
-	case err != nil:
-		return fmt.Errorf("send dead letters again, the first of them at partition %d, offset %d: %w", letters[0].partition, letters[0].offset, err)
 	}
-	tally.Sent += int64(len(events))
-	if err := a.Letters.Produce(ctx, noteOf(letters)); err != nil {
-		return fmt.Errorf("note that dead letters were sent again: %w", err)
+	if len(sent) == 0 {
+		return failed
 	}
-	return nil
+	// Last: what is noted was sent.
+	tally.Sent += int64(len(sent))
+	if err := a.Letters.Produce(ctx, noteOf(sent)); err != nil {
+		return errors.Join(failed, fmt.Errorf("note that dead letters were sent again: %w", err))
+	}
+	return failed
 }
 
 // revive returns the record of a letter's event, or why it would not be taken.

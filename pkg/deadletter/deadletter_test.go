@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,17 +64,26 @@ type producer struct {
 	fail    error
 	largest int    // of a record's value, if not 0
 	before  func() // what happens while records are on their way
+	mu      sync.Mutex
 }
 
 func (p *producer) Produce(ctx context.Context, records ...stream.Record) error {
 	if p.fail != nil {
 		return p.fail
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fit := records[:0:0] // as stream.Producer does: those that fit are written, then it fails
 	for _, r := range records {
-		if p.largest > 0 && len(r.Value) > p.largest {
-			return fmt.Errorf("produce: %w", stream.ErrRecordTooLarge)
+		if p.largest == 0 || len(r.Value) <= p.largest {
+			fit = append(fit, r)
 		}
 	}
+	var tooLarge error
+	if len(fit) < len(records) {
+		tooLarge = fmt.Errorf("produce: %w", stream.ErrRecordTooLarge)
+	}
+	records = fit
 	if p.before != nil {
 		p.before()
 	}
@@ -88,7 +98,7 @@ func (p *producer) Produce(ctx context.Context, records ...stream.Record) error 
 		r.Offset = int64(len(p.m[p.topic][r.Partition]))
 		p.m[p.topic][r.Partition] = append(p.m[p.topic][r.Partition], r)
 	}
-	return nil
+	return tooLarge
 }
 
 var received = time.Date(2026, 11, 22, 18, 30, 0, 0, time.UTC)

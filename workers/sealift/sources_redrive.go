@@ -104,7 +104,8 @@ copies are left out by their messageId, if appenders still remember it (appender
 }
 
 // alone runs what two must not do at once, and cancels it when it can no longer
-// be sure that nobody else does.
+// be sure that nobody else does. What was being sent is finished all the same: then
+// another may send those letters, too.
 func alone(ctx context.Context, s *services, name string, run func(context.Context) error) error {
 	held, err := s.redis.Acquire(ctx, name, 30*time.Second)
 	switch {
