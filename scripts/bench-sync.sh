@@ -65,7 +65,8 @@ if [ -z "$aws" ]; then
 fi
 
 # The AWS CLI's parallelism is configuration, and nothing else of the user's is.
-export NO_PROXY=127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}
+own=${NO_PROXY:-${no_proxy:-}}
+export NO_PROXY=127.0.0.1,localhost${own:+,$own}
 export no_proxy=$NO_PROXY
 export AWS_CONFIG_FILE=$work/aws-config AWS_PAGER='' AWS_EC2_METADATA_DISABLED=true
 printf '[default]\ns3 =\n  max_concurrent_requests = %d\n' "$parallel" >"$AWS_CONFIG_FILE"

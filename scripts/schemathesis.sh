@@ -51,7 +51,8 @@ exec 8>&-
 [ "$1" != install ] || exit 0
 
 readonly url=${1%/} key=$2
-export NO_PROXY=127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}
+own=${NO_PROXY:-${no_proxy:-}}
+export NO_PROXY=127.0.0.1,localhost${own:+,$own}
 export no_proxy=$NO_PROXY
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -304,7 +304,8 @@ export SEALIFT_TEST_S3_REGION=us-east-1
 export SEALIFT_TEST_S3_KMS_KEY=sealift-test
 export SEALIFT_TEST_KAFKA_LIBS=$(printf %q "$cache/kafka-$kafka_version")
 export SEALIFT_TEST_MINIO=$(printf %q "$(minio_binary)")
-export NO_PROXY=127.0.0.1,localhost\${NO_PROXY:+,\$NO_PROXY}
+own=\${NO_PROXY:-\${no_proxy:-}}
+export NO_PROXY=127.0.0.1,localhost\${own:+,\$own}
 export no_proxy=\$NO_PROXY
 TEXT
   mv "$dir/env.new" "$dir/env"

@@ -38,7 +38,8 @@ while read -r dir; do
   packages+=("./$dir")
 done < <(grep -rlE --include='*_test.go' '^//go:build stack$' pkg workers | xargs -n1 dirname | sort -u)
 
-! scripts/stack.sh status "$stack" >/dev/null 2>&1 ||
+up=$(scripts/stack.sh status "$stack" 2>/dev/null) || true
+[[ $up != *" running, pid "* ]] ||
   { echo "test-stack: servers run in $stack, and would be removed: make stack-down, or use another directory (STACK=…)" >&2; exit 1; }
 trap 'scripts/stack.sh down "$stack"' EXIT
 trap 'exit 130' INT TERM

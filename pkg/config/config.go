@@ -126,7 +126,7 @@ type Appender struct {
 // Copier configures copying to customers' buckets.
 type Copier struct {
 	// Concurrency is how many copies go on at once; default 16. With those at
-	// which nothing moves, and to destinations that fail or are slow, there are
+	// which nothing moves, and to destinations that are suspects, there are
 	// at most three times as many; one whose object is stored counts no more.
 	Concurrency    int           `yaml:"concurrency"`
 	PerDestination int           `yaml:"per_destination"` // copies at once to one destination; default 4

@@ -34,7 +34,7 @@ type bucket struct {
 }
 
 // mostFailures of objects in a row are not theirs: the bucket is left alone.
-const mostFailures = 100
+const mostFailures = 10
 
 // folder is a source's day.
 type folder struct {

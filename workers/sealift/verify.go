@@ -218,7 +218,7 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 		}
 	}
 	for _, what := range r.Unread {
-		fmt.Fprintln(out, "not verified:", what)
+		fmt.Fprintln(out, "not verified:", printable(what))
 	}
 	for _, p := range r.Examples {
 		fmt.Fprintf(out, "\n%s %s  %s\n  %s\n  fix: %s\n", p.Invariant, p.Kind, printable(p.Where), p.What, p.Fix)
