@@ -218,7 +218,11 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 		}
 	}
 	for _, what := range r.Unread {
-		fmt.Fprintln(out, "not verified:", printable(what))
+		lines := strings.Split(what, "\n") // of the role, and of the operator
+		for i := range lines {
+			lines[i] = printable(lines[i])
+		}
+		fmt.Fprintln(out, "not verified:", strings.Join(lines, "\n"))
 	}
 	for _, p := range r.Examples {
 		fmt.Fprintf(out, "\n%s %s  %s\n  %s\n  fix: %s\n", p.Invariant, p.Kind, printable(p.Where), p.What, p.Fix)

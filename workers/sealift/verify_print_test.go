@@ -13,7 +13,7 @@ import (
 // would obey some.
 func TestVerifyPrintsKeysThatATerminalWouldObey(t *testing.T) {
 	var out strings.Builder
-	report := &verify.Report{Problems: 2, Examples: []verify.Problem{
+	report := &verify.Report{Problems: 2, Unread: []string{"as role\nas operator", "s3://acme-logs/segment-logs/\x1b[3J"}, Examples: []verify.Problem{
 		{Kind: verify.ObjectForeign, Where: "s3://acme-logs/segment-logs/web/\x1b[2Jx"},
 		{Kind: verify.ObjectForeign, Where: "s3://acme-logs/segment-logs/ü \"x\""},
 	}}
@@ -21,4 +21,5 @@ func TestVerifyPrintsKeysThatATerminalWouldObey(t *testing.T) {
 	require.NotContains(t, out.String(), "\x1b")
 	require.Contains(t, out.String(), `"s3://acme-logs/segment-logs/web/\x1b[2Jx"`)
 	require.Contains(t, out.String(), ` s3://acme-logs/segment-logs/ü "x"`)
+	require.Contains(t, out.String(), "not verified: as role\nas operator\n")
 }
