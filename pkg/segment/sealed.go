@@ -19,7 +19,7 @@ const (
 	ReasonTime    Reason = "time"    // its hour (appender.roll_every) is over
 	ReasonDisk    Reason = "disk"    // the disk is short of space
 	ReasonRequest Reason = "request" // an operator asked for it
-	ReasonStop    Reason = "stop"    // the worker stops and is configured to seal, or its log lacks what comes next
+	ReasonStop    Reason = "stop"    // the worker stops and is configured to seal, or its log lacks what comes next or what is held
 	ReasonConfig  Reason = "config"  // how records are routed is about to change
 )
 

@@ -105,30 +105,19 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 	}
 }
 
-// takeoverWithin bounds one try to take a partition over, so that one that
-// cannot end is seen as trouble. A claim whose fate is open stays true: if it is
-// written after all, the next try loses to it, and the one after finds it.
-const takeoverWithin = 2 * time.Minute
-
 // own takes the partition over and reads it until something voids the state.
 func (p *partition) own(ctx context.Context) error {
 	tenure := *p.tenure.Load()
-	anew := false // the log: nothing of it is to be read
-	tenure.Local = func(ctx context.Context, head *ledger.Entry, end int64) (int64, error) {
-		anew = end < head.LowWatermark
-		return p.local(ctx, head, tenure.Owner)
-	}
-	within, cancel := context.WithTimeout(ctx, takeoverWithin)
-	base, err := p.a.deps.Rotator.Acquire(within, p.log, tenure)
-	cancel()
+	t, err := p.takeOver(ctx, tenure)
 	if err != nil {
 		return err
 	}
-	router, outdated, err := p.a.routerOf(base)
+	defer t.close()
+	router, outdated, err := p.a.routerOf(t.base)
 	if err != nil {
 		return err
 	}
-	c, err := p.begin(ctx, base, tenure.Owner)
+	c, err := p.begin(ctx, t.base, tenure.Owner, t.local)
 	if err != nil {
 		return err
 	}
@@ -147,12 +136,17 @@ func (p *partition) own(ctx context.Context) error {
 	}
 	p.view.took()
 	// What the loop starts ends before the spool does.
-	ctx, cancel = context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	l.reads = p.read(ctx, c.position)
 	// Entries outlive ctx by the drain, if the worker stops.
 	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
-	if anew {
-		err = l.writeOnly(fmt.Errorf("the topic ends below offset %d: %w", base.LowWatermark, stream.ErrOffsetOutOfRange))
+	switch {
+	case t.anew:
+		err = l.writeOnly(fmt.Errorf("the topic ends below offset %d: %w", t.base.LowWatermark, stream.ErrOffsetOutOfRange))
+	case t.local != nil:
+		// Whoever else is asked would halt, and an operator accept that as a loss:
+		// not for long.
+		err = l.sealNow()
 	}
 	if err == nil {
 		err = l.run(ctx)
@@ -406,6 +400,11 @@ func (l *loop) whyGone(ctx context.Context) error {
 func (l *loop) writeOnly(gone error) error {
 	l.gone, l.last = gone, true
 	l.p.view.problem(gone)
+	return l.sealNow()
+}
+
+// sealNow seals what is held, for the next entry to say it, lines or none.
+func (l *loop) sealNow() error {
 	l.c.quiet = 0
 	return l.c.sealAll(segment.ReasonStop)
 }

@@ -111,9 +111,9 @@ func (p *partition) spoolConfig() segment.Config {
 
 // begin returns the core that base leaves to this worker: with the files that
 // it left on its disk if they can be trusted, else from the watermark on.
-func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string) (*core, error) {
+func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string, local *segment.Recovery) (*core, error) {
 	cfg := p.spoolConfig()
-	c, err := p.resume(ctx, base, owner, cfg)
+	c, err := p.resume(ctx, base, owner, cfg, local)
 	switch {
 	case err == nil:
 		return c, nil
@@ -132,14 +132,17 @@ func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string)
 
 // resume takes up the local files. Its errors are segment.ErrNoCheckpoint,
 // errUntrusted, or one that a later try may not meet.
-func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string, cfg segment.Config) (*core, error) {
+func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string, cfg segment.Config, local *segment.Recovery) (*core, error) {
 	start := time.Now()
-	local, err := segment.Recover(cfg)
-	if errors.Is(err, segment.ErrNoCheckpoint) {
-		return nil, err
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
+	if local == nil {
+		var err error
+		local, err = segment.Recover(cfg)
+		if errors.Is(err, segment.ErrNoCheckpoint) {
+			return nil, err
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errUntrusted, err)
+		}
 	}
 	defer local.Close() // nothing, once resumed
 	cp, err := readCheckpoint(local)
@@ -173,32 +176,6 @@ func readCheckpoint(local *segment.Recovery) (*checkpoint, error) {
 		return nil, fmt.Errorf("%w: decode checkpoint: %w", errUntrusted, err)
 	}
 	return cp, nil
-}
-
-// local is for ledger.Tenure.Local: the position that a claim after head
-// would go on from, or -1 if it would drop the local files.
-func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string) (int64, error) {
-	local, err := segment.Recover(p.spoolConfig())
-	if err != nil {
-		return -1, nil // begin says why
-	}
-	defer local.Close()
-	claim := &ledger.Entry{Seq: head.Seq + 1, Router: head.Router}
-	if len(head.SealedThrough) == 0 {
-		claim.Router = p.a.rule
-	}
-	cp, err := readCheckpoint(local)
-	if err == nil {
-		err = p.trust(ctx, cp, claim, owner)
-	}
-	switch {
-	case errors.Is(err, errUntrusted):
-		p.lg.WarnContext(ctx, "local files are of no use", "entry", head.Seq, "err", err)
-		return -1, nil
-	case err != nil:
-		return -1, err
-	}
-	return cp.Position, nil
 }
 
 // mostEntries bounds the walk of trust; a worker that wrote more since its

@@ -125,13 +125,14 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 }
 
 // TestRetentionThatPassesTheWatermark alone: a restart goes on with the local
-// files, which cover what is gone.
+// files, which cover what is gone, and writes them at once: until then every
+// other worker is halted, and an operator may accept the loss.
 func TestRetentionThatPassesTheWatermark(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(next *rig)
-		want  [][]string // nil: it halts
+		want  [][]string // at once; nil: it halts
 	}{
-		"local_files": {spoil: func(*rig) {}, want: [][]string{{"a/0-4", "b/1-1"}}},
+		"local_files": {spoil: func(*rig) {}, want: [][]string{{"a/0-2", "b/1-1"}}},
 		"another_owner_since": {spoil: func(next *rig) {
 			next.head = claim(next.head, "w2")
 			next.chain = append(next.chain, next.head)
@@ -157,14 +158,58 @@ func TestRetentionThatPassesTheWatermark(t *testing.T) {
 					require.Len(t, next.chain, entries, "a halted partition writes nothing")
 				} else {
 					require.NoError(t, next.Ready(t.Context()))
-					require.NoError(t, next.seal())
-					require.EqualValues(t, 2, next.Records())
+					require.GreaterOrEqual(t, next.head.LowWatermark, next.logStart, "nothing is lost any more, whoever comes now")
 				}
 				require.Equal(t, c.want, next.written())
+				if c.want != nil {
+					require.NoError(t, next.seal())
+					require.Equal(t, append(c.want, []string{"a/4-4"}), next.written())
+					require.EqualValues(t, 2, next.Records(), "only what came since: poison, and a")
+				}
 				next.end()
 			})
 		})
 	}
+}
+
+// TestATakeoverTakesTheTimeThatLocalFilesTake: a day's files are read on a cold
+// disk, all partitions' at once. What comes after that has its time again.
+func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b", "a")
+		time.Sleep(time.Minute)
+		r.pass(2)
+		r.end()
+		next := r.died(Config{})
+		wait := func(ctx context.Context, long time.Duration) error {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%w: %w", ctx.Err(), errTest)
+			case <-time.After(long):
+				return nil
+			}
+		}
+		next.looking = func(ctx context.Context) error { return wait(ctx, time.Hour) }
+		claims := 0
+		next.acquiring = func(ctx context.Context) error {
+			if claims++; claims > 1 {
+				return nil
+			}
+			return wait(ctx, time.Hour)
+		}
+		next.run()
+		time.Sleep(time.Hour + 3*time.Minute) // one entry is looked for
+		require.Equal(t, 1, claims)
+		require.ErrorIs(t, next.Ready(t.Context()), errTest)
+		require.ErrorContains(t, next.Ready(t.Context()), "within 2m0s")
+		time.Sleep(2*time.Hour + 3*time.Minute) // and again, and when it is claimed
+		require.Equal(t, 2, claims)
+		require.NoError(t, next.Ready(t.Context()))
+		require.Equal(t, []string{"a/0-2", "b/1-1"}, next.written()[0])
+		next.end()
+	})
 }
 
 // TestALogThatWentBackVoidsWhatWasRead: what lies on the disk is then not what

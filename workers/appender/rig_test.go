@@ -46,7 +46,8 @@ type rig struct {
 	rival     bool                                         // another takes the partition each time
 	batches   [][]string                                   // files of each entry
 	skipped   int64                                        // records, by all entries
-	acquiring func(ctx context.Context) error              // of every takeover; may be nil
+	acquiring func(ctx context.Context) error              // of every takeover, before its claim; may be nil
+	looking   func(ctx context.Context) error              // for every entry; may be nil
 	rotating  func(ctx context.Context, nth int) error     // before the nth entry is written; may be nil
 	burying   func(nth int, records []stream.Record) error // the nth Produce of dead letters; may be nil
 	buried    []stream.Record
@@ -163,15 +164,18 @@ func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (
 	r.mu.Lock()
 	head, start, end, acquiring := r.head, r.logStart, int64(len(r.records)), r.acquiring
 	r.mu.Unlock()
+	if tenure.Local != nil && (start > head.LowWatermark || end < head.LowWatermark) {
+		if local, err := tenure.Local(ctx, head, end); err != nil || local <= head.LowWatermark {
+			return nil, cmp.Or(err, errHalted)
+		}
+	}
 	if acquiring != nil {
 		if err := acquiring(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if tenure.Local != nil && (start > head.LowWatermark || end < head.LowWatermark) {
-		if local, err := tenure.Local(ctx, head, end); err != nil || local <= head.LowWatermark {
-			return nil, cmp.Or(err, errHalted)
-		}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -187,7 +191,15 @@ func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (
 	return r.head, nil
 }
 
-func (r *rig) Entry(_ context.Context, _ ledger.Log, seq int64) (*ledger.Entry, error) {
+func (r *rig) Entry(ctx context.Context, _ ledger.Log, seq int64) (*ledger.Entry, error) {
+	r.mu.Lock()
+	looking := r.looking
+	r.mu.Unlock()
+	if looking != nil {
+		if err := looking(ctx); err != nil {
+			return nil, err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.chain {

@@ -1,0 +1,86 @@
+package appender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
+)
+
+// takeover is a claim, and what was found out on the way to it.
+type takeover struct {
+	base  *ledger.Entry
+	local *segment.Recovery // holds what the log does not hold any more; nil: the log holds all
+	anew  bool              // the log: nothing of it is to be read
+}
+
+// takeoverWithin bounds one try to take a partition over, so that one that
+// cannot end is seen as trouble. A claim whose fate is open stays true: if it is
+// written after all, the next try loses to it, and the one after finds it.
+const takeoverWithin = 2 * time.Minute
+
+// takeOver claims the partition. What it returns is to be closed.
+func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeover, error) {
+	t := new(takeover)
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timer := time.AfterFunc(takeoverWithin, cancel)
+	defer timer.Stop()
+	tenure.Local = func(_ context.Context, head *ledger.Entry, end int64) (int64, error) {
+		// To read a day's files takes as long as the disk needs, and does end; the
+		// next try would begin it anew.
+		timer.Stop()
+		defer timer.Reset(takeoverWithin)
+		t.anew = end < head.LowWatermark
+		var at int64
+		var err error
+		t.local, at, err = p.local(ctx, head, tenure.Owner)
+		return at, err
+	}
+	var err error
+	t.base, err = p.a.deps.Rotator.Acquire(within, p.log, tenure)
+	if err == nil {
+		return t, nil
+	}
+	t.close()
+	if within.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("not taken over within %s: %w", takeoverWithin, err)
+	}
+	return nil, err
+}
+
+// close lets go of the local files, if nobody resumed them.
+func (t *takeover) close() {
+	if t.local != nil {
+		t.local.Close()
+	}
+}
+
+// local is for ledger.Tenure.Local: what a claim after head would go on with,
+// and from which position; nil and -1 if it would drop the local files.
+func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string) (*segment.Recovery, int64, error) {
+	local, err := segment.Recover(p.spoolConfig())
+	if err != nil {
+		return nil, -1, nil // begin says why
+	}
+	claim := &ledger.Entry{Seq: head.Seq + 1, Router: head.Router}
+	if len(head.SealedThrough) == 0 {
+		claim.Router = p.a.rule
+	}
+	cp, err := readCheckpoint(local)
+	if err == nil {
+		err = p.trust(ctx, cp, claim, owner)
+	}
+	if err == nil {
+		return local, cp.Position, nil
+	}
+	local.Close()
+	if errors.Is(err, errUntrusted) {
+		p.lg.WarnContext(ctx, "local files are of no use", "entry", head.Seq, "err", err)
+		err = nil
+	}
+	return nil, -1, err
+}
