@@ -1,8 +1,13 @@
 package appender
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,6 +215,80 @@ func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
 		require.Equal(t, []string{"a/0-2", "b/1-1"}, next.written()[0])
 		next.end()
 	})
+}
+
+// TestLocalFilesThatCannotBeRead are not given up while the disk has trouble, and
+// the log says why they are.
+func TestLocalFilesThatCannotBeRead(t *testing.T) {
+	read := [][]string{{"a/0-2", "b/1-1"}}
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, spool string) (heal func())
+		says  string // Ready, until it is healed
+		logs  string
+		want  [][]string
+	}{
+		"trouble_of_the_disk": {
+			spoil: func(t *testing.T, spool string) func() {
+				aside := filepath.Join(t.TempDir(), "aside")
+				require.NoError(t, os.Rename(spool, aside))
+				require.NoError(t, os.WriteFile(spool, nil, 0o600))
+				return func() {
+					require.NoError(t, os.Remove(spool))
+					require.NoError(t, os.Rename(aside, spool))
+				}
+			},
+			says: "not a directory",
+			want: read,
+		},
+		"damage": {
+			spoil: func(t *testing.T, spool string) func() {
+				chunks, err := filepath.Glob(filepath.Join(spool, "*.spool"))
+				require.NoError(t, err)
+				require.NotEmpty(t, chunks)
+				b, err := os.ReadFile(chunks[0])
+				require.NoError(t, err)
+				b[len(b)/2] ^= 1
+				require.NoError(t, os.WriteFile(chunks[0], b, 0o600))
+				return func() {}
+			},
+			says: errHalted.Error(),
+			logs: "spool is damaged",
+		},
+		"nothing_there": {
+			spoil: func(t *testing.T, spool string) func() {
+				require.NoError(t, os.RemoveAll(spool))
+				return func() {}
+			},
+			says: errHalted.Error(),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.rotating = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+				r.run()
+				r.produce("a", "b", "a")
+				synctest.Wait()
+				go func() { _ = r.seal() }() // into chunks
+				synctest.Wait()
+				r.pass(2)
+				r.end()
+				next := r.died(Config{})
+				var logged bytes.Buffer
+				next.deps.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
+				heal := c.spoil(t, filepath.Join(next.spoolsDir(), "0"))
+				next.run()
+				time.Sleep(time.Minute)
+				require.ErrorContains(t, next.Ready(t.Context()), c.says)
+				heal()
+				time.Sleep(time.Minute)
+				require.Equal(t, c.want, next.written())
+				next.end()
+				require.Contains(t, logged.String(), c.logs)
+				require.Equal(t, c.logs != "", strings.Contains(logged.String(), "of no use"))
+			})
+		})
+	}
 }
 
 // TestALogThatWentBackVoidsWhatWasRead: what lies on the disk is then not what

@@ -60,11 +60,18 @@ func (t *takeover) close() {
 }
 
 // local is for ledger.Tenure.Local: what a claim after head would go on with,
-// and from which position; nil and -1 if it would drop the local files.
+// and from which position; nil and -1 if it would drop the local files. An error
+// says that this is not known: another try may read them.
 func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string) (*segment.Recovery, int64, error) {
 	local, err := segment.Recover(p.spoolConfig())
-	if err != nil {
-		return nil, -1, nil // begin says why
+	switch {
+	case errors.Is(err, segment.ErrNoCheckpoint):
+		return nil, -1, nil
+	case errors.Is(err, segment.ErrDamaged):
+		p.ofNoUse(ctx, head, err)
+		return nil, -1, nil
+	case err != nil: // they may be whole
+		return nil, -1, err
 	}
 	claim := &ledger.Entry{Seq: head.Seq + 1, Router: head.Router}
 	if len(head.SealedThrough) == 0 {
@@ -79,8 +86,13 @@ func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string)
 	}
 	local.Close()
 	if errors.Is(err, errUntrusted) {
-		p.lg.WarnContext(ctx, "local files are of no use", "entry", head.Seq, "err", err)
-		err = nil
+		p.ofNoUse(ctx, head, err)
+		return nil, -1, nil
 	}
 	return nil, -1, err
+}
+
+// ofNoUse says why the local files are not taken up; the halt does not.
+func (p *partition) ofNoUse(ctx context.Context, head *ledger.Entry, why error) {
+	p.lg.WarnContext(ctx, "local files are of no use", "entry", head.Seq, "err", why)
 }

@@ -411,6 +411,8 @@ func TestALogWithoutTheWatermark(t *testing.T) {
 		"all_that_is_gone":       {first: 50, local: 50},
 		"some_of_what_is_gone":   {first: 50, local: 43},
 		"who_knows":              {first: 50, local: -1, err: objstore.ErrNotFound, want: objstore.ErrNotFound},
+		"made_anew":              {end: 41, local: -1, want: ErrHalted},
+		"made_anew_and_all_here": {end: 41, local: 50},
 		"nothing_gone":           {first: 42, local: -1},
 		"nothing_gone_nor_asked": {first: 42, err: objstore.ErrNotFound},
 	} {
