@@ -205,6 +205,15 @@ type Entry struct {
 	DispatchedThrough int64 `json:"dispatched_through"`
 }
 
+// Debts is how many deliveries the entry owes: a file to each of its
+// destinations.
+func (e *Entry) Debts() (n int) {
+	for i := range e.Files {
+		n += len(e.Files[i].Owed)
+	}
+	return n
+}
+
 // Log returns the log that the entry belongs to.
 func (e *Entry) Log() Log {
 	return Log{Topic: e.Topic, Incarnation: e.Incarnation, Partition: e.Partition}

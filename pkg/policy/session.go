@@ -63,15 +63,5 @@ func Partition(t catalog.Target) string {
 	if p := partitionOf(t.RoleARN); p != "" {
 		return p
 	}
-	return partitionOfRegion(t.Region)
-}
-
-func partitionOfRegion(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
+	return iam.Partition(t.Region)
 }

@@ -2,7 +2,6 @@ package s3server
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/sealift/sealift/pkg/iam"
 )
@@ -47,16 +46,8 @@ func (m bucketMeta) ownerFor(who principal) string {
 
 // bucketARN and objectARN name what policies are about, in the partition of
 // the bucket's region.
-func bucketARN(region, bucket string) string { return "arn:" + partition(region) + ":s3:::" + bucket }
+func bucketARN(region, bucket string) string {
+	return "arn:" + iam.Partition(region) + ":s3:::" + bucket
+}
 
 func objectARN(region, bucket, key string) string { return bucketARN(region, bucket) + "/" + key }
-
-func partition(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
-}

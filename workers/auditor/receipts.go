@@ -88,7 +88,7 @@ func (s receiptSet) complete(e *ledger.Entry) bool {
 
 // pairs are the owed pairs of the entry.
 func (s receiptSet) pairs(e *ledger.Entry) []pair {
-	ps := make([]pair, 0, owedPairs(e))
+	ps := make([]pair, 0, e.Debts())
 	for i := range e.Files {
 		f := &e.Files[i]
 		for _, dest := range f.Owed {

@@ -254,7 +254,7 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 	}
 	if old < w.cfg.Grace {
 		w.mu.Lock()
-		w.report.TooNew += int64(owedPairs(e))
+		w.report.TooNew += int64(e.Debts())
 		w.mu.Unlock()
 		v.state = tooNew
 		return nil, v, nil
@@ -337,13 +337,6 @@ func (w *walk) count(dest string, add func(*counts)) {
 		w.report.destinations[dest] = d
 	}
 	add(d)
-}
-
-func owedPairs(e *ledger.Entry) (n int) {
-	for i := range e.Files {
-		n += len(e.Files[i].Owed)
-	}
-	return n
 }
 
 // age is how long ago the entry was written: by its owner's clock, or, if that

@@ -52,7 +52,7 @@ func newReceipts(staging objstore.Store) *receipts {
 // listing will do, which shared is the context of: it is made for many.
 func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledger.Entry, together bool) (bool, error) {
 	key := delivery.ReceiptKey(job.File, job.Destination)
-	if together && job.Attempt == 0 && debts(e) >= listFrom {
+	if together && job.Attempt == 0 && e.Debts() >= listFrom {
 		if closed, ok := r.listed(shared, job.File, key); ok {
 			return closed, nil
 		}
@@ -147,12 +147,4 @@ func (r *receipts) renew() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since = time.Now()
-}
-
-// debts is how many deliveries an entry owes.
-func debts(e *ledger.Entry) (n int) {
-	for i := range e.Files {
-		n += len(e.Files[i].Owed)
-	}
-	return n
 }
