@@ -82,6 +82,7 @@ func (s *Store) Filled(from, to, newest int64) {
 	case newest == 0:
 	case s.stale+to-from >= past:
 		s.Floor(to)
+		s.stale = 0 // what is filled in next is not below them
 	default:
 		s.stale += to - from
 		s.fill.newest = s.clock // not dropped, and so missing again, before what is below was read
@@ -91,6 +92,7 @@ func (s *Store) Filled(from, to, newest int64) {
 	next := max(from, to-s.fill.slice())
 	switch {
 	case from >= to: // done
+		s.stale = 0
 		s.flush(s.fill)
 		s.hold(-s.fill.bytes())
 		s.fill = nil

@@ -117,3 +117,58 @@ func TestRedrivenAmongOthersDoNotEndFilling(t *testing.T) {
 	}
 	require.EqualValues(t, end, filled)
 }
+
+// Nor do they when they are read again, after runs were lost: what was out of
+// the window before lies below them, not above.
+func TestRedrivenDoNotEndFillingAgain(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		end       int64
+		meanwhile bool // runs are lost when the window ends, rather than later
+	}{
+		"all_was_filled":                 {end: past - 4*minSlots},
+		"the_window_ended":               {end: 2 * past},
+		"the_window_ended_and_runs_lost": {end: 2 * past, meanwhile: true},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			s, err := Open(Config{Dir: t.TempDir(), Budget: NewBudget(400 << 10)})
+			require.NoError(t, err)
+			defer s.Close()
+			s.Start(c.end)
+			lose := func() {
+				s.abandon()
+				require.NotEmpty(t, s.runs)
+				for len(s.runs) > 0 {
+					s.drop(s.runs[0])
+				}
+			}
+			floor := int64(0) // where the window ended first
+			redriven := func(nth int) bool { return nth > 0 && nth < 1000 }
+			fill := func() {
+				for nth := 0; ; nth++ {
+					from, to, ok := s.NextFill()
+					if !ok {
+						return
+					}
+					newest := map[bool]int64{true: 7 * day, false: 9 * day}[redriven(nth)]
+					for o := from; o < to; o += 8 {
+						s.Fill(s.Key("source", fmt.Append(nil, o)), o, newest, 9*day)
+					}
+					if c.meanwhile && floor == 0 && s.stale+to-from >= past {
+						lose()
+						floor, nth = to, 980
+					}
+					s.Filled(from, to, newest)
+				}
+			}
+			fill()
+			if !c.meanwhile {
+				floor = s.floor
+				lose()
+				redriven = func(nth int) bool { return nth < 20 }
+				fill()
+			}
+			require.Equal(t, c.end > past, floor > 0)
+			require.Equal(t, floor, s.floor, "all above is filled in again")
+		})
+	}
+}
