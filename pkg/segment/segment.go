@@ -83,8 +83,8 @@ func (c Config) withDefaults() Config {
 // the same again.
 func (c Config) mostBytes() int64 { return max(c.MaxBytes, 100_000_000) }
 
-// MinMaxBytes is the smallest Config.MaxBytes: one line of the largest record
-// that Kafka takes by default has to fit.
+// MinMaxBytes is the smallest Config.MaxBytes: one below it is a unit left out,
+// and would make an object of a few lines each.
 const MinMaxBytes = 2 << 20 // 2 MiB
 
 func (c Config) validate() error {
