@@ -121,8 +121,9 @@ type Appender struct {
 	metrics  *metrics
 	stopping atomic.Bool
 
-	mu         sync.Mutex // guards partitions
+	mu         sync.Mutex // guards all below
 	partitions map[int]*running
+	spared     map[int]bool // not ours, and what lies here of them is nowhere else
 }
 
 // running is a partition with its goroutine.
@@ -162,7 +163,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 		cfg: cfg, deps: deps, router: router, rule: ledger.RouterRule(cfg.SourceFrom, cfg.ReceivedFrom),
 		budget:     segment.NewBudget(cfg.Memory),
 		pressure:   newPressure(cfg.DataDir, cfg.DiskFree, cfg.MaxWaiting),
-		partitions: map[int]*running{},
+		partitions: map[int]*running{}, spared: map[int]bool{},
 	}
 	if cfg.DedupWindow > 0 {
 		a.recalls = dedup.NewBudget(cfg.DedupMemory)
@@ -212,7 +213,8 @@ func (a *Appender) Run(ctx context.Context) error {
 // assign starts what a generation adds and stops what it takes away; a
 // partition that stays ours goes on undisturbed. It waits for what stops.
 // Local files of partitions that are not ours are deleted: their owner's claim
-// makes them useless.
+// makes them useless. Those that hold what the log does not are spared, until
+// the partition is ours again: its owner halts rather than claim it.
 func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Generation) {
 	tenures := map[int]*ledger.Tenure{}
 	if gen != nil {
@@ -238,6 +240,7 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	}
 	for _, n := range slices.Sorted(maps.Keys(tenures)) {
 		tenure := tenures[n]
+		delete(a.spared, n)
 		if r := a.partitions[n]; r != nil {
 			r.tenure.Store(tenure)
 			continue
@@ -251,11 +254,23 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	if gen == nil {
 		return
 	}
+	a.mu.Lock()
+	for _, r := range stopped {
+		if r.kept {
+			a.spared[r.log.Partition] = true
+		}
+	}
+	spared := maps.Clone(a.spared)
+	a.mu.Unlock()
 	ours := func(name string) bool {
 		n, err := strconv.Atoi(name)
 		return err == nil && tenures[n] != nil
 	}
-	if err := errors.Join(sweep(a.spoolsDir(), ours), a.sweepRecalls(ours)); err != nil {
+	kept := func(name string) bool {
+		n, err := strconv.Atoi(name)
+		return ours(name) || err == nil && spared[n]
+	}
+	if err := errors.Join(sweep(a.spoolsDir(), kept), a.sweepRecalls(ours)); err != nil {
 		a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours were not deleted", "err", err)
 	}
 }
@@ -380,7 +395,7 @@ func (a *Appender) bounds(ctx context.Context, log ledger.Log) (stream.Bounds, e
 	return b, nil
 }
 
-// watchEnds keeps the views' ends of the log true while nothing is read, until
+// watchEnds keeps the views' bounds of the log true while nothing is read, until
 // ctx ends: lag is what the log holds, not what was fetched of it.
 func (a *Appender) watchEnds(ctx context.Context) {
 	every := 5 * a.tickEvery()
@@ -395,7 +410,7 @@ func (a *Appender) watchEnds(ctx context.Context) {
 		cancel()
 		a.mu.Lock()
 		for n, r := range a.partitions {
-			r.view.ended(all[n].End)
+			r.view.bounded(all[n])
 		}
 		a.mu.Unlock()
 	}

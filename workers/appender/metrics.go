@@ -11,12 +11,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealift/sealift/pkg/dedup"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 // view is what others may see of a partition.
 type view struct {
 	mu       sync.Mutex // guards all below
 	position int64
+	start    int64 // of the log
 	end      int64
 	files    int
 	held     int64
@@ -51,11 +53,18 @@ func (v *view) read(position, end int64) {
 	v.position, v.end = position, max(v.end, end, position)
 }
 
-// ended notes the end of the log, also while nothing is read.
-func (v *view) ended(end int64) {
+// bounded notes the bounds of the log, also while nothing is read.
+func (v *view) bounded(b stream.Bounds) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.end = max(v.end, end)
+	v.start, v.end = max(v.start, b.First), max(v.end, b.End)
+}
+
+// begins says where the log begins, as far as is known.
+func (v *view) begins() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.start
 }
 
 // state notes what is open.

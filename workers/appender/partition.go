@@ -28,6 +28,7 @@ type partition struct {
 	view     view                          // what metrics and readiness see
 	readTo   int64                         // offset up to which this worker ever read, as far as it knows
 	origin   string                        // attempt of the ledger's first entry, once known
+	kept     bool                          // local files outlive run
 }
 
 // request asks for everything up to the log's end to be in the ledger.
@@ -125,7 +126,7 @@ func (p *partition) own(ctx context.Context) error {
 	l.recall = p.recall(ctx, c)
 	defer func() { l.recall.close() }()
 	defer func() {
-		if l.keep {
+		if p.kept = l.keep; p.kept {
 			c.spool.Close()
 		} else {
 			c.spool.Discard()
@@ -478,14 +479,20 @@ func (l *loop) ask(ctx context.Context, r request) error {
 // stop ends the tenure. A worker that stops finishes the entry in flight and,
 // with SealOnStop, seals what is open and writes it too, within the drain
 // time; what remains stays on its disk, for itself. A partition that was taken
-// away is left at once.
+// away is left at once; what the log does not hold any more stays, for its next
+// owner halts for want of it.
 func (l *loop) stop(ctx context.Context) error {
-	if !l.p.a.stopping.Load() {
+	switch begins := l.p.view.begins(); {
+	case l.p.a.stopping.Load():
+		defer time.AfterFunc(l.p.a.cfg.DrainTimeout, l.abort).Stop()
+		if err := l.drain(); err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	case l.last || begins > l.c.base.LowWatermark:
+		l.p.lg.WarnContext(ctx, "the partition was taken away while the log lacks what was read of it: that stays here, until a restart; to write it, stop the other appenders until the partition is back here",
+			"offset", l.c.base.LowWatermark, "read_to", l.c.position, "log_start", begins)
+	default:
 		return ctx.Err()
-	}
-	defer time.AfterFunc(l.p.a.cfg.DrainTimeout, l.abort).Stop()
-	if err := l.drain(); err != nil && !errors.Is(err, context.Canceled) {
-		return err
 	}
 	// The outcome of an entry that was cut off is open; its files stay sealed,
 	// and the head tells whether they are in the ledger.

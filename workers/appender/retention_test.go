@@ -217,6 +217,72 @@ func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
 	})
 }
 
+// TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead: its next owner is
+// halted, and its last one writes that when the partition is back.
+func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		start int64 // of the log
+		owned bool  // another owner claims it meanwhile
+		want  [][]string
+	}{
+		"the_reader":           {start: 6, want: [][]string{{"a/0-2", "b/1-1"}}},
+		"the_watermark":        {start: 2, want: [][]string{{"a/0-2", "b/1-1"}, {"a/3-5"}}},
+		"nothing":              {start: 0, want: [][]string{{"a/0-5", "b/1-1"}}},
+		"accepted_by_an_owner": {start: 2, owned: true, want: [][]string{{"a/2-5"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				away := true
+				r.rotating = func(ctx context.Context, _ int) error {
+					if away {
+						<-ctx.Done()
+					}
+					return ctx.Err()
+				}
+				r.run()
+				r.produce("a", "b", "a")
+				time.Sleep(time.Minute)
+				r.reachable(errTest)
+				r.produce("a", "a", "a")
+				r.pass(c.start)
+				time.Sleep(time.Minute) // the bounds are told
+				if readable := c.start <= 3; !readable {
+					r.reachable(nil) // that it is gone is learned by a fetch
+					time.Sleep(time.Minute)
+				}
+				r.assigned()
+				r.assigned() // the former is carried out
+				r.assigned() // and nothing is swept later
+				kept, err := os.ReadDir(r.spoolsDir())
+				require.NoError(t, err)
+				require.Len(t, kept, map[bool]int{true: 1}[c.start > 0])
+				away = false
+				r.reachable(nil)
+				if c.owned {
+					r.mu.Lock()
+					r.head = claim(r.head, "w2")
+					r.head.LowWatermark = c.start
+					r.chain = append(r.chain, r.head)
+					r.mu.Unlock()
+				}
+				r.assigned(0)
+				time.Sleep(time.Minute)
+				if c.start <= 3 {
+					require.NoError(t, r.seal())
+				}
+				require.Equal(t, c.want, r.written())
+				r.assigned()
+				r.assigned()
+				if c.start <= 3 {
+					require.NoDirExists(t, filepath.Join(r.spoolsDir(), "0"), "it is in the ledger")
+				}
+				r.end()
+			})
+		})
+	}
+}
+
 // TestLocalFilesThatCannotBeRead are not given up while the disk has trouble, and
 // the log says why they are.
 func TestLocalFilesThatCannotBeRead(t *testing.T) {

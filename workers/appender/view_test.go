@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 // TestAgeOfTheOldestIsHonest holds that the age does not look better than it
@@ -32,7 +34,7 @@ func TestAgeOfTheOldestIsHonest(t *testing.T) {
 	v.state(c, "")
 	require.Zero(t, v.oldest, "all that there is, is in the ledger")
 
-	v.ended(10) // the log grew, and nothing is read
+	v.bounded(stream.Bounds{End: 10}) // the log grew, and nothing is read
 	v.state(c, pausedDisk)
 	require.Equal(t, c.progress, v.oldest, "what was not read was received since")
 	require.EqualValues(t, 8, v.end-v.position)
