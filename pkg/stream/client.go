@@ -91,7 +91,7 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 				TLS:         cfg.TLS,
 				SASL:        mechanism,
 				DialTimeout: 5 * time.Second,
-				MetadataTTL: 5 * time.Second,
+				MetadataTTL: topicsFor,
 			},
 			tls: cfg.TLS != nil, sasl: mechanism != nil,
 		},
@@ -105,6 +105,9 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 		log: log,
 	}, nil
 }
+
+// topicsFor is how long what the brokers said of topics is taken for true.
+const topicsFor = 5 * time.Second
 
 // Close closes idle connections. Producers, fetchers and groups of the client
 // are closed by their owners.

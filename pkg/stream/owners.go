@@ -46,7 +46,8 @@ const partitionsEvery = 5 * time.Second
 // topicsThere returns an error if a topic is missing, and not for a moment only:
 // nobody joins then. A leader that did would divide nothing, so that everybody
 // lost all that they have, and kafka-go would let the brokers make the topic,
-// with as many partitions as they like.
+// with as many partitions as they like. It asks for longer than what is known of
+// topics is kept: all of that may be one answer.
 func (g *Group) topicsThere() error {
 	for _, topic := range g.topics {
 		for tries := 0; ; tries++ {
@@ -54,7 +55,7 @@ func (g *Group) topicsThere() error {
 			if !errors.Is(err, ErrNoTopic) {
 				break // joining meets other trouble itself
 			}
-			if tries == 3 {
+			if tries == int(topicsFor/time.Second)+1 {
 				return err
 			}
 			select {

@@ -35,6 +35,7 @@ func suite(t *testing.T, broker string) {
 		"stale_commit":      testStaleCommit,
 		"more_partitions":   func(t *testing.T, c *stream.Client, topic string) { testMorePartitions(t, c, broker, topic) },
 		"topic_missing":     func(t *testing.T, _ *stream.Client, topic string) { testTopicMissing(t, broker, topic) },
+		"topic_just_made":   func(t *testing.T, _ *stream.Client, topic string) { testTopicJustMade(t, broker, topic) },
 		"follow":            testFollow,
 		"partitions_by_key": testPartitionsByKey,
 	} {
@@ -383,6 +384,32 @@ func testTopicMissing(t *testing.T, broker, topic string) {
 		case <-ctx.Done():
 			require.Fail(t, "the topic is there and nobody has it")
 		}
+	}
+}
+
+// testTopicJustMade: that a topic is not there is kept for some seconds; a member
+// that joins then waits for them, rather than to give up.
+func testTopicJustMade(t *testing.T, broker, topic string) {
+	log := make(said, 100)
+	c, err := stream.Open(stream.Config{Brokers: []string{broker}}, slog.New(slog.NewTextHandler(log, nil)))
+	require.NoError(t, err)
+	defer c.Close()
+	other, err := stream.Open(stream.Config{Brokers: []string{broker}}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer other.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	_, err = c.Partitions(ctx, topic)
+	require.ErrorIs(t, err, stream.ErrNoTopic)
+	makeTopic(t, other, topic, 2)
+	g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: "a", SessionTimeout: 6 * time.Second})
+	require.NoError(t, err)
+	defer g.Close()
+	gen, err := g.Next(ctx)
+	require.NoError(t, err)
+	require.Len(t, gen.Assignments[topic], 2)
+	for len(log) > 0 {
+		require.NotContains(t, <-log, "no such topic")
 	}
 }
 
