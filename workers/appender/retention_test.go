@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,20 +198,20 @@ func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
 			}
 		}
 		next.looking = func(ctx context.Context) error { return wait(ctx, time.Hour) }
-		claims := 0
+		var claims atomic.Int32
 		next.acquiring = func(ctx context.Context) error {
-			if claims++; claims > 1 {
+			if claims.Add(1) > 1 {
 				return nil
 			}
 			return wait(ctx, time.Hour)
 		}
 		next.run()
 		time.Sleep(time.Hour + 3*time.Minute) // one entry is looked for
-		require.Equal(t, 1, claims)
+		require.EqualValues(t, 1, claims.Load())
 		require.ErrorIs(t, next.Ready(t.Context()), errTest)
 		require.ErrorContains(t, next.Ready(t.Context()), "within 2m0s")
 		time.Sleep(2*time.Hour + 3*time.Minute) // and again, and when it is claimed
-		require.Equal(t, 2, claims)
+		require.EqualValues(t, 2, claims.Load())
 		require.NoError(t, next.Ready(t.Context()))
 		require.Equal(t, []string{"a/0-2", "b/1-1"}, next.written()[0])
 		next.end()

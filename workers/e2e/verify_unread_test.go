@@ -32,7 +32,7 @@ func TestWhatCannotBeReadIsSaid(t *testing.T) {
 		"later_list_is_denied":       {fault: failing("list", "", objstore.ErrDenied, 1), state: "read", unread: "acme/raw/segment-logs/"},
 		"one_object_is_denied":       {fault: failing("head", "second", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
 		"no_content_is_given":        {fault: failing("get", "", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
-		"no_object_is_given":         {fault: failing("head", "", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
+		"no_object_is_given":         {fault: failing("head", "", objstore.ErrDenied, 0), state: "not readable", unread: "s3://lake/acme/raw/segment-logs/"},
 		"one_object_cannot_be_given": {fault: failing("head", "second", broken, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
