@@ -99,8 +99,16 @@ func testTopics(t *testing.T, c *stream.Client, topic string) {
 	require.ErrorIs(t, err, stream.ErrNoTopic)
 	err = c.EnsureTopics(ctx, false, stream.Topic{Name: topic, Partitions: 3})
 	require.ErrorIs(t, err, stream.ErrNoTopic)
-	require.ErrorContains(t, err, "kafka-topics.sh --create --topic "+topic)
+	require.ErrorContains(t, err, "--create --topic "+topic+" --partitions 3 (or")
+	kept := stream.Topic{Name: topic + "-kept", Partitions: 1, Replication: 1, Compacted: true, MaxRecordBytes: 2 << 20}
+	err = c.EnsureTopics(ctx, false, kept)
+	require.ErrorContains(t, err, "--create --topic "+kept.Name+" --partitions 1 --replication-factor 1 --config cleanup.policy=compact --config max.message.bytes=2097152 (or")
+	require.NoError(t, c.EnsureTopics(ctx, true, kept))
+	require.NoError(t, c.EnsureTopics(ctx, false, kept))
 	makeTopic(t, c, topic, 3)
+	err = c.EnsureTopics(ctx, true, stream.Topic{Name: topic, Partitions: 3, Compacted: true})
+	require.ErrorIs(t, err, stream.ErrPolicy, "it would forget what it holds")
+	require.ErrorContains(t, err, "--alter --topic "+topic)
 	makeTopic(t, c, topic, 5) // existing topics are left as they are
 	n, err := c.Partitions(ctx, topic)
 	require.NoError(t, err)

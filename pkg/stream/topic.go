@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -18,27 +19,37 @@ type Topic struct {
 	Name        string
 	Partitions  int
 	Replication int // -1 or 0: the broker's default
-	Compacted   bool
+	// Compacted topics keep the last record of each key for ever: with another
+	// policy what they hold would be gone after the retention.
+	Compacted bool
 	// MaxRecordBytes is the largest record that the topic takes, 0: the
 	// broker's default.
 	MaxRecordBytes int
 }
 
+// ErrPolicy says that a topic that has to be compacted is not.
+var ErrPolicy = errors.New("the topic's cleanup.policy deletes records")
+
 // EnsureTopics creates the topics that are missing, explicitly: never by
 // auto-creation, whose partition count is the broker's. With create false it
 // returns an error that wraps ErrNoTopic and says how to create the first
-// missing one. Existing topics are left as they are.
+// missing one. Existing topics are left as they are; one that has to be
+// compacted and is not, as far as the brokers tell, is an error that wraps
+// ErrPolicy.
 func (c *Client) EnsureTopics(ctx context.Context, create bool, topics ...Topic) error {
 	for _, t := range topics {
 		_, err := c.Partitions(ctx, t.Name)
 		if err == nil {
+			if err := c.compacted(ctx, t); err != nil {
+				return err
+			}
 			continue
 		}
 		if !errors.Is(err, ErrNoTopic) {
 			return err
 		}
 		if !create {
-			return fmt.Errorf("topic %q: %w; create it with: kafka-topics.sh --create --topic %s --partitions %d (or set kafka.create_topics: true)", t.Name, ErrNoTopic, t.Name, t.Partitions)
+			return fmt.Errorf("topic %q: %w; create it with: %s (or set kafka.create_topics: true)", t.Name, ErrNoTopic, c.command(t))
 		}
 		if err := c.createTopic(ctx, t); err != nil {
 			return err
@@ -47,16 +58,51 @@ func (c *Client) EnsureTopics(ctx context.Context, create bool, topics ...Topic)
 	return nil
 }
 
-func (c *Client) createTopic(ctx context.Context, t Topic) error {
-	cfg := kafka.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.Replication}
-	if t.Replication == 0 {
-		cfg.ReplicationFactor = -1
+// compacted returns an error if the topic has to be compacted and is known not to be.
+func (c *Client) compacted(ctx context.Context, t Topic) error {
+	if !t.Compacted {
+		return nil
 	}
+	policy, err := c.topicConfig(ctx, t.Name, cleanupPolicy)
+	if err != nil || !strings.Contains(policy, "delete") { // not everybody is told
+		return nil //nolint:nilerr // it may be right
+	}
+	return fmt.Errorf("topic %q: %w (it is %q), and what it holds has to stay; change it with: kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=compact",
+		t.Name, ErrPolicy, policy, strings.Join(c.brokers, ","), t.Name)
+}
+
+const (
+	cleanupPolicy   = "cleanup.policy"
+	maxMessageBytes = "max.message.bytes"
+)
+
+// settings are the configuration of a topic that is not the brokers' own.
+func (t Topic) settings() (all []kafka.ConfigEntry) {
 	if t.Compacted {
-		cfg.ConfigEntries = append(cfg.ConfigEntries, kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "compact"})
+		all = append(all, kafka.ConfigEntry{ConfigName: cleanupPolicy, ConfigValue: "compact"})
 	}
 	if t.MaxRecordBytes > 0 {
-		cfg.ConfigEntries = append(cfg.ConfigEntries, kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(t.MaxRecordBytes)})
+		all = append(all, kafka.ConfigEntry{ConfigName: maxMessageBytes, ConfigValue: strconv.Itoa(t.MaxRecordBytes)})
+	}
+	return all
+}
+
+// command makes the topic as createTopic does.
+func (c *Client) command(t Topic) string {
+	line := fmt.Sprintf("kafka-topics.sh --bootstrap-server %s --create --topic %s --partitions %d", strings.Join(c.brokers, ","), t.Name, t.Partitions)
+	if t.Replication > 0 {
+		line += fmt.Sprintf(" --replication-factor %d", t.Replication)
+	}
+	for _, s := range t.settings() {
+		line += fmt.Sprintf(" --config %s=%s", s.ConfigName, s.ConfigValue)
+	}
+	return line
+}
+
+func (c *Client) createTopic(ctx context.Context, t Topic) error {
+	cfg := kafka.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.Replication, ConfigEntries: t.settings()}
+	if t.Replication == 0 {
+		cfg.ReplicationFactor = -1
 	}
 	res, err := c.api(10*time.Second).CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{cfg}})
 	if err == nil {
@@ -106,24 +152,36 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 // compression: its max.message.bytes, or the brokers' own. It may be an error
 // that the brokers do not tell everybody.
 func (c *Client) MaxRecordBytes(ctx context.Context, topic string) (int, error) {
-	const name = "max.message.bytes"
+	value, err := c.topicConfig(ctx, topic, maxMessageBytes)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return 0, fmt.Errorf("describe topic %q: its %s is %q: %w", topic, maxMessageBytes, value, err)
+	}
+	return n, nil
+}
+
+// topicConfig returns a topic's value of a setting.
+func (c *Client) topicConfig(ctx context.Context, topic, name string) (string, error) {
 	res, err := c.api(5*time.Second).DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{name}}},
 	})
 	if err != nil {
-		return 0, fmt.Errorf("describe topic %q: %w", topic, err)
+		return "", fmt.Errorf("describe topic %q: %w", topic, err)
 	}
 	for _, r := range res.Resources {
 		if r.Error != nil {
-			return 0, fmt.Errorf("describe topic %q: %w", topic, r.Error)
+			return "", fmt.Errorf("describe topic %q: %w", topic, r.Error)
 		}
 		for _, e := range r.ConfigEntries {
-			if n, err := strconv.Atoi(e.ConfigValue); err == nil && e.ConfigName == name {
-				return n, nil
+			if e.ConfigName == name && e.ConfigValue != "" {
+				return e.ConfigValue, nil
 			}
 		}
 	}
-	return 0, fmt.Errorf("describe topic %q: its %s is not told", topic, name)
+	return "", fmt.Errorf("describe topic %q: its %s is not told", topic, name)
 }
 
 // Bounds are the offsets that a partition holds: [First, End).
