@@ -51,8 +51,15 @@ func decodeData(data string) ([]byte, error) {
 	return body, nil
 }
 
-// put sets a dotted path; a path through a value that is no object is dropped.
+// pixelDepth is more than a pixel's paths have: each element costs memory of its own.
+const pixelDepth = 32
+
+// put sets a dotted path; a path through a value that is no object is dropped,
+// as is one of more than pixelDepth elements.
 func put(object map[string]any, path, value string) {
+	if strings.Count(path, ".") >= pixelDepth {
+		return
+	}
 	elements := strings.Split(path, ".")
 	for _, element := range elements[:len(elements)-1] {
 		inner, ok := object[element].(map[string]any)

@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/base64"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,6 +20,7 @@ func TestPixelBody(t *testing.T) {
 		"plain_json":      {"data=" + url.QueryEscape(body), body},
 		"dotted":          {"writeKey=k&userId=u&properties.subject=Hi+%3Cyou%3E&context.campaign.name=c", `{"context":{"campaign":{"name":"c"}},"properties":{"subject":"Hi <you>"},"userId":"u","writeKey":"k"}` + "\n"},
 		"path_conflict":   {"a=1&a.b=2", `{"a":"1"}` + "\n"},
+		"too_deep":        {strings.Repeat("a.", 32) + "a=1&" + strings.Repeat("b.", 2) + "b=2", `{"b":{"b":{"b":"2"}}}` + "\n"},
 		"nothing":         {"", "{}\n"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
