@@ -147,3 +147,17 @@ func TestLimits(t *testing.T) {
 		})
 	}
 }
+
+func TestManyHeadersAreRefused(t *testing.T) {
+	b := newBench(t, Config{})
+	for n, want := range map[int]int{20: http.StatusOK, 101: http.StatusRequestHeaderFieldsTooLarge} {
+		r := post("/v1/page", text(`{"userId":"u"}`))
+		for i := range n - len(r.Header) {
+			r.Header.Set(fmt.Sprint("X-", i), "")
+		}
+		answer := b.do(r)
+		require.Equal(t, want, answer.Code)
+		require.Equal(t, want != http.StatusOK, answer.Header().Get("Connection") == "close")
+	}
+	require.Len(t, b.topic.take(), 1)
+}

@@ -13,7 +13,9 @@ func (c *Collector) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := "other"
 		var status int
-		if !c.gate.enter() {
+		if len(r.Header) > maxHeaders {
+			status = manyHeaders(w)
+		} else if !c.gate.enter() {
 			status = answer(w, overloaded())
 		} else {
 			defer c.gate.leave()
@@ -62,6 +64,13 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 		linger(r.Body)
 	}
 	return kind.String(), answer(w, no)
+}
+
+// manyHeaders answers as net/http does when they are too long.
+func manyHeaders(w http.ResponseWriter) int {
+	w.Header().Set("Connection", "close")
+	http.Error(w, "431 Request Header Fields Too Large", http.StatusRequestHeaderFieldsTooLarge)
+	return http.StatusRequestHeaderFieldsTooLarge
 }
 
 func noSuchPath() *refusal {
