@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 )
 
 const (
@@ -201,8 +203,19 @@ func (l *lane) try(batch []piece) error {
 // mayPass tells whether the same request may succeed later; false for nil.
 func mayPass(err error) bool {
 	var temporary interface{ Temporary() bool }
-	return errors.As(err, &temporary) && temporary.Temporary() || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	var name *net.DNSError // of a broker that is replaced
+	if errors.As(err, &temporary) && temporary.Temporary() || errors.As(err, &name) {
+		return true
+	}
+	for _, passing := range []error{
+		protocol.ErrNoLeader, kafka.BrokerNotAvailable, io.ErrUnexpectedEOF,
+		syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.EHOSTUNREACH,
+	} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
 }
 
 // reader reads the records of a batch, once.

@@ -8,11 +8,13 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/stretchr/testify/require"
 )
@@ -194,6 +196,8 @@ func TestProduceTriesAgainWhatMayPass(t *testing.T) {
 		err   error
 	}{
 		"not_leader":     {[]error{kafka.NotLeaderForPartition}, nil},
+		"no_leader":      {[]error{fmt.Errorf("produce: %w", protocol.ErrNoLeader)}, nil},
+		"new_address":    {[]error{&net.DNSError{Name: "kafka-1", IsNotFound: true}, syscall.EHOSTUNREACH, kafka.BrokerNotAvailable}, nil},
 		"broken_line":    {[]error{io.ErrUnexpectedEOF, io.ErrUnexpectedEOF}, nil},
 		"too_often":      {[]error{kafka.NotEnoughReplicas, kafka.NotEnoughReplicas, kafka.NotEnoughReplicas, kafka.NotEnoughReplicas, kafka.NotEnoughReplicas}, kafka.NotEnoughReplicas},
 		"for_good":       {[]error{kafka.TopicAuthorizationFailed}, kafka.TopicAuthorizationFailed},

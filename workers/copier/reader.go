@@ -1,8 +1,10 @@
 package copier
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sealift/sealift/pkg/ablation"
@@ -60,10 +62,10 @@ func (r *reader) run(ctx context.Context, next int64) {
 
 func (r *reader) first(ctx context.Context) (int64, error) {
 	bounds, err := r.jobs.kafka.Bounds(ctx, r.topic)
-	if err != nil {
-		return -1, err
+	if b, ok := bounds[r.partition]; ok { // whatever became of others
+		return b.First, nil
 	}
-	return bounds[r.partition].First, nil
+	return -1, cmp.Or(err, fmt.Errorf("topic %q has no partition %d", r.topic, r.partition))
 }
 
 // handle takes one record in, when its time has come, at latest then.
