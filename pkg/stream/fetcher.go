@@ -69,6 +69,14 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 		opts.MaxBytes = min(opts.MaxBytes, f.most)
 	}
 	got, err := f.fetch(ctx, offset, opts)
+	for over := throttled(0); errors.As(err, &over); {
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(min(time.Duration(over), time.Minute)):
+			got, err = f.fetch(ctx, offset, opts)
+		}
+	}
 	if err != nil {
 		return Fetched{}, fmt.Errorf("fetch topic %q, partition %d, offset %d: %w", f.topic, f.partition, offset, err)
 	}

@@ -58,6 +58,38 @@ func TestFollowIsNotCaughtUpByAnEmptyAnswer(t *testing.T) {
 	require.Equal(t, n, whole)
 }
 
+// TestAQuotaIsWaitedFor: a broker answers nothing to whom it throttles.
+func TestAQuotaIsWaitedFor(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "events"))
+	require.NoError(t, err)
+	defer cluster.Close()
+	c, err := stream.Open(stream.Config{Brokers: cluster.ListenAddrs()}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer c.Close()
+	p := c.NewProducer(stream.ProducerConfig{Topic: "events"})
+	require.NoError(t, p.Produce(t.Context(), stream.Record{Value: []byte("v")}))
+	require.NoError(t, p.Close())
+	var answers atomic.Int64
+	cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if answers.Add(1) > 2 {
+			return nil, nil, false
+		}
+		res := req.(*kmsg.FetchRequest).ResponseKind().(*kmsg.FetchResponse)
+		res.ThrottleMillis = 50
+		return res, nil, true
+	})
+	got, err := c.NewFetcher("events", 0).Fetch(t.Context(), 0, stream.FetchOptions{})
+	require.NoError(t, err)
+	require.Len(t, got.Records, 1)
+	require.EqualValues(t, 3, answers.Load())
+	answers.Store(-1_000)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err = c.NewFetcher("events", 0).Fetch(ctx, 0, stream.FetchOptions{})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
 // TestBoundsWithoutALeader: what the other partitions hold is known all the
 // same.
 func TestBoundsWithoutALeader(t *testing.T) {

@@ -189,16 +189,27 @@ type answer struct {
 	records                 []byte
 }
 
+// throttled is an answer without data: the client is over a quota, and is to
+// ask again after that time.
+type throttled time.Duration
+
+func (t throttled) Error() string {
+	return fmt.Sprintf("over a quota of the broker's, for %s", time.Duration(t))
+}
+
 // readAnswer decodes a Fetch response, version 10.
 func readAnswer(b []byte, topic string, partition int) (answer, error) {
 	r := cursor{b: b}
-	r.skip(4) // throttle
+	throttle := throttled(time.Duration(r.i32()) * time.Millisecond)
 	code := int16(r.u16())
 	r.skip(4) // session
 	if code != 0 {
 		return answer{code: code}, r.err
 	}
 	topics, name := r.i32(), ""
+	if topics == 0 && throttle > 0 && r.err == nil {
+		return answer{}, throttle
+	}
 	if topics == 1 {
 		name = string(r.take(int64(r.u16())))
 	}
