@@ -1,6 +1,8 @@
 package porttest
 
 import (
+	"net"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,4 +16,15 @@ func TestNoAddressIsGivenTwice(t *testing.T) {
 		require.False(t, seen[addr], addr)
 		seen[addr] = true
 	}
+}
+
+// A lock is of an open file, so that of this process keeps it from itself, too.
+func TestAnAddressIsKeptFromOtherProcesses(t *testing.T) {
+	_, port, err := net.SplitHostPort(Free(t))
+	require.NoError(t, err)
+	n, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	file, err := take(n)
+	require.NoError(t, err)
+	require.Nil(t, file)
 }
