@@ -128,7 +128,7 @@ func New(cfg Config) *Roles {
 // somebody else is asking it, at least a minute. It blocks for STS when there are
 // none, and no longer than ctx lasts; of those who wait for the same role one
 // asks, and one who leaves does not take the others along. Who asks while old
-// ones will do waits for some seconds.
+// ones will do waits for less than a second.
 //
 // Every error is an *Error, also that ctx ended. A denial is never hidden by
 // what the cache still holds.

@@ -248,3 +248,19 @@ func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, erro
 	}
 	return bounds, err
 }
+
+// BoundsOf returns those of one partition, by a *Client or what stands for it.
+// The trouble of another one is no error.
+func BoundsOf(ctx context.Context, kafka interface {
+	Bounds(ctx context.Context, topic string) (map[int]Bounds, error)
+}, topic string, partition int,
+) (Bounds, error) {
+	all, err := kafka.Bounds(ctx, topic)
+	if b, ok := all[partition]; ok {
+		return b, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("topic %q has no partition %d", topic, partition)
+	}
+	return Bounds{}, err
+}

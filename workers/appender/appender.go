@@ -384,15 +384,7 @@ func (a *Appender) pollEvery() time.Duration { return 2 * a.tickEvery() }
 
 // bounds returns those of the partition's log.
 func (a *Appender) bounds(ctx context.Context, log ledger.Log) (stream.Bounds, error) {
-	all, err := a.deps.Log.Bounds(ctx, log.Topic)
-	b, ok := all[log.Partition]
-	switch {
-	case !ok && err != nil: // another partition's trouble is not ours
-		return b, err
-	case !ok:
-		return b, fmt.Errorf("topic %q has no partition %d", log.Topic, log.Partition)
-	}
-	return b, nil
+	return stream.BoundsOf(ctx, a.deps.Log, log.Topic, log.Partition)
 }
 
 // watchEnds keeps the views' bounds of the log true while nothing is read, until

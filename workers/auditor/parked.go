@@ -49,9 +49,9 @@ func (p *parkedSet) missing(key string) bool {
 }
 
 // sweepParked deletes the parked jobs whose debts were closed in the meantime,
-// as by a second job for the same debt. Of the debts of a
-// chain that was not walked nothing is known, and to ask for each would take too
-// long: whoever walks it does.
+// as by a second job for the same debt. Of the debts of a chain that was not
+// walked nothing is known, and to ask for each would take too long: whoever walks
+// it does.
 func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledger.Log]bool) error {
 	if a.cfg.DryRun {
 		return nil

@@ -1,10 +1,8 @@
 package copier
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sealift/sealift/pkg/ablation"
@@ -61,11 +59,11 @@ func (r *reader) run(ctx context.Context, next int64) {
 }
 
 func (r *reader) first(ctx context.Context) (int64, error) {
-	bounds, err := r.jobs.kafka.Bounds(ctx, r.topic)
-	if b, ok := bounds[r.partition]; ok { // whatever became of others
-		return b.First, nil
+	b, err := stream.BoundsOf(ctx, r.jobs.kafka, r.topic, r.partition)
+	if err != nil {
+		return -1, err
 	}
-	return -1, cmp.Or(err, fmt.Errorf("topic %q has no partition %d", r.topic, r.partition))
+	return b.First, nil
 }
 
 // handle takes one record in, when its time has come, at latest then.

@@ -32,13 +32,9 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 		return nil, err
 	}
 	// After the head: the log's end only grows, so it must hold the watermark.
-	all, err := r.deps.Kafka.Bounds(ctx, log.Topic)
-	bounds, ok := all[log.Partition]
-	switch {
-	case !ok && err != nil: // another partition's trouble is not ours
-		return nil, err
-	case !ok:
-		return nil, fmt.Errorf("take partition over: topic %q has no partition %d", log.Topic, log.Partition)
+	bounds, err := stream.BoundsOf(ctx, r.deps.Kafka, log.Topic, log.Partition)
+	if err != nil {
+		return nil, fmt.Errorf("take partition over: %w", err)
 	}
 	// The witness first: a head that is behind contradicts Kafka as well.
 	err = r.witness(ctx, lg, chain, head, tenure)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/rotator"
 )
 
@@ -54,13 +55,9 @@ Only what no appender has on its disk is lost: start them first, and let them wr
 
 func acceptLoss(ctx context.Context, s *services, partition int, dryRun bool) (*ledger.Entry, error) {
 	k := s.cfg.Kafka
-	all, err := s.kafka.Bounds(ctx, k.EventsTopic)
+	bounds, err := stream.BoundsOf(ctx, s.kafka, k.EventsTopic, partition)
 	if err != nil {
 		return nil, err
-	}
-	bounds, ok := all[partition]
-	if !ok {
-		return nil, fmt.Errorf("topic %q has no such partition", k.EventsTopic)
 	}
 	cluster, err := s.kafka.ClusterID(ctx)
 	if err != nil {
