@@ -24,6 +24,9 @@ const (
 	metadataTTL    = 5 * time.Second
 	produceTimeout = 10 * time.Second
 	produceTries   = 5
+
+	// maxThrottle bounds how long a broker's word on a quota is believed.
+	maxThrottle = time.Minute
 )
 
 // call is one Produce.
@@ -63,6 +66,7 @@ type lane struct {
 	waiting []piece   // guarded by mu
 	bytes   int       // guarded by mu; of waiting
 	since   time.Time // guarded by mu; when waiting was empty last
+	rest    time.Time // guarded by mu; nothing is sent before: a broker's quota
 	closed  bool      // guarded by mu
 }
 
@@ -136,6 +140,9 @@ func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 	if len(l.waiting) == 0 {
 		return nil, -1, !l.closed
 	}
+	if wait = time.Until(l.rest); wait > 0 {
+		return nil, wait, true
+	}
 	if l.bytes < l.producer.cfg.BatchBytes && !l.closed {
 		if wait = linger - time.Since(l.since); wait > 0 {
 			return nil, wait, true
@@ -177,13 +184,13 @@ func (l *lane) write(batch []piece) {
 
 // try writes a batch, and tries again what may pass.
 func (l *lane) try(batch []piece) error {
+	var res *kafka.ProduceResponse
 	var err error
 	for try := range produceTries {
 		if try > 0 {
-			time.Sleep(min(time.Duration(try*try)*50*time.Millisecond, time.Second))
+			time.Sleep(max(min(time.Duration(try*try)*50*time.Millisecond, time.Second), l.throttled(res)))
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), produceTimeout)
-		var res *kafka.ProduceResponse
+		ctx, cancel := context.WithTimeout(context.Background(), produceTimeout+l.producer.muted())
 		res, err = l.producer.client.Produce(ctx, &kafka.ProduceRequest{
 			Topic: l.producer.cfg.Topic, Partition: l.partition,
 			RequiredAcks: kafka.RequireAll, Compression: l.producer.codec,
@@ -197,7 +204,22 @@ func (l *lane) try(batch []piece) error {
 			break
 		}
 	}
+	l.throttled(res)
 	return err
+}
+
+// throttled notes for how long a broker reads nothing more of us, by what it
+// answered, nil if it did not, and returns that.
+func (l *lane) throttled(res *kafka.ProduceResponse) time.Duration {
+	if res == nil || res.Throttle <= 0 {
+		return 0
+	}
+	over := min(res.Throttle, maxThrottle)
+	l.mu.Lock()
+	l.rest = time.Now().Add(over)
+	l.mu.Unlock()
+	l.producer.mute(over)
+	return over
 }
 
 // mayPass tells whether the same request may succeed later; false for nil.

@@ -73,6 +73,7 @@ type Producer struct {
 	codec  kafka.Compression
 	count  func(context.Context) (int, error)
 	known  atomic.Pointer[partitions]
+	mutes  atomic.Int64 // unix ns until which a broker may leave requests unread: a quota
 	work   sync.WaitGroup
 
 	mu     sync.Mutex
@@ -104,7 +105,7 @@ func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 	}
 	return &Producer{
 		cfg: cfg, codec: codec, lanes: map[int]*lane{},
-		client: c.api(produceTimeout),
+		client: c.api(0),
 		count:  func(ctx context.Context) (int, error) { return c.Partitions(ctx, cfg.Topic) },
 	}
 }
@@ -210,6 +211,19 @@ func (p *Producer) add(of piece) bool {
 	}
 	l.add(of)
 	return true
+}
+
+// mute notes that a broker reads nothing more of us for so long. Partitions share
+// connections: a request of another one may lie there as long.
+func (p *Producer) mute(over time.Duration) {
+	until := time.Now().Add(over).UnixNano()
+	for was := p.mutes.Load(); was < until && !p.mutes.CompareAndSwap(was, until); was = p.mutes.Load() {
+	}
+}
+
+// muted returns how long a broker may still leave a request unread.
+func (p *Producer) muted() time.Duration {
+	return max(0, time.Until(time.Unix(0, p.mutes.Load())))
 }
 
 // drop takes out what of a call is not on its way.

@@ -26,11 +26,27 @@ type log struct {
 	takes   time.Duration
 	fails   []error // of the requests that come first; guarded by mu
 	most    int     // bytes of values that a request may hold; 0: any
+	// throttles is what the answers that come first say of a quota; guarded by mu.
+	// Until that is over no request is read.
+	throttles []time.Duration
+	muted     time.Time // guarded by mu
+	late      int       // requests that were not read at once; guarded by mu
 }
 
 // RoundTrip implements kafka.RoundTripper.
 func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka.Response, error) {
 	part := r.(*produce.Request).Topics[0].Partitions[0]
+	l.mu.Lock()
+	muted := time.Until(l.muted)
+	if muted > 0 {
+		l.late++
+	}
+	l.mu.Unlock()
+	select {
+	case <-time.After(muted):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	select {
 	case <-time.After(l.takes):
 	case <-ctx.Done():
@@ -61,7 +77,12 @@ func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka
 		return &produce.Response{Topics: []produce.ResponseTopic{{Partitions: []produce.ResponsePartition{{ErrorCode: int16(kafka.MessageSizeTooLarge)}}}}}, nil
 	}
 	l.batches = append(l.batches, fmt.Sprintf("%d: %s", part.Partition, strings.Join(values, " ")))
-	return &produce.Response{Topics: []produce.ResponseTopic{{Partitions: []produce.ResponsePartition{{}}}}}, nil
+	res := &produce.Response{Topics: []produce.ResponseTopic{{Partitions: []produce.ResponsePartition{{}}}}}
+	if len(l.throttles) > 0 {
+		res.ThrottleTimeMs = int32(l.throttles[0].Milliseconds())
+		l.muted, l.throttles = time.Now().Add(l.throttles[0]), l.throttles[1:]
+	}
+	return res, nil
 }
 
 func producerOf(l *log, batchBytes, parts int) *Producer {
@@ -95,6 +116,47 @@ func TestBatchesGrowWhileBrokersAreSlow(t *testing.T) {
 		require.Equal(t, []string{"0: 0", "0: 1 2 3 4 5 6 7 8 9"}, l.batches)
 		require.NoError(t, p.Close())
 		require.ErrorIs(t, p.Produce(t.Context(), numbered(0, 1, 0)...), io.ErrClosedPipe)
+	})
+}
+
+// TestAProduceQuotaIsWaitedFor: a broker that throttles reads nothing meanwhile. A
+// request that it has and that times out would be sent again, and be written twice.
+func TestAProduceQuotaIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{throttles: []time.Duration{25 * time.Second, 0, 3 * time.Second}}
+		p := producerOf(l, 0, 1)
+		began := time.Now()
+		require.NoError(t, p.Produce(t.Context(), numbered(0, 1, 0)...), "what was written is not kept waiting")
+		require.Less(t, time.Since(began), time.Second)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, p.Produce(ctx, numbered(1, 2, 0)...), context.DeadlineExceeded)
+		require.NoError(t, p.Produce(t.Context(), numbered(2, 3, 0)...))
+		require.Equal(t, []string{"0: 0", "0: 2"}, l.batches, "what was given up while it waited is not written")
+		require.Less(t, time.Since(began), 26*time.Second)
+		require.NoError(t, p.Produce(t.Context(), numbered(3, 4, 0)...))
+		require.NoError(t, p.Close())
+	})
+}
+
+// TestARequestThatAQuotaKeepsUnreadIsNotSentAgain: partitions share connections.
+func TestARequestThatAQuotaKeepsUnreadIsNotSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{throttles: []time.Duration{25 * time.Second}}
+		p := producerOf(l, 0, 2)
+		of := func(n int) Record {
+			for i := 0; ; i++ {
+				if key := fmt.Append(nil, i); balance(key, []int{0, 1}) == n {
+					return Record{Key: key, Value: []byte("v")}
+				}
+			}
+		}
+		require.NoError(t, p.Produce(t.Context(), of(0)))
+		require.NoError(t, p.Produce(t.Context(), of(1)))
+		require.NoError(t, p.Close())
+		require.Equal(t, []string{"0: v", "1: v"}, l.batches)
+		require.Equal(t, 1, l.late)
 	})
 }
 
