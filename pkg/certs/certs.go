@@ -5,8 +5,7 @@
 // that every error names the key of the configuration that leads to the file,
 // or that is to be changed. Our own certificate is read again for every
 // connection; authorities once, so that other ones are trusted by the next
-// process. Certificates that others are served with are not its matter
-// (workers/collector).
+// process. The collector serves https by it, too.
 package certs
 
 import (
@@ -48,6 +47,20 @@ func (f Files) TLS(log *slog.Logger) (*tls.Config, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// Server reads the files into the settings of a server of at least TLS 1.2, which
+// has our own certificate and asks its clients for none; CA and Insecure are not
+// used. Errors and log are as of TLS.
+func (f Files) Server(log *slog.Logger) (*tls.Config, error) {
+	own := &pair{files: f, log: log}
+	if _, err := own.load(); err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.current(), nil },
+	}, nil
 }
 
 // Roots reads the authorities in a file that the key names; nil, the system's,

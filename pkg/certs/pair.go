@@ -52,10 +52,10 @@ func (p *pair) current() *tls.Certificate {
 		p.warned = ""
 	} else if err.Error() != p.warned {
 		p.warned = err.Error()
-		p.log.Warn("new client certificate is not used, the old one stays", "key", p.files.Section+".cert_file", "expires", p.good.Leaf.NotAfter, "err", err)
+		p.log.Warn("new certificate is not used, the old one stays", "key", p.files.Section+".cert_file", "expires", p.good.Leaf.NotAfter, "err", err)
 	}
 	if changed {
-		p.log.Info("new client certificate is used", "key", p.files.Section+".cert_file", "expires", p.good.Leaf.NotAfter)
+		p.log.Info("new certificate is used", "key", p.files.Section+".cert_file", "expires", p.good.Leaf.NotAfter)
 	}
 	return p.good
 }

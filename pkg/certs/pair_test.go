@@ -104,7 +104,7 @@ func TestRotatedCertificateIsTakenUp(t *testing.T) {
 			rotate(r)
 			require.Equal(t, "next", r.connect())
 			require.Equal(t, "next", r.connect())
-			require.Equal(t, 1, strings.Count(r.log.String(), "new client certificate is used"), r.log.String())
+			require.Equal(t, 1, strings.Count(r.log.String(), "new certificate is used"), r.log.String())
 			require.NotContains(t, r.log.String(), "WARN")
 		})
 	}
@@ -145,4 +145,20 @@ func TestBrokenNewCertificateChangesNothing(t *testing.T) {
 			require.Equal(t, "next", r.connect())
 		})
 	}
+}
+
+// What is wrong with the files is logged once for as long as it is, and again
+// when it comes back.
+func TestAKeyThatIsAwayIsLoggedEachTime(t *testing.T) {
+	r := newRotation(t)
+	for times := range 2 {
+		require.NoError(t, os.Rename(r.files.Key, r.files.Key+".away"))
+		for range 2 {
+			require.Equal(t, "old", r.connect())
+			require.Equal(t, times+1, strings.Count(r.log.String(), "is not used"), r.log.String())
+		}
+		require.NoError(t, os.Rename(r.files.Key+".away", r.files.Key))
+		require.Equal(t, "old", r.connect())
+	}
+	require.NotContains(t, r.log.String(), "new certificate is used", "it is the same")
 }

@@ -65,7 +65,7 @@ type Config struct {
 	// Default: 20s.
 	Drain time.Duration
 	// CertFile and KeyFile, in PEM, make it serve https instead of http. Files
-	// that change are taken up within seconds.
+	// that change are taken up by the next connection.
 	CertFile, KeyFile string
 	// MaxConnections bounds open connections; more wait to be accepted.
 	// Default: 10,000.

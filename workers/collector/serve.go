@@ -7,10 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"github.com/sealift/sealift/pkg/certs"
 )
 
 // maxHeaderBytes bounds a request's header; a pixel's query holds an event.
@@ -35,17 +36,11 @@ func (c *Collector) Run(ctx context.Context) (err error) {
 	server := c.server()
 	serve := server.Serve
 	if c.cfg.CertFile != "" {
-		cert, err := loadCertificate(c.cfg.CertFile, c.cfg.KeyFile, c.deps.Log)
-		if err != nil {
+		files := certs.Files{Section: "collector.tls", Cert: c.cfg.CertFile, Key: c.cfg.KeyFile}
+		if server.TLSConfig, err = files.Server(c.deps.Log); err != nil {
 			return err
 		}
-		server.TLSConfig = cert.config()
 		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
-		following, stop := context.WithCancel(context.WithoutCancel(ctx)) // while it drains, too
-		var follower sync.WaitGroup
-		follower.Go(func() { cert.follow(following) })
-		defer follower.Wait()
-		defer stop()
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.cfg.Listen)
 	if err != nil {
