@@ -60,3 +60,25 @@ func Refused(source string, received time.Time, value []byte, isLine bool, messa
 	headers = append(headers, stream.Header{Key: HeaderReason, Value: []byte(reason)})
 	return stream.Record{Key: []byte(source), Value: value, Headers: headers, Time: received}
 }
+
+// Of a letter that its topic does not take as it is.
+const (
+	keptValue = 64 << 10 // bytes
+	keptKey   = 1 << 10
+)
+
+// Cut is the letter without what may make it too large for its topic: the rest of its
+// value and key, and the record's own headers unless the collector made them.
+// HeaderCut says how large the value was; the record itself is where HeaderTopic says
+// for as long as that holds it.
+func Cut(d stream.Record) stream.Record {
+	headers := []stream.Header{{Key: HeaderCut, Value: strconv.AppendInt(nil, int64(len(d.Value)), 10)}}
+	_, read := d.Header(HeaderTopic)
+	for _, h := range d.Headers {
+		if Own(h.Key) || !read {
+			headers = append(headers, h)
+		}
+	}
+	d.Key, d.Value, d.Headers = d.Key[:min(len(d.Key), keptKey)], d.Value[:min(len(d.Value), keptValue)], headers
+	return d
+}

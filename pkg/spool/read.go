@@ -162,6 +162,7 @@ func (s *Spool) collect(limit, max int64) {
 			at.off = to
 		}
 		if at.end = at.base + int64(end); ok {
+			e.Found = at.seg.found
 			at.entries = append(at.entries, e)
 			bytes += int64(len(e.Payload))
 		}

@@ -101,6 +101,7 @@ type Entry struct {
 	Time    time.Time // to the millisecond; for Stats
 	Records int       // what it counts as in Stats
 	Payload []byte    // at most MaxPayload
+	Found   bool      // set by Read: it was there at Open
 }
 
 // segment is one file.
@@ -111,6 +112,7 @@ type segment struct {
 	records int64 // not delivered
 	first   time.Time
 	damaged bool // used by the reader alone
+	found   bool // by Open
 }
 
 // Spool is an open directory. Append, Empty and Stats are for any number of
@@ -191,7 +193,7 @@ func (s *Spool) recover() error {
 		if content == nil {
 			return err
 		}
-		seg := &segment{path: path, size: info.Size()}
+		seg := &segment{path: path, size: info.Size(), found: true}
 		end := 0 // of the last whole frame
 		if salt, ok := parseHeader(content); ok {
 			end = headerBytes

@@ -70,6 +70,7 @@ func requireEntries(t testing.TB, got []Entry, want ...int) {
 	t.Helper()
 	require.Len(t, got, len(want))
 	for k, i := range want {
+		got[k].Found = false
 		require.Equal(t, entry(i), got[k])
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,27 +30,78 @@ const (
 
 // call is one Produce.
 type call struct {
-	left atomic.Int32 // pieces
-	done chan struct{}
-	once sync.Once
-	err  error // of the first piece that failed; valid after done
+	records []Record // those of a partition together
+	done    chan struct{}
+
+	mu   sync.Mutex
+	left int    // guarded by mu; pieces
+	told []told // guarded by mu; what became of pieces, if not all are in the log
+	err  error  // guarded by mu until done; of the first piece that failed
 }
 
-func (c *call) finish(err error) {
-	if err != nil {
-		c.once.Do(func() { c.err = err })
+// told is what became of some records of a call.
+type told struct {
+	at, n int
+	err   error // nil: they are in the log
+}
+
+// unwritten is the error of a call, which did not write all.
+func (c *call) unwritten(err error) *Unwritten {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	became := make([]*told, len(c.records)) // nil: nothing is known
+	for i := range c.told {
+		for n := range c.told[i].n {
+			became[c.told[i].at+n] = &c.told[i]
+		}
 	}
-	if c.left.Add(-1) == 0 {
-		close(c.done)
+	u := &Unwritten{Err: err}
+	for i, t := range became {
+		switch {
+		case t == nil || t.err != nil && !errors.Is(t.err, ErrRecordTooLarge):
+			u.Failed = append(u.Failed, c.records[i])
+		case t.err != nil:
+			u.TooLarge = append(u.TooLarge, c.records[i])
+		}
 	}
+	return u
 }
 
 // piece is what of a call goes to one partition together, at most a batch.
 type piece struct {
 	partition int
+	at        int // in the call's records
 	records   []Record
 	bytes     int
 	call      *call
+}
+
+// finish tells the call what became of the piece.
+func (p *piece) finish(err error) {
+	c := p.call
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+	if c.left--; c.left > 0 || c.err != nil {
+		c.told = append(c.told, told{at: p.at, n: len(p.records), err: err})
+	}
+	if c.left == 0 {
+		close(c.done)
+	}
+}
+
+// half cuts the piece in two.
+func (p *piece) half() []piece {
+	half := len(p.records) / 2
+	p.call.mu.Lock()
+	defer p.call.mu.Unlock()
+	p.call.left++
+	return []piece{
+		{at: p.at, records: p.records[:half], call: p.call},
+		{at: p.at + half, records: p.records[half:], call: p.call},
+	}
 }
 
 // lane writes to one partition, in order and one request at a time. What comes
@@ -127,7 +177,7 @@ func (l *lane) run() {
 			case <-l.wake:
 			}
 		default:
-			l.write(batch)
+			_ = l.write(batch) // it has told them
 		}
 	}
 }
@@ -162,24 +212,25 @@ func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 
 // write writes a batch and tells its calls. What the topic does not take
 // together is written in halves: who is told that a record is too large has
-// sent it.
-func (l *lane) write(batch []piece) {
+// sent it. Of what may pass in another try nothing is overtaken by what is behind it.
+func (l *lane) write(batch []piece) error {
 	err := l.try(batch)
 	if errors.Is(err, kafka.MessageSizeTooLarge) {
-		if one := batch[0]; len(batch) == 1 && len(one.records) > 1 {
-			half := len(one.records) / 2
-			one.call.left.Add(1)
-			batch = []piece{{records: one.records[:half], call: one.call}, {records: one.records[half:], call: one.call}}
+		err = ErrRecordTooLarge
+		if len(batch) == 1 && len(batch[0].records) > 1 {
+			batch = batch[0].half()
 		}
 		if half := len(batch) / 2; half > 0 {
-			l.write(batch[:half])
-			l.write(batch[half:])
-			return
+			if err = l.write(batch[:half]); err == nil || errors.Is(err, ErrRecordTooLarge) {
+				return l.write(batch[half:])
+			}
+			batch = batch[half:]
 		}
 	}
-	for _, p := range batch {
-		p.call.finish(err)
+	for i := range batch {
+		batch[i].finish(err)
 	}
+	return err
 }
 
 // try writes a batch, and tries again what may pass.

@@ -114,37 +114,47 @@ func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 // topic's limit; the same record will never be taken.
 var ErrRecordTooLarge = errors.New("record too large")
 
+// Unwritten is Produce's error, with the records that are not known to be in the log,
+// those of a partition in their order. All others are.
+type Unwritten struct {
+	Failed   []Record // may be in the log, now or later; another try may pass
+	TooLarge []Record // ErrRecordTooLarge by themselves
+	Err      error    // of the first that failed
+}
+
+// Error implements error.
+func (u *Unwritten) Error() string { return u.Err.Error() }
+
+// Unwrap returns Err.
+func (u *Unwritten) Unwrap() error { return u.Err }
+
 // Produce writes the records, partitioned by the hash of their keys (and of what
 // spreads them, ProducerConfig.Spread), and
-// returns when all in-sync replicas have all of them. After an error any of
-// them may be in the log, now or later, and may come to be there twice; what
+// returns when all in-sync replicas have all of them. After an error, an *Unwritten,
+// any of them may be in the log, now or later, and may come to be there twice; what
 // was not on its way yet when ctx ended never is. The records and their bytes
 // must not change any more, even after an error: a try that timed out may still be
 // reading them.
 func (p *Producer) Produce(ctx context.Context, records ...Record) error {
-	if err := p.produce(ctx, records); err != nil {
-		if errors.Is(err, kafka.MessageSizeTooLarge) {
-			err = ErrRecordTooLarge
-		}
-		return fmt.Errorf("produce to topic %q: %w", p.cfg.Topic, err)
+	if len(records) == 0 {
+		return nil
+	}
+	c := &call{records: records, done: make(chan struct{})}
+	if err := p.produce(ctx, c); err != nil {
+		return c.unwritten(fmt.Errorf("produce to topic %q: %w", p.cfg.Topic, err))
 	}
 	return nil
 }
 
-func (p *Producer) produce(ctx context.Context, records []Record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	pieces, err := p.cut(ctx, records)
+func (p *Producer) produce(ctx context.Context, c *call) error {
+	pieces, err := p.cut(ctx, c)
 	if err != nil {
 		return err
 	}
-	c := &call{done: make(chan struct{})}
-	c.left.Store(int32(len(pieces)))
+	c.left = len(pieces)
 	for _, piece := range pieces {
-		piece.call = c
 		if !p.add(piece) {
-			c.finish(io.ErrClosedPipe)
+			piece.finish(io.ErrClosedPipe)
 		}
 	}
 	select {
@@ -156,9 +166,9 @@ func (p *Producer) produce(ctx context.Context, records []Record) error {
 	}
 }
 
-// cut divides records into runs of one partition, none larger than a batch. Records of a
-// partition keep their order.
-func (p *Producer) cut(ctx context.Context, records []Record) ([]piece, error) {
+// cut divides a call's records into runs of one partition, none larger than a batch. Records
+// of a partition keep their order.
+func (p *Producer) cut(ctx context.Context, c *call) ([]piece, error) {
 	known := p.known.Load()
 	if now := time.Now(); known == nil || now.Sub(known.at) > metadataTTL {
 		n, err := p.count(ctx)
@@ -171,21 +181,26 @@ func (p *Producer) cut(ctx context.Context, records []Record) ([]piece, error) {
 		}
 		p.known.Store(known)
 	}
-	records, to := p.partition(records, known.ids)
+	records, to := p.partition(c.records, known.ids)
+	c.records = records
 	pieces := make([]piece, 0, 1)
 	start, size := 0, 0
 	for i := range records {
 		n := records[i].size()
 		if n > p.cfg.BatchBytes {
-			return nil, ErrRecordTooLarge
+			c.told = append(c.told, told{at: i, n: 1, err: ErrRecordTooLarge})
+			continue
 		}
 		if to[i] != to[start] || size+n > p.cfg.BatchBytes {
-			pieces = append(pieces, piece{partition: to[start], records: records[start:i], bytes: size})
+			pieces = append(pieces, piece{partition: to[start], at: start, records: records[start:i], bytes: size, call: c})
 			start, size = i, 0
 		}
 		size += n
 	}
-	return append(pieces, piece{partition: to[start], records: records[start:], bytes: size}), nil
+	if len(c.told) > 0 {
+		return nil, ErrRecordTooLarge // none is written
+	}
+	return append(pieces, piece{partition: to[start], at: start, records: records[start:], bytes: size, call: c}), nil
 }
 
 // size bounds what the record takes in a batch that is not compressed.

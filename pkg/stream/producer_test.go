@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,8 @@ type log struct {
 	throttles []time.Duration
 	muted     time.Time // guarded by mu
 	late      int       // requests that were not read at once; guarded by mu
+	away      error     // of requests to partition 0
+	after     int       // batches that are taken, then TopicAuthorizationFailed; 0: any; guarded by mu
 }
 
 // RoundTrip implements kafka.RoundTripper.
@@ -58,6 +61,12 @@ func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka
 		err := l.fails[0]
 		l.fails = l.fails[1:]
 		return nil, err
+	}
+	switch {
+	case l.away != nil && part.Partition == 0:
+		return nil, l.away
+	case l.after > 0 && len(l.batches) == l.after:
+		return nil, kafka.TopicAuthorizationFailed
 	}
 	var values []string
 	size := 0
@@ -276,4 +285,64 @@ func TestProduceTriesAgainWhatMayPass(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAnErrorTellsWhatIsNotInTheLog: each record is in the log, or told, once.
+func TestAnErrorTellsWhatIsNotInTheLog(t *testing.T) {
+	large := func(i int) Record { return Record{Key: []byte("key"), Value: fmt.Appendf(nil, "%-*d", 1500, i)} }
+	for hazard, of := range map[string]struct {
+		log              *log
+		parts            int
+		records          []Record
+		within           time.Duration
+		failed, tooLarge string
+		err              error
+	}{
+		"a_partition_without_a_leader":   {&log{away: kafka.TopicAuthorizationFailed}, 2, nil, time.Hour, "own", "", kafka.TopicAuthorizationFailed},
+		"a_partition_that_hangs":         {&log{away: kafka.LeaderNotAvailable}, 2, nil, time.Second / 2, "own", "", context.DeadlineExceeded},
+		"larger_than_the_topics_records": {&log{most: 1000}, 1, append(append(numbered(0, 3, 400), large(3), large(4)), numbered(5, 6, 1)...), time.Hour, "", "3 4", ErrRecordTooLarge},
+		"larger_than_a_batch":            {&log{}, 1, append(numbered(0, 2, 1), Record{Key: []byte("key"), Value: make([]byte, 20_000)}), time.Hour, "0 1", "", ErrRecordTooLarge},
+		"away_while_it_is_cut":           {&log{most: 1000, after: 2}, 1, numbered(0, 8, 400), time.Hour, "4 5 6 7", "", kafka.TopicAuthorizationFailed},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := producerOf(of.log, 10_000, of.parts)
+				var own []string // of partition 0
+				if of.records == nil {
+					for i := range 20 {
+						r := Record{Key: fmt.Appendf(nil, "source%d", i%7), Value: fmt.Append(nil, i)}
+						if balance(r.Key, []int{0, 1}) == 0 {
+							own = append(own, string(r.Value))
+						}
+						of.records = append(of.records, r)
+					}
+					require.NotEmpty(t, own)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), of.within)
+				defer cancel()
+				err := p.Produce(ctx, of.records...)
+				require.ErrorIs(t, err, of.err)
+				var u *Unwritten
+				require.ErrorAs(t, err, &u)
+				require.NoError(t, p.Close())
+				require.Equal(t, strings.Replace(of.failed, "own", strings.Join(own, " "), 1), values(u.Failed))
+				if of.tooLarge != "" {
+					require.Equal(t, of.tooLarge, values(u.TooLarge))
+				}
+				written := 0
+				for _, b := range of.log.batches {
+					written += len(strings.Fields(b)) - 1
+				}
+				require.Equal(t, len(of.records), written+len(u.Failed)+len(u.TooLarge))
+			})
+		})
+	}
+}
+
+func values(records []Record) string {
+	var all []string
+	for i := range records {
+		all = append(all, string(bytes.Trim(records[i].Value, " ")))
+	}
+	return strings.Join(all, " ")
 }

@@ -30,24 +30,6 @@ func deadLetter(r *stream.Record, reason string) stream.Record {
 	return d
 }
 
-const originHeaders = 5 // the last headers of a dead letter
-
-// Of a record that the dead letters do not take as it is.
-const (
-	keptValue = 64 << 10 // bytes
-	keptKey   = 1 << 10
-)
-
-// cutShort is the dead letter d without what may make it too large: the rest
-// of its value and key, and its own headers. sealift-cut says how large the
-// value was; the record itself is in the events topic as long as that holds it.
-func cutShort(d stream.Record) stream.Record {
-	headers := append([]stream.Header{{Key: deadletter.HeaderCut, Value: strconv.AppendInt(nil, int64(len(d.Value)), 10)}},
-		d.Headers[len(d.Headers)-originHeaders:]...)
-	d.Key, d.Value, d.Headers = d.Key[:min(len(d.Key), keptKey)], d.Value[:min(len(d.Value), keptValue)], headers
-	return d
-}
-
 // bury writes dead letters, and returns when they are safe or ctx ends. Until
 // then nothing of the partition is read, and nothing read is thrown away.
 func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
@@ -69,7 +51,7 @@ func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
 			dead = dead[len(dead)/2:]
 			continue
 		case errors.Is(err, stream.ErrRecordTooLarge) && !cut:
-			cut, dead = true, []stream.Record{cutShort(dead[0])}
+			cut, dead = true, []stream.Record{deadletter.Cut(dead[0])}
 			continue
 		}
 		failed = fmt.Errorf("write dead letters of partition %d: %w", p.log.Partition, err)

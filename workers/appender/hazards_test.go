@@ -75,7 +75,7 @@ func TestADeadLetterIsACopy(t *testing.T) {
 	r.Headers = []stream.Header{{Key: deadletter.HeaderSent}, {Key: "b"}, {Key: deadletter.HeaderReason, Value: []byte("made up")}}
 	letter = deadLetter(&r, "reason")
 	require.Equal(t, "b", letter.Headers[0].Key, "what is the dead letters' own nobody else gives")
-	require.Len(t, letter.Headers, 1+originHeaders)
+	require.Len(t, letter.Headers, 6)
 	letter = deadLetter(&stream.Record{}, "reason")
 	require.True(t, letter.Key == nil && letter.Value == nil, "a tombstone stays one")
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"iter"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -60,6 +61,19 @@ func (c *Collector) stamp(r *http.Request) *event.Stamp {
 type taken struct {
 	records []stream.Record // for the events topic
 	dead    []stream.Record // for the dead letters
+}
+
+// all yields the records of both.
+func (t taken) all() iter.Seq[*stream.Record] {
+	return func(yield func(*stream.Record) bool) {
+		for _, records := range [][]stream.Record{t.dead, t.records} {
+			for i := range records {
+				if !yield(&records[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // records turns a body into records, whose bytes are all that the grant then

@@ -144,13 +144,12 @@ type Collector struct {
 	unspool  health // of giving them out
 	gate     gate
 	handover handover
+	behind   behind
 	addr     atomic.Pointer[string]
 	draining atomic.Bool
-	// detached returns a context for work that outlives its request; cut ends
-	// all of them.
-	detached func() (context.Context, context.CancelFunc)
-	cut      context.CancelFunc
-	base     context.Context //nolint:containedctx // what cut ends
+	// base is the context of work that outlives its request; cut ends it.
+	base context.Context //nolint:containedctx // what cut ends
+	cut  context.CancelFunc
 }
 
 // New returns a collector that is not listening yet.
@@ -167,6 +166,7 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	c.producer = health{log: deps.Log.With("topic", cfg.Topic), fails: "events cannot be produced; requests are answered 503", works: "events can be produced again"}
 	if deps.Spool != nil {
 		c.producer.fails = "events cannot be produced; they go to the spool"
+		c.behind.found = !deps.Spool.Empty()
 	}
 	c.spooled = health{log: deps.Log, fails: "the spool does not take events; requests are answered 503", works: "the spool works again"}
 	c.unspool = health{log: deps.Log, fails: "events in the spool cannot be read; what comes waits behind them", works: "events in the spool can be read again"}
@@ -178,11 +178,7 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	if c.metrics, err = newMetrics(deps.Metrics, c.inFlight.used.Load, deps.Spool); err != nil {
 		return nil, fmt.Errorf("register the collector's metrics: %w", err)
 	}
-	base, cut := context.WithCancel(context.Background())
-	c.base, c.cut = base, cut
-	c.detached = func() (context.Context, context.CancelFunc) {
-		return context.WithTimeout(base, cfg.GiveUpAfter)
-	}
+	c.base, c.cut = context.WithCancel(context.Background())
 	return c, nil
 }
 

@@ -12,11 +12,14 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// The way of events through the spool. It is open from the first request that
-// Kafka does not take until all that is in the spool is in Kafka: while
-// something waits, what comes goes behind it, so that the records of a key
-// keep the order in which they were acknowledged. Only the end of it is waited
-// for, when Kafka takes what was before.
+// The way of events through the spool. It is open to a key from its first event
+// that Kafka does not take until all of its events that are in the spool are in Kafka:
+// what comes goes behind them, so that the records of a key keep the order in which they
+// were acknowledged. Only the end of it is waited for, when Kafka takes what was before.
+// The other keys go past it: their partition may have a leader.
+
+// isBehind tells whether events go behind what is in the spool.
+func (c *Collector) isBehind(t taken) bool { return !c.deps.Spool.Empty() && c.behind.any(t) }
 
 // store puts what was taken into the spool and returns nil when it is on the
 // disk. held, unless nil, is what the request holds; it is released then.
@@ -30,6 +33,7 @@ func (c *Collector) store(ctx context.Context, t taken, held *grant, within time
 	}
 	done := make(chan error, 1)
 	c.gate.again()
+	c.behind.enter(t)
 	go func() {
 		defer c.gate.leave()
 		err := c.deps.Spool.Append(spool.Entry{
@@ -40,6 +44,7 @@ func (c *Collector) store(ctx context.Context, t taken, held *grant, within time
 		if held != nil {
 			held.release()
 		}
+		c.behind.entered(t, !errors.Is(err, spool.ErrFull)) // after another error it may be there all the same
 		c.spooled.observe(err)
 		done <- err
 	}()
@@ -97,6 +102,7 @@ func (c *Collector) empty(stopping, cut context.Context) {
 	for taken := false; ; { // by Kafka, of this detour's
 		if c.deps.Spool.Empty() {
 			taken = false
+			c.behind.settle(c.deps.Spool.Empty)
 			c.handover.end()
 		}
 		entries, err := c.deps.Spool.Read(stopping, chunkBytes)
@@ -139,59 +145,46 @@ func (c *Collector) lastOf(entries []spool.Entry) bool {
 // what Kafka never takes.
 func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry) (bad, err error) {
 	var all taken
-	for _, e := range entries {
-		t, err := parseParcel(e.Payload)
-		if err != nil {
+	parcels := make([]taken, len(entries))
+	for i, e := range entries {
+		if parcels[i], err = parseParcel(e.Payload); err != nil {
 			bad = err
-			continue
 		}
-		all.dead, all.records = append(all.dead, t.dead...), append(all.records, t.records...)
+		all.dead, all.records = append(all.dead, parcels[i].dead...), append(all.records, parcels[i].records...)
 	}
-	for _, part := range []struct {
-		to      Producer
-		records []stream.Record
-	}{{c.deps.DeadLetters, all.dead}, {c.deps.Refill, all.records}} {
-		for rest := part.records; len(rest) > 0; {
-			n := chunk(rest)
-			refused, err := c.insist(stopping, cut, part.to, rest[:n])
-			if err != nil {
-				return bad, err
-			}
-			bad = cmp.Or(bad, refused)
-			rest = rest[n:]
+	for rest := all; len(rest.dead)+len(rest.records) > 0; {
+		d, r := chunk(rest.dead), chunk(rest.records)
+		never, err := c.insist(stopping, cut, taken{dead: rest.dead[:d], records: rest.records[:r]})
+		if err != nil {
+			return bad, err
 		}
+		bad = cmp.Or(bad, never)
+		rest.dead, rest.records = rest.dead[d:], rest.records[r:]
+	}
+	for i := range entries {
+		c.behind.leave(parcels[i], entries[i].Found)
 	}
 	return bad, nil
 }
 
-// insist produces records until it is done, or stopping ends. bad says that some
-// are too large for the topic, and left out: all behind them would wait for ever.
-func (c *Collector) insist(stopping, cut context.Context, to Producer, records []stream.Record) (bad, err error) {
+// insist produces what is left until nothing is, or stopping ends. never says that
+// something was left out that no topic takes: all behind it would wait for ever.
+func (c *Collector) insist(stopping, cut context.Context, left taken) (never, err error) {
 	for wait := firstPause; ; wait = min(2*wait, longestPause) {
 		ctx, cancel := context.WithTimeout(cut, c.cfg.GiveUpAfter)
-		err := to.Produce(ctx, records...)
+		var worse error
+		left, worse, err = c.try(ctx, c.deps.Refill, left)
 		cancel()
-		if errors.Is(err, stream.ErrRecordTooLarge) {
-			half := len(records) / 2
-			if half == 0 {
-				return err, nil
-			}
-			bad, err := c.insist(stopping, cut, to, records[:half])
-			if err != nil {
-				return bad, err
-			}
-			worse, err := c.insist(stopping, cut, to, records[half:])
-			return cmp.Or(bad, worse), err
-		}
+		never = cmp.Or(never, worse)
 		c.producer.observe(err)
 		if err == nil || stopping.Err() != nil {
-			return nil, err
+			return never, err
 		}
 		pause(stopping, wait)
 	}
 }
 
-// chunk returns how many of records one call takes; at least one.
+// chunk returns how many of records one call takes; at least one, if there are any.
 func chunk(records []stream.Record) int {
 	n := 0
 	for size := int64(0); n < min(len(records), chunkRecords); n++ {

@@ -19,10 +19,8 @@ const parcelVersion = 1
 // parcelBytes is about how large a parcel is, and not less.
 func parcelBytes(t taken) int64 {
 	size := int64(64)
-	for _, records := range [][]stream.Record{t.dead, t.records} {
-		for i := range records {
-			size += recordBytes(&records[i])
-		}
+	for r := range t.all() {
+		size += recordBytes(r)
 	}
 	return size
 }

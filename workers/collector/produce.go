@@ -1,33 +1,37 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/sealift/sealift/pkg/deadletter"
+	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
 // produce writes what was taken and returns nil when Kafka has acknowledged all
-// of it, or the spool. Production goes on when the request has been answered:
-// its bytes count as in flight until Kafka's client has let go of them, so that
-// an outage fills the bound and no more.
+// of it, or the spool what is left. Without a spool production goes on when the request
+// has been answered: its bytes count as in flight until Kafka's client has let go of
+// them, so that an outage fills the bound and no more. With one it ends before, but for
+// the batch, one of each partition, that is on its way.
 func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 	if len(t.records)+len(t.dead) == 0 {
 		g.release()
 		return nil
 	}
-	within := c.cfg.AnswerWithin
+	tryFor := c.cfg.GiveUpAfter
 	if c.deps.Spool != nil {
-		if !c.deps.Spool.Empty() {
+		if c.isBehind(t) {
 			c.handover.wait(ctx)
 		}
-		if !c.deps.Spool.Empty() {
-			return c.store(ctx, t, g, within)
+		if c.isBehind(t) {
+			return c.store(ctx, t, g, c.cfg.AnswerWithin)
 		}
-		within = c.cfg.SpoolAfter
+		tryFor = c.cfg.SpoolAfter
 	}
 	type outcome struct {
 		left taken
@@ -37,46 +41,105 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 	c.gate.again()
 	go func() {
 		defer c.gate.leave()
-		left, err := c.write(t)
+		left, err := c.write(t, tryFor)
 		g.release()
 		done <- outcome{left, err}
 	}()
-	timer := time.NewTimer(within)
+	timer := time.NewTimer(c.cfg.AnswerWithin)
 	defer timer.Stop()
 	select {
 	case o := <-done:
-		if o.err == nil {
+		switch {
+		case o.err == nil:
 			return nil
-		}
-		if c.deps.Spool == nil || errors.Is(o.err, stream.ErrRecordTooLarge) { // no time mends that
+		case c.deps.Spool == nil || errors.Is(o.err, errNever): // no time mends that
 			return kafkaAway()
 		}
-		t = o.left
+		return c.store(ctx, o.left, nil, c.cfg.AnswerWithin-tryFor)
 	case <-timer.C:
-		if c.deps.Spool == nil {
-			return kafkaAway()
-		}
+		return kafkaAway()
 	case <-ctx.Done():
 		return clientGone()
 	}
-	return c.store(ctx, t, nil, c.cfg.AnswerWithin-within)
 }
 
 // write returns what is left to do after an error.
-func (c *Collector) write(t taken) (left taken, err error) {
-	ctx, cancel := c.detached()
+func (c *Collector) write(t taken, within time.Duration) (left taken, err error) {
+	ctx, cancel := context.WithTimeout(c.base, within)
 	defer cancel()
 	start := time.Now()
-	if len(t.dead) > 0 { // first: a letter that is there twice, since its sender tries again, is left out when it is redriven
-		err = c.deps.DeadLetters.Produce(ctx, t.dead...)
-	}
-	if err == nil && len(t.records) > 0 {
-		t.dead = nil
-		err = c.deps.Producer.Produce(ctx, t.records...)
-	}
+	left, never, err := c.try(ctx, c.deps.Producer, t)
+	err = cmp.Or(never, err)
 	c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
 	c.producer.observe(err)
-	return t, err
+	return left, err
+}
+
+// errNever says that something is neither an event that its topic takes nor, cut
+// short, a dead letter that theirs does.
+var errNever = errors.New("a dead letter is too large for its topic (max.message.bytes)")
+
+// try produces what was taken once, and returns what Kafka may take another time.
+// What is too large for the events topic becomes a dead letter: it would be as large
+// another time. never is errNever if something is left out.
+func (c *Collector) try(ctx context.Context, to Producer, t taken) (left taken, never, err error) {
+	// First: a letter that is there twice, since its sender tries again, is left out when it is redriven.
+	left.dead, never, err = c.bury(ctx, t.dead)
+	if err != nil && c.deps.Spool == nil {
+		return t, never, err // its sender sends all of it again
+	}
+	for left.records = t.records; len(left.records) > 0; {
+		failed := to.Produce(ctx, left.records...)
+		var large []stream.Record
+		if left.records, large = unwritten(failed, left.records); len(large) == 0 {
+			return left, never, cmp.Or(failed, err)
+		}
+		letters := make([]stream.Record, len(large))
+		for i := range large {
+			letters[i] = letterOf(&large[i])
+		}
+		c.metrics.rejected.WithLabelValues(deadletter.LeftTooLarge).Add(float64(len(letters)))
+		dead, worse, failed := c.bury(ctx, letters)
+		left.dead, never, err = append(left.dead, dead...), cmp.Or(never, worse), cmp.Or(err, failed)
+	}
+	return left, never, err
+}
+
+// bury writes dead letters once, cut short if their topic does not take them whole.
+func (c *Collector) bury(ctx context.Context, dead []stream.Record) (left []stream.Record, never, err error) {
+	for left = dead; len(left) > 0; {
+		failed := c.deps.DeadLetters.Produce(ctx, left...)
+		var large []stream.Record
+		if left, large = unwritten(failed, left); len(large) == 0 {
+			return left, never, failed
+		}
+		for i := range large {
+			if _, cut := large[i].Header(deadletter.HeaderCut); cut {
+				never = errNever
+				continue
+			}
+			left = append(left, deadletter.Cut(large[i]))
+		}
+	}
+	return nil, never, nil
+}
+
+// unwritten returns what of records an error of Produce says is not in the log.
+func unwritten(err error, records []stream.Record) (failed, tooLarge []stream.Record) {
+	var u *stream.Unwritten
+	switch {
+	case err == nil:
+		return nil, nil
+	case errors.As(err, &u):
+		return u.Failed, u.TooLarge
+	}
+	return records, nil
+}
+
+// letterOf is the dead letter of a record that the events topic does not take.
+func letterOf(r *stream.Record) stream.Record {
+	id, _ := r.Header(route.HeaderMessage)
+	return deadletter.Refused(string(r.Key), r.Time, r.Value, true, id, deadletter.LeftTooLarge)
 }
 
 // health logs when something starts to fail and when it works again, not

@@ -1,0 +1,222 @@
+package collector
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/deadletter"
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// parted is a topic some of whose keys are in a partition that has no leader, and that
+// has a limit for its records.
+type parted struct {
+	to   *memoryTopic
+	most int // bytes of a value; 0: any
+
+	mu    sync.Mutex
+	away  string // guarded by mu; the key that is not taken
+	hangs bool   // guarded by mu; and is only known not to be when ctx ends
+}
+
+func (p *parted) lose(key string, hangs bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.away, p.hangs = key, hangs
+}
+
+func (p *parted) Produce(ctx context.Context, records ...stream.Record) error {
+	p.mu.Lock()
+	away, hangs := p.away, p.hangs
+	p.mu.Unlock()
+	u := &stream.Unwritten{}
+	var taken []stream.Record
+	for _, r := range records {
+		switch {
+		case p.most > 0 && len(r.Value) > p.most:
+			u.TooLarge, u.Err = append(u.TooLarge, r), stream.ErrRecordTooLarge
+		case string(r.Key) == away:
+			u.Failed, u.Err = append(u.Failed, r), errAway
+		default:
+			taken = append(taken, r)
+		}
+	}
+	if err := p.to.Produce(ctx, taken...); err != nil {
+		return err
+	}
+	if len(u.Failed) > 0 && hangs {
+		<-ctx.Done()
+		u.Err = ctx.Err()
+	}
+	if u.Err == nil {
+		return nil
+	}
+	return fmt.Errorf("produce: %w", u)
+}
+
+func newParted(t *testing.T, cfg Config, most int) (*spooling, *parted) {
+	t.Helper()
+	s := newSpooling(t, cfg, t.TempDir(), 64<<20)
+	p := &parted{to: s.topic, most: most}
+	s.deps.Producer, s.deps.Refill = p, p
+	return s, p
+}
+
+// as sends one event of the source that a write key is of.
+func (s *spooling) as(key, id string) int {
+	r := post("/v1/track", text(fmt.Sprintf(`{"userId":"u","event":"e","messageId":%q}`, id)))
+	r.SetBasicAuth(key, "")
+	return s.do(r).Code
+}
+
+// TestAPartitionWithoutALeader keeps events of the others neither from Kafka, nor
+// in the spool, nor there twice.
+func TestAPartitionWithoutALeader(t *testing.T) {
+	for hazard, hangs := range map[string]bool{"it_says_so": false, "it_hangs": true} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, p := newParted(t, Config{}, 0)
+				defer s.spool.Close() // in the bubble
+				end := s.emptying()
+				p.lose("server", hangs)
+				both := post("/v1/batch", text(`{"batch":[{"writeKey":"wk_server","messageId":"s0"},{"writeKey":"wk_web","messageId":"w0"},{"writeKey":"wk_server","messageId":"s1"}]}`))
+				both.Header.Del("Authorization")
+				require.Equal(t, http.StatusOK, s.do(both).Code)
+				require.Equal(t, []string{"w0"}, ids(s.topic.take()))
+				require.EqualValues(t, 2, s.spool.Stats().Records, "what Kafka has not")
+				time.Sleep(time.Hour) // synctest's clock: it is tried again many times
+				for i := range 5 {
+					require.Equal(t, http.StatusOK, s.as("wk_server", fmt.Sprint("s", i+2)))
+					start := time.Now()
+					require.Equal(t, http.StatusOK, s.as("wk_web", fmt.Sprint("w", i+1)))
+					require.Equal(t, start, time.Now())
+					require.Equal(t, []string{fmt.Sprint("w", i+1)}, ids(s.topic.take()), "past the spool")
+				}
+				require.EqualValues(t, 7, s.spool.Stats().Records)
+				p.lose("", false)
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				require.Equal(t, strings.Fields("s0 s1 s2 s3 s4 s5 s6"), ids(s.topic.take()), "in order, once")
+				require.True(t, s.spool.Empty())
+				require.Equal(t, http.StatusOK, s.as("wk_server", "direct"))
+				require.Equal(t, []string{"direct"}, ids(s.topic.take()))
+				require.Zero(t, s.inFlight.used.Load())
+				end()
+			})
+		})
+	}
+}
+
+// TestOthersOfAChunkAreInKafkaOnce: events of many sources waited, and a partition
+// has no leader yet when Kafka is back.
+func TestOthersOfAChunkAreInKafkaOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := newParted(t, Config{}, 0)
+		defer s.spool.Close() // in the bubble
+		s.topic.fail(errAway)
+		for i := range 3 {
+			require.Equal(t, http.StatusOK, s.as("wk_server", fmt.Sprint("s", i)))
+			require.Equal(t, http.StatusOK, s.as("wk_web", fmt.Sprint("w", i)))
+		}
+		p.lose("server", false)
+		s.topic.fail(nil)
+		end := s.emptying()
+		time.Sleep(time.Hour) // synctest's clock
+		require.Equal(t, strings.Fields("w0 w1 w2"), ids(s.topic.take()), "once, however often the others are tried")
+		p.lose("", false)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Equal(t, strings.Fields("s0 s1 s2"), ids(s.topic.take()))
+		end()
+	})
+}
+
+// TestWhatIsInTheSpoolAtAStartIsOfAnyKey: nobody has read it yet.
+func TestWhatIsInTheSpoolAtAStartIsOfAnyKey(t *testing.T) {
+	dir := t.TempDir()
+	s := newSpooling(t, Config{}, dir, 64<<20)
+	s.topic.fail(errAway)
+	require.Equal(t, http.StatusOK, s.send("old"))
+	require.NoError(t, s.spool.Close())
+
+	next := newSpooling(t, Config{}, dir, 64<<20)
+	require.Equal(t, http.StatusOK, next.send("m0"))
+	require.Empty(t, next.topic.take())
+	end := next.emptying()
+	require.Eventually(t, next.spool.Empty, 10*time.Second, time.Millisecond)
+	end()
+	require.Equal(t, []string{"old", "m0"}, ids(next.topic.take()))
+	require.Equal(t, http.StatusOK, next.send("m1"))
+	require.Equal(t, []string{"m1"}, ids(next.topic.take()))
+}
+
+// TestAnEventThatTheTopicDoesNotTake is a dead letter: an SDK that is told 503 sends it
+// for ever, and what is behind it in the spool would wait for ever.
+func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
+	const large = 32_700 // beside as much of the batch's context it is longer than a cut letter
+	body := `{"context":{"c":"` + strings.Repeat("c", large) + `"},"batch":[{"messageId":"m0","context":{"c":0}},{"messageId":"huge","p":"` + strings.Repeat("x", large) + `"},{"messageId":"m1","context":{"c":0}}]}`
+	for hazard, of := range map[string]struct {
+		letters int // bytes of a value that the dead letters take
+		spooled bool
+		status  int
+	}{
+		"directly":                  {1 << 20, false, http.StatusOK},
+		"from_the_spool":            {1 << 20, true, http.StatusOK},
+		"cut_directly":              {64 << 10, false, http.StatusOK},
+		"cut_from_the_spool":        {64 << 10, true, http.StatusOK},
+		"even_cut_directly":         {1000, false, http.StatusServiceUnavailable},
+		"even_cut_out_of_the_spool": {1000, true, http.StatusOK},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			s, _ := newParted(t, Config{}, 2000)
+			s.deps.DeadLetters = &parted{to: s.dead, most: of.letters}
+			if of.spooled {
+				s.topic.fail(errAway)
+			}
+			require.Equal(t, of.status, s.do(post("/v1/batch", text(body))).Code)
+			end := s.emptying()
+			s.topic.fail(nil)
+			require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
+			end()
+			require.Equal(t, []string{"m0", "m1"}, ids(s.topic.take()))
+			require.Zero(t, s.inFlight.used.Load())
+			require.InDelta(t, 1, s.metric(t, "sealift_collector_dead_letters_total", "reason", deadletter.LeftTooLarge), 0)
+			dead := s.dead.take()
+			if of.letters == 1000 {
+				require.Empty(t, dead)
+				kept, err := filepath.Glob(filepath.Join(s.dir, "damaged", "*.spool"))
+				require.NoError(t, err)
+				require.Equal(t, of.spooled, len(kept) == 1, "the disk keeps what no topic takes")
+				return
+			}
+			require.Equal(t, []string{"huge"}, ids(dead))
+			reason, _ := dead[0].Header(deadletter.HeaderReason)
+			require.Equal(t, deadletter.LeftTooLarge, string(reason))
+			received, _ := dead[0].Header(route.HeaderReceived)
+			require.Equal(t, strconv.FormatInt(dead[0].Time.UnixMilli(), 10), string(received))
+			require.Equal(t, "web", string(dead[0].Key))
+			cut, isCut := dead[0].Header(deadletter.HeaderCut)
+			require.Equal(t, of.letters == 64<<10, isCut)
+			if isCut {
+				size, err := strconv.Atoi(string(cut))
+				require.NoError(t, err)
+				require.Greater(t, size, len(dead[0].Value))
+				require.Len(t, dead[0].Value, 64<<10)
+			} else {
+				require.True(t, json.Valid(dead[0].Value))
+			}
+		})
+	}
+}
