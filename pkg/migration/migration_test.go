@@ -2,6 +2,7 @@ package migration
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -134,33 +136,17 @@ func TestLog(t *testing.T) {
 // shelf is a ledger of one partition, with a file in each of its entries.
 func shelf(t *testing.T, n int) (*objstore.Memory, Books, func(entry int, r delivery.Receipt)) {
 	store := objstore.NewMemory("staging")
-	head := ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Owner: "appender-1", Topic: "events", Incarnation: "1", WrittenAt: time.Now().UnixMilli()}
-	chain := ledger.NewChain(store, head.Log())
-	require.NoError(t, chain.Append(t.Context(), &head))
-	entries := []ledger.Entry{head}
+	l := ledger.Log{Topic: "events", Incarnation: "1"}
+	entries := []*ledger.Entry{ledgertest.Append(t, store, ledgertest.Init(l, time.Now()))}
 	for i := range n {
-		e := head
-		e.Seq, e.Kind, e.Attempt, e.LowWatermark = int64(i+1), ledger.KindSeal, fmt.Sprint("b", i), int64(10*i+10)
-		f := ledger.File{Source: "web", Hour: 1795356000000, Received: 1795357812345, First: int64(10 * i), Last: int64(10*i + 9), Records: 10, RawBytes: 1,
-			GzipBytes: int64(1000 - i), RawCRC64: "0123456789abcdef", SHA256: fmt.Sprintf("%064x", i), Reason: "time", Owed: []string{dest, "ws_other/x"}}
-		f.StagedKey = delivery.StagedKey(head.Log(), &f)
-		e.Files = []ledger.File{f}
-		require.NoError(t, chain.Append(t.Context(), &e))
-		entries = append(entries, e)
-		_, err := store.Put(t.Context(), f.StagedKey, bytes.NewReader(nil), objstore.PutOptions{})
-		require.NoError(t, err)
+		f := ledgertest.File(l, ledger.File{First: int64(10 * i), Last: int64(10*i + 9), GzipBytes: int64(1000 - i), SHA256: fmt.Sprintf("%064x", i), Owed: []string{dest, "ws_other/x"}}, nil)
+		entries = append(entries, ledgertest.Append(t, store, ledgertest.Next(entries[i], f)))
+		ledgertest.Put(t, store, f.StagedKey, nil)
 	}
 	return store, Books{Staging: store, Topic: "events", Incarnation: "1", Destination: dest}, func(entry int, r delivery.Receipt) {
-		e := &entries[entry]
-		r.File, r.Destination = delivery.Ref(e, 0), dest
-		if r.Outcome == "" {
-			r.Outcome = delivery.Delivered
-		}
-		if r.Key == "" {
-			r.Key = delivery.ObjectKey("raw", e.Log(), &e.Files[0])
-		}
-		_, err := store.Put(t.Context(), delivery.ReceiptKey(r.File, dest), bytes.NewReader(r.Encode()), objstore.PutOptions{})
-		require.NoError(t, err)
+		e := entries[entry]
+		r.Key = cmp.Or(r.Key, delivery.ObjectKey("raw", l, &e.Files[0]))
+		ledgertest.Receipt(t, store, e, 0, dest, r)
 	}
 }
 

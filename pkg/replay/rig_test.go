@@ -18,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
@@ -69,8 +70,7 @@ func newRig(t *testing.T) *rig {
 	})
 	require.NoError(t, err)
 	r.catalog.Set(s)
-	r.head = &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: testLog.Topic, Incarnation: testLog.Incarnation, WrittenAt: hour}
-	require.NoError(t, ledger.NewChain(r.staging, testLog).Append(t.Context(), r.head))
+	r.head = ledgertest.Append(t, r.staging, ledgertest.Init(testLog, time.UnixMilli(hour)))
 	return r
 }
 
@@ -88,8 +88,6 @@ func (r *rig) seal(most int64, drop func(offset int64) bool) *ledger.Entry {
 	spool, err := segment.New(segment.Config{Dir: r.t.TempDir()})
 	require.NoError(r.t, err)
 	defer spool.Discard()
-	e := &ledger.Entry{Version: ledger.EntryVersion, Seq: r.head.Seq + 1, Kind: ledger.KindSeal, Attempt: fmt.Sprint("a", r.head.Seq), Topic: testLog.Topic,
-		Incarnation: testLog.Incarnation, LowWatermark: int64(len(r.log)), WrittenAt: r.head.WrittenAt + 3_600_000}
 	var sealed []*segment.Sealed
 	seal := func(s ledger.Stream) {
 		f, err := spool.Seal(s, segment.ReasonTime)
@@ -115,16 +113,18 @@ func (r *rig) seal(most int64, drop func(offset int64) bool) *ledger.Entry {
 		seal(s)
 	}
 	slices.SortFunc(sealed, func(a, b *segment.Sealed) int { return int(a.First - b.First) })
+	var files []ledger.File
 	for _, s := range sealed {
 		f := s.File()
 		f.Owed = r.owed[f.Source]
 		f.StagedKey = delivery.StagedKey(testLog, &f)
 		_, err := r.staging.Put(r.t.Context(), f.StagedKey, s.Reader(), objstore.PutOptions{})
 		require.NoError(r.t, err)
-		e.Files = append(e.Files, f)
+		files = append(files, f)
 	}
-	require.NoError(r.t, ledger.NewChain(r.staging, testLog).Append(r.t.Context(), e))
-	r.head = e
+	e := ledgertest.Next(r.head, files...)
+	e.LowWatermark, e.WrittenAt = int64(len(r.log)), r.head.WrittenAt+3_600_000
+	r.head = ledgertest.Append(r.t, r.staging, e)
 	return e
 }
 

@@ -1,12 +1,16 @@
 package verify
 
 import (
-	"bytes"
 	"context"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -15,35 +19,22 @@ import (
 func BenchmarkVerify(b *testing.B) {
 	ctx := context.Background()
 	staging, bucket := objstore.NewMemory("staging"), objstore.NewMemory("customer")
-	put := func(s *objstore.Memory, key string, body []byte, opts objstore.PutOptions) {
-		if _, err := s.Put(ctx, key, bytes.NewReader(body), opts); err != nil {
-			b.Fatal(err)
-		}
-	}
 	const entries, files = 5_000, 4
-	for seq := range int64(entries) {
-		e := ledger.Entry{Version: ledger.EntryVersion, Seq: seq, Kind: ledger.KindSeal, Attempt: string(rune('a' + seq%2)), Topic: "events", Incarnation: "1", Partition: 3, LowWatermark: seq * files * 10}
-		if seq == 0 {
-			e.Kind = ledger.KindInit
-		}
+	head := ledgertest.Append(b, staging, ledgertest.Init(testLog, time.UnixMilli(0)))
+	for seq := range int64(entries - 1) {
+		var all []ledger.File
 		for i := range int64(files) {
-			if seq > 0 {
-				first := (seq-1)*files*10 + i*10
-				e.Files = append(e.Files, inHour(seq, string(rune('a'+i)), first, first+9))
-			}
+			first := seq*files*10 + i*10
+			all = append(all, inHour(seq+1, string(rune('a'+i)), first, first+9))
 		}
-		body, err := e.Encode()
-		if err != nil {
-			b.Fatal(err)
-		}
-		put(staging, ledger.EntryKey(testLog, seq), body, objstore.PutOptions{})
-		for i := range e.Files {
-			f, ref := &e.Files[i], delivery.Ref(&e, i)
-			put(staging, f.StagedKey, []byte("12345"), objstore.PutOptions{})
+		head = ledgertest.Append(b, staging, ledgertest.Next(head, all...))
+		for i := range all {
+			f := &all[i]
+			ledgertest.Put(b, staging, f.StagedKey, []byte("12345"))
 			key := delivery.ObjectKey("", testLog, f)
-			put(bucket, key, []byte("12345"), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: delivery.ObjectMetadata(testLog, f)})
-			put(staging, delivery.ReceiptKey(ref, "ws/a"), delivery.Receipt{File: ref, Destination: "ws/a", Outcome: delivery.Delivered, Bucket: "b", Key: key,
-				SHA256: f.SHA256, Bytes: 5, Records: f.Records}.Encode(), objstore.PutOptions{})
+			_, err := bucket.Put(ctx, key, strings.NewReader("12345"), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: delivery.ObjectMetadata(testLog, f)})
+			require.NoError(b, err)
+			ledgertest.Receipt(b, staging, head, i, "ws/a", delivery.Receipt{Bucket: "b", Key: key, SHA256: f.SHA256, Bytes: 5, Records: f.Records})
 		}
 	}
 	for b.Loop() {

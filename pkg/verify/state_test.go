@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 )
 
 const hour0 = int64(1_699_999_200_000)
@@ -18,22 +20,14 @@ var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
 
 // sealed is a file of a source in the first hour.
 func sealed(source string, first, last, records int64) ledger.File {
-	f := ledger.File{Source: source, Hour: hour0, Received: hour0 + 1, First: first, Last: last, Records: records,
-		RawBytes: 10 * records, GzipBytes: 5, SHA256: strings.Repeat("ab", 32), RawCRC64: "0123456789abcdef", Owed: []string{"ws/a"}}
-	f.StagedKey = delivery.StagedKey(testLog, &f)
-	return f
+	return ledgertest.File(testLog, ledger.File{
+		Source: source, Hour: hour0, First: first, Last: last, Records: records, RawBytes: 10 * records, SHA256: strings.Repeat("ab", 32), Owed: []string{"ws/a"},
+	}, []byte("12345"))
 }
 
 // packed puts the files of entry seq into one pack.
 func packed(seq int64, files ...ledger.File) []ledger.File {
-	first, last, size := files[0].First, files[0].Last, int64(0)
-	for i := range files {
-		files[i].StagedAt = size
-		first, last, size = min(first, files[i].First), max(last, files[i].Last), size+files[i].GzipBytes
-	}
-	for i := range files {
-		files[i].StagedKey, files[i].PackBytes = delivery.PackKey(testLog, seq, first, last, files[0].SHA256), size
-	}
+	ledgertest.Pack(testLog, seq, files, bytes.Repeat([]byte("12345"), len(files)))
 	return files
 }
 

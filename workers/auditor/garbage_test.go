@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/replay"
 )
@@ -168,16 +169,14 @@ func TestOrphansAboveTheWatermark(t *testing.T) {
 	head := r.heads[log0]
 	sealed := file(log0, 5, 9, "sealed past the watermark")
 	r.stage(sealed.StagedKey, "x")
-	next := *head
-	next.Seq, next.Attempt, next.Files = head.Seq+1, "b", []ledger.File{sealed}
+	next := ledgertest.Next(head, sealed)
+	next.LowWatermark = head.LowWatermark
 	next.SealedThrough = []ledger.Through{{Source: sealed.Source, Hour: sealed.Hour, Offset: 9}}
-	require.NoError(t, ledger.NewChain(r.staging, log0).Append(t.Context(), &next))
+	ledgertest.Append(t, r.staging, next)
 
 	covered := file(log0, 5, 8, "another cut")
 	ahead := file(log0, 5, 10, "a later cut")
-	neighbour := file(log0, 6, 7, "another stream")
-	neighbour.Source = "app"
-	neighbour.StagedKey = delivery.StagedKey(log0, &neighbour)
+	neighbour := ledgertest.File(log0, ledger.File{Source: "app", First: 6, Last: 7}, []byte("another stream"))
 	for _, f := range []ledger.File{covered, ahead, neighbour} {
 		r.stage(f.StagedKey, "x")
 	}
@@ -192,9 +191,9 @@ func TestOrphansAboveTheWatermark(t *testing.T) {
 // must not take what is left of it for garbage.
 func TestObjectsOlderThanTheChainAreKept(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Full = true })
-	init := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: log0.Topic, Incarnation: log0.Incarnation, LowWatermark: 100}
-	require.NoError(t, ledger.NewChain(r.staging, log0).Append(t.Context(), init))
-	r.heads[log0] = init
+	init := ledgertest.Init(log0, time.Now())
+	init.LowWatermark = 100
+	r.heads[log0] = ledgertest.Append(t, r.staging, init)
 	r.seal(log0, time.Hour, nil, "new")
 	f := file(log0, 10, 20, "old")
 	r.stage(f.StagedKey, "old")

@@ -2,10 +2,7 @@ package auditor
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -21,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -74,41 +72,31 @@ func (r *rig) another(change func(*Config)) *Auditor {
 
 // seal appends an entry, written so long ago, with a file per content.
 func (r *rig) seal(l ledger.Log, ago time.Duration, owed []string, contents ...string) *ledger.Entry {
-	chain := ledger.NewChain(r.staging, l)
-	at := time.Now().Add(-ago).UnixMilli()
+	at := time.Now().Add(-ago)
 	head := r.heads[l]
 	if head == nil {
-		head = &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, WrittenAt: at}
-		require.NoError(r.t, chain.Append(r.t.Context(), head))
+		head = ledgertest.Append(r.t, r.staging, ledgertest.Init(l, at))
 	}
-	e := &ledger.Entry{Version: ledger.EntryVersion, Seq: head.Seq + 1, Kind: ledger.KindSeal, Attempt: fmt.Sprint("a", head.Seq), Topic: l.Topic,
-		Incarnation: l.Incarnation, Partition: l.Partition, LowWatermark: head.LowWatermark, WrittenAt: at}
-	for _, content := range contents {
-		f := file(l, e.LowWatermark, e.LowWatermark, content)
-		f.Received, f.Owed = at, owed
+	var files []ledger.File
+	for i, content := range contents {
+		f := ledgertest.File(l, ledger.File{First: head.LowWatermark + int64(i), Received: at.UnixMilli(), Owed: owed}, []byte(content))
 		r.stage(f.StagedKey, content)
-		e.Files = append(e.Files, f)
-		e.LowWatermark++
+		files = append(files, f)
 	}
-	require.NoError(r.t, chain.Append(r.t.Context(), e))
-	r.heads[l] = e
+	e := ledgertest.Next(head, files...)
+	e.WrittenAt = at.UnixMilli()
+	r.heads[l] = ledgertest.Append(r.t, r.staging, e)
 	return e
 }
 
 // pack is seal, with all files in one object.
 func (r *rig) pack(l ledger.Log, ago time.Duration, owed []string, contents ...string) *ledger.Entry {
 	e := r.seal(l, ago, owed, contents...)
-	all := strings.Join(contents, "")
-	sum := sha256.Sum256([]byte(all))
-	key := delivery.PackKey(l, e.Seq, e.Files[0].First, e.Files[len(e.Files)-1].Last, hex.EncodeToString(sum[:]))
-	at := int64(0)
-	for i := range e.Files {
-		f := &e.Files[i]
+	for _, f := range e.Files {
 		require.NoError(r.t, r.staging.Delete(r.t.Context(), f.StagedKey))
-		f.StagedKey, f.StagedAt, f.PackBytes = key, at, int64(len(all))
-		at += f.GzipBytes
 	}
-	r.stage(key, all)
+	all := strings.Join(contents, "")
+	r.stage(ledgertest.Pack(l, e.Seq, e.Files, []byte(all)), all)
 	b, err := e.Encode()
 	require.NoError(r.t, err)
 	r.stage(ledger.EntryKey(l, e.Seq), string(b))
@@ -116,22 +104,14 @@ func (r *rig) pack(l ledger.Log, ago time.Duration, owed []string, contents ...s
 }
 
 func file(l ledger.Log, first, last int64, content string) ledger.File {
-	sum := sha256.Sum256([]byte(content))
-	f := ledger.File{Source: "web", Hour: 1795356000000, First: first, Last: last, Records: 1, GzipBytes: int64(len(content)),
-		RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:])}
-	f.StagedKey = delivery.StagedKey(l, &f)
-	return f
+	return ledgertest.File(l, ledger.File{First: first, Last: last}, []byte(content))
 }
 
-func (r *rig) stage(key, content string) {
-	_, err := r.staging.Put(r.t.Context(), key, strings.NewReader(content), objstore.PutOptions{})
-	require.NoError(r.t, err)
-}
+func (r *rig) stage(key, content string) { ledgertest.Put(r.t, r.staging, key, []byte(content)) }
 
 // deliver writes a receipt.
 func (r *rig) deliver(e *ledger.Entry, i int, dest string) {
-	rec := delivery.Receipt{File: delivery.Ref(e, i), Destination: dest, Outcome: delivery.Delivered}
-	r.stage(delivery.ReceiptKey(rec.File, dest), string(rec.Encode()))
+	ledgertest.Receipt(r.t, r.staging, e, i, dest, delivery.Receipt{})
 }
 
 func (r *rig) park(e *ledger.Entry, i int, dest string) string {

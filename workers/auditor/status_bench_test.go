@@ -1,7 +1,6 @@
 package auditor
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 )
@@ -43,35 +43,28 @@ func (f far) List(ctx context.Context, prefix, after string, limit int) ([]objst
 func BenchmarkStatus(b *testing.B) {
 	const destinations, partitions, days, broken, brokenDays = 10_000, 32, 90, 20, 30
 	staging := objstore.NewMemory("staging")
-	put := func(key string, body []byte) {
-		_, err := staging.Put(b.Context(), key, bytes.NewReader(body), objstore.PutOptions{})
-		require.NoError(b, err)
-	}
 	for p := range partitions {
 		l := log0
 		l.Partition = p
-		chain := ledger.NewChain(staging, l)
-		head := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: l.Topic, Incarnation: l.Incarnation, Partition: p}
-		require.NoError(b, chain.Append(b.Context(), head))
+		head := ledgertest.Append(b, staging, ledgertest.Init(l, time.Now()))
 		for quarter := range 4*days + 1 {
 			since := quarter == 4*days
 			at := time.Now().Add(-time.Duration(4*days-quarter) * 6 * time.Hour)
 			if since {
 				at = time.Now()
 			}
-			e := &ledger.Entry{Version: ledger.EntryVersion, Seq: int64(quarter + 1), Kind: ledger.KindSeal, Attempt: fmt.Sprint(p, quarter), Topic: l.Topic,
-				Incarnation: l.Incarnation, Partition: p, LowWatermark: head.LowWatermark, WrittenAt: at.UnixMilli()}
+			var files []ledger.File
 			for d := p; d < destinations; d += partitions {
 				if !since && d/partitions%4 != quarter%4 {
 					continue
 				}
-				f := file(l, e.LowWatermark, e.LowWatermark, "x")
-				f.Source, f.Received, f.Owed = fmt.Sprintf("source%05d", d), at.UnixMilli(), []string{fmt.Sprintf("ws_%05d/logs", d)}
-				e.Files = append(e.Files, f)
-				e.LowWatermark++
+				files = append(files, ledgertest.File(l, ledger.File{
+					Source: fmt.Sprintf("source%05d", d), First: head.LowWatermark + int64(len(files)), Received: at.UnixMilli(), Owed: []string{fmt.Sprintf("ws_%05d/logs", d)},
+				}, []byte("x")))
 			}
-			require.NoError(b, chain.Append(b.Context(), e))
-			head = e
+			e := ledgertest.Next(head, files...)
+			e.WrittenAt = at.UnixMilli()
+			head = ledgertest.Append(b, staging, e)
 			for i := range e.Files {
 				ref, f := delivery.Ref(e, i), &e.Files[i]
 				var d int
@@ -80,10 +73,11 @@ func BenchmarkStatus(b *testing.B) {
 				switch {
 				case since && i%2 == 0:
 				case d < broken && quarter >= 4*(days-brokenDays):
-					put(delivery.ParkedKey(ref, f.Owed[0]), delivery.Parked{Job: delivery.Job{File: ref, Destination: f.Owed[0]}}.Encode())
+					ledgertest.Put(b, staging, delivery.ParkedKey(ref, f.Owed[0]), delivery.Parked{Job: delivery.Job{File: ref, Destination: f.Owed[0]}}.Encode())
 				default:
-					put(delivery.ReceiptKey(ref, f.Owed[0]), delivery.Receipt{File: ref, Destination: f.Owed[0], Outcome: delivery.Delivered, Bucket: "logs",
-						Key: delivery.ObjectKey("", l, f), SHA256: f.SHA256, Bytes: 1, Records: 1, Worker: "copier", At: time.Now().UnixMilli()}.Encode())
+					ledgertest.Receipt(b, staging, e, i, f.Owed[0], delivery.Receipt{
+						Bucket: "logs", Key: delivery.ObjectKey("", l, f), SHA256: f.SHA256, Bytes: 1, Records: 1, Worker: "copier", At: time.Now().UnixMilli(),
+					})
 				}
 			}
 		}

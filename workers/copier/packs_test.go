@@ -4,19 +4,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -41,22 +40,12 @@ func (r *ranged) GetRange(ctx context.Context, key string, from, length int64) (
 // pack stages contents as one object, after what is there, and returns what an
 // entry says of them.
 func pack(t *testing.T, staging objstore.Store, contents ...string) []ledger.File {
-	all := strings.Join(contents, "")
-	sum := sha256.Sum256([]byte(all))
-	key := delivery.PackKey(testLog, 1, 0, int64(len(contents)), hex.EncodeToString(sum[:]))
-	_, err := staging.Put(t.Context(), key, strings.NewReader(all), objstore.PutOptions{})
-	require.NoError(t, err)
 	var files []ledger.File
 	for i, c := range contents {
-		sum, at := sha256.Sum256([]byte(c)), int64(0)
-		if i > 0 {
-			at = files[i-1].StagedAt + files[i-1].GzipBytes
-		}
-		files = append(files, ledger.File{
-			Source: "web", Hour: 1795356000000, Received: 1795356000001, First: int64(i), Last: int64(i), Records: 1, RawBytes: 1, GzipBytes: int64(len(c)),
-			RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: []string{acmeOne}, StagedKey: key, StagedAt: at, PackBytes: int64(len(all)),
-		})
+		files = append(files, ledgertest.File(testLog, ledger.File{First: int64(i), Owed: []string{acmeOne}}, []byte(c)))
 	}
+	all := []byte(strings.Join(contents, ""))
+	ledgertest.Put(t, staging, ledgertest.Pack(testLog, 1, files, all), all)
 	return files
 }
 
@@ -155,9 +144,7 @@ func TestPacksKeepLittle(t *testing.T) {
 func TestWhatIsWrongInAStretchIsReadAlone(t *testing.T) {
 	r := newRig(t)
 	r.seal([]string{acmeOne}, "first") // makes the chain
-	e := &ledger.Entry{Version: ledger.EntryVersion, Seq: r.head.Seq + 1, Kind: ledger.KindSeal, Attempt: "packed", Topic: testLog.Topic,
-		Incarnation: testLog.Incarnation, LowWatermark: r.head.LowWatermark + 10, WrittenAt: time.Now().UnixMilli(), Files: pack(t, r.staging, "a", "b", "c")}
-	require.NoError(t, ledger.NewChain(r.staging, testLog).Append(t.Context(), e))
+	e := ledgertest.Append(t, r.staging, ledgertest.Next(r.head, pack(t, r.staging, "a", "b", "c")...))
 	job := func(i, attempt int) delivery.Job {
 		return delivery.Job{Version: 1, File: delivery.Ref(e, i), Destination: acmeOne, Attempt: attempt}
 	}

@@ -3,13 +3,10 @@ package copier
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -159,31 +157,24 @@ func (s *asSomeone) Delete(context.Context, string) error { return errNotOurs }
 // seal writes a ledger entry with one staged file per content of source web,
 // owed to the destinations, and returns references.
 func (r *rig) seal(owed []string, contents ...string) []delivery.FileRef {
-	chain := ledger.NewChain(r.staging, testLog)
 	if r.head == nil {
-		r.head = &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: testLog.Topic, Incarnation: testLog.Incarnation, WrittenAt: time.Now().UnixMilli()}
-		require.NoError(r.t, chain.Append(r.t.Context(), r.head))
+		r.head = ledgertest.Append(r.t, r.staging, ledgertest.Init(testLog, time.Now()))
 	}
-	e := &ledger.Entry{Version: ledger.EntryVersion, Seq: r.head.Seq + 1, Kind: ledger.KindSeal, Attempt: fmt.Sprint("a", r.head.Seq), Topic: testLog.Topic,
-		Incarnation: testLog.Incarnation, LowWatermark: r.head.LowWatermark, WrittenAt: time.Now().UnixMilli()}
+	var files []ledger.File
+	next := r.head.LowWatermark
 	for _, content := range contents {
-		sum := sha256.Sum256([]byte(content))
-		f := ledger.File{Source: "web", Hour: 1795356000000, Received: 1795356000001, First: e.LowWatermark, Last: e.LowWatermark, Records: 1,
-			RawBytes: 1, GzipBytes: int64(len(content)), RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: owed}
+		f := ledger.File{First: next, Owed: owed}
 		if r.change != nil {
 			r.change(&f)
 		}
-		f.StagedKey = delivery.StagedKey(testLog, &f)
-		_, err := r.staging.Put(r.t.Context(), f.StagedKey, strings.NewReader(content), objstore.PutOptions{IfAbsent: true})
-		require.NoError(r.t, err)
-		e.Files = append(e.Files, f)
-		e.LowWatermark = f.Last + 1
+		f = ledgertest.File(testLog, f, []byte(content))
+		ledgertest.Put(r.t, r.staging, f.StagedKey, []byte(content))
+		files, next = append(files, f), f.Last+1
 	}
-	require.NoError(r.t, chain.Append(r.t.Context(), e))
-	r.head = e
+	r.head = ledgertest.Append(r.t, r.staging, ledgertest.Next(r.head, files...))
 	var refs []delivery.FileRef
-	for i := range e.Files {
-		refs = append(refs, delivery.Ref(e, i))
+	for i := range files {
+		refs = append(refs, delivery.Ref(r.head, i))
 	}
 	return refs
 }

@@ -5,9 +5,7 @@ package e2e
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"hash/crc64"
 	"io"
@@ -25,6 +23,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/plan"
 	"github.com/sealift/sealift/pkg/stream"
@@ -119,58 +118,56 @@ func fileOf(size, i int) []byte {
 // and its ledger.
 func (r *copyRig) stage(partition int) {
 	l := ledger.Log{Topic: r.data.Topic, Incarnation: "1", Partition: partition}
-	entry := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: l.Topic, Incarnation: l.Incarnation, Partition: partition, WrittenAt: time.Now().UnixMilli()}
-	chain := ledger.NewChain(r.staging, l)
-	require.NoError(r.b, chain.Append(r.b.Context(), entry))
+	entry := ledgertest.Append(r.b, r.staging, ledgertest.Init(l, time.Now()))
 	for seq, all := range [][]copyItem{r.warm, r.items} {
-		next := *entry
-		next.Seq, next.Kind, next.Attempt, next.Files, next.DispatchedThrough = int64(seq+1), ledger.KindSeal, strconv.Itoa(seq), nil, int64(seq)
-		var mine []int
+		var (
+			mine  []int
+			files []ledger.File
+			low   = entry.LowWatermark
+		)
 		for i := range all {
 			if i%copyPartitions == partition {
 				mine = append(mine, i)
-				next.Files = append(next.Files, r.fileAt(&next, i, &all[i]))
+				files = append(files, r.fileAt(l, low, i, &all[i]))
+				low = files[len(files)-1].Last + 1
 			}
 		}
 		if len(mine) == 0 {
 			continue
 		}
-		r.put(l, &next, mine, all)
-		require.NoError(r.b, chain.Append(r.b.Context(), &next))
+		entry = ledgertest.Next(entry, files...)
+		entry.DispatchedThrough = int64(seq)
+		r.put(entry, mine, all)
+		ledgertest.Append(r.b, r.staging, entry)
 		for n, i := range mine {
-			all[i].file, all[i].job.File = &next.Files[n], delivery.Ref(&next, n)
+			all[i].file, all[i].job.File = &entry.Files[n], delivery.Ref(entry, n)
 		}
-		entry = &next
 	}
 }
 
-// fileAt is what the ledger says of an item, which is the next in its partition.
-func (r *copyRig) fileAt(e *ledger.Entry, i int, item *copyItem) ledger.File {
+// fileAt is what the ledger says of an item, whose first offset is that.
+func (r *copyRig) fileAt(l ledger.Log, first int64, i int, item *copyItem) ledger.File {
 	raw, err := gzip.NewReader(bytes.NewReader(item.body))
 	require.NoError(r.b, err)
 	lines, err := io.ReadAll(raw)
 	require.NoError(r.b, err)
 	hour := time.Now().UTC().Truncate(24 * time.Hour).Add(-24 * time.Hour).UnixMilli()
-	sum, records := sha256.Sum256(item.body), int64(bytes.Count(lines, []byte("\n")))
-	f := ledger.File{
-		Source: sourceID(i % copySources), Hour: hour, Received: hour + 1, First: e.LowWatermark, Last: e.LowWatermark + records - 1, Records: records,
-		RawBytes: int64(len(lines)), GzipBytes: int64(len(item.body)), SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: []string{item.job.Destination},
-		RawCRC64: fmt.Sprintf("%016x", crc64.Checksum(lines, crc64.MakeTable(0x9a6c9329ac4bc9b5))),
-	}
-	e.LowWatermark += records
+	records := int64(bytes.Count(lines, []byte("\n")))
 	r.records += records
-	return f
+	return ledgertest.File(l, ledger.File{
+		Source: sourceID(i % copySources), Hour: hour, First: first, Last: first + records - 1, RawBytes: int64(len(lines)), Owed: []string{item.job.Destination},
+		RawCRC64: fmt.Sprintf("%016x", crc64.Checksum(lines, crc64.MakeTable(0x9a6c9329ac4bc9b5))),
+	}, item.body)
 }
 
 // put stages the files of an entry: small ones in packs.
-func (r *copyRig) put(l ledger.Log, e *ledger.Entry, mine []int, all []copyItem) {
+func (r *copyRig) put(e *ledger.Entry, mine []int, all []copyItem) {
 	put := func(key string, body []byte) {
 		_, err := r.staging.Put(r.b.Context(), key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: true, ContentType: "text/plain", ContentEncoding: "gzip"})
 		require.NoError(r.b, err)
 	}
 	if !r.packed() {
 		for n, i := range mine {
-			e.Files[n].StagedKey = delivery.StagedKey(l, &e.Files[n])
 			put(e.Files[n].StagedKey, all[i].body)
 		}
 		return
@@ -179,15 +176,9 @@ func (r *copyRig) put(l ledger.Log, e *ledger.Entry, mine []int, all []copyItem)
 		var pack []byte
 		to := from
 		for ; to < len(mine) && len(pack)+len(all[mine[to]].body) <= delivery.PackBytes; to++ {
-			e.Files[to].StagedAt = int64(len(pack))
 			pack = append(pack, all[mine[to]].body...)
 		}
-		sum := sha256.Sum256(pack)
-		key := delivery.PackKey(l, e.Seq, e.Files[from].First, e.Files[to-1].Last, hex.EncodeToString(sum[:]))
-		for n := from; n < to; n++ {
-			e.Files[n].StagedKey, e.Files[n].PackBytes = key, int64(len(pack))
-		}
-		put(key, pack)
+		put(ledgertest.Pack(e.Log(), e.Seq, e.Files[from:to], pack), pack)
 		from = to
 	}
 }

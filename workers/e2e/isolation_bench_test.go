@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +26,7 @@ import (
 	"github.com/sealift/sealift/pkg/embedded"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 	"github.com/sealift/sealift/pkg/secret"
@@ -284,34 +283,26 @@ func blackHole(tb testing.TB) string {
 
 // seal writes the ledger: an entry a round, with all its files.
 func (f *tenants) seal(l arrivals) {
-	chain := ledger.NewChain(f.staging, ledger.Log{Topic: "events", Incarnation: "1"})
-	at := time.Now().UnixMilli()
-	head := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "0", Topic: "events", Incarnation: "1", WrittenAt: at}
-	require.NoError(f, chain.Append(f.Context(), head))
+	log, at := ledger.Log{Topic: "events", Incarnation: "1"}, time.Now()
+	head := ledgertest.Append(f, f.staging, ledgertest.Init(log, at))
 	content := make([]byte, 16<<10)
-	for round := range l.rounds {
-		e := &ledger.Entry{Version: ledger.EntryVersion, Seq: head.Seq + 1, Kind: ledger.KindSeal, Attempt: fmt.Sprint(round + 1), Topic: "events", Incarnation: "1",
-			LowWatermark: head.LowWatermark, WrittenAt: at}
+	for range l.rounds {
+		var files []ledger.File
 		for range l.files {
 			for _, id := range f.ids {
-				rnd := rand.New(rand.NewPCG(uint64(e.LowWatermark), 1))
+				first := head.LowWatermark + int64(len(files))
+				rnd := rand.New(rand.NewPCG(uint64(first), 1))
 				for i := range content {
 					content[i] = byte(rnd.Uint32())
 				}
-				sum := sha256.Sum256(content)
 				_, source, _ := strings.Cut(id, "/d")
-				file := ledger.File{Source: "s" + source, Hour: at - at%3_600_000, Received: at, First: e.LowWatermark, Last: e.LowWatermark, Records: 1, RawBytes: 1,
-					GzipBytes: int64(len(content)), RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: []string{id}}
-				file.StagedKey = delivery.StagedKey(ledger.Log{Topic: "events", Incarnation: "1"}, &file)
-				_, err := f.staging.Put(f.Context(), file.StagedKey, strings.NewReader(string(content)), objstore.PutOptions{})
-				require.NoError(f, err)
-				e.Files = append(e.Files, file)
-				e.LowWatermark++
-				f.refs[id] = append(f.refs[id], delivery.FileRef{Topic: "events", Incarnation: "1", Seq: e.Seq, Index: len(e.Files) - 1})
+				file := ledgertest.File(log, ledger.File{Source: "s" + source, Hour: at.Truncate(time.Hour).UnixMilli(), Received: at.UnixMilli(), First: first, Owed: []string{id}}, content)
+				ledgertest.Put(f, f.staging, file.StagedKey, content)
+				f.refs[id] = append(f.refs[id], delivery.FileRef{Topic: log.Topic, Incarnation: log.Incarnation, Seq: head.Seq + 1, Index: len(files)})
+				files = append(files, file)
 			}
 		}
-		require.NoError(f, chain.Append(f.Context(), e))
-		head = e
+		head = ledgertest.Append(f, f.staging, ledgertest.Next(head, files...))
 	}
 }
 

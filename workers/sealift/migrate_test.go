@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -22,6 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/migration"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
@@ -83,26 +82,19 @@ func (r *moveRig) workspace(n int) catalog.Target {
 // deliver appends entry seq to customer n's ledger, with a staged file and its
 // receipt.
 func (r *moveRig) deliver(n int, seq int64, receipt delivery.Receipt) {
-	ctx := r.t.Context()
 	var body bytes.Buffer
 	z := gzip.NewWriter(&body)
 	fmt.Fprintf(z, `{"type":"track","event":"%d of %d"}`+"\n", seq, n)
 	require.NoError(r.t, z.Close())
-	sum := sha256.Sum256(body.Bytes())
-	e := ledger.Entry{Version: ledger.EntryVersion, Seq: seq, Kind: ledger.KindSeal, Attempt: fmt.Sprint(seq), Owner: "appender-1", Topic: r.svc.cfg.Kafka.EventsTopic,
-		Incarnation: strconv.Itoa(n), WrittenAt: time.Now().UnixMilli(), LowWatermark: seq}
-	f := ledger.File{Source: fmt.Sprintf("web%d", n), Hour: time.Now().Truncate(time.Hour).UnixMilli(), Received: time.Now().UnixMilli(), First: seq - 1, Last: seq - 1,
-		Records: 1, RawBytes: 1, GzipBytes: int64(body.Len()), RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "time",
-		Owed: []string{fmt.Sprintf("ws_%016d/one", n)}}
-	f.StagedKey = delivery.StagedKey(e.Log(), &f)
-	e.Files = []ledger.File{f}
-	require.NoError(r.t, ledger.NewChain(r.svc.staging, e.Log()).Append(ctx, &e))
-	receipt.File, receipt.Destination, receipt.Outcome = delivery.Ref(&e, 0), f.Owed[0], delivery.Delivered
+	before := ledgertest.Init(ledger.Log{Topic: r.svc.cfg.Kafka.EventsTopic, Incarnation: strconv.Itoa(n)}, time.Now())
+	before.Seq = seq - 1
+	f := ledgertest.File(before.Log(), ledger.File{
+		Source: fmt.Sprintf("web%d", n), Hour: time.Now().Truncate(time.Hour).UnixMilli(), First: seq - 1, Owed: []string{fmt.Sprintf("ws_%016d/one", n)},
+	}, body.Bytes())
+	e := ledgertest.Append(r.t, r.svc.staging, ledgertest.Next(before, f))
+	ledgertest.Put(r.t, r.svc.staging, f.StagedKey, body.Bytes())
 	receipt.Bucket, receipt.Key = fmt.Sprintf("logs-%d", n), delivery.ObjectKey("raw", e.Log(), &f)
-	for key, b := range map[string][]byte{f.StagedKey: body.Bytes(), delivery.ReceiptKey(receipt.File, receipt.Destination): receipt.Encode()} {
-		_, err := r.svc.staging.Put(ctx, key, bytes.NewReader(b), objstore.PutOptions{})
-		require.NoError(r.t, err)
-	}
+	ledgertest.Receipt(r.t, r.svc.staging, e, 0, f.Owed[0], receipt)
 }
 
 func (r *moveRig) target(id string) catalog.Target {

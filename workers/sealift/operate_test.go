@@ -17,6 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/deadletter"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 	"github.com/sealift/sealift/pkg/stream"
@@ -77,24 +78,24 @@ func seedLetters(ctx context.Context, svc *services) error {
 
 func seedLedger(ctx context.Context, staging objstore.Store, dir string) error {
 	const dest = "ws_AAAAAAAAAAAAAAAA/one"
-	at := time.Now().Add(-time.Hour).UnixMilli()
-	head := &ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Owner: "appender-1", Topic: "sealift.events", Incarnation: "1", WrittenAt: at}
-	sealed := *head
-	sealed.Seq, sealed.Kind, sealed.Attempt, sealed.LowWatermark = 1, ledger.KindSeal, "b", 20
+	at := time.Now().Add(-time.Hour)
+	head := ledgertest.Init(ledger.Log{Topic: "sealift.events", Incarnation: "1"}, at)
+	head.Owner = "appender-1"
+	var files []ledger.File
 	for _, first := range []int64{0, 10} {
-		f := ledger.File{Source: "web", Hour: 1795356000000, Received: at, First: first, Last: first + 9, Records: 10, RawBytes: 1, GzipBytes: 1234,
-			RawCRC64: "0123456789abcdef", SHA256: strings.Repeat("ab", 32), Reason: "hour", Owed: []string{dest}}
-		f.StagedKey = delivery.StagedKey(head.Log(), &f)
-		sealed.Files = append(sealed.Files, f)
+		files = append(files, ledgertest.File(head.Log(), ledger.File{
+			First: first, Last: first + 9, Received: at.UnixMilli(), GzipBytes: 1234, SHA256: strings.Repeat("ab", 32), Owed: []string{dest},
+		}, nil))
 	}
+	sealed := ledgertest.Next(head, files...)
 	chain := ledger.NewChain(staging, head.Log())
 	put := func(key string, body []byte) error {
 		_, err := staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{})
 		return err
 	}
-	receipt := delivery.Receipt{File: delivery.Ref(&sealed, 0), Destination: dest, Outcome: delivery.Delivered}
+	receipt := delivery.Receipt{File: delivery.Ref(sealed, 0), Destination: dest, Outcome: delivery.Delivered}
 	parked := delivery.Parked{
-		Job:    delivery.Job{File: delivery.Ref(&sealed, 1), Destination: dest, Attempt: 3},
+		Job:    delivery.Job{File: delivery.Ref(sealed, 1), Destination: dest, Attempt: 3},
 		Reason: "no_bucket", Cause: "the bucket does not exist", Fix: "create it", Since: 1795357800000, At: 1795361400000,
 	}
 	note, err := os.ReadFile(dir + "/parked.json")
@@ -105,7 +106,7 @@ func seedLedger(ctx context.Context, staging objstore.Store, dir string) error {
 		late := delivery.Receipt{File: parked.Job.File, Destination: dest, Outcome: delivery.Delivered}
 		err = errors.Join(err, put(delivery.ReceiptKey(late.File, dest), late.Encode()))
 	}
-	return errors.Join(err, chain.Append(ctx, head), chain.Append(ctx, &sealed),
+	return errors.Join(err, chain.Append(ctx, head), chain.Append(ctx, sealed),
 		put(delivery.ReceiptKey(receipt.File, dest), receipt.Encode()),
 		put(delivery.ParkedKey(parked.Job.File, dest), note))
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
-	"encoding/hex"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 )
@@ -50,30 +49,16 @@ func verifyRig(t *testing.T) (s *stack, env []string) {
 	_, err = z.Write([]byte("{}\n"))
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
-	sum := sha256.Sum256(body.Bytes())
-	head := ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Topic: cfg.Kafka.EventsTopic, Incarnation: cfg.Kafka.Incarnation, WrittenAt: time.Now().UnixMilli()}
-	seal := head
-	seal.Seq, seal.Kind, seal.Attempt, seal.LowWatermark = 1, ledger.KindSeal, "b", 1
-	f := ledger.File{Source: "web", Hour: 1795356000000, Received: 1795356000000, Records: 1, RawBytes: 3, GzipBytes: int64(body.Len()),
-		RawCRC64: "0123456789abcdef", SHA256: hex.EncodeToString(sum[:]), Reason: "hour", Owed: []string{verifiedDest}}
-	f.StagedKey = delivery.StagedKey(seal.Log(), &f)
-	seal.Files = []ledger.File{f}
-	chain := ledger.NewChain(svc.staging, seal.Log())
-	require.NoError(t, chain.Append(t.Context(), &head))
-	require.NoError(t, chain.Append(t.Context(), &seal))
-	put := func(store objstore.Store, key string, b []byte, o objstore.PutOptions) objstore.Info {
-		info, err := store.Put(t.Context(), key, bytes.NewReader(b), o)
-		require.NoError(t, err)
-		return info
-	}
-	put(svc.staging, f.StagedKey, body.Bytes(), objstore.PutOptions{})
-	key, meta := delivery.ObjectKey("raw", seal.Log(), &f), delivery.ObjectMetadata(seal.Log(), &f)
+	l := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: cfg.Kafka.Incarnation}
+	f := ledgertest.File(l, ledger.File{Owed: []string{verifiedDest}}, body.Bytes())
+	ledgertest.Put(t, svc.staging, f.StagedKey, body.Bytes())
+	seal := ledgertest.Append(t, svc.staging, ledgertest.Next(ledgertest.Append(t, svc.staging, ledgertest.Init(l, time.Now())), f))
+	key, meta := delivery.ObjectKey("raw", l, &f), delivery.ObjectMetadata(l, &f)
 	meta["sha256"] = f.SHA256
 	target, _ := mustStored(t, svc).Destination(verifiedDest)
-	there := put(svc.bucket(target, nil), key, body.Bytes(), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
-	ref := delivery.Ref(&seal, 0)
-	put(svc.staging, delivery.ReceiptKey(ref, verifiedDest), delivery.Receipt{File: ref, Destination: verifiedDest, Outcome: delivery.Delivered,
-		Bucket: "acme-logs", Key: key, ETag: there.ETag, SHA256: f.SHA256, Bytes: f.GzipBytes, Records: 1}.Encode(), objstore.PutOptions{})
+	there, err := svc.bucket(target, nil).Put(t.Context(), key, bytes.NewReader(body.Bytes()), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
+	require.NoError(t, err)
+	ledgertest.Receipt(t, svc.staging, seal, 0, verifiedDest, delivery.Receipt{Bucket: "acme-logs", Key: key, ETag: there.ETag, SHA256: f.SHA256, Bytes: f.GzipBytes, Records: 1})
 
 	t.Setenv("AWS_ACCESS_KEY_ID", s.key.AccessKeyID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", s.key.SecretAccessKey.Reveal())
