@@ -63,7 +63,8 @@ func (s SASL) mechanism() (sasl.Mechanism, error) {
 type Client struct {
 	brokers   []string
 	addr      net.Addr
-	transport *explained
+	transport *transport
+	explained kafka.RoundTripper // transport, whose errors name keys of the configuration
 	dialer    *kafka.Dialer
 	wires     wires
 	log       *slog.Logger
@@ -82,19 +83,22 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 	if cfg.ClientID == "" {
 		cfg.ClientID = "sealift"
 	}
+	addr := kafka.TCP(cfg.Brokers...)
+	transport := newTransport(addr, func(topics []string) *kafka.Transport {
+		return &kafka.Transport{
+			ClientID:       cfg.ClientID,
+			TLS:            cfg.TLS,
+			SASL:           mechanism,
+			DialTimeout:    5 * time.Second,
+			MetadataTTL:    topicsFor,
+			MetadataTopics: topics,
+		}
+	})
 	return &Client{
-		brokers: cfg.Brokers,
-		addr:    kafka.TCP(cfg.Brokers...),
-		transport: &explained{
-			Transport: kafka.Transport{
-				ClientID:    cfg.ClientID,
-				TLS:         cfg.TLS,
-				SASL:        mechanism,
-				DialTimeout: 5 * time.Second,
-				MetadataTTL: topicsFor,
-			},
-			tls: cfg.TLS != nil, sasl: mechanism != nil,
-		},
+		brokers:   cfg.Brokers,
+		addr:      addr,
+		transport: transport,
+		explained: &explained{RoundTripper: transport, tls: cfg.TLS != nil, sasl: mechanism != nil},
 		dialer: &kafka.Dialer{
 			ClientID:      cfg.ClientID,
 			TLS:           cfg.TLS,
@@ -107,19 +111,31 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 }
 
 // topicsFor is how long what the brokers said of topics is taken for true.
-const topicsFor = 5 * time.Second
+// A variable for tests.
+var topicsFor = 5 * time.Second
 
 // Close closes idle connections. Producers, fetchers and groups of the client
 // are closed by their owners.
 func (c *Client) Close() error {
-	c.transport.CloseIdleConnections()
+	c.transport.close()
 	c.wires.close()
 	return nil
 }
 
 // api is a view on the client with a bound on each call.
 func (c *Client) api(timeout time.Duration) *kafka.Client {
-	return &kafka.Client{Addr: c.addr, Transport: c.transport, Timeout: timeout}
+	return &kafka.Client{Addr: c.addr, Transport: c.explained, Timeout: timeout}
+}
+
+// renew asks brokers anew for what they know of topics and leaders, if they may
+// have other ones after that error. Whoever tries again finds them then.
+func (c *Client) renew(ctx context.Context, err error) {
+	if !moved(err) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_ = c.transport.renew(ctx, nil) // what is known stays: to try again meets the same trouble
 }
 
 // Ping returns nil if a broker answers now. It takes five seconds at most.

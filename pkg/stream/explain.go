@@ -15,13 +15,13 @@ import (
 // explained is a transport whose errors name the key of the configuration that
 // is to be changed, where brokers refuse the connection or who we are.
 type explained struct {
-	kafka.Transport
+	kafka.RoundTripper
 	tls, sasl bool // how it connects
 }
 
 // RoundTrip implements kafka.RoundTripper.
 func (e *explained) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
-	res, err := e.Transport.RoundTrip(ctx, addr, req)
+	res, err := e.RoundTripper.RoundTrip(ctx, addr, req)
 	if err == nil {
 		return res, nil
 	}

@@ -46,6 +46,7 @@ type Fetcher struct {
 	topic     string
 	partition int
 	leader    string // host:port; "": not known
+	failed    error  // why it is not known any more
 	asked     []byte
 	answer    []byte // the last one; uncompressed records lie in it
 	batches
@@ -88,7 +89,7 @@ func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	ctx, cancel := context.WithTimeout(ctx, opts.MaxWait+10*time.Second)
 	defer cancel()
 	if err := f.ask(ctx, offset, opts); err != nil {
-		f.leader = "" // it may be another by now
+		f.leader, f.failed = "", err // it may be another by now
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
@@ -96,8 +97,9 @@ func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	}
 	a, err := readAnswer(f.answer, f.topic, f.partition)
 	if err == nil && a.code != 0 {
-		f.leader = ""
-		if err = kafka.Error(a.code); errors.Is(err, kafka.OffsetOutOfRange) {
+		err = kafka.Error(a.code)
+		f.leader, f.failed = "", err
+		if errors.Is(err, kafka.OffsetOutOfRange) {
 			err = ErrOffsetOutOfRange
 		}
 	}
@@ -115,6 +117,7 @@ func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 // broker: the next one is tried then, and a new one when none is left.
 func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) error {
 	if f.leader == "" {
+		f.client.renew(ctx, f.failed)
 		leader, err := f.client.leader(ctx, f.topic, f.partition)
 		if err != nil {
 			return err

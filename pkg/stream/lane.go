@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,9 +21,12 @@ const (
 	// its partition.
 	linger = 5 * time.Millisecond
 
-	metadataTTL    = 5 * time.Second
-	produceTimeout = 10 * time.Second
-	produceTries   = 5
+	metadataTTL = 5 * time.Second
+
+	// produceFor is for how long a batch is tried again: a leader that crashed has
+	// a successor after ten seconds or so.
+	produceFor     = 30 * time.Second
+	produceTimeout = 10 * time.Second // of one try
 
 	// maxThrottle bounds how long a broker's word on a quota is believed.
 	maxThrottle = time.Minute
@@ -32,6 +36,7 @@ const (
 type call struct {
 	records []Record // those of a partition together
 	done    chan struct{}
+	gone    atomic.Bool // its caller gave up
 
 	mu   sync.Mutex
 	left int    // guarded by mu; pieces
@@ -104,6 +109,9 @@ func (p *piece) half() []piece {
 	}
 }
 
+// awaited tells whether its caller still waits.
+func (p *piece) awaited() bool { return !p.call.gone.Load() }
+
 // lane writes to one partition, in order and one request at a time. What comes
 // while one is under way goes with the next: the slower the brokers, the larger
 // the batches.
@@ -111,12 +119,12 @@ type lane struct {
 	producer  *Producer
 	partition int
 	wake      chan struct{} // of capacity 1
+	rest      time.Time     // run's; nothing is sent before: a broker's quota
 
 	mu      sync.Mutex
 	waiting []piece   // guarded by mu
 	bytes   int       // guarded by mu; of waiting
 	since   time.Time // guarded by mu; when waiting was empty last
-	rest    time.Time // guarded by mu; nothing is sent before: a broker's quota
 	closed  bool      // guarded by mu
 }
 
@@ -233,44 +241,37 @@ func (l *lane) write(batch []piece) error {
 	return err
 }
 
-// try writes a batch, and tries again what may pass.
+// try writes a batch, and tries again what may pass, as long as anybody waits for it.
 func (l *lane) try(batch []piece) error {
-	var res *kafka.ProduceResponse
-	var err error
-	for try := range produceTries {
-		if try > 0 {
-			time.Sleep(max(min(time.Duration(try*try)*50*time.Millisecond, time.Second), l.throttled(res)))
+	for began, wait := time.Now(), 50*time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := l.once(batch)
+		if !mayPass(err) || time.Since(began) > produceFor {
+			return err
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), produceTimeout+l.producer.muted())
-		res, err = l.producer.client.Produce(ctx, &kafka.ProduceRequest{
-			Topic: l.producer.cfg.Topic, Partition: l.partition,
-			RequiredAcks: kafka.RequireAll, Compression: l.producer.codec,
-			Records: &reader{pieces: batch},
-		})
-		cancel()
-		if err == nil {
-			err = res.Error
+		time.Sleep(max(wait, time.Until(l.rest)))
+		if !slices.ContainsFunc(batch, func(p piece) bool { return p.awaited() }) {
+			return err
 		}
-		if !mayPass(err) {
-			break
-		}
+		l.producer.renew(context.Background(), err)
 	}
-	l.throttled(res)
-	return err
 }
 
-// throttled notes for how long a broker reads nothing more of us, by what it
-// answered, nil if it did not, and returns that.
-func (l *lane) throttled(res *kafka.ProduceResponse) time.Duration {
-	if res == nil || res.Throttle <= 0 {
-		return 0
+func (l *lane) once(batch []piece) error {
+	ctx, cancel := context.WithTimeout(context.Background(), produceTimeout+l.producer.muted())
+	defer cancel()
+	res, err := l.producer.client.Produce(ctx, &kafka.ProduceRequest{
+		Topic: l.producer.cfg.Topic, Partition: l.partition,
+		RequiredAcks: kafka.RequireAll, Compression: l.producer.codec,
+		Records: &reader{pieces: batch},
+	})
+	if err != nil {
+		return err
 	}
-	over := min(res.Throttle, maxThrottle)
-	l.mu.Lock()
-	l.rest = time.Now().Add(over)
-	l.mu.Unlock()
-	l.producer.mute(over)
-	return over
+	if over := min(res.Throttle, maxThrottle); over > 0 {
+		l.rest = time.Now().Add(over)
+		l.producer.mute(over)
+	}
+	return res.Error
 }
 
 // mayPass tells whether the same request may succeed later; false for nil.

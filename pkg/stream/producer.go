@@ -72,6 +72,7 @@ type Producer struct {
 	client *kafka.Client
 	codec  kafka.Compression
 	count  func(context.Context) (int, error)
+	renew  func(context.Context, error) // see Client.renew
 	known  atomic.Pointer[partitions]
 	mutes  atomic.Int64 // unix ns until which a broker may leave requests unread: a quota
 	work   sync.WaitGroup
@@ -107,6 +108,7 @@ func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 		cfg: cfg, codec: codec, lanes: map[int]*lane{},
 		client: c.api(0),
 		count:  func(ctx context.Context) (int, error) { return c.Partitions(ctx, cfg.Topic) },
+		renew:  c.renew,
 	}
 }
 
@@ -161,6 +163,7 @@ func (p *Producer) produce(ctx context.Context, c *call) error {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
+		c.gone.Store(true)
 		p.drop(c)
 		return ctx.Err()
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,6 +99,7 @@ func producerOf(l *log, batchBytes, parts int) *Producer {
 	p := (&Client{addr: kafka.TCP("broker:9092")}).NewProducer(ProducerConfig{Topic: "t", BatchBytes: batchBytes})
 	p.client.Transport = l
 	p.count = func(context.Context) (int, error) { return parts, nil }
+	p.renew = func(context.Context, error) {}
 	return p
 }
 
@@ -180,6 +182,27 @@ func TestCallsLargerThanABatchAreCut(t *testing.T) {
 			l.batches[i] = strings.Join(strings.Fields(l.batches[i]), " ")
 		}
 		require.Equal(t, []string{"0: 0 1", "0: 2 3", "0: 4"}, l.batches)
+	})
+}
+
+// TestProduceEnds: what may pass is tried again for half a minute, and not when
+// nobody waits for it any more, who has it elsewhere by then.
+func TestProduceEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{fails: slices.Repeat([]error{kafka.NotEnoughReplicas}, 1000)}
+		p := producerOf(l, 0, 1)
+		began := time.Now()
+		require.ErrorIs(t, p.Produce(t.Context(), numbered(0, 1, 0)...), kafka.NotEnoughReplicas)
+		require.InDelta(t, 30, time.Since(began).Seconds(), 2)
+
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		require.ErrorIs(t, p.Produce(ctx, numbered(1, 2, 0)...), context.DeadlineExceeded)
+		time.Sleep(time.Second)
+		l.fails = nil
+		require.NoError(t, p.Produce(t.Context(), numbered(2, 3, 0)...))
+		require.NoError(t, p.Close())
+		require.Equal(t, []string{"0: 2"}, l.batches)
 	})
 }
 
@@ -270,7 +293,7 @@ func TestProduceTriesAgainWhatMayPass(t *testing.T) {
 		"no_leader":      {[]error{fmt.Errorf("produce: %w", protocol.ErrNoLeader)}, nil},
 		"new_address":    {[]error{&net.DNSError{Name: "kafka-1", IsNotFound: true}, syscall.EHOSTUNREACH, kafka.BrokerNotAvailable}, nil},
 		"broken_line":    {[]error{io.ErrUnexpectedEOF, io.ErrUnexpectedEOF}, nil},
-		"too_often":      {[]error{kafka.NotEnoughReplicas, kafka.NotEnoughReplicas, kafka.NotEnoughReplicas, kafka.NotEnoughReplicas, kafka.NotEnoughReplicas}, kafka.NotEnoughReplicas},
+		"for_seconds":    {slices.Repeat([]error{kafka.NotEnoughReplicas}, 30), nil},
 		"for_good":       {[]error{kafka.TopicAuthorizationFailed}, kafka.TopicAuthorizationFailed},
 		"topic_is_small": {[]error{kafka.MessageSizeTooLarge}, ErrRecordTooLarge},
 	} {

@@ -114,9 +114,11 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 	// The creation is acknowledged before the leaders serve the partitions,
 	// which is what their bounds are asked of.
 	for {
-		if bounds, err := c.Bounds(ctx, t.Name); err == nil && len(bounds) > 0 {
+		bounds, err := c.Bounds(ctx, t.Name)
+		if err == nil && len(bounds) > 0 {
 			return nil
 		}
+		c.renew(ctx, err)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for topic %q: %w", t.Name, ctx.Err())
@@ -236,6 +238,7 @@ func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, erro
 	}
 	res, err := c.api(10*time.Second).ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
 	if err != nil {
+		c.renew(ctx, err)
 		return nil, fmt.Errorf("list offsets of topic %q: %w", topic, err)
 	}
 	bounds := make(map[int]Bounds, n)
@@ -246,6 +249,7 @@ func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, erro
 		}
 		bounds[p.Partition] = Bounds{First: p.FirstOffset, End: p.LastOffset}
 	}
+	c.renew(ctx, err)
 	return bounds, err
 }
 

@@ -1,0 +1,128 @@
+package stream
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// onKfake returns a client that asks for what it has to know of topics, and not
+// because it is old.
+func onKfake(t *testing.T, opts ...kfake.Opt) (*kfake.Cluster, *Client) {
+	t.Helper()
+	was := topicsFor
+	topicsFor = time.Hour
+	t.Cleanup(func() { topicsFor = was })
+	cluster, err := kfake.NewCluster(opts...)
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	c, err := Open(Config{Brokers: cluster.ListenAddrs()}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return cluster, c
+}
+
+// TestANewLeaderIsFoundAtOnce: not when what is known of the old one is old.
+func TestANewLeaderIsFoundAtOnce(t *testing.T) {
+	cluster, c := onKfake(t, kfake.NumBrokers(2), kfake.SeedTopics(1, "events"))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	p, f := c.NewProducer(ProducerConfig{Topic: "events"}), c.NewFetcher("events", 0)
+	ops := map[string]func() error{
+		"produce": func() error { return p.Produce(ctx, Record{Value: []byte("v")}) },
+		"fetch":   func() error { _, err := f.Fetch(ctx, 0, FetchOptions{}); return err },
+		"bounds":  func() error { _, err := c.Bounds(ctx, "events"); return err },
+	}
+	require.NoError(t, ops["produce"]())
+	for name, op := range ops {
+		require.NoError(t, op())
+		leader := cluster.LeaderFor("events", 0)
+		require.NoError(t, cluster.MoveTopicPartition("events", 0, 1-leader))
+		time.Sleep(renewEvery) // it is another's trouble
+		if name != "produce" { // whoever calls these calls again
+			require.Error(t, op(), "%s, or the test is none", name)
+		}
+		require.NoError(t, op(), name)
+	}
+	require.NoError(t, p.Close())
+}
+
+// TestBrokersAreAskedForTopicsInUse, and not for all of the cluster.
+func TestBrokersAreAskedForTopicsInUse(t *testing.T) {
+	cluster, c := onKfake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "events", "jobs", "others"))
+	var mu sync.Mutex
+	var asked [][]string // nil: all
+	cluster.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		var names []string
+		if topics := req.(*kmsg.MetadataRequest).Topics; topics != nil {
+			names = []string{}
+			for _, topic := range topics {
+				names = append(names, *topic.Topic)
+			}
+		}
+		asked = append(asked, names)
+		return nil, nil, false
+	})
+	require.NoError(t, c.Ping(t.Context()))
+	for _, topic := range []string{"events", "jobs"} {
+		p := c.NewProducer(ProducerConfig{Topic: topic})
+		require.NoError(t, p.Produce(t.Context(), Record{Value: []byte("v")}))
+		require.NoError(t, p.Close())
+		_, err := c.NewFetcher(topic, 0).Fetch(t.Context(), 0, FetchOptions{})
+		require.NoError(t, err)
+	}
+	g, err := c.Join(GroupConfig{ID: "g", Topics: []string{"events"}, Worker: "a"})
+	require.NoError(t, err)
+	_, err = g.Next(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, g.Close())
+	mu.Lock()
+	defer mu.Unlock()
+	require.NotEmpty(t, asked)
+	for _, names := range asked {
+		require.NotNil(t, names, "all topics")
+		require.NotContains(t, names, "others")
+	}
+	require.True(t, slices.ContainsFunc(asked, func(names []string) bool { return slices.Equal(names, []string{"events", "jobs"}) }), "%v", asked)
+}
+
+// TestWhatIsKnownStaysWhenBrokersDoNotTell: a request may succeed by it.
+func TestWhatIsKnownStaysWhenBrokersDoNotTell(t *testing.T) {
+	cluster, c := onKfake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "events"))
+	p := c.NewProducer(ProducerConfig{Topic: "events"})
+	require.NoError(t, p.Produce(t.Context(), Record{Value: []byte("v")}))
+	asked := make(chan bool, 100)
+	cluster.ControlKey(int16(kmsg.Metadata), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		asked <- true
+		return nil, context.Canceled, true // hangs up
+	})
+	time.Sleep(renewEvery)
+	cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		produce := req.(*kmsg.ProduceRequest)
+		res := produce.ResponseKind().(*kmsg.ProduceResponse)
+		topic := kmsg.NewProduceResponseTopic()
+		topic.Topic, topic.TopicID = produce.Topics[0].Topic, produce.Topics[0].TopicID
+		partition := kmsg.NewProduceResponseTopicPartition()
+		partition.ErrorCode = 6 // NOT_LEADER_OR_FOLLOWER
+		topic.Partitions = append(topic.Partitions, partition)
+		res.Topics = append(res.Topics, topic)
+		return res, nil, true
+	})
+	require.NoError(t, p.Produce(t.Context(), Record{Value: []byte("v")}))
+	require.NotEmpty(t, asked)
+	_, err := c.Partitions(t.Context(), "jobs")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, ErrNoTopic, "that is not known")
+	require.NoError(t, p.Close())
+}
