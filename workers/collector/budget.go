@@ -27,4 +27,11 @@ func (g *grant) resize(bytes int64) bool {
 	return true
 }
 
+// pass passes all of it on: the grant that is returned is to be released then.
+func (g *grant) pass() *grant {
+	to := *g
+	g.bytes = 0
+	return &to
+}
+
 func (g *grant) release() { g.resize(0) }

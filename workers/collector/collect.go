@@ -28,9 +28,9 @@ func (c *Collector) collect(r *http.Request, kind event.Kind) (no *refusal) {
 		return overloaded()
 	}
 	g := &grant{budget: &c.inFlight}
+	defer g.release()
 	body, no := c.readBody(r, g)
 	if no != nil {
-		g.release()
 		return no
 	}
 	c.metrics.receivedBytes.Add(float64(len(body)))
@@ -40,10 +40,9 @@ func (c *Collector) collect(r *http.Request, kind event.Kind) (no *refusal) {
 	records, no := c.records(kind, body, c.stamp(r), authorization(r), true, g)
 	freeBody(body)
 	if no != nil {
-		g.release()
 		return no
 	}
-	return c.produce(r.Context(), records, g)
+	return c.produce(r.Context(), records, g.pass())
 }
 
 // stamp says what the request alone tells about its events. It is made once,

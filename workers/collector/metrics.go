@@ -17,6 +17,7 @@ type metrics struct {
 	rejected         *prometheus.CounterVec
 	receivedBytes    prometheus.Counter
 	lineBytes        prometheus.Counter
+	panics           prometheus.Counter
 	inFlightRequests prometheus.Gauge
 	produceSeconds   prometheus.Histogram
 }
@@ -34,6 +35,7 @@ func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, held *spo
 		rejected:         prometheus.NewCounterVec(counter("dead_letters_total", "Events answered 200 and put into the dead letters, by reason."), []string{"reason"}),
 		receivedBytes:    prometheus.NewCounter(counter("received_bytes_total", "Bytes of request bodies, inflated.")),
 		lineBytes:        prometheus.NewCounter(counter("line_bytes_total", "Bytes of stored lines given to Kafka's client.")),
+		panics:           prometheus.NewCounter(counter("panics_total", "Requests whose handler panicked, a bug; the log has the stack.")),
 		inFlightRequests: prometheus.NewGauge(gauge("in_flight_requests", "Requests being served.")),
 		produceSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "sealift", Subsystem: "collector", Name: "produce_seconds",
@@ -45,7 +47,7 @@ func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, held *spo
 		return m, nil
 	}
 	inFlight := prometheus.NewGaugeFunc(gauge("in_flight_bytes", "Bytes of requests and records in flight."), func() float64 { return float64(inFlightBytes()) })
-	all := []prometheus.Collector{m.requests, m.refused, m.events, m.rejected, m.receivedBytes, m.lineBytes, m.inFlightRequests, m.produceSeconds, inFlight}
+	all := []prometheus.Collector{m.requests, m.refused, m.events, m.rejected, m.receivedBytes, m.lineBytes, m.panics, m.inFlightRequests, m.produceSeconds, inFlight}
 	if held != nil {
 		all = append(all,
 			prometheus.NewGaugeFunc(gauge("spool_bytes", "Bytes of the spool on the disk."), func() float64 { return float64(held.Stats().Bytes) }),

@@ -49,6 +49,7 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 		return refuseEvent(err)
 	}
 	g := &grant{budget: &c.inFlight}
+	defer g.release()
 	if !g.resize(int64(cap(body))) {
 		return overloaded()
 	}
@@ -57,8 +58,7 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 	stamp.UserAgent = r.UserAgent()
 	records, no := c.records(kind, body, stamp, authorization(r), false, g)
 	if no != nil {
-		g.release()
 		return no
 	}
-	return c.produce(r.Context(), records, g)
+	return c.produce(r.Context(), records, g.pass())
 }

@@ -1,7 +1,10 @@
 package collector
 
 import (
+	"fmt"
 	"net/http"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -11,19 +14,40 @@ import (
 // Handler returns the whole API.
 func (c *Collector) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := "other"
-		var status int
-		if len(r.Header) > maxHeaders {
-			status = manyHeaders(w)
-		} else if !c.gate.enter() {
-			status = answer(w, overloaded())
-		} else {
-			defer c.gate.leave()
-			allowOrigin(w, r)
-			name, status = c.route(w, r)
-		}
+		name, status := c.serve(w, r)
 		c.metrics.requests.WithLabelValues(name, strconv.Itoa(status)).Inc()
 	})
+}
+
+func (c *Collector) serve(w http.ResponseWriter, r *http.Request) (name string, status int) {
+	name = "other"
+	if len(r.Header) > maxHeaders {
+		return name, manyHeaders(w)
+	}
+	if !c.gate.enter() {
+		return name, answer(w, overloaded())
+	}
+	defer c.gate.leave()
+	defer func() {
+		if what := recover(); what != nil {
+			status = c.panicked(w, what)
+		}
+	}()
+	allowOrigin(w, r)
+	return c.route(w, r)
+}
+
+// panicked answers a request whose handler panicked. net/http would log that where
+// nobody reads it. What else than the runtime says may hold a part of a body.
+func (c *Collector) panicked(w http.ResponseWriter, what any) int {
+	c.metrics.panics.Inc()
+	said := fmt.Sprintf("%T", what)
+	if fault, ok := what.(runtime.Error); ok {
+		said = fault.Error()
+	}
+	c.deps.Log.Error("a handler panicked; its request is answered 500", "panic", said, "stack", string(debug.Stack()))
+	w.Header().Set("Connection", "close") // nobody knows how far the body was read
+	return c.refuse(w, retryLater(http.StatusInternalServerError, "internal", "a bug of the collector: try again, and report what its log says"))
 }
 
 // route serves a request and returns the path's name, for metrics, and the
