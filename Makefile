@@ -66,7 +66,7 @@ stack-up: ## start real Kafka, Redis and S3 and leave them running
 
 stack-down: ## stop them, and remove their data
 	@scripts/stack.sh down "$(STACK)"
-	@rm -rf "$(STACK)"
+	@[ ! -s "$(STACK)/brokers" ] || rm -rf "$(STACK)"
 
 lint: $(LINT) ## go vet and golangci-lint
 	go vet ./...
