@@ -70,7 +70,7 @@ func (n *Node) Get(key string) *Node {
 // and names the line, never the content: documents may hold secrets.
 func Parse(b []byte) ([]*Node, error) {
 	var docs []*Node
-	for _, d := range split(b) {
+	for _, d := range split(bytes.TrimPrefix(b, []byte("\ufeff"))) { // Windows' editors begin with a byte order mark
 		n, err := parse(d)
 		if err != nil {
 			return nil, err

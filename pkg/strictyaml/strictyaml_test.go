@@ -7,7 +7,11 @@ import (
 )
 
 func TestParseKeepsTextAndLine(t *testing.T) {
-	docs, err := Parse([]byte(`# a comment
+	docs, err := Parse([]byte("\ufeffa: 1\n"))
+	require.NoError(t, err)
+	require.NotNil(t, docs[0].Get("a"), "after a byte order mark")
+
+	docs, err = Parse([]byte(`# a comment
 a: 007
 b: "12"
 c:
