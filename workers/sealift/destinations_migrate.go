@@ -31,7 +31,7 @@ func newDestinationsMigrateCommand(a *app) *cobra.Command {
 
   1. policies   what the customer has to attach
   2. check      the real sequence by the new way, without storing anything
-  3. test       a file of the destination is put below segment-logs/test/, by the new way
+  3. test       a file of the destination is put below segment-logs/sealift-check/, by the new way
   4. switch     one record of the catalog; the destination stays the same, with its debts and receipts
   5. confirm    files arrive by the new way, and no copier works the old way any more
   6. clean up   what the customer may remove now: Sealift has no right to

@@ -53,11 +53,7 @@ func planMove(a *app, stored *catalog.Snapshot, t catalog.Target, to migration.P
 // where the policies allow it, and in no source's folder.
 func (p movePlan) test() catalog.Target {
 	t := p.next
-	folder := "test"
-	if slices.Contains(t.Sources, folder) {
-		folder = catalog.ReservedSourceID
-	}
-	t.Prefix = "segment-logs/" + folder
+	t.Prefix = "segment-logs/" + catalog.ReservedSourceID
 	if p.next.Prefix != "" {
 		t.Prefix = p.next.Prefix + "/" + t.Prefix
 	}

@@ -140,10 +140,8 @@ func (m *mover) change(ctx context.Context) error {
 	if err := m.ask(ctx, "Switch?"); err != nil {
 		return err
 	}
-	if m.plan.moves() && m.plan.now.BucketName == m.plan.next.BucketName {
-		if err := m.quiet(ctx); err != nil {
-			return err
-		}
+	if err := m.quiet(ctx); err != nil {
+		return err
 	}
 	if err := m.log.Append(ctx, migration.Note{Step: migration.Switched, From: m.plan.from, To: m.plan.to, Test: m.log.Last().Test, By: workerName("migrate")}); err != nil {
 		return err
@@ -155,10 +153,13 @@ func (m *mover) change(ctx context.Context) error {
 	return nil
 }
 
-// quiet waits until nothing is on its way, if that ever is so: a copier that
-// dies between an object and its receipt, and another that has read the switch,
-// would put the file below both prefixes.
+// quiet waits before a change of the prefix until nothing is on its way, if
+// that ever is so: a copier that dies between an object and its receipt, and
+// another that has read the switch, would put the file below both prefixes.
 func (m *mover) quiet(ctx context.Context) error {
+	if !m.plan.moves() || m.plan.now.BucketName != m.plan.next.BucketName {
+		return nil
+	}
 	for begun := time.Now(); ; {
 		s, err := auditor.ReadStatus(ctx, auditor.StatusConfig{
 			Topic: m.s.cfg.Kafka.EventsTopic, Destinations: []string{m.plan.now.ID},
@@ -218,7 +219,11 @@ func (m *mover) confirm(ctx context.Context) error {
 		m.say("no file was due since %s: run the command again when one was", clock(last.At))
 		return partial(fmt.Sprintf("destination %s is switched, and waits for its first file", m.plan.now.ID))
 	case a.Old > 0 && a.LastOld.At > last.At+follows.Milliseconds():
-		m.say("copier %s still delivers the old way, the last time at %s: it does not read the catalog; restart it, and run the command again", a.LastOld.Worker, clock(a.LastOld.At))
+		m.say("copier %s delivered the old way as late as %s: it does not read the catalog, or took long to put that file; restart it, and run the command again", a.LastOld.Worker, clock(a.LastOld.At))
+		// What it delivered until now is not held against it again.
+		if err := m.log.Append(ctx, migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}); err != nil {
+			return err
+		}
 		return partial(fmt.Sprintf("destination %s is switched, but a copier does not follow", m.plan.now.ID))
 	}
 	m.say("%d of the newest files arrived, the first at %s: s3://%s/%s", a.New, clock(a.First.At), a.First.Bucket, a.First.Key)
@@ -255,6 +260,11 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 	}
 	if err := m.ask(ctx, "Take it back?"); err != nil {
 		return err
+	}
+	if switched {
+		if err := m.quiet(ctx); err != nil {
+			return err
+		}
 	}
 	// 1. note  2. record
 	if last.Step != migration.Aborted { // else it was interrupted between the two

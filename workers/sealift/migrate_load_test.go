@@ -153,7 +153,7 @@ func (r *loadRig) files(buckets ...string) iter.Seq2[check.Object, error] {
 	return func(yield func(check.Object, error) bool) {
 		for _, b := range buckets {
 			for o, err := range objects(r.t.Context(), r.dev.bucket(b, r.dev.S3Region), &tree{}) {
-				if !strings.HasPrefix(o.Key, "segment-logs/test/") && !yield(o, err) {
+				if !strings.HasPrefix(o.Key, "segment-logs/sealift-check/") && !yield(o, err) {
 					return
 				}
 			}

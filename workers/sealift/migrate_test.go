@@ -97,6 +97,18 @@ func (r *moveRig) deliver(n int, seq int64, receipt delivery.Receipt) {
 	ledgertest.Receipt(r.t, r.svc.staging, e, 0, f.Owed[0], receipt)
 }
 
+// redeliver replaces the receipt of customer n's file of entry seq.
+func (r *moveRig) redeliver(n int, seq int64, receipt delivery.Receipt) {
+	ctx := r.t.Context()
+	log := ledger.Log{Topic: r.svc.cfg.Kafka.EventsTopic, Incarnation: strconv.Itoa(n)}
+	e, err := ledger.NewChain(r.svc.staging, log).Entry(ctx, seq)
+	require.NoError(r.t, err)
+	receipt.File, receipt.Destination, receipt.Outcome = delivery.Ref(e, 0), e.Files[0].Owed[0], delivery.Delivered
+	receipt.Bucket, receipt.Key = fmt.Sprintf("logs-%d", n), delivery.ObjectKey("raw", log, &e.Files[0])
+	_, err = r.svc.staging.Put(ctx, delivery.ReceiptKey(receipt.File, receipt.Destination), bytes.NewReader(receipt.Encode()), objstore.PutOptions{})
+	require.NoError(r.t, err)
+}
+
 func (r *moveRig) target(id string) catalog.Target {
 	stored, err := storedCatalog(r.t.Context(), r.svc)
 	require.NoError(r.t, err)
@@ -148,7 +160,7 @@ func TestMigrationIsInterruptedAnywhere(t *testing.T) {
 			require.Equal(t, migration.Place{Bucket: target.Bucket, RoleARN: role}, placeOf(r.target(target.ID)))
 			keys := r.objects(target.BucketName)
 			require.Len(t, keys, 1, "request %d: the test file, once", request)
-			require.True(t, strings.HasPrefix(keys[0], "raw/segment-logs/test/segment-logs/"), keys[0])
+			require.True(t, strings.HasPrefix(keys[0], "raw/segment-logs/sealift-check/segment-logs/"), keys[0])
 			log, err := migration.Open(t.Context(), r.svc.staging, target.ID)
 			require.NoError(t, err)
 			require.Equal(t, migration.Confirmed, log.Last().Step)
@@ -236,6 +248,9 @@ func TestPrefixChangeWaitsForWhatIsOnItsWay(t *testing.T) {
 	require.Contains(t, said, "1 files are on their way")
 	require.Contains(t, said, "waits for its first file")
 	require.Equal(t, target.BucketName+"/new", r.target(target.ID).Bucket)
+	code, said = r.migrate(t.Context(), 1, target.ID, "--abort", "--wait", "1s")
+	require.Equal(t, exitOK, code, said)
+	require.Contains(t, said, "1 files are on their way", "and so does taking it back")
 }
 
 // A copier that does not read the catalog is named, and then it is not over.
@@ -246,10 +261,16 @@ func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
 	r.deliver(1, 2, delivery.Receipt{Worker: "deaf", At: time.Now().Add(2 * time.Hour).UnixMilli()})
 	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
 	require.Equal(t, exitPartial, code, said)
-	require.Contains(t, said, "copier deaf still delivers the old way")
+	require.Contains(t, said, "copier deaf delivered the old way as late as")
 	log, err := migration.Open(t.Context(), r.svc.staging, target.ID)
 	require.NoError(t, err)
 	require.Equal(t, migration.Switched, log.Last().Step)
+
+	// Restarted, it does so no more. What it did is not held against it again.
+	r.redeliver(1, 2, delivery.Receipt{Worker: "deaf", At: log.Last().At + follows.Milliseconds()})
+	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitOK, code, said)
+	require.Contains(t, said, "1 went the old way while copiers followed")
 }
 
 // What was applied while somebody thought about the switch is kept.
