@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ func (f *catalogFiles) flag(flags *pflag.FlagSet) {
 }
 
 // read parses all files and validates them together.
-func (f *catalogFiles) read(a *app, args []string) ([]catalog.Workspace, error) {
+func (f *catalogFiles) read(ctx context.Context, a *app, args []string) ([]catalog.Workspace, error) {
 	names := append(f.names, args...)
 	if len(names) == 0 {
 		return nil, usage("name a file with -f")
@@ -46,7 +47,7 @@ func (f *catalogFiles) read(a *app, args []string) ([]catalog.Workspace, error) 
 	var all []catalog.Workspace
 	var errs []error
 	for _, name := range names {
-		ws, err := readCatalog(a, name)
+		ws, err := readCatalog(ctx, a, name)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
@@ -61,17 +62,29 @@ func (f *catalogFiles) read(a *app, args []string) ([]catalog.Workspace, error) 
 	return all, catalog.Validate(all)
 }
 
-func readCatalog(a *app, name string) ([]catalog.Workspace, error) {
+func readCatalog(ctx context.Context, a *app, name string) ([]catalog.Workspace, error) {
 	in, err := a.open(name)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = in.Close() }() // it was only read
-	b, err := io.ReadAll(in)
-	if err != nil {
-		return nil, err
+	type read struct {
+		b   []byte
+		err error
 	}
-	return catalog.Parse(b)
+	all := make(chan read, 1)
+	go func() { // nothing else ends a read from a terminal
+		b, err := io.ReadAll(in)
+		all <- read{b, errors.Join(err, in.Close())}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case r := <-all:
+		if r.err != nil {
+			return nil, r.err
+		}
+		return catalog.Parse(r.b)
+	}
 }
 
 func newCatalogValidateCommand(a *app) *cobra.Command {
@@ -84,8 +97,8 @@ fixes. Nothing is connected to; whether they fit to what is applied already is f
 configuration is there, it also tells of endpoints that destinations.allowed_endpoints of it does not permit.`,
 		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  sealift catalog validate *.yaml",
 		Annotations: withoutConfig,
-		RunE: func(_ *cobra.Command, args []string) error {
-			ws, err := files.read(a, args)
+		RunE: func(c *cobra.Command, args []string) error {
+			ws, err := files.read(c.Context(), a, args)
 			if err != nil {
 				return err
 			}

@@ -97,7 +97,7 @@ type plan struct {
 // withPlan reads documents and the stored catalog, and calls do with what is
 // to change. It refuses documents that do not fit to the other workspaces.
 func withPlan(ctx context.Context, a *app, files *catalogFiles, args []string, create bool, do func(*catalogTopic, plan) error) (err error) {
-	docs, err := files.read(a, args)
+	docs, err := files.read(ctx, a, args)
 	if err != nil {
 		return err
 	}

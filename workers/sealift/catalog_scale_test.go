@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -328,4 +331,14 @@ func TestApplyTellsOfEndpointsThatAreNotAllowed(t *testing.T) {
 	code, _, stderr = sealift(t, "", nil, "catalog", "validate", "-f", file)
 	require.Zero(t, code)
 	require.Empty(t, stderr)
+}
+
+// Nothing comes from a terminal, and nothing ends that read but its user.
+func TestCatalogFromStdinEndsAtASignal(t *testing.T) {
+	in, out := io.Pipe()
+	defer func() { require.NoError(t, out.Close()) }()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(interruptedError{os.Interrupt})
+	var said bytes.Buffer
+	require.Equal(t, exitInterrupted, run(ctx, []string{"catalog", "validate", "-f", "-"}, nil, in, &said, &said), said.String())
 }

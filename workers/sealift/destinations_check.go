@@ -115,7 +115,7 @@ func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string
 func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, names []string) ([]catalog.Target, error) {
 	var snapshot *catalog.Snapshot
 	if len(o.files.names) > 0 {
-		workspaces, err := o.files.read(a, nil)
+		workspaces, err := o.files.read(ctx, a, nil)
 		if err != nil {
 			return nil, err
 		}

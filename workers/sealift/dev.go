@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,6 +62,9 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	if b, err := os.ReadFile(o.configFile()); err == nil && !bytes.HasPrefix(b, []byte(operatorsHead)) {
+		return fmt.Errorf("%q was not written by sealift dev, and would be replaced: choose another directory with --data", o.configFile())
+	}
 	file := filepath.Join(o.data, "endpoints.json")
 	o.again(file)
 	// Whoever waits for the file must not read that of a former life.
@@ -80,6 +84,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	}
 	s.configure(&cfg)
 	devConfigure(&cfg, o)
+	cfg.Collector.TLS = config.ServerTLS{} // what is printed and written says http
 	if cfg.Collector.Listen, err = o.http.free(log); err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ func (c *devCatalog) start(ctx context.Context, services *services) error {
 	c.services = services
 	var workspaces []catalog.Workspace
 	var err error
+	read := stamp(c.file) // before it is, lest a change meanwhile pass for known
 	if c.file != "" {
 		workspaces, err = loadCatalog(c.file)
 	} else if len(services.catalog.Snapshot().Workspaces()) == 0 {
@@ -47,7 +48,7 @@ func (c *devCatalog) start(ctx context.Context, services *services) error {
 	}
 	c.watchers.Go(func() { c.followProvision(ctx, changed) })
 	if c.file != "" {
-		c.watchers.Go(func() { c.followFile(ctx) })
+		c.watchers.Go(func() { c.followFile(ctx, read) })
 	}
 	return nil
 }
@@ -66,8 +67,9 @@ func (c *devCatalog) followProvision(ctx context.Context, changed <-chan struct{
 	}
 }
 
-func (c *devCatalog) followFile(ctx context.Context) {
-	last := stamp(c.file)
+// followFile applies the file whenever it is another than the one with stamp
+// last.
+func (c *devCatalog) followFile(ctx context.Context, last string) {
 	var again time.Time // when to try once more what the catalog's topic did not take
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -8,12 +8,15 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 )
 
+// operatorsHead is how the file begins, so that no other is replaced.
+const operatorsHead = "# Written by sealift dev"
+
 // operatorsConfig is a configuration for commands that work on what `sealift
 // dev` runs. Its Redis and its S3 have no secret: S3's keys come from the
 // environment, as everywhere.
 func operatorsConfig(cfg config.Config) []byte {
 	var b strings.Builder
-	b.WriteString("# Written by sealift dev when it is ready, for operators' commands:\n#   sealift --config FILE verify\n")
+	b.WriteString(operatorsHead + " when it is ready, for operators' commands:\n#   sealift --config FILE verify\n")
 	section := ""
 	for _, v := range []struct {
 		key   string

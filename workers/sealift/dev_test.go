@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/secret"
@@ -31,7 +31,10 @@ type devProcess struct {
 	endpoints
 	cmd  *exec.Cmd
 	done chan error
+	log  *logtest.Buffer
 }
+
+func (p *devProcess) logged(text string) bool { return strings.Contains(p.log.String(), text) }
 
 func devArgs(data string, args ...string) []string {
 	return append([]string{
@@ -49,10 +52,10 @@ func startDevAs(t *testing.T, cmd *exec.Cmd, data string) *devProcess {
 	t.Helper()
 	file := filepath.Join(data, "endpoints.json")
 	_ = os.Remove(file) // of a former life, if that was killed
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
+	log := &logtest.Buffer{}
+	cmd.Stdout, cmd.Stderr = log, log
 	require.NoError(t, cmd.Start())
-	p := &devProcess{cmd: cmd, done: make(chan error, 1)}
+	p := &devProcess{cmd: cmd, done: make(chan error, 1), log: log}
 	go func() { p.done <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
@@ -175,6 +178,10 @@ destinations:
 
 	// A broken file leaves what is; a good one is applied while it runs.
 	require.NoError(t, os.WriteFile(file, []byte("workspace: ["), 0o600))
+	require.Eventually(t, func() bool { return p.logged("catalog file not applied") }, 20*time.Second, 50*time.Millisecond)
+	require.True(t, p.track("key1", "broken"))
+	acked.Acknowledge("web", "broken")
+	require.True(t, p.delivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
 	write("acme-new")
 	require.Eventually(t, func() bool {
 		_, err := p.bucket("acme-new", "eu-west-1").List(t.Context(), "", "", 1)
@@ -203,6 +210,13 @@ func TestOperatorsCommandsOnDev(t *testing.T) {
 		out, err := c.CombinedOutput()
 		require.NoError(t, err, "%s: %s", args, out)
 	}
+	for _, args := range [][]string{{"--source", "demp"}, {"--destination", "ws_demo0000000000000000/dem"}} {
+		c := exec.Command("sealift", append([]string{"--config", filepath.Join(data, "sealift.yaml"), "verify"}, args...)...)
+		c.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
+		out, err := c.CombinedOutput()
+		require.Error(t, err, "a typo is no good news: %s", out)
+		require.Contains(t, string(out), "nothing is known of")
+	}
 	loss := exec.Command("sealift", "--config", filepath.Join(data, "sealift.yaml"), "ledger", "accept-loss", "--partition", "0")
 	loss.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
 	out, err := loss.CombinedOutput()
@@ -222,6 +236,26 @@ func TestDevRefusesASecondProcess(t *testing.T) {
 	require.True(t, p.track("demo", "still there"))
 	_, err = os.Stat(filepath.Join(data, "endpoints.json"))
 	require.NoError(t, err, "the first one's endpoints stay")
+}
+
+func TestDevReplacesNoConfigurationOfAnothers(t *testing.T) {
+	data := t.TempDir()
+	file := filepath.Join(data, "sealift.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("staging: {bucket: acme}\n"), 0o600))
+	out, err := exec.Command("sealift", devArgs(data)...).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), file)
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "staging: {bucket: acme}\n", string(b))
+}
+
+// What is configured for a fleet is in force where dev runs, but for what is
+// embedded.
+func TestDevBesideTheConfigurationOfAFleet(t *testing.T) {
+	p := startDev(t, t.TempDir(), "--set", "kafka.replication=3", "--set", "kafka.create_topics=false",
+		"--set", "collector.tls.cert_file=/none.pem", "--set", "collector.tls.key_file=/none.pem")
+	require.True(t, p.track("demo", "1"))
 }
 
 // TestDevEndsWhenARoleCannotStart has a directory for a spool where a file is.

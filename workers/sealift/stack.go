@@ -154,6 +154,7 @@ func (s *stack) credentials(context.Context) (objstore.Credentials, error) { ret
 func (s *stack) configure(cfg *config.Config) {
 	cfg.Kafka.Brokers = []string{s.kafka.Addr()}
 	cfg.Kafka.TLS, cfg.Kafka.SASL = config.TLS{}, config.SASL{}
+	cfg.Kafka.CreateTopics, cfg.Kafka.Replication = true, -1 // there is one broker, and it is new
 	cfg.Redis = config.Redis{URL: secret.New(s.redis.URL())}
 	cfg.Staging.CAFile, cfg.Staging.ExpectedBucketOwner, cfg.STS.CAFile = "", "", ""
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = s.s3URL, true, embeddedRegion

@@ -109,6 +109,9 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	} else {
 		err = errors.Join(printVerify(a.stdout, r, err == nil && len(r.Unread) == 0), err)
 	}
+	if err == nil && len(r.Unread) == 0 && r.OK() {
+		return o.known(ctx, s, r)
+	}
 	if err == nil && len(r.Unread) > 0 {
 		err = fmt.Errorf("not all could be verified: %s could not be read", progress.Things(int64(len(r.Unread)), "thing"))
 	}
@@ -116,6 +119,21 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 		return &exitError{exitPartial, errors.Join(fmt.Errorf("problems found: %s", progress.Count(r.Problems)), err)}
 	}
 	return err
+}
+
+// known is an error if nothing was found of what was asked for and the catalog
+// does not know it either.
+func (o verifyOptions) known(ctx context.Context, s *services, r *verify.Report) error {
+	if o.cfg.Source != "" && r.Files == 0 {
+		known := knownSources(ctx, s)
+		if _, ok := known[o.cfg.Source]; !ok && len(known) > 0 {
+			return noSource(o.cfg.Source, known)
+		}
+	}
+	if len(r.Destinations) == 0 {
+		return knownDestination(ctx, s, o.cfg.Destination)
+	}
+	return nil
 }
 
 // bucketReader opens destinations to be read.
