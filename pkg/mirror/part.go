@@ -6,8 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"github.com/sealift/sealift/pkg/flock"
 )
 
 // diskError is a failure of the local disk: it ends the whole download, since
@@ -58,15 +59,14 @@ func openPart(path string) (*part, error) {
 	}
 }
 
-// lock is false if the file got its name, or went, between open and lock. The
-// kernel unlocks when the file is closed, however the process ends.
+// lock is false if the file got its name, or went, between open and lock.
 func (p *part) lock() (held bool, err error) {
-	err = syscall.Flock(int(p.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = flock.Lock(p.File)
 	switch {
-	case errors.Is(err, syscall.EWOULDBLOCK):
+	case errors.Is(err, flock.ErrHeld):
 		return false, errBusy
 	case err != nil && !errors.Is(err, errors.ErrUnsupported): // some network disks have no locks
-		return false, onDisk(fmt.Errorf("lock %q: %w", p.Name(), err))
+		return false, onDisk(err)
 	}
 	ours, err := p.Stat()
 	if err != nil {

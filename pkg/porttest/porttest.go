@@ -16,8 +16,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
+
+	"github.com/sealift/sealift/pkg/flock"
 )
 
 var (
@@ -64,17 +65,9 @@ func take(port int) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		return file, nil
-	}
-	_ = file.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	file, err := flock.Open(filepath.Join(dir, strconv.Itoa(port)))
+	if errors.Is(err, flock.ErrHeld) {
 		err = nil
 	}
-	return nil, err
+	return file, err
 }

@@ -25,6 +25,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/sealift/sealift/pkg/flock"
 )
 
 // Config says where the server keeps its data and who its operator is.
@@ -96,7 +98,7 @@ func (s *Server) open() error {
 		return err
 	}
 	var err error
-	if s.lock, err = lockFile(filepath.Join(s.cfg.Dir, "lock")); err != nil {
+	if s.lock, err = flock.Open(filepath.Join(s.cfg.Dir, "lock")); err != nil {
 		return err
 	}
 	// Files here were never answered.

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealift/sealift/pkg/assumerole"
+	"github.com/sealift/sealift/pkg/flock"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 	"github.com/sealift/sealift/pkg/secret"
@@ -262,7 +263,7 @@ func TestObjectsSurviveARestart(t *testing.T) {
 func TestOneProcessADirectory(t *testing.T) {
 	f := start(t)
 	_, err := s3server.Open(s3server.Config{Dir: f.dir, AccessKey: accessKey, SecretKey: secretKey})
-	require.ErrorContains(t, err, "another process uses this directory")
+	require.ErrorIs(t, err, flock.ErrHeld)
 }
 
 func TestFaults(t *testing.T) {

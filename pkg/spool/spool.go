@@ -75,8 +75,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/sealift/sealift/pkg/flock"
 )
 
 // Config says where and how large. Dir and MaxBytes are needed.
@@ -156,13 +157,9 @@ func Open(cfg Config, log *slog.Logger) (*Spool, error) {
 	if err := s.makeDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(cfg.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := flock.Open(filepath.Join(cfg.Dir, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = lock.Close()
-		return nil, fmt.Errorf("open spool %q: another process has it: give each its own directory: %w", cfg.Dir, err)
 	}
 	s.lock = lock
 	if err := s.recover(); err != nil {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/sealift/sealift/pkg/flock"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -232,7 +234,7 @@ func TestADirectoryBelongsToOneProcess(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir}, silent)
 	_, err := Open(Config{Dir: dir, MaxBytes: 1 << 20}, silent)
-	require.ErrorContains(t, err, "another process has it")
+	require.ErrorIs(t, err, flock.ErrHeld)
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close(), "twice")
 	require.ErrorIs(t, s.Append(entry(0)), ErrClosed)

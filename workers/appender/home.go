@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/google/uuid"
+
+	"github.com/sealift/sealift/pkg/flock"
 )
 
 // home is the data directory: it belongs to one process at a time and gives
@@ -25,13 +27,9 @@ func openHome(dir, topic, incarnation string) (*home, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create appender.data_dir %q: %w", dir, err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := flock.Open(filepath.Join(dir, "lock"))
 	if err != nil {
-		return nil, fmt.Errorf("open appender.data_dir %q: %w", dir, err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = lock.Close()
-		return nil, fmt.Errorf("appender.data_dir %q is in use by another process; give each appender a directory of its own: %w", dir, err)
+		return nil, fmt.Errorf("open appender.data_dir: %w", err)
 	}
 	for _, kind := range []string{spoolDir, recallDir} {
 		kind = filepath.Join(dir, kind)

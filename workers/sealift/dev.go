@@ -14,10 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/flock"
 )
 
 // devOptions are the flags of `sealift dev`.
@@ -128,15 +128,12 @@ func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w; choose one that can be written with --data", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := flock.Open(filepath.Join(dir, "lock"))
+	if errors.Is(err, flock.ErrHeld) {
+		return nil, fmt.Errorf("%q is in use by another sealift: stop it, or choose another directory with --data", dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w; choose one that can be written with --data", err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = fmt.Errorf("%q is in use by another sealift: stop it, or choose another directory with --data", dir)
-		}
-		return nil, errors.Join(err, lock.Close())
 	}
 	return lock, nil
 }
