@@ -72,7 +72,6 @@ type Stats struct {
 	Memory  int64         // gauge: bytes held
 	Covered time.Duration // gauge: how far back from the newest record all is remembered
 	Gap     int64         // gauge: offsets that NextFill still wants, an upper bound
-	Filled  int64         // offsets filled from the log
 	Reads   int64         // of runs, because a filter did not exclude the message
 	Errors  int64         // runs and tables given up, because of the disk
 	Cut     int64         // runs given up before their time, for want of memory or disk

@@ -74,7 +74,6 @@ const past = 1 << 16
 // newest record in it was received at that time, 0 if there was none. If that
 // and more above are out of the window, nothing below is wanted.
 func (s *Store) Filled(from, to, newest int64) {
-	s.stats.Filled += to - from
 	s.clock = max(s.clock, newest) // nothing may have been remembered yet, nor ever be
 	switch {
 	case newest >= s.clock-s.cfg.Window.Milliseconds():
