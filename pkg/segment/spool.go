@@ -231,6 +231,13 @@ func (s *Spool) release(a *active, keep bool) {
 	a.lines = nil
 }
 
+// dropWindow gives the file's window back; the next block does without.
+func (s *Spool) dropWindow(a *active) {
+	s.windows -= int64(cap(a.window))
+	s.hold(-int64(cap(a.window)))
+	a.window = nil
+}
+
 // write appends the gathered frames to the chunk.
 func (s *Spool) write() error {
 	if len(s.buf) == 0 {
@@ -297,9 +304,17 @@ func (s *Spool) Relieve() error {
 
 // makeRoom compresses the largest buffers until the spool holds three
 // quarters of its share. Largest first keeps blocks as large as the budget
-// allows: after a while all buffers grow to about the same size.
+// allows: after a while all buffers grow to about the same size. Windows beyond
+// their part go first: they are of a time when there were fewer spools.
 func (s *Spool) makeRoom() error {
-	goal := s.cfg.Budget.share() * 3 / 4
+	share := s.cfg.Budget.share()
+	goal := share * 3 / 4
+	for _, a := range s.open {
+		if s.windows <= share/4 {
+			break
+		}
+		s.dropWindow(a)
+	}
 	bySize := make([]*active, 0, len(s.open))
 	for _, a := range s.open {
 		if cap(a.lines) > 0 {
@@ -349,8 +364,7 @@ func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
 	}
 	sealed := s.finish(a, reason)
 	delete(s.open, stream)
-	s.windows -= int64(cap(a.window))
-	s.hold(-int64(cap(a.window)))
+	s.dropWindow(a)
 	return sealed, nil
 }
 

@@ -217,6 +217,49 @@ func TestBudgetIsKeptByOnesThatAreIdle(t *testing.T) {
 	require.LessOrEqual(t, idle.Held(), budget.limit/2)
 }
 
+// TestWindowsOfALargerShareAreGivenUp: when more spools come, what was a quarter
+// of the share is more than the share, and no buffer that is emptied makes room:
+// each line would be a block of its own until its file is sealed.
+func TestWindowsOfALargerShareAreGivenUp(t *testing.T) {
+	const streams = 256
+	budget := NewBudget(8 << 20)
+	s := newSpool(t, Config{Budget: budget, BlockBytes: 1 << 10})
+	offset := int64(0)
+	add := func(n int) {
+		offset++
+		require.NoError(t, s.Append(stream(int(offset)%streams), offset, 5, line(int(offset), n)))
+	}
+	blocks := func() (n int) {
+		for _, a := range s.open {
+			n += len(a.extents)
+		}
+		return n
+	}
+	for range 3 * streams {
+		add(900)
+	}
+	require.EqualValues(t, streams*windowBytes, s.windows)
+	require.Equal(t, budget.limit/4, s.windows)
+
+	for range 7 {
+		newSpool(t, Config{Budget: budget})
+	}
+	s.cfg.Budget.used.Add(budget.limit) // the others hold it
+	before := blocks()
+	for range 4 * streams {
+		add(100)
+	}
+	require.Less(t, blocks()-before, 2*streams, "of four lines each")
+	require.LessOrEqual(t, s.windows, budget.share()/4)
+	require.LessOrEqual(t, s.held, budget.share())
+	for i := range streams {
+		_, err := s.Seal(stream(i), ReasonTime)
+		require.NoError(t, err)
+	}
+	require.Zero(t, s.windows)
+	require.Zero(t, s.held)
+}
+
 func TestReleaseGivesDiskBack(t *testing.T) {
 	s := newSpool(t, Config{BlockBytes: 1 << 10, ChunkBytes: 16 << 10})
 	var sealed []*Sealed
