@@ -182,8 +182,10 @@ type Entry struct {
 	// it: all that SealedThrough names, and all that is read from LowWatermark
 	// on under this entry.
 	Router string `json:"router,omitempty"`
-	// RouterFrom is the offset from which on Router is the rule: the watermark
-	// at which another was given up. 0: the chain never had another.
+	// RouterFrom is the offset below which what was read may be in no file, or in
+	// one by another rule than Router: the watermark at which that was given up, or
+	// up to which a loss was accepted; 0: neither ever was. No message below it is
+	// to be remembered.
 	RouterFrom int64 `json:"router_from,omitempty"`
 
 	Files   []File           `json:"files"`

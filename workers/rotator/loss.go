@@ -33,6 +33,9 @@ func Loss(head *ledger.Entry, cluster string, b stream.Bounds, by string) (*ledg
 			LowWatermark: b.First, Skipped: map[string]int64{ledger.SkippedLost: lost},
 		}, ledger.Tenure{Owner: by})
 		e.DispatchedThrough = head.DispatchedThrough // its owner may not have come so far
+		// What was read of the lost messages, and is remembered, is in no file: what
+		// is sent again of them is no copy.
+		e.RouterFrom = b.First
 		e.Attempt = uuid.NewString()
 		return e, nil
 	}

@@ -469,6 +469,7 @@ func TestAnAcceptedLoss(t *testing.T) {
 	claim, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
 	require.NoError(t, err)
 	require.EqualValues(t, 100, claim.LowWatermark)
+	require.EqualValues(t, 100, claim.RouterFrom, "what was read below it is remembered by nobody")
 	require.Len(t, b.jobs, 4, "two files of two debts")
 	_, err = AcceptLoss(ctx, chain, "c1", b.bounds, "operator")
 	require.ErrorIs(t, err, ErrNothingLost)
