@@ -50,7 +50,7 @@ const (
 )
 
 // sendWithin bounds what is finished though the run has been told to end.
-const sendWithin = 30 * time.Second
+const sendWithin = 2 * time.Minute
 
 // Run sends the letters of a window. With an error the tally is of what was
 // done. Only one may run at a time: another would not know of this one's notes.

@@ -7,7 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -43,6 +45,59 @@ func (m memory) kafka() Kafka {
 		},
 		Fetcher: func(topic string, p int) Fetcher { return fetcher{m, topic, p} },
 	}
+}
+
+// flaky is a Kafka that finds no broker at every other call.
+func flaky(kafka Kafka) Kafka {
+	calls := 0
+	away := func() error {
+		if calls++; calls%2 == 1 {
+			return syscall.ECONNREFUSED
+		}
+		return nil
+	}
+	return Kafka{
+		Since: func(ctx context.Context, topic string, t time.Time) (map[int]stream.Bounds, error) {
+			if err := away(); err != nil {
+				return nil, err
+			}
+			return kafka.Since(ctx, topic, t)
+		},
+		Fetcher: func(topic string, p int) Fetcher { return flakyFetcher{away, kafka.Fetcher(topic, p)} },
+	}
+}
+
+type flakyFetcher struct {
+	away func() error
+	Fetcher
+}
+
+func (f flakyFetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error) {
+	if err := f.away(); err != nil {
+		return stream.Fetched{}, err
+	}
+	return f.Fetcher.Fetch(ctx, offset, opts)
+}
+
+// TestBrokersThatAreAwayAreWaitedFor: each letter is sent, and none twice.
+func TestBrokersThatAreAwayAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory{}
+		letters := &producer{m: m, topic: topic}
+		for i := range 10 {
+			require.NoError(t, letters.Produce(t.Context(), refused("web", fmt.Sprint(i), fmt.Sprintf(`{"messageId":"%d","type":"track","event":"e","userId":"u"}`, i), "no_user")))
+		}
+		a := again(t, m, true, "header", "header")
+		a.Kafka = flaky(a.Kafka)
+		tally, err := a.Run(t.Context(), Window{})
+		require.NoError(t, err)
+		require.EqualValues(t, 10, tally.Sent)
+		require.Len(t, m.events(), 10)
+		tally, err = a.Run(t.Context(), Window{})
+		require.NoError(t, err)
+		require.EqualValues(t, 10, tally.Already)
+		require.Len(t, m.events(), 10)
+	})
 }
 
 type fetcher struct {

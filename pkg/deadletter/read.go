@@ -63,7 +63,7 @@ func Read(ctx context.Context, kafka Kafka, topic string, w Window, each func(*L
 	if !from.IsZero() {
 		from = from.Add(-skew)
 	}
-	bounds, err := kafka.Since(ctx, topic, from)
+	bounds, err := since(ctx, kafka, topic, from)
 	if errors.Is(err, stream.ErrNoTopic) {
 		return nil
 	}
@@ -117,9 +117,9 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 	for _, p := range slices.Sorted(maps.Keys(bounds)) {
 		fetcher := kafka.Fetcher(topic, p)
 		for offset, end := bounds[p].First, bounds[p].End; offset < end; {
-			got, err := fetcher.Fetch(ctx, offset, stream.FetchOptions{})
+			got, err := stream.Patiently(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, offset, stream.FetchOptions{}) })
 			if errors.Is(err, stream.ErrOffsetOutOfRange) { // retention passed by
-				now, failed := kafka.Since(ctx, topic, time.Time{})
+				now, failed := since(ctx, kafka, topic, time.Time{})
 				if failed != nil || now[p].First <= offset {
 					return errors.Join(err, failed)
 				}
@@ -147,6 +147,11 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 		}
 	}
 	return nil
+}
+
+// since is kafka.Since, and waits for brokers.
+func since(ctx context.Context, kafka Kafka, topic string, t time.Time) (map[int]stream.Bounds, error) {
+	return stream.Patiently(ctx, func() (map[int]stream.Bounds, error) { return kafka.Since(ctx, topic, t) })
 }
 
 // note names a letter by its place in the topic.

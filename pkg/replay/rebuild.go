@@ -58,11 +58,17 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 	if err != nil {
 		return nil, err
 	}
-	bounds, err := b.Bounds(ctx, e.Topic)
+	held, err := stream.Patiently(ctx, func() (stream.Bounds, error) {
+		all, err := b.Bounds(ctx, e.Topic)
+		if held, ok := all[e.Partition]; ok {
+			return held, nil
+		}
+		return stream.Bounds{}, err // a partition that is gone holds nothing
+	})
 	if err != nil {
 		return nil, err
 	}
-	w := &work{Rebuilder: b, id: id, entry: e, router: router, held: bounds[e.Partition]} // of a partition that is gone: nothing
+	w := &work{Rebuilder: b, id: id, entry: e, router: router, held: held}
 	failed := map[int]error{}
 	var group []int
 	var size int64
@@ -190,7 +196,7 @@ func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (
 	}
 	fetcher := w.Fetcher(e.Topic, e.Partition)
 	for empty := 0; from <= last; {
-		got, err := fetcher.Fetch(ctx, from, stream.FetchOptions{})
+		got, err := stream.Patiently(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, from, stream.FetchOptions{}) })
 		if err != nil {
 			return nil, fmt.Errorf("rebuild files from Kafka: %w", err)
 		}

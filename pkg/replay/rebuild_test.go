@@ -51,6 +51,26 @@ func TestStagingLost(t *testing.T) {
 	require.Equal(t, len(r.log), r.fetched)
 }
 
+// TestBrokersThatAreAwayAreWaitedFor: what was read stays read, and nothing is read twice.
+func TestBrokersThatAreAwayAreWaitedFor(t *testing.T) {
+	r := newRig(t)
+	for i := range 30 {
+		r.write("web", hour+int64(i), fmt.Sprintf(`{"messageId":"%d"}`, i))
+	}
+	e := r.seal(17, nil)
+	want := map[int]string{}
+	for i := range e.Files {
+		want[i] = r.text(e.Files[i].StagedKey)
+	}
+	r.lose(e)
+	r.away = 3
+	require.Empty(t, r.rebuilt(r.order("r", all)))
+	for i := range e.Files {
+		require.Equal(t, want[i], r.text(delivery.RebuiltKey("r", delivery.Ref(e, i))))
+	}
+	require.Equal(t, len(r.log), r.fetched)
+}
+
 func (r *rig) order2(id string) *delivery.Order {
 	o, err := ReadOrder(r.t.Context(), r.staging, id)
 	require.NoError(r.t, err)

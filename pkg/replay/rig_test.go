@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,6 +49,9 @@ type rig struct {
 	owed    map[string][]string
 	catalog *catalog.Live
 	fetched int // records, ever
+	away    int // every so many fetches, and every other time that bounds are asked for, one finds no broker; 0: none does
+	asked   int // fetches
+	bounds  int // how often bounds were asked for
 
 	mu   sync.Mutex // guards jobs
 	jobs []delivery.Job
@@ -143,6 +147,9 @@ func all(*delivery.Order) {}
 func (r *rig) run() Run {
 	return Run{Staging: r.staging, Jobs: r, Catalog: r.catalog.Snapshot(), Kafka: &Rebuilder{
 		Bounds: func(context.Context, string) (map[int]stream.Bounds, error) {
+			if r.bounds++; r.away > 0 && r.bounds%2 == 1 {
+				return nil, syscall.ECONNREFUSED
+			}
 			return map[int]stream.Bounds{0: {First: r.first, End: int64(len(r.log))}}, nil
 		},
 		Fetcher: func(string, int) Fetcher { return r }, Staging: r.staging, Dir: r.t.TempDir(),
@@ -152,6 +159,9 @@ func (r *rig) run() Run {
 // Fetch implements Fetcher: a few records at a time.
 func (r *rig) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (stream.Fetched, error) {
 	end := int64(len(r.log))
+	if r.asked++; r.away > 0 && r.asked%r.away == 0 {
+		return stream.Fetched{}, syscall.ECONNREFUSED
+	}
 	if offset < r.first || offset > end {
 		return stream.Fetched{}, stream.ErrOffsetOutOfRange
 	}

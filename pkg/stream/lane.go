@@ -282,7 +282,7 @@ func mayPass(err error) bool {
 		return true
 	}
 	for _, passing := range []error{
-		protocol.ErrNoLeader, kafka.BrokerNotAvailable, io.ErrUnexpectedEOF,
+		protocol.ErrNoLeader, kafka.BrokerNotAvailable, io.EOF, io.ErrUnexpectedEOF,
 		syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.EHOSTUNREACH,
 	} {
 		if errors.Is(err, passing) {

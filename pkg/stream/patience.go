@@ -1,0 +1,31 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// patience is for how long a command waits for brokers: most restarts, and every
+// election, are over by then.
+const patience = 2 * time.Minute
+
+// Patiently calls op again for up to two minutes while it fails by what may pass,
+// such as a leader that changes or a broker that restarts. It is for commands
+// that would have to begin anew; roles wait for ever. Op is to begin where it is.
+func Patiently[T any](ctx context.Context, op func() (T, error)) (T, error) {
+	for began, wait := time.Now(), 100*time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		v, err := op()
+		if !mayPass(err) || ctx.Err() != nil {
+			return v, err
+		}
+		if waited := time.Since(began); waited > patience {
+			return v, fmt.Errorf("tried again for %s: %w", waited.Round(time.Second), err)
+		}
+		select {
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
