@@ -184,6 +184,10 @@ type Collector struct {
 	// TrustedProxies are the addresses or networks whose X-Forwarded-For is
 	// believed; default none.
 	TrustedProxies []string `yaml:"trusted_proxies"`
+	// PublicHost is where browsers reach it over https, as host[:port][/path];
+	// what comes after is the API's /v1. SDKs that load their settings here, and have no
+	// apiHost of their own, send there. Default none: they send to Segment.
+	PublicHost     string   `yaml:"public_host"`
 	MaxInFlight    ByteSize `yaml:"max_in_flight"`   // of requests being read or produced; default 256MiB
 	MaxConnections int      `yaml:"max_connections"` // more wait to be accepted; default 10000
 	// Validation says which events are taken: "segment", as Segment, puts those

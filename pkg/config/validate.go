@@ -300,6 +300,12 @@ func (v *validator) collector() {
 	if _, err := c.Proxies(); err != nil {
 		v.add("collector.trusted_proxies", err.Error(), "write an address like 10.1.2.3, or a network like 10.0.0.0/8")
 	}
+	if host := c.PublicHost; host != "" {
+		u, err := url.Parse("https://" + host)
+		if err != nil || u.Hostname() == "" || u.Host+u.Path != host || strings.Contains(host, "//") || strings.HasSuffix(host, "/") || strings.HasSuffix(host, "/v1") {
+			v.add("collector.public_host", fmt.Sprintf("%q is not host[:port][/path]", withoutCredentials(host)), "write it like events.example.com: without https:// before it and /v1 behind")
+		}
+	}
 	v.atLeast("collector.max_in_flight", c.MaxInFlight, 8<<20)
 	v.between("collector.max_connections", c.MaxConnections, 1, 1_000_000)
 	v.oneOf("collector.validation", c.Validation, "segment", "none")

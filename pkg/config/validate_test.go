@@ -89,6 +89,11 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"tls_without_cert":      {"collector.tls.key_file", "/tls.key", "set both or none"},
 		"proxy_host":            {"collector.trusted_proxies", "proxy.internal", "write an address like 10.1.2.3"},
 		"proxy_mapped":          {"collector.trusted_proxies", "::ffff:10.0.0.0/104", "neither an address nor a network"},
+		"public_url":            {"collector.public_host", "https://events.example.com", "write it like events.example.com"},
+		"public_query":          {"collector.public_host", "events.example.com?a", "is not host[:port][/path]"},
+		"public_user":           {"collector.public_host", "u:p@events.example.com", "is not host[:port][/path]"},
+		"public_path":           {"collector.public_host", "events.example.com/v1", "/v1 behind"},
+		"public_slash":          {"collector.public_host", "events.example.com/", "/v1 behind"},
 		"in_flight":             {"collector.max_in_flight", "1MiB", "use at least 8MiB"},
 		"connections":           {"collector.max_connections", "0", "use 1 to 1000000"},
 		"validation":            {"collector.validation", "strict", "use segment, none"},
@@ -128,6 +133,7 @@ func TestValidateAccepts(t *testing.T) {
 		"redis.tls.enabled": "true", "staging.ca_file": "/ca.pem", "sts.ca_file": "/ca.pem", "destinations.ca_file": "/ca.pem",
 		"staging.expected_bucket_owner": "012345678901",
 		"collector.trusted_proxies":     "10.1.2.3,10.0.0.0/8,::ffff:10.1.2.3,fd00::/8", "collector.validation": "none",
+		"collector.public_host": "events.example.com:8443/in",
 	} {
 		cfg, err := Load("", nil, map[string]string{key: value})
 		require.NoError(t, err)

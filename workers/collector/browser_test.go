@@ -37,26 +37,26 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	b := newBench(t, Config{})
-	get := func(key string, https bool) (int, map[string]any) {
+	get := func(b *bench, key string) (int, map[string]any) {
 		r := httptest.NewRequest(http.MethodGet, "/v1/projects/"+key+"/settings", nil)
-		r.Host = "events.example.com"
-		if https {
-			r.Header.Set("X-Forwarded-Proto", "https")
-		}
+		r.Host = "evil.example" // anybody writes what he likes there, and shared caches keep the answer
+		r.Header.Set("X-Forwarded-Proto", "https")
+		r.Header.Set("X-Forwarded-Host", "evil.example")
 		w := b.do(r)
+		require.NotContains(t, w.Body.String(), "evil")
 		var body struct{ Integrations map[string]map[string]any }
 		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &body))
 		return w.Code, body.Integrations["Segment.io"]
 	}
-	status, segment := get("wk_web", false)
+	b := newBench(t, Config{})
+	status, segment := get(b, "wk_web")
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "wk_web", segment["apiKey"])
 	require.NotContains(t, segment, "apiHost")
-	_, segment = get("wk_web", true)
-	require.Equal(t, "events.example.com/v1", segment["apiHost"])
-	status, _ = get("wk_nobody", false)
+	status, _ = get(b, "wk_nobody")
 	require.Equal(t, http.StatusNotFound, status)
+	_, segment = get(newBench(t, Config{PublicHost: "events.example.com:8443/in"}), "wk_web")
+	require.Equal(t, "events.example.com:8443/in/v1", segment["apiHost"])
 }
 
 func TestPixelIsAlwaysAnImage(t *testing.T) {

@@ -77,6 +77,9 @@ type Config struct {
 	// the dead letters: those without userId and anonymousId, and track calls
 	// without event. false: they are taken like others.
 	Validate bool
+	// PublicHost, host[:port][/path], is where browsers reach it over https.
+	// Default: none; SDKs that are told no host in their own settings send to Segment.
+	PublicHost string
 	// Limit is how many events are taken before requests are answered 429.
 	Limit Limit
 }

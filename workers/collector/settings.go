@@ -3,15 +3,14 @@ package collector
 import (
 	"encoding/json"
 	"net/http"
-	"strings"
 )
 
 // settings answers what browser and mobile SDKs ask for when they start.
 // Without integrations["Segment.io"].apiKey analytics.js sends no key at all.
 //
 // apiHost sends the SDK's events here, not to Segment, where only the CDN's
-// host was changed; SDKs put https in front of it, so it is left out unless
-// this request came by https.
+// host was changed. It is the configured host alone: what a request calls its host
+// is anybody's word, and caches keep the answer.
 func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return c.refuse(w, wrongMethod(w, http.MethodGet))
@@ -31,8 +30,8 @@ func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string)
 		"unbundledConfigIds":    []string{},
 		"versionSettings":       map[string]any{"version": "4.4.7", "componentTypes": []string{"browser"}},
 	}
-	if r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
-		segment["apiHost"] = r.Host + "/v1"
+	if c.cfg.PublicHost != "" {
+		segment["apiHost"] = c.cfg.PublicHost + "/v1"
 	}
 	allowed := map[string]any{"__default": map[string]any{"enabled": true, "integrations": map[string]any{}}}
 	header := w.Header()
