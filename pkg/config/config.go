@@ -187,9 +187,12 @@ type Collector struct {
 	// PublicHost is where browsers reach it over https, as host[:port][/path];
 	// what comes after is the API's /v1. SDKs that load their settings here, and have no
 	// apiHost of their own, send there. Default none: they send to Segment.
-	PublicHost     string   `yaml:"public_host"`
-	MaxInFlight    ByteSize `yaml:"max_in_flight"`   // of requests being read or produced; default 256MiB
-	MaxConnections int      `yaml:"max_connections"` // more wait to be accepted; default 10000
+	PublicHost  string   `yaml:"public_host"`
+	MaxInFlight ByteSize `yaml:"max_in_flight"` // of requests being read or produced; default 256MiB
+	// DrainDelay is how long requests are taken at SIGTERM while /readyz answers 503, so
+	// that a load balancer sees that first. What is in flight then has 20 s. Default 0s.
+	DrainDelay     time.Duration `yaml:"drain_delay"`
+	MaxConnections int           `yaml:"max_connections"` // more wait to be accepted; default 10000
 	// Validation says which events are taken: "segment", as Segment, puts those
 	// without userId and anonymousId and track calls without event into the
 	// dead letters; "none" takes them like others. Default segment.

@@ -57,7 +57,7 @@ func TestEveryKeyIsAVariable(t *testing.T) {
 		"copier.concurrency": "2", "copier.per_destination": "1", "copier.lock_ttl": "1m", "copier.retry_tiers": "1s,2s",
 		"copier.park_after": "1h", "copier.replay_concurrency": "5", "copier.without_redis": "true", "auditor.every": "30m", "auditor.minute": "5",
 		"auditor.grace": "1m", "admin.pprof": "true", "sts.verify_trust": "false", "destinations.allowed_endpoints": "minio:9000,10.0.0.0/8",
-		"collector.max_in_flight": "1GiB", "collector.max_connections": "100", "collector.rate_limit.per_key": "100",
+		"collector.max_in_flight": "1GiB", "collector.drain_delay": "5s", "collector.max_connections": "100", "collector.rate_limit.per_key": "100",
 		"collector.rate_limit.per_workspace": "1000", "collector.rate_limit.burst": "5s",
 		"collector.spool.max_bytes": "2GiB",
 	}

@@ -307,6 +307,7 @@ func (v *validator) collector() {
 		}
 	}
 	v.atLeast("collector.max_in_flight", c.MaxInFlight, 8<<20)
+	v.duration("collector.drain_delay", c.DrainDelay, 0, 20*time.Second) // workers/sealift gives a role 45 s to end
 	v.between("collector.max_connections", c.MaxConnections, 1, 1_000_000)
 	v.oneOf("collector.validation", c.Validation, "segment", "none")
 	v.between("collector.rate_limit.per_key", c.RateLimit.PerKey, 0, 100_000_000)

@@ -95,6 +95,7 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"public_path":           {"collector.public_host", "events.example.com/v1", "/v1 behind"},
 		"public_slash":          {"collector.public_host", "events.example.com/", "/v1 behind"},
 		"in_flight":             {"collector.max_in_flight", "1MiB", "use at least 8MiB"},
+		"drain_delay":           {"collector.drain_delay", "1m", "use 0s to 20s"},
 		"connections":           {"collector.max_connections", "0", "use 1 to 1000000"},
 		"validation":            {"collector.validation", "strict", "use segment, none"},
 		"rate_per_key":          {"collector.rate_limit.per_key", "-1", "use 0 to"},

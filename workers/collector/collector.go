@@ -64,6 +64,9 @@ type Config struct {
 	// Drain bounds how long requests in flight may take at shutdown.
 	// Default: 20s.
 	Drain time.Duration
+	// DrainDelay is how long requests are taken as before at shutdown, while Ready
+	// says no: until whoever balances the load has seen that. Drain follows. Default: 0.
+	DrainDelay time.Duration
 	// CertFile and KeyFile, in PEM, make it serve https instead of http. Files
 	// that change are taken up by the next connection.
 	CertFile, KeyFile string

@@ -141,6 +141,26 @@ func TestRunDrains(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// TestRequestsAreTakenUntilTheBalancerKnows: it has not asked yet whether we are ready.
+func TestRequestsAreTakenUntilTheBalancerKnows(t *testing.T) {
+	b := newBench(t, Config{Listen: "127.0.0.1:0", DrainDelay: time.Hour})
+	url, stop := running(t, b)
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	require.Eventually(t, func() bool { return b.Ready(t.Context()) != nil }, 10*time.Second, time.Millisecond)
+	require.ErrorContains(t, b.Ready(t.Context()), "draining")
+	for range 3 { // each over a connection of its own
+		res, err := http.Post(url+"/v1/track", "", text(`{"writeKey":"wk_web"}`))
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		http.DefaultClient.CloseIdleConnections()
+	}
+	require.Len(t, b.topic.take(), 3)
+	b.cut() // the hour
+	require.NoError(t, <-stopped)
+}
+
 func TestDrainIsBounded(t *testing.T) {
 	b := newBench(t, Config{Listen: "127.0.0.1:0", Drain: 50 * time.Millisecond})
 	url, stop := running(t, b)

@@ -26,8 +26,8 @@ const maxHeaders = 100
 // up on when four times as many wait.
 const maxStreams = 128
 
-// Run listens and serves until ctx ends; then it takes no more requests,
-// finishes those in flight within Config.Drain, and returns nil.
+// Run listens and serves until ctx ends, and for Config.DrainDelay; then it takes no
+// more requests, finishes those in flight within Config.Drain, and returns nil.
 func (c *Collector) Run(ctx context.Context) (err error) {
 	defer c.cut()
 	if c.deps.Spool != nil {
@@ -89,12 +89,19 @@ func (c *Collector) server() *http.Server {
 	}
 }
 
-// drain ends what runs, in order: 1. intake  2. requests  3. what Kafka's
-// client still holds of requests already answered  4. the spool, if Kafka takes
+// drain ends what runs, in order: 1. readiness  2. intake  3. requests  4. what Kafka's
+// client still holds of requests already answered  5. the spool, if Kafka takes
 // what is in it.
 func (c *Collector) drain(ctx context.Context, server *http.Server, emptied func()) {
 	start := time.Now()
 	c.draining.Store(true)
+	if c.cfg.DrainDelay > 0 {
+		c.deps.Log.Info("not ready any more; requests are taken until that is known", "for", c.cfg.DrainDelay)
+		select {
+		case <-time.After(c.cfg.DrainDelay):
+		case <-c.base.Done():
+		}
+	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
 	defer cancel()
 	if err := server.Shutdown(bounded); err != nil {

@@ -92,7 +92,7 @@ func (a *assembly) addCollector(s *services) error {
 	a.collector, err = collector.New(
 		collector.Config{
 			Listen: c.Listen, Topic: s.cfg.Kafka.EventsTopic, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile,
-			TrustedProxies: proxies, PublicHost: c.PublicHost, MaxInFlight: int64(c.MaxInFlight), MaxConnections: c.MaxConnections,
+			TrustedProxies: proxies, PublicHost: c.PublicHost, MaxInFlight: int64(c.MaxInFlight), DrainDelay: c.DrainDelay, MaxConnections: c.MaxConnections,
 			Validate: c.Validation == "segment",
 			Limit:    collector.Limit{PerKey: c.RateLimit.PerKey, PerWorkspace: c.RateLimit.PerWorkspace, Burst: c.RateLimit.Burst},
 		},
