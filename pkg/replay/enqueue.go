@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
@@ -102,9 +103,9 @@ func (q *enqueuer) entry(ctx context.Context, e found, held map[int]stream.Bound
 }
 
 // add enqueues a job when its time has come.
-func (q *enqueuer) add(ctx context.Context, job delivery.Job, f *ledger.File, failedBefore bool) error {
+func (q *enqueuer) add(ctx context.Context, j delivery.Job, f *ledger.File, failedBefore bool) error {
 	if failedBefore { // or it would count as given up while it is tried
-		if err := q.Staging.Delete(ctx, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination)); err != nil {
+		if err := q.Staging.Delete(ctx, delivery.ReplayFailedKey(j.Replay, j.File, j.Destination)); err != nil {
 			return err
 		}
 	}
@@ -117,7 +118,7 @@ func (q *enqueuer) add(ctx context.Context, job delivery.Job, f *ledger.File, fa
 			return err
 		}
 	}
-	q.batch = append(q.batch, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
+	q.batch = append(q.batch, job.Record(j))
 	if len(q.batch) < batchJobs {
 		return nil
 	}

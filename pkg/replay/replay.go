@@ -103,17 +103,13 @@ func put(ctx context.Context, staging objstore.Store, key string, body []byte, i
 	return err
 }
 
-// maxNote bounds orders, plans and notes.
-const maxNote = 1 << 20 // 1 MiB
+// maxOrder bounds orders and plans.
+const maxOrder = 1 << 20 // 1 MiB
 
-func get(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
-	return objstore.Read(ctx, staging, key, maxNote)
-}
-
-// getOrder is get for orders and plans: what is too large makes no sense, as
+// getOrder reads an order or a plan: what is too large makes no sense, as
 // what is damaged.
 func getOrder(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
-	b, err := get(ctx, staging, key)
+	b, err := objstore.Read(ctx, staging, key, maxOrder)
 	if errors.Is(err, objstore.ErrTooLarge) {
 		err = fmt.Errorf("%w: %w", delivery.ErrBadOrder, err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -18,9 +19,7 @@ type Run struct {
 	Staging objstore.Store
 	// Jobs takes the jobs; it writes to the replays' own topic. Only used by
 	// Enqueue.
-	Jobs interface {
-		Produce(ctx context.Context, records ...stream.Record) error
-	}
+	Jobs    job.Producer
 	Catalog *catalog.Snapshot
 	// Kafka builds files again that staging does not have; nil: they are lost.
 	Kafka *Rebuilder

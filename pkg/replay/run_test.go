@@ -139,7 +139,7 @@ func TestFailuresWithNotesThatCannotBeRead(t *testing.T) {
 	_, err := r.run().Enqueue(t.Context(), o, false)
 	require.NoError(t, err)
 	var keys []string
-	for i, body := range []string{"hello", strings.Repeat("x", maxNote+1), string(delivery.Parked{Job: r.jobs[2], Cause: "x", Fix: "y"}.Encode())} {
+	for i, body := range []string{"hello", strings.Repeat("x", 1<<20+1), string(delivery.Parked{Job: r.jobs[2], Cause: "x", Fix: "y"}.Encode())} {
 		key := delivery.ReplayFailedKey("r", r.jobs[i].File, r.jobs[i].Destination)
 		require.NoError(t, put(t.Context(), r.staging, key, []byte(body), false))
 		keys = append(keys, key)

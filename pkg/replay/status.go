@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -67,17 +68,15 @@ func Failures(ctx context.Context, staging objstore.Store, id string, each func(
 		if err != nil {
 			return err
 		}
-		b, err := get(ctx, staging, info.Key)
-		if errors.Is(err, objstore.ErrNotFound) {
+		note, err := job.Note(ctx, staging, info.Key, info.LastModified)
+		switch {
+		case errors.Is(err, objstore.ErrNotFound):
 			continue // delivered meanwhile
-		}
-		if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
-			return err
-		}
-		note, err := delivery.NoteAt(info.Key, b, err, info.LastModified)
-		if err != nil {
+		case errors.Is(err, delivery.ErrBadJob):
 			strays = append(strays, err)
 			continue
+		case err != nil:
+			return err
 		}
 		if !each(note) {
 			break

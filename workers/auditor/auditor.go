@@ -25,11 +25,11 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/stream"
 )
 
 // Config says what is audited and when.
@@ -49,15 +49,10 @@ type Config struct {
 	DryRun bool
 }
 
-// Jobs takes copy jobs.
-type Jobs interface {
-	Produce(ctx context.Context, records ...stream.Record) error
-}
-
 // Deps are what an auditor works with.
 type Deps struct {
 	Staging objstore.Store
-	Jobs    Jobs
+	Jobs    job.Producer
 	Leases  *lease.Client // nil: every auditor does all the work
 	// Unowned returns the partitions of the events topic that no appender is
 	// assigned; nil: nobody watches them.

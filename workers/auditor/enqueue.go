@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -62,8 +63,7 @@ func (w *walk) enqueue(ctx context.Context, debts []debt) error {
 	for chunk := range slices.Chunk(debts, batchJobs) {
 		records := make([]stream.Record, len(chunk))
 		for i, d := range chunk {
-			job := delivery.Job{File: d.file, Destination: d.destination}
-			records[i] = stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: w.now}
+			records[i] = job.Record(delivery.Job{File: d.file, Destination: d.destination})
 		}
 		if err := w.deps.Jobs.Produce(ctx, records...); err != nil {
 			return fmt.Errorf("enqueue %d jobs: %w", len(chunk), err)

@@ -3,7 +3,6 @@ package auditor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -13,8 +12,8 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/stream"
 )
 
 // Jobs that were parked only because of the catalog come back by themselves
@@ -92,82 +91,46 @@ func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
 }
 
 // returning reads parked jobs and returns those that the catalog alone held back.
-func (a *Auditor) returning(ctx context.Context, keys []string) ([]delivery.Job, error) {
+func (a *Auditor) returning(ctx context.Context, keys []string) ([]delivery.Parked, error) {
 	notes := make([]delivery.Parked, len(keys))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i, key := range keys {
-		group.Go(func() error {
-			b, err := objstore.Read(gctx, a.deps.Staging, key, maxParked)
+		group.Go(func() (err error) {
+			notes[i], err = job.Note(gctx, a.deps.Staging, key, time.Time{}) // one that makes no sense is for people
 			if errors.Is(err, objstore.ErrNotFound) {
 				return nil // somebody was faster
 			}
-			if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
-				return err
-			}
-			notes[i], err = delivery.NoteAt(key, b, err, time.Time{}) // one that makes no sense is for people
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	var jobs []delivery.Job
-	for _, n := range notes {
-		if n.ByCatalog() {
-			jobs = append(jobs, delivery.Job{File: n.Job.File, Destination: n.Job.Destination})
-		}
-	}
-	return jobs, nil
+	return slices.DeleteFunc(notes, func(p delivery.Parked) bool { return !p.ByCatalog() }), nil
 }
 
-// maxParked is more than a parked job has.
-const maxParked = 1 << 20 // 1 MiB
-
-// enqueueReturned gives jobs a new start. Their notes go first: a copier that
-// parks one again at once must not have its fresh note deleted. If we die in
-// between, the next audit finds debts without job or note.
-func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, jobs []delivery.Job) error {
-	for _, job := range jobs {
-		delete(p.notes, delivery.ParkedKey(job.File, job.Destination))
+// enqueueReturned gives jobs a new start.
+func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, parked []delivery.Parked) error {
+	for _, n := range parked {
+		delete(p.notes, delivery.ParkedKey(n.Job.File, n.Job.Destination))
 	}
-	if a.cfg.DryRun || len(jobs) == 0 {
+	if a.cfg.DryRun || len(parked) == 0 {
 		return nil
 	}
-	var group errgroup.Group
-	group.SetLimit(atOnce)
-	kept := make([]error, len(jobs)) // notes that could not be deleted
-	for i, job := range jobs {
-		group.Go(func() error {
-			kept[i] = a.deps.Staging.Delete(ctx, delivery.ParkedKey(job.File, job.Destination))
-			return nil
-		})
+	gone, err := job.Redrive(ctx, a.deps.Staging, a.deps.Jobs, parked)
+	if len(gone) == 0 {
+		return err
 	}
-	_ = group.Wait()
-	var records []stream.Record
-	for i, job := range jobs {
-		if kept[i] == nil {
-			records = append(records, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
-		}
-	}
-	failed := errors.Join(kept...)
-	if len(records) == 0 {
-		return failed
-	}
-	if err := a.deps.Jobs.Produce(ctx, records...); err != nil {
-		return errors.Join(fmt.Errorf("enqueue %d jobs whose destinations are back: %w", len(records), err), failed)
-	}
-	a.metrics.redriven.Add(float64(len(records)))
-	a.deps.Log.InfoContext(ctx, "destinations are back: parked jobs are tried again", "jobs", len(records), "first", jobs[0].Destination)
-	if a.deps.Leases == nil {
-		return nil
-	}
-	for _, job := range jobs { // which only saves a second one
-		if a.deps.Leases.Mark(ctx, delivery.QueuedMarker(job.File, job.Destination), a.cfg.Every*3/2) != nil {
+	a.metrics.redriven.Add(float64(len(gone)))
+	a.deps.Log.InfoContext(ctx, "destinations are back: parked jobs are tried again", "jobs", len(gone), "first", gone[0].Job.Destination)
+	for _, n := range gone {
+		// Which only saves a second one.
+		if a.deps.Leases == nil || a.deps.Leases.Mark(ctx, delivery.QueuedMarker(n.Job.File, n.Job.Destination), a.cfg.Every*3/2) != nil {
 			break
 		}
 	}
-	return nil
+	return err
 }
 
 // catalogSpreads is how long a change of the catalog is given to reach all

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -215,6 +216,6 @@ func (j *jobs) close(ctx context.Context) error {
 }
 
 // requeue implements queue.
-func (j *jobs) requeue(ctx context.Context, tier int, job delivery.Job) error {
-	return j.producers[tier].Produce(ctx, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
+func (j *jobs) requeue(ctx context.Context, tier int, failed delivery.Job) error {
+	return j.producers[tier].Produce(ctx, job.Record(failed))
 }

@@ -7,21 +7,17 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/stream"
 )
 
 // Redrive gives parked jobs another start, or gives them up.
 type Redrive struct {
 	Staging objstore.Store
 	// Jobs takes the jobs. Only used without Skip.
-	Jobs interface {
-		Produce(ctx context.Context, records ...stream.Record) error
-	}
+	Jobs job.Producer
 	// Destination is "workspace/name", "workspace" for all of its
 	// destinations, or "" for all that are parked.
 	Destination string
@@ -48,10 +44,8 @@ type Redriven struct {
 	Failed   int64 `json:"failed"` // could not be read, or written back
 }
 
-const (
-	redriveBatch  = 500 // jobs are enqueued at once
-	redriveAtOnce = 16  // requests are made at once
-)
+// redriveBatch is how many jobs are enqueued at once.
+const redriveBatch = 500
 
 // Run does it. Run again after an error, it goes on with what is left; a job
 // that was enqueued twice is delivered once.
@@ -82,8 +76,8 @@ func (r Redrive) Run(ctx context.Context) (Redriven, error) {
 
 func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redriven) error {
 	notes := make([]delivery.Parked, len(infos))
-	unread := someAtOnce(len(infos), func(i int) (err error) {
-		notes[i], err = r.read(ctx, infos[i])
+	unread := job.SomeAtOnce(len(infos), func(i int) (err error) {
+		notes[i], err = job.Note(ctx, r.Staging, infos[i].Key, infos[i].LastModified)
 		return err
 	})
 	var errs []error
@@ -109,41 +103,19 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 	if r.Skip {
 		return errors.Join(append(errs, r.skip(ctx, parked, done))...)
 	}
-	return errors.Join(append(errs, r.enqueue(ctx, parked, done))...)
-}
-
-// someAtOnce does 0 to n-1, a few at a time, and returns their errors.
-func someAtOnce(n int, do func(i int) error) []error {
-	errs := make([]error, n)
-	var group errgroup.Group
-	group.SetLimit(redriveAtOnce)
-	for i := range n {
-		group.Go(func() error {
-			errs[i] = do(i)
-			return nil
-		})
-	}
-	_ = group.Wait() // nil: one that fails does not keep the others from being done
-	return errs
-}
-
-// read reads a note. One that makes no sense is as good as any: its key tells
-// the debt.
-func (r Redrive) read(ctx context.Context, info objstore.Info) (delivery.Parked, error) {
-	b, err := objstore.Read(ctx, r.Staging, info.Key, 1<<20)
-	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
-		return delivery.Parked{}, fmt.Errorf("read parked job %q: %w", info.Key, err)
-	}
-	return delivery.NoteAt(info.Key, b, err, info.LastModified)
+	gone, err := job.Redrive(ctx, r.Staging, r.Jobs, parked)
+	done.Enqueued += int64(len(gone))
+	done.Failed += int64(len(parked) - len(gone))
+	return errors.Join(append(errs, err)...)
 }
 
 // skip closes the debts, then forgets that they were parked.
 func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
 	skipped := make([]bool, len(parked))
-	errs := someAtOnce(len(parked), func(i int) (err error) {
-		job := parked[i].Job
-		if skipped[i], err = r.giveUp(ctx, job.File, job.Destination); err != nil {
-			err = fmt.Errorf("give up %s at %q: %w", job.File, job.Destination, err)
+	errs := job.SomeAtOnce(len(parked), func(i int) (err error) {
+		of := parked[i].Job
+		if skipped[i], err = r.giveUp(ctx, of.File, of.Destination); err != nil {
+			err = fmt.Errorf("give up %s at %q: %w", of.File, of.Destination, err)
 		}
 		return err
 	})
@@ -202,42 +174,4 @@ func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination 
 		}
 	}
 	return skipped, r.Staging.Delete(ctx, delivery.ParkedKey(file, destination))
-}
-
-// enqueue starts the jobs anew. The notes go before the jobs come: a copier
-// that parks a job again at once must not have its fresh note deleted. If we
-// die in between, the auditor finds the debts.
-func (r Redrive) enqueue(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
-	errs := someAtOnce(len(parked), func(i int) error {
-		return r.Staging.Delete(ctx, delivery.ParkedKey(parked[i].Job.File, parked[i].Job.Destination))
-	})
-	var gone []delivery.Parked
-	var records []stream.Record
-	for i, p := range parked {
-		if errs[i] != nil {
-			done.Failed++
-			continue
-		}
-		gone = append(gone, p)
-		job := delivery.Job{File: p.Job.File, Destination: p.Job.Destination}
-		records = append(records, stream.Record{Key: job.RecordKey(), Value: job.Encode(), Time: time.Now()})
-	}
-	if len(records) == 0 {
-		return errors.Join(errs...)
-	}
-	if err := r.Jobs.Produce(ctx, records...); err != nil {
-		done.Failed += int64(len(gone))
-		return errors.Join(append(errs, err, r.putBack(ctx, gone))...)
-	}
-	done.Enqueued += int64(len(gone))
-	return errors.Join(errs...)
-}
-
-func (r Redrive) putBack(ctx context.Context, parked []delivery.Parked) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
-	return errors.Join(someAtOnce(len(parked), func(i int) error {
-		p := parked[i]
-		return store(ctx, r.Staging, delivery.ParkedKey(p.Job.File, p.Job.Destination), p.Encode(), false)
-	})...)
 }

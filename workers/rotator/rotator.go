@@ -23,6 +23,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/segment"
@@ -153,8 +154,7 @@ func (r *Rotator) dispatch(ctx context.Context, lg *slog.Logger, e *ledger.Entry
 	for i := range e.Files {
 		ref := delivery.Ref(e, i)
 		for _, dest := range e.Files[i].Owed {
-			job := delivery.Job{File: ref, Destination: dest}
-			jobs = append(jobs, stream.Record{Key: job.RecordKey(), Value: job.Encode()})
+			jobs = append(jobs, job.Record(delivery.Job{File: ref, Destination: dest}))
 		}
 	}
 	if len(jobs) == 0 {

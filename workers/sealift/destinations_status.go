@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/progress"
@@ -201,11 +202,12 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 		}
 	}
 	if d.ParkedNote != "" {
-		p, err := readParked(ctx, staging, d.ParkedNote, d.ParkedAt)
-		if err != nil {
+		p, err := job.Note(ctx, staging, d.ParkedNote, d.ParkedAt)
+		gone := errors.Is(err, objstore.ErrNotFound)
+		if err != nil && !gone {
 			return r, err
 		}
-		if p != nil && (r.LastError == nil || p.Reason != delivery.ReasonUnreadable && p.At >= r.LastError.At.UnixMilli()) {
+		if !gone && (r.LastError == nil || p.Reason != delivery.ReasonUnreadable && p.At >= r.LastError.At.UnixMilli()) {
 			r.LastError, r.Failing = &lastError{Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: fromMillis(p.Since), At: fromMillis(p.At)}, true
 		}
 	}
@@ -216,19 +218,6 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 		r.LastError = &lastError{Reason: delivery.ReasonRefused, Cause: "the catalog is wrong: " + t.Refused, Fix: "correct the catalog and apply it"}
 	}
 	return r, nil
-}
-
-// readParked reads the note of a parked job; nil: it is none any more.
-func readParked(ctx context.Context, staging objstore.Store, key string, stored time.Time) (*delivery.Parked, error) {
-	b, err := objstore.Read(ctx, staging, key, 1<<20)
-	if errors.Is(err, objstore.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
-		return nil, err
-	}
-	p, err := delivery.NoteAt(key, b, err, stored)
-	return &p, err
 }
 
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
