@@ -161,7 +161,7 @@ func TestCheckTriesEveryFolder(t *testing.T) {
 	require.Equal(t, "put", step)
 	require.Equal(t, "folder_denied", v.Reason)
 	require.Contains(t, v.Cause, "not those of s29")
-	require.JSONEq(t, `{"Sid":"SealiftPutOneacme01","Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::one-logs/path/segment-logs/*"}`, string(v.Statements[0].JSON))
+	require.JSONEq(t, `{"Sid":"SealiftPutOnec9667aaa","Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::one-logs/path/segment-logs/*"}`, string(v.Statements[0].JSON))
 }
 
 // What only storing shows: the key of the default encryption, and a folder

@@ -76,7 +76,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 	endpoint := func(t *catalog.Target) { t.Endpoint = "https://minio.example" }
 	for hazard, c := range map[string]verdictCase{
 		"plain_role":                {nil, denied("Access Denied"), "put_denied", "sealift destinations check " + workspace + "/acme", "role/logs {\"Sid\""},
-		"plain_classic":             {classic, denied("Access Denied"), "put_denied", "the policy of bucket \"acme-logs\"", `bucket acme-logs {"Sid":"SealiftPutAcmeacme01","Effect":"Allow","Principal":{"AWS":"` + own + `"}`},
+		"plain_classic":             {classic, denied("Access Denied"), "put_denied", "the policy of bucket \"acme-logs\"", `bucket acme-logs {"Sid":"SealiftPutAcme03e8dd77","Effect":"Allow","Principal":{"AWS":"` + own + `"}`},
 		"role_lacks":                {nil, denied(put + "because no identity-based policy allows the s3:PutObject action"), "put_denied", "the role's policy", "an IAM policy of role"},
 		"own_policy_lacks":          {classic, denied(put + "because no identity-based policy allows the s3:PutObject action"), "put_denied", "the IAM policy of Sealift's principal", "the IAM policy of Sealift's principal"},
 		"bucket_lacks":              {nil, denied(put + "because no resource-based policy allows the s3:PutObject action"), "put_denied", "the policy of bucket", `"Principal":{"AWS":"` + roleARN + `"}`},

@@ -228,18 +228,18 @@ var notLetters = regexp.MustCompile(`[^A-Za-z0-9]+`)
 // bucket's or key's policy, where each needs a name of its own.
 func (s Set) sid(what string) string {
 	var name strings.Builder
-	unique := "" // where the letters alone would not do: a-2 and a2 are both A2
 	for part := range strings.SplitSeq(s.Target.Name, "-") {
 		if part != "" {
 			name.WriteString(strings.ToUpper(part[:1]) + part[1:])
 		}
-		if part == "" || part[0] <= '9' {
-			sum := sha256.Sum256([]byte(s.Target.Name))
-			unique = hex.EncodeToString(sum[:4])
-		}
 	}
-	workspace := strings.TrimPrefix(s.Target.Workspace, "ws_")
-	return "Sealift" + what + notLetters.ReplaceAllString(name.String()+workspace[:min(6, len(workspace))], "") + unique
+	return "Sealift" + what + notLetters.ReplaceAllString(name.String(), "") + s.unique()
+}
+
+// unique tells the target from all others that share a role, bucket or key.
+func (s Set) unique() string {
+	sum := sha256.Sum256([]byte(s.Target.ID))
+	return hex.EncodeToString(sum[:4])
 }
 
 var keyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)

@@ -83,9 +83,9 @@ func TestStatementsHaveNamesOfTheirOwn(t *testing.T) {
 	s := scenario{partition: "aws", classic: true}
 	seen := map[string]bool{}
 	for _, name := range []string{"acme-prod", "acme-test", "acmeprod", "a-c-m-e", "1", "a-2", "a2", "a--2", "a2-"} {
-		for _, workspace := range []string{"ws_AAAAAA0000000000", "ws_BBBBBB0000000000"} {
+		for _, workspace := range []string{"ws_customer00000001", "ws_customer00000002"} {
 			target := s.target(t)
-			target.Name, target.Workspace = name, workspace
+			target.Name, target.Workspace, target.ID = name, workspace, workspace+"/"+name
 			set, err := policy.Write(target, s.options())
 			require.NoError(t, err)
 			sid := set.Documents[0].Policy.Statement[0].Sid

@@ -72,8 +72,8 @@ func compact(v any) string {
 }
 
 // inline is the name of the role's policy: a role may serve several
-// destinations.
-func (s Set) inline() string { return "sealift-" + s.Target.Name }
+// destinations, also of several workspaces.
+func (s Set) inline() string { return "sealift-" + s.Target.Name + "-" + s.unique() }
 
 // about is what a document does, as a comment says it.
 func (s Set) about(k Kind) string {

@@ -22,7 +22,7 @@ bucket='{
   "Version": "2012-10-17",
   "Statement": [
     {
-      "Sid": "SealiftPutAcmeProd7Qm2Zc",
+      "Sid": "SealiftPutAcmeProd1569c1c1",
       "Effect": "Allow",
       "Principal": {
         "AWS": "arn:aws-cn:iam::999999999999:user/team/sealift"
@@ -34,7 +34,7 @@ bucket='{
       "Resource": "arn:aws-cn:s3:::acme-logs/it'\''s/year=2026/segment-logs/*"
     },
     {
-      "Sid": "SealiftDenyOtherEncryptionAcmeProd7Qm2Zc",
+      "Sid": "SealiftDenyOtherEncryptionAcmeProd1569c1c1",
       "Effect": "Deny",
       "Principal": "*",
       "Action": "s3:PutObject",

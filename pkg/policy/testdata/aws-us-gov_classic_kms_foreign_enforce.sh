@@ -22,7 +22,7 @@ bucket='{
   "Version": "2012-10-17",
   "Statement": [
     {
-      "Sid": "SealiftPutAcmeProd7Qm2Zc",
+      "Sid": "SealiftPutAcmeProd1569c1c1",
       "Effect": "Allow",
       "Principal": {
         "AWS": "arn:aws-us-gov:iam::999999999999:user/team/sealift"
@@ -31,7 +31,7 @@ bucket='{
       "Resource": "arn:aws-us-gov:s3:::acme-logs/segment-logs/*"
     },
     {
-      "Sid": "SealiftDenyOtherEncryptionAcmeProd7Qm2Zc",
+      "Sid": "SealiftDenyOtherEncryptionAcmeProd1569c1c1",
       "Effect": "Deny",
       "Principal": "*",
       "Action": "s3:PutObject",
@@ -57,7 +57,7 @@ kms='{
   "Version": "2012-10-17",
   "Statement": [
     {
-      "Sid": "SealiftEncryptAcmeProd7Qm2Zc",
+      "Sid": "SealiftEncryptAcmeProd1569c1c1",
       "Effect": "Allow",
       "Principal": {
         "AWS": "arn:aws-us-gov:iam::999999999999:user/team/sealift"

@@ -8,7 +8,7 @@ resource "aws_s3_bucket_policy" "sealift_acme_prod" {
     "Version" : "2012-10-17",
     "Statement" : [
       {
-        "Sid" : "SealiftPutAcmeProd7Qm2Zc",
+        "Sid" : "SealiftPutAcmeProd1569c1c1",
         "Effect" : "Allow",
         "Principal" : {
           "AWS" : "arn:aws-us-gov:iam::999999999999:user/team/sealift"
@@ -17,7 +17,7 @@ resource "aws_s3_bucket_policy" "sealift_acme_prod" {
         "Resource" : "arn:aws-us-gov:s3:::acme-logs/segment-logs/*"
       },
       {
-        "Sid" : "SealiftDenyOtherEncryptionAcmeProd7Qm2Zc",
+        "Sid" : "SealiftDenyOtherEncryptionAcmeProd1569c1c1",
         "Effect" : "Deny",
         "Principal" : "*",
         "Action" : "s3:PutObject",
@@ -39,7 +39,7 @@ resource "aws_s3_bucket_policy" "sealift_acme_prod" {
 # A key's policy stands where the key does: add this statement to it.
 output "sealift_acme_prod_key_statement" {
   value = jsonencode({
-    "Sid" : "SealiftEncryptAcmeProd7Qm2Zc",
+    "Sid" : "SealiftEncryptAcmeProd1569c1c1",
     "Effect" : "Allow",
     "Principal" : {
       "AWS" : "arn:aws-us-gov:iam::999999999999:user/team/sealift"

@@ -22,7 +22,7 @@ trust='{
   "Version": "2012-10-17",
   "Statement": [
     {
-      "Sid": "SealiftAssumeAcmeProd7Qm2Zc",
+      "Sid": "SealiftAssumeAcmeProd1569c1c1",
       "Effect": "Allow",
       "Principal": {
         "AWS": "arn:aws:iam::999999999999:user/team/sealift"
@@ -47,11 +47,11 @@ role='{
   "Version": "2012-10-17",
   "Statement": [
     {
-      "Sid": "SealiftPutAcmeProd7Qm2Zc",
+      "Sid": "SealiftPutAcmeProd1569c1c1",
       "Effect": "Allow",
       "Action": "s3:PutObject",
       "Resource": "arn:aws:s3:::acme-logs/segment-logs/*"
     }
   ]
 }'
-aws iam put-role-policy --role-name 'segment-logs' --policy-name 'sealift-acme-prod' --policy-document "$role"
+aws iam put-role-policy --role-name 'segment-logs' --policy-name 'sealift-acme-prod-1569c1c1' --policy-document "$role"

@@ -8,7 +8,7 @@ resource "aws_iam_role" "sealift_acme_prod" {
     "Version" : "2012-10-17",
     "Statement" : [
       {
-        "Sid" : "SealiftAssumeAcmeProd7Qm2Zc",
+        "Sid" : "SealiftAssumeAcmeProd1569c1c1",
         "Effect" : "Allow",
         "Principal" : {
           "AWS" : "arn:aws:iam::999999999999:user/team/sealift"
@@ -26,13 +26,13 @@ resource "aws_iam_role" "sealift_acme_prod" {
 
 # Lets the role put files into s3://acme-logs/segment-logs/, and nothing else.
 resource "aws_iam_role_policy" "sealift_acme_prod" {
-  name = "sealift-acme-prod"
+  name = "sealift-acme-prod-1569c1c1"
   role = aws_iam_role.sealift_acme_prod.name
   policy = jsonencode({
     "Version" : "2012-10-17",
     "Statement" : [
       {
-        "Sid" : "SealiftPutAcmeProd7Qm2Zc",
+        "Sid" : "SealiftPutAcmeProd1569c1c1",
         "Effect" : "Allow",
         "Action" : "s3:PutObject",
         "Resource" : "arn:aws:s3:::acme-logs/segment-logs/*"

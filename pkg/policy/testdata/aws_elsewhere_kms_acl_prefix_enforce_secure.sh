@@ -22,7 +22,7 @@ trust='{
   "Version": "2012-10-17",
   "Statement": [
     {
-      "Sid": "SealiftAssumeAcmeProd7Qm2Zc",
+      "Sid": "SealiftAssumeAcmeProd1569c1c1",
       "Effect": "Allow",
       "Principal": {
         "AWS": "arn:aws:iam::999999999999:user/team/sealift"
@@ -47,7 +47,7 @@ role='{
   "Version": "2012-10-17",
   "Statement": [
     {
-      "Sid": "SealiftPutAcmeProd7Qm2Zc",
+      "Sid": "SealiftPutAcmeProd1569c1c1",
       "Effect": "Allow",
       "Action": [
         "s3:PutObject",
@@ -56,21 +56,21 @@ role='{
       "Resource": "arn:aws:s3:::acme-logs/it'\''s/year=2026/segment-logs/*"
     },
     {
-      "Sid": "SealiftEncryptAcmeProd7Qm2Zc",
+      "Sid": "SealiftEncryptAcmeProd1569c1c1",
       "Effect": "Allow",
       "Action": "kms:GenerateDataKey",
       "Resource": "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     }
   ]
 }'
-aws iam put-role-policy --role-name 'segment-logs' --policy-name 'sealift-acme-prod' --policy-document "$role"
+aws iam put-role-policy --role-name 'segment-logs' --policy-name 'sealift-acme-prod-1569c1c1' --policy-document "$role"
 
 # Lets Sealift put files into s3://acme-logs/it's/year=2026/segment-logs/, and nothing else. Denies everybody to put files there with other encryption. Denies everybody to use the bucket without TLS.
 bucket='{
   "Version": "2012-10-17",
   "Statement": [
     {
-      "Sid": "SealiftPutAcmeProd7Qm2Zc",
+      "Sid": "SealiftPutAcmeProd1569c1c1",
       "Effect": "Allow",
       "Principal": {
         "AWS": "arn:aws:iam::123456789012:role/team/segment-logs"
@@ -82,7 +82,7 @@ bucket='{
       "Resource": "arn:aws:s3:::acme-logs/it'\''s/year=2026/segment-logs/*"
     },
     {
-      "Sid": "SealiftDenyOtherEncryptionAcmeProd7Qm2Zc",
+      "Sid": "SealiftDenyOtherEncryptionAcmeProd1569c1c1",
       "Effect": "Deny",
       "Principal": "*",
       "Action": "s3:PutObject",
@@ -97,7 +97,7 @@ bucket='{
       }
     },
     {
-      "Sid": "SealiftDenyPlainTextAcmeProd7Qm2Zc",
+      "Sid": "SealiftDenyPlainTextAcmeProd1569c1c1",
       "Effect": "Deny",
       "Principal": "*",
       "Action": "s3:*",
@@ -123,7 +123,7 @@ kms='{
   "Version": "2012-10-17",
   "Statement": [
     {
-      "Sid": "SealiftEncryptAcmeProd7Qm2Zc",
+      "Sid": "SealiftEncryptAcmeProd1569c1c1",
       "Effect": "Allow",
       "Principal": {
         "AWS": "arn:aws:iam::123456789012:root"

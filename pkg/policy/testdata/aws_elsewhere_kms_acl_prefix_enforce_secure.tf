@@ -8,7 +8,7 @@ resource "aws_iam_role" "sealift_acme_prod" {
     "Version" : "2012-10-17",
     "Statement" : [
       {
-        "Sid" : "SealiftAssumeAcmeProd7Qm2Zc",
+        "Sid" : "SealiftAssumeAcmeProd1569c1c1",
         "Effect" : "Allow",
         "Principal" : {
           "AWS" : "arn:aws:iam::999999999999:user/team/sealift"
@@ -26,13 +26,13 @@ resource "aws_iam_role" "sealift_acme_prod" {
 
 # Lets the role put files into s3://acme-logs/it's/year=2026/segment-logs/, and nothing else.
 resource "aws_iam_role_policy" "sealift_acme_prod" {
-  name = "sealift-acme-prod"
+  name = "sealift-acme-prod-1569c1c1"
   role = aws_iam_role.sealift_acme_prod.name
   policy = jsonencode({
     "Version" : "2012-10-17",
     "Statement" : [
       {
-        "Sid" : "SealiftPutAcmeProd7Qm2Zc",
+        "Sid" : "SealiftPutAcmeProd1569c1c1",
         "Effect" : "Allow",
         "Action" : [
           "s3:PutObject",
@@ -41,7 +41,7 @@ resource "aws_iam_role_policy" "sealift_acme_prod" {
         "Resource" : "arn:aws:s3:::acme-logs/it's/year=2026/segment-logs/*"
       },
       {
-        "Sid" : "SealiftEncryptAcmeProd7Qm2Zc",
+        "Sid" : "SealiftEncryptAcmeProd1569c1c1",
         "Effect" : "Allow",
         "Action" : "kms:GenerateDataKey",
         "Resource" : "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -58,7 +58,7 @@ resource "aws_s3_bucket_policy" "sealift_acme_prod" {
     "Version" : "2012-10-17",
     "Statement" : [
       {
-        "Sid" : "SealiftPutAcmeProd7Qm2Zc",
+        "Sid" : "SealiftPutAcmeProd1569c1c1",
         "Effect" : "Allow",
         "Principal" : {
           "AWS" : "arn:aws:iam::123456789012:role/team/segment-logs"
@@ -70,7 +70,7 @@ resource "aws_s3_bucket_policy" "sealift_acme_prod" {
         "Resource" : "arn:aws:s3:::acme-logs/it's/year=2026/segment-logs/*"
       },
       {
-        "Sid" : "SealiftDenyOtherEncryptionAcmeProd7Qm2Zc",
+        "Sid" : "SealiftDenyOtherEncryptionAcmeProd1569c1c1",
         "Effect" : "Deny",
         "Principal" : "*",
         "Action" : "s3:PutObject",
@@ -85,7 +85,7 @@ resource "aws_s3_bucket_policy" "sealift_acme_prod" {
         }
       },
       {
-        "Sid" : "SealiftDenyPlainTextAcmeProd7Qm2Zc",
+        "Sid" : "SealiftDenyPlainTextAcmeProd1569c1c1",
         "Effect" : "Deny",
         "Principal" : "*",
         "Action" : "s3:*",
@@ -107,7 +107,7 @@ resource "aws_s3_bucket_policy" "sealift_acme_prod" {
 # A key's policy stands where the key does: add this statement to it.
 output "sealift_acme_prod_key_statement" {
   value = jsonencode({
-    "Sid" : "SealiftEncryptAcmeProd7Qm2Zc",
+    "Sid" : "SealiftEncryptAcmeProd1569c1c1",
     "Effect" : "Allow",
     "Principal" : {
       "AWS" : "arn:aws:iam::123456789012:root"
