@@ -272,9 +272,10 @@ func mismatched(e *objstore.Error) bool {
 	return e != nil && (e.Code == "BadDigest" || e.Code == "XAmzContentSHA256Mismatch" || e.Code == "XAmzContentChecksumMismatch")
 }
 
-// expired reports whether new credentials may help.
+// expired reports whether new credentials may help. The keys of a role that
+// was deleted and made anew are unknown from then on.
 func expired(e *objstore.Error) bool {
-	return e != nil && (e.Code == "ExpiredToken" || e.Code == "TokenRefreshRequired" || e.Code == "InvalidToken")
+	return e != nil && (e.Code == "ExpiredToken" || e.Code == "TokenRefreshRequired" || e.Code == "InvalidToken" || e.Code == "InvalidAccessKeyId")
 }
 
 // maxRegions is in how many regions a PUT looks for the bucket. Two are the

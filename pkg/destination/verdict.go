@@ -184,6 +184,9 @@ func byCode(e *objstore.Error, t catalog.Target, own string) (Verdict, bool) {
 		return NewVerdict(Transient, OfDestination, "clock_skew", "this host's clock is wrong: "+said, "let NTP set this host's clock"), true
 	case e.Code == "ExpiredToken", e.Code == "TokenRefreshRequired":
 		return NewVerdict(Transient, OfDestination, "token_expired", said, "none: it is tried again with new credentials; if it lasts, check this host's clock"), true
+	case t.RoleARN != "" && (e.Code == "InvalidAccessKeyId" || e.Code == "InvalidToken"):
+		return permanent("credentials_refused", fmt.Sprintf("the store does not know what STS gave for role %s: %s", t.RoleARN, said),
+			"none for a role that was just made; for a custom endpoint, check that it trusts sts.endpoint")
 	case e.Code == "InvalidAccessKeyId", e.Code == "SignatureDoesNotMatch", e.Code == "InvalidToken":
 		return permanent("credentials_refused", "the store does not know the credentials: "+said,
 			"check Sealift's own AWS credentials and, for a custom endpoint, that it trusts them")

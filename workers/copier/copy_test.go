@@ -90,6 +90,7 @@ func TestPutHazardsThatEndWell(t *testing.T) {
 		"412_exists":             {[]objstore.Fault{{Before: objstore.ErrExists}}, 1, true, 0},
 		"501_unconditional":      {[]objstore.Fault{{Before: answer(objstore.ErrInvalid, 501, "NotImplemented", "A header you provided implies functionality that is not implemented")}}, 2, false, 0},
 		"400_unconditional":      {[]objstore.Fault{{Before: answer(objstore.ErrInvalid, 400, "InvalidArgument", "If-None-Match")}}, 2, false, 0},
+		"role_made_anew":         {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 403, "InvalidAccessKeyId", "it does not exist in our records")}}, 2, false, 1},
 		"expired_token":          {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 400, "ExpiredToken", "The provided token has expired.")}}, 2, false, 1},
 		"two_unknown_then_ok":    {[]objstore.Fault{{Before: down}, {Before: down}}, 3, false, 0},
 	} {
@@ -184,7 +185,7 @@ func TestVerdicts(t *testing.T) {
 		"put_denied_explicitly": {put: deny("AccessDenied", "not authorized, with an explicit deny in a resource-based policy"), class: destination.Permanent, fix: "server_side_encryption: false"},
 		"acl_unsupported":       {put: answer(objstore.ErrInvalid, 400, "AccessControlListNotSupported", "The bucket does not allow ACLs"), class: destination.Permanent, fix: "remove acl"},
 		"clock_skew":            {put: deny("RequestTimeTooSkewed", "difference too large"), class: destination.Transient, fix: "NTP"},
-		"credentials_refused":   {put: deny("InvalidAccessKeyId", "no such key"), class: destination.Permanent, fix: "credentials"},
+		"credentials_refused":   {put: deny("InvalidAccessKeyId", "no such key"), class: destination.Permanent, fix: "sts.endpoint"},
 		"token_expired":         {put: answer(objstore.ErrDenied, 400, "ExpiredToken", "expired"), class: destination.Transient, fix: "clock"},
 		"account":               {put: deny("AllAccessDisabled", "disabled"), class: destination.Permanent, fix: "AWS"},
 		"throttled":             {put: objstore.ErrUnavailable, class: destination.Transient, fix: "copier.per_destination"},
