@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/sealift/sealift/pkg/secret"
@@ -19,7 +20,8 @@ import (
 //
 // Nothing is read before the first call. The chain caches and refreshes by
 // itself, but for keys of shared files: those are read again after five minutes,
-// and what is there then is used if it is keys. A chain that cannot be set up is
+// and what is there then is used if it is keys. Keys with which a profile's role is
+// assumed are read again when it cannot be. A chain that cannot be set up is
 // tried again at the next call. The function is safe for concurrent use.
 func DefaultCredentials() func(context.Context) (Credentials, error) { return ProfileCredentials("") }
 
@@ -32,6 +34,11 @@ func areKeys(chain aws.CredentialsProvider) bool {
 	return aws.IsCredentialsProvider(chain, credentials.StaticCredentialsProvider{})
 }
 
+// assumes tells whether a chain assumes the role of a profile.
+func assumes(chain aws.CredentialsProvider) bool {
+	return aws.IsCredentialsProvider(chain, &stscreds.AssumeRoleProvider{})
+}
+
 // ProfileCredentials is DefaultCredentials with a profile of the shared files,
 // which then goes before the environment; "" is the default chain.
 func ProfileCredentials(profile string) func(context.Context) (Credentials, error) {
@@ -40,17 +47,19 @@ func ProfileCredentials(profile string) func(context.Context) (Credentials, erro
 		chain aws.CredentialsProvider
 		read  time.Time // when the shared files were
 	)
-	load := func(ctx context.Context) (aws.CredentialsProvider, error) {
+	// failed is a chain that gave nothing. One that assumes a profile's role has the keys
+	// for that from the files too, and reads them once.
+	load := func(ctx context.Context, failed aws.CredentialsProvider) (aws.CredentialsProvider, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if chain != nil && (time.Since(read) < readAgain || !areKeys(chain)) {
+		if chain != nil && chain != failed && (time.Since(read) < readAgain || !areKeys(chain)) {
 			return chain, nil
 		}
 		// The SDK's own lines, not of this log and its format, say nothing that the error does not.
 		cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(profile), config.WithLogger(logging.Nop{}))
 		read = time.Now()
 		switch {
-		case err == nil && (chain == nil || areKeys(cfg.Credentials)):
+		case err == nil && (chain == nil || areKeys(cfg.Credentials) || assumes(chain) && assumes(cfg.Credentials)):
 			chain = cfg.Credentials
 		case chain == nil:
 			return nil, fmt.Errorf("load the AWS SDK's default configuration: %w", err)
@@ -58,11 +67,16 @@ func ProfileCredentials(profile string) func(context.Context) (Credentials, erro
 		return chain, nil
 	}
 	return func(ctx context.Context) (Credentials, error) {
-		provider, err := load(ctx)
+		provider, err := load(ctx, nil)
 		if err != nil {
 			return Credentials{}, err
 		}
 		c, err := provider.Retrieve(ctx)
+		if err != nil {
+			if again, _ := load(ctx, provider); again != provider {
+				c, err = again.Retrieve(ctx)
+			}
+		}
 		if err != nil {
 			return Credentials{}, fmt.Errorf("find AWS credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or run with an instance role): %w", err)
 		}

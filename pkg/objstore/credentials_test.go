@@ -1,8 +1,13 @@
 package objstore_test
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,4 +65,48 @@ func TestKeysOfTheSharedFileAreReadAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// So are those that a profile's role is assumed with.
+func TestKeysBehindAProfilesRoleAreReadAgain(t *testing.T) {
+	var known atomic.Value
+	known.Store("OLD")
+	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Authorization"), "Credential="+known.Load().(string)+"/") {
+			http.Error(w, "<ErrorResponse><Error><Code>InvalidClientTokenId</Code></Error></ErrorResponse>", http.StatusForbidden)
+			return
+		}
+		// It has to be renewed at the next call.
+		fmt.Fprintf(w, "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>by %s</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"+
+			"<SessionToken>t</SessionToken><Expiration>2020-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>", known.Load())
+	}))
+	defer sts.Close()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "credentials")
+	keys := func(key string) []byte {
+		return []byte("[default]\nrole_arn = arn:aws:iam::111111111111:role/sealift\nsource_profile = base\n[base]\naws_access_key_id = " + key + "\naws_secret_access_key = s\n")
+	}
+	require.NoError(t, os.WriteFile(file, keys("OLD"), 0o600))
+	for name, value := range map[string]string{
+		"AWS_SHARED_CREDENTIALS_FILE": file, "AWS_CONFIG_FILE": filepath.Join(dir, "none"), "AWS_PROFILE": "", "AWS_REGION": "us-east-1",
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL_STS": sts.URL, "AWS_MAX_ATTEMPTS": "1",
+	} {
+		t.Setenv(name, value)
+	}
+	credentials := objstore.DefaultCredentials()
+	got, err := credentials(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "by OLD", got.AccessKeyID)
+
+	known.Store("NEW")
+	_, err = credentials(t.Context())
+	require.Error(t, err, "the file still has the old ones")
+	require.NoError(t, os.WriteFile(file, keys("NEW"), 0o600))
+	got, err = credentials(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "by NEW", got.AccessKeyID)
+	require.NoError(t, os.Remove(file))
+	known.Store("none")
+	_, err = credentials(t.Context())
+	require.Error(t, err, "and not as somebody else")
 }
