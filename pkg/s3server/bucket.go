@@ -1,6 +1,7 @@
 package s3server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,6 +86,9 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 	var group errgroup.Group
 	group.SetLimit(8)
 	for _, d := range dirs {
+		if !d.IsDir() {
+			continue
+		}
 		group.Go(func() error {
 			dir := filepath.Join(b.dir, "objects", d.Name())
 			files, err := os.ReadDir(dir)
@@ -93,18 +97,22 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 			}
 			for _, f := range files {
 				o, err := openObject(filepath.Join(dir, f.Name()))
+				var meta objectMeta
+				if err == nil {
+					meta = o.meta
+					err = o.Close()
+				}
+				if err == nil && b.path(meta.Key) != filepath.Join(dir, f.Name()) {
+					err = fmt.Errorf("%w: a copy of %q", errTorn, meta.Key)
+				}
 				if errors.Is(err, errTorn) {
-					// Only a crash of the machine without Config.Sync leaves one.
+					// After a crash of the machine without Config.Sync, or by who copied it.
 					log.Error("object is torn and left out", "bucket", b.name, "file", f.Name(), "err", err)
 					if err := b.setAside(d.Name(), f.Name()); err != nil {
 						return err
 					}
 					continue
 				} else if err != nil {
-					return err
-				}
-				meta := o.meta
-				if err := o.Close(); err != nil {
 					return err
 				}
 				b.mu.Lock()
@@ -140,8 +148,11 @@ func (b *bucket) describe(as Bucket, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(b.dir, "bucket.json"), raw); err != nil {
-		return fmt.Errorf("describe bucket %q: %w", b.name, err)
+	file := filepath.Join(b.dir, "bucket.json")
+	if there, err := os.ReadFile(file); err != nil || !bytes.Equal(there, raw) {
+		if err := writeFile(file, raw); err != nil {
+			return fmt.Errorf("describe bucket %q: %w", b.name, err)
+		}
 	}
 	b.meta = meta
 	return nil

@@ -146,15 +146,6 @@ func TestLongDescriptions(t *testing.T) {
 	}
 }
 
-// The disk decides too: an index that has forgotten a key must not let it be
-// written again.
-func TestLinkIsTheSecondJudge(t *testing.T) {
-	b := newBucket(t)
-	require.NoError(t, putFile(t, b, "k", "one", condition{absent: true}))
-	b.index.Delete("k")
-	require.ErrorIs(t, putFile(t, b, "k", "two", condition{absent: true}), errExists)
-}
-
 func TestTornObjectsAreLeftOut(t *testing.T) {
 	b := newBucket(t)
 	for i := range 5 {
@@ -178,6 +169,24 @@ func TestTornObjectsAreLeftOut(t *testing.T) {
 	aside, err := os.ReadDir(filepath.Join(b.dir, "torn"))
 	require.NoError(t, err)
 	require.Len(t, aside, 4)
+}
+
+// What others leave among the objects is none, and a copy of one is not its
+// key's.
+func TestStrayFilesAreNoObjects(t *testing.T) {
+	b := newBucket(t)
+	require.NoError(t, putFile(t, b, "deleted", "the body", condition{}))
+	require.NoError(t, putFile(t, b, "there", "the body", condition{}))
+	file, stray := b.path("deleted"), b.path("deleted")+" copy"
+	require.NoError(t, os.Link(file, stray))
+	require.NoError(t, b.delete("deleted", false))
+	for _, dir := range []string{filepath.Dir(b.dir), filepath.Join(b.dir, "objects")} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ".DS_Store"), nil, 0o600))
+	}
+	reopened, err := openBucket(filepath.Dir(b.dir), b.name, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.Equal(t, []string{"there"}, reopened.index.Keys())
+	require.NoFileExists(t, stray)
 }
 
 // A deletion that fails changes nothing, and can be tried again.

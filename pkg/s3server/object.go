@@ -173,15 +173,7 @@ func (b *bucket) commit(temp string, meta *objectMeta, when condition, sync bool
 	if err := makeDir(filepath.Dir(name), sync); err != nil {
 		return err
 	}
-	// Invariant: of any writers that demand an absent key one wins. The index
-	// says so already; link says it too and asks nobody but the disk.
-	place := os.Rename
-	if when.absent {
-		place = os.Link
-	}
-	if err := place(temp, name); errors.Is(err, fs.ErrExist) {
-		return errExists
-	} else if err != nil {
+	if err := os.Rename(temp, name); err != nil {
 		return err
 	}
 	b.index.Set(meta.Key, meta.entry())

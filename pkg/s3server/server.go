@@ -116,6 +116,9 @@ func (s *Server) open() error {
 		return err
 	}
 	for _, d := range dirs {
+		if !d.IsDir() { // such as file managers leave
+			continue
+		}
 		b, err := openBucket(s.bucketsDir(), d.Name(), s.cfg.Log)
 		if err != nil {
 			return err
