@@ -102,11 +102,12 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 // Drain makes /readyz say no from now on: the process is ending.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Close stops the listener, after the requests in flight or when ctx ends.
+// Close stops the listener, after the requests in flight or when ctx ends,
+// which cuts them off and is no error.
 func (s *Server) Close(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, s.http.Close())
+	var err error
+	if s.http.Shutdown(ctx) != nil {
+		err = s.http.Close()
 	}
 	if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)

@@ -122,6 +122,33 @@ func TestHangingProbe(t *testing.T) {
 	})
 }
 
+// Who is still being answered when the process ends is cut off, and that is no
+// failure of it.
+func TestCloseCutsOffWhoHangs(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	s, err := Start(Config{Listen: "127.0.0.1:0"}, Deps{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	s.Check("slow", func(context.Context) error {
+		close(asked)
+		<-release
+		return nil
+	})
+	done := make(chan error, 1)
+	go func() {
+		resp, err := http.Get("http://" + s.Addr() + "/readyz")
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		done <- err
+	}()
+	<-asked
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, s.Close(ctx))
+	require.Error(t, <-done)
+	close(release)
+}
+
 func TestStartNamesAddressAndKey(t *testing.T) {
 	s := start(t, Config{})
 	_, err := Start(Config{Listen: s.Addr()}, Deps{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
