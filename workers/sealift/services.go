@@ -185,14 +185,16 @@ func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstor
 		creds = s.id.credentials
 	}
 	at := place{region: t.Region, endpoint: t.Endpoint, fips: t.FIPS, dualStack: t.DualStack}
+	style := t.PathStyle
 	switch own := s.cfg.Destinations.Endpoint; {
 	case t.Endpoint != "":
 		at.pathStyle, at.guarded = pathStyle(t.Endpoint), true
 	case own != "":
 		at.endpoint, at.pathStyle = own, pathStyle(own)
+		style = nil // a bucket's name before it would be a choice among the operator's hosts
 	}
-	if t.PathStyle != nil {
-		at.pathStyle = *t.PathStyle
+	if style != nil {
+		at.pathStyle = *style
 	}
 	return s.place(at).At(t.BucketName, t.Owner, creds)
 }

@@ -115,6 +115,7 @@ func TestAddresses(t *testing.T) {
 		"interface_path_style": {d: catalog.Destination{Bucket: "acme-logs", Region: "eu-west-1", Endpoint: "https://bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com", PathStyle: &yes}, want: "https://bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com/acme-logs/k", guarded: true},
 		"compatible":           {d: catalog.Destination{Bucket: "acme-logs", Endpoint: "http://minio:9000"}, want: "http://minio:9000/acme-logs/k", guarded: true},
 		"compatible_virtual":   {d: catalog.Destination{Bucket: "acme-logs", Endpoint: "https://s3.example.com", PathStyle: &no}, want: "https://acme-logs.s3.example.com/k", guarded: true},
+		"operators_endpoint":   {d: catalog.Destination{Bucket: "vault", PathStyle: &no}, dev: "http://minio.corp:9000", want: "http://minio.corp:9000/vault/k"},
 		"dev":                  {d: catalog.Destination{Bucket: "acme-logs", FIPS: true, PathStyle: &no}, dev: "http://127.0.0.1:9000", want: "http://127.0.0.1:9000/acme-logs/k"},
 	} {
 		t.Run(name, func(t *testing.T) {
