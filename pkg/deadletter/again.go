@@ -159,6 +159,9 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 // line is longer than the event was, by what the API adds, so its size counts
 // only if that was the reason.
 func (a *Again) judge(line []byte, reason string) (left string) {
+	if r := event.Reason(reason); r == event.ErrNoKey || r == event.ErrUnknownKey {
+		return reason // it lies with its sender's source, and nobody knows whose it is
+	}
 	var request event.Request
 	body := append(append([]byte(`{"batch":[`), line...), `]}`...)
 	if err := request.Parse(event.Batch, body); err != nil {
@@ -186,6 +189,8 @@ func Describe(reason string) string {
 
 var descriptions = map[string]string{
 	string(event.ErrNoUser):        "neither userId nor anonymousId",
+	string(event.ErrNoKey):         "no write key, in a batch whose events bring their own",
+	string(event.ErrUnknownKey):    "a write key of no source, in a batch whose events bring their own",
 	string(event.ErrNoName):        "a track call without event",
 	string(event.ErrEventTooLarge): fmt.Sprintf("larger than %d KB", event.MaxEvent>>10),
 	string(event.ErrMessageID):     fmt.Sprintf("a messageId longer than %d characters", event.MaxMessageID),

@@ -98,6 +98,9 @@ const (
 	ErrTooManyEvents Reason = "too_many_events"
 	// ErrNotObject is of an event of a batch.
 	ErrNotObject Reason = "not_a_json_object"
+	// Of events of a batch, which tell their sources; who knows sources tells.
+	ErrNoKey      Reason = "no_write_key"
+	ErrUnknownKey Reason = "unknown_write_key"
 	// Of events that Incomplete tells.
 	ErrNoUser Reason = "no_user"
 	ErrNoName Reason = "no_event_name"

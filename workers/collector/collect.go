@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"iter"
 	"net/http"
 	"net/netip"
@@ -113,7 +114,7 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 				{Key: route.HeaderMessage},
 			}
 		}
-		if fault := c.fault(request, i); fault != nil {
+		if fault := c.fault(request, sources, i); fault != nil {
 			var letter stream.Record
 			lines, letter = deadLetter(lines, request, i, stamp, fault)
 			out.dead = append(out.dead, letter)
@@ -135,11 +136,12 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 }
 
 // fault returns why event i goes to the dead letters; nil: it does not.
-func (c *Collector) fault(request *event.Request, i int) *event.Error {
-	if fault := request.Fault(i); fault != nil || !c.cfg.Validate {
-		return fault
+func (c *Collector) fault(request *event.Request, sources sourceIDs, i int) *event.Error {
+	fault := cmp.Or(request.Fault(i), sources.fault(i))
+	if fault == nil && c.cfg.Validate {
+		fault = request.Incomplete(i)
 	}
-	return request.Incomplete(i)
+	return fault
 }
 
 // deadLetter appends event i, as its line if it can be one, to lines, and

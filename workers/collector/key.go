@@ -30,6 +30,8 @@ func authorization(r *http.Request) string {
 type sourceIDs struct {
 	all  string   // of all events, unless each is set
 	each []string // by event
+	// faults are why an event has no source of its own, by event; nil: all have.
+	faults []*event.Error
 	// charges are the events that the request takes of rate limits. nil if
 	// there are no limits.
 	charges map[charge]int
@@ -42,43 +44,80 @@ func (s sourceIDs) at(i int) string {
 	return s.all
 }
 
+// fault returns why event i is for no source; nil: it is for one.
+func (s sourceIDs) fault(i int) *event.Error {
+	if s.faults != nil {
+		return s.faults[i]
+	}
+	return nil
+}
+
 // sources finds the source that each event is for: that of the first key that
 // the catalog knows among the header's, the body's and the event's own. SDKs
-// use each of these alone.
+// use each of these alone. An event of a batch that has none is at fault, and goes
+// with the first that has one: its sender's.
 func (c *Collector) sources(request *event.Request, headerKey string) (sourceIDs, *refusal) {
 	snapshot := c.deps.Catalog.Snapshot()
-	tried := false
 	var ids sourceIDs
 	if !c.limits.off() {
 		ids.charges = map[charge]int{}
 	}
-	find := func(key string, events int) string {
+	tried := false
+	find := func(key string, events int) (source string, of charge) {
 		if key == "" {
-			return ""
+			return "", of
 		}
 		tried = true
-		source, ok := snapshot.SourceByWriteKey(key)
+		found, ok := snapshot.SourceByWriteKey(key)
+		of = charge{key, found.Workspace}
 		if ok && ids.charges != nil {
-			ids.charges[charge{key, source.Workspace}] += events
+			ids.charges[of] += events
 		}
-		return source.ID
+		return found.ID, of
 	}
-	if ids.all = find(headerKey, request.Len()); ids.all != "" {
+	if ids.all, _ = find(headerKey, request.Len()); ids.all != "" {
 		return ids, nil
 	}
-	if ids.all = find(request.WriteKey(), request.Len()); ids.all != "" {
+	if ids.all, _ = find(request.WriteKey(), request.Len()); ids.all != "" {
 		return ids, nil
-	}
-	if request.Len() == 0 {
-		return ids, keyRefused(tried)
 	}
 	ids.each = make([]string, request.Len())
+	sender := "" // the first source
+	var pays charge
 	for i := range ids.each {
-		if ids.each[i] = find(request.EventWriteKey(i), 1); ids.each[i] == "" {
-			return ids, keyRefused(tried)
+		key := request.EventWriteKey(i)
+		source, of := find(key, 1)
+		switch {
+		case source == "" && ids.faults == nil:
+			ids.faults = make([]*event.Error, request.Len())
+			fallthrough
+		case source == "":
+			ids.faults[i] = keyless(i, key)
+		case sender == "":
+			sender, pays = source, of
+		}
+		ids.each[i] = source
+	}
+	if sender == "" {
+		return ids, keyRefused(tried)
+	}
+	for i, fault := range ids.faults {
+		if fault == nil {
+			continue
+		}
+		ids.each[i] = sender
+		if ids.charges != nil {
+			ids.charges[pays]++
 		}
 	}
 	return ids, nil
+}
+
+func keyless(i int, key string) *event.Error {
+	if key == "" {
+		return &event.Error{Reason: event.ErrNoKey, Event: i, Detail: `the event has no "writeKey", nor has the batch`}
+	}
+	return &event.Error{Reason: event.ErrUnknownKey, Event: i, Detail: "no source has the event's write key"}
 }
 
 // keyRefused has no WWW-Authenticate: a browser would ask a page's visitor

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -71,5 +73,59 @@ func held(to *bytes.Buffer, v reflect.Value, seen map[uintptr]bool) {
 		for i := range v.Len() {
 			held(to, v.Index(i), seen)
 		}
+	}
+}
+
+// TestAnEventWithoutASource of a batch whose events bring their own keys takes no other
+// with it. It is a dead letter of the source of the first that has one.
+func TestAnEventWithoutASource(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		batch  string
+		taken  string // sources and messageIds
+		dead   string // reasons
+		of     string // the source that the dead letters are of
+		header string
+	}{
+		"no_key":          {`{"writeKey":"wk_web","messageId":"1"},{"messageId":"2"},{"writeKey":"wk_server","messageId":"3"}`, "web/1 server/3", "no_write_key", "web", ""},
+		"first":           {`{"messageId":"1"},{"writeKey":"wk_server","messageId":"2"}`, "server/2", "no_write_key", "server", ""},
+		"unknown_key":     {`{"writeKey":"wk_sEcReT"},{"writeKey":"wk_server","messageId":"2"}`, "server/2", "unknown_write_key", "server", ""},
+		"no_object":       {`null,{"writeKey":"wk_server","messageId":"2"},7`, "server/2", "not_a_json_object not_a_json_object", "server", ""},
+		"too_large":       {`{"a":"` + strings.Repeat("x", 33<<10) + `"},{"writeKey":"wk_server","messageId":"2"}`, "server/2", "event_too_large", "server", ""},
+		"all_kinds":       {`{},"",{"writeKey":1},{"writeKey":"wk_web","messageId":"4"}`, "web/4", "no_write_key not_a_json_object no_write_key", "web", ""},
+		"key_of_a_header": {`{},{"writeKey":"wk_nobody"}`, "web/ web/", "", "", "wk_web"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, Config{Limit: Limit{PerKey: 100}})
+				r := post("/v1/batch", text(`{"batch":[`+c.batch+`]}`))
+				r.Header.Del("Authorization")
+				if c.header != "" {
+					r.SetBasicAuth(c.header, "")
+				}
+				require.Equal(t, http.StatusOK, b.do(r).Code)
+				var taken, dead []string
+				for _, r := range b.topic.take() {
+					id, _ := r.Header("sealift-message")
+					if len(id) > 1 {
+						id = nil // made
+					}
+					taken = append(taken, string(r.Key)+"/"+string(id))
+				}
+				for _, r := range b.dead.take() {
+					require.Equal(t, c.of, string(r.Key))
+					require.NotContains(t, string(r.Value), "wk_")
+					reason, _ := r.Header("sealift-reason")
+					dead = append(dead, string(reason))
+				}
+				require.Equal(t, c.taken, strings.Join(taken, " "))
+				require.Equal(t, c.dead, strings.Join(dead, " "))
+				require.Zero(t, b.inFlight.used.Load())
+				charged := 0.0
+				for _, bucket := range b.limits.keys.by {
+					charged += 2500 - bucket.TokensAt(time.Now())
+				}
+				require.InDelta(t, len(taken)+len(dead), charged, 0.001, "they cost what others do")
+			})
+		})
 	}
 }
