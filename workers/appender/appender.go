@@ -402,7 +402,9 @@ func (a *Appender) watchEnds(ctx context.Context) {
 		cancel()
 		a.mu.Lock()
 		for n, r := range a.partitions {
-			r.view.bounded(all[n])
+			if b, told := all[n]; told {
+				r.view.bounded(b)
+			}
 		}
 		a.mu.Unlock()
 	}

@@ -53,11 +53,12 @@ func (v *view) read(position, end int64) {
 	v.position, v.end = position, max(v.end, end, position)
 }
 
-// bounded notes the bounds of the log, also while nothing is read.
+// bounded notes the bounds of the log, also while nothing is read. They may go
+// back: what was read meanwhile is there, but what was seen before need not be.
 func (v *view) bounded(b stream.Bounds) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.start, v.end = max(v.start, b.First), max(v.end, b.End)
+	v.start, v.end = b.First, max(b.End, v.position)
 }
 
 // begins says where the log begins, as far as is known.
