@@ -122,7 +122,7 @@ func (p *partition) own(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1)}
+	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1), short: time.Now()}
 	l.recall = p.recall(ctx, c)
 	defer func() { l.recall.close() }()
 	defer func() {
@@ -181,13 +181,14 @@ type loop struct {
 	abort     context.CancelFunc
 	rotations chan rotated
 	waiting   []pendingRequest
-	paused    string   // why nothing is read, or ""
-	counted   int      // sealed files, in pressure.waiting
-	saved     [2]int64 // position and entry of the last checkpoint
-	gone      error    // the log does not hold the next offset: nothing is read
-	last      bool     // nor what was read: what is held here is nowhere else
-	back      bool     // for it went back, rather than that retention passed
-	keep      bool     // the local files are to outlive the tenure
+	paused    string    // why nothing is read, or ""
+	short     time.Time // since then the disk is, and nothing here is to be staged; see shrink
+	counted   int       // sealed files, in pressure.waiting
+	saved     [2]int64  // position and entry of the last checkpoint
+	gone      error     // the log does not hold the next offset: nothing is read
+	last      bool      // nor what was read: what is held here is nowhere else
+	back      bool      // for it went back, rather than that retention passed
+	keep      bool      // the local files are to outlive the tenure
 }
 
 // pendingRequest is a request that waits until all below offset is sealed.
@@ -240,9 +241,7 @@ func (l *loop) run(ctx context.Context) error {
 				return err
 			}
 			if l.recall != nil {
-				if l.paused == pausedDisk {
-					l.recall.Shrink() // rather than to read nothing
-				}
+				l.shrink()
 				l.p.view.recalled(l.recall)
 			}
 			if err := l.turn(); err != nil {

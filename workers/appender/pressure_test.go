@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
 )
 
 // TestShortDiskSealsEarlyAndPauses holds that a disk that runs short costs
@@ -42,6 +44,50 @@ func TestShortDiskSealsEarlyAndPauses(t *testing.T) {
 		require.Equal(t, [][]string{{"a/0-2", "b/1-1"}, {"c/3-3", "d/4-4"}}, r.written())
 		r.end()
 	})
+}
+
+// TestMessagesAreForgottenForTheDiskLast: files that are staged give back more,
+// and a disk that is short for a moment is no reason to let copies pass.
+func TestMessagesAreForgottenForTheDiskLast(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		short time.Duration
+		away  bool // staging, meanwhile: what is read could go nowhere
+		want  string
+	}{
+		"a_moment":                 {short: 50 * time.Second, want: "a/3-3"},
+		"long":                     {short: 10 * time.Minute, want: "a/2-3"},
+		"long_with_staging_behind": {short: 10 * time.Minute, away: true, want: "a/3-3"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{DiskFree: 1 << 30, DedupWindow: 24 * time.Hour})
+				var free atomic.Int64
+				free.Store(10 << 30)
+				r.pressure.free = func() (int64, error) { return free.Load(), nil }
+				r.chain = append(r.chain, &ledger.Entry{})
+				back := time.Now().Add(30*time.Second + c.short)
+				r.rotating = func(context.Context, int) error {
+					if c.away {
+						time.Sleep(time.Until(back))
+					}
+					return nil
+				}
+				r.run()
+				r.send("m1", "m2")
+				time.Sleep(30 * time.Second) // a checkpoint
+				free.Store(1 << 20)
+				time.Sleep(c.short)
+				require.ErrorContains(t, r.Ready(t.Context()), "disk is short")
+				free.Store(10 << 30)
+				time.Sleep(5 * time.Second)
+				r.send("m1", "m3")
+				time.Sleep(time.Second)
+				require.NoError(t, r.seal())
+				require.Equal(t, [][]string{{"a/0-1"}, {c.want}}, r.written())
+				r.end()
+			})
+		})
+	}
 }
 
 // lag is the metric's value for partition 0.

@@ -233,6 +233,23 @@ func (l *loop) filled(s slice) {
 	r.next <- struct{}{}
 }
 
+// shrinkEvery is how long the disk has to be short for each part of what is
+// remembered.
+const shrinkEvery = time.Minute
+
+// shrink gives up a part of what is remembered when the disk stays short though
+// all that was read is in the ledger: rather than to read nothing.
+func (l *loop) shrink() {
+	if l.paused != pausedDisk || !l.c.idle() || l.count() > 0 || l.c.spool.Len() > 0 {
+		l.short = time.Now()
+		return
+	}
+	if time.Since(l.short) >= shrinkEvery {
+		l.recall.Shrink()
+		l.short = time.Now()
+	}
+}
+
 // routed is a record with where it belongs.
 type routed struct {
 	route.Routed
