@@ -147,9 +147,7 @@ func (r *Recovery) readJournal(n int) ([]placed, *checkpoint, error) {
 	}
 	var all, lines []placed
 	var last *checkpoint
-	// An error is the end of what was written whole: a checkpoint after it
-	// would build upon what is lost.
-	_, _ = scan(j.file, j.size, func(f frame, at int64) error {
+	_, err = scan(j.file, j.size, func(f frame, at int64) error {
 		switch f.kind {
 		case kindLines:
 			end := int64(len(f.payload))
@@ -166,9 +164,14 @@ func (r *Recovery) readJournal(n int) ([]placed, *checkpoint, error) {
 		}
 		return nil
 	})
-	if last == nil {
+	// What is torn is the end of what was written whole: a checkpoint after it
+	// would build upon what is lost.
+	if errors.Is(err, errTorn) {
+		err = nil
+	}
+	if err != nil || last == nil {
 		_ = j.file.Close()
-		return nil, nil, nil
+		return nil, nil, err
 	}
 	r.journal = j
 	return lines, last, nil

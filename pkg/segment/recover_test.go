@@ -407,6 +407,28 @@ func TestACheckpointOutlivesItsChunks(t *testing.T) {
 	require.Equal(t, 1, chunkFiles(t, l.s), "the journal")
 }
 
+// TestAJournalThatCannotBeRead is no end of what was written: a later try may read
+// it, and what goes on from an earlier checkpoint deletes what this one names.
+func TestAJournalThatCannotBeRead(t *testing.T) {
+	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool")}
+	s, err := New(cfg)
+	require.NoError(t, err)
+	_, err = s.Checkpoint([]byte("earlier"))
+	require.NoError(t, err)
+	s.Close()
+	newest := chunkPath(cfg.Dir, 7, journalExt)
+	require.NoError(t, os.Mkdir(newest, 0o700)) // which can be opened
+	_, err = Recover(cfg)
+	require.ErrorContains(t, err, "read spool")
+	require.NotErrorIs(t, err, ErrNoCheckpoint)
+	require.NotErrorIs(t, err, ErrDamaged)
+	require.NoError(t, os.Remove(newest))
+	r, err := Recover(cfg)
+	require.NoError(t, err)
+	require.Equal(t, "earlier", string(r.State))
+	r.Close()
+}
+
 // TestTheJournalStaysSmall: lines that went into blocks do not pile up in it.
 func TestTheJournalStaysSmall(t *testing.T) {
 	s := newSpool(t, Config{BlockBytes: 64 << 10})
