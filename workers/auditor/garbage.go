@@ -1,7 +1,6 @@
 package auditor
 
 import (
-	"container/list"
 	"context"
 	"fmt"
 	"slices"
@@ -101,7 +100,7 @@ func (w *walk) delete(ctx context.Context, key string) error {
 // Nothing is deleted by age: the owner of an object of which it is not may be
 // slow, not dead.
 func (w *walk) collectOrphans(ctx context.Context) error {
-	x := newIndex(w.chain, w.head)
+	x := index{w.head, ledger.NewCache(w.deps.Staging, indexRoom, nil)}
 	for info, err := range objstore.All(ctx, w.deps.Staging, delivery.StagedPrefix(w.log)) {
 		if err != nil {
 			return err
@@ -131,23 +130,14 @@ func (w *walk) collectOrphans(ctx context.Context) error {
 	return nil
 }
 
-// index finds the entry that covers a record, with the last read entries at
-// hand.
+// index finds the entry that covers a record.
 type index struct {
-	chain *ledger.Chain
-	head  *ledger.Entry
-	order *list.List // of *ledger.Entry, last used first
-	bySeq map[int64]*list.Element
-}
-
-const indexEntries = 4096
-
-func newIndex(chain *ledger.Chain, head *ledger.Entry) *index {
-	return &index{chain: chain, head: head, order: list.New(), bySeq: map[int64]*list.Element{}}
+	head    *ledger.Entry
+	entries *ledger.Cache
 }
 
 // names reports whether an entry names the staged object, which is settled.
-func (x *index) names(ctx context.Context, key string, s delivery.Staged) (bool, error) {
+func (x index) names(ctx context.Context, key string, s delivery.Staged) (bool, error) {
 	seq, err := x.sealer(ctx, s)
 	if err != nil {
 		return true, err
@@ -168,7 +158,7 @@ func (x *index) names(ctx context.Context, key string, s delivery.Staged) (bool,
 // it is older than the chain. The key of a pack says it; of a file it is the
 // first entry that covers the record at s.Last, for that sealed the file which
 // holds it.
-func (x *index) sealer(ctx context.Context, s delivery.Staged) (int64, error) {
+func (x index) sealer(ctx context.Context, s delivery.Staged) (int64, error) {
 	if s.Pack {
 		first, err := x.entry(ctx, 0)
 		if err != nil || s.First < first.LowWatermark {
@@ -192,18 +182,13 @@ func (x *index) sealer(ctx context.Context, s delivery.Staged) (int64, error) {
 	return low, nil
 }
 
-func (x *index) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
-	if el := x.bySeq[seq]; el != nil {
-		x.order.MoveToFront(el)
-		return el.Value.(*ledger.Entry), nil
-	}
-	e, err := x.chain.Entry(ctx, seq)
+func (x index) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
+	e, err := x.entries.Entry(ctx, x.head.Log(), seq)
 	if err != nil {
 		return nil, fmt.Errorf("look for the entry of a staged object: %w", err)
 	}
-	x.bySeq[seq] = x.order.PushFront(e)
-	if x.order.Len() > indexEntries {
-		delete(x.bySeq, x.order.Remove(x.order.Back()).(*ledger.Entry).Seq)
-	}
 	return e, nil
 }
+
+// indexRoom is some 4,000 entries of usual size, and some 100 MB at most.
+const indexRoom = 200_000

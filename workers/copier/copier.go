@@ -28,6 +28,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 )
@@ -119,7 +120,7 @@ type Deps struct {
 type Copier struct {
 	cfg            Config
 	deps           Deps
-	entries        *entries
+	entries        *ledger.Cache
 	receipts       *receipts
 	packs          *packs
 	customers      *destination.Putter

@@ -191,11 +191,18 @@ func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.Entry, out
 
 func owes(f *ledger.File, destination string) bool { return slices.Contains(f.Owed, destination) }
 
+// newEntries keeps entries, for the jobs of one come together.
+func newEntries(staging objstore.Store, room int) *ledger.Cache {
+	return ledger.NewCache(staging, room, func(e *ledger.Entry) {
+		e.SealedThrough = nil // of a partition with many streams it is most of the entry, and no copier's
+	})
+}
+
 // entry returns the ledger entry with the job's file.
 func (c *Copier) entry(ctx context.Context, job delivery.Job) (*ledger.Entry, outcome, error) {
 	rctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	e, err := c.entries.get(rctx, job.File)
+	e, err := c.entries.Entry(rctx, job.File.Log(), job.File.Seq)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, c.forged(ctx, job, "no such ledger entry"), nil

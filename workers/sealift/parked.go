@@ -67,19 +67,16 @@ func listParked(ctx context.Context, s *services, destination string) ([]parkedS
 	var (
 		causes = parkedTable{}
 		sizes  = map[[2]string]parkedSize{}
-		entry  *ledger.Entry // the last one that was needed: they come in order
+		chains = ledger.NewCache(s.staging, 0, nil) // the last entry alone: they come in order
 		failed error
 	)
 	r := copier.Redrive{Staging: s.staging, Destination: destination, DryRun: true, Each: func(p delivery.Parked) {
 		causes.add(p)
 		ref := p.Job.File
-		if entry == nil || entry.Log() != ref.Log() || entry.Seq != ref.Seq {
-			e, err := ledger.NewChain(s.staging, ref.Log()).Entry(ctx, ref.Seq)
-			if err != nil {
-				failed = err
-				return
-			}
-			entry = e
+		entry, err := chains.Entry(ctx, ref.Log(), ref.Seq)
+		if err != nil {
+			failed = err
+			return
 		}
 		if ref.Index >= len(entry.Files) {
 			failed = fmt.Errorf("parked job of file %s: the ledger has no such file; `sealift verify` says more", ref)

@@ -1,0 +1,94 @@
+package ledger
+
+import (
+	"container/list"
+	"context"
+	"sync"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Cache reads entries, of any chain, and keeps those that were used last: they
+// never change, and what is asked of an entry is asked often. What it returns
+// belongs to all who ask. It is safe for concurrent use.
+type Cache struct {
+	staging objstore.Store
+	room    int
+	trim    func(*Entry)
+	flight  singleflight.Group
+
+	mu    sync.Mutex // guards all below
+	order *list.List // of keptEntry, last used first
+	byKey map[string]*list.Element
+	size  int // of all kept entries
+}
+
+type keptEntry struct {
+	*Entry
+	key string
+}
+
+// size is what an entry takes up, about.
+func (e keptEntry) size() int { return 1 + len(e.Files) + len(e.SealedThrough) }
+
+// NewCache returns a cache for entries that have no more than room files and
+// streams sealed ahead together, but for one entry. Trim takes from an entry what
+// nobody asks of it; nil: all is kept.
+func NewCache(staging objstore.Store, room int, trim func(*Entry)) *Cache {
+	return &Cache{staging: staging, room: room, trim: trim, order: list.New(), byKey: map[string]*list.Element{}}
+}
+
+// Entry is as that of Chain.
+func (c *Cache) Entry(ctx context.Context, log Log, seq int64) (*Entry, error) {
+	key := EntryKey(log, seq)
+	if e := c.kept(key); e != nil {
+		return e, nil
+	}
+	read := func() (any, error) {
+		e, err := NewChain(c.staging, log).Entry(ctx, seq)
+		if err != nil {
+			return nil, err
+		}
+		if c.trim != nil {
+			c.trim(e)
+		}
+		c.keep(keptEntry{e, key})
+		return e, nil
+	}
+	v, err, shared := c.flight.Do(key, read)
+	if err != nil && shared && ctx.Err() == nil {
+		v, err = read() // the one that asked for all may have been stopped
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v.(*Entry), nil
+}
+
+func (c *Cache) kept(key string) *Entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	el := c.byKey[key]
+	if el == nil {
+		return nil
+	}
+	c.order.MoveToFront(el)
+	return el.Value.(keptEntry).Entry
+}
+
+func (c *Cache) keep(e keptEntry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byKey[e.key] != nil {
+		return
+	}
+	c.byKey[e.key] = c.order.PushFront(e)
+	c.size += e.size()
+	for c.size > c.room && c.order.Len() > 1 {
+		old := c.order.Remove(c.order.Back()).(keptEntry)
+		delete(c.byKey, old.key)
+		c.size -= old.size()
+	}
+}

@@ -1,0 +1,81 @@
+package ledger_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+var cachedLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
+
+// cached returns a store with entries 1 to 4 of two files, and counts its reads.
+func cached(t *testing.T) (staging *objstore.Memory, reads *atomic.Int64) {
+	t.Helper()
+	staging, reads = objstore.NewMemory("staging"), new(atomic.Int64)
+	e := ledgertest.Append(t, staging, ledgertest.Init(cachedLog, time.Now()))
+	e.Owner = "me"
+	for range 4 {
+		first := ledgertest.File(cachedLog, ledger.File{First: e.LowWatermark}, []byte("x"))
+		second := ledgertest.File(cachedLog, ledger.File{First: e.LowWatermark + 1}, []byte("y"))
+		e = ledgertest.Append(t, staging, ledgertest.Next(e, first, second))
+	}
+	staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" {
+			reads.Add(1)
+		}
+		return objstore.Fault{}
+	})
+	return staging, reads
+}
+
+func TestEntriesAreReadOnceAndTheLastUsedKept(t *testing.T) {
+	staging, reads := cached(t)
+	c := ledger.NewCache(staging, 6, func(e *ledger.Entry) { e.Owner = "" }) // two entries of two files
+	get := func(seq, want int64, why string) {
+		t.Helper()
+		e, err := c.Entry(t.Context(), cachedLog, seq)
+		require.NoError(t, err)
+		require.Equal(t, seq, e.Seq)
+		require.Empty(t, e.Owner, "trimmed")
+		require.Equal(t, want, reads.Load(), why)
+	}
+	for seq := int64(1); seq < 5; seq++ {
+		get(seq, seq, "")
+		get(seq, seq, "once an entry")
+	}
+	get(4, 4, "the last two are kept")
+	get(3, 4, "the last two are kept")
+	get(1, 5, "it went")
+	get(3, 5, "used last, so kept")
+}
+
+func TestAnEntryLargerThanTheRoomIsKept(t *testing.T) {
+	staging, reads := cached(t)
+	c := ledger.NewCache(staging, 0, nil)
+	for range 3 {
+		e, err := c.Entry(t.Context(), cachedLog, 2)
+		require.NoError(t, err)
+		require.NotEmpty(t, e.Owner)
+	}
+	require.EqualValues(t, 1, reads.Load())
+}
+
+func TestEntriesAskedForAtOnceAreReadOnce(t *testing.T) {
+	staging, reads := cached(t)
+	c := ledger.NewCache(staging, 100, nil)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { _, _ = c.Entry(t.Context(), cachedLog, 1) })
+	}
+	all.Wait()
+	require.Less(t, reads.Load(), int64(20))
+	_, err := c.Entry(t.Context(), cachedLog, 99)
+	require.ErrorIs(t, err, ledger.ErrNotFound)
+}
