@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/spool"
 	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/appender"
@@ -175,7 +176,8 @@ func (a *assembly) addAuditor(s *services) error {
 		Topic: s.cfg.Kafka.EventsTopic,
 		Every: s.cfg.Auditor.Every, Minute: s.cfg.Auditor.Minute, Grace: s.cfg.Auditor.Grace, Retain: s.cfg.Staging.Retain,
 	}, auditor.Deps{
-		Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
+		Staging: objstore.Patient(s.staging), // an audit is many requests, and one that fails voids much of it
+		Jobs:    s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
 		Unowned: func(ctx context.Context) ([]int, error) {
 			return s.kafka.Unowned(ctx, s.cfg.Kafka.Group, s.cfg.Kafka.EventsTopic)
 		},
