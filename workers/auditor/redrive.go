@@ -76,18 +76,25 @@ func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
 	s := a.deps.Catalog.Snapshot()
 	keys, latest := a.stays.unread(p, func(dest string) bool { return stateOf(s, dest) == enabled })
 	var returned int64
+	var stay []error
 	for chunk := range slices.Chunk(keys, batchJobs) {
-		jobs, err := a.returning(ctx, chunk)
+		parked, err := a.returning(ctx, chunk)
 		if err != nil {
-			return returned, err
+			return returned, errors.Join(append(stay, err)...)
 		}
-		if err := a.enqueueReturned(ctx, p, jobs); err != nil {
-			return returned, err
+		n, err := a.enqueueReturned(ctx, p, parked)
+		returned += int64(n)
+		if err != nil {
+			stay = append(stay, err)
+			if n == 0 { // else single notes stay, and hold up no others
+				break
+			}
 		}
-		returned += int64(len(jobs))
 	}
-	a.stays.looked(latest)
-	return returned, nil
+	if len(stay) == 0 { // else all are looked at again
+		a.stays.looked(latest)
+	}
+	return returned, errors.Join(stay...)
 }
 
 // returning reads parked jobs and returns those that the catalog alone held back.
@@ -110,17 +117,18 @@ func (a *Auditor) returning(ctx context.Context, keys []string) ([]delivery.Park
 	return slices.DeleteFunc(notes, func(p delivery.Parked) bool { return !p.ByCatalog() }), nil
 }
 
-// enqueueReturned gives jobs a new start.
-func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, parked []delivery.Parked) error {
-	for _, n := range parked {
+// enqueueReturned gives jobs a new start, takes those that have it out of the
+// set, and returns how many.
+func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, parked []delivery.Parked) (int, error) {
+	gone, err := parked, error(nil)
+	if !a.cfg.DryRun && len(parked) > 0 {
+		gone, err = job.Redrive(ctx, a.deps.Staging, a.deps.Jobs, parked)
+	}
+	for _, n := range gone {
 		delete(p.notes, delivery.ParkedKey(n.Job.File, n.Job.Destination))
 	}
-	if a.cfg.DryRun || len(parked) == 0 {
-		return nil
-	}
-	gone, err := job.Redrive(ctx, a.deps.Staging, a.deps.Jobs, parked)
-	if len(gone) == 0 {
-		return err
+	if a.cfg.DryRun || len(gone) == 0 {
+		return len(gone), err
 	}
 	a.metrics.redriven.Add(float64(len(gone)))
 	a.deps.Log.InfoContext(ctx, "destinations are back: parked jobs are tried again", "jobs", len(gone), "first", gone[0].Job.Destination)
@@ -130,7 +138,7 @@ func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, parked []de
 			break
 		}
 	}
-	return err
+	return len(gone), err
 }
 
 // catalogSpreads is how long a change of the catalog is given to reach all

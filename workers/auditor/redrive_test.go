@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -132,11 +133,14 @@ func TestRedriveHazards(t *testing.T) {
 		require.Len(t, r.jobs.take(), 1)
 		require.False(t, r.exists(key))
 	})
-	t.Run("a_note_that_cannot_be_deleted", func(t *testing.T) { // once
+	t.Run("a_note_that_cannot_be_deleted", func(t *testing.T) { // once; those beside and after it do not wait
 		r := newRig(t, nil)
-		e := r.seal(log0, time.Hour, []string{backOne}, "a", "b")
-		key := r.parkFor(e, 0, backOne, delivery.ReasonDisabled)
-		r.parkFor(e, 1, backOne, delivery.ReasonDisabled)
+		e := r.seal(log0, time.Hour, []string{backOne}, strings.Split(strings.Repeat("x", batchJobs+1), "")...)
+		var keys []string
+		for i := range e.Files {
+			keys = append(keys, r.parkFor(e, i, backOne, delivery.ReasonDisabled))
+		}
+		key := slices.Min(keys)
 		r.catalog(nil)
 		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 			if op.Name == "delete" && op.Key == key {
@@ -144,9 +148,10 @@ func TestRedriveHazards(t *testing.T) {
 			}
 			return objstore.Fault{}
 		})
-		_, err := r.Audit(t.Context())
+		report, err := r.Audit(t.Context())
 		require.ErrorIs(t, err, objstore.ErrDenied)
-		require.Len(t, r.jobs.take(), 1)
+		require.EqualValues(t, batchJobs, report.Redriven)
+		require.Len(t, r.jobs.take(), batchJobs)
 		r.staging.SetFault(nil)
 		require.EqualValues(t, 1, r.audit().Redriven)
 	})
