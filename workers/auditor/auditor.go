@@ -164,22 +164,17 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	if err != nil {
 		return err
 	}
-	var errs []error
-	walked := map[ledger.Log]bool{}
-	for _, log := range logs {
-		if ctx.Err() != nil {
-			errs = append(errs, ctx.Err())
-			break
-		}
-		if walked[log], err = a.auditOne(ctx, scheduled, log, parked, orders, r); err != nil {
-			r.Failed++
-			errs = append(errs, fmt.Errorf("audit ledger %s: %w", log, err))
-		}
+	round := &round{Auditor: a, scheduled: scheduled, parked: parked, orders: orders, report: r, walked: map[ledger.Log]bool{}}
+	if scheduled {
+		round.share = a.cfg.Every / 2 / time.Duration(max(1, len(logs)))
 	}
+	errs := round.walkAll(ctx, logs)
 	a.foldRequests(ctx)
 	// After the walks: what is missing does not wait until all that is parked was read (I10).
 	r.Redriven, err = a.redrive(ctx, parked)
-	return errors.Join(append(errs, err, a.sweepParked(ctx, parked, walked), a.sweepReplays(ctx, past))...)
+	errs = append(errs, err, a.sweepParked(ctx, parked, round.walked), a.sweepReplays(ctx, past))
+	round.handOver(ctx)
+	return errors.Join(errs...)
 }
 
 // foldRequests keeps copiers' pages from piling up. No audit fails for want of
@@ -191,42 +186,6 @@ func (a *Auditor) foldRequests(ctx context.Context) {
 	if err := meter.Fold(ctx, a.deps.Staging, a.deps.Log); err != nil && ctx.Err() == nil {
 		a.deps.Log.WarnContext(ctx, "copiers' pages of requests stay", "err", err)
 	}
-}
-
-// auditOne audits a chain unless another auditor does, or just did; it reports
-// whether it has walked it.
-func (a *Auditor) auditOne(ctx context.Context, scheduled bool, log ledger.Log, parked *parkedSet, orders *replays, r *Report) (bool, error) {
-	audited := "audited/" + log.String()
-	if a.deps.Leases != nil && !a.cfg.Force {
-		if scheduled {
-			if done, err := a.deps.Leases.Marked(ctx, audited); err == nil && done {
-				r.Skipped++
-				a.metrics.forget(log)
-				return false, nil
-			}
-		}
-		held, err := a.deps.Leases.Acquire(ctx, "audit/"+log.String(), time.Minute)
-		switch {
-		case errors.Is(err, lease.ErrHeld):
-			r.Skipped++
-			a.metrics.forget(log)
-			return false, nil
-		case err != nil:
-			a.deps.Log.DebugContext(ctx, "auditing without a lease", "err", err)
-		default:
-			defer func() { _ = held.Release(context.WithoutCancel(ctx)) }()
-		}
-	}
-	c := newWalk(a, log, parked, orders)
-	if err := c.run(ctx); err != nil {
-		return false, err
-	}
-	r.add(&c.report)
-	a.metrics.chain(log, &c.report, a.cfg.DryRun)
-	if a.deps.Leases != nil && !a.cfg.DryRun {
-		_ = a.deps.Leases.Mark(ctx, audited, a.cfg.Every/2) // only saves work
-	}
-	return true, nil
 }
 
 // Ready returns nil if the staging bucket answers.

@@ -6,54 +6,101 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
+// mostAtOnce is how many entries are looked at between two looks at the clock.
+const mostAtOnce = 64
+
 // collect deletes the staged files of entries that are closed and have been
-// kept for long enough.
+// kept for long enough. It notes now and then how far it came: a backlog may
+// take longer than a process lives. Of a scheduled audit it ends with the chain's
+// share of time, and the next goes on: the audit of other chains waits.
 func (w *walk) collect(ctx context.Context) error {
-	for seq := w.hint.Collected + 1; seq <= w.hint.Through; seq++ {
-		if _, isOpen := slices.BinarySearch(w.hint.Open, seq); !isOpen || ablation.On(ablation.DeletesUndelivered) {
-			e, err := w.chain.Entry(ctx, seq)
-			if err != nil {
-				return err
-			}
-			old, err := w.age(ctx, e)
-			if err != nil {
-				return err
-			}
-			if old < w.cfg.Retain {
-				return nil // and so are those after it
-			}
-			if err := w.collectInTurn(ctx, e); err != nil {
+	noted, begun := w.hint.Collected, time.Now()
+	for some := int64(1); w.hint.Collected < w.hint.Through; some = min(2*some, mostAtOnce) { // of most chains one is young
+		more, err := w.collectSome(ctx, min(w.hint.Collected+some, w.hint.Through))
+		if err != nil || !more || w.share > 0 && time.Since(begun) >= w.share {
+			return err
+		}
+		if w.hint.Collected-noted >= batchEntries {
+			noted = w.hint.Collected
+			if err := w.note(ctx, w.hint); err != nil {
 				return err
 			}
 		}
-		w.hint.Collected = seq
 	}
 	return nil
 }
 
-func (w *walk) collectInTurn(ctx context.Context, e *ledger.Entry) error {
+// collectSome collects the entries that are next, up to one, in any order, and
+// moves Collected past those in front that were looked at. More is false if one
+// is too young, as are those after it.
+func (w *walk) collectSome(ctx context.Context, through int64) (more bool, err error) {
+	first := w.hint.Collected + 1
+	turns, errs := make([]turn, through-first+1), make([]error, through-first+1)
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i := range turns {
+		group.Go(func() error {
+			turns[i], errs[i] = w.collectInTurn(ctx, first+int64(i))
+			return nil
+		})
+	}
+	_ = group.Wait()
+	for i, t := range turns {
+		if errs[i] != nil || t == young {
+			return false, errs[i]
+		}
+		if t == keep {
+			at, _ := slices.BinarySearch(w.hint.Open, first+int64(i))
+			w.hint.Open = slices.Insert(w.hint.Open, at, first+int64(i))
+		}
+		w.hint.Collected++
+	}
+	return true, nil
+}
+
+// turn is what became of an entry whose turn to be collected it was.
+type turn int
+
+const (
+	past  turn = iota // its files are gone, or it is open
+	keep              // its files are to be kept for now
+	young             // its turn has not come
+)
+
+func (w *walk) collectInTurn(ctx context.Context, seq int64) (turn, error) {
+	if _, isOpen := slices.BinarySearch(w.hint.Open, seq); isOpen && !ablation.On(ablation.DeletesUndelivered) {
+		return past, nil
+	}
+	e, err := w.chain.Entry(ctx, seq)
+	if err != nil {
+		return young, err
+	}
+	old, err := w.age(ctx, e)
+	if err != nil || old < w.cfg.Retain {
+		return young, err
+	}
 	if len(e.Files) == 0 {
-		return nil
+		return past, nil
 	}
 	receipts, err := listReceipts(ctx, w.deps.Staging, e)
 	if err != nil {
-		return err
+		return young, err
 	}
 	if !receipts.complete(e) && !ablation.On(ablation.DeletesUndelivered) {
-		return fmt.Errorf("%w: entry %d was closed", errContradiction, e.Seq)
+		return young, fmt.Errorf("%w: entry %d was closed", errContradiction, e.Seq)
 	}
-	gone, err := w.collectEntry(ctx, e, receipts)
-	if err == nil && !gone {
-		i, _ := slices.BinarySearch(w.hint.Open, e.Seq)
-		w.hint.Open = slices.Insert(w.hint.Open, i, e.Seq)
+	if gone, err := w.collectEntry(ctx, e, receipts); err != nil || gone {
+		return past, err
 	}
-	return err
+	return keep, nil
 }
 
 // collectEntry deletes the staged files of an entry if their time has come,

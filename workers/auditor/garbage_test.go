@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -376,4 +378,116 @@ func TestAReplayIsCountedOnceAnAudit(t *testing.T) {
 	})
 	require.Zero(t, r.audit().Collected)
 	require.Equal(t, 1, counted)
+}
+
+// sealOld seals entries whose files nobody is owed, and whose time is over.
+func (r *rig) sealOld(l ledger.Log, n int) (entries []*ledger.Entry) {
+	for i := range n {
+		entries = append(entries, r.seal(l, 48*time.Hour, nil, fmt.Sprint(i)))
+	}
+	return entries
+}
+
+// What was collected is noted also if not all of it could be.
+func TestCollectionThatFailsGoesOnWhereItWas(t *testing.T) {
+	r := newRig(t, nil)
+	entries := r.sealOld(log0, batchEntries+200)
+	bad := entries[batchEntries+99]
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "delete" && op.Key == bad.Files[0].StagedKey && op.N == 1 {
+			return objstore.Fault{Before: objstore.ErrDenied}
+		}
+		return objstore.Fault{}
+	})
+	notes := len(r.staging.Puts(hintKey(log0)))
+	report, err := r.Audit(t.Context())
+	require.ErrorIs(t, err, objstore.ErrDenied)
+	require.Equal(t, 1, report.Failed)
+	require.GreaterOrEqual(t, report.Collected, bad.Seq-1, "and it is told")
+	require.Equal(t, bad.Seq-1, r.hintOf(log0).Collected)
+	require.Len(t, r.staging.Puts(hintKey(log0)), notes+3, "of visits, of garbage, and of the end")
+	require.Equal(t, 1, r.staged(bad))
+
+	read := 0
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" && strings.HasPrefix(op.Key, "ledger/") {
+			read++
+		}
+		return objstore.Fault{}
+	})
+	r.audit()
+	require.Zero(t, r.staged(bad))
+	require.EqualValues(t, len(entries), r.hintOf(log0).Collected)
+	require.Less(t, read, 150, "those in front are not looked at again")
+}
+
+// A look for orphans that fails takes nothing back of the audit before it, and
+// waits for the next day.
+func TestALookForOrphansThatFailsCostsNothingElse(t *testing.T) {
+	r := newRig(t, nil)
+	reg := prometheus.NewRegistry()
+	m, err := newMetrics(reg)
+	require.NoError(t, err)
+	r.metrics = m
+	r.sealOld(log0, 3)
+	r.park(r.seal(log0, time.Hour, []string{one}, "owed"), 0, one)
+	looks := 0
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "list" && op.Key == delivery.StagedPrefix(log0) {
+			looks++
+			return objstore.Fault{Before: objstore.ErrUnavailable}
+		}
+		return objstore.Fault{}
+	})
+	report, err := r.Audit(t.Context())
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.EqualValues(t, 3, report.Collected)
+	require.EqualValues(t, 1, report.Parked)
+	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_destination_parked_files"])
+	require.EqualValues(t, 4, r.hintOf(log0).Collected, "the last is open, and its turn over")
+	r.audit()
+	require.Equal(t, 1, looks)
+	h := r.hintOf(log0)
+	h.Orphans -= (25 * time.Hour).Milliseconds()
+	require.NoError(t, h.store(t.Context(), r.staging, log0))
+	_, err = r.Audit(t.Context())
+	require.Error(t, err)
+	require.Equal(t, 2, looks)
+}
+
+// A backlog of garbage, as after a week without an auditor, delays what is owed
+// of other partitions by minutes, and is gone in time.
+func TestABacklogOfGarbageHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		second := log0
+		second.Partition = 1
+		backlog := r.sealOld(log0, 1000)
+		owed := r.seal(second, time.Hour, []string{one}, "owed")
+		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Minute) }}
+		audit := func() (Report, time.Duration) {
+			begun := time.Now()
+			report, err := r.Auditor.audit(t.Context(), true)
+			require.NoError(t, err)
+			return report, time.Since(begun)
+		}
+		report, took := audit()
+		require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(owed, 0), Destination: one}}, r.jobs.take())
+		require.Less(t, took, time.Hour/2)
+		require.Greater(t, report.Collected, int64(64))
+		audits := 1
+		for ; r.hintOf(log0).Collected < backlog[len(backlog)-1].Seq; audits++ {
+			time.Sleep(time.Hour - took)
+			report, took = audit()
+			require.Positive(t, report.Collected)
+		}
+		require.Less(t, audits, 10)
+
+		third := log0
+		third.Partition = 2
+		r.sealOld(third, 1000)
+		begun := time.Now()
+		require.EqualValues(t, 1000, r.audit().Collected, "on demand it is all done at once")
+		require.Less(t, time.Since(begun), 1000*time.Minute/atOnce+10*time.Minute, "some at a time")
+	})
 }

@@ -34,6 +34,8 @@ type walk struct {
 	blind  bool           // Redis does not answer: it is not asked again
 	again  bool           // without Redis, what was open at the last audit is enqueued again
 	told   bool           // something was counted in the hint's accounts
+	whole  bool           // all that was to be visited was
+	share  time.Duration  // of the time for garbage; 0: no limit
 
 	mu      sync.Mutex // guards report and visited, of concurrent visits
 	report  chainReport
@@ -60,6 +62,8 @@ func newWalk(a *Auditor, l ledger.Log, parked *parkedSet, orders *replays) *walk
 	return &walk{Auditor: a, log: l, chain: ledger.NewChain(a.deps.Staging, l), parked: parked, orders: orders, now: time.Now(), report: newChainReport()}
 }
 
+// run audits the chain. If it was visited as a whole its report and hint count
+// what was found, also with an error, which then is of garbage that stays.
 func (w *walk) run(ctx context.Context) error {
 	h, err := loadHint(ctx, w.deps.Staging, w.log)
 	if err != nil {
@@ -67,6 +71,7 @@ func (w *walk) run(ctx context.Context) error {
 	}
 	w.head, err = w.chain.Head(ctx) // after the hint, which is not ahead of it
 	if errors.Is(err, ledger.ErrEmpty) {
+		w.whole = true
 		return nil
 	}
 	if err != nil {
@@ -87,20 +92,22 @@ func (w *walk) run(ctx context.Context) error {
 		w.report.Enqueued, w.report.Collected, w.told = done.Enqueued, done.Collected, true
 		err = w.look(ctx)
 	}
-	if err != nil {
+	if !w.whole {
 		return err
 	}
-	if w.cfg.Full || w.hint.orphansDue(w.now) {
-		if err := w.collectOrphans(ctx); err != nil {
-			return err
-		}
-		w.hint.Orphans = w.now.UnixMilli()
+	// What went well is kept, whatever becomes of the garbage.
+	orphans := w.cfg.Full || w.hint.orphansDue(w.now)
+	if orphans {
+		w.hint.Orphans = w.now.UnixMilli() // first: one look that does not end is not one at every audit
 	}
 	w.hint.Collected = min(w.hint.Collected, w.hint.Through)
-	if w.hint.equal(noted) && !w.told {
-		return nil
+	if !w.hint.equal(noted) || w.told {
+		err = errors.Join(err, w.note(ctx, w.hint))
 	}
-	return w.note(ctx, w.hint)
+	if orphans {
+		err = errors.Join(err, w.collectOrphans(ctx))
+	}
+	return err
 }
 
 // errContradiction says that a receipt is missing that was there once, as
@@ -108,9 +115,11 @@ func (w *walk) run(ctx context.Context) error {
 var errContradiction = errors.New("the hint and the receipts contradict each other")
 
 func (w *walk) look(ctx context.Context) error {
+	w.whole = false
 	if err := w.visitAll(ctx); err != nil {
 		return err
 	}
+	w.whole = true
 	return w.collect(ctx)
 }
 

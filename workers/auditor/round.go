@@ -1,0 +1,116 @@
+package auditor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// round is one audit of all chains.
+//
+// Of two auditors one walks a chain, and each has the metrics of those that it
+// walked last. A scheduled audit that finds a chain done by another's gives up
+// its metrics of it; one on demand, whose metrics nobody sees, must not keep the
+// scheduled one from its work.
+type round struct {
+	*Auditor
+	scheduled bool
+	parked    *parkedSet
+	orders    *replays
+	share     time.Duration // of each chain, of the time for garbage; 0: no limit
+	report    *Report
+	walked    map[ledger.Log]bool
+	held      []ledger.Log // by another auditor, which was not done with them
+}
+
+// walkAll walks the chains one after another.
+func (r *round) walkAll(ctx context.Context, logs []ledger.Log) (errs []error) {
+	for _, log := range logs {
+		if ctx.Err() != nil {
+			return append(errs, ctx.Err())
+		}
+		if err := r.one(ctx, log); err != nil {
+			r.report.Failed++
+			errs = append(errs, fmt.Errorf("audit ledger %s: %w", log, err))
+		}
+	}
+	return errs
+}
+
+// one audits a chain unless another auditor does, or just did.
+func (r *round) one(ctx context.Context, log ledger.Log) error {
+	release, ours := r.claim(ctx, log)
+	if !ours {
+		r.report.Skipped++
+		return nil
+	}
+	defer release()
+	w := newWalk(r.Auditor, log, r.parked, r.orders)
+	w.share = r.share
+	err := w.run(ctx)
+	if !w.whole {
+		return err
+	}
+	r.walked[log] = true
+	r.report.add(&w.report)
+	r.metrics.chain(log, &w.report, r.cfg.DryRun)
+	if err == nil && r.scheduled && r.deps.Leases != nil {
+		_ = r.deps.Leases.Mark(ctx, auditedMarker(log), r.cfg.Every/2) // only saves work
+	}
+	return err
+}
+
+func auditedMarker(l ledger.Log) string { return "audited/" + l.String() }
+
+// claim reports whether the chain is ours to audit. On demand it only looks
+// whether another auditor has it.
+func (r *round) claim(ctx context.Context, log ledger.Log) (release func(), ours bool) {
+	release = func() {}
+	if r.deps.Leases == nil || r.cfg.Force || r.cfg.DryRun {
+		return release, true
+	}
+	if r.scheduled && r.auditedByAnother(ctx, log) {
+		return release, false
+	}
+	held, err := r.deps.Leases.Acquire(ctx, "audit/"+log.String(), time.Minute)
+	switch {
+	case errors.Is(err, lease.ErrHeld):
+		r.held = append(r.held, log)
+		return release, false
+	case err != nil:
+		r.deps.Log.DebugContext(ctx, "auditing without a lease", "err", err)
+		return release, true
+	}
+	release = func() { _ = held.Release(context.WithoutCancel(ctx)) }
+	if !r.scheduled {
+		release()
+		release = func() {}
+	}
+	return release, true
+}
+
+// auditedByAnother reports whether another scheduled audit of the chain is over,
+// and then forgets its metrics, which the other has.
+func (r *round) auditedByAnother(ctx context.Context, log ledger.Log) bool {
+	done, err := r.deps.Leases.Marked(ctx, auditedMarker(log))
+	if err != nil || !done {
+		return false
+	}
+	r.metrics.forget(log)
+	return true
+}
+
+// handOver looks again at the chains that others had in work. Of one that is not
+// done yet the metrics stay, old as they are: to have none means that all is
+// delivered.
+func (r *round) handOver(ctx context.Context) {
+	for _, log := range r.held {
+		if r.scheduled {
+			r.auditedByAnother(ctx, log)
+		}
+	}
+}

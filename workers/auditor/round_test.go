@@ -1,0 +1,143 @@
+package auditor
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Whatever else audits, what is known to be owed does not read as delivered
+// until another auditor's metrics say so.
+func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
+	owed := func(t *testing.T, reg *prometheus.Registry) (n float64, told bool) {
+		n, told = gather(t, reg)["sealift_auditor_destination_parked_files"]
+		return n, told
+	}
+	scheduled := func(t *testing.T, a *Auditor) Report {
+		report, err := a.audit(t.Context(), true)
+		require.NoError(t, err)
+		return report
+	}
+	for name, c := range map[string]struct {
+		other   func(t *testing.T, r *rig) // audits, beside the role
+		skipped int
+		told    bool // by the role
+	}{
+		"nobody":          {func(*testing.T, *rig) {}, 0, true},
+		"on_demand":       {func(_ *testing.T, r *rig) { r.audit() }, 0, true},
+		"on_demand_force": {func(t *testing.T, r *rig) { onDemand(t, r, func(c *Config) { c.Force = true }) }, 0, true},
+		"dry_run":         {func(t *testing.T, r *rig) { onDemand(t, r, func(c *Config) { c.DryRun = true }) }, 0, true},
+		"scheduled_and_done": {func(t *testing.T, r *rig) {
+			require.Equal(t, 1, scheduled(t, r.another(nil)).Chains)
+		}, 1, false},
+		"scheduled_and_at_it": {func(t *testing.T, r *rig) { hold(t, r) }, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, reg := newRig(t, nil), prometheus.NewRegistry()
+			e := r.seal(log0, time.Hour, []string{one}, "a")
+			r.park(e, 0, one)
+			role := r.another(nil)
+			var err error
+			role.metrics, err = newMetrics(reg)
+			require.NoError(t, err)
+			scheduled(t, role)
+			r.redis.FastForward(time.Hour)
+
+			c.other(t, r)
+			require.Equal(t, c.skipped, scheduled(t, role).Skipped)
+			n, told := owed(t, reg)
+			require.Equal(t, c.told, told)
+			if told {
+				require.EqualValues(t, 1, n)
+			}
+		})
+	}
+}
+
+func onDemand(t *testing.T, r *rig, change func(*Config)) {
+	_, err := r.another(change).Audit(t.Context())
+	require.NoError(t, err)
+}
+
+func hold(t *testing.T, r *rig) *lease.Lease {
+	held, err := r.deps.Leases.Acquire(t.Context(), "audit/"+log0.String(), time.Minute)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = held.Release(t.Context()) })
+	return held
+}
+
+// An audit on demand takes as long as it takes; the role does not wait for it.
+func TestAnAuditOnDemandHoldsNothing(t *testing.T) {
+	for name, dry := range map[string]bool{"dry_run": true, "for_real": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(c *Config) { c.DryRun = dry })
+			r.seal(log0, time.Hour, []string{one}, "a")
+			role, report := r.another(nil), Report{}
+			r.deps.Staging = &listedStore{r.deps.Staging, func() {
+				var err error
+				report, err = role.audit(t.Context(), true)
+				require.NoError(t, err)
+			}}
+			r.audit()
+			require.Equal(t, 1, report.Chains)
+			require.Zero(t, report.Skipped)
+		})
+	}
+}
+
+func TestADryRunLooksAtWhatAnotherHasInWork(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.DryRun = true })
+	r.seal(log0, time.Hour, []string{one}, "a")
+	hold(t, r)
+	require.EqualValues(t, 1, r.audit().Missing)
+}
+
+// A chain that another had in work when it came to it, and has done by the end,
+// is the other's.
+func TestMetricsAreHandedOver(t *testing.T) {
+	r, reg := newRig(t, nil), prometheus.NewRegistry()
+	later := log0
+	later.Partition = 1
+	for _, l := range []ledger.Log{log0, later} {
+		r.park(r.seal(l, time.Hour, []string{one}, "a"), 0, one)
+	}
+	var err error
+	r.metrics, err = newMetrics(reg)
+	require.NoError(t, err)
+	_, err = r.Auditor.audit(t.Context(), true)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, gather(t, reg)["sealift_auditor_destination_parked_files"])
+	r.redis.FastForward(time.Hour)
+
+	hold(t, r)
+	r.deps.Staging = &listedStore{r.deps.Staging, func() { // by now the other is done with the first
+		require.NoError(t, r.deps.Leases.Mark(t.Context(), auditedMarker(log0), time.Minute))
+	}}
+	report, err := r.Auditor.audit(t.Context(), true)
+	require.NoError(t, err)
+	require.Equal(t, 1, report.Skipped)
+	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_destination_parked_files"])
+}
+
+// listedStore tells, once, that the receipts of an entry are about to be listed.
+type listedStore struct {
+	objstore.Store
+	listing func()
+}
+
+func (s *listedStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+	if strings.HasPrefix(prefix, "receipts/") && s.listing != nil {
+		listing := s.listing
+		s.listing = nil
+		listing()
+	}
+	return s.Store.List(ctx, prefix, after, limit)
+}
