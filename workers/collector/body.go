@@ -1,15 +1,13 @@
 package collector
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"net/http"
 	"strings"
 	"sync"
-
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/sealift/sealift/pkg/event"
 )
@@ -17,37 +15,40 @@ import (
 const (
 	firstBuffer = 4 << 10  // 4 KiB
 	keptBuffer  = 64 << 10 // 64 KiB: larger ones are not kept for reuse
-	gzipState   = 64 << 10 // what inflating costs, about
+	keptSizes   = 5        // each twice as large
 	// lingering bytes are read, and forgotten, of what is left of a body that is
 	// refused: a client that is still writing would see a reset connection
 	// instead of the answer.
 	lingering = 2 << 20 // 2 MiB
 )
 
-var (
-	buffers = sync.Pool{New: func() any { b := make([]byte, 0, firstBuffer); return &b }}
-	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, firstBuffer) }}
-	gzips   = sync.Pool{New: func() any { return new(gzip.Reader) }}
-)
+// buffers are kept by their size: a body that has just begun gets no large one.
+var buffers [keptSizes]sync.Pool
 
-// wire is a request's body as it comes, and remembers that it broke.
-type wire struct {
-	io.Reader
-	err error
-}
+func sizeOf(bytes int) int { return bits.Len(uint(bytes/firstBuffer)) - 1 }
 
-func (w *wire) Read(p []byte) (int, error) {
-	n, err := w.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		w.err = err
+// newBuffer returns an empty buffer of so many bytes, firstBuffer times a power of two
+// if it is to be kept.
+func newBuffer(bytes int) []byte {
+	if bytes <= keptBuffer {
+		if b, ok := buffers[sizeOf(bytes)].Get().(*[]byte); ok {
+			return *b
+		}
 	}
-	return n, err
+	return make([]byte, 0, bytes)
 }
 
-// readBody reads and inflates a request's body into a buffer that freeBody
-// takes back, and counts its bytes as they come: a client that announces much
-// and sends little holds little. Inflated size is what is bounded; the ratio
-// needs no bound of its own, as nothing beyond that size is ever inflated.
+// freeBody takes a body's buffer back.
+func freeBody(b []byte) {
+	if size := cap(b); size >= firstBuffer && size <= keptBuffer && size&(size-1) == 0 {
+		b = b[:0]
+		buffers[sizeOf(size)].Put(&b)
+	}
+}
+
+// readBody reads a request's body as it comes into a buffer that freeBody
+// takes back, and counts its bytes: a client that announces much and sends little
+// holds little.
 func (c *Collector) readBody(r *http.Request, g *grant) ([]byte, *refusal) {
 	if r.ContentLength > event.MaxBody {
 		return nil, tooLarge()
@@ -57,83 +58,84 @@ func (c *Collector) readBody(r *http.Request, g *grant) ([]byte, *refusal) {
 	default:
 		return nil, refuse(http.StatusUnsupportedMediaType, "content_encoding", "Content-Encoding: send gzip or none")
 	}
-	in := &wire{Reader: http.MaxBytesReader(nil, r.Body, event.MaxBody)}
-	buffered := readers.Get().(*bufio.Reader)
-	buffered.Reset(in)
-	defer func() {
-		buffered.Reset(nil)
-		readers.Put(buffered)
-	}()
-	// No JSON starts like gzip: what the header says does not matter, so a
-	// proxy that inflates or an SDK that does not say that it deflates is fine.
-	var from io.Reader = buffered
-	if magic, _ := buffered.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
-		if !g.resize(g.bytes + gzipState) {
-			return nil, overloaded()
-		}
-		inflate := gzips.Get().(*gzip.Reader)
-		defer gzips.Put(inflate)
-		if err := inflate.Reset(buffered); err != nil {
-			return nil, unreadable(in, err)
-		}
-		from = inflate
-	}
-	buffer := *buffers.Get().(*[]byte)
-	body, err := fill(from, buffer, g)
-	if err == nil {
+	body, err := fill(r.Body, g)
+	switch {
+	case err == nil:
 		return body, nil
+	case errors.Is(err, errNoRoom):
+		return nil, overloaded()
+	case errors.Is(err, errLarge):
+		return nil, tooLarge()
 	}
-	freeBody(body)
-	return nil, unreadable(in, err)
+	// The network's fault, and worth a retry.
+	return nil, retryLater(http.StatusRequestTimeout, "body_not_received", "the body did not arrive whole and in time: send it again")
 }
 
-var errNoRoom = errors.New("no room for more bytes in flight")
+// inflate returns what a body holds, which it frees, if it is gzip. Inflated size is
+// what is bounded; the ratio needs no bound of its own, as nothing beyond that size is
+// ever inflated. No JSON starts like gzip: what the header says does not matter, so a
+// proxy that inflates or an SDK that does not say that it deflates is fine.
+func (p *scratch) inflate(body []byte, g *grant) ([]byte, *refusal) {
+	if len(body) < 2 || body[0] != 0x1f || body[1] != 0x8b {
+		return body, nil
+	}
+	defer func() {
+		g.resize(g.bytes - int64(cap(body)))
+		freeBody(body)
+	}()
+	p.deflated.Reset(body)
+	err := p.gzip.Reset(&p.deflated)
+	if err == nil {
+		var inflated []byte
+		if inflated, err = fill(&p.gzip, g); err == nil {
+			return inflated, nil
+		}
+	}
+	switch {
+	case errors.Is(err, errNoRoom):
+		return nil, overloaded()
+	case errors.Is(err, errLarge):
+		return nil, tooLarge()
+	}
+	return nil, refuse(http.StatusBadRequest, "invalid_gzip", fmt.Sprintf("the body is not valid gzip: %v", err))
+}
 
-func fill(from io.Reader, b []byte, g *grant) ([]byte, error) {
+var (
+	errNoRoom = errors.New("no room for more bytes in flight")
+	errLarge  = errors.New("more than a body may hold")
+)
+
+// fill reads all of from into a buffer, whose bytes it counts.
+func fill(from io.Reader, g *grant) ([]byte, error) {
+	b := newBuffer(firstBuffer)
 	if !g.resize(g.bytes + int64(cap(b))) {
-		return b, errNoRoom
+		return fail(b, errNoRoom)
 	}
 	for {
 		n, err := from.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		switch {
 		case len(b) > event.MaxBody:
-			return b, &http.MaxBytesError{Limit: event.MaxBody}
+			return fail(b, errLarge)
 		case err == io.EOF:
 			return b, nil
 		case err != nil:
-			return b, err
+			return fail(b, err)
 		case len(b) == cap(b):
 			size := min(2*cap(b), event.MaxBody+1)
 			if !g.resize(g.bytes + int64(size-cap(b))) {
-				return b, errNoRoom
+				return fail(b, errNoRoom)
 			}
-			b = append(make([]byte, 0, size), b...)
+			larger := append(newBuffer(size), b...)
+			freeBody(b)
+			b = larger
 		}
 	}
 }
 
-func freeBody(b []byte) {
-	if cap(b) > 0 && cap(b) <= keptBuffer {
-		b = b[:0]
-		buffers.Put(&b)
-	}
-}
-
-// unreadable says why a body could not be read. What broke on the way is the
-// network's fault and worth a retry; what arrived whole and does not inflate
-// is not.
-func unreadable(in *wire, err error) *refusal {
-	var large *http.MaxBytesError
-	switch {
-	case errors.Is(err, errNoRoom):
-		return overloaded()
-	case errors.As(err, &large):
-		return tooLarge()
-	case in.err != nil:
-		return retryLater(http.StatusRequestTimeout, "body_not_received", "the body did not arrive whole and in time: send it again")
-	}
-	return refuse(http.StatusBadRequest, "invalid_gzip", fmt.Sprintf("the body is not valid gzip: %v", err))
+func fail(b []byte, err error) ([]byte, error) {
+	freeBody(b)
+	return nil, err
 }
 
 func linger(body io.Reader) { _, _ = io.CopyN(io.Discard, body, lingering) }

@@ -34,15 +34,15 @@ func (c *Collector) collect(r *http.Request, kind event.Kind) (no *refusal) {
 	if no != nil {
 		return no
 	}
-	c.metrics.receivedBytes.Add(float64(len(body)))
-	size := len(body) + perRequest
-	c.pace.enter(size)
-	defer func() { c.pace.leave(size, no == nil) }()
+	waits := len(body) + perRequest
+	c.pace.enter(waits)
+	defer func() { c.pace.leave(waits, no == nil) }()
 	records, no := c.records(kind, body, c.stamp(r), authorization(r), true, g)
-	freeBody(body)
 	if no != nil {
 		return no
 	}
+	c.pace.enter(records.body + perRequest - waits) // inflated
+	waits = records.body + perRequest
 	return c.produce(r.Context(), records, g.pass())
 }
 
@@ -61,6 +61,7 @@ func (c *Collector) stamp(r *http.Request) *event.Stamp {
 type taken struct {
 	records []stream.Record // for the events topic
 	dead    []stream.Record // for the dead letters
+	body    int             // bytes of the body, inflated
 }
 
 // all yields the records of both.
@@ -76,12 +77,19 @@ func (t taken) all() iter.Seq[*stream.Record] {
 	}
 }
 
-// records turns a body into records, whose bytes are all that the grant then
-// stands for. The body is free when it returns. With refuse it refuses a body
-// whose events are all at fault: its sender reads the answer.
+// records turns a body, which it frees, into records, whose bytes are all that the
+// grant then stands for. With refuse it refuses a body whose events are all at fault: its sender
+// reads the answer.
 func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, headerKey string, refuse bool, g *grant) (taken, *refusal) {
-	request := <-c.parsers
-	defer func() { c.parsers <- request }()
+	p := <-c.parsers
+	defer func() { c.parsers <- p }()
+	body, no := p.inflate(body, g)
+	if no != nil {
+		return taken{}, no
+	}
+	defer func() { freeBody(body) }()
+	c.metrics.receivedBytes.Add(float64(len(body)))
+	request := &p.request
 	if err := request.Parse(kind, body); err != nil {
 		return taken{}, refuseEvent(err)
 	}
@@ -100,7 +108,7 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 		return taken{}, overloaded()
 	}
 	lines := make([]byte, 0, size)
-	out := taken{records: make([]stream.Record, 0, request.Len())}
+	out := taken{records: make([]stream.Record, 0, request.Len()), body: len(body)}
 	const each = 4 // headers
 	all := make([]stream.Header, 0, each*request.Len())
 	var headers []stream.Header // shared by neighbours of one source, but for the last

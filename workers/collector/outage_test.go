@@ -231,9 +231,26 @@ func TestSlowBodiesHoldOnlyWhatTheySent(t *testing.T) {
 	}()
 	_, err := io.WriteString(write, strings.Repeat(" ", 5<<10))
 	require.NoError(t, err)
-	require.Less(t, b.inFlight.used.Load(), int64(70<<10))
+	require.LessOrEqual(t, b.inFlight.used.Load(), int64(8<<10))
 	require.NoError(t, write.CloseWithError(errors.New("reset")))
 	require.Equal(t, http.StatusRequestTimeout, <-done)
+	require.Zero(t, b.inFlight.used.Load())
+}
+
+// TestABodyThatSaysItIsGzipHoldsNoMore than any other: what inflating takes is taken
+// when all of it is here.
+func TestABodyThatSaysItIsGzipHoldsNoMore(t *testing.T) {
+	b := newBench(t, Config{})
+	read, write := io.Pipe()
+	done := make(chan int, 1)
+	go func() { done <- b.do(post("/v1/batch", read)).Code }()
+	for _, part := range []string{"\x1f\x8b", "\x08"} { // the second is read when the first is known
+		_, err := io.WriteString(write, part)
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, b.inFlight.used.Load(), int64(firstBuffer))
+	require.NoError(t, write.Close())
+	require.Equal(t, http.StatusBadRequest, <-done)
 	require.Zero(t, b.inFlight.used.Load())
 }
 
