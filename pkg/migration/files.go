@@ -3,7 +3,6 @@ package migration
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"time"
 
@@ -134,12 +133,8 @@ func (b Books) each(ctx context.Context, since int64, fn func(e *ledger.Entry, i
 }
 
 func (b Books) receipt(ctx context.Context, key string) (delivery.Receipt, error) {
-	body, _, err := b.Staging.Get(ctx, key)
+	raw, err := objstore.Read(ctx, b.Staging, key, 1<<20)
 	if err != nil {
-		return delivery.Receipt{}, err
-	}
-	raw, err := io.ReadAll(io.LimitReader(body, 1<<20))
-	if err := errors.Join(err, body.Close()); err != nil {
 		return delivery.Receipt{}, err
 	}
 	return delivery.DecodeReceipt(raw)

@@ -16,7 +16,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/sealift/sealift/pkg/objstore"
@@ -126,12 +125,8 @@ func (l *Log) Append(ctx context.Context, n Note) error {
 }
 
 func (l *Log) read(ctx context.Context, i int) (*Note, error) {
-	body, _, err := l.store.Get(ctx, Key(l.destination, i))
+	b, err := objstore.Read(ctx, l.store, Key(l.destination, i), 1<<20)
 	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(body, 1<<20))
-	if err := errors.Join(err, body.Close()); err != nil {
 		return nil, err
 	}
 	n, err := Decode(b)

@@ -38,12 +38,8 @@ func Probe(ctx context.Context, store Store) error {
 	case !errors.Is(err, ErrExists):
 		return fmt.Errorf("probe %v: %w", store, err)
 	}
-	r, _, err := store.Get(ctx, probeKey)
-	if err != nil {
-		return fmt.Errorf("probe %v: %w", store, err)
-	}
-	got, err := io.ReadAll(io.LimitReader(r, 1<<16))
-	if err = errors.Join(err, r.Close()); err != nil {
+	got, err := Read(ctx, store, probeKey, int64(len(body)))
+	if err != nil && !errors.Is(err, ErrTooLarge) {
 		return fmt.Errorf("probe %v: %w", store, err)
 	}
 	if !bytes.Equal(got, body) {

@@ -106,7 +106,7 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 					err = fmt.Errorf("%w: a copy of %q", errTorn, meta.Key)
 				}
 				if errors.Is(err, errTorn) {
-					// After a crash of the machine without Config.Sync, or by who copied it.
+					// After a crash of the machine, or by who copied it.
 					log.Error("object is torn and left out", "bucket", b.name, "file", f.Name(), "err", err)
 					if err := b.setAside(d.Name(), f.Name()); err != nil {
 						return err
@@ -130,7 +130,7 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 // others.
 func (b *bucket) setAside(dir, file string) error {
 	torn := filepath.Join(b.dir, "torn")
-	if err := makeDir(torn, false); err != nil {
+	if err := makeDir(torn); err != nil {
 		return err
 	}
 	return os.Rename(filepath.Join(b.dir, "objects", dir, file), filepath.Join(torn, dir+file))

@@ -92,9 +92,9 @@ func putFile(t *testing.T, b *bucket, key, body string, when condition) error {
 	_, err = temp.WriteString(body)
 	require.NoError(t, err)
 	meta := &objectMeta{Key: key, Size: int64(len(body)), ETag: hashHex(body)}
-	require.NoError(t, finish(temp, meta, true))
+	require.NoError(t, finish(temp, meta))
 	require.NoError(t, temp.Close())
-	err = b.commit(temp.Name(), meta, when, true)
+	err = b.commit(temp.Name(), meta, when)
 	_, gone := os.Stat(temp.Name())
 	require.ErrorIs(t, gone, fs.ErrNotExist)
 	return err
@@ -121,8 +121,8 @@ func TestConditions(t *testing.T) {
 	require.ErrorIs(t, putFile(t, b, "k", "two", condition{absent: true}), errExists)
 	require.ErrorIs(t, putFile(t, b, "k", "two", condition{etag: hashHex("two")}), errChanged)
 	require.NoError(t, putFile(t, b, "k", "two", condition{etag: hashHex("one")}))
-	require.NoError(t, b.delete("k", true))
-	require.NoError(t, b.delete("k", true))
+	require.NoError(t, b.delete("k"))
+	require.NoError(t, b.delete("k"))
 	require.NoError(t, putFile(t, b, "k", "three", condition{absent: true}))
 }
 
@@ -136,9 +136,9 @@ func TestLongDescriptions(t *testing.T) {
 		_, err = temp.WriteString("body")
 		require.NoError(t, err)
 		meta := &objectMeta{Key: key, Size: 4, Header: map[string]string{"X": strings.Repeat("x", n)}}
-		require.NoError(t, finish(temp, meta, false))
+		require.NoError(t, finish(temp, meta))
 		require.NoError(t, temp.Close())
-		require.NoError(t, b.commit(temp.Name(), meta, condition{}, false))
+		require.NoError(t, b.commit(temp.Name(), meta, condition{}))
 		o, err := b.open(key)
 		require.NoError(t, err, "%d", n)
 		require.Equal(t, *meta, o.meta)
@@ -179,7 +179,7 @@ func TestStrayFilesAreNoObjects(t *testing.T) {
 	require.NoError(t, putFile(t, b, "there", "the body", condition{}))
 	file, stray := b.path("deleted"), b.path("deleted")+" copy"
 	require.NoError(t, os.Link(file, stray))
-	require.NoError(t, b.delete("deleted", false))
+	require.NoError(t, b.delete("deleted"))
 	for _, dir := range []string{filepath.Dir(b.dir), filepath.Join(b.dir, "objects")} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, ".DS_Store"), nil, 0o600))
 	}
@@ -198,7 +198,7 @@ func TestABucketThatCannotBeDeletedStays(t *testing.T) {
 	_, err := b.remove()
 	require.Error(t, err)
 	require.NoError(t, putFile(t, b, "k", "one", condition{absent: true}))
-	require.NoError(t, b.delete("k", true))
+	require.NoError(t, b.delete("k"))
 	require.NoError(t, os.RemoveAll(description)) // as by a try that got that far
 	removed, err := b.remove()
 	require.NoError(t, err)

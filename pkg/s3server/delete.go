@@ -14,7 +14,7 @@ func (s *Server) deleteObject(w http.ResponseWriter, r *request) *apiError {
 	if failed != nil {
 		return failed
 	}
-	if err := b.delete(r.key, s.cfg.Sync); err != nil {
+	if err := b.delete(r.key); err != nil {
 		return internal(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -54,7 +54,7 @@ func (s *Server) deleteObjects(w http.ResponseWriter, r *request) *apiError {
 		meta := b.described()
 		refused := s.authorize(r, meta, "s3:DeleteObject", objectARN(meta.Region, r.bucket, o.Key))
 		if refused == nil {
-			if err := b.delete(o.Key, s.cfg.Sync); err != nil {
+			if err := b.delete(o.Key); err != nil {
 				refused = internal(err)
 			}
 		}

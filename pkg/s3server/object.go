@@ -104,19 +104,14 @@ func openObject(name string) (_ *object, err error) {
 }
 
 // finish appends the description to the bytes.
-func finish(f *os.File, meta *objectMeta, sync bool) error {
+func finish(f *os.File, meta *objectMeta) error {
 	raw, err := json.Marshal(meta)
 	if err != nil {
 		return err
 	}
 	raw = binary.BigEndian.AppendUint32(raw, uint32(len(raw)))
-	if _, err := f.Write(append(raw, magic...)); err != nil {
-		return err
-	}
-	if sync {
-		return f.Sync()
-	}
-	return nil
+	_, err = f.Write(append(raw, magic...))
+	return err
 }
 
 // path is the file of a key. Names are hashes: no key can leave the
@@ -154,7 +149,7 @@ type condition struct {
 
 // commit makes the finished file the object, if the condition holds. The file
 // is gone afterwards, whatever the outcome.
-func (b *bucket) commit(temp string, meta *objectMeta, when condition, sync bool) error {
+func (b *bucket) commit(temp string, meta *objectMeta, when condition) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer os.Remove(temp) //nolint:errcheck // renamed already, or swept at the next Open
@@ -170,32 +165,24 @@ func (b *bucket) commit(temp string, meta *objectMeta, when condition, sync bool
 		return errChanged
 	}
 	name := b.path(meta.Key)
-	if err := makeDir(filepath.Dir(name), sync); err != nil {
+	if err := makeDir(filepath.Dir(name)); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, name); err != nil {
 		return err
 	}
 	b.index.Set(meta.Key, meta.entry())
-	if sync {
-		return syncDir(filepath.Dir(name))
-	}
 	return nil
 }
 
 // delete removes an object, if there is one.
-func (b *bucket) delete(key string, sync bool) error {
+func (b *bucket) delete(key string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	name := b.path(key)
-	err := os.Remove(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(b.path(key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	b.index.Delete(key)
-	if err == nil && sync {
-		return syncDir(filepath.Dir(name))
-	}
 	return nil
 }
 
@@ -216,15 +203,12 @@ func writeFile(name string, data []byte) error {
 	return syncDir(filepath.Dir(name))
 }
 
-// makeDir makes a directory if it is missing, and its name durable if asked.
-func makeDir(name string, sync bool) error {
-	switch err := os.Mkdir(name, 0o700); {
-	case errors.Is(err, fs.ErrExist):
-		return nil
-	case err != nil || !sync:
+// makeDir makes a directory if it is missing.
+func makeDir(name string) error {
+	if err := os.Mkdir(name, 0o700); !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
+	return nil
 }
 
 func syncDir(name string) error {

@@ -133,7 +133,7 @@ func (s *Server) store(b *bucket, r *request, meta *objectMeta, when condition) 
 	// 1. bytes and description into a file of no name  2. the name
 	err = s.receive(temp, body, digests, meta)
 	if err == nil {
-		err = b.commit(temp.Name(), meta, when, s.cfg.Sync)
+		err = b.commit(temp.Name(), meta, when)
 	} else {
 		err = errors.Join(err, os.Remove(temp.Name()))
 	}
@@ -168,7 +168,7 @@ func (s *Server) receive(temp *os.File, body *payload, digests *digests, meta *o
 		return failed
 	}
 	meta.Size, meta.ETag, meta.Checksum, meta.Modified = n, digests.etag(), digests.stored(), s.now().UnixMilli()
-	return finish(temp, meta, s.cfg.Sync)
+	return finish(temp, meta)
 }
 
 // fromDisk says whether the disk, rather than the client, failed.

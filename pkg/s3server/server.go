@@ -7,8 +7,8 @@
 // PUTs with If-None-Match and checksums, listings in byte order; accounts with
 // users, roles, buckets and KMS keys, whose policies are evaluated by pkg/iam,
 // and AWS's answers to who may not. An object that was answered 200 survives a
-// kill -9 of the process; with Config.Sync, of the machine. AWS's tools and
-// SDKs work against it.
+// kill -9 of the process; a crash of the machine may lose the last seconds.
+// AWS's tools and SDKs work against it.
 //
 // It does not do multipart uploads, copies, versions, tags, or the calls that
 // configure buckets, roles and keys (its Go methods do): they are answered 501
@@ -41,9 +41,6 @@ type Config struct {
 	// Account is the 12-digit account of the root principal. Default
 	// 000000000000.
 	Account string
-	// Sync flushes every object to the disk before it is answered. Without, a
-	// crash of the machine (not of the process) may lose the last seconds.
-	Sync bool
 	// Log gets what the owner should know. Default: nothing.
 	Log *slog.Logger
 }
