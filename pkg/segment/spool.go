@@ -20,8 +20,8 @@ import (
 // Sealed.Reader may be used elsewhere.
 //
 // After an error of the disk the spool is of no more use: every call returns
-// that error, and the owner discards it and reads the partition again. A file
-// is never patched.
+// that error, and the owner discards it and reads the partition again, or closes
+// it and goes on from the last checkpoint. A file is never patched.
 type Spool struct {
 	cfg     Config
 	open    map[ledger.Stream]*active

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -256,7 +257,7 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	}
 	a.mu.Lock()
 	for _, r := range stopped {
-		if r.kept {
+		if r.keeps() {
 			a.spared[r.log.Partition] = true
 		}
 	}
@@ -286,6 +287,7 @@ func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *run
 		log:      ledger.Log{Topic: a.cfg.Topic, Incarnation: a.cfg.Incarnation, Partition: n},
 		lg:       a.deps.Logger.With("topic", a.cfg.Topic, "partition", n),
 		requests: make(chan request),
+		low:      math.MaxInt64, // nothing was left yet
 	}
 	p.tenure.Store(tenure)
 	ctx, cancel := context.WithCancel(ctx)

@@ -94,7 +94,7 @@ const reasonLine = "unfit_line"
 var errOffset = errors.New("offset went back")
 
 // add appends a record to its stream's file at wall-clock time now. After any
-// error the partition is abandoned and read again from the ledger.
+// error the partition is abandoned and taken over again.
 func (c *core) add(offset int64, source string, received, now int64, line []byte) error {
 	if offset < c.position {
 		return fmt.Errorf("record at offset %d after %d: %w", offset, c.position-1, errOffset)

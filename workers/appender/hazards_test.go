@@ -59,6 +59,44 @@ func TestDeadLettersAwayAreWaitedFor(t *testing.T) {
 	})
 }
 
+// TestAStopWhileDeadLettersAreNotTaken: what was read before them is not read
+// again, if the topic has it at all.
+func TestAStopWhileDeadLettersAreNotTaken(t *testing.T) {
+	for name, gone := range map[string]bool{"the_log_holds_all": false, "retention_passed": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.burying = func(int, []stream.Record) error { return errTest }
+				r.run()
+				r.produce("a", "b")
+				time.Sleep(time.Minute) // a checkpoint
+				r.produce("a", "")
+				time.Sleep(time.Minute)
+				require.ErrorIs(t, r.Ready(t.Context()), errTest)
+				r.end()
+				next := r.died(Config{})
+				if gone {
+					next.pass(2)
+				}
+				next.produce("b")
+				next.run()
+				time.Sleep(time.Minute)
+				require.NoError(t, next.Ready(t.Context()))
+				require.NoError(t, next.seal())
+				require.EqualValues(t, 3, next.Records())
+				require.Len(t, next.buried, 1)
+				if gone {
+					require.Equal(t, []string{"a/0-0", "b/1-1"}, next.written()[0], "at once")
+					require.Len(t, next.written(), 2)
+				} else {
+					require.Equal(t, [][]string{{"a/0-2", "b/1-4"}}, next.written())
+				}
+				next.end()
+			})
+		})
+	}
+}
+
 // TestADeadLetterIsACopy: Kafka's client may still be reading it, for a try that
 // timed out, when the next fetch fills the buffers that the record lay in.
 func TestADeadLetterIsACopy(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +29,9 @@ type partition struct {
 	view     view                          // what metrics and readiness see
 	readTo   int64                         // offset up to which this worker ever read, as far as it knows
 	origin   string                        // attempt of the ledger's first entry, once known
-	kept     bool                          // local files outlive run
+	ended    bool                          // a tenure has: its files are dropped, if the log holds all
+	low      int64                         // ledger's watermark, for local files; the highest number: there are none
+	alone    int64                         // offset below which they are not, or may not be, in the log
 }
 
 // request asks for everything up to the log's end to be in the ledger.
@@ -106,14 +109,22 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 	}
 }
 
+// keeps reports whether the local files that run left hold what is nowhere else, as
+// far as is known.
+func (p *partition) keeps() bool { return p.low < max(p.alone, p.view.begins()) }
+
 // own takes the partition over and reads it until something voids the state.
-func (p *partition) own(ctx context.Context) error {
+func (p *partition) own(ctx context.Context) (err error) {
 	tenure := *p.tenure.Load()
 	t, err := p.takeOver(ctx, tenure)
 	if err != nil {
 		return err
 	}
 	defer t.close()
+	p.low = t.base.LowWatermark
+	if t.local == nil {
+		p.alone = 0
+	}
 	router, outdated, err := p.a.routerOf(t.base)
 	if err != nil {
 		return err
@@ -126,11 +137,18 @@ func (p *partition) own(ctx context.Context) error {
 	l.recall = p.recall(ctx, c)
 	defer func() { l.recall.close() }()
 	defer func() {
-		if p.kept = l.keep; p.kept {
-			c.spool.Close()
-		} else {
-			c.spool.Discard()
+		p.ended, p.low = true, c.base.LowWatermark
+		if l.last {
+			p.alone = c.position
 		}
+		if errors.Is(err, errOffset) || errors.Is(err, stream.ErrOffsetOutOfRange) {
+			c.spool.Discard() // the log has something else there, or the ledger all
+			p.low = math.MaxInt64
+			return
+		}
+		// As of the last checkpoint. Whether the log has all of it, the next tenure
+		// asks; what was known of it here may be of before an outage.
+		c.spool.Close()
 	}()
 	if ablation.On(ablation.ResumesAtCommitted) && tenure.Committed >= 0 {
 		c.position = tenure.Committed
@@ -188,7 +206,6 @@ type loop struct {
 	gone      error     // the log does not hold the next offset: nothing is read
 	last      bool      // nor what was read: what is held here is nowhere else
 	back      bool      // for it went back, rather than that retention passed
-	keep      bool      // the local files are to outlive the tenure
 }
 
 // pendingRequest is a request that waits until all below offset is sealed.
@@ -495,9 +512,7 @@ func (l *loop) stop(ctx context.Context) error {
 	}
 	// The outcome of an entry that was cut off is open; its files stay sealed,
 	// and the head tells whether they are in the ledger.
-	err := l.save()
-	l.keep = err == nil
-	return errors.Join(ctx.Err(), err)
+	return errors.Join(ctx.Err(), l.save())
 }
 
 func (l *loop) drain() error {

@@ -130,11 +130,15 @@ func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string,
 	return newCore(p.a.coreConfig(p.log.Partition), base, spool), nil
 }
 
-// resume takes up the local files. Its errors are segment.ErrNoCheckpoint,
+// resume takes up the local files: local, which hold what the log does not, or,
+// after a restart, what is there. Its errors are segment.ErrNoCheckpoint,
 // errUntrusted, or one that a later try may not meet.
 func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string, cfg segment.Config, local *segment.Recovery) (*core, error) {
-	start := time.Now()
+	start, alone := time.Now(), local != nil
 	if local == nil {
+		if p.ended {
+			return nil, segment.ErrNoCheckpoint // whatever ended the tenure before is not met again
+		}
 		var err error
 		local, err = segment.Recover(cfg)
 		if errors.Is(err, segment.ErrNoCheckpoint) {
@@ -155,6 +159,9 @@ func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string
 	}
 	c, err := resumeCore(p.a.coreConfig(p.log.Partition), base, cp, local)
 	if err != nil {
+		if alone && !errors.Is(err, errUntrusted) && !errors.Is(err, segment.ErrDamaged) {
+			return nil, err // trouble of the disk: they may be whole, and are nowhere else
+		}
 		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
 	}
 	var records, bytes int64

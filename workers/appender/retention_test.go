@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,6 +88,24 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 				next := r.died(Config{})
 				next.run()
 				return next
+			},
+		},
+		"a_disk_that_fails_as_it_is_sealed": {
+			before: func(r *rig) {
+				// What the next chunk is to be named; it is swept as local files are taken up.
+				require.NoError(r.t, os.Mkdir(filepath.Join(r.spoolsDir(), "0", "00000001.spool"), 0o700))
+			},
+		},
+		"an_entry_that_fails": {
+			before: func(r *rig) {
+				failed := false
+				r.rotating = func(context.Context, int) error {
+					if failed {
+						return nil
+					}
+					failed = true
+					return errTest
+				}
 			},
 		},
 		"a_kill": {
@@ -222,12 +241,14 @@ func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
 // halted, and its last one writes that when the partition is back.
 func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 	for name, c := range map[string]struct {
-		start int64 // of the log
-		owned bool  // another owner claims it meanwhile
-		want  [][]string
+		start  int64 // of the log
+		owned  bool  // another owner claims it meanwhile
+		failed bool  // its tenure did, before, and staging takes no claim since
+		want   [][]string
 	}{
 		"the_reader":           {start: 6, want: [][]string{{"a/0-2", "b/1-1"}}},
 		"the_watermark":        {start: 2, want: [][]string{{"a/0-2", "b/1-1"}, {"a/3-5"}}},
+		"after_a_failure":      {start: 2, failed: true, want: [][]string{{"a/0-2", "b/1-1"}, {"a/3-5"}}},
 		"nothing":              {start: 0, want: [][]string{{"a/0-5", "b/1-1"}}},
 		"accepted_by_an_owner": {start: 2, owned: true, want: [][]string{{"a/2-5"}}},
 	} {
@@ -244,6 +265,13 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 				r.run()
 				r.produce("a", "b", "a")
 				time.Sleep(time.Minute)
+				if c.failed {
+					r.mu.Lock()
+					r.rotating = func(context.Context, int) error { return errTest }
+					r.acquiring = func(context.Context) error { return errTest }
+					r.mu.Unlock()
+					require.ErrorIs(t, r.seal(), errTest)
+				}
 				r.reachable(errTest)
 				r.produce("a", "a", "a")
 				r.pass(c.start)
@@ -260,6 +288,11 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 				require.Len(t, kept, map[bool]int{true: 1}[c.start > 0])
 				away = false
 				r.reachable(nil)
+				if c.failed {
+					r.mu.Lock()
+					r.rotating, r.acquiring = nil, nil
+					r.mu.Unlock()
+				}
 				if c.owned {
 					r.mu.Lock()
 					r.head = claim(r.head, "w2")
@@ -284,28 +317,84 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 	}
 }
 
+// TestATenureThatFailsWhileTheLogLacksTheWatermark leaves what it read to the next
+// one; where the log holds it all, that begins anew, and has the disk for it.
+func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
+	for name, c := range map[string]struct {
+		start  int64 // of the log
+		reread int64
+	}{
+		"all":           {start: 0, reread: 5},
+		"the_watermark": {start: 2, reread: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.run()
+				r.produce("a", "b", "a")
+				time.Sleep(time.Minute) // a checkpoint
+				r.pass(c.start)
+				r.produce("a", "b")
+				synctest.Wait()
+				failures := 1
+				r.mu.Lock()
+				r.rotating = func(context.Context, int) error {
+					if failures--; failures < 0 {
+						return nil
+					}
+					return errTest
+				}
+				r.mu.Unlock()
+				before := r.Records()
+				require.ErrorIs(t, r.seal(), errTest)
+				time.Sleep(time.Minute)
+				require.NoError(t, r.Ready(t.Context()))
+				require.NoError(t, r.seal())
+				require.Equal(t, c.reread, r.Records()-before)
+				require.Equal(t, 2, r.acquisitions())
+				require.EqualValues(t, 5, r.head.LowWatermark)
+				all := slices.Concat(r.written()...)
+				if c.start > 0 {
+					require.Equal(t, []string{"a/0-2", "b/1-1", "a/3-3", "b/4-4"}, all)
+				} else {
+					require.Equal(t, []string{"a/0-3", "b/1-4"}, all)
+				}
+				r.end()
+			})
+		})
+	}
+}
+
 // TestLocalFilesThatCannotBeRead are not given up while the disk has trouble, and
 // the log says why they are.
 func TestLocalFilesThatCannotBeRead(t *testing.T) {
 	read := [][]string{{"a/0-2", "b/1-1"}}
+	aside := func(t *testing.T, spool string) func() {
+		aside := filepath.Join(t.TempDir(), "aside")
+		require.NoError(t, os.Rename(spool, aside))
+		require.NoError(t, os.WriteFile(spool, nil, 0o600))
+		return func() {
+			require.NoError(t, os.Remove(spool))
+			require.NoError(t, os.Rename(aside, spool))
+		}
+	}
 	for name, c := range map[string]struct {
+		after bool // the claim, of the time before
 		spoil func(t *testing.T, spool string) (heal func())
 		says  string // Ready, until it is healed
 		logs  string
 		want  [][]string
 	}{
 		"trouble_of_the_disk": {
-			spoil: func(t *testing.T, spool string) func() {
-				aside := filepath.Join(t.TempDir(), "aside")
-				require.NoError(t, os.Rename(spool, aside))
-				require.NoError(t, os.WriteFile(spool, nil, 0o600))
-				return func() {
-					require.NoError(t, os.Remove(spool))
-					require.NoError(t, os.Rename(aside, spool))
-				}
-			},
-			says: "not a directory",
-			want: read,
+			spoil: aside,
+			says:  "not a directory",
+			want:  read,
+		},
+		"trouble_of_the_disk_after_the_claim": {
+			after: true,
+			spoil: aside,
+			says:  "not a directory",
+			want:  read,
 		},
 		"damage": {
 			spoil: func(t *testing.T, spool string) func() {
@@ -343,7 +432,18 @@ func TestLocalFilesThatCannotBeRead(t *testing.T) {
 				next := r.died(Config{})
 				var logged bytes.Buffer
 				next.deps.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
-				heal := c.spoil(t, filepath.Join(next.spoolsDir(), "0"))
+				spool := filepath.Join(next.spoolsDir(), "0")
+				var heal func()
+				if c.after {
+					next.acquiring = func(context.Context) error { // they were read by now
+						if heal == nil {
+							heal = c.spoil(t, spool)
+						}
+						return nil
+					}
+				} else {
+					heal = c.spoil(t, spool)
+				}
 				next.run()
 				time.Sleep(time.Minute)
 				require.ErrorContains(t, next.Ready(t.Context()), c.says)

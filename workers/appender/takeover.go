@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/sealift/sealift/pkg/ledger"
@@ -38,6 +39,12 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 		var at int64
 		var err error
 		t.local, at, err = p.local(ctx, head, tenure.Owner)
+		switch p.low, p.alone = head.LowWatermark, at; {
+		case err != nil:
+			p.alone = math.MaxInt64 // as it may be
+		case t.local == nil:
+			p.low = math.MaxInt64 // they are of no use
+		}
 		return at, err
 	}
 	var err error
