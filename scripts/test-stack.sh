@@ -7,9 +7,8 @@ usage() {
   cat <<'TEXT'
 Usage: scripts/test-stack.sh DIR [ARGUMENT...]
 
-Brings Kafka, Redis and MinIO up in DIR (scripts/stack.sh), runs the tests of
-every package that has files with the build tag "stack", and takes the servers
-down again. DIR is removed when all passed, and kept with the logs otherwise.
+Brings Kafka, Redis and MinIO up in DIR (scripts/stack.sh), runs the tests in
+files with the build tag "stack", and takes the servers down again. DIR is removed when all passed, and kept with the logs otherwise.
 With arguments it runs go test with these instead.
 
 Environment
@@ -33,10 +32,18 @@ esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 stack=$1
 shift
-packages=()
-while read -r dir; do
-  packages+=("./$dir")
-done < <(grep -rlE --include='*_test.go' '^//go:build stack$' pkg workers | xargs -n1 dirname | sort -u)
+# Not the other tests of their packages: those are make test's.
+mapfile -t files < <(grep -rlE --include='*_test.go' '^//go:build stack$' pkg workers)
+tests() { # those of the files that follow, as a regular expression
+  grep -hoE '^func Test\w+' "$@" | cut -c6- | paste -sd'|' | sed 's/.*/^(&)$/'
+}
+packages=() in_packages=() in_e2e=()
+for file in "${files[@]}"; do
+  case $file in
+  workers/e2e/*) in_e2e+=("$file") ;;
+  *) in_packages+=("$file") packages+=("./$(dirname "$file")") ;;
+  esac
+done
 
 up=$(scripts/stack.sh status "$stack" 2>/dev/null) || true
 [[ $up != *" running, pid "* ]] ||
@@ -47,15 +54,16 @@ scripts/stack.sh up "$stack"
 # shellcheck disable=SC1091
 . "$stack/env"
 status=0
-[ $# = 0 ] || { packages=(); go test -tags stack -timeout 0 -count 1 "$@" || status=1; }
-for package in "${packages[@]}"; do
-  flags=${GOTESTFLAGS:-}
+run() { go test -tags stack -count 1 "$@" || status=1; }
+if [ $# != 0 ]; then
+  run -timeout 0 "$@"
+else
+  # shellcheck disable=SC2086 # flags are words
+  run -timeout 30m ${GOTESTFLAGS:-} -run "$(tests "${in_packages[@]}")" "${packages[@]}"
   # Its roles are processes: there is nothing to race in the test itself. Its
   # figures are wanted also when it passes.
-  [ "$package" != ./workers/e2e ] || flags=-v
-  # shellcheck disable=SC2086 # flags are words
-  go test -tags stack -timeout 30m -count 1 $flags "$package" || status=1
-done
+  run -timeout 30m -v -run "$(tests "${in_e2e[@]}")" ./workers/e2e
+fi
 [ $status = 0 ] || exit $status
 scripts/stack.sh down "$stack"
 rm -rf "$stack"
