@@ -14,6 +14,7 @@ import (
 // TestResentMessagesArriveOnce: what is sent again is filed once, on the disk
 // that knows it, on one that lost it, and after it moved to another worker.
 func TestResentMessagesArriveOnce(t *testing.T) {
+	t.Parallel()
 	p := newPipeline(t)
 	cfg := appender.Config{DataDir: t.TempDir(), DedupWindow: time.Hour}
 	const n = 2_000

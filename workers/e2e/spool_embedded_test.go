@@ -22,6 +22,7 @@ import (
 // those of a source in their order. What is there twice was produced when its
 // segment was not deleted yet, or tried again by its sender.
 func TestSpoolSurvivesKill9(t *testing.T) {
+	t.Parallel()
 	const lanes, rounds = 8, 3
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()

@@ -85,6 +85,7 @@ func (s *status) WriteHeader(code int) {
 // destination, taking over, collecting. It is minimal: with any statement, action or resource less,
 // something that they did would have been denied.
 func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	const sources, deliveries = 15, 16 // one of them goes to two

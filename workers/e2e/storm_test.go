@@ -14,6 +14,7 @@ import (
 // so that partitions are lost and regained all the time, each start on its own
 // disk or an old one, and with other settings of when a file is over.
 func TestRebalanceStorm(t *testing.T) {
+	t.Parallel()
 	p := newPipeline(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}

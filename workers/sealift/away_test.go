@@ -21,6 +21,7 @@ import (
 // each by its address and the key that leads there; the process goes on when
 // they are back.
 func TestProcessWaitsForRedisAndStaging(t *testing.T) {
+	t.Parallel()
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{startKafka(t, "").Addr()}
 	cfg.Copier.SpoolDir = t.TempDir()

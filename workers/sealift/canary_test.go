@@ -87,6 +87,7 @@ func (w *canaryWorld) canaryRuns() map[string][]canaryRun {
 // that it writes, but where that is the purpose: the events in `files cat`, the
 // new keys in `catalog new`, the key of the embedded S3 where `dev` tells it.
 func TestNoSecretIsShown(t *testing.T) {
+	t.Parallel()
 	w := newCanaryWorld(t)
 	broken := strings.ReplaceAll(fmt.Sprintf(canaryWorkspace, "["+w.writeKey+", "+w.writeKey+"], "+"'"+w.writeKey+" !'", "https://u:"+w.unknownKey+"@h"), "web]", "none]")
 	for name, text := range map[string]string{

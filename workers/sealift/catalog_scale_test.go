@@ -99,6 +99,7 @@ func (b *broker) sealift(t *testing.T, args ...string) (code int, stdout, stderr
 
 // One that is wrong among many keeps all of them out.
 func TestABrokenDocumentChangesNothing(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	stored := catalog.Workspace{ID: "ws_stored00000000000000", Sources: []catalog.Source{{ID: "web", WriteKeys: []string{"k"}}},
 		Destinations: []catalog.Destination{{Name: "main", Sources: []string{"web"}, Bucket: "stored-logs"}}}
@@ -159,6 +160,7 @@ func padded(w catalog.Workspace, n int) catalog.Workspace {
 // A write that fails in between leaves what was written, says so, and is
 // finished by the same command.
 func TestApplyThatFailsHalfWay(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	ws := manyWorkspaces(6_000)
 	topic := b.openTopic(t, 0)
@@ -259,6 +261,7 @@ func (b *broker) openTopic(t *testing.T, maxRecordBytes int) *catalogTopic {
 // A topic that somebody made with the brokers' default takes ten thousand
 // workspaces, and a large one only when it is told to.
 func TestCatalogTopicWithTheBrokersLimit(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	topic := b.openTopic(t, 0)
 	values := encoded(append(manyWorkspaces(10_000), padded(catalog.Workspace{ID: "ws_large0000000000000000", Sources: []catalog.Source{{ID: "large"}}}, 2<<20))...)
@@ -297,6 +300,7 @@ func TestCatalogTopicWhoseLimitIsHidden(t *testing.T) {
 // The topic that Sealift makes takes the other extreme in one record, and says
 // what is more than it takes.
 func TestOneWorkspaceWithEverything(t *testing.T) {
+	t.Parallel()
 	topic := newBroker(t).openTopic(t, maxWorkspaceBytes)
 	values := encoded(largeWorkspace(10_000))
 	require.NoError(t, topic.write(t.Context(), values))

@@ -120,6 +120,7 @@ func (p *devProcess) delivered(t *testing.T, bucket objstore.Store, prefix strin
 // What was answered 200 is neither lost nor doubled, whenever the process is
 // killed.
 func TestDevSurvivesKill9(t *testing.T) {
+	t.Parallel()
 	data, acked := t.TempDir(), &check.Expected{}
 	sent := 0
 	for life := range 4 {
@@ -148,6 +149,7 @@ func TestDevSurvivesKill9(t *testing.T) {
 }
 
 func TestDevCatalog(t *testing.T) {
+	t.Parallel()
 	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), porttest.Free(t)
 	write := func(bucket string) {
 		require.NoError(t, os.WriteFile(file, []byte(`
@@ -194,6 +196,7 @@ destinations:
 }
 
 func TestOperatorsCommandsOnDev(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := startDev(t, data, "--set", "staging.retain=240h", "--set", "copier.park_after=2h")
 	require.True(t, p.track("demo", "1"))
