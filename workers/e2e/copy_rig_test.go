@@ -201,7 +201,7 @@ func (r *copyRig) copier() copyRun {
 	r.await("first files delivered", float64(len(r.warm)), copier, "sealift_copier_files_total")
 
 	profiled := r.profile(copier[0])
-	pid := copier[0].Process.Pid
+	pid := copier[0].cmd.Process.Pid
 	run := copyRun{What: "copier"}
 	begun, cpu, server := time.Now(), cpuSeconds(r.b, pid), r.serverCPU()
 	produce(r.items)
@@ -229,7 +229,7 @@ func (r *copyRig) lastReceipt() (last time.Time) {
 }
 
 // profile takes a profile of the copier, if one is wanted, until it is called.
-func (r *copyRig) profile(p *fleetProcess) (done func()) {
+func (r *copyRig) profile(p *process) (done func()) {
 	if *copyProfile == "" {
 		return func() {}
 	}

@@ -5,14 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +30,8 @@ type fleetRun struct {
 	dir  string
 	data dataset
 	s3   string // the counting proxy
+
+	listen string // address of the collector
 }
 
 // fleetSize says what is run, and how much of it.
@@ -66,7 +64,7 @@ func runFleet(b testing.TB, on servers, size fleetSize) plan.Run {
 		f.applyCatalog()
 		began := time.Now()
 		fleet := f.start("collector", 1)
-		run.Bytes = sendDataset(b, fleet[0].listen, f.size.events, f.size.sources)
+		run.Bytes = sendDataset(b, f.listen, f.size.events, f.size.sources)
 		run.WallSeconds = time.Since(began).Seconds()
 		run.Roles["collector"] = f.stop(fleet)
 		run.KafkaBytes = topicBytes(b, f.size.data, f.data.Topic)
@@ -81,7 +79,7 @@ func runFleet(b testing.TB, on servers, size fleetSize) plan.Run {
 	began := time.Now()
 	appenders, copiers := f.start("appender", f.size.appenders), f.start("copier", f.size.copiers)
 	f.await("records in files", float64(f.size.events), appenders, "sealift_rotator_records_total")
-	sealed := metric(b, appenders, "sealift_rotator_files_total")
+	sealed := f.metric(appenders, "sealift_rotator_files_total")
 	f.await("files delivered", sealed, copiers, "sealift_copier_files_total")
 	run.WallSeconds = time.Since(began).Seconds()
 	done()
@@ -110,43 +108,21 @@ func (f *fleetRun) verify(run *plan.Run) {
 	run.Claims = report.Chains // of appenders that took each partition once
 }
 
-// fleetProcess is one role, with what it took when it has ended.
-type fleetProcess struct {
-	*exec.Cmd
-	admin, listen string
-	log           string
-}
-
-func (f *fleetRun) start(role string, n int) (all []*fleetProcess) {
-	bin, err := binary()
-	require.NoError(f.b, err)
+func (f *fleetRun) start(role string, n int) (all []*process) {
 	for i := range n {
-		name := fmt.Sprintf("%s-%d", role, i)
-		p := &fleetProcess{admin: porttest.Free(f.b), listen: porttest.Free(f.b), log: filepath.Join(f.dir, name+".log")}
+		name, admin := fmt.Sprintf("%s-%d", role, i), porttest.Free(f.b)
 		disk := filepath.Join(f.dir, "disks", name)
 		require.NoError(f.b, os.MkdirAll(disk, 0o700))
+		f.listen = porttest.Free(f.b)
 		section := map[string]string{
-			"appender": fmt.Sprintf("appender: {data_dir: %q, level: %d}\n", disk, f.size.level), "collector": fmt.Sprintf("collector: {listen: %q}\n", p.listen), "copier": fmt.Sprintf("copier: {spool_dir: %q}\n", disk),
+			"appender": fmt.Sprintf("appender: {data_dir: %q, level: %d}\n", disk, f.size.level), "collector": fmt.Sprintf("collector: {listen: %q}\n", f.listen), "copier": fmt.Sprintf("copier: {spool_dir: %q}\n", disk),
 		}[role]
-		args := []string{role, "--config", f.config(name, f.s3, section), "--set", "admin.listen=" + p.admin}
+		args := []string{role, "--config", f.config(name, f.s3, section), "--set", "admin.listen=" + admin}
 		for _, kv := range f.size.set {
 			args = append(args, "--set", kv)
 		}
-		p.Cmd = exec.Command(bin, args...)
-		out, err := os.Create(p.log)
-		require.NoError(f.b, err)
-		p.Stdout, p.Stderr, p.Env = out, out, append(environ(), f.env()...)
-		require.NoError(f.b, p.Start())
-		require.NoError(f.b, out.Close())
-		f.b.Cleanup(func() {
-			if p.ProcessState == nil {
-				_ = p.Process.Kill()
-				_ = p.Wait()
-				if text, err := os.ReadFile(p.log); err == nil {
-					f.b.Logf("%s: %s", name, text[max(0, len(text)-4000):])
-				}
-			}
-		})
+		p := newProcess(f.b, f.dir, name, admin, f.env(), args...)
+		require.NoError(f.b, p.start())
 		all = append(all, p)
 	}
 	if role == "collector" {
@@ -156,57 +132,44 @@ func (f *fleetRun) start(role string, n int) (all []*fleetProcess) {
 }
 
 // stop ends processes and returns what they took.
-func (f *fleetRun) stop(all []*fleetProcess) plan.Role {
+func (f *fleetRun) stop(all []*process) plan.Role {
 	sum := plan.Role{Processes: len(all)}
 	for _, p := range all {
-		rss, err := procPeak(p.Process.Pid)
+		rss, err := procPeak(p.cmd.Process.Pid)
 		require.NoError(f.b, err, p.log)
 		sum.SumRSS += rss
 		sum.PeakRSS = max(sum.PeakRSS, rss)
-		require.NoError(f.b, p.Process.Signal(syscall.SIGTERM))
+		require.NoError(f.b, p.signal(syscall.SIGTERM))
 	}
 	for _, p := range all {
-		require.NoError(f.b, p.Wait(), p.log)
-		used := p.ProcessState.SysUsage().(*syscall.Rusage)
+		<-p.done
+		require.NoError(f.b, p.err, p.log)
+		used := p.cmd.ProcessState.SysUsage().(*syscall.Rusage)
 		sum.CPUSeconds += time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
 	}
 	return sum
 }
 
 // await waits until a metric's sum over the processes is what is wanted.
-func (f *fleetRun) await(what string, want float64, all []*fleetProcess, name string) {
+func (f *fleetRun) await(what string, want float64, all []*process, name string) {
 	f.b.Helper()
 	for deadline := time.Now().Add(time.Hour); ; time.Sleep(500 * time.Millisecond) {
-		got := metric(f.b, all, name)
+		got := f.metric(all, name)
 		if got >= want {
 			return
 		}
 		require.True(f.b, time.Now().Before(deadline), "%s: %.0f of %.0f", what, got, want)
 		for _, p := range all {
-			require.NoError(f.b, p.Process.Signal(syscall.Signal(0)), "%s ended", p.log)
+			require.NoError(f.b, p.alive())
 		}
 	}
 }
 
-// metric sums a metric over its labels and the processes.
-func metric(b testing.TB, all []*fleetProcess, name string) (sum float64) {
-	b.Helper()
+// metric sums a metric over the processes that are up.
+func (f *fleetRun) metric(all []*process, name string) (sum float64) {
 	for _, p := range all {
-		resp, err := http.Get("http://" + p.admin + "/metrics")
-		if err != nil {
-			continue // not up yet
-		}
-		text, err := io.ReadAll(resp.Body)
-		require.NoError(b, resp.Body.Close())
-		require.NoError(b, err)
-		for line := range strings.Lines(string(text)) {
-			rest, ok := strings.CutPrefix(line, name)
-			if !ok || rest[0] != ' ' && rest[0] != '{' {
-				continue
-			}
-			v, err := strconv.ParseFloat(strings.TrimSpace(rest[strings.LastIndexByte(rest, ' '):]), 64)
-			require.NoError(b, err)
-			sum += v
+		if values, err := p.metrics(f.b.Context()); err == nil {
+			sum += values[name]
 		}
 	}
 	return sum

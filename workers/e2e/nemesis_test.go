@@ -157,7 +157,7 @@ func (n *nemesis) sleep(ctx context.Context, d time.Duration) {
 func (n *nemesis) noteRead(ctx context.Context, p *process) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	v, err := scrape(ctx, p, "sealift_appender_records_total")
+	v, err := p.metric(ctx, "sealift_appender_records_total")
 	if err != nil {
 		n.say("%s does not say what it read: %v", p.name, err)
 		return

@@ -188,23 +188,40 @@ func (p *process) terminate(limit time.Duration) error {
 	}
 }
 
-// scrape returns the value of a metric without labels.
-func scrape(ctx context.Context, p *process, metric string) (float64, error) {
+// metrics returns what it measures, each summed over its labels.
+func (p *process) metrics(ctx context.Context) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/metrics", nil)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer resp.Body.Close()
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		if text, ok := strings.CutPrefix(lines.Text(), metric+" "); ok {
-			return strconv.ParseFloat(text, 64)
+	sums, lines := map[string]float64{}, bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		line := lines.Text()
+		if strings.HasPrefix(line, "#") {
+			continue
 		}
+		v, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s measures %q: %w", p.name, line, err)
+		}
+		sums[line[:strings.IndexAny(line, " {")]] += v
 	}
-	return 0, fmt.Errorf("%s has no metric %s", p.name, metric)
+	return sums, lines.Err()
+}
+
+// metric returns one of them, which must be there.
+func (p *process) metric(ctx context.Context, name string) (float64, error) {
+	sums, err := p.metrics(ctx)
+	v, ok := sums[name]
+	if err == nil && !ok {
+		err = fmt.Errorf("%s has no metric %s", p.name, name)
+	}
+	return v, err
 }
 
 func (p *process) printLog() {

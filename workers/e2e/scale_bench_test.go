@@ -152,9 +152,9 @@ func BenchmarkOverload(b *testing.B) {
 // throttle lets the appender run for a third of the time, until ctx ends.
 func (r *scaleRig) throttle(ctx context.Context) {
 	for ctx.Err() == nil {
-		_ = r.appender.Process.Signal(syscall.SIGSTOP)
+		_ = r.appender.signal(syscall.SIGSTOP)
 		time.Sleep(200 * time.Millisecond)
-		_ = r.appender.Process.Signal(syscall.SIGCONT)
+		_ = r.appender.signal(syscall.SIGCONT)
 		time.Sleep(100 * time.Millisecond)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -36,7 +35,7 @@ type scaleRig struct {
 	testing.TB
 	dir, kafka, s3 string
 	client         *stream.Client
-	appender       *fleetProcess
+	appender       *process
 	sources        int
 	bodies         []string
 	made, acked    atomic.Int64 // events
@@ -97,26 +96,11 @@ log: {format: json, level: warn}
 
 // start starts the appender with more of its section of the configuration.
 func (r *scaleRig) start(section string) {
-	bin, err := binary()
-	require.NoError(r, err)
-	p := &fleetProcess{admin: porttest.Free(r), log: filepath.Join(r.dir, "appender.log")}
+	admin := porttest.Free(r)
 	config := r.config(fmt.Sprintf("appender: {data_dir: %q, %s}", filepath.Join(r.dir, "appender"), section))
-	p.Cmd = exec.Command(bin, "appender", "--config", config, "--set", "admin.listen="+p.admin, "--set", "admin.pprof=true")
-	p.Env = append(environ(), "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench")
-	out, err := os.Create(p.log)
-	require.NoError(r, err)
-	p.Stdout, p.Stderr = out, out
-	require.NoError(r, p.Start())
-	require.NoError(r, out.Close())
-	r.appender = p
-	r.Cleanup(func() {
-		if p.ProcessState == nil {
-			_ = p.Process.Kill()
-			_ = p.Wait()
-			text, _ := os.ReadFile(p.log)
-			r.Logf("appender: %s", text[max(0, len(text)-4000):])
-		}
-	})
+	r.appender = newProcess(r, r.dir, "appender", admin, []string{"AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench"},
+		"appender", "--config", config, "--set", "admin.listen="+admin, "--set", "admin.pprof=true")
+	require.NoError(r, r.appender.start())
 }
 
 // stop ends the appender as operators do.
@@ -124,8 +108,9 @@ func (r *scaleRig) stop() {
 	if m, ok := r.look(); ok {
 		r.passed = m.read
 	}
-	require.NoError(r, r.appender.Process.Signal(syscall.SIGTERM))
-	require.NoError(r, r.appender.Wait(), r.appender.log)
+	require.NoError(r, r.appender.signal(syscall.SIGTERM))
+	<-r.appender.done
+	require.NoError(r, r.appender.err, r.appender.log)
 }
 
 // produce sends n events at that rate a second, 0: as fast as may be, until ctx ends. The first
@@ -183,25 +168,11 @@ func (m moment) lag() float64 { return m.acked - m.read }
 
 // look returns what is to be seen now; ok is false while there is no answer.
 func (r *scaleRig) look() (m moment, ok bool) {
-	pid := strconv.Itoa(r.appender.Process.Pid)
+	pid := strconv.Itoa(r.appender.cmd.Process.Pid)
 	m.at, m.acked = time.Now(), float64(r.acked.Load())
-	resp, err := http.Get("http://" + r.appender.admin + "/metrics")
-	if err != nil {
+	var err error
+	if m.values, err = r.appender.metrics(r.Context()); err != nil {
 		return m, false
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	require.NoError(r, err)
-	m.values = map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		name, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
-		name, _, labelled := strings.Cut(name, "{")
-		if labelled {
-			rest = rest[strings.LastIndexByte(rest, ' ')+1:]
-		}
-		if v, err := strconv.ParseFloat(rest, 64); err == nil {
-			m.values[name] += v
-		}
 	}
 	m.read, m.file = r.passed+m.values["sealift_appender_records_total"], m.values["sealift_rotator_files_total"]
 	m.cpu = time.Duration(m.values["process_cpu_seconds_total"] * 1e9)
@@ -229,7 +200,7 @@ func (r *scaleRig) watch(what string, within time.Duration, done func(moment) bo
 				return all
 			}
 		}
-		require.NoError(r, r.appender.Process.Signal(syscall.Signal(0)), "the appender ended")
+		require.NoError(r, r.appender.alive())
 		require.True(r, time.Now().Before(deadline), "%s: %v", what, all[max(0, len(all)-1):])
 	}
 }

@@ -51,7 +51,7 @@ func TestSpoolSurvivesKill9(t *testing.T) {
 	for range rounds {
 		require.NoError(t, kafka.Close())
 		clients.await(ctx, t, 200+rng.Int64N(2000))
-		held, err := scrape(ctx, collector, "sealift_collector_spool_records")
+		held, err := collector.metric(ctx, "sealift_collector_spool_records")
 		require.NoError(t, err)
 		require.Positive(t, held)
 		require.NoError(t, collector.ready(ctx), "it takes events, so it is ready")
@@ -61,10 +61,10 @@ func TestSpoolSurvivesKill9(t *testing.T) {
 		require.NoError(t, collector.start())
 		for err = context.DeadlineExceeded; err != nil; time.Sleep(time.Millisecond) {
 			require.NoError(t, ctx.Err())
-			_, err = scrape(ctx, collector, "sealift_collector_spool_records")
+			_, err = collector.metric(ctx, "sealift_collector_spool_records")
 		}
 		time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond)
-		left, err := scrape(ctx, collector, "sealift_collector_spool_records")
+		left, err := collector.metric(ctx, "sealift_collector_spool_records")
 		require.NoError(t, err)
 		collector.kill() // while it empties the spool, or after
 		t.Logf("killed with %.0f records in the spool, and again with %.0f left", held, left)

@@ -43,7 +43,7 @@ func TestSpoolWhileKafkaIsAway(t *testing.T) {
 		case <-ctx.Done():
 			require.NoError(t, ctx.Err())
 		}
-		held, err := scrape(ctx, s.collectors[0], "sealift_collector_spool_records")
+		held, err := s.collectors[0].metric(ctx, "sealift_collector_spool_records")
 		require.NoError(t, err)
 		require.Positive(t, held)
 		require.NoError(t, s.collectors[0].ready(ctx))

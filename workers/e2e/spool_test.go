@@ -109,7 +109,7 @@ func (l *lanes) judge(ctx context.Context, t *testing.T, s *system) (copies int)
 func emptied(ctx context.Context, t *testing.T, p *process) {
 	t.Helper()
 	for {
-		left, err := scrape(ctx, p, "sealift_collector_spool_records")
+		left, err := p.metric(ctx, "sealift_collector_spool_records")
 		if err == nil && left == 0 {
 			return
 		}
