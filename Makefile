@@ -41,10 +41,12 @@ demo: build ## run the whole system in one process on sample events; DEMO=FILE.n
 
 test: ## all tests that Go alone can run, with the race detector
 	@[ -n '$(RACE)' ] || echo 'make: no C compiler: testing without the race detector' >&2
-	go test $(RACE) -timeout 30m -skip '$(PROCESSES)' ./...
-	go test -timeout 30m -run '$(PROCESSES)' ./workers/e2e
-	go test -timeout 30m ./workers/e2e/simulation
-	go test -timeout 30m -tags ablation -run PlantedBugs ./workers/e2e/simulation
+	scripts/in-memory.sh go test $(RACE) -timeout 30m -skip '$(PROCESSES)' ./...
+	scripts/in-memory.sh go test -timeout 30m -run '$(PROCESSES)' ./workers/e2e
+	@# Each has one thread.
+	go test -timeout 30m ./workers/e2e/simulation & simulation=$$!; \
+	  go test -timeout 30m -tags ablation -run PlantedBugs ./workers/e2e/simulation; bugs=$$?; \
+	  wait $$simulation && exit $$bugs
 
 simulate: ## the roles under a seeded scheduler; SEEDS=1000, or FOR=1h of new ones
 	go test -timeout 0 -v -run 'TestSimulation$$' ./workers/e2e/simulation $(if $(FOR),-sim.for $(FOR) -sim.from $$(date +%s),-sim.seeds $(or $(SEEDS),1000))
