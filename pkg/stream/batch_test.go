@@ -25,7 +25,7 @@ func logOf(tb testing.TB, codec string) *Client {
 	tb.Cleanup(func() { require.NoError(tb, c.Close()) })
 	require.NoError(tb, c.EnsureTopics(tb.Context(), true, Topic{Name: "t", Partitions: 1}))
 	p := c.NewProducer(ProducerConfig{Topic: "t", Compression: codec})
-	defer p.Close()
+	defer p.Close(tb.Context())
 	for batch := range 2 {
 		var records []Record
 		for i := range 50 {
@@ -226,7 +226,7 @@ func TestAFetchAsksForWhatItHasRoomFor(t *testing.T) {
 	c := logOf(t, "zstd")
 	const batches, each = 40, 500_000 // of a few hundred bytes, packed: all would fit into one answer
 	p := c.NewProducer(ProducerConfig{Topic: "t", Compression: "zstd"})
-	defer p.Close()
+	defer p.Close(t.Context())
 	for range batches {
 		require.NoError(t, p.Produce(t.Context(), Record{Value: bytes.Repeat([]byte("0123456789"), each/10)}))
 	}

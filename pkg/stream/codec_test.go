@@ -52,7 +52,7 @@ func TestABombInTheLogIsAnError(t *testing.T) {
 	defer c.Close()
 	require.NoError(t, c.EnsureTopics(t.Context(), true, Topic{Name: "t", Partitions: 1}))
 	p := c.NewProducer(ProducerConfig{Topic: "t", Compression: "zstd"})
-	defer p.Close()
+	defer p.Close(t.Context())
 	require.NoError(t, p.Produce(t.Context(), Record{Value: []byte("small")}))
 	require.NoError(t, p.Produce(t.Context(), Record{Value: make([]byte, 900_000)}))
 

@@ -3,6 +3,7 @@ package stream_test
 import (
 	"context"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,26 @@ func TestNoBroker(t *testing.T) {
 	require.ErrorContains(t, err, "kafka.brokers")
 	_, err = stream.Open(stream.Config{Brokers: []string{"a:1"}, SASL: stream.SASL{Mechanism: "md5"}}, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "md5")
+}
+
+// TestAGroupIsLeftWithinADeadline, when brokers take connections and say nothing.
+func TestAGroupIsLeftWithinADeadline(t *testing.T) {
+	silence, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silence.Close()
+	c, err := stream.Open(stream.Config{Brokers: []string{silence.Addr().String()}}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer c.Close()
+	for _, stay := range []bool{false, true} {
+		g, err := c.Join(stream.GroupConfig{ID: "g", Topics: []string{"t"}, Worker: "a", Stay: stay})
+		require.NoError(t, err)
+		time.Sleep(50 * time.Millisecond) // it asks for the coordinator
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		require.NoError(t, g.Close(ctx))
+		require.Less(t, time.Since(began), 2*time.Second)
+	}
 }
 
 // TestPingAsksABroker: what kafka-go has kept of the cluster is no answer, and a

@@ -31,7 +31,7 @@ func TestFollowIsNotCaughtUpByAnEmptyAnswer(t *testing.T) {
 	for i := range n {
 		require.NoError(t, p.Produce(t.Context(), stream.Record{Key: []byte("k"), Value: fmt.Appendf(nil, "%d", i)}))
 	}
-	require.NoError(t, p.Close())
+	require.NoError(t, p.Close(t.Context()))
 
 	var answers atomic.Int64
 	cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -68,7 +68,7 @@ func TestAQuotaIsWaitedFor(t *testing.T) {
 	defer c.Close()
 	p := c.NewProducer(stream.ProducerConfig{Topic: "events"})
 	require.NoError(t, p.Produce(t.Context(), stream.Record{Value: []byte("v")}))
-	require.NoError(t, p.Close())
+	require.NoError(t, p.Close(t.Context()))
 	var answers atomic.Int64
 	cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -36,8 +35,9 @@ type Group struct {
 	stay     bool
 	balancer *stickyBalancer
 	inner    *kafka.ConsumerGroup
-	silent   atomic.Bool // no word to the brokers any more
 	closed   chan struct{}
+	life     context.Context // of its connections: ended, it has none and gets none
+	end      context.CancelFunc
 }
 
 // Join starts taking part; errors of the brokers show in Next.
@@ -47,16 +47,10 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 	}
 	heartbeat := min(cfg.SessionTimeout/10, time.Second)
 	g := &Group{client: c, id: cfg.ID, topics: cfg.Topics, stay: cfg.Stay, balancer: &stickyBalancer{worker: cfg.Worker}, closed: make(chan struct{})}
+	g.life, g.end = context.WithCancel(context.Background())
 	g.balancer.ready = g.topicsThere
-	// kafka-go knows no way to end without leaving the group, for which it
-	// opens a connection of its own.
 	dialer := *c.dialer
-	dialer.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if g.silent.Load() {
-			return nil, errSilent
-		}
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}
+	dialer.DialFunc = g.dial
 	inner, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:                cfg.ID,
 		Brokers:           c.brokers,
@@ -76,7 +70,31 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 	return g, nil
 }
 
-var errSilent = errors.New("the group is being closed without leaving it")
+// dial opens a connection that ends with the group's life. kafka-go knows no way
+// to end without leaving the group, for which it opens a connection of its own,
+// nor one to stop waiting for an answer.
+func (g *Group) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(g.life, cancel)()
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return mortal{conn, context.AfterFunc(g.life, func() { _ = conn.Close() })}, nil
+}
+
+// mortal is a connection that something else may close as well, until it is closed.
+type mortal struct {
+	net.Conn
+	closed func() bool
+}
+
+// Close implements net.Conn.
+func (m mortal) Close() error {
+	m.closed()
+	return m.Conn.Close()
+}
 
 // Assignment is one partition that is ours in a generation.
 type Assignment struct {
@@ -126,10 +144,14 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 }
 
 // Close leaves the group, which ends the generation at once for all members;
-// with Stay it only ends taking part.
-func (g *Group) Close() error {
-	g.silent.Store(g.stay)
+// with Stay, or when ctx ends before that is done, it only ends taking part.
+func (g *Group) Close(ctx context.Context) error {
+	defer g.end()
 	close(g.closed)
+	if g.stay {
+		g.end()
+	}
+	defer context.AfterFunc(ctx, g.end)()
 	return g.inner.Close()
 }
 

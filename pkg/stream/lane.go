@@ -183,6 +183,7 @@ func (l *lane) run() {
 			select {
 			case <-timer.C:
 			case <-l.wake:
+			case <-l.producer.life.Done():
 			}
 		default:
 			_ = l.write(batch) // it has told them
@@ -198,7 +199,7 @@ func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 	if len(l.waiting) == 0 {
 		return nil, -1, !l.closed
 	}
-	if wait = time.Until(l.rest); wait > 0 {
+	if wait = time.Until(l.rest); wait > 0 && l.producer.life.Err() == nil {
 		return nil, wait, true
 	}
 	if l.bytes < l.producer.cfg.BatchBytes && !l.closed {
@@ -248,22 +249,29 @@ func (l *lane) try(batch []piece) error {
 		if !mayPass(err) || time.Since(began) > produceFor {
 			return err
 		}
-		time.Sleep(max(wait, time.Until(l.rest)))
+		select {
+		case <-l.producer.life.Done():
+			return io.ErrClosedPipe
+		case <-time.After(max(wait, time.Until(l.rest))):
+		}
 		if !slices.ContainsFunc(batch, func(p piece) bool { return p.awaited() }) {
 			return err
 		}
-		l.producer.renew(context.Background(), err)
+		l.producer.renew(l.producer.life, err)
 	}
 }
 
 func (l *lane) once(batch []piece) error {
-	ctx, cancel := context.WithTimeout(context.Background(), produceTimeout+l.producer.muted())
+	ctx, cancel := context.WithTimeout(l.producer.life, produceTimeout+l.producer.muted())
 	defer cancel()
 	res, err := l.producer.client.Produce(ctx, &kafka.ProduceRequest{
 		Topic: l.producer.cfg.Topic, Partition: l.partition,
 		RequiredAcks: kafka.RequireAll, Compression: l.producer.codec,
 		Records: &reader{pieces: batch},
 	})
+	if l.producer.life.Err() != nil && err != nil {
+		return io.ErrClosedPipe
+	}
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ const partitionsEvery = 5 * time.Second
 func (g *Group) topicsThere() error {
 	for _, topic := range g.topics {
 		for tries := 0; ; tries++ {
-			_, err := g.client.Partitions(context.Background(), topic)
+			_, err := g.client.Partitions(g.life, topic)
 			if !errors.Is(err, ErrNoTopic) {
 				break // joining meets other trouble itself
 			}

@@ -76,6 +76,8 @@ type Producer struct {
 	known  atomic.Pointer[partitions]
 	mutes  atomic.Int64 // unix ns until which a broker may leave requests unread: a quota
 	work   sync.WaitGroup
+	life   context.Context // of requests
+	end    context.CancelFunc
 
 	mu     sync.Mutex
 	lanes  map[int]*lane // guarded by mu; by partition
@@ -104,7 +106,9 @@ func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 	case "zstd":
 		codec = kafka.Zstd
 	}
+	life, end := context.WithCancel(context.Background())
 	return &Producer{
+		life: life, end: end,
 		cfg: cfg, codec: codec, lanes: map[int]*lane{},
 		client: c.api(0),
 		count:  func(ctx context.Context) (int, error) { return c.Partitions(ctx, cfg.Topic) },
@@ -253,8 +257,11 @@ func (p *Producer) drop(c *call) {
 	}
 }
 
-// Close writes what is pending and stops the producer.
-func (p *Producer) Close() error {
+// Close writes what is pending and stops the producer, at the latest when ctx ends:
+// what is not written then fails with io.ErrClosedPipe.
+func (p *Producer) Close(ctx context.Context) error {
+	defer p.end()
+	defer context.AfterFunc(ctx, p.end)()
 	p.mu.Lock()
 	p.closed = true
 	for _, l := range p.lanes {

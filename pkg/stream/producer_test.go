@@ -125,7 +125,7 @@ func TestBatchesGrowWhileBrokersAreSlow(t *testing.T) {
 		}
 		calls.Wait()
 		require.Equal(t, []string{"0: 0", "0: 1 2 3 4 5 6 7 8 9"}, l.batches)
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 		require.ErrorIs(t, p.Produce(t.Context(), numbered(0, 1, 0)...), io.ErrClosedPipe)
 	})
 }
@@ -147,7 +147,7 @@ func TestAProduceQuotaIsWaitedFor(t *testing.T) {
 		require.Equal(t, []string{"0: 0", "0: 2"}, l.batches, "what was given up while it waited is not written")
 		require.Less(t, time.Since(began), 26*time.Second)
 		require.NoError(t, p.Produce(t.Context(), numbered(3, 4, 0)...))
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 	})
 }
 
@@ -165,7 +165,7 @@ func TestARequestThatAQuotaKeepsUnreadIsNotSentAgain(t *testing.T) {
 		}
 		require.NoError(t, p.Produce(t.Context(), of(0)))
 		require.NoError(t, p.Produce(t.Context(), of(1)))
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 		require.Equal(t, []string{"0: v", "1: v"}, l.batches)
 		require.Equal(t, 1, l.late)
 	})
@@ -177,7 +177,7 @@ func TestCallsLargerThanABatchAreCut(t *testing.T) {
 		p := producerOf(l, 1000, 1)
 		require.NoError(t, p.Produce(t.Context(), numbered(0, 5, 400)...))
 		require.ErrorIs(t, p.Produce(t.Context(), numbered(5, 6, 1000)...), ErrRecordTooLarge)
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 		for i := range l.batches {
 			l.batches[i] = strings.Join(strings.Fields(l.batches[i]), " ")
 		}
@@ -201,7 +201,7 @@ func TestProduceEnds(t *testing.T) {
 		time.Sleep(time.Second)
 		l.fails = nil
 		require.NoError(t, p.Produce(t.Context(), numbered(2, 3, 0)...))
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 		require.Equal(t, []string{"0: 2"}, l.batches)
 	})
 }
@@ -219,7 +219,7 @@ func TestATopicThatTakesLessThanABatch(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(8, 9, 400)...)) })
 		calls.Wait()
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 		var taken []string
 		for _, b := range l.batches {
 			taken = append(taken, strings.Fields(b)[1:]...)
@@ -241,7 +241,7 @@ func TestKeysOfACallGoToTheirPartitions(t *testing.T) {
 			want[n] = append(want[n], string(r.Value))
 		}
 		require.NoError(t, p.Produce(t.Context(), records...))
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 		require.Len(t, l.batches, len(want))
 		for n, values := range want {
 			require.Contains(t, l.batches, fmt.Sprintf("%d: %s", n, strings.Join(values, " ")))
@@ -265,7 +265,7 @@ func TestWhatItsCallerGaveUpIsNotWritten(t *testing.T) {
 		calls.Wait()
 		require.Equal(t, []string{"0: 0", "0: 2"}, l.batches)
 		require.Zero(t, p.lanes[0].bytes)
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 	})
 }
 
@@ -278,10 +278,40 @@ func TestCloseWritesWhatWaits(t *testing.T) {
 			calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(i, i+1, 0)...)) })
 			time.Sleep(10 * time.Millisecond)
 		}
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 		require.Equal(t, []string{"0: 0", "0: 1"}, l.batches)
 		calls.Wait()
 	})
+}
+
+// TestCloseIsBounded: brokers that are away, or that throttle, hold up no process' end.
+func TestCloseIsBounded(t *testing.T) {
+	for name, l := range map[string]*log{
+		"silent":    {takes: time.Hour},
+		"refuses":   {fails: slices.Repeat([]error{kafka.NotEnoughReplicas}, 1000)},
+		"throttles": {throttles: []time.Duration{time.Hour}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := producerOf(l, 1000, 1)
+				var calls sync.WaitGroup
+				for i := range 3 {
+					calls.Go(func() {
+						if err := p.Produce(t.Context(), numbered(i, i+1, 900)...); i > 0 || name != "throttles" {
+							require.ErrorIs(t, err, io.ErrClosedPipe)
+						}
+					})
+					time.Sleep(100 * time.Millisecond)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				began := time.Now()
+				require.NoError(t, p.Close(ctx))
+				require.LessOrEqual(t, time.Since(began), 3*time.Second)
+				calls.Wait()
+			})
+		})
+	}
 }
 
 func TestProduceTriesAgainWhatMayPass(t *testing.T) {
@@ -303,7 +333,7 @@ func TestProduceTriesAgainWhatMayPass(t *testing.T) {
 				p := producerOf(l, 0, 1)
 				require.ErrorIs(t, p.Produce(t.Context(), numbered(0, 1, 0)...), of.err)
 				require.NoError(t, p.Produce(t.Context(), numbered(1, 2, 0)...), "the next one is not hurt")
-				require.NoError(t, p.Close())
+				require.NoError(t, p.Close(t.Context()))
 				require.Empty(t, l.fails)
 			})
 		})
@@ -347,7 +377,7 @@ func TestAnErrorTellsWhatIsNotInTheLog(t *testing.T) {
 				require.ErrorIs(t, err, of.err)
 				var u *Unwritten
 				require.ErrorAs(t, err, &u)
-				require.NoError(t, p.Close())
+				require.NoError(t, p.Close(t.Context()))
 				require.Equal(t, strings.Replace(of.failed, "own", strings.Join(own, " "), 1), values(u.Failed))
 				if of.tooLarge != "" {
 					require.Equal(t, of.tooLarge, values(u.TooLarge))

@@ -82,7 +82,7 @@ func makeTopic(t *testing.T, c *stream.Client, name string, partitions int) {
 func produce(t *testing.T, c *stream.Client, topic string, records ...stream.Record) {
 	t.Helper()
 	p := c.NewProducer(stream.ProducerConfig{Topic: topic})
-	defer p.Close()
+	defer p.Close(t.Context())
 	require.NoError(t, p.Produce(t.Context(), records...))
 }
 
@@ -151,7 +151,7 @@ func testCompression(t *testing.T, c *stream.Client, topic string) {
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 		p := c.NewProducer(stream.ProducerConfig{Topic: topic, Compression: codec})
 		require.NoError(t, p.Produce(t.Context(), stream.Record{Value: value}, stream.Record{Value: value}), codec)
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 		got, err := c.NewFetcher(topic, 0).Fetch(t.Context(), offset, stream.FetchOptions{})
 		require.NoError(t, err, codec)
 		require.Len(t, got.Records, 2, codec)
@@ -186,7 +186,7 @@ func testOffsets(t *testing.T, c *stream.Client, topic string) {
 func testTooLarge(t *testing.T, c *stream.Client, topic string) {
 	makeTopic(t, c, topic, 1)
 	p := c.NewProducer(stream.ProducerConfig{Topic: topic})
-	defer p.Close()
+	defer p.Close(t.Context())
 	err := p.Produce(t.Context(), stream.Record{Value: make([]byte, 1_000_001)})
 	require.ErrorIs(t, err, stream.ErrRecordTooLarge)
 	require.NoError(t, p.Produce(t.Context(), stream.Record{Value: []byte("small")}), "it hurts no other record")
@@ -263,11 +263,11 @@ func testGroup(t *testing.T, c *stream.Client, topic string) {
 	}
 	require.Equal(t, map[int]stream.Mark{0: {Committed: 7, Note: "a note"}, 1: {Committed: 8}, 2: {Committed: 9}, 3: {Committed: 10}}, seen)
 
-	require.NoError(t, b.Close()) // a leaver's partitions go to who stays at once
+	require.NoError(t, b.Close(t.Context())) // a leaver's partitions go to who stays at once
 	gen, err = a.Next(ctx)
 	require.NoError(t, err)
 	require.Len(t, gen.Assignments[topic], 4)
-	require.NoError(t, a.Close())
+	require.NoError(t, a.Close(t.Context()))
 }
 
 // testMorePartitions: whoever leads sees that there are more, and every member
@@ -302,7 +302,7 @@ func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
 		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: worker, SessionTimeout: 6 * time.Second})
 		require.NoError(t, err)
 		members.Go(func() {
-			defer g.Close()
+			defer g.Close(t.Context())
 			for {
 				gen, err := g.Next(inGroup)
 				if err != nil {
@@ -353,7 +353,7 @@ func testTopicMissing(t *testing.T, broker, topic string) {
 		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: worker, SessionTimeout: 6 * time.Second})
 		require.NoError(t, err)
 		members.Go(func() {
-			defer g.Close()
+			defer g.Close(t.Context())
 			for {
 				gen, err := g.Next(inGroup)
 				if err != nil {
@@ -412,7 +412,7 @@ func testTopicJustMade(t *testing.T, broker, topic string) {
 	makeTopic(t, other, topic, 2)
 	g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: "a", SessionTimeout: 6 * time.Second})
 	require.NoError(t, err)
-	defer g.Close()
+	defer g.Close(t.Context())
 	gen, err := g.Next(ctx)
 	require.NoError(t, err)
 	require.Len(t, gen.Assignments[topic], 2)
@@ -480,7 +480,7 @@ func testStay(t *testing.T, c *stream.Client, topic string) {
 		gen, err := g.Next(ctx)
 		require.NoError(t, err)
 		require.Len(t, gen.Assignments[topic], 2)
-		require.NoError(t, g.Close())
+		require.NoError(t, g.Close(t.Context()))
 		<-gen.Done()
 		unowned, err := c.Unowned(ctx, topic, topic)
 		require.NoError(t, err)
@@ -494,7 +494,7 @@ func testStaleCommit(t *testing.T, c *stream.Client, topic string) {
 	require.NoError(t, err)
 	gen, err := g.Next(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, g.Close())
+	require.NoError(t, g.Close(t.Context()))
 	<-gen.Done()
 	require.Error(t, gen.Commit(t.Context(), topic, map[int]stream.Mark{0: {Committed: 5}}))
 }

@@ -51,7 +51,7 @@ func TestANewLeaderIsFoundAtOnce(t *testing.T) {
 		}
 		require.NoError(t, op(), name)
 	}
-	require.NoError(t, p.Close())
+	require.NoError(t, p.Close(t.Context()))
 }
 
 // TestBrokersAreAskedForTopicsInUse, and not for all of the cluster.
@@ -77,7 +77,7 @@ func TestBrokersAreAskedForTopicsInUse(t *testing.T) {
 	for _, topic := range []string{"events", "jobs"} {
 		p := c.NewProducer(ProducerConfig{Topic: topic})
 		require.NoError(t, p.Produce(t.Context(), Record{Value: []byte("v")}))
-		require.NoError(t, p.Close())
+		require.NoError(t, p.Close(t.Context()))
 		_, err := c.NewFetcher(topic, 0).Fetch(t.Context(), 0, FetchOptions{})
 		require.NoError(t, err)
 	}
@@ -85,7 +85,7 @@ func TestBrokersAreAskedForTopicsInUse(t *testing.T) {
 	require.NoError(t, err)
 	_, err = g.Next(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, g.Close())
+	require.NoError(t, g.Close(t.Context()))
 	mu.Lock()
 	defer mu.Unlock()
 	require.NotEmpty(t, asked)
@@ -124,5 +124,5 @@ func TestWhatIsKnownStaysWhenBrokersDoNotTell(t *testing.T) {
 	_, err := c.Partitions(t.Context(), "jobs")
 	require.Error(t, err)
 	require.NotErrorIs(t, err, ErrNoTopic, "that is not known")
-	require.NoError(t, p.Close())
+	require.NoError(t, p.Close(t.Context()))
 }

@@ -92,7 +92,7 @@ type Log interface {
 // Membership says which partitions are ours.
 type Membership interface {
 	Next(ctx context.Context) (*stream.Generation, error)
-	Close() error
+	Close(ctx context.Context) error
 }
 
 // DeadLetters takes what is no line of any file.
@@ -204,12 +204,17 @@ func (a *Appender) Run(ctx context.Context) error {
 	err = group.Wait()
 	a.stopping.Store(true)
 	a.assign(work, home.worker, nil) // stops them all, and waits
-	cerr := membership.Close()
+	within, done := context.WithTimeout(work, closeWithin)
+	defer done()
+	cerr := membership.Close(within)
 	if ctx.Err() != nil {
 		return nil
 	}
 	return errors.Join(err, cerr)
 }
+
+// closeWithin bounds leaving the group, when brokers are away.
+const closeWithin = 10 * time.Second
 
 // assign starts what a generation adds and stops what it takes away; a
 // partition that stays ours goes on undisturbed. It waits for what stops.

@@ -375,3 +375,15 @@ func TestANewLeadersEndIsNotTheLogs(t *testing.T) {
 		r.end()
 	})
 }
+
+// TestLeavingTheGroupIsBounded: brokers that are away hold up no worker's end.
+func TestLeavingTheGroupIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.gone = true
+		r.run()
+		r.produce("a")
+		synctest.Wait()
+		require.LessOrEqual(t, r.end(), closeWithin)
+	})
+}

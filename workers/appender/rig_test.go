@@ -43,6 +43,7 @@ type rig struct {
 	away      error                                        // of another partition, when the ends are asked for
 	unread    error                                        // of every fetch
 	unsafe    int64                                        // records above the high watermark, as a new leader knows it
+	gone      bool                                         // nobody answers who leaves the group
 	rival     bool                                         // another takes the partition each time
 	batches   [][]string                                   // files of each entry
 	skipped   int64                                        // records, by all entries
@@ -119,7 +120,12 @@ func (r *rig) Next(ctx context.Context) (*stream.Generation, error) {
 	}
 }
 
-func (r *rig) Close() error { return nil }
+func (r *rig) Close(ctx context.Context) error {
+	if r.gone {
+		<-ctx.Done()
+	}
+	return nil
+}
 
 func (r *rig) Fetcher(string, int) Fetcher { return r }
 

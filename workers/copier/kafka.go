@@ -26,13 +26,13 @@ type Kafka interface {
 // Membership says which partitions are ours; *stream.Group is one.
 type Membership interface {
 	Next(ctx context.Context) (*stream.Generation, error)
-	Close() error
+	Close(ctx context.Context) error
 }
 
 // Producer writes records to one topic; *stream.Producer is one.
 type Producer interface {
 	Produce(ctx context.Context, records ...stream.Record) error
-	Close() error
+	Close(ctx context.Context) error
 }
 
 // Fetcher reads one partition; *stream.Fetcher is one.
@@ -200,17 +200,22 @@ func (g *generation) commit(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// closeWithin bounds close, when brokers are away.
+const closeWithin = 10 * time.Second
+
 // close commits what is over and leaves the group.
 func (j *jobs) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeWithin)
+	defer cancel()
 	var errs []error
 	if j.gen != nil {
 		if err := j.gen.commit(ctx); err != nil {
 			j.log.DebugContext(ctx, "offsets not committed", "err", err) // the next owner repeats some
 		}
 	}
-	errs = append(errs, j.group.Close())
+	errs = append(errs, j.group.Close(ctx))
 	for _, p := range j.producers {
-		errs = append(errs, p.Close())
+		errs = append(errs, p.Close(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -39,7 +39,7 @@ func newKafkaRig(t *testing.T) *kafkaRig {
 		require.NoError(t, r.client.EnsureTopics(t.Context(), true, stream.Topic{Name: topic, Partitions: 3}))
 	}
 	r.jobs = r.client.NewProducer(stream.ProducerConfig{Topic: r.cfg.JobsTopic})
-	t.Cleanup(func() { require.NoError(t, r.jobs.Close()) })
+	t.Cleanup(func() { require.NoError(t, r.jobs.Close(context.Background())) })
 	return r
 }
 
@@ -193,5 +193,38 @@ func TestCommitsThatFailAreSaidOnceAMinute(t *testing.T) {
 		said(time.Second, 3)
 		close(done)
 		<-ended
+	})
+}
+
+// absent are brokers that are away: what is asked of them ends with its context.
+type absent struct{ asked *int }
+
+func (a absent) Next(context.Context) (*stream.Generation, error) { return nil, errors.ErrUnsupported }
+
+func (a absent) Produce(context.Context, ...stream.Record) error { return errors.ErrUnsupported }
+
+func (a absent) Close(ctx context.Context) error {
+	<-ctx.Done()
+	*a.asked++
+	return ctx.Err()
+}
+
+// TestLeavingIsBounded: the commit, the group and the producers of the tiers have one
+// deadline, and not one after another one of their own.
+func TestLeavingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		brokers := absent{new(int)}
+		done := newOffsets()
+		done.take(4)
+		done.finish(4)
+		gen := stream.GenerationForTesting(1, nil, make(chan struct{}), func(ctx context.Context, _ string, _ map[int]stream.Mark) error {
+			return brokers.Close(ctx)
+		})
+		j := &jobs{log: slog.New(slog.DiscardHandler), group: brokers, producers: []Producer{brokers, brokers, brokers},
+			gen: &generation{Generation: gen, positions: map[string]map[int]*offsets{"jobs": {0: done}}, committed: map[string]map[int]int64{"jobs": {}}}}
+		began := time.Now()
+		require.Error(t, j.close(t.Context()))
+		require.LessOrEqual(t, time.Since(began), closeWithin)
+		require.Equal(t, 5, *brokers.asked)
 	})
 }

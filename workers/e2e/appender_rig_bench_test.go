@@ -154,7 +154,7 @@ func (r *appenderBench) run(topic string, events int, dedup time.Duration) (used
 func (r *appenderBench) fill(cfg stream.ProducerConfig, events int, source func(i int) string) (total int, lines []byte) {
 	cfg.Compression = "lz4"
 	producer := r.client.NewProducer(cfg)
-	defer producer.Close()
+	defer producer.Close(r.b.Context())
 	g := sample.New(sample.Config{Seed: 1, Sources: 8})
 	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	var batch []stream.Record

@@ -189,7 +189,7 @@ func (r *copyRig) put(e *ledger.Entry, mine []int, all []copyItem) {
 func (r *copyRig) copier() copyRun {
 	copier := r.start("copier", 1)
 	producer := r.client.NewProducer(stream.ProducerConfig{Topic: r.tag + ".jobs"})
-	defer func() { require.NoError(r.b, producer.Close()) }()
+	defer func() { require.NoError(r.b, producer.Close(r.b.Context())) }()
 	produce := func(items []copyItem) {
 		var records []stream.Record
 		for _, item := range items {

@@ -77,7 +77,7 @@ func fillTopic(b testing.TB, client *stream.Client, topic string, partitions, n 
 	}
 	require.Contains(b, []int64{0, int64(n)}, held, "topic %s was filled in part: use another stack, or other numbers", topic)
 	producer := client.NewProducer(stream.ProducerConfig{Topic: topic, Compression: "lz4"})
-	defer producer.Close()
+	defer producer.Close(b.Context())
 	var batch []stream.Record
 	flush := func() {
 		if held == 0 {

@@ -175,7 +175,7 @@ func newTenants(b *testing.B, l arrivals, broken bool) (*tenants, func()) {
 	return f, func() {
 		stop()
 		require.NoError(b, <-ended)
-		require.NoError(b, errors.Join(f.jobs.Close(), brokers.Close(), leases.Close(), redis.Close(), kafka.Close()))
+		require.NoError(b, errors.Join(f.jobs.Close(context.Background()), brokers.Close(), leases.Close(), redis.Close(), kafka.Close()))
 		hangUp()
 		client.CloseIdleConnections()
 		web.Close()

@@ -63,7 +63,7 @@ func pipelineOn(t *testing.T, p *pipeline) *pipeline {
 func (p *pipeline) produce(from, n, sources int) {
 	p.t.Helper()
 	producer := p.client.NewProducer(stream.ProducerConfig{Topic: p.topic})
-	defer producer.Close()
+	defer producer.Close(context.Background())
 	now := time.Now().UnixMilli()
 	var records []stream.Record
 	for id := from; id < from+n; id++ {
@@ -264,7 +264,7 @@ func TestPoisonGoesToTheDeadLettersAndStopsNothing(t *testing.T) {
 	p := newPipeline(t)
 	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	producer := p.client.NewProducer(stream.ProducerConfig{Topic: p.topic})
-	defer producer.Close()
+	defer producer.Close(t.Context())
 	poison := map[string]stream.Record{
 		"malformed JSON":         record("a", now, `{"a":`),
 		"not an object":          record("a", now, `[1]`),

@@ -156,7 +156,7 @@ func (r *replays) run(jobs func(...stream.Record)) replay.Run {
 		return run
 	}
 	p := r.client.NewProducer(stream.ProducerConfig{Topic: r.copiers.ReplayTopic()})
-	r.t.Cleanup(func() { require.NoError(r.t, p.Close()) })
+	r.t.Cleanup(func() { require.NoError(r.t, p.Close(context.Background())) })
 	run.Jobs = p
 	return run
 }

@@ -117,7 +117,7 @@ func (r *scaleRig) stop() {
 // ones are of every source once; the others are skewed.
 func (r *scaleRig) produce(ctx context.Context, n int64, rate float64) {
 	producer := r.client.NewProducer(stream.ProducerConfig{Topic: "sealift.events", Compression: "lz4"})
-	defer producer.Close()
+	defer producer.Close(context.Background())
 	zipf := rand.NewZipf(rand.New(rand.NewPCG(7, uint64(r.made.Load()))), 1.1, 1, uint64(r.sources-1))
 	batch := 5_000
 	if rate > 0 {

@@ -129,7 +129,7 @@ func topicsOf(c copier.Config) (topics []stream.Topic) {
 func (w *world) produce(p *pipeline, round int, midnight int64) {
 	w.t.Helper()
 	producer := p.client.NewProducer(stream.ProducerConfig{Topic: p.topic})
-	defer producer.Close()
+	defer producer.Close(context.Background())
 	var records []stream.Record
 	every := int64(5_000)
 	if round == 2 {

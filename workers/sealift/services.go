@@ -115,31 +115,20 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 	return s, nil
 }
 
-// closeWithin bounds close: a producer whose brokers are away tries on for
-// minutes. A variable for tests.
+// closeWithin bounds close, when brokers are away. A variable for tests.
 var closeWithin = 5 * time.Second
 
 // close closes the connections. The roles have ended before: nobody waits for
 // what a producer may still have to write.
 func (s *services) close() error {
-	closed := make(chan error, 1)
-	go func() { closed <- s.closeAll() }()
-	select {
-	case err := <-closed:
-		return err
-	case <-time.After(closeWithin):
-		s.log.Warn("connections are left open, their other ends are away", "waited", closeWithin)
-		return nil
-	}
-}
-
-func (s *services) closeAll() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	closed := make([]error, len(s.producers))
 	var closing sync.WaitGroup
 	for i, p := range s.producers {
-		closing.Go(func() { closed[i] = p.Close() })
+		closing.Go(func() { closed[i] = p.Close(ctx) })
 	}
 	closing.Wait()
 	for _, c := range []*http.Client{s.own, s.sts, s.web, s.guarded} {

@@ -193,7 +193,7 @@ func (m *member) commit(ctx context.Context, gen int32, topic string, marks map[
 }
 
 // Close implements the roles' memberships: it leaves the group.
-func (m *member) Close() error {
+func (m *member) Close(context.Context) error {
 	m.g.k.w.mu.Lock()
 	defer m.g.k.w.mu.Unlock()
 	m.left = true

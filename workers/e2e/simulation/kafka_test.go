@@ -185,7 +185,7 @@ func (p producer) Produce(ctx context.Context, records ...stream.Record) error {
 }
 
 // Close implements copier.Producer.
-func (p producer) Close() error { return nil }
+func (p producer) Close(context.Context) error { return nil }
 
 func keysOf(records []stream.Record) string {
 	if len(records) == 1 {
