@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"time"
 
 	"github.com/segmentio/kafka-go/compress"
@@ -64,6 +63,7 @@ func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
 			before := len(d.records)
 			if err = d.batch(b[:size], offset, end); err != nil {
 				d.records = d.records[:before]
+				err = fmt.Errorf("batch of offsets %d to %d: %w", int64(binary.BigEndian.Uint64(b)), end-1, err)
 			}
 		}
 		if err != nil && next > offset { // met again, when what lies before it is filed
@@ -114,7 +114,7 @@ func (d *batches) batch(batch []byte, offset, end int64) error {
 	if codec := attributes & 7; codec != 0 {
 		var err error
 		if lines, err = d.unpack(compress.Compression(codec), lines); err != nil {
-			return fmt.Errorf("decompress batch at offset %d: %w", base, err)
+			return err
 		}
 	}
 	r, next := cursor{b: lines}, base
@@ -163,36 +163,6 @@ func (d *batches) batch(batch []byte, offset, end int64) error {
 // batch may: a few bytes of the log become 128 of a Record, or 40 of a Header.
 func (d *batches) tooMany() bool {
 	return int64(len(d.records))*128+int64(len(d.headers))*40 > 2*maxBatchBytes
-}
-
-// unpack decompresses into the arena. What earlier records point to stays
-// valid when the arena grows, because growth allocates anew.
-func (d *batches) unpack(codec compress.Compression, packed []byte) ([]byte, error) {
-	c := codec.Codec()
-	if c == nil {
-		return nil, fmt.Errorf("%w: codec %d", ErrBatch, codec)
-	}
-	if codec == compress.Lz4 {
-		if lines, plain, err := d.unpackLZ4(packed); plain {
-			return lines, err
-		}
-	}
-	d.packed.Reset(packed)
-	z := c.NewReader(&d.packed)
-	defer func() { _ = z.Close() }()
-	begin := len(d.arena)
-	for {
-		begin = d.room(begin, 1)
-		n, err := z.Read(d.arena[len(d.arena):cap(d.arena)])
-		d.arena = d.arena[:len(d.arena)+n]
-		d.unpacked += n
-		if errors.Is(err, io.EOF) {
-			return d.arena[begin:len(d.arena):len(d.arena)], nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
 }
 
 // room makes sure that the arena takes n more bytes of the batch that begins

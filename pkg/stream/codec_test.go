@@ -3,8 +3,9 @@ package stream
 import (
 	"bytes"
 	"context"
-	"io"
+	"errors"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -30,14 +31,14 @@ func TestDecompressionIsBounded(t *testing.T) {
 			_, err := w.Write(make([]byte, n))
 			require.NoError(t, err)
 			require.NoError(t, w.Close())
-			r := c.Codec().NewReader(&packed)
-			got, err := io.Copy(io.Discard, r)
-			require.ErrorIs(t, err, want, "%s %d", c, n)
-			if want == nil {
-				require.EqualValues(t, n, got)
+			d := batches{}
+			for range 2 { // the second batch of an input, too
+				got, err := d.unpack(c, packed.Bytes())
+				require.ErrorIs(t, err, want, "%s %d", c, n)
+				if want == nil {
+					require.Len(t, got, n)
+				}
 			}
-			require.LessOrEqual(t, got, int64(1<<20))
-			require.NoError(t, r.Close())
 		}
 	}
 }
@@ -65,4 +66,69 @@ func TestABombInTheLogIsAnError(t *testing.T) {
 	got, err := f.Fetch(ctx, 0, FetchOptions{MaxBytes: 1})
 	require.NoError(t, err)
 	require.Len(t, got.Records, 1)
+}
+
+// TestWhatABatchClaimsIsNotMade: a few bytes of a hostile producer may say that they
+// become a gigabyte, or that so much has to be at hand for them.
+func TestWhatABatchClaimsIsNotMade(t *testing.T) {
+	frame := func(window byte) []byte { // of zstd; with a raw block, the last
+		return []byte{0x28, 0xb5, 0x2f, 0xfd, 0, window, 3<<3 | 1, 0, 0, 'a', 'b', 'c'}
+	}
+	xerial := []byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1}
+	giga := []byte{0x80, 0x80, 0x80, 0x80, 4} // 1 GiB as a varint
+	for name, c := range map[string]struct {
+		codec  compress.Compression
+		packed []byte
+		want   string // "": one of errs
+		err    error
+	}{
+		"zstd_window_8MiB":   {compress.Zstd, frame(13 << 3), "abc", nil},
+		"zstd_window_128MiB": {compress.Zstd, frame(17 << 3), "abc", nil}, // level 22
+		"zstd_window_512MiB": {compress.Zstd, frame(19 << 3), "", ErrBatchTooLarge},
+		"zstd_window_1TiB":   {compress.Zstd, frame(30 << 3), "", ErrBatchTooLarge},
+		"zstd_cut_short":     {compress.Zstd, frame(13 << 3)[:10], "", ErrBatch},
+		"zstd_content_1GiB":  {compress.Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0x40, 3<<3 | 1, 0, 0, 'a', 'b', 'c'}, "", ErrBatchTooLarge},
+		"snappy_chunk_1GiB":  {compress.Snappy, append(xerial, 0x40, 0, 0, 0, 1), "", ErrBatch},
+		"snappy_block_1GiB":  {compress.Snappy, append(giga, 0, 'a'), "", ErrBatchTooLarge},
+		"snappy_framed_1GiB": {compress.Snappy, append(append(xerial, 0, 0, 0, 7), append(giga, 0, 'a')...), "", ErrBatchTooLarge},
+		"snappy_damaged":     {compress.Snappy, []byte{10, 0xff, 1}, "", ErrBatch},
+		"snappy_in_chunks":   {compress.Snappy, append(xerial, 0, 0, 0, 3, 1, 0, 'a', 0, 0, 0, 4, 2, 1<<2, 'b', 'c'), "abc", nil},
+		"no_codec":           {7, []byte("abc"), "", ErrBatch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			d := batches{}
+			got, err := d.unpack(c.codec, c.packed)
+			runtime.ReadMemStats(&after)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
+			require.ErrorIs(t, err, c.err)
+			require.Equal(t, c.want, string(got))
+		})
+	}
+}
+
+func FuzzUnpack(f *testing.F) {
+	for _, c := range []compress.Compression{compress.Snappy, compress.Zstd} {
+		var packed bytes.Buffer
+		w := c.Codec().NewWriter(&packed)
+		_, err := w.Write(bytes.Repeat([]byte("a line\n"), 50))
+		require.NoError(f, err)
+		require.NoError(f, w.Close())
+		f.Add(int8(c), packed.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, codec int8, packed []byte) {
+		if codec != int8(compress.Snappy) && codec != int8(compress.Zstd) {
+			return
+		}
+		d := batches{}
+		got, err := d.unpack(compress.Compression(codec), packed)
+		if err == nil {
+			again, err := d.unpack(compress.Compression(codec), packed) // where there is room
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(got, again))
+		} else if !errors.Is(err, ErrBatch) {
+			require.ErrorIs(t, err, ErrBatchTooLarge)
+		}
+	})
 }

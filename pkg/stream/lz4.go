@@ -77,8 +77,7 @@ func (d *batches) unpackLZ4(frame []byte) (lines []byte, plain bool, err error) 
 		d.arena = d.arena[:begin]
 		return nil, false, nil
 	}
-	d.unpacked += len(d.arena) - begin
-	return d.arena[begin:len(d.arena):len(d.arena)], true, nil
+	return d.unpackedFrom(begin), true, nil
 }
 
 // unpackBlock adds a block to the batch in the arena that begins there, and

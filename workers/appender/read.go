@@ -54,7 +54,12 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 		got.Fetched, got.err = f.Fetch(ctx, offset, stream.FetchOptions{MaxBytes: fetchBytes, MaxWait: p.a.pollEvery()})
 		if got.err != nil && !errors.Is(got.err, stream.ErrOffsetOutOfRange) && ctx.Err() == nil {
 			// Brokers come back: what was read so far stays good.
-			p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err)
+			if errors.Is(got.err, stream.ErrBatch) || errors.Is(got.err, stream.ErrBatchTooLarge) {
+				p.lg.ErrorContext(ctx, "a record batch cannot be read, trying again; to give its records up, delete the log up to the offset that follows it (kafka-delete-records.sh), and sealift ledger accept-loss when the partition is halted",
+					"offset", offset, "err", got.err)
+			} else {
+				p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err)
+			}
 			if wait == lastWait { // no broker that restarts, or a batch that cannot be read
 				p.view.unread(fmt.Errorf("read on from offset %d: %w", offset, got.err))
 			}
