@@ -2,8 +2,8 @@
 // several connections, and again whatever was not taken, as the SDKs do. It
 // is for `sealift demo` and `sealift send`.
 //
-// It promises that every event handed to it is told, once, as acknowledged or
-// as refused for good, or that Close returns an error. After a broken
+// It promises that every event handed to it is told, once, as acknowledged,
+// as refused for good or as a dead letter, or that Close returns an error. After a broken
 // connection or a 5xx answer it sends a batch again, so the collector may have
 // taken one twice: Resent says how many events that may concern.
 package send
@@ -50,11 +50,13 @@ type Config struct {
 	// RetryFor is how long a batch is sent again before sending ends with an
 	// error; 0: until ctx ends.
 	RetryFor time.Duration
-	// Acked is told the events of a batch that was answered 200, Refused an
-	// event that was answered 400 by itself. They are called from any
-	// goroutine and must not keep Body.
+	// Acked is told the events of a batch that were taken, Refused an
+	// event that was answered 400 by itself, Dead one that was answered 200 and is a
+	// dead letter; reason is then a letter's. They are called from any
+	// goroutine and must not keep Body. Dead nil: Refused is told.
 	Acked   func([]Event)
 	Refused func(e Event, reason string)
+	Dead    func(e Event, reason string)
 	Log     *slog.Logger
 }
 
@@ -85,6 +87,9 @@ func New(ctx context.Context, cfg Config) *Sender {
 	}
 	if cfg.BatchBytes <= 0 {
 		cfg.BatchBytes = 400 << 10
+	}
+	if cfg.Dead == nil {
+		cfg.Dead = cfg.Refused
 	}
 	s := &Sender{
 		cfg: cfg, open: map[string]*batch{}, work: make(chan *batch),
@@ -170,7 +175,7 @@ func (s *Sender) deliver(events []Event) error {
 		a := s.post(events)
 		switch {
 		case a.err == nil && a.status == http.StatusOK && a.taken:
-			s.cfg.Acked(events)
+			s.tell(events, a.dead)
 			return nil
 		case a.err == nil && a.status == http.StatusOK:
 			return fmt.Errorf("send %d events to %s: answered 200 without success: it is no collector; check the URL", len(events), s.cfg.URL)
@@ -197,6 +202,32 @@ func (s *Sender) deliver(events []Event) error {
 	}
 }
 
+// tell tells what became of the events of a batch that was answered 200.
+func (s *Sender) tell(events []Event, dead map[string][]int) {
+	reasons := make([]string, len(events))
+	for reason, at := range dead {
+		for _, i := range at {
+			if i >= 0 && i < len(events) {
+				reasons[i] = reason
+			}
+		}
+	}
+	taken := events
+	if len(dead) > 0 {
+		taken = nil
+		for i, e := range events {
+			if reasons[i] == "" {
+				taken = append(taken, e)
+			} else {
+				s.cfg.Dead(e, reasons[i])
+			}
+		}
+	}
+	if len(taken) > 0 {
+		s.cfg.Acked(taken)
+	}
+}
+
 // refused finds the events that are at fault: a 400 concerns a batch as a
 // whole, and none of it was taken.
 func (s *Sender) refused(events []Event, a answer) error {
@@ -214,7 +245,8 @@ func (s *Sender) refused(events []Event, a answer) error {
 // answer is what came back.
 type answer struct {
 	status     int
-	taken      bool // it is a collector's 200
+	taken      bool             // it is a collector's 200
+	dead       map[string][]int // reason -> events of it that are dead letters
 	reason     string
 	retryAfter time.Duration
 	err        error
@@ -262,7 +294,8 @@ func (s *Sender) post(events []Event) answer {
 	if err != nil {
 		return answer{err: err}
 	}
-	a := answer{status: resp.StatusCode, reason: reasonOf(text), taken: success(text)}
+	a := answer{status: resp.StatusCode, reason: reasonOf(text)}
+	a.taken, a.dead = success(text)
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
 		a.retryAfter = time.Duration(min(seconds, 60)) * time.Second
 	}
@@ -279,12 +312,15 @@ func zip(body *bytes.Buffer) bytes.Buffer {
 	return b
 }
 
-// success tells a collector's 200 from that of a page.
-func success(body []byte) bool {
+// success tells a collector's 200 from that of a page, and which events of it are
+// dead letters.
+func success(body []byte) (bool, map[string][]int) {
 	var said struct {
-		Success bool `json:"success"`
+		Success     bool             `json:"success"`
+		DeadLetters map[string][]int `json:"dead_letters"`
 	}
-	return json.Unmarshal(body, &said) == nil && said.Success
+	ok := json.Unmarshal(body, &said) == nil && said.Success
+	return ok, said.DeadLetters
 }
 
 // reasonOf finds the words in an answer.

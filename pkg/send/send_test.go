@@ -95,6 +95,45 @@ func TestSend(t *testing.T) {
 	require.Equal(t, 1, overloads)
 }
 
+// TestDeadLettersAreTold: answered 200, they are in no bucket all the same.
+func TestDeadLettersAreTold(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		answer string
+		dead   map[int64]string
+	}{
+		"none":          {`{"success":true}`, map[int64]string{}},
+		"some":          {`{"success":true,"dead_letters":{"no_user":[0,2],"message_id_too_long":[9]}}`, map[int64]string{1: "no_user", 3: "no_user", 10: "message_id_too_long"}},
+		"out_of_bounds": {`{"success":true,"dead_letters":{"no_user":[-1,10,3]}}`, map[int64]string{4: "no_user"}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, c.answer) }))
+			defer server.Close()
+			for _, dedicated := range []bool{true, false} {
+				var mu sync.Mutex
+				dead, cfg := map[int64]string{}, Config{}
+				if dedicated {
+					cfg.Dead = func(e Event, reason string) {
+						mu.Lock()
+						defer mu.Unlock()
+						dead[e.Line] = reason
+					}
+				}
+				s, told := sender(t.Context(), server.URL, cfg)
+				for n := range 10 {
+					require.NoError(t, s.Send(call(n+1, "")))
+				}
+				require.NoError(t, s.Close())
+				if !dedicated {
+					dead, told.refused = told.refused, nil
+				}
+				require.Equal(t, c.dead, dead)
+				require.Empty(t, told.refused)
+				require.Len(t, told.acked, 10-len(dead))
+			}
+		})
+	}
+}
+
 // TestWhatIsNoCollectorTakesNothing: a page that answers 200, or leads to one.
 func TestWhatIsNoCollectorTakesNothing(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{

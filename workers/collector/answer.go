@@ -58,15 +58,25 @@ func refuseEvent(err error) *refusal {
 
 var success = []byte(`{"success":true}` + "\n")
 
-// answer writes the answer: 200 if there is nothing to refuse.
+// accept answers 200. It tells which events became dead letters, by their indexes in
+// the batch: SDKs do not read it, but who sends a file wants to know.
+func accept(w http.ResponseWriter, rejected map[event.Reason][]int) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	if rejected == nil {
+		_, _ = w.Write(success)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(struct {
+		Success     bool                   `json:"success"`
+		DeadLetters map[event.Reason][]int `json:"dead_letters"`
+	}{true, rejected})
+}
+
+// answer writes a refusal.
 func answer(w http.ResponseWriter, no *refusal) int {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	if no == nil {
-		w.WriteHeader(http.StatusOK)
-		_, _ = w.Write(success)
-		return http.StatusOK
-	}
 	switch {
 	case no.after > 0:
 		seconds := int64((no.after + time.Second - 1) / time.Second)

@@ -17,33 +17,33 @@ import (
 // recordOverhead is about what a record costs beside its line.
 const recordOverhead = 416 // bytes
 
-// collect takes a request of the POST paths; nil means that all of it is in
-// Kafka.
-func (c *Collector) collect(r *http.Request, kind event.Kind) (no *refusal) {
+// collect takes a request of the POST paths; no refusal means that all of it is in
+// Kafka, the events that are rejected as dead letters.
+func (c *Collector) collect(r *http.Request, kind event.Kind) (rejected map[event.Reason][]int, no *refusal) {
 	c.metrics.inFlightRequests.Inc()
 	defer c.metrics.inFlightRequests.Dec()
 	if !c.loaded() {
-		return retryLater(http.StatusServiceUnavailable, "starting", "the collector is starting: try again")
+		return nil, retryLater(http.StatusServiceUnavailable, "starting", "the collector is starting: try again")
 	}
 	if !c.pace.admits() {
-		return overloaded()
+		return nil, overloaded()
 	}
 	g := &grant{budget: &c.inFlight}
 	defer g.release()
 	body, no := c.readBody(r, g)
 	if no != nil {
-		return no
+		return nil, no
 	}
 	waits := len(body) + perRequest
 	c.pace.enter(waits)
 	defer func() { c.pace.leave(waits, no == nil) }()
 	records, no := c.records(kind, body, c.stamp(r), authorization(r), true, g)
 	if no != nil {
-		return no
+		return nil, no
 	}
 	c.pace.enter(records.body + perRequest - waits) // inflated
 	waits = records.body + perRequest
-	return c.produce(r.Context(), records, g.pass())
+	return records.rejected, c.produce(r.Context(), records, g.pass())
 }
 
 // stamp says what the request alone tells about its events. It is made once,
@@ -62,6 +62,8 @@ type taken struct {
 	records []stream.Record // for the events topic
 	dead    []stream.Record // for the dead letters
 	body    int             // bytes of the body, inflated
+	// rejected says which events dead is of, by reason; nil: none.
+	rejected map[event.Reason][]int
 }
 
 // all yields the records of both.
@@ -126,6 +128,10 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 			var letter stream.Record
 			lines, letter = deadLetter(lines, request, i, stamp, fault)
 			out.dead = append(out.dead, letter)
+			if out.rejected == nil {
+				out.rejected = map[event.Reason][]int{}
+			}
+			out.rejected[fault.Reason] = append(out.rejected[fault.Reason], i)
 			c.metrics.rejected.WithLabelValues(string(fault.Reason)).Inc()
 			continue
 		}

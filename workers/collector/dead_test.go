@@ -54,9 +54,10 @@ func TestWhatIsAnswered200AndNotTakenIsADeadLetter(t *testing.T) {
 				r.Method = http.MethodGet
 				r.Header.Del("Authorization")
 			}
-			require.Equal(t, http.StatusOK, b.do(r).Code)
+			w := b.do(r)
+			require.Equal(t, http.StatusOK, w.Code)
 			require.Len(t, b.topic.take(), c.taken)
-			var reasons []string
+			reasons := []string{}
 			for _, d := range b.dead.take() {
 				reason, _ := d.Header("sealift-reason")
 				reasons = append(reasons, string(reason))
@@ -77,6 +78,18 @@ func TestWhatIsAnswered200AndNotTakenIsADeadLetter(t *testing.T) {
 				}
 			}
 			require.Equal(t, c.dead, strings.Join(reasons, " "))
+			if !get { // the answer names each
+				require.True(t, gjson.GetBytes(w.Body.Bytes(), "success").Bool())
+				told, events := make([]string, 3000), gjson.GetBytes(w.Body.Bytes(), "dead_letters")
+				require.Equal(t, len(reasons) > 0, events.Exists())
+				events.ForEach(func(reason, at gjson.Result) bool {
+					for _, i := range at.Array() {
+						told[i.Int()] = reason.String()
+					}
+					return true
+				})
+				require.Equal(t, reasons, strings.Fields(strings.Join(told, " ")))
+			}
 			require.InDelta(t, len(reasons), b.metric(t, "sealift_collector_dead_letters_total"), 0)
 			require.Zero(t, b.inFlight.used.Load())
 		})

@@ -83,11 +83,13 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 	if r.Method != http.MethodPost {
 		return kind.String(), c.refuse(w, wrongMethod(w, http.MethodPost))
 	}
-	no := c.collect(r, kind)
+	rejected, no := c.collect(r, kind)
 	if c.count(no); no != nil {
 		linger(r.Body)
+		return kind.String(), answer(w, no)
 	}
-	return kind.String(), answer(w, no)
+	accept(w, rejected)
+	return kind.String(), http.StatusOK
 }
 
 // manyHeaders answers as net/http does when they are too long.

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/deadletter"
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/sample"
 	"github.com/sealift/sealift/pkg/send"
@@ -30,6 +31,7 @@ type sent struct {
 	mu       sync.Mutex // guards all below
 	acked    int64
 	refused  int64 // lines that are no events
+	buried   int64 // lines that became dead letters; `sealift send` only
 	repeated int64 // acked events of a source that was sent the same messageId before
 	resent   int64
 	expected map[string]*check.Expected // by destination id
@@ -156,14 +158,22 @@ func (s *sent) ack(destinations []string, source string, events []send.Event) {
 }
 
 func (s *sent) refuse(line int64, reason string) {
+	s.complain(&s.refused, "more lines are not sent; they are counted", fmt.Sprintf("line %d is not sent: %s", line, reason))
+}
+
+func (s *sent) bury(line int64, reason string) {
+	s.complain(&s.buried, "more lines became dead letters; they are counted", fmt.Sprintf("line %d became a dead letter: %s", line, deadletter.Describe(reason)))
+}
+
+// complain counts a line, and names the first ones.
+func (s *sent) complain(count *int64, more, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refused++
-	if s.refused <= complaints {
-		fmt.Fprintf(s.errOut, "line %d is not sent: %s\n", line, reason)
-	}
-	if s.refused == complaints+1 {
-		fmt.Fprintln(s.errOut, "more lines are not sent; they are counted")
+	switch *count++; {
+	case *count <= complaints:
+		fmt.Fprintln(s.errOut, text)
+	case *count == complaints+1:
+		fmt.Fprintln(s.errOut, more)
 	}
 }
 

@@ -47,7 +47,8 @@ they are, any other object as a track call with the object as its properties. A
 line without messageId gets one, so that what is sent again can be recognised.
 
 Batches that are not taken just now are sent again. Exit code 0: every line was
-taken; 3: some lines were refused, they are named; 1: sending ended early.`,
+taken; 3: some lines were refused, or became dead letters, as a call without a user
+does: the first of each are named; 1: sending ended early.`,
 		Example: `  sealift send events.ndjson --write-key demo
   zcat *.gz | sealift send --url https://events.example.com --write-key wk_...`,
 		Args:        cobra.MaximumNArgs(1),
@@ -90,10 +91,11 @@ func (o *sendOptions) complete(env []string) error {
 
 // sendCounts is how it went.
 type sendCounts struct {
-	Sent    int64   `json:"sent"`    // acknowledged
-	Refused int64   `json:"refused"` // lines that are no events, and events refused for good
-	Resent  int64   `json:"resent"`  // may have been taken twice
-	Seconds float64 `json:"seconds"`
+	Sent        int64   `json:"sent"`         // acknowledged, and not dead letters
+	DeadLetters int64   `json:"dead_letters"` // acknowledged, and in no file
+	Refused     int64   `json:"refused"`      // lines that are no events, and events refused for good
+	Resent      int64   `json:"resent"`       // may have been taken twice
+	Seconds     float64 `json:"seconds"`
 }
 
 func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
@@ -128,6 +130,8 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 		return err
 	case counts.Refused > 0:
 		return partial(fmt.Sprintf("%s lines were not sent", progress.Count(counts.Refused)))
+	case counts.DeadLetters > 0:
+		return partial(fmt.Sprintf("%s lines became dead letters", progress.Count(counts.DeadLetters)))
 	}
 	return nil
 }
@@ -140,6 +144,7 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 		URL: o.url, Workers: o.concurrency, Gzip: !o.plain, RetryFor: o.retryFor, Log: a.log,
 		Acked:   func(events []send.Event) { acked.Add(int64(len(events))) },
 		Refused: func(e send.Event, reason string) { refused.refuse(e.Line, reason) },
+		Dead:    func(e send.Event, reason string) { refused.bury(e.Line, reason) },
 	})
 	err := func() error {
 		for e, err := range send.NDJSON(in, "send-"+uuid.NewString()) {
@@ -162,7 +167,7 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 	if closed := sender.Close(); closed != nil {
 		err = closed
 	}
-	return sendCounts{Sent: acked.Load(), Refused: refused.refused, Resent: sender.Resent()}, err
+	return sendCounts{Sent: acked.Load(), DeadLetters: refused.buried, Refused: refused.refused, Resent: sender.Resent()}, err
 }
 
 func (a *app) printCounts(o *sendOptions, c sendCounts) error {
@@ -170,11 +175,17 @@ func (a *app) printCounts(o *sendOptions, c sendCounts) error {
 		return a.printJSON(c)
 	}
 	text := fmt.Sprintf("sent %s events in %.1fs", progress.Count(c.Sent), c.Seconds)
+	if c.DeadLetters > 0 {
+		text += fmt.Sprintf(", %s became dead letters", progress.Count(c.DeadLetters))
+	}
 	if c.Refused > 0 {
 		text += fmt.Sprintf(", %s lines refused", progress.Count(c.Refused))
 	}
 	if c.Resent > 0 {
 		text += fmt.Sprintf(", %s events sent again", progress.Count(c.Resent))
+	}
+	if c.DeadLetters > 0 {
+		text += "\n`sealift sources status` shows dead letters, `sealift sources redrive` sends them again after a fix"
 	}
 	_, err := fmt.Fprintln(a.stdout, text)
 	return err

@@ -51,7 +51,7 @@ func startCollector(t *testing.T) (url string, topic *sentTopic) {
 	live := catalog.NewLive()
 	live.Set(snapshot)
 	topic = &sentTopic{ids: map[string]int{}}
-	c, err := collector.New(collector.Config{}, collector.Deps{Catalog: live, Producer: topic, DeadLetters: topic})
+	c, err := collector.New(collector.Config{Validate: true}, collector.Deps{Catalog: live, Producer: topic, DeadLetters: topic})
 	require.NoError(t, err)
 	server := httptest.NewServer(c.Handler())
 	t.Cleanup(server.Close)
@@ -91,6 +91,30 @@ func TestSendStandardInput(t *testing.T) {
 	require.Contains(t, out, "sent 2 events")
 	require.Contains(t, errOut, "line 2 is not sent: it is not a JSON object")
 	require.Len(t, topic.ids, 2, "each line has a messageId of its own")
+}
+
+// TestSendNamesDeadLetters: a collector answers 200 to them, and no bucket gets them.
+func TestSendNamesDeadLetters(t *testing.T) {
+	url, _ := startCollector(t)
+	long := strings.Repeat("m", 101)
+	in := `{"type":"track","userId":"u","event":"e"}` + "\n\n" + `{"type":"page"}` + "\n" + `{"type":"track","userId":"u","event":"e","messageId":"` + long + `"}` + "\n" +
+		strings.Repeat(`{"type":"track","userId":"u"}`+"\n", complaints) + "no JSON\n"
+	code, out, errOut := sealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web")
+	require.Equal(t, exitPartial, code, errOut)
+	require.Contains(t, out, "sent 1 events")
+	require.Contains(t, out, "22 became dead letters, 1 lines refused")
+	require.Contains(t, errOut, "line 3 became a dead letter: neither userId nor anonymousId\n")
+	require.Contains(t, errOut, "line 4 became a dead letter: a messageId longer than 100 characters\n")
+	require.Contains(t, errOut, "line 25 is not sent: it is not a JSON object\n")
+	require.Contains(t, errOut, "more lines became dead letters; they are counted\n")
+	require.Contains(t, out, "sealift sources status")
+	require.NotContains(t, errOut, long)
+
+	code, out, _ = sealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web", "--json")
+	require.Equal(t, exitPartial, code)
+	var counts sendCounts
+	require.NoError(t, json.Unmarshal([]byte(out), &counts))
+	require.Equal(t, []int64{1, 22, 1}, []int64{counts.Sent, counts.DeadLetters, counts.Refused})
 }
 
 func TestSendSaysWhatIsWrong(t *testing.T) {
