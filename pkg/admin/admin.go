@@ -29,8 +29,6 @@ type Config struct {
 	// Pprof serves profiles below /debug/pprof. They show memory and command
 	// lines: not for listeners that strangers reach.
 	Pprof bool
-	// CheckTimeout bounds each check of /readyz. Default 3s.
-	CheckTimeout time.Duration
 	// Version is what /version answers, as JSON.
 	Version map[string]string
 }
@@ -55,9 +53,6 @@ type Server struct {
 
 // Start listens and serves until Close.
 func Start(cfg Config, deps Deps) (*Server, error) {
-	if cfg.CheckTimeout == 0 {
-		cfg.CheckTimeout = 3 * time.Second
-	}
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for operators at %q (admin.listen): %w", cfg.Listen, err)

@@ -42,7 +42,10 @@ func (s *Server) Check(name string, probe func(context.Context) error) {
 	s.checks = append(s.checks, &check{name: name, probe: probe})
 }
 
-// Ready runs every check, side by side, each bounded by CheckTimeout.
+// checkTimeout bounds each check.
+const checkTimeout = 3 * time.Second
+
+// Ready runs every check, side by side, each bounded.
 func (s *Server) Ready(ctx context.Context) Readiness {
 	s.mu.Lock()
 	checks := append([]*check(nil), s.checks...)
@@ -51,7 +54,7 @@ func (s *Server) Ready(ctx context.Context) Readiness {
 	r := Readiness{Ready: true, Draining: s.draining.Load(), Checks: make([]Result, len(checks))}
 	var wg sync.WaitGroup
 	for i, c := range checks {
-		wg.Go(func() { r.Checks[i] = c.run(ctx, s.cfg.CheckTimeout) })
+		wg.Go(func() { r.Checks[i] = c.run(ctx, checkTimeout) })
 	}
 	wg.Wait()
 	for _, c := range r.Checks {

@@ -34,10 +34,8 @@ type KafkaConfig struct {
 	// deleted now and then, all but a partition's last batch. Empty: nothing is
 	// deleted.
 	TrimBehind []string
-	// TrimEvery is the pause between two trims. Default 30s. Only used when
-	// TrimBehind is set.
-	TrimEvery time.Duration
-	Log       *slog.Logger
+	Log        *slog.Logger
+	trimEvery  time.Duration // between two trims; other than 30s in tests
 }
 
 // Kafka is a single broker that speaks Kafka's protocol.
@@ -70,8 +68,8 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 	if err := os.Remove(filepath.Join(cfg.Dir, "session_state.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("start embedded kafka in %q: %w", cfg.Dir, err)
 	}
-	if cfg.TrimEvery == 0 {
-		cfg.TrimEvery = 30 * time.Second
+	if cfg.trimEvery == 0 {
+		cfg.trimEvery = 30 * time.Second
 	}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
@@ -110,7 +108,7 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 		}
 		ctx, stop := context.WithCancel(context.Background())
 		k.stop = stop
-		k.wg.Go(func() { k.trimEvery(ctx, cfg.TrimEvery) })
+		k.wg.Go(func() { k.trimEvery(ctx, cfg.trimEvery) })
 	}
 	return k, nil
 }

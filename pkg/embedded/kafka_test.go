@@ -26,7 +26,7 @@ const childDir = "SEALIFT_EMBEDDED_CHILD_DIR"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
-		k, err := StartKafka(KafkaConfig{Dir: dir, TrimBehind: []string{"readers"}, TrimEvery: time.Hour})
+		k, err := StartKafka(KafkaConfig{Dir: dir, TrimBehind: []string{"readers"}, trimEvery: time.Hour})
 		if err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 
 func start(t *testing.T, dir string) *Kafka {
 	t.Helper()
-	k, err := StartKafka(KafkaConfig{Dir: dir, TrimBehind: []string{"readers"}, TrimEvery: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	k, err := StartKafka(KafkaConfig{Dir: dir, TrimBehind: []string{"readers"}, trimEvery: time.Hour, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = k.Close() })
 	return k
@@ -223,7 +223,7 @@ func TestTrim(t *testing.T) {
 	})
 
 	t.Run("slowest_group_and_foreign_topics_are_respected", func(t *testing.T) {
-		k, err := StartKafka(KafkaConfig{Dir: t.TempDir(), TrimBehind: []string{"readers", "others", "never joined"}, TrimEvery: time.Hour})
+		k, err := StartKafka(KafkaConfig{Dir: t.TempDir(), TrimBehind: []string{"readers", "others", "never joined"}, trimEvery: time.Hour})
 		require.NoError(t, err)
 		defer k.Close()
 		c := client(t, k.Addr())
@@ -246,7 +246,7 @@ func TestTrim(t *testing.T) {
 	})
 
 	t.Run("offsets_set_by_other_tools_delete_nothing", func(t *testing.T) {
-		k, err := StartKafka(KafkaConfig{Dir: t.TempDir(), TrimBehind: []string{"readers"}, TrimEvery: time.Hour})
+		k, err := StartKafka(KafkaConfig{Dir: t.TempDir(), TrimBehind: []string{"readers"}, trimEvery: time.Hour})
 		require.NoError(t, err)
 		defer k.Close()
 		c := client(t, k.Addr(), kgo.DefaultProduceTopic("events"))

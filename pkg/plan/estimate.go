@@ -166,9 +166,9 @@ func (p *Plan) requests(mean files, rolls float64) {
 		p.cost(kind, payer, sealed[kind])
 	}
 	p.RequestsPerFile = sealed.Total() / p.DeliveriesPerDay
-	// An audit asks each chain for its head and its hint, and notes it; of
+	// An audit, each hour (auditor.every), asks each chain for its head and its hint, and notes it; of
 	// each new entry it reads the entry and lists the receipts.
-	audits := float64(day/l.AuditEvery) * partitions
+	audits := float64(day/time.Hour) * partitions
 	p.cost("list audit", "operator", audits+p.EntriesPerDay*ceil(mean.count*l.Copies/entries/filesPerEntry))
 	p.cost("get audit", "operator", audits+p.EntriesPerDay)
 	p.cost("put audit", "operator", audits)

@@ -41,8 +41,7 @@ type Load struct {
 	KafkaKeeps    time.Duration `json:"-"`
 	Replication   int           `json:"replication"`
 	StagingKeeps  time.Duration `json:"-"`
-	DeliverWithin time.Duration `json:"-"` // after the hour's turn, until all its files are delivered
-	AuditEvery    time.Duration `json:"-"`
+	DeliverWithin time.Duration `json:"-"`           // after the hour's turn, until all its files are delivered
 	Cores         float64       `json:"cores"`       // of a worker
 	Utilisation   float64       `json:"utilisation"` // of cores, at the peak
 	S3Latency     time.Duration `json:"-"`           // of one request
@@ -54,7 +53,7 @@ func DefaultLoad() Load {
 	return Load{
 		EventsPerSecond: 10_000, Peak: 2, EventBytes: 900, Sources: 1_000, Destinations: 100, Copies: 1, Skew: 1.1, Spread: 1,
 		RollEvery: time.Hour, MaxBytes: 100e6, DedupWindow: 24 * time.Hour, KafkaKeeps: 7 * 24 * time.Hour, Replication: 3,
-		StagingKeeps: 7 * 24 * time.Hour, DeliverWithin: 20 * time.Minute, AuditEvery: time.Hour,
+		StagingKeeps: 7 * 24 * time.Hour, DeliverWithin: 20 * time.Minute,
 		Cores: 4, Utilisation: 0.6, S3Latency: 50 * time.Millisecond, Concurrency: 16,
 	}
 }
@@ -81,7 +80,7 @@ func (l Load) Validate() error {
 	bad(!(l.Utilisation > 0) || l.Utilisation > 1, "utilisation", "above 0 and at most 1")
 	bad(l.RollEvery < time.Second || l.RollEvery > time.Hour, "time in one file", "1s to 1h")
 	bad(!(l.MaxBytes >= 1e6), "bytes of a file", "1 MB or more")
-	bad(l.DedupWindow < 0 || l.KafkaKeeps <= 0 || l.StagingKeeps <= 0 || l.DeliverWithin <= 0 || l.AuditEvery <= 0 || l.S3Latency <= 0, "times", "above 0")
+	bad(l.DedupWindow < 0 || l.KafkaKeeps <= 0 || l.StagingKeeps <= 0 || l.DeliverWithin <= 0 || l.S3Latency <= 0, "times", "above 0")
 	bad(l.Concurrency < 1, "copies at once", "1 or more")
 	return errors.Join(errs...)
 }

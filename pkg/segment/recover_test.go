@@ -194,9 +194,9 @@ func (l *life) intact(f *Sealed, lines string) {
 func TestAnyLifeIsRecovered(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"large_blocks":  {},
-		"small_blocks":  {BlockBytes: 1 << 10, ChunkBytes: 8 << 10},
-		"small_files":   {BlockBytes: 4 << 10, ChunkBytes: 8 << 10, MaxBytes: 6 << 10},
-		"little_memory": {BlockBytes: 4 << 10, ChunkBytes: 16 << 10, Budget: NewBudget(3 << 10)},
+		"small_blocks":  {blockBytes: 1 << 10, chunkBytes: 8 << 10},
+		"small_files":   {blockBytes: 4 << 10, chunkBytes: 8 << 10, MaxBytes: 6 << 10},
+		"little_memory": {blockBytes: 4 << 10, chunkBytes: 16 << 10, Budget: NewBudget(3 << 10)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(20) {
@@ -261,7 +261,7 @@ func (l *life) resume(checkpoint int, sealed []*Sealed) {
 // TestDamageIsNeverTakenForData: whatever was cut off, flipped or lost, what
 // is recovered is one of the checkpoints, or nothing.
 func TestDamageIsNeverTakenForData(t *testing.T) {
-	l := newLife(t, 3, Config{BlockBytes: 1 << 10, ChunkBytes: 8 << 10})
+	l := newLife(t, 3, Config{blockBytes: 1 << 10, chunkBytes: 8 << 10})
 	for range 250 {
 		l.step()
 	}
@@ -377,7 +377,7 @@ func TestLimitsThatWereLowered(t *testing.T) {
 // TestACheckpointOutlivesItsChunks: a chunk that is released after a
 // checkpoint is needed by it until the next.
 func TestACheckpointOutlivesItsChunks(t *testing.T) {
-	l := newLife(t, 1, Config{BlockBytes: 1 << 10, ChunkBytes: 4 << 10})
+	l := newLife(t, 1, Config{blockBytes: 1 << 10, chunkBytes: 4 << 10})
 	for range 100 {
 		l.append()
 	}
@@ -431,7 +431,7 @@ func TestAJournalThatCannotBeRead(t *testing.T) {
 
 // TestTheJournalStaysSmall: lines that went into blocks do not pile up in it.
 func TestTheJournalStaysSmall(t *testing.T) {
-	s := newSpool(t, Config{BlockBytes: 64 << 10})
+	s := newSpool(t, Config{blockBytes: 64 << 10})
 	l := line(1, 200)
 	for i := range int64(600) {
 		for j := range int64(1_000) {

@@ -21,6 +21,7 @@
 package segment
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -50,28 +51,18 @@ type Config struct {
 	// MaxBytes is when a file is full, in compressed bytes; default 100,000,000.
 	// It is exceeded only by one line that might exceed it alone, and by what was
 	// gathered under a larger one before a recovery.
-	MaxBytes int64
-	// BlockBytes is how many bytes of lines make a block; default 128 KiB.
-	BlockBytes int
-	// ChunkBytes is when the next chunk file is begun; default 64 MiB.
-	ChunkBytes int64
+	MaxBytes   int64
+	blockBytes int   // of lines make a block; other than 128 KiB in tests
+	chunkBytes int64 // after which the next chunk file is begun; other than 64 MiB in tests
 	// Budget is shared by all spools of a process; nil: unbounded.
 	Budget *Budget
 }
 
 func (c Config) withDefaults() Config {
-	if c.Level == 0 {
-		c.Level = 6
-	}
-	if c.MaxBytes == 0 {
-		c.MaxBytes = 100_000_000
-	}
-	if c.BlockBytes == 0 {
-		c.BlockBytes = 128 << 10
-	}
-	if c.ChunkBytes == 0 {
-		c.ChunkBytes = 64 << 20
-	}
+	c.Level = cmp.Or(c.Level, 6)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 100_000_000)
+	c.blockBytes = cmp.Or(c.blockBytes, 128<<10)
+	c.chunkBytes = cmp.Or(c.chunkBytes, 64<<20)
 	if c.Budget == nil {
 		c.Budget = NewBudget(1 << 62)
 	}
@@ -93,8 +84,6 @@ func (c Config) validate() error {
 		return errors.New("segment: no directory")
 	case c.Level < 1 || c.Level > 9:
 		return fmt.Errorf("segment: gzip level %d is not 1 to 9", c.Level)
-	case c.BlockBytes < 1<<10:
-		return fmt.Errorf("segment: block of %d bytes is under 1 KiB", c.BlockBytes)
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 			return fmt.Errorf("append offset %d: %w", offset, ErrFull)
 		}
 	}
-	if len(a.lines) > 0 && len(a.lines)+n > s.cfg.BlockBytes {
+	if len(a.lines) > 0 && len(a.lines)+n > s.cfg.blockBytes {
 		if err := s.flush(a, true); err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (s *Spool) flush(a *active, keep bool) error {
 		s.release(a, keep)
 		return nil
 	}
-	if s.chunk == nil || s.chunk.size+int64(len(s.buf)) >= s.cfg.ChunkBytes {
+	if s.chunk == nil || s.chunk.size+int64(len(s.buf)) >= s.cfg.chunkBytes {
 		if err := s.nextChunk(); err != nil {
 			return s.fail(err)
 		}

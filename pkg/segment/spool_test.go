@@ -60,11 +60,11 @@ func newSpool(t *testing.T, cfg Config) *Spool {
 func TestSealedFileHoldsTheLinesInOrder(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"one_block":          {},
-		"many_blocks":        {BlockBytes: 1 << 10},
-		"many_chunks":        {BlockBytes: 4 << 10, ChunkBytes: 8 << 10},
-		"level_1":            {BlockBytes: 4 << 10, Level: 1},
-		"level_9":            {BlockBytes: 4 << 10, Level: 9},
-		"blocks_of_one_line": {BlockBytes: 1 << 10, Budget: NewBudget(1)},
+		"many_blocks":        {blockBytes: 1 << 10},
+		"many_chunks":        {blockBytes: 4 << 10, chunkBytes: 8 << 10},
+		"level_1":            {blockBytes: 4 << 10, Level: 1},
+		"level_9":            {blockBytes: 4 << 10, Level: 9},
+		"blocks_of_one_line": {blockBytes: 1 << 10, Budget: NewBudget(1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSpool(t, cfg)
@@ -105,11 +105,11 @@ func TestObjectNeverExceedsItsLimit(t *testing.T) {
 		compressible bool
 		cfg          Config
 	}{
-		"text":          {true, Config{BlockBytes: 16 << 10}},
-		"noise":         {false, Config{BlockBytes: 16 << 10}},
-		"text_level_1":  {true, Config{BlockBytes: 16 << 10, Level: 1}},
-		"noise_level_1": {false, Config{BlockBytes: 16 << 10, Level: 1}},
-		"text_level_9":  {true, Config{BlockBytes: 16 << 10, Level: 9}},
+		"text":          {true, Config{blockBytes: 16 << 10}},
+		"noise":         {false, Config{blockBytes: 16 << 10}},
+		"text_level_1":  {true, Config{blockBytes: 16 << 10, Level: 1}},
+		"noise_level_1": {false, Config{blockBytes: 16 << 10, Level: 1}},
+		"text_level_9":  {true, Config{blockBytes: 16 << 10, Level: 9}},
 		"noise_level_9": {false, Config{Level: 9}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -223,7 +223,7 @@ func TestBudgetIsKeptByOnesThatAreIdle(t *testing.T) {
 func TestWindowsOfALargerShareAreGivenUp(t *testing.T) {
 	const streams = 256
 	budget := NewBudget(8 << 20)
-	s := newSpool(t, Config{Budget: budget, BlockBytes: 1 << 10})
+	s := newSpool(t, Config{Budget: budget, blockBytes: 1 << 10})
 	offset := int64(0)
 	add := func(n int) {
 		offset++
@@ -261,7 +261,7 @@ func TestWindowsOfALargerShareAreGivenUp(t *testing.T) {
 }
 
 func TestReleaseGivesDiskBack(t *testing.T) {
-	s := newSpool(t, Config{BlockBytes: 1 << 10, ChunkBytes: 16 << 10})
+	s := newSpool(t, Config{blockBytes: 1 << 10, chunkBytes: 16 << 10})
 	var sealed []*Sealed
 	for i := range 4_000 {
 		require.NoError(t, s.Append(stream(i%4), int64(i), 5, line(i, 300)))
@@ -295,7 +295,7 @@ func chunkFiles(t *testing.T, s *Spool) int {
 }
 
 func TestDiskErrorBreaksTheSpool(t *testing.T) {
-	s := newSpool(t, Config{BlockBytes: 1 << 10})
+	s := newSpool(t, Config{blockBytes: 1 << 10})
 	require.NoError(t, s.Append(stream(1), 1, 5, line(1, 2_000)))
 	require.NoError(t, s.Append(stream(1), 2, 5, line(2, 2_000)))
 	require.NoError(t, s.chunk.file.Close())
@@ -309,7 +309,7 @@ func TestDiskErrorBreaksTheSpool(t *testing.T) {
 func TestEqualContentGivesEqualBytes(t *testing.T) {
 	var objects [][]byte
 	for range 2 {
-		s := newSpool(t, Config{BlockBytes: 4 << 10})
+		s := newSpool(t, Config{blockBytes: 4 << 10})
 		for i := range 500 {
 			require.NoError(t, s.Append(stream(1), int64(i), 5, line(i, 400)))
 		}

@@ -58,8 +58,6 @@ type Config struct {
 	// MaxWaiting is how many sealed files may wait for the staging bucket, of all
 	// partitions, before those that have some stop reading; default 150,000.
 	MaxWaiting int64
-	// CheckpointEvery is how much reading a killed process loses; default 10s.
-	CheckpointEvery time.Duration
 }
 
 // Rotator turns sealed files into entries of the ledger.
@@ -147,7 +145,6 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 20*time.Second)
 	cfg.DedupMemory = cmp.Or(cfg.DedupMemory, dedup.DefaultMemory)
 	cfg.MaxWaiting = cmp.Or(cfg.MaxWaiting, 150_000)
-	cfg.CheckpointEvery = cmp.Or(cfg.CheckpointEvery, 10*time.Second)
 	switch {
 	case cfg.DataDir == "":
 		return nil, errors.New("appender.data_dir is not set")

@@ -218,7 +218,7 @@ type pendingRequest struct {
 func (l *loop) run(ctx context.Context) error {
 	tick := time.NewTicker(l.p.a.tickEvery())
 	defer tick.Stop()
-	save := time.NewTimer(l.p.a.saveEvery())
+	save := time.NewTimer(saveEvery())
 	defer save.Stop()
 	for {
 		in := l.reads.results
@@ -274,7 +274,7 @@ func (l *loop) run(ctx context.Context) error {
 			if err := l.save(); err != nil {
 				return err
 			}
-			save.Reset(l.p.a.saveEvery())
+			save.Reset(saveEvery())
 		}
 		l.rotate()
 		if l.last && l.c.idle() { // and cut had nothing to say

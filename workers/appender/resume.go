@@ -241,8 +241,9 @@ func (l *loop) save() error {
 	return nil
 }
 
+// checkpointEvery is how much reading a killed process loses.
+const checkpointEvery = 10 * time.Second
+
 // saveEvery is the time to the next checkpoint, by chance, lest all partitions
 // write at once.
-func (a *Appender) saveEvery() time.Duration {
-	return a.cfg.CheckpointEvery/2 + jitter.N(a.cfg.CheckpointEvery)
-}
+func saveEvery() time.Duration { return checkpointEvery/2 + jitter.N(checkpointEvery) }

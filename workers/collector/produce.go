@@ -13,6 +13,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
+// spoolAfter is how long a request waits for Kafka before it goes to the spool.
+const spoolAfter = 2 * time.Second
+
 // produce writes what was taken and returns nil when Kafka has acknowledged all
 // of it, or the spool what is left. Without a spool production goes on when the request
 // has been answered: its bytes count as in flight until Kafka's client has let go of
@@ -31,7 +34,7 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 		if c.isBehind(t) {
 			return c.store(ctx, t, g, c.cfg.AnswerWithin)
 		}
-		tryFor = c.cfg.SpoolAfter
+		tryFor = spoolAfter
 	}
 	type outcome struct {
 		left taken
