@@ -21,7 +21,10 @@ func TestPlanCountsWhatAFleetDoes(t *testing.T) {
 		"entries_owe_few":  {sources: 12, partitions: 4}, // each receipt is looked for
 		"entries_owe_many": {sources: 96, partitions: 3}, // an entry's are listed
 	} {
-		t.Run(hazard, func(t *testing.T) { planCounts(t, c.sources, c.partitions) })
+		t.Run(hazard, func(t *testing.T) {
+			t.Parallel()
+			planCounts(t, c.sources, c.partitions)
+		})
 	}
 }
 
