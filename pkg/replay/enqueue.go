@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -27,6 +28,10 @@ type enqueuer struct {
 	pace  pacer
 	tally Tally
 	batch []stream.Record
+	// beyond counts the copies that a former run made, or gave up, and this one
+	// may not make: the catalog was changed. They count as what became of the
+	// order, so its plan must not lack them.
+	beyond int64
 }
 
 func (q *enqueuer) all(ctx context.Context) error {
@@ -45,7 +50,7 @@ func (q *enqueuer) all(ctx context.Context) error {
 	if err := q.flush(ctx); err != nil {
 		return err
 	}
-	plan := delivery.Plan{Files: q.tally.Files, Records: q.tally.Records, Bytes: q.tally.Bytes, Copies: q.tally.Copies, At: time.Now().UnixMilli()}
+	plan := delivery.Plan{Files: q.tally.Files, Records: q.tally.Records, Bytes: q.tally.Bytes, Copies: q.tally.Copies + q.beyond, At: time.Now().UnixMilli()}
 	if err := put(ctx, q.Staging, delivery.PlanKey(q.order.ID), plan.Encode(), false); err != nil {
 		return fmt.Errorf("write plan of replay %q: %w", q.order.ID, err)
 	}
@@ -62,6 +67,7 @@ func (q *enqueuer) entry(ctx context.Context, e found, held map[int]stream.Bound
 	if err != nil {
 		return err
 	}
+	q.beyond += past.beyond(e)
 	var rebuild []int
 	for i, f := range e.files {
 		if at[i] != staged && q.Kafka != nil && q.order.From != delivery.FromStaging && !past.all(f) {
@@ -168,6 +174,18 @@ func (p past) all(f foundFile) bool {
 		}
 	}
 	return true
+}
+
+// beyond is how many of them are of copies that are not to be made any more.
+func (p past) beyond(e found) int64 {
+	pairs := maps.Clone(p.delivered)
+	maps.Copy(pairs, p.failed) // one may be both
+	for _, f := range e.files {
+		for _, d := range f.destinations {
+			delete(pairs, pair{f.index, d})
+		}
+	}
+	return int64(len(pairs))
 }
 
 func (q *enqueuer) past(ctx context.Context, e found) (past, error) {

@@ -9,7 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -109,6 +111,56 @@ func TestResume(t *testing.T) {
 	require.EqualValues(t, 6, s.Plan.Copies)
 	require.EqualValues(t, 2, s.Delivered)
 	require.Zero(t, s.Failed, "it is tried again")
+}
+
+// What a former run did, and this one may not do any more, as of a source that is
+// not subscribed now, does not stand for copies that are outstanding.
+func TestResumeAfterTheCatalogChanged(t *testing.T) {
+	r := newRig(t)
+	subscribe := func(sources ...string) {
+		s, err := catalog.NewSnapshot([]catalog.Workspace{{
+			ID: acme, Sources: []catalog.Source{{ID: "web"}, {ID: "app"}},
+			Destinations: []catalog.Destination{{Name: "two", Sources: sources, Bucket: "two-logs"}},
+		}})
+		require.NoError(t, err)
+		r.catalog.Set(s)
+	}
+	subscribe("web", "app")
+	r.fill()
+	r.write("app", next, `{"messageId":"alone"}`)
+	r.seal(100, nil) // an entry of nothing else
+	o := r.order("r", func(o *delivery.Order) { o.Destinations = []string{two} })
+	_, err := r.run().Enqueue(t.Context(), o, false)
+	require.NoError(t, err)
+	jobs := map[string][]delivery.Job{}
+	for _, job := range r.jobs {
+		e, err := ledger.NewChain(r.staging, testLog).Entry(t.Context(), job.File.Seq)
+		require.NoError(t, err)
+		source := e.Files[job.File.Index].Source
+		jobs[source] = append(jobs[source], job)
+	}
+	require.Len(t, jobs["app"], 3)
+	require.Len(t, jobs["web"], 2)
+	require.NoError(t, r.staging.Delete(t.Context(), delivery.PlanKey("r")), "it was cut short")
+	r.deliver(jobs["app"][:2]...)
+	r.deliver(jobs["web"][0])
+	for _, job := range jobs["app"][1:] { // a note is late
+		require.NoError(t, put(t.Context(), r.staging, delivery.ReplayFailedKey("r", job.File, job.Destination), []byte("{}"), false))
+	}
+
+	subscribe("web")
+	r.jobs = nil
+	tally, err := r.run().Enqueue(t.Context(), o, true)
+	require.NoError(t, err)
+	require.Equal(t, jobs["web"][1:], r.jobs)
+	require.EqualValues(t, 2, tally.Copies)
+	for _, over := range []bool{false, true} {
+		s, err := ReadStatus(t.Context(), r.staging, "r")
+		require.NoError(t, err)
+		require.EqualValues(t, 5, s.Plan.Copies)
+		require.Equal(t, over, s.Over(), "%+v", s)
+		r.deliver(jobs["web"]...)
+	}
 }
 
 // A copy that failed and arrived, as when it was tried twice or its note was late,
