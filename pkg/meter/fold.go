@@ -183,7 +183,8 @@ func readPages(ctx context.Context, staging objstore.Store, keys []string, log *
 			return nil
 		})
 	}
-	return pages, group.Wait()
+	err := group.Wait() // before pages are looked at, which it completes
+	return pages, err
 }
 
 // plus returns the sum with the pages, which it does not count yet.

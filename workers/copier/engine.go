@@ -67,6 +67,7 @@ type engine struct {
 	sched    *scheduler
 	tasks    map[debt]*task
 	stopping bool
+	warned   time.Time // when it was last said that a job cannot be put aside
 }
 
 // debt is what tells tasks apart.
@@ -156,13 +157,13 @@ func (e *engine) carry(ctx context.Context, ef effect) {
 		if e.droppedIfLost(ef.task) {
 			return
 		}
-		err := e.insist(ctx, func() error { return e.queue.requeue(ctx, ef.tier, ef.job) })
+		err := e.insist(ctx, ef.job, func() error { return e.queue.requeue(ctx, ef.tier, ef.job) })
 		if err == nil {
 			e.metrics.requeued.WithLabelValues(ef.why).Inc()
 		}
 		e.end(ef.task, err == nil)
 	case park:
-		err := e.insist(ctx, func() error { return e.park(ctx, ef.job, ef.v) })
+		err := e.insist(ctx, ef.job, func() error { return e.park(ctx, ef.job, ef.v) })
 		e.mu.Lock()
 		e.sched.parked()
 		e.mu.Unlock()
@@ -234,17 +235,33 @@ func (e *engine) retire(t *task, settled bool) {
 	}
 }
 
-// insist repeats op until it succeeds or ctx ends.
-func (e *engine) insist(ctx context.Context, op func() error) error {
+// insist repeats op, which puts a job aside, until it succeeds or ctx ends.
+func (e *engine) insist(ctx context.Context, job delivery.Job, op func() error) error {
 	for wait := e.pause; ; wait = min(2*wait, 50*e.pause) {
 		err := op()
 		if err == nil {
 			return nil
 		}
+		e.sayInsisting(ctx, job, err)
 		select {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
 		case <-time.After(wait/2 + jitter.N(wait)):
 		}
+	}
+}
+
+// sayInsisting says how it failed, at first and then once a minute, of one job:
+// what ails one ails most.
+func (e *engine) sayInsisting(ctx context.Context, job delivery.Job, err error) {
+	e.mu.Lock()
+	due := ctx.Err() == nil && time.Since(e.warned) >= time.Minute
+	if due {
+		e.warned = time.Now()
+	}
+	e.mu.Unlock()
+	if due {
+		e.log.WarnContext(ctx, "a job can neither be enqueued again nor parked; it is tried until it can",
+			"destination", job.Destination, "file", job.File.String(), "attempt", job.Attempt, "err", err)
 	}
 }

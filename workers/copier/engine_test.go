@@ -1,10 +1,12 @@
 package copier
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -113,6 +115,32 @@ func TestRequeueIsInsistedUpon(t *testing.T) {
 	e.drain()
 	require.Len(t, r.queue.jobs, 1)
 	require.Equal(t, 4, tries)
+}
+
+// What fails for ever is not silent, nor does each of thousands of jobs say so.
+func TestWhatIsInsistedUponIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		e := &engine{pause: time.Second, log: slog.New(slog.NewTextHandler(&said, nil))}
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 100 {
+			e.work.Go(func() {
+				err := e.insist(ctx, delivery.Job{Destination: acmeOne}, func() error { return errors.New("not authorized") })
+				require.ErrorIs(t, err, context.Canceled)
+			})
+		}
+		synctest.Wait()
+		lines := func() int { return strings.Count(said.String(), "\n") }
+		require.Equal(t, 1, lines(), "at once")
+		require.Contains(t, said.String(), "not authorized")
+		require.Contains(t, said.String(), acmeOne)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		require.InDelta(t, 10, lines(), 1)
+		cancel()
+		e.drain()
+		require.InDelta(t, 10, lines(), 1, "a stop is no failure")
+	})
 }
 
 // Invariant: I12. A job that comes while another of its debt is on its way back
