@@ -78,8 +78,9 @@ var plainMD5 = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // sameBytes compares a file with what the object tells of its bytes: its
 // sha256, or the MD5 that most objects without one have as their ETag. Of one
-// that tells neither, size has to do.
-func sameBytes(ctx context.Context, r objstore.Reader, local io.Reader, f File) error {
+// that tells neither, as if it came in parts or lies encrypted with a key of KMS,
+// the end has to do, and that the file agrees with its own.
+func sameBytes(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
 	info, err := r.Head(ctx, f.Key)
 	if err != nil {
 		return err
@@ -89,10 +90,10 @@ func sameBytes(ctx context.Context, r objstore.Reader, local io.Reader, f File) 
 	switch {
 	case hexSum.MatchString(want):
 		sum = sha256.New()
-	case plainMD5.MatchString(info.ETag):
+	case plainMD5.MatchString(info.ETag) && !info.KeyedETag:
 		sum, want = md5.New(), info.ETag //nolint:gosec // S3's ETag
 	default:
-		return nil
+		return sameGzip(ctx, r, local, f)
 	}
 	if _, err := io.Copy(sum, local); err != nil {
 		return onDisk(err)
@@ -103,20 +104,47 @@ func sameBytes(ctx context.Context, r objstore.Reader, local io.Reader, f File) 
 	return nil
 }
 
-// sameLines compares a decompressed file with the end of the gzip object, which
-// tells length and CRC-32 of its lines.
-func sameLines(ctx context.Context, r objstore.Reader, local io.Reader, f File) error {
-	const trailer = 8
+// trailer is how many bytes at the end of a gzip file tell the CRC-32 and the
+// length of its lines.
+const trailer = 8
+
+// endOf reads them.
+func endOf(ctx context.Context, r objstore.Reader, f File) (end [trailer]byte, err error) {
 	if f.Size < trailer {
-		return fmt.Errorf("%w: the object is no gzip file", errDiffers)
+		return end, fmt.Errorf("%w: the object is no gzip file", errDiffers)
 	}
 	body, _, err := r.GetFrom(ctx, f.Key, f.ETag, f.Size-trailer)
 	if err != nil {
-		return err
+		return end, err
 	}
 	defer body.Close()
-	var end [trailer]byte
-	if _, err := io.ReadFull(body, end[:]); err != nil {
+	_, err = io.ReadFull(body, end[:])
+	return end, err
+}
+
+// sameGzip compares a gzip file of the object's size by its lines' sums.
+func sameGzip(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
+	end, err := endOf(ctx, r, f)
+	if err != nil {
+		return err
+	}
+	var own [trailer]byte
+	if _, err := local.ReadAt(own[:], f.Size-trailer); err != nil {
+		return onDisk(err)
+	}
+	if own == end {
+		err = whole(local)
+	}
+	if own != end || errors.Is(err, errNotWhole) {
+		return fmt.Errorf("%w: it has the same size, and other bytes", errDiffers)
+	}
+	return onDisk(err)
+}
+
+// sameLines compares a decompressed file with the end of the gzip object.
+func sameLines(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
+	end, err := endOf(ctx, r, f)
+	if err != nil {
 		return err
 	}
 	sum := crc32.NewIEEE()

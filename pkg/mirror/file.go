@@ -52,6 +52,9 @@ func ParseDay(s string) (int64, error) {
 	return 0, fmt.Errorf("day %q is neither a date like 2026-11-22 nor a UTC midnight in unix milliseconds like 1795305600000", s)
 }
 
+// leastDay is the least number of 13 digits.
+const leastDay = 1_000_000_000_000
+
 // parseFolder reads a day's folder. Its 13 digits, which last from 2001 to
 // 2286, are what makes the order of keys that of days.
 func parseFolder(s string) (int64, bool) {

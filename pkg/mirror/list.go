@@ -66,7 +66,7 @@ func listSource(ctx context.Context, r objstore.Reader, p Place, f Filter, sourc
 		return func(func(File, error) bool) {}
 	case first != 0 && end == first+dayMillis:
 		prefix += strconv.FormatInt(first, 10) + "/"
-	case first != 0:
+	case first >= leastDay: // as numbers and as keys, days are in one order from there
 		after = prefix + strconv.FormatInt(first, 10)
 	}
 	return func(yield func(File, error) bool) {

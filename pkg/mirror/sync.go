@@ -70,10 +70,12 @@ func Sync(ctx context.Context, r objstore.Reader, p Place, files iter.Seq2[File,
 		}
 		if err != nil || gctx.Err() != nil {
 			// A file's fatal error cancels what is read here: it goes first.
-			return s.result, cmpErr(ctx.Err(), group.Wait(), err)
+			err = cmpErr(ctx.Err(), group.Wait(), err)
+			return s.result, err
 		}
 	}
-	return s.result, cmpErr(ctx.Err(), group.Wait())
+	err := cmpErr(ctx.Err(), group.Wait()) // before the result is looked at, which it completes
+	return s.result, err
 }
 
 // cmpErr is the first error.
@@ -193,6 +195,11 @@ func (s *syncer) download(ctx context.Context, f File, path string) (err error) 
 		return err
 	}
 	defer p.Close()
+	if seen, err := s.appeared(ctx, f, path); seen {
+		return cmpErr(p.remove(), err)
+	} else if err != nil {
+		return err
+	}
 	for {
 		var resumed int64
 		resumed, err = s.fill(ctx, p, f)
@@ -212,6 +219,22 @@ func (s *syncer) download(ctx context.Context, f File, path string) (err error) 
 		return err
 	}
 	return cmpErr(p.remove(), err)
+}
+
+// appeared looks again, when no other run can be at work on the file: one may
+// have ended since the first look. What is there it compares.
+func (s *syncer) appeared(ctx context.Context, f File, path string) (seen bool, err error) {
+	is, err := s.opts.look(path, f)
+	if is == touched {
+		err = s.opts.compare(ctx, s.reader, path, f)
+	}
+	if is != absent && err == nil {
+		err = errThere
+		if s.opts.Read != nil {
+			s.opts.Read(f.Size) // it was announced
+		}
+	}
+	return is != absent, err
 }
 
 // resumable tells whether another run can go on with the part.

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -84,14 +85,15 @@ func TestSync(t *testing.T) {
 
 // What is there stays as it is, whatever it is.
 func TestSyncRewritesNothing(t *testing.T) {
-	const raw, lines = false, true
+	type as int
+	const raw, keyed, lines as = 0, 1, 2
 	old := time.Now().Add(-48 * time.Hour)
 	for hazard, c := range map[string]struct {
-		decompress bool
-		metadata   bool // the object tells its sha256
-		there      func(t *testing.T, path string, object []byte)
-		skipped    bool
-		says       string
+		as            // keyed: raw, and the object lies encrypted with a key of KMS
+		metadata bool // the object tells its sha256
+		there    func(t *testing.T, path string, object []byte)
+		skipped  bool
+		says     string
 	}{
 		"torn":               {raw, true, write(3), false, "it has 3 bytes, the object "},
 		"empty":              {raw, true, write(0), false, "it has 0 bytes"},
@@ -99,6 +101,9 @@ func TestSyncRewritesNothing(t *testing.T) {
 		"edited_no_sha256":   {raw, false, edit, false, "the same size, and other bytes"},
 		"copied_time_is_not": {raw, true, write(-1), true, ""},
 		"copied_no_sha256":   {raw, false, write(-1), true, ""},
+		"edited_keyed":       {keyed, false, edit, false, "the same size, and other bytes"},
+		"edited_end_keyed":   {keyed, false, editEnd, false, "the same size, and other bytes"},
+		"copied_keyed":       {keyed, false, write(-1), true, ""},
 		"folder":             {raw, true, func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Mkdir(path, 0o700)) }, false, "it is no file"},
 		"dangling_link":      {raw, true, func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Symlink("nowhere", path)) }, false, "a link to nowhere"},
 		"link_to_the_same": {raw, true, func(t *testing.T, path string, object []byte) {
@@ -115,12 +120,17 @@ func TestSyncRewritesNothing(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			m, dir := &store{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
 			object := gzipped(t, "{\"s\":\"web\",\"n\":0}\n")
-			putRaw(t, m, key("web", day1, 0), object, nil)
+			opts := objstore.PutOptions{}
+			if c.as == keyed {
+				opts.ServerSideEncryption = "aws:kms"
+			}
+			_, err := m.Put(t.Context(), key("web", day1, 0), bytes.NewReader(object), opts)
+			require.NoError(t, err)
 			if c.metadata {
 				put(t, m, key("web", day1, 0), "{\"s\":\"web\",\"n\":0}\n")
 			}
 			path := filepath.Join(dir, name(day1, 0))
-			if c.decompress {
+			if c.as == lines {
 				path = strings.TrimSuffix(path, ".gz") + ".ndjson"
 			}
 			c.there(t, path, object)
@@ -128,7 +138,7 @@ func TestSyncRewritesNothing(t *testing.T) {
 			before, _ := os.ReadFile(path)
 
 			uri := fmt.Sprintf("s3://acme-logs/segment-logs/web/%d", day1)
-			got, err := syncAll(t, m, uri, SyncOptions{Dir: dir, Decompress: c.decompress})
+			got, err := syncAll(t, m, uri, SyncOptions{Dir: dir, Decompress: c.as == lines})
 			require.NoError(t, err)
 			require.Zero(t, got.Downloaded+got.Failed)
 			after, _ := os.ReadFile(path)
@@ -150,7 +160,7 @@ func TestSyncRewritesNothing(t *testing.T) {
 				}
 				return f
 			})
-			got, err = syncAll(t, m, uri, SyncOptions{Dir: dir, Decompress: c.decompress})
+			got, err = syncAll(t, m, uri, SyncOptions{Dir: dir, Decompress: c.as == lines})
 			require.NoError(t, err)
 			require.EqualValues(t, 1, got.Skipped)
 			require.Empty(t, m.gets)
@@ -170,6 +180,11 @@ func write(n int) func(*testing.T, string, []byte) {
 
 func edit(t *testing.T, path string, object []byte) {
 	object[len(object)/2] ^= 1
+	require.NoError(t, os.WriteFile(path, object, 0o600))
+}
+
+func editEnd(t *testing.T, path string, object []byte) {
+	object[len(object)-6] ^= 1
 	require.NoError(t, os.WriteFile(path, object, 0o600))
 }
 
@@ -525,6 +540,50 @@ func TestSyncDiskFailures(t *testing.T) {
 		require.True(t, fatal(err))
 		require.Contains(t, Fix(err, Place{}), "make room")
 	})
+}
+
+// Of two runs into the same folder one may have ended between a look of the other
+// and its download.
+func TestSyncBesideAnother(t *testing.T) {
+	const uri = "s3://acme-logs/segment-logs/web"
+	for name, c := range map[string]struct {
+		decompress bool
+		then       func(t *testing.T, path string)
+		want       SyncResult
+	}{
+		"same":       {false, nil, SyncResult{Skipped: 4}},
+		"decompress": {true, nil, SyncResult{Skipped: 4}},
+		"touched": {false, func(t *testing.T, path string) {
+			require.NoError(t, os.Chtimes(path, time.Now(), time.Now()))
+		}, SyncResult{Skipped: 4}},
+		"edited": {false, func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600)) }, SyncResult{Skipped: 3, Differing: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, dir := bucket(t), t.TempDir()
+			opts := SyncOptions{Dir: dir, Decompress: c.decompress, Parallel: 1}
+			other, found, read := opts, int64(0), int64(0)
+			opts.Read = func(n int64) { read += n }
+			opts.Found = func(f File) {
+				if found += f.Size; found > f.Size {
+					return
+				}
+				got, err := syncAll(t, m, uri, other)
+				require.NoError(t, err)
+				require.EqualValues(t, 4, got.Downloaded)
+				if c.then != nil {
+					c.then(t, filepath.Join(dir, fmt.Sprint(day1), f.Name))
+				}
+			}
+			got, err := syncAll(t, m, uri, opts)
+			require.NoError(t, err)
+			got.Problems = nil
+			require.Equal(t, c.want, got)
+			require.Len(t, filesIn(t, dir), 4, "no part is left")
+			if c.want.Differing == 0 {
+				require.Equal(t, found, read)
+			}
+		})
+	}
 }
 
 // Of two runs into the same folder at once one fetches a file, the other says

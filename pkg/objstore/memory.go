@@ -89,10 +89,14 @@ func (m *Memory) apply(key string, data []byte, opts PutOptions) (Info, error) {
 	if !record.Applied {
 		return Info{}, m.refuse("put", key, ErrExists, 412, "PreconditionFailed", "at least one of the pre-conditions you specified did not hold")
 	}
+	keyed := opts.ServerSideEncryption == "aws:kms"
 	tag := md5.Sum(data) //nolint:gosec // S3's ETag
+	if keyed {
+		tag = md5.Sum([]byte(key + string(data))) //nolint:gosec // it is of other bytes
+	}
 	o := memoryObject{body: data, info: Info{
 		Key: key, Size: int64(len(data)), ETag: hex.EncodeToString(tag[:]), LastModified: time.Now().UTC(),
-		ContentType: opts.ContentType, ContentEncoding: opts.ContentEncoding, Metadata: opts.Metadata,
+		ContentType: opts.ContentType, ContentEncoding: opts.ContentEncoding, Metadata: opts.Metadata, KeyedETag: keyed,
 	}}
 	m.objects.Set(key, o)
 	return o.copyInfo(), nil

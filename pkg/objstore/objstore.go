@@ -101,6 +101,10 @@ type Info struct {
 	// DataKey says that the store asked KMS for a key to encrypt this object
 	// alone: it has a default key of KMS, and no bucket key. Only filled by Put.
 	DataKey bool
+	// KeyedETag says that the ETag is not the MD5 of the bytes, whatever it looks
+	// like: they lie encrypted with a key of KMS, or of the caller. Not filled by
+	// List and Put.
+	KeyedETag bool
 }
 
 // PutOptions are the properties of an object to be stored.

@@ -220,6 +220,8 @@ func describe(key string, answer *http.Response) Info {
 	h := answer.Header
 	info := Info{Key: key, Size: answer.ContentLength, ETag: etag(h), ContentType: h.Get("Content-Type"), ContentEncoding: h.Get("Content-Encoding")}
 	info.LastModified, _ = http.ParseTime(h.Get("Last-Modified"))
+	info.KeyedETag = strings.HasPrefix(h.Get("X-Amz-Server-Side-Encryption"), "aws:kms") || // also :dsse
+		h.Get("X-Amz-Server-Side-Encryption-Customer-Algorithm") != ""
 	for name, values := range h {
 		if strings.HasPrefix(name, metadataPrefix) {
 			if info.Metadata == nil {

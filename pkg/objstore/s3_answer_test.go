@@ -285,3 +285,34 @@ func TestAnswersHaveShortHeaders(t *testing.T) {
 	}
 	require.ErrorContains(t, err, "headers exceeded")
 }
+
+// The ETag of what is encrypted with a key looks like an MD5, and is none.
+func TestS3TellsETagsThatAreNoMD5(t *testing.T) {
+	const sse = "X-Amz-Server-Side-Encryption"
+	for name, c := range map[string]struct {
+		header, value string
+		keyed         bool
+	}{
+		"none":     {},
+		"sse-s3":   {sse, "AES256", false},
+		"sse-kms":  {sse, "aws:kms", true},
+		"dsse-kms": {sse, "aws:kms:dsse", true},
+		"sse-c":    {sse + "-Customer-Algorithm", "AES256", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+				if c.header != "" {
+					w.Header().Set(c.header, c.value)
+				}
+				w.Header().Set("Etag", `"0123456789abcdef0123456789abcdef"`)
+				w.Header().Set("Content-Length", "0")
+			})
+			head, err := s.Head(t.Context(), "k")
+			require.NoError(t, err)
+			body, get, err := s.Get(t.Context(), "k")
+			require.NoError(t, err)
+			require.NoError(t, body.Close())
+			require.Equal(t, []bool{c.keyed, c.keyed}, []bool{head.KeyedETag, get.KeyedETag})
+		})
+	}
+}
