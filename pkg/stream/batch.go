@@ -37,6 +37,9 @@ type batches struct {
 // keeps room for two. A variable for tests.
 var enoughUnpacked = 4 << 20 // 4 MiB
 
+// keptBytes is how large a buffer is kept, if it is not needed. A variable for tests.
+var keptBytes = 4 * enoughUnpacked
+
 // batchHead is the size of a batch's head.
 const batchHead = 61
 
@@ -45,7 +48,7 @@ const batchHead = 61
 // So is one that is damaged, unless it is the first, which is an error.
 func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
 	d.records, d.headers, d.arena, d.unpacked = d.records[:0], d.headers[:0], d.arena[:0], 0
-	if cap(d.arena) > 4*enoughUnpacked { // one large batch is no reason to keep so much for ever
+	if max(cap(d.arena), cap(d.records)*128, cap(d.headers)*40) > keptBytes { // one large batch is no reason to keep so much for ever
 		d.arena, d.records, d.headers = nil, nil, nil // which point into it
 	}
 	next, all := offset, len(b)

@@ -116,6 +116,9 @@ func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 // ask fills f.answer. Connections that lay idle may have been closed by the
 // broker: the next one is tried then, and a new one when none is left.
 func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) error {
+	if cap(f.answer) > keptBytes && len(f.answer) < cap(f.answer)/4 {
+		f.answer = nil
+	}
 	if f.leader == "" {
 		f.client.renew(ctx, f.failed)
 		leader, err := f.client.leader(ctx, f.topic, f.partition)

@@ -64,6 +64,15 @@ func (p *wires) put(broker string, w *wire) {
 	}
 	w.idle = time.Now()
 	p.idle[broker] = append(p.idle[broker], w)
+	for broker, list := range p.idle { // the last one is used first: the others age
+		for len(list) > 0 && w.idle.Sub(list[0].idle) > idleFor {
+			_ = list[0].conn.Close()
+			list = list[1:]
+		}
+		if p.idle[broker] = list; len(list) == 0 {
+			delete(p.idle, broker)
+		}
+	}
 }
 
 // close closes what is idle now, and what is given back later.

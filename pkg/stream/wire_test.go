@@ -1,0 +1,67 @@
+package stream
+
+import (
+	"errors"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestOneLargeAnswerIsNotKeptForEver: each partition has buffers of its own.
+func TestOneLargeAnswerIsNotKeptForEver(t *testing.T) {
+	c := logOf(t, "none")
+	defer func(n int) { keptBytes = n }(keptBytes)
+	keptBytes = 100_000
+	p := c.NewProducer(ProducerConfig{Topic: "t"})
+	defer p.Close(t.Context())
+	require.NoError(t, p.Produce(t.Context(), Record{Value: make([]byte, 900_000)}))
+	f := c.NewFetcher("t", 0)
+	fetch := func(offset int64, records int) {
+		t.Helper()
+		got, err := f.Fetch(t.Context(), offset, FetchOptions{MaxBytes: 1, MaxWait: 50 * time.Millisecond})
+		require.NoError(t, err)
+		require.Len(t, got.Records, records)
+	}
+	fetch(100, 1)
+	require.Greater(t, cap(f.answer), 900_000)
+	kept := &f.answer[0]
+	fetch(100, 1)
+	require.Same(t, kept, &f.answer[0], "it is needed")
+	fetch(101, 0)
+	fetch(101, 0)
+	require.Less(t, cap(f.answer), keptBytes)
+
+	f.records, f.headers = make([]Record, 0, keptBytes), make([]Header, 0, keptBytes)
+	fetch(0, 50)
+	require.Less(t, cap(f.records)+cap(f.headers), 1000)
+}
+
+// TestIdleConnectionsAreClosed: also those below the one that is used again and
+// again, and those to brokers that are gone.
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	var p wires
+	defer p.close()
+	idle := func(broker string) net.Conn {
+		mine, theirs := net.Pipe()
+		t.Cleanup(func() { _ = theirs.Close() })
+		p.put(broker, &wire{conn: mine})
+		return theirs
+	}
+	open := func(theirs net.Conn) bool {
+		_ = theirs.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // an error: it is closed
+		_, err := theirs.Read(make([]byte, 1))
+		return errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	old, gone, young := idle("a"), idle("b"), idle("a")
+	p.idle["a"][0].idle = time.Now().Add(-2 * idleFor)
+	p.idle["b"][0].idle = time.Now().Add(-2 * idleFor)
+	last := idle("a")
+	require.False(t, open(old))
+	require.False(t, open(gone))
+	require.True(t, open(young))
+	require.True(t, open(last))
+	require.Len(t, p.idle, 1)
+}
