@@ -198,6 +198,7 @@ func (r *BooksReport) chain(log string, entries []*entry) (files []*sealed) {
 	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.Seq, b.Seq) })
 	var (
 		through = map[stream]int64{}
+		tries   = map[string]bool{}
 		former  *entry
 		want    int64 // number
 		counted = tally{from: entries[0].LowWatermark, wrong: entries[0].Seq != 0}
@@ -212,6 +213,10 @@ func (r *BooksReport) chain(log string, entries []*entry) (files []*sealed) {
 			r.problem(Broken, e.key, "goes back: watermark %d after %d, dispatched %d after %d, complete %d after %d", e.LowWatermark, former.LowWatermark,
 				e.DispatchedThrough, former.DispatchedThrough, e.CompleteThrough, former.CompleteThrough)
 		}
+		if tries[e.Attempt] {
+			r.problem(Broken, e.key, "repeats attempt %q", e.Attempt)
+		}
+		tries[e.Attempt] = true
 		if (e.Kind == "init") != (e.Seq == 0) || e.Kind != "seal" && len(e.Files) > 0 || e.Attempt == "" {
 			r.problem(Broken, e.key, "is no entry %d of kind %q with %d files", e.Seq, e.Kind, len(e.Files))
 		}

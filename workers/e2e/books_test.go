@@ -23,39 +23,25 @@ type bookFile struct {
 	First     int64    `json:"first"`
 	Last      int64    `json:"last"`
 	Records   int64    `json:"records"`
-	GzipBytes int64    `json:"gzip_bytes"`
-	SHA256    string   `json:"sha256"`
 	StagedKey string   `json:"staged_key"`
-	StagedAt  int64    `json:"staged_at"`
-	PackBytes int64    `json:"pack_bytes"`
 	Owed      []string `json:"owed"`
 }
 
 type bookEntry struct {
-	Seq           int64            `json:"seq"`
-	Kind          string           `json:"kind"`
-	Attempt       string           `json:"attempt"`
-	Owner         string           `json:"owner"`
-	WrittenAt     int64            `json:"written_at"`
-	Files         []bookFile       `json:"files"`
-	Skipped       map[string]int64 `json:"skipped"`
-	LowWatermark  int64            `json:"low_watermark"`
-	SealedThrough []struct {
-		Source string `json:"source"`
-		Hour   int64  `json:"hour"`
-		Offset int64  `json:"offset"`
-	} `json:"sealed_through"`
+	Seq          int64            `json:"seq"`
+	Kind         string           `json:"kind"`
+	Owner        string           `json:"owner"`
+	WrittenAt    int64            `json:"written_at"`
+	Files        []bookFile       `json:"files"`
+	Skipped      map[string]int64 `json:"skipped"`
+	LowWatermark int64            `json:"low_watermark"`
+
 	DispatchedThrough int64 `json:"dispatched_through"`
 }
 
 type bookReceipt struct {
-	Destination string `json:"destination"`
-	Outcome     string `json:"outcome"`
-	Bucket      string `json:"bucket"`
-	Key         string `json:"key"`
-	SHA256      string `json:"sha256"`
-	Records     int64  `json:"records"`
-	Existed     bool   `json:"existed"`
+	Outcome string `json:"outcome"`
+	Bucket  string `json:"bucket"`
 }
 
 // books are the ledger and the receipts of a staging bucket, read bit by bit.

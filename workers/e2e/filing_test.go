@@ -78,46 +78,28 @@ func (g *filing) of(d dumped) *judged {
 	return records[i]
 }
 
-// chains holds I1 and what entries say of each other.
-func (g *filing) chains() {
-	attempts := map[string]bool{}
-	for p, chain := range g.books.chains {
-		var last *bookEntry
-		for seq := range int64(len(chain)) {
-			e := chain[seq]
-			switch {
-			case e == nil:
-				g.problem("partition %d: entry %d is missing", p, seq)
-				continue
-			case attempts[e.Attempt]:
-				g.problem("partition %d: entry %d repeats attempt %s", p, seq, e.Attempt)
-			case (e.Kind == "init") != (seq == 0):
-				g.problem("partition %d: entry %d is of kind %s", p, seq, e.Kind)
-			case last != nil && (e.LowWatermark < last.LowWatermark || e.DispatchedThrough < last.DispatchedThrough || e.DispatchedThrough >= seq):
-				g.problem("partition %d: entry %d goes back: %+v after %+v", p, seq, e, last)
-			}
-			attempts[e.Attempt], last = true, e
-			for reason, n := range e.Skipped {
-				g.skipped += n
-				if reason != "duplicate_message" {
-					g.problem("partition %d: entry %d skipped %d records: %s", p, seq, n, reason)
-				}
-			}
-		}
-	}
-}
-
 // covered holds I2: every record is in one file, or was skipped as a message
 // that a lower offset holds.
 func (g *filing) covered() {
 	var skipped int64
 	for p, chain := range g.books.chains {
 		for seq := range int64(len(chain)) {
-			if chain[seq] == nil {
+			e := chain[seq]
+			if e == nil {
+				g.problem("partition %d: entry %d is missing", p, seq)
 				continue
 			}
-			for i := range chain[seq].Files {
-				g.file(p, seq, &chain[seq].Files[i])
+			if seq > 0 && e.DispatchedThrough >= seq {
+				g.problem("partition %d: entry %d says that the jobs of entry %d were written", p, seq, e.DispatchedThrough)
+			}
+			for i := range e.Files {
+				g.file(p, seq, &e.Files[i])
+			}
+			for reason, n := range e.Skipped {
+				g.skipped += n
+				if reason != "duplicate_message" {
+					g.problem("partition %d: entry %d skipped %d records: %s", p, seq, n, reason)
+				}
 			}
 		}
 	}

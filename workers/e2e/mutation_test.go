@@ -72,9 +72,9 @@ func (w *world) open(_ context.Context, dest string) (verify.Bucket, error) {
 
 // books are the world for the independent judge.
 func (w *world) books() check.Books {
-	b := check.Books{Staging: objectsOf(w.staging), Places: map[string]check.Place{}}
+	b := check.Books{Staging: objects(w.t.Context(), w.staging), Places: map[string]check.Place{}}
 	for dest, s := range w.buckets {
-		b.Places[dest] = check.Place{Prefix: w.prefixes[dest], Objects: objectsOf(s)}
+		b.Places[dest] = check.Place{Prefix: w.prefixes[dest], Objects: objects(w.t.Context(), s)}
 	}
 	return b
 }
@@ -87,7 +87,7 @@ func TestAGoodWorldIsGood(t *testing.T) {
 	require.EqualValues(t, worldRecords, books.Records)
 	require.Equal(t, books.Receipts, books.Objects)
 	for dest, e := range w.expected {
-		r, err := e.Check(objectsOf(w.buckets[dest]), check.Rules{Prefix: w.prefixes[dest]})
+		r, err := e.Check(objects(t.Context(), w.buckets[dest]), check.Rules{Prefix: w.prefixes[dest]})
 		require.NoError(t, err)
 		require.True(t, r.OK(), r.String())
 		require.Zero(t, r.Ignored)

@@ -278,6 +278,17 @@ var mutations = map[string]mutation{
 		verify: []verify.Kind{verify.ChainForeign},
 		check:  []check.Kind{check.Broken},
 	},
+	"attempt_of_the_entry_before": {
+		damage: func(w *world) string {
+			e := w.second()
+			before, err := ledger.NewChain(w.staging, e.Log()).Entry(w.t.Context(), e.Seq-1)
+			require.NoError(w.t, err)
+			w.editEntry(e, func(e *ledger.Entry) { e.Attempt = before.Attempt })
+			return placeOf(e)
+		},
+		verify: []verify.Kind{verify.EntryOrder},
+		check:  []check.Kind{check.Broken},
+	},
 	"watermark_back": {
 		damage: inEntry(func(e *ledger.Entry) { e.LowWatermark = 0 }),
 		verify: []verify.Kind{verify.SealedThrough, verify.Watermark},

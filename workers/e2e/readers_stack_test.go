@@ -60,7 +60,7 @@ func TestReadersOfTheFiles(t *testing.T) {
 	}
 	days := map[string]bool{}
 	tree := map[string]int64{}
-	for o, err := range objects(ctx, on, bucket) {
+	for o, err := range objects(ctx, store(on, bucket.bucket)) {
 		require.NoError(t, err)
 		parts := strings.Split(o.Key, "/")
 		days[parts[2]] = true

@@ -116,7 +116,7 @@ func TestRealSDKs(t *testing.T) {
 	step("everything is delivered")
 
 	// 5. The judge, and then field by field.
-	report, err := owed.expected[bucket].Check(objects(ctx, on, bucket), check.Rules{})
+	report, err := owed.expected[bucket].Check(objects(ctx, store(on, bucket.bucket)), check.Rules{})
 	require.NoError(t, err)
 	t.Log(report)
 	require.True(t, report.OK())

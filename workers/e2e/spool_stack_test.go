@@ -65,7 +65,7 @@ func TestSpoolWhileKafkaIsAway(t *testing.T) {
 		}
 	}
 	owed.settle(ctx, t, s, newSeen(s))
-	report, err := owed.expected[bucket].Check(objects(ctx, on, bucket), check.Rules{})
+	report, err := owed.expected[bucket].Check(objects(ctx, store(on, bucket.bucket)), check.Rules{})
 	require.NoError(t, err)
 	t.Log(report)
 	require.True(t, report.OK())

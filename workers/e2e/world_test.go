@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -328,23 +327,6 @@ func (w *world) editReceipt(key string, change func(*delivery.Receipt)) {
 // objectKey is where a file is at a destination.
 func (w *world) objectKey(dest string, e *ledger.Entry, i int) string {
 	return delivery.ObjectKey(w.prefixes[dest], e.Log(), &e.Files[i])
-}
-
-// objects lists a store for the judge.
-func objectsOf(s *objstore.Memory) iter.Seq2[check.Object, error] {
-	return func(yield func(check.Object, error) bool) {
-		for listed, err := range objstore.All(context.Background(), s, "") {
-			info, herr := s.Head(context.Background(), listed.Key)
-			if err == nil {
-				err = herr
-			}
-			o := check.Object{Key: info.Key, ContentType: info.ContentType, ContentEncoding: info.ContentEncoding, Metadata: info.Metadata,
-				Open: func() (io.ReadCloser, error) { r, _, err := s.Get(context.Background(), info.Key); return r, err }}
-			if !yield(o, err) {
-				return
-			}
-		}
-	}
 }
 
 func replaceOnce(s, from, to string) string { return strings.Replace(s, from, to, 1) }
