@@ -19,12 +19,22 @@ func stackPipeline(t *testing.T) *pipeline {
 	})
 }
 
-func TestOffsetsSetByToolsStack(t *testing.T) { offsetsSetByTools(t, stackPipeline(t)) }
+func TestOffsetsSetByToolsStack(t *testing.T) {
+	t.Parallel()
+	offsetsSetByTools(t, stackPipeline(t))
+}
 
 func TestStagingThatIsNotTheLedgersStack(t *testing.T) {
+	t.Parallel()
 	stagingThatIsNotTheLedgers(t, stackPipeline(t))
 }
 
-func TestMorePartitionsStack(t *testing.T) { morePartitions(t, stackPipeline(t)) }
+func TestMorePartitionsStack(t *testing.T) {
+	t.Parallel()
+	morePartitions(t, stackPipeline(t))
+}
 
-func TestTakeoverStack(t *testing.T) { takeover(t, stackServers(t)) }
+func TestTakeoverStack(t *testing.T) {
+	t.Parallel()
+	takeover(t, stackServers(t))
+}

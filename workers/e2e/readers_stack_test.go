@@ -27,6 +27,7 @@ import (
 // as it stands there but for the names, with the real tools: each must find
 // every event once.
 func TestReadersOfTheFiles(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	installed := make(chan error, 1)
