@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -120,9 +119,13 @@ type Appender struct {
 	metrics  *metrics
 	stopping atomic.Bool
 
+	left map[int]*checkpoint // sweepLeft's: of partitions that are not ours
+
+	assigning sync.Mutex // held while partitions start and stop; guards assigned
+	assigned  int        // how often they did
+
 	mu         sync.Mutex // guards all below
 	partitions map[int]*running
-	spared     map[int]bool // not ours, and what lies here of them is nowhere else
 }
 
 // running is a partition with its goroutine.
@@ -161,7 +164,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 		cfg: cfg, deps: deps, router: router, rule: ledger.RouterRule(cfg.SourceFrom, cfg.ReceivedFrom),
 		budget:     segment.NewBudget(cfg.Memory),
 		pressure:   newPressure(cfg.DataDir, cfg.DiskFree, cfg.MaxWaiting),
-		partitions: map[int]*running{}, spared: map[int]bool{},
+		partitions: map[int]*running{}, left: map[int]*checkpoint{},
 	}
 	if cfg.DedupWindow > 0 {
 		a.recalls = dedup.NewBudget(cfg.DedupMemory)
@@ -188,7 +191,7 @@ func (a *Appender) Run(ctx context.Context) error {
 	defer cancel()
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.pressure.watch(gctx); return nil })
-	group.Go(func() error { a.watchEnds(gctx); return nil })
+	group.Go(func() error { a.watchEnds(gctx, home.worker); return nil })
 	group.Go(func() error {
 		for {
 			gen, err := membership.Next(gctx)
@@ -215,10 +218,10 @@ const closeWithin = 10 * time.Second
 
 // assign starts what a generation adds and stops what it takes away; a
 // partition that stays ours goes on undisturbed. It waits for what stops.
-// Local files of partitions that are not ours are deleted: their owner's claim
-// makes them useless. Those that hold what the log does not are spared, until
-// the partition is ours again: its owner halts rather than claim it.
 func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Generation) {
+	a.assigning.Lock()
+	defer a.assigning.Unlock()
+	a.assigned++
 	tenures := map[int]*ledger.Tenure{}
 	if gen != nil {
 		for _, as := range gen.Assignments[a.cfg.Topic] {
@@ -243,7 +246,6 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	}
 	for _, n := range slices.Sorted(maps.Keys(tenures)) {
 		tenure := tenures[n]
-		delete(a.spared, n)
 		if r := a.partitions[n]; r != nil {
 			r.tenure.Store(tenure)
 			continue
@@ -257,24 +259,12 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	if gen == nil {
 		return
 	}
-	a.mu.Lock()
-	for _, r := range stopped {
-		if r.keeps() {
-			a.spared[r.log.Partition] = true
-		}
-	}
-	spared := maps.Clone(a.spared)
-	a.mu.Unlock()
 	ours := func(name string) bool {
 		n, err := strconv.Atoi(name)
 		return err == nil && tenures[n] != nil
 	}
-	kept := func(name string) bool {
-		n, err := strconv.Atoi(name)
-		return ours(name) || err == nil && spared[n]
-	}
-	if err := errors.Join(sweep(a.spoolsDir(), kept), a.sweepRecalls(ours)); err != nil {
-		a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours were not deleted", "err", err)
+	if err := a.sweepRecalls(ours); err != nil {
+		a.deps.Logger.WarnContext(ctx, "what is remembered of partitions that are not ours was not deleted", "err", err)
 	}
 }
 
@@ -289,7 +279,6 @@ func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *run
 		log:      ledger.Log{Topic: a.cfg.Topic, Incarnation: a.cfg.Incarnation, Partition: n},
 		lg:       a.deps.Logger.With("topic", a.cfg.Topic, "partition", n),
 		requests: make(chan request),
-		low:      math.MaxInt64, // nothing was left yet
 	}
 	p.tenure.Store(tenure)
 	ctx, cancel := context.WithCancel(ctx)
@@ -392,9 +381,10 @@ func (a *Appender) bounds(ctx context.Context, log ledger.Log) (stream.Bounds, e
 }
 
 // watchEnds keeps the views' bounds of the log true while nothing is read, until
-// ctx ends: lag is what the log holds, not what was fetched of it.
-func (a *Appender) watchEnds(ctx context.Context) {
+// ctx ends: lag is what the log holds, not what was fetched of it. And it sweeps.
+func (a *Appender) watchEnds(ctx context.Context, worker string) {
 	every := 5 * a.tickEvery()
+	swept, at := 0, time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -411,5 +401,15 @@ func (a *Appender) watchEnds(ctx context.Context) {
 			}
 		}
 		a.mu.Unlock()
+		a.assigning.Lock()
+		assigned := a.assigned
+		a.assigning.Unlock()
+		if assigned == 0 || assigned == swept && time.Since(at) < leftEvery {
+			continue
+		}
+		swept, at = assigned, time.Now()
+		if err := a.sweepLeft(ctx, worker); err != nil && ctx.Err() == nil {
+			a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours were not deleted", "err", err)
+		}
 	}
 }

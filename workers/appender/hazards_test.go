@@ -28,6 +28,7 @@ func TestSpoolsOfAKilledProcessAreSwept(t *testing.T) {
 		require.NoError(t, os.WriteFile(left, []byte("x"), 0o600))
 		r := newRig(t, Config{DataDir: dir})
 		r.run()
+		time.Sleep(leftEvery)
 		require.NoFileExists(t, left)
 		r.end()
 	})

@@ -120,6 +120,7 @@ type metrics struct {
 	read        atomic.Int64 // records
 	records     prometheus.CounterFunc
 	waiting     prometheus.GaugeFunc // sealed files
+	left        prometheus.Gauge     // partitions
 	abandoned   prometheus.Counter
 	deadLetters *prometheus.CounterVec
 
@@ -169,6 +170,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 		paused:   gauge("paused", "1 while nothing is read, for want of disk or because staging is behind."),
 		halted:   gauge("in_trouble", "1 while the partition cannot be read; the log says why."),
 	}
+	m.left = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_appender_left_partitions", Help: "Partitions that are not this worker's and of which it keeps local files, for no other has written to their ledger yet."})
 	m.records = prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."},
 		func() float64 { return float64(m.read.Load()) })
 	m.waiting = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sealift_appender_waiting_files", Help: "Sealed files that are in no entry of the ledger yet."},
@@ -176,7 +178,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.records, m.waiting, m.abandoned, m.deadLetters, m.duplicates, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
+	for _, c := range []prometheus.Collector{m.records, m.waiting, m.left, m.abandoned, m.deadLetters, m.duplicates, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the appender: %w", err)
 		}

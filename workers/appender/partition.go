@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +29,6 @@ type partition struct {
 	readTo   int64                         // offset up to which this worker ever read, as far as it knows
 	origin   string                        // attempt of the ledger's first entry, once known
 	ended    bool                          // a tenure has: its files are dropped, if the log holds all
-	low      int64                         // ledger's watermark, for local files; the highest number: there are none
-	alone    int64                         // offset below which they are not, or may not be, in the log
 }
 
 // request asks for everything up to the log's end to be in the ledger.
@@ -109,10 +106,6 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 	}
 }
 
-// keeps reports whether the local files that run left hold what is nowhere else, as
-// far as is known.
-func (p *partition) keeps() bool { return p.low < max(p.alone, p.view.begins()) }
-
 // own takes the partition over and reads it until something voids the state.
 func (p *partition) own(ctx context.Context) (err error) {
 	tenure := *p.tenure.Load()
@@ -121,10 +114,6 @@ func (p *partition) own(ctx context.Context) (err error) {
 		return err
 	}
 	defer t.close()
-	p.low = t.base.LowWatermark
-	if t.local == nil {
-		p.alone = 0
-	}
 	router, outdated, err := p.a.routerOf(t.base)
 	if err != nil {
 		return err
@@ -137,13 +126,9 @@ func (p *partition) own(ctx context.Context) (err error) {
 	l.recall = p.recall(ctx, c)
 	defer func() { l.recall.close() }()
 	defer func() {
-		p.ended, p.low = true, c.base.LowWatermark
-		if l.last {
-			p.alone = c.position
-		}
+		p.ended = true
 		if errors.Is(err, errOffset) || errors.Is(err, stream.ErrOffsetOutOfRange) {
 			c.spool.Discard() // the log has something else there, or the ledger all
-			p.low = math.MaxInt64
 			return
 		}
 		// As of the last checkpoint. Whether the log has all of it, the next tenure
@@ -505,7 +490,7 @@ func (l *loop) stop(ctx context.Context) error {
 			return err
 		}
 	case l.last || begins > l.c.base.LowWatermark:
-		l.p.lg.WarnContext(ctx, "the partition was taken away while the log lacks what was read of it: that stays here, until a restart; to write it, stop the other appenders until the partition is back here",
+		l.p.lg.WarnContext(ctx, "the partition was taken away while the log lacks what was read of it: that stays here; to write it, stop the other appenders until the partition is back here",
 			"offset", l.c.base.LowWatermark, "read_to", l.c.position, "log_start", begins)
 	default:
 		return ctx.Err()

@@ -100,19 +100,19 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 	return c, nil
 }
 
-func (p *partition) spoolConfig() segment.Config {
+func (a *Appender) spoolConfig(partition int) segment.Config {
 	return segment.Config{
-		Dir:      filepath.Join(p.a.spoolsDir(), strconv.Itoa(p.log.Partition)),
-		Level:    p.a.cfg.Level,
-		MaxBytes: p.a.cfg.MaxBytes,
-		Budget:   p.a.budget,
+		Dir:      filepath.Join(a.spoolsDir(), strconv.Itoa(partition)),
+		Level:    a.cfg.Level,
+		MaxBytes: a.cfg.MaxBytes,
+		Budget:   a.budget,
 	}
 }
 
 // begin returns the core that base leaves to this worker: with the files that
 // it left on its disk if they can be trusted, else from the watermark on.
 func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string, local *segment.Recovery) (*core, error) {
-	cfg := p.spoolConfig()
+	cfg := p.a.spoolConfig(p.log.Partition)
 	c, err := p.resume(ctx, base, owner, cfg, local)
 	switch {
 	case err == nil:

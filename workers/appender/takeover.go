@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/sealift/sealift/pkg/ledger"
@@ -39,12 +38,6 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 		var at int64
 		var err error
 		t.local, at, err = p.local(ctx, head, tenure.Owner)
-		switch p.low, p.alone = head.LowWatermark, at; {
-		case err != nil:
-			p.alone = math.MaxInt64 // as it may be
-		case t.local == nil:
-			p.low = math.MaxInt64 // they are of no use
-		}
 		return at, err
 	}
 	var err error
@@ -70,7 +63,7 @@ func (t *takeover) close() {
 // and from which position; nil and -1 if it would drop the local files. An error
 // says that this is not known: another try may read them.
 func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string) (*segment.Recovery, int64, error) {
-	local, err := segment.Recover(p.spoolConfig())
+	local, err := segment.Recover(p.a.spoolConfig(p.log.Partition))
 	switch {
 	case errors.Is(err, segment.ErrNoCheckpoint):
 		return nil, -1, nil
