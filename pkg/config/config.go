@@ -186,7 +186,8 @@ type Collector struct {
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	// PublicHost is where browsers reach it over https, as host[:port][/path];
 	// what comes after is the API's /v1. SDKs that load their settings here, and have no
-	// apiHost of their own, send there. Default none: they send to Segment.
+	// apiHost of their own, send there. Default: the host that they asked, over https;
+	// over http they are told none, and send to Segment.
 	PublicHost  string   `yaml:"public_host"`
 	MaxInFlight ByteSize `yaml:"max_in_flight"` // of requests being read or produced; default 256MiB
 	// DrainDelay is how long requests are taken at SIGTERM while /readyz answers 503, so

@@ -37,26 +37,33 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	get := func(b *bench, key string) (int, map[string]any) {
+	get := func(b *bench, key string, https bool) (int, string, map[string]any) {
 		r := httptest.NewRequest(http.MethodGet, "/v1/projects/"+key+"/settings", nil)
-		r.Host = "evil.example" // anybody writes what he likes there, and shared caches keep the answer
-		r.Header.Set("X-Forwarded-Proto", "https")
+		r.Host = "asked.example.com"
 		r.Header.Set("X-Forwarded-Host", "evil.example")
+		if https {
+			r.Header.Set("X-Forwarded-Proto", "https")
+		}
 		w := b.do(r)
 		require.NotContains(t, w.Body.String(), "evil")
 		var body struct{ Integrations map[string]map[string]any }
 		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &body))
-		return w.Code, body.Integrations["Segment.io"]
+		return w.Code, w.Header().Get("Cache-Control"), body.Integrations["Segment.io"]
 	}
 	b := newBench(t, Config{})
-	status, segment := get(b, "wk_web")
+	status, cached, segment := get(b, "wk_web", false)
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "wk_web", segment["apiKey"])
-	require.NotContains(t, segment, "apiHost")
-	status, _ = get(b, "wk_nobody")
+	require.NotContains(t, segment, "apiHost", "SDKs would speak https with it")
+	require.Equal(t, "public, max-age=120", cached)
+	_, cached, segment = get(b, "wk_web", true)
+	require.Equal(t, "asked.example.com/v1", segment["apiHost"])
+	require.Equal(t, "private, max-age=120", cached, "whoever writes the host of a request has the events of nobody else")
+	status, _, _ = get(b, "wk_nobody", true)
 	require.Equal(t, http.StatusNotFound, status)
-	_, segment = get(newBench(t, Config{PublicHost: "events.example.com:8443/in"}), "wk_web")
+	_, cached, segment = get(newBench(t, Config{PublicHost: "events.example.com:8443/in"}), "wk_web", true)
 	require.Equal(t, "events.example.com:8443/in/v1", segment["apiHost"])
+	require.Equal(t, "public, max-age=120", cached)
 }
 
 func TestPixelIsAlwaysAnImage(t *testing.T) {

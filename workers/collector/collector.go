@@ -78,7 +78,7 @@ type Config struct {
 	// without event. false: they are taken like others.
 	Validate bool
 	// PublicHost, host[:port][/path], is where browsers reach it over https.
-	// Default: none; SDKs that are told no host in their own settings send to Segment.
+	// Default: the host that they asked for their settings.
 	PublicHost string
 	// Limit is how many events are taken before requests are answered 429.
 	Limit Limit

@@ -3,14 +3,16 @@ package collector
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 )
 
 // settings answers what browser and mobile SDKs ask for when they start.
 // Without integrations["Segment.io"].apiKey analytics.js sends no key at all.
 //
 // apiHost sends the SDK's events here, not to Segment, where only the CDN's
-// host was changed. It is the configured host alone: what a request calls its host
-// is anybody's word, and caches keep the answer.
+// host was changed; SDKs put https in front of it. Without a configured host it is the
+// one that was asked, over https: that is anybody's word, and so this answer is for whoever
+// asked, and for no cache that others share.
 func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return c.refuse(w, wrongMethod(w, http.MethodGet))
@@ -30,13 +32,18 @@ func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string)
 		"unbundledConfigIds":    []string{},
 		"versionSettings":       map[string]any{"version": "4.4.7", "componentTypes": []string{"browser"}},
 	}
-	if c.cfg.PublicHost != "" {
+	keep := "public"
+	switch {
+	case c.cfg.PublicHost != "":
 		segment["apiHost"] = c.cfg.PublicHost + "/v1"
+	case r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"):
+		segment["apiHost"] = r.Host + "/v1"
+		keep = "private"
 	}
 	allowed := map[string]any{"__default": map[string]any{"enabled": true, "integrations": map[string]any{}}}
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	header.Set("Cache-Control", "public, max-age=120")
+	header.Set("Cache-Control", keep+", max-age=120")
 	w.WriteHeader(http.StatusOK)
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"integrations":         map[string]any{"Segment.io": segment},
