@@ -9,15 +9,12 @@ import (
 
 var (
 	workspaceID = regexp.MustCompile(`^ws_[0-9A-Za-z]{16,40}$`)
-	sourceID    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	writeKey    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
-	keyHash     = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	destName    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	// sourceID becomes part of object keys, of IAM resources and of local paths.
+	sourceID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	writeKey = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+	keyHash  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	destName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 )
-
-// ValidSourceID says whether id may name a source: it becomes part of
-// object keys, of IAM resources and of local paths.
-func ValidSourceID(id string) bool { return sourceID.MatchString(id) }
 
 // ReservedSourceID is a folder below segment-logs/ that belongs to no source:
 // what `sealift destinations check --write` stores lies there.

@@ -196,7 +196,7 @@ func TestIDs(t *testing.T) {
 	for range 100 {
 		w, s, k := NewWorkspaceID(), NewSourceID(), NewWriteKey()
 		require.Regexp(t, workspaceID, w)
-		require.True(t, ValidSourceID(s))
+		require.Regexp(t, sourceID, s)
 		require.Regexp(t, writeKey, k)
 		require.False(t, seen[w] || seen[s] || seen[k])
 		seen[w], seen[s], seen[k] = true, true, true

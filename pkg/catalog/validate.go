@@ -121,7 +121,7 @@ func checkSourceID(id string) (what, fix string) {
 		return "it is missing", rule + ", or generate one with: sealift catalog new"
 	case id == ReservedSourceID:
 		return "it is the folder of `sealift destinations check --write`", "choose another"
-	case ValidSourceID(id):
+	case sourceID.MatchString(id):
 		return "", ""
 	case len(id) > 64:
 		return fmt.Sprintf("it has %d characters", len([]rune(id))), rule

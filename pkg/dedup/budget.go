@@ -19,9 +19,6 @@ type Budget struct {
 // NewBudget returns a budget of limit bytes.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-// Used returns the bytes held now.
-func (b *Budget) Used() int64 { return b.used.Load() }
-
 // allows says whether a store that holds own bytes may hold n more: there is
 // room for all, or the store stays within its even share. A quarter of the
 // budget is kept for merges, which hold what they make beside what they read.

@@ -364,7 +364,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		for _, s := range append(stores, stores...) { // who holds too much gives it up
 			s.Checkpoint()
 		}
-		require.LessOrEqual(t, budget.Used(), int64(limit))
+		require.LessOrEqual(t, budget.used.Load(), int64(limit))
 	}
 	for _, s := range stores {
 		require.Positive(t, s.Stats().Cut, "the window does not fit")
@@ -375,7 +375,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		require.False(t, ok, "what was given up is not read again: %d to %d", from, to)
 		s.Close()
 	}
-	require.Zero(t, budget.Used())
+	require.Zero(t, budget.used.Load())
 }
 
 func TestShrink(t *testing.T) {

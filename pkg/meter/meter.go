@@ -38,11 +38,6 @@ func (c Counts) Plus(o Counts) Counts {
 	return Counts{c.Puts + o.Puts, c.DataKeys + o.DataKeys, c.AssumeRoles + o.AssumeRoles, c.StagingReads + o.StagingReads, c.StagingWrites + o.StagingWrites}
 }
 
-// Total is the number of all requests.
-func (c Counts) Total() int64 {
-	return c.Puts + c.DataKeys + c.AssumeRoles + c.StagingReads + c.StagingWrites
-}
-
 // List prices of AWS in us-east-1, in US dollars for one request: of
 // https://aws.amazon.com/s3/pricing/ (S3 Standard) and
 // https://aws.amazon.com/kms/pricing/, as of November 2026. STS is free.
