@@ -72,9 +72,9 @@ func (w *world) open(_ context.Context, dest string) (verify.Bucket, error) {
 
 // books are the world for the independent judge.
 func (w *world) books() check.Books {
-	b := check.Books{Staging: objects(w.t.Context(), w.staging), Places: map[string]check.Place{}}
+	b := check.Books{Staging: bodies(w.t.Context(), w.staging), Places: map[string]check.Place{}}
 	for dest, s := range w.buckets {
-		b.Places[dest] = check.Place{Prefix: w.prefixes[dest], Objects: objects(w.t.Context(), s)}
+		b.Places[dest] = check.Place{Prefix: w.prefixes[dest], Objects: bodies(w.t.Context(), s)}
 	}
 	return b
 }
