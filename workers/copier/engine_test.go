@@ -1,7 +1,6 @@
 package copier
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 )
@@ -120,7 +120,7 @@ func TestRequeueIsInsistedUpon(t *testing.T) {
 // What fails for ever is not silent, nor does each of thousands of jobs say so.
 func TestWhatIsInsistedUponIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said bytes.Buffer
+		var said logtest.Buffer
 		e := &engine{pause: time.Second, log: slog.New(slog.NewTextHandler(&said, nil))}
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 100 {
