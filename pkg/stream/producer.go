@@ -134,6 +134,19 @@ func (u *Unwritten) Error() string { return u.Err.Error() }
 // Unwrap returns Err.
 func (u *Unwritten) Unwrap() error { return u.Err }
 
+// NotWritten returns which records an error of Produce says are not in the log:
+// after another one than an Unwritten, all.
+func NotWritten(err error, records []Record) (failed, tooLarge []Record) {
+	var u *Unwritten
+	switch {
+	case err == nil:
+		return nil, nil
+	case errors.As(err, &u):
+		return u.Failed, u.TooLarge
+	}
+	return records, nil
+}
+
 // Produce writes the records, partitioned by the hash of their keys (and of what
 // spreads them, ProducerConfig.Spread), and
 // returns when all in-sync replicas have all of them. After an error, an *Unwritten,

@@ -2,7 +2,6 @@ package appender
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -35,24 +34,16 @@ func deadLetter(r *stream.Record, reason string) stream.Record {
 func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
 	wait := 200 * time.Millisecond
 	var failed error
-	for cut := false; ; {
-		err := p.a.deps.DeadLetters.Produce(ctx, dead...)
-		switch {
-		case err == nil:
+	for {
+		left, large, err := deadletter.Bury(ctx, p.a.deps.DeadLetters, dead)
+		if dead = append(left, large...); len(dead) == 0 {
 			if failed != nil {
 				p.view.took()
 			}
 			return nil
-		case errors.Is(err, stream.ErrRecordTooLarge) && len(dead) > 1:
-			// Which of them, or all together: the parts tell.
-			if err := p.bury(ctx, dead[:len(dead)/2]); err != nil {
-				return err
-			}
-			dead = dead[len(dead)/2:]
-			continue
-		case errors.Is(err, stream.ErrRecordTooLarge) && !cut:
-			cut, dead = true, []stream.Record{deadletter.Cut(dead[0])}
-			continue
+		}
+		if err == nil {
+			err = fmt.Errorf("%w, cut short, for their topic: raise its max.message.bytes", stream.ErrRecordTooLarge)
 		}
 		failed = fmt.Errorf("write dead letters of partition %d: %w", p.log.Partition, err)
 		if ctx.Err() != nil {

@@ -126,15 +126,18 @@ func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
 		r := newRig(t, Config{})
 		const most = 100 << 10
 		r.burying = func(_ int, records []stream.Record) error {
-			size := 0
+			u := &stream.Unwritten{Err: stream.ErrRecordTooLarge}
 			for _, d := range records {
-				size += len(d.Key) + len(d.Value)
+				size := len(d.Key) + len(d.Value)
 				for _, h := range d.Headers {
 					size += len(h.Value)
 				}
+				if size > most {
+					u.TooLarge = append(u.TooLarge, d)
+				}
 			}
-			if size > most {
-				return stream.ErrRecordTooLarge
+			if u.TooLarge != nil {
+				return u
 			}
 			return nil
 		}

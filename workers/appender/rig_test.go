@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/sealift/sealift/pkg/deadletter"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
@@ -282,6 +283,12 @@ func (b buryIn) Produce(ctx context.Context, records ...stream.Record) error {
 	b.burials++
 	if b.burying != nil {
 		if err := b.burying(b.burials, records); err != nil {
+			if _, large := stream.NotWritten(err, records); len(large) > 0 {
+				offset := func(d stream.Record) string { v, _ := d.Header(deadletter.HeaderOffset); return string(v) }
+				b.buried = append(b.buried, slices.DeleteFunc(slices.Clone(records), func(d stream.Record) bool {
+					return slices.ContainsFunc(large, func(l stream.Record) bool { return offset(l) == offset(d) })
+				})...)
+			}
 			return err
 		}
 	}

@@ -94,7 +94,7 @@ func (c *Collector) try(ctx context.Context, to Producer, t taken) (left taken, 
 	for left.records = t.records; len(left.records) > 0; {
 		failed := to.Produce(ctx, left.records...)
 		var large []stream.Record
-		if left.records, large = unwritten(failed, left.records); len(large) == 0 {
+		if left.records, large = stream.NotWritten(failed, left.records); len(large) == 0 {
 			return left, never, cmp.Or(failed, err)
 		}
 		letters := make([]stream.Record, len(large))
@@ -110,33 +110,11 @@ func (c *Collector) try(ctx context.Context, to Producer, t taken) (left taken, 
 
 // bury writes dead letters once, cut short if their topic does not take them whole.
 func (c *Collector) bury(ctx context.Context, dead []stream.Record) (left []stream.Record, never, err error) {
-	for left = dead; len(left) > 0; {
-		failed := c.deps.DeadLetters.Produce(ctx, left...)
-		var large []stream.Record
-		if left, large = unwritten(failed, left); len(large) == 0 {
-			return left, never, failed
-		}
-		for i := range large {
-			if _, cut := large[i].Header(deadletter.HeaderCut); cut {
-				never = errNever
-				continue
-			}
-			left = append(left, deadletter.Cut(large[i]))
-		}
+	left, large, err := deadletter.Bury(ctx, c.deps.DeadLetters, dead)
+	if len(large) > 0 {
+		never = errNever
 	}
-	return nil, never, nil
-}
-
-// unwritten returns what of records an error of Produce says is not in the log.
-func unwritten(err error, records []stream.Record) (failed, tooLarge []stream.Record) {
-	var u *stream.Unwritten
-	switch {
-	case err == nil:
-		return nil, nil
-	case errors.As(err, &u):
-		return u.Failed, u.TooLarge
-	}
-	return records, nil
+	return left, never, err
 }
 
 // letterOf is the dead letter of a record that the events topic does not take.
