@@ -102,7 +102,15 @@ func (d *digests) verify(trailers map[string]string) *apiError {
 	return nil
 }
 
-func (d *digests) etag() string { return hex.EncodeToString(d.md5.Sum(nil)) }
+// etag is the MD5 of the body, or, as S3's is under SSE-KMS, something that looks
+// like one.
+func (d *digests) etag(keyed bool) string {
+	sum := d.md5.Sum(nil)
+	if keyed {
+		sum[0] ^= 0xff
+	}
+	return hex.EncodeToString(sum)
+}
 
 // stored is what the object keeps.
 func (d *digests) stored() map[string]string {

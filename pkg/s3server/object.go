@@ -30,7 +30,7 @@ var errTorn = errors.New("torn object file")
 type objectMeta struct {
 	Key      string `json:"key"`
 	Size     int64  `json:"size"`
-	ETag     string `json:"etag"`     // hex md5, without quotes
+	ETag     string `json:"etag"`     // without quotes
 	Modified int64  `json:"modified"` // unix ms
 	// Header holds the object's HTTP headers by canonical name:
 	// Content-Type, X-Amz-Meta-*, X-Amz-Server-Side-Encryption, …

@@ -167,7 +167,8 @@ func (s *Server) receive(temp *os.File, body *payload, digests *digests, meta *o
 	if failed := digests.verify(body.trailers); failed != nil {
 		return failed
 	}
-	meta.Size, meta.ETag, meta.Checksum, meta.Modified = n, digests.etag(), digests.stored(), s.now().UnixMilli()
+	keyed := strings.HasPrefix(meta.Header["X-Amz-Server-Side-Encryption"], sseKMS)
+	meta.Size, meta.ETag, meta.Checksum, meta.Modified = n, digests.etag(keyed), digests.stored(), s.now().UnixMilli()
 	return finish(temp, meta)
 }
 
