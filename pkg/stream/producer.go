@@ -110,7 +110,9 @@ func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 	return &Producer{
 		life: life, end: end,
 		cfg: cfg, codec: codec, lanes: map[int]*lane{},
-		client: c.api(0),
+		// kafka-go tells brokers to wait for replicas for half of what is left of a
+		// request's time, if this is more; without it, for half a second.
+		client: c.api(produceTimeout + maxThrottle),
 		count:  func(ctx context.Context) (int, error) { return c.Partitions(ctx, cfg.Topic) },
 		renew:  c.renew,
 	}

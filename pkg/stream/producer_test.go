@@ -39,7 +39,11 @@ type log struct {
 
 // RoundTrip implements kafka.RoundTripper.
 func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka.Response, error) {
-	part := r.(*produce.Request).Topics[0].Partitions[0]
+	req := r.(*produce.Request)
+	part := req.Topics[0].Partitions[0]
+	if req.Timeout < 4000 { // half of the request's
+		return nil, fmt.Errorf("replicas are given %d ms: a follower that is slow for a second has every batch written again", req.Timeout)
+	}
 	l.mu.Lock()
 	muted := time.Until(l.muted)
 	if muted > 0 {
