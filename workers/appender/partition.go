@@ -62,7 +62,7 @@ func (p *partition) run(ctx context.Context) {
 		if errors.Is(err, ledger.ErrLost) || errors.Is(err, errSwitch) {
 			level = slog.LevelInfo
 		}
-		p.lg.Log(ctx, level, "partition abandoned, reading it again from the ledger", "err", err, "in", wait)
+		p.lg.Log(ctx, level, "partition abandoned, taking it over again", "err", err, "in", wait)
 		p.view.problem(err)
 		// By chance, lest two workers that were both told that it is theirs
 		// take it from each other in step.

@@ -154,7 +154,7 @@ func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string
 		return nil, err
 	}
 	p.readTo = max(p.readTo, cp.Position)
-	if err := p.trust(ctx, cp, base, owner); err != nil && !ablation.On(ablation.TrustsAnyFiles) {
+	if err := p.trust(ctx, cp, base, owner, alone); err != nil && !ablation.On(ablation.TrustsAnyFiles) {
 		return nil, err
 	}
 	c, err := resumeCore(p.a.coreConfig(p.log.Partition), base, cp, local)
@@ -185,22 +185,24 @@ func readCheckpoint(local *segment.Recovery) (*checkpoint, error) {
 	return cp, nil
 }
 
-// mostEntries bounds the walk of trust; a worker that wrote more since its
-// checkpoint did not die of it.
+// mostEntries bounds the walk of trust where the log holds all: a worker that
+// wrote more since its checkpoint did not die of it. What the log lacks is worth
+// any walk: each tenure that fails for want of the disk leaves a claim.
 const mostEntries = 1000
 
 // trust returns nil if the checkpoint is of this very chain, and every entry
-// since is this worker's own, up to its claim base.
+// since is this worker's own, up to its claim base. Alone says that the log does
+// not hold what the local files do.
 //
 // Invariant: I5. Only the state of which the head is made may go on from it.
-func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entry, owner string) error {
+func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entry, owner string, alone bool) error {
 	void := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", errUntrusted, fmt.Sprintf(format, args...))
 	}
 	switch {
 	case cp.Seq >= base.Seq:
 		return void("they build on entry %d, the head is %d", cp.Seq, base.Seq)
-	case base.Seq-cp.Seq > mostEntries:
+	case base.Seq-cp.Seq > mostEntries && !alone:
 		return void("they build on entry %d, %d before the head", cp.Seq, base.Seq-cp.Seq)
 	case cp.Router != base.Router:
 		return void("records were routed by %q, now by %q", cp.Router, base.Router)

@@ -364,6 +364,32 @@ func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 	}
 }
 
+// TestTenuresThatFailForHours, each after its claim, do not use the only copy up.
+func TestTenuresThatFailForHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b", "a")
+		time.Sleep(time.Minute) // a checkpoint
+		r.pass(2)
+		failing := true
+		r.mu.Lock()
+		r.rotating = func(context.Context, int) error {
+			if failing = failing && r.acquisitions() < mostEntries+10; failing {
+				return errTest
+			}
+			return nil
+		}
+		r.mu.Unlock()
+		require.ErrorIs(t, r.seal(), errTest)
+		time.Sleep(24 * time.Hour)
+		require.False(t, failing)
+		require.NoError(t, r.Ready(t.Context()))
+		require.Equal(t, []string{"a/0-2", "b/1-1"}, slices.Concat(r.written()...))
+		r.end()
+	})
+}
+
 // TestLocalFilesThatCannotBeRead are not given up while the disk has trouble, and
 // the log says why they are.
 func TestLocalFilesThatCannotBeRead(t *testing.T) {

@@ -209,12 +209,11 @@ func (r *rig) Entry(ctx context.Context, _ ledger.Log, seq int64) (*ledger.Entry
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range r.chain {
-		if e.Seq == seq {
-			return e, nil
-		}
+	i, there := slices.BinarySearchFunc(r.chain, seq, func(e *ledger.Entry, seq int64) int { return cmp.Compare(e.Seq, seq) })
+	if !there {
+		return nil, ledger.ErrNotFound
 	}
-	return nil, ledger.ErrNotFound
+	return r.chain[i], nil
 }
 
 // claim is an entry that takes the partition over.

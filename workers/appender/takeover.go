@@ -79,7 +79,7 @@ func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string)
 	}
 	cp, err := readCheckpoint(local)
 	if err == nil {
-		err = p.trust(ctx, cp, claim, owner)
+		err = p.trust(ctx, cp, claim, owner, true)
 	}
 	if err == nil {
 		return local, cp.Position, nil
