@@ -118,7 +118,7 @@ func (c *Client) Ping(ctx context.Context) error {
 // Release. It returns ErrHeld if another holds it. ttl must be positive; it is
 // how long the name stays taken after the holder died.
 func (c *Client) Acquire(ctx context.Context, name string, ttl time.Duration) (*Lease, error) {
-	token, key := newToken(), keyPrefix+c.space+"lease:"+name
+	token, key := newToken(), c.leaseKey(name)
 	// The deadline counts from before the request: Redis cannot have started
 	// its own countdown any earlier.
 	sent := time.Now()
@@ -135,6 +135,17 @@ func (c *Client) Acquire(ctx context.Context, name string, ttl time.Duration) (*
 	l.start()
 	return l, nil
 }
+
+// Held reports whether anybody has the lease now, and leaves it alone.
+func (c *Client) Held(ctx context.Context, name string) (bool, error) {
+	is, err := c.server.Exists(ctx, c.leaseKey(name))
+	if err != nil {
+		return false, unavailable(fmt.Sprintf("look up lease %q", name), err)
+	}
+	return is, nil
+}
+
+func (c *Client) leaseKey(name string) string { return keyPrefix + c.space + "lease:" + name }
 
 func newToken() string {
 	var b [16]byte

@@ -73,10 +73,15 @@ func (r *round) claim(ctx context.Context, log ledger.Log) (release func(), ours
 	if r.deps.Leases == nil || r.cfg.Force || r.cfg.DryRun {
 		return release, true
 	}
-	if r.scheduled && r.auditedByAnother(ctx, log) {
+	name := "audit/" + log.String()
+	if !r.scheduled {
+		held, err := r.deps.Leases.Held(ctx, name)
+		return release, err != nil || !held
+	}
+	if r.auditedByAnother(ctx, log) {
 		return release, false
 	}
-	held, err := r.deps.Leases.Acquire(ctx, "audit/"+log.String(), time.Minute)
+	held, err := r.deps.Leases.Acquire(ctx, name, time.Minute)
 	switch {
 	case errors.Is(err, lease.ErrHeld):
 		r.held = append(r.held, log)
@@ -85,12 +90,7 @@ func (r *round) claim(ctx context.Context, log ledger.Log) (release func(), ours
 		r.deps.Log.DebugContext(ctx, "auditing without a lease", "err", err)
 		return release, true
 	}
-	release = func() { _ = held.Release(context.WithoutCancel(ctx)) }
-	if !r.scheduled {
-		release()
-		release = func() {}
-	}
-	return release, true
+	return func() { _ = held.Release(context.WithoutCancel(ctx)) }, true
 }
 
 // auditedByAnother reports whether another scheduled audit of the chain is over,
@@ -109,8 +109,6 @@ func (r *round) auditedByAnother(ctx context.Context, log ledger.Log) bool {
 // delivered.
 func (r *round) handOver(ctx context.Context) {
 	for _, log := range r.held {
-		if r.scheduled {
-			r.auditedByAnother(ctx, log)
-		}
+		r.auditedByAnother(ctx, log)
 	}
 }

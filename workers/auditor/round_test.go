@@ -93,6 +93,18 @@ func TestAnAuditOnDemandHoldsNothing(t *testing.T) {
 	}
 }
 
+// An audit on demand that took the lease only to look would make a scheduled one
+// that comes meanwhile leave the chain for an hour.
+func TestAnAuditOnDemandTakesNoLease(t *testing.T) {
+	r := newRig(t, nil)
+	r.seal(log0, time.Hour, []string{one}, "a")
+	held := hold(t, r)
+	require.Equal(t, 1, r.audit().Skipped)
+	require.NoError(t, held.Release(t.Context()))
+	require.Equal(t, 1, r.audit().Chains)
+	require.Equal(t, held.Fence+1, hold(t, r).Fence, "nobody had it between")
+}
+
 func TestADryRunLooksAtWhatAnotherHasInWork(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.DryRun = true })
 	r.seal(log0, time.Hour, []string{one}, "a")
