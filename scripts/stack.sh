@@ -315,10 +315,10 @@ servers() { echo "$(brokers)" redis redis-2 minio; }
 
 up() {
   local jars built
-  need ps procps
   # What is there is removed with it.
   [ -s "$dir/brokers" ] || [ -z "$(ls -A "$dir")" ] || die "$dir holds something else: name a directory that is empty or new"
   [ -s "$dir/brokers" ] || echo "${KAFKA_BROKERS:-3}" >"$dir/brokers"
+  need ps procps
   for name in $(servers); do port "$name" >/dev/null; done
   for name in $(brokers); do port "$name-controller" >/dev/null; done
   for name in $(servers); do send CONT "$name" || true; done
