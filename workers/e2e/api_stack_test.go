@@ -28,9 +28,8 @@ import (
 // TestWhatTheDocumentSaysIsTaken lets Schemathesis send what it makes of the
 // API's document to a collector on real Kafka. Beyond its own checks, every
 // event of what was answered 200 has to be in the events topic or the dead
-// letters, and nothing of what was refused. It is there once, but for a
-// produce that the collector repeated since its answer was late: that wrote the
-// same bytes again.
+// letters, once, and nothing of what was refused. A produce that the
+// collector repeated, since its answer was late, may have written its lines again.
 func TestWhatTheDocumentSaysIsTaken(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
@@ -67,14 +66,16 @@ func TestWhatTheDocumentSaysIsTaken(t *testing.T) {
 			lines[string(d.line)] = true
 		})
 	}
-	events := 0
+	events, repeated := 0, 0
 	for print, n := range a.taken {
 		events += n
 		require.LessOrEqual(t, n, stored[print], "copies of %s", print)
 	}
 	for print, n := range stored {
 		require.LessOrEqual(t, n-again[print], a.taken[print], "copies of what nobody was told is taken: %s", print)
+		repeated += n - a.taken[print]
 	}
+	require.Less(t, repeated, 50, "no more than a produce or two is repeated")
 	require.Empty(t, a.wrong)
 	require.Greater(t, a.requests, 3000)
 	require.Greater(t, events, 1000)
@@ -86,7 +87,7 @@ func TestWhatTheDocumentSaysIsTaken(t *testing.T) {
 		require.NotContains(t, string(log), "panic")
 	}
 	s.stop()
-	t.Logf("%d requests, answered %v; %d events of those answered 200, %d of them of pixels: each is stored once, and nothing else", a.requests, a.statuses, events, a.pixels)
+	t.Logf("%d requests, answered %v; %d events of those answered 200, %d of them of pixels: each is stored, %d twice, and nothing else", a.requests, a.statuses, events, a.pixels, repeated)
 }
 
 // apiWire is between Schemathesis and the collector. It notes what was

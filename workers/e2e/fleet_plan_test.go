@@ -16,13 +16,11 @@ import (
 // TestPlanCountsWhatAFleetDoes holds the files and requests of `sealift plan`
 // against those of real roles, counted on their way to S3.
 func TestPlanCountsWhatAFleetDoes(t *testing.T) {
-	t.Parallel()
 	for hazard, c := range map[string]struct{ sources, partitions int }{
 		"entries_owe_few":  {sources: 12, partitions: 4}, // each receipt is looked for
 		"entries_owe_many": {sources: 96, partitions: 3}, // an entry's are listed
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			t.Parallel()
 			planCounts(t, c.sources, c.partitions)
 		})
 	}
