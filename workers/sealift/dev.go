@@ -84,7 +84,11 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	}
 	s.configure(&cfg)
 	devConfigure(&cfg, o)
-	cfg.Collector.TLS = config.ServerTLS{} // what is printed and written says http
+	// What is printed and written says http, here, and a fleet's events are not ours.
+	cfg.Collector.TLS, cfg.Collector.PublicHost, cfg.Collector.DrainDelay = config.ServerTLS{}, "", 0
+	if cfg.Collector.Spool.Dir != "" {
+		cfg.Collector.Spool.Dir = filepath.Join(o.data, "collector-spool")
+	}
 	if cfg.Collector.Listen, err = o.http.free(log); err != nil {
 		return err
 	}

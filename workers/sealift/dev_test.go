@@ -256,20 +256,23 @@ func TestDevReplacesNoConfigurationOfAnothers(t *testing.T) {
 // What is configured for a fleet is in force where dev runs, but for what is
 // embedded.
 func TestDevBesideTheConfigurationOfAFleet(t *testing.T) {
+	spool := filepath.Join(t.TempDir(), "spool")
 	p := startDev(t, t.TempDir(), "--set", "kafka.replication=3", "--set", "kafka.create_topics=false",
-		"--set", "collector.tls.cert_file=/none.pem", "--set", "collector.tls.key_file=/none.pem")
+		"--set", "collector.tls.cert_file=/none.pem", "--set", "collector.tls.key_file=/none.pem", "--set", "destinations.ca_file=/none.pem",
+		"--set", "collector.spool.dir="+spool, "--set", "collector.public_host=events.example.com")
 	require.True(t, p.track("demo", "1"))
+	require.NoDirExists(t, spool, "what a fleet's collector has to send is not taken from its disk")
 }
 
 // TestDevEndsWhenARoleCannotStart has a directory for a spool where a file is.
 func TestDevEndsWhenARoleCannotStart(t *testing.T) {
 	data := t.TempDir()
-	file := filepath.Join(t.TempDir(), "file")
+	file := filepath.Join(data, "collector-spool")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "sealift", "dev", "--data", data, "--http", ":0", "--s3", ":0", "--kafka", ":0", "--redis", ":0", "--admin", ":0",
-		"--set", "collector.spool.dir="+filepath.Join(file, "spool")).CombinedOutput()
+		"--set", "collector.spool.dir=anywhere").CombinedOutput()
 	require.NoError(t, ctx.Err(), "it goes on without its roles")
 	require.Error(t, err)
 	require.Contains(t, string(out), file)

@@ -157,6 +157,7 @@ func (s *stack) configure(cfg *config.Config) {
 	cfg.Kafka.CreateTopics, cfg.Kafka.Replication = true, -1 // there is one broker, and it is new
 	cfg.Redis = config.Redis{URL: secret.New(s.redis.URL())}
 	cfg.Staging.CAFile, cfg.Staging.ExpectedBucketOwner, cfg.STS.CAFile = "", "", ""
+	cfg.Destinations.CAFile = ""
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = s.s3URL, true, embeddedRegion
 	cfg.Destinations.Endpoint, cfg.STS.Endpoint = s.s3URL, s.s3URL
 	// A catalog may name the embedded S3 as a destination's endpoint.
