@@ -109,7 +109,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	} else {
 		err = errors.Join(printVerify(a.stdout, r, err == nil && len(r.Unread) == 0), err)
 	}
-	if err == nil && len(r.Unread) == 0 && r.OK() {
+	if err == nil && len(r.Unread) == 0 && r.OK() && o.since == "" && o.until == "" && o.cfg.Partition < 0 {
 		return o.known(ctx, s, r)
 	}
 	if err == nil && len(r.Unread) > 0 {
