@@ -17,7 +17,7 @@ var (
 )
 
 // ReservedSourceID is a folder below segment-logs/ that belongs to no source:
-// what `sealift destinations check --write` stores lies there.
+// what `sealift destinations check --write` and `migrate` try lies there.
 const ReservedSourceID = "sealift-check"
 
 // NewWorkspaceID returns a new workspace id: a random sts:ExternalId that no

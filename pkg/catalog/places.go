@@ -128,7 +128,7 @@ func (t *together) same(g *group) {
 // inside judges the places of inner, which lie in those of outer.
 func (t *together) inside(outer, inner *group) {
 	sources := outer.sources(t)
-	// Only a source's own folder is taken: prefixes such as segment-logs/test
+	// Only a source's own folder is taken: prefixes such as segment-logs/sealift-check
 	// serve to try a role out before a migration.
 	source, _, _ := strings.Cut(strings.TrimPrefix(inner.root, outer.root), "/")
 	for _, p := range inner.places {

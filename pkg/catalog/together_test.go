@@ -58,7 +58,7 @@ func TestCollisions(t *testing.T) {
 		"same_source_twice":    {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("e", "logs", "a"))}, `source "a" is delivered to the same place by destination "d"`},
 		"one_is_disabled":      {[]Workspace{workspace(wsA, "a", disabled(dest("d", "logs", "a")), dest("e", "logs", "a"))}, ""},
 		"other_sources":        {[]Workspace{{ID: wsA, Sources: []Source{{ID: "a"}, {ID: "b"}}, Destinations: []Destination{dest("d", "logs", "a"), dest("e", "logs", "b")}}}, ""},
-		"migration_test_place": {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("e", "logs/segment-logs/test", "a"))}, ""},
+		"migration_test_place": {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("e", "logs/segment-logs/sealift-check", "a"))}, ""},
 		"folder_of_a_source":   {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("e", "logs/segment-logs/a", "a"))}, `it overlaps with the folder of source "a"`},
 		"percent_in_a_source":  {[]Workspace{workspace(wsA, "%s%d", dest("d", "logs", "%s%d"), dest("e", "logs", "%s%d"))}, `source "%s%d" is delivered to the same place`},
 	} {
@@ -111,7 +111,7 @@ func TestCollisionsAreThoseOfAllPairs(t *testing.T) {
 		return slices.Contains(outer.Sources, source)
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	prefixes := []string{"", "/p", "/p", "/segment-logs/s00", "/segment-logs/s01/x", "/segment-logs/test", "/p/segment-logs/s00", "/p/segment-logs/s10", "/segment-logs/s10/segment-logs/s11"}
+	prefixes := []string{"", "/p", "/p", "/segment-logs/s00", "/segment-logs/s01/x", "/segment-logs/sealift-check", "/p/segment-logs/s00", "/p/segment-logs/s10", "/segment-logs/s10/segment-logs/s11"}
 	refused := 0
 	for range 2000 {
 		var ws []Workspace

@@ -120,7 +120,7 @@ func checkSourceID(id string) (what, fix string) {
 	case id == "":
 		return "it is missing", rule + ", or generate one with: sealift catalog new"
 	case id == ReservedSourceID:
-		return "it is the folder of `sealift destinations check --write`", "choose another"
+		return "it is the folder of what `sealift destinations check --write` and `migrate` try", "choose another"
 	case sourceID.MatchString(id):
 		return "", ""
 	case len(id) > 64:

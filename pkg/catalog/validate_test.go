@@ -71,7 +71,7 @@ func TestParseRefusesAndSaysWhatToWrite(t *testing.T) {
 		"source_id_question":  {"id: web", `id: "w?b"`, "id: it holds a wildcard"},
 		"source_id_variable":  {"id: web", `id: "${aws:userid}"`, "id: it holds a wildcard"},
 		"source_id_newline":   {"id: web", `id: "web\n"`, "id: it holds other characters"},
-		"source_id_reserved":  {"id: web", "id: sealift-check", "id: it is the folder of `sealift destinations check --write`; choose another"},
+		"source_id_reserved":  {"id: web", "id: sealift-check", "id: it is the folder of what `sealift destinations check --write` and `migrate` try; choose another"},
 		"source_id_number":    {"id: web", "id: 12", `id: it must be text, not a number; write it in quotes: "12"`},
 		"source_name":         {"id: web", `id: web` + "\n    name: \"a\\u0007b\"", "name: it is too long or holds control characters"},
 		"write_key_form":      {"wk_secret", `"wk secret"`, "write_keys[0]: it is not a write key"},

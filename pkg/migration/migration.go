@@ -62,9 +62,11 @@ type Note struct {
 	From        Place  `json:"from"`
 	To          Place  `json:"to"`
 	Test        string `json:"test,omitempty"` // folder of the test, bucket/key/, from "tried" on
-	By          string `json:"by"`             // for people
-	At          int64  `json:"at"`             // unix ms
-	Attempt     string `json:"attempt"`        // tells one's own note from another's
+	// Blamed is the copier that did not follow, on a switch that is noted again for it.
+	Blamed  string `json:"blamed,omitempty"`
+	By      string `json:"by"`      // for people
+	At      int64  `json:"at"`      // unix ms
+	Attempt string `json:"attempt"` // tells one's own note from another's
 }
 
 // Over says whether the migration came to its end.

@@ -25,7 +25,7 @@ var (
 	classic = Place{Bucket: "acme-logs/raw"}
 	byRole  = Place{Bucket: "acme-logs/raw", RoleARN: "arn:aws:iam::123456789012:role/segment-logs"}
 	tried   = Note{
-		Version: 1, Destination: dest, Step: Tried, From: classic, To: byRole, Test: "acme-logs/raw/segment-logs/test/", By: "host-1", At: 1795360001000, Attempt: "ABC",
+		Version: 1, Destination: dest, Step: Tried, From: classic, To: byRole, Test: "acme-logs/raw/segment-logs/sealift-check/", By: "host-1", At: 1795360001000, Attempt: "ABC",
 	}
 )
 

@@ -36,7 +36,7 @@ func ParsePlace(uri string) (Place, error) {
 	if key = strings.Trim(key, "/"); key != "" {
 		parts = strings.Split(key, "/")
 	}
-	// The last one: a destination's prefix may hold another, as segment-logs/test
+	// The last one: a destination's prefix may hold another, as segment-logs/sealift-check
 	// does, where a role is tried.
 	below := len(parts)
 	for i, name := range slices.Backward(parts) {

@@ -218,10 +218,11 @@ func (m *mover) confirm(ctx context.Context) error {
 	case a.New == 0:
 		m.say("no file was due since %s: run the command again when one was", clock(last.At))
 		return partial(fmt.Sprintf("destination %s is switched, and waits for its first file", m.plan.now.ID))
-	case a.Old > 0 && a.LastOld.At > last.At+follows.Milliseconds():
+	case a.Old > 0 && (last.Blamed != "" || a.LastOld.At > last.At+follows.Milliseconds()):
 		m.say("copier %s delivered the old way as late as %s: it does not read the catalog, or took long to put that file; restart it, and run the command again", a.LastOld.Worker, clock(a.LastOld.At))
-		// What it delivered until now is not held against it again.
-		if err := m.log.Append(ctx, migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}); err != nil {
+		// What it delivered until now is not held against it again, what it delivers from now on is.
+		note := migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, Blamed: a.LastOld.Worker, By: workerName("migrate")}
+		if err := m.log.Append(ctx, note); err != nil {
 			return err
 		}
 		return partial(fmt.Sprintf("destination %s is switched, but a copier does not follow", m.plan.now.ID))
