@@ -49,9 +49,6 @@ type Config struct {
 	// AnswerWithin is how long a request waits for Kafka before it is
 	// answered 503. Default: 8s; the least patient SDKs wait for ten.
 	AnswerWithin time.Duration
-	// GiveUpAfter is how long Kafka's client may go on with a request that was
-	// answered 503; its bytes count as in flight until then. Default: 2m.
-	GiveUpAfter time.Duration
 	// HeaderTimeout and BodyTimeout bound how long a client may take to send
 	// a request's header, and all of it. Default: 10s and 30s.
 	HeaderTimeout, BodyTimeout time.Duration
@@ -87,7 +84,6 @@ type Config struct {
 func (cfg *Config) setDefaults() {
 	set(&cfg.MaxInFlight, 256<<20) // 256 MiB
 	set(&cfg.AnswerWithin, 8*time.Second)
-	set(&cfg.GiveUpAfter, 2*time.Minute)
 	set(&cfg.HeaderTimeout, 10*time.Second)
 	set(&cfg.BodyTimeout, 30*time.Second)
 	set(&cfg.IdleTimeout, 2*time.Minute)

@@ -91,6 +91,9 @@ const (
 	chunkBytes   = 900_000
 	chunkRecords = 9_000
 
+	// refillFor is how long one try takes at most.
+	refillFor = 2 * time.Minute
+
 	firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
 )
 
@@ -171,7 +174,7 @@ func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry)
 // something was left out that no topic takes: all behind it would wait for ever.
 func (c *Collector) insist(stopping, cut context.Context, left taken) (never, err error) {
 	for wait := firstPause; ; wait = min(2*wait, longestPause) {
-		ctx, cancel := context.WithTimeout(cut, c.cfg.GiveUpAfter)
+		ctx, cancel := context.WithTimeout(cut, refillFor)
 		var worse error
 		left, worse, err = c.try(ctx, c.deps.Refill, left)
 		cancel()

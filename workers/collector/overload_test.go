@@ -29,7 +29,7 @@ func heap() int64 {
 // is back, all is as before and no event that was acknowledged is missing.
 func TestOverloadIsShedBeforeMemoryGrows(t *testing.T) {
 	const bound, clients, each = 16 << 20, 64, 3
-	b := newBench(t, Config{Listen: "127.0.0.1:0", MaxInFlight: bound, AnswerWithin: 300 * time.Millisecond})
+	b := newBench(t, Config{Listen: "127.0.0.1:0", MaxInFlight: bound, AnswerWithin: 300 * time.Millisecond}, func(d *Deps) { d.Producer = deaf{d.Producer} })
 	url, stop := running(t, b)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	filler := strings.Repeat("x", 30<<10)

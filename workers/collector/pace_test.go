@@ -54,7 +54,7 @@ func (stuck) Produce(ctx context.Context, _ ...stream.Record) error { <-ctx.Done
 // not after it has waited, and is not produced.
 func TestOverloadIsRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newBench(t, Config{AnswerWithin: 8 * time.Second, GiveUpAfter: 10 * time.Second}, func(d *Deps) { d.Producer = stuck{} })
+		c := newBench(t, Config{AnswerWithin: 8 * time.Second}, func(d *Deps) { d.Producer = stuck{} })
 		event := `{"type":"track","event":"e","userId":"u","properties":{"p":"` + strings.Repeat("x", 20_000) + `"}}`
 		body := `{"writeKey":"wk_web","batch":[` + strings.Repeat(event+",", 20) + event + `]}`
 		var within, after int

@@ -17,16 +17,16 @@ import (
 const spoolAfter = 2 * time.Second
 
 // produce writes what was taken and returns nil when Kafka has acknowledged all
-// of it, or the spool what is left. Without a spool production goes on when the request
-// has been answered: its bytes count as in flight until Kafka's client has let go of
-// them, so that an outage fills the bound and no more. With one it ends before, but for
-// the batch, one of each partition, that is on its way.
+// of it, or the spool what is left. Production goes on when the client has gone. It ends
+// with the answer 503, but for the batch, one of each partition, that is on its way: the
+// sender sends all of it again. Bytes count as in flight until Kafka's client has let go of
+// them, so that an outage fills the bound and no more.
 func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 	if len(t.records)+len(t.dead) == 0 {
 		g.release()
 		return nil
 	}
-	tryFor := c.cfg.GiveUpAfter
+	tryFor := c.cfg.AnswerWithin
 	if c.deps.Spool != nil {
 		if c.isBehind(t) {
 			c.handover.wait(ctx)
