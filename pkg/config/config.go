@@ -179,7 +179,7 @@ type Destinations struct {
 type Collector struct {
 	Listen string `yaml:"listen"` // default :8080
 	// TLS serves https, HTTP/2 too, instead of http. Files that change are
-	// taken up within seconds. Default: none.
+	// taken up by the next connection. Default: none.
 	TLS ServerTLS `yaml:"tls"`
 	// TrustedProxies are the addresses or networks whose X-Forwarded-For is
 	// believed; default none.

@@ -87,7 +87,10 @@ func (d *batches) unpackZstd(packed []byte) ([]byte, error) {
 	lines, err := z.DecodeAll(packed, d.arena[begin:begin])
 	switch {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded), err == nil && int64(len(lines)) > maxBatchBytes:
-		return nil, errors.Join(ErrBatchTooLarge, err)
+		if err == nil {
+			return nil, ErrBatchTooLarge
+		}
+		return nil, fmt.Errorf("%w: zstd: %w", ErrBatchTooLarge, err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: zstd: %w", ErrBatch, err)
 	}

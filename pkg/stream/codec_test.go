@@ -103,6 +103,9 @@ func TestWhatABatchClaimsIsNotMade(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
 			require.ErrorIs(t, err, c.err)
+			if err != nil {
+				require.NotContains(t, err.Error(), "\n", "one line of a log")
+			}
 			require.Equal(t, c.want, string(got))
 		})
 	}

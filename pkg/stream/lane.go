@@ -284,6 +284,9 @@ func (l *lane) once(batch []piece) error {
 
 // mayPass tells whether the same request may succeed later; false for nil.
 func mayPass(err error) bool {
+	if errors.Is(err, ErrBatch) {
+		return false // it is as short another time, whatever ended its decompression
+	}
 	var temporary interface{ Temporary() bool }
 	var name *net.DNSError // of a broker that is replaced
 	if errors.As(err, &temporary) && temporary.Temporary() || errors.As(err, &name) {

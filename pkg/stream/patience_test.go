@@ -28,6 +28,7 @@ func TestPatiently(t *testing.T) {
 		"away_for_good":   {syscall.ECONNREFUSED, 1000, syscall.ECONNREFUSED, patience + 6*time.Second},
 		"out_of_range":    {ErrOffsetOutOfRange, 1, ErrOffsetOutOfRange, 0},
 		"damaged":         {ErrBatch, 1, ErrBatch, 0},
+		"cut_short":       {fmt.Errorf("%w: gzip: %w", ErrBatch, io.ErrUnexpectedEOF), 1000, ErrBatch, 0},
 		"no_topic":        {ErrNoTopic, 1, ErrNoTopic, 0},
 		"denied":          {kafka.TopicAuthorizationFailed, 1, kafka.TopicAuthorizationFailed, 0},
 	} {

@@ -55,7 +55,7 @@ func TestSettings(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "wk_web", segment["apiKey"])
 	require.NotContains(t, segment, "apiHost", "SDKs would speak https with it")
-	require.Equal(t, "public, max-age=120", cached)
+	require.Equal(t, "private, max-age=120", cached, "who asks over https would have it from a cache, and send events to Segment")
 	_, cached, segment = get(b, "wk_web", true)
 	require.Equal(t, "asked.example.com/v1", segment["apiHost"])
 	require.Equal(t, "private, max-age=120", cached, "whoever writes the host of a request has the events of nobody else")

@@ -12,7 +12,8 @@ import (
 // apiHost sends the SDK's events here, not to Segment, where only the CDN's
 // host was changed; SDKs put https in front of it. Without a configured host it is the
 // one that was asked, over https: that is anybody's word, and so this answer is for whoever
-// asked, and for no cache that others share.
+// asked, and for no cache that others share. Nor is the one without a host, to whoever asked over
+// http: a cache that kept it alone would give it to those over https, whose events went to Segment.
 func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return c.refuse(w, wrongMethod(w, http.MethodGet))
@@ -32,13 +33,13 @@ func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string)
 		"unbundledConfigIds":    []string{},
 		"versionSettings":       map[string]any{"version": "4.4.7", "componentTypes": []string{"browser"}},
 	}
-	keep := "public"
+	keep := "private"
 	switch {
 	case c.cfg.PublicHost != "":
 		segment["apiHost"] = c.cfg.PublicHost + "/v1"
+		keep = "public"
 	case r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"):
 		segment["apiHost"] = r.Host + "/v1"
-		keep = "private"
 	}
 	allowed := map[string]any{"__default": map[string]any{"enabled": true, "integrations": map[string]any{}}}
 	header := w.Header()
