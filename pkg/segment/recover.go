@@ -69,32 +69,49 @@ func Recover(cfg Config) (*Recovery, error) {
 	return r, nil
 }
 
+// State returns what the owner gave to the last whole checkpoint: Recovery's State,
+// without a read of the chunks. Its error is ErrNoCheckpoint, or one of the disk.
+func State(dir string) ([]byte, error) {
+	r := &Recovery{cfg: Config{Dir: dir}}
+	defer r.Close()
+	c, _, err := r.newest()
+	if err != nil {
+		return nil, fmt.Errorf("recover state of spool %q: %w", dir, err)
+	}
+	return c.State, nil
+}
+
 func (r *Recovery) read() error {
-	numbers, err := r.numbers(journalExt)
+	c, lines, err := r.newest()
 	if err != nil {
 		return err
 	}
-	for _, n := range slices.Backward(numbers) {
-		lines, c, err := r.readJournal(n)
-		if err != nil {
+	r.State, r.sealed = c.State, c.Sealed
+	slices.SortFunc(c.Chunks, func(a, b chunkListed) int { return cmp.Compare(a.N, b.N) })
+	for _, l := range c.Chunks {
+		if err := r.readChunk(l); err != nil {
 			return err
 		}
-		if c == nil { // killed before the first checkpoint in it
-			continue
-		}
-		r.State, r.sealed = c.State, c.Sealed
-		slices.SortFunc(c.Chunks, func(a, b chunkListed) int { return cmp.Compare(a.N, b.N) })
-		for _, l := range c.Chunks {
-			if err := r.readChunk(l); err != nil {
-				return err
-			}
-		}
-		for _, l := range lines {
-			r.addLines(l)
-		}
-		return nil
 	}
-	return ErrNoCheckpoint
+	for _, l := range lines {
+		r.addLines(l)
+	}
+	return nil
+}
+
+// newest returns the last whole checkpoint, and the lines before it.
+func (r *Recovery) newest() (*checkpoint, []placed, error) {
+	numbers, err := r.numbers(journalExt)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, n := range slices.Backward(numbers) {
+		c, lines, err := r.readJournal(n)
+		if err != nil || c != nil { // nil: killed before the first checkpoint in it
+			return c, lines, err
+		}
+	}
+	return nil, nil, ErrNoCheckpoint
 }
 
 // numbers returns those of the directory's files of that kind, in order.
@@ -139,8 +156,8 @@ type placed struct {
 }
 
 // readJournal returns the last checkpoint of a journal whose chunks are there,
-// and the lines before it; nil if there is none.
-func (r *Recovery) readJournal(n int) ([]placed, *checkpoint, error) {
+// nil if there is none, and the lines before it.
+func (r *Recovery) readJournal(n int) (*checkpoint, []placed, error) {
 	j, err := openChunk(r.cfg.Dir, n, journalExt)
 	if err != nil {
 		return nil, nil, err
@@ -174,7 +191,7 @@ func (r *Recovery) readJournal(n int) ([]placed, *checkpoint, error) {
 		return nil, nil, err
 	}
 	r.journal = j
-	return lines, last, nil
+	return last, lines, nil
 }
 
 // there says whether the chunks of a checkpoint are as long as it says.

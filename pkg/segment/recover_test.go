@@ -469,3 +469,29 @@ func TestANoteOfASealedFileMayBeNewerThanItsFrames(t *testing.T) {
 	require.EqualValues(t, 8, files[0].Note)
 	require.Equal(t, want, read(t, files[0]))
 }
+
+// TestStateReadsNoChunks: a damaged one is none of its business.
+func TestStateReadsNoChunks(t *testing.T) {
+	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), Budget: NewBudget(1)}
+	_, err := State(cfg.Dir)
+	require.ErrorIs(t, err, ErrNoCheckpoint)
+	s, err := New(cfg)
+	require.NoError(t, err)
+	require.NoError(t, s.Append(stream(1), 1, 5, line(1, 600)))
+	require.NoError(t, s.Relieve())
+	_, err = s.Checkpoint([]byte("state"))
+	require.NoError(t, err)
+	s.Close()
+	chunks, err := filepath.Glob(filepath.Join(cfg.Dir, "*"+chunkExt))
+	require.NoError(t, err)
+	require.Len(t, chunks, 1)
+	b, err := os.ReadFile(chunks[0])
+	require.NoError(t, err)
+	b[len(b)/2] ^= 1
+	require.NoError(t, os.WriteFile(chunks[0], b, 0o600))
+	_, err = Recover(cfg)
+	require.ErrorIs(t, err, ErrDamaged)
+	state, err := State(cfg.Dir)
+	require.NoError(t, err)
+	require.Equal(t, "state", string(state))
+}

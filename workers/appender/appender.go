@@ -119,7 +119,7 @@ type Appender struct {
 	metrics  *metrics
 	stopping atomic.Bool
 
-	left map[int]*checkpoint // sweepLeft's: of partitions that are not ours
+	left map[int]*checkpoint // watchLeft's: of partitions that are not ours
 
 	assigning sync.Mutex // held while partitions start and stop; guards assigned
 	assigned  int        // how often they did
@@ -191,7 +191,8 @@ func (a *Appender) Run(ctx context.Context) error {
 	defer cancel()
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.pressure.watch(gctx); return nil })
-	group.Go(func() error { a.watchEnds(gctx, home.worker); return nil })
+	group.Go(func() error { a.watchEnds(gctx); return nil })
+	group.Go(func() error { a.watchLeft(gctx, home.worker); return nil })
 	group.Go(func() error {
 		for {
 			gen, err := membership.Next(gctx)
@@ -381,10 +382,9 @@ func (a *Appender) bounds(ctx context.Context, log ledger.Log) (stream.Bounds, e
 }
 
 // watchEnds keeps the views' bounds of the log true while nothing is read, until
-// ctx ends: lag is what the log holds, not what was fetched of it. And it sweeps.
-func (a *Appender) watchEnds(ctx context.Context, worker string) {
+// ctx ends: lag is what the log holds, not what was fetched of it.
+func (a *Appender) watchEnds(ctx context.Context) {
 	every := 5 * a.tickEvery()
-	swept, at := 0, time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -401,15 +401,5 @@ func (a *Appender) watchEnds(ctx context.Context, worker string) {
 			}
 		}
 		a.mu.Unlock()
-		a.assigning.Lock()
-		assigned := a.assigned
-		a.assigning.Unlock()
-		if assigned == 0 || assigned == swept && time.Since(at) < leftEvery {
-			continue
-		}
-		swept, at = assigned, time.Now()
-		if err := a.sweepLeft(ctx, worker); err != nil && ctx.Err() == nil {
-			a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours were not deleted", "err", err)
-		}
 	}
 }

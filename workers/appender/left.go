@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/segment"
 )
@@ -18,32 +19,65 @@ import (
 // partitions are assigned.
 const leftEvery = time.Minute
 
+// watchLeft sweeps until ctx ends. It waits for disks and the ledger: nobody
+// waits for it.
+func (a *Appender) watchLeft(ctx context.Context, worker string) {
+	every := 5 * a.tickEvery()
+	swept, at := 0, time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(every/2 + jitter.N(every)):
+		}
+		a.assigning.Lock()
+		assigned := a.assigned
+		a.assigning.Unlock()
+		if assigned == 0 || assigned == swept && time.Since(at) < leftEvery {
+			continue
+		}
+		if assigned != swept { // what was ours meanwhile has other files
+			clear(a.left)
+		}
+		swept, at = assigned, time.Now()
+		if err := a.sweepLeft(ctx, worker, assigned); err != nil && ctx.Err() == nil {
+			a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours were not deleted", "err", err)
+		}
+	}
+}
+
 // sweepLeft deletes local files of partitions that are not ours, as soon as the
 // ledger has all of them, or an entry of another worker: no claim of ours goes on with
 // them after that. Until then they stay, over restarts, too: if retention passed
 // meanwhile they are the only copy, for want of which that worker is halted.
+// Nobody starts or stops while assigned stays what it is.
 //
 // Invariant: I5. What is deleted is what trust refuses, for good, or adds nothing.
-func (a *Appender) sweepLeft(ctx context.Context, worker string) error {
-	a.assigning.Lock()
-	assigned := a.assigned // nobody is starting or stopping while this stays
-	a.assigning.Unlock()
+func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) error {
 	left, err := os.ReadDir(a.spoolsDir())
 	if err != nil {
 		return nil //nolint:nilerr // nothing is left, or whoever makes it complains
 	}
 	var errs []error
-	kept := 0
+	kept, away := 0, false
 	for _, d := range left {
+		if ctx.Err() != nil {
+			return nil
+		}
 		n, err := strconv.Atoi(d.Name())
 		numbered := err == nil
 		if numbered && a.ours(n) {
-			delete(a.left, n)
 			continue
 		}
 		useless := true
 		if numbered {
-			useless, err = a.useless(ctx, n, worker)
+			var cp *checkpoint
+			cp, err = a.leftOf(ctx, n)
+			useless = err == nil && cp == nil
+			if cp != nil && !away { // or each of them would wait for the ledger as long
+				useless, err = a.superseded(ctx, n, cp, worker)
+				away = err != nil && !errors.Is(err, ledger.ErrCorrupt)
+			}
 			errs = append(errs, err)
 		}
 		a.assigning.Lock()
@@ -69,28 +103,33 @@ func (a *Appender) ours(n int) bool {
 	return a.partitions[n] != nil
 }
 
-// useless tells whether the local files of a partition that is not ours are of no
-// use any more. An error says that this is not known.
-func (a *Appender) useless(ctx context.Context, n int, worker string) (bool, error) {
-	cp := a.left[n]
-	log := ledger.Log{Topic: a.cfg.Topic, Incarnation: a.cfg.Incarnation, Partition: n}
-	if cp == nil {
-		local, err := segment.Recover(a.spoolConfig(n))
-		if errors.Is(err, segment.ErrNoCheckpoint) || errors.Is(err, segment.ErrDamaged) {
-			return true, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		defer local.Close()
-		cp = new(checkpoint)
-		if json.Unmarshal(local.State, cp) != nil {
-			return true, nil
-		}
-		a.left[n] = cp
-		a.deps.Logger.InfoContext(ctx, "local files of a partition that is not ours are kept until the ledger has them or another worker has written to it",
-			"topic", a.cfg.Topic, "partition", n, "entry", cp.Seq, "read_to", cp.Position)
+// leftOf returns the checkpoint of a partition that is not ours, nil if there is
+// none. Whether its files are whole is for a claim to find out, which reads them.
+func (a *Appender) leftOf(ctx context.Context, n int) (*checkpoint, error) {
+	if cp := a.left[n]; cp != nil {
+		return cp, nil
 	}
+	state, err := segment.State(a.spoolConfig(n).Dir)
+	if errors.Is(err, segment.ErrNoCheckpoint) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	cp := new(checkpoint)
+	if json.Unmarshal(state, cp) != nil {
+		return nil, nil //nolint:nilerr // nobody can go on with it
+	}
+	a.left[n] = cp
+	a.deps.Logger.InfoContext(ctx, "local files of a partition that is not ours are kept until the ledger has them or another worker has written to it",
+		"topic", a.cfg.Topic, "partition", n, "entry", cp.Seq, "read_to", cp.Position)
+	return cp, nil
+}
+
+// superseded tells whether the ledger has all of a checkpoint's files, or makes
+// them void. An error says that this is not known.
+func (a *Appender) superseded(ctx context.Context, n int, cp *checkpoint, worker string) (bool, error) {
+	log := ledger.Log{Topic: a.cfg.Topic, Incarnation: a.cfg.Incarnation, Partition: n}
 	for seq := cp.Seq; ; seq++ {
 		e, err := a.deps.Rotator.Entry(ctx, log, seq)
 		switch {

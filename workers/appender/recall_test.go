@@ -81,7 +81,7 @@ func TestResent(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, cfg)
-				r.chain = append(r.chain, &ledger.Entry{})
+				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 				r.run()
 				r.send("m1", "m2", "m3")
 				time.Sleep(30 * time.Second) // a checkpoint
@@ -116,7 +116,7 @@ func TestDuplicatesAreFoundOnceTheStoreOpens(t *testing.T) {
 		r.send("m1", "m2", "m1")
 		time.Sleep(time.Second)
 		r.mu.Lock()
-		r.chain = append(r.chain, &ledger.Entry{})
+		r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 		r.mu.Unlock()
 		time.Sleep(30 * time.Second)
 		r.send("m1", "m2", "m3")
@@ -158,7 +158,7 @@ func TestOffsetsOfAnotherLog(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, cfg)
-				r.chain = append(r.chain, &ledger.Entry{})
+				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 				r.run()
 				r.send("m1", "m2", "m3")
 				time.Sleep(30 * time.Second)

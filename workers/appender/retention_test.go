@@ -590,3 +590,81 @@ func TestLocalFilesAreKeptUntilAnotherOwnerWrites(t *testing.T) {
 		})
 	}
 }
+
+// TestFilesThatAreLeftAgainAreOthers: a partition that was ours between two sweeps
+// has read on, so an entry that covers what it left before does not cover these.
+func TestFilesThatAreLeftAgainAreOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b", "a")
+		time.Sleep(time.Minute) // a checkpoint
+		asked, told := 0, make(chan struct{})
+		r.mu.Lock()
+		r.looking = func(context.Context) error {
+			if asked++; asked == 1 { // the sweep
+				<-told
+			}
+			return nil
+		}
+		r.mu.Unlock()
+		r.assigned(1)
+		time.Sleep(10 * time.Second)
+		require.Equal(t, 1, asked)
+		r.assigned(0)
+		synctest.Wait()
+		require.NoError(t, r.seal())
+		r.produce("b")
+		time.Sleep(time.Minute)
+		r.assigned(1)
+		close(told)
+		time.Sleep(2 * leftEvery)
+		require.DirExists(t, filepath.Join(r.spoolsDir(), "0"))
+		r.end()
+	})
+}
+
+// TestALedgerThatIsAwayIsAskedOnce a sweep, not for every partition whose files
+// are left; and nothing else waits for a sweep.
+func TestALedgerThatIsAwayIsAskedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b", "a")
+		time.Sleep(time.Minute) // a checkpoint
+		spool := filepath.Join(r.spoolsDir(), "0")
+		for _, n := range []string{"1", "2"} {
+			require.NoError(t, os.CopyFS(filepath.Join(r.spoolsDir(), n), os.DirFS(spool)))
+		}
+		asked := 0
+		r.mu.Lock()
+		r.looking = func(ctx context.Context) error {
+			asked++
+			<-ctx.Done() // a stop
+			return ctx.Err()
+		}
+		r.mu.Unlock()
+		r.assigned(0)
+		r.reachable(errTest)
+		r.produce("a")
+		time.Sleep(time.Hour)
+		require.Equal(t, 1, asked)
+		require.EqualValues(t, 1, lag(r.Appender))
+		r.mu.Lock()
+		r.looking = func(context.Context) error { asked++; return errTest }
+		r.mu.Unlock()
+		r.end()
+		require.Equal(t, 1, asked)
+
+		asked = 0
+		ctx, stop := context.WithCancel(t.Context())
+		next := r.died(Config{})
+		next.looking = func(context.Context) error { asked++; return errTest }
+		next.stop = stop
+		go func() { next.ended <- next.Run(ctx) }()
+		next.assigned()
+		time.Sleep(10 * time.Second)
+		require.Equal(t, 1, asked)
+		next.end()
+	})
+}
