@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -36,8 +35,12 @@ type Chain struct {
 	backoff time.Duration
 }
 
-// An entry is small: a request that takes longer has got lost.
+// requestTimeout is of a listing or a PUT: an entry is small, so one that takes
+// longer has got lost. A read goes on for as long as bytes come, as Read says.
 const requestTimeout = 30 * time.Second
+
+// maxEntry is more bytes than an entry has.
+const maxEntry = 1 << 30 // 1 GiB
 
 // appendTries are made before the caller learns that the store is in trouble.
 const appendTries = 5
@@ -104,17 +107,10 @@ func ParseEntryKey(key string) (l Log, seq int64, ok bool) {
 // Entry returns entry seq, or ErrNotFound. Entries never change: it may be
 // cached for ever.
 func (c *Chain) Entry(ctx context.Context, seq int64) (*Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	r, _, err := c.store.Get(ctx, EntryKey(c.log, seq))
+	b, err := objstore.Read(ctx, c.store, EntryKey(c.log, seq), maxEntry)
 	if errors.Is(err, objstore.ErrNotFound) {
 		return nil, fmt.Errorf("read entry %d of ledger %s: %w", seq, c.log, ErrNotFound)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read entry %d of ledger %s: %w", seq, c.log, err)
-	}
-	defer r.Close()
-	b, err := io.ReadAll(r)
 	if err != nil {
 		return nil, fmt.Errorf("read entry %d of ledger %s: %w", seq, c.log, err)
 	}

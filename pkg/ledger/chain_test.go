@@ -371,3 +371,48 @@ func TestRouterRules(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, e, got)
 }
+
+// slow is a store whose first bodies end before their time, and whose others give
+// their bytes slowly.
+type slow struct {
+	objstore.Store
+	broken int
+}
+
+func (s *slow) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	r, info, err := s.Store.Get(ctx, key)
+	if err != nil {
+		return nil, info, err
+	}
+	s.broken--
+	return &slowBody{r, ctx, s.broken >= 0}, info, nil
+}
+
+type slowBody struct {
+	io.ReadCloser
+	ctx    context.Context //nolint:containedctx // of the request
+	broken bool
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	time.Sleep(10 * time.Second)
+	if err := context.Cause(b.ctx); err != nil {
+		return 0, errors.Join(objstore.ErrUnavailable, err)
+	}
+	if b.broken {
+		return 0, objstore.ErrUnavailable
+	}
+	return b.ReadCloser.Read(p[:min(len(p), 32)])
+}
+
+// TestAnEntryIsReadWithPatience: for as long as its bytes come, and anew if they
+// end too early.
+func TestAnEntryIsReadWithPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := objstore.NewMemory("staging")
+		require.NoError(t, NewChain(m, testLog).Append(t.Context(), at(0, "a")))
+		got, err := NewChain(objstore.Patient(&slow{Store: m, broken: 2}), testLog).Entry(t.Context(), 0)
+		require.NoError(t, err)
+		require.Equal(t, at(0, "a"), got)
+	})
+}

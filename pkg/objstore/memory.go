@@ -235,7 +235,7 @@ func (m *Memory) check(ctx context.Context, op, key string) error {
 }
 
 func (m *Memory) cancelled(ctx context.Context, op, key string) error {
-	if err := ctx.Err(); err != nil {
+	if err := context.Cause(ctx); err != nil {
 		return &Error{Op: op, Bucket: m.bucket, Key: key, Kind: ErrUnavailable, Err: err}
 	}
 	return nil

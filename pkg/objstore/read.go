@@ -16,38 +16,45 @@ var ErrTooLarge = errors.New("object too large")
 // until Read gives it up.
 const readStall = 30 * time.Second
 
+// errSilent is why Read gave a request up. It is no context.Canceled, which says
+// that the reader has.
+var errSilent = fmt.Errorf("the store fell silent for %s", readStall)
+
 // Read returns the bytes of a small object; that it has more than most is
 // ErrTooLarge. A store that falls silent is ErrUnavailable, after half a minute.
 // Of a Patient store all of it is tried again, not the answer's beginning alone.
-func Read(ctx context.Context, store Store, key string, most int64) (b []byte, err error) {
+func Read(ctx context.Context, store Store, key string, most int64) ([]byte, error) {
+	b, _, err := ReadInfo(ctx, store, key, most)
+	return b, err
+}
+
+// ReadInfo is Read that tells what Get does of the object as well.
+func ReadInfo(ctx context.Context, store Store, key string, most int64) (b []byte, info Info, err error) {
 	p, is := store.(patient)
 	if !is {
 		return read(ctx, store, key, most)
 	}
-	err = again(ctx, func() error { b, err = read(ctx, p.Store, key, most); return err })
-	return b, err
+	err = again(ctx, func() error { b, info, err = read(ctx, p.Store, key, most); return err })
+	return b, info, err
 }
 
-func read(ctx context.Context, store Store, key string, most int64) ([]byte, error) {
-	heardOf, cancel := context.WithCancel(ctx)
-	defer cancel()
-	silence := time.AfterFunc(readStall, cancel)
+func read(ctx context.Context, store Store, key string, most int64) ([]byte, Info, error) {
+	heardOf, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(readStall, func() { cancel(errSilent) })
 	defer silence.Stop()
-	r, _, err := store.Get(heardOf, key)
+	r, info, err := store.Get(heardOf, key)
 	if err != nil {
-		return nil, err
+		return nil, Info{}, err
 	}
 	b, err := io.ReadAll(io.LimitReader(heard{r, silence}, most+1))
-	if err != nil && heardOf.Err() != nil && ctx.Err() == nil {
-		err = fmt.Errorf("the store fell silent: %w", err)
-	}
 	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, fmt.Errorf("read object %q: %w", key, err)
+		return nil, Info{}, fmt.Errorf("read object %q: %w", key, err)
 	}
 	if int64(len(b)) > most {
-		return nil, fmt.Errorf("object %q has more than %d bytes: %w", key, most, ErrTooLarge)
+		return nil, Info{}, fmt.Errorf("object %q has more than %d bytes: %w", key, most, ErrTooLarge)
 	}
-	return b, nil
+	return b, info, nil
 }
 
 // heard puts the end of a silence off with every read that gave something.

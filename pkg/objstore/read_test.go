@@ -3,12 +3,16 @@ package objstore
 import (
 	"context"
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // stalling is a store whose first bodies give some bytes, a little at a time,
@@ -40,7 +44,7 @@ func (b *stallingBody) Read(p []byte) (int, error) {
 		return n, err
 	}
 	<-b.ctx.Done()
-	return 0, &Error{Op: "get", Kind: ErrUnavailable, Err: b.ctx.Err()}
+	return 0, &Error{Op: "get", Kind: ErrUnavailable, Err: context.Cause(b.ctx)}
 }
 
 func TestReadGivesUpWhatFallsSilent(t *testing.T) {
@@ -51,7 +55,7 @@ func TestReadGivesUpWhatFallsSilent(t *testing.T) {
 
 		_, err = Read(t.Context(), &stalling{Store: m, stalls: 1}, "k", 10)
 		require.ErrorIs(t, err, ErrUnavailable)
-		require.ErrorContains(t, err, "silent")
+		require.ErrorContains(t, err, "the store fell silent for 30s")
 		b, err := Read(t.Context(), &stalling{Store: m}, "k", 10)
 		require.NoError(t, err)
 		require.Equal(t, "12345", string(b), "slow is not silent")
@@ -61,5 +65,26 @@ func TestReadGivesUpWhatFallsSilent(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "12345", string(b))
 		require.Equal(t, 3, s.gets)
+	})
+}
+
+func TestASilentStoreIsNotCalledCanceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() { _, _ = io.Copy(io.Discard, theirs) }()
+			return ours, nil
+		}}}
+		s := NewS3(S3Config{
+			Bucket: "b", Region: "eu-west-1", Endpoint: "http://store.test", PathStyle: true, HTTPClient: client,
+			Credentials: func(context.Context) (Credentials, error) {
+				return Credentials{AccessKeyID: "a", SecretAccessKey: secret.New("s")}, nil
+			},
+		})
+		_, err := Read(t.Context(), s, "k", 10)
+		require.ErrorIs(t, err, ErrUnavailable)
+		require.ErrorContains(t, err, "the store fell silent for 30s")
+		require.NotErrorIs(t, err, context.Canceled)
+		client.CloseIdleConnections()
 	})
 }

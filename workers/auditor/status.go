@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -265,15 +264,11 @@ func (r *statusReader) receipt(ctx context.Context, key string) (*closing, error
 		return nil, err
 	}
 	defer r.requests.Release(1)
-	body, info, err := r.staging.Get(ctx, key)
+	b, info, err := objstore.ReadInfo(ctx, r.staging, key, maxReceipt)
 	if errors.Is(err, objstore.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(body, maxReceipt))
-	if err = errors.Join(err, body.Close()); err != nil {
 		return nil, err
 	}
 	return &closing{outcome: outcomeOf(b), at: info.LastModified.UnixMilli()}, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -322,4 +323,33 @@ func TestStatusThatCannotBeReadIsNone(t *testing.T) {
 		require.ErrorIs(t, err, objstore.ErrUnavailable, key)
 		require.Nil(t, s)
 	}
+}
+
+// cutStore cuts the first answer with a receipt short.
+type cutStore struct {
+	objstore.Store
+	cut bool
+}
+
+func (s *cutStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	r, info, err := s.Store.Get(ctx, key)
+	if err == nil && !s.cut && strings.HasPrefix(key, "receipts/") {
+		s.cut = true
+		return cutBody{r}, info, nil
+	}
+	return r, info, err
+}
+
+type cutBody struct{ io.ReadCloser }
+
+func (cutBody) Read([]byte) (int, error) { return 0, objstore.ErrUnavailable }
+
+func TestAStatusReadsReceiptsWithPatience(t *testing.T) {
+	r := newRig(t, nil)
+	e := r.seal(log0, time.Hour, []string{one}, "a")
+	r.audit()
+	r.deliver(e, 0, one)
+	cut := &cutStore{Store: r.staging}
+	sameStatus(t, r.staging, readStatus(t, objstore.Patient(cut)), "cut")
+	require.True(t, cut.cut)
 }
