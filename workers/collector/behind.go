@@ -1,30 +1,63 @@
 package collector
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
 
 // behind knows whose events are in the spool: what comes of these sources goes behind
-// them. It may know of more, never of less, and nothing when the spool is empty.
+// them. And whose dead letters are: these have no order, but would wait for Kafka in vain.
+// It may know of more, never of less, and nothing when the spool is empty.
 // The zero value is of an empty one.
 type behind struct {
 	mu       sync.Mutex
-	found    bool           // guarded by mu; some were there at the start, of any source
-	keys     map[string]int // guarded by mu; how many records, those on their way into it too
-	entering int            // guarded by mu; parcels on their way into it
+	found    bool // guarded by mu; some were there at the start, of any source
+	events   keys // guarded by mu; those on their way into it too
+	letters  keys // guarded by mu; as events
+	entering int  // guarded by mu; parcels on their way into it
 }
 
-// any tells whether something of t goes behind what is in the spool.
-func (b *behind) any(t taken) bool {
+// keys is how many records are of a key.
+type keys map[string]int
+
+func (k *keys) add(records []stream.Record, n int) {
+	if *k == nil {
+		*k = keys{}
+	}
+	for i := range records {
+		key := string(records[i].Key)
+		if (*k)[key] += n; (*k)[key] <= 0 {
+			delete(*k, key)
+		}
+	}
+}
+
+// split returns which of records are of none of the keys, and which are.
+func (k keys) split(records []stream.Record) (none, some []stream.Record) {
+	if len(k) == 0 {
+		return records, nil
+	}
+	for i := range records {
+		if k[string(records[i].Key)] > 0 {
+			some = append(some, records[i])
+		} else {
+			none = append(none, records[i])
+		}
+	}
+	return none, some
+}
+
+// split returns what of t does not go behind what is in the spool, and what does.
+func (b *behind) split(t taken) (now, later taken) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.found {
-		return true
+		return taken{}, t
 	}
-	for r := range t.all() {
-		if b.keys[string(r.Key)] > 0 {
-			return true
-		}
-	}
-	return false
+	now.records, later.records = b.events.split(t.records)
+	now.dead, later.dead = b.letters.split(t.dead)
+	return now, later
 }
 
 // enter says that t is on its way into the spool, entered whether it is in it now.
@@ -32,12 +65,7 @@ func (b *behind) enter(t taken) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.entering++
-	if b.keys == nil {
-		b.keys = map[string]int{}
-	}
-	for r := range t.all() {
-		b.keys[string(r.Key)]++
-	}
+	b.add(t, 1)
 }
 
 func (b *behind) entered(t taken, is bool) {
@@ -45,27 +73,24 @@ func (b *behind) entered(t taken, is bool) {
 	defer b.mu.Unlock()
 	b.entering--
 	if !is {
-		b.remove(t)
+		b.add(t, -1)
 	}
 }
 
-// leave says that t is in Kafka, and whether it was there at the start. Entries leave
-// in their order.
+// leave says that t is in Kafka, or in the spool anew, and whether it was there at the
+// start. Entries leave in their order.
 func (b *behind) leave(t taken, found bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.found = found; !found {
-		b.remove(t)
+	if !found {
+		b.found = false
+		b.add(t, -1)
 	}
 }
 
-func (b *behind) remove(t taken) {
-	for r := range t.all() {
-		key := string(r.Key)
-		if b.keys[key]--; b.keys[key] <= 0 {
-			delete(b.keys, key)
-		}
-	}
+func (b *behind) add(t taken, n int) {
+	b.events.add(t.records, n)
+	b.letters.add(t.dead, n)
 }
 
 // settle forgets all if the spool is empty: what was damaged in it never leaves.
@@ -74,6 +99,7 @@ func (b *behind) settle(empty func() bool) {
 	defer b.mu.Unlock()
 	if b.entering == 0 && empty() {
 		b.found = false
-		clear(b.keys)
+		clear(b.events)
+		clear(b.letters)
 	}
 }

@@ -66,6 +66,8 @@ type taken struct {
 	rejected map[event.Reason][]int
 }
 
+func (t taken) empty() bool { return len(t.records)+len(t.dead) == 0 }
+
 // all yields the records of both.
 func (t taken) all() iter.Seq[*stream.Record] {
 	return func(yield func(*stream.Record) bool) {

@@ -143,6 +143,7 @@ type Collector struct {
 	gate     gate
 	handover handover
 	behind   behind
+	unburied time.Time // refill's; when Kafka did not take dead letters of the spool last
 	addr     atomic.Pointer[string]
 	draining atomic.Bool
 	// base is the context of work that outlives its request; cut ends it.

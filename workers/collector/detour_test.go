@@ -374,6 +374,22 @@ func TestTheSpoolAtAStop(t *testing.T) {
 	}
 }
 
+// TestAStopWaitsForOneTry: while Kafka is away the port is closed, and others wait.
+func TestAStopWaitsForOneTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		defer s.spool.Close() // in the bubble
+		defer s.topic.stall()()
+		end := s.emptying()
+		require.Equal(t, http.StatusOK, s.send("m"))
+		synctest.Wait() // it is tried again
+		start := time.Now()
+		end()
+		require.Equal(t, spoolAfter, time.Since(start))
+		require.EqualValues(t, 1, s.spool.Stats().Records)
+	})
+}
+
 func TestAParcelOfALaterReleaseIsPutAside(t *testing.T) {
 	dir := t.TempDir()
 	s := newSpooling(t, Config{}, dir, 64<<20)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,25 +23,41 @@ const spoolAfter = 2 * time.Second
 // sender sends all of it again. Bytes count as in flight until Kafka's client has let go of
 // them, so that an outage fills the bound and no more.
 func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
-	if len(t.records)+len(t.dead) == 0 {
+	if t.empty() {
 		g.release()
 		return nil
 	}
-	tryFor := c.cfg.AnswerWithin
-	if c.deps.Spool != nil {
-		if c.isBehind(t) {
-			c.handover.wait(ctx)
-		}
-		if c.isBehind(t) {
-			return c.store(ctx, t, g, c.cfg.AnswerWithin)
-		}
-		tryFor = spoolAfter
+	if c.deps.Spool == nil {
+		return c.direct(ctx, t, g, c.cfg.AnswerWithin, c.cfg.AnswerWithin)
 	}
+	until := time.Now().Add(c.cfg.AnswerWithin)
+	if c.isBehind(t) {
+		c.handover.wait(ctx)
+	}
+	now, later := t, taken{}
+	if !c.deps.Spool.Empty() {
+		now, later = c.behind.split(t)
+	}
+	switch {
+	case later.empty():
+	case now.empty():
+		return c.store(ctx, later, g, time.Until(until))
+	default: // its sender sends all of it again, if it is not all of it that is taken
+		if no := c.store(ctx, later, nil, time.Until(until)); no != nil {
+			g.release()
+			return no
+		}
+	}
+	return c.direct(ctx, now, g, spoolAfter, time.Until(until))
+}
+
+// direct writes past the spool, and what Kafka has not taken by tryFor into it.
+func (c *Collector) direct(ctx context.Context, t taken, g *grant, tryFor, within time.Duration) *refusal {
 	type outcome struct {
 		left taken
 		err  error
 	}
-	done := make(chan outcome, 1)
+	start, done := time.Now(), make(chan outcome, 1)
 	c.gate.again()
 	go func() {
 		defer c.gate.leave()
@@ -48,7 +65,7 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 		g.release()
 		done <- outcome{left, err}
 	}()
-	timer := time.NewTimer(c.cfg.AnswerWithin)
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
 	case o := <-done:
@@ -58,7 +75,7 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
 		case c.deps.Spool == nil || errors.Is(o.err, errNever): // no time mends that
 			return kafkaAway()
 		}
-		return c.store(ctx, o.left, nil, c.cfg.AnswerWithin-tryFor)
+		return c.store(ctx, o.left, nil, within-time.Since(start))
 	case <-timer.C:
 		return kafkaAway()
 	case <-ctx.Done():
@@ -71,10 +88,12 @@ func (c *Collector) write(t taken, within time.Duration) (left taken, err error)
 	ctx, cancel := context.WithTimeout(c.base, within)
 	defer cancel()
 	start := time.Now()
-	left, never, err := c.try(ctx, c.deps.Producer, t)
+	left, never, err := c.try(ctx, t)
 	err = cmp.Or(never, err)
 	c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
-	c.producer.observe(err)
+	if err != nil || c.deps.Spool == nil || c.deps.Spool.Empty() {
+		c.producer.observe(err) // one partition is no sign that another has a leader
+	}
 	return left, err
 }
 
@@ -83,29 +102,39 @@ func (c *Collector) write(t taken, within time.Duration) (left taken, err error)
 var errNever = errors.New("a dead letter is too large for its topic (max.message.bytes)")
 
 // try produces what was taken once, and returns what Kafka may take another time.
-// What is too large for the events topic becomes a dead letter: it would be as large
-// another time. never is errNever if something is left out.
-func (c *Collector) try(ctx context.Context, to Producer, t taken) (left taken, never, err error) {
-	// First: a letter that is there twice, since its sender tries again, is left out when it is redriven.
-	left.dead, never, err = c.bury(ctx, t.dead)
-	if err != nil && c.deps.Spool == nil {
-		return t, never, err // its sender sends all of it again
+// never is errNever if something is left out.
+func (c *Collector) try(ctx context.Context, t taken) (left taken, never, err error) {
+	letters := t.dead
+	if c.deps.Spool == nil {
+		// First: a letter that is there twice, since its sender tries again, is left out when it is redriven.
+		if _, never, err = c.bury(ctx, t.dead); err != nil {
+			return t, never, err // its sender sends all of it again
+		}
+		letters = nil
 	}
-	for left.records = t.records; len(left.records) > 0; {
-		failed := to.Produce(ctx, left.records...)
+	var large []stream.Record
+	left.records, large, err = c.events(ctx, c.deps.Producer, t.records)
+	// Last: a partition of theirs without a leader takes all of the time.
+	dead, worse, failed := c.bury(ctx, slices.Concat(letters, large))
+	left.dead = dead
+	return left, cmp.Or(never, worse), cmp.Or(err, failed)
+}
+
+// events produces events once. What is too large for their topic becomes a dead letter:
+// it would be as large another time.
+func (c *Collector) events(ctx context.Context, to Producer, records []stream.Record) (left, letters []stream.Record, err error) {
+	for left = records; len(left) > 0; {
+		failed := to.Produce(ctx, left...)
 		var large []stream.Record
-		if left.records, large = stream.NotWritten(failed, left.records); len(large) == 0 {
-			return left, never, cmp.Or(failed, err)
+		if left, large = stream.NotWritten(failed, left); len(large) == 0 {
+			return left, letters, failed
 		}
-		letters := make([]stream.Record, len(large))
 		for i := range large {
-			letters[i] = letterOf(&large[i])
+			letters = append(letters, letterOf(&large[i]))
 		}
-		c.metrics.rejected.WithLabelValues(deadletter.LeftTooLarge).Add(float64(len(letters)))
-		dead, worse, failed := c.bury(ctx, letters)
-		left.dead, never, err = append(left.dead, dead...), cmp.Or(never, worse), cmp.Or(err, failed)
+		c.metrics.rejected.WithLabelValues(deadletter.LeftTooLarge).Add(float64(len(large)))
 	}
-	return left, never, err
+	return nil, letters, nil
 }
 
 // bury writes dead letters once, cut short if their topic does not take them whole.

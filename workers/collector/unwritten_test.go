@@ -105,11 +105,14 @@ func TestAPartitionWithoutALeader(t *testing.T) {
 					require.Equal(t, []string{fmt.Sprint("w", i+1)}, ids(s.topic.take()), "past the spool")
 				}
 				require.EqualValues(t, 7, s.spool.Stats().Records)
+				require.Equal(t, 1, strings.Count(s.logged.String(), "they go to the spool"), "once, whatever the others do")
+				require.NotContains(t, s.logged.String(), "can be produced again", "it is not true of all")
 				p.lose("", false)
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				require.Equal(t, strings.Fields("s0 s1 s2 s3 s4 s5 s6"), ids(s.topic.take()), "in order, once")
 				require.True(t, s.spool.Empty())
+				require.Equal(t, 1, strings.Count(s.logged.String(), "can be produced again"))
 				require.Equal(t, http.StatusOK, s.as("wk_server", "direct"))
 				require.Equal(t, []string{"direct"}, ids(s.topic.take()))
 				require.Zero(t, s.inFlight.used.Load())
@@ -117,6 +120,86 @@ func TestAPartitionWithoutALeader(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestADeadLettersPartitionWithoutALeader keeps no event from Kafka: neither of the
+// requests that have letters, nor of what is in the spool behind these.
+func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
+	for hazard, hangs := range map[string]bool{"it_says_so": false, "it_hangs": true} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, p := newParted(t, Config{Validate: true}, 0)
+				defer s.spool.Close() // in the bubble
+				letters := &parted{to: s.dead}
+				s.deps.DeadLetters = letters
+				end := s.emptying()
+				mixed := func(id string) { // an event and a letter of each source
+					r := post("/v1/batch", text(strings.ReplaceAll(`{"batch":[
+						{"writeKey":"wk_server","type":"page","userId":"u","messageId":"sID"},{"writeKey":"wk_server","type":"page","messageId":"dead sID"},
+						{"writeKey":"wk_web","type":"page","userId":"u","messageId":"wID"},{"writeKey":"wk_web","type":"page","messageId":"dead wID"}]}`, "ID", id)))
+					r.Header.Del("Authorization")
+					require.Equal(t, http.StatusOK, s.do(r).Code)
+				}
+				letters.lose("server", hangs)
+				mixed("0")
+				for i := range 5 {
+					start := time.Now()
+					mixed(fmt.Sprint(i + 1))
+					require.Equal(t, start, time.Now(), "it is known by now")
+				}
+				require.Equal(t, strings.Fields("s0 w0 s1 w1 s2 w2 s3 w3 s4 w4 s5 w5"), ids(s.topic.take()), "past the spool")
+				require.Len(t, s.dead.take(), 6, "those of the other source")
+				require.EqualValues(t, 6, s.spool.Stats().Records)
+
+				p.lose("server", hangs)
+				require.Equal(t, http.StatusOK, s.as("wk_server", "late"))
+				mixed("6")
+				require.Equal(t, []string{"w6"}, ids(s.topic.take()))
+				p.lose("", false)
+				time.Sleep(5 * time.Minute) // synctest's clock
+				require.Equal(t, []string{"late", "s6"}, ids(s.topic.take()), "from behind letters")
+				require.EqualValues(t, 7, s.spool.Stats().Records)
+				start := time.Now()
+				require.Equal(t, http.StatusOK, s.as("wk_server", "direct"))
+				require.Equal(t, start, time.Now())
+				require.Equal(t, []string{"direct"}, ids(s.topic.take()))
+
+				require.Len(t, s.dead.take(), 1)
+				letters.lose("", false)
+				time.Sleep(5 * time.Minute)
+				require.ElementsMatch(t, strings.Split("dead s0,dead s1,dead s2,dead s3,dead s4,dead s5,dead s6", ","), ids(s.dead.take()))
+				require.Empty(t, s.topic.take(), "no event for a letter's sake again")
+				require.True(t, s.spool.Empty())
+				require.Zero(t, s.inFlight.used.Load())
+				end()
+			})
+		})
+	}
+}
+
+// TestSourcesOfOneRequestGoTheirWays: what Kafka does not take drags nothing else behind it.
+func TestSourcesOfOneRequestGoTheirWays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := newParted(t, Config{}, 0)
+		defer s.spool.Close() // in the bubble
+		end := s.emptying()
+		p.lose("server", true)
+		require.Equal(t, http.StatusOK, s.as("wk_server", "s0"))
+		for i := range 3 {
+			start := time.Now()
+			both := post("/v1/batch", text(strings.ReplaceAll(`{"batch":[{"writeKey":"wk_server","messageId":"sID"},{"writeKey":"wk_web","messageId":"wID"}]}`, "ID", fmt.Sprint(i+1))))
+			both.Header.Del("Authorization")
+			require.Equal(t, http.StatusOK, s.do(both).Code)
+			require.Equal(t, start, time.Now())
+			require.Equal(t, []string{fmt.Sprint("w", i+1)}, ids(s.topic.take()))
+			require.EqualValues(t, i+2, s.spool.Stats().Records)
+		}
+		p.lose("", false)
+		time.Sleep(5 * time.Minute) // synctest's clock
+		require.Equal(t, strings.Fields("s0 s1 s2 s3"), ids(s.topic.take()))
+		require.Zero(t, s.inFlight.used.Load())
+		end()
+	})
 }
 
 // TestOthersOfAChunkAreInKafkaOnce: events of many sources waited, and a partition
