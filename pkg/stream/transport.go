@@ -19,9 +19,10 @@ import (
 type transport struct {
 	open     func(topics []string) *kafka.Transport
 	addr     net.Addr
-	renewing chan struct{} // of capacity 1; who has filled it owns tried and failed
+	renewing chan struct{} // of capacity 1; who has filled it owns tried, failed and every
 	tried    time.Time     // when renew ended last
 	failed   error         // how
+	every    time.Duration // how long nothing is renewed after tried
 
 	mu     sync.Mutex // guards all below, and users of each
 	now    *connected
@@ -37,7 +38,7 @@ type connected struct {
 
 func newTransport(addr net.Addr, open func(topics []string) *kafka.Transport) *transport {
 	none := []string{} // nil would be all
-	return &transport{open: open, addr: addr, renewing: make(chan struct{}, 1), now: &connected{Transport: open(none), topics: none}}
+	return &transport{open: open, addr: addr, renewing: make(chan struct{}, 1), every: renewEvery, now: &connected{Transport: open(none), topics: none}}
 }
 
 // RoundTrip implements kafka.RoundTripper. Whoever asks anything of a topic asks
@@ -75,7 +76,9 @@ func (t *transport) know(ctx context.Context, topics []string) error {
 }
 
 // renewEvery is how often brokers are asked anew at most, if it is not for
-// another topic.
+// another topic: each time takes new connections. While it goes on, as a partition that
+// stays without a leader makes it, they are asked less and less often, down to when
+// kafka-go asks by itself.
 const renewEvery = 250 * time.Millisecond
 
 // renew asks brokers for what they know now, of topics too. If they do not
@@ -91,13 +94,20 @@ func (t *transport) renew(ctx context.Context, topics []string) error {
 	was := t.now
 	t.mu.Unlock()
 	all := union(was.topics, topics)
-	if time.Since(t.tried) < renewEvery && (len(all) == len(was.topics) || t.failed != nil) {
+	since, more := time.Since(t.tried), len(all) > len(was.topics)
+	if more || since > t.every+topicsFor {
+		t.every = renewEvery
+	}
+	if since < t.every && (!more || t.failed != nil) {
 		return t.failed // somebody else just did
 	}
 	next := &connected{Transport: t.open(all), topics: all}
 	_, err := next.RoundTrip(ctx, t.addr, &metadata.Request{TopicNames: []string{}})
 	if ctx.Err() == nil {
 		t.tried, t.failed = time.Now(), err
+		if !more {
+			t.every = max(renewEvery, min(2*t.every, topicsFor))
+		}
 	}
 	t.mu.Lock()
 	if err == nil && t.closed {

@@ -3,11 +3,15 @@ package stream
 import (
 	"context"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -45,13 +49,44 @@ func TestANewLeaderIsFoundAtOnce(t *testing.T) {
 		require.NoError(t, op())
 		leader := cluster.LeaderFor("events", 0)
 		require.NoError(t, cluster.MoveTopicPartition("events", 0, 1-leader))
-		time.Sleep(renewEvery) // it is another's trouble
+		c.transport.renewing <- struct{}{}
+		c.transport.tried = time.Time{} // it is another's trouble
+		<-c.transport.renewing
 		if name != "produce" { // whoever calls these calls again
 			require.Error(t, op(), "%s, or the test is none", name)
 		}
 		require.NoError(t, op(), name)
 	}
 	require.NoError(t, p.Close(t.Context()))
+}
+
+// TestALeaderThatStaysAwayIsAskedForLessOften: each time takes new connections to all
+// brokers that are used.
+func TestALeaderThatStaysAwayIsAskedForLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		fails := syscall.ECONNREFUSED
+		tr := newTransport(kafka.TCP("broker:9092"), func([]string) *kafka.Transport {
+			asked++
+			return &kafka.Transport{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, fails }}
+		})
+		defer tr.close()
+		renew := func(every time.Duration, times int, topics ...string) (taken int) {
+			before := asked
+			for range times {
+				require.ErrorIs(t, tr.renew(t.Context(), topics), fails)
+				time.Sleep(every) // synctest's clock
+			}
+			return asked - before
+		}
+		require.Equal(t, 3, renew(renewEvery, 7), "after 250 ms, and another 500")
+		require.InDelta(t, 720, renew(time.Second, 3600), 10, "an hour's")
+		require.Equal(t, 1, renew(renewEvery, 1, "another topic"))
+		require.Equal(t, 2, renew(3*renewEvery, 2), "as at first")
+		renew(time.Second, 60)
+		time.Sleep(time.Minute)
+		require.Equal(t, 2, renew(2*renewEvery, 2), "and after some quiet")
+	})
 }
 
 // TestBrokersAreAskedForTopicsInUse, and not for all of the cluster.
