@@ -209,11 +209,6 @@ func PlanKey(id string) string { return ReplayPrefix(id) + "plan.json" }
 // ReplayReceiptsPrefix lists all receipts of a replay.
 func ReplayReceiptsPrefix(id string) string { return ReplayPrefix(id) + "receipts/" }
 
-// ReplayReceiptPrefix lists a replay's receipts of one entry.
-func ReplayReceiptPrefix(id string, l ledger.Log, seq int64) string {
-	return ReplayPrefix(id) + ReceiptPrefix(l, seq)
-}
-
 // ReplayReceiptKey is where the receipt of a file at a destination lies that
 // the replay delivered; the tail is that of ReceiptKey.
 func ReplayReceiptKey(id string, r FileRef, destination string) string {
@@ -222,11 +217,6 @@ func ReplayReceiptKey(id string, r FileRef, destination string) string {
 
 // ReplayFailuresPrefix lists all notes of what a replay could not deliver.
 func ReplayFailuresPrefix(id string) string { return ReplayPrefix(id) + "failed/" }
-
-// ReplayFailedPrefix lists those notes of one entry.
-func ReplayFailedPrefix(id string, l ledger.Log, seq int64) string {
-	return ReplayFailuresPrefix(id) + strings.TrimPrefix(ReceiptPrefix(l, seq), "receipts/")
-}
 
 // ReplayFailedKey is where a note (Parked) lies of a file that the replay
 // could not deliver to a destination; the tail is that of ReceiptKey.

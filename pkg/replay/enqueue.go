@@ -9,7 +9,6 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
-	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -23,11 +22,12 @@ const paceStep = 100 * time.Millisecond
 // enqueuer is one run of Enqueue.
 type enqueuer struct {
 	Run
-	order *delivery.Order
-	again bool
-	pace  pacer
-	tally Tally
-	batch []stream.Record
+	order  *delivery.Order
+	again  bool
+	pace   pacer
+	tally  Tally
+	batch  []stream.Record
+	former *former // nil: there is none
 	// beyond counts the copies that a former run made, or gave up, and this one
 	// may not make: the catalog was changed. They count as what became of the
 	// order, so its plan must not lack them.
@@ -39,6 +39,12 @@ func (q *enqueuer) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if q.again {
+		if q.former, err = newFormer(ctx, q.Staging, q.order.ID); err != nil {
+			return err
+		}
+		defer q.former.close()
+	}
 	for e, err := range walk(ctx, q.Staging, q.order, q.Catalog) {
 		if err != nil {
 			return err
@@ -48,6 +54,9 @@ func (q *enqueuer) all(ctx context.Context) error {
 		}
 	}
 	if err := q.flush(ctx); err != nil {
+		return err
+	}
+	if _, err := q.past(nil); err != nil {
 		return err
 	}
 	plan := delivery.Plan{Files: q.tally.Files, Records: q.tally.Records, Bytes: q.tally.Bytes, Copies: q.tally.Copies + q.beyond, At: time.Now().UnixMilli()}
@@ -63,11 +72,10 @@ func (q *enqueuer) entry(ctx context.Context, e found, held map[int]stream.Bound
 	if err != nil {
 		return err
 	}
-	past, err := q.past(ctx, e)
+	past, err := q.past(&e)
 	if err != nil {
 		return err
 	}
-	q.beyond += past.beyond(e)
 	var rebuild []int
 	for i, f := range e.files {
 		if at[i] != staged && q.Kafka != nil && q.order.From != delivery.FromStaging && !past.all(f) {
@@ -188,24 +196,15 @@ func (p past) beyond(e found) int64 {
 	return int64(len(pairs))
 }
 
-func (q *enqueuer) past(ctx context.Context, e found) (past, error) {
-	p := past{delivered: map[pair]bool{}, failed: map[pair]bool{}}
-	if !q.again {
-		return p, nil
+// past returns what became of the entry's copies in former runs, and counts those
+// that are not to be made any more, of entries since the one before, too.
+func (q *enqueuer) past(e *found) (past, error) {
+	if q.former == nil {
+		return past{}, nil
 	}
-	log := e.Log()
-	for prefix, seen := range map[string]map[pair]bool{
-		delivery.ReplayReceiptPrefix(q.order.ID, log, e.Seq): p.delivered,
-		delivery.ReplayFailedPrefix(q.order.ID, log, e.Seq):  p.failed,
-	} {
-		for info, err := range objstore.All(ctx, q.Staging, prefix) {
-			if err != nil {
-				return p, fmt.Errorf("look for what replay %q did: %w", q.order.ID, err)
-			}
-			if i, d, ok := delivery.ParseReceiptKey(prefix, info.Key); ok {
-				seen[pair{i, d}] = true
-			}
-		}
+	p, between, err := q.former.entry(e)
+	if q.beyond += between; e != nil {
+		q.beyond += p.beyond(*e)
 	}
-	return p, nil
+	return p, err
 }

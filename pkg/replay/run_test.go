@@ -2,6 +2,7 @@ package replay
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -161,6 +162,45 @@ func TestResumeAfterTheCatalogChanged(t *testing.T) {
 		require.Equal(t, over, s.Over(), "%+v", s)
 		r.deliver(jobs["web"]...)
 	}
+}
+
+// What a former run did is listed as it is walked, not for every entry of the ledger.
+func TestResumeListsLittle(t *testing.T) {
+	r := newRig(t)
+	for i := range 40 {
+		r.write([]string{"web", "shop"}[i%2], hour+int64(i), fmt.Sprintf(`{"messageId":"%d"}`, i))
+		r.seal(100, nil)
+	}
+	o := r.order("r", func(o *delivery.Order) { o.Destinations = []string{one} })
+	_, err := r.run().Enqueue(t.Context(), o, false)
+	require.NoError(t, err)
+	require.Len(t, r.jobs, 20)
+	for i, job := range r.jobs {
+		if i%3 == 0 {
+			r.deliver(job)
+		}
+		if i%2 == 0 {
+			require.NoError(t, put(t.Context(), r.staging, delivery.ReplayFailedKey("r", job.File, job.Destination), []byte("{}"), false))
+		}
+	}
+	lists := 0
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "list" {
+			lists++
+		}
+		return objstore.Fault{}
+	})
+	r.jobs = nil
+	tally, err := r.run().Enqueue(t.Context(), o, true)
+	require.NoError(t, err)
+	require.EqualValues(t, 7, tally.Done)
+	require.Len(t, r.jobs, 13)
+	require.Equal(t, 2, lists, "of receipts, and of notes")
+	s, err := ReadStatus(t.Context(), r.staging, "r")
+	require.NoError(t, err)
+	require.EqualValues(t, 20, s.Plan.Copies)
+	require.EqualValues(t, 7, s.Delivered)
+	require.Zero(t, s.Failed)
 }
 
 // A copy that failed and arrived, as when it was tried twice or its note was late,

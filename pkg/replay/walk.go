@@ -18,8 +18,7 @@ const walkAtOnce = 16
 // found are the files of one entry that an order covers.
 type found struct {
 	*ledger.Entry
-	files  []foundFile
-	denied bool // the order names more of it, which by the catalog as it is now may not go there
+	files []foundFile
 }
 
 // foundFile is a file and where it goes.
@@ -28,7 +27,7 @@ type foundFile struct {
 	destinations []string
 }
 
-// walk yields the entries that the order names anything of, partition by
+// walk yields the entries that the order covers any file of, partition by
 // partition and entry by entry; it ends after the first error.
 func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *catalog.Snapshot) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
@@ -42,7 +41,7 @@ func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *cat
 					yield(found{}, err)
 					return
 				}
-				if f := covered(o, e, c); (len(f.files) > 0 || f.denied) && !yield(f, nil) {
+				if f := covered(o, e, c); len(f.files) > 0 && !yield(f, nil) {
 					return
 				}
 			}
@@ -62,7 +61,6 @@ func covered(o *delivery.Order, e *ledger.Entry, c *catalog.Snapshot) found {
 		to := f.Owed
 		if len(o.Destinations) > 0 {
 			to = slices.DeleteFunc(slices.Clone(o.Destinations), func(d string) bool { return Permit(c, f, d) != nil })
-			out.denied = out.denied || len(to) < len(o.Destinations)
 		}
 		if len(to) > 0 {
 			out.files = append(out.files, foundFile{index: i, destinations: to})
