@@ -6,15 +6,10 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Topic is where letters are written, a *stream.Producer.
-type Topic interface {
-	Produce(ctx context.Context, records ...stream.Record) error
-}
-
 // Bury writes letters once, cut short where their topic does not take them
 // whole. It returns those that are not in it: left, with the error, which may
 // pass, and never, which are too large even so.
-func Bury(ctx context.Context, to Topic, letters []stream.Record) (left, never []stream.Record, err error) {
+func Bury(ctx context.Context, to Producer, letters []stream.Record) (left, never []stream.Record, err error) {
 	for left = letters; len(left) > 0; {
 		failed := to.Produce(ctx, left...)
 		var large []stream.Record

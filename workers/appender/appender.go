@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealift/sealift/pkg/deadletter"
 	"github.com/sealift/sealift/pkg/dedup"
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
@@ -92,16 +93,11 @@ type Membership interface {
 	Close(ctx context.Context) error
 }
 
-// DeadLetters takes what is no line of any file.
-type DeadLetters interface {
-	Produce(ctx context.Context, records ...stream.Record) error
-}
-
 // Deps are what an appender works with.
 type Deps struct {
 	Log         Log
 	Join        func(worker string) (Membership, error)
-	DeadLetters DeadLetters
+	DeadLetters deadletter.Producer // of what is no line of any file
 	Rotator     Rotator
 	Logger      *slog.Logger
 	Metrics     prometheus.Registerer

@@ -52,16 +52,11 @@ type Kafka interface {
 	Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error)
 }
 
-// Jobs takes copy jobs.
-type Jobs interface {
-	Produce(ctx context.Context, records ...stream.Record) error
-}
-
 // Deps are what a rotator works with.
 type Deps struct {
 	Staging objstore.Store
 	Kafka   Kafka
-	Jobs    Jobs
+	Jobs    job.Producer
 	// Owed returns the destinations that a source's files are owed to now.
 	Owed    func(source string) []string
 	Logger  *slog.Logger
