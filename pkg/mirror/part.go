@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,13 +31,31 @@ var errBusy = errors.New("another download of it into the same folder is under w
 
 // part is a file that has not got its name yet: .NAME.part beside it, where
 // the next run finds what an interrupted one left. It is locked: of two runs
-// at the same time one goes on.
+// at the same time one goes on, and the other waits for what becomes of it.
 type part struct {
 	*os.File
 	path string // the file's own
 }
 
-// openPart opens what there is, or makes it.
+// busyPause is how often it is looked whether another is done with a part.
+const busyPause = 200 * time.Millisecond
+
+// awaitPart is openPart once no other has the part.
+func awaitPart(ctx context.Context, path string) (*part, error) {
+	for {
+		p, err := openPart(path)
+		if !errors.Is(err, errBusy) {
+			return p, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(busyPause):
+		}
+	}
+}
+
+// openPart opens what there is, or makes it. It returns errBusy if another has it.
 func openPart(path string) (*part, error) {
 	dir, name := filepath.Split(path)
 	if err := os.MkdirAll(filepath.Clean(dir), 0o755); err != nil {

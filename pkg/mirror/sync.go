@@ -190,7 +190,7 @@ func fatal(err error) bool {
 }
 
 func (s *syncer) download(ctx context.Context, f File, path string) (err error) {
-	p, err := openPart(path)
+	p, err := awaitPart(ctx, path)
 	if err != nil {
 		return err
 	}

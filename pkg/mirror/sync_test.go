@@ -586,8 +586,49 @@ func TestSyncBesideAnother(t *testing.T) {
 	}
 }
 
-// Of two runs into the same folder at once one fetches a file, the other says
-// so; a part that got its name in between is not taken for one.
+// slowStore takes five seconds to begin an answer.
+type slowStore struct{ *store }
+
+func (s slowStore) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, objstore.Info, error) {
+	time.Sleep(5 * time.Second)
+	return s.store.GetFrom(ctx, key, etag, from)
+}
+
+// Two runs into the same folder at once: no file is downloaded twice, none fails,
+// and neither ends before all are there.
+func TestSyncWhileAnother(t *testing.T) {
+	const uri = "s3://acme-logs/segment-logs/web"
+	for name, cut := range map[string]bool{"to_the_end": false, "the_other_is_cut_short": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, p, dir := slowStore{bucket(t)}, place(t, uri), t.TempDir()
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				var other SyncResult
+				ended := make(chan error, 1)
+				go func() {
+					var err error
+					other, err = Sync(ctx, m, p, List(ctx, m, p, Filter{}), SyncOptions{Dir: dir})
+					ended <- err
+				}()
+				time.Sleep(time.Second)
+				if cut {
+					time.AfterFunc(time.Second, stop)
+				}
+				got, err := syncAll(t, m, uri, SyncOptions{Dir: dir})
+				require.NoError(t, err)
+				require.Len(t, filesIn(t, dir), 4)
+				require.Equal(t, cut, <-ended != nil)
+				require.EqualValues(t, 4, got.Downloaded+other.Downloaded)
+				require.EqualValues(t, 4, got.Downloaded+got.Skipped)
+				require.Equal(t, cut, got.Downloaded == 4)
+			})
+		})
+	}
+}
+
+// Of two runs into the same folder at once one fetches a file, the other finds it
+// busy; a part that got its name in between is not taken for one.
 func TestPartsAreLocked(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.gz")
