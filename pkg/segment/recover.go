@@ -175,7 +175,11 @@ func (r *Recovery) readJournal(n int) (*checkpoint, []placed, error) {
 			if err := json.Unmarshal(f.payload, c); err != nil {
 				return fmt.Errorf("%w: checkpoint: %w", errTorn, err)
 			}
-			if r.there(c) {
+			there, err := r.there(c)
+			if err != nil {
+				return err
+			}
+			if there {
 				last, lines = c, all[:len(all):len(all)]
 			}
 		}
@@ -194,12 +198,23 @@ func (r *Recovery) readJournal(n int) (*checkpoint, []placed, error) {
 	return last, lines, nil
 }
 
-// there says whether the chunks of a checkpoint are as long as it says.
-func (r *Recovery) there(c *checkpoint) bool {
-	return !slices.ContainsFunc(c.Chunks, func(l chunkListed) bool {
+// there says whether the chunks of a checkpoint are as long as it says. An error
+// says that this is not known: they may be, and who hears that there is no whole
+// checkpoint deletes them.
+func (r *Recovery) there(c *checkpoint) (bool, error) {
+	for _, l := range c.Chunks {
 		st, err := os.Stat(chunkPath(r.cfg.Dir, l.N, chunkExt))
-		return err != nil || st.Size() < l.Size
-	})
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if st.Size() < l.Size {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // readChunk takes up the blocks of a chunk.

@@ -440,6 +440,46 @@ func TestAJournalThatCannotBeRead(t *testing.T) {
 	r.Close()
 }
 
+// TestAChunkThatCannotBeLookedAt is not one that is gone: whoever hears that there
+// is no whole checkpoint deletes the rest.
+func TestAChunkThatCannotBeLookedAt(t *testing.T) {
+	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), Budget: NewBudget(1)}
+	s, err := New(cfg)
+	require.NoError(t, err)
+	require.NoError(t, s.Append(stream(1), 1, 5, line(1, 600)))
+	require.NoError(t, s.Relieve())
+	_, err = s.Checkpoint([]byte("state"))
+	require.NoError(t, err)
+	s.Close()
+	chunks, err := filepath.Glob(filepath.Join(cfg.Dir, "*"+chunkExt))
+	require.NoError(t, err)
+	require.Len(t, chunks, 1)
+	chunk, away := chunks[0], filepath.Join(t.TempDir(), "away")
+	both := func(check func(err error)) {
+		t.Helper()
+		_, err := State(cfg.Dir)
+		check(err)
+		r, err := Recover(cfg)
+		check(err)
+		if r != nil {
+			r.Close()
+		}
+	}
+
+	require.NoError(t, os.Rename(chunk, away))
+	both(func(err error) { require.ErrorIs(t, err, ErrNoCheckpoint, "it is gone") })
+	require.NoError(t, os.Symlink(chunk, chunk))
+	both(func(err error) {
+		require.ErrorIs(t, err, syscall.ELOOP)
+		require.NotErrorIs(t, err, ErrNoCheckpoint)
+		require.NotErrorIs(t, err, ErrDamaged)
+	})
+	require.NoError(t, os.Rename(away, chunk))
+	both(func(err error) { require.NoError(t, err) })
+	require.NoError(t, os.Truncate(chunk, 1))
+	both(func(err error) { require.ErrorIs(t, err, ErrNoCheckpoint, "it is short") })
+}
+
 // TestTheJournalStaysSmall: lines that went into blocks do not pile up in it.
 func TestTheJournalStaysSmall(t *testing.T) {
 	s := newSpool(t, Config{blockBytes: 64 << 10})
