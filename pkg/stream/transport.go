@@ -19,9 +19,10 @@ import (
 type transport struct {
 	open     func(topics []string) *kafka.Transport
 	addr     net.Addr
-	renewing chan struct{} // of capacity 1; who has filled it owns tried, failed and every
+	renewing chan struct{} // of capacity 1; who has filled it owns tried, failed, began and every
 	tried    time.Time     // when renew ended last
 	failed   error         // how
+	began    time.Time     // when the trouble did: what is renewed for since, with no quiet between
 	every    time.Duration // how long nothing is renewed after tried
 
 	mu     sync.Mutex // guards all below, and users of each
@@ -76,10 +77,13 @@ func (t *transport) know(ctx context.Context, topics []string) error {
 }
 
 // renewEvery is how often brokers are asked anew at most, if it is not for
-// another topic: each time takes new connections. While it goes on, as a partition that
-// stays without a leader makes it, they are asked less and less often, down to when
-// kafka-go asks by itself.
-const renewEvery = 250 * time.Millisecond
+// another topic: each time takes new connections. While it goes on they are asked less
+// often: each second for as long as a new leader is still due, and down to when kafka-go
+// asks by itself if a partition stays without one.
+const (
+	renewEvery    = 250 * time.Millisecond
+	electionEvery = time.Second
+)
 
 // renew asks brokers for what they know now, of topics too. If they do not
 // answer, what is known stays.
@@ -96,7 +100,7 @@ func (t *transport) renew(ctx context.Context, topics []string) error {
 	all := union(was.topics, topics)
 	since, more := time.Since(t.tried), len(all) > len(was.topics)
 	if more || since > t.every+topicsFor {
-		t.every = renewEvery
+		t.began, t.every = time.Now(), renewEvery
 	}
 	if since < t.every && (!more || t.failed != nil) {
 		return t.failed // somebody else just did
@@ -106,7 +110,11 @@ func (t *transport) renew(ctx context.Context, topics []string) error {
 	if ctx.Err() == nil {
 		t.tried, t.failed = time.Now(), err
 		if !more {
-			t.every = max(renewEvery, min(2*t.every, topicsFor))
+			most := electionEvery
+			if time.Since(t.began) > produceFor {
+				most = topicsFor
+			}
+			t.every = min(2*t.every, most)
 		}
 	}
 	t.mu.Lock()

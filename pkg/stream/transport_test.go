@@ -80,12 +80,14 @@ func TestALeaderThatStaysAwayIsAskedForLessOften(t *testing.T) {
 			return asked - before
 		}
 		require.Equal(t, 3, renew(renewEvery, 7), "after 250 ms, and another 500")
-		require.InDelta(t, 720, renew(time.Second, 3600), 10, "an hour's")
+		require.Equal(t, 27, renew(time.Second, 28), "each second, as long as a leader is elected")
+		require.InDelta(t, 720, renew(time.Second, 3600), 5, "an hour's")
 		require.Equal(t, 1, renew(renewEvery, 1, "another topic"))
 		require.Equal(t, 2, renew(3*renewEvery, 2), "as at first")
 		renew(time.Second, 60)
 		time.Sleep(time.Minute)
 		require.Equal(t, 2, renew(2*renewEvery, 2), "and after some quiet")
+		require.Equal(t, 19, renew(time.Second, 20), "which is another election")
 	})
 }
 
