@@ -93,6 +93,23 @@ func (b *behind) add(t taken, n int) {
 	b.letters.add(t.dead, n)
 }
 
+// holds tells whether the spool may hold events, and dead letters.
+func (b *behind) holds() (events, letters bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.found || len(b.events) > 0, b.found || len(b.letters) > 0
+}
+
+// last tells whether the spool holds no more than n records of events.
+func (b *behind) last(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, of := range b.events {
+		n -= of
+	}
+	return !b.found && n >= 0
+}
+
 // settle forgets all if the spool is empty: what was damaged in it never leaves.
 func (b *behind) settle(empty func() bool) {
 	b.mu.Lock()

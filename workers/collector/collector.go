@@ -143,7 +143,8 @@ type Collector struct {
 	gate     gate
 	handover handover
 	behind   behind
-	unburied time.Time // refill's; when Kafka did not take dead letters of the spool last
+	buried   health   // of producing dead letters
+	unburied unburied // refill's
 	addr     atomic.Pointer[string]
 	draining atomic.Bool
 	// base is the context of work that outlives its request; cut ends it.
@@ -166,6 +167,10 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	if deps.Spool != nil {
 		c.producer.fails = "events cannot be produced; they go to the spool"
 		c.behind.found = !deps.Spool.Empty()
+	}
+	c.buried = health{log: deps.Log, fails: "dead letters cannot be produced; requests with any are answered 503", works: "dead letters can be produced again"}
+	if deps.Spool != nil {
+		c.buried.fails = "dead letters cannot be produced; they go to the spool"
 	}
 	c.spooled = health{log: deps.Log, fails: "the spool does not take events; requests are answered 503", works: "the spool works again"}
 	c.unspool = health{log: deps.Log, fails: "events in the spool cannot be read; what comes waits behind them", works: "events in the spool can be read again"}

@@ -109,9 +109,6 @@ func (c *Collector) empty(stopping, cut context.Context) {
 	defer c.handover.end()
 	for taken := false; ; { // by Kafka, of this detour's
 		if c.deps.Spool.Empty() {
-			if taken {
-				c.producer.observe(nil)
-			}
 			taken = false
 			c.behind.settle(c.deps.Spool.Empty)
 			c.handover.end()
@@ -123,10 +120,7 @@ func (c *Collector) empty(stopping, cut context.Context) {
 		c.unspool.observe(err)
 		var bad error
 		if err == nil {
-			if taken && c.lastOf(entries) {
-				c.handover.begin()
-			}
-			bad, err = c.refill(stopping, cut, entries)
+			bad, err = c.refill(stopping, cut, entries, taken)
 		}
 		if err == nil {
 			c.deps.Spool.Delivered(bad)
@@ -140,15 +134,6 @@ func (c *Collector) empty(stopping, cut context.Context) {
 		}
 		pause(stopping, longestPause)
 	}
-}
-
-// lastOf tells whether nothing is behind entries in the spool.
-func (c *Collector) lastOf(entries []spool.Entry) bool {
-	var records int64
-	for i := range entries {
-		records += int64(entries[i].Records)
-	}
-	return c.deps.Spool.Stats().Records <= records
 }
 
 // pause waits a half to the whole of d, or until ctx ends.

@@ -94,7 +94,7 @@ func TestEventsTakeTheDetourWhileKafkaIsAway(t *testing.T) {
 		require.InDelta(t, 11, s.metric(t, "sealift_collector_spool_records"), 0)
 		require.InDelta(t, 3600, s.metric(t, "sealift_collector_spool_oldest_age_seconds"), 1)
 		require.Positive(t, s.metric(t, "sealift_collector_spool_bytes"))
-		require.Equal(t, 1, strings.Count(s.logged.String(), "they go to the spool"), "an outage is logged once")
+		require.Equal(t, 1, strings.Count(s.logged.String(), "level=ERROR msg=\"events cannot"), "an outage is logged once")
 
 		s.dead.fail(nil)
 		s.topic.fail(nil)

@@ -88,36 +88,44 @@ func (c *Collector) write(t taken, within time.Duration) (left taken, err error)
 	ctx, cancel := context.WithTimeout(c.base, within)
 	defer cancel()
 	start := time.Now()
-	left, never, err := c.try(ctx, t)
-	err = cmp.Or(never, err)
+	left, events, letters := c.try(ctx, t)
 	c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
-	if err != nil || c.deps.Spool == nil || c.deps.Spool.Empty() {
-		c.producer.observe(err) // one partition is no sign that another has a leader
+	// One partition is no sign that another has a leader.
+	waiting, unburied := false, false
+	if c.deps.Spool != nil {
+		waiting, unburied = c.behind.holds()
 	}
-	return left, err
+	if events != nil || len(t.records) > len(left.records) && !waiting {
+		c.producer.observe(events)
+	}
+	if letters != nil || len(t.dead) > 0 && !unburied {
+		c.buried.observe(letters)
+	}
+	return left, cmp.Or(letters, events)
 }
 
 // errNever says that something is neither an event that its topic takes nor, cut
 // short, a dead letter that theirs does.
 var errNever = errors.New("a dead letter is too large for its topic (max.message.bytes)")
 
-// try produces what was taken once, and returns what Kafka may take another time.
-// never is errNever if something is left out.
-func (c *Collector) try(ctx context.Context, t taken) (left taken, never, err error) {
-	letters := t.dead
+// try produces what was taken once, and returns what Kafka may take another time, with
+// the errors of events and dead letters. That of letters is errNever if something is left out.
+func (c *Collector) try(ctx context.Context, t taken) (left taken, events, letters error) {
+	var never, err error
+	dead := t.dead
 	if c.deps.Spool == nil {
 		// First: a letter that is there twice, since its sender tries again, is left out when it is redriven.
 		if _, never, err = c.bury(ctx, t.dead); err != nil {
-			return t, never, err // its sender sends all of it again
+			return t, nil, cmp.Or(never, err) // its sender sends all of it again
 		}
-		letters = nil
+		dead = nil
 	}
 	var large []stream.Record
-	left.records, large, err = c.events(ctx, c.deps.Producer, t.records)
+	left.records, large, events = c.events(ctx, c.deps.Producer, t.records)
 	// Last: a partition of theirs without a leader takes all of the time.
-	dead, worse, failed := c.bury(ctx, slices.Concat(letters, large))
-	left.dead = dead
-	return left, cmp.Or(never, worse), cmp.Or(err, failed)
+	var worse error
+	left.dead, worse, err = c.bury(ctx, slices.Concat(dead, large))
+	return left, events, cmp.Or(never, worse, err)
 }
 
 // events produces events once. What is too large for their topic becomes a dead letter:

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,14 +106,14 @@ func TestAPartitionWithoutALeader(t *testing.T) {
 					require.Equal(t, []string{fmt.Sprint("w", i+1)}, ids(s.topic.take()), "past the spool")
 				}
 				require.EqualValues(t, 7, s.spool.Stats().Records)
-				require.Equal(t, 1, strings.Count(s.logged.String(), "they go to the spool"), "once, whatever the others do")
-				require.NotContains(t, s.logged.String(), "can be produced again", "it is not true of all")
+				require.Equal(t, 1, strings.Count(s.logged.String(), "events cannot be produced; they go to the spool"), "once, whatever the others do")
+				require.NotContains(t, s.logged.String(), "events can be produced again", "it is not true of all")
 				p.lose("", false)
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				require.Equal(t, strings.Fields("s0 s1 s2 s3 s4 s5 s6"), ids(s.topic.take()), "in order, once")
 				require.True(t, s.spool.Empty())
-				require.Equal(t, 1, strings.Count(s.logged.String(), "can be produced again"))
+				require.Equal(t, 1, strings.Count(s.logged.String(), "events can be produced again"))
 				require.Equal(t, http.StatusOK, s.as("wk_server", "direct"))
 				require.Equal(t, []string{"direct"}, ids(s.topic.take()))
 				require.Zero(t, s.inFlight.used.Load())
@@ -301,5 +302,107 @@ func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
 				require.True(t, json.Valid(dead[0].Value))
 			}
 		})
+	}
+}
+
+// TestLettersThatWaitHoldUpNothing has twenty chunks of them before an event in a
+// spool that was found at the start, as after a restart.
+func TestLettersThatWaitHoldUpNothing(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		hangs bool
+		after time.Duration // until the process is stopped
+	}{
+		"they_are_refused":           {false, time.Hour},
+		"they_hang":                  {true, time.Hour},
+		"they_are_refused_at_a_stop": {false, 0},
+		"they_hang_at_a_stop":        {true, 0},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSpooling(t, Config{}, dir, 64<<20)
+				for range 20 {
+					var letters []stream.Record
+					for range 30 {
+						letters = append(letters, stream.Record{Key: []byte("server"), Value: make([]byte, 30_000)})
+					}
+					require.NoError(t, s.append(taken{dead: letters}, time.Now()))
+				}
+				require.NoError(t, s.append(taken{records: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
+				require.NoError(t, s.spool.Close())
+
+				s = newSpooling(t, Config{}, dir, 64<<20)
+				defer s.spool.Close() // in the bubble
+				letters := &counted{parted: parted{to: s.dead}}
+				letters.lose("server", c.hangs)
+				s.deps.DeadLetters = letters
+				end := s.emptying()
+				time.Sleep(min(c.after, 10*time.Second)) // synctest's clock
+				if c.after == 0 {
+					end()
+				}
+				require.Len(t, s.topic.take(), 1, "the event does not wait for them")
+				require.EqualValues(t, 600, s.spool.Stats().Records)
+				if c.after == 0 {
+					return
+				}
+				require.Equal(t, http.StatusOK, s.send("direct"))
+				require.Len(t, s.topic.take(), 1, "past the spool")
+				time.Sleep(c.after)
+				require.Less(t, letters.calls.Load(), int64(2000), "nor are they tried without a pause")
+				require.EqualValues(t, 600, s.spool.Stats().Records)
+				letters.lose("", false)
+				time.Sleep(5 * time.Minute)
+				require.Len(t, s.dead.take(), 600)
+				require.True(t, s.spool.Empty())
+				end()
+			})
+		})
+	}
+}
+
+// TestASlowDeadLettersTopicTakesThemNotForEver: a try that was given up is written all the same.
+func TestASlowDeadLettersTopicTakesThemNotForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		defer s.spool.Close() // in the bubble
+		s.deps.DeadLetters = slow{s.dead, 7 * time.Second}
+		require.NoError(t, s.append(taken{dead: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
+		end := s.emptying()
+		time.Sleep(time.Hour) // synctest's clock
+		require.True(t, s.spool.Empty())
+		require.Less(t, len(s.dead.take()), 5)
+		end()
+	})
+}
+
+// counted counts the calls of a topic.
+type counted struct {
+	parted
+	calls atomic.Int64
+}
+
+func (c *counted) Produce(ctx context.Context, records ...stream.Record) error {
+	c.calls.Add(1)
+	return c.parted.Produce(ctx, records...)
+}
+
+// slow is a topic that takes what it was given, whoever waits for it.
+type slow struct {
+	to   *memoryTopic
+	time time.Duration
+}
+
+func (s slow) Produce(ctx context.Context, records ...stream.Record) error {
+	done := make(chan error, 1)
+	go func() {
+		time.Sleep(s.time)
+		done <- s.to.Produce(context.WithoutCancel(ctx), records...)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
