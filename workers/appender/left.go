@@ -30,7 +30,9 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 			return
 		case <-time.After(every/2 + jitter.N(every)):
 		}
-		a.assigning.Lock()
+		if !a.assigning.TryLock() {
+			continue // it is just changing, which may wait for partitions to end
+		}
 		assigned := a.assigned
 		a.assigning.Unlock()
 		if assigned == 0 || assigned == swept && time.Since(at) < leftEvery {
@@ -80,10 +82,12 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 			}
 			errs = append(errs, err)
 		}
-		a.assigning.Lock()
+		if !a.assigning.TryLock() {
+			return nil // the next one looks again
+		}
 		if a.assigned != assigned {
 			a.assigning.Unlock()
-			return nil // the next one looks again
+			return nil
 		}
 		if useless {
 			errs = append(errs, os.RemoveAll(filepath.Join(a.spoolsDir(), d.Name())))
