@@ -48,7 +48,7 @@ func Note(ctx context.Context, staging objstore.Store, key string, stored time.T
 // have its fresh note deleted. They come back if Kafka does not take the jobs;
 // if we die in between, the auditor finds the debts.
 func Redrive(ctx context.Context, staging objstore.Store, jobs Producer, parked []delivery.Parked) ([]delivery.Parked, error) {
-	errs := SomeAtOnce(len(parked), func(i int) error { return staging.Delete(ctx, noteKey(parked[i])) })
+	errs := SomeAtOnce(len(parked), AtOnce, func(i int) error { return staging.Delete(ctx, noteKey(parked[i])) })
 	var gone []delivery.Parked
 	var records []stream.Record
 	for i, p := range parked {
@@ -71,7 +71,7 @@ func Redrive(ctx context.Context, staging objstore.Store, jobs Producer, parked 
 func putBack(ctx context.Context, staging objstore.Store, parked []delivery.Parked) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	return errors.Join(SomeAtOnce(len(parked), func(i int) error {
+	return errors.Join(SomeAtOnce(len(parked), AtOnce, func(i int) error {
 		_, err := staging.Put(ctx, noteKey(parked[i]), bytes.NewReader(parked[i].Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
 		if errors.Is(err, objstore.ErrExists) {
 			return nil
@@ -82,14 +82,14 @@ func putBack(ctx context.Context, staging objstore.Store, parked []delivery.Park
 
 func noteKey(p delivery.Parked) string { return delivery.ParkedKey(p.Job.File, p.Job.Destination) }
 
-// atOnce is how many requests are made at once.
-const atOnce = 16
+// AtOnce is how many requests are made at once.
+const AtOnce = 16
 
-// SomeAtOnce does 0 to n-1, a few at a time, and returns their errors.
-func SomeAtOnce(n int, do func(i int) error) []error {
+// SomeAtOnce does 0 to n-1, up to most at a time, and returns their errors.
+func SomeAtOnce(n, most int, do func(i int) error) []error {
 	errs := make([]error, n)
 	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group.SetLimit(most)
 	for i := range n {
 		group.Go(func() error {
 			errs[i] = do(i)

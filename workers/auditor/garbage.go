@@ -6,10 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 )
@@ -43,16 +42,11 @@ func (w *walk) collect(ctx context.Context) error {
 // is too young, as are those after it.
 func (w *walk) collectSome(ctx context.Context, through int64) (more bool, err error) {
 	first := w.hint.Collected + 1
-	turns, errs := make([]turn, through-first+1), make([]error, through-first+1)
-	var group errgroup.Group
-	group.SetLimit(atOnce)
-	for i := range turns {
-		group.Go(func() error {
-			turns[i], errs[i] = w.collectInTurn(ctx, first+int64(i))
-			return nil
-		})
-	}
-	_ = group.Wait()
+	turns := make([]turn, through-first+1)
+	errs := job.SomeAtOnce(len(turns), atOnce, func(i int) (err error) {
+		turns[i], err = w.collectInTurn(ctx, first+int64(i))
+		return err
+	})
 	for i, t := range turns {
 		if errs[i] != nil || t == young {
 			return false, errs[i]
