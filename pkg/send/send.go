@@ -204,6 +204,10 @@ func (s *Sender) deliver(events []Event) error {
 
 // tell tells what became of the events of a batch that was answered 200.
 func (s *Sender) tell(events []Event, dead map[string][]int) {
+	if len(dead) == 0 {
+		s.cfg.Acked(events)
+		return
+	}
 	reasons := make([]string, len(events))
 	for reason, at := range dead {
 		for _, i := range at {
@@ -212,15 +216,12 @@ func (s *Sender) tell(events []Event, dead map[string][]int) {
 			}
 		}
 	}
-	taken := events
-	if len(dead) > 0 {
-		taken = nil
-		for i, e := range events {
-			if reasons[i] == "" {
-				taken = append(taken, e)
-			} else {
-				s.cfg.Dead(e, reasons[i])
-			}
+	var taken []Event
+	for i, e := range events {
+		if reasons[i] == "" {
+			taken = append(taken, e)
+		} else {
+			s.cfg.Dead(e, reasons[i])
 		}
 	}
 	if len(taken) > 0 {
