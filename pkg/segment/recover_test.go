@@ -440,10 +440,10 @@ func TestAJournalThatCannotBeRead(t *testing.T) {
 	r.Close()
 }
 
-// TestAChunkThatCannotBeLookedAt is not one that is gone: whoever hears that there
-// is no whole checkpoint deletes the rest.
-func TestAChunkThatCannotBeLookedAt(t *testing.T) {
-	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), Budget: NewBudget(1)}
+// oneChunk leaves a spool with one chunk and a checkpoint, and returns the chunk's path.
+func oneChunk(t *testing.T) (cfg Config, chunk string) {
+	t.Helper()
+	cfg = Config{Dir: filepath.Join(t.TempDir(), "spool"), Budget: NewBudget(1)}
 	s, err := New(cfg)
 	require.NoError(t, err)
 	require.NoError(t, s.Append(stream(1), 1, 5, line(1, 600)))
@@ -454,7 +454,14 @@ func TestAChunkThatCannotBeLookedAt(t *testing.T) {
 	chunks, err := filepath.Glob(filepath.Join(cfg.Dir, "*"+chunkExt))
 	require.NoError(t, err)
 	require.Len(t, chunks, 1)
-	chunk, away := chunks[0], filepath.Join(t.TempDir(), "away")
+	return cfg, chunks[0]
+}
+
+// TestAChunkThatCannotBeLookedAt is not one that is gone: whoever hears that there
+// is no whole checkpoint deletes the rest.
+func TestAChunkThatCannotBeLookedAt(t *testing.T) {
+	cfg, chunk := oneChunk(t)
+	away := filepath.Join(t.TempDir(), "away")
 	both := func(check func(err error)) {
 		t.Helper()
 		_, err := State(cfg.Dir)
@@ -523,23 +530,13 @@ func TestANoteOfASealedFileMayBeNewerThanItsFrames(t *testing.T) {
 
 // TestStateReadsNoChunks: a damaged one is none of its business.
 func TestStateReadsNoChunks(t *testing.T) {
-	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), Budget: NewBudget(1)}
-	_, err := State(cfg.Dir)
+	_, err := State(filepath.Join(t.TempDir(), "spool"))
 	require.ErrorIs(t, err, ErrNoCheckpoint)
-	s, err := New(cfg)
-	require.NoError(t, err)
-	require.NoError(t, s.Append(stream(1), 1, 5, line(1, 600)))
-	require.NoError(t, s.Relieve())
-	_, err = s.Checkpoint([]byte("state"))
-	require.NoError(t, err)
-	s.Close()
-	chunks, err := filepath.Glob(filepath.Join(cfg.Dir, "*"+chunkExt))
-	require.NoError(t, err)
-	require.Len(t, chunks, 1)
-	b, err := os.ReadFile(chunks[0])
+	cfg, chunk := oneChunk(t)
+	b, err := os.ReadFile(chunk)
 	require.NoError(t, err)
 	b[len(b)/2] ^= 1
-	require.NoError(t, os.WriteFile(chunks[0], b, 0o600))
+	require.NoError(t, os.WriteFile(chunk, b, 0o600))
 	_, err = Recover(cfg)
 	require.ErrorIs(t, err, ErrDamaged)
 	state, err := State(cfg.Dir)
