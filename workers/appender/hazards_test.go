@@ -141,13 +141,11 @@ func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
 			}
 			return nil
 		}
-		r.run()
 		r.produce("a", "", "", "", "a")
-		r.mu.Lock()
 		r.records[1].Value = make([]byte, 80<<10) // fits, but not together with others
 		r.records[2].Value = make([]byte, 3<<20)
 		r.records[3].Headers = append(r.records[3].Headers, stream.Header{Key: "x", Value: make([]byte, 3<<20)})
-		r.mu.Unlock()
+		r.run()
 		time.Sleep(time.Minute)
 		require.NoError(t, r.seal())
 		require.Equal(t, [][]string{{"a/0-4"}}, r.written())
