@@ -35,17 +35,17 @@ type Config struct {
 // Kafka is how to reach the brokers and which topics are used.
 type Kafka struct {
 	Brokers          []string      `yaml:"brokers"`            // host:port; default localhost:9092
-	EventsTopic      string        `yaml:"events_topic"`       // default sealift.events
-	JobsTopic        string        `yaml:"jobs_topic"`         // default sealift.copy-jobs
-	DeadLettersTopic string        `yaml:"dead_letters_topic"` // default sealift.dead-letters
-	CatalogTopic     string        `yaml:"catalog_topic"`      // default sealift.catalog
-	Group            string        `yaml:"group"`              // default sealift
-	Incarnation      string        `yaml:"incarnation"`        // default "1"; a new one when the events topic was re-created
-	SessionTimeout   time.Duration `yaml:"session_timeout"`    // default 30s
+	EventsTopic      string        `yaml:"events_topic"`       // events on their way into files; default sealift.events
+	JobsTopic        string        `yaml:"jobs_topic"`         // files on their way to customers; those of its retries and replays begin with it; default sealift.copy-jobs
+	DeadLettersTopic string        `yaml:"dead_letters_topic"` // records that are in no file, with the reason; default sealift.dead-letters
+	CatalogTopic     string        `yaml:"catalog_topic"`      // sources and destinations, compacted; default sealift.catalog
+	Group            string        `yaml:"group"`              // consumer group of the appenders; that of copiers begins with it; default sealift
+	Incarnation      string        `yaml:"incarnation"`        // names the events topic's life in the ledger: a new one when the topic was re-created; default "1"
+	SessionTimeout   time.Duration `yaml:"session_timeout"`    // a worker that is not heard of for so long loses its partitions; default 30s
 	Partitions       int           `yaml:"partitions"`         // of topics that Sealift creates; default 8
 	Replication      int           `yaml:"replication"`        // of topics that Sealift creates; default -1, the broker's own
-	CreateTopics     bool          `yaml:"create_topics"`      // default true
-	Compression      string        `yaml:"compression"`        // none, gzip, snappy, lz4 or zstd; default lz4
+	CreateTopics     bool          `yaml:"create_topics"`      // create topics that are missing; default true
+	Compression      string        `yaml:"compression"`        // of what is written to Kafka: none, gzip, snappy, lz4 or zstd; default lz4
 	TLS              TLS           `yaml:"tls"`
 	SASL             SASL          `yaml:"sasl"`
 	// SourceFrom is where a record's source id is: "header", "key" or
@@ -72,8 +72,8 @@ type TLS struct {
 // SASL authenticates to Kafka. Only used when Mechanism is set.
 type SASL struct {
 	Mechanism string      `yaml:"mechanism"` // plain, scram-sha-256 or scram-sha-512
-	Username  string      `yaml:"username"`
-	Password  secret.Text `yaml:"password"`
+	Username  string      `yaml:"username"`  // of the account at the brokers
+	Password  secret.Text `yaml:"password"`  // best as a variable
 	// AllowPlaintext lets plain send the password over a connection without
 	// TLS; scram never sends it. Default false.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
@@ -87,11 +87,13 @@ type Redis struct {
 
 // Staging is the operator's own bucket.
 type Staging struct {
-	Bucket         string `yaml:"bucket"`   // default sealift-staging, not at AWS: names are taken worldwide
-	Prefix         string `yaml:"prefix"`   // key prefix, without a trailing slash; default none
-	Region         string `yaml:"region"`   // default: the SDK's, else us-east-1
-	Endpoint       string `yaml:"endpoint"` // default AWS
-	ForcePathStyle bool   `yaml:"force_path_style"`
+	Bucket   string `yaml:"bucket"`   // its name; has to be set at AWS, where the default may be a stranger's; default sealift-staging
+	Prefix   string `yaml:"prefix"`   // key prefix, without a trailing slash; default none
+	Region   string `yaml:"region"`   // the bucket's; default: the SDK's, else us-east-1
+	Endpoint string `yaml:"endpoint"` // URL of an S3-compatible server; default AWS
+	// ForcePathStyle asks for endpoint/bucket/key in place of bucket.endpoint/key,
+	// as most servers but AWS want it. Default false.
+	ForcePathStyle bool `yaml:"force_path_style"`
 	// CAFile holds the authorities, in PEM, that an https Endpoint is trusted by.
 	// Default: AWS_CA_BUNDLE, else the system's.
 	CAFile string `yaml:"ca_file"`
@@ -103,8 +105,8 @@ type Staging struct {
 
 // Appender configures reading events into files and sealing them.
 type Appender struct {
-	DataDir   string        `yaml:"data_dir"`   // default ./sealift-data/appender
-	RollEvery time.Duration `yaml:"roll_every"` // 1s to 1h, divides an hour; UTC-aligned; default 1h
+	DataDir   string        `yaml:"data_dir"`   // open files; of one process; on a disk that outlives it; default ./sealift-data/appender
+	RollEvery time.Duration `yaml:"roll_every"` // files are sealed at each turn of it; 1s to 1h, divides an hour; UTC-aligned; default 1h
 	Grace     time.Duration `yaml:"grace"`      // how long after the turn late records are awaited; at most roll_every; default 10s, or roll_every if shorter
 	MaxBytes  ByteSize      `yaml:"max_bytes"`  // compressed, upper bound of an object, but for one line that might exceed it alone; default 100MB
 	Memory    ByteSize      `yaml:"memory"`     // bound on what open files hold; default 512MiB
@@ -130,12 +132,12 @@ type Copier struct {
 	// at most three times as many; one whose object is stored counts no more.
 	Concurrency    int           `yaml:"concurrency"`
 	PerDestination int           `yaml:"per_destination"` // copies at once to one destination; default 4
-	LockTTL        time.Duration `yaml:"lock_ttl"`        // default 2m
+	LockTTL        time.Duration `yaml:"lock_ttl"`        // of a file's lease in Redis, which is renewed while it is copied; default 2m
 	// SpoolDir holds the files that are being copied: up to three of
 	// appender.max_bytes for each copy of Concurrency and ReplayConcurrency.
 	// Default: the system's temporary directory.
 	SpoolDir     string          `yaml:"spool_dir"`
-	RetryTiers   []time.Duration `yaml:"retry_tiers"`   // default 1m,10m,1h
+	RetryTiers   []time.Duration `yaml:"retry_tiers"`   // what failed waits so long for its second, third, … try, the last one again and again; default 1m,10m,1h
 	ParkAfter    time.Duration   `yaml:"park_after"`    // a file that failed for so long is parked; default 24h
 	WithoutRedis bool            `yaml:"without_redis"` // go on copying while Redis is down; default false
 	// ReplayConcurrency is how many copies are made at once for replays, beside
@@ -145,14 +147,14 @@ type Copier struct {
 
 // Auditor configures the reconciliation of owed against received.
 type Auditor struct {
-	Every  time.Duration `yaml:"every"`  // default 1h
+	Every  time.Duration `yaml:"every"`  // how often what is owed is compared with receipts; default 1h
 	Minute int           `yaml:"minute"` // of the hour, when every is 1h; default 40
 	Grace  time.Duration `yaml:"grace"`  // younger entries are left alone; default 10m
 }
 
 // STS is where roles are assumed.
 type STS struct {
-	Endpoint string `yaml:"endpoint"` // default: destinations.endpoint, or without that AWS's own, by region
+	Endpoint string `yaml:"endpoint"` // URL of STS; default: destinations.endpoint, or without that AWS's own, by region
 	CAFile   string `yaml:"ca_file"`  // as staging.ca_file, for STS
 	// VerifyTrust refuses destinations whose role can be assumed without the
 	// workspace's external id; false is for an STS that does not know external
@@ -166,7 +168,7 @@ type Destinations struct {
 	// destinations that name none, as where all are on one store of your own.
 	// Default: AWS's.
 	Endpoint         string   `yaml:"endpoint"`
-	AllowedEndpoints []string `yaml:"allowed_endpoints"` // host:port or CIDR; default none
+	AllowedEndpoints []string `yaml:"allowed_endpoints"` // host:port or CIDR that a destination's own endpoint may use though it is plain http, loopback or private; default none
 	// CAFile holds authorities, in PEM, that destinations' servers are trusted by
 	// beside those of AWS_CA_BUNDLE or the system. Default none.
 	CAFile string `yaml:"ca_file"`
@@ -177,7 +179,7 @@ type Destinations struct {
 
 // Collector is the Tracking API.
 type Collector struct {
-	Listen string `yaml:"listen"` // default :8080
+	Listen string `yaml:"listen"` // host:port of the Tracking API; default :8080
 	// TLS serves https, HTTP/2 too, instead of http. Files that change are
 	// taken up by the next connection. Default: none.
 	TLS ServerTLS `yaml:"tls"`
@@ -193,7 +195,7 @@ type Collector struct {
 	// DrainDelay is how long requests are taken at SIGTERM while /readyz answers 503, so
 	// that a load balancer sees that first. What is in flight then has 20 s. Default 0s.
 	DrainDelay     time.Duration `yaml:"drain_delay"`
-	MaxConnections int           `yaml:"max_connections"` // more wait to be accepted; default 10000
+	MaxConnections int           `yaml:"max_connections"` // at once; more wait to be accepted; default 10000
 	// Validation says which events are taken: "segment", as Segment, puts those
 	// without userId and anonymousId and track calls without event into the
 	// dead letters; "none" takes them like others. Default segment.
@@ -216,11 +218,11 @@ type Spool struct {
 
 // ServerTLS is a listener's certificate, in PEM.
 type ServerTLS struct {
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
+	CertFile string `yaml:"cert_file"` // the certificate, with those between it and its authority; default none
+	KeyFile  string `yaml:"key_file"`  // its key
 }
 
-// RateLimit bounds what one collector process takes, in events a second.
+// RateLimit bounds, in events a second, what one collector process takes.
 type RateLimit struct {
 	PerKey       int `yaml:"per_key"`       // of each write key; default 0, no limit
 	PerWorkspace int `yaml:"per_workspace"` // of all keys of a workspace; default 0, no limit
@@ -231,7 +233,7 @@ type RateLimit struct {
 
 // Admin is the operators' HTTP listener: /metrics /healthz /readyz /version.
 type Admin struct {
-	Listen string `yaml:"listen"` // default :9090
+	Listen string `yaml:"listen"` // host:port; of one process; default :9090
 	Pprof  bool   `yaml:"pprof"`  // serve profiles below /debug/pprof; default false
 }
 

@@ -213,14 +213,6 @@ func TestPrintReadsBack(t *testing.T) {
 	require.Equal(t, c, again)
 }
 
-func TestPrintGolden(t *testing.T) {
-	var out bytes.Buffer
-	require.NoError(t, Default().Print(&out))
-	want, err := os.ReadFile("testdata/default.yaml")
-	require.NoError(t, err)
-	require.Equal(t, string(want), out.String())
-}
-
 func TestDefaultFileOfKeysIsComplete(t *testing.T) {
 	b, err := Default().MarshalJSON()
 	require.NoError(t, err)

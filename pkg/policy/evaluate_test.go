@@ -161,7 +161,7 @@ func newWorld(t *testing.T, partition string) *world {
 	w := &world{s3: server, tls: httptest.NewServer(overTLS(server)), plain: httptest.NewServer(server), keys: map[string]objstore.Credentials{}}
 	t.Cleanup(w.plain.Close)
 	t.Cleanup(w.tls.Close)
-	// What the README asks of the operator's own policy, and what it says that
+	// What OPERATING.md asks of the operator's own policy, and what it says that
 	// the customer's administrators have.
 	w.user(t, "operator", s.operator(), "sts:AssumeRole", "s3:PutObject", "s3:PutObjectAcl", "kms:GenerateDataKey")
 	w.user(t, "admin", s.arn("iam::"+customerAccount+":user/admin"), "*")

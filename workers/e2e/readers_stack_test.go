@@ -163,7 +163,7 @@ func readme(t *testing.T) (shell, python []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(text), "#### Reading the files\n")
+	_, rest, ok := strings.Cut(string(text), "### Reading the files\n")
 	require.True(t, ok)
 	rest, _, _ = strings.Cut(rest, "\n## ")
 	for _, block := range regexp.MustCompile("(?s)```(sh|python)\n(.*?)```").FindAllStringSubmatch(rest, -1) {

@@ -13,12 +13,12 @@ func newConfigCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "config",
 		GroupID: groupSelf,
-		Short:   "Show and check the configuration",
+		Short:   "Show, check and explain the configuration",
 		Long: `Show and check the configuration, as merged from flags, SEALIFT_ variables, the file and the defaults, in
 this order of strength.`,
-		Example: "  sealift config print\n  sealift config check --config /etc/sealift.yaml",
+		Example: "  sealift config print\n  sealift config check --config /etc/sealift.yaml\n  sealift config reference",
 	}
-	c.AddCommand(newConfigPrintCommand(a), newConfigCheckCommand(a))
+	c.AddCommand(newConfigPrintCommand(a), newConfigCheckCommand(a), newConfigReferenceCommand(a))
 	return c
 }
 
@@ -64,6 +64,21 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 				text += " for a collector; everything else stops with: " + err.Error()
 			}
 			_, err := fmt.Fprintln(a.stdout, text)
+			return err
+		},
+	}
+}
+
+func newConfigReferenceCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:         "reference",
+		Short:       "Explain every key of the configuration",
+		Long:        "Print a configuration file of all keys with their defaults, each below what it means. It may be copied, and\nonly what differs from a default needs to stay.",
+		Example:     "  sealift config reference | less\n  sealift config reference > sealift.yaml",
+		Args:        cobra.NoArgs,
+		Annotations: withoutConfig,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprint(a.stdout, config.Reference)
 			return err
 		},
 	}

@@ -1,0 +1,148 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// TestReference: what `sealift config reference` prints is what the comments of
+// Config say, for every key, and is a configuration of the defaults.
+func TestReference(t *testing.T) {
+	c := Default()
+	var printed bytes.Buffer
+	require.NoError(t, c.Print(&printed))
+	values := strings.NewReplacer(
+		`url: "***"`, "url: "+c.Redis.URL.Reveal(),
+		"\n  bucket: ", "\n  # bucket: ", // what is copied names none
+	).Replace(printed.String())
+	want := annotate(t, values, comments(t))
+	if *update {
+		require.NoError(t, os.WriteFile("reference.yaml", []byte(want), 0o600))
+	}
+	committed, err := os.ReadFile("reference.yaml")
+	require.NoError(t, err)
+	require.Equal(t, want, string(committed), "write it with -update")
+	loaded, err := Load(file(t, want), nil, nil)
+	require.NoError(t, err)
+	loaded.origins = nil
+	require.Equal(t, c, loaded)
+}
+
+// annotate writes above each line of a printed configuration what its key means.
+func annotate(t *testing.T, printed string, comments map[string]string) string {
+	t.Helper()
+	out := "# All keys of Sealift's configuration, with their defaults. Each is a variable, too: kafka.brokers is\n" +
+		"# SEALIFT_KAFKA_BROKERS; lists are comma-separated there.\n"
+	var at []string
+	for line := range strings.Lines(printed) {
+		name, _, _ := strings.Cut(strings.TrimLeft(line, " #"), ":")
+		depth := (len(line) - len(strings.TrimLeft(line, " "))) / 2
+		at = append(at[:depth], name)
+		text, ok := comments[strings.Join(at, ".")]
+		require.True(t, ok && text != "", "%s has no comment", strings.Join(at, "."))
+		if depth == 0 {
+			out += "\n"
+		}
+		out += wrap(text, strings.Repeat("  ", depth)+"# ") + line
+	}
+	return out
+}
+
+// comments is by key, and by section, what the fields and types of config.go
+// say, in the names of the file: MaxBytes is max_bytes there.
+func comments(t *testing.T) map[string]string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
+	require.NoError(t, err)
+	types := map[string]*ast.StructType{}
+	docs := map[string]string{}
+	for _, d := range parsed.Decls {
+		g, ok := d.(*ast.GenDecl)
+		if !ok || g.Tok != token.TYPE {
+			continue
+		}
+		spec, ok := g.Specs[0].(*ast.TypeSpec)
+		require.True(t, ok)
+		types[spec.Name.Name], _ = spec.Type.(*ast.StructType)
+		docs[spec.Name.Name] = oneLine(g.Doc.Text())
+	}
+	out := map[string]string{}
+	first := map[string]string{} // the section that a type was described at
+	var walk func(typ, path string)
+	walk = func(typ, path string) {
+		keys := keysOf(types[typ])
+		for _, f := range types[typ].Fields.List {
+			if f.Tag == nil {
+				continue
+			}
+			at := strings.TrimPrefix(path+"."+keys[f.Names[0].Name], ".")
+			text := oneLine(f.Doc.Text() + " " + f.Comment.Text())
+			out[at] = inKeys(text, keys)
+			name, _ := f.Type.(*ast.Ident)
+			if name == nil || types[name.Name] == nil {
+				continue
+			}
+			switch section := first[name.Name]; {
+			case section != "":
+				out[at] = "As " + section + "."
+			case text == "":
+				its := keysOf(types[name.Name])
+				if key := keys[f.Names[0].Name]; strings.Contains(key, "_") {
+					its[name.Name] = key // RateLimit is rate_limit
+				}
+				out[at] = inKeys(docs[name.Name], its)
+			}
+			if first[name.Name] == "" {
+				first[name.Name] = at
+			}
+			walk(name.Name, at)
+		}
+	}
+	walk("Config", "")
+	return out
+}
+
+// keysOf is by field its name in the file.
+func keysOf(typ *ast.StructType) map[string]string {
+	keys := map[string]string{}
+	for _, f := range typ.Fields.List {
+		if f.Tag != nil {
+			keys[f.Names[0].Name] = reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("yaml")
+		}
+	}
+	return keys
+}
+
+// inKeys is a comment in the file's names. TLS and the like stay words.
+func inKeys(text string, keys map[string]string) string {
+	return regexp.MustCompile(`[A-Z]\w*[a-z]\w*`).ReplaceAllStringFunc(text, func(word string) string {
+		return cmp.Or(keys[word], word)
+	})
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// wrap breaks text into lines of at most 100 columns that begin with prefix.
+func wrap(text, prefix string) (out string) {
+	line := prefix
+	for i, word := range strings.Fields(text) {
+		if i > 0 && len(line)+len(word) >= 100 {
+			out, line = out+strings.TrimRight(line, " ")+"\n", prefix
+		}
+		line += word + " "
+	}
+	return out + strings.TrimRight(line, " ") + "\n"
+}
