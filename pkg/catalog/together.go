@@ -65,7 +65,7 @@ func (t *together) add(doc int, w Workspace) {
 		if prefix != "" {
 			root = prefix + "/" + root
 		}
-		at := server(d.Endpoint) + "/" + name
+		at := Server(d.Endpoint) + "/" + name
 		t.places[at] = append(t.places[at], place{doc: doc, index: i, root: root})
 	}
 	t.problems = append(t.problems, c.problems...)
@@ -88,9 +88,9 @@ func (t *together) addKeys(c *checker, i int, s Source) {
 	}
 }
 
-// server names whose buckets an endpoint shows. All of AWS's endpoints, VPC
-// endpoints too, show the same ones.
-func server(endpoint string) string {
+// Server names whose buckets an endpoint shows, however it is written: aws, or
+// host:port. All of AWS's endpoints, VPC endpoints too, show the same ones.
+func Server(endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil || endpoint == "" {
 		return "aws"

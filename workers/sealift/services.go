@@ -315,9 +315,11 @@ func (s *services) doesWithout(d dependency, roles []string) bool {
 }
 
 // ledgerName names the ledger by its place, for what is kept in Redis: that
-// may be shared with a fleet that has another ledger of the same topic.
+// may be shared with a fleet that has another ledger of the same topic. It is
+// the same for all spellings of staging.endpoint, lest a command have leases
+// of its own; but not for two host names of one server.
 func ledgerName(c config.Staging) string {
-	sum := sha256.Sum256([]byte(c.Endpoint + "\n" + c.Bucket + "\n" + c.Prefix))
+	sum := sha256.Sum256([]byte(catalog.Server(c.Endpoint) + "\n" + c.Bucket + "\n" + c.Prefix))
 	return hex.EncodeToString(sum[:8])
 }
 

@@ -94,6 +94,21 @@ func TestFleetsOfOtherLedgersShareARedis(t *testing.T) {
 	require.True(t, names[ledgerName(a)])
 }
 
+// Two that spell one store differently must meet at its leases.
+func TestALedgerHasOneNameHoweverItsStoreIsSpelled(t *testing.T) {
+	for store, endpoints := range map[string][]string{
+		"a_server":     {"https://minio:9000", "https://minio:9000/", "https://MinIO:9000"},
+		"default_port": {"https://minio", "https://minio:443/"},
+		"aws":          {"", "https://s3.eu-west-1.amazonaws.com", "https://bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com"},
+	} {
+		names := map[string]bool{}
+		for _, e := range endpoints {
+			names[ledgerName(config.Staging{Bucket: "staging", Endpoint: e})] = true
+		}
+		require.Len(t, names, 1, store)
+	}
+}
+
 // Where a PUT goes, as whom, for every way to address a bucket.
 func TestAddresses(t *testing.T) {
 	yes, no := true, false
