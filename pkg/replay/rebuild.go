@@ -74,11 +74,14 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 	var size int64
 	for n, i := range slices.SortedFunc(slices.Values(files), func(x, y int) int { return cmp.Compare(e.Files[x].First, e.Files[y].First) }) {
 		f := &e.Files[i]
-		if f.First < w.held.First || f.Last >= w.held.End {
-			failed[i] = fmt.Errorf("%w: its offsets are %d to %d, the topic holds %d to %d", ErrNotRebuildable, f.First, f.Last, w.held.First, w.held.End-1)
-		} else if done, err := w.staged(ctx, delivery.Ref(e, i)); err != nil {
+		done, err := w.staged(ctx, delivery.Ref(e, i))
+		switch {
+		case err != nil:
 			return failed, err
-		} else if !done {
+		case done: // by a former run: whatever Kafka holds by now
+		case f.First < w.held.First || f.Last >= w.held.End:
+			failed[i] = fmt.Errorf("%w: its offsets are %d to %d, the topic holds %d to %d", ErrNotRebuildable, f.First, f.Last, w.held.First, w.held.End-1)
+		default:
 			group, size = append(group, i), size+f.GzipBytes
 		}
 		if len(group) > 0 && (size >= groupBytes || n == len(files)-1) {
@@ -127,19 +130,17 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 		if err != nil {
 			return err
 		}
-		got, err := w.read(ctx, files, from, unique)
-		if errors.Is(err, ErrNotRebuildable) {
-			for _, i := range files {
-				failed[i] = err
-			}
-			return nil
-		}
-		if err != nil {
-			return err
+		got, cut := w.read(ctx, files, from, unique)
+		if cut != nil && !errors.Is(cut, ErrNotRebuildable) {
+			return cut
 		}
 		files = slices.DeleteFunc(slices.Clone(files), func(i int) bool {
 			if got[i] == SummaryOf(&e.Files[i]) {
 				delete(failed, i)
+				return true
+			}
+			if cut != nil { // before it was whole
+				failed[i] = cut
 				return true
 			}
 			failed[i] = fmt.Errorf("%w: offsets %d to %d of its stream are %s, the ledger says %s", ErrNotRebuildable, e.Files[i].First, e.Files[i].Last, got[i], SummaryOf(&e.Files[i]))
@@ -174,7 +175,8 @@ func (w *work) before(ctx context.Context, first int64) (int64, error) {
 const newLeader = 60
 
 // read reads the range once, from an offset at or before the first file, stages
-// the files that turn out as the ledger says, and returns how all did.
+// the files that turn out as the ledger says, and returns how all did, or with
+// ErrNotRebuildable how those did that it came to the end of.
 func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (map[int]Summary, error) {
 	e := w.entry
 	dir, err := os.MkdirTemp(w.Dir, "sealift-replay-*")
@@ -203,7 +205,7 @@ func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (
 		for i := range got.Records {
 			if r := &got.Records[i]; r.Offset <= last {
 				if err := p.take(ctx, r); err != nil {
-					return nil, err
+					return p.got, err
 				}
 			}
 		}

@@ -49,6 +49,13 @@ func TestStagingLost(t *testing.T) {
 	_, err := r.run().Enqueue(t.Context(), r.order2("r"), true)
 	require.NoError(t, err)
 	require.Equal(t, len(r.log), r.fetched)
+
+	// Also when Kafka's retention has passed it since.
+	r.first, r.jobs = int64(len(r.log)), nil
+	tally, err := r.run().Enqueue(t.Context(), r.order2("r"), true)
+	require.NoError(t, err)
+	require.Zero(t, tally.Failed)
+	require.Len(t, r.jobs, len(e.Files))
 }
 
 // TestBrokersThatAreAwayAreWaitedFor: what was read stays read, and nothing is read twice.
@@ -135,6 +142,25 @@ func TestTooManyMessagesToTellCopiesBy(t *testing.T) {
 	require.Len(t, causes, 1)
 	require.Contains(t, causes[0], "more than 3 messages")
 	require.Len(t, r.jobs, 1, "the other file")
+}
+
+// TestWhatWasBuiltBeforeThatIsKept: too many messages fail the files that they
+// are met in, and none that the same pass has sealed.
+func TestWhatWasBuiltBeforeThatIsKept(t *testing.T) {
+	defer func(n int) { maxIDs = n }(maxIDs)
+	maxIDs = 3
+	r := newRig(t)
+	for _, id := range []string{"a", "a", "b", "c", "c", "d"} {
+		r.write("web", hour, fmt.Sprintf(`{"messageId":"%s"}`, id))
+	}
+	e := r.seal(2, func(offset int64) bool { return offset == 1 || offset == 4 })
+	require.Len(t, e.Files, 2)
+	r.lose(e)
+	causes := r.rebuilt(r.order("r", all))
+	require.Len(t, causes, 1)
+	require.Contains(t, causes[0], "more than 3 messages")
+	require.Len(t, r.jobs, 1)
+	require.Equal(t, delivery.Ref(e, 0), r.jobs[0].File)
 }
 
 // TestWhatKafkaDoesNotGive is said of the file, and others go on.
