@@ -36,9 +36,14 @@ type Rebuilder struct {
 	Level   int    // of gzip; 0: the default
 	Memory  int64  // bytes of lines that may be held; 0: 64 MiB
 	// LookBack is how far before a file the first copy of a message may lie
-	// whose later copy was left out of the file; 0: 25h.
+	// whose later copy was left out of the file, as appenders are configured now;
+	// 0: 25h, which is tried in any case. The ledger does not say what they were
+	// when they made the file.
 	LookBack time.Duration
 }
+
+// usualLookBack is that of appenders as they are configured by default.
+const usualLookBack = 25 * time.Hour
 
 // groupBytes is how much is built at once: it bounds the disk that it takes.
 const groupBytes = 512 << 20
@@ -114,16 +119,19 @@ func (w *work) staged(ctx context.Context, ref delivery.FileRef) (bool, error) {
 // group builds some files. Records that the appender left out as later copies
 // of a message are in the range, and nothing says which: so the range is read
 // as it is; then without later copies in it; then without those whose first
-// copy lies before it. What has the ledger's CRC is right.
+// copy lies before it, by what appenders remember now and by default. What has
+// the ledger's CRC is right.
 func (w *work) group(ctx context.Context, files []int, failed map[int]error) error {
 	e := w.entry
 	attempts := []func() (from int64, unique bool, err error){
 		func() (int64, bool, error) { return e.Files[files[0]].First, false, nil },
 		func() (int64, bool, error) { return e.Files[files[0]].First, true, nil },
-		func() (int64, bool, error) {
-			from, err := w.before(ctx, e.Files[files[0]].First)
+	}
+	for _, lookBack := range slices.Compact([]time.Duration{cmp.Or(w.LookBack, usualLookBack), usualLookBack}) {
+		attempts = append(attempts, func() (int64, bool, error) {
+			from, err := w.before(ctx, e.Files[files[0]].First, lookBack)
 			return max(from, w.held.First), true, err
-		},
+		})
 	}
 	for _, attempt := range attempts {
 		from, unique, err := attempt()
@@ -153,8 +161,9 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 	return nil
 }
 
-// before returns an offset that was reached well before e was written.
-func (w *work) before(ctx context.Context, first int64) (int64, error) {
+// before returns an offset that was reached that long before e was written, or
+// from which on the appender remembered messages at all.
+func (w *work) before(ctx context.Context, first int64, lookBack time.Duration) (int64, error) {
 	e := w.entry
 	chain := ledger.NewChain(w.Staging, e.Log())
 	for seq := e.Seq - 1; seq >= 0; seq-- {
@@ -163,11 +172,11 @@ func (w *work) before(ctx context.Context, first int64) (int64, error) {
 			return 0, err
 		}
 		first = min(first, older.LowWatermark)
-		if time.UnixMilli(older.WrittenAt).Add(cmp.Or(w.LookBack, 25*time.Hour)).Before(time.UnixMilli(e.WrittenAt)) {
+		if first <= e.RouterFrom || time.UnixMilli(older.WrittenAt).Add(lookBack).Before(time.UnixMilli(e.WrittenAt)) {
 			break
 		}
 	}
-	return first, nil
+	return max(first, e.RouterFrom), nil
 }
 
 // newLeader is how many empty answers in a row are waited for, half a second

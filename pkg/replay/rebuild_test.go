@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -120,6 +121,43 @@ func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
 			want := r.text(e.Files[0].StagedKey)
 			r.lose(e)
 			require.Empty(t, r.rebuilt(r.order("r", all)))
+			require.Equal(t, want, r.text(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
+		})
+	}
+}
+
+// TestCopiesByAnotherWindowThanTodays: a file was made by what the appender was
+// configured to remember then. Each entry is an hour after the one before.
+func TestCopiesByAnotherWindowThanTodays(t *testing.T) {
+	for name, c := range map[string]struct {
+		lookBack time.Duration
+		entries  [][]string
+		forget   int            // the entry before which nothing is remembered
+		drop     map[int64]bool // of the last entry, by offset
+	}{
+		"shorter_now":          {time.Hour, [][]string{{"a"}, {"x"}, {"y"}, {"z"}, {"b", "a", "c"}}, 0, map[int64]bool{5: true}},
+		"short_then_and_now":   {90 * time.Minute, [][]string{{"a"}, {"x"}, {"y"}, {"c"}, {"a", "c", "b"}}, 0, map[int64]bool{5: true}},
+		"the_rule_was_another": {0, [][]string{{"a"}, {"c"}, {"a", "c", "b"}}, 1, map[int64]bool{3: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			var e *ledger.Entry
+			for i, ids := range c.entries {
+				if i == c.forget {
+					r.head.RouterFrom = r.head.LowWatermark
+				}
+				for _, id := range ids {
+					r.write("web", hour, fmt.Sprintf(`{"messageId":"%s"}`, id))
+				}
+				e = r.seal(1000, func(offset int64) bool { return c.drop[offset] })
+			}
+			want := r.text(e.Files[0].StagedKey)
+			r.lose(e)
+			run := r.run()
+			run.Kafka.LookBack = c.lookBack
+			tally, err := run.Enqueue(t.Context(), r.order("r", all), false)
+			require.NoError(t, err)
+			require.Zero(t, tally.Failed)
 			require.Equal(t, want, r.text(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
 		})
 	}

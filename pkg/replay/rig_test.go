@@ -127,7 +127,7 @@ func (r *rig) seal(most int64, drop func(offset int64) bool) *ledger.Entry {
 		files = append(files, f)
 	}
 	e := ledgertest.Next(r.head, files...)
-	e.LowWatermark, e.WrittenAt = int64(len(r.log)), r.head.WrittenAt+3_600_000
+	e.LowWatermark, e.RouterFrom, e.WrittenAt = int64(len(r.log)), r.head.RouterFrom, r.head.WrittenAt+3_600_000
 	r.head = ledgertest.Append(r.t, r.staging, e)
 	return e
 }

@@ -174,12 +174,16 @@ func (v *replayCommand) runner(ctx context.Context) (replay.Run, error) {
 	if err != nil {
 		return replay.Run{}, err
 	}
+	lookBack := time.Duration(0)
+	if window := v.cfg.Appender.DedupWindow; window > 0 { // else it says nothing of files that were made with one
+		lookBack = window + time.Hour
+	}
 	return replay.Run{
 		Staging: v.staging, Catalog: snapshot,
 		Kafka: &replay.Rebuilder{
 			Bounds:  v.kafka.Bounds,
 			Fetcher: func(topic string, partition int) replay.Fetcher { return v.kafka.NewFetcher(topic, partition) },
-			Staging: v.staging, Level: v.cfg.Appender.Level, LookBack: v.cfg.Appender.DedupWindow + time.Hour,
+			Staging: v.staging, Level: v.cfg.Appender.Level, LookBack: lookBack,
 		},
 	}, nil
 }
