@@ -51,8 +51,11 @@ type Order struct {
 	// unbounded.
 	FilesPerSecond float64 `json:"files_per_second,omitempty"`
 	BytesPerSecond int64   `json:"bytes_per_second,omitempty"`
-	CreatedAt      int64   `json:"created_at"` // unix ms
-	CreatedBy      string  `json:"created_by"` // for people
+	// Copies are the pairs of a file and a destination that it came to when it was
+	// given; 0: nobody counted.
+	Copies    int64  `json:"copies,omitempty"`
+	CreatedAt int64  `json:"created_at"` // unix ms
+	CreatedBy string `json:"created_by"` // for people
 }
 
 // Range is a range of offsets of one partition, both ends included.

@@ -14,7 +14,7 @@ var order = Order{
 	Version: 1, ID: "20261122-141530-a1b2c3", Topic: "sealift.events", Incarnation: "1", Heads: map[int]int64{0: 41, 3: 42},
 	Sources: []string{source}, Since: 1795356000000, Until: 1795363200000, Offsets: []Range{{Partition: 3, First: 1000, Last: 1999}},
 	Destinations: []string{job.Destination}, Force: true, View: "second", From: FromAuto, FilesPerSecond: 2.5, BytesPerSecond: 1_000_000,
-	CreatedAt: 1795360000000, CreatedBy: "host-replay-1",
+	Copies: 14, CreatedAt: 1795360000000, CreatedBy: "host-replay-1",
 }
 
 func TestGoldenOrder(t *testing.T) {

@@ -2,8 +2,10 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -59,11 +61,37 @@ func (q *enqueuer) all(ctx context.Context) error {
 	if _, err := q.past(nil); err != nil {
 		return err
 	}
+	if err := q.fewer(ctx); err != nil {
+		return err
+	}
 	plan := delivery.Plan{Files: q.tally.Files, Records: q.tally.Records, Bytes: q.tally.Bytes, Copies: q.tally.Copies + q.beyond, At: time.Now().UnixMilli()}
 	if err := put(ctx, q.Staging, delivery.PlanKey(q.order.ID), plan.Encode(), false); err != nil {
 		return fmt.Errorf("write plan of replay %q: %w", q.order.ID, err)
 	}
 	return nil
+}
+
+// fewer returns ErrFewer if copies that the order once came to are not accounted
+// for. Whether somebody took a source from a destination on purpose, or the catalog
+// is a wrong or a damaged one, nothing says; and the plan decides when staged files go.
+func (q *enqueuer) fewer(ctx context.Context) error {
+	most := q.order.Copies
+	if q.again {
+		plan, err := readPlan(ctx, q.Staging, q.order.ID)
+		if err != nil && !errors.Is(err, delivery.ErrBadOrder) { // which is written anew
+			return err
+		}
+		if plan != nil {
+			most = max(most, plan.Copies)
+		}
+	}
+	missing := most - q.tally.Copies - q.beyond
+	if missing <= 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: of %d copies %d to %s are left out, whose sources it does not send there now, and %d are enqueued; subscribe the destination to them again, "+
+		"or if they are not to be delivered, order the others with --source: this order is then forgotten after staging.retain",
+		ErrFewer, most, missing, strings.Join(q.order.Destinations, ", "), q.tally.Enqueued)
 }
 
 // entry enqueues the files of one entry.

@@ -224,6 +224,28 @@ func (r *rig) targets() (out []string) {
 	return out
 }
 
+// jobsOf are the jobs by the sources of their files.
+func (r *rig) jobsOf() map[string][]delivery.Job {
+	jobs := map[string][]delivery.Job{}
+	for _, job := range r.jobs {
+		e, err := ledger.NewChain(r.staging, testLog).Entry(r.t.Context(), job.File.Seq)
+		require.NoError(r.t, err)
+		source := e.Files[job.File.Index].Source
+		jobs[source] = append(jobs[source], job)
+	}
+	return jobs
+}
+
+// subscribeTwo makes the catalog one destination, of these sources.
+func (r *rig) subscribeTwo(sources ...string) {
+	s, err := catalog.NewSnapshot([]catalog.Workspace{{
+		ID: acme, Sources: []catalog.Source{{ID: "web"}, {ID: "app"}},
+		Destinations: []catalog.Destination{{Name: "two", Sources: sources, Bucket: "two-logs"}},
+	}})
+	require.NoError(r.t, err)
+	r.catalog.Set(s)
+}
+
 // fill writes two hours of three sources, an entry each.
 func (r *rig) fill() (first, second *ledger.Entry) {
 	for h, at := range []int64{hour, next} {

@@ -14,6 +14,10 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
+// ErrFewer says that the catalog does not allow all copies of an order any more,
+// of which some are neither made nor given up. The others were enqueued.
+var ErrFewer = errors.New("the catalog does not allow all copies any more")
+
 // Run carries an order out as far as the job topic.
 type Run struct {
 	Staging objstore.Store
@@ -77,7 +81,16 @@ func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 // Enqueue enqueues the jobs of a given order, paced, and then writes its plan.
 // Run again, it passes over what was delivered; jobs that were enqueued twice
 // are harmless. Files that cannot be had are noted in the order as failed.
+//
+// The catalog may have changed since the order was given: run again, an order
+// that must not be given any more is refused, and one that comes to fewer copies
+// than before keeps the plan that it has, or has none yet (ErrFewer).
 func (r Run) Enqueue(ctx context.Context, o *delivery.Order, again bool) (Tally, error) {
+	if again {
+		if err := r.Check(o); err != nil {
+			return Tally{}, err
+		}
+	}
 	q := &enqueuer{Run: r, order: o, again: again, pace: pacer{files: o.FilesPerSecond, bytes: o.BytesPerSecond}}
 	err := q.all(ctx)
 	return q.tally, err

@@ -12,7 +12,6 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
-	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -118,28 +117,14 @@ func TestResume(t *testing.T) {
 // not subscribed now, does not stand for copies that are outstanding.
 func TestResumeAfterTheCatalogChanged(t *testing.T) {
 	r := newRig(t)
-	subscribe := func(sources ...string) {
-		s, err := catalog.NewSnapshot([]catalog.Workspace{{
-			ID: acme, Sources: []catalog.Source{{ID: "web"}, {ID: "app"}},
-			Destinations: []catalog.Destination{{Name: "two", Sources: sources, Bucket: "two-logs"}},
-		}})
-		require.NoError(t, err)
-		r.catalog.Set(s)
-	}
-	subscribe("web", "app")
+	r.subscribeTwo("web", "app")
 	r.fill()
 	r.write("app", next, `{"messageId":"alone"}`)
 	r.seal(100, nil) // an entry of nothing else
-	o := r.order("r", func(o *delivery.Order) { o.Destinations = []string{two} })
+	o := r.order("r", func(o *delivery.Order) { o.Destinations, o.Copies = []string{two}, 5 })
 	_, err := r.run().Enqueue(t.Context(), o, false)
 	require.NoError(t, err)
-	jobs := map[string][]delivery.Job{}
-	for _, job := range r.jobs {
-		e, err := ledger.NewChain(r.staging, testLog).Entry(t.Context(), job.File.Seq)
-		require.NoError(t, err)
-		source := e.Files[job.File.Index].Source
-		jobs[source] = append(jobs[source], job)
-	}
+	jobs := r.jobsOf()
 	require.Len(t, jobs["app"], 3)
 	require.Len(t, jobs["web"], 2)
 	require.NoError(t, r.staging.Delete(t.Context(), delivery.PlanKey("r")), "it was cut short")
@@ -149,7 +134,7 @@ func TestResumeAfterTheCatalogChanged(t *testing.T) {
 		require.NoError(t, put(t.Context(), r.staging, delivery.ReplayFailedKey("r", job.File, job.Destination), []byte("{}"), false))
 	}
 
-	subscribe("web")
+	r.subscribeTwo("web")
 	r.jobs = nil
 	tally, err := r.run().Enqueue(t.Context(), o, true)
 	require.NoError(t, err)
@@ -161,6 +146,99 @@ func TestResumeAfterTheCatalogChanged(t *testing.T) {
 		require.EqualValues(t, 5, s.Plan.Copies)
 		require.Equal(t, over, s.Over(), "%+v", s)
 		r.deliver(jobs["web"]...)
+	}
+}
+
+// A catalog that allows fewer copies than the order came to, by whatever mistake,
+// makes no plan of the rest: the order is not over, and what is allowed is made.
+func TestResumeDropsNothing(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		cutShort bool // before there was a plan
+		gone     bool // app is unsubscribed on purpose, and copiers give its copies up
+	}{
+		"enqueued":     {},
+		"cut_short":    {cutShort: true},
+		"unsubscribed": {gone: true},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			r.subscribeTwo("web", "app")
+			r.fill()
+			o := r.order("r", func(o *delivery.Order) { o.Destinations, o.Copies = []string{two}, 4 })
+			_, err := r.run().Enqueue(t.Context(), o, false)
+			require.NoError(t, err)
+			jobs := r.jobsOf()
+			if c.cutShort {
+				require.NoError(t, r.staging.Delete(t.Context(), delivery.PlanKey("r")))
+			}
+			resume := func() (Status, error) {
+				r.jobs = nil
+				_, resumed := r.run().Enqueue(t.Context(), o, true)
+				s, err := ReadStatus(t.Context(), r.staging, "r")
+				require.NoError(t, err)
+				return s, resumed
+			}
+
+			r.subscribeTwo("web")
+			s, err := resume()
+			require.ErrorIs(t, err, ErrFewer)
+			require.ErrorContains(t, err, "of 4 copies 2 to "+two+" are left out")
+			require.Equal(t, jobs["web"], r.jobs)
+			require.Equal(t, c.cutShort, s.Plan == nil)
+			r.deliver(jobs["web"]...)
+			s, err = ReadStatus(t.Context(), r.staging, "r")
+			require.NoError(t, err)
+			require.False(t, s.Over(), "%+v", s)
+
+			if c.gone {
+				for _, job := range jobs["app"] {
+					require.NoError(t, put(t.Context(), r.staging, delivery.ReplayFailedKey("r", job.File, job.Destination), []byte("{}"), false))
+				}
+				s, err = resume()
+				require.Empty(t, r.jobs)
+			} else {
+				r.subscribeTwo("web", "app")
+				s, err = resume()
+				require.Equal(t, jobs["app"], r.jobs)
+				r.deliver(jobs["app"]...)
+			}
+			require.NoError(t, err)
+			require.EqualValues(t, 4, s.Plan.Copies)
+			s, err = ReadStatus(t.Context(), r.staging, "r")
+			require.NoError(t, err)
+			require.True(t, s.Over(), "%+v", s)
+		})
+	}
+}
+
+// An order is refused at its resumption as it is when it is given.
+func TestResumeIsRefused(t *testing.T) {
+	for want, change := range map[string]func(*catalog.Workspace){
+		"is not in the catalog": func(w *catalog.Workspace) { w.Destinations = nil },
+		"is disabled":           func(w *catalog.Workspace) { off := false; w.Destinations[0].Enabled = &off },
+		"not subscribed":        func(w *catalog.Workspace) { w.Destinations[0].Sources = []string{"app"} },
+	} {
+		t.Run(want, func(t *testing.T) {
+			r := newRig(t)
+			r.fill()
+			o := r.order("r", func(o *delivery.Order) { o.Destinations, o.Sources = []string{two}, []string{"web"} })
+			_, err := r.run().Enqueue(t.Context(), o, false)
+			require.NoError(t, err)
+			before, err := ReadStatus(t.Context(), r.staging, "r")
+			require.NoError(t, err)
+			r.jobs = nil
+			w := catalog.Workspace{ID: acme, Sources: []catalog.Source{{ID: "web"}, {ID: "app"}}, Destinations: []catalog.Destination{{Name: "two", Sources: []string{"web"}, Bucket: "two-logs"}}}
+			change(&w)
+			s, err := catalog.NewSnapshot([]catalog.Workspace{w})
+			require.NoError(t, err)
+			r.catalog.Set(s)
+			_, err = r.run().Enqueue(t.Context(), o, true)
+			require.ErrorContains(t, err, want)
+			require.Empty(t, r.jobs)
+			after, err := ReadStatus(t.Context(), r.staging, "r")
+			require.NoError(t, err)
+			require.Equal(t, before, after)
+		})
 	}
 }
 

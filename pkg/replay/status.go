@@ -25,16 +25,9 @@ func (s Status) Over() bool { return s.Plan != nil && s.Delivered+s.Failed >= s.
 // if its plan is not understood, or the store's.
 func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status, error) {
 	var s Status
-	b, err := getOrder(ctx, staging, delivery.PlanKey(id))
-	switch {
-	case err == nil:
-		plan, err := delivery.DecodePlan(b)
-		if err != nil {
-			return s, fmt.Errorf("read plan of replay %q: %w", id, err)
-		}
-		s.Plan = &plan
-	case !errors.Is(err, objstore.ErrNotFound):
-		return s, fmt.Errorf("read plan of replay %q: %w", id, err)
+	var err error
+	if s.Plan, err = readPlan(ctx, staging, id); err != nil {
+		return s, err
 	}
 	// A copy counts once, also if its note came late, or was left by a copier that
 	// died. The notes are remembered, for they are fewer.
@@ -57,6 +50,22 @@ func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status,
 	}
 	s.Failed = int64(len(failed))
 	return s, nil
+}
+
+// readPlan returns the plan of an order, nil if it has none yet.
+func readPlan(ctx context.Context, staging objstore.Store, id string) (*delivery.Plan, error) {
+	b, err := getOrder(ctx, staging, delivery.PlanKey(id))
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil, nil
+	}
+	var plan delivery.Plan
+	if err == nil {
+		plan, err = delivery.DecodePlan(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read plan of replay %q: %w", id, err)
+	}
+	return &plan, nil
 }
 
 // Failures calls each for the copies that the replay gave up, in the order of

@@ -136,7 +136,11 @@ func (v *replayCommand) run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%w; `sealift replay list` shows those that can be resumed", err)
 		}
-		return v.carryOut(ctx, o)
+		r, err := v.runner(ctx)
+		if err != nil {
+			return err
+		}
+		return v.carryOut(ctx, r, o)
 	}
 	o := &v.order
 	var err error
@@ -162,10 +166,11 @@ func (v *replayCommand) run(ctx context.Context) error {
 	case tally.Copies == 0:
 		return errors.New(noneSelected)
 	}
+	o.Copies = tally.Copies
 	if err := replay.WriteOrder(ctx, v.staging, o); err != nil {
 		return err
 	}
-	return v.carryOut(ctx, o)
+	return v.carryOut(ctx, r, o)
 }
 
 // runner connects what an order needs to be carried out.
@@ -190,11 +195,7 @@ func (v *replayCommand) runner(ctx context.Context) (replay.Run, error) {
 
 // carryOut enqueues the jobs of a given order and, unless detached, waits
 // until all copies are made or given up. The order stands whatever happens.
-func (v *replayCommand) carryOut(ctx context.Context, o *delivery.Order) error {
-	r, err := v.runner(ctx)
-	if err != nil {
-		return err
-	}
+func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.Order) error {
 	jobs := copierConfig(v.cfg).ReplayTopic()
 	for _, t := range v.topics() {
 		if t.Name == jobs {
