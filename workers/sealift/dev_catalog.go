@@ -43,9 +43,7 @@ func (c *devCatalog) start(ctx context.Context, services *services) error {
 		return err
 	}
 	changed := services.catalog.Changed()
-	if err := c.stack.provision(services.catalog.Snapshot()); err != nil {
-		return err
-	}
+	c.provision()
 	c.watchers.Go(func() { c.followProvision(ctx, changed) })
 	if c.file != "" {
 		c.watchers.Go(func() { c.followFile(ctx, read) })
@@ -61,9 +59,14 @@ func (c *devCatalog) followProvision(ctx context.Context, changed <-chan struct{
 		case <-changed:
 		}
 		changed = c.services.catalog.Changed()
-		if err := c.stack.provision(c.services.catalog.Snapshot()); err != nil {
-			c.log.Error("make the catalog's buckets and roles", "err", err)
-		}
+		c.provision()
+	}
+}
+
+// provision logs what cannot be made, for which everything else has not to wait.
+func (c *devCatalog) provision() {
+	if err := c.stack.provision(c.services.catalog.Snapshot()); err != nil {
+		c.log.Error("make the catalog's buckets and roles", "err", err)
 	}
 }
 

@@ -151,17 +151,22 @@ func TestDevSurvivesKill9(t *testing.T) {
 func TestDevCatalog(t *testing.T) {
 	t.Parallel()
 	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), porttest.Free(t)
+	var many strings.Builder // for one role, whose policy is then larger than one may be
+	for n := range 100 {
+		fmt.Fprintf(&many, "  - {name: many-%d, sources: [idle], bucket: m%059d, role_arn: \"arn:aws:iam::111111111111:role/many\"}\n", n, n)
+	}
 	write := func(bucket string) {
 		require.NoError(t, os.WriteFile(file, []byte(`
 workspace: ws_AAAAAAAAAAAAAAAA
-sources: [{id: web, write_keys: [key1]}]
+sources: [{id: web, write_keys: [key1]}, {id: idle, write_keys: [key2]}]
 destinations:
   - {name: named, sources: [web], bucket: named-logs, endpoint: "http://`+s3+`"}
   - {name: main, sources: [web], bucket: `+bucket+`, region: eu-west-1, role_arn: "arn:aws:iam::111111111111:role/logs"}
-`), 0o600))
+`+many.String()), 0o600))
 	}
 	write("acme-logs/some/prefix")
 	p := startDev(t, t.TempDir(), "--catalog", file, "--s3", s3)
+	require.True(t, p.logged("role/many"), "it starts without that one")
 	acked := &check.Expected{}
 	require.False(t, p.track("demo", "x"), "the default write key is not there")
 	require.True(t, p.track("key1", "1"))
@@ -311,6 +316,21 @@ func TestAddressThatIsTaken(t *testing.T) {
 	require.NoError(t, a.listen(silent, listen), "a default gives way")
 	a.at = "nonsense"
 	require.ErrorContains(t, a.listen(silent, listen), "want host:port")
+}
+
+func TestABucketIsAllowedOnceHoweverManyOfItsPrefixesAreDestinations(t *testing.T) {
+	s, err := startStack(stackConfig{dir: t.TempDir()}, silent)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.close()) }()
+	w := catalog.Workspace{ID: "ws_AAAAAAAAAAAAAAAA"}
+	for n := range 400 {
+		w.Destinations = append(w.Destinations, catalog.Destination{
+			Name: fmt.Sprint("d", n), Bucket: fmt.Sprint("acme-logs/", n), RoleARN: "arn:aws:iam::111111111111:role/logs",
+		})
+	}
+	live := catalog.NewLive()
+	require.NoError(t, live.Apply(w.ID, catalog.Encode(w)))
+	require.NoError(t, s.provision(live.Publish()))
 }
 
 func TestProvisionTakesTheFirstOfTwoOwnersOfARole(t *testing.T) {

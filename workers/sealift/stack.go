@@ -186,7 +186,10 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 			if d.RoleARN == "" || known && r.workspace != w.ID {
 				continue
 			}
-			roles[d.RoleARN] = role{workspace: w.ID, buckets: append(r.buckets, bucket)}
+			if r.workspace = w.ID; !slices.Contains(r.buckets, bucket) { // a policy has a size; prefixes share a bucket
+				r.buckets = append(r.buckets, bucket)
+			}
+			roles[d.RoleARN] = r
 		}
 	}
 	for arn, r := range roles {
