@@ -108,7 +108,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 		loaded: c.start,
 		ready: func(p *process) {
 			e := endpoints{
-				Collector: "http://" + p.collector.Addr(), Admin: "http://" + p.admin.Addr(),
+				Collector: baseURL(p.collector.Addr()), Admin: baseURL(p.admin.Addr()),
 				S3: s.s3URL, S3AccessKey: s.key.AccessKeyID, S3SecretKey: s.key.SecretAccessKey.Reveal(), S3Region: embeddedRegion,
 				Kafka: s.kafka.Addr(), Redis: s.redis.URL(),
 			}

@@ -318,6 +318,17 @@ func TestAddressThatIsTaken(t *testing.T) {
 	require.ErrorContains(t, a.listen(silent, listen), "want host:port")
 }
 
+// A catalog, a proxy's exceptions and what is pasted from the screen name loopback.
+func TestAStackOnAllInterfacesIsFoundOnLoopback(t *testing.T) {
+	s, err := startStack(stackConfig{dir: t.TempDir(), s3: address{at: "0.0.0.0:0"}}, silent)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.close()) }()
+	require.Regexp(t, `^http://127\.0\.0\.1:\d+$`, s.s3URL)
+	require.True(t, s.is(strings.Replace(s.s3URL, "127.0.0.1", "localhost", 1)))
+	require.Equal(t, "http://127.0.0.1:80", baseURL("[::]:80"))
+	require.Equal(t, "http://[::1]:80", baseURL("[::1]:80"))
+}
+
 func TestABucketIsAllowedOnceHoweverManyOfItsPrefixesAreDestinations(t *testing.T) {
 	s, err := startStack(stackConfig{dir: t.TempDir()}, silent)
 	require.NoError(t, err)

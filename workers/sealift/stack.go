@@ -85,7 +85,7 @@ func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 		if err != nil {
 			return err
 		}
-		s.s3URL = "http://" + l.Addr().String()
+		s.s3URL = baseURL(l.Addr().String())
 		s.web = &http.Server{Handler: s.s3, ReadHeaderTimeout: 10 * time.Second}
 		go func() { _ = s.web.Serve(l) }() // ends with Shutdown
 		return nil
@@ -125,6 +125,15 @@ func (a address) listen(log *slog.Logger, start func(at string) error) error {
 	}
 	log.Info("the usual port is taken, using another one", "address", a.at, "flag", a.flag)
 	return start(net.JoinHostPort(host, "0"))
+}
+
+// baseURL is where clients on this machine find a listener with the address: that
+// of one on all interfaces names no machine.
+func baseURL(addr string) string {
+	if host, port, err := net.SplitHostPort(addr); err == nil && net.ParseIP(host).IsUnspecified() {
+		addr = net.JoinHostPort("127.0.0.1", port)
+	}
+	return "http://" + addr
 }
 
 func (a address) hostPort() (host, port string, err error) {
