@@ -77,7 +77,7 @@ func (c *Collector) entered(t taken, at time.Time) error {
 		Time: at, Records: len(t.records) + len(t.dead),
 		Payload: appendParcel(make([]byte, 0, parcelBytes(t)), t),
 	})
-	c.behind.entered(t, !errors.Is(err, spool.ErrFull)) // after another error it may be there all the same
+	c.behind.entered(t, err == nil)
 	c.spooled.observe(err)
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,14 +26,18 @@ func (r remote) Produce(ctx context.Context, records ...stream.Record) error {
 
 // TestTheDetourEndsWhileClientsSend: at any moment something is on its way into
 // the spool or out of it, and yet the spool is out of use soon after Kafka is
-// back, for good.
+// back, for good. An event that the disk did not take is no part of it.
 func TestTheDetourEndsWhileClientsSend(t *testing.T) {
+	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		s := newSpooling(t, Config{}, dir, 64<<20)
 		defer s.spool.Close()
 		s.deps.Producer, s.deps.Refill = remote{s.topic}, remote{s.topic}
 		s.topic.fail(errAway)
 		end := s.emptying()
+		require.NoError(t, os.Rename(dir, dir+".away"))
+		require.Equal(t, http.StatusServiceUnavailable, s.send("refused"))
+		require.NoError(t, os.Rename(dir+".away", dir))
 		var stopped atomic.Bool
 		var sending sync.WaitGroup
 		for c := range 8 {
