@@ -49,8 +49,16 @@ const (
 	LeftTooLarge = "too_large"
 )
 
-// sendWithin bounds what is finished though the run has been told to end.
-const sendWithin = 2 * time.Minute
+// These bound what is finished though the run has been told to end: events, and the
+// note of those that were taken, which events that were not leave its own time.
+const (
+	sendWithin = 2 * time.Minute
+	noteWithin = 30 * time.Second
+)
+
+// ErrNotNoted says that events were sent and nothing else failed but to note it: another
+// run sends them again.
+var ErrNotNoted = errors.New("not noted: another run sends them again")
 
 // Run sends the letters of a window. With an error the tally is of what was
 // done. Only one may run at a time: another would not know of this one's notes.
@@ -89,9 +97,7 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 			return err
 		}
 		// What was begun is ended, or events would be sent that no note tells of.
-		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendWithin)
-		defer cancel()
-		err := a.send(whole, events, letters, &tally)
+		err := a.send(context.WithoutCancel(ctx), events, letters, &tally)
 		events, letters = nil, letters[:0] // a producer may still be reading the events
 		return err
 	})
@@ -103,9 +109,11 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 // does not take for its size is left, and none of the others is sent twice for it.
 func (a *Again) send(ctx context.Context, events []stream.Record, letters []note, tally *Tally) error {
 	outcomes := make([]error, len(events))
+	sending, cancel := context.WithTimeout(ctx, sendWithin)
+	defer cancel()
 	var group sync.WaitGroup
 	for i := range events {
-		group.Go(func() { outcomes[i] = a.Events.Produce(ctx, events[i]) })
+		group.Go(func() { outcomes[i] = a.Events.Produce(sending, events[i]) })
 	}
 	group.Wait()
 	var sent []note
@@ -125,10 +133,16 @@ func (a *Again) send(ctx context.Context, events []stream.Record, letters []note
 	}
 	// Last: what is noted was sent.
 	tally.Sent += int64(len(sent))
-	if err := a.Letters.Produce(ctx, noteOf(sent)); err != nil {
-		return errors.Join(failed, fmt.Errorf("note that dead letters were sent again: %w", err))
+	noting, cancel := context.WithTimeout(ctx, noteWithin)
+	defer cancel()
+	err := a.Letters.Produce(noting, noteOf(sent))
+	switch {
+	case err == nil:
+		return failed
+	case failed == nil:
+		return fmt.Errorf("note that dead letters were sent again: %w: %w", ErrNotNoted, err)
 	}
-	return failed
+	return errors.Join(failed, fmt.Errorf("note that dead letters were sent again: %w", err))
 }
 
 // revive returns the record of a letter's event, or why it would not be taken.

@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -119,12 +120,17 @@ type producer struct {
 	fail    error
 	largest int    // of a record's value, if not 0
 	before  func() // what happens while records are on their way
+	hangs   string // what a value holds that is not taken, which only ctx's end shows
 	mu      sync.Mutex
 }
 
 func (p *producer) Produce(ctx context.Context, records ...stream.Record) error {
 	if p.fail != nil {
 		return p.fail
+	}
+	if p.hangs != "" && bytes.Contains(records[0].Value, []byte(p.hangs)) {
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -319,6 +325,7 @@ func TestWhatIsCutOffIsSentAgainLater(t *testing.T) {
 			run.Events.(*producer).fail, run.Letters.(*producer).fail = c.events, c.notes
 			_, err := run.Run(t.Context(), Window{})
 			require.ErrorIs(t, err, away)
+			require.Equal(t, c.notes != nil, errors.Is(err, ErrNotNoted))
 			run.Events.(*producer).fail, run.Letters.(*producer).fail = nil, nil
 			tally, err := run.Run(t.Context(), Window{})
 			require.NoError(t, err)
@@ -342,6 +349,24 @@ func TestAnInterruptedRunNotesWhatItSent(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 20-perFetch, tally.Sent)
 	require.Len(t, m.events(), 20)
+}
+
+// TestWhatWasSentIsNoted though another event took all of the time.
+func TestWhatWasSentIsNoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := letters(t, 2*perFetch)
+		run := again(t, m, false, "header", "header")
+		run.Events.(*producer).hangs = `"n":2`
+		tally, err := run.Run(t.Context(), Window{})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, ErrNotNoted)
+		require.EqualValues(t, 2*perFetch-1, tally.Sent)
+		run.Events.(*producer).hangs = ""
+		tally, err = run.Run(t.Context(), Window{})
+		require.NoError(t, err)
+		require.EqualValues(t, 2*perFetch-1, tally.Already)
+		require.Len(t, m.events(), 2*perFetch)
+	})
 }
 
 // TestALetterThatIsTooLargeKeepsNoOtherBack: the events topic takes less than
