@@ -221,7 +221,8 @@ func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 
 // write writes a batch and tells its calls. What the topic does not take
 // together is written in halves: who is told that a record is too large has
-// sent it. Of what may pass in another try nothing is overtaken by what is behind it.
+// sent it. Of what may pass in another try nothing is overtaken by what is behind it, unless
+// nobody waits for it any more.
 func (l *lane) write(batch []piece) error {
 	err := l.try(batch)
 	if errors.Is(err, kafka.MessageSizeTooLarge) {
@@ -230,7 +231,7 @@ func (l *lane) write(batch []piece) error {
 			batch = batch[0].half()
 		}
 		if half := len(batch) / 2; half > 0 {
-			if err = l.write(batch[:half]); err == nil || errors.Is(err, ErrRecordTooLarge) {
+			if err = l.write(batch[:half]); err == nil || errors.Is(err, ErrRecordTooLarge) || errors.Is(err, context.Canceled) {
 				return l.write(batch[half:])
 			}
 			batch = batch[half:]
@@ -242,9 +243,13 @@ func (l *lane) write(batch []piece) error {
 	return err
 }
 
-// try writes a batch, and tries again what may pass, as long as anybody waits for it.
+// try writes a batch, and tries again what may pass, as long as anybody waits for it:
+// nothing is sent for those who gave it up, whatever took the time.
 func (l *lane) try(batch []piece) error {
 	for began, wait := time.Now(), 50*time.Millisecond; ; wait = min(2*wait, time.Second) {
+		if !slices.ContainsFunc(batch, func(p piece) bool { return p.awaited() }) {
+			return context.Canceled
+		}
 		err := l.once(batch)
 		if !mayPass(err) || time.Since(began) > produceFor {
 			return err
@@ -253,9 +258,6 @@ func (l *lane) try(batch []piece) error {
 		case <-l.producer.life.Done():
 			return io.ErrClosedPipe
 		case <-time.After(max(wait, time.Until(l.rest))):
-		}
-		if !slices.ContainsFunc(batch, func(p piece) bool { return p.awaited() }) {
-			return err
 		}
 		l.producer.renew(l.producer.life, err)
 	}

@@ -210,6 +210,38 @@ func TestProduceEnds(t *testing.T) {
 	})
 }
 
+// TestNothingIsSentForThoseWhoGaveItUp while something else took the time: who sends
+// it from elsewhere would have it there twice.
+func TestNothingIsSentForThoseWhoGaveItUp(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		log    *log
+		renews time.Duration
+		want   []string
+	}{
+		"new_leaders_were_asked_for": {&log{fails: []error{kafka.NotLeaderForPartition}}, 3 * time.Second, nil},
+		"it_was_too_large_together":  {&log{takes: 3 * time.Second, most: 600}, 0, nil},
+		"others_wait_for_the_rest":   {&log{takes: 3 * time.Second, most: 600}, 0, []string{"0: 2        3       "}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := producerOf(c.log, 10_000, 1)
+				p.renew = func(context.Context, error) { time.Sleep(c.renews) }
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				var calls sync.WaitGroup
+				calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numbered(0, 2, 400)...), context.DeadlineExceeded) })
+				if c.want != nil {
+					time.Sleep(time.Millisecond) // in the same batch
+					calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(2, 4, 200)...)) })
+				}
+				calls.Wait()
+				require.NoError(t, p.Close(t.Context()))
+				require.Equal(t, c.want, c.log.batches)
+			})
+		})
+	}
+}
+
 // TestATopicThatTakesLessThanABatch takes all that it takes by itself: only
 // who sent the record that is too large is told so.
 func TestATopicThatTakesLessThanABatch(t *testing.T) {
