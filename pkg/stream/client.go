@@ -128,14 +128,15 @@ func (c *Client) api(timeout time.Duration) *kafka.Client {
 }
 
 // renew asks brokers anew for what they know of topics and leaders, if they may
-// have other ones after that error. Whoever tries again finds them then.
-func (c *Client) renew(ctx context.Context, err error) {
+// have other ones after that error. Whoever tries again finds them then. soon: the trouble
+// may be of an election.
+func (c *Client) renew(ctx context.Context, err error, soon bool) {
 	if !moved(err) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	_ = c.transport.renew(ctx, nil) // what is known stays: to try again meets the same trouble
+	_ = c.transport.renew(ctx, nil, soon) // what is known stays: to try again meets the same trouble
 }
 
 // Ping returns nil if a broker answers now. It takes five seconds at most.

@@ -120,7 +120,7 @@ func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) erro
 		f.answer = nil
 	}
 	if f.leader == "" {
-		f.client.renew(ctx, f.failed)
+		f.client.renew(ctx, f.failed, false)
 		leader, err := f.client.leader(ctx, f.topic, f.partition)
 		if err != nil {
 			return err

@@ -120,6 +120,7 @@ type lane struct {
 	partition int
 	wake      chan struct{} // of capacity 1
 	rest      time.Time     // run's; nothing is sent before: a broker's quota
+	ill       time.Time     // run's; since when it fails by what may pass; zero: it does not
 
 	mu      sync.Mutex
 	waiting []piece   // guarded by mu
@@ -251,7 +252,14 @@ func (l *lane) try(batch []piece) error {
 			return context.Canceled
 		}
 		err := l.once(batch)
-		if !mayPass(err) || time.Since(began) > produceFor {
+		if !mayPass(err) {
+			l.ill = time.Time{}
+			return err
+		}
+		if l.ill.IsZero() {
+			l.ill = time.Now()
+		}
+		if time.Since(began) > produceFor {
 			return err
 		}
 		select {
@@ -259,7 +267,7 @@ func (l *lane) try(batch []piece) error {
 			return io.ErrClosedPipe
 		case <-time.After(max(wait, time.Until(l.rest))):
 		}
-		l.producer.renew(l.producer.life, err)
+		l.producer.renew(l.producer.life, err, time.Since(l.ill) < produceFor)
 	}
 }
 

@@ -72,7 +72,7 @@ type Producer struct {
 	client *kafka.Client
 	codec  kafka.Compression
 	count  func(context.Context) (int, error)
-	renew  func(context.Context, error) // see Client.renew
+	renew  func(ctx context.Context, err error, soon bool) // see Client.renew
 	known  atomic.Pointer[partitions]
 	mutes  atomic.Int64 // unix ns until which a broker may leave requests unread: a quota
 	work   sync.WaitGroup

@@ -103,7 +103,7 @@ func producerOf(l *log, batchBytes, parts int) *Producer {
 	p := (&Client{addr: kafka.TCP("broker:9092")}).NewProducer(ProducerConfig{Topic: "t", BatchBytes: batchBytes})
 	p.client.Transport = l
 	p.count = func(context.Context) (int, error) { return parts, nil }
-	p.renew = func(context.Context, error) {}
+	p.renew = func(context.Context, error, bool) {}
 	return p
 }
 
@@ -210,6 +210,28 @@ func TestProduceEnds(t *testing.T) {
 	})
 }
 
+// TestAnElectionIsDueForHalfAMinute, and not anew with each batch.
+func TestAnElectionIsDueForHalfAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{}
+		p := producerOf(l, 0, 1)
+		var soon []bool
+		p.renew = func(_ context.Context, _ error, is bool) { soon = append(soon, is) }
+		fails := func(n int) (asked []bool) {
+			l.fails = slices.Repeat([]error{kafka.NotLeaderForPartition}, n)
+			soon = nil
+			err := p.Produce(t.Context(), numbered(0, 1, 0)...)
+			require.Equal(t, n > 10, err != nil)
+			return slices.Compact(soon)
+		}
+		require.Equal(t, []bool{true}, fails(3))
+		require.Equal(t, []bool{true, false}, fails(1000))
+		require.Equal(t, []bool{false}, fails(3), "of the next batch")
+		require.Equal(t, []bool{true}, fails(3), "which was written")
+		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
 // TestNothingIsSentForThoseWhoGaveItUp while something else took the time: who sends
 // it from elsewhere would have it there twice.
 func TestNothingIsSentForThoseWhoGaveItUp(t *testing.T) {
@@ -225,7 +247,7 @@ func TestNothingIsSentForThoseWhoGaveItUp(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := producerOf(c.log, 10_000, 1)
-				p.renew = func(context.Context, error) { time.Sleep(c.renews) }
+				p.renew = func(context.Context, error, bool) { time.Sleep(c.renews) }
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
 				var calls sync.WaitGroup

@@ -118,7 +118,7 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 		if err == nil && len(bounds) > 0 {
 			return nil
 		}
-		c.renew(ctx, err)
+		c.renew(ctx, err, false)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for topic %q: %w", t.Name, ctx.Err())
@@ -238,7 +238,7 @@ func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, erro
 	}
 	res, err := c.api(10*time.Second).ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
 	if err != nil {
-		c.renew(ctx, err)
+		c.renew(ctx, err, false)
 		return nil, fmt.Errorf("list offsets of topic %q: %w", topic, err)
 	}
 	bounds := make(map[int]Bounds, n)
@@ -249,7 +249,7 @@ func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, erro
 		}
 		bounds[p.Partition] = Bounds{First: p.FirstOffset, End: p.LastOffset}
 	}
-	c.renew(ctx, err)
+	c.renew(ctx, err, false)
 	return bounds, err
 }
 

@@ -73,21 +73,22 @@ func (t *transport) know(ctx context.Context, topics []string) error {
 	if known {
 		return nil
 	}
-	return t.renew(ctx, topics)
+	return t.renew(ctx, topics, false)
 }
 
 // renewEvery is how often brokers are asked anew at most, if it is not for
 // another topic: each time takes new connections. While it goes on they are asked less
 // often: each second for as long as a new leader is still due, and down to when kafka-go
-// asks by itself if a partition stays without one.
+// asks by itself if a partition stays without one, but for another one's that is due.
 const (
 	renewEvery    = 250 * time.Millisecond
 	electionEvery = time.Second
 )
 
 // renew asks brokers for what they know now, of topics too. If they do not
-// answer, what is known stays.
-func (t *transport) renew(ctx context.Context, topics []string) error {
+// answer, what is known stays. With soon they are asked each second, whatever the trouble of
+// others is by now.
+func (t *transport) renew(ctx context.Context, topics []string, soon bool) error {
 	select {
 	case t.renewing <- struct{}{}:
 	case <-ctx.Done():
@@ -102,7 +103,11 @@ func (t *transport) renew(ctx context.Context, topics []string) error {
 	if more || since > t.every+topicsFor {
 		t.began, t.every = time.Now(), renewEvery
 	}
-	if since < t.every && (!more || t.failed != nil) {
+	every := t.every
+	if soon {
+		every = min(every, electionEvery)
+	}
+	if since < every && (!more || t.failed != nil) {
 		return t.failed // somebody else just did
 	}
 	next := &connected{Transport: t.open(all), topics: all}

@@ -71,10 +71,11 @@ func TestALeaderThatStaysAwayIsAskedForLessOften(t *testing.T) {
 			return &kafka.Transport{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, fails }}
 		})
 		defer tr.close()
+		soon := false
 		renew := func(every time.Duration, times int, topics ...string) (taken int) {
 			before := asked
 			for range times {
-				require.ErrorIs(t, tr.renew(t.Context(), topics), fails)
+				require.ErrorIs(t, tr.renew(t.Context(), topics, soon), fails)
 				time.Sleep(every) // synctest's clock
 			}
 			return asked - before
@@ -82,6 +83,10 @@ func TestALeaderThatStaysAwayIsAskedForLessOften(t *testing.T) {
 		require.Equal(t, 3, renew(renewEvery, 7), "after 250 ms, and another 500")
 		require.Equal(t, 27, renew(time.Second, 28), "each second, as long as a leader is elected")
 		require.InDelta(t, 720, renew(time.Second, 3600), 5, "an hour's")
+		soon = true
+		require.InDelta(t, 30, renew(time.Second, 30), 1, "another's leader is due")
+		soon = false
+		require.InDelta(t, 12, renew(time.Second, 60), 2, "and is there")
 		require.Equal(t, 1, renew(renewEvery, 1, "another topic"))
 		require.Equal(t, 2, renew(3*renewEvery, 2), "as at first")
 		renew(time.Second, 60)
