@@ -38,8 +38,10 @@ func kafkaAway() *refusal {
 	return retryLater(http.StatusServiceUnavailable, "kafka", "events cannot be stored just now: try again")
 }
 
+const goneReason = "client_gone"
+
 func clientGone() *refusal {
-	return retryLater(http.StatusServiceUnavailable, "client_gone", "the client has gone")
+	return retryLater(http.StatusServiceUnavailable, goneReason, "the client has gone")
 }
 
 // refuseEvent is why a body was refused. 413 is for what can be sent in

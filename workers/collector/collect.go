@@ -64,6 +64,7 @@ type taken struct {
 	body    int             // bytes of the body, inflated
 	// rejected says which events dead is of, by reason; nil: none.
 	rejected map[event.Reason][]int
+	charges  map[charge]int // what it took of rate limits
 }
 
 func (t taken) empty() bool { return len(t.records)+len(t.dead) == 0 }
@@ -104,15 +105,15 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 	if no != nil {
 		return taken{}, no
 	}
-	if no := c.limits.take(sources.charges); no != nil {
-		return taken{}, no
-	}
 	size := request.LineBytes() + request.Len()*(maxSourceID+len(stamp.UserAgent)*6)
 	if !g.resize(g.bytes + int64(size+request.Len()*recordOverhead)) {
 		return taken{}, overloaded()
 	}
+	if no := c.limits.take(sources.charges); no != nil {
+		return taken{}, no
+	}
 	lines := make([]byte, 0, size)
-	out := taken{records: make([]stream.Record, 0, request.Len()), body: len(body)}
+	out := taken{records: make([]stream.Record, 0, request.Len()), body: len(body), charges: sources.charges}
 	const each = 4 // headers
 	all := make([]stream.Header, 0, each*request.Len())
 	var headers []stream.Header // shared by neighbours of one source, but for the last

@@ -72,6 +72,17 @@ func (l *limits) take(charges map[charge]int) *refusal {
 	}
 }
 
+// give gives back what was taken for events that were refused after it.
+func (l *limits) give(charges map[charge]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for c, events := range charges {
+		l.keys.give(sha256.Sum256([]byte(c.key)), events, now)
+		l.workspaces.give(c.workspace, events, now)
+	}
+}
+
 // buckets are token buckets by K. Those that are full say no more than those
 // that are not there, and go: memory is bounded by who sent within a burst.
 type buckets[K comparable] struct {
@@ -118,5 +129,12 @@ func (b *buckets[K]) take(events map[K]int, now time.Time) {
 			b.by[k] = bucket
 		}
 		bucket.AllowN(now, n)
+	}
+}
+
+// give gives events back. A bucket that is not there is full.
+func (b *buckets[K]) give(k K, events int, now time.Time) {
+	if bucket := b.by[k]; bucket != nil {
+		bucket.AllowN(now, -events)
 	}
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -188,6 +189,54 @@ func TestRequestsRefusedAtOnceTakeNothing(t *testing.T) {
 		clients.Wait()
 		require.Nil(t, l.take(map[charge]int{{"web", "ws"}: 2000}), "all that was left")
 	})
+}
+
+// TestEventsThatWereNotTakenAreNotCounted: whoever is told 503 sends them again, and is
+// within its limit then.
+func TestEventsThatWereNotTakenAreNotCounted(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		cfg   Config
+		spoil func(b *bench) (mend func())
+	}{
+		"kafka_is_away": {Config{}, func(b *bench) func() {
+			b.topic.fail(errAway)
+			return func() { b.topic.fail(nil) }
+		}},
+		"no_room_for_its_lines": {Config{MaxInFlight: 8 << 20}, func(b *bench) func() {
+			b.inFlight.used.Add(7 << 20)
+			return func() { b.inFlight.used.Add(-7 << 20) }
+		}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			c.cfg.Limit = Limit{PerKey: 1, PerWorkspace: 2}
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, c.cfg)
+				mend := c.spoil(b)
+				for range 3 {
+					require.Equal(t, http.StatusServiceUnavailable, b.do(batchOf("wk_web", 2000)).Code)
+				}
+				mend()
+				require.Equal(t, http.StatusOK, b.do(batchOf("wk_web", 2000)).Code)
+				require.Equal(t, http.StatusTooManyRequests, b.do(batchOf("wk_web", 501)).Code, "nor given twice")
+				require.Equal(t, http.StatusOK, b.do(batchOf("wk_web", 500)).Code)
+			})
+		})
+	}
+}
+
+// TestWhoGoesIsCounted: all of it was taken.
+func TestWhoGoesIsCounted(t *testing.T) {
+	b := newBench(t, Config{Limit: Limit{PerKey: 1}})
+	release := b.topic.stall()
+	ctx, leave := context.WithCancel(t.Context())
+	done := make(chan int)
+	go func() { done <- b.do(batchOf("wk_web", 2500).WithContext(ctx)).Code }()
+	<-b.topic.entered
+	leave()
+	require.Equal(t, http.StatusServiceUnavailable, <-done)
+	release()
+	require.Equal(t, http.StatusTooManyRequests, b.do(batchOf("wk_web", 100)).Code)
+	<-b.gate.close()
 }
 
 func TestLimitsOfManyKeysAreBounded(t *testing.T) {

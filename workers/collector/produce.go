@@ -22,7 +22,13 @@ const spoolAfter = 2 * time.Second
 // with the answer 503, but for the batch, one of each partition, that is on its way: the
 // sender sends all of it again. Bytes count as in flight until Kafka's client has let go of
 // them, so that an outage fills the bound and no more.
-func (c *Collector) produce(ctx context.Context, t taken, g *grant) *refusal {
+func (c *Collector) produce(ctx context.Context, t taken, g *grant) (no *refusal) {
+	defer func() {
+		// Who has gone before the answer may have had all of it taken, as often as it likes.
+		if no != nil && no.reason != goneReason {
+			c.limits.give(t.charges)
+		}
+	}()
 	if t.empty() {
 		g.release()
 		return nil
