@@ -12,8 +12,9 @@ import (
 
 // The way of events through the spool. It is open to a key from its first event
 // that Kafka does not take until all of its events that are in the spool are in Kafka:
-// what comes goes behind them, so that the records of a key keep the order in which they
-// were acknowledged. Only the end of it is waited for, when Kafka takes what was before.
+// what comes goes behind them, so that of requests of a key that follow one another, each sent
+// when the one before was acknowledged, the records keep their order; those of requests at the
+// same time have none. Only the end of it is waited for, when Kafka takes what was before.
 // The other keys go past it: their partition may have a leader.
 
 // isBehind tells whether events of t go behind what is in the spool.
