@@ -86,12 +86,12 @@ func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 	})
 	t.Run("a_dead_holder_gives_way_in_time", func(t *testing.T) {
 		c, name := open(t), name(t)
-		l, err := c.Acquire(ctx, name, 200*time.Millisecond)
+		l, err := c.Acquire(ctx, name, 2*time.Second)
 		require.NoError(t, err)
 		l.stop() // dead: it neither renews nor releases
 		_, err = c.Acquire(ctx, name, time.Minute)
 		require.ErrorIs(t, err, ErrHeld)
-		pass(time.Second)
+		pass(3 * time.Second)
 		l2, err := c.Acquire(ctx, name, time.Minute)
 		require.NoError(t, err)
 		require.NoError(t, l2.Release(ctx))

@@ -47,6 +47,9 @@ func (c *Cache) Entry(ctx context.Context, log Log, seq int64) (*Entry, error) {
 		return e, nil
 	}
 	read := func() (any, error) {
+		if e := c.kept(key); e != nil {
+			return e, nil // since it was looked for
+		}
 		e, err := NewChain(c.staging, log).Entry(ctx, seq)
 		if err != nil {
 			return nil, err

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -57,10 +58,9 @@ func TestAGroupIsLeftWithinADeadline(t *testing.T) {
 // TestPingAsksABroker: what kafka-go has kept of the cluster is no answer, and a
 // connection that it has kept to a broker that is gone is no end.
 func TestPingAsksABroker(t *testing.T) {
-	cfg := embedded.KafkaConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	cfg := embedded.KafkaConfig{Dir: t.TempDir(), Addr: porttest.Free(t), Log: slog.New(slog.DiscardHandler)}
 	broker, err := embedded.StartKafka(cfg)
 	require.NoError(t, err)
-	cfg.Addr = broker.Addr()
 	for _, brokers := range [][]string{{cfg.Addr}, {"127.0.0.1:1", cfg.Addr}} {
 		c, err := stream.Open(stream.Config{Brokers: brokers}, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)

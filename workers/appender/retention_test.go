@@ -255,9 +255,10 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				away := true
+				var away atomic.Bool
+				away.Store(true)
 				r.rotating = func(ctx context.Context, _ int) error {
-					if away {
+					if away.Load() {
 						<-ctx.Done()
 					}
 					return ctx.Err()
@@ -285,7 +286,7 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 				kept, err := os.ReadDir(r.spoolsDir())
 				require.NoError(t, err)
 				require.Len(t, kept, 1)
-				away = false
+				away.Store(false)
 				r.reachable(nil)
 				if c.failed {
 					r.mu.Lock()

@@ -170,7 +170,7 @@ func (f *flaky) Produce(ctx context.Context, records ...stream.Record) error {
 func TestAKeysOrderIsKept(t *testing.T) {
 	const clients, each = 8, 200
 	s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
-	breaks := &flaky{to: s.topic, rng: rand.New(rand.NewPCG(6, 5))}
+	breaks := &flaky{to: s.topic, rng: rand.New(rand.NewPCG(6, 7))}
 	s.deps.Producer, s.deps.Refill = breaks, breaks
 	end := s.emptying()
 	var sending sync.WaitGroup

@@ -308,15 +308,25 @@ func TestTwoCopiersOnTheSameJob(t *testing.T) {
 	require.Equal(t, busy, r.once(t.Context(), job).kind)
 	require.NoError(t, held.Release(t.Context()))
 
-	// Both at once, Redis flushed in between so that both hold the lease.
+	// Redis is flushed while the first one's PUT is on its way: both hold the
+	// lease, and both PUTs arrive.
 	second := r.another("copier-2", nil)
-	r.buckets["one-logs"].SetFault(nil)
-	outcomes := make(chan outcome, 2)
+	underWay, goOn := make(chan struct{}), make(chan struct{})
+	r.customers = destination.NewPutter(destination.Config{Roles: r.roles, Pause: time.Microsecond,
+		Open: func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
+			return slowPut{r.open(t, creds), func(context.Context) { close(underWay); <-goOn }}
+		}})
+	outcomes := make(chan outcome, 1)
 	go func() { outcomes <- r.once(t.Context(), job) }()
-	go func() { r.redis.FlushAll(); outcomes <- second.once(t.Context(), job) }()
-	a, b := <-outcomes, <-outcomes
-	require.NotEqual(t, failed, a.kind)
-	require.NotEqual(t, failed, b.kind)
+	<-underWay
+	r.redis.FlushAll()
+	require.Equal(t, done, second.once(t.Context(), job).kind)
+	close(goOn)
+	require.NotEqual(t, failed, (<-outcomes).kind)
+	puts := r.buckets["one-logs"].Puts("")
+	require.Len(t, puts, 2)
+	require.True(t, puts[0].Applied)
+	require.False(t, puts[1].Applied)
 	require.Len(t, r.objects("one-logs"), 1)
 	require.NotNil(t, r.receipt(job))
 }
@@ -352,7 +362,7 @@ func TestLeaseLostDuringThePut(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
-			r.cfg.LockTTL = time.Second
+			r.cfg.LockTTL = 3 * time.Second
 			sends := 0
 			r.customers = destination.NewPutter(destination.Config{Roles: r.roles, Pause: time.Microsecond,
 				Open: func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
@@ -361,7 +371,7 @@ func TestLeaseLostDuringThePut(t *testing.T) {
 						lose(r, job)
 						select {
 						case <-ctx.Done():
-						case <-time.After(5 * time.Second):
+						case <-time.After(30 * time.Second):
 						}
 					}}
 				}})

@@ -31,9 +31,12 @@ func TestRebalanceStorm(t *testing.T) {
 				SealOnStop: r.IntN(2) == 0,
 			})
 			read := workers[i].Records()
+			p.produce(total, 300, 20) // for whoever has the partitions meanwhile
+			total += 300
+			p.waitFor("it has a part", func() bool { return len(workers[i].Partitions()) > 0 })
 			p.produce(total, 300, 20)
 			total += 300
-			p.waitFor("it takes part", func() bool { return len(workers[i].Partitions()) > 0 && workers[i].Records() > read })
+			p.waitFor("it takes part", func() bool { return workers[i].Records() > read })
 			continue
 		}
 		p.produce(total, 300, 20)

@@ -212,7 +212,9 @@ func (w *canaryWorld) failing(t *testing.T, runs map[string][]canaryRun) {
 	for how, env := range map[string][]string{"refused": wrong, "away": away, "refused by S3": partly} {
 		all := w.daemon(t, "all "+how, "all", "text", env)
 		all.await(t, "waiting for ")
-		w.runAll(runs, how, append(env, "SEALIFT_LOG_LEVEL=debug", "SEALIFT_LOG_FORMAT=json"), 2*time.Second)
+		env = append(env, "SEALIFT_LOG_LEVEL=debug", "SEALIFT_LOG_FORMAT=json")
+		w.command("parked alone "+how, env, time.Minute, canaryRun{args: []string{"parked"}}) // has the time to reach S3
+		w.runAll(runs, how, env, 2*time.Second)
 		w.end(t, all, syscall.SIGQUIT)
 	}
 	for how, c := range map[string]struct{ env, says string }{

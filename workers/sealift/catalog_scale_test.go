@@ -214,7 +214,7 @@ func TestApplyThatFailsAndCannotLook(t *testing.T) {
 	b := newBroker(t)
 	b.refuseAt.Store(2)
 	was := catalogTimeout
-	catalogTimeout = 500 * time.Millisecond
+	catalogTimeout = 5 * time.Second // the first write has to succeed within it
 	defer func() { catalogTimeout = was }()
 	b.ControlKey(int16(kmsg.ListOffsets), func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.KeepControl()
