@@ -21,8 +21,8 @@ type home struct {
 	lock   *os.File
 }
 
-// openHome takes the directory; what is left there of other topics and
-// incarnations is deleted.
+// openHome takes the directory. What was remembered of other topics and incarnations
+// is deleted; their local files may be the only copy: see sweepLeft.
 func openHome(dir, topic, incarnation string) (*home, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create appender.data_dir %q: %w", dir, err)
@@ -31,13 +31,11 @@ func openHome(dir, topic, incarnation string) (*home, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open appender.data_dir: %w", err)
 	}
-	for _, kind := range []string{spoolDir, recallDir} {
-		kind = filepath.Join(dir, kind)
-		for path, kept := range map[string]string{kind: topic, filepath.Join(kind, topic): incarnation} {
-			if err := sweep(path, func(name string) bool { return name == kept }); err != nil {
-				_ = lock.Close()
-				return nil, err
-			}
+	recalls := filepath.Join(dir, recallDir)
+	for path, kept := range map[string]string{recalls: topic, filepath.Join(recalls, topic): incarnation} {
+		if err := sweep(path, func(name string) bool { return name == kept }); err != nil {
+			_ = lock.Close()
+			return nil, err
 		}
 	}
 	worker, err := workerName(filepath.Join(dir, "worker"))

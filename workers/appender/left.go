@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/jitter"
@@ -48,36 +50,42 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 	}
 }
 
-// sweepLeft deletes local files of partitions that are not ours, as soon as the
-// ledger has all of them, or an entry of another worker: no claim of ours goes on with
-// them after that. Until then they stay, over restarts, too: if retention passed
-// meanwhile they are the only copy, for want of which that worker is halted.
-// Nobody starts or stops while assigned stays what it is.
+// sweepLeft deletes local files of partitions that are not ours, be they of another
+// topic or incarnation, as soon as the ledger that they build on has all of them, or an
+// entry of another worker: no claim of ours goes on with them after that. Until then
+// they stay, over restarts, too: if retention passed meanwhile they are the only copy,
+// for want of which that worker is halted. Nobody starts or stops while assigned stays
+// what it is.
 //
 // Invariant: I5. What is deleted is what trust refuses, for good, or adds nothing.
 func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) error {
-	left, err := os.ReadDir(a.spoolsDir())
+	spools := filepath.Join(a.cfg.DataDir, spoolDir)
+	left, err := fs.Glob(os.DirFS(spools), "*/*/*")
 	if err != nil {
-		return nil //nolint:nilerr // nothing is left, or whoever makes it complains
+		return fmt.Errorf("sweep appender.data_dir: %w", err)
 	}
 	var errs []error
 	kept, away := 0, false
-	for _, d := range left {
+	for _, path := range left {
 		if ctx.Err() != nil {
 			return nil
 		}
-		n, err := strconv.Atoi(d.Name())
-		numbered := err == nil
-		if numbered && a.ours(n) {
+		dir := filepath.Join(spools, path)
+		log, numbered := logOf(path)
+		if numbered && a.ours(log) {
 			continue
 		}
-		useless := true
+		why := "they are no partition's"
 		if numbered {
 			var cp *checkpoint
-			cp, err = a.leftOf(ctx, n)
-			useless = err == nil && cp == nil
-			if cp != nil && !away { // or each of them would wait for the ledger as long
-				useless, err = a.superseded(ctx, n, cp, worker)
+			cp, err = a.leftOf(ctx, log, dir)
+			switch {
+			case err != nil || cp != nil && away: // or each of them would wait for the ledger as long
+				why = ""
+			case cp == nil:
+				why = "they hold no whole checkpoint"
+			default:
+				why, err = a.superseded(ctx, log, cp, worker)
 				away = err != nil && !errors.Is(err, ledger.ErrCorrupt)
 			}
 			errs = append(errs, err)
@@ -89,9 +97,10 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 			a.assigning.Unlock()
 			return nil
 		}
-		if useless {
-			errs = append(errs, os.RemoveAll(filepath.Join(a.spoolsDir(), d.Name())))
-			delete(a.left, n)
+		if why != "" {
+			a.deps.Logger.InfoContext(ctx, "local files are deleted that are of no use any more", "dir", dir, "why", why)
+			errs = append(errs, os.RemoveAll(dir))
+			delete(a.left, log)
 		} else {
 			kept++
 		}
@@ -101,19 +110,27 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 	return errors.Join(errs...)
 }
 
-func (a *Appender) ours(n int) bool {
+// logOf returns the log whose spool lies there, below spoolDir; ok is false if none does.
+func logOf(path string) (log ledger.Log, ok bool) {
+	part := strings.Split(path, "/")
+	n, err := strconv.Atoi(part[2])
+	return ledger.Log{Topic: part[0], Incarnation: part[1], Partition: n}, err == nil && strconv.Itoa(n) == part[2]
+}
+
+func (a *Appender) ours(log ledger.Log) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.partitions[n] != nil
+	r := a.partitions[log.Partition]
+	return r != nil && r.log == log
 }
 
 // leftOf returns the checkpoint of a partition that is not ours, nil if there is
 // none. Whether its files are whole is for a claim to find out, which reads them.
-func (a *Appender) leftOf(ctx context.Context, n int) (*checkpoint, error) {
-	if cp := a.left[n]; cp != nil {
+func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*checkpoint, error) {
+	if cp := a.left[log]; cp != nil {
 		return cp, nil
 	}
-	state, err := segment.State(a.spoolConfig(n).Dir)
+	state, err := segment.State(dir)
 	if errors.Is(err, segment.ErrNoCheckpoint) {
 		return nil, nil
 	}
@@ -124,25 +141,32 @@ func (a *Appender) leftOf(ctx context.Context, n int) (*checkpoint, error) {
 	if json.Unmarshal(state, cp) != nil {
 		return nil, nil //nolint:nilerr // nobody can go on with it
 	}
-	a.left[n] = cp
-	a.deps.Logger.InfoContext(ctx, "local files of a partition that is not ours are kept until the ledger has them or another worker has written to it",
-		"topic", a.cfg.Topic, "partition", n, "entry", cp.Seq, "read_to", cp.Position)
+	a.left[log] = cp
+	lg := a.deps.Logger.With("dir", dir, "topic", log.Topic, "incarnation", log.Incarnation, "partition", log.Partition, "entry", cp.Seq, "read_to", cp.Position)
+	if log.Topic == a.cfg.Topic && log.Incarnation == a.cfg.Incarnation {
+		lg.InfoContext(ctx, "local files of a partition that is not ours are kept until the ledger has them or another worker has written to it")
+	} else {
+		lg.WarnContext(ctx, "local files of another topic or incarnation are kept: the ledger may lack what they hold; if kafka.events_topic or kafka.incarnation is not what it should be, correct it; who deletes the directory gives them up")
+	}
 	return cp, nil
 }
 
-// superseded tells whether the ledger has all of a checkpoint's files, or makes
-// them void. An error says that this is not known.
-func (a *Appender) superseded(ctx context.Context, n int, cp *checkpoint, worker string) (bool, error) {
-	log := ledger.Log{Topic: a.cfg.Topic, Incarnation: a.cfg.Incarnation, Partition: n}
+// superseded tells why a checkpoint's files are of no use: the ledger has them all,
+// or makes them void; "" if they are. An error says that this is not known.
+func (a *Appender) superseded(ctx context.Context, log ledger.Log, cp *checkpoint, worker string) (string, error) {
 	for seq := cp.Seq; ; seq++ {
 		e, err := a.deps.Rotator.Entry(ctx, log, seq)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
-			return false, nil
+			return "", nil
 		case err != nil:
-			return false, fmt.Errorf("look whether partition %d has another owner: %w", n, err)
-		case e.Owner != worker || seq == cp.Seq && e.Attempt != cp.Attempt || e.LowWatermark >= cp.Position:
-			return true, nil
+			return "", fmt.Errorf("look whether ledger %s has another owner: %w", log, err)
+		case seq == cp.Seq && e.Attempt != cp.Attempt: // of another staging bucket, perhaps by mistake
+			return "", nil
+		case e.Owner != worker:
+			return fmt.Sprintf("entry %d of ledger %s is of %q", seq, log, e.Owner), nil
+		case e.LowWatermark >= cp.Position:
+			return fmt.Sprintf("the ledger has them all: entry %d of %s", seq, log), nil
 		}
 	}
 }

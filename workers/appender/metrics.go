@@ -170,7 +170,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 		paused:   gauge("paused", "1 while nothing is read, for want of disk or because staging is behind."),
 		halted:   gauge("in_trouble", "1 while the partition cannot be read; the log says why."),
 	}
-	m.left = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_appender_left_partitions", Help: "Partitions that are not this worker's and of which it keeps local files, for no other has written to their ledger yet."})
+	m.left = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_appender_left_partitions", Help: "Partitions that are not this worker's, be they of another topic or incarnation, and of which it keeps local files: their ledger does not have them all, nor an entry of another worker."})
 	m.records = prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."},
 		func() float64 { return float64(m.read.Load()) })
 	m.waiting = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sealift_appender_waiting_files", Help: "Sealed files that are in no entry of the ledger yet."},

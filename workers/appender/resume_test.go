@@ -1,10 +1,14 @@
 package appender
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -315,8 +319,8 @@ func TestAnOpenEntryIsSettledByTheHead(t *testing.T) {
 	})
 }
 
-// TestLocalFilesOfOthersPartitionsGo: of those that a generation does not give
-// us, and of other topics and incarnations.
+// TestLocalFilesOfOthersPartitionsGo if nobody could go on with them: of those that a
+// generation does not give us, and of other topics and incarnations.
 func TestLocalFilesOfOthersPartitionsGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -325,6 +329,7 @@ func TestLocalFilesOfOthersPartitionsGo(t *testing.T) {
 			filepath.Join(r.spoolsDir(), "1", "00000000.journal"),
 			filepath.Join(r.cfg.DataDir, spoolDir, r.cfg.Topic, "2", "0", "00000000.journal"),
 			filepath.Join(r.cfg.DataDir, spoolDir, "other", "1", "0", "00000000.journal"),
+			filepath.Join(r.cfg.DataDir, spoolDir, "other", "1", "00", "00000000.journal"),
 		}
 		for _, path := range append(gone, kept) {
 			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
@@ -347,4 +352,69 @@ func TestLocalFilesOfOthersPartitionsGo(t *testing.T) {
 		}
 		r.end()
 	})
+}
+
+// TestLocalFilesOfAnotherTopicOrIncarnation may be the only copy, and the name a slip:
+// they stay until their own ledger has them, or is another worker's.
+func TestLocalFilesOfAnotherTopicOrIncarnation(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg   Config
+		since func(chain []*ledger.Entry) []*ledger.Entry
+		gone  string // why
+	}{
+		"incarnation":           {cfg: Config{Incarnation: "2"}},
+		"topic":                 {cfg: Config{Topic: "sealift.event"}},
+		"a_ledger_that_is_away": {cfg: Config{Topic: "sealift.event"}, since: func([]*ledger.Entry) []*ledger.Entry { return nil }},
+		"the_ledger_has_a_part": {cfg: Config{Incarnation: "2"}, since: covers("w", 2)},
+		"the_ledger_has_all":    {cfg: Config{Incarnation: "2"}, since: covers("w", 3), gone: "the ledger has them all"},
+		"another_worker_came":   {cfg: Config{Incarnation: "2"}, since: covers("w2", 0), gone: "of \\\"w2\\\""},
+		"of_another_environment": {cfg: Config{Incarnation: "2"}, since: func(chain []*ledger.Entry) []*ledger.Entry {
+			other := *chain[0]
+			other.Attempt = "other"
+			return []*ledger.Entry{&other, claim(&other, "w2")}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.run()
+				r.produce("a", "b", "a")
+				time.Sleep(time.Minute)
+				r.end()
+				next := r.died(c.cfg)
+				var logged bytes.Buffer
+				next.deps.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+				log := ledger.Log{Topic: r.cfg.Topic, Incarnation: r.cfg.Incarnation}
+				next.chains = map[ledger.Log][]*ledger.Entry{log: next.chain}
+				if c.since != nil {
+					next.chains[log] = c.since(next.chain)
+				}
+				next.chain, next.head = nil, entry(0)
+				next.run()
+				time.Sleep(10 * time.Minute)
+				spool := filepath.Join(next.cfg.DataDir, spoolDir, log.Topic, log.Incarnation, "0")
+				if c.gone != "" {
+					require.NoDirExists(t, spool)
+				} else {
+					require.DirExists(t, spool)
+				}
+				next.end()
+				require.Contains(t, logged.String(), "of another topic or incarnation are kept")
+				require.Equal(t, c.gone != "", strings.Contains(logged.String(), "are deleted"))
+				require.Contains(t, logged.String(), c.gone)
+			})
+		})
+	}
+}
+
+// covers appends an entry of that worker, "w" for the chain's own, that has all below low.
+func covers(owner string, low int64) func(chain []*ledger.Entry) []*ledger.Entry {
+	return func(chain []*ledger.Entry) []*ledger.Entry {
+		if owner == "w" {
+			owner = chain[0].Owner
+		}
+		e := claim(chain[len(chain)-1], owner)
+		e.LowWatermark = low
+		return append(slices.Clone(chain), e)
+	}
 }

@@ -39,7 +39,8 @@ type rig struct {
 	logStart  int64         // retention removed what is below
 	grown     chan struct{} // closed when records grew
 	head      *ledger.Entry
-	chain     []*ledger.Entry // written here, the head included
+	chain     []*ledger.Entry                // written here, the head included
+	chains    map[ledger.Log][]*ledger.Entry // of other topics and incarnations
 	acquired  int
 	away      error                                        // of another partition, when the ends are asked for
 	unread    error                                        // of every fetch
@@ -198,7 +199,7 @@ func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (
 	return r.head, nil
 }
 
-func (r *rig) Entry(ctx context.Context, _ ledger.Log, seq int64) (*ledger.Entry, error) {
+func (r *rig) Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error) {
 	r.mu.Lock()
 	looking := r.looking
 	r.mu.Unlock()
@@ -209,11 +210,15 @@ func (r *rig) Entry(ctx context.Context, _ ledger.Log, seq int64) (*ledger.Entry
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i, there := slices.BinarySearchFunc(r.chain, seq, func(e *ledger.Entry, seq int64) int { return cmp.Compare(e.Seq, seq) })
+	chain := r.chain
+	if log.Topic != "" && (log.Topic != r.cfg.Topic || log.Incarnation != r.cfg.Incarnation) {
+		chain = r.chains[log]
+	}
+	i, there := slices.BinarySearchFunc(chain, seq, func(e *ledger.Entry, seq int64) int { return cmp.Compare(e.Seq, seq) })
 	if !there {
 		return nil, ledger.ErrNotFound
 	}
-	return r.chain[i], nil
+	return chain[i], nil
 }
 
 // claim is an entry that takes the partition over.
