@@ -125,8 +125,8 @@ func (s *Snapshot) addDestination(workspace string, d Destination, refused strin
 		return
 	}
 	s.targets[t.ID] = t
-	if !t.IsEnabled {
-		return
+	if !t.IsEnabled || !keyPart.MatchString(d.Name) {
+		return // what no receipt can have a key for must not be owed: nothing could ever close it
 	}
 	for _, source := range d.Sources {
 		// A source of another workspace is never owed here, whatever the record says.

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -57,9 +58,23 @@ func (r FileRef) valid() bool {
 	return name(r.Topic) && name(r.Incarnation) && r.Partition >= 0 && r.Seq >= 0 && r.Index >= 0
 }
 
-// name is what a part of a key may be: anybody may write a job, and no name of
-// Kafka's or of ours is longer.
-func name(s string) bool { return s != "" && len(s) <= 249 }
+// maxName is the most that a topic's name may have, in Kafka.
+const maxName = 249
+
+var nameOfAKey = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+// name is what a part of a key may be: as a topic's name. Anybody may write a
+// job, and a key that the store refuses can neither be looked for nor written:
+// its job could be closed, set aside and parked in no way.
+func name(s string) bool {
+	return len(s) <= maxName && nameOfAKey.MatchString(s) && s != "." && s != ".."
+}
+
+// isDestination reports whether s is "workspace/name".
+func isDestination(s string) bool {
+	workspace, of, ok := strings.Cut(s, "/")
+	return ok && len(s) <= maxName && name(workspace) && name(of)
+}
 
 // maxJob bounds a job: what is enqueued anew must fit, whatever was read.
 const maxJob = 16 << 10
@@ -94,7 +109,7 @@ func (j Job) Encode() []byte {
 func (j Job) RecordKey() []byte { return fmt.Appendf(nil, "%s %s", j.File, j.Destination) }
 
 func (j Job) valid() bool {
-	return j.Version == FormatVersion && j.File.valid() && name(j.Destination) && j.Attempt >= 0 && j.Refused >= 0 &&
+	return j.Version == FormatVersion && j.File.valid() && isDestination(j.Destination) && j.Attempt >= 0 && j.Refused >= 0 &&
 		(j.Replay == "" || orderID.MatchString(j.Replay))
 }
 
@@ -108,7 +123,7 @@ func DecodeJob(b []byte) (Job, error) {
 		return Job{}, fmt.Errorf("%w: %w", ErrBadJob, err)
 	}
 	if !j.valid() {
-		return Job{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadJob)
+		return Job{}, fmt.Errorf("%w: version, file and destination must be set, to what a key may hold", ErrBadJob)
 	}
 	return j, nil
 }

@@ -227,6 +227,15 @@ func TestDecodersRefuse(t *testing.T) {
 		"wrong_type":    strings.Replace(good, `"seq":42`, `"seq":"42"`, 1),
 		"long_dest":     strings.Replace(good, job.Destination, strings.Repeat("d", 250), 1),
 		"long_topic":    strings.Replace(good, job.File.Topic, strings.Repeat("t", 250), 1),
+		"topic_path":    strings.Replace(good, job.File.Topic, "../../x", 1),
+		"topic_up":      strings.Replace(good, job.File.Topic, "..", 1),
+		"incarnation":   strings.Replace(good, `"incarnation":"`, `"incarnation":"a/`, 1),
+		"dest_path":     strings.Replace(good, job.Destination, "ws/../one", 1),
+		"dest_up":       strings.Replace(good, job.Destination, "../one", 1),
+		"dest_pattern":  strings.Replace(good, job.Destination, "ws/*", 1),
+		"no_workspace":  strings.Replace(good, job.Destination, "/one", 1),
+		"no_name":       strings.Replace(good, job.Destination, "ws", 1),
+		"control":       strings.Replace(good, job.Destination, `ws/o\u0001`, 1),
 		"large":         strings.Replace(good, `{`, `{"last_error":"`+strings.Repeat("x", 17_000)+`",`, 1),
 	} {
 		_, err := DecodeJob([]byte(b))

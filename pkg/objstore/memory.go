@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -230,6 +231,9 @@ func (m *Memory) check(ctx context.Context, op, key string) error {
 		return m.refuse(op, key, ErrInvalid, 400, "InvalidArgument", "a key is 1 to 1024 bytes of UTF-8")
 	case len(key) > 1024:
 		return m.refuse(op, key, ErrInvalid, 400, "KeyTooLongError", "your key is too long")
+	case slices.ContainsFunc(strings.Split(key, "/"), func(part string) bool { return part == "." || part == ".." }):
+		// As MinIO, whatever the way; S3 if it leads out of the bucket.
+		return m.refuse(op, key, ErrInvalid, 400, "InvalidURI", "a part of the key is . or ..")
 	}
 	return nil
 }

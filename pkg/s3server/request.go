@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -53,6 +54,10 @@ func parse(r *http.Request) (*request, *apiError) {
 		return out, out.parseForm()
 	}
 	out.op = out.operation()
+	if slices.ContainsFunc(strings.Split(out.key, "/"), func(part string) bool { return part == "." || part == ".." }) {
+		// S3 takes some of them. MinIO takes none: what works here works there.
+		return out, fail(http.StatusBadRequest, "InvalidURI", "a part of the key is . or ..")
+	}
 	return out, nil
 }
 

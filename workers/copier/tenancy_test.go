@@ -223,16 +223,12 @@ func TestRecordsThatBypassedValidation(t *testing.T) {
 		"within_anothers":    {Bucket: "one-logs/path/segment-logs/web"},
 		"around_anothers":    {Bucket: "inner"},
 		"endpoint_with_path": {Bucket: "mine", Endpoint: "https://minio/one-logs"},
-		"name_is_a_path":     {Name: "../one", Bucket: "mine"},
-		"name_is_a_pattern":  {Name: "*", Bucket: "mine"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newWireRig(t)
 			live := catalog.NewLive()
 			r.deps.Catalog = live
-			if d.Name == "" {
-				d.Name = "bad"
-			}
+			d.Name = "bad"
 			if d.RoleARN == "" {
 				d.RoleARN = theirRole
 			}
@@ -251,6 +247,29 @@ func TestRecordsThatBypassedValidation(t *testing.T) {
 			require.Empty(t, w.puts)
 			_, o = r.deliver(acmeOne, "web", "x")
 			require.Equal(t, done, o.kind, "who was there first has no trouble")
+		})
+	}
+}
+
+// What no key can be made of is owed to nobody, for nothing could close it; and
+// if it is owed, by an entry of before, no copier has anything to do with it.
+func TestDestinationsWhoseNamesAreNoKeys(t *testing.T) {
+	for hazard, name := range map[string]string{"path": "../one", "path_within": "x/../../one", "up": "..", "itself": ".", "pattern": "*", "empty": "", "long": strings.Repeat("x", 250)} {
+		t.Run(hazard, func(t *testing.T) {
+			live := catalog.NewLive()
+			require.NoError(t, live.Apply(acme, catalog.Encode(catalog.Workspace{ID: acme, Sources: []catalog.Source{{ID: "web"}}, Destinations: []catalog.Destination{
+				{Name: name, Sources: []string{"web"}, Bucket: "mine"}, {Name: "one", Sources: []string{"web"}, Bucket: "one-logs"},
+			}})))
+			require.Equal(t, []string{acmeOne}, live.Publish().Owed("web"))
+
+			r := newRig(t)
+			r.Copier.deps.Catalog = live
+			e, c := r.newEngine(r.queue), newClaim()
+			require.NoError(t, r.take(t.Context(), t.Context(), e, r.job(acme+"/"+name, "x").Encode(), c))
+			require.Equal(t, 1, c.acks())
+			e.drain()
+			require.Empty(t, r.queue.jobs)
+			require.Empty(t, r.staging.Contents("parked/"))
 		})
 	}
 }

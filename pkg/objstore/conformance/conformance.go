@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) objstore.Store) {
 		"missing_object":                missing,
 		"delete_is_idempotent":          deleteTwice,
 		"keys_of_all_kinds":             keys,
+		"keys_that_are_none":            noKeys,
 		"list_order_and_bounds":         listing,
 		"list_many":                     listMany,
 		"cancelled_context":             cancelled,
@@ -262,6 +263,19 @@ func keys(t *testing.T, s objstore.Store) {
 	}
 	slices.Sort(all)
 	require.Equal(t, all, names(t, s, "", "", 0))
+}
+
+// noKeys holds that keys are refused that are paths, as some servers take them.
+func noKeys(t *testing.T, s objstore.Store) {
+	for _, k := range []string{"../x", "a/../x", "./x", "a/./x", "a/..", "a/."} {
+		_, err := s.Put(t.Context(), k, strings.NewReader("x"), objstore.PutOptions{IfAbsent: true})
+		require.ErrorIs(t, err, objstore.ErrInvalid, k)
+		_, _, err = s.Get(t.Context(), k)
+		require.ErrorIs(t, err, objstore.ErrInvalid, k)
+		_, err = s.Head(t.Context(), k)
+		require.ErrorIs(t, err, objstore.ErrInvalid, k)
+		require.ErrorIs(t, s.Delete(t.Context(), k), objstore.ErrInvalid, k)
+	}
 }
 
 func listing(t *testing.T, s objstore.Store) {

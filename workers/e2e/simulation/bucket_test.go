@@ -142,13 +142,14 @@ func (c *client) List(ctx context.Context, prefix, startAfter string, limit int)
 // Delete implements objstore.Store.
 func (c *client) Delete(ctx context.Context, key string) error {
 	o := &op{actor: c.a, kind: "delete " + c.b.name, key: key, ways: []way{refused, failing, cut, lost, hangs}}
-	o.late = func() {
+	apply := func() error {
 		c.w.judge.deleting(c.b, key)
-		_ = c.b.Memory.Delete(context.Background(), key)
+		return c.b.Memory.Delete(context.Background(), key)
 	}
+	o.late = func() { _ = apply() }
 	o.run = func(out way) {
 		if out.effective() {
-			o.late()
+			o.err = apply()
 		}
 		c.answer(o, "delete", key, out)
 	}
