@@ -72,7 +72,7 @@ type jobs struct {
 // generation is one division of the partitions, with what was read in it.
 type generation struct {
 	*stream.Generation
-	mu        sync.Mutex // guards committed
+	mu        sync.Mutex // guards all below
 	positions map[string]map[int]*offsets
 	committed map[string]map[int]int64
 }
@@ -120,11 +120,8 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	n := 0
 	for _, topic := range slices.Sorted(maps.Keys(gen.Assignments)) {
 		assignments := gen.Assignments[topic]
-		gen.positions[topic], gen.committed[topic] = map[int]*offsets{}, map[int]int64{}
 		for _, a := range assignments {
-			o := newOffsets()
-			gen.positions[topic][a.Partition] = o
-			r := &reader{jobs: j, topic: topic, partition: a.Partition, delay: delays[topic], offsets: o, done: gen.Done(), take: take}
+			r := &reader{jobs: j, topic: topic, partition: a.Partition, delay: delays[topic], gen: gen, offsets: gen.follow(topic, a.Partition), done: gen.Done(), take: take}
 			readers.Go(func() { r.run(ctx, a.Committed) })
 			n++
 		}
@@ -144,6 +141,17 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 		readers.Wait()
 		return
 	}
+}
+
+// follow returns the offsets that are committed of a partition from now on.
+func (g *generation) follow(topic string, partition int) *offsets {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.positions[topic] == nil {
+		g.positions[topic], g.committed[topic] = map[int]*offsets{}, map[int]int64{}
+	}
+	g.positions[topic][partition] = newOffsets()
+	return g.positions[topic][partition]
 }
 
 // uncommittedEvery is how often it is said that commits fail.
@@ -173,27 +181,28 @@ func (j *jobs) sayUncommitted(ctx context.Context, gen *generation, err error) {
 // embedded broker deletes nothing on their word.
 const commitNote = "sealift/1"
 
-// commit records how far the jobs are over, where that changed.
+// commit records how far the jobs are over, where that changed. It goes back
+// where the topic did: who comes next would else begin above what is there.
 func (g *generation) commit(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var errs []error
 	for _, topic := range slices.Sorted(maps.Keys(g.positions)) {
 		partitions := g.positions[topic]
-		advanced := map[int]stream.Mark{}
+		changed := map[int]stream.Mark{}
 		for p, o := range partitions {
-			if n := o.committable(); n > g.committed[topic][p] {
-				advanced[p] = stream.Mark{Committed: n, Note: commitNote}
+			if n := o.committable(); n >= 0 && n != g.committed[topic][p] {
+				changed[p] = stream.Mark{Committed: n, Note: commitNote}
 			}
 		}
-		if len(advanced) == 0 {
+		if len(changed) == 0 {
 			continue
 		}
-		if err := g.Commit(ctx, topic, advanced); err != nil {
+		if err := g.Commit(ctx, topic, changed); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		for p, m := range advanced {
+		for p, m := range changed {
 			g.committed[topic][p] = m.Committed
 		}
 	}

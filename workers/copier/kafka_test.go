@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -191,6 +192,96 @@ func TestCommitsThatFailAreSaidOnceAMinute(t *testing.T) {
 		denied.Store(true)
 		finish(2)
 		said(time.Second, 3)
+		close(done)
+		<-ended
+	})
+}
+
+// cutLog is a partition of jobs that can be made anew.
+type cutLog struct {
+	Kafka
+	mu    sync.Mutex // guards all below
+	first int64
+	jobs  int64
+}
+
+func (l *cutLog) hold(first, jobs int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.first, l.jobs = first, jobs
+}
+
+func (l *cutLog) Fetcher(string, int) Fetcher { return l }
+
+func (l *cutLog) Bounds(context.Context, string) (map[int]stream.Bounds, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return map[int]stream.Bounds{0: {First: l.first, End: l.first + l.jobs}}, nil
+}
+
+func (l *cutLog) Fetch(ctx context.Context, offset int64, _ stream.FetchOptions) (got stream.Fetched, err error) {
+	sleep(ctx, 100*time.Millisecond)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if offset < l.first || offset > l.first+l.jobs {
+		return got, stream.ErrOffsetOutOfRange
+	}
+	for ; offset < l.first+l.jobs; offset++ {
+		got.Records = append(got.Records, stream.Record{Offset: offset})
+	}
+	got.Next = offset
+	return got, ctx.Err()
+}
+
+// Invariant: I12, of each life of the topic: what was read of the last one says
+// nothing of this one, and holds nothing up.
+func TestATopicOfJobsThatWentBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, done := &cutLog{first: 100, jobs: 2}, make(chan struct{})
+		j := &jobs{cfg: Config{JobsTopic: "jobs"}, kafka: log, log: slog.New(slog.DiscardHandler)}
+		committed := int64(-1)
+		gen := &generation{
+			Generation: stream.GenerationForTesting(7, map[string][]stream.Assignment{"jobs": {{Mark: stream.Mark{Committed: 100}}}}, done,
+				func(_ context.Context, _ string, marks map[int]stream.Mark) error {
+					committed = marks[0].Committed
+					return nil
+				}),
+			positions: map[string]map[int]*offsets{}, committed: map[string]map[int]int64{},
+		}
+		var taken []claim
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			j.readGeneration(t.Context(), gen, func(_ context.Context, _ []byte, c claim) error {
+				taken = append(taken, c)
+				return nil
+			})
+		}()
+		upTo := func(want int64, jobs int) {
+			t.Helper()
+			time.Sleep(3 * time.Second)
+			synctest.Wait()
+			require.Equal(t, want, committed)
+			require.Len(t, taken, jobs)
+		}
+		upTo(100, 2)
+		log.hold(0, 3)
+		upTo(0, 5)
+		taken[2].over()
+		taken[3].over()
+		upTo(2, 5)
+		taken[0].over() // of before
+		taken[1].over()
+		upTo(2, 5)
+		log.hold(0, 150)
+		upTo(2, 152)
+		taken[1].over() // again, and 101 is another job now
+		taken[4].over()
+		upTo(3, 152)
+		for _, c := range taken[5:] {
+			c.over()
+		}
+		upTo(150, 152)
 		close(done)
 		<-ended
 	})

@@ -3,6 +3,7 @@ package copier
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/sealift/sealift/pkg/ablation"
@@ -16,6 +17,7 @@ type reader struct {
 	topic     string
 	partition int
 	delay     time.Duration // the tier's; zero for the jobs themselves
+	gen       *generation
 	offsets   *offsets
 	done      <-chan struct{} // of the generation
 	take      func(context.Context, []byte, claim) error
@@ -34,10 +36,7 @@ func (r *reader) run(ctx context.Context, next int64) {
 			got, err = fetcher.Fetch(ctx, next, stream.FetchOptions{})
 		}
 		if errors.Is(err, stream.ErrOffsetOutOfRange) {
-			// Jobs may expire: they only wake us up, the ledger is the outbox
-			// and the auditor enqueues anew what was missed.
-			log.WarnContext(ctx, "jobs expired unread; the auditor enqueues them again", "offset", next)
-			next, err = r.first(ctx)
+			next, err = r.goOn(ctx, log, next)
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -56,6 +55,26 @@ func (r *reader) run(ctx context.Context, next int64) {
 		}
 		next = max(next, got.Next)
 	}
+}
+
+// goOn returns where to read on when nothing is at next, which it returns with
+// an error.
+func (r *reader) goOn(ctx context.Context, log *slog.Logger, next int64) (int64, error) {
+	first, err := r.first(ctx)
+	if err != nil {
+		return next, err
+	}
+	if first < next {
+		// The topic was made anew, or cut off: what is in work has numbers that
+		// other jobs have now.
+		log.WarnContext(ctx, "the topic of jobs went back and is read from its beginning; the auditor enqueues what it lost", "offset", next, "first", first)
+		r.offsets = r.gen.follow(r.topic, r.partition)
+		return first, nil
+	}
+	// Jobs may expire: they only wake us up, the ledger is the outbox and the
+	// auditor enqueues anew what was missed.
+	log.WarnContext(ctx, "jobs expired unread; the auditor enqueues them again", "offset", next)
+	return first, nil
 }
 
 func (r *reader) first(ctx context.Context) (int64, error) {
@@ -88,19 +107,20 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record, latest time.Tim
 	if ablation.On(ablation.AcksFirst) {
 		r.offsets.finish(rec.Offset)
 	}
-	return r.take(ctx, rec.Value, position{r, rec.Offset})
+	return r.take(ctx, rec.Value, position{r.done, r.offsets, rec.Offset})
 }
 
 // position is a record's place in its partition.
 type position struct {
-	reader *reader
-	offset int64
+	done    <-chan struct{} // of the generation
+	offsets *offsets        // of the reader when it read the record
+	offset  int64
 }
 
 // alive implements claim.
 func (p position) alive() bool {
 	select {
-	case <-p.reader.done:
+	case <-p.done:
 		return false
 	default:
 		return true
@@ -108,7 +128,7 @@ func (p position) alive() bool {
 }
 
 // over implements claim.
-func (p position) over() { p.reader.offsets.finish(p.offset) }
+func (p position) over() { p.offsets.finish(p.offset) }
 
 func sleep(ctx context.Context, d time.Duration) {
 	if d <= 0 {
