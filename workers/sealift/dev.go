@@ -168,9 +168,10 @@ func devConfigure(cfg *config.Config, o devOptions) {
 		}
 	}
 	cfg.Appender.DataDir = filepath.Join(o.data, "appender")
-	cfg.Appender.RollEvery = o.rollEvery
+	cfg.Appender.RollEvery = o.rollEvery // a fleet's is too long to wait for
 	preset("kafka.session_timeout", func() { cfg.Kafka.SessionTimeout = 10 * time.Second })
-	preset("appender.grace", func() { cfg.Appender.Grace = min(time.Second, o.rollEvery) })
+	preset("appender.grace", func() { cfg.Appender.Grace = time.Second })
+	cfg.Appender.Grace = min(cfg.Appender.Grace, o.rollEvery)
 	preset("appender.disk_free", func() { cfg.Appender.DiskFree = 256 << 20 }) // 256 MiB
 	preset("copier.spool_dir", func() { cfg.Copier.SpoolDir = filepath.Join(o.data, "spool") })
 	preset("copier.retry_tiers", func() {

@@ -259,13 +259,17 @@ func TestDevReplacesNoConfigurationOfAnothers(t *testing.T) {
 }
 
 // What is configured for a fleet is in force where dev runs, but for what is
-// embedded.
+// embedded, and when files are sealed.
 func TestDevBesideTheConfigurationOfAFleet(t *testing.T) {
 	spool := filepath.Join(t.TempDir(), "spool")
 	p := startDev(t, t.TempDir(), "--set", "kafka.replication=3", "--set", "kafka.create_topics=false",
 		"--set", "collector.tls.cert_file=/none.pem", "--set", "collector.tls.key_file=/none.pem", "--set", "destinations.ca_file=/none.pem",
-		"--set", "collector.spool.dir="+spool, "--set", "collector.public_host=events.example.com")
+		"--set", "collector.spool.dir="+spool, "--set", "collector.public_host=events.example.com",
+		"--set", "appender.roll_every=1h", "--set", "appender.grace=2s")
 	require.True(t, p.track("demo", "1"))
+	acked := &check.Expected{}
+	acked.Acknowledge("demo", "1")
+	require.True(t, p.delivered(t, p.bucket("demo-logs", p.S3Region), "", acked).OK(), "it takes no hour")
 	require.NoDirExists(t, spool, "what a fleet's collector has to send is not taken from its disk")
 }
 

@@ -56,7 +56,8 @@ the bucket "demo-logs". The catalog file is applied again whenever it changes. I
 are made in the embedded S3, and its roles can be assumed with the workspace's id as
 ExternalId only. Addresses without a host are on loopback: nobody is asked for a password.
 
-Configuration works as elsewhere, but for what is embedded.`,
+Configuration works as elsewhere, but for what is embedded, and for appender.roll_every:
+files are sealed as --roll-every says.`,
 		Example: "  sealift dev\n  sealift dev --data /tmp/s --http :0 --s3 :0 --kafka :0 --redis :0 --admin :0 --catalog catalog.yaml --roll-every 5s",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -77,7 +78,7 @@ Configuration works as elsewhere, but for what is embedded.`,
 	f.StringVar(&o.redis.at, "redis", ":6379", "where the embedded Redis listens")
 	f.StringVar(&o.admin.at, "admin", ":9090", "where /metrics, /readyz and the like are served")
 	f.StringVar(&o.catalog, "catalog", "", "catalog file (default: one workspace, source and bucket)")
-	f.DurationVar(&o.rollEvery, "roll-every", 10*time.Second, "how often files are sealed, 1s to 1h, dividing an hour")
+	f.DurationVar(&o.rollEvery, "roll-every", 10*time.Second, "how often files are sealed, 1s to 1h, dividing an hour, whatever appender.roll_every is")
 	return cmd
 }
 
