@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -53,8 +54,15 @@ func (r *Redis) age() {
 	}
 }
 
-// Addr returns the host:port of the server.
-func (r *Redis) Addr() string { return r.server.Addr() }
+// Addr returns the host:port of the server: on loopback, if it listens on all
+// interfaces.
+func (r *Redis) Addr() string {
+	host, port, err := net.SplitHostPort(r.server.Addr())
+	if err == nil && net.ParseIP(host).IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return r.server.Addr()
+}
 
 // URL returns the server's redis:// URL, database 0.
 func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }

@@ -20,4 +20,9 @@ func TestRedisKeysExpireByTheClock(t *testing.T) {
 	require.True(t, r.server.Exists("later"))
 	require.Regexp(t, `^redis://127\.0\.0\.1:\d+/0$`, r.URL())
 	require.NoError(t, r.Close())
+
+	r, err = StartRedis("0.0.0.0:0")
+	require.NoError(t, err)
+	require.Regexp(t, `^redis://127\.0\.0\.1:\d+/0$`, r.URL())
+	require.NoError(t, r.Close())
 }
