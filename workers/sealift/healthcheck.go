@@ -43,7 +43,9 @@ func healthcheck(ctx context.Context, listen string) error {
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
 	}
-	resp, err := new(http.Client).Do(req)
+	client := http.Client{Transport: &http.Transport{}} // a proxy is on another machine
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
 	}

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -31,6 +33,14 @@ func TestHealthcheck(t *testing.T) {
 
 	status = http.StatusServiceUnavailable
 	require.EqualError(t, healthcheck(t.Context(), addr), "not ready: kafka: away")
+
+	// A proxy's answer is not the process's. (It is not asked for loopback anyway.)
+	status = http.StatusOK
+	c := exec.Command("sealift", "healthcheck", "--set", "admin.listen=255.255.255.255:"+port) // nobody listens there
+	c.Env = append(os.Environ(), "HTTP_PROXY="+admin.URL)
+	out, err := c.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "ask http://255.255.255.255:"+port+"/readyz")
 
 	admin.Close()
 	require.ErrorContains(t, healthcheck(t.Context(), addr), "ask http://"+addr+"/readyz")
