@@ -96,6 +96,9 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 				return err
 			}
 			for _, f := range files {
+				if f.IsDir() { // such as a NAS makes
+					continue
+				}
 				o, err := openObject(filepath.Join(dir, f.Name()))
 				var meta objectMeta
 				if err == nil {

@@ -183,6 +183,7 @@ func TestStrayFilesAreNoObjects(t *testing.T) {
 	for _, dir := range []string{filepath.Dir(b.dir), filepath.Join(b.dir, "objects")} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, ".DS_Store"), nil, 0o600))
 	}
+	require.NoError(t, os.MkdirAll(filepath.Join(filepath.Dir(b.path("there")), "@eaDir", "SYNO"), 0o700))
 	reopened, err := openBucket(filepath.Dir(b.dir), b.name, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	require.Equal(t, []string{"there"}, reopened.index.Keys())
