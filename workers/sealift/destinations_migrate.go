@@ -83,7 +83,7 @@ type mover struct {
 
 	log  *migration.Log
 	plan movePlan
-	own  string // ARN of Sealift's principal
+	own  string // ARN of Sealift's principal, once it was asked for
 }
 
 func runMigration(ctx context.Context, a *app, o migrateFlags, name string) error {
@@ -116,16 +116,13 @@ func (m *mover) run(ctx context.Context, name string) error {
 	if m.log, err = migration.Open(ctx, m.s.staging, found[0].ID); err != nil {
 		return err
 	}
-	if m.own, err = (policyFlags{}).principal(ctx, m.a, m.s); err != nil {
-		return err
-	}
 	if m.o.abort {
 		return m.abort(ctx, snapshot, found[0])
 	}
 	if last := m.log.Last(); last != nil && last.Step == migration.Confirmed && placeOf(found[0]) == last.To && m.asksFor(last.To) {
 		m.plan = movePlan{now: found[0], next: found[0]}
 		m.say("%s was moved to %s", found[0].ID, last.To)
-		m.cleanUp(*last)
+		m.cleanUp(ctx, *last)
 		return nil
 	}
 	to, err := m.goal(found[0])

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -33,10 +34,25 @@ func (m *mover) head(p migration.Phase) {
 	fmt.Fprintf(m.out, "%s\n  from %s\n  to   %s\n", m.plan.now.ID, from, m.plan.to)
 }
 
+// principal asks STS once, and only if something is to be printed: what is
+// taken back has to wait for nobody.
+func (m *mover) principal(ctx context.Context) (string, error) {
+	if m.own != "" {
+		return m.own, nil
+	}
+	var err error
+	m.own, err = ownPrincipal(ctx, m.a, m.s, "", "destinations.principal")
+	return m.own, err
+}
+
 // printPolicies prints what the customer attaches for the new way. What is
 // there for the old one stays until it is confirmed.
-func (m *mover) printPolicies() error {
-	set, err := policy.Write(m.plan.next, policy.Options{Principal: m.own})
+func (m *mover) printPolicies(ctx context.Context) error {
+	own, err := m.principal(ctx)
+	if err != nil {
+		return err
+	}
+	set, err := policy.Write(m.plan.next, policy.Options{Principal: own})
 	if err != nil {
 		return err
 	}
@@ -61,7 +77,7 @@ func (m *mover) printDocument(d policy.Document) {
 }
 
 // cleanUp is step 6: what people do now, since Sealift may not.
-func (m *mover) cleanUp(last migration.Note) {
+func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
 	m.step("clean up")
 	m.printDocumentChange(last)
 	from := m.plan.next
@@ -69,7 +85,10 @@ func (m *mover) cleanUp(last migration.Note) {
 	from.BucketName, from.Prefix = catalog.SplitBucket(from.Bucket)
 	if last.From.RoleARN == "" {
 		m.say("the customer: remove from the policy of bucket %s what lets Sealift's own principal put files, unless another destination needs it; such as", from.BucketName)
-		if old, err := policy.Write(from, policy.Options{Principal: m.own}); err == nil { // else it never worked
+		own, err := m.principal(ctx)
+		if err != nil {
+			m.say("(%v)", err)
+		} else if old, err := policy.Write(from, policy.Options{Principal: own}); err == nil { // else it never worked
 			for _, d := range old.Documents {
 				m.printDocument(d)
 			}

@@ -21,7 +21,7 @@ import (
 // prepare is steps 1 and 2: what the customer attaches, and whether it works.
 func (m *mover) prepare(ctx context.Context) error {
 	m.step("policies")
-	if err := m.printPolicies(); err != nil {
+	if err := m.printPolicies(ctx); err != nil {
 		return err
 	}
 	m.step("check")
@@ -37,7 +37,7 @@ func (m *mover) prepare(ctx context.Context) error {
 // check tries a way without storing anything.
 func (m *mover) check(ctx context.Context, t catalog.Target) error {
 	checker := &destination.Checker{
-		STS: m.s.roles, AnyTrust: !m.s.cfg.STS.VerifyTrust, Principal: m.own, Putter: m.putter(),
+		STS: m.s.roles, AnyTrust: !m.s.cfg.STS.VerifyTrust, Principal: m.s.cfg.Destinations.Principal, Putter: m.putter(),
 		Guard: func(endpoint string) error { return netguard.Check(endpoint, m.s.cfg.Destinations.AllowedEndpoints) },
 	}
 	sources, err := sourcesToTry(t, checkFlags{})
@@ -234,7 +234,7 @@ func (m *mover) confirm(ctx context.Context) error {
 	if err := m.log.Append(ctx, migration.Note{Step: migration.Confirmed, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}); err != nil {
 		return err
 	}
-	m.cleanUp(*last)
+	m.cleanUp(ctx, *last)
 	return nil
 }
 

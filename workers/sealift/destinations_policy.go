@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func (o policyFlags) run(ctx context.Context, a *app, names []string) (err error
 	if err != nil {
 		return err
 	}
-	if o.options.Principal, err = o.principal(ctx, a, s); err != nil {
+	if o.options.Principal, err = ownPrincipal(ctx, a, s, o.options.Principal, "--principal, or destinations.principal"); err != nil {
 		return err
 	}
 	set, err := policy.Write(t, o.options)
@@ -143,16 +144,13 @@ func (o policyFlags) target(ctx context.Context, a *app, s *services, names []st
 	return targets[0], nil
 }
 
-// principal is the ARN that customers' policies name.
-func (o policyFlags) principal(ctx context.Context, a *app, s *services) (string, error) {
-	arn := o.options.Principal
-	if arn == "" {
-		arn = a.cfg.Destinations.Principal
-	}
-	if arn == "" {
+// ownPrincipal is the ARN that customers' policies name, if it is not given. Keys
+// say where a command takes it from.
+func ownPrincipal(ctx context.Context, a *app, s *services, arn, keys string) (string, error) {
+	if arn = cmp.Or(arn, a.cfg.Destinations.Principal); arn == "" {
 		id, err := s.roles.Identity(ctx)
 		if err != nil {
-			return "", fmt.Errorf("find out who Sealift is: %w; or name it: --principal, or destinations.principal", err)
+			return "", fmt.Errorf("find out who Sealift is: %w; or name it: %s", err, keys)
 		}
 		arn = id.ARN
 	}
@@ -161,7 +159,7 @@ func (o policyFlags) principal(ctx context.Context, a *app, s *services) (string
 		return "", err
 	}
 	if p.Session != "" {
-		fmt.Fprintf(a.stderr, "note: %s is a session of %s; if that role has a path, which a session does not tell, write its ARN with --principal or destinations.principal\n", p.Session, p.ARN)
+		fmt.Fprintf(a.stderr, "note: %s is a session of %s; if that role has a path, which a session does not tell, write its ARN: %s\n", p.Session, p.ARN, keys)
 	}
 	return p.ARN, nil
 }

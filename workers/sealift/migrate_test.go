@@ -253,6 +253,30 @@ func TestPrefixChangeWaitsForWhatIsOnItsWay(t *testing.T) {
 	require.Contains(t, said, "1 files are on their way", "and so does taking it back")
 }
 
+// What was begun is taken back without STS, which tells who Sealift is; and the
+// hint where it is needed is one that the command knows.
+func TestMigrationIsTakenBackWithoutSTS(t *testing.T) {
+	r := newMoveRig(t)
+	target := r.workspace(1)
+	role := movedRole + "-1"
+	mute := func(q *http.Request) s3server.Fault { return s3server.Fault{Cut: q.URL.Path == "/"} }
+	r.stack.s3.SetFault(mute)
+	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role, "--dry-run")
+	require.Equal(t, exitFailure, code, said)
+	require.Contains(t, said, "or name it: destinations.principal")
+	require.NotContains(t, said, "--principal")
+
+	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
+		return s3server.Fault{Cut: q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "/00001.json")}
+	})
+	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitFailure, code, "it is begun, and stays so: %s", said)
+	r.stack.s3.SetFault(mute)
+	code, said = r.migrate(t.Context(), 1, target.ID, "--abort")
+	require.Equal(t, exitOK, code, said)
+	require.Contains(t, said, "the catalog says what it said before")
+}
+
 // A copier that does not read the catalog is named, and then it is not over.
 func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
 	r := newMoveRig(t)
