@@ -77,10 +77,12 @@ func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles 
 	return group.Wait()
 }
 
-// await repeats probe until it succeeds, and says meanwhile what is waited for
-// and which configuration key leads there. It returns ctx's error when ctx
+// await repeats probe until it succeeds, and tells phase, from the first try on,
+// what is waited for and which configuration key leads there. It returns ctx's error when ctx
 // ends, and an error of probe that permanent says yes to.
-func await(ctx context.Context, log *slog.Logger, d dependency, state func(error)) error {
+func await(ctx context.Context, log *slog.Logger, d dependency, phase func(string)) error {
+	waiting := fmt.Sprintf("waiting for %s at %s (%s)", d.name, d.address, d.key)
+	phase(waiting)
 	wait := 250 * time.Millisecond
 	for begin := time.Now(); ; {
 		pctx, cancel := context.WithTimeout(ctx, 15*time.Second)
@@ -91,14 +93,13 @@ func await(ctx context.Context, log *slog.Logger, d dependency, state func(error
 			if waited := time.Since(begin); waited > time.Second {
 				log.Info("service answers", "service", d.name, "address", d.address, "after", waited.Round(time.Millisecond))
 			}
-			state(nil)
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case d.permanent != nil && d.permanent(err):
 			return fmt.Errorf("use %s at %s (%s): %w", d.name, d.address, d.key, err)
 		}
-		state(fmt.Errorf("waiting for %s at %s (%s): %w", d.name, d.address, d.key, err))
+		phase(waiting + ": " + err.Error())
 		log.Warn("waiting for a service", "service", d.name, "address", d.address, "key", d.key, "err", err, "again_in", wait)
 		select {
 		case <-ctx.Done():

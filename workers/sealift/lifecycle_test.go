@@ -104,21 +104,22 @@ func TestAwait(t *testing.T) {
 			}
 			return nil
 		}}
-		var states []string
-		require.NoError(t, await(t.Context(), silent, d, func(err error) {
-			if err != nil {
-				states = append(states, err.Error())
-			}
-		}))
+		var phases []string
+		phase := func(text string) { phases = append(phases, text) }
+		require.NoError(t, await(t.Context(), silent, d, phase))
 		require.Equal(t, 8, tries)
-		require.Equal(t, "waiting for kafka at b:9092 (kafka.brokers): connection refused", states[0])
+		require.Equal(t, "waiting for kafka at b:9092 (kafka.brokers): connection refused", phases[1])
 
 		d.probe, d.permanent = func(context.Context) error { return forever }, func(err error) bool { return errors.Is(err, forever) }
-		require.EqualError(t, await(t.Context(), silent, d, func(error) {}), "use kafka at b:9092 (kafka.brokers): it ignores If-None-Match")
+		require.EqualError(t, await(t.Context(), silent, d, phase), "use kafka at b:9092 (kafka.brokers): it ignores If-None-Match")
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		d.probe = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() } // hangs
-		require.ErrorIs(t, await(ctx, silent, d, func(error) {}), context.DeadlineExceeded)
+		d = dependency{name: "staging", address: "s3://b", key: "staging.bucket", probe: func(ctx context.Context) error { // hangs
+			require.Contains(t, phases[len(phases)-1], "waiting for staging at s3://b (staging.bucket)", "and for no service that answers")
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		require.ErrorIs(t, await(ctx, silent, d, phase), context.DeadlineExceeded)
 	})
 }

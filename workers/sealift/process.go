@@ -86,12 +86,7 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 		}
 	}
 	for _, d := range needed {
-		err := await(ctx, p.log, d, func(err error) {
-			if err != nil {
-				phase(err.Error())
-			}
-		})
-		if err != nil {
+		if err := await(ctx, p.log, d, phase); err != nil {
 			return stopped(ctx, err)
 		}
 	}
