@@ -58,18 +58,20 @@ func (o *file) age() time.Duration { return o.now.Sub(time.UnixMilli(o.e.Written
 // debt counts an owed pair.
 //
 // Invariant: I10, a debt is closed, parked, or in work; what is in work is so
-// for less than the time after which it would have been parked.
+// for less than the time after which it would have been parked, since it was
+// sealed or redriven. When that was nothing says: the problem's fix names it.
 func (o *file) debt(ctx context.Context, dest string) error {
 	closed := o.receipts.has(o.ref, dest)
 	parked := o.parked.take(o.ref, dest)
 	if !closed && !parked && o.age() > o.cfg.Overdue {
-		_, err := o.verifier.staging.Head(ctx, delivery.ReceiptKey(o.ref, dest))
-		switch {
-		case err == nil:
-			closed = true // meanwhile
-		case !errors.Is(err, objstore.ErrNotFound):
+		var err error // what became of it meanwhile
+		if closed, err = o.there(ctx, delivery.ReceiptKey(o.ref, dest)); err == nil && !closed {
+			parked, err = o.there(ctx, delivery.ParkedKey(o.ref, dest))
+		}
+		if err != nil {
 			return err
-		default:
+		}
+		if !closed && !parked {
 			o.report.problem(Debt, place(o.ref), "owed to %s for %s, and neither delivered nor parked", dest, short(o.age()))
 		}
 	}
@@ -87,6 +89,14 @@ func (o *file) debt(ctx context.Context, dest string) error {
 		d.OldestSeconds = max(d.OldestSeconds, o.age().Seconds())
 	})
 	return nil
+}
+
+func (o *file) there(ctx context.Context, key string) (bool, error) {
+	_, err := o.verifier.staging.Head(ctx, key)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // receipt holds a receipt against the file, and then the object against both.

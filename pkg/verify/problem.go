@@ -45,7 +45,7 @@ var about = map[Kind]struct{ invariant, fix string }{
 	StagedMissing: {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},
 	StagedSize:    {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},
 	StagedContent: {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},
-	Debt:          {"I10", "see that copiers run; `sealift audit` enqueues it again"},
+	Debt:          {"I10", "was it parked, and redriven within copier.park_after? then it is tried anew, and nothing is wrong; else see that copiers run: `sealift audit` enqueues it again"},
 	NotOwed:       {"I7", "find out who wrote it: no ledger entry and no replay order owes it"},
 	BadReceipt:    {"I9", "restore the receipt from the staging bucket's versions, or delete it: the auditor then has the file delivered again, which is harmless"},
 	BadOrder:      {"I7", "restore it from the staging bucket's versions: what it delivered rests on it"},

@@ -1,0 +1,42 @@
+package verify
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// What becomes of an old debt while all is walked is looked at again before
+// anybody is accused, who reads what else it may be.
+func TestDebtsThatChangeMeanwhile(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		put  func(delivery.FileRef) string // the key of what comes meanwhile
+		want [3]int64                      // problems, closed, parked
+	}{
+		"delivered": {func(ref delivery.FileRef) string { return delivery.ReceiptKey(ref, "ws/a") }, [3]int64{0, 1, 0}},
+		"parked":    {func(ref delivery.FileRef) string { return delivery.ParkedKey(ref, "ws/a") }, [3]int64{0, 0, 1}},
+		"neither":   {func(delivery.FileRef) string { return "other" }, [3]int64{1, 0, 0}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			staging := objstore.NewMemory("staging")
+			head := ledgertest.Append(t, staging, ledgertest.Init(testLog, time.UnixMilli(0)))
+			f := sealed("a", 0, 4, 5)
+			ledgertest.Put(t, staging, f.StagedKey, []byte("12345"))
+			e := ledgertest.Append(t, staging, ledgertest.Next(head, f))
+			key := c.put(delivery.Ref(e, 0))
+			meanwhile := func(int64) { ledgertest.Put(t, staging, key, []byte("{}")) }
+			r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: staging, Done: meanwhile})
+			require.NoError(t, err)
+			require.Equal(t, c.want, [3]int64{r.Problems, r.Closed, r.Parked}, "%v", r.Examples)
+			if r.Problems > 0 {
+				require.Equal(t, Debt, r.Examples[0].Kind)
+				require.Contains(t, r.Examples[0].Fix, "redriven within copier.park_after")
+			}
+		})
+	}
+}
