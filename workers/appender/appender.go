@@ -115,7 +115,7 @@ type Appender struct {
 	metrics  *metrics
 	stopping atomic.Bool
 
-	left map[ledger.Log]*checkpoint // watchLeft's: of partitions that are not ours
+	left map[ledger.Log]*leftover // watchLeft's: of partitions that are not ours
 
 	assigning sync.Mutex // held while partitions start and stop; guards assigned
 	assigned  int        // how often they did
@@ -160,7 +160,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 		cfg: cfg, deps: deps, router: router, rule: ledger.RouterRule(cfg.SourceFrom, cfg.ReceivedFrom),
 		budget:     segment.NewBudget(cfg.Memory),
 		pressure:   newPressure(cfg.DataDir, cfg.DiskFree, cfg.MaxWaiting),
-		partitions: map[int]*running{}, left: map[ledger.Log]*checkpoint{},
+		partitions: map[int]*running{}, left: map[ledger.Log]*leftover{},
 	}
 	if cfg.DedupWindow > 0 {
 		a.recalls = dedup.NewBudget(cfg.DedupMemory)

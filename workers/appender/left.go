@@ -21,6 +21,12 @@ import (
 // partitions are assigned.
 const leftEvery = time.Minute
 
+// leftover is what is known of local files that are not ours.
+type leftover struct {
+	checkpoint
+	next int64 // entries below it do not make them useless, and never change
+}
+
 // watchLeft sweeps until ctx ends. It waits for disks and the ledger: nobody
 // waits for it.
 func (a *Appender) watchLeft(ctx context.Context, worker string) {
@@ -77,15 +83,15 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 		}
 		why := "they are no partition's"
 		if numbered {
-			var cp *checkpoint
-			cp, err = a.leftOf(ctx, log, dir)
+			var l *leftover
+			l, err = a.leftOf(ctx, log, dir)
 			switch {
-			case err != nil || cp != nil && away: // or each of them would wait for the ledger as long
+			case err != nil || l != nil && away: // or each of them would wait for the ledger as long
 				why = ""
-			case cp == nil:
+			case l == nil:
 				why = "they hold no whole checkpoint"
 			default:
-				why, err = a.superseded(ctx, log, cp, worker)
+				why, err = a.superseded(ctx, log, l, worker)
 				away = err != nil && !errors.Is(err, ledger.ErrCorrupt)
 			}
 			errs = append(errs, err)
@@ -124,11 +130,11 @@ func (a *Appender) ours(log ledger.Log) bool {
 	return r != nil && r.log == log
 }
 
-// leftOf returns the checkpoint of a partition that is not ours, nil if there is
-// none. Whether its files are whole is for a claim to find out, which reads them.
-func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*checkpoint, error) {
-	if cp := a.left[log]; cp != nil {
-		return cp, nil
+// leftOf returns what is left of a partition that is not ours, nil if there is no
+// checkpoint. Whether its files are whole is for a claim to find out, which reads them.
+func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*leftover, error) {
+	if l := a.left[log]; l != nil {
+		return l, nil
 	}
 	state, err := segment.State(dir)
 	if errors.Is(err, segment.ErrNoCheckpoint) {
@@ -137,35 +143,37 @@ func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*che
 	if err != nil {
 		return nil, err
 	}
-	cp := new(checkpoint)
-	if json.Unmarshal(state, cp) != nil {
+	l := new(leftover)
+	if json.Unmarshal(state, &l.checkpoint) != nil {
 		return nil, nil //nolint:nilerr // nobody can go on with it
 	}
-	a.left[log] = cp
-	lg := a.deps.Logger.With("dir", dir, "topic", log.Topic, "incarnation", log.Incarnation, "partition", log.Partition, "entry", cp.Seq, "read_to", cp.Position)
+	l.next = l.Seq
+	a.left[log] = l
+	lg := a.deps.Logger.With("dir", dir, "topic", log.Topic, "incarnation", log.Incarnation, "partition", log.Partition, "entry", l.Seq, "read_to", l.Position)
 	if log.Topic == a.cfg.Topic && log.Incarnation == a.cfg.Incarnation {
 		lg.InfoContext(ctx, "local files of a partition that is not ours are kept until the ledger has them or another worker has written to it")
 	} else {
 		lg.WarnContext(ctx, "local files of another topic or incarnation are kept: the ledger may lack what they hold; if kafka.events_topic or kafka.incarnation is not what it should be, correct it; who deletes the directory gives them up")
 	}
-	return cp, nil
+	return l, nil
 }
 
-// superseded tells why a checkpoint's files are of no use: the ledger has them all,
+// superseded tells why local files are of no use: the ledger has them all,
 // or makes them void; "" if they are. An error says that this is not known.
-func (a *Appender) superseded(ctx context.Context, log ledger.Log, cp *checkpoint, worker string) (string, error) {
-	for seq := cp.Seq; ; seq++ {
+func (a *Appender) superseded(ctx context.Context, log ledger.Log, l *leftover, worker string) (string, error) {
+	for ; ; l.next++ {
+		seq := l.next
 		e, err := a.deps.Rotator.Entry(ctx, log, seq)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 			return "", nil
 		case err != nil:
 			return "", fmt.Errorf("look whether ledger %s has another owner: %w", log, err)
-		case seq == cp.Seq && e.Attempt != cp.Attempt: // of another staging bucket, perhaps by mistake
+		case seq == l.Seq && e.Attempt != l.Attempt: // of another staging bucket, perhaps by mistake
 			return "", nil
 		case e.Owner != worker:
 			return fmt.Sprintf("entry %d of ledger %s is of %q", seq, log, e.Owner), nil
-		case e.LowWatermark >= cp.Position:
+		case e.LowWatermark >= l.Position:
 			return fmt.Sprintf("the ledger has them all: entry %d of %s", seq, log), nil
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
 )
 
 // pass is retention that takes all below the offset.
@@ -668,6 +670,41 @@ func TestALedgerThatIsAwayIsAskedOnce(t *testing.T) {
 		next.assigned()
 		time.Sleep(10 * time.Second)
 		require.EqualValues(t, 1, asked.Load())
+		next.end()
+	})
+}
+
+// TestASweepGoesOnWhereTheLastOneEnded: what is left of a chain that nobody writes any
+// more is looked at each minute, for ever.
+func TestASweepGoesOnWhereTheLastOneEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b", "a")
+		time.Sleep(time.Minute) // a checkpoint
+		r.end()
+		next := r.died(Config{Incarnation: "2"})
+		chain := next.chain
+		for range 100 {
+			chain = covers("w", 0)(chain)
+		}
+		log := ledger.Log{Topic: r.cfg.Topic, Incarnation: r.cfg.Incarnation}
+		next.chains = map[ledger.Log][]*ledger.Entry{log: chain}
+		next.chain, next.head = nil, entry(0)
+		var asked atomic.Int64
+		next.looking = func(context.Context) error { asked.Add(1); return nil }
+		next.run()
+		time.Sleep(time.Minute)
+		require.Greater(t, asked.Load(), int64(100))
+		asked.Store(0)
+		time.Sleep(time.Hour)
+		require.Positive(t, asked.Load())
+		require.LessOrEqual(t, asked.Load(), int64(time.Hour/leftEvery))
+		next.mu.Lock()
+		next.chains[log] = covers("w", 3)(chain)
+		next.mu.Unlock()
+		time.Sleep(2 * leftEvery)
+		require.NoDirExists(t, filepath.Join(next.cfg.DataDir, spoolDir, log.Topic, log.Incarnation, "0"))
 		next.end()
 	})
 }
