@@ -209,7 +209,7 @@ func benchCheckpoint(b *testing.B, sources, bytesIn, every int) {
 		save()
 		spools[1].Close()
 		start, startCPU := time.Now(), cpu()
-		r, err := Recover(spools[1].cfg)
+		r, err := Recover(b.Context(), spools[1].cfg)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding"
 	"encoding/json"
@@ -54,15 +55,15 @@ type recovered struct {
 }
 
 // Recover reads what the last process that used the directory left there. It
-// changes nothing on disk. Its error is ErrNoCheckpoint, ErrDamaged, or one of
-// the disk.
-func Recover(cfg Config) (*Recovery, error) {
+// changes nothing on disk. Its error is ErrNoCheckpoint, ErrDamaged, one of the
+// disk, or that of ctx, which ends the reading.
+func Recover(ctx context.Context, cfg Config) (*Recovery, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	r := &Recovery{cfg: cfg, chunks: map[int]*chunk{}, files: map[fileID]*recovered{}}
-	if err := r.read(); err != nil {
+	if err := r.read(ctx); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("recover spool %q: %w", cfg.Dir, err)
 	}
@@ -70,26 +71,27 @@ func Recover(cfg Config) (*Recovery, error) {
 }
 
 // State returns what the owner gave to the last whole checkpoint: Recovery's State,
-// without a read of the chunks. Its error is ErrNoCheckpoint, or one of the disk.
-func State(dir string) ([]byte, error) {
+// without a read of the chunks. Its error is ErrNoCheckpoint, one of the disk, or that
+// of ctx.
+func State(ctx context.Context, dir string) ([]byte, error) {
 	r := &Recovery{cfg: Config{Dir: dir}}
 	defer r.Close()
-	c, _, err := r.newest()
+	c, _, err := r.newest(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("recover state of spool %q: %w", dir, err)
 	}
 	return c.State, nil
 }
 
-func (r *Recovery) read() error {
-	c, lines, err := r.newest()
+func (r *Recovery) read(ctx context.Context) error {
+	c, lines, err := r.newest(ctx)
 	if err != nil {
 		return err
 	}
 	r.State, r.sealed = c.State, c.Sealed
 	slices.SortFunc(c.Chunks, func(a, b chunkListed) int { return cmp.Compare(a.N, b.N) })
 	for _, l := range c.Chunks {
-		if err := r.readChunk(l); err != nil {
+		if err := r.readChunk(ctx, l); err != nil {
 			return err
 		}
 	}
@@ -100,13 +102,13 @@ func (r *Recovery) read() error {
 }
 
 // newest returns the last whole checkpoint, and the lines before it.
-func (r *Recovery) newest() (*checkpoint, []placed, error) {
+func (r *Recovery) newest(ctx context.Context) (*checkpoint, []placed, error) {
 	numbers, err := r.numbers(journalExt)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, n := range slices.Backward(numbers) {
-		c, lines, err := r.readJournal(n)
+		c, lines, err := r.readJournal(ctx, n)
 		if err != nil || c != nil { // nil: killed before the first checkpoint in it
 			return c, lines, err
 		}
@@ -157,14 +159,14 @@ type placed struct {
 
 // readJournal returns the last checkpoint of a journal whose chunks are there,
 // nil if there is none, and the lines before it.
-func (r *Recovery) readJournal(n int) (*checkpoint, []placed, error) {
+func (r *Recovery) readJournal(ctx context.Context, n int) (*checkpoint, []placed, error) {
 	j, err := openChunk(r.cfg.Dir, n, journalExt)
 	if err != nil {
 		return nil, nil, err
 	}
 	var all, lines []placed
 	var last *checkpoint
-	_, err = scan(j.file, j.size, func(f frame, at int64) error {
+	_, err = scan(ctx, j.file, j.size, func(f frame, at int64) error {
 		switch f.kind {
 		case kindLines:
 			end := int64(len(f.payload))
@@ -218,14 +220,14 @@ func (r *Recovery) there(c *checkpoint) (bool, error) {
 }
 
 // readChunk takes up the blocks of a chunk.
-func (r *Recovery) readChunk(l chunkListed) error {
+func (r *Recovery) readChunk(ctx context.Context, l chunkListed) error {
 	c, err := openChunk(r.cfg.Dir, l.N, chunkExt)
 	if err != nil {
 		return err
 	}
 	c.size = l.Size // what was written after the checkpoint is not ours to use
 	r.chunks[l.N] = c
-	end, err := scan(c.file, c.size, func(f frame, at int64) error {
+	end, err := scan(ctx, c.file, c.size, func(f frame, at int64) error {
 		if f.kind != kindBlock {
 			return fmt.Errorf("%w: frame of kind %q", ErrDamaged, f.kind)
 		}

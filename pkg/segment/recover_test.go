@@ -3,6 +3,7 @@ package segment
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -137,7 +138,7 @@ func (l *life) done(m Meta) (bool, error) {
 func (l *life) recovered(dir string) (checkpoint int, s *Spool, sealed []*Sealed, err error) {
 	cfg := l.cfg
 	cfg.Dir = dir
-	r, err := Recover(cfg)
+	r, err := Recover(l.t.Context(), cfg)
 	if err != nil {
 		return 0, nil, nil, err
 	}
@@ -353,7 +354,7 @@ func TestLimitsThatWereLowered(t *testing.T) {
 			nothing := func(Meta) (bool, error) { return false, nil }
 			for level, limit := range map[int]int64{1: 200 << 10, 9: 1 << 20} {
 				cfg.MaxBytes, cfg.Level = limit, level
-				r, err := Recover(cfg)
+				r, err := Recover(t.Context(), cfg)
 				require.NoError(t, err)
 				s, files, err := r.Resume(nothing)
 				require.NoError(t, err, "another level is none of a file's business")
@@ -423,18 +424,18 @@ func TestAJournalThatCannotBeRead(t *testing.T) {
 	require.NoError(t, err)
 	s.Close()
 	broken := errors.New("input/output error")
-	_, err = scan(brokenDisk{broken}, 1<<10, func(frame, int64) error { return nil })
+	_, err = scan(t.Context(), brokenDisk{broken}, 1<<10, func(frame, int64) error { return nil })
 	require.ErrorIs(t, err, broken)
 	require.NotErrorIs(t, err, errTorn)
 
 	newest := chunkPath(cfg.Dir, 7, journalExt)
 	require.NoError(t, os.Symlink(newest, newest))
-	_, err = Recover(cfg)
+	_, err = Recover(t.Context(), cfg)
 	require.ErrorIs(t, err, syscall.ELOOP)
 	require.NotErrorIs(t, err, ErrNoCheckpoint)
 	require.NotErrorIs(t, err, ErrDamaged)
 	require.NoError(t, os.Remove(newest))
-	r, err := Recover(cfg)
+	r, err := Recover(t.Context(), cfg)
 	require.NoError(t, err)
 	require.Equal(t, "earlier", string(r.State))
 	r.Close()
@@ -464,9 +465,9 @@ func TestAChunkThatCannotBeLookedAt(t *testing.T) {
 	away := filepath.Join(t.TempDir(), "away")
 	both := func(check func(err error)) {
 		t.Helper()
-		_, err := State(cfg.Dir)
+		_, err := State(t.Context(), cfg.Dir)
 		check(err)
-		r, err := Recover(cfg)
+		r, err := Recover(t.Context(), cfg)
 		check(err)
 		if r != nil {
 			r.Close()
@@ -518,7 +519,7 @@ func TestANoteOfASealedFileMayBeNewerThanItsFrames(t *testing.T) {
 	require.NoError(t, err)
 	s.Close()
 
-	r, err := Recover(cfg)
+	r, err := Recover(t.Context(), cfg)
 	require.NoError(t, err)
 	again, files, err := r.Resume(func(Meta) (bool, error) { return false, nil })
 	require.NoError(t, err)
@@ -530,16 +531,61 @@ func TestANoteOfASealedFileMayBeNewerThanItsFrames(t *testing.T) {
 
 // TestStateReadsNoChunks: a damaged one is none of its business.
 func TestStateReadsNoChunks(t *testing.T) {
-	_, err := State(filepath.Join(t.TempDir(), "spool"))
+	_, err := State(t.Context(), filepath.Join(t.TempDir(), "spool"))
 	require.ErrorIs(t, err, ErrNoCheckpoint)
 	cfg, chunk := oneChunk(t)
 	b, err := os.ReadFile(chunk)
 	require.NoError(t, err)
 	b[len(b)/2] ^= 1
 	require.NoError(t, os.WriteFile(chunk, b, 0o600))
-	_, err = Recover(cfg)
+	_, err = Recover(t.Context(), cfg)
 	require.ErrorIs(t, err, ErrDamaged)
-	state, err := State(cfg.Dir)
+	state, err := State(t.Context(), cfg.Dir)
 	require.NoError(t, err)
 	require.Equal(t, "state", string(state))
+}
+
+// endsAfter is a context that is cancelled once it was asked so often.
+type endsAfter struct {
+	context.Context
+	asks int
+}
+
+func (c *endsAfter) Err() error {
+	if c.asks--; c.asks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestARecoveryThatIsCancelled, wherever it is, is no damage: who hears of damage
+// deletes the files.
+func TestARecoveryThatIsCancelled(t *testing.T) {
+	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), blockBytes: 1 << 10, chunkBytes: 4 << 10}
+	s, err := New(cfg)
+	require.NoError(t, err)
+	for o := range int64(100) {
+		require.NoError(t, s.Append(ledger.Stream{Source: "a"}, o, 0, bytes.Repeat([]byte("x"), 200)))
+		if o%10 == 9 {
+			_, err = s.Checkpoint([]byte("state"))
+			require.NoError(t, err)
+		}
+	}
+	s.Close()
+	for asks := 0; ; asks++ {
+		ctx := &endsAfter{t.Context(), asks}
+		r, err := Recover(ctx, cfg)
+		if err == nil {
+			r.Close()
+			require.Greater(t, asks, 20, "frames")
+			require.Zero(t, ctx.asks)
+			return
+		}
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, ErrDamaged)
+		require.NotErrorIs(t, err, ErrNoCheckpoint)
+		_, err = State(&endsAfter{t.Context(), min(asks, 3)}, cfg.Dir)
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, ErrNoCheckpoint)
+	}
 }

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"context"
 	"fmt"
 	"io"
 )
@@ -8,8 +9,8 @@ import (
 // scan calls fn for the frames in the first size bytes of a file, one after
 // the other, with where their payloads lie; a frame's bytes are valid until fn
 // returns. It returns where the first frame that is not whole begins, or
-// where fn ended it, with the error: nil if all bytes are whole frames.
-func scan(file io.ReaderAt, size int64, fn func(f frame, payloadAt int64) error) (int64, error) {
+// where fn or ctx ended it, with the error: nil if all bytes are whole frames.
+func scan(ctx context.Context, file io.ReaderAt, size int64, fn func(f frame, payloadAt int64) error) (int64, error) {
 	var (
 		window []byte
 		buf    []byte // part of window: the file from at on
@@ -35,6 +36,9 @@ func scan(file io.ReaderAt, size int64, fn func(f frame, payloadAt int64) error)
 		return nil
 	}
 	for at < size {
+		if err := ctx.Err(); err != nil {
+			return at, err
+		}
 		if err := need(frameFixed); err != nil {
 			return at, err
 		}

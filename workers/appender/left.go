@@ -136,7 +136,7 @@ func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*lef
 	if l := a.left[log]; l != nil {
 		return l, nil
 	}
-	state, err := segment.State(dir)
+	state, err := segment.State(ctx, dir)
 	if errors.Is(err, segment.ErrNoCheckpoint) {
 		return nil, nil
 	}

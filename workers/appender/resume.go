@@ -140,11 +140,12 @@ func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string
 			return nil, segment.ErrNoCheckpoint // whatever ended the tenure before is not met again
 		}
 		var err error
-		local, err = segment.Recover(cfg)
-		if errors.Is(err, segment.ErrNoCheckpoint) {
+		local, err = segment.Recover(ctx, cfg)
+		switch {
+		case err == nil:
+		case errors.Is(err, segment.ErrNoCheckpoint) || ctx.Err() != nil: // the latter says nothing of the files
 			return nil, err
-		}
-		if err != nil {
+		default:
 			return nil, fmt.Errorf("%w: %w", errUntrusted, err)
 		}
 	}

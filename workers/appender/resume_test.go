@@ -132,6 +132,22 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 	}
 }
 
+// TestATakeoverThatIsCancelled while it reads local files leaves them to the next one.
+func TestATakeoverThatIsCancelled(t *testing.T) {
+	s, w := directed(t, "a@1", "b@2", "a@3", "b@4")
+	base, err := s.Acquire(t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = w.p.begin(ctx, base, w.name, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	_, _, err = w.p.local(ctx, base, w.name)
+	require.ErrorIs(t, err, context.Canceled)
+	s.takeOver(w)
+	require.ElementsMatch(t, []string{"4", "a/0-2", "b/1-3"}, holdings(w.c))
+	s.kill(w)
+}
+
 // TestAWatermarkWithinSkippedRecords: a copy of the disk had skipped only some
 // of them when it wrote an entry; which are counted, nobody knows.
 func TestAWatermarkWithinSkippedRecords(t *testing.T) {

@@ -63,7 +63,7 @@ func (t *takeover) close() {
 // and from which position; nil and -1 if it would drop the local files. An error
 // says that this is not known: another try may read them.
 func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string) (*segment.Recovery, int64, error) {
-	local, err := segment.Recover(p.a.spoolConfig(p.log.Partition))
+	local, err := segment.Recover(ctx, p.a.spoolConfig(p.log.Partition))
 	switch {
 	case errors.Is(err, segment.ErrNoCheckpoint):
 		return nil, -1, nil
