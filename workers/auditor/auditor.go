@@ -70,6 +70,7 @@ type Auditor struct {
 	deps    Deps
 	metrics *metrics
 	stays   stays
+	marked  map[ledger.Log]time.Time // until when our markers stand, of chains that we audited; of scheduled audits, of which there is one at a time
 }
 
 // New checks the configuration; it does not connect.
@@ -89,7 +90,7 @@ func New(cfg Config, deps Deps) (*Auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Auditor{cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]time.Time{}}}, nil
+	return &Auditor{cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]time.Time{}}, marked: map[ledger.Log]time.Time{}}, nil
 }
 
 // Run audits when it is time, and watches the owners of the partitions and the

@@ -60,6 +60,7 @@ func (r *round) one(ctx context.Context, log ledger.Log) error {
 	r.metrics.chain(log, &w.report, r.cfg.DryRun)
 	if err == nil && r.scheduled && r.deps.Leases != nil {
 		_ = r.deps.Leases.Mark(ctx, auditedMarker(log), r.cfg.Every/2) // only saves work
+		r.marked[log] = time.Now().Add(r.cfg.Every / 2)
 	}
 	return err
 }
@@ -94,8 +95,13 @@ func (r *round) claim(ctx context.Context, log ledger.Log) (release func(), ours
 }
 
 // auditedByAnother reports whether another scheduled audit of the chain is over,
-// and then forgets its metrics, which the other has.
+// and then forgets its metrics, which the other has. While a marker of ours
+// stands, as after an audit that took long, there is no telling, and the chain
+// is audited.
 func (r *round) auditedByAnother(ctx context.Context, log ledger.Log) bool {
+	if time.Now().Before(r.marked[log]) {
+		return false
+	}
 	done, err := r.deps.Leases.Marked(ctx, auditedMarker(log))
 	if err != nil || !done {
 		return false

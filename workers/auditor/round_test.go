@@ -32,7 +32,8 @@ func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
 		told    bool // by the role
 	}{
 		"nobody":          {func(*testing.T, *rig) {}, 0, true},
-		"on_demand":       {func(_ *testing.T, r *rig) { r.audit() }, 0, true},
+		"itself":          {func(t *testing.T, r *rig) { scheduled(t, r.Auditor) }, 0, true},
+		"on_demand":       {func(t *testing.T, r *rig) { onDemand(t, r, nil) }, 0, true},
 		"on_demand_force": {func(t *testing.T, r *rig) { onDemand(t, r, func(c *Config) { c.Force = true }) }, 0, true},
 		"dry_run":         {func(t *testing.T, r *rig) { onDemand(t, r, func(c *Config) { c.DryRun = true }) }, 0, true},
 		"scheduled_and_done": {func(t *testing.T, r *rig) {
@@ -44,12 +45,12 @@ func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
 			r, reg := newRig(t, nil), prometheus.NewRegistry()
 			e := r.seal(log0, time.Hour, []string{one}, "a")
 			r.park(e, 0, one)
-			role := r.another(nil)
+			role := r.Auditor
 			var err error
 			role.metrics, err = newMetrics(reg)
 			require.NoError(t, err)
 			scheduled(t, role)
-			r.redis.FastForward(time.Hour)
+			r.anHourLater()
 
 			c.other(t, r)
 			require.Equal(t, c.skipped, scheduled(t, role).Skipped)
@@ -60,6 +61,12 @@ func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// anHourLater lets all markers expire.
+func (r *rig) anHourLater() {
+	r.redis.FastForward(time.Hour)
+	clear(r.marked)
 }
 
 func onDemand(t *testing.T, r *rig, change func(*Config)) {
@@ -127,7 +134,7 @@ func TestMetricsAreHandedOver(t *testing.T) {
 	_, err = r.Auditor.audit(t.Context(), true)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, gather(t, reg)["sealift_auditor_destination_parked_files"])
-	r.redis.FastForward(time.Hour)
+	r.anHourLater()
 
 	hold(t, r)
 	r.deps.Staging = &listedStore{r.deps.Staging, func() { // by now the other is done with the first
