@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -444,8 +445,12 @@ func TestMetrics(t *testing.T) {
 	r.metrics = m
 	e := r.seal(log0, time.Hour, []string{one, two}, "a")
 	r.park(e, 0, two)
-	r.audit()
 	got := gather(t, reg)
+	require.NotContains(t, got, "sealift_auditor_destination_parked_files")
+	require.True(t, math.IsNaN(got["sealift_auditor_last_audit_timestamp_seconds"]), "so nobody can take that for nothing parked")
+	r.audit()
+	got = gather(t, reg)
+	require.InDelta(t, time.Now().Unix(), got["sealift_auditor_last_audit_timestamp_seconds"], 60)
 	require.EqualValues(t, 2, got["sealift_auditor_owed_without_receipt"])
 	require.EqualValues(t, 1, got["sealift_auditor_parked"])
 	require.EqualValues(t, 1, got["sealift_auditor_enqueued_jobs_total"])

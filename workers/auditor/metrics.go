@@ -41,9 +41,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		seconds:      gauge("last_audit_seconds", "Duration of the last audit."),
 		unowned:      gauge("partitions_unowned", "Partitions of the events topic that no appender is assigned; NaN if that was not known for five minutes, or never yet. Alarm if it stays != 0, which NaN is too."),
 		destinations: newDestinationGauges(),
-		last:         gauge("last_audit_timestamp_seconds", "When the last audit without an error began."),
+		last:         gauge("last_audit_timestamp_seconds", "When the last audit without an error began; NaN: this process has done none yet, and does not know what is owed."),
 	}
 	m.unowned.Set(math.NaN())
+	m.last.Set(math.NaN())
 	if reg == nil {
 		return m, nil
 	}
