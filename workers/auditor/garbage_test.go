@@ -48,6 +48,26 @@ func TestStagedFilesGoAfterTheirTime(t *testing.T) {
 	require.Zero(t, r.staged(owing))
 }
 
+// What an audit keeps, and then begins anew because a receipt is gone, is not
+// forgotten.
+func TestWhatIsKeptBeforeAContradictionGoesAfterItsTime(t *testing.T) {
+	r := newRig(t, nil)
+	kept := r.seal(log0, 3*time.Hour, []string{one}, "a")
+	lost := r.seal(log0, 2*time.Hour, []string{one}, "b")
+	r.deliver(kept, 0, one)
+	r.deliver(lost, 0, one)
+	r.audit()
+	require.EqualValues(t, -1, r.hintOf(log0).Collected, "no turn has come")
+	require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(lost, 0), one)))
+	r.cfg.Retain = time.Hour
+	require.EqualValues(t, 1, r.audit().Enqueued)
+	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.hintOf(log0).Open)
+	r.age(time.Hour)
+	require.EqualValues(t, 1, r.audit().Collected)
+	require.Zero(t, r.staged(kept))
+	require.Equal(t, 1, r.staged(lost))
+}
+
 // age makes everything that is stored by now look older.
 func (r *rig) age(d time.Duration) {
 	r.deps.Staging = &agedStore{Store: r.deps.Staging, until: time.Now(), by: d}

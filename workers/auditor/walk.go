@@ -30,7 +30,7 @@ type walk struct {
 	now    time.Time
 	hint   hint
 	head   *ledger.Entry
-	kept   map[int64]bool // entries that the hint left open
+	kept   map[int64]bool // entries that the hint left open, or this audit before it began anew
 	blind  bool           // Redis does not answer: it is not asked again
 	again  bool           // without Redis, what was open at the last audit is enqueued again
 	told   bool           // something was counted in the hint's accounts
@@ -87,6 +87,9 @@ func (w *walk) run(ctx context.Context) error {
 	if errors.Is(err, errContradiction) {
 		w.deps.Log.ErrorContext(ctx, "receipts are missing that were there: everything is looked at again",
 			"topic", w.log.Topic, "partition", w.log.Partition, "err", err)
+		for _, seq := range w.hint.Open { // some were kept just now, and their turn is over
+			w.kept[seq] = true
+		}
 		done := w.report
 		w.report, w.hint = newChainReport(), w.hint.restart()
 		w.report.Enqueued, w.report.Collected, w.told = done.Enqueued, done.Collected, true
