@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
@@ -158,7 +159,12 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 				put, wrong = later, ""
 			}
 		}
-		if past, may := o.forgotten(info, r); wrong != "" && may {
+		past, may := o.forgotten(info, r)
+		switch {
+		case wrong == "" || !may:
+		case !b.v.outlived(info.LastModified):
+			wrong += retainRaised
+		default:
 			put, wrong = past, ""
 			if !b.v.cfg.Deep { // which reads its lines
 				b.v.report.destination(dest, func(d *Destination) { d.Past++ })
@@ -206,13 +212,20 @@ func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 	return ""
 }
 
-// forgotten returns the receipt of a replay that may have put the object, and
-// whose order was forgotten since: it is the file by what it says of itself, in
-// other bytes than those of receipt r, and has been there for longer than orders
-// are kept. Of what it holds nothing is known.
+// outlived reports whether what was put then has been there for longer than the
+// orders of replays are kept.
+func (v *verifier) outlived(put time.Time) bool { return v.now.Sub(put) > v.cfg.Retain }
+
+// retainRaised says what else may be the reason of what is there too early for the
+// order to be forgotten: for how long orders were kept before nothing says.
+const retainRaised = "; or a replay put it, and its order was forgotten before staging.retain was raised: then nothing is wrong"
+
+// forgotten returns the receipt of a replay that may have put the object, if its
+// order was forgotten since: it is the file by what it says of itself, in other
+// bytes than those of receipt r. Of what it holds nothing is known.
 func (o *file) forgotten(info objstore.Info, r delivery.Receipt) (delivery.Receipt, bool) {
 	sum := info.Metadata["sha256"]
-	if o.now.Sub(info.LastModified) <= o.cfg.Retain || info.Size > replay.MaxBytes(o.f) || sum == r.SHA256 && info.Size != r.Bytes {
+	if info.Size > replay.MaxBytes(o.f) || sum == r.SHA256 && info.Size != r.Bytes {
 		return r, false
 	}
 	r.Bytes, r.ETag, r.SHA256 = info.Size, info.ETag, sum

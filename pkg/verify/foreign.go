@@ -153,14 +153,18 @@ func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) erro
 				delete(keys, key)
 				o := &file{walk: &walk{verifier: v, log: l, chain: chain}, e: e, f: f, ref: delivery.Ref(e, i)}
 				due, err := o.due(ctx, b, key)
+				replayed, perhaps := v.mayBeOf(f.Source, dest), ""
+				if replayed {
+					perhaps = retainRaised
+				}
 				switch {
 				case err != nil:
 					return err
 				case due:
-				case v.now.Sub(put) > v.cfg.Retain && v.mayBeOf(f.Source, dest):
+				case replayed && v.outlived(put):
 					v.report.destination(dest, func(d *Destination) { d.Past++ })
 				default:
-					v.report.problem(NotOwed, "s3://"+b.Name+"/"+key, "%s is there, and owed to %s only", place(o.ref), orNobody(f.Owed))
+					v.report.problem(NotOwed, "s3://"+b.Name+"/"+key, "%s is there, and owed to %s only%s", place(o.ref), orNobody(f.Owed), perhaps)
 				}
 			}
 		}

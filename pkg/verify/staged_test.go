@@ -41,3 +41,35 @@ func TestAnEntryThatComesMeanwhileMakesNoOrphans(t *testing.T) {
 	require.NoError(t, staging.Delete(t.Context(), ledger.EntryKey(testLog, 1)))
 	require.Equal(t, Staged{Present: 3, Unsettled: 3}, verify(nil), "entry 1 cannot be read, and may name them")
 }
+
+// A file that is gone too early is told, for nothing says for how long files were
+// to be kept before; and that they may have been kept for less.
+func TestStagedFilesThatAreGoneTooEarly(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		retain    time.Duration
+		delivered bool
+		want      [2]int64 // problems, collected
+		raised    bool
+	}{
+		"in_time":       {retain: time.Hour, delivered: true, want: [2]int64{0, 1}},
+		"too_early":     {retain: 10_000 * 24 * time.Hour, delivered: true, want: [2]int64{1, 0}, raised: true},
+		"not_delivered": {retain: time.Hour, want: [2]int64{1, 0}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			staging := objstore.NewMemory("staging")
+			head := ledgertest.Append(t, staging, ledgertest.Init(testLog, time.Now().Add(-24*time.Hour)))
+			f := sealed("a", 0, 4, 5)
+			e := ledgertest.Append(t, staging, ledgertest.Next(head, f))
+			if c.delivered {
+				ledgertest.Receipt(t, staging, e, 0, "ws/a", delivery.Receipt{Bucket: "b", Key: delivery.ObjectKey("", testLog, &f), SHA256: f.SHA256, Bytes: f.GzipBytes, Records: f.Records})
+			}
+			r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1, Retain: c.retain}, Deps{Staging: staging})
+			require.NoError(t, err)
+			require.Equal(t, c.want, [2]int64{r.Problems, r.Staged.Collected}, "%v", r.Examples)
+			for _, p := range r.Examples {
+				require.Equal(t, StagedMissing, p.Kind)
+				require.Equal(t, c.raised, strings.Contains(p.What, "if staging.retain was raised since"), p.What)
+			}
+		})
+	}
+}

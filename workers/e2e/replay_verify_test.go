@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,10 +111,11 @@ func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
 		write       func(b []byte, was objstore.Info) ([]byte, objstore.Info)
 		young       bool
 		quick, deep []verify.Kind
+		raised      bool // staging.retain may have been
 	}{
 		"written_anew": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) }},
 		"written_anew_and_its_order_is_lost": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) },
-			young: true, quick: changed, deep: changed},
+			young: true, quick: changed, deep: changed, raised: true},
 		"other_lines": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) {
 			b = lines(func(l []string) []string { return l[1:] })(b)
 			return b, says(b, was)
@@ -142,6 +144,9 @@ func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
 					}
 				})
 				require.Equal(t, want, kindsOf(r), "%v", r.Examples)
+				for _, p := range r.Examples {
+					require.Equal(t, c.raised, strings.Contains(p.What, "before staging.retain was raised"), p.What)
+				}
 				var past int64
 				for _, d := range r.Destinations {
 					past += d.Past

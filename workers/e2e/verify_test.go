@@ -64,6 +64,7 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 		change func(*verify.Config)
 		want   []verify.Kind
 		past   int64
+		raised bool // staging.retain may have been
 	}{
 		"two_destinations_in_one_place": {world: func(w *world) {
 			w.rehome(second, first)
@@ -110,7 +111,8 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 			w.buckets[foreign] = w.buckets[archive]
 			stray(w)
 		}, change: old, want: []verify.Kind{verify.NotOwed}},
-		"a_backfill_whose_order_had_its_time": {world: stray, change: old, past: 1},
+		"a_backfill_whose_order_had_its_time":      {world: stray, change: old, past: 1},
+		"a_backfill_whose_order_is_gone_too_early": {world: stray, want: []verify.Kind{verify.NotOwed}, raised: true},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			w := good.clone(t)
@@ -118,6 +120,9 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 			r := w.verify(c.change)
 			require.Equal(t, c.want, kindsOf(r), "%v", r.Examples)
 			require.Empty(t, r.Unread)
+			for _, p := range r.Examples {
+				require.Equal(t, c.raised, strings.Contains(p.What, "before staging.retain was raised"), p.What)
+			}
 			var past int64
 			for _, d := range r.Destinations {
 				past += d.Past
