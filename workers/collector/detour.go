@@ -28,7 +28,7 @@ func (c *Collector) isBehind(t taken) bool {
 
 // store puts what was taken into the spool and returns nil when it is on the
 // disk. held, unless nil, is what the request holds; it is released then.
-func (c *Collector) store(ctx context.Context, t taken, held *grant, within time.Duration) *refusal {
+func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
 	g := &grant{budget: &c.inFlight}
 	if !g.resize(parcelBytes(t)) {
 		if held != nil {
@@ -61,8 +61,6 @@ func (c *Collector) store(ctx context.Context, t taken, held *grant, within time
 		return retryLater(http.StatusServiceUnavailable, "spool", "events cannot be stored just now: try again")
 	case <-timer.C:
 		return retryLater(http.StatusServiceUnavailable, "spool", "events cannot be stored just now: try again")
-	case <-ctx.Done():
-		return clientGone()
 	}
 }
 
@@ -96,7 +94,7 @@ func (c *Collector) spoolReady(ctx context.Context) error {
 	}
 	if c.gate.enter() {
 		defer c.gate.leave()
-		c.store(ctx, taken{}, nil, time.Second)
+		c.store(taken{}, nil, time.Second)
 	}
 	return c.spooled.failing()
 }

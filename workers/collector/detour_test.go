@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,6 +135,47 @@ func TestKafkaIsWaitedForOnce(t *testing.T) {
 		end()
 		require.Equal(t, []string{"first", "second"}, ids(s.topic.take()))
 	})
+}
+
+// TestWhatAClientThatGoesHasSentIsStored: a page that is left never sends its beacons again.
+func TestWhatAClientThatGoesHasSentIsStored(t *testing.T) {
+	pixel := httptest.NewRequest(http.MethodGet, "/v1/pixel/track?writeKey=wk_web&event=e&messageId=m", nil)
+	for hazard, c := range map[string]struct {
+		r      *http.Request
+		behind bool // events that are in the spool by then
+		want   []string
+	}{
+		"a_beacon":               {post("/v1/track", text(`{"messageId":"m"}`)), false, []string{"m"}},
+		"a_pixel":                {pixel, false, []string{"m"}},
+		"a_beacon_behind_others": {post("/v1/batch", text(`{"batch":[{"writeKey":"wk_server","messageId":"m0"},{"writeKey":"wk_web","messageId":"m1"}]}`)), true, []string{"first", "m0", "m1"}},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+				defer s.spool.Close() // in the bubble
+				s.topic.fail(errAway)
+				if c.behind {
+					require.Equal(t, http.StatusOK, s.as("wk_server", "first"))
+					c.r.Header.Del("Authorization")
+				}
+				release := s.topic.stall()
+				ctx, leave := context.WithCancel(t.Context())
+				time.AfterFunc(time.Second, leave) // synctest's clock
+				if c.behind {
+					leave()
+				}
+				s.do(c.r.WithContext(ctx))
+				<-s.gate.close()
+				release()
+				s.topic.fail(nil)
+				end := s.emptying()
+				synctest.Wait()
+				end()
+				require.ElementsMatch(t, c.want, ids(s.topic.take()))
+				require.Zero(t, s.inFlight.used.Load())
+			})
+		})
+	}
 }
 
 // flaky is a producer that fails for a while now and then; what it failed with

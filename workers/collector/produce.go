@@ -18,7 +18,8 @@ import (
 const spoolAfter = 2 * time.Second
 
 // produce writes what was taken and returns nil when Kafka has acknowledged all
-// of it, or the spool what is left. Production goes on when the client has gone. It ends
+// of it, or the spool what is left. Production goes on when the client has gone, and then
+// what is left goes to the spool as well: browsers send pixels and beacons once. It ends
 // with the answer 503, but for the batch, one of each partition, that is on its way: the
 // sender sends all of it again. Bytes count as in flight until Kafka's client has let go of
 // them, so that an outage fills the bound and no more.
@@ -47,9 +48,9 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) (no *refusal
 	switch {
 	case later.empty():
 	case now.empty():
-		return c.store(ctx, later, g, time.Until(until))
+		return c.store(later, g, time.Until(until))
 	default: // its sender sends all of it again, if it is not all of it that is taken
-		if no := c.store(ctx, later, nil, time.Until(until)); no != nil {
+		if no := c.store(later, nil, time.Until(until)); no != nil {
 			g.release()
 			return no
 		}
@@ -73,6 +74,10 @@ func (c *Collector) direct(ctx context.Context, t taken, g *grant, tryFor, withi
 	}()
 	timer := time.NewTimer(within)
 	defer timer.Stop()
+	gone := ctx.Done()
+	if c.deps.Spool != nil {
+		gone = nil // what is left is stored all the same
+	}
 	select {
 	case o := <-done:
 		switch {
@@ -81,10 +86,10 @@ func (c *Collector) direct(ctx context.Context, t taken, g *grant, tryFor, withi
 		case c.deps.Spool == nil || errors.Is(o.err, errNever): // no time mends that
 			return kafkaAway()
 		}
-		return c.store(ctx, o.left, nil, within-time.Since(start))
+		return c.store(o.left, nil, within-time.Since(start))
 	case <-timer.C:
 		return kafkaAway()
-	case <-ctx.Done():
+	case <-gone:
 		return clientGone()
 	}
 }
