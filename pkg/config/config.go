@@ -211,8 +211,8 @@ type Spool struct {
 	// Dir is the directory, of one process; default none: requests are answered
 	// 503 while Kafka is away.
 	Dir string `yaml:"dir"`
-	// MaxBytes is how much it holds; beyond, requests are answered 503. Only
-	// used when Dir is set. Default 1GiB.
+	// MaxBytes is how much it holds, an eighth of it dead letters; beyond, requests are
+	// answered 503. Only used when Dir is set. Default 1GiB.
 	MaxBytes ByteSize `yaml:"max_bytes"`
 }
 

@@ -7,14 +7,12 @@ import (
 )
 
 // behind knows whose events are in the spool: what comes of these sources goes behind
-// them. And whose dead letters are: these have no order, but would wait for Kafka in vain.
-// It may know of more, never of less, and nothing when the spool is empty.
+// them. It may know of more, never of less, and nothing when the spool is empty.
 // The zero value is of an empty one.
 type behind struct {
 	mu       sync.Mutex
 	found    bool // guarded by mu; some were there at the start, of any source
 	events   keys // guarded by mu; those on their way into it too
-	letters  keys // guarded by mu; as events
 	entering int  // guarded by mu; parcels on their way into it
 }
 
@@ -48,56 +46,49 @@ func (k keys) split(records []stream.Record) (none, some []stream.Record) {
 	return none, some
 }
 
-// split returns what of t does not go behind what is in the spool, and what does.
-func (b *behind) split(t taken) (now, later taken) {
+// split returns which events do not go behind what is in the spool, and which do.
+func (b *behind) split(events []stream.Record) (now, later []stream.Record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.found {
-		return taken{}, t
+		return nil, events
 	}
-	now.records, later.records = b.events.split(t.records)
-	now.dead, later.dead = b.letters.split(t.dead)
-	return now, later
+	return b.events.split(events)
 }
 
-// enter says that t is on its way into the spool, entered whether it is in it now.
-func (b *behind) enter(t taken) {
+// enter says that events are on their way into the spool, entered whether they are in it now.
+func (b *behind) enter(events []stream.Record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.entering++
-	b.add(t, 1)
+	b.events.add(events, 1)
 }
 
-func (b *behind) entered(t taken, is bool) {
+func (b *behind) entered(events []stream.Record, are bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.entering--
-	if !is {
-		b.add(t, -1)
+	if !are {
+		b.events.add(events, -1)
 	}
 }
 
-// leave says that t is in Kafka, or in the spool anew, and whether it was there at the
-// start. Entries leave in their order.
-func (b *behind) leave(t taken, found bool) {
+// leave says that an entry's events are in Kafka, and whether it was there at the start.
+// Entries leave in their order.
+func (b *behind) leave(events []stream.Record, found bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !found {
 		b.found = false
-		b.add(t, -1)
+		b.events.add(events, -1)
 	}
 }
 
-func (b *behind) add(t taken, n int) {
-	b.events.add(t.records, n)
-	b.letters.add(t.dead, n)
-}
-
-// holds tells whether the spool may hold events, and dead letters.
-func (b *behind) holds() (events, letters bool) {
+// holds tells whether the spool may hold events.
+func (b *behind) holds() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.found || len(b.events) > 0, b.found || len(b.letters) > 0
+	return b.found || len(b.events) > 0
 }
 
 // last tells whether the spool holds no more than n records of events.
@@ -117,6 +108,5 @@ func (b *behind) settle(empty func() bool) {
 	if b.entering == 0 && empty() {
 		b.found = false
 		clear(b.events)
-		clear(b.letters)
 	}
 }

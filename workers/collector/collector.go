@@ -111,9 +111,9 @@ type Deps struct {
 	Producer Producer
 	// DeadLetters takes the events that are answered 200 and not taken.
 	DeadLetters Producer
-	// Spool keeps what Kafka does not take just now; Run empties it, and closes
-	// it at its end. nil: there is none.
-	Spool *spool.Spool
+	// Spool keeps the events that Kafka does not take just now, Letters the dead letters; Run
+	// empties them, and closes them at its end. nil: there are none.
+	Spool, Letters *spool.Spool
 	// Refill writes what was in the spool to the events topic. It is another
 	// than Producer, whose batches it would share. Only used with Spool.
 	Refill Producer
@@ -143,8 +143,10 @@ type Collector struct {
 	gate     gate
 	handover handover
 	behind   behind
-	buried   health   // of producing dead letters
-	unburied unburied // refill's
+	hung     hung
+	buried   health // of producing dead letters
+	aside    health // of the spool's taking dead letters
+	unread   health // of its giving them out
 	addr     atomic.Pointer[string]
 	draining atomic.Bool
 	// base is the context of work that outlives its request; cut ends it.
@@ -155,8 +157,8 @@ type Collector struct {
 // New returns a collector that is not listening yet.
 func New(cfg Config, deps Deps) (*Collector, error) {
 	cfg.setDefaults()
-	if deps.Catalog == nil || deps.Producer == nil || deps.DeadLetters == nil || deps.Spool != nil && deps.Refill == nil {
-		return nil, errors.New("new collector: a catalog, a producer, one of dead letters and, with a spool, one to refill Kafka are needed")
+	if deps.Catalog == nil || deps.Producer == nil || deps.DeadLetters == nil || deps.Spool != nil && (deps.Letters == nil || deps.Refill == nil) {
+		return nil, errors.New("new collector: a catalog, a producer, one of dead letters and, with a spool, one of dead letters and a producer to refill Kafka are needed")
 	}
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
@@ -174,12 +176,14 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	}
 	c.spooled = health{log: deps.Log, fails: "the spool does not take events; requests are answered 503", works: "the spool works again"}
 	c.unspool = health{log: deps.Log, fails: "events in the spool cannot be read; what comes waits behind them", works: "events in the spool can be read again"}
+	c.aside = health{log: deps.Log, fails: "the spool does not take dead letters; requests with any are answered 503", works: "the spool takes dead letters again"}
+	c.unread = health{log: deps.Log, fails: "dead letters in the spool cannot be read", works: "dead letters in the spool can be read again"}
 	c.pace.within = cfg.AnswerWithin / 4 // a broker that fails takes some seconds, for its partitions
 	if deps.Spool != nil {
 		c.pace.within = cfg.AnswerWithin // it is the spool that ends the wait
 	}
 	var err error
-	if c.metrics, err = newMetrics(deps.Metrics, c.inFlight.used.Load, deps.Spool); err != nil {
+	if c.metrics, err = newMetrics(deps.Metrics, c.inFlight.used.Load, deps.Spool, deps.Letters); err != nil {
 		return nil, fmt.Errorf("register the collector's metrics: %w", err)
 	}
 	c.base, c.cut = context.WithCancel(context.Background())

@@ -22,8 +22,8 @@ func (c *Collector) isBehind(t taken) bool {
 	if c.deps.Spool.Empty() {
 		return false
 	}
-	_, later := c.behind.split(t)
-	return len(later.records) > 0
+	_, later := c.behind.split(t.records)
+	return len(later) > 0
 }
 
 // store puts what was taken into the spool and returns nil when it is on the
@@ -38,10 +38,9 @@ func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
 	}
 	done := make(chan error, 1)
 	c.gate.again()
-	c.behind.enter(t)
 	go func() {
 		defer c.gate.leave()
-		err := c.entered(t, time.Now())
+		err := c.append(t, time.Now())
 		g.release()
 		if held != nil {
 			held.release()
@@ -64,21 +63,28 @@ func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
 	}
 }
 
-// append puts t into the spool.
+// append puts t into the spools. Letters first: if the events' spool does not take those,
+// they come again, and a letter that is there twice is left out when it is redriven.
 func (c *Collector) append(t taken, at time.Time) error {
-	c.behind.enter(t)
-	return c.entered(t, at)
+	if len(t.dead) > 0 {
+		err := put(c.deps.Letters, taken{dead: t.dead}, at)
+		c.aside.observe(err)
+		if err != nil || len(t.records) == 0 {
+			return err
+		}
+	}
+	c.behind.enter(t.records)
+	err := put(c.deps.Spool, taken{records: t.records}, at)
+	c.behind.entered(t.records, err == nil)
+	c.spooled.observe(err)
+	return err
 }
 
-// entered is append of what behind knows to be on its way.
-func (c *Collector) entered(t taken, at time.Time) error {
-	err := c.deps.Spool.Append(spool.Entry{
+func put(into *spool.Spool, t taken, at time.Time) error {
+	return into.Append(spool.Entry{
 		Time: at, Records: len(t.records) + len(t.dead),
 		Payload: appendParcel(make([]byte, 0, parcelBytes(t)), t),
 	})
-	c.behind.entered(t, err == nil)
-	c.spooled.observe(err)
-	return err
 }
 
 // spoolReady tells whether the spool works, or is not needed. One that failed is

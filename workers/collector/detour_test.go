@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -25,24 +26,34 @@ import (
 type spooling struct {
 	*bench
 	dir      string
-	spool    *spool.Spool
+	spool    *spool.Spool // of events
+	letters  *spool.Spool
 	emptying func() (end func())
 }
 
 func newSpooling(t *testing.T, cfg Config, dir string, maxBytes int64) *spooling {
 	t.Helper()
 	logged := &logtest.Buffer{}
-	held, err := spool.Open(spool.Config{Dir: dir, MaxBytes: maxBytes}, logTo(logged))
+	s := &spooling{dir: dir}
+	var err error
+	s.spool, s.letters, err = OpenSpools(dir, maxBytes, logTo(logged))
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, held.Close()) })
-	s := &spooling{dir: dir, spool: held}
+	t.Cleanup(s.close)
 	s.bench = newBench(t, cfg, func(d *Deps) {
-		d.Spool, d.Refill, d.Log = held, d.Producer, logTo(logged)
+		d.Spool, d.Letters, d.Refill, d.Log = s.spool, s.letters, d.Producer, logTo(logged)
 	})
 	s.logged = logged
 	s.emptying = func() func() { return s.startEmptying(t.Context()) }
 	return s
 }
+
+// close is for those in a synctest bubble to call before its end.
+func (s *spooling) close() {
+	require.NoError(s.t, errors.Join(s.spool.Close(), s.letters.Close()))
+}
+
+// held is what both spools hold.
+func (s *spooling) held() spool.Stats { return both(s.spool.Stats(), s.letters.Stats()) }
 
 func (s *spooling) send(id string) int {
 	return s.do(post("/v1/track", text(fmt.Sprintf(`{"userId":"u","event":"e","messageId":%q}`, id)))).Code
@@ -62,7 +73,7 @@ func ids(records []stream.Record) (all []string) {
 func TestALetterThatIsWrittenTakesNoDetour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
-		defer s.spool.Close() // in the bubble
+		defer s.close() // in the bubble
 		s.topic.fail(errAway)
 		end := s.emptying()
 		require.Equal(t, http.StatusOK, s.do(post("/v1/batch", text(`{"batch":[{"type":"track","userId":"u"},{"type":"page","userId":"u","messageId":"m"}]}`))).Code)
@@ -77,7 +88,7 @@ func TestALetterThatIsWrittenTakesNoDetour(t *testing.T) {
 func TestEventsTakeTheDetourWhileKafkaIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
-		defer s.spool.Close() // in the bubble
+		defer s.close() // in the bubble
 		require.Equal(t, http.StatusOK, s.send("direct"))
 		require.Equal(t, []string{"direct"}, ids(s.topic.take()))
 
@@ -122,7 +133,7 @@ func TestEventsTakeTheDetourWhileKafkaIsAway(t *testing.T) {
 func TestKafkaIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
-		defer s.spool.Close()
+		defer s.close()
 		release := s.topic.stall()
 		start := time.Now()
 		require.Equal(t, http.StatusOK, s.send("first"))
@@ -152,7 +163,7 @@ func TestWhatAClientThatGoesHasSentIsStored(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
-				defer s.spool.Close() // in the bubble
+				defer s.close() // in the bubble
 				s.topic.fail(errAway)
 				if c.behind {
 					require.Equal(t, http.StatusOK, s.as("wk_server", "first"))
@@ -327,7 +338,7 @@ func TestASegmentThatCannotBeRead(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
 				s := newSpooling(t, Config{}, dir, 64<<20)
-				defer s.spool.Close()
+				defer s.close()
 				s.deps.Ping = func(context.Context) error { return nil }
 				s.topic.fail(errAway)
 				require.Equal(t, http.StatusOK, s.send("m0"))
@@ -420,7 +431,7 @@ func TestTheSpoolAtAStop(t *testing.T) {
 func TestAStopWaitsForOneTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
-		defer s.spool.Close() // in the bubble
+		defer s.close() // in the bubble
 		defer s.topic.stall()()
 		end := s.emptying()
 		require.Equal(t, http.StatusOK, s.send("m"))

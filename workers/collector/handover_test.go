@@ -26,18 +26,21 @@ func (r remote) Produce(ctx context.Context, records ...stream.Record) error {
 
 // TestTheDetourEndsWhileClientsSend: at any moment something is on its way into
 // the spool or out of it, and yet the spool is out of use soon after Kafka is
-// back, for good. An event that the disk did not take is no part of it.
+// back, for good. An event that the disk did not take is no part of it, and neither
+// are dead letters that Kafka does not take.
 func TestTheDetourEndsWhileClientsSend(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{}, dir, 64<<20)
-		defer s.spool.Close()
+		defer s.close()
 		s.deps.Producer, s.deps.Refill = remote{s.topic}, remote{s.topic}
 		s.topic.fail(errAway)
 		end := s.emptying()
 		require.NoError(t, os.Rename(dir, dir+".away"))
 		require.Equal(t, http.StatusServiceUnavailable, s.send("refused"))
 		require.NoError(t, os.Rename(dir+".away", dir))
+		s.dead.fail(errAway)
+		require.NoError(t, s.append(taken{dead: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
 		var stopped atomic.Bool
 		var sending sync.WaitGroup
 		for c := range 8 {
@@ -60,6 +63,7 @@ func TestTheDetourEndsWhileClientsSend(t *testing.T) {
 		}
 		stopped.Store(true)
 		sending.Wait()
+		require.False(t, s.letters.Empty())
 		end()
 	})
 }
@@ -69,7 +73,7 @@ func TestTheDetourEndsWhileClientsSend(t *testing.T) {
 func TestAHandoverThatFailsHoldsUpRequestsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
-		defer s.spool.Close()
+		defer s.close()
 		s.topic.fail(errAway)
 		require.Equal(t, http.StatusOK, s.send("outage"))
 		s.handover.begin()

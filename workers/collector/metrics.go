@@ -22,7 +22,7 @@ type metrics struct {
 	produceSeconds   prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, held *spool.Spool) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, events, letters *spool.Spool) (*metrics, error) {
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "sealift", Subsystem: "collector", Name: name, Help: help}
 	}
@@ -48,17 +48,18 @@ func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, held *spo
 	}
 	inFlight := prometheus.NewGaugeFunc(gauge("in_flight_bytes", "Bytes of requests and records in flight."), func() float64 { return float64(inFlightBytes()) })
 	all := []prometheus.Collector{m.requests, m.refused, m.events, m.rejected, m.receivedBytes, m.lineBytes, m.panics, m.inFlightRequests, m.produceSeconds, inFlight}
-	if held != nil {
+	if events != nil {
+		stats := func() spool.Stats { return both(events.Stats(), letters.Stats()) }
 		all = append(all,
-			prometheus.NewGaugeFunc(gauge("spool_bytes", "Bytes of the spool on the disk."), func() float64 { return float64(held.Stats().Bytes) }),
-			prometheus.NewGaugeFunc(gauge("spool_records", "Records in the spool that are not in Kafka yet."), func() float64 { return float64(held.Stats().Records) }),
+			prometheus.NewGaugeFunc(gauge("spool_bytes", "Bytes of the spool on the disk."), func() float64 { return float64(stats().Bytes) }),
+			prometheus.NewGaugeFunc(gauge("spool_records", "Records in the spool that are not in Kafka yet."), func() float64 { return float64(stats().Records) }),
 			prometheus.NewGaugeFunc(gauge("spool_oldest_age_seconds", "Age of the oldest record in the spool; 0: it is empty."), func() float64 {
-				if oldest := held.Stats().Oldest; !oldest.IsZero() {
+				if oldest := stats().Oldest; !oldest.IsZero() {
 					return time.Since(oldest).Seconds()
 				}
 				return 0
 			}),
-			prometheus.NewCounterFunc(counter("spool_damages_total", "Places of the spool that could not be read back; the log names them."), func() float64 { return float64(held.Stats().Damages) }),
+			prometheus.NewCounterFunc(counter("spool_damages_total", "Places of the spool that could not be read back; the log names them."), func() float64 { return float64(stats().Damages) }),
 		)
 	}
 	for _, c := range all {
@@ -75,4 +76,13 @@ func (m *metrics) event(line event.Line) {
 		channel = "client"
 	}
 	m.events.WithLabelValues(line.Type, channel).Inc()
+}
+
+// both is what two spools hold together.
+func both(a, b spool.Stats) spool.Stats {
+	a.Bytes, a.Records, a.Damages = a.Bytes+b.Bytes, a.Records+b.Records, a.Damages+b.Damages
+	if a.Oldest.IsZero() || !b.Oldest.IsZero() && b.Oldest.Before(a.Oldest) {
+		a.Oldest = b.Oldest
+	}
+	return a
 }

@@ -43,7 +43,10 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) (no *refusal
 	}
 	now, later := t, taken{}
 	if !c.deps.Spool.Empty() {
-		now, later = c.behind.split(t)
+		now.records, later.records = c.behind.split(t.records)
+	}
+	if !c.deps.Letters.Empty() {
+		now.dead, later.dead = c.hung.split(t.dead)
 	}
 	switch {
 	case later.empty():
@@ -104,7 +107,7 @@ func (c *Collector) write(t taken, within time.Duration) (left taken, err error)
 	// One partition is no sign that another has a leader.
 	waiting, unburied := false, false
 	if c.deps.Spool != nil {
-		waiting, unburied = c.behind.holds()
+		waiting, unburied = c.behind.holds(), !c.deps.Letters.Empty()
 	}
 	if events != nil || len(t.records) > len(left.records) && !waiting {
 		c.producer.observe(events)
@@ -159,6 +162,7 @@ func (c *Collector) events(ctx context.Context, to Producer, records []stream.Re
 // bury writes dead letters once, cut short if their topic does not take them whole.
 func (c *Collector) bury(ctx context.Context, dead []stream.Record) (left []stream.Record, never, err error) {
 	left, large, err := deadletter.Bury(ctx, c.deps.DeadLetters, dead)
+	c.hung.tell(dead, left)
 	if len(large) > 0 {
 		never = errNever
 	}

@@ -31,7 +31,7 @@ const maxStreams = 128
 func (c *Collector) Run(ctx context.Context) (err error) {
 	defer c.cut()
 	if c.deps.Spool != nil {
-		defer func() { err = errors.Join(err, c.deps.Spool.Close()) }()
+		defer func() { err = errors.Join(err, c.deps.Spool.Close(), c.deps.Letters.Close()) }()
 	}
 	server := c.server()
 	serve := server.Serve
@@ -64,16 +64,20 @@ func (c *Collector) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-// startEmptying empties the spool until the function that it returns is
-// called, which lets it end: it waits for it.
+// startEmptying empties the spools until the function that it returns is
+// called, which lets that end: it waits for it.
 func (c *Collector) startEmptying(ctx context.Context) (end func()) {
 	if c.deps.Spool == nil {
 		return func() {}
 	}
-	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() { defer close(done); c.empty(stopping, c.base) }()
-	return func() { stop(); <-done }
+	start := func(empty func(stopping, cut context.Context)) (end func()) {
+		stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan struct{})
+		go func() { defer close(done); empty(stopping, c.base) }()
+		return func() { stop(); <-done }
+	}
+	events, letters := start(c.empty), start(c.emptyLetters)
+	return func() { events(); letters() } // events may become letters
 }
 
 func (c *Collector) server() *http.Server {

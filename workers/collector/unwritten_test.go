@@ -89,14 +89,14 @@ func TestAPartitionWithoutALeader(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, p := newParted(t, Config{}, 0)
-				defer s.spool.Close() // in the bubble
+				defer s.close() // in the bubble
 				end := s.emptying()
 				p.lose("server", hangs)
 				both := post("/v1/batch", text(`{"batch":[{"writeKey":"wk_server","messageId":"s0"},{"writeKey":"wk_web","messageId":"w0"},{"writeKey":"wk_server","messageId":"s1"}]}`))
 				both.Header.Del("Authorization")
 				require.Equal(t, http.StatusOK, s.do(both).Code)
 				require.Equal(t, []string{"w0"}, ids(s.topic.take()))
-				require.EqualValues(t, 2, s.spool.Stats().Records, "what Kafka has not")
+				require.EqualValues(t, 2, s.held().Records, "what Kafka has not")
 				time.Sleep(time.Hour) // synctest's clock: it is tried again many times
 				for i := range 5 {
 					require.Equal(t, http.StatusOK, s.as("wk_server", fmt.Sprint("s", i+2)))
@@ -105,7 +105,7 @@ func TestAPartitionWithoutALeader(t *testing.T) {
 					require.Equal(t, start, time.Now())
 					require.Equal(t, []string{fmt.Sprint("w", i+1)}, ids(s.topic.take()), "past the spool")
 				}
-				require.EqualValues(t, 7, s.spool.Stats().Records)
+				require.EqualValues(t, 7, s.held().Records)
 				require.Equal(t, 1, strings.Count(s.logged.String(), "events cannot be produced; they go to the spool"), "once, whatever the others do")
 				require.NotContains(t, s.logged.String(), "events can be produced again", "it is not true of all")
 				p.lose("", false)
@@ -130,7 +130,7 @@ func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, p := newParted(t, Config{Validate: true}, 0)
-				defer s.spool.Close() // in the bubble
+				defer s.close() // in the bubble
 				letters := &parted{to: s.dead}
 				s.deps.DeadLetters = letters
 				end := s.emptying()
@@ -150,7 +150,7 @@ func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 				}
 				require.Equal(t, strings.Fields("s0 w0 s1 w1 s2 w2 s3 w3 s4 w4 s5 w5"), ids(s.topic.take()), "past the spool")
 				require.Len(t, s.dead.take(), 6, "those of the other source")
-				require.EqualValues(t, 6, s.spool.Stats().Records)
+				require.EqualValues(t, 6, s.held().Records)
 
 				p.lose("server", hangs)
 				require.Equal(t, http.StatusOK, s.as("wk_server", "late"))
@@ -159,7 +159,7 @@ func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 				p.lose("", false)
 				time.Sleep(5 * time.Minute) // synctest's clock
 				require.Equal(t, []string{"late", "s6"}, ids(s.topic.take()), "from behind letters")
-				require.EqualValues(t, 7, s.spool.Stats().Records)
+				require.EqualValues(t, 7, s.held().Records)
 				start := time.Now()
 				require.Equal(t, http.StatusOK, s.as("wk_server", "direct"))
 				require.Equal(t, start, time.Now())
@@ -170,7 +170,7 @@ func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 				time.Sleep(5 * time.Minute)
 				require.ElementsMatch(t, strings.Split("dead s0,dead s1,dead s2,dead s3,dead s4,dead s5,dead s6", ","), ids(s.dead.take()))
 				require.Empty(t, s.topic.take(), "no event for a letter's sake again")
-				require.True(t, s.spool.Empty())
+				require.Zero(t, s.held().Records)
 				require.Zero(t, s.inFlight.used.Load())
 				end()
 			})
@@ -182,7 +182,7 @@ func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 func TestSourcesOfOneRequestGoTheirWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := newParted(t, Config{}, 0)
-		defer s.spool.Close() // in the bubble
+		defer s.close() // in the bubble
 		end := s.emptying()
 		p.lose("server", true)
 		require.Equal(t, http.StatusOK, s.as("wk_server", "s0"))
@@ -193,7 +193,7 @@ func TestSourcesOfOneRequestGoTheirWays(t *testing.T) {
 			require.Equal(t, http.StatusOK, s.do(both).Code)
 			require.Equal(t, start, time.Now())
 			require.Equal(t, []string{fmt.Sprint("w", i+1)}, ids(s.topic.take()))
-			require.EqualValues(t, i+2, s.spool.Stats().Records)
+			require.EqualValues(t, i+2, s.held().Records)
 		}
 		p.lose("", false)
 		time.Sleep(5 * time.Minute) // synctest's clock
@@ -208,7 +208,7 @@ func TestSourcesOfOneRequestGoTheirWays(t *testing.T) {
 func TestOthersOfAChunkAreInKafkaOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := newParted(t, Config{}, 0)
-		defer s.spool.Close() // in the bubble
+		defer s.close() // in the bubble
 		s.topic.fail(errAway)
 		for i := range 3 {
 			require.Equal(t, http.StatusOK, s.as("wk_server", fmt.Sprint("s", i)))
@@ -233,7 +233,7 @@ func TestWhatIsInTheSpoolAtAStartIsOfAnyKey(t *testing.T) {
 	s := newSpooling(t, Config{}, dir, 64<<20)
 	s.topic.fail(errAway)
 	require.Equal(t, http.StatusOK, s.send("old"))
-	require.NoError(t, s.spool.Close())
+	s.close()
 
 	next := newSpooling(t, Config{}, dir, 64<<20)
 	require.Equal(t, http.StatusOK, next.send("m0"))
@@ -272,7 +272,7 @@ func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
 			require.Equal(t, of.status, s.do(post("/v1/batch", text(body))).Code)
 			end := s.emptying()
 			s.topic.fail(nil)
-			require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return s.held().Records == 0 }, 10*time.Second, time.Millisecond)
 			end()
 			require.Equal(t, []string{"m0", "m1"}, ids(s.topic.take()))
 			require.Zero(t, s.inFlight.used.Load())
@@ -280,7 +280,7 @@ func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
 			dead := s.dead.take()
 			if of.letters == 1000 {
 				require.Empty(t, dead)
-				kept, err := filepath.Glob(filepath.Join(s.dir, "damaged", "*.spool"))
+				kept, err := filepath.Glob(filepath.Join(s.dir, "letters", "damaged", "*.spool"))
 				require.NoError(t, err)
 				require.Equal(t, of.spooled, len(kept) == 1, "the disk keeps what no topic takes")
 				return
@@ -305,8 +305,8 @@ func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
 	}
 }
 
-// TestLettersThatWaitHoldUpNothing has twenty chunks of them before an event in a
-// spool that was found at the start, as after a restart.
+// TestLettersThatWaitHoldUpNothing has eight chunks of them, half of them before an event in a
+// spool of a former release that was found at the start, where there was one for both.
 func TestLettersThatWaitHoldUpNothing(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		hangs bool
@@ -321,18 +321,19 @@ func TestLettersThatWaitHoldUpNothing(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				s := newSpooling(t, Config{}, dir, 64<<20)
-				for range 20 {
-					var letters []stream.Record
-					for range 30 {
-						letters = append(letters, stream.Record{Key: []byte("server"), Value: make([]byte, 30_000)})
+				for range 4 {
+					letters := make([]stream.Record, 30)
+					for i := range letters {
+						letters[i] = stream.Record{Key: []byte("server"), Value: make([]byte, 30_000)}
 					}
 					require.NoError(t, s.append(taken{dead: letters}, time.Now()))
+					require.NoError(t, put(s.spool, taken{dead: letters}, time.Now()))
 				}
-				require.NoError(t, s.append(taken{records: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
-				require.NoError(t, s.spool.Close())
+				require.NoError(t, put(s.spool, taken{records: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
+				s.close()
 
 				s = newSpooling(t, Config{}, dir, 64<<20)
-				defer s.spool.Close() // in the bubble
+				defer s.close() // in the bubble
 				letters := &counted{parted: parted{to: s.dead}}
 				letters.lose("server", c.hangs)
 				s.deps.DeadLetters = letters
@@ -342,36 +343,84 @@ func TestLettersThatWaitHoldUpNothing(t *testing.T) {
 					end()
 				}
 				require.Len(t, s.topic.take(), 1, "the event does not wait for them")
-				require.EqualValues(t, 600, s.spool.Stats().Records)
+				require.True(t, s.spool.Empty())
+				require.EqualValues(t, 240, s.letters.Stats().Records)
 				if c.after == 0 {
 					return
 				}
 				require.Equal(t, http.StatusOK, s.send("direct"))
 				require.Len(t, s.topic.take(), 1, "past the spool")
+				files, err := filepath.Glob(filepath.Join(dir, "letters", "*.spool"))
+				require.NoError(t, err)
+				bytes := s.letters.Stats().Bytes
 				time.Sleep(c.after)
-				require.Less(t, letters.calls.Load(), int64(2000), "nor are they tried without a pause")
-				require.EqualValues(t, 600, s.spool.Stats().Records)
+				require.Less(t, letters.calls.Load(), int64(1000), "nor are they tried without a pause")
+				still, err := filepath.Glob(filepath.Join(dir, "letters", "*.spool"))
+				require.NoError(t, err)
+				require.Equal(t, files, still, "nor written again")
+				require.Equal(t, bytes, s.letters.Stats().Bytes)
 				letters.lose("", false)
 				time.Sleep(5 * time.Minute)
-				require.Len(t, s.dead.take(), 600)
-				require.True(t, s.spool.Empty())
+				require.Len(t, s.dead.take(), 240)
+				require.Zero(t, s.held().Records)
 				end()
 			})
 		})
 	}
 }
 
+// TestLettersThatHaveNoRoom: requests with any are answered 503, and events are taken. One that
+// is too large and comes out of the spool waits for room, with what is behind it.
+func TestLettersThatHaveNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := newParted(t, Config{}, 50_000)
+		defer s.close() // in the bubble
+		s.deps.Ping = func(context.Context) error { return nil }
+		s.dead.fail(errAway)
+		letters := 0
+		for _, size := range []int{100_000, 1000} {
+			for ; s.append(taken{dead: []stream.Record{{Key: []byte("web"), Value: make([]byte, size)}}}, time.Now()) == nil; letters++ {
+				require.Less(t, letters, 1000)
+			}
+		}
+		require.Greater(t, letters, 80)
+		one := `{"batch":[{"messageId":"m"},{"messageId":"large","p":"` + strings.Repeat("x", 60_000) + `"}]}`
+		w := s.do(post("/v1/batch", text(one)))
+		require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		require.Contains(t, w.Body.String(), "spool_full")
+		require.Equal(t, http.StatusOK, s.send("event"))
+		require.NoError(t, s.Ready(t.Context()), "events are taken")
+		s.topic.take()
+
+		p.lose("web", false)
+		require.Equal(t, http.StatusOK, s.send("first"))
+		large := stream.Record{Key: []byte("web"), Value: make([]byte, 60_000), Time: time.Now()}
+		require.NoError(t, s.append(taken{records: []stream.Record{large}}, time.Now()))
+		p.lose("", false)
+		end := s.emptying()
+		time.Sleep(time.Hour) // synctest's clock
+		require.Equal(t, []string{"first"}, ids(s.topic.take()))
+		require.False(t, s.spool.Empty())
+		s.dead.fail(nil)
+		time.Sleep(time.Minute)
+		require.Zero(t, s.held().Records)
+		require.Len(t, s.dead.take(), letters+1)
+		require.Zero(t, s.inFlight.used.Load())
+		end()
+	})
+}
+
 // TestASlowDeadLettersTopicTakesThemNotForEver: a try that was given up is written all the same.
 func TestASlowDeadLettersTopicTakesThemNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
-		defer s.spool.Close() // in the bubble
+		defer s.close() // in the bubble
 		s.deps.DeadLetters = slow{s.dead, 7 * time.Second}
 		require.NoError(t, s.append(taken{dead: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
 		end := s.emptying()
 		time.Sleep(time.Hour) // synctest's clock
-		require.True(t, s.spool.Empty())
-		require.Less(t, len(s.dead.take()), 5)
+		require.True(t, s.letters.Empty())
+		require.Len(t, s.dead.take(), 1)
 		end()
 	})
 }

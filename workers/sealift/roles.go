@@ -12,7 +12,6 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/spool"
 	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/appender"
 	"github.com/sealift/sealift/workers/auditor"
@@ -85,7 +84,7 @@ func (a *assembly) addCollector(s *services) error {
 		Log:         log, Metrics: s.metrics,
 	}
 	if c.Spool.Dir != "" {
-		if deps.Spool, err = spool.Open(spool.Config{Dir: c.Spool.Dir, MaxBytes: int64(c.Spool.MaxBytes)}, log); err != nil {
+		if deps.Spool, deps.Letters, err = collector.OpenSpools(c.Spool.Dir, int64(c.Spool.MaxBytes), log); err != nil {
 			return fmt.Errorf("collector.spool.dir: %w", err)
 		}
 		deps.Refill = s.events()
@@ -100,7 +99,7 @@ func (a *assembly) addCollector(s *services) error {
 		deps)
 	if err != nil {
 		if deps.Spool != nil {
-			err = errors.Join(err, deps.Spool.Close())
+			err = errors.Join(err, deps.Spool.Close(), deps.Letters.Close())
 		}
 		return err
 	}

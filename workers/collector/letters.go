@@ -1,0 +1,138 @@
+package collector
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sealift/sealift/pkg/spool"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// lettersShare is which part of the spool is for dead letters. These have a spool of
+// their own: none is in order, and none that Kafka does not take is in an event's way.
+const lettersShare = 8
+
+// lettersFor is one try of letters of the spool. Nothing waits for it, and a topic that is
+// slow would take them again and again.
+const lettersFor = 32 * time.Second
+
+// OpenSpools opens that of events, in dir, and that of dead letters below it, which hold
+// maxBytes together.
+func OpenSpools(dir string, maxBytes int64, log *slog.Logger) (events, letters *spool.Spool, err error) {
+	of := maxBytes / lettersShare
+	if events, err = spool.Open(spool.Config{Dir: dir, MaxBytes: maxBytes - of}, log); err != nil {
+		return nil, nil, err
+	}
+	if letters, err = spool.Open(spool.Config{Dir: filepath.Join(dir, "letters"), MaxBytes: of}, log); err != nil {
+		return nil, nil, errors.Join(err, events.Close())
+	}
+	return events, letters, nil
+}
+
+// hung knows of which keys letters were not taken when they were tried last: others of
+// these would wait for Kafka in vain. The zero value knows of none.
+type hung struct {
+	mu   sync.Mutex
+	keys keys // guarded by mu
+}
+
+// tell says which letters were tried, and which of them Kafka did not take.
+func (h *hung) tell(tried, left []stream.Record) {
+	if len(tried) == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range tried {
+		delete(h.keys, string(tried[i].Key))
+	}
+	if h.keys == nil {
+		h.keys = keys{}
+	}
+	for i := range left {
+		h.keys[string(left[i].Key)] = 1
+	}
+}
+
+// split returns which letters are to be tried, and which are not.
+func (h *hung) split(letters []stream.Record) (now, later []stream.Record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.keys.split(letters)
+}
+
+// putAside puts letters that were among events into their own spool; until that has room
+// for them, the events behind them wait. It returns an error only when it has to stop before.
+func (c *Collector) putAside(stopping context.Context, letters []stream.Record, at time.Time) error {
+	for wait := firstPause; len(letters) > 0; {
+		n := chunk(letters)
+		switch err := c.append(taken{dead: letters[:n]}, at); {
+		case err == nil:
+			letters, wait = letters[n:], firstPause
+		case stopping.Err() != nil:
+			return err
+		default:
+			pause(stopping, wait)
+			wait = min(2*wait, longestPause)
+		}
+	}
+	return nil
+}
+
+// emptyLetters is empty of dead letters.
+func (c *Collector) emptyLetters(stopping, cut context.Context) {
+	for {
+		entries, err := c.deps.Letters.Read(stopping, chunkBytes)
+		if err != nil && stopping.Err() != nil {
+			return
+		}
+		c.unread.observe(err)
+		if err != nil {
+			pause(stopping, longestPause)
+			continue
+		}
+		bad, err := c.refillLetters(stopping, cut, entries)
+		if err != nil {
+			return
+		}
+		c.deps.Letters.Delivered(bad)
+		if c.deps.Letters.Empty() {
+			c.buried.observe(nil)
+		}
+	}
+}
+
+// refillLetters is refill of dead letters. bad also says that something was left out that no
+// topic takes: all behind it would wait for ever.
+func (c *Collector) refillLetters(stopping, cut context.Context, entries []spool.Entry) (bad, err error) {
+	var left []stream.Record
+	for _, e := range entries {
+		t, err := parseParcel(e.Payload)
+		if err == nil && len(t.records) > 0 {
+			err = fmt.Errorf("%w: events among dead letters", errParcel)
+		}
+		bad = cmp.Or(bad, err)
+		left = append(left, t.dead...)
+	}
+	for wait := firstPause; ; wait = min(2*wait, longestPause) {
+		ctx, cancel := tryOf(stopping, cut, lettersFor)
+		var never error
+		left, never, err = c.bury(ctx, left)
+		cancel()
+		bad = cmp.Or(bad, never)
+		if err == nil {
+			return bad, nil
+		}
+		c.buried.observe(err)
+		if stopping.Err() != nil {
+			return bad, err
+		}
+		pause(stopping, wait)
+	}
+}
