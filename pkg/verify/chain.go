@@ -191,9 +191,12 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 	if err != nil {
 		return err
 	}
-	for key, d := range receipts { // whatever the filters: a receipt's file must exist
-		if d.ref.Index >= len(e.Files) {
-			w.report.problem(BadReceipt, key, "the entry has %d files, it is of file %d", len(e.Files), d.ref.Index)
+	for index, of := range receipts { // whatever the filters: a receipt's file must exist
+		if index < len(e.Files) {
+			continue
+		}
+		for _, key := range of {
+			w.report.problem(BadReceipt, key, "the entry has %d files, it is of file %d", len(e.Files), index)
 		}
 	}
 	w.report.edit(func(r *Report) {

@@ -41,11 +41,11 @@ func (o *file) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	for key, r := range o.receipts {
-		if r.ref.Index != o.ref.Index || !o.looksAt(r.destination) {
+	for dest, key := range o.receipts[o.ref.Index] {
+		if !o.looksAt(dest) {
 			continue
 		}
-		if err := o.receipt(ctx, key, r.destination); err != nil {
+		if err := o.receipt(ctx, key, dest); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -96,17 +97,35 @@ func (v *verifier) replays(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(v.cfg.AtOnce)
 	for _, order := range v.orders {
+		var of delivery.FileRef // any of the entry
+		var entry func() (*ledger.Entry, error)
 		for info, err := range objstore.All(gctx, v.staging, delivery.ReplayReceiptsPrefix(order.ID)) {
 			if err != nil {
 				return errors.Join(err, group.Wait())
 			}
-			group.Go(func() error { return v.replayReceipt(gctx, order, info.Key) })
+			job, _, ok := delivery.ParseReplayCopyKey(info.Key)
+			if !ok {
+				v.report.problem(BadReceipt, info.Key, "is no receipt's key")
+				continue
+			}
+			// Their keys come in the order of entries: each is read once, when
+			// the first of its receipts asks for it.
+			if entry == nil || job.File.Log() != of.Log() || job.File.Seq != of.Seq {
+				of = job.File
+				entry = sync.OnceValues(func() (*ledger.Entry, error) {
+					return ledger.NewChain(v.staging, job.File.Log()).Entry(gctx, job.File.Seq)
+				})
+			}
+			read := entry
+			group.Go(func() error { return v.replayReceipt(gctx, order, info.Key, read) })
 		}
 	}
 	return group.Wait()
 }
 
-func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key string) error {
+// replayReceipt holds a receipt against its order; entry reads the entry that its
+// key names.
+func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key string, entry func() (*ledger.Entry, error)) error {
 	bad := func(format string, args ...any) { v.report.problem(BadReceipt, key, format, args...) }
 	r, err := readReceipt(ctx, v.staging, key)
 	switch {
@@ -125,8 +144,7 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 	if !v.looksAt(r.Destination) {
 		return nil
 	}
-	chain := ledger.NewChain(v.staging, r.File.Log())
-	e, err := chain.Entry(ctx, r.File.Seq)
+	e, err := entry()
 	switch {
 	case errors.Is(err, ledger.ErrNotFound) && v.damaged[r.File.Log()]:
 		return nil // said of the chain
@@ -158,6 +176,6 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 			return nil
 		}
 	}
-	o := &file{walk: &walk{verifier: v, log: r.File.Log(), chain: chain}, e: e, f: f, ref: r.File}
+	o := &file{walk: &walk{verifier: v, log: r.File.Log()}, e: e, f: f, ref: r.File}
 	return v.buckets.object(ctx, o, r.Destination, r)
 }

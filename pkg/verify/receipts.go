@@ -9,16 +9,12 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// receiptSet are the receipts of one entry, by key.
-type receiptSet map[string]receiptRef
-
-type receiptRef struct {
-	ref         delivery.FileRef
-	destination string
-}
+// receiptSet are the keys of the receipts of one entry, by the index of their file
+// and their destination.
+type receiptSet map[int]map[string]string
 
 func (s receiptSet) has(ref delivery.FileRef, destination string) bool {
-	_, ok := s[delivery.ReceiptKey(ref, destination)]
+	_, ok := s[ref.Index][destination]
 	return ok
 }
 
@@ -67,7 +63,10 @@ func (s *receiptStream) of(seq int64) (receiptSet, error) {
 		case ref.Seq > seq:
 			return set, nil
 		case ref.Seq == seq:
-			set[s.next.Key] = receiptRef{ref, destination}
+			if set[ref.Index] == nil {
+				set[ref.Index] = map[string]string{}
+			}
+			set[ref.Index][destination] = s.next.Key
 		}
 		if err := s.advance(); err != nil {
 			return set, err
