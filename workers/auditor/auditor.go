@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,7 +71,9 @@ type Auditor struct {
 	deps    Deps
 	metrics *metrics
 	stays   stays
-	marked  map[ledger.Log]time.Time // until when our markers stand, of chains that we audited; of scheduled audits, of which there is one at a time
+	// Of scheduled audits, of which there is one at a time:
+	marked map[ledger.Log]time.Time // until when our markers stand, of chains that we audited
+	behind map[ledger.Log]bool      // chains with garbage for which there was no time
 }
 
 // New checks the configuration; it does not connect.
@@ -90,7 +93,7 @@ func New(cfg Config, deps Deps) (*Auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Auditor{cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]time.Time{}}, marked: map[ledger.Log]time.Time{}}, nil
+	return &Auditor{cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]time.Time{}}, marked: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}}, nil
 }
 
 // Run audits when it is time, and watches the owners of the partitions and the
@@ -167,7 +170,8 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	}
 	round := &round{Auditor: a, scheduled: scheduled, parked: parked, orders: orders, report: r, walked: map[ledger.Log]bool{}}
 	if scheduled {
-		round.share = a.cfg.Every / 2 / time.Duration(max(1, len(logs)))
+		round.garbage = a.cfg.Every / 2
+		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.lateness(x), a.lateness(y)) })
 	}
 	errs := round.walkAll(ctx, logs)
 	a.foldRequests(ctx)
@@ -176,6 +180,15 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	errs = append(errs, err, a.sweepParked(ctx, parked, round.walked), a.sweepReplays(ctx, past))
 	round.handOver(ctx)
 	return errors.Join(errs...)
+}
+
+// lateness puts chains that are behind with their garbage last: they have all of
+// the time that the others did not need.
+func (a *Auditor) lateness(l ledger.Log) int {
+	if a.behind[l] {
+		return 1
+	}
+	return 0
 }
 
 // foldRequests keeps copiers' pages from piling up. No audit fails for want of

@@ -22,10 +22,15 @@ const mostAtOnce = 64
 // share of time, and the next goes on: the audit of other chains waits.
 func (w *walk) collect(ctx context.Context) error {
 	noted, begun := w.hint.Collected, time.Now()
+	defer func() { w.spent += time.Since(begun) }()
 	for some := int64(1); w.hint.Collected < w.hint.Through; some = min(2*some, mostAtOnce) { // of most chains one is young
 		more, err := w.collectSome(ctx, min(w.hint.Collected+some, w.hint.Through))
-		if err != nil || !more || w.share > 0 && time.Since(begun) >= w.share {
+		if err != nil || !more {
 			return err
+		}
+		if w.share > 0 && time.Since(begun) >= w.share && w.hint.Collected < w.hint.Through {
+			w.report.Behind = 1
+			return nil
 		}
 		if w.hint.Collected-noted >= batchEntries {
 			noted = w.hint.Collected

@@ -511,3 +511,32 @@ func TestABacklogOfGarbageHoldsNothingUp(t *testing.T) {
 		require.Less(t, time.Since(begun), 1000*time.Minute/atOnce+10*time.Minute, "some at a time")
 	})
 }
+
+// Of many partitions one that is behind has the time that the others do not
+// need: its part alone might never do.
+func TestTimeForGarbageThatIsNotNeededIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		backlog := r.sealOld(log0, 500)
+		for p := 1; p < 20; p++ {
+			l := log0
+			l.Partition = p
+			r.sealOld(l, 2)
+		}
+		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Minute) }}
+		audit := func() Report {
+			begun := time.Now()
+			report, err := r.Auditor.audit(t.Context(), true)
+			require.NoError(t, err)
+			require.Less(t, time.Since(begun), 3*time.Hour/4)
+			return report
+		}
+		require.Equal(t, 1, audit().Behind)
+		require.Less(t, r.hintOf(log0).Collected, int64(10), "nobody knew yet")
+		require.Equal(t, 1, audit().Behind)
+		require.Greater(t, r.hintOf(log0).Collected, int64(200))
+		audit()
+		require.Zero(t, audit().Behind)
+		require.Equal(t, backlog[len(backlog)-1].Seq, r.hintOf(log0).Collected)
+	})
+}

@@ -19,6 +19,7 @@ type Report struct {
 	Chains      int       `json:"chains"`
 	Skipped     int       `json:"chains_skipped"` // another auditor has them in work, or just had
 	Failed      int       `json:"chains_failed"`
+	Behind      int       `json:"chains_behind"` // with garbage that there was no time for: the next audit goes on
 	Entries     int64     `json:"entries"`
 	counts
 	TooNew    int64 `json:"too_new"`           // owed pairs that were left alone
@@ -70,6 +71,7 @@ func (c counts) Undelivered() int64 { return c.Owed - c.Delivered }
 
 // chainReport is the part of a report about one chain.
 type chainReport struct {
+	Behind                                        int // 1: with its garbage
 	Entries, TooNew, Enqueued, Collected, Orphans int64
 	destinations                                  map[string]*counts
 }
@@ -91,6 +93,7 @@ func (r *Report) Took() time.Duration { return time.Duration(r.TookSeconds * flo
 
 func (r *Report) add(c *chainReport) {
 	r.Chains++
+	r.Behind += c.Behind
 	r.Entries += c.Entries
 	r.TooNew += c.TooNew
 	r.Enqueued += c.Enqueued
@@ -138,7 +141,7 @@ const enabled = "enabled"
 // LogValue implements slog.LogValuer.
 func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(
-		slog.Int("chains", r.Chains), slog.Int("skipped", r.Skipped), slog.Int("failed", r.Failed), slog.Int64("entries", r.Entries),
+		slog.Int("chains", r.Chains), slog.Int("skipped", r.Skipped), slog.Int("failed", r.Failed), slog.Int("behind", r.Behind), slog.Int64("entries", r.Entries),
 		slog.Int64("owed", r.Owed), slog.Int64("delivered", r.Delivered), slog.Int64("missing", r.Missing),
 		slog.Int64("enqueued", r.Enqueued), slog.Int64("redriven", r.Redriven), slog.Int64("queued", r.Queued), slog.Int64("parked", r.Parked), slog.Int64("too_new", r.TooNew),
 		slog.Float64("oldest_undelivered_seconds", r.OldestUndeliveredSeconds),

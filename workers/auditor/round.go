@@ -21,7 +21,7 @@ type round struct {
 	scheduled bool
 	parked    *parkedSet
 	orders    *replays
-	share     time.Duration // of each chain, of the time for garbage; 0: no limit
+	garbage   time.Duration // what is left of the time for garbage; only used when scheduled
 	report    *Report
 	walked    map[ledger.Log]bool
 	held      []ledger.Log // by another auditor, which was not done with them
@@ -29,11 +29,11 @@ type round struct {
 
 // walkAll walks the chains one after another.
 func (r *round) walkAll(ctx context.Context, logs []ledger.Log) (errs []error) {
-	for _, log := range logs {
+	for i, log := range logs {
 		if ctx.Err() != nil {
 			return append(errs, ctx.Err())
 		}
-		if err := r.one(ctx, log); err != nil {
+		if err := r.one(ctx, log, len(logs)-i); err != nil {
 			r.report.Failed++
 			errs = append(errs, fmt.Errorf("audit ledger %s: %w", log, err))
 		}
@@ -41,8 +41,9 @@ func (r *round) walkAll(ctx context.Context, logs []ledger.Log) (errs []error) {
 	return errs
 }
 
-// one audits a chain unless another auditor does, or just did.
-func (r *round) one(ctx context.Context, log ledger.Log) error {
+// one audits a chain unless another auditor does, or just did. Left is how many
+// there are still, with this one, to share the time for garbage.
+func (r *round) one(ctx context.Context, log ledger.Log, left int) error {
 	release, ours := r.claim(ctx, log)
 	if !ours {
 		r.report.Skipped++
@@ -50,8 +51,14 @@ func (r *round) one(ctx context.Context, log ledger.Log) error {
 	}
 	defer release()
 	w := newWalk(r.Auditor, log, r.parked, r.orders)
-	w.share = r.share
+	if r.scheduled {
+		w.share = max(1, r.garbage/time.Duration(left))
+	}
 	err := w.run(ctx)
+	if r.scheduled {
+		r.garbage -= w.spent
+		r.behind[log] = w.report.Behind > 0
+	}
 	if !w.whole {
 		return err
 	}

@@ -36,6 +36,7 @@ type walk struct {
 	told   bool           // something was counted in the hint's accounts
 	whole  bool           // all that was to be visited was
 	share  time.Duration  // of the time for garbage; 0: no limit
+	spent  time.Duration  // of it
 
 	mu      sync.Mutex // guards report and visited, of concurrent visits
 	report  chainReport
