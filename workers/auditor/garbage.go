@@ -47,9 +47,9 @@ func (w *walk) collect(ctx context.Context) error {
 // is too young, as are those after it.
 func (w *walk) collectSome(ctx context.Context, through int64) (more bool, err error) {
 	first := w.hint.Collected + 1
-	turns := make([]turn, through-first+1)
+	turns, files := make([]turn, through-first+1), make([]int, through-first+1)
 	errs := job.SomeAtOnce(len(turns), atOnce, func(i int) (err error) {
-		turns[i], err = w.collectInTurn(ctx, first+int64(i))
+		turns[i], files[i], err = w.collectInTurn(ctx, first+int64(i))
 		return err
 	})
 	for i, t := range turns {
@@ -61,6 +61,7 @@ func (w *walk) collectSome(ctx context.Context, through int64) (more bool, err e
 			w.hint.Open = slices.Insert(w.hint.Open, at, first+int64(i))
 		}
 		w.hint.Collected++
+		w.report.Collected += int64(files[i]) // not those behind one that fails: their turn comes again
 	}
 	return true, nil
 }
@@ -74,32 +75,33 @@ const (
 	young             // its turn has not come
 )
 
-func (w *walk) collectInTurn(ctx context.Context, seq int64) (turn, error) {
+// collectInTurn returns also how many files are gone.
+func (w *walk) collectInTurn(ctx context.Context, seq int64) (t turn, files int, err error) {
 	if _, isOpen := slices.BinarySearch(w.hint.Open, seq); isOpen && !ablation.On(ablation.DeletesUndelivered) {
-		return past, nil
+		return past, 0, nil
 	}
 	e, err := w.chain.Entry(ctx, seq)
 	if err != nil {
-		return young, err
+		return young, 0, err
 	}
 	old, err := w.age(ctx, e)
 	if err != nil || old < w.cfg.Retain {
-		return young, err
+		return young, 0, err
 	}
 	if len(e.Files) == 0 {
-		return past, nil
+		return past, 0, nil
 	}
 	receipts, err := listReceipts(ctx, w.deps.Staging, e)
 	if err != nil {
-		return young, err
+		return young, 0, err
 	}
 	if !receipts.complete(e) && !ablation.On(ablation.DeletesUndelivered) {
-		return young, fmt.Errorf("%w: entry %d was closed", errContradiction, e.Seq)
+		return young, 0, fmt.Errorf("%w: entry %d was closed", errContradiction, e.Seq)
 	}
 	if gone, err := w.collectEntry(ctx, e, receipts); err != nil || gone {
-		return past, err
+		return past, len(e.Files), err
 	}
-	return keep, nil
+	return keep, 0, nil
 }
 
 // collectEntry deletes the staged files of an entry if their time has come,
@@ -125,9 +127,6 @@ func (w *walk) collectEntry(ctx context.Context, e *ledger.Entry, receipts recei
 			}
 			deleted[key] = true
 		}
-		w.mu.Lock()
-		w.report.Collected++
-		w.mu.Unlock()
 	}
 	return true, nil
 }

@@ -294,6 +294,9 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 		if err != nil || !gone {
 			return nil, v, err
 		}
+		w.mu.Lock()
+		w.report.Collected += int64(len(e.Files))
+		w.mu.Unlock()
 	}
 	v.state = closed
 	return nil, v, nil
