@@ -119,20 +119,24 @@ func TestRequeueIsInsistedUpon(t *testing.T) {
 
 // What fails for ever is not silent, nor does each of thousands of jobs say so.
 func TestWhatIsInsistedUponIsSaid(t *testing.T) {
+	r := newRig(t)
+	r.staging.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Buffer
-		e := &engine{pause: time.Second, log: slog.New(slog.NewTextHandler(&said, nil))}
+		r.deps.Log = slog.New(slog.NewTextHandler(&said, nil))
+		e := &engine{pause: time.Second, log: r.deps.Log}
 		ctx, cancel := context.WithCancel(t.Context())
-		for range 100 {
+		for i := range 100 {
 			e.work.Go(func() {
-				err := e.insist(ctx, delivery.Job{Destination: acmeOne}, func() error { return errors.New("not authorized") })
+				job := jobOf(acmeOne, i)
+				err := e.insist(ctx, job, func() error { return r.park(ctx, job, destination.Verdict{}) })
 				require.ErrorIs(t, err, context.Canceled)
 			})
 		}
 		synctest.Wait()
 		lines := func() int { return strings.Count(said.String(), "\n") }
 		require.Equal(t, 1, lines(), "at once")
-		require.Contains(t, said.String(), "not authorized")
+		require.Contains(t, said.String(), objstore.ErrDenied.Error())
 		require.Contains(t, said.String(), acmeOne)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()

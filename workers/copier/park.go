@@ -17,8 +17,7 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdi
 	defer counted()
 	p := parkedNote(job, v)
 	if err := store(ctx, c.deps.Staging, delivery.ParkedKey(job.File, job.Destination), p.Encode(), false); err != nil {
-		c.deps.Log.WarnContext(ctx, "parking a job", "destination", job.Destination, "file", job.File.String(), "err", err)
-		return err
+		return fmt.Errorf("park a job: %w", err)
 	}
 	c.metrics.parked.WithLabelValues(job.Destination, v.Reason).Inc()
 	c.deps.Log.WarnContext(ctx, "job parked", "destination", job.Destination, "file", job.File.String(),
