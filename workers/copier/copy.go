@@ -45,8 +45,12 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	// Under the lease, so that what its last holder did is not overlooked: it
 	// left a marker, and its receipt may be younger than our listing.
 	known, asked, err := c.marked(ctx, delivery.DoneMarker(job.File, job.Destination))
-	if err != nil || known {
-		return outcome{kind: moot}, err
+	if err != nil {
+		return outcome{}, err
+	}
+	if known { // of a debt of another entry, if an older ledger was put back and Redis was not cleared
+		c.deps.Log.DebugContext(ctx, "job over: Redis says that its receipt exists", "destination", job.Destination, "file", job.File.String())
+		return outcome{kind: moot}, nil
 	}
 	closed, err := c.receipts.closed(ctx, shared, job, entry, held != nil && asked)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -46,6 +48,20 @@ func TestDeliverWithARole(t *testing.T) {
 	held, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, acmeOne), time.Minute)
 	require.NoError(t, err, "the lease was released")
 	require.NoError(t, held.Release(t.Context()))
+}
+
+// A marker saves work, and may be of another ledger's debt (OPERATING.md): what
+// is not done for its sake can be found.
+func TestWhatAMarkerClosesIsSaid(t *testing.T) {
+	r := newRig(t)
+	var said logtest.Buffer
+	r.deps.Log = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	job := r.job(acmeOne, "hello")
+	require.NoError(t, r.deps.Leases.Mark(t.Context(), delivery.DoneMarker(job.File, acmeOne), time.Minute))
+	require.Equal(t, moot, r.once(t.Context(), job).kind)
+	require.Regexp(t, `level=DEBUG .*Redis.* destination=`+acmeOne+` file=`+job.File.String(), said.String())
+	r.redis.FlushAll()
+	require.Equal(t, done, r.once(t.Context(), job).kind)
 }
 
 func TestDeliverClassic(t *testing.T) {
