@@ -118,7 +118,7 @@ func (p *partition) own(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c, err := p.begin(ctx, t.base, tenure.Owner, t.local)
+	c, err := p.begin(ctx, t, tenure.Owner)
 	if err != nil {
 		return err
 	}

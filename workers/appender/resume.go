@@ -109,11 +109,11 @@ func (a *Appender) spoolConfig(partition int) segment.Config {
 	}
 }
 
-// begin returns the core that base leaves to this worker: with the files that
+// begin returns the core that a takeover leaves to this worker: with the files that
 // it left on its disk if they can be trusted, else from the watermark on.
-func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string, local *segment.Recovery) (*core, error) {
-	cfg := p.a.spoolConfig(p.log.Partition)
-	c, err := p.resume(ctx, base, owner, cfg, local)
+func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core, error) {
+	cfg, base := p.a.spoolConfig(p.log.Partition), t.base
+	c, err := p.resume(ctx, t, owner, cfg)
 	switch {
 	case err == nil:
 		return c, nil
@@ -130,11 +130,11 @@ func (p *partition) begin(ctx context.Context, base *ledger.Entry, owner string,
 	return newCore(p.a.coreConfig(p.log.Partition), base, spool), nil
 }
 
-// resume takes up the local files: local, which hold what the log does not, or,
+// resume takes up the local files: t.local, which hold what the log does not, or,
 // after a restart, what is there. Its errors are segment.ErrNoCheckpoint,
 // errUntrusted, or one that a later try may not meet.
-func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string, cfg segment.Config, local *segment.Recovery) (*core, error) {
-	start, alone := time.Now(), local != nil
+func (p *partition) resume(ctx context.Context, t *takeover, owner string, cfg segment.Config) (*core, error) {
+	start, base, local, cp := time.Now(), t.base, t.local, t.cp
 	if local == nil {
 		if p.ended {
 			return nil, segment.ErrNoCheckpoint // whatever ended the tenure before is not met again
@@ -148,19 +148,22 @@ func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string
 		default:
 			return nil, fmt.Errorf("%w: %w", errUntrusted, err)
 		}
-	}
-	defer local.Close() // nothing, once resumed
-	cp, err := readCheckpoint(local)
-	if err != nil {
-		return nil, err
-	}
-	p.readTo = max(p.readTo, cp.Position)
-	if err := p.trust(ctx, cp, base, owner, alone); err != nil && !ablation.On(ablation.TrustsAnyFiles) {
-		return nil, err
+		defer local.Close() // nothing, once resumed
+		if cp, err = p.readCheckpoint(local); err != nil {
+			return nil, err
+		}
+		if base.Seq-cp.Seq > mostEntries {
+			err = fmt.Errorf("%w: they build on entry %d, %d before the head", errUntrusted, cp.Seq, base.Seq-cp.Seq)
+		} else {
+			err = p.trust(ctx, cp, base, owner)
+		}
+		if err != nil && !ablation.On(ablation.TrustsAnyFiles) {
+			return nil, err
+		}
 	}
 	c, err := resumeCore(p.a.coreConfig(p.log.Partition), base, cp, local)
 	if err != nil {
-		if alone && !errors.Is(err, errUntrusted) && !errors.Is(err, segment.ErrDamaged) {
+		if t.local != nil && !errors.Is(err, errUntrusted) && !errors.Is(err, segment.ErrDamaged) {
 			return nil, err // trouble of the disk: they may be whole, and are nowhere else
 		}
 		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
@@ -178,33 +181,31 @@ func (p *partition) resume(ctx context.Context, base *ledger.Entry, owner string
 	return c, nil
 }
 
-func readCheckpoint(local *segment.Recovery) (*checkpoint, error) {
+func (p *partition) readCheckpoint(local *segment.Recovery) (*checkpoint, error) {
 	cp := new(checkpoint)
 	if err := json.Unmarshal(local.State, cp); err != nil {
 		return nil, fmt.Errorf("%w: decode checkpoint: %w", errUntrusted, err)
 	}
+	p.readTo = max(p.readTo, cp.Position)
 	return cp, nil
 }
 
-// mostEntries bounds the walk of trust where the log holds all: a worker that
+// mostEntries bounds what trust walks where the log holds all: a worker that
 // wrote more since its checkpoint did not die of it. What the log lacks is worth
 // any walk: each tenure that fails for want of the disk leaves a claim.
 const mostEntries = 1000
 
 // trust returns nil if the checkpoint is of this very chain, and every entry
-// since is this worker's own, up to its claim base. Alone says that the log does
-// not hold what the local files do.
+// since is this worker's own, up to its claim base.
 //
 // Invariant: I5. Only the state of which the head is made may go on from it.
-func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entry, owner string, alone bool) error {
+func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entry, owner string) error {
 	void := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", errUntrusted, fmt.Sprintf(format, args...))
 	}
 	switch {
 	case cp.Seq >= base.Seq:
 		return void("they build on entry %d, the head is %d", cp.Seq, base.Seq)
-	case base.Seq-cp.Seq > mostEntries && !alone:
-		return void("they build on entry %d, %d before the head", cp.Seq, base.Seq-cp.Seq)
 	case cp.Router != base.Router:
 		return void("records were routed by %q, now by %q", cp.Router, base.Router)
 	}

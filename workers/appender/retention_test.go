@@ -178,7 +178,12 @@ func TestRetentionThatPassesTheWatermark(t *testing.T) {
 				next.produce("", "a")
 				c.spoil(next)
 				entries := len(next.chain)
+				var asked atomic.Int64
+				next.looking = func(context.Context) error { asked.Add(1); return nil }
 				next.run()
+				if c.want != nil {
+					require.EqualValues(t, entries, asked.Load(), "the chain since their entry is walked once")
+				}
 				time.Sleep(time.Minute)
 				if c.want == nil {
 					require.ErrorIs(t, next.Ready(t.Context()), errHalted)

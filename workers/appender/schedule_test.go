@@ -187,7 +187,7 @@ func (s *schedule) takeOver(w *worker) {
 	}
 	base, err := s.Acquire(s.t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
 	require.NoError(s.t, err)
-	w.c, err = w.p.begin(s.t.Context(), base, w.name, nil)
+	w.c, err = w.p.begin(s.t.Context(), &takeover{base: base}, w.name)
 	require.NoError(s.t, err)
 	if w.c.position > base.LowWatermark {
 		s.resumed++

@@ -13,7 +13,8 @@ import (
 // takeover is a claim, and what was found out on the way to it.
 type takeover struct {
 	base  *ledger.Entry
-	local *segment.Recovery // holds what the log does not hold any more; nil: the log holds all
+	local *segment.Recovery // holds what the log does not hold any more, and is trusted; nil: the log holds all
+	cp    *checkpoint       // of local
 	anew  bool              // the log: nothing of it is to be read
 }
 
@@ -35,10 +36,14 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 		timer.Stop()
 		defer timer.Reset(takeoverWithin)
 		t.anew = end < head.LowWatermark
-		var at int64
-		var err error
-		t.local, at, err = p.local(ctx, head, tenure.Owner)
-		return at, err
+		claim := &ledger.Entry{Seq: head.Seq + 1, Router: head.Router}
+		if len(head.SealedThrough) == 0 {
+			claim.Router = p.a.rule
+		}
+		if err := p.local(ctx, t, claim, tenure.Owner); err != nil || t.local == nil {
+			return -1, err
+		}
+		return t.cp.Position, nil
 	}
 	var err error
 	t.base, err = p.a.deps.Rotator.Acquire(within, p.log, tenure)
@@ -59,40 +64,37 @@ func (t *takeover) close() {
 	}
 }
 
-// local is for ledger.Tenure.Local: what a claim after head would go on with,
-// and from which position; nil and -1 if it would drop the local files. An error
-// says that this is not known: another try may read them.
-func (p *partition) local(ctx context.Context, head *ledger.Entry, owner string) (*segment.Recovery, int64, error) {
+// local finds what a claim goes on with where the log does not hold all: t.local
+// stays nil if it would drop the local files. An error says that this is not known:
+// another try may read them.
+func (p *partition) local(ctx context.Context, t *takeover, claim *ledger.Entry, owner string) error {
 	local, err := segment.Recover(ctx, p.a.spoolConfig(p.log.Partition))
 	switch {
 	case errors.Is(err, segment.ErrNoCheckpoint):
-		return nil, -1, nil
+		return nil
 	case errors.Is(err, segment.ErrDamaged):
-		p.ofNoUse(ctx, head, err)
-		return nil, -1, nil
+		p.ofNoUse(ctx, claim, err)
+		return nil
 	case err != nil: // they may be whole
-		return nil, -1, err
+		return err
 	}
-	claim := &ledger.Entry{Seq: head.Seq + 1, Router: head.Router}
-	if len(head.SealedThrough) == 0 {
-		claim.Router = p.a.rule
-	}
-	cp, err := readCheckpoint(local)
+	cp, err := p.readCheckpoint(local)
 	if err == nil {
-		err = p.trust(ctx, cp, claim, owner, true)
+		err = p.trust(ctx, cp, claim, owner)
 	}
 	if err == nil {
-		return local, cp.Position, nil
+		t.local, t.cp = local, cp
+		return nil
 	}
 	local.Close()
 	if errors.Is(err, errUntrusted) {
-		p.ofNoUse(ctx, head, err)
-		return nil, -1, nil
+		p.ofNoUse(ctx, claim, err)
+		return nil
 	}
-	return nil, -1, err
+	return err
 }
 
 // ofNoUse says why the local files are not taken up; the halt does not.
-func (p *partition) ofNoUse(ctx context.Context, head *ledger.Entry, why error) {
-	p.lg.WarnContext(ctx, "local files are of no use", "entry", head.Seq, "err", why)
+func (p *partition) ofNoUse(ctx context.Context, claim *ledger.Entry, why error) {
+	p.lg.WarnContext(ctx, "local files are of no use", "entry", claim.Seq, "err", why)
 }
