@@ -291,9 +291,6 @@ func (l *loop) take(ctx context.Context, got read) error {
 		if r.Offset < l.p.readTo {
 			again++
 		}
-		if r.Offset < l.c.position {
-			return fmt.Errorf("record at offset %d after %d: %w", r.Offset, l.c.position-1, errOffset)
-		}
 		reason := to.reason
 		if reason == "" {
 			before := l.c.skips

@@ -39,10 +39,8 @@ type Config struct {
 	// records were routed by another and could be read again.
 	Router string
 	// Uploads are how many objects are staged at once; default 16.
-	Uploads int
-	// RetryEvery is the first pause between tries; it doubles, up to 50 times as long.
-	// Default 200ms.
-	RetryEvery time.Duration
+	Uploads    int
+	retryEvery time.Duration // the first pause between tries; it doubles, up to 50 times as long; other than 200ms in tests
 }
 
 // Kafka says what the events topic holds.
@@ -74,7 +72,7 @@ type Rotator struct {
 // New returns a rotator.
 func New(cfg Config, deps Deps) (*Rotator, error) {
 	cfg.Uploads = cmp.Or(cfg.Uploads, 16)
-	cfg.RetryEvery = cmp.Or(cfg.RetryEvery, 200*time.Millisecond)
+	cfg.retryEvery = cmp.Or(cfg.retryEvery, 200*time.Millisecond)
 	m, err := newMetrics(deps.Metrics)
 	if err != nil {
 		return nil, err
@@ -173,7 +171,7 @@ func (r *Rotator) commit(ctx context.Context, lg *slog.Logger, e *ledger.Entry, 
 
 // retry repeats op until it succeeds, its error is final, or ctx ends.
 func (r *Rotator) retry(ctx context.Context, lg *slog.Logger, what string, op func() error, final func(error) bool) error {
-	wait := r.cfg.RetryEvery
+	wait := r.cfg.retryEvery
 	for attempt := 1; ; attempt++ {
 		err := op()
 		if err == nil || (final != nil && final(err)) {
@@ -189,6 +187,6 @@ func (r *Rotator) retry(ctx context.Context, lg *slog.Logger, what string, op fu
 			return fmt.Errorf("%s: %w: %w", what, ctx.Err(), err)
 		case <-time.After(wait):
 		}
-		wait = min(2*wait, 50*r.cfg.RetryEvery)
+		wait = min(2*wait, 50*r.cfg.retryEvery)
 	}
 }

@@ -127,7 +127,7 @@ func TestFaultsOfAPack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.cfg.RetryEvery = 1
+			b.cfg.retryEvery = 1
 			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 			require.NoError(t, err)
 			b.staging.SetFault(func(op objstore.Op) objstore.Fault {
