@@ -192,6 +192,10 @@ type Bounds struct {
 	End   int64 // of the next record to be written
 }
 
+// Readable reports whether reading can go on at the offset, with nothing missing:
+// the record is there, or the next to be written.
+func (b Bounds) Readable(offset int64) bool { return b.First <= offset && offset <= b.End }
+
 // Since returns the bounds of every partition of the topic; First is the offset
 // of the oldest record whose time, or a later one's, is not before t, and End if
 // there is none. The zero time is before all.

@@ -1,6 +1,7 @@
 package appender
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -131,14 +132,28 @@ func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core
 }
 
 // resume takes up the local files: t.local, which hold what the log does not, or,
-// after a restart, what is there. Its errors are segment.ErrNoCheckpoint,
+// after a restart, what is there; after a tenure that failed none, lest what ended it be
+// met again, if the log still holds all. Its errors are segment.ErrNoCheckpoint,
 // errUntrusted, or one that a later try may not meet.
 func (p *partition) resume(ctx context.Context, t *takeover, owner string, cfg segment.Config) (*core, error) {
-	start, base, local, cp := time.Now(), t.base, t.local, t.cp
-	if local == nil {
-		if p.ended {
-			return nil, segment.ErrNoCheckpoint // whatever ended the tenure before is not met again
+	start, base := time.Now(), t.base
+	if t.local == nil && p.ended {
+		// The claim's bounds are of before its jobs and its retries, and whoever goes on
+		// without the files deletes them.
+		bounds, err := p.a.bounds(ctx, p.log)
+		if err != nil {
+			return nil, err
 		}
+		if !bounds.Readable(base.LowWatermark) {
+			t.anew = bounds.End < base.LowWatermark
+			err = p.local(ctx, t, base, owner)
+		}
+		if err != nil || t.local == nil {
+			return nil, cmp.Or(err, segment.ErrNoCheckpoint)
+		}
+	}
+	local, cp := t.local, t.cp
+	if local == nil {
 		var err error
 		local, err = segment.Recover(ctx, cfg)
 		switch {

@@ -372,6 +372,45 @@ func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 	}
 }
 
+// TestRetentionThatPassesDuringAClaim: what the log held before it may be gone after it,
+// minutes later, and the local files of a tenure that failed are the only copy then.
+func TestRetentionThatPassesDuringAClaim(t *testing.T) {
+	for name, told := range map[string]bool{"bounds_told": true, "bounds_not_told": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.run()
+				r.produce("a", "b", "a")
+				time.Sleep(time.Minute) // a checkpoint
+				r.mu.Lock()
+				r.rotating = func(context.Context, int) error {
+					r.mu.Lock()
+					defer r.mu.Unlock()
+					r.rotating = nil
+					return errTest
+				}
+				r.acquiring = func(context.Context) error {
+					r.pass(2)
+					r.mu.Lock()
+					defer r.mu.Unlock()
+					r.acquiring = nil
+					if !told {
+						r.away = errTest
+					}
+					return nil
+				}
+				r.mu.Unlock()
+				require.ErrorIs(t, r.seal(), errTest)
+				time.Sleep(time.Minute)
+				require.NoError(t, r.Ready(t.Context()))
+				require.Equal(t, map[bool]int{true: 2, false: 3}[told], r.acquisitions())
+				require.Equal(t, [][]string{{"a/0-2", "b/1-1"}}, r.written(), "at once: whoever else is asked would halt")
+				r.end()
+			})
+		})
+	}
+}
+
 // TestTenuresThatFailForHours, each after its claim, do not use the only copy up.
 func TestTenuresThatFailForHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -120,7 +120,7 @@ func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds) 
 //
 // Invariant: I2, I6. What is passed over is in files of the state that builds on head.
 func besides(ctx context.Context, b stream.Bounds, head *ledger.Entry, tenure ledger.Tenure) (stream.Bounds, error) {
-	if head == nil || tenure.Local == nil || b.First <= head.LowWatermark && head.LowWatermark <= b.End {
+	if head == nil || tenure.Local == nil || b.Readable(head.LowWatermark) {
 		return b, nil
 	}
 	local, err := tenure.Local(ctx, head, b.End)
