@@ -373,8 +373,11 @@ func (l *loop) turn() error {
 
 // whyGone finds out why the log does not hold the next offset, if it does not.
 // If it was cut, the state is void: what it holds now is read instead. If it
-// has nothing of what was read, for retention passed or the topic was made anew,
-// that goes into the ledger before the tenure ends, and the next one is halted.
+// does not reach from the watermark on, for retention passed or the topic was made
+// anew, what was read goes into the ledger before the tenure ends, and the next one is
+// halted. So it does if both happened: what was read at offsets that the log lost, it
+// held once; and new records come at these, which pass for read unless somebody looks.
+// To read them would be to give up for good what was read from the watermark on.
 func (l *loop) whyGone(ctx context.Context) error {
 	if l.gone == nil || l.last {
 		return nil
@@ -386,7 +389,7 @@ func (l *loop) whyGone(ctx context.Context) error {
 		return nil
 	}
 	l.back = bounds.First <= l.c.position
-	if l.back && bounds.End >= l.c.base.LowWatermark {
+	if bounds.Readable(l.c.base.LowWatermark) {
 		return l.gone
 	}
 	l.p.lg.ErrorContext(ctx, "the log does not hold what was read, nor what comes next; what was read goes into the ledger",

@@ -553,6 +553,31 @@ func TestALogThatWentBackVoidsWhatWasRead(t *testing.T) {
 	})
 }
 
+// TestALogThatWentBackAndLacksTheWatermark: what was read from there on lies on the disk
+// only, and is not given up for what the log may hold at the offsets that it lost.
+func TestALogThatWentBackAndLacksTheWatermark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b", "a", "b", "a")
+		time.Sleep(time.Minute)
+		r.pass(2)
+		r.mu.Lock()
+		r.records = r.records[:4:4]
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		require.Equal(t, [][]string{{"a/0-4", "b/1-3"}}, r.written())
+		require.EqualValues(t, 5, r.head.LowWatermark)
+		require.ErrorIs(t, r.Ready(t.Context()), errHalted, "somebody has to look")
+		r.produce("c", "c")
+		time.Sleep(time.Minute)
+		require.NoError(t, r.Ready(t.Context()))
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-4", "b/1-3"}, {"c/5-5"}}, r.written(), "offset 4 is not promised: it passes for read")
+		r.end()
+	})
+}
+
 // TestATopicThatWasMadeAnew: what was read of the former one is nowhere else,
 // and nothing of the new one belongs to its ledger.
 func TestATopicThatWasMadeAnew(t *testing.T) {
