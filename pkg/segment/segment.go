@@ -16,8 +16,9 @@
 // It promises that a sealed file holds exactly the appended lines, in order,
 // and that a recovered state is one that was a checkpoint. It does not decide
 // when to seal, nor whether a recovered state is still of use, and it is not
-// the truth about anything: the ledger is; a spool can be lost at any time and
-// costs only reading again.
+// the truth about anything: the ledger is. A spool can be lost at any time and costs
+// reading again, as long as the log holds what was read. Nothing is synced, so that what
+// a power failure leaves of a spool is not to be counted on.
 package segment
 
 import (

@@ -2,8 +2,8 @@
 // assigned to it and appends every record to the rolling file of its stream.
 // It decides when files are over and hands them to the rotator; what the
 // ledger then says is the truth, and all that the appender holds can be lost
-// and read again. It survives a restart, as of the last checkpoint, for the
-// worker that wrote it and as long as no other has owned the partition.
+// and read again, as long as the log has it. It survives a restart, as of the last
+// checkpoint, for the worker that wrote it and as long as no other has owned the partition.
 //
 // It promises that a record is in at most one of the files it hands over per
 // chain of entries, in offset order, and that no record is passed by silently:
