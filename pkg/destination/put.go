@@ -24,6 +24,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/policy"
@@ -298,12 +299,4 @@ func regionOf(t catalog.Target, at place) string {
 }
 
 // firstRegion is where a bucket is looked for whose region is not known yet.
-func firstRegion(t catalog.Target) string {
-	switch policy.Partition(t) {
-	case "aws-cn":
-		return "cn-north-1"
-	case "aws-us-gov":
-		return "us-gov-west-1"
-	}
-	return "us-east-1"
-}
+func firstRegion(t catalog.Target) string { return iam.FirstRegion(policy.Partition(t)) }

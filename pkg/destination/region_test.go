@@ -104,6 +104,7 @@ func TestRegionIsInferred(t *testing.T) {
 func TestRegionBeginsWithThePartitions(t *testing.T) {
 	for role, want := range map[string]string{
 		"arn:aws:iam::1:role/r": "us-east-1", "arn:aws-cn:iam::1:role/r": "cn-north-1", "arn:aws-us-gov:iam::1:role/r": "us-gov-west-1",
+		"arn:aws-eusc:iam::1:role/r": "eusc-de-east-1",
 	} {
 		require.Equal(t, want, regionOf(catalog.Target{Destination: catalog.Destination{RoleARN: role}}, place{}))
 	}
