@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -75,7 +77,7 @@ func bucket(t *testing.T) *store {
 		}
 	}
 	for _, odd := range []string{
-		"segment-logs/README", "segment-logs/../etc/1.gz", "segment-logs/web/1763683200000/../../x.gz", "segment-logs/web/1763683200000/.1.a.gz",
+		"segment-logs/README", "segment-logs/web/1763683200000/.1.a.gz",
 		"segment-logs/web/today/1.a.gz", "segment-logs/web/01763683200000/1.a.gz", "segment-logs/web/1763683200001/1.a.gz",
 		"segment-logs/web/-1763683200000/1.a.gz", "segment-logs/web/1763683200000/..gz", "segment-logs/we b/1763683200000/1.a.gz",
 		"segment-logs/web/1763683200000/1.a\\..\\b.gz", "segment-logs/web/1763683200000/1.a.gz/1.a.gz", "other/1.gz",
@@ -83,12 +85,14 @@ func bucket(t *testing.T) *store {
 	} {
 		putRaw(t, m, odd, []byte("x\n"), nil)
 	}
+	m.paths = []string{"segment-logs/../etc/1.gz", "segment-logs/web/1763683200000/../../x.gz"}
 	return m
 }
 
 // store is a bucket in memory whose connections break, and which counts.
 type store struct {
 	*objstore.Memory
+	paths []string // keys that S3 allows, and Memory, as other servers, does not; they are listed
 
 	mu    sync.Mutex                        // guards all below
 	lists int                               // requests of listings
@@ -102,14 +106,35 @@ func (s *store) List(ctx context.Context, prefix, after string, limit int) ([]ob
 	s.mu.Lock()
 	s.lists++
 	s.mu.Unlock()
-	return s.Memory.List(ctx, prefix, after, limit)
+	infos, err := s.Memory.List(ctx, prefix, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range s.paths {
+		if strings.HasPrefix(key, prefix) && key > after {
+			infos = append(infos, objstore.Info{Key: key, Size: 2})
+		}
+	}
+	slices.SortFunc(infos, func(a, b objstore.Info) int { return strings.Compare(a.Key, b.Key) })
+	if limit > 0 {
+		infos = infos[:min(limit, len(infos))]
+	}
+	return infos, nil
 }
 
 func (s *store) Folders(ctx context.Context, prefix string) ([]string, error) {
 	s.mu.Lock()
 	s.lists++
 	s.mu.Unlock()
-	return s.Memory.Folders(ctx, prefix)
+	names, err := s.Memory.Folders(ctx, prefix)
+	for _, key := range s.paths {
+		rest, below := strings.CutPrefix(key, prefix)
+		if name, _, folder := strings.Cut(rest, "/"); below && folder {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(a+"/", b+"/") })
+	return slices.Compact(names), err
 }
 
 func (s *store) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, objstore.Info, error) {
