@@ -37,15 +37,24 @@ type part struct {
 	path string // the file's own
 }
 
-// busyPause is how often it is looked whether another is done with a part.
-const busyPause = 200 * time.Millisecond
+const (
+	// busyPause is how often it is looked whether another is done with a part.
+	busyPause = 200 * time.Millisecond
+	// busyTold is how long another has it until somebody is told: it may be stopped,
+	// and wait for a person.
+	busyTold = 5 * time.Second
+)
 
-// awaitPart is openPart once no other has the part.
-func awaitPart(ctx context.Context, path string) (*part, error) {
-	for {
+// awaitPart is openPart once no other has the part. It tells of one that another
+// has for long.
+func awaitPart(ctx context.Context, path string, tell func(part string)) (*part, error) {
+	for since := time.Now(); ; {
 		p, err := openPart(path)
 		if !errors.Is(err, errBusy) {
 			return p, err
+		}
+		if time.Since(since) >= busyTold {
+			tell(partOf(path))
 		}
 		select {
 		case <-ctx.Done():
@@ -55,14 +64,19 @@ func awaitPart(ctx context.Context, path string) (*part, error) {
 	}
 }
 
+// partOf is where a file is until it gets its name.
+func partOf(path string) string {
+	dir, name := filepath.Split(path)
+	return filepath.Join(dir, "."+name+".part")
+}
+
 // openPart opens what there is, or makes it. It returns errBusy if another has it.
 func openPart(path string) (*part, error) {
-	dir, name := filepath.Split(path)
-	if err := os.MkdirAll(filepath.Clean(dir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, onDisk(err)
 	}
 	for {
-		f, err := os.OpenFile(filepath.Join(dir, "."+name+".part"), os.O_CREATE|os.O_RDWR, 0o644)
+		f, err := os.OpenFile(partOf(path), os.O_CREATE|os.O_RDWR, 0o644)
 		if err != nil {
 			return nil, onDisk(err)
 		}

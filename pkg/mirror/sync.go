@@ -30,6 +30,10 @@ type SyncOptions struct {
 	// goroutine.
 	Found func(File)
 	Read  func(n int64)
+	// Waiting, if set, is called once, when another download into Dir has had a
+	// file in work for some seconds that this one waits for: its part, which that
+	// has locked. It goes on when the other ends.
+	Waiting func(part string)
 }
 
 // DefaultParallel is how many files Sync downloads at once.
@@ -92,6 +96,7 @@ type syncer struct {
 	reader objstore.Reader
 	place  Place
 	opts   SyncOptions
+	told   sync.Once // that another is waited for
 
 	mu     sync.Mutex // guards all below
 	result SyncResult
@@ -190,7 +195,11 @@ func fatal(err error) bool {
 }
 
 func (s *syncer) download(ctx context.Context, f File, path string) (err error) {
-	p, err := awaitPart(ctx, path)
+	p, err := awaitPart(ctx, path, func(part string) {
+		if s.opts.Waiting != nil {
+			s.told.Do(func() { s.opts.Waiting(part) })
+		}
+	})
 	if err != nil {
 		return err
 	}

@@ -627,6 +627,45 @@ func TestSyncWhileAnother(t *testing.T) {
 	}
 }
 
+// Another run that holds files and does not go on, as one that is stopped, is
+// told of, once; and is waited for.
+func TestSyncTellsOfAnotherThatIsWaitedFor(t *testing.T) {
+	const uri = "s3://acme-logs/segment-logs/web"
+	for name, c := range map[string]struct {
+		held time.Duration
+		want int
+	}{
+		"stopped":      {time.Hour, 1},
+		"soon_over":    {busyTold - busyPause, 0},
+		"not_so_quick": {busyTold + busyPause, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, p, dir := bucket(t), place(t, uri), t.TempDir()
+				var held []string
+				for f, err := range List(t.Context(), m, p, Filter{}) {
+					require.NoError(t, err)
+					if len(held) == 2 {
+						break
+					}
+					part, err := openPart(SyncOptions{Dir: dir}.path(p, f))
+					require.NoError(t, err)
+					held = append(held, part.Name())
+					time.AfterFunc(c.held, func() { _ = part.Close() })
+				}
+				var told []string
+				got, err := syncAll(t, m, uri, SyncOptions{Dir: dir, Waiting: func(part string) { told = append(told, part) }})
+				require.NoError(t, err)
+				require.EqualValues(t, 4, got.Downloaded)
+				require.Len(t, told, c.want)
+				for _, part := range told {
+					require.Contains(t, held, part)
+				}
+			})
+		})
+	}
+}
+
 // Of two runs into the same folder at once one fetches a file, the other finds it
 // busy; a part that got its name in between is not taken for one.
 func TestPartsAreLocked(t *testing.T) {

@@ -86,6 +86,15 @@ func (b *Bar) Grow(n int64) {
 	}
 }
 
+// Above is a line as it is to be written while the bar is drawn, which goes on
+// below it.
+func (b *Bar) Above(line string) string {
+	if b == nil {
+		return line + "\n"
+	}
+	return fmt.Sprintf("\r%-80s\n", line)
+}
+
 // Finish removes the bar; what follows is written where it was. It may be
 // called more than once.
 func (b *Bar) Finish() {

@@ -82,3 +82,13 @@ func TestDuration(t *testing.T) {
 		require.Equal(t, want, Duration(d))
 	}
 }
+
+// A line that is written over the bar leaves nothing of it.
+func TestAbove(t *testing.T) {
+	require.Equal(t, "a file\n", (*Bar)(nil).Above("a file"))
+	b := newBar(nil, "download", 1<<40, Bytes)
+	b.Add(1 << 39)
+	line := b.Above("a file")
+	require.Regexp(t, "^\ra file +\n$", line)
+	require.Greater(t, len(line), len(b.line(time.Hour)))
+}

@@ -46,6 +46,9 @@ goes on, within a file as well.`,
 			}
 			bar := progress.Start(a.stderr, "download", 0, progress.Bytes)
 			s.Found, s.Read = func(f mirror.File) { bar.Grow(f.Size) }, bar.Add
+			s.Waiting = func(part string) {
+				fmt.Fprint(a.stderr, bar.Above(fmt.Sprintf("sealift: waiting for another download, which has %s in work; it goes on when that ends. Is it stopped? `fuser %s` tells which it is", part, part)))
+			}
 			result, err := mirror.Sync(cmd.Context(), r.reader, r.place, r.files(cmd.Context(), a), s)
 			bar.Finish()
 			return r.report(a, result, err, asJSON)
