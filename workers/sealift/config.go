@@ -56,14 +56,15 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 		Example: "  sealift config check --config /etc/sealift.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if _, err := readCertificates(a.cfg, a.log); err != nil {
+			_, err := readCertificates(a.cfg, a.log)
+			if err = errors.Join(err, collectorCertificate(a.cfg, a.log)); err != nil {
 				return err
 			}
 			text := "the configuration is valid"
 			if err := bucketNamed(a.cfg, nil); err != nil {
 				text += " for a collector; everything else stops with: " + err.Error()
 			}
-			_, err := fmt.Fprintln(a.stdout, text)
+			_, err = fmt.Fprintln(a.stdout, text)
 			return err
 		},
 	}

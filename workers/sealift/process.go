@@ -45,6 +45,11 @@ func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *s
 	if err := bucketNamed(cfg, o.roles); err != nil {
 		return err
 	}
+	if slices.Contains(o.roles, collectorRole) { // before all that is waited for
+		if err := collectorCertificate(cfg, log); err != nil {
+			return err
+		}
+	}
 	withRedis := slices.Contains(o.roles, copierRole) || slices.Contains(o.roles, auditorRole)
 	s, err := open(cfg, o.id, withRedis, log, registry)
 	if err != nil {

@@ -98,10 +98,14 @@ func TestProcessThatIsStoppedWhileItStarts(t *testing.T) {
 }
 
 func TestProcessNamesWhatIsWrongInTheConfiguration(t *testing.T) {
+	nobody := porttest.Free(t)
 	for key, set := range map[string]func(*config.Config){
 		"kafka.tls.ca_file":   func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CAFile: "/nonexistent"} },
 		"kafka.tls.cert_file": func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: "/nonexistent"} },
 		"kafka.tls.key_file":  func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: "/nonexistent"} },
+		"collector.tls.cert_file": func(c *config.Config) {
+			c.Collector.TLS = config.ServerTLS{CertFile: "/nonexistent", KeyFile: "/nonexistent"}
+		},
 		"redis.tls.ca_file": func(c *config.Config) {
 			c.Redis = config.Redis{URL: secret.New("rediss://a:1/0"), TLS: config.TLS{CAFile: "/nonexistent"}}
 		},
@@ -117,6 +121,9 @@ func TestProcessNamesWhatIsWrongInTheConfiguration(t *testing.T) {
 		cfg := config.Default()
 		cfg.Staging.Bucket = "acme-staging"
 		set(&cfg)
-		require.ErrorContains(t, runProcess(t.Context(), cfg, processOptions{roles: allRoles}, silent), key)
+		cfg.Kafka.Brokers = []string{nobody}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // else it waits for them
+		require.ErrorContains(t, runProcess(ctx, cfg, processOptions{roles: allRoles}, silent), key)
+		cancel()
 	}
 }

@@ -45,6 +45,17 @@ func readCertificates(cfg config.Config, log *slog.Logger) (c certificates, err 
 	return c, errors.Join(wrong[:]...)
 }
 
+// collectorCertificate tells what is wrong with the collector's own certificate,
+// which it reads itself, when the services answer and customers come.
+func collectorCertificate(cfg config.Config, log *slog.Logger) error {
+	t := cfg.Collector.TLS
+	if t.CertFile == "" {
+		return nil
+	}
+	_, err := certs.Files{Section: "collector.tls", Cert: t.CertFile, Key: t.KeyFile}.Server(log)
+	return err
+}
+
 func files(section string, t config.TLS) certs.Files {
 	return certs.Files{Section: section, CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile, Insecure: t.InsecureSkipVerify}
 }
