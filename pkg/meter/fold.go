@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,17 +28,20 @@ const (
 	tries = 5
 )
 
+// batch is how many pages are folded at once, which is more than an hour of a
+// hundred copiers: when nobody has folded for weeks, one that cannot be read
+// costs no more than its batch. A variable for tests.
+var batch = 10_000
+
 // Read returns all that was noted, folded or not. Since is zero if nothing was.
 func Read(ctx context.Context, staging objstore.Store) (destinations map[string]Account, since time.Time, err error) {
 	for range tries {
-		var s Sum
-		var pages []Page
-		if s, pages, _, err = load(ctx, staging, nil); err == nil {
-			s = s.plus(pages, time.Now())
-			if s.Since > 0 {
-				since = time.UnixMilli(s.Since).UTC()
+		var l loaded
+		if l, err = load(ctx, staging, math.MaxInt, nil); err == nil {
+			if l.sum.Since > 0 {
+				since = time.UnixMilli(l.sum.Since).UTC()
 			}
-			return s.Destinations, since, nil
+			return l.sum.Destinations, since, nil
 		}
 		if !errors.Is(err, errFolded) {
 			return nil, time.Time{}, err
@@ -45,78 +50,121 @@ func Read(ctx context.Context, staging objstore.Store) (destinations map[string]
 	return nil, time.Time{}, err
 }
 
-// Fold folds the pages into a new sum, and deletes what was folded before. Of
+// Fold folds the pages into new sums, and deletes what was folded before. Of
 // several that fold at once one does, the others do nothing. A page that is not
 // understood, as of a later release, is not counted, and stays.
 func Fold(ctx context.Context, staging objstore.Store, log *slog.Logger) error {
-	s, pages, folded, err := load(ctx, staging, log)
-	if errors.Is(err, errFolded) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	// What the newest sum counts is needed by nobody who begins to read now.
-	for _, key := range folded {
-		if err := staging.Delete(ctx, key); err != nil {
+	for {
+		if more, err := foldBatch(ctx, staging, log); err != nil || !more {
 			return err
 		}
 	}
-	if len(pages) == 0 {
-		return nil
+}
+
+// foldBatch folds a batch of pages, and tells whether there were more.
+func foldBatch(ctx context.Context, staging objstore.Store, log *slog.Logger) (more bool, err error) {
+	l, err := load(ctx, staging, batch, log)
+	if errors.Is(err, errFolded) {
+		return false, nil
 	}
-	s = s.plus(pages, time.Now())
+	if err != nil {
+		return false, err
+	}
+	// What the newest sum counts is needed by nobody who begins to read now.
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, key := range l.folded {
+		group.Go(func() error { return staging.Delete(gctx, key) })
+	}
+	if err := group.Wait(); err != nil {
+		return false, err
+	}
+	if l.added == 0 {
+		return false, nil
+	}
+	s := l.sum
+	maps.DeleteFunc(s.Folded, func(_ string, f Folded) bool { return time.Since(time.UnixMilli(f.At)) > forgetAfter })
 	s.Number++
 	_, err = staging.Put(ctx, SumKey(s.Number), bytes.NewReader(s.Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
 	if errors.Is(err, objstore.ErrExists) || errors.Is(err, objstore.ErrConflict) {
-		return nil // another was faster: it counts, for the next to read
+		return false, nil // another was faster: it counts, for the next to read
 	}
 	if err != nil {
-		return fmt.Errorf("fold pages of requests: %w", err) // it may be there; the next will see
+		return false, fmt.Errorf("fold pages of requests: %w", err) // it may be there; the next will see
 	}
-	return nil
+	return l.more, nil
 }
 
 // errFolded says that somebody folded pages meanwhile.
 var errFolded = errors.New("pages of requests were folded while they were read")
 
-// load reads the newest sum and the pages that it does not count; folded are
-// the keys of what is of no use any more. Log, if not nil, is told of what is not
-// understood.
+// loaded is the newest sum, with pages added that it does not count.
+type loaded struct {
+	sum    Sum
+	added  int      // pages
+	more   bool     // pages are left
+	folded []string // keys of what is of no use any more
+}
+
+// load reads the newest sum and adds pages to it, at most so many. Log, if not
+// nil, is told of what is not understood.
 //
 // Pages are deleted only when a sum that counts them is there: if the newest is
-// still the same afterwards, none is missing.
-func load(ctx context.Context, staging objstore.Store, log *slog.Logger) (s Sum, pages []Page, folded []string, err error) {
-	s, older, err := newest(ctx, staging)
-	if err != nil {
-		return s, nil, nil, err
+// still the same afterwards, none is missing. They are listed by worker and
+// number, so none is left for later whose worker has a later one that is added.
+func load(ctx context.Context, staging objstore.Store, most int, log *slog.Logger) (l loaded, err error) {
+	if l.sum, l.folded, err = newest(ctx, staging); err != nil {
+		return l, err
 	}
-	folded = older
-	var keys []string
-	for info, err := range objstore.All(ctx, staging, pagesPrefix) {
-		if err != nil {
-			return s, nil, nil, err
+	counted := l.sum.Folded
+	l.sum.Folded = maps.Clone(counted)
+	var adding sync.Mutex           // guards l.sum
+	var begun, strange atomic.Int64 // pages, those that are not understood
+	added := func() int { return int(begun.Load() - strange.Load()) }
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(1 + atOnce)
+	group.Go(func() error { // one lists, the others read
+		for info, err := range objstore.All(gctx, staging, pagesPrefix) {
+			if err != nil {
+				return err
+			}
+			worker, number, ok := ParsePageKey(info.Key)
+			switch f, known := counted[worker]; {
+			case !ok:
+			case known && number <= f.Through:
+				l.folded = append(l.folded, info.Key)
+			case added() >= most:
+				l.more = true
+				return nil
+			default:
+				begun.Add(1)
+				group.Go(func() error {
+					p, ok, err := readPage(gctx, staging, info.Key, log)
+					if !ok {
+						strange.Add(1)
+						return err
+					}
+					adding.Lock()
+					defer adding.Unlock()
+					l.sum.add(p, time.Now())
+					return nil
+				})
+			}
 		}
-		worker, number, ok := ParsePageKey(info.Key)
-		switch f, known := s.Folded[worker]; {
-		case !ok:
-		case known && number <= f.Through:
-			folded = append(folded, info.Key)
-		default:
-			keys = append(keys, info.Key)
-		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return l, err
 	}
-	if pages, err = readPages(ctx, staging, keys, log); err != nil {
-		return s, nil, nil, err
-	}
+	l.added = added()
 	now, err := listSums(ctx, staging)
 	if err != nil {
-		return s, nil, nil, err
+		return l, err
 	}
-	if len(now) > 0 && (s.Number < 0 || now[0] != SumKey(s.Number)) {
-		return s, nil, nil, errFolded
+	if len(now) > 0 && (l.sum.Number < 0 || now[0] != SumKey(l.sum.Number)) {
+		return l, errFolded
 	}
-	return s, pages, folded, nil
+	return l, nil
 }
 
 // listSums returns the keys of the sums, newest first.
@@ -156,49 +204,29 @@ func newest(ctx context.Context, staging objstore.Store) (Sum, []string, error) 
 	return s, keys[1:], nil
 }
 
-func readPages(ctx context.Context, staging objstore.Store, keys []string, log *slog.Logger) ([]Page, error) {
-	var mu sync.Mutex
-	var pages []Page
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	for _, key := range keys {
-		group.Go(func() error {
-			b, err := objstore.Read(gctx, staging, key, maxPage)
-			if errors.Is(err, objstore.ErrNotFound) {
-				return errFolded
-			}
-			if err != nil {
-				return err
-			}
-			p, err := DecodePage(b)
-			if err != nil || PageKey(p.Worker, p.Number) != key {
-				if log != nil {
-					log.WarnContext(ctx, "page of requests is not understood, and not counted", "file", key, "err", err)
-				}
-				return nil
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			pages = append(pages, p)
-			return nil
-		})
+// readPage reads a page; ok is false if it is none that is understood.
+func readPage(ctx context.Context, staging objstore.Store, key string, log *slog.Logger) (p Page, ok bool, err error) {
+	b, err := objstore.Read(ctx, staging, key, maxPage)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return p, false, errFolded
 	}
-	err := group.Wait() // before pages are looked at, which it completes
-	return pages, err
+	if err != nil {
+		return p, false, err
+	}
+	p, err = DecodePage(b)
+	if ok = err == nil && PageKey(p.Worker, p.Number) == key; !ok && log != nil {
+		log.WarnContext(ctx, "page of requests is not understood, and not counted", "file", key, "err", err)
+	}
+	return p, ok, nil
 }
 
-// plus returns the sum with the pages, which it does not count yet.
-func (s Sum) plus(pages []Page, now time.Time) Sum {
-	s.Folded, s.Destinations = maps.Clone(s.Folded), maps.Clone(s.Destinations)
-	maps.DeleteFunc(s.Folded, func(_ string, f Folded) bool { return now.Sub(time.UnixMilli(f.At)) > forgetAfter })
-	for _, p := range pages {
-		s.Folded[p.Worker] = Folded{Through: max(s.Folded[p.Worker].Through, p.Number), At: now.UnixMilli()}
-		if s.Since == 0 || p.From < s.Since {
-			s.Since = p.From
-		}
-		for id, a := range p.Destinations {
-			s.Destinations[id] = s.Destinations[id].Plus(a)
-		}
+// add adds a page, which it does not count yet.
+func (s *Sum) add(p Page, now time.Time) {
+	s.Folded[p.Worker] = Folded{Through: max(s.Folded[p.Worker].Through, p.Number), At: now.UnixMilli()}
+	if s.Since == 0 || p.From < s.Since {
+		s.Since = p.From
 	}
-	return s
+	for id, a := range p.Destinations {
+		s.Destinations[id] = s.Destinations[id].Plus(a)
+	}
 }

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -66,7 +67,7 @@ func TestDecodersRefuse(t *testing.T) {
 		_, err := DecodePage([]byte(b))
 		require.ErrorIs(t, err, ErrBadPage, b)
 	}
-	for _, b := range []string{"", `{"version":2}`, `{"version":1,"number":-1}`, `{"version":1,"worker":"a"}`} {
+	for _, b := range []string{"", `{"version":2}`, `{"version":1,"number":-1}`, `{"version":1,"number":3}`, `{"version":1,"worker":"a"}`} {
 		_, err := DecodeSum([]byte(b))
 		require.ErrorIs(t, err, ErrBadPage, b)
 	}
@@ -201,6 +202,7 @@ func TestAPageCountsOnce(t *testing.T) {
 // Copiers write, die and come back under other names, auditors fold at once and
 // are cut short, requests are repeated: what was written is counted once.
 func TestNothingIsCountedTwiceOrLost(t *testing.T) {
+	setBatch(t, 2)
 	folded := 0
 	for seed := range uint64(300) {
 		d := rand.New(rand.NewPCG(seed, 7))
@@ -268,6 +270,46 @@ func TestNothingIsCountedTwiceOrLost(t *testing.T) {
 		require.LessOrEqual(t, len(left), 2, "nothing piles up")
 	}
 	require.Positive(t, folded)
+}
+
+func setBatch(t *testing.T, n int) {
+	was := batch
+	batch = n
+	t.Cleanup(func() { batch = was })
+}
+
+// When nobody has folded for long, what was read is kept though a later page
+// cannot be; and pages of a later release hold up no batch.
+func TestManyPagesAreFoldedInBatches(t *testing.T) {
+	setBatch(t, 50)
+	staging := objstore.NewMemory("staging")
+	for n := range 200 {
+		page := Page{Worker: fmt.Sprintf("copier-%d", n%2), Number: int64(n), From: 1, Destinations: map[string]Account{one: {Counts: Counts{Puts: 1}}}}
+		_, err := staging.Put(t.Context(), PageKey(page.Worker, page.Number), bytes.NewReader(page.Encode()), objstore.PutOptions{})
+		require.NoError(t, err)
+		_, err = staging.Put(t.Context(), PageKey("copier-", int64(n)), strings.NewReader(`{"version":2}`), objstore.PutOptions{})
+		require.NoError(t, err)
+	}
+	pages := func(worker string) int {
+		left, err := staging.List(t.Context(), pagesPrefix+worker, "", 0)
+		require.NoError(t, err)
+		return len(left)
+	}
+	staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Key == PageKey("copier-1", 199) {
+			return objstore.Fault{Before: objstore.ErrUnavailable}
+		}
+		return objstore.Fault{}
+	})
+	require.ErrorIs(t, Fold(t.Context(), staging, quiet), objstore.ErrUnavailable)
+	require.Zero(t, pages("copier-0"), "they are folded and deleted")
+	require.Positive(t, pages("copier-1"))
+	staging.SetFault(nil)
+	require.EqualValues(t, 200, read(t, staging).Puts)
+	require.NoError(t, Fold(t.Context(), staging, quiet))
+	require.NoError(t, Fold(t.Context(), staging, quiet))
+	require.Equal(t, []int{0, 0, 200}, []int{pages("copier-0"), pages("copier-1"), pages("copier-/")})
+	require.EqualValues(t, 200, read(t, staging).Puts)
 }
 
 // Who reads while somebody folds begins anew.

@@ -104,8 +104,8 @@ func DecodeSum(b []byte) (Sum, error) {
 	if err := decode(b, &s); err != nil {
 		return Sum{}, err
 	}
-	if s.Version != FormatVersion || s.Number < 0 {
-		return Sum{}, fmt.Errorf("%w: version and number must be set", ErrBadPage)
+	if s.Version != FormatVersion || s.Number < 0 || s.Folded == nil || s.Destinations == nil {
+		return Sum{}, fmt.Errorf("%w: version, number, folded and destinations must be set", ErrBadPage)
 	}
 	return s, nil
 }

@@ -419,6 +419,24 @@ func TestRequestsAreFolded(t *testing.T) {
 	r.audit()
 }
 
+// Pages of weeks take their time, which no job waits for.
+func TestRequestsAreFoldedWhenAllElseIsDone(t *testing.T) {
+	r := newRig(t, nil)
+	r.deps.Catalog = catalog.NewLive()
+	r.catalog(nil)
+	e := r.seal(log0, time.Hour, []string{backOne}, "a")
+	r.parkFor(e, 0, backOne, delivery.ReasonDisabled)
+	back := -1
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if back < 0 && strings.HasPrefix(op.Key, "usage/") {
+			back = len(r.jobs.take())
+		}
+		return objstore.Fault{}
+	})
+	r.audit()
+	require.Equal(t, 1, back)
+}
+
 func TestEmptyLedger(t *testing.T) {
 	require.Zero(t, newRig(t, nil).audit().Chains)
 }

@@ -174,11 +174,11 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.lateness(x), a.lateness(y)) })
 	}
 	errs := round.walkAll(ctx, logs)
-	a.foldRequests(ctx)
 	// After the walks: what is missing does not wait until all that is parked was read (I10).
 	r.Redriven, err = a.redrive(ctx, parked)
 	errs = append(errs, err, a.sweepParked(ctx, parked, round.walked), a.sweepReplays(ctx, past))
 	round.handOver(ctx)
+	a.foldRequests(ctx) // last: nothing waits for it, and it may be weeks'
 	return errors.Join(errs...)
 }
 
