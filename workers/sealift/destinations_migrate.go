@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -87,18 +86,13 @@ type mover struct {
 }
 
 func runMigration(ctx context.Context, a *app, o migrateFlags, name string) error {
-	if err := bucketNamed(a.cfg, nil); err != nil {
-		return err
-	}
-	s, err := open(a.cfg, identity{}, false, a.log, nil)
-	if err != nil {
-		return err
-	}
-	m := &mover{a: a, s: s, o: o, out: a.stdout, in: bufio.NewReader(a.stdin)}
-	if o.print {
-		m.out = a.stderr // what is printed is for a file
-	}
-	return errors.Join(m.run(ctx, name), s.close())
+	return withServices(a, false, func(s *services) error {
+		m := &mover{a: a, s: s, o: o, out: a.stdout, in: bufio.NewReader(a.stdin)}
+		if o.print {
+			m.out = a.stderr // what is printed is for a file
+		}
+		return m.run(ctx, name)
+	})
 }
 
 func (m *mover) run(ctx context.Context, name string) error {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -230,6 +231,31 @@ func TestTwoMoveADestination(t *testing.T) {
 	require.Contains(t, said, "somebody else takes this destination further: tried, by ")
 	require.Equal(t, role, r.target(target.ID).RoleARN)
 	require.Len(t, r.objects(target.BucketName), 1)
+}
+
+// Staging that is overloaded for a moment ends no migration, which reads it until
+// the first file has arrived.
+func TestMigrationReadsStagingAgain(t *testing.T) {
+	r := newMoveRig(t)
+	target := r.workspace(1)
+	var mu sync.Mutex
+	failed := map[string]bool{}
+	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
+		kind, _, _ := strings.Cut(strings.TrimPrefix(q.URL.Path, "/"+r.svc.cfg.Staging.Bucket+"/")+q.URL.Query().Get("prefix"), "/")
+		mu.Lock()
+		defer mu.Unlock()
+		if q.Method != http.MethodGet && q.Method != http.MethodHead || failed[kind] {
+			return s3server.Fault{}
+		}
+		failed[kind] = true
+		return s3server.Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"}
+	})
+	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", movedRole+"-1")
+	require.Equal(t, exitOK, code, said)
+	require.Contains(t, said, "1 of the newest files arrived")
+	mu.Lock()
+	defer mu.Unlock()
+	require.True(t, failed["ledger"] && failed["migrations"] && failed["receipts"], "%v", failed)
 }
 
 // Where only the prefix changes, what is on its way may end below both: it is
