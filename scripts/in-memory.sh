@@ -21,17 +21,17 @@ case ${1:-} in
 '') usage >&2 && exit 2 ;;
 esac
 
-free=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }') || true
 dir=/dev/shm/sealift-test-$(id -u) # one name, since Go knows a test's result again by its TMPDIR
-if [ "${free:-0}" -ge $((4 << 20)) ] && command -v flock >/dev/null && mkdir -p -m 700 "$dir" && [ -O "$dir" ]; then
+if [ -d /dev/shm ] && command -v flock >/dev/null && mkdir -p -m 700 "$dir" && [ -O "$dir" ]; then
   exec 9>"$dir/.lock"
-  ! flock -n 9 || find "$dir" -mindepth 1 ! -name .lock -delete # what killed tests left
+  # What killed tests left, before it is asked what is free. A run that just ended has its lock for a second more.
+  ! flock -w 2 9 || find "$dir" -mindepth 1 ! -name .lock -delete
   flock -s 9
-  printf "#!/bin/sh\nexit 0\n" >"$dir/run-$$"
-  chmod +x "$dir/run-$$"
-  runs=$("$dir/run-$$" 2>/dev/null && echo yes) || true
-  rm -f "$dir/run-$$"
-  if [ "$runs" ]; then
+  free=$(df -Pk /dev/shm | awk 'NR == 2 { print $4 }')
+  if [ "${free:-0}" -ge $((4 << 20)) ] && printf '#!/bin/sh\n' >"$dir/run-$$" && chmod +x "$dir/run-$$" && "$dir/run-$$" 2>/dev/null; then
+    rm "$dir/run-$$"
+    # The lock is for as long as the command itself lives: what it leaves behind must not hold it.
+    while kill -0 $$ 2>/dev/null; do sleep 1; done </dev/null >/dev/null 2>&1 &
     disk=${TMPDIR:-/tmp}
     ports=sealift-test-ports-$(id -u) # pkg/porttest's locks, which other runs hold as well
     mkdir -p -m 700 "$disk/$ports"
@@ -41,5 +41,6 @@ if [ "${free:-0}" -ge $((4 << 20)) ] && command -v flock >/dev/null && mkdir -p 
     export GOENV=$dir/go.env TMPDIR=$dir
     unset GOTMPDIR
   fi
+  exec 9>&-
 fi
 exec "$@"
