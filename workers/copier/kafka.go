@@ -121,7 +121,7 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	for _, topic := range slices.Sorted(maps.Keys(gen.Assignments)) {
 		assignments := gen.Assignments[topic]
 		for _, a := range assignments {
-			r := &reader{jobs: j, topic: topic, partition: a.Partition, delay: delays[topic], gen: gen, offsets: gen.follow(topic, a.Partition), done: gen.Done(), take: take}
+			r := &reader{jobs: j, topic: topic, partition: a.Partition, delay: delays[topic], gen: gen, offsets: gen.follow(topic, a.Partition, a.Committed), done: gen.Done(), take: take}
 			readers.Go(func() { r.run(ctx, a.Committed) })
 			n++
 		}
@@ -143,14 +143,18 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	}
 }
 
-// follow returns the offsets that are committed of a partition from now on.
-func (g *generation) follow(topic string, partition int) *offsets {
+// follow returns the offsets that are committed of a partition from now on, which
+// is read from at, or -1 if that is not known. The first call says what is committed.
+func (g *generation) follow(topic string, partition int, at int64) *offsets {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.positions[topic] == nil {
 		g.positions[topic], g.committed[topic] = map[int]*offsets{}, map[int]int64{}
 	}
-	g.positions[topic][partition] = newOffsets()
+	if g.positions[topic][partition] == nil {
+		g.committed[topic][partition] = at
+	}
+	g.positions[topic][partition] = newOffsets(at)
 	return g.positions[topic][partition]
 }
 

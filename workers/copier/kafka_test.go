@@ -157,7 +157,7 @@ func TestCommitsThatFailAreSaidOnceAMinute(t *testing.T) {
 		var denied atomic.Bool
 		j := &jobs{cfg: Config{JobsTopic: "jobs"}, log: slog.New(slog.NewTextHandler(&logged, nil))}
 		topic, done := j.cfg.JobsTopic, make(chan struct{})
-		o := newOffsets()
+		o := newOffsets(-1)
 		finish := func(n int64) { o.take(n); o.finish(n) }
 		gen := &generation{
 			Generation: stream.GenerationForTesting(7, nil, done, func(context.Context, string, map[int]stream.Mark) error {
@@ -233,15 +233,14 @@ func (l *cutLog) Fetch(ctx context.Context, offset int64, _ stream.FetchOptions)
 	return got, ctx.Err()
 }
 
-// Invariant: I12, of each life of the topic: what was read of the last one says
-// nothing of this one, and holds nothing up.
-func TestATopicOfJobsThatWentBack(t *testing.T) {
+// onCutLog has readGeneration read the log from what is committed, and calls test
+// with what was taken and what is committed a while later.
+func onCutLog(t *testing.T, log *cutLog, committed int64, test func(taken func() []claim, upTo func(want int64, jobs int))) {
 	synctest.Test(t, func(t *testing.T) {
-		log, done := &cutLog{first: 100, jobs: 2}, make(chan struct{})
+		done := make(chan struct{})
 		j := &jobs{cfg: Config{JobsTopic: "jobs"}, kafka: log, log: slog.New(slog.DiscardHandler)}
-		committed := int64(-1)
 		gen := &generation{
-			Generation: stream.GenerationForTesting(7, map[string][]stream.Assignment{"jobs": {{Mark: stream.Mark{Committed: 100}}}}, done,
+			Generation: stream.GenerationForTesting(7, map[string][]stream.Assignment{"jobs": {{Mark: stream.Mark{Committed: committed}}}}, done,
 				func(_ context.Context, _ string, marks map[int]stream.Mark) error {
 					committed = marks[0].Committed
 					return nil
@@ -257,34 +256,58 @@ func TestATopicOfJobsThatWentBack(t *testing.T) {
 				return nil
 			})
 		}()
-		upTo := func(want int64, jobs int) {
+		test(func() []claim { return taken }, func(want int64, jobs int) {
 			t.Helper()
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
 			require.Equal(t, want, committed)
 			require.Len(t, taken, jobs)
-		}
-		upTo(100, 2)
-		log.hold(0, 3)
-		upTo(0, 5)
-		taken[2].over()
-		taken[3].over()
-		upTo(2, 5)
-		taken[0].over() // of before
-		taken[1].over()
-		upTo(2, 5)
-		log.hold(0, 150)
-		upTo(2, 152)
-		taken[1].over() // again, and 101 is another job now
-		taken[4].over()
-		upTo(3, 152)
-		for _, c := range taken[5:] {
-			c.over()
-		}
-		upTo(150, 152)
+		})
 		close(done)
 		<-ended
 	})
+}
+
+// Invariant: I12, of each life of the topic: what was read of the last one says
+// nothing of this one, and holds nothing up.
+func TestATopicOfJobsThatWentBack(t *testing.T) {
+	log := &cutLog{first: 100, jobs: 2}
+	onCutLog(t, log, 100, func(taken func() []claim, upTo func(int64, int)) {
+		upTo(100, 2)
+		log.hold(0, 0) // nobody wrote to it yet
+		upTo(0, 2)
+		log.hold(0, 3)
+		upTo(0, 5)
+		taken()[2].over()
+		taken()[3].over()
+		upTo(2, 5)
+		taken()[0].over() // of before
+		taken()[1].over()
+		upTo(2, 5)
+		log.hold(0, 150)
+		upTo(2, 152)
+		taken()[1].over() // again, and 101 is another job now
+		taken()[4].over()
+		upTo(3, 152)
+		for _, c := range taken()[5:] {
+			c.over()
+		}
+		upTo(150, 152)
+	})
+}
+
+// It went back while nobody read it: who comes next would else begin above what is there.
+func TestATopicOfJobsThatWentBackUnread(t *testing.T) {
+	for hazard, jobs := range map[string]int64{"empty": 0, "written": 3} {
+		t.Run(hazard, func(t *testing.T) {
+			onCutLog(t, &cutLog{jobs: jobs}, 500, func(_ func() []claim, upTo func(int64, int)) { upTo(0, int(jobs)) })
+		})
+	}
+}
+
+// Jobs that expired are passed over, also where the next is not over.
+func TestJobsThatExpiredAreNotCommittedAgain(t *testing.T) {
+	onCutLog(t, &cutLog{first: 700, jobs: 1}, 500, func(_ func() []claim, upTo func(int64, int)) { upTo(700, 1) })
 }
 
 // absent are brokers that are away: what is asked of them ends with its context.
@@ -305,7 +328,7 @@ func (a absent) Close(ctx context.Context) error {
 func TestLeavingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		brokers := absent{new(int)}
-		done := newOffsets()
+		done := newOffsets(-1)
 		done.take(4)
 		done.finish(4)
 		gen := stream.GenerationForTesting(1, nil, make(chan struct{}), func(ctx context.Context, _ string, _ map[int]stream.Mark) error {

@@ -18,7 +18,7 @@ const maxAhead = 2 * maxTasks
 type offsets struct {
 	mu     sync.Mutex // guards all below
 	window []offset   // taken and not committable, in order
-	next   int64      // all below it are finished; -1: nothing was taken yet
+	next   int64      // all below it are finished; -1: not known
 	moved  chan struct{}
 }
 
@@ -27,14 +27,15 @@ type offset struct {
 	finished bool
 }
 
-func newOffsets() *offsets { return &offsets{next: -1, moved: make(chan struct{}, 1)} }
+// newOffsets begins at the offset that is read next, -1 if that is not known.
+func newOffsets(at int64) *offsets { return &offsets{next: at, moved: make(chan struct{}, 1)} }
 
 // take notes that the job at n is in work. Offsets only grow.
 func (o *offsets) take(n int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.next < 0 {
-		o.next = n
+	if len(o.window) == 0 {
+		o.next = n // what lies between is not there any more
 	}
 	o.window = append(o.window, offset{n: n})
 }
@@ -59,7 +60,7 @@ func (o *offsets) finish(n int64) {
 }
 
 // committable returns the offset of the oldest job that is not over, or -1 if
-// none was taken.
+// that is not known.
 func (o *offsets) committable() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()

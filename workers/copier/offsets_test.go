@@ -8,7 +8,7 @@ import (
 )
 
 func TestOffsetsCommitTheContiguousPrefix(t *testing.T) {
-	o := newOffsets()
+	o := newOffsets(-1)
 	require.EqualValues(t, -1, o.committable())
 	for _, n := range []int64{10, 11, 15} { // 12 to 14 are not there
 		o.take(n)
@@ -27,7 +27,7 @@ func TestOffsetsCommitTheContiguousPrefix(t *testing.T) {
 // Invariant: I12, at every moment and in every order.
 func TestOffsetsNeverPassAnUnfinishedJob(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	o, open := newOffsets(), map[int64]bool{}
+	o, open := newOffsets(-1), map[int64]bool{}
 	for n := range int64(2000) {
 		o.take(n)
 		open[n] = true
@@ -44,7 +44,7 @@ func TestOffsetsNeverPassAnUnfinishedJob(t *testing.T) {
 }
 
 func TestOffsetsBoundTheWindow(t *testing.T) {
-	o := newOffsets()
+	o := newOffsets(-1)
 	for n := range int64(maxAhead) {
 		require.False(t, o.full())
 		o.take(n)

@@ -68,7 +68,7 @@ func (r *reader) goOn(ctx context.Context, log *slog.Logger, next int64) (int64,
 		// The topic was made anew, or cut off: what is in work has numbers that
 		// other jobs have now.
 		log.WarnContext(ctx, "the topic of jobs went back and is read from its beginning; the auditor enqueues what it lost", "offset", next, "first", first)
-		r.offsets = r.gen.follow(r.topic, r.partition)
+		r.offsets = r.gen.follow(r.topic, r.partition, first)
 		return first, nil
 	}
 	// Jobs may expire: they only wake us up, the ledger is the outbox and the

@@ -332,7 +332,7 @@ func TestForgedTimesHoldNobodyUp(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &reader{delay: c.delay, offsets: newOffsets(), take: func(context.Context, []byte, claim) error { return nil }}
+				r := &reader{delay: c.delay, offsets: newOffsets(-1), take: func(context.Context, []byte, claim) error { return nil }}
 				job := jobOf(acmeOne, 1)
 				job.NotBefore = c.notBefore
 				begun := time.Now()
