@@ -74,8 +74,8 @@ func (r *receipts) listed(ctx context.Context, f delivery.FileRef, key string) (
 		return closed, ok
 	}
 	_, err, _ := r.flight.Do(prefix, func() (any, error) {
-		if r.believed(prefix) {
-			return nil, nil // since it was looked for
+		if _, ok, _ := r.look(prefix, key); ok {
+			return nil, nil // made since it was looked for
 		}
 		return nil, r.list(ctx, prefix)
 	})
@@ -100,14 +100,6 @@ func (r *receipts) look(prefix, key string) (closed, ok, last bool) {
 	}
 	l.served++
 	return l.closed[key], true, false
-}
-
-// believed reports whether a listing is to be believed now.
-func (r *receipts) believed(prefix string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := r.lists[prefix]
-	return l != nil && !l.at.Before(r.since) && time.Since(l.at) <= listedFor
 }
 
 func (r *receipts) list(ctx context.Context, prefix string) error {
