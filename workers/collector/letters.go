@@ -36,10 +36,11 @@ func OpenSpools(dir string, maxBytes int64, log *slog.Logger) (events, letters *
 }
 
 // hung knows of which keys letters were not taken when they were tried last: others of
-// these would wait for Kafka in vain. The zero value knows of none.
+// these would wait for Kafka in vain. Those of one request are tried again each lettersFor, for
+// what is in the spool may wait for ever behind another key's. The zero value knows of none.
 type hung struct {
 	mu   sync.Mutex
-	keys keys // guarded by mu
+	last map[string]time.Time // guarded by mu; by key, when it was tried
 }
 
 // tell says which letters were tried, and which of them Kafka did not take.
@@ -50,13 +51,13 @@ func (h *hung) tell(tried, left []stream.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range tried {
-		delete(h.keys, string(tried[i].Key))
+		delete(h.last, string(tried[i].Key))
 	}
-	if h.keys == nil {
-		h.keys = keys{}
+	if h.last == nil {
+		h.last = map[string]time.Time{}
 	}
 	for i := range left {
-		h.keys[string(left[i].Key)] = 1
+		h.last[string(left[i].Key)] = time.Now()
 	}
 }
 
@@ -64,7 +65,19 @@ func (h *hung) tell(tried, left []stream.Record) {
 func (h *hung) split(letters []stream.Record) (now, later []stream.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.keys.split(letters)
+	still := keys{}
+	for i := range letters {
+		if at, hung := h.last[string(letters[i].Key)]; hung && time.Since(at) < lettersFor {
+			still[string(letters[i].Key)] = 1
+		}
+	}
+	now, later = still.split(letters)
+	for i := range now {
+		if _, hung := h.last[string(now[i].Key)]; hung {
+			h.last[string(now[i].Key)] = time.Now() // others do not wait beside this try
+		}
+	}
+	return now, later
 }
 
 // putAside puts letters that were among events into their own spool; until that has room

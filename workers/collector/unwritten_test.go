@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,14 +29,14 @@ type parted struct {
 	most int // bytes of a value; 0: any
 
 	mu    sync.Mutex
-	away  string // guarded by mu; the key that is not taken
+	away  string // guarded by mu; the keys that are not taken, with blanks between them
 	hangs bool   // guarded by mu; and is only known not to be when ctx ends
 }
 
-func (p *parted) lose(key string, hangs bool) {
+func (p *parted) lose(keys string, hangs bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.away, p.hangs = key, hangs
+	p.away, p.hangs = keys, hangs
 }
 
 func (p *parted) Produce(ctx context.Context, records ...stream.Record) error {
@@ -48,7 +49,7 @@ func (p *parted) Produce(ctx context.Context, records ...stream.Record) error {
 		switch {
 		case p.most > 0 && len(r.Value) > p.most:
 			u.TooLarge, u.Err = append(u.TooLarge, r), stream.ErrRecordTooLarge
-		case string(r.Key) == away:
+		case slices.Contains(strings.Fields(away), string(r.Key)):
 			u.Failed, u.Err = append(u.Failed, r), errAway
 		default:
 			taken = append(taken, r)
@@ -176,6 +177,46 @@ func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLettersOfAnotherPartitionAreTriedAgain: theirs was away for a while, those that are in the
+// spool since then are behind one that stays away, and what comes needs no room there.
+func TestLettersOfAnotherPartitionAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
+		defer s.close() // in the bubble
+		letters := &parted{to: s.dead}
+		s.deps.DeadLetters = letters
+		end := s.emptying()
+		send := func(key, id string) (took time.Duration) {
+			start := time.Now()
+			r := post("/v1/page", text(fmt.Sprintf(`{"messageId":%q}`, id)))
+			r.SetBasicAuth(key, "")
+			require.Equal(t, http.StatusOK, s.do(r).Code)
+			return time.Since(start)
+		}
+		letters.lose("server web", true)
+		require.Equal(t, spoolAfter, send("wk_server", "s"))
+		time.Sleep(time.Second) // synctest's clock: that one is being tried
+		require.Equal(t, spoolAfter, send("wk_web", "w0"))
+		require.Zero(t, send("wk_web", "w1"), "it is known by now")
+		time.Sleep(lettersFor)
+		require.Equal(t, spoolAfter, send("wk_web", "w2"))
+		require.Zero(t, send("wk_web", "w3"))
+
+		letters.lose("server", true)
+		time.Sleep(lettersFor)
+		for _, id := range []string{"w4", "w5"} {
+			require.Zero(t, send("wk_web", id))
+			require.Equal(t, []string{id}, ids(s.dead.take()), "past the spool")
+		}
+		require.EqualValues(t, 5, s.letters.Stats().Records)
+		letters.lose("", false)
+		time.Sleep(time.Minute)
+		require.ElementsMatch(t, strings.Fields("s w0 w1 w2 w3"), ids(s.dead.take()))
+		require.Zero(t, s.held().Records)
+		end()
+	})
 }
 
 // TestSourcesOfOneRequestGoTheirWays: what Kafka does not take drags nothing else behind it.
