@@ -17,6 +17,16 @@ type pending struct {
 
 func (p *pending) bytes() int64 { return frameHeader + int64(len(p.Payload)) }
 
+// Fits tells whether Append would take a payload of so many bytes now, as far as room goes.
+func (s *Spool) Fits(bytes int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fits(frameHeader + bytes)
+}
+
+// fits is Fits of a whole frame. mu is held.
+func (s *Spool) fits(bytes int64) bool { return s.bytes+bytes+int64(headerBytes) <= s.cfg.MaxBytes }
+
 // activeFile is the segment that is being written.
 type activeFile struct {
 	*segment
@@ -38,7 +48,7 @@ func (s *Spool) Append(e Entry) error {
 	case s.closed:
 		s.mu.Unlock()
 		return ErrClosed
-	case s.bytes+p.bytes()+int64(headerBytes) > s.cfg.MaxBytes:
+	case !s.fits(p.bytes()):
 		s.mu.Unlock()
 		return ErrFull
 	}

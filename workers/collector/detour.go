@@ -64,9 +64,14 @@ func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
 }
 
 // append puts t into the spools. Letters first: if the events' spool does not take those,
-// they come again, and a letter that is there twice is left out when it is redriven.
+// they come again, and a letter that is there twice is left out when it is redriven. Without
+// room for the events each try would bring the letters, until theirs is full as well.
 func (c *Collector) append(t taken, at time.Time) error {
 	if len(t.dead) > 0 {
+		if events := (taken{records: t.records}); len(t.records) > 0 && !c.deps.Spool.Fits(parcelBytes(events)) {
+			c.spooled.observe(spool.ErrFull)
+			return spool.ErrFull
+		}
 		err := put(c.deps.Letters, taken{dead: t.dead}, at)
 		c.aside.observe(err)
 		if err != nil || len(t.records) == 0 {

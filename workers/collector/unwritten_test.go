@@ -451,6 +451,36 @@ func TestLettersThatHaveNoRoom(t *testing.T) {
 	})
 }
 
+// TestLettersOfEventsThatHaveNoRoom are not kept each time that these are sent again.
+func TestLettersOfEventsThatHaveNoRoom(t *testing.T) {
+	s := newSpooling(t, Config{Validate: true}, t.TempDir(), 200<<10)
+	s.topic.fail(errAway)
+	s.dead.fail(errAway)
+	batch := func(event, dead string, size int) int { // of one event and one letter, "": none
+		var parts []string
+		for _, of := range []string{event, dead} {
+			if of != "" {
+				parts = append(parts, `{"type":"page",`+of+`"p":"`+strings.Repeat("x", size)+`"}`)
+			}
+		}
+		return s.do(post("/v1/batch", text(`{"batch":[`+strings.Join(parts, ",")+`]}`))).Code
+	}
+	const event, dead = `"userId":"u",`, ` `
+	require.Equal(t, http.StatusOK, batch(event, dead, 100), "both have room")
+	require.EqualValues(t, 1, s.letters.Stats().Records)
+	for _, size := range []int{10_000, 1000} { // a large one has none before it is said to be full
+		for batch(event, "", size) == http.StatusOK {
+		}
+		for range 100 {
+			require.Equal(t, http.StatusServiceUnavailable, batch(event, dead, size))
+		}
+		require.EqualValues(t, 1, s.letters.Stats().Records)
+	}
+	require.Equal(t, http.StatusOK, batch("", dead, 100), "letters have room")
+	require.Contains(t, s.logged.String(), "the spool does not take events")
+	require.Zero(t, s.inFlight.used.Load())
+}
+
 // TestASlowDeadLettersTopicTakesThemNotForEver: a try that was given up is written all the same.
 func TestASlowDeadLettersTopicTakesThemNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
