@@ -56,10 +56,6 @@ const (
 	noteWithin = 30 * time.Second
 )
 
-// ErrNotNoted says that events were sent and nothing else failed but to note it: another
-// run sends them again.
-var ErrNotNoted = errors.New("not noted: another run sends them again")
-
 // Run sends the letters of a window. With an error the tally is of what was
 // done. Only one may run at a time: another would not know of this one's notes.
 // Running it again sends what is left: a letter is noted when its event
@@ -135,14 +131,10 @@ func (a *Again) send(ctx context.Context, events []stream.Record, letters []note
 	tally.Sent += int64(len(sent))
 	noting, cancel := context.WithTimeout(ctx, noteWithin)
 	defer cancel()
-	err := a.Letters.Produce(noting, noteOf(sent))
-	switch {
-	case err == nil:
-		return failed
-	case failed == nil:
-		return fmt.Errorf("note that dead letters were sent again: %w: %w", ErrNotNoted, err)
+	if err := a.Letters.Produce(noting, noteOf(sent)); err != nil {
+		return errors.Join(failed, fmt.Errorf("those of the last fetch that were sent are not noted: another run sends them again, and they are left out by their messageId, if that is still remembered: %w", err))
 	}
-	return errors.Join(failed, fmt.Errorf("note that dead letters were sent again: %w", err))
+	return failed
 }
 
 // revive returns the record of a letter's event, or why it would not be taken.

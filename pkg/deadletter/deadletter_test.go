@@ -325,7 +325,7 @@ func TestWhatIsCutOffIsSentAgainLater(t *testing.T) {
 			run.Events.(*producer).fail, run.Letters.(*producer).fail = c.events, c.notes
 			_, err := run.Run(t.Context(), Window{})
 			require.ErrorIs(t, err, away)
-			require.Equal(t, c.notes != nil, errors.Is(err, ErrNotNoted))
+			require.Equal(t, c.notes != nil, strings.Contains(err.Error(), "another run sends them again, and they are left out"))
 			run.Events.(*producer).fail, run.Letters.(*producer).fail = nil, nil
 			tally, err := run.Run(t.Context(), Window{})
 			require.NoError(t, err)
@@ -359,7 +359,7 @@ func TestWhatWasSentIsNoted(t *testing.T) {
 		run.Events.(*producer).hangs = `"n":2`
 		tally, err := run.Run(t.Context(), Window{})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.NotErrorIs(t, err, ErrNotNoted)
+		require.NotContains(t, err.Error(), "not noted")
 		require.EqualValues(t, 2*perFetch-1, tally.Sent)
 		run.Events.(*producer).hangs = ""
 		tally, err = run.Run(t.Context(), Window{})

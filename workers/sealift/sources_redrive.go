@@ -87,9 +87,6 @@ copies are left out by their messageId, if appenders still remember it (appender
 				} else {
 					shown = printRedriven(a.stdout, done, dryRun)
 				}
-				if errors.Is(err, deadletter.ErrNotNoted) {
-					return &exitError{exitPartial, fmt.Errorf("%s sent: %w", progress.Things(done.Sent, "dead letter"), err)}
-				}
 				if err != nil {
 					return &exitError{exitPartial, fmt.Errorf("%s sent, run it again for the others: %w", progress.Things(done.Sent, "dead letter"), err)}
 				}
