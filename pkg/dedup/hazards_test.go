@@ -102,3 +102,25 @@ func TestClockThatWasAhead(t *testing.T) {
 	require.True(t, see(s, "m", 3, now))
 	s.Close()
 }
+
+// TestForgo: what is missing is never asked for again, what is known stays.
+func TestForgo(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	s.Start(10)
+	require.False(t, see(s, "m", 10, day))
+	s.Start(20)
+	require.False(t, see(s, "n", 20, day))
+	from, to, ok := s.NextFill()
+	require.Equal(t, []any{int64(11), int64(20), true}, []any{from, to, ok})
+	s.Forgo()
+	s.Close()
+
+	s = open(t, dir)
+	defer s.Close()
+	s.Start(21)
+	_, _, ok = s.NextFill()
+	require.False(t, ok)
+	require.True(t, see(s, "m", 21, day))
+	require.True(t, see(s, "n", 22, day))
+}

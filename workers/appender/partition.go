@@ -146,6 +146,7 @@ func (p *partition) own(ctx context.Context) (err error) {
 	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
 	switch {
 	case t.anew:
+		l.back = true
 		err = l.writeOnly(fmt.Errorf("the topic ends below offset %d: %w", t.base.LowWatermark, stream.ErrOffsetOutOfRange))
 	case t.local != nil:
 		// Whoever else is asked would halt, and an operator accept that as a loss:
@@ -156,7 +157,10 @@ func (p *partition) own(ctx context.Context) (err error) {
 		err = l.run(ctx)
 	}
 	if l.recall != nil {
-		l.recall.void = l.back || errors.Is(err, errOffset)
+		// What is remembered stays true if all that was read is in the ledger.
+		written := l.last && errors.Is(err, stream.ErrOffsetOutOfRange)
+		l.recall.kept = l.back && written
+		l.recall.void = l.back && !written || errors.Is(err, errOffset)
 	}
 	cancel()
 	l.abort()

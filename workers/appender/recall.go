@@ -31,6 +31,7 @@ type recall struct {
 	turns   int       // of live reading since the last turn of filling in
 	idle    bool      // live reading has reached the log's end
 	void    bool      // the log went back: what it held there it holds no more
+	kept    bool      // it did, and the ledger has all that was read
 	done    sync.WaitGroup
 }
 
@@ -119,6 +120,9 @@ func (r *recall) close() {
 		r.Discard()
 		return
 	}
+	if r.kept {
+		r.Forgo() // the log's new records at its old offsets are in no file
+	}
 	r.Close()
 }
 
@@ -126,7 +130,7 @@ func (r *recall) close() {
 // first, and whether live reading waits for it.
 func (l *loop) recallTurn(ctx context.Context) (from chan slice, wait bool) {
 	r := l.recall
-	if r == nil {
+	if r == nil || l.gone != nil { // what the log holds now is perhaps not what it held
 		return nil, false
 	}
 	if !r.reading && l.paused == "" {

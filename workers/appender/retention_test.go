@@ -578,6 +578,81 @@ func TestALogThatWentBackAndLacksTheWatermark(t *testing.T) {
 	})
 }
 
+// TestMessagesOfALogThatWentBack: what the ledger has of it stays known, and what it holds
+// at the offsets that it lost is in no file, so that its copies are no duplicates.
+func TestMessagesOfALogThatWentBack(t *testing.T) {
+	cfg := Config{DedupWindow: 24 * time.Hour}
+	for name, c := range map[string]struct {
+		start, end int64 // of the log, when it was cut
+		restart    bool  // before that; what was remembered is lost
+		late       bool  // the entry is written when the log is as long again
+		want       string
+		skipped    int64
+	}{
+		"and_its_beginning":                  {start: 2, end: 4, want: "a/6-6", skipped: 1},
+		"below_the_watermark":                {end: 0, want: "a/6-6", skipped: 1},
+		"and_its_beginning_without_memory":   {start: 2, end: 4, restart: true, want: "a/5-6"},
+		"below_the_watermark_without_memory": {end: 0, restart: true, want: "a/5-6"},
+		"as_long_again_without_memory":       {start: 2, end: 4, restart: true, late: true, want: "a/5-6"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, cfg)
+				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+				r.run()
+				r.send("m0")
+				if c.start == 0 {
+					time.Sleep(time.Second)
+					require.NoError(t, r.seal())
+				}
+				r.send("m1", "m2", "m3", "m4")
+				time.Sleep(time.Minute)
+				if c.restart {
+					r.end()
+					r = r.died(cfg)
+					require.NoError(t, os.RemoveAll(filepath.Join(r.cfg.DataDir, recallDir)))
+				}
+				r.pass(c.start)
+				r.mu.Lock()
+				r.records = r.records[:c.end:c.end]
+				r.mu.Unlock()
+				release := make(chan struct{})
+				if c.late {
+					r.rotating = func(context.Context, int) error { <-release; return nil }
+					r.chain = r.chain[1:] // nothing is read again yet
+				}
+				if c.restart {
+					r.run()
+				}
+				time.Sleep(time.Minute)
+				if !c.late {
+					require.ErrorIs(t, r.Ready(t.Context()), errHalted)
+					require.EqualValues(t, 5, r.head.LowWatermark)
+				}
+				for len(r.records) < 5 {
+					r.send("new")
+				}
+				if c.late {
+					r.mu.Lock()
+					r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+					r.mu.Unlock()
+				}
+				time.Sleep(time.Minute) // it is taken over, and read again what is missing
+				close(release)
+				time.Sleep(time.Minute)
+				r.send("m4", "new")
+				time.Sleep(time.Minute)
+				require.NoError(t, r.Ready(t.Context()))
+				require.NoError(t, r.seal())
+				all := slices.Concat(r.written()...)
+				require.Equal(t, c.want, all[len(all)-1])
+				require.Equal(t, c.skipped, r.skipped)
+				r.end()
+			})
+		})
+	}
+}
+
 // TestATopicThatWasMadeAnew: what was read of the former one is nowhere else,
 // and nothing of the new one belongs to its ledger.
 func TestATopicThatWasMadeAnew(t *testing.T) {
