@@ -266,18 +266,19 @@ func (s *Spool) Empty() bool { return s.waiting.Load() == 0 }
 
 // Stats is what a spool holds.
 type Stats struct {
-	Bytes   int64     // on the disk, what was delivered of a segment included
-	Records int64     // not delivered
-	Oldest  time.Time // time of the oldest entry that is not delivered; zero: there is none
-	Damages int64     // reports of damage since Open
-	Full    bool      // so full that a middling entry may not fit
+	Bytes    int64     // on the disk, what was delivered of a segment included
+	MaxBytes int64     // what that may be
+	Records  int64     // not delivered
+	Oldest   time.Time // time of the oldest entry that is not delivered; zero: there is none
+	Damages  int64     // reports of damage since Open
+	Full     bool      // so full that a middling entry may not fit
 }
 
 // Stats returns what is held now.
 func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stats{Bytes: s.bytes, Damages: s.damages.Load(), Full: s.bytes > s.cfg.MaxBytes-s.cfg.SegmentBytes/8}
+	st := Stats{Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Damages: s.damages.Load(), Full: s.bytes > s.cfg.MaxBytes-s.cfg.SegmentBytes/8}
 	for _, seg := range s.segments {
 		st.Records += seg.records
 	}

@@ -105,7 +105,7 @@ func TestEntriesComeInOrderAndGo(t *testing.T) {
 			require.Equal(t, begin, st.Oldest)
 			requireEntries(t, drained(t, s, max), upTo(100)...)
 			require.True(t, s.Empty())
-			require.Equal(t, Stats{}, s.Stats())
+			require.Equal(t, Stats{MaxBytes: s.cfg.MaxBytes}, s.Stats())
 			require.Empty(t, segments(t, dir))
 			appendAll(t, s, 100, 101)
 			requireEntries(t, drained(t, s, max), 100)

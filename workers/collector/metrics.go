@@ -49,18 +49,8 @@ func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, events, l
 	inFlight := prometheus.NewGaugeFunc(gauge("in_flight_bytes", "Bytes of requests and records in flight."), func() float64 { return float64(inFlightBytes()) })
 	all := []prometheus.Collector{m.requests, m.refused, m.events, m.rejected, m.receivedBytes, m.lineBytes, m.panics, m.inFlightRequests, m.produceSeconds, inFlight}
 	if events != nil {
-		stats := func() spool.Stats { return both(events.Stats(), letters.Stats()) }
-		all = append(all,
-			prometheus.NewGaugeFunc(gauge("spool_bytes", "Bytes of the spool on the disk."), func() float64 { return float64(stats().Bytes) }),
-			prometheus.NewGaugeFunc(gauge("spool_records", "Records in the spool that are not in Kafka yet."), func() float64 { return float64(stats().Records) }),
-			prometheus.NewGaugeFunc(gauge("spool_oldest_age_seconds", "Age of the oldest record in the spool; 0: it is empty."), func() float64 {
-				if oldest := stats().Oldest; !oldest.IsZero() {
-					return time.Since(oldest).Seconds()
-				}
-				return 0
-			}),
-			prometheus.NewCounterFunc(counter("spool_damages_total", "Places of the spool that could not be read back; the log names them."), func() float64 { return float64(stats().Damages) }),
-		)
+		all = append(all, spoolMetrics(events, "events")...)
+		all = append(all, spoolMetrics(letters, "dead_letters")...)
 	}
 	for _, c := range all {
 		if err := reg.Register(c); err != nil {
@@ -78,11 +68,25 @@ func (m *metrics) event(line event.Line) {
 	m.events.WithLabelValues(line.Type, channel).Inc()
 }
 
-// both is what two spools hold together.
-func both(a, b spool.Stats) spool.Stats {
-	a.Bytes, a.Records, a.Damages = a.Bytes+b.Bytes, a.Records+b.Records, a.Damages+b.Damages
-	if a.Oldest.IsZero() || !b.Oldest.IsZero() && b.Oldest.Before(a.Oldest) {
-		a.Oldest = b.Oldest
+// spoolMetrics are those of one spool: each has its own limit.
+func spoolMetrics(s *spool.Spool, of string) []prometheus.Collector {
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "sealift", Subsystem: "collector", Name: "spool_" + name, Help: help, ConstLabels: prometheus.Labels{"of": of}}
 	}
-	return a
+	gauge := func(name, help string, value func(spool.Stats) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), func() float64 { return value(s.Stats()) })
+	}
+	return []prometheus.Collector{
+		gauge("bytes", "Bytes of the spool on the disk.", func(st spool.Stats) float64 { return float64(st.Bytes) }),
+		gauge("max_bytes", "Bytes beyond which the spool takes no more.", func(st spool.Stats) float64 { return float64(st.MaxBytes) }),
+		gauge("records", "Records in the spool that are not in Kafka yet.", func(st spool.Stats) float64 { return float64(st.Records) }),
+		gauge("oldest_age_seconds", "Age of the oldest record in the spool; 0: it is empty.", func(st spool.Stats) float64 {
+			if st.Oldest.IsZero() {
+				return 0
+			}
+			return time.Since(st.Oldest).Seconds()
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts(opts("damages_total", "Places of the spool that could not be read back; the log names them.")),
+			func() float64 { return float64(s.Stats().Damages) }),
+	}
 }
