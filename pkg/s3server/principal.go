@@ -149,7 +149,7 @@ func checkPolicies(kind iam.Kind, policies ...*iam.Policy) error {
 			return err
 		}
 		if len(raw) > kind.MaxBytes() {
-			return fmt.Errorf("a %s has at most %d bytes, this has %d", kind, kind.MaxBytes(), len(raw))
+			return fmt.Errorf("this %s has %d bytes, and may have %d", kind, len(raw), kind.MaxBytes())
 		}
 		for _, key := range p.Keys() {
 			if !tells(key) {
