@@ -48,13 +48,18 @@ func TestRulesLinks(t *testing.T) {
 		return nil
 	}))
 	require.Greater(t, seen, 50)
+	require.Equal(t, []string{"one-heading", "another"}, headings("# One `heading`!\n```sh\n# a comment\n```\n- item\n  ```sh\n# in a list\n  ```\n## Another\n"))
 }
 
 // headings are the anchors of a document, as GitHub makes them.
 func headings(text string) (anchors []string) {
 	drop := regexp.MustCompile(`[^\p{L}\p{N}\s_-]`)
+	code := false
 	for line := range strings.Lines(text) {
-		if title, ok := strings.CutPrefix(line, "#"); ok {
+		if strings.HasPrefix(strings.TrimLeft(line, " "), "```") {
+			code = !code
+		}
+		if title, ok := strings.CutPrefix(line, "#"); ok && !code {
 			title = strings.TrimSpace(strings.TrimLeft(title, "#"))
 			anchors = append(anchors, strings.ReplaceAll(drop.ReplaceAllString(strings.ToLower(title), ""), " ", "-"))
 		}
