@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -127,9 +126,6 @@ func (c *Collector) refillLetters(stopping, cut context.Context, entries []spool
 	var left []stream.Record
 	for _, e := range entries {
 		t, err := parseParcel(e.Payload)
-		if err == nil && len(t.records) > 0 {
-			err = fmt.Errorf("%w: events among dead letters", errParcel)
-		}
 		bad = cmp.Or(bad, err)
 		left = append(left, t.dead...)
 	}

@@ -74,6 +74,9 @@ func (l *limits) take(charges map[charge]int) *refusal {
 
 // give gives back what was taken for events that were refused after it.
 func (l *limits) give(charges map[charge]int) {
+	if l.off() {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()

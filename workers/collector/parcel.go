@@ -9,11 +9,11 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// parcelVersion is the first byte of a parcel, which is what a request becomes
-// in the spool: the dead letters and the records, each with their number
-// before them. A record is its time in unix milliseconds, key, value, and its
-// headers with their number before them. Numbers are varints. Bytes have their
-// length + 1 before them; 0 is nil.
+// parcelVersion is the first byte of a parcel, which is what a request's events become in
+// their spool, and its dead letters in theirs: the dead letters and the records, each with
+// their number before them, which is 0 of one of the two; a former release's parcels have
+// both. A record is its time in unix milliseconds, key, value, and its headers with their
+// number before them. Numbers are varints. Bytes have their length + 1 before them; 0 is nil.
 const parcelVersion = 1
 
 // parcelBytes is about how large a parcel is, and not less.
