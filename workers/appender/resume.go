@@ -110,11 +110,22 @@ func (a *Appender) spoolConfig(partition int) segment.Config {
 	}
 }
 
+// errPassed says that the log held all when a claim began, and does no more.
+var errPassed = errors.New("the log ceased to hold the ledger's watermark while the partition was taken over")
+
 // begin returns the core that a takeover leaves to this worker: with the files that
 // it left on its disk if they can be trusted, else from the watermark on.
 func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core, error) {
 	cfg, base := p.a.spoolConfig(p.log.Partition), t.base
 	c, err := p.resume(ctx, t, owner, cfg)
+	if t.local == nil && (p.ended || errors.Is(err, errUntrusted)) {
+		// The claim's bounds are of before its jobs, its retries and the reading of the disk.
+		// The next try looks at the files on its way to a claim, and halts with them there.
+		b, err := p.a.bounds(ctx, p.log)
+		if err != nil || !b.Readable(base.LowWatermark) {
+			return nil, cmp.Or(err, errPassed)
+		}
+	}
 	switch {
 	case err == nil:
 		return c, nil
@@ -138,19 +149,7 @@ func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core
 func (p *partition) resume(ctx context.Context, t *takeover, owner string, cfg segment.Config) (*core, error) {
 	start, base := time.Now(), t.base
 	if t.local == nil && p.ended {
-		// The claim's bounds are of before its jobs and its retries, and whoever goes on
-		// without the files deletes them.
-		bounds, err := p.a.bounds(ctx, p.log)
-		if err != nil {
-			return nil, err
-		}
-		if !bounds.Readable(base.LowWatermark) {
-			t.anew = bounds.End < base.LowWatermark
-			err = p.local(ctx, t, base, owner)
-		}
-		if err != nil || t.local == nil {
-			return nil, cmp.Or(err, segment.ErrNoCheckpoint)
-		}
+		return nil, segment.ErrNoCheckpoint
 	}
 	local, cp := t.local, t.cp
 	if local == nil {
@@ -167,12 +166,7 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string, cfg s
 		if cp, err = p.readCheckpoint(local); err != nil {
 			return nil, err
 		}
-		if base.Seq-cp.Seq > mostEntries {
-			err = fmt.Errorf("%w: they build on entry %d, %d before the head", errUntrusted, cp.Seq, base.Seq-cp.Seq)
-		} else {
-			err = p.trust(ctx, cp, base, owner)
-		}
-		if err != nil && !ablation.On(ablation.TrustsAnyFiles) {
+		if err = p.trust(ctx, cp, base, owner); err != nil && !ablation.On(ablation.TrustsAnyFiles) {
 			return nil, err
 		}
 	}
@@ -204,11 +198,6 @@ func (p *partition) readCheckpoint(local *segment.Recovery) (*checkpoint, error)
 	p.readTo = max(p.readTo, cp.Position)
 	return cp, nil
 }
-
-// mostEntries bounds what trust walks where the log holds all: a worker that
-// wrote more since its checkpoint did not die of it. What the log lacks is worth
-// any walk: each tenure that fails for want of the disk leaves a claim.
-const mostEntries = 1000
 
 // trust returns nil if the checkpoint is of this very chain, and every entry
 // since is this worker's own, up to its claim base.

@@ -109,14 +109,6 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 			since: func(s *schedule) { s.head, s.chain = entry(0), []*ledger.Entry{entry(0)} },
 			want:  []string{"0"},
 		},
-		"far_behind": {
-			since: func(s *schedule) {
-				for range mostEntries {
-					s.wins("w1", 0)
-				}
-			},
-			want: []string{"0"},
-		},
 		"other_routing_rule": {
 			since: func(s *schedule) { s.rule = "key;header" }, // taken up by the claim: the filter is empty
 			want:  []string{"0"},

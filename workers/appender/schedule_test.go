@@ -2,12 +2,14 @@ package appender
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -23,6 +25,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 // schedule is a random life of a partition, with a log and a ledger in memory
@@ -92,11 +95,18 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 	}
 	// The second has the first one's name: its disk was copied.
 	for _, name := range []string{"w1", "w1", "w2"} {
-		a, err := New(Config{DataDir: t.TempDir(), DedupWindow: 24 * time.Hour}, Deps{Rotator: s.rig, Logger: slog.New(slog.DiscardHandler)})
+		a, err := New(Config{DataDir: t.TempDir(), DedupWindow: 24 * time.Hour}, Deps{Log: endless{}, Rotator: s.rig, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
 		s.workers = append(s.workers, &worker{name: name, p: &partition{a: a, lg: a.deps.Logger}})
 	}
 	return s
+}
+
+// endless is a log that holds everything.
+type endless struct{ Log }
+
+func (endless) Bounds(context.Context, string) (map[int]stream.Bounds, error) {
+	return map[int]stream.Bounds{0: {End: math.MaxInt64}}, nil
 }
 
 func (s *schedule) run() {
