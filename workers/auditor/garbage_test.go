@@ -68,6 +68,25 @@ func TestWhatIsKeptBeforeAContradictionGoesAfterItsTime(t *testing.T) {
 	require.Equal(t, 1, r.staged(lost))
 }
 
+// Nor is what it collected before that collected, and told, a second time.
+func TestWhatIsCollectedBeforeAContradictionIsCollectedOnce(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
+	kept := r.seal(log0, 3*time.Hour, []string{one}, "a")
+	lost := r.seal(log0, 2*time.Hour, []string{one}, "b")
+	r.deliver(kept, 0, one)
+	r.deliver(lost, 0, one)
+	r.audit()
+	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.hintOf(log0).Open, "their turns are over")
+	r.age(time.Hour)
+	require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(lost, 0), one)))
+	var deleted []string
+	r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) { deleted = append(deleted, key) }}
+	report := r.audit()
+	require.EqualValues(t, 1, report.Enqueued)
+	require.EqualValues(t, 1, report.Collected)
+	require.Equal(t, []string{kept.Files[0].StagedKey}, deleted)
+}
+
 // age makes everything that is stored by now look older.
 func (r *rig) age(d time.Duration) {
 	r.deps.Staging = &agedStore{Store: r.deps.Staging, until: time.Now(), by: d}

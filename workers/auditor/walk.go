@@ -245,6 +245,11 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	for seq, v := range w.visited {
+		if v.state == closed { // if it was kept, it is collected: should the audit begin anew, no second time
+			delete(w.kept, seq)
+		}
+	}
 	return w.enqueue(ctx, missing)
 }
 
