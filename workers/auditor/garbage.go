@@ -28,9 +28,12 @@ func (w *walk) collect(ctx context.Context) error {
 		if err != nil || !more {
 			return err
 		}
-		if w.share > 0 && time.Since(begun) >= w.share && w.hint.Collected < w.hint.Through {
-			w.report.Behind = 1
-			return nil
+		if w.share > 0 && time.Since(begun) >= w.share {
+			due, err := w.due(ctx)
+			if due {
+				w.report.Behind = 1
+			}
+			return err
 		}
 		if w.hint.Collected-noted >= batchEntries {
 			noted = w.hint.Collected
@@ -40,6 +43,22 @@ func (w *walk) collect(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// due reports whether there is another entry whose turn to be collected has come.
+func (w *walk) due(ctx context.Context) (bool, error) {
+	for seq := w.hint.Collected + 1; seq <= w.hint.Through; seq++ {
+		if _, isOpen := slices.BinarySearch(w.hint.Open, seq); isOpen {
+			continue
+		}
+		e, err := w.chain.Entry(ctx, seq)
+		if err != nil {
+			return false, err
+		}
+		old, err := w.age(ctx, e)
+		return err == nil && old >= w.cfg.Retain, err
+	}
+	return false, nil
 }
 
 // collectSome collects the entries that are next, up to one, in any order, and

@@ -534,6 +534,40 @@ func TestABacklogOfGarbageHoldsNothingUp(t *testing.T) {
 	})
 }
 
+// A chain is behind if there is garbage for which there was no time, and not
+// because another took all of it.
+func TestAChainWithoutGarbageIsNotBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		reg := prometheus.NewRegistry()
+		m, err := newMetrics(reg)
+		require.NoError(t, err)
+		r.metrics = m
+		r.sealOld(log0, 1)
+		for p, young := range [][]string{{one}, nil, nil} {
+			l := log0
+			l.Partition = p + 1
+			r.sealOld(l, 2)
+			r.seal(l, time.Hour, young, "young")
+		}
+		late := log0
+		late.Partition = 4
+		r.sealOld(late, 20)
+		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Hour) }} // longer than all may take
+		behind := func() int {
+			report, err := r.Auditor.audit(t.Context(), true)
+			require.NoError(t, err)
+			require.EqualValues(t, report.Behind, gather(t, reg)["sealift_auditor_chains_behind"])
+			return report.Behind
+		}
+		require.Equal(t, 1, behind(), "what is next of the others is young, or owed")
+		for r.hintOf(late).Collected < 20 {
+			require.LessOrEqual(t, behind(), 1)
+		}
+		require.Zero(t, behind())
+	})
+}
+
 // Of many partitions one that is behind has the time that the others do not
 // need: its part alone might never do.
 func TestTimeForGarbageThatIsNotNeededIsUsed(t *testing.T) {
@@ -544,6 +578,7 @@ func TestTimeForGarbageThatIsNotNeededIsUsed(t *testing.T) {
 			l := log0
 			l.Partition = p
 			r.sealOld(l, 2)
+			r.seal(l, time.Hour, nil, "young")
 		}
 		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Minute) }}
 		audit := func() Report {

@@ -16,6 +16,7 @@ type metrics struct {
 	collected, orphans          prometheus.Counter
 	undelivered, parked, oldest *prometheus.GaugeVec // topic, partition
 	seconds, last, unowned      prometheus.Gauge
+	behind                      prometheus.Gauge
 	destinations                *destinationGauges
 }
 
@@ -40,6 +41,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		oldest:       gauges("oldest_undelivered_age_seconds", "Age of the oldest record in a file without a receipt, at the last audit."),
 		seconds:      gauge("last_audit_seconds", "Duration of the last audit."),
 		unowned:      gauge("partitions_unowned", "Partitions of the events topic that no appender is assigned; NaN if that was not known for five minutes, or never yet. Alarm if it stays != 0, which NaN is too."),
+		behind:       gauge("chains_behind", "Partitions whose staged files are kept past their time, for want of time in the last audit. Alarm if it stays > 0."),
 		destinations: newDestinationGauges(),
 		last:         gauge("last_audit_timestamp_seconds", "When the last audit without an error began; NaN: this process has done none yet, and does not know what is owed."),
 	}
@@ -48,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.redriven, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last, m.unowned, m.destinations} {
+	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.redriven, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last, m.unowned, m.behind, m.destinations} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the auditor: %w", err)
 		}
@@ -82,6 +84,7 @@ func (m *metrics) forget(l ledger.Log) {
 
 func (m *metrics) audited(r *Report, err error) {
 	m.seconds.Set(r.TookSeconds)
+	m.behind.Set(float64(r.Behind))
 	result := "ok"
 	if err != nil {
 		result = "error"
