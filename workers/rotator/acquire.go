@@ -107,7 +107,7 @@ func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds) 
 	case head.Cluster != cluster:
 		return halt("it belongs to Kafka cluster %q, this is %q: check kafka.brokers; if the cluster was replaced, set a new kafka.incarnation", head.Cluster, cluster)
 	case b.End < head.LowWatermark:
-		return halt("the topic ends at offset %d, below its watermark %d: the topic was re-created or lost records; if it was re-created, wait until its other partitions are halted too (what appenders have on their disks is in the ledger then), stop all appenders and set a new kafka.incarnation, under which everything that the topic holds is delivered", b.End, head.LowWatermark)
+		return halt("the topic ends at offset %d, below its watermark %d: the topic was re-created or lost records; if it was re-created, wait until its other partitions are halted too (what appenders have on their disks is in the ledger then), stop all appenders and set a new kafka.incarnation, under which everything that the topic holds is delivered; if it lost records, set nothing, for a new kafka.incarnation would deliver all that every partition holds once more: the partition goes on by itself once the topic ends at offset %[2]d, and what is written to it until then is in no file", b.End, head.LowWatermark)
 	case b.First > head.LowWatermark:
 		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets that are not in the ledger; raise retention.ms, start all appenders, which write what they have on their disks, then accept the loss of what none has: sealift ledger accept-loss --partition %d", b.First, head.LowWatermark, b.First-head.LowWatermark, log.Partition)
 	}
