@@ -19,16 +19,13 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 // TestReference: what `sealift config reference` prints is what the comments of
-// Config say, for every key, and is a configuration of the defaults.
+// Config say, for every key. A copy changes nothing, neither a default that follows from
+// another key nor the presets of `sealift dev`; uncommented, it is the defaults.
 func TestReference(t *testing.T) {
 	c := Default()
 	var printed bytes.Buffer
 	require.NoError(t, c.Print(&printed))
-	values := strings.NewReplacer(
-		`url: "***"`, "url: "+c.Redis.URL.Reveal(),
-		"\n  bucket: ", "\n  # bucket: ", // what is copied names none
-	).Replace(printed.String())
-	want := annotate(t, values, comments(t))
+	want := annotate(t, strings.Replace(printed.String(), `url: "***"`, "url: "+c.Redis.URL.Reveal(), 1), comments(t))
 	if *update {
 		require.NoError(t, os.WriteFile("reference.yaml", []byte(want), 0o600))
 	}
@@ -37,26 +34,40 @@ func TestReference(t *testing.T) {
 	require.Equal(t, want, string(committed), "write it with -update")
 	loaded, err := Load(file(t, want), nil, nil)
 	require.NoError(t, err)
+	require.Empty(t, loaded.origins)
+	loaded.origins = nil
+	require.Equal(t, c, loaded)
+
+	loaded, err = Load(file(t, regexp.MustCompile(`(?m)^( *)#(\w)`).ReplaceAllString(want, "$1$2")), nil, nil)
+	require.NoError(t, err)
+	require.Len(t, loaded.origins, len(Keys()))
 	loaded.origins = nil
 	require.Equal(t, c, loaded)
 }
 
-// annotate writes above each line of a printed configuration what its key means.
+// annotate writes above each line of a printed configuration what its key means, and
+// comments values out.
 func annotate(t *testing.T, printed string, comments map[string]string) string {
 	t.Helper()
 	out := "# All keys of Sealift's configuration, with their defaults. Each is a variable, too: kafka.brokers is\n" +
-		"# SEALIFT_KAFKA_BROKERS; lists are comma-separated there.\n"
+		"# SEALIFT_KAFKA_BROKERS; lists are comma-separated there.\n" +
+		"# What stands here changes nothing until the # right before a key is taken away.\n"
 	var at []string
 	for line := range strings.Lines(printed) {
-		name, _, _ := strings.Cut(strings.TrimLeft(line, " #"), ":")
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		depth := (len(line) - len(strings.TrimLeft(line, " "))) / 2
 		at = append(at[:depth], name)
 		text, ok := comments[strings.Join(at, ".")]
 		require.True(t, ok && text != "", "%s has no comment", strings.Join(at, "."))
-		if depth == 0 {
+		if !strings.HasSuffix(out, ":\n") { // the first of a section follows it
 			out += "\n"
 		}
-		out += wrap(text, strings.Repeat("  ", depth)+"# ") + line
+		indent := strings.Repeat("  ", depth)
+		out += wrap(text, indent+"# ") + indent
+		if value != "" {
+			out += "#"
+		}
+		out += strings.TrimLeft(line, " ")
 	}
 	return out
 }

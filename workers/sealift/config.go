@@ -74,7 +74,7 @@ func newConfigReferenceCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:         "reference",
 		Short:       "Explain every key of the configuration",
-		Long:        "Print a configuration file of all keys with their defaults, each below what it means. It may be copied, and\nonly what differs from a default needs to stay.",
+		Long:        "Print a configuration file of all keys with their defaults, each below what it means. The values are commented\nout: a copy changes nothing until the # before one is taken away.",
 		Example:     "  sealift config reference | less\n  sealift config reference > sealift.yaml",
 		Args:        cobra.NoArgs,
 		Annotations: withoutConfig,
