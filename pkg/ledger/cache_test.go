@@ -1,6 +1,8 @@
 package ledger_test
 
 import (
+	"context"
+	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,22 +70,30 @@ func TestAnEntryLargerThanTheRoomIsKept(t *testing.T) {
 	require.EqualValues(t, 1, reads.Load())
 }
 
+// slowStore takes a second for each object.
+type slowStore struct {
+	objstore.Store
+	reads atomic.Int64
+}
+
+func (s *slowStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	s.reads.Add(1)
+	time.Sleep(time.Second)
+	return s.Store.Get(ctx, key)
+}
+
 func TestEntriesAskedForAtOnceAreReadOnce(t *testing.T) {
-	staging, reads := cached(t)
-	staging.SetFault(func(objstore.Op) objstore.Fault {
-		reads.Add(1)
-		time.Sleep(time.Second)
-		return objstore.Fault{}
-	})
-	c := ledger.NewCache(staging, 100, nil)
 	synctest.Test(t, func(t *testing.T) {
+		staging, _ := cached(t)
+		slow := &slowStore{Store: staging}
+		c := ledger.NewCache(slow, 100, nil)
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() { _, _ = c.Entry(t.Context(), cachedLog, 1) })
 		}
 		all.Wait()
-		require.EqualValues(t, 1, reads.Load())
+		require.EqualValues(t, 1, slow.reads.Load())
+		_, err := c.Entry(t.Context(), cachedLog, 99)
+		require.ErrorIs(t, err, ledger.ErrNotFound)
 	})
-	_, err := c.Entry(t.Context(), cachedLog, 99)
-	require.ErrorIs(t, err, ledger.ErrNotFound)
 }
