@@ -77,6 +77,9 @@ func openBucket(root, name string, log *slog.Logger) (*bucket, error) {
 	return b, b.rebuild(log)
 }
 
+// folder is the name of one with objects, as path gives it.
+var folder = regexp.MustCompile(`^[0-9a-f]{2}$`)
+
 // rebuild fills the index from the objects' own descriptions.
 func (b *bucket) rebuild(log *slog.Logger) error {
 	dirs, err := os.ReadDir(filepath.Join(b.dir, "objects"))
@@ -86,7 +89,7 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 	var group errgroup.Group
 	group.SetLimit(8)
 	for _, d := range dirs {
-		if !d.IsDir() {
+		if !folder.MatchString(d.Name()) || !d.IsDir() {
 			continue
 		}
 		group.Go(func() error {

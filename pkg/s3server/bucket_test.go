@@ -184,10 +184,14 @@ func TestStrayFilesAreNoObjects(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, ".DS_Store"), nil, 0o600))
 	}
 	require.NoError(t, os.MkdirAll(filepath.Join(filepath.Dir(b.path("there")), "@eaDir", "SYNO"), 0o700))
+	foreign := filepath.Join(b.dir, "objects", "@eaDir", "x")
+	require.NoError(t, os.Mkdir(filepath.Dir(foreign), 0o700))
+	require.NoError(t, os.WriteFile(foreign, nil, 0o600))
 	reopened, err := openBucket(filepath.Dir(b.dir), b.name, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	require.Equal(t, []string{"there"}, reopened.index.Keys())
 	require.NoFileExists(t, stray)
+	require.FileExists(t, foreign, "it is not ours to move")
 }
 
 // A deletion that fails changes nothing, and can be tried again.
