@@ -1,0 +1,171 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Of two runs into the same folder one may have ended between a look of the other
+// and its download.
+func TestSyncBesideAnother(t *testing.T) {
+	const uri = "s3://acme-logs/segment-logs/web"
+	for name, c := range map[string]struct {
+		decompress bool
+		then       func(t *testing.T, path string)
+		want       SyncResult
+	}{
+		"same":       {false, nil, SyncResult{Skipped: 4}},
+		"decompress": {true, nil, SyncResult{Skipped: 4}},
+		"touched": {false, func(t *testing.T, path string) {
+			require.NoError(t, os.Chtimes(path, time.Now(), time.Now()))
+		}, SyncResult{Skipped: 4}},
+		"edited": {false, func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600)) }, SyncResult{Skipped: 3, Differing: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, dir := bucket(t), t.TempDir()
+			opts := SyncOptions{Dir: dir, Decompress: c.decompress, Parallel: 1}
+			other, found, read := opts, int64(0), int64(0)
+			opts.Read = func(n int64) { read += n }
+			opts.Found = func(f File) {
+				if found += f.Size; found > f.Size {
+					return
+				}
+				got, err := syncAll(t, m, uri, other)
+				require.NoError(t, err)
+				require.EqualValues(t, 4, got.Downloaded)
+				if c.then != nil {
+					c.then(t, filepath.Join(dir, fmt.Sprint(day1), f.Name))
+				}
+			}
+			got, err := syncAll(t, m, uri, opts)
+			require.NoError(t, err)
+			got.Problems = nil
+			require.Equal(t, c.want, got)
+			require.Len(t, filesIn(t, dir), 4, "no part is left")
+			if c.want.Differing == 0 {
+				require.Equal(t, found, read)
+			}
+		})
+	}
+}
+
+// slowStore takes five seconds to begin an answer.
+type slowStore struct{ *store }
+
+func (s slowStore) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, objstore.Info, error) {
+	time.Sleep(5 * time.Second)
+	return s.store.GetFrom(ctx, key, etag, from)
+}
+
+// Two runs into the same folder at once: no file is downloaded twice, none fails,
+// and neither ends before all are there.
+func TestSyncWhileAnother(t *testing.T) {
+	const uri = "s3://acme-logs/segment-logs/web"
+	for name, cut := range map[string]bool{"to_the_end": false, "the_other_is_cut_short": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, p, dir := slowStore{bucket(t)}, place(t, uri), t.TempDir()
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				var other SyncResult
+				ended := make(chan error, 1)
+				go func() {
+					var err error
+					other, err = Sync(ctx, m, p, List(ctx, m, p, Filter{}), SyncOptions{Dir: dir})
+					ended <- err
+				}()
+				time.Sleep(time.Second)
+				if cut {
+					time.AfterFunc(time.Second, stop)
+				}
+				got, err := syncAll(t, m, uri, SyncOptions{Dir: dir})
+				require.NoError(t, err)
+				require.Len(t, filesIn(t, dir), 4)
+				require.Equal(t, cut, <-ended != nil)
+				require.EqualValues(t, 4, got.Downloaded+other.Downloaded)
+				require.EqualValues(t, 4, got.Downloaded+got.Skipped)
+				require.Equal(t, cut, got.Downloaded == 4)
+			})
+		})
+	}
+}
+
+// Another run that holds files and does not go on, as one that is stopped, is
+// told of, once; and is waited for.
+func TestSyncTellsOfAnotherThatIsWaitedFor(t *testing.T) {
+	const uri = "s3://acme-logs/segment-logs/web"
+	for name, c := range map[string]struct {
+		held time.Duration
+		want int
+	}{
+		"stopped":      {time.Hour, 1},
+		"soon_over":    {busyTold - busyPause, 0},
+		"not_so_quick": {busyTold + busyPause, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, p, dir := bucket(t), place(t, uri), t.TempDir()
+				var held []string
+				for f, err := range List(t.Context(), m, p, Filter{}) {
+					require.NoError(t, err)
+					if len(held) == 2 {
+						break
+					}
+					part, err := openPart(SyncOptions{Dir: dir}.path(p, f))
+					require.NoError(t, err)
+					held = append(held, part.Name())
+					time.AfterFunc(c.held, func() { _ = part.Close() })
+				}
+				var told []string
+				got, err := syncAll(t, m, uri, SyncOptions{Dir: dir, Waiting: func(part string) { told = append(told, part) }})
+				require.NoError(t, err)
+				require.EqualValues(t, 4, got.Downloaded)
+				require.Len(t, told, c.want)
+				for _, part := range told {
+					require.Contains(t, held, part)
+				}
+			})
+		})
+	}
+}
+
+// Of two runs into the same folder at once one fetches a file, the other finds it
+// busy; a part that got its name in between is not taken for one.
+func TestPartsAreLocked(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.gz")
+	p, err := openPart(path)
+	require.NoError(t, err)
+	_, err = openPart(path)
+	require.ErrorIs(t, err, errBusy)
+
+	_, err = p.Write([]byte("x"))
+	require.NoError(t, err)
+	late, err := os.OpenFile(p.Name(), os.O_RDWR, 0)
+	require.NoError(t, err)
+	require.NoError(t, p.install(time.Now()))
+	require.NoError(t, p.Close())
+	lateHeld, err := (&part{late, path}).lock()
+	require.NoError(t, err)
+	require.False(t, lateHeld, "it is the file itself by now")
+	require.NoError(t, late.Close())
+
+	// The file appeared while it was downloaded: it stays.
+	again, err := openPart(path)
+	require.NoError(t, err)
+	defer again.Close()
+	require.ErrorIs(t, again.install(time.Now()), errDiffers)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "x", string(b))
+}

@@ -1,0 +1,225 @@
+package copier
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFailingDestinationsTakeNothingFromOthers(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.breakTransient, l.suspectRoom = 100, 100 })
+	for i := range 2 * 10 {
+		b.finish(b.arrive(fmt.Sprint("bad", i%10)), timeout)
+	}
+	for range 2 {
+		for i := range 10 {
+			b.arrive(fmt.Sprint("bad", i))
+		}
+	}
+	require.Len(t, b.active, 2, "half as many as the others have")
+	for i := range 4 {
+		b.arrive(fmt.Sprint("good", i))
+		require.Equal(t, 1, b.activeOf(fmt.Sprint("good", i)))
+	}
+}
+
+// A destination that hangs takes one slot along, for a moment.
+func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.room, l.suspectRoom = 100, 100 })
+	var slow []*task
+	for i := range 4 {
+		for range 3 {
+			b.arrive(fmt.Sprint("slow", i))
+		}
+		slow = append(slow, b.active[i])
+	}
+	require.Len(t, b.active, 4, "one each")
+	good := b.arrive("good")
+	require.NotContains(t, b.active, good)
+	for range 2 { // it may be said more than once
+		b.note(b.idle(slow[0]))
+	}
+	require.Contains(t, b.active, good, "what does nothing needs no slot")
+	b.arrive("other")
+	require.Len(t, b.active, 5)
+	for _, s := range slow {
+		b.note(b.idle(s))
+		b.note(b.late(s, b.now))
+		b.note(b.late(s, b.now))
+	}
+	require.Equal(t, []string{"slow0", "slow1", "slow2", "slow3"}, b.slow)
+	require.Len(t, b.active, 4+2, "no more of theirs than suspects may have, however idle they are")
+	for i := range 10 {
+		b.arrive(fmt.Sprint("good", i))
+	}
+	require.Len(t, b.active, 4+4)
+	for i := range 20 {
+		b.note(b.idle(b.active[i%len(b.active)]))
+	}
+	require.Len(t, b.active, 3*4, "that is the most")
+	b.finish(slow[0], ok)
+	require.Len(t, b.active, 3*4, "another one's turn")
+	b.note(b.late(slow[0], b.now)) // a timer that was late itself
+	b.note(b.idle(slow[0]))
+	b.audit()
+}
+
+// Those that hang end when the suspects have more than is theirs; those that
+// move do not, nor does what has a place among the suspects.
+func TestSuspectsThatHangMakeRoom(t *testing.T) {
+	b := newBench(t, nil)
+	for i := range 40 {
+		b.arrive(fmt.Sprint("slow", i))
+	}
+	first := b.active[:4:4]
+	for _, s := range first {
+		b.hang(s)
+		require.False(t, b.over(s), "suspects have places")
+	}
+	moving := b.active[len(b.active)-1]
+	b.note(b.late(moving, b.now))
+	require.False(t, b.over(moving))
+	for range 12 {
+		next := b.active[len(b.active)-1]
+		b.hang(next)
+		require.Equal(t, "made_room", b.ended[next].why)
+		require.Zero(t, b.ended[next].job.Attempt, "it did not have the time that it takes to fail")
+		require.Len(t, b.active, 4+1+4, "another one's turn")
+		b.audit()
+	}
+	require.Subset(t, b.active, first)
+	stored := b.active[len(b.active)-1]
+	b.note(b.stored(stored))
+	b.hang(stored)
+	require.False(t, b.over(stored))
+}
+
+// A copy whose receipt is being written holds up nobody, whatever staging takes.
+func TestAStoredObjectMakesRoom(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.perDestination, l.room = 1, 100 })
+	first := b.arrive("a")
+	b.arrive("a")
+	require.Len(t, b.active, 1)
+	b.note(b.idle(first))
+	require.Len(t, b.active, 1, "it still is one of the destination's")
+	for range 2 {
+		b.note(b.stored(first))
+	}
+	require.Len(t, b.active, 2)
+	b.audit()
+	for i := range 20 {
+		b.arrive(fmt.Sprint("other", i))
+	}
+	require.Len(t, b.active, 1+4)
+	for i := 1; i < len(b.active); i++ {
+		b.note(b.stored(b.active[i]))
+		b.note(b.idle(b.active[i])) // a timer that was late
+		b.note(b.late(b.active[i], b.now))
+		b.audit()
+	}
+	require.Len(t, b.active, 2*4+3, "nothing is begun any more: receipts are awaited at some time")
+	require.Empty(t, b.slow)
+	for range 4 {
+		b.finish(b.active[0], ok)
+	}
+	require.Len(t, b.active, 2*4-1+4, "others' turns")
+	b.audit()
+}
+
+func TestASlowDestinationRegainsItsStanding(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.perDestination = 3 })
+	hangs, other := b.works("a"), b.arrive("a")
+	b.note(b.late(hangs, b.now))
+	require.Equal(t, &b.suspects, b.dests["a"].pool)
+	for range regained {
+		next := b.arrive("a")
+		b.finish(other, ok)
+		other = next
+	}
+	require.Equal(t, &b.suspects, b.dests["a"].pool, "one still hangs")
+	b.finish(hangs, ok)
+	require.Equal(t, &b.suspects, b.dests["a"].pool, "a late one proves nothing")
+	b.finish(other, ok)
+	require.Empty(t, b.dests)
+	require.Zero(t, b.suspected)
+}
+
+// One failure may happen to anybody; but it is remembered, so that whoever fails
+// at each try is known, however far apart they are.
+func TestTheSecondFailureInARowMakesASuspect(t *testing.T) {
+	b := newBench(t, nil)
+	next := b.works("a")
+	for range 3 {
+		b.finish(next, timeout)
+		require.Zero(t, b.suspected)
+		b.finish(b.arrive("a"), ok)
+		require.Empty(t, b.dests)
+		next = b.arrive("a")
+	}
+	b.finish(next, timeout)
+	require.Contains(t, b.dests, "a", "though it is idle")
+	b.finish(b.arrive("a"), timeout)
+	require.Equal(t, 1, b.suspected)
+}
+
+// One that works again is next among the suspects until it is none any more.
+func TestWhoWorksAgainIsNotBehindThoseThatHang(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.breakTransient, l.suspectRoom = 100, 100 })
+	suspect := func(dest string) {
+		for range 2 {
+			b.finish(b.arrive(dest), timeout)
+		}
+	}
+	suspect("a")
+	for i := range 10 {
+		suspect(fmt.Sprint("hangs", i))
+	}
+	hangs := []*task{b.arrive("hangs0"), b.arrive("hangs1")} // all slots
+	tasks := []*task{b.arrive("a")}
+	for i := range 10 {
+		b.arrive(fmt.Sprint("hangs", i))
+	}
+	for range regained {
+		tasks = append(tasks, b.arrive("a"))
+	}
+	b.finish(hangs[0], timeout)
+	for n, next := range tasks[:regained] {
+		require.Equal(t, next, b.active[len(b.active)-1], "delivered %d", n)
+		b.finish(next, ok)
+	}
+	require.Nil(t, b.dests["a"].pool.turns.Front())
+	require.Equal(t, &b.sound, b.dests["a"].pool)
+}
+
+// Suspects hold no more room than is theirs, and no job for longer than it
+// would wait in a retry tier: it holds back the offsets behind it.
+func TestWhatWaitsForSuspectsIsBounded(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.room, l.suspectRoom, l.perDestination = 100, 10, 1 })
+	for range 40 {
+		b.arrive("a")
+		b.arrive("b")
+	}
+	require.Greater(t, b.sound.waiting, 40)
+	b.note(b.late(b.active[0], b.now))
+	b.note(b.late(b.active[1], b.now))
+	require.Equal(t, 10, b.suspects.waiting)
+	require.Zero(t, b.sound.waiting)
+	overflow := b.arrive("a")
+	require.Equal(t, "queue_full", b.ended[overflow].why)
+	require.Zero(t, b.ended[overflow].job.Attempt)
+
+	b.finish(b.active[0], ok) // the next of a hangs now
+	b.now = b.now.Add(time.Minute)
+	b.arrive("c")
+	require.Equal(t, 9, b.suspects.waiting, "they do not wait for a turn")
+	b.finish(b.active[0], ok)
+	b.now = b.now.Add(time.Second)
+	b.arrive("c")
+	for _, d := range b.dests {
+		if d.pool == &b.suspects && d.turn != nil {
+			require.Empty(t, d.waiting)
+		}
+	}
+}
