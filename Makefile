@@ -41,7 +41,8 @@ demo: build ## run the whole system in one process on sample events; DEMO=FILE.n
 
 test: ## all tests that Go alone can run, with the race detector
 	@[ -n '$(RACE)' ] || echo 'make: no C compiler: testing without the race detector' >&2
-	scripts/in-memory.sh go test $(RACE) -timeout 30m -skip '$(PROCESSES)' ./...
+	@# The one that waits longest goes first, beside those that compute.
+	scripts/in-memory.sh go test $(RACE) -timeout 30m -skip '$(PROCESSES)' ./workers/sealift ./...
 	scripts/in-memory.sh go test -timeout 30m -run '$(PROCESSES)' ./workers/e2e
 	@# Each has one thread.
 	go test -timeout 30m ./workers/e2e/simulation & simulation=$$!; \
