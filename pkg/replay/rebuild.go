@@ -127,7 +127,9 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 		func() (int64, bool, error) { return e.Files[files[0]].First, false, nil },
 		func() (int64, bool, error) { return e.Files[files[0]].First, true, nil },
 	}
-	for _, lookBack := range slices.Compact([]time.Duration{cmp.Or(w.LookBack, usualLookBack), usualLookBack}) {
+	windows := []time.Duration{cmp.Or(w.LookBack, usualLookBack), usualLookBack}
+	slices.Sort(windows) // what is too much for the shorter is too much for the longer
+	for _, lookBack := range slices.Compact(windows) {
 		attempts = append(attempts, func() (int64, bool, error) {
 			from, err := w.before(ctx, e.Files[files[0]].First, lookBack)
 			return max(from, w.held.First), true, err

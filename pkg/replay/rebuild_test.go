@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"testing"
 	"time"
@@ -129,17 +130,25 @@ func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
 // TestCopiesByAnotherWindowThanTodays: a file was made by what the appender was
 // configured to remember then. Each entry is an hour after the one before.
 func TestCopiesByAnotherWindowThanTodays(t *testing.T) {
+	var others [][]string // more than 25 hours of them
+	for i := range 30 {
+		others = append(others, []string{fmt.Sprint("x", i)})
+	}
 	for name, c := range map[string]struct {
 		lookBack time.Duration
 		entries  [][]string
 		forget   int            // the entry before which nothing is remembered
 		drop     map[int64]bool // of the last entry, by offset
+		most     int            // messages that may be told apart; 0: as many as usual
 	}{
-		"shorter_now":          {time.Hour, [][]string{{"a"}, {"x"}, {"y"}, {"z"}, {"b", "a", "c"}}, 0, map[int64]bool{5: true}},
-		"short_then_and_now":   {90 * time.Minute, [][]string{{"a"}, {"x"}, {"y"}, {"c"}, {"a", "c", "b"}}, 0, map[int64]bool{5: true}},
-		"the_rule_was_another": {0, [][]string{{"a"}, {"c"}, {"a", "c", "b"}}, 1, map[int64]bool{3: true}},
+		"shorter_now":          {time.Hour, [][]string{{"a"}, {"x"}, {"y"}, {"z"}, {"b", "a", "c"}}, 0, map[int64]bool{5: true}, 0},
+		"short_then_and_now":   {90 * time.Minute, [][]string{{"a"}, {"x"}, {"y"}, {"c"}, {"a", "c", "b"}}, 0, map[int64]bool{5: true}, 0},
+		"longer_now":           {169 * time.Hour, append(others, []string{"a"}, []string{"b", "a", "c"}), 0, map[int64]bool{32: true}, 30},
+		"the_rule_was_another": {0, [][]string{{"a"}, {"c"}, {"a", "c", "b"}}, 1, map[int64]bool{3: true}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
+			defer func(n int) { maxIDs = n }(maxIDs)
+			maxIDs = cmp.Or(c.most, maxIDs)
 			r := newRig(t)
 			var e *ledger.Entry
 			for i, ids := range c.entries {

@@ -18,6 +18,9 @@ import (
 // of which some are neither made nor given up. The others were enqueued.
 var ErrFewer = errors.New("the catalog does not allow all copies any more")
 
+// ErrRefused says that an order must not be given any more.
+var ErrRefused = errors.New("the catalog does not allow the order any more")
+
 // Run carries an order out as far as the job topic.
 type Run struct {
 	Staging objstore.Store
@@ -83,12 +86,12 @@ func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 // are harmless. Files that cannot be had are noted in the order as failed.
 //
 // The catalog may have changed since the order was given: run again, an order
-// that must not be given any more is refused, and one that comes to fewer copies
+// that must not be given any more is refused (ErrRefused), and one that comes to fewer copies
 // than before keeps the plan that it has, or has none yet (ErrFewer).
 func (r Run) Enqueue(ctx context.Context, o *delivery.Order, again bool) (Tally, error) {
 	if again {
 		if err := r.Check(o); err != nil {
-			return Tally{}, err
+			return Tally{}, fmt.Errorf("%w: %w; or order it anew for the others: this one is then forgotten after staging.retain", ErrRefused, err)
 		}
 	}
 	q := &enqueuer{Run: r, order: o, again: again, pace: pacer{files: o.FilesPerSecond, bytes: o.BytesPerSecond}}

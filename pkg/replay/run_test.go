@@ -233,6 +233,7 @@ func TestResumeIsRefused(t *testing.T) {
 			require.NoError(t, err)
 			r.catalog.Set(s)
 			_, err = r.run().Enqueue(t.Context(), o, true)
+			require.ErrorIs(t, err, ErrRefused)
 			require.ErrorContains(t, err, want)
 			require.Empty(t, r.jobs)
 			after, err := ReadStatus(t.Context(), r.staging, "r")

@@ -220,7 +220,10 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 		err = screen.watch(ctx, v.staging, o.ID, true)
 	}
 	screen.clear()
-	if err != nil {
+	switch {
+	case errors.Is(err, replay.ErrRefused), errors.Is(err, replay.ErrFewer):
+		return unfinished{fmt.Errorf("replay %s is not over: %w", o.ID, err)}
+	case err != nil:
 		return unfinished{fmt.Errorf("replay %s is not over; `sealift replay --resume %s` goes on: %w", o.ID, o.ID, err)}
 	}
 	return v.report(ctx, o, &tally)
