@@ -69,7 +69,8 @@ type Rotator interface {
 	// retries until it has the answer or ctx ends; after any error the
 	// caller's state is void.
 	Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error)
-	// Entry returns entry seq of the partition's ledger, or ledger.ErrNotFound.
+	// Entry returns entry seq of the partition's ledger, or ledger.ErrNotFound. It
+	// does not try again.
 	Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error)
 }
 

@@ -214,7 +214,7 @@ func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entr
 		return void("records were routed by %q, now by %q", cp.Router, base.Router)
 	}
 	for seq := cp.Seq; seq < base.Seq; seq++ {
-		e, err := p.a.deps.Rotator.Entry(ctx, p.log, seq)
+		e, err := p.entry(ctx, seq)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 			return void("entry %d is not there", seq)
@@ -227,6 +227,28 @@ func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entr
 		}
 	}
 	return nil
+}
+
+// entryPatience is for how long an entry of the walk is asked for again.
+const entryPatience = 5 * time.Second
+
+// entry returns an entry of the ledger, or ledger.ErrNotFound. A walk of the chain is
+// many requests, and one that fails would void all of it and what was read of the disk
+// for it, so it is made again.
+func (p *partition) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
+	began, wait := time.Now(), 200*time.Millisecond
+	for {
+		e, err := p.a.deps.Rotator.Entry(ctx, p.log, seq)
+		if err == nil || errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrCorrupt) || time.Since(began) > entryPatience {
+			return e, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait/2 + jitter.N(wait)):
+		}
+		wait *= 2
+	}
 }
 
 // save writes a checkpoint if there is anything new.

@@ -139,6 +139,39 @@ func TestATakeoverThatIsCancelled(t *testing.T) {
 	s.kill(w)
 }
 
+// TestAWalkOfTheChainOutlastsARequest that fails: local files are judged by it. It is
+// not held up for ever.
+func TestAWalkOfTheChainOutlastsARequest(t *testing.T) {
+	for name, c := range map[string]struct {
+		failing int // requests
+		err     error
+	}{
+		"some":         {failing: 3},
+		"all":          {failing: 1000, err: errTest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, w := directed(t, "a@1")
+				base, err := s.Acquire(t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
+				require.NoError(t, err)
+				began := time.Now()
+				s.looking = func(context.Context) error {
+					if c.failing--; c.failing < 0 {
+						return nil
+					}
+					return errTest
+				}
+				to := new(takeover)
+				defer to.close()
+				require.ErrorIs(t, w.p.local(t.Context(), to, base, w.name), c.err)
+				require.Equal(t, c.err == nil, to.local != nil)
+				require.Less(t, time.Since(began), time.Minute)
+				s.kill(w)
+			})
+		})
+	}
+}
+
 // TestAWatermarkWithinSkippedRecords: a copy of the disk had skipped only some
 // of them when it wrote an entry; which are counted, nobody knows.
 func TestAWatermarkWithinSkippedRecords(t *testing.T) {

@@ -124,16 +124,10 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 	return e, nil
 }
 
-// entryWithin bounds Entry, which a takeover may wait for.
-const entryWithin = 2 * time.Minute
-
-// Entry returns entry seq of the log's ledger, or ledger.ErrNotFound. A walk of the
-// chain is many requests, and one that fails would void all of it and what was read
-// of the disk for it, so it is patient, for at most two minutes.
+// Entry returns entry seq of the log's ledger, or ledger.ErrNotFound. It is one request:
+// who walks the chain asks again, who reads records meanwhile does not.
 func (r *Rotator) Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, entryWithin)
-	defer cancel()
-	return ledger.NewChain(objstore.Patient(r.deps.Staging), log).Entry(ctx, seq)
+	return ledger.NewChain(r.deps.Staging, log).Entry(ctx, seq)
 }
 
 // append writes the entry, the very same until its fate is known (I5).
