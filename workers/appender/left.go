@@ -147,6 +147,7 @@ func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*lef
 	if json.Unmarshal(state, &l.checkpoint) != nil {
 		return nil, nil //nolint:nilerr // nobody can go on with it
 	}
+	l.Skipped, l.Doubles = nil, nil // nobody asks for them, and they may be many
 	l.next = l.Seq
 	a.left[log] = l
 	lg := a.deps.Logger.With("dir", dir, "topic", log.Topic, "incarnation", log.Incarnation, "partition", log.Partition, "entry", l.Seq, "read_to", l.Position)

@@ -146,8 +146,8 @@ func TestAWalkOfTheChainOutlastsARequest(t *testing.T) {
 		failing int // requests
 		err     error
 	}{
-		"some":         {failing: 3},
-		"all":          {failing: 1000, err: errTest},
+		"some": {failing: 3},
+		"all":  {failing: 1000, err: errTest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

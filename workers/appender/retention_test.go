@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
 )
 
 // pass is retention that takes all below the offset.
@@ -699,6 +700,28 @@ func TestATopicThatWasMadeAnew(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestWhatIsKnownOfLeftFilesIsSmall, for it is kept as long as they are.
+func TestWhatIsKnownOfLeftFilesIsSmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{DedupWindow: time.Hour})
+		r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+		r.run()
+		r.produce("", "a", "")
+		r.send("m", "m")
+		time.Sleep(time.Minute) // a checkpoint
+		r.end()
+		dir := filepath.Join(r.spoolsDir(), "0")
+		state, err := segment.State(t.Context(), dir)
+		require.NoError(t, err)
+		require.Contains(t, string(state), `"doubles":[`)
+		l, err := r.leftOf(t.Context(), ledger.Log{Topic: r.cfg.Topic}, dir)
+		require.NoError(t, err)
+		require.EqualValues(t, 5, l.Position)
+		require.Empty(t, l.Skipped)
+		require.Empty(t, l.Doubles)
+	})
 }
 
 // TestLocalFilesAreKeptUntilAnotherOwnerWrites: also over a restart after which the
