@@ -193,8 +193,8 @@ type loop struct {
 	counted   int       // sealed files, in pressure.waiting
 	saved     [2]int64  // position and entry of the last checkpoint
 	gone      error     // the log does not hold the next offset: nothing is read
-	last      bool      // nor what was read: what is held here is nowhere else
-	back      bool      // for it went back, rather than that retention passed
+	last      bool      // nor all that was read, some of which is nowhere else: it is written, and nothing read
+	back      bool      // for it went back, whether or not retention passed as well
 }
 
 // pendingRequest is a request that waits until all below offset is sealed.
@@ -396,7 +396,7 @@ func (l *loop) whyGone(ctx context.Context) error {
 	if bounds.Readable(l.c.base.LowWatermark) {
 		return l.gone
 	}
-	l.p.lg.ErrorContext(ctx, "the log does not hold what was read, nor what comes next; what was read goes into the ledger",
+	l.p.lg.ErrorContext(ctx, "the log lacks a part of what was read, and what comes next; what was read goes into the ledger",
 		"offset", l.c.position, "log_start", bounds.First, "log_end", bounds.End)
 	return l.writeOnly(l.gone)
 }
