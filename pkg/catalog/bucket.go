@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/sealift/sealift/pkg/iam"
 )
 
 // SplitBucket cuts a destination's bucket into the name and the key prefix,
@@ -102,7 +104,8 @@ func checkForeignBucket(s string) (what, fix string) {
 	}
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
-		if host, path, _ := strings.Cut(s, "/"); strings.Contains(host, "amazonaws.com") {
+		host, path, _ := strings.Cut(s, "/")
+		if _, isAWS := iam.CutDomain(host); isAWS {
 			return fmt.Sprintf("%q is a host name", s), writeBucket(fromHost(host, path))
 		}
 		return "", ""
@@ -121,7 +124,7 @@ func checkForeignBucket(s string) (what, fix string) {
 			return what, writeBucket(name + "/" + u.Query().Get("prefix"))
 		}
 		fix := writeBucket(fromHost(u.Hostname(), u.Path))
-		if !strings.Contains(u.Hostname(), "amazonaws.com") {
+		if _, isAWS := iam.CutDomain(u.Hostname()); !isAWS {
 			fix += ", and endpoint: " + u.Scheme + "://" + u.Host
 		}
 		return what, fix
@@ -133,7 +136,7 @@ func checkForeignBucket(s string) (what, fix string) {
 // address.
 func fromHost(host, path string) string {
 	path = strings.TrimPrefix(path, "/")
-	if !strings.Contains(host, "amazonaws.com") {
+	if _, isAWS := iam.CutDomain(host); !isAWS {
 		return path
 	}
 	for _, mark := range []string{".s3.", ".s3-"} {

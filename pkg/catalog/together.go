@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/sealift/sealift/pkg/iam"
 )
 
 // checkTogether finds what only shows when all workspaces are seen at once:
@@ -95,13 +97,12 @@ func Server(endpoint string) string {
 	if err != nil || endpoint == "" {
 		return "aws"
 	}
-	host := strings.ToLower(u.Hostname())
-	if strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn") {
+	if _, isAWS := iam.CutDomain(u.Hostname()); isAWS {
 		return "aws"
 	}
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	return host + ":" + port
+	return strings.ToLower(u.Hostname()) + ":" + port
 }

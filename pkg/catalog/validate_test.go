@@ -93,6 +93,7 @@ func TestParseRefusesAndSaysWhatToWrite(t *testing.T) {
 		"bucket_virtual_hosted":   {"acme-logs", "https://acme-logs.s3.eu-west-1.amazonaws.com/a", "write bucket: acme-logs/a"},
 		"bucket_old_dash_host":    {"acme-logs", "https://acme-logs.s3-eu-west-1.amazonaws.com", "write bucket: acme-logs"},
 		"bucket_path_style":       {"acme-logs", "https://s3.eu-west-1.amazonaws.com/acme-logs/a", "write bucket: acme-logs/a"},
+		"bucket_sovereign":        {"acme-logs", "https://acme-logs.s3.eusc-de-east-1.amazonaws.eu/a", "write bucket: acme-logs/a"},
 		"bucket_host_alone":       {"acme-logs", "acme-logs.s3.amazonaws.com", "write bucket: acme-logs"},
 		"bucket_console":          {"acme-logs", "https://eu-west-1.console.aws.amazon.com/s3/buckets/acme-logs?region=eu-west-1&prefix=a/", "write bucket: acme-logs/a"},
 		"bucket_other_server":     {"acme-logs", "http://minio:9000/acme-logs", "write bucket: acme-logs, and endpoint: http://minio:9000"},

@@ -5,14 +5,33 @@ import "strings"
 // partitions are those of AWS beside aws itself, as the SDKs know them, from
 // partitions.json of aws-sdk-go-v2/internal/endpoints/awsrulesfn, which cannot be
 // imported.
-var partitions = []struct{ name, regions, first string }{
-	{"aws-cn", "cn-", "cn-north-1"},
-	{"aws-us-gov", "us-gov-", "us-gov-west-1"},
-	{"aws-eusc", "eusc-", "eusc-de-east-1"},
-	{"aws-iso", "us-iso-", "us-iso-east-1"},
-	{"aws-iso-b", "us-isob-", "us-isob-east-1"},
-	{"aws-iso-e", "eu-isoe-", "eu-isoe-west-1"},
-	{"aws-iso-f", "us-isof-", "us-isof-south-1"},
+var partitions = []struct{ name, regions, first, domain string }{
+	{"aws-cn", "cn-", "cn-north-1", ".amazonaws.com.cn"},
+	{"aws-us-gov", "us-gov-", "us-gov-west-1", awsDomain},
+	{"aws-eusc", "eusc-", "eusc-de-east-1", ".amazonaws.eu"},
+	{"aws-iso", "us-iso-", "us-iso-east-1", ".c2s.ic.gov"},
+	{"aws-iso-b", "us-isob-", "us-isob-east-1", ".sc2s.sgov.gov"},
+	{"aws-iso-e", "eu-isoe-", "eu-isoe-west-1", ".cloud.adc-e.uk"},
+	{"aws-iso-f", "us-isof-", "us-isof-south-1", ".csp.hci.ic.gov"},
+}
+
+// awsDomain is what the names of hosts of partition aws end in.
+const awsDomain = ".amazonaws.com"
+
+// CutDomain returns what stands before AWS's domain in the name of one of its
+// hosts, in whatever partition, lower-case: s3.eu-west-1 of
+// s3.eu-west-1.amazonaws.com. Ok is false if the host is none of AWS's.
+func CutDomain(host string) (name string, ok bool) {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if name, ok := strings.CutSuffix(host, awsDomain); ok {
+		return name, true
+	}
+	for _, p := range partitions {
+		if name, ok := strings.CutSuffix(host, p.domain); ok {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // Partition is that of a region: the second part of the ARNs of what is there.

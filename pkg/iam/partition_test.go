@@ -17,3 +17,17 @@ func TestPartitions(t *testing.T) {
 		require.Equal(t, want, Partition(FirstRegion(got)), "the first region of a partition is in it")
 	}
 }
+
+func TestHostsOfAWS(t *testing.T) {
+	for host, want := range map[string]string{
+		"s3.eu-west-1.amazonaws.com": "s3.eu-west-1", "b.s3.amazonaws.com": "b.s3", "S3.us-east-1.AmazonAWS.com.": "s3.us-east-1",
+		"s3.us-gov-west-1.amazonaws.com": "s3.us-gov-west-1", "s3.cn-north-1.amazonaws.com.cn": "s3.cn-north-1", "s3.eusc-de-east-1.amazonaws.eu": "s3.eusc-de-east-1",
+		"s3.us-iso-east-1.c2s.ic.gov": "s3.us-iso-east-1", "s3.us-isob-east-1.sc2s.sgov.gov": "s3.us-isob-east-1", "s3.eu-isoe-west-1.cloud.adc-e.uk": "s3.eu-isoe-west-1",
+		"s3.us-isof-south-1.csp.hci.ic.gov": "s3.us-isof-south-1",
+		"":                                  "", "amazonaws.com": "", "notamazonaws.com": "", "s3.amazonaws.com.evil.example": "", "s3.example.com": "", "10.0.0.1": "",
+	} {
+		got, ok := CutDomain(host)
+		require.Equal(t, want, got, host)
+		require.Equal(t, want != "", ok, host)
+	}
+}

@@ -24,6 +24,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/sealift/sealift/pkg/iam"
 )
 
 // ErrRefused is matched by every refusal. Trying again does not help: the
@@ -113,12 +115,14 @@ func (a Allowed) name(host, port string) bool {
 		return true
 	}
 	_, endpoint, _ := strings.Cut(host, ".")
-	return interfaceEndpoint.MatchString(endpoint) && a.names[net.JoinHostPort(endpoint, port)]
+	name, isAWS := iam.CutDomain(endpoint)
+	return isAWS && interfaceEndpoint.MatchString(name) && a.names[net.JoinHostPort(endpoint, port)]
 }
 
 // interfaceEndpoint is such as bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com
-// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html).
-var interfaceEndpoint = regexp.MustCompile(`^bucket\.vpce-[a-z0-9-]+\.s3\.[a-z0-9-]+\.vpce\.amazonaws\.com(\.cn)?$`)
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html),
+// before AWS's domain.
+var interfaceEndpoint = regexp.MustCompile(`^bucket\.vpce-[a-z0-9-]+\.s3\.[a-z0-9-]+\.vpce$`)
 
 // address says whether the address was listed, alone or by its network.
 func (a Allowed) address(target netip.AddrPort) bool {

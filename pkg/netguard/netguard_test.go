@@ -196,12 +196,14 @@ func TestRebinding(t *testing.T) {
 // before theirs.
 func TestInterfaceEndpoints(t *testing.T) {
 	const endpoint = "bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com"
-	listed, err := ParseAllowed([]string{endpoint + ":443", "corp.example.com:443", "vpce-9.s3.eu-west-1.vpce.amazonaws.com:443"})
+	const sovereign = "bucket.vpce-1a2b-3c4d.s3.eusc-de-east-1.vpce.amazonaws.eu"
+	listed, err := ParseAllowed([]string{endpoint + ":443", sovereign + ":443", "corp.example.com:443", "vpce-9.s3.eu-west-1.vpce.amazonaws.com:443"})
 	require.NoError(t, err)
 	for host, want := range map[string]bool{
 		endpoint:                             true,
 		"acme-logs." + endpoint:              true,
 		"ACME-logs." + endpoint + ".":        true,
+		"acme-logs." + sovereign:             true,
 		"a.b." + endpoint:                    false,
 		"acme-logs." + endpoint + ".evil.io": false,
 		"acme-logs.bucket.vpce-9.s3.eu-west-1.vpce.amazonaws.com": false, // another endpoint

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/sealift/sealift/pkg/iam"
 )
 
 // failed is an error without an answer.
@@ -183,9 +186,9 @@ var regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 var (
 	expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)                    // AuthorizationHeaderMalformed
 	located   = regexp.MustCompile(`^The ([a-z0-9-]+) location constraint is in`) // IllegalLocationConstraintException
-	// sentTo is the host that a redirect leads to, such as
-	// bucket.s3.eu-west-1.amazonaws.com or bucket.s3-eu-west-1.amazonaws.com.
-	sentTo = regexp.MustCompile(`^https?://(?:[a-z0-9.-]+\.)?s3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.amazonaws\.com(?:\.cn)?(?:[:/]|$)`)
+	// sentTo is the host that a redirect leads to, before AWS's domain, such as
+	// bucket.s3.eu-west-1 or bucket.s3-eu-west-1.
+	sentTo = regexp.MustCompile(`^(?:[a-z0-9.-]+\.)?s3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2,4}(?:-[a-z]+)+-[0-9]+)$`)
 )
 
 func bucketRegion(h http.Header, message string) string {
@@ -201,7 +204,12 @@ func bucketRegion(h http.Header, message string) string {
 		}
 		return m[1]
 	}
-	if m := sentTo.FindStringSubmatch(h.Get("Location")); m != nil {
+	to, err := url.Parse(h.Get("Location"))
+	if err != nil {
+		return ""
+	}
+	host, _ := iam.CutDomain(to.Hostname())
+	if m := sentTo.FindStringSubmatch(host); m != nil {
 		return m[1]
 	}
 	return ""

@@ -21,6 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/netguard"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -214,7 +215,11 @@ func (s *services) place(at place) *objstore.S3 {
 // AWS's own do, and AWS's newer buckets do not.
 func pathStyle(endpoint string) bool {
 	u, err := url.Parse(endpoint)
-	return err != nil || !strings.HasSuffix(u.Hostname(), ".amazonaws.com") && !strings.HasSuffix(u.Hostname(), ".amazonaws.com.cn")
+	if err != nil {
+		return true
+	}
+	_, isAWS := iam.CutDomain(u.Hostname())
+	return !isAWS
 }
 
 // followCatalog keeps the catalog as its topic says until ctx ends. A record

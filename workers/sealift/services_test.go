@@ -100,6 +100,8 @@ func TestALedgerHasOneNameHoweverItsStoreIsSpelled(t *testing.T) {
 		"a_server":     {"https://minio:9000", "https://minio:9000/", "https://MinIO:9000"},
 		"default_port": {"https://minio", "https://minio:443/"},
 		"aws":          {"", "https://s3.eu-west-1.amazonaws.com", "https://bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com"},
+		"sovereign":    {"", "https://s3.eusc-de-east-1.amazonaws.eu", "https://bucket.vpce-1a2b-3c4d.s3.eusc-de-east-1.vpce.amazonaws.eu"},
+		"isolated":     {"", "https://s3.us-isob-east-1.sc2s.sgov.gov"},
 	} {
 		names := map[string]bool{}
 		for _, e := range endpoints {
@@ -127,6 +129,8 @@ func TestAddresses(t *testing.T) {
 		"fips_path_style":      {d: catalog.Destination{Bucket: "acme-logs", Region: "us-east-1", FIPS: true, PathStyle: &yes}, want: "https://s3-fips.us-east-1.amazonaws.com/acme-logs/k"},
 		"china":                {d: catalog.Destination{Bucket: "acme-logs", Region: "cn-north-1"}, want: "https://acme-logs.s3.cn-north-1.amazonaws.com.cn/k"},
 		"interface_endpoint":   {d: catalog.Destination{Bucket: "acme-logs", Region: "eu-west-1", Endpoint: "https://bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com"}, want: "https://acme-logs.bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com/k", guarded: true},
+		"sovereign":            {d: catalog.Destination{Bucket: "acme-logs", Region: "eusc-de-east-1"}, want: "https://acme-logs.s3.eusc-de-east-1.amazonaws.eu/k"},
+		"sovereign_interface":  {d: catalog.Destination{Bucket: "acme-logs", Region: "eusc-de-east-1", Endpoint: "https://bucket.vpce-1a-2b.s3.eusc-de-east-1.vpce.amazonaws.eu"}, want: "https://acme-logs.bucket.vpce-1a-2b.s3.eusc-de-east-1.vpce.amazonaws.eu/k", guarded: true},
 		"interface_path_style": {d: catalog.Destination{Bucket: "acme-logs", Region: "eu-west-1", Endpoint: "https://bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com", PathStyle: &yes}, want: "https://bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com/acme-logs/k", guarded: true},
 		"compatible":           {d: catalog.Destination{Bucket: "acme-logs", Endpoint: "http://minio:9000"}, want: "http://minio:9000/acme-logs/k", guarded: true},
 		"compatible_virtual":   {d: catalog.Destination{Bucket: "acme-logs", Endpoint: "https://s3.example.com", PathStyle: &no}, want: "https://acme-logs.s3.example.com/k", guarded: true},
