@@ -1,7 +1,6 @@
 package rotator
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -257,43 +255,6 @@ func TestZombieLoses(t *testing.T) {
 	require.Len(t, b.jobs, 2)
 }
 
-func TestTakeoverEnqueuesWhatItsFormerOwnerDidNot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
-		require.NoError(t, err)
-		b.jobsErr = func(int) error { return errors.New("kafka is away") }
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Empty(t, b.jobs)
-
-		b.jobsErr = nil
-		claim, err := b.Acquire(t.Context(), testLog, b.tenure("w2", -1))
-		require.NoError(t, err)
-		require.Len(t, b.jobs, 2)
-		require.EqualValues(t, 42, claim.LowWatermark)
-		_, err = b.Acquire(t.Context(), testLog, b.tenure("w3", -1))
-		require.NoError(t, err)
-		require.Len(t, b.jobs, 2, "the claim says that they were enqueued")
-	})
-}
-
-// TestAPartitionIsNotAnothers holds that one partition without a leader, as when
-// brokers are down, keeps nobody from taking the others over.
-func TestAPartitionIsNotAnothers(t *testing.T) {
-	b := newBench(t)
-	b.away = errors.New("partition 7 has no leader")
-	head, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
-	require.NoError(t, err)
-	require.Zero(t, head.Seq)
-	other := testLog
-	other.Partition = 7
-	_, err = b.Acquire(t.Context(), other, b.tenure("w1", -1))
-	require.ErrorIs(t, err, b.away)
-}
-
 // Invariant: I3. Alone or in a pack: what the disk holds now is what was written.
 func TestRottenBytesAreRefused(t *testing.T) {
 	for name, records := range map[string][]string{"alone": {"a@39"}, "first_of_a_pack": {"a@39", "b@40"}, "last_of_a_pack": {"b@38", "a@39"}} {
@@ -343,139 +304,6 @@ func TestUnreadableBytesAreRefused(t *testing.T) {
 	}
 }
 
-func TestContradictionsHalt(t *testing.T) {
-	all := stream.Bounds{First: 0, End: 100}
-	note := func(change func(*ledger.Note)) func(ledger.Note) string {
-		return func(n ledger.Note) string { change(&n); return n.String() }
-	}
-	for name, c := range map[string]struct {
-		noChain bool // else there is one, with entries 0 and 1 and watermark 42
-		cluster string
-		bounds  stream.Bounds
-		note    func(ledger.Note) string // from that of the last commit
-		says    string
-	}{
-		"ledger_lost":              {noChain: true, bounds: all, note: note(func(*ledger.Note) {}), says: "there is no ledger"},
-		"ledger_lost_at_its_start": {noChain: true, bounds: all, note: note(func(n *ledger.Note) { n.Seq, n.LowWatermark = 0, 0 }), says: "there is no ledger"},
-		"entry_rolled_back":        {bounds: all, note: note(func(n *ledger.Note) { n.Seq = 2 }), says: "committed entry 2, its newest is 1: the staging bucket was rolled back"},
-		"watermark_rolled_back":    {bounds: all, note: note(func(n *ledger.Note) { n.LowWatermark = 43 }), says: "committed offset 43, above its watermark 42: the staging bucket was rolled back"},
-		"another_history":          {bounds: all, note: note(func(n *ledger.Note) { n.Attempt = "other" }), says: "entry 1 is not the one that the group has committed"},
-		"another_longer_history":   {bounds: all, note: note(func(n *ledger.Note) { n.Seq, n.Attempt = 0, "other" }), says: "staging.bucket"},
-		"another_incarnation":      {bounds: all, note: note(func(n *ledger.Note) { n.Incarnation = "2" }), says: "kafka.incarnation"},
-		"new_incarnation":          {noChain: true, bounds: all, note: note(func(n *ledger.Note) { n.Incarnation = "0" }), says: "delete the group's offsets"},
-		"log_shorter":              {bounds: stream.Bounds{First: 0, End: 41}, says: "set a new kafka.incarnation"},
-		"log_shorter_by_a_loss":    {bounds: stream.Bounds{First: 0, End: 41}, says: "goes on by itself once the topic ends at offset 42"},
-		"log_begins_later":         {bounds: stream.Bounds{First: 43, End: 100}, says: "sealift ledger accept-loss --partition 3"},
-		"other_kafka_cluster":      {cluster: "c2", bounds: all, says: "cluster"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			ctx := context.Background()
-			base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
-			require.NoError(t, err)
-			head, err := b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
-			require.NoError(t, err)
-			require.Equal(t, ledger.NoteOf(head).String(), b.note)
-			if c.noChain {
-				b.staging = objstore.NewMemory("empty")
-				b.deps.Staging = b.staging
-			}
-			if c.cluster != "" {
-				b.cfg.Cluster = c.cluster
-			}
-			b.bounds = c.bounds
-			writes := len(b.staging.Puts("ledger/"))
-			tenure := b.tenure("w2", 1)
-			if c.note != nil {
-				tenure.Note = c.note(ledger.NoteOf(head))
-			}
-			_, err = b.Acquire(ctx, testLog, tenure)
-			require.ErrorIs(t, err, ErrHalted)
-			require.ErrorContains(t, err, c.says)
-			require.Len(t, b.staging.Puts("ledger/"), writes, "a halted partition writes nothing")
-		})
-	}
-}
-
-// TestALogWithoutTheWatermark: the worker that holds on its disk what
-// was read since may go on, at the very least to write that.
-func TestALogWithoutTheWatermark(t *testing.T) {
-	for name, c := range map[string]struct {
-		first int64
-		end   int64 // 0: 100
-		local int64
-		err   error
-		want  error // nil: it is taken over
-	}{
-		"nothing_on_the_disk":    {first: 50, local: -1, want: ErrHalted},
-		"what_is_in_the_ledger":  {first: 50, local: 42, want: ErrHalted},
-		"all_that_is_gone":       {first: 50, local: 50},
-		"some_of_what_is_gone":   {first: 50, local: 43},
-		"who_knows":              {first: 50, local: -1, err: objstore.ErrNotFound, want: objstore.ErrNotFound},
-		"made_anew":              {end: 41, local: -1, want: ErrHalted},
-		"made_anew_and_all_here": {end: 41, local: 50},
-		"nothing_gone":           {first: 42, local: -1},
-		"nothing_gone_nor_asked": {first: 42, err: objstore.ErrNotFound},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
-			require.NoError(t, err)
-			head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
-			require.NoError(t, err)
-			b.bounds = stream.Bounds{First: c.first, End: cmp.Or(c.end, 100)}
-			tenure := b.tenure("w1", 42)
-			tenure.Local = func(_ context.Context, h *ledger.Entry, end int64) (int64, error) {
-				require.Equal(t, []int64{head.Seq, b.bounds.End}, []int64{h.Seq, end})
-				return c.local, c.err
-			}
-			claim, err := b.Acquire(t.Context(), testLog, tenure)
-			require.ErrorIs(t, err, c.want)
-			if c.want == nil {
-				require.EqualValues(t, 42, claim.LowWatermark, "the ledger says what is in it, no more")
-			}
-		})
-	}
-}
-
-// TestAnAcceptedLoss lets a halted partition go on, once, and what its former
-// owner had not come to is done.
-func TestAnAcceptedLoss(t *testing.T) {
-	b := newBench(t)
-	ctx := t.Context()
-	chain := ledger.NewChain(b.staging, testLog)
-	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
-	require.NoError(t, err)
-	_, err = AcceptLoss(ctx, chain, "c1", b.bounds, "operator")
-	require.ErrorIs(t, err, ErrNothingLost)
-	head, err := b.Rotate(ctx, base, batch(t, 42, "a@40", "b@60"), b.tenure("w1", -1))
-	require.NoError(t, err)
-	require.NotEmpty(t, head.SealedThrough)
-
-	b.bounds.First = 100
-	_, err = b.Acquire(ctx, testLog, b.tenure("w2", -1))
-	require.ErrorIs(t, err, ErrHalted)
-	_, err = AcceptLoss(ctx, chain, "c2", b.bounds, "operator")
-	require.ErrorContains(t, err, "cluster")
-	lost, err := AcceptLoss(ctx, chain, "c1", b.bounds, "operator")
-	require.NoError(t, err)
-	require.Equal(t, map[string]int64{ledger.SkippedLost: 58}, lost.Skipped)
-	require.EqualValues(t, 100, lost.LowWatermark)
-	require.Empty(t, lost.SealedThrough)
-	require.Equal(t, head.DispatchedThrough, lost.DispatchedThrough)
-	_, err = b.Rotate(ctx, head, batch(t, 150, "a@149"), b.tenure("w1", -1))
-	require.ErrorIs(t, err, ledger.ErrLost, "whoever owned it is fenced")
-
-	b.jobs = nil
-	claim, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
-	require.NoError(t, err)
-	require.EqualValues(t, 100, claim.LowWatermark)
-	require.EqualValues(t, 100, claim.RouterFrom, "what was read below it is remembered by nobody")
-	require.Len(t, b.jobs, 4, "two files of two debts")
-	_, err = AcceptLoss(ctx, chain, "c1", b.bounds, "operator")
-	require.ErrorIs(t, err, ErrNothingLost)
-}
-
 // TestCompleteThroughGoesBackFromTheFutureOnly.
 func TestCompleteThroughGoesBackFromTheFutureOnly(t *testing.T) {
 	now := time.Now().UnixMilli()
@@ -492,146 +320,6 @@ func TestCompleteThroughGoesBackFromTheFutureOnly(t *testing.T) {
 			require.Equal(t, c.want, next(base, nil, &segment.Batch{CompleteThrough: c.batch}, ledger.Tenure{}).CompleteThrough)
 		})
 	}
-}
-
-// behind is a store whose listings show nothing after some entry.
-type behind struct {
-	objstore.Store
-	newest int64
-}
-
-func (b *behind) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
-	infos, err := b.Store.List(ctx, prefix, after, 1000)
-	infos = slices.DeleteFunc(infos, func(i objstore.Info) bool {
-		_, seq, ok := ledger.ParseEntryKey(i.Key)
-		return ok && seq > b.newest
-	})
-	return infos[:min(limit, len(infos))], err
-}
-
-// TestAListingThatIsBehindIsNoRollback: the entry that the group has committed
-// is there, so another look will do; nobody needs to decide anything.
-func TestAListingThatIsBehindIsNoRollback(t *testing.T) {
-	for name, newest := range map[string]int64{"no_entry": -1, "an_older_entry": 0} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
-			require.NoError(t, err)
-			_, err = b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
-			require.NoError(t, err)
-			tenure := b.tenure("w2", 42)
-			tenure.Note = b.note
-			b.bounds = stream.Bounds{First: 42, End: 100} // all of it was read, then removed by retention
-			b.deps.Staging = &behind{b.staging, newest}
-			_, err = b.Acquire(t.Context(), testLog, tenure)
-			require.ErrorContains(t, err, "listings are behind")
-			require.NotErrorIs(t, err, ErrHalted)
-			b.deps.Staging = b.staging
-			_, err = b.Acquire(t.Context(), testLog, tenure)
-			require.NoError(t, err)
-		})
-	}
-}
-
-// TestOffsetsSetByOtherToolsChangeNothing holds I6: kafka-consumer-groups.sh
-// writes no note, so its number is no witness against the ledger.
-func TestOffsetsSetByOtherToolsChangeNothing(t *testing.T) {
-	for name, c := range map[string]struct {
-		committed int64
-		note      string
-		noChain   bool
-		warns     bool
-	}{
-		"never_committed":         {committed: -1},
-		"to_earliest":             {committed: 0, warns: true},
-		"to_the_watermark":        {committed: 42, warns: true},
-		"to_latest":               {committed: 1000, warns: true},
-		"with_a_note_of_its_own":  {committed: 77, note: "ops was here", warns: true},
-		"before_the_first_start":  {committed: 77, noChain: true, warns: true},
-		"an_older_note_of_ours":   {committed: 0, note: "ours"},
-		"deleted":                 {committed: -1},
-		"first_start_of_the_kind": {committed: -1, noChain: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			var logs strings.Builder
-			b.deps.Logger = slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
-			ctx, low := context.Background(), int64(0)
-			tenure := b.tenure("w2", c.committed)
-			tenure.Note = c.note
-			if !c.noChain {
-				base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
-				require.NoError(t, err)
-				if c.note == "ours" {
-					tenure.Note = b.note // the newest commit was not heard
-				}
-				_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
-				require.NoError(t, err)
-				low = 42
-			}
-			e, err := b.Acquire(ctx, testLog, tenure)
-			require.NoError(t, err)
-			require.Equal(t, low, e.LowWatermark)
-			require.Equal(t, low, b.commits[len(b.commits)-1], "the group's offset says the truth again")
-			require.Equal(t, ledger.NoteOf(e).String(), b.note)
-			if !c.warns {
-				require.Empty(t, logs.String())
-				return
-			}
-			require.Equal(t, 1, strings.Count(logs.String(), "level=WARN"))
-			require.Contains(t, logs.String(), fmt.Sprintf("committed=%d", c.committed))
-		})
-	}
-}
-
-// TestARouterRuleChangesOnlyOverAnEmptyFilter: a record that is in a file
-// under the old rule must be found in the filter when it is read again.
-func TestARouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
-	b := newBench(t)
-	ctx := context.Background()
-	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
-	require.NoError(t, err)
-	require.Empty(t, base.Router)
-	b.cfg.Router = "key;record" // a rolling restart with another configuration
-	base, err = b.Rotate(ctx, base, batch(t, 5, "a@9"), b.tenure("w1", -1))
-	require.NoError(t, err)
-	require.Empty(t, base.Router, "an entry in mid-tenure carries the rule on")
-
-	claim, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
-	require.NoError(t, err)
-	require.NotEmpty(t, claim.SealedThrough)
-	require.Empty(t, claim.Router, "a's records up to 9 were routed by the old rule")
-	head, err := b.Rotate(ctx, claim, batch(t, 20, "b@5"), b.tenure("w2", -1))
-	require.NoError(t, err)
-	require.Empty(t, head.SealedThrough)
-	require.Empty(t, head.Router)
-
-	claim, err = b.Acquire(ctx, testLog, b.tenure("w2", -1))
-	require.NoError(t, err)
-	require.Equal(t, "key;record", claim.Router)
-	head, err = b.Rotate(ctx, claim, batch(t, 30, "b@25"), b.tenure("w2", -1))
-	require.NoError(t, err)
-	require.Equal(t, "key;record", head.Router)
-	require.EqualValues(t, 20, head.RouterFrom, "where the other was given up")
-
-	b.cfg.Router = "" // and back
-	claim, err = b.Acquire(ctx, testLog, b.tenure("w1", -1))
-	require.NoError(t, err)
-	require.Empty(t, claim.Router)
-	require.EqualValues(t, 30, claim.RouterFrom)
-}
-
-func TestOffsetsAtTheWatermarkAreFine(t *testing.T) {
-	b := newBench(t)
-	ctx := context.Background()
-	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
-	require.NoError(t, err)
-	_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
-	require.NoError(t, err)
-	b.bounds = stream.Bounds{First: 42, End: 42} // all of it was read, then removed by retention
-	e, err := b.Acquire(ctx, testLog, b.tenure("w2", 42))
-	require.NoError(t, err)
-	require.EqualValues(t, 42, e.LowWatermark)
 }
 
 // TestEntriesThatContradictTheirBaseAreRefused: should the appender's state

@@ -1,0 +1,290 @@
+package appender
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/stream"
+)
+
+// loop is one tenure of a partition.
+type loop struct {
+	p         *partition
+	c         *core
+	router    *route.Router // of the head, see outdated
+	outdated  bool          // the rule is not the one configured: it is to be switched
+	switching bool          // all is sealed and nothing is read, until the filter is empty
+	reads     *reads
+	recall    *recall         // nil: duplicates pass
+	work      context.Context // of entries in flight
+	abort     context.CancelFunc
+	rotations chan rotated
+	waiting   []pendingRequest
+	paused    string    // why nothing is read, or ""
+	short     time.Time // since then the disk is, and nothing here is to be staged; see shrink
+	counted   int       // sealed files, in pressure.waiting
+	saved     [2]int64  // position and entry of the last checkpoint
+	gone      error     // the log does not hold the next offset: nothing is read
+	last      bool      // nor all that was read, some of which is nowhere else: it is written, and nothing read
+	back      bool      // for it went back, whether or not retention passed as well
+}
+
+func (l *loop) run(ctx context.Context) error {
+	tick := time.NewTicker(l.p.a.tickEvery())
+	defer tick.Stop()
+	save := time.NewTimer(saveEvery())
+	defer save.Stop()
+	for {
+		in := l.reads.results
+		again, wait := l.recallTurn(ctx)
+		if l.paused != "" || l.switching || l.gone != nil || wait {
+			in = nil
+		}
+		select {
+		case <-ctx.Done():
+			return l.stop(ctx)
+		case got := <-in:
+			if l.gone = got.err; l.gone != nil {
+				if err := l.whyGone(ctx); err != nil {
+					return err
+				}
+				break
+			}
+			if err := l.take(ctx, got); err != nil {
+				return err
+			}
+			l.reads.again(got)
+		case s := <-again:
+			l.filled(s)
+		case r := <-l.rotations:
+			if err := l.rotated(r); err != nil {
+				return err
+			}
+		case r := <-l.p.requests:
+			if err := l.ask(ctx, r); err != nil {
+				return err
+			}
+		case <-tick.C:
+			l.c.clock(time.Now().UnixMilli())
+			l.paused = l.p.a.pressure.paused(l.paused, l.count())
+			l.p.view.state(l.c, l.paused)
+			if err := l.c.spool.Relieve(); err != nil {
+				return err
+			}
+			if l.recall != nil {
+				l.shrink()
+				l.p.view.recalled(l.recall)
+			}
+			if err := l.turn(); err != nil {
+				return err
+			}
+			if err := l.whyGone(ctx); err != nil {
+				return err
+			}
+		case <-save.C:
+			if l.recall == nil {
+				l.recall = l.p.recall(ctx, l.c) // what it lacked may be there by now
+			}
+			if err := l.save(); err != nil {
+				return err
+			}
+			save.Reset(saveEvery())
+		}
+		l.rotate()
+		if l.last && l.c.idle() { // and cut had nothing to say
+			return l.gone
+		}
+		l.p.view.read(l.c.position, l.reads.end)
+	}
+}
+
+// count tells how many sealed files wait, here and for all to see.
+func (l *loop) count() int {
+	n := len(l.c.sealed) + len(l.c.flight)
+	l.p.a.pressure.waiting.Add(int64(n - l.counted))
+	l.counted = n
+	return n
+}
+
+// take files the records of one fetch.
+func (l *loop) take(ctx context.Context, got read) error {
+	now := time.Now().UnixMilli()
+	var dead []stream.Record
+	again := int64(0)
+	var chunk [together]routed
+	for i := range got.Records {
+		if i%together == 0 {
+			l.routeAll(got.Records[i:min(i+together, len(got.Records))], &chunk)
+		}
+		r, to := &got.Records[i], &chunk[i%together]
+		if r.Offset < l.p.readTo {
+			again++
+		}
+		reason := to.reason
+		if reason == "" {
+			before := l.c.skips
+			duplicate, err := l.add(r.Offset, to, now)
+			if err != nil {
+				return err
+			}
+			if duplicate {
+				l.p.a.metrics.duplicates.Inc()
+			} else if l.c.skips > before {
+				reason = reasonLine
+			}
+		} else if err := l.c.skip(r.Offset, reason); err != nil {
+			return err
+		}
+		if reason != "" {
+			dead = append(dead, deadLetter(r, reason))
+			l.p.a.metrics.deadLetters.WithLabelValues(reason).Inc()
+		}
+	}
+	// A new leader may not know yet how far the log is known to be safe: what it
+	// calls the end is then below what was read, and its answer empty.
+	atEnd := got.Next == got.HighWatermark
+	l.c.reached(got.Next, atEnd, got.sentAt.UnixMilli())
+	l.p.readTo = max(l.p.readTo, l.c.position)
+	if l.recall != nil {
+		l.recall.Reached(l.c.position)
+		l.recall.turns++
+		l.recall.idle = atEnd
+	}
+	l.p.a.metrics.read.Add(int64(len(got.Records)))
+	l.p.a.metrics.reread.Add(float64(again))
+	// No entry may pass a record that is in no file before its dead letter is
+	// safe: entries are cut only between calls of take.
+	if len(dead) > 0 {
+		if err := l.p.bury(ctx, dead); err != nil {
+			return err
+		}
+		l.p.lg.WarnContext(ctx, "records went to the dead letters", "records", len(dead), "offset", dead[0].Offset)
+	}
+	return l.turn()
+}
+
+// add files a record, or finds that it is a duplicate.
+func (l *loop) add(offset int64, to *routed, now int64) (duplicate bool, err error) {
+	if to.known {
+		return l.c.addOnce(l.recall.Store, to.key, offset, to.Source, to.Received, now, to.Line)
+	}
+	return false, l.c.add(offset, to.Source, to.Received, now, to.Line)
+}
+
+// turn seals what is due.
+func (l *loop) turn() error {
+	if err := l.c.sealDue(); err != nil {
+		return err
+	}
+	if l.outdated && !l.switching && l.c.pastFilter() {
+		l.switching = true
+		l.c.quiet = 0
+		if err := l.c.sealAll(segment.ReasonConfig); err != nil {
+			return err
+		}
+	}
+	if l.paused == pausedDisk && l.c.idle() && len(l.c.sealed) == 0 {
+		if err := l.c.sealAll(segment.ReasonDisk); err != nil {
+			return err
+		}
+	}
+	for i := range l.waiting {
+		w := &l.waiting[i]
+		if !w.sealed && l.c.position >= w.end {
+			if err := l.c.sealAll(w.reason); err != nil {
+				return err
+			}
+			w.sealed = true
+		}
+	}
+	return nil
+}
+
+// whyGone finds out why the log does not hold the next offset, if it does not.
+// If it was cut, the state is void: what it holds now is read instead. If it
+// does not reach from the watermark on, for retention passed or the topic was made
+// anew, what was read goes into the ledger before the tenure ends, and the next one is
+// halted. So it does if both happened: what was read at offsets that the log lost, it
+// held once; and new records come at these, which pass for read unless somebody looks.
+// To read them would be to give up for good what was read from the watermark on.
+func (l *loop) whyGone(ctx context.Context) error {
+	if l.gone == nil || l.last {
+		return nil
+	}
+	l.p.view.unread(l.gone)
+	bounds, err := l.p.a.bounds(ctx, l.p.log)
+	if err != nil {
+		l.p.lg.WarnContext(ctx, "the log's bounds are not told, asking again", "err", err)
+		return nil
+	}
+	l.back = bounds.First <= l.c.position
+	if bounds.Readable(l.c.base.LowWatermark) {
+		return l.gone
+	}
+	l.p.lg.ErrorContext(ctx, "the log lacks a part of what was read, and what comes next; what was read goes into the ledger",
+		"offset", l.c.position, "log_start", bounds.First, "log_end", bounds.End)
+	return l.writeOnly(l.gone)
+}
+
+// writeOnly reads nothing more: what is held goes into the ledger, and the
+// tenure ends with that error.
+func (l *loop) writeOnly(gone error) error {
+	l.gone, l.last = gone, true
+	l.p.view.problem(gone)
+	return l.sealNow()
+}
+
+// sealNow seals what is held, for the next entry to say it, lines or none.
+func (l *loop) sealNow() error {
+	l.c.quiet = 0
+	return l.c.sealAll(segment.ReasonStop)
+}
+
+// stop ends the tenure. A worker that stops finishes the entry in flight and,
+// with SealOnStop, seals what is open and writes it too, within the drain
+// time; what remains stays on its disk, for itself. A partition that was taken
+// away is left at once; what the log does not hold any more stays, for its next
+// owner halts for want of it.
+func (l *loop) stop(ctx context.Context) error {
+	switch begins := l.p.view.begins(); {
+	case l.p.a.stopping.Load():
+		defer time.AfterFunc(l.p.a.cfg.DrainTimeout, l.abort).Stop()
+		if err := l.drain(); err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	case l.last || begins > l.c.base.LowWatermark:
+		l.p.lg.WarnContext(ctx, "the partition was taken away while the log lacks what was read of it: that stays here; to write it, stop the other appenders until the partition is back here",
+			"offset", l.c.base.LowWatermark, "read_to", l.c.position, "log_start", begins)
+	default:
+		return ctx.Err()
+	}
+	// The outcome of an entry that was cut off is open; its files stay sealed,
+	// and the head tells whether they are in the ledger.
+	return errors.Join(ctx.Err(), l.save())
+}
+
+func (l *loop) drain() error {
+	if !l.c.idle() {
+		if err := l.rotated(<-l.rotations); err != nil {
+			return err
+		}
+	}
+	if !l.p.a.cfg.SealOnStop {
+		return nil
+	}
+	if err := l.c.sealAll(segment.ReasonStop); err != nil {
+		return err
+	}
+	for {
+		l.rotate()
+		if l.c.idle() {
+			return nil
+		}
+		if err := l.rotated(<-l.rotations); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package appender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealift/sealift/pkg/ablation"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
+)
+
+// request asks for everything up to the log's end to be in the ledger.
+type request struct {
+	reason segment.Reason
+	done   chan<- error
+}
+
+// rotated is the outcome of one entry.
+type rotated struct {
+	head *ledger.Entry
+	err  error
+}
+
+// pendingRequest is a request that waits until all below offset is sealed.
+type pendingRequest struct {
+	request
+	end    int64 // of the log when it was asked
+	sealed bool
+}
+
+// rotate hands sealed files over, one entry at a time.
+func (l *loop) rotate() {
+	if !l.c.idle() {
+		return
+	}
+	batch := l.c.cut()
+	if batch == nil {
+		l.fulfil()
+		return
+	}
+	base, tenure := l.c.base, *l.p.tenure.Load()
+	go func() {
+		head, err := l.p.a.deps.Rotator.Rotate(l.work, base, batch, tenure)
+		l.rotations <- rotated{head: head, err: err}
+	}()
+}
+
+// rotated takes up the new head.
+func (l *loop) rotated(r rotated) error {
+	if ablation.On(ablation.KeepsLostState) && errors.Is(r.err, ledger.ErrLost) {
+		ctx, cancel := context.WithTimeout(l.work, time.Minute) // work outlives the worker
+		defer cancel()
+		if head, err := l.p.a.deps.Rotator.Acquire(ctx, l.p.log, *l.p.tenure.Load()); err == nil {
+			l.c.sealed, l.c.flight = append(l.c.flight, l.c.sealed...), nil
+			l.c.rebase(head)
+			return nil
+		}
+	}
+	if r.err != nil {
+		// Its outcome is open or lost: either way our state is void.
+		l.c.flight = nil
+		return r.err
+	}
+	l.c.won(r.head)
+	l.fulfil()
+	if l.switching && len(l.c.sealed) == 0 && len(r.head.SealedThrough) == 0 {
+		return errSwitch
+	}
+	return nil
+}
+
+// fulfil answers the requests whose records are all in the ledger.
+func (l *loop) fulfil() {
+	kept := l.waiting[:0]
+	for _, w := range l.waiting {
+		if w.sealed && !l.c.pending(w.end) {
+			w.done <- nil
+			continue
+		}
+		kept = append(kept, w)
+	}
+	l.waiting = kept
+}
+
+// ask takes a request up: it is fulfilled when all that the log holds now is
+// in the ledger.
+func (l *loop) ask(ctx context.Context, r request) error {
+	bounds, err := l.p.a.bounds(ctx, l.p.log)
+	if err != nil {
+		r.done <- fmt.Errorf("seal partition %d: %w", l.p.log.Partition, err)
+		return nil
+	}
+	l.waiting = append(l.waiting, pendingRequest{request: r, end: bounds.End})
+	return l.turn()
+}

@@ -1,0 +1,175 @@
+package appender
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/ledger"
+)
+
+// TestALogThatWentBackVoidsWhatWasRead: what lies on the disk is then not what
+// the log holds at its offsets.
+func TestALogThatWentBackVoidsWhatWasRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b", "a")
+		time.Sleep(time.Minute)
+		r.mu.Lock()
+		r.records = r.records[:1:1]
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		require.Zero(t, lag(r.Appender), "the log's end went back, too")
+		r.produce("c", "c", "c")
+		require.NoError(t, r.Ready(t.Context()))
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-0", "c/1-3"}}, r.written())
+		require.Equal(t, 2, r.acquisitions())
+		r.end()
+	})
+}
+
+// TestALogThatWentBackAndLacksTheWatermark: what was read from there on lies on the disk
+// only, and is not given up for what the log may hold at the offsets that it lost.
+func TestALogThatWentBackAndLacksTheWatermark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.run()
+		r.produce("a", "b", "a", "b", "a")
+		time.Sleep(time.Minute)
+		r.pass(2)
+		r.mu.Lock()
+		r.records = r.records[:4:4]
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		require.Equal(t, [][]string{{"a/0-4", "b/1-3"}}, r.written())
+		require.EqualValues(t, 5, r.head.LowWatermark)
+		require.ErrorIs(t, r.Ready(t.Context()), errHalted, "somebody has to look")
+		r.produce("c", "c")
+		time.Sleep(time.Minute)
+		require.NoError(t, r.Ready(t.Context()))
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-4", "b/1-3"}, {"c/5-5"}}, r.written(), "offset 4 is not promised: it passes for read")
+		r.end()
+	})
+}
+
+// TestMessagesOfALogThatWentBack: what the ledger has of it stays known, and what it holds
+// at the offsets that it lost is in no file, so that its copies are no duplicates.
+func TestMessagesOfALogThatWentBack(t *testing.T) {
+	cfg := Config{DedupWindow: 24 * time.Hour}
+	for name, c := range map[string]struct {
+		start, end int64 // of the log, when it was cut
+		restart    bool  // before that; what was remembered is lost
+		late       bool  // the entry is written when the log is as long again
+		want       string
+		skipped    int64
+	}{
+		"and_its_beginning":                  {start: 2, end: 4, want: "a/6-6", skipped: 1},
+		"below_the_watermark":                {end: 0, want: "a/6-6", skipped: 1},
+		"and_its_beginning_without_memory":   {start: 2, end: 4, restart: true, want: "a/5-6"},
+		"below_the_watermark_without_memory": {end: 0, restart: true, want: "a/5-6"},
+		"as_long_again_without_memory":       {start: 2, end: 4, restart: true, late: true, want: "a/5-6"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, cfg)
+				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+				r.run()
+				r.send("m0")
+				if c.start == 0 {
+					time.Sleep(time.Second)
+					require.NoError(t, r.seal())
+				}
+				r.send("m1", "m2", "m3", "m4")
+				time.Sleep(time.Minute)
+				if c.restart {
+					r.end()
+					r = r.died(cfg)
+					require.NoError(t, os.RemoveAll(filepath.Join(r.cfg.DataDir, recallDir)))
+				}
+				r.pass(c.start)
+				r.mu.Lock()
+				r.records = r.records[:c.end:c.end]
+				r.mu.Unlock()
+				release := make(chan struct{})
+				if c.late {
+					r.rotating = func(context.Context, int) error { <-release; return nil }
+					r.chain = r.chain[1:] // nothing is read again yet
+				}
+				if c.restart {
+					r.run()
+				}
+				time.Sleep(time.Minute)
+				if !c.late {
+					require.ErrorIs(t, r.Ready(t.Context()), errHalted)
+					require.EqualValues(t, 5, r.head.LowWatermark)
+				}
+				for len(r.records) < 5 {
+					r.send("new")
+				}
+				if c.late {
+					r.mu.Lock()
+					r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+					r.mu.Unlock()
+				}
+				time.Sleep(time.Minute) // it is taken over, and read again what is missing
+				close(release)
+				time.Sleep(time.Minute)
+				r.send("m4", "new")
+				time.Sleep(time.Minute)
+				require.NoError(t, r.Ready(t.Context()))
+				require.NoError(t, r.seal())
+				all := slices.Concat(r.written()...)
+				require.Equal(t, c.want, all[len(all)-1])
+				require.Equal(t, c.skipped, r.skipped)
+				r.end()
+			})
+		})
+	}
+}
+
+// TestATopicThatWasMadeAnew: what was read of the former one is nowhere else,
+// and nothing of the new one belongs to its ledger.
+func TestATopicThatWasMadeAnew(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		for _, anew := range []int{0, 1} { // records of the new one
+			t.Run(fmt.Sprintf("restart=%v/%d", restart, anew), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, Config{})
+					r.run()
+					r.produce("a", "b")
+					require.NoError(t, r.seal())
+					r.produce("a", "b", "a")
+					time.Sleep(time.Minute)
+					if restart {
+						r.end()
+						r = r.died(Config{})
+					}
+					r.mu.Lock()
+					r.records = nil
+					r.mu.Unlock()
+					for range anew {
+						r.produce("new")
+					}
+					if restart {
+						r.run()
+					}
+					time.Sleep(time.Minute)
+					require.ErrorIs(t, r.Ready(t.Context()), errHalted)
+					require.Equal(t, [][]string{{"a/0-0", "b/1-1"}, {"a/2-4", "b/3-3"}}, r.written())
+					require.EqualValues(t, 5, r.head.LowWatermark)
+					r.end()
+				})
+			})
+		}
+	}
+}
