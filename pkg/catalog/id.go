@@ -14,9 +14,6 @@ var (
 	writeKey = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 	keyHash  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	destName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	// keyPart is what a destination's name has to be whatever else is wrong with
-	// it: it is part of keys in staging.
-	keyPart = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$`)
 )
 
 // ReservedSourceID is a folder below segment-logs/ that belongs to no source:

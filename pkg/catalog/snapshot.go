@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/sealift/sealift/pkg/delivery"
 )
 
 // SourceRef is a source and the workspace that it belongs to.
@@ -125,7 +127,7 @@ func (s *Snapshot) addDestination(workspace string, d Destination, refused strin
 		return
 	}
 	s.targets[t.ID] = t
-	if !t.IsEnabled || !keyPart.MatchString(d.Name) {
+	if !t.IsEnabled || !delivery.IsDestination(t.ID) {
 		return // what no receipt can have a key for must not be owed: nothing could ever close it
 	}
 	for _, source := range d.Sources {

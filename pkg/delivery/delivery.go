@@ -15,9 +15,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -58,20 +59,24 @@ func (r FileRef) valid() bool {
 	return name(r.Topic) && name(r.Incarnation) && r.Partition >= 0 && r.Seq >= 0 && r.Index >= 0
 }
 
-// maxName is the most that a topic's name may have, in Kafka.
+// maxName is the most bytes that a topic's name may have, in Kafka; no file name
+// of a store on disks is much longer.
 const maxName = 249
 
-var nameOfAKey = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-
-// name is what a part of a key may be: as a topic's name. Anybody may write a
-// job, and a key that the store refuses can neither be looked for nor written:
-// its job could be closed, set aside and parked in no way.
+// name is what a part of a key may be. Anybody may write a job, and a key that
+// the store refuses can neither be looked for nor written: its job could be
+// closed, set aside and parked in no way. What else the catalog or Kafka would
+// refuse is let pass: what is owed or parked under such a name has to end.
 func name(s string) bool {
-	return len(s) <= maxName && nameOfAKey.MatchString(s) && s != "." && s != ".."
+	switch strings.TrimSpace(s) { // as MinIO looks at it, to which a backslash is a slash
+	case "", ".", "..":
+		return false
+	}
+	return len(s) <= maxName && utf8.ValidString(s) && !strings.ContainsAny(s, `/\`) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// isDestination reports whether s is "workspace/name".
-func isDestination(s string) bool {
+// IsDestination reports whether s is "workspace/name", of which keys can be made.
+func IsDestination(s string) bool {
 	workspace, of, ok := strings.Cut(s, "/")
 	return ok && len(s) <= maxName && name(workspace) && name(of)
 }
@@ -109,7 +114,7 @@ func (j Job) Encode() []byte {
 func (j Job) RecordKey() []byte { return fmt.Appendf(nil, "%s %s", j.File, j.Destination) }
 
 func (j Job) valid() bool {
-	return j.Version == FormatVersion && j.File.valid() && isDestination(j.Destination) && j.Attempt >= 0 && j.Refused >= 0 &&
+	return j.Version == FormatVersion && j.File.valid() && IsDestination(j.Destination) && j.Attempt >= 0 && j.Refused >= 0 &&
 		(j.Replay == "" || orderID.MatchString(j.Replay))
 }
 

@@ -139,6 +139,21 @@ func TestKeysReadBack(t *testing.T) {
 	require.Equal(t, job.Destination, dest)
 }
 
+// What a store takes as a key can be looked at, tried again and given up, whatever
+// rule for names it breaks.
+func TestNamesThatOnlyTheCatalogRefuses(t *testing.T) {
+	for _, dest := range []string{"ws/My Dest", "ws/*", "ws/Zürich", "Acme Inc./a,b", "ws/..."} {
+		j, err := DecodeJob(Job{File: ref, Destination: dest}.Encode())
+		require.NoError(t, err, dest)
+		require.Equal(t, dest, j.Destination)
+		for _, key := range []string{ParkedKey(ref, dest), ReplayFailedKey("r", ref, dest)} {
+			p, err := NoteAt(key, []byte("damaged"), nil, time.UnixMilli(5))
+			require.NoError(t, err, key)
+			require.Equal(t, dest, p.Job.Destination)
+		}
+	}
+}
+
 func TestKeysThatNameNothingStaged(t *testing.T) {
 	good := PackKey(log, 42, 1000, 4999, sum)
 	for hazard, key := range map[string]string{
@@ -232,7 +247,10 @@ func TestDecodersRefuse(t *testing.T) {
 		"incarnation":   strings.Replace(good, `"incarnation":"`, `"incarnation":"a/`, 1),
 		"dest_path":     strings.Replace(good, job.Destination, "ws/../one", 1),
 		"dest_up":       strings.Replace(good, job.Destination, "../one", 1),
-		"dest_pattern":  strings.Replace(good, job.Destination, "ws/*", 1),
+		"dest_up_space": strings.Replace(good, job.Destination, "ws/.. ", 1),
+		"dest_slash":    strings.Replace(good, job.Destination, "ws/a/b", 1),
+		"dest_back":     strings.Replace(good, job.Destination, `ws/a\\..\\b`, 1),
+		"dest_blank":    strings.Replace(good, job.Destination, "ws/ ", 1),
 		"no_workspace":  strings.Replace(good, job.Destination, "/one", 1),
 		"no_name":       strings.Replace(good, job.Destination, "ws", 1),
 		"control":       strings.Replace(good, job.Destination, `ws/o\u0001`, 1),

@@ -118,7 +118,7 @@ func (o *Order) Validate() error {
 		}
 	}
 	for _, d := range o.Destinations {
-		if !isDestination(d) {
+		if !IsDestination(d) {
 			return fmt.Errorf("destination %q: use WORKSPACE/NAME", d)
 		}
 	}
@@ -262,7 +262,7 @@ func ParseReplayCopyKey(key string) (job Job, failed, ok bool) {
 		File:        FileRef{Topic: part[0], Incarnation: part[1], Partition: partition, Seq: seq, Index: index},
 		Destination: strings.TrimSuffix(part[5], ".json"), Replay: id,
 	}
-	if errors.Join(err1, err2, err3) != nil || !job.File.valid() || !isDestination(job.Destination) {
+	if errors.Join(err1, err2, err3) != nil || !job.File.valid() || !IsDestination(job.Destination) {
 		return Job{}, false, false
 	}
 	if failed {

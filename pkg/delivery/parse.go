@@ -92,5 +92,5 @@ func ParseParkedKey(key string) (r FileRef, destination string, ok bool) {
 	}
 	r = FileRef{Topic: part[n-4], Incarnation: part[n-3], Partition: partition, Seq: s, Index: i}
 	destination = strings.Join(part[:n-4], "/")
-	return r, destination, r.valid() && isDestination(destination) && ParkedKey(r, destination) == key
+	return r, destination, r.valid() && IsDestination(destination) && ParkedKey(r, destination) == key
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
@@ -150,6 +151,30 @@ func TestRedriveSkipClosesTheDebts(t *testing.T) {
 	require.Equal(t, delivery.Skipped, r.receipt(jobs[2]).Outcome)
 	require.Equal(t, moot, r.once(t.Context(), jobs[2]).kind)
 	require.Empty(t, r.objects("two-logs"))
+}
+
+// A destination whose name broke the catalog's rules from the start is owed files
+// that nothing but a person can end.
+func TestRedriveSkipOfANameThatTheCatalogRefuses(t *testing.T) {
+	const dest = acme + "/My Dest"
+	r := newRig(t)
+	live := catalog.NewLive()
+	require.NoError(t, live.Apply(acme, catalog.Encode(catalog.Workspace{ID: acme, Sources: []catalog.Source{{ID: "web"}}, Destinations: []catalog.Destination{
+		{Name: "My Dest", Sources: []string{"web"}, Bucket: "one-logs"},
+	}})))
+	require.Equal(t, []string{dest}, live.Publish().Owed("web"))
+	r.Copier.deps.Catalog = live
+	job, err := delivery.DecodeJob(r.job(dest, "x").Encode())
+	require.NoError(t, err)
+	o := r.once(t.Context(), job)
+	require.Contains(t, o.verdict.Cause, "My Dest")
+	require.NoError(t, r.park(t.Context(), job, o.verdict))
+	require.Equal(t, []string{delivery.ParkedKey(job.File, dest)}, r.parkedKeys())
+	done, err := Redrive{Staging: r.staging, Destination: dest, Skip: true, Worker: "cli"}.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Redriven{Found: 1, Skipped: 1}, done)
+	require.Empty(t, r.parkedKeys())
+	require.Equal(t, delivery.Skipped, r.receipt(job).Outcome)
 }
 
 // A job that is read again while its file is given up, by a copier that listed

@@ -254,7 +254,7 @@ func TestRecordsThatBypassedValidation(t *testing.T) {
 // What no key can be made of is owed to nobody, for nothing could close it; and
 // if it is owed, by an entry of before, no copier has anything to do with it.
 func TestDestinationsWhoseNamesAreNoKeys(t *testing.T) {
-	for hazard, name := range map[string]string{"path": "../one", "path_within": "x/../../one", "up": "..", "itself": ".", "pattern": "*", "empty": "", "long": strings.Repeat("x", 250)} {
+	for hazard, name := range map[string]string{"path": "../one", "path_within": "x/../../one", "up": "..", "itself": ".", "empty": "", "long_with_workspace": strings.Repeat("x", 249-len(acme)), "control": "a\tb", "long": strings.Repeat("x", 250)} {
 		t.Run(hazard, func(t *testing.T) {
 			live := catalog.NewLive()
 			require.NoError(t, live.Apply(acme, catalog.Encode(catalog.Workspace{ID: acme, Sources: []catalog.Source{{ID: "web"}}, Destinations: []catalog.Destination{
