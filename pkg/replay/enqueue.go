@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,6 +119,9 @@ func (q *enqueuer) entry(ctx context.Context, e found, held map[int]stream.Bound
 	}
 	for i, found := range e.files {
 		f := &e.Files[found.index]
+		if at[i] == lost && slices.Contains(rebuild, found.index) && unbuilt[found.index] == nil {
+			at[i] = inKafka // when a former run built it
+		}
 		q.tally.add(f, found.destinations, at[i])
 		why := unbuilt[found.index]
 		if at[i] != staged && (q.Kafka == nil || q.order.From == delivery.FromStaging) {

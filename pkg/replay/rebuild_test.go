@@ -57,6 +57,8 @@ func TestStagingLost(t *testing.T) {
 	tally, err := r.run().Enqueue(t.Context(), r.order2("r"), true)
 	require.NoError(t, err)
 	require.Zero(t, tally.Failed)
+	require.EqualValues(t, len(e.Files), tally.Missing)
+	require.Zero(t, tally.Lost)
 	require.Len(t, r.jobs, len(e.Files))
 }
 

@@ -15,7 +15,8 @@ type Tally struct {
 	Records int64 `json:"records"`
 	Bytes   int64 `json:"bytes"` // compressed
 	// Missing files have no staged object, or a damaged one, or may not be taken
-	// from there; Lost ones are not to be had from Kafka either.
+	// from there; Lost ones are not to be had from Kafka either, and no former run
+	// of the order has built them.
 	Missing  int64 `json:"missing"`
 	Lost     int64 `json:"lost"`
 	Enqueued int64 `json:"enqueued"` // copies
