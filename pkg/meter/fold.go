@@ -52,7 +52,8 @@ func Read(ctx context.Context, staging objstore.Store) (destinations map[string]
 
 // Fold folds the pages into new sums, and deletes what was folded before. Of
 // several that fold at once one does, the others do nothing. A page that is not
-// understood, as of a later release, is not counted, and stays.
+// understood is not counted. Those of a later release stay, for a worker is of one
+// release; a damaged one goes like others when a later one of its worker is counted.
 func Fold(ctx context.Context, staging objstore.Store, log *slog.Logger) error {
 	for {
 		if more, err := foldBatch(ctx, staging, log); err != nil || !more {

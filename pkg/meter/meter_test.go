@@ -381,6 +381,22 @@ func TestHazards(t *testing.T) {
 		_, err := staging.Head(t.Context(), PageKey("copier-2", 1))
 		require.NoError(t, err)
 	})
+	t.Run("damaged_page", func(t *testing.T) {
+		staging := objstore.NewMemory("staging")
+		put(t, staging, PageKey("copier-1", 1), "torn")
+		put(t, staging, PageKey("copier-2", 1), `{"version":2}`)
+		b := NewBook(staging, "copier-1", quiet)
+		b.Count(one, Counts{Puts: 1})
+		b.Write(t.Context())
+		for range 2 {
+			require.NoError(t, Fold(t.Context(), staging, quiet))
+			require.EqualValues(t, 1, read(t, staging).Puts)
+		}
+		left, err := staging.List(t.Context(), pagesPrefix, "", 0)
+		require.NoError(t, err)
+		require.Len(t, left, 1)
+		require.Equal(t, PageKey("copier-2", 1), left[0].Key)
+	})
 	t.Run("sum_of_a_later_release", func(t *testing.T) { // which must not be counted anew
 		staging := objstore.NewMemory("staging")
 		put(t, staging, SumKey(3), `{"version":2}`)
