@@ -170,7 +170,7 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	}
 	round := &round{Auditor: a, scheduled: scheduled, parked: parked, orders: orders, report: r, walked: map[ledger.Log]bool{}}
 	if scheduled {
-		round.garbage = a.cfg.Every / 2
+		round.garbage, round.orphans = a.cfg.Every/2, a.cfg.Every/4
 		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.lateness(x), a.lateness(y)) })
 	}
 	errs := round.walkAll(ctx, logs)

@@ -568,6 +568,49 @@ func TestAChainWithoutGarbageIsNotBehind(t *testing.T) {
 	})
 }
 
+// slowListing takes long to list what is staged.
+type slowListing struct {
+	objstore.Store
+	looked map[string]int // listings by prefix
+}
+
+func (s *slowListing) List(ctx context.Context, prefix, startAfter string, limit int) ([]objstore.Info, error) {
+	if strings.HasPrefix(prefix, "data/") {
+		s.looked[prefix]++
+		time.Sleep(20 * time.Minute)
+	}
+	return s.Store.List(ctx, prefix, startAfter, limit)
+}
+
+// Looks for orphans, which are due of all partitions at once, delay what is owed
+// of others by minutes as well, and are made in the audits after.
+func TestLooksForOrphansHoldNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		l := log0
+		for ; l.Partition < 5; l.Partition++ {
+			r.seal(l, time.Hour, nil, "young")
+		}
+		owed := r.seal(l, time.Hour, []string{one}, "owed")
+		slow := &slowListing{r.deps.Staging, map[string]int{}}
+		r.deps.Staging = slow
+		for audit := range 6 {
+			begun := time.Now()
+			_, err := r.Auditor.audit(t.Context(), true)
+			require.NoError(t, err)
+			require.Less(t, time.Since(begun), time.Hour/2)
+			require.Len(t, slow.looked, audit+1, "one is longer than all may take")
+			if audit == 0 {
+				require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(owed, 0), Destination: one}}, r.jobs.take())
+			}
+			time.Sleep(time.Hour)
+		}
+		for prefix, n := range slow.looked {
+			require.Equal(t, 1, n, prefix)
+		}
+	})
+}
+
 // Of many partitions one that is behind has the time that the others do not
 // need: its part alone might never do.
 func TestTimeForGarbageThatIsNotNeededIsUsed(t *testing.T) {

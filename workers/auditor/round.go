@@ -22,6 +22,7 @@ type round struct {
 	parked    *parkedSet
 	orders    *replays
 	garbage   time.Duration // what is left of the time for garbage; only used when scheduled
+	orphans   time.Duration // of that to look for orphans in, likewise
 	report    *Report
 	walked    map[ledger.Log]bool
 	held      []ledger.Log // by another auditor, which was not done with them
@@ -53,10 +54,12 @@ func (r *round) one(ctx context.Context, log ledger.Log, left int) error {
 	w := newWalk(r.Auditor, log, r.parked, r.orders)
 	if r.scheduled {
 		w.share = max(1, r.garbage/time.Duration(left))
+		w.late = r.orphans <= 0
 	}
 	err := w.run(ctx)
 	if r.scheduled {
 		r.garbage -= w.spent
+		r.orphans -= w.looked
 		r.behind[log] = w.report.Behind > 0
 	}
 	if !w.whole {

@@ -37,6 +37,8 @@ type walk struct {
 	whole  bool           // all that was to be visited was
 	share  time.Duration  // of the time for garbage; 0: no limit
 	spent  time.Duration  // of it
+	late   bool           // there is no time left to look for orphans
+	looked time.Duration  // for orphans
 
 	mu      sync.Mutex // guards report and visited, of concurrent visits
 	report  chainReport
@@ -100,7 +102,7 @@ func (w *walk) run(ctx context.Context) error {
 		return err
 	}
 	// What went well is kept, whatever becomes of the garbage.
-	orphans := w.cfg.Full || w.hint.orphansDue(w.now)
+	orphans := w.cfg.Full || w.hint.orphansDue(w.now) && !w.late
 	if orphans {
 		w.hint.Orphans = w.now.UnixMilli() // first: one look that does not end is not one at every audit
 	}
@@ -109,7 +111,9 @@ func (w *walk) run(ctx context.Context) error {
 		err = errors.Join(err, w.note(ctx, w.hint))
 	}
 	if orphans {
+		begun := time.Now()
 		err = errors.Join(err, w.collectOrphans(ctx))
+		w.looked = time.Since(begun)
 	}
 	return err
 }
