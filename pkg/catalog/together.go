@@ -67,7 +67,11 @@ func (t *together) add(doc int, w Workspace) {
 		if prefix != "" {
 			root = prefix + "/" + root
 		}
-		at := Server(d.Endpoint) + "/" + name
+		at := Server(d.Endpoint)
+		if at == aws {
+			at = partition(d) // whose buckets have names of their own
+		}
+		at += "/" + name
 		t.places[at] = append(t.places[at], place{doc: doc, index: i, root: root})
 	}
 	t.problems = append(t.problems, c.problems...)
@@ -90,19 +94,41 @@ func (t *together) addKeys(c *checker, i int, s Source) {
 	}
 }
 
+const aws = "aws"
+
 // Server names whose buckets an endpoint shows, however it is written: aws, or
-// host:port. All of AWS's endpoints, VPC endpoints too, show the same ones.
+// host:port. All of AWS's endpoints of a partition, VPC endpoints too, show the
+// same ones.
 func Server(endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil || endpoint == "" {
-		return "aws"
+		return aws
 	}
 	if _, isAWS := iam.CutDomain(u.Hostname()); isAWS {
-		return "aws"
+		return aws
 	}
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	return strings.ToLower(u.Hostname()) + ":" + port
+}
+
+// partition is that of AWS in which the destination's bucket is, by its role, its
+// region or the region of its endpoint.
+func partition(d Destination) string {
+	if parts := strings.SplitN(d.RoleARN, ":", 3); len(parts) == 3 && parts[1] != "" {
+		return parts[1]
+	}
+	regions := []string{d.Region}
+	if u, err := url.Parse(d.Endpoint); err == nil && d.Region == "" {
+		name, _ := iam.CutDomain(u.Hostname())
+		regions = strings.Split(name, ".") // bucket.vpce-1.s3.eusc-de-east-1.vpce
+	}
+	for _, region := range regions {
+		if p := iam.Partition(region); p != aws {
+			return p
+		}
+	}
+	return aws
 }

@@ -24,6 +24,11 @@ func at443(d Destination, endpoint string) Destination {
 	return d
 }
 
+func in(d Destination, region, role string) Destination {
+	d.Region, d.RoleARN = region, role
+	return d
+}
+
 func disabled(d Destination) Destination {
 	d.Enabled = new(bool)
 	return d
@@ -55,7 +60,9 @@ func TestCollisions(t *testing.T) {
 		"other_server":         {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://minio"))}, ""},
 		"same_server_by_port":  {[]Workspace{workspace(wsA, "a", at443(dest("d", "logs", "a"), "https://minio:443")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://MINIO/"))}, "delivers to the same place"},
 		"vpc_endpoint_is_aws":  {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com"))}, "delivers to the same place"},
-		"sovereign_is_aws":     {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://bucket.vpce-1.s3.eusc-de-east-1.vpce.amazonaws.eu"))}, "delivers to the same place"},
+		"sovereign_is_apart":   {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://bucket.vpce-1.s3.eusc-de-east-1.vpce.amazonaws.eu"))}, ""},
+		"sovereign_by_region":  {[]Workspace{workspace(wsA, "a", in(dest("d", "logs", "a"), "eusc-de-east-1", "")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://s3.eusc-de-east-1.amazonaws.eu"))}, "delivers to the same place"},
+		"sovereign_by_role":    {[]Workspace{workspace(wsA, "a", in(dest("d", "logs", "a"), "", "arn:aws-us-gov:iam::123456789012:role/r")), workspace(wsB, "b", in(dest("e", "logs", "b"), "us-gov-east-1", ""))}, "delivers to the same place"},
 		"same_source_twice":    {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("e", "logs", "a"))}, `source "a" is delivered to the same place by destination "d"`},
 		"one_is_disabled":      {[]Workspace{workspace(wsA, "a", disabled(dest("d", "logs", "a")), dest("e", "logs", "a"))}, ""},
 		"other_sources":        {[]Workspace{{ID: wsA, Sources: []Source{{ID: "a"}, {ID: "b"}}, Destinations: []Destination{dest("d", "logs", "a"), dest("e", "logs", "b")}}}, ""},

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -74,6 +75,7 @@ type Auditor struct {
 	// Of scheduled audits, of which there is one at a time:
 	marked map[ledger.Log]time.Time // until when our markers stand, of chains that we audited
 	behind map[ledger.Log]bool      // chains with garbage for which there was no time
+	putOff map[ledger.Log]time.Time // since when chains wait for their look for orphans, for want of time
 }
 
 // New checks the configuration; it does not connect.
@@ -93,7 +95,7 @@ func New(cfg Config, deps Deps) (*Auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Auditor{cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]time.Time{}}, marked: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}}, nil
+	return &Auditor{cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]time.Time{}}, marked: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}, putOff: map[ledger.Log]time.Time{}}, nil
 }
 
 // Run audits when it is time, and watches the owners of the partitions and the
@@ -171,7 +173,7 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	round := &round{Auditor: a, scheduled: scheduled, parked: parked, orders: orders, report: r, walked: map[ledger.Log]bool{}}
 	if scheduled {
 		round.garbage, round.orphans = a.cfg.Every/2, a.cfg.Every/4
-		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.lateness(x), a.lateness(y)) })
+		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.turn(x), a.turn(y)) })
 	}
 	errs := round.walkAll(ctx, logs)
 	// After the walks: what is missing does not wait until all that is parked was read (I10).
@@ -182,13 +184,18 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	return errors.Join(errs...)
 }
 
-// lateness puts chains that are behind with their garbage last: they have all of
-// the time that the others did not need.
-func (a *Auditor) lateness(l ledger.Log) int {
-	if a.behind[l] {
-		return 1
+// turn puts chains that are behind with their garbage last: they have all of the
+// time that the others did not need. Those that wait for their look for orphans are
+// first, by how long: others' are due again meanwhile.
+func (a *Auditor) turn(l ledger.Log) int64 {
+	since, waits := a.putOff[l]
+	switch {
+	case a.behind[l]:
+		return math.MaxInt64
+	case waits:
+		return since.UnixNano()
 	}
-	return 0
+	return math.MaxInt64 - 1
 }
 
 // foldRequests keeps copiers' pages from piling up. No audit fails for want of

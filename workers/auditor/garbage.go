@@ -29,11 +29,10 @@ func (w *walk) collect(ctx context.Context) error {
 			return err
 		}
 		if w.share > 0 && time.Since(begun) >= w.share {
-			due, err := w.due(ctx)
-			if due {
+			if w.due(ctx) {
 				w.report.Behind = 1
 			}
-			return err
+			return nil
 		}
 		if w.hint.Collected-noted >= batchEntries {
 			noted = w.hint.Collected
@@ -45,20 +44,24 @@ func (w *walk) collect(ctx context.Context) error {
 	return nil
 }
 
-// due reports whether there is another entry whose turn to be collected has come.
-func (w *walk) due(ctx context.Context) (bool, error) {
+// due reports whether there is another entry with files whose turn to be collected
+// has come, or whether that cannot be known.
+func (w *walk) due(ctx context.Context) bool {
 	for seq := w.hint.Collected + 1; seq <= w.hint.Through; seq++ {
 		if _, isOpen := slices.BinarySearch(w.hint.Open, seq); isOpen {
 			continue
 		}
 		e, err := w.chain.Entry(ctx, seq)
-		if err != nil {
-			return false, err
+		if err == nil && len(e.Files) == 0 {
+			continue
 		}
-		old, err := w.age(ctx, e)
-		return err == nil && old >= w.cfg.Retain, err
+		old := time.Duration(0)
+		if err == nil {
+			old, err = w.age(ctx, e)
+		}
+		return err != nil || old >= w.cfg.Retain
 	}
-	return false, nil
+	return false
 }
 
 // collectSome collects the entries that are next, up to one, in any order, and

@@ -588,13 +588,13 @@ func TestLooksForOrphansHoldNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		l := log0
-		for ; l.Partition < 5; l.Partition++ {
+		for ; l.Partition < 29; l.Partition++ { // in a day there is time for 24
 			r.seal(l, time.Hour, nil, "young")
 		}
 		owed := r.seal(l, time.Hour, []string{one}, "owed")
 		slow := &slowListing{r.deps.Staging, map[string]int{}}
 		r.deps.Staging = slow
-		for audit := range 6 {
+		for audit := range 30 {
 			begun := time.Now()
 			_, err := r.Auditor.audit(t.Context(), true)
 			require.NoError(t, err)

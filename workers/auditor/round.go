@@ -61,6 +61,11 @@ func (r *round) one(ctx context.Context, log ledger.Log, left int) error {
 		r.garbage -= w.spent
 		r.orphans -= w.looked
 		r.behind[log] = w.report.Behind > 0
+		if !w.late || !w.hint.orphansDue(w.now) {
+			delete(r.putOff, log)
+		} else if r.putOff[log].IsZero() {
+			r.putOff[log] = w.now
+		}
 	}
 	if !w.whole {
 		return err

@@ -70,13 +70,19 @@ func (h *hung) split(letters []stream.Record) (now, later []stream.Record) {
 			still[string(letters[i].Key)] = 1
 		}
 	}
-	now, later = still.split(letters)
-	for i := range now {
-		if _, hung := h.last[string(now[i].Key)]; hung {
-			h.last[string(now[i].Key)] = time.Now() // others do not wait beside this try
+	return still.split(letters)
+}
+
+// trying says which letters are tried now: others of those that were not taken do not
+// wait beside this try.
+func (h *hung) trying(letters []stream.Record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range letters {
+		if _, hung := h.last[string(letters[i].Key)]; hung {
+			h.last[string(letters[i].Key)] = time.Now()
 		}
 	}
-	return now, later
 }
 
 // putAside puts letters that were among events into their own spool; until that has room

@@ -58,6 +58,7 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) (no *refusal
 			return no
 		}
 	}
+	c.hung.trying(now.dead)
 	return c.direct(ctx, now, g, spoolAfter, time.Until(until))
 }
 

@@ -526,3 +526,22 @@ func (s slow) Produce(ctx context.Context, records ...stream.Record) error {
 		return ctx.Err()
 	}
 }
+
+// A request that ends before its letters are tried leaves the try to others.
+func TestALetterThatIsNotTriedUsesUpNoTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h hung
+		letters := []stream.Record{{Key: []byte("web")}}
+		h.tell(letters, letters)
+		_, later := h.split(letters)
+		require.Len(t, later, 1)
+		time.Sleep(lettersFor)
+		for range 2 {
+			now, _ := h.split(letters)
+			require.Len(t, now, 1)
+		}
+		h.trying(letters)
+		_, later = h.split(letters)
+		require.Len(t, later, 1, "one waits, the others do not")
+	})
+}
