@@ -22,6 +22,10 @@ import (
 // root is below which files lie, under the destination's prefix.
 const root = "segment-logs/"
 
+// tried is the folder of what `sealift destinations check --write` and `migrate` try
+// (catalog.ReservedSourceID): no source's, and read only where it is named.
+const tried = "sealift-check"
+
 const dayMillis = int64(24 * time.Hour / time.Millisecond)
 
 // File is a delivered file.

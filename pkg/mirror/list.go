@@ -14,7 +14,8 @@ import (
 const sourcesAtOnce = 8
 
 // List returns the files of a place that the filter picks, in the order of
-// their keys: by source, day and time. It ends with the first error.
+// their keys: by source, day and time. It ends with the first error. What
+// Sealift tried below segment-logs/sealift-check is listed only if that is named.
 //
 // It is one request for 1,000 files that lie in the days that are wanted; of
 // days of all sources one more for 1,000 sources. Days that are not wanted are
@@ -88,6 +89,7 @@ func list(ctx context.Context, r objstore.Reader, p Place, prefix, after string,
 				return
 			}
 			f, ok := parse(p.Prefix, info)
+			ok = ok && (f.Source != tried || p.Source == tried)
 			if ok && (end != 0 && f.Day >= end || !yield(f, nil)) {
 				return
 			}
@@ -108,7 +110,7 @@ func sources(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[string, 
 			return
 		}
 		for _, name := range names {
-			if validSource.MatchString(name) && !yield(name, nil) {
+			if validSource.MatchString(name) && name != tried && !yield(name, nil) {
 				return
 			}
 		}

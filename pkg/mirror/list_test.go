@@ -67,6 +67,7 @@ func TestList(t *testing.T) {
 			key("app", day1, 0), key("app", day1, 1), key("app", day2, 0), key("app", day2, 1),
 			key("web", day1, 0), key("web", day1, 1), key("web", day2, 0), key("web", day2, 1),
 		}, 1},
+		"tried_and_named":          {place(t, "s3://acme-logs/segment-logs/sealift-check/"), Filter{}, []string{key(tried, day2+dayMillis, 0)}, 1},
 		"another_source_begins_so": {app, Filter{}, []string{key("app", day1, 0), key("app", day1, 1), key("app", day2, 0), key("app", day2, 1)}, 1},
 		"day":                      {day, Filter{}, []string{key("app", day2, 0), key("app", day2, 1)}, 1},
 		"day_of_all":               {all, OfDay(day1), []string{key("app-2", day1, 0), key("app-2", day1, 1), key("app", day1, 0), key("app", day1, 1), key("web", day1, 0), key("web", day1, 1)}, 4},

@@ -76,6 +76,7 @@ func bucket(t *testing.T) *store {
 			}
 		}
 	}
+	put(t, m, key(tried, day2+dayMillis, 0), "{}\n")
 	for _, odd := range []string{
 		"segment-logs/README", "segment-logs/web/1763683200000/.1.a.gz",
 		"segment-logs/web/today/1.a.gz", "segment-logs/web/01763683200000/1.a.gz", "segment-logs/web/1763683200001/1.a.gz",

@@ -43,7 +43,8 @@ bucket's region by itself.
 
 The place is written as for the AWS CLI, s3://BUCKET/[PREFIX/]segment-logs/SOURCE/DAY/FILE
 or less of it, or with --bucket. DAY is UTC midnight in unix milliseconds, as in
-the keys, or a date.`,
+the keys, or a date. What Sealift tried, in segment-logs/sealift-check/, is no source's and
+left out unless it is named.`,
 		Example: `  sealift files ls s3://acme-logs
   sealift files sync s3://acme-logs/segment-logs/web/ ./web
   sealift files cat s3://acme-logs --source web --day 2026-11-22 | jq .event`,

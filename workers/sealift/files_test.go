@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 )
@@ -54,6 +55,10 @@ func TestScriptsWithBucket(t *testing.T) {
 }
 
 func fillBucket(t *testing.T, url, bucket, region string) error {
+	tried := "some/path/segment-logs/" + catalog.ReservedSourceID + "/1795305600000/1795305600000.aaaaaaaaaaaa.bbbbbbb.0.gz"
+	if err := putFile(t, url, bucket, region, tried, `{"source":"tried"}`+"\n"); err != nil {
+		return err
+	}
 	for _, source := range []string{"ios", "web"} {
 		for day := range 2 {
 			for n := range 2 {
