@@ -1,7 +1,10 @@
 package appender
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/dedup"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
@@ -126,6 +130,32 @@ func TestDuplicatesAreFoundOnceTheStoreOpens(t *testing.T) {
 		require.EqualValues(t, 2, r.skipped, "the first copy of m1 came before")
 		r.end()
 	})
+}
+
+// A tenure that ends before the ledger answered has nothing to warn of.
+func TestDuplicatesThatPassAreLogged(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		looking func(ctx context.Context) error
+		says    string
+	}{
+		"ledger_away": {func(context.Context) error { return errors.New("no ledger") }, "duplicates are not removed"},
+		"stopped":     {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, ""},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var logged logtest.Buffer
+				r := newRig(t, Config{DedupWindow: 24 * time.Hour})
+				r.deps.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
+				r.looking = c.looking
+				r.run()
+				r.end()
+				if c.says == "" {
+					require.Empty(t, logged.String())
+				}
+				require.Contains(t, logged.String(), c.says)
+			})
+		})
+	}
 }
 
 // Offsets of one log say nothing of another: a directory that came from
