@@ -15,8 +15,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,7 +57,11 @@ type Server struct {
 func Start(cfg Config, deps Deps) (*Server, error) {
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen for operators at %q (admin.listen): %w", cfg.Listen, err)
+		hint := ""
+		if errors.Is(err, syscall.EADDRINUSE) {
+			hint = "; each process of a machine needs its own: --set admin.listen=" + next(cfg.Listen)
+		}
+		return nil, fmt.Errorf("listen for operators at %q (admin.listen): %w%s", cfg.Listen, err, hint)
 	}
 	s := &Server{cfg: cfg, listener: l, served: make(chan error, 1)}
 	s.http = &http.Server{
@@ -66,6 +72,16 @@ func Start(cfg Config, deps Deps) (*Server, error) {
 	}
 	go func() { s.served <- s.http.Serve(l) }()
 	return s, nil
+}
+
+// next is the address of the port after that of an address.
+func next(address string) string {
+	host, port, _ := net.SplitHostPort(address) // Listen took it
+	n, _ := strconv.Atoi(port)
+	if n < 1 || n >= 65535 {
+		n = 9090
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n+1))
 }
 
 func (s *Server) handler(deps Deps) http.Handler {

@@ -154,4 +154,8 @@ func TestStartNamesAddressAndKey(t *testing.T) {
 	_, err := Start(Config{Listen: s.Addr()}, Deps{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	require.ErrorContains(t, err, s.Addr())
 	require.ErrorContains(t, err, "admin.listen")
+	require.ErrorContains(t, err, "--set admin.listen="+next(s.Addr()))
+	for address, want := range map[string]string{":9090": ":9091", "[::1]:9091": "[::1]:9092", ":65535": ":9091", ":http": ":9091"} {
+		require.Equal(t, want, next(address))
+	}
 }

@@ -84,7 +84,11 @@ func set(v reflect.Value, text string) error {
 	case *int:
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			return fmt.Errorf("%q is not a whole number; write one, like %d", text, *p)
+			like := *p
+			if like < 1 { // "as the service has it", or off: no example
+				like = 3
+			}
+			return fmt.Errorf("%q is not a whole number; write one, like %d", text, like)
 		}
 		*p = n
 	case *ByteSize:

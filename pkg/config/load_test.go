@@ -84,6 +84,7 @@ func TestLoadReportsEveryProblem(t *testing.T) {
 kafka:
   broker: a:1
   partitions: many
+  replication: three
   tls: yes
 kafak:
   group: x
@@ -100,15 +101,16 @@ staging:
 	require.ErrorIs(t, err, ErrInvalid)
 	for _, want := range []string{
 		"kafka.broker (" + path + ":3): unknown key; the nearest known key is kafka.brokers",
-		`kafka.partitions (` + path + `:4): "many" is not a whole number`,
-		"kafka.tls (" + path + ":5): it is text, not a mapping",
-		"kafak.group (" + path + ":6): unknown key; the nearest known key is kafka.group",
-		"brokers (" + path + ":8): unknown key; the nearest known key is kafka.brokers",
-		"apender (" + path + ":9): unknown key; `sealift config print` shows all keys",
-		`appender.max_bytes (` + path + `:11): "5 apples" is not a size; write`,
-		`appender.roll_every (` + path + `:12): "60" is not a duration; write`,
-		"redis.url (" + path + ":13): it takes a value, not a mapping",
-		"staging.bucket (" + path + ":15): it takes one value, not a list",
+		`kafka.partitions (` + path + `:4): "many" is not a whole number; write one, like 8`,
+		`kafka.replication (` + path + `:5): "three" is not a whole number; write one, like 3`,
+		"kafka.tls (" + path + ":6): it is text, not a mapping",
+		"kafak.group (" + path + ":7): unknown key; the nearest known key is kafka.group",
+		"brokers (" + path + ":9): unknown key; the nearest known key is kafka.brokers",
+		"apender (" + path + ":10): unknown key; `sealift config print` shows all keys",
+		`appender.max_bytes (` + path + `:12): "5 apples" is not a size; write`,
+		`appender.roll_every (` + path + `:13): "60" is not a duration; write`,
+		"redis.url (" + path + ":14): it takes a value, not a mapping",
+		"staging.bucket (" + path + ":16): it takes one value, not a list",
 		"SEALIFT_KAFKA_TOPIC (environment): unknown variable; the nearest known one is SEALIFT_KAFKA_",
 		"redis.uri (flag): unknown key; the nearest known key is redis.url",
 	} {
