@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+
+	"github.com/spf13/pflag"
 )
 
 // Exit codes.
@@ -26,6 +29,23 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // usage is an error that says that the command line is wrong.
 func usage(text string) error { return &exitError{exitUsage, errors.New(text)} }
+
+// flagError says what to write, where a flag's value is not of its kind.
+func flagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	flag := invalid.GetFlag()
+	want := map[string]string{
+		"float64": "a number, like 0.5 or 1e6", "int": "a whole number, like 10", "int64": "a whole number, like 10",
+		"duration": "a number with ms, s, m or h, like 90s or 1h30m",
+	}[flag.Value.Type()]
+	if want == "" {
+		return err
+	}
+	return fmt.Errorf("--%s %q: want %s", flag.Name, invalid.GetValue(), want)
+}
 
 // partial is an error that says that only some of it was done.
 func partial(text string) error { return &exitError{exitPartial, errors.New(text)} }

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What OPERATING.md shows of a plan is what is printed.
+func TestPlanIsAsDocumented(t *testing.T) {
+	text, err := os.ReadFile("OPERATING.md")
+	require.NoError(t, err)
+	_, shown, ok := strings.Cut(string(text), "$ sealift plan ")
+	require.True(t, ok)
+	args, shown, _ := strings.Cut(shown, "\n")
+	shown, _, ok = strings.Cut(shown, "…\n```")
+	require.True(t, ok)
+	code, out, errOut := sealift(t, "", nil, append([]string{"plan"}, strings.Fields(args)...)...)
+	require.Equal(t, exitOK, code, errOut)
+	require.Equal(t, shown, out[:min(len(shown), len(out))])
+}
