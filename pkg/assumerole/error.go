@@ -30,7 +30,7 @@ var (
 	ErrTrustsAnyone = fmt.Errorf("role can be assumed without its external id: %w", objstore.ErrDenied)
 	// ErrOwnCredentials says that the operator's own credentials are missing,
 	// expired or wrong. No customer is to blame: it matches ErrUnavailable.
-	ErrOwnCredentials = fmt.Errorf("own credentials refused: %w", ErrUnavailable)
+	ErrOwnCredentials = fmt.Errorf("own credentials missing or refused: %w", ErrUnavailable)
 )
 
 // Error is why a role could not be assumed.

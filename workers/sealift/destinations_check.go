@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,7 +133,10 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 		return namedDestinations(snapshot, names)
 	}
 	all := allDestinations(snapshot)
-	if len(all) == 0 {
+	switch {
+	case len(all) == 0 && len(o.files.names) > 0:
+		return nil, fmt.Errorf("%s has no destination: take the # away before `destinations` and fill it in", strings.Join(o.files.names, ", "))
+	case len(all) == 0:
 		return nil, errors.New("the catalog has no destination; `sealift catalog new` makes a document")
 	}
 	return all, nil

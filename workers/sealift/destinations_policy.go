@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/policy"
 	"github.com/sealift/sealift/pkg/spelling"
@@ -111,7 +112,7 @@ func (o policyFlags) run(ctx context.Context, a *app, names []string) (err error
 	if err != nil {
 		return err
 	}
-	if o.options.Principal, err = ownPrincipal(ctx, a, s, o.options.Principal, "--principal, or destinations.principal"); err != nil {
+	if o.options.Principal, err = ownPrincipal(ctx, a, s, o.options.Principal, "--principal ARN, or destinations.principal"); err != nil {
 		return err
 	}
 	set, err := policy.Write(t, o.options)
@@ -149,8 +150,12 @@ func (o policyFlags) target(ctx context.Context, a *app, s *services, names []st
 func ownPrincipal(ctx context.Context, a *app, s *services, arn, keys string) (string, error) {
 	if arn = cmp.Or(arn, a.cfg.Destinations.Principal); arn == "" {
 		id, err := s.roles.Identity(ctx)
-		if err != nil {
-			return "", fmt.Errorf("find out who Sealift is: %w; or name it: %s", err, keys)
+		var asked *assumerole.Error
+		switch {
+		case errors.As(err, &asked) && errors.Is(err, assumerole.ErrOwnCredentials) && asked.Code == "": // nobody was asked
+			return "", fmt.Errorf("no AWS credentials: name your principal with %s (%w)", keys, asked.Err)
+		case err != nil:
+			return "", fmt.Errorf("name your principal with %s, for who it is could not be found: %w", keys, err)
 		}
 		arn = id.ARN
 	}

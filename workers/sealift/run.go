@@ -54,11 +54,12 @@ DIR/sealift.yaml, the configuration for other commands.
 Without --catalog it has one workspace with the source "demo", the write key "demo" and
 the bucket "demo-logs". The catalog file is applied again whenever it changes. Its buckets
 are made in the embedded S3, and its roles can be assumed with the workspace's id as
-ExternalId only. Addresses without a host are on loopback: nobody is asked for a password.
+ExternalId only. So does "sealift catalog apply" make them here: apply before you try
+"sealift destinations check". Addresses without a host are on loopback: nobody is asked for a password.
 
 Configuration works as elsewhere, but for what is embedded, and for appender.roll_every:
 files are sealed as --roll-every says.`,
-		Example: "  sealift dev\n  sealift dev --data /tmp/s --http :0 --s3 :0 --kafka :0 --redis :0 --admin :0 --catalog catalog.yaml --roll-every 5s",
+		Example: "  sealift dev\n  sealift dev --data /tmp/s --http :0 --s3 :0 --kafka :0 --redis :0 --admin :0 --roll-every 5s\n  sealift dev --catalog acme.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for flag, a := range map[string]*address{"http": &o.http, "s3": &o.s3, "kafka": &o.kafka, "redis": &o.redis, "admin": &o.admin} {
