@@ -125,7 +125,7 @@ func (q *enqueuer) entry(ctx context.Context, e found, held map[int]stream.Bound
 		q.tally.add(f, found.destinations, at[i])
 		why := unbuilt[found.index]
 		if at[i] != staged && (q.Kafka == nil || q.order.From == delivery.FromStaging) {
-			why = fmt.Errorf("staged object %q is missing or damaged", f.StagedKey)
+			why = errors.New("its staged object is missing or damaged")
 		}
 		for _, d := range found.destinations {
 			job := delivery.Job{File: delivery.Ref(e.Entry, found.index), Destination: d, Replay: q.order.ID}

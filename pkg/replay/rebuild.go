@@ -52,7 +52,8 @@ const groupBytes = 512 << 20
 var maxIDs = 5_000_000
 
 // Rebuild builds files of e, by index, and stages them for the replay. It
-// returns which could not be built and why (ErrNotRebuildable); the other
+// returns which could not be built and why (ErrNotRebuildable, in words that are
+// the same of all files of a cause); the other
 // error is of the services, and says nothing of the files.
 func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (map[int]error, error) {
 	source, received, ok := ledger.ParseRouterRule(e.Router)
@@ -84,8 +85,10 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 		case err != nil:
 			return failed, err
 		case done: // by a former run: whatever Kafka holds by now
-		case f.First < w.held.First || f.Last >= w.held.End:
-			failed[i] = fmt.Errorf("%w: its offsets are %d to %d, the topic holds %d to %d", ErrNotRebuildable, f.First, f.Last, w.held.First, w.held.End-1)
+		case f.First < w.held.First:
+			failed[i] = fmt.Errorf("%w: its first record is gone, for partition %d of the topic begins at offset %d", ErrNotRebuildable, e.Partition, w.held.First)
+		case f.Last >= w.held.End:
+			failed[i] = fmt.Errorf("%w: partition %d of the topic ends before its last record, as if it had been made anew", ErrNotRebuildable, e.Partition)
 		default:
 			group, size = append(group, i), size+f.GzipBytes
 		}
@@ -153,7 +156,7 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 				failed[i] = cut
 				return true
 			}
-			failed[i] = fmt.Errorf("%w: offsets %d to %d of its stream are %s, the ledger says %s", ErrNotRebuildable, e.Files[i].First, e.Files[i].Last, got[i], SummaryOf(&e.Files[i]))
+			failed[i] = differs(got[i], SummaryOf(&e.Files[i]))
 			return got[i].Records <= e.Files[i].Records && !unique // too few: no copy is to blame
 		})
 		if len(files) == 0 {
@@ -161,6 +164,19 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 		}
 	}
 	return nil
+}
+
+// differs says how what was read is not what the ledger says. It holds nothing
+// that only one file has: causes are summed up by their text.
+func differs(got, want Summary) error {
+	how := "other records, or in another order,"
+	switch {
+	case got.Records < want.Records:
+		how = "fewer records"
+	case got.Records > want.Records:
+		how = "more records"
+	}
+	return fmt.Errorf("%w: at its offsets the topic holds %s than the ledger says", ErrNotRebuildable, how)
 }
 
 // before returns an offset that was reached that long before e was written, or

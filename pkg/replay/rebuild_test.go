@@ -3,6 +3,7 @@ package replay
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -221,7 +222,8 @@ func TestWhatKafkaDoesNotGive(t *testing.T) {
 	r.first = 5
 	causes := r.rebuilt(r.order("expired", all))
 	require.Len(t, causes, 3)
-	require.Contains(t, causes[0], "its offsets are 0 to 27, the topic holds 5 to 61")
+	require.Contains(t, causes[0], "partition 0 of the topic begins at offset 5")
+	require.Len(t, slices.Compact(causes), 1, "they are summed up by what they say")
 	require.Len(t, r.jobs, 3, "the second hour")
 
 	// A record that is not what it was.
@@ -229,14 +231,24 @@ func TestWhatKafkaDoesNotGive(t *testing.T) {
 	r.log[31].Value = []byte(`{"messageId":"another"}`)
 	causes = r.rebuilt(r.order("changed", all))
 	require.Len(t, causes, 1)
-	require.Contains(t, causes[0], "the ledger says 10 records")
+	require.Contains(t, causes[0], "other records, or in another order, than the ledger says")
 	require.Len(t, r.jobs, 5)
+
+	// A topic that was made anew.
+	log := r.log
+	r.log, r.jobs = r.log[:2], nil
+	causes = r.rebuilt(r.order("anew", all))
+	require.Len(t, causes, 6)
+	require.Contains(t, causes[0], "partition 0 of the topic ends before its last record")
+	require.Len(t, slices.Compact(causes), 1)
+	r.log = log
 
 	// Without Kafka, or told not to ask it.
 	r.jobs = nil
 	causes = r.rebuilt(r.order("staging", func(o *delivery.Order) { o.From = delivery.FromStaging }))
 	require.Len(t, causes, 6)
 	require.Contains(t, causes[0], "is missing or damaged")
+	require.Len(t, slices.Compact(causes), 1)
 	require.Empty(t, r.jobs)
 }
 

@@ -302,6 +302,27 @@ func TestACopyIsCountedOnce(t *testing.T) {
 	}
 }
 
+// What was there already is told by the receipts that can be read, of many the first.
+func TestWhatWasThereAlready(t *testing.T) {
+	r := newRig(t)
+	r.fill()
+	_, err := r.run().Enqueue(t.Context(), r.order("r", all), false)
+	require.NoError(t, err)
+	require.Len(t, r.jobs, 6)
+	for i, job := range r.jobs {
+		body := delivery.Receipt{File: job.File, Destination: job.Destination, Outcome: delivery.Delivered, Replay: "r", Existed: i%2 == 1}.Encode()
+		if i == 5 {
+			body = []byte("torn")
+		}
+		require.NoError(t, put(t.Context(), r.staging, delivery.ReplayReceiptKey("r", job.File, job.Destination), body, false))
+	}
+	for most, want := range map[int]There{10: {Existed: 2, Looked: 5}, 4: {Existed: 2, Looked: 4}, 1: {Looked: 1}} {
+		there, err := ReadThere(t.Context(), r.staging, "r", most)
+		require.NoError(t, err)
+		require.Equal(t, want, there)
+	}
+}
+
 // A note that cannot be read hides neither itself nor those after it.
 func TestFailuresWithNotesThatCannotBeRead(t *testing.T) {
 	r := newRig(t)

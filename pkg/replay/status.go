@@ -52,6 +52,53 @@ func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status,
 	return s, nil
 }
 
+// There is how many copies were there already when they were to be put, as the
+// receipts say that were looked at.
+type There struct {
+	Existed int64 `json:"existed"`
+	Looked  int64 `json:"receipts_read"`
+}
+
+// maxReceipt is more than a receipt has.
+const maxReceipt = 64 << 10 // 64 KiB
+
+// ReadThere reads the first receipts of a replay, so many at most, some at once.
+// Those that cannot be read are left out: `sealift verify` tells of them.
+func ReadThere(ctx context.Context, staging objstore.Store, id string, most int) (There, error) {
+	var keys []string
+	for info, err := range objstore.All(ctx, staging, delivery.ReplayReceiptsPrefix(id)) {
+		if err != nil {
+			return There{}, err
+		}
+		if _, _, ok := delivery.ParseReplayCopyKey(info.Key); ok {
+			keys = append(keys, info.Key)
+		}
+		if len(keys) == most {
+			break
+		}
+	}
+	existed := make([]bool, len(keys))
+	errs := job.SomeAtOnce(len(keys), walkAtOnce, func(i int) error {
+		b, err := objstore.Read(ctx, staging, keys[i], maxReceipt)
+		if err != nil {
+			return err
+		}
+		r, err := delivery.DecodeReceipt(b)
+		existed[i] = r.Existed
+		return err
+	})
+	var t There
+	for i, err := range errs {
+		if err != nil {
+			continue
+		}
+		if t.Looked++; existed[i] {
+			t.Existed++
+		}
+	}
+	return t, ctx.Err()
+}
+
 // readPlan returns the plan of an order, nil if it has none yet.
 func readPlan(ctx context.Context, staging objstore.Store, id string) (*delivery.Plan, error) {
 	b, err := getOrder(ctx, staging, delivery.PlanKey(id))

@@ -124,8 +124,8 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		unseen()
 		return nil
 	}
-	if r.Bucket != one.Name { // the destination was another bucket then
-		unseen()
+	if r.Bucket != one.Name {
+		b.v.report.destination(dest, func(d *Destination) { d.former(r.Bucket) })
 		return nil
 	}
 	where := fmt.Sprintf("s3://%s/%s", one.Name, r.Key)

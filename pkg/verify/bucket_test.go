@@ -10,6 +10,23 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
+// Objects in a bucket that the destination had before are not looked at, and that is said.
+func TestObjectsInFormerBucketsAreCounted(t *testing.T) {
+	v := newVerifier(Config{}, Deps{Staging: objstore.NewMemory("staging")})
+	v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/one": {id: "ws/one", present: map[folder]int64{}, Bucket: Bucket{Store: objstore.NewMemory("now"), Name: "now"}}}}
+	v.buckets.open["ws/one"].once.Do(func() {})
+	f := sealed("a", 0, 4, 5)
+	o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
+	for _, name := range []string{"old", "older", "old"} {
+		require.NoError(t, v.buckets.object(t.Context(), o, "ws/one", delivery.Receipt{Bucket: name, Key: "k"}))
+	}
+	d := v.report.dests["ws/one"]
+	const why = "the destination had this bucket then, and has another now"
+	require.Equal(t, []Former{{"old", 2, why}, {"older", 1, why}}, d.Former)
+	require.EqualValues(t, 3, d.Unseen)
+	require.True(t, v.report.OK())
+}
+
 // Of a bucket that fails for long not a million objects are asked for, each
 // with all its tries; one that answers in between is asked on.
 func TestABucketThatFailsForLongIsLeft(t *testing.T) {

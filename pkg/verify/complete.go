@@ -28,6 +28,9 @@ type Progress struct {
 	Partition       int       `json:"partition"`
 	Entry           int64     `json:"entry"` // the newest, -1: there is none
 	CompleteThrough time.Time `json:"complete_through"`
+	// Idle: all that Kafka holds of it is in files, or skipped. Its appender says
+	// so when an hour is over, and not before.
+	Idle bool `json:"idle"`
 }
 
 // Hour is one source's hour of receipt.
@@ -61,9 +64,9 @@ type hourKey struct {
 
 // Complete reports hours of receipt from Config.Since to Config.Until; of the
 // rest of Config only Topic, Incarnation, Source and AtOnce are used.
-// Partitions is how many the topic has: one without a ledger was never read;
-// 0: not known. It holds a few hundred bytes for each source and hour.
-func Complete(ctx context.Context, cfg Config, deps Deps, partitions int) (*Completeness, error) {
+// Ends are the topic's partitions with the offsets at which they end: one without
+// a ledger was never read; nil: not known. It holds a few hundred bytes for each source and hour.
+func Complete(ctx context.Context, cfg Config, deps Deps, ends map[int]int64) (*Completeness, error) {
 	cfg.Partition = -1
 	v := newVerifier(cfg, deps)
 	logs, err := v.logs(ctx)
@@ -73,8 +76,8 @@ func Complete(ctx context.Context, cfg Config, deps Deps, partitions int) (*Comp
 	if v.parked, err = listParked(ctx, v.staging); err != nil {
 		return nil, err
 	}
-	c := &completeness{verifier: v, hours: map[hourKey]*Hour{}, progress: map[int]Progress{}}
-	for p := range partitions {
+	c := &completeness{verifier: v, hours: map[hourKey]*Hour{}, progress: map[int]Progress{}, ends: ends}
+	for p := range ends {
 		c.progress[p] = Progress{Partition: p, Entry: -1}
 	}
 	for _, l := range logs {
@@ -95,6 +98,7 @@ type completeness struct {
 	*verifier
 	hours    map[hourKey]*Hour
 	progress map[int]Progress
+	ends     map[int]int64
 }
 
 func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
@@ -103,7 +107,10 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 	if err != nil {
 		return err
 	}
-	c.progress[l.Partition] = Progress{Partition: l.Partition, Entry: head.Seq, CompleteThrough: fromMillis(said(head, c.now.UnixMilli()))}
+	end, known := c.ends[l.Partition]
+	c.progress[l.Partition] = Progress{
+		Partition: l.Partition, Entry: head.Seq, CompleteThrough: fromMillis(said(head, c.now.UnixMilli())), Idle: known && head.LowWatermark >= end,
+	}
 	first, err := c.firstSince(ctx, l, head.Seq)
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 	)
 	appendEntries(t, store, 4, ledger.Entry{CompleteThrough: at(1) + 1})
 	cfg := Config{Topic: "events"}
-	r, err := Complete(ctx, cfg, Deps{Staging: store}, 0)
+	r, err := Complete(ctx, cfg, Deps{Staging: store}, nil)
 	require.NoError(t, err)
 	require.Equal(t, fromMillis(at(1)+1), r.CompleteThrough, "that of partition 4")
 	debt := func(owed int64) []HourDelivery { return []HourDelivery{{Destination: "ws/a", Owed: owed}} }
@@ -59,17 +59,19 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 	}, r.Hours)
 
 	cfg.Source, cfg.Since, cfg.Until = "a", fromMillis(at(1)), fromMillis(at(2))
-	r, err = Complete(ctx, cfg, Deps{Staging: store}, 0)
+	r, err = Complete(ctx, cfg, Deps{Staging: store}, nil)
 	require.NoError(t, err)
 	require.Len(t, r.Hours, 1)
 
-	r, err = Complete(ctx, Config{Topic: "events"}, Deps{Staging: store}, 6)
+	r, err = Complete(ctx, Config{Topic: "events"}, Deps{Staging: store}, map[int]int64{0: 0, 1: 0, 2: 0, 3: 31, 4: 0, 5: 0})
 	require.NoError(t, err)
 	require.True(t, r.CompleteThrough.IsZero(), "partition 5 was never read")
 	require.False(t, r.Hours[0].Complete)
 	require.Equal(t, Progress{Partition: 5, Entry: -1}, r.Partitions[5])
+	require.False(t, r.Partitions[3].Idle, "offset 30 is in no file yet")
+	require.True(t, r.Partitions[4].Idle)
 
-	_, err = Complete(ctx, Config{Topic: "other"}, Deps{Staging: store}, 0)
+	_, err = Complete(ctx, Config{Topic: "other"}, Deps{Staging: store}, nil)
 	require.ErrorIs(t, err, ErrNothing)
 }
 
@@ -94,7 +96,7 @@ func TestAClockThatWasAheadCompletesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := objstore.NewMemory("staging")
 			appendEntries(t, store, 3, append([]ledger.Entry{says(ahead, ahead)}, c.after...)...)
-			r, err := Complete(t.Context(), Config{Topic: "events"}, Deps{Staging: store}, 0)
+			r, err := Complete(t.Context(), Config{Topic: "events"}, Deps{Staging: store}, nil)
 			require.NoError(t, err)
 			require.Equal(t, c.complete, r.Hours[0].Complete)
 			require.Equal(t, c.late, r.Hours[0].LateFiles)
@@ -118,7 +120,7 @@ func TestOnlyEntriesSinceThenAreRead(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	_, err := Complete(t.Context(), Config{Topic: "events", Since: time.Now().Add(2 * time.Hour), AtOnce: 1}, Deps{Staging: store}, 0)
+	_, err := Complete(t.Context(), Config{Topic: "events", Since: time.Now().Add(2 * time.Hour), AtOnce: 1}, Deps{Staging: store}, nil)
 	require.NoError(t, err)
 	require.LessOrEqual(t, gets, 3, "the head, and the one before")
 }

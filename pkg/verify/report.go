@@ -90,6 +90,9 @@ type Destination struct {
 	Objects int64 `json:"objects"`
 	Unseen  int64 `json:"unseen"`
 	Listed  int64 `json:"listed"` // objects below segment-logs/ of the sources
+	// Former are the Unseen whose receipts name another bucket than the
+	// destination's of now.
+	Former []Former `json:"former,omitempty"`
 	// Elsewhere are objects that another topic or incarnation of this staging
 	// bucket delivered.
 	Elsewhere int64 `json:"elsewhere"`
@@ -97,6 +100,23 @@ type Destination struct {
 	// after Config.Retain, and that nothing else accounts for; without those
 	// whose lines were read, and are a file's that is owed.
 	Past int64 `json:"past"`
+}
+
+// Former is a bucket that a destination had before.
+type Former struct {
+	Bucket  string `json:"bucket"`
+	Objects int64  `json:"objects"` // that were not looked at
+	Why     string `json:"why"`
+}
+
+// former counts an object that was put into a former bucket.
+func (d *Destination) former(bucket string) {
+	i, found := slices.BinarySearchFunc(d.Former, bucket, func(f Former, name string) int { return cmp.Compare(f.Bucket, name) })
+	if !found {
+		d.Former = slices.Insert(d.Former, i, Former{Bucket: bucket, Why: "the destination had this bucket then, and has another now"})
+	}
+	d.Former[i].Objects++
+	d.Unseen++
 }
 
 // States of Destination.Bucket.

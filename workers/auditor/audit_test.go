@@ -91,6 +91,32 @@ func TestJobsThatWaitAreNotDoubled(t *testing.T) {
 	require.Len(t, r.jobs.take(), 2, "or on demand")
 }
 
+// What was sealed just now is enqueued on demand, as when its destination was just
+// mended, and nothing else is concluded of it.
+func TestForceEnqueuesWhatIsYoung(t *testing.T) {
+	r := newRig(t, nil)
+	e := r.seal(log0, time.Minute, []string{one, two}, "a", "b")
+	r.deliver(e, 0, one)
+	r.park(e, 1, one)
+	forced := r.another(func(c *Config) { c.Force = true })
+	report, err := forced.Audit(t.Context())
+	require.NoError(t, err)
+	require.ElementsMatch(t, []delivery.Job{
+		{Version: 1, File: delivery.Ref(e, 0), Destination: two}, {Version: 1, File: delivery.Ref(e, 1), Destination: two},
+	}, r.jobs.take())
+	require.Zero(t, report.TooNew)
+	require.Equal(t, counts{Owed: 4, Delivered: 1, Missing: 2, Parked: 1, OldestUndeliveredSeconds: report.OldestUndeliveredSeconds}, report.counts)
+	require.EqualValues(t, 0, r.hintOf(log0).Through, "the next audit looks at it, too")
+	require.Empty(t, r.hintOf(log0).Accounts)
+
+	report, err = r.another(func(c *Config) { c.Force, c.DryRun = true, true }).Audit(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 2, report.Missing)
+	require.Empty(t, r.jobs.take())
+	require.EqualValues(t, 4, r.audit().TooNew, "else it is left alone")
+	require.Empty(t, r.jobs.take())
+}
+
 // An entry whose owner's clock was a year ahead is as old as the store says.
 func TestAnOwnersClockThatIsAheadHidesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -39,13 +39,14 @@ type Config struct {
 	Topic  string        // the events topic; default sealift.events
 	Every  time.Duration // default 1h
 	Minute int           // of the hour; only used when Every is 1h
-	Grace  time.Duration // younger entries are left alone; 0: none are
+	Grace  time.Duration // younger entries are left alone, unless Force; 0: none are
 	Retain time.Duration // delivered staged files are kept this long; default 168h
 	// Full audits every chain from its first entry, whatever was noted of
 	// former audits, and looks for garbage.
 	Full bool
 	// Force audits what another auditor has in work or just audited, and
-	// enqueues jobs that a retry tier may still hold.
+	// enqueues jobs that a retry tier may still hold, also of entries younger
+	// than Grace.
 	Force bool
 	// DryRun enqueues and deletes nothing, and notes nothing.
 	DryRun bool

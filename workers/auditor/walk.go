@@ -275,11 +275,9 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 		return nil, v, err
 	}
 	if old < w.cfg.Grace {
-		w.mu.Lock()
-		w.report.TooNew += int64(e.Debts())
-		w.mu.Unlock()
-		v.state = tooNew
-		return nil, v, nil
+		v.state = tooNew // whatever it misses: its owner may be enqueuing it
+		missing, err := w.judgeYoung(ctx, e)
+		return missing, v, err
 	}
 	receipts, err := listReceipts(ctx, w.deps.Staging, e)
 	if err != nil {
@@ -309,6 +307,24 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 	}
 	v.state = closed
 	return nil, v, nil
+}
+
+// judgeYoung counts what a young entry owes as too new or, if forced, returns the
+// debts without a receipt. Its owner may be enqueuing them, too: a job twice is
+// harmless. Nothing else is concluded of it, and nothing is noted.
+func (w *walk) judgeYoung(ctx context.Context, e *ledger.Entry) ([]debt, error) {
+	if !w.cfg.Force {
+		w.mu.Lock()
+		w.report.TooNew += int64(e.Debts())
+		w.mu.Unlock()
+		return nil, nil
+	}
+	receipts, err := listReceipts(ctx, w.deps.Staging, e)
+	if err != nil {
+		return nil, err
+	}
+	missing, err := w.judge(ctx, e, receipts)
+	return missing.debts, err
 }
 
 // missingOf is what an entry misses: debts to enqueue, and others that are

@@ -62,7 +62,7 @@ was open then; --full counts everything.`,
 	}
 	f := c.Flags()
 	f.BoolVar(&cfg.Full, "full", false, "look at everything since the ledger began, and for garbage")
-	f.BoolVar(&cfg.Force, "force", false, "also enqueue what a retry tier may still hold, and what another auditor has in work")
+	f.BoolVar(&cfg.Force, "force", false, "also enqueue what a retry tier may still hold, what was sealed just now (auditor.grace), and what another auditor has in work")
 	f.BoolVar(&cfg.DryRun, "dry-run", false, "enqueue and delete nothing")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return c
@@ -113,6 +113,9 @@ func printAudit(out io.Writer, r auditor.Report) error {
 	fmt.Fprintf(out, "%s entries of %d partitions looked at: %s files owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
 		progress.Count(r.Entries), r.Chains, progress.Count(r.Owed), progress.Count(r.Delivered), progress.Count(r.Enqueued),
 		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
+	if r.TooNew > 0 {
+		fmt.Fprintln(out, "too new is what was sealed within auditor.grace; --force enqueues it too")
+	}
 	if r.Collected+r.Orphans > 0 {
 		fmt.Fprintf(out, "%s staged files deleted after their time, %s that no entry names\n", progress.Count(r.Collected), progress.Count(r.Orphans))
 	}

@@ -38,14 +38,19 @@ filed and delivered, and counted as late.`,
 			}
 			return withServices(a, false, func(s *services) error {
 				cfg.Topic, cfg.Incarnation = s.cfg.Kafka.EventsTopic, s.cfg.Kafka.Incarnation
-				r, err := verify.Complete(c.Context(), cfg, verify.Deps{Staging: s.staging}, partitionsOf(c.Context(), s))
+				r, err := verify.Complete(c.Context(), cfg, verify.Deps{Staging: s.staging}, endsOf(c.Context(), s))
 				if err != nil {
 					return err
+				}
+				if source != "" && len(r.Hours) == 0 {
+					if err := sourceInCatalog(c.Context(), s, source); err != nil {
+						return err
+					}
 				}
 				if asJSON {
 					return a.printJSON(r)
 				}
-				return printCompleteness(a.stdout, r)
+				return printCompleteness(a.stdout, r, time.Now(), s.cfg.Appender.Grace)
 			})
 		},
 	}
@@ -57,20 +62,40 @@ filed and delivered, and counted as late.`,
 	return c
 }
 
-// partitionsOf is how many partitions the events topic has, or 0 if Kafka does
+// sourceInCatalog is an error if the catalog can be read and does not name the source:
+// where nothing is found of it, a typo must not look like good news.
+func sourceInCatalog(ctx context.Context, s *services, source string) error {
+	live := catalogOf(ctx, s)
+	if live == nil {
+		return nil
+	}
+	known := sourcesOf(live)
+	if _, ok := known[source]; ok {
+		return nil
+	}
+	return fmt.Errorf("%w (of the ledger, the hours from --since to --until were looked at)", noSource(source, known))
+}
+
+// endsOf is where the partitions of the events topic end, or nil if Kafka does
 // not say: a partition that was never read is then not known of.
-func partitionsOf(ctx context.Context, s *services) int {
+func endsOf(ctx context.Context, s *services) map[int]int64 {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	bounds, err := s.kafka.Bounds(ctx, s.cfg.Kafka.EventsTopic)
 	if err != nil {
 		s.log.WarnContext(ctx, "going on without Kafka: partitions that were never read are not known of", "err", err)
-		return 0
+		return nil
 	}
-	return len(bounds)
+	ends := map[int]int64{}
+	for p, b := range bounds {
+		ends[p] = b.End
+	}
+	return ends
 }
 
-func printCompleteness(out io.Writer, r *verify.Completeness) error {
+// printCompleteness prints the report as of now; grace is how long appenders
+// await what is late.
+func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, grace time.Duration) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Hours) > 0 {
 		fmt.Fprintln(w, "HOUR\tSOURCE\tFILES\tRECORDS\tSIZE\tLATE\tSTATE\tDELIVERED")
@@ -115,7 +140,12 @@ func printCompleteness(out io.Writer, r *verify.Completeness) error {
 	if len(unknown) > 0 {
 		_, err = fmt.Fprintf(out, "complete up to: not known, for partitions %s have not said yet; does an appender run?\n", strings.Join(unknown, ", "))
 	} else {
-		_, err = fmt.Fprintf(out, "complete up to %s, in all %d partitions; the last one is partition %d\n", r.CompleteThrough.Format(time.RFC3339), len(r.Partitions), behind.Partition)
+		idle := ""
+		// It would else look stuck; if its time is past, it is.
+		if next := behind.CompleteThrough.Truncate(time.Hour).Add(time.Hour + grace); behind.Idle && now.Before(next.Add(time.Minute)) {
+			idle = ", which is idle and says so when the hour is over: next at " + next.Format(time.RFC3339)
+		}
+		_, err = fmt.Fprintf(out, "complete up to %s, in all %d partitions; the last one is partition %d%s\n", r.CompleteThrough.Format(time.RFC3339), len(r.Partitions), behind.Partition, idle)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,8 +172,17 @@ func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []
 	return err
 }
 
-// printCauses prints why files could not be delivered, and what to do.
+// mostCauses is how many are printed: nobody reads more.
+const mostCauses = 20
+
+// printCauses prints why files could not be delivered, and what to do; of very
+// many causes those of the most files.
 func printCauses(out io.Writer, rows []parkedRow) error {
+	var more []parkedRow
+	if len(rows) > mostCauses {
+		rows = slices.SortedStableFunc(slices.Values(rows), func(a, b parkedRow) int { return cmp.Compare(b.Files, a.Files) })
+		rows, more = rows[:mostCauses], rows[mostCauses:]
+	}
 	for _, row := range rows {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(w, "%s\t%s, since %s\n", row.Destination, progress.Things(row.Files, "file"), row.Since.Format(time.RFC3339))
@@ -181,5 +191,13 @@ func printCauses(out io.Writer, rows []parkedRow) error {
 			return err
 		}
 	}
-	return nil
+	if len(more) == 0 {
+		return nil
+	}
+	files := int64(0)
+	for _, row := range more {
+		files += row.Files
+	}
+	_, err := fmt.Fprintf(out, "… and %s more, of %s; --json has all\n", progress.Count(int64(len(more))), progress.Things(files, "file"))
+	return err
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -92,10 +95,11 @@ func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id str
 type replayResult struct {
 	*delivery.Order
 	replay.Status
-	State  string        `json:"state"`
-	Counts *replay.Tally `json:"counts,omitempty"` // of this run
-	DryRun bool          `json:"dry_run,omitempty"`
-	Causes []parkedRow   `json:"causes"` // of what was given up
+	*replay.There               // nil: nobody looked
+	State         string        `json:"state"`
+	Counts        *replay.Tally `json:"counts,omitempty"` // of this run
+	DryRun        bool          `json:"dry_run,omitempty"`
+	Causes        []parkedRow   `json:"causes"` // of what was given up
 }
 
 // replayState says in a word how it stands.
@@ -125,8 +129,17 @@ func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) 
 		read++
 		return read < maxCauses
 	})
-	return replayResult{Order: o, Status: s, State: replayState(s), Causes: table.rows()}, err
+	r := replayResult{Order: o, Status: s, State: replayState(s), Causes: table.rows()}
+	if err == nil && !o.Force { // which writes over what is there
+		var there replay.There
+		there, err = replay.ReadThere(ctx, staging, o.ID, maxReceipts)
+		r.There = &there
+	}
+	return r, err
 }
+
+// maxReceipts is how many are read to tell what was there already: some seconds' worth.
+const maxReceipts = 1000
 
 // report prints what became of the order; it is an error if not all of it is
 // delivered, or enqueued.
@@ -157,7 +170,15 @@ func printReplay(out io.Writer, r replayResult) error {
 	if r.Plan != nil {
 		copies = progress.Things(r.Plan.Copies, "copy")
 	}
-	_, err := fmt.Fprintf(out, "replay %s: %s; %s of %s delivered, %s failed\n", r.ID, r.State, progress.Count(r.Delivered), copies, progress.Count(r.Failed))
+	there := ""
+	if r.There != nil && r.Existed > 0 {
+		there = " (there already: " + progress.Count(r.Existed)
+		if r.Looked < r.Delivered {
+			there += " of the " + progress.Count(r.Looked) + " looked at"
+		}
+		there += ")"
+	}
+	_, err := fmt.Fprintf(out, "replay %s: %s; %s of %s delivered%s, %s failed\n", r.ID, r.State, progress.Count(r.Delivered), copies, there, progress.Count(r.Failed))
 	return errors.Join(err, printCauses(out, r.Causes))
 }
 
@@ -223,6 +244,7 @@ func newReplayListCommand(a *app) *cobra.Command {
 					}
 					results = append(results, replayResult{Order: o, Status: status, State: replayState(status), Causes: []parkedRow{}})
 				}
+				slices.SortStableFunc(results, func(a, b replayResult) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) }) // an id has only the second
 				if asJSON {
 					return errors.Join(append(errs, a.printJSON(results))...)
 				}
@@ -234,15 +256,56 @@ func newReplayListCommand(a *app) *cobra.Command {
 	return c
 }
 
+// replayWhat says in short what was asked for: of a list the first.
+func replayWhat(o *delivery.Order) string {
+	var parts []string
+	add := func(what string, list ...string) {
+		if len(list) == 0 || list[0] == "" {
+			return
+		}
+		part := what + " " + list[0]
+		if len(list) > 1 {
+			part += fmt.Sprintf(" +%d", len(list)-1)
+		}
+		parts = append(parts, part)
+	}
+	hour := func(ms int64) string {
+		if ms == 0 {
+			return ""
+		}
+		return time.UnixMilli(ms).UTC().Format("2006-01-02T15")
+	}
+	add("source", o.Sources...)
+	add("to", o.Destinations...)
+	add("since", hour(o.Since))
+	add("until", hour(o.Until))
+	var ranges []string
+	for _, r := range o.Offsets {
+		ranges = append(ranges, r.String())
+	}
+	add("offsets", ranges...)
+	if len(parts) == 0 {
+		parts = []string{"all"}
+	}
+	add("view", o.View)
+	if o.From != delivery.FromAuto {
+		add("from", string(o.From))
+	}
+	if o.Force {
+		parts = append(parts, "force")
+	}
+	return strings.Join(parts, ", ")
+}
+
 func printReplays(out io.Writer, all []replayResult) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(all) == 0 {
 		fmt.Fprintln(w, "no replay was ordered")
 	} else {
-		fmt.Fprintln(w, "REPLAY\tORDERED\tSTATE\tDELIVERED\tFAILED")
+		fmt.Fprintln(w, "REPLAY\tORDERED\tWHAT\tSTATE\tDELIVERED\tFAILED")
 	}
 	for _, r := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.ID, time.UnixMilli(r.CreatedAt).UTC().Format(time.RFC3339), r.State, progress.Count(r.Delivered), progress.Count(r.Failed))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, time.UnixMilli(r.CreatedAt).UTC().Format(time.RFC3339), printable(replayWhat(r.Order)), r.State, progress.Count(r.Delivered), progress.Count(r.Failed))
 	}
 	return w.Flush()
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/replay"
 )
 
 func TestReplayRange(t *testing.T) {
@@ -28,4 +31,46 @@ func TestReplayRate(t *testing.T) {
 		_, _, err := replayRate(text)
 		require.ErrorContains(t, err, "write files a second", text)
 	}
+}
+
+func TestReplayWhat(t *testing.T) {
+	for want, o := range map[string]delivery.Order{
+		"all":                             {From: delivery.FromAuto},
+		"all, view v2, from kafka, force": {From: delivery.FromKafka, View: "v2", Force: true},
+		"source web +1, to ws/new, since 2026-11-22T14, until 2026-11-22T15, offsets 3:1-9": {
+			From: delivery.FromAuto, Sources: []string{"web", "app"}, Destinations: []string{"ws/new"}, Since: 1795356000000, Until: 1795359600000,
+			Offsets: []delivery.Range{{Partition: 3, First: 1, Last: 9}},
+		},
+	} {
+		require.Equal(t, want, replayWhat(&o))
+	}
+}
+
+func TestPrintReplaySaysWhatWasThere(t *testing.T) {
+	for want, there := range map[string]*replay.There{
+		"3 of 3 copies delivered, 0 failed":                                       nil,
+		"3 of 3 copies delivered, 0 failed\n":                                     {Looked: 3},
+		"3 of 3 copies delivered (there already: 2), 0 failed":                    {Existed: 2, Looked: 3},
+		"3 of 3 copies delivered (there already: 2 of the 2 looked at), 0 failed": {Existed: 2, Looked: 2},
+	} {
+		var out strings.Builder
+		require.NoError(t, printReplay(&out, replayResult{Order: &delivery.Order{ID: "r"}, Status: replay.Status{Plan: &delivery.Plan{Copies: 3}, Delivered: 3}, There: there}))
+		require.Contains(t, out.String(), want)
+	}
+}
+
+func TestPrintCausesPrintsTheLargest(t *testing.T) {
+	var rows []parkedRow
+	for i := range mostCauses + 3 {
+		rows = append(rows, parkedRow{Destination: "ws/one", Cause: fmt.Sprintf("cause-%d.", i), Files: int64(i + 1)})
+	}
+	var out strings.Builder
+	require.NoError(t, printCauses(&out, rows))
+	require.Contains(t, out.String(), "… and 3 more, of 6 files; --json has all\n")
+	require.Contains(t, out.String(), "cause-22.")
+	require.NotContains(t, out.String(), "cause-2.")
+	require.Equal(t, "cause-0.", rows[0].Cause, "the caller's order stays")
+	out.Reset()
+	require.NoError(t, printCauses(&out, rows[:mostCauses]))
+	require.NotContains(t, out.String(), "more")
 }

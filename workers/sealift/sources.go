@@ -38,11 +38,16 @@ func (s *services) letters() deadletter.Kafka {
 // knownSources are the sources of the catalog by id, with what they are called.
 // It is empty if the catalog cannot be read.
 func knownSources(ctx context.Context, s *services) map[string]catalog.SourceRef {
-	known := map[string]catalog.SourceRef{}
 	live := catalogOf(ctx, s)
 	if live == nil {
-		return known
+		return map[string]catalog.SourceRef{}
 	}
+	return sourcesOf(live)
+}
+
+// sourcesOf are the sources of a catalog by their ids.
+func sourcesOf(live *catalog.Live) map[string]catalog.SourceRef {
+	known := map[string]catalog.SourceRef{}
 	for _, w := range live.Snapshot().Workspaces() {
 		for _, source := range w.Sources {
 			known[source.ID] = catalog.SourceRef{Source: source, Workspace: w.ID}

@@ -231,6 +231,9 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 		}
 	}
 	for _, d := range r.Destinations {
+		for _, f := range d.Former {
+			fmt.Fprintf(out, "%s: not looked at: %s in its former bucket %s\n", d.ID, progress.Things(f.Objects, "object"), printable(f.Bucket))
+		}
 		if d.Past > 0 {
 			fmt.Fprintf(out, "%s: %s that only a forgotten replay can account for\n", d.ID, progress.Things(d.Past, "object"))
 		}

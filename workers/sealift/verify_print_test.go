@@ -23,3 +23,10 @@ func TestVerifyPrintsKeysThatATerminalWouldObey(t *testing.T) {
 	require.Contains(t, out.String(), ` s3://acme-logs/segment-logs/ü "x"`)
 	require.Contains(t, out.String(), "not verified: as role\nas operator\n")
 }
+
+func TestVerifySaysWhatIsInFormerBuckets(t *testing.T) {
+	var out strings.Builder
+	report := &verify.Report{Destinations: []verify.Destination{{ID: "ws/demo", Bucket: "read", Objects: 14, Unseen: 9, Former: []verify.Former{{Bucket: "demo-logs", Objects: 9}}}}}
+	require.NoError(t, printVerify(&out, report, true))
+	require.Contains(t, out.String(), "14 of 23\nws/demo: not looked at: 9 objects in its former bucket demo-logs\n")
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/verify"
+)
+
+// An idle partition says how far it is once an hour: it must not look stuck, and
+// what is stuck must not look idle.
+func TestCompletenessSaysWhenAnIdlePartitionGoesOn(t *testing.T) {
+	at := time.Date(2026, 11, 22, 0, 30, 56, 0, time.UTC)
+	for hazard, c := range map[string]struct {
+		idle bool
+		now  time.Duration // after
+		want string
+	}{
+		"idle":     {true, 10 * time.Minute, "partition 3, which is idle and says so when the hour is over: next at 2026-11-22T01:00:10Z\n"},
+		"not_idle": {false, 10 * time.Minute, "partition 3\n"},
+		"stuck":    {true, 40 * time.Minute, "partition 3\n"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			var out strings.Builder
+			r := &verify.Completeness{CompleteThrough: at, Partitions: []verify.Progress{
+				{Partition: 2, CompleteThrough: at.Add(time.Minute)}, {Partition: 3, CompleteThrough: at, Idle: c.idle},
+			}}
+			require.NoError(t, printCompleteness(&out, r, at.Add(c.now), 10*time.Second))
+			require.Contains(t, out.String(), c.want)
+		})
+	}
+}
