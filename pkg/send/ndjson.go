@@ -19,6 +19,9 @@ const (
 	maxLine = 1 << 20
 )
 
+// ErrGzip is what is read of a file that is compressed.
+var ErrGzip = errors.New("it is gzip; zcat it")
+
 // BadLine is a line that is not sent, and why.
 type BadLine struct {
 	Line   int64
@@ -28,14 +31,19 @@ type BadLine struct {
 func (b *BadLine) Error() string { return fmt.Sprintf("line %d: %s", b.Line, b.Reason) }
 
 // NDJSON reads events, one JSON object a line: a call of the Tracking API
-// (known by its "type") as it is, and any other object as a track call with
-// the object as its properties. A messageId that the line has is kept, others
+// (known by its "type") as it is; without a type, but with an event and a userId or
+// anonymousId, as a track call; and any other object, Wrapped, as a track call named
+// Line with the object as its properties. A messageId that the line has is kept, others
 // get one that begins with run. Blank lines are passed over; what cannot be
-// sent is yielded as *BadLine, a reading error as it is. Memory is bounded
-// whatever the lines' length.
+// sent is yielded as *BadLine, a reading error as it is, gzip as ErrGzip. Memory is
+// bounded whatever the lines' length.
 func NDJSON(r io.Reader, run string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		in := bufio.NewReaderSize(r, 256<<10)
+		if magic, err := in.Peek(2); err == nil && string(magic) == "\x1f\x8b" {
+			yield(Event{}, ErrGzip)
+			return
+		}
 		for n := int64(1); ; n++ {
 			line, size, err := readLine(in)
 			if err != nil && !errors.Is(err, io.EOF) {
@@ -88,7 +96,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	}
 	e := Event{Line: n, Body: line}
 	kind := ""
-	named := false
+	named, happened, someone := false, false, false
 	gjson.ParseBytes(line).ForEach(func(key, value gjson.Result) bool {
 		switch key.String() { // the last of equal keys counts, as everywhere
 		case "messageId":
@@ -98,6 +106,10 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 			}
 		case "type":
 			kind = value.String()
+		case "event":
+			happened = value.Type == gjson.String && value.String() != ""
+		case "userId", "anonymousId":
+			someone = someone || value.Type == gjson.String && value.String() != ""
 		}
 		return true
 	})
@@ -108,12 +120,21 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	if err != nil {
 		return bad("its messageId: %v", err)
 	}
+	// The last of equal keys counts, and there are others to follow.
+	more := ""
+	if !named {
+		more = `,"messageId":` + string(id)
+	}
+	if kind == "" && happened && someone {
+		more += `,"type":"track"`
+		kind = "track"
+	}
 	switch {
 	case !calls[kind]:
+		e.Wrapped = true
 		e.Body = fmt.Appendf(nil, `{"type":"track","event":"Line","anonymousId":%q,"messageId":%s,"properties":%s}`, run, id, line)
-	case !named:
-		// The last of equal keys counts; it has a type, so there is a member.
-		e.Body = fmt.Appendf(nil, `%s,"messageId":%s}`, line[:len(line)-1], id)
+	case more != "":
+		e.Body = fmt.Appendf(nil, `%s%s}`, line[:len(line)-1], more)
 	}
 	if len(e.Body) > maxEvent {
 		var b bytes.Buffer

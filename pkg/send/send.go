@@ -34,6 +34,7 @@ type Event struct {
 	MessageID string
 	Line      int64  // where it came from; 0 if from no file
 	Body      []byte // one JSON object with a type and this messageId
+	Wrapped   bool   // its line is no call: a track call named Line holds it
 }
 
 // Config configures a Sender.

@@ -233,7 +233,14 @@ func TestNDJSON(t *testing.T) {
 		`{"type":"track",` + strings.Repeat(" ", maxEvent) + `"messageId":"m3"}`,
 		`{"p":"` + strings.Repeat("x", maxLine) + `"}`,
 		`{"type":"track","messageId":"old","messageId":"new"}`,
+		`{"event":"A","userId":"u"}`,
+		`{"event":"A","anonymousId":"a","type":null,"messageId":"m4"}`,
+		`{"event":"A","userId":"","messageId":"m5"}`,
+		`{"event":7,"userId":"u","messageId":"m6"}`,
+		`{"userId":"u","messageId":"m7"}`,
+		`{"event":"A","userId":"u","type":"unheard","messageId":"m8"}`,
 	}, "\n")
+	wrapped := 0
 	var bodies []string
 	bad := map[int64]string{}
 	for e, err := range NDJSON(strings.NewReader(in), "run") {
@@ -247,7 +254,12 @@ func TestNDJSON(t *testing.T) {
 		require.NoError(t, json.Unmarshal(e.Body, &fields), string(e.Body))
 		require.Equal(t, e.MessageID, fields["messageId"])
 		bodies = append(bodies, string(e.Body))
+		require.Equal(t, fields["event"] == "Line", e.Wrapped)
+		if e.Wrapped {
+			wrapped++
+		}
 	}
+	require.Equal(t, 7, wrapped)
 	require.Equal(t, []string{
 		`{"type":"page","messageId":"m1","name":"Home"}`,
 		`{"type":"track","event":"A","messageId":"run-4"}`,
@@ -258,6 +270,12 @@ func TestNDJSON(t *testing.T) {
 		`{"type":"track","event":"Line","anonymousId":"run","messageId":"a\"b","properties":{"type":"unheard","messageId":"a\"b"}}`,
 		`{"type":"track","messageId":"m3"}`,
 		`{"type":"track","messageId":"old","messageId":"new"}`,
+		`{"event":"A","userId":"u","messageId":"run-17","type":"track"}`,
+		`{"event":"A","anonymousId":"a","type":null,"messageId":"m4","type":"track"}`,
+		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m5","properties":{"event":"A","userId":"","messageId":"m5"}}`,
+		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m6","properties":{"event":7,"userId":"u","messageId":"m6"}}`,
+		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m7","properties":{"userId":"u","messageId":"m7"}}`,
+		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m8","properties":{"event":"A","userId":"u","type":"unheard","messageId":"m8"}}`,
 	}, bodies)
 	require.Equal(t, "it is not a JSON object", bad[7])
 	require.Equal(t, "it is not a JSON object", bad[8])
@@ -265,6 +283,18 @@ func TestNDJSON(t *testing.T) {
 	require.Contains(t, bad[13], "more than 32768")
 	require.Contains(t, bad[15], "at most 32768")
 	require.Len(t, bad, 5)
+}
+
+func TestNDJSONOfGzip(t *testing.T) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := io.WriteString(z, `{"type":"track"}`)
+	require.NoError(t, errors.Join(err, z.Close()))
+	var all []error
+	for _, err := range NDJSON(&b, "run") {
+		all = append(all, err)
+	}
+	require.Equal(t, []error{ErrGzip}, all)
 }
 
 func TestNDJSONReadingError(t *testing.T) {
@@ -276,13 +306,16 @@ func TestNDJSONReadingError(t *testing.T) {
 }
 
 func FuzzNDJSON(f *testing.F) {
-	for _, line := range []string{`{"type":"track","messageId":"m"}`, `{"a":1}`, `{"type":"page","messageId":7,"messageId":""}`, "{}\r\n[1]\n", `{"type":"track" }`, `{"messageId":"\ud800"}`, "{\"messageId\":\"\xff\xfem\"}"} {
+	for _, line := range []string{`{"type":"track","messageId":"m"}`, `{"a":1}`, `{"type":"page","messageId":7,"messageId":""}`, "{}\r\n[1]\n", `{"type":"track" }`, `{"messageId":"\ud800"}`, "{\"messageId\":\"\xff\xfem\"}", `{"event":"a","userId":"u"}`} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		last := int64(0)
 		for e, err := range NDJSON(bytes.NewReader(in), "run") {
 			if err != nil {
+				if errors.Is(err, ErrGzip) {
+					return
+				}
 				var bad *BadLine
 				require.ErrorAs(t, err, &bad)
 				require.Greater(t, bad.Line, last)

@@ -18,9 +18,10 @@ import (
 
 // demoOptions are the arguments of `sealift demo`.
 type demoOptions struct {
-	file   string // NDJSON, or "": the built-in sample
-	events int    // of the sample
-	data   string // kept if named; "": a temporary directory
+	file   string   // NDJSON, or "": the built-in sample
+	in     *os.File // the file, which demo opens
+	events int      // of the sample
+	data   string   // kept if named; "": a temporary directory
 	out    io.Writer
 	errOut io.Writer // progress and complaints
 }
@@ -62,6 +63,12 @@ var errNotDelivered = errors.New("the buckets do not hold what was sent")
 // demo runs the whole system in this process, sends events through it, and
 // judges the buckets.
 func demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
+	if o.file != "" {
+		if o.in, err = os.Open(o.file); err != nil {
+			return err
+		}
+		defer o.in.Close()
+	}
 	dir := o.data
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "sealift-demo-"); err != nil {

@@ -7,7 +7,6 @@ import (
 	"hash/maphash"
 	"io"
 	"iter"
-	"os"
 	"sync"
 	"time"
 
@@ -32,6 +31,7 @@ type sent struct {
 	acked    int64
 	refused  int64 // lines that are no events
 	buried   int64 // lines that became dead letters; `sealift send` only
+	wrapped  int64 // lines that are no call, in track calls named Line
 	repeated int64 // acked events of a source that was sent the same messageId before
 	resent   int64
 	expected map[string]*check.Expected // by destination id
@@ -43,11 +43,7 @@ type sent struct {
 // feed sends the file or the sample and returns when all of it is answered.
 func (d *demonstration) feed(ctx context.Context) (*sent, error) {
 	s := &sent{errOut: d.errOut, expected: map[string]*check.Expected{}, owed: map[string]int64{}, known: map[uint64]struct{}{}, seed: maphash.MakeSeed()}
-	events, bar, closeFile, err := d.input(s)
-	if err != nil {
-		return nil, err
-	}
-	defer closeFile()
+	events, bar := d.input(s)
 	defer bar.Finish()
 	snapshot := d.catalog.Snapshot()
 	sender := send.New(ctx, send.Config{
@@ -61,6 +57,7 @@ func (d *demonstration) feed(ctx context.Context) (*sent, error) {
 		},
 		Refused: func(e send.Event, reason string) { s.refuse(e.Line, reason) },
 	})
+	n := 0
 	for e, err := range events {
 		var bad *send.BadLine
 		switch {
@@ -73,30 +70,36 @@ func (d *demonstration) feed(ctx context.Context) (*sent, error) {
 		if err := sender.Send(e); err != nil {
 			return nil, errors.Join(err, sender.Close())
 		}
+		n++
+		s.wrap(e)
 	}
 	if err := sender.Close(); err != nil {
 		return nil, err
+	}
+	if n == 0 && d.file != "" {
+		return nil, noEvent(d.file, d.file)
 	}
 	s.resent = sender.Resent()
 	return s, nil
 }
 
-// input opens what is to be sent.
-func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.Bar, func(), error) {
+// input is what is to be sent.
+func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.Bar) {
 	if d.file == "" {
 		bar := progress.Start(d.errOut, "sending", int64(d.events), progress.Count)
-		return sampleEvents(d.events), bar, func() {}, nil
-	}
-	f, err := os.Open(d.file)
-	if err != nil {
-		return nil, nil, nil, err
+		return sampleEvents(d.events), bar
 	}
 	var size int64
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+	if info, err := d.in.Stat(); err == nil && info.Mode().IsRegular() {
 		size = info.Size()
 	}
 	bar := progress.Start(d.errOut, "sending", size, progress.Bytes)
-	return s.lines(&countingReader{f, bar}), bar, func() { _ = f.Close() }, nil
+	return s.lines(&countingReader{d.in, bar}), bar
+}
+
+// noEvent says how a file becomes one of events.
+func noEvent(name, file string) error {
+	return fmt.Errorf("%s has no event; one JSON object a line is read (`jq -c . %s` makes that of one that is printed over lines; `jq -c '.[]' %s` of an array)", name, file, file)
 }
 
 func sampleEvents(n int) iter.Seq2[send.Event, error] {
@@ -157,6 +160,21 @@ func (s *sent) ack(destinations []string, source string, events []send.Event) {
 	}
 }
 
+// wrap counts an event that is sent, if its line was no call.
+func (s *sent) wrap(e send.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.Wrapped {
+		s.wrapped++
+	}
+}
+
+// explainWrapped says what became of lines that are no call: it is not what
+// somebody meant who forgot a type.
+func explainWrapped(n int64) string {
+	return progress.Count(n) + " lines are no Segment call; they were sent as track calls named Line"
+}
+
 func (s *sent) refuse(line int64, reason string) {
 	s.complain(&s.refused, "more lines are not sent; they are counted", fmt.Sprintf("line %d is not sent: %s", line, reason))
 }
@@ -181,6 +199,9 @@ func (s *sent) complain(count *int64, more, text string) {
 func (s *sent) explain(out io.Writer) {
 	if s.refused > 0 {
 		fmt.Fprintf(out, "%s lines were not sent, because they are no events or too large.\n", progress.Count(s.refused))
+	}
+	if s.wrapped > 0 {
+		fmt.Fprintln(out, explainWrapped(s.wrapped)+".")
 	}
 	if s.repeated > 0 {
 		fmt.Fprintf(out, "%s events have a messageId that their source was sent already; they are delivered once.\n", progress.Count(s.repeated))

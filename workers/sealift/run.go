@@ -92,9 +92,11 @@ func newDemoCommand(a *app) *cobra.Command {
 		Long: `Run the whole system in one process with nothing to install, send events through the
 HTTP collector, wait until all are delivered, and read the buckets to verify them.
 
-A line of FILE that is a Tracking API call (it has a type) is sent as it is; any other JSON
-object is sent as a track call with the object as its properties. A messageId is kept. Lines
-that are no JSON object are named and not sent. Without FILE it is a built-in sample.
+A line of FILE that is a Tracking API call (it has a type) is sent as it is; without a type,
+but with an event and a userId or anonymousId, as a track call; any other JSON object in
+the properties of a track call named Line, and their number is said. A messageId is kept.
+Lines that are no JSON object are named and not sent; a file without an event is an error.
+Without FILE it is a built-in sample.
 
 The last line is "delivered N events in M files, 0 lost, 0 duplicated"; the exit code is 0
 only if that is so.`,

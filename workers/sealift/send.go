@@ -42,8 +42,9 @@ func newSendCommand(a *app) *cobra.Command {
 		Use:     "send [FILE]",
 		GroupID: groupData,
 		Short:   "Send events from a file or standard input to a collector",
-		Long: `Send events, one JSON object a line, to a collector: calls of the Tracking API as
-they are, any other object as a track call with the object as its properties. A
+		Long: `Send events, one JSON object a line, to a collector: calls of the Tracking API (they have a type) as
+they are; without a type, but with an event and a userId or anonymousId, as a track call;
+any other object in the properties of a track call named Line, and their number is said. A
 line without messageId gets one, so that what is sent again can be recognised.
 
 Batches that are not taken just now are sent again. Exit code 0: every line was
@@ -96,8 +97,10 @@ type sendCounts struct {
 	Sent        int64   `json:"sent"`         // acknowledged, and not dead letters
 	DeadLetters int64   `json:"dead_letters"` // acknowledged, and in no file
 	Refused     int64   `json:"refused"`      // lines that are no events, and events refused for good
+	Wrapped     int64   `json:"wrapped"`      // of those that were sent, lines that are no call: track calls named Line
 	Resent      int64   `json:"resent"`       // may have been taken twice
 	Seconds     float64 `json:"seconds"`
+	events      int64   // that were read
 }
 
 func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
@@ -130,6 +133,12 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 	switch {
 	case err != nil:
 		return err
+	case counts.Refused > 0 && counts.events == 0:
+		name, file := o.file, o.file
+		if file == "-" {
+			name, file = "standard input", "FILE"
+		}
+		return noEvent(name, file)
 	case counts.Refused > 0:
 		return partial(fmt.Sprintf("%s lines were not sent", progress.Count(counts.Refused)))
 	case counts.DeadLetters > 0:
@@ -148,6 +157,7 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 		Refused: func(e send.Event, reason string) { refused.refuse(e.Line, reason) },
 		Dead:    func(e send.Event, reason string) { refused.bury(e.Line, reason) },
 	})
+	read := int64(0)
 	err := func() error {
 		for e, err := range send.NDJSON(in, "send-"+uuid.NewString()) {
 			var bad *send.BadLine
@@ -162,6 +172,8 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 			if err := sender.Send(e); err != nil {
 				return err
 			}
+			read++
+			refused.wrap(e)
 		}
 		return nil
 	}()
@@ -169,7 +181,9 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 	if closed := sender.Close(); closed != nil {
 		err = closed
 	}
-	return sendCounts{Sent: acked.Load(), DeadLetters: refused.buried, Refused: refused.refused, Resent: sender.Resent()}, err
+	return sendCounts{
+		Sent: acked.Load(), DeadLetters: refused.buried, Refused: refused.refused, Wrapped: refused.wrapped, Resent: sender.Resent(), events: read,
+	}, err
 }
 
 func (a *app) printCounts(o *sendOptions, c sendCounts) error {
@@ -185,6 +199,9 @@ func (a *app) printCounts(o *sendOptions, c sendCounts) error {
 	}
 	if c.Resent > 0 {
 		text += fmt.Sprintf(", %s events sent again", progress.Count(c.Resent))
+	}
+	if c.Wrapped > 0 {
+		text += "\n" + explainWrapped(c.Wrapped)
 	}
 	if c.DeadLetters > 0 {
 		text += "\n`sealift sources status` shows dead letters, `sealift sources redrive` sends them again after a fix"

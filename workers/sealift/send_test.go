@@ -89,8 +89,28 @@ func TestSendStandardInput(t *testing.T) {
 	code, out, errOut := sealift(t, in, []string{writeKeyVariable + "=wk_web"}, "send", "--url", url+"/", "--no-gzip")
 	require.Equal(t, exitPartial, code, errOut)
 	require.Contains(t, out, "sent 2 events")
+	require.Contains(t, out, "\n1 lines are no Segment call; they were sent as track calls named Line\n")
 	require.Contains(t, errOut, "line 2 is not sent: it is not a JSON object")
 	require.Len(t, topic.ids, 2, "each line has a messageId of its own")
+}
+
+// Nothing may be new since yesterday; what has no event in it is a mistake.
+func TestSendOfNoEvent(t *testing.T) {
+	url, topic := startCollector(t)
+	for in, c := range map[string]struct {
+		code int
+		says string
+	}{
+		"":                         {exitOK, "sent 0 events"},
+		"[{\"type\":\"page\"}]\n":  {exitFailure, "standard input has no event; one JSON object a line is read (`jq -c . FILE`"},
+		"{\n\"type\": \"page\"\n}": {exitFailure, "standard input has no event"},
+		"\x1f\x8b\x08":             {exitFailure, "it is gzip; zcat it"},
+	} {
+		code, out, errOut := sealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web")
+		require.Equal(t, c.code, code, errOut)
+		require.Contains(t, out+errOut, c.says)
+	}
+	require.Empty(t, topic.ids)
 }
 
 // TestSendNamesDeadLetters: a collector answers 200 to them, and no bucket gets them.
