@@ -149,7 +149,7 @@ type Copier struct {
 type Auditor struct {
 	Every  time.Duration `yaml:"every"`  // how often what is owed is compared with receipts; default 1h
 	Minute int           `yaml:"minute"` // of the hour, when every is 1h; default 40
-	Grace  time.Duration `yaml:"grace"`  // younger entries are left alone; default 10m
+	Grace  time.Duration `yaml:"grace"`  // younger entries are left alone, but by audit --force; default 10m
 }
 
 // STS is where roles are assumed.

@@ -192,6 +192,7 @@ func (q *enqueuer) fail(ctx context.Context, job delivery.Job, why error) error 
 	case delivery.FromStaging:
 		fix = "order it with --from auto, which builds it again from Kafka"
 	}
+	fix += "; which files: the notes below " + delivery.ReplayFailuresPrefix(q.order.ID) + " in the staging bucket"
 	now := time.Now().UnixMilli()
 	note := delivery.Parked{Job: job, Cause: why.Error(), Fix: fix, Since: now, At: now}
 	q.tally.Failed++

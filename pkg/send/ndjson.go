@@ -96,7 +96,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	}
 	e := Event{Line: n, Body: line}
 	kind := ""
-	named, happened, someone := false, false, false
+	named, happened, user, anonymous := false, false, false, false
 	gjson.ParseBytes(line).ForEach(func(key, value gjson.Result) bool {
 		switch key.String() { // the last of equal keys counts, as everywhere
 		case "messageId":
@@ -108,8 +108,10 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 			kind = value.String()
 		case "event":
 			happened = value.Type == gjson.String && value.String() != ""
-		case "userId", "anonymousId":
-			someone = someone || value.Type == gjson.String && value.String() != ""
+		case "userId":
+			user = value.Type == gjson.String && value.String() != ""
+		case "anonymousId":
+			anonymous = value.Type == gjson.String && value.String() != ""
 		}
 		return true
 	})
@@ -125,7 +127,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	if !named {
 		more = `,"messageId":` + string(id)
 	}
-	if kind == "" && happened && someone {
+	if kind == "" && happened && (user || anonymous) {
 		more += `,"type":"track"`
 		kind = "track"
 	}

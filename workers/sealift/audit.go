@@ -114,7 +114,7 @@ func printAudit(out io.Writer, r auditor.Report) error {
 		progress.Count(r.Entries), r.Chains, progress.Count(r.Owed), progress.Count(r.Delivered), progress.Count(r.Enqueued),
 		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
 	if r.TooNew > 0 {
-		fmt.Fprintln(out, "too new is what was sealed within auditor.grace; --force enqueues it too")
+		fmt.Fprintln(out, "too new is what was sealed within auditor.grace: what of it is not delivered is on its way, and --force enqueues it too")
 	}
 	if r.Collected+r.Orphans > 0 {
 		fmt.Fprintf(out, "%s staged files deleted after their time, %s that no entry names\n", progress.Count(r.Collected), progress.Count(r.Orphans))

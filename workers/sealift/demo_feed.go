@@ -99,7 +99,7 @@ func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.
 
 // noEvent says how a file becomes one of events.
 func noEvent(name, file string) error {
-	return fmt.Errorf("%s has no event; one JSON object a line is read (`jq -c . %s` makes that of one that is printed over lines; `jq -c '.[]' %s` of an array)", name, file, file)
+	return fmt.Errorf("%s has no event that can be sent; one JSON object a line is read (`jq -c . %s` makes that of one that is printed over lines; `jq -c '.[]' %s` of an array)", name, file, file)
 }
 
 func sampleEvents(n int) iter.Seq2[send.Event, error] {

@@ -198,6 +198,6 @@ func printCauses(out io.Writer, rows []parkedRow) error {
 	for _, row := range more {
 		files += row.Files
 	}
-	_, err := fmt.Fprintf(out, "… and %s more, of %s; --json has all\n", progress.Count(int64(len(more))), progress.Things(files, "file"))
+	_, err := fmt.Fprintf(out, "… and %s more, of %s\n", progress.Count(int64(len(more))), progress.Things(files, "file"))
 	return err
 }

@@ -66,7 +66,7 @@ func TestPrintCausesPrintsTheLargest(t *testing.T) {
 	}
 	var out strings.Builder
 	require.NoError(t, printCauses(&out, rows))
-	require.Contains(t, out.String(), "… and 3 more, of 6 files; --json has all\n")
+	require.Contains(t, out.String(), "… and 3 more, of 6 files\n")
 	require.Contains(t, out.String(), "cause-22.")
 	require.NotContains(t, out.String(), "cause-2.")
 	require.Equal(t, "cause-0.", rows[0].Cause, "the caller's order stays")

@@ -49,7 +49,7 @@ line without messageId gets one, so that what is sent again can be recognised.
 
 Batches that are not taken just now are sent again. Exit code 0: every line was
 taken; 3: some lines were refused, or became dead letters, as a call without a user
-does: the first of each are named; 1: sending ended early. A line that is too large
+does: the first of each are named; 1: sending ended early, or no line was an event. A line that is too large
 for the events topic (its max.message.bytes) counts as taken, and is a dead letter
 that ` + "`sealift sources status`" + ` shows (too_large): collectors do not tell.`,
 		Example: `  sealift send events.ndjson --write-key demo

@@ -102,7 +102,7 @@ func TestSendOfNoEvent(t *testing.T) {
 		says string
 	}{
 		"":                         {exitOK, "sent 0 events"},
-		"[{\"type\":\"page\"}]\n":  {exitFailure, "standard input has no event; one JSON object a line is read (`jq -c . FILE`"},
+		"[{\"type\":\"page\"}]\n":  {exitFailure, "standard input has no event that can be sent; one JSON object a line is read (`jq -c . FILE`"},
 		"{\n\"type\": \"page\"\n}": {exitFailure, "standard input has no event"},
 		"\x1f\x8b\x08":             {exitFailure, "it is gzip; zcat it"},
 	} {
