@@ -28,19 +28,19 @@ const (
 
 // Get implements Store.
 func (p patient) Get(ctx context.Context, key string) (r io.ReadCloser, info Info, err error) {
-	err = again(ctx, func() error { r, info, err = p.Store.Get(ctx, key); return err })
+	err = Again(ctx, func() error { r, info, err = p.Store.Get(ctx, key); return err })
 	return r, info, err
 }
 
 // GetRange implements Store.
 func (p patient) GetRange(ctx context.Context, key string, from, length int64) (r io.ReadCloser, err error) {
-	err = again(ctx, func() error { r, err = p.Store.GetRange(ctx, key, from, length); return err })
+	err = Again(ctx, func() error { r, err = p.Store.GetRange(ctx, key, from, length); return err })
 	return r, err
 }
 
 // Head implements Store.
 func (p patient) Head(ctx context.Context, key string) (info Info, err error) {
-	err = again(ctx, func() error {
+	err = Again(ctx, func() error {
 		ctx, cancel := context.WithTimeout(ctx, patientTimeout)
 		defer cancel()
 		info, err = p.Store.Head(ctx, key)
@@ -51,7 +51,7 @@ func (p patient) Head(ctx context.Context, key string) (info Info, err error) {
 
 // List implements Store.
 func (p patient) List(ctx context.Context, prefix, after string, limit int) (infos []Info, err error) {
-	err = again(ctx, func() error {
+	err = Again(ctx, func() error {
 		ctx, cancel := context.WithTimeout(ctx, patientTimeout)
 		defer cancel()
 		infos, err = p.Store.List(ctx, prefix, after, limit)
@@ -60,7 +60,9 @@ func (p patient) List(ctx context.Context, prefix, after string, limit int) (inf
 	return infos, err
 }
 
-func again(ctx context.Context, op func() error) error {
+// Again does a read again, for some seconds, while it is ErrUnavailable: as often as
+// those of a Patient store.
+func Again(ctx context.Context, op func() error) error {
 	wait := 200 * time.Millisecond
 	for try := 1; ; try++ {
 		err := op()

@@ -34,7 +34,7 @@ func ReadInfo(ctx context.Context, store Store, key string, most int64) (b []byt
 	if !is {
 		return read(ctx, store, key, most)
 	}
-	err = again(ctx, func() error { b, info, err = read(ctx, p.Store, key, most); return err })
+	err = Again(ctx, func() error { b, info, err = read(ctx, p.Store, key, most); return err })
 	return b, info, err
 }
 

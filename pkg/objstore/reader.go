@@ -71,7 +71,7 @@ func (l *wherever) follow(request func(*S3) error) error {
 }
 
 func (l *wherever) patiently(ctx context.Context, request func(context.Context, *S3) error) error {
-	return again(ctx, func() error {
+	return Again(ctx, func() error {
 		ctx, cancel := context.WithTimeout(ctx, patientTimeout)
 		defer cancel()
 		return l.follow(func(s *S3) error { return request(ctx, s) })
@@ -89,7 +89,7 @@ func (l *wherever) List(ctx context.Context, prefix, startAfter string, limit in
 
 // Folders implements Reader.
 func (l *wherever) Folders(ctx context.Context, prefix string) (names []string, err error) {
-	err = again(ctx, func() error { // without a time limit: it may be many requests
+	err = Again(ctx, func() error { // without a time limit: it may be many requests
 		return l.follow(func(s *S3) error {
 			names, err = s.Folders(ctx, prefix)
 			return err

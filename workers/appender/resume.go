@@ -13,6 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/segment"
 )
 
@@ -229,26 +230,15 @@ func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entr
 	return nil
 }
 
-// entryPatience is for how long an entry of the walk is asked for again.
-const entryPatience = 5 * time.Second
-
 // entry returns an entry of the ledger, or ledger.ErrNotFound. A walk of the chain is
 // many requests, and one that fails would void all of it and what was read of the disk
-// for it, so it is made again.
-func (p *partition) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
-	began, wait := time.Now(), 200*time.Millisecond
-	for {
-		e, err := p.a.deps.Rotator.Entry(ctx, p.log, seq)
-		if err == nil || errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrCorrupt) || time.Since(began) > entryPatience {
-			return e, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(wait/2 + jitter.N(wait)):
-		}
-		wait *= 2
-	}
+// for it, so it is made again while the store is overloaded or out of reach.
+func (p *partition) entry(ctx context.Context, seq int64) (e *ledger.Entry, err error) {
+	err = objstore.Again(ctx, func() error {
+		e, err = p.a.deps.Rotator.Entry(ctx, p.log, seq)
+		return err
+	})
+	return e, err
 }
 
 // save writes a checkpoint if there is anything new.

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/segment"
 )
 
@@ -143,29 +144,35 @@ func TestATakeoverThatIsCancelled(t *testing.T) {
 // not held up for ever.
 func TestAWalkOfTheChainOutlastsARequest(t *testing.T) {
 	for name, c := range map[string]struct {
-		failing int // requests
+		fails   error
+		failing int           // requests
+		after   time.Duration // each
+		asked   int
 		err     error
 	}{
-		"some": {failing: 3},
-		"all":  {failing: 1000, err: errTest},
+		"some":      {fails: objstore.ErrUnavailable, failing: 3, asked: 4},
+		"some_mute": {fails: objstore.ErrUnavailable, failing: 3, asked: 4, after: 30 * time.Second},
+		"all":       {fails: objstore.ErrUnavailable, failing: 1000, asked: 5, err: objstore.ErrUnavailable},
+		"refused":   {fails: objstore.ErrDenied, failing: 1000, asked: 1, err: objstore.ErrDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, w := directed(t, "a@1")
 				base, err := s.Acquire(t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
 				require.NoError(t, err)
-				began := time.Now()
+				asked := 0
 				s.looking = func(context.Context) error {
-					if c.failing--; c.failing < 0 {
+					if asked++; asked > c.failing {
 						return nil
 					}
-					return errTest
+					time.Sleep(c.after)
+					return c.fails
 				}
 				to := new(takeover)
 				defer to.close()
 				require.ErrorIs(t, w.p.local(t.Context(), to, base, w.name), c.err)
 				require.Equal(t, c.err == nil, to.local != nil)
-				require.Less(t, time.Since(began), time.Minute)
+				require.Equal(t, c.asked, asked)
 				s.kill(w)
 			})
 		})
