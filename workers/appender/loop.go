@@ -86,7 +86,7 @@ func (l *loop) run(ctx context.Context) error {
 			}
 		case <-save.C:
 			if l.recall == nil {
-				l.recall = l.p.recall(ctx, l.c) // what it lacked may be there by now
+				l.recall = l.p.recall(ctx, l.c, l.p.entryNow) // what it lacked may be there by now
 			}
 			if err := l.save(); err != nil {
 				return err

@@ -109,7 +109,7 @@ func (p *partition) own(ctx context.Context) (err error) {
 		return err
 	}
 	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1), short: time.Now()}
-	l.recall = p.recall(ctx, c)
+	l.recall = p.recall(ctx, c, p.entry)
 	defer func() { l.recall.close() }()
 	defer func() {
 		p.ended = true

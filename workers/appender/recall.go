@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/dedup"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -67,8 +68,8 @@ func (a *Appender) sweepRecalls(ours func(name string) bool) error {
 }
 
 // recall opens the partition's store for a tenure that reads from offset on.
-// Without one, nil, duplicates pass.
-func (p *partition) recall(ctx context.Context, c *core) *recall {
+// Without one, nil, duplicates pass. entry is how the ledger is asked.
+func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recall {
 	if p.a.recalls == nil {
 		return nil
 	}
@@ -77,7 +78,7 @@ func (p *partition) recall(ctx context.Context, c *core) *recall {
 	// under another rule, or before another was given up, may have been filed
 	// for other sources or not at all: it is not to be remembered.
 	var store *dedup.Store
-	err := p.findOrigin(ctx)
+	err := p.findOrigin(ctx, entry)
 	if err == nil {
 		store, err = dedup.Open(dedup.Config{
 			Dir:    filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition)),
@@ -99,17 +100,25 @@ func (p *partition) recall(ctx context.Context, c *core) *recall {
 
 // findOrigin asks for what names the log, once. Reading waits for it no longer
 // than for what is missing.
-func (p *partition) findOrigin(ctx context.Context) error {
+func (p *partition) findOrigin(ctx context.Context, entry entryFunc) error {
 	if p.origin != "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, firstRecall)
 	defer cancel()
-	first, err := p.a.deps.Rotator.Entry(ctx, p.log, 0)
+	first, err := entry(ctx, 0)
 	if err == nil {
 		p.origin = first.Attempt
 	}
 	return err
+}
+
+// entryFunc returns an entry of the partition's ledger.
+type entryFunc func(ctx context.Context, seq int64) (*ledger.Entry, error)
+
+// entryNow is entry that does not ask again: reading waits for it.
+func (p *partition) entryNow(ctx context.Context, seq int64) (*ledger.Entry, error) {
+	return p.a.deps.Rotator.Entry(ctx, p.log, seq)
 }
 
 // close ends the tenure's use of the store; its context has ended.

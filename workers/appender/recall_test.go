@@ -18,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/dedup"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/logtest"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
@@ -153,6 +154,47 @@ func TestDuplicatesThatPassAreLogged(t *testing.T) {
 					require.Empty(t, logged.String())
 				}
 				require.Contains(t, logged.String(), c.says)
+			})
+		})
+	}
+}
+
+// What names the log is asked for again at the beginning, lest duplicates pass for want
+// of one answer. Reading waits no longer than firstRecall for it, and not at all later.
+func TestTheLogsNameIsAskedForAgain(t *testing.T) {
+	for name, failing := range map[string]int{"one_answer_is_missing": 1, "all_are": 1000} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{DedupWindow: 24 * time.Hour})
+				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+				var asked []time.Time
+				r.looking = func(context.Context) error {
+					r.mu.Lock()
+					defer r.mu.Unlock()
+					if asked = append(asked, time.Now()); len(asked) > failing {
+						return nil
+					}
+					return objstore.ErrUnavailable
+				}
+				r.run()
+				r.send("m", "m")
+				time.Sleep(firstRecall + time.Second)
+				require.EqualValues(t, 2, r.Records())
+				r.mu.Lock()
+				early := len(asked)
+				r.mu.Unlock()
+				require.Greater(t, early, 1)
+				time.Sleep(time.Minute)
+				r.mu.Lock()
+				times := slices.Clone(asked)
+				r.mu.Unlock()
+				for i := early; i < len(times); i++ {
+					require.Greater(t, times[i].Sub(times[i-1]), time.Second, "one request at each save")
+				}
+				require.Equal(t, failing == 1, len(times) == early)
+				require.NoError(t, r.seal())
+				require.Equal(t, failing == 1, r.skipped == 1)
+				r.end()
 			})
 		})
 	}

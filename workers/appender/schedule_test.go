@@ -202,7 +202,7 @@ func (s *schedule) takeOver(w *worker) {
 	if w.c.position > base.LowWatermark {
 		s.resumed++
 	}
-	w.recall = w.p.recall(s.t.Context(), w.c)
+	w.recall = w.p.recall(s.t.Context(), w.c, w.p.entry)
 }
 
 // save is a checkpoint, or what a kill leaves of it.
