@@ -110,7 +110,7 @@ func (s *Store) openDir() error {
 	if err == nil {
 		if seed, ok := s.parseHead(string(b)); ok {
 			s.seed = seed
-			return nil
+			return s.readFloor()
 		}
 		s.cfg.Log.Info("dedup directory is of another kind, starting empty", "file", path)
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -102,15 +102,3 @@ func (s *Store) Filled(from, to, newest int64) {
 		s.fill.reset(next)
 	}
 }
-
-// Floor says that nothing below the offset is to be filled in: the log does
-// not hold it, or it was filed by another rule.
-func (s *Store) Floor(offset int64) { s.floor = max(s.floor, offset) }
-
-// Forgo says that what is missing now is not to be filled in, by later stores of the
-// directory either: the log holds something else there. Duplicates of it pass.
-func (s *Store) Forgo() {
-	for from, to, ok := s.NextFill(); ok; from, to, ok = s.NextFill() {
-		s.Filled(from, to, 0)
-	}
-}

@@ -103,24 +103,73 @@ func TestClockThatWasAhead(t *testing.T) {
 	s.Close()
 }
 
-// TestForgo: what is missing is never asked for again, what is known stays.
+// TestForgo: what is missing is never asked for again, whatever becomes of the runs, and
+// what is known for sure stays.
 func TestForgo(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		known  int64
+		damage bool
+		stays  bool
+	}{
+		"all_is_known":                 {known: 20, stays: true},
+		"a_message_is_not":             {known: 10},
+		"the_floor_has_rotted":         {known: 20, damage: true, stays: true},
+		"nothing_is_and_it_has_rotted": {known: 0, damage: true},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			s.Start(10)
+			require.False(t, see(s, "m", 10, day))
+			s.Close()
+
+			s = open(t, dir)
+			s.Start(20)
+			from, to, ok := s.NextFill()
+			require.Equal(t, []any{int64(11), int64(20), true}, []any{from, to, ok})
+			s.Forgo(c.known, 20) // nothing was read meanwhile
+			s.Close()
+			if path := filepath.Join(dir, floorName); c.damage {
+				b, err := os.ReadFile(path)
+				require.NoError(t, err)
+				b[0]--
+				require.NoError(t, os.WriteFile(path, b, 0o600))
+			}
+			for tenure := range int64(3) {
+				s = open(t, dir)
+				s.Start(20 + 2*tenure)
+				_, _, ok := s.NextFill()
+				require.False(t, ok)
+				require.Equal(t, c.stays || tenure > 0, see(s, "m", 20+2*tenure, day))
+				require.False(t, see(s, fmt.Sprint(tenure), 21+2*tenure, day))
+				s.Checkpoint()
+				s.Close()
+			}
+		})
+	}
+}
+
+// TestForgoOfWhatIsAhead: a killed reader had remembered more than it had filed, and the
+// log lost that.
+func TestForgoOfWhatIsAhead(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	s.Start(10)
-	require.False(t, see(s, "m", 10, day))
-	s.Start(20)
-	require.False(t, see(s, "n", 20, day))
-	from, to, ok := s.NextFill()
-	require.Equal(t, []any{int64(11), int64(20), true}, []any{from, to, ok})
-	s.Forgo()
-	s.Close()
+	s.Start(0)
+	require.False(t, see(s, "filed", 0, day))
+	s.Checkpoint()
+	require.False(t, see(s, "lost", 1, day))
+	s.Checkpoint()
+	s.abandon()
+	kill(s)
 
 	s = open(t, dir)
+	s.Start(1)
+	s.Forgo(1, 1)
+	s.Close()
+	s = open(t, dir)
 	defer s.Close()
-	s.Start(21)
-	_, _, ok = s.NextFill()
-	require.False(t, ok)
-	require.True(t, see(s, "m", 21, day))
-	require.True(t, see(s, "n", 22, day))
+	s.Start(1)
+	require.False(t, see(s, "other", 1, day))
+	require.True(t, see(s, "filed", 2, day))
+	require.False(t, see(s, "lost", 3, day))
 }

@@ -29,6 +29,7 @@ type loop struct {
 	saved     [2]int64  // position and entry of the last checkpoint
 	gone      error     // the log does not hold the next offset: nothing is read
 	last      bool      // nor all that was read, some of which is nowhere else: it is written, and nothing read
+	told      bool      // the log's bounds were, since
 	back      bool      // for it went back, whether or not retention passed as well
 }
 
@@ -220,7 +221,7 @@ func (l *loop) whyGone(ctx context.Context) error {
 		l.p.lg.WarnContext(ctx, "the log's bounds are not told, asking again", "err", err)
 		return nil
 	}
-	l.back = bounds.First <= l.c.position
+	l.told, l.back = true, bounds.First <= l.c.position
 	if bounds.Readable(l.c.base.LowWatermark) {
 		return l.gone
 	}

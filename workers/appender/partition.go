@@ -110,7 +110,7 @@ func (p *partition) own(ctx context.Context) (err error) {
 	}
 	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1), short: time.Now()}
 	l.recall = p.recall(ctx, c, p.entry)
-	defer func() { l.recall.close() }()
+	defer func() { l.closeRecall(ctx, err) }()
 	defer func() {
 		p.ended = true
 		if errors.Is(err, errOffset) || errors.Is(err, stream.ErrOffsetOutOfRange) {
@@ -141,12 +141,6 @@ func (p *partition) own(ctx context.Context) (err error) {
 	}
 	if err == nil {
 		err = l.run(ctx)
-	}
-	if l.recall != nil {
-		// What is remembered stays true if all that was read is in the ledger.
-		written := l.last && errors.Is(err, stream.ErrOffsetOutOfRange)
-		l.recall.kept = l.back && written
-		l.recall.void = l.back && !written || errors.Is(err, errOffset)
 	}
 	cancel()
 	l.abort()

@@ -31,8 +31,6 @@ type recall struct {
 	since   time.Time // of the tenure
 	turns   int       // of live reading since the last turn of filling in
 	idle    bool      // live reading has reached the log's end
-	void    bool      // the log went back: what it held there it holds no more
-	kept    bool      // it did, and the ledger has all that was read
 	done    sync.WaitGroup
 }
 
@@ -55,6 +53,10 @@ const (
 // recallsDir holds the stores of partitions, by their number.
 func (a *Appender) recallsDir() string {
 	return filepath.Join(a.cfg.DataDir, recallDir, a.cfg.Topic, a.cfg.Incarnation)
+}
+
+func (p *partition) recallDir() string {
+	return filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition))
 }
 
 // sweepRecalls deletes the stores of partitions that have not been ours for
@@ -81,7 +83,7 @@ func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recal
 	err := p.findOrigin(ctx, entry)
 	if err == nil {
 		store, err = dedup.Open(dedup.Config{
-			Dir:    filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition)),
+			Dir:    p.recallDir(),
 			Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Log: p.lg,
 			Rule: fmt.Sprintf("%s %d %s", p.origin, c.base.RouterFrom, c.base.Router),
 		})
@@ -121,20 +123,36 @@ func (p *partition) entryNow(ctx context.Context, seq int64) (*ledger.Entry, err
 	return p.a.deps.Rotator.Entry(ctx, p.log, seq)
 }
 
-// close ends the tenure's use of the store; its context has ended.
-func (r *recall) close() {
-	if r == nil {
-		return
+// closeRecall ends the tenure's use of the store; its context has ended, with err.
+func (l *loop) closeRecall(ctx context.Context, err error) {
+	written := l.last && errors.Is(err, stream.ErrOffsetOutOfRange)
+	// What the log held there it holds no more: it is read anew from the watermark on.
+	void := l.back && !written || errors.Is(err, errOffset)
+	// It is not, or perhaps: what the log holds there now may get into no file, nor what it held.
+	forgo := l.back && written || l.gone != nil && !l.told
+	if l.recall == nil && forgo {
+		l.recall = l.p.recall(context.WithoutCancel(ctx), l.c, l.p.entry)
 	}
-	r.done.Wait()
-	if r.void {
+	switch r := l.recall; {
+	case void && r == nil: // the directory may be of a former tenure
+		_ = os.RemoveAll(l.p.recallDir())
+	case void:
+		r.done.Wait()
 		r.Discard()
-		return
+	case forgo && r != nil:
+		r.done.Wait()
+		r.Forgo(l.c.base.LowWatermark, l.c.position)
+		r.Close()
+	default:
+		r.close()
 	}
-	if r.kept {
-		r.Forgo() // the log's new records at its old offsets are in no file
+}
+
+func (r *recall) close() {
+	if r != nil {
+		r.done.Wait()
+		r.Close()
 	}
-	r.Close()
 }
 
 // recallTurn returns the channel of what was read again, nil if live reading comes

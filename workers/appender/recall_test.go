@@ -226,6 +226,24 @@ func TestOffsetsOfAnotherLog(t *testing.T) {
 			r.mu.Unlock()
 			return r
 		},
+		"an_unclean_election_while_nobody_names_the_log": func(_ *testing.T, r *rig) *rig {
+			r.assigned()
+			r.mu.Lock()
+			r.chain = r.chain[1:]
+			r.mu.Unlock()
+			r.assigned(0)
+			time.Sleep(3 * time.Second)
+			r.mu.Lock()
+			r.records = nil
+			close(r.grown)
+			r.grown = make(chan struct{})
+			r.mu.Unlock()
+			time.Sleep(time.Second)
+			r.mu.Lock()
+			r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+			r.mu.Unlock()
+			return r
+		},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -70,6 +70,8 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 		start, end int64 // of the log, when it was cut
 		restart    bool  // before that; what was remembered is lost
 		late       bool  // the entry is written when the log is as long again
+		unnamed    bool  // only then the ledger tells what names the log
+		again      bool  // the partition is read for a while, and taken over once more
 		want       string
 		skipped    int64
 	}{
@@ -78,6 +80,10 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 		"and_its_beginning_without_memory":   {start: 2, end: 4, restart: true, want: "a/5-6"},
 		"below_the_watermark_without_memory": {end: 0, restart: true, want: "a/5-6"},
 		"as_long_again_without_memory":       {start: 2, end: 4, restart: true, late: true, want: "a/5-6"},
+		"and_its_beginning_and_a_tenure":     {start: 2, end: 4, again: true, want: "a/7-7", skipped: 1},
+		"below_the_watermark_and_a_tenure":   {end: 0, again: true, want: "a/7-7", skipped: 1},
+		"without_memory_and_a_tenure":        {start: 2, end: 4, restart: true, again: true, want: "a/6-7"},
+		"without_memory_nor_name":            {start: 2, end: 4, restart: true, unnamed: true, want: "a/5-6"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -105,6 +111,15 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 					r.rotating = func(context.Context, int) error { <-release; return nil }
 					r.chain = r.chain[1:] // nothing is read again yet
 				}
+				if c.unnamed {
+					r.chain = r.chain[1:]
+					r.rotating = func(context.Context, int) error {
+						r.mu.Lock()
+						defer r.mu.Unlock()
+						r.chain, r.rotating = slices.Insert(r.chain, 0, &ledger.Entry{}), nil
+						return nil
+					}
+				}
 				if c.restart {
 					r.run()
 				}
@@ -124,12 +139,89 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 				time.Sleep(time.Minute) // it is taken over, and read again what is missing
 				close(release)
 				time.Sleep(time.Minute)
+				if c.again {
+					r.send("between")
+					time.Sleep(time.Minute)
+					require.NoError(t, r.seal())
+					r.end()
+					r = r.died(cfg)
+					r.run()
+					time.Sleep(time.Minute)
+				}
 				r.send("m4", "new")
 				time.Sleep(time.Minute)
 				require.NoError(t, r.Ready(t.Context()))
 				require.NoError(t, r.seal())
 				all := slices.Concat(r.written()...)
 				require.Equal(t, c.want, all[len(all)-1])
+				require.Equal(t, c.skipped, r.skipped)
+				r.end()
+			})
+		})
+	}
+}
+
+// TestMessagesOfALogWhoseBoundsAreNotTold: it may have been cut, and nobody sees that once
+// it is as long again. Neither what it held nor what it holds there is remembered, for it
+// may be in no file.
+func TestMessagesOfALogWhoseBoundsAreNotTold(t *testing.T) {
+	cfg := Config{DedupWindow: 24 * time.Hour}
+	for name, c := range map[string]struct {
+		rival   bool // local files are of no use
+		unnamed bool // there is no memory in that tenure, but on disk
+		want    string
+		skipped int64
+	}{
+		"and_what_was_read_is_dropped":          {rival: true, want: "a/0-3", skipped: 1},
+		"and_what_was_read_is_taken_up":         {want: "a/0-4"},
+		"and_what_was_read_is_dropped_unnamed":  {rival: true, unnamed: true, want: "a/0-3", skipped: 1},
+		"and_what_was_read_is_taken_up_unnamed": {unnamed: true, want: "a/0-4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, cfg)
+				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+				r.run()
+				r.send("m1", "m2", "m3")
+				time.Sleep(time.Minute)
+				if c.unnamed {
+					r.assigned()
+					r.mu.Lock()
+					r.chain = r.chain[1:]
+					r.mu.Unlock()
+					r.assigned(0)
+					time.Sleep(3 * time.Second)
+				}
+				r.mu.Lock()
+				r.away = errTest
+				r.records = r.records[:1:1]
+				close(r.grown) // the reader asks again
+				r.grown = make(chan struct{})
+				r.mu.Unlock()
+				time.Sleep(time.Second)
+				if c.unnamed {
+					r.mu.Lock()
+					r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+					r.mu.Unlock()
+				}
+				r.assigned()
+				synctest.Wait()
+				if c.rival {
+					r.mu.Lock()
+					r.head = claim(r.head, "a rival")
+					r.chain = append(r.chain, r.head)
+					r.mu.Unlock()
+				}
+				r.send("n2", "n3")
+				r.mu.Lock()
+				r.away = nil
+				r.mu.Unlock()
+				r.assigned(0)
+				time.Sleep(time.Minute)
+				r.send("m2", "n2")
+				time.Sleep(time.Minute)
+				require.NoError(t, r.seal())
+				require.Equal(t, []string{c.want}, slices.Concat(r.written()...))
 				require.Equal(t, c.skipped, r.skipped)
 				r.end()
 			})

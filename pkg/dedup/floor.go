@@ -1,0 +1,77 @@
+package dedup
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// Floor says that nothing below the offset is to be filled in: the log does
+// not hold it, or it was filed by another rule.
+func (s *Store) Floor(offset int64) { s.floor = max(s.floor, offset) }
+
+// Forgo says that the log was cut, or may have been, after it was read up to an offset,
+// and that what it held is for sure in files below known only. What it holds in its place
+// is in none: nothing below read is filled in, by later stores of the directory either. What
+// is known of offsets from known on is forgotten. Duplicates of all that pass.
+func (s *Store) Forgo(known, read int64) {
+	s.flush(s.live)
+	if s.fill != nil {
+		s.flush(s.fill)
+	}
+	s.abandon()
+	for _, r := range slices.Clone(s.runs) {
+		if max(r.max+1, r.span.hi) > known {
+			s.drop(r)
+		}
+	}
+	s.Floor(read)
+	if err := s.writeFloor(read); err != nil {
+		s.trouble("write dedup floor", err)
+	}
+}
+
+// floorName is the file of the directory that outlives Forgo.
+const floorName = "floor"
+
+func floorLine(floor int64) string {
+	return fmt.Sprintf("%d %08x\n", floor, crc32.Checksum(strconv.AppendInt(nil, floor, 10), castagnoli))
+}
+
+// writeFloor is synced: without it a first copy may be taken for a duplicate.
+func (s *Store) writeFloor(floor int64) error {
+	path := filepath.Join(s.cfg.Dir, floorName)
+	file, err := os.Create(path + tmpSuffix)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(floorLine(floor))
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+tmpSuffix, path)
+}
+
+// readFloor reads what Forgo wrote. If that rotted, nothing at all is filled in.
+func (s *Store) readFloor() error {
+	b, err := os.ReadFile(filepath.Join(s.cfg.Dir, floorName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var floor int64
+	if _, err := fmt.Sscan(string(b), &floor); err != nil || string(b) != floorLine(floor) {
+		s.cfg.Log.Warn("the file that says from where on messages may be read again is damaged, none are; to have them read again, delete the directory", "dir", s.cfg.Dir)
+		floor = math.MaxInt64
+	}
+	s.Floor(floor)
+	return nil
+}
