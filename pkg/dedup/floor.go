@@ -22,8 +22,9 @@ func (s *Store) Floor(offset int64) { s.floor = max(s.floor, offset) }
 // is known of offsets from known on is forgotten. Duplicates of all that pass.
 func (s *Store) Forgo(known, read int64) {
 	s.flush(s.live)
-	if s.fill != nil {
-		s.flush(s.fill)
+	if s.fill != nil { // perhaps of what the log holds now
+		s.hold(-s.fill.bytes())
+		s.fill = nil
 	}
 	s.abandon()
 	for _, r := range slices.Clone(s.runs) {

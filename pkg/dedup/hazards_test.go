@@ -173,3 +173,19 @@ func TestForgoOfWhatIsAhead(t *testing.T) {
 	require.True(t, see(s, "filed", 2, day))
 	require.False(t, see(s, "lost", 3, day))
 }
+
+// What was being filled in may be what the log holds in place of what it lost.
+func TestForgoOfWhatIsFilledIn(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	s.Start(10)
+	_, _, ok := s.NextFill()
+	require.True(t, ok)
+	s.Fill(s.Key("source", []byte("new")), 9, day, day)
+	s.Forgo(10, 10)
+	s.Close()
+	s = open(t, dir)
+	defer s.Close()
+	s.Start(10)
+	require.False(t, see(s, "new", 10, day))
+}

@@ -100,8 +100,8 @@ func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recal
 	return &recall{Store: store, slices: make(chan slice), next: make(chan struct{}, 1), since: time.Now()}
 }
 
-// findOrigin asks for what names the log, once. Reading waits for it no longer
-// than for what is missing.
+// findOrigin asks for what names the log. Reading waits for it no longer than for
+// what is missing.
 func (p *partition) findOrigin(ctx context.Context, entry entryFunc) error {
 	if p.origin != "" {
 		return nil
@@ -125,11 +125,10 @@ func (p *partition) entryNow(ctx context.Context, seq int64) (*ledger.Entry, err
 
 // closeRecall ends the tenure's use of the store; its context has ended, with err.
 func (l *loop) closeRecall(ctx context.Context, err error) {
-	written := l.last && errors.Is(err, stream.ErrOffsetOutOfRange)
 	// What the log held there it holds no more: it is read anew from the watermark on.
-	void := l.back && !written || errors.Is(err, errOffset)
+	void := l.back && !l.last || errors.Is(err, errOffset)
 	// It is not, or perhaps: what the log holds there now may get into no file, nor what it held.
-	forgo := l.back && written || l.gone != nil && !l.told
+	forgo := l.back && l.last || l.gone != nil && !l.told
 	if l.recall == nil && forgo {
 		l.recall = l.p.recall(context.WithoutCancel(ctx), l.c, l.p.entry)
 	}

@@ -72,6 +72,7 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 		late       bool  // the entry is written when the log is as long again
 		unnamed    bool  // only then the ledger tells what names the log
 		again      bool  // the partition is read for a while, and taken over once more
+		stopped    bool  // before the entry is written, and begins when the log is as long again
 		want       string
 		skipped    int64
 	}{
@@ -83,6 +84,7 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 		"and_its_beginning_and_a_tenure":     {start: 2, end: 4, again: true, want: "a/7-7", skipped: 1},
 		"below_the_watermark_and_a_tenure":   {end: 0, again: true, want: "a/7-7", skipped: 1},
 		"without_memory_and_a_tenure":        {start: 2, end: 4, restart: true, again: true, want: "a/6-7"},
+		"as_long_again_after_a_stop":         {start: 2, end: 4, restart: true, stopped: true, want: "a/5-6"},
 		"without_memory_nor_name":            {start: 2, end: 4, restart: true, unnamed: true, want: "a/5-6"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -111,6 +113,9 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 					r.rotating = func(context.Context, int) error { <-release; return nil }
 					r.chain = r.chain[1:] // nothing is read again yet
 				}
+				if c.stopped {
+					r.rotating = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+				}
 				if c.unnamed {
 					r.chain = r.chain[1:]
 					r.rotating = func(context.Context, int) error {
@@ -124,7 +129,10 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 					r.run()
 				}
 				time.Sleep(time.Minute)
-				if !c.late {
+				if c.stopped {
+					r.end()
+					r = r.died(cfg)
+				} else if !c.late {
 					require.ErrorIs(t, r.Ready(t.Context()), errHalted)
 					require.EqualValues(t, 5, r.head.LowWatermark)
 				}
@@ -135,6 +143,9 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 					r.mu.Lock()
 					r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 					r.mu.Unlock()
+				}
+				if c.stopped {
+					r.run()
 				}
 				time.Sleep(time.Minute) // it is taken over, and read again what is missing
 				close(release)
