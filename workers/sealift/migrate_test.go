@@ -289,7 +289,7 @@ func TestMigrationIsTakenBackWithoutSTS(t *testing.T) {
 	r.stack.s3.SetFault(mute)
 	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role, "--dry-run")
 	require.Equal(t, exitFailure, code, said)
-	require.Contains(t, said, "or name it: destinations.principal")
+	require.Contains(t, said, "name your principal with destinations.principal,")
 	require.NotContains(t, said, "--principal")
 
 	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
