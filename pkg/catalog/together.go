@@ -117,8 +117,8 @@ func Server(endpoint string) string {
 // partition is that of AWS in which the destination's bucket is, by its role, its
 // region or the region of its endpoint.
 func partition(d Destination) string {
-	if parts := strings.SplitN(d.RoleARN, ":", 3); len(parts) == 3 && parts[1] != "" {
-		return parts[1]
+	if p := iam.PartitionOf(d.RoleARN); p != "" {
+		return p
 	}
 	regions := []string{d.Region}
 	if u, err := url.Parse(d.Endpoint); err == nil && d.Region == "" {

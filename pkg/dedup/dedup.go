@@ -129,8 +129,12 @@ func (s *Store) openDir() error {
 // head is under a checksum as well: under a seed that differs in one bit, a
 // short message's key is that of another one.
 func (s *Store) head() string {
-	head := fmt.Sprintf("%s %016x %q", format, s.seed, s.cfg.Rule)
-	return fmt.Sprintf("%s %08x\n", head, crc32.Checksum([]byte(head), castagnoli))
+	return summed(fmt.Sprintf("%s %016x %q", format, s.seed, s.cfg.Rule))
+}
+
+// summed is a text as a line with its checksum.
+func summed(text string) string {
+	return fmt.Sprintf("%s %08x\n", text, crc32.Checksum([]byte(text), castagnoli))
 }
 
 func (s *Store) parseHead(head string) (seed uint64, ok bool) {

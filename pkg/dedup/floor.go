@@ -3,7 +3,6 @@ package dedup
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"math"
 	"os"
@@ -41,9 +40,7 @@ func (s *Store) Forgo(known, read int64) {
 // floorName is the file of the directory that outlives Forgo.
 const floorName = "floor"
 
-func floorLine(floor int64) string {
-	return fmt.Sprintf("%d %08x\n", floor, crc32.Checksum(strconv.AppendInt(nil, floor, 10), castagnoli))
-}
+func floorLine(floor int64) string { return summed(strconv.FormatInt(floor, 10)) }
 
 // writeFloor is synced: without it a first copy may be taken for a duplicate.
 func (s *Store) writeFloor(floor int64) error {

@@ -56,12 +56,16 @@ func (r *Redis) age() {
 
 // Addr returns the host:port of the server: on loopback, if it listens on all
 // interfaces.
-func (r *Redis) Addr() string {
-	host, port, err := net.SplitHostPort(r.server.Addr())
+func (r *Redis) Addr() string { return Reachable(r.server.Addr()) }
+
+// Reachable is where clients on this machine find a listener with the address: that
+// of one on all interfaces names no machine.
+func Reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
 	if err == nil && net.ParseIP(host).IsUnspecified() {
 		return net.JoinHostPort("127.0.0.1", port)
 	}
-	return r.server.Addr()
+	return addr
 }
 
 // URL returns the server's redis:// URL, database 0.

@@ -44,6 +44,14 @@ func Partition(region string) string {
 	return "aws"
 }
 
+// PartitionOf is that of an ARN; "" if it is none.
+func PartitionOf(arn string) string {
+	if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 {
+		return parts[1]
+	}
+	return ""
+}
+
 // FirstRegion is where of a partition something is looked for whose region is not
 // known.
 func FirstRegion(partition string) string {

@@ -20,6 +20,15 @@ const readStall = 30 * time.Second
 // that the reader has.
 var errSilent = fmt.Errorf("the store fell silent for %s", readStall)
 
+// Exists reports whether there is an object.
+func Exists(ctx context.Context, store Store, key string) (bool, error) {
+	_, err := store.Head(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Read returns the bytes of a small object; that it has more than most is
 // ErrTooLarge. A store that falls silent is ErrUnavailable, after half a minute.
 // Of a Patient store all of it is tried again, not the answer's beginning alone.

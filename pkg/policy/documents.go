@@ -217,7 +217,7 @@ func (s Set) objects() string { return objectARN(s.partition(), s.Target, "*") }
 // tell, but then it is the operator's own.
 func (s Set) partition() string {
 	if s.Target.RoleARN == "" && s.Target.Region == "" {
-		return partitionOf(s.Options.Principal)
+		return iam.PartitionOf(s.Options.Principal)
 	}
 	return Partition(s.Target)
 }
@@ -254,7 +254,7 @@ func (o Options) check(t catalog.Target) error {
 	if t.Refused != "" {
 		return bad("the catalog is wrong: %s", t.Refused)
 	}
-	p := partitionOf(o.Principal)
+	p := iam.PartitionOf(o.Principal)
 	switch {
 	case t.RoleARN != "" && Partition(t) != p:
 		return bad("role %s and principal %s are in different partitions of AWS, where neither can assume the other's roles; "+
@@ -268,7 +268,7 @@ func (o Options) check(t catalog.Target) error {
 		return bad("%q is an alias, which policies do not look through; write the key's own ARN, as `aws kms describe-key` prints it", o.KMSKey)
 	case o.KMSKey != "" && !keyARN.MatchString(o.KMSKey):
 		return bad("%q is not the ARN of a KMS key; write it like arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", o.KMSKey)
-	case o.KMSKey != "" && partitionOf(o.KMSKey) != p:
+	case o.KMSKey != "" && iam.PartitionOf(o.KMSKey) != p:
 		return bad("key %s is not in the partition %s", o.KMSKey, p)
 	case o.EnforceEncryption && !t.SSE && o.KMSKey == "":
 		return bad("the destination leaves encryption to the bucket (server_side_encryption: false); name the key that it is to be enforced with")
@@ -279,13 +279,6 @@ func (o Options) check(t catalog.Target) error {
 func accountOf(arn string) string {
 	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
 		return parts[4]
-	}
-	return ""
-}
-
-func partitionOf(arn string) string {
-	if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 {
-		return parts[1]
 	}
 	return ""
 }

@@ -60,7 +60,7 @@ func objectARN(partition string, t catalog.Target, source string) string {
 // Partition returns the partition of AWS that t lies in, by its role or its
 // region: aws, aws-cn, aws-us-gov and others.
 func Partition(t catalog.Target) string {
-	if p := partitionOf(t.RoleARN); p != "" {
+	if p := iam.PartitionOf(t.RoleARN); p != "" {
 		return p
 	}
 	return iam.Partition(t.Region)

@@ -112,11 +112,7 @@ type work struct {
 }
 
 func (w *work) staged(ctx context.Context, ref delivery.FileRef) (bool, error) {
-	_, err := w.Staging.Head(ctx, delivery.RebuiltKey(w.id, ref))
-	if errors.Is(err, objstore.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
+	return objstore.Exists(ctx, w.Staging, delivery.RebuiltKey(w.id, ref))
 }
 
 // group builds some files. Records that the appender left out as later copies

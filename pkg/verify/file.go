@@ -65,8 +65,8 @@ func (o *file) debt(ctx context.Context, dest string) error {
 	parked := o.parked.take(o.ref, dest)
 	if !closed && !parked && o.age() > o.cfg.Overdue {
 		var err error // what became of it meanwhile
-		if closed, err = o.there(ctx, delivery.ReceiptKey(o.ref, dest)); err == nil && !closed {
-			parked, err = o.there(ctx, delivery.ParkedKey(o.ref, dest))
+		if closed, err = objstore.Exists(ctx, o.verifier.staging, delivery.ReceiptKey(o.ref, dest)); err == nil && !closed {
+			parked, err = objstore.Exists(ctx, o.verifier.staging, delivery.ParkedKey(o.ref, dest))
 		}
 		if err != nil {
 			return err
@@ -89,14 +89,6 @@ func (o *file) debt(ctx context.Context, dest string) error {
 		d.OldestSeconds = max(d.OldestSeconds, o.age().Seconds())
 	})
 	return nil
-}
-
-func (o *file) there(ctx context.Context, key string) (bool, error) {
-	_, err := o.verifier.staging.Head(ctx, key)
-	if errors.Is(err, objstore.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // receipt holds a receipt against the file, and then the object against both.

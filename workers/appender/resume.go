@@ -235,7 +235,7 @@ func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entr
 // for it, so it is made again while the store is overloaded or out of reach.
 func (p *partition) entry(ctx context.Context, seq int64) (e *ledger.Entry, err error) {
 	err = objstore.Again(ctx, func() error {
-		e, err = p.a.deps.Rotator.Entry(ctx, p.log, seq)
+		e, err = p.entryNow(ctx, seq)
 		return err
 	})
 	return e, err

@@ -52,13 +52,13 @@ func (w *walk) due(ctx context.Context) bool {
 			continue
 		}
 		e, err := w.chain.Entry(ctx, seq)
-		if err == nil && len(e.Files) == 0 {
+		if err != nil {
+			return true
+		}
+		if len(e.Files) == 0 {
 			continue
 		}
-		old := time.Duration(0)
-		if err == nil {
-			old, err = w.age(ctx, e)
-		}
+		old, err := w.age(ctx, e)
 		return err != nil || old >= w.cfg.Retain
 	}
 	return false

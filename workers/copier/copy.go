@@ -319,9 +319,9 @@ func store(ctx context.Context, staging objstore.Store, key string, body []byte,
 	return err
 }
 
-func head(ctx context.Context, staging objstore.Store, key string) error {
+// exists is objstore.Exists in the time of one request.
+func exists(ctx context.Context, staging objstore.Store, key string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := staging.Head(ctx, key)
-	return err
+	return objstore.Exists(ctx, staging, key)
 }

@@ -2,11 +2,9 @@ package copier
 
 import (
 	"context"
-	"errors"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
-	"github.com/sealift/sealift/pkg/objstore"
 )
 
 // A copier has two lanes, which share connections and what was learned of
@@ -59,11 +57,11 @@ func (r *replayer) setAside(ctx context.Context, job delivery.Job, v destination
 	if err := store(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
 		return err
 	}
-	switch err := head(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination)); {
-	case err == nil:
-		return r.takeBack(ctx, job)
-	case !errors.Is(err, objstore.ErrNotFound):
+	switch made, err := exists(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination)); {
+	case err != nil:
 		return err
+	case made:
+		return r.takeBack(ctx, job)
 	}
 	r.metrics.parked.WithLabelValues(job.Destination, v.Reason).Inc()
 	r.deps.Log.WarnContext(ctx, "replay of a file given up", "replay", job.Replay, "destination", job.Destination,

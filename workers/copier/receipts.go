@@ -2,7 +2,6 @@ package copier
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -57,11 +56,7 @@ func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledg
 			return closed, nil
 		}
 	}
-	err := head(ctx, r.staging, key)
-	if errors.Is(err, objstore.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
+	return exists(ctx, r.staging, key)
 }
 
 // listed answers from a listing, if there is one to be believed or it is worth

@@ -44,15 +44,15 @@ func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
 		return outcome{}, err
 	}
 	defer r.release(ctx, held)
-	err = head(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
+	made, err := exists(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
 	switch {
-	case err == nil: // whoever wrote it may have died before close was over
+	case err != nil:
+		return r.stagingFailed(err, "look for the replay's receipt")
+	case made: // whoever wrote it may have died before close was over
 		if err := r.takeBack(ctx, job); err != nil {
 			return r.stagingFailed(err, "take back the note of a failure")
 		}
 		return outcome{kind: moot}, nil
-	case !errors.Is(err, objstore.ErrNotFound):
-		return r.stagingFailed(err, "look for the replay's receipt")
 	}
 	t, o, ok := r.permitted(job, f)
 	if !ok {

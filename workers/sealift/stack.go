@@ -127,14 +127,7 @@ func (a address) listen(log *slog.Logger, start func(at string) error) error {
 	return start(net.JoinHostPort(host, "0"))
 }
 
-// baseURL is where clients on this machine find a listener with the address: that
-// of one on all interfaces names no machine.
-func baseURL(addr string) string {
-	if host, port, err := net.SplitHostPort(addr); err == nil && net.ParseIP(host).IsUnspecified() {
-		addr = net.JoinHostPort("127.0.0.1", port)
-	}
-	return "http://" + addr
-}
+func baseURL(addr string) string { return "http://" + embedded.Reachable(addr) }
 
 func (a address) hostPort() (host, port string, err error) {
 	if host, port, err = net.SplitHostPort(cmp.Or(a.at, ":0")); err != nil {
