@@ -51,6 +51,9 @@ done
 [ -n "$out" ] || { usage >&2 && exit 2; }
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Several appenders start at once. Did Kafka give the first of them all partitions, the
+# figures would be of handing most of these over, and of reading their beginnings twice.
+[ "$appenders" = 1 ] || export KAFKA_JOIN_DELAY=${KAFKA_JOIN_DELAY:-3000}
 . scripts/bench-rig.sh
 labels=$(scripts/build-refs.sh "$work" "$ref")
 cd workers/e2e

@@ -37,6 +37,8 @@ Environment
   KAFKA_VERSION  default 4.4.0
   KAFKA_BROKERS  1 or 3, for a new DIR; default 3
   KAFKA_HEAP     of each; default 384m
+  KAFKA_JOIN_DELAY  milliseconds that a new consumer group waits for members;
+                 default 0 (Kafka's own is 3000)
 
 Needs Linux, bash 4.4, Go, ps, Java 17 and Maven, and redis-server; as root on
 Debian or Ubuntu it installs what is missing of the last four. Maven takes a
@@ -194,7 +196,7 @@ transaction.state.log.replication.factor=$replicas
 transaction.state.log.min.isr=$insync
 share.coordinator.state.topic.replication.factor=$replicas
 share.coordinator.state.topic.min.isr=$insync
-group.initial.rebalance.delay.ms=0
+group.initial.rebalance.delay.ms=${KAFKA_JOIN_DELAY:-0}
 log.cleaner.dedupe.buffer.size=8388608
 num.io.threads=4
 num.network.threads=2
