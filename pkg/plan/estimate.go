@@ -76,6 +76,7 @@ const (
 	dedupBudget   = 256 << 20 // appender.dedup_memory
 	lineBudget    = 512 << 20 // appender.memory
 	blockBytes    = 128 << 10 // of a file's lines wait in memory, at most
+	fetchedBytes  = 9e6       // of a partition that catches up: two fetches, packed and unpacked, see pkg/stream
 	heapOverLines = 1.25      // an appender's process collects at a quarter above what lives
 	requestsEach  = 2         // of a copier, one after another, while a delivery has a slot
 	baseMemory    = 64e6      // of an auditor
@@ -141,7 +142,9 @@ func (p *Plan) kafka(peak files) {
 	if peak.spread > 0 {
 		n = max(n, float64(l.Spread))
 	}
-	n = ceil(n/float64(appender.Count)) * float64(appender.Count)
+	each := ceil(n / float64(appender.Count))
+	n = each * float64(appender.Count)
+	appender.MemoryBytes += heapOverLines * fetchedBytes * each // what was measured read few partitions
 	perSecond := l.EventsPerSecond * l.EventBytes * p.Measured.KafkaPerByte
 	p.Kafka = Kafka{
 		Partitions: int(n), BytesPerSecond: perSecond * l.Peak,

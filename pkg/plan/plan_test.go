@@ -109,7 +109,7 @@ func TestWhatALoadNeeds(t *testing.T) {
 
 // What is staged follows bytes, not sources.
 // TestOpenFilesTakeMemory: what was measured held few lines; two appenders hold
-// those of half the sources each.
+// those of half the sources each, and what they fetch of four partitions each.
 func TestOpenFilesTakeMemory(t *testing.T) {
 	for sources, want := range map[int]float64{
 		50:      5e8 + 1.25*25*(128<<10),
@@ -118,8 +118,26 @@ func TestOpenFilesTakeMemory(t *testing.T) {
 	} {
 		p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew = 1_000, sources, 0 })
 		require.Equal(t, 2, p.worker("appender").Count)
-		require.InDelta(t, want, p.worker("appender").MemoryBytes, 1e6, "%d sources", sources)
+		require.Equal(t, 8, p.Kafka.Partitions)
+		require.InDelta(t, want+1.25*4*9e6, p.worker("appender").MemoryBytes, 1e6, "%d sources", sources)
 	}
+}
+
+// TestPartitionsTakeMemory: each has buffers of its own.
+func TestPartitionsTakeMemory(t *testing.T) {
+	of := func(spread int) Plan {
+		return estimate(t, func(l *Load) {
+			l.EventsPerSecond, l.EventBytes, l.Peak, l.Sources, l.Skew, l.MaxBytes = 150_000, 1000, 1, 3, 2, 1e12
+			l.Spread = spread
+		})
+	}
+	few, many := of(2), of(256)
+	n := many.worker("appender").Count
+	require.Equal(t, few.worker("appender").Count, n)
+	require.GreaterOrEqual(t, many.Kafka.Partitions, 256)
+	more := many.Kafka.Partitions - few.Kafka.Partitions
+	files := 254.0 // more of them are open
+	require.InDelta(t, 1.25*(9e6*float64(more)+files*(128<<10))/float64(n), many.worker("appender").MemoryBytes-few.worker("appender").MemoryBytes, 1e6)
 }
 
 func TestSmallFilesAreStagedTogether(t *testing.T) {

@@ -49,6 +49,7 @@ type Fetcher struct {
 	failed    error  // why it is not known any more
 	asked     []byte
 	answer    []byte // the last one; uncompressed records lie in it
+	roomy     int    // fetches in a row that filled little of the buffers
 	batches
 }
 
@@ -66,6 +67,7 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	if opts.MaxWait == 0 {
 		opts.MaxWait = 500 * time.Millisecond
 	}
+	f.shrink()
 	if f.most > 0 {
 		opts.MaxBytes = min(opts.MaxBytes, f.most)
 	}
@@ -82,6 +84,32 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 		return Fetched{}, fmt.Errorf("fetch topic %q, partition %d, offset %d: %w", f.topic, f.partition, offset, err)
 	}
 	return got, nil
+}
+
+// waitingBytes is how much of buffers a fetcher keeps that waits at the end of its
+// log, as most do most of the time, two a partition. It gives up more only after a
+// few fetches: new buffers for each that follows a short one would cost CPU.
+const (
+	waitingBytes = 256 << 10 // 256 KiB
+	roomyFetches = 8
+)
+
+// shrink gives up buffers that are much larger than what has lain in them lately.
+func (f *Fetcher) shrink() {
+	held := bytesOf(cap(f.answer), cap(f.arena), cap(f.records), cap(f.headers))
+	switch used := bytesOf(len(f.answer), len(f.arena), len(f.records), len(f.headers)); {
+	case held <= waitingBytes || used >= held/4:
+		f.roomy = 0
+	case f.roomy < roomyFetches && held <= keptBytes:
+		f.roomy++
+	default:
+		f.roomy = 0
+		f.answer, f.arena, f.records, f.headers = nil, nil, nil, nil
+	}
+}
+
+func bytesOf(answer, arena, records, headers int) int {
+	return answer + arena + records*128 + headers*40
 }
 
 func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (Fetched, error) {
@@ -116,9 +144,6 @@ func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 // ask fills f.answer. Connections that lay idle may have been closed by the
 // broker: the next one is tried then, and a new one when none is left.
 func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) error {
-	if cap(f.answer) > keptBytes && len(f.answer) < cap(f.answer)/4 {
-		f.answer = nil
-	}
 	if f.leader == "" {
 		f.client.renew(ctx, f.failed, false)
 		leader, err := f.client.leader(ctx, f.topic, f.partition)

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -37,6 +38,37 @@ func TestOneLargeAnswerIsNotKeptForEver(t *testing.T) {
 	f.records, f.headers = make([]Record, 0, keptBytes), make([]Header, 0, keptBytes)
 	fetch(0, 50)
 	require.Less(t, cap(f.records)+cap(f.headers), 1000)
+}
+
+// TestBuffersAreGivenUpAtTheEndOfTheLog: with hundreds of partitions an appender that
+// caught up would hold gigabytes of them. Short fetches among long ones are no reason to.
+func TestBuffersAreGivenUpAtTheEndOfTheLog(t *testing.T) {
+	c := logOf(t, "none")
+	p := c.NewProducer(ProducerConfig{Topic: "t", Compression: "zstd"})
+	defer p.Close(t.Context())
+	require.NoError(t, p.Produce(t.Context(), Record{Value: bytes.Repeat([]byte("0123456789"), 90_000)}))
+	f := c.NewFetcher("t", 0)
+	fetch := func(offset int64, records int) {
+		t.Helper()
+		got, err := f.Fetch(t.Context(), offset, FetchOptions{MaxWait: time.Millisecond})
+		require.NoError(t, err)
+		require.Len(t, got.Records, records)
+	}
+	fetch(100, 1)
+	require.Greater(t, cap(f.arena), 900_000)
+	kept := &f.arena[0]
+	for range 3 {
+		for range roomyFetches {
+			fetch(101, 0)
+		}
+		fetch(100, 1)
+		require.Same(t, kept, &f.arena[0], "its work goes on")
+	}
+	for range roomyFetches + 2 {
+		fetch(101, 0)
+	}
+	require.LessOrEqual(t, bytesOf(cap(f.answer), cap(f.arena), cap(f.records), cap(f.headers)), waitingBytes)
+	fetch(0, 101)
 }
 
 // TestIdleConnectionsAreClosed: also those below the one that is used again and
