@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -12,8 +13,8 @@ import (
 // PixelBody returns the request body that the query of a pixel stands for:
 // its parameter data, JSON in base64 (any alphabet, padded or not); or else
 // all parameters as members, where a dot in a name opens an object:
-// properties.subject=Hi is {"properties":{"subject":"Hi"}}. The error is an
-// *Error.
+// properties.subject=Hi is {"properties":{"subject":"Hi"}}. Their names have
+// 1,000 elements at most, together. The error is an *Error.
 // (https://segment.com/docs/connections/sources/catalog/libraries/server/pixel-tracking-api/)
 func PixelBody(query url.Values) ([]byte, error) {
 	if data := strings.TrimSpace(query.Get("data")); data != "" {
@@ -28,7 +29,15 @@ func PixelBody(query url.Values) ([]byte, error) {
 		names = append(names, name)
 	}
 	slices.Sort(names) // "a" before "a.b": whichever is first stays
+	left := pixelElements
 	for _, name := range names {
+		elements := strings.Count(name, ".") + 1
+		if elements > pixelDepth {
+			continue
+		}
+		if left -= elements; left < 0 {
+			return nil, &Error{Reason: ErrEventTooLarge, Event: -1, Detail: fmt.Sprintf("the names of the parameters have more than %d elements: send fewer, or the call in data", pixelElements)}
+		}
 		put(body, name, query.Get(name))
 	}
 	var b bytes.Buffer
@@ -51,15 +60,15 @@ func decodeData(data string) ([]byte, error) {
 	return body, nil
 }
 
-// pixelDepth is more than a pixel's paths have: each element costs memory of its own.
-const pixelDepth = 32
+// Each element of a path may open an object, which costs some 300 bytes for the two
+// bytes that ask for it. Both are more than a pixel has.
+const (
+	pixelDepth    = 32    // of one path; a deeper one is dropped
+	pixelElements = 1_000 // of all paths together
+)
 
-// put sets a dotted path; a path through a value that is no object is dropped,
-// as is one of more than pixelDepth elements.
+// put sets a dotted path; a path through a value that is no object is dropped.
 func put(object map[string]any, path, value string) {
-	if strings.Count(path, ".") >= pixelDepth {
-		return
-	}
 	elements := strings.Split(path, ".")
 	for _, element := range elements[:len(elements)-1] {
 		inner, ok := object[element].(map[string]any)

@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -33,4 +34,34 @@ func TestPixelBody(t *testing.T) {
 	}
 	_, err := PixelBody(url.Values{"data": {"!!"}})
 	require.Error(t, err)
+}
+
+// Each element of a path may open an object: the two bytes that ask for one must not
+// become 300, for each of a query's thousands.
+func TestPixelBodyBoundsAllPathsTogether(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		paths, elements int
+		want            Reason
+	}{
+		"few_deep":     {31, 32, ""},
+		"many_deep":    {32, 32, ErrEventTooLarge},
+		"many_shallow": {1001, 1, ErrEventTooLarge},
+		"as_many":      {1000, 1, ""},
+		"none_of_them": {1001, 33, ""}, // dropped
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			query := url.Values{}
+			for i := range c.paths {
+				query.Set(fmt.Sprint(i)+strings.Repeat(".a", c.elements-1), "v")
+			}
+			_, err := PixelBody(query)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			var refused *Error
+			require.ErrorAs(t, err, &refused)
+			require.Equal(t, c.want, refused.Reason)
+		})
+	}
 }

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"image/gif"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -129,6 +132,38 @@ func TestPixelIsAlwaysAnImage(t *testing.T) {
 		})
 	}
 	require.EqualValues(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "kafka"), "a pixel that was lost is counted")
+}
+
+// TestPixelsWaitToBeTakenApart: a query costs many times its size, and nobody has
+// shown a write key yet.
+func TestPixelsWaitToBeTakenApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{})
+		var busy []*scratch
+		for range cap(b.parsers) {
+			busy = append(busy, <-b.parsers)
+		}
+		answered := make(chan int)
+		go func() {
+			answered <- b.do(httptest.NewRequest(http.MethodGet, "/v1/pixel/track?writeKey=wk_web&userId=u&event=e", nil)).Code
+		}()
+		synctest.Wait()
+		require.Zero(t, b.inFlight.used.Load(), "it has no body yet")
+		for _, p := range busy {
+			b.parsers <- p
+		}
+		require.Equal(t, http.StatusOK, <-answered)
+		require.Len(t, b.topic.take(), 1)
+		require.Len(t, b.parsers, cap(b.parsers))
+
+		var many strings.Builder
+		for i := range 1900 {
+			fmt.Fprintf(&many, "&%x%s", i, strings.Repeat(".a", 31))
+		}
+		b.do(httptest.NewRequest(http.MethodGet, "/v1/pixel/track?writeKey=wk_web&userId=u&event=e"+many.String(), nil))
+		require.Empty(t, b.topic.take())
+		require.EqualValues(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "event_too_large"))
+	})
 }
 
 func TestClientIP(t *testing.T) {

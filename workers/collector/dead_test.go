@@ -172,5 +172,8 @@ func TestManyHeadersAreRefused(t *testing.T) {
 		require.Equal(t, want, answer.Code)
 		require.Equal(t, want != http.StatusOK, answer.Header().Get("Connection") == "close")
 	}
+	r := post("/v1/page", text(`{"userId":"u"}`))
+	r.Header["A"] = make([]string, 100)
+	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, b.do(r).Code, "of one name")
 	require.Len(t, b.topic.take(), 1)
 }

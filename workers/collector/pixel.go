@@ -41,10 +41,7 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 	if !c.loaded() {
 		return retryLater(http.StatusServiceUnavailable, "starting", "the collector is starting")
 	}
-	// What does not parse is left out. url.ParseQuery drops a parameter with a
-	// bare semicolon, which no browser escapes; an event may hold one.
-	query, _ := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
-	body, err := event.PixelBody(query)
+	body, err := c.pixelBody(r.URL.RawQuery)
 	if err != nil {
 		return refuseEvent(err)
 	}
@@ -61,4 +58,15 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 		return no
 	}
 	return c.produce(r.Context(), records, g.pass())
+}
+
+// pixelBody holds a parser, which is free again when it returns: a query taken apart
+// needs many times its own size, before the write key is looked at.
+func (c *Collector) pixelBody(rawQuery string) ([]byte, error) {
+	p := <-c.parsers
+	defer func() { c.parsers <- p }()
+	// What does not parse is left out. url.ParseQuery drops a parameter with a
+	// bare semicolon, which no browser escapes; an event may hold one.
+	query, _ := url.ParseQuery(strings.ReplaceAll(rawQuery, ";", "%3B"))
+	return event.PixelBody(query)
 }

@@ -21,7 +21,7 @@ func (c *Collector) Handler() http.Handler {
 
 func (c *Collector) serve(w http.ResponseWriter, r *http.Request) (name string, status int) {
 	name = "other"
-	if len(r.Header) > maxHeaders {
+	if headers(r.Header) > maxHeaders {
 		return name, manyHeaders(w)
 	}
 	if !c.gate.enter() {
@@ -90,6 +90,14 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 	}
 	accept(w, rejected)
 	return kind.String(), http.StatusOK
+}
+
+// headers counts them as they were sent: one name may have thousands of values.
+func headers(h http.Header) (n int) {
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
 }
 
 // manyHeaders answers as net/http does when they are too long.

@@ -17,8 +17,8 @@ import (
 // maxHeaderBytes bounds a request's header; a pixel's query holds an event.
 const maxHeaderBytes = 64 << 10 // 64 KiB
 
-// maxHeaders is more than browsers, SDKs and proxies send together. Each name
-// costs some 200 bytes for as long as a body is waited for, whatever its length.
+// maxHeaders is more than browsers, SDKs and proxies send together. Each costs some
+// 200 bytes for as long as a body is waited for, whatever its length.
 const maxHeaders = 100
 
 // maxStreams bounds the requests that one HTTP/2 connection has at once. More
