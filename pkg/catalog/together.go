@@ -69,7 +69,7 @@ func (t *together) add(doc int, w Workspace) {
 		}
 		at := Server(d.Endpoint)
 		if at == aws {
-			at = partition(d) // whose buckets have names of their own
+			at = Partition(d) // whose buckets have names of their own
 		}
 		at += "/" + name
 		t.places[at] = append(t.places[at], place{doc: doc, index: i, root: root})
@@ -114,21 +114,20 @@ func Server(endpoint string) string {
 	return strings.ToLower(u.Hostname()) + ":" + port
 }
 
-// partition is that of AWS in which the destination's bucket is, by its role, its
-// region or the region of its endpoint.
-func partition(d Destination) string {
-	if p := iam.PartitionOf(d.RoleARN); p != "" {
+// Partition is that of AWS in which the destination's bucket is, if it is at AWS. Of an
+// endpoint the host alone says so: it is what is asked, and it answers for which region
+// to sign, whatever region and role the destination names.
+func Partition(d Destination) string {
+	if p, ok := endpointPartition(d.Endpoint); ok {
 		return p
 	}
-	regions := []string{d.Region}
-	if u, err := url.Parse(d.Endpoint); err == nil && d.Region == "" {
-		name, _ := iam.CutDomain(u.Hostname())
-		regions = strings.Split(name, ".") // bucket.vpce-1.s3.eusc-de-east-1.vpce
+	return cmp.Or(iam.PartitionOf(d.RoleARN), iam.Partition(d.Region))
+}
+
+func endpointPartition(endpoint string) (partition string, ok bool) {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return "", false
 	}
-	for _, region := range regions {
-		if p := iam.Partition(region); p != aws {
-			return p
-		}
-	}
-	return aws
+	return iam.S3Partition(u.Hostname())
 }

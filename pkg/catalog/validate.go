@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/spelling"
 )
 
@@ -173,6 +174,9 @@ func (c *checker) addressing(d Destination, bad func(field, what, fix string)) {
 			bad(choice.field, "it chooses among AWS's own endpoints, and endpoint names one", "remove one of the two")
 		}
 	}
+	if p, ok := endpointPartition(d.Endpoint); ok && d.Region != "" && iam.Partition(d.Region) != p {
+		bad("region", fmt.Sprintf("%s is not in %s, the endpoint's partition of AWS", d.Region, p), "write the region of the endpoint, or leave it out")
+	}
 	if d.FIPS && d.Region != "" && !HasFIPS(d.Region) {
 		bad("fips", fmt.Sprintf("S3 has no FIPS endpoint in %s", d.Region), "remove it, or use a bucket in a region of the US or Canada")
 	}
@@ -255,6 +259,11 @@ func checkEndpoint(endpoint string) (what, fix string) {
 		return "it holds credentials", "remove them"
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		return fmt.Sprintf("%q has a path or query", endpoint), "write " + u.Scheme + "://" + u.Host + " here, and bucket and prefix as bucket"
+	}
+	// Another bucket than the one of that field would be written to.
+	_, isAWS := iam.CutDomain(u.Hostname())
+	if _, ok := endpointPartition(endpoint); isAWS && !ok {
+		return fmt.Sprintf("%q is not the host of S3 for all buckets", endpoint), "write it like https://s3.eu-west-1.amazonaws.com, or leave it out, and the bucket as bucket"
 	}
 	return "", ""
 }

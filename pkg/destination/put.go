@@ -229,10 +229,16 @@ func (p *Putter) store(ctx context.Context, t catalog.Target, at place, r *assum
 	return p.cfg.Open(t, creds), nil
 }
 
+// placeKey names a bucket: each partition of AWS has names of its own, and where one's
+// bucket is must not lead another customer's files there.
+func placeKey(t catalog.Target) string {
+	return t.Endpoint + " " + policy.Partition(t) + " " + t.BucketName
+}
+
 func (p *Putter) place(t catalog.Target) place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.places[t.Endpoint+" "+t.BucketName]
+	return p.places[placeKey(t)]
 }
 
 // learn changes what is known of t's bucket: one thing, since another PUT may have
@@ -240,7 +246,7 @@ func (p *Putter) place(t catalog.Target) place {
 func (p *Putter) learn(t catalog.Target, change func(*place)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := t.Endpoint + " " + t.BucketName
+	key := placeKey(t)
 	at := p.places[key]
 	change(&at)
 	p.places[key] = at

@@ -123,6 +123,15 @@ func TestWrongRegionInTheCatalogIsDelivered(t *testing.T) {
 	require.Equal(t, []string{"eu-west-1"}, asked)
 }
 
+// Two buckets of a name may be two customers': what was learned of one must not
+// lead files into the other.
+func TestARegionIsOfOnePartition(t *testing.T) {
+	w := newWorld(t, "eu-west-1")
+	w.must(catalog.Target{BucketName: "one-logs"})
+	asked, _ := w.must(catalog.Target{Destination: catalog.Destination{Region: "cn-north-1"}, BucketName: "one-logs"})
+	require.Equal(t, "cn-north-1", asked[0])
+}
+
 func TestMovedBucketIsFollowed(t *testing.T) {
 	w := newWorld(t, "eu-west-1")
 	target := catalog.Target{Destination: catalog.Destination{Region: "eu-west-1"}, BucketName: "one-logs"}

@@ -1,6 +1,9 @@
 package iam
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // partitions are those of AWS beside aws itself, as the SDKs know them, from
 // partitions.json of aws-sdk-go-v2/internal/endpoints/awsrulesfn, which cannot be
@@ -32,6 +35,31 @@ func CutDomain(host string) (name string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// s3Host is a host of S3 that shows the buckets of its partition, before AWS's
+// domain. Others show one bucket, whose name stands before s3, or an access point.
+// (https://docs.aws.amazon.com/general/latest/gr/s3.html)
+var s3Host = regexp.MustCompile(`^(?:bucket\.vpce-[a-z0-9-]+\.)?s3(?:-fips)?(?:\.dualstack)?(?:[.-]([a-z0-9-]+))?(?:\.vpce)?$`)
+
+// S3Partition is the partition whose buckets a host of S3 shows; ok is false if the
+// host is none of AWS's, or does not show all of a partition's.
+func S3Partition(host string) (partition string, ok bool) {
+	name, ok := CutDomain(host)
+	if !ok {
+		return "", false
+	}
+	m := s3Host.FindStringSubmatch(name)
+	if m == nil {
+		return "", false
+	}
+	domain := strings.TrimSuffix(strings.ToLower(host), ".")[len(name):]
+	for _, p := range partitions {
+		if p.domain == domain && (domain != awsDomain || strings.HasPrefix(m[1], p.regions)) {
+			return p.name, true
+		}
+	}
+	return "aws", true
 }
 
 // Partition is that of a region: the second part of the ARNs of what is there.

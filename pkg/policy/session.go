@@ -57,11 +57,6 @@ func objectARN(partition string, t catalog.Target, source string) string {
 	return "arn:" + partition + ":s3:::" + t.BucketName + "/" + key
 }
 
-// Partition returns the partition of AWS that t lies in, by its role or its
-// region: aws, aws-cn, aws-us-gov and others.
-func Partition(t catalog.Target) string {
-	if p := iam.PartitionOf(t.RoleARN); p != "" {
-		return p
-	}
-	return iam.Partition(t.Region)
-}
+// Partition returns the partition of AWS that t lies in: aws, aws-cn, aws-us-gov and
+// others.
+func Partition(t catalog.Target) string { return catalog.Partition(t.Destination) }
