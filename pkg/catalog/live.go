@@ -17,6 +17,7 @@ import (
 // destinations that takes a tenth of a second, which no request that looks a
 // write key up should pay for, nor each record of a topic that is read.
 type Live struct {
+	own      Operator
 	snapshot atomic.Pointer[Snapshot]
 
 	mu      sync.Mutex // guards all below, and making a snapshot
@@ -33,11 +34,14 @@ type record struct {
 }
 
 // NewLive returns an empty catalog.
-func NewLive() *Live {
-	l := &Live{records: map[string]record{}, changed: make(chan struct{})}
-	l.snapshot.Store(index(nil))
+func (o Operator) NewLive() *Live {
+	l := &Live{own: o, records: map[string]record{}, changed: make(chan struct{})}
+	l.snapshot.Store(index(nil, o))
 	return l
 }
+
+// NewLive is Operator.NewLive where nothing is known of the operator.
+func NewLive() *Live { return Operator{}.NewLive() }
 
 // Snapshot returns the catalog as of the last Publish or Set. It never waits,
 // not even for one that is being made, and is never nil.
@@ -61,7 +65,7 @@ func (l *Live) Publish() *Snapshot {
 	for i, r := range list {
 		workspaces[i] = r.workspace
 	}
-	s := index(workspaces)
+	s := index(workspaces, l.own)
 	l.show(s)
 	return s
 }

@@ -17,7 +17,7 @@ import (
 // them against the JSON Schema, each on its own and all against each other.
 // Its error is an *Error with every problem and its line, or says where the
 // YAML is malformed. Write keys are returned as written; see Stored.
-func Parse(yaml []byte) ([]Workspace, error) {
+func (o Operator) Parse(yaml []byte) ([]Workspace, error) {
 	docs, err := strictyaml.Parse(yaml)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -40,7 +40,7 @@ func Parse(yaml []byte) ([]Workspace, error) {
 		workspaces = append(workspaces, fromAny(tree))
 	}
 	var invalid *Error
-	if errors.As(Validate(workspaces), &invalid) {
+	if errors.As(o.Validate(workspaces), &invalid) {
 		r.report(invalid.Problems...)
 	}
 	r.report(later...)
@@ -50,6 +50,9 @@ func Parse(yaml []byte) ([]Workspace, error) {
 	}
 	return workspaces, nil
 }
+
+// Parse is Operator.Parse where nothing is known of the operator.
+func Parse(yaml []byte) ([]Workspace, error) { return Operator{}.Parse(yaml) }
 
 // reporter keeps the first problem of each place, and none below a place
 // whose type was wrong.

@@ -85,7 +85,7 @@ func BenchmarkScale(b *testing.B) {
 				b.Fatal(err)
 			}
 		})
-		bench("index", func() { index(ws) })
+		bench("index", func() { index(ws, Operator{}) })
 		bench("diff", func() { Diff(ws, ws) })
 		bench("load", func() {
 			l := NewLive()

@@ -46,17 +46,22 @@ type Snapshot struct {
 }
 
 // NewSnapshot validates and indexes workspaces.
-func NewSnapshot(workspaces []Workspace) (*Snapshot, error) {
-	if err := Validate(workspaces); err != nil {
+func (o Operator) NewSnapshot(workspaces []Workspace) (*Snapshot, error) {
+	if err := o.Validate(workspaces); err != nil {
 		return nil, err
 	}
-	return index(workspaces), nil
+	return index(workspaces, o), nil
+}
+
+// NewSnapshot is Operator.NewSnapshot where nothing is known of the operator.
+func NewSnapshot(workspaces []Workspace) (*Snapshot, error) {
+	return Operator{}.NewSnapshot(workspaces)
 }
 
 // index builds a snapshot of whatever is there. What breaks a rule is left
 // out if it is a source, and marked as refused if it is a destination; of two
 // that collide the earlier one stands.
-func index(workspaces []Workspace) *Snapshot {
+func index(workspaces []Workspace, own Operator) *Snapshot {
 	s := &Snapshot{
 		sources: map[string]SourceRef{},
 		byKey:   map[[sha256.Size]byte]string{},
@@ -64,7 +69,7 @@ func index(workspaces []Workspace) *Snapshot {
 		targets: map[string]Target{},
 	}
 	var invalid *Error
-	if errors.As(Validate(workspaces), &invalid) {
+	if errors.As(own.Validate(workspaces), &invalid) {
 		s.problems = invalid.Problems
 	}
 	refused := map[place]string{} // destinations, without root

@@ -3,18 +3,16 @@ package catalog
 import (
 	"cmp"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/sealift/sealift/pkg/iam"
 )
 
 // checkTogether finds what only shows when all workspaces are seen at once:
 // ids, write keys and places in buckets that are taken. Of two that collide
 // the later one has the problem, so that what is new never harms what stands.
-func checkTogether(workspaces []Workspace) []Problem {
+func checkTogether(workspaces []Workspace, own Operator) []Problem {
 	t := together{
+		own:        own,
 		all:        workspaces,
 		workspaces: map[string]bool{},
 		sources:    map[string]string{},
@@ -34,6 +32,7 @@ func checkTogether(workspaces []Workspace) []Problem {
 }
 
 type together struct {
+	own        Operator
 	all        []Workspace
 	workspaces map[string]bool
 	sources    map[string]string  // id -> workspace
@@ -67,11 +66,7 @@ func (t *together) add(doc int, w Workspace) {
 		if prefix != "" {
 			root = prefix + "/" + root
 		}
-		at := Server(d.Endpoint)
-		if at == aws {
-			at = Partition(d) // whose buckets have names of their own
-		}
-		at += "/" + name
+		at := t.own.buckets(d) + "/" + name
 		t.places[at] = append(t.places[at], place{doc: doc, index: i, root: root})
 	}
 	t.problems = append(t.problems, c.problems...)
@@ -92,42 +87,4 @@ func (t *together) addKeys(c *checker, i int, s Source) {
 	for k, hash := range s.WriteKeyHashes {
 		taken(hash, "write_key_hashes", k)
 	}
-}
-
-const aws = "aws"
-
-// Server names whose buckets an endpoint shows, however it is written: aws, or
-// host:port. All of AWS's endpoints of a partition, VPC endpoints too, show the
-// same ones.
-func Server(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil || endpoint == "" {
-		return aws
-	}
-	if _, isAWS := iam.CutDomain(u.Hostname()); isAWS {
-		return aws
-	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return strings.ToLower(u.Hostname()) + ":" + port
-}
-
-// Partition is that of AWS in which the destination's bucket is, if it is at AWS. Of an
-// endpoint the host alone says so: it is what is asked, and it answers for which region
-// to sign, whatever region and role the destination names.
-func Partition(d Destination) string {
-	if p, ok := endpointPartition(d.Endpoint); ok {
-		return p
-	}
-	return cmp.Or(iam.PartitionOf(d.RoleARN), iam.Partition(d.Region))
-}
-
-func endpointPartition(endpoint string) (partition string, ok bool) {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return "", false
-	}
-	return iam.S3Partition(u.Hostname())
 }

@@ -85,6 +85,38 @@ func TestCollisions(t *testing.T) {
 	}
 }
 
+// A store of the operator's own is where destinations are that name no endpoint, and
+// one that names it, however it is written, is at the same.
+func TestCollisionsOnTheOperatorsStore(t *testing.T) {
+	for name, c := range map[string]struct{ own, endpoint, want string }{
+		"named":               {"https://store.example.com", "https://store.example.com", "delivers to the same place"},
+		"dot_port_and_case":   {"https://store.example.com", "https://STORE.example.com.:0443/", "delivers to the same place"},
+		"address":             {"http://10.0.0.1:9000", "http://[::ffff:10.0.0.1]:9000", "delivers to the same place"},
+		"not_ascii":           {"https://store.example.com", "https://ｓtore.example.com", "its host is not ASCII"},
+		"another":             {"https://store.example.com", "https://other.example.com", ""},
+		"aws":                 {"https://store.example.com", "https://s3.eu-west-1.amazonaws.com", ""},
+		"aws_of_the_operator": {"https://bucket.vpce-1.s3.us-gov-west-1.vpce.amazonaws.com", "https://s3.us-gov-east-1.amazonaws.com", "delivers to the same place"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			own := Operator{Endpoint: c.own}
+			ws := []Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), c.endpoint))}
+			err := own.Validate(ws)
+			live := own.NewLive()
+			for _, w := range ws {
+				require.NoError(t, live.Apply(w.ID, Encode(w)))
+			}
+			second, _ := live.Publish().Destination(wsB + "/e")
+			if c.want == "" {
+				require.NoError(t, err)
+				require.Empty(t, second.Refused)
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+			require.Contains(t, second.Refused, c.want)
+		})
+	}
+}
+
 func TestCollisionsOfManyFindEachPair(t *testing.T) {
 	var ws []Workspace
 	for i := range 50 {
@@ -158,7 +190,7 @@ func TestCollisionsAreThoseOfAllPairs(t *testing.T) {
 				}
 			}
 		}
-		for _, p := range checkTogether(ws) {
+		for _, p := range checkTogether(ws, Operator{}) {
 			got[fmt.Sprintf("%d/%s", p.doc, p.path)] = true
 		}
 		require.Equal(t, want, got, "%+v", ws)

@@ -17,15 +17,18 @@ import (
 // Validate checks workspaces, each on its own and all against each other. It
 // returns an *Error with every problem: which workspace, source or
 // destination, which field, what is wrong, and the fix.
-func Validate(workspaces []Workspace) error {
+func (o Operator) Validate(workspaces []Workspace) error {
 	var problems []Problem
 	for doc, w := range workspaces {
 		c := checker{doc: doc, w: w}
 		c.workspace()
 		problems = append(problems, c.problems...)
 	}
-	return asError(append(problems, checkTogether(workspaces)...))
+	return asError(append(problems, checkTogether(workspaces, o)...))
 }
+
+// Validate is Operator.Validate where nothing is known of the operator.
+func Validate(workspaces []Workspace) error { return Operator{}.Validate(workspaces) }
 
 // checker collects the problems of one workspace.
 type checker struct {
@@ -257,6 +260,8 @@ func checkEndpoint(endpoint string) (what, fix string) {
 		return "it is not the URL of a server", "write https://host or https://host:port"
 	case u.User != nil:
 		return "it holds credentials", "remove them"
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > unicode.MaxASCII }):
+		return "its host is not ASCII", "write the name as it is in DNS, xn--…"
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		return fmt.Sprintf("%q has a path or query", endpoint), "write " + u.Scheme + "://" + u.Host + " here, and bucket and prefix as bucket"
 	}

@@ -59,7 +59,7 @@ func (f *catalogFiles) read(ctx context.Context, a *app, args []string) ([]catal
 	if len(all) == 0 {
 		return nil, errors.New("the files hold no workspace; make one with: sealift catalog new")
 	}
-	return all, catalog.Validate(all)
+	return all, operator(a.cfg).Validate(all)
 }
 
 func readCatalog(ctx context.Context, a *app, name string) ([]catalog.Workspace, error) {
@@ -83,7 +83,7 @@ func readCatalog(ctx context.Context, a *app, name string) ([]catalog.Workspace,
 		if r.err != nil {
 			return nil, r.err
 		}
-		return catalog.Parse(r.b)
+		return operator(a.cfg).Parse(r.b)
 	}
 }
 
@@ -98,6 +98,7 @@ configuration is there, it also tells of endpoints that destinations.allowed_end
 		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  sealift catalog validate *.yaml",
 		Annotations: withoutConfig,
 		RunE: func(c *cobra.Command, args []string) error {
+			configured := a.configured()
 			ws, err := files.read(c.Context(), a, args)
 			if err != nil {
 				return err
@@ -107,7 +108,7 @@ configuration is there, it also tells of endpoints that destinations.allowed_end
 				sources += len(w.Sources)
 				destinations += len(w.Destinations)
 			}
-			if a.configured() {
+			if configured {
 				if err := warnOfEndpoints(a, ws); err != nil {
 					return err
 				}

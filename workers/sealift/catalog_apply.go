@@ -134,7 +134,7 @@ func fits(a *app, stored, docs []catalog.Workspace) error {
 		}
 	}
 	var invalid *catalog.Error
-	if !errors.As(catalog.Validate(append(whole, docs...)), &invalid) {
+	if !errors.As(operator(a.cfg).Validate(append(whole, docs...)), &invalid) {
 		return nil
 	}
 	var refused catalog.Error

@@ -52,7 +52,7 @@ func (t *catalogTopic) ready(ctx context.Context, create bool) error {
 // read returns what is stored. A topic that does not exist is empty.
 func (t *catalogTopic) read(ctx context.Context) (*catalog.Snapshot, error) {
 	if _, err := t.kafka.Partitions(ctx, t.cfg.Kafka.CatalogTopic); errors.Is(err, stream.ErrNoTopic) {
-		return catalog.NewLive().Snapshot(), nil
+		return operator(t.cfg).NewLive().Snapshot(), nil
 	} else if err != nil { // nobody waits at a prompt for brokers that are away
 		return nil, fmt.Errorf("read catalog topic %q: %w; set kafka.brokers, or start Kafka", t.cfg.Kafka.CatalogTopic, err)
 	}
@@ -60,7 +60,7 @@ func (t *catalogTopic) read(ctx context.Context) (*catalog.Snapshot, error) {
 	defer cancel()
 	done, finish := context.WithCancel(ctx)
 	defer finish()
-	live := catalog.NewLive()
+	live := operator(t.cfg).NewLive()
 	caughtUp := false // read after Follow returned
 	err := t.kafka.Follow(done, t.cfg.Kafka.CatalogTopic, func(records []stream.Record) error {
 		for _, r := range records {

@@ -120,7 +120,7 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 		if err != nil {
 			return nil, err
 		}
-		if snapshot, err = catalog.NewSnapshot(workspaces); err != nil {
+		if snapshot, err = operator(a.cfg).NewSnapshot(workspaces); err != nil {
 			return nil, err
 		}
 	} else {

@@ -26,7 +26,7 @@ type movePlan struct {
 // catalog would refuse. Already done, it changes nothing.
 func planMove(a *app, stored *catalog.Snapshot, t catalog.Target, to migration.Place) (movePlan, error) {
 	p := movePlan{from: placeOf(t), to: to, now: t}
-	live := catalog.NewLive()
+	live := operator(a.cfg).NewLive()
 	for _, w := range stored.Workspaces() {
 		if w.ID == t.Workspace {
 			changed := catalog.Stored(w)

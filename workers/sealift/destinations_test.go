@@ -80,7 +80,7 @@ func expandCatalogs(dir, s3URL string) ([]catalog.Workspace, error) {
 			return nil, err
 		}
 	}
-	return loadCatalog(dir + "/catalog.yaml")
+	return loadCatalog(config.Config{}, dir+"/catalog.yaml")
 }
 
 // applyStored writes the catalog's records.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/config"
 )
 
 // devCatalog applies the catalog file whenever it changes, and gives every
@@ -32,7 +33,7 @@ func (c *devCatalog) start(ctx context.Context, services *services) error {
 	var err error
 	read := stamp(c.file) // before it is, lest a change meanwhile pass for known
 	if c.file != "" {
-		workspaces, err = loadCatalog(c.file)
+		workspaces, err = loadCatalog(services.cfg, c.file)
 	} else if len(services.catalog.Snapshot().Workspaces()) == 0 {
 		workspaces, err = catalog.Parse([]byte(demoWorkspace))
 	}
@@ -87,7 +88,7 @@ func (c *devCatalog) followFile(ctx context.Context, last string) {
 			continue
 		}
 		last, again = now, time.Time{}
-		workspaces, err := loadCatalog(c.file)
+		workspaces, err := loadCatalog(c.services.cfg, c.file)
 		if err == nil {
 			if err = applyCatalog(ctx, c.services, workspaces); err != nil {
 				again = time.Now().Add(10 * time.Second)
@@ -109,12 +110,12 @@ func stamp(file string) string {
 }
 
 // loadCatalog reads and checks a catalog file.
-func loadCatalog(file string) ([]catalog.Workspace, error) {
+func loadCatalog(cfg config.Config, file string) ([]catalog.Workspace, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
-	workspaces, err := catalog.Parse(b)
+	workspaces, err := operator(cfg).Parse(b)
 	if err != nil {
 		return nil, fmt.Errorf("read catalog %q: %w", file, err)
 	}
@@ -140,7 +141,7 @@ func applyCatalog(ctx context.Context, s *services, workspaces []catalog.Workspa
 	if len(values) == 0 {
 		return nil
 	}
-	if err := catalog.Validate(slices.Collect(maps.Values(whole))); err != nil {
+	if err := operator(s.cfg).Validate(slices.Collect(maps.Values(whole))); err != nil {
 		return fmt.Errorf("apply catalog: %w", err)
 	}
 	if err := s.writeCatalog(ctx, values); err != nil {

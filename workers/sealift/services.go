@@ -74,7 +74,7 @@ const maxPlaces = 1000
 // open prepares all connections; it connects to nothing. Its errors are of the
 // configuration.
 func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
-	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: catalog.NewLive(), loaded: make(chan struct{})}
+	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: operator(cfg).NewLive(), loaded: make(chan struct{})}
 	secure, err := readCertificates(cfg, log)
 	if err != nil {
 		return nil, err
@@ -167,6 +167,11 @@ func (s *services) keep(cfg stream.ProducerConfig) *stream.Producer {
 	defer s.mu.Unlock()
 	s.producers = append(s.producers, p)
 	return p
+}
+
+// operator is what the catalog is held against.
+func operator(cfg config.Config) catalog.Operator {
+	return catalog.Operator{Endpoint: cfg.Destinations.Endpoint}
 }
 
 // bucket opens a destination as whoever creds is; nil is the operator.
