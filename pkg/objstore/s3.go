@@ -233,7 +233,7 @@ func describe(key string, answer *http.Response) Info {
 	return info
 }
 
-func etag(h http.Header) string { return strings.Trim(h.Get("Etag"), `"`) }
+func etag(h http.Header) string { return plain(strings.Trim(h.Get("Etag"), `"`)) }
 
 func lowerKeys(m map[string]string) map[string]string {
 	out := maps.Clone(m)

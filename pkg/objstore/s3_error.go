@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/sealift/sealift/pkg/iam"
 )
@@ -68,7 +69,7 @@ type errorDocument struct {
 }
 
 // Invariant: what a bucket's server says cannot grow the notes, logs and reports
-// that it goes into: it is a customer's, who may say anything.
+// that it goes into, nor add lines to them: it is a customer's, who may say anything.
 const (
 	mostOfADocument = 64 << 10 // 64 KiB: S3's have a few hundred bytes, those that echo what was signed a few thousand
 	mostOfACode     = 100
@@ -86,12 +87,23 @@ func parseError(answer *http.Response) (d errorDocument, size int64, err error) 
 	return d, mostOfAnAnswer - all.N, err
 }
 
-// clip returns what a server said, or its beginning. It is UTF-8, as XML is.
+// clip returns what a server said, or its beginning, as plain text.
 func clip(s string, most int) string {
-	if len(s) <= most {
+	if s = plain(s); len(s) <= most {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// plain returns what a server said on one line, without what a terminal would obey:
+// an operator reads it, and must not take a part of it for a line of ours.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) {
+			return r
+		}
+		return ' '
+	}, s)
 }
 
 // credentialsKind is the class of a failure to get credentials: what the

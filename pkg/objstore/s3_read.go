@@ -115,7 +115,7 @@ func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]
 			return nil, err
 		}
 		for _, o := range l.Contents {
-			infos = append(infos, Info{Key: o.Key, Size: o.Size, ETag: strings.Trim(o.ETag, `"`), LastModified: o.LastModified})
+			infos = append(infos, Info{Key: o.Key, Size: o.Size, ETag: plain(strings.Trim(o.ETag, `"`)), LastModified: o.LastModified})
 			startAfter = o.Key
 		}
 		if len(infos) >= limit || !l.more(q) {
