@@ -2,6 +2,7 @@ package netguard
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net"
@@ -29,6 +30,9 @@ func (a Allowed) control(network, address string, byName bool) error {
 	return a.connect(target, byName)
 }
 
+// mostSessions of TLS are kept for new connections.
+const mostSessions = 256
+
 func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Client {
 	dialer := func(byName bool) *net.Dialer {
 		d := transport.Dialer()
@@ -41,6 +45,8 @@ func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Clie
 	strict, listed := dialer(false), dialer(true)
 	t := transport.New(roots)
 	t.Proxy = nil // a proxy would connect for us, unjudged
+	// A session holds the server's certificates, which are as large as it likes.
+	t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(mostSessions)
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)
 		if err != nil {

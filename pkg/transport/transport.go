@@ -23,7 +23,7 @@ func New(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           Dialer().DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(mostSessions)},
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		ResponseHeaderTimeout: time.Minute, // counts from the end of the body
@@ -38,6 +38,11 @@ func New(roots *x509.CertPool) *http.Transport {
 		DisableCompression: true, // bytes as stored
 	}
 }
+
+// mostSessions are kept, of a server each, so that a new connection takes no full
+// handshake. At AWS each bucket is a server, and files for one come minutes apart,
+// when connections have long been closed. A session has some 2 KB.
+const mostSessions = 10_000
 
 // Dialer returns what New connects by.
 func Dialer() *net.Dialer { return &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second} }
