@@ -39,7 +39,9 @@ type Config struct {
 	// Credentials are the operator's own. Default: the SDK's default chain.
 	Credentials func(context.Context) (objstore.Credentials, error)
 	// MaxCached bounds how many credentials are held; the longest unused go
-	// first. Default 10,000.
+	// first. It should be well above the number of destinations: they take turns, and
+	// a cache that is a little too small for that is of no use. Default 50,000, of
+	// some 2 KB each.
 	MaxCached int
 	// AnyTrust lets VerifyTrust pass every role unasked: for an STS that does
 	// not know external ids. Default false.
@@ -100,7 +102,7 @@ func New(cfg Config) *Roles {
 		cfg.Credentials = objstore.DefaultCredentials()
 	}
 	if cfg.MaxCached <= 0 {
-		cfg.MaxCached = 10_000
+		cfg.MaxCached = 50_000
 	}
 	opts := sts.Options{
 		Region: cfg.Region,

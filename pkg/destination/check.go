@@ -129,9 +129,9 @@ func (r *run) credentials(ctx context.Context) (string, error) {
 }
 
 func (r *run) role(ctx context.Context) (string, error) {
-	request, err := sessionRequest(r.t, r.Sources[0])
+	request, err := sessionRequest(r.t)
 	if err != nil {
-		return "", &judged{NewVerdict(Permanent, OfDestination, "policy_malformed", err.Error(), "correct bucket in the catalog, or the source's id")}
+		return "", &judged{NewVerdict(Permanent, OfDestination, "policy_malformed", err.Error(), "correct bucket in the catalog")}
 	}
 	if request == nil {
 		return "", skip("classic: Sealift's own principal puts, and the bucket's policy allows it")
@@ -144,7 +144,7 @@ func (r *run) role(ctx context.Context) (string, error) {
 }
 
 func (r *run) externalID(ctx context.Context) (string, error) {
-	request, err := sessionRequest(r.t, r.Sources[0])
+	request, err := sessionRequest(r.t)
 	if err != nil || request == nil {
 		return "", skip("classic")
 	}

@@ -141,7 +141,7 @@ func lacking(d denial, t catalog.Target, own string) (string, []Statement) {
 		if strings.HasPrefix(d.action, "kms:") {
 			return "the object is to be encrypted with a KMS key although AES256 is asked for: set server_side_encryption: false", nil
 		}
-		return fmt.Sprintf("Sealift narrowed the session to %s, and the request is for something else: report it", policy.ObjectARN(t, "…")), nil
+		return fmt.Sprintf("Sealift narrowed the session to %s, and the request is for something else: report it", policy.ObjectARN(t, "*")), nil
 	}
 	return fmt.Sprintf("let the %s allow %s to %s", d.policy, allow, principal(t)), nil
 }

@@ -39,7 +39,7 @@ var (
 
 func (p *Putter) mustPut(t *testing.T) Result {
 	t.Helper()
-	r, err := p.Put(t.Context(), learner, Object{Key: "segment-logs/web/1.gz", Source: "web", Body: strings.NewReader("x")})
+	r, err := p.Put(t.Context(), learner, Object{Key: "segment-logs/web/1.gz", Body: strings.NewReader("x")})
 	require.NoError(t, err)
 	return r
 }

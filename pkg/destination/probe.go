@@ -50,7 +50,7 @@ func TrialObject(t catalog.Target, source string) (Object, error) {
 		Source: source, Hour: now.Truncate(time.Hour).UnixMilli(), Received: now.UnixMilli(), Records: 1, SHA256: hex.EncodeToString(sum[:]),
 	}
 	return Object{
-		Key: delivery.ObjectKey(t.Prefix, l, f), Source: source, Metadata: delivery.ObjectMetadata(l, f),
+		Key: delivery.ObjectKey(t.Prefix, l, f), Metadata: delivery.ObjectMetadata(l, f),
 		Body: bytes.NewReader(body.Bytes()), SHA256: sum,
 	}, nil
 }

@@ -81,7 +81,6 @@ const unconditionalFor = time.Hour
 // Object is what is to be stored.
 type Object struct {
 	Key      string
-	Source   string // whose folder it lies in; the role's session is for that alone
 	Metadata map[string]string
 	// Body is sent from its beginning, possibly more than once, never after Put
 	// returned.
@@ -115,7 +114,7 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 	var sts atomic.Int64
 	ctx = assumerole.WithTally(ctx, &sts)
 	defer func() { r.STS = int(sts.Load()) }()
-	request, err := sessionRequest(t, obj.Source)
+	request, err := sessionRequest(t)
 	if err != nil {
 		return r, err
 	}
@@ -195,13 +194,13 @@ func putOptions(t catalog.Target, obj Object) objstore.PutOptions {
 // then it is where the catalog says.
 func (p *Putter) Region(t catalog.Target) string { return p.place(t).region }
 
-// sessionRequest is for the credentials that t's role gives for a source's
-// folder; nil for a classic destination, which takes the operator's own.
-func sessionRequest(t catalog.Target, source string) (*assumerole.Request, error) {
+// sessionRequest is for the credentials that t's role gives for what goes to t; nil
+// for a classic destination, which takes the operator's own.
+func sessionRequest(t catalog.Target) (*assumerole.Request, error) {
 	if t.RoleARN == "" {
 		return nil, nil
 	}
-	session, err := policy.Session(t, source)
+	session, err := policy.Session(t)
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func newWorld(t *testing.T, lives string) *world {
 // put returns the regions that were asked.
 func (w *world) put(t catalog.Target) ([]string, Result, error) {
 	w.asked = nil
-	r, err := w.Put(w.t.Context(), t, Object{Key: "segment-logs/web/1.gz", Source: "web", Body: strings.NewReader("x")})
+	r, err := w.Put(w.t.Context(), t, Object{Key: "segment-logs/web/1.gz", Body: strings.NewReader("x")})
 	return w.asked, r, err
 }
 

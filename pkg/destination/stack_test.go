@@ -57,15 +57,15 @@ func TestProbeStoresNothingOnTheStack(t *testing.T) {
 		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: endpoint, PathStyle: true, Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web})
 	}})
 	for name, c := range map[string]struct {
-		folder string // that the session is for
+		before string // of the key, which the session is then not for
 		alter  func(*objstore.PutOptions)
 		denied bool
 	}{
-		"allowed":            {"web", nil, false},
-		"allowed_with_kms":   {"web", func(o *objstore.PutOptions) { o.ServerSideEncryption = "aws:kms" }, false},
-		"allowed_without_if": {"web", func(o *objstore.PutOptions) { o.IfAbsent = false }, false},
-		"denied":             {"ios", nil, true},
-		"denied_with_kms":    {"ios", func(o *objstore.PutOptions) { o.ServerSideEncryption = "aws:kms" }, true},
+		"allowed":            {"", nil, false},
+		"allowed_with_kms":   {"", func(o *objstore.PutOptions) { o.ServerSideEncryption = "aws:kms" }, false},
+		"allowed_without_if": {"", func(o *objstore.PutOptions) { o.IfAbsent = false }, false},
+		"denied":             {"elsewhere/", nil, true},
+		"denied_with_kms":    {"elsewhere/", func(o *objstore.PutOptions) { o.ServerSideEncryption = "aws:kms" }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := catalog.Target{
@@ -73,7 +73,7 @@ func TestProbeStoresNothingOnTheStack(t *testing.T) {
 			}
 			obj, err := TrialObject(target, "web")
 			require.NoError(t, err)
-			obj.Source, obj.SHA256[0], obj.alter = c.folder, ^obj.SHA256[0], c.alter
+			obj.Key, obj.SHA256[0], obj.alter = c.before+obj.Key, ^obj.SHA256[0], c.alter
 			r, err := p.Put(t.Context(), target, obj)
 			var e *objstore.Error
 			require.ErrorAs(t, err, &e)

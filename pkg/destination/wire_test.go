@@ -73,7 +73,7 @@ func (w *wire) target(change func(*catalog.Destination)) catalog.Target {
 
 func (w *wire) put(t catalog.Target, name string) (Result, error) {
 	return w.Put(w.t.Context(), t, Object{
-		Key: t.Prefix + "/segment-logs/web/" + name, Source: "web", Body: strings.NewReader("x"), SHA256: sha256.Sum256([]byte("x")),
+		Key: t.Prefix + "/segment-logs/web/" + name, Body: strings.NewReader("x"), SHA256: sha256.Sum256([]byte("x")),
 	})
 }
 
@@ -131,7 +131,7 @@ func TestABodyThatCannotBeReadIsNoCustomersFault(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWire(t)
 			target := w.target(nil)
-			_, err := w.Put(t.Context(), target, Object{Key: "path/segment-logs/web/1.gz", Source: "web", Body: body, SHA256: sha256.Sum256([]byte("x"))})
+			_, err := w.Put(t.Context(), target, Object{Key: "path/segment-logs/web/1.gz", Body: body, SHA256: sha256.Sum256([]byte("x"))})
 			require.ErrorIs(t, err, broken)
 			v := Judge(err, target)
 			require.Equal(t, OfFile, v.Scope)

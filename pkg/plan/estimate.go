@@ -176,7 +176,8 @@ func (p *Plan) requests(mean files, rolls float64) {
 	p.cost("get audit", "operator", audits+p.EntriesPerDay)
 	p.cost("put audit", "operator", audits)
 	p.cost("data_key object", "customers", p.DeliveriesPerDay*l.KMSShare)
-	// A role is assumed once an hour by each copier that delivers to it; its trust is looked at once a day.
+	// A destination's role is assumed once an hour by each copier that delivers to it, for
+	// all of its sources; its trust is looked at once a day.
 	p.cost("assume_role", "operator", float64(l.Destinations)*float64(p.worker("copier").Count)*26)
 	p.StagedBytes = p.GzipPerDay * l.StagingKeeps.Hours() / 24
 	p.StorageUSD = p.StagedBytes / 1e9 * storagePrice

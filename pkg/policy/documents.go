@@ -248,7 +248,7 @@ func (o Options) check(t catalog.Target) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrContradiction}, args...)...)
 	}
-	if _, err := Session(t, "x"); err != nil { // a name that is a pattern
+	if _, err := Session(t); err != nil { // a name that is a pattern
 		return bad("%w", err)
 	}
 	if t.Refused != "" {

@@ -241,7 +241,7 @@ func (w *world) deliver(t *testing.T, s scenario) error {
 	}
 	target := s.target(t)
 	_, err := destination.NewPutter(destination.Config{Roles: roles, Open: open, Pause: time.Microsecond}).Put(t.Context(), target, destination.Object{
-		Key: w.key(s, "segment-logs/web/"), Source: "web", Body: strings.NewReader("x"), SHA256: sha256.Sum256([]byte("x")),
+		Key: w.key(s, "segment-logs/web/"), Body: strings.NewReader("x"), SHA256: sha256.Sum256([]byte("x")),
 	})
 	return err
 }

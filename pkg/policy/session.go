@@ -19,24 +19,24 @@ import (
 )
 
 // Session returns the session policy that narrows the credentials of t's role
-// to what one delivery needs: objects below the source's folder, and nothing
-// but PUT. What a role may do is the intersection, so a bug here or a forged
-// job cannot reach a neighbour's prefix. It is an error if bucket, prefix or
-// source could be read as a pattern.
-func Session(t catalog.Target, source string) (string, error) {
-	if strings.ContainsAny(t.BucketName+t.Prefix+source, "*?$") || source == "" || strings.Contains(source, "/") {
-		return "", fmt.Errorf("session policy for bucket %q, prefix %q, source %q: *, ? and $ are patterns to IAM", t.BucketName, t.Prefix, source)
+// to what its deliveries need: objects below its prefix's segment-logs/, and
+// nothing but PUT. What a role may do is the intersection, so a bug here or a
+// forged job cannot reach a neighbour's prefix. It is an error if bucket or
+// prefix could be read as a pattern.
+//
+// It is not of one source: that has a file an hour, which is as long as
+// credentials live, so each file would take a request to STS of its own.
+func Session(t catalog.Target) (string, error) {
+	if strings.ContainsAny(t.BucketName+t.Prefix, "*?$") {
+		return "", fmt.Errorf("session policy for bucket %q, prefix %q: *, ? and $ are patterns to IAM", t.BucketName, t.Prefix)
 	}
-	put := iam.Statement{Effect: iam.Allow, Action: iam.Strings{"s3:PutObject"}, Resource: iam.Strings{ObjectARN(t, source)}}
-	if t.ACL != "" {
-		put.Action = append(put.Action, "s3:PutObjectAcl")
-	}
+	put := iam.Statement{Effect: iam.Allow, Action: puts(t.ACL != ""), Resource: iam.Strings{ObjectARN(t, "*")}}
 	p := iam.Policy{Version: iam.Version, Statement: []iam.Statement{put}}
 	if !t.SSE {
 		// The bucket's default encryption may be SSE-KMS, and then the role
 		// uses the key. Which key, and what of it, is the role's and the key's
 		// policy's choice.
-		p.Statement = append(p.Statement, iam.Statement{Effect: iam.Allow, Action: iam.Strings{"kms:GenerateDataKey", "kms:Decrypt"}, Resource: iam.Strings{"*"}})
+		p.Statement = append(p.Statement, iam.Statement{Effect: iam.Allow, Action: encrypts(), Resource: iam.Strings{"*"}})
 	}
 	b, err := json.Marshal(p)
 	return string(b), err

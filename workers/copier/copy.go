@@ -169,7 +169,7 @@ func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooled) destin
 	metadata := delivery.ObjectMetadata(l, f)
 	metadata["sha256"] = hex.EncodeToString(body.sum[:])
 	return destination.Object{
-		Key: delivery.ObjectKey(prefix, l, &named), Source: f.Source, Metadata: metadata, Body: body, SHA256: body.sum,
+		Key: delivery.ObjectKey(prefix, l, &named), Metadata: metadata, Body: body, SHA256: body.sum,
 		Overwrite: ablation.On(ablation.KeyPerAttempt),
 	}
 }

@@ -35,7 +35,7 @@ func TestDeliverWithARole(t *testing.T) {
 	}, b.opts[0])
 	require.Equal(t, []string{acme + "#0"}, b.as, "as the customer's role")
 	require.Equal(t, assumerole.Request{RoleARN: "arn:aws:iam::123456789012:role/logs", ExternalID: acme,
-		SessionPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::one-logs/path/segment-logs/web/*"}]}`}, r.roles.requests[0])
+		SessionPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::one-logs/path/segment-logs/*"}]}`}, r.roles.requests[0])
 
 	rec := r.receipt(job)
 	require.NotZero(t, rec.At)

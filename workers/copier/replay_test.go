@@ -114,7 +114,7 @@ func TestReplayIntoAView(t *testing.T) {
 		require.True(t, strings.HasPrefix(key, "path/second/segment-logs/web/"), key)
 	}
 	require.Nil(t, r.receipt(job), "the debt is of another key")
-	require.Contains(t, r.roles.requests[0].SessionPolicy, "path/second/segment-logs/web/*")
+	require.Contains(t, r.roles.requests[0].SessionPolicy, "path/second/segment-logs/*")
 }
 
 func values(m map[string]string) (out []string) {

@@ -138,7 +138,7 @@ func TestAPutMakesRoom(t *testing.T) {
 				}
 				begun, room := time.Now(), make(chan struct{})
 				job := errand{idle: func() {}, late: func() {}, stuck: func() { close(room) }, room: room}
-				_, err := cop.put(t.Context(), target, destination.Object{Source: "web", Body: bytes.NewReader(nil)}, 0, job, nil)
+				_, err := cop.put(t.Context(), target, destination.Object{Body: bytes.NewReader(nil)}, 0, job, nil)
 				require.ErrorIs(t, err, c.err)
 				<-room // it was told to make room
 				if c.err != nil {

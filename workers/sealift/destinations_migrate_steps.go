@@ -115,7 +115,7 @@ func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.O
 		return destination.Object{}, "", fmt.Errorf("staged file %q is not what the ledger says; `sealift verify` says more", f.File.StagedKey)
 	}
 	return destination.Object{
-		Key: delivery.ObjectKey(t.Prefix, f.Log, &f.File), Source: f.File.Source, Metadata: delivery.ObjectMetadata(f.Log, &f.File),
+		Key: delivery.ObjectKey(t.Prefix, f.Log, &f.File), Metadata: delivery.ObjectMetadata(f.Log, &f.File),
 		Body: bytes.NewReader(raw), SHA256: sum,
 	}, fmt.Sprintf("a copy of a file of source %s, %d records", f.File.Source, f.File.Records), nil
 }

@@ -29,7 +29,7 @@ func deliver(t *testing.T, w *World) error {
 	}
 	store := w.Open(target, nil)
 	if target.RoleARN != "" {
-		session, err := policy.Session(target, SourceID)
+		session, err := policy.Session(target)
 		require.NoError(t, err)
 		creds, err := w.Roles().Credentials(t.Context(), assumerole.Request{RoleARN: target.RoleARN, ExternalID: target.Workspace, SessionPolicy: session})
 		if err != nil {
@@ -92,7 +92,7 @@ func TestFollowing(t *testing.T) {
 			w := d.Open(t)
 			putter := destination.NewPutter(destination.Config{Roles: w.Roles(), Open: w.Open})
 			_, err := putter.Put(t.Context(), w.Target(), destination.Object{
-				Key: key, Source: SourceID, Body: strings.NewReader("body"), SHA256: sha256.Sum256([]byte("body")),
+				Key: key, Body: strings.NewReader("body"), SHA256: sha256.Sum256([]byte("body")),
 			})
 			require.Equal(t, d.Follows, err == nil, "%v", err)
 		})
