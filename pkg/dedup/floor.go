@@ -67,7 +67,7 @@ func (s *Store) readFloor() error {
 	}
 	var floor int64
 	if _, err := fmt.Sscan(string(b), &floor); err != nil || string(b) != floorLine(floor) {
-		s.cfg.Log.Warn("the file that says from where on messages may be read again is damaged, none are; to have them read again, delete the directory", "dir", s.cfg.Dir)
+		s.cfg.Log.Warn("the dedup floor file is damaged: older messages are not read again, so duplicates of them pass; to have them read again, stop the appender and delete this directory", "dir", s.cfg.Dir)
 		floor = math.MaxInt64
 	}
 	s.Floor(floor)

@@ -90,9 +90,9 @@ func retry[T any](ctx context.Context, c *Client, what string, op func() (T, err
 			return v, ctx.Err()
 		}
 		if errors.Is(err, ErrBatch) || errors.Is(err, ErrBatchTooLarge) {
-			c.log.ErrorContext(ctx, "the topic cannot be read on, retrying", "doing", what, "err", err)
+			c.log.ErrorContext(ctx, "the topic cannot be read, retrying", "doing", what, "err", err)
 		} else {
-			c.log.WarnContext(ctx, "kafka is away, retrying", "doing", what, "err", err)
+			c.log.WarnContext(ctx, "kafka is down, retrying", "doing", what, "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -152,7 +152,7 @@ func TestFollowTellsADamagedBatchFromABrokerThatIsAway(t *testing.T) {
 	defer c.Close()
 	err = c.Follow(ctx, "catalog", func([]stream.Record) error { return nil }, func() {})
 	require.ErrorIs(t, err, context.Canceled)
-	require.Contains(t, logs.String(), `level=ERROR msg="the topic cannot be read on, retrying"`)
+	require.Contains(t, logs.String(), `level=ERROR msg="the topic cannot be read, retrying"`)
 	require.Contains(t, logs.String(), stream.ErrBatch.Error())
 	require.NotContains(t, logs.String(), "away")
 }

@@ -130,7 +130,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			g.client.log.WarnContext(ctx, "a generation of the consumer group is of no use", "group", g.id, "err", err)
+			g.client.log.WarnContext(ctx, "consumer group generation ignored", "group", g.id, "err", err)
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.Is(err, kafka.ErrGroupClosed):

@@ -104,7 +104,7 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 			return nil
 		}
 		if why != "" {
-			a.deps.Logger.InfoContext(ctx, "local files are deleted that are of no use any more", "dir", dir, "why", why)
+			a.deps.Logger.InfoContext(ctx, "local files that are no longer needed are deleted", "dir", dir, "why", why)
 			errs = append(errs, os.RemoveAll(dir))
 			delete(a.left, log)
 		} else {
@@ -152,9 +152,9 @@ func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*lef
 	a.left[log] = l
 	lg := a.deps.Logger.With("dir", dir, "topic", log.Topic, "incarnation", log.Incarnation, "partition", log.Partition, "entry", l.Seq, "read_to", l.Position)
 	if log.Topic == a.cfg.Topic && log.Incarnation == a.cfg.Incarnation {
-		lg.InfoContext(ctx, "local files of a partition that is not ours are kept until the ledger has them or another worker has written to it")
+		lg.InfoContext(ctx, "keeping local files of a partition that is not ours until the ledger has them or another worker has written to it")
 	} else {
-		lg.WarnContext(ctx, "local files of another topic or incarnation are kept: the ledger may lack what they hold; if kafka.events_topic or kafka.incarnation is not what it should be, correct it; who deletes the directory gives them up")
+		lg.WarnContext(ctx, "keeping local files of another topic or incarnation, which the ledger may lack; correct kafka.events_topic or kafka.incarnation if they are wrong; to give the files up, delete the directory")
 	}
 	return l, nil
 }

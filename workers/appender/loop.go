@@ -218,14 +218,14 @@ func (l *loop) whyGone(ctx context.Context) error {
 	l.p.view.unread(l.gone)
 	bounds, err := l.p.a.bounds(ctx, l.p.log)
 	if err != nil {
-		l.p.lg.WarnContext(ctx, "the log's bounds are not told, asking again", "err", err)
+		l.p.lg.WarnContext(ctx, "the log's bounds are not known, asking again", "err", err)
 		return nil
 	}
 	l.told, l.back = true, bounds.First <= l.c.position
 	if bounds.Readable(l.c.base.LowWatermark) {
 		return l.gone
 	}
-	l.p.lg.ErrorContext(ctx, "the log lacks a part of what was read, and what comes next; what was read goes into the ledger",
+	l.p.lg.ErrorContext(ctx, "the log has lost records: reading cannot continue; writing what was already read to the ledger",
 		"offset", l.c.position, "log_start", bounds.First, "log_end", bounds.End)
 	return l.writeOnly(l.gone)
 }
@@ -257,7 +257,7 @@ func (l *loop) stop(ctx context.Context) error {
 			return err
 		}
 	case l.last || begins > l.c.base.LowWatermark:
-		l.p.lg.WarnContext(ctx, "the partition was taken away while the log lacks what was read of it: that stays here; to write it, stop the other appenders until the partition is back here",
+		l.p.lg.WarnContext(ctx, "partition was taken away while this disk has records that the log has lost; to write them, stop the other appenders until the partition is back here",
 			"offset", l.c.base.LowWatermark, "read_to", l.c.position, "log_start", begins)
 	default:
 		return ctx.Err()

@@ -160,14 +160,14 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 			gauge("dedup_disk_bytes", "Bytes on disk that remembering takes."),
 			gauge("dedup_memory_bytes", "Bytes in memory that remembering takes."),
 			gauge("dedup_errors", "Times that messages were forgotten because of the disk, since the partition was taken over."),
-			gauge("dedup_cut", "Times that messages were forgotten before their time for want of memory or disk, since the partition was taken over."),
+			gauge("dedup_cut", "Times that messages were forgotten before their time for lack of memory or disk, since the partition was taken over."),
 		},
 		position: gauge("position_offset", "Offset of the next record to be read."),
 		lag:      gauge("lag_records", "Records in the log that were not read yet."),
 		oldest:   gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet, read or not."),
 		files:    gauge("open_files", "Files that are open."),
 		held:     gauge("open_files_bytes", "Bytes that open files hold in memory."),
-		paused:   gauge("paused", "1 while nothing is read, for want of disk or because staging is behind."),
+		paused:   gauge("paused", "1 while nothing is read, for lack of disk or because staging is behind."),
 		halted:   gauge("in_trouble", "1 while the partition cannot be read; the log says why."),
 	}
 	m.left = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_appender_left_partitions", Help: "Partitions that are not this worker's, be they of another topic or incarnation, and of which it keeps local files: their ledger does not have them all, nor an entry of another worker."})

@@ -55,13 +55,13 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 		if got.err != nil && !errors.Is(got.err, stream.ErrOffsetOutOfRange) && ctx.Err() == nil {
 			// Brokers come back: what was read so far stays good.
 			if errors.Is(got.err, stream.ErrBatch) || errors.Is(got.err, stream.ErrBatchTooLarge) {
-				p.lg.ErrorContext(ctx, "a record batch cannot be read, trying again; to give its records up, delete the log up to the offset that follows it (kafka-delete-records.sh), and sealift ledger accept-loss when the partition is halted",
-					"offset", offset, "err", got.err)
+				p.lg.ErrorContext(ctx, "a record batch cannot be read, retrying",
+					"offset", offset, "err", got.err, "fix", givingUp(p.log.Topic, p.log.Partition))
 			} else {
 				p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err)
 			}
 			if wait == lastWait { // no broker that restarts, or a batch that cannot be read
-				p.view.unread(fmt.Errorf("read on from offset %d: %w", offset, got.err))
+				p.view.unread(fmt.Errorf("continue from offset %d: %w", offset, got.err))
 			}
 			r.free <- f
 			select {
@@ -83,6 +83,12 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 		}
 		offset = got.Next
 	}
+}
+
+// givingUp says how the records of a batch that nobody can read are given up. The
+// error names the batch's last offset, unless its head is what is damaged.
+func givingUp(topic string, partition int) string {
+	return fmt.Sprintf(`to give its records up: kafka-delete-records.sh --bootstrap-server HOST:PORT --offset-json-file FILE, with {"version":1,"partitions":[{"topic":%q,"partition":%d,"offset":OFFSET_AFTER_THE_BATCH}]} in FILE; once the partition has halted: sealift ledger accept-loss --partition %[2]d`, topic, partition)
 }
 
 // again gives the buffers of a read back.

@@ -45,7 +45,7 @@ func (c *core) save() (bytes int64, err error) {
 
 // errUntrusted says that local files are not the state that a claim's head
 // leaves to its owner: the partition is read again from the watermark.
-var errUntrusted = errors.New("local files are of no use")
+var errUntrusted = errors.New("local files cannot be used")
 
 // inLedger reports whether all records of a local file are in files of the
 // head. The head descends from the entry that the file was begun on, so either

@@ -446,7 +446,7 @@ func TestLocalFilesOfAnotherTopicOrIncarnation(t *testing.T) {
 					require.DirExists(t, spool)
 				}
 				next.end()
-				require.Contains(t, logged.String(), "of another topic or incarnation are kept")
+				require.Contains(t, logged.String(), "keeping local files of another topic or incarnation")
 				require.Equal(t, c.gone != "", strings.Contains(logged.String(), "are deleted"))
 				require.Contains(t, logged.String(), c.gone)
 			})

@@ -534,7 +534,7 @@ func TestLocalFilesThatCannotBeRead(t *testing.T) {
 				require.Equal(t, c.want, next.written())
 				next.end()
 				require.Contains(t, logged.String(), c.logs)
-				require.Equal(t, c.logs != "", strings.Contains(logged.String(), "of no use"))
+				require.Equal(t, c.logs != "", strings.Contains(logged.String(), "cannot be used"))
 			})
 		})
 	}

@@ -96,5 +96,5 @@ func (p *partition) local(ctx context.Context, t *takeover, claim *ledger.Entry,
 
 // ofNoUse says why the local files are not taken up; the halt does not.
 func (p *partition) ofNoUse(ctx context.Context, claim *ledger.Entry, why error) {
-	p.lg.WarnContext(ctx, "local files are of no use", "entry", claim.Seq, "err", why)
+	p.lg.WarnContext(ctx, "local files cannot be used", "entry", claim.Seq, "err", why)
 }

@@ -40,8 +40,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		parked:       gauges("parked", "Owed pairs whose job is parked."),
 		oldest:       gauges("oldest_undelivered_age_seconds", "Age of the oldest record in a file without a receipt, at the last audit."),
 		seconds:      gauge("last_audit_seconds", "Duration of the last audit."),
-		unowned:      gauge("partitions_unowned", "Partitions of the events topic that no appender is assigned; NaN if that was not known for five minutes, or never yet. Alarm if it stays != 0, which NaN is too."),
-		behind:       gauge("chains_behind", "Partitions whose staged files are kept past their time, for want of time in the last audit. Alarm if it stays > 0."),
+		unowned:      gauge("partitions_unowned", "Partitions of the events topic that no appender is assigned; NaN if that was not known for five minutes, or never yet. Alert if it stays != 0, which NaN is too."),
+		behind:       gauge("chains_behind", "Partitions whose staged files are kept past their time, for lack of time in the last audit. Alert if it stays > 0."),
 		destinations: newDestinationGauges(),
 		last:         gauge("last_audit_timestamp_seconds", "When the last audit without an error began; NaN: this process has done none yet, and does not know what is owed."),
 	}

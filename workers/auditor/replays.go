@@ -130,7 +130,7 @@ func (a *Auditor) sweepReplays(ctx context.Context, ids []string) error {
 		if err := a.deps.Staging.Delete(ctx, delivery.OrderKey(id)); err != nil {
 			return err
 		}
-		a.deps.Log.InfoContext(ctx, "replay forgotten after its time", "replay", id)
+		a.deps.Log.InfoContext(ctx, "expired replay deleted", "replay", id)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (w *walk) run(ctx context.Context) error {
 	w.again = w.cfg.Force || since < 0 || since >= blindAudits*w.cfg.Every
 	err = w.look(ctx)
 	if errors.Is(err, errContradiction) {
-		w.deps.Log.ErrorContext(ctx, "receipts are missing that were there: everything is looked at again",
+		w.deps.Log.ErrorContext(ctx, "receipts that existed are missing: auditing everything again",
 			"topic", w.log.Topic, "partition", w.log.Partition, "err", err)
 		for _, seq := range w.hint.Open { // some were kept just now, and their turn is over
 			w.kept[seq] = true

@@ -100,7 +100,7 @@ func (c *Collector) drain(ctx context.Context, server *http.Server, emptied func
 	start := time.Now()
 	c.draining.Store(true)
 	if c.cfg.DrainDelay > 0 {
-		c.deps.Log.Info("not ready any more; requests are taken until that is known", "for", c.cfg.DrainDelay)
+		c.deps.Log.Info("draining: /readyz answers 503, requests are still taken", "for", c.cfg.DrainDelay)
 		select {
 		case <-time.After(c.cfg.DrainDelay):
 		case <-c.base.Done():

@@ -26,7 +26,7 @@ type away struct {
 	err error
 }
 
-func (a *away) Error() string { return fmt.Sprintf("%s is away: %v", a.dep.name, a.err) }
+func (a *away) Error() string { return fmt.Sprintf("%s is down: %v", a.dep.name, a.err) }
 func (a *away) Unwrap() error { return a.err }
 
 // gate holds all copying back while a dependency is away: jobs wait where they
@@ -110,7 +110,7 @@ func (g *gate) probe(ctx context.Context, dep *dependency) {
 			g.waits.Set(0)
 		}
 		g.mu.Unlock()
-		g.log.InfoContext(ctx, "copying goes on", "after", time.Since(begun))
+		g.log.InfoContext(ctx, "copying continues", "after", time.Since(begun))
 		return
 	}
 }

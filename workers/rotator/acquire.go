@@ -107,9 +107,9 @@ func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds) 
 	case head.Cluster != cluster:
 		return halt("it belongs to Kafka cluster %q, this is %q: check kafka.brokers; if the cluster was replaced, set a new kafka.incarnation", head.Cluster, cluster)
 	case b.End < head.LowWatermark:
-		return halt("the topic ends at offset %d, below its watermark %d: the topic was re-created or lost records; if it was re-created, wait until its other partitions are halted too (what appenders have on their disks is in the ledger then), stop all appenders and set a new kafka.incarnation, under which everything that the topic holds is delivered; if it lost records, set nothing, for a new kafka.incarnation would deliver all that every partition holds once more: the partition goes on by itself once the topic ends at offset %[2]d, and what is written to it until then is in no file", b.End, head.LowWatermark)
+		return halt("the topic ends at offset %d, below its watermark %d: it was re-created, or lost its newest records. If it was re-created: wait until its other partitions have halted too (what appenders have on their disks is in the ledger then), stop all appenders, and set a new kafka.incarnation; everything in the topic is then delivered. If it lost records: do not set a new kafka.incarnation, which would deliver every partition once more; the partition continues by itself once the topic ends at offset %[2]d, and records written until then are in no file", b.End, head.LowWatermark)
 	case b.First > head.LowWatermark:
-		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets that are not in the ledger; raise retention.ms, start all appenders, which write what they have on their disks, then accept the loss of what none has: sealift ledger accept-loss --partition %d", b.First, head.LowWatermark, b.First-head.LowWatermark, log.Partition)
+		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets that are not in the ledger. 1. raise retention.ms  2. start all appenders and let them write what is on their disks; if sealift_appender_left_partitions is not 0 on one of them, stop the others until it has written  3. accept the loss of the rest: sealift ledger accept-loss --partition %d", b.First, head.LowWatermark, b.First-head.LowWatermark, log.Partition)
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Ch
 	}
 	const rolledBack = "the staging bucket was rolled back, or is not the one that this group wrote to; check staging.bucket and staging.prefix, restore its newest versions"
 	if note.Incarnation != chain.Log().Incarnation {
-		return halt("the group has committed offset %d for incarnation %q: check kafka.incarnation; if it was changed on purpose, stop all appenders and delete the group's offsets of this topic: everything that the topic holds is delivered, also what incarnation %q delivered", note.LowWatermark, note.Incarnation, note.Incarnation)
+		return halt("the group has committed offset %d for incarnation %q: check kafka.incarnation; if it was changed on purpose, stop all appenders, delete the group's offsets of this topic (kafka-consumer-groups.sh --bootstrap-server HOST:PORT --delete-offsets --group GROUP --topic %s; GROUP is kafka.group) and start them: everything in the topic is delivered, including what incarnation %q delivered before", note.LowWatermark, note.Incarnation, chain.Log().Topic, note.Incarnation)
 	}
 	// Looked for by its name, not in the listing, which may be behind: a chain
 	// that went on after it was rolled back, or that of another group, is as long.

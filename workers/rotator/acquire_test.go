@@ -77,7 +77,7 @@ func TestContradictionsHalt(t *testing.T) {
 		"another_incarnation":      {bounds: all, note: note(func(n *ledger.Note) { n.Incarnation = "2" }), says: "kafka.incarnation"},
 		"new_incarnation":          {noChain: true, bounds: all, note: note(func(n *ledger.Note) { n.Incarnation = "0" }), says: "delete the group's offsets"},
 		"log_shorter":              {bounds: stream.Bounds{First: 0, End: 41}, says: "set a new kafka.incarnation"},
-		"log_shorter_by_a_loss":    {bounds: stream.Bounds{First: 0, End: 41}, says: "goes on by itself once the topic ends at offset 42"},
+		"log_shorter_by_a_loss":    {bounds: stream.Bounds{First: 0, End: 41}, says: "continues by itself once the topic ends at offset 42"},
 		"log_begins_later":         {bounds: stream.Bounds{First: 43, End: 100}, says: "sealift ledger accept-loss --partition 3"},
 		"other_kafka_cluster":      {cluster: "c2", bounds: all, says: "cluster"},
 	} {

@@ -27,7 +27,7 @@ func Loss(head *ledger.Entry, cluster string, b stream.Bounds, by string) (*ledg
 	case head.Cluster != cluster:
 		return nil, fmt.Errorf("the ledger belongs to Kafka cluster %q, this is %q: check kafka.brokers", head.Cluster, cluster)
 	case lost <= 0:
-		return nil, fmt.Errorf("%w: the topic begins at offset %d, and the ledger reads on at %d", ErrNothingLost, b.First, head.LowWatermark)
+		return nil, fmt.Errorf("%w: the topic begins at offset %d, and the ledger resumes at %d", ErrNothingLost, b.First, head.LowWatermark)
 	default:
 		e := next(head, []ledger.File{}, &segment.Batch{
 			LowWatermark: b.First, Skipped: map[string]int64{ledger.SkippedLost: lost},

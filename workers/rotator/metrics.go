@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		unowed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_unowed_files_total", Help: "Files in the ledger that are owed to no destination: when they were sealed, the catalog held none for their source, or not the source."}),
 		retries:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_rotator_retries_total", Help: "Steps that had to be repeated."}, []string{"step"}),
 		lost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_entries_lost_total", Help: "Ledger entries that another worker wrote first."}),
-		halted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_halted_total", Help: "Takeovers refused because ledger and Kafka contradict each other. Alarm on any increase."}),
+		halted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_halted_total", Help: "Takeovers refused because ledger and Kafka contradict each other. Alert on any increase."}),
 		rotation: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sealift_rotator_rotation_seconds", Help: "Time that a batch of sealed files takes into the ledger, with jobs enqueued.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 14)}),
 	}
 	if reg == nil {

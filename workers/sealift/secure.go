@@ -81,7 +81,7 @@ func warnUnverified(cfg config.Config, log *slog.Logger) {
 		{cfg.Kafka.SASL.AllowPlaintext && !cfg.Kafka.TLS.Enabled && cfg.Kafka.SASL.Mechanism == "plain", "kafka.sasl.allow_plaintext"},
 	} {
 		if s.on {
-			log.Warn("whoever is between can read what is sent", "key", s.key)
+			log.Warn("connection is not protected: a man in the middle can read it", "key", s.key)
 		}
 	}
 }
