@@ -142,7 +142,7 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 	if _, cut := l.Header(HeaderCut); cut {
 		return r, LeftCut
 	}
-	r = stream.Record{Key: l.Key, Value: l.Value, Time: l.Time}
+	r = stream.Record{Key: l.Key, Value: l.Value, Time: l.At}
 	if ms, ok := l.Header(HeaderTime); ok {
 		if n, err := strconv.ParseInt(string(ms), 10, 64); err == nil {
 			r.Time = time.UnixMilli(n)

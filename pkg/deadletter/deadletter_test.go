@@ -446,6 +446,34 @@ func TestForeignRecordsAreLettersWithoutASource(t *testing.T) {
 	require.ElementsMatch(t, []string{`"" "" true`, `"" "invalid_source" false`}, got)
 }
 
+// TestALetterIsAsOldAsItsEvent: one that waited, as in a spool, came to lie in the topic later.
+func TestALetterIsAsOldAsItsEvent(t *testing.T) {
+	m := memory{}
+	letters := &producer{m: m, topic: topic}
+	require.NoError(t, letters.Produce(t.Context(), later(refused("web", "1", `{"type":"page"}`, "no_user"))))
+	require.NoError(t, letters.Produce(t.Context(), found(`nonsense`, "not_a_json_object", route.HeaderReceived, "7")))
+	require.NoError(t, letters.Produce(t.Context(), stream.Record{Time: received, Headers: []stream.Header{{Key: route.HeaderReceived, Value: []byte("soon")}}}))
+	var at []time.Time
+	require.NoError(t, Read(t.Context(), m.kafka(), topic, Window{}, func(l *Letter) error {
+		at = append(at, l.At.UTC())
+		return nil
+	}, func() error { return nil }))
+	require.ElementsMatch(t, []time.Time{received, received.Add(time.Second), received}, at)
+
+	run := again(t, m, false, "header", "record")
+	_, err := run.Run(t.Context(), Window{})
+	require.NoError(t, err)
+	sent := m.events()
+	require.Len(t, sent, 1)
+	require.Equal(t, received.UnixMilli(), sent[0].Time.UnixMilli(), "its hour")
+}
+
+// later is a letter that came to lie in the topic long after its event.
+func later(r stream.Record) stream.Record {
+	r.Time = r.Time.AddDate(0, 0, 29)
+	return r
+}
+
 func TestEveryReasonIsDescribed(t *testing.T) {
 	for reason, text := range descriptions {
 		require.Equal(t, text, Describe(reason))

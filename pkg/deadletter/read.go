@@ -18,6 +18,9 @@ import (
 type Letter struct {
 	stream.Record // valid until the function that it was passed to returns
 
+	// At is when its event was received, if the collector refused it; or else when it was
+	// put here.
+	At     time.Time
 	Source string // "" if it has none that is valid
 	Reason string
 	// SentAgain: its event is in the events topic. It is no dead letter any more.
@@ -97,7 +100,12 @@ func isNote(r *stream.Record) bool {
 }
 
 func letterOf(r *stream.Record, sentAgain bool) *Letter {
-	l := &Letter{Record: *r, SentAgain: sentAgain}
+	l := &Letter{Record: *r, At: r.Time, SentAgain: sentAgain}
+	if at, ok := r.Header(route.HeaderReceived); ok && l.Refused() {
+		if ms, err := strconv.ParseInt(string(at), 10, 64); err == nil {
+			l.At = time.UnixMilli(ms)
+		}
+	}
 	reason, _ := r.Header(HeaderReason)
 	source, _ := r.Header(route.HeaderSource)
 	l.Reason = string(reason)

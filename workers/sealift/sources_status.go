@@ -159,7 +159,7 @@ func (r *sourceRow) saw(at time.Time) {
 func addLetters(ctx context.Context, s *services, w deadletter.Window, row func(string) *sourceRow) error {
 	return deadletter.Read(ctx, s.letters(), s.cfg.Kafka.DeadLettersTopic, w, func(l *deadletter.Letter) error {
 		r := row(l.Source)
-		r.saw(l.Time)
+		r.saw(l.At)
 		if l.SentAgain {
 			r.SentAgain++
 			return nil
@@ -172,15 +172,15 @@ func addLetters(ctx context.Context, s *services, w deadletter.Window, row func(
 		i := slices.IndexFunc(r.Reasons, func(x deadLetterReason) bool { return x.Reason == l.Reason && x.By == by })
 		if i < 0 {
 			i = len(r.Reasons)
-			r.Reasons = append(r.Reasons, deadLetterReason{Reason: l.Reason, Means: deadletter.Describe(l.Reason), By: by, First: l.Time.UTC()})
+			r.Reasons = append(r.Reasons, deadLetterReason{Reason: l.Reason, Means: deadletter.Describe(l.Reason), By: by, First: l.At.UTC()})
 		}
 		reason := &r.Reasons[i]
 		reason.Letters++
-		if l.Time.Before(reason.First) {
-			reason.First = l.Time.UTC()
+		if l.At.Before(reason.First) {
+			reason.First = l.At.UTC()
 		}
-		if l.Time.After(reason.Last) {
-			reason.Last = l.Time.UTC()
+		if l.At.After(reason.Last) {
+			reason.Last = l.At.UTC()
 		}
 		return nil
 	}, func() error { return nil })
