@@ -277,7 +277,7 @@ func (l *lane) once(batch []piece) error {
 	res, err := l.producer.client.Produce(ctx, &kafka.ProduceRequest{
 		Topic: l.producer.cfg.Topic, Partition: l.partition,
 		RequiredAcks: kafka.RequireAll, Compression: l.producer.codec,
-		Records: &reader{pieces: batch},
+		Records: &reader{pieces: batch, keepTime: l.producer.cfg.KeepTime},
 	})
 	if l.producer.life.Err() != nil && err != nil {
 		return io.ErrClosedPipe
@@ -316,6 +316,7 @@ func mayPass(err error) bool {
 // reader reads the records of a batch, once.
 type reader struct {
 	pieces     []piece
+	keepTime   bool
 	at         int // in the first piece
 	record     kafka.Record
 	key, value content
@@ -336,7 +337,12 @@ func (r *reader) ReadRecord() (*kafka.Record, error) {
 	}
 	from := &r.pieces[0].records[r.at]
 	r.at++
-	r.record = kafka.Record{Time: from.Time, Headers: from.Headers}
+	r.record = kafka.Record{Headers: from.Headers} // the zero time becomes that of the request
+	// A clock that ran ahead made a time that brokers refuse. It is cut here, each time a
+	// record is sent: where it waits for another try, the clock may be right by then.
+	if r.keepTime && from.Time.Before(time.Now()) {
+		r.record.Time = from.Time
+	}
 	if from.Key != nil {
 		r.key.Reset(from.Key)
 		r.record.Key = &r.key

@@ -16,10 +16,10 @@ import (
 
 // Record is one record of a topic.
 type Record struct {
-	Topic     string // set on reads; Produce ignores it
-	Partition int    // set on reads; Produce ignores it
-	Offset    int64  // set on reads; Produce ignores it
-	Time      time.Time
+	Topic     string    // set on reads; Produce ignores it
+	Partition int       // set on reads; Produce ignores it
+	Offset    int64     // set on reads; Produce ignores it
+	Time      time.Time // Produce ignores it, but for ProducerConfig.KeepTime
 	Key       []byte
 	Value     []byte
 	Headers   []Header
@@ -58,6 +58,11 @@ type ProducerConfig struct {
 	// go, and by what, such as a message's id: records with the same go to the
 	// same one, those with nil to any. With 1 all go to the key's own.
 	Spread func(r *Record) (over int, by []byte)
+	// KeepTime writes records with their Time, if it is not in the future. Without it
+	// each gets the time at which it is sent: retention deletes records of an old
+	// Time before anybody has read them, and brokers of Kafka 4 refuse one that is
+	// more than an hour ahead (message.timestamp.after.max.ms), however often it comes.
+	KeepTime bool
 }
 
 // Producer writes records to one topic, batched over all its callers. It is

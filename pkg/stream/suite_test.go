@@ -29,6 +29,7 @@ func suite(t *testing.T, broker string) {
 		"compression":       testCompression,
 		"offsets":           testOffsets,
 		"since":             testSince,
+		"times":             testTimes,
 		"too_large":         testTooLarge,
 		"group":             testGroup,
 		"stay":              testStay,
@@ -81,9 +82,33 @@ func makeTopic(t *testing.T, c *stream.Client, name string, partitions int) {
 
 func produce(t *testing.T, c *stream.Client, topic string, records ...stream.Record) {
 	t.Helper()
-	p := c.NewProducer(stream.ProducerConfig{Topic: topic})
+	p := c.NewProducer(stream.ProducerConfig{Topic: topic, KeepTime: true})
 	defer p.Close(t.Context())
 	require.NoError(t, p.Produce(t.Context(), records...))
+}
+
+// testTimes: a record of last month is as young as its neighbours for retention, and one of next month
+// is refused by no broker; unless its time is what is wanted of it.
+func testTimes(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 1)
+	before := time.Now().Truncate(time.Millisecond)
+	past, future := before.AddDate(0, -1, 0), before.AddDate(0, 1, 0)
+	for _, keep := range []bool{false, true} {
+		p := c.NewProducer(stream.ProducerConfig{Topic: topic, KeepTime: keep})
+		for _, at := range []time.Time{past, future, {}} {
+			require.NoError(t, p.Produce(t.Context(), stream.Record{Value: []byte("x"), Time: at}))
+		}
+		require.NoError(t, p.Close(t.Context()))
+	}
+	for offset := range int64(6) {
+		got, err := c.NewFetcher(topic, 0).Fetch(t.Context(), offset, stream.FetchOptions{})
+		require.NoError(t, err)
+		if at := got.Records[0].Time; offset == 3 {
+			require.Equal(t, past, at)
+		} else {
+			require.WithinRange(t, at, before, time.Now(), offset)
+		}
+	}
 }
 
 func values(from, to int) (records []stream.Record) {

@@ -152,13 +152,18 @@ func (s *services) producer(topic string, batchBytes int) *stream.Producer {
 // catalog says at that time: by messageId, so that a message that is sent again
 // meets its copy.
 func (s *services) events() *stream.Producer {
-	return s.keep(stream.ProducerConfig{Topic: s.cfg.Kafka.EventsTopic, Spread: func(r *stream.Record) (over int, by []byte) {
+	spread := func(r *stream.Record) (over int, by []byte) {
 		if over = s.catalog.Snapshot().Spread(string(r.Key)); over > 1 {
 			by = route.MessageID(r, r.Value)
 		}
 		return over, by
-	}})
+	}
+	return s.keep(stream.ProducerConfig{Topic: s.cfg.Kafka.EventsTopic, Spread: spread, KeepTime: s.receivedIsRecords()})
 }
+
+// receivedIsRecords tells whether an event was received when its record was written,
+// by the record's own time.
+func (s *services) receivedIsRecords() bool { return s.cfg.Kafka.ReceivedFrom == "record" }
 
 func (s *services) keep(cfg stream.ProducerConfig) *stream.Producer {
 	cfg.Compression = s.cfg.Kafka.Compression

@@ -62,6 +62,27 @@ func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// An event that waited, in a spool or as a dead letter, would be of the age of its receipt
+// to Kafka's retention, which deletes what is old whether or not it was read.
+func TestEventsAreAsYoungAsTheirRecords(t *testing.T) {
+	for from, kept := range map[string]bool{"header": false, "json:at": false, "record": true} {
+		t.Run(from, func(t *testing.T) {
+			cfg := config.Default()
+			cfg.Kafka.ReceivedFrom, cfg.Kafka.Brokers = from, []string{porttest.Free(t)}
+			startKafka(t, cfg.Kafka.Brokers[0])
+			s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, s.close()) }()
+			require.NoError(t, s.kafka.EnsureTopics(t.Context(), true, stream.Topic{Name: cfg.Kafka.EventsTopic, Partitions: 1}))
+			received := time.Now().AddDate(0, -1, 0).Truncate(time.Millisecond)
+			require.NoError(t, s.events().Produce(t.Context(), stream.Record{Key: []byte("web"), Value: []byte("{}"), Time: received}))
+			got, err := s.kafka.NewFetcher(cfg.Kafka.EventsTopic, 0).Fetch(t.Context(), 0, stream.FetchOptions{})
+			require.NoError(t, err)
+			require.Equal(t, kept, received.Equal(got.Records[0].Time), got.Records[0].Time)
+		})
+	}
+}
+
 // A broker that takes connections and never answers must not hold up the end
 // of a process.
 func TestClosingDoesNotWaitForBrokersThatAreAway(t *testing.T) {
