@@ -21,6 +21,9 @@ type Again struct {
 	Topic    string        // of the dead letters
 	Router   *route.Router // as the appenders have it
 	Validate bool          // as the collectors have it
+	// Retention is for how long Events' topic keeps a record by its time, where that is
+	// its event's time of receipt; 0: it is not, or for ever.
+	Retention time.Duration
 	// Events takes the events, Letters the notes that they were sent; nil
 	// Events: letters are only counted.
 	Events, Letters Producer
@@ -47,6 +50,8 @@ const (
 	LeftCut = "cut"
 	// LeftTooLarge: the events topic does not take it, which only sending it shows.
 	LeftTooLarge = "too_large"
+	// LeftTooOld: the events topic would delete it before it is filed.
+	LeftTooOld = "too_old"
 )
 
 // These bound what is finished though the run has been told to end: events, and the
@@ -158,6 +163,10 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 	if left == "" && l.Refused() {
 		left = a.judge(to.Line, l.Reason)
 	}
+	// A tenth of the retention is for the appender to read and file it.
+	if left == "" && a.Retention > 0 && time.Since(r.Time) > a.Retention-a.Retention/10 {
+		left = LeftTooOld
+	}
 	return r, left
 }
 
@@ -204,6 +213,7 @@ var descriptions = map[string]string{
 	route.ReasonSource:             "no valid source id where kafka.source_from says",
 	route.ReasonReceived:           "no time of receipt of 2000 to 2099 where kafka.received_from says",
 	"unfit_line":                   "a value that its producer vouched for, and that is no line",
+	LeftTooOld:                     "older than the events topic keeps records by their own times (its retention.ms): it would be deleted before it is filed",
 	LeftTooLarge:                   "too large for the events topic (its max.message.bytes)",
 	LeftCut:                        "too large for the dead letters too: its value was cut",
 }

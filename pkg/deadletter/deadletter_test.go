@@ -468,6 +468,47 @@ func TestALetterIsAsOldAsItsEvent(t *testing.T) {
 	require.Equal(t, received.UnixMilli(), sent[0].Time.UnixMilli(), "its hour")
 }
 
+// Where a record's time is its event's receipt, Kafka deletes those that are older than it keeps
+// them, which may be before an appender has read them.
+func TestWhatTheEventsTopicWouldDeleteIsLeft(t *testing.T) {
+	const day = 24 * time.Hour
+	for hazard, c := range map[string]struct {
+		letter    stream.Record
+		from      string
+		retention time.Duration
+		left      map[string]int64
+	}{
+		"older":                  {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 7 * day, map[string]int64{LeftTooOld: 1}},
+		"about_as_old":           {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 31 * day, map[string]int64{LeftTooOld: 1}},
+		"younger":                {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 60 * day, nil},
+		"kept_for_ever":          {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 0, nil},
+		"not_taken_anyway":       {found(`{"a":1}`, "invalid_source"), "record", day, map[string]int64{"invalid_source": 1}},
+		"refused":                {refused("web", "m", `{"type":"page"}`, "no_user"), "record", 7 * day, map[string]int64{LeftTooOld: 1}},
+		"refused_written_lately": {later(refused("web", "m", `{"type":"page"}`, "no_user")), "record", 7 * day, map[string]int64{LeftTooOld: 1}},
+		"refused_of_its_hour":    {later(refused("web", "m", `{"type":"page"}`, "no_user")), "record", 0, nil},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(time.Until(received.Add(30 * day)))
+				m := memory{}
+				require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), c.letter))
+				run := again(t, m, false, "header", c.from)
+				run.Retention = c.retention
+				tally, err := run.Run(t.Context(), Window{})
+				require.NoError(t, err)
+				sent := m.events()
+				if c.left != nil {
+					require.Equal(t, c.left, tally.Left)
+					require.Empty(t, sent)
+					return
+				}
+				require.Empty(t, tally.Left)
+				require.Equal(t, received.UnixMilli(), sent[0].Time.UnixMilli(), "its hour")
+			})
+		})
+	}
+}
+
 // later is a letter that came to lie in the topic long after its event.
 func later(r stream.Record) stream.Record {
 	r.Time = r.Time.AddDate(0, 0, 29)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,7 @@ func suite(t *testing.T, broker string) {
 		"offsets":           testOffsets,
 		"since":             testSince,
 		"times":             testTimes,
+		"retention":         func(t *testing.T, c *stream.Client, topic string) { testRetention(t, c, broker, topic) },
 		"too_large":         testTooLarge,
 		"group":             testGroup,
 		"stay":              testStay,
@@ -73,6 +75,49 @@ func testSince(t *testing.T, c *stream.Client, topic string) {
 	}
 	_, err := c.Since(t.Context(), topic+"-none", at)
 	require.ErrorIs(t, err, stream.ErrNoTopic)
+}
+
+// testRetention: for how long a record is kept by its own time.
+func testRetention(t *testing.T, c *stream.Client, broker, topic string) {
+	for name, want := range map[string]struct {
+		ms, kind string
+		keeps    time.Duration
+	}{
+		"hours": {"7200000", "CreateTime", 2 * time.Hour},
+		"ever":  {"-1", "CreateTime", 0},
+		"most":  {"9223372036854775807", "CreateTime", time.Duration(math.MaxInt64 / 1_000_000 * 1_000_000)},
+		"other": {"7200000", "LogAppendTime", 0},
+	} {
+		topic := topic + "-" + name
+		configuredTopic(t, broker, topic, map[string]string{"retention.ms": want.ms, "message.timestamp.type": want.kind})
+		got, err := c.Retention(t.Context(), topic)
+		require.NoError(t, err, name)
+		require.Equal(t, want.keeps, got, name)
+	}
+	_, err := c.Retention(t.Context(), topic+"-none")
+	require.Error(t, err)
+}
+
+// configuredTopic does what kafka-topics.sh --create --config does.
+func configuredTopic(t *testing.T, broker, topic string, config map[string]string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	require.NoError(t, err)
+	defer client.Close()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	rt := kmsg.NewCreateTopicsRequestTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, 1, 1
+	for name, value := range config {
+		entry := kmsg.NewCreateTopicsRequestTopicConfig()
+		entry.Name, entry.Value = name, &value
+		rt.Configs = append(rt.Configs, entry)
+	}
+	req.Topics = append(req.Topics, rt)
+	res, err := req.RequestWith(t.Context(), client)
+	require.NoError(t, err)
+	for _, answer := range res.Topics {
+		require.NoError(t, kerr.ErrorForCode(answer.ErrorCode))
+	}
 }
 
 func makeTopic(t *testing.T, c *stream.Client, name string, partitions int) {

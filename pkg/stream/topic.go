@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -74,6 +75,8 @@ func (c *Client) compacted(ctx context.Context, t Topic) error {
 const (
 	cleanupPolicy   = "cleanup.policy"
 	maxMessageBytes = "max.message.bytes"
+	retentionMillis = "retention.ms"
+	timestampType   = "message.timestamp.type"
 )
 
 // settings are the configuration of a topic that is not the brokers' own.
@@ -163,6 +166,24 @@ func (c *Client) MaxRecordBytes(ctx context.Context, topic string) (int, error) 
 		return 0, fmt.Errorf("describe topic %q: its %s is %q: %w", topic, maxMessageBytes, value, err)
 	}
 	return n, nil
+}
+
+// Retention returns for how long the topic keeps a record by the time that it is written
+// with; 0: for ever, or by the time at which the brokers had it.
+func (c *Client) Retention(ctx context.Context, topic string) (time.Duration, error) {
+	value, err := c.topicConfig(ctx, topic, retentionMillis)
+	if err != nil {
+		return 0, err
+	}
+	ms, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("describe topic %q: its %s is %q: %w", topic, retentionMillis, value, err)
+	}
+	kind, err := c.topicConfig(ctx, topic, timestampType)
+	if err != nil || kind == "LogAppendTime" || ms < 0 {
+		return 0, err
+	}
+	return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond, nil
 }
 
 // topicConfig returns a topic's value of a setting.

@@ -15,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 func newSourcesRedriveCommand(a *app) *cobra.Command {
@@ -29,7 +30,8 @@ func newSourcesRedriveCommand(a *app) *cobra.Command {
 		Short: "Send dead letters again that would be taken now",
 		Long: `Look at dead letters again, by the configuration as it is now, and write those that would be taken to
 the events topic, with the time of receipt and the messageId that they had: they go into files of the hour
-and day in which they were received. The others are counted by their reason and stay.
+and day in which they were received. The others are counted by their reason and stay. With
+kafka.received_from: record, those older than the events topic's retention.ms stay, too: Kafka would delete them unread.
 
 A dead letter that was sent again is noted in the dead letters, and not sent another time, however
 often this runs; a lease in Redis (redis.url) has one run at a time. If it is cut off between the two, at most the letters of one fetch (1 MiB) are sent twice:
@@ -55,6 +57,14 @@ copies are left out by their messageId, if appenders still remember it (appender
 						seen[l.Source] = true
 						return (len(args) == 0 || slices.Contains(args, l.Source)) && (len(reasons) == 0 || slices.Contains(reasons, l.Reason))
 					},
+				}
+				if s.receivedIsRecords() {
+					again.Retention, err = stream.Patiently(c.Context(), func() (time.Duration, error) {
+						return s.kafka.Retention(c.Context(), s.cfg.Kafka.EventsTopic)
+					})
+					if err != nil {
+						return fmt.Errorf("redrive: with kafka.received_from: record the events topic deletes letters that are older than its retention, which has to be known: %w", err)
+					}
 				}
 				if !dryRun {
 					if catalogOf(c.Context(), s) == nil {
