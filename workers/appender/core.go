@@ -124,7 +124,7 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	seen := min(received, now)
 	if _, ok := c.open[stream]; !ok {
 		c.epoch++
-		c.due(stream, c.deadline(max(seen, c.progress)))
+		c.due(stream, c.begun(seen))
 		c.spool.Note(stream, c.open[stream])
 	}
 	if len(c.doubles) > 0 {
@@ -192,11 +192,20 @@ func (c *core) due(stream ledger.Stream, deadline int64) {
 	c.open[stream], c.soonest = deadline, min(c.soonest, deadline)
 }
 
-// deadline is when a file that is begun at that progress is over: at
-// the next turn of roll_every, when stragglers were awaited. A record that
-// comes hours late opens a file that waits for the next turn as well, so that
-// late records do not make a file each; and a reader that is behind passes the
-// turn by what it reads, not by the clock, so that it makes no tiny files.
+// begun is the deadline of a file whose first record was received at seen. One
+// that comes hours late opens a file that waits for the next turn, so that late
+// records do not make a file each; but not a straggler of the turn whose stragglers
+// are still awaited: its hour would be incomplete until then.
+func (c *core) begun(seen int64) int64 {
+	if d := c.deadline(seen); d > c.progress {
+		return d
+	}
+	return c.deadline(c.progress)
+}
+
+// deadline is when a file that is begun at that progress is over: at the next
+// turn of roll_every, when stragglers were awaited. A reader that is behind passes
+// the turn by what it reads, not by the clock, so that it makes no tiny files.
 func (c *core) deadline(progress int64) int64 {
 	d := c.turn(progress) + c.cfg.grace.Milliseconds()
 	// The same moment for all files of the partition, and an even spread over

@@ -97,6 +97,22 @@ func TestStragglersOfTheGraceGoIntoTheirFile(t *testing.T) {
 	require.Equal(t, []string{"a/0-2"}, files(c.cut()))
 }
 
+// The last record of an hour, of a source that had no other, may come when the first of the
+// next hour was read.
+func TestAStragglerThatOpensAFileIsOfItsTurn(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	c.cfg.partition, c.cfg.jitter = 1, 3*time.Minute
+	feed(t, c, "a@59")
+	over := c.open[ledger.StreamOf("a", t0)]
+	require.Greater(t, over, t0+hour+61_000, "the jitter is waited for, too")
+	feed(t, c, "b@61", "c@59")
+	require.Equal(t, over, c.open[ledger.StreamOf("c", t0)])
+	feed(t, c, "b@64")
+	b := c.cut()
+	require.Equal(t, []string{"a/0-0", "c/2-2"}, files(b))
+	require.Equal(t, t0+hour, b.CompleteThrough, "the hour")
+}
+
 func TestLateRecordsWaitForTheNextTurn(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@30", "b@121")
