@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 // ghosts lets every PUT below the prefix time out and arrive later, when
@@ -217,6 +218,52 @@ func TestOutboxOfSeveralEntries(t *testing.T) {
 		seqs = append(seqs, j.File.Seq)
 	}
 	require.Equal(t, []int64{1, 1, 2, 2, 3, 3}, seqs)
+}
+
+// halfWritten takes a call's first record, and fails for the others until the last try.
+type halfWritten struct {
+	*bench
+	tries, last int
+	tooLarge    bool
+}
+
+func (h *halfWritten) Produce(ctx context.Context, records ...stream.Record) error {
+	if h.tries++; h.tries >= h.last {
+		return h.bench.Produce(ctx, records...)
+	}
+	if h.tries > 1 { // the first is in the topic by now
+		return &stream.Unwritten{Failed: records, Err: errors.New("no leader")}
+	}
+	if err := h.bench.Produce(ctx, records[0]); err != nil {
+		return err
+	}
+	if h.tooLarge {
+		return &stream.Unwritten{TooLarge: records[1:], Err: stream.ErrRecordTooLarge}
+	}
+	return &stream.Unwritten{Failed: records[1:], Err: errors.New("no leader")}
+}
+
+// TestJobsThatAreInTheTopicAreNotSentAgain: the partitions of the others may have no leader for hours.
+func TestJobsThatAreInTheTopicAreNotSentAgain(t *testing.T) {
+	for name, tooLarge := range map[string]bool{"no_leader": false, "max_message_bytes_was_too_small": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				jobs := &halfWritten{bench: b, last: 5, tooLarge: tooLarge}
+				b.deps.Jobs = jobs
+				base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+				require.NoError(t, err)
+				_, err = b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+				require.NoError(t, err)
+				require.Equal(t, 5, jobs.tries)
+				var owed []string
+				for _, j := range b.jobs {
+					owed = append(owed, j.Destination)
+				}
+				require.Equal(t, []string{"ws/a", "ws/b"}, owed)
+			})
+		})
+	}
 }
 
 // TestACommitThatFailsChangesNothing: the hint is one, and the generation may

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -154,7 +155,14 @@ func (r *Rotator) dispatch(ctx context.Context, lg *slog.Logger, e *ledger.Entry
 	if len(jobs) == 0 {
 		return nil
 	}
-	return r.retry(ctx, lg, "enqueue copy jobs", func() error { return r.deps.Jobs.Produce(ctx, jobs...) }, nil)
+	return r.retry(ctx, lg, "enqueue copy jobs", func() error {
+		err := r.deps.Jobs.Produce(ctx, jobs...)
+		// Those of a partition that has a leader are in the topic: all the others
+		// would come again with each try for one that has none.
+		left, tooLarge := stream.NotWritten(err, jobs)
+		jobs = slices.Concat(left, tooLarge)
+		return err
+	}, nil)
 }
 
 // commit tells Kafka how far the ledger is.
