@@ -46,7 +46,7 @@ type Config struct {
 	SourceFrom   string // header, key or json:PATH
 	ReceivedFrom string // header, record or json:PATH
 	RollEvery    time.Duration
-	Grace        time.Duration // stragglers are awaited so long after the turn
+	Grace        time.Duration // stragglers are awaited so long after the turn; negative: they are not
 	MaxBytes     int64         // of an object
 	Memory       int64         // bytes that open files may hold
 	DiskFree     int64         // reading pauses below this much free disk; 0: never
@@ -139,7 +139,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	cfg.SourceFrom = cmp.Or(cfg.SourceFrom, "header")
 	cfg.ReceivedFrom = cmp.Or(cfg.ReceivedFrom, "header")
 	cfg.RollEvery = cmp.Or(cfg.RollEvery, time.Hour)
-	cfg.Grace = min(cmp.Or(cfg.Grace, 10*time.Second), cfg.RollEvery)
+	cfg.Grace = max(0, min(cmp.Or(cfg.Grace, 10*time.Second), cfg.RollEvery))
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 100_000_000)
 	cfg.Memory = cmp.Or(cfg.Memory, 512<<20)
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 20*time.Second)

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,6 +58,14 @@ func files(b *segment.Batch) []string {
 
 func entry(low int64, through ...ledger.Through) *ledger.Entry {
 	return &ledger.Entry{Seq: 7, LowWatermark: low, SealedThrough: through}
+}
+
+func TestGraces(t *testing.T) {
+	for grace, want := range map[time.Duration]time.Duration{0: 10 * time.Second, -1: 0, time.Millisecond: time.Millisecond, time.Hour: time.Minute} {
+		a, err := New(Config{DataDir: t.TempDir(), RollEvery: time.Minute, Grace: grace}, Deps{Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		require.Equal(t, want, a.coreConfig(0).grace, grace)
+	}
 }
 
 func TestCatchingUpMakesNoTinyFiles(t *testing.T) {

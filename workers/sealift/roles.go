@@ -123,21 +123,14 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 	if err != nil {
 		return err
 	}
-	c := s.cfg.Appender
-	a.appender, err = appender.New(appender.Config{
-		Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation, DataDir: c.DataDir,
-		SourceFrom: s.cfg.Kafka.SourceFrom, ReceivedFrom: s.cfg.Kafka.ReceivedFrom,
-		RollEvery: c.RollEvery, Grace: c.Grace, MaxBytes: int64(c.MaxBytes), Memory: int64(c.Memory),
-		DiskFree: int64(c.DiskFree), Level: c.Level, SealOnStop: c.SealOnStop,
-		DedupWindow: c.DedupWindow, DedupMemory: int64(c.DedupMemory),
-	}, appender.Deps{
+	a.appender, err = appender.New(appenderConfig(s.cfg), appender.Deps{
 		Log: appender.KafkaLog{Client: s.kafka},
 		Join: func(worker string) (appender.Membership, error) {
 			return s.kafka.Join(stream.GroupConfig{
 				ID: s.cfg.Kafka.Group, Topics: []string{s.cfg.Kafka.EventsTopic},
 				Worker: worker, SessionTimeout: s.cfg.Kafka.SessionTimeout,
 				// What is open waits on the disk: another owner would read it all again.
-				Stay: !c.SealOnStop,
+				Stay: !s.cfg.Appender.SealOnStop,
 			})
 		},
 		DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
@@ -147,6 +140,17 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 		a.add(appenderRole, a.appender)
 	}
 	return err
+}
+
+func appenderConfig(cfg config.Config) appender.Config {
+	c := cfg.Appender
+	return appender.Config{
+		Topic: cfg.Kafka.EventsTopic, Incarnation: cfg.Kafka.Incarnation, DataDir: c.DataDir,
+		SourceFrom: cfg.Kafka.SourceFrom, ReceivedFrom: cfg.Kafka.ReceivedFrom,
+		RollEvery: c.RollEvery, Grace: cmp.Or(c.Grace, -1), MaxBytes: int64(c.MaxBytes), Memory: int64(c.Memory),
+		DiskFree: int64(c.DiskFree), Level: c.Level, SealOnStop: c.SealOnStop,
+		DedupWindow: c.DedupWindow, DedupMemory: int64(c.DedupMemory),
+	}
 }
 
 func (a *assembly) addCopier(s *services) error {

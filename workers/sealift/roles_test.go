@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,4 +30,14 @@ func TestTheAuditorsReadsAreTriedAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, roles.roles[0].ready(t.Context()))
 	require.Equal(t, 2, asked)
+}
+
+// A zero of a role's Config is its default, and one of the configuration is none.
+func TestZerosOfTheConfigurationAreNoDefaults(t *testing.T) {
+	cfg := config.Default()
+	require.Equal(t, 10*time.Second, appenderConfig(cfg).Grace)
+	require.Equal(t, cfg.Copier.ReplayConcurrency, copierConfig(cfg).ReplayConcurrency)
+	cfg.Appender.Grace, cfg.Copier.ReplayConcurrency = 0, 0
+	require.Negative(t, appenderConfig(cfg).Grace)
+	require.Negative(t, copierConfig(cfg).ReplayConcurrency)
 }
