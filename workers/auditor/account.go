@@ -98,7 +98,8 @@ func (d *account) close(o owed, c closing) {
 		return
 	}
 	d.Delivered.add(o.sum())
-	d.Newest, d.Last = max(d.Newest, o.received()), max(d.Last, c.at)
+	// A collector's clock may have been ahead: nothing is received after it is delivered.
+	d.Newest, d.Last = max(d.Newest, min(o.received(), c.at)), max(d.Last, c.at)
 }
 
 // debts is how many files are open.

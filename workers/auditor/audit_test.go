@@ -565,3 +565,13 @@ func TestConfigIsChecked(t *testing.T) {
 		require.Error(t, err, c)
 	}
 }
+
+// A file whose collector's clock was a year ahead is not the newest for a year.
+func TestTheNewestFileIsNotOfTheFuture(t *testing.T) {
+	a := accounts{}
+	for i, received := range []int64{1000, 9_000_000, 3000} {
+		a.take(pair{one, owed{int64(i + 1), 0, received, 1, 1}, &closing{delivery.Delivered, int64(i+1) * 1100}})
+	}
+	require.EqualValues(t, 3000, a[one].Newest)
+	require.EqualValues(t, 3300, a[one].Last)
+}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -191,6 +192,8 @@ func TestDestinationMetrics(t *testing.T) {
 
 	m.arrived(acmeOne, 1795356000000)
 	require.Equal(t, int64(1795356000001), m.latest[acmeOne], "an older file came later")
+	m.arrived(acmeOne, time.Now().AddDate(1, 0, 0).UnixMilli())
+	require.LessOrEqual(t, m.latest[acmeOne], time.Now().UnixMilli(), "nothing is received after it is delivered")
 }
 
 // When a destination that is given a rest is tried again is known as well.

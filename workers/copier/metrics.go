@@ -118,8 +118,10 @@ func (m *metrics) delivered(dest string, f *ledger.File, put destination.Result,
 }
 
 // arrived notes a file that was delivered, whose first record was received at
-// that time, in unix ms. Files do not arrive in order.
+// that time, in unix ms. Files do not arrive in order; and one that a collector's
+// clock dated ahead must not hide how old the next ones are.
 func (m *metrics) arrived(dest string, received int64) {
+	received = min(received, time.Now().UnixMilli())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if received > m.latest[dest] {
