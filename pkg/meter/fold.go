@@ -147,7 +147,7 @@ func load(ctx context.Context, staging objstore.Store, most int, log *slog.Logge
 					}
 					adding.Lock()
 					defer adding.Unlock()
-					l.sum.add(p, time.Now())
+					l.sum.add(p, info.LastModified, time.Now())
 					return nil
 				})
 			}
@@ -221,13 +221,19 @@ func readPage(ctx context.Context, staging objstore.Store, key string, log *slog
 	return p, ok, nil
 }
 
-// add adds a page, which it does not count yet.
-func (s *Sum) add(p Page, now time.Time) {
+// add adds a page, which it does not count yet. One that was stored long before its
+// end is of a clock that ran ahead, and its times are set back by that: they would
+// be the last of their destinations for as long as that clock was wrong by.
+func (s *Sum) add(p Page, stored, now time.Time) {
+	ahead := p.To - stored.UnixMilli()
+	if stored.IsZero() || ahead < time.Minute.Milliseconds() { // stores round, and clocks differ
+		ahead = 0
+	}
 	s.Folded[p.Worker] = Folded{Through: max(s.Folded[p.Worker].Through, p.Number), At: now.UnixMilli()}
 	if s.Since == 0 || p.From < s.Since {
 		s.Since = p.From
 	}
 	for id, a := range p.Destinations {
-		s.Destinations[id] = s.Destinations[id].Plus(a)
+		s.Destinations[id] = s.Destinations[id].Plus(a.setBack(ahead))
 	}
 }

@@ -86,6 +86,27 @@ type Trouble struct {
 // Failing reports whether the last try failed.
 func (a Account) Failing() bool { return a.Trouble != nil && a.Trouble.At > a.Delivered }
 
+// setBack returns what is known with times that are so many ms earlier; since when
+// tries have failed may have been noted before the clock was wrong.
+func (a Account) setBack(ms int64) Account {
+	if ms == 0 {
+		return a
+	}
+	if a.Delivered > 0 {
+		a.Delivered -= ms
+	}
+	if a.Trouble != nil {
+		t := *a.Trouble
+		t.At -= ms
+		t.Since = min(t.Since, t.At)
+		if t.Until > 0 {
+			t.Until -= ms
+		}
+		a.Trouble = &t
+	}
+	return a
+}
+
 // Plus returns what both know.
 func (a Account) Plus(o Account) Account {
 	sum := Account{Counts: a.Counts.Plus(o.Counts), Delivered: max(a.Delivered, o.Delivered), Trouble: a.Trouble}

@@ -113,6 +113,38 @@ func TestTheLastTryTells(t *testing.T) {
 	}
 }
 
+// TestAClockThatRanAheadHidesNothing: its trouble, or its success, would be the last one for a year.
+func TestAClockThatRanAheadHidesNothing(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	staging := objstore.NewMemory("staging")
+	now := time.Now()
+	page := func(worker string, ahead time.Duration, a Account) {
+		at := now.Add(ahead).UnixMilli()
+		p := Page{Worker: worker, Number: at, From: at, To: at, Destinations: map[string]Account{one: a}}
+		_, err := staging.Put(t.Context(), PageKey(worker, at), bytes.NewReader(p.Encode()), objstore.PutOptions{})
+		require.NoError(t, err)
+	}
+	read := func() Account {
+		all, _, err := Read(t.Context(), staging)
+		require.NoError(t, err)
+		return all[one]
+	}
+	ms := func(d time.Duration) int64 { return now.Add(d).UnixMilli() }
+	page("ahead", year, Account{
+		Delivered: ms(year - 2*time.Second),
+		Trouble:   &Trouble{Reason: "put_denied", Since: ms(-time.Hour), At: ms(year - time.Second), Until: ms(year + time.Minute)},
+	})
+	a := read()
+	require.True(t, a.Failing(), "the order of its tries stays")
+	require.InDelta(t, ms(-2*time.Second), a.Delivered, 1000)
+	require.InDelta(t, ms(-time.Second), a.Trouble.At, 1000)
+	require.InDelta(t, ms(time.Minute), a.Trouble.Until, 1000)
+	require.Equal(t, ms(-time.Hour), a.Trouble.Since)
+	require.NoError(t, Fold(t.Context(), staging, quiet))
+	page("right", 0, Account{Delivered: ms(0)})
+	require.False(t, read().Failing(), "it works again")
+}
+
 func TestBook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
