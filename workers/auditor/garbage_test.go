@@ -249,13 +249,15 @@ func TestOrphansAreLookedForDaily(t *testing.T) {
 	r := newRig(t, nil)
 	r.seal(log0, time.Hour, nil, "a")
 	r.audit()
-	f := file(log0, 0, 0, "orphan")
-	r.stage(f.StagedKey, "x")
-	require.Zero(t, r.audit().Orphans)
-	h := r.hintOf(log0)
-	h.Orphans -= (25 * time.Hour).Milliseconds()
-	require.NoError(t, h.store(t.Context(), r.staging, log0))
-	require.EqualValues(t, 1, r.audit().Orphans)
+	for _, ago := range []time.Duration{25 * time.Hour, -365 * 24 * time.Hour} { // by a clock that was a year ahead
+		f := file(log0, 0, 0, "orphan")
+		r.stage(f.StagedKey, "x")
+		require.Zero(t, r.audit().Orphans)
+		h := r.hintOf(log0)
+		h.Orphans -= ago.Milliseconds()
+		require.NoError(t, h.store(t.Context(), r.staging, log0))
+		require.EqualValues(t, 1, r.audit().Orphans)
+	}
 }
 
 func TestADeletionThatFailsIsRepeated(t *testing.T) {

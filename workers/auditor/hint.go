@@ -120,9 +120,11 @@ func (h hint) store(ctx context.Context, staging objstore.Store, l ledger.Log) e
 	return err
 }
 
-// orphansDue reports whether it is time to look for orphans again: daily.
+// orphansDue reports whether it is time to look for orphans again: daily, and when
+// the last look was by a clock that was ahead.
 func (h hint) orphansDue(now time.Time) bool {
-	return now.Sub(time.UnixMilli(h.Orphans)) >= 24*time.Hour
+	since := now.Sub(time.UnixMilli(h.Orphans))
+	return since < 0 || since >= 24*time.Hour
 }
 
 // places is the hint without its accounts, as a copy.
