@@ -81,9 +81,10 @@ func answer(w http.ResponseWriter, no *refusal) int {
 	header.Set("Content-Type", "application/json")
 	switch {
 	case no.after > 0:
-		seconds := int64((no.after + time.Second - 1) / time.Second)
-		header.Set("Retry-After", strconv.FormatInt(seconds, 10))
-		header.Set("X-RateLimit-Reset", strconv.FormatInt(time.Now().Unix()+seconds, 10))
+		seconds := strconv.FormatInt(int64((no.after+time.Second-1)/time.Second), 10)
+		header.Set("Retry-After", seconds)
+		// Not the time of day that others put there: analytics.js waits for so many seconds.
+		header.Set("X-RateLimit-Reset", seconds)
 	case no.retry:
 		// Spread: all clients of an outage come back.
 		header.Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))

@@ -70,9 +70,7 @@ func TestRateLimits(t *testing.T) {
 				got := strconv.Itoa(r.Code)
 				if after := r.Header().Get("Retry-After"); after != "" {
 					got += " " + after + "s"
-					seconds, err := strconv.Atoi(after)
-					require.NoError(t, err)
-					require.Equal(t, strconv.FormatInt(time.Now().Unix()+int64(seconds), 10), r.Header().Get("X-RateLimit-Reset"), hazard)
+					require.Equal(t, after, r.Header().Get("X-RateLimit-Reset"), "%s: analytics.js waits for so many seconds", hazard)
 				}
 				require.Equal(t, s.want, got, "%s, step %d", hazard, i)
 				require.Equal(t, r.Code == http.StatusOK, len(b.topic.take()) == s.events, "%s: all or nothing", hazard)
