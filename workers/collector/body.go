@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sealift/sealift/pkg/event"
 )
@@ -20,6 +21,9 @@ const (
 	// refused: a client that is still writing would see a reset connection
 	// instead of the answer.
 	lingering = 2 << 20 // 2 MiB
+	// progress is how much of a body has to come within Config.BodyTimeout. A phone on a
+	// slow network needs minutes for a full batch, and would send it again from its start.
+	progress = 64 << 10 // 64 KiB
 )
 
 // buffers are kept by their size: a body that has just begun gets no large one.
@@ -49,7 +53,7 @@ func freeBody(b []byte) {
 // readBody reads a request's body as it comes into a buffer that freeBody
 // takes back, and counts its bytes: a client that announces much and sends little
 // holds little.
-func (c *Collector) readBody(r *http.Request, g *grant) ([]byte, *refusal) {
+func (c *Collector) readBody(w http.ResponseWriter, r *http.Request, g *grant) ([]byte, *refusal) {
 	if r.ContentLength > event.MaxBody {
 		return nil, tooLarge()
 	}
@@ -58,7 +62,7 @@ func (c *Collector) readBody(r *http.Request, g *grant) ([]byte, *refusal) {
 	default:
 		return nil, refuse(http.StatusUnsupportedMediaType, "content_encoding", "Content-Encoding: send gzip or none")
 	}
-	body, err := fill(r.Body, g)
+	body, err := fill(&steady{from: r.Body, left: progress, renew: func() { c.giveTime(w) }}, g)
 	switch {
 	case err == nil:
 		return body, nil
@@ -67,8 +71,33 @@ func (c *Collector) readBody(r *http.Request, g *grant) ([]byte, *refusal) {
 	case errors.Is(err, errLarge):
 		return nil, tooLarge()
 	}
-	// The network's fault, and worth a retry.
-	return nil, retryLater(http.StatusRequestTimeout, "body_not_received", "the body did not arrive whole and in time: send it again")
+	// The network's fault, and worth a retry. Not 408: most SDKs drop what is answered so.
+	return nil, retryLater(http.StatusServiceUnavailable, "body_not_received", "the body did not arrive whole and in time: send it again")
+}
+
+// steady reads a body, and calls renew whenever progress bytes more have come.
+type steady struct {
+	from  io.Reader
+	renew func()
+	left  int // bytes until the next renewal
+}
+
+// Read implements io.Reader.
+func (s *steady) Read(p []byte) (int, error) {
+	n, err := s.from.Read(p)
+	if s.left -= n; s.left <= 0 {
+		s.left = progress
+		s.renew()
+	}
+	return n, err
+}
+
+// giveTime puts off the deadlines that the server set when the request began.
+func (c *Collector) giveTime(w http.ResponseWriter) {
+	control, now := http.NewResponseController(w), time.Now()
+	// A ResponseWriter without a connection, as of tests, has no deadlines.
+	_ = control.SetReadDeadline(now.Add(c.cfg.BodyTimeout))
+	_ = control.SetWriteDeadline(now.Add(c.writeTimeout()))
 }
 
 // inflate returns what a body holds, which it frees, if it is gzip. Inflated size is

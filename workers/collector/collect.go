@@ -19,7 +19,7 @@ const recordOverhead = 416 // bytes
 
 // collect takes a request of the POST paths; no refusal means that all of it is in
 // Kafka, the events that are rejected as dead letters.
-func (c *Collector) collect(r *http.Request, kind event.Kind) (rejected map[event.Reason][]int, no *refusal) {
+func (c *Collector) collect(w http.ResponseWriter, r *http.Request, kind event.Kind) (rejected map[event.Reason][]int, no *refusal) {
 	c.metrics.inFlightRequests.Inc()
 	defer c.metrics.inFlightRequests.Dec()
 	if !c.loaded() {
@@ -30,7 +30,7 @@ func (c *Collector) collect(r *http.Request, kind event.Kind) (rejected map[even
 	}
 	g := &grant{budget: &c.inFlight}
 	defer g.release()
-	body, no := c.readBody(r, g)
+	body, no := c.readBody(w, r, g)
 	if no != nil {
 		return nil, no
 	}

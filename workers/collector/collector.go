@@ -49,8 +49,11 @@ type Config struct {
 	// AnswerWithin is how long a request waits for Kafka before it is
 	// answered 503. Default: 8s; the least patient SDKs wait for ten.
 	AnswerWithin time.Duration
-	// HeaderTimeout and BodyTimeout bound how long a client may take to send
-	// a request's header, and all of it. Default: 10s and 30s.
+	// HeaderTimeout bounds how long a client may take to send a request's header.
+	// Default: 10s.
+	//
+	// BodyTimeout bounds how long it may take to send all of the request, or, of one that
+	// is larger, each 64 KiB of its body. Default: 30s.
 	HeaderTimeout, BodyTimeout time.Duration
 	// IdleTimeout bounds how long a connection may wait for its next request.
 	// Default: 2m.

@@ -223,8 +223,8 @@ func TestBodiesThatDoNotArriveAreRetried(t *testing.T) {
 	b := newBench(t, Config{Listen: "127.0.0.1:0", BodyTimeout: time.Second, HeaderTimeout: time.Second})
 	url, stop := running(t, b)
 	const head = "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
-	require.Equal(t, http.StatusRequestTimeout, raw(t, url, head+`{"writeKey":"wk_web",`, false), "slow body")
-	require.Equal(t, http.StatusRequestTimeout, raw(t, url, head+`{"writeKey":"wk_web"}`, true), "cut off body")
+	require.Equal(t, http.StatusServiceUnavailable, raw(t, url, head+`{"writeKey":"wk_web",`, false), "slow body")
+	require.Equal(t, http.StatusServiceUnavailable, raw(t, url, head+`{"writeKey":"wk_web"}`, true), "cut off body")
 	require.Zero(t, raw(t, url, "POST /v1/track HTTP/1.1\r\nHost: x\r\nX-Slow: ", false), "slow header")
 	require.Zero(t, b.inFlight.used.Load())
 	require.Empty(t, b.topic.take())
@@ -244,7 +244,7 @@ func TestSlowBodiesHoldOnlyWhatTheySent(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, b.inFlight.used.Load(), int64(8<<10))
 	require.NoError(t, write.CloseWithError(errors.New("reset")))
-	require.Equal(t, http.StatusRequestTimeout, <-done)
+	require.Equal(t, http.StatusServiceUnavailable, <-done)
 	require.Zero(t, b.inFlight.used.Load())
 }
 

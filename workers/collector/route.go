@@ -83,7 +83,7 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 	if r.Method != http.MethodPost {
 		return kind.String(), c.refuse(w, wrongMethod(w, http.MethodPost))
 	}
-	rejected, no := c.collect(r, kind)
+	rejected, no := c.collect(w, r, kind)
 	if c.count(no); no != nil {
 		linger(r.Body)
 		return kind.String(), answer(w, no)

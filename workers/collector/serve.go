@@ -85,12 +85,17 @@ func (c *Collector) server() *http.Server {
 		Handler:           c.Handler(),
 		ReadHeaderTimeout: c.cfg.HeaderTimeout,
 		ReadTimeout:       c.cfg.BodyTimeout,
-		WriteTimeout:      c.cfg.BodyTimeout + c.cfg.AnswerWithin + 10*time.Second,
+		WriteTimeout:      c.writeTimeout(),
 		IdleTimeout:       c.cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          slog.NewLogLogger(c.deps.Log.Handler(), slog.LevelDebug),
 	}
+}
+
+// writeTimeout is how long it takes to read the rest of a request, and to answer it.
+func (c *Collector) writeTimeout() time.Duration {
+	return c.cfg.BodyTimeout + c.cfg.AnswerWithin + 10*time.Second
 }
 
 // drain ends what runs, in order: 1. readiness  2. intake  3. requests  4. what Kafka's

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -195,8 +196,8 @@ func TestSlowClientsAreCut(t *testing.T) {
 	}{
 		"request_line_in_bytes":   {"", "400"},
 		"header_a_byte_at_a_time": {"POST /v1/track HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""},
-		"body_a_byte_at_a_time":   {"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n", "408"},
-		"chunk_a_byte_at_a_time":  {"POST /v1/track HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7a120\r\n", "408"},
+		"body_a_byte_at_a_time":   {"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n", "503"},
+		"chunk_a_byte_at_a_time":  {"POST /v1/track HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7a120\r\n", "503"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			start := time.Now()
@@ -266,7 +267,7 @@ func TestASlowStreamIsCutAndNotItsConnection(t *testing.T) {
 	go func() { _, _ = io.WriteString(write, `{"writeKey":`) }()
 	res, err := client.Post("https://"+addr+"/v1/track", "", read)
 	if err == nil { // or the stream is reset
-		require.Equal(t, http.StatusRequestTimeout, res.StatusCode)
+		require.Equal(t, http.StatusServiceUnavailable, res.StatusCode)
 		_ = res.Body.Close()
 	}
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
@@ -276,6 +277,98 @@ func TestASlowStreamIsCutAndNotItsConnection(t *testing.T) {
 	_ = res.Body.Close()
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	require.Len(t, b.topic.take(), 1)
+}
+
+// pipes is a listener of connections in memory, whose deadlines go by synctest's clock.
+type pipes chan net.Conn
+
+// Accept implements net.Listener.
+func (p pipes) Accept() (net.Conn, error) {
+	conn, ok := <-p
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+
+// Close implements net.Listener.
+func (p pipes) Close() error {
+	close(p)
+	return nil
+}
+
+// Addr implements net.Listener.
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// slowly is a body of which 4 KiB come at a time.
+type slowly struct {
+	body  io.Reader
+	every time.Duration
+}
+
+// Read implements io.Reader.
+func (s slowly) Read(p []byte) (int, error) {
+	time.Sleep(s.every) // synctest's clock
+	return s.body.Read(p[:min(4<<10, len(p))])
+}
+
+// TestASlowBodyThatComesIsTaken: a phone has a few kilobytes a second. Both deadlines of
+// its request are past when the last byte comes.
+func TestASlowBodyThatComesIsTaken(t *testing.T) {
+	const head, tail = `{"writeKey":"wk_web","batch":[{"a":"x"}],"pad":"`, `"}`
+	body := head + strings.Repeat("x", 475<<10-len(head)-len(tail)) + tail
+	dir := t.TempDir()
+	cert, key := pemPair(t, 1)
+	write(t, dir, "cert.pem", cert)
+	write(t, dir, "key.pem", key)
+	for hazard, c := range map[string]struct {
+		every time.Duration
+		http2 bool
+		want  int
+	}{
+		"32_kbit_a_second":            {time.Second, false, http.StatusOK},
+		"32_kbit_a_second_over_http2": {time.Second, true, http.StatusOK},
+		"half_of_that":                {2 * time.Second, false, http.StatusServiceUnavailable},
+		"half_of_that_over_http2":     {2 * time.Second, true, http.StatusServiceUnavailable},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, Config{})
+				server, listener, scheme := b.server(), make(pipes), "http"
+				serve := server.Serve
+				if c.http2 {
+					scheme = "https"
+					serve = func(l net.Listener) error {
+						return server.ServeTLS(l, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
+					}
+				}
+				served := make(chan error, 1)
+				go func() { served <- serve(listener) }()
+				transport := &http.Transport{
+					TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: c.http2,
+					DialContext: func(context.Context, string, string) (net.Conn, error) {
+						client, conn := net.Pipe()
+						listener <- conn
+						return client, nil
+					},
+				}
+				res, err := (&http.Client{Transport: transport}).Post(scheme+"://x/v1/batch", "", slowly{text(body), c.every})
+				if c.want == http.StatusOK {
+					require.NoError(t, err)
+				}
+				if err == nil { // or it was hung up on before it had read the answer
+					require.Equal(t, c.want, res.StatusCode)
+					require.Equal(t, c.http2, res.ProtoMajor == 2)
+					require.NoError(t, res.Body.Close())
+				}
+				require.Equal(t, c.want == http.StatusOK, len(b.topic.take()) == 1)
+				transport.CloseIdleConnections()
+				require.NoError(t, server.Close())
+				require.ErrorIs(t, <-served, http.ErrServerClosed)
+				time.Sleep(c.every) // the client's last read
+			})
+		})
+	}
 }
 
 // drip sends a head, and then a byte every few milliseconds until the other
