@@ -20,11 +20,15 @@ package event
 
 import "fmt"
 
-// Limits of the Tracking API. KB is 1024 bytes, as Segment's SDKs count.
+// Limits of the Tracking API. Its KB are 1024 bytes, as Segment's SDKs count.
 const (
-	MaxBody   = 500 << 10 // bytes of a request body, inflated
-	MaxEvent  = 32 << 10  // bytes of one event, without white space
-	MaxEvents = 2500      // events of a batch
+	// MaxBody bounds the bytes of a request body, inflated. What is promised is 500 KiB. But
+	// some SDKs fill these with events alone, without the commas and the object around them
+	// (analytics-react-native up to 2.21.4, the crate segment 0.2.6, by a few bytes
+	// analytics-ruby), and the first two send what is refused again for ever.
+	MaxBody   = 520 << 10
+	MaxEvent  = 32 << 10 // bytes of one event, without white space
+	MaxEvents = 2500     // events of a batch
 	// MaxDepth bounds the nesting of arrays and objects in a body. Python and
 	// Jackson, with which the files are read, give up at 1000.
 	MaxDepth = 500
@@ -114,6 +118,11 @@ type Error struct {
 	// it is the body as a whole.
 	Event  int
 	Detail string // what is wrong and what to do
+}
+
+// TooLarge is why a body of more than MaxBody is refused. Its words are of what is promised.
+func TooLarge() *Error {
+	return &Error{Reason: ErrBatchTooLarge, Event: -1, Detail: "the body holds more than 500 KiB: send fewer events at once"}
 }
 
 // Error implements error.

@@ -41,7 +41,7 @@ type call struct {
 func (r *Request) Parse(kind Kind, body []byte) error {
 	r.kind, r.members, r.calls, r.sentAt = kind, r.members[:0], r.calls[:0], nil
 	if len(body) > MaxBody {
-		return &Error{Reason: ErrBatchTooLarge, Event: -1, Detail: fmt.Sprintf("the body holds more than %d KB: send fewer events at once", MaxBody>>10)}
+		return TooLarge()
 	}
 	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	if !utf8.Valid(body) {

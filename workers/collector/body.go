@@ -55,7 +55,7 @@ func freeBody(b []byte) {
 // holds little.
 func (c *Collector) readBody(w http.ResponseWriter, r *http.Request, g *grant) ([]byte, *refusal) {
 	if r.ContentLength > event.MaxBody {
-		return nil, tooLarge()
+		return nil, refuseEvent(event.TooLarge())
 	}
 	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
 	case "", "identity", "gzip", "x-gzip":
@@ -69,7 +69,7 @@ func (c *Collector) readBody(w http.ResponseWriter, r *http.Request, g *grant) (
 	case errors.Is(err, errNoRoom):
 		return nil, overloaded()
 	case errors.Is(err, errLarge):
-		return nil, tooLarge()
+		return nil, refuseEvent(event.TooLarge())
 	}
 	// The network's fault, and worth a retry. Not 408: most SDKs drop what is answered so.
 	return nil, retryLater(http.StatusServiceUnavailable, "body_not_received", "the body did not arrive whole and in time: send it again")
@@ -124,7 +124,7 @@ func (p *scratch) inflate(body []byte, g *grant) ([]byte, *refusal) {
 	case errors.Is(err, errNoRoom):
 		return nil, overloaded()
 	case errors.Is(err, errLarge):
-		return nil, tooLarge()
+		return nil, refuseEvent(event.TooLarge())
 	}
 	return nil, refuse(http.StatusBadRequest, "invalid_gzip", fmt.Sprintf("the body is not valid gzip: %v", err))
 }
@@ -168,8 +168,3 @@ func fail(b []byte, err error) ([]byte, error) {
 }
 
 func linger(body io.Reader) { _, _ = io.CopyN(io.Discard, body, lingering) }
-
-func tooLarge() *refusal {
-	return refuse(http.StatusRequestEntityTooLarge, string(event.ErrBatchTooLarge),
-		fmt.Sprintf("the body holds more than %d KB: send fewer events at once", event.MaxBody>>10))
-}

@@ -134,7 +134,7 @@ func TestBodiesInEveryEncoding(t *testing.T) {
 		"large":                     {text(large), nil, 2001},
 		"large_gzip":                {zipped(t, large), set{"Content-Encoding": "gzip"}, 2001},
 		"empty_batch":               {text(`{"batch":[]}`), nil, 0},
-		"a_body_of_exactly_500_KiB": {text(`{"batch":[{}],"pad":"` + strings.Repeat("p", event.MaxBody-23) + `"}`), nil, 1},
+		"a_body_of_exactly_520_KiB": {text(`{"batch":[{}],"pad":"` + strings.Repeat("p", event.MaxBody-23) + `"}`), nil, 1},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := post("/v1/batch", c.body)

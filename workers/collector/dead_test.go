@@ -127,7 +127,7 @@ func TestLimits(t *testing.T) {
 	fill := func(head, tail string, size int) string {
 		return head + strings.Repeat("x", size-len(head)-len(tail)) + tail
 	}
-	const event, batch, id, bomb = 32 << 10, 500 << 10, 100, 10 << 20
+	const event, promised, batch, id, bomb = 32 << 10, 500 << 10, 520 << 10, 100, 10 << 20
 	sized := func(n int) string { return fill(`{"userId":"u","event":"e","a":"`, `"}`, n) }
 	for hazard, c := range map[string]struct {
 		path, body string
@@ -135,9 +135,11 @@ func TestLimits(t *testing.T) {
 		code       string
 		taken      int
 	}{
-		"event_of_32_KB":          {"/v1/track", sized(event), 200, "", 1},
-		"event_one_byte_larger":   {"/v1/track", sized(event + 1), 400, "event_too_large", 0},
-		"batch_of_500_KB":         {"/v1/batch", fill(`{"batch":[{"userId":"u"}],"a":"`, `"}`, batch), 200, "", 1},
+		"event_of_32_KiB":       {"/v1/track", sized(event), 200, "", 1},
+		"event_one_byte_larger": {"/v1/track", sized(event + 1), 400, "event_too_large", 0},
+		"batch_of_520_KiB":      {"/v1/batch", fill(`{"batch":[{"userId":"u"}],"a":"`, `"}`, batch), 200, "", 1},
+		// As analytics-react-native fills a batch; of smaller events 2,500 are less.
+		"500_KiB_of_events_alone": {"/v1/batch", `{"batch":[` + strings.Repeat(sized(205)+",", promised/205-1) + sized(205) + `],"sentAt":"2026-11-22T18:14:08.583Z","writeKey":"wk_web"}`, 200, "", promised / 205},
 		"batch_one_byte_larger":   {"/v1/batch", fill(`{"batch":[{"userId":"u"}],"a":"`, `"}`, batch+1), 413, "batch_too_large", 0},
 		"inflated_one_byte_more":  {"/v1/batch", zipped(t, fill(`{"batch":[{"userId":"u"}],"a":"`, `"}`, batch+1)).String(), 413, "batch_too_large", 0},
 		"bomb_of_ratio_1000":      {"/v1/batch", zipped(t, strings.Repeat(" ", bomb)).String(), 413, "batch_too_large", 0},

@@ -269,7 +269,7 @@ func TestClientReadsTheRefusalOfALargeBody(t *testing.T) {
 	b := newBench(t, Config{})
 	server := httptest.NewServer(b.Handler())
 	defer server.Close()
-	for _, size := range []int{501 << 10, 1 << 20, 2 << 20} {
+	for _, size := range []int{521 << 10, 1 << 20, 2 << 20} {
 		res, err := server.Client().Post(server.URL+"/v1/batch", "", text(strings.Repeat("x", size)))
 		require.NoError(t, err)
 		_ = res.Body.Close()
