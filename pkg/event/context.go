@@ -8,6 +8,7 @@ type contextFacts struct {
 	userAgent bool // there is a userAgent
 	direct    bool // "direct": true: the caller asks for its address
 	device    bool // the library runs on a person's device
+	page      bool // the library runs in a page
 	library   bool // there is a library
 }
 
@@ -26,7 +27,7 @@ func (f *contextFacts) add(key, value []byte) {
 				return true
 			}
 			name, _ := unquote(value)
-			f.device = onDevice(name)
+			f.device, f.page = runsOn(name)
 			return false
 		})
 	}
@@ -35,7 +36,7 @@ func (f *contextFacts) add(key, value []byte) {
 // inherit adds the facts that come from the batch.
 func (f contextFacts) inherit(batch contextFacts) contextFacts {
 	if !f.library {
-		f.device, f.library = batch.device, batch.library
+		f.device, f.page, f.library = batch.device, batch.page, batch.library
 	}
 	f.ip = f.ip || batch.ip
 	f.userAgent = f.userAgent || batch.userAgent
@@ -43,15 +44,16 @@ func (f contextFacts) inherit(batch contextFacts) contextFacts {
 	return f
 }
 
-// onDevice tells whether Segment's library of that name runs in a browser or
-// an app rather than on a server.
-func onDevice(library []byte) bool {
+// runsOn tells whether Segment's library of that name runs on a person's device rather than
+// on a server, and whether it does so in a page.
+func runsOn(library []byte) (device, page bool) {
 	library = bytes.TrimPrefix(library, []byte("@segment/"))
 	switch string(library) {
-	case "analytics.js", "analytics-next", "analytics-ios", "analytics-swift",
-		"analytics-android", "analytics-kotlin", "analytics-react-native",
-		"analytics-flutter", "analytics_flutter":
-		return true
+	case "analytics.js", "analytics-next":
+		return true, true
+	case "analytics-ios", "analytics-swift", "analytics-android", "analytics-kotlin",
+		"analytics-react-native", "analytics-flutter", "analytics_flutter":
+		return true, false
 	}
-	return false
+	return false, false
 }

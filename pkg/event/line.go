@@ -20,7 +20,8 @@ const version = `"version":2`
 //     receivedAt);
 //   - timestamp, receivedAt - (sentAt - originalTimestamp);
 //   - type, from the path where that says it, else the event's own;
-//   - messageId and channel ("client" or "server"), where the event has none;
+//   - messageId and channel, where the event has none: "client" if a page sent it, "server"
+//     if a server or an app did, as Segment says;
 //   - version, 2;
 //   - context.ip and context.userAgent, see there;
 //   - the members of the batch's context and integrations that the event's
@@ -31,7 +32,7 @@ type Stamp struct {
 	// Browser says that the request came straight from a page.
 	Browser bool
 	// IP becomes context.ip if the event has none, it is an IPv4 address, and
-	// the event is a client's or asks for it by context.direct.
+	// the event is from a page or an app, or asks for it by context.direct.
 	IP netip.Addr
 	// UserAgent becomes context.userAgent if not empty and the event has none.
 	UserAgent string
@@ -43,7 +44,7 @@ type Stamp struct {
 // Line describes a line: in terms of few values, for metrics, and its message.
 type Line struct {
 	Type   string // one of the six calls, or "other"
-	Client bool   // sent from a browser or an app
+	Client bool   // its channel is "client", or what else the event calls it, not "server"
 	// MessageID is the line's messageId, unescaped; of a number, its text. It
 	// may lie in dst.
 	MessageID []byte
@@ -54,17 +55,16 @@ type Line struct {
 func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 	c := &r.calls[i]
 	facts := r.facts(c)
-	line := Line{Type: r.typeOf(c)}
+	line := Line{Type: r.typeOf(c), Client: stamp.Browser || facts.page}
+	device := stamp.Browser || facts.device
 	channel, own := unquote(r.field(c, fChannel))
-	own = own && len(channel) > 0
-	if own {
+	if own = own && len(channel) > 0; own {
 		line.Client = string(channel) != "server"
-	} else {
-		line.Client = stamp.Browser || facts.device
+		device = line.Client
 	}
 	ip := stamp.IP.Unmap()
 	w := writer{dst: append(dst, '{'), request: r, call: c, stamp: stamp}
-	w.ip = ip.Is4() && !facts.ip && (line.Client || facts.direct)
+	w.ip = ip.Is4() && !facts.ip && (device || facts.direct)
 	w.userAgent = stamp.UserAgent != "" && !facts.userAgent
 
 	var context, integrations, kind, id bool

@@ -258,6 +258,9 @@ func TestTypeChannelAndTheAPIsOwnFields(t *testing.T) {
 		"own_null":    {`{"channel":null}`, `"server"`, false},
 		"from_a_page": {`{}`, `"client"`, true},
 		"browser_sdk": {`{"context":{"library":{"version":"1","name":"analytics.js"}}}`, `"client"`, false},
+		"next_of_npm": {`{"context":{"library":{"name":"@segment/analytics-next"}}}`, `"client"`, false},
+		"mobile_sdk":  {`{"context":{"library":{"name":"analytics-ios"}}}`, `"server"`, false},
+		"in_a_webapp": {`{"context":{"library":{"name":"analytics-react-native"}}}`, `"client"`, true},
 		"server_sdk":  {`{"context":{"library":{"name":"analytics-python"}}}`, `"server"`, false},
 	} {
 		t.Run(hazard, func(t *testing.T) {
@@ -266,7 +269,7 @@ func TestTypeChannelAndTheAPIsOwnFields(t *testing.T) {
 			require.Equal(t, c.channel, get(t, lines(t, Track, c.body, st)[0], "channel"))
 		})
 	}
-	got = line(t, Batch, `{"batch":[{}],"context":{"library":{"name":"analytics-kotlin"}}}`)
+	got = line(t, Batch, `{"batch":[{}],"context":{"library":{"name":"analytics.js"}}}`)
 	require.Equal(t, `"client"`, get(t, got, "channel"), "the batch's library counts")
 }
 
@@ -279,6 +282,9 @@ func TestContextIP(t *testing.T) {
 		"server_event":      {`{"context":{"a":1}}`, "203.0.113.7", false, `{"a":1}`},
 		"page":              {`{"context":{"a":1}}`, "203.0.113.7", true, `{"a":1,"ip":"203.0.113.7"}`},
 		"page_no_context":   {`{}`, "203.0.113.7", true, `{"ip":"203.0.113.7"}`},
+		"app":               {`{"context":{"library":{"name":"analytics-swift"}}}`, "203.0.113.7", false, `{"library":{"name":"analytics-swift"},"ip":"203.0.113.7"}`},
+		"app_with_channel":  {`{"channel":"mobile","context":{"a":1}}`, "203.0.113.7", false, `{"a":1,"ip":"203.0.113.7"}`},
+		"server_by_channel": {`{"channel":"server","context":{"a":1}}`, "203.0.113.7", true, `{"a":1}`},
 		"direct":            {`{"context":{"direct":true}}`, "203.0.113.7", false, `{"direct":true,"ip":"203.0.113.7"}`},
 		"not_direct":        {`{"context":{"direct":false}}`, "203.0.113.7", false, `{"direct":false}`},
 		"own_ip":            {`{"context":{"ip":"0.0.0.0"}}`, "203.0.113.7", true, `{"ip":"0.0.0.0"}`},

@@ -31,7 +31,7 @@ func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, events, l
 	m := &metrics{
 		requests:         prometheus.NewCounterVec(counter("requests_total", "Requests answered, by path and status."), []string{"path", "status"}),
 		refused:          prometheus.NewCounterVec(counter("refused_total", "Requests not taken, by reason."), []string{"reason"}),
-		events:           prometheus.NewCounterVec(counter("events_total", "Events given to Kafka's client, by type and by whether a browser or app sent them."), []string{"type", "channel"}),
+		events:           prometheus.NewCounterVec(counter("events_total", "Events given to Kafka's client, by type and channel: client, of pages, or server."), []string{"type", "channel"}),
 		rejected:         prometheus.NewCounterVec(counter("dead_letters_total", "Events answered 200 and put into the dead letters, by reason."), []string{"reason"}),
 		receivedBytes:    prometheus.NewCounter(counter("received_bytes_total", "Bytes of request bodies, inflated.")),
 		lineBytes:        prometheus.NewCounter(counter("line_bytes_total", "Bytes of stored lines given to Kafka's client.")),

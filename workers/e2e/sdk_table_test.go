@@ -47,7 +47,7 @@ var sdks = map[string]sdk{
 		adds: []string{"anonymousId=null", "userId=null", "category=null", "integrations={}"}},
 	"segment-go":   {library: "analytics-go", channel: "server", changes: []change{noEmptyProperties}},
 	"segment-java": {library: "analytics-java", channel: "server", sleepy: true, adds: []string{"integrations={}", "context.instanceId"}, changes: []change{noNulls}},
-	"segment-kotlin": {library: "analytics-kotlin", channel: "client",
+	"segment-kotlin": {library: "analytics-kotlin", channel: "server",
 		adds: []string{"_metadata", "anonymousId", `userId="user-1"`, `previousId="user-1"`, `category=""`, "integrations={}", "context.instanceId", `context.ip="127.0.0.1"`}},
 	"chromium":          {library: "analytics.js", channel: "client", adds: browserAdds, changes: browserChanges},
 	"chromium-batching": {library: "analytics.js", channel: "client", adds: browserAdds, changes: browserChanges},
