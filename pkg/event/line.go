@@ -20,8 +20,9 @@ const version = `"version":2`
 //     receivedAt);
 //   - timestamp, receivedAt - (sentAt - originalTimestamp);
 //   - type, from the path where that says it, else the event's own;
-//   - messageId and channel, where the event has none: "client" if a page sent it, "server"
-//     if a server or an app did, as Segment says;
+//   - messageId, where the event has none;
+//   - channel, where the event has none, or another than these two: "client" if a page sent
+//     it, "server" if a server or an app did, as Segment says;
 //   - version, 2;
 //   - context.ip and context.userAgent, see there;
 //   - the members of the batch's context and integrations that the event's
@@ -44,7 +45,7 @@ type Stamp struct {
 // Line describes a line: in terms of few values, for metrics, and its message.
 type Line struct {
 	Type   string // one of the six calls, or "other"
-	Client bool   // its channel is "client", or what else the event calls it, not "server"
+	Client bool   // its channel is "client", not "server"
 	// MessageID is the line's messageId, unescaped; of a number, its text. It
 	// may lie in dst.
 	MessageID []byte
@@ -57,10 +58,15 @@ func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 	facts := r.facts(c)
 	line := Line{Type: r.typeOf(c), Client: stamp.Browser || facts.page}
 	device := stamp.Browser || facts.device
-	channel, own := unquote(r.field(c, fChannel))
-	if own = own && len(channel) > 0; own {
-		line.Client = string(channel) != "server"
+	own := false // the channel is the event's own
+	switch channel, _ := unquote(r.field(c, fChannel)); string(channel) {
+	case "":
+	case "client", "server":
+		own = true
+		line.Client = string(channel) == "client"
 		device = line.Client
+	default: // analytics-android says "mobile"
+		device = true
 	}
 	ip := stamp.IP.Unmap()
 	w := writer{dst: append(dst, '{'), request: r, call: c, stamp: stamp}

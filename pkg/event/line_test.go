@@ -254,7 +254,9 @@ func TestTypeChannelAndTheAPIsOwnFields(t *testing.T) {
 		browser       bool
 	}{
 		"plain":       {`{}`, `"server"`, false},
-		"own":         {`{"channel":"mobile"}`, `"mobile"`, false},
+		"own_client":  {`{"channel":"client"}`, `"client"`, false},
+		"own_server":  {`{"channel":"server"}`, `"server"`, true},
+		"android's":   {`{"channel":"mobile","context":{"library":{"name":"analytics-android"}}}`, `"server"`, false},
 		"own_null":    {`{"channel":null}`, `"server"`, false},
 		"from_a_page": {`{}`, `"client"`, true},
 		"browser_sdk": {`{"context":{"library":{"version":"1","name":"analytics.js"}}}`, `"client"`, false},
@@ -418,7 +420,7 @@ func TestLineMessageID(t *testing.T) {
 
 func TestLineClasses(t *testing.T) {
 	var r Request
-	require.NoError(t, r.Parse(Batch, []byte(`{"batch":[{"type":"track"},{"type":"i"},{"type":"batch"},{},{"type":"page","channel":"browser"}]}`)))
+	require.NoError(t, r.Parse(Batch, []byte(`{"batch":[{"type":"track"},{"type":"i"},{"type":"batch"},{},{"type":"page","channel":"client"}]}`)))
 	var got []Line
 	for i := range r.Len() {
 		_, l := r.AppendLine(nil, i, stamp())

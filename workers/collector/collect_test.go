@@ -261,7 +261,7 @@ func TestMetricsHaveNoUnboundedLabels(t *testing.T) {
 	for _, family := range families {
 		require.LessOrEqual(t, len(family.GetMetric()), 3, family.GetName())
 	}
-	require.EqualValues(t, 50, b.metric(t, "sealift_collector_events_total", "type", "other", "channel", "client"))
+	require.EqualValues(t, 50, b.metric(t, "sealift_collector_events_total", "type", "other", "channel", "server"))
 	require.EqualValues(t, 50, b.metric(t, "sealift_collector_requests_total", "path", "batch", "status", "200"))
 	require.EqualValues(t, 50, b.metric(t, "sealift_collector_produce_seconds"))
 }
