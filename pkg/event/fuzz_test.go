@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -53,7 +54,7 @@ func FuzzParse(f *testing.F) {
 			if _, ok := fields["writeKey"]; ok {
 				t.Fatalf("write key in %q", line)
 			}
-			for _, name := range []string{"messageId", "receivedAt", "originalTimestamp", "sentAt", "timestamp", "projectId", "version", "channel"} {
+			for _, name := range []string{"messageId", "receivedAt", "timestamp", "projectId", "version", "channel", "context", "integrations"} {
 				if len(fields[name]) == 0 {
 					t.Fatalf("no %s in %q", name, line)
 				}
@@ -63,7 +64,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzParseTime(f *testing.F) {
-	for _, seed := range []string{`"2026-11-22T18:14:08.580Z"`, `"2015-2-02T00:30:08+0130"`, `1700000000.5`, `"2026-11-22"`} {
+	for _, seed := range []string{`"2026-11-22T18:14:08.580Z"`, `"2015-2-02T00:30:08+0130"`, `1700000000.5`, `"2026-11-22"`, `"9999-12-31T23:59:59-01:00"`, `"0000-01-01"`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -72,9 +73,10 @@ func FuzzParseTime(f *testing.F) {
 		}
 		raw = bytes.TrimSpace(raw)
 		if at, ok := parseTime(raw); ok {
-			got := correct(received, received, at).AppendFormat(nil, layout)
-			if len(got) != len(layout) {
-				t.Fatalf("%q became %s", raw, got)
+			for _, at := range []time.Time{at, correct(received, received, at)} {
+				if got := at.AppendFormat(nil, layout); len(got) != len(layout) {
+					t.Fatalf("%q became %s", raw, got)
+				}
 			}
 		}
 	})

@@ -11,14 +11,16 @@ import (
 // version is the Tracking API's own, as Segment writes it.
 const version = `"version":2`
 
+// unknownLibrary is what the API says where nobody says which library sent an event.
+const unknownLibrary = `"library":{"name":"unknown","version":"unknown"},`
+
 // Stamp is what the API knows of a request and adds to each of its events:
 //
 //   - receivedAt and projectId, in place of what the event may hold;
-//   - originalTimestamp, the event's timestamp or else its originalTimestamp,
-//     as written; sentAt, the event's or else the batch's, as written; the
-//     next best where they are absent (sentAt for originalTimestamp, then
-//     receivedAt);
-//   - timestamp, receivedAt - (sentAt - originalTimestamp);
+//   - sentAt, the event's or else the batch's, in UTC, or as written if it is no time;
+//   - originalTimestamp, the event's timestamp, or else its originalTimestamp, or else a
+//     sentAt that is a time, as written. Both are absent where the client told none;
+//   - timestamp, receivedAt - (sentAt - originalTimestamp), or what is known of it;
 //   - type, from the path where that says it, else the event's own;
 //   - messageId, where the event has none;
 //   - channel, where the event has none, or another than these two: "client" if a page sent
@@ -26,7 +28,8 @@ const version = `"version":2`
 //   - version, 2;
 //   - context.ip and context.userAgent, see there;
 //   - the members of the batch's context and integrations that the event's
-//     own lack.
+//     own lack; where there are none at all, empty integrations, and a context.library whose
+//     name and version are "unknown", as Segment's.
 type Stamp struct {
 	ReceivedAt time.Time // of millisecond precision
 	ProjectID  string    // the source's id
@@ -72,6 +75,7 @@ func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 	w := writer{dst: append(dst, '{'), request: r, call: c, stamp: stamp}
 	w.ip = ip.Is4() && !facts.ip && (device || facts.direct)
 	w.userAgent = stamp.UserAgent != "" && !facts.userAgent
+	w.library = !facts.library
 
 	var context, integrations, kind, id bool
 	for n := c.lo; n < c.hi; n++ {
@@ -197,6 +201,7 @@ type writer struct {
 	stamp     *Stamp
 	ip        bool // add context.ip
 	userAgent bool // add context.userAgent
+	library   bool // add unknownLibrary
 }
 
 func (w *writer) raw(member []byte) {
@@ -216,16 +221,20 @@ func (w *writer) text(name, value string) {
 func (w *writer) context(own []byte) {
 	batch := &w.request.context
 	inner, isObject := innerOf(own)
-	if !isObject || !w.ip && !w.userAgent && !batch.missing() {
+	if !isObject || !w.ip && !w.userAgent && !w.library && !batch.missing() {
 		if own != nil {
 			w.dst = append(w.dst, `"context":`...)
 			w.raw(own)
 		}
 		return
 	}
-	// What is inherited comes first: should a name be there twice in other
-	// spellings, the event's own counts.
-	w.dst = batch.appendMissing(append(w.dst, `"context":{`...))
+	// What is inherited comes before the event's own: should a name be there twice in
+	// other spellings, the last counts.
+	w.dst = append(w.dst, `"context":{`...)
+	if w.library {
+		w.dst = append(w.dst, unknownLibrary...)
+	}
+	w.dst = batch.appendMissing(w.dst)
 	if len(inner) > 0 {
 		w.raw(inner)
 	}
@@ -253,10 +262,11 @@ func (w *writer) integrations(own []byte) {
 	}
 	inner, isObject := innerOf(own)
 	if !isObject || !batch.missing() {
-		if own != nil {
-			w.dst = append(w.dst, `"integrations":`...)
-			w.raw(own)
+		if own == nil {
+			own = []byte(`{}`)
 		}
+		w.dst = append(w.dst, `"integrations":`...)
+		w.raw(own)
 		return
 	}
 	w.dst = batch.appendMissing(append(w.dst, `"integrations":{`...))
@@ -272,7 +282,7 @@ func (w *writer) close() {
 	w.dst = append(w.dst, ',')
 }
 
-// times writes originalTimestamp, sentAt, receivedAt and timestamp.
+// times writes originalTimestamp and sentAt, if the client told them, receivedAt and timestamp.
 func (w *writer) times() {
 	r, received := w.request, w.stamp.ReceivedAt.UTC()
 	sentRaw := r.field(w.call, fSentAt)
@@ -295,20 +305,19 @@ func (w *writer) times() {
 	} else if ok {
 		timestamp = correct(received, received, original)
 	}
-	w.clientTime(`"originalTimestamp":`, originalRaw)
-	w.clientTime(`"sentAt":`, sentRaw)
+	if len(originalRaw) > 0 {
+		w.dst = append(w.dst, `"originalTimestamp":`...)
+		w.raw(originalRaw)
+	}
+	switch {
+	case sentOK:
+		w.time(`"sentAt":`, sent)
+	case len(sentRaw) > 0:
+		w.dst = append(w.dst, `"sentAt":`...)
+		w.raw(sentRaw)
+	}
 	w.time(`"receivedAt":`, received)
 	w.time(`"timestamp":`, timestamp)
-}
-
-// clientTime writes a time as the client wrote it; receivedAt if it did not.
-func (w *writer) clientTime(name string, raw []byte) {
-	if len(raw) == 0 {
-		w.time(name, w.stamp.ReceivedAt.UTC())
-		return
-	}
-	w.dst = append(w.dst, name...)
-	w.raw(raw)
 }
 
 func (w *writer) time(name string, t time.Time) {

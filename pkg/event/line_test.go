@@ -15,6 +15,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
+// unknown is the library of what nobody says the library of.
+const unknown = `"library":{"name":"unknown","version":"unknown"}`
+
 var received = time.Date(2026, 11, 22, 18, 14, 8, 615e6, time.UTC)
 
 func stamp() *Stamp {
@@ -114,7 +117,7 @@ func TestWhiteSpaceGoesOutsideStringsOnly(t *testing.T) {
 	batch := strings.ReplaceAll(`{#"sentAt"#:#"2026-11-22T18:14:08Z"#,#"batch"#:#[#{#"type"#:#"track"#}#,#{#"type"#:#"page"#}#]#,#"context"#:#{#"a"#:#1#}#}`, "#", " \n")
 	got := lines(t, Batch, batch, stamp())
 	require.Equal(t, lines(t, Batch, strings.NewReplacer(" ", "", "\n", "").Replace(batch), stamp()), got)
-	require.Contains(t, got[1], `{"type":"page","context":{"a":1},"messageId"`)
+	require.Contains(t, got[1], `{"type":"page","context":{`+unknown+`,"a":1},"integrations":{},"messageId"`)
 }
 
 func TestInvalidUTF8IsReplacedNotRefused(t *testing.T) {
@@ -148,25 +151,29 @@ func TestWriteKeyIsNeverStored(t *testing.T) {
 }
 
 func TestTimestampIsCorrectedForSkew(t *testing.T) {
-	const at = `"2026-11-22T18:14:08.615Z"`
+	const at, none = `"2026-11-22T18:14:08.615Z"`, ""
 	for hazard, c := range map[string]struct{ body, original, sent, timestamp string }{
 		"formula":             {`{"timestamp":"2026-11-22T18:14:08.580Z","sentAt":"2026-11-22T18:14:08.583Z"}`, `"2026-11-22T18:14:08.580Z"`, `"2026-11-22T18:14:08.583Z"`, `"2026-11-22T18:14:08.612Z"`},
-		"clock_a_year_off":    {`{"timestamp":"2025-11-22T18:14:00Z","sentAt":"2025-11-22T18:14:05Z"}`, `"2025-11-22T18:14:00Z"`, `"2025-11-22T18:14:05Z"`, `"2026-11-22T18:14:03.615Z"`},
-		"historical_import":   {`{"timestamp":"2012-12-02T00:30:08.276Z"}`, `"2012-12-02T00:30:08.276Z"`, at, `"2012-12-02T00:30:08.276Z"`},
-		"nothing_sent":        {`{}`, at, at, at},
-		"only_sent_at":        {`{"sentAt":"2026-11-22T18:14:00Z"}`, `"2026-11-22T18:14:00Z"`, `"2026-11-22T18:14:00Z"`, at},
-		"nanoseconds":         {`{"timestamp":"2026-11-22T18:14:08.580123456Z","sentAt":"2026-11-22T18:14:08.583123456Z"}`, `"2026-11-22T18:14:08.580123456Z"`, `"2026-11-22T18:14:08.583123456Z"`, `"2026-11-22T18:14:08.612Z"`},
-		"python_zone":         {`{"timestamp":"2026-11-22T19:14:08.580123+01:00","sentAt":"2026-11-22T18:14:08.583123+00:00"}`, `"2026-11-22T19:14:08.580123+01:00"`, `"2026-11-22T18:14:08.583123+00:00"`, `"2026-11-22T18:14:08.612Z"`},
-		"not_padded":          {`{"timestamp":"2015-2-02T00:30:08.276Z"}`, `"2015-2-02T00:30:08.276Z"`, at, `"2015-02-02T00:30:08.276Z"`},
+		"clock_a_year_off":    {`{"timestamp":"2025-11-22T18:14:00Z","sentAt":"2025-11-22T18:14:05Z"}`, `"2025-11-22T18:14:00Z"`, `"2025-11-22T18:14:05.000Z"`, `"2026-11-22T18:14:03.615Z"`},
+		"historical_import":   {`{"timestamp":"2012-12-02T00:30:08.276Z"}`, `"2012-12-02T00:30:08.276Z"`, none, `"2012-12-02T00:30:08.276Z"`},
+		"nothing_sent":        {`{}`, none, none, at},
+		"only_sent_at":        {`{"sentAt":"2026-11-22T18:14:00Z"}`, `"2026-11-22T18:14:00Z"`, `"2026-11-22T18:14:00.000Z"`, at},
+		"nanoseconds":         {`{"timestamp":"2026-11-22T18:14:08.580123456Z","sentAt":"2026-11-22T18:14:08.583123456Z"}`, `"2026-11-22T18:14:08.580123456Z"`, `"2026-11-22T18:14:08.583Z"`, `"2026-11-22T18:14:08.612Z"`},
+		"python_zone":         {`{"timestamp":"2026-11-22T19:14:08.580123+01:00","sentAt":"2026-11-22T18:14:08.583123+00:00"}`, `"2026-11-22T19:14:08.580123+01:00"`, `"2026-11-22T18:14:08.583Z"`, `"2026-11-22T18:14:08.612Z"`},
+		"sent_in_a_zone":      {`{"sentAt":"2026-11-22T19:14:00.5+01:00"}`, `"2026-11-22T19:14:00.5+01:00"`, `"2026-11-22T18:14:00.500Z"`, at},
+		"sent_in_seconds":     {`{"timestamp":1700000000,"sentAt":1700000001}`, `1700000000`, `"2023-11-14T22:13:21.000Z"`, `"2026-11-22T18:14:07.615Z"`},
+		"not_padded":          {`{"timestamp":"2015-2-02T00:30:08.276Z"}`, `"2015-2-02T00:30:08.276Z"`, none, `"2015-02-02T00:30:08.276Z"`},
 		"rudder_original":     {`{"originalTimestamp":"2026-11-22T18:14:08.580Z","sentAt":"2026-11-22T18:14:08.583Z"}`, `"2026-11-22T18:14:08.580Z"`, `"2026-11-22T18:14:08.583Z"`, `"2026-11-22T18:14:08.612Z"`},
-		"timestamp_wins":      {`{"originalTimestamp":"2001-01-01T00:00:00Z","timestamp":"2026-11-22T18:14:00Z"}`, `"2026-11-22T18:14:00Z"`, at, `"2026-11-22T18:14:00.000Z"`},
+		"timestamp_wins":      {`{"originalTimestamp":"2001-01-01T00:00:00Z","timestamp":"2026-11-22T18:14:00Z"}`, `"2026-11-22T18:14:00Z"`, none, `"2026-11-22T18:14:00.000Z"`},
 		"garbage_is_kept":     {`{"timestamp":"yesterday","sentAt":"now"}`, `"yesterday"`, `"now"`, at},
-		"object_is_kept":      {`{"timestamp":{"a":[1]}}`, `{"a":[1]}`, at, at},
-		"null_is_absent":      {`{"timestamp":null,"sentAt":null}`, at, at, at},
-		"unix_seconds":        {`{"timestamp":1700000000}`, `1700000000`, at, `"2023-11-14T22:13:20.000Z"`},
-		"unix_milliseconds":   {`{"timestamp":1700000000123}`, `1700000000123`, at, `"2023-11-14T22:13:20.123Z"`},
-		"absurd_year":         {`{"timestamp":"0001-01-01T00:00:00Z","sentAt":"9999-01-01T00:00:00Z"}`, `"0001-01-01T00:00:00Z"`, `"9999-01-01T00:00:00Z"`, at},
-		"server_fields_faked": {`{"receivedAt":"x","timestamp":"2026-11-22T18:14:00Z"}`, `"2026-11-22T18:14:00Z"`, at, `"2026-11-22T18:14:00.000Z"`},
+		"garbage_alone":       {`{"sentAt":"now"}`, none, `"now"`, at},
+		"object_is_kept":      {`{"timestamp":{"a":[1]}}`, `{"a":[1]}`, none, at},
+		"null_is_absent":      {`{"timestamp":null,"sentAt":null}`, none, none, at},
+		"unix_seconds":        {`{"timestamp":1700000000}`, `1700000000`, none, `"2023-11-14T22:13:20.000Z"`},
+		"unix_milliseconds":   {`{"timestamp":1700000000123}`, `1700000000123`, none, `"2023-11-14T22:13:20.123Z"`},
+		"absurd_year":         {`{"timestamp":"0001-01-01T00:00:00Z","sentAt":"9999-01-01T00:00:00Z"}`, `"0001-01-01T00:00:00Z"`, `"9999-01-01T00:00:00.000Z"`, at},
+		"the_year_10000":      {`{"sentAt":"9999-12-31T23:59:59-01:00"}`, none, `"9999-12-31T23:59:59-01:00"`, at},
+		"server_fields_faked": {`{"receivedAt":"x","timestamp":"2026-11-22T18:14:00Z"}`, `"2026-11-22T18:14:00Z"`, none, `"2026-11-22T18:14:00.000Z"`},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			got := line(t, Track, c.body)
@@ -182,7 +189,7 @@ func TestTimestampIsCorrectedForSkew(t *testing.T) {
 func TestBatchSentAt(t *testing.T) {
 	got := lines(t, Batch, `{"batch":[{"timestamp":"2026-11-22T18:00:00Z"},{"timestamp":"2026-11-22T18:00:00Z","sentAt":"2026-11-22T18:00:03Z"}],"sentAt":"2026-11-22T18:00:01Z"}`, stamp())
 	require.Equal(t, `"2026-11-22T18:14:07.615Z"`, get(t, got[0], "timestamp"))
-	require.Equal(t, `"2026-11-22T18:00:01Z"`, get(t, got[0], "sentAt"))
+	require.Equal(t, `"2026-11-22T18:00:01.000Z"`, get(t, got[0], "sentAt"))
 	require.Equal(t, `"2026-11-22T18:14:05.615Z"`, get(t, got[1], "timestamp"))
 
 	// What is no time is not repeated in every event.
@@ -193,15 +200,15 @@ func TestBatchSentAt(t *testing.T) {
 func TestBatchContextIsMerged(t *testing.T) {
 	for hazard, c := range map[string]struct{ item, batch, want string }{
 		"absent":            {``, `"context":{"library":{"name":"go"}}`, `"context":{"library":{"name":"go"}}`},
-		"null":              {`"context":null`, `"context":{"a":1}`, `"context":{"a":1}`},
-		"both":              {`"context":{"z":1}`, `"context":{"a":1}`, `"context":{"a":1,"z":1}`},
-		"item_wins":         {`"context":{"a":{"own":1}}`, `"context":{"a":{"batch":1}}`, `"context":{"a":{"own":1}}`},
-		"empty_item":        {`"context":{}`, `"context":{"a":1}`, `"context":{"a":1}`},
-		"empty_batch":       {`"context":{"z":1}`, `"context":{}`, `"context":{"z":1}`},
+		"null":              {`"context":null`, `"context":{"a":1}`, `"context":{` + unknown + `,"a":1}`},
+		"both":              {`"context":{"z":1}`, `"context":{"a":1}`, `"context":{` + unknown + `,"a":1,"z":1}`},
+		"item_wins":         {`"context":{"a":{"own":1}}`, `"context":{"a":{"batch":1}}`, `"context":{` + unknown + `,"a":{"own":1}}`},
+		"empty_item":        {`"context":{}`, `"context":{"a":1}`, `"context":{` + unknown + `,"a":1}`},
+		"empty_batch":       {`"context":{"z":1}`, `"context":{}`, `"context":{` + unknown + `,"z":1}`},
 		"no_object_item":    {`"context":"c"`, `"context":{"a":1}`, `"context":"c"`},
-		"no_object_batch":   {`"context":{"z":1}`, `"context":[1]`, `"context":{"z":1}`},
-		"batch_repeats":     {`"context":{"z":1}`, `"context":{"a":1,"a":2}`, `"context":{"a":2,"z":1}`},
-		"bytes_kept":        {`"context":{"z":{"y":1,"b":[1.0]}}`, `"context":{"k":{"y":9007199254740993,"b":"\u2028"}}`, `"context":{"k":{"y":9007199254740993,"b":"\u2028"},"z":{"y":1,"b":[1.0]}}`},
+		"no_object_batch":   {`"context":{"z":1}`, `"context":[1]`, `"context":{` + unknown + `,"z":1}`},
+		"batch_repeats":     {`"context":{"z":1}`, `"context":{"a":1,"a":2}`, `"context":{` + unknown + `,"a":2,"z":1}`},
+		"bytes_kept":        {`"context":{"z":{"y":1,"b":[1.0]}}`, `"context":{"k":{"y":9007199254740993,"b":"\u2028"}}`, `"context":{` + unknown + `,"k":{"y":9007199254740993,"b":"\u2028"},"z":{"y":1,"b":[1.0]}}`},
 		"integrations":      {`"integrations":{"All":false}`, `"integrations":{"All":true,"X":{"k":1}}`, `"integrations":{"X":{"k":1},"All":false}`},
 		"integrations_only": {``, `"integrations":{"All":false}`, `"integrations":{"All":false}`},
 	} {
@@ -212,9 +219,9 @@ func TestBatchContextIsMerged(t *testing.T) {
 	}
 	t.Run("one_event_does_not_colour_the_next", func(t *testing.T) {
 		got := lines(t, Batch, `{"context":{"a":1,"b":2},"batch":[{"context":{"a":3}},{"context":{"b":4}},{}]}`, stamp())
-		require.Equal(t, `{"b":2,"a":3}`, get(t, got[0], "context"))
-		require.Equal(t, `{"a":1,"b":4}`, get(t, got[1], "context"))
-		require.Equal(t, `{"a":1,"b":2}`, get(t, got[2], "context"))
+		require.Equal(t, `{`+unknown+`,"b":2,"a":3}`, get(t, got[0], "context"))
+		require.Equal(t, `{`+unknown+`,"a":1,"b":4}`, get(t, got[1], "context"))
+		require.Equal(t, `{`+unknown+`,"a":1,"b":2}`, get(t, got[2], "context"))
 	})
 }
 
@@ -281,18 +288,18 @@ func TestContextIP(t *testing.T) {
 		browser  bool
 		want     string
 	}{
-		"server_event":      {`{"context":{"a":1}}`, "203.0.113.7", false, `{"a":1}`},
-		"page":              {`{"context":{"a":1}}`, "203.0.113.7", true, `{"a":1,"ip":"203.0.113.7"}`},
-		"page_no_context":   {`{}`, "203.0.113.7", true, `{"ip":"203.0.113.7"}`},
+		"server_event":      {`{"context":{"a":1}}`, "203.0.113.7", false, `{` + unknown + `,"a":1}`},
+		"page":              {`{"context":{"a":1}}`, "203.0.113.7", true, `{` + unknown + `,"a":1,"ip":"203.0.113.7"}`},
+		"page_no_context":   {`{}`, "203.0.113.7", true, `{` + unknown + `,"ip":"203.0.113.7"}`},
 		"app":               {`{"context":{"library":{"name":"analytics-swift"}}}`, "203.0.113.7", false, `{"library":{"name":"analytics-swift"},"ip":"203.0.113.7"}`},
-		"app_with_channel":  {`{"channel":"mobile","context":{"a":1}}`, "203.0.113.7", false, `{"a":1,"ip":"203.0.113.7"}`},
-		"server_by_channel": {`{"channel":"server","context":{"a":1}}`, "203.0.113.7", true, `{"a":1}`},
-		"direct":            {`{"context":{"direct":true}}`, "203.0.113.7", false, `{"direct":true,"ip":"203.0.113.7"}`},
-		"not_direct":        {`{"context":{"direct":false}}`, "203.0.113.7", false, `{"direct":false}`},
-		"own_ip":            {`{"context":{"ip":"0.0.0.0"}}`, "203.0.113.7", true, `{"ip":"0.0.0.0"}`},
-		"own_null":          {`{"context":{"ip":null}}`, "203.0.113.7", true, `{"ip":null}`},
-		"ipv6_not_stored":   {`{"context":{}}`, "2001:db8::1", true, `{}`},
-		"mapped_ipv4":       {`{"context":{}}`, "::ffff:203.0.113.7", true, `{"ip":"203.0.113.7"}`},
+		"app_with_channel":  {`{"channel":"mobile","context":{"a":1}}`, "203.0.113.7", false, `{` + unknown + `,"a":1,"ip":"203.0.113.7"}`},
+		"server_by_channel": {`{"channel":"server","context":{"a":1}}`, "203.0.113.7", true, `{` + unknown + `,"a":1}`},
+		"direct":            {`{"context":{"direct":true}}`, "203.0.113.7", false, `{` + unknown + `,"direct":true,"ip":"203.0.113.7"}`},
+		"not_direct":        {`{"context":{"direct":false}}`, "203.0.113.7", false, `{` + unknown + `,"direct":false}`},
+		"own_ip":            {`{"context":{"ip":"0.0.0.0"}}`, "203.0.113.7", true, `{` + unknown + `,"ip":"0.0.0.0"}`},
+		"own_null":          {`{"context":{"ip":null}}`, "203.0.113.7", true, `{` + unknown + `,"ip":null}`},
+		"ipv6_not_stored":   {`{"context":{}}`, "2001:db8::1", true, `{` + unknown + `}`},
+		"mapped_ipv4":       {`{"context":{}}`, "::ffff:203.0.113.7", true, `{` + unknown + `,"ip":"203.0.113.7"}`},
 		"context_no_object": {`{"context":7}`, "203.0.113.7", true, `7`},
 	} {
 		t.Run(hazard, func(t *testing.T) {
@@ -303,7 +310,7 @@ func TestContextIP(t *testing.T) {
 	}
 	st := stamp()
 	st.UserAgent = "quote\" back\\ tab\t"
-	require.Equal(t, `{"userAgent":"quote\" back\\ tab\u0009"}`, get(t, lines(t, Track, `{}`, st)[0], "context"))
+	require.Equal(t, `{`+unknown+`,"userAgent":"quote\" back\\ tab\u0009"}`, get(t, lines(t, Track, `{}`, st)[0], "context"))
 }
 
 func TestRefusals(t *testing.T) {

@@ -84,7 +84,9 @@ func parseISO(b []byte) (time.Time, bool) {
 	if !c.ok || len(c.b) > 0 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 24 || minute > 59 || second > 60 {
 		return time.Time{}, false
 	}
-	return time.Date(year, time.Month(month), day, hour, minute, second-offset, nanos, time.UTC), true
+	t := time.Date(year, time.Month(month), day, hour, minute, second-offset, nanos, time.UTC)
+	// Of another year a layout would be of another length, and no time to those who read it.
+	return t, t.Year() >= 1 && t.Year() <= 9999
 }
 
 // fraction reads the digits of a second's fraction; those past nanoseconds

@@ -8,7 +8,7 @@ import "maps"
 type sdk struct {
 	library, channel string
 	// adds are members of its own, by dotted path, each with its value where
-	// that is known: "integrations={}". Every SDK adds context.library.
+	// that is known: "userId=null". Every SDK adds context.library.
 	adds    []string
 	changes []change
 	// sleepy: it sends nothing else while it waits to try again, for so long
@@ -37,25 +37,25 @@ type change struct {
 //	chromium          at once, then 0.5 s, doubled; 10 tries (default)
 //	rudder-node, -python, -go, -java: as legacy-node, legacy-python, segment-go, segment-java
 var sdks = map[string]sdk{
-	"segment-node": {library: "@segment/analytics-node", channel: "server", adds: []string{"_metadata", "integrations={}"}},
+	"segment-node": {library: "@segment/analytics-node", channel: "server", adds: []string{"_metadata"}},
 	"legacy-node":  {library: "analytics-node", channel: "server", adds: []string{"_metadata"}},
 	"segment-python": {library: "analytics-python", channel: "server",
-		adds: []string{"anonymousId=null", "userId=null", "category=null", "integrations={}"}},
+		adds: []string{"anonymousId=null", "userId=null", "category=null"}},
 	"segment-python-gzip": {library: "analytics-python", channel: "server",
-		adds: []string{"anonymousId=null", "userId=null", "category=null", "integrations={}"}},
+		adds: []string{"anonymousId=null", "userId=null", "category=null"}},
 	"legacy-python": {library: "analytics-python", channel: "server",
-		adds: []string{"anonymousId=null", "userId=null", "category=null", "integrations={}"}},
+		adds: []string{"anonymousId=null", "userId=null", "category=null"}},
 	"segment-go":   {library: "analytics-go", channel: "server", changes: []change{noEmptyProperties}},
-	"segment-java": {library: "analytics-java", channel: "server", sleepy: true, adds: []string{"integrations={}", "context.instanceId"}, changes: []change{noNulls}},
+	"segment-java": {library: "analytics-java", channel: "server", sleepy: true, adds: []string{"context.instanceId"}, changes: []change{noNulls}},
 	"segment-kotlin": {library: "analytics-kotlin", channel: "server",
-		adds: []string{"_metadata", "anonymousId", `userId="user-1"`, `previousId="user-1"`, `category=""`, "integrations={}", "context.instanceId", `context.ip="127.0.0.1"`}},
+		adds: []string{"_metadata", "anonymousId", `userId="user-1"`, `previousId="user-1"`, `category=""`, "context.instanceId", `context.ip="127.0.0.1"`}},
 	"chromium":          {library: "analytics.js", channel: "client", adds: browserAdds, changes: browserChanges},
 	"chromium-batching": {library: "analytics.js", channel: "client", adds: browserAdds, changes: browserChanges},
 	"rudder-node":       {library: "analytics-node", channel: "server", adds: []string{"_metadata"}, changes: []change{traitsInContextToo}},
 	"rudder-python": {library: "analytics-python", channel: "server",
 		adds: []string{"anonymousId=null", "userId=null", "category=null", `integrations={"All":true}`}, changes: []change{traitsInContext}},
 	"rudder-go":   {library: "analytics-go", channel: "server", adds: []string{"anonymousId"}, changes: []change{noEmptyProperties}},
-	"rudder-java": {library: "analytics-java", channel: "server", sleepy: true, adds: []string{"integrations={}"}, changes: []change{noNulls}},
+	"rudder-java": {library: "analytics-java", channel: "server", sleepy: true, changes: []change{noNulls}},
 }
 
 // A page knows its visitor, its address and its browser.
