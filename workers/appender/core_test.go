@@ -468,7 +468,7 @@ func TestAClockThatWentBackCompletesNothing(t *testing.T) {
 func TestAReaderThatIsAheadByLittleGoesOn(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	c.reached(0, true, t0+hour)
-	feed(t, c, "a@1")
+	feed(t, c, "a@60")
 	c.clock(t0 + hour - 1)
 	c.reached(1, true, t0+hour+c.cfg.grace.Milliseconds())
 	require.NoError(t, c.sealDue())
