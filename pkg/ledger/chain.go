@@ -35,8 +35,9 @@ type Chain struct {
 	backoff time.Duration
 }
 
-// requestTimeout is of a listing or a PUT: an entry is small, so one that takes
-// longer has got lost. A read goes on for as long as bytes come, as Read says.
+// requestTimeout is of a listing, and for how long nothing may move in a PUT: an entry
+// may be megabytes, behind files that are being staged on the same line. A read goes on
+// for as long as bytes come, as objstore.Read says.
 const requestTimeout = 30 * time.Second
 
 // maxEntry is more bytes than an entry has.
@@ -177,8 +178,6 @@ func (c *Chain) Append(ctx context.Context, e *Entry) error {
 }
 
 func (c *Chain) put(ctx context.Context, seq int64, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	_, err := c.store.Put(ctx, EntryKey(c.log, seq), bytes.NewReader(body), objstore.PutOptions{IfAbsent: !ablation.On(ablation.LedgerOverwrites), ContentType: "application/json"})
+	_, err := objstore.PutSteadily(ctx, c.store, requestTimeout, EntryKey(c.log, seq), bytes.NewReader(body), objstore.PutOptions{IfAbsent: !ablation.On(ablation.LedgerOverwrites), ContentType: "application/json"})
 	return err
 }

@@ -154,6 +154,39 @@ func TestARequestWithoutAnAnswerHoldsNothingUp(t *testing.T) {
 	})
 }
 
+// narrow is a store that takes a byte every ten seconds.
+type narrow struct {
+	objstore.Store
+	puts int
+}
+
+func (n *narrow) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	n.puts++
+	for one := make([]byte, 1); ; {
+		select {
+		case <-ctx.Done():
+			return objstore.Info{}, objstore.ErrUnavailable
+		case <-time.After(10 * time.Second):
+		}
+		if _, err := body.Read(one); errors.Is(err, io.EOF) {
+			break
+		}
+	}
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return objstore.Info{}, err
+	}
+	return n.Store.Put(ctx, key, body, opts)
+}
+
+// TestAnEntryTakesItsTime: one of megabytes, behind files that are being staged.
+func TestAnEntryTakesItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &narrow{Store: objstore.NewMemory("staging")}
+		require.NoError(t, NewChain(store, testLog).Append(t.Context(), at(0, "mine")))
+		require.Equal(t, 1, store.puts)
+	})
+}
+
 func TestGhostOfAnAbandonedEntryDecidesOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := objstore.NewMemory("staging")

@@ -48,15 +48,11 @@ func ReadInfo(ctx context.Context, store Store, key string, most int64) (b []byt
 }
 
 func read(ctx context.Context, store Store, key string, most int64) ([]byte, Info, error) {
-	heardOf, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	silence := time.AfterFunc(readStall, func() { cancel(errSilent) })
-	defer silence.Stop()
-	r, info, err := store.Get(heardOf, key)
+	r, info, err := GetSteadily(ctx, store, key)
 	if err != nil {
 		return nil, Info{}, err
 	}
-	b, err := io.ReadAll(io.LimitReader(heard{r, silence}, most+1))
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err = errors.Join(err, r.Close()); err != nil {
 		return nil, Info{}, fmt.Errorf("read object %q: %w", key, err)
 	}
@@ -64,18 +60,4 @@ func read(ctx context.Context, store Store, key string, most int64) ([]byte, Inf
 		return nil, Info{}, fmt.Errorf("object %q has more than %d bytes: %w", key, most, ErrTooLarge)
 	}
 	return b, info, nil
-}
-
-// heard puts the end of a silence off with every read that gave something.
-type heard struct {
-	io.Reader
-	silence *time.Timer
-}
-
-func (h heard) Read(p []byte) (int, error) {
-	n, err := h.Reader.Read(p)
-	if n > 0 {
-		h.silence.Reset(readStall)
-	}
-	return n, err
 }

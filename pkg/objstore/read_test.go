@@ -39,6 +39,9 @@ type stallingBody struct {
 
 func (b *stallingBody) Read(p []byte) (int, error) {
 	time.Sleep(readStall / 2) // slow, and not silent
+	if b.ctx.Err() != nil {
+		return 0, context.Cause(b.ctx)
+	}
 	n, err := b.ReadCloser.Read(p[:1])
 	if err == nil || !b.stalls {
 		return n, err

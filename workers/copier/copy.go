@@ -267,8 +267,6 @@ func orGiveUp(job delivery.Job) string {
 
 // fetch spools the staged file. It tries twice to get the right bytes.
 func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, transferTimeout(f.GzipBytes))
-	defer cancel()
 	body, err := spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
 	if errors.Is(err, errDamaged) {
 		body, err = spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)

@@ -92,9 +92,7 @@ func (p *packs) read(ctx context.Context, key, pack string, from, length int64) 
 	if b := p.kept(key); b != nil { // since it was looked for
 		return b, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, transferTimeout(length))
-	defer cancel()
-	r, err := p.staging.GetRange(ctx, pack, from, length)
+	r, err := objstore.GetRangeSteadily(ctx, p.staging, pack, from, length)
 	if err != nil {
 		return nil, err
 	}

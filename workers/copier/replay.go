@@ -155,8 +155,6 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 		}
 		o = staged
 	}
-	ctx, cancel := context.WithTimeout(ctx, transferTimeout(f.GzipBytes))
-	defer cancel()
 	body, err := spoolRebuilt(ctx, r.deps.Staging, r.cfg.SpoolDir, delivery.RebuiltKey(job.Replay, job.File), f)
 	switch {
 	case err == nil:
@@ -197,7 +195,7 @@ func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, debt boo
 // be compressed otherwise than the first was: its lines are held against the
 // ledger.
 func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, f *ledger.File) (*spooled, error) {
-	r, _, err := staging.Get(ctx, key)
+	r, _, err := objstore.GetSteadily(ctx, staging, key)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func spool(ctx context.Context, staging objstore.Store, dir string, f *ledger.Fi
 	if f.PackBytes == 0 {
 		most++
 	}
-	r, err := staging.GetRange(ctx, f.StagedKey, f.StagedAt, most)
+	r, err := objstore.GetRangeSteadily(ctx, staging, f.StagedKey, f.StagedAt, most)
 	if err != nil {
 		return nil, err
 	}

@@ -1,16 +1,21 @@
 package copier
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -92,5 +97,45 @@ func TestSpoolOnEitherSideOfMemory(t *testing.T) {
 				s.remove()
 			}
 		})
+	}
+}
+
+// TestAStagedFileTakesItsTime: many come over the line that deliveries leave by.
+func TestAStagedFileTakesItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := objstore.NewMemory("staging")
+		files := pack(t, store, "one", "two")
+		alone := ledgertest.File(testLog, ledger.File{First: 5}, []byte("three"))
+		ledgertest.Put(t, store, alone.StagedKey, []byte("three"))
+		c := &Copier{deps: Deps{Staging: narrow{store}}}
+		for _, f := range []ledger.File{files[0], alone} {
+			body, _, err := c.fetch(t.Context(), &f)
+			require.NoError(t, err)
+			require.NotNil(t, body)
+			body.remove()
+		}
+		require.NotNil(t, newPacks(narrow{store}).near(t.Context(), &ledger.Entry{Files: files}, 1))
+	})
+}
+
+// narrow is a store that gives a byte every twenty seconds.
+type narrow struct{ objstore.Store }
+
+func (n narrow) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+	r, err := n.Store.GetRange(ctx, key, from, length)
+	return narrowBody{r, ctx}, err
+}
+
+type narrowBody struct {
+	io.ReadCloser
+	ctx context.Context //nolint:containedctx // of the request
+}
+
+func (b narrowBody) Read(p []byte) (int, error) {
+	select {
+	case <-b.ctx.Done():
+		return 0, &objstore.Error{Op: "get", Kind: objstore.ErrUnavailable, Err: context.Cause(b.ctx)}
+	case <-time.After(20 * time.Second):
+		return b.ReadCloser.Read(p[:1])
 	}
 }

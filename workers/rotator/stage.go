@@ -78,7 +78,7 @@ func (r *Rotator) stageFile(ctx context.Context, lg *slog.Logger, base *ledger.E
 	if ablation.On(ablation.StagedByFirst) {
 		f.StagedKey = fmt.Sprintf("%s%d/%s/%d.gz", delivery.StagedPrefix(base.Log()), f.Hour, f.Source, f.First)
 	}
-	return r.put(ctx, lg, f.StagedKey, f.GzipBytes, sealed.SHA256, sealed.Reader)
+	return r.put(ctx, lg, f.StagedKey, sealed.SHA256, sealed.Reader)
 }
 
 // stagePack stores some files in one object.
@@ -108,7 +108,7 @@ func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, base *ledger.E
 		files[i].StagedKey, files[i].StagedAt, files[i].PackBytes = key, at, size
 		at += files[i].GzipBytes
 	}
-	return r.put(ctx, lg, key, size, sum, func() io.ReadSeeker { return segment.Concat(sealed...) })
+	return r.put(ctx, lg, key, sum, func() io.ReadSeeker { return segment.Concat(sealed...) })
 }
 
 // sumPack returns the sum and the size of some files together. The error is
@@ -131,12 +131,10 @@ func sumPack(files []*segment.Sealed) (sum [32]byte, size int64, err error) {
 }
 
 // put stores an object under its content's name.
-func (r *Rotator) put(ctx context.Context, lg *slog.Logger, key string, size int64, sum [32]byte, body func() io.ReadSeeker) error {
+func (r *Rotator) put(ctx context.Context, lg *slog.Logger, key string, sum [32]byte, body func() io.ReadSeeker) error {
 	opts := objstore.PutOptions{IfAbsent: true, SHA256: sum, ContentType: "text/plain", ContentEncoding: "gzip"}
 	return r.retry(ctx, lg, "stage file", func() error {
-		ctx, cancel := context.WithTimeout(ctx, stageTimeout(size))
-		defer cancel()
-		_, err := r.deps.Staging.Put(ctx, key, body(), opts)
+		_, err := objstore.PutSteadily(ctx, r.deps.Staging, stageStall, key, body(), opts)
 		if errors.Is(err, objstore.ErrExists) {
 			return nil // by an earlier try: the key names the content
 		}
@@ -156,9 +154,6 @@ func holds(body io.Reader, sum [32]byte) bool {
 	return err == nil && [32]byte(h.Sum(nil)) == sum
 }
 
-// stageTimeout is how long the PUT of so many bytes may take before it is
-// sent again: a minute, and what a line of 4 Mbit/s needs. Connections that
-// are up and take nothing are not noticed otherwise.
-func stageTimeout(size int64) time.Duration {
-	return time.Minute + time.Duration(size)*time.Second/500_000
-}
+// stageStall is for how long nothing may move in a PUT before it is sent again.
+// Connections that are up and take nothing are not noticed otherwise.
+const stageStall = time.Minute

@@ -3,10 +3,13 @@ package rotator
 import (
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -143,6 +146,50 @@ func TestFaultsOfAPack(t *testing.T) {
 				require.Equal(t, f.SHA256, stagedSum(t, b, f))
 			}
 			everyKeyHasOneContent(t, b)
+		})
+	}
+}
+
+// narrow is a store that takes a byte every ten seconds.
+type narrow struct {
+	*objstore.Memory
+	puts int
+}
+
+func (n *narrow) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	n.puts++
+	for one := make([]byte, 1); ; {
+		select {
+		case <-ctx.Done():
+			return objstore.Info{}, objstore.ErrUnavailable
+		case <-time.After(10 * time.Second):
+		}
+		if _, err := body.Read(one); errors.Is(err, io.EOF) {
+			break
+		}
+	}
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return objstore.Info{}, err
+	}
+	return n.Memory.Put(ctx, key, body, opts)
+}
+
+// TestALineThatIsSlowIsNoLivelock: uploads share it, and what is cut is sent anew.
+func TestALineThatIsSlowIsNoLivelock(t *testing.T) {
+	for hazard, records := range map[string][]string{"alone": {"a@40"}, "a_pack": {"a@40", "b@41"}} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+				require.NoError(t, err)
+				line := &narrow{Memory: b.staging}
+				b.deps.Staging = line
+				within, cancel := context.WithTimeout(t.Context(), 12*time.Hour)
+				defer cancel()
+				_, err = b.Rotate(within, base, batch(t, 42, records...), b.tenure("w1", -1))
+				require.NoError(t, err)
+				require.Equal(t, 2, line.puts, "the object and the entry")
+			})
 		})
 	}
 }
