@@ -16,19 +16,39 @@ import (
 // mostAtOnce is how many entries are looked at between two looks at the clock.
 const mostAtOnce = 64
 
-// collect deletes the staged files of entries that are closed and have been
-// kept for long enough. It notes now and then how far it came: a backlog may
-// take longer than a process lives. Of a scheduled audit it ends with the chain's
-// share of time, and the next goes on: the audit of other chains waits.
+// collect deletes the staged objects whose debts were all closed long enough
+// ago: first those of entries that stayed open when their turn came, then those
+// of the entries whose turn it is now. A backlog may take longer than a process
+// lives, so it notes now and then how far it has come. A scheduled audit stops
+// when the chain's share of time is used up, since other chains are waiting; the
+// next audit goes on from there.
 func (w *walk) collect(ctx context.Context) error {
 	noted, begun := w.hint.Collected, time.Now()
 	defer func() { w.spent += time.Since(begun) }()
+	over := func() bool { return w.share > 0 && time.Since(begun) >= w.share }
+	for len(w.ripe) > 0 {
+		some := w.ripe[:min(len(w.ripe), atOnce)]
+		w.ripe = w.ripe[len(some):]
+		if _, err := w.collectSome(ctx, some); err != nil {
+			return err
+		}
+		if over() {
+			if len(w.ripe) > 0 || w.due(ctx) {
+				w.report.Behind = 1
+			}
+			return nil
+		}
+	}
 	for some := int64(1); w.hint.Collected < w.hint.Through; some = min(2*some, mostAtOnce) { // of most chains one is young
-		more, err := w.collectSome(ctx, min(w.hint.Collected+some, w.hint.Through))
+		var next []int64
+		for seq := w.hint.Collected + 1; seq <= min(w.hint.Collected+some, w.hint.Through); seq++ {
+			next = append(next, seq)
+		}
+		more, err := w.collectSome(ctx, next)
 		if err != nil || !more {
 			return err
 		}
-		if w.share > 0 && time.Since(begun) >= w.share {
+		if over() {
 			if w.due(ctx) {
 				w.report.Behind = 1
 			}
@@ -44,13 +64,10 @@ func (w *walk) collect(ctx context.Context) error {
 	return nil
 }
 
-// due reports whether there is another entry with files whose turn to be collected
-// has come, or whether that cannot be known.
+// due reports whether the turn of another entry with files has come. If that
+// cannot be found out, it says yes.
 func (w *walk) due(ctx context.Context) bool {
 	for seq := w.hint.Collected + 1; seq <= w.hint.Through; seq++ {
-		if _, isOpen := slices.BinarySearch(w.hint.Open, seq); isOpen {
-			continue
-		}
 		e, err := w.chain.Entry(ctx, seq)
 		if err != nil {
 			return true
@@ -64,94 +81,101 @@ func (w *walk) due(ctx context.Context) bool {
 	return false
 }
 
-// collectSome collects the entries that are next, up to one, in any order, and
-// moves Collected past those in front that were looked at. More is false if one
-// is too young, as are those after it.
-func (w *walk) collectSome(ctx context.Context, through int64) (more bool, err error) {
-	first := w.hint.Collected + 1
-	turns, files := make([]turn, through-first+1), make([]int, through-first+1)
-	errs := job.SomeAtOnce(len(turns), atOnce, func(i int) (err error) {
-		turns[i], files[i], err = w.collectInTurn(ctx, first+int64(i))
+// collectSome collects several entries at once, and notes what became of those
+// before the first that failed or that is still too young. Those after it come
+// up again. More is false if there is such an entry.
+func (w *walk) collectSome(ctx context.Context, seqs []int64) (more bool, err error) {
+	found := make([]collected, len(seqs))
+	errs := job.SomeAtOnce(len(seqs), atOnce, func(i int) (err error) {
+		found[i], err = w.collectEntry(ctx, seqs[i])
 		return err
 	})
-	for i, t := range turns {
-		if errs[i] != nil || t == young {
+	for i, seq := range seqs {
+		c := found[i]
+		if errs[i] != nil || c.young {
 			return false, errs[i]
 		}
-		if t == keep {
-			at, _ := slices.BinarySearch(w.hint.Open, first+int64(i))
-			w.hint.Open = slices.Insert(w.hint.Open, at, first+int64(i))
+		at, isOpen := slices.BinarySearch(w.hint.Open, seq)
+		if c.left && !isOpen {
+			w.hint.Open, isOpen = slices.Insert(w.hint.Open, at, seq), true
 		}
-		w.hint.Collected++
-		w.report.Collected += int64(files[i]) // not those behind one that fails: their turn comes again
+		if c.files > 0 && isOpen {
+			w.hint.swept(seq, w.until())
+		}
+		w.hint.Collected = max(w.hint.Collected, seq)
+		w.report.Collected += int64(c.files)
 	}
 	return true, nil
 }
 
-// turn is what became of an entry whose turn to be collected it was.
-type turn int
+// collected is what became of an entry.
+type collected struct {
+	young bool // its turn has not come
+	files int  // how many files the deleted objects held
+	left  bool // some objects stay: they are owed, or not old enough
+}
 
-const (
-	past  turn = iota // its files are gone, or it is open
-	keep              // its files are to be kept for now
-	young             // its turn has not come
-)
-
-// collectInTurn returns also how many files are gone.
-func (w *walk) collectInTurn(ctx context.Context, seq int64) (t turn, files int, err error) {
-	if _, isOpen := slices.BinarySearch(w.hint.Open, seq); isOpen && !ablation.On(ablation.DeletesUndelivered) {
-		return past, 0, nil
-	}
+// collectEntry deletes those staged objects of an entry that may go.
+//
+// Invariant: I4. It relies on the receipts that it has just listed, never on a
+// note; and a file that was delivered late is kept for as long as any other.
+func (w *walk) collectEntry(ctx context.Context, seq int64) (collected, error) {
 	e, err := w.chain.Entry(ctx, seq)
 	if err != nil {
-		return young, 0, err
+		return collected{}, err
 	}
-	old, err := w.age(ctx, e)
-	if err != nil || old < w.cfg.Retain {
-		return young, 0, err
+	if old, err := w.age(ctx, e); err != nil || old < w.cfg.Retain {
+		late := seq <= w.hint.Collected // its turn came before staging.retain was raised
+		return collected{young: !late, left: late}, err
 	}
 	if len(e.Files) == 0 {
-		return past, 0, nil
+		return collected{}, nil
 	}
 	receipts, err := listReceipts(ctx, w.deps.Staging, e)
 	if err != nil {
-		return young, 0, err
+		return collected{}, err
 	}
-	if !receipts.complete(e) && !ablation.On(ablation.DeletesUndelivered) {
-		return young, 0, fmt.Errorf("%w: entry %d was closed", errContradiction, e.Seq)
+	objects := receipts.objects(e)
+	if _, isOpen := slices.BinarySearch(w.hint.Open, seq); !isOpen && slices.ContainsFunc(objects, func(o stagedObject) bool { return o.open > 0 }) {
+		return collected{}, fmt.Errorf("%w: entry %d was closed", errContradiction, seq)
 	}
-	if gone, err := w.collectEntry(ctx, e, receipts); err != nil || gone {
-		return past, len(e.Files), err
-	}
-	return keep, 0, nil
-}
-
-// collectEntry deletes the staged files of an entry if their time has come,
-// and reports whether they are gone.
-//
-// Invariant: I4. It rests on the receipts that were just listed, never on a
-// note; and a file delivered late is kept for as long as one delivered in time.
-func (w *walk) collectEntry(ctx context.Context, e *ledger.Entry, receipts receiptSet) (bool, error) {
-	if !receipts.complete(e) && !ablation.On(ablation.DeletesUndelivered) || w.now.Sub(receipts.latest) < w.cfg.Retain {
-		return false, nil
-	}
-	if old, err := w.age(ctx, e); err != nil || old < w.cfg.Retain {
-		return false, err
+	ripe, left := w.ripeOf(e.Seq, objects)
+	if len(ripe) == 0 {
+		return collected{left: left}, nil
 	}
 	if needed, err := w.orders.need(ctx, e); err != nil || needed {
-		return false, err
+		return collected{left: true}, err
 	}
-	deleted := map[string]bool{} // of a pack there is one, of many files
-	for i := range e.Files {
-		if key := e.Files[i].StagedKey; !deleted[key] {
-			if err := w.delete(ctx, key); err != nil {
-				return false, err
-			}
-			deleted[key] = true
+	files := 0
+	for _, o := range ripe {
+		if err := w.delete(ctx, o.key); err != nil {
+			return collected{}, err
+		}
+		files += o.files
+	}
+	return collected{files: files, left: left}, nil
+}
+
+// ripeOf returns the staged objects of an entry that may go now, and whether
+// others are left. Objects that were deleted before, as the hint says, are neither.
+func (w *walk) ripeOf(seq int64, objects []stagedObject) (ripe []stagedObject, left bool) {
+	until := w.until()
+	before, swept := w.hint.Swept[seq]
+	swept = swept && before <= until // otherwise a clock was ahead, or staging.retain was raised
+	for _, o := range objects {
+		switch {
+		case !o.closed() || o.latest > until:
+			left = true
+		case !swept || o.latest > before:
+			ripe = append(ripe, o)
 		}
 	}
-	return true, nil
+	return ripe, left
 }
+
+// until is the time in unix ms: what was closed by then has been kept for long
+// enough.
+func (w *walk) until() int64 { return w.now.Add(-w.cfg.Retain).UnixMilli() }
 
 func (w *walk) delete(ctx context.Context, key string) error {
 	if w.cfg.DryRun {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,6 +36,10 @@ type hint struct {
 	// Collected is the last entry whose staged files were deleted, but for
 	// those in Open; -1: none.
 	Collected int64 `json:"collected"`
+	// Swept tells, for entries in Open whose turn to be collected has passed,
+	// what was deleted of them: the staged objects whose last receipt was stored
+	// by that time, unix ms. An entry that is not there has lost none.
+	Swept map[int64]int64 `json:"swept,omitempty"`
 	// Orphans is when orphans were last looked for, in unix ms.
 	Orphans int64 `json:"orphans"`
 	// Blind is when jobs for what was open already were last enqueued without
@@ -86,6 +91,14 @@ func decodeHint(b []byte) hint {
 	return h
 }
 
+// swept notes what was deleted of an entry in Open.
+func (h *hint) swept(seq, until int64) {
+	if h.Swept == nil {
+		h.Swept = map[int64]int64{}
+	}
+	h.Swept[seq] = until
+}
+
 // restart is the hint of an audit that looks at everything again. What was
 // collected is gone.
 func (h hint) restart() hint {
@@ -95,8 +108,25 @@ func (h hint) restart() hint {
 
 func (h hint) valid() bool {
 	within := len(h.Open) == 0 || h.Open[0] >= 0 && h.Open[len(h.Open)-1] <= h.Through
+	for seq := range h.Swept {
+		if _, open := slices.BinarySearch(h.Open, seq); !open || seq > h.Collected {
+			return false
+		}
+	}
 	return h.Through >= -1 && h.Collected >= -1 && h.Collected <= h.Through && slices.IsSorted(h.Open) && within &&
 		(h.Through >= 0 || len(h.Accounts) == 0) && h.Accounts.valid(h)
+}
+
+// consistent returns the hint with only what agrees with Through and Open, so
+// that it may be stored while an audit is still rebuilding those.
+func (h hint) consistent() hint {
+	h.Collected = min(h.Collected, h.Through)
+	h.Swept = maps.Clone(h.Swept)
+	maps.DeleteFunc(h.Swept, func(seq, _ int64) bool {
+		_, open := slices.BinarySearch(h.Open, seq)
+		return !open || seq > h.Collected
+	})
+	return h
 }
 
 // of reports whether the hint is of that chain, as far as its head.
@@ -129,12 +159,12 @@ func (h hint) orphansDue(now time.Time) bool {
 
 // places is the hint without its accounts, as a copy.
 func (h hint) places() hint {
-	h.Open, h.Accounts = slices.Clone(h.Open), nil
+	h.Open, h.Swept, h.Accounts = slices.Clone(h.Open), maps.Clone(h.Swept), nil
 	return h
 }
 
 // equal compares all but the accounts.
 func (h hint) equal(other hint) bool {
-	same := slices.Equal(h.Open, other.Open) && h.Attempt == other.Attempt
+	same := slices.Equal(h.Open, other.Open) && maps.Equal(h.Swept, other.Swept) && h.Attempt == other.Attempt
 	return same && h.Through == other.Through && h.Collected == other.Collected && h.Orphans == other.Orphans && h.Blind == other.Blind
 }

@@ -2,8 +2,6 @@ package auditor
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
@@ -11,9 +9,12 @@ import (
 )
 
 // receiptSet holds the receipts of one entry.
-type receiptSet struct {
-	of     map[string]*closing // "index/destination"
-	latest time.Time
+type receiptSet map[pairKey]*closing
+
+// pairKey tells the pairs of an entry apart.
+type pairKey struct {
+	index       int
+	destination string
 }
 
 // closing is what a receipt says.
@@ -22,15 +23,13 @@ type closing struct {
 	at      int64 // when it was stored, unix ms
 }
 
-func (s receiptSet) get(index int, dest string) *closing {
-	return s.of[fmt.Sprintf("%d/%s", index, dest)]
-}
+func (s receiptSet) get(index int, dest string) *closing { return s[pairKey{index, dest}] }
 
 func (s receiptSet) has(index int, dest string) bool { return s.get(index, dest) != nil }
 
 // listReceipts lists the receipts of an entry.
 func listReceipts(ctx context.Context, staging objstore.Store, e *ledger.Entry) (receiptSet, error) {
-	s := receiptSet{of: map[string]*closing{}}
+	s := receiptSet{}
 	prefix := delivery.ReceiptPrefix(e.Log(), e.Seq)
 	for info, err := range objstore.All(ctx, staging, prefix) {
 		if err != nil {
@@ -46,10 +45,7 @@ func listReceipts(ctx context.Context, staging objstore.Store, e *ledger.Entry) 
 				return s, err
 			}
 		}
-		s.of[fmt.Sprintf("%d/%s", index, dest)] = c
-		if info.LastModified.After(s.latest) {
-			s.latest = info.LastModified
-		}
+		s[pairKey{index, dest}] = c
 	}
 	return s, nil
 }
@@ -72,18 +68,6 @@ func outcomeOf(b []byte) delivery.Outcome {
 		return delivery.Delivered
 	}
 	return r.Outcome
-}
-
-// complete reports whether every debt of the entry is closed.
-func (s receiptSet) complete(e *ledger.Entry) bool {
-	for i := range e.Files {
-		for _, dest := range e.Files[i].Owed {
-			if !s.has(i, dest) {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // pairs are the owed pairs of the entry.

@@ -228,12 +228,6 @@ func (r *statusReader) reopen(ctx context.Context, chain *ledger.Chain, seq int6
 	return nil
 }
 
-// pairKey tells the pairs of an entry apart.
-type pairKey struct {
-	index       int
-	destination string
-}
-
 func (p pair) key() pairKey { return pairKey{p.index(), p.destination} }
 
 // entry adds the owed pairs of an entry that counts says are not counted yet.

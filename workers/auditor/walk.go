@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 )
@@ -35,6 +34,7 @@ type walk struct {
 	again  bool           // without Redis, what was open at the last audit is enqueued again
 	told   bool           // something was counted in the hint's accounts
 	whole  bool           // all that was to be visited was
+	ripe   []int64        // entries whose turn has passed and that have staged objects which may go now
 	share  time.Duration  // of the time for garbage; 0: no limit
 	spent  time.Duration  // of it
 	late   bool           // there is no time left to look for orphans
@@ -50,6 +50,7 @@ type visited struct {
 	state
 	attempt string // of the entry
 	pairs   []pair // nil: they were not judged
+	ripe    bool   // its turn has passed, and some of its staged objects may go now
 }
 
 // state is how a visit left an entry.
@@ -106,7 +107,7 @@ func (w *walk) run(ctx context.Context) error {
 	if orphans {
 		w.hint.Orphans = w.now.UnixMilli() // first: one look that does not end is not one at every audit
 	}
-	w.hint.Collected = min(w.hint.Collected, w.hint.Through)
+	w.hint = w.hint.consistent()
 	if !w.hint.equal(noted) || w.told {
 		err = errors.Join(err, w.note(ctx, w.hint))
 	}
@@ -123,7 +124,7 @@ func (w *walk) run(ctx context.Context) error {
 var errContradiction = errors.New("the hint and the receipts contradict each other")
 
 func (w *walk) look(ctx context.Context) error {
-	w.whole = false
+	w.whole, w.ripe = false, nil
 	if err := w.visitAll(ctx); err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func (w *walk) note(ctx context.Context, h hint) error {
 	if w.cfg.DryRun {
 		return nil
 	}
-	return h.store(ctx, w.deps.Staging, w.log)
+	return h.consistent().store(ctx, w.deps.Staging, w.log)
 }
 
 // visitAll visits what the hint left open and what came since, batch by batch.
@@ -185,6 +186,9 @@ func (w *walk) visitAll(ctx context.Context) error {
 			if v.state == open || v.state == tooNew {
 				w.hint.Open = append(w.hint.Open, seq)
 			}
+			if v.ripe {
+				w.ripe = append(w.ripe, seq)
+			}
 			more, err := w.tell(seq, v)
 			if err != nil {
 				return err
@@ -195,7 +199,6 @@ func (w *walk) visitAll(ctx context.Context) error {
 			h := w.hint
 			h.Open = append(slices.Clone(h.Open), reopened...)
 			slices.Sort(h.Open)
-			h.Collected = min(h.Collected, h.Through)
 			if err := w.note(ctx, h); err != nil {
 				return err
 			}
@@ -250,7 +253,7 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 		return err
 	}
 	for seq, v := range w.visited {
-		if v.state == closed { // if it was kept, it is collected: should the audit begin anew, no second time
+		if v.state == closed { // should the audit begin anew, it is not collected a second time
 			delete(w.kept, seq)
 		}
 	}
@@ -284,29 +287,17 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 		return nil, v, err
 	}
 	v.pairs = receipts.pairs(e)
-	if ablation.On(ablation.DeletesByFile) {
-		for i := range e.Files {
-			if f := &e.Files[i]; !slices.ContainsFunc(f.Owed, func(dest string) bool { return !receipts.has(i, dest) }) {
-				_ = w.delete(ctx, f.StagedKey)
-			}
-		}
-	}
 	missing, err := w.judge(ctx, e, receipts)
-	if err != nil || len(missing.debts)+missing.others > 0 {
-		return missing.debts, v, err
+	left := false
+	if e.Seq <= w.hint.Collected && w.kept[e.Seq] { // otherwise all of it is gone, or its turn is still to come
+		var ripe []stagedObject
+		ripe, left = w.ripeOf(e.Seq, receipts.objects(e))
+		v.ripe = len(ripe) > 0
 	}
-	if e.Seq <= w.hint.Collected && w.kept[e.Seq] {
-		// Its turn to be collected has passed while it was open.
-		gone, err := w.collectEntry(ctx, e, receipts)
-		if err != nil || !gone {
-			return nil, v, err
-		}
-		w.mu.Lock()
-		w.report.Collected += int64(len(e.Files))
-		w.mu.Unlock()
+	if !v.ripe && !left && len(missing.debts)+missing.others == 0 {
+		v.state = closed
 	}
-	v.state = closed
-	return nil, v, nil
+	return missing.debts, v, err
 }
 
 // judgeYoung counts what a young entry owes as too new or, if forced, returns the

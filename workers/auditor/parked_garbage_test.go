@@ -1,0 +1,367 @@
+package auditor
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/minio/crc64nvme"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/replay"
+	"github.com/sealift/sealift/pkg/verify"
+)
+
+// sealMixed is seal with valid gzip files: the first ones in a pack, the others alone.
+func (r *rig) sealMixed(l ledger.Log, ago time.Duration, owed []string, packed, alone int) *ledger.Entry {
+	at := time.Now().Add(-ago)
+	head := r.heads[l]
+	if head == nil {
+		head = ledgertest.Append(r.t, r.staging, ledgertest.Init(l, at))
+	}
+	line := []byte("{}\n")
+	sum := crc64nvme.New()
+	_, _ = sum.Write(line)
+	var files []ledger.File
+	var pack []byte
+	for i := range packed + alone {
+		var content bytes.Buffer
+		z := gzip.NewWriter(&content)
+		z.Name = fmt.Sprint(head.Seq, " ", i) // so no two are the same
+		_, err := z.Write(line)
+		require.NoError(r.t, err)
+		require.NoError(r.t, z.Close())
+		f := ledgertest.File(l, ledger.File{First: head.LowWatermark + int64(i), Hour: at.Truncate(time.Hour).UnixMilli(), Received: at.UnixMilli(), Owed: owed, RawCRC64: fmt.Sprintf("%016x", sum.Sum64())}, content.Bytes())
+		if i < packed {
+			pack = append(pack, content.Bytes()...)
+		} else {
+			r.stage(f.StagedKey, content.String())
+		}
+		files = append(files, f)
+	}
+	if packed > 0 {
+		r.stage(ledgertest.Pack(l, head.Seq+1, files[:packed], pack), string(pack))
+	}
+	e := ledgertest.Next(head, files...)
+	e.WrittenAt = at.UnixMilli()
+	r.heads[l] = ledgertest.Append(r.t, r.staging, e)
+	return e
+}
+
+// nothingIsWrong runs the check of `sealift verify --deep`.
+func (r *rig) nothingIsWrong(collected int64) {
+	r.t.Helper()
+	report, err := verify.Verify(r.t.Context(), verify.Config{Partition: -1, Deep: true, Retain: r.cfg.Retain}, verify.Deps{Staging: r.staging})
+	require.NoError(r.t, err)
+	require.Zero(r.t, report.Problems, report.Examples)
+	require.Equal(r.t, collected, report.Staged.Collected)
+	require.Equal(r.t, report.Files-collected, report.Staged.Read)
+}
+
+// receipt is deliver with all that a copier writes.
+func (r *rig) receipt(e *ledger.Entry, i int, dest string) {
+	f := &e.Files[i]
+	ledgertest.Receipt(r.t, r.staging, e, i, dest, delivery.Receipt{
+		Bucket: "b", Key: delivery.ObjectKey("", e.Log(), f), SHA256: f.SHA256, Bytes: f.GzipBytes, Records: f.Records, At: time.Now().UnixMilli(),
+	})
+}
+
+// deletions collects the keys of staged objects that are deleted from now on.
+func (r *rig) deletions() *[]string {
+	keys := new([]string)
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "delete" && strings.HasPrefix(op.Key, "data/") {
+			*keys = append(*keys, op.Key)
+		}
+		return objstore.Fault{}
+	})
+	return keys
+}
+
+// Invariant: I4. A parked file keeps its own object in staging, and no other of
+// its entry: of the 400 files of an hour one may be parked for weeks.
+func TestAParkedFileKeepsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		mixed := r.sealMixed(log0, time.Hour, []string{one, two}, 3, 3)
+		nobody := r.sealMixed(log0, time.Hour, nil, 2, 1)
+		for i := range mixed.Files {
+			r.receipt(mixed, i, one)
+			if i != 1 && i != 4 { // of the pack, and alone
+				r.receipt(mixed, i, two)
+			}
+		}
+		r.park(mixed, 1, two)
+		r.park(mixed, 4, two)
+		r.audit()
+		r.nothingIsWrong(0)
+		time.Sleep(r.cfg.Retain)
+		deleted := r.deletions()
+		require.EqualValues(t, 2+3, r.audit().Collected)
+		require.ElementsMatch(t, []string{mixed.Files[3].StagedKey, mixed.Files[5].StagedKey, nobody.Files[0].StagedKey, nobody.Files[2].StagedKey}, *deleted)
+		r.nothingIsWrong(5)
+		require.Equal(t, []int64{mixed.Seq}, r.hintOf(log0).Open)
+
+		deleted = r.deletions()
+		time.Sleep(25 * time.Hour)
+		require.Zero(t, r.audit().Collected)
+		require.Empty(t, *deleted, "once")
+
+		r.receipt(mixed, 1, two)
+		r.audit()
+		r.nothingIsWrong(5)
+		time.Sleep(r.cfg.Retain)
+		require.EqualValues(t, 3, r.audit().Collected, "the pack was kept for as long as if it had been delivered in time")
+		require.Equal(t, []string{mixed.Files[0].StagedKey}, *deleted)
+		r.nothingIsWrong(8)
+
+		ledgertest.Receipt(t, r.staging, mixed, 4, two, delivery.Receipt{Outcome: delivery.Skipped})
+		time.Sleep(r.cfg.Retain)
+		require.EqualValues(t, 1, r.audit().Collected)
+		require.Equal(t, []string{mixed.Files[0].StagedKey, mixed.Files[4].StagedKey}, *deleted, "what is gone is not deleted again")
+		r.nothingIsWrong(9)
+		r.audit()
+		require.Empty(t, r.hintOf(log0).Open)
+		require.Empty(t, r.hintOf(log0).Swept)
+	})
+}
+
+// A file that was delivered late goes as well, although it was not old enough
+// when the turn of its entry came.
+func TestAFileDeliveredLateGoesBesideAParkedOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		e := r.sealMixed(log0, 0, []string{one}, 0, 4)
+		r.receipt(e, 0, one)
+		r.park(e, 3, one)
+		time.Sleep(time.Hour)
+		r.receipt(e, 1, one)
+		r.audit()
+		time.Sleep(r.cfg.Retain - 30*time.Minute)
+		deleted := r.deletions()
+		require.EqualValues(t, 1, r.audit().Collected)
+		r.receipt(e, 2, one)
+		time.Sleep(time.Hour)
+		require.EqualValues(t, 1, r.audit().Collected)
+		time.Sleep(r.cfg.Retain)
+		require.EqualValues(t, 1, r.audit().Collected)
+		require.Equal(t, []string{e.Files[0].StagedKey, e.Files[1].StagedKey, e.Files[2].StagedKey}, *deleted)
+		r.nothingIsWrong(3)
+	})
+}
+
+// A hint that is wrong about what was deleted costs requests: nothing is kept for
+// ever, and nothing that is owed goes.
+func TestNotesOfWhatIsGoneThatAreWrong(t *testing.T) {
+	for hazard, spoil := range map[string]func(*hint){
+		"lost":               func(h *hint) { *h = noHint() },
+		"of_before":          func(h *hint) { h.Swept = nil },
+		"a_clock_was_ahead":  func(h *hint) { h.swept(1, time.Now().Add(1000*time.Hour).UnixMilli()) },
+		"of_an_entry_closed": func(h *hint) { h.swept(0, 1) },
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRigWithoutRedis(t)
+				e := r.sealMixed(log0, time.Hour, []string{one}, 0, 3)
+				r.receipt(e, 0, one)
+				r.park(e, 2, one)
+				time.Sleep(r.cfg.Retain)
+				r.audit()
+				r.receipt(e, 1, one)
+				require.Equal(t, 2, r.staged(e))
+				h := r.hintOf(log0)
+				require.Contains(t, h.Swept, e.Seq)
+				spoil(&h)
+				require.NoError(t, h.store(t.Context(), r.staging, log0))
+				time.Sleep(r.cfg.Retain)
+				r.audit()
+				require.Equal(t, []bool{false, false, true}, []bool{r.exists(e.Files[0].StagedKey), r.exists(e.Files[1].StagedKey), r.exists(e.Files[2].StagedKey)})
+			})
+		})
+	}
+}
+
+// The time to delete what stayed behind is bounded in the same way as the rest.
+func TestGarbageOfOpenEntriesHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		var entries []*ledger.Entry
+		for range 4 * atOnce {
+			e := r.sealMixed(log0, 25*time.Hour, []string{one}, 0, 2)
+			r.park(e, 1, one)
+			entries = append(entries, e)
+		}
+		r.audit() // their turn is over
+		for _, e := range entries {
+			r.receipt(e, 0, one)
+		}
+		time.Sleep(r.cfg.Retain)
+		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(20 * time.Minute) }}
+		gone := int64(0)
+		for audits := 1; gone < int64(len(entries)); audits++ {
+			begun := time.Now()
+			report, err := r.Auditor.audit(t.Context(), true)
+			require.NoError(t, err)
+			require.LessOrEqual(t, time.Since(begun), 40*time.Minute)
+			gone += report.Collected
+			require.Equal(t, gone < int64(len(entries)), report.Behind > 0)
+			require.Less(t, audits, 5)
+			time.Sleep(time.Hour)
+		}
+	})
+}
+
+// Invariant: I4. Whatever happens, and whatever audits noted of it, an object goes
+// only when all its debts have been closed for long enough and no replay needs
+// it; and in the end all such objects are gone.
+func TestStagedObjectsGoWhenTheyMayAndNotBefore(t *testing.T) {
+	for seed := range uint64(40) {
+		synctest.Test(t, func(t *testing.T) {
+			g := &garbageHistory{rig: newRigWithoutRedis(t), Rand: rand.New(rand.NewPCG(seed, 2)), gone: map[string]bool{}}
+			for range 150 {
+				g.step()
+				g.judge(fmt.Sprint("seed ", seed))
+				time.Sleep(time.Duration(g.IntN(8*60)) * time.Minute)
+			}
+			time.Sleep(g.cfg.Retain + time.Hour)
+			g.staging.SetFault(nil)
+			for range 3 {
+				g.audit()
+				time.Sleep(24 * time.Hour)
+			}
+			for _, e := range g.entries {
+				for i := range e.Files {
+					require.Equal(t, g.object(e, e.Files[i].StagedKey).IsZero(), g.exists(e.Files[i].StagedKey), "seed %d, entry %d file %d", seed, e.Seq, i)
+				}
+			}
+		})
+	}
+}
+
+// garbageHistory is a random history of a ledger, its debts, replays and audits.
+type garbageHistory struct {
+	*rig
+	*rand.Rand
+	entries []*ledger.Entry
+	order   *delivery.Order // the last one
+	ordered time.Time
+	hint    []byte // an old one
+	gone    map[string]bool
+}
+
+func (g *garbageHistory) step() {
+	ctx := g.t.Context()
+	switch g.IntN(12) {
+	case 0, 1:
+		g.entries = append(g.entries, g.sealMixed(log0, time.Duration(g.IntN(60))*time.Minute, []string{one, two}[:g.IntN(3)], []int{0, 0, 2, 3}[g.IntN(4)], g.IntN(4)))
+	case 2, 3, 4:
+		g.some(func(e *ledger.Entry, i int, dest string) { g.receipt(e, i, dest) })
+	case 5:
+		g.some(func(e *ledger.Entry, i int, dest string) {
+			if g.exists(delivery.ReceiptKey(delivery.Ref(e, i), dest)) {
+				return
+			}
+			ledgertest.Receipt(g.t, g.staging, e, i, dest, delivery.Receipt{Outcome: []delivery.Outcome{delivery.Skipped, delivery.Expired}[g.IntN(2)]})
+		})
+	case 6:
+		g.some(func(e *ledger.Entry, i int, dest string) { g.park(e, i, dest) })
+	case 7:
+		left := g.IntN(60)
+		g.staging.SetFault(func(objstore.Op) objstore.Fault {
+			if left--; left < 0 {
+				return objstore.Fault{Before: objstore.ErrUnavailable}
+			}
+			return objstore.Fault{}
+		})
+		_, _ = g.Auditor.audit(ctx, g.IntN(2) == 0)
+		g.staging.SetFault(nil)
+	case 8, 9:
+		_, err := g.Auditor.audit(ctx, g.IntN(2) == 0)
+		require.NoError(g.t, err)
+	case 10:
+		switch b, err := objstore.Read(ctx, g.staging, hintKey(log0), maxHint); {
+		case g.IntN(3) == 0:
+			require.NoError(g.t, g.staging.Delete(ctx, hintKey(log0)))
+		case g.hint != nil && g.IntN(2) == 0:
+			g.stage(hintKey(log0), string(g.hint))
+		case err == nil:
+			g.hint = b
+		}
+	case 11:
+		if len(g.entries) == 0 || g.order != nil && g.IntN(3) > 0 {
+			break
+		}
+		if g.order != nil {
+			require.NoError(g.t, g.staging.Delete(ctx, delivery.OrderKey(g.order.ID)))
+		}
+		g.order = &delivery.Order{ID: fmt.Sprint("r", len(g.entries)), Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: int64(g.IntN(len(g.entries) + 1))}, From: delivery.FromAuto}
+		g.ordered = time.Now()
+		require.NoError(g.t, replay.WriteOrder(ctx, g.staging, g.order))
+	}
+}
+
+// some picks a few debts at random.
+func (g *garbageHistory) some(do func(e *ledger.Entry, i int, dest string)) {
+	for range g.IntN(10) {
+		if len(g.entries) == 0 {
+			return
+		}
+		e := g.entries[g.IntN(len(g.entries))]
+		if len(e.Files) == 0 {
+			continue
+		}
+		i := g.IntN(len(e.Files))
+		if owed := e.Files[i].Owed; len(owed) > 0 {
+			do(e, i, owed[g.IntN(len(owed))])
+		}
+	}
+}
+
+// object returns when the last debt of an object's files was closed, or when the
+// entry was written if it has none; zero if a debt is open.
+func (g *garbageHistory) object(e *ledger.Entry, key string) time.Time {
+	last := time.UnixMilli(e.WrittenAt)
+	for i := range e.Files {
+		for _, dest := range e.Files[i].Owed {
+			if e.Files[i].StagedKey != key {
+				continue
+			}
+			info, err := g.staging.Head(context.Background(), delivery.ReceiptKey(delivery.Ref(e, i), dest))
+			if err != nil {
+				return time.Time{}
+			}
+			if info.LastModified.After(last) {
+				last = info.LastModified
+			}
+		}
+	}
+	return last
+}
+
+// judge checks that every object that is gone was allowed to go.
+func (g *garbageHistory) judge(why string) {
+	for _, e := range g.entries {
+		for i := range e.Files {
+			key := e.Files[i].StagedKey
+			if g.gone[key] || g.exists(key) {
+				continue
+			}
+			g.gone[key] = true
+			closed := g.object(e, key)
+			require.False(g.t, closed.IsZero(), "%s: entry %d file %d is owed and gone", why, e.Seq, i)
+			require.GreaterOrEqual(g.t, time.Since(closed), g.cfg.Retain, "%s: entry %d file %d", why, e.Seq, i)
+			needed := g.order != nil && time.Since(g.ordered) < g.cfg.Retain && g.order.Selects(e, &e.Files[i])
+			require.False(g.t, needed, "%s: entry %d file %d is needed by a replay", why, e.Seq, i)
+		}
+	}
+}
