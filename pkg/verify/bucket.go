@@ -184,7 +184,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		b.v.report.problem(ObjectChanged, where, "%s (%s)", wrong, place(o.ref))
 	}
 	one.mu.Lock()
-	if r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) && o.receipts != nil { // not a replay's
+	if r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) && o.receipts != nil && !info.LastModified.After(o.now) { // not a replay's
 		one.present[folder{o.f.Source, o.f.Stream().Day()}]++
 	}
 	one.mu.Unlock()

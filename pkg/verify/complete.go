@@ -111,7 +111,7 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 	c.progress[l.Partition] = Progress{
 		Partition: l.Partition, Entry: head.Seq, CompleteThrough: fromMillis(said(head, c.now.UnixMilli())), Idle: known && head.LowWatermark >= end,
 	}
-	first, err := c.firstSince(ctx, l, head.Seq)
+	first, err := c.firstSince(ctx, l, head.Seq, c.cfg.Since)
 	if err != nil {
 		return err
 	}
@@ -148,23 +148,26 @@ func said(e *ledger.Entry, at int64) int64 {
 	return e.CompleteThrough
 }
 
-// firstSince is the first entry that may name files of the hours that are asked
-// for: none was stored before they began, but for an hour of crooked clocks.
-func (c *completeness) firstSince(ctx context.Context, l ledger.Log, head int64) (int64, error) {
-	if c.cfg.Since.IsZero() {
+// errIncomplete says that entries are missing.
+var errIncomplete = errors.New("an entry is missing: `sealift verify` says which")
+
+// firstSince is the first entry that may name files of the hours since then:
+// none was stored before they began, but for an hour of crooked clocks.
+func (v *verifier) firstSince(ctx context.Context, l ledger.Log, head int64, since time.Time) (int64, error) {
+	if since.IsZero() {
 		return 0, nil
 	}
-	since := c.cfg.Since.Add(-time.Hour)
+	since = since.Add(-time.Hour)
 	low, high := int64(0), head
 	for low < high { // the answer is in [low, high]
 		middle := low + (high-low)/2
 		// Keys count down: what follows that of the entry after it is its own.
-		infos, err := c.staging.List(ctx, "ledger/"+l.String()+"/", ledger.EntryKey(l, middle+1), 1)
+		infos, err := v.staging.List(ctx, "ledger/"+l.String()+"/", ledger.EntryKey(l, middle+1), 1)
 		if err != nil {
 			return 0, err
 		}
 		if len(infos) == 0 {
-			return 0, errors.New("an entry is missing: `sealift verify` says which")
+			return 0, errIncomplete
 		}
 		if infos[0].LastModified.Before(since) {
 			low = middle + 1

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -15,16 +16,25 @@ import (
 // maxSuspects bounds how many objects are held against the ledger by name.
 const maxSuspects = 1_000_000
 
-// suspects are objects in buckets that may be in no ledger, or another's: those
-// of folders that hold another number of objects than were found by their
-// receipts.
-type suspects map[string]map[string]time.Time // by destination, keys, with when they were put
+// suspects are objects whose names say that they belong to one log, but which
+// may be in no ledger: they lie in folders that hold more or fewer objects than
+// receipts led to. The map key is the object key without the destination's
+// prefix, so that a file that several destinations have is looked up once.
+type suspects map[string][]suspect
+
+// suspect is an object in one bucket.
+type suspect struct {
+	bucket *bucket
+	put    time.Time
+}
 
 // foreign looks for objects that no file of the ledger accounts for. Every
 // receipt's object was found, so a folder with as many objects holds no others;
-// only of the rest the names are compared.
+// only of the rest the names are compared. Objects that were put after
+// verification began are left out on both sides: on a running fleet today's
+// folder of nearly every destination would be suspected otherwise.
 func (v *verifier) foreign(ctx context.Context, logs []ledger.Log) error {
-	found := suspects{}
+	found := map[ledger.Log]suspects{}
 	n := 0
 	present := map[site]map[folder]int64{} // by receipts of the destination there that has most
 	for _, b := range v.buckets.open {
@@ -35,18 +45,18 @@ func (v *verifier) foreign(ctx context.Context, logs []ledger.Log) error {
 			present[b.site()][f] = max(n, present[b.site()][f])
 		}
 	}
+	ids := logIDs(logs)
 	for _, b := range v.buckets.open {
 		if b.closed {
 			continue
 		}
-		keys := map[string]time.Time{}
 		err := v.listBucket(ctx, b, present[b.site()], func(inFolder []objstore.Info) {
 			if n += len(inFolder); n > maxSuspects {
 				v.report.unread(b.id + ": too many objects that have no receipt, only some are named")
 				return
 			}
 			for _, info := range inFolder {
-				keys[info.Key] = info.LastModified
+				v.suspect(found, ids, b, info)
 			}
 		})
 		if ctx.Err() != nil {
@@ -54,25 +64,33 @@ func (v *verifier) foreign(ctx context.Context, logs []ledger.Log) error {
 		}
 		if err != nil {
 			v.report.unread("s3://" + b.Name + "/" + b.root() + ": what else lies there: " + err.Error())
-			continue
-		}
-		if len(keys) > 0 {
-			found[b.id] = keys
 		}
 	}
-	if len(found) == 0 {
-		return nil
-	}
-	// What was delivered meanwhile is in entries that came meanwhile.
-	for _, l := range logs {
-		if v.wants(l) {
-			if err := v.clear(ctx, l, found); err != nil {
-				return err
-			}
+	for l, objects := range found {
+		if err := v.clear(ctx, l, objects); err != nil {
+			return err
 		}
+		v.accuse(l, objects)
 	}
-	v.accuse(found, logIDs(logs))
 	return nil
+}
+
+// suspect files an object under the log that its name points to. If there is no
+// such log, or it is another topic's, nothing has to be read to judge it.
+func (v *verifier) suspect(found map[ledger.Log]suspects, ids map[string]ledger.Log, b *bucket, info objstore.Info) {
+	key := b.inner(info.Key)
+	l, ok := ids[logID(key)]
+	switch {
+	case !ok:
+		v.alien(b, key)
+	case !v.wants(l):
+		v.report.destination(b.id, func(d *Destination) { d.Elsewhere++ })
+	default:
+		if found[l] == nil {
+			found[l] = suspects{}
+		}
+		found[l][key] = append(found[l][key], suspect{b, info.LastModified})
+	}
 }
 
 // listBucket lists what lies below segment-logs/ of our sources, whoever they
@@ -102,6 +120,9 @@ func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder
 			continue // of others, who may write there
 		}
 		v.report.destination(b.id, func(d *Destination) { d.Listed++ })
+		if info.LastModified.After(v.now) {
+			continue
+		}
 		if f != at {
 			end()
 			at = f
@@ -123,8 +144,9 @@ func folderOf(key string) (folder, bool) {
 	return folder{source, ms}, ok
 }
 
-// clear takes the objects of a chain's files from the suspects, if they are
-// owed, or were ordered.
+// clear removes from the suspects what the chain's files account for, and
+// reports those that are neither owed nor ordered. It reads entries from the
+// suspects' first day on, and the older ones only if some suspects remain.
 func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) error {
 	chain := ledger.NewChain(v.staging, l)
 	head, err := chain.HeadSeq(ctx)
@@ -134,7 +156,38 @@ func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) erro
 	if err != nil {
 		return err
 	}
-	for e, err := range chain.Entries(ctx, 0, head, v.cfg.AtOnce) {
+	first, err := v.firstSince(ctx, l, head, found.since())
+	if errors.Is(err, errIncomplete) {
+		first, err = 0, nil // already reported as a gap in the chain
+	}
+	if err != nil {
+		return err
+	}
+	if err := v.clearBy(ctx, chain, first, head, found); err != nil {
+		return err
+	}
+	return v.clearBy(ctx, chain, 0, first-1, found) // a producer's clock that is ahead puts a file into a later day than its entry's
+}
+
+// since returns when the first of the suspects' days begins.
+func (s suspects) since() time.Time {
+	first := int64(math.MaxInt64)
+	for key := range s {
+		f, _ := folderOf(strings.TrimPrefix(key, "segment-logs/"))
+		if f.day >= 0 {
+			first = min(first, f.day)
+		}
+	}
+	return time.UnixMilli(first)
+}
+
+// clearBy does the work of clear for entries first to last.
+func (v *verifier) clearBy(ctx context.Context, chain *ledger.Chain, first, last int64, found suspects) error {
+	if len(found) == 0 {
+		return nil
+	}
+	l := chain.Log()
+	for e, err := range chain.Entries(ctx, first, last, v.cfg.AtOnce) {
 		if e == nil {
 			if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrCorrupt) {
 				continue
@@ -143,57 +196,74 @@ func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) erro
 		}
 		for i := range e.Files {
 			f := &e.Files[i]
-			for dest, keys := range found {
-				b := v.buckets.get(ctx, dest)
-				key := delivery.ObjectKey(b.Prefix, l, f)
-				put, suspect := keys[key]
-				if !suspect {
-					continue
-				}
-				delete(keys, key)
-				o := &file{walk: &walk{verifier: v, log: l, chain: chain}, e: e, f: f, ref: delivery.Ref(e, i)}
-				due, err := o.due(ctx, b, key)
-				replayed, perhaps := v.mayBeOf(f.Source, dest), ""
-				if replayed {
-					perhaps = retainRaised
-				}
-				switch {
-				case err != nil:
+			key := delivery.ObjectKey("", l, f)
+			if found[key] == nil {
+				continue
+			}
+			o := &file{walk: &walk{verifier: v, log: l, chain: chain}, e: e, f: f, ref: delivery.Ref(e, i)}
+			for _, s := range found[key] {
+				if err := o.mayLieIn(ctx, s); err != nil {
 					return err
-				case due:
-				case replayed && v.outlived(put):
-					v.report.destination(dest, func(d *Destination) { d.Past++ })
-				default:
-					v.report.problem(NotOwed, "s3://"+b.Name+"/"+key, "%s is there, and owed to %s only%s", place(o.ref), orNobody(f.Owed), perhaps)
 				}
+			}
+			if delete(found, key); len(found) == 0 {
+				return nil
 			}
 		}
 	}
 	return nil
 }
 
-// accuse names what is left.
-func (v *verifier) accuse(found suspects, ids map[string]ledger.Log) {
-	for dest, keys := range found {
-		for key := range keys {
-			name := key[strings.LastIndexByte(key, '/')+1:]
-			l, ok := ids[logID(name)]
-			switch {
-			case ok && !v.wants(l):
-				v.report.destination(dest, func(d *Destination) { d.Elsewhere++ })
-				continue
-			case ok && v.damaged[l]:
-				v.report.unread("s3://" + v.buckets.open[dest].Name + "/" + key + ": may be of an entry that cannot be read")
-				continue
+// mayLieIn reports a problem unless the file's object belongs in the bucket.
+func (o *file) mayLieIn(ctx context.Context, s suspect) error {
+	key := s.bucket.key(delivery.ObjectKey("", o.log, o.f))
+	due, err := o.due(ctx, s.bucket, key)
+	if err != nil || due {
+		return err
+	}
+	replayed, perhaps := o.mayBeOf(o.f.Source, s.bucket.id), ""
+	if replayed {
+		perhaps = retainRaised
+	}
+	if replayed && o.outlived(s.put) {
+		o.report.destination(s.bucket.id, func(d *Destination) { d.Past++ })
+		return nil
+	}
+	o.report.problem(NotOwed, "s3://"+s.bucket.Name+"/"+key, "%s is there, and owed to %s only%s", place(o.ref), orNobody(o.f.Owed), perhaps)
+	return nil
+}
+
+// accuse reports the suspects that no file accounts for.
+func (v *verifier) accuse(l ledger.Log, found suspects) {
+	for key, in := range found {
+		for _, s := range in {
+			if v.damaged[l] {
+				v.report.unread("s3://" + s.bucket.Name + "/" + s.bucket.key(key) + ": may be of an entry that cannot be read")
+			} else {
+				v.alien(s.bucket, key)
 			}
-			v.report.problem(ObjectForeign, "s3://"+v.buckets.open[dest].Name+"/"+key, "no file of the ledger is this object")
 		}
 	}
 }
 
-// logID is the part of a file's name that tells its log.
-func logID(name string) string {
-	part := strings.Split(name, ".")
+// alien reports an object that is in no ledger.
+func (v *verifier) alien(b *bucket, key string) {
+	v.report.problem(ObjectForeign, "s3://"+b.Name+"/"+b.key(key), "no file of the ledger is this object")
+}
+
+// key returns the full key of an object, given the part below the destination's prefix.
+func (b *bucket) key(inner string) string {
+	return strings.TrimSuffix(b.root(), "segment-logs/") + inner
+}
+
+// inner is the inverse of key.
+func (b *bucket) inner(key string) string {
+	return strings.TrimPrefix(key, strings.TrimSuffix(b.root(), "segment-logs/"))
+}
+
+// logID is the part of a file's name, or of its key, that tells its log.
+func logID(key string) string {
+	part := strings.Split(key[strings.LastIndexByte(key, '/')+1:], ".")
 	if len(part) < 2 {
 		return ""
 	}

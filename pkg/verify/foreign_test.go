@@ -1,0 +1,142 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// fleet is one chain whose files are delivered to a bucket per destination.
+type fleet struct {
+	testing.TB
+	staging *objstore.Memory
+	buckets map[string]*objstore.Memory
+	head    *ledger.Entry
+}
+
+func newFleet(t testing.TB, destinations int) *fleet {
+	f := &fleet{t, objstore.NewMemory("staging"), map[string]*objstore.Memory{}, nil}
+	for i := range destinations {
+		f.buckets[fmt.Sprintf("ws/d%04d", i)] = objstore.NewMemory("b")
+	}
+	f.head = ledgertest.Append(t, f.staging, ledgertest.Init(testLog, time.Now()))
+	return f
+}
+
+// seal appends an entry with one file per destination, all of the same hour, and
+// delivers them.
+func (f *fleet) seal(hour time.Time, receipts bool) *ledger.Entry {
+	var files []ledger.File
+	for i := range len(f.buckets) {
+		files = append(files, ledgertest.File(testLog, ledger.File{
+			Source: fmt.Sprint("s", i), Hour: hour.Truncate(time.Hour).UnixMilli(), First: f.head.LowWatermark + int64(i), Owed: []string{fmt.Sprintf("ws/d%04d", i)},
+		}, []byte("12345")))
+	}
+	e := ledgertest.Next(f.head, files...)
+	e.WrittenAt = time.Now().UnixMilli()
+	f.head = ledgertest.Append(f, f.staging, e)
+	for i := range e.Files {
+		file := &e.Files[i]
+		ledgertest.Put(f, f.staging, file.StagedKey, []byte("12345"))
+		key := delivery.ObjectKey("", testLog, file)
+		_, err := f.buckets[file.Owed[0]].Put(f.Context(), key, strings.NewReader("12345"),
+			objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: delivery.ObjectMetadata(testLog, file)})
+		require.NoError(f, err)
+		if receipts {
+			ledgertest.Receipt(f, f.staging, e, i, file.Owed[0], delivery.Receipt{Bucket: "b", Key: key, SHA256: file.SHA256, Bytes: 5, Records: file.Records})
+		}
+	}
+	return e
+}
+
+// verify runs Verify, which calls meanwhile once, and counts the entries it reads.
+func (f *fleet) verify(meanwhile func()) (r *Report, read int) {
+	f.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" && strings.HasPrefix(op.Key, "ledger/") {
+			read++
+		}
+		return objstore.Fault{}
+	})
+	deps := Deps{Staging: f.staging, Bucket: func(_ context.Context, destination string) (Bucket, error) {
+		return Bucket{Store: f.buckets[destination], Name: "b", Server: destination}, nil
+	}, Done: func(int64) {
+		if do := meanwhile; do != nil {
+			meanwhile = nil
+			do()
+		}
+	}}
+	r, err := Verify(f.Context(), Config{Topic: "events", Partition: -1, AtOnce: 1}, deps)
+	require.NoError(f, err)
+	return r, read
+}
+
+// On a running fleet every destination gets files while Verify runs. They must
+// not send it through the whole ledger a second time.
+func TestWhatIsDeliveredMeanwhileIsNotSuspected(t *testing.T) {
+	f := newFleet(t, 5)
+	f.seal(time.Now(), true)
+	r, read := f.verify(func() { f.seal(time.Now(), true) })
+	require.True(t, r.OK(), r.Examples)
+	require.Empty(t, r.Unread)
+	require.Equal(t, 2, read, "those that were there")
+
+	ledgertest.Put(t, f.buckets["ws/d0002"], strings.Replace(delivery.ObjectKey("", testLog, &f.head.Files[2]), ".gz", "x.gz", 1), []byte("12345"))
+	r, _ = f.verify(func() { f.seal(time.Now(), true) })
+	require.Equal(t, map[Kind]int64{ObjectForeign: 1}, r.ByKind, "what was there before is told")
+}
+
+// A suspect is looked for in the entries written since its day began, and in all
+// others only if it is not found there, as when a producer's clock was ahead.
+func TestSuspectsAreLookedForSinceTheirDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for hazard, c := range map[string]struct {
+			ahead time.Duration
+			read  int
+		}{
+			"as_clocks_say":     {0, 1},
+			"a_clock_was_ahead": {240 * time.Hour, 1 + 12},
+		} {
+			f := newFleet(t, 3)
+			for range 10 {
+				time.Sleep(24 * time.Hour)
+				f.seal(time.Now(), true)
+			}
+			time.Sleep(24 * time.Hour)
+			f.seal(time.Now().Add(c.ahead), false)
+			time.Sleep(24 * time.Hour)
+			f.seal(time.Now(), true)
+			time.Sleep(24 * time.Hour)
+			r, read := f.verify(nil)
+			require.True(t, r.OK(), "%s: %v", hazard, r.Examples)
+			require.Equal(t, 13+c.read, read, hazard)
+		}
+	})
+}
+
+// BenchmarkSuspects measures suspects in every destination's bucket: the cost of
+// one file must not grow with the number of destinations.
+func BenchmarkSuspects(b *testing.B) {
+	for _, n := range []int{100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			f := newFleet(b, n)
+			f.seal(time.Now(), false)
+			for b.Loop() {
+				r, _ := f.verify(nil)
+				if !r.OK() {
+					b.Fatal(r.Examples)
+				}
+				b.ReportMetric(r.TookSeconds/float64(n)*1e6, "µs/file")
+			}
+		})
+	}
+}
