@@ -211,7 +211,7 @@ var descriptions = map[string]string{
 	string(event.ErrMessageID):     fmt.Sprintf("a messageId longer than %d characters", event.MaxMessageID),
 	route.ReasonJSON:               "no JSON object",
 	route.ReasonSource:             "no valid source id where kafka.source_from says",
-	route.ReasonReceived:           "no time of receipt of 2000 to 2099 where kafka.received_from says",
+	route.ReasonReceived:           "no time of receipt from 2001-09-10 to 2099 where kafka.received_from says",
 	"unfit_line":                   "a value that its producer vouched for, and that is no line",
 	LeftTooOld:                     "older than the events topic keeps records by their own times (its retention.ms): it would be deleted before it is filed",
 	LeftTooLarge:                   "too large for the events topic (its max.message.bytes)",

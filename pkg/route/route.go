@@ -125,9 +125,10 @@ func receivedFromJSON(v gjson.Result) (int64, bool) {
 }
 
 // Times of receipt outside these are mistakes of a producer: seconds or
-// microseconds taken for milliseconds.
+// microseconds taken for milliseconds. The first is of the first day whose folder has
+// thirteen digits: keys of earlier days are in another order, and readers pass them over.
 const (
-	earliestReceived = 946_684_800_000   // 2000-01-01
+	earliestReceived = 1_000_080_000_000 // 2001-09-10
 	latestReceived   = 4_102_444_800_000 // 2100-01-01
 )
 

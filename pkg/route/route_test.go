@@ -81,6 +81,12 @@ func TestRouteIsAFunctionOfTheRecord(t *testing.T) {
 			}
 		})
 	}
+	r, err := New("key", "header")
+	require.NoError(t, err)
+	for ms, want := range map[string]string{"1000079999999": ReasonReceived, "1000080000000": "", "4102444799999": "", "4102444800000": ReasonReceived} {
+		_, reason := r.Route(rec(func(r *stream.Record) { r.Headers[1].Value = []byte(ms) }))
+		require.Equal(t, want, reason, ms)
+	}
 	for _, wrong := range [][2]string{{"", "header"}, {"json:", "header"}, {"header", "clock"}} {
 		_, err := New(wrong[0], wrong[1])
 		require.ErrorContains(t, err, "use header")

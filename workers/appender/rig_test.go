@@ -59,6 +59,8 @@ type rig struct {
 
 func newRig(t *testing.T, cfg Config) *rig {
 	t.Helper()
+	// The clock of a synctest bubble begins in 2000, of which no record is taken.
+	time.Sleep(time.Until(time.Date(2001, 9, 10, 0, 0, 0, 0, time.UTC)))
 	r := &rig{t: t, generations: make(chan *stream.Generation), ended: make(chan error, 1), grown: make(chan struct{}), head: entry(0)}
 	if cfg.DataDir == "" {
 		cfg.DataDir = t.TempDir()
