@@ -319,6 +319,9 @@ func ObjectKey(prefix string, l ledger.Log, f *ledger.File) string {
 	return key
 }
 
+// ReceiptsOf lists the receipts of all that a topic held, of every incarnation.
+func ReceiptsOf(topic string) string { return "receipts/" + topic + "/" }
+
 // ReceiptPrefix lists all receipts of one entry.
 func ReceiptPrefix(l ledger.Log, seq int64) string {
 	return fmt.Sprintf("receipts/%s/%019d/", l, seq)

@@ -57,8 +57,10 @@ func newCatalogDeleteCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "delete WORKSPACE…",
 		Short: "Remove workspaces",
-		Long: `Remove workspaces: events to their sources are refused from then on, and files that are owed but not yet
-delivered wait as parked jobs. Delivered files stay where they are.`,
+		Long: `Remove workspaces. From then on events to their sources are refused. Files that are in the ledger and not yet
+delivered are parked, and come back if the workspace does. Events that are in no file yet, those of the current hour,
+are owed to nobody once they are sealed: to deliver them too, remove the write keys first, and the workspace when
+"sealift completeness" shows that hour as complete. Delivered files stay where they are.`,
 		Example: "  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a > backup.yaml\n  sealift catalog delete ws_7Qm2Zc9LkTRpV4xWnBsD0a",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
@@ -116,6 +118,7 @@ func withPlan(ctx context.Context, a *app, files *catalogFiles, args []string, c
 	if err := warnOfEndpoints(a, docs); err != nil {
 		return err
 	}
+	warnOfMoves(a, stored.Workspaces(), docs)
 	return do(t, newPlan(stored.Workspaces(), docs))
 }
 
@@ -171,6 +174,25 @@ func warnOfEndpoints(a *app, docs []catalog.Workspace) error {
 		}
 	}
 	return nil
+}
+
+// warnOfMoves tells of each source that changes hands. What it sent before is
+// the former workspace's, and only what is in the ledger already is kept for it.
+func warnOfMoves(a *app, stored, docs []catalog.Workspace) {
+	of := map[string]string{} // workspaces, by source
+	for _, w := range stored {
+		for _, src := range w.Sources {
+			of[src.ID] = w.ID
+		}
+	}
+	for _, w := range docs {
+		for _, src := range w.Sources {
+			if former := of[src.ID]; former != "" && former != w.ID {
+				a.log.Warn("the source moves to another workspace: what it sent and is in no file yet goes to that one's destinations, and files that its former ones were not sent yet are parked",
+					"source", src.ID, "from", former, "to", w.ID)
+			}
+		}
+	}
 }
 
 func newPlan(stored, docs []catalog.Workspace) plan {

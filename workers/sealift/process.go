@@ -111,7 +111,7 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 		<-followed
 		return nil
 	}
-	if err := p.complete(o.roles); err != nil {
+	if err := p.complete(ctx, o.roles); err != nil {
 		cancel()
 		<-followed
 		return err

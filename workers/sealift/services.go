@@ -21,6 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/netguard"
@@ -262,11 +263,33 @@ func (s *services) followCatalog(ctx context.Context) error {
 // loaded. With a workspace missing, as when it was written by a later release,
 // its events would be refused, by an answer after which SDKs drop them; and
 // what a file is owed to is fixed when it is sealed: to nobody, for good.
-func (s *services) complete(roles []string) error {
-	if s.unread == nil || !slices.Contains(roles, appenderRole) && !slices.Contains(roles, collectorRole) {
-		return nil
+func (s *services) complete(ctx context.Context, roles []string) error {
+	seals := slices.Contains(roles, appenderRole)
+	switch {
+	case s.unread != nil && (seals || slices.Contains(roles, collectorRole)):
+		return fmt.Errorf("read the catalog: events of a workspace that is not understood would be refused, and its files owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.unread)
+	case seals && len(s.catalog.Snapshot().Workspaces()) == 0:
+		return s.neverDelivered(ctx)
 	}
-	return fmt.Errorf("read the catalog: events of a workspace that is not understood would be refused, and its files owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.unread)
+	return nil
+}
+
+// neverDelivered returns an error if files of the events topic were ever
+// delivered. On an empty catalog they no longer would be: a misspelt
+// kafka.catalog_topic, or one that was deleted, is created anew, and empty.
+func (s *services) neverDelivered(ctx context.Context) error {
+	k := s.cfg.Kafka
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	page, err := s.staging.List(ctx, delivery.ReceiptsOf(k.EventsTopic), "", 1)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask whether files of topic %q were delivered before, for catalog topic %q is empty: %w", k.EventsTopic, k.CatalogTopic, err)
+	case len(page) > 0:
+		return fmt.Errorf("catalog topic %q has no workspace, but files of topic %q were delivered before: each file that is sealed now would be owed to nobody, for good; "+
+			"correct kafka.catalog_topic, or apply the customers' documents again (sealift catalog apply), and start again", k.CatalogTopic, k.EventsTopic)
+	}
+	return nil
 }
 
 // topics are those that Sealift needs.

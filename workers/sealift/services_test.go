@@ -12,6 +12,8 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/stream"
@@ -36,6 +38,7 @@ func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 			s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.close()) }()
+			s.staging = objstore.NewMemory("staging")
 			require.NoError(t, s.kafka.EnsureTopics(t.Context(), true, stream.Topic{Name: cfg.Kafka.CatalogTopic, Partitions: 1, Compacted: true}))
 			for _, v := range c.values {
 				r := stream.Record{Key: []byte(whole)}
@@ -48,18 +51,45 @@ func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- s.followCatalog(ctx) }()
 			<-s.loaded
-			require.NoError(t, s.complete([]string{copierRole, auditorRole}))
+			require.NoError(t, s.complete(t.Context(), []string{copierRole, auditorRole}))
 			if c.says == "" {
-				require.NoError(t, s.complete(allRoles))
+				require.NoError(t, s.complete(t.Context(), allRoles))
 			} else {
 				for _, roles := range [][]string{{collectorRole}, {appenderRole}, allRoles} {
-					require.ErrorContains(t, s.complete(roles), c.says)
+					require.ErrorContains(t, s.complete(t.Context(), roles), c.says)
 				}
 			}
 			cancel()
 			require.ErrorIs(t, <-ended, context.Canceled)
 		})
 	}
+}
+
+// A catalog topic that is misspelt, or was deleted, is created anew, and empty.
+func TestNothingIsSealedOnACatalogThatWasFullBefore(t *testing.T) {
+	cfg := config.Default()
+	cfg.Kafka.Brokers = []string{porttest.Free(t)}
+	s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.close()) }()
+	staging := objstore.NewMemory("staging")
+	s.staging = staging
+	require.NoError(t, s.complete(t.Context(), allRoles), "a new fleet, whose customers are described later")
+
+	const workspace = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
+	log := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: "0", Partition: 3} // a former one
+	_, err = staging.Put(t.Context(), delivery.ReceiptKey(delivery.FileRef{Topic: log.Topic, Incarnation: log.Incarnation, Partition: log.Partition, Seq: 7}, workspace+"/lake"), strings.NewReader("{}"), objstore.PutOptions{})
+	require.NoError(t, err)
+	require.NoError(t, s.complete(t.Context(), []string{copierRole, auditorRole, collectorRole}))
+	require.ErrorContains(t, s.complete(t.Context(), allRoles), "correct kafka.catalog_topic")
+
+	cfg.Kafka.EventsTopic += "2"
+	s.cfg = cfg
+	require.NoError(t, s.complete(t.Context(), allRoles), "another topic's receipts are nothing to this one")
+	s.cfg.Kafka.EventsTopic = log.Topic
+	require.NoError(t, s.catalog.Apply(workspace, catalog.Encode(catalog.Workspace{ID: workspace})))
+	s.catalog.Publish()
+	require.NoError(t, s.complete(t.Context(), allRoles))
 }
 
 // An event that waited, in a spool or as a dead letter, would be of the age of its receipt
