@@ -14,7 +14,13 @@ type Operator struct {
 	// Endpoint is where the buckets of destinations that name none are
 	// (destinations.endpoint); "": at AWS.
 	Endpoint string
+	// Staging is the operator's own bucket, which no destination may have: what lies
+	// there is read as Sealift's. Without a name it is not known.
+	Staging Bucket
 }
+
+// Bucket is one, and where it is: the endpoint or, at AWS, the region.
+type Bucket struct{ Name, Region, Endpoint string }
 
 const aws = "aws"
 
@@ -40,13 +46,21 @@ func Server(endpoint string) string {
 	return host + ":" + port
 }
 
-// buckets names where d's bucket is: no two buckets there have the same name.
-func (o Operator) buckets(d Destination) string {
+// bucket names d's bucket among all that there are.
+func (o Operator) bucket(d Destination) string {
+	name, _ := SplitBucket(d.Bucket)
 	d.Endpoint = cmp.Or(d.Endpoint, o.Endpoint)
-	if at := Server(d.Endpoint); at != aws {
-		return at
+	at := Server(d.Endpoint)
+	if at == aws {
+		at = Partition(d) // whose buckets have names of their own
 	}
-	return Partition(d)
+	return at + "/" + name
+}
+
+// isStaging tells whether d's bucket is the operator's own.
+func (o Operator) isStaging(d Destination) bool {
+	s := o.Staging
+	return s.Name != "" && o.bucket(d) == Operator{}.bucket(Destination{Bucket: s.Name, Region: s.Region, Endpoint: s.Endpoint})
 }
 
 // Partition is that of AWS in which the destination's bucket is, if it is at AWS. Of an

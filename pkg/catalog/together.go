@@ -61,12 +61,15 @@ func (t *together) add(doc int, w Workspace) {
 		if what, _ := checkBucket(d.Bucket); what != "" {
 			continue // its own problem
 		}
-		name, prefix := SplitBucket(d.Bucket)
+		if t.own.isStaging(d) {
+			c.add(destinationObject(i, d), destinationPath(i, "bucket"), "bucket", "it is the operator's staging bucket", "use another bucket")
+		}
+		_, prefix := SplitBucket(d.Bucket)
 		root := "segment-logs/"
 		if prefix != "" {
 			root = prefix + "/" + root
 		}
-		at := t.own.buckets(d) + "/" + name
+		at := t.own.bucket(d)
 		t.places[at] = append(t.places[at], place{doc: doc, index: i, root: root})
 	}
 	t.problems = append(t.problems, c.problems...)

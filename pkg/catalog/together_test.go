@@ -117,6 +117,39 @@ func TestCollisionsOnTheOperatorsStore(t *testing.T) {
 	}
 }
 
+// What lies in the staging bucket is read as Sealift's own.
+func TestTheStagingBucketIsNobodys(t *testing.T) {
+	for name, c := range map[string]struct {
+		own     Operator
+		d       Destination
+		refused bool
+	}{
+		"at_aws":              {Operator{Staging: Bucket{Name: "logs", Region: "eu-west-1"}}, dest("d", "logs/ledger", "a"), true},
+		"in_a_vpc":            {Operator{Staging: Bucket{Name: "logs", Endpoint: "https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com"}}, dest("d", "logs", "a"), true},
+		"of_a_partition":      {Operator{Staging: Bucket{Name: "logs", Region: "us-gov-west-1"}}, dest("d", "logs", "a"), false},
+		"on_our_store":        {Operator{Endpoint: "https://store:9000", Staging: Bucket{Name: "logs", Endpoint: "https://store:9000/"}}, dest("d", "logs", "a"), true},
+		"on_our_store_named":  {Operator{Staging: Bucket{Name: "logs", Endpoint: "https://store"}}, at443(dest("d", "logs", "a"), "https://store:443"), true},
+		"destinations_at_aws": {Operator{Staging: Bucket{Name: "logs", Endpoint: "https://store:9000"}}, dest("d", "logs", "a"), false},
+		"another":             {Operator{Staging: Bucket{Name: "staging"}}, dest("d", "logs", "a"), false},
+		"not_known":           {Operator{}, dest("d", "logs", "a"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := workspace(wsA, "a", c.d)
+			live := c.own.NewLive()
+			require.NoError(t, live.Apply(wsA, Encode(w)))
+			target, _ := live.Publish().Destination(wsA + "/d")
+			err := c.own.Validate([]Workspace{w})
+			if !c.refused {
+				require.NoError(t, err)
+				require.Empty(t, target.Refused)
+				return
+			}
+			require.ErrorContains(t, err, "it is the operator's staging bucket; use another bucket")
+			require.Contains(t, target.Refused, "staging bucket")
+		})
+	}
+}
+
 func TestCollisionsOfManyFindEachPair(t *testing.T) {
 	var ws []Workspace
 	for i := range 50 {

@@ -73,7 +73,7 @@ func (c *Chain) Head(ctx context.Context) (*Entry, error) {
 }
 
 // HeadSeq returns the number of the newest entry, or ErrEmpty, with one request
-// if there are no stray objects before it.
+// if there are no stray objects or folders before it.
 func (c *Chain) HeadSeq(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -89,6 +89,9 @@ func (c *Chain) HeadSeq(ctx context.Context) (int64, error) {
 			return seq, nil
 		}
 		after = infos[0].Key // a stray object
+		if folder, _, ok := strings.Cut(strings.TrimPrefix(after, entryPrefix(c.log)), "/"); ok {
+			after = past(entryPrefix(c.log) + folder)
+		}
 	}
 }
 

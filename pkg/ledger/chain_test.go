@@ -246,6 +246,35 @@ func TestLogsFindsEveryChain(t *testing.T) {
 	require.EqualValues(t, 2, seq, "a stray object before the head does not stop its partition")
 }
 
+// A folder of files that are none of ours costs one request, however many they are:
+// somebody's deliveries, by a destination that is this very bucket.
+func TestListingsPassOverWholeFolders(t *testing.T) {
+	ctx := t.Context()
+	store := objstore.NewMemory("staging")
+	chain := NewChain(store, Log{Topic: "events", Incarnation: "1", Partition: 3})
+	require.NoError(t, chain.Append(ctx, at(0, "a")))
+	for i := range 200 {
+		for _, folder := range []string{"ledger", "ledger/events/1", "ledger/events/1/00003", "ledger/events/1/00002"} {
+			key := fmt.Sprintf("%s/segment-logs/web/1795824000000/%d.gz", folder, i)
+			_, err := store.Put(ctx, key, strings.NewReader("x"), objstore.PutOptions{})
+			require.NoError(t, err)
+		}
+	}
+	listings := 0
+	store.SetFault(func(objstore.Op) objstore.Fault { listings++; return objstore.Fault{} })
+	strays := 0
+	logs, err := FindLogs(ctx, store, "", "", func(string) { strays++ })
+	require.NoError(t, err)
+	require.Equal(t, []Log{chain.Log()}, logs)
+	require.Equal(t, 3, strays, "in the first, and in what is no partition, and in one without a chain")
+	require.Equal(t, 5, listings)
+
+	listings = 0
+	_, err = NewChain(store, Log{Topic: "events", Incarnation: "1", Partition: 2}).HeadSeq(ctx)
+	require.ErrorIs(t, err, ErrEmpty)
+	require.Equal(t, 2, listings)
+}
+
 func TestEntryGolden(t *testing.T) {
 	e := at(5, "7d0f6f9e-8a38-4d2b-8f5c-0a1b2c3d4e5f")
 	e.Generation, e.WrittenAt, e.LowWatermark = 4, 1_700_000_000_000, 900

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/sealift/sealift/pkg/objstore"
@@ -16,7 +17,7 @@ func Logs(ctx context.Context, store objstore.Store, topic, incarnation string) 
 
 // FindLogs is Logs, with one request for each partition; topic "" stands for
 // all topics and incarnations. Objects that are no entries are passed over, and
-// told to stray: of a folder that holds no chain, its first.
+// told to stray: of a folder that holds none, its first.
 func FindLogs(ctx context.Context, store objstore.Store, topic, incarnation string, stray func(key string)) ([]Log, error) {
 	prefix := "ledger/"
 	if topic != "" {
@@ -41,16 +42,23 @@ func FindLogs(ctx context.Context, store objstore.Store, topic, incarnation stri
 			continue
 		}
 		stray(key)
-		after = key
-		if part := strings.Split(key, "/"); len(part) > 4 && !isPartition(part[3]) {
-			after = strings.Join(part[:4], "/") + "/~"
+		switch part := strings.Split(key, "/"); {
+		case len(part) > 4 && !isPartition(part[3]):
+			after = past(strings.Join(part[:4], "/"))
+		case len(part) > 5: // below a chain's folder
+			after = past(strings.Join(part[:5], "/"))
+		default:
+			after = key
 		}
 	}
 }
 
+// past is where a listing goes on after a whole folder, of which there may be more
+// than can be looked at one by one.
+func past(folder string) string { return folder + "0" } // "0" follows "/"
+
 // isPartition reports whether a folder of that name may hold a chain.
 func isPartition(name string) bool {
-	var p int
-	_, err := fmt.Sscanf(name, "%d", &p)
+	p, err := strconv.ParseInt(name, 10, 32) // Kafka's are; a day in milliseconds is none
 	return err == nil && p >= 0 && fmt.Sprintf("%05d", p) == name
 }

@@ -177,7 +177,8 @@ func (s *services) keep(cfg stream.ProducerConfig) *stream.Producer {
 
 // operator is what the catalog is held against.
 func operator(cfg config.Config) catalog.Operator {
-	return catalog.Operator{Endpoint: cfg.Destinations.Endpoint}
+	s := cfg.Staging
+	return catalog.Operator{Endpoint: cfg.Destinations.Endpoint, Staging: catalog.Bucket{Name: s.Bucket, Region: s.Region, Endpoint: s.Endpoint}}
 }
 
 // bucket opens a destination as whoever creds is; nil is the operator.
