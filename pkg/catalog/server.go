@@ -57,10 +57,41 @@ func (o Operator) bucket(d Destination) string {
 	return at + "/" + name
 }
 
+// views are the buckets that show what d's holds, each with the folder in which it does:
+// a server that is not AWS's may take a bucket's name before its own as well, and then
+// bucket logs at https://acme.store.example is folder logs/ of bucket acme at
+// https://store.example.
+func (o Operator) views(d Destination) map[string]string {
+	out := map[string]string{o.bucket(d): ""}
+	server, name, _ := strings.Cut(o.bucket(d), "/")
+	end := strings.LastIndexByte(server, ':')
+	if end < 0 { // AWS, whose hosts show all buckets, or are refused
+		return out
+	}
+	host, port := server[:end], server[end:]
+	if _, err := netip.ParseAddr(host); err == nil {
+		return out
+	}
+	folder := name + "/"
+	if d.Endpoint != "" && d.PathStyle != nil && !*d.PathStyle {
+		host, folder = name+"."+host, ""
+	}
+	for i := range len(host) {
+		if host[i] == '.' {
+			out[host[i+1:]+port+"/"+host[:i]] = folder
+		}
+	}
+	return out
+}
+
 // isStaging tells whether d's bucket is the operator's own.
 func (o Operator) isStaging(d Destination) bool {
 	s := o.Staging
-	return s.Name != "" && o.bucket(d) == Operator{}.bucket(Destination{Bucket: s.Name, Region: s.Region, Endpoint: s.Endpoint})
+	if s.Name == "" {
+		return false
+	}
+	_, is := o.views(d)[Operator{}.bucket(Destination{Bucket: s.Name, Region: s.Region, Endpoint: s.Endpoint})]
+	return is
 }
 
 // Partition is that of AWS in which the destination's bucket is, if it is at AWS. Of an

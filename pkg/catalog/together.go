@@ -25,10 +25,10 @@ func checkTogether(workspaces []Workspace, own Operator) []Problem {
 	for _, bucket := range t.places {
 		t.collisions(bucket)
 	}
-	slices.SortStableFunc(t.problems, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.doc, b.doc), strings.Compare(a.path, b.path))
+	slices.SortFunc(t.problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.doc, b.doc), strings.Compare(a.path, b.path), strings.Compare(a.What, b.What))
 	})
-	return t.problems
+	return slices.Compact(t.problems) // of one pair in more than one view
 }
 
 type together struct {
@@ -37,7 +37,7 @@ type together struct {
 	workspaces map[string]bool
 	sources    map[string]string  // id -> workspace
 	keys       map[string]string  // hash -> source id
-	places     map[string][]place // by bucket
+	places     map[string][]place // by bucket; of a destination in each view
 	problems   []Problem
 }
 
@@ -69,8 +69,9 @@ func (t *together) add(doc int, w Workspace) {
 		if prefix != "" {
 			root = prefix + "/" + root
 		}
-		at := t.own.bucket(d)
-		t.places[at] = append(t.places[at], place{doc: doc, index: i, root: root})
+		for at, folder := range t.own.views(d) {
+			t.places[at] = append(t.places[at], place{doc: doc, index: i, root: folder + root})
+		}
 	}
 	t.problems = append(t.problems, c.problems...)
 }

@@ -24,6 +24,11 @@ func at443(d Destination, endpoint string) Destination {
 	return d
 }
 
+func virtual(d Destination, endpoint string) Destination {
+	d.Endpoint, d.PathStyle = endpoint, new(bool)
+	return d
+}
+
 func in(d Destination, region, role string) Destination {
 	d.Region, d.RoleARN = region, role
 	return d
@@ -59,6 +64,11 @@ func TestCollisions(t *testing.T) {
 		"around_foreign":       {[]Workspace{workspace(wsA, "a", dest("d", "logs/segment-logs/x", "a")), workspace(wsB, "b", dest("e", "logs", "b"))}, `workspace ` + wsB + `: destination "e": bucket: it overlaps`},
 		"other_server":         {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://minio"))}, ""},
 		"same_server_by_port":  {[]Workspace{workspace(wsA, "a", at443(dest("d", "logs", "a"), "https://minio:443")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://MINIO/"))}, "delivers to the same place"},
+		"name_before_the_host": {[]Workspace{workspace(wsA, "a", at443(dest("d", "acme/logs", "a"), "https://store.example")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://acme.store.example"))}, "delivers to the same place"},
+		"dots_before_the_host": {[]Workspace{workspace(wsA, "a", at443(dest("d", "acme.logs", "a"), "https://store.example")), workspace(wsB, "b", virtual(dest("e", "acme", "b"), "https://logs.store.example"))}, "delivers to the same place"},
+		"dots_in_the_bucket":   {[]Workspace{workspace(wsA, "a", virtual(dest("d", "acme", "a"), "https://logs.store.example")), workspace(wsB, "b", at443(dest("e", "acme.logs", "b"), "https://store.example"))}, "delivers to the same place"},
+		"told_once":            {[]Workspace{workspace(wsA, "a", at443(dest("d", "logs", "a"), "https://s3.store.example")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://s3.store.example"))}, "delivers to the same place"},
+		"beside_it_in_a_view":  {[]Workspace{workspace(wsA, "a", at443(dest("d", "acme/logs", "a"), "https://store.example")), workspace(wsB, "b", at443(dest("e", "other", "b"), "https://acme.store.example"))}, ""},
 		"vpc_endpoint_is_aws":  {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com"))}, "delivers to the same place"},
 		"sovereign_is_apart":   {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://bucket.vpce-1.s3.eusc-de-east-1.vpce.amazonaws.eu"))}, ""},
 		"sovereign_by_region":  {[]Workspace{workspace(wsA, "a", in(dest("d", "logs", "a"), "eusc-de-east-1", "")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://s3.eusc-de-east-1.amazonaws.eu"))}, "delivers to the same place"},
@@ -81,6 +91,7 @@ func TestCollisions(t *testing.T) {
 			}
 			require.ErrorIs(t, err, ErrInvalid)
 			require.ErrorContains(t, err, c.want)
+			require.Equal(t, 1, strings.Count(err.Error(), c.want))
 		})
 	}
 }
