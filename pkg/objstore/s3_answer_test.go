@@ -2,6 +2,7 @@ package objstore_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/secret"
 )
 
 // answering is a bucket of a server that reads requests and answers so.
@@ -120,6 +122,64 @@ func TestS3ErrorsAreOneLineOfText(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "e  2J", infos[0].ETag)
 	})
+}
+
+// Nor is what it was sent to prove who asks seen in what it says, whatever that is
+// called there.
+func TestS3ErrorsShowNoProof(t *testing.T) {
+	const token = "FwoGZXIvYXdzEJr//sEcReT+=="
+	signed := func(r *http.Request) string {
+		_, signature, _ := strings.Cut(r.Header.Get("Authorization"), "Signature=")
+		return signature
+	}
+	var signature string
+	for hazard, answer := range map[string]func(w http.ResponseWriter, echo string){
+		"message": func(w http.ResponseWriter, echo string) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, "<Error><Code>No</Code><Message>"+echo+"</Message></Error>")
+		},
+		"code": func(w http.ResponseWriter, echo string) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, "<Error><Code>"+echo+"</Code></Error>")
+		},
+		"late": func(w http.ResponseWriter, echo string) {
+			_, _ = io.WriteString(w, "<Error><Code>InternalError</Code><Message>"+echo+"</Message></Error>")
+		},
+		"no_http": func(w http.ResponseWriter, echo string) {
+			c, out, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Errorf("hijack: %v", err)
+				return
+			}
+			defer c.Close()
+			_, _ = out.WriteString(strings.ReplaceAll(echo, " ", "_") + "\r\n\r\n")
+			_ = out.Flush()
+		},
+		"etag": func(w http.ResponseWriter, echo string) { w.Header().Set("Etag", `"`+echo+`"`) },
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				signature = signed(r)
+				answer(w, "you sent "+r.Header.Get("X-Amz-Security-Token")+" and "+signature)
+			}))
+			defer h.Close()
+			s := objstore.NewS3(objstore.S3Config{Bucket: "logs", Region: "us-east-1", Endpoint: h.URL, PathStyle: true, HTTPClient: h.Client(),
+				Credentials: func(context.Context) (objstore.Credentials, error) {
+					return objstore.Credentials{AccessKeyID: "ASIA", SecretAccessKey: secret.New("s"), SessionToken: secret.New(token)}, nil
+				}})
+			info, err := s.Put(t.Context(), "k", strings.NewReader("body"), objstore.PutOptions{})
+			said := info.ETag
+			if hazard != "etag" {
+				require.Error(t, err)
+				said = err.Error()
+			}
+			require.Contains(t, strings.ReplaceAll(said, "_", " "), "you sent *** and ***")
+			require.NotContains(t, said, token)
+			require.NotEmpty(t, signature)
+			require.NotContains(t, said, signature)
+		})
+	}
 }
 
 // An answer that ends before its end may have said anything.

@@ -22,9 +22,21 @@ func (s *S3) failed(ctx context.Context, r *request, kind, err error) *Error {
 	if cause := context.Cause(ctx); cause != nil {
 		e.Kind, e.Err = ErrUnavailable, cause
 	}
+	if said := r.conceal(e.Err.Error()); said != e.Err.Error() { // it quotes an answer
+		e.Err = &quoting{said, e.Err}
+	}
 	e.Hint = s.hint(e)
 	return e
 }
+
+// quoting is an error of which other words are shown.
+type quoting struct {
+	said string
+	err  error
+}
+
+func (q *quoting) Error() string { return q.said }
+func (q *quoting) Unwrap() error { return q.err }
 
 // senseless is an answer that S3 does not give: of a proxy's page, or cut short.
 // What it means for the request is not known.
@@ -39,7 +51,7 @@ func (s *S3) refused(ctx context.Context, r *request, answer *http.Response, sta
 	if ctx.Err() != nil { // it may have been cut short
 		return s.failed(ctx, r, ErrUnavailable, ctx.Err())
 	}
-	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Status: status, Code: clip(Redact(document.Code), mostOfACode), Message: clip(Redact(document.Message), mostOfAMessage)}
+	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Status: status, Code: clip(Redact(r.conceal(document.Code)), mostOfACode), Message: clip(Redact(r.conceal(document.Message)), mostOfAMessage)}
 	region := bucketRegion(answer.Header, e.Message)
 	if region == s.region {
 		region = ""

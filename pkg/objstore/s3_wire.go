@@ -63,6 +63,9 @@ type request struct {
 	body   io.ReadCloser // nil for none
 	size   int64
 	sha256 string // of the body, in hex; "" for none
+	// proofs are what proves who asks, as it was sent: the session token and the
+	// signature. Nothing that the server says shows them.
+	proofs []string
 }
 
 // about is the key that an error names.
@@ -105,6 +108,7 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 	if err != nil {
 		return nil, s.failed(ctx, r, ErrInvalid, err)
 	}
+	r.proofs = proofs(h.Header)
 	// Not signed: proxies change them.
 	h.Header["User-Agent"] = []string{"sealift"}
 	h.Header["Accept-Encoding"] = []string{"identity"} // bytes as stored
@@ -114,6 +118,11 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 	answer, err := s.client.Do(h)
 	if err != nil {
 		return nil, s.failed(ctx, r, unsentKind(err), err)
+	}
+	for _, values := range answer.Header { // receipts keep what an ETag says
+		for i, v := range values {
+			values[i] = r.conceal(v)
+		}
 	}
 	if answer.StatusCode/100 == 2 {
 		return answer, nil
