@@ -183,13 +183,14 @@ type Collector struct {
 	// TLS serves https, HTTP/2 too, instead of http. Files that change are
 	// taken up by the next connection. Default: none.
 	TLS ServerTLS `yaml:"tls"`
-	// TrustedProxies are the addresses or networks whose X-Forwarded-For is
-	// believed; default none.
+	// TrustedProxies are the addresses or networks whose X-Forwarded-For and
+	// X-Forwarded-Host are believed; default none.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	// PublicHost is where browsers reach it over https, as host[:port][/path];
 	// what comes after is the API's /v1. SDKs that load their settings here, and have no
-	// apiHost of their own, send there. Default: the host that they asked, over https;
-	// over http they are told none, and send to Segment.
+	// apiHost of their own, send there. Default: the host that they asked, over https, which
+	// a proxy has to pass on as Host or, if trusted, X-Forwarded-Host; over http they are told
+	// none, and send to Segment.
 	PublicHost  string   `yaml:"public_host"`
 	MaxInFlight ByteSize `yaml:"max_in_flight"` // of requests being read or produced; default 256MiB
 	// DrainDelay is how long requests are taken at SIGTERM while /readyz answers 503, so

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 )
 
 func TestPreflight(t *testing.T) {
@@ -67,6 +68,36 @@ func TestSettings(t *testing.T) {
 	_, cached, segment = get(newBench(t, Config{PublicHost: "events.example.com:8443/in"}), "wk_web", true)
 	require.Equal(t, "events.example.com:8443/in/v1", segment["apiHost"])
 	require.Equal(t, "public, max-age=120", cached)
+}
+
+// TestSettingsBehindAProxy: nginx asks an upstream by the upstream's name unless it is told
+// otherwise.
+func TestSettingsBehindAProxy(t *testing.T) {
+	b := newBench(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	for hazard, c := range map[string]struct {
+		remote    string
+		forwarded []string
+		want      string
+	}{
+		"it_passes_the_host_on":   {"10.0.0.1:1", nil, "collector_upstream"},
+		"it_says_what_was_asked":  {"10.0.0.1:1", []string{"events.acme.com"}, "events.acme.com"},
+		"behind_what_was_forged":  {"10.0.0.1:1", []string{"evil.example, events.acme.com:8443"}, "events.acme.com:8443"},
+		"in_a_line_of_its_own":    {"10.0.0.1:1", []string{"evil.example", "events.acme.com"}, "events.acme.com"},
+		"empty":                   {"10.0.0.1:1", []string{""}, "collector_upstream"},
+		"ipv4_in_ipv6":            {"[::ffff:10.0.0.1]:1", []string{"events.acme.com"}, "events.acme.com"},
+		"not_a_proxy_of_ours":     {"203.0.113.7:1", []string{"evil.example"}, "collector_upstream"},
+		"nobody_knows_who_it_was": {"@", []string{"evil.example"}, "collector_upstream"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/v1/projects/wk_web/settings", nil)
+			r.Host, r.RemoteAddr = "collector_upstream", c.remote
+			r.Header.Set("X-Forwarded-Proto", "https")
+			r.Header["X-Forwarded-Host"] = c.forwarded
+			w := b.do(r)
+			require.Equal(t, c.want+"/v1", gjson.Get(w.Body.String(), `integrations.Segment\.io.apiHost`).String())
+			require.Equal(t, "private, max-age=120", w.Header().Get("Cache-Control"))
+		})
+	}
 }
 
 func TestPixelIsAlwaysAnImage(t *testing.T) {

@@ -70,8 +70,8 @@ type Config struct {
 	// MaxConnections bounds open connections; more wait to be accepted.
 	// Default: 10,000.
 	MaxConnections int
-	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
-	// Default: none.
+	// TrustedProxies are the addresses whose X-Forwarded-For and X-Forwarded-Host are
+	// believed. Default: none.
 	TrustedProxies []netip.Prefix
 	// Validate puts events that Segment answers 200 to and delivers nowhere into
 	// the dead letters: those without userId and anonymousId, and track calls

@@ -1,6 +1,8 @@
 package collector
 
 import (
+	"cmp"
+	"net/http"
 	"net/netip"
 	"strings"
 )
@@ -19,6 +21,18 @@ func lastHop(headers []string) func() (netip.Addr, bool) {
 		addr, err := netip.ParseAddr(strings.Trim(hop, "[]"))
 		return addr.Unmap(), err == nil
 	}
+}
+
+// askedHost returns the host that the sender asked. To a trusted proxy that was X-Forwarded-Host,
+// if it says so, the last of them if there are several: nginx by default asks us by a name of
+// its own.
+func askedHost(r *http.Request, trusted []netip.Prefix) string {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !contains(trusted, at.Addr().Unmap()) {
+		return r.Host
+	}
+	hosts := strings.Join(r.Header.Values("X-Forwarded-Host"), ",")
+	return cmp.Or(strings.TrimSpace(hosts[strings.LastIndexByte(hosts, ',')+1:]), r.Host)
 }
 
 func contains(prefixes []netip.Prefix, addr netip.Addr) bool {

@@ -10,10 +10,10 @@ import (
 // Without integrations["Segment.io"].apiKey analytics.js sends no key at all.
 //
 // apiHost sends the SDK's events here, not to Segment, where only the CDN's
-// host was changed; SDKs put https in front of it. Without a configured host it is the
-// one that was asked, over https: that is anybody's word, and so this answer is for whoever
-// asked, and for no cache that others share. Nor is the one without a host, to whoever asked over
-// http: a cache that kept it alone would give it to those over https, whose events went to Segment.
+// host was changed; SDKs put https in front of it. Without PublicHost it is the
+// host that was asked, over https, which anyone can forge: the answer is private. So
+// is one without apiHost: a shared cache could serve it to https clients, who would then
+// send to Segment.
 func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return c.refuse(w, wrongMethod(w, http.MethodGet))
@@ -39,7 +39,7 @@ func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string)
 		segment["apiHost"] = c.cfg.PublicHost + "/v1"
 		keep = "public"
 	case r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"):
-		segment["apiHost"] = r.Host + "/v1"
+		segment["apiHost"] = askedHost(r, c.cfg.TrustedProxies) + "/v1"
 	}
 	allowed := map[string]any{"__default": map[string]any{"enabled": true, "integrations": map[string]any{}}}
 	header := w.Header()
