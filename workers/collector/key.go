@@ -121,7 +121,8 @@ func keyless(i int, key string) *event.Error {
 }
 
 // keyRefused has no WWW-Authenticate: a browser would ask a page's visitor
-// for a password.
+// for a password. Not every SDK drops what is answered 401: some of apps send it
+// again for ever.
 func keyRefused(tried bool) *refusal {
 	if tried {
 		return refuse(http.StatusUnauthorized, "unknown_write_key", "no source has this write key: compare it with the one that you were given, or ask for a new one")
