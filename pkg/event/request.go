@@ -178,7 +178,7 @@ func (r *Request) inherit() error {
 	context, integrations := r.field(&r.top, fContext), r.field(&r.top, fIntegrations)
 	passed := len(context) + len(integrations)
 	if passed > MaxEvent {
-		return &Error{Reason: ErrEventTooLarge, Event: -1, Detail: fmt.Sprintf("the batch's context and integrations, which belong to each event, hold more than %d KB", MaxEvent>>10)}
+		return &Error{Reason: ErrEventTooLarge, Event: -1, Detail: fmt.Sprintf("the batch's context and integrations, which belong to each event, hold more than %d KiB", MaxEvent>>10)}
 	}
 	r.context.reset(context)
 	r.integrations.reset(integrations)
@@ -205,7 +205,7 @@ func (r *Request) check(c *call, i int) {
 		return
 	}
 	if n := c.end - c.start; n > MaxEvent {
-		c.fault = &Error{Reason: ErrEventTooLarge, Event: i, Detail: fmt.Sprintf("the event holds %d bytes, more than %d KB: send less in its properties or traits", n, MaxEvent>>10)}
+		c.fault = &Error{Reason: ErrEventTooLarge, Event: i, Detail: fmt.Sprintf("the event holds %d bytes, more than %d KiB: send less in its properties or traits", n, MaxEvent>>10)}
 	} else if id, _ := unquote(r.field(c, fMessageID)); len(id) > MaxMessageID && utf8.RuneCount(id) > MaxMessageID {
 		c.fault = &Error{Reason: ErrMessageID, Event: i, Detail: fmt.Sprintf("messageId holds %d characters, more than %d", utf8.RuneCount(id), MaxMessageID)}
 	}

@@ -43,8 +43,8 @@ type Config struct {
 	URL string
 	// Workers is how many batches are under way at once. Default 4.
 	Workers int
-	// BatchEvents and BatchBytes bound a batch. Default 500 events and 400 KB,
-	// below the collector's 2,500 and 500 KB.
+	// BatchEvents and BatchBytes bound a batch. Default 500 events and 400 KiB,
+	// below the collector's 2,500 and 500 KiB.
 	BatchEvents, BatchBytes int
 	// Gzip compresses the requests.
 	Gzip bool
