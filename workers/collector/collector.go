@@ -1,6 +1,7 @@
 // Package collector is the role that receives events: Segment's Tracking API
 // over HTTP, in front of the events topic. It is for SDKs, which need nothing
-// but another host name.
+// but another host name; the script of analytics.js, which Segment's snippet loads from that
+// host, is for others to serve.
 //
 // It promises that a request answered 200 is in Kafka, acknowledged by all
 // in-sync replicas, or, with a spool and while Kafka does not take it, on the

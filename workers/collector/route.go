@@ -108,7 +108,7 @@ func manyHeaders(w http.ResponseWriter) int {
 }
 
 func noSuchPath() *refusal {
-	return refuse(http.StatusNotFound, "path", "no such path: the API is POST /v1/{identify,track,page,screen,group,alias,batch,import}, GET /v1/pixel/{type} and GET /v1/projects/{writeKey}/settings")
+	return refuse(http.StatusNotFound, "path", "no such path: the API is POST /v1/{identify,track,page,screen,group,alias,batch,import}, GET /v1/pixel/{type} and GET /v1/projects/{writeKey}/settings; the script of analytics.js is not served here")
 }
 
 func wrongMethod(w http.ResponseWriter, allowed string) *refusal {
