@@ -48,7 +48,7 @@ type Config struct {
 	// produced together. Default: 256 MiB.
 	MaxInFlight int64
 	// AnswerWithin is how long a request waits for Kafka before it is
-	// answered 503. Default: 8s; the least patient SDKs wait for ten.
+	// answered 503. Default: 4.5s; the least patient SDK, that of .NET, waits for five.
 	AnswerWithin time.Duration
 	// HeaderTimeout bounds how long a client may take to send a request's header.
 	// Default: 10s.
@@ -87,7 +87,7 @@ type Config struct {
 
 func (cfg *Config) setDefaults() {
 	set(&cfg.MaxInFlight, 256<<20) // 256 MiB
-	set(&cfg.AnswerWithin, 8*time.Second)
+	set(&cfg.AnswerWithin, 4500*time.Millisecond)
 	set(&cfg.HeaderTimeout, 10*time.Second)
 	set(&cfg.BodyTimeout, 30*time.Second)
 	set(&cfg.IdleTimeout, 2*time.Minute)
@@ -182,7 +182,7 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	c.unspool = health{log: deps.Log, fails: "events in the spool cannot be read; what comes waits behind them", works: "events in the spool can be read again"}
 	c.aside = health{log: deps.Log, fails: "the spool does not take dead letters; requests with any are answered 503", works: "the spool takes dead letters again"}
 	c.unread = health{log: deps.Log, fails: "dead letters in the spool cannot be read", works: "dead letters in the spool can be read again"}
-	c.pace.within = cfg.AnswerWithin / 4 // a broker that fails takes some seconds, for its partitions
+	c.pace.within = min(longestWait, cfg.AnswerWithin/2) // a broker that fails takes some seconds, for its partitions
 	if deps.Spool != nil {
 		c.pace.within = cfg.AnswerWithin // it is the spool that ends the wait
 	}

@@ -13,6 +13,8 @@ const (
 	// perRequest is what a request counts for beside its body: thousands of
 	// single events hold few bytes, and take their time all the same.
 	perRequest = 2 << 10 // 2 KiB
+	// longestWait is that of a request without a spool, at Kafka's pace.
+	longestWait = 2 * time.Second
 	// paceOver is how long acknowledged bytes are added up for a pace.
 	paceOver = time.Second
 )
