@@ -29,7 +29,7 @@ type Fetcher interface {
 // Rebuilder builds files of the ledger again from the events topic: the
 // records of the file's stream between its first and last offset.
 type Rebuilder struct {
-	Bounds  func(ctx context.Context, topic string) (map[int]stream.Bounds, error)
+	Bounds  func(ctx context.Context, topic string, partitions ...int) (map[int]stream.Bounds, error)
 	Fetcher func(topic string, partition int) Fetcher
 	Staging objstore.Store
 	Dir     string // for what is being built; "": the system's
@@ -65,7 +65,7 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 		return nil, err
 	}
 	held, err := stream.Patiently(ctx, func() (stream.Bounds, error) {
-		all, err := b.Bounds(ctx, e.Topic)
+		all, err := b.Bounds(ctx, e.Topic, e.Partition)
 		if held, ok := all[e.Partition]; ok {
 			return held, nil
 		}

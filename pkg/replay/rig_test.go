@@ -146,7 +146,7 @@ func all(*delivery.Order) {}
 
 func (r *rig) run() Run {
 	return Run{Staging: r.staging, Jobs: r, Catalog: r.catalog.Snapshot(), Kafka: &Rebuilder{
-		Bounds: func(context.Context, string) (map[int]stream.Bounds, error) {
+		Bounds: func(context.Context, string, ...int) (map[int]stream.Bounds, error) {
 			if r.bounds++; r.away > 0 && r.bounds%2 == 1 {
 				return nil, syscall.ECONNREFUSED
 			}

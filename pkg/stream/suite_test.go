@@ -251,6 +251,11 @@ func testOffsets(t *testing.T, c *stream.Client, topic string) {
 	bounds, err := c.Bounds(ctx, topic)
 	require.NoError(t, err)
 	require.Equal(t, map[int]stream.Bounds{0: {First: 0, End: 100}}, bounds)
+	bounds, err = c.Bounds(ctx, topic, 0, 1)
+	require.NoError(t, err)
+	require.Equal(t, map[int]stream.Bounds{0: {First: 0, End: 100}}, bounds)
+	_, err = stream.BoundsOf(ctx, c, topic, 1)
+	require.ErrorContains(t, err, "has no partition 1")
 }
 
 func testTooLarge(t *testing.T, c *stream.Client, topic string) {

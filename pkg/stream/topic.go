@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -249,17 +250,24 @@ func (c *Client) Since(ctx context.Context, topic string, t time.Time) (map[int]
 	return bounds, nil
 }
 
-// Bounds returns the bounds of every partition of the topic. With an error it
-// returns those of the partitions that have a leader which answered, so that
-// one that has none, as when brokers are down, keeps nobody from the others.
-func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, error) {
+// Bounds returns the bounds of the topic's partitions, or of those named. With an
+// error it returns those of the partitions that have a leader which answered, so
+// that one that has none, as when brokers are down, keeps nobody from the others.
+//
+// It costs two requests a partition.
+func (c *Client) Bounds(ctx context.Context, topic string, partitions ...int) (map[int]Bounds, error) {
 	n, err := c.Partitions(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
 	var reqs []kafka.OffsetRequest
 	for p := range n {
-		reqs = append(reqs, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
+		if len(partitions) == 0 || slices.Contains(partitions, p) {
+			reqs = append(reqs, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
+		}
+	}
+	if len(reqs) == 0 {
+		return nil, nil
 	}
 	res, err := c.api(10*time.Second).ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
 	if err != nil {
@@ -281,10 +289,10 @@ func (c *Client) Bounds(ctx context.Context, topic string) (map[int]Bounds, erro
 // BoundsOf returns those of one partition, by a *Client or what stands for it.
 // The trouble of another one is no error.
 func BoundsOf(ctx context.Context, kafka interface {
-	Bounds(ctx context.Context, topic string) (map[int]Bounds, error)
+	Bounds(ctx context.Context, topic string, partitions ...int) (map[int]Bounds, error)
 }, topic string, partition int,
 ) (Bounds, error) {
-	all, err := kafka.Bounds(ctx, topic)
+	all, err := kafka.Bounds(ctx, topic, partition)
 	if b, ok := all[partition]; ok {
 		return b, nil
 	}

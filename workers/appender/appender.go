@@ -82,9 +82,9 @@ type Fetcher interface {
 // Log is the events topic.
 type Log interface {
 	Fetcher(topic string, partition int) Fetcher
-	// Bounds returns those of every partition; with an error, of those that
-	// answered.
-	Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error)
+	// Bounds returns those of the partitions, or of all if none is named; with an
+	// error, of those that answered.
+	Bounds(ctx context.Context, topic string, partitions ...int) (map[int]stream.Bounds, error)
 	Ping(ctx context.Context) error
 }
 
@@ -389,7 +389,13 @@ func (a *Appender) watchEnds(ctx context.Context) {
 		case <-time.After(every/2 + jitter.N(every)):
 		}
 		within, cancel := context.WithTimeout(ctx, 10*time.Second)
-		all, _ := a.deps.Log.Bounds(within, a.cfg.Topic) // reading meets the same trouble, and says so
+		a.mu.Lock()
+		ours := slices.Collect(maps.Keys(a.partitions))
+		a.mu.Unlock()
+		var all map[int]stream.Bounds
+		if len(ours) > 0 { // none would be all
+			all, _ = a.deps.Log.Bounds(within, a.cfg.Topic, ours...) // reading meets the same trouble, and says so
+		}
 		cancel()
 		a.mu.Lock()
 		for n, r := range a.partitions {

@@ -159,7 +159,7 @@ func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions)
 	}
 }
 
-func (r *rig) Bounds(context.Context, string) (map[int]stream.Bounds, error) {
+func (r *rig) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if errors.Is(r.away, errTest) {

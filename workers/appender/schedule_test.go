@@ -105,7 +105,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 // endless is a log that holds everything.
 type endless struct{ Log }
 
-func (endless) Bounds(context.Context, string) (map[int]stream.Bounds, error) {
+func (endless) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
 	return map[int]stream.Bounds{0: {End: math.MaxInt64}}, nil
 }
 

@@ -136,6 +136,10 @@ type Copier struct {
 	setAside func(context.Context, delivery.Job, destination.Verdict) error
 }
 
+// entriesRoom is how many files of ledger entries are kept, some 60 MB: those of a
+// turn of 100,000 sources, since each copier gets jobs of all its entries.
+const entriesRoom = 100_000
+
 // New checks the configuration; it does not connect.
 func New(cfg Config, deps Deps) (*Copier, error) {
 	cfg = cfg.withDefaults()
@@ -158,7 +162,7 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 	deps.Staging = meter.Store(deps.Staging)
 	c := &Copier{cfg: cfg, deps: deps, metrics: m, replayMetrics: replays,
 		book:      meter.NewBook(deps.Staging, cfg.Worker, deps.Log),
-		entries:   newEntries(deps.Staging, 20_000),
+		entries:   newEntries(deps.Staging, entriesRoom),
 		receipts:  newReceipts(deps.Staging),
 		packs:     newPacks(deps.Staging),
 		customers: destination.NewPutter(destination.Config{Roles: deps.Roles, Open: deps.Open}),

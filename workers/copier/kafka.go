@@ -19,7 +19,7 @@ type Kafka interface {
 	Join(cfg stream.GroupConfig) (Membership, error)
 	Producer(topic string) Producer
 	Fetcher(topic string, partition int) Fetcher
-	Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error)
+	Bounds(ctx context.Context, topic string, partitions ...int) (map[int]stream.Bounds, error)
 	Ping(ctx context.Context) error
 }
 

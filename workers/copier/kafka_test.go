@@ -213,7 +213,7 @@ func (l *cutLog) hold(first, jobs int64) {
 
 func (l *cutLog) Fetcher(string, int) Fetcher { return l }
 
-func (l *cutLog) Bounds(context.Context, string) (map[int]stream.Bounds, error) {
+func (l *cutLog) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return map[int]stream.Bounds{0: {First: l.first, End: l.first + l.jobs}}, nil
@@ -303,6 +303,12 @@ func TestATopicOfJobsThatWentBackUnread(t *testing.T) {
 			onCutLog(t, &cutLog{jobs: jobs}, 500, func(_ func() []claim, upTo func(int64, int)) { upTo(0, int(jobs)) })
 		})
 	}
+}
+
+// Else each generation would ask for its beginning again, of every partition
+// that never held a job.
+func TestAnEmptyTopicOfJobsIsCommitted(t *testing.T) {
+	onCutLog(t, &cutLog{}, -1, func(_ func() []claim, upTo func(int64, int)) { upTo(0, 0) })
 }
 
 // Jobs that expired are passed over, also where the next is not over.

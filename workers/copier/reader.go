@@ -30,7 +30,11 @@ func (r *reader) run(ctx context.Context, next int64) {
 	for wait := 200 * time.Millisecond; ctx.Err() == nil; {
 		got, err := stream.Fetched{}, error(nil)
 		if next < 0 {
-			next, err = r.first(ctx)
+			if next, err = r.first(ctx); err == nil {
+				// Committed, too: else all partitions that never held a job would be
+				// asked for their beginnings by each generation.
+				r.offsets = r.gen.follow(r.topic, r.partition, next)
+			}
 		}
 		if err == nil {
 			got, err = fetcher.Fetch(ctx, next, stream.FetchOptions{})

@@ -46,9 +46,9 @@ type Config struct {
 
 // Kafka says what the events topic holds.
 type Kafka interface {
-	// Bounds returns those of every partition; with an error, of those that
-	// answered.
-	Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error)
+	// Bounds returns those of the partitions, or of all if none is named; with an
+	// error, of those that answered.
+	Bounds(ctx context.Context, topic string, partitions ...int) (map[int]stream.Bounds, error)
 }
 
 // Deps are what a rotator works with.

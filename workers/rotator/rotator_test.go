@@ -62,7 +62,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-func (b *bench) Bounds(context.Context, string) (map[int]stream.Bounds, error) {
+func (b *bench) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
 	return map[int]stream.Bounds{testLog.Partition: b.bounds}, b.away
 }
 

@@ -99,7 +99,7 @@ func (c kafkaClient) Ping(ctx context.Context) error {
 }
 
 // Bounds implements appender.Log, rotator.Kafka and copier.Kafka.
-func (c kafkaClient) Bounds(ctx context.Context, topic string) (map[int]stream.Bounds, error) {
+func (c kafkaClient) Bounds(ctx context.Context, topic string, partitions ...int) (map[int]stream.Bounds, error) {
 	bounds := map[int]stream.Bounds{}
 	err := c.do(ctx, &op{kind: "bounds", key: topic, ways: []way{cut}}, func() {
 		for p, l := range c.k.topics[topic] {
