@@ -36,17 +36,10 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	if err != nil {
 		return nil, fmt.Errorf("take partition over: %w", err)
 	}
-	// The witness first: a head that is behind contradicts Kafka as well.
-	err = r.witness(ctx, lg, chain, head, tenure)
-	if err == nil {
-		if bounds, err = besides(ctx, bounds, head, tenure); err == nil {
-			err = check(head, log, r.cfg.Cluster, bounds)
+	if err := r.verify(ctx, lg, chain, head, bounds, tenure); err != nil {
+		if errors.Is(err, ErrHalted) {
+			r.metrics.halted.Inc()
 		}
-	}
-	if errors.Is(err, ErrHalted) {
-		r.metrics.halted.Inc()
-	}
-	if err != nil {
 		return nil, err
 	}
 	var e *ledger.Entry
@@ -98,36 +91,45 @@ func (r *Rotator) redispatch(ctx context.Context, lg *slog.Logger, chain *ledger
 	return nil
 }
 
-// check compares the head (nil: no chain) with what Kafka holds.
-func check(head *ledger.Entry, log ledger.Log, cluster string, b stream.Bounds) error {
-	halt := halting(log)
+// verify holds the head (nil: no chain) against Kafka: against the note beside the
+// committed offset, then against what the log holds. The error is ErrHalted if they
+// contradict each other; any other says that this is not known.
+func (r *Rotator) verify(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head *ledger.Entry, b stream.Bounds, tenure ledger.Tenure) error {
+	// The note first: a head that is behind contradicts the log's bounds as well, and
+	// only the note tells why.
+	if err := r.witness(ctx, lg, chain, head, tenure); err != nil || head == nil {
+		return err
+	}
+	local := int64(-1)
+	if tenure.Local != nil && !b.Readable(head.LowWatermark) {
+		var err error
+		if local, err = tenure.Local(ctx, head, b.End); err != nil {
+			return err
+		}
+	}
+	return check(head, r.cfg.Cluster, b, local)
+}
+
+// check compares the head with what the log holds. Where the log lacks the watermark,
+// the files on this worker's disk can stand in for it: local is the offset up to which
+// they hold what was read since the head, -1 if there are none.
+//
+// Invariant: I2, I6. With such files a worker reads on after them, or only writes them
+// and is halted at its next try for whatever they did not hold. Either way the offsets
+// that are passed over are in files of a state that builds on head.
+func check(head *ledger.Entry, cluster string, b stream.Bounds, local int64) error {
+	halt := halting(head.Log())
 	switch {
-	case head == nil:
-		return nil
 	case head.Cluster != cluster:
 		return halt("it belongs to Kafka cluster %q, this is %q: check kafka.brokers; if the cluster was replaced, set a new kafka.incarnation", head.Cluster, cluster)
+	case local > head.LowWatermark:
+		return nil
 	case b.End < head.LowWatermark:
 		return halt("the topic ends at offset %d, below its watermark %d: it was re-created, or lost its newest records. If it was re-created: wait until its other partitions have halted too (what appenders have on their disks is in the ledger then), stop all appenders, and set a new kafka.incarnation; everything in the topic is then delivered. If it lost records: do not set a new kafka.incarnation, which would deliver every partition once more; the partition continues by itself once the topic ends at offset %[2]d, and records written until then are in no file", b.End, head.LowWatermark)
 	case b.First > head.LowWatermark:
-		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets that are not in the ledger. 1. raise retention.ms  2. start all appenders and let them write what is on their disks; if sealift_appender_left_partitions is not 0 on one of them, stop the others until it has written  3. accept the loss of the rest: sealift ledger accept-loss --partition %d", b.First, head.LowWatermark, b.First-head.LowWatermark, log.Partition)
+		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets that are not in the ledger. 1. raise retention.ms  2. start all appenders and let them write what is on their disks; if sealift_appender_left_partitions is not 0 on one of them, stop the others until it has written  3. accept the loss of the rest: sealift ledger accept-loss --partition %d", b.First, head.LowWatermark, b.First-head.LowWatermark, head.Partition)
 	}
 	return nil
-}
-
-// besides returns the bounds with what the log does not hold any more and the
-// worker has on its disk: it reads on from there, or writes at least that, and
-// comes back without local files to be halted for what they lack.
-//
-// Invariant: I2, I6. What is passed over is in files of the state that builds on head.
-func besides(ctx context.Context, b stream.Bounds, head *ledger.Entry, tenure ledger.Tenure) (stream.Bounds, error) {
-	if head == nil || tenure.Local == nil || b.Readable(head.LowWatermark) {
-		return b, nil
-	}
-	local, err := tenure.Local(ctx, head, b.End)
-	if err == nil && local > head.LowWatermark {
-		b = stream.Bounds{First: head.LowWatermark, End: head.LowWatermark}
-	}
-	return b, err
 }
 
 // witness holds the ledger against the note beside the committed offset: the
