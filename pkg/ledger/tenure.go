@@ -16,11 +16,12 @@ type Tenure struct {
 	// where reading starts.
 	Committed int64
 	Note      string
-	// Local returns the offset up to which what was read since a head lies on
-	// this worker's disk, so that the log need not hold it; -1: nothing does. Only
-	// asked, with the log's end, when the log does not hold the head's watermark;
-	// nil: nothing does.
-	Local func(ctx context.Context, head *Entry, end int64) (int64, error)
+	// Local is asked when the log does not hold the watermark of the head. It
+	// returns the offset up to which this worker's disk holds what was read since,
+	// so that the log need not; -1: it holds nothing of use. It is given the claim
+	// that would be written after the head, all of it but Attempt and WrittenAt, and
+	// the log's end. nil: the disk holds nothing.
+	Local func(ctx context.Context, claim *Entry, end int64) (int64, error)
 	// Done is closed when the generation has ended; nil: nobody knows. Nothing
 	// is taken over then: the partition may be another's by now.
 	Done <-chan struct{}

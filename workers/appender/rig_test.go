@@ -172,10 +172,10 @@ func (r *rig) Ping(context.Context) error { return nil }
 
 func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error) {
 	r.mu.Lock()
-	head, start, end, acquiring := r.head, r.logStart, int64(len(r.records)), r.acquiring
+	next, start, end, acquiring := r.claims(tenure.Owner), r.logStart, int64(len(r.records)), r.acquiring
 	r.mu.Unlock()
-	if tenure.Local != nil && (start > head.LowWatermark || end < head.LowWatermark) {
-		if local, err := tenure.Local(ctx, head, end); err != nil || local <= head.LowWatermark {
+	if tenure.Local != nil && (start > next.LowWatermark || end < next.LowWatermark) {
+		if local, err := tenure.Local(ctx, next, end); err != nil || local <= next.LowWatermark {
 			return nil, cmp.Or(err, errHalted)
 		}
 	}
@@ -193,12 +193,18 @@ func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (
 	if r.rival {
 		return nil, ledger.ErrLost
 	}
-	r.head = claim(r.head, tenure.Owner)
-	if len(r.head.SealedThrough) == 0 {
-		r.head.Router = r.rule
-	}
+	r.head = r.claims(tenure.Owner)
 	r.chain = append(r.chain, r.head)
 	return r.head, nil
+}
+
+// claims is the entry by which that worker would take the partition over; with mu held.
+func (r *rig) claims(owner string) *ledger.Entry {
+	e := claim(r.head, owner)
+	if len(e.SealedThrough) == 0 {
+		e.Router = r.rule
+	}
+	return e
 }
 
 func (r *rig) Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error) {

@@ -30,16 +30,12 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 	defer cancel()
 	timer := time.AfterFunc(takeoverWithin, cancel)
 	defer timer.Stop()
-	tenure.Local = func(_ context.Context, head *ledger.Entry, end int64) (int64, error) {
-		// To read a day's files takes as long as the disk needs, and does end; the
-		// next try would begin it anew.
+	tenure.Local = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
+		// Reading a day's files takes as long as the disk needs, and does end; the next
+		// try would only start over.
 		timer.Stop()
 		defer timer.Reset(takeoverWithin)
-		t.anew = end < head.LowWatermark
-		claim := &ledger.Entry{Seq: head.Seq + 1, Router: head.Router}
-		if len(head.SealedThrough) == 0 {
-			claim.Router = p.a.rule
-		}
+		t.anew = end < claim.LowWatermark
 		if err := p.local(ctx, t, claim, tenure.Owner); err != nil || t.local == nil {
 			return -1, err
 		}

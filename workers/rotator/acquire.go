@@ -36,30 +36,24 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	if err != nil {
 		return nil, fmt.Errorf("take partition over: %w", err)
 	}
-	if err := r.verify(ctx, lg, chain, head, bounds, tenure); err != nil {
+	var e *ledger.Entry
+	if head == nil {
+		e = r.first(log, bounds.First, tenure)
+	} else {
+		e = r.claim(head, tenure)
+	}
+	if err := r.verify(ctx, lg, chain, head, e, bounds, tenure); err != nil {
 		if errors.Is(err, ErrHalted) {
 			r.metrics.halted.Inc()
 		}
 		return nil, err
 	}
-	var e *ledger.Entry
-	if head == nil {
-		e = &ledger.Entry{
-			Version: ledger.EntryVersion, Kind: ledger.KindInit,
-			Owner: tenure.Owner, Generation: tenure.Generation,
-			Cluster: r.cfg.Cluster, Topic: log.Topic, Incarnation: log.Incarnation, Partition: log.Partition,
-			Router: r.cfg.Router, Files: []ledger.File{}, LowWatermark: bounds.First,
-		}
-	} else {
-		if ablation.On(ablation.NoClaim) {
-			return head, r.redispatch(ctx, lg, chain, head)
-		}
+	if head != nil {
 		if err := r.redispatch(ctx, lg, chain, head); err != nil {
 			return nil, err
 		}
-		e = follow(head, ledger.KindClaim, tenure)
-		if len(head.SealedThrough) == 0 && r.cfg.Router != head.Router {
-			e.Router, e.RouterFrom = r.cfg.Router, head.LowWatermark
+		if ablation.On(ablation.NoClaim) {
+			return head, nil
 		}
 	}
 	e.Attempt, e.WrittenAt = uuid.NewString(), time.Now().UnixMilli()
@@ -68,6 +62,28 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	}
 	r.commit(ctx, lg, e, tenure)
 	return e, nil
+}
+
+// first is the entry that begins a chain, to be read from offset on; the attempt and
+// the time are the caller's to fill.
+func (r *Rotator) first(log ledger.Log, offset int64, tenure ledger.Tenure) *ledger.Entry {
+	return &ledger.Entry{
+		Version: ledger.EntryVersion, Kind: ledger.KindInit,
+		Owner: tenure.Owner, Generation: tenure.Generation,
+		Cluster: r.cfg.Cluster, Topic: log.Topic, Incarnation: log.Incarnation, Partition: log.Partition,
+		Router: r.cfg.Router, Files: []ledger.File{}, LowWatermark: offset,
+	}
+}
+
+// claim is the entry that takes the partition over from the owner of head; the
+// attempt and the time are the caller's to fill. It switches to the configured
+// routing rule if no record in a file can be read again.
+func (r *Rotator) claim(head *ledger.Entry, tenure ledger.Tenure) *ledger.Entry {
+	e := follow(head, ledger.KindClaim, tenure)
+	if len(head.SealedThrough) == 0 && r.cfg.Router != head.Router {
+		e.Router, e.RouterFrom = r.cfg.Router, head.LowWatermark
+	}
+	return e
 }
 
 // redispatch enqueues the jobs of the entries whose owner may have stopped
@@ -91,10 +107,11 @@ func (r *Rotator) redispatch(ctx context.Context, lg *slog.Logger, chain *ledger
 	return nil
 }
 
-// verify holds the head (nil: no chain) against Kafka: against the note beside the
-// committed offset, then against what the log holds. The error is ErrHalted if they
+// verify holds the head (nil: no chain), after which claim is to be written, against
+// Kafka: against the note beside the committed offset, then against what the log
+// holds. The error is ErrHalted if they
 // contradict each other; any other says that this is not known.
-func (r *Rotator) verify(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head *ledger.Entry, b stream.Bounds, tenure ledger.Tenure) error {
+func (r *Rotator) verify(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head, claim *ledger.Entry, b stream.Bounds, tenure ledger.Tenure) error {
 	// The note first: a head that is behind contradicts the log's bounds as well, and
 	// only the note tells why.
 	if err := r.witness(ctx, lg, chain, head, tenure); err != nil || head == nil {
@@ -103,7 +120,7 @@ func (r *Rotator) verify(ctx context.Context, lg *slog.Logger, chain *ledger.Cha
 	local := int64(-1)
 	if tenure.Local != nil && !b.Readable(head.LowWatermark) {
 		var err error
-		if local, err = tenure.Local(ctx, head, b.End); err != nil {
+		if local, err = tenure.Local(ctx, claim, b.End); err != nil {
 			return err
 		}
 	}

@@ -138,13 +138,16 @@ func TestALogWithoutTheWatermark(t *testing.T) {
 			require.NoError(t, err)
 			b.bounds = stream.Bounds{First: c.first, End: cmp.Or(c.end, 100)}
 			tenure := b.tenure("w1", 42)
-			tenure.Local = func(_ context.Context, h *ledger.Entry, end int64) (int64, error) {
-				require.Equal(t, []int64{head.Seq, b.bounds.End}, []int64{h.Seq, end})
+			var shown *ledger.Entry
+			tenure.Local = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
+				require.Equal(t, []int64{head.Seq + 1, b.bounds.End}, []int64{claim.Seq, end})
+				shown = claim
 				return c.local, c.err
 			}
 			claim, err := b.Acquire(t.Context(), testLog, tenure)
 			require.ErrorIs(t, err, c.want)
 			if c.want == nil {
+				require.True(t, shown == nil || shown == claim, "local files are judged by the claim that is written")
 				require.EqualValues(t, 42, claim.LowWatermark, "the ledger says what is in it, no more")
 			}
 		})
