@@ -31,7 +31,8 @@ type core struct {
 	open    map[ledger.Stream]int64 // open files -> when progress passes it, seal
 	soonest int64                   // at most the lowest deadline of open
 	sealed  []*segment.Sealed       // sealed, in no entry yet, not in flight
-	flight  []*segment.Sealed       // in the entry being written
+	writing bool                    // an entry is being written
+	flight  []*segment.Sealed       // its files; it may have none
 	skipped []skip                  // at or above base.LowWatermark, in order of their first offsets
 	doubles map[ledger.Stream][]double
 	skips   int64 // records skipped, ever
@@ -277,7 +278,7 @@ func (c *core) pastFilter() bool {
 }
 
 // idle says that no entry is being written.
-func (c *core) idle() bool { return c.flight == nil }
+func (c *core) idle() bool { return !c.writing }
 
 // pending reports whether a record below the offset is in a sealed file that
 // is in no entry yet.
@@ -287,7 +288,7 @@ func (c *core) pending(below int64) bool {
 }
 
 // cut returns what the next entry is to say, or nil if it has nothing to say.
-// It must not be called again before won or a new core.
+// It must not be called again before won or failed.
 func (c *core) cut() *segment.Batch {
 	// Oldest first: it is the oldest file that holds the watermark back.
 	slices.SortFunc(c.sealed, func(a, b *segment.Sealed) int { return cmp.Compare(a.First, b.First) })
@@ -304,10 +305,7 @@ func (c *core) cut() *segment.Batch {
 	}
 	c.quiet = c.turn(c.progress)
 	c.epoch++
-	c.flight, c.sealed = slices.Clone(c.sealed[:n]), slices.Clone(c.sealed[n:])
-	if c.flight == nil {
-		c.flight = []*segment.Sealed{}
-	}
+	c.writing, c.flight, c.sealed = true, slices.Clone(c.sealed[:n]), slices.Clone(c.sealed[n:])
 	b := &segment.Batch{Files: c.flight, LowWatermark: low, CompleteThrough: complete, Skipped: map[string]int64{}}
 	for _, s := range c.skipped {
 		if s.First < low {
@@ -365,11 +363,15 @@ func (c *core) won(head *ledger.Entry) {
 	for _, f := range c.flight {
 		f.Release()
 	}
-	c.flight = nil
+	c.writing, c.flight = false, nil
 	c.rebase(head)
 	c.skipped = slices.DeleteFunc(c.skipped, func(s skip) bool { return s.First < head.LowWatermark })
 	c.forget()
 }
+
+// failed says that the entry of the last cut was lost, or that its outcome is open.
+// Either way the state is void; what the spool has on disk stays there.
+func (c *core) failed() { c.writing, c.flight = false, nil }
 
 // oldest is the time of receipt, in unix ms, of the oldest file that is in no
 // entry yet; ok is false if there is none.

@@ -26,12 +26,15 @@ type loop struct {
 	paused    string    // why nothing is read, or ""
 	short     time.Time // since then the disk is, and nothing here is to be staged; see shrink
 	counted   int       // sealed files, in pressure.waiting
-	saved     [2]int64  // position and entry of the last checkpoint
+	saved     savepoint // of the last checkpoint
 	gone      error     // the log does not hold the next offset: nothing is read
 	last      bool      // nor all that was read, some of which is nowhere else: it is written, and nothing read
 	told      bool      // the log's bounds were, since
 	back      bool      // for it went back, whether or not retention passed as well
 }
+
+// savepoint identifies the state that a checkpoint holds.
+type savepoint struct{ position, seq int64 }
 
 func (l *loop) run(ctx context.Context) error {
 	tick := time.NewTicker(l.p.a.tickEvery())

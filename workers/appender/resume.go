@@ -246,7 +246,7 @@ func (l *loop) save() error {
 	if l.recall != nil {
 		l.recall.Checkpoint()
 	}
-	at := [2]int64{l.c.position, l.c.base.Seq}
+	at := savepoint{position: l.c.position, seq: l.c.base.Seq}
 	if at == l.saved {
 		return nil
 	}

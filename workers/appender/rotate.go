@@ -53,14 +53,14 @@ func (l *loop) rotated(r rotated) error {
 		ctx, cancel := context.WithTimeout(l.work, time.Minute) // work outlives the worker
 		defer cancel()
 		if head, err := l.p.a.deps.Rotator.Acquire(ctx, l.p.log, *l.p.tenure.Load()); err == nil {
-			l.c.sealed, l.c.flight = append(l.c.flight, l.c.sealed...), nil
+			l.c.sealed = append(l.c.flight, l.c.sealed...)
+			l.c.failed()
 			l.c.rebase(head)
 			return nil
 		}
 	}
 	if r.err != nil {
-		// Its outcome is open or lost: either way our state is void.
-		l.c.flight = nil
+		l.c.failed()
 		return r.err
 	}
 	l.c.won(r.head)
