@@ -35,8 +35,7 @@ type core struct {
 	flight  []*segment.Sealed       // its files; it may have none
 	skipped []skip                  // at or above base.LowWatermark, in order of their first offsets
 	doubles map[ledger.Stream][]double
-	skips   int64 // records skipped, ever
-	epoch   int   // grows when a file is begun and when an entry is cut
+	epoch   int // grows when a file is begun and when an entry is cut
 
 	// progress is how far the reader knows the log in time: every record
 	// received up to it (but for stragglers) has been read.
@@ -94,32 +93,41 @@ const reasonLine = "unfit_line"
 // errOffset says that the log went back: the reader must start over.
 var errOffset = errors.New("offset went back")
 
+// fate is what becomes of a record that is added.
+type fate int
+
+const (
+	fateFiled     fate = iota // it is in a file, perhaps one of the ledger
+	fateUnfit                 // it is valid and fits no file: skipped for reasonLine
+	fateDuplicate             // a record with a lower offset holds its message: skipped, and counted as that
+)
+
 // add appends a record to its stream's file at wall-clock time now. After any
 // error the partition is abandoned and taken over again.
-func (c *core) add(offset int64, source string, received, now int64, line []byte) error {
+func (c *core) add(offset int64, source string, received, now int64, line []byte) (fate, error) {
 	if offset < c.position {
-		return fmt.Errorf("record at offset %d after %d: %w", offset, c.position-1, errOffset)
+		return 0, fmt.Errorf("record at offset %d after %d: %w", offset, c.position-1, errOffset)
 	}
 	stream := ledger.StreamOf(source, received)
 	if last, ok := c.through[stream]; ok && offset <= last {
 		if !ablation.On(ablation.FiltersUnfit) && !c.spool.Fits(line) {
-			return c.skip(offset, reasonLine) // below the last of a file, and not in it
+			return fateUnfit, c.skip(offset, reasonLine) // below the last of a file, and not in it
 		}
 		c.position = offset + 1
-		return nil // it is in a file of the ledger
+		return fateFiled, nil // in the ledger
 	}
 	err := c.spool.Append(stream, offset, received, line)
 	if errors.Is(err, segment.ErrFull) {
 		if err := c.seal(stream, segment.ReasonSize); err != nil {
-			return err
+			return 0, err
 		}
 		err = c.spool.Append(stream, offset, received, line)
 	}
 	if errors.Is(err, segment.ErrLine) {
-		return c.skip(offset, reasonLine)
+		return fateUnfit, c.skip(offset, reasonLine)
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	// A collector with a fast clock must not seal what others still write.
 	seen := min(received, now)
@@ -133,7 +141,7 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	}
 	c.position = offset + 1
 	c.progress = max(c.progress, seen)
-	return nil
+	return fateFiled, nil
 }
 
 // pass goes over a record that goes into no file.
@@ -150,7 +158,6 @@ func (c *core) skip(offset int64, reason string) error {
 	if err := c.pass(offset); err != nil {
 		return err
 	}
-	c.skips++
 	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].Epoch == c.epoch; i-- { // one a reason
 		if c.skipped[i].Reason == reason {
 			c.skipped[i].Last = offset

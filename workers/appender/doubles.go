@@ -14,17 +14,16 @@ import (
 //
 // Invariant: the lowest offset of a message is never skipped as a duplicate,
 // whatever the store remembers: see pkg/dedup.
-func (c *core) addOnce(store *dedup.Store, key dedup.Key, offset int64, source string, received, now int64, line []byte) (duplicate bool, err error) {
+func (c *core) addOnce(store *dedup.Store, key dedup.Key, offset int64, source string, received, now int64, line []byte) (fate, error) {
 	stream := ledger.StreamOf(source, received)
 	if last, ok := c.through[stream]; (!ok || offset > last) && store.Duplicate(key, offset) && c.spool.Fits(line) {
-		return true, c.double(stream, offset, min(received, now))
+		return fateDuplicate, c.double(stream, offset, min(received, now))
 	}
-	before := c.skips
-	if err := c.add(offset, source, received, now, line); err != nil || c.skips > before {
-		return false, err
+	became, err := c.add(offset, source, received, now, line)
+	if err == nil && became == fateFiled {
+		store.Remember(key, offset, received, now)
 	}
-	store.Remember(key, offset, received, now)
-	return false, nil
+	return became, err
 }
 
 // double are duplicates of one stream. Other skipped records are counted when
@@ -60,7 +59,6 @@ func (c *core) double(stream ledger.Stream, offset, seen int64) error {
 	if err := c.pass(offset); err != nil {
 		return err
 	}
-	c.skips++
 	c.progress = max(c.progress, seen)
 	list := c.doubles[stream]
 	if n := len(list); n > 0 && list[n-1].Epoch == c.epoch && !list[n-1].Passed && !list[n-1].Sealed {

@@ -129,15 +129,15 @@ func (l *loop) take(ctx context.Context, got read) error {
 		}
 		reason := to.reason
 		if reason == "" {
-			before := l.c.skips
-			duplicate, err := l.add(r.Offset, to, now)
+			became, err := l.add(r.Offset, to, now)
 			if err != nil {
 				return err
 			}
-			if duplicate {
-				l.p.a.metrics.duplicates.Inc()
-			} else if l.c.skips > before {
+			switch became {
+			case fateUnfit:
 				reason = reasonLine
+			case fateDuplicate:
+				l.p.a.metrics.duplicates.Inc()
 			}
 		} else if err := l.c.skip(r.Offset, reason); err != nil {
 			return err
@@ -171,11 +171,11 @@ func (l *loop) take(ctx context.Context, got read) error {
 }
 
 // add files a record, or finds that it is a duplicate.
-func (l *loop) add(offset int64, to *routed, now int64) (duplicate bool, err error) {
+func (l *loop) add(offset int64, to *routed, now int64) (fate, error) {
 	if to.known {
 		return l.c.addOnce(l.recall.Store, to.key, offset, to.Source, to.Received, now, to.Line)
 	}
-	return false, l.c.add(offset, to.Source, to.Received, now, to.Line)
+	return l.c.add(offset, to.Source, to.Received, now, to.Line)
 }
 
 // turn seals what is due.

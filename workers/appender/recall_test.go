@@ -347,9 +347,10 @@ func TestUnfitLinesAreNotRemembered(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	store.Start(0)
 	key := store.Key("a", []byte("m"))
+	want := []fate{fateUnfit, fateFiled, fateDuplicate}
 	for o, line := range []string{"{\n}", "{}", "{}"} {
-		duplicate, err := c.addOnce(store, key, int64(o), "a", t0, t0, []byte(line))
+		got, err := c.addOnce(store, key, int64(o), "a", t0, t0, []byte(line))
 		require.NoError(t, err)
-		require.Equal(t, o == 2, duplicate)
+		require.Equal(t, want[o], got)
 	}
 }
