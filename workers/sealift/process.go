@@ -99,34 +99,34 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	phase("reading the catalog")
 	// The catalog is followed until the last role has ended.
 	fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	followed := make(chan error, 1)
-	go func() { followed <- p.followCatalog(fctx) }()
-	select {
-	case <-p.loaded:
-	case err := <-followed:
-		return fmt.Errorf("follow the catalog: %w", err)
-	case <-ctx.Done():
+	var followErr error // set before followed is closed
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		followErr = p.followCatalog(fctx)
+	}()
+	unfollow := func() {
 		cancel()
 		<-followed
+	}
+	defer unfollow()
+	select {
+	case <-p.loaded:
+	case <-followed:
+		return fmt.Errorf("follow the catalog: %w", followErr)
+	case <-ctx.Done():
 		return nil
 	}
 	if err := p.complete(ctx, o.roles); err != nil {
-		cancel()
-		<-followed
 		return err
 	}
 	if o.loaded != nil {
 		if err := o.loaded(ctx, p.services); err != nil {
-			cancel()
-			<-followed
 			return stopped(ctx, err)
 		}
 	}
 	var err error
 	if p.assembly, err = assemble(ctx, p.services, o.roles); err != nil {
-		cancel()
-		<-followed
 		return stopped(ctx, err)
 	}
 	for _, r := range p.assembly.roles {
@@ -141,11 +141,10 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	}
 	return runRoles(ctx, p.log, drainBound, append(p.assembly.roles, role{name: "catalog", run: func(ctx context.Context) error {
 		select {
-		case err := <-followed:
-			return err
+		case <-followed:
+			return followErr
 		case <-ctx.Done():
-			cancel()
-			<-followed
+			unfollow()
 			return nil
 		}
 	}})...)
