@@ -27,15 +27,14 @@ type loop struct {
 	short     time.Time // since then the disk is, and nothing here is to be staged; see shrink
 	counted   int       // sealed files, in pressure.waiting
 	saved     savepoint // of the last checkpoint
-	gone      error     // the log does not hold the next offset: nothing is read
-	last      bool      // nor all that was read, some of which is nowhere else: it is written, and nothing read
-	told      bool      // the log's bounds were, since
-	back      bool      // for it went back, whether or not retention passed as well
+	logState  logState
+	gone      error // why the log lacks the next offset; only used when it does
 }
 
 // savepoint identifies the state that a checkpoint holds.
 type savepoint struct{ position, seq int64 }
 
+// run reads until ctx ends or something voids the state.
 func (l *loop) run(ctx context.Context) error {
 	tick := time.NewTicker(l.p.a.tickEvery())
 	defer tick.Stop()
@@ -44,65 +43,78 @@ func (l *loop) run(ctx context.Context) error {
 	for {
 		in := l.reads.results
 		again, wait := l.recallTurn(ctx)
-		if l.paused != "" || l.switching || l.gone != nil || wait {
+		if l.paused != "" || l.switching || l.logState != logReadable || wait {
 			in = nil
 		}
+		var err error
 		select {
 		case <-ctx.Done():
 			return l.stop(ctx)
 		case got := <-in:
-			if l.gone = got.err; l.gone != nil {
-				if err := l.whyGone(ctx); err != nil {
-					return err
-				}
-				break
-			}
-			if err := l.take(ctx, got); err != nil {
-				return err
-			}
-			l.reads.again(got)
+			err = l.received(ctx, got)
 		case s := <-again:
 			l.filled(s)
 		case r := <-l.rotations:
-			if err := l.rotated(r); err != nil {
-				return err
-			}
+			err = l.rotated(r)
 		case r := <-l.p.requests:
-			if err := l.ask(ctx, r); err != nil {
-				return err
-			}
+			err = l.ask(ctx, r)
 		case <-tick.C:
-			l.c.clock(time.Now().UnixMilli())
-			l.paused = l.p.a.pressure.paused(l.paused, l.count())
-			l.p.view.state(l.c, l.paused)
-			if err := l.c.spool.Relieve(); err != nil {
-				return err
-			}
-			if l.recall != nil {
-				l.shrink()
-				l.p.view.recalled(l.recall)
-			}
-			if err := l.turn(); err != nil {
-				return err
-			}
-			if err := l.whyGone(ctx); err != nil {
-				return err
-			}
+			err = l.tick(ctx)
 		case <-save.C:
-			if l.recall == nil {
-				l.recall = l.p.recall(ctx, l.c, l.p.entryNow) // what it lacked may be there by now
-			}
-			if err := l.save(); err != nil {
-				return err
-			}
+			err = l.checkpoint(ctx)
 			save.Reset(saveEvery())
 		}
+		if err != nil {
+			return err
+		}
 		l.rotate()
-		if l.last && l.c.idle() { // and cut had nothing to say
+		if l.logState.writeOnly() && l.c.idle() { // and cut had nothing to say
 			return l.gone
 		}
 		l.p.view.read(l.c.position, l.reads.end)
 	}
+}
+
+// received takes up the outcome of a fetch.
+func (l *loop) received(ctx context.Context, got read) error {
+	if got.err != nil {
+		l.logState, l.gone = logUnknown, got.err
+		return l.whyGone(ctx)
+	}
+	if err := l.take(ctx, got); err != nil {
+		if errors.Is(err, errOffset) {
+			l.logState = logCut
+		}
+		return err
+	}
+	l.reads.again(got)
+	return nil
+}
+
+// tick looks at what changes with time.
+func (l *loop) tick(ctx context.Context) error {
+	l.c.clock(time.Now().UnixMilli())
+	l.paused = l.p.a.pressure.paused(l.paused, l.count())
+	l.p.view.state(l.c, l.paused)
+	if err := l.c.spool.Relieve(); err != nil {
+		return err
+	}
+	if l.recall != nil {
+		l.shrink()
+		l.p.view.recalled(l.recall)
+	}
+	if err := l.turn(); err != nil {
+		return err
+	}
+	return l.whyGone(ctx)
+}
+
+// checkpoint makes what was read outlive the process.
+func (l *loop) checkpoint(ctx context.Context) error {
+	if l.recall == nil {
+		l.recall = l.p.recall(ctx, l.c, l.p.entryNow) // what it lacked may be there by now
+	}
+	return l.save()
 }
 
 // count tells how many sealed files wait, here and for all to see.
@@ -207,40 +219,6 @@ func (l *loop) turn() error {
 	return nil
 }
 
-// whyGone finds out why the log does not hold the next offset, if it does not.
-// If it was cut, the state is void: what it holds now is read instead. If it
-// does not reach from the watermark on, for retention passed or the topic was made
-// anew, what was read goes into the ledger before the tenure ends, and the next one is
-// halted. So it does if both happened: what was read at offsets that the log lost, it
-// held once; and new records come at these, which pass for read unless somebody looks.
-// To read them would be to give up for good what was read from the watermark on.
-func (l *loop) whyGone(ctx context.Context) error {
-	if l.gone == nil || l.last {
-		return nil
-	}
-	l.p.view.unread(l.gone)
-	bounds, err := l.p.a.bounds(ctx, l.p.log)
-	if err != nil {
-		l.p.lg.WarnContext(ctx, "the log's bounds are not known, asking again", "err", err)
-		return nil
-	}
-	l.told, l.back = true, bounds.First <= l.c.position
-	if bounds.Readable(l.c.base.LowWatermark) {
-		return l.gone
-	}
-	l.p.lg.ErrorContext(ctx, "the log has lost records: reading cannot continue; writing what was already read to the ledger",
-		"offset", l.c.position, "log_start", bounds.First, "log_end", bounds.End)
-	return l.writeOnly(l.gone)
-}
-
-// writeOnly reads nothing more: what is held goes into the ledger, and the
-// tenure ends with that error.
-func (l *loop) writeOnly(gone error) error {
-	l.gone, l.last = gone, true
-	l.p.view.problem(gone)
-	return l.sealNow()
-}
-
 // sealNow seals what is held, for the next entry to say it, lines or none.
 func (l *loop) sealNow() error {
 	l.c.quiet = 0
@@ -259,7 +237,7 @@ func (l *loop) stop(ctx context.Context) error {
 		if err := l.drain(); err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
-	case l.last || begins > l.c.base.LowWatermark:
+	case l.logState.writeOnly() || begins > l.c.base.LowWatermark:
 		l.p.lg.WarnContext(ctx, "partition was taken away while this disk has records that the log has lost; to write them, stop the other appenders until the partition is back here",
 			"offset", l.c.base.LowWatermark, "read_to", l.c.position, "log_start", begins)
 	default:

@@ -110,10 +110,10 @@ func (p *partition) own(ctx context.Context) (err error) {
 	}
 	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1), short: time.Now()}
 	l.recall = p.recall(ctx, c, p.entry)
-	defer func() { l.closeRecall(ctx, err) }()
+	defer func() { l.closeRecall(ctx) }()
 	defer func() {
 		p.ended = true
-		if errors.Is(err, errOffset) || errors.Is(err, stream.ErrOffsetOutOfRange) {
+		if l.logState == logCut || errors.Is(err, stream.ErrOffsetOutOfRange) {
 			c.spool.Discard() // the log has something else there, or the ledger all
 			return
 		}
@@ -132,8 +132,7 @@ func (p *partition) own(ctx context.Context) (err error) {
 	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
 	switch {
 	case t.anew:
-		l.back = true
-		err = l.writeOnly(fmt.Errorf("the topic ends below offset %d: %w", t.base.LowWatermark, stream.ErrOffsetOutOfRange))
+		err = l.writeAll(logRewritten, fmt.Errorf("the topic ends below offset %d: %w", t.base.LowWatermark, stream.ErrOffsetOutOfRange))
 	case t.local != nil:
 		// Whoever else is asked would halt, and an operator accept that as a loss:
 		// not for long.

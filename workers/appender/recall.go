@@ -123,27 +123,29 @@ func (p *partition) entryNow(ctx context.Context, seq int64) (*ledger.Entry, err
 	return p.a.deps.Rotator.Entry(ctx, p.log, seq)
 }
 
-// closeRecall ends the tenure's use of the store; its context has ended, with err.
-func (l *loop) closeRecall(ctx context.Context, err error) {
-	// What the log held there it holds no more: it is read anew from the watermark on.
-	void := l.back && !l.last || errors.Is(err, errOffset)
-	// It is not, or perhaps: what the log holds there now may get into no file, nor what it held.
-	forgo := l.back && l.last || l.gone != nil && !l.told
-	if l.recall == nil && forgo {
-		l.recall = l.p.recall(context.WithoutCancel(ctx), l.c, l.p.entry)
-	}
-	switch r := l.recall; {
-	case void && r == nil: // the directory may be of a former tenure
-		_ = os.RemoveAll(l.p.recallDir())
-	case void:
-		r.done.Wait()
-		r.Discard()
-	case forgo && r != nil:
-		r.done.Wait()
-		r.Forgo(l.c.base.LowWatermark, l.c.position)
-		r.Close()
+// closeRecall ends the tenure's use of the store; its context has ended.
+func (l *loop) closeRecall(ctx context.Context) {
+	switch l.logState {
+	case logCut: // what was read after the cut is read anew, from the watermark on
+		if l.recall == nil { // the directory may be of a former tenure
+			_ = os.RemoveAll(l.p.recallDir())
+			return
+		}
+		l.recall.done.Wait()
+		l.recall.Discard()
+	case logUnknown, logRewritten:
+		// At the offsets that were read, what the log held may get into no file, and
+		// what it holds now neither: a copy of it is no duplicate.
+		if l.recall == nil {
+			l.recall = l.p.recall(context.WithoutCancel(ctx), l.c, l.p.entry)
+		}
+		if l.recall != nil {
+			l.recall.done.Wait()
+			l.recall.Forgo(l.c.base.LowWatermark, l.c.position)
+		}
+		l.recall.close()
 	default:
-		r.close()
+		l.recall.close()
 	}
 }
 
@@ -158,7 +160,7 @@ func (r *recall) close() {
 // first, and whether live reading waits for it.
 func (l *loop) recallTurn(ctx context.Context) (from chan slice, wait bool) {
 	r := l.recall
-	if r == nil || l.gone != nil { // what the log holds now is perhaps not what it held
+	if r == nil || l.logState != logReadable { // what the log holds now is perhaps not what it held
 		return nil, false
 	}
 	if !r.reading && l.paused == "" {

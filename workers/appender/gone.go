@@ -1,0 +1,65 @@
+package appender
+
+import "context"
+
+// logState is what is known of the log at the offset that is read next. Unless it is
+// logReadable, nothing is read.
+//
+//	readable -- a fetch finds the offset missing --> unknown
+//	unknown  -- the log's bounds are told ---------> cut, passed or rewritten
+//	readable -- a record's offset went back -------> cut
+//	readable -- the takeover found the log anew ---> rewritten
+type logState int
+
+const (
+	logReadable logState = iota
+	// logUnknown: the log lacks the offset, and its bounds are not known yet.
+	logUnknown
+	// logCut: the log was cut below the offset, and still holds the watermark. What it
+	// holds at the lost offsets now, or will, is not what was read there: the state is
+	// void, and reading starts over at the watermark.
+	logCut
+	// logPassed: retention passed the watermark and the offset. Some of what was read
+	// is nowhere else, so it goes into the ledger before the tenure ends; the next one
+	// is halted for what was not read.
+	logPassed
+	// logRewritten: the log lacks the watermark, and was cut below the offset or made
+	// anew. What was read goes into the ledger, as with logPassed: Kafka held it once,
+	// and to start over would give up for good what was read from the watermark on.
+	// New records at the lost offsets pass for read unless somebody looks.
+	logRewritten
+)
+
+// writeOnly says that what was read is to be written, for the log lacks some of it.
+func (s logState) writeOnly() bool { return s == logPassed || s == logRewritten }
+
+// whyGone finds out why the log lacks the next offset, while that is unknown.
+func (l *loop) whyGone(ctx context.Context) error {
+	if l.logState != logUnknown {
+		return nil
+	}
+	l.p.view.unread(l.gone)
+	bounds, err := l.p.a.bounds(ctx, l.p.log)
+	if err != nil {
+		l.p.lg.WarnContext(ctx, "the log's bounds are not known, asking again", "err", err)
+		return nil
+	}
+	if bounds.Readable(l.c.base.LowWatermark) {
+		l.logState = logCut // it begins below the offset, so its end is what went back
+		return l.gone
+	}
+	l.p.lg.ErrorContext(ctx, "the log has lost records: reading cannot continue; writing what was already read to the ledger",
+		"offset", l.c.position, "log_start", bounds.First, "log_end", bounds.End)
+	if bounds.First > l.c.position {
+		return l.writeAll(logPassed, l.gone)
+	}
+	return l.writeAll(logRewritten, l.gone)
+}
+
+// writeAll reads nothing more: what is held goes into the ledger, and the tenure ends
+// with that error.
+func (l *loop) writeAll(state logState, gone error) error {
+	l.logState, l.gone = state, gone
+	l.p.view.problem(gone)
+	return l.sealNow()
+}
