@@ -1,6 +1,11 @@
 package appender
 
-import "context"
+import (
+	"context"
+	"fmt"
+
+	"github.com/sealift/sealift/pkg/stream"
+)
 
 // logState is what is known of the log at the offset that is read next. Unless it is
 // logReadable, nothing is read.
@@ -62,4 +67,17 @@ func (l *loop) writeAll(state logState, gone error) error {
 	l.logState, l.gone = state, gone
 	l.p.view.problem(gone)
 	return l.sealNow()
+}
+
+// salvage writes what the takeover found on the disk for want of it in the log. Until
+// that is in the ledger every other worker is halted, and an operator may accept that
+// as a loss: so it is written at once.
+func (l *loop) salvage(t *takeover) error {
+	switch {
+	case t.anew:
+		return l.writeAll(logRewritten, fmt.Errorf("the topic ends below offset %d: %w", t.base.LowWatermark, stream.ErrOffsetOutOfRange))
+	case t.local != nil:
+		return l.sealNow()
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package appender
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sealift/sealift/pkg/route"
@@ -33,6 +34,16 @@ type loop struct {
 
 // savepoint identifies the state that a checkpoint holds.
 type savepoint struct{ position, seq int64 }
+
+// newLoop begins to read on from what c holds, until ctx ends. It is to be ended.
+func (p *partition) newLoop(ctx context.Context, c *core, router *route.Router, outdated bool) *loop {
+	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1), short: time.Now()}
+	l.recall = p.recall(ctx, c, p.entry)
+	l.reads = p.read(ctx, c.position)
+	// Entries outlive ctx by the drain, if the worker stops.
+	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
+	return l
+}
 
 // run reads until ctx ends or something voids the state.
 func (l *loop) run(ctx context.Context) error {
@@ -269,4 +280,32 @@ func (l *loop) drain() error {
 			return err
 		}
 	}
+}
+
+// end gives up what the tenure holds, after its context has ended; err is why it did.
+// It waits for all that the loop started.
+func (l *loop) end(ctx context.Context, err error) {
+	l.abort()
+	// 1. fetching
+	l.reads.wait()
+	// 2. the entry in flight: it reads files of the spool
+	if !l.c.idle() {
+		<-l.rotations
+	}
+	l.p.a.pressure.waiting.Add(-int64(l.counted))
+	// 3. requests
+	for _, r := range l.waiting {
+		r.done <- fmt.Errorf("seal partition %d: %w", l.p.log.Partition, err)
+	}
+	// 4. the spool
+	l.p.ended = true
+	if l.logState == logCut || errors.Is(err, stream.ErrOffsetOutOfRange) {
+		l.c.spool.Discard() // the log has other records there, or the ledger all that was read
+	} else {
+		// What is on the disk is of the last checkpoint. The next tenure finds out
+		// whether the log holds it all: what this one knew may be from before an outage.
+		l.c.spool.Close()
+	}
+	// 5. what is remembered of messages
+	l.closeRecall(ctx)
 }

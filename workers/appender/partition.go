@@ -11,7 +11,6 @@ import (
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
-	"github.com/sealift/sealift/pkg/stream"
 )
 
 // partition reads one assigned partition. Its run goroutine owns the core and
@@ -93,7 +92,7 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 }
 
 // own takes the partition over and reads it until something voids the state.
-func (p *partition) own(ctx context.Context) (err error) {
+func (p *partition) own(ctx context.Context) error {
 	tenure := *p.tenure.Load()
 	t, err := p.takeOver(ctx, tenure)
 	if err != nil {
@@ -108,48 +107,16 @@ func (p *partition) own(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1), short: time.Now()}
-	l.recall = p.recall(ctx, c, p.entry)
-	defer func() { l.closeRecall(ctx) }()
-	defer func() {
-		p.ended = true
-		if l.logState == logCut || errors.Is(err, stream.ErrOffsetOutOfRange) {
-			c.spool.Discard() // the log has something else there, or the ledger all
-			return
-		}
-		// As of the last checkpoint. Whether the log has all of it, the next tenure
-		// asks; what was known of it here may be of before an outage.
-		c.spool.Close()
-	}()
 	if ablation.On(ablation.ResumesAtCommitted) && tenure.Committed >= 0 {
 		c.position = tenure.Committed
 	}
+	reading, cancel := context.WithCancel(ctx)
+	l := p.newLoop(reading, c, router, outdated)
 	p.view.took()
-	// What the loop starts ends before the spool does.
-	ctx, cancel := context.WithCancel(ctx)
-	l.reads = p.read(ctx, c.position)
-	// Entries outlive ctx by the drain, if the worker stops.
-	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
-	switch {
-	case t.anew:
-		err = l.writeAll(logRewritten, fmt.Errorf("the topic ends below offset %d: %w", t.base.LowWatermark, stream.ErrOffsetOutOfRange))
-	case t.local != nil:
-		// Whoever else is asked would halt, and an operator accept that as a loss:
-		// not for long.
-		err = l.sealNow()
-	}
-	if err == nil {
-		err = l.run(ctx)
+	if err = l.salvage(t); err == nil {
+		err = l.run(reading)
 	}
 	cancel()
-	l.abort()
-	if !c.idle() {
-		<-l.rotations
-	}
-	l.reads.wait()
-	l.p.a.pressure.waiting.Add(-int64(l.counted))
-	for _, r := range l.waiting {
-		r.done <- fmt.Errorf("seal partition %d: %w", p.log.Partition, err)
-	}
+	l.end(reading, err)
 	return err
 }
