@@ -46,7 +46,7 @@ type Config struct {
 	SourceFrom   string // header, key or json:PATH
 	ReceivedFrom string // header, record or json:PATH
 	RollEvery    time.Duration
-	Grace        time.Duration // stragglers are awaited so long after the turn; negative: they are not
+	Grace        time.Duration // how long stragglers are awaited after a roll; negative: they are not
 	MaxBytes     int64         // of an object
 	Memory       int64         // bytes that open files may hold
 	DiskFree     int64         // reading pauses below this much free disk; 0: never
@@ -400,7 +400,7 @@ func (a *Appender) watchEnds(ctx context.Context) {
 		a.mu.Lock()
 		for n, r := range a.partitions {
 			if b, told := all[n]; told {
-				r.view.bounded(b)
+				r.view.noteBounds(b)
 			}
 		}
 		a.mu.Unlock()

@@ -50,7 +50,7 @@ type core struct {
 type coreConfig struct {
 	rollEvery time.Duration
 	grace     time.Duration // how long stragglers are awaited
-	jitter    time.Duration // partitions' seals are spread over this long after the turn
+	jitter    time.Duration // partitions' seals are spread over this long after a roll
 	maxFiles  int           // in one entry
 	partition int
 }
@@ -183,9 +183,9 @@ func (c *core) reached(next int64, atEnd bool, at int64) {
 func (c *core) clock(now int64) {
 	c.now = now
 	if c.progress-now <= c.cfg.rollEvery.Milliseconds() {
-		return // a turn at the most; and clocks are always set by a little
+		return // it delays a file by one roll at most; and clocks are always set by a little
 	}
-	c.progress, c.quiet = now, min(c.quiet, c.turn(now))
+	c.progress, c.quiet = now, min(c.quiet, c.nextRoll(now))
 	for stream, deadline := range c.open {
 		c.due(stream, min(deadline, c.deadline(now)))
 		c.spool.Note(stream, c.open[stream])
@@ -201,8 +201,8 @@ func (c *core) due(stream ledger.Stream, deadline int64) {
 }
 
 // begun is the deadline of a file whose first record was received at seen. One
-// that comes hours late opens a file that waits for the next turn, so that late
-// records do not make a file each; but not a straggler of the turn whose stragglers
+// that comes hours late opens a file that waits for the next roll, so that late
+// records do not make a file each; but not a straggler of the roll whose stragglers
 // are still awaited: its hour would be incomplete until then.
 func (c *core) begun(seen int64) int64 {
 	if d := c.deadline(seen); d > c.progress {
@@ -212,18 +212,19 @@ func (c *core) begun(seen int64) int64 {
 }
 
 // deadline is when a file that is begun at that progress is over: at the next
-// turn of roll_every, when stragglers were awaited. A reader that is behind passes
-// the turn by what it reads, not by the clock, so that it makes no tiny files.
+// roll, once stragglers were awaited. A reader that is behind passes the roll by
+// what it reads, not by the clock, so that it makes no tiny files.
 func (c *core) deadline(progress int64) int64 {
-	d := c.turn(progress) + c.cfg.grace.Milliseconds()
+	d := c.nextRoll(progress) + c.cfg.grace.Milliseconds()
 	// The same moment for all files of the partition, and an even spread over
 	// partitions (by the golden ratio): files that are over together make the
 	// fewest entries, and each entry repeats the streams sealed past the watermark.
 	return d + int64(uint32(c.cfg.partition)*0x9e3779b9)*c.cfg.jitter.Milliseconds()>>32
 }
 
-// turn is the next turn of roll_every after ms.
-func (c *core) turn(ms int64) int64 {
+// nextRoll is the next roll after ms: a multiple of roll_every, and so in step with
+// UTC's hours.
+func (c *core) nextRoll(ms int64) int64 {
 	roll := c.cfg.rollEvery.Milliseconds()
 	return (ms/roll + 1) * roll
 }
@@ -310,7 +311,7 @@ func (c *core) cut() *segment.Batch {
 	if n == 0 && low <= c.base.LowWatermark && complete/hour <= c.complete()/hour {
 		return nil
 	}
-	c.quiet = c.turn(c.progress)
+	c.quiet = c.nextRoll(c.progress)
 	c.epoch++
 	c.writing, c.flight, c.sealed = true, slices.Clone(c.sealed[:n]), slices.Clone(c.sealed[n:])
 	b := &segment.Batch{Files: c.flight, LowWatermark: low, CompleteThrough: complete, Skipped: map[string]int64{}}

@@ -78,7 +78,7 @@ func TestGraces(t *testing.T) {
 
 func TestCatchingUpMakesNoTinyFiles(t *testing.T) {
 	c := newTestCore(t, entry(0))
-	feed(t, c, "a@1", "b@2", "a@59", "a@61") // one minute past the turn: both files of the first hour are over
+	feed(t, c, "a@1", "b@2", "a@59", "a@61") // one minute past the roll: both files of the first hour are over
 	require.Equal(t, []string{"a/0-2", "b/1-1"}, files(c.cut()))
 }
 
@@ -116,7 +116,7 @@ func TestStragglersOfTheGraceGoIntoTheirFile(t *testing.T) {
 
 // The last record of an hour, of a source that had no other, may come when the first of the
 // next hour was read.
-func TestAStragglerThatOpensAFileIsOfItsTurn(t *testing.T) {
+func TestAStragglerThatOpensAFileIsOfItsRoll(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	c.cfg.partition, c.cfg.jitter = 1, 3*time.Minute
 	feed(t, c, "a@59")
@@ -130,7 +130,7 @@ func TestAStragglerThatOpensAFileIsOfItsTurn(t *testing.T) {
 	require.Equal(t, t0+hour, b.CompleteThrough, "the hour")
 }
 
-func TestLateRecordsWaitForTheNextTurn(t *testing.T) {
+func TestLateRecordsWaitForTheNextRoll(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@30", "b@121")
 	require.Equal(t, []string{"a/0-0"}, files(c.cut()))
@@ -212,7 +212,7 @@ func TestSkippedRecordsAreCountedOnceTheWatermarkPassesThem(t *testing.T) {
 	require.Empty(t, c.cut().Skipped)
 }
 
-func TestAnEntryWithoutFilesMovesTheWatermarkAtMostOnceATurn(t *testing.T) {
+func TestAnEntryWithoutFilesMovesTheWatermarkAtMostOnceARoll(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	require.NoError(t, c.skip(0, route.ReasonJSON))
 	b := c.cut()
@@ -416,7 +416,7 @@ func TestALimitThatChanges(t *testing.T) {
 }
 
 // TestAClockThatWentBackHoldsNoFile: it was far ahead for a moment, and the
-// reader at the log's end believed it. That must cost a turn, not until then,
+// reader at the log's end believed it. That must cost one roll, not delay until then,
 // also after a restart.
 func TestAClockThatWentBackHoldsNoFile(t *testing.T) {
 	for name, restart := range map[string]bool{"goes_on": false, "restarts": true} {

@@ -38,7 +38,7 @@ func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
 		left, large, err := deadletter.Bury(ctx, p.a.deps.DeadLetters, dead)
 		if dead = append(left, large...); len(dead) == 0 {
 			if failed != nil {
-				p.view.took()
+				p.view.clearProblem()
 			}
 			return nil
 		}
@@ -50,7 +50,7 @@ func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
 			return failed
 		}
 		p.lg.WarnContext(ctx, "dead letters are not taken, retrying", "records", len(dead), "err", err, "in", wait)
-		p.view.problem(failed)
+		p.view.noteProblem(failed)
 		p.answer(ctx, failed, wait)
 		wait = min(2*wait, 10*time.Second)
 	}

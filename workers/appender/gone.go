@@ -43,7 +43,7 @@ func (l *loop) whyGone(ctx context.Context) error {
 	if l.logState != logUnknown {
 		return nil
 	}
-	l.p.view.unread(l.gone)
+	l.p.view.noteUnread(l.gone)
 	bounds, err := l.p.a.bounds(ctx, l.p.log)
 	if err != nil {
 		l.p.lg.WarnContext(ctx, "the log's bounds are not known, asking again", "err", err)
@@ -65,7 +65,7 @@ func (l *loop) whyGone(ctx context.Context) error {
 // with that error.
 func (l *loop) writeAll(state logState, gone error) error {
 	l.logState, l.gone = state, gone
-	l.p.view.problem(gone)
+	l.p.view.noteProblem(gone)
 	return l.sealNow()
 }
 

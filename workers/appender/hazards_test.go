@@ -314,7 +314,7 @@ func TestARequestDoesNotWaitForLaterRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{RollEvery: time.Second, Grace: time.Millisecond})
 		r.rotating = func(ctx context.Context, nth int) error {
-			r.produce("a") // sealed at the next turn, before this entry is written
+			r.produce("a") // sealed at the next roll, before this entry is written
 			time.Sleep(3 * time.Second)
 			return nil
 		}

@@ -30,14 +30,14 @@ func TestARecordCostsNoAllocation(t *testing.T) {
 				l.recall = &recall{Store: store}
 			}
 			line := append(append([]byte(`{"a":"`), bytes.Repeat([]byte("0123456789"), 90)...), `"}`...)
-			records := make([]stream.Record, together)
+			records := make([]stream.Record, routeChunk)
 			for i := range records {
 				records[i] = stream.Record{Value: line, Headers: []stream.Header{
 					{Key: route.HeaderSource, Value: fmt.Appendf(nil, "source%d", i%10)}, {Key: route.HeaderReceived, Value: strconv.AppendInt(nil, t0, 10)},
 					{Key: route.HeaderLine, Value: []byte("1")}, {Key: route.HeaderMessage, Value: []byte("0123456789")},
 				}}
 			}
-			var chunk [together]routed
+			var chunk [routeChunk]routed
 			offset := int64(0)
 			// 64 records a run.
 			perRun := testing.AllocsPerRun(200, func() {
@@ -51,7 +51,7 @@ func TestARecordCostsNoAllocation(t *testing.T) {
 					_, err := l.add(records[i].Offset, &chunk[i], t0)
 					require.NoError(t, err)
 				}
-				offset += together
+				offset += routeChunk
 			})
 			require.LessOrEqual(t, perRun, 1.0)
 		})

@@ -53,7 +53,7 @@ func (l *loop) run(ctx context.Context) error {
 	defer save.Stop()
 	for {
 		in := l.reads.results
-		again, wait := l.recallTurn(ctx)
+		again, wait := l.fillRound(ctx)
 		if l.paused != "" || l.switching || l.logState != logReadable || wait {
 			in = nil
 		}
@@ -82,7 +82,7 @@ func (l *loop) run(ctx context.Context) error {
 		if l.logState.writeOnly() && l.c.idle() { // and cut had nothing to say
 			return l.gone
 		}
-		l.p.view.read(l.c.position, l.reads.end)
+		l.p.view.noteRead(l.c.position, l.reads.end)
 	}
 }
 
@@ -106,15 +106,15 @@ func (l *loop) received(ctx context.Context, got read) error {
 func (l *loop) tick(ctx context.Context) error {
 	l.c.clock(time.Now().UnixMilli())
 	l.paused = l.p.a.pressure.paused(l.paused, l.count())
-	l.p.view.state(l.c, l.paused)
+	l.p.view.noteState(l.c, l.paused)
 	if err := l.c.spool.Relieve(); err != nil {
 		return err
 	}
 	if l.recall != nil {
 		l.shrink()
-		l.p.view.recalled(l.recall)
+		l.p.view.noteRecall(l.recall)
 	}
-	if err := l.turn(); err != nil {
+	if err := l.sealDue(); err != nil {
 		return err
 	}
 	return l.whyGone(ctx)
@@ -141,12 +141,12 @@ func (l *loop) take(ctx context.Context, got read) error {
 	now := time.Now().UnixMilli()
 	var dead []stream.Record
 	again := int64(0)
-	var chunk [together]routed
+	var chunk [routeChunk]routed
 	for i := range got.Records {
-		if i%together == 0 {
-			l.routeAll(got.Records[i:min(i+together, len(got.Records))], &chunk)
+		if i%routeChunk == 0 {
+			l.routeAll(got.Records[i:min(i+routeChunk, len(got.Records))], &chunk)
 		}
-		r, to := &got.Records[i], &chunk[i%together]
+		r, to := &got.Records[i], &chunk[i%routeChunk]
 		if r.Offset < l.p.readTo {
 			again++
 		}
@@ -177,7 +177,7 @@ func (l *loop) take(ctx context.Context, got read) error {
 	l.p.readTo = max(l.p.readTo, l.c.position)
 	if l.recall != nil {
 		l.recall.Reached(l.c.position)
-		l.recall.turns++
+		l.recall.live++
 		l.recall.idle = atEnd
 	}
 	l.p.a.metrics.read.Add(int64(len(got.Records)))
@@ -190,7 +190,7 @@ func (l *loop) take(ctx context.Context, got read) error {
 		}
 		l.p.lg.WarnContext(ctx, "records went to the dead letters", "records", len(dead), "offset", dead[0].Offset)
 	}
-	return l.turn()
+	return l.sealDue()
 }
 
 // add files a record, or finds that it is a duplicate.
@@ -201,8 +201,8 @@ func (l *loop) add(offset int64, to *routed, now int64) (fate, error) {
 	return l.c.add(offset, to.Source, to.Received, now, to.Line)
 }
 
-// turn seals what is due.
-func (l *loop) turn() error {
+// sealDue seals what is due.
+func (l *loop) sealDue() error {
 	if err := l.c.sealDue(); err != nil {
 		return err
 	}

@@ -30,8 +30,8 @@ type view struct {
 	recalls  bool // duplicates are removed
 }
 
-// recalled notes what is remembered of messages; nil: nothing is.
-func (v *view) recalled(r *recall) {
+// noteRecall notes what is remembered of messages; nil: nothing is.
+func (v *view) noteRecall(r *recall) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.recalls = r != nil; v.recalls {
@@ -39,23 +39,23 @@ func (v *view) recalled(r *recall) {
 	}
 }
 
-// took says that the partition was taken over.
-func (v *view) took() {
+// clearProblem notes that the partition is read.
+func (v *view) clearProblem() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.err = nil
 }
 
-// read notes how far the partition was read.
-func (v *view) read(position, end int64) {
+// noteRead notes how far the partition was read.
+func (v *view) noteRead(position, end int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.position, v.end = position, max(v.end, end, position)
 }
 
-// bounded notes the bounds of the log, also while nothing is read. They may go
+// noteBounds notes the bounds of the log, also while nothing is read. They may go
 // back: what was read meanwhile is there, but what was seen before need not be.
-func (v *view) bounded(b stream.Bounds) {
+func (v *view) noteBounds(b stream.Bounds) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.start, v.end = b.First, max(b.End, v.position)
@@ -68,8 +68,8 @@ func (v *view) begins() int64 {
 	return v.start
 }
 
-// state notes what is open.
-func (v *view) state(c *core, paused string) {
+// noteState notes what is open.
+func (v *view) noteState(c *core, paused string) {
 	oldest, ok := c.oldest()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -84,16 +84,16 @@ func (v *view) state(c *core, paused string) {
 	v.files, v.held, v.paused = c.spool.Len(), c.spool.Held(), paused
 }
 
-// problem notes why the partition is not being read. What was the oldest
+// noteProblem notes why the partition is not being read. What was the oldest
 // record stays it: it is in no entry, and its age grows.
-func (v *view) problem(err error) {
+func (v *view) noteProblem(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.err, v.files, v.held = err, 0, 0
 }
 
-// unread notes why nothing more of the partition can be fetched; nil: it can.
-func (v *view) unread(err error) {
+// noteUnread notes why nothing more of the partition can be fetched; nil: it can.
+func (v *view) noteUnread(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.fetch = err
@@ -125,7 +125,7 @@ type metrics struct {
 	deadLetters *prometheus.CounterVec
 
 	duplicates                                            prometheus.Counter
-	dedup                                                 [8]*prometheus.Desc // see recalled
+	dedup                                                 [8]*prometheus.Desc // in the order of Collect
 	resumedRecords, resumedBytes, reread, checkpointBytes prometheus.Counter
 	checkpoint                                            prometheus.Histogram
 

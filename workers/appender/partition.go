@@ -48,7 +48,7 @@ func (p *partition) run(ctx context.Context) {
 			level = slog.LevelInfo
 		}
 		p.lg.Log(ctx, level, "partition abandoned, taking it over again", "err", err, "in", wait)
-		p.view.problem(err)
+		p.view.noteProblem(err)
 		// By chance, lest two workers that were both told that it is theirs
 		// take it from each other in step.
 		p.answer(ctx, err, wait/2+jitter.N(wait))
@@ -70,7 +70,7 @@ func (p *partition) awaitTenure(ctx context.Context) {
 		default:
 			return
 		}
-		p.view.problem(errOver)
+		p.view.noteProblem(errOver)
 		p.answer(ctx, errOver, 200*time.Millisecond)
 	}
 }
@@ -112,7 +112,7 @@ func (p *partition) own(ctx context.Context) error {
 	}
 	reading, cancel := context.WithCancel(ctx)
 	l := p.newLoop(reading, c, router, outdated)
-	p.view.took()
+	p.view.clearProblem()
 	if err = l.salvage(t); err == nil {
 		err = l.run(reading)
 	}

@@ -61,7 +61,7 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 				p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err)
 			}
 			if wait == lastWait { // no broker that restarts, or a batch that cannot be read
-				p.view.unread(fmt.Errorf("continue from offset %d: %w", offset, got.err))
+				p.view.noteUnread(fmt.Errorf("continue from offset %d: %w", offset, got.err))
 			}
 			r.free <- f
 			select {
@@ -72,7 +72,7 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 			continue
 		}
 		wait = firstWait
-		p.view.unread(nil)
+		p.view.noteUnread(nil)
 		select {
 		case <-ctx.Done():
 			return

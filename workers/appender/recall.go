@@ -29,7 +29,7 @@ type recall struct {
 	reading bool
 	filling fillRange // only used when reading
 	since   time.Time // of the tenure
-	turns   int       // of live reading since the last turn of filling in
+	live    int       // fetches of live reading since the last round of filling
 	idle    bool      // live reading has reached the log's end
 	done    sync.WaitGroup
 }
@@ -46,8 +46,9 @@ const (
 	// firstRecall bounds how long live reading waits at the beginning for the
 	// newest of what is missing: the copies that are most likely to come.
 	firstRecall = 2 * time.Second
-	// liveTurns are between two turns of filling in, unless live reading is idle.
-	liveTurns = 8
+	// livePerRound is how many fetches of live reading come between two rounds of
+	// filling, unless live reading is idle.
+	livePerRound = 8
 )
 
 // recallsDir holds the stores of partitions, by their number.
@@ -92,7 +93,7 @@ func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recal
 		if ctx.Err() == nil { // a tenure that ends has no duplicates to let pass
 			p.lg.WarnContext(ctx, "duplicates are not removed", "err", err)
 		}
-		p.view.recalled(nil)
+		p.view.noteRecall(nil)
 		return nil
 	}
 	store.Start(c.position)
@@ -156,9 +157,9 @@ func (r *recall) close() {
 	}
 }
 
-// recallTurn returns the channel of what was read again, nil if live reading comes
-// first, and whether live reading waits for it.
-func (l *loop) recallTurn(ctx context.Context) (from chan slice, wait bool) {
+// fillRound returns the channel that a round of filling is taken from, nil if live
+// reading comes first, and whether live reading waits for it.
+func (l *loop) fillRound(ctx context.Context) (from chan slice, wait bool) {
 	r := l.recall
 	if r == nil || l.logState != logReadable { // what the log holds now is perhaps not what it held
 		return nil, false
@@ -176,7 +177,7 @@ func (l *loop) recallTurn(ctx context.Context) (from chan slice, wait bool) {
 		return nil, false
 	}
 	wait = time.Since(r.since) < firstRecall
-	if !wait && !r.idle && l.paused == "" && r.turns < liveTurns {
+	if !wait && !r.idle && l.paused == "" && r.live < livePerRound {
 		return nil, false
 	}
 	return r.slices, wait
@@ -240,7 +241,7 @@ type fillRange struct {
 // filled takes up a part of what was read again.
 func (l *loop) filled(s slice) {
 	r := l.recall
-	r.turns = 0
+	r.live = 0
 	now := time.Now().UnixMilli()
 	for i := range s.records {
 		rec := &s.records[i]
@@ -292,12 +293,13 @@ type routed struct {
 	known  bool // key is set: it has a messageId
 }
 
-// together are routed at a time: enough for waits for memory to overlap.
-const together = 64
+// routeChunk is how many records are routed at a time: enough for waits for memory to
+// overlap.
+const routeChunk = 64
 
 // routeAll routes some records.
-func (l *loop) routeAll(records []stream.Record, out *[together]routed) {
-	var keys [together]dedup.Key
+func (l *loop) routeAll(records []stream.Record, out *[routeChunk]routed) {
+	var keys [routeChunk]dedup.Key
 	n := 0
 	for i := range records {
 		to := &out[i]

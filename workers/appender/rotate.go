@@ -93,5 +93,5 @@ func (l *loop) ask(ctx context.Context, r request) error {
 		return nil
 	}
 	l.waiting = append(l.waiting, pendingRequest{request: r, end: bounds.End})
-	return l.turn()
+	return l.sealDue()
 }

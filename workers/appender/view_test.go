@@ -17,25 +17,25 @@ import (
 func TestAgeOfTheOldestIsHonest(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	var v view
-	v.state(c, "")
+	v.noteState(c, "")
 	require.Zero(t, v.oldest, "an empty log has no oldest record")
 
 	feed(t, c, "a@5", "b@6")
-	v.read(c.position, 2)
-	v.state(c, "")
+	v.noteRead(c.position, 2)
+	v.noteState(c, "")
 	require.Equal(t, t0+5*60_000, v.oldest)
 
-	v.problem(errors.New("away"))
+	v.noteProblem(errors.New("away"))
 	require.Equal(t, t0+5*60_000, v.oldest, "an abandoned partition is not fresh")
 
 	require.NoError(t, c.sealAll("request"))
 	require.NotNil(t, c.cut())
 	c.won(entry(2))
-	v.state(c, "")
+	v.noteState(c, "")
 	require.Zero(t, v.oldest, "all that there is, is in the ledger")
 
-	v.bounded(stream.Bounds{End: 10}) // the log grew, and nothing is read
-	v.state(c, pausedDisk)
+	v.noteBounds(stream.Bounds{End: 10}) // the log grew, and nothing is read
+	v.noteState(c, pausedDisk)
 	require.Equal(t, c.progress, v.oldest, "what was not read was received since")
 	require.EqualValues(t, 8, v.end-v.position)
 }

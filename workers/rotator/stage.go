@@ -29,7 +29,7 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry
 		files[i].Owed = r.deps.Owed(sealed.Stream.Source)
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	for _, members := range together(files) {
+	for _, members := range groupPacks(files) {
 		if err := r.uploads.Acquire(gctx, 1); err != nil {
 			break // the group says why
 		}
@@ -48,8 +48,8 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry
 	return files, ctx.Err()
 }
 
-// together says which files, by their index, are to be in one object.
-func together(files []ledger.File) (objects [][]int) {
+// groupPacks says which files, by their index, are to be in one object.
+func groupPacks(files []ledger.File) (objects [][]int) {
 	var pack []int
 	var size int64
 	for i := range files {

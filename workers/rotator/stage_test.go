@@ -44,7 +44,7 @@ func TestWhichFilesAreStagedTogether(t *testing.T) {
 			}
 			var got []int
 			seen := map[int]bool{}
-			for _, members := range together(files) {
+			for _, members := range groupPacks(files) {
 				got = append(got, len(members))
 				size := int64(0)
 				for _, i := range members {
