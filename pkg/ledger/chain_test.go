@@ -375,6 +375,23 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+// Invariant: I2. A filter keeps what may be read again, in an order that Covers finds.
+func TestAFilterIsOfWhatMayBeReadAgain(t *testing.T) {
+	stream := func(source string, hour int64) Stream { return Stream{Source: source, Hour: hour} }
+	e := &Entry{LowWatermark: 10, SealedThrough: []Through{{Source: "old", Offset: 99}}}
+	e.SetFilter(map[Stream]int64{stream("b", 1): 10, stream("a", 2): 30, stream("c", 1): 20, stream("a", 1): 9})
+	require.Equal(t, []Through{{Source: "b", Hour: 1, Offset: 10}, {Source: "c", Hour: 1, Offset: 20}, {Source: "a", Hour: 2, Offset: 30}}, e.SealedThrough)
+	require.True(t, e.Covers(stream("c", 1), 20))
+	require.False(t, e.Covers(stream("c", 1), 21))
+
+	got := e.Filter()
+	require.Equal(t, map[Stream]int64{stream("b", 1): 10, stream("c", 1): 20, stream("a", 2): 30}, got)
+	clear(got)
+	require.Len(t, e.Filter(), 3)
+	e.SetFilter(nil)
+	require.Nil(t, e.SealedThrough, "as it is decoded")
+}
+
 func TestStreamOf(t *testing.T) {
 	const midnight = 1_700_006_400_000
 	for name, c := range map[string]struct{ received, hour, day int64 }{

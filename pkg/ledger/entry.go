@@ -164,6 +164,9 @@ type Through struct {
 	Offset int64  `json:"offset"`
 }
 
+// Stream returns the stream that it is of.
+func (t Through) Stream() Stream { return Stream{Source: t.Source, Hour: t.Hour} }
+
 // Entry is one link of a chain. The head entry carries the whole state that
 // recovery needs.
 type Entry struct {
@@ -221,6 +224,27 @@ func (e *Entry) Log() Log {
 	return Log{Topic: e.Topic, Incarnation: e.Incarnation, Partition: e.Partition}
 }
 
+// Filter returns SealedThrough as a map, which is the caller's.
+func (e *Entry) Filter() map[Stream]int64 {
+	through := make(map[Stream]int64, len(e.SealedThrough))
+	for _, t := range e.SealedThrough {
+		through[t.Stream()] = t.Offset
+	}
+	return through
+}
+
+// SetFilter sets SealedThrough to what through says of streams at or above
+// LowWatermark, which is to be set before: nothing of the others is read again.
+func (e *Entry) SetFilter(through map[Stream]int64) {
+	e.SealedThrough = nil
+	for s, offset := range through {
+		if offset >= e.LowWatermark {
+			e.SealedThrough = append(e.SealedThrough, Through{Source: s.Source, Hour: s.Hour, Offset: offset})
+		}
+	}
+	slices.SortFunc(e.SealedThrough, compareThrough)
+}
+
 // ErrCorrupt says that stored bytes are not an entry.
 var ErrCorrupt = errors.New("corrupt ledger entry")
 
@@ -228,7 +252,7 @@ var ErrCorrupt = errors.New("corrupt ledger entry")
 // e or of an entry before it. Once true, it is true of all later entries.
 func (e *Entry) Covers(s Stream, offset int64) bool {
 	i, found := slices.BinarySearchFunc(e.SealedThrough, s, func(t Through, s Stream) int {
-		return Stream{Source: t.Source, Hour: t.Hour}.Compare(s)
+		return t.Stream().Compare(s)
 	})
 	return offset < e.LowWatermark || found && offset <= e.SealedThrough[i].Offset
 }
@@ -301,6 +325,4 @@ func (e *Entry) validate() error {
 	return nil
 }
 
-func compareThrough(a, b Through) int {
-	return Stream{a.Source, a.Hour}.Compare(Stream{b.Source, b.Hour})
-}
+func compareThrough(a, b Through) int { return a.Stream().Compare(b.Stream()) }

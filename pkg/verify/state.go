@@ -24,10 +24,7 @@ func (s *state) lose() { s.prev, s.books = nil, books{} }
 
 // begin takes e as true.
 func (s *state) begin(e *ledger.Entry) {
-	s.prev, s.through = e, map[ledger.Stream]int64{}
-	for _, t := range e.SealedThrough {
-		s.through[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
-	}
+	s.prev, s.through = e, e.Filter()
 	if !s.books.open && len(e.SealedThrough) == 0 {
 		s.books = books{open: true, from: e.Seq, low: e.LowWatermark}
 	}
@@ -145,10 +142,7 @@ func (s *state) offsets(where string, e *ledger.Entry) {
 		}
 		through[f.Stream()] = max(through[f.Stream()], f.Last)
 	}
-	said := map[ledger.Stream]int64{}
-	for _, t := range e.SealedThrough {
-		said[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
-	}
+	said := e.Filter()
 	for stream, last := range through {
 		if last < e.LowWatermark {
 			delete(through, stream)

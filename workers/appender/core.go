@@ -25,7 +25,7 @@ type core struct {
 	//
 	// Invariant: I5, the state is exactly "base + records read since".
 	base     *ledger.Entry
-	through  map[ledger.Stream]int64 // base.SealedThrough
+	through  map[ledger.Stream]int64 // the filter of base
 	position int64                   // offset to be read next
 
 	open    map[ledger.Stream]int64 // open files -> when progress passes it, seal
@@ -78,12 +78,9 @@ func newCore(cfg coreConfig, base *ledger.Entry, spool *segment.Spool) *core {
 
 func (c *core) rebase(base *ledger.Entry) {
 	c.base = base
-	c.through = make(map[ledger.Stream]int64, len(base.SealedThrough))
-	for _, t := range base.SealedThrough {
-		if ablation.On(ablation.NoFilter) {
-			break
-		}
-		c.through[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
+	c.through = base.Filter()
+	if ablation.On(ablation.NoFilter) {
+		clear(c.through)
 	}
 }
 

@@ -240,20 +240,12 @@ func claim(base *ledger.Entry, owner string) *ledger.Entry {
 // follow is the entry of a batch.
 func follow(base *ledger.Entry, b *segment.Batch) *ledger.Entry {
 	e := claim(base, base.Owner)
-	e.LowWatermark, e.CompleteThrough, e.SealedThrough = b.LowWatermark, b.CompleteThrough, nil
-	through := map[ledger.Stream]int64{}
-	for _, th := range base.SealedThrough {
-		through[ledger.Stream{Source: th.Source, Hour: th.Hour}] = th.Offset
-	}
+	e.LowWatermark, e.CompleteThrough = b.LowWatermark, b.CompleteThrough
+	through := base.Filter()
 	for _, f := range b.Files {
 		through[f.Stream] = f.Last
 	}
-	for st, o := range through {
-		if o >= e.LowWatermark {
-			e.SealedThrough = append(e.SealedThrough, ledger.Through{Source: st.Source, Hour: st.Hour, Offset: o})
-		}
-	}
-	slices.SortFunc(e.SealedThrough, func(a, b ledger.Through) int { return int(a.Offset - b.Offset) })
+	e.SetFilter(through)
 	return e
 }
 

@@ -3,7 +3,6 @@ package rotator
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sealift/sealift/pkg/ledger"
@@ -13,9 +12,8 @@ import (
 // next is the entry that says the batch after base; the attempt is the caller's
 // to fill.
 //
-// Invariant: I2. The filter keeps, for every stream, the highest offset that
-// is in a file, and drops streams below the watermark: nothing of them will be
-// read again.
+// Invariant: I2. The filter has, for every stream that may be read again, the highest
+// offset that is in a file.
 func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure ledger.Tenure) *ledger.Entry {
 	e := follow(base, ledger.KindSeal, tenure)
 	e.Files = files
@@ -28,23 +26,12 @@ func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure 
 	if len(batch.Skipped) > 0 {
 		e.Skipped = batch.Skipped
 	}
-	through := make(map[ledger.Stream]int64, len(base.SealedThrough)+len(files))
-	for _, t := range base.SealedThrough {
-		through[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
-	}
+	through := base.Filter()
 	for i := range files {
 		s := files[i].Stream()
 		through[s] = max(through[s], files[i].Last)
 	}
-	e.SealedThrough = nil
-	for s, offset := range through {
-		if offset >= e.LowWatermark {
-			e.SealedThrough = append(e.SealedThrough, ledger.Through{Source: s.Source, Hour: s.Hour, Offset: offset})
-		}
-	}
-	slices.SortFunc(e.SealedThrough, func(a, b ledger.Through) int {
-		return ledger.Stream{Source: a.Source, Hour: a.Hour}.Compare(ledger.Stream{Source: b.Source, Hour: b.Hour})
-	})
+	e.SetFilter(through)
 	return e
 }
 
@@ -63,10 +50,7 @@ func coherent(base, e *ledger.Entry) error {
 	if e.LowWatermark < base.LowWatermark {
 		return bad("watermark %d goes back from %d", e.LowWatermark, base.LowWatermark)
 	}
-	through := make(map[ledger.Stream]int64, len(base.SealedThrough)+len(e.Files))
-	for _, t := range base.SealedThrough {
-		through[ledger.Stream{Source: t.Source, Hour: t.Hour}] = t.Offset
-	}
+	through := base.Filter()
 	for i := range e.Files {
 		f := &e.Files[i]
 		if f.First < base.LowWatermark {
