@@ -31,8 +31,6 @@ var (
 type Chain struct {
 	store objstore.Store
 	log   Log
-	// backoff is the first pause between tries; it doubles.
-	backoff time.Duration
 }
 
 // requestTimeout is of a listing, and for how long nothing may move in a PUT: an entry
@@ -43,12 +41,16 @@ const requestTimeout = 30 * time.Second
 // maxEntry is more bytes than an entry has.
 const maxEntry = 1 << 30 // 1 GiB
 
-// appendTries are made before the caller learns that the store is in trouble.
-const appendTries = 5
+// appendTries are made before the caller learns that the store is in trouble, with
+// pauses between them that double from appendPause.
+const (
+	appendTries = 5
+	appendPause = 100 * time.Millisecond
+)
 
 // NewChain returns the chain of log in the staging bucket.
 func NewChain(store objstore.Store, log Log) *Chain {
-	return &Chain{store: store, log: log, backoff: 100 * time.Millisecond}
+	return &Chain{store: store, log: log}
 }
 
 // Log returns the log that the chain is of.
@@ -145,7 +147,7 @@ func (c *Chain) Append(ctx context.Context, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	wait := c.backoff
+	wait := appendPause
 	for try := 1; ; try++ {
 		err := c.put(ctx, e.Seq, body)
 		var rerr error

@@ -331,12 +331,12 @@ func (a *Appender) Partitions() []int {
 	return ns
 }
 
-// Records returns how many records were read since New, those that were read
-// again included.
-func (a *Appender) Records() int64 { return a.metrics.read.Load() }
+// RecordsForTesting returns how many records were read since New, those that were
+// read again included.
+func (a *Appender) RecordsForTesting() int64 { return a.metrics.read.Load() }
 
-// Held returns the bytes that open files hold in memory.
-func (a *Appender) Held() int64 { return a.budget.Used() }
+// HeldForTesting returns the bytes that open files hold in memory.
+func (a *Appender) HeldForTesting() int64 { return a.budget.Used() }
 
 // Ready returns nil if Kafka answers and no partition is in trouble.
 func (a *Appender) Ready(ctx context.Context) error {

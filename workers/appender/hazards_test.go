@@ -84,7 +84,7 @@ func TestAStopWhileDeadLettersAreNotTaken(t *testing.T) {
 				time.Sleep(time.Minute)
 				require.NoError(t, next.Ready(t.Context()))
 				require.NoError(t, next.seal())
-				require.EqualValues(t, 3, next.Records())
+				require.EqualValues(t, 3, next.RecordsForTesting())
 				require.Len(t, next.buried, 1)
 				if gone {
 					require.Equal(t, []string{"a/0-0", "b/1-1"}, next.written()[0], "at once")

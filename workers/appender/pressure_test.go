@@ -31,7 +31,7 @@ func TestShortDiskSealsEarlyAndPauses(t *testing.T) {
 		require.ErrorContains(t, r.Ready(t.Context()), "disk is short")
 		r.produce("c", "d")
 		time.Sleep(time.Minute)
-		require.EqualValues(t, 3, r.Records(), "nothing more is read")
+		require.EqualValues(t, 3, r.RecordsForTesting(), "nothing more is read")
 		require.EqualValues(t, 2, lag(r.Appender), "and the lag says so")
 
 		free.Store(1<<30 + 1<<20) // not a quarter more: it would be short again at once
@@ -116,7 +116,7 @@ func TestStagingBehindPausesReading(t *testing.T) {
 		require.ErrorContains(t, r.Ready(t.Context()), "staging takes files slower")
 		r.produce("a", "b")
 		time.Sleep(time.Hour)
-		require.EqualValues(t, 5, r.Records(), "nothing more is read")
+		require.EqualValues(t, 5, r.RecordsForTesting(), "nothing more is read")
 		require.EqualValues(t, 2, lag(r.Appender), "and the lag says so")
 
 		close(open)

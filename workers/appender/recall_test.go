@@ -179,7 +179,7 @@ func TestTheLogsNameIsAskedForAgain(t *testing.T) {
 				r.run()
 				r.send("m", "m")
 				time.Sleep(firstRecall + time.Second)
-				require.EqualValues(t, 2, r.Records())
+				require.EqualValues(t, 2, r.RecordsForTesting())
 				r.mu.Lock()
 				early := len(asked)
 				r.mu.Unlock()

@@ -316,7 +316,7 @@ func TestAKilledWorkerReadsOnFromItsCheckpoint(t *testing.T) {
 				next.produce("b")
 				next.run()
 				synctest.Wait()
-				require.Equal(t, c.reads, next.Records())
+				require.Equal(t, c.reads, next.RecordsForTesting())
 				require.NoError(t, next.seal())
 				require.Equal(t, [][]string{{"a/0-4", "b/1-5"}}, next.written())
 				next.end()
@@ -340,7 +340,7 @@ func TestAnEntryOfADyingWorkerIsNotWrittenTwice(t *testing.T) {
 		next.run()
 		require.NoError(t, next.seal())
 		require.Equal(t, [][]string{{"a/0-0", "b/1-1"}, {"a/2-2"}}, next.written())
-		require.EqualValues(t, 1, next.Records())
+		require.EqualValues(t, 1, next.RecordsForTesting())
 		next.end()
 	})
 }
@@ -361,7 +361,7 @@ func TestAnOpenEntryIsSettledByTheHead(t *testing.T) {
 		next.run()
 		require.NoError(t, next.seal())
 		require.Equal(t, [][]string{{"a/0-0", "b/1-1"}}, next.written())
-		require.Zero(t, next.Records())
+		require.Zero(t, next.RecordsForTesting())
 		next.end()
 	})
 }

@@ -194,7 +194,7 @@ func TestRetentionThatPassesTheWatermark(t *testing.T) {
 				if c.want != nil {
 					require.NoError(t, next.seal())
 					require.Equal(t, append(c.want, []string{"a/4-4"}), next.written())
-					require.EqualValues(t, 2, next.Records(), "only what came since: poison, and a")
+					require.EqualValues(t, 2, next.RecordsForTesting(), "only what came since: poison, and a")
 				}
 				next.end()
 			})
@@ -350,12 +350,12 @@ func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 					return errTest
 				}
 				r.mu.Unlock()
-				before := r.Records()
+				before := r.RecordsForTesting()
 				require.ErrorIs(t, r.seal(), errTest)
 				time.Sleep(time.Minute)
 				require.NoError(t, r.Ready(t.Context()))
 				require.NoError(t, r.seal())
-				require.Equal(t, c.reread, r.Records()-before)
+				require.Equal(t, c.reread, r.RecordsForTesting()-before)
 				require.Equal(t, 2, r.acquisitions())
 				require.EqualValues(t, 5, r.head.LowWatermark)
 				all := slices.Concat(r.written()...)

@@ -49,15 +49,8 @@ func (l *loop) rotate() {
 
 // rotated takes up the new head.
 func (l *loop) rotated(r rotated) error {
-	if ablation.On(ablation.KeepsLostState) && errors.Is(r.err, ledger.ErrLost) {
-		ctx, cancel := context.WithTimeout(l.work, time.Minute) // work outlives the worker
-		defer cancel()
-		if head, err := l.p.a.deps.Rotator.Acquire(ctx, l.p.log, *l.p.tenure.Load()); err == nil {
-			l.c.sealed = append(l.c.flight, l.c.sealed...)
-			l.c.failed()
-			l.c.rebase(head)
-			return nil
-		}
+	if ablation.On(ablation.KeepsLostState) && l.keepsLost(r.err) {
+		return nil
 	}
 	if r.err != nil {
 		l.c.failed()
@@ -69,6 +62,24 @@ func (l *loop) rotated(r rotated) error {
 		return errSwitch
 	}
 	return nil
+}
+
+// keepsLost is ablation.KeepsLostState: the state goes on from the head that a new
+// claim finds, as if it had been read since that.
+func (l *loop) keepsLost(err error) bool {
+	if !errors.Is(err, ledger.ErrLost) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(l.work, time.Minute) // work outlives the worker
+	defer cancel()
+	head, err := l.p.a.deps.Rotator.Acquire(ctx, l.p.log, *l.p.tenure.Load())
+	if err != nil {
+		return false
+	}
+	l.c.sealed = append(l.c.flight, l.c.sealed...)
+	l.c.failed()
+	l.c.rebase(head)
+	return true
 }
 
 // fulfil answers the requests whose records are all in the ledger.

@@ -145,7 +145,7 @@ func (r *appenderBench) run(topic string, events int, dedup time.Duration) (used
 	used, took = processCPU()-startCPU, time.Since(start)
 	cancel()
 	require.NoError(b, <-done)
-	require.EqualValues(b, events, app.Records())
+	require.EqualValues(b, events, app.RecordsForTesting())
 	return used, took, peak.Load()
 }
 

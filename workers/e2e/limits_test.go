@@ -26,9 +26,9 @@ func TestTenThousandSourcesAtOnce(t *testing.T) {
 	for from := 0; from < 3*sources; from += sources {
 		p.produce(from, sources, sources)
 	}
-	p.waitFor("all records read", func() bool { return w.Records() == 3*sources })
+	p.waitFor("all records read", func() bool { return w.RecordsForTesting() == 3*sources })
 	require.Less(t, handles(t)-before, 100, "handles do not grow with sources")
-	require.LessOrEqual(t, w.Held(), int64(memory+pipelinePartitions<<16))
+	require.LessOrEqual(t, w.HeldForTesting(), int64(memory+pipelinePartitions<<16))
 	p.sealAll(w)
 	p.requireAllOnce(3 * sources)
 }
@@ -45,16 +45,16 @@ func TestMoreComesThanStagingTakes(t *testing.T) {
 	p.waitFor("it says that it is paused", func() bool {
 		p.produce(produced, sources, sources) // some of each round are over before the next
 		produced += sources
-		held = max(held, w.Held())
+		held = max(held, w.HeldForTesting())
 		err := w.Ready(t.Context())
 		return err != nil && strings.Contains(err.Error(), "staging takes files slower")
 	})
 	require.LessOrEqual(t, held, int64(memory+pipelinePartitions<<16))
 	p.produce(produced, 20*sources, sources)
 	produced += 20 * sources
-	require.Less(t, w.Records(), int64(produced))
+	require.Less(t, w.RecordsForTesting(), int64(produced))
 	close(p.gate)
-	p.waitFor("all read", func() bool { return w.Records() == int64(produced) })
+	p.waitFor("all read", func() bool { return w.RecordsForTesting() == int64(produced) })
 	p.sealAll(w)
 	p.requireAllOnce(produced)
 	require.NoError(t, w.Ready(t.Context()))
@@ -68,8 +68,8 @@ func TestMoreComesThanIsRead(t *testing.T) {
 	w := p.start(appender.Config{DataDir: t.TempDir(), Memory: memory})
 	held := int64(0)
 	p.waitFor("all read", func() bool {
-		held = max(held, w.Held())
-		return w.Records() == records
+		held = max(held, w.HeldForTesting())
+		return w.RecordsForTesting() == records
 	})
 	require.LessOrEqual(t, held, int64(memory+pipelinePartitions<<16))
 	p.sealAll(w)

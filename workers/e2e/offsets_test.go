@@ -52,9 +52,9 @@ func offsetsSetByTools(t *testing.T, p *pipeline) {
 		p.sealAll(w)
 		p.requireAllOnce(total)
 		require.NoError(t, w.Ready(t.Context()), reset.name)
-		read := w.Records()
+		read := w.RecordsForTesting()
 		produce(500) // stay in open files
-		p.waitFor("records read", func() bool { return w.Records() >= read+500 })
+		p.waitFor("records read", func() bool { return w.RecordsForTesting() >= read+500 })
 		w.stop(t)
 	}
 }

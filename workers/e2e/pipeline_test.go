@@ -255,7 +255,7 @@ func TestSealOnStop(t *testing.T) {
 	p.produce(0, 100, 10)
 	p.sealAll(w)
 	p.produce(100, 100, 10)
-	p.waitFor("records read", func() bool { return w.Records() >= 200 })
+	p.waitFor("records read", func() bool { return w.RecordsForTesting() >= 200 })
 	w.stop(t)
 	p.requireAllOnce(200)
 }

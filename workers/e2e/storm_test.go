@@ -30,13 +30,13 @@ func TestRebalanceStorm(t *testing.T) {
 				Level:      1 + r.IntN(6),
 				SealOnStop: r.IntN(2) == 0,
 			})
-			read := workers[i].Records()
+			read := workers[i].RecordsForTesting()
 			p.produce(total, 300, 20) // for whoever has the partitions meanwhile
 			total += 300
 			p.waitFor("it has a part", func() bool { return len(workers[i].Partitions()) > 0 })
 			p.produce(total, 300, 20)
 			total += 300
-			p.waitFor("it takes part", func() bool { return workers[i].Records() > read })
+			p.waitFor("it takes part", func() bool { return workers[i].RecordsForTesting() > read })
 			continue
 		}
 		p.produce(total, 300, 20)

@@ -40,8 +40,7 @@ type Config struct {
 	// records were routed by another and could be read again.
 	Router string
 	// Uploads are how many objects are staged at once; default 16.
-	Uploads    int
-	retryEvery time.Duration // the first pause between tries; it doubles, up to 50 times as long; other than 200ms in tests
+	Uploads int
 }
 
 // Kafka says what the events topic holds.
@@ -73,7 +72,6 @@ type Rotator struct {
 // New returns a rotator.
 func New(cfg Config, deps Deps) (*Rotator, error) {
 	cfg.Uploads = cmp.Or(cfg.Uploads, 16)
-	cfg.retryEvery = cmp.Or(cfg.retryEvery, 200*time.Millisecond)
 	m, err := newMetrics(deps.Metrics)
 	if err != nil {
 		return nil, err
@@ -178,9 +176,15 @@ func (r *Rotator) commit(ctx context.Context, lg *slog.Logger, e *ledger.Entry, 
 	}
 }
 
+// The pause between tries doubles from the first to the longest.
+const (
+	firstPause   = 200 * time.Millisecond
+	longestPause = 10 * time.Second
+)
+
 // retry repeats op until it succeeds, its error is final, or ctx ends.
 func (r *Rotator) retry(ctx context.Context, lg *slog.Logger, what string, op func() error, final func(error) bool) error {
-	wait := r.cfg.retryEvery
+	wait := firstPause
 	for attempt := 1; ; attempt++ {
 		err := op()
 		if err == nil || (final != nil && final(err)) {
@@ -196,6 +200,6 @@ func (r *Rotator) retry(ctx context.Context, lg *slog.Logger, what string, op fu
 			return fmt.Errorf("%s: %w: %w", what, ctx.Err(), err)
 		case <-time.After(wait):
 		}
-		wait = min(2*wait, 50*r.cfg.retryEvery)
+		wait = min(2*wait, longestPause)
 	}
 }

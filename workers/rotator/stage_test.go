@@ -129,23 +129,24 @@ func TestFaultsOfAPack(t *testing.T) {
 		"late":        {Before: objstore.ErrUnavailable, Ghost: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			b.cfg.retryEvery = 1
-			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
-			require.NoError(t, err)
-			b.staging.SetFault(func(op objstore.Op) objstore.Fault {
-				if op.Name == "put" && strings.HasPrefix(op.Key, "data/") && op.N <= 2 {
-					return fault
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+				require.NoError(t, err)
+				b.staging.SetFault(func(op objstore.Op) objstore.Fault {
+					if op.Name == "put" && strings.HasPrefix(op.Key, "data/") && op.N <= 2 {
+						return fault
+					}
+					return objstore.Fault{}
+				})
+				head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40", "b@41"), b.tenure("w1", -1))
+				require.NoError(t, err)
+				require.Zero(t, b.staging.ReleaseGhosts(), "it is there")
+				for _, f := range head.Files {
+					require.Equal(t, f.SHA256, stagedSum(t, b, f))
 				}
-				return objstore.Fault{}
+				everyKeyHasOneContent(t, b)
 			})
-			head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40", "b@41"), b.tenure("w1", -1))
-			require.NoError(t, err)
-			require.Zero(t, b.staging.ReleaseGhosts(), "it is there")
-			for _, f := range head.Files {
-				require.Equal(t, f.SHA256, stagedSum(t, b, f))
-			}
-			everyKeyHasOneContent(t, b)
 		})
 	}
 }
