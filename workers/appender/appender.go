@@ -1,14 +1,14 @@
 // Package appender is the role that reads the partitions of the events topic
 // assigned to it and appends every record to the rolling file of its stream.
-// It decides when files are over and hands them to the rotator; what the
-// ledger then says is the truth, and all that the appender holds can be lost
-// and read again, as long as the log has it. It survives a restart, as of the last
-// checkpoint, for the worker that wrote it and as long as no other has owned the partition.
+// It decides when a file is over and hands it to the rotator. The ledger is the
+// truth: all that the appender holds can be lost and read again, as long as the
+// log has it. After a restart it goes on from its last checkpoint, unless another
+// worker has owned the partition since.
 //
-// It promises that a record is in at most one of the files it hands over per
-// chain of entries, in offset order, and that no record is passed by silently:
-// what is no line of a file goes to the dead letters. It does not stage,
-// deliver, or decide where reading starts.
+// It promises that along one chain of entries a record is in at most one of the
+// files that it hands over, that these are in offset order, and that no record is
+// dropped silently: one that fits no file goes to the dead letters. It does not
+// stage, deliver, or decide where reading starts.
 package appender
 
 import (
@@ -37,8 +37,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Config sizes an appender. Zero values take the defaults of pkg/config, but
-// for DiskFree and DedupWindow, and of what has a default here.
+// Config sizes an appender. A zero value means the default of pkg/config, unless
+// the field says otherwise.
 type Config struct {
 	Topic        string
 	Incarnation  string
@@ -46,17 +46,17 @@ type Config struct {
 	SourceFrom   string // header, key or json:PATH
 	ReceivedFrom string // header, record or json:PATH
 	RollEvery    time.Duration
-	Grace        time.Duration // how long stragglers are awaited after a roll; negative: they are not
+	Grace        time.Duration // how long stragglers are awaited after a roll; negative: not at all
 	MaxBytes     int64         // of an object
 	Memory       int64         // bytes that open files may hold
 	DiskFree     int64         // reading pauses below this much free disk; 0: never
 	Level        int           // of gzip; 0: pkg/segment's default
-	DedupWindow  time.Duration // copies of a message are dropped so long after its receipt; 0: none is
-	DedupMemory  int64         // bytes that remembering messages may hold
+	DedupWindow  time.Duration // copies of a message are dropped for this long after its receipt; 0: never
+	DedupMemory  int64         // bytes that remembering messages may take
 	SealOnStop   bool          // seal and write what is open when the worker stops
 	DrainTimeout time.Duration // bound on stopping; default 20s
-	// MaxWaiting is how many sealed files may wait for the staging bucket, of all
-	// partitions, before those that have some stop reading; default 150,000.
+	// MaxWaiting is how many sealed files, of all partitions, may wait for the
+	// staging bucket before the partitions that have some stop reading; default 150,000.
 	MaxWaiting int64
 }
 
@@ -70,7 +70,7 @@ type Rotator interface {
 	// caller's state is void.
 	Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error)
 	// Entry returns entry seq of the partition's ledger, or ledger.ErrNotFound. It
-	// does not try again.
+	// makes one request.
 	Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error)
 }
 
@@ -98,7 +98,7 @@ type Membership interface {
 type Deps struct {
 	Log         Log
 	Join        func(worker string) (Membership, error)
-	DeadLetters deadletter.Producer // of what is no line of any file
+	DeadLetters deadletter.Producer // for records that fit no file
 	Rotator     Rotator
 	Logger      *slog.Logger
 	Metrics     prometheus.Registerer
@@ -111,15 +111,15 @@ type Appender struct {
 	router   *route.Router
 	rule     string // of router
 	budget   *segment.Budget
-	recalls  *dedup.Budget // of messages remembered; nil: none is
+	recalls  *dedup.Budget // for remembering messages; nil: duplicates pass
 	pressure *pressure
 	metrics  *metrics
 	stopping atomic.Bool
 
-	left map[ledger.Log]*leftover // watchLeft's: of partitions that are not ours
+	left map[ledger.Log]*leftover // of partitions that are not ours; only watchLeft's goroutine uses it
 
 	assigning sync.Mutex // held while partitions start and stop; guards assigned
-	assigned  int        // how often they did
+	assigned  int        // calls of assign
 
 	mu         sync.Mutex // guards all below
 	partitions map[int]*running
@@ -234,7 +234,7 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	}
 	a.mu.Lock()
 	var stopped []*running
-	// In order, here and below: simulations tell runs apart by what is first.
+	// In order, here and below, so that a simulated run can be repeated.
 	for _, n := range slices.Sorted(maps.Keys(a.partitions)) {
 		if r := a.partitions[n]; tenures[n] == nil {
 			r.cancel()
@@ -378,8 +378,8 @@ func (a *Appender) bounds(ctx context.Context, log ledger.Log) (stream.Bounds, e
 	return stream.BoundsOf(ctx, a.deps.Log, log.Topic, log.Partition)
 }
 
-// watchEnds keeps the views' bounds of the log true while nothing is read, until
-// ctx ends: lag is what the log holds, not what was fetched of it.
+// watchEnds keeps the bounds in the views current until ctx ends, also while nothing
+// is read: lag is measured against what the log holds, not what was fetched of it.
 func (a *Appender) watchEnds(ctx context.Context) {
 	every := 5 * a.tickEvery()
 	for {

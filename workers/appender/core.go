@@ -29,7 +29,7 @@ type core struct {
 	position int64                   // offset to be read next
 
 	open    map[ledger.Stream]int64 // open files -> when progress passes it, seal
-	soonest int64                   // at most the lowest deadline of open
+	soonest int64                   // no deadline of open is lower
 	sealed  []*segment.Sealed       // sealed, in no entry yet, not in flight
 	writing bool                    // an entry is being written
 	flight  []*segment.Sealed       // its files; it may have none
@@ -40,11 +40,11 @@ type core struct {
 	// progress is how far the reader knows the log in time: every record
 	// received up to it (but for stragglers) has been read.
 	progress int64
-	// quiet is the progress before which no entry without files is written,
-	// so that a trickle of records that go into no file makes few entries, and
-	// a partition without any one an hour, which says that the hour is over.
+	// quiet is the progress before which no entry without files is written, so
+	// that a trickle of records that go into no file makes few entries, and an idle
+	// partition makes one an hour, which says that the hour is over.
 	quiet int64
-	now   int64 // as clock was told last; 0: it was not
+	now   int64 // what clock was last called with; 0: never called
 }
 
 type coreConfig struct {
@@ -55,10 +55,10 @@ type coreConfig struct {
 	partition int
 }
 
-// skip are records that are in no file, for one reason. No watermark falls
-// between them: one is the first offset of a file, or where an entry was cut,
-// and there a new epoch begins. So a flood of them takes no memory, however
-// long an open file holds the watermark back.
+// skip is a run of records that are in no file, all for one reason. No watermark
+// falls inside it: a watermark is the first offset of a file, or the position at
+// which an entry was cut, and each begins a new epoch. So a flood of such records
+// takes no memory, however long an open file holds the watermark back.
 type skip struct {
 	First   int64  `json:"first"` // offset
 	Last    int64  `json:"last"`
@@ -155,7 +155,7 @@ func (c *core) skip(offset int64, reason string) error {
 	if err := c.pass(offset); err != nil {
 		return err
 	}
-	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].Epoch == c.epoch; i-- { // one a reason
+	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].Epoch == c.epoch; i-- { // one run for each reason
 		if c.skipped[i].Reason == reason {
 			c.skipped[i].Last = offset
 			c.skipped[i].Records++
@@ -175,8 +175,8 @@ func (c *core) reached(next int64, atEnd bool, at int64) {
 	}
 }
 
-// clock says what time it is. Progress is ahead of it only if the clock was
-// ahead itself, and went back: no file would be over until it comes there again.
+// clock tells the time. Progress is ahead of it only if the clock was ahead and was
+// set back: no file would be over until the clock had caught up.
 func (c *core) clock(now int64) {
 	c.now = now
 	if c.progress-now <= c.cfg.rollEvery.Milliseconds() {
@@ -271,8 +271,8 @@ func (c *core) seal(stream ledger.Stream, reason segment.Reason) error {
 	return nil
 }
 
-// pastFilter says that no record to be read is in a file of the head: none is
-// looked up in its filter any more.
+// pastFilter reports whether no record that is still to be read is in a file of the
+// head: its filter is of no more use.
 func (c *core) pastFilter() bool {
 	for _, last := range c.through {
 		if c.position <= last {
@@ -298,8 +298,8 @@ func (c *core) cut() *segment.Batch {
 	// Oldest first: it is the oldest file that holds the watermark back.
 	slices.SortFunc(c.sealed, func(a, b *segment.Sealed) int { return cmp.Compare(a.First, b.First) })
 	n := min(len(c.sealed), c.cfg.maxFiles)
-	// First what is cheap: this is asked after every fetch, and what follows
-	// looks at every open file.
+	// The cheap check first: this is called after every fetch, and what follows looks
+	// at every open file.
 	if n == 0 && (len(c.open) > 0 || c.progress < c.quiet) {
 		return nil
 	}
@@ -353,9 +353,8 @@ func (c *core) completeThrough(rest []*segment.Sealed) int64 {
 	return max(t, c.complete())
 }
 
-// complete is how far the head says that all is complete; 0 if that is ahead of
-// the clock, for its author's was: what it says would hide that nothing is, until
-// then.
+// complete is the CompleteThrough of the head; 0 if that is ahead of the clock, as
+// its author's clock was: it would hide until then that nothing more is complete.
 func (c *core) complete() int64 {
 	if through := c.base.CompleteThrough; c.now == 0 || through-c.now <= c.cfg.rollEvery.Milliseconds() {
 		return through

@@ -26,12 +26,12 @@ func (c *core) addOnce(store *dedup.Store, key dedup.Key, offset int64, source s
 	return became, err
 }
 
-// double are duplicates of one stream. Other skipped records are counted when
-// the watermark passes them, and counted again by whoever reads them again
-// below the filter; whether a record below the filter was a duplicate, nobody
-// knows any more. So a duplicate is counted by the entry that puts it below the
-// watermark or below the filter: no watermark and no end of a file falls
-// between those counted together.
+// double is a run of duplicates of one stream. The entry whose watermark, or whose
+// file of the stream, passes the run counts it. Other skipped records wait for the
+// watermark alone, for whoever reads them again judges them again; but what the filter
+// covers is not judged, so duplicates that waited would be lost.
+//
+// Invariant: I2, neither a watermark nor the end of a file falls inside a run.
 type double struct {
 	Source  string `json:"source"`
 	Hour    int64  `json:"hour"`
@@ -39,16 +39,16 @@ type double struct {
 	Last    int64  `json:"last"`
 	Records int64  `json:"records"`
 	Epoch   int    `json:"epoch"`
-	// Passed says that a line of the stream was added after them, and Sealed
-	// that its file was sealed since: they are counted with no later ones.
+	// Passed says that a line of the stream was added after the run, and Sealed that
+	// its file was sealed after it: later duplicates are not of the run.
 	Passed bool `json:"passed,omitempty"`
 	Sealed bool `json:"sealed,omitempty"`
 }
 
 func (d *double) stream() ledger.Stream { return ledger.Stream{Source: d.Source, Hour: d.Hour} }
 
-// counted says that the entry with that watermark, and files that far, counts
-// them.
+// counted reports whether an entry with that watermark, and files that reach that
+// far, counts the run.
 func (d *double) counted(low int64, through map[ledger.Stream]int64) bool {
 	last, ok := through[d.stream()]
 	return d.First < low || ok && d.First <= last
@@ -73,9 +73,9 @@ func (c *core) double(stream ledger.Stream, offset, seen int64) error {
 	return nil
 }
 
-// lineAdded says that a line of the stream follows its duplicates: those of
-// one epoch and one file are counted together from now on, so that they take
-// no memory however they alternate with lines.
+// lineAdded says that a line of the stream follows its newest run. That run is
+// merged with the one before it if they are of one epoch and one file, so that
+// duplicates take no memory however they alternate with lines.
 func (c *core) lineAdded(stream ledger.Stream) {
 	list := c.doubles[stream]
 	n := len(list)
@@ -90,7 +90,8 @@ func (c *core) lineAdded(stream ledger.Stream) {
 	}
 }
 
-// fileSealed says that the stream's file ends before what comes.
+// fileSealed says that the stream's file has ended: what comes is of no run that
+// there is.
 func (c *core) fileSealed(stream ledger.Stream) {
 	for i := range c.doubles[stream] {
 		c.doubles[stream][i].Sealed = true
@@ -109,7 +110,7 @@ func (c *core) doubled(low int64, through map[ledger.Stream]int64) (records int6
 	return records
 }
 
-// forget drops the duplicates that the head counts.
+// forget drops the runs that the head counts.
 func (c *core) forget() {
 	for stream, list := range c.doubles {
 		list = slices.DeleteFunc(list, func(d double) bool { return d.counted(c.base.LowWatermark, c.through) })
@@ -128,8 +129,8 @@ func (c *core) savedDoubles() []double {
 	return all
 }
 
-// loadDoubles takes up what a checkpoint says, but for what the head counts. It
-// is errUntrusted that the head counts some of those that are counted together.
+// loadDoubles takes up the runs of a checkpoint that the head does not count. If it
+// counts a part of one, the error is errUntrusted.
 func (c *core) loadDoubles(saved []double) error {
 	for _, d := range saved {
 		counted, err := c.inLedger(segment.Meta{Stream: d.stream(), First: d.First, Last: d.Last})

@@ -22,7 +22,7 @@ type home struct {
 }
 
 // openHome takes the directory. What was remembered of other topics and incarnations
-// is deleted; their local files may be the only copy: see sweepLeft.
+// is deleted. Their local files stay, for they may be the only copy: see sweepLeft.
 func openHome(dir, topic, incarnation string) (*home, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create appender.data_dir %q: %w", dir, err)
@@ -49,11 +49,11 @@ func openHome(dir, topic, incarnation string) (*home, error) {
 // spoolDir holds the open files of partitions, below the data directory.
 const spoolDir = "spool"
 
-// sweep deletes what lies in dir and is not to be kept: others would never do
-// it, and fill the disk for good.
+// sweep deletes what lies in dir and is not to be kept: nobody else would, and it
+// would fill the disk for good.
 func sweep(dir string, keep func(name string) bool) error {
 	left, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever makes it complains
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever makes it will complain
 		return nil
 	}
 	if err != nil {

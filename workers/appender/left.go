@@ -17,18 +17,18 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// leftEvery is how often it is looked whether what is left can go, beside when
-// partitions are assigned.
+// leftEvery is how often leftovers are looked at, besides whenever partitions are
+// assigned.
 const leftEvery = time.Minute
 
 // leftover is what is known of local files that are not ours.
 type leftover struct {
 	checkpoint
-	next int64 // entries below it do not make them useless, and never change
+	next int64 // entries below it were looked at: they do not make the files useless
 }
 
-// watchLeft sweeps until ctx ends. It waits for disks and the ledger: nobody
-// waits for it.
+// watchLeft sweeps until ctx ends. It has a goroutine of its own, for it waits for
+// disks and the ledger, and reading must not.
 func (a *Appender) watchLeft(ctx context.Context, worker string) {
 	every := 5 * a.tickEvery()
 	swept, at := 0, time.Time{}
@@ -39,14 +39,14 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 		case <-time.After(every/2 + jitter.N(every)):
 		}
 		if !a.assigning.TryLock() {
-			continue // it is just changing, which may wait for partitions to end
+			continue // partitions are starting and stopping, which may take a while
 		}
 		assigned := a.assigned
 		a.assigning.Unlock()
 		if assigned == 0 || assigned == swept && time.Since(at) < leftEvery {
 			continue
 		}
-		if assigned != swept { // what was ours meanwhile has other files
+		if assigned != swept { // a partition that was ours in between has other files now
 			clear(a.left)
 		}
 		swept, at = assigned, time.Now()
@@ -56,12 +56,12 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 	}
 }
 
-// sweepLeft deletes local files of partitions that are not ours, be they of another
-// topic or incarnation, as soon as the ledger that they build on has all of them, or an
+// sweepLeft deletes local files of partitions that are not ours, also of another topic
+// or incarnation, once the ledger that they build on has all that they hold, or an
 // entry of another worker: no claim of ours goes on with them after that. Until then
-// they stay, over restarts, too: if retention passed meanwhile they are the only copy,
-// for want of which that worker is halted. Nobody starts or stops while assigned stays
-// what it is.
+// they stay, over restarts too: if retention passed meanwhile they are the only copy,
+// and for want of it that other worker is halted. It gives up when the partitions are
+// assigned anew, that is, when assigned is not what it was.
 //
 // Invariant: I5. What is deleted is what trust refuses, for good, or adds nothing.
 func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) error {
@@ -159,8 +159,8 @@ func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*lef
 	return l, nil
 }
 
-// superseded tells why local files are of no use: the ledger has them all,
-// or makes them void; "" if they are. An error says that this is not known.
+// superseded tells why local files are of no use: the ledger has all of them, or
+// makes them void. It is "" if they are of use; an error says that this is not known.
 func (a *Appender) superseded(ctx context.Context, log ledger.Log, l *leftover, worker string) (string, error) {
 	for ; ; l.next++ {
 		seq := l.next

@@ -25,8 +25,8 @@ type loop struct {
 	rotations chan rotated
 	waiting   []pendingRequest
 	paused    string    // why nothing is read, or ""
-	short     time.Time // since then the disk is, and nothing here is to be staged; see shrink
-	counted   int       // sealed files, in pressure.waiting
+	short     time.Time // since when the disk is short though nothing here is to be staged; see shrink
+	counted   int       // sealed files, as counted in pressure.waiting
 	saved     savepoint // of the last checkpoint
 	logState  logState
 	gone      error // why the log lacks the next offset; only used when it does
@@ -170,8 +170,8 @@ func (l *loop) take(ctx context.Context, got read) error {
 			l.p.a.metrics.deadLetters.WithLabelValues(reason).Inc()
 		}
 	}
-	// A new leader may not know yet how far the log is known to be safe: what it
-	// calls the end is then below what was read, and its answer empty.
+	// A new leader may not know yet how much of the log is safe: the end that it tells
+	// is then below what was read, and its answer is empty.
 	atEnd := got.Next == got.HighWatermark
 	l.c.reached(got.Next, atEnd, got.sentAt.UnixMilli())
 	l.p.readTo = max(l.p.readTo, l.c.position)
@@ -239,8 +239,8 @@ func (l *loop) sealNow() error {
 // stop ends the tenure. A worker that stops finishes the entry in flight and,
 // with SealOnStop, seals what is open and writes it too, within the drain
 // time; what remains stays on its disk, for itself. A partition that was taken
-// away is left at once; what the log does not hold any more stays, for its next
-// owner halts for want of it.
+// away is left at once; but if the log lacks some of what was read, that stays on the
+// disk as well, for the next owner is halted for want of it.
 func (l *loop) stop(ctx context.Context) error {
 	switch begins := l.p.view.begins(); {
 	case l.p.a.stopping.Load():

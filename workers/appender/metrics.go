@@ -84,8 +84,8 @@ func (v *view) noteState(c *core, paused string) {
 	v.files, v.held, v.paused = c.spool.Len(), c.spool.Held(), paused
 }
 
-// noteProblem notes why the partition is not being read. What was the oldest
-// record stays it: it is in no entry, and its age grows.
+// noteProblem notes why the partition is not being read. Its oldest record stays
+// what it was: it is in no entry, and its age grows.
 func (v *view) noteProblem(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -25,7 +25,9 @@ type partition struct {
 	view     view                          // what metrics and readiness see
 	readTo   int64                         // offset up to which this worker ever read, as far as it knows
 	origin   string                        // attempt of the ledger's first entry, once known
-	ended    bool                          // a tenure has: its files are dropped, if the log holds all
+	// ended: an earlier tenure of this process has. Local files are not resumed then
+	// while the log holds their records.
+	ended bool
 }
 
 // run owns the partition until ctx ends: it takes it over, reads it, and takes
@@ -49,8 +51,8 @@ func (p *partition) run(ctx context.Context) {
 		}
 		p.lg.Log(ctx, level, "partition abandoned, taking it over again", "err", err, "in", wait)
 		p.view.noteProblem(err)
-		// By chance, lest two workers that were both told that it is theirs
-		// take it from each other in step.
+		// Jittered, lest two workers that were both told that it is theirs keep taking
+		// it from each other in step.
 		p.answer(ctx, err, wait/2+jitter.N(wait))
 		wait = min(2*wait, 30*time.Second)
 	}
@@ -60,9 +62,9 @@ func (p *partition) run(ctx context.Context) {
 var errOver = errors.New("the consumer group's generation has ended, the next one decides whose the partition is")
 
 // awaitTenure returns when the partition is ours in a generation that has not
-// ended, as far as anybody knows, or when ctx ends. A worker that the group
-// does not reach would else take the partition from its new owner each time
-// that it lost it, and neither of two such would ever get to write an entry.
+// ended, as far as anybody knows, or when ctx ends. Otherwise a worker that is cut
+// off from the group would take the partition back whenever its new owner took it,
+// and neither would ever get to write an entry.
 func (p *partition) awaitTenure(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {

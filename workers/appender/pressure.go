@@ -32,8 +32,9 @@ func newPressure(dir string, least, most int64) *pressure {
 	}}
 }
 
-// paused returns why a partition of which so many files wait is not to read, or
-// "". One that was paused for them reads on when few are left.
+// paused returns why a partition with that many files of its own waiting is not to
+// read, or "". One that was paused for such files reads on once no more than three
+// quarters of the most wait.
 func (p *pressure) paused(was string, own int) string {
 	most := p.most
 	if was == pausedStaging {

@@ -70,7 +70,7 @@ func (a *Appender) sweepRecalls(ours func(name string) bool) error {
 	})
 }
 
-// recall opens the partition's store for a tenure that reads from offset on.
+// recall opens the partition's store for a tenure that reads on from what c holds.
 // Without one, nil, duplicates pass. entry is how the ledger is asked.
 func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recall {
 	if p.a.recalls == nil {
@@ -90,7 +90,7 @@ func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recal
 		})
 	}
 	if err != nil {
-		if ctx.Err() == nil { // a tenure that ends has no duplicates to let pass
+		if ctx.Err() == nil { // a tenure that ends lets no duplicates pass
 			p.lg.WarnContext(ctx, "duplicates are not removed", "err", err)
 		}
 		p.view.noteRecall(nil)
@@ -101,8 +101,8 @@ func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recal
 	return &recall{Store: store, slices: make(chan slice), next: make(chan struct{}, 1), since: time.Now()}
 }
 
-// findOrigin asks for what names the log. Reading waits for it no longer than for
-// what is missing.
+// findOrigin learns p.origin, which names the log. Reading waits for it no longer
+// than for the first round of filling.
 func (p *partition) findOrigin(ctx context.Context, entry entryFunc) error {
 	if p.origin != "" {
 		return nil
@@ -119,7 +119,7 @@ func (p *partition) findOrigin(ctx context.Context, entry entryFunc) error {
 // entryFunc returns an entry of the partition's ledger.
 type entryFunc func(ctx context.Context, seq int64) (*ledger.Entry, error)
 
-// entryNow is entry that does not ask again: reading waits for it.
+// entryNow is entry with one request: reading waits for it.
 func (p *partition) entryNow(ctx context.Context, seq int64) (*ledger.Entry, error) {
 	return p.a.deps.Rotator.Entry(ctx, p.log, seq)
 }
@@ -268,12 +268,12 @@ func (l *loop) filled(s slice) {
 	r.next <- struct{}{}
 }
 
-// shrinkEvery is how long the disk has to be short for each part of what is
-// remembered.
+// shrinkEvery is how long the disk has to be short before another part of what is
+// remembered is given up.
 const shrinkEvery = time.Minute
 
-// shrink gives up a part of what is remembered when the disk stays short though
-// all that was read is in the ledger: rather than to read nothing.
+// shrink gives up a part of what is remembered when the disk stays short though all
+// that was read is in the ledger; the alternative would be to read nothing.
 func (l *loop) shrink() {
 	if l.paused != pausedDisk || !l.c.idle() || l.count() > 0 || l.c.spool.Len() > 0 {
 		l.short = time.Now()

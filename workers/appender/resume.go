@@ -49,7 +49,7 @@ var errUntrusted = errors.New("local files cannot be used")
 
 // inLedger reports whether all records of a local file are in files of the
 // head. The head descends from the entry that the file was begun on, so either
-// all are or none: it is errUntrusted that some are.
+// all are or none; if some are, the error is errUntrusted.
 func (c *core) inLedger(m segment.Meta) (bool, error) {
 	through, ok := c.through[m.Stream]
 	if ablation.On(ablation.TrustsAnyFiles) {
@@ -78,7 +78,7 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 		switch {
 		case s.First >= base.LowWatermark:
 			c.skipped = append(c.skipped, s)
-		case s.Last >= base.LowWatermark: // only this worker's double cuts there
+		case s.Last >= base.LowWatermark: // only a copy of this worker cuts there
 			return nil, fmt.Errorf("%w: skipped offsets %d to %d are in the ledger in part", errUntrusted, s.First, s.Last)
 		}
 	}
@@ -111,7 +111,7 @@ func (a *Appender) spoolConfig(partition int) segment.Config {
 	}
 }
 
-// errPassed says that the log held all when a claim began, and does no more.
+// errPassed says that the log held the watermark when a claim began, and no longer does.
 var errPassed = errors.New("the log ceased to hold the ledger's watermark while the partition was taken over")
 
 // begin returns the core that a takeover leaves to this worker: with the files that
@@ -120,8 +120,9 @@ func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core
 	cfg, base := p.a.spoolConfig(p.log.Partition), t.base
 	c, err := p.resume(ctx, t, owner, cfg)
 	if t.local == nil && (p.ended || errors.Is(err, errUntrusted)) {
-		// The claim's bounds are of before its jobs, its retries and the reading of the disk.
-		// The next try looks at the files on its way to a claim, and halts with them there.
+		// The files are about to be dropped, and the bounds that the claim was checked
+		// against are older than its jobs, its retries and the reading of the disk. If the
+		// log lacks the watermark by now, the next try looks at the files before its claim.
 		b, err := p.a.bounds(ctx, p.log)
 		if err != nil || !b.Readable(base.LowWatermark) {
 			return nil, cmp.Or(err, errPassed)
@@ -143,10 +144,10 @@ func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core
 	return newCore(p.a.coreConfig(p.log.Partition), base, spool), nil
 }
 
-// resume takes up the local files: t.local, which hold what the log does not, or,
-// after a restart, what is there; after a tenure that failed none, lest what ended it be
-// met again, if the log still holds all. Its errors are segment.ErrNoCheckpoint,
-// errUntrusted, or one that a later try may not meet.
+// resume takes up the local files: t.local if the takeover read them, because the log
+// lacks what they hold, otherwise those on the disk; but after a tenure of this process
+// has failed none of these, lest what ended it be met again. Its errors are
+// segment.ErrNoCheckpoint, errUntrusted, or one that a later try may not meet.
 func (p *partition) resume(ctx context.Context, t *takeover, owner string, cfg segment.Config) (*core, error) {
 	start, base := time.Now(), t.base
 	if t.local == nil && p.ended {

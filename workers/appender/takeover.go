@@ -15,12 +15,12 @@ type takeover struct {
 	base  *ledger.Entry
 	local *segment.Recovery // holds what the log does not hold any more, and is trusted; nil: the log holds all
 	cp    *checkpoint       // of local
-	anew  bool              // the log: nothing of it is to be read
+	anew  bool              // the log ends below the watermark: nothing of it is to be read
 }
 
 // takeoverWithin bounds one try to take a partition over, so that one that
-// cannot end is seen as trouble. A claim whose fate is open stays true: if it is
-// written after all, the next try loses to it, and the one after finds it.
+// cannot end is seen as trouble. A claim whose outcome is open does no harm: if it
+// is written after all, the next try loses to it, and the one after that finds it.
 const takeoverWithin = 2 * time.Minute
 
 // takeOver claims the partition. What it returns is to be closed.
@@ -90,7 +90,8 @@ func (p *partition) local(ctx context.Context, t *takeover, claim *ledger.Entry,
 	return err
 }
 
-// ofNoUse says why the local files are not taken up; the halt does not.
+// ofNoUse logs why the local files are not taken up; the halt that follows does not
+// say it.
 func (p *partition) ofNoUse(ctx context.Context, claim *ledger.Entry, why error) {
 	p.lg.WarnContext(ctx, "local files cannot be used", "entry", claim.Seq, "err", why)
 }

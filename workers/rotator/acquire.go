@@ -31,7 +31,8 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	if err != nil && !errors.Is(err, ledger.ErrEmpty) {
 		return nil, err
 	}
-	// After the head: the log's end only grows, so it must hold the watermark.
+	// Asked for after the head was read: the log's end only grows, so it must be at or
+	// above the watermark.
 	bounds, err := stream.BoundsOf(ctx, r.deps.Kafka, log.Topic, log.Partition)
 	if err != nil {
 		return nil, fmt.Errorf("take partition over: %w", err)

@@ -40,7 +40,7 @@ func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure 
 var errIncoherent = errors.New("ledger entry contradicts the one before it")
 
 // coherent holds an entry against its predecessor, whatever its author
-// believes: it is the last moment at which a double can be stopped.
+// believes: this is the last moment at which a duplicate can be stopped.
 //
 // Invariant: I2.
 func coherent(base, e *ledger.Entry) error {

@@ -123,8 +123,9 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 	return e, nil
 }
 
-// Entry returns entry seq of the log's ledger, or ledger.ErrNotFound. It is one request:
-// who walks the chain asks again, who reads records meanwhile does not.
+// Entry returns entry seq of the log's ledger, or ledger.ErrNotFound. It makes one
+// request: a caller that walks the chain asks again, one that has records to read does
+// not.
 func (r *Rotator) Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error) {
 	return ledger.NewChain(r.deps.Staging, log).Entry(ctx, seq)
 }

@@ -140,9 +140,10 @@ func (r *Rotator) put(ctx context.Context, lg *slog.Logger, key string, sum [32]
 		}
 		return err
 	}, func(err error) bool {
-		// Final is only what the disk holds no more: the files of the partition go,
-		// and its records are read again, if the topic still has them. Whatever else
-		// a store refuses, such as when its KMS key is disabled, somebody can mend.
+		// An error is final only if the disk does not hold the bytes any more: then the
+		// partition's files go, and its records are read again, if the topic still has
+		// them. Whatever else makes a store refuse, as a KMS key that is disabled,
+		// somebody can mend.
 		return (errors.Is(err, objstore.ErrBody) || errors.Is(err, objstore.ErrInvalid)) && !holds(body(), sum)
 	})
 }
