@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -234,10 +235,14 @@ func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 			return err
 		}
 	}
-	// Another apply may have passed its check at the same time.
+	// Another apply may have passed its check at the same time, or a migration
+	// may have read the workspace before this and written it after.
 	now, err := t.read(ctx)
 	if err != nil {
 		return err
+	}
+	if changed := notStored(now, p.values); len(changed) > 0 {
+		return fmt.Errorf("applied, but somebody else changed %s at the same time, and that stands: see `sealift catalog diff`, and apply again", strings.Join(changed, ", "))
 	}
 	var invalid *catalog.Error
 	if errors.As(now.Problems(), &invalid) {

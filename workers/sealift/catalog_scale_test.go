@@ -257,6 +257,23 @@ func (b *broker) openTopic(t *testing.T, maxRecordBytes int) *catalogTopic {
 	return &catalogTopic{s}
 }
 
+// meanwhile does something when it is written to.
+type meanwhile func()
+
+func (f meanwhile) Write(b []byte) (int, error) { f(); return len(b), nil }
+
+// Whoever is overwritten by a command that read the catalog before is told.
+func TestAnApplyThatIsOverwrittenSaysSo(t *testing.T) {
+	t.Parallel()
+	topic := newBroker(t).openTopic(t, maxWorkspaceBytes)
+	ours, theirs := manyWorkspaces(2), manyWorkspaces(1)
+	theirs[0].Sources[0].Name = "renamed"
+	overwrite := meanwhile(func() { require.NoError(t, topic.write(t.Context(), encoded(theirs...))) })
+	err := newPlan(nil, ours).apply(t.Context(), &app{stdout: overwrite, log: silent}, topic)
+	require.ErrorContains(t, err, "somebody else changed "+theirs[0].ID+" at the same time")
+	require.NoError(t, newPlan(nil, ours).apply(t.Context(), &app{stdout: io.Discard, log: silent}, topic))
+}
+
 // A topic that somebody made with the brokers' default takes ten thousand
 // workspaces, and a large one only when it is told to.
 func TestCatalogTopicWithTheBrokersLimit(t *testing.T) {
