@@ -37,13 +37,13 @@ func (c *Collector) collect(w http.ResponseWriter, r *http.Request, kind event.K
 	waits := len(body) + perRequest
 	c.pace.enter(waits)
 	defer func() { c.pace.leave(waits, no == nil) }()
-	records, no := c.records(kind, body, c.stamp(r), authorization(r), true, g)
+	t, no := c.records(kind, body, c.stamp(r), authorization(r), true, g)
 	if no != nil {
 		return nil, no
 	}
-	c.pace.enter(records.body + perRequest - waits) // inflated
-	waits = records.body + perRequest
-	return records.rejected, c.produce(r.Context(), records, g.pass())
+	c.pace.enter(t.body + perRequest - waits) // inflated
+	waits = t.body + perRequest
+	return t.rejected, c.produce(r.Context(), t, g.pass())
 }
 
 // stamp says what the request alone tells about its events. It is made once,
@@ -83,9 +83,9 @@ func (t taken) all() iter.Seq[*stream.Record] {
 }
 
 // records turns a body, which it frees, into records, whose bytes are all that the
-// grant then stands for. With refuse it refuses a body whose events are all at fault: its sender
+// grant then stands for. With strict it refuses a body whose events are all at fault: its sender
 // reads the answer.
-func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, headerKey string, refuse bool, g *grant) (taken, *refusal) {
+func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, headerKey string, strict bool, g *grant) (taken, *refusal) {
 	p := <-c.parsers
 	defer func() { c.parsers <- p }()
 	body, no := p.inflate(body, g)
@@ -98,7 +98,7 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 	if err := request.Parse(kind, body); err != nil {
 		return taken{}, refuseEvent(err)
 	}
-	if err := request.Refused(); err != nil && refuse {
+	if err := request.Refused(); err != nil && strict {
 		return taken{}, refuseEvent(err)
 	}
 	sources, no := c.sources(request, headerKey)

@@ -112,14 +112,14 @@ func (c *Collector) spoolReady(ctx context.Context) error {
 
 const firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
 
-// empty produces what is in the spool, oldest first, until stopping ends; then
+// unspoolEvents produces what is in the spool, oldest first, until stopping ends; then
 // it goes on for as long as there is something and Kafka takes it. cut ends it
 // at once.
-func (c *Collector) empty(stopping, cut context.Context) {
+func (c *Collector) unspoolEvents(stopping, cut context.Context) {
 	defer c.handover.end()
-	for taken := false; ; { // by Kafka, of this detour's
+	for warm := false; ; { // Kafka has taken events of this detour
 		if c.deps.Spool.Empty() {
-			taken = false
+			warm = false
 			c.behind.settle(c.deps.Spool.Empty)
 			c.handover.end()
 		}
@@ -130,14 +130,14 @@ func (c *Collector) empty(stopping, cut context.Context) {
 		c.unspool.observe(err)
 		var bad error
 		if err == nil {
-			bad, err = c.refill(stopping, cut, entries, taken)
+			bad, err = c.refill(stopping, cut, entries, warm)
 		}
 		if err == nil {
 			c.deps.Spool.Delivered(bad)
-			taken = true
+			warm = true
 			continue
 		}
-		taken = false
+		warm = false
 		c.handover.end()
 		if stopping.Err() != nil {
 			return

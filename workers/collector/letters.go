@@ -103,8 +103,8 @@ func (c *Collector) putAside(stopping context.Context, letters []stream.Record, 
 	return nil
 }
 
-// emptyLetters is empty of dead letters.
-func (c *Collector) emptyLetters(stopping, cut context.Context) {
+// unspoolLetters is unspoolEvents of dead letters.
+func (c *Collector) unspoolLetters(stopping, cut context.Context) {
 	for {
 		entries, err := c.deps.Letters.Read(stopping, chunkBytes)
 		if err != nil && stopping.Err() != nil {

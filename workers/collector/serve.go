@@ -70,13 +70,13 @@ func (c *Collector) startEmptying(ctx context.Context) (end func()) {
 	if c.deps.Spool == nil {
 		return func() {}
 	}
-	start := func(empty func(stopping, cut context.Context)) (end func()) {
+	start := func(unspool func(stopping, cut context.Context)) (end func()) {
 		stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 		done := make(chan struct{})
-		go func() { defer close(done); empty(stopping, c.base) }()
+		go func() { defer close(done); unspool(stopping, c.base) }()
 		return func() { stop(); <-done }
 	}
-	events, letters := start(c.empty), start(c.emptyLetters)
+	events, letters := start(c.unspoolEvents), start(c.unspoolLetters)
 	return func() { events(); letters() } // events may become letters
 }
 
