@@ -141,16 +141,12 @@ type Collector struct {
 	pace     pace
 	parsers  parsers
 	limits   *limits
-	producer health
-	spooled  health // of taking events
-	unspool  health // of giving them out
+	events   way
+	letters  way
 	gate     gate
 	handover handover
 	behind   behind
 	hung     hung
-	buried   health // of producing dead letters
-	aside    health // of the spool's taking dead letters
-	unread   health // of its giving them out
 	addr     atomic.Pointer[string]
 	draining atomic.Bool
 	// base is the context of work that outlives its request; cut ends it.
@@ -169,22 +165,11 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	}
 	c := &Collector{cfg: cfg, deps: deps, parsers: newParsers(), limits: newLimits(cfg.Limit)}
 	c.inFlight.max = cfg.MaxInFlight
-	c.producer = health{log: deps.Log.With("topic", cfg.Topic), fails: "events cannot be produced; requests are answered 503", works: "events can be produced again"}
-	if deps.Spool != nil {
-		c.producer.fails = "events cannot be produced; they go to the spool"
-		c.behind.found = !deps.Spool.Empty()
-	}
-	c.buried = health{log: deps.Log, fails: "dead letters cannot be produced; requests with any are answered 503", works: "dead letters can be produced again"}
-	if deps.Spool != nil {
-		c.buried.fails = "dead letters cannot be produced; they go to the spool"
-	}
-	c.spooled = health{log: deps.Log, fails: "the spool does not take events; requests are answered 503", works: "the spool works again"}
-	c.unspool = health{log: deps.Log, fails: "events in the spool cannot be read; what comes waits behind them", works: "events in the spool can be read again"}
-	c.aside = health{log: deps.Log, fails: "the spool does not take dead letters; requests with any are answered 503", works: "the spool takes dead letters again"}
-	c.unread = health{log: deps.Log, fails: "dead letters in the spool cannot be read", works: "dead letters in the spool can be read again"}
+	c.nameSteps()
 	c.pace.within = min(longestWait, cfg.AnswerWithin/2) // a broker that fails takes some seconds, for its partitions
 	if deps.Spool != nil {
 		c.pace.within = cfg.AnswerWithin // it is the spool that ends the wait
+		c.behind.found = !deps.Spool.Empty()
 	}
 	var err error
 	if c.metrics, err = newMetrics(deps.Metrics, c.inFlight.used.Load, deps.Spool, deps.Letters); err != nil {

@@ -69,11 +69,11 @@ func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
 func (c *Collector) append(t taken, at time.Time) error {
 	if len(t.dead) > 0 {
 		if events := (taken{records: t.records}); len(t.records) > 0 && !c.deps.Spool.Fits(parcelBytes(events)) {
-			c.spooled.observe(spool.ErrFull)
+			c.events.store.observe(spool.ErrFull)
 			return spool.ErrFull
 		}
 		err := put(c.deps.Letters, taken{dead: t.dead}, at)
-		c.aside.observe(err)
+		c.letters.store.observe(err)
 		if err != nil || len(t.records) == 0 {
 			return err
 		}
@@ -81,7 +81,7 @@ func (c *Collector) append(t taken, at time.Time) error {
 	c.behind.enter(t.records)
 	err := put(c.deps.Spool, taken{records: t.records}, at)
 	c.behind.entered(t.records, err == nil)
-	c.spooled.observe(err)
+	c.events.store.observe(err)
 	return err
 }
 
@@ -95,7 +95,7 @@ func put(into *spool.Spool, t taken, at time.Time) error {
 // spoolReady tells whether the spool works, or is not needed. One that failed is
 // tried with a parcel of nothing: nobody sends to a collector that is not ready.
 func (c *Collector) spoolReady(ctx context.Context) error {
-	if c.spooled.failing() == nil {
+	if c.events.store.failing() == nil {
 		return nil
 	}
 	soon, cancel := context.WithTimeout(ctx, time.Second) // leaves time for the disk
@@ -107,7 +107,7 @@ func (c *Collector) spoolReady(ctx context.Context) error {
 		defer c.gate.leave()
 		c.store(taken{}, nil, time.Second)
 	}
-	return c.spooled.failing()
+	return c.events.store.failing()
 }
 
 const firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
@@ -127,7 +127,7 @@ func (c *Collector) unspoolEvents(stopping, cut context.Context) {
 		if err != nil && stopping.Err() != nil {
 			return
 		}
-		c.unspool.observe(err)
+		c.events.load.observe(err)
 		var bad error
 		if err == nil {
 			bad, err = c.refill(stopping, cut, entries, warm)

@@ -110,7 +110,7 @@ func (c *Collector) unspoolLetters(stopping, cut context.Context) {
 		if err != nil && stopping.Err() != nil {
 			return
 		}
-		c.unread.observe(err)
+		c.letters.load.observe(err)
 		if err != nil {
 			pause(stopping, longestPause)
 			continue
@@ -121,7 +121,7 @@ func (c *Collector) unspoolLetters(stopping, cut context.Context) {
 		}
 		c.deps.Letters.Delivered(bad)
 		if c.deps.Letters.Empty() {
-			c.buried.observe(nil)
+			c.letters.produce.observe(nil)
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (c *Collector) refillLetters(stopping, cut context.Context, entries []spool
 		if err == nil {
 			return bad, nil
 		}
-		c.buried.observe(err)
+		c.letters.produce.observe(err)
 		if stopping.Err() != nil {
 			return bad, err
 		}

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/sealift/sealift/pkg/deadletter"
@@ -111,10 +109,10 @@ func (c *Collector) write(t taken, within time.Duration) (left taken, err error)
 		waiting, unburied = c.behind.holds(), !c.deps.Letters.Empty()
 	}
 	if events != nil || len(t.records) > len(left.records) && !waiting {
-		c.producer.observe(events)
+		c.events.produce.observe(events)
 	}
 	if letters != nil || len(t.dead) > 0 && !unburied {
-		c.buried.observe(letters)
+		c.letters.produce.observe(letters)
 	}
 	return left, cmp.Or(letters, events)
 }
@@ -136,16 +134,16 @@ func (c *Collector) try(ctx context.Context, t taken) (left taken, events, lette
 		dead = nil
 	}
 	var large []stream.Record
-	left.records, large, events = c.events(ctx, c.deps.Producer, t.records)
+	left.records, large, events = c.produceOnce(ctx, c.deps.Producer, t.records)
 	// Last: a partition of theirs without a leader takes all of the time.
 	var worse error
 	left.dead, worse, err = c.bury(ctx, slices.Concat(dead, large))
 	return left, events, cmp.Or(never, worse, err)
 }
 
-// events produces events once. What is too large for their topic becomes a dead letter:
+// produceOnce produces events once. What is too large for their topic becomes a dead letter:
 // it would be as large another time.
-func (c *Collector) events(ctx context.Context, to Producer, records []stream.Record) (left, letters []stream.Record, err error) {
+func (c *Collector) produceOnce(ctx context.Context, to Producer, records []stream.Record) (left, letters []stream.Record, err error) {
 	for left = records; len(left) > 0; {
 		failed := to.Produce(ctx, left...)
 		var large []stream.Record
@@ -174,39 +172,4 @@ func (c *Collector) bury(ctx context.Context, dead []stream.Record) (left []stre
 func letterOf(r *stream.Record) stream.Record {
 	id, _ := r.Header(route.HeaderMessage)
 	return deadletter.Refused(string(r.Key), r.Time, r.Value, true, id, deadletter.LeftTooLarge)
-}
-
-// health logs when something starts to fail and when it works again, not
-// each failure: an outage has thousands.
-type health struct {
-	log   *slog.Logger
-	fails string // what to say when it starts to fail
-	works string // and when it works again
-	mu    sync.Mutex
-	since time.Time // guarded by mu; zero while it works
-	count int       // guarded by mu; failures since then
-	last  error     // guarded by mu; nil while it works
-}
-
-// failing returns the last error, nil while it works.
-func (h *health) failing() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.last
-}
-
-func (h *health) observe(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.last = err
-	switch {
-	case err != nil && h.since.IsZero():
-		h.since, h.count = time.Now(), 1
-		h.log.Error(h.fails, "err", err) //nolint:sloglint // a constant of New
-	case err != nil:
-		h.count++
-	case !h.since.IsZero():
-		h.log.Info(h.works, "failed_for", time.Since(h.since), "failed_requests", h.count) //nolint:sloglint // a constant of New
-		h.since = time.Time{}
-	}
 }

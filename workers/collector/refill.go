@@ -46,7 +46,7 @@ func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry,
 		c.behind.leave(parcels[i].records, entries[i].Found)
 	}
 	if len(records) > 0 && !c.behind.holds() {
-		c.producer.observe(nil)
+		c.events.produce.observe(nil)
 	}
 	return bad, c.putAside(stopping, letters, entries[0].Time)
 }
@@ -57,13 +57,13 @@ func (c *Collector) insist(stopping, cut context.Context, left []stream.Record) 
 	for wait := firstPause; ; wait = min(2*wait, longestPause) {
 		ctx, cancel := tryOf(stopping, cut, refillFor)
 		var large []stream.Record
-		left, large, err = c.events(ctx, c.deps.Refill, left)
+		left, large, err = c.produceOnce(ctx, c.deps.Refill, left)
 		cancel()
 		letters = append(letters, large...)
 		if err == nil {
 			return letters, nil
 		}
-		c.producer.observe(err)
+		c.events.produce.observe(err)
 		if stopping.Err() != nil {
 			return letters, err
 		}
