@@ -169,9 +169,11 @@ func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Ch
 		}
 		return nil
 	}
-	const rolledBack = "the staging bucket was rolled back, or is not the one that this group wrote to; check staging.bucket and staging.prefix, restore its newest versions"
+	forget := fmt.Sprintf("stop all appenders, delete the group's offsets of this topic (kafka-consumer-groups.sh --bootstrap-server HOST:PORT --delete-offsets --group GROUP --topic %s; GROUP is kafka.group) and start them", chain.Log().Topic)
+	rolledBack := "the staging bucket was rolled back, or is not the one that this group wrote to; check staging.bucket and staging.prefix, and restore its newest versions; " +
+		"only if these are lost for good: " + forget + ", and what was delivered since is delivered again"
 	if note.Incarnation != chain.Log().Incarnation {
-		return halt("the group has committed offset %d for incarnation %q: check kafka.incarnation; if it was changed on purpose, stop all appenders, delete the group's offsets of this topic (kafka-consumer-groups.sh --bootstrap-server HOST:PORT --delete-offsets --group GROUP --topic %s; GROUP is kafka.group) and start them: everything in the topic is delivered, including what incarnation %q delivered before", note.LowWatermark, note.Incarnation, chain.Log().Topic, note.Incarnation)
+		return halt("the group has committed offset %d for incarnation %q: check kafka.incarnation; if it was changed on purpose, %s: everything in the topic is delivered, including what incarnation %q delivered before", note.LowWatermark, note.Incarnation, forget, note.Incarnation)
 	}
 	// Looked for by its name, not in the listing, which may be behind: a chain
 	// that went on after it was rolled back, or that of another group, is as long.
