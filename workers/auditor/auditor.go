@@ -73,6 +73,8 @@ type Auditor struct {
 	deps    Deps
 	metrics *metrics
 	stays   stays
+	// idleVisits is leastIdle, but in tests.
+	idleVisits int
 	// Of scheduled audits, of which there is one at a time:
 	marked map[ledger.Log]time.Time // until when our markers stand, of chains that we audited
 	behind map[ledger.Log]bool      // chains with garbage for which there was no time
@@ -96,7 +98,7 @@ func New(cfg Config, deps Deps) (*Auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Auditor{cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]time.Time{}}, marked: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}, putOff: map[ledger.Log]time.Time{}}, nil
+	return &Auditor{idleVisits: leastIdle, cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]int64{}}, marked: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}, putOff: map[ledger.Log]time.Time{}}, nil
 }
 
 // Run audits when it is time, and watches the owners of the partitions and the

@@ -40,6 +40,8 @@ type hint struct {
 	// what was deleted of them: the staged objects whose last receipt was stored
 	// by that time, unix ms. An entry that is not there has lost none.
 	Swept map[int64]int64 `json:"swept,omitempty"`
+	// Next is where the next audit goes on to visit idle entries (passOver).
+	Next int64 `json:"next,omitempty"`
 	// Orphans is when orphans were last looked for, in unix ms.
 	Orphans int64 `json:"orphans"`
 	// Blind is when jobs for what was open already were last enqueued without
@@ -165,6 +167,6 @@ func (h hint) places() hint {
 
 // equal compares all but the accounts.
 func (h hint) equal(other hint) bool {
-	same := slices.Equal(h.Open, other.Open) && maps.Equal(h.Swept, other.Swept) && h.Attempt == other.Attempt
+	same := slices.Equal(h.Open, other.Open) && maps.Equal(h.Swept, other.Swept) && h.Next == other.Next && h.Attempt == other.Attempt
 	return same && h.Through == other.Through && h.Collected == other.Collected && h.Orphans == other.Orphans && h.Blind == other.Blind
 }

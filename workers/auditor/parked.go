@@ -1,8 +1,10 @@
 package auditor
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -13,39 +15,105 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// parkedSet are the parked jobs, by key.
+// parkedSet are the parked jobs. There may be a million of them, so a note is
+// held as numbers, not as its key.
 type parkedSet struct {
-	mu    sync.Mutex // guards the notes' open
-	notes map[string]*parkedNote
+	mu    sync.Mutex                // guards the notes' open
+	notes map[parkedOf][]parkedNote // sorted
+}
+
+// parkedOf is a destination and one of the chains that owe it files.
+type parkedOf struct {
+	destination string
+	log         ledger.Log
 }
 
 type parkedNote struct {
-	at   time.Time // when it was stored
-	open bool      // its debt was found open in this audit
+	seq   int64
+	at    int64 // when it was stored, unix ms
+	index int
+	open  bool // its debt was found open in this audit
+	gone  bool // its job was enqueued in this audit
 }
 
-func newParkedSet() *parkedSet { return &parkedSet{notes: map[string]*parkedNote{}} }
+func compareNotes(a, b parkedNote) int {
+	return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.index, b.index))
+}
 
-// listParkedOf adds the parked jobs of a destination, or of all for "".
+func (of parkedOf) ref(n parkedNote) delivery.FileRef {
+	return delivery.FileRef{Topic: of.log.Topic, Incarnation: of.log.Incarnation, Partition: of.log.Partition, Seq: n.seq, Index: n.index}
+}
+
+func newParkedSet() *parkedSet { return &parkedSet{notes: map[parkedOf][]parkedNote{}} }
+
+// listParkedOf adds the parked jobs of a destination, or of all for "". Keys of
+// another form are left out: `sealift verify` tells of them.
 func (a *Auditor) listParkedOf(ctx context.Context, p *parkedSet, destination string) error {
 	for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ParkedPrefix(destination)) {
 		if err != nil {
 			return err
 		}
-		p.notes[info.Key] = &parkedNote{at: info.LastModified}
+		if ref, dest, ok := delivery.ParseParkedKey(info.Key); ok {
+			p.add(ref, dest, info.LastModified)
+		}
 	}
 	return nil
 }
 
-// missing reports whether a debt, which has no receipt, is parked.
-func (p *parkedSet) missing(key string) bool {
+// add adds a note. It is cheap if they are added in the order of their keys.
+func (p *parkedSet) add(ref delivery.FileRef, dest string, at time.Time) {
+	of, n := parkedOf{dest, ref.Log()}, parkedNote{seq: ref.Seq, index: ref.Index, at: at.UnixMilli()}
+	notes := p.notes[of]
+	i, found := slices.BinarySearchFunc(notes, n, compareNotes)
+	if !found {
+		p.notes[of] = slices.Insert(notes, i, n)
+	}
+}
+
+func (p *parkedSet) get(ref delivery.FileRef, dest string) *parkedNote {
+	notes := p.notes[parkedOf{dest, ref.Log()}]
+	i, found := slices.BinarySearchFunc(notes, parkedNote{seq: ref.Seq, index: ref.Index}, compareNotes)
+	if !found || notes[i].gone {
+		return nil
+	}
+	return &notes[i]
+}
+
+// has reports whether a debt is parked.
+func (p *parkedSet) has(ref delivery.FileRef, dest string) bool { return p.get(ref, dest) != nil }
+
+// markOpen notes that a debt has no receipt, so that its note stays, and reports
+// whether it is parked.
+func (p *parkedSet) markOpen(ref delivery.FileRef, dest string) (parked bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := p.notes[key]
+	n := p.get(ref, dest)
 	if n != nil {
 		n.open = true
 	}
 	return n != nil
+}
+
+// remove takes out a note that was deleted.
+func (p *parkedSet) remove(ref delivery.FileRef, dest string) {
+	if n := p.get(ref, dest); n != nil {
+		n.gone = true
+	}
+}
+
+// all returns the notes in the order of destinations, logs and files.
+func (p *parkedSet) all() iter.Seq2[parkedOf, parkedNote] {
+	return func(yield func(parkedOf, parkedNote) bool) {
+		for _, of := range slices.SortedFunc(maps.Keys(p.notes), func(a, b parkedOf) int {
+			return cmp.Or(cmp.Compare(a.destination, b.destination), cmp.Compare(a.log.String(), b.log.String()))
+		}) {
+			for _, n := range p.notes[of] {
+				if !n.gone && !yield(of, n) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // sweepParked deletes the parked jobs whose debts were closed in the meantime,
@@ -57,17 +125,16 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 		return nil
 	}
 	var errs []error
-	for _, key := range slices.Sorted(maps.Keys(p.notes)) {
-		ref, dest, ok := delivery.ParseParkedKey(key)
-		if p.notes[key].open || !ok || !walked[ref.Log()] {
+	for of, n := range p.all() {
+		if n.open || !walked[of.log] {
 			continue
 		}
-		_, err := a.deps.Staging.Head(ctx, delivery.ReceiptKey(ref, dest))
+		_, err := a.deps.Staging.Head(ctx, delivery.ReceiptKey(of.ref(n), of.destination))
 		if errors.Is(err, objstore.ErrNotFound) {
 			continue
 		}
 		if err == nil {
-			err = a.deps.Staging.Delete(ctx, key)
+			err = a.deps.Staging.Delete(ctx, delivery.ParkedKey(of.ref(n), of.destination))
 		}
 		if err != nil {
 			errs = append(errs, err)

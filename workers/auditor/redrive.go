@@ -26,44 +26,38 @@ import (
 type stays struct {
 	mu sync.Mutex // guards until
 	// until is, by destination, when the latest note was stored that was read
-	// and found to need a person; of a destination that may be sent to.
-	until map[string]time.Time
+	// and found to need a person; of a destination that may be sent to. Unix ms.
+	until map[string]int64
 }
 
 // sameTime is how far the store's clocks may be apart.
 const sameTime = time.Minute
 
-// unread returns the keys of parked jobs to look at: those of destinations that
-// may be sent to, and that were not looked at before. Latest is for looked, then.
-func (s *stays) unread(p *parkedSet, enabled func(destination string) bool) (keys []string, latest map[string]time.Time) {
+// unread returns the parked jobs to look at: those of destinations that may be
+// sent to, and that were not looked at before. Latest is for looked, then.
+func (s *stays) unread(p *parkedSet, enabled func(destination string) bool) (notes []debt, latest map[string]int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	latest = map[string]time.Time{}
-	for key, n := range p.notes {
-		_, dest, ok := delivery.ParseParkedKey(key)
+	latest = map[string]int64{}
+	for of, n := range p.all() {
+		dest := of.destination
 		switch {
-		case !ok:
 		case !enabled(dest):
 			delete(s.until, dest)
-		case !n.at.Before(s.until[dest].Add(-sameTime)):
-			keys = append(keys, key)
-			if n.at.After(latest[dest]) {
-				latest[dest] = n.at
-			}
+		case n.at >= s.until[dest]-sameTime.Milliseconds():
+			notes = append(notes, debt{of.ref(n), dest})
+			latest[dest] = max(latest[dest], n.at)
 		}
 	}
-	slices.Sort(keys)
-	return keys, latest
+	return notes, latest
 }
 
 // looked notes that all that was unread was looked at.
-func (s *stays) looked(latest map[string]time.Time) {
+func (s *stays) looked(latest map[string]int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for dest, at := range latest {
-		if at.After(s.until[dest]) {
-			s.until[dest] = at
-		}
+		s.until[dest] = max(s.until[dest], at)
 	}
 }
 
@@ -74,10 +68,10 @@ func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
 		return 0, nil
 	}
 	s := a.deps.Catalog.Snapshot()
-	keys, latest := a.stays.unread(p, func(dest string) bool { return stateOf(s, dest) == enabled })
+	unread, latest := a.stays.unread(p, func(dest string) bool { return stateOf(s, dest) == enabled })
 	var returned int64
 	var stay []error
-	for chunk := range slices.Chunk(keys, batchJobs) {
+	for chunk := range slices.Chunk(unread, batchJobs) {
 		parked, err := a.returning(ctx, chunk)
 		if err != nil {
 			return returned, errors.Join(append(stay, err)...)
@@ -98,13 +92,13 @@ func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
 }
 
 // returning reads parked jobs and returns those that the catalog alone held back.
-func (a *Auditor) returning(ctx context.Context, keys []string) ([]delivery.Parked, error) {
-	notes := make([]delivery.Parked, len(keys))
+func (a *Auditor) returning(ctx context.Context, unread []debt) ([]delivery.Parked, error) {
+	notes := make([]delivery.Parked, len(unread))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
-	for i, key := range keys {
+	for i, d := range unread {
 		group.Go(func() (err error) {
-			notes[i], err = job.Note(gctx, a.deps.Staging, key, time.Time{}) // one that makes no sense is for people
+			notes[i], err = job.Note(gctx, a.deps.Staging, delivery.ParkedKey(d.file, d.destination), time.Time{}) // one that makes no sense is for people
 			if errors.Is(err, objstore.ErrNotFound) {
 				return nil // somebody was faster
 			}
@@ -125,7 +119,7 @@ func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, parked []de
 		gone, err = job.Redrive(ctx, a.deps.Staging, a.deps.Jobs, parked)
 	}
 	for _, n := range gone {
-		delete(p.notes, delivery.ParkedKey(n.Job.File, n.Job.Destination))
+		p.remove(n.Job.File, n.Job.Destination)
 	}
 	if a.cfg.DryRun || len(gone) == 0 {
 		return len(gone), err

@@ -184,7 +184,7 @@ func TestRedriveHazards(t *testing.T) {
 		r.parkFor(e, 0, backOne, "put_denied")
 		r.parkFor(e, 1, backOne, "put_denied")
 		r.catalog(nil)
-		r.stays.until[backOne] = time.Now().Add(2 * sameTime)
+		r.stays.until[backOne] = time.Now().Add(2 * sameTime).UnixMilli()
 		n := r.reads()
 		r.audit()
 		require.Zero(t, *n)

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/catalog"
-	"github.com/sealift/sealift/pkg/ledger"
 )
 
 // Report is what an audit found. Its counts are of the entries that it looked
 // at: those written since the last audit and those that were not closed then,
-// or all of them if Config.Full.
+// or all of them if Config.Full. Where much is parked it does not look at every
+// entry of which nothing else is open; of the others what is parked is counted,
+// and what is delivered is not.
 type Report struct {
 	StartedAt   time.Time `json:"started_at"`
 	TookSeconds float64   `json:"took_seconds"`
@@ -53,8 +54,10 @@ type counts struct {
 	OldestUndeliveredSeconds float64 `json:"oldest_undelivered_seconds"`
 }
 
-func (c *counts) older(now time.Time, f *ledger.File) {
-	c.OldestUndeliveredSeconds = max(c.OldestUndeliveredSeconds, now.Sub(time.UnixMilli(f.Received)).Seconds())
+// older counts a file without a receipt whose first record was received then,
+// unix ms.
+func (c *counts) older(now time.Time, received int64) {
+	c.OldestUndeliveredSeconds = max(c.OldestUndeliveredSeconds, now.Sub(time.UnixMilli(received)).Seconds())
 }
 
 func (c *counts) add(o *counts) {

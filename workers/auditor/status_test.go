@@ -227,7 +227,8 @@ func TestStatusIsExact(t *testing.T) {
 	walked, spared := int64(0), int64(0)
 	for seed := range uint64(60) {
 		h := &history{rig: newRig(t, nil), Rand: rand.New(rand.NewPCG(seed, 1)), hints: map[string][]byte{}}
-		h.auditors = []*Auditor{h.Auditor, h.another(func(c *Config) { c.Force, c.Grace = true, 0 }), h.another(func(c *Config) { c.Full, c.Force = true, true })}
+		h.auditors = []*Auditor{h.Auditor, h.another(func(c *Config) { c.Force, c.Grace = true, 0 }), h.another(func(c *Config) { c.Full, c.Force = true, true }), h.another(nil)}
+		h.auditors[3].idleVisits = 1
 		for p := range 1 + h.IntN(3) {
 			l := log0
 			l.Partition = p

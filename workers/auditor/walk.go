@@ -29,16 +29,18 @@ type walk struct {
 	now    time.Time
 	hint   hint
 	head   *ledger.Entry
-	kept   map[int64]bool // entries that the hint left open, or this audit before it began anew
-	blind  bool           // Redis does not answer: it is not asked again
-	again  bool           // without Redis, what was open at the last audit is enqueued again
-	told   bool           // something was counted in the hint's accounts
-	whole  bool           // all that was to be visited was
-	ripe   []int64        // entries whose turn has passed and that have staged objects which may go now
-	share  time.Duration  // of the time for garbage; 0: no limit
-	spent  time.Duration  // of it
-	late   bool           // there is no time left to look for orphans
-	looked time.Duration  // for orphans
+	// reopened are the entries that the hint left open, or this audit before it
+	// began anew.
+	reopened map[int64]bool
+	blind    bool          // Redis does not answer: it is not asked again
+	again    bool          // without Redis, what was open at the last audit is enqueued again
+	told     bool          // something was counted in the hint's accounts
+	whole    bool          // all that was to be visited was
+	ripe     []int64       // entries whose turn has passed and that have staged objects which may go now
+	share    time.Duration // of the time for garbage; 0: no limit
+	spent    time.Duration // of it
+	late     bool          // there is no time left to look for orphans
+	looked   time.Duration // for orphans
 
 	mu      sync.Mutex // guards report and visited, of concurrent visits
 	report  chainReport
@@ -92,7 +94,7 @@ func (w *walk) run(ctx context.Context) error {
 		w.deps.Log.ErrorContext(ctx, "receipts that existed are missing: auditing everything again",
 			"topic", w.log.Topic, "partition", w.log.Partition, "err", err)
 		for _, seq := range w.hint.Open { // some were kept just now, and their turn is over
-			w.kept[seq] = true
+			w.reopened[seq] = true
 		}
 		done := w.report
 		w.report, w.hint = newChainReport(), w.hint.restart()
@@ -143,9 +145,9 @@ func (w *walk) begin(ctx context.Context, h hint) (hint, error) {
 			"topic", w.log.Topic, "partition", w.log.Partition, "entry", w.head.Seq, "audited", h.Through)
 		h = noHint()
 	}
-	w.kept = map[int64]bool{}
+	w.reopened = map[int64]bool{}
 	for _, seq := range h.Open {
-		w.kept[seq] = true
+		w.reopened[seq] = true
 	}
 	if w.cfg.Full {
 		h = h.restart()
@@ -160,11 +162,13 @@ func (w *walk) note(ctx context.Context, h hint) error {
 	return h.consistent().store(ctx, w.deps.Staging, w.log)
 }
 
-// visitAll visits what the hint left open and what came since, batch by batch.
+// visitAll visits what the hint left open, but for what it passes over, and what
+// came since, batch by batch.
 func (w *walk) visitAll(ctx context.Context) error {
 	stuck := false // an entry was too new: Through stays behind it
-	reopened, debts := w.hint.Open, w.hint.Accounts.debts()
-	w.hint.Open = nil
+	debts := w.hint.Accounts.debts()
+	reopened, left := w.passOver(w.hint.Open)
+	w.hint.Open = left
 	for next := w.hint.Through + 1; len(reopened) > 0 || next <= w.head.Seq; {
 		var batch []int64
 		for len(batch) < batchEntries && len(reopened) > 0 {
@@ -204,6 +208,7 @@ func (w *walk) visitAll(ctx context.Context) error {
 			}
 		}
 	}
+	slices.Sort(w.hint.Open) // those that were passed over are in front
 	return nil
 }
 
@@ -254,7 +259,7 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 	}
 	for seq, v := range w.visited {
 		if v.state == closed { // should the audit begin anew, it is not collected a second time
-			delete(w.kept, seq)
+			delete(w.reopened, seq)
 		}
 	}
 	return w.enqueue(ctx, missing)
@@ -289,7 +294,7 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 	v.pairs = receipts.pairs(e)
 	missing, err := w.judge(ctx, e, receipts)
 	left := false
-	if e.Seq <= w.hint.Collected && w.kept[e.Seq] { // otherwise all of it is gone, or its turn is still to come
+	if e.Seq <= w.hint.Collected && w.reopened[e.Seq] { // otherwise all of it is gone, or its turn is still to come
 		var ripe []stagedObject
 		ripe, left = w.ripeOf(e.Seq, receipts.objects(e))
 		v.ripe = len(ripe) > 0
@@ -335,23 +340,22 @@ func (w *walk) judge(ctx context.Context, e *ledger.Entry, receipts receiptSet) 
 				w.count(dest, func(d *counts) { d.Owed++; d.Delivered++ })
 				continue
 			}
-			key := delivery.ParkedKey(ref, dest)
-			if w.parked.missing(key) {
+			if w.parked.markOpen(ref, dest) {
 				m.others++
-				w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.older(w.now, f) })
+				w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.older(w.now, f.Received) })
 				continue
 			}
-			queued, err := w.waits(ctx, ref, dest, w.kept[e.Seq])
+			queued, err := w.waits(ctx, ref, dest, w.reopened[e.Seq])
 			if err != nil {
 				return m, err
 			}
 			if queued {
 				m.others++
-				w.count(dest, func(d *counts) { d.Owed++; d.Queued++; d.older(w.now, f) })
+				w.count(dest, func(d *counts) { d.Owed++; d.Queued++; d.older(w.now, f.Received) })
 				continue
 			}
 			m.debts = append(m.debts, debt{ref, dest})
-			w.count(dest, func(d *counts) { d.Owed++; d.Missing++; d.older(w.now, f) })
+			w.count(dest, func(d *counts) { d.Owed++; d.Missing++; d.older(w.now, f.Received) })
 		}
 	}
 	w.mu.Lock()

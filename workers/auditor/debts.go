@@ -1,0 +1,54 @@
+package auditor
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+// Debts are the files of a chain that were not delivered when it was last
+// audited. They tell how large such a file is without its entry being read,
+// which names hundreds of others.
+type Debts struct {
+	accounts accounts
+}
+
+// ReadDebts reads them with three requests. They are empty if no audit noted any
+// of this chain.
+func ReadDebts(ctx context.Context, staging objstore.Store, l ledger.Log) (Debts, error) {
+	h, err := loadHint(ctx, staging, l)
+	if err != nil {
+		return Debts{}, err
+	}
+	chain := ledger.NewChain(staging, l)
+	head, err := chain.HeadSeq(ctx) // after the hint, which is not ahead of it
+	if errors.Is(err, ledger.ErrEmpty) {
+		return Debts{}, nil
+	}
+	if err != nil {
+		return Debts{}, err
+	}
+	is, err := h.of(ctx, chain, head)
+	if err != nil || !is {
+		return Debts{}, err
+	}
+	return Debts{h.Accounts}, nil
+}
+
+// Size returns what a file of the chain holds that is owed to a destination; ok is
+// false if it is not among the debts.
+func (d Debts) Size(ref delivery.FileRef, destination string) (size Sum, ok bool) {
+	a := d.accounts[destination]
+	if a == nil {
+		return Sum{}, false
+	}
+	i, ok := slices.BinarySearchFunc(a.Debts, owed{ref.Seq, int64(ref.Index)}, compareOwed)
+	if !ok {
+		return Sum{}, false
+	}
+	return a.Debts[i].sum(), true
+}

@@ -1,0 +1,57 @@
+package auditor
+
+import "slices"
+
+// leastIdle is how many of a chain's idle entries an audit visits at least.
+const leastIdle = 32
+
+// passOver splits the entries that the hint left open into those to visit and
+// those to leave alone this time, and counts what is parked of the latter.
+//
+// An entry is idle if every debt that is open is parked. Where a destination is
+// down for weeks most entries are, and reading all of them and their receipts
+// again would take longer than the time between two audits. Of an idle entry
+// there is little to find out: whoever redrives a file deletes its note, and then
+// the entry is visited. The rest may wait for a day, within which each is visited:
+// a receipt that came late, and staged files that are old enough by now.
+func (w *walk) passOver(opened []int64) (visit, leave []int64) {
+	idle := w.idle(opened)
+	some := max(w.idleVisits, int(float64(len(idle))*w.cfg.Every.Hours()/24)+1)
+	if len(idle) <= some {
+		return opened, nil
+	}
+	next, _ := slices.BinarySearch(idle, w.hint.Next)
+	leave = slices.Concat(idle, idle)[next+some : next+len(idle)]
+	w.hint.Next = leave[0]
+	slices.Sort(leave)
+	for _, seq := range opened {
+		if _, left := slices.BinarySearch(leave, seq); !left {
+			visit = append(visit, seq)
+		}
+	}
+	for dest, a := range w.hint.Accounts {
+		for _, o := range a.Debts {
+			if _, left := slices.BinarySearch(leave, o.seq()); left {
+				w.parked.markOpen(o.ref(w.log), dest)
+				w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.older(w.now, o.received()) })
+			}
+		}
+	}
+	return visit, leave
+}
+
+// idle returns those of the entries that have open debts, all of them parked.
+func (w *walk) idle(opened []int64) (idle []int64) {
+	active := map[int64]bool{} // entries with open debts: whether one is not parked
+	for dest, a := range w.hint.Accounts {
+		for _, o := range a.Debts {
+			active[o.seq()] = active[o.seq()] || !w.parked.has(o.ref(w.log), dest)
+		}
+	}
+	for _, seq := range opened {
+		if isActive, owes := active[seq]; owes && !isActive {
+			idle = append(idle, seq)
+		}
+	}
+	return idle
+}
