@@ -5,14 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"sync"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/workers/auditor"
 	"github.com/sealift/sealift/workers/copier"
 )
 
@@ -62,39 +68,101 @@ type parkedSize struct {
 	Bytes   int64 `json:"bytes"` // compressed
 }
 
+// parkedFile is a parked file and the cause that it counts for.
+type parkedFile struct {
+	of    *parkedSize
+	seq   int64
+	index int
+}
+
 // listParked sums up what is parked. With an error it is what could be read.
 func listParked(ctx context.Context, s *services, destination string) ([]parkedSize, error) {
 	var (
 		causes = parkedTable{}
-		sizes  = map[[2]string]parkedSize{}
-		chains = ledger.NewCache(s.staging, 0, nil) // the last entry alone: they come in order
-		failed error
+		sizes  = map[[2]string]*parkedSize{}
+		files  = map[ledger.Log][]parkedFile{}
 	)
 	r := copier.Redrive{Staging: s.staging, Destination: destination, DryRun: true, Each: func(p delivery.Parked) {
 		causes.add(p)
-		ref := p.Job.File
-		entry, err := chains.Entry(ctx, ref.Log(), ref.Seq)
-		if err != nil {
-			failed = err
-			return
-		}
-		if ref.Index >= len(entry.Files) {
-			failed = fmt.Errorf("parked job of file %s: the ledger has no such file; `sealift verify` says more", ref)
-			return
-		}
 		key := [2]string{p.Job.Destination, p.Cause}
-		sum := sizes[key]
-		sum.Records, sum.Bytes = sum.Records+entry.Files[ref.Index].Records, sum.Bytes+entry.Files[ref.Index].GzipBytes
-		sizes[key] = sum
+		if sizes[key] == nil {
+			sizes[key] = &parkedSize{parkedRow: parkedRow{Destination: p.Job.Destination}}
+		}
+		l := p.Job.File.Log()
+		files[l] = append(files[l], parkedFile{sizes[key], p.Job.File.Seq, p.Job.File.Index})
 	}}
 	_, err := r.Run(ctx)
+	failed := sumParked(ctx, s.staging, files)
 	out := []parkedSize{} // [], not null
 	for _, row := range causes.rows() {
-		sum := sizes[[2]string{row.Destination, row.Cause}]
+		sum := *sizes[[2]string{row.Destination, row.Cause}]
 		sum.parkedRow = row
 		out = append(out, sum)
 	}
 	return out, errors.Join(err, failed)
+}
+
+// sumParked adds what the files hold to their causes. The last audit noted it of
+// nearly all of them. Only for the others are ledger entries read, each once: an
+// entry names hundreds of files, and a hundred thousand entries may have one that
+// is parked.
+func sumParked(ctx context.Context, staging objstore.Store, files map[ledger.Log][]parkedFile) error {
+	var mu sync.Mutex // guards the causes and unknown
+	unknown := map[entryOf][]parkedFile{}
+	logs := slices.Collect(maps.Keys(files))
+	job.SomeAtOnce(len(logs), job.AtOnce, func(i int) error {
+		l := logs[i]
+		debts, _ := auditor.ReadDebts(ctx, staging, l) // without them the entries are read
+		mu.Lock()
+		defer mu.Unlock()
+		for _, f := range files[l] {
+			if size, ok := debts.Size(f.ref(l), f.of.Destination); ok {
+				f.of.add(size.Records, size.Bytes)
+			} else {
+				at := entryOf{l, f.seq}
+				unknown[at] = append(unknown[at], f)
+			}
+		}
+		return nil
+	})
+	entries := slices.Collect(maps.Keys(unknown))
+	errs := job.SomeAtOnce(len(entries), job.AtOnce, func(i int) error {
+		at := entries[i]
+		entry, err := ledger.NewChain(staging, at.log).Entry(ctx, at.seq)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, f := range unknown[at] {
+			if f.index >= len(entry.Files) {
+				err = fmt.Errorf("parked job of file %s: the ledger has no such file; `sealift verify` says more", f.ref(at.log))
+				continue
+			}
+			f.of.add(entry.Files[f.index].Records, entry.Files[f.index].GzipBytes)
+		}
+		return err
+	})
+	for _, err := range errs {
+		if err != nil {
+			return err // one is enough: where staging is away all fail
+		}
+	}
+	return nil
+}
+
+// entryOf is an entry of a chain.
+type entryOf struct {
+	log ledger.Log
+	seq int64
+}
+
+func (f parkedFile) ref(l ledger.Log) delivery.FileRef {
+	return delivery.FileRef{Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, Seq: f.seq, Index: f.index}
+}
+
+func (p *parkedSize) add(records, bytes int64) {
+	p.Records, p.Bytes = p.Records+records, p.Bytes+bytes
 }
 
 // nothingParked is not all: who mended a destination looks here for what failed.
