@@ -116,6 +116,8 @@ type Appender struct {
 	metrics  *metrics
 	stopping atomic.Bool
 
+	fetchFails stream.Sparse
+
 	left map[ledger.Log]*leftover // of partitions that are not ours; only watchLeft's goroutine uses it
 
 	assigning sync.Mutex // held while partitions start and stop; guards assigned

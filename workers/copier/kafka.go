@@ -66,7 +66,8 @@ type jobs struct {
 	producers []Producer  // of the retry tiers
 	gen       *generation // the last one
 	assigned  func()      // called before partitions are read that may have been others'
-	warned    time.Time   // when it was last said that commits fail; zero: the last one did not
+	readFails stream.Sparse
+	warned    time.Time // when it was last said that commits fail; zero: the last one did not
 }
 
 // generation is one division of the partitions, with what was read in it.

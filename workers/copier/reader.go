@@ -44,7 +44,7 @@ func (r *reader) run(ctx context.Context, next int64) {
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				log.WarnContext(ctx, "reading jobs", "err", err)
+				r.jobs.readFails.Warn(ctx, log, "cannot read jobs, retrying", "err", err)
 			}
 			sleep(ctx, wait)
 			wait = min(2*wait, 10*time.Second)
