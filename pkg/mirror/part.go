@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/sealift/sealift/pkg/flock"
@@ -70,26 +71,30 @@ func partOf(path string) string {
 	return filepath.Join(dir, "."+name+".part")
 }
 
-// openPart opens what there is, or makes it. It returns errBusy if another has it.
+// openPart opens what there is, or makes it. It returns errBusy if another has it, or
+// had it just now. A link is not followed: whoever may write into the folder would
+// choose a file elsewhere that is overwritten.
 func openPart(path string) (*part, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, onDisk(err)
 	}
-	for {
-		f, err := os.OpenFile(partOf(path), os.O_CREATE|os.O_RDWR, 0o644)
-		if err != nil {
-			return nil, onDisk(err)
-		}
-		p := &part{f, path}
-		held, err := p.lock()
-		if held && err == nil {
-			return p, nil
-		}
-		_ = f.Close()
-		if err != nil {
-			return nil, err
-		}
+	f, err := os.OpenFile(partOf(path), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o644)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) { // which BSD says
+		return nil, fmt.Errorf("%s is a symbolic link: remove it", partOf(path))
 	}
+	if err != nil {
+		return nil, onDisk(err)
+	}
+	p := &part{f, path}
+	held, err := p.lock()
+	if held && err == nil {
+		return p, nil
+	}
+	if err == nil {
+		err = errBusy
+	}
+	_ = f.Close()
+	return nil, err
 }
 
 // lock is false if the file got its name, or went, between open and lock.

@@ -169,3 +169,42 @@ func TestPartsAreLocked(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "x", string(b))
 }
+
+// Somebody else who may write into the folder has no file of ours overwritten, nor
+// keeps the others from being downloaded.
+func TestAPartThatIsALinkIsNotFollowed(t *testing.T) {
+	for name, target := range map[string]string{"to_a_file": "precious", "to_nowhere": "new", "to_itself": ""} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const uri = "s3://acme-logs/segment-logs/web"
+				m, p, dir, elsewhere := bucket(t), place(t, uri), t.TempDir(), t.TempDir()
+				precious := filepath.Join(elsewhere, "precious")
+				require.NoError(t, os.WriteFile(precious, []byte("ours"), 0o600))
+				for f, err := range List(t.Context(), m, p, Filter{}) {
+					require.NoError(t, err)
+					link := partOf(SyncOptions{Dir: dir}.path(p, f))
+					require.NoError(t, os.MkdirAll(filepath.Dir(link), 0o700))
+					to := link
+					if target != "" {
+						to = filepath.Join(elsewhere, target)
+					}
+					require.NoError(t, os.Symlink(to, link))
+					break
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				got, err := Sync(ctx, m, p, List(ctx, m, p, Filter{}), SyncOptions{Dir: dir})
+				require.NoError(t, err)
+				require.EqualValues(t, 3, got.Downloaded)
+				require.EqualValues(t, 1, got.Failed)
+				require.ErrorContains(t, got.Problems[0], "is a symbolic link: remove it")
+				b, err := os.ReadFile(precious)
+				require.NoError(t, err)
+				require.Equal(t, "ours", string(b))
+				there, err := os.ReadDir(elsewhere)
+				require.NoError(t, err)
+				require.Len(t, there, 1, "nothing is made there")
+			})
+		})
+	}
+}
