@@ -111,6 +111,13 @@ func (b *buckets) failed(one *bucket, where string, err error) {
 	}
 }
 
+// answered notes that an object could be read, all of it that was to be.
+func (b *bucket) answered() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failures = 0
+}
+
 // object holds the object in the bucket against the file and its receipt.
 //
 // Invariant: I8, I9.
@@ -130,13 +137,9 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 	}
 	where := fmt.Sprintf("s3://%s/%s", one.Name, r.Key)
 	info, err := one.Store.Head(ctx, r.Key)
-	if err == nil || errors.Is(err, objstore.ErrNotFound) {
-		one.mu.Lock()
-		one.failures = 0
-		one.mu.Unlock()
-	}
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
+		one.answered()
 		b.v.report.problem(ObjectMissing, where, "delivered at %s as %s says, and not there", stamp(r.At), place(o.ref))
 		return nil
 	case ctx.Err() != nil:
@@ -175,11 +178,12 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		if wrong, err = o.content(ctx, one.Store, put); ctx.Err() != nil {
 			return ctx.Err()
 		} else if err != nil {
-			b.v.report.unread(fmt.Sprintf("%s: %v", where, err))
+			b.failed(one, where, err)
 			unseen()
 			return nil
 		}
 	}
+	one.answered()
 	if wrong != "" {
 		b.v.report.problem(ObjectChanged, where, "%s (%s)", wrong, place(o.ref))
 	}
@@ -232,12 +236,21 @@ func (o *file) forgotten(info objstore.Info, r delivery.Receipt) (delivery.Recei
 	return r, o.changed(info, r) == ""
 }
 
+// A body may take two minutes, and as long as this rate makes it: its server is a
+// customer's, who could keep Verify for ever, byte by byte.
+const slowestBody = 32 << 10 // 32 KiB a second
+
+// errSlow is why a body was given up.
+var errSlow = fmt.Errorf("it comes at less than %d KiB a second", slowestBody>>10)
+
 // content reads an object of a bucket, and says what is wrong, or nothing.
 func (o *file) content(ctx context.Context, store objstore.Store, r delivery.Receipt) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute+time.Duration(r.Bytes)*time.Second/slowestBody, errSlow)
+	defer cancel()
 	f := *o.f
 	f.GzipBytes, f.SHA256 = r.Bytes, r.SHA256
 	wrong, err := readObject(ctx, func() (io.ReadCloser, error) {
-		body, _, err := store.Get(ctx, r.Key)
+		body, _, err := objstore.GetSteadily(ctx, store, r.Key)
 		return body, err
 	}, &f)
 	switch {

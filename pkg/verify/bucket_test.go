@@ -1,7 +1,12 @@
 package verify
 
 import (
+	"context"
+	"io"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -61,6 +66,67 @@ func TestABucketThatFailsForLongIsLeft(t *testing.T) {
 			require.Equal(t, c.asked, asked)
 			require.Equal(t, c.state, v.report.dests["ws/one"].Bucket)
 			require.NotEmpty(t, v.report.Unread)
+		})
+	}
+}
+
+// slowBody is a bucket whose bodies are silent, or come byte by byte.
+type slowBody struct {
+	objstore.Store
+	pause time.Duration // before each byte
+}
+
+func (s slowBody) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	_, info, err := s.Store.Get(ctx, key)
+	return io.NopCloser(slowReader{ctx, s.pause}), info, err
+}
+
+type slowReader struct {
+	ctx   context.Context
+	pause time.Duration
+}
+
+func (s slowReader) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(s.pause):
+		p[0] = 'x'
+		return 1, nil
+	case <-s.ctx.Done():
+		return 0, context.Cause(s.ctx)
+	}
+}
+
+// A customer's server that answers HEAD, and bodies that never end, does not keep
+// Verify for ever: not of one object, and not of each of a million.
+func TestABucketWhoseBodiesDoNotCome(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		pause time.Duration
+		says  string
+	}{
+		"silent":       {24 * time.Hour, "fell silent"},
+		"byte_by_byte": {20 * time.Second, "it comes at less than 32 KiB a second"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := objstore.NewMemory("b")
+				f := sealed("a", 0, 4, 5)
+				f.GzipBytes = 1000
+				meta := delivery.ObjectMetadata(testLog, &f)
+				meta["sha256"] = f.SHA256
+				_, err := store.Put(t.Context(), "k", strings.NewReader(strings.Repeat("x", 1000)), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
+				require.NoError(t, err)
+				v := newVerifier(Config{Deep: true}, Deps{Staging: objstore.NewMemory("staging")})
+				v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/one": {id: "ws/one", present: map[folder]int64{}, Bucket: Bucket{Store: objstore.Patient(slowBody{store, c.pause}), Name: "b"}}}}
+				v.buckets.open["ws/one"].once.Do(func() {})
+				o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
+				began := time.Now()
+				for range 3 * mostFailures {
+					require.NoError(t, v.buckets.object(t.Context(), o, "ws/one", delivery.Receipt{Bucket: "b", Key: "k", Bytes: 1000, SHA256: f.SHA256}))
+				}
+				require.Less(t, time.Since(began), mostFailures*3*time.Minute)
+				require.Equal(t, bucketUnread, v.report.dests["ws/one"].Bucket)
+				require.Contains(t, v.report.Unread[0], c.says)
+			})
 		})
 	}
 }

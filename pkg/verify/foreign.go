@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -13,8 +14,17 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// maxSuspects bounds how many objects are held against the ledger by name.
-const maxSuspects = 1_000_000
+const (
+	// maxSuspects bounds how many objects are held against the ledger by name, and
+	// how many more than those of receipts a bucket may list: its server is a
+	// customer's, who may list for ever.
+	maxSuspects = 1_000_000
+	// maxKey is of S3; all suspects' keys are kept.
+	maxKey = 1024 // bytes
+	// manyOthers in a row, of sources that are not ours, are not listed to the end: the
+	// bucket may hold years of some other system's.
+	manyOthers = 1000
+)
 
 // suspects are objects whose names say that they belong to one log, but which
 // may be in no ledger: they lie in folders that hold more or fewer objects than
@@ -95,7 +105,7 @@ func (v *verifier) suspect(found map[ledger.Log]suspects, ids map[string]ledger.
 
 // listBucket lists what lies below segment-logs/ of our sources, whoever they
 // are owed to, and tells of the folders whose number of objects is not the
-// expected one.
+// expected one. It gives up a bucket that lists far more than expected.
 func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder]int64, odd func([]objstore.Info)) error {
 	var (
 		at    folder
@@ -111,23 +121,41 @@ func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder
 	if v.cfg.Source != "" {
 		prefix += v.cfg.Source + "/"
 	}
-	for info, err := range objstore.All(ctx, b.Store, prefix) {
-		if err != nil {
-			return err
+	left := int64(maxSuspects)
+	for _, n := range present {
+		left += n
+	}
+	others := 0 // in a row
+	for after, more := "", true; more; {
+		more = false
+		for info, err := range objstore.AllAfter(ctx, b.Store, prefix, after) {
+			switch left--; {
+			case err != nil:
+				return err
+			case left < 0:
+				return fmt.Errorf("it lists more than %d objects beside those that were delivered", maxSuspects)
+			case len(info.Key) > maxKey:
+				return fmt.Errorf("it lists a key of %d bytes", len(info.Key))
+			}
+			f, ours := folderOf(strings.TrimPrefix(info.Key, b.root()))
+			if !ours || v.sources[f.source] == nil { // of others, who may write there
+				if others++; ours && others >= manyOthers {
+					others, more, after = 0, true, b.root()+f.source+"0" // which follows the slash
+					break
+				}
+				continue
+			}
+			others = 0
+			v.report.destination(b.id, func(d *Destination) { d.Listed++ })
+			if info.LastModified.After(v.now) {
+				continue
+			}
+			if f != at {
+				end()
+				at = f
+			}
+			infos = append(infos, objstore.Info{Key: info.Key, LastModified: info.LastModified})
 		}
-		f, ours := folderOf(strings.TrimPrefix(info.Key, b.root()))
-		if !ours || v.sources[f.source] == nil {
-			continue // of others, who may write there
-		}
-		v.report.destination(b.id, func(d *Destination) { d.Listed++ })
-		if info.LastModified.After(v.now) {
-			continue
-		}
-		if f != at {
-			end()
-			at = f
-		}
-		infos = append(infos, info)
 	}
 	end()
 	return nil

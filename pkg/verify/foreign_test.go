@@ -123,6 +123,82 @@ func TestSuspectsAreLookedForSinceTheirDay(t *testing.T) {
 	})
 }
 
+// lister is a bucket that also lists what page returns for the keys after one.
+type lister struct {
+	*objstore.Memory
+	page func(after string) []objstore.Info
+}
+
+func (l lister) List(_ context.Context, _, after string, limit int) ([]objstore.Info, error) {
+	infos := l.page(after)
+	return infos[:min(len(infos), limit)], nil
+}
+
+// A customer's server may list whatever it likes, for ever. That neither fills the
+// memory, nor keeps Verify from its end, nor passes for nothing.
+func TestABucketThatListsForEver(t *testing.T) {
+	for hazard, c := range map[string]struct {
+		key  func(n int) string
+		put  time.Duration // after now
+		want string
+	}{
+		"in_one_folder":     {func(n int) string { return fmt.Sprintf("segment-logs/s0/1795824000000/%012d.gz", n) }, 0, "it lists more than 1000000 objects"},
+		"put_in_the_future": {func(n int) string { return fmt.Sprintf("segment-logs/s0/1795824000000/%012d.gz", n) }, 24 * time.Hour, "it lists more than 1000000 objects"},
+		"sources_of_others": {func(n int) string { return fmt.Sprintf("segment-logs/t%012d/1795824000000/a.gz", n) }, 0, "it lists more than 1000000 objects"},
+		"no_sources":        {func(n int) string { return fmt.Sprintf("segment-logs/%012d", n) }, 0, "it lists more than 1000000 objects"},
+		"as_long_as_can_be": {func(n int) string { return fmt.Sprintf("segment-logs/s0/%012d/%s", n, strings.Repeat("x", 1<<20)) }, 0, "it lists a key of 1048"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			f := newFleet(t, 1)
+			f.seal(time.Now(), true)
+			n := 0
+			store := lister{f.buckets["ws/d0000"], func(string) []objstore.Info {
+				require.Less(t, n, 2*maxSuspects, "it goes on and on")
+				page := make([]objstore.Info, 1000)
+				for i := range page {
+					n++
+					page[i] = objstore.Info{Key: c.key(n), LastModified: time.Now().Add(c.put)}
+					if len(page[i].Key) > 1<<20 {
+						return page[:i+1]
+					}
+				}
+				return page
+			}}
+			r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: f.staging, Bucket: func(context.Context, string) (Bucket, error) {
+				return Bucket{Store: store, Name: "b"}, nil
+			}})
+			require.NoError(t, err)
+			require.Contains(t, strings.Join(r.Unread, "\n"), c.want)
+		})
+	}
+}
+
+// A bucket may hold years of another system's files below segment-logs/, of sources
+// that are not ours.
+func TestFilesOfOthersAreNotListedToTheEnd(t *testing.T) {
+	f := newFleet(t, 1)
+	f.seal(time.Now(), true)
+	ours := delivery.ObjectKey("", testLog, &f.head.Files[0])
+	pages := 0
+	store := lister{f.buckets["ws/d0000"], func(after string) []objstore.Info {
+		if pages++; after < "segment-logs/legacy0" {
+			page := make([]objstore.Info, 1000)
+			for i := range page {
+				page[i] = objstore.Info{Key: fmt.Sprintf("segment-logs/legacy/1795824000000/%05d%07d.gz", pages, i)}
+			}
+			return page
+		}
+		return []objstore.Info{{Key: ours}, {Key: strings.Replace(ours, ".gz", "x.gz", 1)}}
+	}}
+	r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: f.staging, Bucket: func(context.Context, string) (Bucket, error) {
+		return Bucket{Store: store, Name: "b"}, nil
+	}})
+	require.NoError(t, err)
+	require.Empty(t, r.Unread)
+	require.Equal(t, map[Kind]int64{ObjectForeign: 1}, r.ByKind, "what comes after them is looked at")
+	require.LessOrEqual(t, pages, 4)
+}
+
 // BenchmarkSuspects measures suspects in every destination's bucket: the cost of
 // one file must not grow with the number of destinations.
 func BenchmarkSuspects(b *testing.B) {
