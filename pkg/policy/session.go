@@ -27,18 +27,34 @@ import (
 // It is not of one source: that has a file an hour, which is as long as
 // credentials live, so each file would take a request to STS of its own.
 func Session(t catalog.Target) (string, error) {
-	if strings.ContainsAny(t.BucketName+t.Prefix, "*?$") {
-		return "", fmt.Errorf("session policy for bucket %q, prefix %q: *, ? and $ are patterns to IAM", t.BucketName, t.Prefix)
-	}
 	put := iam.Statement{Effect: iam.Allow, Action: puts(t.ACL != ""), Resource: iam.Strings{ObjectARN(t, "*")}}
-	p := iam.Policy{Version: iam.Version, Statement: []iam.Statement{put}}
+	statements := []iam.Statement{put}
 	if !t.SSE {
 		// The bucket's default encryption may be SSE-KMS, and then the role
 		// uses the key. Which key, and what of it, is the role's and the key's
 		// policy's choice.
-		p.Statement = append(p.Statement, iam.Statement{Effect: iam.Allow, Action: encrypts(), Resource: iam.Strings{"*"}})
+		statements = append(statements, iam.Statement{Effect: iam.Allow, Action: encrypts(), Resource: iam.Strings{"*"}})
 	}
-	b, err := json.Marshal(p)
+	return session(t, statements)
+}
+
+// ReadSession returns the session policy that narrows the credentials of t's role to
+// looking at what was delivered: a role may allow more than we ask for. Its error is
+// that of Session.
+func ReadSession(t catalog.Target) (string, error) {
+	return session(t, []iam.Statement{
+		// Not of the prefix alone: S3 would say of an object that is not there that it is denied.
+		{Effect: iam.Allow, Action: iam.Strings{"s3:ListBucket"}, Resource: iam.Strings{"arn:" + Partition(t) + ":s3:::" + t.BucketName}},
+		{Effect: iam.Allow, Action: iam.Strings{"s3:GetObject"}, Resource: iam.Strings{ObjectARN(t, "*")}},
+		{Effect: iam.Allow, Action: iam.Strings{"kms:Decrypt"}, Resource: iam.Strings{"*"}},
+	})
+}
+
+func session(t catalog.Target, statements []iam.Statement) (string, error) {
+	if strings.ContainsAny(t.BucketName+t.Prefix, "*?$") {
+		return "", fmt.Errorf("session policy for bucket %q, prefix %q: *, ? and $ are patterns to IAM", t.BucketName, t.Prefix)
+	}
+	b, err := json.Marshal(iam.Policy{Version: iam.Version, Statement: statements})
 	return string(b), err
 }
 

@@ -56,11 +56,21 @@ func TestSession(t *testing.T) {
 			require.Equal(t, iam.Strings{"kms:GenerateDataKey"}, p.Statement[1].Action)
 		}
 		require.Less(t, len(text), 2048)
+
+		text, err = ReadSession(target)
+		require.NoError(t, err)
+		p, err = iam.Parse(iam.Session, []byte(text))
+		require.NoError(t, err)
+		require.Equal(t, iam.Strings{c.resource}, p.Statement[1].Resource)
+		require.NotContains(t, text, "Put")
+		require.Less(t, len(text), 2048)
 	}
 	for _, bad := range []string{"p*", "a?", "${aws:userid}"} {
 		_, err := Session(catalog.Target{BucketName: "b", Prefix: bad})
 		require.Error(t, err, bad)
 		_, err = Session(catalog.Target{BucketName: bad})
+		require.Error(t, err, bad)
+		_, err = ReadSession(catalog.Target{BucketName: bad})
 		require.Error(t, err, bad)
 	}
 }

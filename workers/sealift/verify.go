@@ -18,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/policy"
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/verify"
 )
@@ -153,9 +154,7 @@ func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, er
 	out := verify.Bucket{Server: t.Endpoint, Name: t.BucketName, Prefix: t.Prefix}
 	var errs []error
 	if t.RoleARN != "" {
-		request := assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace, FIPS: t.FIPS}
-		creds := func(ctx context.Context) (objstore.Credentials, error) { return b.roles.Credentials(ctx, request) }
-		_, err := creds(ctx)
+		creds, err := b.reader(ctx, t)
 		if err == nil {
 			if out.Store, err = b.lists(ctx, t, creds); err == nil {
 				return out, nil
@@ -174,6 +173,21 @@ func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, er
 		}
 	}
 	return out, errors.Join(errs...)
+}
+
+// reader is t's role, which may do no more than read what was delivered to t: it may
+// be another customer's role that t names.
+func (b *bucketReader) reader(ctx context.Context, t catalog.Target) (func(context.Context) (objstore.Credentials, error), error) {
+	session, err := policy.ReadSession(t)
+	if err != nil {
+		return nil, err
+	}
+	request := assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace, SessionPolicy: session, FIPS: t.FIPS}
+	creds := func(ctx context.Context) (objstore.Credentials, error) { return b.roles.Credentials(ctx, request) }
+	if _, err := creds(ctx); err != nil {
+		return nil, err
+	}
+	return creds, b.roles.VerifyTrust(ctx, request)
 }
 
 // lists opens the bucket if what verify looks at can be listed, in whatever

@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +95,7 @@ func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
 		policies         []string
 		operator, role   string // what is answered to each, of the bucket
 		sts              string
+		open             bool // the role, to whoever names it
 		env              []string
 		code             int
 		says, doesNotSay []string
@@ -101,6 +105,7 @@ func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
 		"role_that_may_only_put":           {operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
 		"role_that_may_get_and_not_list":   {policies: []string{get}, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
 		"role_that_may_list_and_not_get":   {policies: []string{list}, operator: denied, code: exitFailure, says: []string{"not verified: s3://acme-logs/raw/segment-logs/web/"}, doesNotSay: []string{"no problems"}},
+		"role_for_whoever_names_it":        {policies: []string{list, get}, open: true, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "without its external id"}},
 		"no_role_to_assume":                {sts: denied, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
 		"no_answer_of_sts":                 {sts: away, operator: denied, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
 		"no_answer_of_the_bucket":          {role: away, operator: away, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
@@ -111,6 +116,9 @@ func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
 			role := s3server.PutOnly(verifiedRole, s.s3.Operator(), "ws_AAAAAAAAAAAAAAAA", "acme-logs")
 			if len(c.policies) > 0 {
 				role.Policies = append(role.Policies, readersPolicy(t, iam.Identity, c.policies...))
+			}
+			if c.open {
+				role.Trust.Statement[0].Condition = nil
 			}
 			role.Fault = faults[c.sts]
 			require.NoError(t, s.s3.PutRole(role))
@@ -133,5 +141,37 @@ func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
 				require.NotContains(t, out.String(), not)
 			}
 		})
+	}
+}
+
+// A role may allow us, or another customer who names it, more than to read what was
+// delivered.
+func TestVerifyReadsAsNoMoreThanAReader(t *testing.T) {
+	var asked url.Values
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			_ = r.ParseForm()
+			asked = r.PostForm
+		}
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>")
+	}))
+	defer web.Close()
+	cfg := config.Default()
+	cfg.Destinations.Endpoint = web.URL
+	s, err := open(cfg, identity{credentials: testCredentials}, false, slog.New(slog.DiscardHandler), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.close()) }()
+	snapshot, err := catalog.NewSnapshot([]catalog.Workspace{{ID: "ws_AAAAAAAAAAAAAAAA", Sources: []catalog.Source{{ID: "web"}},
+		Destinations: []catalog.Destination{{Name: "one", Sources: []string{"web"}, Bucket: "acme-logs/raw", RoleARN: verifiedRole}}}})
+	require.NoError(t, err)
+	s.catalog.Set(snapshot)
+	_, err = (&bucketReader{s, s.catalog}).open(t.Context(), verifiedDest)
+	require.ErrorIs(t, err, objstore.ErrDenied)
+	require.Equal(t, verifiedRole, asked.Get("RoleArn"))
+	p, err := iam.Parse(iam.Session, []byte(asked.Get("Policy")))
+	require.NoError(t, err)
+	for _, statement := range p.Statement {
+		require.Subset(t, []string{"s3:ListBucket", "s3:GetObject", "kms:Decrypt"}, statement.Action)
 	}
 }
