@@ -12,6 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -64,6 +65,11 @@ func (q *enqueuer) all(ctx context.Context) error {
 	}
 	if err := q.fewer(ctx); err != nil {
 		return err
+	}
+	if there, err := objstore.Exists(ctx, q.Staging, delivery.OrderKey(q.order.ID)); err != nil {
+		return fmt.Errorf("look for replay order %q: %w", q.order.ID, err)
+	} else if !there { // copiers drop its jobs
+		return ErrForgotten
 	}
 	plan := delivery.Plan{Files: q.tally.Files, Records: q.tally.Records, Bytes: q.tally.Bytes, Copies: q.tally.Copies + q.beyond, At: time.Now().UnixMilli()}
 	if err := put(ctx, q.Staging, delivery.PlanKey(q.order.ID), plan.Encode(), false); err != nil {

@@ -18,6 +18,10 @@ import (
 // of which some are neither made nor given up. The others were enqueued.
 var ErrFewer = errors.New("the catalog does not allow all copies any more")
 
+// ErrForgotten says that the order is not there any more: the auditor forgets a
+// replay of which nothing came for staging.retain.
+var ErrForgotten = errors.New("the auditor has forgotten the order, of which nothing came for staging.retain: give it anew")
+
 // ErrRefused says that an order must not be given any more.
 var ErrRefused = errors.New("the catalog does not allow the order any more")
 
@@ -92,6 +96,10 @@ func (r Run) Enqueue(ctx context.Context, o *delivery.Order, again bool) (Tally,
 	if again {
 		if err := r.Check(o); err != nil {
 			return Tally{}, fmt.Errorf("%w: %w; or order it anew for the others: this one is then forgotten after staging.retain", ErrRefused, err)
+		}
+		// The same bytes: an old order would else be forgotten before anything comes of it.
+		if err := put(ctx, r.Staging, delivery.OrderKey(o.ID), o.Encode(), false); err != nil {
+			return Tally{}, fmt.Errorf("resume replay %q: %w", o.ID, err)
 		}
 	}
 	q := &enqueuer{Run: r, order: o, again: again, pace: pacer{files: o.FilesPerSecond, bytes: o.BytesPerSecond}}

@@ -211,6 +211,44 @@ func TestResumeDropsNothing(t *testing.T) {
 	}
 }
 
+// A replay that is resumed says so at once: the auditor forgets one of which nothing
+// came for long. One that it did forget is not called enqueued.
+func TestResumeTellsTheAuditor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill()
+		o := r.order("r", all)
+		_, err := r.run().Enqueue(t.Context(), o, false)
+		require.NoError(t, err)
+		before, err := objstore.Read(t.Context(), r.staging, delivery.OrderKey("r"), maxOrder)
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		resumed := time.Now()
+		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if op.Name == "get" && strings.HasPrefix(op.Key, "ledger/") {
+				return objstore.Fault{Before: objstore.ErrDenied} // before anything else comes of it
+			}
+			return objstore.Fault{}
+		})
+		_, err = r.run().Enqueue(t.Context(), o, true)
+		require.ErrorIs(t, err, objstore.ErrDenied)
+		r.staging.SetFault(nil)
+		after, info, err := objstore.ReadInfo(t.Context(), r.staging, delivery.OrderKey("r"), maxOrder)
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+		require.False(t, info.LastModified.Before(resumed))
+
+		require.NoError(t, r.staging.Delete(t.Context(), delivery.PlanKey("r")))
+		slow := r.run() // it takes longer than the retention
+		slow.Each = func(Tally) { require.NoError(t, r.staging.Delete(t.Context(), delivery.OrderKey("r"))) }
+		_, err = slow.Enqueue(t.Context(), o, false)
+		require.ErrorIs(t, err, ErrForgotten)
+		s, err := ReadStatus(t.Context(), r.staging, "r")
+		require.NoError(t, err)
+		require.Nil(t, s.Plan)
+	})
+}
+
 // An order is refused at its resumption as it is when it is given.
 func TestResumeIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*catalog.Workspace){

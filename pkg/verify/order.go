@@ -40,7 +40,7 @@ func (v *verifier) listOrders(ctx context.Context) error {
 }
 
 // lostOrder tells of receipts for which there has to be an order: the auditor
-// deletes it after them, and none that are younger than the retention.
+// deletes none while one of them is younger than the retention.
 func (v *verifier) lostOrder(ctx context.Context, id string) error {
 	prefix := delivery.ReplayReceiptsPrefix(id) + v.cfg.Topic + "/" + v.cfg.Incarnation + "/"
 	for info, err := range objstore.All(ctx, v.staging, prefix) {

@@ -169,7 +169,7 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	if err := a.listParkedOf(ctx, parked, ""); err != nil {
 		return err
 	}
-	orders, past, err := a.listReplays(ctx, time.Now())
+	orders, err := a.listReplays(ctx)
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	errs := round.walkAll(ctx, logs)
 	// After the walks: what is missing does not wait until all that is parked was read (I10).
 	r.Redriven, err = a.redrive(ctx, parked)
-	errs = append(errs, err, a.sweepParked(ctx, parked, round.walked), a.sweepReplays(ctx, past))
+	errs = append(errs, err, a.sweepParked(ctx, parked, round.walked), orders.sweep(ctx, time.Now().Add(a.sweepTime(scheduled))))
 	round.handOver(ctx)
 	a.foldRequests(ctx) // last: nothing waits for it, and it may be weeks'
 	return errors.Join(errs...)

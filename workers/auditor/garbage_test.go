@@ -381,6 +381,97 @@ func TestAReplayThatIsResumedDuringAnAuditStays(t *testing.T) {
 	require.Equal(t, 2, r.count("replays/"))
 }
 
+// A resumed replay may read the ledger for long before anything comes of it: that
+// its order was stored again counts.
+func TestAReplayThatWasJustResumedIsNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		entries := r.sealOld(log0, 3) // the first two are collected at once
+		garbage, held := entries[0], entries[2]
+		order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: held.Seq}, From: delivery.FromAuto}
+		order.Offsets = []delivery.Range{{First: held.Files[0].First, Last: held.Files[0].Last}}
+		require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+		time.Sleep(48 * time.Hour)
+		r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
+			if key == garbage.Files[0].StagedKey {
+				r.stage(delivery.OrderKey("r"), string(order.Encode()))
+				time.Sleep(2 * lookEvery)
+			}
+		}}
+		require.EqualValues(t, 2, r.audit().Collected)
+		require.Equal(t, 1, r.staged(held), "the order is read again")
+		require.True(t, r.exists(delivery.OrderKey("r")))
+	})
+}
+
+// Invariant: I4. An audit may take an hour: an order that is given meanwhile holds
+// what is still there.
+func TestAnOrderGivenDuringAnAuditHoldsItsFiles(t *testing.T) {
+	for hazard, before := range map[string]bool{"given": false, "one_that_was_over_is_resumed": true} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRigWithoutRedis(t)
+				entries := r.sealOld(log0, 4) // two are collected at once
+				order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: entries[3].Seq}, From: delivery.FromAuto}
+				failed := delivery.ReplayFailedKey("r", delivery.Ref(entries[3], 0), one)
+				if before {
+					require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+					r.stage(failed, "{}")
+					r.stage(delivery.PlanKey("r"), string(delivery.Plan{Copies: 1}.Encode()))
+					time.Sleep(time.Minute)
+				}
+				r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
+					if key == entries[0].Files[0].StagedKey {
+						require.NoError(t, r.staging.Delete(t.Context(), failed))
+						r.stage(delivery.OrderKey("r"), string(order.Encode()))
+						time.Sleep(2 * lookEvery)
+					}
+				}}
+				require.EqualValues(t, 2, r.audit().Collected)
+				require.Equal(t, []int{0, 0, 1, 1}, []int{r.staged(entries[0]), r.staged(entries[1]), r.staged(entries[2]), r.staged(entries[3])})
+			})
+		})
+	}
+}
+
+// A replay of many copies takes long to forget: no audit waits for it, and none
+// of it can be resumed once it is begun.
+func TestALargeReplayIsForgottenPieceByPiece(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		e := r.seal(log0, time.Hour, nil, "a")
+		order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
+		require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+		for i := range 15_000 {
+			r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(e, i), one), "{}")
+		}
+		time.Sleep(24 * time.Hour)
+		left := 15_000
+		r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
+			if strings.HasPrefix(key, delivery.ReplayReceiptsPrefix("r")) {
+				_, err := replay.ReadOrder(t.Context(), r.staging, "r")
+				require.ErrorIs(t, err, objstore.ErrNotFound, "the order goes first")
+				time.Sleep(time.Second)
+			}
+		}}
+		for audits := 0; left > 0; audits++ {
+			require.Less(t, audits, 10)
+			begun := time.Now()
+			_, err := r.Auditor.audit(t.Context(), audits > 0)
+			require.NoError(t, err)
+			most := time.Hour / 8
+			if audits == 0 {
+				most = 2 * time.Minute // somebody waits
+			}
+			require.Less(t, time.Since(begun), most)
+			now := r.count(delivery.ReplayReceiptsPrefix("r"))
+			require.Less(t, now, left, "each goes on")
+			left = now
+		}
+		require.Zero(t, r.count("replays/"))
+	})
+}
+
 // watchedStore tells what is deleted before it is.
 type watchedStore struct {
 	objstore.Store
@@ -392,10 +483,12 @@ func (s *watchedStore) Delete(ctx context.Context, key string) error {
 	return s.Store.Delete(ctx, key)
 }
 
-func (r *rig) count(prefix string) int {
-	infos, err := r.staging.List(r.t.Context(), prefix, "", 0)
-	require.NoError(r.t, err)
-	return len(infos)
+func (r *rig) count(prefix string) (n int) {
+	for _, err := range objstore.All(r.t.Context(), r.staging, prefix) {
+		require.NoError(r.t, err)
+		n++
+	}
+	return n
 }
 
 // TestAReplayIsCountedOnceAnAudit: counting lists all its receipts, which for

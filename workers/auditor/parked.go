@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 )
@@ -124,24 +125,28 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 	if a.cfg.DryRun {
 		return nil
 	}
-	var errs []error
+	type parked struct {
+		ref  delivery.FileRef
+		dest string
+	}
+	var closed []parked // or not: the receipts tell
 	for of, n := range p.all() {
-		if n.open || !walked[of.log] {
-			continue
-		}
-		_, err := a.deps.Staging.Head(ctx, delivery.ReceiptKey(of.ref(n), of.destination))
-		if errors.Is(err, objstore.ErrNotFound) {
-			continue
-		}
-		if err == nil {
-			err = a.deps.Staging.Delete(ctx, delivery.ParkedKey(of.ref(n), of.destination))
-		}
-		if err != nil {
-			errs = append(errs, err)
-			if ctx.Err() != nil {
-				break
-			}
+		if !n.open && walked[of.log] {
+			closed = append(closed, parked{of.ref(n), of.destination})
 		}
 	}
-	return errors.Join(errs...)
+	errs := job.SomeAtOnce(len(closed), sweepAtOnce, func(i int) error {
+		if ctx.Err() != nil {
+			return nil // said once, below
+		}
+		_, err := a.deps.Staging.Head(ctx, delivery.ReceiptKey(closed[i].ref, closed[i].dest))
+		if errors.Is(err, objstore.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return a.deps.Staging.Delete(ctx, delivery.ParkedKey(closed[i].ref, closed[i].dest))
+	})
+	return errors.Join(append(errs, ctx.Err())...)
 }

@@ -3,12 +3,12 @@ package auditor
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/replay"
@@ -17,54 +17,97 @@ import (
 // replays are the orders given, or worked at, within the retention: staged
 // files that one of them is still to deliver are not collected.
 type replays struct {
-	staging objstore.Store
-	log     *slog.Logger
-	orders  []*delivery.Order
+	*Auditor
 
-	mu   sync.Mutex      // guards over
-	over map[string]bool // by id; asked for when it matters, once an audit
+	asking chan struct{}     // has room for whoever asks; guards orders and next
+	orders map[string]*given // by id
+	next   time.Time         // when to look for new orders again
 }
 
-// listReplays reads the orders, and returns those that have had their time.
-func (a *Auditor) listReplays(ctx context.Context, now time.Time) (*replays, []string, error) {
-	ids, err := replay.IDs(ctx, a.deps.Staging)
+// given is what is known of a replay.
+type given struct {
+	order *delivery.Order // nil: it holds nothing back
+	at    time.Time       // when it was given, or resumed, by the store's clock
+	past  bool            // its time is over
+	asked bool            // over is known; it is asked for when it matters
+	over  bool
+}
+
+// lookEvery is how old what is known of orders may be when a staged file is
+// deleted: an audit may take an hour, and orders are given meanwhile.
+const lookEvery = time.Second
+
+// listReplays reads the orders.
+func (a *Auditor) listReplays(ctx context.Context) (*replays, error) {
+	r := &replays{Auditor: a, asking: make(chan struct{}, 1), orders: map[string]*given{}}
+	return r, r.look(ctx)
+}
+
+// look reads the orders that were given, or resumed, since the last look.
+func (r *replays) look(ctx context.Context) error {
+	begun := time.Now()
+	ids, err := replay.IDs(ctx, r.deps.Staging)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	r, past := &replays{staging: a.deps.Staging, log: a.deps.Log, over: map[string]bool{}}, []string(nil)
 	for _, id := range ids {
-		o, err := replay.ReadOrder(ctx, a.deps.Staging, id)
-		switch {
-		case errors.Is(err, objstore.ErrNotFound): // it was written first, and goes last
-			past = append(past, id)
-		case errors.Is(err, delivery.ErrBadOrder): // a later release's, perhaps
-			a.deps.Log.ErrorContext(ctx, "replay order is not understood; it holds nothing back, and stays", "replay", id, "err", err)
-		case err != nil:
-			return nil, nil, err
-		default:
-			young, err := a.young(ctx, id, now)
-			if err != nil {
-				return nil, nil, err
-			}
-			if young {
-				r.orders = append(r.orders, o)
-			} else {
-				past = append(past, id)
-			}
+		at, err := r.ordered(ctx, id)
+		if err != nil {
+			return err
+		}
+		if known := r.orders[id]; known != nil && known.at.Equal(at) {
+			continue
+		}
+		if r.orders[id], err = r.read(ctx, id, at); err != nil {
+			return err
 		}
 	}
-	return r, past, nil
+	r.next = time.Now().Add(max(lookEvery, 10*time.Since(begun))) // where there are many it takes a while
+	return nil
 }
 
-// young reports whether a replay was ordered, or did anything, within the
-// retention: it may take longer than that, and a copier drops the jobs of an
+// ordered returns when a replay was ordered, or last resumed; zero if the order
+// is gone.
+func (a *Auditor) ordered(ctx context.Context, id string) (time.Time, error) {
+	infos, err := a.deps.Staging.List(ctx, delivery.OrderKey(id), "", 1)
+	if err != nil || len(infos) == 0 || infos[0].Key != delivery.OrderKey(id) {
+		return time.Time{}, err
+	}
+	return infos[0].LastModified, nil
+}
+
+func (r *replays) read(ctx context.Context, id string, at time.Time) (*given, error) {
+	o, err := replay.ReadOrder(ctx, r.deps.Staging, id)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound): // it goes first; what is left of the replay follows
+		return &given{past: true}, nil
+	case errors.Is(err, delivery.ErrBadOrder): // a later release's, perhaps
+		r.deps.Log.ErrorContext(ctx, "replay order is not understood; it holds nothing back, and stays", "replay", id, "err", err)
+		return &given{at: at}, nil
+	case err != nil:
+		return nil, err
+	}
+	young, err := r.young(ctx, id, at)
+	if err != nil {
+		return nil, err
+	}
+	if !young {
+		o = nil
+	}
+	return &given{order: o, at: at, past: !young}, nil
+}
+
+// young reports whether a replay was ordered at a time, or did anything, within
+// the retention: it may take longer than that, and a copier drops the jobs of an
 // order that is not there.
-func (a *Auditor) young(ctx context.Context, id string, now time.Time) (bool, error) {
-	for _, prefix := range []string{delivery.OrderKey(id), delivery.ReplayPrefix(id)} { // most are told by their order
-		for info, err := range objstore.All(ctx, a.deps.Staging, prefix) {
-			if err != nil || now.Sub(info.LastModified) < a.cfg.Retain { // by the store's clock
-				return err == nil, err
-			}
+func (a *Auditor) young(ctx context.Context, id string, at time.Time) (bool, error) {
+	now := time.Now()
+	if now.Sub(at) < a.cfg.Retain { // most are told by their order
+		return true, nil
+	}
+	for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ReplayPrefix(id)) {
+		if err != nil || now.Sub(info.LastModified) < a.cfg.Retain { // by the store's clock
+			return err == nil, err
 		}
 	}
 	return false, nil
@@ -74,63 +117,120 @@ func (a *Auditor) young(ctx context.Context, id string, now time.Time) (bool, er
 //
 // Invariant: I4, staged files go only when nothing is to be delivered of them.
 func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, o := range r.orders {
-		if !slices.ContainsFunc(e.Files, func(f ledger.File) bool { return o.Selects(e, &f) }) {
+	select {
+	case r.asking <- struct{}{}:
+		defer func() { <-r.asking }()
+	case <-ctx.Done():
+		return true, ctx.Err()
+	}
+	if !time.Now().Before(r.next) {
+		if err := r.look(ctx); err != nil {
+			return true, err
+		}
+	}
+	for id, g := range r.orders {
+		if g.order == nil || !slices.ContainsFunc(e.Files, func(f ledger.File) bool { return g.order.Selects(e, &f) }) {
 			continue
 		}
-		if _, asked := r.over[o.ID]; !asked { // which lists all its receipts
-			s, err := replay.ReadStatus(ctx, r.staging, o.ID)
+		if !g.asked { // which lists all its receipts
+			s, err := replay.ReadStatus(ctx, r.deps.Staging, id)
 			switch {
 			case errors.Is(err, delivery.ErrBadOrder): // a later release's, perhaps
-				r.log.ErrorContext(ctx, "plan of a replay is not understood; staged files that it may need are kept", "replay", o.ID, "err", err)
+				r.deps.Log.ErrorContext(ctx, "plan of a replay is not understood; staged files that it may need are kept", "replay", id, "err", err)
 			case err != nil:
 				return true, err
 			}
-			r.over[o.ID] = err == nil && s.Over()
+			g.asked, g.over = true, err == nil && s.Over()
 		}
-		if !r.over[o.ID] {
+		if !g.over {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// sweepReplays deletes all that belongs to replays whose time is over; the
-// order goes last.
-func (a *Auditor) sweepReplays(ctx context.Context, ids []string) error {
-	if a.cfg.DryRun {
+// sweepAtOnce is how many objects are deleted at once: some hundred a second.
+const sweepAtOnce = 32
+
+// sweepBatch is how many are deleted between two looks at the clock.
+const sweepBatch = 1000
+
+// sweepTime is how long an audit may take to forget replays; somebody waits for
+// one on demand.
+func (a *Auditor) sweepTime(scheduled bool) time.Duration {
+	if scheduled {
+		return a.cfg.Every / 10
+	}
+	return min(a.cfg.Every/10, time.Minute)
+}
+
+// sweep deletes all that belongs to replays whose time is over, until the time
+// for that is up: of a large one there are millions of objects, and the next
+// audit goes on.
+func (r *replays) sweep(ctx context.Context, until time.Time) error {
+	if r.cfg.DryRun {
 		return nil
 	}
-	for _, id := range ids {
-		// One that is still ordered may have been resumed since the audit began.
-		if _, err := a.deps.Staging.Head(ctx, delivery.OrderKey(id)); err == nil {
-			young, err := a.young(ctx, id, time.Now())
+	for _, id := range slices.Sorted(maps.Keys(r.orders)) {
+		if !r.orders[id].past {
+			continue
+		}
+		if !time.Now().Before(until) {
+			return nil
+		}
+		// 1. the order  2. what is left. So nobody can resume a replay that is half gone.
+		if forgotten, err := r.forget(ctx, id); err != nil || !forgotten {
 			if err != nil {
 				return err
 			}
-			if young {
-				continue
-			}
-		} else if !errors.Is(err, objstore.ErrNotFound) {
+			continue
+		}
+		if err := r.sweepReplay(ctx, id, until); err != nil {
 			return err
 		}
-		for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ReplayPrefix(id)) {
-			if err != nil {
-				return err
-			}
-			if info.Key == delivery.OrderKey(id) {
-				continue
-			}
-			if err := a.deps.Staging.Delete(ctx, info.Key); err != nil {
-				return err
-			}
-		}
-		if err := a.deps.Staging.Delete(ctx, delivery.OrderKey(id)); err != nil {
-			return err
-		}
-		a.deps.Log.InfoContext(ctx, "expired replay deleted", "replay", id)
 	}
+	return nil
+}
+
+// forget deletes the order, unless the replay was resumed since the audit began,
+// and reports whether it is gone.
+func (r *replays) forget(ctx context.Context, id string) (bool, error) {
+	at, err := r.ordered(ctx, id)
+	if err != nil || at.IsZero() {
+		return err == nil, err
+	}
+	if young, err := r.young(ctx, id, at); err != nil || young {
+		return false, err
+	}
+	// To list what a large one did took minutes.
+	if again, err := r.ordered(ctx, id); err != nil || !again.Equal(at) {
+		return false, err
+	}
+	return true, r.deps.Staging.Delete(ctx, delivery.OrderKey(id))
+}
+
+// sweepReplay deletes what is left of a replay whose order is gone.
+func (r *replays) sweepReplay(ctx context.Context, id string, until time.Time) error {
+	for after, deleted := "", 0; time.Now().Before(until); {
+		infos, err := r.deps.Staging.List(ctx, delivery.ReplayPrefix(id), after, sweepBatch)
+		if err != nil {
+			return err
+		}
+		// Somebody may have read the order just before it was deleted, and stored it again.
+		if at, err := r.ordered(ctx, id); err != nil || !at.IsZero() {
+			return err
+		}
+		err = errors.Join(job.SomeAtOnce(len(infos), sweepAtOnce, func(i int) error { return r.deps.Staging.Delete(ctx, infos[i].Key) })...)
+		if err != nil {
+			return err
+		}
+		deleted += len(infos)
+		if len(infos) < sweepBatch {
+			r.deps.Log.InfoContext(ctx, "expired replay deleted", "replay", id, "objects", deleted)
+			return nil
+		}
+		after = infos[len(infos)-1].Key
+	}
+	r.deps.Log.InfoContext(ctx, "expired replay deleted in part; the next audit goes on", "replay", id)
 	return nil
 }

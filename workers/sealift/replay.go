@@ -221,7 +221,7 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 	}
 	screen.clear()
 	switch {
-	case errors.Is(err, replay.ErrRefused), errors.Is(err, replay.ErrFewer):
+	case errors.Is(err, replay.ErrRefused), errors.Is(err, replay.ErrFewer), errors.Is(err, replay.ErrForgotten):
 		return unfinished{fmt.Errorf("replay %s is not over: %w", o.ID, err)}
 	case err != nil:
 		return unfinished{fmt.Errorf("replay %s is not over; `sealift replay --resume %s` goes on: %w", o.ID, o.ID, err)}
