@@ -7,11 +7,22 @@ import (
 	"sync"
 )
 
-// Entries reads the entries from first to last, both included, in order, with
-// up to atOnce requests ahead of the caller. An entry that is missing or
+// Entries reads the entries from first to last, both included, as Spans.
+func (c *Chain) Entries(ctx context.Context, first, last int64, atOnce int) iter.Seq2[*Entry, error] {
+	return Spans(ctx, []Span{{c, first, last}}, atOnce)
+}
+
+// Span is a part of a chain, from First to Last, both included.
+type Span struct {
+	Chain       *Chain
+	First, Last int64
+}
+
+// Spans reads the entries of some spans, in order, with up to atOnce requests
+// ahead of the caller, also where spans are short. An entry that is missing or
 // corrupt is yielded as nil with its error, ErrNotFound or ErrCorrupt, and the
 // next one follows; any other error is the last to be yielded.
-func (c *Chain) Entries(ctx context.Context, first, last int64, atOnce int) iter.Seq2[*Entry, error] {
+func Spans(ctx context.Context, spans []Span, atOnce int) iter.Seq2[*Entry, error] {
 	type answer struct {
 		e   *Entry
 		err error
@@ -24,17 +35,19 @@ func (c *Chain) Entries(ctx context.Context, first, last int64, atOnce int) iter
 		asked := make(chan chan answer, max(1, atOnce)-1)
 		wg.Go(func() {
 			defer close(asked)
-			for seq := first; seq <= last; seq++ {
-				one := make(chan answer, 1)
-				select {
-				case asked <- one:
-				case <-ctx.Done():
-					return
+			for _, s := range spans {
+				for seq := s.First; seq <= s.Last; seq++ {
+					one := make(chan answer, 1)
+					select {
+					case asked <- one:
+					case <-ctx.Done():
+						return
+					}
+					wg.Go(func() {
+						e, err := s.Chain.Entry(ctx, seq)
+						one <- answer{e, err}
+					})
 				}
-				wg.Go(func() {
-					e, err := c.Entry(ctx, seq)
-					one <- answer{e, err}
-				})
 			}
 		})
 		for one := range asked {

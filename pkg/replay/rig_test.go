@@ -145,7 +145,7 @@ func (r *rig) order(id string, change func(*delivery.Order)) *delivery.Order {
 func all(*delivery.Order) {}
 
 func (r *rig) run() Run {
-	return Run{Staging: r.staging, Jobs: r, Catalog: r.catalog.Snapshot(), Kafka: &Rebuilder{
+	return Run{Staging: storedThen{r.staging}, Jobs: r, Catalog: r.catalog.Snapshot(), Kafka: &Rebuilder{
 		Bounds: func(context.Context, string, ...int) (map[int]stream.Bounds, error) {
 			if r.bounds++; r.away > 0 && r.bounds%2 == 1 {
 				return nil, syscall.ECONNREFUSED
@@ -154,6 +154,23 @@ func (r *rig) run() Run {
 		},
 		Fetcher: func(string, int) Fetcher { return r }, Staging: r.staging, Dir: r.t.TempDir(),
 	}}
+}
+
+// storedThen shows entries to be stored when they say that they were written, which
+// it reads them for.
+type storedThen struct{ *objstore.Memory }
+
+func (s storedThen) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+	infos, err := s.Memory.List(ctx, prefix, after, limit)
+	for i := range infos {
+		if l, seq, ok := ledger.ParseEntryKey(infos[i].Key); ok && err == nil {
+			var e *ledger.Entry
+			if e, err = ledger.NewChain(s.Memory, l).Entry(ctx, seq); err == nil {
+				infos[i].LastModified = time.UnixMilli(e.WrittenAt)
+			}
+		}
+	}
+	return infos, err
 }
 
 // Fetch implements Fetcher: a few records at a time.

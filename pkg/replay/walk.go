@@ -2,18 +2,22 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"maps"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
 // walkAtOnce is how many entries are read at once.
-const walkAtOnce = 16
+const walkAtOnce = 32
 
 // found are the files of one entry that an order covers.
 type found struct {
@@ -31,22 +35,74 @@ type foundFile struct {
 // partition and entry by entry; it ends after the first error.
 func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *catalog.Snapshot) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
-		for _, p := range slices.Sorted(maps.Keys(o.Heads)) {
-			if len(o.Offsets) > 0 && !slices.ContainsFunc(o.Offsets, func(r delivery.Range) bool { return r.Partition == p }) {
-				continue
+		spans, err := spansOf(ctx, staging, o)
+		if err != nil {
+			yield(found{}, err)
+			return
+		}
+		for e, err := range ledger.Spans(ctx, spans, walkAtOnce) {
+			if err != nil {
+				yield(found{}, err)
+				return
 			}
-			chain := ledger.NewChain(staging, ledger.Log{Topic: o.Topic, Incarnation: o.Incarnation, Partition: p})
-			for e, err := range chain.Entries(ctx, 0, o.Heads[p], walkAtOnce) {
-				if err != nil {
-					yield(found{}, err)
-					return
-				}
-				if f := covered(o, e, c); len(f.files) > 0 && !yield(f, nil) {
-					return
-				}
+			if f := covered(o, e, c); len(f.files) > 0 && !yield(f, nil) {
+				return
 			}
 		}
 	}
+}
+
+// spansOf returns the entries that may have a file that the order selects, by
+// partition.
+func spansOf(ctx context.Context, staging objstore.Store, o *delivery.Order) ([]ledger.Span, error) {
+	spans := make([]ledger.Span, 0, len(o.Heads))
+	for _, p := range slices.Sorted(maps.Keys(o.Heads)) {
+		if len(o.Offsets) == 0 || slices.ContainsFunc(o.Offsets, func(r delivery.Range) bool { return r.Partition == p }) {
+			chain := ledger.NewChain(staging, ledger.Log{Topic: o.Topic, Incarnation: o.Incarnation, Partition: p})
+			spans = append(spans, ledger.Span{Chain: chain, Last: o.Heads[p]})
+		}
+	}
+	return spans, errors.Join(job.SomeAtOnce(len(spans), walkAtOnce, func(i int) error { return narrow(ctx, o, &spans[i]) })...)
+}
+
+// crooked is how far clocks may be wrong: those that stamp records, and the
+// staging bucket's.
+const crooked = time.Hour
+
+// narrow leaves entries out that can have no file that the order selects.
+func narrow(ctx context.Context, o *delivery.Order, s *ledger.Span) error {
+	if o.Since > 0 {
+		head, err := s.Chain.Entry(ctx, s.Last)
+		if err != nil {
+			return err
+		}
+		// No file of an hour was sealed before it. What producers say of the time, in
+		// the record or in its line, is another matter: devices' clocks are anywhere.
+		if head.Router == "" {
+			first, err := s.Chain.FirstSince(ctx, s.Last, time.UnixMilli(o.Since).Add(-crooked))
+			if err != nil {
+				return err
+			}
+			s.First = max(s.First, first)
+		}
+	}
+	if len(o.Offsets) == 0 {
+		return nil
+	}
+	low, high := int64(math.MaxInt64), int64(0)
+	for _, r := range o.Offsets {
+		if r.Partition == s.Chain.Log().Partition {
+			low, high = min(low, r.First), max(high, r.Last)
+		}
+	}
+	first, err := s.Chain.First(ctx, s.Last, func(e *ledger.Entry) bool { return e.MayReach(low) })
+	if err != nil {
+		return err
+	}
+	// Files hold only records at or above the watermark before them.
+	last, err := s.Chain.First(ctx, s.Last, func(e *ledger.Entry) bool { return e.LowWatermark > high })
+	s.First, s.Last = max(s.First, first), last
+	return err
 }
 
 // covered returns what of the entry the order covers. Of what it names by

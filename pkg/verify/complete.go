@@ -3,7 +3,6 @@ package verify
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -111,7 +110,7 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 	c.progress[l.Partition] = Progress{
 		Partition: l.Partition, Entry: head.Seq, CompleteThrough: fromMillis(said(head, c.now.UnixMilli())), Idle: known && head.LowWatermark >= end,
 	}
-	first, err := c.firstSince(ctx, l, head.Seq, c.cfg.Since)
+	first, err := firstSince(ctx, chain, head.Seq, c.cfg.Since)
 	if err != nil {
 		return err
 	}
@@ -148,34 +147,13 @@ func said(e *ledger.Entry, at int64) int64 {
 	return e.CompleteThrough
 }
 
-// errIncomplete says that entries are missing.
-var errIncomplete = errors.New("an entry is missing: `sealift verify` says which")
-
 // firstSince is the first entry that may name files of the hours since then:
 // none was stored before they began, but for an hour of crooked clocks.
-func (v *verifier) firstSince(ctx context.Context, l ledger.Log, head int64, since time.Time) (int64, error) {
+func firstSince(ctx context.Context, chain *ledger.Chain, head int64, since time.Time) (int64, error) {
 	if since.IsZero() {
 		return 0, nil
 	}
-	since = since.Add(-time.Hour)
-	low, high := int64(0), head
-	for low < high { // the answer is in [low, high]
-		middle := low + (high-low)/2
-		// Keys count down: what follows that of the entry after it is its own.
-		infos, err := v.staging.List(ctx, "ledger/"+l.String()+"/", ledger.EntryKey(l, middle+1), 1)
-		if err != nil {
-			return 0, err
-		}
-		if len(infos) == 0 {
-			return 0, errIncomplete
-		}
-		if infos[0].LastModified.Before(since) {
-			low = middle + 1
-		} else {
-			high = middle
-		}
-	}
-	return low, nil
+	return chain.FirstSince(ctx, head, since.Add(-time.Hour))
 }
 
 const hourLength = int64(time.Hour / time.Millisecond)

@@ -184,8 +184,8 @@ func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) erro
 	if err != nil {
 		return err
 	}
-	first, err := v.firstSince(ctx, l, head, found.since())
-	if errors.Is(err, errIncomplete) {
+	first, err := firstSince(ctx, chain, head, found.since())
+	if errors.Is(err, ledger.ErrNotFound) {
 		first, err = 0, nil // already reported as a gap in the chain
 	}
 	if err != nil {
