@@ -51,7 +51,9 @@ const (
 	Tried     Step = "tried"     // a file lies in the test folder
 	Switched  Step = "switched"  // the catalog is to say it
 	Confirmed Step = "confirmed" // files arrive by the new way: it is over
-	Aborted   Step = "aborted"   // the catalog is to say what it said before: it is over
+	// Aborted: the catalog is to say what it said before, unless it said neither
+	// that nor the new way any more: it is over.
+	Aborted Step = "aborted"
 )
 
 // Note is one step of a migration.

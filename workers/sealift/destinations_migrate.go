@@ -128,7 +128,7 @@ func (m *mover) run(ctx context.Context, name string) error {
 	}
 	phase, err := migration.Next(m.log.Last(), placeOf(found[0]))
 	if err != nil {
-		return fmt.Errorf("%w; put it as it was, or take the migration back with --abort", err)
+		return fmt.Errorf("%w; put it as it was, or end the migration with --abort, which leaves the destination as it is", err)
 	}
 	m.head(phase)
 	if phase == migration.Idle || m.o.dryRun {

@@ -245,7 +245,7 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 		return fmt.Errorf("no migration of %s is under way", t.ID)
 	}
 	if now := placeOf(t); now != last.From && now != last.To {
-		return fmt.Errorf("%w: it was %s, was to be %s, and is %s; change it by `sealift catalog apply`", migration.ErrChanged, last.From, last.To, now)
+		return m.giveUp(ctx, t, *last)
 	}
 	var err error
 	if m.plan, err = planMove(m.a, stored, t, last.From); err != nil {
@@ -269,8 +269,7 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 	}
 	// 1. note  2. record
 	if last.Step != migration.Aborted { // else it was interrupted between the two
-		note := migration.Note{Step: migration.Aborted, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}
-		if err := m.log.Append(ctx, note); err != nil {
+		if err := m.noteAborted(ctx, *last); err != nil {
 			return err
 		}
 	}
@@ -282,6 +281,27 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 	m.say("the catalog says what it said before")
 	m.printTestFolder(*last)
 	return nil
+}
+
+// giveUp ends a migration of a destination that somebody has changed otherwise
+// meanwhile: what the catalog says is theirs, and stays.
+func (m *mover) giveUp(ctx context.Context, t catalog.Target, last migration.Note) error {
+	m.plan = movePlan{now: t, next: t}
+	fmt.Fprintf(m.out, "%s: it was to be moved to %s\n", t.ID, last.To)
+	m.say("it was changed otherwise meanwhile, to %s, and stays like that; only the migration ends", placeOf(t))
+	if err := m.ask(ctx, "End the migration?"); err != nil {
+		return err
+	}
+	if err := m.noteAborted(ctx, last); err != nil {
+		return err
+	}
+	m.say("no migration of it is under way any more")
+	m.printTestFolder(last)
+	return nil
+}
+
+func (m *mover) noteAborted(ctx context.Context, last migration.Note) error {
+	return m.log.Append(ctx, migration.Note{Step: migration.Aborted, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")})
 }
 
 func pause(ctx context.Context, d time.Duration) error {
