@@ -89,7 +89,7 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 			ClientID:       cfg.ClientID,
 			TLS:            cfg.TLS,
 			SASL:           mechanism,
-			DialTimeout:    5 * time.Second,
+			DialTimeout:    dialTimeout,
 			MetadataTTL:    topicsFor,
 			MetadataTopics: topics,
 		}
@@ -103,7 +103,7 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 			ClientID:      cfg.ClientID,
 			TLS:           cfg.TLS,
 			SASLMechanism: mechanism,
-			Timeout:       5 * time.Second,
+			Timeout:       dialTimeout,
 			DualStack:     true,
 		},
 		log: log,
@@ -161,6 +161,7 @@ func (c *Client) Ping(ctx context.Context) error {
 
 const (
 	callTimeout = 5 * time.Second
+	dialTimeout = 3 * time.Second // a request of a collector waits for 4.5 s, and another broker may have become the leader
 	pingTries   = 3
 )
 

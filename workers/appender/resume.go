@@ -144,6 +144,26 @@ func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core
 	return newCore(p.a.coreConfig(p.log.Partition), base, spool), nil
 }
 
+// readFiles reads and checks the partition's local files, all of them: with much
+// open and a slow disk it takes minutes, and then says so.
+func (p *partition) readFiles(ctx context.Context) (*segment.Recovery, error) {
+	const slow = 10 * time.Second
+	cfg, start := p.a.spoolConfig(p.log.Partition), time.Now()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(slow):
+				p.lg.InfoContext(ctx, "still reading local files before the partition is read on", "dir", cfg.Dir, "for", time.Since(start))
+			}
+		}
+	}()
+	return segment.Recover(ctx, cfg)
+}
+
 // resume takes up the local files: t.local if the takeover read them, because the log
 // lacks what they hold, otherwise those on the disk; but after a tenure of this process
 // has failed none of these, lest what ended it be met again. Its errors are
@@ -156,7 +176,7 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string, cfg s
 	local, cp := t.local, t.cp
 	if local == nil {
 		var err error
-		local, err = segment.Recover(ctx, cfg)
+		local, err = p.readFiles(ctx)
 		switch {
 		case err == nil:
 		case errors.Is(err, segment.ErrNoCheckpoint) || ctx.Err() != nil: // the latter says nothing of the files

@@ -64,7 +64,7 @@ func (t *takeover) close() {
 // stays nil if it would drop the local files. An error says that this is not known:
 // another try may read them.
 func (p *partition) local(ctx context.Context, t *takeover, claim *ledger.Entry, owner string) error {
-	local, err := segment.Recover(ctx, p.a.spoolConfig(p.log.Partition))
+	local, err := p.readFiles(ctx)
 	switch {
 	case errors.Is(err, segment.ErrNoCheckpoint):
 		return nil
