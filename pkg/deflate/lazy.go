@@ -41,7 +41,7 @@ func (e *Encoder) lazy(b []byte, at int) int {
 		clear(e.near[:])
 		near = beginBytes
 	}
-	for s < limit && e.n < maxSeqs-2-2*maxLong/maxMatch {
+	for s < limit && e.n < fullSeqs {
 		u := load(b, s)
 		pair := &e.pairs[pairHash(u)]
 		back, x := compare(b, s, uint16(*pair), u)

@@ -9,7 +9,10 @@ const (
 	tableBits = 14
 	nearBits  = 13
 	// maxSeqs are in one block at most; usual lines make 5,000 of 128 KiB.
-	maxSeqs  = 12 << 10
+	maxSeqs = 12 << 10
+	// fullSeqs end a block, for one more step of a search may add long matches, of
+	// one sequence for each maxMatch bytes.
+	fullSeqs = maxSeqs - 2 - 2*maxLong/maxMatch
 	maxMatch = 258
 	minMatch = 3
 	// beginBytes of a stream's first block are looked at more closely.
@@ -64,7 +67,7 @@ func (e *Encoder) match(b []byte, at int) int {
 	if at == 0 {
 		s, lit = e.begin(b, min(limit, beginBytes))
 	}
-	for s < limit && e.n < maxSeqs-2-2*maxLong/maxMatch {
+	for s < limit && e.n < fullSeqs {
 		u := load(b, s)
 		entry := &e.table[hash(u)]
 		back, x := compare(b, s, *entry, u)

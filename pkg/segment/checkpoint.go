@@ -56,7 +56,7 @@ func (s *Spool) Checkpoint(state []byte) (int64, error) {
 		if a.journaled == len(a.lines) {
 			continue
 		}
-		s.buf = appendFrame(s.buf, frame{Meta: a.Meta, kind: kindLines, records: a.Records - a.saved, payload: a.lines[a.journaled:]})
+		s.buf = appendFrame(s.buf, frame{Meta: a.Meta, kind: kindLines, inFrame: a.Records - a.saved, payload: a.lines[a.journaled:]})
 		a.journaled, a.saved = len(a.lines), a.Records
 		if len(s.buf) >= 256<<10 {
 			if err := s.writeJournal(); err != nil {

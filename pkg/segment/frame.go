@@ -52,7 +52,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type frame struct {
 	Meta
 	kind    byte
-	records int64 // of Meta.Records, those of this frame
+	inFrame int64 // of Meta.Records, those of this frame
 	crc     uint32
 	crc64   uint64
 	sha     []byte
@@ -67,7 +67,7 @@ func appendFrame(dst []byte, f frame) []byte {
 	dst = le.AppendUint32(dst, 0)
 	dst = le.AppendUint32(dst, uint32(len(f.payload)))
 	dst = append(dst, f.kind, byte(len(f.Stream.Source)), byte(len(f.sha)), 0)
-	for _, n := range [...]int64{f.Stream.Hour, f.First, f.Received, f.Note, f.Last, f.Records, f.RawBytes, f.records} {
+	for _, n := range [...]int64{f.Stream.Hour, f.First, f.Received, f.Note, f.Last, f.Records, f.RawBytes, f.inFrame} {
 		dst = le.AppendUint64(dst, uint64(n))
 	}
 	dst = le.AppendUint64(dst, f.crc64)
@@ -106,7 +106,7 @@ func readFrame(b []byte) (frame, int64, error) {
 	}
 	f := frame{kind: b[12]}
 	f.Stream.Hour, f.First, f.Received, f.Note = number(), number(), number(), number()
-	f.Last, f.Records, f.RawBytes, f.records = number(), number(), number(), number()
+	f.Last, f.Records, f.RawBytes, f.inFrame = number(), number(), number(), number()
 	f.crc64, f.crc = le.Uint64(b[80:]), le.Uint32(b[88:])
 	source := frameFixed + int64(b[13])
 	state := source + int64(b[14])
@@ -116,7 +116,7 @@ func readFrame(b []byte) (frame, int64, error) {
 	case f.kind == kindCheckpoint && f.Meta == (Meta{}):
 		return f, size, nil
 	case f.kind != kindBlock && f.kind != kindLines:
-	case f.Stream.Source != "" && f.First >= 0 && f.Last >= f.First && f.records >= 1 && f.Records >= f.records:
+	case f.Stream.Source != "" && f.First >= 0 && f.Last >= f.First && f.inFrame >= 1 && f.Records >= f.inFrame:
 		return f, size, nil
 	}
 	return frame{}, 0, fmt.Errorf("%w: fields", errTorn)

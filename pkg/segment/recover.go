@@ -242,8 +242,9 @@ func (r *Recovery) readChunk(ctx context.Context, l chunkListed) error {
 	return nil
 }
 
-// file is the file that a frame continues.
-func (r *Recovery) file(f *frame) *recovered {
+// extend returns the file that the frame continues, or begins, with what the frame
+// says of it.
+func (r *Recovery) extend(f *frame) *recovered {
 	id := fileID{f.Stream, f.First}
 	a := r.files[id]
 	if a == nil {
@@ -251,13 +252,13 @@ func (r *Recovery) file(f *frame) *recovered {
 		r.files[id] = a
 	}
 	// The blocks of a file that was released go with their chunks, not all at once.
-	a.torn = a.torn || f.Records-f.records != a.Records || (a.Records > 0 && f.Last <= a.Last)
+	a.torn = a.torn || f.Records-f.inFrame != a.Records || (a.Records > 0 && f.Last <= a.Last)
 	a.Meta = f.Meta
 	return a
 }
 
 func (r *Recovery) addBlock(f frame, x extent) error {
-	a := r.file(&f)
+	a := r.extend(&f)
 	a.flushed, a.crc, a.crc64 = f.Records, f.crc, f.crc64
 	a.gzBytes += x.len
 	a.extents = append(a.extents, x)
@@ -274,7 +275,7 @@ func (r *Recovery) addLines(l placed) {
 	if a := r.files[fileID{l.Stream, l.First}]; a != nil && l.Last <= a.Last {
 		return // they went into a block later
 	}
-	a := r.file(&l.frame)
+	a := r.extend(&l.frame)
 	a.journal = append(a.journal, l.extent)
 }
 

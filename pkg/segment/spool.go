@@ -196,7 +196,7 @@ func (s *Spool) flush(a *active, keep bool) error {
 		return s.fail(fmt.Errorf("keep checksum of block: %w", err))
 	}
 	s.buf = appendFrame(s.buf, frame{
-		Meta: a.Meta, kind: kindBlock, records: a.Records - a.flushed, crc: a.crc, crc64: a.crc64, sha: s.state, payload: payload,
+		Meta: a.Meta, kind: kindBlock, inFrame: a.Records - a.flushed, crc: a.crc, crc64: a.crc64, sha: s.state, payload: payload,
 	})
 	end := s.chunk.size + int64(len(s.buf))
 	a.extents = append(a.extents, extent{chunk: s.chunk, off: end - int64(len(payload)), len: int64(len(payload))})

@@ -346,7 +346,7 @@ var stream10 = func() (s [10]ledger.Stream) {
 func FuzzReadFrame(f *testing.F) {
 	good := appendFrame(nil, frame{
 		Meta: Meta{Stream: stream(1), First: 1, Last: 9, Received: 5, Records: 7, RawBytes: 10, Note: 4},
-		kind: kindBlock, records: 3, sha: []byte("state"), payload: []byte("payload"),
+		kind: kindBlock, inFrame: 3, sha: []byte("state"), payload: []byte("payload"),
 	})
 	f.Add(good)
 	f.Add(appendFrame(nil, frame{kind: kindCheckpoint, payload: []byte("{}")}))
