@@ -3,6 +3,8 @@ package delivery
 import (
 	"fmt"
 	"time"
+
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // ReasonUnreadable is why a job was set aside whose note cannot be read.
@@ -37,7 +39,7 @@ func NoteAt(key string, body []byte, unread error, stored time.Time) (Parked, er
 	if len(what) > mostOfAnError {
 		what = append(what[:mostOfAnError], '…')
 	}
-	fix := fmt.Sprintf("`sealift redrive --destination %s` tries the file again, with --skip gives it up; either removes the note", job.Destination)
+	fix := fmt.Sprintf("`sealift redrive --destination %s` tries the file again, with --skip gives it up; either removes the note", shell.Word(job.Destination))
 	if job.Replay != "" {
 		fix = fmt.Sprintf("`sealift replay --resume %s` tries the file again", job.Replay)
 	}

@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"strings"
+
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // merges is the part of the script that adds statements to a policy which has
@@ -35,34 +37,31 @@ func (s Set) script() string {
 		b.WriteString(merges)
 	}
 	for _, d := range s.Documents {
-		fmt.Fprintf(&b, "\n# %s\n%s=%s\n", s.about(d.Kind), d.Kind, shell(text(d.Policy, "")))
+		fmt.Fprintf(&b, "\n# %s\n%s=%s\n", s.about(d.Kind), d.Kind, shell.Quote(text(d.Policy, "")))
 		switch d.Kind {
 		case Trust:
 			create := ""
 			if path != "/" {
-				create = " --path " + shell(path)
+				create = " --path " + shell.Quote(path)
 			}
 			fmt.Fprintf(&b, `if now=$(aws iam get-role --role-name %[1]s --query Role.AssumeRolePolicyDocument --output json 2>/dev/null); then
   aws iam update-assume-role-policy --role-name %[1]s --policy-document "$(merge "$now" "$trust")"
 else
   aws iam create-role --role-name %[1]s%[2]s --assume-role-policy-document "$trust" >/dev/null
 fi
-`, shell(name), create)
+`, shell.Quote(name), create)
 		case Role:
-			fmt.Fprintf(&b, "aws iam put-role-policy --role-name %s --policy-name %s --policy-document \"$role\"\n", shell(name), shell(s.inline()))
+			fmt.Fprintf(&b, "aws iam put-role-policy --role-name %s --policy-name %s --policy-document \"$role\"\n", shell.Quote(name), shell.Quote(s.inline()))
 		case Bucket:
 			fmt.Fprintf(&b, `if ! now=$(aws s3api get-bucket-policy --bucket %[1]s --query Policy --output text 2>&1); then
   case $now in *NoSuchBucketPolicy*) now='{}' ;; *) echo "$now" >&2 && exit 1 ;; esac
 fi
 aws s3api put-bucket-policy --bucket %[1]s --policy "$(merge "$now" "$bucket")"
-`, shell(s.Target.BucketName))
+`, shell.Quote(s.Target.BucketName))
 		case KMS:
-			key := "--key-id " + shell(s.Options.KMSKey) + " --policy-name default --region " + shell(strings.Split(s.Options.KMSKey, ":")[3])
+			key := "--key-id " + shell.Quote(s.Options.KMSKey) + " --policy-name default --region " + shell.Quote(strings.Split(s.Options.KMSKey, ":")[3])
 			fmt.Fprintf(&b, "now=$(aws kms get-key-policy %[1]s --query Policy --output text)\naws kms put-key-policy %[1]s --policy \"$(merge \"$now\" \"$kms\")\"\n", key)
 		}
 	}
 	return b.String()
 }
-
-// shell quotes a word for POSIX shells.
-func shell(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -16,6 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // goneTries is how often a job is tried whose destination is not in the
@@ -262,7 +263,7 @@ func orGiveUp(job delivery.Job) string {
 	if job.Replay != "" {
 		return ""
 	}
-	return fmt.Sprintf("; or give its files up: `sealift redrive --destination %s --skip`", job.Destination)
+	return fmt.Sprintf("; or give its files up: `sealift redrive --destination %s --skip`", shell.Word(job.Destination))
 }
 
 // fetch spools the staged file. It tries twice to get the right bytes.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // park sets a job aside where people see it. It stays owed: redrive enqueues
@@ -57,5 +58,5 @@ func again(job delivery.Job) string {
 	if job.Replay != "" {
 		return "sealift replay --resume " + job.Replay
 	}
-	return "sealift redrive --destination " + job.Destination
+	return "sealift redrive --destination " + shell.Word(job.Destination)
 }

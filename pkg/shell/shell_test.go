@@ -1,0 +1,26 @@
+package shell
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWord(t *testing.T) {
+	for word, want := range map[string]string{
+		"s3://acme-logs/a=b/c,d":        "s3://acme-logs/a=b/c,d",
+		"ws_7Qm2Zc9LkTRpV4xWnBsD0a/web": "ws_7Qm2Zc9LkTRpV4xWnBsD0a/web",
+		"":                              "''",
+		"ws/My Dest":                    "'ws/My Dest'",
+		"it's":                          `'it'\''s'`,
+		"(a)!~$x`*?;&|<>\"\\\n":         "'(a)!~$x`*?;&|<>\"\\\n'",
+		"~":                             "'~'",
+		"Zürich":                        "'Zürich'",
+	} {
+		require.Equal(t, want, Word(word))
+		out, err := exec.Command("sh", "-c", "printf %s "+Word(word)).Output()
+		require.NoError(t, err)
+		require.Equal(t, word, string(out), "as a shell reads it")
+	}
+}
