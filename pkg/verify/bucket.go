@@ -140,7 +140,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		one.answered()
-		b.v.report.problem(ObjectMissing, where, "delivered at %s as %s says, and not there", stamp(r.At), place(o.ref))
+		b.v.report.curable(ObjectMissing, o.replayTo(dest), where, "delivered at %s as %s says, and not there", stamp(r.At), place(o.ref))
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -185,7 +185,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 	}
 	one.answered()
 	if wrong != "" {
-		b.v.report.problem(ObjectChanged, where, "%s (%s)", wrong, place(o.ref))
+		b.v.report.curable(ObjectChanged, o.replayTo(dest)+" --force", where, "%s (%s)", wrong, place(o.ref))
 	}
 	one.mu.Lock()
 	if r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) && o.receipts != nil && !info.LastModified.After(o.now) { // not a replay's
@@ -222,7 +222,7 @@ func (v *verifier) outlived(put time.Time) bool { return v.now.Sub(put) > v.cfg.
 
 // retainRaised says what else may be the reason of what is there too early for the
 // order to be forgotten: for how long orders were kept before nothing says.
-const retainRaised = "; or a replay put it, and its order was forgotten before staging.retain was raised: then nothing is wrong"
+const retainRaised = "; or a replay put it, and its order expired before staging.retain was raised: then nothing is wrong"
 
 // forgotten returns the receipt of a replay that may have put the object, if its
 // order was forgotten since: it is the file by what it says of itself, in other

@@ -32,6 +32,35 @@ func TestObjectsInFormerBucketsAreCounted(t *testing.T) {
 	require.True(t, v.report.OK())
 }
 
+// What is wrong with an object ends with the command that puts it right, and only it.
+func TestObjectsAreCuredByACommand(t *testing.T) {
+	store := objstore.NewMemory("b")
+	v := newVerifier(Config{Examples: 3}, Deps{Staging: objstore.NewMemory("staging")})
+	v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/My Dest": {id: "ws/My Dest", present: map[folder]int64{}, Bucket: Bucket{Store: store, Name: "b"}}}}
+	v.buckets.open["ws/My Dest"].once.Do(func() {})
+	f := sealed("a", 0, 4, 5)
+	o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
+	object := func(key string) {
+		require.NoError(t, v.buckets.object(t.Context(), o, "ws/My Dest", delivery.Receipt{Bucket: "b", Key: key}))
+	}
+	object("missing")
+	o.view = "v2"
+	object("missing_in_a_view")
+	o.view = ""
+	_, err := store.Put(t.Context(), "overwritten", strings.NewReader("x"), objstore.PutOptions{})
+	require.NoError(t, err)
+	object("overwritten")
+	var fixes []string
+	for _, p := range v.report.Examples {
+		fixes = append(fixes, p.Fix)
+	}
+	require.Equal(t, []string{
+		"unless the bucket's owner moved or deleted it, put it back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest'",
+		"unless the bucket's owner moved or deleted it, put it back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest' --view v2",
+		"it was overwritten; put the original back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest' --force",
+	}, fixes)
+}
+
 // Of a bucket that fails for long not a million objects are asked for, each
 // with all its tries; one that answers in between is asked on.
 func TestABucketThatFailsForLongIsLeft(t *testing.T) {

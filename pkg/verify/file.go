@@ -11,6 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // file is the verification of one file of the ledger.
@@ -20,7 +21,8 @@ type file struct {
 	f        *ledger.File
 	ref      delivery.FileRef
 	receipts receiptSet
-	staged   int64 // size of the staged object as it was listed, or -1
+	staged   int64  // size of the staged object as it was listed, or -1
+	view     string // of the replay whose receipt is looked at
 }
 
 func (o *file) verify(ctx context.Context) error {
@@ -50,6 +52,24 @@ func (o *file) verify(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// replay is the command that delivers the file again, and no other.
+func (o *file) replay() string {
+	return fmt.Sprintf("sealift replay --source %s --offsets %s", o.f.Source, delivery.Range{Partition: o.log.Partition, First: o.f.First, Last: o.f.Last})
+}
+
+// fromKafka replays the file to whom it is owed. A staged object that only its bytes
+// belie would be taken for good by a replay that may choose.
+func (o *file) fromKafka() string { return o.replay() + " --from kafka" }
+
+// replayTo replays the file to the destination, into the view that it was put into.
+func (o *file) replayTo(dest string) string {
+	command := o.replay() + " --destination " + shell.Word(dest)
+	if o.view != "" {
+		command += " --view " + o.view
+	}
+	return command
 }
 
 // age is how long ago the file was sealed, by its author's clock.

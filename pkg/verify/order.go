@@ -176,6 +176,6 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 			return nil
 		}
 	}
-	o := &file{walk: &walk{verifier: v, log: r.File.Log()}, e: e, f: f, ref: r.File}
+	o := &file{walk: &walk{verifier: v, log: r.File.Log()}, e: e, f: f, ref: r.File, view: order.View}
 	return v.buckets.object(ctx, o, r.Destination, r)
 }

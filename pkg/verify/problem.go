@@ -30,7 +30,8 @@ const (
 	ObjectForeign Kind = "object_foreign" // I8: below segment-logs/ of our sources, and in no ledger
 )
 
-// about says of each kind which invariant it breaks, and what to do.
+// about says of each kind which invariant it breaks, and what to do. A fix that ends
+// in a colon is for Report.curable, which adds the command.
 var about = map[Kind]struct{ invariant, fix string }{
 	ChainGap:      {"I1", "restore the ledger object from the staging bucket's versions"},
 	ChainForeign:  {"I1", "find out who wrote it, and delete it: nothing but entries belongs there"},
@@ -40,18 +41,18 @@ var about = map[Kind]struct{ invariant, fix string }{
 	Overlap:       {"I2", "compare both objects: records in both were delivered twice; keep the ledger as it is and report it"},
 	SealedThrough: {"I2", "restore the ledger object from the staging bucket's versions, before the partition is read again"},
 	Unaccounted:   {"I2", "with transactional producers or a compacted topic Kafka has such gaps: --allow-gaps; else records are in no file: save them from the topic while it holds them, and report it"},
-	Overcounted:   {"I2", "records were counted twice: compare the files of these entries with `verify --deep`"},
+	Overcounted:   {"I2", "records were counted twice: compare the files of these entries with `sealift verify --deep`"},
 	FileNames:     {"I4", "restore the ledger object from the staging bucket's versions"},
-	StagedMissing: {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},
-	StagedSize:    {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},
-	StagedContent: {"I4", "restore it from the staging bucket's versions, or rebuild it from Kafka with `sealift replay`"},
-	Debt:          {"I10", "was it parked, and redriven within copier.park_after? then it is tried anew, and nothing is wrong; else see that copiers run: `sealift audit` enqueues it again"},
+	StagedMissing: {"I4", "restore it from the staging bucket's versions, or deliver it from Kafka: "},
+	StagedSize:    {"I4", "restore it from the staging bucket's versions, or deliver it from Kafka: "},
+	StagedContent: {"I4", "restore it from the staging bucket's versions, or deliver it from Kafka: "},
+	Debt:          {"I10", "if it was parked and redriven within copier.park_after, it is being retried and nothing is wrong; else check that copiers run; `sealift audit` enqueues it again"},
 	NotOwed:       {"I7", "find out who wrote it: no ledger entry and no replay order owes it"},
 	BadReceipt:    {"I9", "restore the receipt from the staging bucket's versions, or delete it: the auditor then has the file delivered again, which is harmless"},
 	BadOrder:      {"I7", "restore it from the staging bucket's versions: what it delivered rests on it"},
 	BadParked:     {"I10", "delete it: the auditor enqueues what is owed"},
-	ObjectMissing: {"I9", "moved or deleted by the bucket's owner? else `sealift replay` puts it back"},
-	ObjectChanged: {"I8", "somebody wrote over it: `sealift replay --force` puts our bytes back"},
+	ObjectMissing: {"I9", "unless the bucket's owner moved or deleted it, put it back: "},
+	ObjectChanged: {"I8", "it was overwritten; put the original back: "},
 	ObjectForeign: {"I8", "not delivered by this ledger: ask the bucket's owner who else writes below segment-logs/"},
 }
 

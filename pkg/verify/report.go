@@ -160,13 +160,18 @@ func (r *Report) destination(id string, f func(*Destination)) {
 }
 
 func (r *Report) problem(kind Kind, where, format string, args ...any) {
+	r.curable(kind, "", where, format, args...)
+}
+
+// curable is a problem that a command may put right.
+func (r *Report) curable(kind Kind, command, where, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Problems++
 	r.ByKind[kind]++
 	if len(r.Examples) < r.limit {
 		a := about[kind]
-		r.Examples = append(r.Examples, Problem{Kind: kind, Invariant: a.invariant, Where: where, What: fmt.Sprintf(format, args...), Fix: a.fix})
+		r.Examples = append(r.Examples, Problem{Kind: kind, Invariant: a.invariant, Where: where, What: fmt.Sprintf(format, args...), Fix: a.fix + command})
 	}
 }
 

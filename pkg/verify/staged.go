@@ -94,7 +94,7 @@ func (o *file) verifyStaged(ctx context.Context) (bool, error) {
 	}
 	o.report.edit(func(r *Report) { r.Staged.Present++ })
 	if size != o.f.StagedBytes() {
-		o.report.problem(StagedSize, place(o.ref), "staged object %q has %d bytes, the ledger says %d", o.f.StagedKey, size, o.f.StagedBytes())
+		o.report.curable(StagedSize, o.fromKafka(), place(o.ref), "staged object %q has %d bytes, the ledger says %d", o.f.StagedKey, size, o.f.StagedBytes())
 		return false, nil
 	}
 	return true, nil
@@ -121,9 +121,9 @@ func (o *file) gone(ctx context.Context) error {
 	case rebuilt:
 		o.report.edit(func(r *Report) { r.Staged.Rebuilt++ })
 	case open > 0:
-		o.report.problem(StagedMissing, place(o.ref), "staged object %q is missing, and still owed to %s", o.f.StagedKey, progress.Things(int64(open), "destination"))
+		o.report.curable(StagedMissing, o.fromKafka(), place(o.ref), "staged object %q is missing, and still owed to %s", o.f.StagedKey, progress.Things(int64(open), "destination"))
 	case age < o.cfg.Retain:
-		o.report.problem(StagedMissing, place(o.ref), "staged object %q is missing %s after it was sealed, and is to be kept for %s; it is delivered, and if staging.retain was raised since, nothing is wrong", o.f.StagedKey, short(age), short(o.cfg.Retain))
+		o.report.curable(StagedMissing, o.fromKafka(), place(o.ref), "staged object %q is missing %s after it was sealed, and is to be kept for %s; it is delivered, and if staging.retain was raised since, nothing is wrong", o.f.StagedKey, short(age), short(o.cfg.Retain))
 	default:
 		o.report.edit(func(r *Report) { r.Staged.Collected++ })
 	}
@@ -143,7 +143,7 @@ func (o *file) deep(ctx context.Context) error {
 		return nil
 	}
 	for _, what := range wrong {
-		o.report.problem(StagedContent, place(o.ref), "staged object %q: %s", o.f.StagedKey, what)
+		o.report.curable(StagedContent, o.fromKafka(), place(o.ref), "staged object %q: %s", o.f.StagedKey, what)
 	}
 	o.report.edit(func(r *Report) { r.Staged.Read++; r.Staged.ReadBytes += o.f.GzipBytes })
 	return nil

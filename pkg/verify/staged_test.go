@@ -68,6 +68,7 @@ func TestStagedFilesThatAreGoneTooEarly(t *testing.T) {
 			require.Equal(t, c.want, [2]int64{r.Problems, r.Staged.Collected}, "%v", r.Examples)
 			for _, p := range r.Examples {
 				require.Equal(t, StagedMissing, p.Kind)
+				require.Equal(t, "restore it from the staging bucket's versions, or deliver it from Kafka: sealift replay --source a --offsets 3:0-4 --from kafka", p.Fix)
 				require.Equal(t, c.raised, strings.Contains(p.What, "if staging.retain was raised since"), p.What)
 			}
 		})
