@@ -10,6 +10,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -64,7 +65,7 @@ type Client struct {
 	brokers   []string
 	addr      net.Addr
 	transport *transport
-	explained kafka.RoundTripper // transport, whose errors name keys of the configuration
+	explained *explained // transport, whose errors name keys of the configuration
 	dialer    *kafka.Dialer
 	wires     wires
 	log       *slog.Logger
@@ -127,6 +128,16 @@ func (c *Client) api(timeout time.Duration) *kafka.Client {
 	return &kafka.Client{Addr: c.addr, Transport: c.explained, Timeout: timeout}
 }
 
+// bare makes a call of a kafka.Client. Its errors begin with the method's name, which
+// means nothing to who reads a log.
+func bare[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, error), req *Q) (*A, error) {
+	res, err := method(ctx, req)
+	if err != nil && strings.HasPrefix(err.Error(), "kafka.(*Client).") {
+		err = cmp.Or(errors.Unwrap(err), err)
+	}
+	return res, err
+}
+
 // renew asks brokers anew for what they know of topics and leaders, if they may
 // have other ones after that error. Whoever tries again finds them then. soon: the trouble
 // may be of an election.
@@ -173,14 +184,14 @@ func (c *Client) ping(ctx context.Context, all bool) error {
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	_, err := c.api(callTimeout).ApiVersions(ctx, &kafka.ApiVersionsRequest{})
+	_, err := bare(ctx, c.api(callTimeout).ApiVersions, &kafka.ApiVersionsRequest{})
 	return err
 }
 
 // ClusterID returns the id of the cluster that the brokers belong to, as they
 // said last: it is no sign that they are there still.
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
-	res, err := c.api(callTimeout).Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}})
+	res, err := bare(ctx, c.api(callTimeout).Metadata, &kafka.MetadataRequest{Topics: []string{}})
 	if err := c.reached(ctx, err); err != nil {
 		return "", err
 	}

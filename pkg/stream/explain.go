@@ -36,17 +36,17 @@ func (e *explained) why(err error) string {
 	}
 	switch {
 	case errors.Is(err, kafka.SASLAuthenticationFailed):
-		return "the brokers do not know this user by this password: correct kafka.sasl.username and kafka.sasl.password, or kafka.sasl.mechanism if the user is one of another"
+		return "user name or password rejected: correct kafka.sasl.username, kafka.sasl.password, or kafka.sasl.mechanism"
 	case errors.Is(err, kafka.UnsupportedSASLMechanism):
-		return "the brokers do not offer kafka.sasl.mechanism at this port: use one that they do (sasl.enabled.mechanisms there)"
+		return "this port does not offer kafka.sasl.mechanism: use one from the broker's sasl.enabled.mechanisms"
 	case errors.Is(err, kafka.IllegalSASLState):
-		return "the brokers do not ask who we are at this port: correct it in kafka.brokers, or remove kafka.sasl"
+		return "this port does not use SASL: correct the port in kafka.brokers, or remove kafka.sasl"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return e.hungUp()
 	}
 	var denied kafka.Error
 	if errors.As(err, &denied) && (denied == kafka.ClusterAuthorizationFailed || denied == kafka.TopicAuthorizationFailed || denied == kafka.GroupAuthorizationFailed) {
-		return "the brokers know this user and do not let it: an ACL has to (kafka-acls.sh), or it is the wrong kafka.sasl.username"
+		return "the user is authenticated but not authorized: add an ACL (kafka-acls.sh), or correct kafka.sasl.username"
 	}
 	return ""
 }
@@ -54,14 +54,14 @@ func (e *explained) why(err error) string {
 // hungUp is why a broker may have closed the connection without a word, as it
 // does when a client speaks otherwise than the port wants.
 func (e *explained) hungUp() string {
-	const hint = "the broker hung up; if it always does, its port "
+	const hint = "the broker closed the connection; if this persists, its port "
 	switch {
 	case !e.tls && !e.sasl:
-		return hint + "wants TLS (kafka.tls.enabled) or a user (kafka.sasl.mechanism)"
+		return hint + "requires TLS (kafka.tls.enabled) or SASL (kafka.sasl.mechanism)"
 	case !e.tls:
-		return hint + "wants TLS (kafka.tls.enabled)"
+		return hint + "requires TLS (kafka.tls.enabled)"
 	case !e.sasl:
-		return hint + "wants a user (kafka.sasl.mechanism) or a certificate (kafka.tls.cert_file), or does not speak TLS (kafka.tls.enabled)"
+		return hint + "requires SASL (kafka.sasl.mechanism) or a certificate (kafka.tls.cert_file), or does not speak TLS (kafka.tls.enabled)"
 	}
-	return hint + "does not speak TLS (kafka.tls.enabled), wants a certificate (kafka.tls.cert_file), or refuses kafka.sasl.username with kafka.sasl.password"
+	return hint + "does not speak TLS (kafka.tls.enabled), requires a certificate (kafka.tls.cert_file), or rejects kafka.sasl.username with kafka.sasl.password"
 }

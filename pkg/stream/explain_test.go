@@ -42,7 +42,7 @@ func TestRefusalsNameTheKey(t *testing.T) {
 		"scram_256":         {both, trusted, stream.SASL{Mechanism: "scram-sha-256", Username: "s256", Password: secret.New("hunter2")}, ""},
 		"scram_512":         {both, trusted, stream.SASL{Mechanism: "scram-sha-512", Username: "s512", Password: secret.New("hunter2")}, ""},
 		"wrong_password":    {both, trusted, stream.SASL{Mechanism: "plain", Username: "plain", Password: secret.New("hunter3")}, "kafka.sasl.password"},
-		"unknown_authority": {both, &tls.Config{MinVersion: tls.VersionTLS12}, stream.SASL{}, "kafka.tls.ca_file has to name"},
+		"unknown_authority": {both, &tls.Config{MinVersion: tls.VersionTLS12}, stream.SASL{}, "set kafka.tls.ca_file to"},
 		"plain_against_tls": {both, nil, stream.SASL{}, "kafka.tls.enabled"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,6 +55,28 @@ func TestRefusalsNameTheKey(t *testing.T) {
 			}
 			require.ErrorContains(t, err, c.want)
 			require.NotContains(t, err.Error(), "hunter")
+			require.NotContains(t, err.Error(), "kafka.(*", "the name of a method")
+		})
+	}
+}
+
+// Where brokers ask who we are, Kafka's own tools have to be told it as well.
+func TestCommandsNameAFileOfHowToConnect(t *testing.T) {
+	const configure = " --alter --entity-type topics --entity-name t --add-config max.message.bytes=7"
+	for name, c := range map[string]struct {
+		cfg  stream.Config
+		want string
+	}{
+		"open": {stream.Config{}, "kafka-configs.sh --bootstrap-server a:1,b:2" + configure},
+		"tls":  {stream.Config{TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, "kafka-configs.sh --bootstrap-server a:1,b:2 --command-config FILE" + configure},
+		"sasl": {stream.Config{SASL: stream.SASL{Mechanism: "plain", Username: "u"}}, "kafka-configs.sh --bootstrap-server a:1,b:2 --command-config FILE" + configure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.cfg.Brokers = []string{"a:1", "b:2"}
+			client, err := stream.Open(c.cfg, slog.New(slog.DiscardHandler))
+			require.NoError(t, err)
+			defer client.Close()
+			require.Equal(t, c.want, client.RaiseCommand("t", 7))
 		})
 	}
 }

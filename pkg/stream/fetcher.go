@@ -171,7 +171,7 @@ func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) erro
 
 // leader returns the address of a partition's leader, as far as is known.
 func (c *Client) leader(ctx context.Context, topic string, partition int) (string, error) {
-	res, err := c.api(5*time.Second).Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	res, err := bare(ctx, c.api(5*time.Second).Metadata, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return "", err
 	}

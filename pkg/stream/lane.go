@@ -274,7 +274,7 @@ func (l *lane) try(batch []piece) error {
 func (l *lane) once(batch []piece) error {
 	ctx, cancel := context.WithTimeout(l.producer.life, produceTimeout+l.producer.muted())
 	defer cancel()
-	res, err := l.producer.client.Produce(ctx, &kafka.ProduceRequest{
+	res, err := bare(ctx, l.producer.client.Produce, &kafka.ProduceRequest{
 		Topic: l.producer.cfg.Topic, Partition: l.partition,
 		RequiredAcks: kafka.RequireAll, Compression: l.producer.codec,
 		Records: &reader{pieces: batch, keepTime: l.producer.cfg.KeepTime},

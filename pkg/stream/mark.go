@@ -22,7 +22,7 @@ func (c *Client) marks(ctx context.Context, group string, partitions map[string]
 	bad := func(err error) (map[string]map[int]Mark, error) {
 		return nil, fmt.Errorf("fetch offsets of group %q: %w", group, err)
 	}
-	res, err := c.api(10*time.Second).OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
+	res, err := bare(ctx, c.api(10*time.Second).OffsetFetch, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
 	if err != nil {
 		return bad(err)
 	}
@@ -54,7 +54,7 @@ func (c *Client) commit(ctx context.Context, gen *kafka.Generation, topic string
 	for p, m := range marks {
 		req.Topics[topic] = append(req.Topics[topic], kafka.OffsetCommit{Partition: p, Offset: m.Committed, Metadata: m.Note})
 	}
-	res, err := c.api(10*time.Second).OffsetCommit(ctx, req)
+	res, err := bare(ctx, c.api(10*time.Second).OffsetCommit, req)
 	if err != nil {
 		return err
 	}

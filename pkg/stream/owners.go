@@ -99,7 +99,7 @@ func (c *Client) Unowned(ctx context.Context, group, topic string) ([]int, error
 	if err != nil {
 		return nil, err
 	}
-	res, err := c.api(10*time.Second).DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
+	res, err := bare(ctx, c.api(10*time.Second).DescribeGroups, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
 	if err != nil {
 		return nil, fmt.Errorf("describe group %q: %w", group, err)
 	}

@@ -178,7 +178,7 @@ func testTopics(t *testing.T, c *stream.Client, topic string) {
 	makeTopic(t, c, topic, 3)
 	err = c.EnsureTopics(ctx, true, stream.Topic{Name: topic, Partitions: 3, Compacted: true})
 	require.ErrorIs(t, err, stream.ErrPolicy, "it would forget what it holds")
-	require.ErrorContains(t, err, "--alter --topic "+topic)
+	require.ErrorContains(t, err, "--alter --entity-type topics --entity-name "+topic)
 	makeTopic(t, c, topic, 5) // existing topics are left as they are
 	n, err := c.Partitions(ctx, topic)
 	require.NoError(t, err)

@@ -69,8 +69,28 @@ func (c *Client) compacted(ctx context.Context, t Topic) error {
 	if err != nil || !strings.Contains(policy, "delete") { // not everybody is told
 		return nil //nolint:nilerr // it may be right
 	}
-	return fmt.Errorf("topic %q: %w (it is %q), and what it holds has to stay; change it with: kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=compact",
-		t.Name, ErrPolicy, policy, strings.Join(c.brokers, ","), t.Name)
+	return fmt.Errorf("topic %q: %w (it is %q), and what it holds has to stay; change it with: %s", t.Name, ErrPolicy, policy, c.configure(t.Name, cleanupPolicy, "compact"))
+}
+
+// RaiseCommand is the command by which a topic takes records of so many bytes.
+func (c *Client) RaiseCommand(topic string, bytes int) string {
+	return c.configure(topic, maxMessageBytes, strconv.Itoa(bytes))
+}
+
+// configure is the command that sets one of a topic's settings, as older Kafka
+// understands it too.
+func (c *Client) configure(topic, setting, value string) string {
+	return fmt.Sprintf("%s --alter --entity-type topics --entity-name %s --add-config %s=%s", c.tool("kafka-configs.sh"), topic, setting, value)
+}
+
+// tool is how a command of Kafka's begins: with a file of how to connect, where that
+// takes more than an address.
+func (c *Client) tool(name string) string {
+	line := name + " --bootstrap-server " + strings.Join(c.brokers, ",")
+	if c.explained.tls || c.explained.sasl {
+		line += " --command-config FILE"
+	}
+	return line
 }
 
 const (
@@ -93,7 +113,7 @@ func (t Topic) settings() (all []kafka.ConfigEntry) {
 
 // command makes the topic as createTopic does.
 func (c *Client) command(t Topic) string {
-	line := fmt.Sprintf("kafka-topics.sh --bootstrap-server %s --create --topic %s --partitions %d", strings.Join(c.brokers, ","), t.Name, t.Partitions)
+	line := fmt.Sprintf("%s --create --topic %s --partitions %d", c.tool("kafka-topics.sh"), t.Name, t.Partitions)
 	if t.Replication > 0 {
 		line += fmt.Sprintf(" --replication-factor %d", t.Replication)
 	}
@@ -108,7 +128,7 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 	if t.Replication == 0 {
 		cfg.ReplicationFactor = -1
 	}
-	res, err := c.api(10*time.Second).CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{cfg}})
+	res, err := bare(ctx, c.api(10*time.Second).CreateTopics, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{cfg}})
 	if err == nil {
 		err = res.Errors[t.Name]
 	}
@@ -133,7 +153,7 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 
 // Partitions returns how many partitions the topic has, or ErrNoTopic.
 func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
-	res, err := c.api(5*time.Second).Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	res, err := bare(ctx, c.api(5*time.Second).Metadata, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return 0, fmt.Errorf("describe topic %q: %w", topic, err)
 	}
@@ -189,7 +209,7 @@ func (c *Client) Retention(ctx context.Context, topic string) (time.Duration, er
 
 // topicConfig returns a topic's value of a setting.
 func (c *Client) topicConfig(ctx context.Context, topic, name string) (string, error) {
-	res, err := c.api(5*time.Second).DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
+	res, err := bare(ctx, c.api(5*time.Second).DescribeConfigs, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{name}}},
 	})
 	if err != nil {
@@ -205,7 +225,7 @@ func (c *Client) topicConfig(ctx context.Context, topic, name string) (string, e
 			}
 		}
 	}
-	return "", fmt.Errorf("describe topic %q: its %s is not told", topic, name)
+	return "", fmt.Errorf("describe topic %q: the brokers do not report its %s", topic, name)
 }
 
 // Bounds are the offsets that a partition holds: [First, End).
@@ -230,7 +250,7 @@ func (c *Client) Since(ctx context.Context, topic string, t time.Time) (map[int]
 	for p := range bounds {
 		reqs = append(reqs, kafka.TimeOffsetOf(p, t))
 	}
-	res, err := c.api(10*time.Second).ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
+	res, err := bare(ctx, c.api(10*time.Second).ListOffsets, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
 	if err != nil {
 		return nil, fmt.Errorf("list offsets of topic %q: %w", topic, err)
 	}
@@ -269,7 +289,7 @@ func (c *Client) Bounds(ctx context.Context, topic string, partitions ...int) (m
 	if len(reqs) == 0 {
 		return nil, nil
 	}
-	res, err := c.api(10*time.Second).ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
+	res, err := bare(ctx, c.api(10*time.Second).ListOffsets, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
 	if err != nil {
 		c.renew(ctx, err, false)
 		return nil, fmt.Errorf("list offsets of topic %q: %w", topic, err)

@@ -282,7 +282,7 @@ func TestCatalogTopicWithTheBrokersLimit(t *testing.T) {
 	topic := b.openTopic(t, 0)
 	values := encoded(append(manyWorkspaces(10_000), padded(catalog.Workspace{ID: "ws_large0000000000000000", Sources: []catalog.Source{{ID: "large"}}}, 2<<20))...)
 	require.ErrorContains(t, topic.write(t.Context(), values), `nothing was written: workspace "ws_large0000000000000000" takes 2.1 MB, and topic "sealift.catalog" takes 1.0 MB a record; `+
-		"raise it: kafka-configs.sh --bootstrap-server "+b.ListenAddrs()[0]+" --alter --topic sealift.catalog --add-config max.message.bytes=8388608")
+		"raise it: kafka-configs.sh --bootstrap-server "+b.ListenAddrs()[0]+" --alter --entity-type topics --entity-name sealift.catalog --add-config max.message.bytes=8388608")
 	require.Zero(t, b.produced.Load())
 	delete(values, "ws_large0000000000000000")
 	require.NoError(t, topic.write(t.Context(), values))

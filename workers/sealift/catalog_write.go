@@ -75,8 +75,7 @@ func (s *services) fitCatalog(ctx context.Context, values map[string][]byte) err
 }
 
 func (s *services) raiseCatalogLimit() string {
-	return fmt.Sprintf("raise it: kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config max.message.bytes=%d",
-		s.cfg.Kafka.Brokers[0], s.cfg.Kafka.CatalogTopic, maxWorkspaceBytes)
+	return "raise it: " + s.kafka.RaiseCommand(s.cfg.Kafka.CatalogTopic, maxWorkspaceBytes)
 }
 
 // catalogBatches cuts records into batches that a topic takes, each of one
@@ -110,7 +109,7 @@ func (t *catalogTopic) write(ctx context.Context, values map[string][]byte) erro
 	}
 	now, unread := t.read(ctx)
 	if unread != nil {
-		return unfinished{fmt.Errorf("%w; what was written is not known (%w): `sealift catalog diff` tells, and the same command again finishes it", err, unread)}
+		return unfinished{fmt.Errorf("%w; what was written is not known (%w): `sealift catalog diff` shows it, and the same command again finishes it", err, unread)}
 	}
 	missing := notStored(now, values)
 	if len(missing) == len(values) {
