@@ -81,18 +81,18 @@ func TestHandshakesThatFailAreExplained(t *testing.T) {
 	}{
 		"trusted":            {files: certs.Files{CA: ca.File}},
 		"unverified":         {files: certs.Files{Insecure: true}},
-		"unknown_authority":  {want: "x.ca_file has to name a PEM file with its authority"},
-		"another_authority":  {files: certs.Files{CA: stranger.File}, want: "x.ca_file has to name a PEM file with its authority"},
-		"wrong_host":         {files: certs.Files{CA: ca.File}, server: func(c *x509.Certificate) { c.IPAddresses = nil }, want: "for other names: write one of them in x.address"},
+		"unknown_authority":  {want: "set x.ca_file to a PEM file with its CA certificate"},
+		"another_authority":  {files: certs.Files{CA: stranger.File}, want: "set x.ca_file to a PEM file with its CA certificate"},
+		"wrong_host":         {files: certs.Files{CA: ca.File}, server: func(c *x509.Certificate) { c.IPAddresses = nil }, want: "for other names: use one of them in x.address"},
 		"expired":            {files: certs.Files{CA: ca.File}, server: expired, want: "x.address expired on " + days(-2).Format("2006-01-02")},
 		"not_yet":            {files: certs.Files{CA: ca.File}, server: func(c *x509.Certificate) { c.NotBefore, c.NotAfter = days(2), days(3) }, want: "x.address is valid from " + days(2).Format("2006-01-02") + " only"},
-		"not_for_servers":    {files: certs.Files{CA: ca.File}, server: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, want: "have it issued anew, for servers"},
-		"plain_server":       {plain: true, want: "x.address does not speak TLS there: correct the port, or do without x.enabled"},
+		"not_for_servers":    {files: certs.Files{CA: ca.File}, server: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, want: "have it reissued, for servers"},
+		"plain_server":       {plain: true, want: "x.address does not speak TLS: correct the port, or turn x.enabled off"},
 		"mutual":             {files: certs.Files{CA: ca.File, Cert: ours.Cert, Key: ours.Key}, clients: true},
-		"no_client_cert":     {files: certs.Files{CA: ca.File}, clients: true, want: "x.cert_file has to name one that is valid and that its authority signed, and x.key_file its key"},
-		"stranger_cert":      {files: certs.Files{CA: ca.File, Cert: theirs.Cert, Key: theirs.Key}, clients: true, want: "x.cert_file has to name one"},
-		"no_setting_for_one": {files: certs.Files{CA: ca.File}, clients: true, keys: &certs.Keys{Address: "x.endpoint"}, want: "x.endpoint wants a client certificate, and there is no setting for one"},
-		"newer_tls":          {files: certs.Files{CA: ca.File}, oldest: tls.VersionTLS13, want: "refuses this TLS: it may want another version"},
+		"no_client_cert":     {files: certs.Files{CA: ca.File}, clients: true, want: "set x.cert_file to one that is valid and signed by its authority, and x.key_file to its key"},
+		"stranger_cert":      {files: certs.Files{CA: ca.File, Cert: theirs.Cert, Key: theirs.Key}, clients: true, want: "set x.cert_file to one"},
+		"no_setting_for_one": {files: certs.Files{CA: ca.File}, clients: true, keys: &certs.Keys{Address: "x.endpoint"}, want: "x.endpoint requires a client certificate, for which there is no setting"},
+		"newer_tls":          {files: certs.Files{CA: ca.File}, oldest: tls.VersionTLS13, want: "rejects this TLS: it may require another version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewUnstartedServer(http.NotFoundHandler())

@@ -31,7 +31,7 @@ func Why(err error, k Keys) string {
 	)
 	switch {
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
-		return fmt.Sprintf("the server at %s does not speak TLS there: correct the port, or do without %s", k.Address, k.Enable)
+		return fmt.Sprintf("the server at %s does not speak TLS: correct the port, or turn %s off", k.Address, k.Enable)
 	case errors.As(err, &far) && far.Op == "remote error": // an alert, whose type is not exported
 		return refused(far.Err.Error(), k)
 	}
@@ -48,15 +48,15 @@ func wrongCertificate(err error, k Keys) string {
 	)
 	switch {
 	case errors.As(err, &unknown):
-		return fmt.Sprintf("nobody that is trusted here has signed the server's certificate: %s has to name a PEM file with its authority", k.CA)
+		return fmt.Sprintf("the server's certificate is signed by an unknown authority: set %s to a PEM file with its CA certificate", k.CA)
 	case errors.As(err, &host):
-		return fmt.Sprintf("the server's certificate is for other names: write one of them in %s, or have one issued for this name", k.Address)
+		return fmt.Sprintf("the server's certificate is for other names: use one of them in %s, or have it issued for this name", k.Address)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore):
 		return fmt.Sprintf("a certificate of the server at %s is valid from %s only: correct the clock of this machine, or the certificate", k.Address, day(invalid.Cert.NotBefore))
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
 		return fmt.Sprintf("a certificate of the server at %s expired on %s: have it renewed there (or correct the clock of this machine)", k.Address, day(invalid.Cert.NotAfter))
 	case errors.As(err, &invalid), errors.As(err, &other):
-		return fmt.Sprintf("the server's certificate is not valid: have it issued anew, for servers, by an authority in %s", k.CA)
+		return fmt.Sprintf("the server's certificate is not valid: have it reissued, for servers, by an authority in %s", k.CA)
 	}
 	return ""
 }
@@ -70,11 +70,11 @@ func day(t time.Time) string { return t.UTC().Format("2006-01-02") }
 func refused(alert string, k Keys) string {
 	switch {
 	case !strings.Contains(alert, "certificate") && !strings.Contains(alert, "handshake failure"):
-		return fmt.Sprintf("the server at %s refuses this TLS: it may want another version", k.Address)
+		return fmt.Sprintf("the server at %s rejects this TLS: it may require another version", k.Address)
 	case k.Cert == "":
-		return fmt.Sprintf("the server at %s wants a client certificate, and there is no setting for one: let it do without", k.Address)
+		return fmt.Sprintf("the server at %s requires a client certificate, for which there is no setting: turn that off there", k.Address)
 	}
-	return fmt.Sprintf("the server refuses our certificate, or wants one: %s has to name one that is valid and that its authority signed, and %s its key",
+	return fmt.Sprintf("the server rejects our certificate, or requires one: set %s to one that is valid and signed by its authority, and %s to its key",
 		k.Cert, strings.TrimSuffix(k.Cert, "cert_file")+"key_file")
 }
 

@@ -28,11 +28,11 @@ func (s redisServer) why(err error) string {
 	}
 	switch {
 	case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "ERR invalid password"):
-		return "Redis does not know this user by this password: correct them in redis.url, redis://USER:PASSWORD@host:6379/0"
+		return "Redis rejected the user or password: correct them in redis.url, redis://USER:PASSWORD@host:6379/0"
 	case redis.HasErrorPrefix(err, "NOAUTH"):
-		return "Redis wants a password: write it into redis.url, redis://[USER]:PASSWORD@host:6379/0"
+		return "Redis requires a password: set it in redis.url, redis://[USER]:PASSWORD@host:6379/0"
 	case redis.HasErrorPrefix(err, "NOPERM"):
-		return "the user of redis.url may do too little: ACL SETUSER NAME ~sealift:* +@read +@write +@scripting +@connection"
+		return "the user of redis.url lacks permissions; grant them: ACL SETUSER NAME ~sealift:* +@read +@write +@scripting +@connection"
 	case redis.HasErrorPrefix(err, "READONLY"):
 		return "redis.url is that of a replica: set it to the primary, or to an address that follows it"
 	case redis.HasErrorPrefix(err, "OOM"):
@@ -42,7 +42,7 @@ func (s redisServer) why(err error) string {
 	case s.tls && errors.Is(err, context.DeadlineExceeded): // without TLS it waits for the end of a line
 		return "Redis did not answer; if it is there, its port does not speak TLS (redis.tls.enabled, or rediss:// in redis.url)"
 	case !s.tls && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
-		return "Redis hung up; if it always does, its port wants TLS (redis.tls.enabled)"
+		return "Redis closed the connection; if this persists, its port requires TLS (redis.tls.enabled)"
 	}
 	return ""
 }

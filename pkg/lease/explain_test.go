@@ -45,10 +45,10 @@ func TestRefusalsNameTheKey(t *testing.T) {
 	}{
 		"plain":             {"redis://sealift:hunter2@" + open.Addr(), nil, ""},
 		"wrong_password":    {"redis://sealift:hunter3@" + open.Addr(), nil, "redis.url"},
-		"no_password":       {"redis://" + open.Addr(), nil, "write it into redis.url"},
+		"no_password":       {"redis://" + open.Addr(), nil, "set it in redis.url"},
 		"tls_by_key":        {"redis://sealift:hunter2@" + secured.Addr(), trusted, ""},
 		"tls_by_url":        {"rediss://sealift:hunter2@" + secured.Addr(), trusted, ""},
-		"unknown_authority": {"rediss://sealift:hunter2@" + secured.Addr(), nil, "redis.tls.ca_file has to name"},
+		"unknown_authority": {"rediss://sealift:hunter2@" + secured.Addr(), nil, "set redis.tls.ca_file to"},
 		"plain_against_tls": {"redis://sealift:hunter2@" + secured.Addr(), nil, "redis.tls.enabled"},
 	} {
 		t.Run(name, func(t *testing.T) {

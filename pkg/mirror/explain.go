@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // credentialCodes are S3's answers to credentials that are good for nothing.
@@ -37,7 +38,7 @@ func Fix(err error, p Place) string {
 	case "InvalidToken":
 		return "the session token is no good: AWS_SESSION_TOKEN has to belong to AWS_ACCESS_KEY_ID"
 	case "InvalidAccessKeyId":
-		return "this store does not know the access key: see AWS_PROFILE, AWS_ACCESS_KEY_ID, --profile and --endpoint; aws sts get-caller-identity tells who you are"
+		return "this store does not know the access key: see AWS_PROFILE, AWS_ACCESS_KEY_ID, --profile and --endpoint; aws sts get-caller-identity shows who you are"
 	case "SignatureDoesNotMatch":
 		return "the secret key does not belong to the access key: see AWS_SECRET_ACCESS_KEY or the profile"
 	case "RequestTimeTooSkewed":
@@ -47,15 +48,16 @@ func Fix(err error, p Place) string {
 	case errors.Is(err, objstore.ErrNoBucket):
 		return fmt.Sprintf("there is no bucket %q: write its name as it is in AWS, or name the server with --endpoint", p.Bucket)
 	case errors.Is(err, objstore.ErrWrongRegion):
-		return "the answer does not tell the bucket's region: name it with --region"
+		return "the answer does not name the bucket's region: name it with --region"
 	case errors.Is(err, objstore.ErrNotFound):
-		return "it was deleted since it was listed, or never was: list it with sealift files ls --files"
+		p.Name = "" // what else there is of the day
+		return "it was deleted after it was listed, or never existed; list what is there: sealift files ls --files " + shell.Word(p.String())
 	case errors.Is(err, objstore.ErrChanged):
 		return "it was replaced while it was read: run it again"
 	case errors.Is(err, objstore.ErrDenied):
 		return denied(e, p)
 	case errors.Is(err, objstore.ErrUnavailable):
-		return "run it again: it goes on where it was; if it stays so, look at the network, --endpoint and --region"
+		return "run it again: it continues where it stopped; if this persists, check the network, --endpoint and --region"
 	}
 	return ""
 }
@@ -64,7 +66,7 @@ func Fix(err error, p Place) string {
 func fixDisk(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room, or name a directory on another disk, and run it again: it goes on where it was; files as they are stored (without --decompress) take less"
+		return "make room, or name a directory on another disk, and run it again: it continues where it stopped; files as they are stored (without --decompress) take less"
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EROFS):
 		return "name a directory that you may write to"
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EEXIST):
@@ -77,7 +79,7 @@ func fixDisk(err error) string {
 // not exist is S3's way when the caller may not list.
 func denied(e *objstore.Error, p Place) string {
 	if e.Status == 0 { // it was who gives credentials that refused
-		return "see AWS_PROFILE and --profile; aws sts get-caller-identity tells who you are"
+		return "see AWS_PROFILE and --profile; aws sts get-caller-identity shows who you are"
 	}
 	what := fmt.Sprintf("s3:GetObject on arn:aws:s3:::%s/%s*", p.Bucket, p.root())
 	if e.Op == "list" {

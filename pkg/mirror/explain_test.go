@@ -31,7 +31,7 @@ func TestFix(t *testing.T) {
 		"clock":         {&objstore.Error{Op: "list", Status: 403, Code: "RequestTimeTooSkewed", Kind: objstore.ErrDenied}, "clock"},
 		"no_bucket":     {&objstore.Error{Op: "list", Status: 404, Code: "NoSuchBucket", Kind: objstore.ErrNoBucket}, `no bucket "acme-logs"`},
 		"region":        {&objstore.Error{Op: "list", Status: 301, Kind: objstore.ErrWrongRegion}, "--region"},
-		"deleted":       {&objstore.Error{Op: "get", Status: 404, Kind: objstore.ErrNotFound}, "deleted since"},
+		"deleted":       {&objstore.Error{Op: "get", Status: 404, Kind: objstore.ErrNotFound}, "deleted after it was listed, or never existed; list what is there: sealift files ls --files s3://acme-logs/some/path/segment-logs/"},
 		"changed":       {&objstore.Error{Op: "get", Status: 412, Kind: objstore.ErrChanged}, "run it again"},
 		"away":          {&objstore.Error{Op: "get", Kind: objstore.ErrUnavailable}, "--endpoint"},
 		"disk_full":     {&diskError{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}}, "make room"},
