@@ -61,7 +61,7 @@ func Start(cfg Config, deps Deps) (*Server, error) {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			hint = "; each process of a machine needs its own: --set admin.listen=" + next(cfg.Listen)
 		}
-		return nil, fmt.Errorf("listen for operators at %q (admin.listen): %w%s", cfg.Listen, err, hint)
+		return nil, fmt.Errorf("listen on admin.listen %q: %w%s", cfg.Listen, err, hint)
 	}
 	s := &Server{cfg: cfg, listener: l, served: make(chan error, 1)}
 	s.http = &http.Server{

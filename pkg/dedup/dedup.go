@@ -216,7 +216,7 @@ func (s *Store) hold(n int64) {
 func (s *Store) trouble(doing string, err error) {
 	s.stats.Errors++
 	s.rest = true
-	s.cfg.Log.Warn("some messages are forgotten, duplicates of them pass until they are read again", "doing", doing, "err", err)
+	s.cfg.Log.Warn("some messages are forgotten: duplicates of them pass until they are read again", "doing", doing, "err", err)
 }
 
 // Close writes what is in memory and closes the store; the next Open finds

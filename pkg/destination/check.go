@@ -118,7 +118,7 @@ func (r *run) endpoint() (string, error) {
 func (r *run) credentials(ctx context.Context) (string, error) {
 	id, err := r.STS.Identity(ctx)
 	if err != nil && r.t.RoleARN == "" && r.t.Endpoint != "" && !errors.Is(err, assumerole.ErrOwnCredentials) {
-		return "", skip("STS is not needed here, and does not tell who Sealift is") // a server of somebody's own
+		return "", skip("STS is not needed here, and does not say who Sealift is") // a server of somebody's own
 	}
 	if r.own = r.Principal; r.own == "" && err == nil {
 		if p, perr := policy.ParsePrincipal(id.ARN); perr == nil { // else it is nobody that a policy can name
@@ -134,7 +134,7 @@ func (r *run) role(ctx context.Context) (string, error) {
 		return "", &judged{NewVerdict(Permanent, OfDestination, "policy_malformed", err.Error(), "correct bucket in the catalog")}
 	}
 	if request == nil {
-		return "", skip("classic: Sealift's own principal puts, and the bucket's policy allows it")
+		return "", skip("no role: Sealift's principal puts, and the bucket's policy allows it")
 	}
 	creds, err := r.STS.Credentials(ctx, *request)
 	if err != nil {
@@ -146,7 +146,7 @@ func (r *run) role(ctx context.Context) (string, error) {
 func (r *run) externalID(ctx context.Context) (string, error) {
 	request, err := sessionRequest(r.t)
 	if err != nil || request == nil {
-		return "", skip("classic")
+		return "", skip("no role")
 	}
 	if r.AnyTrust {
 		return "", skip("sts.verify_trust is false")

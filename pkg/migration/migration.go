@@ -197,7 +197,7 @@ func Next(last *Note, now Place) (Phase, error) {
 
 func (p Place) String() string {
 	if p.RoleARN == "" {
-		return "s3://" + p.Bucket + " by Sealift's own principal"
+		return "s3://" + p.Bucket + " by Sealift's principal"
 	}
 	return "s3://" + p.Bucket + " by role " + p.RoleARN
 }

@@ -171,7 +171,7 @@ func (s *S3) Head(ctx context.Context, key string) (Info, error) {
 	}
 	_ = answer.Body.Close()
 	if answer.ContentLength < 0 {
-		return Info{}, s.senseless(ctx, r, answer, errors.New("the answer does not tell the object's size"))
+		return Info{}, s.senseless(ctx, r, answer, errors.New("the answer does not state the object's size"))
 	}
 	return describe(key, answer), nil
 }

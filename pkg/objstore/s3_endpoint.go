@@ -61,7 +61,7 @@ func (e *endpoints) of(bucket string) (*endpoint, error) {
 		}
 	}
 	if found.region == "" || found.service == "" {
-		return nil, fmt.Errorf("find the endpoint of bucket %q: it wants another signature than version 4", bucket)
+		return nil, fmt.Errorf("find the endpoint of bucket %q: it requires another signature than version 4", bucket)
 	}
 	found.RawPath = strings.TrimSuffix(found.EscapedPath(), "/")
 	found.Path = strings.TrimSuffix(found.Path, "/")

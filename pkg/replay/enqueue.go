@@ -97,7 +97,7 @@ func (q *enqueuer) fewer(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("%w: of %d copies %d to %s are left out, whose sources it does not send there now, and %d are enqueued; subscribe the destination to them again, "+
-		"or if they are not to be delivered, order the others with --source: this order is then forgotten after staging.retain",
+		"or if they are not to be delivered, order a new replay of the others with --source: this order then expires after staging.retain",
 		ErrFewer, most, missing, strings.Join(q.order.Destinations, ", "), q.tally.Enqueued)
 }
 

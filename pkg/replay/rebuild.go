@@ -88,7 +88,7 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 		case f.First < w.held.First:
 			failed[i] = fmt.Errorf("%w: its first record is gone, for partition %d of the topic begins at offset %d", ErrNotRebuildable, e.Partition, w.held.First)
 		case f.Last >= w.held.End:
-			failed[i] = fmt.Errorf("%w: partition %d of the topic ends before its last record, as if it had been made anew", ErrNotRebuildable, e.Partition)
+			failed[i] = fmt.Errorf("%w: partition %d of the topic ends before its last record, as if it had been re-created", ErrNotRebuildable, e.Partition)
 		default:
 			group, size = append(group, i), size+f.GzipBytes
 		}

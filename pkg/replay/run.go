@@ -95,7 +95,7 @@ func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 func (r Run) Enqueue(ctx context.Context, o *delivery.Order, again bool) (Tally, error) {
 	if again {
 		if err := r.Check(o); err != nil {
-			return Tally{}, fmt.Errorf("%w: %w; or order it anew for the others: this one is then forgotten after staging.retain", ErrRefused, err)
+			return Tally{}, fmt.Errorf("%w: %w; or order a new replay of the others: this one then expires after staging.retain", ErrRefused, err)
 		}
 		// The same bytes: an old order would else be forgotten before anything comes of it.
 		if err := put(ctx, r.Staging, delivery.OrderKey(o.ID), o.Encode(), false); err != nil {

@@ -100,7 +100,7 @@ func TestAHoleOfACrash(t *testing.T) {
 			requireEntries(t, drained(t, s, 1), hole.rest...)
 			require.True(t, s.Empty())
 			require.EqualValues(t, 1, s.Stats().Damages)
-			require.Contains(t, logged.String(), "or of a write that a crash cut short and nobody was told of")
+			require.Contains(t, logged.String(), "or of a write that a crash cut short and that was never acknowledged")
 			require.NotContains(t, logged.String(), "lost")
 			kept, err := os.ReadFile(filepath.Join(dir, "damaged", filepath.Base(path)))
 			require.NoError(t, err)

@@ -28,7 +28,7 @@ const (
 	tries = 10   // of reading a segment, before what the disk does not give is left out
 	page  = 4096 // what is left out at least; disks fail in sectors of at most that
 
-	holed = "damaged, or of a write that a crash cut short and nobody was told of"
+	holed = "damaged, or of a write that a crash cut short and that was never acknowledged"
 )
 
 // Read returns the oldest entries that are not delivered: at least one, and
@@ -173,7 +173,7 @@ func (s *Spool) collect(limit, max int64) {
 func (s *Spool) report(from, to int64, what string) {
 	s.at.seg.damaged = true
 	s.damages.Add(1)
-	s.log.Error("a part of the spool is left out: the rest goes on, and the segment is kept in the directory damaged",
+	s.log.Error("part of the spool is left out: reading continues behind it, and the segment is kept in the directory damaged",
 		"file", s.at.seg.path, "offset", from, "end", to, "err", what)
 }
 
@@ -199,7 +199,7 @@ func (s *Spool) settle() {
 	*at = cursor{}
 	err := s.dispose(seg)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Error("a segment of the spool cannot be taken away: it will be delivered again after a restart", "file", seg.path, "err", err)
+		s.log.Error("a segment of the spool cannot be removed: it will be delivered again after a restart", "file", seg.path, "err", err)
 	}
 }
 

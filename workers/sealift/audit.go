@@ -26,11 +26,11 @@ func newAuditCommand(a *app) *cobra.Command {
 		Use:     "audit",
 		GroupID: groupOperate,
 		Short:   "Compare what is owed with what was delivered, now",
-		Long: `Compare the ledger with the receipts once, as the auditor role does every hour: enqueue
-a copy job for every owed file that has neither a receipt nor a job, and for those that were
-parked because their destination was disabled or not in the catalog, and no longer is; delete
-staged files that have served their time. Counts are of what was written since the last audit and what
-was open then; --full counts everything.`,
+		Long: `Compare the ledger with the receipts once, as the auditor does every hour. Enqueue a copy job for every
+owed file that has neither a receipt nor a job, and for parked files whose destination was disabled or
+missing and is back. Delete staged files whose retention has passed. Counts cover what was written since
+the last audit and what was open then; --full counts everything. MISSING and QUEUED together are what
+"sealift destinations status" shows as PENDING.`,
 		Example: "  sealift audit\n  sealift audit --full --dry-run --json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -87,7 +87,7 @@ func withServices(a *app, withRedis bool, fn func(*services) error) error {
 func catalogOf(ctx context.Context, s *services) *catalog.Live {
 	snapshot, err := (&catalogTopic{s}).read(ctx)
 	if err != nil {
-		s.log.WarnContext(ctx, "going on without the catalog", "err", err)
+		s.log.WarnContext(ctx, "continuing without the catalog", "err", err)
 		return nil
 	}
 	s.catalog.Set(snapshot)
@@ -97,7 +97,7 @@ func catalogOf(ctx context.Context, s *services) *catalog.Live {
 func printAudit(out io.Writer, r auditor.Report) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Destinations) > 0 {
-		fmt.Fprintln(w, "DESTINATION\tSTATE\tOWED\tDELIVERED\tMISSING\tQUEUED\tPARKED\tOLDEST")
+		fmt.Fprintln(w, "DESTINATION\tSTATE\tOWED\tDELIVERED\tMISSING\tQUEUED\tPARKED\tOLDEST OWED")
 	}
 	for _, d := range r.Destinations {
 		oldest := "-"
@@ -110,20 +110,20 @@ func printAudit(out io.Writer, r auditor.Report) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s entries of %d partitions looked at: %s files owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
-		progress.Count(r.Entries), r.Chains, progress.Count(r.Owed), progress.Count(r.Delivered), progress.Count(r.Enqueued),
+	fmt.Fprintf(out, "%s of %s read: %s owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
+		progress.Things(r.Entries, "entry"), progress.Things(int64(r.Chains), "partition"), progress.Things(r.Owed, "file"), progress.Count(r.Delivered), progress.Count(r.Enqueued),
 		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
 	if r.TooNew > 0 {
-		fmt.Fprintln(out, "too new is what was sealed within auditor.grace: what of it is not delivered is on its way, and --force enqueues it too")
+		fmt.Fprintln(out, "too new: sealed within auditor.grace, so delivery may still be under way; --force enqueues these too")
 	}
 	if r.Collected+r.Orphans > 0 {
-		fmt.Fprintf(out, "%s staged files deleted after their time, %s that no entry names\n", progress.Count(r.Collected), progress.Count(r.Orphans))
+		fmt.Fprintf(out, "%s deleted after their time, %s that no entry names\n", progress.Things(r.Collected, "staged file"), progress.Count(r.Orphans))
 	}
 	if r.Redriven > 0 {
 		fmt.Fprintf(out, "%s that were parked tried again: their destinations are back\n", progress.Things(r.Redriven, "file"))
 	}
 	if r.Skipped > 0 {
-		fmt.Fprintf(out, "%d partitions are being audited by another process; --force audits them too\n", r.Skipped)
+		fmt.Fprintf(out, "%s left to another process that is auditing; --force audits them too\n", progress.Things(int64(r.Skipped), "partition"))
 	}
 	if r.Parked > 0 {
 		fmt.Fprintln(out, "parked files wait for you: sealift parked says why")

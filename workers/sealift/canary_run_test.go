@@ -113,7 +113,7 @@ func (w *canaryWorld) end(t *testing.T, d *daemon, s syscall.Signal) {
 	if s == syscall.SIGQUIT {
 		require.Contains(t, d.out.String(), "goroutine 1 ")
 	}
-	require.Contains(t, d.out.String(), "operators' listener", d.name)
+	require.Contains(t, d.out.String(), "admin listener", d.name)
 	w.keep(d.name, d.out.String())
 }
 

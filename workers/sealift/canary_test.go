@@ -103,7 +103,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	text := append(w.env[:len(w.env):len(w.env)], "SEALIFT_LOG_LEVEL=debug", "SEALIFT_LOG_FORMAT=text", writeKeyVariable+"="+w.writeKey)
 
 	stdout, stderr := w.command("catalog apply", text, time.Minute, runs["catalog apply"][0])
-	require.Contains(t, stdout, "applied 1 workspaces", stderr)
+	require.Contains(t, stdout, "applied 1 workspace,", stderr)
 	var roles []*daemon
 	for _, role := range allRoles {
 		roles = append(roles, w.daemon(t, role, role, "text", w.env))

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/progress"
 )
 
 func newCatalogCommand(a *app) *cobra.Command {
@@ -103,17 +104,18 @@ configuration is there, it also tells of endpoints that destinations.allowed_end
 			if err != nil {
 				return err
 			}
-			sources, destinations := 0, 0
+			var sources, destinations int64
 			for _, w := range ws {
-				sources += len(w.Sources)
-				destinations += len(w.Destinations)
+				sources += int64(len(w.Sources))
+				destinations += int64(len(w.Destinations))
 			}
 			if configured {
 				if err := warnOfEndpoints(a, ws); err != nil {
 					return err
 				}
 			}
-			_, err = fmt.Fprintf(a.stdout, "valid: %d workspaces, %d sources, %d destinations\n", len(ws), sources, destinations)
+			_, err = fmt.Fprintf(a.stdout, "valid: %s, %s, %s\n",
+				progress.Things(int64(len(ws)), "workspace"), progress.Things(sources, "source"), progress.Things(destinations, "destination"))
 			return err
 		},
 	}

@@ -12,14 +12,15 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/netguard"
+	"github.com/sealift/sealift/pkg/progress"
 )
 
 func newCatalogApplyCommand(a *app) *cobra.Command {
 	var files catalogFiles
 	c := &cobra.Command{
 		Use:   "apply -f FILE…",
-		Short: "Make workspaces as the documents say, and tell what changed",
-		Long: `Make the workspaces of the documents exactly as they say, and tell what changed. Other workspaces stay as they
+		Short: "Make workspaces as the documents say, and show what changed",
+		Long: `Make the workspaces of the documents exactly as they say, and show what changed. Other workspaces stay as they
 are; to remove one: sealift catalog delete. Nothing is written unless the whole catalog is valid afterwards.`,
 		Example: "  sealift catalog apply -f acme.yaml -f globex.yaml\n  sealift catalog get | sed s/old-bucket/new-bucket/ | sealift catalog apply -f -",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -37,8 +38,8 @@ func newCatalogDiffCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "diff -f FILE…",
-		Short:   "Tell what apply would change",
-		Long:    "Tell what apply would change, and refuse what it would refuse, without writing.",
+		Short:   "Show what apply would change",
+		Long:    "Show what apply would change, and refuse what it would refuse, without writing.",
 		Example: "  sealift catalog diff -f acme.yaml",
 		RunE: func(c *cobra.Command, args []string) error {
 			return withPlan(c.Context(), a, &files, args, false, func(_ *catalogTopic, p plan) error {
@@ -227,11 +228,11 @@ func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 	if err := p.print(a); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(a.stdout, "applied %d workspaces, %d unchanged\n", len(p.values), p.unchanged); err != nil || len(p.values) == 0 {
+	if _, err := fmt.Fprintf(a.stdout, "applied %s, %d unchanged\n", progress.Things(int64(len(p.values)), "workspace"), p.unchanged); err != nil || len(p.values) == 0 {
 		return err
 	}
 	if p.enables() {
-		if _, err := fmt.Fprintln(a.stdout, "what was parked while a destination was disabled is tried again: by the auditor within a minute, or now by sealift audit"); err != nil {
+		if _, err := fmt.Fprintln(a.stdout, "files that were parked while a destination was disabled are retried: by the auditor within a minute, or now with: sealift audit"); err != nil {
 			return err
 		}
 	}

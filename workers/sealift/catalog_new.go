@@ -40,7 +40,7 @@ role's trust policy, its source ids and its write keys are random. The write key
 	c.Flags().StringVar(&d.name, "destination", "main", "name of the destination")
 	c.Flags().StringVar(&d.bucket, "bucket", "", "bucket's name with an optional key prefix, like acme-logs/path/prefix")
 	c.Flags().StringVar(&d.region, "region", "", "the bucket's region; inferred when left out")
-	c.Flags().StringVar(&d.roleARN, "role-arn", "", "role to assume; without it the operator's own principal writes")
+	c.Flags().StringVar(&d.roleARN, "role-arn", "", "role to assume; without it Sealift's principal writes")
 	return c
 }
 

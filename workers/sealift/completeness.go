@@ -73,7 +73,7 @@ func sourceInCatalog(ctx context.Context, s *services, source string) error {
 	if _, ok := known[source]; ok {
 		return nil
 	}
-	return fmt.Errorf("%w (of the ledger, the hours from --since to --until were looked at)", noSource(source, known))
+	return fmt.Errorf("%w (of the ledger, the hours from --since to --until were read)", noSource(source, known))
 }
 
 // endsOf is where the partitions of the events topic end, or nil if Kafka does
@@ -83,7 +83,7 @@ func endsOf(ctx context.Context, s *services) map[int]int64 {
 	defer cancel()
 	bounds, err := s.kafka.Bounds(ctx, s.cfg.Kafka.EventsTopic)
 	if err != nil {
-		s.log.WarnContext(ctx, "going on without Kafka: partitions that were never read are not known of", "err", err)
+		s.log.WarnContext(ctx, "continuing without Kafka: partitions that were never read are not known of", "err", err)
 		return nil
 	}
 	ends := map[int]int64{}
@@ -124,7 +124,7 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 		return err
 	}
 	if len(r.Hours) == 0 {
-		fmt.Fprintln(out, "nothing was received, as far as it is in files: see --source and --since, and `sealift sources status`")
+		fmt.Fprintln(out, "no sealed files in this window: check --source and --since, and `sealift sources status`")
 	}
 	var unknown []string
 	behind := r.Partitions[0]
@@ -138,14 +138,26 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 	}
 	var err error
 	if len(unknown) > 0 {
-		_, err = fmt.Fprintf(out, "complete up to: not known, for partitions %s have not said yet; does an appender run?\n", strings.Join(unknown, ", "))
+		_, err = fmt.Fprintf(out, "complete up to: unknown, no report yet from %s; is an appender running?\n", partitionsNamed(unknown))
 	} else {
 		idle := ""
 		// It would else look stuck; if its time is past, it is.
 		if next := behind.CompleteThrough.Truncate(time.Hour).Add(time.Hour + grace); behind.Idle && now.Before(next.Add(time.Minute)) {
-			idle = ", which is idle and says so when the hour is over: next at " + next.Format(time.RFC3339)
+			idle = "; it is idle, and reports when the hour is over: next at " + next.Format(time.RFC3339)
 		}
-		_, err = fmt.Fprintf(out, "complete up to %s, in all %d partitions; the last one is partition %d%s\n", r.CompleteThrough.Format(time.RFC3339), len(r.Partitions), behind.Partition, idle)
+		last := "in 1 partition"
+		if n := len(r.Partitions); n > 1 {
+			last = fmt.Sprintf("in all %d partitions; partition %d is the last", n, behind.Partition)
+		}
+		_, err = fmt.Fprintf(out, "complete up to %s, %s%s\n", r.CompleteThrough.Format(time.RFC3339), last, idle)
 	}
 	return err
+}
+
+// partitionsNamed lists them: "partition 3", "partitions 1, 2".
+func partitionsNamed(numbers []string) string {
+	if len(numbers) == 1 {
+		return "partition " + numbers[0]
+	}
+	return "partitions " + strings.Join(numbers, ", ")
 }

@@ -62,7 +62,7 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 			}
 			text := "the configuration is valid"
 			if err := bucketNamed(a.cfg, nil); err != nil {
-				text += " for a collector; everything else stops with: " + err.Error()
+				text += " for a collector only; other roles and commands fail with: " + err.Error()
 			}
 			_, err = fmt.Fprintln(a.stdout, text)
 			return err
@@ -74,7 +74,7 @@ func newConfigReferenceCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:         "reference",
 		Short:       "Explain every key of the configuration",
-		Long:        "Print a configuration file of all keys with their defaults, each below what it means. The values are commented\nout: a copy changes nothing until the # before one is taken away.",
+		Long:        "Print a configuration file of all keys with their defaults, each below what it means. The values are commented\nout: a copy changes nothing until the # before one is removed.",
 		Example:     "  sealift config reference | less\n  sealift config reference > sealift.yaml",
 		Args:        cobra.NoArgs,
 		Annotations: withoutConfig,

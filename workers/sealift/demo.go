@@ -143,7 +143,7 @@ type demonstration struct {
 }
 
 func (d *demonstration) run(ctx context.Context) error {
-	fmt.Fprintf(d.out, "Kafka, Redis, S3 and every role of Sealift run in this process: %d sources of 2 workspaces, 3 buckets (2 by AssumeRole with ExternalId, 1 classic).\n", len(demoSources))
+	fmt.Fprintf(d.out, "Kafka, Redis, S3 and every role of Sealift run in this process: %d sources of 2 workspaces, 3 buckets (2 by AssumeRole with ExternalId, 1 without a role).\n", len(demoSources))
 	begin := time.Now()
 	sent, err := d.feed(ctx)
 	if err != nil {

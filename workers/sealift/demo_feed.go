@@ -17,6 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/sample"
 	"github.com/sealift/sealift/pkg/send"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // complaints bounds how many lines are named that cannot be sent.
@@ -99,6 +100,7 @@ func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.
 
 // noEvent says how a file becomes one of events.
 func noEvent(name, file string) error {
+	file = shell.Word(file)
 	return fmt.Errorf("%s has no event that can be sent; one JSON object a line is read (`jq -c . %s` makes that of one that is printed over lines; `jq -c '.[]' %s` of an array)", name, file, file)
 }
 
@@ -172,7 +174,10 @@ func (s *sent) wrap(e send.Event) {
 // explainWrapped says what became of lines that are no call: it is not what
 // somebody meant who forgot a type.
 func explainWrapped(n int64) string {
-	return progress.Count(n) + " lines are no Segment call; they were sent as track calls named Line"
+	if n == 1 {
+		return "1 line is not a Segment call; it was sent as a track call named Line"
+	}
+	return progress.Count(n) + " lines are not Segment calls; they were sent as track calls named Line"
 }
 
 func (s *sent) refuse(line int64, reason string) {
@@ -198,16 +203,16 @@ func (s *sent) complain(count *int64, more, text string) {
 // explain says what a person may wonder about.
 func (s *sent) explain(out io.Writer) {
 	if s.refused > 0 {
-		fmt.Fprintf(out, "%s lines were not sent, because they are no events or too large.\n", progress.Count(s.refused))
+		fmt.Fprintf(out, "%s not sent: not an event, or too large.\n", progress.Things(s.refused, "line"))
 	}
 	if s.wrapped > 0 {
 		fmt.Fprintln(out, explainWrapped(s.wrapped)+".")
 	}
 	if s.repeated > 0 {
-		fmt.Fprintf(out, "%s events have a messageId that their source was sent already; they are delivered once.\n", progress.Count(s.repeated))
+		fmt.Fprintf(out, "%s had a messageId that was already sent to the same source; each message is delivered once.\n", progress.Things(s.repeated, "event"))
 	}
 	if s.resent > 0 {
-		fmt.Fprintf(out, "%s events were sent again because an answer was lost.\n", progress.Count(s.resent))
+		fmt.Fprintf(out, "%s sent again, because an answer was lost.\n", progress.Things(s.resent, "event"))
 	}
 }
 

@@ -135,7 +135,7 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 	all := allDestinations(snapshot)
 	switch {
 	case len(all) == 0 && len(o.files.names) > 0:
-		return nil, fmt.Errorf("%s has no destination: take the # away before `destinations` and fill it in", strings.Join(o.files.names, ", "))
+		return nil, fmt.Errorf("%s has no destination: uncomment `destinations` and fill it in", strings.Join(o.files.names, ", "))
 	case len(all) == 0:
 		return nil, errors.New("the catalog has no destination; `sealift catalog new` makes a document")
 	}
@@ -223,9 +223,9 @@ func checkError(results []checkResult) error {
 	case failed == 0:
 		return nil
 	case len(results) == 1:
-		return fmt.Errorf("destination %s would not be delivered to", results[0].Destination)
+		return fmt.Errorf("cannot deliver to destination %s", results[0].Destination)
 	case failed == len(results):
-		return fmt.Errorf("none of %d destinations would be delivered to", failed)
+		return fmt.Errorf("cannot deliver to any of %d destinations", failed)
 	}
-	return partial(fmt.Sprintf("%d of %d destinations would not be delivered to", failed, len(results)))
+	return partial(fmt.Sprintf("cannot deliver to %d of %d destinations", failed, len(results)))
 }

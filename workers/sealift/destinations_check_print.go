@@ -10,10 +10,11 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 func printCheckHead(out io.Writer, t catalog.Target) {
-	as := "as Sealift's own principal"
+	as := "as Sealift's principal"
 	if t.RoleARN != "" {
 		as = "as role " + t.RoleARN
 	}
@@ -88,14 +89,15 @@ func printConclusion(out io.Writer, endpoint string, r checkResult) {
 // printLeft says what is left: in the bucket, and to do.
 func printLeft(out io.Writer, endpoint string, r checkResult) {
 	for _, s := range r.Stored {
-		fmt.Fprintf(out, "stored s3://%s/%s, which Sealift may not delete:\n  aws s3 rm%s s3://%s/%s\n", s.Bucket, s.Key, endpointFlag(r.target, endpoint), s.Bucket, s.Key)
+		at := fmt.Sprintf("s3://%s/%s", s.Bucket, s.Key)
+		fmt.Fprintf(out, "stored %s, which Sealift may not delete:\n  aws s3 rm%s %s\n", at, endpointFlag(r.target, endpoint), shell.Word(at))
 	}
 	if r.Parked != nil && *r.Parked > 0 {
 		more := ""
 		if *r.Parked >= 1000 {
 			more = " or more"
 		}
-		fmt.Fprintf(out, "%s%s parked: sealift redrive --destination %s\n", progress.Things(*r.Parked, "file"), more, r.Destination)
+		fmt.Fprintf(out, "%s%s parked: sealift redrive --destination %s\n", progress.Things(*r.Parked, "file"), more, shell.Word(r.Destination))
 	}
 }
 
@@ -107,5 +109,5 @@ func endpointFlag(t catalog.Target, endpoint string) string {
 	if endpoint == "" {
 		return ""
 	}
-	return " --endpoint-url " + endpoint
+	return " --endpoint-url " + shell.Word(endpoint)
 }

@@ -26,7 +26,7 @@ func newDestinationsMigrateCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "migrate NAME",
 		Short: "Move a destination to a role, or to another bucket, without a gap and without duplicates",
-		Long: `Move a destination from the operator's own principal to a role, or to another bucket or prefix, step by step:
+		Long: `Move a destination from Sealift's principal to a role, or to another bucket or prefix, step by step:
 
   1. policies   what the customer has to attach
   2. check      the real sequence by the new way, without storing anything
@@ -53,7 +53,7 @@ With --print it is not changed, but printed as it is to be: apply that, and run 
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case o.abort && (o.role != "" || o.bucket != "" || o.dryRun || o.print):
-				return usage("--abort takes back what is under way; leave the other flags out")
+				return usage("--abort reverts what is under way; leave the other flags out")
 			case o.dryRun && o.print:
 				return usage("--dry-run or --print")
 			}
@@ -65,7 +65,7 @@ With --print it is not changed, but printed as it is to be: apply that, and run 
 	f.StringVar(&o.bucket, "bucket", "", "the bucket to deliver to, with a prefix if wanted: NAME/path/prefix")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the policies and check, and change nothing")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.BoolVar(&o.abort, "abort", false, "take back what is under way")
+	f.BoolVar(&o.abort, "abort", false, "revert what is under way")
 	f.BoolVar(&o.print, "print", false, "print the changed document instead of applying it")
 	f.DurationVar(&o.wait, "wait", 30*time.Second, "how long to wait for the first file")
 	a.bindEndpoint(f)
@@ -184,7 +184,7 @@ func (m *mover) goal(t catalog.Target) (migration.Place, error) {
 	}
 	switch {
 	case last != nil && to != last.To:
-		return to, fmt.Errorf("a migration of %s to %s is under way, begun by %s; go on without flags, or take it back with --abort", t.ID, last.To, last.By)
+		return to, fmt.Errorf("a migration of %s to %s is under way, begun by %s; continue without flags, or revert it with --abort", t.ID, last.To, last.By)
 	case last == nil && to == placeOf(t): // and not moved there, else that was said
 		return to, fmt.Errorf("destination %s is delivered so already: %s", t.ID, to)
 	}
@@ -210,5 +210,5 @@ func (m *mover) ask(ctx context.Context, question string) error {
 			return nil
 		}
 	}
-	return partial("stopped; the same command goes on from here (--yes where nobody can be asked), and --abort takes it back")
+	return partial("stopped; the same command continues from here (--yes where nobody can be asked), and --abort reverts it")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/migration"
 	"github.com/sealift/sealift/pkg/policy"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // moveSteps are their names, in order.
@@ -29,7 +30,7 @@ func (m *mover) head(p migration.Phase) {
 	from := m.plan.from
 	if last := m.log.Last(); p != migration.Idle {
 		from = last.From
-		defer fmt.Fprintf(m.out, "going on: %s by %s at %s\n", last.Step, last.By, clock(last.At))
+		defer fmt.Fprintf(m.out, "continuing: %s by %s at %s\n", last.Step, last.By, clock(last.At))
 	}
 	fmt.Fprintf(m.out, "%s\n  from %s\n  to   %s\n", m.plan.now.ID, from, m.plan.to)
 }
@@ -84,7 +85,7 @@ func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
 	from.Bucket, from.RoleARN = last.From.Bucket, last.From.RoleARN
 	from.BucketName, from.Prefix = catalog.SplitBucket(from.Bucket)
 	if last.From.RoleARN == "" {
-		m.say("the customer: remove from the policy of bucket %s what lets Sealift's own principal put files, unless another destination needs it; such as", from.BucketName)
+		m.say("the customer: remove from the policy of bucket %s what lets Sealift's principal put files, unless another destination needs it; such as", from.BucketName)
 		own, err := m.principal(ctx)
 		if err != nil {
 			m.say("(%v)", err)
@@ -98,13 +99,13 @@ func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
 	if last.From.Bucket != last.To.Bucket {
 		m.say("what was delivered before stays in s3://%s; to have it in the new place too:", last.From.Bucket)
 		until := time.UnixMilli(last.At).UTC().Truncate(time.Hour).Add(time.Hour) // hours are of receipt
-		m.say("  sealift replay --destination %s --until %s --dry-run", m.plan.now.ID, until.Format("2006-01-02T15"))
+		m.say("  sealift replay --destination %s --until %s --dry-run", shell.Word(m.plan.now.ID), until.Format("2006-01-02T15"))
 	}
 }
 
 // printDocumentChange says how the operator's document has to follow.
 func (m *mover) printDocumentChange(last migration.Note) {
-	m.say("you: put it into the document of workspace %s as well, or the next `sealift catalog apply` of it takes it back:", m.plan.now.Workspace)
+	m.say("you: make the same change in the document of workspace %s, or the next `sealift catalog apply` reverts it:", m.plan.now.Workspace)
 	for _, field := range []struct{ name, old, new string }{
 		{"bucket", last.From.Bucket, last.To.Bucket}, {"role_arn", last.From.RoleARN, last.To.RoleARN},
 	} {
@@ -118,6 +119,6 @@ func (m *mover) printDocumentChange(last migration.Note) {
 func (m *mover) printTestFolder(last migration.Note) {
 	if last.Test != "" {
 		m.say("the customer: delete the test folder, which Sealift has no right to:")
-		m.say("  aws s3 rm --recursive%s s3://%s", endpointFlag(m.plan.next, m.s.cfg.Destinations.Endpoint), last.Test)
+		m.say("  aws s3 rm --recursive%s %s", endpointFlag(m.plan.next, m.s.cfg.Destinations.Endpoint), shell.Word("s3://"+last.Test))
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/migration"
 	"github.com/sealift/sealift/pkg/netguard"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/shell"
 	"github.com/sealift/sealift/workers/auditor"
 )
 
@@ -51,7 +53,7 @@ func (m *mover) check(ctx context.Context, t catalog.Target) error {
 		return context.Cause(ctx)
 	}
 	if !r.OK {
-		return fmt.Errorf("destination %s would not be delivered to like this, and nothing was changed; do what is said, and run it again", t.ID)
+		return fmt.Errorf("cannot deliver to destination %s like this, and nothing was changed; apply the fix above, and run it again", t.ID)
 	}
 	return nil
 }
@@ -80,14 +82,14 @@ func (m *mover) test(ctx context.Context) error {
 				return context.Cause(ctx)
 			}
 			printProblem(m.out, "  ", destination.Judge(err, m.plan.next))
-			return fmt.Errorf("the test file could not be put, and nothing was changed; do what is said, and run it again")
+			return fmt.Errorf("the test file could not be put, and nothing was changed; apply the fix above, and run it again")
 		}
 		if r.Existed {
 			break
 		}
 	}
 	m.say("%s, put as s3://%s/%s; put again, the store has it", what, t.BucketName, obj.Key)
-	m.say("look at it:  aws s3 ls --recursive%s s3://%s/%s/", endpointFlag(t, m.s.cfg.Destinations.Endpoint), t.BucketName, t.Prefix)
+	m.say("look at it:  aws s3 ls --recursive%s %s", endpointFlag(t, m.s.cfg.Destinations.Endpoint), shell.Word(fmt.Sprintf("s3://%s/%s/", t.BucketName, t.Prefix)))
 	return m.log.Append(ctx, migration.Note{Step: migration.Tried, From: m.plan.from, To: m.plan.to, Test: t.BucketName + "/" + t.Prefix + "/", By: workerName("migrate")})
 }
 
@@ -117,7 +119,7 @@ func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.O
 	return destination.Object{
 		Key: delivery.ObjectKey(t.Prefix, f.Log, &f.File), Metadata: delivery.ObjectMetadata(f.Log, &f.File),
 		Body: bytes.NewReader(raw), SHA256: sum,
-	}, fmt.Sprintf("a copy of a file of source %s, %d records", f.File.Source, f.File.Records), nil
+	}, fmt.Sprintf("a copy of a file of source %s, %s", f.File.Source, progress.Things(f.File.Records, "record")), nil
 }
 
 // change is step 4. 1. note  2. record: each may be repeated.
@@ -135,7 +137,7 @@ func (m *mover) change(ctx context.Context) error {
 		return nil
 	}
 	if last := m.log.Last(); last.Step == migration.Switched {
-		m.say("it was to be switched at %s, and the catalog does not say so: that was interrupted, or a `catalog apply` took it back", clock(last.At))
+		m.say("the switch began at %s, but the catalog does not show it: it was interrupted, or a `catalog apply` reverted it", clock(last.At))
 	}
 	if err := m.ask(ctx, "Switch?"); err != nil {
 		return err
@@ -175,7 +177,7 @@ func (m *mover) quiet(ctx context.Context) error {
 			return nil
 		}
 		if time.Since(begun) > m.o.wait {
-			m.say("%d files are on their way: should a copier die just now, one of them may be below both prefixes", pending)
+			m.say("%s still in flight: if a copier dies right now, a file may end up below both prefixes", progress.Things(pending, "file"))
 			return nil
 		}
 		if err := pause(ctx, 500*time.Millisecond); err != nil {
@@ -216,10 +218,10 @@ func (m *mover) confirm(ctx context.Context) error {
 	}
 	switch {
 	case a.New == 0:
-		m.say("no file was due since %s: run the command again when one was", clock(last.At))
+		m.say("no file has been due since %s: run the command again when one has", clock(last.At))
 		return partial(fmt.Sprintf("destination %s is switched, and waits for its first file", m.plan.now.ID))
 	case a.Old > 0 && (last.Blamed != "" || a.LastOld.At > last.At+follows.Milliseconds()):
-		m.say("copier %s delivered the old way as late as %s: it does not read the catalog, or took long to put that file; restart it, and run the command again", a.LastOld.Worker, clock(a.LastOld.At))
+		m.say("copier %s still delivered the old way at %s: it does not follow the catalog, or was slow with that file; restart it, then run the command again", a.LastOld.Worker, clock(a.LastOld.At))
 		// What it delivered until now is not held against it again, what it delivers from now on is.
 		note := migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, Blamed: a.LastOld.Worker, By: workerName("migrate")}
 		if err := m.log.Append(ctx, note); err != nil {
@@ -227,9 +229,9 @@ func (m *mover) confirm(ctx context.Context) error {
 		}
 		return partial(fmt.Sprintf("destination %s is switched, but a copier does not follow", m.plan.now.ID))
 	}
-	m.say("%d of the newest files arrived, the first at %s: s3://%s/%s", a.New, clock(a.First.At), a.First.Bucket, a.First.Key)
+	m.say("%s of the newest arrived, the first at %s: s3://%s/%s", progress.Things(a.New, "file"), clock(a.First.At), a.First.Bucket, a.First.Key)
 	if a.Old > 0 {
-		m.say("%d went the old way while copiers followed, the last at %s", a.Old, clock(a.LastOld.At))
+		m.say("%d were delivered the old way while copiers picked up the change, the last at %s", a.Old, clock(a.LastOld.At))
 	}
 	if err := m.log.Append(ctx, migration.Note{Step: migration.Confirmed, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}); err != nil {
 		return err
@@ -259,7 +261,7 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 			return err
 		}
 	}
-	if err := m.ask(ctx, "Take it back?"); err != nil {
+	if err := m.ask(ctx, "Revert it?"); err != nil {
 		return err
 	}
 	if switched {

@@ -30,11 +30,11 @@ func newDestinationsPolicyCommand(a *app) *cobra.Command {
 		Use:   "policy [NAME]",
 		Short: "Print the policies that a customer attaches, filled in",
 		Long: `Print what a customer attaches for a destination, and nothing that is not needed: the role's trust policy
-and its policy, or the bucket's policy that lets your principal put files, and a statement for the policy
+and its policy, or the bucket's policy that lets Sealift's principal put files, and a statement for the policy
 of a KMS key. They suffice, and are minimal. NAME may be left out if there is one destination only.
 
-Your principal is --principal, else destinations.principal, else whoever your AWS credentials belong to. A
-bucket in another account, or a role, needs the consent of your principal's own policy as well, which
+Sealift's principal is --principal, else destinations.principal, else that of your AWS credentials. A
+bucket in another account, or a role, needs the consent of that principal's own policy as well, which
 is not printed: sts:AssumeRole on the roles, or s3:PutObject on the buckets.
 
 --enforce-encryption denies everybody to put files below segment-logs/ with other encryption than the
@@ -153,9 +153,9 @@ func ownPrincipal(ctx context.Context, a *app, s *services, arn, keys string) (s
 		var asked *assumerole.Error
 		switch {
 		case errors.As(err, &asked) && errors.Is(err, assumerole.ErrOwnCredentials) && asked.Code == "": // nobody was asked
-			return "", fmt.Errorf("no AWS credentials: name your principal with %s (%w)", keys, asked.Err)
+			return "", fmt.Errorf("no AWS credentials: name Sealift's principal with %s (%w)", keys, asked.Err)
 		case err != nil:
-			return "", fmt.Errorf("name your principal with %s, for who it is could not be found: %w", keys, err)
+			return "", fmt.Errorf("cannot determine Sealift's principal; name it with %s: %w", keys, err)
 		}
 		arn = id.ARN
 	}
@@ -164,7 +164,7 @@ func ownPrincipal(ctx context.Context, a *app, s *services, arn, keys string) (s
 		return "", err
 	}
 	if p.Session != "" {
-		fmt.Fprintf(a.stderr, "note: %s is a session of %s; if that role has a path, which a session does not tell, write its ARN: %s\n", p.Session, p.ARN, keys)
+		fmt.Fprintf(a.stderr, "note: %s is a session of %s; if that role has a path, which a session does not show, write its ARN: %s\n", p.Session, p.ARN, keys)
 	}
 	return p.ARN, nil
 }

@@ -138,7 +138,7 @@ func readDestinations(ctx context.Context, a *app, s *services, names []string) 
 	out := &destinationsStatus{At: status.At, Partitions: status.Partitions, Walked: status.Walked, Destinations: make([]destinationRow, len(status.Destinations))}
 	accounts, since, err := meter.Read(ctx, s.staging)
 	if err != nil {
-		a.log.WarnContext(ctx, "going on without requests, costs and last errors", "err", err)
+		a.log.WarnContext(ctx, "continuing without requests, costs and last errors", "err", err)
 	}
 	out.Since = since
 	group, gctx := errgroup.WithContext(ctx)

@@ -70,19 +70,19 @@ func (s *destinationsStatus) printFoot(out io.Writer) error {
 		waits = waits || r.broken() && r.LastError != nil && r.Pending.Files > 0
 	}
 	if waits {
-		if _, err := fmt.Fprint(out, "\nwhat is pending is tried again by itself, or, when that is mended, at once by: sealift audit --force\n"); err != nil {
+		if _, err := fmt.Fprint(out, "\npending files are retried automatically; after a fix, retry at once with: sealift audit --force\n"); err != nil {
 			return err
 		}
 	}
 	if parked > 0 {
-		if _, err := fmt.Fprintf(out, "\n%s parked: sealift parked tells all causes, sealift redrive tries again what was mended\n", progress.Things(parked, "file")); err != nil {
+		if _, err := fmt.Fprintf(out, "\n%s parked: sealift parked shows the causes; when they are fixed, sealift redrive retries them\n", progress.Things(parked, "file")); err != nil {
 			return err
 		}
 	}
 	if s.Since.IsZero() {
 		return nil
 	}
-	_, err := fmt.Fprintf(out, "requests and their cost at list prices are since %s\n", s.Since.Format(time.RFC3339))
+	_, err := fmt.Fprintf(out, "requests and cost (list prices) since %s\n", s.Since.Format(time.RFC3339))
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/flock"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // devOptions are the flags of `sealift dev`.
@@ -188,7 +189,7 @@ func printDev(out io.Writer, o devOptions, e endpoints) {
 	}
 	self := "sealift"
 	if _, err := exec.LookPath(self); err != nil {
-		self = os.Args[0] // so that what is printed can be pasted
+		self = shell.Word(os.Args[0]) // so that what is printed can be pasted
 	}
 	fmt.Fprintf(out, `Sealift is running; its data is in %s. Ctrl-C stops it and keeps the data.
 
@@ -203,11 +204,11 @@ List and read the files (an event is in one within %v):
   %s files ls  --endpoint %s --region %s --bucket %s
   %s files cat --endpoint %s --region %s --bucket %s
 
-Operate it, with these variables:
+Run other commands (in a shell with these variables):
 
   %s --config %s destinations status
 
-Operators: %s/readyz  %s/metrics   Kafka: %s   all of it: %s
+Admin: %s/readyz  %s/metrics   Kafka: %s   all addresses: %s
 `, o.data, key, e.Collector, 2*o.rollEvery+2*time.Second, e.S3AccessKey, e.S3SecretKey,
-		self, e.S3, e.S3Region, bucket, self, e.S3, e.S3Region, bucket, self, o.configFile(), e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
+		self, e.S3, e.S3Region, bucket, self, e.S3, e.S3Region, bucket, self, shell.Word(o.configFile()), e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
 }

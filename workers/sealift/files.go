@@ -165,7 +165,7 @@ func (r *reading) files(ctx context.Context, a *app) iter.Seq2[mirror.File, erro
 			}
 		}
 		if !found {
-			fmt.Fprintf(a.stderr, "sealift: no files in %s of the days that are wanted; check bucket, prefix, source and days\n", r.place)
+			fmt.Fprintf(a.stderr, "sealift: no files in %s for these days; check bucket, prefix, source and days\n", r.place)
 		}
 	}
 }

@@ -25,7 +25,7 @@ of receipt of each file's first event. Files are verified as they are read; the 
 				return err
 			}
 			if len(rest) > 0 {
-				return usage(fmt.Sprintf("%q is no place; write s3://BUCKET/…", rest[0]))
+				return usage(fmt.Sprintf("%q is not an S3 location; write s3://BUCKET/…", rest[0]))
 			}
 			return a.piped(func() error {
 				return r.explained(mirror.Cat(cmd.Context(), r.reader, r.files(cmd.Context(), a), a.stdout, c))

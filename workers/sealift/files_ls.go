@@ -48,7 +48,7 @@ be looked for. How many requests it were is said on a terminal.`,
 				return err
 			}
 			if len(rest) > 0 {
-				return usage(fmt.Sprintf("%q is no place; write s3://BUCKET/…", rest[0]))
+				return usage(fmt.Sprintf("%q is not an S3 location; write s3://BUCKET/…", rest[0]))
 			}
 			if !cmd.Flags().Changed("last") && (o.since != "" || o.until != "" || o.day != "") {
 				l.last = 0

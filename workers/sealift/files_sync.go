@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/mirror"
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 func newFilesSyncCommand(a *app, o *filesOptions) *cobra.Command {
@@ -47,7 +48,7 @@ goes on, within a file as well.`,
 			bar := progress.Start(a.stderr, "download", 0, progress.Bytes)
 			s.Found, s.Read = func(f mirror.File) { bar.Grow(f.Size) }, bar.Add
 			s.Waiting = func(part string) {
-				fmt.Fprint(a.stderr, bar.Above(fmt.Sprintf("sealift: waiting for another download, which has %s in work; it goes on when that ends. Is it stopped? `fuser %s` tells which it is", part, part)))
+				fmt.Fprint(a.stderr, bar.Above(fmt.Sprintf("sealift: waiting for another download that is writing %s; if that one is stopped, find it with `fuser %s`", part, shell.Word(part))))
 			}
 			result, err := mirror.Sync(cmd.Context(), r.reader, r.place, r.files(cmd.Context(), a), s)
 			bar.Finish()
@@ -83,7 +84,7 @@ func (r *reading) report(a *app, result mirror.SyncResult, err error, asJSON boo
 	case err != nil:
 		return r.explained(err)
 	case bad > 0:
-		return partial(progress.Things(bad, "file") + " of the bucket are not here")
+		return partial(progress.Things(bad, "file") + " of the bucket could not be downloaded")
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ func newLedgerCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "ledger",
 		GroupID: groupOperate,
-		Short:   "Look into the ledger, and let a halted partition go on",
+		Short:   "Look into the ledger, and let a halted partition continue",
 		Example: "  sealift ledger show\n  sealift ledger show --partition 3",
 	}
 	c.AddCommand(newLedgerShowCommand(a), newLedgerLossCommand(a))
@@ -85,7 +85,7 @@ func (v ledgerShow) heads(ctx context.Context) error {
 			fmt.Fprintf(w, "the ledger of topic %q, incarnation %q is empty\n", v.cfg.Kafka.EventsTopic, v.cfg.Kafka.Incarnation)
 			return w.Flush()
 		}
-		fmt.Fprintln(w, "PARTITION\tENTRY\tKIND\tWRITTEN\tREAD FROM\tFILES\tOWNER")
+		fmt.Fprintln(w, "PARTITION\tENTRY\tKIND\tWRITTEN\tRESUMES AT\tFILES\tOWNER")
 	}
 	for _, l := range logs {
 		e, err := ledger.NewChain(v.staging, l).Head(ctx)
@@ -149,16 +149,16 @@ func (v ledgerShow) text(ctx context.Context, e *ledger.Entry) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(v.out, "entry %d  %s  %s  by %s  read from %d", e.Seq, e.Kind, written(e), e.Owner, e.LowWatermark)
+	fmt.Fprintf(v.out, "entry %d  %s  %s  by %s  reading resumes at %d", e.Seq, e.Kind, written(e), e.Owner, e.LowWatermark)
 	for reason, n := range e.Skipped {
-		fmt.Fprintf(v.out, "  %d skipped: %s", n, reason)
+		fmt.Fprintf(v.out, "  %s skipped: %s", progress.Count(n), reason)
 	}
 	fmt.Fprintln(v.out)
 	w := tabwriter.NewWriter(v.out, 0, 0, 2, ' ', 0)
 	for i := range e.Files {
 		f := &e.Files[i]
-		fmt.Fprintf(w, "  %s\t%s\t%d–%d\t%s records\t%s\t%s\tdelivered %d/%d\t%s\n", f.Source, time.UnixMilli(f.Hour).UTC().Format("2006-01-02T15h"),
-			f.First, f.Last, progress.Count(f.Records), progress.Bytes(f.GzipBytes), f.Reason, len(receipts[i]), len(f.Owed), undelivered(f, receipts[i]))
+		fmt.Fprintf(w, "  %s\t%s\t%d-%d\t%s\t%s\t%s\tdelivered %d/%d\t%s\n", f.Source, time.UnixMilli(f.Hour).UTC().Format("2006-01-02T15h"),
+			f.First, f.Last, progress.Things(f.Records, "record"), progress.Bytes(f.GzipBytes), f.Reason, len(receipts[i]), len(f.Owed), undelivered(f, receipts[i]))
 	}
 	return w.Flush()
 }

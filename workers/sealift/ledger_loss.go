@@ -20,12 +20,13 @@ func newLedgerLossCommand(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "accept-loss --partition N",
-		Short: "Go on where Kafka begins, after retention removed what was not read",
-		Long: `Let a partition go on that has halted because Kafka removed records before they were in a file. Its
-ledger gets an entry that counts them as skipped, lost_in_kafka, and its appender goes on at the oldest
+		Short: "Continue where Kafka begins, after retention removed what was not read",
+		Long: `Let a partition continue that has halted because Kafka removed records before they were in a file. Its
+ledger gets an entry that counts them as skipped, lost_in_kafka, and its appender continues at the oldest
 record that Kafka has. Other partitions are not touched, and nothing is delivered twice.
 
-Only what no appender has on its disk is lost: start them first, and let them write what they have.`,
+Only what no appender has on its disk is lost. Start all appenders first and let them write; if
+sealift_appender_left_partitions is not 0 on one of them, stop the others until it has written.`,
 		Example: "  sealift ledger accept-loss --partition 3 --dry-run\n  sealift ledger accept-loss --partition 3",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -37,9 +38,9 @@ Only what no appender has on its disk is lost: start them first, and let them wr
 				if err != nil {
 					return fmt.Errorf("partition %d: %w", partition, err)
 				}
-				verb := "goes on"
+				verb := "continues"
 				if dryRun {
-					verb = "would go on"
+					verb = "would continue"
 				}
 				_, err = fmt.Fprintf(a.stdout, "partition %d %s at offset %d; lost in Kafka: at most %s\n", partition, verb, e.LowWatermark,
 					progress.Things(e.Skipped[ledger.SkippedLost], "record"))

@@ -141,11 +141,11 @@ func TestInterruptedCommandSaysSo(t *testing.T) {
 func TestInterruptedCommandSaysHowToGoOn(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(interruptedError{os.Interrupt})
-	err := unfinished{fmt.Errorf("replay r is not over; `sealift replay --resume r` goes on: %w", context.Cause(ctx))}
+	err := unfinished{fmt.Errorf("replay r is not over; continue with `sealift replay --resume r`: %w", context.Cause(ctx))}
 	require.Equal(t, exitInterrupted, exitCode(ctx, err))
 	var stderr bytes.Buffer
 	complain(&stderr, exitInterrupted, "sealift replay", err)
-	require.Contains(t, stderr.String(), "sealift: interrupted: replay r is not over; `sealift replay --resume r`")
+	require.Contains(t, stderr.String(), "sealift: interrupted: replay r is not over; continue with `sealift replay --resume r`")
 }
 
 func TestLoggerSpeaksJSONInAPipe(t *testing.T) {

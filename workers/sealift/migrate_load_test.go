@@ -184,7 +184,7 @@ func TestMigrationUnderLoad(t *testing.T) {
 
 			code, said := r.migrate(c.args...)
 			require.Equal(t, exitOK, code, said)
-			require.Contains(t, said, "put it into the document")
+			require.Contains(t, said, "make the same change in the document")
 			document, err := os.ReadFile(r.file)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(r.file, bytes.Replace(document, []byte(c.edit[0]), []byte(c.edit[1]), 1), 0o600))

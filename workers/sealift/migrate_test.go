@@ -252,7 +252,7 @@ func TestMigrationReadsStagingAgain(t *testing.T) {
 	})
 	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", movedRole+"-1")
 	require.Equal(t, exitOK, code, said)
-	require.Contains(t, said, "1 of the newest files arrived")
+	require.Contains(t, said, "1 file of the newest arrived")
 	mu.Lock()
 	defer mu.Unlock()
 	require.True(t, failed["ledger"] && failed["migrations"] && failed["receipts"], "%v", failed)
@@ -271,12 +271,12 @@ func TestPrefixChangeWaitsForWhatIsOnItsWay(t *testing.T) {
 	require.NoError(t, r.svc.staging.Delete(t.Context(), receipt))
 	code, said := r.migrate(t.Context(), 1, target.ID, "--bucket", target.BucketName+"/new", "--wait", "1s")
 	require.Equal(t, exitPartial, code, said)
-	require.Contains(t, said, "1 files are on their way")
+	require.Contains(t, said, "1 file still in flight")
 	require.Contains(t, said, "waits for its first file")
 	require.Equal(t, target.BucketName+"/new", r.target(target.ID).Bucket)
 	code, said = r.migrate(t.Context(), 1, target.ID, "--abort", "--wait", "1s")
 	require.Equal(t, exitOK, code, said)
-	require.Contains(t, said, "1 files are on their way", "and so does taking it back")
+	require.Contains(t, said, "1 file still in flight", "and so does taking it back")
 }
 
 // What was begun is taken back without STS, which tells who Sealift is; and the
@@ -289,7 +289,7 @@ func TestMigrationIsTakenBackWithoutSTS(t *testing.T) {
 	r.stack.s3.SetFault(mute)
 	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role, "--dry-run")
 	require.Equal(t, exitFailure, code, said)
-	require.Contains(t, said, "name your principal with destinations.principal,")
+	require.Contains(t, said, "name it with destinations.principal:")
 	require.NotContains(t, said, "--principal")
 
 	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
@@ -311,7 +311,7 @@ func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
 	r.deliver(1, 2, delivery.Receipt{Worker: "deaf", At: time.Now().Add(2 * time.Hour).UnixMilli()})
 	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
 	require.Equal(t, exitPartial, code, said)
-	require.Contains(t, said, "copier deaf delivered the old way as late as")
+	require.Contains(t, said, "copier deaf still delivered the old way at")
 	log, err := migration.Open(t.Context(), r.svc.staging, target.ID)
 	require.NoError(t, err)
 	require.Equal(t, migration.Switched, log.Last().Step)
@@ -320,7 +320,7 @@ func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
 	r.redeliver(1, 2, delivery.Receipt{Worker: "deaf", At: log.Last().At + 1})
 	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
 	require.Equal(t, exitPartial, code, said)
-	require.Contains(t, said, "copier deaf delivered the old way as late as")
+	require.Contains(t, said, "copier deaf still delivered the old way at")
 
 	// Restarted, it does so no more. What it did is not held against it again.
 	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)

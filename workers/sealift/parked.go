@@ -165,8 +165,8 @@ func (p *parkedSize) add(records, bytes int64) {
 	p.Records, p.Bytes = p.Records+records, p.Bytes+bytes
 }
 
-// nothingParked is not all: who mended a destination looks here for what failed.
-const nothingParked = "nothing is parked; what failed is tried again by itself (copier.retry_tiers), or at once by: sealift audit --force"
+// nothingParked is not all: who fixed a destination looks here for what failed.
+const nothingParked = "nothing is parked; what failed is retried automatically (copier.retry_tiers), or at once with: sealift audit --force"
 
 func printParked(out io.Writer, rows []parkedSize) error {
 	if len(rows) == 0 {
@@ -182,6 +182,6 @@ func printParked(out io.Writer, rows []parkedSize) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(out, "when it is mended: sealift redrive")
+	_, err := fmt.Fprintln(out, "after the fix: sealift redrive")
 	return err
 }

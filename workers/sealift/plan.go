@@ -20,8 +20,8 @@ func newPlanCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "plan",
 		GroupID: groupOperate,
-		Short:   "Tell what a load needs and costs: partitions, workers, files, requests",
-		Long: `Tell what a load needs before it is built: partitions, workers of each role with
+		Short:   "Show what a load needs and costs: partitions, workers, files, requests",
+		Long: `Show what a load needs before it is built: partitions, workers of each role with
 their memory and disks, files a day, Kafka's disk, requests to S3, KMS and STS and
 what they cost, and what breaks first.
 

@@ -67,7 +67,7 @@ func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *s
 		err = errors.Join(err, adm.Close(bounded))
 	}()
 	defer context.AfterFunc(ctx, adm.Drain)()
-	log.Info("operators' listener", "addr", adm.Addr())
+	log.Info("admin listener", "addr", adm.Addr())
 
 	p := &process{services: s, admin: adm}
 	return p.run(ctx, o)

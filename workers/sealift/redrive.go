@@ -29,7 +29,7 @@ func newRedriveCommand(a *app) *cobra.Command {
 		GroupID: groupOperate,
 		Short:   "Try parked files again, or give them up",
 		Long: `A file whose delivery failed for good is parked: it stays owed, and waits until somebody
-mended its destination. This command enqueues parked files again. With --dry-run it only
+has fixed its destination. This command enqueues parked files again. With --dry-run it only
 says what is parked, why, and what to do about it.
 
 With --skip it gives the files of a destination up instead: a receipt says so, they are never

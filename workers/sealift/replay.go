@@ -62,7 +62,7 @@ and every copier follows it. Without --detach the command waits until all is del
 	f.BoolVar(&v.order.Force, "force", false, "write over objects that are there, the same bytes")
 	f.StringVar(&v.order.View, "view", "", "deliver below a folder of this name: [prefix/]NAME/segment-logs/…")
 	f.StringVar(&v.rate, "rate", "", "at most so much a second: 50/s (files), 20MB/s")
-	f.StringVar(&v.resume, "resume", "", "go on with the replay of this id, and try again what it gave up")
+	f.StringVar(&v.resume, "resume", "", "continue the replay of this id, and retry what it gave up")
 	f.BoolVar(&v.dryRun, "dry-run", false, "only count what would be delivered, and what is missing")
 	f.BoolVar(&v.detach, "detach", false, "return when all jobs are enqueued")
 	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
@@ -88,7 +88,7 @@ func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 	if v.resume != "" {
 		for _, name := range []string{"source", "destination", "since", "until", "offsets", "all", "from", "force", "view", "rate", "dry-run"} {
 			if c.Flags().Changed(name) {
-				return usage(fmt.Sprintf("--resume goes on with an order that was given: leave --%s out", name))
+				return usage(fmt.Sprintf("--resume continues an existing order: leave --%s out", name))
 			}
 		}
 		return nil
@@ -224,7 +224,7 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 	case errors.Is(err, replay.ErrRefused), errors.Is(err, replay.ErrFewer), errors.Is(err, replay.ErrForgotten):
 		return unfinished{fmt.Errorf("replay %s is not over: %w", o.ID, err)}
 	case err != nil:
-		return unfinished{fmt.Errorf("replay %s is not over; `sealift replay --resume %s` goes on: %w", o.ID, o.ID, err)}
+		return unfinished{fmt.Errorf("replay %s is not over; continue with `sealift replay --resume %s`: %w", o.ID, o.ID, err)}
 	}
 	return v.report(ctx, o, &tally)
 }

@@ -46,7 +46,7 @@ func (s *replayScreen) show(format string, args ...any) {
 }
 
 func (s *replayScreen) count(t replay.Tally) {
-	s.show("counting: %s files, %s", progress.Count(t.Files), progress.Bytes(t.Bytes))
+	s.show("counting: %s, %s", progress.Things(t.Files, "file"), progress.Bytes(t.Bytes))
 }
 
 func (s *replayScreen) enqueued(t replay.Tally) {
@@ -192,7 +192,7 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 	}
 	w := tabwriter.NewWriter(v.app.stdout, 0, 0, 2, ' ', 0)
 	if len(t.Rows) > 0 {
-		fmt.Fprintln(w, "SOURCE\tDESTINATION\tFILES\tRECORDS\tBYTES\tNOT STAGED\tLOST")
+		fmt.Fprintln(w, "SOURCE\tDESTINATION\tFILES\tRECORDS\tSIZE\tNOT STAGED\tLOST")
 	}
 	for _, r := range t.Rows {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Source, r.Destination, progress.Count(r.Files), progress.Count(r.Records),
@@ -207,8 +207,8 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 		fmt.Fprintln(v.app.stdout, noneSelected)
 	}
 	if t.Missing > 0 {
-		fmt.Fprintf(v.app.stdout, "of the files, %s to be built from Kafka, %s lost: nothing holds them, or --from does not allow what does\n",
-			progress.Count(t.Missing-t.Lost), progress.Count(t.Lost))
+		fmt.Fprintf(v.app.stdout, "%s to rebuild from Kafka; %s lost: neither staging nor Kafka has them, or --from excludes the one that has\n",
+			progress.Things(t.Missing-t.Lost, "file"), progress.Count(t.Lost))
 	}
 	return nil
 }
@@ -218,7 +218,7 @@ func newReplayListCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List replays, the oldest first",
-		Long:    "List the replays that were ordered and how they stand. They are forgotten after staging.retain.",
+		Long:    "List the replays that were ordered and how they stand. They expire after staging.retain.",
 		Example: "  sealift replay list --json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -232,7 +232,7 @@ func newReplayListCommand(a *app) *cobra.Command {
 				for _, id := range ids {
 					o, err := replay.ReadOrder(c.Context(), s.staging, id)
 					if errors.Is(err, objstore.ErrNotFound) {
-						continue // what is left of a forgotten one
+						continue // what is left of an expired one
 					}
 					if err != nil {
 						errs = append(errs, err)

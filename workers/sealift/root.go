@@ -177,7 +177,7 @@ func finish(a *app, c *cobra.Command) {
 			case c.HasSubCommands():
 				return unknownCommand(c, got[0])
 			case args(c, nil) == nil && args(c, got[:1]) != nil: // cobra calls it an unknown command
-				err = fmt.Errorf("%q takes no arguments, and not %q", c.CommandPath(), got[0])
+				err = fmt.Errorf("%q takes no arguments, but got %q", c.CommandPath(), got[0])
 			}
 			return &exitError{exitUsage, err}
 		}

@@ -14,7 +14,7 @@ func newRoleCommands(a *app) []*cobra.Command {
 	}
 	return []*cobra.Command{
 		one(collectorRole, "Take events over HTTP into Kafka",
-			"Serve Segment's Tracking API and put every event into the events topic. An event is\nanswered 200 only when Kafka has it on all in-sync replicas, or, while Kafka is away, the disk\nof collector.spool.dir."),
+			"Serve Segment's Tracking API and put every event into the events topic. An event is\nanswered 200 only when Kafka has it on all in-sync replicas, or, while Kafka is down, the disk\nof collector.spool.dir."),
 		one(appenderRole, "Roll events into files, and seal them into the ledger",
 			"Read the partitions of the events topic that the group assigns, append every event to\nthe file of its source and hour, and seal files by the hour and by size: stage, ledger,\ncopy jobs. Give each appender a data directory of its own (appender.data_dir)."),
 		one(copierRole, "Copy sealed files into customers' buckets, once",

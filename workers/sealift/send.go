@@ -140,9 +140,9 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 		}
 		return noEvent(name, file)
 	case counts.Refused > 0:
-		return partial(fmt.Sprintf("%s lines were not sent", progress.Count(counts.Refused)))
+		return partial(progress.Things(counts.Refused, "line") + " not sent")
 	case counts.DeadLetters > 0:
-		return partial(fmt.Sprintf("%s lines became dead letters", progress.Count(counts.DeadLetters)))
+		return partial("not every line became an event: " + progress.Things(counts.DeadLetters, "dead letter"))
 	}
 	return nil
 }
@@ -190,15 +190,15 @@ func (a *app) printCounts(o *sendOptions, c sendCounts) error {
 	if o.json {
 		return a.printJSON(c)
 	}
-	text := fmt.Sprintf("sent %s events in %.1fs", progress.Count(c.Sent), c.Seconds)
+	text := fmt.Sprintf("sent %s in %.1fs", progress.Things(c.Sent, "event"), c.Seconds)
 	if c.DeadLetters > 0 {
-		text += fmt.Sprintf(", %s became dead letters", progress.Count(c.DeadLetters))
+		text += ", " + progress.Things(c.DeadLetters, "dead letter")
 	}
 	if c.Refused > 0 {
-		text += fmt.Sprintf(", %s lines refused", progress.Count(c.Refused))
+		text += fmt.Sprintf(", %s refused", progress.Things(c.Refused, "line"))
 	}
 	if c.Resent > 0 {
-		text += fmt.Sprintf(", %s events sent again", progress.Count(c.Resent))
+		text += fmt.Sprintf(", %s sent again", progress.Things(c.Resent, "event"))
 	}
 	if c.Wrapped > 0 {
 		text += "\n" + explainWrapped(c.Wrapped)
@@ -231,7 +231,7 @@ func askCollector(ctx context.Context, collector, key string) error {
 	defer resp.Body.Close()
 	var no struct{ Code string }
 	if resp.StatusCode == http.StatusNotFound && json.NewDecoder(resp.Body).Decode(&no) == nil && no.Code == "unknown_write_key" {
-		return fmt.Errorf("the collector at %s knows no source with this write key; see `sealift catalog get`", collector)
+		return fmt.Errorf("the collector at %s knows no source with this write key; compare `printf %%s KEY | sha256sum` with write_key_hashes in `sealift catalog get`", collector)
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func TestSendStandardInput(t *testing.T) {
 	code, out, errOut := sealift(t, in, []string{writeKeyVariable + "=wk_web"}, "send", "--url", url+"/", "--no-gzip")
 	require.Equal(t, exitPartial, code, errOut)
 	require.Contains(t, out, "sent 2 events")
-	require.Contains(t, out, "\n1 lines are no Segment call; they were sent as track calls named Line\n")
+	require.Contains(t, out, "\n1 line is not a Segment call; it was sent as a track call named Line\n")
 	require.Contains(t, errOut, "line 2 is not sent: it is not a JSON object")
 	require.Len(t, topic.ids, 2, "each line has a messageId of its own")
 }
@@ -121,8 +121,8 @@ func TestSendNamesDeadLetters(t *testing.T) {
 		strings.Repeat(`{"type":"track","userId":"u"}`+"\n", complaints) + "no JSON\n"
 	code, out, errOut := sealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web")
 	require.Equal(t, exitPartial, code, errOut)
-	require.Contains(t, out, "sent 1 events")
-	require.Contains(t, out, "22 became dead letters, 1 lines refused")
+	require.Contains(t, out, "sent 1 event in ")
+	require.Contains(t, out, "22 dead letters, 1 line refused")
 	require.Contains(t, errOut, "line 3 became a dead letter: neither userId nor anonymousId\n")
 	require.Contains(t, errOut, "line 4 became a dead letter: a messageId longer than 100 characters\n")
 	require.Contains(t, errOut, "line 25 is not sent: it is not a JSON object\n")

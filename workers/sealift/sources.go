@@ -19,7 +19,7 @@ func newSourcesCommand(a *app) *cobra.Command {
 		GroupID: groupOperate,
 		Short:   "See what sources send, what of it is not taken, and send that again",
 		Long: `What operators do about a source: see what was stored, what is a dead letter and why, and send
-dead letters again when the reason is mended. A dead letter is an event that was answered 200, or a
+dead letters again after the fix. A dead letter is an event that was answered 200, or a
 record of the events topic, that is in no file.`,
 		Example: "  sealift sources status\n  sealift sources redrive --reason no_user --dry-run",
 	}

@@ -243,6 +243,6 @@ func (s *sourcesStatus) print(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(out, "\nwhen it is mended: sealift sources redrive")
+	_, err := fmt.Fprintln(out, "\nafter the fix: sealift sources redrive")
 	return err
 }

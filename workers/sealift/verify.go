@@ -166,7 +166,7 @@ func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, er
 	if out.Store, err = b.lists(ctx, t, nil); err == nil {
 		return out, nil
 	}
-	errs = append(errs, fmt.Errorf("as the operator: %w", err))
+	errs = append(errs, fmt.Errorf("as Sealift's principal: %w", err))
 	for _, err := range errs {
 		if !errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrNoBucket) {
 			return out, errors.New(errors.Join(errs...).Error()) // another's refusal is not the answer
@@ -209,8 +209,8 @@ func (b *bucketReader) lists(ctx context.Context, t catalog.Target, creds func(c
 // printVerify prints the report; whole says that all of it could be verified.
 func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	n, size := progress.Count, progress.Bytes
-	fmt.Fprintf(out, "topic %s, incarnation %s: %d partitions, %s entries, %s files of %s records, %s\n",
-		r.Topic, r.Incarnation, r.Chains, n(r.Entries), n(r.Files), n(r.Records), size(r.Bytes))
+	fmt.Fprintf(out, "topic %s, incarnation %s: %s, %s, %s of %s, %s\n", r.Topic, r.Incarnation, progress.Things(int64(r.Chains), "partition"),
+		progress.Things(r.Entries, "entry"), progress.Things(r.Files, "file"), progress.Things(r.Records, "record"), size(r.Bytes))
 	var offsets []string
 	for _, reason := range slices.Sorted(maps.Keys(r.Skipped)) {
 		offsets = append(offsets, n(r.Skipped[reason])+" "+reason)
@@ -218,16 +218,16 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	if len(offsets) > 0 || r.Gaps > 0 {
 		fmt.Fprintf(out, "offsets in no file: %s\n", strings.Join(append(offsets, n(r.Gaps)+" unexplained"), ", "))
 	}
-	fmt.Fprintf(out, "staging: %s files there, %s deleted after their time, %s orphans, %s on their way\n",
-		n(r.Staged.Present), n(r.Staged.Collected), n(r.Staged.Orphans), n(r.Staged.Unsettled))
+	fmt.Fprintf(out, "staging: %s there, %s deleted after their time, %s, %s on their way\n",
+		progress.Things(r.Staged.Present, "file"), n(r.Staged.Collected), progress.Things(r.Staged.Orphans, "orphan"), n(r.Staged.Unsettled))
 	if r.Staged.Read > 0 {
-		fmt.Fprintf(out, "read to their ends: %s files, %s\n", n(r.Staged.Read), size(r.Staged.ReadBytes))
+		fmt.Fprintf(out, "read completely: %s, %s\n", progress.Things(r.Staged.Read, "file"), size(r.Staged.ReadBytes))
 	}
 	fmt.Fprintf(out, "debts: %s owed, %s delivered, %s given up, %s expired, %s pending, %s parked\n",
 		n(r.Owed), n(r.Receipts.Delivered), n(r.Receipts.Skipped), n(r.Receipts.Expired), n(r.Pending), n(r.Parked))
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Destinations) > 0 {
-		fmt.Fprintln(w, "DESTINATION\tOWED\tCLOSED\tPENDING\tPARKED\tOLDEST\tBUCKET\tOBJECTS SEEN")
+		fmt.Fprintln(w, "DESTINATION\tOWED\tCLOSED\tPENDING\tPARKED\tOLDEST OWED\tBUCKET\tOBJECTS SEEN")
 	}
 	for _, d := range r.Destinations {
 		oldest := "-"
@@ -249,18 +249,18 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 			fmt.Fprintf(out, "%s: not looked at: %s in its former bucket %s\n", d.ID, progress.Things(f.Objects, "object"), printable(f.Bucket))
 		}
 		if d.Past > 0 {
-			fmt.Fprintf(out, "%s: %s that only a forgotten replay can account for\n", d.ID, progress.Things(d.Past, "object"))
+			fmt.Fprintf(out, "%s: %s that only a replay whose order has expired can account for\n", d.ID, progress.Things(d.Past, "object"))
 		}
 	}
 	for _, what := range r.Unread {
-		lines := strings.Split(what, "\n") // of the role, and of the operator
+		lines := strings.Split(what, "\n") // of the role, and of Sealift's principal
 		for i := range lines {
 			lines[i] = printable(lines[i])
 		}
 		fmt.Fprintln(out, "not verified:", strings.Join(lines, "\n"))
 	}
 	for _, p := range r.Examples {
-		fmt.Fprintf(out, "\n%s %s  %s\n  %s\n  fix: %s\n", p.Invariant, p.Kind, printable(p.Where), p.What, p.Fix)
+		fmt.Fprintf(out, "\n%s %s  %s\n  %s\n  fix: %s\n", p.Invariant, p.Kind, printable(p.Where), p.What, printable(p.Fix))
 	}
 	if more := r.Problems - int64(len(r.Examples)); more > 0 {
 		fmt.Fprintf(out, "\n… and %s more\n", n(more))
