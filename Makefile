@@ -101,9 +101,9 @@ bench-isolation: ## freshness of 160 destinations beside 40 broken ones, and wit
 bench-collector: ## the collector beside bare handlers, on real Kafka; ROUNDS=3, JITSU=DIR (scripts/bench-collector.sh -h)
 	@scripts/bench-collector.sh $(ROUNDS)
 
-bench-fleet: ## the whole fleet on real servers, table and plot; SOURCES="50 500 2000" EVENTS=200000 ROUNDS=3 REF=… OUT=fleet.jsonl
+bench-fleet: ## the whole fleet on real servers, table and plot; SOURCES="50 500 2000" EVENTS=1000000 ROUNDS=3 REF=… OUT=fleet.jsonl
 	$(if $(OUT),,@rm -f fleet.jsonl)
-	@scripts/bench-fleet.sh --events $(or $(EVENTS),200000) --sources "$(or $(SOURCES),50 500 2000)" --rounds $(or $(ROUNDS),3) $(if $(REF),--ref $(REF)) $(or $(OUT),fleet.jsonl)
+	@scripts/bench-fleet.sh --events $(or $(EVENTS),1000000) --sources "$(or $(SOURCES),50 500 2000)" --rounds $(or $(ROUNDS),3) $(if $(REF),--ref $(REF)) $(or $(OUT),fleet.jsonl)
 	@go run ./workers/e2e/figures plot $(or $(OUT),fleet.jsonl) >workers/e2e/figures/fleet.svg
 
 bench-copy: ## one copier beside bare loops of requests over the same bytes, on real servers; OUT=copy.jsonl, REF=… DELAY=30ms (scripts/bench-copy.sh -h)
@@ -119,7 +119,7 @@ bench-scale: ## 100,000 open streams, their turn, and overload, of one appender;
 	@scripts/bench-scale.sh $(if $(REF),--ref $(REF)) streams $(or $(OUT),scale.jsonl)
 	@scripts/bench-scale.sh $(if $(REF),--ref $(REF)) overload $(or $(OUT),scale.jsonl)
 
-bench-plan: ## measures the constants of `sealift plan` anew
+bench-plan: ## measures the constants of `sealift plan`, and the table and plot of the README, anew
 	@scripts/bench-plan.sh
 
 bench-compare: ## benchmarks of the working tree against REF's, by benchstat; BENCH=regexp PKG=./pkg/segment COUNT=6

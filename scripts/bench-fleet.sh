@@ -13,7 +13,8 @@ peak memory and disk of each role, wall time, bytes, requests to S3 by kind.
 Then prints the medians as a table.
 
 Options
-  --events N         of a run; default 200000
+  --events N         of a run; default 1000000: with few, what a process takes to start
+                     counts as theirs
   --sources "N…"     default "50 2000"; a run for each
   --rounds N         default 3; sizes and refs take turns
   --ref REF          also runs this commit's binary, and prints the ratios of the
@@ -32,7 +33,7 @@ Examples
 TEXT
 }
 
-events=200000 sources='50 2000' rounds=3 ref='' appenders=1 stack='' out='' flags=()
+events=1000000 sources='50 2000' rounds=3 ref='' appenders=1 stack='' out='' flags=()
 while [ $# -gt 0 ]; do
   case $1 in
   -h | --help) usage && exit ;;
