@@ -25,6 +25,11 @@ const mostAtOnce = 64
 func (w *walk) collect(ctx context.Context) error {
 	noted, begun := w.hint.Collected, time.Now()
 	defer func() { w.spent += time.Since(begun) }()
+	if len(w.ripe) > 0 || w.due(ctx) {
+		if err := w.compareClocks(ctx); err != nil {
+			return err
+		}
+	}
 	over := func() bool { return w.share > 0 && time.Since(begun) >= w.share }
 	for len(w.ripe) > 0 {
 		some := w.ripe[:min(len(w.ripe), atOnce)]
@@ -154,6 +159,29 @@ func (w *walk) collectEntry(ctx context.Context, seq int64) (collected, error) {
 		files += o.files
 	}
 	return collected{files: files, left: left}, nil
+}
+
+// mostAhead is how far our clock may be ahead of the store's.
+const mostAhead = 5 * time.Minute
+
+// compareClocks returns an error if our clock is ahead of the store's: by it all that
+// was delivered today may have been kept for long enough. What tells is when the store
+// says that the hint was written, which is done for that.
+func (w *walk) compareClocks(ctx context.Context) error {
+	if w.cfg.DryRun {
+		return nil // nothing is deleted
+	}
+	if err := w.note(ctx, w.hint); err != nil {
+		return err
+	}
+	info, err := w.deps.Staging.Head(ctx, hintKey(w.log))
+	if err != nil {
+		return err
+	}
+	if ahead := w.now.Sub(info.LastModified); ahead > mostAhead && !info.LastModified.IsZero() {
+		return fmt.Errorf("staged files are kept: this host's clock is %s ahead of the staging store's; let NTP set it", ahead.Round(time.Second))
+	}
+	return nil
 }
 
 // ripeOf returns the staged objects of an entry that may go now, and whether

@@ -99,6 +99,14 @@ type agedStore struct {
 	by    time.Duration
 }
 
+func (s *agedStore) Head(ctx context.Context, key string) (objstore.Info, error) {
+	info, err := s.Store.Head(ctx, key)
+	if info.LastModified.Before(s.until) {
+		info.LastModified = info.LastModified.Add(-s.by)
+	}
+	return info, err
+}
+
 func (s *agedStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
 	infos, err := s.Store.List(ctx, prefix, after, limit)
 	for i := range infos {
@@ -258,6 +266,25 @@ func TestOrphansAreLookedForDaily(t *testing.T) {
 		require.NoError(t, h.store(t.Context(), r.staging, log0))
 		require.EqualValues(t, 1, r.audit().Orphans)
 	}
+}
+
+// Invariant: I4. By a clock that is ahead all that was delivered has been kept for long enough.
+func TestAClockThatIsAheadDeletesNothing(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
+	e := r.seal(log0, 25*time.Hour, []string{one}, "a")
+	r.deliver(e, 0, one)
+	staging := r.deps.Staging
+	r.deps.Staging = &agedStore{Store: staging, until: time.Now().AddDate(1, 0, 0), by: 24 * time.Hour}
+	report, err := r.Audit(t.Context())
+	require.ErrorContains(t, err, "clock is 24h0m")
+	require.Zero(t, report.Collected)
+	require.Equal(t, 1, r.staged(e))
+	require.EqualValues(t, 1, r.hintOf(log0).Through, "what was found is noted")
+
+	r.deps.Staging = staging
+	r.age(2 * time.Hour)
+	require.EqualValues(t, 1, r.audit().Collected)
+	require.Zero(t, r.staged(e))
 }
 
 func TestADeletionThatFailsIsRepeated(t *testing.T) {
@@ -539,7 +566,7 @@ func TestCollectionThatFailsGoesOnWhereItWas(t *testing.T) {
 	require.Equal(t, 1, report.Failed)
 	require.Equal(t, bad.Seq-1, report.Collected, "and it is told")
 	require.Equal(t, bad.Seq-1, r.hintOf(log0).Collected)
-	require.Len(t, r.staging.Puts(hintKey(log0)), notes+3, "of visits, of garbage, and of the end")
+	require.Len(t, r.staging.Puts(hintKey(log0)), notes+4, "of visits, of the clocks, of garbage, and of the end")
 	require.Equal(t, 1, r.staged(bad))
 	report, err = r.Audit(t.Context())
 	require.ErrorIs(t, err, objstore.ErrDenied)
