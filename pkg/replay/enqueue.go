@@ -103,6 +103,7 @@ func (q *enqueuer) fewer(ctx context.Context) error {
 
 // entry enqueues the files of one entry.
 func (q *enqueuer) entry(ctx context.Context, e found, held map[int]stream.Bounds) error {
+	q.tally.refuse(e.refused)
 	at, err := q.look(ctx, q.order, e, held)
 	if err != nil {
 		return err

@@ -24,10 +24,9 @@ var (
 // the source's files there, and all that the ledger and the catalog know of
 // file and source is of the destination's workspace.
 func Permit(s *catalog.Snapshot, f *ledger.File, destination string) error {
-	workspace, _, _ := strings.Cut(destination, "/")
 	for _, d := range f.Owed { // a source's id may have changed hands since
-		if of, _, _ := strings.Cut(d, "/"); of != workspace {
-			return fmt.Errorf("replay source %q to %q: %w, %q", f.Source, destination, ErrForeign, of)
+		if !sameWorkspace(d, destination) {
+			return fmt.Errorf("replay source %q to %q: %w, %q", f.Source, destination, ErrForeign, workspaceOf(d))
 		}
 	}
 	if slices.Contains(f.Owed, destination) {
@@ -39,12 +38,18 @@ func Permit(s *catalog.Snapshot, f *ledger.File, destination string) error {
 // Subscribed returns nil if the catalog sends the source's files to the
 // destination, else ErrForeign or ErrNotSubscribed with what to do.
 func Subscribed(s *catalog.Snapshot, source, destination string) error {
-	workspace, _, _ := strings.Cut(destination, "/")
-	if src, ok := s.Source(source); ok && src.Workspace != workspace {
+	if src, ok := s.Source(source); ok && src.Workspace != workspaceOf(destination) {
 		return fmt.Errorf("replay source %q to %q: %w, %q", source, destination, ErrForeign, src.Workspace)
 	}
 	if !slices.Contains(s.Owed(source), destination) {
 		return fmt.Errorf("replay source %q to %q: %w: add it to the destination's sources, enabled, and `sealift catalog apply`", source, destination, ErrNotSubscribed)
 	}
 	return nil
+}
+
+func sameWorkspace(a, b string) bool { return workspaceOf(a) == workspaceOf(b) }
+
+func workspaceOf(destination string) string {
+	workspace, _, _ := strings.Cut(destination, "/")
+	return workspace
 }

@@ -73,6 +73,7 @@ func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 		if err != nil {
 			return t, err
 		}
+		t.refuse(e.refused)
 		at, err := r.look(ctx, o, e, held)
 		if err != nil {
 			return t, err

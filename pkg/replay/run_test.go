@@ -489,3 +489,29 @@ func TestOrdersAreGivenOnceAndFound(t *testing.T) {
 	require.ErrorIs(t, err, objstore.ErrNotFound)
 	require.Regexp(t, `^20261122-140000-[0-9a-f]{6}$`, NewID(time.UnixMilli(hour)))
 }
+
+// Of a source that moved to another workspace, what is owed to the former one is
+// refused, and that is told; what is nobody's business is not.
+func TestRefusedCopiesAreCounted(t *testing.T) {
+	r := newRig(t)
+	r.fill()
+	s, err := catalog.NewSnapshot([]catalog.Workspace{
+		{ID: acme, Sources: []catalog.Source{{ID: "app"}}, Destinations: []catalog.Destination{{Name: "one", Sources: []string{"app"}, Bucket: "one-logs"}}},
+		{ID: "ws_other0123456789ab", Sources: []catalog.Source{{ID: "shop"}, {ID: "web"}}, Destinations: []catalog.Destination{{Name: "theirs", Sources: []string{"shop", "web"}, Bucket: "their-logs"}}},
+	})
+	require.NoError(t, err)
+	r.catalog.Set(s)
+	r.write("web", next, `{"messageId":"owed to nobody else"}`)
+	r.owed["web"] = []string{theirs}
+	r.seal(100, nil)
+	o := r.order("r", func(o *delivery.Order) { o.Destinations = []string{theirs} })
+	want := []Refusal{{Source: "web", Destination: theirs, Owed: one, Copies: 2}}
+	dry, err := r.run().Count(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, want, dry.Refused)
+	require.EqualValues(t, 3, dry.Copies)
+	tally, err := r.run().Enqueue(t.Context(), o, false)
+	require.NoError(t, err)
+	require.Equal(t, want, tally.Refused)
+	require.Equal(t, []string{"shop 0→theirs", "shop 1→theirs", "web 1→theirs"}, r.targets())
+}

@@ -23,6 +23,17 @@ type Tally struct {
 	Done     int64 `json:"done"`     // copies that were delivered before this run
 	Failed   int64 `json:"failed"`   // copies that cannot be delivered for want of the file
 	Rows     []Row `json:"rows"`     // by source and destination
+	// Refused copies are not made: the catalog sends the source there, but the ledger
+	// owes the file to another workspace.
+	Refused []Refusal `json:"refused,omitempty"`
+}
+
+// Refusal is what a tally has of refused copies of one source, to one destination.
+type Refusal struct {
+	Source      string `json:"source"`
+	Destination string `json:"destination"`
+	Owed        string `json:"owed"` // where the files are owed, the first of several
+	Copies      int64  `json:"copies"`
 }
 
 // Row is the part of a tally of one source and destination.
@@ -70,5 +81,17 @@ func (t *Tally) add(f *ledger.File, destinations []string, at presence) {
 		row.Records += f.Records
 		row.Bytes += f.GzipBytes
 		count(&row.Files, &row.Missing, &row.Lost)
+	}
+}
+
+func (t *Tally) refuse(refused []Refusal) {
+	for _, r := range refused {
+		i, known := slices.BinarySearchFunc(t.Refused, r, func(a, b Refusal) int {
+			return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Owed, b.Owed))
+		})
+		if !known {
+			t.Refused = slices.Insert(t.Refused, i, Refusal{Source: r.Source, Destination: r.Destination, Owed: r.Owed})
+		}
+		t.Refused[i].Copies += r.Copies
 	}
 }

@@ -22,7 +22,8 @@ const walkAtOnce = 32
 // found are the files of one entry that an order covers.
 type found struct {
 	*ledger.Entry
-	files []foundFile
+	files   []foundFile
+	refused []Refusal // of copies that one would expect
 }
 
 // foundFile is a file and where it goes.
@@ -31,8 +32,8 @@ type foundFile struct {
 	destinations []string
 }
 
-// walk yields the entries that the order covers any file of, partition by
-// partition and entry by entry; it ends after the first error.
+// walk yields the entries that the order covers any file of, or has to refuse, partition
+// by partition and entry by entry; it ends after the first error.
 func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *catalog.Snapshot) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
 		spans, err := spansOf(ctx, staging, o)
@@ -45,7 +46,7 @@ func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *cat
 				yield(found{}, err)
 				return
 			}
-			if f := covered(o, e, c); len(f.files) > 0 && !yield(f, nil) {
+			if f := covered(o, e, c); len(f.files)+len(f.refused) > 0 && !yield(f, nil) {
 				return
 			}
 		}
@@ -116,7 +117,16 @@ func covered(o *delivery.Order, e *ledger.Entry, c *catalog.Snapshot) found {
 		}
 		to := f.Owed
 		if len(o.Destinations) > 0 {
-			to = slices.DeleteFunc(slices.Clone(o.Destinations), func(d string) bool { return Permit(c, f, d) != nil })
+			to = nil
+			for _, d := range o.Destinations {
+				switch err := Permit(c, f, d); {
+				case err == nil:
+					to = append(to, d)
+				case Subscribed(c, f.Source, d) == nil: // so who ordered it takes it to go there
+					i := slices.IndexFunc(f.Owed, func(owed string) bool { return !sameWorkspace(owed, d) })
+					out.refused = append(out.refused, Refusal{Source: f.Source, Destination: d, Owed: f.Owed[i], Copies: 1})
+				}
+			}
 		}
 		if len(to) > 0 {
 			out.files = append(out.files, foundFile{index: i, destinations: to})

@@ -164,7 +164,7 @@ func (v *replayCommand) run(ctx context.Context) error {
 	case v.dryRun:
 		return v.printCount(o, tally)
 	case tally.Copies == 0:
-		return errors.New(noneSelected)
+		return noCopies(tally)
 	}
 	o.Copies = tally.Copies
 	if err := replay.WriteOrder(ctx, v.staging, o); err != nil {

@@ -147,6 +147,9 @@ func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *re
 	r, err := readReplay(ctx, v.staging, o)
 	r.Counts = tally
 	err = v.app.showReplay(r, v.asJSON, err)
+	if !v.asJSON {
+		err = errors.Join(err, printRefused(v.app.stdout, tally.Refused))
+	}
 	if err == nil && r.Failed > 0 {
 		err = partial(fmt.Sprintf("replay %s: %s of %s could not be made", o.ID, progress.Count(r.Failed), progress.Things(r.Plan.Copies, "copy")))
 	}
@@ -203,14 +206,52 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 	}
 	fmt.Fprintf(v.app.stdout, "%s of %s would be made: %s, %s\n",
 		progress.Things(t.Copies, "copy"), progress.Things(t.Files, "file"), progress.Things(t.Records, "record"), progress.Bytes(t.Bytes))
-	if t.Files == 0 {
+	if t.Files == 0 && len(t.Refused) == 0 {
 		fmt.Fprintln(v.app.stdout, noneSelected)
+	}
+	if err := printRefused(v.app.stdout, t.Refused); err != nil {
+		return err
 	}
 	if t.Missing > 0 {
 		fmt.Fprintf(v.app.stdout, "%s to rebuild from Kafka; %s lost: neither staging nor Kafka has them, or --from excludes the one that has\n",
 			progress.Things(t.Missing-t.Lost, "file"), progress.Count(t.Lost))
 	}
 	return nil
+}
+
+// mostRefusals is how many of them are printed: a workspace may have moved all of
+// its sources.
+const mostRefusals = 10
+
+// printRefused prints what was not ordered though the catalog would have it.
+func printRefused(out io.Writer, refused []replay.Refusal) error {
+	var errs []error
+	for _, r := range refused[:min(len(refused), mostRefusals)] {
+		_, err := fmt.Fprintf(out, "left out: %s\n", refusalText(r))
+		errs = append(errs, err)
+	}
+	if more := refused[min(len(refused), mostRefusals):]; len(more) > 0 {
+		copies := int64(0)
+		for _, r := range more {
+			copies += r.Copies
+		}
+		_, err := fmt.Fprintf(out, "left out: %s more, for the same reason; --json tells of which sources\n", progress.Things(copies, "copy"))
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func refusalText(r replay.Refusal) string {
+	return fmt.Sprintf("%s of source %s to %s: the files are owed to %s, and no file goes to another workspace than that it is owed to",
+		progress.Things(r.Copies, "copy"), r.Source, r.Destination, r.Owed)
+}
+
+// noCopies says why an order comes to nothing.
+func noCopies(t replay.Tally) error {
+	if len(t.Refused) == 0 {
+		return errors.New(noneSelected)
+	}
+	return fmt.Errorf("nothing may be delivered: %s", refusalText(t.Refused[0]))
 }
 
 func newReplayListCommand(a *app) *cobra.Command {
