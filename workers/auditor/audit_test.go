@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -574,4 +575,40 @@ func TestTheNewestFileIsNotOfTheFuture(t *testing.T) {
 	}
 	require.EqualValues(t, 3000, a[one].Newest)
 	require.EqualValues(t, 3300, a[one].Last)
+}
+
+// After kafka.events_topic was changed nobody audits what the former topic owes:
+// that is said, once.
+func TestLedgersOfOtherTopicsAreToldOf(t *testing.T) {
+	r := newRig(t, nil)
+	var log bytes.Buffer
+	r.deps.Log = slog.New(slog.NewTextHandler(&log, nil))
+	another := log0
+	another.Topic = "former.events"
+	for _, l := range []ledger.Log{log0, another} {
+		r.seal(l, time.Hour, []string{one}, "a")
+	}
+	for range 2 {
+		require.Equal(t, 1, r.audit().Chains)
+	}
+	require.Len(t, r.jobs.take(), 1)
+	require.Equal(t, 1, strings.Count(log.String(), "another topic is not audited"))
+	require.Contains(t, log.String(), "topic=former.events")
+}
+
+// Where a thousand parked jobs are settled, their notes go some at once.
+func TestParkedJobsAreSweptSomeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		e := r.seal(log0, time.Hour, []string{one}, slices.Repeat([]string{"a"}, 500)...)
+		for i := range e.Files {
+			r.park(e, i, one)
+			r.deliver(e, i, one)
+		}
+		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Second) }}
+		begun := time.Now()
+		r.audit()
+		require.Less(t, time.Since(begun), time.Minute)
+		require.Zero(t, r.count("parked/"))
+	})
 }

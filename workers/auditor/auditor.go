@@ -73,6 +73,7 @@ type Auditor struct {
 	deps    Deps
 	metrics *metrics
 	stays   stays
+	others  sync.Map // topics that are not audited, and of which that was said
 	// idleVisits is leastIdle, but in tests.
 	idleVisits int
 	// Of scheduled audits, of which there is one at a time:
@@ -158,13 +159,13 @@ func (a *Auditor) audit(ctx context.Context, scheduled bool) (Report, error) {
 }
 
 func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error {
-	// Of former incarnations, too: what they owe is owed.
-	logs, err := ledger.FindLogs(ctx, a.deps.Staging, a.cfg.Topic, "", func(key string) {
+	logs, err := ledger.FindLogs(ctx, a.deps.Staging, "", "", func(key string) {
 		a.deps.Log.WarnContext(ctx, "object below ledger/ is no entry, and is passed over: find out who wrote it, and delete it", "key", key)
 	})
 	if err != nil {
 		return err
 	}
+	logs = a.audited(ctx, logs)
 	parked := newParkedSet()
 	if err := a.listParkedOf(ctx, parked, ""); err != nil {
 		return err
@@ -185,6 +186,21 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	round.handOver(ctx)
 	a.foldRequests(ctx) // last: nothing waits for it, and it may be weeks'
 	return errors.Join(errs...)
+}
+
+// audited are the chains of the topic, of former incarnations, too: what they owe
+// is owed. Of those of other topics it is said once that nobody audits them here.
+func (a *Auditor) audited(ctx context.Context, logs []ledger.Log) []ledger.Log {
+	return slices.DeleteFunc(logs, func(l ledger.Log) bool {
+		if l.Topic == a.cfg.Topic {
+			return false
+		}
+		if _, told := a.others.LoadOrStore(l.Topic, true); !told {
+			a.deps.Log.WarnContext(ctx, "the ledger of another topic is not audited: what it owes is not enqueued again, and its staged files stay. "+
+				"If kafka.events_topic was changed, run `sealift --set kafka.events_topic=TOPIC audit` until it owes nothing", "topic", l.Topic)
+		}
+		return true
+	})
 }
 
 // turn puts chains that are behind with their garbage last: they have all of the
