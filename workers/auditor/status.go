@@ -60,6 +60,8 @@ func (d DestinationStatus) Undelivered() Sum {
 // StatusConfig says what is asked for.
 type StatusConfig struct {
 	Topic string // the events topic; default sealift.events
+	// Incarnation is the only one that is looked at; "": all.
+	Incarnation string
 	// Destinations are the only ones that are looked at; nil: all.
 	Destinations []string
 	// AtOnce is how many requests are made at once; default 64.
@@ -88,7 +90,7 @@ func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, k
 	if err := r.listParked(ctx); err != nil {
 		return nil, err
 	}
-	logs, err := ledger.Logs(ctx, staging, cfg.Topic, "")
+	logs, err := ledger.Logs(ctx, staging, cfg.Topic, cfg.Incarnation)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -39,7 +40,7 @@ filed and delivered, and counted as late.`,
 			return withServices(a, false, func(s *services) error {
 				cfg.Topic, cfg.Incarnation = s.cfg.Kafka.EventsTopic, s.cfg.Kafka.Incarnation
 				r, err := verify.Complete(c.Context(), cfg, verify.Deps{Staging: s.staging}, endsOf(c.Context(), s))
-				if err != nil {
+				if err := errors.Join(err, noteOthers(c.Context(), a, s, cfg.Topic, cfg.Incarnation)); err != nil {
 					return err
 				}
 				if source != "" && len(r.Hours) == 0 {

@@ -154,6 +154,9 @@ func (v *replayCommand) run(ctx context.Context) error {
 	if err := r.Check(o); err != nil {
 		return err
 	}
+	if err := v.noteOthers(ctx); err != nil {
+		return err
+	}
 	screen := newReplayScreen(v.app.stderr)
 	r.Each = screen.count
 	tally, err := r.Count(ctx, o)
@@ -171,6 +174,25 @@ func (v *replayCommand) run(ctx context.Context) error {
 		return err
 	}
 	return v.carryOut(ctx, r, o)
+}
+
+// noteOthers says which ledgers the order does not cover that may have files like
+// those that are asked for.
+func (v *replayCommand) noteOthers(ctx context.Context) error {
+	if len(v.order.Offsets) > 0 { // they are of this one
+		return nil
+	}
+	others, err := otherLedgers(ctx, v.services, v.order.Topic, v.order.Incarnation)
+	if err != nil {
+		return fmt.Errorf("look for other ledgers: %w", err)
+	}
+	for _, l := range others {
+		if since := time.UnixMilli(v.order.Since).Add(-time.Hour); v.order.Since > 0 && l.last.Before(since) {
+			continue // but for crooked clocks, it ended before
+		}
+		fmt.Fprintf(v.app.stderr, "note: files of %s are left out; %s --from staging replays those\n", l, l.set(v.order.Topic))
+	}
+	return nil
 }
 
 // runner connects what an order needs to be carried out.

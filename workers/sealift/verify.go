@@ -102,6 +102,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	}
 	r, err := verify.Verify(ctx, o.cfg, deps)
 	bar.Finish()
+	err = errors.Join(err, noteOthers(ctx, a, s, o.cfg.Topic, o.cfg.Incarnation))
 	if err != nil && r.Chains == 0 && r.OK() {
 		return err // and not that nothing is wrong
 	}

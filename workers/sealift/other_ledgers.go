@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sealift/sealift/pkg/job"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/workers/auditor"
+)
+
+// otherLedger is one that a command does not look at: of another incarnation, or
+// of another topic, as before kafka.incarnation or kafka.events_topic was changed.
+type otherLedger struct {
+	topic, incarnation string
+	logs               []ledger.Log
+	last               time.Time // when its newest entry was stored
+}
+
+// otherLedgers finds the ledgers in the staging bucket that are not that one.
+func otherLedgers(ctx context.Context, s *services, topic, incarnation string) ([]otherLedger, error) {
+	logs, err := ledger.Logs(ctx, s.staging, "", "")
+	if err != nil {
+		return nil, err
+	}
+	var others []otherLedger
+	for _, l := range logs { // in order
+		switch n := len(others) - 1; {
+		case l.Topic == topic && l.Incarnation == incarnation:
+		case n >= 0 && others[n].topic == l.Topic && others[n].incarnation == l.Incarnation:
+			others[n].logs = append(others[n].logs, l)
+		default:
+			others = append(others, otherLedger{topic: l.Topic, incarnation: l.Incarnation, logs: []ledger.Log{l}})
+		}
+	}
+	for i := range others {
+		at := make([]time.Time, len(others[i].logs))
+		errs := job.SomeAtOnce(len(at), 16, func(p int) (err error) {
+			at[p], err = lastStored(ctx, s.staging, others[i].logs[p])
+			return err
+		})
+		if err := errors.Join(errs...); err != nil {
+			return nil, err
+		}
+		others[i].last = slices.MaxFunc(at, time.Time.Compare)
+	}
+	return others, nil
+}
+
+// lastStored is when the newest entry of a ledger was stored.
+func lastStored(ctx context.Context, staging objstore.Store, l ledger.Log) (time.Time, error) {
+	seq, err := ledger.NewChain(staging, l).HeadSeq(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	info, err := staging.Head(ctx, ledger.EntryKey(l, seq))
+	return info.LastModified, err
+}
+
+// set is the flags that make a command look at it.
+func (o otherLedger) set(than string) string {
+	flags := "--set kafka.incarnation=" + o.incarnation
+	if o.topic != than {
+		flags = "--set kafka.events_topic=" + o.topic + " " + flags
+	}
+	return flags
+}
+
+func (o otherLedger) String() string {
+	return fmt.Sprintf("topic %s, incarnation %s (%s, the last entry of %s)", o.topic, o.incarnation, progress.Things(int64(len(o.logs)), "partition"), o.last.UTC().Format(time.RFC3339))
+}
+
+// undelivered is how many files it still owes, counted by pairs of a file and a
+// destination.
+func (o otherLedger) undelivered(ctx context.Context, s *services) (files int64, err error) {
+	status, err := auditor.ReadStatus(ctx, auditor.StatusConfig{Topic: o.topic, Incarnation: o.incarnation}, s.staging, nil)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range status.Destinations {
+		files += d.Undelivered().Files
+	}
+	return files, nil
+}
+
+// countingOthers is how long a command may take to count what other ledgers owe:
+// one that no audit has ever counted is read as a whole.
+const countingOthers = 20 * time.Second
+
+// noteOthers says which other ledgers still owe files: no report of that one tells
+// of them.
+func noteOthers(ctx context.Context, a *app, s *services, topic, incarnation string) error {
+	others, err := otherLedgers(ctx, s, topic, incarnation)
+	if err != nil {
+		return fmt.Errorf("look for other ledgers: %w", err)
+	}
+	for _, o := range others {
+		counting, cancel := context.WithTimeout(ctx, countingOthers)
+		files, err := o.undelivered(counting, s)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			fmt.Fprintf(a.stderr, "note: %s is not looked at here, and whether it still owes files is not known: %v\n", o, err)
+		case files > 0:
+			fmt.Fprintf(a.stderr, "note: %s still owes %s, and is not looked at here; %s looks at it\n", o, progress.Things(files, "file"), o.set(topic))
+		}
+	}
+	return nil
+}
