@@ -34,12 +34,12 @@ type app struct {
 
 // persistent adds the flags that every command has.
 func (a *app) persistent(f *pflag.FlagSet) {
-	f.StringVar(&a.file, "config", "", "configuration file (SEALIFT_CONFIG; default "+config.DefaultFile+" when there)")
+	f.StringVar(&a.file, "config", "", "configuration file (SEALIFT_CONFIG; default "+config.DefaultFile+" if it exists)")
 	f.StringArrayVar(&a.set, "set", nil, "set a configuration key, like --set kafka.group=two; repeatable")
 	a.bind(f, "kafka-brokers", "kafka.brokers", "host:port,… of Kafka")
-	a.bind(f, "redis-url", "redis.url", "URL of Redis; as a variable it is not seen in process lists")
-	a.bind(f, "staging-bucket", "staging.bucket", "the operator's own bucket")
-	a.bind(f, "staging-endpoint", "staging.endpoint", "URL of an S3-compatible server for it")
+	a.bind(f, "redis-url", "redis.url", "URL of Redis; set it as a variable to keep it out of process lists")
+	a.bind(f, "staging-bucket", "staging.bucket", "staging bucket, your own")
+	a.bind(f, "staging-endpoint", "staging.endpoint", "URL of an S3-compatible server with the staging bucket")
 	a.bind(f, "log-level", "log.level", "debug, info, warn or error")
 	a.bind(f, "log-format", "log.format", "text or json")
 }

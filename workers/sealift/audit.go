@@ -26,11 +26,12 @@ func newAuditCommand(a *app) *cobra.Command {
 		Use:     "audit",
 		GroupID: groupOperate,
 		Short:   "Compare what is owed with what was delivered, now",
-		Long: `Compare the ledger with the receipts once, as the auditor does every hour. Enqueue a copy job for every
-owed file that has neither a receipt nor a job, and for parked files whose destination was disabled or
-missing and is back. Delete staged files whose retention has passed. Counts cover what was written since
-the last audit and what was open then; --full counts everything. MISSING and QUEUED together are what
-"sealift destinations status" shows as PENDING.`,
+		Long: `Compare the ledger with the receipts once, as the auditor does every hour. Enqueue a copy job for every owed
+file that has neither a receipt nor a job, and for parked files whose destination was disabled, not in the
+catalog or refused by it, and is back. Delete staged files whose retention has passed. Counts cover what was
+written since the last audit and what was open then; --full counts everything.
+
+"sealift destinations status" shows as PENDING what is MISSING or QUEUED here, or too new to judge.`,
 		Example: "  sealift audit\n  sealift audit --full --dry-run --json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -61,8 +62,8 @@ the last audit and what was open then; --full counts everything. MISSING and QUE
 		},
 	}
 	f := c.Flags()
-	f.BoolVar(&cfg.Full, "full", false, "look at everything since the ledger began, and for garbage")
-	f.BoolVar(&cfg.Force, "force", false, "also enqueue what a retry tier may still hold, what was sealed just now (auditor.grace), and what another auditor has in work")
+	f.BoolVar(&cfg.Full, "full", false, "audit the ledger from its first entry, and look for garbage")
+	f.BoolVar(&cfg.Force, "force", false, "also enqueue what a retry tier may still hold, what was sealed just now (auditor.grace), and what another auditor is working on")
 	f.BoolVar(&cfg.DryRun, "dry-run", false, "enqueue and delete nothing")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return c

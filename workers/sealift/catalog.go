@@ -17,9 +17,9 @@ func newCatalogCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "catalog",
 		GroupID: groupCatalog,
-		Short:   "Describe customers: their sources, and the buckets that are owed their files",
-		Long: `Describe customers declaratively: one YAML document for each workspace, with its sources, who may write to
-them, and the buckets that their files are owed to. What is applied is followed by every running role, without a restart.`,
+		Short:   "Describe customers: their sources, and the buckets that their files go to",
+		Long: `Describe customers declaratively: one YAML document for each workspace, with its sources, their write keys, and
+the buckets that their files go to. Every running role follows what is applied, without a restart.`,
 		Example: `  sealift catalog new --bucket acme-logs > acme.yaml
   sealift catalog validate -f acme.yaml
   sealift catalog diff -f acme.yaml
@@ -92,10 +92,10 @@ func newCatalogValidateCommand(a *app) *cobra.Command {
 	var files catalogFiles
 	c := &cobra.Command{
 		Use:   "validate -f FILE…",
-		Short: "Check documents and say all that is wrong",
-		Long: `Check documents, each on its own and all against each other, and say all that is wrong with lines and
-fixes. Nothing is connected to; whether they fit to what is applied already is for: sealift catalog diff. Where a
-configuration is there, it also tells of endpoints that destinations.allowed_endpoints of it does not permit.`,
+		Short: "Check documents and report every problem",
+		Long: `Check documents, each by itself and all together, and report every problem with its line and fix. Nothing is
+contacted; to compare with the applied catalog, use: sealift catalog diff. If a Sealift configuration is found,
+endpoints that destinations.allowed_endpoints does not permit are reported too.`,
 		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  sealift catalog validate *.yaml",
 		Annotations: withoutConfig,
 		RunE: func(c *cobra.Command, args []string) error {

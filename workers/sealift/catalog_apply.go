@@ -19,8 +19,8 @@ func newCatalogApplyCommand(a *app) *cobra.Command {
 	var files catalogFiles
 	c := &cobra.Command{
 		Use:   "apply -f FILE…",
-		Short: "Make workspaces as the documents say, and show what changed",
-		Long: `Make the workspaces of the documents exactly as they say, and show what changed. Other workspaces stay as they
+		Short: "Apply documents, and show what changed",
+		Long: `Make the workspaces exactly what their documents say, and show what changed. Other workspaces stay as they
 are; to remove one: sealift catalog delete. Nothing is written unless the whole catalog is valid afterwards.`,
 		Example: "  sealift catalog apply -f acme.yaml -f globex.yaml\n  sealift catalog get | sed s/old-bucket/new-bucket/ | sealift catalog apply -f -",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -39,7 +39,7 @@ func newCatalogDiffCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "diff -f FILE…",
 		Short:   "Show what apply would change",
-		Long:    "Show what apply would change, and refuse what it would refuse, without writing.",
+		Long:    "Show what apply would change, and refuse what it would refuse, without writing anything.",
 		Example: "  sealift catalog diff -f acme.yaml",
 		RunE: func(c *cobra.Command, args []string) error {
 			return withPlan(c.Context(), a, &files, args, false, func(_ *catalogTopic, p plan) error {
@@ -60,9 +60,9 @@ func newCatalogDeleteCommand(a *app) *cobra.Command {
 		Use:   "delete WORKSPACE…",
 		Short: "Remove workspaces",
 		Long: `Remove workspaces. From then on events to their sources are refused. Files that are in the ledger and not yet
-delivered are parked, and come back if the workspace does. Events that are in no file yet, those of the current hour,
-are owed to nobody once they are sealed: to deliver them too, remove the write keys first, and the workspace when
-"sealift completeness" shows that hour as complete. Delivered files stay where they are.`,
+delivered are parked, and delivered if the workspace comes back. Events that are in no file yet, those of the
+current hour, will be owed to nobody once they are sealed. To deliver them too, first remove the write keys, and
+remove the workspace when "sealift completeness" shows that hour as complete. Delivered files stay where they are.`,
 		Example: "  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a > backup.yaml\n  sealift catalog delete ws_7Qm2Zc9LkTRpV4xWnBsD0a",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {

@@ -21,8 +21,9 @@ func newCatalogNewCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "new",
 		Short: "Print a new workspace with generated ids and write keys",
-		Long: `Print the document of a new workspace. Its id, which is the sts:ExternalId that the customer puts into the
-role's trust policy, its source ids and its write keys are random. The write keys stand only there: what is applied are hashes.`,
+		Long: `Print the document of a new workspace. Its id, which the customer puts into the role's trust policy as the
+sts:ExternalId, its source ids and its write keys are random. Keep the document: it alone holds the write keys,
+and only their hashes are applied.`,
 		Example: `  sealift catalog new > acme.yaml
   sealift catalog new --source web --source ios --bucket acme-logs --role-arn arn:aws:iam::123456789012:role/segment-logs`,
 		Args:        cobra.NoArgs,
@@ -38,9 +39,9 @@ role's trust policy, its source ids and its write keys are random. The write key
 	}
 	c.Flags().StringArrayVar(&d.sources, "source", []string{"web"}, "name of a source; repeatable")
 	c.Flags().StringVar(&d.name, "destination", "main", "name of the destination")
-	c.Flags().StringVar(&d.bucket, "bucket", "", "bucket's name with an optional key prefix, like acme-logs/path/prefix")
-	c.Flags().StringVar(&d.region, "region", "", "the bucket's region; inferred when left out")
-	c.Flags().StringVar(&d.roleARN, "role-arn", "", "role to assume; without it Sealift's principal writes")
+	c.Flags().StringVar(&d.bucket, "bucket", "", "name of the bucket, with an optional key prefix, like acme-logs/path/prefix")
+	c.Flags().StringVar(&d.region, "region", "", "region of the bucket (default: found when delivering)")
+	c.Flags().StringVar(&d.roleARN, "role-arn", "", "role to assume; without it, Sealift's principal writes")
 	return c
 }
 

@@ -83,8 +83,8 @@ func newCatalogGetCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "get [WORKSPACE…]",
-		Short:   "Print what is applied",
-		Long:    "Print what is applied as documents that can be applied again. Write keys are shown as their hashes.",
+		Short:   "Print the applied catalog",
+		Long:    "Print the applied catalog as documents that can be applied again. Of write keys, the hashes are shown.",
 		Example: "  sealift catalog get > all.yaml\n  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a --json",
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			t, err := openCatalog(c.Context(), a, false)

@@ -23,11 +23,11 @@ func newCompletenessCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "completeness",
 		GroupID: groupOperate,
-		Short:   "Show up to when each source is complete, by hour",
-		Long: `Show what the ledger knows of each source's hours of receipt: files, records, what of them is
-delivered, and whether more can come. An hour is complete when every partition of the events
-topic has all records that were received in it in files; a record that comes later still is
-filed and delivered, and counted as late.`,
+		Short:   "Show, for each source, which hours are complete",
+		Long: `Show, for each source and hour of receipt, what the ledger knows: files, records, how much of them is
+delivered, and whether more can come. An hour is complete when, in every partition of the events topic, all
+records received in it are in files. A record that comes later is still filed and delivered, and is counted
+as late.`,
 		Example: `  sealift completeness
   sealift completeness --source qv5iYYMxd94DahFpRzm58y --since 2026-11-22T10:00:00Z --json`,
 		Args: cobra.NoArgs,
@@ -57,8 +57,8 @@ filed and delivered, and counted as late.`,
 	}
 	f := c.Flags()
 	f.StringVar(&source, "source", "", "only this source id")
-	f.StringVar(&since, "since", "24h", "hours since: 24h (ago), 2026-11-22 or 2026-11-22T14; empty: all")
-	f.StringVar(&until, "until", "", "hours that begin before")
+	f.StringVar(&since, "since", "24h", "only hours since: 24h (ago), 2026-11-22 or 2026-11-22T14; empty: all")
+	f.StringVar(&until, "until", "", "only hours that begin before")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return c
 }

@@ -14,8 +14,8 @@ func newConfigCommand(a *app) *cobra.Command {
 		Use:     "config",
 		GroupID: groupSelf,
 		Short:   "Show, check and explain the configuration",
-		Long: `Show and check the configuration, as merged from flags, SEALIFT_ variables, the file and the defaults, in
-this order of strength.`,
+		Long: `Show and check the configuration, as merged from flags, SEALIFT_ variables, the file and the defaults (the
+first wins).`,
 		Example: "  sealift config print\n  sealift config check --config /etc/sealift.yaml\n  sealift config reference",
 	}
 	c.AddCommand(newConfigPrintCommand(a), newConfigCheckCommand(a), newConfigReferenceCommand(a))
@@ -27,8 +27,8 @@ func newConfigPrintCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "print",
 		Short: "Print the effective configuration, secrets masked",
-		Long: `Print the effective configuration as YAML, secrets masked, with a comment where a value came from if it
-is not the default. What is wrong with it is said on stderr, and is exit code 1.`,
+		Long: `Print the effective configuration as YAML, with secrets masked and a comment wherever a value is not the
+default, saying where it came from. Problems are reported on stderr, and the exit code is then 1.`,
 		Example:     "  sealift config print\n  SEALIFT_KAFKA_BROKERS=a:9092,b:9092 sealift config print --json",
 		Args:        cobra.NoArgs,
 		Annotations: withoutConfig, // it loads by itself, to print what is wrong too
@@ -44,15 +44,15 @@ is not the default. What is wrong with it is said on stderr, and is exit code 1.
 			return errors.Join(print(), invalid)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON: by key its value, origin and variable")
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON: the value, origin and variable of each key")
 	return c
 }
 
 func newConfigCheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "check",
-		Short:   "Check the configuration and say all that is wrong",
-		Long:    "Check the configuration and the certificates that it names without connecting to anything, and say all that is\nwrong, with the fixes.",
+		Short:   "Check the configuration and report every problem",
+		Long:    "Check the configuration and the certificates that it names, without connecting to anything, and report every\nproblem with its fix.",
 		Example: "  sealift config check --config /etc/sealift.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -74,7 +74,7 @@ func newConfigReferenceCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:         "reference",
 		Short:       "Explain every key of the configuration",
-		Long:        "Print a configuration file of all keys with their defaults, each below what it means. The values are commented\nout: a copy changes nothing until the # before one is removed.",
+		Long:        "Print a configuration file of all keys with their meaning and their defaults. The values are commented out: a\ncopy changes nothing until you remove the # before a key.",
 		Example:     "  sealift config reference | less\n  sealift config reference > sealift.yaml",
 		Args:        cobra.NoArgs,
 		Annotations: withoutConfig,

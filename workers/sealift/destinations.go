@@ -16,10 +16,10 @@ func newDestinationsCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "destinations",
 		GroupID: groupCatalog,
-		Short:   "Set customers' buckets up, check them, and see how they do",
-		Long: `What customers and operators do about a destination: the policies to attach, a try of the
-real delivery, the move from a bucket policy to a role, and how it does. NAME is a
-destination's id WORKSPACE/NAME, or its name alone where only one has it.`,
+		Short:   "Set up customers' buckets, check them, and watch deliveries",
+		Long: `What customers and operators do about a destination: print the policies to attach, try the real delivery,
+move it from a bucket policy to a role, and watch its deliveries. NAME is a destination's id, WORKSPACE/NAME,
+or its name alone if no other destination has it.`,
 		Example: "  sealift destinations policy acme-prod --format terraform\n  sealift destinations check acme-prod\n  sealift destinations status",
 	}
 	c.AddCommand(newDestinationsCheckCommand(a), newDestinationsMigrateCommand(a), newDestinationsPolicyCommand(a), newDestinationsStatusCommand(a))

@@ -39,18 +39,17 @@ func newDestinationsCheckCommand(a *app) *cobra.Command {
 	var o checkFlags
 	c := &cobra.Command{
 		Use:   "check [NAME…]",
-		Short: "Try a delivery without delivering, and name the cause and the fix of what fails",
-		Long: `Try what a delivery does, by the code that delivers: assume the role, see that it is refused
-without the ExternalId and with a wrong one, find the bucket's region, and PUT with the real headers to
-the real prefix. It needs no right that a delivery does not need, and each failure ends in a cause and
-the exact change to make. A PUT that is denied is tried again with one header changed at a time, to find
-which it is. NAME may also be a workspace, for all of its destinations.
+		Short: "Try a delivery without storing anything, and name the cause and the fix of each failure",
+		Long: `Try a delivery with the code that delivers: assume the role, see that it is refused without the ExternalId
+and with a wrong one, find the bucket's region, and PUT with the real headers to the real prefix. The check
+needs no permission that a delivery does not need. Each failure ends with its cause and the exact change to
+make. A denied PUT is repeated with one header changed at a time, to find which one is at fault. NAME may also
+be a workspace, for all of its destinations.
 
-Nothing is stored: the PUT states a checksum that is not that of its body. S3 decides by the headers
-whether the PUT is allowed, and refuses the body when it has read it. What S3 decides only when it
-stores, such as the use of the KMS key of the bucket's default encryption, is not proven by that. --write
-stores a real object: one line, about 300 bytes, in segment-logs/sealift-check/, which belongs to no
-source, so that nobody's days are disturbed. Sealift has no right to delete it; the command says how you do.`,
+Nothing is stored: the PUT carries a wrong checksum, so S3 authorizes it by its headers and then rejects the
+body. What S3 checks only when it stores, such as the KMS key of the bucket's default encryption, is not
+proven. --write stores a real object: one line, about 300 bytes, in segment-logs/sealift-check/, which belongs
+to no source. Sealift may not delete it; the command prints how you can.`,
 		Example: `  sealift destinations check acme-prod
   sealift destinations check ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod --write
   sealift destinations check -f acme.yaml     # before it is applied
@@ -69,13 +68,13 @@ source, so that nobody's days are disturbed. Sealift has no right to delete it; 
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVarP(&o.files.names, "file", "f", nil, "check destinations of this document, - for stdin, instead of those that are applied; repeatable")
+	f.StringArrayVarP(&o.files.names, "file", "f", nil, "check the destinations of this document instead of the applied ones, - for stdin; repeatable")
 	f.BoolVar(&o.all, "all", false, "check all destinations")
-	f.StringSliceVar(&o.sources, "source", nil, "try the folders of these sources only")
-	f.BoolVar(&o.allSources, "all-sources", false, fmt.Sprintf("try the folder of each source, also if there are more than %d", someSources))
-	f.BoolVar(&o.write, "write", false, "store a small object, which proves the rest; Sealift cannot delete it")
+	f.StringSliceVar(&o.sources, "source", nil, "try only the folders of these sources")
+	f.BoolVar(&o.allSources, "all-sources", false, fmt.Sprintf("try the folder of every source, even if there are more than %d", someSources))
+	f.BoolVar(&o.write, "write", false, "store a small object, which proves the rest; Sealift may not delete it")
 	a.bindEndpoint(f)
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "for each destination")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "how long to try each destination")
 	f.BoolVar(&o.asJSON, "json", false, "print as JSON")
 	return c
 }

@@ -29,22 +29,22 @@ func newDestinationsMigrateCommand(a *app) *cobra.Command {
 		Long: `Move a destination from Sealift's principal to a role, or to another bucket or prefix, step by step:
 
   1. policies   what the customer has to attach
-  2. check      the real sequence by the new way, without storing anything
-  3. test       a file of the destination is put below segment-logs/sealift-check/, by the new way
-  4. switch     one record of the catalog; the destination stays the same, with its debts and receipts
-  5. confirm    files arrive by the new way, and no copier works the old way any more
-  6. clean up   what the customer may remove now: Sealift has no right to
+  2. check      the real delivery the new way, without storing anything
+  3. test       a file of the destination is put below segment-logs/sealift-check/ the new way
+  4. switch     one record of the catalog; the destination keeps its id, its debts and its receipts
+  5. confirm    files arrive the new way, and no copier works the old way any more
+  6. clean up   what the customer may remove now: Sealift has no permission to
 
-Nothing is delivered twice to one bucket: keys stay the same, so a copier whose catalog is late finds the
-file there. Nothing is lost: what is owed is delivered by whichever way the copier knows. In another bucket
-arrives what was not delivered when it was switched, and all after that; a command is printed that brings
-what came before. Where only the prefix changes, a copier that dies between a file and its receipt in the
-seconds of the switch leaves that file at both prefixes.
+Nothing is delivered twice to one bucket: keys stay the same, so a copier with an old catalog finds the file
+already there. Nothing is lost: either way delivers what is owed. A new bucket receives what was undelivered at
+the switch and everything after it; the command prints how to copy what came before. If only the prefix
+changes, a copier that dies between a file and its receipt within seconds of the switch leaves that file at
+both prefixes.
 
-It asks before it stores or changes anything; --yes answers. Whenever it is interrupted, the same command
-goes on where it stood, from whatever machine; of two people one is told. --abort takes it back, before the switch and after it.
-The catalog is declarative: put the change into your document too, or the next apply takes it back.
-With --print it is not changed, but printed as it is to be: apply that, and run the command again.`,
+The command asks before it stores or changes anything; --yes answers. After an interruption, run the same
+command again, on any machine; if two people run it, one is told. --abort reverts the migration, before or
+after the switch. The catalog is declarative: make the change in your document too, or the next apply reverts
+it. With --print the changed document is printed instead of applied: apply it, then run the command again.`,
 		Example: `  sealift destinations migrate acme-prod --role-arn arn:aws:iam::123456789012:role/segment-logs --dry-run
   sealift destinations migrate acme-prod --role-arn arn:aws:iam::123456789012:role/segment-logs
   sealift destinations migrate acme-prod --bucket acme-logs-eu/raw
@@ -61,11 +61,11 @@ With --print it is not changed, but printed as it is to be: apply that, and run 
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.role, "role-arn", "", "the role to deliver by")
-	f.StringVar(&o.bucket, "bucket", "", "the bucket to deliver to, with a prefix if wanted: NAME/path/prefix")
-	f.BoolVar(&o.dryRun, "dry-run", false, "print the policies and check, and change nothing")
+	f.StringVar(&o.role, "role-arn", "", "role to deliver with")
+	f.StringVar(&o.bucket, "bucket", "", "bucket to deliver to, with an optional key prefix: NAME/path/prefix")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only print the policies and check")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.BoolVar(&o.abort, "abort", false, "revert what is under way")
+	f.BoolVar(&o.abort, "abort", false, "revert the migration")
 	f.BoolVar(&o.print, "print", false, "print the changed document instead of applying it")
 	f.DurationVar(&o.wait, "wait", 30*time.Second, "how long to wait for the first file")
 	a.bindEndpoint(f)

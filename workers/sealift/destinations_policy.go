@@ -29,18 +29,18 @@ func newDestinationsPolicyCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy [NAME]",
 		Short: "Print the policies that a customer attaches, filled in",
-		Long: `Print what a customer attaches for a destination, and nothing that is not needed: the role's trust policy
-and its policy, or the bucket's policy that lets Sealift's principal put files, and a statement for the policy
-of a KMS key. They suffice, and are minimal. NAME may be left out if there is one destination only.
+		Long: `Print what a customer attaches for a destination, and nothing that is not needed: the trust policy and the
+policy of the role, or the bucket policy that lets Sealift's principal put files, and a statement for the
+policy of a KMS key. They suffice, and are minimal. NAME may be left out if there is only one destination.
 
-Sealift's principal is --principal, else destinations.principal, else that of your AWS credentials. A
-bucket in another account, or a role, needs the consent of that principal's own policy as well, which
-is not printed: sts:AssumeRole on the roles, or s3:PutObject on the buckets.
+Sealift's principal is --principal, else destinations.principal, else the one that your AWS credentials belong
+to. For a role, or for a bucket in another account, the principal's own policy has to allow sts:AssumeRole on
+the roles, or s3:PutObject on the buckets, as well; it is printed by: sealift staging policy --role copier
 
 --enforce-encryption denies everybody to put files below segment-logs/ with other encryption than the
 destination's; --secure-transport denies requests to the bucket without TLS. The script of --format cli adds
-to the policies of buckets and keys, and may be run again. A bucket has one policy: with Terraform and
-CloudFormation, what is printed for a bucket that has one already is to be added there.`,
+to the policies of buckets and keys, and may be run again. A bucket has one policy: with Terraform or
+CloudFormation, add what is printed to the policy of a bucket that has one already.`,
 		Example: `  sealift destinations policy acme-prod
   sealift destinations policy -f acme.yaml --format terraform > acme.tf     # before it is applied
   sealift destinations policy acme-prod --format cli | sh
@@ -55,7 +55,7 @@ CloudFormation, what is printed for a bucket that has one already is to be added
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVarP(&o.files.names, "file", "f", nil, "print for a destination of this document, - for stdin, instead of those that are applied; repeatable")
+	f.StringArrayVarP(&o.files.names, "file", "f", nil, "print for a destination of this document instead of an applied one, - for stdin; repeatable")
 	f.StringVar(&o.format, "format", string(policy.JSON), words(policy.Formats))
 	f.StringSliceVar(&o.only, "only", nil, "print only these: "+words(policy.Kinds))
 	f.StringVar(&o.options.Principal, "principal", "", "ARN of the user or role that Sealift runs as")

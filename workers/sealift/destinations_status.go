@@ -26,23 +26,24 @@ func newDestinationsStatusCommand(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "status [NAME…]",
-		Short: "Show how destinations do: delivered, pending, parked, freshness, last error, requests, cost",
+		Short: "Show what each destination got: delivered, pending, parked, freshness, last error, requests, cost",
 		Long: `Show, for each destination, what was delivered, what is pending or parked, the age of the oldest record
-that is owed and of the newest that was delivered, and why its last try failed and what to do about it.
-NAME may also be a workspace, for all of its destinations; none stands for all.
+owed and of the newest delivered, and why its last try failed and what to do about it. NAME may also be a
+workspace, for all of its destinations. Without a name, all are shown.
 
-Files, records and bytes are read from the ledger and the receipts: they are exact, whatever was
-killed or lost, and need neither Redis nor metrics. What the auditor noted at its last audit spares the
-command all that was closed then; without that it reads the whole ledger, and is as exact.
+Files, records and bytes come from the ledger and the receipts: they are exact, whatever was killed or
+lost, and need neither Redis nor metrics. Data closed at the last audit is taken from the auditor's sums;
+without them the whole ledger is read, with the same result.
 
-Requests are PUTs, refused and repeated ones included, AssumeRole, and what S3 asked of KMS. Copiers note
-them once a minute, so one that was killed may have forgotten that much, and what a bucket key saves is not
-counted. Costs are an estimate at list prices of us-east-1: ` + fmt.Sprintf("$%g per 1,000 PUTs, $%g per 1,000 reads of\nstaging, $%g per 10,000 keys of KMS; STS is free.",
-			meter.PutPrice*1000, meter.GetPrice*1000, meter.DataKeyPrice*10_000) + ` PUTs and keys are billed to the bucket's account, requests
-to staging (in --json) to the operator.
+Requests are PUTs (refused and repeated ones included), AssumeRole calls, and S3's calls to KMS. Copiers
+record them once a minute, so a killed copier may lose a minute's worth. Calls to KMS for buckets with a
+bucket key, which are few, are not counted.
+Costs are an estimate at list prices of us-east-1: ` + fmt.Sprintf("$%g per 1,000 PUTs, $%g per 1,000 reads of\nstaging, $%g per 10,000 keys of KMS; STS is free.",
+			meter.PutPrice*1000, meter.GetPrice*1000, meter.DataKeyPrice*10_000) + ` PUTs and keys are billed to the bucket's account,
+requests to staging (in --json) to yours.
 
-A destination that is broken is no error of this command: it exits with 0, or with 3 if --fail-after is
-given and a file is parked, or a record is owed for longer.`,
+A broken destination is not an error: the exit code is 0, or 3 if --fail-after is given and a file is parked
+or a record has been owed for longer.`,
 		Example: `  sealift destinations status
   sealift destinations status acme-prod --json
   sealift destinations status --broken --fail-after 3h    # for cron`,
@@ -73,7 +74,7 @@ given and a file is parked, or a record is owed for longer.`,
 	}
 	f := c.Flags()
 	f.BoolVar(&broken, "broken", false, "only those with parked files, or whose last try failed")
-	f.DurationVar(&failAfter, "fail-after", 0, "exit with 3 if a file is parked, or a record is owed for longer")
+	f.DurationVar(&failAfter, "fail-after", 0, "exit with 3 if a file is parked, or a record has been owed for longer")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
 }

@@ -36,28 +36,26 @@ func newFilesCommand(a *app) *cobra.Command {
 		Use:     "files",
 		GroupID: groupData,
 		Short:   "List, download and read the files in a bucket",
-		Long: `List, download and read the files that Sealift delivered to a bucket. This is the
-bucket owner's side: it needs s3:ListBucket and s3:GetObject, and takes
-credentials as AWS's own tools do (environment, profile, role). It finds the
-bucket's region by itself.
+		Long: `List, download and read the files that Sealift delivered to a bucket. This is the bucket owner's side: it
+needs s3:ListBucket and s3:GetObject, takes credentials as AWS's own tools do (environment, profile, role),
+and finds the bucket's region.
 
-The place is written as for the AWS CLI, s3://BUCKET/[PREFIX/]segment-logs/SOURCE/DAY/FILE
-or less of it, or with --bucket. DAY is UTC midnight in unix milliseconds, as in
-the keys, or a date. What Sealift tried, in segment-logs/sealift-check/, is no source's and
-left out unless it is named.`,
+The place is written as for the AWS CLI, s3://BUCKET/[PREFIX/]segment-logs/SOURCE/DAY/FILE or a leading part
+of it, or given with --bucket. DAY is UTC midnight in unix milliseconds, as in the keys, or a date.
+segment-logs/sealift-check/ holds Sealift's own tests; it is skipped unless named.`,
 		Example: `  sealift files ls s3://acme-logs
   sealift files sync s3://acme-logs/segment-logs/web/ ./web
   sealift files cat s3://acme-logs --source web --day 2026-11-22 | jq .event`,
 	}
 	f := cmd.PersistentFlags()
-	f.StringVar(&o.bucket, "bucket", "", "bucket, with the prefix if you like: acme-logs/path")
+	f.StringVar(&o.bucket, "bucket", "", "bucket, with an optional prefix: acme-logs/path")
 	f.StringVar(&o.prefix, "prefix", "", "the destination's key prefix")
 	f.StringVar(&o.source, "source", "", "only this source id")
 	f.StringVar(&o.day, "day", "", "only this UTC day: 2026-11-22, or unix milliseconds as in the keys")
 	f.StringVar(&o.since, "since", "", "only hours of receipt since: 48h (ago), 2026-11-22 or 2026-11-22T14")
 	f.StringVar(&o.until, "until", "", "only hours that begin before")
 	f.StringVar(&o.endpoint, "endpoint", "", "URL of an S3-compatible server (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL; default: AWS)")
-	f.StringVar(&o.region, "region", "", "the bucket's region (default: found by itself)")
+	f.StringVar(&o.region, "region", "", "region of the bucket (default: found)")
 	f.StringVar(&o.profile, "profile", "", "profile of the AWS configuration (AWS_PROFILE)")
 	cmd.AddCommand(newFilesListCommand(a, o), newFilesSyncCommand(a, o), newFilesCatCommand(a, o))
 	return cmd

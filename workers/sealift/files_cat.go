@@ -12,9 +12,10 @@ func newFilesCatCommand(a *app, o *filesOptions) *cobra.Command {
 	var c mirror.CatOptions
 	cmd := &cobra.Command{
 		Use:   "cat [s3://BUCKET/…]",
-		Short: "Write the events of the files, one JSON object a line",
-		Long: `Write the events of the files, one JSON object a line: source by source, in the order of days and
-of receipt of each file's first event. Files are verified as they are read; the first that fails ends it.`,
+		Short: "Write the events of the files, one JSON object per line",
+		Long: `Write the events of the files, one JSON object per line: source by source, ordered by day and by the time
+of receipt of each file's first event. Files are verified as they are read; the command ends at the first that
+fails.`,
 		Example: `  sealift files cat s3://acme-logs --source web --day 2026-11-22 | jq .event
   sealift files cat s3://acme-logs/segment-logs/web/ --since 2026-11-22T14 --until 2026-11-22T16 | head -1`,
 		Args:        cobra.MaximumNArgs(1),
@@ -33,6 +34,6 @@ of receipt of each file's first event. Files are verified as they are read; the 
 		},
 	}
 	cmd.Flags().BoolVar(&c.Raw, "raw", false, "write the gzip bytes as they are stored")
-	cmd.Flags().IntVar(&c.Parallel, "parallel", 4, "files read at once, ahead of what is written")
+	cmd.Flags().IntVar(&c.Parallel, "parallel", 4, "files read at once, ahead of the output")
 	return cmd
 }

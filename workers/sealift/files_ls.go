@@ -30,13 +30,12 @@ func newFilesListCommand(a *app, o *filesOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [s3://BUCKET/…]",
 		Short: "List recent days of each source, or the files of a day",
-		Long: `List the last ten days that have files, newest last, a line for each source: date, the day's
-folder, source, files, bytes. A day of one source is listed file by file.
+		Long: `List the last ten days that have files, newest last, with one line per source: date, the day's folder, source,
+files, bytes. A day of one source is listed file by file.
 
-A request lists 1,000 files or folders. Days that are not shown cost no more than that:
-with one source, a request for 1,000 days and one for 1,000 files of the days that are shown;
-without, that for each source, and one for 1,000 sources. With --since or --day days need not
-be looked for. How many requests it were is said on a terminal.`,
+One request lists 1,000 files or folders. A listing of one source takes one request per 1,000 days plus one
+per 1,000 files of the days shown; without a source, that for each source, plus one per 1,000 sources. --since
+and --day skip the search for days. On a terminal the number of requests is printed.`,
 		Example: `  sealift files ls s3://acme-logs/segment-logs/web/
   sealift files ls s3://acme-logs/segment-logs/web/1795305600000/
   sealift files ls --bucket acme-logs --since 2026-11-01 --json`,
@@ -56,9 +55,9 @@ be looked for. How many requests it were is said on a terminal.`,
 			return a.piped(func() error { return r.explained(l.list(cmd.Context(), a, r)) })
 		},
 	}
-	cmd.Flags().BoolVar(&l.json, "json", false, "print one JSON object a line")
-	cmd.Flags().BoolVar(&l.each, "files", false, "list every file of the days, not days")
-	cmd.Flags().IntVar(&l.last, "last", 10, "only the last N days that have files; 0: all; without --since, --until and --day")
+	cmd.Flags().BoolVar(&l.json, "json", false, "print one JSON object per line")
+	cmd.Flags().BoolVar(&l.each, "files", false, "list files instead of days")
+	cmd.Flags().IntVar(&l.last, "last", 10, "list only the last N days that have files, unless --since, --until or --day is given; 0: all")
 	return cmd
 }
 

@@ -22,14 +22,14 @@ func newFilesSyncCommand(a *app, o *filesOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync [s3://BUCKET/…] [DIR]",
 		Short: "Download files, in parallel and verified; run it again to continue",
-		Long: `Download files below DIR, the current directory if left out. They lie there as "aws s3 sync" of the
-same place puts them: s3://BUCKET/segment-logs/SOURCE/ gives DIR/DAY/FILE, s3://BUCKET gives
-DIR/segment-logs/SOURCE/DAY/FILE. --source, --day, --since and --until pick files, and move none.
+		Long: `Download files below DIR (default: the current directory), to where "aws s3 sync" of the same place would put
+them: s3://BUCKET/segment-logs/SOURCE/ gives DIR/DAY/FILE, s3://BUCKET gives DIR/segment-logs/SOURCE/DAY/FILE.
+--source, --day, --since and --until select files, and do not change their place.
 
-A file gets its name when its bytes are verified. One that is there already is not read again if size
-and time are the object's, as "aws s3 sync" leaves them too; if only the size is, its bytes are compared.
-Something else under its name stays as it is, and is told: exit code 3. Run it again after an interruption: it
-goes on, within a file as well.`,
+A file gets its final name after its bytes are verified. An existing file is skipped if size and time match
+the object's, as after "aws s3 sync"; if only the size matches, its bytes are compared. A different file of
+that name is kept and reported (exit code 3). After an interruption run it again: it continues, even within a
+file.`,
 		Example: `  sealift files sync s3://acme-logs/segment-logs/web/1795305600000 .
   sealift files sync --bucket acme-logs --source web --since 168h ./logs
   sealift files sync s3://acme-logs --day 2026-11-22 --decompress ./logs`,
@@ -55,7 +55,7 @@ goes on, within a file as well.`,
 			return r.report(a, result, err, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&s.Decompress, "decompress", false, "store .ndjson, decompressed, instead of .gz")
+	cmd.Flags().BoolVar(&s.Decompress, "decompress", false, "store decompressed .ndjson files instead of .gz")
 	cmd.Flags().IntVar(&s.Parallel, "parallel", mirror.DefaultParallel, "downloads at once")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd

@@ -18,7 +18,7 @@ func newHealthcheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "healthcheck",
 		Short:   "Ask the process on this machine whether it is ready",
-		Long:    "Ask /readyz of the admin listener of the process that runs with the same configuration.\nIt prints nothing and exits 0 if that is ready.",
+		Long:    "Ask /readyz on the admin listener of the process that runs with the same configuration.\nIf that is ready, nothing is printed and the exit code is 0.",
 		Example: "  sealift healthcheck --config sealift.yaml",
 		Hidden:  true,
 		Args:    cobra.NoArgs,

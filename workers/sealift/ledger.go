@@ -23,7 +23,7 @@ func newLedgerCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "ledger",
 		GroupID: groupOperate,
-		Short:   "Look into the ledger, and let a halted partition continue",
+		Short:   "Show the ledger, and let a halted partition continue",
 		Example: "  sealift ledger show\n  sealift ledger show --partition 3",
 	}
 	c.AddCommand(newLedgerShowCommand(a), newLedgerLossCommand(a))
@@ -44,10 +44,10 @@ func newLedgerShowCommand(a *app) *cobra.Command {
 	v := ledgerShow{out: a.stdout}
 	c := &cobra.Command{
 		Use:   "show",
-		Short: "Show what was sealed, and what of it was delivered",
-		Long: `Without flags, show the head of every partition's chain of entries. With --partition, show
-its newest entries and their files: the records each holds, why it was sealed, and how many
-of the destinations that it is owed to have a receipt.`,
+		Short: "Show what was sealed, and how much of it was delivered",
+		Long: `Without flags, show the last entry of every partition's chain. With --partition, show its newest entries and
+their files: how many records each holds, why it was sealed, and how many of the destinations that it is owed
+to have a receipt.`,
 		Example: `  sealift ledger show
   sealift ledger show --partition 3 --entries 5
   sealift ledger show --partition 3 --seq 42 --json`,
@@ -67,9 +67,9 @@ of the destinations that it is owed to have a receipt.`,
 	}
 	f := c.Flags()
 	f.IntVar(&v.partition, "partition", -1, "show the entries of this partition")
-	f.IntVar(&v.entries, "entries", 10, "how many of the newest entries")
+	f.IntVar(&v.entries, "entries", 10, "show this many of the newest entries")
 	f.Int64Var(&v.seq, "seq", -1, "show only this entry")
-	f.BoolVar(&v.asJSON, "json", false, "print one JSON object a line")
+	f.BoolVar(&v.asJSON, "json", false, "print one JSON object per line")
 	return c
 }
 

@@ -20,10 +20,10 @@ func newLedgerLossCommand(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "accept-loss --partition N",
-		Short: "Continue where Kafka begins, after retention removed what was not read",
-		Long: `Let a partition continue that has halted because Kafka removed records before they were in a file. Its
-ledger gets an entry that counts them as skipped, lost_in_kafka, and its appender continues at the oldest
-record that Kafka has. Other partitions are not touched, and nothing is delivered twice.
+		Short: "Let a partition continue after retention removed records that were not read",
+		Long: `Let a partition continue that has halted because Kafka removed records before they were in a file. Its ledger
+gets an entry that counts them as skipped, lost_in_kafka, and its appender continues at the oldest record that
+Kafka has. Other partitions are not touched, and nothing is delivered twice.
 
 Only what no appender has on its disk is lost. Start all appenders first and let them write; if
 sealift_appender_left_partitions is not 0 on one of them, stop the others until it has written.`,
@@ -50,7 +50,7 @@ sealift_appender_left_partitions is not 0 on one of them, stop the others until 
 	}
 	f := c.Flags()
 	f.IntVar(&partition, "partition", -1, "the partition that has halted")
-	f.BoolVar(&dryRun, "dry-run", false, "only say what would be lost")
+	f.BoolVar(&dryRun, "dry-run", false, "only show what would be lost")
 	return c
 }
 

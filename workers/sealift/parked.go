@@ -33,8 +33,8 @@ func newParkedCommand(a *app) *cobra.Command {
 		Use:     "parked",
 		GroupID: groupOperate,
 		Short:   "Show what is parked: why, since when, and what to do",
-		Long: `Show the files whose delivery needs a person, by destination and cause: how many, how large,
-since when, and what to do. They stay owed; sealift redrive tries them again.`,
+		Long: `Show the files whose delivery needs a person, by destination and cause: how many, how large, since when, and
+what to do. They stay owed; "sealift redrive" tries them again.`,
 		Example: "  sealift parked\n  sealift parked --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod --json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

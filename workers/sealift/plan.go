@@ -20,13 +20,12 @@ func newPlanCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "plan",
 		GroupID: groupOperate,
-		Short:   "Show what a load needs and costs: partitions, workers, files, requests",
-		Long: `Show what a load needs before it is built: partitions, workers of each role with
-their memory and disks, files a day, Kafka's disk, requests to S3, KMS and STS and
-what they cost, and what breaks first.
+		Short:   "Estimate what a load needs and costs: partitions, workers, files, requests",
+		Long: `Estimate what a load needs before anything is built: partitions, workers of each role with their memory and
+disks, files per day, Kafka's disk, requests to S3, KMS and STS and what they cost, and what breaks first.
 
-Files and requests follow from the design. What a byte or a file takes of CPU,
-memory and disk was measured; the last lines say where.`,
+Files and requests follow from the design. The CPU, memory and disk that a byte or a file takes were measured;
+the last lines say where.`,
 		Example: `  sealift plan --events-per-second 50000 --sources 2000 --destinations 300
   sealift plan --events-per-second 1e6 --sources 100000 --destinations 10000 --cores 16 --json`,
 		Args:        cobra.NoArgs,
@@ -53,26 +52,26 @@ memory and disk was measured; the last lines say where.`,
 		},
 	}
 	f := c.Flags()
-	f.Float64Var(&load.EventsPerSecond, "events-per-second", load.EventsPerSecond, "on average")
-	f.Float64Var(&load.Peak, "peak", load.Peak, "the busiest hour, as multiple of the average")
-	f.Float64Var(&load.EventBytes, "event-bytes", load.EventBytes, "of a stored line, on average")
-	f.IntVar(&load.Sources, "sources", load.Sources, "sources")
-	f.IntVar(&load.Destinations, "destinations", load.Destinations, "destinations")
-	f.Float64Var(&load.Copies, "copies", load.Copies, "destinations that a file is owed to, on average")
-	f.Float64Var(&load.Skew, "skew", load.Skew, "exponent of Zipf's law by which sources share the events; 0: evenly")
-	f.IntVar(&load.Spread, "spread", load.Spread, "partitions over which each source goes that is too much for one (spread in the catalog)")
-	f.Float64Var(&load.KMSShare, "kms-share", load.KMSShare, "share of the files for buckets with a KMS key and no bucket key")
+	f.Float64Var(&load.EventsPerSecond, "events-per-second", load.EventsPerSecond, "events per second, on average")
+	f.Float64Var(&load.Peak, "peak", load.Peak, "load of the busiest hour, as a multiple of the average")
+	f.Float64Var(&load.EventBytes, "event-bytes", load.EventBytes, "size of a stored line in bytes, on average")
+	f.IntVar(&load.Sources, "sources", load.Sources, "number of sources")
+	f.IntVar(&load.Destinations, "destinations", load.Destinations, "number of destinations")
+	f.Float64Var(&load.Copies, "copies", load.Copies, "number of destinations that a file is owed to, on average")
+	f.Float64Var(&load.Skew, "skew", load.Skew, "how unevenly sources share the events: exponent of Zipf's law; 0: evenly")
+	f.IntVar(&load.Spread, "spread", load.Spread, "partitions over which a source that is too much for one is spread (spread in the catalog)")
+	f.Float64Var(&load.KMSShare, "kms-share", load.KMSShare, "share of the files that go to buckets with a KMS key and no bucket key, 0 to 1")
 	f.DurationVar(&load.RollEvery, "roll-every", load.RollEvery, "appender.roll_every")
 	f.DurationVar(&load.DedupWindow, "dedup-window", load.DedupWindow, "appender.dedup_window")
 	f.DurationVar(&load.KafkaKeeps, "kafka-retention", load.KafkaKeeps, "retention of the events topic")
-	f.IntVar(&load.Replication, "replication", load.Replication, "replicas of the events topic")
+	f.IntVar(&load.Replication, "replication", load.Replication, "number of replicas of the events topic")
 	f.DurationVar(&load.StagingKeeps, "staging-retain", load.StagingKeeps, "staging.retain")
-	f.DurationVar(&load.DeliverWithin, "deliver-within", load.DeliverWithin, "time after the turn of an hour until its files are delivered")
-	f.DurationVar(&load.S3Latency, "s3-latency", load.S3Latency, "of one request")
+	f.DurationVar(&load.DeliverWithin, "deliver-within", load.DeliverWithin, "how soon after the turn of the hour all files are to be delivered")
+	f.DurationVar(&load.S3Latency, "s3-latency", load.S3Latency, "duration of one request to S3")
 	f.IntVar(&load.Concurrency, "copier-concurrency", load.Concurrency, "copier.concurrency")
-	f.Float64Var(&load.Cores, "cores", load.Cores, "cores of a worker")
-	f.Float64Var(&load.Utilisation, "utilisation", load.Utilisation, "of cores, at the peak")
-	f.StringVar(&constants, "measured", "", "file of constants of your own benchmark (make bench-plan)")
+	f.Float64Var(&load.Cores, "cores", load.Cores, "number of cores of a worker")
+	f.Float64Var(&load.Utilisation, "utilisation", load.Utilisation, "how busy cores may be at the peak, 0 to 1")
+	f.StringVar(&constants, "measured", "", "file with the constants of your own benchmark (make bench-plan)")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
 }

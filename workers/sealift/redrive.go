@@ -28,13 +28,13 @@ func newRedriveCommand(a *app) *cobra.Command {
 		Use:     "redrive",
 		GroupID: groupOperate,
 		Short:   "Try parked files again, or give them up",
-		Long: `A file whose delivery failed for good is parked: it stays owed, and waits until somebody
-has fixed its destination. This command enqueues parked files again. With --dry-run it only
-says what is parked, why, and what to do about it.
+		Long: `A file whose delivery failed for good is parked: it stays owed, and waits until somebody has fixed its
+destination. This command enqueues parked files again. With --dry-run it only shows what is parked, why, and
+what to do about it.
 
-With --skip it gives the files of a destination up instead: a receipt says so, they are never
-delivered there, and they are deleted from staging in their time. This cannot be undone. It
-needs Redis, as copiers do, which are kept away meanwhile.`,
+With --skip it gives up the files of a destination instead: a receipt says so, they are never delivered there,
+and they are deleted from staging in their time. This cannot be undone. It needs Redis (redis.url), to keep
+copiers away from these files meanwhile.`,
 		Example: `  sealift redrive --dry-run
   sealift redrive --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod
   sealift redrive --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/gone --skip`,
@@ -78,8 +78,8 @@ needs Redis, as copiers do, which are kept away meanwhile.`,
 	}
 	f := c.Flags()
 	f.StringVar(&r.Destination, "destination", "", "only this one, WORKSPACE/NAME, or all of a WORKSPACE")
-	f.BoolVar(&r.Skip, "skip", false, "give the files up for good instead")
-	f.BoolVar(&r.DryRun, "dry-run", false, "only say what is parked and why")
+	f.BoolVar(&r.Skip, "skip", false, "give up the files for good instead")
+	f.BoolVar(&r.DryRun, "dry-run", false, "only show what is parked and why")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
 }

@@ -21,21 +21,20 @@ func newReplayCommand(a *app) *cobra.Command {
 		Use:     "replay",
 		GroupID: groupOperate,
 		Short:   "Deliver files again, or to a new destination",
-		Long: `Deliver files of the ledger again: those of a source, for a destination, of some hours of
-receipt, or of a range of offsets. Deliveries in progress are not delayed: a replay has a job
-topic and slots of its own (copier.replay_concurrency).
+		Long: `Deliver files of the ledger again: those of a source, for a destination, of some hours of receipt, or of a
+range of offsets. Deliveries in progress are not delayed: replays have a job topic and slots of their own
+(copier.replay_concurrency).
 
-Without --destination the files go where the ledger owes them, under the same keys: what is
-there stays as it is, what the customer deleted comes back. --force writes the same bytes over
-what is there. With --destination, files also go to a destination that was added since, if
-the catalog subscribes it to their source; never to another workspace. --view delivers a second
-copy below a folder of that name instead.
+Without --destination, files go to the destinations that the ledger owes them to, under the same keys:
+existing objects stay, deleted ones come back. --force overwrites existing objects with the same bytes. With
+--destination, files also go to a destination added since, if the catalog subscribes it to their source; never
+to another workspace. --view instead delivers a second copy below a folder of that name.
 
-Bytes come from staging (staging.retain), and of files that are gone there from Kafka, read
-again by the ledger's own ranges and held against its count and CRC.
+Bytes come from staging (staging.retain); files that are gone there are rebuilt from Kafka and checked against
+the ledger's count and CRC.
 
-The order stands in the staging bucket, so a replay that was interrupted goes on with --resume,
-and every copier follows it. Without --detach the command waits until all is delivered.`,
+The order is stored in the staging bucket: an interrupted replay continues with --resume, and every copier
+takes part. Without --detach the command waits until everything is delivered.`,
 		Example: `  sealift replay --source qv5iYYMxd94DahFpRzm58y --since 2026-11-20 --until 2026-11-21 --dry-run
   sealift replay --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-new --since 720h --rate 20MB/s
   sealift replay --offsets 3:1000000-1999999 --from kafka --force
@@ -53,18 +52,18 @@ and every copier follows it. Without --detach the command waits until all is del
 	}
 	f := c.Flags()
 	f.StringSliceVar(&v.order.Sources, "source", nil, "only files of this source id; repeatable")
-	f.StringSliceVar(&v.order.Destinations, "destination", nil, "to this one, WORKSPACE/NAME; repeatable (default: where they are owed)")
-	f.StringVar(&v.since, "since", "", "only hours of receipt from then on: 2026-11-22T14, 2026-11-22, or 48h (ago)")
-	f.StringVar(&v.until, "until", "", "only hours of receipt before then")
+	f.StringSliceVar(&v.order.Destinations, "destination", nil, "deliver to this one, WORKSPACE/NAME; repeatable (default: where they are owed)")
+	f.StringVar(&v.since, "since", "", "only hours of receipt since: 48h (ago), 2026-11-22 or 2026-11-22T14")
+	f.StringVar(&v.until, "until", "", "only hours of receipt that begin before")
 	f.StringSliceVar(&v.offsets, "offsets", nil, "only files with offsets in PARTITION:FIRST-LAST; repeatable")
 	f.BoolVar(&v.all, "all", false, "all files of the ledger")
 	f.StringVar((*string)(&v.order.From), "from", string(delivery.FromAuto), "where bytes come from: staging, kafka, or auto (kafka if they are not in staging)")
-	f.BoolVar(&v.order.Force, "force", false, "write over objects that are there, the same bytes")
+	f.BoolVar(&v.order.Force, "force", false, "overwrite existing objects with the same bytes")
 	f.StringVar(&v.order.View, "view", "", "deliver below a folder of this name: [prefix/]NAME/segment-logs/…")
-	f.StringVar(&v.rate, "rate", "", "at most so much a second: 50/s (files), 20MB/s")
+	f.StringVar(&v.rate, "rate", "", "limit: 50/s (files) or 20MB/s")
 	f.StringVar(&v.resume, "resume", "", "continue the replay of this id, and retry what it gave up")
 	f.BoolVar(&v.dryRun, "dry-run", false, "only count what would be delivered, and what is missing")
-	f.BoolVar(&v.detach, "detach", false, "return when all jobs are enqueued")
+	f.BoolVar(&v.detach, "detach", false, "return once all jobs are enqueued")
 	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
 	c.AddCommand(newReplayListCommand(a), newReplayShowCommand(a))
 	return c

@@ -259,7 +259,7 @@ func newReplayListCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List replays, the oldest first",
-		Long:    "List the replays that were ordered and how they stand. They expire after staging.retain.",
+		Long:    "List the replays that were ordered, and their state. They expire after staging.retain.",
 		Example: "  sealift replay list --json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -355,7 +355,7 @@ func newReplayShowCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "show ID",
-		Short:   "Show how a replay stands, and why copies failed",
+		Short:   "Show the state of a replay, and why copies failed",
 		Example: "  sealift replay show 20261122-141530-a1b2c3",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -369,6 +369,6 @@ func newReplayShowCommand(a *app) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
 }

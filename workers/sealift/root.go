@@ -92,11 +92,11 @@ func complain(stderr io.Writer, code int, command string, err error) {
 func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sealift",
-		Short: "Delivers every event of a Kafka topic once to customers' S3 buckets",
+		Short: "Deliver every event of a Kafka topic exactly once to customers' S3 buckets",
 		Long: `Sealift takes events over HTTP or from Kafka, rolls them into gzip files for each source and hour, and
 delivers every file exactly once to the S3 buckets that it is owed to.`,
 		Example: `  sealift demo                       # the whole system, in one process, on sample events
-  sealift dev                        # the same, to keep and to play with
+  sealift dev                        # the same, kept running
   sealift catalog new > acme.yaml    # describe a customer
   sealift catalog apply -f acme.yaml`,
 		Version:       buildVersion()["version"],

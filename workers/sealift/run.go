@@ -14,13 +14,13 @@ func newRoleCommands(a *app) []*cobra.Command {
 	}
 	return []*cobra.Command{
 		one(collectorRole, "Take events over HTTP into Kafka",
-			"Serve Segment's Tracking API and put every event into the events topic. An event is\nanswered 200 only when Kafka has it on all in-sync replicas, or, while Kafka is down, the disk\nof collector.spool.dir."),
+			"Serve Segment's Tracking API and put every event into the events topic. An event is\nanswered 200 only when all in-sync replicas of Kafka have it or, while Kafka is down, the disk\nof collector.spool.dir."),
 		one(appenderRole, "Roll events into files, and seal them into the ledger",
 			"Read the partitions of the events topic that the group assigns, append every event to\nthe file of its source and hour, and seal files by the hour and by size: stage, ledger,\ncopy jobs. Give each appender a data directory of its own (appender.data_dir)."),
 		one(copierRole, "Copy sealed files into customers' buckets, once",
-			"Take copy jobs: lock in Redis, assume the customer's role, put the file, write the receipt."),
+			"Carry out copy jobs: take the file's lease in Redis, assume the customer's role, PUT the file, write the\nreceipt."),
 		one(auditorRole, "Compare what is owed with what was delivered",
-			"Reconcile the ledger with the receipts, enqueue again what is missing, and collect what\nis no longer needed."),
+			"Compare the ledger with the receipts every hour, enqueue again what is missing, and delete staged files\nthat are no longer needed."),
 		newRoleCommand(a, "all", "Run all roles in one process",
 			"Run collector, appender, copier and auditor in one process, against real services.\nThey stop in this order.", allRoles),
 	}
@@ -31,7 +31,7 @@ func newRoleCommand(a *app, name, short, long string, roles []string) *cobra.Com
 		Use:     name,
 		GroupID: groupRun,
 		Short:   short,
-		Long:    long + "\n\nServices that are away are waited for; /readyz of the admin listener says which.",
+		Long:    long + "\n\nWaits for services that are down; /readyz on the admin listener says which.",
 		Example: "  sealift " + name + " --config sealift.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,19 +46,18 @@ func newDevCommand(a *app) *cobra.Command {
 		Use:     "dev",
 		GroupID: groupTry,
 		Short:   "Run everything on this machine, with nothing to install",
-		Long: `Run every role with an embedded Kafka-protocol broker, Redis and S3, durable below
---data: a kill -9 and a restart lose nothing that was answered 200. (A power loss may:
-nothing is fsynced for each event.) When ready it writes DIR/endpoints.json, and
-DIR/sealift.yaml, the configuration for other commands.
+		Long: `Run every role with an embedded Kafka-protocol broker, Redis and S3, durable below --data: a kill -9 and
+a restart lose nothing that was answered 200. (A power loss may: nothing is fsynced for each event.) When
+ready, it writes DIR/endpoints.json, and DIR/sealift.yaml, the configuration for other commands.
 
-Without --catalog it has one workspace with the source "demo", the write key "demo" and
-the bucket "demo-logs". The catalog file is applied again whenever it changes. Its buckets
-are made in the embedded S3, and its roles can be assumed with the workspace's id as
-ExternalId only. So does "sealift catalog apply" make them here: apply before you try
-"sealift destinations check". Addresses without a host are on loopback: nobody is asked for a password.
+Without --catalog there is one workspace with the source "demo", the write key "demo" and the bucket
+"demo-logs". The catalog file is applied again whenever it changes. Its buckets are created in the embedded
+S3, and its roles can be assumed only with the workspace's id as ExternalId. "sealift catalog apply" creates
+them too, so apply before you run "sealift destinations check". Addresses without a host listen on loopback
+only, because nothing asks for a password.
 
-Configuration works as elsewhere, but for what is embedded, and for appender.roll_every:
-files are sealed as --roll-every says.`,
+Configuration works as usual, except for the embedded services and appender.roll_every: --roll-every sets
+how often files are sealed.`,
 		Example: "  sealift dev\n  sealift dev --data /tmp/s --http :0 --s3 :0 --kafka :0 --redis :0 --admin :0 --roll-every 5s\n  sealift dev --catalog acme.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -72,14 +71,14 @@ files are sealed as --roll-every says.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.data, "data", "./sealift-data", "directory that keeps everything")
-	f.StringVar(&o.http.at, "http", ":8080", "where the collector listens, host:port; :0 is any free port")
-	f.StringVar(&o.s3.at, "s3", ":9000", "where the embedded S3 and STS listen")
-	f.StringVar(&o.kafka.at, "kafka", ":9092", "where the embedded Kafka listens")
-	f.StringVar(&o.redis.at, "redis", ":6379", "where the embedded Redis listens")
-	f.StringVar(&o.admin.at, "admin", ":9090", "where /metrics, /readyz and the like are served")
+	f.StringVar(&o.data, "data", "./sealift-data", "directory in which everything is kept")
+	f.StringVar(&o.http.at, "http", ":8080", "address of the collector, host:port; :0 is any free port")
+	f.StringVar(&o.s3.at, "s3", ":9000", "address of the embedded S3 and STS")
+	f.StringVar(&o.kafka.at, "kafka", ":9092", "address of the embedded Kafka")
+	f.StringVar(&o.redis.at, "redis", ":6379", "address of the embedded Redis")
+	f.StringVar(&o.admin.at, "admin", ":9090", "address of /metrics, /readyz and the like")
 	f.StringVar(&o.catalog, "catalog", "", "catalog file (default: one workspace, source and bucket)")
-	f.DurationVar(&o.rollEvery, "roll-every", 10*time.Second, "how often files are sealed, 1s to 1h, dividing an hour, whatever appender.roll_every is")
+	f.DurationVar(&o.rollEvery, "roll-every", 10*time.Second, "how often files are sealed, 1s to 1h, must divide an hour; replaces appender.roll_every")
 	return cmd
 }
 
@@ -89,17 +88,16 @@ func newDemoCommand(a *app) *cobra.Command {
 		Use:     "demo [FILE.ndjson]",
 		GroupID: groupTry,
 		Short:   "Send events through the whole system and verify what arrives",
-		Long: `Run the whole system in one process with nothing to install, send events through the
-HTTP collector, wait until all are delivered, and read the buckets to verify them.
+		Long: `Run the whole system in one process with nothing to install, send events through the HTTP collector, wait
+until all are delivered, and read the buckets to verify them.
 
-A line of FILE that is a Tracking API call (it has a type) is sent as it is; without a type,
-but with an event and a userId or anonymousId, as a track call; any other JSON object in
-the properties of a track call named Line, and their number is said. A messageId is kept.
-Lines that are no JSON object are named and not sent; a file without an event is an error.
-Without FILE it is a built-in sample.
+Each line of FILE is one JSON object. A Tracking API call (it has a type) is sent as it is. An object without
+a type but with an event and a userId or anonymousId is sent as a track call. Any other object becomes the
+properties of a track call named Line; the output says how many. A messageId is kept. Lines that are not
+JSON objects are reported and skipped; a file without any event is an error. Without FILE a built-in sample
+is sent.
 
-The last line is "delivered N events in M files, 0 lost, 0 duplicated"; the exit code is 0
-only if that is so.`,
+The last line is "delivered N events in M files, 0 lost, 0 duplicated"; only then is the exit code 0.`,
 		Example: "  sealift demo\n  sealift demo events.ndjson",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -115,7 +113,7 @@ only if that is so.`,
 			return demo(cmd.Context(), o, log)
 		},
 	}
-	cmd.Flags().IntVar(&o.events, "events", 10_000, "how many events the sample has")
-	cmd.Flags().StringVar(&o.data, "data", "", "keep everything in this directory (default: a temporary one)")
+	cmd.Flags().IntVar(&o.events, "events", 10_000, "number of events in the sample")
+	cmd.Flags().StringVar(&o.data, "data", "", "directory in which everything is kept (default: a temporary one)")
 	return cmd
 }

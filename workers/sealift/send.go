@@ -42,16 +42,17 @@ func newSendCommand(a *app) *cobra.Command {
 		Use:     "send [FILE]",
 		GroupID: groupData,
 		Short:   "Send events from a file or standard input to a collector",
-		Long: `Send events, one JSON object a line, to a collector: calls of the Tracking API (they have a type) as
-they are; without a type, but with an event and a userId or anonymousId, as a track call;
-any other object in the properties of a track call named Line, and their number is said. A
-line without messageId gets one, so that what is sent again can be recognised.
+		Long: `Send events to a collector.
 
-Batches that are not taken just now are sent again. Exit code 0: every line was
-taken; 3: some lines were refused, or became dead letters, as a call without a user
-does: the first of each are named; 1: sending ended early, or no line was an event. A line that is too large
-for the events topic (its max.message.bytes) counts as taken, and is a dead letter
-that ` + "`sealift sources status`" + ` shows (too_large): collectors do not tell.`,
+Each line is one JSON object. A Tracking API call (it has a type) is sent as it is. An object without a type
+but with an event and a userId or anonymousId is sent as a track call. Any other object becomes the properties
+of a track call named Line; the output says how many. A line without a messageId gets one, so that retries can
+be recognised.
+
+Batches that the collector cannot take now are retried. Exit code 0: every line was accepted; 1: sending ended
+early, or no line was an event; 3: some lines were refused or became dead letters (the first ones are named).
+A line too large for the events topic (max.message.bytes) counts as accepted and becomes a dead letter
+(too_large), visible only in "sealift sources status".`,
 		Example: `  sealift send events.ndjson --write-key demo
   zcat *.gz | sealift send --url https://events.example.com --write-key wk_...`,
 		Args:        cobra.MaximumNArgs(1),
@@ -66,9 +67,9 @@ that ` + "`sealift sources status`" + ` shows (too_large): collectors do not tel
 	f := cmd.Flags()
 	f.StringVar(&o.url, "url", "http://localhost:8080", "the collector's URL")
 	f.StringVar(&o.writeKey, "write-key", "", "write key of the source ("+writeKeyVariable+")")
-	f.IntVar(&o.concurrency, "concurrency", 4, "batches under way at once")
+	f.IntVar(&o.concurrency, "concurrency", 4, "batches sent at once")
 	f.BoolVar(&o.plain, "no-gzip", false, "do not compress requests")
-	f.DurationVar(&o.retryFor, "retry-for", 10*time.Minute, "how long a batch is sent again before giving up")
+	f.DurationVar(&o.retryFor, "retry-for", 10*time.Minute, "how long a batch is retried before giving up")
 	f.BoolVar(&o.json, "json", false, "print the counts as JSON")
 	return cmd
 }

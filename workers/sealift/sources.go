@@ -17,10 +17,10 @@ func newSourcesCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "sources",
 		GroupID: groupOperate,
-		Short:   "See what sources send, what of it is not taken, and send that again",
-		Long: `What operators do about a source: see what was stored, what is a dead letter and why, and send
-dead letters again after the fix. A dead letter is an event that was answered 200, or a
-record of the events topic, that is in no file.`,
+		Short:   "See what sources sent and which events were not taken, and send those again",
+		Long: `What operators do about a source: see what was stored, and which events became dead letters and why, and
+send dead letters again once the reason is fixed. A dead letter is an event that was answered 200, or a record
+of the events topic, that is in no file.`,
 		Example: "  sealift sources status\n  sealift sources redrive --reason no_user --dry-run",
 	}
 	c.AddCommand(newSourcesStatusCommand(a), newSourcesRedriveCommand(a))

@@ -27,17 +27,17 @@ func newSourcesRedriveCommand(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "redrive [SOURCE…]",
-		Short: "Send dead letters again that would be taken now",
-		Long: `Look at dead letters again, by the configuration as it is now, and write those that would be taken to
-the events topic, with the time of receipt and the messageId that they had: they go into files of the hour
-and day in which they were received. The others are counted by their reason and stay. With
-kafka.received_from: record, those older than the events topic's retention.ms stay, too: Kafka would delete them unread.
+		Short: "Send dead letters again that would now be accepted",
+		Long: `Check dead letters against the current configuration, and write those that would now be accepted to the
+events topic, with their original time of receipt and messageId; they go into files of that hour and day. The
+others stay and are counted by reason. With kafka.received_from: record, those older than the retention.ms of
+the events topic stay too: Kafka would delete them unread.
 
-A dead letter that was sent again is noted in the dead letters, and not sent another time, however
-often this runs; a lease in Redis (redis.url) has one run at a time. If it is cut off between the two, at most the letters of one fetch (1 MiB) are sent twice:
-copies are left out by their messageId, if appenders still remember it (appender.dedup_window).`,
+Redriven dead letters are recorded and never sent again; a lease in Redis (redis.url) allows one run at a
+time. If a run is cut off, at most one fetch (1 MiB) is sent twice; deduplication removes the copies if
+appenders still remember the messageIds (appender.dedup_window).`,
 		Example: `  sealift sources redrive --dry-run
-  sealift sources redrive --reason no_user --set collector.validation=none    # take them all the same
+  sealift sources redrive --reason no_user --set collector.validation=none    # accept them anyway
   sealift sources redrive qv5iYYMxd94DahFpRzm58y --since 2026-11-22 --until 2026-11-23`,
 		RunE: func(c *cobra.Command, args []string) error {
 			var w deadletter.Window
@@ -108,7 +108,7 @@ copies are left out by their messageId, if appenders still remember it (appender
 	f.StringSliceVar(&reasons, "reason", nil, "only those of this reason; repeatable")
 	f.StringVar(&since, "since", "", "only those since: 24h (ago), 2026-11-22 or 2026-11-22T14")
 	f.StringVar(&until, "until", "", "only those before")
-	f.BoolVar(&dryRun, "dry-run", false, "only count what would be sent, and what would stay")
+	f.BoolVar(&dryRun, "dry-run", false, "only count what would be sent and what would stay")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
 }

@@ -26,15 +26,15 @@ func newSourcesStatusCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "status [SOURCE…]",
-		Short: "Show what sources sent: stored, dead letters by reason, last seen",
-		Long: `Show, for each source, the records that are in files, the dead letters by reason, when it was last
-seen, and its newest dead letter. Nothing of an event is shown.
+		Short: "Show what each source sent: stored, dead letters by reason, last seen",
+		Long: `Show, for each source, the records that are in files, the dead letters by reason, when it was last seen, and
+its newest dead letter. No content of events is shown.
 
-Records are those of the ledger, of hours of receipt since --since; younger ones are in no file yet.
-Dead letters are counted in their topic, those since --since that Kafka still holds. Neither rests on
-metrics, or on a process that runs. An event that the collector refused, other than with 200, is in
-neither: its sender was told. Last seen is exact for a source among the last 1,000 records of its
-partition, or with a newer dead letter; of others it is the begin of the hour of their last file.`,
+Records are counted in the ledger, by hour of receipt since --since; newer ones are not in a file yet. Dead
+letters are those since --since that Kafka still holds. Neither needs metrics or a running process. Events
+that the collector refused with another status than 200 are in neither: their sender was told. Last seen is
+exact for sources among the last 1,000 records of their partition or with a newer dead letter; for others it
+is the start of the hour of their last file.`,
 		Example: "  sealift sources status\n  sealift sources status qv5iYYMxd94DahFpRzm58y --since 168h --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			var w deadletter.Window

@@ -12,7 +12,7 @@ func newStagingCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "staging",
 		GroupID: groupOperate,
-		Short:   "Your own bucket: the policies of Sealift's roles",
+		Short:   "The staging bucket: the policies of Sealift's roles",
 		Example: "  sealift staging policy --role copier --format terraform",
 	}
 	c.AddCommand(newStagingPolicyCommand(a))
@@ -24,16 +24,16 @@ func newStagingPolicyCommand(a *app) *cobra.Command {
 	var s policy.Staging
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "Print what each role of Sealift needs of AWS, and nothing more",
-		Long: `Print the identity policy of a role's own user or IAM role, for the staging bucket and prefix of
-the configuration: appenders write files and the ledger, and delete nothing; copiers read files,
-write receipts and assume the customers' roles; auditors alone delete staged files; nobody
-deletes the ledger or a debt's receipt. Collectors need nothing of S3. With --role all it is one policy
-for all of them, and for the commands that an operator runs.
+		Short: "Print the AWS permissions that each role of Sealift needs, and no others",
+		Long: `Print the identity policy for the IAM user or role of one of Sealift's roles, for the staging bucket and prefix
+of the configuration: appenders write files and the ledger, and delete nothing; copiers read files, write
+receipts and assume the customers' roles; only auditors delete staged files; nobody deletes the ledger or a
+debt's receipt. Collectors need nothing of S3. --role all is one policy for all of them, and for the commands
+that an operator runs.
 
-Copiers may assume every role that trusts them; --assume narrows that. --classic names the buckets
-of destinations without role_arn; where such a bucket is encrypted with a KMS key, copiers need
-kms:GenerateDataKey for that besides. For staging with a KMS key of your own, name it with --kms-key.`,
+Copiers may assume every role that trusts them; --assume narrows that. --classic names the buckets of classic
+destinations, that is, those without role_arn; if such a bucket is encrypted with a KMS key, copiers also need
+kms:GenerateDataKey for that key. If staging has a KMS key of your own, name it with --kms-key.`,
 		Example: `  sealift staging policy --role appender
   sealift staging policy --role copier --assume 'arn:aws:iam::*:role/segment-logs' --classic acme-logs
   sealift staging policy --role all --format terraform > sealift.tf`,
@@ -65,7 +65,7 @@ kms:GenerateDataKey for that besides. For staging with a KMS key of your own, na
 	f.StringVar(&format, "format", string(policy.JSON), words(policy.StagingFormats))
 	f.StringVar(&s.KMSKey, "kms-key", "", "ARN of the KMS key of the staging bucket's default encryption")
 	f.StringArrayVar(&s.Assume, "assume", nil, "ARN or pattern of customers' roles (default: every role); repeatable")
-	f.StringArrayVar(&s.Classic, "classic", nil, "bucket of a destination without a role; repeatable")
-	f.BoolVar(&s.ACL, "acl", false, "one of the buckets of --classic gets files with an acl")
+	f.StringArrayVar(&s.Classic, "classic", nil, "bucket of a classic destination, one without role_arn; repeatable")
+	f.BoolVar(&s.ACL, "acl", false, "files for a --classic bucket get an acl")
 	return c
 }

@@ -37,17 +37,17 @@ func newVerifyCommand(a *app) *cobra.Command {
 		Use:     "verify",
 		GroupID: groupOperate,
 		Short:   "Check ledger, staging, receipts and buckets against each other",
-		Long: `Check the ledger from its first entry: no gap in a chain, no record in two files, none in no
-file, every staged file there until its debts are closed, every receipt true, and, where
-credentials allow to read the customers' buckets, every delivered object there and unchanged,
-and nothing else. --deep reads every file as well. It writes nothing, and may run at any time.
+		Long: `Check the ledger from its first entry: no chain has a gap, every record is in exactly one file, every staged
+file exists until it is delivered everywhere, every receipt is true, and, where credentials allow reading
+customers' buckets, every delivered object is there unchanged and nothing else is. --deep reads every file as
+well. Nothing is written, and it may run at any time.
 
-A bucket is read with the destination's role, or as the operator's own principal, if one of them
-may s3:ListBucket below segment-logs/ (and s3:GetObject); most may only put, and then the report
-says that the bucket was not readable.
+A bucket is read with the destination's role or Sealift's principal, if one of them has s3:ListBucket below
+segment-logs/ (and s3:GetObject). Most may only put; such buckets are reported as not readable. A role is not
+used if others could assume it too.
 
-Exit code 0: all that was looked at is right; buckets that nobody lets us read are not looked at.
-1: something could not be verified, as when a server is away. 3: problems.`,
+Exit code 0: everything that was checked is right (unreadable buckets are not checked); 1: something could not
+be checked, e.g. a server was down; 3: problems.`,
 		Example: `  sealift verify
   sealift verify --deep --since 24h
   sealift verify --source qv5iYYMxd94DahFpRzm58y --json`,
@@ -69,17 +69,17 @@ Exit code 0: all that was looked at is right; buckets that nobody lets us read a
 	}
 	f := c.Flags()
 	f.StringVar(&o.cfg.Topic, "topic", "", "the events topic (default: kafka.events_topic)")
-	f.StringVar(&o.cfg.Incarnation, "incarnation", "", "its incarnation (default: kafka.incarnation)")
+	f.StringVar(&o.cfg.Incarnation, "incarnation", "", "incarnation of the events topic (default: kafka.incarnation)")
 	f.IntVar(&o.cfg.Partition, "partition", -1, "only this partition")
 	f.StringVar(&o.cfg.Source, "source", "", "only the files of this source")
 	f.StringVar(&o.cfg.Destination, "destination", "", "only the debts, receipts and objects of this one, WORKSPACE/NAME")
 	f.StringVar(&o.since, "since", "", "only entries written since: 24h (ago), 2026-11-22, 2026-11-22T14 or 2026-11-22T14:30:00Z")
 	f.StringVar(&o.until, "until", "", "only entries written until")
 	f.BoolVar(&o.cfg.Deep, "deep", false, "read every file: checksums, one gzip member, every line JSON")
-	f.BoolVar(&o.cfg.AllowGaps, "allow-gaps", false, "offsets may be missing in Kafka: transactional producers, a compacted topic")
+	f.BoolVar(&o.cfg.AllowGaps, "allow-gaps", false, "accept missing offsets in Kafka: transactional producers, a compacted topic")
 	f.IntVar(&o.cfg.AtOnce, "parallel", 32, "requests at once")
-	f.IntVar(&o.cfg.Examples, "problems", 100, "print so many problems at most")
-	f.BoolVar(&o.noBuckets, "no-buckets", false, "do not look into customers' buckets")
+	f.IntVar(&o.cfg.Examples, "problems", 100, "print at most this many problems")
+	f.BoolVar(&o.noBuckets, "no-buckets", false, "do not read customers' buckets")
 	a.bindEndpoint(f)
 	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON")
 	return c
