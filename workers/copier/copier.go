@@ -49,7 +49,7 @@ type Config struct {
 	ParkAfter      time.Duration
 	SessionTimeout time.Duration // of the consumer group
 	WithoutRedis   bool          // go on while Redis is away, instead of waiting
-	DrainTimeout   time.Duration // bound on stopping; default 25s
+	DrainTimeout   time.Duration // bound on the copies in work when it stops; default 20s
 	// ReplayConcurrency is how many copies are made at once for replays, beside
 	// the others; default 2, negative: none.
 	ReplayConcurrency int
@@ -95,7 +95,7 @@ func (c Config) withDefaults() Config {
 	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Minute)
 	c.SpoolDir = cmp.Or(c.SpoolDir, os.TempDir())
 	c.ParkAfter = cmp.Or(c.ParkAfter, 24*time.Hour)
-	c.DrainTimeout = cmp.Or(c.DrainTimeout, 25*time.Second)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 20*time.Second)
 	c.ReplayConcurrency = cmp.Or(c.ReplayConcurrency, 2)
 	if len(c.RetryTiers) == 0 {
 		c.RetryTiers = []time.Duration{time.Minute, 10 * time.Minute, time.Hour}
