@@ -187,31 +187,41 @@ func (j *jobs) sayUncommitted(ctx context.Context, gen *generation, err error) {
 const commitNote = "sealift/1"
 
 // commit records how far the jobs are over, where that changed. It goes back
-// where the topic did: who comes next would else begin above what is there.
+// where the topic did: who comes next would else begin above what is there. No
+// reader waits for it; only one goroutine calls it at a time.
 func (g *generation) commit(ctx context.Context) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	changed := g.changed()
 	var errs []error
-	for _, topic := range slices.Sorted(maps.Keys(g.positions)) {
-		partitions := g.positions[topic]
-		changed := map[int]stream.Mark{}
-		for p, o := range partitions {
-			if n := o.committable(); n >= 0 && n != g.committed[topic][p] {
-				changed[p] = stream.Mark{Committed: n, Note: commitNote}
-			}
-		}
-		if len(changed) == 0 {
-			continue
-		}
-		if err := g.Commit(ctx, topic, changed); err != nil {
+	for _, topic := range slices.Sorted(maps.Keys(changed)) {
+		if err := g.Commit(ctx, topic, changed[topic]); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		for p, m := range changed {
+		g.mu.Lock()
+		for p, m := range changed[topic] {
 			g.committed[topic][p] = m.Committed
 		}
+		g.mu.Unlock()
 	}
 	return errors.Join(errs...)
+}
+
+// changed returns how far the jobs are over where that is not committed, by topic.
+func (g *generation) changed() map[string]map[int]stream.Mark {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	changed := map[string]map[int]stream.Mark{}
+	for topic, partitions := range g.positions {
+		for p, o := range partitions {
+			if n := o.committable(); n >= 0 && n != g.committed[topic][p] {
+				if changed[topic] == nil {
+					changed[topic] = map[int]stream.Mark{}
+				}
+				changed[topic][p] = stream.Mark{Committed: n, Note: commitNote}
+			}
+		}
+	}
+	return changed
 }
 
 // closeWithin bounds close, when brokers are away.

@@ -316,6 +316,25 @@ func TestJobsThatExpiredAreNotCommittedAgain(t *testing.T) {
 	onCutLog(t, &cutLog{first: 700, jobs: 1}, 500, func(_ func() []claim, upTo func(int64, int)) { upTo(700, 1) })
 }
 
+// A commit waits for brokers, and readers for the lock that it takes.
+func TestACommitHoldsNoReaderUp(t *testing.T) {
+	held := true
+	var g *generation
+	g = &generation{
+		Generation: stream.GenerationForTesting(7, nil, nil, func(context.Context, string, map[int]stream.Mark) error {
+			if held = !g.mu.TryLock(); !held {
+				g.mu.Unlock()
+			}
+			return nil
+		}),
+		positions: map[string]map[int]*offsets{"jobs": {0: newOffsets(5)}}, committed: map[string]map[int]int64{"jobs": {}},
+	}
+	require.NoError(t, g.commit(t.Context()))
+	require.False(t, held)
+	require.Equal(t, map[int]int64{0: 5}, g.committed["jobs"])
+	require.Empty(t, g.changed())
+}
+
 // absent are brokers that are away: what is asked of them ends with its context.
 type absent struct{ asked *int }
 
