@@ -20,7 +20,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -255,16 +254,6 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	a.mu.Unlock()
 	for _, r := range stopped {
 		<-r.done
-	}
-	if gen == nil {
-		return
-	}
-	ours := func(name string) bool {
-		n, err := strconv.Atoi(name)
-		return err == nil && tenures[n] != nil
-	}
-	if err := a.sweepRecalls(ours); err != nil {
-		a.deps.Logger.WarnContext(ctx, "what is remembered of partitions that are not ours was not deleted", "err", err)
 	}
 }
 

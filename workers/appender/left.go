@@ -50,7 +50,7 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 			clear(a.left)
 		}
 		swept, at = assigned, time.Now()
-		if err := a.sweepLeft(ctx, worker, assigned); err != nil && ctx.Err() == nil {
+		if err := errors.Join(a.sweepLeft(ctx, worker, assigned), a.sweepRecalls(ctx, assigned)); err != nil && ctx.Err() == nil {
 			a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours were not deleted", "err", err)
 		}
 	}
@@ -60,7 +60,7 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 // or incarnation, once the ledger that they build on has all that they hold, or an
 // entry of another worker: no claim of ours goes on with them after that. Until then
 // they stay, over restarts too: if retention passed meanwhile they are the only copy,
-// and for want of it that other worker is halted. It gives up when the partitions are
+// and for want of it that other worker is halted. It gives up when partitions are
 // assigned anew, that is, when assigned is not what it was.
 //
 // Invariant: I5. What is deleted is what trust refuses, for good, or adds nothing.
@@ -81,40 +81,79 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 		if numbered && a.ours(log) {
 			continue
 		}
-		why := "they are no partition's"
-		if numbered {
-			var l *leftover
-			l, err = a.leftOf(ctx, log, dir)
-			switch {
-			case err != nil || l != nil && away: // or each of them would wait for the ledger as long
-				why = ""
-			case l == nil:
-				why = "they hold no whole checkpoint"
-			default:
-				why, err = a.superseded(ctx, log, l, worker)
-				away = err != nil && !errors.Is(err, ledger.ErrCorrupt)
-			}
-			errs = append(errs, err)
+		if !numbered {
+			errs = append(errs, a.remove(ctx, dir, "they are no partition's"))
+			continue
 		}
-		if !a.assigning.TryLock() {
+		l, err := a.leftOf(ctx, log, dir)
+		why := ""
+		switch {
+		case err != nil || l != nil && away: // or each of them would wait for the ledger as long
+		case l == nil:
+			why = "they hold no whole checkpoint"
+		default:
+			why, err = a.superseded(ctx, log, l, worker)
+			away = err != nil && !errors.Is(err, ledger.ErrCorrupt)
+		}
+		errs = append(errs, err)
+		if why == "" {
+			kept++
+			continue
+		}
+		doomed, err := a.doom(dir, assigned)
+		if errors.Is(err, errAssigned) {
 			return nil // the next one looks again
 		}
-		if a.assigned != assigned {
-			a.assigning.Unlock()
-			return nil
-		}
-		if why != "" {
-			a.deps.Logger.InfoContext(ctx, "local files that are no longer needed are deleted", "dir", dir, "why", why)
-			errs = append(errs, os.RemoveAll(dir))
+		if err == nil {
 			delete(a.left, log)
-		} else {
-			kept++
+			err = a.remove(ctx, doomed, why)
 		}
-		a.assigning.Unlock()
+		errs = append(errs, err)
 	}
 	a.metrics.left.Set(float64(kept))
 	return errors.Join(errs...)
 }
+
+// errAssigned says that partitions were assigned since: one that was not ours may be.
+var errAssigned = errors.New("partitions are assigned anew")
+
+// doom gives the directory of a partition that is not ours a name that is no
+// partition's, by which any later sweep deletes it. Deleting takes minutes, and nobody
+// must wait for it: not the next assignment, and not a stop.
+func (a *Appender) doom(dir string, assigned int) (doomed string, err error) {
+	if !a.assigning.TryLock() {
+		return "", errAssigned
+	}
+	defer a.assigning.Unlock()
+	if a.assigned != assigned {
+		return "", errAssigned
+	}
+	doomed = fmt.Sprintf("%s.%x", dir, time.Now().UnixNano())
+	return doomed, os.Rename(dir, doomed)
+}
+
+// remove deletes what lies at path, a file at a time, until ctx ends.
+func (a *Appender) remove(ctx context.Context, path, why string) error {
+	a.deps.Logger.InfoContext(ctx, "local files that are no longer needed are deleted", "dir", path, "why", why)
+	var errs []error
+	err := filepath.WalkDir(path, func(at string, d fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			errs = append(errs, err)
+		case !d.IsDir():
+			errs = append(errs, unlink(at))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(append(errs, os.RemoveAll(path))...)
+}
+
+var unlink = os.Remove // a variable for tests
 
 // logOf returns the log whose spool lies there, below spoolDir; ok is false if none does.
 func logOf(path string) (log ledger.Log, ok bool) {

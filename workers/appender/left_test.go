@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -119,6 +120,63 @@ func TestFilesThatAreLeftAgainAreOthers(t *testing.T) {
 		require.DirExists(t, filepath.Join(r.spoolsDir(), "0"))
 		r.end()
 	})
+}
+
+// TestDeletingHoldsNothingUp: chunks of a day take minutes. Neither the next assignment nor
+// a stop waits for them, and what a stop leaves of them goes later.
+func TestDeletingHoldsNothingUp(t *testing.T) {
+	for hazard, dir := range map[string]func(r *rig) string{
+		"local_files":         func(r *rig) string { return filepath.Join(r.spoolsDir(), "0") },
+		"remembered_messages": func(r *rig) string { return filepath.Join(r.recallsDir(), "0") },
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				defer func() { unlink = os.Remove }()
+				unlink = func(path string) error {
+					time.Sleep(time.Minute)
+					return os.Remove(path)
+				}
+				cfg := Config{DedupWindow: time.Hour}
+				r := newRig(t, cfg)
+				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
+				parent := filepath.Dir(dir(r))
+				require.NoError(t, os.MkdirAll(dir(r), 0o700))
+				for i := range 100 {
+					require.NoError(t, os.WriteFile(filepath.Join(dir(r), strconv.Itoa(i)), nil, 0o600))
+				}
+				old := time.Now().Add(-2 * time.Hour)
+				require.NoError(t, os.Chtimes(dir(r), old, old))
+				ctx, stop := context.WithCancel(t.Context())
+				r.stop = stop
+				go func() { r.ended <- r.Run(ctx) }()
+				r.assigned(1)
+				time.Sleep(5 * time.Minute)
+				require.NoDirExists(t, dir(r))
+				left, err := os.ReadDir(parent)
+				require.NoError(t, err)
+				require.NotEmpty(t, left, "it is being deleted")
+
+				begun := time.Now()
+				r.assigned(0) // back again
+				r.produce("a")
+				time.Sleep(time.Second)
+				require.NoError(t, r.seal())
+				require.Less(t, time.Since(begun), 10*time.Second)
+				require.LessOrEqual(t, r.end(), time.Minute)
+
+				next := r.died(cfg)
+				next.run()
+				time.Sleep(3 * time.Hour)
+				require.DirExists(t, dir(next), "it is ours")
+				left, err = os.ReadDir(filepath.Dir(dir(next)))
+				require.NoError(t, err)
+				for _, d := range left {
+					require.Len(t, d.Name(), 1, "the number of a partition")
+				}
+				next.end()
+			})
+		})
+	}
 }
 
 // TestALedgerThatIsAwayIsAskedOnce a sweep, not for every partition whose files

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sealift/sealift/pkg/dedup"
@@ -62,12 +64,35 @@ func (p *partition) recallDir() string {
 
 // sweepRecalls deletes the stores of partitions that have not been ours for
 // longer than the window: of those that come back sooner, less has to be read
-// again.
-func (a *Appender) sweepRecalls(ours func(name string) bool) error {
-	return sweep(a.recallsDir(), func(name string) bool {
-		info, err := os.Stat(filepath.Join(a.recallsDir(), name))
-		return ours(name) || a.recalls != nil && err == nil && time.Since(info.ModTime()) < a.cfg.DedupWindow
-	})
+// again. It gives up when partitions are assigned anew, as sweepLeft does.
+func (a *Appender) sweepRecalls(ctx context.Context, assigned int) error {
+	dir := a.recallsDir()
+	stores, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever makes it will complain
+		return nil
+	}
+	errs := []error{err}
+	for _, d := range stores {
+		path := filepath.Join(dir, d.Name())
+		log, numbered := logOf(filepath.Join(a.cfg.Topic, a.cfg.Incarnation, d.Name()))
+		if !numbered {
+			errs = append(errs, a.remove(ctx, path, "they are no partition's"))
+			continue
+		}
+		info, err := d.Info()
+		if a.ours(log) || a.recalls != nil && err == nil && time.Since(info.ModTime()) < a.cfg.DedupWindow {
+			continue
+		}
+		doomed, err := a.doom(path, assigned)
+		if errors.Is(err, errAssigned) {
+			return nil
+		}
+		if err == nil {
+			err = a.remove(ctx, doomed, "they remember messages of a partition that is not ours any more")
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // recall opens the partition's store for a tenure that reads on from what c holds.
