@@ -77,7 +77,10 @@ type Stats struct {
 	Cut     int64         // runs given up before their time, for want of memory or disk
 }
 
-const format = "sealift-dedup 2"
+const (
+	format   = "sealift-dedup 2"
+	headName = "store" // the file of the directory that names its rule
+)
 
 // Open returns the store of a directory with what it holds. What cannot be
 // read is deleted. Its error says that the directory cannot be used at all.
@@ -105,7 +108,7 @@ func (s *Store) openDir() error {
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
 		return err
 	}
-	path := filepath.Join(s.cfg.Dir, "store")
+	path := filepath.Join(s.cfg.Dir, headName)
 	b, err := os.ReadFile(path)
 	if err == nil {
 		if seed, ok := s.parseHead(string(b)); ok {
@@ -229,10 +232,26 @@ func (s *Store) Close() {
 	s.close()
 }
 
-// Discard closes the store and deletes its directory.
-func (s *Store) Discard() {
+// Discard closes the store and has its directory forget all messages: see the function.
+func (s *Store) Discard() error {
 	s.close()
-	_ = os.RemoveAll(s.cfg.Dir)
+	return Discard(s.cfg.Dir)
+}
+
+// Discard forgets what a directory, whose store is closed, holds of messages. What Forgo
+// said stays said.
+func Discard(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("discard dedup directory: %w", err)
+	}
+	var errs []error
+	for _, f := range files {
+		if name := f.Name(); name != headName && name != floorName {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Store) close() {

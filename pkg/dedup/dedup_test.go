@@ -445,7 +445,7 @@ func TestAgainstAModel(t *testing.T) {
 					fillAll(s, log)
 				case 9:
 					if r.IntN(5) == 0 {
-						restart(s.Discard)
+						restart(func() { require.NoError(t, s.Discard()) })
 					}
 				}
 			}

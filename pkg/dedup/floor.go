@@ -19,22 +19,41 @@ func (s *Store) Floor(offset int64) { s.floor = max(s.floor, offset) }
 // and that what it held is for sure in files below known only. What it holds in its place
 // is in none: nothing below read is filled in, by later stores of the directory either. What
 // is known of offsets from known on is forgotten. Duplicates of all that pass.
-func (s *Store) Forgo(known, read int64) {
+//
+// An error says that the directory does not say so. A later store of it may then take
+// first copies for duplicates, unless Forgo is called on it before anything else.
+func (s *Store) Forgo(known, read int64) error {
 	s.flush(s.live)
 	if s.fill != nil { // perhaps of what the log holds now
 		s.hold(-s.fill.bytes())
 		s.fill = nil
 	}
-	s.abandon()
+	var errs []error
+	if m := s.merge; m != nil {
+		s.abandon()
+		if m.out != nil {
+			errs = append(errs, gone(m.out.path))
+		}
+	}
 	for _, r := range slices.Clone(s.runs) {
 		if max(r.max+1, r.span.hi) > known {
 			s.drop(r)
+			errs = append(errs, gone(r.path))
 		}
 	}
 	s.Floor(read)
 	if err := s.writeFloor(read); err != nil {
-		s.trouble("write dedup floor", err)
+		errs = append(errs, fmt.Errorf("write dedup floor: %w", err))
 	}
+	return errors.Join(errs...)
+}
+
+// gone deletes a file, if it is still there.
+func gone(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // floorName is the file of the directory that outlives Forgo.

@@ -127,7 +127,7 @@ func TestForgo(t *testing.T) {
 			s.Start(20)
 			from, to, ok := s.NextFill()
 			require.Equal(t, []any{int64(11), int64(20), true}, []any{from, to, ok})
-			s.Forgo(c.known, 20) // nothing was read meanwhile
+			require.NoError(t, s.Forgo(c.known, 20)) // nothing was read meanwhile
 			s.Close()
 			if path := filepath.Join(dir, floorName); c.damage {
 				b, err := os.ReadFile(path)
@@ -164,7 +164,7 @@ func TestForgoOfWhatIsAhead(t *testing.T) {
 
 	s = open(t, dir)
 	s.Start(1)
-	s.Forgo(1, 1)
+	require.NoError(t, s.Forgo(1, 1))
 	s.Close()
 	s = open(t, dir)
 	defer s.Close()
@@ -182,10 +182,71 @@ func TestForgoOfWhatIsFilledIn(t *testing.T) {
 	_, _, ok := s.NextFill()
 	require.True(t, ok)
 	s.Fill(s.Key("source", []byte("new")), 9, day, day)
-	s.Forgo(10, 10)
+	require.NoError(t, s.Forgo(10, 10))
 	s.Close()
 	s = open(t, dir)
 	defer s.Close()
 	s.Start(10)
 	require.False(t, see(s, "new", 10, day))
+}
+
+// TestForgoOfADiskInTrouble: what could not be written or deleted is an error, and the next
+// store does it again.
+func TestForgoOfADiskInTrouble(t *testing.T) {
+	inTheWay := func(path string) (clear func()) { // no file can be written or deleted there
+		_ = os.Remove(path)
+		require.NoError(t, os.MkdirAll(filepath.Join(path, "x"), 0o700))
+		return func() { require.NoError(t, os.RemoveAll(path)) }
+	}
+	for hazard, trouble := range map[string]func(s *Store) (clear func()){
+		"the_floor_is_not_written": func(s *Store) func() { return inTheWay(filepath.Join(s.cfg.Dir, floorName+tmpSuffix)) },
+		"a_run_is_not_deleted": func(s *Store) func() {
+			path := s.runs[0].path
+			b, err := os.ReadFile(path)
+			require.NoError(t, err)
+			clear := inTheWay(path)
+			return func() {
+				clear()
+				require.NoError(t, os.WriteFile(path, b, 0o600))
+			}
+		},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			s.Start(10)
+			require.False(t, see(s, "lost", 10, day))
+			s.Checkpoint()
+			clear := trouble(s)
+			require.Error(t, s.Forgo(10, 20))
+			clear()
+			s.Close()
+			for range 2 {
+				s = open(t, dir)
+				require.NoError(t, s.Forgo(10, 20))
+				s.Start(20)
+				_, _, ok := s.NextFill()
+				require.False(t, ok)
+				require.False(t, s.Duplicate(s.Key("source", []byte("lost")), 20))
+				s.Close()
+			}
+		})
+	}
+}
+
+// TestDiscardKeepsTheFloor: a log that was cut twice holds below it what is in no file.
+func TestDiscardKeepsTheFloor(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, Discard(filepath.Join(dir, "none")))
+	s := open(t, dir)
+	s.Start(10)
+	require.False(t, see(s, "a", 10, day))
+	require.NoError(t, s.Forgo(20, 20))
+	require.NoError(t, s.Discard())
+	s = open(t, dir)
+	defer s.Close()
+	s.Start(30)
+	require.False(t, see(s, "a", 30, day), "it is forgotten")
+	from, to, ok := s.NextFill()
+	require.Equal(t, []any{int64(20), int64(30), true}, []any{from, to, ok})
 }

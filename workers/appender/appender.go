@@ -124,6 +124,7 @@ type Appender struct {
 
 	mu         sync.Mutex // guards all below
 	partitions map[int]*running
+	forgets    map[int]*forgets // by partition, whose goroutine owns it
 }
 
 // running is a partition with its goroutine.
@@ -162,7 +163,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 		cfg: cfg, deps: deps, router: router, rule: ledger.RouterRule(cfg.SourceFrom, cfg.ReceivedFrom),
 		budget:     segment.NewBudget(cfg.Memory),
 		pressure:   newPressure(cfg.DataDir, cfg.DiskFree, cfg.MaxWaiting),
-		partitions: map[int]*running{}, left: map[ledger.Log]*leftover{},
+		partitions: map[int]*running{}, forgets: map[int]*forgets{}, left: map[ledger.Log]*leftover{},
 	}
 	if cfg.DedupWindow > 0 {
 		a.recalls = dedup.NewBudget(cfg.DedupMemory)
@@ -262,12 +263,17 @@ func (a *Appender) spoolsDir() string {
 	return filepath.Join(a.cfg.DataDir, spoolDir, a.cfg.Topic, a.cfg.Incarnation)
 }
 
+// start starts a partition, with mu held.
 func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *running {
+	if a.forgets[n] == nil {
+		a.forgets[n] = new(forgets)
+	}
 	p := &partition{
 		a:        a,
 		log:      ledger.Log{Topic: a.cfg.Topic, Incarnation: a.cfg.Incarnation, Partition: n},
 		lg:       a.deps.Logger.With("topic", a.cfg.Topic, "partition", n),
 		requests: make(chan request),
+		forgets:  a.forgets[n],
 	}
 	p.tenure.Store(tenure)
 	ctx, cancel := context.WithCancel(ctx)

@@ -25,6 +25,7 @@ type partition struct {
 	view     view                          // what metrics and readiness see
 	readTo   int64                         // offset up to which this worker ever read, as far as it knows
 	origin   string                        // attempt of the ledger's first entry, once known
+	forgets  *forgets                      // of its messages; outlives the partition
 	// ended: an earlier tenure of this process has. Local files are not resumed then
 	// while the log holds their records.
 	ended bool

@@ -101,19 +101,7 @@ func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recal
 	if p.a.recalls == nil {
 		return nil
 	}
-	// Offsets mean something in one log only, which its first entry names: the
-	// directory may be a copy of one in another environment. And what was read
-	// under another rule, or before another was given up, may have been filed
-	// for other sources or not at all: it is not to be remembered.
-	var store *dedup.Store
-	err := p.findOrigin(ctx, entry)
-	if err == nil {
-		store, err = dedup.Open(dedup.Config{
-			Dir:    p.recallDir(),
-			Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Log: p.lg,
-			Rule: fmt.Sprintf("%s %d %s", p.origin, c.base.RouterFrom, c.base.Router),
-		})
-	}
+	store, err := p.openStore(ctx, c, entry)
 	if err != nil {
 		if ctx.Err() == nil { // a tenure that ends lets no duplicates pass
 			p.lg.WarnContext(ctx, "duplicates are not removed", "err", err)
@@ -124,6 +112,46 @@ func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recal
 	store.Start(c.position)
 	store.Floor(c.base.RouterFrom)
 	return &recall{Store: store, slices: make(chan slice), next: make(chan struct{}, 1), since: time.Now()}
+}
+
+// openStore opens the partition's store, whose directory forgets first what it is to.
+func (p *partition) openStore(ctx context.Context, c *core, entry entryFunc) (*dedup.Store, error) {
+	if err := p.discard(); err != nil {
+		return nil, err
+	}
+	// Offsets mean something in one log only, which its first entry names: the
+	// directory may be a copy of one in another environment. And what was read
+	// under another rule, or before another was given up, may have been filed
+	// for other sources or not at all: it is not to be remembered.
+	if err := p.findOrigin(ctx, entry); err != nil {
+		return nil, err
+	}
+	store, err := dedup.Open(dedup.Config{
+		Dir:    p.recallDir(),
+		Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Log: p.lg,
+		Rule: fmt.Sprintf("%s %d %s", p.origin, c.base.RouterFrom, c.base.Router),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if f := p.forgets; f.read > 0 {
+		if err := store.Forgo(f.known, f.read); err != nil {
+			store.Close()
+			return nil, err
+		}
+	}
+	*p.forgets = forgets{}
+	return store, nil
+}
+
+// discard has the directory forget all, if it is to.
+func (p *partition) discard() error {
+	if !p.forgets.all {
+		return nil
+	}
+	err := dedup.Discard(p.recallDir())
+	p.forgets.all = err != nil
+	return err
 }
 
 // findOrigin learns p.origin, which names the log. Reading waits for it no longer
@@ -149,29 +177,50 @@ func (p *partition) entryNow(ctx context.Context, seq int64) (*ledger.Entry, err
 	return p.a.deps.Rotator.Entry(ctx, p.log, seq)
 }
 
+// forgets is what the directory of a partition's messages is to forget before a store of it
+// is used again. It is empty unless the disk does not take that, or nothing names the log.
+// It outlives tenures and assignments, but not the process.
+type forgets struct {
+	all         bool
+	known, read int64 // as dedup.Store.Forgo says; read is 0 if nothing is forgone
+}
+
 // closeRecall ends the tenure's use of the store; its context has ended.
 func (l *loop) closeRecall(ctx context.Context) {
+	p, f := l.p, l.p.forgets
 	switch l.logState {
 	case logCut: // what was read after the cut is read anew, from the watermark on
-		if l.recall == nil { // the directory may be of a former tenure
-			_ = os.RemoveAll(l.p.recallDir())
-			return
-		}
-		l.recall.done.Wait()
-		l.recall.Discard()
+		f.all = true
 	case logUnknown, logRewritten:
 		// At the offsets that were read, what the log held may get into no file, and
 		// what it holds now neither: a copy of it is no duplicate.
-		if l.recall == nil {
-			l.recall = l.p.recall(context.WithoutCancel(ctx), l.c, l.p.entry)
+		known := l.c.base.LowWatermark
+		if f.read > 0 {
+			known = min(known, f.known)
 		}
-		if l.recall != nil {
-			l.recall.done.Wait()
-			l.recall.Forgo(l.c.base.LowWatermark, l.c.position)
-		}
-		l.recall.close()
+		f.known, f.read = known, max(l.c.position, f.read)
 	default:
 		l.recall.close()
+		return
+	}
+	var err error
+	if r := l.recall; r != nil {
+		r.done.Wait()
+		if f.all {
+			err = r.Discard()
+		} else { // before it is closed: what was filled in may be from after the cut
+			err = r.Forgo(f.known, f.read)
+			r.Close()
+		}
+		if err == nil {
+			*f = forgets{}
+		}
+	} else if err = p.discard(); f.read > 0 { // the directory may be of a former tenure
+		p.recall(context.WithoutCancel(ctx), l.c, p.entry).close()
+	}
+	if p.a.recalls != nil && *f != (forgets{}) {
+		p.lg.ErrorContext(ctx, "what is remembered of messages is not forgotten on the disk, though the log was cut; duplicates pass until it is; if this process ends before, the next one may take events for copies of what the log lost, and leave them out",
+			"dir", p.recallDir(), "err", err)
 	}
 }
 

@@ -97,7 +97,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 	for _, name := range []string{"w1", "w1", "w2"} {
 		a, err := New(Config{DataDir: t.TempDir(), DedupWindow: 24 * time.Hour}, Deps{Log: endless{}, Rotator: s.rig, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
-		s.workers = append(s.workers, &worker{name: name, p: &partition{a: a, lg: a.deps.Logger}})
+		s.workers = append(s.workers, &worker{name: name, p: &partition{a: a, lg: a.deps.Logger, forgets: new(forgets)}})
 	}
 	return s
 }

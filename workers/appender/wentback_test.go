@@ -3,6 +3,7 @@ package appender
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/logtest"
 )
 
 // TestALogThatWentBackVoidsWhatWasRead: what lies on the disk is then not what
@@ -234,6 +236,60 @@ func TestMessagesOfALogWhoseBoundsAreNotTold(t *testing.T) {
 				require.NoError(t, r.seal())
 				require.Equal(t, []string{c.want}, slices.Concat(r.written()...))
 				require.Equal(t, c.skipped, r.skipped)
+				r.end()
+			})
+		})
+	}
+}
+
+// TestMessagesOfALogThatWentBackOnADiskInTrouble: until the disk says what is forgone, no
+// messages are remembered, for what the log holds where it was cut is in no file.
+func TestMessagesOfALogThatWentBackOnADiskInTrouble(t *testing.T) {
+	for name, leaves := range map[string]bool{"and_stays": false, "and_is_assigned_anew": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var logged logtest.Buffer
+				cfg := Config{DedupWindow: 24 * time.Hour}
+				first := newRig(t, cfg)
+				first.chain = slices.Insert(first.chain, 0, &ledger.Entry{})
+				first.run()
+				first.send("m0", "m1", "m2", "m3", "m4")
+				time.Sleep(time.Minute)
+				first.end()
+				r := first.died(cfg)
+				r.deps.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelError}))
+				dir := filepath.Join(r.recallsDir(), "0")
+				require.NoError(t, os.RemoveAll(dir))
+				r.pass(2)
+				r.records = r.records[:4:4]
+				inTheWay := filepath.Join(dir, "floor.tmp")
+				r.rotating = func(context.Context, int) error { return os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700) }
+				r.run()
+				time.Sleep(time.Minute)
+				require.ErrorIs(t, r.Ready(t.Context()), errHalted)
+				require.Contains(t, logged.String(), "is not forgotten on the disk")
+				r.mu.Lock()
+				r.rotating = nil
+				r.mu.Unlock()
+				if leaves {
+					r.assigned()
+					r.assigned(0)
+				}
+				r.send("new")
+				time.Sleep(time.Minute)
+				r.send("m4", "new")
+				time.Sleep(time.Minute)
+				require.NoError(t, r.seal())
+				require.Equal(t, []string{"a/0-4", "a/5-6"}, slices.Concat(r.written()...))
+
+				require.NoError(t, os.RemoveAll(inTheWay))
+				time.Sleep(time.Minute)
+				r.send("m4", "new", "m5")
+				time.Sleep(time.Minute)
+				require.NoError(t, r.seal())
+				require.Equal(t, []string{"a/0-4", "a/5-6", "a/9-9"}, slices.Concat(r.written()...))
+				require.EqualValues(t, 2, r.skipped)
+				require.FileExists(t, filepath.Join(dir, "floor"))
 				r.end()
 			})
 		})
