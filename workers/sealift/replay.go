@@ -31,7 +31,8 @@ existing objects stay, deleted ones come back. --force overwrites existing objec
 to another workspace. --view instead delivers a second copy below a folder of that name.
 
 Bytes come from staging (staging.retain); files that are gone there are rebuilt from Kafka and checked against
-the ledger's count and CRC.
+the ledger's count and CRC. Files of a former kafka.incarnation or kafka.events_topic are left out; the command
+then prints the flags that replay them.
 
 The order is stored in the staging bucket: an interrupted replay continues with --resume, and every copier
 takes part. Without --detach the command waits until everything is delivered.`,

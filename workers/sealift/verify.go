@@ -40,7 +40,8 @@ func newVerifyCommand(a *app) *cobra.Command {
 		Long: `Check the ledger from its first entry: no chain has a gap, every record is in exactly one file, every staged
 file exists until it is delivered everywhere, every receipt is true, and, where credentials allow reading
 customers' buckets, every delivered object is there unchanged and nothing else is. --deep reads every file as
-well. Nothing is written, and it may run at any time.
+well. Nothing is written, and it may run at any time. Ledgers of a former kafka.incarnation or
+kafka.events_topic are checked with --incarnation and --topic; those that still owe files are named.
 
 A bucket is read with the destination's role or Sealift's principal, if one of them has s3:ListBucket below
 segment-logs/ (and s3:GetObject). Most may only put; such buckets are reported as not readable. A role is not
