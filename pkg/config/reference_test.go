@@ -49,9 +49,9 @@ func TestReference(t *testing.T) {
 // comments values out.
 func annotate(t *testing.T, printed string, comments map[string]string) string {
 	t.Helper()
-	out := "# All keys of Sealift's configuration, with their defaults. Each is a variable, too: kafka.brokers is\n" +
-		"# SEALIFT_KAFKA_BROKERS; lists are comma-separated there.\n" +
-		"# What stands here changes nothing until the # right before a key is taken away.\n"
+	out := "# All keys of Sealift's configuration, with their defaults. Each is an environment variable,\n" +
+		"# too: kafka.brokers is SEALIFT_KAFKA_BROKERS; lists are comma-separated there.\n" +
+		"# Nothing here has an effect until you remove the # before a key.\n"
 	var at []string
 	for line := range strings.Lines(printed) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
