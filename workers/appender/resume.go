@@ -157,7 +157,7 @@ func (p *partition) readFiles(ctx context.Context) (*segment.Recovery, error) {
 			case <-done:
 				return
 			case <-time.After(slow):
-				p.lg.InfoContext(ctx, "still reading local files before the partition is read on", "dir", cfg.Dir, "for", time.Since(start))
+				p.lg.InfoContext(ctx, "still reading local files; the log is read after them", "dir", cfg.Dir, "for", time.Since(start))
 			}
 		}
 	}()

@@ -231,6 +231,6 @@ func (r *replays) sweepReplay(ctx context.Context, id string, until time.Time) e
 		}
 		after = infos[len(infos)-1].Key
 	}
-	r.deps.Log.InfoContext(ctx, "expired replay deleted in part; the next audit goes on", "replay", id)
+	r.deps.Log.InfoContext(ctx, "expired replay deleted in part; the next audit continues", "replay", id)
 	return nil
 }

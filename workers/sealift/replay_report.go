@@ -235,7 +235,7 @@ func printRefused(out io.Writer, refused []replay.Refusal) error {
 		for _, r := range more {
 			copies += r.Copies
 		}
-		_, err := fmt.Fprintf(out, "left out: %s more, for the same reason; --json tells of which sources\n", progress.Things(copies, "copy"))
+		_, err := fmt.Fprintf(out, "left out: %s more, for the same reason; --json lists their sources\n", progress.Things(copies, "copy"))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
