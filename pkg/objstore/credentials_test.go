@@ -2,6 +2,7 @@ package objstore_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -109,4 +110,99 @@ func TestKeysBehindAProfilesRoleAreReadAgain(t *testing.T) {
 	known.Store("none")
 	_, err = credentials(t.Context())
 	require.Error(t, err, "and not as somebody else")
+}
+
+// processCredentials has a profile whose credentials are what lies in a file, and returns
+// a function that puts them there; an empty key breaks it.
+func processCredentials(t *testing.T) (put func(t *testing.T, key string, lives time.Duration)) {
+	dir := t.TempDir()
+	file, given := filepath.Join(dir, "config"), filepath.Join(dir, "given")
+	require.NoError(t, os.WriteFile(file, []byte("[default]\ncredential_process = cat "+given+"\n"), 0o600))
+	for name, value := range map[string]string{
+		"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "none"), "AWS_CONFIG_FILE": file, "AWS_PROFILE": "",
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true",
+	} {
+		t.Setenv(name, value)
+	}
+	return func(t *testing.T, key string, lives time.Duration) {
+		t.Helper()
+		text := ""
+		if key != "" {
+			text = fmt.Sprintf(`{"Version":1,"AccessKeyId":%q,"SecretAccessKey":"s","SessionToken":"t","Expiration":%q}`, key, time.Now().Add(lives).UTC().Format(time.RFC3339))
+		}
+		require.NoError(t, os.WriteFile(given, []byte(text), 0o600))
+	}
+}
+
+// Clocks differ, and a request takes its time.
+func TestCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
+	put := processCredentials(t)
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		at := func(d time.Duration) { time.Sleep(time.Until(begun.Add(d))) }
+		put(t, "OLD", time.Hour)
+		credentials := objstore.DefaultCredentials()
+		key := func() string {
+			got, err := credentials(t.Context())
+			require.NoError(t, err)
+			require.Greater(t, time.Until(got.Expires), time.Duration(0))
+			return got.AccessKeyID
+		}
+		require.Equal(t, "OLD", key())
+		put(t, "", 0)
+		at(54 * time.Minute)
+		require.Equal(t, "OLD", key())
+		at(55*time.Minute + time.Second)
+		require.Equal(t, "OLD", key(), "it cannot be renewed, and will do")
+		put(t, "NEW", time.Hour)
+		require.Equal(t, "OLD", key(), "not tried for each request")
+		time.Sleep(20 * time.Second)
+		require.Equal(t, "NEW", key())
+		put(t, "", 0)
+		at(114*time.Minute + time.Second)
+		require.Equal(t, "NEW", key())
+		at(2 * time.Hour)
+		_, err := credentials(t.Context())
+		require.Error(t, err, "they have expired")
+		put(t, "LAST", time.Hour)
+		require.Equal(t, "LAST", key())
+	})
+}
+
+// What has expired by the store's clock is of no use, whatever ours says.
+func TestCredentialsThatAStoreRefusesAreRenewed(t *testing.T) {
+	put := processCredentials(t)
+	synctest.Test(t, func(t *testing.T) {
+		put(t, "OLD", time.Hour)
+		asked := []string{}
+		store := objstore.NewS3(objstore.S3Config{
+			Bucket: "bucket", Region: "us-east-1", Endpoint: "http://store", PathStyle: true, Credentials: objstore.DefaultCredentials(),
+			HTTPClient: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				key := strings.Split(strings.SplitN(r.Header.Get("Authorization"), "Credential=", 2)[1], "/")[0]
+				asked = append(asked, key)
+				if key == "OLD" {
+					return answerOf(r, http.StatusBadRequest, "<Error><Code>ExpiredToken</Code></Error>"), nil
+				}
+				return answerOf(r, http.StatusOK, ""), nil
+			})},
+		})
+		try := func() error {
+			_, err := store.Put(t.Context(), "k", strings.NewReader("x"), objstore.PutOptions{})
+			return err
+		}
+		require.ErrorContains(t, try(), "ExpiredToken")
+		require.ErrorContains(t, try(), "ExpiredToken", "there are no others yet")
+		put(t, "NEW", time.Hour)
+		require.ErrorContains(t, try(), "ExpiredToken", "nobody is asked for others with each request")
+		time.Sleep(20 * time.Second)
+		require.Error(t, try())
+		require.NoError(t, try())
+		require.Equal(t, "OLD OLD OLD OLD NEW", strings.Join(asked, " "))
+	})
+}
+
+func answerOf(r *http.Request, status int, body string) *http.Response {
+	return &http.Response{
+		StatusCode: status, Request: r, Header: http.Header{"Etag": {`"e"`}}, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
+	}
 }

@@ -156,4 +156,6 @@ type Credentials struct {
 	SecretAccessKey secret.Text
 	SessionToken    secret.Text
 	Expires         time.Time // zero: do not expire
+
+	from *chain // of DefaultCredentials; nil: of somebody else
 }
