@@ -295,11 +295,18 @@ func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, outcome, 
 // stagingFailed judges an error of the operator's own bucket, which is never
 // held against a destination.
 func (c *Copier) stagingFailed(err error, doing string) (outcome, error) {
-	if errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict) {
+	if errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict) || passes(err) {
 		return outcome{}, &away{c.staging, fmt.Errorf("%s: %w", doing, err)}
 	}
 	return outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "staging", fmt.Sprintf("%s: %v", doing, err),
 		"give the copier's principal s3:GetObject and s3:PutObject on the staging bucket")}, nil
+}
+
+// passes tells whether staging refuses us for what is mended by itself: credentials are renewed,
+// and requests are dated by its clock when they were refused for ours.
+func passes(err error) bool {
+	var e *objstore.Error
+	return errors.As(err, &e) && (e.Code == "ExpiredToken" || e.Code == "TokenRefreshRequired" || e.Code == "RequestTimeTooSkewed")
 }
 
 // WriteReceipt closes a debt for good. That it is closed already is fine.

@@ -483,6 +483,21 @@ func TestStagingDown(t *testing.T) {
 		require.Len(t, r.buckets["one-logs"].opts, 1, "not sent again for want of a receipt")
 		r.gate.probes.Wait()
 	})
+	for code, status := range map[string]int{"ExpiredToken": 400, "TokenRefreshRequired": 400, "RequestTimeTooSkewed": 403} {
+		t.Run("receipt_write_"+code, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "hello")
+			r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+				if op.Name == "put" && op.N <= 2 {
+					return objstore.Fault{Before: answer(objstore.ErrDenied, status, code, "")}
+				}
+				return objstore.Fault{}
+			})
+			require.Equal(t, done, r.once(t.Context(), job).kind)
+			require.Len(t, r.buckets["one-logs"].opts, 1, "not sent again for want of a receipt")
+			r.gate.probes.Wait()
+		})
+	}
 	t.Run("denied", func(t *testing.T) {
 		r := newRig(t)
 		job := r.job(acmeOne, "hello")
