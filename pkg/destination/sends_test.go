@@ -2,6 +2,7 @@ package destination
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -27,4 +28,35 @@ func TestWhatIsNotSentIsNotCounted(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, 1, r.Sends)
 	})
+}
+
+// TestOurOwnTroubleIsMendedAtOnce: by the second answer pkg/objstore has other credentials, and
+// knows the store's clock. What lasts is held against no destination.
+func TestOurOwnTroubleIsMendedAtOnce(t *testing.T) {
+	for code, status := range map[string]int{"ExpiredToken": 400, "TokenRefreshRequired": 400, "RequestTimeTooSkewed": 403} {
+		for _, lasts := range []int{1, 9} { // answers
+			t.Run(fmt.Sprint(code, " ", lasts), func(t *testing.T) {
+				store, left := objstore.NewMemory("one-logs"), lasts
+				store.SetFault(func(objstore.Op) objstore.Fault {
+					if left--; left < 0 {
+						return objstore.Fault{}
+					}
+					return objstore.Fault{Before: &objstore.Error{Op: "put", Status: status, Code: code, Kind: objstore.ErrDenied}}
+				})
+				p := NewPutter(Config{Open: func(catalog.Target, func(context.Context) (objstore.Credentials, error)) objstore.Store { return store }})
+				target := catalog.Target{BucketName: "one-logs"}
+				r, err := p.Put(t.Context(), target, Object{Key: "k", Body: strings.NewReader("x")})
+				require.Equal(t, 2, r.Sends)
+				if lasts == 1 {
+					require.NoError(t, err)
+					return
+				}
+				require.ErrorIs(t, err, objstore.ErrDenied)
+				v := Judge(err, target)
+				require.Equal(t, OfFile, v.Scope)
+				require.Equal(t, Transient, v.Class)
+				require.Contains(t, v.Fix, "this host's clock")
+			})
+		}
+	}
 }

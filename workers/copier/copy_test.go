@@ -108,6 +108,7 @@ func TestPutHazardsThatEndWell(t *testing.T) {
 		"400_unconditional":      {[]objstore.Fault{{Before: answer(objstore.ErrInvalid, 400, "InvalidArgument", "If-None-Match")}}, 2, false, 0},
 		"role_made_anew":         {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 403, "InvalidAccessKeyId", "it does not exist in our records")}}, 2, false, 1},
 		"expired_token":          {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 400, "ExpiredToken", "The provided token has expired.")}}, 2, false, 1},
+		"clock_skew":             {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 403, "RequestTimeTooSkewed", "too large")}}, 2, false, 0},
 		"two_unknown_then_ok":    {[]objstore.Fault{{Before: down}, {Before: down}}, 3, false, 0},
 	} {
 		t.Run(hazard, func(t *testing.T) {
