@@ -37,8 +37,8 @@ Sealift's principal is --principal, else destinations.principal, else the one th
 to. For a role, or for a bucket in another account, the principal's own policy has to allow sts:AssumeRole on
 the roles, or s3:PutObject on the buckets, as well; it is printed by: sealift staging policy --role copier
 
---enforce-encryption denies everybody to put files below segment-logs/ with other encryption than the
-destination's; --secure-transport denies requests to the bucket without TLS. The script of --format cli adds
+--enforce-encryption denies puts below segment-logs/ with encryption other than the destination's, whoever
+makes them; --secure-transport denies requests to the bucket without TLS. The script of --format cli adds
 to the policies of buckets and keys, and may be run again. A bucket has one policy: with Terraform or
 CloudFormation, add what is printed to the policy of a bucket that has one already.`,
 		Example: `  sealift destinations policy acme-prod
@@ -60,7 +60,7 @@ CloudFormation, add what is printed to the policy of a bucket that has one alrea
 	f.StringSliceVar(&o.only, "only", nil, "print only these: "+words(policy.Kinds))
 	f.StringVar(&o.options.Principal, "principal", "", "ARN of the user or role that Sealift runs as")
 	f.StringVar(&o.options.KMSKey, "kms-key", "", "ARN of the KMS key of the bucket's default encryption")
-	f.BoolVar(&o.options.EnforceEncryption, "enforce-encryption", false, "deny files with other encryption than the destination's")
+	f.BoolVar(&o.options.EnforceEncryption, "enforce-encryption", false, "deny puts with encryption other than the destination's")
 	f.BoolVar(&o.options.SecureTransport, "secure-transport", false, "deny requests to the bucket without TLS")
 	return c
 }

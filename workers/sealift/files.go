@@ -55,7 +55,7 @@ segment-logs/sealift-check/ holds Sealift's own tests; it is skipped unless name
 	f.StringVar(&o.since, "since", "", "only hours of receipt since: 48h (ago), 2026-11-22 or 2026-11-22T14")
 	f.StringVar(&o.until, "until", "", "only hours that begin before")
 	f.StringVar(&o.endpoint, "endpoint", "", "URL of an S3-compatible server (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL; default: AWS)")
-	f.StringVar(&o.region, "region", "", "region of the bucket (default: found)")
+	f.StringVar(&o.region, "region", "", "region of the bucket (default: found automatically)")
 	f.StringVar(&o.profile, "profile", "", "profile of the AWS configuration (AWS_PROFILE)")
 	cmd.AddCommand(newFilesListCommand(a, o), newFilesSyncCommand(a, o), newFilesCatCommand(a, o))
 	return cmd

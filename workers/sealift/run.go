@@ -20,7 +20,7 @@ func newRoleCommands(a *app) []*cobra.Command {
 		one(copierRole, "Copy sealed files into customers' buckets, once",
 			"Carry out copy jobs: take the file's lease in Redis, assume the customer's role, PUT the file, write the\nreceipt."),
 		one(auditorRole, "Compare what is owed with what was delivered",
-			"Compare the ledger with the receipts every hour, enqueue again what is missing, and delete staged files\nthat are no longer needed."),
+			"Compare the ledger with the receipts every hour (auditor.every), enqueue again what is missing, and delete\nstaged files that are no longer needed."),
 		newRoleCommand(a, "all", "Run all roles in one process",
 			"Run collector, appender, copier and auditor in one process, against real services.\nThey stop in this order.", allRoles),
 	}

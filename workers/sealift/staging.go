@@ -12,7 +12,7 @@ func newStagingCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "staging",
 		GroupID: groupOperate,
-		Short:   "The staging bucket: the policies of Sealift's roles",
+		Short:   "Print the AWS policies of Sealift's roles",
 		Example: "  sealift staging policy --role copier --format terraform",
 	}
 	c.AddCommand(newStagingPolicyCommand(a))
