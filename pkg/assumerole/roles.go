@@ -82,10 +82,13 @@ const (
 	askAgain = 20 * time.Second
 )
 
-// Roles assumes roles. It is safe for concurrent use and holds no goroutine.
+// Roles assumes roles. It is safe for concurrent use.
 type Roles struct {
 	cfg    Config
 	client *sts.Client
+	probes sync.WaitGroup // those that nobody may wait for any more
+	life   context.Context
+	end    context.CancelFunc
 
 	mu      sync.Mutex // guards all below, and entries
 	entries map[Request]*entry
@@ -122,7 +125,15 @@ func New(cfg Config) *Roles {
 	if cfg.Endpoint != "" {
 		opts.BaseEndpoint = aws.String(cfg.Endpoint)
 	}
-	return &Roles{cfg: cfg, client: sts.New(opts), entries: map[Request]*entry{}, used: list.New(), trusts: map[trustKey]*trust{}}
+	life, end := context.WithCancel(context.Background())
+	return &Roles{cfg: cfg, client: sts.New(opts), life: life, end: end, entries: map[Request]*entry{}, used: list.New(), trusts: map[trustKey]*trust{}}
+}
+
+// Close ends what STS is still asked though nobody waits for it: seconds, without it. Nothing
+// must be called after it.
+func (r *Roles) Close() {
+	r.end()
+	r.probes.Wait()
 }
 
 // Credentials returns credentials of the role that live on for at least 10

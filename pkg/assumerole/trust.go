@@ -16,6 +16,8 @@ const (
 	// distrustFor is how long one that was found open is refused unasked: short,
 	// so that a mended trust policy is soon noticed.
 	distrustFor = 3 * time.Minute
+	// probeFor bounds a probe that nobody waits for any more: shorter than askAgain.
+	probeFor = 10 * time.Second
 )
 
 // nothing is the session policy of probes: what they should not have obtained
@@ -44,8 +46,9 @@ type trust struct {
 // It means something only for a role that gives Credentials with the right id.
 // A good answer is kept for a day, and longer while STS is away; a bad one for
 // some minutes. It blocks for STS as Credentials does: of those who wait for the
-// same role one asks, for a second at most if something is known, and whoever comes
-// meanwhile takes that, if it is good. Every error is an *Error; one that matches ErrUnavailable
+// same role one asks. If something is known they wait for less than a second and take
+// that, and whoever comes meanwhile does so at once, if it is good; STS, which may be
+// slow, is listened to for longer. Every error is an *Error; one that matches ErrUnavailable
 // means that nothing is known.
 func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	if r.cfg.AnyTrust {
@@ -53,26 +56,52 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	}
 	request = r.complete(request)
 	t := r.trustOf(request)
-	if known, fresh, err := r.trusted(t); fresh || known && err == nil && len(t.asking) > 0 {
-		return err
+	known, fresh, old := r.trusted(t)
+	if fresh || known && old == nil && len(t.asking) > 0 {
+		return old
+	}
+	var enough <-chan time.Time // of waiting; nil: nothing is known that would do
+	if known {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		enough = timer.C
 	}
 	select {
 	case t.asking <- struct{}{}:
-		defer func() { <-t.asking }()
+	case <-enough:
+		return old
 	case <-ctx.Done():
 		return classify(ctx, request, ctx.Err())
 	}
-	known, fresh, err := r.trusted(t)
-	if fresh { // somebody asked meanwhile
+	if _, fresh, err := r.trusted(t); fresh { // somebody asked meanwhile
+		<-t.asking
 		return err
 	}
-	asking, cancel := within(ctx, known)
-	defer cancel()
-	err = r.probe(asking, request)
-	if ctx.Err() != nil {
-		return err // it says nothing about anybody else
+	asked := time.Now()
+	if !known {
+		defer func() { <-t.asking }()
+		err := r.probe(ctx, request)
+		if ctx.Err() != nil {
+			return err // it says nothing about anybody else
+		}
+		return r.learn(t, asked, err)
 	}
-	return r.learn(t, err)
+	answer := make(chan error, 1)
+	r.probes.Go(func() {
+		defer func() { <-t.asking }()
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeFor)
+		defer cancel()
+		defer context.AfterFunc(r.life, cancel)()
+		answer <- r.learn(t, asked, r.probe(asking, request))
+	})
+	select {
+	case err := <-answer:
+		return err
+	case <-enough:
+		return old
+	case <-ctx.Done():
+		return classify(ctx, request, ctx.Err())
+	}
 }
 
 // trusted returns what is known, and whether that is fresh.
@@ -82,8 +111,8 @@ func (r *Roles) trusted(t *trust) (known, fresh bool, err error) {
 	return t.known, time.Now().Before(t.until), t.err
 }
 
-// learn keeps an answer and returns what it means.
-func (r *Roles) learn(t *trust, err error) error {
+// learn keeps the answer to what was asked then, and returns what it means.
+func (r *Roles) learn(t *trust, asked time.Time, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -95,7 +124,7 @@ func (r *Roles) learn(t *trust, err error) error {
 		if !t.known {
 			t.err = err
 		}
-		t.until = time.Now().Add(askAgain)
+		t.until = asked.Add(askAgain)
 	}
 	return t.err
 }

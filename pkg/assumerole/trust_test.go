@@ -137,18 +137,20 @@ func TestTrustWhileTheServiceIsAway(t *testing.T) {
 	for name, away := range aways {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				gone, open := true, false
+				var gone, open atomic.Bool
+				gone.Store(true)
 				s := &token{}
 				s.answer = func(n int64, r *http.Request) (int, string) {
 					switch {
-					case gone:
+					case gone.Load():
 						return away(r)
-					case open:
+					case open.Load():
 						return 200, granted(n, time.Hour)
 					}
 					return denied()
 				}
 				roles := newRoles(s, nil)
+				defer roles.Close()
 				verify := func() error {
 					ctx, cancel := context.WithTimeout(t.Context(), putTimeout)
 					defer cancel()
@@ -167,10 +169,10 @@ func TestTrustWhileTheServiceIsAway(t *testing.T) {
 					require.Equal(t, asked, s.requests.Load(), "not asked again at once")
 				}
 
-				gone = false
+				gone.Store(false)
 				time.Sleep(21 * time.Second)
 				require.NoError(t, verify())
-				gone = true
+				gone.Store(true)
 				time.Sleep(72 * time.Hour)
 				var all sync.WaitGroup
 				all.Go(func() {
@@ -187,15 +189,69 @@ func TestTrustWhileTheServiceIsAway(t *testing.T) {
 				asked = s.requests.Load()
 				require.NoError(t, verify())
 				require.Equal(t, asked, s.requests.Load(), "not asked again at once")
-				gone, open = false, true
+				gone.Store(false)
+				open.Store(true)
 				time.Sleep(21 * time.Second)
 				require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
-				gone = true
+				gone.Store(true)
 				time.Sleep(time.Hour)
 				require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone, "and so does what was bad")
 			})
 		})
 	}
+}
+
+// TestATrustIsAskedForWhereTheServiceIsSlow: slower than a PUT can wait, each day anew. What was
+// good would be good for ever.
+func TestATrustIsAskedForWhereTheServiceIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var open atomic.Bool
+		s := &token{}
+		s.answer = func(n int64, r *http.Request) (int, string) {
+			select {
+			case <-r.Context().Done():
+				return 0, ""
+			case <-time.After(1500 * time.Millisecond):
+			}
+			if open.Load() {
+				return 200, granted(n, time.Hour)
+			}
+			return denied()
+		}
+		roles := newRoles(s, nil)
+		defer roles.Close()
+		verify := func() error {
+			begun := time.Now()
+			err := roles.VerifyTrust(t.Context(), request)
+			require.Less(t, time.Since(begun), time.Second)
+			return err
+		}
+		require.NoError(t, roles.VerifyTrust(t.Context(), request))
+		time.Sleep(25 * time.Hour)
+		require.NoError(t, verify())
+		time.Sleep(3 * time.Second)
+		asked := s.requests.Load()
+		time.Sleep(17 * time.Hour)
+		require.NoError(t, verify())
+		require.Equal(t, asked, s.requests.Load(), "the answer came, and is kept for a day")
+
+		open.Store(true)
+		time.Sleep(8 * time.Hour)
+		require.NoError(t, verify(), "not known yet")
+		time.Sleep(2 * time.Second)
+		require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
+		open.Store(false)
+		time.Sleep(4 * time.Minute)
+		require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
+		time.Sleep(4 * time.Second)
+		require.NoError(t, verify(), "it was mended")
+
+		time.Sleep(25 * time.Hour)
+		require.NoError(t, verify())
+		begun := time.Now()
+		roles.Close()
+		require.Zero(t, time.Since(begun), "what nobody waits for ends with the process")
+	})
 }
 
 func TestOneAsksForTheTrustOfARole(t *testing.T) {

@@ -133,6 +133,7 @@ func (s *services) close() error {
 		closing.Go(func() { closed[i] = p.Close(ctx) })
 	}
 	closing.Wait()
+	s.roles.Close()
 	for _, c := range []*http.Client{s.own, s.sts, s.web, s.guarded} {
 		c.CloseIdleConnections()
 	}
