@@ -1,8 +1,6 @@
 package stream
 
 import (
-	"context"
-	"log/slog"
 	"sync"
 	"time"
 )
@@ -19,17 +17,15 @@ type Sparse struct {
 	held int // warnings since
 }
 
-// Warn logs the message, or counts it for the next one that is logged.
-func (s *Sparse) Warn(ctx context.Context, log *slog.Logger, msg string, args ...any) {
+// Say calls say, which logs a warning, with how many there were since the last one
+// that was let through; or counts this one for the next.
+func (s *Sparse) Say(say func(since int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.last.IsZero() && time.Since(s.last) < sparseEvery {
 		s.held++
 		return
 	}
-	if s.held > 0 {
-		args = append(args, "not_logged", s.held)
-	}
+	say(s.held)
 	s.last, s.held = time.Now(), 0
-	log.WarnContext(ctx, msg, args...)
 }

@@ -58,7 +58,9 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 				p.lg.ErrorContext(ctx, "a record batch cannot be read, retrying",
 					"offset", offset, "err", got.err, "fix", givingUp(p.log.Topic, p.log.Partition))
 			} else {
-				p.a.fetchFails.Warn(ctx, p.lg, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err)
+				p.a.fetchFails.Say(func(since int) {
+					p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err, "others_since", since)
+				})
 			}
 			if wait == lastWait { // no broker that restarts, or a batch that cannot be read
 				p.view.noteUnread(fmt.Errorf("continue from offset %d: %w", offset, got.err))

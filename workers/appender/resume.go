@@ -118,7 +118,7 @@ var errPassed = errors.New("the log ceased to hold the ledger's watermark while 
 // it left on its disk if they can be trusted, else from the watermark on.
 func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core, error) {
 	cfg, base := p.a.spoolConfig(p.log.Partition), t.base
-	c, err := p.resume(ctx, t, owner, cfg)
+	c, err := p.resume(ctx, t, owner)
 	if t.local == nil && (p.ended || errors.Is(err, errUntrusted)) {
 		// The files are about to be dropped, and the bounds that the claim was checked
 		// against are older than its jobs, its retries and the reading of the disk. If the
@@ -168,7 +168,7 @@ func (p *partition) readFiles(ctx context.Context) (*segment.Recovery, error) {
 // lacks what they hold, otherwise those on the disk; but after a tenure of this process
 // has failed none of these, lest what ended it be met again. Its errors are
 // segment.ErrNoCheckpoint, errUntrusted, or one that a later try may not meet.
-func (p *partition) resume(ctx context.Context, t *takeover, owner string, cfg segment.Config) (*core, error) {
+func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*core, error) {
 	start, base := time.Now(), t.base
 	if t.local == nil && p.ended {
 		return nil, segment.ErrNoCheckpoint

@@ -44,7 +44,7 @@ func (r *reader) run(ctx context.Context, next int64) {
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				r.jobs.readFails.Warn(ctx, log, "cannot read jobs, retrying", "err", err)
+				r.jobs.readFails.Say(func(since int) { log.WarnContext(ctx, "cannot read jobs, retrying", "err", err, "others_since", since) })
 			}
 			sleep(ctx, wait)
 			wait = min(2*wait, 10*time.Second)

@@ -142,7 +142,10 @@ func TestNoSecretIsShown(t *testing.T) {
 	all.await(t, "200 OK")
 	w.collector = all.collector
 	w.traffic(t, w.collectorURL())
-	require.Eventually(t, func() bool { return strings.Contains(all.out.String(), "echo-logs") }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool {
+		out := all.out.String()
+		return strings.Contains(out, "echo-logs") && strings.Contains(out, `"level":"DEBUG"`) // a file of the traffic was sealed
+	}, time.Minute, 50*time.Millisecond)
 	w.end(t, all, syscall.SIGTERM)
 
 	w.failing(t, runs)
