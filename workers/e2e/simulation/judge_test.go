@@ -392,7 +392,9 @@ func (j *judge) committed(g *group, topic string, partition int, from, to int64)
 	for _, r := range g.k.topics[topic][partition].records[max(0, min(from, to)):to] {
 		d, ok := parseDebt(r.Value, false)
 		s := j.debts[d]
-		if !ok || s == nil || s.receipt || s.parked || r.Offset < g.k.topics[topic][partition].start {
+		// Without a sum it is owed to nobody: a forged job that was parked once, as while
+		// its destination's breaker was open.
+		if !ok || s == nil || s.sha == "" || s.receipt || s.parked || r.Offset < g.k.topics[topic][partition].start {
 			continue
 		}
 		if g.k.seqs[topicOffset{topic, partition, r.Offset}] >= s.requeued {
