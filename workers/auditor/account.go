@@ -118,7 +118,7 @@ func (a accounts) valid(h hint) bool {
 			return false
 		}
 		for _, o := range d.Debts {
-			if _, open := slices.BinarySearch(h.Open, o.seq()); !open || o.index() < 0 {
+			if !h.isOpen(o.seq()) || o.index() < 0 {
 				return false
 			}
 		}

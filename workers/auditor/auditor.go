@@ -177,7 +177,7 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	round := &round{Auditor: a, scheduled: scheduled, parked: parked, orders: orders, report: r, walked: map[ledger.Log]bool{}}
 	if scheduled {
 		round.garbage, round.orphans = a.cfg.Every/2, a.cfg.Every/4
-		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.turn(x), a.turn(y)) })
+		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.order(x), a.order(y)) })
 	}
 	errs := round.walkAll(ctx, logs)
 	// After the walks: what is missing does not wait until all that is parked was read (I10).
@@ -203,10 +203,10 @@ func (a *Auditor) audited(ctx context.Context, logs []ledger.Log) []ledger.Log {
 	})
 }
 
-// turn puts chains that are behind with their garbage last: they have all of the
+// order puts chains that are behind with their garbage last: they have all of the
 // time that the others did not need. Those that wait for their look for orphans are
 // first, by how long: others' are due again meanwhile.
-func (a *Auditor) turn(l ledger.Log) int64 {
+func (a *Auditor) order(l ledger.Log) int64 {
 	since, waits := a.putOff[l]
 	switch {
 	case a.behind[l]:

@@ -24,13 +24,13 @@ const mostAtOnce = 64
 // next audit goes on from there.
 func (w *walk) collect(ctx context.Context) error {
 	noted, begun := w.hint.Collected, time.Now()
-	defer func() { w.spent += time.Since(begun) }()
+	defer func() { w.spent.garbage += time.Since(begun) }()
 	if len(w.ripe) > 0 || w.due(ctx) {
 		if err := w.compareClocks(ctx); err != nil {
 			return err
 		}
 	}
-	over := func() bool { return w.share > 0 && time.Since(begun) >= w.share }
+	over := func() bool { return w.allowed.garbage > 0 && time.Since(begun) >= w.allowed.garbage }
 	for len(w.ripe) > 0 {
 		some := w.ripe[:min(len(w.ripe), atOnce)]
 		w.ripe = w.ripe[len(some):]
@@ -141,7 +141,7 @@ func (w *walk) collectEntry(ctx context.Context, seq int64) (collected, error) {
 		return collected{}, err
 	}
 	objects := receipts.objects(e)
-	if _, isOpen := slices.BinarySearch(w.hint.Open, seq); !isOpen && slices.ContainsFunc(objects, func(o stagedObject) bool { return o.open > 0 }) {
+	if !w.hint.isOpen(seq) && slices.ContainsFunc(objects, func(o stagedObject) bool { return o.open > 0 }) {
 		return collected{}, fmt.Errorf("%w: entry %d was closed", errContradiction, seq)
 	}
 	ripe, left := w.ripeOf(e.Seq, objects)
@@ -228,12 +228,8 @@ func (w *walk) collectOrphans(ctx context.Context) error {
 			return err
 		}
 		s, ok := delivery.ParseStagedKey(info.Key)
-		if ablation.On(ablation.DeletesUncovered) && ok && !s.Settled(w.head) && w.now.Sub(info.LastModified) > w.cfg.Retain {
-			if err := w.delete(ctx, info.Key); err != nil {
-				return err
-			}
-		}
-		if !ok || s.Log != w.log || !s.Settled(w.head) {
+		settled := s.Settled(w.head) || ablation.On(ablation.DeletesUncovered) && w.now.Sub(info.LastModified) > w.cfg.Retain
+		if !ok || s.Log != w.log || !settled {
 			continue
 		}
 		if named, err := x.names(ctx, info.Key, s); err != nil {
@@ -258,8 +254,11 @@ type index struct {
 	entries *ledger.Cache
 }
 
-// names reports whether an entry names the staged object, which is settled.
+// names reports whether an entry up to the head names the staged object.
 func (x index) names(ctx context.Context, key string, s delivery.Staged) (bool, error) {
+	if !s.Settled(x.head) {
+		return false, nil
+	}
 	seq, err := x.sealer(ctx, s)
 	if err != nil {
 		return true, err

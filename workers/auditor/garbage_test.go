@@ -733,6 +733,47 @@ func TestLooksForOrphansHoldNothingUp(t *testing.T) {
 	})
 }
 
+// A chain whose audit failed before that was decided does not count as one that
+// waits for its look for orphans, which would put it in front of the others.
+func TestAChainThatCannotBeReadIsNotPutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		logs := []ledger.Log{log0, log0, log0}
+		for p := range logs {
+			logs[p].Partition = p
+			r.seal(logs[p], time.Hour, nil, "young")
+		}
+		r.deps.Staging = &slowListing{r.deps.Staging, map[string]int{}}
+		away := func(op objstore.Op) objstore.Fault {
+			if op.Name == "get" && op.Key == hintKey(logs[1]) {
+				return objstore.Fault{Before: objstore.ErrUnavailable}
+			}
+			return objstore.Fault{}
+		}
+		r.staging.SetFault(away)
+		_, err := r.Auditor.audit(t.Context(), true) // the first look takes all of the time
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		require.NotContains(t, r.putOff, logs[1])
+		require.Contains(t, r.putOff, logs[2])
+		since := r.putOff[logs[2]]
+
+		r.staging.SetFault(nil)
+		time.Sleep(time.Hour)
+		_, err = r.Auditor.audit(t.Context(), true)
+		require.NoError(t, err)
+		require.NotContains(t, r.putOff, logs[2], "it was the first this time")
+		require.Contains(t, r.putOff, logs[1])
+		require.True(t, since.Before(r.putOff[logs[1]]))
+
+		since = r.putOff[logs[1]]
+		r.staging.SetFault(away)
+		time.Sleep(time.Hour)
+		_, err = r.Auditor.audit(t.Context(), true)
+		require.Error(t, err)
+		require.Equal(t, since, r.putOff[logs[1]], "and what waits goes on waiting")
+	})
+}
+
 // Of many partitions one that is behind has the time that the others do not
 // need: its part alone might never do.
 func TestTimeForGarbageThatIsNotNeededIsUsed(t *testing.T) {

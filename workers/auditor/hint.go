@@ -93,6 +93,11 @@ func decodeHint(b []byte) hint {
 	return h
 }
 
+func (h hint) isOpen(seq int64) bool {
+	_, is := slices.BinarySearch(h.Open, seq)
+	return is
+}
+
 // swept notes what was deleted of an entry in Open.
 func (h *hint) swept(seq, until int64) {
 	if h.Swept == nil {
@@ -111,7 +116,7 @@ func (h hint) restart() hint {
 func (h hint) valid() bool {
 	within := len(h.Open) == 0 || h.Open[0] >= 0 && h.Open[len(h.Open)-1] <= h.Through
 	for seq := range h.Swept {
-		if _, open := slices.BinarySearch(h.Open, seq); !open || seq > h.Collected {
+		if !h.isOpen(seq) || seq > h.Collected {
 			return false
 		}
 	}
@@ -124,10 +129,7 @@ func (h hint) valid() bool {
 func (h hint) consistent() hint {
 	h.Collected = min(h.Collected, h.Through)
 	h.Swept = maps.Clone(h.Swept)
-	maps.DeleteFunc(h.Swept, func(seq, _ int64) bool {
-		_, open := slices.BinarySearch(h.Open, seq)
-		return !open || seq > h.Collected
-	})
+	maps.DeleteFunc(h.Swept, func(seq, _ int64) bool { return !h.isOpen(seq) || seq > h.Collected })
 	return h
 }
 

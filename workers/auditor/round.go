@@ -53,18 +53,18 @@ func (r *round) one(ctx context.Context, log ledger.Log, left int) error {
 	defer release()
 	w := newWalk(r.Auditor, log, r.parked, r.orders)
 	if r.scheduled {
-		w.share = max(1, r.garbage/time.Duration(left))
-		w.late = r.orphans <= 0
+		w.allowed = allowance{garbage: max(1, r.garbage/time.Duration(left)), noOrphans: r.orphans <= 0}
 	}
 	err := w.run(ctx)
 	if r.scheduled {
-		r.garbage -= w.spent
-		r.orphans -= w.looked
+		r.garbage -= w.spent.garbage
+		r.orphans -= w.spent.orphans
 		r.behind[log] = w.report.Behind > 0
-		if !w.late || !w.hint.orphansDue(w.now) {
-			delete(r.putOff, log)
-		} else if r.putOff[log].IsZero() {
+		switch {
+		case w.putOff && r.putOff[log].IsZero():
 			r.putOff[log] = w.now
+		case !w.putOff && w.whole: // otherwise it was not asked whether the look is due
+			delete(r.putOff, log)
 		}
 	}
 	if !w.whole {

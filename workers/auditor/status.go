@@ -169,7 +169,7 @@ func (r *statusReader) chain(ctx context.Context, l ledger.Log) error {
 	} else if !is {
 		h = noHint()
 	}
-	open := map[int64][]pair{} // by entry
+	opened := map[int64][]pair{} // by entry
 	r.mu.Lock()
 	for id, a := range h.Accounts {
 		if !r.wants(id) {
@@ -180,7 +180,7 @@ func (r *statusReader) chain(ctx context.Context, l ledger.Log) error {
 		d.GivenUp.add(a.GivenUp)
 		d.delivered(a.Newest, a.Last)
 		for _, o := range a.Debts {
-			open[o.seq()] = append(open[o.seq()], pair{destination: id, owed: o})
+			opened[o.seq()] = append(opened[o.seq()], pair{destination: id, owed: o})
 		}
 	}
 	r.status.Walked += head - h.Through
@@ -189,7 +189,7 @@ func (r *statusReader) chain(ctx context.Context, l ledger.Log) error {
 
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.cfg.AtOnce)
-	for seq, pairs := range open {
+	for seq, pairs := range opened {
 		group.Go(func() error { return r.reopen(gctx, chain, seq, pairs) })
 	}
 	for seq := h.Through + 1; seq <= head; seq++ {

@@ -32,20 +32,28 @@ type walk struct {
 	// reopened are the entries that the hint left open, or this audit before it
 	// began anew.
 	reopened map[int64]bool
-	blind    bool          // Redis does not answer: it is not asked again
-	again    bool          // without Redis, what was open at the last audit is enqueued again
-	told     bool          // something was counted in the hint's accounts
-	whole    bool          // all that was to be visited was
-	ripe     []int64       // entries whose turn has passed and that have staged objects which may go now
-	share    time.Duration // of the time for garbage; 0: no limit
-	spent    time.Duration // of it
-	late     bool          // there is no time left to look for orphans
-	looked   time.Duration // for orphans
+	blind    bool    // Redis does not answer: it is not asked again
+	again    bool    // without Redis, what was open at the last audit is enqueued again
+	told     bool    // something was counted in the hint's accounts
+	whole    bool    // all that was to be visited was
+	ripe     []int64 // entries whose turn has passed and that have staged objects which may go now
+	allowed  allowance
+	spent    spent
+	putOff   bool // a look for orphans is due, and there was no time for it
 
-	mu      sync.Mutex // guards report and visited, of concurrent visits
+	mu      sync.Mutex // guards report, visited, blind and hint.Blind, of concurrent visits
 	report  chainReport
 	visited map[int64]visited
 }
+
+// allowance is the time that a walk may take of the audit, beside its visits.
+type allowance struct {
+	garbage   time.Duration // to delete what has had its time; 0: no limit
+	noOrphans bool          // none is left to look for orphans
+}
+
+// spent is the time that it took.
+type spent struct{ garbage, orphans time.Duration }
 
 // visited is what a visit found.
 type visited struct {
@@ -59,9 +67,9 @@ type visited struct {
 type state int
 
 const (
-	closed state = iota // nothing more to do
-	open                // visit again
-	tooNew              // left alone
+	entryClosed state = iota // nothing more to do
+	entryOpen                // visit again
+	entryTooNew              // left alone
 )
 
 func newWalk(a *Auditor, l ledger.Log, parked *parkedSet, orders *replays) *walk {
@@ -105,7 +113,9 @@ func (w *walk) run(ctx context.Context) error {
 		return err
 	}
 	// What went well is kept, whatever becomes of the garbage.
-	orphans := w.cfg.Full || w.hint.orphansDue(w.now) && !w.late
+	due := w.hint.orphansDue(w.now)
+	orphans := w.cfg.Full || due && !w.allowed.noOrphans
+	w.putOff = due && !orphans
 	if orphans {
 		w.hint.Orphans = w.now.UnixMilli() // first: one look that does not end is not one at every audit
 	}
@@ -116,7 +126,7 @@ func (w *walk) run(ctx context.Context) error {
 	if orphans {
 		begun := time.Now()
 		err = errors.Join(err, w.collectOrphans(ctx))
-		w.looked = time.Since(begun)
+		w.spent.orphans = time.Since(begun)
 	}
 	return err
 }
@@ -183,11 +193,11 @@ func (w *walk) visitAll(ctx context.Context) error {
 		}
 		for _, seq := range batch {
 			v := w.visited[seq]
-			stuck = stuck || v.state == tooNew || len(w.hint.Open) >= maxOpen || debts >= maxDebts
+			stuck = stuck || v.state == entryTooNew || len(w.hint.Open) >= maxOpen || debts >= maxDebts
 			if seq > w.hint.Through && stuck {
 				continue
 			}
-			if v.state == open || v.state == tooNew {
+			if v.state != entryClosed {
 				w.hint.Open = append(w.hint.Open, seq)
 			}
 			if v.ripe {
@@ -258,7 +268,7 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 		return err
 	}
 	for seq, v := range w.visited {
-		if v.state == closed { // should the audit begin anew, it is not collected a second time
+		if v.state == entryClosed { // should the audit begin anew, it is not collected a second time
 			delete(w.reopened, seq)
 		}
 	}
@@ -268,14 +278,14 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 // visit compares one entry with its receipts, and returns the debts that
 // nobody works on.
 func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
-	v := visited{state: open}
+	v := visited{state: entryOpen}
 	e, err := w.chain.Entry(ctx, seq)
 	if err != nil {
 		return nil, v, err
 	}
 	v.attempt = e.Attempt
 	if len(e.Files) == 0 {
-		v.state = closed
+		v.state = entryClosed
 		return nil, v, nil
 	}
 	old, err := w.age(ctx, e)
@@ -283,7 +293,7 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 		return nil, v, err
 	}
 	if old < w.cfg.Grace {
-		v.state = tooNew // whatever it misses: its owner may be enqueuing it
+		v.state = entryTooNew // whatever it misses: its owner may be enqueuing it
 		missing, err := w.judgeYoung(ctx, e)
 		return missing, v, err
 	}
@@ -300,7 +310,7 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 		v.ripe = len(ripe) > 0
 	}
 	if !v.ripe && !left && len(missing.debts)+missing.others == 0 {
-		v.state = closed
+		v.state = entryClosed
 	}
 	return missing.debts, v, err
 }
