@@ -21,51 +21,16 @@ import (
 // record was corrected. What somebody must mend at a customer stays parked:
 // nobody but a person knows when it was.
 
-// stays remembers which parked jobs are not worth a look: to read each of them
-// at every audit would be many requests where much is parked.
-type stays struct {
-	mu sync.Mutex // guards until
-	// until is, by destination, when the latest note was stored that was read
-	// and found to need a person; of a destination that may be sent to. Unix ms.
-	until map[string]int64
-}
-
-// sameTime is how far the store's clocks may be apart.
-const sameTime = time.Minute
-
-// unread returns the parked jobs to look at: those of destinations that may be
-// sent to, and that were not looked at before. Latest is for looked, then.
-func (s *stays) unread(p *parkedSet, enabled func(destination string) bool) (notes []debt, latest map[string]int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	latest = map[string]int64{}
-	for of, n := range p.all() {
-		dest := of.destination
-		switch {
-		case !enabled(dest):
-			delete(s.until, dest)
-		case n.at >= s.until[dest]-sameTime.Milliseconds():
-			notes = append(notes, debt{of.ref(n), dest})
-			latest[dest] = max(latest[dest], n.at)
-		}
-	}
-	return notes, latest
-}
-
-// looked notes that all that was unread was looked at.
-func (s *stays) looked(latest map[string]int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for dest, at := range latest {
-		s.until[dest] = max(s.until[dest], at)
-	}
-}
-
 // redrive enqueues the parked jobs that only waited for the catalog, and takes
 // them out of the set. It returns how many.
 func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
 	if a.deps.Catalog == nil {
 		return 0, nil
+	}
+	if !a.cfg.Full { // which reads all of them
+		if err := a.stays.load(ctx, a.deps.Staging, time.Now()); err != nil {
+			return 0, err
+		}
 	}
 	s := a.deps.Catalog.Snapshot()
 	unread, latest := a.stays.unread(p, func(dest string) bool { return stateOf(s, dest) == enabled })
@@ -86,7 +51,9 @@ func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
 		}
 	}
 	if len(stay) == 0 { // else all are looked at again
-		a.stays.looked(latest)
+		if b := a.stays.looked(latest, time.Now()); b != nil && !a.cfg.DryRun {
+			stay = append(stay, storeStays(ctx, a.deps.Staging, b))
+		}
 	}
 	return returned, errors.Join(stay...)
 }
