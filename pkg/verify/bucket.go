@@ -177,6 +177,10 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 	if wrong == "" && b.v.cfg.Deep {
 		if wrong, err = o.content(ctx, one.Store, put); ctx.Err() != nil {
 			return ctx.Err()
+		} else if errors.Is(err, objstore.ErrDenied) { // at once: all that can be seen without reading is
+			b.v.report.unread(fmt.Sprintf("%s: %v", where, err))
+			unseen()
+			return nil
 		} else if err != nil {
 			b.failed(one, where, err)
 			unseen()

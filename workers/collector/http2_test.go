@@ -131,7 +131,7 @@ func TestRapidResetIsBounded(t *testing.T) {
 	require.Equal(t, http.StatusOK, res.StatusCode)
 
 	release()
-	require.NoError(t, p.conn.Close())
+	_ = p.conn.Close() // an error where the server has hung up already
 	why := <-heard
 	require.Eventually(t, func() bool { return b.inFlight.used.Load() == 0 }, 20*time.Second, time.Millisecond)
 	taken := len(b.topic.take())
