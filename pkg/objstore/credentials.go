@@ -55,7 +55,7 @@ type chain struct {
 	provider aws.CredentialsProvider
 	read     time.Time   // when the shared files were
 	last     Credentials // zero: none yet, or a store says that they have expired
-	failed   time.Time   // when they could not be renewed
+	tried    time.Time   // when they were last to be renewed early
 	refused  time.Time   // when a store last said that they have expired
 }
 
@@ -78,8 +78,7 @@ func (c *chain) load(ctx context.Context, failed aws.CredentialsProvider) (aws.C
 		return c.provider, nil
 	}
 	// The SDK's own lines, not of this log and its format, say nothing that the error does not.
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(c.profile), config.WithLogger(logging.Nop{}),
-		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore }))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(c.profile), config.WithLogger(logging.Nop{}))
 	c.read = time.Now()
 	switch {
 	case err == nil && (c.provider == nil || areKeys(cfg.Credentials) || assumes(c.provider) && assumes(cfg.Credentials)):
@@ -108,7 +107,7 @@ func (c *chain) credentials(ctx context.Context) (Credentials, error) {
 	case err == nil:
 		c.last = found
 	case old.AccessKeyID != "" && ctx.Err() == nil:
-		c.failed = time.Now()
+		c.tried = time.Now()
 		return old, nil
 	}
 	return found, err
@@ -122,7 +121,7 @@ func (c *chain) usable() (old Credentials, tried bool) {
 	if left := time.Until(c.last.Expires); left < lastResort || left > renewBefore {
 		return Credentials{}, false
 	}
-	return c.last, time.Since(c.failed) < renewAgain
+	return c.last, time.Since(c.tried) < renewAgain
 }
 
 func (c *chain) retrieve(ctx context.Context) (Credentials, error) {
@@ -136,14 +135,32 @@ func (c *chain) retrieve(ctx context.Context) (Credentials, error) {
 			found, err = again.Retrieve(ctx)
 		}
 	}
+	if cached, ok := provider.(*aws.CredentialsCache); ok && err == nil && found.CanExpire && time.Until(found.Expires) <= renewBefore && c.early() {
+		cached.Invalidate() // it would keep them to their last moment
+		if newer, err := cached.Retrieve(ctx); err == nil {
+			found = newer
+		}
+	}
 	if err != nil {
 		return Credentials{}, fmt.Errorf("find AWS credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or run with an instance role): %w", err)
 	}
 	out := Credentials{AccessKeyID: found.AccessKeyID, SecretAccessKey: secret.New(found.SecretAccessKey), SessionToken: secret.New(found.SessionToken), from: c}
 	if found.CanExpire {
-		out.Expires = found.Expires.Add(renewBefore) // which the SDK has taken off
+		out.Expires = found.Expires
 	}
 	return out, nil
+}
+
+// early tells whether to renew credentials before they expire. What has none newer yet,
+// as many a credential_process, is asked again after a while, and not by each request.
+func (c *chain) early() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.tried) < renewAgain {
+		return false
+	}
+	c.tried = time.Now()
+	return true
 }
 
 // expired is told of credentials that a store says have expired, by its clock: the next

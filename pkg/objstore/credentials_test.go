@@ -114,10 +114,10 @@ func TestKeysBehindAProfilesRoleAreReadAgain(t *testing.T) {
 
 // processCredentials has a profile whose credentials are what lies in a file, and returns
 // a function that puts them there; an empty key breaks it.
-func processCredentials(t *testing.T) (put func(t *testing.T, key string, lives time.Duration)) {
+func processCredentials(t *testing.T) (put func(t *testing.T, key string, lives time.Duration), runs func() int) {
 	dir := t.TempDir()
 	file, given := filepath.Join(dir, "config"), filepath.Join(dir, "given")
-	require.NoError(t, os.WriteFile(file, []byte("[default]\ncredential_process = cat "+given+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte("[default]\ncredential_process = sh -c 'echo >>"+given+".runs; cat "+given+"'\n"), 0o600))
 	for name, value := range map[string]string{
 		"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "none"), "AWS_CONFIG_FILE": file, "AWS_PROFILE": "",
 		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true",
@@ -125,18 +125,21 @@ func processCredentials(t *testing.T) (put func(t *testing.T, key string, lives 
 		t.Setenv(name, value)
 	}
 	return func(t *testing.T, key string, lives time.Duration) {
-		t.Helper()
-		text := ""
-		if key != "" {
-			text = fmt.Sprintf(`{"Version":1,"AccessKeyId":%q,"SecretAccessKey":"s","SessionToken":"t","Expiration":%q}`, key, time.Now().Add(lives).UTC().Format(time.RFC3339))
+			t.Helper()
+			text := ""
+			if key != "" {
+				text = fmt.Sprintf(`{"Version":1,"AccessKeyId":%q,"SecretAccessKey":"s","SessionToken":"t","Expiration":%q}`, key, time.Now().Add(lives).UTC().Format(time.RFC3339))
+			}
+			require.NoError(t, os.WriteFile(given, []byte(text), 0o600))
+		}, func() int {
+			text, _ := os.ReadFile(given + ".runs")
+			return len(text)
 		}
-		require.NoError(t, os.WriteFile(given, []byte(text), 0o600))
-	}
 }
 
 // Clocks differ, and a request takes its time.
 func TestCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
-	put := processCredentials(t)
+	put, _ := processCredentials(t)
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		at := func(d time.Duration) { time.Sleep(time.Until(begun.Add(d))) }
@@ -169,9 +172,36 @@ func TestCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
 	})
 }
 
+// Many a process has the same credentials until shortly before they expire.
+func TestCredentialsThatAreNotRenewedYetAreNotAskedForByEachRequest(t *testing.T) {
+	put, runs := processCredentials(t)
+	synctest.Test(t, func(t *testing.T) {
+		put(t, "SAME", 4*time.Minute)
+		credentials := objstore.DefaultCredentials()
+		expires := time.Now().Add(4 * time.Minute).Truncate(time.Second)
+		use := func() {
+			t.Helper()
+			for range 100 {
+				got, err := credentials(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, "SAME", got.AccessKeyID)
+				require.True(t, got.Expires.Equal(expires), "%v, not %v", got.Expires, expires)
+			}
+		}
+		use()
+		require.Equal(t, 2, runs(), "and once for newer ones")
+		time.Sleep(20 * time.Second)
+		use()
+		require.Equal(t, 3, runs())
+		time.Sleep(3*time.Minute + 20*time.Second) // the last minute
+		use()
+		require.LessOrEqual(t, runs(), 4)
+	})
+}
+
 // What has expired by the store's clock is of no use, whatever ours says.
 func TestCredentialsThatAStoreRefusesAreRenewed(t *testing.T) {
-	put := processCredentials(t)
+	put, _ := processCredentials(t)
 	synctest.Test(t, func(t *testing.T) {
 		put(t, "OLD", time.Hour)
 		asked := []string{}
