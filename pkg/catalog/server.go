@@ -84,14 +84,21 @@ func (o Operator) views(d Destination) map[string]string {
 	return out
 }
 
-// isStaging tells whether d's bucket is the operator's own.
+// isStaging tells whether d's files would lie in the operator's own bucket, or in a
+// folder that shows it.
 func (o Operator) isStaging(d Destination) bool {
 	s := o.Staging
 	if s.Name == "" {
 		return false
 	}
-	_, is := o.views(d)[Operator{}.bucket(Destination{Bucket: s.Name, Region: s.Region, Endpoint: s.Endpoint})]
-	return is
+	_, prefix := SplitBucket(d.Bucket)
+	theirs := o.views(d)
+	for bucket, staging := range (Operator{}).views(Destination{Bucket: s.Name, Region: s.Region, Endpoint: s.Endpoint}) {
+		if folder, seen := theirs[bucket]; seen && strings.HasPrefix(folder+prefix+"/", staging) {
+			return true
+		}
+	}
+	return false
 }
 
 // Partition is that of AWS in which the destination's bucket is, if it is at AWS. Of an

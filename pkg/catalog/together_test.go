@@ -141,6 +141,9 @@ func TestTheStagingBucketIsNobodys(t *testing.T) {
 		"on_our_store":        {Operator{Endpoint: "https://store:9000", Staging: Bucket{Name: "logs", Endpoint: "https://store:9000/"}}, dest("d", "logs", "a"), true},
 		"on_our_store_named":  {Operator{Staging: Bucket{Name: "logs", Endpoint: "https://store"}}, at443(dest("d", "logs", "a"), "https://store:443"), true},
 		"destinations_at_aws": {Operator{Staging: Bucket{Name: "logs", Endpoint: "https://store:9000"}}, dest("d", "logs", "a"), false},
+		"seen_in_a_folder":    {Operator{Staging: Bucket{Name: "staging", Endpoint: "https://acme.store.example"}}, at443(dest("d", "acme/staging", "a"), "https://store.example"), true},
+		"seen_beside_it":      {Operator{Staging: Bucket{Name: "staging", Endpoint: "https://acme.store.example"}}, at443(dest("d", "acme/other", "a"), "https://store.example"), false},
+		"on_its_store":        {Operator{Staging: Bucket{Name: "staging", Endpoint: "https://acme.store.example"}}, at443(dest("d", "logs", "a"), "https://acme.store.example"), false},
 		"another":             {Operator{Staging: Bucket{Name: "staging"}}, dest("d", "logs", "a"), false},
 		"not_known":           {Operator{}, dest("d", "logs", "a"), false},
 	} {

@@ -51,7 +51,7 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 		}
 		swept, at = assigned, time.Now()
 		if err := errors.Join(a.sweepLeft(ctx, worker, assigned), a.sweepRecalls(ctx, assigned)); err != nil && ctx.Err() == nil {
-			a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours were not deleted", "err", err)
+			a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours, or what is remembered of their messages, were not deleted", "err", err)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 		}
 		doomed, err := a.doom(dir, assigned)
 		if errors.Is(err, errAssigned) {
-			return nil // the next one looks again
+			return errors.Join(errs...) // the next one looks again
 		}
 		if err == nil {
 			delete(a.left, log)

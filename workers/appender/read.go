@@ -90,7 +90,7 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 // givingUp says how the records of a batch that nobody can read are given up. The
 // error names the batch's last offset, unless its head is what is damaged.
 func givingUp(topic string, partition int) string {
-	return fmt.Sprintf(`to give its records up: kafka-delete-records.sh --bootstrap-server HOST:PORT --offset-json-file FILE, with {"version":1,"partitions":[{"topic":%q,"partition":%d,"offset":OFFSET_AFTER_THE_BATCH}]} in FILE; once the partition has halted: sealift ledger accept-loss --partition %[2]d`, topic, partition)
+	return fmt.Sprintf(`to give its records up: kafka-delete-records.sh --bootstrap-server HOST:PORT --offset-json-file FILE, with {"version":1,"partitions":[{"topic":%q,"partition":%d,"offset":OFFSET_AFTER_THE_BATCH}]} in FILE (with TLS or SASL add --command-config FILE); once the partition has halted: sealift ledger accept-loss --partition %[2]d`, topic, partition)
 }
 
 // again gives the buffers of a read back.

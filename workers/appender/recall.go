@@ -85,7 +85,7 @@ func (a *Appender) sweepRecalls(ctx context.Context, assigned int) error {
 		}
 		doomed, err := a.doom(path, assigned)
 		if errors.Is(err, errAssigned) {
-			return nil
+			return errors.Join(errs...)
 		}
 		if err == nil {
 			err = a.remove(ctx, doomed, "they remember messages of a partition that is not ours any more")

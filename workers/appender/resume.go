@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/sealift/sealift/pkg/ablation"
@@ -150,17 +151,21 @@ func (p *partition) readFiles(ctx context.Context) (*segment.Recovery, error) {
 	const slow = 10 * time.Second
 	cfg, start := p.a.spoolConfig(p.log.Partition), time.Now()
 	done := make(chan struct{})
-	defer close(done)
-	go func() {
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		tick := time.NewTicker(slow)
+		defer tick.Stop()
 		for {
 			select {
 			case <-done:
 				return
-			case <-time.After(slow):
-				p.lg.InfoContext(ctx, "still reading local files; the log is read after them", "dir", cfg.Dir, "for", time.Since(start))
+			case <-tick.C:
+				p.lg.InfoContext(ctx, "still reading local files before the partition is read on", "dir", cfg.Dir, "for", time.Since(start))
 			}
 		}
-	}()
+	})
+	defer saying.Wait()
+	defer close(done) // before
 	return segment.Recover(ctx, cfg)
 }
 

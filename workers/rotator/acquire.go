@@ -110,8 +110,8 @@ func (r *Rotator) redispatch(ctx context.Context, lg *slog.Logger, chain *ledger
 
 // verify holds the head (nil: no chain), after which claim is to be written, against
 // Kafka: against the note beside the committed offset, then against what the log
-// holds. The error is ErrHalted if they
-// contradict each other; any other says that this is not known.
+// holds. The error is ErrHalted if they contradict each other; any other says that
+// this is not known.
 func (r *Rotator) verify(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head, claim *ledger.Entry, b stream.Bounds, tenure ledger.Tenure) error {
 	// The note first: a head that is behind contradicts the log's bounds as well, and
 	// only the note tells why.
@@ -169,7 +169,7 @@ func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Ch
 		}
 		return nil
 	}
-	forget := fmt.Sprintf("stop all appenders, delete the group's offsets of this topic (kafka-consumer-groups.sh --bootstrap-server HOST:PORT --delete-offsets --group GROUP --topic %s; GROUP is kafka.group) and start them", chain.Log().Topic)
+	forget := fmt.Sprintf("stop all appenders, delete the group's offsets of this topic (kafka-consumer-groups.sh --bootstrap-server HOST:PORT --delete-offsets --group GROUP --topic %s; GROUP is kafka.group; with TLS or SASL add --command-config FILE) and start them", chain.Log().Topic)
 	rolledBack := "the staging bucket was rolled back, or is not the one that this group wrote to; check staging.bucket and staging.prefix, and restore its newest versions; " +
 		"only if these are lost for good: " + forget + ", and what was delivered since is delivered again"
 	if note.Incarnation != chain.Log().Incarnation {
