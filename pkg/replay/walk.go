@@ -79,7 +79,7 @@ func narrow(ctx context.Context, o *delivery.Order, s *ledger.Span) error {
 		}
 		// No file of an hour was sealed before it. What producers say of the time, in
 		// the record or in its line, is another matter: devices' clocks are anywhere.
-		if head.Router == "" {
+		if head.Router == "" && head.RouterFrom == 0 { // nor was there another rule before
 			first, err := s.Chain.FirstSince(ctx, s.Last, time.UnixMilli(o.Since).Add(-crooked))
 			if err != nil {
 				return err

@@ -28,6 +28,7 @@ func TestAReplayReadsWhatItSelects(t *testing.T) {
 		"all":                     {all, "", 400, 402},
 		"since":                   {func(o *delivery.Order) { o.Since = hour + 396*3_600_000 }, "", 4, 20},
 		"since_by_devices_clocks": {func(o *delivery.Order) { o.Since = hour + 396*3_600_000 }, ledger.RouterRule("header", "json:timestamp"), 4, 403},
+		"since_by_a_former_rule":  {func(o *delivery.Order) { o.Since = hour + 396*3_600_000 }, "former", 4, 403},
 		"since_to_come":           {func(o *delivery.Order) { o.Since = hour + 500*3_600_000 }, "", 0, 20},
 		"offsets": {func(o *delivery.Order) {
 			o.Offsets = []delivery.Range{{First: 100, Last: 101}, {First: 104, Last: 104}}
@@ -42,6 +43,9 @@ func TestAReplayReadsWhatItSelects(t *testing.T) {
 				ledgertest.Put(t, r.staging, f.StagedKey, []byte("content"))
 				e := ledgertest.Next(r.head, f)
 				e.WrittenAt, e.Router = f.Hour+3_600_000, c.rule
+				if c.rule == "former" { // and the default again since
+					e.Router, e.RouterFrom = "", min(i, 10)
+				}
 				r.head = ledgertest.Append(t, r.staging, e)
 			}
 			o := r.order("r", c.change)
@@ -56,6 +60,9 @@ func TestAReplayReadsWhatItSelects(t *testing.T) {
 			require.NoError(t, err)
 			require.EqualValues(t, c.copies, tally.Copies)
 			require.LessOrEqual(t, reads, c.reads)
+			if c.reads > 400 { // the whole chain has to be looked through
+				require.Greater(t, reads, 400)
+			}
 		})
 	}
 }

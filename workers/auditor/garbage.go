@@ -105,7 +105,7 @@ func (w *walk) collectSome(ctx context.Context, seqs []int64) (more bool, err er
 			w.hint.Open, isOpen = slices.Insert(w.hint.Open, at, seq), true
 		}
 		if c.files > 0 && isOpen {
-			w.hint.swept(seq, w.until())
+			w.hint.swept(seq, max(w.hint.Swept[seq], c.latest))
 		}
 		w.hint.Collected = max(w.hint.Collected, seq)
 		w.report.Collected += int64(c.files)
@@ -115,9 +115,10 @@ func (w *walk) collectSome(ctx context.Context, seqs []int64) (more bool, err er
 
 // collected is what became of an entry.
 type collected struct {
-	young bool // its turn has not come
-	files int  // how many files the deleted objects held
-	left  bool // some objects stay: they are owed, or not old enough
+	young  bool  // its turn has not come
+	files  int   // how many files the deleted objects held
+	latest int64 // unix ms by the store's clock: when the last of those was delivered
+	left   bool  // some objects stay: they are owed, or not old enough
 }
 
 // collectEntry deletes those staged objects of an entry that may go.
@@ -151,14 +152,14 @@ func (w *walk) collectEntry(ctx context.Context, seq int64) (collected, error) {
 	if needed, err := w.orders.need(ctx, e); err != nil || needed {
 		return collected{left: true}, err
 	}
-	files := 0
+	done := collected{left: left}
 	for _, o := range ripe {
 		if err := w.delete(ctx, o.key); err != nil {
 			return collected{}, err
 		}
-		files += o.files
+		done.files, done.latest = done.files+o.files, max(done.latest, o.latest)
 	}
-	return collected{files: files, left: left}, nil
+	return done, nil
 }
 
 // mostAhead is how far our clock may be ahead of the store's.
@@ -174,12 +175,18 @@ func (w *walk) compareClocks(ctx context.Context) error {
 	if err := w.note(ctx, w.hint); err != nil {
 		return err
 	}
-	info, err := w.deps.Staging.Head(ctx, hintKey(w.log))
+	return w.notAhead(ctx, hintKey(w.log), w.now)
+}
+
+// notAhead returns an error if now is ahead of when the store says that the object,
+// which was just put, was stored.
+func (a *Auditor) notAhead(ctx context.Context, key string, now time.Time) error {
+	info, err := a.deps.Staging.Head(ctx, key)
 	if err != nil {
 		return err
 	}
-	if ahead := w.now.Sub(info.LastModified); ahead > mostAhead && !info.LastModified.IsZero() {
-		return fmt.Errorf("staged files are kept: this host's clock is %s ahead of the staging store's; let NTP set it", ahead.Round(time.Second))
+	if ahead := now.Sub(info.LastModified); ahead > mostAhead && !info.LastModified.IsZero() {
+		return fmt.Errorf("nothing is deleted: this host's clock is %s ahead of the staging store's; let NTP set it", ahead.Round(time.Second))
 	}
 	return nil
 }

@@ -273,6 +273,8 @@ func TestAClockThatIsAheadDeletesNothing(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 25*time.Hour, []string{one}, "a")
 	r.deliver(e, 0, one)
+	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
+	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
 	staging := r.deps.Staging
 	r.deps.Staging = &agedStore{Store: staging, until: time.Now().AddDate(1, 0, 0), by: 24 * time.Hour}
 	report, err := r.Audit(t.Context())
@@ -280,6 +282,7 @@ func TestAClockThatIsAheadDeletesNothing(t *testing.T) {
 	require.Zero(t, report.Collected)
 	require.Equal(t, 1, r.staged(e))
 	require.EqualValues(t, 1, r.hintOf(log0).Through, "what was found is noted")
+	require.Equal(t, 1, r.count("replays/"), "it goes on")
 
 	r.deps.Staging = staging
 	r.age(2 * time.Hour)

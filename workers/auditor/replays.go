@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -171,12 +172,19 @@ func (r *replays) sweep(ctx context.Context, until time.Time) error {
 	if r.cfg.DryRun {
 		return nil
 	}
+	checked := false
 	for _, id := range slices.Sorted(maps.Keys(r.orders)) {
 		if !r.orders[id].past {
 			continue
 		}
 		if !time.Now().Before(until) {
 			return nil
+		}
+		if !checked {
+			if err := r.checkClock(ctx); err != nil {
+				return err
+			}
+			checked = true
 		}
 		// 1. the order  2. what is left. So nobody can resume a replay that is half gone.
 		if forgotten, err := r.forget(ctx, id); err != nil || !forgotten {
@@ -190,6 +198,20 @@ func (r *replays) sweep(ctx context.Context, until time.Time) error {
 		}
 	}
 	return nil
+}
+
+// clockKey is stored to learn the store's time. It has fewer parts than the key of a
+// hint.
+const clockKey = hintPrefix + "clock.json"
+
+// checkClock returns an error if our clock is ahead of the store's: by it replays
+// that go on may have ended long ago.
+func (a *Auditor) checkClock(ctx context.Context) error {
+	now := time.Now()
+	if _, err := a.deps.Staging.Put(ctx, clockKey, strings.NewReader("{}"), objstore.PutOptions{ContentType: "application/json"}); err != nil {
+		return err
+	}
+	return a.notAhead(ctx, clockKey, now)
 }
 
 // forget deletes the order, unless the replay was resumed since the audit began,
