@@ -98,7 +98,8 @@ func (h hint) isOpen(seq int64) bool {
 	return is
 }
 
-// swept notes what was deleted of an entry in Open.
+// swept notes that of an entry in Open all was deleted whose last receipt was stored
+// by that time, unix ms.
 func (h *hint) swept(seq, until int64) {
 	if h.Swept == nil {
 		h.Swept = map[int64]int64{}

@@ -93,16 +93,16 @@ func (o otherLedger) undelivered(ctx context.Context, s *services) (files int64,
 const countingOthers = 20 * time.Second
 
 // noteOthers says which other ledgers still owe files: no report of that one tells
-// of them.
+// of them. That they cannot be looked at is a note as well; an error is the end of ctx.
 func noteOthers(ctx context.Context, a *app, s *services, topic, incarnation string) error {
-	others, err := otherLedgers(ctx, s, topic, incarnation)
-	if err != nil {
-		return fmt.Errorf("look for other ledgers: %w", err)
+	counting, cancel := context.WithTimeout(ctx, countingOthers)
+	defer cancel()
+	others, err := otherLedgers(counting, s, topic, incarnation)
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintf(a.stderr, "note: whether other ledgers still owe files is not known: %v\n", err)
 	}
 	for _, o := range others {
-		counting, cancel := context.WithTimeout(ctx, countingOthers)
 		files, err := o.undelivered(counting, s)
-		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -112,5 +112,5 @@ func noteOthers(ctx context.Context, a *app, s *services, topic, incarnation str
 			fmt.Fprintf(a.stderr, "note: %s still owes %s, and is not looked at here; %s looks at it\n", o, progress.Things(files, "file"), o.set(topic))
 		}
 	}
-	return nil
+	return context.Cause(ctx)
 }

@@ -117,13 +117,15 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	case <-ctx.Done():
 		return nil
 	}
-	if err := p.complete(ctx, o.roles); err != nil {
+	if err := p.complete(o.roles); err != nil {
 		return err
 	}
-	if o.loaded != nil {
+	if o.loaded != nil { // which fills the catalog
 		if err := o.loaded(ctx, p.services); err != nil {
 			return stopped(ctx, err)
 		}
+	} else if err := p.stillFull(ctx, o.roles); err != nil {
+		return stopped(ctx, err)
 	}
 	var err error
 	if p.assembly, err = assemble(ctx, p.services, o.roles); err != nil {

@@ -265,21 +265,20 @@ func (s *services) followCatalog(ctx context.Context) error {
 // loaded. With a workspace missing, as when it was written by a later release,
 // its events would be refused, by an answer after which SDKs drop them; and
 // what a file is owed to is fixed when it is sealed: to nobody, for good.
-func (s *services) complete(ctx context.Context, roles []string) error {
-	seals := slices.Contains(roles, appenderRole)
-	switch {
-	case s.unread != nil && (seals || slices.Contains(roles, collectorRole)):
-		return fmt.Errorf("read the catalog: events of a workspace that is not understood would be refused, and its files owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.unread)
-	case seals && len(s.catalog.Snapshot().Workspaces()) == 0:
-		return s.neverDelivered(ctx)
+func (s *services) complete(roles []string) error {
+	if s.unread == nil || !slices.Contains(roles, appenderRole) && !slices.Contains(roles, collectorRole) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("read the catalog: events of a workspace that is not understood would be refused, and its files owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.unread)
 }
 
-// neverDelivered returns an error if files of the events topic were ever
-// delivered. On an empty catalog they no longer would be: a misspelt
+// stillFull returns an error if an appender would start on an empty catalog, and files
+// of the events topic were delivered before. They no longer would be: a misspelt
 // kafka.catalog_topic, or one that was deleted, is created anew, and empty.
-func (s *services) neverDelivered(ctx context.Context) error {
+func (s *services) stillFull(ctx context.Context, roles []string) error {
+	if !slices.Contains(roles, appenderRole) || len(s.catalog.Snapshot().Workspaces()) > 0 {
+		return nil
+	}
 	k := s.cfg.Kafka
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

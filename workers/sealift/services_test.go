@@ -51,12 +51,12 @@ func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- s.followCatalog(ctx) }()
 			<-s.loaded
-			require.NoError(t, s.complete(t.Context(), []string{copierRole, auditorRole}))
+			require.NoError(t, s.complete([]string{copierRole, auditorRole}))
 			if c.says == "" {
-				require.NoError(t, s.complete(t.Context(), allRoles))
+				require.NoError(t, s.complete(allRoles))
 			} else {
 				for _, roles := range [][]string{{collectorRole}, {appenderRole}, allRoles} {
-					require.ErrorContains(t, s.complete(t.Context(), roles), c.says)
+					require.ErrorContains(t, s.complete(roles), c.says)
 				}
 			}
 			cancel()
@@ -74,22 +74,22 @@ func TestNothingIsSealedOnACatalogThatWasFullBefore(t *testing.T) {
 	defer func() { require.NoError(t, s.close()) }()
 	staging := objstore.NewMemory("staging")
 	s.staging = staging
-	require.NoError(t, s.complete(t.Context(), allRoles), "a new fleet, whose customers are described later")
+	require.NoError(t, s.stillFull(t.Context(), allRoles), "a new fleet, whose customers are described later")
 
 	const workspace = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
 	log := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: "0", Partition: 3} // a former one
 	_, err = staging.Put(t.Context(), delivery.ReceiptKey(delivery.FileRef{Topic: log.Topic, Incarnation: log.Incarnation, Partition: log.Partition, Seq: 7}, workspace+"/lake"), strings.NewReader("{}"), objstore.PutOptions{})
 	require.NoError(t, err)
-	require.NoError(t, s.complete(t.Context(), []string{copierRole, auditorRole, collectorRole}))
-	require.ErrorContains(t, s.complete(t.Context(), allRoles), "correct kafka.catalog_topic")
+	require.NoError(t, s.stillFull(t.Context(), []string{copierRole, auditorRole, collectorRole}))
+	require.ErrorContains(t, s.stillFull(t.Context(), allRoles), "correct kafka.catalog_topic")
 
 	cfg.Kafka.EventsTopic += "2"
 	s.cfg = cfg
-	require.NoError(t, s.complete(t.Context(), allRoles), "another topic's receipts are nothing to this one")
+	require.NoError(t, s.stillFull(t.Context(), allRoles), "another topic's receipts are nothing to this one")
 	s.cfg.Kafka.EventsTopic = log.Topic
 	require.NoError(t, s.catalog.Apply(workspace, catalog.Encode(catalog.Workspace{ID: workspace})))
 	s.catalog.Publish()
-	require.NoError(t, s.complete(t.Context(), allRoles))
+	require.NoError(t, s.stillFull(t.Context(), allRoles))
 }
 
 // An event that waited, in a spool or as a dead letter, would be of the age of its receipt
