@@ -32,10 +32,10 @@ func TestObjectsInFormerBucketsAreCounted(t *testing.T) {
 	require.True(t, v.report.OK())
 }
 
-// What is wrong with an object ends with the command that puts it right, and only it.
+// What is wrong with an object ends with the command that puts it right.
 func TestObjectsAreCuredByACommand(t *testing.T) {
 	store := objstore.NewMemory("b")
-	v := newVerifier(Config{Examples: 3}, Deps{Staging: objstore.NewMemory("staging")})
+	v := newVerifier(Config{Examples: 4}, Deps{Staging: objstore.NewMemory("staging")})
 	v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/My Dest": {id: "ws/My Dest", present: map[folder]int64{}, Bucket: Bucket{Store: store, Name: "b"}}}}
 	v.buckets.open["ws/My Dest"].once.Do(func() {})
 	f := sealed("a", 0, 4, 5)
@@ -50,6 +50,8 @@ func TestObjectsAreCuredByACommand(t *testing.T) {
 	_, err := store.Put(t.Context(), "overwritten", strings.NewReader("x"), objstore.PutOptions{})
 	require.NoError(t, err)
 	object("overwritten")
+	v.cfg.Flags = "--set kafka.incarnation=1"
+	object("of_a_former_ledger")
 	var fixes []string
 	for _, p := range v.report.Examples {
 		fixes = append(fixes, p.Fix)
@@ -58,6 +60,7 @@ func TestObjectsAreCuredByACommand(t *testing.T) {
 		"unless the bucket's owner moved or deleted it, put it back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest'",
 		"unless the bucket's owner moved or deleted it, put it back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest' --view v2",
 		"it was overwritten; put the original back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest' --force",
+		"unless the bucket's owner moved or deleted it, put it back: sealift replay --set kafka.incarnation=1 --source a --offsets 3:0-4 --destination 'ws/My Dest'",
 	}, fixes)
 }
 

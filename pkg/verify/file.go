@@ -54,9 +54,14 @@ func (o *file) verify(ctx context.Context) error {
 	return nil
 }
 
-// replay is the command that delivers the file again, and no other.
+// replay is the command that delivers the file again. At a turn of the hour the
+// source may have another file among its offsets, which then comes along.
 func (o *file) replay() string {
-	return fmt.Sprintf("sealift replay --source %s --offsets %s", o.f.Source, delivery.Range{Partition: o.log.Partition, First: o.f.First, Last: o.f.Last})
+	command := "sealift replay"
+	if o.cfg.Flags != "" {
+		command += " " + o.cfg.Flags
+	}
+	return fmt.Sprintf("%s --source %s --offsets %s", command, o.f.Source, delivery.Range{Partition: o.log.Partition, First: o.f.First, Last: o.f.Last})
 }
 
 // fromKafka replays the file to whom it is owed. A staged object that only its bytes

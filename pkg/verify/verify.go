@@ -32,6 +32,8 @@ import (
 type Config struct {
 	Topic       string // the events topic; default sealift.events
 	Incarnation string // default "1"
+	// Flags are what the commands in fixes need to be about this ledger; default none.
+	Flags string
 	// Partition is the only one to look at; -1: all.
 	Partition int
 	// Source is the only one whose files are looked at, Destination the only

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,11 +88,10 @@ be checked, e.g. a server was down; 3: problems.`,
 }
 
 func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
-	if o.cfg.Topic == "" {
-		o.cfg.Topic = s.cfg.Kafka.EventsTopic
-	}
-	if o.cfg.Incarnation == "" {
-		o.cfg.Incarnation = s.cfg.Kafka.Incarnation
+	k := s.cfg.Kafka
+	o.cfg.Topic, o.cfg.Incarnation = cmp.Or(o.cfg.Topic, k.EventsTopic), cmp.Or(o.cfg.Incarnation, k.Incarnation)
+	if other := (otherLedger{topic: o.cfg.Topic, incarnation: o.cfg.Incarnation}); o.cfg.Topic != k.EventsTopic || o.cfg.Incarnation != k.Incarnation {
+		o.cfg.Flags = other.set(k.EventsTopic)
 	}
 	o.cfg.Retain = s.cfg.Staging.Retain
 	// Until then a job may rightly go round the retry tiers.
