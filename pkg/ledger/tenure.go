@@ -22,6 +22,9 @@ type Tenure struct {
 	// that would be written after the head, all of it but Attempt and WrittenAt, and
 	// the log's end. nil: the disk holds nothing.
 	Local func(ctx context.Context, claim *Entry, end int64) (int64, error)
+	// Routes returns why this worker cannot read records by a routing rule; nil: it can
+	// by any. Nothing is taken over then.
+	Routes func(rule string) error
 	// Done is closed when the generation has ended; nil: nobody knows. Nothing
 	// is taken over then: the partition may be another's by now.
 	Done <-chan struct{}

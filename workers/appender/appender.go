@@ -112,6 +112,7 @@ type Appender struct {
 	budget   *segment.Budget
 	recalls  *dedup.Budget // for remembering messages; nil: duplicates pass
 	pressure *pressure
+	disk     *disk
 	metrics  *metrics
 	stopping atomic.Bool
 
@@ -161,8 +162,8 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	}
 	a := &Appender{
 		cfg: cfg, deps: deps, router: router, rule: ledger.RouterRule(cfg.SourceFrom, cfg.ReceivedFrom),
-		budget:     segment.NewBudget(cfg.Memory),
-		pressure:   newPressure(cfg.DataDir, cfg.DiskFree, cfg.MaxWaiting),
+		budget:   segment.NewBudget(cfg.Memory),
+		pressure: newPressure(cfg.DataDir, cfg.DiskFree, cfg.MaxWaiting), disk: newDisk(),
 		partitions: map[int]*running{}, forgets: map[int]*forgets{}, left: map[ledger.Log]*leftover{},
 	}
 	if cfg.DedupWindow > 0 {
@@ -174,7 +175,7 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 
 // Run reads what the group assigns until ctx ends; then it finishes the
 // entries in flight, leaves the group and returns nil. It returns an error if
-// the data directory cannot be used.
+// the data directory cannot be used, at the start or for two minutes later.
 func (a *Appender) Run(ctx context.Context) error {
 	home, err := openHome(a.cfg.DataDir, a.cfg.Topic, a.cfg.Incarnation)
 	if err != nil {
@@ -192,6 +193,14 @@ func (a *Appender) Run(ctx context.Context) error {
 	group.Go(func() error { a.pressure.watch(gctx); return nil })
 	group.Go(func() error { a.watchEnds(gctx); return nil })
 	group.Go(func() error { a.watchLeft(gctx, home.worker); return nil })
+	group.Go(func() error {
+		select {
+		case <-gctx.Done():
+			return nil
+		case err := <-a.disk.broken:
+			return err
+		}
+	})
 	group.Go(func() error {
 		for {
 			gen, err := membership.Next(gctx)

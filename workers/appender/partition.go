@@ -96,13 +96,16 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 
 // own takes the partition over and reads it until something voids the state.
 func (p *partition) own(ctx context.Context) error {
+	if err := p.usable(); err != nil {
+		return err
+	}
 	tenure := *p.tenure.Load()
 	t, err := p.takeOver(ctx, tenure)
 	if err != nil {
 		return err
 	}
 	defer t.close()
-	router, outdated, err := p.a.routerOf(t.base)
+	router, outdated, err := p.a.routerOf(t.base.Router)
 	if err != nil {
 		return err
 	}

@@ -12,24 +12,24 @@ import (
 // the partition over now does so with the rule that is configured.
 var errSwitch = errors.New("the routing rule (kafka.source_from, kafka.received_from) is switched")
 
-// routerOf returns the router by which records are read under a head, and
-// whether its rule is another than the configured one.
+// routerOf returns the router of a head's rule, by which records are read under that
+// head, and whether it is another rule than the configured one.
 //
 // Invariant: I2. The filter names streams by the rule under which they were
 // sealed, so records are looked up in it by that rule, whatever is configured:
 // the partition is read past the filter, everything is sealed, and the rule is
 // switched when an entry leaves the filter empty.
-func (a *Appender) routerOf(base *ledger.Entry) (r *route.Router, outdated bool, err error) {
-	if base.Router == a.rule {
+func (a *Appender) routerOf(rule string) (r *route.Router, outdated bool, err error) {
+	if rule == a.rule {
 		return a.router, false, nil
 	}
-	source, received, ok := ledger.ParseRouterRule(base.Router)
+	source, received, ok := ledger.ParseRouterRule(rule)
 	if !ok {
-		return nil, false, fmt.Errorf("routing rule %q of the ledger: %w", base.Router, ledger.ErrCorrupt)
+		return nil, false, fmt.Errorf("routing rule %q of the ledger: %w", rule, ledger.ErrCorrupt)
 	}
 	r, err = route.New(source, received)
 	if err != nil {
-		return nil, false, fmt.Errorf("routing rule %q of the ledger: %w", base.Router, err)
+		return nil, false, fmt.Errorf("routing rule %q of the ledger: %w", rule, err)
 	}
 	return r, true, nil
 }

@@ -30,6 +30,10 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 	defer cancel()
 	timer := time.AfterFunc(takeoverWithin, cancel)
 	defer timer.Stop()
+	tenure.Routes = func(rule string) error {
+		_, _, err := p.a.routerOf(rule)
+		return err
+	}
 	tenure.Local = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
 		// Reading a day's files takes as long as the disk needs, and does end; the next
 		// try would only start over.

@@ -49,6 +49,11 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 		}
 		return nil, err
 	}
+	if tenure.Routes != nil {
+		if err := tenure.Routes(e.Router); err != nil {
+			return nil, fmt.Errorf("take partition over: %w", err)
+		}
+	}
 	if head != nil {
 		if err := r.redispatch(ctx, lg, chain, head); err != nil {
 			return nil, err

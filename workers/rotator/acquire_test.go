@@ -42,6 +42,26 @@ func TestTakeoverEnqueuesWhatItsFormerOwnerDidNot(t *testing.T) {
 	})
 }
 
+// TestARuleThatNobodyHereKnows: a claim would be of no use, and there for good.
+func TestARuleThatNobodyHereKnows(t *testing.T) {
+	b := newBench(t)
+	b.cfg.Router = ledger.RouterRule("key", "record")
+	_, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	writes := len(b.staging.Puts("ledger/"))
+	tenure := b.tenure("w2", -1)
+	unknown := errors.New("unknown rule")
+	tenure.Routes = func(rule string) error {
+		require.Equal(t, b.cfg.Router, rule)
+		return unknown
+	}
+	for range 3 {
+		_, err = b.Acquire(t.Context(), testLog, tenure)
+		require.ErrorIs(t, err, unknown)
+	}
+	require.Len(t, b.staging.Puts("ledger/"), writes)
+}
+
 // TestAPartitionIsNotAnothers holds that one partition without a leader, as when
 // brokers are down, keeps nobody from taking the others over.
 func TestAPartitionIsNotAnothers(t *testing.T) {
