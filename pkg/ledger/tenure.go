@@ -25,6 +25,9 @@ type Tenure struct {
 	// Routes returns why this worker cannot read records by a routing rule; nil: it can
 	// by any. Nothing is taken over then.
 	Routes func(rule string) error
+	// Staged is told of each object that was staged for an entry, by any goroutine: an
+	// entry that takes long is none that cannot be written. nil: nobody asks.
+	Staged func()
 	// Done is closed when the generation has ended; nil: nobody knows. Nothing
 	// is taken over then: the partition may be another's by now.
 	Done <-chan struct{}

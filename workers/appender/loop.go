@@ -37,6 +37,7 @@ type savepoint struct{ position, seq int64 }
 
 // newLoop begins to read on from what c holds, until ctx ends. It is to be ended.
 func (p *partition) newLoop(ctx context.Context, c *core, router *route.Router, outdated bool) *loop {
+	p.view.noteAlive(time.Now())
 	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1), short: time.Now()}
 	l.recall = p.recall(ctx, c, p.entry)
 	l.reads = p.read(ctx, c.position)
@@ -82,6 +83,7 @@ func (l *loop) run(ctx context.Context) error {
 		if l.logState.writeOnly() && l.c.idle() { // and cut had nothing to say
 			return l.gone
 		}
+		l.p.view.noteAlive(time.Now())
 		l.p.view.noteRead(l.c.position, l.reads.end)
 	}
 }
@@ -291,6 +293,7 @@ func (l *loop) end(ctx context.Context, err error) {
 	// 2. the entry in flight: it reads files of the spool
 	if !l.c.idle() {
 		<-l.rotations
+		l.p.view.noteWriting(time.Time{})
 	}
 	l.p.a.pressure.waiting.Add(-int64(l.counted))
 	// 3. requests

@@ -25,7 +25,9 @@ type view struct {
 	oldest   int64 // unix ms of the oldest record in no entry, 0: none
 	paused   string
 	err      error
-	fetch    error // why no more can be fetched
+	fetch    error     // why no more can be fetched
+	alive    time.Time // when the tenure last went on; zero: it has not begun
+	writing  time.Time // when the entry that is being written last went on; zero: none is
 	recall   dedup.Stats
 	recalls  bool // duplicates are removed
 }
@@ -99,19 +101,58 @@ func (v *view) noteUnread(err error) {
 	v.fetch = err
 }
 
-// trouble returns why the partition is not being read, or nil.
+// noteAlive notes when the tenure went on; zero: it ended.
+func (v *view) noteAlive(at time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.alive = at
+}
+
+// noteWriting notes when an entry was begun, or some of it was staged; zero: it ended.
+func (v *view) noteWriting(at time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.writing = at
+}
+
+// trouble returns why the partition is not being read, or its entries are not written,
+// or nil.
 func (v *view) trouble() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if err := v.halted(); err != nil || v.paused == "" {
+	err := v.halted()
+	if v.paused == "" || v.err != nil || v.fetch != nil {
 		return err
 	}
-	return fmt.Errorf("paused: %s", v.paused)
+	paused := fmt.Errorf("paused: %s", v.paused)
+	if err != nil { // mostly the reason
+		return fmt.Errorf("%w; %w", paused, err)
+	}
+	return paused
 }
 
-// halted returns why the partition cannot be read, or nil, pauses aside; with
-// mu held.
-func (v *view) halted() error { return cmp.Or(v.err, v.fetch) }
+const (
+	// standsAfter is more than it takes to seal all of a partition's files, or to write
+	// a checkpoint on a slow disk.
+	standsAfter = 2 * time.Minute
+	// unwrittenAfter is more than it takes to stage an object, or a moment's outage.
+	unwrittenAfter = 5 * time.Minute
+)
+
+// halted is trouble but for pauses; with mu held. What waits for a disk that does not
+// answer, or tries again and again, says nothing by itself.
+func (v *view) halted() error {
+	if err := cmp.Or(v.err, v.fetch); err != nil {
+		return err
+	}
+	if d := time.Since(v.alive); !v.alive.IsZero() && d > standsAfter {
+		return fmt.Errorf("it has not gone on for %s, as if its disk did not answer", d.Round(time.Second))
+	}
+	if d := time.Since(v.writing); !v.writing.IsZero() && d > unwrittenAfter {
+		return fmt.Errorf("no ledger entry could be written for %s; the log says why", d.Round(time.Second))
+	}
+	return nil
+}
 
 // metrics are counters of the role and, read from the views when scraped,
 // gauges of its partitions.
@@ -168,7 +209,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 		files:    gauge("open_files", "Files that are open."),
 		held:     gauge("open_files_bytes", "Bytes that open files hold in memory."),
 		paused:   gauge("paused", "1 while nothing is read, for lack of disk or because staging is behind."),
-		halted:   gauge("in_trouble", "1 while the partition cannot be read; the log says why."),
+		halted:   gauge("in_trouble", "1 while the partition cannot be read, or what was read of it not be written to the ledger; the log says why."),
 	}
 	m.left = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_appender_left_partitions", Help: "Partitions that are not this worker's, be they of another topic or incarnation, and of which it keeps local files: their ledger does not have them all, nor an entry of another worker."})
 	m.records = prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."},

@@ -96,9 +96,12 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 
 // own takes the partition over and reads it until something voids the state.
 func (p *partition) own(ctx context.Context) error {
+	defer p.view.noteAlive(time.Time{})
+	p.view.noteAlive(time.Now())
 	if err := p.usable(); err != nil {
 		return err
 	}
+	p.view.noteAlive(time.Time{}) // taking over says itself what takes long
 	tenure := *p.tenure.Load()
 	t, err := p.takeOver(ctx, tenure)
 	if err != nil {

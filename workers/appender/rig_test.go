@@ -52,6 +52,7 @@ type rig struct {
 	acquiring func(ctx context.Context) error              // of every takeover, before its claim; may be nil
 	looking   func(ctx context.Context) error              // for every entry; may be nil
 	rotating  func(ctx context.Context, nth int) error     // before the nth entry is written; may be nil
+	staged    func()                                       // of the entry that is being written
 	burying   func(nth int, records []stream.Record) error // the nth Produce of dead letters; may be nil
 	buried    []stream.Record
 	burials   int
@@ -255,9 +256,10 @@ func (r *rig) acquisitions() int {
 	return r.acquired
 }
 
-func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, _ ledger.Tenure) (*ledger.Entry, error) {
+func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error) {
 	r.mu.Lock()
 	rotating, nth := r.rotating, len(r.batches)
+	r.staged = tenure.Staged
 	r.mu.Unlock()
 	if rotating != nil {
 		if err := rotating(ctx, nth); err != nil {

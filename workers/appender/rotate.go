@@ -41,6 +41,8 @@ func (l *loop) rotate() {
 		return
 	}
 	base, tenure := l.c.base, *l.p.tenure.Load()
+	l.p.view.noteWriting(time.Now())
+	tenure.Staged = func() { l.p.view.noteWriting(time.Now()) }
 	go func() {
 		head, err := l.p.a.deps.Rotator.Rotate(l.work, base, batch, tenure)
 		l.rotations <- rotated{head: head, err: err}
@@ -49,6 +51,7 @@ func (l *loop) rotate() {
 
 // rotated takes up the new head.
 func (l *loop) rotated(r rotated) error {
+	l.p.view.noteWriting(time.Time{})
 	if ablation.On(ablation.KeepsLostState) && l.keepsLost(r.err) {
 		return nil
 	}

@@ -1,7 +1,9 @@
 package appender
 
 import (
+	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +42,87 @@ func TestAgeOfTheOldestIsHonest(t *testing.T) {
 	require.EqualValues(t, 8, v.end-v.position)
 }
 
+// inTrouble is what the metric says of partition 0.
+func (r *rig) inTrouble() bool {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(r.metrics)
+	families, err := registry.Gather()
+	require.NoError(r.t, err)
+	for _, f := range families {
+		if f.GetName() == "sealift_appender_in_trouble" {
+			return f.GetMetric()[0].GetGauge().GetValue() == 1
+		}
+	}
+	require.Fail(r.t, "there is no such metric")
+	return false
+}
+
+// TestAPartitionWhoseEntriesAreNotWrittenIsInTrouble: writing is tried again for as long as
+// it takes, and what is staged meanwhile is no trouble.
+func TestAPartitionWhoseEntriesAreNotWrittenIsInTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		going, release := make(chan struct{}), make(chan struct{})
+		r.rotating = func(ctx context.Context, _ int) error {
+			for {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-going:
+					r.staged()
+				case <-release:
+					return nil
+				}
+			}
+		}
+		r.run()
+		r.produce("a")
+		time.Sleep(10 * time.Second)
+		go func() { _ = r.seal() }()
+		for range 3 {
+			time.Sleep(4 * time.Minute)
+			require.NoError(t, r.Ready(t.Context()))
+			require.False(t, r.inTrouble())
+			going <- struct{}{}
+		}
+		time.Sleep(6 * time.Minute)
+		require.ErrorContains(t, r.Ready(t.Context()), "no ledger entry could be written for 6m0s")
+		require.True(t, r.inTrouble())
+		r.mu.Lock()
+		r.rotating = nil
+		r.mu.Unlock()
+		release <- struct{}{}
+		synctest.Wait()
+		require.NoError(t, r.Ready(t.Context()))
+		require.False(t, r.inTrouble())
+		time.Sleep(time.Hour)
+		require.NoError(t, r.Ready(t.Context()), "there is nothing to write")
+		r.end()
+	})
+}
+
+// TestAPartitionThatStandsIsInTrouble: a disk that does not answer says nothing.
+func TestAPartitionThatStandsIsInTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{DedupWindow: time.Hour})
+		var once sync.Once
+		r.looking = func(context.Context) error { // the disk's part is played by what is waited for as well
+			once.Do(func() { time.Sleep(10 * time.Minute) })
+			return errTest
+		}
+		r.run()
+		time.Sleep(time.Minute)
+		require.NoError(t, r.Ready(t.Context()))
+		time.Sleep(2 * time.Minute)
+		require.ErrorContains(t, r.Ready(t.Context()), "it has not gone on for 3m0s")
+		require.True(t, r.inTrouble())
+		time.Sleep(10 * time.Minute)
+		require.NoError(t, r.Ready(t.Context()))
+		require.False(t, r.inTrouble())
+		r.end()
+	})
+}
+
 // TestAPartitionThatCannotBeFetchedIsInTrouble: one whose leader is gone, or
 // whose next batch is damaged for good, but not one whose broker restarts.
 func TestAPartitionThatCannotBeFetchedIsInTrouble(t *testing.T) {
@@ -50,33 +133,20 @@ func TestAPartitionThatCannotBeFetchedIsInTrouble(t *testing.T) {
 			defer r.mu.Unlock()
 			r.unread = err
 		}
-		registry := prometheus.NewRegistry()
-		registry.MustRegister(r.metrics)
-		inTrouble := func() float64 {
-			families, err := registry.Gather()
-			require.NoError(t, err)
-			for _, f := range families {
-				if f.GetName() == "sealift_appender_in_trouble" {
-					return f.GetMetric()[0].GetGauge().GetValue()
-				}
-			}
-			require.Fail(t, "there is no such metric")
-			return 0
-		}
 		r.run()
 		require.NoError(t, r.Ready(t.Context()))
-		require.Zero(t, inTrouble())
+		require.False(t, r.inTrouble())
 		broken := errors.New("the batch is damaged")
 		fail(broken)
 		time.Sleep(3 * time.Second)
 		require.NoError(t, r.Ready(t.Context()))
 		time.Sleep(10 * time.Second)
 		require.ErrorIs(t, r.Ready(t.Context()), broken)
-		require.EqualValues(t, 1, inTrouble())
+		require.True(t, r.inTrouble())
 		fail(nil)
 		time.Sleep(10 * time.Second)
 		require.NoError(t, r.Ready(t.Context()))
-		require.Zero(t, inTrouble())
+		require.False(t, r.inTrouble())
 		r.end()
 	})
 }

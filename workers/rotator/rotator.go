@@ -89,7 +89,7 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 	lg := r.deps.Logger.With("topic", log.Topic, "partition", log.Partition)
 
 	// 1. stage
-	files, err := r.stage(ctx, lg, base, batch)
+	files, err := r.stage(ctx, lg, base, batch, tenure)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ import (
 // stage stores the files of the batch, which are to be in the entry after
 // base, and returns what that is to say of them: large ones as objects of their
 // own, small ones in packs.
-func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry, batch *segment.Batch) ([]ledger.File, error) {
+func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) ([]ledger.File, error) {
 	files := make([]ledger.File, len(batch.Files))
 	for i, sealed := range batch.Files {
 		files[i] = sealed.File()
@@ -35,11 +35,17 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry
 		}
 		group.Go(func() error {
 			defer r.uploads.Release(1)
+			var err error
 			if len(members) == 1 {
 				i := members[0]
-				return r.stageFile(gctx, lg, base, batch.Files[i], &files[i])
+				err = r.stageFile(gctx, lg, base, batch.Files[i], &files[i])
+			} else {
+				err = r.stagePack(gctx, lg, base, batch.Files, files, members)
 			}
-			return r.stagePack(gctx, lg, base, batch.Files, files, members)
+			if err == nil && tenure.Staged != nil {
+				tenure.Staged()
+			}
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {

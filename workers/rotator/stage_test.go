@@ -187,9 +187,12 @@ func TestALineThatIsSlowIsNoLivelock(t *testing.T) {
 				b.deps.Staging = line
 				within, cancel := context.WithTimeout(t.Context(), 12*time.Hour)
 				defer cancel()
-				_, err = b.Rotate(within, base, batch(t, 42, records...), b.tenure("w1", -1))
+				tenure, staged := b.tenure("w1", -1), 0
+				tenure.Staged = func() { staged++ }
+				_, err = b.Rotate(within, base, batch(t, 42, records...), tenure)
 				require.NoError(t, err)
 				require.Equal(t, 2, line.puts, "the object and the entry")
+				require.Equal(t, 1, staged)
 			})
 		})
 	}
