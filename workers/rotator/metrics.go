@@ -24,7 +24,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		files:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_rotator_files_total", Help: "Files sealed and in the ledger, by why they were sealed."}, []string{"reason"}),
 		records:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_records_total", Help: "Records in files of the ledger."}),
 		bytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_bytes_total", Help: "Compressed bytes in files of the ledger."}),
-		unowed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_unowed_files_total", Help: "Files in the ledger that are owed to no destination: when they were sealed, the catalog held none for their source, or not the source."}),
+		unowed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_unowed_files_total", Help: "Files in the ledger that are owed to no destination: when they got into it, the catalog held none for their source, or not the source."}),
 		retries:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_rotator_retries_total", Help: "Steps that had to be repeated."}, []string{"step"}),
 		lost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_entries_lost_total", Help: "Ledger entries that another worker wrote first."}),
 		halted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_halted_total", Help: "Takeovers refused because ledger and Kafka contradict each other. Alert on any increase."}),

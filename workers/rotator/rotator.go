@@ -94,7 +94,11 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 		return nil, err
 	}
 
-	// 2. ledger
+	// 2. ledger. What is owed is asked for only now: staging may have taken hours, in
+	// which a destination was disabled.
+	for i := range files {
+		files[i].Owed = r.deps.Owed(files[i].Source)
+	}
 	e := next(base, files, batch, tenure)
 	if err := coherent(base, e); err != nil && !ablation.On(ablation.Incoherent) {
 		return nil, err

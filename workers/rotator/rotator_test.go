@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,6 +165,39 @@ func stagedSum(t *testing.T, b *bench, f ledger.File) string {
 	require.NoError(t, err)
 	sum := sha256.Sum256(body)
 	return hex.EncodeToString(sum[:])
+}
+
+// TestWhatIsOwedIsWhatTheCatalogSaysInTheEnd: staging may be away for hours, and what counts
+// is when a file gets into the ledger.
+func TestWhatIsOwedIsWhatTheCatalogSaysInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+		require.NoError(t, err)
+		var disabled, away atomic.Bool
+		owed := b.deps.Owed
+		b.deps.Owed = func(source string) []string {
+			if disabled.Load() {
+				return nil
+			}
+			return owed(source)
+		}
+		away.Store(true)
+		b.staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if away.Load() && strings.HasPrefix(op.Key, "data/") {
+				return objstore.Fault{Before: objstore.ErrUnavailable}
+			}
+			return objstore.Fault{}
+		})
+		time.AfterFunc(3*time.Hour, func() { disabled.Store(true) })
+		time.AfterFunc(4*time.Hour, func() { away.Store(false) })
+		head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40", "b@41"), b.tenure("w1", -1))
+		require.NoError(t, err)
+		for _, f := range head.Files {
+			require.Empty(t, f.Owed)
+		}
+		require.Empty(t, b.jobs)
+	})
 }
 
 func TestFilterHoldsStreamsSealedPastTheWatermark(t *testing.T) {

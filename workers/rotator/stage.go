@@ -20,13 +20,12 @@ import (
 )
 
 // stage stores the files of the batch, which are to be in the entry after
-// base, and returns what that is to say of them: large ones as objects of their
-// own, small ones in packs.
+// base, and returns what that is to say of them, all but what they are owed to: large
+// ones as objects of their own, small ones in packs.
 func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) ([]ledger.File, error) {
 	files := make([]ledger.File, len(batch.Files))
 	for i, sealed := range batch.Files {
 		files[i] = sealed.File()
-		files[i].Owed = r.deps.Owed(sealed.Stream.Source)
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	for _, members := range groupPacks(files) {
