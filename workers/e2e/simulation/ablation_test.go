@@ -64,7 +64,7 @@ var plantedBugs = []struct {
 
 func bugs(all ...ablation.Bug) []ablation.Bug { return all }
 
-// mostSeeds bounds the search for a bug; the rarest shows in about one of 700.
+// mostSeeds bounds the search for a bug; the rarest shows in about one of 800.
 const mostSeeds = 4000
 
 // healedSeeds are run to see that nothing comes of a bug.
