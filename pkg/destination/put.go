@@ -160,9 +160,9 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 		case expired(answer) && request != nil && !renewed:
 			renewed = true
 			p.cfg.Roles.Forget(*request)
-		case outlived(answer) && !renewed: // our own: pkg/objstore renews them
+		case answer.Outlived() && !renewed: // our own: pkg/objstore renews them
 			renewed = true
-		case skewed(answer) && !redated: // pkg/objstore dates requests by the store's clock from here on
+		case answer.Skewed() && !redated: // pkg/objstore dates requests by the store's clock from here on
 			redated = true
 		case (errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable)) && waits < MaxSends && ctx.Err() == nil:
 			waits++
@@ -285,16 +285,8 @@ func mismatched(e *objstore.Error) bool {
 // expired reports whether new credentials may help. The keys of a role that
 // was deleted and made anew are unknown from then on.
 func expired(e *objstore.Error) bool {
-	return outlived(e) || e != nil && (e.Code == "InvalidToken" || e.Code == "InvalidAccessKeyId")
+	return e.Outlived() || e != nil && (e.Code == "InvalidToken" || e.Code == "InvalidAccessKeyId")
 }
-
-// outlived reports whether the credentials were good before.
-func outlived(e *objstore.Error) bool {
-	return e != nil && (e.Code == "ExpiredToken" || e.Code == "TokenRefreshRequired")
-}
-
-// skewed reports whether the store's clock differs from ours.
-func skewed(e *objstore.Error) bool { return e != nil && e.Code == "RequestTimeTooSkewed" }
 
 // maxRegions is in how many regions a PUT looks for the bucket. Two are the
 // rule: where it is not, and where that says it is. A bucket that was created

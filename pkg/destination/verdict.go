@@ -180,11 +180,11 @@ func byCode(e *objstore.Error, t catalog.Target, own string) (Verdict, bool) {
 	case e.Code == "AccessControlListNotSupported":
 		return permanent("acl_unsupported", fmt.Sprintf("bucket %q does not allow ACLs", t.BucketName),
 			"remove acl from the destination (the bucket owner owns every object anyway)")
-	case skewed(e): // ours or, of a server that is not AWS, its own: no other file says more
+	case e.Skewed(): // ours or, of a server that is not AWS, its own: no other file says more
 		return NewVerdict(Transient, OfFile, "clock_skew", "this host's clock is wrong: "+said, "let NTP set this host's clock"), true
-	case outlived(e) && t.RoleARN == "":
+	case e.Outlived() && t.RoleARN == "":
 		return NewVerdict(Transient, OfFile, "token_expired", "Sealift's own credentials: "+said, "none: it is tried again with new ones; if it lasts, renew them, and check this host's clock"), true
-	case outlived(e):
+	case e.Outlived():
 		return NewVerdict(Transient, OfDestination, "token_expired", said, "none: it is tried again with new credentials; if it lasts, check this host's clock"), true
 	case t.RoleARN != "" && (e.Code == "InvalidAccessKeyId" || e.Code == "InvalidToken"):
 		return permanent("credentials_refused", fmt.Sprintf("the store does not know what STS gave for role %s: %s", t.RoleARN, said),

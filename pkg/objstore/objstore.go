@@ -89,6 +89,18 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
+// Outlived reports whether the store refused credentials because, by its clock, they have
+// expired. Later requests have newer ones, if there are any. It is false of nil.
+func (e *Error) Outlived() bool { return e != nil && outlived(e.Code) }
+
+// Skewed reports whether the store refused a request because its clock and ours differ.
+// Later requests are dated by its clock. It is false of nil.
+func (e *Error) Skewed() bool { return e != nil && skewed(e.Code) }
+
+func outlived(code string) bool { return code == "ExpiredToken" || code == "TokenRefreshRequired" }
+
+func skewed(code string) bool { return code == "RequestTimeTooSkewed" }
+
 // Info describes a stored object.
 type Info struct {
 	Key             string

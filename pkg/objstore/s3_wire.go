@@ -129,10 +129,10 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 	}
 	defer answer.Body.Close()
 	document, _, _ := parseError(answer)
-	if document.Code == "RequestTimeTooSkewed" || r.method == http.MethodHead && answer.StatusCode == http.StatusForbidden { // answers to HEAD do not say why
+	if skewed(document.Code) || r.method == http.MethodHead && answer.StatusCode == http.StatusForbidden { // answers to HEAD do not say why
 		s.observe(answer.Header, skew)
 	}
-	old := document.Code == "ExpiredToken" || document.Code == "TokenRefreshRequired" || r.method == http.MethodHead && answer.StatusCode == http.StatusBadRequest
+	old := outlived(document.Code) || r.method == http.MethodHead && answer.StatusCode == http.StatusBadRequest
 	if old && c.from != nil {
 		c.from.expired(c.AccessKeyID)
 	}

@@ -306,7 +306,7 @@ func (c *Copier) stagingFailed(err error, doing string) (outcome, error) {
 // and requests are dated by its clock when they were refused for ours.
 func passes(err error) bool {
 	var e *objstore.Error
-	return errors.As(err, &e) && (e.Code == "ExpiredToken" || e.Code == "TokenRefreshRequired" || e.Code == "RequestTimeTooSkewed")
+	return errors.As(err, &e) && (e.Outlived() || e.Skewed())
 }
 
 // WriteReceipt closes a debt for good. That it is closed already is fine.
