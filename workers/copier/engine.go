@@ -14,6 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 // maxTasks bounds the jobs in this process: running, waiting, or on their way
@@ -63,11 +64,12 @@ type engine struct {
 	room    *semaphore.Weighted
 	work    sync.WaitGroup
 
+	insistFails stream.Sparse
+
 	mu       sync.Mutex // guards all below
 	sched    *scheduler
 	tasks    map[debt]*task
 	stopping bool
-	warned   time.Time // when it was last said that a job cannot be put aside
 }
 
 // debt is what tells tasks apart.
@@ -254,14 +256,11 @@ func (e *engine) insist(ctx context.Context, job delivery.Job, op func() error) 
 // sayInsisting says how it failed, at first and then once a minute, of one job:
 // what ails one ails most.
 func (e *engine) sayInsisting(ctx context.Context, job delivery.Job, err error) {
-	e.mu.Lock()
-	due := ctx.Err() == nil && time.Since(e.warned) >= time.Minute
-	if due {
-		e.warned = time.Now()
+	if ctx.Err() != nil {
+		return
 	}
-	e.mu.Unlock()
-	if due {
+	e.insistFails.Say(func(int) {
 		e.log.WarnContext(ctx, "a job can neither be enqueued again nor parked; it is tried until it can",
 			"destination", job.Destination, "file", job.File.String(), "attempt", job.Attempt, "err", err)
-	}
+	})
 }
