@@ -52,22 +52,22 @@ func TestRequestsAreThoseThatArrived(t *testing.T) {
 		o := r.once(t.Context(), r.job(dest, content))
 		require.Equal(t, kind, o.kind, o.verdict.Cause)
 	}
-	deliver(acmeOne, "followed to its region", done)
-	deliver(acmeTwo, "encrypted with a key", done)
+	deliver(acmeOne, "followed to its region", outcomeDone)
+	deliver(acmeTwo, "encrypted with a key", outcomeDone)
 	r.s3.SetFault(once(s3server.Fault{After: true, Cut: true}, http.MethodPut))
-	deliver(acmeOne, "reply lost, then 412", done)
+	deliver(acmeOne, "reply lost, then 412", outcomeDone)
 	r.s3.SetFault(once(s3server.Fault{Status: 503, Code: "SlowDown"}, http.MethodPut))
-	deliver(acmeTwo, "throttled once", done)
+	deliver(acmeTwo, "throttled once", outcomeDone)
 	r.s3.SetFault(func(*http.Request) s3server.Fault { return s3server.Fault{Status: 503, Code: "SlowDown"} })
-	deliver(acmeTwo, "throttled for good", failed)
+	deliver(acmeTwo, "throttled for good", outcomeFailed)
 	r.s3.SetFault(nil)
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "999999999999"}))
-	deliver(acmeOne, "denied", failed)
+	deliver(acmeOne, "denied", outcomeFailed)
 	r.s3.ExpireSessionsForTesting()
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "123456789012"}))
-	deliver(acmeOne, "with new credentials", done)
+	deliver(acmeOne, "with new credentials", outcomeDone)
 	r.setCatalog(func(ws []catalog.Workspace) { ws[0].Destinations[1].Bucket = "gone-logs" })
-	deliver(acmeTwo, "no bucket", failed)
+	deliver(acmeTwo, "no bucket", outcomeFailed)
 
 	noted := r.noted(r.Copier)
 	var sum meter.Counts
@@ -90,7 +90,7 @@ func TestRequestsAreThoseThatArrived(t *testing.T) {
 
 	// A key of the bucket's is asked for once in a while, nobody sees when.
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "gone-logs", Region: "eu-west-1", Key: key, BucketKey: true}))
-	deliver(acmeTwo, "bucket key", done)
+	deliver(acmeTwo, "bucket key", outcomeDone)
 	require.Equal(t, noted[acmeTwo].DataKeys, r.noted(r.Copier)[acmeTwo].DataKeys)
 }
 
@@ -120,7 +120,7 @@ func TestStagingRequestsAreTheOperators(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	require.Equal(t, done, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	gone := r.job(acmeTwo, "parked")
 	require.NoError(t, r.park(t.Context(), gone, destination.NewVerdict(destination.Permanent, destination.OfFile, "x", "c", "f")))
 	read, wrote := reads, writes
@@ -136,7 +136,7 @@ func TestForgedJobsAreNotNoted(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	job.Destination = acme + "/made-up"
-	require.Equal(t, moot, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
 	require.Empty(t, r.noted(r.Copier))
 }
 
@@ -146,11 +146,11 @@ func TestBooksOfSeveralCopiers(t *testing.T) {
 	r := newRig(t)
 	second, killed := r.another("copier-2", nil), r.another("copier-3", nil)
 	for i, c := range []*Copier{r.Copier, second, killed} {
-		require.Equal(t, done, c.once(t.Context(), r.job(acmeOne, string(rune('a'+i)))).kind)
+		require.Equal(t, outcomeDone, c.once(t.Context(), r.job(acmeOne, string(rune('a'+i)))).kind)
 	}
 	require.EqualValues(t, 2, r.noted(r.Copier, second)[acmeOne].Puts)
 	back := r.another("copier-3.2", nil)
-	require.Equal(t, done, back.once(t.Context(), r.job(acmeOne, "d")).kind)
+	require.Equal(t, outcomeDone, back.once(t.Context(), r.job(acmeOne, "d")).kind)
 	stop := back.keepBook()
 	stop() // its last page
 	require.EqualValues(t, 3, r.noted()[acmeOne].Puts)
@@ -162,9 +162,9 @@ func TestDestinationMetrics(t *testing.T) {
 	m, err := newMetrics(reg, "")
 	require.NoError(t, err)
 	r.metrics = m
-	require.Equal(t, done, r.once(t.Context(), r.job(acmeOne, "hello")).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), r.job(acmeOne, "hello")).kind)
 	r.buckets["two-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
-	require.Equal(t, failed, r.once(t.Context(), r.job(acmeTwo, "hello")).kind)
+	require.Equal(t, outcomeFailed, r.once(t.Context(), r.job(acmeTwo, "hello")).kind)
 
 	got := map[string]float64{} // name destination kind
 	families, err := reg.Gather()

@@ -263,14 +263,14 @@ func (c *Copier) insist(ctx context.Context, job errand) outcome {
 	})
 	var a *away
 	switch {
-	case ctx.Err() != nil && (err != nil || o.kind == failed):
-		return outcome{kind: dropped}
+	case ctx.Err() != nil && (err != nil || o.kind == outcomeFailed):
+		return outcome{kind: outcomeDropped}
 	case errors.As(err, &a): // it answers pings, and nothing else
-		o = outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "dependency", err.Error(), "none: it is tried again")}
+		o = outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "dependency", err.Error(), "none: it is tried again")}
 	case err != nil:
-		o = outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "unknown", err.Error(), "none: it is tried again")}
+		o = outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "unknown", err.Error(), "none: it is tried again")}
 	}
-	if o.kind == failed {
+	if o.kind == outcomeFailed {
 		c.noteFailure(job.Destination, o.verdict)
 		c.metrics.failures.WithLabelValues(job.Destination, o.verdict.Reason).Inc()
 		c.deps.Log.WarnContext(ctx, "delivery failed", "destination", job.Destination, "file", job.File.String(),

@@ -36,7 +36,7 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	defer counted()
 	held, err := c.acquire(ctx, job)
 	if errors.Is(err, lease.ErrHeld) {
-		return outcome{kind: busy}, nil
+		return outcome{kind: outcomeBusy}, nil
 	}
 	if err != nil {
 		return outcome{}, err
@@ -51,7 +51,7 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	}
 	if known { // of a debt of another entry, if an older ledger was put back and Redis was not cleared
 		c.deps.Log.DebugContext(ctx, "job over: Redis says that its receipt exists", "destination", job.Destination, "file", job.File.String())
-		return outcome{kind: moot}, nil
+		return outcome{kind: outcomeMoot}, nil
 	}
 	closed, err := c.receipts.closed(ctx, shared, job, entry, held != nil && asked)
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	}
 	if closed {
 		c.mark(ctx, job)
-		return outcome{kind: moot}, nil
+		return outcome{kind: outcomeMoot}, nil
 	}
 	t, o, ok := c.target(job)
 	if !ok {
@@ -79,7 +79,7 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	// makes a second one harmless is its key, and If-None-Match.
 	if held != nil && !held.Held() {
 		c.metrics.leaseLost.Inc()
-		return outcome{kind: busy}, nil
+		return outcome{kind: outcomeBusy}, nil
 	}
 	return c.deliver(ctx, e, t, f, body, held, false, func(r delivery.Receipt) error {
 		return c.settle(ctx, r)
@@ -125,11 +125,11 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	switch {
 	case errors.Is(err, errLost):
 		c.metrics.leaseLost.Inc()
-		return outcome{kind: busy}, nil
+		return outcome{kind: outcomeBusy}, nil
 	case errors.Is(err, errYields):
-		return outcome{kind: busy}, nil
+		return outcome{kind: outcomeBusy}, nil
 	case err != nil:
-		return outcome{kind: failed, verdict: destination.Judge(err, t)}, nil
+		return outcome{kind: outcomeFailed, verdict: destination.Judge(err, t)}, nil
 	}
 	// What is left is ours to do: it takes no slot and no room in the spool.
 	job.stored()
@@ -147,10 +147,10 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 			o, err = c.stagingFailed(err, "write the receipt")
 			return err
 		}
-		o = outcome{kind: done}
+		o = outcome{kind: outcomeDone}
 		return nil
 	})
-	if err != nil || o.kind != done {
+	if err != nil || o.kind != outcomeDone {
 		return o, err
 	}
 	c.metrics.delivered(job.Destination, f, put, time.Since(begun))
@@ -212,7 +212,7 @@ func (c *Copier) entry(ctx context.Context, job delivery.Job) (*ledger.Entry, ou
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, c.forged(ctx, job, "no such ledger entry"), nil
 	case errors.Is(err, ledger.ErrCorrupt):
-		return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "ledger_corrupt", err.Error(),
+		return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "ledger_corrupt", err.Error(),
 			"restore the ledger entry from the staging bucket's versions; `sealift ledger show` shows its neighbours")}, nil
 	case err != nil:
 		o, err := c.stagingFailed(err, "read the ledger")
@@ -226,13 +226,13 @@ func (c *Copier) entry(ctx context.Context, job delivery.Job) (*ledger.Entry, ou
 func (c *Copier) forged(ctx context.Context, job delivery.Job, why string) outcome {
 	c.metrics.forged.Inc()
 	c.deps.Log.WarnContext(ctx, "copy job dropped", "why", why, "destination", job.Destination, "file", job.File.String())
-	return outcome{kind: moot}
+	return outcome{kind: outcomeMoot}
 }
 
 // target returns the destination if something may be sent there.
 func (c *Copier) target(job delivery.Job) (catalog.Target, outcome, bool) {
 	fail := func(class destination.Class, reason, cause, fix string) (catalog.Target, outcome, bool) {
-		return catalog.Target{}, outcome{kind: failed, verdict: destination.NewVerdict(class, destination.OfFile, reason, cause, fix)}, false
+		return catalog.Target{}, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(class, destination.OfFile, reason, cause, fix)}, false
 	}
 	t, ok := c.deps.Catalog.Snapshot().Destination(job.Destination)
 	switch {
@@ -278,17 +278,17 @@ func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, outcome, 
 		return body, outcome{}, nil
 	case errors.Is(err, objstore.ErrNotFound):
 		c.metrics.staged.WithLabelValues("missing").Inc()
-		return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "staged_missing", fmt.Sprintf("staged object %q is missing", f.StagedKey), fix)}, nil
+		return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "staged_missing", fmt.Sprintf("staged object %q is missing", f.StagedKey), fix)}, nil
 	case errors.Is(err, errDamaged):
 		c.metrics.staged.WithLabelValues("damaged").Inc()
-		return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "staged_damaged", err.Error(), fix)}, nil
+		return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "staged_damaged", err.Error(), fix)}, nil
 	}
 	var e *objstore.Error
 	if errors.As(err, &e) {
 		o, err := c.stagingFailed(err, "read the staged file")
 		return nil, o, err
 	}
-	return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "spool", err.Error(),
+	return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "spool", err.Error(),
 		"give the copier's disk room (copier.spool_dir)")}, nil
 }
 
@@ -298,7 +298,7 @@ func (c *Copier) stagingFailed(err error, doing string) (outcome, error) {
 	if errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict) || passes(err) {
 		return outcome{}, &away{c.staging, fmt.Errorf("%s: %w", doing, err)}
 	}
-	return outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "staging", fmt.Sprintf("%s: %v", doing, err),
+	return outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "staging", fmt.Sprintf("%s: %v", doing, err),
 		"give the copier's principal s3:GetObject and s3:PutObject on the staging bucket")}, nil
 }
 

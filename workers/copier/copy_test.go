@@ -23,7 +23,7 @@ import (
 func TestDeliverWithARole(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	require.Equal(t, done, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 
 	key := delivery.ObjectKey("path", testLog, &r.head.Files[0])
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
@@ -58,16 +58,16 @@ func TestWhatAMarkerClosesIsSaid(t *testing.T) {
 	r.deps.Log = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	job := r.job(acmeOne, "hello")
 	require.NoError(t, r.deps.Leases.Mark(t.Context(), delivery.DoneMarker(job.File, acmeOne), time.Minute))
-	require.Equal(t, moot, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
 	require.Regexp(t, `level=DEBUG .*Redis.* destination=`+acmeOne+` file=`+job.File.String(), said.String())
 	r.redis.FlushAll()
-	require.Equal(t, done, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 }
 
 func TestDeliverClassic(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeTwo, "hello")
-	require.Equal(t, done, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	b := r.buckets["two-logs"]
 	require.Equal(t, []string{""}, b.as, "as ourselves")
 	require.Empty(t, b.opts[0].ServerSideEncryption, "left to the bucket")
@@ -115,7 +115,7 @@ func TestPutHazardsThatEndWell(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
 			r.buckets["one-logs"].SetFault(onPut(c.faults...))
-			require.Equal(t, done, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 			require.Len(t, r.buckets["one-logs"].opts, c.sends)
 			require.Equal(t, c.forgot, r.roles.forgot)
 			require.Equal(t, c.existed, r.receipt(job).Existed)
@@ -133,7 +133,7 @@ func TestGhostPutArrivesAfterTheDelivery(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	r.buckets["one-logs"].SetFault(onPut(objstore.Fault{Before: errors.New("timeout"), Ghost: true}))
-	require.Equal(t, done, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	require.Zero(t, r.buckets["one-logs"].ReleaseGhosts(), "a no-op")
 	require.Len(t, r.objects("one-logs"), 1)
 }
@@ -148,7 +148,7 @@ func TestStoreWithoutConditionsIsRemembered(t *testing.T) {
 		return objstore.Fault{}
 	})
 	for _, content := range []string{"a", "b"} {
-		require.Equal(t, done, r.once(t.Context(), r.job(acmeOne, content)).kind)
+		require.Equal(t, outcomeDone, r.once(t.Context(), r.job(acmeOne, content)).kind)
 	}
 	require.Len(t, r.buckets["one-logs"].opts, 3, "asked with the header once only")
 }
@@ -162,7 +162,7 @@ func TestOtherRefusalsAreNotTakenForMissingConditions(t *testing.T) {
 	o := r.once(t.Context(), r.job(acmeOne, "a"))
 	require.Equal(t, "refused", o.verdict.Reason)
 	r.buckets["one-logs"].SetFault(nil)
-	require.Equal(t, done, r.once(t.Context(), r.job(acmeOne, "b")).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), r.job(acmeOne, "b")).kind)
 	require.True(t, r.buckets["one-logs"].opts[len(r.buckets["one-logs"].opts)-1].IfAbsent)
 }
 
@@ -170,7 +170,7 @@ func TestRegionIsFollowedOnceAndRemembered(t *testing.T) {
 	r := newRig(t)
 	r.buckets["one-logs"].region = "ap-southeast-2"
 	for range 2 {
-		require.Equal(t, done, r.once(t.Context(), r.job(acmeOne, "x")).kind)
+		require.Equal(t, outcomeDone, r.once(t.Context(), r.job(acmeOne, "x")).kind)
 	}
 	target, _ := r.live.Snapshot().Destination(acmeOne)
 	require.Equal(t, "ap-southeast-2", r.customers.Region(target))
@@ -219,7 +219,7 @@ func TestVerdicts(t *testing.T) {
 			r.roles.fail, r.roles.open = c.role, c.trust
 			r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: c.put} })
 			o := r.once(t.Context(), job)
-			require.Equal(t, failed, o.kind)
+			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, hazard, o.verdict.Reason)
 			require.Equal(t, c.class, o.verdict.Class)
 			require.Contains(t, o.verdict.Fix, c.fix)
@@ -242,7 +242,7 @@ func TestStagedHazards(t *testing.T) {
 			job := r.job(acmeOne, "hello")
 			disturb(r, r.head.Files[0].StagedKey)
 			o := r.once(t.Context(), job)
-			require.Equal(t, failed, o.kind)
+			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, destination.Permanent, o.verdict.Class)
 			require.Equal(t, destination.OfFile, o.verdict.Scope, "not the destination's fault")
 			require.True(t, strings.HasPrefix(o.verdict.Reason, "staged_"))
@@ -309,10 +309,10 @@ func TestRedoAfterACrash(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
-			require.Equal(t, done, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 			c.forget(r, job)
 			o := r.another("copier-2", nil).once(t.Context(), job)
-			require.Contains(t, []outcomeKind{done, moot}, o.kind)
+			require.Contains(t, []outcomeKind{outcomeDone, outcomeMoot}, o.kind)
 			require.Len(t, r.buckets["one-logs"].opts, c.sends)
 			require.Len(t, r.objects("one-logs"), 1)
 			require.NotNil(t, r.receipt(job))
@@ -325,7 +325,7 @@ func TestTwoCopiersOnTheSameJob(t *testing.T) {
 	job := r.job(acmeOne, "hello")
 	held, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Minute)
 	require.NoError(t, err)
-	require.Equal(t, busy, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeBusy, r.once(t.Context(), job).kind)
 	require.NoError(t, held.Release(t.Context()))
 
 	// Redis is flushed while the first one's PUT is on its way: both hold the
@@ -340,9 +340,9 @@ func TestTwoCopiersOnTheSameJob(t *testing.T) {
 	go func() { outcomes <- r.once(t.Context(), job) }()
 	<-underWay
 	r.redis.FlushAll()
-	require.Equal(t, done, second.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, second.once(t.Context(), job).kind)
 	close(goOn)
-	require.NotEqual(t, failed, (<-outcomes).kind)
+	require.NotEqual(t, outcomeFailed, (<-outcomes).kind)
 	puts := r.buckets["one-logs"].Puts("")
 	require.Len(t, puts, 2)
 	require.True(t, puts[0].Applied)
@@ -363,7 +363,7 @@ func TestLeaseLostBeforePut(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	require.Equal(t, busy, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeBusy, r.once(t.Context(), job).kind)
 	require.Empty(t, r.buckets["one-logs"].opts)
 	v, err := r.redis.Get("sealift:lease:" + delivery.LeaseName(job.File, job.Destination))
 	require.NoError(t, err)
@@ -395,7 +395,7 @@ func TestLeaseLostDuringThePut(t *testing.T) {
 						}
 					}}
 				}})
-			require.Equal(t, busy, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeBusy, r.once(t.Context(), job).kind)
 			require.Equal(t, 1, sends)
 			require.Empty(t, r.objects("one-logs"))
 			require.Nil(t, r.receipt(job))
@@ -429,7 +429,7 @@ func TestRedisDown(t *testing.T) {
 		require.ErrorContains(t, r.gate.err(), "copying waits for redis")
 		require.Empty(t, r.buckets["one-logs"].opts)
 		r.redis.SetError("")
-		require.Equal(t, done, (<-result).kind)
+		require.Equal(t, outcomeDone, (<-result).kind)
 		require.NoError(t, r.gate.err())
 		r.gate.probes.Wait()
 	})
@@ -438,7 +438,7 @@ func TestRedisDown(t *testing.T) {
 		job := r.job(acmeOne, "hello")
 		c := r.another("copier-2", func(c *Config) { c.WithoutRedis = true })
 		r.redis.SetError("LOADING")
-		require.Equal(t, done, c.once(t.Context(), job).kind)
+		require.Equal(t, outcomeDone, c.once(t.Context(), job).kind)
 		require.Zero(t, r.receipt(job).Fence)
 	})
 	t.Run("stopping_ends_the_wait", func(t *testing.T) {
@@ -450,7 +450,7 @@ func TestRedisDown(t *testing.T) {
 		go func() { result <- r.once(ctx, job) }()
 		require.Eventually(t, func() bool { return r.gate.err() != nil }, 10*time.Second, time.Millisecond)
 		cancel()
-		require.Equal(t, dropped, (<-result).kind)
+		require.Equal(t, outcomeDropped, (<-result).kind)
 		r.gate.probes.Wait()
 	})
 }
@@ -466,7 +466,7 @@ func TestStagingDown(t *testing.T) {
 				}
 				return objstore.Fault{}
 			})
-			require.Equal(t, done, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 			require.Len(t, r.buckets["one-logs"].opts, 1)
 			r.gate.probes.Wait()
 		})
@@ -480,7 +480,7 @@ func TestStagingDown(t *testing.T) {
 			}
 			return objstore.Fault{}
 		})
-		require.Equal(t, done, r.once(t.Context(), job).kind)
+		require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 		require.Len(t, r.buckets["one-logs"].opts, 1, "not sent again for want of a receipt")
 		r.gate.probes.Wait()
 	})
@@ -494,7 +494,7 @@ func TestStagingDown(t *testing.T) {
 				}
 				return objstore.Fault{}
 			})
-			require.Equal(t, done, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 			require.Len(t, r.buckets["one-logs"].opts, 1, "not sent again for want of a receipt")
 			r.gate.probes.Wait()
 		})
@@ -539,7 +539,7 @@ func TestDestinationChanges(t *testing.T) {
 			job.Attempt = c.attempt
 			r.setCatalog(c.change)
 			o := r.once(t.Context(), job)
-			require.Equal(t, failed, o.kind)
+			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, c.class, o.verdict.Class)
 			require.Equal(t, c.reason, o.verdict.Reason)
 			require.Equal(t, destination.OfFile, o.verdict.Scope)
@@ -551,7 +551,7 @@ func TestDestinationChanges(t *testing.T) {
 
 			// A receipt closes the debt whatever the catalog says now.
 			require.NoError(t, WriteReceipt(t.Context(), r.staging, delivery.Receipt{File: job.File, Destination: acmeOne, Outcome: delivery.Skipped}))
-			require.Equal(t, moot, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
 		})
 	}
 }
@@ -560,7 +560,7 @@ func TestNoLeaseIsLeftBehind(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
-	require.Equal(t, failed, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeFailed, r.once(t.Context(), job).kind)
 	_, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Millisecond)
 	require.NotErrorIs(t, err, lease.ErrHeld)
 }

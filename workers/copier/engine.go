@@ -114,20 +114,20 @@ func (e *engine) drain() {
 func (e *engine) apply(ctx context.Context, effects []effect) {
 	for _, ef := range effects {
 		switch ef.kind {
-		case settle, forget:
-			e.retire(ef.task, ef.kind == settle)
-		case yield:
+		case effectSettle, effectForget:
+			e.retire(ef.task, ef.kind == effectSettle)
+		case effectYield:
 			close(ef.task.room)
-		case opened:
+		case effectOpened:
 			e.metrics.breaker.WithLabelValues(ef.dest).Set(1)
 			e.log.WarnContext(ctx, "destination does not work: its files wait", "destination", ef.dest, "cause", ef.v.Cause, "fix", ef.v.Fix)
-		case slowed:
+		case effectSlowed:
 			e.log.InfoContext(ctx, "destination is slow: its files are copied beside the others", "destination", ef.dest)
-		case shut:
+		case effectShut:
 			e.metrics.breaker.DeleteLabelValues(ef.dest)
 			e.log.InfoContext(ctx, "destination works again", "destination", ef.dest)
 		default:
-			if ef.kind != start && !ablation.On(ablation.JoinsItsRequeue) {
+			if ef.kind != effectStart && !ablation.On(ablation.JoinsItsRequeue) {
 				// A job that comes from now on may be the very one that is being
 				// enqueued, or one that a redrive made of what is being parked:
 				// it must not be acknowledged along with this task.
@@ -144,7 +144,7 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 // carry carries one effect out that takes time.
 func (e *engine) carry(ctx context.Context, ef effect) {
 	switch ef.kind {
-	case start:
+	case effectStart:
 		if e.droppedAtStart(ctx, ef.task) {
 			return
 		}
@@ -152,10 +152,10 @@ func (e *engine) carry(ctx context.Context, ef effect) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.apply(ctx, e.sched.finished(ef.task, o, time.Now()))
-		if until := e.sched.restsUntil(ef.task.job.Destination); o.kind == failed && !until.IsZero() {
+		if until := e.sched.restsUntil(ef.task.job.Destination); o.kind == outcomeFailed && !until.IsZero() {
 			e.rests(ef.task.job.Destination, until)
 		}
-	case requeue:
+	case effectRequeue:
 		if e.droppedIfLost(ef.task) {
 			return
 		}
@@ -164,7 +164,7 @@ func (e *engine) carry(ctx context.Context, ef effect) {
 			e.metrics.requeued.WithLabelValues(ef.why).Inc()
 		}
 		e.end(ef.task, err == nil)
-	case park:
+	case effectPark:
 		err := e.insist(ctx, ef.job, func() error { return e.park(ctx, ef.job, ef.v) })
 		e.mu.Lock()
 		e.sched.parked()
@@ -200,7 +200,7 @@ func (e *engine) droppedAtStart(ctx context.Context, t *task) bool {
 	if !e.stopping && slices.ContainsFunc(t.claims, claim.alive) {
 		return false
 	}
-	e.apply(ctx, e.sched.finished(t, outcome{kind: dropped}, time.Now()))
+	e.apply(ctx, e.sched.finished(t, outcome{kind: outcomeDropped}, time.Now()))
 	return true
 }
 

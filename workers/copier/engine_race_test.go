@@ -25,7 +25,7 @@ func (c *placeClaim) over()       { c.acked.Store(true) }
 // process reads a job whose former place is just being dropped. Were it dropped
 // as well, its offset would never be committed, nor any after it.
 func TestAJobReadAgainIsNotDroppedWithItsFormerPlace(t *testing.T) {
-	for _, ends := range []outcomeKind{done, busy} { // busy is enqueued anew
+	for _, ends := range []outcomeKind{outcomeDone, outcomeBusy} { // busy is enqueued anew
 		e := fakeEngine(func(context.Context, delivery.Job) outcome { return outcome{kind: ends} }, &fakeQueue{})
 		const jobs = 20_000
 		again := make([]placeClaim, jobs)

@@ -151,8 +151,8 @@ func TestWhatIsInsistedUponIsSaid(t *testing.T) {
 // into a topic may be that very job, read before its enqueuing was over.
 func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
 	for hazard, o := range map[string]outcome{
-		"requeue": {kind: busy},
-		"park":    {kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}},
+		"requeue": {kind: outcomeBusy},
+		"park":    {kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			job := jobOf("d", 1)
@@ -164,7 +164,7 @@ func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
 				case o := <-outcomes:
 					return o
 				case <-ctx.Done():
-					return outcome{kind: dropped}
+					return outcome{kind: outcomeDropped}
 				}
 			}, nil)
 			work, abort := context.WithCancel(t.Context())
@@ -224,7 +224,7 @@ func TestJobsForTheSameDebtShareATask(t *testing.T) {
 		e := fakeEngine(func(context.Context, delivery.Job) outcome {
 			tries.Add(1)
 			time.Sleep(time.Second)
-			return outcome{kind: done}
+			return outcome{kind: outcomeDone}
 		}, &fakeQueue{})
 		a, b := submit(t, e, jobOf("d", 1)), submit(t, e, jobOf("d", 1))
 		synctest.Wait()
@@ -239,7 +239,7 @@ func TestDrainFinishesWhatRunsAndDropsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := fakeEngine(func(context.Context, delivery.Job) outcome {
 			time.Sleep(time.Second)
-			return outcome{kind: done}
+			return outcome{kind: outcomeDone}
 		}, &fakeQueue{})
 		var claims []*fakeClaim
 		for i := range 20 {
@@ -265,7 +265,7 @@ func TestJobsOfALostPartitionAreLeftToTheNewOwner(t *testing.T) {
 		e := fakeEngine(func(context.Context, delivery.Job) outcome {
 			tries.Add(1)
 			time.Sleep(time.Second)
-			return outcome{kind: busy}
+			return outcome{kind: outcomeBusy}
 		}, q)
 		var claims []*fakeClaim
 		for i := range 20 {
@@ -290,7 +290,7 @@ func TestSubmitWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := fakeEngine(func(ctx context.Context, _ delivery.Job) outcome {
 			<-ctx.Done()
-			return outcome{kind: dropped}
+			return outcome{kind: outcomeDropped}
 		}, &fakeQueue{})
 		work, cancel := context.WithCancel(t.Context())
 		for i := range maxTasks {

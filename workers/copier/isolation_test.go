@@ -80,19 +80,19 @@ func (f *fleet) try(_ context.Context, job errand) outcome {
 	select {
 	case <-time.After(takes):
 	case <-job.room:
-		ends = outcome{kind: busy}
+		ends = outcome{kind: outcomeBusy}
 	}
 	idle.Stop()
 	late.Stop()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case healthy && ends.kind == done:
+	case healthy && ends.kind == outcomeDone:
 		f.fresh = append(f.fresh, time.Since(f.sent[job.File.Index]))
 		if blips {
 			f.blipped = append(f.blipped, time.Since(f.sent[job.File.Index]))
 		}
-	case ends.kind == done:
+	case ends.kind == outcomeDone:
 		f.trickled++
 	}
 	return ends

@@ -148,14 +148,14 @@ func TestWhatIsWrongInAStretchIsReadAlone(t *testing.T) {
 	job := func(i, attempt int) delivery.Job {
 		return delivery.Job{Version: 1, File: delivery.Ref(e, i), Destination: acmeOne, Attempt: attempt}
 	}
-	require.Equal(t, done, r.once(t.Context(), job(0, 0)).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job(0, 0)).kind)
 	require.Len(t, r.packs.spans, 1)
 	for key, b := range r.packs.spans {
 		require.Equal(t, "abc", string(b))
 		r.packs.spans[key] = bytes.Repeat([]byte("x"), len(b))
 	}
-	require.Equal(t, done, r.once(t.Context(), job(1, 0)).kind)
-	require.Equal(t, done, r.once(t.Context(), job(2, 1)).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job(1, 0)).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job(2, 1)).kind)
 	var got []string
 	for _, content := range r.objects("one-logs") {
 		got = append(got, content)

@@ -60,7 +60,7 @@ func TestReceiptsOfAnEntryAreListedOnce(t *testing.T) {
 				if c.job != nil {
 					c.job(&job)
 				}
-				require.Equal(t, done, r.once(t.Context(), job).kind)
+				require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 			}
 			heads, lists := asked()
 			require.Equal(t, []int{c.heads, c.lists}, []int{heads, lists})
@@ -76,7 +76,7 @@ func TestReceiptsAreAskedForOneByOneWithoutRedis(t *testing.T) {
 	r.redis.Close()
 	asked := r.asked()
 	for _, job := range jobs {
-		require.Equal(t, done, lone.once(t.Context(), job).kind)
+		require.Equal(t, outcomeDone, lone.once(t.Context(), job).kind)
 	}
 	heads, lists := asked()
 	require.Equal(t, []int{listFrom, 0}, []int{heads, lists})
@@ -102,7 +102,7 @@ func TestWhatWasMovedStaysAway(t *testing.T) {
 				require.True(t, ok)
 			}
 			for _, job := range jobs {
-				require.Equal(t, done, r.once(t.Context(), job).kind)
+				require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 			}
 			moved := r.objects("one-logs")
 			require.Len(t, moved, listFrom)
@@ -114,7 +114,7 @@ func TestWhatWasMovedStaysAway(t *testing.T) {
 				second.receipts.renew()
 			}
 			for _, job := range jobs {
-				require.Equal(t, moot, second.once(t.Context(), job).kind)
+				require.Equal(t, outcomeMoot, second.once(t.Context(), job).kind)
 			}
 			require.Empty(t, r.objects("one-logs"))
 		})
@@ -135,11 +135,11 @@ func TestAReceiptYoungerThanTheListing(t *testing.T) {
 			jobs, second := r.many(listFrom), r.another("copier-2", nil)
 			_, ok := second.receipts.listed(t.Context(), jobs[0].File, "")
 			require.True(t, ok)
-			require.Equal(t, done, deliver(r, jobs[0]).kind)
+			require.Equal(t, outcomeDone, deliver(r, jobs[0]).kind)
 			for key := range r.objects("one-logs") {
 				require.NoError(t, r.buckets["one-logs"].Delete(t.Context(), key))
 			}
-			require.Equal(t, moot, second.once(t.Context(), jobs[0]).kind)
+			require.Equal(t, outcomeMoot, second.once(t.Context(), jobs[0]).kind)
 			require.Empty(t, r.objects("one-logs"))
 		})
 	}
@@ -156,7 +156,7 @@ func TestAListingThatFails(t *testing.T) {
 		return objstore.Fault{}
 	})
 	for _, job := range jobs {
-		require.Equal(t, done, r.once(t.Context(), job).kind)
+		require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	}
 }
 

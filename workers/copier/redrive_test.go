@@ -123,7 +123,7 @@ func (s aSecondEach) Delete(ctx context.Context, key string) error {
 	return s.Store.Delete(ctx, key)
 }
 
-var done0 = outcome{kind: done}
+var done0 = outcome{kind: outcomeDone}
 
 func TestRedriveOfAWorkspaceAndOfAll(t *testing.T) {
 	for _, dest := range []string{acme, ""} {
@@ -149,7 +149,7 @@ func TestRedriveSkipClosesTheDebts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Redriven{Found: 1, Skipped: 1}, done)
 	require.Equal(t, delivery.Skipped, r.receipt(jobs[2]).Outcome)
-	require.Equal(t, moot, r.once(t.Context(), jobs[2]).kind)
+	require.Equal(t, outcomeMoot, r.once(t.Context(), jobs[2]).kind)
 	require.Empty(t, r.objects("two-logs"))
 }
 
@@ -183,7 +183,7 @@ func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
 	r := newRig(t)
 	jobs := r.many(listFrom)
 	job := jobs[1]
-	require.Equal(t, done, r.once(t.Context(), jobs[0]).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), jobs[0]).kind)
 	_, listed, _ := r.receipts.look(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), "")
 	require.True(t, listed)
 	require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"}))
@@ -200,10 +200,10 @@ func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
 	result, err = skip.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, Redriven{Found: 1, Skipped: 1}, result)
-	require.Equal(t, moot, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
 	require.Len(t, r.objects("one-logs"), 1, "the first alone")
 	require.Equal(t, delivery.Skipped, r.receipt(job).Outcome)
-	require.Equal(t, done, r.once(t.Context(), jobs[2]).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), jobs[2]).kind)
 }
 
 // A receipt without its marker is no end: it is made good by another run.
@@ -246,7 +246,7 @@ func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
 			case c.outcome != "":
 				require.NoError(t, WriteReceipt(t.Context(), r.staging, delivery.Receipt{File: jobs[2].File, Destination: acmeTwo, Outcome: c.outcome}))
 			default:
-				require.Equal(t, done, r.once(t.Context(), jobs[2]).kind)
+				require.Equal(t, outcomeDone, r.once(t.Context(), jobs[2]).kind)
 			}
 			before, err := objstore.Read(t.Context(), r.staging, key, 4<<20)
 			require.NoError(t, err)

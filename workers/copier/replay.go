@@ -38,7 +38,7 @@ func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
 	defer counted()
 	held, err := r.acquire(ctx, job)
 	if errors.Is(err, lease.ErrHeld) {
-		return outcome{kind: busy}, nil
+		return outcome{kind: outcomeBusy}, nil
 	}
 	if err != nil {
 		return outcome{}, err
@@ -52,7 +52,7 @@ func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
 		if err := r.takeBack(ctx, job); err != nil {
 			return r.stagingFailed(err, "take back the note of a failure")
 		}
-		return outcome{kind: moot}, nil
+		return outcome{kind: outcomeMoot}, nil
 	}
 	t, o, ok := r.permitted(job, f)
 	if !ok {
@@ -66,7 +66,7 @@ func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
 	defer body.remove()
 	if held != nil && !held.Held() {
 		r.metrics.leaseLost.Inc()
-		return outcome{kind: busy}, nil
+		return outcome{kind: outcomeBusy}, nil
 	}
 	return r.deliver(ctx, e, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
 		return r.close(ctx, receipt, order.View == "" && owes(f, job.Destination))
@@ -141,7 +141,7 @@ func (r *replayer) permitted(job delivery.Job, f *ledger.File) (t catalog.Target
 			v.Class = destination.Transient
 		}
 	}
-	return t, outcome{kind: failed, verdict: v}, false
+	return t, outcome{kind: outcomeFailed, verdict: v}, false
 }
 
 // bytes spools what the order wants to be sent.
@@ -160,20 +160,20 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 	case err == nil:
 		return body, outcome{}, nil
 	case errors.Is(err, objstore.ErrNotFound):
-		if o.kind != failed {
-			o = outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "rebuilt_missing", "the file was not rebuilt from Kafka", "run it again: "+again(job))}
+		if o.kind != outcomeFailed {
+			o = outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "rebuilt_missing", "the file was not rebuilt from Kafka", "run it again: "+again(job))}
 		}
 		return nil, o, nil
 	case errors.Is(err, errDamaged):
 		r.metrics.staged.WithLabelValues("damaged").Inc()
-		return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "rebuilt_damaged", err.Error(), "order a new replay")}, nil
+		return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "rebuilt_damaged", err.Error(), "order a new replay")}, nil
 	}
 	var answer *objstore.Error
 	if errors.As(err, &answer) {
 		o, err := r.stagingFailed(err, "read the rebuilt file")
 		return nil, o, err
 	}
-	return nil, outcome{kind: failed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "spool", err.Error(), "give the copier's disk room (copier.spool_dir)")}, nil
+	return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "spool", err.Error(), "give the copier's disk room (copier.spool_dir)")}, nil
 }
 
 // close writes what follows a delivery: 1. the debt's own receipt, if the file

@@ -53,21 +53,21 @@ func all(*delivery.Order) {}
 func TestReplayIntoTheSameDestination(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	require.Equal(t, done, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	first, key := *r.receipt(job), r.receipt(job).Key
 	lane := r.replayLane()
 
 	// What is there stays as it is.
 	again := as(r.order("again", all), job)
-	require.Equal(t, done, lane.once(t.Context(), again).kind)
+	require.Equal(t, outcomeDone, lane.once(t.Context(), again).kind)
 	require.True(t, r.replayReceipt(again).Existed)
-	require.Equal(t, moot, lane.once(t.Context(), again).kind, "a second job of the order")
+	require.Equal(t, outcomeMoot, lane.once(t.Context(), again).kind, "a second job of the order")
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 
 	// What the customer deleted comes back.
 	require.NoError(t, r.buckets["one-logs"].Memory.Delete(t.Context(), key))
 	hole := as(r.order("hole", all), job)
-	require.Equal(t, done, lane.once(t.Context(), hole).kind)
+	require.Equal(t, outcomeDone, lane.once(t.Context(), hole).kind)
 	require.False(t, r.replayReceipt(hole).Existed)
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 	require.Equal(t, first, *r.receipt(job), "the debt was closed before")
@@ -76,7 +76,7 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 	_, err := r.buckets["one-logs"].Memory.Put(t.Context(), key, strings.NewReader("broken"), objstore.PutOptions{})
 	require.NoError(t, err)
 	force := as(r.order("force", func(o *delivery.Order) { o.Force = true }), job)
-	require.Equal(t, done, lane.once(t.Context(), force).kind)
+	require.Equal(t, outcomeDone, lane.once(t.Context(), force).kind)
 	require.False(t, r.replayReceipt(force).Existed)
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 	opts := r.buckets["one-logs"].opts
@@ -88,9 +88,9 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 func TestReplayClosesAnOpenDebt(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	require.Equal(t, done, r.replayLane().once(t.Context(), as(r.order("r", all), job)).kind)
+	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), as(r.order("r", all), job)).kind)
 	require.Equal(t, "r", r.receipt(job).Replay)
-	require.Equal(t, moot, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
 	require.Len(t, r.buckets["one-logs"].opts, 1)
 }
 
@@ -98,9 +98,9 @@ func TestReplayBackfillsANewDestination(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	job.Destination = acmeTwo
-	require.Equal(t, moot, r.once(t.Context(), job).kind, "the ledger does not owe it")
+	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind, "the ledger does not owe it")
 	back := as(r.order("back", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
-	require.Equal(t, done, r.replayLane().once(t.Context(), back).kind)
+	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), back).kind)
 	require.Equal(t, []string{"hello"}, values(r.objects("two-logs")))
 	require.Nil(t, r.receipt(job), "it was never owed")
 }
@@ -109,7 +109,7 @@ func TestReplayIntoAView(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	view := as(r.order("v", func(o *delivery.Order) { o.View = "second" }), job)
-	require.Equal(t, done, r.replayLane().once(t.Context(), view).kind)
+	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), view).kind)
 	for key := range r.objects("one-logs") {
 		require.True(t, strings.HasPrefix(key, "path/second/segment-logs/web/"), key)
 	}
@@ -143,9 +143,9 @@ func TestForgedReplayJobsAreDropped(t *testing.T) {
 		"no_such_file":      func() delivery.Job { j := as(covers, job); j.File.Index = 7; return j }(),
 		"no_such_entry":     func() delivery.Job { j := as(covers, job); j.File.Seq = 7; return j }(),
 	} {
-		require.Equal(t, moot, r.replayLane().once(t.Context(), forged).kind, hazard)
+		require.Equal(t, outcomeMoot, r.replayLane().once(t.Context(), forged).kind, hazard)
 	}
-	require.Equal(t, moot, r.once(t.Context(), as(covers, job)).kind, "a replay's job among the others")
+	require.Equal(t, outcomeMoot, r.once(t.Context(), as(covers, job)).kind, "a replay's job among the others")
 	require.Empty(t, r.buckets["one-logs"].opts)
 	require.Empty(t, r.buckets["two-logs"].opts)
 }
@@ -158,7 +158,7 @@ func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
 	job.Destination = theirs
 	bad := as(r.order("bad", func(o *delivery.Order) { o.Destinations = []string{theirs} }), job)
 	o := r.replayLane().once(t.Context(), bad)
-	require.Equal(t, failed, o.kind)
+	require.Equal(t, outcomeFailed, o.kind)
 	require.Equal(t, destination.Hopeless, o.verdict.Class)
 	require.Contains(t, o.verdict.Cause, "another workspace")
 
@@ -215,7 +215,7 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 
 	// Delivered after all, the note goes.
 	r.setCatalog(func([]catalog.Workspace) {})
-	require.Equal(t, done, r.replayLane().once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), job).kind)
 	s, err = replay.ReadStatus(t.Context(), r.staging, "r")
 	require.NoError(t, err)
 	require.Equal(t, replay.Status{Delivered: 1}, s)
@@ -226,7 +226,7 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
 	for hazard, late := range map[string]func(*replayer, delivery.Job) error{
 		"note_after_the_receipt": func(lane *replayer, job delivery.Job) error {
-			if o := lane.once(t.Context(), job); o.kind != done {
+			if o := lane.once(t.Context(), job); o.kind != outcomeDone {
 				return fmt.Errorf("%v", o)
 			}
 			return lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"})
@@ -239,7 +239,7 @@ func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
 			if err := store(t.Context(), lane.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination), r.Encode(), true); err != nil {
 				return err
 			}
-			if o := lane.once(t.Context(), job); o.kind != moot {
+			if o := lane.once(t.Context(), job); o.kind != outcomeMoot {
 				return fmt.Errorf("%v", o)
 			}
 			return nil
@@ -276,15 +276,15 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 		want    outcomeKind
 		reason  string
 	}{
-		"staging_lost":           {delivery.FromAuto, true, text, done, ""},
-		"staging_there":          {delivery.FromAuto, false, "", done, ""},
-		"from_kafka":             {delivery.FromKafka, false, text, done, ""},
-		"only_from_staging":      {delivery.FromStaging, true, text, failed, "staged_missing"},
-		"not_rebuilt":            {delivery.FromAuto, true, "", failed, "staged_missing"},
-		"from_kafka_not_rebuilt": {delivery.FromKafka, false, "", failed, "rebuilt_missing"},
-		"a_line_is_missing":      {delivery.FromKafka, true, text[:len(text)/2], failed, "rebuilt_damaged"},
-		"a_line_is_another":      {delivery.FromKafka, true, strings.Replace(text, "2", "3", 1), failed, "rebuilt_damaged"},
-		"not_gzip":               {delivery.FromKafka, true, "-", failed, "rebuilt_damaged"},
+		"staging_lost":           {delivery.FromAuto, true, text, outcomeDone, ""},
+		"staging_there":          {delivery.FromAuto, false, "", outcomeDone, ""},
+		"from_kafka":             {delivery.FromKafka, false, text, outcomeDone, ""},
+		"only_from_staging":      {delivery.FromStaging, true, text, outcomeFailed, "staged_missing"},
+		"not_rebuilt":            {delivery.FromAuto, true, "", outcomeFailed, "staged_missing"},
+		"from_kafka_not_rebuilt": {delivery.FromKafka, false, "", outcomeFailed, "rebuilt_missing"},
+		"a_line_is_missing":      {delivery.FromKafka, true, text[:len(text)/2], outcomeFailed, "rebuilt_damaged"},
+		"a_line_is_another":      {delivery.FromKafka, true, strings.Replace(text, "2", "3", 1), outcomeFailed, "rebuilt_damaged"},
+		"not_gzip":               {delivery.FromKafka, true, "-", outcomeFailed, "rebuilt_damaged"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
@@ -310,7 +310,7 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 			o := r.replayLane().once(t.Context(), job)
 			require.Equal(t, c.want, o.kind, o.verdict)
 			require.Equal(t, c.reason, o.verdict.Reason)
-			if c.want == failed {
+			if c.want == outcomeFailed {
 				require.Empty(t, r.buckets["one-logs"].opts, "nothing was sent")
 				return
 			}
@@ -337,7 +337,7 @@ func TestReplaysTakeNothingFromDeliveries(t *testing.T) {
 	lane := r.replayLane()
 	stuck := make(chan struct{})
 	replays := lane.newEngine(lane.requeuer(r.queue))
-	replays.try = func(context.Context, errand) outcome { <-stuck; return outcome{kind: done} }
+	replays.try = func(context.Context, errand) outcome { <-stuck; return outcome{kind: outcomeDone} }
 	var claims []*fakeClaim
 	for i := range 100 {
 		c := newClaim()

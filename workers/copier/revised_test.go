@@ -28,14 +28,14 @@ func TestADestinationRevisedBetweenTheSteps(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
-			require.Equal(t, done, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 			c.undo(r, job)
 			r.setCatalog(func(ws []catalog.Workspace) {
 				moved(ws)
 				ws[1].Destinations = nil // a bucket has one owner
 			})
 			for range 2 {
-				require.Contains(t, []outcomeKind{done, moot}, r.another("copier-2", nil).once(t.Context(), job).kind)
+				require.Contains(t, []outcomeKind{outcomeDone, outcomeMoot}, r.another("copier-2", nil).once(t.Context(), job).kind)
 			}
 			require.Len(t, r.objects("one-logs"), 1)
 			require.Len(t, r.objects("their-logs"), c.again)

@@ -50,11 +50,11 @@ type outcome struct {
 type outcomeKind int
 
 const (
-	done    outcomeKind = iota // the destination has the object
-	moot                       // nothing had to be sent: closed before, or never owed
-	failed                     // see verdict
-	busy                       // another copier has it, or took it over; or it yields
-	dropped                    // stopping, or the partition is not ours any more: nothing is acknowledged
+	outcomeDone    outcomeKind = iota // the destination has the object
+	outcomeMoot                       // nothing had to be sent: closed before, or never owed
+	outcomeFailed                     // see verdict
+	outcomeBusy                       // another copier has it, or took it over; or it yields
+	outcomeDropped                    // stopping, or the partition is not ours any more: nothing is acknowledged
 )
 
 // effect is what the scheduler wants done with a task.
@@ -71,15 +71,15 @@ type effect struct {
 type effectKind int
 
 const (
-	start   effectKind = iota // try it, then report the outcome with finished
-	yield                     // end the try, which was started: others need its place
-	settle                    // it is over: acknowledge it
-	forget                    // it is over: do not acknowledge it
-	requeue                   // enqueue job into a retry tier, then acknowledge
-	park                      // store job as parked, then acknowledge and report parked
-	opened                    // news: the destination's breaker opened
-	shut                      // news: it closed again
-	slowed                    // news: a sound destination became slow
+	effectStart   effectKind = iota // try it, then report the outcome with finished
+	effectYield                     // end the try, which was started: others need its place
+	effectSettle                    // it is over: acknowledge it
+	effectForget                    // it is over: do not acknowledge it
+	effectRequeue                   // enqueue job into a retry tier, then acknowledge
+	effectPark                      // store job as parked, then acknowledge and report parked
+	effectOpened                    // news: the destination's breaker opened
+	effectShut                      // news: it closed again
+	effectSlowed                    // news: a sound destination became slow
 )
 
 // scheduler decides when each job is tried and what becomes of it. It is pure:
@@ -155,7 +155,7 @@ func (s *scheduler) late(t *task, now time.Time) []effect {
 	d.good = 0
 	var out []effect
 	if d.pool == &s.sound {
-		out = append(out, effect{kind: slowed, dest: d.id})
+		out = append(out, effect{kind: effectSlowed, dest: d.id})
 		out = append(out, s.move(d, &s.suspects, now)...)
 	}
 	return append(out, s.next()...)
@@ -173,7 +173,7 @@ func (s *scheduler) stuck(t *task, now time.Time) []effect {
 		return out
 	}
 	t.yields = true
-	return append(out, effect{kind: yield, task: t})
+	return append(out, effect{kind: effectYield, task: t})
 }
 
 // stored takes in that a started task's object is at the destination. What is
@@ -215,20 +215,20 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	}
 	var out []effect
 	switch o.kind {
-	case done:
-		out = append(out, effect{kind: settle, task: t})
+	case outcomeDone:
+		out = append(out, effect{kind: effectSettle, task: t})
 		out = append(out, s.delivered(d, t.late, now)...)
-	case moot:
-		out = append(out, effect{kind: settle, task: t})
-	case dropped:
-		out = append(out, effect{kind: forget, task: t})
-	case busy:
+	case outcomeMoot:
+		out = append(out, effect{kind: effectSettle, task: t})
+	case outcomeDropped:
+		out = append(out, effect{kind: effectForget, task: t})
+	case outcomeBusy:
 		why := "busy"
 		if t.yields {
 			why = "made_room"
 		}
 		out = append(out, s.later(t, why, now))
-	case failed:
+	case outcomeFailed:
 		out = append(out, s.again(t, o.verdict, "failed", now))
 		if o.verdict.Scope == destination.OfDestination {
 			out = append(out, s.broken(d, o.verdict, now)...)
@@ -250,7 +250,7 @@ func (s *scheduler) parked() { s.parks-- }
 // in time: one that wavers would else cost others time at every turn.
 func (s *scheduler) delivered(d *standing, late bool, now time.Time) (out []effect) {
 	if d.cooldown > 0 {
-		out = append(out, effect{kind: shut, dest: d.id})
+		out = append(out, effect{kind: effectShut, dest: d.id})
 	}
 	d.failures, d.cooldown, d.probing, d.works = 0, 0, false, true
 	if late {
@@ -278,7 +278,7 @@ func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []
 		return out
 	}
 	if d.cooldown == 0 {
-		out = append(out, effect{kind: opened, dest: d.id, v: v})
+		out = append(out, effect{kind: effectOpened, dest: d.id, v: v})
 	}
 	if d.probing || d.cooldown == 0 { // not for those that were under way when it opened
 		d.cooldown = min(max(2*d.cooldown, s.limits.cooldown), s.maxCooldown)
@@ -371,17 +371,17 @@ func (s *scheduler) again(t *task, v destination.Verdict, why string, now time.T
 	job, tier, parked := s.retry.failed(t.job, v, now)
 	switch {
 	case !parked:
-		return effect{kind: requeue, task: t, job: job, tier: tier, why: why}
+		return effect{kind: effectRequeue, task: t, job: job, tier: tier, why: why}
 	case s.parks >= s.parking: // it would hold room that others need
 		return s.later(t, "parking_full", now)
 	}
 	s.parks++
-	return effect{kind: park, task: t, job: job, v: v}
+	return effect{kind: effectPark, task: t, job: job, v: v}
 }
 
 // later lets a task that did not fail wait in the first retry tier.
 func (s *scheduler) later(t *task, why string, now time.Time) effect {
-	return effect{kind: requeue, task: t, job: s.retry.later(t.job, now), why: why}
+	return effect{kind: effectRequeue, task: t, job: s.retry.later(t.job, now), why: why}
 }
 
 func (s *scheduler) running() int { return s.sound.running + s.suspects.running }
@@ -401,7 +401,7 @@ func (s *scheduler) next() (out []effect) {
 			p.running++
 			d.probing = d.cooldown > 0
 			d.enlist(s.perDestination)
-			out = append(out, effect{kind: start, task: t})
+			out = append(out, effect{kind: effectStart, task: t})
 		}
 	}
 	return out

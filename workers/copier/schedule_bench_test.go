@@ -19,7 +19,7 @@ func BenchmarkScheduler(b *testing.B) {
 			running, i := []*task(nil), 0
 			take := func(effects []effect) {
 				for _, e := range effects {
-					if e.kind == start {
+					if e.kind == effectStart {
 						running = append(running, e.task)
 					}
 				}

@@ -58,20 +58,20 @@ func (b *bench) finish(t *task, o outcome) {
 func (b *bench) note(effects []effect) {
 	for _, e := range effects {
 		switch e.kind {
-		case start:
+		case effectStart:
 			b.active = append(b.active, e.task)
 			continue
-		case yield:
-			b.finish(e.task, outcome{kind: busy})
+		case effectYield:
+			b.finish(e.task, outcome{kind: outcomeBusy})
 			continue
-		case opened, shut:
-			require.NotEqual(b.t, b.broken[e.dest], e.kind == opened, "news")
-			b.broken[e.dest] = e.kind == opened
+		case effectOpened, effectShut:
+			require.NotEqual(b.t, b.broken[e.dest], e.kind == effectOpened, "news")
+			b.broken[e.dest] = e.kind == effectOpened
 			continue
-		case slowed:
+		case effectSlowed:
 			b.slow = append(b.slow, e.dest)
 			continue
-		case park:
+		case effectPark:
 			b.parking++
 		}
 		_, twice := b.ended[e.task]
@@ -99,9 +99,9 @@ func (b *bench) activeOf(dest string) (n int) {
 }
 
 var (
-	timeout   = outcome{kind: failed, verdict: destination.Verdict{Class: destination.Transient, Reason: "unavailable", Cause: "timeout"}}
-	denied403 = outcome{kind: failed, verdict: destination.Verdict{Class: destination.Permanent, Reason: "put_denied", Cause: "denied"}}
-	ok        = outcome{kind: done}
+	timeout   = outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Transient, Reason: "unavailable", Cause: "timeout"}}
+	denied403 = outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Permanent, Reason: "put_denied", Cause: "denied"}}
+	ok        = outcome{kind: outcomeDone}
 )
 
 // works lets the destination deliver one, so that it is known to work, and
@@ -138,7 +138,7 @@ func TestAFullQueueOverflowsIntoTheFirstTier(t *testing.T) {
 	require.Empty(t, b.ended)
 	extra := b.arrive("a")
 	e := b.ended[extra]
-	require.Equal(t, requeue, e.kind)
+	require.Equal(t, effectRequeue, e.kind)
 	require.Equal(t, 0, e.tier)
 	require.Zero(t, e.job.Attempt, "it did not fail")
 	require.Equal(t, b.now.Add(time.Minute).UnixMilli(), e.job.NotBefore)
@@ -176,7 +176,7 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 		tasks = append(tasks, b.arrive("a"))
 	}
 	b.finish(tasks[0], timeout)
-	require.Equal(t, requeue, b.ended[tasks[0]].kind)
+	require.Equal(t, effectRequeue, b.ended[tasks[0]].kind)
 	require.Equal(t, 1, b.ended[tasks[0]].job.Attempt)
 	b.finish(tasks[1], timeout)
 	require.Equal(t, []*task{tasks[2]}, b.active, "one at a time, as it is not known to work any more")
@@ -230,7 +230,7 @@ func TestWhatWasUnderWayWhenTheBreakerOpened(t *testing.T) {
 }
 
 func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
-	for _, o := range []outcome{{kind: moot}, {kind: busy}, {kind: dropped}, {kind: failed, verdict: destination.Verdict{Scope: destination.OfFile}}} {
+	for _, o := range []outcome{{kind: outcomeMoot}, {kind: outcomeBusy}, {kind: outcomeDropped}, {kind: outcomeFailed, verdict: destination.Verdict{Scope: destination.OfFile}}} {
 		b := newBench(t, func(l *limits) { l.breakTransient = 1 })
 		b.finish(b.arrive("a"), timeout)
 		b.now = b.now.Add(10 * time.Second)
@@ -244,14 +244,14 @@ func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
 func TestFailuresOfFilesAreNotHeldAgainstTheDestination(t *testing.T) {
 	b := newBench(t, nil)
 	for range 10 {
-		b.finish(b.arrive("a"), outcome{kind: failed, verdict: destination.Verdict{Class: destination.Permanent, Scope: destination.OfFile}})
+		b.finish(b.arrive("a"), outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Permanent, Scope: destination.OfFile}})
 	}
 	require.Empty(t, b.dests)
 }
 
 func TestParkingIsBounded(t *testing.T) {
 	b := newBench(t, nil)
-	gone := outcome{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}
+	gone := outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}
 	for range 2 {
 		b.finish(b.arrive("a"), gone)
 	}
@@ -262,7 +262,7 @@ func TestParkingIsBounded(t *testing.T) {
 	b.parked()
 	fourth := b.arrive("a")
 	b.finish(fourth, gone)
-	require.Equal(t, park, b.ended[fourth].kind)
+	require.Equal(t, effectPark, b.ended[fourth].kind)
 }
 
 func TestParking(t *testing.T) {
@@ -275,14 +275,14 @@ func TestParking(t *testing.T) {
 	}
 	// Permanent: the slowest tier, then parked.
 	e := again(delivery.Job{Destination: "a"}, denied403)
-	require.Equal(t, []any{requeue, 2, 1}, []any{e.kind, e.tier, e.job.Attempt})
+	require.Equal(t, []any{effectRequeue, 2, 1}, []any{e.kind, e.tier, e.job.Attempt})
 	e = again(e.job, denied403)
-	require.Equal(t, []any{requeue, 2, 2}, []any{e.kind, e.tier, e.job.Attempt})
+	require.Equal(t, []any{effectRequeue, 2, 2}, []any{e.kind, e.tier, e.job.Attempt})
 	hasty := again(e.job, denied403)
-	require.Equal(t, requeue, hasty.kind, "not before it waited in the slowest tier")
+	require.Equal(t, effectRequeue, hasty.kind, "not before it waited in the slowest tier")
 	b.now = b.now.Add(time.Hour)
 	e = again(e.job, denied403)
-	require.Equal(t, park, e.kind)
+	require.Equal(t, effectPark, e.kind)
 	require.Equal(t, "denied", e.job.LastError)
 
 	// A store that comes back, and says no once: other failures do not count.
@@ -293,14 +293,14 @@ func TestParking(t *testing.T) {
 	}
 	for n := range permanentTries {
 		e = again(e.job, denied403)
-		require.Equal(t, n == permanentTries-1, e.kind == park, "refusal %d", n+1)
+		require.Equal(t, n == permanentTries-1, e.kind == effectPark, "refusal %d", n+1)
 		b.now = b.now.Add(time.Hour)
 	}
 
 	// Transient: through the tiers, parked by age.
 	e = effect{job: delivery.Job{Destination: "a"}}
 	var tiers []int
-	for e.kind != park {
+	for e.kind != effectPark {
 		e = again(e.job, timeout)
 		tiers = append(tiers, e.tier)
 		b.now = time.UnixMilli(max(e.job.NotBefore, b.now.UnixMilli()))
@@ -310,7 +310,7 @@ func TestParking(t *testing.T) {
 	require.GreaterOrEqual(t, b.now.UnixMilli()-e.job.FirstTry, (24 * time.Hour).Milliseconds())
 
 	// Hopeless: at once.
-	require.Equal(t, park, again(delivery.Job{Destination: "a"}, outcome{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}).kind)
+	require.Equal(t, effectPark, again(delivery.Job{Destination: "a"}, outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}).kind)
 }
 
 // Whatever happens in whatever order, to however many destinations, four in ten
@@ -334,8 +334,8 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 				l.concurrency, l.perDestination, l.room, l.suspectRoom = 16, 4, maxBacklog, maxWaitSuspects
 			}
 		})
-		outcomes := []outcome{ok, ok, {kind: moot}, {kind: busy}, {kind: dropped}, timeout, denied403,
-			{kind: failed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}}
+		outcomes := []outcome{ok, ok, {kind: outcomeMoot}, {kind: outcomeBusy}, {kind: outcomeDropped}, timeout, denied403,
+			{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}}
 		act := func(picked *task) {
 			e := rnd.IntN(7)
 			if d := picked.job.Destination; size > 8 && d[len(d)-1]%3 == 0 && e > 0 { // what else it does takes time

@@ -27,7 +27,7 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	r.cfg.SpoolDir = dir // not there
 	o := r.once(t.Context(), job)
-	require.Equal(t, failed, o.kind)
+	require.Equal(t, outcomeFailed, o.kind)
 	require.Equal(t, destination.Transient, o.verdict.Class)
 	require.Equal(t, destination.OfFile, o.verdict.Scope)
 	require.Equal(t, "spool", o.verdict.Reason)
@@ -37,7 +37,7 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	require.Nil(t, r.receipt(job))
 
 	require.NoError(t, os.Mkdir(dir, 0o700))
-	require.Equal(t, done, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	require.NotNil(t, r.receipt(job))
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -57,7 +57,7 @@ func TestSpoolOnEitherSideOfMemory(t *testing.T) {
 			}
 			content := strings.Repeat("x", size)
 			job := r.job(acmeOne, content)
-			require.Equal(t, done, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 			require.Equal(t, map[string]string{delivery.ObjectKey("path", testLog, &r.head.Files[0]): content}, r.objects("one-logs"))
 
 			for hazard, staged := range map[string]string{"shorter": content[1:], "longer": content + "x", "other": strings.Repeat("y", size)} {

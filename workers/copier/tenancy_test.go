@@ -113,7 +113,7 @@ func (r *wireRig) deliver(dest, source, content string) (delivery.Receipt, outco
 	r.change = func(f *ledger.File) { f.Source = source }
 	job := r.job(dest, content)
 	o := r.once(r.t.Context(), job)
-	if o.kind != done {
+	if o.kind != outcomeDone {
 		return delivery.Receipt{}, o
 	}
 	return *r.receipt(job), o
@@ -154,7 +154,7 @@ func TestSessionsServeOneDestination(t *testing.T) {
 			for round := range 2 { // the second from the cache
 				for _, f := range folders {
 					receipt, o := r.deliver(f.dest, f.source, fmt.Sprint(f, round))
-					require.Equal(t, done, o.kind, o.verdict.Cause)
+					require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
 					target, _ := r.live.Snapshot().Destination(f.dest)
 					last := w.puts[len(w.puts)-1]
 					require.Equal(t, receipt.Bucket+"/"+receipt.Key, last.object)
@@ -193,7 +193,7 @@ func TestTheRoleOfAnotherIsNotAssumed(t *testing.T) {
 	r.twoTenants(func(_, _ *catalog.Destination) {})
 	w := r.watch()
 	_, o := r.deliver(acmeOne, "web", "ours")
-	require.Equal(t, done, o.kind, o.verdict.Cause)
+	require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
 	puts := len(w.puts)
 	_, o = r.deliver(theirs, "app", "theirs")
 	require.Equal(t, "role_denied", o.verdict.Reason, o.verdict.Cause)
@@ -241,12 +241,12 @@ func TestRecordsThatBypassedValidation(t *testing.T) {
 			live.Publish()
 			w := r.watch()
 			_, o := r.deliver(other+"/"+d.Name, "app", "x")
-			require.Equal(t, failed, o.kind)
+			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, "catalog_refused", o.verdict.Reason, o.verdict.Cause)
 			require.Empty(t, w.asked)
 			require.Empty(t, w.puts)
 			_, o = r.deliver(acmeOne, "web", "x")
-			require.Equal(t, done, o.kind, "who was there first has no trouble")
+			require.Equal(t, outcomeDone, o.kind, "who was there first has no trouble")
 		})
 	}
 }
@@ -305,17 +305,17 @@ func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 	r.change = func(f *ledger.File) { f.Source = "web" }
 	job := r.job(acmeOne, "ours")
 	o := r.once(t.Context(), job)
-	require.Equal(t, failed, o.kind, "the bucket is of another account than the role")
+	require.Equal(t, outcomeFailed, o.kind, "the bucket is of another account than the role")
 	require.Equal(t, destination.OfDestination, o.verdict.Scope)
 	require.Nil(t, r.receipt(job))
 
 	r.twoTenants(func(first, second *catalog.Destination) {
 		first.Bucket, second.Bucket, second.RoleARN = "new-logs", "one-logs/a", "arn:aws:iam::210987654321:role/theirs"
 	})
-	require.Equal(t, done, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	require.Equal(t, "new-logs", r.receipt(job).Bucket)
 	receipt, o := r.deliver(theirs, "app", "theirs")
-	require.Equal(t, done, o.kind, o.verdict.Cause)
+	require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
 	require.Equal(t, "one-logs", receipt.Bucket)
 }
 

@@ -67,7 +67,7 @@ func TestDeliveryOverTheWire(t *testing.T) {
 	r := newWireRig(t)
 	job := r.job(acmeOne, "hello")
 	o := r.once(t.Context(), job)
-	require.Equal(t, done, o.kind, o.verdict.Cause)
+	require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
 	require.Equal(t, 2, r.puts, "one to the wrong region, which was followed")
 	require.NotEmpty(t, r.receipt(job).ETag)
 	target, _ := r.live.Snapshot().Destination(acmeOne)
@@ -84,7 +84,7 @@ func TestDeliveryOverTheWire(t *testing.T) {
 	})
 	job = r.job(acmeOne, "again")
 	o = r.once(t.Context(), job)
-	require.Equal(t, done, o.kind, o.verdict.Cause)
+	require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
 	require.True(t, r.receipt(job).Existed)
 }
 
@@ -121,7 +121,7 @@ func TestRefusalsOverTheWire(t *testing.T) {
 			job := r.job(acmeOne, "hello")
 			c.disturb(r)
 			o := r.once(t.Context(), job)
-			require.Equal(t, failed, o.kind)
+			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, hazard, o.verdict.Reason, o.verdict.Cause)
 			require.Equal(t, c.class, o.verdict.Class)
 			require.Nil(t, r.receipt(job))
