@@ -90,12 +90,23 @@ func testRetention(t *testing.T, c *stream.Client, broker, topic string) {
 	} {
 		topic := topic + "-" + name
 		configuredTopic(t, broker, topic, map[string]string{"retention.ms": want.ms, "message.timestamp.type": want.kind})
-		got, err := c.Retention(t.Context(), topic)
+		got, err := described(t, func() (time.Duration, error) { return c.Retention(t.Context(), topic) })
 		require.NoError(t, err, name)
 		require.Equal(t, want.keeps, got, name)
 	}
 	_, err := c.Retention(t.Context(), topic+"-none")
-	require.Error(t, err)
+	require.ErrorIs(t, err, stream.ErrNoTopic)
+}
+
+// described returns what a topic just made is described as, once the broker that is asked,
+// any of them, has heard of it.
+func described[T any](t *testing.T, ask func() (T, error)) (got T, err error) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		got, err = ask()
+		return !errors.Is(err, stream.ErrNoTopic)
+	}, 30*time.Second, 20*time.Millisecond)
+	return got, err
 }
 
 // configuredTopic does what kafka-topics.sh --create --config does.
@@ -176,7 +187,10 @@ func testTopics(t *testing.T, c *stream.Client, topic string) {
 	require.NoError(t, c.EnsureTopics(ctx, true, kept))
 	require.NoError(t, c.EnsureTopics(ctx, false, kept))
 	makeTopic(t, c, topic, 3)
-	err = c.EnsureTopics(ctx, true, stream.Topic{Name: topic, Partitions: 3, Compacted: true})
+	require.Eventually(t, func() bool { // not every broker has heard of the topic yet
+		err = c.EnsureTopics(ctx, true, stream.Topic{Name: topic, Partitions: 3, Compacted: true})
+		return err != nil
+	}, 30*time.Second, 20*time.Millisecond)
 	require.ErrorIs(t, err, stream.ErrPolicy, "it would forget what it holds")
 	require.ErrorContains(t, err, "--alter --entity-type topics --entity-name "+topic)
 	makeTopic(t, c, topic, 5) // existing topics are left as they are
@@ -266,15 +280,16 @@ func testTooLarge(t *testing.T, c *stream.Client, topic string) {
 	require.ErrorIs(t, err, stream.ErrRecordTooLarge)
 	require.NoError(t, p.Produce(t.Context(), stream.Record{Value: []byte("small")}), "it hurts no other record")
 
-	takes, err := c.MaxRecordBytes(t.Context(), topic)
+	takes, err := described(t, func() (int, error) { return c.MaxRecordBytes(t.Context(), topic) })
 	require.NoError(t, err)
 	require.InDelta(t, 1<<20, takes, 100, "the brokers' default")
 	large := stream.Topic{Name: topic + "-large", Partitions: 1, MaxRecordBytes: 2 << 20}
 	require.NoError(t, c.EnsureTopics(t.Context(), true, large))
-	takes, err = c.MaxRecordBytes(t.Context(), large.Name)
+	takes, err = described(t, func() (int, error) { return c.MaxRecordBytes(t.Context(), large.Name) })
 	require.NoError(t, err)
 	require.Equal(t, 2<<20, takes)
 	_, err = c.MaxRecordBytes(t.Context(), topic+"-none")
+	require.ErrorIs(t, err, stream.ErrNoTopic)
 	require.ErrorContains(t, err, topic+"-none")
 }
 

@@ -207,7 +207,8 @@ func (c *Client) Retention(ctx context.Context, topic string) (time.Duration, er
 	return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond, nil
 }
 
-// topicConfig returns a topic's value of a setting.
+// topicConfig returns a topic's value of a setting, or ErrNoTopic: of a topic just made,
+// too, which the broker that is asked may have to hear of yet.
 func (c *Client) topicConfig(ctx context.Context, topic, name string) (string, error) {
 	res, err := bare(ctx, c.api(5*time.Second).DescribeConfigs, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{name}}},
@@ -216,6 +217,9 @@ func (c *Client) topicConfig(ctx context.Context, topic, name string) (string, e
 		return "", fmt.Errorf("describe topic %q: %w", topic, err)
 	}
 	for _, r := range res.Resources {
+		if errors.Is(r.Error, kafka.UnknownTopicOrPartition) {
+			return "", fmt.Errorf("describe topic %q: %w", topic, ErrNoTopic)
+		}
 		if r.Error != nil {
 			return "", fmt.Errorf("describe topic %q: %w", topic, r.Error)
 		}
