@@ -109,6 +109,9 @@ type fetcher struct {
 
 func (f fetcher) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (stream.Fetched, error) {
 	all := f.m[f.topic][f.partition]
+	if offset > int64(len(all)) {
+		return stream.Fetched{}, stream.ErrOffsetOutOfRange
+	}
 	end := min(offset+perFetch, int64(len(all)))
 	return stream.Fetched{Records: all[offset:end], Next: end, HighWatermark: int64(len(all))}, nil
 }
@@ -409,6 +412,26 @@ func TestWindows(t *testing.T) {
 		require.Equal(t, c.want, got, name)
 	}
 	require.NoError(t, Read(t.Context(), m.kafka(), "other", Window{}, nil, nil), "no topic has no letters")
+}
+
+// TestALogThatLostItsEnd: what an unclean election cut off after its end was asked for is not
+// waited for.
+func TestALogThatLostItsEnd(t *testing.T) {
+	for left := int64(1); left <= 5; left++ { // of five records in each of two partitions
+		m, got := letters(t, 10), int64(0)
+		kafka := m.kafka()
+		bounds, err := kafka.Since(t.Context(), topic, time.Time{})
+		require.NoError(t, err)
+		err = Walk(t.Context(), kafka, topic, bounds, func(*stream.Record) error {
+			for p, records := range m[topic] {
+				m[topic][p] = records[:min(int64(len(records)), left)]
+			}
+			got++
+			return nil
+		})
+		require.NoError(t, err, left)
+		require.Equal(t, max(perFetch, left)+left, got, left)
+	}
 }
 
 // TestALetterIsNoNote: whoever may write to the events topic may not have

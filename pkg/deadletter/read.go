@@ -126,12 +126,17 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 		fetcher := kafka.Fetcher(topic, p)
 		for offset, end := bounds[p].First, bounds[p].End; offset < end; {
 			got, err := stream.Patiently(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, offset, stream.FetchOptions{}) })
-			if errors.Is(err, stream.ErrOffsetOutOfRange) { // retention passed by
+			nothing := err == nil && len(got.Records) == 0 && got.Next == offset
+			if errors.Is(err, stream.ErrOffsetOutOfRange) || nothing && got.HighWatermark < end {
+				// Retention passed by, or an unclean election cut the log.
 				now, failed := since(ctx, kafka, topic, time.Time{})
-				if failed != nil || now[p].First <= offset {
-					return errors.Join(err, failed)
+				if failed != nil {
+					return fmt.Errorf("read topic %q: %w", topic, failed)
 				}
-				offset = now[p].First
+				if err != nil && now[p].First <= offset && now[p].End >= end {
+					return fmt.Errorf("read topic %q: %w", topic, err)
+				}
+				offset, end = max(offset, now[p].First), min(end, now[p].End)
 				continue
 			}
 			if err != nil {
@@ -148,7 +153,7 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 			if err := done(); err != nil {
 				return err
 			}
-			if got.Next == offset && len(got.Records) == 0 && got.HighWatermark >= end {
+			if nothing {
 				break // nothing but what was compacted away or aborted
 			}
 			offset = got.Next

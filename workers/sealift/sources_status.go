@@ -233,7 +233,7 @@ func (s *sourcesStatus) print(out io.Writer) error {
 	if err := w.Flush(); err != nil || letters == 0 {
 		return err
 	}
-	fmt.Fprintln(w, "\nSOURCE\tREASON\tBY\tDEAD LETTERS\tFIRST\tLAST\tWHICH IS")
+	fmt.Fprintln(w, "\nSOURCE\tREASON\tBY\tDEAD LETTERS\tFIRST\tLAST\tMEANING")
 	for _, r := range s.Sources {
 		for _, d := range r.Reasons {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s ago\t%s\n", cmp.Or(r.ID, "(none)"), d.Reason, d.By, progress.Count(d.Letters), d.First.Format(time.RFC3339),
