@@ -97,6 +97,22 @@ func (p *piece) finish(err error) {
 	}
 }
 
+// finish tells the calls what became of a batch.
+func finish(batch []piece, err error) {
+	for i := range batch {
+		batch[i].finish(err)
+	}
+}
+
+// halves cuts a batch in two; first is empty if it is a single record.
+func halves(batch []piece) (first, second []piece) {
+	if len(batch) == 1 && len(batch[0].records) > 1 {
+		batch = batch[0].half()
+	}
+	half := len(batch) / 2
+	return batch[:half], batch[half:]
+}
+
 // half cuts the piece in two.
 func (p *piece) half() []piece {
 	half := len(p.records) / 2
@@ -187,7 +203,7 @@ func (l *lane) run() {
 			case <-l.producer.life.Done():
 			}
 		default:
-			_ = l.write(batch) // it has told them
+			l.write(batch)
 		}
 	}
 }
@@ -224,24 +240,24 @@ func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 // together is written in halves: who is told that a record is too large has
 // sent it. Of what may pass in another try nothing is overtaken by what is behind it, unless
 // nobody waits for it any more.
-func (l *lane) write(batch []piece) error {
-	err := l.try(batch)
-	if errors.Is(err, kafka.MessageSizeTooLarge) {
-		err = ErrRecordTooLarge
-		if len(batch) == 1 && len(batch[0].records) > 1 {
-			batch = batch[0].half()
-		}
-		if half := len(batch) / 2; half > 0 {
-			if err = l.write(batch[:half]); err == nil || errors.Is(err, ErrRecordTooLarge) || errors.Is(err, context.Canceled) {
-				return l.write(batch[half:])
+func (l *lane) write(batch []piece) {
+	todo := [][]piece{batch} // what comes next is the last
+	for len(todo) > 0 {
+		batch, todo = todo[len(todo)-1], todo[:len(todo)-1]
+		err := l.try(batch)
+		if errors.Is(err, kafka.MessageSizeTooLarge) {
+			if first, second := halves(batch); len(first) > 0 {
+				todo = append(todo, second, first)
+				continue
 			}
-			batch = batch[half:]
+			err = ErrRecordTooLarge
+		}
+		finish(batch, err)
+		if err != nil && !errors.Is(err, ErrRecordTooLarge) && !errors.Is(err, context.Canceled) {
+			finish(slices.Concat(todo...), err)
+			return
 		}
 	}
-	for i := range batch {
-		batch[i].finish(err)
-	}
-	return err
 }
 
 // try writes a batch, and tries again what may pass, as long as anybody waits for it:
