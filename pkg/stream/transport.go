@@ -19,11 +19,8 @@ import (
 type transport struct {
 	open     func(topics []string) *kafka.Transport
 	addr     net.Addr
-	renewing chan struct{} // of capacity 1; who has filled it owns tried, failed, began and every
-	tried    time.Time     // when renew ended last
-	failed   error         // how
-	began    time.Time     // when the trouble did: what is renewed for since, with no quiet between
-	every    time.Duration // how long nothing is renewed after tried
+	renewing chan struct{} // of capacity 1; who has filled it owns pacing
+	pacing   pacing        // of renew
 
 	mu     sync.Mutex // guards all below, and users of each
 	now    *connected
@@ -39,7 +36,7 @@ type connected struct {
 
 func newTransport(addr net.Addr, open func(topics []string) *kafka.Transport) *transport {
 	none := []string{} // nil would be all
-	return &transport{open: open, addr: addr, renewing: make(chan struct{}, 1), every: renewEvery, now: &connected{Transport: open(none), topics: none}}
+	return &transport{open: open, addr: addr, renewing: make(chan struct{}, 1), now: &connected{Transport: open(none), topics: none}}
 }
 
 // RoundTrip implements kafka.RoundTripper. Whoever asks anything of a topic asks
@@ -76,18 +73,8 @@ func (t *transport) know(ctx context.Context, topics []string) error {
 	return t.renew(ctx, topics, false)
 }
 
-// renewEvery is how often brokers are asked anew at most, if it is not for
-// another topic: each time takes new connections. While it goes on they are asked less
-// often: each second for as long as a new leader is still due, and down to when kafka-go
-// asks by itself if a partition stays without one, but for another one's that is due.
-const (
-	renewEvery    = 250 * time.Millisecond
-	electionEvery = time.Second
-)
-
-// renew asks brokers for what they know now, of topics too. If they do not
-// answer, what is known stays. With soon they are asked each second, whatever the trouble of
-// others is by now.
+// renew asks brokers for what they know now, of topics too, unless they were asked just
+// now: see pacing, also for soon. If they do not answer, what is known stays.
 func (t *transport) renew(ctx context.Context, topics []string, soon bool) error {
 	select {
 	case t.renewing <- struct{}{}:
@@ -99,28 +86,14 @@ func (t *transport) renew(ctx context.Context, topics []string, soon bool) error
 	was := t.now
 	t.mu.Unlock()
 	all := union(was.topics, topics)
-	since, more := time.Since(t.tried), len(all) > len(was.topics)
-	if more || since > t.every+topicsFor {
-		t.began, t.every = time.Now(), renewEvery
-	}
-	every := t.every
-	if soon {
-		every = min(every, electionEvery)
-	}
-	if since < every && (!more || t.failed != nil) {
-		return t.failed // somebody else just did
+	more := len(all) > len(was.topics)
+	if !t.pacing.start(time.Now(), more, soon) {
+		return t.pacing.failed // somebody else just did
 	}
 	next := &connected{Transport: t.open(all), topics: all}
 	_, err := next.RoundTrip(ctx, t.addr, &metadata.Request{TopicNames: []string{}})
 	if ctx.Err() == nil {
-		t.tried, t.failed = time.Now(), err
-		if !more {
-			most := electionEvery
-			if time.Since(t.began) > produceFor {
-				most = topicsFor
-			}
-			t.every = min(2*t.every, most)
-		}
+		t.pacing.end(time.Now(), more, err)
 	}
 	t.mu.Lock()
 	if err == nil && t.closed {

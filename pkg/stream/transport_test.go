@@ -50,7 +50,7 @@ func TestANewLeaderIsFoundAtOnce(t *testing.T) {
 		leader := cluster.LeaderFor("events", 0)
 		require.NoError(t, cluster.MoveTopicPartition("events", 0, 1-leader))
 		c.transport.renewing <- struct{}{}
-		c.transport.tried = time.Time{} // it is another's trouble
+		c.transport.pacing.tried = time.Time{} // it is another's trouble
 		<-c.transport.renewing
 		if name != "produce" { // whoever calls these calls again
 			require.Error(t, op(), "%s, or the test is none", name)
