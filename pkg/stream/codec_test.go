@@ -31,7 +31,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 			_, err := w.Write(make([]byte, n))
 			require.NoError(t, err)
 			require.NoError(t, w.Close())
-			d := batches{}
+			d := decoder{}
 			for range 2 { // the second batch of an input, too
 				got, err := d.unpack(c, packed.Bytes())
 				require.ErrorIs(t, err, want, "%s %d", c, n)
@@ -98,7 +98,7 @@ func TestWhatABatchClaimsIsNotMade(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			d := batches{}
+			d := decoder{}
 			got, err := d.unpack(c.codec, c.packed)
 			runtime.ReadMemStats(&after)
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
@@ -124,7 +124,7 @@ func FuzzUnpack(f *testing.F) {
 		if codec != int8(compress.Snappy) && codec != int8(compress.Zstd) {
 			return
 		}
-		d := batches{}
+		d := decoder{}
 		got, err := d.unpack(compress.Compression(codec), packed)
 		if err == nil {
 			again, err := d.unpack(compress.Compression(codec), packed) // where there is room

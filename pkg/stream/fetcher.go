@@ -50,12 +50,12 @@ type Fetcher struct {
 	asked     []byte
 	answer    []byte // the last one; uncompressed records lie in it
 	roomy     int    // fetches in a row that filled little of the buffers
-	batches
+	decoder
 }
 
 // NewFetcher returns a fetcher of one partition.
 func (c *Client) NewFetcher(topic string, partition int) *Fetcher {
-	return &Fetcher{client: c, topic: topic, partition: partition, batches: batches{topic: topic, partition: partition, most: enoughUnpacked / 16}}
+	return &Fetcher{client: c, topic: topic, partition: partition, decoder: decoder{topic: topic, partition: partition, most: enoughUnpacked / 16}}
 }
 
 // Fetch reads records from offset on, waiting up to MaxWait for the first.

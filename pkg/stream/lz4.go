@@ -19,7 +19,7 @@ var errFrame = fmt.Errorf("%w: LZ4 frame is cut short, or a block too large", Er
 // from there.
 //
 // https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md
-func (d *batches) unpackLZ4(frame []byte) (lines []byte, plain bool, err error) {
+func (d *decoder) unpackLZ4(frame []byte) (plain bool, err error) {
 	const (
 		magic       = 0x184d2204
 		fixed       = 0b1110_0011 // version, independent blocks, reserved, dictionary
@@ -32,17 +32,16 @@ func (d *batches) unpackLZ4(frame []byte) (lines []byte, plain bool, err error) 
 	r := cursor{b: frame}
 	head := r.take(7)
 	if head == nil || binary.LittleEndian.Uint32(head) != magic || head[4]&fixed != independent || head[5]&0x8f != 0 || head[5] < 4<<4 {
-		return nil, false, nil
+		return false, nil
 	}
 	flags, most := head[4], 1<<(8+2*(head[5]>>4)) // 64 KiB to 4 MiB
 	if flags&contentSize != 0 {
 		r.skip(8)
 	}
-	begin := len(d.arena)
 	for {
 		size := r.take(4)
 		if size == nil {
-			return nil, true, errFrame
+			return true, errFrame
 		}
 		n := binary.LittleEndian.Uint32(size)
 		if n == 0 {
@@ -54,47 +53,46 @@ func (d *batches) unpackLZ4(frame []byte) (lines []byte, plain bool, err error) 
 		}
 		switch {
 		case r.err != nil || len(block) > most:
-			return nil, true, errFrame
+			return true, errFrame
 		case n&stored != 0:
-			begin = d.room(begin, len(block))
+			d.room(len(block))
 			d.arena = append(d.arena, block...)
 		default:
-			if begin, err = d.unpackBlock(begin, block, most); err != nil {
-				return nil, true, err
+			if err = d.unpackBlock(block, most); err != nil {
+				return true, err
 			}
 		}
-		if int64(len(d.arena)-begin) > maxBatchBytes {
-			return nil, true, ErrBatchTooLarge
+		if int64(len(d.arena)-d.begin) > maxBatchBytes {
+			return true, ErrBatchTooLarge
 		}
 	}
 	if flags&contentSum != 0 {
 		r.skip(4)
 	}
 	if r.err != nil {
-		return nil, true, errFrame
+		return true, errFrame
 	}
 	if len(r.b) > 0 {
-		d.arena = d.arena[:begin]
-		return nil, false, nil
+		d.arena = d.arena[:d.begin]
+		return false, nil
 	}
-	return d.unpackedFrom(begin), true, nil
+	return true, nil
 }
 
-// unpackBlock adds a block to the batch in the arena that begins there, and
-// returns where it begins then. All that is known of a block is what it unpacks
+// unpackBlock adds a block to the batch. All that is known of a block is what it unpacks
 // to at most, so it is tried with less, which mostly suffices.
-func (d *batches) unpackBlock(begin int, block []byte, most int) (int, error) {
+func (d *decoder) unpackBlock(block []byte, most int) error {
 	for try := 4 * len(block); ; {
-		begin = d.room(begin, min(try, most))
+		d.room(min(try, most))
 		free := d.arena[len(d.arena):cap(d.arena)]
 		free = free[:min(len(free), most)]
 		n, err := lz4.UncompressBlock(block, free)
 		if err == nil {
 			d.arena = d.arena[:len(d.arena)+n]
-			return begin, nil
+			return nil
 		}
 		if len(free) == most {
-			return 0, fmt.Errorf("%w: LZ4: %w", ErrBatch, err)
+			return fmt.Errorf("%w: LZ4: %w", ErrBatch, err)
 		}
 		try = 2 * len(free)
 	}

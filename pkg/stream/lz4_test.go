@@ -37,7 +37,7 @@ func texts() map[string][]byte {
 }
 
 func TestUnpackLZ4(t *testing.T) {
-	var d batches // as it is in a fetcher: it keeps its arena
+	var d decoder // as it is in a fetcher: it keeps its arena
 	for name, text := range texts() {
 		for _, size := range []lz4.BlockSize{lz4.Block64Kb, lz4.Block256Kb, lz4.Block1Mb, lz4.Block4Mb} {
 			for flags := range 8 {
@@ -48,12 +48,15 @@ func TestUnpackLZ4(t *testing.T) {
 				d.arena = append(d.arena[:0], "of the batch before"...)
 				d.unpacked = 0
 				held := d.arena
-				got, plain, err := d.unpackLZ4(frame(t, text, options...))
+				packed := frame(t, text, options...)
+				got, err := d.unpack(compress.Lz4, packed)
 				require.NoError(t, err, "%s, blocks of %d, flags %d", name, size, flags)
-				require.True(t, plain)
 				require.True(t, bytes.Equal(text, got), "%s, blocks of %d, flags %d", name, size, flags)
 				require.Equal(t, len(text), d.unpacked)
 				require.Equal(t, "of the batch before", string(held))
+				plain, err := new(decoder).unpackLZ4(packed)
+				require.NoError(t, err)
+				require.True(t, plain, "the library was not needed")
 			}
 		}
 	}
@@ -66,8 +69,8 @@ func TestUnpackLZ4LeavesTheRest(t *testing.T) {
 	skippable := append([]byte{0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 'x', 'y'}, frame(t, text)...)
 	for name, b := range map[string][]byte{"two_frames": two, "skippable": skippable, "legacy": frame(t, text, lz4.LegacyOption(true))} {
 		t.Run(name, func(t *testing.T) {
-			var d batches
-			_, plain, err := d.unpackLZ4(b)
+			var d decoder
+			plain, err := d.unpackLZ4(b)
 			require.NoError(t, err)
 			require.False(t, plain)
 			got, err := d.unpack(compress.Lz4, b)
@@ -80,10 +83,9 @@ func TestUnpackLZ4LeavesTheRest(t *testing.T) {
 
 func TestUnpackLZ4IsBounded(t *testing.T) {
 	bounded(t, 1<<20)
-	var d batches
-	_, _, err := d.unpackLZ4(frame(t, make([]byte, 1<<20)))
+	_, err := new(decoder).unpackLZ4(frame(t, make([]byte, 1<<20)))
 	require.NoError(t, err)
-	_, plain, err := d.unpackLZ4(frame(t, make([]byte, 1<<20+1)))
+	plain, err := new(decoder).unpackLZ4(frame(t, make([]byte, 1<<20+1)))
 	require.True(t, plain)
 	require.ErrorIs(t, err, ErrBatchTooLarge)
 }
@@ -98,11 +100,11 @@ func FuzzUnpackLZ4(f *testing.F) {
 	f.Add(frame(f, texts()["noise"][:100], lz4.BlockSizeOption(lz4.Block64Kb)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		want, wrong := io.ReadAll(lz4.NewReader(bytes.NewReader(b)))
-		var d batches
-		got, plain, err := d.unpackLZ4(b)
+		var d decoder
+		plain, err := d.unpackLZ4(b)
 		if plain && wrong == nil {
 			require.NoError(t, err)
-			require.True(t, bytes.Equal(want, got))
+			require.True(t, bytes.Equal(want, d.arena))
 		}
 		if !plain {
 			require.NoError(t, err)

@@ -17,14 +17,15 @@ var ErrBatch = errors.New("record batch is damaged or of an old format")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// batches reads record batches (message format 2). Records point into its
+// decoder reads record batches (message format 2). Records point into its
 // input, or into its arena if they were compressed.
-type batches struct {
+type decoder struct {
 	topic     string
 	partition int
 	records   []Record
 	headers   []Header
 	arena     []byte
+	begin     int // in the arena, of the batch that is unpacked now or was last
 	unpacked  int // bytes of this input that were decompressed
 	most      int // bytes of input that take half of enoughUnpacked, as the last ones did; 0: they were not compressed
 	packed    bytes.Reader
@@ -46,7 +47,7 @@ const batchHead = 61
 // read returns the records at or above the offset, and the offset that follows
 // all that was read. The last batch may be cut short: it is asked for again.
 // So is one that is damaged, unless it is the first, which is an error.
-func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
+func (d *decoder) read(b []byte, offset int64) ([]Record, int64, error) {
 	d.records, d.headers, d.arena, d.unpacked = d.records[:0], d.headers[:0], d.arena[:0], 0
 	if max(cap(d.arena), cap(d.records)*128, cap(d.headers)*40) > keptBytes { // one large batch is no reason to keep so much for ever
 		d.arena, d.records, d.headers = nil, nil, nil // which point into it
@@ -82,7 +83,7 @@ func (d *batches) read(b []byte, offset int64) ([]Record, int64, error) {
 
 // learn notes how much that many bytes of input became. What a batch alone
 // takes is no reason to ask for less than leastAsked.
-func (d *batches) learn(read int) {
+func (d *decoder) learn(read int) {
 	switch {
 	case read <= 0:
 	case d.unpacked == 0:
@@ -105,7 +106,7 @@ func head(b []byte, size int64) (end int64, control bool, err error) {
 }
 
 // batch reads one batch, whose last offset is below end.
-func (d *batches) batch(batch []byte, offset, end int64) error {
+func (d *decoder) batch(batch []byte, offset, end int64) error {
 	be := binary.BigEndian
 	attributes := be.Uint16(batch[21:])
 	base, since := int64(be.Uint64(batch)), int64(be.Uint64(batch[27:]))
@@ -131,7 +132,7 @@ func (d *batches) batch(batch []byte, offset, end int64) error {
 		}
 		rec.Time = time.UnixMilli(since + at)
 		rec.Key, rec.Value = one.bytes(), one.bytes()
-		begin := len(d.headers)
+		first := len(d.headers)
 		for range one.varint() {
 			name := one.bytes()
 			value := one.bytes()
@@ -148,11 +149,11 @@ func (d *batches) batch(batch []byte, offset, end int64) error {
 		}
 		next = rec.Offset + 1
 		if rec.Offset < offset {
-			d.headers = d.headers[:begin]
+			d.headers = d.headers[:first]
 			continue
 		}
-		if len(d.headers) > begin {
-			rec.Headers = d.headers[begin:len(d.headers):len(d.headers)]
+		if len(d.headers) > first {
+			rec.Headers = d.headers[first:len(d.headers):len(d.headers)]
 		}
 		d.records = append(d.records, rec)
 		if d.tooMany() {
@@ -164,23 +165,23 @@ func (d *batches) batch(batch []byte, offset, end int64) error {
 
 // tooMany says that records and headers take more memory than the largest
 // batch may: a few bytes of the log become 128 of a Record, or 40 of a Header.
-func (d *batches) tooMany() bool {
+func (d *decoder) tooMany() bool {
 	return int64(len(d.records))*128+int64(len(d.headers))*40 > 2*maxBatchBytes
 }
 
-// room makes sure that the arena takes n more bytes of the batch that begins
-// there, and returns where it begins then.
-func (d *batches) room(begin, n int) int {
+// room makes sure that the arena takes n more bytes of the batch. Earlier batches stay where
+// they are when it grows: only this one moves, to the beginning of the new arena.
+func (d *decoder) room(n int) {
 	if cap(d.arena)-len(d.arena) >= n {
-		return begin
+		return
 	}
-	batch := d.arena[begin:]
+	batch := d.arena[d.begin:]
 	d.arena = append(make([]byte, 0, max(2*cap(d.arena), len(batch)+n, 256<<10)), batch...)
-	return 0
+	d.begin = 0
 }
 
 // name returns the name of a header as a string.
-func (d *batches) name(b []byte) string {
+func (d *decoder) name(b []byte) string {
 	s, ok := d.names[string(b)]
 	if !ok {
 		s = string(b)

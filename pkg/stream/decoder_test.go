@@ -177,7 +177,7 @@ func TestOffsetsInABatchAreChecked(t *testing.T) {
 		"far":       {[]int64{1 << 40}, ErrBatch},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var d batches
+			var d decoder
 			records, next, err := d.read(batchOf(2, 1, c.deltas...), 0)
 			require.ErrorIs(t, err, c.want)
 			if c.want == nil {
@@ -191,7 +191,7 @@ func TestOffsetsInABatchAreChecked(t *testing.T) {
 // TestRecordsAndHeadersAreBounded: they take more memory than their bytes did.
 func TestRecordsAndHeadersAreBounded(t *testing.T) {
 	bounded(t, 10_000)
-	var d batches
+	var d decoder
 	_, _, err := d.read(batchOf(0, 400, 0), 0)
 	require.NoError(t, err)
 	_, _, err = d.read(batchOf(0, 600, 0), 0)
@@ -210,7 +210,7 @@ func FuzzBatches(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(fetcher.answer)
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		d := batches{topic: "t"}
+		d := decoder{topic: "t"}
 		if a, err := readAnswer(b, "t", 0); err == nil {
 			_, _, _ = d.read(a.records, 0)
 		}
