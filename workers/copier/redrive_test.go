@@ -73,7 +73,7 @@ func TestRedriveEnqueuesAnew(t *testing.T) {
 	require.Equal(t, []string{delivery.ParkedKey(jobs[2].File, acmeTwo)}, r.parkedKeys())
 
 	for _, job := range topic.jobs {
-		require.Equal(t, done0, r.once(t.Context(), job))
+		require.Equal(t, outcome{kind: outcomeDone}, r.once(t.Context(), job))
 	}
 	require.Len(t, r.objects("one-logs"), 2)
 }
@@ -122,8 +122,6 @@ func (s aSecondEach) Delete(ctx context.Context, key string) error {
 	time.Sleep(time.Second)
 	return s.Store.Delete(ctx, key)
 }
-
-var done0 = outcome{kind: outcomeDone}
 
 func TestRedriveOfAWorkspaceAndOfAll(t *testing.T) {
 	for _, dest := range []string{acme, ""} {

@@ -25,22 +25,6 @@ type limits struct {
 	maxCooldown    time.Duration
 }
 
-// task is a job in this process.
-type task struct {
-	job    delivery.Job
-	claims []claim // who is to be told when it is over
-
-	since   time.Time // when it arrived
-	running bool
-	idle    bool // nothing moved for a moment
-	late    bool // it takes longer than it should
-	yields  bool // it was ended to make room
-	suspect bool // its destination was a suspect when it started
-	stored  bool // its object is at the destination
-
-	room chan struct{} // closed when it yields
-}
-
 // outcome is how a try ended.
 type outcome struct {
 	kind    outcomeKind
@@ -126,27 +110,24 @@ func (s *scheduler) arrived(t *task, now time.Time) []effect {
 	}
 	t.since = now
 	d.waiting = append(d.waiting, t)
-	d.pool.waiting++
+	d.change(t, stateWaiting)
 	d.enlist(s.perDestination)
 	return append(out, s.next()...)
 }
 
 // idle takes in that nothing moves at a started task: it needs no slot.
 func (s *scheduler) idle(t *task) []effect {
-	if !t.running || t.idle || t.stored {
+	if t.state != stateMoving {
 		return nil
 	}
-	t.idle = true
-	d := s.dests[t.job.Destination]
-	d.idle++
-	d.pool.idle++
+	s.dests[t.job.Destination].change(t, stateIdle)
 	return s.next()
 }
 
 // late takes in that a started task takes longer than it should: its
 // destination is a suspect from now on.
 func (s *scheduler) late(t *task, now time.Time) []effect {
-	if !t.running || t.late || t.stored {
+	if !t.sending() || t.late {
 		return nil
 	}
 	t.late = true
@@ -166,7 +147,7 @@ func (s *scheduler) late(t *task, now time.Time) []effect {
 // these: it would keep one from sound destinations.
 func (s *scheduler) stuck(t *task, now time.Time) []effect {
 	out := s.late(t, now)
-	if !t.running || t.stored || t.yields || t.suspect {
+	if !t.sending() || t.yields || t.suspect {
 		return out
 	}
 	if p := s.dests[t.job.Destination].pool; p.sending() <= p.most {
@@ -180,18 +161,11 @@ func (s *scheduler) stuck(t *task, now time.Time) []effect {
 // left, the receipt, is a matter between us and staging: it holds up nobody who
 // waits for a slot, or for the same destination.
 func (s *scheduler) stored(t *task) []effect {
-	if !t.running || t.stored {
+	if !t.sending() {
 		return nil
 	}
 	d := s.dests[t.job.Destination]
-	if t.idle {
-		t.idle = false
-		d.idle--
-		d.pool.idle--
-	}
-	t.stored = true
-	d.stored++
-	d.pool.stored++
+	d.change(t, stateStored)
 	d.enlist(s.perDestination)
 	return s.next()
 }
@@ -199,19 +173,9 @@ func (s *scheduler) stored(t *task) []effect {
 // finished takes in how a started task ended.
 func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	d := s.dests[t.job.Destination]
-	d.pool.running--
-	d.running--
-	t.running = false
-	if t.idle {
-		d.pool.idle--
-		d.idle--
-	}
+	d.change(t, stateGone)
 	if t.late {
 		d.late--
-	}
-	if t.stored {
-		d.pool.stored--
-		d.stored--
 	}
 	var out []effect
 	switch o.kind {
@@ -234,7 +198,7 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 			out = append(out, s.broken(d, o.verdict, now)...)
 		}
 	}
-	if d.running == 0 {
+	if d.running() == 0 {
 		d.probing = false
 	}
 	d.enlist(s.perDestination)
@@ -307,21 +271,15 @@ func (s *scheduler) move(d *standing, to *pool, now time.Time) (out []effect) {
 		return nil
 	}
 	d.delist()
-	d.pool.running -= d.running
-	d.pool.idle -= d.idle
-	d.pool.stored -= d.stored
-	d.pool.waiting -= len(d.waiting)
+	d.pool.tally.add(d.tally, -1)
+	to.tally.add(d.tally, 1)
 	d.pool = to
 	if to == &s.suspects {
 		s.suspected++
 	} else {
 		s.suspected--
 	}
-	to.running += d.running
-	to.idle += d.idle
-	to.stored += d.stored
-	to.waiting += len(d.waiting)
-	for to == &s.suspects && to.waiting > to.room && len(d.waiting) > 0 {
+	for to == &s.suspects && to.tally[stateWaiting] > to.room && len(d.waiting) > 0 {
 		out = append(out, s.later(d.pop(), "queue_full", now))
 	}
 	d.enlist(s.perDestination)
@@ -340,7 +298,7 @@ func (s *scheduler) weed(now time.Time) (out []effect) {
 		d := place.Value.(*standing) //nolint:forcetypeassert // the list holds nothing else
 		place = place.Next()
 		for len(d.waiting) > 0 && now.Sub(d.waiting[0].since) >= s.retry.tiers[0] {
-			out = append(out, s.later(d.shift(), "waited", now))
+			out = append(out, s.later(d.shift(stateGone), "waited", now))
 		}
 		s.leave(d)
 	}
@@ -354,7 +312,7 @@ func (s *scheduler) leave(d *standing) {
 		return
 	}
 	d.delist()
-	if d.running == 0 && d.pool == &s.sound && d.failures == 0 {
+	if d.running() == 0 && d.pool == &s.sound && d.failures == 0 {
 		delete(s.dests, d.id)
 	}
 }
@@ -384,7 +342,7 @@ func (s *scheduler) later(t *task, why string, now time.Time) effect {
 	return effect{kind: effectRequeue, task: t, job: s.retry.later(t.job, now), why: why}
 }
 
-func (s *scheduler) running() int { return s.sound.running + s.suspects.running }
+func (s *scheduler) running() int { return s.sound.running() + s.suspects.running() }
 
 // sending is how many copies have their object still to store.
 func (s *scheduler) sending() int { return s.sound.sending() + s.suspects.sending() }
@@ -395,10 +353,8 @@ func (s *scheduler) next() (out []effect) {
 		for p.turns.Len() > 0 && p.free() && s.sending() < 3*s.concurrency {
 			d := p.turns.Front().Value.(*standing) //nolint:forcetypeassert // the list holds nothing else
 			d.delist()
-			t := d.shift()
-			t.running, t.suspect = true, p == &s.suspects
-			d.running++
-			p.running++
+			t := d.shift(stateMoving)
+			t.suspect = p == &s.suspects
 			d.probing = d.cooldown > 0
 			d.enlist(s.perDestination)
 			out = append(out, effect{kind: effectStart, task: t})

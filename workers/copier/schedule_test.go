@@ -83,7 +83,7 @@ func (b *bench) note(effects []effect) {
 // hang lets nothing move at a started task.
 func (b *bench) hang(t *task) {
 	b.note(b.idle(t))
-	b.stuckOn[t] = !t.stored
+	b.stuckOn[t] = t.state != stateStored
 	b.note(b.stuck(t, b.now))
 }
 
@@ -154,7 +154,7 @@ func TestThereIsRoomForOneMore(t *testing.T) {
 		fresh := b.arrive(fmt.Sprint("fresh", i))
 		require.False(t, b.over(fresh), "after %d others", i)
 	}
-	require.Less(t, b.sound.waiting, 1000+50*(1+b.sound.least))
+	require.Less(t, b.sound.tally[stateWaiting], 1000+50*(1+b.sound.least))
 }
 
 func TestTurnsAreFair(t *testing.T) {
@@ -388,7 +388,7 @@ func (b *bench) audit() {
 	require.LessOrEqual(b.t, b.sending(), 3*b.concurrency)
 	hang := 0
 	for t, still := range b.stuckOn {
-		if still && !t.stored {
+		if still && t.state != stateStored {
 			hang++
 		}
 	}
@@ -397,34 +397,41 @@ func (b *bench) audit() {
 	require.Equal(b.t, b.parking, b.parks)
 	require.LessOrEqual(b.t, b.parks, b.scheduler.parking)
 	waiting, suspected := 0, 0
-	books := map[*pool]*pool{&b.sound: {}, &b.suspects: {}}
+	books := map[*pool]*tally{&b.sound: {}, &b.suspects: {}}
 	for id, d := range b.dests {
-		p := books[d.pool]
-		p.running += d.running
-		p.idle += d.idle
-		p.stored += d.stored
-		p.waiting += len(d.waiting)
+		book := tally{}
+		for _, t := range d.waiting {
+			require.Equal(b.t, stateWaiting, t.state)
+			book.count(stateGone, t.state)
+		}
+		for _, t := range b.active {
+			if t.job.Destination == id {
+				book.count(stateGone, t.state)
+			}
+		}
+		require.Equal(b.t, book, d.tally)
+		books[d.pool].add(book, 1)
 		waiting += len(d.waiting)
 		if d.pool == &b.suspects {
 			suspected++
 		}
-		require.Equal(b.t, b.activeOf(id), d.running)
-		require.LessOrEqual(b.t, d.running-d.stored, b.perDestination)
+		require.Equal(b.t, b.activeOf(id), d.running())
+		require.LessOrEqual(b.t, d.sending(), b.perDestination)
 		most := b.perDestination
 		if !d.works {
 			most = 1
 		}
-		mayStart := len(d.waiting) > 0 && d.running-d.stored < most
+		mayStart := len(d.waiting) > 0 && d.sending() < most
 		require.Equal(b.t, mayStart, d.turn != nil)
 		if mayStart {
 			require.True(b.t, !d.pool.free() || b.sending()-hang >= 2*b.concurrency, "passed over, while %d hang and %d move", hang, b.sending()-hang)
 		}
 	}
 	for p, book := range books {
-		require.Equal(b.t, []int{book.running, book.idle, book.stored, book.waiting}, []int{p.running, p.idle, p.stored, p.waiting})
+		require.Equal(b.t, *book, p.tally)
 	}
-	require.LessOrEqual(b.t, b.suspects.waiting, b.suspects.room)
-	require.LessOrEqual(b.t, b.sound.waiting, b.sound.room+len(b.dests)*b.sound.least)
+	require.LessOrEqual(b.t, b.suspects.tally[stateWaiting], b.suspects.room)
+	require.LessOrEqual(b.t, b.sound.tally[stateWaiting], b.sound.room+len(b.dests)*b.sound.least)
 	require.Equal(b.t, suspected, b.suspected)
 	require.Equal(b.t, b.arrived, len(b.active)+waiting+len(b.ended))
 }

@@ -13,30 +13,25 @@ const regained = 4
 
 // pool is what destinations of one standing share.
 type pool struct {
-	slots   int       // copies at once that do something
-	most    int       // copies at once, with those at which nothing moves; and as many that are stored
-	least   int       // jobs that may wait for a destination, whatever waits for others
-	room    int       // jobs that may wait beyond that
-	eager   bool      // who delivered in time is next again, to be out of it soon
-	running int       // may be above most: those that came with a destination
-	idle    int       // of those, at which nothing moves
-	stored  int       // of those, whose object is stored
-	waiting int       // of all its destinations
-	turns   list.List // of *standing: those that may start a task, in the order of their turns
+	slots int  // copies at once that do something
+	most  int  // copies at once, with those at which nothing moves; and as many that are stored
+	least int  // jobs that may wait for a destination, whatever waits for others
+	room  int  // jobs that may wait beyond that
+	eager bool // who delivered in time is next again, to be out of it soon
+
+	tally           // of all its destinations; one that moves here may bring more copies than most
+	turns list.List // of *standing: those that may start a task, in the order of their turns
 }
 
 // free reports whether the pool may start a copy.
 func (p *pool) free() bool {
-	return p.sending() < p.most && p.sending()-p.idle < p.slots && p.stored < p.most
+	return p.sending() < p.most && p.tally[stateMoving] < p.slots && p.tally[stateStored] < p.most
 }
-
-// sending is how many of its copies have their object still to store.
-func (p *pool) sending() int { return p.running - p.stored }
 
 // admits reports whether one more job may wait for d. A backlog may fill half of
 // the room that is left.
 func (p *pool) admits(d *standing) bool {
-	return len(d.waiting) < max(p.least, (p.room-p.waiting+1)/2)
+	return len(d.waiting) < max(p.least, (p.room-p.tally[stateWaiting]+1)/2)
 }
 
 // standing is what is known of a destination.
@@ -44,11 +39,9 @@ type standing struct {
 	id      string
 	pool    *pool
 	turn    *list.Element // its place in the pool's turns; nil: none
-	running int
-	idle    int // of those
-	stored  int // of those
-	late    int // of those
-	waiting []*task
+	tally                 // of its tasks
+	late    int           // of those that run
+	waiting []*task       // in the order of their arrival
 
 	works    bool // it took an object, and has not failed since
 	good     int  // deliveries in time, one after another
@@ -67,7 +60,7 @@ func (d *standing) enlist(most int) {
 	if !d.works {
 		most = 1
 	}
-	switch may := len(d.waiting) > 0 && d.running-d.stored < most; {
+	switch may := len(d.waiting) > 0 && d.sending() < most; {
 	case !may:
 		d.delist()
 	case d.turn != nil:
@@ -85,11 +78,20 @@ func (d *standing) delist() {
 	}
 }
 
-// shift takes out what has waited longest.
-func (d *standing) shift() *task {
+// change puts a task into another state.
+//
+// Invariant: a pool's tally is the sum of those of its destinations.
+func (d *standing) change(t *task, to state) {
+	d.tally.count(t.state, to)
+	d.pool.tally.count(t.state, to)
+	t.state = to
+}
+
+// shift takes out what has waited longest, to go into another state.
+func (d *standing) shift(to state) *task {
 	t := d.waiting[0]
 	d.waiting = d.waiting[1:]
-	d.pool.waiting--
+	d.change(t, to)
 	return t
 }
 
@@ -98,7 +100,7 @@ func (d *standing) pop() *task {
 	last := len(d.waiting) - 1
 	t := d.waiting[last]
 	d.waiting = d.waiting[:last]
-	d.pool.waiting--
+	d.change(t, stateGone)
 	return t
 }
 
@@ -106,7 +108,9 @@ func (d *standing) pop() *task {
 func (d *standing) empty() []*task {
 	d.delist()
 	waiting := d.waiting
-	d.pool.waiting -= len(waiting)
 	d.waiting = nil
+	for _, t := range waiting {
+		d.change(t, stateGone)
+	}
 	return waiting
 }

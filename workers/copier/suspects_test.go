@@ -201,11 +201,11 @@ func TestWhatWaitsForSuspectsIsBounded(t *testing.T) {
 		b.arrive("a")
 		b.arrive("b")
 	}
-	require.Greater(t, b.sound.waiting, 40)
+	require.Greater(t, b.sound.tally[stateWaiting], 40)
 	b.note(b.late(b.active[0], b.now))
 	b.note(b.late(b.active[1], b.now))
-	require.Equal(t, 10, b.suspects.waiting)
-	require.Zero(t, b.sound.waiting)
+	require.Equal(t, 10, b.suspects.tally[stateWaiting])
+	require.Zero(t, b.sound.tally[stateWaiting])
 	overflow := b.arrive("a")
 	require.Equal(t, "queue_full", b.ended[overflow].why)
 	require.Zero(t, b.ended[overflow].job.Attempt)
@@ -213,7 +213,7 @@ func TestWhatWaitsForSuspectsIsBounded(t *testing.T) {
 	b.finish(b.active[0], ok) // the next of a hangs now
 	b.now = b.now.Add(time.Minute)
 	b.arrive("c")
-	require.Equal(t, 9, b.suspects.waiting, "they do not wait for a turn")
+	require.Equal(t, 9, b.suspects.tally[stateWaiting], "they do not wait for a turn")
 	b.finish(b.active[0], ok)
 	b.now = b.now.Add(time.Second)
 	b.arrive("c")
