@@ -7,6 +7,9 @@ CACHE   := $(or $(SEALIFT_CACHE),$(HOME)/.cache/sealift)
 # Go turns cgo off where there is no C compiler; the race detector needs it.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
+# Else each test binary sleeps for a second before it ends.
+export GORACE ?= atexit_sleep_ms=0
+
 # These start the roles as processes. There is nothing to race in the test
 # itself, and the detector would make its servers and its judge five times
 # slower.

@@ -23,6 +23,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// With the race detector, a process that ends sleeps for a second to see what
+	// its other goroutines do meanwhile. Hundreds of commands are run here; what
+	// they race about they have done by then. Scripts see this variable, too.
+	if os.Getenv("GORACE") == "" {
+		_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
+	}
 	testscript.Main(m, map[string]func(){"sealift": main})
 }
 
