@@ -187,8 +187,12 @@ func (c *Copier) newEngine(q queue) *engine {
 		room: semaphore.NewWeighted(maxTasks), tasks: map[debt]*task{},
 		sched: newScheduler(limits{
 			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination,
-			room: maxBacklog, suspectRoom: maxWaitSuspects, parking: 64,
-			breakTransient: 5, breakPermanent: 2, cooldown: 10 * time.Second, maxCooldown: 5 * time.Minute,
+			room: maxBacklog, suspectRoom: maxWaitSuspects,
+			parking:        64, // PUTs to staging at once, when a whole redrive fails again
+			breakTransient: 5,  // a store that only throttles takes something in between
+			breakPermanent: 2,  // one that says no twice does so until somebody changes it
+			cooldown:       10 * time.Second,
+			maxCooldown:    5 * time.Minute, // so long a destination that was mended may wait
 		}, retryPolicy{tiers: c.cfg.RetryTiers, parkAfter: c.cfg.ParkAfter}),
 	}
 }
@@ -279,7 +283,8 @@ func (c *Copier) insist(ctx context.Context, job errand) outcome {
 	return o
 }
 
-// maxWaits is how often something is tried again because a dependency was away.
+// maxWaits is how often something is tried again because a dependency was away: one
+// that answers pings and nothing else must not keep it for ever.
 const maxWaits = 10
 
 // patiently runs op, again whenever a dependency was away and is back.

@@ -110,6 +110,10 @@ func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, clai
 	}
 }
 
+// commitEvery is how often offsets are committed, where they moved: for so long
+// jobs that are over may come again after a crash.
+const commitEvery = time.Second
+
 func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(context.Context, []byte, claim) error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -128,7 +132,7 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 		}
 	}
 	j.log.InfoContext(ctx, "partitions assigned", "partitions", n, "generation", gen.ID)
-	ticker := time.NewTicker(time.Second)
+	ticker := time.NewTicker(commitEvery)
 	defer ticker.Stop()
 	for {
 		select {

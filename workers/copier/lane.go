@@ -30,12 +30,16 @@ func (c Config) forReplays() Config {
 	return c
 }
 
+// replayEntriesRoom is entriesRoom of the replays' lane, some 3 MB: few copies
+// go on at once.
+const replayEntriesRoom = 5_000
+
 // replayLane returns the copier as it works for replays.
 func (c *Copier) replayLane() *replayer {
 	lane := *c
 	lane.cfg, lane.metrics = c.cfg.forReplays(), c.replayMetrics
 	lane.gate = newGate(c.deps.Log, lane.metrics.waiting)
-	lane.entries = newEntries(c.deps.Staging, 5_000)
+	lane.entries = newEntries(c.deps.Staging, replayEntriesRoom)
 	r := &replayer{Copier: &lane, orders: map[string]*delivery.Order{}}
 	lane.attempt, lane.setAside = r.try, r.setAside
 	return r

@@ -20,8 +20,12 @@ var listFrom = 16
 // ListFromForTesting makes listings of fewer, before any copier runs.
 func ListFromForTesting(debts int) { listFrom = debts }
 
-// listedFor is how long a listing of receipts is believed.
-const listedFor = 30 * time.Second
+const (
+	listedFor = 30 * time.Second // how long a listing of receipts is believed
+	// rememberedFor is how long it is remembered how many it answered for, which
+	// tells whether another one is worth making.
+	rememberedFor = 10 * listedFor
+)
 
 // receipts knows which debts are closed. It lists the receipts of an entry once
 // for many of its debts, for the jobs of an entry come together: DESIGN.md says
@@ -120,10 +124,10 @@ func (r *receipts) list(ctx context.Context, prefix string) error {
 	}
 	for p, old := range r.lists {
 		switch age := time.Since(old.at); {
-		case age > 10*listedFor:
+		case age > rememberedFor:
 			delete(r.lists, p)
 		case age > listedFor:
-			old.closed = nil // how many it served is still of use
+			old.closed = nil
 		}
 	}
 	r.lists[prefix] = l

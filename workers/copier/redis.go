@@ -85,7 +85,8 @@ func (q queueWithMarker) requeue(ctx context.Context, tier int, job delivery.Job
 	if err := q.next.requeue(ctx, tier, job); err != nil {
 		return err
 	}
-	// The tier may be late by as much again before another job is enqueued.
+	// The tier may be late by as much again before another job is enqueued, and a
+	// short one by a minute.
 	q.c.note(ctx, delivery.QueuedMarker(job.File, job.Destination), 2*q.c.cfg.RetryTiers[tier]+time.Minute)
 	return nil
 }

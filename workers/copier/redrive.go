@@ -44,8 +44,10 @@ type Redriven struct {
 	Failed   int64 `json:"failed"` // could not be read, or written back
 }
 
-// redriveBatch is how many jobs are enqueued at once.
-const redriveBatch = 500
+const (
+	redrivePage  = 1000 // jobs listed with one request: S3 lists no more
+	redriveBatch = 500  // jobs enqueued at once
+)
 
 // Run does it. Run again after an error, it goes on with what is left; a job
 // that was enqueued twice is delivered once.
@@ -54,7 +56,7 @@ func (r Redrive) Run(ctx context.Context) (Redriven, error) {
 	var errs []error
 	prefix := delivery.ParkedPrefix(r.Destination)
 	for after := ""; ; {
-		infos, err := r.Staging.List(ctx, prefix, after, 1000)
+		infos, err := r.Staging.List(ctx, prefix, after, redrivePage)
 		if err != nil {
 			return done, errors.Join(append(errs, err)...)
 		}
@@ -67,7 +69,7 @@ func (r Redrive) Run(ctx context.Context) (Redriven, error) {
 				return done, errors.Join(errs...)
 			}
 		}
-		if len(infos) < 1000 {
+		if len(infos) < redrivePage {
 			return done, errors.Join(errs...)
 		}
 		after = infos[len(infos)-1].Key
@@ -135,6 +137,9 @@ func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redri
 // skipTTL is how long a debt may stay taken if we die while we close it.
 const skipTTL = time.Minute
 
+// maxReceipt is more than a receipt has.
+const maxReceipt = 1 << 20 // 1 MiB
+
 // giveUp closes a debt as a copier does that delivered: under its lease, 1.
 // receipt  2. marker. Whoever has the lease next finds the marker; what a copier
 // is just sending is not given up. It returns false if the debt is closed, but
@@ -161,7 +166,7 @@ func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination 
 		return false, err
 	}
 	// What stands is the first receipt, which may be another's.
-	b, err := objstore.Read(ctx, r.Staging, delivery.ReceiptKey(file, destination), 1<<20)
+	b, err := objstore.Read(ctx, r.Staging, delivery.ReceiptKey(file, destination), maxReceipt)
 	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
 		return false, err
 	}

@@ -24,7 +24,7 @@ type retryPolicy struct {
 func (p retryPolicy) failed(job delivery.Job, v destination.Verdict, now time.Time) (next delivery.Job, tier int, park bool) {
 	next = job
 	next.Attempt++
-	next.LastError = clip(v.Cause, 500)
+	next.LastError = clip(v.Cause, mostOfACause)
 	if next.FirstTry == 0 {
 		next.FirstTry = now.UnixMilli()
 	}
@@ -48,6 +48,10 @@ func (p retryPolicy) later(job delivery.Job, now time.Time) delivery.Job {
 	job.NotBefore = now.Add(p.tiers[0]).UnixMilli()
 	return job
 }
+
+// mostOfACause is how many characters of a cause go along with a job, of which
+// tens of thousands may be in memory.
+const mostOfACause = 500
 
 // clip shortens a text that came from a server.
 func clip(s string, most int) string {

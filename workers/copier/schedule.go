@@ -286,11 +286,14 @@ func (s *scheduler) move(d *standing, to *pool, now time.Time) (out []effect) {
 	return out
 }
 
+// weedEvery spaces the looks at all suspects that wait for a turn.
+const weedEvery = time.Second
+
 // weed sends on what has waited for a suspect's turn for as long as it would
 // wait in the first retry tier: here it keeps the offsets of its partition from
 // being committed. While nothing arrives that does no harm.
 func (s *scheduler) weed(now time.Time) (out []effect) {
-	if now.Sub(s.weeded) < time.Second {
+	if now.Sub(s.weeded) < weedEvery {
 		return nil
 	}
 	s.weeded = now
