@@ -19,11 +19,11 @@ import (
 	"github.com/sealift/sealift/pkg/sample"
 )
 
-// BenchmarkWriter measures the whole life of files, lines to sealed and read
-// objects, against the bound "append and klauspost gzip level 1 of the same
-// bytes", side by side in one run: the figures that count are cpu-ratio
-// (bound's CPU seconds over the spool's: 1 is the bound), size-ratio (bytes of
-// the objects over one gzip stream of all lines) and peak-MB of the heap.
+// BenchmarkWriter measures the whole life of files, from lines to sealed objects that are read,
+// side by side with the bound "append and klauspost gzip level 1 of the same bytes". The figures
+// that count are cpu-ratio (the bound's CPU seconds divided by the spool's; 1 equals the bound),
+// size-ratio (bytes of the objects divided by one gzip stream of all lines) and peak-MB of the
+// heap.
 //
 //	go test ./pkg/segment -run - -bench Writer -benchtime 1x
 //	go test ./pkg/segment -run - -bench Writer -benchtime 1x -level 1
@@ -66,7 +66,7 @@ func benchWriter(b *testing.B, sources int, bytesIn int) {
 		}
 		var buf []byte
 		var peak uint64
-		// In turns of some MB, so that a noisy machine is noisy for both.
+		// Alternate every few MB, so that noise on the machine affects both.
 		const turn = 20_000
 		for at := 0; total < bytesIn; at += turn {
 			start := cpu()
@@ -143,7 +143,7 @@ func sampleLines(n int) [][]byte {
 	return lines
 }
 
-// zipf returns the streams of n records: each source once, then skewed.
+// zipf returns the streams of n records: each source once, then a skewed choice.
 func zipf(sources, n int) []ledger.Stream {
 	all := make([]ledger.Stream, sources)
 	for i := range all {
@@ -162,10 +162,9 @@ func zipf(sources, n int) []ledger.Stream {
 	return order
 }
 
-// BenchmarkCheckpoint measures what checkpoints cost, side by side with a spool
-// that makes none, and how fast what they leave is recovered: cpu-ratio is the
-// CPU time with over that without, journal-ratio the bytes written to journals
-// over those of the lines.
+// BenchmarkCheckpoint measures what checkpoints cost, side by side with a spool that makes none,
+// and how fast they are recovered. cpu-ratio is the CPU time with checkpoints divided by that
+// without; journal-ratio is the bytes written to journals divided by those of the lines.
 //
 //	go test ./pkg/segment -run - -bench Checkpoint -benchtime 1x
 func BenchmarkCheckpoint(b *testing.B) {

@@ -13,13 +13,13 @@ type Budget struct {
 // NewBudget returns a budget of limit bytes.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-// Used returns the bytes held now.
+// Used returns the number of bytes held now.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
-// over says whether a spool that holds own bytes has to make room: the whole
-// is over the limit and the spool over its even share. If the whole is over,
-// at least one spool is over its share, so room is always made by someone, by
-// Append or by Relieve, and never by a spool that holds little.
+// over reports whether a spool that holds own bytes has to make room: all spools together are over
+// the limit, and this one is over its even share. If the total is over, at least one spool is over
+// its share. So some spool always makes room, in Append or Relieve, and it is never one that holds
+// little.
 func (b *Budget) over(own int64) bool {
 	return b.used.Load() > b.limit && own > b.share()
 }

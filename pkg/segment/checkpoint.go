@@ -5,9 +5,8 @@ import (
 	"fmt"
 )
 
-// checkpoint is the payload of a checkpoint frame: with the blocks of the
-// chunks that it lists, up to the sizes that it lists, and the lines before it
-// in its journal, it is the whole state of a spool.
+// checkpoint is the payload of a checkpoint frame. The whole state of a spool is this, the blocks
+// of the listed chunks up to the listed sizes, and the lines before it in its journal.
 type checkpoint struct {
 	State  []byte         `json:"state"` // the owner's
 	Chunks []chunkListed  `json:"chunks"`
@@ -25,17 +24,17 @@ type sealedListed struct {
 	Reason Reason
 }
 
-// journalSlack is what a journal may hold beyond twice what is in memory
-// before the next one is begun.
+// journalSlack is how much a journal may hold, in addition to twice what is in memory, before the
+// next one begins.
 const journalSlack = 16 << 20 // 16 MiB
 
-// Checkpoint makes all that was appended and sealed so far, with the owner's
-// state, what Recover returns after the process has ended, however it ends,
-// until the next checkpoint. It returns the bytes written.
+// Checkpoint saves everything appended and sealed so far, together with the owner's state. Until
+// the next checkpoint, Recover returns this, however the process ends. Checkpoint returns the
+// number of bytes written.
 //
-// Lines that are in no block yet go to the journal as they are, each once.
-// Nothing is synced: what the kernel holds outlives a killed process, and what
-// a power failure leaves half-written is not whole, so it is not recovered.
+// Lines that are not in a block yet go to the journal as they are, each once. Nothing is synced:
+// what the kernel holds survives a killed process, and what a power failure leaves half-written is
+// not whole, so it is not recovered.
 func (s *Spool) Checkpoint(state []byte) (int64, error) {
 	if s.broken != nil {
 		return 0, s.broken
@@ -44,8 +43,8 @@ func (s *Spool) Checkpoint(state []byte) (int64, error) {
 	if err := s.write(); err != nil {
 		return 0, err
 	}
-	// 2. the lines; all of them in a new journal if the old one is mostly of
-	// lines that are in blocks by now
+	// 2. the lines; all of them, in a new journal, if the old one consists mostly of lines that are
+	// in blocks by now
 	if s.journal == nil || s.journal.size > 2*s.held+journalSlack {
 		if err := s.nextJournal(); err != nil {
 			return 0, s.fail(err)
@@ -64,7 +63,7 @@ func (s *Spool) Checkpoint(state []byte) (int64, error) {
 			}
 		}
 	}
-	// 3. what makes them a state
+	// 3. what makes these a state
 	c := checkpoint{State: state}
 	for c2 := range s.chunks {
 		c2.listed = true
@@ -81,7 +80,7 @@ func (s *Spool) Checkpoint(state []byte) (int64, error) {
 	if err := s.writeJournal(); err != nil {
 		return 0, err
 	}
-	// 4. what only the checkpoint before needed
+	// 4. delete what only the previous checkpoint needed
 	for _, c := range s.doomed {
 		c.remove()
 	}
@@ -97,8 +96,8 @@ func (s *Spool) writeJournal() error {
 	return nil
 }
 
-// nextJournal begins a journal, to which all lines in memory are written; the
-// former is needed until the first checkpoint in it.
+// nextJournal begins a journal, to which all lines in memory will be written. The previous one is
+// needed until the first checkpoint in the new one.
 func (s *Spool) nextJournal() error {
 	j, err := s.createChunk(journalExt)
 	if err != nil {

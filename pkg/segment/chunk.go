@@ -6,10 +6,10 @@ import (
 	"path/filepath"
 )
 
-// Kinds of a spool's files, by what their names end in.
+// File name extensions of a spool's two kinds of files.
 const (
 	chunkExt   = ".spool"   // blocks
-	journalExt = ".journal" // lines that are in no block yet, and checkpoints
+	journalExt = ".journal" // lines that are not in a block yet, and checkpoints
 )
 
 // extent is where a block's payload lies.
@@ -22,11 +22,11 @@ type extent struct {
 // chunk is one file of a spool. Its frames are appended by the spool's owner;
 // payloads may be read by others as long as they hold a reference.
 type chunk struct {
-	n      int // numbers are not used twice within a spool
+	n      int // a number is used only once within a spool
 	file   *os.File
 	path   string
 	size   int64
-	refs   int  // extents that are still needed; the spool's owner counts
+	refs   int  // extents that are still needed, counted by the spool's owner
 	listed bool // in the last checkpoint
 }
 
@@ -53,8 +53,8 @@ func (c *chunk) append(frames []byte) error {
 	return nil
 }
 
-// remove closes and deletes the chunk's file. A file that cannot be deleted
-// is swept when the directory is next emptied or recovered.
+// remove closes and deletes the chunk's file. If the file cannot be deleted, the next emptying or
+// recovery of the directory deletes it.
 func (c *chunk) remove() {
 	_ = c.file.Close()
 	_ = os.Remove(c.path)

@@ -9,9 +9,9 @@ import (
 	"github.com/sealift/sealift/pkg/deflate"
 )
 
-// A gzip member as this package writes it: a fixed header, deflate blocks that
-// each end at a byte boundary (a sync flush), an empty final block, CRC-32 and
-// length. Zero time and no name: equal content gives equal bytes.
+// A gzip member as this package writes it: a fixed header, deflate blocks that each end at a byte
+// boundary (a sync flush), an empty final block, CRC-32 and length. The header has no time and no
+// name, so that equal content gives equal bytes.
 var gzipHeader = []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}
 
 // finalBlock is an empty last deflate block (fixed Huffman, end of block).
@@ -19,20 +19,20 @@ var finalBlock = []byte{0x03, 0x00}
 
 const trailerBytes = 2 + 4 + 4 // finalBlock, CRC-32, ISIZE
 
-// blockBound is the most that n bytes of lines can take as one compressed block,
-// of whichever level: klauspost's store 32 KiB in a block of their own.
+// blockBound is the most that n bytes of lines can take as one compressed block, at any level. The
+// last term is for klauspost/compress, which stores 32 KiB per stored block.
 func blockBound(n int) int64 { return int64(deflate.Bound(n) + 5*(n/(32<<10)+1)) }
 
-// compressor turns lines into deflate blocks. It is for one goroutine at a
-// time and holds some hundred KB, so compressors are pooled, never one a stream.
+// compressor turns lines into deflate blocks. One goroutine at a time may use it. It holds some
+// hundred KB, so compressors are pooled and not kept per stream.
 type compressor interface {
 	// compress returns lines as whole deflate blocks ending in a sync flush.
-	// window is what precedes them in the same member, or nil: matches may
-	// reach into it. The result is valid until the next call.
+	// window is what precedes the lines in the same member, or nil; matches may refer to it. The
+	// result is valid until the next call.
 	compress(lines, window []byte) ([]byte, error)
 }
 
-// compressors are pooled per level over the whole process.
+// compressors are pooled per level, for the whole process.
 var compressors [10]sync.Pool
 
 func getCompressor(level int) compressor {
@@ -54,11 +54,12 @@ func getCompressor(level int) compressor {
 
 func putCompressor(level int, c compressor) { compressors[level].Put(c) }
 
-// maxLazy is the highest level that pkg/deflate makes: its lazy search writes less than
-// klauspost's levels 2 to 5, in no more time, and what level 6 does in little more than half of it.
+// maxLazy is the highest level that pkg/deflate serves. Its lazy search produces less output than
+// klauspost's levels 2 to 5 in no more time, and as little as level 6 in little more than half of
+// the time.
 const maxLazy = 6
 
-// own is levels 1 to maxLazy.
+// own serves levels 1 to maxLazy.
 type own struct {
 	encoder interface {
 		Append(dst, b []byte, window int) []byte
@@ -75,8 +76,7 @@ func (c *own) compress(lines, window []byte) ([]byte, error) {
 	return c.out, nil
 }
 
-// leveled is what higher levels are for: objects that are 1 to 9 % smaller, at
-// two to five times the CPU.
+// leveled serves higher levels, for objects that are 1 to 9 % smaller at two to five times the CPU.
 type leveled struct {
 	w   *flate.Writer
 	out bytes.Buffer
@@ -84,7 +84,7 @@ type leveled struct {
 
 func (c *leveled) compress(lines, window []byte) ([]byte, error) {
 	c.out.Reset()
-	c.w.ResetDict(&c.out, window) // Reset would prime it with the last window again
+	c.w.ResetDict(&c.out, window) // Reset would prime it with the previous window
 	if _, err := c.w.Write(lines); err != nil {
 		return nil, err
 	}

@@ -4,5 +4,5 @@ package segment
 
 import "github.com/sealift/sealift/pkg/igzip"
 
-// encoder is level 1.
+// encoder serves level 1.
 type encoder = igzip.Encoder

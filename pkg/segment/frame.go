@@ -8,17 +8,16 @@ import (
 	"math"
 )
 
-// A frame is one piece of a file, or a checkpoint, on disk. All numbers are
-// little-endian; those of the file include this frame, so that the last frame
-// of a file restores its state without inflating any. A checkpoint has kind,
-// lengths and payload only.
+// A frame is one piece of a file, or a checkpoint, on disk. All numbers are little-endian. Numbers
+// about the file include this frame, so the last frame of a file restores its state without
+// inflating anything. A checkpoint has only kind, lengths and payload.
 //
 //	 0  4  magic "SLB2"
 //	 4  4  CRC-32C of everything after this field
-//	 8  4  payload bytes: deflate, lines or JSON, by the kind
+//	 8  4  payload bytes: deflate, lines or JSON, depending on the kind
 //	12  1  kind: block 'b', lines 'l', checkpoint 'c'
 //	13  1  source length (1 to 64)
-//	14  1  length of the SHA-256 state (of a block)
+//	14  1  length of the SHA-256 state (blocks only)
 //	15  1  0
 //	16  8  hour of the stream, unix ms
 //	24  8  first offset of the file
@@ -27,9 +26,9 @@ import (
 //	48  8  last offset
 //	56  8  records of the file
 //	64  8  bytes of the file's lines
-//	72  8  of the file's records, those of this frame
-//	80  8  CRC-64/NVME of the file's lines (of a block)
-//	88  4  CRC-32 of the file's lines (of a block)
+//	72  8  records that are in this frame
+//	80  8  CRC-64/NVME of the file's lines (blocks only)
+//	88  4  CRC-32 of the file's lines (blocks only)
 //	92  n  source, SHA-256 state, payload
 const (
 	frameMagic = 0x32424c53 // "SLB2"
@@ -39,11 +38,11 @@ const (
 // Kinds of frames.
 const (
 	kindBlock      = 'b' // compressed lines, in a chunk
-	kindLines      = 'l' // lines that are in memory, in a journal
-	kindCheckpoint = 'c' // what makes the frames before it a state, in a journal
+	kindLines      = 'l' // lines that are still in memory, in a journal
+	kindCheckpoint = 'c' // makes the frames before it a state, in a journal
 )
 
-// errTorn says that bytes are not a whole frame: the end of what was written.
+// errTorn says that the bytes are not a whole frame: what was written ends here.
 var errTorn = errors.New("torn frame")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -52,7 +51,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type frame struct {
 	Meta
 	kind    byte
-	inFrame int64 // of Meta.Records, those of this frame
+	inFrame int64 // how many of Meta.Records are in this frame
 	crc     uint32
 	crc64   uint64
 	sha     []byte
@@ -79,8 +78,8 @@ func appendFrame(dst []byte, f frame) []byte {
 	return dst
 }
 
-// frameBytes is the size of the frame that b, at least frameFixed bytes,
-// begins with, by its header.
+// frameBytes returns the size of the frame at the start of b, according to its header. b has at
+// least frameFixed bytes.
 func frameBytes(b []byte) int64 {
 	return frameFixed + int64(b[13]) + int64(b[14]) + int64(binary.LittleEndian.Uint32(b[8:]))
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReasonsAreInTheFormat: readers of the ledger know all that may come, and
-// operators the labels of the metric.
+// TestReasonsAreInTheFormat: every reason is documented in the ledger's format, for readers of the
+// ledger and as a label of the metric.
 func TestReasonsAreInTheFormat(t *testing.T) {
 	source, err := os.ReadFile("sealed.go")
 	require.NoError(t, err)

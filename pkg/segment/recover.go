@@ -18,19 +18,19 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Errors of a recovery. After either, New starts from nothing.
+// Errors of a recovery. After either of them, start from nothing with New.
 var (
 	// ErrNoCheckpoint says that the directory holds no whole checkpoint.
 	ErrNoCheckpoint = errors.New("no whole checkpoint")
-	// ErrDamaged says that what a checkpoint needs is not what was written, or
-	// contradicts the caller.
+	// ErrDamaged says that what a checkpoint needs is not as it was written, or contradicts the
+	// caller.
 	ErrDamaged = errors.New("spool is damaged")
 )
 
-// Recovery is what a directory holds as of its last whole checkpoint. It is
-// ended by Resume or Close.
+// Recovery is the content of a directory as of its last whole checkpoint. End it with Resume or
+// Close.
 type Recovery struct {
-	// State is what the owner gave to that checkpoint.
+	// State is what the owner passed to that checkpoint.
 	State []byte
 
 	cfg     Config
@@ -41,7 +41,7 @@ type Recovery struct {
 	next    int
 }
 
-// fileID tells the files of a stream apart.
+// fileID distinguishes the files of a stream.
 type fileID struct {
 	stream ledger.Stream
 	first  int64
@@ -50,13 +50,12 @@ type fileID struct {
 // recovered is a file as its frames describe it.
 type recovered struct {
 	active
-	torn    bool     // earlier frames are missing: it was released
-	journal []extent // its lines that are in no block
+	torn    bool     // earlier frames are missing, because the file was released
+	journal []extent // its lines that are not in any block
 }
 
-// Recover reads what the last process that used the directory left there. It
-// changes nothing on disk. Its error is ErrNoCheckpoint, ErrDamaged, one of the
-// disk, or that of ctx, which ends the reading.
+// Recover reads what the last process left in the directory. It changes nothing on disk. It returns
+// ErrNoCheckpoint, ErrDamaged, a disk error, or the error of ctx, which stops the reading.
 func Recover(ctx context.Context, cfg Config) (*Recovery, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -70,9 +69,8 @@ func Recover(ctx context.Context, cfg Config) (*Recovery, error) {
 	return r, nil
 }
 
-// State returns what the owner gave to the last whole checkpoint: Recovery's State,
-// without a read of the chunks. Its error is ErrNoCheckpoint, one of the disk, or that
-// of ctx.
+// State returns what the owner passed to the last whole checkpoint, as in Recovery.State, without
+// reading the chunks. It returns ErrNoCheckpoint, a disk error, or the error of ctx.
 func State(ctx context.Context, dir string) ([]byte, error) {
 	r := &Recovery{cfg: Config{Dir: dir}}
 	defer r.Close()
@@ -109,14 +107,14 @@ func (r *Recovery) newest(ctx context.Context) (*checkpoint, []placed, error) {
 	}
 	for _, n := range slices.Backward(numbers) {
 		c, lines, err := r.readJournal(ctx, n)
-		if err != nil || c != nil { // nil: killed before the first checkpoint in it
+		if err != nil || c != nil { // nil: the process was killed before this journal's first checkpoint
 			return c, lines, err
 		}
 	}
 	return nil, nil, ErrNoCheckpoint
 }
 
-// numbers returns those of the directory's files of that kind, in order.
+// numbers returns the sorted numbers of the directory's files with that extension.
 func (r *Recovery) numbers(ext string) ([]int, error) {
 	names, err := os.ReadDir(r.cfg.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -151,14 +149,14 @@ func openChunk(dir string, n int, ext string) (*chunk, error) {
 	return &chunk{n: n, file: f, path: path, size: st.Size(), listed: true}, nil
 }
 
-// placed is a frame of lines and where its payload lies.
+// placed is a frame of lines with the place of its payload.
 type placed struct {
 	frame
 	extent
 }
 
-// readJournal returns the last checkpoint of a journal whose chunks are there,
-// nil if there is none, and the lines before it.
+// readJournal returns the last checkpoint of a journal whose chunks are all there, with the lines
+// before it; nil if there is none.
 func (r *Recovery) readJournal(ctx context.Context, n int) (*checkpoint, []placed, error) {
 	j, err := openChunk(r.cfg.Dir, n, journalExt)
 	if err != nil {
@@ -187,8 +185,8 @@ func (r *Recovery) readJournal(ctx context.Context, n int) (*checkpoint, []place
 		}
 		return nil
 	})
-	// What is torn is the end of what was written whole: a checkpoint after it
-	// would build upon what is lost.
+	// A torn frame is the end of what was written whole: a checkpoint after it would depend on what
+	// is lost.
 	if errors.Is(err, errTorn) {
 		err = nil
 	}
@@ -200,9 +198,9 @@ func (r *Recovery) readJournal(ctx context.Context, n int) (*checkpoint, []place
 	return last, lines, nil
 }
 
-// there says whether the chunks of a checkpoint are as long as it says. An error
-// says that this is not known: they may be, and who hears that there is no whole
-// checkpoint deletes them.
+// there reports whether the chunks of a checkpoint are at least as long as it says. An error means
+// that this is unknown. It must not be taken for "no whole checkpoint", because the caller then
+// deletes the chunks.
 func (r *Recovery) there(c *checkpoint) (bool, error) {
 	for _, l := range c.Chunks {
 		st, err := os.Stat(chunkPath(r.cfg.Dir, l.N, chunkExt))
@@ -219,13 +217,13 @@ func (r *Recovery) there(c *checkpoint) (bool, error) {
 	return true, nil
 }
 
-// readChunk takes up the blocks of a chunk.
+// readChunk adds the blocks of a chunk to their files.
 func (r *Recovery) readChunk(ctx context.Context, l chunkListed) error {
 	c, err := openChunk(r.cfg.Dir, l.N, chunkExt)
 	if err != nil {
 		return err
 	}
-	c.size = l.Size // what was written after the checkpoint is not ours to use
+	c.size = l.Size // ignore what was written after the checkpoint
 	r.chunks[l.N] = c
 	end, err := scan(ctx, c.file, c.size, func(f frame, at int64) error {
 		if f.kind != kindBlock {
@@ -233,7 +231,7 @@ func (r *Recovery) readChunk(ctx context.Context, l chunkListed) error {
 		}
 		return r.addBlock(f, extent{chunk: c, off: at, len: int64(len(f.payload))})
 	})
-	if errors.Is(err, errTorn) { // below what the checkpoint lists
+	if errors.Is(err, errTorn) { // torn within what the checkpoint lists
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err != nil {
@@ -242,8 +240,7 @@ func (r *Recovery) readChunk(ctx context.Context, l chunkListed) error {
 	return nil
 }
 
-// extend returns the file that the frame continues, or begins, with what the frame
-// says of it.
+// extend returns the file that the frame continues or begins, updated with the frame's metadata.
 func (r *Recovery) extend(f *frame) *recovered {
 	id := fileID{f.Stream, f.First}
 	a := r.files[id]
@@ -251,7 +248,7 @@ func (r *Recovery) extend(f *frame) *recovered {
 		a = &recovered{active: active{gzBytes: int64(len(gzipHeader))}}
 		r.files[id] = a
 	}
-	// The blocks of a file that was released go with their chunks, not all at once.
+	// The blocks of a released file disappear chunk by chunk, not all at once.
 	a.torn = a.torn || f.Records-f.inFrame != a.Records || (a.Records > 0 && f.Last <= a.Last)
 	a.Meta = f.Meta
 	return a
@@ -273,14 +270,13 @@ func (r *Recovery) addBlock(f frame, x extent) error {
 
 func (r *Recovery) addLines(l placed) {
 	if a := r.files[fileID{l.Stream, l.First}]; a != nil && l.Last <= a.Last {
-		return // they went into a block later
+		return // they were put into a block later
 	}
 	a := r.extend(&l.frame)
 	a.journal = append(a.journal, l.extent)
 }
 
-// Close lets go of the directory and leaves it as it is; after Resume it does
-// nothing.
+// Close releases the directory and leaves it as it is. After Resume it does nothing.
 func (r *Recovery) Close() {
 	for _, c := range r.chunks {
 		_ = c.file.Close()
@@ -290,12 +286,11 @@ func (r *Recovery) Close() {
 	}
 }
 
-// Resume returns the spool, with the files that are open and those that were
-// sealed and not released; those that done reports are left out. Done is asked
-// about every file, including some that were released long ago; its error
-// ends the recovery. After an error nothing is kept open, and the directory is
-// as it was. Files are never written again: the spool goes on in new ones, and
-// until its next checkpoint, Recover returns the same again.
+// Resume returns the spool with its open files, and the sealed files that were not released. It
+// leaves out those for which done returns true. done is called for every file, including some that
+// were released long ago; if it returns an error, the recovery ends. After an error nothing is kept
+// open, and the directory is unchanged. Existing files are never written to again: the spool
+// continues in new ones, and until its next checkpoint Recover returns the same state again.
 func (r *Recovery) Resume(done func(m Meta) (bool, error)) (*Spool, []*Sealed, error) {
 	s := emptySpool(r.cfg)
 	s.next = r.next
@@ -305,7 +300,7 @@ func (r *Recovery) Resume(done func(m Meta) (bool, error)) (*Spool, []*Sealed, e
 	s.doomed = append(s.doomed, r.journal)
 	sealed, err := r.resume(s, done)
 	chunks := r.chunks
-	r.chunks, r.journal = nil, nil // the spool's now
+	r.chunks, r.journal = nil, nil // they belong to the spool now
 	if err != nil {
 		s.Close()
 		return nil, nil, fmt.Errorf("resume spool %q: %w", r.cfg.Dir, err)
@@ -330,7 +325,7 @@ func (r *Recovery) resume(s *Spool, done func(m Meta) (bool, error)) ([]*Sealed,
 			continue
 		}
 		if a != nil {
-			a.Note = l.Note // which may have changed since its last frame
+			a.Note = l.Note // the note may have changed since the file's last frame
 		}
 		if a == nil || a.torn || a.Meta != l.Meta || len(a.journal) > 0 || a.gzBytes+trailerBytes > r.cfg.mostBytes() {
 			return nil, fmt.Errorf("%w: sealed file of %v at offset %d", ErrDamaged, l.Stream, l.First)
@@ -356,14 +351,14 @@ func (r *Recovery) resume(s *Spool, done func(m Meta) (bool, error)) ([]*Sealed,
 	return sealed, r.sweep(s)
 }
 
-// refer counts the file's blocks in their chunks.
+// refer counts the references of the file's blocks to their chunks.
 func (a *recovered) refer() {
 	for _, x := range a.extents {
 		x.chunk.refs++
 	}
 }
 
-// load brings the lines that are in no block back into memory.
+// load brings the lines that are not in any block back into memory.
 func (r *Recovery) load(s *Spool, a *recovered) error {
 	total := 0
 	for _, x := range a.journal {
@@ -387,8 +382,8 @@ func (r *Recovery) load(s *Spool, a *recovered) error {
 	return nil
 }
 
-// sweep deletes what the checkpoint does not name: files begun after it, and
-// those that were to be deleted when it was written.
+// sweep deletes what the checkpoint does not name: files begun after it, and files that were due
+// for deletion when it was written.
 func (r *Recovery) sweep(s *Spool) error {
 	named := map[string]bool{r.journal.path: true}
 	for c := range maps.Keys(s.chunks) {

@@ -21,20 +21,20 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// life drives a spool and knows what it must hold.
+// life drives a spool and keeps track of what it must hold.
 type life struct {
 	t       *testing.T
 	r       *rand.Rand
 	cfg     Config
 	s       *Spool
 	next    int64
-	through map[ledger.Stream]int64 // what was released: it is in the ledger
+	through map[ledger.Stream]int64 // released files; they are in the ledger
 	open    map[ledger.Stream]*heldFile
 	sealed  []*heldFile
 	saved   [][]heldFile // at each checkpoint
 }
 
-// heldFile is what a file is to hold.
+// heldFile is what a file is expected to hold.
 type heldFile struct {
 	stream      ledger.Stream
 	first, last int64
@@ -84,7 +84,8 @@ func (l *life) seal(st ledger.Stream, reason Reason) {
 	l.sealed = append(l.sealed, f)
 }
 
-// release is what an entry won does: in the order in which they were sealed.
+// release does what happens after a ledger entry is won: it releases files in the order in which
+// they were sealed.
 func (l *life) release() {
 	for n := l.r.IntN(len(l.sealed) + 1); n > 0; n-- {
 		f := l.sealed[0]
@@ -121,7 +122,7 @@ func (l *life) step() {
 	}
 }
 
-// done is the ledger's word on a file.
+// done reports whether the ledger has a file.
 func (l *life) done(m Meta) (bool, error) {
 	through, ok := l.through[m.Stream]
 	switch {
@@ -133,8 +134,8 @@ func (l *life) done(m Meta) (bool, error) {
 	return false, nil
 }
 
-// recovered reads a directory back and holds it against the checkpoint that it
-// says it is, which is returned.
+// recovered recovers a directory and compares it with the checkpoint that it claims to be, whose
+// number it returns.
 func (l *life) recovered(dir string) (checkpoint int, s *Spool, sealed []*Sealed, err error) {
 	cfg := l.cfg
 	cfg.Dir = dir
@@ -165,7 +166,7 @@ func (l *life) recovered(dir string) (checkpoint int, s *Spool, sealed []*Sealed
 	return checkpoint, s, sealed, nil
 }
 
-// whole holds a recovered spool's bytes against the checkpoint's.
+// whole compares a recovered spool's bytes with the checkpoint's.
 func (l *life) whole(checkpoint int, s *Spool, sealed []*Sealed) {
 	var streams []ledger.Stream
 	s.Files(func(m Meta) { streams = append(streams, m.Stream) })
@@ -191,8 +192,8 @@ func (l *life) intact(f *Sealed, lines string) {
 	require.LessOrEqual(l.t, f.GzipBytes, cmp.Or(l.cfg.MaxBytes, 100_000_000))
 }
 
-// TestAnyLifeIsRecovered: append, seal, release, checkpoint, kill, recover, in
-// any order: each recovery is the last checkpoint, and goes on from there.
+// TestAnyLifeIsRecovered: after append, seal, release, checkpoint and kill in any order, a recovery
+// restores the last checkpoint and continues from there.
 func TestAnyLifeIsRecovered(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"large_blocks":  {},
@@ -207,7 +208,7 @@ func TestAnyLifeIsRecovered(t *testing.T) {
 					for range l.r.IntN(400) {
 						l.step()
 					}
-					l.s.Close() // writes nothing: it is as good as a kill
+					l.s.Close() // writes nothing, so it is as good as a kill
 					checkpoint, s, sealed, err := l.recovered(l.cfg.Dir)
 					if len(l.saved) == 0 {
 						require.ErrorIs(t, err, ErrNoCheckpoint)
@@ -243,7 +244,7 @@ func TestAnyLifeIsRecovered(t *testing.T) {
 	}
 }
 
-// resume takes the checkpoint up as what there is; reading goes on behind it.
+// resume makes the checkpoint the current state; reading continues after it.
 func (l *life) resume(checkpoint int, sealed []*Sealed) {
 	l.open, l.sealed = map[ledger.Stream]*heldFile{}, nil
 	for _, f := range l.saved[checkpoint] {
@@ -260,8 +261,8 @@ func (l *life) resume(checkpoint int, sealed []*Sealed) {
 	slices.SortFunc(l.sealed, func(a, b *heldFile) int { return cmp.Compare(a.first, b.first) })
 }
 
-// TestDamageIsNeverTakenForData: whatever was cut off, flipped or lost, what
-// is recovered is one of the checkpoints, or nothing.
+// TestDamageIsNeverTakenForData: whatever was cut off, flipped or lost, a recovery returns one of
+// the checkpoints or nothing.
 func TestDamageIsNeverTakenForData(t *testing.T) {
 	l := newLife(t, 3, Config{blockBytes: 1 << 10, chunkBytes: 8 << 10})
 	for range 250 {
@@ -314,7 +315,7 @@ func TestDamageIsNeverTakenForData(t *testing.T) {
 			bad[n] ^= 1 << (n % 8)
 			try(flipped, name, bad)
 		}
-		for n := len(b); n > len(b)-50; n-- { // the end byte by byte
+		for n := len(b); n > len(b)-50; n-- { // cut the end byte by byte
 			try(cut, name, b[:max(n, 0)])
 		}
 		lost := map[int]int{}
@@ -331,8 +332,8 @@ func TestDamageIsNeverTakenForData(t *testing.T) {
 	require.Equal(t, map[int]int{newest: 1}, none, "whole")
 }
 
-// TestLimitsThatWereLowered: what was gathered under a larger one stays good,
-// and takes no more.
+// TestLimitsThatWereLowered: a file that was gathered under a larger limit stays valid but accepts
+// no more.
 func TestLimitsThatWereLowered(t *testing.T) {
 	for name, sealed := range map[string]bool{"open_file": false, "sealed_file": true} {
 		t.Run(name, func(t *testing.T) {
@@ -376,8 +377,8 @@ func TestLimitsThatWereLowered(t *testing.T) {
 	}
 }
 
-// TestACheckpointOutlivesItsChunks: a chunk that is released after a
-// checkpoint is needed by it until the next.
+// TestACheckpointOutlivesItsChunks: a chunk that is released after a checkpoint is kept until the
+// next one.
 func TestACheckpointOutlivesItsChunks(t *testing.T) {
 	l := newLife(t, 1, Config{blockBytes: 1 << 10, chunkBytes: 4 << 10})
 	for range 100 {
@@ -393,7 +394,7 @@ func TestACheckpointOutlivesItsChunks(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, chunkFiles(t, l.s), chunks)
 	through := l.through
-	l.through = map[ledger.Stream]int64{} // the entry was lost after all, as far as this test goes
+	l.through = map[ledger.Stream]int64{} // for this test, the entry was lost after all
 	l.s.Close()
 	checkpoint, s, sealed, err := l.recovered(l.cfg.Dir)
 	require.NoError(t, err)
@@ -409,13 +410,13 @@ func TestACheckpointOutlivesItsChunks(t *testing.T) {
 	require.Equal(t, 1, chunkFiles(t, l.s), "the journal")
 }
 
-// brokenDisk is a file of which nothing can be read.
+// brokenDisk is a file that cannot be read.
 type brokenDisk struct{ err error }
 
 func (d brokenDisk) ReadAt([]byte, int64) (int, error) { return 0, d.err }
 
-// TestAJournalThatCannotBeRead is no end of what was written: a later try may read
-// it, and what goes on from an earlier checkpoint deletes what this one names.
+// TestAJournalThatCannotBeRead: a read error is not taken for the end of the journal. A later try
+// may succeed, and continuing from an earlier checkpoint would delete what this one names.
 func TestAJournalThatCannotBeRead(t *testing.T) {
 	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool")}
 	s, err := New(cfg)
@@ -458,8 +459,8 @@ func oneChunk(t *testing.T) (cfg Config, chunk string) {
 	return cfg, chunks[0]
 }
 
-// TestAChunkThatCannotBeLookedAt is not one that is gone: whoever hears that there
-// is no whole checkpoint deletes the rest.
+// TestAChunkThatCannotBeLookedAt: a chunk that cannot be examined is not taken for a missing one,
+// because the caller deletes everything if there is no whole checkpoint.
 func TestAChunkThatCannotBeLookedAt(t *testing.T) {
 	cfg, chunk := oneChunk(t)
 	away := filepath.Join(t.TempDir(), "away")
@@ -488,7 +489,7 @@ func TestAChunkThatCannotBeLookedAt(t *testing.T) {
 	both(func(err error) { require.ErrorIs(t, err, ErrNoCheckpoint, "it is short") })
 }
 
-// TestTheJournalStaysSmall: lines that went into blocks do not pile up in it.
+// TestTheJournalStaysSmall: lines that are in blocks by now do not pile up in the journal.
 func TestTheJournalStaysSmall(t *testing.T) {
 	s := newSpool(t, Config{blockBytes: 64 << 10})
 	l := line(1, 200)
@@ -503,7 +504,7 @@ func TestTheJournalStaysSmall(t *testing.T) {
 	require.LessOrEqual(t, chunkFiles(t, s), 3)
 }
 
-// TestANoteOfASealedFileMayBeNewerThanItsFrames: it is no damage.
+// TestANoteOfASealedFileMayBeNewerThanItsFrames: this is not taken for damage.
 func TestANoteOfASealedFileMayBeNewerThanItsFrames(t *testing.T) {
 	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), Budget: NewBudget(1)}
 	s, err := New(cfg)
@@ -529,7 +530,7 @@ func TestANoteOfASealedFileMayBeNewerThanItsFrames(t *testing.T) {
 	require.Equal(t, want, read(t, files[0]))
 }
 
-// TestStateReadsNoChunks: a damaged one is none of its business.
+// TestStateReadsNoChunks: State works although a chunk is damaged.
 func TestStateReadsNoChunks(t *testing.T) {
 	_, err := State(t.Context(), filepath.Join(t.TempDir(), "spool"))
 	require.ErrorIs(t, err, ErrNoCheckpoint)
@@ -545,7 +546,7 @@ func TestStateReadsNoChunks(t *testing.T) {
 	require.Equal(t, "state", string(state))
 }
 
-// endsAfter is a context that is cancelled once it was asked so often.
+// endsAfter is a context that is cancelled after Err was called a given number of times.
 type endsAfter struct {
 	context.Context
 	asks int
@@ -558,8 +559,8 @@ func (c *endsAfter) Err() error {
 	return nil
 }
 
-// TestARecoveryThatIsCancelled, wherever it is, is no damage: who hears of damage
-// deletes the files.
+// TestARecoveryThatIsCancelled: a cancelled recovery is never reported as damage, for which the
+// caller would delete the files.
 func TestARecoveryThatIsCancelled(t *testing.T) {
 	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), blockBytes: 1 << 10, chunkBytes: 4 << 10}
 	s, err := New(cfg)

@@ -6,17 +6,17 @@ import (
 	"io"
 )
 
-// scan calls fn for the frames in the first size bytes of a file, one after
-// the other, with where their payloads lie; a frame's bytes are valid until fn
-// returns. It returns where the first frame that is not whole begins, or
-// where fn or ctx ended it, with the error: nil if all bytes are whole frames.
+// scan calls fn for each frame in the first size bytes of a file, in order, with the offset of the
+// frame's payload. A frame's bytes are valid until fn returns. scan returns a nil error if all
+// bytes are whole frames. Otherwise it returns the error with the offset of the first frame that is
+// not whole, or at which fn or ctx stopped it.
 func scan(ctx context.Context, file io.ReaderAt, size int64, fn func(f frame, payloadAt int64) error) (int64, error) {
 	var (
 		window []byte
-		buf    []byte // part of window: the file from at on
+		buf    []byte // the part of window that begins at file offset at
 		at     int64
 	)
-	// need makes at least n bytes of buf, if the file has them.
+	// need extends buf to at least n bytes.
 	need := func(n int64) error {
 		if n <= int64(len(buf)) {
 			return nil

@@ -9,32 +9,30 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Reason says why a file was sealed. It is a metric label and stands in the
-// ledger.
+// Reason says why a file was sealed. It is a metric label and is stored in the ledger.
 type Reason string
 
 // Reasons.
 const (
 	ReasonSize    Reason = "size"    // the next record might exceed the object's limit
-	ReasonTime    Reason = "time"    // its hour (appender.roll_every) is over
+	ReasonTime    Reason = "time"    // its hour, or appender.roll_every, is over
 	ReasonDisk    Reason = "disk"    // the disk is short of space
 	ReasonRequest Reason = "request" // an operator asked for it
-	ReasonStop    Reason = "stop"    // the worker stops and is configured to seal, or its log lacks what comes next or what is held
+	ReasonStop    Reason = "stop"    // the worker stops and is configured to seal, or its log lacks the next records or those held
 	ReasonConfig  Reason = "config"  // how records are routed is about to change
 )
 
-// Batch is what one entry of the ledger is to say: the sealed files of a
-// partition, where reading resumes once they are in the ledger, and the
-// records below that which are in no file, by reason.
+// Batch is the content of one ledger entry: a partition's sealed files, where reading resumes once
+// they are in the ledger, and by reason how many records below that are in no file.
 type Batch struct {
 	Files           []*Sealed
 	LowWatermark    int64
-	CompleteThrough int64 // see ledger.Entry; 0: not known
+	CompleteThrough int64 // see ledger.Entry; 0: unknown
 	Skipped         map[string]int64
 }
 
-// Sealed is a finished file: one gzip member of at least one line. Its bytes
-// lie in the spool until Release.
+// Sealed is a finished file: one gzip member of at least one line. Its bytes stay in the spool
+// until Release.
 type Sealed struct {
 	Meta
 	Reason    Reason
@@ -47,8 +45,8 @@ type Sealed struct {
 	spool   *Spool
 }
 
-// File returns what the ledger says of the file; the staged key and
-// what is owed are the caller's to fill.
+// File returns the file as the ledger describes it. The caller fills in the staged key and what is
+// owed.
 func (f *Sealed) File() ledger.File {
 	return ledger.File{
 		Source: f.Stream.Source, Hour: f.Stream.Hour, Received: f.Received,
@@ -59,8 +57,8 @@ func (f *Sealed) File() ledger.File {
 	}
 }
 
-// Release gives the file's space back. Only the spool's owner calls it, when
-// no reader is in use any more.
+// Release frees the file's space. Only the spool's owner may call it, and only when no reader is in
+// use any more.
 func (f *Sealed) Release() {
 	s := f.spool
 	if s.broken != nil {
@@ -79,8 +77,8 @@ func (f *Sealed) Release() {
 // and may be used in any goroutine until Release.
 func (f *Sealed) Reader() io.ReadSeeker { return Concat(f) }
 
-// Concat is Reader of the bytes of several files, one after the other: a gzip
-// file of as many members.
+// Concat returns a reader of several files, one after the other, which together are a gzip file
+// with as many members.
 func Concat(files ...*Sealed) io.ReadSeeker {
 	r := &reader{}
 	add := func(from io.ReaderAt, off, n int64) {
@@ -109,7 +107,7 @@ type reader struct {
 	parts []part
 	size  int64
 	pos   int64
-	cur   int // the part that pos may lie in
+	cur   int // the part in which to start looking for pos
 }
 
 // Read implements io.Reader.

@@ -1,24 +1,21 @@
-// Package segment is the file format of the appender: the open files of one
-// partition, kept block-wise in a shared spool, each of which becomes one
-// single-member gzip object when it is sealed.
+// Package segment is the file format of the appender. It keeps the open files of one partition, as
+// blocks in a shared spool. Sealing turns each of them into one gzip object with a single member.
 //
-// A stream's lines gather in memory; a full block is compressed by a pooled
-// compressor and appended to the spool, a sequence of chunk files that all
-// streams of the partition share. Cost follows bytes, not streams: a stream
-// without data costs nothing, and an open one holds no compressor and no file
-// handle. Sealing reads no byte and compresses nothing twice: the object is
-// the gzip header, the stream's blocks as they lie in the spool, and a
-// trailer. DESIGN.md has the format, its reasons and measurements.
+// A stream's lines gather in memory. A full block is compressed by a pooled compressor and appended
+// to the spool, a sequence of chunk files that all streams of the partition share. Cost follows
+// bytes, not streams: a stream without data costs nothing, and an open file holds no compressor and
+// no file handle. Sealing reads no data and compresses nothing twice: the object is the gzip
+// header, the stream's blocks as they lie in the spool, and a trailer. DESIGN.md describes the
+// format, with reasons and measurements.
 //
-// A checkpoint makes what is open survive the process: Recover finds the state
-// of the last whole one, whatever was cut off or flipped behind it.
+// After a checkpoint, the open files survive the process: Recover restores the last whole
+// checkpoint, whatever was cut off or flipped after it.
 //
-// It promises that a sealed file holds exactly the appended lines, in order,
-// and that a recovered state is one that was a checkpoint. It does not decide
-// when to seal, nor whether a recovered state is still of use, and it is not
-// the truth about anything: the ledger is. A spool can be lost at any time and costs
-// reading again, as long as the log holds what was read. Nothing is synced, so that what
-// a power failure leaves of a spool is not to be counted on.
+// The package promises that a sealed file holds exactly the appended lines, in order, and that a
+// recovered state was once a checkpoint. It does not decide when to seal, nor whether a recovered
+// state is still of use, and it is not the source of truth: the ledger is. A spool can be lost at
+// any time, at the cost of reading again, as long as the log still holds what was read. Nothing is
+// synced, so do not rely on what a power failure leaves of a spool.
 package segment
 
 import (
@@ -33,13 +30,12 @@ import (
 
 // Errors of a spool.
 var (
-	// ErrFull says that the stream's file would exceed Config.MaxBytes: seal
-	// it, then append again.
+	// ErrFull says that the stream's file would exceed Config.MaxBytes: seal it, then append again.
 	ErrFull = errors.New("file is full")
-	// ErrOrder says that an offset is not above the stream's last one.
+	// ErrOrder says that an offset is not higher than the stream's last one.
 	ErrOrder = errors.New("offset is not above the last one")
-	// ErrLine says that a record cannot be a line: it is empty, holds a
-	// newline, or might not fit into an object of its own, whatever Config.MaxBytes.
+	// ErrLine says that a record cannot be a line: it is empty, contains a newline, or might not
+	// fit into an object of its own, whatever Config.MaxBytes is.
 	ErrLine = errors.New("record cannot be a line")
 )
 
@@ -47,15 +43,15 @@ var (
 type Config struct {
 	// Dir holds the spool's files; New creates and empties it, Recover reads it.
 	Dir string
-	// Level is the gzip level, 1 to 9, of which 2 to 6 are the same; default 6.
+	// Level is the gzip level, 1 to 9; default 6. Levels 2 to 6 are the same.
 	Level int
-	// MaxBytes is when a file is full, in compressed bytes; default 100,000,000.
-	// It is exceeded only by one line that might exceed it alone, and by what was
-	// gathered under a larger one before a recovery.
+	// MaxBytes is the size of a full file, in compressed bytes; default 100,000,000. A file exceeds
+	// it only if it is a single line that might be too large by itself, or if a recovery restored
+	// what was gathered under a larger limit.
 	MaxBytes   int64
-	blockBytes int   // of lines make a block; other than 128 KiB in tests
-	chunkBytes int64 // after which the next chunk file is begun; other than 64 MiB in tests
-	// Budget is shared by all spools of a process; nil: unbounded.
+	blockBytes int   // bytes of lines in a block; 128 KiB except in tests
+	chunkBytes int64 // after which the next chunk file begins; 64 MiB except in tests
+	// Budget is shared by all spools of a process; nil means unbounded.
 	Budget *Budget
 }
 
@@ -70,13 +66,13 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// mostBytes bounds any object, so that whether a record can be a line is a
-// matter of the record, not of the configuration: what was judged once is judged
-// the same again.
+// mostBytes bounds any object. It is independent of a lower MaxBytes, so that whether a record can
+// be a line depends on the record, not on the configuration: the verdict stays the same when the
+// record is read again.
 func (c Config) mostBytes() int64 { return max(c.MaxBytes, 100_000_000) }
 
-// MinMaxBytes is the smallest Config.MaxBytes: one below it is a unit left out,
-// and would make an object of a few lines each.
+// MinMaxBytes is the smallest sensible Config.MaxBytes. A smaller value probably lacks its unit,
+// and would make an object of every few lines.
 const MinMaxBytes = 2 << 20 // 2 MiB
 
 func (c Config) validate() error {
@@ -105,5 +101,5 @@ type Meta struct {
 	Last     int64 // offset of the last record
 	Records  int64
 	RawBytes int64
-	Note     int64 // the owner's, see Spool.Note
+	Note     int64 // set by the owner, see Spool.Note
 }

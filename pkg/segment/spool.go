@@ -19,9 +19,9 @@ import (
 // Spool holds the open files of one partition. One goroutine owns it; only
 // Sealed.Reader may be used elsewhere.
 //
-// After an error of the disk the spool is of no more use: every call returns
-// that error, and the owner discards it and reads the partition again, or closes
-// it and goes on from the last checkpoint. A file is never patched.
+// After a disk error the spool is unusable: every call returns that error. The owner either
+// discards it and reads the partition again, or closes it and continues from the last checkpoint. A
+// file is never repaired.
 type Spool struct {
 	cfg     Config
 	open    map[ledger.Stream]*active
@@ -29,12 +29,12 @@ type Spool struct {
 	chunk   *chunk               // being written
 	chunks  map[*chunk]struct{}
 	journal *chunk   // being written; nil before the first checkpoint
-	doomed  []*chunk // needed by nothing but the last checkpoint
+	doomed  []*chunk // no longer needed once the next checkpoint is written
 	next    int      // number of the next chunk
 	buf     []byte   // frames not yet written to chunk
 	state   []byte   // scratch
 	held    int64    // bytes in memory, counted in the budget
-	windows int64    // of held, those of windows
+	windows int64    // part of held: compression windows
 	free    freeList
 	broken  error
 }
@@ -45,21 +45,21 @@ type active struct {
 	lines     []byte // not yet compressed
 	flushed   int64  // records that are in blocks
 	journaled int    // bytes of lines that are in the journal
-	saved     int64  // records that are in blocks or the journal
+	saved     int64  // records that are in blocks or in the journal
 	crc       uint32 // CRC-32 of the compressed lines
 	crc64     uint64
-	sha       hash.Hash // of the object's bytes so far; nil until the first block
-	gzBytes   int64     // of the object's bytes so far
+	sha       hash.Hash // of the object's bytes so far; nil before the first block
+	gzBytes   int64     // size of the object so far
 	window    []byte    // last bytes of the compressed lines
 	extents   []extent
 }
 
-// windowBytes is how much of a stream's former block primes the next: small
-// blocks compress nearly as well as large ones, for a few percent of CPU.
-// Windows take at most a quarter of the memory; streams beyond do without.
+// windowBytes is how much of a stream's previous block primes the compressor for the next one. With
+// it, small blocks compress nearly as well as large ones, for a few percent of CPU. Windows take at
+// most a quarter of the memory; further streams get none.
 const windowBytes = 8 << 10
 
-// New returns an empty spool; what lies in the directory is deleted.
+// New returns an empty spool. It deletes whatever is in the directory.
 func New(cfg Config) (*Spool, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -76,17 +76,17 @@ func emptySpool(cfg Config) *Spool {
 	return &Spool{cfg: cfg, open: map[ledger.Stream]*active{}, sealed: map[*Sealed]struct{}{}, chunks: map[*chunk]struct{}{}}
 }
 
-// Fits reports whether the line can be one of a file's: else Append returns
+// Fits reports whether the line can be in a file. For a line that does not fit, Append returns
 // ErrLine.
 func (s *Spool) Fits(line []byte) bool { return s.fits(line) && bytes.IndexByte(line, '\n') < 0 }
 
-// fits is about its length alone.
+// fits checks only the length.
 func (s *Spool) fits(line []byte) bool {
 	return len(line) > 0 && int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes <= s.cfg.mostBytes()
 }
 
-// Append adds a record as one line. Line is copied; it holds no newline. Its
-// errors are ErrFull, ErrOrder, ErrLine, or those of the disk.
+// Append adds a record as one line, which is copied and must not contain a newline. It returns
+// ErrFull, ErrOrder, ErrLine, or a disk error.
 func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte) error {
 	if s.broken != nil {
 		return s.broken
@@ -94,7 +94,8 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	if !s.fits(line) {
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
 	}
-	// Before, lest a file's first block is without its note.
+	// Make room first: if the new file were flushed before its owner calls Note, its first block
+	// would lack the note.
 	if s.cfg.Budget.over(s.held) {
 		if err := s.makeRoom(); err != nil {
 			return err
@@ -108,8 +109,8 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 		return fmt.Errorf("append offset %d after %d: %w", offset, a.Last, ErrOrder)
 	}
 	n := len(line) + 1
-	// Invariant: what is compressed plus the bound of what is not never
-	// exceeds the object's limit, but for a line that might by itself.
+	// Invariant: the compressed bytes plus the bound of what is not compressed yet never exceed the
+	// object's limit, except for a single line that might exceed it by itself.
 	if a.Records > 0 && a.gzBytes+blockBound(len(a.lines)+n)+trailerBytes > s.cfg.MaxBytes {
 		if err := s.flush(a, true); err != nil {
 			return err
@@ -126,9 +127,9 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	s.grow(a, n)
 	start := len(a.lines)
 	a.lines = append(a.lines, line...)
-	if bytes.IndexByte(a.lines[start:], '\n') >= 0 { // the copy is in the cache, line was not
+	if bytes.IndexByte(a.lines[start:], '\n') >= 0 { // checked on the copy, which is in the CPU cache; line was not
 		a.lines = a.lines[:start]
-		if a.Records == 0 { // the file did not come to be
+		if a.Records == 0 { // the file was never created
 			s.release(a, false)
 		}
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
@@ -141,9 +142,8 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	return nil
 }
 
-// Note keeps a number with the stream's open file, for its owner: it is in
-// what Files tells, also after a recovery if it is given right after the
-// file's first record.
+// Note attaches a number of the owner's to the stream's open file. Files returns it in Meta. It
+// survives a recovery if it is set right after the file's first record.
 func (s *Spool) Note(stream ledger.Stream, note int64) {
 	if a := s.open[stream]; a != nil {
 		a.Meta.Note = note
@@ -167,8 +167,8 @@ func (s *Spool) hold(n int64) {
 	s.cfg.Budget.used.Add(n)
 }
 
-// flush compresses what the file holds in memory into the spool. With keep its
-// buffer stays for the lines to come.
+// flush compresses the file's lines in memory into the spool. With keep, the file keeps its buffer
+// for further lines.
 func (s *Spool) flush(a *active, keep bool) error {
 	if len(a.lines) == 0 {
 		s.release(a, keep)
@@ -219,7 +219,7 @@ func (s *Spool) flush(a *active, keep bool) error {
 	return nil
 }
 
-// release empties the file's buffer, and gives it back unless keep.
+// release empties the file's buffer, and returns it to the free list unless keep is set.
 func (s *Spool) release(a *active, keep bool) {
 	a.journaled = 0
 	if keep {
@@ -231,7 +231,7 @@ func (s *Spool) release(a *active, keep bool) {
 	a.lines = nil
 }
 
-// dropWindow gives the file's window back; the next block does without.
+// dropWindow gives up the file's window; the next block is compressed without one.
 func (s *Spool) dropWindow(a *active) {
 	s.windows -= int64(cap(a.window))
 	s.hold(-int64(cap(a.window)))
@@ -274,8 +274,8 @@ func (s *Spool) createChunk(ext string) (*chunk, error) {
 	return c, err
 }
 
-// drop deletes a chunk whose blocks are not needed, once no checkpoint names
-// it any more.
+// drop deletes a chunk whose blocks are not needed any more, or defers that until no checkpoint
+// names the chunk.
 func (s *Spool) drop(c *chunk) {
 	delete(s.chunks, c)
 	if c.listed {
@@ -293,8 +293,8 @@ func (s *Spool) fail(err error) error {
 	return s.broken
 }
 
-// Relieve makes room if others need it. A spool that nothing is added to would
-// keep what it took while they held little. It is to be called now and then.
+// Relieve makes room if other spools need it. Call it now and then: an idle spool would otherwise
+// keep the memory that it took while the others needed little.
 func (s *Spool) Relieve() error {
 	if s.broken != nil || !s.cfg.Budget.over(s.held) {
 		return s.broken
@@ -302,10 +302,10 @@ func (s *Spool) Relieve() error {
 	return s.makeRoom()
 }
 
-// makeRoom compresses the largest buffers until the spool holds three
-// quarters of its share. Largest first keeps blocks as large as the budget
-// allows: after a while all buffers grow to about the same size. Windows beyond
-// their part go first: they are of a time when there were fewer spools.
+// makeRoom compresses the largest buffers until the spool holds three quarters of its share. Taking
+// the largest first keeps blocks as large as the budget allows: after a while all buffers grow to
+// about the same size. Before that it drops windows beyond their quarter, which date from a time
+// with fewer spools.
 func (s *Spool) makeRoom() error {
 	share := s.cfg.Budget.share()
 	goal := share * 3 / 4
@@ -339,15 +339,15 @@ func (s *Spool) Len() int { return len(s.open) }
 // Held returns the bytes that open files hold in memory.
 func (s *Spool) Held() int64 { return s.held }
 
-// Files calls fn for every open file, in no order.
+// Files calls fn for every open file, in no particular order.
 func (s *Spool) Files(fn func(m Meta)) {
 	for _, a := range s.open {
 		fn(a.Meta)
 	}
 }
 
-// Seal finishes the file of the stream for that reason; the next Append of the
-// stream begins another. It returns nil without error if there is no such file.
+// Seal finishes the stream's file for the given reason; the next Append of the stream begins
+// another one. Without such a file it returns nil and no error.
 func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
 	if s.broken != nil {
 		return nil, s.broken
@@ -359,7 +359,7 @@ func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
 	if err := s.flush(a, false); err != nil {
 		return nil, err
 	}
-	if err := s.write(); err != nil { // others will read the chunk
+	if err := s.write(); err != nil { // readers of the sealed file will read the chunk
 		return nil, err
 	}
 	sealed := s.finish(a, reason)
@@ -368,7 +368,7 @@ func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
 	return sealed, nil
 }
 
-// finish is the file as an object; all its lines are in blocks.
+// finish returns the file as a sealed object. All its lines must be in blocks.
 func (s *Spool) finish(a *active, reason Reason) *Sealed {
 	trailer := binary.LittleEndian.AppendUint32(slices.Clone(finalBlock), a.crc)
 	trailer = binary.LittleEndian.AppendUint32(trailer, uint32(a.RawBytes))
@@ -379,12 +379,12 @@ func (s *Spool) finish(a *active, reason Reason) *Sealed {
 	return sealed
 }
 
-// Discard deletes all that the spool holds; it is of no more use. Sealed
-// files that were not released become unreadable.
+// Discard deletes everything in the spool, which is unusable afterwards. Sealed files that were not
+// released become unreadable.
 func (s *Spool) Discard() { s.end((*chunk).remove) }
 
-// Close leaves the files as the last checkpoint describes them, to Recover;
-// the spool is of no more use, as after Discard.
+// Close leaves the files on disk for Recover, as the last checkpoint describes them. The spool is
+// unusable afterwards.
 func (s *Spool) Close() {
 	s.end(func(c *chunk) { _ = c.file.Close() })
 }

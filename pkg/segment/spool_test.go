@@ -23,7 +23,7 @@ func stream(n int) ledger.Stream {
 	return ledger.Stream{Source: fmt.Sprintf("source-%d", n), Hour: 1_700_000_400_000}
 }
 
-// line is a compressible line of n bytes that differs by seed.
+// line returns a compressible line of n bytes that depends on seed.
 func line(seed, n int) []byte {
 	b := fmt.Appendf(nil, `{"messageId":"%d","n":"`, seed)
 	r := rand.New(rand.NewPCG(uint64(seed), 1))
@@ -33,7 +33,7 @@ func line(seed, n int) []byte {
 	return append(b, `"}`...)
 }
 
-// members reads an object as a strict reader does: exactly one gzip member.
+// members reads an object strictly: it must be exactly one gzip member.
 func members(t *testing.T, r io.Reader) []byte {
 	t.Helper()
 	raw, err := io.ReadAll(r)
@@ -168,8 +168,8 @@ func TestAppendRefuses(t *testing.T) {
 	require.Equal(t, "{}\n", string(members(t, f.Reader())))
 }
 
-// TestALineAboveTheLimit is a file of its own: what can be a line does not
-// depend on the configuration.
+// TestALineAboveTheLimit: such a line becomes a file of its own, because what can be a line does
+// not depend on the configuration.
 func TestALineAboveTheLimit(t *testing.T) {
 	s := newSpool(t, Config{MaxBytes: 4 << 10})
 	noise := make([]byte, 9<<10)
@@ -201,8 +201,8 @@ func TestBudgetIsKept(t *testing.T) {
 	require.Zero(t, budget.Used())
 }
 
-// TestBudgetIsKeptByOnesThatAreIdle: what one took while the other held
-// nothing, it gives back.
+// TestBudgetIsKeptByOnesThatAreIdle: an idle spool gives back what it took while the others held
+// nothing.
 func TestBudgetIsKeptByOnesThatAreIdle(t *testing.T) {
 	budget := NewBudget(1 << 20)
 	idle, busy := newSpool(t, Config{Budget: budget}), newSpool(t, Config{Budget: budget})
@@ -217,9 +217,9 @@ func TestBudgetIsKeptByOnesThatAreIdle(t *testing.T) {
 	require.LessOrEqual(t, idle.Held(), budget.limit/2)
 }
 
-// TestWindowsOfALargerShareAreGivenUp: when more spools come, what was a quarter
-// of the share is more than the share, and no buffer that is emptied makes room:
-// each line would be a block of its own until its file is sealed.
+// TestWindowsOfALargerShareAreGivenUp: when more spools come, windows that were a quarter of a
+// share may be more than the share. Emptying buffers would then never make enough room, and each
+// line would be a block of its own until its file is sealed.
 func TestWindowsOfALargerShareAreGivenUp(t *testing.T) {
 	const streams = 256
 	budget := NewBudget(8 << 20)
@@ -244,7 +244,7 @@ func TestWindowsOfALargerShareAreGivenUp(t *testing.T) {
 	for range 7 {
 		newSpool(t, Config{Budget: budget})
 	}
-	s.cfg.Budget.used.Add(budget.limit) // the others hold it
+	s.cfg.Budget.used.Add(budget.limit) // as if held by other spools
 	before := blocks()
 	for range 4 * streams {
 		add(100)
@@ -330,7 +330,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 20_000 { // fill pools and spans
+	for range 20_000 { // fill pools and spans first
 		add()
 	}
 	require.Less(t, testing.AllocsPerRun(20_000, add), 0.05, "allocations per record, those of blocks included")
@@ -390,8 +390,8 @@ func FuzzCompress(f *testing.F) {
 	})
 }
 
-// TestRefusedLinesHoldNothing: a flood of lines that are refused must not eat
-// up the budget, or every later line is compressed in a block of its own.
+// TestRefusedLinesHoldNothing: a flood of refused lines does not use up the budget, which would put
+// every later line into a block of its own.
 func TestRefusedLinesHoldNothing(t *testing.T) {
 	budget := NewBudget(64 << 10)
 	s := newSpool(t, Config{Budget: budget})
