@@ -10,9 +10,9 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Cache reads entries, of any chain, and keeps those that were used last: they
-// never change, and what is asked of an entry is asked often. What it returns
-// belongs to all who ask. It is safe for concurrent use.
+// Cache reads entries of any chain and keeps the most recently used ones. Entries never change, and
+// most are needed many times. Callers share what it returns and must not change it. It is safe for
+// concurrent use.
 type Cache struct {
 	staging objstore.Store
 	room    int
@@ -20,7 +20,7 @@ type Cache struct {
 	flight  singleflight.Group
 
 	mu    sync.Mutex // guards all below
-	order *list.List // of keptEntry, last used first
+	order *list.List // of keptEntry, most recently used first
 	byKey map[string]*list.Element
 	size  int // of all kept entries
 }
@@ -30,17 +30,17 @@ type keptEntry struct {
 	key string
 }
 
-// size is what an entry takes up, about.
+// size approximates how much room an entry takes: its files and its streams sealed ahead.
 func (e keptEntry) size() int { return 1 + len(e.Files) + len(e.SealedThrough) }
 
-// NewCache returns a cache for entries that have no more than room files and
-// streams sealed ahead together, but for one entry. Trim takes from an entry what
-// nobody asks of it; nil: all is kept.
+// NewCache returns a cache for entries whose files and streams sealed ahead are at most room, all
+// together; a single entry may exceed it. trim removes from an entry what no caller needs; nil
+// keeps everything.
 func NewCache(staging objstore.Store, room int, trim func(*Entry)) *Cache {
 	return &Cache{staging: staging, room: room, trim: trim, order: list.New(), byKey: map[string]*list.Element{}}
 }
 
-// Entry is as that of Chain.
+// Entry is like Chain.Entry.
 func (c *Cache) Entry(ctx context.Context, log Log, seq int64) (*Entry, error) {
 	key := EntryKey(log, seq)
 	if e := c.kept(key); e != nil {
@@ -48,7 +48,7 @@ func (c *Cache) Entry(ctx context.Context, log Log, seq int64) (*Entry, error) {
 	}
 	read := func() (any, error) {
 		if e := c.kept(key); e != nil {
-			return e, nil // since it was looked for
+			return e, nil // another call has just read it
 		}
 		e, err := NewChain(c.staging, log).Entry(ctx, seq)
 		if err != nil {
@@ -62,7 +62,7 @@ func (c *Cache) Entry(ctx context.Context, log Log, seq int64) (*Entry, error) {
 	}
 	v, err, shared := c.flight.Do(key, read)
 	if err != nil && shared && ctx.Err() == nil {
-		v, err = read() // the one that asked for all may have been stopped
+		v, err = read() // the caller whose read was shared may have been cancelled
 	}
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ import (
 
 var cachedLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
 
-// cached returns a store with entries 1 to 4 of two files, and counts its reads.
+// cached returns a store with entries 1 to 4, of two files each, and the number of its reads.
 func cached(t *testing.T) (staging *objstore.Memory, reads *atomic.Int64) {
 	t.Helper()
 	staging, reads = objstore.NewMemory("staging"), new(atomic.Int64)
@@ -40,7 +40,7 @@ func cached(t *testing.T) (staging *objstore.Memory, reads *atomic.Int64) {
 
 func TestEntriesAreReadOnceAndTheLastUsedKept(t *testing.T) {
 	staging, reads := cached(t)
-	c := ledger.NewCache(staging, 6, func(e *ledger.Entry) { e.Owner = "" }) // two entries of two files
+	c := ledger.NewCache(staging, 6, func(e *ledger.Entry) { e.Owner = "" }) // room for two entries of two files
 	get := func(seq, want int64, why string) {
 		t.Helper()
 		e, err := c.Entry(t.Context(), cachedLog, seq)
@@ -70,7 +70,7 @@ func TestAnEntryLargerThanTheRoomIsKept(t *testing.T) {
 	require.EqualValues(t, 1, reads.Load())
 }
 
-// slowStore takes a second for each object.
+// slowStore takes a second to read an object.
 type slowStore struct {
 	objstore.Store
 	reads atomic.Int64

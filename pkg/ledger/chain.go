@@ -18,31 +18,30 @@ import (
 var (
 	// ErrEmpty says that the chain has no entry yet.
 	ErrEmpty = errors.New("ledger chain is empty")
-	// ErrNotFound says that there is no entry of that number.
+	// ErrNotFound says that there is no entry with that number.
 	ErrNotFound = errors.New("no such ledger entry")
-	// ErrLost says that another worker wrote the entry of that number: what
-	// the caller holds of the partition is void, and must be loaded anew.
+	// ErrLost says that another worker wrote the entry with that number. The caller's state of the
+	// partition is void and must be loaded again.
 	ErrLost = errors.New("ledger entry was written by another worker")
 )
 
-// Chain is the ledger of one partition. It is safe for concurrent use; that
-// it is used by one writer at a time is the writer's business and costs only
-// work when broken.
+// Chain is the ledger of one partition. It is safe for concurrent use. Writers have to see to it
+// that only one of them writes at a time; if they do not, it costs work, nothing else.
 type Chain struct {
 	store objstore.Store
 	log   Log
 }
 
-// requestTimeout is of a listing, and for how long nothing may move in a PUT: an entry
-// may be megabytes, behind files that are being staged on the same line. A read goes on
-// for as long as bytes come, as objstore.Read says.
+// requestTimeout limits a listing, and how long a PUT may make no progress: an entry may have
+// megabytes, and share the line with files that are being staged. A read continues as long as bytes
+// arrive, see objstore.Read.
 const requestTimeout = 30 * time.Second
 
-// maxEntry is more bytes than an entry has.
+// maxEntry is larger than any entry.
 const maxEntry = 1 << 30 // 1 GiB
 
-// appendTries are made before the caller learns that the store is in trouble, with
-// pauses between them that double from appendPause.
+// appendTries is how often Append tries before it returns the store's error. The pauses in between
+// start at appendPause and double.
 const (
 	appendTries = 5
 	appendPause = 100 * time.Millisecond
@@ -53,19 +52,19 @@ func NewChain(store objstore.Store, log Log) *Chain {
 	return &Chain{store: store, log: log}
 }
 
-// Log returns the log that the chain is of.
+// Log returns the log that the chain belongs to.
 func (c *Chain) Log() Log { return c.log }
 
-// EntryKey is where entry seq lies in the staging bucket. Numbers count down,
-// so that a listing of one key finds the head.
+// EntryKey is the key of entry seq in the staging bucket. Numbers count down, so that listing a
+// single key finds the head.
 func EntryKey(l Log, seq int64) string {
 	return fmt.Sprintf("%s%019d.json", entryPrefix(l), math.MaxInt64-seq)
 }
 
 func entryPrefix(l Log) string { return "ledger/" + l.String() + "/" }
 
-// Head returns the newest entry, or ErrEmpty. It may be stale if the store's
-// listings are: then the next Append is lost, nothing else.
+// Head returns the newest entry, or ErrEmpty. It may be stale if the store's listings are stale.
+// The only consequence is that the next Append is lost.
 func (c *Chain) Head(ctx context.Context) (*Entry, error) {
 	seq, err := c.HeadSeq(ctx)
 	if err != nil {
@@ -74,8 +73,8 @@ func (c *Chain) Head(ctx context.Context) (*Entry, error) {
 	return c.Entry(ctx, seq)
 }
 
-// HeadSeq returns the number of the newest entry, or ErrEmpty, with one request
-// if there are no stray objects or folders before it.
+// HeadSeq returns the number of the newest entry, or ErrEmpty. It takes one request, plus one for
+// each stray object or folder that sorts first.
 func (c *Chain) HeadSeq(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -97,8 +96,7 @@ func (c *Chain) HeadSeq(ctx context.Context) (int64, error) {
 	}
 }
 
-// ParseEntryKey is the inverse of EntryKey; ok is false for any key that it
-// does not give.
+// ParseEntryKey is the inverse of EntryKey; ok is false for any key that EntryKey does not return.
 func ParseEntryKey(key string) (l Log, seq int64, ok bool) {
 	part := strings.Split(key, "/")
 	if len(part) != 5 || part[1] == "" || part[2] == "" {
@@ -110,8 +108,7 @@ func ParseEntryKey(key string) (l Log, seq int64, ok bool) {
 	return l, seq, err1 == nil && err2 == nil && p >= 0 && n >= 0 && EntryKey(l, seq) == key
 }
 
-// Entry returns entry seq, or ErrNotFound. Entries never change: it may be
-// cached for ever.
+// Entry returns entry seq, or ErrNotFound. Entries never change, so they may be cached forever.
 func (c *Chain) Entry(ctx context.Context, seq int64) (*Entry, error) {
 	b, err := objstore.Read(ctx, c.store, EntryKey(c.log, seq), maxEntry)
 	if errors.Is(err, objstore.ErrNotFound) {
@@ -130,15 +127,15 @@ func (c *Chain) Entry(ctx context.Context, seq int64) (*Entry, error) {
 	return e, nil
 }
 
-// Append writes e as the entry after its predecessor and returns nil if it,
-// and no other, is now entry e.Seq. It returns ErrLost if another entry is.
+// Append writes e as the entry after its predecessor. It returns nil if e is now entry e.Seq, and
+// ErrLost if another entry is.
 //
-// Any other error leaves the outcome open: the entry may be there, now or
-// later. The caller then calls Append again with the very same entry until it
-// is resolved, or abandons the partition; it never changes the entry.
+// Any other error leaves the outcome open: the entry may exist, now or later. The caller must then
+// call Append again with the very same entry until the outcome is known, or abandon the partition.
+// It must never change the entry.
 //
-// Invariant: I1, I5. The store answers 412 also for our own PUT if its first
-// answer was lost, so what is stored is read back and its attempt compared.
+// Invariant: I1, I5. The store answers 412 also to our own PUT if its first answer was lost.
+// Therefore the stored entry is read back and its attempt compared.
 func (c *Chain) Append(ctx context.Context, e *Entry) error {
 	if e.Log() != c.log {
 		return fmt.Errorf("append entry %d to ledger %s: it belongs to %s", e.Seq, c.log, e.Log())

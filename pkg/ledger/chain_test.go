@@ -19,7 +19,7 @@ import (
 
 var testLog = Log{Topic: "events", Incarnation: "1", Partition: 3}
 
-// at is a valid entry of testLog.
+// at returns a valid entry of testLog.
 func at(seq int64, attempt string) *Entry {
 	kind := KindSeal
 	if seq == 0 {
@@ -50,8 +50,8 @@ func TestHeadIsTheNewestEntry(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotFound)
 }
 
-// TestAppendResolvesItsOutcome holds the outcomes that a create-if-absent PUT
-// can have over a network.
+// TestAppendResolvesItsOutcome: Append finds out what became of its PUT in every way in which a
+// create-if-absent PUT can end over a network.
 func TestAppendResolvesItsOutcome(t *testing.T) {
 	first := func(f objstore.Fault) func(objstore.Op) objstore.Fault {
 		return func(op objstore.Op) objstore.Fault {
@@ -63,7 +63,7 @@ func TestAppendResolvesItsOutcome(t *testing.T) {
 	}
 	broken := errors.New("connection reset")
 	for name, c := range map[string]struct {
-		rival bool // another worker wrote the entry before
+		rival bool // another worker has already written the entry
 		fault func(objstore.Op) objstore.Fault
 		want  error
 	}{
@@ -111,7 +111,8 @@ func TestAppendResolvesItsOutcome(t *testing.T) {
 	}
 }
 
-// TestAppendTellsOfAnOutage: its caller counts, logs, and tries again.
+// TestAppendTellsOfAnOutage: Append returns the error to its caller, who counts, logs and tries
+// again.
 func TestAppendTellsOfAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := objstore.NewMemory("staging")
@@ -123,7 +124,7 @@ func TestAppendTellsOfAnOutage(t *testing.T) {
 	})
 }
 
-// stuck is a store whose first requests get no answer.
+// stuck is a store whose first requests are never answered.
 type stuck struct {
 	objstore.Store
 	left int
@@ -145,8 +146,8 @@ func (s *stuck) Get(ctx context.Context, key string) (io.ReadCloser, objstore.In
 	return s.Store.Get(ctx, key)
 }
 
-// TestARequestWithoutAnAnswerHoldsNothingUp: the connection is up, and nobody
-// is behind it.
+// TestARequestWithoutAnAnswerHoldsNothingUp: Append survives requests that are never answered on a
+// connection that stays up.
 func TestARequestWithoutAnAnswerHoldsNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chain := NewChain(&stuck{Store: objstore.NewMemory("staging"), left: 3}, testLog)
@@ -154,7 +155,7 @@ func TestARequestWithoutAnAnswerHoldsNothingUp(t *testing.T) {
 	})
 }
 
-// narrow is a store that takes a byte every ten seconds.
+// narrow is a store that takes one byte every ten seconds.
 type narrow struct {
 	objstore.Store
 	puts int
@@ -178,7 +179,8 @@ func (n *narrow) Put(ctx context.Context, key string, body io.ReadSeeker, opts o
 	return n.Store.Put(ctx, key, body, opts)
 }
 
-// TestAnEntryTakesItsTime: one of megabytes, behind files that are being staged.
+// TestAnEntryTakesItsTime: a PUT that makes progress is not cut off, for instance that of a large
+// entry behind files that are being staged.
 func TestAnEntryTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &narrow{Store: objstore.NewMemory("staging")}
@@ -192,7 +194,7 @@ func TestGhostOfAnAbandonedEntryDecidesOnce(t *testing.T) {
 		store := objstore.NewMemory("staging")
 		chain := NewChain(store, testLog)
 		require.NoError(t, chain.Append(t.Context(), at(0, "mine")))
-		// The PUT of entry 1 is on its way when its author gives up.
+		// The PUT of entry 1 is under way when its author gives up.
 		store.SetFault(func(op objstore.Op) objstore.Fault {
 			if op.Name == "put" {
 				return objstore.Fault{Before: errors.New("timeout"), Ghost: true}
@@ -246,8 +248,8 @@ func TestLogsFindsEveryChain(t *testing.T) {
 	require.EqualValues(t, 2, seq, "a stray object before the head does not stop its partition")
 }
 
-// A folder of files that are none of ours costs one request, however many they are:
-// somebody's deliveries, by a destination that is this very bucket.
+// A folder of foreign files costs one request, however many there are; for instance deliveries by a
+// destination that is this very bucket.
 func TestListingsPassOverWholeFolders(t *testing.T) {
 	ctx := t.Context()
 	store := objstore.NewMemory("staging")
@@ -295,7 +297,7 @@ func TestEntryGolden(t *testing.T) {
 	require.Equal(t, e, back)
 }
 
-// A file in a pack, as later releases of version 1 write it.
+// A file in a pack, as later releases of version 1 write it, matches its golden file.
 func TestPackedEntryGolden(t *testing.T) {
 	e := at(5, "7d0f6f9e-8a38-4d2b-8f5c-0a1b2c3d4e5f")
 	e.WrittenAt = 1_700_000_000_000
@@ -330,8 +332,8 @@ func TestPackedEntryGolden(t *testing.T) {
 	}
 }
 
-// Of a pack no byte more than the file's is read; of a file alone everything, so
-// that one that is too long is seen.
+// Of a pack, only the file's bytes are read; of a single file, everything, so that a file that is
+// too long is noticed.
 func TestOpenReadsTheFilesBytes(t *testing.T) {
 	store := objstore.NewMemory("staging")
 	_, err := store.Put(t.Context(), "pack", strings.NewReader("aaabbbcc"), objstore.PutOptions{})
@@ -375,7 +377,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// Invariant: I2. A filter keeps what may be read again, in an order that Covers finds.
+// Invariant: I2. A filter keeps only what may be read again, sorted as Covers expects.
 func TestAFilterIsOfWhatMayBeReadAgain(t *testing.T) {
 	stream := func(source string, hour int64) Stream { return Stream{Source: source, Hour: hour} }
 	e := &Entry{LowWatermark: 10, SealedThrough: []Through{{Source: "old", Offset: 99}}}
@@ -451,8 +453,7 @@ func TestRouterRules(t *testing.T) {
 	require.Equal(t, e, got)
 }
 
-// slow is a store whose first bodies end before their time, and whose others give
-// their bytes slowly.
+// slow is a store whose first bodies break off early and whose other bodies arrive slowly.
 type slow struct {
 	objstore.Store
 	broken int
@@ -484,8 +485,8 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p[:min(len(p), 32)])
 }
 
-// TestAnEntryIsReadWithPatience: for as long as its bytes come, and anew if they
-// end too early.
+// TestAnEntryIsReadWithPatience: a read continues as long as bytes arrive, and is repeated if they
+// break off early.
 func TestAnEntryIsReadWithPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := objstore.NewMemory("staging")

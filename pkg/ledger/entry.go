@@ -1,11 +1,10 @@
-// Package ledger is the one linearization point of Sealift: for each
-// partition of the events topic a chain of numbered, immutable entries in the
-// staging bucket. The create-if-absent PUT of entry n+1 fixes which records
-// are in which file, what is owed to whom, and where reading resumes, and it
-// fences every other worker, all at once.
+// Package ledger is the single linearization point of Sealift. For each partition of the events
+// topic it keeps a chain of numbered, immutable entries in the staging bucket. The create-if-absent
+// PUT of entry n+1 decides which records are in which file, what is owed to whom, and where reading
+// resumes, and it fences every other worker, all at once.
 //
-// It promises invariants I1 and I5 of the protocol (schemas/ledger.md). It
-// does not know when to seal, nor how records are read.
+// The package promises invariants I1 and I5 of the protocol (schemas/protocol.md). It does not know
+// when to seal, nor how records are read.
 package ledger
 
 import (
@@ -26,7 +25,7 @@ import (
 // EntryVersion is the format version that this code writes.
 const EntryVersion = 1
 
-// Log names one partition's log of records, and thereby its chain.
+// Log identifies one partition's log of records, and thereby its chain.
 type Log struct {
 	Topic       string
 	Incarnation string // changes when the topic is re-created, see schemas/ledger.md
@@ -37,11 +36,11 @@ func (l Log) String() string {
 	return fmt.Sprintf("%s/%s/%05d", l.Topic, l.Incarnation, l.Partition)
 }
 
-// Stream is the unit that a file holds records of: one source in one UTC hour
-// of receipt. It is a pure function of a record, never of the reader's clock.
+// Stream says what a file holds records of: one source in one UTC hour of receipt. It is a pure
+// function of the record, never of the reader's clock.
 type Stream struct {
 	Source string
-	Hour   int64 // unix milliseconds of the hour's begin
+	Hour   int64 // start of the hour, unix ms
 }
 
 // StreamOf returns the stream of a record of source received at receivedMs.
@@ -75,8 +74,8 @@ func (s Stream) Compare(t Stream) int {
 	return strings.Compare(s.Source, t.Source)
 }
 
-// File is a sealed file: the records of one stream with offsets in
-// [First, Last] in that partition, as one gzip member.
+// File is a sealed file: the records of one stream with offsets in [First, Last], as one gzip
+// member.
 type File struct {
 	Source    string   `json:"source"`
 	Hour      int64    `json:"hour"`     // unix ms
@@ -89,8 +88,8 @@ type File struct {
 	RawCRC64  string   `json:"raw_crc64"` // CRC-64/NVME of the lines, 16 hex digits
 	SHA256    string   `json:"sha256"`    // hex, of the gzip bytes
 	StagedKey string   `json:"staged_key"`
-	StagedAt  int64    `json:"staged_at,omitempty"`  // offset of its bytes in a pack
-	PackBytes int64    `json:"pack_bytes,omitempty"` // of the whole pack; 0: the object is this file alone
+	StagedAt  int64    `json:"staged_at,omitempty"`  // offset of its bytes in its pack
+	PackBytes int64    `json:"pack_bytes,omitempty"` // size of the whole pack; 0: the object is this file alone
 	Reason    string   `json:"reason"`               // why it was sealed
 	Owed      []string `json:"owed"`                 // destination ids, "workspace/name"
 }
@@ -98,8 +97,8 @@ type File struct {
 // Stream returns the stream of the file.
 func (f *File) Stream() Stream { return Stream{Source: f.Source, Hour: f.Hour} }
 
-// Open returns the file's staged bytes, of a pack its part alone. They may be
-// others than the ledger says, also more or fewer: the caller compares.
+// Open returns the file's staged bytes; if the file is in a pack, only its part. The bytes may
+// differ from what the ledger says, also in length: the caller has to compare them.
 func (f *File) Open(ctx context.Context, staging objstore.Store) (io.ReadCloser, error) {
 	if f.PackBytes > 0 {
 		return staging.GetRange(ctx, f.StagedKey, f.StagedAt, f.GzipBytes)
@@ -121,24 +120,24 @@ const (
 	KindSeal  Kind = "seal"  // files were sealed, or the watermark moved
 )
 
-// SkippedDuplicate is the reason of skipped records whose message a record
-// with a lower offset holds. They are counted by the entry that puts them below
-// its watermark or not above a file of their stream; all others by the one
-// that puts them below its watermark.
+// SkippedDuplicate is the reason of records that are skipped because a record with a lower offset
+// holds the same message. A duplicate is counted by the first entry in which it is below the
+// watermark or not above its stream's SealedThrough; any other skipped record by the first entry in
+// which it is below the watermark.
 const SkippedDuplicate = "duplicate_message"
 
-// SkippedLost is the reason of the offsets that Kafka had removed before they
-// were in a file, when an operator has accepted that: at most so many, for some
-// may be in files that reach above the watermark before it.
+// SkippedLost is the reason of offsets that Kafka removed before they were in a file, once an
+// operator has accepted the loss. The count is an upper bound: files that reach above the previous
+// watermark may hold some of them.
 const SkippedLost = "lost_in_kafka"
 
-// RouterRule names the rule by which records become streams: where their source
-// and their time of receipt are (kafka.source_from, kafka.received_from). The
-// default rule, headers, is the empty string.
+// RouterRule names the rule that assigns records to streams: where in a record its source and its
+// time of receipt are (kafka.source_from, kafka.received_from). The default rule, headers, is the
+// empty string.
 //
-// Invariant: I2. One rule holds from the moment at which a stream's records are
-// sealed past the watermark until none of them can be read again: by another,
-// they would be looked up in the filter under another stream.
+// Invariant: I2. The rule must not change from the moment at which a stream is sealed past the
+// watermark until none of those records can be read again. By another rule they would be looked up
+// in the filter under another stream.
 func RouterRule(sourceFrom, receivedFrom string) string {
 	if sourceFrom == "header" && receivedFrom == "header" {
 		return ""
@@ -146,7 +145,8 @@ func RouterRule(sourceFrom, receivedFrom string) string {
 	return sourceFrom + ";" + receivedFrom
 }
 
-// ParseRouterRule undoes RouterRule; ok is false for what it does not write.
+// ParseRouterRule is the inverse of RouterRule; ok is false for any string that RouterRule does not
+// return.
 func ParseRouterRule(rule string) (sourceFrom, receivedFrom string, ok bool) {
 	if rule == "" {
 		return "header", "header", true
@@ -156,15 +156,15 @@ func ParseRouterRule(rule string) (sourceFrom, receivedFrom string, ok bool) {
 	return sourceFrom, receivedFrom, ok
 }
 
-// Through says that every record of the stream up to and including Offset is
-// in a file of this or an earlier entry.
+// Through says that every record of the stream up to and including Offset is in a file of this or
+// an earlier entry.
 type Through struct {
 	Source string `json:"source"`
 	Hour   int64  `json:"hour"`
 	Offset int64  `json:"offset"`
 }
 
-// Stream returns the stream that it is of.
+// Stream returns the stream of t.
 func (t Through) Stream() Stream { return Stream{Source: t.Source, Hour: t.Hour} }
 
 // Entry is one link of a chain. The head entry carries the whole state that
@@ -173,7 +173,7 @@ type Entry struct {
 	Version     int    `json:"version"`
 	Seq         int64  `json:"seq"`
 	Kind        Kind   `json:"kind"`
-	Attempt     string `json:"attempt"` // uuid of the PUT's author and try
+	Attempt     string `json:"attempt"` // uuid of the author's attempt to write this entry
 	Owner       string `json:"owner"`
 	Generation  int32  `json:"generation"`
 	WrittenAt   int64  `json:"written_at"` // unix ms, for people only
@@ -181,37 +181,34 @@ type Entry struct {
 	Topic       string `json:"topic"`
 	Incarnation string `json:"incarnation"`
 	Partition   int    `json:"partition"`
-	// Router is the rule by which records became streams, as RouterRule writes
-	// it: all that SealedThrough names, and all that is read from LowWatermark
-	// on under this entry.
+	// Router is the rule, in RouterRule's form, that assigned records to streams: those named in
+	// SealedThrough, and those read from LowWatermark on under this entry.
 	Router string `json:"router,omitempty"`
-	// RouterFrom is the offset below which what was read may be in no file, or in
-	// one by another rule than Router: the watermark at which that was given up, or
-	// up to which a loss was accepted; 0: neither ever was. No message below it is
-	// to be remembered.
+	// RouterFrom is the first offset from which Router applies and nothing was lost: the watermark
+	// at which the rule last changed, or up to which a loss was accepted; 0 if neither happened.
+	// Records below it may be in no file, or filed by another rule, so their messages must not be
+	// remembered.
 	RouterFrom int64 `json:"router_from,omitempty"`
 
 	Files   []File           `json:"files"`
 	Skipped map[string]int64 `json:"skipped,omitempty"` // reason -> records
-	// LowWatermark is where reading resumes: every record below it is in a
-	// file or counted in Skipped.
+	// LowWatermark is where reading resumes: every record below it is in a file or counted in
+	// Skipped.
 	LowWatermark int64 `json:"low_watermark"`
-	// SealedThrough is the filter of recovery, sorted; only streams with an
-	// offset at or above LowWatermark are listed.
+	// SealedThrough is the filter for recovery, sorted. It lists only streams whose offset is not
+	// below LowWatermark.
 	SealedThrough []Through `json:"sealed_through,omitempty"`
-	// CompleteThrough is a time in unix ms: every record received before it is
-	// in a file of this or an earlier entry, or skipped, but for stragglers
-	// that reached the log after the time that is waited for them. It goes
-	// back only from beyond WrittenAt, where a clock that was ahead had put it;
-	// 0: not known. For reports only, nothing rests on it.
+	// CompleteThrough is a time in unix ms. Every record received before it is in a file of this or
+	// an earlier entry, or skipped, except stragglers that reached the log after the grace period.
+	// It goes back only if it was later than WrittenAt, because a clock had been ahead. 0 means
+	// unknown. It is for reports only; nothing depends on it.
 	CompleteThrough int64 `json:"complete_through,omitempty"`
-	// DispatchedThrough is the outbox position: copy jobs of all entries up
-	// to and including this number were enqueued.
+	// DispatchedThrough is the outbox position: the copy jobs of all entries up to and including
+	// this number have been enqueued.
 	DispatchedThrough int64 `json:"dispatched_through"`
 }
 
-// Debts is how many deliveries the entry owes: a file to each of its
-// destinations.
+// Debts returns the number of deliveries that the entry owes: one for each file and destination.
 func (e *Entry) Debts() (n int) {
 	for i := range e.Files {
 		n += len(e.Files[i].Owed)
@@ -224,7 +221,7 @@ func (e *Entry) Log() Log {
 	return Log{Topic: e.Topic, Incarnation: e.Incarnation, Partition: e.Partition}
 }
 
-// Filter returns SealedThrough as a map, which is the caller's.
+// Filter returns SealedThrough as a map, which belongs to the caller.
 func (e *Entry) Filter() map[Stream]int64 {
 	through := make(map[Stream]int64, len(e.SealedThrough))
 	for _, t := range e.SealedThrough {
@@ -233,8 +230,8 @@ func (e *Entry) Filter() map[Stream]int64 {
 	return through
 }
 
-// SetFilter sets SealedThrough to what through says of streams at or above
-// LowWatermark, which is to be set before: nothing of the others is read again.
+// SetFilter sets SealedThrough to those of the streams whose offset is not below LowWatermark,
+// which must be set first. Records of the others are not read again.
 func (e *Entry) SetFilter(through map[Stream]int64) {
 	e.SealedThrough = nil
 	for s, offset := range through {
@@ -248,8 +245,8 @@ func (e *Entry) SetFilter(through map[Stream]int64) {
 // ErrCorrupt says that stored bytes are not an entry.
 var ErrCorrupt = errors.New("corrupt ledger entry")
 
-// Covers reports whether the record of the stream at the offset is in a file of
-// e or of an entry before it. Once true, it is true of all later entries.
+// Covers reports whether the stream's record at the offset is in a file of e or of an earlier
+// entry, or skipped. Once true, it is true for all later entries.
 func (e *Entry) Covers(s Stream, offset int64) bool {
 	i, found := slices.BinarySearchFunc(e.SealedThrough, s, func(t Through, s Stream) int {
 		return t.Stream().Compare(s)
@@ -277,7 +274,7 @@ func Decode(b []byte) (*Entry, error) {
 	if err := d.Decode(e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) { // More would miss a closing brace
+	if _, err := d.Token(); !errors.Is(err, io.EOF) { // Decoder.More would miss a closing brace
 		return nil, fmt.Errorf("%w: bytes after the entry", ErrCorrupt)
 	}
 	if err := e.validate(); err != nil {
@@ -286,7 +283,7 @@ func Decode(b []byte) (*Entry, error) {
 	return e, nil
 }
 
-// validate holds what one entry alone can show of the invariants.
+// validate checks what a single entry can show of the invariants.
 func (e *Entry) validate() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: entry %d: %s", ErrCorrupt, e.Seq, fmt.Sprintf(format, args...))

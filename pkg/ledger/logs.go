@@ -9,15 +9,15 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Logs returns the partitions of a topic that have a chain, in order;
-// incarnation "" stands for all of the topic.
+// Logs returns the partitions of a topic that have a chain, in order. Incarnation "" stands for all
+// incarnations.
 func Logs(ctx context.Context, store objstore.Store, topic, incarnation string) ([]Log, error) {
 	return FindLogs(ctx, store, topic, incarnation, func(string) {})
 }
 
-// FindLogs is Logs, with one request for each partition; topic "" stands for
-// all topics and incarnations. Objects that are no entries are passed over, and
-// told to stray: of a folder that holds none, its first.
+// FindLogs is like Logs, with one request for each partition. Topic "" stands for all topics and
+// incarnations. Objects that are not entries are skipped and reported to stray; of a folder that
+// holds no entries, only the first object is.
 func FindLogs(ctx context.Context, store objstore.Store, topic, incarnation string, stray func(key string)) ([]Log, error) {
 	prefix := "ledger/"
 	if topic != "" {
@@ -53,12 +53,12 @@ func FindLogs(ctx context.Context, store objstore.Store, topic, incarnation stri
 	}
 }
 
-// past is where a listing goes on after a whole folder, of which there may be more
-// than can be looked at one by one.
+// past returns the position in a listing after a whole folder, which may hold more objects than can
+// be looked at one by one.
 func past(folder string) string { return folder + "0" } // "0" follows "/"
 
-// isPartition reports whether a folder of that name may hold a chain.
+// isPartition reports whether a folder with that name may hold a chain.
 func isPartition(name string) bool {
-	p, err := strconv.ParseInt(name, 10, 32) // Kafka's are; a day in milliseconds is none
+	p, err := strconv.ParseInt(name, 10, 32) // partitions are int32 in Kafka; a number of milliseconds is not one
 	return err == nil && p >= 0 && fmt.Sprintf("%05d", p) == name
 }

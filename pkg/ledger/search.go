@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// FirstSince returns the first entry, of those up to head, that was stored at or
-// after a moment, by the store's clock, or head if none was: with some 20 requests
-// for a million entries. Of one that was stored anew, as after a restore, the
-// later time counts; then entries from before the moment may be returned, never
-// one after the first since. ErrNotFound says that entry 0 is missing, at least.
+// FirstSince returns the number of the first entry up to head that was stored at or after since, by
+// the store's clock, or head if there is none. It takes some 20 requests for a million entries. For
+// an entry that was stored again, for instance by a restore, the later time counts; the result may
+// then be an entry from before since, but never one after the first since then. ErrNotFound says
+// that entries are missing, at least entry 0.
 func (c *Chain) FirstSince(ctx context.Context, head int64, since time.Time) (int64, error) {
 	return first(head, func(seq int64) (bool, error) {
-		// Keys count down: what follows that of the entry after it is its own.
+		// Keys count down: the first key after that of entry seq+1 is that of entry seq.
 		infos, err := c.store.List(ctx, entryPrefix(c.log), EntryKey(c.log, seq+1), 1)
 		if err == nil && len(infos) == 0 {
 			err = fmt.Errorf("%w; `sealift verify` says more", ErrNotFound)
@@ -21,14 +21,14 @@ func (c *Chain) FirstSince(ctx context.Context, head int64, since time.Time) (in
 		if err != nil {
 			return false, fmt.Errorf("look for entry %d of ledger %s: %w", seq, c.log, err)
 		}
-		_, _, ok := ParseEntryKey(infos[0].Key) // a stray object says nothing
+		_, _, ok := ParseEntryKey(infos[0].Key) // a stray object has no usable time
 		return !ok || !infos[0].LastModified.Before(since), nil
 	})
 }
 
-// First returns the first entry, of those up to head, that holds what is true of
-// all entries after one that it is true of; or head if it is true of none. It
-// reads some 20 of a million entries.
+// First returns the number of the first entry up to head for which holds is true, or head if there
+// is none. holds must be true for all entries after one for which it is true. First reads some 20
+// of a million entries.
 func (c *Chain) First(ctx context.Context, head int64, holds func(*Entry) bool) (int64, error) {
 	return first(head, func(seq int64) (bool, error) {
 		e, err := c.Entry(ctx, seq)
@@ -53,9 +53,8 @@ func first(head int64, holds func(seq int64) (bool, error)) (int64, error) {
 	return low, nil
 }
 
-// MayReach reports whether a file of e, or of an entry before it, may hold the
-// record at the offset, or one after it. Once true, it is true of all later
-// entries.
+// MayReach reports whether a file of e or of an earlier entry may hold a record at or after the
+// offset. Once true, it is true for all later entries.
 func (e *Entry) MayReach(offset int64) bool {
 	if e.LowWatermark > offset {
 		return true

@@ -25,7 +25,7 @@ func TestFirstSince(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, want, got, since)
 		}
-		// What is stored anew looks young: it hides nothing that is.
+		// Entries that are stored again look young; that must not hide any that are.
 		for seq := range int64(20) {
 			body, err := at(seq, "a").Encode()
 			require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestFirstSince(t *testing.T) {
 			require.NoError(t, err)
 			require.LessOrEqual(t, got, int64(25))
 		}
-		// Nor does a stray object, and a gap is for others to tell.
+		// Stray objects must not hide any either, and gaps are reported elsewhere.
 		_, err := store.Put(t.Context(), EntryKey(testLog, 26)+"~", strings.NewReader("stray"), objstore.PutOptions{})
 		require.NoError(t, err)
 		require.NoError(t, store.Delete(t.Context(), EntryKey(testLog, 14)))

@@ -6,39 +6,37 @@ import (
 	"strings"
 )
 
-// Tenure is a worker's hold on a partition in one generation of its consumer
-// group. It is a hint and a name: what fences a worker is the chain.
+// Tenure is a worker's assignment of a partition in one generation of its consumer group. It is
+// only a hint and a name: the chain is what fences workers.
 type Tenure struct {
 	Owner      string // the worker's stable name
 	Generation int32
-	// Committed is the group's committed offset when the generation began, or
-	// -1, and Note is what was written beside it. They are a cross-check, never
-	// where reading starts.
+	// Committed is the group's committed offset when the generation began, or -1, and Note is what
+	// was stored with it. They serve as a cross-check; reading never starts there.
 	Committed int64
 	Note      string
-	// Local is asked when the log does not hold the watermark of the head. It
-	// returns the offset up to which this worker's disk holds what was read since,
-	// so that the log need not; -1: it holds nothing of use. It is given the claim
-	// that would be written after the head, all of it but Attempt and WrittenAt, and
-	// the log's end. nil: the disk holds nothing.
+	// Local is called when the log no longer holds the watermark of the head. It returns the offset
+	// up to which this worker's disk holds what was read since, so that the log need not; -1 if the
+	// disk holds nothing of use. It is passed the claim that would be written after the head
+	// (without Attempt and WrittenAt) and the log's end. nil means that the disk holds nothing.
 	Local func(ctx context.Context, claim *Entry, end int64) (int64, error)
-	// Routes returns why this worker cannot read records by a routing rule; nil: it can
-	// by any. Nothing is taken over then.
+	// Routes returns an error if this worker cannot route records by a rule; then it does not take
+	// the partition over. nil means that it can use any rule.
 	Routes func(rule string) error
-	// Staged is told of each object that was staged for an entry, by any goroutine: an
-	// entry that takes long is none that cannot be written. nil: nobody asks.
+	// Staged is called, in any goroutine, for each object staged for an entry. It shows that an
+	// entry that takes long still makes progress. nil if not needed.
 	Staged func()
-	// Done is closed when the generation has ended; nil: nobody knows. Nothing
-	// is taken over then: the partition may be another's by now.
+	// Done is closed when the generation has ended. If it is nil, which means unknown, nothing is
+	// taken over: the partition may belong to another worker by now.
 	Done <-chan struct{}
-	// Commit records the low watermark for lag tools, with a note; nil: it is
-	// not recorded.
+	// Commit commits the low watermark, for lag tools, with a note. If it is nil, nothing is
+	// committed.
 	Commit func(ctx context.Context, offset int64, note string) error
 }
 
-// Note is what a worker writes beside the offset that it commits: which entry
-// was the head then. With it a committed offset bears witness of the ledger;
-// without it, as after Kafka's own tools reset it, it says nothing at all.
+// Note is what a worker stores beside the offset that it commits: which entry was the head at that
+// time. With a note, a committed offset is evidence about the ledger. Without one, as after a reset
+// by Kafka's own tools, it says nothing.
 type Note struct {
 	Incarnation  string
 	Seq          int64
@@ -46,7 +44,7 @@ type Note struct {
 	LowWatermark int64
 }
 
-// noteMark begins every note; a new form of it gets a new number.
+// noteMark begins every note; a new format of notes gets a new number.
 const noteMark = "sealift/1"
 
 // NoteOf returns the note that names the entry.
@@ -54,7 +52,7 @@ func NoteOf(e *Entry) Note {
 	return Note{Incarnation: e.Incarnation, Seq: e.Seq, Attempt: e.Attempt, LowWatermark: e.LowWatermark}
 }
 
-// String returns the note as text: one line, words apart by one space.
+// String returns the note as text: one line of words separated by single spaces.
 func (n Note) String() string {
 	return fmt.Sprintf("%s %s %d %s %d", noteMark, n.Incarnation, n.Seq, n.Attempt, n.LowWatermark)
 }
@@ -68,7 +66,7 @@ func ParseNote(s string) (n Note, ok bool) {
 	n.Incarnation, n.Attempt = words[1], words[3]
 	_, err1 := fmt.Sscanf(words[2], "%d", &n.Seq)
 	_, err2 := fmt.Sscanf(words[4], "%d", &n.LowWatermark)
-	// What reads as another note than it is was not written by us.
+	// A text that String would write differently was not written by us.
 	if err1 != nil || err2 != nil || n.Seq < 0 || n.LowWatermark < 0 || n.Attempt == "" || n.String() != s {
 		return Note{}, false
 	}

@@ -14,7 +14,7 @@ func TestNotesAreReadAsTheyWereWritten(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, n, got)
 
-	// What others write beside an offset is no note of ours.
+	// What others store beside an offset is not taken for a note of ours.
 	for _, s := range []string{
 		"", "sealift/1", "reset by ops", "sealift/2 1 7 0198-a 70", "sealift/1 1 -7 0198-a 70", "sealift/1 1 7 0198-a -70",
 		"sealift/1 1 07 0198-a 70", "sealift/1 1 7x 0198-a 70", "sealift/1 1 7 0198-a 70 ", "sealift/1 1 7  70", "sealift/1 1 99999999999999999999 a 1",

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Entries reads the entries from first to last, both included, as Spans.
+// Entries reads the entries from first to last, both included, as Spans does.
 func (c *Chain) Entries(ctx context.Context, first, last int64, atOnce int) iter.Seq2[*Entry, error] {
 	return Spans(ctx, []Span{{c, first, last}}, atOnce)
 }
@@ -18,10 +18,9 @@ type Span struct {
 	First, Last int64
 }
 
-// Spans reads the entries of some spans, in order, with up to atOnce requests
-// ahead of the caller, also where spans are short. An entry that is missing or
-// corrupt is yielded as nil with its error, ErrNotFound or ErrCorrupt, and the
-// next one follows; any other error is the last to be yielded.
+// Spans reads the entries of several spans, in order. It keeps up to atOnce requests ahead of the
+// caller, across spans. For an entry that is missing or corrupt it yields nil with ErrNotFound or
+// ErrCorrupt, and continues with the next one. Any other error is yielded last.
 func Spans(ctx context.Context, spans []Span, atOnce int) iter.Seq2[*Entry, error] {
 	type answer struct {
 		e   *Entry

@@ -29,7 +29,7 @@ func TestEntriesAreReadInOrderOverHoles(t *testing.T) {
 	}
 	require.EqualValues(t, 50, seq)
 
-	for e, err := range chain.Entries(ctx, 0, 49, 8) { // and may be left
+	for e, err := range chain.Entries(ctx, 0, 49, 8) { // breaking off is allowed
 		require.NoError(t, err)
 		require.Zero(t, e.Seq)
 		break

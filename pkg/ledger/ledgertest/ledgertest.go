@@ -1,10 +1,9 @@
-// Package ledgertest makes the ledgers that tests of other packages read:
-// files, packs, entries and receipts that say what a test cares about, and
-// something valid where it does not. It is for tests alone; the rotator writes
-// the real ones.
+// Package ledgertest makes ledgers for the tests of other packages: files, packs, entries and
+// receipts that say what a test cares about, and something valid for the rest. It is only for
+// tests; the rotator writes the real ones.
 //
-// It promises what pkg/verify finds nothing wrong with, unless a test asks for
-// what is wrong. It does not make the lines of files: a content is any bytes.
+// It promises ledgers in which pkg/verify finds nothing wrong, unless a test asks for something
+// wrong. It does not make the lines of files: their content may be any bytes.
 package ledgertest
 
 import (
@@ -21,11 +20,11 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Hour is that of files that do not say another, in unix milliseconds.
+// Hour is the default hour of files, in unix milliseconds.
 const Hour = int64(1_795_356_000_000)
 
-// File completes f, which may be empty, to a file of that content, alone in
-// its staged object: of source web, in Hour, with every offset a record, and {} its line.
+// File completes f, which may be empty, to a file with that content, alone in its staged object. By
+// default its source is web, its hour is Hour, and it holds every offset, each with the line {}.
 func File(l ledger.Log, f ledger.File, content []byte) ledger.File {
 	f.Source, f.Hour = cmp.Or(f.Source, "web"), cmp.Or(f.Hour, Hour)
 	f.Received = cmp.Or(f.Received, f.Hour+1)
@@ -38,8 +37,8 @@ func File(l ledger.Log, f ledger.File, content []byte) ledger.File {
 	return f
 }
 
-// Pack makes files of entry seq lie one after the other in one object, of that
-// content, and returns its key.
+// Pack puts the files of entry seq into one object, one after the other, with that content, and
+// returns its key.
 func Pack(l ledger.Log, seq int64, files []ledger.File, content []byte) (key string) {
 	first, last, size := files[0].First, files[0].Last, int64(0)
 	for i := range files {
@@ -59,15 +58,15 @@ func sum(content []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-// Init is the first entry of a log, written at that time.
+// Init returns the first entry of a log, written at that time.
 func Init(l ledger.Log, at time.Time) *ledger.Entry {
 	return &ledger.Entry{
 		Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a0", Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, WrittenAt: at.UnixMilli(),
 	}
 }
 
-// Next is the entry after head, of the same owner and time, that seals files:
-// everything up to their last record.
+// Next returns the entry after head that seals files, with the same owner and time. Its watermark
+// is after the files' last record.
 func Next(head *ledger.Entry, files ...ledger.File) *ledger.Entry {
 	e := &ledger.Entry{
 		Version: ledger.EntryVersion, Seq: head.Seq + 1, Kind: ledger.KindSeal, Attempt: fmt.Sprint("a", head.Seq+1), Owner: head.Owner,
@@ -79,7 +78,7 @@ func Next(head *ledger.Entry, files ...ledger.File) *ledger.Entry {
 	return e
 }
 
-// Append writes an entry, and returns it.
+// Append writes an entry and returns it.
 func Append(t testing.TB, staging objstore.Store, e *ledger.Entry) *ledger.Entry {
 	t.Helper()
 	if err := ledger.NewChain(staging, e.Log()).Append(t.Context(), e); err != nil {
@@ -88,7 +87,7 @@ func Append(t testing.TB, staging objstore.Store, e *ledger.Entry) *ledger.Entry
 	return e
 }
 
-// Put stores an object, over what is there.
+// Put stores an object, overwriting any that exists.
 func Put(t testing.TB, store objstore.Store, key string, body []byte) {
 	t.Helper()
 	if _, err := store.Put(t.Context(), key, bytes.NewReader(body), objstore.PutOptions{}); err != nil {
@@ -96,8 +95,8 @@ func Put(t testing.TB, store objstore.Store, key string, body []byte) {
 	}
 }
 
-// Receipt stores r as the destination's receipt of file i of an entry: if it
-// has no outcome, of a delivery.
+// Receipt stores r as the destination's receipt for file i of an entry. The default outcome is
+// delivered.
 func Receipt(t testing.TB, staging objstore.Store, e *ledger.Entry, i int, destination string, r delivery.Receipt) {
 	t.Helper()
 	r.File, r.Destination, r.Outcome = delivery.Ref(e, i), destination, cmp.Or(r.Outcome, delivery.Delivered)

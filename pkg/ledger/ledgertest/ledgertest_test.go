@@ -12,7 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// What is made is a ledger, and a receipt that is left out is missed.
+// The ledgers made are valid, and a receipt that is left out is reported missing.
 func TestNothingIsWrongWithWhatIsMade(t *testing.T) {
 	staging, l := objstore.NewMemory("staging"), ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
 	head := Append(t, staging, Init(l, time.Now().Add(-48*time.Hour)))
