@@ -1,10 +1,8 @@
-// Package delivery holds the names and formats by which files reach
-// customers: copy jobs, receipts, parked jobs, and the pure functions that
-// give every object its key. The byte formats are documented in
-// schemas/delivery.md.
+// Package delivery holds the names and formats by which files reach customers: copy jobs, receipts,
+// parked jobs, and the pure functions that give every object its key. The byte formats are
+// documented in schemas/delivery.md.
 //
-// It does no I/O. A job is a pointer, never an authority: what is owed stands
-// in the ledger.
+// It does no I/O. A job is only a pointer, never an authority: what is owed stands in the ledger.
 package delivery
 
 import (
@@ -43,7 +41,7 @@ type FileRef struct {
 	Index       int    `json:"index"`
 }
 
-// Ref returns the pointer at file i of entry e.
+// Ref returns a reference to file i of entry e.
 func Ref(e *ledger.Entry, i int) FileRef {
 	return FileRef{Topic: e.Topic, Incarnation: e.Incarnation, Partition: e.Partition, Seq: e.Seq, Index: i}
 }
@@ -59,29 +57,29 @@ func (r FileRef) valid() bool {
 	return name(r.Topic) && name(r.Incarnation) && r.Partition >= 0 && r.Seq >= 0 && r.Index >= 0
 }
 
-// maxName is the most bytes that a topic's name may have, in Kafka; no file name
-// of a store on disks is much longer.
+// maxName is the longest name of a topic that Kafka allows, in bytes. File names in stores on disks
+// can hardly be longer.
 const maxName = 249
 
-// name is what a part of a key may be. Anybody may write a job, and a key that
-// the store refuses can neither be looked for nor written: its job could be
-// closed, set aside and parked in no way. What else the catalog or Kafka would
-// refuse is let pass: what is owed or parked under such a name has to end.
+// name reports whether s can be a part of a key. Anybody may write a job, and a key that the store
+// refuses can neither be looked up nor written, so its job could not be closed, set aside or
+// parked. Everything else that the catalog or Kafka would refuse is accepted: what is owed or
+// parked under such a name must come to an end as well.
 func name(s string) bool {
-	switch strings.TrimSpace(s) { // as MinIO looks at it, to which a backslash is a slash
+	switch strings.TrimSpace(s) { // as MinIO sees it; it takes a backslash for a slash
 	case "", ".", "..":
 		return false
 	}
 	return len(s) <= maxName && utf8.ValidString(s) && !strings.ContainsAny(s, `/\`) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// IsDestination reports whether s is "workspace/name", of which keys can be made.
+// IsDestination reports whether s is "workspace/name" and can be used in keys.
 func IsDestination(s string) bool {
 	workspace, of, ok := strings.Cut(s, "/")
 	return ok && len(s) <= maxName && name(workspace) && name(of)
 }
 
-// maxJob bounds a job: what is enqueued anew must fit, whatever was read.
+// maxJob bounds a job, so that any job that was read can be enqueued again.
 const maxJob = 16 << 10
 
 // Job asks for one file to be put into one destination.
@@ -89,13 +87,13 @@ type Job struct {
 	Version     int     `json:"version"`
 	File        FileRef `json:"file"`
 	Destination string  `json:"destination"`          // "workspace/name"
-	Attempt     int     `json:"attempt"`              // failed tries so far, and those that a breaker spared
-	Refused     int     `json:"refused,omitempty"`    // of those, failures that looked permanent
+	Attempt     int     `json:"attempt"`              // failed attempts so far, and those spared by a breaker
+	Refused     int     `json:"refused,omitempty"`    // how many of those failures looked permanent
 	NotBefore   int64   `json:"not_before,omitempty"` // unix ms
-	FirstTry    int64   `json:"first_try,omitempty"`  // unix ms of the first failed try
+	FirstTry    int64   `json:"first_try,omitempty"`  // unix ms of the first failed attempt
 	LastError   string  `json:"last_error,omitempty"`
-	// Replay is the id of the order that the job belongs to, "" if the ledger
-	// itself owes the file. Such jobs have topics of their own.
+	// Replay is the id of the order that the job belongs to, or "" if the ledger itself owes the
+	// file. Jobs of replays have their own topics.
 	Replay string `json:"replay,omitempty"`
 }
 
@@ -109,8 +107,8 @@ func (j Job) Encode() []byte {
 	return b
 }
 
-// RecordKey is the key of the job's record: it spreads jobs over partitions and
-// keeps those of one file and destination together. Nothing depends on it.
+// RecordKey returns the key of the job's record. It spreads jobs over partitions and keeps the jobs
+// of one file and destination together. Nothing depends on it.
 func (j Job) RecordKey() []byte { return fmt.Appendf(nil, "%s %s", j.File, j.Destination) }
 
 func (j Job) valid() bool {
@@ -138,9 +136,9 @@ type Outcome string
 
 // Outcomes.
 const (
-	Delivered Outcome = "delivered" // follows a 200, or a 412 on our content-named key
+	Delivered Outcome = "delivered" // after a 200, or a 412 on our content-named key
 	Skipped   Outcome = "skipped"   // an operator gave it up
-	Expired   Outcome = "expired"   // staging retention ended first
+	Expired   Outcome = "expired"   // staging retention ended before it was delivered
 )
 
 // Receipt closes one debt: one file at one destination.
@@ -159,16 +157,14 @@ type Receipt struct {
 	Worker      string  `json:"worker"`
 	Fence       int64   `json:"fence,omitempty"`
 	At          int64   `json:"at"`               // unix ms
-	Replay      string  `json:"replay,omitempty"` // the order that it was delivered for
-	// Role is the ARN of the role that the object was put by, "" if it was the
-	// operator's own principal.
+	Replay      string  `json:"replay,omitempty"` // the order that it was delivered for, if any
+	// Role is the ARN of the role that put the object, or "" if the operator's own principal did.
 	Role string `json:"role,omitempty"`
 }
 
-// LeastDelivered is the least number of bytes of a receipt that says that file f
-// was delivered, wherever and by whomever. One that says that it was not names
-// no object and is shorter (MaxWorker): so a listing of receipts tells which of
-// them have to be read.
+// LeastDelivered returns the smallest possible size in bytes of a receipt that says that file f was
+// delivered, wherever and by whomever. A receipt with another outcome names no object and is
+// shorter (see MaxWorker), so a listing of receipts shows which of them have to be read.
 func LeastDelivered(r FileRef, destination string, f *ledger.File) int64 {
 	return int64(len(Receipt{
 		File: r, Destination: destination, Outcome: Delivered, Bucket: "aws", Key: ObjectKey("", r.Log(), f), SHA256: f.SHA256,
@@ -176,7 +172,7 @@ func LeastDelivered(r FileRef, destination string, f *ledger.File) int64 {
 	}.Encode()))
 }
 
-// MaxWorker is the longest name of a worker in a receipt that names no object.
+// MaxWorker is the longest name of a worker in a receipt that names no object, in bytes.
 const MaxWorker = 100
 
 // Encode returns the receipt's bytes.
@@ -205,29 +201,28 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 	return Receipt{}, fmt.Errorf("%w: outcome %q", ErrBadReceipt, r.Outcome)
 }
 
-// Parked is a job that was set aside because its destination needs a person.
-// It stays owed, visible, and is enqueued again by redrive.
+// Parked is a job that was set aside because its destination needs a person. It stays owed and
+// visible, and redrive enqueues it again.
 type Parked struct {
 	Version int    `json:"version"`
 	Job     Job    `json:"job"`
-	Reason  string `json:"reason,omitempty"` // a word for what failed; "": not noted
+	Reason  string `json:"reason,omitempty"` // a word for what failed; "" if not recorded
 	Cause   string `json:"cause"`            // what failed
 	Fix     string `json:"fix"`              // what to change
-	Since   int64  `json:"since"`            // unix ms of the first failed try
+	Since   int64  `json:"since"`            // unix ms of the first failed attempt
 	At      int64  `json:"at"`               // unix ms
 }
 
-// Reasons for which nothing is sent to a destination that the catalog knows
-// of, or should.
+// Reasons, from the catalog, for sending nothing to a destination.
 const (
 	ReasonDisabled = "disabled"        // it is disabled
 	ReasonGone     = "gone"            // it is not in the catalog
 	ReasonRefused  = "catalog_refused" // its record breaks a rule of the catalog
 )
 
-// ByCatalog reports whether the job was set aside only for what the catalog
-// said: it can be tried again as soon as that is no longer so. All else needs
-// a person who says that it was mended.
+// ByCatalog reports whether the job was set aside only because of the catalog: it can be tried
+// again as soon as the catalog allows it. All other jobs wait until a person says that the cause is
+// fixed.
 func (p Parked) ByCatalog() bool {
 	return p.Reason == ReasonDisabled || p.Reason == ReasonGone || p.Reason == ReasonRefused
 }
@@ -267,26 +262,25 @@ func decodeStrict(b []byte, v any) error {
 	return nil
 }
 
-// StagedKey is where the file's bytes lie in the staging bucket, below its
-// prefix. It names the content, so it is written once and never changes; and
-// its range, so that what no entry names can be judged (ParseStagedKey).
+// StagedKey is the file's key in the staging bucket, below staging.prefix. It names the content, so
+// its object is written once and never changes. It also names the range of offsets, which is needed
+// to judge objects that no entry names (see ParseStagedKey).
 //
 //	data/{topic}/{incarnation}/{partition}/{hour-ms}/{source}/{first}-{last}-{sha256[:16]}.gz
 func StagedKey(l ledger.Log, f *ledger.File) string {
 	return StagedPrefix(l) + fmt.Sprintf("%d/%s/%d-%d-%s.gz", f.Hour, f.Source, f.First, f.Last, f.SHA256[:16])
 }
 
-// Files smaller than PackedBelow that are sealed together are staged together,
-// in packs of at most PackBytes: their gzip members one after the other.
-// workers/rotator/DESIGN.md tells why so.
+// Files smaller than PackedBelow that are sealed together are staged together, in packs of at most
+// PackBytes: their gzip members one after the other. workers/rotator/DESIGN.md explains why.
 const (
 	PackedBelow = 1 << 20 // 1 MiB, compressed
 	PackBytes   = 8 << 20 // 8 MiB
 )
 
-// PackKey is where a pack lies in the staging bucket, of files of entry seq
-// that hold offsets from first to last; sum is the SHA-256 (hex) of all of it.
-// Like StagedKey it names the content; and the only entry that may name it.
+// PackKey is the key in the staging bucket of a pack with files of entry seq. The files hold
+// offsets from first to last; sum is the SHA-256 (hex) of the whole pack. Like StagedKey, it names
+// the content, and in addition the only entry that may name the pack.
 //
 //	data/{topic}/{incarnation}/{partition}/packs/{seq, 19 digits}/{first}-{last}-{sha256[:16]}.gz
 func PackKey(l ledger.Log, seq, first, last int64, sum string) string {
@@ -296,10 +290,9 @@ func PackKey(l ledger.Log, seq, first, last int64, sum string) string {
 // nameSpace is the uuid v5 name space of file names.
 var nameSpace = uuid.MustParse("5ea11f7d-0b1e-5c7a-9d3f-6b1f2a3c4d5e")
 
-// FileName is the base name of the file in customers' buckets,
-// {received-ms}.{12 hex}.{7 hex}.{uuid}.gz: the time of its first record, the
-// partition it came from, its content, and a uuid v5 of both with its offsets.
-// It is unique across days, sources and partitions.
+// FileName is the base name of the file in customers' buckets, {received-ms}.{12 hex}.{7
+// hex}.{uuid}.gz: the time of its first record, the partition, the content, and a uuid v5 of
+// partition, content and offsets. It is unique across days, sources and partitions.
 func FileName(l ledger.Log, f *ledger.File) string {
 	from := sha256.Sum256([]byte(l.String()))
 	id := uuid.NewSHA1(nameSpace, fmt.Appendf(nil, "%s/%d-%d/%s", l, f.First, f.Last, f.SHA256))
@@ -309,8 +302,8 @@ func FileName(l ledger.Log, f *ledger.File) string {
 // ObjectKey is the file's key in a customer's bucket:
 // [prefix/]segment-logs/{source}/{received-day-ms}/{name}.
 //
-// Invariant: I8, one key, one content: it is a pure function of the ledger's
-// file and the prefix.
+// Invariant: I8, one key, one content: the key is a pure function of the ledger's file and the
+// prefix.
 func ObjectKey(prefix string, l ledger.Log, f *ledger.File) string {
 	key := "segment-logs/" + f.Source + "/" + strconv.FormatInt(f.Stream().Day(), 10) + "/" + FileName(l, f)
 	if prefix != "" {
@@ -319,21 +312,21 @@ func ObjectKey(prefix string, l ledger.Log, f *ledger.File) string {
 	return key
 }
 
-// ReceiptsOf lists the receipts of all that a topic held, of every incarnation.
+// ReceiptsOf is the prefix of all receipts for a topic, of every incarnation.
 func ReceiptsOf(topic string) string { return "receipts/" + topic + "/" }
 
-// ReceiptPrefix lists all receipts of one entry.
+// ReceiptPrefix is the prefix of all receipts of one entry.
 func ReceiptPrefix(l ledger.Log, seq int64) string {
 	return fmt.Sprintf("receipts/%s/%019d/", l, seq)
 }
 
-// ReceiptKey is where the receipt of a file at a destination lies in staging.
+// ReceiptKey is the key in staging of the receipt of a file at a destination.
 func ReceiptKey(r FileRef, destination string) string {
 	return ReceiptPrefix(r.Log(), r.Seq) + fmt.Sprintf("%05d/%s.json", r.Index, destination)
 }
 
-// ParseReceiptKey returns the index and destination of a key below a
-// ReceiptPrefix; ok is false for any key that ReceiptKey does not give.
+// ParseReceiptKey returns the index and destination of a key below a ReceiptPrefix; ok is false for
+// any key that ReceiptKey does not return.
 func ParseReceiptKey(prefix, key string) (index int, destination string, ok bool) {
 	rest, found := strings.CutPrefix(key, prefix)
 	if !found {
@@ -345,7 +338,7 @@ func ParseReceiptKey(prefix, key string) (index int, destination string, ok bool
 	return n, dest, found && isJSON && err == nil && n >= 0 && dest != "" && fmt.Sprintf("%05d", n) == idx
 }
 
-// ParkedPrefix lists the parked jobs of a destination, or of all for "".
+// ParkedPrefix is the prefix of the parked jobs of a destination, or of all destinations for "".
 func ParkedPrefix(destination string) string {
 	if destination == "" {
 		return "parked/"
@@ -353,12 +346,12 @@ func ParkedPrefix(destination string) string {
 	return "parked/" + destination + "/"
 }
 
-// ParkedKey is where a parked job lies in staging.
+// ParkedKey is the key of a parked job in staging.
 func ParkedKey(r FileRef, destination string) string {
 	return ParkedPrefix(destination) + fmt.Sprintf("%s/%019d-%05d.json", r.Log(), r.Seq, r.Index)
 }
 
-// ObjectMetadata is the user metadata of the file's object at a customer.
+// ObjectMetadata is the user metadata of the file's object in a customer's bucket.
 func ObjectMetadata(l ledger.Log, f *ledger.File) map[string]string {
 	return map[string]string{
 		"topic":        l.Topic,

@@ -38,8 +38,8 @@ var (
 	parked = Parked{Version: 1, Job: job, Reason: "no_bucket", Cause: "the bucket does not exist", Fix: "create bucket \"acme-logs\"", Since: 1795359940000, At: 1795360002000}
 )
 
-// golden compares with a file of this format version. A difference is a new
-// format: give it a new version and keep reading the old one.
+// golden compares with a file of this format version. If it differs, the format is new: give it a
+// new version, and keep reading the old one.
 func golden(t *testing.T, name string, got []byte) []byte {
 	path := filepath.Join("testdata", name)
 	if *update {
@@ -74,7 +74,7 @@ func TestGoldenParked(t *testing.T) {
 	require.Equal(t, parked, got)
 }
 
-// Notes of former releases name no reason.
+// Parked jobs of earlier releases, which have no reason, are still read.
 func TestParkedWithoutReason(t *testing.T) {
 	old := parked
 	old.Reason = ""
@@ -88,7 +88,7 @@ func TestParkedWithoutReason(t *testing.T) {
 	}
 }
 
-// The length of a receipt tells one that was delivered from one that was not.
+// The length of a receipt shows whether its file was delivered.
 func TestReceiptsThatNameNoObjectAreShorter(t *testing.T) {
 	for _, l := range []ledger.Log{log, {Topic: "e", Incarnation: "1"}} {
 		for _, f := range []ledger.File{file, {Source: "a", Records: 1, SHA256: sum}, {Source: strings.Repeat("s", 64), Hour: 1795356000000, Records: 1e12, SHA256: sum}} {
@@ -139,7 +139,7 @@ func TestKeysReadBack(t *testing.T) {
 	require.Equal(t, job.Destination, dest)
 }
 
-// What a store takes as a key can be looked at, tried again and given up, whatever
+// Any name that a store accepts in a key can be examined, tried again and given up, whatever other
 // rule for names it breaks.
 func TestNamesThatOnlyTheCatalogRefuses(t *testing.T) {
 	for _, dest := range []string{"ws/My Dest", "ws/*", "ws/Zürich", "Acme Inc./a,b", "ws/..."} {
@@ -170,7 +170,7 @@ func TestKeysThatNameNothingStaged(t *testing.T) {
 	}
 }
 
-// Invariant: I11.
+// Invariant: I11. An object is settled only when no entry can name it any more, or one does.
 func TestSettled(t *testing.T) {
 	head := &ledger.Entry{Seq: 42, LowWatermark: 2000, SealedThrough: []ledger.Through{{Source: source, Hour: file.Hour, Offset: 4999}}}
 	of := func(key string) bool {
@@ -187,8 +187,8 @@ func TestSettled(t *testing.T) {
 	require.False(t, of(PackKey(log, 43, 1000, 1001, sum)), "its entry may be on its way, whatever is covered")
 }
 
-// Topic and incarnation may hold any of the characters that names are glued
-// with: two logs must never share a prefix, or one's garbage is the other's.
+// Two logs never share a prefix, or the garbage of one would be that of the other. Topic and
+// incarnation may contain any of the characters that join names.
 func TestKeysOfDifferentLogsNeverMeet(t *testing.T) {
 	logs := []ledger.Log{
 		{Topic: "a", Incarnation: "b-c", Partition: 1},
@@ -208,7 +208,7 @@ func TestKeysOfDifferentLogsNeverMeet(t *testing.T) {
 	}
 }
 
-// Invariant: I8. Any change of what a file is changes its name; nothing else does.
+// Invariant: I8. A file's name changes with anything that the file is, and with nothing else.
 func TestFileNameIsAFunctionOfTheFile(t *testing.T) {
 	base := FileName(log, &file)
 	require.Equal(t, base, FileName(log, &file))
@@ -344,7 +344,7 @@ func FuzzParseReplayCopyKey(f *testing.F) {
 	}
 }
 
-// What a note's key stands for is in the note itself as well.
+// A readable note says the same as its key, and an unreadable one is replaced by what its key says.
 func FuzzNoteAt(f *testing.F) {
 	f.Add(ParkedKey(ref, job.Destination), parked.Encode())
 	f.Add(ReplayFailedKey("r", ref, job.Destination), parked.Encode())
@@ -352,7 +352,7 @@ func FuzzNoteAt(f *testing.F) {
 	f.Add(ReplayReceiptKey("r", ref, job.Destination), receipt.Encode())
 	f.Fuzz(func(t *testing.T, key string, b []byte) {
 		if !utf8.ValidString(key) {
-			return // the store takes no such key, nor does JSON
+			return // neither the store nor JSON takes such a key
 		}
 		p, err := NoteAt(key, b, nil, time.UnixMilli(5))
 		if err != nil {

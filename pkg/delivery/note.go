@@ -7,18 +7,18 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// ReasonUnreadable is why a job was set aside whose note cannot be read.
+// ReasonUnreadable is the reason of a parked job whose note cannot be read.
 const ReasonUnreadable = "note_unreadable"
 
-// mostOfAnError is how much is told of an error that may quote a note.
+// mostOfAnError limits how many characters are kept of an error that may quote a note.
 const mostOfAnError = 200
 
-// NoteAt returns the note (Parked) that was read at a key of a parked job or of
-// what a replay could not deliver, and was stored then; unread is why there is
-// no body. What cannot be understood is no dead end: the key says which file at
-// which destination waits, which is all that it takes to try again or give up,
-// and the note that is returned says what is wrong. Only a key that is none of
-// ours is an error.
+// NoteAt returns the note (Parked) that was read at the key of a parked job or of a delivery that a
+// replay could not make. body is what was read, stored is when it was stored, and unread is the
+// error if it could not be read. A note that cannot be understood is not a dead end: its key says
+// which file waits for which destination, which is all that is needed to try again or to give up.
+// The returned note then says what is wrong. NoteAt returns an error only if the key is not one of
+// ours.
 func NoteAt(key string, body []byte, unread error, stored time.Time) (Parked, error) {
 	job, ok := jobOfNote(key)
 	if !ok {
@@ -47,7 +47,7 @@ func NoteAt(key string, body []byte, unread error, stored time.Time) (Parked, er
 	return Parked{Job: job, Reason: ReasonUnreadable, Cause: fmt.Sprintf("why is not known: its note %q cannot be read: %s", key, string(what)), Fix: fix, Since: at, At: at}, nil
 }
 
-// jobOfNote returns the job, untried, that a note's key stands for.
+// jobOfNote returns the job that a note's key stands for, without attempts.
 func jobOfNote(key string) (Job, bool) {
 	if job, failed, ok := ParseReplayCopyKey(key); ok {
 		return job, failed

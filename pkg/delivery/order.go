@@ -12,47 +12,45 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// ErrBadOrder is the error of DecodeOrder.
+// ErrBadOrder is returned by DecodeOrder and DecodePlan.
 var ErrBadOrder = errors.New("malformed replay order")
 
-// Bytes says where a replay takes the bytes of a file from.
+// Bytes says where a replay gets the bytes of a file from.
 type Bytes string
 
-// Where bytes come from.
+// Values of Bytes.
 const (
-	FromStaging Bytes = "staging" // the staged object, or not at all
+	FromStaging Bytes = "staging" // the staged object; a file without one is not delivered
 	FromKafka   Bytes = "kafka"   // the events topic, read again
-	FromAuto    Bytes = "auto"    // the staged object, or if it is gone the events topic
+	FromAuto    Bytes = "auto"    // the staged object, or the events topic if the object is gone
 )
 
-// Order is an operator's order to deliver files of the ledger again. It is the
-// authority of a replay's jobs, as `owed` is of all others, and never changes.
+// Order is an operator's order to deliver files of the ledger again. It is the authority for a
+// replay's jobs, as owed in the ledger is for all other jobs. It never changes.
 type Order struct {
 	Version     int    `json:"version"`
 	ID          string `json:"id"`
 	Topic       string `json:"topic"`
 	Incarnation string `json:"incarnation"`
-	// Heads are the newest entries by partition when the order was given:
-	// later ones are not covered, nor partitions that are not named.
+	// Heads holds the newest entry of each partition at the time of the order. Later entries and
+	// other partitions are not covered.
 	Heads   map[int]int64 `json:"heads"`
 	Sources []string      `json:"sources,omitempty"` // empty: all
-	// Since and Until bound the hours of receipt, unix ms, [since, until); 0:
-	// unbounded.
+	// Since and Until bound the hours of receipt, unix ms, [since, until); 0 means unbounded.
 	Since int64 `json:"since,omitempty"`
 	Until int64 `json:"until,omitempty"`
-	// Offsets are ranges of which a file holds a record, or may; empty: all.
+	// Offsets selects files whose range of offsets overlaps one of these; empty: all files.
 	Offsets []Range `json:"offsets,omitempty"`
 	// Destinations are "workspace/name"; empty: those that each file is owed to.
 	Destinations []string `json:"destinations,omitempty"`
-	Force        bool     `json:"force,omitempty"` // overwrite objects that are there, with the same content
-	View         string   `json:"view,omitempty"`  // deliver below this folder of the destination's prefix
+	Force        bool     `json:"force,omitempty"` // overwrite existing objects with the same content
+	View         string   `json:"view,omitempty"`  // deliver to this folder below the destination's prefix
 	From         Bytes    `json:"from"`
-	// FilesPerSecond and BytesPerSecond bound how fast jobs are enqueued; 0:
-	// unbounded.
+	// FilesPerSecond and BytesPerSecond limit how fast jobs are enqueued; 0 means unlimited.
 	FilesPerSecond float64 `json:"files_per_second,omitempty"`
 	BytesPerSecond int64   `json:"bytes_per_second,omitempty"`
-	// Copies are the pairs of a file and a destination that it came to when it was
-	// given; 0: nobody counted.
+	// Copies is the number of pairs of a file and a destination that the order covered when it was
+	// given; 0 if they were not counted.
 	Copies    int64  `json:"copies,omitempty"`
 	CreatedAt int64  `json:"created_at"` // unix ms
 	CreatedBy string `json:"created_by"` // for people
@@ -96,7 +94,7 @@ func DecodeOrder(b []byte) (*Order, error) {
 	return o, nil
 }
 
-// Validate returns what is wrong with the order, the field and the fix, or nil.
+// Validate returns the first problem of the order, with field and fix, or nil.
 func (o *Order) Validate() error {
 	switch {
 	case !orderID.MatchString(o.ID):
@@ -125,8 +123,7 @@ func (o *Order) Validate() error {
 	return nil
 }
 
-// Selects reports whether f, a file of entry e, is one of those that the order
-// is about.
+// Selects reports whether the order selects f, a file of entry e.
 func (o *Order) Selects(e *ledger.Entry, f *ledger.File) bool {
 	head, ok := o.Heads[e.Partition]
 	if !ok || e.Topic != o.Topic || e.Incarnation != o.Incarnation || e.Seq > head {
@@ -140,8 +137,7 @@ func (o *Order) Selects(e *ledger.Entry, f *ledger.File) bool {
 	})
 }
 
-// Covers reports whether the order is to deliver a file, which it selects, to
-// a destination.
+// Covers reports whether the order selects a file and asks for its delivery to a destination.
 //
 // Invariant: I7, a delivery is for what the ledger owes, or for an order.
 func (o *Order) Covers(e *ledger.Entry, f *ledger.File, destination string) bool {
@@ -154,7 +150,7 @@ func (o *Order) Covers(e *ledger.Entry, f *ledger.File, destination string) bool
 	return slices.Contains(f.Owed, destination)
 }
 
-// Prefix is the destination's key prefix as the order delivers below it.
+// Prefix returns the key prefix below which the order delivers, given the destination's own prefix.
 func (o *Order) Prefix(prefix string) string {
 	switch {
 	case o.View == "":
@@ -165,7 +161,7 @@ func (o *Order) Prefix(prefix string) string {
 	return prefix + "/" + o.View
 }
 
-// Plan is what an order came to: what its jobs ask for, once all are enqueued.
+// Plan says how much an order amounts to: what its jobs ask for, once all of them are enqueued.
 type Plan struct {
 	Version int   `json:"version"`
 	Files   int64 `json:"files"`
@@ -197,54 +193,53 @@ func DecodePlan(b []byte) (Plan, error) {
 	return p, nil
 }
 
-// ReplaysPrefix lists all that belongs to replays.
+// ReplaysPrefix is the prefix of everything that belongs to replays.
 const ReplaysPrefix = "replays/"
 
-// ReplayPrefix lists all that belongs to one replay.
+// ReplayPrefix is the prefix of everything that belongs to one replay.
 func ReplayPrefix(id string) string { return ReplaysPrefix + id + "/" }
 
-// OrderKey is where the order lies in staging.
+// OrderKey is the key of the order in staging.
 func OrderKey(id string) string { return ReplayPrefix(id) + "order.json" }
 
-// PlanKey is where the plan lies.
+// PlanKey is the key of the plan in staging.
 func PlanKey(id string) string { return ReplayPrefix(id) + "plan.json" }
 
-// ReplayReceiptsPrefix lists all receipts of a replay.
+// ReplayReceiptsPrefix is the prefix of all receipts of a replay.
 func ReplayReceiptsPrefix(id string) string { return ReplayPrefix(id) + "receipts/" }
 
-// ReplayReceiptKey is where the receipt of a file at a destination lies that
-// the replay delivered; the tail is that of ReceiptKey.
+// ReplayReceiptKey is the key of the receipt of a file that the replay delivered to a destination.
+// It ends as ReceiptKey does.
 func ReplayReceiptKey(id string, r FileRef, destination string) string {
 	return ReplayPrefix(id) + ReceiptKey(r, destination)
 }
 
-// ReplayFailuresPrefix lists all notes of what a replay could not deliver.
+// ReplayFailuresPrefix is the prefix of all notes about deliveries that a replay could not make.
 func ReplayFailuresPrefix(id string) string { return ReplayPrefix(id) + "failed/" }
 
-// ReplayFailedKey is where a note (Parked) lies of a file that the replay
-// could not deliver to a destination; the tail is that of ReceiptKey.
+// ReplayFailedKey is the key of the note (Parked) about a file that the replay could not deliver to
+// a destination. It ends as ReceiptKey does.
 func ReplayFailedKey(id string, r FileRef, destination string) string {
 	return ReplayFailuresPrefix(id) + strings.TrimPrefix(ReceiptKey(r, destination), "receipts/")
 }
 
-// RebuiltKey is where the object lies that was built again from Kafka. It does
-// not name its content: whoever reads it holds it against the ledger's count,
-// length and CRC of the lines.
+// RebuiltKey is the key of the object that was rebuilt from Kafka. It does not name the content: a
+// reader has to compare count, length and CRC of the lines with the ledger's.
 func RebuiltKey(id string, r FileRef) string {
 	return ReplayPrefix(id) + fmt.Sprintf("data/%s/%019d-%05d.gz", r.Log(), r.Seq, r.Index)
 }
 
-// ParseReplayKey returns the id of the replay that a key below ReplaysPrefix
-// belongs to; ok is false for keys of another form.
+// ParseReplayKey returns the id of the replay that a key below ReplaysPrefix belongs to; ok is
+// false for other keys.
 func ParseReplayKey(key string) (id string, ok bool) {
 	rest, ok := strings.CutPrefix(key, ReplaysPrefix)
 	id, tail, cut := strings.Cut(rest, "/")
 	return id, ok && cut && tail != "" && orderID.MatchString(id)
 }
 
-// ParseReplayCopyKey is the inverse of ReplayReceiptKey and of ReplayFailedKey:
-// it returns the job, untried, whose copy was made or failed. ok is false for
-// any key that neither gives.
+// ParseReplayCopyKey is the inverse of ReplayReceiptKey and ReplayFailedKey. It returns the job
+// whose copy was made or failed, without attempts. ok is false for any key that neither of them
+// returns.
 func ParseReplayCopyKey(key string) (job Job, failed, ok bool) {
 	id, ok := ParseReplayKey(key)
 	if !ok {
@@ -271,13 +266,13 @@ func ParseReplayCopyKey(key string) (job Job, failed, ok bool) {
 	return job, false, key == ReplayReceiptKey(id, job.File, job.Destination)
 }
 
-// ReplayLeaseName is what a copier holds while it copies a file for a replay:
-// another name than the debt's, so that no delivery waits for a replay.
+// ReplayLeaseName is the name of the lease that a copier holds while it copies a file for a replay.
+// It differs from that of the debt, so that no delivery waits for a replay.
 func ReplayLeaseName(id string, r FileRef, destination string) string {
 	return "replay/" + id + "/" + debt(r, destination)
 }
 
-// String is the range as people write it.
+// String returns the range as people write it.
 func (r Range) String() string {
 	return strconv.Itoa(r.Partition) + ":" + strconv.FormatInt(r.First, 10) + "-" + strconv.FormatInt(r.Last, 10)
 }

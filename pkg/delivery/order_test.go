@@ -55,8 +55,7 @@ func TestOrderRefuses(t *testing.T) {
 	require.ErrorIs(t, err, ErrBadOrder)
 }
 
-// Invariant: I7. An order covers what it says, and what the ledger held when
-// it was given.
+// Invariant: I7. An order covers what it says, among what the ledger held when it was given.
 func TestOrderCovers(t *testing.T) {
 	f := file
 	f.Owed = []string{job.Destination}

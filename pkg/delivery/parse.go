@@ -8,24 +8,22 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Staged is what a staged object's key tells about it.
+// Staged is what the key of a staged object tells.
 type Staged struct {
 	Log         ledger.Log
-	Stream      ledger.Stream // of a file alone
+	Stream      ledger.Stream // of a single file
 	Pack        bool
-	Seq         int64  // of a pack: the entry that it is for
+	Seq         int64  // of a pack: the entry that it was made for
 	First, Last int64  // offsets
 	Sum         string // the first 16 hex digits of its sha256
 }
 
-// Settled reports whether an entry up to head names the object, or none ever
-// will.
+// Settled reports whether an entry up to head names the object, or no entry ever will.
 //
-// Invariant: I11. A file alone: its range is covered, so it is in a file that
-// one entry names, and no later one can name another file of it. A pack: an
-// entry names packs of its own number alone; that entry is there, is the only
-// one of its number, and never changes (I1). Whoever still means to write it
-// has lost already. Whether records of the pack are covered does not matter:
+// Invariant: I11. Single file: its range is covered, so its records are in files that entries name,
+// and no later entry can name another file with them. Pack: only the entry with its number may name
+// it; that entry exists, is the only one with that number, and never changes (I1). A worker that
+// still means to write it has already lost. Whether the pack's records are covered does not matter:
 // another entry that comes to hold them names another object.
 func (s Staged) Settled(head *ledger.Entry) bool {
 	if s.Pack {
@@ -34,12 +32,12 @@ func (s Staged) Settled(head *ledger.Entry) bool {
 	return head.Covers(s.Stream, s.Last)
 }
 
-// StagedPrefix lists all staged objects of one partition: files by
-// hour, then packs by entry.
+// StagedPrefix is the prefix of all staged objects of one partition: files by hour, then packs by
+// entry.
 func StagedPrefix(l ledger.Log) string { return fmt.Sprintf("data/%s/", l) }
 
-// ParseStagedKey is the inverse of StagedKey and PackKey; ok is false for any
-// key that neither gives.
+// ParseStagedKey is the inverse of StagedKey and PackKey; ok is false for any key that neither of
+// them returns.
 func ParseStagedKey(key string) (s Staged, ok bool) {
 	part := strings.Split(key, "/")
 	if len(part) != 7 || part[0] != "data" {
@@ -73,8 +71,8 @@ func ParseStagedKey(key string) (s Staged, ok bool) {
 	return s, StagedKey(s.Log, &f) == key
 }
 
-// ParseParkedKey is the inverse of ParkedKey; ok is false for any key that
-// ParkedKey does not give.
+// ParseParkedKey is the inverse of ParkedKey; ok is false for any key that ParkedKey does not
+// return.
 func ParseParkedKey(key string) (r FileRef, destination string, ok bool) {
 	rest, isParked := strings.CutPrefix(key, ParkedPrefix(""))
 	rest, isJSON := strings.CutSuffix(rest, ".json")
