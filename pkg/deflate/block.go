@@ -2,17 +2,17 @@ package deflate
 
 import "encoding/binary"
 
-// header is scratch for that of a block: the lengths of both codes, by runs.
+// header is scratch space for a block's header: the code lengths of both codes, run-length encoded.
 type header struct {
 	runs code
 	syms [286 + 30]uint16 // symbol | extra bits << 8
 }
 
-// runOrder is how the lengths of the code of runs are written.
+// runOrder is the order in which the lengths of the run code are written.
 var runOrder = [...]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
-// encode writes the sequences as one block with codes of its own, unless the
-// bytes would exceed limit: it returns false then.
+// encode writes the sequences as one block with its own codes. It returns false, and writes
+// nothing, if the output would exceed limit.
 func (e *Encoder) encode(w *bitWriter, b []byte, at, limit int) bool {
 	e.lits.build(286, maxBits)
 	e.dists.build(30, maxBits)
@@ -68,7 +68,7 @@ func (e *Encoder) encode(w *bitWriter, b []byte, at, limit int) bool {
 	return true
 }
 
-// body writes the sequences. A writer that has spilled holds less than 8 bits.
+// body writes the sequences. After a spill, less than 8 bits are pending.
 func (e *Encoder) body(w *bitWriter, b []byte, at int) {
 	acc, n, out, p := w.acc, w.n, w.out, w.at
 	for i := range e.seqs[:e.n] {
@@ -107,7 +107,7 @@ func (e *Encoder) body(w *bitWriter, b []byte, at int) {
 		acc |= uint64(l&(1<<24-1)) << (n & 63)
 		n += uint(l >> 24)
 		dc := distCode(q.dist)
-		d := e.dists.enc[dc] // 12, and 13 more
+		d := e.dists.enc[dc] // 12 at most, and 13 extra
 		acc |= uint64(d&0xffff) << (n & 63)
 		n += uint(d >> 16)
 		if dc >= 4 {
@@ -126,8 +126,8 @@ func (e *Encoder) body(w *bitWriter, b []byte, at int) {
 	w.spill()
 }
 
-// runLengths are the lengths of both codes, by runs, and builds the code of
-// these.
+// runLengths returns the code lengths of both codes, run-length encoded, and builds the code for
+// these runs.
 func (e *Encoder) runLengths(nLits, nDists int) []uint16 {
 	clear(e.runs.freq[:19])
 	var all [286 + 30]uint8
@@ -172,7 +172,7 @@ func (e *Encoder) runLengths(nLits, nDists int) []uint16 {
 	return syms
 }
 
-// runExtra is how many extra bits follow a symbol of runs.
+// runExtra returns the number of extra bits after a symbol of the run code.
 func runExtra(symbol uint16) int {
 	switch symbol {
 	case 16:
@@ -185,7 +185,7 @@ func runExtra(symbol uint16) int {
 	return 0
 }
 
-// bitWriter appends bits, the lowest first.
+// bitWriter appends bits, lowest first.
 type bitWriter struct {
 	out []byte // of full capacity
 	at  uint   // bytes of out that are written
@@ -193,7 +193,7 @@ type bitWriter struct {
 	n   uint // bits in acc
 }
 
-// newBitWriter has room for n bytes after dst.
+// newBitWriter returns a writer with room for n bytes after dst.
 func newBitWriter(dst []byte, n int) bitWriter {
 	need := len(dst) + n + 8 // whole words are written
 	if cap(dst) < need {
@@ -202,7 +202,7 @@ func newBitWriter(dst []byte, n int) bitWriter {
 	return bitWriter{out: dst[:need], at: uint(len(dst))}
 }
 
-// add adds n bits; 56 at most between two spills.
+// add adds n bits; at most 56 between two spills.
 func (w *bitWriter) add(v uint64, n uint) {
 	w.acc |= v << (w.n & 63)
 	w.n += n

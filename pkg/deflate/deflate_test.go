@@ -28,7 +28,7 @@ func FuzzAppend(f *testing.F) { conformance.Fuzz(f, fast, equalBytes(fast)) }
 
 func FuzzAppendLazy(f *testing.F) { conformance.Fuzz(f, lazy, equalBytes(lazy)) }
 
-// equalBytes holds that what an encoder did before changes nothing.
+// equalBytes checks that earlier use of an encoder does not change its output.
 func equalBytes(fresh func() conformance.Encoder) func(t *testing.T, out, b []byte, window int) {
 	return func(t *testing.T, out, b []byte, window int) {
 		if !bytes.Equal(out, fresh().Append(nil, b, window)) {
@@ -50,7 +50,7 @@ func TestEqualInputGivesEqualBytes(t *testing.T) {
 	}
 }
 
-// klauspost's level is what an operator compares with who asks for one of ours.
+// The lazy level is about as small as klauspost's level 6, which operators compare it with.
 func TestLazyIsAsSmallAsOtherLevelsSix(t *testing.T) {
 	lines := conformance.Lines(2 << 20)
 	var other bytes.Buffer

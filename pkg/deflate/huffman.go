@@ -7,8 +7,8 @@ import (
 
 const (
 	endOfBlock = 256
-	// maxBits of a code; deflate allows 15. Four literals, or a length and a
-	// distance, then fit what a bit writer holds.
+	// maxBits limits a code; deflate allows 15. With 12, four literals, or a length and a distance,
+	// fit into a bit writer.
 	maxBits       = 12
 	maxHeaderBits = 7
 )
@@ -16,23 +16,23 @@ const (
 // code is a Huffman code of up to 286 symbols.
 type code struct {
 	freq [286]uint32
-	bits [286]uint8  // 0: is not used
+	bits [286]uint8  // 0: unused
 	enc  [286]uint32 // reversed code | bits << 16
 
-	sorted [286]uint32 // frequency << 9 | symbol, of those that are used
+	sorted [286]uint32 // frequency << 9 | symbol, of the used symbols
 	nodes  [286]uint32 // frequencies of inner nodes
-	parent [286]uint16 // of inner nodes, then their depths
+	parent [286]uint16 // of inner nodes; later their depths
 }
 
-// sort returns those of the first n symbols that are used, and two at least, the rarest first.
-// Most have small frequencies, and so a place that can be counted.
+// sort returns the used ones of the first n symbols, at least two, the rarest first. Most have
+// small frequencies, so their places are found by counting.
 func (c *code) sort(n int) []uint32 {
 	const large = 96
 	var at [large + 2]uint16
 	for _, f := range c.freq[:n] {
 		at[min(f, large)+1]++
 	}
-	first := int(at[1]) // those of frequency 0 are before it
+	first := int(at[1]) // symbols with frequency 0 come before it
 	for f := range large {
 		at[f+1] += at[f]
 	}
@@ -43,7 +43,7 @@ func (c *code) sort(n int) []uint32 {
 		*k++
 	}
 	slices.Sort(c.sorted[often:n])
-	for i := 0; n-first < 2; i++ { // some readers refuse codes of fewer
+	for i := 0; n-first < 2; i++ { // some decoders refuse codes with fewer
 		if c.freq[i] == 0 {
 			first--
 			c.sorted[first] = uint32(i)
@@ -52,12 +52,11 @@ func (c *code) sort(n int) []uint32 {
 	return c.sorted[first:n]
 }
 
-// build makes the code of the first n symbols' frequencies, of at least two
-// symbols, with at most most bits each.
+// build makes the code for the frequencies of the first n symbols. It has at least two symbols, of
+// at most most bits each.
 //
-// A tree is made of the sorted frequencies by the two queues; only how many
-// symbols are how deep matters, and where that is too deep, inner nodes move
-// up to where there is room.
+// A tree is built from the sorted frequencies with two queues. Only the number of symbols at each
+// depth matters; where a tree is too deep, inner nodes move up to where there is room.
 func (c *code) build(n, most int) {
 	clear(c.bits[:n])
 	used := c.sort(n)
@@ -91,13 +90,13 @@ func (c *code) build(n, most int) {
 		at[d+1] += 2
 	}
 	next := 0
-	for b := most; b > 0; b-- { // the rarest have most bits
+	for b := most; b > 0; b-- { // the rarest get the most bits
 		for range at[b] {
 			c.bits[used[next]&(1<<9-1)] = uint8(b)
 			next++
 		}
 	}
-	var first [16]uint16 // code by bits, and nothing of those of none
+	var first [16]uint16 // first code of each length; unused symbols have length 0
 	for b := 1; b <= most; b++ {
 		first[b+1] = (first[b] + uint16(at[b])) << 1
 	}

@@ -2,18 +2,18 @@ package deflate
 
 import "math/bits"
 
-// pairBits make a table of 32 KiB, too: of pairs of positions.
+// pairBits makes a table of 32 KiB, too: of pairs of positions.
 const pairBits = 13
 
-// pairHash is that of the lowest 6 bytes.
+// pairHash hashes the lowest 6 bytes.
 func pairHash(u uint64) uint32 {
 	return uint32(u * prime6 >> (64 - pairBits) & (1<<pairBits - 1))
 }
 
-// push makes position i the newer one of a pair.
+// push makes i the newer position of a pair.
 func push(pair *uint32, i int) { *pair = *pair<<16 | uint32(uint16(i)) }
 
-// primePairs makes the window known.
+// primePairs enters the window into the table.
 func (e *Encoder) primePairs(b []byte, window int) {
 	clear(e.pairs[:])
 	for i := 0; i+2 < window && i+8 <= len(b); i += 4 {
@@ -23,19 +23,18 @@ func (e *Encoder) primePairs(b []byte, window int) {
 	}
 }
 
-// lazy is match, but takes what it finds only if there is nothing better: a
-// longer match a byte later, or one that covers all but the first two bytes of it
-// and goes on where it ends.
+// lazy is like match, but takes a match only if it finds nothing better: a longer match one byte
+// later, or one that covers all but the first two bytes of it and continues where it ends.
 //
-// Mispredicted branches are most of what matching costs, so where a match may
-// begin, only the newer position of a pair is looked at: there, most have none. What is
-// better is asked of both, each time with one branch.
+// Mispredicted branches dominate the cost of matching. Therefore only the newer position of a pair
+// is examined to find out whether a match begins, because mostly there is none. The search for a
+// better match examines both, with one branch each.
 func (e *Encoder) lazy(b []byte, at int) int {
 	var (
-		s     = at // looked at
-		lit   = at // begin of the literals that are in no sequence yet
+		s     = at // position of the search
+		lit   = at // start of the literals that are in no sequence yet
 		limit = len(b) - margin
-		near  = 0 // short matches count before it
+		near  = 0 // short matches count before this position
 	)
 	if at == 0 {
 		clear(e.near[:])
@@ -62,8 +61,8 @@ func (e *Encoder) lazy(b []byte, at int) int {
 		from := s
 		s = e.takeBest(b, lit, s, back, x)
 		lit = s
-		// A match in long blocks is to be known again from here, not from where
-		// it was seen first, which is out of reach before long.
+		// Enter positions within a long match, so that later matches refer to this occurrence and
+		// not to the first one, which will soon be out of reach.
 		for i := from + 1; i < min(s, limit); i += 16 {
 			push(&e.pairs[pairHash(load(b, i))], i)
 		}
@@ -71,8 +70,8 @@ func (e *Encoder) lazy(b []byte, at int) int {
 	return e.end(b, lit, s)
 }
 
-// takeBest is take, but for what is better, if something is. In a function of its own it
-// leaves the loop above, which most bytes of literals go through, the registers.
+// takeBest is like take, but takes a better match if there is one. As a separate function, it
+// leaves the registers to the loop above, which most literal bytes go through.
 func (e *Encoder) takeBest(b []byte, lit, s, back int, x uint64) (end int) {
 	limit := len(b) - margin
 	n := bits.TrailingZeros64(x) >> 3
@@ -84,7 +83,7 @@ func (e *Encoder) takeBest(b []byte, lit, s, back int, x uint64) (end int) {
 			s, n, back = s+1, m, far
 		}
 	}
-	if end := s + n; end < limit && n < maxLong { // so that a longer one is below what maxSeqs has room for
+	if end := s + n; end < limit && n < maxLong { // so that a longer one stays within the room that fullSeqs leaves
 		if m, far := e.longer(b, s+2, end, s+2, n); m > 0 {
 			s, n, back = s+2, m, far
 		}
@@ -97,8 +96,8 @@ func (e *Encoder) takeBest(b []byte, lit, s, back int, x uint64) (end int) {
 	return end
 }
 
-// longer returns the length, above n, and the distance of a match of s, or 0: of
-// those that are known by the 8 bytes at i and have those at j as well.
+// longer returns the length and distance of a match at s that is longer than n, or 0. It considers
+// the matches that the table has for the 8 bytes at i and that also match the 8 bytes at j.
 func (e *Encoder) longer(b []byte, s, i, j, n int) (m, back int) {
 	u, v := load(b, i), load(b, j)
 	pair := e.pairs[pairHash(u)]

@@ -8,45 +8,43 @@ import (
 const (
 	tableBits = 14
 	nearBits  = 13
-	// maxSeqs are in one block at most; usual lines make 5,000 of 128 KiB.
+	// maxSeqs limits the sequences of one block; 128 KiB of typical lines make 5,000.
 	maxSeqs = 12 << 10
-	// fullSeqs end a block, for one more step of a search may add long matches, of
-	// one sequence for each maxMatch bytes.
+	// fullSeqs is when a block ends: one more step of a search may still add long matches, with one
+	// sequence for each maxMatch bytes.
 	fullSeqs = maxSeqs - 2 - 2*maxLong/maxMatch
 	maxMatch = 258
 	minMatch = 3
-	// beginBytes of a stream's first block are looked at more closely.
+	// beginBytes is how much of a stream's first block is searched more closely.
 	beginBytes = 8 << 10
-	// margin is how many bytes before the end no match begins: loads stay inside.
+	// margin is how far from the end matches must begin, so that 8-byte loads stay in bounds.
 	margin = 12
 )
 
-// seq is a run of literals and the match after it; length is 0 for the run at
-// the end of a block.
+// seq is a run of literals and the match after it. length is 0 for the run at the end of a block.
 type seq struct {
 	literals uint32
 	length   uint16
-	dist     uint16 // less 1
+	dist     uint16 // minus 1
 }
 
-// prime6 is a prime, shifted so that the product with the lowest 6 bytes alone
-// gets into its upper bits.
+// prime6 is a prime, shifted so that only the lowest 6 bytes of the factor affect the upper bits of
+// the product.
 const prime6 = 227718039650203 << 16 & (1<<64 - 1)
 
 // load returns the 8 bytes at i.
 func load(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
 
-// hash is that of the lowest 6 bytes. Shorter ones find more matches, but near
-// ones that are short hide the far ones that are long: lines repeat whole
-// fields.
+// hash hashes the lowest 6 bytes. Hashing fewer would find more matches, but then short matches
+// nearby hide long ones far away, and lines repeat whole fields.
 func hash(u uint64) uint32 {
 	return uint32(u * prime6 >> (64 - tableBits) & (1<<tableBits - 1))
 }
 
-// nearHash is that of the lowest 4 bytes.
+// nearHash hashes the lowest 4 bytes.
 func nearHash(u uint64) uint32 { return uint32(u) * 2654435761 >> (32 - nearBits) }
 
-// prime makes the window known.
+// prime enters the window into the hash table.
 func (e *Encoder) prime(b []byte, window int) {
 	clear(e.table[:])
 	for i := 0; i+2 < window && i+8 <= len(b); i += 4 {
@@ -60,8 +58,8 @@ func (e *Encoder) prime(b []byte, window int) {
 // symbols, and returns where the block ends.
 func (e *Encoder) match(b []byte, at int) int {
 	var (
-		s     = at // looked at
-		lit   = at // begin of the literals that are in no sequence yet
+		s     = at // position of the search
+		lit   = at // start of the literals that are in no sequence yet
 		limit = len(b) - margin
 	)
 	if at == 0 {
@@ -78,7 +76,7 @@ func (e *Encoder) match(b []byte, at int) int {
 		}
 		s = e.take(b, lit, s, back, x)
 		lit = s
-		// What begins shortly before the end of a match is likely to come again.
+		// What begins shortly before the end of a match is likely to occur again.
 		if s < limit {
 			e.table[hash(load(b, s-2))] = uint16(s - 2)
 		}
@@ -86,7 +84,7 @@ func (e *Encoder) match(b []byte, at int) int {
 	return e.end(b, lit, s)
 }
 
-// end ends a block at s, or of all lines at their end, and returns where that is.
+// end ends a block at s, or at the end of all lines if s is near it, and returns where it ends.
 func (e *Encoder) end(b []byte, lit, s int) int {
 	if s >= len(b)-margin {
 		s = len(b)
@@ -100,10 +98,9 @@ func (e *Encoder) end(b []byte, lit, s int) int {
 	return s
 }
 
-// begin finds the sequences of a stream's first bytes, where there is little to
-// refer back to: short matches too, unless a long one begins a byte later. It is
-// what makes small files small. It returns what was looked at, and the end of the
-// last match.
+// begin finds the sequences of a stream's first bytes, where there is little to refer back to. It
+// takes short matches too, unless a long one begins one byte later; this is what makes small files
+// small. It returns the position of the search and the end of the last match.
 func (e *Encoder) begin(b []byte, until int) (s, lit int) {
 	clear(e.near[:])
 	for s < until {
@@ -112,7 +109,7 @@ func (e *Encoder) begin(b []byte, until int) (s, lit int) {
 		entry := *far
 		back, x := compare(b, s, *near, u)
 		*far, *near = uint16(s), uint16(s)
-		if uint32(x) != 0 { // then hardly ever is it known by 6 bytes
+		if uint32(x) != 0 { // then a match of 6 bytes hardly ever exists either
 			s += 1 + (s-lit)>>5
 			continue
 		}
@@ -136,16 +133,16 @@ func (e *Encoder) begin(b []byte, until int) (s, lit int) {
 	return s, lit
 }
 
-// compare returns how far before s the position is that a table has, and how
-// the 8 bytes there differ from u, those at s. A position out of reach differs
-// in the lowest bit. Tables only have positions before s, and 0.
+// compare returns how far the position in a table entry lies before s, and the XOR of the 8 bytes
+// there with u, the 8 bytes at s. If the position is out of reach, the lowest bit of x is set.
+// Tables contain only positions before s, and 0.
 func compare(b []byte, s int, entry uint16, u uint64) (back int, x uint64) {
 	d := uint16(s) - entry
-	return int(d), (load(b, s-int(d)) ^ u) | uint64((d-1)>>15) // 0 is out of reach, too
+	return int(d), (load(b, s-int(d)) ^ u) | uint64((d-1)>>15) // a distance of 0 is out of reach, too
 }
 
-// take adds the match of s, whose first 8 bytes differ by x, as far as it goes, and
-// up to 8 bytes back, with the literals from lit on before it, and returns its end.
+// take adds a match at s whose first 8 bytes differ by x. It extends the match forward as far as it
+// goes and up to 8 bytes backward, adds the literals since lit before it, and returns its end.
 func (e *Encoder) take(b []byte, lit, s, back int, x uint64) (end int) {
 	end = s + bits.TrailingZeros64(x)>>3
 	if x == 0 {
@@ -161,7 +158,7 @@ func (e *Encoder) take(b []byte, lit, s, back int, x uint64) (end int) {
 // maxLong is how far one match is followed.
 const maxLong = 16 * maxMatch
 
-// extend returns how many bytes from s and t on are equal, s not beyond end.
+// extend returns how many bytes at s and t are equal, up to s reaching end.
 func extend(b []byte, s, t, end int) int {
 	n := 0
 	for s+n+8 <= end {
@@ -176,13 +173,13 @@ func extend(b []byte, s, t, end int) int {
 	return n
 }
 
-// add adds a sequence, or some if the match is long.
+// add adds a sequence, or several if the match is long.
 func (e *Encoder) add(literals []byte, length, back int) {
 	e.literals(literals)
 	lits := uint32(len(literals))
 	dist := uint16(back - 1)
 	dc := distCode(dist)
-	if length <= maxMatch { // nearly all are: the loop does the same for them, with more to decide
+	if length <= maxMatch { // nearly always true; the loop would do the same with more branches
 		e.lits.freq[lengthSymbol[uint8(length-minMatch)]]++
 		e.dists.freq[dc&31]++
 		e.seqs[e.n] = seq{literals: lits, length: uint16(length), dist: dist}
@@ -191,7 +188,7 @@ func (e *Encoder) add(literals []byte, length, back int) {
 	}
 	for length > 0 {
 		n := min(length, maxMatch)
-		if rest := length - n; rest > 0 && rest < minMatch { // it is to be a match too
+		if rest := length - n; rest > 0 && rest < minMatch { // the rest has to be a match, too
 			n -= minMatch
 		}
 		length -= n
@@ -209,7 +206,7 @@ func (e *Encoder) literals(b []byte) {
 	}
 }
 
-// distCode is the symbol of a distance, which is less 1.
+// distCode returns the symbol of a distance, given minus 1.
 func distCode(d uint16) uint32 {
 	if d < 4 {
 		return uint32(d)
@@ -219,14 +216,14 @@ func distCode(d uint16) uint32 {
 }
 
 var (
-	lengthSymbol [256]uint16 // of a length less 3
-	lengthExtra  [256]uint32 // extra bits | how many << 8
+	lengthSymbol [256]uint16 // by length minus 3
+	lengthExtra  [256]uint32 // extra bits | their number << 8
 )
 
 func init() {
 	base, symbol := 0, 257
 	for extra := range 6 {
-		of := 4 // symbols with so many extra bits
+		of := 4 // symbols with that many extra bits
 		if extra == 0 {
 			of = 8
 		}

@@ -1,6 +1,6 @@
-// Package bomb makes gzip bombs for the tests of whatever inflates bytes that
-// others wrote: small objects, valid to the last checksum, of very many bytes.
-// It promises that they inflate to exactly what was asked for.
+// Package bomb makes gzip bombs for the tests of code that inflates untrusted bytes: small objects,
+// valid to the last checksum, that inflate to very many bytes. It promises that they inflate to
+// exactly what was asked for.
 package bomb
 
 import (
@@ -10,9 +10,9 @@ import (
 	"hash/crc32"
 )
 
-// New is a gzip member that inflates to head, and then to times times unit. It
-// grows by what deflate makes of one unit each time, a thousandth of it at
-// best; its making costs a CRC-32 of all, and no memory for it.
+// New returns a gzip member that inflates to head, followed by unit repeated times times. Each
+// repetition adds the compressed size of one unit, at best a thousandth of it. Making it takes the
+// CRC-32 of all the bytes, but no memory for them.
 func New(head, unit []byte, times int) []byte {
 	var out bytes.Buffer
 	out.WriteString("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
@@ -27,12 +27,12 @@ func New(head, unit []byte, times int) []byte {
 	}
 	write(head)
 	write(unit)
-	// What follows a unit refers to that unit, and begins and ends at a byte:
-	// it can stand there again and again.
+	// What follows a unit refers back to that unit, and begins and ends at a byte boundary, so it
+	// can be repeated.
 	from := out.Len()
 	write(unit)
 	if err != nil {
-		panic(err) // into memory
+		panic(err) // writing to memory does not fail
 	}
 	again := bytes.Clone(out.Bytes()[from:])
 	out.Truncate(from)
@@ -41,8 +41,8 @@ func New(head, unit []byte, times int) []byte {
 		out.Write(again)
 		sum = crc32.Update(sum, crc32.IEEETable, unit)
 	}
-	out.WriteString("\x03\x00") // the last block, an empty one
+	out.WriteString("\x03\x00") // an empty last block
 	end := binary.LittleEndian.AppendUint32(nil, sum)
-	out.Write(binary.LittleEndian.AppendUint32(end, uint32(len(head)+times*len(unit)))) // modulo 2^32, as gzip says
+	out.Write(binary.LittleEndian.AppendUint32(end, uint32(len(head)+times*len(unit)))) // modulo 2^32, as the format says
 	return out.Bytes()
 }

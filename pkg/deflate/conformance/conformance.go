@@ -1,5 +1,5 @@
-// Package conformance is what every encoder of blocks has to pass: pkg/deflate's,
-// and pkg/igzip's in its place. It is for their tests.
+// Package conformance is the test suite for every encoder of blocks: that of pkg/deflate, and that
+// of pkg/igzip, which can replace it. Only tests use it.
 package conformance
 
 import (
@@ -16,12 +16,12 @@ import (
 	"github.com/sealift/sealift/pkg/sample"
 )
 
-// Encoder is deflate.Encoder, or one in its place.
+// Encoder is deflate.Encoder, or a replacement for it.
 type Encoder interface {
 	Append(dst, b []byte, window int) []byte
 }
 
-// Run holds encoders to what pkg/deflate promises; fresh returns a new one.
+// Run checks what pkg/deflate promises; fresh returns a new encoder.
 func Run(t *testing.T, fresh func() Encoder) {
 	for promise, holds := range map[string]func(*testing.T, func() Encoder){
 		"inflates_to_what_was_given": inflates,
@@ -33,7 +33,7 @@ func Run(t *testing.T, fresh func() Encoder) {
 	}
 }
 
-// inflate is what a reader makes of blocks that follow one another.
+// inflate returns what a reader makes of a sequence of blocks.
 func inflate(t testing.TB, blocks []byte, window []byte) []byte {
 	t.Helper()
 	blocks = append(bytes.Clone(blocks), 0x03, 0x00)
@@ -58,7 +58,7 @@ func random(n int) []byte {
 	return b
 }
 
-// fibonacci has symbols of frequencies that make the deepest tree.
+// fibonacci returns bytes with symbol frequencies that make the deepest tree.
 func fibonacci() []byte {
 	var b []byte
 	x, y := 1, 1
@@ -113,7 +113,7 @@ func blocksFollow(t *testing.T, fresh func() Encoder) {
 	require.Equal(t, string(lines), string(inflate(t, out, nil)))
 }
 
-// likeLevelOne holds the size that the package promises.
+// likeLevelOne checks the size that the package promises.
 func likeLevelOne(t *testing.T, fresh func() Encoder) {
 	lines := Lines(1 << 20)
 	var std bytes.Buffer
@@ -130,8 +130,8 @@ func allocatesNothing(t *testing.T, fresh func() Encoder) {
 	require.Zero(t, testing.AllocsPerRun(10, func() { out = e.Append(out[:0], lines, 4<<10) }))
 }
 
-// Fuzz holds what an encoder writes against the standard library's reader, and
-// to more: what an encoder that was used before wrote of b, after its window.
+// Fuzz checks an encoder's output with the standard library's reader. It also passes to more what
+// an encoder that was already in use made of b[window:].
 func Fuzz(f *testing.F, fresh func() Encoder, more ...func(t *testing.T, out, b []byte, window int)) {
 	f.Helper()
 	const most = 200_000 // several blocks, and positions beyond 65,536
@@ -153,7 +153,7 @@ func Fuzz(f *testing.F, fresh func() Encoder, more ...func(t *testing.T, out, b 
 		if first := e.Append(nil, once, 0); !bytes.Equal(inflate(t, first, nil), once) {
 			t.Fatal("inflates to something else")
 		}
-		out := e.Append(nil, b, window) // whatever it did before
+		out := e.Append(nil, b, window) // after it was used
 		for _, holds := range more {
 			holds(t, out, b, window)
 		}
