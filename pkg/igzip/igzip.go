@@ -50,18 +50,18 @@ import (
 	"github.com/sealift/sealift/pkg/deflate"
 )
 
-// Encoder compresses blocks, one at a time, as deflate.Encoder does. It holds
-// some 400 KB beside Go's heap; the zero value is ready to use.
+// Encoder compresses blocks, one at a time, as deflate.Encoder does. It holds some 400 KB outside
+// Go's heap. The zero value is ready to use.
 type Encoder struct{ c *C.struct_encoder }
 
-// Append is as deflate.Encoder's.
+// Append is like deflate.Encoder.Append.
 func (e *Encoder) Append(dst, b []byte, window int) []byte {
 	n := len(b) - window
 	if n == 0 {
 		return deflate.AppendStored(dst, nil)
 	}
 	if e.c == nil {
-		e.c = (*C.struct_encoder)(C.malloc(C.sizeof_struct_encoder)) // does not return without memory
+		e.c = (*C.struct_encoder)(C.malloc(C.sizeof_struct_encoder)) // malloc does not return if memory runs out
 		runtime.AddCleanup(e, func(c *C.struct_encoder) { C.free(unsafe.Pointer(c)) }, e.c)
 	}
 	start, room := len(dst), deflate.Bound(n)
