@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// written returns a segment of n entries, and where each frame begins.
+// written returns a segment of n entries, and the offset of each frame.
 func written(t testing.TB, n int) (content []byte, begins []int) {
 	t.Helper()
 	dir := t.TempDir()
@@ -39,9 +39,8 @@ func place(t testing.TB, dir string, number int, content []byte) string {
 	return path
 }
 
-// TestATornEndIsCutOff: a crash may leave any part of the last write, or
-// anything in its place. All whole frames before are there, and the next start
-// finds nothing to complain about.
+// TestATornEndIsCutOff: a crash may leave any part of the last write, or garbage instead. All whole
+// frames before it are kept, and the next start reports nothing.
 func TestATornEndIsCutOff(t *testing.T) {
 	content, begins := written(t, 4)
 	for hazard, garbage := range map[string][]byte{
@@ -54,7 +53,7 @@ func TestATornEndIsCutOff(t *testing.T) {
 					whole++
 				}
 				if size < headerBytes && len(garbage) > 0 {
-					continue // no header, and more than that: damage
+					continue // no header, and more bytes than one has: damage
 				}
 				dir := t.TempDir()
 				place(t, dir, 7, append(content[:size:size], garbage...))
@@ -65,7 +64,7 @@ func TestATornEndIsCutOff(t *testing.T) {
 					require.Equal(t, torn, logged.Len() > 0, "%d: %s", size, &logged)
 					require.Equal(t, whole == 0, s.Empty())
 					require.NoError(t, s.Close())
-					size, garbage = begins[whole], nil // what is there now
+					size, garbage = begins[whole], nil // the current content
 					if whole == 0 {
 						size = 0
 					}
@@ -78,8 +77,8 @@ func TestATornEndIsCutOff(t *testing.T) {
 	}
 }
 
-// TestAHoleOfACrash: a disk may have written the last pages of a write, and not
-// the first. Nobody can tell that from damage, so nothing is called lost.
+// TestAHoleOfACrash: a disk may have written the last pages of a write but not the first. This
+// cannot be told from damage, so nothing is reported as lost.
 func TestAHoleOfACrash(t *testing.T) {
 	content, begins := written(t, 4)
 	for hazard, hole := range map[string]struct {
@@ -109,8 +108,7 @@ func TestAHoleOfACrash(t *testing.T) {
 	}
 }
 
-// TestDamageIsReportedAndTheRestDelivered flips each byte of a segment that is
-// not the last.
+// TestDamageIsReportedAndTheRestDelivered flips each byte of a segment that is not the last one.
 func TestDamageIsReportedAndTheRestDelivered(t *testing.T) {
 	content, begins := written(t, 4)
 	tail, _ := written(t, 1)
@@ -193,8 +191,8 @@ func TestWhatTheCallerCannotReadIsPutAside(t *testing.T) {
 	require.EqualValues(t, 1, s.Stats().Damages)
 }
 
-// TestAPayloadCannotPassAsAFrame: a sender may send what looks like a frame,
-// and the frame that it is in may be damaged.
+// TestAPayloadCannotPassAsAFrame: a sender may send what looks like a frame, inside of a frame that
+// gets damaged.
 func TestAPayloadCannotPassAsAFrame(t *testing.T) {
 	forged := appendFrame(nil, salt{}, Entry{Payload: []byte("forged")}, 0)
 	forged = append(forged, "forged"...)
@@ -205,14 +203,14 @@ func TestAPayloadCannotPassAsAFrame(t *testing.T) {
 	path := segments(t, dir)[0]
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
-	content[headerBytes+5] ^= 1 // its length
+	content[headerBytes+5] ^= 1 // damages its length
 	place(t, dir, 7, nil)
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	requireEntries(t, drained(t, s, 1), 0)
 }
 
-// TestWithoutAHeaderNothingPassesAsAFrame: a header of zeros is a salt that
-// senders know, and the segment may grow yet.
+// TestWithoutAHeaderNothingPassesAsAFrame: without a header, the salt must not become zeros, which
+// senders know, because the segment may still grow.
 func TestWithoutAHeaderNothingPassesAsAFrame(t *testing.T) {
 	forged := appendFrame(nil, salt{}, Entry{Payload: []byte("forged")}, sum([]byte("forged")))
 	forged = append(forged, "forged"...)
@@ -231,7 +229,7 @@ func TestWithoutAHeaderNothingPassesAsAFrame(t *testing.T) {
 		return f.Sync()
 	}
 	go func() { done <- s.Append(Entry{Payload: forged}) }()
-	<-writing // so the segment is not over at its end
+	<-writing // so the segment is not finished at its end
 	require.Empty(t, drained(t, s, 1))
 	require.EqualValues(t, 1, s.Stats().Damages)
 	close(goOn)
@@ -244,7 +242,8 @@ func TestWithoutAHeaderNothingPassesAsAFrame(t *testing.T) {
 
 var update = flag.Bool("update", false, "write golden files")
 
-// TestTheFormatStays: a spool may be emptied by a later release.
+// TestTheFormatStays: the format does not change, because a later release may have to empty a
+// spool.
 func TestTheFormatStays(t *testing.T) {
 	made := headerOf(salt{1, 2, 3, 4, 5, 6, 7, 8})
 	for i := range 3 {
@@ -264,8 +263,8 @@ func TestTheFormatStays(t *testing.T) {
 	requireEntries(t, drained(t, s, 1), 0, 1, 2)
 }
 
-// FuzzFrames: whatever a file holds, what is found in it are whole frames, one
-// behind the other, each as it would be written.
+// FuzzFrames: whatever a file holds, only whole frames are found in it, one after the other, each
+// exactly as it would be written.
 func FuzzFrames(f *testing.F) {
 	content, begins := written(f, 3)
 	f.Add(content)

@@ -17,18 +17,18 @@ const (
 	headerBytes = len(fileMagic) + saltBytes + 4
 	frameHeader = 28
 
-	// MaxPayload bounds an entry.
+	// MaxPayload limits the payload of an entry.
 	MaxPayload = 256 << 20 // 256 MiB
 )
 
 var (
-	frameMagic = []byte{0xf5, 'S', 'P', 0xff} // no UTF-8
+	frameMagic = []byte{0xf5, 'S', 'P', 0xff} // not valid UTF-8
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
 type salt [saltBytes]byte
 
-// newHeader returns a segment's header with a salt of its own.
+// newHeader returns a segment's header with a new salt.
 func newHeader() ([]byte, salt) {
 	var s salt
 	_, _ = rand.Read(s[:]) // never fails
@@ -48,7 +48,7 @@ func parseHeader(b []byte) (salt, bool) {
 	return s, bytes.Equal(b[:headerBytes], headerOf(s))
 }
 
-// appendFrame appends the header of e's frame; the payload follows.
+// appendFrame appends the header of e's frame, to be followed by the payload.
 func appendFrame(b []byte, s salt, e Entry, payloadCRC uint32) []byte {
 	from := len(b)
 	b = append(b, frameMagic...)
@@ -65,9 +65,9 @@ func headerCRC(s salt, b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(s[:], castagnoli), castagnoli, b[:frameHeader-4])
 }
 
-// nextFrame finds the first whole frame of b that begins at from or later, and
-// returns its entry, whose payload is a part of b, and where it begins and
-// ends. What lies between from and its begin is damaged.
+// nextFrame finds the first whole frame of b that begins at or after from. It returns its entry,
+// whose payload aliases b, and where it begins and ends. What lies between from and begin is
+// damaged.
 func nextFrame(s salt, b []byte, from int) (e Entry, begin, end int, ok bool) {
 	for {
 		i := bytes.Index(b[from:], frameMagic)
@@ -82,7 +82,7 @@ func nextFrame(s salt, b []byte, from int) (e Entry, begin, end int, ok bool) {
 	}
 }
 
-// parseFrame reads the frame at from, behind which there is room for a header.
+// parseFrame parses the frame at from. b must have room for a header there.
 func parseFrame(s salt, b []byte, from int) (Entry, int, bool) {
 	h := b[from : from+frameHeader]
 	if binary.LittleEndian.Uint32(h[24:]) != headerCRC(s, h) {

@@ -11,31 +11,31 @@ import (
 	"time"
 )
 
-// cursor is where the reader is.
+// cursor is the reader's position.
 type cursor struct {
 	seg  *segment
 	salt salt
-	off  int64  // all before it was delivered, or reported
+	off  int64  // everything before it was delivered or reported
 	buf  []byte // of seg, from base on
 	base int64
-	// What the last Read returned.
+	// Result of the last Read.
 	end     int64
 	entries []Entry
-	failed  int // tries of reading seg, in a row
+	failed  int // consecutive failures to read seg
 }
 
 const (
-	tries = 10   // of reading a segment, before what the disk does not give is left out
-	page  = 4096 // what is left out at least; disks fail in sectors of at most that
+	tries = 10   // to read a segment, before the unreadable parts are left out
+	page  = 4096 // least that is left out; disks fail in sectors of at most this size
 
 	holed = "damaged, or of a write that a crash cut short and that was never acknowledged"
 )
 
-// Read returns the oldest entries that are not delivered: at least one, and
-// about max bytes of payloads. It waits for one, until ctx ends. Payloads hold
-// until the next Read. Before Delivered, it returns the same ones again. An
-// error other than ctx's is one of reading a file: call it again after some
-// seconds. What the disk still fails to give the tenth time is left out.
+// Read returns the oldest undelivered entries: at least one, and about max bytes of payloads. It
+// blocks until there is one or ctx ends. Payloads are valid until the next Read. Until Delivered is
+// called, it returns the same entries again. An error other than ctx's means that a file could not
+// be read: call Read again after some seconds. What the disk cannot return at the tenth attempt is
+// left out.
 func (s *Spool) Read(ctx context.Context, max int64) ([]Entry, error) {
 	for {
 		s.settle()
@@ -60,9 +60,8 @@ func (s *Spool) Read(ctx context.Context, max int64) ([]Entry, error) {
 	}
 }
 
-// Delivered takes what the last Read returned out of the spool. bad says that
-// some of it made no sense to the caller: its segment is reported and put
-// aside, as one that is damaged; nil: none.
+// Delivered removes what the last Read returned. A non-nil bad says that some of it made no sense
+// to the caller; it is reported, and the segment is then put aside as if it were damaged.
 func (s *Spool) Delivered(bad error) {
 	at := &s.at
 	if bad != nil {
@@ -71,7 +70,7 @@ func (s *Spool) Delivered(bad error) {
 	s.mu.Lock()
 	for _, e := range at.entries {
 		at.seg.entries--
-		at.seg.records = max(0, at.seg.records-int64(e.Records)) // Open may have seen less of it
+		at.seg.records = max(0, at.seg.records-int64(e.Records)) // Open may have counted only part of it
 	}
 	s.waiting.Add(-int64(len(at.entries)))
 	s.mu.Unlock()
@@ -88,7 +87,7 @@ func (s *Spool) oldest() (seg *segment, limit int64) {
 	return s.segments[0], s.segments[0].size
 }
 
-// load makes the cursor's buffer reach from its offset to the limit.
+// load fills the cursor's buffer from its offset up to limit.
 func (s *Spool) load(seg *segment, limit int64) error {
 	at := &s.at
 	if at.seg != seg {
@@ -111,15 +110,15 @@ func (s *Spool) load(seg *segment, limit int64) error {
 			return nil
 		}
 		s.report(0, limit, "no header: "+holed)
-		_, at.salt = newHeader() // senders know zeros: in what it may grow by, none may pass as a frame
+		_, at.salt = newHeader() // a random salt, so that senders cannot forge frames if the segment still grows
 		at.off = limit
 	}
 	return nil
 }
 
-// contents returns what a file holds from one offset up to another. There are
-// zeros where it is shorter, and with an error where the disk does not give
-// what it holds; nil if the file is there and cannot be opened.
+// contents returns the bytes of a file from one offset to another. Where the file is shorter, they
+// are zeros; where the disk fails to return them, they are zeros and there is an error. It returns
+// nil if the file exists but cannot be opened.
 func (s *Spool) contents(path string, from, to int64) ([]byte, error) {
 	b := make([]byte, to-from)
 	file, err := os.Open(path)
@@ -143,8 +142,7 @@ func (s *Spool) contents(path string, from, to int64) ([]byte, error) {
 	return b, err
 }
 
-// collect finds the next entries in the buffer, and steps over what is
-// damaged before them.
+// collect finds the next entries in the buffer, and skips damage before them.
 func (s *Spool) collect(limit, max int64) {
 	at := &s.at
 	at.entries = at.entries[:0]
@@ -156,7 +154,7 @@ func (s *Spool) collect(limit, max int64) {
 		}
 		if from, to := at.end, at.base+int64(begin); from < to {
 			if len(at.entries) > 0 {
-				return // with the next Read
+				return // report this with the next Read
 			}
 			s.report(from, to, "no whole frame: "+holed)
 			at.off = to
@@ -169,7 +167,7 @@ func (s *Spool) collect(limit, max int64) {
 	}
 }
 
-// report says what is left out, and marks its segment.
+// report logs what is left out, and marks the segment as damaged.
 func (s *Spool) report(from, to int64, what string) {
 	s.at.seg.damaged = true
 	s.damages.Add(1)
@@ -177,8 +175,7 @@ func (s *Spool) report(from, to int64, what string) {
 		"file", s.at.seg.path, "offset", from, "end", to, "err", what)
 }
 
-// settle ends the segment that the cursor is at the end of, unless it may
-// still grow.
+// settle disposes of the cursor's segment if the cursor is at its end, unless it may still grow.
 func (s *Spool) settle() {
 	at := &s.at
 	s.mu.Lock()
@@ -191,9 +188,9 @@ func (s *Spool) settle() {
 		_ = s.active.file.Close() // it was fsynced
 		s.active = nil
 	}
-	s.segments = s.segments[1:] // it is the first: reading begins with that
+	s.segments = s.segments[1:] // seg is the first one: reading begins with it
 	s.bytes -= seg.size
-	s.waiting.Add(-seg.entries) // what is damaged waits no more
+	s.waiting.Add(-seg.entries) // entries lost to damage do not wait any more
 	s.head = time.Time{}
 	s.mu.Unlock()
 	*at = cursor{}

@@ -1,66 +1,65 @@
-// Package spool is a queue on a local disk: entries that were appended are
-// read in their order and go when they were delivered. The collector puts
-// events into it while Kafka is away.
+// Package spool is a queue on a local disk. Entries are read in the order in which they were
+// appended, and are removed once delivered. The collector puts events into it while Kafka is
+// unavailable.
 //
 // # What it promises
 //
-// When Append returns nil, the entry is on the disk: written, and fsynced with
-// its file and, if that is new, the directory. Callers that append at the same
-// time share one fsync. From then on Read gives the entry out at least once,
-// through kill -9, a crash of the machine and restarts, in the order in which
-// the Appends returned, for as long as the disk keeps what it acknowledged. A
-// disk that is lost takes all entries with it: there is one copy. Delivered
-// entries go with their file, when all of it was delivered; entries of a file
-// that was delivered in part are given out again after a restart, at most
-// twice SegmentBytes and one entry of them; after a crash of the machine so are
-// those of files that went in the seconds before, whose removal is not fsynced.
+// When Append returns nil, the entry is on disk: written and fsynced, as is its directory if the
+// file is new. Concurrent callers share one fsync. From then on Read returns the entry at least
+// once, through kill -9, crashes of the machine and restarts, in the order in which the Appends
+// returned, as long as the disk keeps what it acknowledged. There is only one copy: if the disk is
+// lost, so are all entries.
 //
-// It is bounded: Append returns ErrFull before more than MaxBytes are held.
-// One process has a directory; a second one is refused.
+// Delivered entries are removed with their file, once everything in it was delivered. Entries of a
+// partly delivered file are returned again after a restart: at most twice SegmentBytes plus one
+// entry. After a crash of the machine, so are those of files that were removed in the seconds
+// before it, because removals are not fsynced.
+//
+// The spool is bounded: Append returns ErrFull before more than MaxBytes are held. A directory
+// belongs to one process; a second one is refused.
 //
 // # Files
 //
-// A segment, NUMBER.spool, begins with a header of 20 bytes: "SLSPOOL1", a
-// random salt of 8 bytes, and the CRC of these. Then frames follow, all
-// numbers in little endian, all CRCs Castagnoli's:
+// A segment, NUMBER.spool, begins with a header of 20 bytes: "SLSPOOL1", a random salt of 8 bytes,
+// and their CRC. Then follow frames. All numbers are little-endian, all CRCs are CRC-32C
+// (Castagnoli):
 //
 //	magic            4 bytes, f5 53 50 ff
 //	payload's length 4
-//	records          4, as the caller counts them
+//	records          4, as counted by the caller
 //	time             8, unix milliseconds
 //	payload's CRC    4
 //	header's CRC     4, of the salt and the 24 bytes before
 //	payload
 //
-// A segment is written by one process, and never appended to after a restart.
-// Numbers grow; they are made of the clock, so that none comes twice.
+// A segment is written by one process, and never appended to after a restart. Numbers increase;
+// they are derived from the clock, so that none is used twice.
 //
-// # What is damaged
+// # Damage
 //
-// After a crash the last segment may end in frames that are torn: they were
-// never acknowledged, and are cut off. Whatever else is not a whole frame is
-// damage: it is reported with path and offset, reading goes on at the next
-// whole frame, and when the segment ends, it is moved to the directory
-// "damaged" below, which nothing here empties or counts. The salt, which no
-// sender knows, keeps bytes inside of a payload from passing as a frame then.
-// A last frame that rotted on the disk looks like a torn one; the report of
-// what was cut is all there is of it. And what a crash left of a write before
-// a whole frame, for disks write pages in any order, looks like damage: it is
-// reported, though it was never acknowledged.
+// After a crash the last segment may end in torn frames. They were never acknowledged, and are cut
+// off. Anything else that is not a whole frame is damage. It is reported with path and offset, and
+// reading continues at the next whole frame. When the whole segment has been read, it is moved to
+// the subdirectory "damaged", which this package neither empties nor counts. Senders do not know
+// the salt, so bytes inside of a payload cannot pass as a frame when reading continues after
+// damage.
 //
-// What the disk fails to give is tried again, some times, and then is damage
-// too: zeros take the place of its pages, so that neither what is behind it
-// nor the next start waits for it. A segment that is gone is all damage. One
-// that is there and cannot be opened is tried for ever, and Open refuses it:
-// that may be the process's own trouble.
+// Two cases cannot be told apart. A last frame that rotted on disk looks like a torn one; the
+// report of what was cut off is its only trace. And disks write pages in any order, so a crash may
+// leave part of a write in front of a whole frame. That looks like damage and is reported, although
+// it was never acknowledged.
+//
+// What the disk fails to return is tried several more times, and is then damage too: its pages are
+// replaced by zeros, so that neither what comes after it nor the next start waits for it. A segment
+// that is missing is damage as a whole. A segment that exists but cannot be opened is retried
+// forever, and Open refuses it, because the cause may be in the process itself.
 //
 // # Why not a library
 //
-// tidwall/wal has no checksums and no shared fsync; Prometheus' wlog drops
-// all that follows a corruption and comes with all of Prometheus; raft-wal
-// wants consecutive indexes of one writer; go-diskqueue has no checksums and
-// syncs by count or time, not before it answers. What is left of them
-// when these are added is a file.
+// tidwall/wal has no checksums and no shared fsync. Prometheus' wlog drops everything after a
+// corruption, and depends on all of Prometheus. raft-wal expects consecutive indexes from one
+// writer. go-diskqueue has no checksums, and syncs by count or time instead of before it answers.
+// With these added, little of any of them would be left but a file.
 package spool
 
 import (
@@ -80,71 +79,71 @@ import (
 	"github.com/sealift/sealift/pkg/flock"
 )
 
-// Config says where and how large. Dir and MaxBytes are needed.
+// Config says where the spool is and how large it may get. Dir and MaxBytes are required.
 type Config struct {
 	Dir      string // created if missing
-	MaxBytes int64  // of segments; not of damaged ones
-	// SegmentBytes is the size at which the next segment is begun. Default:
-	// 8 MiB, or an eighth of MaxBytes if that is less.
+	MaxBytes int64  // of segments, without damaged ones
+	// SegmentBytes is the size at which the next segment begins. Default: 8 MiB, or an eighth of
+	// MaxBytes if that is less.
 	SegmentBytes int64
 
-	readAt func(*os.File, []byte, int64) (int, error) // a test's fault
+	readAt func(*os.File, []byte, int64) (int, error) // tests inject faults here
 }
 
-// Errors of Append.
+// Errors returned by Append.
 var (
 	ErrFull   = errors.New("the spool is full")
 	ErrClosed = errors.New("the spool is closed")
 )
 
-// Entry is what one Append puts in and Read gives out.
+// Entry is what one Append stores and Read returns.
 type Entry struct {
-	Time    time.Time // to the millisecond; for Stats
-	Records int       // what it counts as in Stats
-	Payload []byte    // at most MaxPayload
-	Found   bool      // set by Read: it was there at Open
+	Time    time.Time // in milliseconds; for Stats
+	Records int       // how many records Stats counts for it
+	Payload []byte    // at most MaxPayload bytes
+	Found   bool      // set by Read: the entry was already there at Open
 }
 
 // segment is one file.
 type segment struct {
 	path    string
-	size    int64 // fsynced; what lies behind is no part of it
+	size    int64 // fsynced; bytes after it do not belong to the segment
 	entries int64 // not delivered
 	records int64 // not delivered
 	first   time.Time
-	damaged bool // used by the reader alone
+	damaged bool // used only by the reader
 	found   bool // by Open
 }
 
-// Spool is an open directory. Append, Empty and Stats are for any number of
-// callers, Read and Delivered for one.
+// Spool is an open directory. Append, Empty and Stats may be called concurrently; Read and
+// Delivered by only one goroutine.
 type Spool struct {
 	cfg    Config
 	log    *slog.Logger
 	lock   *os.File
-	sync   func(*os.File) error // a test's fault
+	sync   func(*os.File) error // tests inject faults here
 	writer sync.WaitGroup
 	close  sync.Once
 
-	waiting atomic.Int64  // entries that are being appended, or were and are not delivered
+	waiting atomic.Int64  // entries that are being appended, or are not delivered yet
 	damages atomic.Int64  // reports of damage
-	more    chan struct{} // holds one when the reader may find more
+	more    chan struct{} // holds a value when the reader may find more
 
 	mu       sync.Mutex
-	wake     sync.Cond   // of mu: queue or closed changed
-	queue    []*pending  // guarded by mu; not taken by the writer yet
-	writing  bool        // guarded by mu; the writer has taken some and owns active
+	wake     sync.Cond   // on mu: queue or closed changed
+	queue    []*pending  // guarded by mu; not yet taken by the writer
+	writing  bool        // guarded by mu; the writer has taken entries and owns active
 	closed   bool        // guarded by mu
-	bytes    int64       // guarded by mu; of segments, and of what is to be written
+	bytes    int64       // guarded by mu; of segments, and of what is about to be written
 	segments []*segment  // guarded by mu; oldest first
-	active   *activeFile // guarded by mu unless writing; nil: the next frame begins a segment
-	head     time.Time   // guarded by mu; of the entry that is being delivered; zero: the first segment's first
-	number   int64       // used by the writer; the last segment's
+	active   *activeFile // guarded by mu, except while writing; nil: the next frame begins a segment
+	head     time.Time   // guarded by mu; time of the entry that is being delivered; zero: the first segment's first entry
+	number   int64       // of the last segment; used by the writer
 
-	at cursor // of the reader
+	at cursor // used by the reader
 }
 
-// Open takes a directory, and what lies there.
+// Open opens a directory, with the entries in it.
 func Open(cfg Config, log *slog.Logger) (*Spool, error) {
 	if cfg.SegmentBytes == 0 {
 		cfg.SegmentBytes = min(8<<20, cfg.MaxBytes/8) // 8 MiB
@@ -170,9 +169,9 @@ func Open(cfg Config, log *slog.Logger) (*Spool, error) {
 	return s, nil
 }
 
-// recover finds the segments that are there and counts what is in them.
+// recover finds the existing segments and counts their entries.
 func (s *Spool) recover() error {
-	files, err := os.ReadDir(s.cfg.Dir) // sorted, and numbers have as many digits
+	files, err := os.ReadDir(s.cfg.Dir) // sorted by number, since all numbers have the same number of digits
 	if err != nil {
 		return err
 	}
@@ -191,7 +190,7 @@ func (s *Spool) recover() error {
 			return err
 		}
 		seg := &segment{path: path, size: info.Size(), found: true}
-		end := 0 // of the last whole frame
+		end := 0 // end of the last whole frame
 		if salt, ok := parseHeader(content); ok {
 			end = headerBytes
 			for {
@@ -205,8 +204,8 @@ func (s *Spool) recover() error {
 		}
 		if err != nil {
 			s.log.Error("a segment of the spool cannot be read: it is tried again in its turn", "file", path, "err", err)
-			seg.entries += seg.size / frameHeader // as many as there may be: nothing overtakes them
-			last = false                          // nothing is cut off that was not seen
+			seg.entries += seg.size / frameHeader // as many as fit, so that nothing overtakes them
+			last = false                          // do not cut off what could not be read
 		}
 		if last && end < len(content) && (end > 0 || len(content) <= headerBytes) {
 			s.log.Warn("the spool's last segment ends in frames that were not finished: cut off", "file", path, "offset", end, "bytes", len(content)-end)
@@ -236,7 +235,7 @@ func (seg *segment) add(e Entry) {
 	seg.records += int64(e.Records)
 }
 
-// makeDir makes a directory and what is missing above it, for good.
+// makeDir creates a directory and its missing parents, and fsyncs them.
 func (s *Spool) makeDir(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -251,7 +250,7 @@ func (s *Spool) makeDir(dir string) error {
 	return s.syncDir(parent)
 }
 
-// cut makes a file end at size, for good.
+// cut truncates a file to size, and fsyncs it.
 func cut(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -260,21 +259,21 @@ func cut(path string, size int64) error {
 	return errors.Join(f.Truncate(size), f.Sync(), f.Close())
 }
 
-// Empty tells whether nothing waits, and nobody is appending: what is
-// delivered elsewhere now overtakes no entry.
+// Empty reports whether nothing waits and nobody is appending, so that whatever is delivered
+// directly now overtakes no entry.
 func (s *Spool) Empty() bool { return s.waiting.Load() == 0 }
 
 // Stats is what a spool holds.
 type Stats struct {
-	Bytes    int64     // on the disk, what was delivered of a segment included
-	MaxBytes int64     // what that may be
+	Bytes    int64     // on disk, including what was delivered of existing segments
+	MaxBytes int64     // limit of Bytes
 	Records  int64     // not delivered
-	Oldest   time.Time // time of the oldest entry that is not delivered; zero: there is none
+	Oldest   time.Time // time of the oldest undelivered entry; zero: there is none
 	Damages  int64     // reports of damage since Open
-	Full     bool      // so full that a middling entry may not fit
+	Full     bool      // a medium-sized entry may not fit any more
 }
 
-// Stats returns what is held now.
+// Stats returns the current state.
 func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -290,8 +289,8 @@ func (s *Spool) Stats() Stats {
 	return st
 }
 
-// Close finishes Appends that wait, and gives the directory free. There must
-// be no Read under way. What is not delivered stays.
+// Close finishes pending Appends and releases the directory. No Read may be in progress.
+// Undelivered entries stay.
 func (s *Spool) Close() error {
 	var err error
 	s.close.Do(func() {

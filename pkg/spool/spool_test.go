@@ -49,7 +49,7 @@ func appendAll(t testing.TB, s *Spool, from, to int) {
 	}
 }
 
-// drained reads and delivers what is there, about max bytes at a time.
+// drained reads and delivers everything, about max bytes at a time.
 func drained(t testing.TB, s *Spool, max int64) (out []Entry) {
 	t.Helper()
 	now, cancel := context.WithCancel(t.Context())
@@ -113,8 +113,8 @@ func TestEntriesComeInOrderAndGo(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotDeliveredIsThereAgain: and what was delivered, of the segment
-// that was delivered in part, is there twice.
+// TestWhatIsNotDeliveredIsThereAgain: after a restart, undelivered entries are returned again, and
+// so are the delivered ones of a partly delivered segment.
 func TestWhatIsNotDeliveredIsThereAgain(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir, SegmentBytes: 500}, silent)
@@ -222,7 +222,7 @@ func TestAFullSpoolSaysSo(t *testing.T) {
 	}
 	require.Equal(t, s.Stats().Bytes, size)
 	require.LessOrEqual(t, size, int64(4000))
-	_, err := s.Read(t.Context(), 700) // more than the first segment
+	_, err := s.Read(t.Context(), 700) // more than the first segment holds
 	require.NoError(t, err)
 	s.Delivered(nil)
 	require.NoError(t, s.Append(entry(n)), "there is room again")
@@ -250,9 +250,8 @@ func TestOpenNamesWhatIsInTheWay(t *testing.T) {
 	require.ErrorContains(t, err, "not a directory")
 }
 
-// TestWritersAndTheReaderGoOnTogether: what each writer appended comes in its
-// order, once, while segments come and go, and Empty is never true while an
-// acknowledged entry waits.
+// TestWritersAndTheReaderGoOnTogether: each writer's entries arrive in its order, once, while
+// segments come and go, and Empty is never true while an acknowledged entry waits.
 func TestWritersAndTheReaderGoOnTogether(t *testing.T) {
 	const writers, each = 8, 300
 	dir := t.TempDir()

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// disk fails to give a range of a file so many times.
+// disk fails a number of times to return a range of a file.
 type disk struct {
 	from, to int64
 	path     string
@@ -32,14 +32,14 @@ func (d *disk) readAt(f *os.File, b []byte, off int64) (int, error) {
 	return n, &os.PathError{Op: "read", Path: d.path, Err: syscall.EIO}
 }
 
-// large is an entry of which a page holds a few.
+// large returns an entry so large that only a few fit a page.
 func large(i int) Entry {
 	e := entry(i)
 	e.Payload = bytes.Repeat(e.Payload, 50) // about 900 bytes
 	return e
 }
 
-// digests are entries in short.
+// digests returns a short form of entries.
 func digests(entries []Entry) (all []string) {
 	for _, e := range entries {
 		all = append(all, fmt.Sprint(e.Time.Sub(begin), e.Records, len(e.Payload), sum(e.Payload)))
@@ -47,7 +47,7 @@ func digests(entries []Entry) (all []string) {
 	return all
 }
 
-// insisting drains s as drained does, and tries again as often as one should.
+// insisting drains s like drained, and retries as often as callers should.
 func insisting(t *testing.T, s *Spool) (out []Entry, failures int) {
 	t.Helper()
 	now, cancel := context.WithCancel(t.Context())
@@ -73,8 +73,8 @@ func insisting(t *testing.T, s *Spool) (out []Entry, failures int) {
 	return nil, 0
 }
 
-// TestWhatTheDiskDoesNotGiveHoldsUpNothing: neither the next start nor what is
-// behind it, and what the disk fails to give a few times is not given up.
+// TestWhatTheDiskDoesNotGiveHoldsUpNothing: unreadable pages block neither the next start nor what
+// comes after them, and are not given up after only a few failures.
 func TestWhatTheDiskDoesNotGiveHoldsUpNothing(t *testing.T) {
 	const each = 20
 	made := t.TempDir()
@@ -92,7 +92,7 @@ func TestWhatTheDiskDoesNotGiveHoldsUpNothing(t *testing.T) {
 
 	for hazard, bad := range map[string]struct {
 		disk
-		first int64 // damaged page's
+		first int64 // of the damaged page
 		lost  bool
 	}{
 		"a_page":              {disk{from: 8192, to: 8200, times: always}, 8192, true},
@@ -158,7 +158,7 @@ func TestWhatTheDiskDoesNotGiveHoldsUpNothing(t *testing.T) {
 	}
 }
 
-// TestASegmentThatIsTakenAway: who moves it out of the way needs no restart.
+// TestASegmentThatIsTakenAway: a segment can be moved away without a restart.
 func TestASegmentThatIsTakenAway(t *testing.T) {
 	content, _ := written(t, 2)
 	dir := t.TempDir()
@@ -172,8 +172,8 @@ func TestASegmentThatIsTakenAway(t *testing.T) {
 	require.EqualValues(t, 1, s.Stats().Damages)
 }
 
-// TestAFileThatCannotBeOpenedIsNotGivenUp: that may be the process's own
-// trouble, such as too many open files.
+// TestAFileThatCannotBeOpenedIsNotGivenUp: the cause may be in the process, such as too many open
+// files.
 func TestAFileThatCannotBeOpenedIsNotGivenUp(t *testing.T) {
 	content, _ := written(t, 2)
 	dir := t.TempDir()

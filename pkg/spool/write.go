@@ -17,14 +17,14 @@ type pending struct {
 
 func (p *pending) bytes() int64 { return frameHeader + int64(len(p.Payload)) }
 
-// Fits tells whether Append would take a payload of so many bytes now, as far as room goes.
+// Fits reports whether Append would now have room for a payload of that size.
 func (s *Spool) Fits(bytes int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fits(frameHeader + bytes)
 }
 
-// fits is Fits of a whole frame. mu is held.
+// fits is Fits for a whole frame. The caller holds mu.
 func (s *Spool) fits(bytes int64) bool { return s.bytes+bytes+int64(headerBytes) <= s.cfg.MaxBytes }
 
 // activeFile is the segment that is being written.
@@ -32,12 +32,12 @@ type activeFile struct {
 	*segment
 	file   *os.File
 	salt   salt
-	listed bool // among the segments: some of it is acknowledged
+	listed bool // it is in segments, because part of it is acknowledged
 }
 
-// Append returns nil when e is on the disk. After an error it is not, and is
-// never given out, but for a crash before the failed write was taken back. The
-// payload must not change before it returns.
+// Append returns nil when e is on disk. After an error it is not, and is never returned by Read,
+// unless a crash happens before the failed write was undone. The payload must not change until
+// Append returns.
 func (s *Spool) Append(e Entry) error {
 	if len(e.Payload) > MaxPayload {
 		return fmt.Errorf("append %d bytes to the spool: at most %d", len(e.Payload), MaxPayload)
@@ -60,8 +60,8 @@ func (s *Spool) Append(e Entry) error {
 	return <-p.done
 }
 
-// write is the one goroutine that writes. All that came while it wrote shares
-// the next fsync.
+// write is the only goroutine that writes. Everything that arrives during one write shares the next
+// fsync.
 func (s *Spool) write() {
 	out := bufio.NewWriterSize(nil, 256<<10) // 256 KiB
 	for {
@@ -98,7 +98,7 @@ func (s *Spool) write() {
 	}
 }
 
-// account makes what was committed the reader's. mu is held.
+// account makes committed entries available to the reader. The caller holds mu.
 func (s *Spool) account(batch []*pending, bytes int64) {
 	if !s.active.listed {
 		s.active.listed = true
@@ -111,7 +111,7 @@ func (s *Spool) account(batch []*pending, bytes int64) {
 	s.active.size += bytes
 }
 
-// take takes from the queue what fits a segment, at least one. mu is held.
+// take takes from the queue as much as fits a segment, at least one entry. The caller holds mu.
 func (s *Spool) take() (batch []*pending, bytes int64) {
 	n := 0
 	for n < len(s.queue) && (n == 0 || bytes+s.queue[n].bytes() <= s.cfg.SegmentBytes) {
@@ -125,12 +125,12 @@ func (s *Spool) take() (batch []*pending, bytes int64) {
 	return batch, bytes
 }
 
-// commit writes a batch, in order: 1. frames  2. fsync  3. the directory, if
-// the segment is new. Only then is anybody told.
+// commit writes a batch: 1. frames  2. fsync  3. fsync of the directory if the segment is new. Only
+// then do callers get their answer.
 func (s *Spool) commit(out *bufio.Writer, batch []*pending) error {
 	if s.active != nil && s.active.size >= s.cfg.SegmentBytes {
 		if err := s.active.file.Close(); err != nil {
-			s.log.Warn("close a segment of the spool", "file", s.active.path, "err", err) // it was fsynced
+			s.log.Warn("close a segment of the spool", "file", s.active.path, "err", err) // its data was fsynced
 		}
 		s.setActive(nil)
 	}
@@ -143,7 +143,7 @@ func (s *Spool) commit(out *bufio.Writer, batch []*pending) error {
 	var header []byte
 	for _, p := range batch {
 		header = appendFrame(header[:0], s.active.salt, p.Entry, p.crc)
-		_, _ = out.Write(header) // Flush returns its error
+		_, _ = out.Write(header) // errors are returned by Flush
 		_, _ = out.Write(p.Payload)
 	}
 	err := out.Flush()
@@ -159,7 +159,7 @@ func (s *Spool) commit(out *bufio.Writer, batch []*pending) error {
 	return nil
 }
 
-// create begins a segment.
+// create begins a new segment.
 func (s *Spool) create() error {
 	s.number = max(s.number+1, time.Now().UnixMilli())
 	path := filepath.Join(s.cfg.Dir, fmt.Sprintf(nameFormat, s.number))
@@ -183,9 +183,9 @@ func (s *Spool) setActive(a *activeFile) {
 	s.active = a
 }
 
-// takeBack makes the active segment end before a write that failed, and lets
-// it be: what a disk does after it failed an fsync is anybody's guess. Should
-// it fail too, the next start reports those bytes as damage.
+// takeBack truncates the active segment to before the failed write, and stops using it, because
+// nobody knows what a disk does after a failed fsync. If this fails too, the next start reports
+// these bytes as damage.
 func (s *Spool) takeBack() {
 	a := s.active
 	if a == nil {
