@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkNote measures what a new message costs in all: hashing it, finding
-// that it is new, remembering it, and its share of writing and merging, in CPU
-// time of the process and in wall time of the owner.
+// BenchmarkNote measures the whole cost of a new message: hashing it, finding that it is new,
+// remembering it, and its share of writing and merging, in CPU time of the process and in wall time
+// of the owner.
 //
 //	go test ./pkg/dedup -run - -bench Note -benchtime 1x
 func BenchmarkNote(b *testing.B) {
@@ -47,7 +47,7 @@ func BenchmarkNote(b *testing.B) {
 	}
 }
 
-// note lets the store see n new messages from the i-th on, some 5,000 a second.
+// note shows the store n new messages from the i-th on, some 5,000 per second.
 func note(s *Store, i, n int) {
 	var keys [64]Key
 	for end := i + n; i < end; i += len(keys) {
@@ -66,7 +66,7 @@ func note(s *Store, i, n int) {
 
 var idBuf [36]byte
 
-// id is the i-th messageId; it is valid until the next call.
+// id returns the i-th messageId; it is valid until the next call.
 func id(i int) []byte {
 	binary.LittleEndian.PutUint64(idBuf[8:], uint64(i))
 	return idBuf[:]

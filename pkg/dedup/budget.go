@@ -5,11 +5,11 @@ import "sync/atomic"
 // DefaultMemory bounds the memory of all stores of a process: 256 MiB.
 const DefaultMemory = 256 << 20
 
-// Budget bounds the bytes that the stores of a process hold in memory. It is
-// safe for concurrent use.
+// Budget bounds the bytes that all stores of a process hold in memory. It is safe for concurrent
+// use.
 //
-// A store that holds more than its even share gives the rest up at its next
-// checkpoint once others want theirs: so long the bound may be passed.
+// If others want their share, a store that holds more than its own gives up the excess at its next
+// checkpoint; until then the bound may be exceeded.
 type Budget struct {
 	limit  int64
 	used   atomic.Int64
@@ -19,9 +19,9 @@ type Budget struct {
 // NewBudget returns a budget of limit bytes.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-// allows says whether a store that holds own bytes may hold n more: there is
-// room for all, or the store stays within its even share. A quarter of the
-// budget is kept for merges, which hold what they make beside what they read.
+// allows reports whether a store that holds own bytes may hold n more: there is room for all, or
+// the store stays within its even share. A quarter of the budget is reserved for merges, whose
+// output needs memory while their inputs are still in use.
 func (b *Budget) allows(own, n int64) bool {
 	return b.used.Load()+n <= b.limit/4*3 || own+n <= b.share()/4*3
 }
@@ -30,11 +30,11 @@ func (b *Budget) allowsMerge(own, n int64) bool {
 	return b.used.Load()+n <= b.limit || own+n <= b.share()
 }
 
-// over says whether a store that holds own bytes has to give some up.
+// over reports whether a store that holds own bytes has to give up some.
 func (b *Budget) over(own int64) bool { return b.used.Load() > b.limit && own > b.share() }
 
-// homes is how large a store's table may be, 1/16 of its share of the memory
-// at most: what is left are filters.
+// homes returns the size of a store's table, at most 1/16 of its share of the memory: the rest is
+// for filters.
 func (b *Budget) homes() int {
 	homes := minSlots
 	for homes < maxSlots && int64(2*homes)*slotBytes <= b.share()/16 {

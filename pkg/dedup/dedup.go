@@ -1,18 +1,16 @@
-// Package dedup remembers which messages one partition of the events topic
-// has held, so that a copy made upstream (an SDK that resent a batch whose
-// answer was lost, a producer that is not idempotent) is told from the first.
-// It is for the appender.
+// Package dedup remembers which messages a partition of the events topic has held, so that a copy
+// made upstream (by an SDK that resent a batch because the answer was lost, or by a producer that
+// is not idempotent) can be told from the first one. It is for the appender.
 //
-// It promises that the record with the lowest offset of all records of one
-// message is never called a duplicate, whatever the store forgot, read twice,
-// or knew too early: a record is a duplicate if and only if a lower offset is
-// stored for its message, and all that is stored was read from the log. So
-// losing the store, or part of it, costs duplicates that pass, never events.
+// It promises that of all records of a message, the one with the lowest offset is never called a
+// duplicate, whatever the store forgot, read twice, or learned too early. A record is a duplicate
+// if and only if a lower offset is stored for its message, and everything stored was read from the
+// log. So losing the store, or part of it, lets duplicates pass but never costs events.
 //
-// Its memory is bounded by a Budget. It keeps sorted runs on disk, knows
-// which offsets they cover, and names the gaps to be filled from the log
-// again. It does not read the log, and it never fails its caller: what goes
-// wrong with the disk is logged, counted and forgotten.
+// Its memory is bounded by a Budget. It keeps sorted runs on disk, knows which offsets they cover,
+// and names the gaps that have to be read from the log again. It does not read the log itself, and
+// it never fails its caller: disk problems are logged and counted, and what they affect is
+// forgotten.
 package dedup
 
 import (
@@ -31,59 +29,59 @@ import (
 
 // Config says how much a store remembers, and where.
 type Config struct {
-	Dir    string        // of this store alone; made when missing
+	Dir    string        // of this store alone; created if missing
 	Window time.Duration // how long a message is remembered after its receipt (see Remember); default 24h
 	Budget *Budget       // shared by the stores of a process
-	// Rule names the log, and what a message's key is made of beside the
-	// message: a directory that was written under another rule is emptied.
+	// Rule names the log and how the keys of messages are made. A directory that was written under
+	// another rule is emptied.
 	Rule string
 	Log  *slog.Logger
 }
 
 // Store is the memory of one partition. One goroutine owns it.
 //
-// The owner calls Start, then for each record that can be a line of a file
-// Duplicate and, unless it is one, Remember; Reached says how far it has read.
-// Times are unix milliseconds, offsets those of the partition.
+// The owner calls Start. For each record that can be a line of a file it then calls Duplicate and,
+// unless the record is one, Remember. Reached tells how far it has read. Times are in unix
+// milliseconds; offsets are those of the partition.
 type Store struct {
 	cfg    Config
 	seed   uint64
-	live   *table // what the reader notes
-	fill   *table // what is filled in from the log; nil when there is none
+	live   *table // messages that the reader remembers
+	fill   *table // messages filled in from the log; nil if none are being filled in
 	runs   []*run // by first offset
-	solid  int64  // below it, down to where reading started, runs hold all
-	floor  int64  // nothing below is wanted
-	stale  int64  // offsets filled in a row that held nothing of the window
-	clock  int64  // the newest time of receipt, bounded by wall clocks
+	solid  int64  // from where reading started up to this offset, runs hold everything
+	floor  int64  // nothing below this offset has to be filled in
+	stale  int64  // consecutive offsets filled in without any message of the window
+	clock  int64  // the newest time of receipt, bounded by the wall clock
 	held   int64  // bytes of memory, counted in the budget
 	next   uint64 // number of the next run
 	merge  *merge // running, or nil
-	rest   bool   // something went wrong since the last checkpoint
+	rest   bool   // something went wrong since the last checkpoint: fill nothing in until the next
 	key    []byte // scratch
 	bucket []byte // scratch
 	warmed uint64 // see Warm
 	stats  Stats
 }
 
-// Stats are figures of a store since it was opened, but for the gauges.
+// Stats are figures of a store. Those that are not gauges count since it was opened.
 type Stats struct {
 	IDs     int64         // gauge: messages remembered
 	Bytes   int64         // gauge: on disk
 	Memory  int64         // gauge: bytes held
-	Covered time.Duration // gauge: how far back from the newest record all is remembered
-	Gap     int64         // gauge: offsets that NextFill still wants, an upper bound
-	Reads   int64         // of runs, because a filter did not exclude the message
-	Errors  int64         // runs and tables given up, because of the disk
-	Cut     int64         // runs given up before their time, for want of memory or disk
+	Covered time.Duration // gauge: how far back from the newest record everything is remembered
+	Gap     int64         // gauge: offsets that NextFill still wants, at most
+	Reads   int64         // of runs, because their filter did not exclude the message
+	Errors  int64         // runs and tables given up because of disk errors
+	Cut     int64         // runs given up early, for lack of memory or disk
 }
 
 const (
 	format   = "sealift-dedup 2"
-	headName = "store" // the file of the directory that names its rule
+	headName = "store" // the file that names the directory's rule
 )
 
-// Open returns the store of a directory with what it holds. What cannot be
-// read is deleted. Its error says that the directory cannot be used at all.
+// Open returns the store of a directory with what the directory holds. What cannot be read is
+// deleted. An error means that the directory cannot be used at all.
 func Open(cfg Config) (*Store, error) {
 	cfg.Window = cmp.Or(cfg.Window, 24*time.Hour)
 	if cfg.Budget == nil {
@@ -103,7 +101,7 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// openDir reads the directory's seed, or begins anew with another.
+// openDir reads the directory's seed, or empties the directory and creates a new seed.
 func (s *Store) openDir() error {
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
 		return err
@@ -129,13 +127,13 @@ func (s *Store) openDir() error {
 	return os.WriteFile(path, []byte(s.head()), 0o600)
 }
 
-// head is under a checksum as well: under a seed that differs in one bit, a
-// short message's key is that of another one.
+// head has a checksum, too: if one bit of the seed is different, the key of a short message is that
+// of another one.
 func (s *Store) head() string {
 	return summed(fmt.Sprintf("%s %016x %q", format, s.seed, s.cfg.Rule))
 }
 
-// summed is a text as a line with its checksum.
+// summed returns the text with its checksum as a line.
 func summed(text string) string {
 	return fmt.Sprintf("%s %08x\n", text, crc32.Checksum([]byte(text), castagnoli))
 }
@@ -162,7 +160,7 @@ func (s *Store) load() {
 		path := filepath.Join(s.cfg.Dir, f.Name())
 		var seq uint64
 		if _, err := fmt.Sscanf(f.Name(), "%016x.run", &seq); err != nil || f.Name() != runName(seq) {
-			if strings.HasSuffix(f.Name(), tmpSuffix) { // of a process that was killed
+			if strings.HasSuffix(f.Name(), tmpSuffix) { // left by a process that was killed
 				_ = os.Remove(path)
 			}
 			continue
@@ -174,11 +172,11 @@ func (s *Store) load() {
 			_ = os.Remove(path)
 			continue
 		}
-		r.newest = min(r.newest, now) // the clock was ahead when it was written
+		r.newest = min(r.newest, now) // in case the clock was ahead when it was written
 		s.clock = max(s.clock, r.newest)
 		s.add(r)
 	}
-	// A merge's inputs outlive a crash before they are removed.
+	// After a crash, a merge's inputs may still exist beside its output.
 	for i := len(s.runs) - 1; i >= 0; i-- {
 		in := s.runs[i]
 		if slices.ContainsFunc(s.runs, func(r *run) bool {
@@ -191,7 +189,7 @@ func (s *Store) load() {
 	}
 }
 
-// add takes a run up.
+// add adds a run to the store.
 func (s *Store) add(r *run) {
 	i, _ := slices.BinarySearchFunc(s.runs, r, func(a, b *run) int { return cmp.Compare(a.low(), b.low()) })
 	s.runs = slices.Insert(s.runs, i, r)
@@ -215,15 +213,14 @@ func (s *Store) hold(n int64) {
 	s.cfg.Budget.used.Add(n)
 }
 
-// trouble notes an error that costs memory of messages, not more.
+// trouble records an error that only makes the store forget messages.
 func (s *Store) trouble(doing string, err error) {
 	s.stats.Errors++
 	s.rest = true
 	s.cfg.Log.Warn("some messages are forgotten: duplicates of them pass until they are read again", "doing", doing, "err", err)
 }
 
-// Close writes what is in memory and closes the store; the next Open finds
-// all of it.
+// Close writes what is in memory and closes the store. The next Open finds all of it.
 func (s *Store) Close() {
 	s.flush(s.live)
 	if s.fill != nil {
@@ -232,14 +229,13 @@ func (s *Store) Close() {
 	s.close()
 }
 
-// Discard closes the store and has its directory forget all messages: see the function.
+// Discard closes the store and makes its directory forget all messages, like the function Discard.
 func (s *Store) Discard() error {
 	s.close()
 	return Discard(s.cfg.Dir)
 }
 
-// Discard forgets what a directory, whose store is closed, holds of messages. What Forgo
-// said stays said.
+// Discard makes a directory, whose store is closed, forget all messages. What Forgo recorded stays.
 func Discard(dir string) error {
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

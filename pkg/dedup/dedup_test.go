@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const day = int64(24 * time.Hour / time.Millisecond)
 
-// open returns the store of a directory; t fails if it cannot be used.
+// open returns the store of a directory; the test fails if it cannot be used.
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
 	s, err := Open(Config{Dir: dir, Rule: "test"})
@@ -25,7 +25,7 @@ func open(t *testing.T, dir string) *Store {
 	return s
 }
 
-// see lets the store judge and remember a record, received now.
+// see has the store judge and remember a record that is received now.
 func see(s *Store, message string, offset, received int64) (duplicate bool) {
 	k := s.Key("source", []byte(message))
 	if s.Duplicate(k, offset) {
@@ -36,7 +36,7 @@ func see(s *Store, message string, offset, received int64) (duplicate bool) {
 	return false
 }
 
-// kill ends a store as a killed process does.
+// kill ends a store as if its process were killed.
 func kill(s *Store) { s.close() }
 
 func TestFirstOffsetRule(t *testing.T) {
@@ -66,7 +66,7 @@ func TestFirstOffsetRule(t *testing.T) {
 			require.False(t, see(s, "m", 5, day))
 			require.True(t, see(s, "m", 9, day))
 			s = again()
-			s.Start(3) // the ledger knows of neither
+			s.Start(3) // the ledger has neither
 			require.False(t, see(s, "other", 3, day))
 			require.False(t, see(s, "m", 5, day))
 			require.True(t, see(s, "m", 9, day))
@@ -94,7 +94,7 @@ func TestFirstOffsetRule(t *testing.T) {
 		"window_edges": func(t *testing.T, s *Store, _ func() *Store) {
 			require.False(t, see(s, "old", 1, day))
 			s.Checkpoint()
-			require.False(t, see(s, "new", 2, 2*day)) // 24 h later: still known
+			require.False(t, see(s, "new", 2, 2*day)) // 24 h later it is still known
 			s.Checkpoint()
 			require.True(t, see(s, "old", 3, 2*day))
 			require.False(t, see(s, "newer", 4, 2*day+1))
@@ -169,7 +169,7 @@ func TestKilled(t *testing.T) {
 	kill(s)
 	s = open(t, s.cfg.Dir)
 	defer s.Close()
-	s.Start(1) // a checkpoint of the reader, taken with ours
+	s.Start(1) // as after a checkpoint of the reader, taken together with ours
 	require.False(t, see(s, "lost", 1, day))
 	require.True(t, see(s, "kept", 2, day))
 	_, _, ok := s.NextFill()
@@ -185,7 +185,7 @@ func TestKilledBetweenMergeAndRemoval(t *testing.T) {
 			s.flush(s.live)
 		}
 	}
-	s.flush(s.live) // begins to merge
+	s.flush(s.live) // starts a merge
 	<-s.merge.done
 	kept := map[string][]byte{}
 	for _, in := range s.merge.inputs {
@@ -208,7 +208,7 @@ func TestKilledBetweenMergeAndRemoval(t *testing.T) {
 	require.Len(t, files, 1)
 }
 
-// fillAll reads what the store misses from log, and returns how many ranges.
+// fillAll reads what the store misses from log, and returns how many ranges that took.
 func fillAll(s *Store, log []record) (ranges int) {
 	for {
 		from, to, ok := s.NextFill()
@@ -230,7 +230,7 @@ type record struct {
 	received int64
 }
 
-// slice is what is filled in at a time if memory is plenty.
+// slice is how much is filled in at a time if memory is plentiful.
 const slice = maxSlots / 8 * 3
 
 func TestFillNewestFirst(t *testing.T) {
@@ -252,7 +252,7 @@ func TestFillNewestFirst(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, [2]int64{end - 2*slice, end - slice}, [2]int64{from, to})
 
-	s.Close() // it goes on where it was
+	s.Close() // the next store continues where this one was
 	s = open(t, s.cfg.Dir)
 	s.Start(end)
 	from, to, ok = s.NextFill()
@@ -278,7 +278,7 @@ func TestFillEndsAtTheWindow(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
 	s.Start(int64(len(log)))
-	s.Floor(17) // the log begins there
+	s.Floor(17) // the log begins here
 	require.False(t, see(s, "live", int64(len(log)), 5*day))
 	require.Equal(t, 3, fillAll(s, log), "two of the window, one that shows where it ends")
 	require.Equal(t, time.Duration(0), s.Stats().Covered, "all was received at once")
@@ -297,7 +297,7 @@ func TestRunsThatRotAreForgotten(t *testing.T) {
 		"entry_changed": func(t *testing.T, path string) {
 			b, err := os.ReadFile(path)
 			require.NoError(t, err)
-			b[12] ^= 1 // an offset
+			b[12] ^= 1 // part of an offset
 			require.NoError(t, os.WriteFile(path, b, 0o600))
 		},
 	} {
@@ -345,8 +345,8 @@ func TestDiskThatTakesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "open dedup directory")
 }
 
-// All of a process's stores stay within the budget, whatever they are given;
-// what suffers is speed, then the window, never a first copy.
+// All stores of a process together stay within the budget, whatever they are given. First speed
+// suffers, then the window, but never a first copy.
 func TestMemoryIsBounded(t *testing.T) {
 	const limit, ids = 1 << 19, 300_000
 	budget := NewBudget(limit)
@@ -361,7 +361,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		for _, s := range stores {
 			note(s, i, 10_000)
 		}
-		for _, s := range append(stores, stores...) { // who holds too much gives it up
+		for _, s := range append(stores, stores...) { // those that hold too much give it up
 			s.Checkpoint()
 		}
 		require.LessOrEqual(t, budget.used.Load(), int64(limit))
@@ -392,8 +392,8 @@ func TestShrink(t *testing.T) {
 	require.True(t, see(s, "b", 3, day))
 }
 
-// Whatever happens to a store, a duplicate has a lower offset in the log; and
-// when all is filled in again, every copy in the window is one.
+// Whatever happens to a store, a duplicate always has a lower offset in the log. Once everything is
+// filled in again, every copy in the window is recognized.
 func TestAgainstAModel(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -439,7 +439,7 @@ func TestAgainstAModel(t *testing.T) {
 						b, err := os.ReadFile(path)
 						require.NoError(t, err)
 						b[r.IntN(len(b))] ^= 1 << r.IntN(8)
-						require.NoError(t, os.WriteFile(path, b, 0o600)) // open files see it
+						require.NoError(t, os.WriteFile(path, b, 0o600)) // stores with the file open see it
 					}
 				case 8:
 					fillAll(s, log)

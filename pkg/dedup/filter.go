@@ -5,9 +5,9 @@ import (
 	"math/bits"
 )
 
-// filter says which keys a run does not hold: a Bloom filter in blocks of one
-// cache line, so that a lookup costs one miss. A key's block is given by its
-// first bits: written in order of the keys, blocks come in order too.
+// filter tells which keys a run does not hold. It is a Bloom filter in blocks of one cache line, so
+// that a lookup costs one cache miss. A key's block is given by its first bits, so blocks can be
+// written in order of the keys.
 type filter []uint64
 
 const (
@@ -15,16 +15,16 @@ const (
 	blockBits  = 64 * blockWords
 	probes     = 6
 
-	// bitsPerKey makes 0.7 % of the keys that a run does not hold look as if
-	// it did; coarseBits, where memory is short, 3 %.
+	// With bitsPerKey, 0.7 % of the keys that a run does not hold pass the filter; with coarseBits,
+	// used when memory is short, 3 %.
 	bitsPerKey = 12
 	coarseBits = 8
 )
 
 func filterBlocks(keys, bitsPerKey int) int { return max(1, keys*bitsPerKey/blockBits) }
 
-// has reports whether the key may be in the run. It does not branch on bits,
-// so that the misses of several filters overlap.
+// has reports whether the key may be in the run. It does not branch on bits, so that the cache
+// misses of several filters overlap.
 func (f filter) has(k Key) bool {
 	b := (*[blockWords]uint64)(f[f.block(k):])
 	x := k.probes()
@@ -36,13 +36,13 @@ func (f filter) has(k Key) bool {
 		(b[x>>51&7]>>(x>>45&63))&1 != 0
 }
 
-// block returns where the key's block begins.
+// block returns the index at which the key's block begins.
 func (f filter) block(k Key) int {
 	p, _ := bits.Mul64(k.hi, uint64(len(f)/blockWords))
 	return int(p) * blockWords
 }
 
-// block is one block of a filter being made.
+// block is one block of a filter that is being made.
 type block [blockWords]uint64
 
 func (b *block) add(k Key) {
@@ -53,5 +53,5 @@ func (b *block) add(k Key) {
 	}
 }
 
-// probes are 54 bits, nine for each probe, that do not depend on the block.
+// probes returns 54 bits, nine per probe, that are independent of the block.
 func (k Key) probes() uint64 { return uint64(k.lo)<<32 | k.hi&math.MaxUint32 }

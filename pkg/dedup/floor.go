@@ -11,20 +11,21 @@ import (
 	"strconv"
 )
 
-// Floor says that nothing below the offset is to be filled in: the log does
-// not hold it, or it was filed by another rule.
+// Floor says that nothing below the offset is to be filled in: the log does not hold it, or it was
+// filed by another rule.
 func (s *Store) Floor(offset int64) { s.floor = max(s.floor, offset) }
 
-// Forgo says that the log was cut, or may have been, after it was read up to an offset,
-// and that what it held is for sure in files below known only. What it holds in its place
-// is in none: nothing below read is filled in, by later stores of the directory either. What
-// is known of offsets from known on is forgotten. Duplicates of all that pass.
+// Forgo says that the log was cut, or may have been, after it was read up to the offset read, and
+// that only records below known are certain to be in files. What the log holds now in place of the
+// lost records is in no file. Therefore nothing below read will be filled in, not even by later
+// stores of the directory, and messages at or above known are forgotten. Duplicates of all of these
+// pass.
 //
-// An error says that the directory does not say so. A later store of it may then take
-// first copies for duplicates, unless Forgo is called on it before anything else.
+// An error means that the directory does not record this. A later store of it may then take first
+// copies for duplicates, unless Forgo is called on it before anything else.
 func (s *Store) Forgo(known, read int64) error {
 	s.flush(s.live)
-	if s.fill != nil { // perhaps of what the log holds now
+	if s.fill != nil { // it may hold what the log holds now
 		s.hold(-s.fill.bytes())
 		s.fill = nil
 	}
@@ -48,7 +49,7 @@ func (s *Store) Forgo(known, read int64) error {
 	return errors.Join(errs...)
 }
 
-// gone deletes a file, if it is still there.
+// gone deletes a file if it still exists.
 func gone(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -56,12 +57,12 @@ func gone(path string) error {
 	return nil
 }
 
-// floorName is the file of the directory that outlives Forgo.
+// floorName is the file in which Forgo records the floor.
 const floorName = "floor"
 
 func floorLine(floor int64) string { return summed(strconv.FormatInt(floor, 10)) }
 
-// writeFloor is synced: without it a first copy may be taken for a duplicate.
+// writeFloor syncs the file: without it, a first copy could be taken for a duplicate.
 func (s *Store) writeFloor(floor int64) error {
 	path := filepath.Join(s.cfg.Dir, floorName)
 	file, err := os.Create(path + tmpSuffix)
@@ -75,7 +76,7 @@ func (s *Store) writeFloor(floor int64) error {
 	return os.Rename(path+tmpSuffix, path)
 }
 
-// readFloor reads what Forgo wrote. If that rotted, nothing at all is filled in.
+// readFloor reads what Forgo wrote. If that is damaged, nothing at all is filled in.
 func (s *Store) readFloor() error {
 	b, err := os.ReadFile(filepath.Join(s.cfg.Dir, floorName))
 	if errors.Is(err, fs.ErrNotExist) {

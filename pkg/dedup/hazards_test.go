@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Under a seed that differs in one bit, the key of a short message is that of
-// another: whatever rots in the head, nothing of the directory is believed.
+// If any byte of the head is damaged, nothing in the directory is used: under a seed that differs
+// in one bit, the key of a short message is that of another one.
 func TestEveryByteOfTheHeadIsVerified(t *testing.T) {
 	s := open(t, t.TempDir())
 	s.Start(0)
@@ -36,8 +36,8 @@ func TestEveryByteOfTheHeadIsVerified(t *testing.T) {
 	}
 }
 
-// A log whose records have no messageId is read again as far as the window
-// goes, not as far as it reaches.
+// A log without messageIds is read again only as far back as the window, not as far as the log
+// reaches.
 func TestFillEndsAtTheWindowWithoutMessages(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
@@ -49,13 +49,13 @@ func TestFillEndsAtTheWindowWithoutMessages(t *testing.T) {
 			break
 		}
 		ranges++
-		s.Filled(from, to, 20*day-(end-to)/slice*day*2/3) // 16 hours a range
+		s.Filled(from, to, 20*day-(end-to)/slice*day*2/3) // 16 hours per range
 	}
 	require.Equal(t, 3, ranges)
 }
 
-// What was read of a range above others is not joined to them over what was
-// not read.
+// When a run above the range being filled is lost, its span is not joined with others across
+// offsets that were not read.
 func TestARunLostAboveWhatIsFilled(t *testing.T) {
 	var log []record
 	for i := range int64(6 * slice) {
@@ -85,8 +85,8 @@ func TestARunLostAboveWhatIsFilled(t *testing.T) {
 	}
 }
 
-// A moment's clock that is far ahead, here and where records are received,
-// does not end the window for good.
+// A clock that was far ahead for a moment, here or where records are received, does not end the
+// window for good.
 func TestClockThatWasAhead(t *testing.T) {
 	s := open(t, t.TempDir())
 	s.Start(0)
@@ -103,8 +103,8 @@ func TestClockThatWasAhead(t *testing.T) {
 	s.Close()
 }
 
-// TestForgo: what is missing is never asked for again, whatever becomes of the runs, and
-// what is known for sure stays.
+// TestForgo: what is missing is never asked for again, whatever becomes of the runs, and what is
+// certain to be in files stays known.
 func TestForgo(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		known  int64
@@ -127,7 +127,7 @@ func TestForgo(t *testing.T) {
 			s.Start(20)
 			from, to, ok := s.NextFill()
 			require.Equal(t, []any{int64(11), int64(20), true}, []any{from, to, ok})
-			require.NoError(t, s.Forgo(c.known, 20)) // nothing was read meanwhile
+			require.NoError(t, s.Forgo(c.known, 20)) // nothing was read in the meantime
 			s.Close()
 			if path := filepath.Join(dir, floorName); c.damage {
 				b, err := os.ReadFile(path)
@@ -149,8 +149,8 @@ func TestForgo(t *testing.T) {
 	}
 }
 
-// TestForgoOfWhatIsAhead: a killed reader had remembered more than it had filed, and the
-// log lost that.
+// TestForgoOfWhatIsAhead: a killed reader had remembered more than it had filed, and the log then
+// lost those records.
 func TestForgoOfWhatIsAhead(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -174,7 +174,8 @@ func TestForgoOfWhatIsAhead(t *testing.T) {
 	require.False(t, see(s, "lost", 3, day))
 }
 
-// What was being filled in may be what the log holds in place of what it lost.
+// What was being filled in is forgotten, because it may be what the log holds in place of what it
+// lost.
 func TestForgoOfWhatIsFilledIn(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -190,10 +191,10 @@ func TestForgoOfWhatIsFilledIn(t *testing.T) {
 	require.False(t, see(s, "new", 10, day))
 }
 
-// TestForgoOfADiskInTrouble: what could not be written or deleted is an error, and the next
-// store does it again.
+// TestForgoOfADiskInTrouble: what cannot be written or deleted is reported as an error, and the
+// next store does it again.
 func TestForgoOfADiskInTrouble(t *testing.T) {
-	inTheWay := func(path string) (clear func()) { // no file can be written or deleted there
+	inTheWay := func(path string) (clear func()) { // makes writing and deleting the file at path fail
 		_ = os.Remove(path)
 		require.NoError(t, os.MkdirAll(filepath.Join(path, "x"), 0o700))
 		return func() { require.NoError(t, os.RemoveAll(path)) }
@@ -234,7 +235,8 @@ func TestForgoOfADiskInTrouble(t *testing.T) {
 	}
 }
 
-// TestDiscardKeepsTheFloor: a log that was cut twice holds below it what is in no file.
+// TestDiscardKeepsTheFloor: the floor survives Discard, because a log that was cut twice holds
+// records below it that are in no file.
 func TestDiscardKeepsTheFloor(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, Discard(filepath.Join(dir, "none")))

@@ -8,21 +8,21 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// Key stands for a message of a source: 96 bits of a hash that is keyed by the
-// directory's secret seed. With 1e9 messages remembered, one in 8e19 new ones
-// is taken for another by chance (with 64 bits it would be one in 2e10, a
-// first copy lost every three weeks at that rate a day).
+// Key identifies a message of a source: 96 bits of a hash that is keyed by the directory's secret
+// seed. With 1e9 messages remembered, one in 8e19 new ones is taken for another by chance. (With 64
+// bits it would be one in 2e10: at that rate per day, one first copy would be lost every three
+// weeks.)
 //
-// The hash is not cryptographic, and need not be: whoever can write to a
-// source can have a message of it dropped by sending its messageId first, so
-// collisions would gain nothing, within a source; and the source is part of
-// what is hashed. The seed keeps anybody from choosing where keys fall.
+// The hash is not cryptographic and need not be. Whoever can write to a source can have one of its
+// messages dropped by sending its messageId first, so a collision within the source gains nothing,
+// and the source is part of what is hashed. The seed prevents anybody from choosing where keys
+// fall.
 type Key struct {
 	hi uint64
 	lo uint32
 }
 
-// Key returns the key of a source's message. Sources hold no NUL.
+// Key returns the key of a source's message. Source ids contain no NUL.
 func (s *Store) Key(source string, messageID []byte) Key {
 	s.key = append(append(append(s.key[:0], source...), 0), messageID...)
 	h := xxh3.Hash128Seed(s.key, s.seed)
@@ -31,7 +31,7 @@ func (s *Store) Key(source string, messageID []byte) Key {
 
 func (k Key) less(o Key) bool { return k.hi < o.hi || k.hi == o.hi && k.lo < o.lo }
 
-// part maps the key to one of n parts of equal width; it grows with the key.
+// part maps the key to one of n parts of equal width, in order of the keys.
 func (k Key) part(n int) int {
 	p, _ := bits.Mul64(k.hi, uint64(n))
 	return int(p)

@@ -7,11 +7,10 @@ import (
 	"sync/atomic"
 )
 
-// merge makes one run of several, in the background. Its inputs stay in use
-// until it is done.
+// merge makes one run of several, in the background. Its inputs stay in use until it is done.
 type merge struct {
 	inputs []*run
-	need   int64 // bytes of memory held for the output
+	need   int64 // bytes of memory reserved for the output
 	stop   atomic.Bool
 	done   chan struct{} // closed when out and err are set
 	out    *run
@@ -19,14 +18,14 @@ type merge struct {
 }
 
 const (
-	fanIn    = 4  // runs of a size are merged
-	maxInput = 32 // runs in one merge
-	// buckets of time: runs are dropped as a whole, so what a run holds must
-	// not lie too far apart.
+	fanIn    = 4  // this many runs of about the same size are merged
+	maxInput = 32 // most runs in one merge
+	// parts of the window within which runs are merged: a run is dropped as a whole, so its times
+	// must not lie too far apart.
 	windowParts = 4
 )
 
-// compact takes up a finished merge and starts the next, if there is one.
+// compact installs a finished merge and starts the next one, if any.
 func (s *Store) compact() {
 	if m := s.merge; m != nil {
 		select {
@@ -47,7 +46,7 @@ func (s *Store) compact() {
 		bits = coarseBits
 		need = memoryOf(max(1, f.count/bucketEntries), filterBlocks(f.count, bits))
 		if !s.cfg.Budget.allowsMerge(s.held, need) {
-			return // more runs are slower to look through, that is all
+			return // harmless: only lookups are slower with more runs
 		}
 	}
 	s.hold(need)
@@ -61,7 +60,7 @@ func (s *Store) compact() {
 	}()
 }
 
-// install puts a merge's output in the place of its inputs.
+// install replaces a merge's inputs by its output.
 func (s *Store) install(m *merge) {
 	s.merge = nil
 	s.hold(-m.need)
@@ -79,7 +78,7 @@ func (s *Store) install(m *merge) {
 	s.add(m.out)
 }
 
-// abandon ends the merge that runs, and waits for it. Its output is deleted.
+// abandon stops the running merge, waits for it, and deletes its output.
 func (s *Store) abandon() {
 	m := s.merge
 	if m == nil {
@@ -94,11 +93,11 @@ func (s *Store) abandon() {
 	s.merge = nil
 }
 
-// pick returns neighbours to be merged, or nil: several of about one size in
-// one part of the window, or all of a part that is over.
+// pick returns neighbouring runs to merge, or nil: several of about the same size in one part of
+// the window, or all runs of a part that is over.
 func (s *Store) pick() []*run {
 	part := s.cfg.Window.Milliseconds() / windowParts
-	large := s.cfg.Budget.share() / 16 // not to be given up together with others
+	large := s.cfg.Budget.share() / 16 // a larger run would cost too much when memory is short and it is given up
 	for end := len(s.runs); end > 0; {
 		start := end - 1
 		group, all := s.runs[start].newest/part, s.runs[start].span
@@ -128,8 +127,8 @@ func (s *Store) pick() []*run {
 	return nil
 }
 
-// mergeable returns a copy of runs, or nil if their offsets are too far apart
-// for one file, or there are too many entries.
+// mergeable returns a copy of runs, or nil if their offsets are too far apart for one file or there
+// are too many entries.
 func mergeable(runs []*run) []*run {
 	f := merged(runs)
 	if f.max-f.base > math.MaxUint32 || f.count > math.MaxUint32/2 {
@@ -146,7 +145,7 @@ func level(r *run) (n int) {
 	return n
 }
 
-// merged says what is known beforehand of the run that is made of runs.
+// merged returns what is known beforehand about the run that merging runs will make.
 func merged(runs []*run) footer {
 	f := footer{base: math.MaxInt64, oldest: math.MaxInt64}
 	for _, r := range runs {
@@ -158,7 +157,7 @@ func merged(runs []*run) footer {
 	return f
 }
 
-// inputError says which input of a merge is broken.
+// inputError says which input of a merge cannot be read.
 type inputError struct {
 	run *run
 	err error
@@ -169,7 +168,8 @@ func (e *inputError) Unwrap() error { return e.err }
 
 var errStopped = errors.New("merge was stopped")
 
-// write merges the inputs; of entries with one key the lowest offset stays.
+// write merges the inputs. Of several entries with the same key, the one with the lowest offset
+// stays.
 func (m *merge) write(dir string, seq uint64, f footer, bits int) (*run, error) {
 	type cursor struct {
 		entry

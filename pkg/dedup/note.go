@@ -6,7 +6,7 @@ import (
 	"github.com/sealift/sealift/pkg/ablation"
 )
 
-// Start says that the log is now read from offset on.
+// Start says that the log is now read from this offset on.
 func (s *Store) Start(offset int64) {
 	s.flush(s.live)
 	s.solid = offset
@@ -18,11 +18,11 @@ func (s *Store) Start(offset int64) {
 	s.live.reset(s.solid)
 }
 
-// Warm brings what Duplicate needs of so many keys, some dozens, into the
-// processor's cache. It is not needed, but halves the cost: what takes time is
-// to wait for memory, and here the waits overlap.
+// Warm brings what Duplicate needs for these keys, ideally some dozens, into the processor's cache.
+// It is optional but halves the cost: most time is spent waiting for memory, and here the waits
+// overlap.
 func (s *Store) Warm(keys []Key) {
-	var sum uint64 // used, lest the reads are optimized away
+	var sum uint64 // used, so that the reads are not optimized away
 	for _, k := range keys {
 		sum += s.live.slots[k.part(s.live.homes)].hi
 	}
@@ -34,8 +34,7 @@ func (s *Store) Warm(keys []Key) {
 	s.warmed = sum
 }
 
-// Duplicate reports whether a record of the message with a lower offset is
-// stored.
+// Duplicate reports whether a lower offset is stored for the message.
 func (s *Store) Duplicate(k Key, offset int64) bool {
 	if ablation.On(ablation.DropsFirstCopy) {
 		offset++
@@ -48,7 +47,7 @@ func (s *Store) Duplicate(k Key, offset int64) bool {
 			return true
 		}
 	}
-	for i := len(s.runs) - 1; i >= 0; i-- { // copies mostly follow soon
+	for i := len(s.runs) - 1; i >= 0; i-- { // newest first: most copies follow soon
 		r := s.runs[i]
 		if !r.filter.has(k) {
 			continue
@@ -66,24 +65,23 @@ func (s *Store) Duplicate(k Key, offset int64) bool {
 	return false
 }
 
-// Remember stores the record's offset for its message, unless a lower one is
-// stored. Offsets come in order since Start. received is believed up to now,
-// the time of the wall clock, so that a record from the future does not end
-// the window of others. Nor is one from the past, a dead letter that was sent
-// again, forgotten before what was received beside it: it counts as received
-// with the newest before.
+// Remember stores the record's offset for its message, unless a lower one is stored. Since Start,
+// offsets must come in order. A record from the future counts as received now (the wall clock), so
+// that it does not end the window of others. A record from the past, such as a redriven dead
+// letter, counts as received with the newest one before it, so that it is not forgotten before its
+// neighbours.
 func (s *Store) Remember(k Key, offset, received, now int64) {
 	if offset < s.solid {
-		return // it is in a run: it was read before
+		return // it was read before and is in a run
 	}
 	s.Reached(offset)
-	s.clock = min(max(s.clock, received), now) // it may have been ahead
+	s.clock = min(max(s.clock, received), now) // the clock may have been ahead
 	s.put(s.live, k, offset, s.clock)
 	s.live.span.hi = max(s.live.span.hi, offset+1)
 }
 
-// Reached says that all records below the offset were read, and those that
-// count were remembered.
+// Reached says that all records below the offset were read, and that those that count were
+// remembered.
 func (s *Store) Reached(next int64) {
 	if next <= s.live.span.hi {
 		return
@@ -96,13 +94,13 @@ func (s *Store) Reached(next int64) {
 	s.live.span.hi = next
 }
 
-// put stores an entry in a table, and makes room for it first.
+// put stores an entry in a table, after making room for it.
 func (s *Store) put(t *table, k Key, offset, received int64) {
 	if t.full() {
 		s.makeRoom(t)
 	}
 	if !t.fits(offset) {
-		return // the caller went back without Start: duplicates may pass
+		return // the caller went back without Start; duplicates may pass
 	}
 	if !t.put(k, offset, received) {
 		s.flush(t)
@@ -110,7 +108,7 @@ func (s *Store) put(t *table, k Key, offset, received int64) {
 	}
 }
 
-// makeRoom lets the table grow, or writes it as a run.
+// makeRoom grows the table, or writes it as a run.
 func (s *Store) makeRoom(t *table) {
 	more := t.bytes()
 	if t.homes < s.cfg.Budget.homes() && s.cfg.Budget.allows(s.held, more) {
@@ -121,14 +119,14 @@ func (s *Store) makeRoom(t *table) {
 	s.flush(t)
 }
 
-// flush writes a table as a run and empties it. What cannot be written is
+// flush writes a table as a run and empties it. If the table cannot be written, its messages are
 // forgotten.
 func (s *Store) flush(t *table) {
 	if t.count == 0 && t.span.empty() {
 		return
 	}
 	f := footer{count: t.count, base: t.min - 1, oldest: t.oldest, newest: t.newest, span: t.span}
-	if t.count == 0 { // the span alone is worth to know: nothing in it counts
+	if t.count == 0 { // the span alone is worth keeping: it says that nothing in it counts
 		f.base, f.oldest, f.newest = t.span.lo, s.clock, s.clock
 	}
 	need := memoryOf(max(1, t.count/bucketEntries), filterBlocks(t.count, bitsPerKey))
@@ -153,9 +151,9 @@ func (s *Store) flush(t *table) {
 	s.compact()
 }
 
-// spoiled gives a run up that cannot be read any more.
+// spoiled drops a run that cannot be read any more.
 func (s *Store) spoiled(r *run, err error) {
 	s.trouble("read dedup run "+r.path, err)
-	s.abandon() // it may read the same run
+	s.abandon() // the merge may be reading the same run
 	s.drop(r)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// seeLate is see of a record that was received long before now.
+// seeLate is see for a record that was received long before now.
 func seeLate(s *Store, message string, offset, received, now int64) (duplicate bool) {
 	k := s.Key("source", []byte(message))
 	if s.Duplicate(k, offset) {
@@ -18,8 +18,8 @@ func seeLate(s *Store, message string, offset, received, now int64) (duplicate b
 	return false
 }
 
-// Dead letters that are sent again have the times of receipt that they had, at
-// new offsets. They are remembered as what was received beside them is.
+// Redriven dead letters keep their times of receipt at new offsets. They are remembered as long as
+// what was received beside them.
 func TestRedrivenAreRemembered(t *testing.T) {
 	const now = 10 * day
 	s := open(t, t.TempDir())
@@ -39,13 +39,13 @@ func TestRedrivenAreRemembered(t *testing.T) {
 	require.True(t, seeLate(s, "letter0", 8, 7*day, now))
 	require.True(t, see(s, "before", 9, now))
 	require.False(t, see(s, "much later", 10, now+day))
-	s.abandon() // what is being merged is not dropped
+	s.abandon() // runs that are being merged are not dropped
 	s.Checkpoint()
 	require.False(t, seeLate(s, "letter0", 11, 7*day, now+day), "out of the window")
 }
 
-// What lies below redriven records may be of the window, whether they are read
-// live or filled in.
+// What lies below redriven records may be in the window. It is filled in whether they are read live
+// or filled in.
 func TestRedrivenDoNotEndFilling(t *testing.T) {
 	const now = 10 * day
 	for hazard, letters := range map[string]func(log []record) (from, to int){
@@ -69,7 +69,7 @@ func TestRedrivenDoNotEndFilling(t *testing.T) {
 				s, err := Open(Config{Dir: t.TempDir(), Rule: "test", Budget: NewBudget(400 << 10)})
 				require.NoError(t, err)
 				require.Equal(t, minSlots, s.cfg.Budget.homes(), "slices are small")
-				at := int64(20_000) // a new owner, who knows nothing
+				at := int64(20_000) // a new owner, without any memory
 				s.Start(at)
 				for ; at < int64(len(log)); at++ {
 					require.False(t, seeLate(s, log[at].message, at, log[at].received, now))
@@ -98,7 +98,7 @@ func TestRedrivenDoNotEndFilling(t *testing.T) {
 	}
 }
 
-// However many are redriven, what was received beside them counts.
+// However many records are redriven, those received beside them count.
 func TestRedrivenAmongOthersDoNotEndFilling(t *testing.T) {
 	s, err := Open(Config{Dir: t.TempDir(), Budget: NewBudget(400 << 10)})
 	require.NoError(t, err)
@@ -118,12 +118,12 @@ func TestRedrivenAmongOthersDoNotEndFilling(t *testing.T) {
 	require.EqualValues(t, end, filled)
 }
 
-// Nor do they when they are read again, after runs were lost: what was out of
-// the window before lies below them, not above.
+// Redriven records do not end the filling when runs were lost and are read again either: what was
+// out of the window before lies below them, not above.
 func TestRedrivenDoNotEndFillingAgain(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		end       int64
-		meanwhile bool // runs are lost when the window ends, rather than later
+		meanwhile bool // runs are lost as the window ends, not later
 	}{
 		"all_was_filled":                 {end: past - 4*minSlots},
 		"the_window_ended":               {end: 2 * past},

@@ -12,17 +12,16 @@ import (
 	"sync/atomic"
 )
 
-// run is a sorted file of messages. It never changes. All numbers are
-// little-endian:
+// run is a sorted file of messages. It never changes. All numbers are little-endian:
 //
-//	entries   16 bytes each, in order: key (8, 4), offset minus base (4)
-//	directory 8 bytes a bucket: entries up to its end (4), CRC-32C of its bytes (4)
-//	filter    64 bytes a block
+//	entries   16 bytes each, sorted: key (8, 4), offset minus base (4)
+//	directory 8 bytes per bucket: entries up to its end (4), CRC-32C of its bytes (4)
+//	filter    64 bytes per block
 //	footer    footerBytes
 //
-// A bucket holds the keys of an equal part of all keys, so one read of about
-// 2 KB finds any key. Every byte is under a checksum: an offset that rotted to
-// a lower one could make a first copy a duplicate.
+// The range of keys is divided evenly among the buckets, so one read of about 2 KB finds any key.
+// Every byte is covered by a checksum: an offset that rotted to a lower one could make a first copy
+// a duplicate.
 type run struct {
 	footer
 	seq    uint64
@@ -32,14 +31,14 @@ type run struct {
 	dir    []bucket
 	filter filter
 
-	stopped *atomic.Bool // while it is written
+	stopped *atomic.Bool // stops the writing of the run
 }
 
 type footer struct {
 	count, buckets, blocks int
-	base                   int64 // lower than all offsets held
+	base                   int64 // lower than every offset held
 	max                    int64 // highest offset held
-	oldest, newest         int64 // times of receipt held
+	oldest, newest         int64 // lowest and highest time of receipt held
 	span                   span  // offsets that were all read
 }
 
@@ -64,7 +63,7 @@ var errCorrupt = errors.New("run is corrupt")
 
 func runName(seq uint64) string { return fmt.Sprintf("%016x.run", seq) }
 
-// low is where the run stands among others.
+// low is the offset by which runs are sorted.
 func (r *run) low() int64 {
 	if r.span.empty() {
 		return r.base
@@ -72,7 +71,7 @@ func (r *run) low() int64 {
 	return min(r.span.lo, r.base)
 }
 
-// covers says whether all that in holds is in r as well.
+// covers reports whether everything in in is in r as well.
 func (r *run) covers(in *run) bool {
 	return r.span.holds(in.span) && r.span.holds(span{in.base + 1, in.max + 1})
 }
@@ -110,7 +109,7 @@ func openRun(path string) (_ *run, err error) {
 	return r, r.readTail()
 }
 
-// readTail reads all but the entries.
+// readTail reads everything except the entries.
 func (r *run) readTail() error {
 	var b [footerBytes]byte
 	if r.size < footerBytes {
@@ -126,7 +125,7 @@ func (r *run) readTail() error {
 	sum := crc32.New(castagnoli)
 	in := io.TeeReader(io.NewSectionReader(r.file, int64(r.count)*entryBytes, memoryOf(r.buckets, r.blocks)), sum)
 	r.dir, r.filter = make([]bucket, r.buckets), make(filter, r.blocks*blockWords)
-	buf := make([]byte, 64<<10) // a multiple of both kinds
+	buf := make([]byte, 64<<10) // a multiple of the sizes of both
 	for i := 0; i < r.buckets; {
 		n := min(len(buf)/dirBytes, r.buckets-i)
 		if _, err := io.ReadFull(in, buf[:n*dirBytes]); err != nil {
@@ -163,7 +162,7 @@ func (r *run) readTail() error {
 	return nil
 }
 
-// append appends the footer's bytes.
+// append appends the encoded footer to b.
 func (f *footer) append(b []byte, tailSum uint32) []byte {
 	start := len(b)
 	le := binary.LittleEndian
@@ -174,7 +173,7 @@ func (f *footer) append(b []byte, tailSum uint32) []byte {
 	return le.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// parse reads the footer, and returns the checksum of directory and filter.
+// parse decodes the footer, and returns the checksum of directory and filter.
 func (r *run) parse(b []byte) (tailSum uint32, err error) {
 	le := binary.LittleEndian
 	if crc32.Checksum(b[:footerBytes-4], castagnoli) != le.Uint32(b[footerBytes-4:]) {
@@ -198,8 +197,8 @@ func (r *run) parse(b []byte) (tailSum uint32, err error) {
 	return le.Uint32(b[80:]), nil
 }
 
-// read returns the bytes of the buckets from first up to but without last, in
-// buf if they fit. It verifies them.
+// read returns the bytes of the buckets from first to last-1, after verifying them. It uses buf if
+// they fit.
 func (r *run) read(buf []byte, first, last int) ([]byte, error) {
 	start, end := uint32(0), r.dir[last-1].end
 	if first > 0 {
@@ -247,8 +246,8 @@ func (r *run) decode(b []byte) entry {
 	return entry{Key{le.Uint64(b), le.Uint32(b[8:])}, r.base + int64(le.Uint32(b[12:]))}
 }
 
-// each returns an iterator over the run's entries in order of their keys.
-// After an error it ends; *err says which.
+// each returns an iterator over the run's entries, sorted by key. It ends after an error, which it
+// stores in *err.
 func (r *run) each(err *error) func() (entry, bool) {
 	const together = 32 // buckets, about 64 KB
 	var buf []byte

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// aRun returns the bytes of a run and its messages.
+// aRun returns the bytes of a run with that many messages.
 func aRun(t testing.TB, messages int) []byte {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,7 +62,7 @@ func TestEveryByteOfARunIsVerified(t *testing.T) {
 	}
 }
 
-// What lies in a directory is opened, used and dropped without a panic.
+// Whatever lies in a directory is opened, used and dropped without a panic.
 func FuzzOpenRun(f *testing.F) {
 	for _, n := range []int{1, 2, 300} {
 		f.Add(aRun(f, n))
@@ -119,7 +119,7 @@ func TestTableIsInOrder(t *testing.T) {
 func TestTableWithoutRoom(t *testing.T) {
 	tab := newTable(0, minSlots)
 	n := 0
-	for ; tab.put(Key{hi: 1<<64 - 1, lo: uint32(n)}, int64(n), day); n++ { // all at the last home
+	for ; tab.put(Key{hi: 1<<64 - 1, lo: uint32(n)}, int64(n), day); n++ { // all with the last home
 	}
 	require.Equal(t, spill, n)
 	_, ok := tab.find(Key{hi: 1<<64 - 1, lo: 1 << 31})

@@ -2,15 +2,15 @@ package dedup
 
 import "slices"
 
-// span are the offsets from lo up to but without hi.
+// span is the offsets from lo to hi-1.
 type span struct{ lo, hi int64 }
 
 func (a span) empty() bool { return a.lo >= a.hi }
 
-// holds says whether all of b is in a.
+// holds reports whether a contains all of b.
 func (a span) holds(b span) bool { return b.empty() || a.lo <= b.lo && b.hi <= a.hi }
 
-// meets says whether a and b together are one span.
+// meets reports whether a and b together are one span, without a gap.
 func (a span) meets(b span) bool {
 	return a.empty() || b.empty() || a.lo <= b.hi && b.lo <= a.hi
 }
@@ -25,7 +25,7 @@ func (a span) join(b span) span {
 	return span{min(a.lo, b.lo), max(a.hi, b.hi)}
 }
 
-// union returns the spans as few disjoint ones, in order.
+// union returns the same offsets as the fewest disjoint spans, sorted.
 func union(spans []span) []span {
 	spans = slices.DeleteFunc(spans, span.empty)
 	slices.SortFunc(spans, func(a, b span) int { return int(min(max(a.lo-b.lo, -1), 1)) })

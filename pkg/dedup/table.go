@@ -2,21 +2,20 @@ package dedup
 
 import "math"
 
-// table holds the newest messages in memory: open addressing with linear
-// probing, where a key's home is given by its first bits and every cluster is
-// in order. So the whole table is in order, and is written as a run by walking
-// over it.
+// table holds the newest messages in memory. It uses open addressing with linear probing; a key's
+// home is given by its first bits, and every cluster is sorted. So the whole table is sorted, and
+// walking over it writes it as a run.
 type table struct {
 	slots          []slot
-	homes          int // slots that are homes; the rest take what runs over
+	homes          int // slots that are homes; the others take the overflow of the last homes
 	count          int
-	base           int64 // offset that slots count from
+	base           int64 // slots hold offsets relative to it
 	min            int64 // lowest offset held
-	oldest, newest int64 // times of receipt held
+	oldest, newest int64 // lowest and highest time of receipt held
 	span           span  // offsets that were all read
 }
 
-// slot is 16 bytes. rel is the offset minus the base, 0 in an empty slot.
+// slot takes 16 bytes. rel is the offset minus the base; 0 marks an empty slot.
 type slot struct {
 	hi      uint64
 	lo, rel uint32
@@ -31,14 +30,14 @@ const (
 	spill     = 256     // slots after the last home
 )
 
-// newTable returns an empty table for offsets about at.
+// newTable returns an empty table for offsets near at.
 func newTable(at int64, homes int) *table {
 	t := &table{slots: make([]slot, homes+spill), homes: homes}
 	t.reset(at)
 	return t
 }
 
-// reset empties the table; it is for offsets within 2^31 of at from now on.
+// reset empties the table, which can then hold offsets within 2^31 of at.
 func (t *table) reset(at int64) {
 	if t.count > 0 {
 		clear(t.slots)
@@ -49,12 +48,12 @@ func (t *table) reset(at int64) {
 
 func (t *table) bytes() int64 { return int64(len(t.slots)) * slotBytes }
 
-// fits says whether the offset is one that slots can hold.
+// fits reports whether slots can hold the offset.
 func (t *table) fits(offset int64) bool {
 	return offset > t.base && offset-t.base <= math.MaxUint32
 }
 
-// full says that the table should grow or be written before the next put.
+// full reports whether the table should grow or be written before the next put.
 func (t *table) full() bool { return t.room() <= 0 }
 
 func (t *table) room() int { return t.homes/4*3 - t.count }
@@ -72,8 +71,8 @@ func (t *table) find(k Key) (offset int64, ok bool) {
 	}
 }
 
-// put stores the offset for the key, unless a lower one is stored. It returns
-// false if there is no room where the key belongs.
+// put stores the offset for the key, unless a lower one is stored. It returns false if there is no
+// room at the key's place.
 func (t *table) put(k Key, offset, received int64) bool {
 	i := k.part(t.homes)
 	for t.slots[i].rel != 0 && t.slots[i].key().less(k) {
@@ -87,7 +86,7 @@ func (t *table) put(k Key, offset, received int64) bool {
 		for t.slots[end].rel != 0 {
 			end++
 		}
-		if end == len(t.slots)-1 { // the last slot stays empty: it ends searches
+		if end == len(t.slots)-1 { // the last slot stays empty, because it ends searches
 			return false
 		}
 		copy(t.slots[i+1:end+1], t.slots[i:end])
@@ -99,11 +98,11 @@ func (t *table) put(k Key, offset, received int64) bool {
 	return true
 }
 
-// grow makes the table twice as large.
+// grow doubles the table.
 func (t *table) grow() {
 	old := t.slots
 	t.homes *= 2
-	t.slots = make([]slot, t.homes+2*spill) // in order, clusters only get shorter
+	t.slots = make([]slot, t.homes+2*spill) // entries are moved in order; clusters only get shorter
 	at := 0
 	for i := range old {
 		if old[i].rel != 0 {
@@ -114,7 +113,7 @@ func (t *table) grow() {
 	}
 }
 
-// each returns an iterator over the entries in order of their keys.
+// each returns an iterator over the entries, sorted by key.
 func (t *table) each() func() (entry, bool) {
 	i := 0
 	return func() (entry, bool) {
@@ -128,7 +127,7 @@ func (t *table) each() func() (entry, bool) {
 	}
 }
 
-// entry is a message with the offset of its first record, as far as known.
+// entry is a message with the offset of its first known record.
 type entry struct {
 	key    Key
 	offset int64

@@ -5,14 +5,13 @@ import (
 	"time"
 )
 
-// Checkpoint writes what is in memory, so that a process that is killed
-// forgets nothing read before, drops what is out of the window, and makes
-// room for other stores. Call it every minute or so.
+// Checkpoint writes what is in memory, so that a killed process does not forget it, drops what is
+// out of the window, and makes room for other stores. Call it about every minute.
 func (s *Store) Checkpoint() {
 	s.rest = false
 	s.flush(s.live)
 	s.expire()
-	if homes := s.cfg.Budget.homes(); s.live.homes > homes { // others came
+	if homes := s.cfg.Budget.homes(); s.live.homes > homes { // more stores were opened
 		s.hold(-s.live.bytes())
 		s.live = newTable(s.live.span.hi, homes)
 		s.hold(s.live.bytes())
@@ -22,8 +21,9 @@ func (s *Store) Checkpoint() {
 	s.compact()
 }
 
-// expire drops the runs that are wholly out of the window. What is missing
-// below one may be of it all the same, if the run is of redriven records.
+// expire drops the runs that are completely out of the window. If a gap lies below such a run, its
+// floor is not raised: in a run of redriven records, what is missing below may still be in the
+// window.
 func (s *Store) expire() {
 	oldest := s.clock - s.cfg.Window.Milliseconds()
 	for _, r := range slices.Clone(s.runs) {
@@ -38,11 +38,11 @@ func (s *Store) expire() {
 
 func (s *Store) merging(r *run) bool { return s.merge != nil && slices.Contains(s.merge.inputs, r) }
 
-// Shrink gives up the oldest of what is remembered, for want of disk, and
-// reports whether there was any.
+// Shrink gives up the oldest of what is remembered because disk is short. It reports whether there
+// was any.
 func (s *Store) Shrink() bool { return s.cut() }
 
-// cut gives up the oldest run before its time.
+// cut gives up the oldest run early.
 func (s *Store) cut() bool {
 	if len(s.runs) == 0 {
 		return false

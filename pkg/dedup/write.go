@@ -12,13 +12,13 @@ import (
 	"sync/atomic"
 )
 
-// writeRun writes a run of the entries that next yields in order of their
-// keys, each once, at most f.count of them. f says what is known beforehand:
-// its count is an upper bound, its base lower than every offset. bits is the
-// filter's size a key. It gives up when stopped, which may be nil, is set.
+// writeRun writes a run with the entries that next yields, sorted by key, each key once. f says
+// what is known beforehand: its count is an upper bound for the number of entries, and its base is
+// lower than every offset. bits is the filter's size per key. Setting stopped, which may be nil,
+// stops the writing.
 //
-// The file gets its name when it is whole. It is not synced: what a power cut
-// leaves of it does not pass its checksums, and is read from the log again.
+// The file gets its final name when it is whole. It is not synced: what a power cut leaves of it
+// fails its checksums, and is read from the log again.
 func writeRun(dir string, seq uint64, f footer, bits int, stopped *atomic.Bool, next func() (entry, bool)) (_ *run, err error) {
 	path := dir + string(os.PathSeparator) + runName(seq)
 	file, err := os.OpenFile(path+tmpSuffix, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
@@ -51,7 +51,7 @@ func (r *run) writeEntries(w *bufio.Writer, next func() (entry, bool)) error {
 	le := binary.LittleEndian
 	r.count, r.max = 0, r.base
 	r.dir = make([]bucket, 0, r.buckets)
-	var buf []byte // of the bucket
+	var buf []byte // of the current bucket
 	for more := true; more; {
 		var e entry
 		to := r.buckets
@@ -83,8 +83,8 @@ func (r *run) writeEntries(w *bufio.Writer, next func() (entry, bool)) error {
 	return w.Flush()
 }
 
-// writeTail writes what follows the entries, and keeps it. Its size is known
-// only after the entries, which are read back for it, from the page cache.
+// writeTail writes what follows the entries, and keeps it in memory. Its size depends on the number
+// of entries, so the entries are read back for it, from the page cache.
 func (r *run) writeTail(w *bufio.Writer) error {
 	le := binary.LittleEndian
 	sum := crc32.New(castagnoli)
