@@ -9,8 +9,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// sampleBatch is a batch of n events as analytics-next and, with spaces, the
-// Python library send them.
+// sampleBatch returns a batch of n events, as analytics-next sends them or, with spaces, as the
+// Python library does.
 func sampleBatch(n int, spaces bool) []byte {
 	var items []string
 	for i := range n {
@@ -23,8 +23,8 @@ func sampleBatch(n int, spaces bool) []byte {
 	return []byte(body)
 }
 
-// BenchmarkParse measures body to stored lines, beside what validation alone
-// costs other libraries.
+// BenchmarkParse measures the way from body to stored lines, next to what validation alone costs
+// other libraries.
 func BenchmarkParse(b *testing.B) {
 	for name, spaces := range map[string]bool{"compact": false, "spaced": true} {
 		body := sampleBatch(100, spaces)

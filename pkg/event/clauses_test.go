@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// added are the members that the API adds to a line of a call that holds
-// nothing; a clause names those that it is about.
+// added has the members that the API adds to the line of an empty call. A clause lists only those
+// that it is about.
 var added = map[string]string{
 	"messageId":    `"00000000-0000-4000-8000-000000000000"`,
 	"channel":      `"server"`,
@@ -21,11 +21,11 @@ var added = map[string]string{
 	"version":      `2`,
 }
 
-// TestEveryClauseOfTheStoredLine holds the promise of the package, clause by
-// clause, against whole lines: their bytes but for the order of the top level.
-// The tests named after the single clauses have the hazards of each.
+// TestEveryClauseOfTheStoredLine checks the promise of the package, clause by clause, on whole
+// lines: all of their bytes, except the order at the top level. The tests named after single
+// clauses cover their hazards.
 func TestEveryClauseOfTheStoredLine(t *testing.T) {
-	type of = map[string]string // members of the line beside those in added, or instead of them
+	type of = map[string]string // members of the line in addition to those in added, or replacing them
 	for clause, c := range map[string]struct {
 		kind   Kind
 		body   string
@@ -70,7 +70,7 @@ func TestEveryClauseOfTheStoredLine(t *testing.T) {
 		"non_bmp_and_line_separators":            {Track, "{\"properties\":{\"👕\":\"𝒳\\ud83d\\udc55\",\"l\":\"\u2028\u2029\u0085\\u2028\"}}", nil, of{"type": `"track"`, "properties": "{\"👕\":\"𝒳\\ud83d\\udc55\",\"l\":\"\u2028\u2029\u0085\\u2028\"}"}},
 		"write_key_of_a_call":                    {Track, `{"writeKey":"wk","wr\u0069teKey":"wk"}`, nil, of{"type": `"track"`}},
 		"write_key_of_a_batch_and_an_event":      {Batch, `{"writeKey":"wk","batch":[{"writeKey":"wk"}]}`, nil, of{}},
-		// Deeper it is the customer's own: a property may have any name.
+		// Deeper, the name is the customer's: a property may have any name.
 		"nested_write_key_is_data": {Batch, `{"writeKey":"wk","context":{"writeKey":"a"},"batch":[{"properties":{"writeKey":"b"},"traits":[{"writeKey":"c"}]}]}`, nil,
 			of{"context": `{` + unknown + `,"writeKey":"a"}`, "properties": `{"writeKey":"b"}`, "traits": `[{"writeKey":"c"}]`}},
 	} {

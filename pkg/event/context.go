@@ -2,7 +2,7 @@ package event
 
 import "bytes"
 
-// contextFacts is what the API wants to know of a context.
+// contextFacts is what the API needs to know about a context.
 type contextFacts struct {
 	ip        bool // there is an ip
 	userAgent bool // there is a userAgent
@@ -33,7 +33,7 @@ func (f *contextFacts) add(key, value []byte) {
 	}
 }
 
-// inherit adds the facts that come from the batch.
+// inherit adds the facts of the batch's context.
 func (f contextFacts) inherit(batch contextFacts) contextFacts {
 	if !f.library {
 		f.device, f.page, f.library = batch.device, batch.page, batch.library
@@ -44,8 +44,8 @@ func (f contextFacts) inherit(batch contextFacts) contextFacts {
 	return f
 }
 
-// runsOn tells whether Segment's library of that name runs on a person's device rather than
-// on a server, and whether it does so in a page.
+// runsOn reports whether Segment's library of that name runs on a person's device rather than on a
+// server, and whether it runs in a web page.
 func runsOn(library []byte) (device, page bool) {
 	library = bytes.TrimPrefix(library, []byte("@segment/"))
 	switch string(library) {

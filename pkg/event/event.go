@@ -1,50 +1,48 @@
-// Package event turns Tracking API request bodies into stored lines: the form
-// in which an event travels through Kafka and lies in a customer's bucket. It
-// is for the collector and for tools that speak its dialect.
+// Package event turns Tracking API request bodies into stored lines: the form in which an event
+// travels through Kafka and is stored in a customer's bucket. It is for the collector and for tools
+// that speak its dialect.
 //
-// It promises that what a caller sent is stored as it was sent: unknown
-// fields, the order of keys, every digit of a number and every character of
-// a string, byte for byte; only white space outside strings goes, so that a
-// line holds no newline, and bytes that are not UTF-8 become U+FFFD. What the
-// API adds or owns is listed at Stamp. A write key at the top level of a body
-// or of an event never reaches a line.
+// It promises to store what a caller sent as it was sent: unknown fields, the order of keys, every
+// digit of a number and every character of a string, byte for byte. Only white space outside of
+// strings is removed, so that a line contains no newline, and bytes that are not valid UTF-8 become
+// U+FFFD. Stamp lists what the API adds or replaces. A write key at the top level of a body or an
+// event never reaches a line.
 //
-// It is lenient on purpose: an archive that refuses what Segment's own API
-// takes loses events. So a call needs no known type; it must be a JSON object
-// within the limits, and what else Segment demands of it is told apart
-// (Incomplete). An event of a batch that is at fault leaves the others as they
-// are.
+// It is lenient on purpose: an archive that refuses what Segment's own API accepts loses events. So
+// a call needs no known type. It must be a JSON object within the limits; Incomplete reports
+// separately what Segment demands beyond that. A faulty event of a batch does not affect the
+// others.
 //
-// It does no I/O and knows no HTTP and no sources.
+// The package does no I/O, and knows nothing about HTTP or sources.
 package event
 
 import "fmt"
 
 // Limits of the Tracking API. Its KB are 1024 bytes, as Segment's SDKs count.
 const (
-	// MaxBody bounds the bytes of a request body, inflated. What is promised is 500 KiB. But
-	// some SDKs fill these with events alone, without the commas and the object around them
-	// (analytics-react-native up to 2.21.4, the crate segment 0.2.6, by a few bytes
-	// analytics-ruby), and the first two send what is refused again for ever.
+	// MaxBody limits the bytes of an inflated request body. The promised limit is 500 KiB. But some
+	// SDKs fill all of it with events, not counting the commas and the object around them
+	// (analytics-react-native up to 2.21.4, the crate segment 0.2.6, and by a few bytes
+	// analytics-ruby), and the first two resend what is refused forever.
 	MaxBody   = 520 << 10
-	MaxEvent  = 32 << 10 // bytes of one event, without white space
-	MaxEvents = 2500     // events of a batch
-	// MaxDepth bounds the nesting of arrays and objects in a body. Python and
-	// Jackson, with which the files are read, give up at 1000.
+	MaxEvent  = 32 << 10 // bytes of one event, without insignificant white space
+	MaxEvents = 2500     // events in a batch
+	// MaxDepth limits the nesting of arrays and objects in a body. Python and Jackson, which read
+	// the files, give up at 1000.
 	MaxDepth = 500
-	// MaxMessageID bounds a messageId, in characters.
+	// MaxMessageID limits a messageId, in characters.
 	MaxMessageID = 100
-	// MaxLines bounds the bytes of all lines of a request. Only a batch whose
-	// own context is large can reach it: the context is repeated in each line.
+	// MaxLines limits the bytes of all lines of a request. Only a batch with a large context of its
+	// own can reach it, because the context is repeated in each line.
 	MaxLines = 16 << 20
 )
 
-// Kind is what a request path says about its body.
+// Kind is what the request path says about the body.
 type Kind uint8
 
 // The kinds of request.
 const (
-	Batch Kind = iota // many calls, each with a type of its own
+	Batch Kind = iota // many calls, each with its own type
 	Identify
 	Track
 	Page
@@ -56,8 +54,8 @@ const (
 
 var kindNames = [kinds]string{"batch", "identify", "track", "page", "screen", "group", "alias"}
 
-// KindOf returns the kind that the last element of a request path stands for:
-// a long name, "import", or an SDK's short form such as "t".
+// KindOf returns the kind for the last element of a request path: a long name, "import", or an
+// SDK's short form such as "t".
 func KindOf(name string) (Kind, bool) {
 	switch name {
 	case "batch", "b", "import":
@@ -86,13 +84,13 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Reason classes why a body or an event is refused. There are few of them: they serve as
-// a metric's label.
+// Reason classifies why a body or an event is refused. There are only a few, because they are
+// labels of a metric.
 type Reason string
 
-// The reasons. ErrBatchTooLarge and ErrTooManyEvents concern the request
-// only: the same events in smaller requests are taken. ErrMalformed and
-// ErrTooDeep concern a body, the others an event, that will never be taken.
+// The reasons. ErrBatchTooLarge and ErrTooManyEvents concern only the request: the same events are
+// accepted in smaller requests. All others are final; ErrMalformed and ErrTooDeep are about a body,
+// the rest about an event.
 const (
 	ErrMalformed     Reason = "malformed"
 	ErrTooDeep       Reason = "too_deep"
@@ -100,27 +98,26 @@ const (
 	ErrMessageID     Reason = "message_id_too_long"
 	ErrBatchTooLarge Reason = "batch_too_large"
 	ErrTooManyEvents Reason = "too_many_events"
-	// ErrNotObject is of an event of a batch.
+	// ErrNotObject is for an event of a batch.
 	ErrNotObject Reason = "not_a_json_object"
-	// Of events of a batch, which tell their sources; who knows sources tells.
+	// For events of a batch that name their own sources; set by callers that know the sources.
 	ErrNoKey      Reason = "no_write_key"
 	ErrUnknownKey Reason = "unknown_write_key"
-	// Of events that Incomplete tells.
+	// Returned by Incomplete.
 	ErrNoUser Reason = "no_user"
 	ErrNoName Reason = "no_event_name"
 )
 
-// Error is why a body or an event was refused, in words for the person who sent it. It
-// holds no part of the body.
+// Error says why a body or an event was refused, in words for the person who sent it. It contains
+// no part of the body.
 type Error struct {
 	Reason Reason
-	// Event is the index in the batch of the event that is at fault; -1 when
-	// it is the body as a whole.
+	// Event is the index in the batch of the faulty event; -1 if the error is about the whole body.
 	Event  int
 	Detail string // what is wrong and what to do
 }
 
-// TooLarge is why a body of more than MaxBody is refused. Its words are of what is promised.
+// TooLarge returns the error for a body larger than MaxBody. It names the promised limit.
 func TooLarge() *Error {
 	return &Error{Reason: ErrBatchTooLarge, Event: -1, Detail: "the body holds more than 500 KiB: send fewer events at once"}
 }

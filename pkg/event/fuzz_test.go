@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzParse compares the scanner with encoding/json, and holds every line to
-// the promises of the package.
+// FuzzParse compares the scanner with encoding/json, and checks every line against the promises of
+// the package.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		`{"batch":[{"type":"track","event":"e","context":{"library":{"name":"analytics.js"}}},{}],"context":{"a":1},"sentAt":"2026-11-22T18:00:00Z"}`,

@@ -1,12 +1,12 @@
 package event
 
-// inherited is an object of a batch, its context or its integrations, of
-// which each event receives the members that it does not have itself. Whole
-// members: an event's library is not mixed with its batch's.
+// inherited is an object of a batch, its context or integrations. Each event receives those of its
+// members that it does not have itself. Members are inherited as a whole: an event's library is not
+// mixed with its batch's.
 type inherited struct {
 	members []pair
 	index   map[string]int // of members, by raw name
-	// seen[i] == round: the event at hand has members[i] itself.
+	// seen[i] == round: the current event has members[i] itself.
 	seen  []int
 	round int
 	facts contextFacts // of the object as a context
@@ -41,7 +41,7 @@ func (in *inherited) reset(object []byte) {
 // begin starts the next event.
 func (in *inherited) begin() { in.round++ }
 
-// own says that the event has a member of that raw name itself.
+// own marks that the event has a member with that raw name itself.
 func (in *inherited) own(key []byte) {
 	if len(in.members) == 0 {
 		return
@@ -51,7 +51,7 @@ func (in *inherited) own(key []byte) {
 	}
 }
 
-// missing tells whether the event lacks any member.
+// missing reports whether the event lacks any of the members.
 func (in *inherited) missing() bool {
 	for _, round := range in.seen {
 		if round != in.round {
@@ -61,8 +61,7 @@ func (in *inherited) missing() bool {
 	return false
 }
 
-// appendMissing appends the members that the event lacks, each with a comma
-// behind it.
+// appendMissing appends the members that the event lacks, each followed by a comma.
 func (in *inherited) appendMissing(dst []byte) []byte {
 	for i := range in.members {
 		if in.seen[i] != in.round {

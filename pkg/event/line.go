@@ -8,54 +8,53 @@ import (
 	"github.com/google/uuid"
 )
 
-// version is the Tracking API's own, as Segment writes it.
+// version is the version that the Tracking API adds, as Segment writes it.
 const version = `"version":2`
 
-// unknownLibrary is what the API says where nobody says which library sent an event.
+// unknownLibrary is what the API adds if nothing says which library sent an event.
 const unknownLibrary = `"library":{"name":"unknown","version":"unknown"},`
 
-// Stamp is what the API knows of a request and adds to each of its events:
+// Stamp is what the API knows about a request and adds to each of its events:
 //
-//   - receivedAt and projectId, in place of what the event may hold;
-//   - sentAt, the event's or else the batch's, in UTC, or as written if it is no time;
-//   - originalTimestamp, the event's timestamp, or else its originalTimestamp, or else a
-//     sentAt that is a time, as written. Both are absent where the client told none;
-//   - timestamp, receivedAt - (sentAt - originalTimestamp), or what is known of it;
-//   - type, from the path where that says it, else the event's own;
-//   - messageId, where the event has none;
-//   - channel, where the event has none, or another than these two: "client" if a page sent
-//     it, "server" if a server or an app did, as Segment says;
+//   - receivedAt and projectId, replacing those of the event;
+//   - sentAt, of the event or else of the batch, in UTC, or as written if it is not a time;
+//   - originalTimestamp: the event's timestamp, or else its originalTimestamp, or else its sentAt
+//     if that is a time, as written. sentAt and originalTimestamp are absent if the client sent
+//     neither;
+//   - timestamp: receivedAt - (sentAt - originalTimestamp), as far as these are known;
+//   - type, from the path if that says it, else the event's own;
+//   - messageId, if the event has none;
+//   - channel, if the event has none or one other than these two: "client" if a page sent it,
+//     "server" if a server or an app did, as in Segment's documentation;
 //   - version, 2;
-//   - context.ip and context.userAgent, see there;
-//   - the members of the batch's context and integrations that the event's
-//     own lack; where there are none at all, empty integrations, and a context.library whose
-//     name and version are "unknown", as Segment's.
+//   - context.ip and context.userAgent, see IP and UserAgent;
+//   - the members of the batch's context and integrations that the event's own lack. If there are
+//     none at all, empty integrations and a context.library whose name and version are "unknown",
+//     as Segment does.
 type Stamp struct {
-	ReceivedAt time.Time // of millisecond precision
+	ReceivedAt time.Time // with millisecond precision
 	ProjectID  string    // the source's id
-	// Browser says that the request came straight from a page.
+	// Browser says that the request came directly from a web page.
 	Browser bool
-	// IP becomes context.ip if the event has none, it is an IPv4 address, and
-	// the event is from a page or an app, or asks for it by context.direct.
+	// IP becomes context.ip if the event has none, IP is an IPv4 address, and the event comes from
+	// a page or an app or asks for it with context.direct.
 	IP netip.Addr
-	// UserAgent becomes context.userAgent if not empty and the event has none.
+	// UserAgent becomes context.userAgent if it is not empty and the event has none.
 	UserAgent string
-	// NewID makes a messageId; nil stands for a random UUID. It must not need
-	// escapes.
+	// NewID returns a new messageId, which must not need escapes; nil stands for random UUIDs.
 	NewID func() string
 }
 
-// Line describes a line: in terms of few values, for metrics, and its message.
+// Line describes a line: values of low cardinality, for metrics, and its messageId.
 type Line struct {
 	Type   string // one of the six calls, or "other"
 	Client bool   // its channel is "client", not "server"
-	// MessageID is the line's messageId, unescaped; of a number, its text. It
-	// may lie in dst.
+	// MessageID is the line's messageId, unescaped; if it is a number, its text. It may alias dst.
 	MessageID []byte
 }
 
-// AppendLine appends the stored line of event i to dst, without a newline. The
-// event must not be one at fault with ErrNotObject.
+// AppendLine appends the stored line of event i to dst, without a newline. The event must not have
+// the fault ErrNotObject.
 func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 	c := &r.calls[i]
 	facts := r.facts(c)
@@ -68,7 +67,7 @@ func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 		own = true
 		line.Client = string(channel) == "client"
 		device = line.Client
-	default: // analytics-android says "mobile"
+	default: // for example analytics-android's "mobile"
 		device = true
 	}
 	ip := stamp.IP.Unmap()
@@ -81,7 +80,7 @@ func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 	for n := c.lo; n < c.hi; n++ {
 		m := &r.members[n]
 		if m.field != other && m.field <= fProjectID && int(c.last[m.field]) != n+1 {
-			continue // a later one counts
+			continue // a later occurrence counts
 		}
 		switch value := r.body[m.value:m.end]; m.field {
 		case fWriteKey, fReceivedAt, fTimestamp, fOriginalTimestamp, fSentAt, fVersion, fProjectID:
@@ -149,8 +148,7 @@ func (l Line) channel() string {
 	return "server"
 }
 
-// identifies tells whether a raw id or name names anything: a string that is
-// not empty, or a number.
+// identifies reports whether a raw id or name identifies anything: a non-empty string, or a number.
 func identifies(raw []byte) bool {
 	if len(raw) == 0 {
 		return false
@@ -161,7 +159,7 @@ func identifies(raw []byte) bool {
 	return raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'
 }
 
-// messageID returns what a raw messageId that identifies stands for.
+// messageID returns the value of a raw messageId that identifies.
 func messageID(raw []byte) []byte {
 	if text, ok := unquote(raw); ok {
 		return text
@@ -169,7 +167,7 @@ func messageID(raw []byte) []byte {
 	return raw
 }
 
-// typeOf returns a call's type for Line.
+// typeOf returns a call's type as used in Line.
 func (r *Request) typeOf(c *call) string {
 	if r.kind != Batch {
 		return r.kind.String()
@@ -181,7 +179,7 @@ func (r *Request) typeOf(c *call) string {
 	return "other"
 }
 
-// facts reads a call's context, and marks what it has of the batch's.
+// facts reads a call's context, and marks which of the batch's members the call has itself.
 func (r *Request) facts(c *call) contextFacts {
 	var f contextFacts
 	r.context.begin()
@@ -193,7 +191,7 @@ func (r *Request) facts(c *call) contextFacts {
 	return f.inherit(r.context.facts)
 }
 
-// writer writes one line; each member with a comma behind it.
+// writer writes one line, each member followed by a comma.
 type writer struct {
 	dst       []byte
 	request   *Request
@@ -209,15 +207,15 @@ func (w *writer) raw(member []byte) {
 	w.dst = append(w.dst, ',')
 }
 
-// text writes a member: its name up to the value's opening quote, and a value
-// that needs no escapes.
+// text writes a member with a string value that needs no escapes. name includes everything up to
+// the value's opening quote.
 func (w *writer) text(name, value string) {
 	w.dst = append(w.dst, name...)
 	w.dst = append(w.dst, value...)
 	w.dst = append(w.dst, `",`...)
 }
 
-// context writes the event's context, own or nil, with what is added to it.
+// context writes the event's context, own (which may be nil), with what is added to it.
 func (w *writer) context(own []byte) {
 	batch := &w.request.context
 	inner, isObject := innerOf(own)
@@ -228,8 +226,8 @@ func (w *writer) context(own []byte) {
 		}
 		return
 	}
-	// What is inherited comes before the event's own: should a name be there twice in
-	// other spellings, the last counts.
+	// Inherited members come before the event's own: if a name occurs twice with different escapes,
+	// the last one counts.
 	w.dst = append(w.dst, `"context":{`...)
 	if w.library {
 		w.dst = append(w.dst, unknownLibrary...)
@@ -249,8 +247,7 @@ func (w *writer) context(own []byte) {
 	w.close()
 }
 
-// integrations writes the event's integrations, own or nil, with those of the
-// batch.
+// integrations writes the event's integrations, own (which may be nil), with those of the batch.
 func (w *writer) integrations(own []byte) {
 	batch := &w.request.integrations
 	batch.begin()
@@ -276,13 +273,13 @@ func (w *writer) integrations(own []byte) {
 	w.close()
 }
 
-// close ends an object that holds at least one member.
+// close ends an object that has at least one member.
 func (w *writer) close() {
 	w.dst[len(w.dst)-1] = '}'
 	w.dst = append(w.dst, ',')
 }
 
-// times writes originalTimestamp and sentAt, if the client told them, receivedAt and timestamp.
+// times writes originalTimestamp and sentAt, if the client sent them, receivedAt and timestamp.
 func (w *writer) times() {
 	r, received := w.request, w.stamp.ReceivedAt.UTC()
 	sentRaw := r.field(w.call, fSentAt)
@@ -327,8 +324,8 @@ func (w *writer) time(name string, t time.Time) {
 	w.dst = append(w.dst, `",`...)
 }
 
-// innerOf returns what is between an object's braces; of an absent value and
-// of null, nothing. ok is false for any other value.
+// innerOf returns what is between an object's braces, and nothing for null or an absent value. ok
+// is false for any other value.
 func innerOf(raw []byte) (inner []byte, ok bool) {
 	if isNull(raw) {
 		return nil, true

@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// unknown is the library of what nobody says the library of.
+// unknown is the library of an event that does not name one.
 const unknown = `"library":{"name":"unknown","version":"unknown"}`
 
 var received = time.Date(2026, 11, 22, 18, 14, 8, 615e6, time.UTC)
@@ -60,7 +60,7 @@ func get(t *testing.T, line, name string) string {
 	return string(m[name])
 }
 
-// Golden files: one request of each kind, and its lines.
+// Each kind of request gives the lines of its golden file.
 func TestGoldenLines(t *testing.T) {
 	for kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestBatchSentAt(t *testing.T) {
 	require.Equal(t, `"2026-11-22T18:00:01.000Z"`, get(t, got[0], "sentAt"))
 	require.Equal(t, `"2026-11-22T18:14:05.615Z"`, get(t, got[1], "timestamp"))
 
-	// What is no time is not repeated in every event.
+	// What is not a time is not repeated in every event.
 	got = lines(t, Batch, `{"batch":[{}],"sentAt":"`+strings.Repeat("x", 1000)+`"}`, stamp())
 	require.Less(t, len(got[0]), 500)
 }
@@ -369,7 +369,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			var r Request
 			err := r.Parse(c.kind, []byte(c.body))
-			if err == nil { // of an event alone
+			if err == nil { // the error is about one event
 				at := max(c.event, 0)
 				err = r.Fault(at)
 				require.Equal(t, at > 0, r.Refused() == nil, "the others are taken")

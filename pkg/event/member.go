@@ -23,8 +23,8 @@ const (
 	fChannel
 	fVersion
 	fProjectID
-	// Those above are the API's in a line: the last one of a name counts. Those
-	// below are only looked at.
+	// The API uses the fields above to write a line, and of repeated ones the last counts. The
+	// fields below are only looked at.
 	fUserID
 	fAnonymousID
 	fEvent
@@ -69,22 +69,22 @@ func fieldOf(name []byte) field {
 	return other
 }
 
-// fieldOfName returns the field of a raw name, quotes included: "writeKey" is
-// a write key however its letters are escaped.
+// fieldOfName returns the field of a raw name, including quotes: "writeKey" is a write key however
+// its letters are escaped.
 func fieldOfName(raw []byte) field {
 	name, _ := unquote(raw)
 	return fieldOf(name)
 }
 
-// member is where a member of an object lies in compact JSON: the name with
-// its quotes, a colon, the value.
+// member is the place of a member of an object in compact JSON: its name with quotes, a colon, its
+// value.
 type member struct {
 	key, value, end int
 	field           field
 }
 
-// unquote returns what a JSON string stands for, and false for any other
-// value. quoted must be valid JSON.
+// unquote returns the value of a JSON string, and false for any other value. quoted must be valid
+// JSON.
 func unquote(quoted []byte) ([]byte, bool) {
 	if len(quoted) < 2 || quoted[0] != '"' {
 		return nil, false
@@ -100,9 +100,8 @@ func unquote(quoted []byte) ([]byte, bool) {
 	return []byte(s), true
 }
 
-// each calls fn with the raw name, quotes included, and the value of every
-// member of a compact, valid object, until fn returns false. It does nothing
-// for any other value.
+// each calls fn for every member of a compact, valid object, with the raw name (including quotes)
+// and the value, until fn returns false. It does nothing for any other value.
 func each(object []byte, fn func(key, value []byte) bool) {
 	if len(object) < 2 || object[0] != '{' {
 		return

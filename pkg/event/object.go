@@ -1,26 +1,22 @@
 package event
 
-// MaxNesting is how deep an object may nest for Inspect: encoding/json's own
-// limit.
+// MaxNesting is how deep an object may nest for Inspect. It is the same as encoding/json's limit.
 const MaxNesting = 10_000
 
-// Object is what Inspect sees of a JSON object.
+// Object is what Inspect finds out about a JSON object.
 type Object struct {
-	// MessageID is what the first member of that name stands for, as in Line;
-	// nil if there is none, or it is neither a number nor a string that is not
-	// empty. It may lie in the value.
+	// MessageID is the value of the first member with that name, as in Line. It is nil if there is
+	// none, or if its value is neither a number nor a non-empty string. It may alias the value.
 	MessageID []byte
-	// Broken says that there are line breaks between its tokens.
+	// Broken says that there are line breaks between tokens.
 	Broken bool
 }
 
-// Inspect looks over a value that should be one JSON object, in one pass that
-// changes nothing and does not recurse. ok is false for anything else. Strings
-// need not be valid UTF-8.
+// Inspect examines a value that should be one JSON object, in one pass that changes nothing and
+// does not recurse. ok is false for anything else. Strings need not be valid UTF-8.
 //
-// Why not a library: validation, the search for line breaks and that for the
-// messageId were a pass each, of gjson and bytes, at three times the cost
-// (BenchmarkInspect).
+// Why not a library: validation, the search for line breaks and the search for the messageId took
+// one pass each with gjson and bytes, at three times the cost (BenchmarkInspect).
 func Inspect(value []byte) (o Object, ok bool) {
 	l := look{b: value}
 	c, i := l.peek(0)
@@ -33,19 +29,19 @@ func Inspect(value []byte) (o Object, ok bool) {
 	return Object{MessageID: l.id, Broken: l.broken}, ok && c == 0 && i == len(value)
 }
 
-// look is one Inspect. Where it is in b goes from call to call: as a field, each
-// byte would wait for the memory that the last one's index was written to.
+// look is the state of one Inspect. The position in b is passed from call to call. As a field, it
+// would make each byte wait for the store of the previous index.
 type look struct {
 	b      []byte
 	broken bool
 	id     []byte
 }
 
-// all reads the container that begins at b[i], and all that is in it.
+// all reads the container that begins at b[i], with everything in it.
 func (l *look) all(i int) (end int, ok bool) {
 	var room [64]byte
-	open := append(room[:0], l.b[i]+2) // what closes the containers: ']' and '}' stand two after their openings
-	seen := false                      // a messageId, of whatever kind
+	open := append(room[:0], l.b[i]+2) // closing bytes of the open containers; ']' and '}' come two after '[' and '{'
+	seen := false                      // a messageId was seen, of any type
 	c, i := l.peek(i + 1)
 	first := true // in its container
 	for {
@@ -104,8 +100,8 @@ func (l *look) all(i int) (end int, ok bool) {
 	}
 }
 
-// peek skips white space from b[i] on and returns the next byte, 0 at the end,
-// and its index.
+// peek skips white space from b[i] on, and returns the next byte and its index; the byte is 0 at
+// the end.
 func (l *look) peek(i int) (c byte, at int) {
 	if i < len(l.b) && l.b[i] > ' ' {
 		return l.b[i], i
@@ -126,7 +122,7 @@ func (l *look) skip(i int) (c byte, at int) {
 	return 0, i
 }
 
-// scalar returns where the number or literal ends that begins with c at b[i].
+// scalar returns the end of the number or literal that begins with c at b[i].
 func scalar(b []byte, i int, c byte) (end int, ok bool) {
 	switch c {
 	case 't':

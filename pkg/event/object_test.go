@@ -61,7 +61,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// FuzzInspect holds it against encoding/json and gjson.
+// FuzzInspect compares Inspect with encoding/json and gjson.
 func FuzzInspect(f *testing.F) {
 	f.Add([]byte(`{"a":[1,{"messageId":"x"}],"messageId":"m"}`))
 	f.Add([]byte("{\"a\":[1,\n{}]}"))
@@ -74,7 +74,7 @@ func FuzzInspect(f *testing.F) {
 		if !ok {
 			return
 		}
-		require.Equal(t, bytes.ContainsAny(value, "\r\n"), o.Broken) // strings hold none
+		require.Equal(t, bytes.ContainsAny(value, "\r\n"), o.Broken) // strings contain none
 		if id := gjson.GetBytes(value, "messageId"); id.Type == gjson.Number {
 			require.Equal(t, id.Raw, string(o.MessageID))
 		} else if id.Type == gjson.String && json.Valid([]byte(id.Raw)) {
@@ -90,7 +90,7 @@ func FuzzInspect(f *testing.F) {
 	})
 }
 
-// BenchmarkInspect measures it beside the passes that it replaces.
+// BenchmarkInspect compares Inspect with the passes that it replaces.
 func BenchmarkInspect(b *testing.B) {
 	line := gjson.GetBytes(sampleBatch(1, false), "batch.0").Raw
 	value := []byte(line)

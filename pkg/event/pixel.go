@@ -10,11 +10,10 @@ import (
 	"strings"
 )
 
-// PixelBody returns the request body that the query of a pixel stands for:
-// its parameter data, JSON in base64 (any alphabet, padded or not); or else
-// all parameters as members, where a dot in a name opens an object:
-// properties.subject=Hi is {"properties":{"subject":"Hi"}}. Their names have
-// 1,000 elements at most, together. The error is an *Error.
+// PixelBody returns the request body that a pixel's query stands for: its parameter data, which is
+// JSON in base64 (any alphabet, with or without padding); or else all parameters as members, where
+// a dot in a name opens an object: properties.subject=Hi is {"properties":{"subject":"Hi"}}. All
+// names together may have at most 1,000 elements. The error is an *Error.
 // (https://segment.com/docs/connections/sources/catalog/libraries/server/pixel-tracking-api/)
 func PixelBody(query url.Values) ([]byte, error) {
 	if data := strings.TrimSpace(query.Get("data")); data != "" {
@@ -28,7 +27,7 @@ func PixelBody(query url.Values) ([]byte, error) {
 	for name := range query {
 		names = append(names, name)
 	}
-	slices.Sort(names) // "a" before "a.b": whichever is first stays
+	slices.Sort(names) // "a" comes before "a.b"; the first one wins
 	left := pixelElements
 	for _, name := range names {
 		elements := strings.Count(name, ".") + 1
@@ -49,8 +48,8 @@ func PixelBody(query url.Values) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// decodeData forgives what URLs do to base64: + that became a space, lost
-// padding, the URL alphabet.
+// decodeData tolerates what URLs do to base64: a + that became a space, lost padding, the URL
+// alphabet.
 func decodeData(data string) ([]byte, error) {
 	data = strings.TrimRight(strings.NewReplacer(" ", "+", "-", "+", "_", "/").Replace(data), "=")
 	body, err := base64.RawStdEncoding.DecodeString(data)
@@ -60,14 +59,14 @@ func decodeData(data string) ([]byte, error) {
 	return body, nil
 }
 
-// Each element of a path may open an object, which costs some 300 bytes for the two
-// bytes that ask for it. Both are more than a pixel has.
+// Each element of a path may open an object, so two bytes in the query may cost some 300 bytes.
+// Both limits are beyond any real pixel.
 const (
-	pixelDepth    = 32    // of one path; a deeper one is dropped
+	pixelDepth    = 32    // of one path; deeper ones are dropped
 	pixelElements = 1_000 // of all paths together
 )
 
-// put sets a dotted path; a path through a value that is no object is dropped.
+// put sets the value at a dotted path. A path through a value that is not an object is dropped.
 func put(object map[string]any, path, value string) {
 	elements := strings.Split(path, ".")
 	for _, element := range elements[:len(elements)-1] {

@@ -36,8 +36,8 @@ func TestPixelBody(t *testing.T) {
 	require.Error(t, err)
 }
 
-// Each element of a path may open an object: the two bytes that ask for one must not
-// become 300, for each of a query's thousands.
+// The limit is for all paths together: each element may open an object, and the two bytes that ask
+// for it must not become 300 for each of a query's thousands of elements.
 func TestPixelBodyBoundsAllPathsTogether(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		paths, elements int
@@ -47,7 +47,7 @@ func TestPixelBodyBoundsAllPathsTogether(t *testing.T) {
 		"many_deep":    {32, 32, ErrEventTooLarge},
 		"many_shallow": {1001, 1, ErrEventTooLarge},
 		"as_many":      {1000, 1, ""},
-		"none_of_them": {1001, 33, ""}, // dropped
+		"none_of_them": {1001, 33, ""}, // they are dropped
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			query := url.Values{}

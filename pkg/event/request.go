@@ -7,37 +7,37 @@ import (
 	"unicode/utf8"
 )
 
-// lineOverhead bounds what a Stamp adds to a line, beyond its own strings.
+// lineOverhead is the most that a Stamp adds to a line, not counting its own strings.
 const lineOverhead = 512
 
-// Request is a parsed request body. The zero value is ready; it is meant to
-// be used again, for its buffers. It is not safe for concurrent use.
+// Request is a parsed request body. The zero value is ready to use, and should be reused for its
+// buffers. It is not safe for concurrent use.
 type Request struct {
 	kind    Kind
 	body    []byte // compact
 	members []member
 	top     call
 	calls   []call
-	// What the events of a batch inherit.
+	// What a batch passes on to its events.
 	context      inherited
 	integrations inherited
 	sentAt       []byte // nil unless it is a time
 	lines        int
 }
 
-// call is one object of the body: the body itself or an event of a batch.
+// call is one object of the body: the whole body, or an event of a batch.
 type call struct {
 	start, end int // in the compact body
-	lo, hi     int // its members in Request.members
-	// last holds, per known field, one more than the index in Request.members
-	// of its last occurrence: as most parsers, the last one counts.
+	lo, hi     int // range of its members in Request.members
+	// last has, for each known field, one more than the index in Request.members of its last
+	// occurrence. As in most parsers, the last one counts.
 	last  [fields]int32
-	fault *Error // why it will never be taken; nil: it is
+	fault *Error // why it will never be accepted; nil: it will be
 }
 
-// Parse reads a request body of that kind, which it compacts in place and
-// keeps until the next Parse. An error is an *Error; the Request is then of
-// no use until parsed again. An event at fault is no error: Fault tells.
+// Parse parses a request body of the given kind. It compacts the body in place and keeps it until
+// the next Parse. An error is an *Error; the Request is then unusable until it parses another body.
+// A faulty event is not an error, see Fault.
 func (r *Request) Parse(kind Kind, body []byte) error {
 	r.kind, r.members, r.calls, r.sentAt = kind, r.members[:0], r.calls[:0], nil
 	if len(body) > MaxBody {
@@ -70,7 +70,7 @@ func (r *Request) Parse(kind Kind, body []byte) error {
 	return nil
 }
 
-// object reads an object and its members; the events too, if it is a batch.
+// object reads an object and its members, including the events if it is a batch.
 func (r *Request) object(s *scanner, c *call, batch bool) error {
 	*c = call{start: s.out(), lo: len(r.members)}
 	if err := s.enter(); err != nil {
@@ -102,15 +102,15 @@ func (r *Request) object(s *scanner, c *call, batch bool) error {
 	}
 }
 
-// member reads one member of an object. The events of a batch leave their
-// members in r.members: a batch's own are found through last only.
+// member reads one member of an object. The members of a batch's events are interleaved with the
+// batch's own in r.members; those of the batch are found only through last.
 func (r *Request) member(s *scanner, c *call, batch bool) (member, error) {
 	s.peek()
 	m, from := member{key: s.out()}, s.r
 	if err := s.name(); err != nil {
 		return m, err
 	}
-	// Here, as skipping white space moves what was read.
+	// Do this before white space is skipped, which moves what was read.
 	m.field = fieldOfName(s.b[from:s.r])
 	if err := s.colon(); err != nil {
 		return m, err
@@ -133,7 +133,7 @@ func (r *Request) member(s *scanner, c *call, batch bool) (member, error) {
 	return m, err
 }
 
-// events reads the array of a batch.
+// events reads a batch's array of events.
 func (r *Request) events(s *scanner) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -170,7 +170,7 @@ func (r *Request) event(s *scanner, c *call, i int) error {
 	return err
 }
 
-// inherit prepares what a batch passes on and checks its events.
+// inherit prepares what a batch passes on, and checks its events.
 func (r *Request) inherit() error {
 	if r.top.last[fBatch] == 0 {
 		return &Error{Reason: ErrMalformed, Event: -1, Detail: `"batch" is missing: send {"batch":[{"type":"track",…},…]}, or a single event to /v1/track and the like`}
@@ -199,7 +199,7 @@ func (r *Request) inherit() error {
 	return nil
 }
 
-// check notes what is wrong with event i; -1: it is the body.
+// check records what is wrong with event i; -1 stands for the body.
 func (r *Request) check(c *call, i int) {
 	if c.fault != nil {
 		return
@@ -211,11 +211,11 @@ func (r *Request) check(c *call, i int) {
 	}
 }
 
-// Fault returns why event i will never be taken; nil if it is.
+// Fault returns why event i will never be accepted, or nil if it will be.
 func (r *Request) Fault(i int) *Error { return r.calls[i].fault }
 
-// Refused returns the first fault if all events are at fault, and there are
-// any: nothing of the request will ever be taken.
+// Refused returns the first fault if there are events and all of them are faulty: nothing of the
+// request will ever be accepted.
 func (r *Request) Refused() error {
 	for i := range r.calls {
 		if r.calls[i].fault == nil {
@@ -228,10 +228,9 @@ func (r *Request) Refused() error {
 	return r.calls[0].fault
 }
 
-// Incomplete returns what event i, which is not at fault, lacks of what Segment
-// demands beyond the limits: a userId or an anonymousId, and of a track call
-// its event. Segment answers 200 to it and delivers it nowhere. nil: it lacks
-// nothing.
+// Incomplete returns what event i, which must not be faulty, lacks of what Segment demands beyond
+// the limits: a userId or an anonymousId, and for a track call its event. Segment answers 200 to
+// such a call and delivers it nowhere. nil means that nothing is missing.
 func (r *Request) Incomplete(i int) *Error {
 	c := &r.calls[i]
 	at := i
@@ -247,11 +246,10 @@ func (r *Request) Incomplete(i int) *Error {
 	return nil
 }
 
-// Raw returns event i as it was sent, compact. It is valid until the next
-// Parse.
+// Raw returns event i as it was sent, but compact. It is valid until the next Parse.
 func (r *Request) Raw(i int) []byte { return r.body[r.calls[i].start:r.calls[i].end] }
 
-// field returns the raw value that counts, nil if there is none.
+// field returns the raw value of the occurrence that counts, or nil if there is none.
 func (r *Request) field(c *call, f field) []byte {
 	if c.last[f] == 0 {
 		return nil
@@ -263,18 +261,17 @@ func (r *Request) field(c *call, f field) []byte {
 // Len returns the number of events.
 func (r *Request) Len() int { return len(r.calls) }
 
-// LineBytes bounds the bytes of all lines of the request together, without
-// what a Stamp's strings add to each.
+// LineBytes is an upper bound for the bytes of all lines of the request together, not counting what
+// a Stamp's strings add to each.
 func (r *Request) LineBytes() int { return r.lines }
 
-// WriteKey returns the write key at the top level of the body, "" if there
-// is none.
+// WriteKey returns the write key at the top level of the body, or "" if there is none.
 func (r *Request) WriteKey() string {
 	key, _ := unquote(r.field(&r.top, fWriteKey))
 	return string(key)
 }
 
-// EventWriteKey returns the write key of event i itself, "" if it has none.
+// EventWriteKey returns the write key of event i itself, or "" if it has none.
 func (r *Request) EventWriteKey(i int) string {
 	key, _ := unquote(r.field(&r.calls[i], fWriteKey))
 	return string(key)

@@ -8,19 +8,17 @@ import (
 
 // scanner validates JSON strictly and compacts it in place, in one pass.
 //
-// Why not a library: the body has to be validated, stripped of white space,
-// measured for depth and split into members that keep their exact bytes.
-// gjson and its like do one of these a pass, validation alone at the cost that
-// this has for all of it (BenchmarkParse compares), and decoders that build values
-// lose key order, duplicate keys and digits.
+// Why not a library: the body has to be validated, stripped of white space, measured for depth, and
+// split into members that keep their exact bytes. gjson and similar libraries do one of these per
+// pass, and validation alone costs them as much as all of it costs here (BenchmarkParse compares).
+// Decoders that build values lose key order, duplicate keys and digits.
 //
-// b[:w] is compact output; b[run:r] was read and is yet to be moved to w.
-// Without white space run and w stay equal and nothing moves. The input is
-// valid UTF-8 before the scan.
+// b[:w] is compact output; b[run:r] was read and has yet to be moved to w. Without white space, run
+// and w stay equal and nothing moves. The input must be valid UTF-8.
 type scanner struct {
 	b     []byte
 	r     int // next byte to read
-	w     int // where b[run] belongs
+	w     int // destination of b[run]
 	run   int
 	depth int
 }
@@ -32,10 +30,10 @@ func (s *scanner) fail(want string) error {
 	return &Error{Reason: ErrMalformed, Event: -1, Detail: fmt.Sprintf("invalid JSON at byte %d: expected %s", s.r, want)}
 }
 
-// out returns where the next byte to read will be in the compact output.
+// out returns the position in the compact output of the next byte to read.
 func (s *scanner) out() int { return s.w + s.r - s.run }
 
-// peek skips white space and returns the next byte, 0 at the end.
+// peek skips white space and returns the next byte, or 0 at the end.
 func (s *scanner) peek() byte {
 	if s.r < len(s.b) && s.b[s.r] > ' ' {
 		return s.b[s.r]
@@ -62,7 +60,7 @@ func (s *scanner) skip() byte {
 	return s.b[s.r]
 }
 
-// flush moves what was read up to end to its place and leaves out b[end:r].
+// flush moves what was read up to end to its place, and drops b[end:r].
 func (s *scanner) flush(end int) {
 	if s.w != s.run {
 		copy(s.b[s.w:], s.b[s.run:end])
@@ -71,7 +69,7 @@ func (s *scanner) flush(end int) {
 	s.run = s.r
 }
 
-// finish returns the compact output; nothing but white space may be left.
+// finish returns the compact output. Only white space may be left.
 func (s *scanner) finish() ([]byte, error) {
 	if s.peek() != 0 || s.r < len(s.b) {
 		return nil, s.fail("nothing after the JSON value")
@@ -151,7 +149,7 @@ func (s *scanner) array() error {
 	}
 }
 
-// key reads a member's name and the colon.
+// key reads a member's name and the colon after it.
 func (s *scanner) key() error {
 	if err := s.name(); err != nil {
 		return err
@@ -202,7 +200,7 @@ func (s *scanner) number() error {
 	return nil
 }
 
-// str reads a string from its opening to past its closing quote.
+// str reads a string, including both quotes.
 func (s *scanner) str() error {
 	end, ok := text(s.b, s.r+1)
 	switch s.r = end; {
@@ -216,13 +214,13 @@ func (s *scanner) str() error {
 	return s.fail(`no bare control character in a string: write it as an escape such as \n`)
 }
 
-// literal tells whether word stands at b[i].
+// literal reports whether word is at b[i].
 func literal(b []byte, i int, word string) bool {
 	return len(b)-i >= len(word) && string(b[i:i+len(word)]) == word
 }
 
-// number returns where the number ends that begins at b[i], or, if it is none,
-// where it lacks a digit.
+// number returns the end of the number that begins at b[i]. If it is not a number, it returns the
+// position at which a digit is missing.
 func number(b []byte, i int) (end int, ok bool) {
 	if b[i] == '-' {
 		i++
@@ -254,9 +252,9 @@ func digits(b []byte, i int) (end int, ok bool) {
 	return i, i > start
 }
 
-// text returns the index past the closing quote of the string whose first byte
-// is b[i], or, if it is none, that of what is wrong: a backslash, a control
-// character or the end of b.
+// text returns the index after the closing quote of the string whose first byte is b[i]. If the
+// string is invalid, it returns the index of the error: a backslash, a control character, or the
+// end of b.
 func text(b []byte, i int) (end int, ok bool) {
 	for {
 		for i+8 <= len(b) {
@@ -287,8 +285,8 @@ func text(b []byte, i int) (end int, ok bool) {
 	}
 }
 
-// escape returns the length of the escape that b starts with, 0 if it is not
-// one of JSON's.
+// escape returns the length of the escape that b starts with, or 0 if it is not a valid JSON
+// escape.
 func escape(b []byte) int {
 	if len(b) < 2 || b[0] != '\\' {
 		return 0
@@ -315,9 +313,9 @@ const (
 	highs = 0x8080808080808080
 )
 
-// specials flags the lowest of eight bytes that is a quote, a backslash or a
-// control character, by its highest bit, and maybe bytes above it. A quote
-// with bit 1 flipped is next to the control characters, which stay where they are.
+// specials flags, by its highest bit, the lowest of eight bytes that is a quote, a backslash or a
+// control character, and possibly bytes above it. Flipping bit 1 moves the quote next to the
+// control characters, which remain control characters.
 func specials(x uint64) uint64 {
 	return ((x ^ ones*2 - ones*0x21) | (x ^ ones*'\\' - ones)) &^ x & highs
 }

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// layout is how the API writes a time: UTC, milliseconds.
+// layout is how the API writes a time: UTC, with milliseconds.
 const layout = "2006-01-02T15:04:05.000Z"
 
-// parseTime reads a client's time from a raw JSON value: ISO 8601 as SDKs and
-// people write it (any fraction, any zone or none for UTC, "2015-2-02", a
-// space for the T, a date alone), or unix seconds or milliseconds.
+// parseTime reads a client's time from a raw JSON value: ISO 8601 as SDKs and people write it (any
+// fraction; any zone, or none for UTC; "2015-2-02"; a space instead of the T; only a date), or unix
+// seconds or milliseconds.
 func parseTime(raw []byte) (time.Time, bool) {
 	if len(raw) > 64 {
 		return time.Time{}, false
@@ -26,13 +26,13 @@ func parseTime(raw []byte) (time.Time, bool) {
 	switch {
 	case err != nil || !(n > 0) || n >= 1e14:
 		return time.Time{}, false
-	case n >= 1e11: // as seconds: the year 5138
+	case n >= 1e11: // in seconds, this would be the year 5138
 		return time.UnixMilli(int64(n)).UTC(), true
 	}
 	return time.UnixMilli(int64(n * 1000)).UTC(), true
 }
 
-// clock reads a time from its front.
+// clock parses a time from the front of b.
 type clock struct {
 	b  []byte
 	ok bool
@@ -50,7 +50,7 @@ func (c *clock) number(least, most int) int {
 	return n
 }
 
-// take reads one of the bytes in set and returns it, 0 if it is not there.
+// take reads one byte if it is in set and returns it, or returns 0.
 func (c *clock) take(set string) byte {
 	for i := range len(set) {
 		if len(c.b) > 0 && c.b[0] == set[i] {
@@ -85,12 +85,12 @@ func parseISO(b []byte) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	t := time.Date(year, time.Month(month), day, hour, minute, second-offset, nanos, time.UTC)
-	// Of another year a layout would be of another length, and no time to those who read it.
+	// Other years would change the length of layout, and readers would not take the result for a
+	// time.
 	return t, t.Year() >= 1 && t.Year() <= 9999
 }
 
-// fraction reads the digits of a second's fraction; those past nanoseconds
-// are dropped.
+// fraction reads the digits of a fraction of a second; digits beyond nanoseconds are dropped.
 func (c *clock) fraction() int {
 	before := len(c.b)
 	nanos := c.number(1, 9)
@@ -103,7 +103,7 @@ func (c *clock) fraction() int {
 	return nanos
 }
 
-// zone reads a zone and returns its seconds east of UTC.
+// zone reads a time zone and returns its offset in seconds east of UTC.
 func (c *clock) zone() int {
 	switch sign := c.take("Zz+-"); sign {
 	case '+', '-':
@@ -118,12 +118,12 @@ func (c *clock) zone() int {
 	return 0
 }
 
-// correct returns when an event happened by the API's clock: received, less
-// the time that passed on the client's clock between the call and its sending.
+// correct returns when an event happened by the API's clock: received minus the time that passed on
+// the client's clock between the call and its sending.
 // (https://segment.com/docs/connections/spec/common/#timestamps)
 func correct(received, sent, original time.Time) time.Time {
 	t := received.Add(original.Sub(sent))
-	// Sub saturates at 292 years; a clock that wrong says nothing.
+	// Sub saturates at 292 years; a clock that is so wrong says nothing.
 	if y := t.Year(); y < 1 || y > 9999 || original.Sub(sent).Abs() > 100*365*24*time.Hour {
 		return received
 	}
