@@ -1,10 +1,10 @@
-// Package route says to which stream a record of the events topic belongs and
-// which line it is: what every reader of the topic has to agree upon, the
-// appender that files records and a replay that reads them again.
+// Package route decides which stream a record of the events topic belongs to, and which line it is.
+// All readers of the topic have to agree on this: the appender that files records, and a replay
+// that reads them again.
 //
-// It promises that both are pure functions of the record (rule R of the
-// protocol), under settings that are the same for all readers. It reads
-// nothing itself, and does not know files.
+// It promises that both are pure functions of the record (rule 1 of schemas/protocol.md), given
+// settings that are the same for all readers. It reads nothing itself, and knows nothing about
+// files.
 package route
 
 import (
@@ -25,18 +25,17 @@ import (
 const (
 	HeaderSource   = "sealift-source"
 	HeaderReceived = "sealift-received" // unix milliseconds, decimal
-	// HeaderLine is set, to any value, by a producer that vouches for the
-	// value: one valid JSON object without a newline. The collector does; other
-	// producers' values are validated here.
+	// HeaderLine is set, to any value, by a producer that vouches for the record's value: it is one
+	// valid JSON object without a newline. The collector sets it. Values of other producers are
+	// validated here.
 	HeaderLine = "sealift-line"
-	// HeaderMessage is the message's id, as it stands in the line, unescaped.
-	// The collector sets it; elsewhere the line is searched for it. In a
-	// compressed batch it takes hardly any room.
+	// HeaderMessage is the message's id as in the line, unescaped. The collector sets it; without
+	// it, the line is searched for the id. In a compressed batch it takes hardly any room.
 	HeaderMessage = "sealift-message"
 )
 
-// Reasons for which a record is no line of any file. They are metric labels,
-// stand in dead letters and are counted in the ledger.
+// Reasons why a record is not a line of any file. They are metric labels, and appear in dead
+// letters and in the ledger's counts.
 const (
 	ReasonSource   = "invalid_source"
 	ReasonReceived = "invalid_received"
@@ -50,14 +49,14 @@ const (
 type Router struct {
 	source   func(r *stream.Record) []byte
 	received func(r *stream.Record) (int64, bool)
-	names    map[string]string // of sources; only used when not nil
+	names    map[string]string // of sources; nil: names are not kept
 }
 
-// maxNames bounds what a reader's router keeps: some 10 MB.
+// maxNames limits how many names a reader's router keeps: some 10 MB.
 const maxNames = 100_000
 
-// Reader returns a router for one goroutine that gives all records of a source
-// the same string, so that routing a record allocates nothing.
+// Reader returns a router for a single goroutine. It returns the same string for all records of a
+// source, so that routing a record does not allocate.
 func (r *Router) Reader() *Router {
 	return &Router{source: r.source, received: r.received, names: map[string]string{}}
 }
@@ -78,7 +77,7 @@ func (r *Router) name(id []byte) string {
 	return name
 }
 
-// New reads the settings kafka.source_from (header, key, json:PATH) and
+// New returns the router for the settings kafka.source_from (header, key, json:PATH) and
 // kafka.received_from (header, record, json:PATH).
 func New(sourceFrom, receivedFrom string) (*Router, error) {
 	r := &Router{}
@@ -124,20 +123,20 @@ func receivedFromJSON(v gjson.Result) (int64, bool) {
 	return 0, false
 }
 
-// Times of receipt outside these are mistakes of a producer: seconds or
-// microseconds taken for milliseconds. The first is of the first day whose folder has
-// thirteen digits: keys of earlier days are in another order, and readers pass them over.
+// Times of receipt outside of this range are a producer's mistake, such as seconds or microseconds
+// instead of milliseconds. The range starts with the first day whose folder has thirteen digits:
+// keys of earlier days sort differently, and readers would miss them.
 const (
 	earliestReceived = 1_000_080_000_000 // 2001-09-10
 	latestReceived   = 4_102_444_800_000 // 2100-01-01
 )
 
-// Routed is where a record belongs. Its slices may point into the record.
+// Routed says where a record belongs. Its slices may point into the record.
 type Routed struct {
 	Source   string
 	Received int64  // unix milliseconds
 	Line     []byte // without a newline
-	Message  []byte // as MessageID returns it
+	Message  []byte // as returned by MessageID
 }
 
 // Route returns where the record belongs, or the reason why it belongs nowhere.
@@ -157,8 +156,8 @@ func (r *Router) Route(rec *stream.Record) (to Routed, reason string) {
 	return Routed{r.name(id), received, line, message}, ""
 }
 
-// lineOf returns the record's value as one JSON object without a newline, and
-// its message's id.
+// lineOf returns the record's value as one JSON object without a newline, and the id of its
+// message.
 func lineOf(rec *stream.Record) (line, message []byte, ok bool) {
 	b := rec.Value
 	if _, vouched := rec.Header(HeaderLine); vouched {
@@ -185,7 +184,7 @@ func lineOf(rec *stream.Record) (line, message []byte, ok bool) {
 	return b, object.MessageID, true
 }
 
-// ValidSource holds ids to ^[A-Za-z0-9_-]{1,64}$: they become parts of keys.
+// ValidSource reports whether id matches ^[A-Za-z0-9_-]{1,64}$. Ids become parts of keys.
 func ValidSource(id string) bool { return validSource(id) }
 
 func validSource[T string | []byte](id T) bool {
@@ -201,10 +200,9 @@ func validSource[T string | []byte](id T) bool {
 	return true
 }
 
-// MessageID returns the id that the sender gave the message of a record with
-// that line, nil if there is none: what the header says, else the messageId at
-// the top level of the line. It may point into the record. It is a pure
-// function of the record.
+// MessageID returns the id that the sender gave to the message of a record with that line, or nil
+// if there is none. It is that of the header, or else the messageId at the top level of the line.
+// It may point into the record. It is a pure function of the record.
 func MessageID(rec *stream.Record, line []byte) []byte {
 	if id, ok := rec.Header(HeaderMessage); ok {
 		return id

@@ -12,9 +12,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestDeepNestingIsPoison: brokers bound what a record takes compressed, so
-// one of some kilobytes can nest ten million deep. A validator that recurses
-// runs out of stack, which ends the process, and the next owner's after it.
+// TestDeepNestingIsPoison: a record that nests ten million deep is refused. Brokers limit only its
+// compressed size, which may be a few kilobytes. A recursive validator would run out of stack,
+// which would end the process and that of every next owner.
 func TestDeepNestingIsPoison(t *testing.T) {
 	const depth = 10_000_000
 	deep := append(bytes.Repeat([]byte(`{"a":`), depth), '1')
@@ -43,7 +43,7 @@ func TestNesting(t *testing.T) {
 	}
 }
 
-// TestRouteIsAFunctionOfTheRecord holds each setting and each reason.
+// TestRouteIsAFunctionOfTheRecord checks every setting and every reason.
 func TestRouteIsAFunctionOfTheRecord(t *testing.T) {
 	at := time.UnixMilli(1_795_356_000_123)
 	rec := func(change func(*stream.Record)) *stream.Record {
