@@ -14,16 +14,15 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// ErrHalted says that the ledger and Kafka contradict each other, so that
-// going on could lose or double records. An operator has to decide; nothing
-// is ever reset.
+// ErrHalted says that the ledger and Kafka contradict each other, so that continuing could lose or
+// duplicate records. An operator has to decide; nothing is ever reset.
 var ErrHalted = errors.New("partition halted")
 
-// Acquire takes the partition over: it finds the head, checks it against what
-// Kafka holds, enqueues jobs that its former owner may not have, and writes a
-// claim, which fences that owner. It returns the claim, or the first entry of
-// a new chain. The error is ErrHalted, ledger.ErrLost if another worker took
-// it over at the same time, or one that a later try may not meet.
+// Acquire takes the partition over: it finds the head, checks it against what Kafka holds, enqueues
+// the jobs that the former owner may not have enqueued, and writes a claim, which fences that
+// owner. It returns the claim, or the first entry of a new chain. The error is ErrHalted,
+// ledger.ErrLost if another worker took the partition over at the same time, or something that may
+// be gone at the next try.
 func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error) {
 	lg := r.deps.Logger.With("topic", log.Topic, "partition", log.Partition)
 	chain := ledger.NewChain(r.deps.Staging, log)
@@ -31,7 +30,7 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	if err != nil && !errors.Is(err, ledger.ErrEmpty) {
 		return nil, err
 	}
-	// Asked for after the head was read: the log's end only grows, so it must be at or
+	// The bounds are read after the head: since the log's end only grows, it must then be at or
 	// above the watermark.
 	bounds, err := stream.BoundsOf(ctx, r.deps.Kafka, log.Topic, log.Partition)
 	if err != nil {
@@ -70,8 +69,8 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	return e, nil
 }
 
-// first is the entry that begins a chain, to be read from offset on; the attempt and
-// the time are the caller's to fill.
+// first returns the entry that begins a chain whose reading starts at offset. Attempt and WrittenAt
+// are left to the caller.
 func (r *Rotator) first(log ledger.Log, offset int64, tenure ledger.Tenure) *ledger.Entry {
 	return &ledger.Entry{
 		Version: ledger.EntryVersion, Kind: ledger.KindInit,
@@ -81,9 +80,9 @@ func (r *Rotator) first(log ledger.Log, offset int64, tenure ledger.Tenure) *led
 	}
 }
 
-// claim is the entry that takes the partition over from the owner of head; the
-// attempt and the time are the caller's to fill. It switches to the configured
-// routing rule if no record in a file can be read again.
+// claim returns the entry that takes the partition over from the owner of head. Attempt and
+// WrittenAt are left to the caller. The entry switches to the configured routing rule if no record
+// that is already in a file can be read again.
 func (r *Rotator) claim(head *ledger.Entry, tenure ledger.Tenure) *ledger.Entry {
 	e := follow(head, ledger.KindClaim, tenure)
 	if len(head.SealedThrough) == 0 && r.cfg.Router != head.Router {
@@ -92,8 +91,7 @@ func (r *Rotator) claim(head *ledger.Entry, tenure ledger.Tenure) *ledger.Entry 
 	return e
 }
 
-// redispatch enqueues the jobs of the entries whose owner may have stopped
-// before it did.
+// redispatch enqueues the jobs of those entries whose owner may have stopped before enqueuing them.
 func (r *Rotator) redispatch(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head *ledger.Entry) error {
 	if ablation.On(ablation.NoRedispatch) {
 		return nil
@@ -113,12 +111,11 @@ func (r *Rotator) redispatch(ctx context.Context, lg *slog.Logger, chain *ledger
 	return nil
 }
 
-// verify holds the head (nil: no chain), after which claim is to be written, against
-// Kafka: against the note beside the committed offset, then against what the log
-// holds. The error is ErrHalted if they contradict each other; any other says that
-// this is not known.
+// verify checks the head (nil if there is no chain) against the note beside the committed offset,
+// then against the log's bounds; claim is the entry to be written next. The error is ErrHalted if
+// they contradict each other; any other error means that this could not be determined.
 func (r *Rotator) verify(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head, claim *ledger.Entry, b stream.Bounds, tenure ledger.Tenure) error {
-	// The note first: a head that is behind contradicts the log's bounds as well, and
+	// The note comes first: a head that was rolled back contradicts the log's bounds as well, but
 	// only the note tells why.
 	if err := r.witness(ctx, lg, chain, head, tenure); err != nil || head == nil {
 		return err
@@ -133,12 +130,12 @@ func (r *Rotator) verify(ctx context.Context, lg *slog.Logger, chain *ledger.Cha
 	return check(head, r.cfg.Cluster, b, local)
 }
 
-// check compares the head with what the log holds. Where the log lacks the watermark,
-// the files on this worker's disk can stand in for it: local is the offset up to which
-// they hold what was read since the head, -1 if there are none.
+// check compares the head with the log's bounds. If the log does not have the watermark any more,
+// the files on this worker's disk can stand in for it: local is the offset up to which they hold
+// what was read since the head, or -1 if there are none.
 //
-// Invariant: I2, I6. With such files a worker reads on after them, or only writes them
-// and is halted at its next try for whatever they did not hold. Either way the offsets
+// Invariant: I2, I6. With such files a worker reads on after them, or only writes them to the
+// ledger and is halted at its next try for the records that are missing. Either way the offsets
 // that are passed over are in files of a state that builds on head.
 func check(head *ledger.Entry, cluster string, b stream.Bounds, local int64) error {
 	halt := halting(head.Log())
@@ -155,9 +152,9 @@ func check(head *ledger.Entry, cluster string, b stream.Bounds, local int64) err
 	return nil
 }
 
-// witness holds the ledger against the note beside the committed offset: the
-// entry that it names must be there. An offset without a note is the work of
-// Kafka's own tools; neither it nor its number means anything to the ledger.
+// witness checks the ledger against the note beside the committed offset: the entry that the note
+// names must exist. An offset without a note was set by Kafka's own tools and means nothing to the
+// ledger.
 //
 // Invariant: I6, I12.
 func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head *ledger.Entry, tenure ledger.Tenure) error {
@@ -180,8 +177,9 @@ func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Ch
 	if note.Incarnation != chain.Log().Incarnation {
 		return halt("the group has committed offset %d for incarnation %q: check kafka.incarnation; if it was changed on purpose, %s: everything in the topic is delivered, including what incarnation %q delivered before", note.LowWatermark, note.Incarnation, forget, note.Incarnation)
 	}
-	// Looked for by its name, not in the listing, which may be behind: a chain
-	// that went on after it was rolled back, or that of another group, is as long.
+	// The entry is looked up by its name, and not in the listing, which may be stale. Comparing
+	// numbers would not do: the chain of another group, or one that was rolled back and continued,
+	// may be just as long.
 	e, err := head, error(nil)
 	if head == nil || note.Seq != head.Seq {
 		e, err = chain.Entry(ctx, note.Seq)

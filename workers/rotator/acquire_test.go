@@ -42,7 +42,8 @@ func TestTakeoverEnqueuesWhatItsFormerOwnerDidNot(t *testing.T) {
 	})
 }
 
-// TestARuleThatNobodyHereKnows: a claim would be of no use, and there for good.
+// TestARuleThatNobodyHereKnows: a worker that does not know the chain's routing rule writes no
+// claim, which would be useless and permanent.
 func TestARuleThatNobodyHereKnows(t *testing.T) {
 	b := newBench(t)
 	b.cfg.Router = ledger.RouterRule("key", "record")
@@ -62,8 +63,8 @@ func TestARuleThatNobodyHereKnows(t *testing.T) {
 	require.Len(t, b.staging.Puts("ledger/"), writes)
 }
 
-// TestAPartitionIsNotAnothers holds that one partition without a leader, as when
-// brokers are down, keeps nobody from taking the others over.
+// TestAPartitionIsNotAnothers: a partition without a leader, for example while brokers are down,
+// does not prevent other partitions from being taken over.
 func TestAPartitionIsNotAnothers(t *testing.T) {
 	b := newBench(t)
 	b.away = errors.New("partition 7 has no leader")
@@ -82,10 +83,10 @@ func TestContradictionsHalt(t *testing.T) {
 		return func(n ledger.Note) string { change(&n); return n.String() }
 	}
 	for name, c := range map[string]struct {
-		noChain bool // else there is one, with entries 0 and 1 and watermark 42
+		noChain bool // else there is a chain with entries 0 and 1 and watermark 42
 		cluster string
 		bounds  stream.Bounds
-		note    func(ledger.Note) string // from that of the last commit
+		note    func(ledger.Note) string // made from the note of the last commit
 		says    string
 	}{
 		"ledger_lost":              {noChain: true, bounds: all, note: note(func(*ledger.Note) {}), says: "there is no ledger"},
@@ -130,15 +131,15 @@ func TestContradictionsHalt(t *testing.T) {
 	}
 }
 
-// TestALogWithoutTheWatermark: the worker that holds on its disk what
-// was read since may go on, at the very least to write that.
+// TestALogWithoutTheWatermark: if the log does not have the watermark any more, a worker takes the
+// partition over only if it has on its disk records read since, at least to write those.
 func TestALogWithoutTheWatermark(t *testing.T) {
 	for name, c := range map[string]struct {
 		first int64
 		end   int64 // 0: 100
 		local int64
 		err   error
-		want  error // nil: it is taken over
+		want  error // nil: the partition is taken over
 	}{
 		"nothing_on_the_disk":    {first: 50, local: -1, want: ErrHalted},
 		"what_is_in_the_ledger":  {first: 50, local: 42, want: ErrHalted},
@@ -174,8 +175,8 @@ func TestALogWithoutTheWatermark(t *testing.T) {
 	}
 }
 
-// TestAnAcceptedLoss lets a halted partition go on, once, and what its former
-// owner had not come to is done.
+// TestAnAcceptedLoss: accepting a loss lets a halted partition continue, once, and the next owner
+// still enqueues the jobs that the former one had not.
 func TestAnAcceptedLoss(t *testing.T) {
 	b := newBench(t)
 	ctx := t.Context()
@@ -212,7 +213,7 @@ func TestAnAcceptedLoss(t *testing.T) {
 	require.ErrorIs(t, err, ErrNothingLost)
 }
 
-// behind is a store whose listings show nothing after some entry.
+// behind is a store whose listings show no entry after newest.
 type behind struct {
 	objstore.Store
 	newest int64
@@ -227,8 +228,8 @@ func (b *behind) List(ctx context.Context, prefix, after string, limit int) ([]o
 	return infos[:min(limit, len(infos))], err
 }
 
-// TestAListingThatIsBehindIsNoRollback: the entry that the group has committed
-// is there, so another look will do; nobody needs to decide anything.
+// TestAListingThatIsBehindIsNoRollback: if the entry that the group has committed exists but is not
+// listed yet, a later try succeeds and the partition is not halted.
 func TestAListingThatIsBehindIsNoRollback(t *testing.T) {
 	for name, newest := range map[string]int64{"no_entry": -1, "an_older_entry": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -251,8 +252,8 @@ func TestAListingThatIsBehindIsNoRollback(t *testing.T) {
 	}
 }
 
-// TestOffsetsSetByOtherToolsChangeNothing holds I6: kafka-consumer-groups.sh
-// writes no note, so its number is no witness against the ledger.
+// TestOffsetsSetByOtherToolsChangeNothing holds I6: kafka-consumer-groups.sh writes no note, so an
+// offset that it set is no evidence against the ledger.
 func TestOffsetsSetByOtherToolsChangeNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		committed int64
@@ -281,7 +282,7 @@ func TestOffsetsSetByOtherToolsChangeNothing(t *testing.T) {
 				base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 				require.NoError(t, err)
 				if c.note == "ours" {
-					tenure.Note = b.note // the newest commit was not heard
+					tenure.Note = b.note // the newest commit did not arrive
 				}
 				_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
 				require.NoError(t, err)
@@ -302,8 +303,8 @@ func TestOffsetsSetByOtherToolsChangeNothing(t *testing.T) {
 	}
 }
 
-// TestARouterRuleChangesOnlyOverAnEmptyFilter: a record that is in a file
-// under the old rule must be found in the filter when it is read again.
+// TestARouterRuleChangesOnlyOverAnEmptyFilter: a record that the old rule put into a file must
+// still be found in the filter when it is read again.
 func TestARouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
@@ -332,7 +333,7 @@ func TestARouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
 	require.Equal(t, "key;record", head.Router)
 	require.EqualValues(t, 20, head.RouterFrom, "where the other was given up")
 
-	b.cfg.Router = "" // and back
+	b.cfg.Router = "" // and back again
 	claim, err = b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
 	require.Empty(t, claim.Router)

@@ -9,18 +9,17 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// next is the entry that says the batch after base; the attempt is the caller's
-// to fill.
+// next returns the entry that records the batch after base. Attempt is left to the caller.
 //
-// Invariant: I2. The filter has, for every stream that may be read again, the highest
-// offset that is in a file.
+// Invariant: I2. The filter has the highest offset that is in a file for every stream of which
+// records may be read again.
 func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure ledger.Tenure) *ledger.Entry {
 	e := follow(base, ledger.KindSeal, tenure)
 	e.Files = files
 	e.LowWatermark = batch.LowWatermark
 	e.WrittenAt = time.Now().UnixMilli()
 	e.CompleteThrough = batch.CompleteThrough
-	if base.CompleteThrough <= e.WrittenAt { // else a clock was ahead
+	if base.CompleteThrough <= e.WrittenAt { // else base's clock was ahead
 		e.CompleteThrough = max(base.CompleteThrough, batch.CompleteThrough)
 	}
 	if len(batch.Skipped) > 0 {
@@ -35,12 +34,12 @@ func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure 
 	return e
 }
 
-// errIncoherent says that an entry would contradict the one before it. Its
-// author's state is wrong: the partition is read again from the ledger.
+// errIncoherent says that an entry would contradict the one before it. Its author's state is wrong:
+// the partition is read again from the ledger.
 var errIncoherent = errors.New("ledger entry contradicts the one before it")
 
-// coherent holds an entry against its predecessor, whatever its author
-// believes: this is the last moment at which a duplicate can be stopped.
+// coherent checks an entry against its predecessor, whatever its author believes: this is the last
+// moment at which a duplicate can be prevented.
 //
 // Invariant: I2.
 func coherent(base, e *ledger.Entry) error {
@@ -64,7 +63,7 @@ func coherent(base, e *ledger.Entry) error {
 	return nil
 }
 
-// follow is an entry after base that says nothing new.
+// follow returns an entry after base that adds nothing yet.
 func follow(base *ledger.Entry, kind ledger.Kind, tenure ledger.Tenure) *ledger.Entry {
 	return &ledger.Entry{
 		Version: ledger.EntryVersion, Seq: base.Seq + 1, Kind: kind,
@@ -74,7 +73,8 @@ func follow(base *ledger.Entry, kind ledger.Kind, tenure ledger.Tenure) *ledger.
 		Files:         []ledger.File{},
 		LowWatermark:  base.LowWatermark,
 		SealedThrough: base.SealedThrough, CompleteThrough: base.CompleteThrough,
-		// The owner of base enqueued its jobs before it went on to e.
+		// The owner of base enqueues base's jobs before it writes the next entry; a taker-over
+		// enqueues them before its claim.
 		DispatchedThrough: base.Seq,
 	}
 }

@@ -17,8 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// ghosts lets every PUT below the prefix time out and arrive later, when
-// ReleaseGhosts says so.
+// ghosts makes every PUT below the prefix time out and arrive later, when ReleaseGhosts is called.
 func ghosts(prefix string) func(objstore.Op) objstore.Fault {
 	return func(op objstore.Op) objstore.Fault {
 		if op.Name == "put" && strings.HasPrefix(op.Key, prefix) {
@@ -28,7 +27,7 @@ func ghosts(prefix string) func(objstore.Op) objstore.Fault {
 	}
 }
 
-// everyKeyHasOneContent holds I1, I4 and I8 over all that was ever stored.
+// everyKeyHasOneContent holds I1, I4 and I8 for everything that was ever stored.
 func everyKeyHasOneContent(t *testing.T, b *bench) {
 	t.Helper()
 	stored := map[string]int{}
@@ -42,9 +41,8 @@ func everyKeyHasOneContent(t *testing.T, b *bench) {
 	}
 }
 
-// TestAZombieLosesWhateverItsSuccessorDid: a worker that was stopped anywhere
-// between reading and its ledger PUT, and goes on after its successor wrote
-// that many entries, writes nothing that counts.
+// TestAZombieLosesWhateverItsSuccessorDid: a worker that pauses anywhere between reading and its
+// ledger PUT, and resumes after its successor has written some entries, writes nothing that counts.
 func TestAZombieLosesWhateverItsSuccessorDid(t *testing.T) {
 	for name, sealed := range map[string]int64{"claim_only": 0, "one_entry": 1, "many_entries": 5} {
 		t.Run(name, func(t *testing.T) {
@@ -72,8 +70,8 @@ func TestAZombieLosesWhateverItsSuccessorDid(t *testing.T) {
 	}
 }
 
-// TestAGhostOfAStagedFileIsHarmless: the PUT of a file arrives after the same
-// file was sent again and its entry written.
+// TestAGhostOfAStagedFileIsHarmless: the PUT of a file may arrive after the same file was sent
+// again and its entry was written.
 func TestAGhostOfAStagedFileIsHarmless(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -94,8 +92,8 @@ func TestAGhostOfAStagedFileIsHarmless(t *testing.T) {
 	})
 }
 
-// TestAGhostOfAnEntryDecidesOnce: the PUT of a ledger entry arrives after its
-// author gave up, before or after the next owner's claim.
+// TestAGhostOfAnEntryDecidesOnce: the PUT of a ledger entry may arrive after its author has given
+// up, before or after the next owner's claim.
 func TestAGhostOfAnEntryDecidesOnce(t *testing.T) {
 	abandoned := func(t *testing.T, b *bench) {
 		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
@@ -137,7 +135,8 @@ func TestAGhostOfAnEntryDecidesOnce(t *testing.T) {
 	})
 }
 
-// TestClaimsHaveOneWinner holds the outcomes that the PUT of a claim can have.
+// TestClaimsHaveOneWinner: whatever the outcome of a claim's PUT, exactly one claim wins and its
+// author knows.
 func TestClaimsHaveOneWinner(t *testing.T) {
 	broken := errors.New("connection reset")
 	first := func(f objstore.Fault) func(objstore.Op) objstore.Fault {
@@ -177,7 +176,7 @@ func TestClaimsHaveOneWinner(t *testing.T) {
 		ctx := context.Background()
 		_, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 		require.NoError(t, err)
-		// The other is faster between this one's reading of the head and its PUT.
+		// The rival is faster: it claims between this worker's read of the head and its PUT.
 		r := &racing{Store: b.staging, rival: func() {
 			_, err := b.Acquire(ctx, testLog, b.tenure("faster", -1))
 			require.NoError(t, err)
@@ -193,8 +192,8 @@ func TestClaimsHaveOneWinner(t *testing.T) {
 	})
 }
 
-// TestOutboxOfSeveralEntries: the jobs of entries whose owners never got to
-// enqueue them are enqueued by the next, oldest first.
+// TestOutboxOfSeveralEntries: the next owner enqueues, oldest first, the jobs of all entries whose
+// owners never did.
 func TestOutboxOfSeveralEntries(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
@@ -203,7 +202,7 @@ func TestOutboxOfSeveralEntries(t *testing.T) {
 	head, err = b.Rotate(ctx, head, batch(t, 10, "a@1"), b.tenure("w1", -1))
 	require.NoError(t, err)
 	chain := ledger.NewChain(b.staging, testLog)
-	for i := range int64(2) { // written, but its author died; and so did the next
+	for i := range int64(2) { // both entries are written, but their authors die before enqueuing
 		e := next(head, []ledger.File{head.Files[0]}, batch(t, 20+10*i), b.tenure("w1", -1))
 		e.Files[0].First, e.Files[0].Last = 12+10*i, 12+10*i
 		e.Attempt, e.DispatchedThrough = fmt.Sprint("a", i), 0
@@ -220,7 +219,8 @@ func TestOutboxOfSeveralEntries(t *testing.T) {
 	require.Equal(t, []int64{1, 1, 2, 2, 3, 3}, seqs)
 }
 
-// halfWritten takes a call's first record, and fails for the others until the last try.
+// halfWritten accepts the first record of the first call, and fails for the others until the last
+// try.
 type halfWritten struct {
 	*bench
 	tries, last int
@@ -231,7 +231,7 @@ func (h *halfWritten) Produce(ctx context.Context, records ...stream.Record) err
 	if h.tries++; h.tries >= h.last {
 		return h.bench.Produce(ctx, records...)
 	}
-	if h.tries > 1 { // the first is in the topic by now
+	if h.tries > 1 { // the first record is in the topic by now
 		return &stream.Unwritten{Failed: records, Err: errors.New("no leader")}
 	}
 	if err := h.bench.Produce(ctx, records[0]); err != nil {
@@ -243,7 +243,8 @@ func (h *halfWritten) Produce(ctx context.Context, records ...stream.Record) err
 	return &stream.Unwritten{Failed: records[1:], Err: errors.New("no leader")}
 }
 
-// TestJobsThatAreInTheTopicAreNotSentAgain: the partitions of the others may have no leader for hours.
+// TestJobsThatAreInTheTopicAreNotSentAgain: only the jobs that were not written are retried, since
+// their partitions may have no leader for hours.
 func TestJobsThatAreInTheTopicAreNotSentAgain(t *testing.T) {
 	for name, tooLarge := range map[string]bool{"no_leader": false, "max_message_bytes_was_too_small": true} {
 		t.Run(name, func(t *testing.T) {
@@ -266,8 +267,8 @@ func TestJobsThatAreInTheTopicAreNotSentAgain(t *testing.T) {
 	}
 }
 
-// TestACommitThatFailsChangesNothing: the hint is one, and the generation may
-// be over by the time that it is sent.
+// TestACommitThatFailsChangesNothing: the committed offset is only a hint, and the generation may
+// be over by the time it is sent.
 func TestACommitThatFailsChangesNothing(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()

@@ -12,16 +12,15 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// ErrNothingLost says that Kafka holds all that the ledger has not.
+// ErrNothingLost says that Kafka holds everything that is not in the ledger yet.
 var ErrNothingLost = errors.New("nothing is lost")
 
-// Loss returns the entry by which a partition goes on where its log begins now,
-// when Kafka removed records before they were in a file: the way out of
-// ErrHalted for that, which an operator takes and no worker does. Appending it
-// fences whoever owns the partition.
+// Loss returns the entry with which a partition continues where its log begins now, after Kafka
+// removed records before they were in a file. It is the way out of ErrHalted in that case; only an
+// operator takes it, never a worker. Appending the entry fences whoever owns the partition.
 //
-// Of the offsets that it skips, some may be in files: how many of a file's
-// records lie below an offset is not known.
+// Some of the offsets that it counts as lost may be in files: how many of a file's records are
+// below an offset is not known.
 func Loss(head *ledger.Entry, cluster string, b stream.Bounds, by string) (*ledger.Entry, error) {
 	switch lost := b.First - head.LowWatermark; {
 	case head.Cluster != cluster:
@@ -32,17 +31,17 @@ func Loss(head *ledger.Entry, cluster string, b stream.Bounds, by string) (*ledg
 		e := next(head, []ledger.File{}, &segment.Batch{
 			LowWatermark: b.First, Skipped: map[string]int64{ledger.SkippedLost: lost},
 		}, ledger.Tenure{Owner: by})
-		e.DispatchedThrough = head.DispatchedThrough // its owner may not have come so far
-		// What was read of the lost messages, and is remembered, is in no file: what
-		// is sent again of them is no copy.
+		e.DispatchedThrough = head.DispatchedThrough // head's owner may not have enqueued head's jobs
+		// The ids of lost records may be remembered, but those records are in no file: if they are
+		// sent again, they are not duplicates.
 		e.RouterFrom = b.First
 		e.Attempt = uuid.NewString()
 		return e, nil
 	}
 }
 
-// AcceptLoss appends the entry of Loss to a chain. With ledger.ErrLost another
-// entry came first.
+// AcceptLoss appends the entry of Loss to a chain. ledger.ErrLost means that another entry came
+// first.
 func AcceptLoss(ctx context.Context, chain *ledger.Chain, cluster string, b stream.Bounds, by string) (*ledger.Entry, error) {
 	head, err := chain.Head(ctx)
 	if err != nil {

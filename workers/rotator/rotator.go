@@ -1,12 +1,11 @@
-// Package rotator is the role that turns sealed files into facts: it stages
-// them in the operator's bucket, writes the ledger entry that fixes them and
-// what they are owed to, enqueues their copy jobs, and commits the offset. It
-// also takes partitions over. It runs in the appender's process: they share a
-// disk.
+// Package rotator is the role that puts sealed files on record: it stages them in the operator's
+// bucket, writes the ledger entry that names them and the destinations they are owed to, enqueues
+// their copy jobs, and commits the offset. It also takes partitions over. It runs in the appender's
+// process, because the two share a disk.
 //
-// It promises the order stage, ledger, jobs, offset, and that an entry is
-// written only after all it names is stored and verified (I3). It does not
-// decide when files are sealed, and it copies nothing to customers.
+// It promises the order stage, ledger, jobs, offset, and that an entry is written only after
+// everything it names is stored and verified (I3). It does not decide when files are sealed, and it
+// copies nothing to customers.
 package rotator
 
 import (
@@ -33,20 +32,20 @@ import (
 
 // Config tunes a rotator.
 type Config struct {
-	// Cluster is the id of the Kafka cluster; a chain belongs to one.
+	// Cluster is the id of the Kafka cluster; a chain belongs to one cluster.
 	Cluster string
-	// Router is the rule by which this worker's appender routes records, as
-	// ledger.RouterRule writes it. A chain takes it up only when none of its
-	// records were routed by another and could be read again.
+	// Router is the rule by which this worker's appender routes records, as ledger.RouterRule
+	// writes it. A chain switches to it only when no record that another rule routed into a file
+	// could be read again.
 	Router string
-	// Uploads are how many objects are staged at once; default 16.
+	// Uploads is the number of objects that are staged at once; default 16.
 	Uploads int
 }
 
 // Kafka says what the events topic holds.
 type Kafka interface {
-	// Bounds returns those of the partitions, or of all if none is named; with an
-	// error, of those that answered.
+	// Bounds returns the bounds of the named partitions, or of all partitions if none is named.
+	// With an error it returns the bounds of the partitions that answered.
 	Bounds(ctx context.Context, topic string, partitions ...int) (map[int]stream.Bounds, error)
 }
 
@@ -79,10 +78,10 @@ func New(cfg Config, deps Deps) (*Rotator, error) {
 	return &Rotator{cfg: cfg, deps: deps, uploads: semaphore.NewWeighted(int64(cfg.Uploads)), metrics: m}, nil
 }
 
-// Rotate makes the batch a fact: when it returns the new head, its files are
-// staged, in the ledger, and their jobs enqueued. It retries what can be
-// retried until ctx ends. After an error the caller's state of the partition
-// is void; errors.Is(err, ledger.ErrLost) says that another worker was faster.
+// Rotate puts the batch on record: when it returns the new head, the batch's files are staged and
+// in the ledger, and their jobs are enqueued. It retries what can be retried until ctx ends. After
+// an error the caller's state of the partition is void; errors.Is(err, ledger.ErrLost) means that
+// another worker wrote this entry first.
 func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error) {
 	start := time.Now()
 	log := base.Log()
@@ -94,8 +93,8 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 		return nil, err
 	}
 
-	// 2. ledger. What is owed is asked for only now: staging may have taken hours, in
-	// which a destination was disabled.
+	//  2. ledger. What is owed is looked up only now, because staging may have taken hours and a
+	//     destination may have been disabled meanwhile.
 	for i := range files {
 		files[i].Owed = r.deps.Owed(files[i].Source)
 	}
@@ -113,7 +112,7 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 		return nil, err
 	}
 
-	// 4. offset, a hint
+	//  4. offset: only a hint
 	r.commit(ctx, lg, e, tenure)
 
 	for i := range files {
@@ -127,14 +126,13 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 	return e, nil
 }
 
-// Entry returns entry seq of the log's ledger, or ledger.ErrNotFound. It makes one
-// request: a caller that walks the chain asks again, one that has records to read does
-// not.
+// Entry returns entry seq of the log's ledger, or ledger.ErrNotFound. It makes one request and does
+// not retry: that is left to the caller, who may have something more urgent to do.
 func (r *Rotator) Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error) {
 	return ledger.NewChain(r.deps.Staging, log).Entry(ctx, seq)
 }
 
-// append writes the entry, the very same until its fate is known (I5).
+// append writes the entry, sending exactly the same bytes until its fate is known (I5).
 func (r *Rotator) append(ctx context.Context, lg *slog.Logger, e *ledger.Entry) error {
 	chain := ledger.NewChain(r.deps.Staging, e.Log())
 	err := r.retry(ctx, lg, "write ledger entry", func() error { return chain.Append(ctx, e) }, func(err error) bool {
@@ -160,8 +158,8 @@ func (r *Rotator) dispatch(ctx context.Context, lg *slog.Logger, e *ledger.Entry
 	}
 	return r.retry(ctx, lg, "enqueue copy jobs", func() error {
 		err := r.deps.Jobs.Produce(ctx, jobs...)
-		// Those of a partition that has a leader are in the topic: all the others
-		// would come again with each try for one that has none.
+		// Jobs that were written are not sent again. Otherwise, while one partition has no leader,
+		// every try would duplicate the jobs of all the others.
 		left, tooLarge := stream.NotWritten(err, jobs)
 		jobs = slices.Concat(left, tooLarge)
 		return err
@@ -176,12 +174,12 @@ func (r *Rotator) commit(ctx context.Context, lg *slog.Logger, e *ledger.Entry, 
 		return
 	}
 	if err := tenure.Commit(ctx, e.LowWatermark, ledger.NoteOf(e).String()); err != nil {
-		// The generation is over; the next owner commits.
+		// The generation is over; the next owner will commit.
 		lg.DebugContext(ctx, "offset not committed", "offset", e.LowWatermark, "err", err)
 	}
 }
 
-// The pause between tries doubles from the first to the longest.
+// The pause between tries doubles from firstPause up to longestPause.
 const (
 	firstPause   = 200 * time.Millisecond
 	longestPause = 10 * time.Second

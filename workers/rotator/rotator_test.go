@@ -33,15 +33,15 @@ var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
 
 const hour = 1_699_999_200_000
 
-// bench is a rotator over stores in memory.
+// bench is a rotator on in-memory stores.
 type bench struct {
 	*Rotator
 	staging *objstore.Memory
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards all fields below
 	bounds  stream.Bounds
-	away    error // of another partition, when its bounds are asked for
+	away    error // the error for other partitions when bounds are read
 	jobs    []delivery.Job
-	jobsErr func(n int) error // of the n-th Produce
+	jobsErr func(n int) error // the error of the n-th Produce
 	calls   int
 	commits []int64
 	note    string // of the last commit
@@ -156,7 +156,7 @@ func TestRotateStagesThenWritesThenEnqueues(t *testing.T) {
 	}
 }
 
-// stagedSum is the sum of a file's staged bytes.
+// stagedSum returns the checksum of a file's staged bytes.
 func stagedSum(t *testing.T, b *bench, f ledger.File) string {
 	t.Helper()
 	r, err := f.Open(t.Context(), b.staging)
@@ -167,8 +167,8 @@ func stagedSum(t *testing.T, b *bench, f ledger.File) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// TestWhatIsOwedIsWhatTheCatalogSaysInTheEnd: staging may be away for hours, and what counts
-// is when a file gets into the ledger.
+// TestWhatIsOwedIsWhatTheCatalogSaysInTheEnd: what a file is owed to is decided when it gets into
+// the ledger, even if staging was unavailable for hours before.
 func TestWhatIsOwedIsWhatTheCatalogSaysInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -205,7 +205,7 @@ func TestFilterHoldsStreamsSealedPastTheWatermark(t *testing.T) {
 	ctx := context.Background()
 	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
-	// b's file is open since offset 5: the watermark stays there.
+	// b's file is open since offset 5, so the watermark stays there.
 	head, err := b.Rotate(ctx, base, batch(t, 5, "a@9"), b.tenure("w1", -1))
 	require.NoError(t, err)
 	require.Equal(t, []ledger.Through{{Source: "a", Hour: hour, Offset: 9}}, head.SealedThrough)
@@ -214,16 +214,16 @@ func TestFilterHoldsStreamsSealedPastTheWatermark(t *testing.T) {
 	require.Equal(t, []ledger.Through{{Source: "c", Hour: hour, Offset: 30}}, head.SealedThrough)
 }
 
-// Refusals of bytes that the disk still holds as they were written: of a bucket
-// whose key of KMS is disabled, and of what arrived otherwise than it was sent.
+// Refusals of bytes that are still on disk as they were written: by a bucket whose KMS key is
+// disabled, and because the bytes were damaged on the way.
 var (
 	keyDisabled     = &objstore.Error{Op: "put", Kind: objstore.ErrInvalid, Status: 400, Code: "KMS.DisabledException", Message: "the key is disabled"}
 	damagedOnTheWay = &objstore.Error{Op: "put", Kind: objstore.ErrInvalid, Status: 400, Code: "BadDigest", Message: "another checksum"}
 )
 
-// TestFaults holds the rows A4 to A9 of the fault matrix that are the
-// rotator's: whatever fails, an entry is written once, its files are staged
-// before it, and its jobs are enqueued at last.
+// TestFaults holds those of the rows A4 to A9 of the fault matrix that concern the rotator:
+// whatever fails, an entry is written once, its files are staged before it, and its jobs are
+// enqueued in the end.
 func TestFaults(t *testing.T) {
 	broken := errors.New("connection reset")
 	nth := func(name, prefix string, f objstore.Fault) func(objstore.Op) objstore.Fault {
@@ -289,7 +289,8 @@ func TestZombieLoses(t *testing.T) {
 	require.Len(t, b.jobs, 2)
 }
 
-// Invariant: I3. Alone or in a pack: what the disk holds now is what was written.
+// Invariant: I3. A file whose bytes on disk are not what was written is refused, alone or in a
+// pack.
 func TestRottenBytesAreRefused(t *testing.T) {
 	for name, records := range map[string][]string{"alone": {"a@39"}, "first_of_a_pack": {"a@39", "b@40"}, "last_of_a_pack": {"b@38", "a@39"}} {
 		t.Run(name, func(t *testing.T) {
@@ -315,8 +316,8 @@ func TestRottenBytesAreRefused(t *testing.T) {
 	}
 }
 
-// TestUnreadableBytesAreRefused: what the disk does not give any more is read
-// again from the topic, and waited for by nobody.
+// TestUnreadableBytesAreRefused: if the disk cannot return a file any more, Rotate fails instead of
+// retrying, so that the records are read again from the topic.
 func TestUnreadableBytesAreRefused(t *testing.T) {
 	for name, records := range map[string][]string{"alone": {"a@39"}, "in_a_pack": {"a@39", "b@40"}} {
 		t.Run(name, func(t *testing.T) {
@@ -338,7 +339,8 @@ func TestUnreadableBytesAreRefused(t *testing.T) {
 	}
 }
 
-// TestCompleteThroughGoesBackFromTheFutureOnly.
+// TestCompleteThroughGoesBackFromTheFutureOnly: CompleteThrough decreases only if it was ahead of
+// the clock.
 func TestCompleteThroughGoesBackFromTheFutureOnly(t *testing.T) {
 	now := time.Now().UnixMilli()
 	day := 24 * time.Hour.Milliseconds()
@@ -356,8 +358,8 @@ func TestCompleteThroughGoesBackFromTheFutureOnly(t *testing.T) {
 	}
 }
 
-// TestEntriesThatContradictTheirBaseAreRefused: should the appender's state
-// ever be wrong, it is better read again than made a fact.
+// TestEntriesThatContradictTheirBaseAreRefused: if the appender's state is ever wrong, its entry is
+// refused and the partition is read again.
 func TestEntriesThatContradictTheirBaseAreRefused(t *testing.T) {
 	for name, contradict := range map[string]func(*testing.T) *segment.Batch{
 		"file_below_the_watermark":    func(t *testing.T) *segment.Batch { return batch(t, 30, "a@3") },
@@ -381,7 +383,7 @@ func TestEntriesThatContradictTheirBaseAreRefused(t *testing.T) {
 	}
 }
 
-// hung is a store that takes a connection and nothing else, at first.
+// hung is a store whose first PUTs of staged files never make progress.
 type hung struct {
 	objstore.Store
 	left int
@@ -408,8 +410,8 @@ func TestAConnectionThatTakesNothingIsGivenUp(t *testing.T) {
 	})
 }
 
-// TestAnEntryIsOneRequest: its caller may have other things to do than to wait for a
-// store that refuses it.
+// TestAnEntryIsOneRequest: Entry does not retry, because its caller may have something more urgent
+// to do.
 func TestAnEntryIsOneRequest(t *testing.T) {
 	b := newBench(t)
 	requests := 0

@@ -19,9 +19,9 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// stage stores the files of the batch, which are to be in the entry after
-// base, and returns what that is to say of them, all but what they are owed to: large
-// ones as objects of their own, small ones in packs.
+// stage stores the batch's files, which the entry after base will name: large files as objects of
+// their own, small ones in packs. It returns what that entry will say about them, except for what
+// they are owed to.
 func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) ([]ledger.File, error) {
 	files := make([]ledger.File, len(batch.Files))
 	for i, sealed := range batch.Files {
@@ -30,7 +30,7 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry
 	group, gctx := errgroup.WithContext(ctx)
 	for _, members := range groupPacks(files) {
 		if err := r.uploads.Acquire(gctx, 1); err != nil {
-			break // the group says why
+			break // group.Wait returns the reason
 		}
 		group.Go(func() error {
 			defer r.uploads.Release(1)
@@ -53,7 +53,7 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry
 	return files, ctx.Err()
 }
 
-// groupPacks says which files, by their index, are to be in one object.
+// groupPacks decides which files, given by their index, share an object.
 func groupPacks(files []ledger.File) (objects [][]int) {
 	var pack []int
 	var size int64
@@ -76,8 +76,8 @@ func groupPacks(files []ledger.File) (objects [][]int) {
 
 // stageFile stores a file as an object of its own.
 //
-// Invariant: I3, I4. The store verifies the checksum that was computed while
-// the file was written, so bytes that rotted on disk are refused.
+// Invariant: I3, I4. The store verifies the checksum that was computed while the file was written,
+// so bytes that rotted on disk are refused.
 func (r *Rotator) stageFile(ctx context.Context, lg *slog.Logger, base *ledger.Entry, sealed *segment.Sealed, f *ledger.File) error {
 	f.StagedKey = delivery.StagedKey(base.Log(), f)
 	if ablation.On(ablation.StagedByFirst) {
@@ -86,11 +86,11 @@ func (r *Rotator) stageFile(ctx context.Context, lg *slog.Logger, base *ledger.E
 	return r.put(ctx, lg, f.StagedKey, sealed.SHA256, sealed.Reader)
 }
 
-// stagePack stores some files in one object.
+// stagePack stores several files in one object.
 //
-// Invariant: I3, I4. The sum of the pack is of what the disk holds now, and the
-// sum of each file within it is held against that of when it was written, in the
-// same reading; the store verifies the pack's.
+// Invariant: I3, I4. The pack's checksum is computed from what the disk holds now, and the same
+// read compares each file with the checksum from when it was written. The store verifies the
+// pack's.
 func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, base *ledger.Entry, all []*segment.Sealed, files []ledger.File, members []int) error {
 	sealed := make([]*segment.Sealed, len(members))
 	for i, member := range members {
@@ -116,8 +116,8 @@ func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, base *ledger.E
 	return r.put(ctx, lg, key, sum, func() io.ReadSeeker { return segment.Concat(sealed...) })
 }
 
-// sumPack returns the sum and the size of some files together. The error is
-// objstore.ErrInvalid, as the store's would be, if one is not what was written.
+// sumPack returns the checksum and the size of the files put together. If a file is not what was
+// written, the error is objstore.ErrInvalid, as the store's would be.
 func sumPack(files []*segment.Sealed) (sum [32]byte, size int64, err error) {
 	whole, one, buf := sha256.New(), sha256.New(), make([]byte, 64<<10)
 	in := segment.Concat(files...)
@@ -135,31 +135,30 @@ func sumPack(files []*segment.Sealed) (sum [32]byte, size int64, err error) {
 	return [32]byte(whole.Sum(nil)), size, nil
 }
 
-// put stores an object under its content's name.
+// put stores an object under a key that names its content.
 func (r *Rotator) put(ctx context.Context, lg *slog.Logger, key string, sum [32]byte, body func() io.ReadSeeker) error {
 	opts := objstore.PutOptions{IfAbsent: true, SHA256: sum, ContentType: "text/plain", ContentEncoding: "gzip"}
 	return r.retry(ctx, lg, "stage file", func() error {
 		_, err := objstore.PutSteadily(ctx, r.deps.Staging, stageStall, key, body(), opts)
 		if errors.Is(err, objstore.ErrExists) {
-			return nil // by an earlier try: the key names the content
+			return nil // stored by an earlier try: the key names the content
 		}
 		return err
 	}, func(err error) bool {
-		// An error is final only if the disk does not hold the bytes any more: then the
-		// partition's files go, and its records are read again, if the topic still has
-		// them. Whatever else makes a store refuse, as a KMS key that is disabled,
-		// somebody can mend.
+		// An error is final only if the disk does not hold the bytes any more. Then the partition's
+		// files are discarded and its records are read again, if the topic still has them. Any
+		// other refusal, for example because of a disabled KMS key, can be fixed by somebody.
 		return (errors.Is(err, objstore.ErrBody) || errors.Is(err, objstore.ErrInvalid)) && !holds(body(), sum)
 	})
 }
 
-// holds tells whether the body can be read, and is what it was.
+// holds tells whether the body can be read and still has this checksum.
 func holds(body io.Reader, sum [32]byte) bool {
 	h := sha256.New()
 	_, err := io.Copy(h, body)
 	return err == nil && [32]byte(h.Sum(nil)) == sum
 }
 
-// stageStall is for how long nothing may move in a PUT before it is sent again.
-// Connections that are up and take nothing are not noticed otherwise.
+// stageStall is the time without progress after which a PUT is sent again. A connection that is up
+// but accepts nothing is not noticed otherwise.
 const stageStall = time.Minute

@@ -26,7 +26,7 @@ func TestWhichFilesAreStagedTogether(t *testing.T) {
 	}
 	for hazard, c := range map[string]struct {
 		sizes []int64
-		want  []int // files of each object
+		want  []int // number of files in each object
 	}{
 		"none":                     {nil, nil},
 		"one":                      {[]int64{100}, []int{1}},
@@ -60,8 +60,8 @@ func TestWhichFilesAreStagedTogether(t *testing.T) {
 	}
 }
 
-// A pack is a gzip file of all lines, and each file lies in it where the ledger
-// says. Invariant: I3, I4, I8.
+// A pack is a gzip file of all its lines, and each file is in it where the ledger says. Invariant:
+// I3, I4, I8.
 func TestAPackIsItsFiles(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
@@ -93,8 +93,8 @@ func TestAPackIsItsFiles(t *testing.T) {
 	require.Equal(t, strings.Repeat("{\"a\":1}\n", 100), string(text))
 }
 
-// A pack is named after the entry that it is for: what the same worker stages
-// for the next one is another object, whatever became of the first.
+// A pack is named after the entry that it is made for: what the same worker stages for the next
+// entry is another object, whatever became of the first.
 func TestThePackOfALostEntryIsNoOthers(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
@@ -119,7 +119,7 @@ func TestThePackOfALostEntryIsNoOthers(t *testing.T) {
 	everyKeyHasOneContent(t, b)
 }
 
-// TestFaultsOfAPack: whatever fails, it is stored whole before the entry.
+// TestFaultsOfAPack: whatever fails, the pack is stored whole before the entry.
 func TestFaultsOfAPack(t *testing.T) {
 	for name, fault := range map[string]objstore.Fault{
 		"refused":     {Before: objstore.ErrUnavailable},
@@ -151,7 +151,7 @@ func TestFaultsOfAPack(t *testing.T) {
 	}
 }
 
-// narrow is a store that takes a byte every ten seconds.
+// narrow is a store that accepts a byte every ten seconds.
 type narrow struct {
 	*objstore.Memory
 	puts int
@@ -175,7 +175,8 @@ func (n *narrow) Put(ctx context.Context, key string, body io.ReadSeeker, opts o
 	return n.Memory.Put(ctx, key, body, opts)
 }
 
-// TestALineThatIsSlowIsNoLivelock: uploads share it, and what is cut is sent anew.
+// TestALineThatIsSlowIsNoLivelock: an upload that is slow but moves is not cut off, because it
+// would start from the beginning again.
 func TestALineThatIsSlowIsNoLivelock(t *testing.T) {
 	for hazard, records := range map[string][]string{"alone": {"a@40"}, "a_pack": {"a@40", "b@41"}} {
 		t.Run(hazard, func(t *testing.T) {
