@@ -11,21 +11,21 @@ import (
 	"github.com/sealift/sealift/pkg/event"
 )
 
-// refusal is an answer other than 200. It holds no part of a request.
+// refusal is any answer other than 200. It holds no part of a request.
 type refusal struct {
 	status int
-	reason string        // few values: a metric's label
+	reason string        // a metric's label: few different values
 	detail string        // what is wrong and what to do
 	retry  bool          // with Retry-After
-	after  time.Duration // when a retry will be taken, if that is known
+	after  time.Duration // when a retry will be accepted, if that is known
 }
 
-// refuse says that the same request will never be taken.
+// refuse means that the same request will never be accepted.
 func refuse(status int, reason, detail string) *refusal {
 	return &refusal{status: status, reason: reason, detail: detail}
 }
 
-// retryLater says that the same request may be taken later.
+// retryLater means that the same request may be accepted later.
 func retryLater(status int, reason, detail string) *refusal {
 	return &refusal{status: status, reason: reason, detail: detail, retry: true}
 }
@@ -44,8 +44,8 @@ func clientGone() *refusal {
 	return retryLater(http.StatusServiceUnavailable, goneReason, "the client has gone")
 }
 
-// refuseEvent is why a body was refused. 413 is for what can be sent in
-// smaller requests, 400 for what will never be taken.
+// refuseEvent returns the refusal for an error of package event: 413 for what can be sent in
+// smaller requests, 400 for what will never be accepted.
 func refuseEvent(err error) *refusal {
 	var e *event.Error
 	if !errors.As(err, &e) {
@@ -60,8 +60,8 @@ func refuseEvent(err error) *refusal {
 
 var success = []byte(`{"success":true}` + "\n")
 
-// accept answers 200. It tells which events became dead letters, by their indexes in
-// the batch: SDKs do not read it, but who sends a file wants to know.
+// accept answers 200. It lists the events that became dead letters, by their indexes in the batch:
+// SDKs do not read that, but people who send a file want to know.
 func accept(w http.ResponseWriter, rejected map[event.Reason][]int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
@@ -83,10 +83,11 @@ func answer(w http.ResponseWriter, no *refusal) int {
 	case no.after > 0:
 		seconds := strconv.FormatInt(int64((no.after+time.Second-1)/time.Second), 10)
 		header.Set("Retry-After", seconds)
-		// Not the time of day that others put there: analytics.js waits for so many seconds.
+		// In seconds, not as the time of day that other services put there: analytics.js waits for
+		// that many seconds.
 		header.Set("X-RateLimit-Reset", seconds)
 	case no.retry:
-		// Spread: all clients of an outage come back.
+		// Random, because after an outage all clients come back.
 		header.Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))
 	}
 	w.WriteHeader(no.status)

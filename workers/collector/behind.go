@@ -6,17 +6,17 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// behind knows whose events are in the spool: what comes of these sources goes behind
-// them. It may know of more, never of less, and nothing when the spool is empty.
-// The zero value is of an empty one.
+// behind knows whose events are in the spool: new events of these sources go behind them. It may
+// know of too many sources, never of too few, and of none when the spool is empty. The zero value
+// stands for an empty spool.
 type behind struct {
 	mu       sync.Mutex
-	found    bool // guarded by mu; some were there at the start, of any source
-	events   keys // guarded by mu; those on their way into it too
-	entering int  // guarded by mu; parcels on their way into it
+	found    bool // guarded by mu; the spool had entries at the start, of unknown sources
+	events   keys // guarded by mu; includes events on their way into the spool
+	entering int  // guarded by mu; parcels on their way into the spool
 }
 
-// keys is how many records are of a key.
+// keys is the number of records by key.
 type keys map[string]int
 
 func (k *keys) add(records []stream.Record, n int) {
@@ -31,7 +31,7 @@ func (k *keys) add(records []stream.Record, n int) {
 	}
 }
 
-// split returns which of records are of none of the keys, and which are.
+// split returns the records that have none of the keys, and those that do.
 func (k keys) split(records []stream.Record) (none, some []stream.Record) {
 	if len(k) == 0 {
 		return records, nil
@@ -46,7 +46,7 @@ func (k keys) split(records []stream.Record) (none, some []stream.Record) {
 	return none, some
 }
 
-// split returns which events do not go behind what is in the spool, and which do.
+// split returns the events that need not go behind what is in the spool, and those that must.
 func (b *behind) split(events []stream.Record) (now, later []stream.Record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -56,7 +56,8 @@ func (b *behind) split(events []stream.Record) (now, later []stream.Record) {
 	return b.events.split(events)
 }
 
-// enter says that events are on their way into the spool, entered whether they are in it now.
+// enter says that events are on their way into the spool; entered follows and says whether they are
+// in it.
 func (b *behind) enter(events []stream.Record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -73,8 +74,8 @@ func (b *behind) entered(events []stream.Record, are bool) {
 	}
 }
 
-// leave says that an entry's events are in Kafka, and whether it was there at the start.
-// Entries leave in their order.
+// leave says that an entry's events are in Kafka, and whether the entry was found in the spool at
+// the start. Entries leave in order.
 func (b *behind) leave(events []stream.Record, found bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -91,7 +92,7 @@ func (b *behind) holds() bool {
 	return b.found || len(b.events) > 0
 }
 
-// last tells whether the spool holds no more than n records of events.
+// last tells whether the spool holds at most n event records.
 func (b *behind) last(n int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,7 +102,7 @@ func (b *behind) last(n int) bool {
 	return !b.found && n >= 0
 }
 
-// settle forgets all if the spool is empty: what was damaged in it never leaves.
+// settle forgets everything if the spool is empty: entries that were damaged never leave.
 func (b *behind) settle(empty func() bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,24 +15,24 @@ import (
 
 const (
 	firstBuffer = 4 << 10  // 4 KiB
-	keptBuffer  = 64 << 10 // 64 KiB: larger ones are not kept for reuse
-	keptSizes   = 5        // each twice as large
-	// lingering bytes are read, and forgotten, of what is left of a body that is
-	// refused: a client that is still writing would see a reset connection
-	// instead of the answer.
+	keptBuffer  = 64 << 10 // 64 KiB: larger buffers are not kept for reuse
+	keptSizes   = 5        // each twice as large as the one before
+	// lingering is how many bytes of a refused body are still read and discarded: a client that is
+	// still writing would see a reset connection instead of the answer.
 	lingering = 2 << 20 // 2 MiB
-	// progress is how much of a body has to come within Config.BodyTimeout. A phone on a
-	// slow network needs minutes for a full batch, and would send it again from its start.
+	// progress is how much of a body has to arrive within each Config.BodyTimeout. A phone on a
+	// slow network needs minutes for a full batch, and would otherwise start it again from the
+	// beginning.
 	progress = 64 << 10 // 64 KiB
 )
 
-// buffers are kept by their size: a body that has just begun gets no large one.
+// buffers are kept by size, so that a body that has just begun does not hold a large one.
 var buffers [keptSizes]sync.Pool
 
 func sizeOf(bytes int) int { return bits.Len(uint(bytes/firstBuffer)) - 1 }
 
-// newBuffer returns an empty buffer of so many bytes, firstBuffer times a power of two
-// if it is to be kept.
+// newBuffer returns an empty buffer of that capacity, which must be firstBuffer times a power of
+// two if it is not more than keptBuffer.
 func newBuffer(bytes int) []byte {
 	if bytes <= keptBuffer {
 		if b, ok := buffers[sizeOf(bytes)].Get().(*[]byte); ok {
@@ -42,7 +42,7 @@ func newBuffer(bytes int) []byte {
 	return make([]byte, 0, bytes)
 }
 
-// freeBody takes a body's buffer back.
+// freeBody takes back a body's buffer.
 func freeBody(b []byte) {
 	if size := cap(b); size >= firstBuffer && size <= keptBuffer && size&(size-1) == 0 {
 		b = b[:0]
@@ -50,9 +50,8 @@ func freeBody(b []byte) {
 	}
 }
 
-// readBody reads a request's body as it comes into a buffer that freeBody
-// takes back, and counts its bytes: a client that announces much and sends little
-// holds little.
+// readBody reads a request's body into a buffer that freeBody takes back. Bytes are counted as they
+// arrive: a client that announces a lot and sends little holds little.
 func (c *Collector) readBody(w http.ResponseWriter, r *http.Request, g *grant) ([]byte, *refusal) {
 	if r.ContentLength > event.MaxBody {
 		return nil, refuseEvent(event.TooLarge())
@@ -71,11 +70,12 @@ func (c *Collector) readBody(w http.ResponseWriter, r *http.Request, g *grant) (
 	case errors.Is(err, errLarge):
 		return nil, refuseEvent(event.TooLarge())
 	}
-	// The network's fault, and worth a retry. Not 408: most SDKs drop what is answered so.
+	// This is the network's fault, and worth a retry. It is not 408, because most SDKs drop what is
+	// answered with that.
 	return nil, retryLater(http.StatusServiceUnavailable, "body_not_received", "the body did not arrive whole and in time: send it again")
 }
 
-// steady reads a body, and calls renew whenever progress bytes more have come.
+// steady reads a body and calls renew whenever another progress bytes have arrived.
 type steady struct {
 	from  io.Reader
 	renew func()
@@ -92,18 +92,18 @@ func (s *steady) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// giveTime puts off the deadlines that the server set when the request began.
+// giveTime extends the deadlines that the server set when the request began.
 func (c *Collector) giveTime(w http.ResponseWriter) {
 	control, now := http.NewResponseController(w), time.Now()
-	// A ResponseWriter without a connection, as of tests, has no deadlines.
+	// A ResponseWriter without a connection, as in tests, has no deadlines.
 	_ = control.SetReadDeadline(now.Add(c.cfg.BodyTimeout))
 	_ = control.SetWriteDeadline(now.Add(c.writeTimeout()))
 }
 
-// inflate returns what a body holds, which it frees, if it is gzip. Inflated size is
-// what is bounded; the ratio needs no bound of its own, as nothing beyond that size is
-// ever inflated. No JSON starts like gzip: what the header says does not matter, so a
-// proxy that inflates or an SDK that does not say that it deflates is fine.
+// inflate returns the decompressed body, and frees the original, if it is gzip; otherwise it
+// returns the body itself. The inflated size is bounded; the ratio needs no bound, because nothing
+// beyond that size is ever inflated. What the header says does not matter, since no JSON starts
+// like gzip: a proxy that inflates, or an SDK that does not say that it compresses, is fine.
 func (p *scratch) inflate(body []byte, g *grant) ([]byte, *refusal) {
 	if len(body) < 2 || body[0] != 0x1f || body[1] != 0x8b {
 		return body, nil
@@ -134,7 +134,7 @@ var (
 	errLarge  = errors.New("more than a body may hold")
 )
 
-// fill reads all of from into a buffer, whose bytes it counts.
+// fill reads all of from into a buffer, whose bytes it counts against the grant.
 func fill(from io.Reader, g *grant) ([]byte, error) {
 	b := newBuffer(firstBuffer)
 	if !g.resize(g.bytes + int64(cap(b))) {

@@ -70,8 +70,8 @@ func TestSettings(t *testing.T) {
 	require.Equal(t, "public, max-age=120", cached)
 }
 
-// TestSettingsBehindAProxy: nginx asks an upstream by the upstream's name unless it is told
-// otherwise.
+// TestSettingsBehindAProxy: apiHost is the host that the sender asked for, although nginx by
+// default sends the upstream's name as Host.
 func TestSettingsBehindAProxy(t *testing.T) {
 	b := newBench(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 	for hazard, c := range map[string]struct {
@@ -102,7 +102,7 @@ func TestSettingsBehindAProxy(t *testing.T) {
 
 func TestPixelIsAlwaysAnImage(t *testing.T) {
 	b := newBench(t, Config{})
-	// Encoded, it holds both characters of which base64's alphabets differ.
+	// Encoded, it contains both characters in which base64's alphabets differ.
 	event := []byte(`{"writeKey":"wk_web","userId":"u","event":"Email Opened ?~?>>>"}`)
 	data := base64.RawStdEncoding.EncodeToString(event)
 	require.Contains(t, data, "/")
@@ -111,7 +111,7 @@ func TestPixelIsAlwaysAnImage(t *testing.T) {
 	require.Contains(t, padded, "=")
 	for hazard, c := range map[string]struct {
 		url  string
-		user string // that is stored; "" if nothing is
+		user string // the one that is stored; "" if nothing is
 		down bool
 	}{
 		"data":          {"/v1/pixel/track?data=" + data, "u", false},
@@ -165,8 +165,8 @@ func TestPixelIsAlwaysAnImage(t *testing.T) {
 	require.EqualValues(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "kafka"), "a pixel that was lost is counted")
 }
 
-// TestPixelsWaitToBeTakenApart: a query costs many times its size, and nobody has
-// shown a write key yet.
+// TestPixelsWaitToBeTakenApart: a pixel's query waits for a parser, because parsing costs many
+// times its size before any write key is checked.
 func TestPixelsWaitToBeTakenApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Config{})

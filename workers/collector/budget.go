@@ -15,8 +15,8 @@ type grant struct {
 	bytes  int64
 }
 
-// resize takes or gives back bytes; it returns false, and changes nothing, if
-// there is no room for more.
+// resize takes or gives back bytes so that the grant holds that many; if there is no room, it
+// returns false and changes nothing.
 func (g *grant) resize(bytes int64) bool {
 	more := bytes - g.bytes
 	if used := g.budget.used.Add(more); more > 0 && used > g.budget.max {
@@ -27,7 +27,7 @@ func (g *grant) resize(bytes int64) bool {
 	return true
 }
 
-// pass passes all of it on: the grant that is returned is to be released then.
+// pass moves all of it to the returned grant, which its new owner has to release.
 func (g *grant) pass() *grant {
 	to := *g
 	g.bytes = 0

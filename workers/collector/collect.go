@@ -14,11 +14,11 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// recordOverhead is about what a record costs beside its line.
+// recordOverhead is roughly what a record costs in addition to its line.
 const recordOverhead = 416 // bytes
 
-// collect takes a request of the POST paths; no refusal means that all of it is in
-// Kafka, the events that are rejected as dead letters.
+// collect handles a request to one of the POST paths. If it returns no refusal, the whole request
+// is in Kafka or in the spool, its rejected events as dead letters.
 func (c *Collector) collect(w http.ResponseWriter, r *http.Request, kind event.Kind) (rejected map[event.Reason][]int, no *refusal) {
 	c.metrics.inFlightRequests.Inc()
 	defer c.metrics.inFlightRequests.Dec()
@@ -41,35 +41,35 @@ func (c *Collector) collect(w http.ResponseWriter, r *http.Request, kind event.K
 	if no != nil {
 		return nil, no
 	}
-	c.pace.enter(t.body + perRequest - waits) // inflated
+	c.pace.enter(t.body + perRequest - waits) // its size is known now that it is inflated
 	waits = t.body + perRequest
 	return t.rejected, c.produce(r.Context(), t, g.pass())
 }
 
-// stamp says what the request alone tells about its events. It is made once,
-// when the body has arrived.
+// stamp returns what the request itself tells about its events. It is made once, when the body has
+// arrived.
 func (c *Collector) stamp(r *http.Request) *event.Stamp {
 	return &event.Stamp{
 		ReceivedAt: time.Now().UTC().Truncate(time.Millisecond),
-		// Servers' HTTP clients send no Origin.
+		// Server-side HTTP clients send no Origin.
 		Browser: r.Header.Get("Origin") != "",
 		IP:      clientIP(r, c.cfg.TrustedProxies),
 	}
 }
 
-// taken is what a request becomes.
+// taken is what a request becomes once it is accepted.
 type taken struct {
 	records []stream.Record // for the events topic
 	dead    []stream.Record // for the dead letters
 	body    int             // bytes of the body, inflated
-	// rejected says which events dead is of, by reason; nil: none.
+	// rejected has the indexes of the events in dead, by reason; nil: there are none.
 	rejected map[event.Reason][]int
-	charges  map[charge]int // what it took of rate limits
+	charges  map[charge]int // what it took from rate limits
 }
 
 func (t taken) empty() bool { return len(t.records)+len(t.dead) == 0 }
 
-// all yields the records of both.
+// all yields the records of both lists.
 func (t taken) all() iter.Seq[*stream.Record] {
 	return func(yield func(*stream.Record) bool) {
 		for _, records := range [][]stream.Record{t.dead, t.records} {
@@ -82,9 +82,8 @@ func (t taken) all() iter.Seq[*stream.Record] {
 	}
 }
 
-// records turns a body, which it frees, into records, whose bytes are all that the
-// grant then stands for. With strict it refuses a body whose events are all at fault: its sender
-// reads the answer.
+// records turns a body into records and frees it; the grant then stands for the records' bytes
+// only. If strict, it refuses a body all of whose events are at fault: its sender reads the answer.
 func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, headerKey string, strict bool, g *grant) (taken, *refusal) {
 	p := <-c.parsers
 	defer func() { c.parsers <- p }()
@@ -116,7 +115,7 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 	out := taken{records: make([]stream.Record, 0, request.Len()), body: len(body), charges: sources.charges}
 	const each = 4 // headers
 	all := make([]stream.Header, 0, each*request.Len())
-	var headers []stream.Header // shared by neighbours of one source, but for the last
+	var headers []stream.Header // shared by consecutive events of one source, except for the last header
 	for i := range request.Len() {
 		if i == 0 || sources.at(i) != sources.at(i-1) {
 			stamp.ProjectID = sources.at(i)
@@ -152,7 +151,7 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 	return out, nil
 }
 
-// fault returns why event i goes to the dead letters; nil: it does not.
+// fault returns why event i goes to the dead letters; nil if it does not.
 func (c *Collector) fault(request *event.Request, sources sourceIDs, i int) *event.Error {
 	fault := cmp.Or(request.Fault(i), sources.fault(i))
 	if fault == nil && c.cfg.Validate {
@@ -161,8 +160,8 @@ func (c *Collector) fault(request *event.Request, sources sourceIDs, i int) *eve
 	return fault
 }
 
-// deadLetter appends event i, as its line if it can be one, to lines, and
-// returns its dead letter.
+// deadLetter appends event i to lines, formatted as a line if possible, and returns its dead
+// letter.
 func deadLetter(lines []byte, request *event.Request, i int, stamp *event.Stamp, fault *event.Error) ([]byte, stream.Record) {
 	start := len(lines)
 	isLine := fault.Reason != event.ErrNotObject
@@ -180,9 +179,9 @@ func deadLetter(lines []byte, request *event.Request, i int, stamp *event.Stamp,
 	return lines, deadletter.Refused(stamp.ProjectID, stamp.ReceivedAt, value, isLine, id, string(fault.Reason))
 }
 
-// clientIP returns the address that a request came from, the zero Addr if it
-// is not known: the connection's, or the last one in X-Forwarded-For that no
-// trusted proxy wrote down for itself.
+// clientIP returns the address that a request came from, or the zero Addr if it is not known. It is
+// the connection's address or, if that is a trusted proxy's, the last one in X-Forwarded-For that
+// is not.
 func clientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

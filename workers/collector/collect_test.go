@@ -146,7 +146,7 @@ func TestBodiesInEveryEncoding(t *testing.T) {
 				r.Header.Set(name, value)
 			}
 			w := b.do(r)
-			if c.events == 0 { // no event, no key in it, but Basic has one
+			if c.events == 0 { // there is no event with a key, but Basic authentication has one
 				require.Equal(t, http.StatusOK, w.Code, w.Body)
 			}
 			require.Equal(t, http.StatusOK, w.Code, w.Body)

@@ -1,25 +1,24 @@
-// Package collector is the role that receives events: Segment's Tracking API
-// over HTTP, in front of the events topic. It is for SDKs, which need nothing
-// but another host name; the script of analytics.js, which Segment's snippet loads from that
-// host, is for others to serve.
+// Package collector is the role that receives events: Segment's Tracking API over HTTP, in front of
+// the events topic. It is for SDKs, which need nothing but another host name. The analytics.js
+// script itself, which Segment's snippet loads from that host, has to be served by something else.
 //
-// It promises that a request answered 200 is in Kafka, acknowledged by all
-// in-sync replicas, or, with a spool and while Kafka does not take it, on the
-// local disk, fsynced, from where it goes to Kafka; and that what cannot be taken just now is answered 503
-// with Retry-After, never 200 and never 400, so that an SDK sends it again.
-// Memory is bounded: bytes in flight are counted from the first byte read
-// until Kafka's client lets go of them, and when there are too many, or those that
-// wait would wait too long at the pace of the acknowledgements, requests are
-// refused before they are read. A request is taken whole or not at all,
-// but for one whose answer was 503 or lost: any of its events may be in the
-// log, and the SDK's retry brings the same messageIds. An event of a batch that
-// will never be taken, while others of it are, goes to the dead letters, as
-// acknowledged as the others; so does one that Segment takes and does not
-// deliver.
+// It promises that a request answered 200 is in Kafka, acknowledged by all in-sync replicas, or, if
+// there is a spool and Kafka does not accept it, fsynced on the local disk, from where it goes to
+// Kafka. What cannot be accepted just now is answered 503 with Retry-After, never 200 or 400, so
+// that the SDK sends it again.
 //
-// If it is killed at any point, requests not yet answered are lost to it; the
-// SDK retries them. It keeps nothing on disk but the spool, whose events may be
-// produced twice then; removes no duplicates, and logs neither bodies nor keys.
+// Memory is bounded: bytes in flight are counted from the first byte read until Kafka's client
+// releases them. Requests are refused before they are read when there are too many such bytes, or
+// when at the pace of the acknowledgements they would wait too long.
+//
+// A request is accepted whole or not at all, unless its answer was 503 or got lost: then any of its
+// events may be in the log, and the SDK's retry brings the same messageIds. If an event of a batch
+// can never be accepted but others of the batch can, it goes to the dead letters, acknowledged like
+// the rest; so does an event that Segment accepts and does not deliver.
+//
+// If the collector is killed at any point, it loses requests not yet answered, which the SDK
+// retries. It keeps nothing on disk but the spool, whose events may then be produced twice. It
+// removes no duplicates, and logs neither bodies nor keys.
 package collector
 
 import (
@@ -40,21 +39,20 @@ import (
 
 // Config tunes a collector. Zero values take the defaults.
 type Config struct {
-	// Listen is the host:port to serve; port 0 is any free one.
+	// Listen is the host:port to serve; port 0 means any free port.
 	Listen string
-	// Topic is the events topic; for the log only: the producer knows it.
+	// Topic is the name of the events topic, only for the log: the producer already knows it.
 	Topic string
-	// MaxInFlight bounds the bytes of requests in flight, as read and as
-	// produced together. Default: 256 MiB.
+	// MaxInFlight bounds the bytes of requests in flight, both as read and as records. Default:
+	// 256 MiB.
 	MaxInFlight int64
-	// AnswerWithin is how long a request waits for Kafka before it is
-	// answered 503. Default: 4.5s; the least patient SDK, that of .NET, waits for five.
+	// AnswerWithin is how long a request waits for Kafka before it is answered 503. Default: 4.5s,
+	// because the least patient SDK, that of .NET, waits for 5 s.
 	AnswerWithin time.Duration
-	// HeaderTimeout bounds how long a client may take to send a request's header.
-	// Default: 10s.
+	// HeaderTimeout bounds how long a client may take to send a request's header. Default: 10s.
 	//
-	// BodyTimeout bounds how long it may take to send all of the request, or, of one that
-	// is larger, each 64 KiB of its body. Default: 30s.
+	// BodyTimeout bounds how long it may take to send the whole request or, if the request is
+	// larger than that, each 64 KiB of its body. Default: 30s.
 	HeaderTimeout, BodyTimeout time.Duration
 	// IdleTimeout bounds how long a connection may wait for its next request.
 	// Default: 2m.
@@ -62,26 +60,25 @@ type Config struct {
 	// Drain bounds how long requests in flight may take at shutdown.
 	// Default: 20s.
 	Drain time.Duration
-	// DrainDelay is how long requests are taken as before at shutdown, while Ready
-	// says no: until whoever balances the load has seen that. Drain follows. Default: 0.
+	// DrainDelay is how long requests are still accepted at shutdown while Ready already says no,
+	// so that load balancers can notice. Drain follows. Default: 0.
 	DrainDelay time.Duration
-	// CertFile and KeyFile, in PEM, make it serve https instead of http. Files
-	// that change are taken up by the next connection.
+	// CertFile and KeyFile, in PEM, make it serve https instead of http. After they change,
+	// the next connection uses the new ones.
 	CertFile, KeyFile string
-	// MaxConnections bounds open connections; more wait to be accepted.
-	// Default: 10,000.
+	// MaxConnections bounds open connections; further ones wait to be accepted. Default: 10,000.
 	MaxConnections int
-	// TrustedProxies are the addresses whose X-Forwarded-For and X-Forwarded-Host are
-	// believed. Default: none.
+	// TrustedProxies are the addresses whose X-Forwarded-For and X-Forwarded-Host are trusted.
+	// Default: none.
 	TrustedProxies []netip.Prefix
-	// Validate puts events that Segment answers 200 to and delivers nowhere into
-	// the dead letters: those without userId and anonymousId, and track calls
-	// without event. false: they are taken like others.
+	// Validate puts events that Segment answers 200 to but delivers nowhere into the dead letters:
+	// those without userId and anonymousId, and track calls without event. If false, they are
+	// accepted like others.
 	Validate bool
-	// PublicHost, host[:port][/path], is where browsers reach it over https.
-	// Default: the host that they asked for their settings.
+	// PublicHost, host[:port][/path], is where browsers reach the collector over https. Default:
+	// the host that a settings request was sent to.
 	PublicHost string
-	// Limit is how many events are taken before requests are answered 429.
+	// Limit is the event rate above which requests are answered 429.
 	Limit Limit
 }
 
@@ -102,9 +99,8 @@ func set[T comparable](v *T, to T) {
 	}
 }
 
-// Producer writes records to a topic; *stream.Producer is one. When
-// Produce returns nil, all in-sync replicas have all records. It must return
-// when ctx ends.
+// Producer writes records to a topic; *stream.Producer implements it. When Produce returns nil, all
+// in-sync replicas have all records. It must return when ctx ends.
 type Producer interface {
 	Produce(ctx context.Context, records ...stream.Record) error
 }
@@ -113,19 +109,18 @@ type Producer interface {
 type Deps struct {
 	Catalog  *catalog.Live
 	Producer Producer
-	// DeadLetters takes the events that are answered 200 and not taken.
+	// DeadLetters receives the events that are answered 200 but not accepted.
 	DeadLetters Producer
-	// Spool keeps the events that Kafka does not take just now, Letters the dead letters; Run
-	// empties them, and closes them at its end. nil: there are none.
+	// Spool keeps the events that Kafka does not accept just now, and Letters the dead letters. Run
+	// empties both, and closes them at its end. nil: there is no spool.
 	Spool, Letters *spool.Spool
-	// Refill writes what was in the spool to the events topic. It is another
-	// than Producer, whose batches it would share. Only used with Spool.
+	// Refill writes events from the spool to the events topic. It is a producer of its own so that
+	// these do not share batches with Producer's. Only used with Spool.
 	Refill Producer
-	// Loaded is closed when the catalog was read to its end for the first
-	// time. Until then no key can be called unknown: requests are answered
-	// 503. nil: it is loaded.
+	// Loaded is closed when the catalog has been read to its end for the first time. Until then no
+	// key can be called unknown, and requests are answered 503. nil: it is loaded.
 	Loaded <-chan struct{}
-	// Ping tells whether Kafka answers; for Ready. nil: not asked.
+	// Ping tells whether Kafka answers; Ready uses it. nil: Kafka is not asked.
 	Ping    func(context.Context) error
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
@@ -149,7 +144,7 @@ type Collector struct {
 	hung     hung
 	addr     atomic.Pointer[string]
 	draining atomic.Bool
-	// base is the context of work that outlives its request; cut ends it.
+	// base is the context of work that outlives its request; cut cancels it.
 	base context.Context //nolint:containedctx // what cut ends
 	cut  context.CancelFunc
 }
@@ -166,9 +161,9 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	c := &Collector{cfg: cfg, deps: deps, parsers: newParsers(), limits: newLimits(cfg.Limit)}
 	c.inFlight.max = cfg.MaxInFlight
 	c.nameSteps()
-	c.pace.within = min(longestWait, cfg.AnswerWithin/2) // a broker that fails takes some seconds, for its partitions
+	c.pace.within = min(longestWait, cfg.AnswerWithin/2) // a broker that fails delays its partitions for some seconds
 	if deps.Spool != nil {
-		c.pace.within = cfg.AnswerWithin // it is the spool that ends the wait
+		c.pace.within = cfg.AnswerWithin // here the spool ends the wait
 		c.behind.found = !deps.Spool.Empty()
 	}
 	var err error
@@ -179,7 +174,7 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	return c, nil
 }
 
-// Addr returns the address it listens on, "" before it does.
+// Addr returns the address it listens on, or "" before it listens.
 func (c *Collector) Addr() string {
 	if addr := c.addr.Load(); addr != nil {
 		return *addr
@@ -187,8 +182,8 @@ func (c *Collector) Addr() string {
 	return ""
 }
 
-// Ready tells whether requests can be taken: the catalog is known, it is not
-// draining, and Kafka answers or the spool takes events.
+// Ready returns nil if requests can be accepted: the catalog is loaded, the collector is not
+// draining, and either Kafka answers or the spool accepts events.
 func (c *Collector) Ready(ctx context.Context) error {
 	switch {
 	case c.draining.Load():

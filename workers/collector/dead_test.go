@@ -12,8 +12,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// TestWhatIsAnswered200AndNotTakenIsADeadLetter: nothing that was answered 200
-// is nowhere.
+// TestWhatIsAnswered200AndNotTakenIsADeadLetter: everything that was answered 200 is in the events
+// topic or in the dead letters.
 func TestWhatIsAnswered200AndNotTakenIsADeadLetter(t *testing.T) {
 	large := `{"userId":"u","event":"large","a":"` + strings.Repeat("x", 32<<10) + `"}`
 	long := strings.Repeat("m", 101)
@@ -78,7 +78,7 @@ func TestWhatIsAnswered200AndNotTakenIsADeadLetter(t *testing.T) {
 				}
 			}
 			require.Equal(t, c.dead, strings.Join(reasons, " "))
-			if !get { // the answer names each
+			if !get { // the answer lists each of them
 				require.True(t, gjson.GetBytes(w.Body.Bytes(), "success").Bool())
 				told, events := make([]string, 3000), gjson.GetBytes(w.Body.Bytes(), "dead_letters")
 				require.Equal(t, len(reasons) > 0, events.Exists())
@@ -96,7 +96,7 @@ func TestWhatIsAnswered200AndNotTakenIsADeadLetter(t *testing.T) {
 	}
 }
 
-// TestDeadLettersAreAcknowledgedLikeEvents: a 200 stands for both topics.
+// TestDeadLettersAreAcknowledgedLikeEvents: a 200 means that both topics have acknowledged.
 func TestDeadLettersAreAcknowledgedLikeEvents(t *testing.T) {
 	for hazard, c := range map[string]struct{ topic, dead error }{
 		"dead_letters_away": {nil, errAway},
@@ -121,8 +121,8 @@ func TestDeadLettersAreAcknowledgedLikeEvents(t *testing.T) {
 	}
 }
 
-// TestLimits are those of the Tracking API, one row a hazard: what is answered
-// at the limit and one beyond it, and where the events are then.
+// TestLimits holds the limits of the Tracking API, one per row: the answer at the limit and one
+// beyond it, and where the events are then.
 func TestLimits(t *testing.T) {
 	fill := func(head, tail string, size int) string {
 		return head + strings.Repeat("x", size-len(head)-len(tail)) + tail
@@ -138,7 +138,7 @@ func TestLimits(t *testing.T) {
 		"event_of_32_KiB":       {"/v1/track", sized(event), 200, "", 1},
 		"event_one_byte_larger": {"/v1/track", sized(event + 1), 400, "event_too_large", 0},
 		"batch_of_520_KiB":      {"/v1/batch", fill(`{"batch":[{"userId":"u"}],"a":"`, `"}`, batch), 200, "", 1},
-		// As analytics-react-native fills a batch; of smaller events 2,500 are less.
+		// As analytics-react-native fills a batch; 2,500 smaller events would be fewer bytes.
 		"500_KiB_of_events_alone": {"/v1/batch", `{"batch":[` + strings.Repeat(sized(205)+",", promised/205-1) + sized(205) + `],"sentAt":"2026-11-22T18:14:08.583Z","writeKey":"wk_web"}`, 200, "", promised / 205},
 		"batch_one_byte_larger":   {"/v1/batch", fill(`{"batch":[{"userId":"u"}],"a":"`, `"}`, batch+1), 413, "batch_too_large", 0},
 		"inflated_one_byte_more":  {"/v1/batch", zipped(t, fill(`{"batch":[{"userId":"u"}],"a":"`, `"}`, batch+1)).String(), 413, "batch_too_large", 0},

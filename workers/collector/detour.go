@@ -10,14 +10,14 @@ import (
 	"github.com/sealift/sealift/pkg/spool"
 )
 
-// The way of events through the spool. It is open to a key from its first event
-// that Kafka does not take until all of its events that are in the spool are in Kafka:
-// what comes goes behind them, so that of requests of a key that follow one another, each sent
-// when the one before was acknowledged, the records keep their order; those of requests at the
-// same time have none. Only the end of it is waited for, when Kafka takes what was before.
-// The other keys go past it: their partition may have a leader.
+// The detour is the way of events through the spool. A key is on it from its first event that Kafka
+// does not accept until all of its events in the spool are in Kafka. Until then its new events go
+// behind them, so that if a client sends a key's requests one after another, each after the
+// previous one was acknowledged, their records keep that order. Concurrent requests have no order.
+// Requests wait for the detour only at its very end, while Kafka takes its last entries (see
+// handover). Other keys bypass it, because their partition may have a leader.
 
-// isBehind tells whether events of t go behind what is in the spool.
+// isBehind tells whether any events of t have to go behind what is in the spool.
 func (c *Collector) isBehind(t taken) bool {
 	if c.deps.Spool.Empty() {
 		return false
@@ -26,8 +26,8 @@ func (c *Collector) isBehind(t taken) bool {
 	return len(later) > 0
 }
 
-// store puts what was taken into the spool and returns nil when it is on the
-// disk. held, unless nil, is what the request holds; it is released then.
+// store puts t into the spool and returns nil when it is on disk. held, unless nil, is the
+// request's grant; it is then released.
 func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
 	g := &grant{budget: &c.inFlight}
 	if !g.resize(parcelBytes(t)) {
@@ -63,9 +63,10 @@ func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
 	}
 }
 
-// append puts t into the spools. Letters first: if the events' spool does not take those,
-// they come again, and a letter that is there twice is left out when it is redriven. Without
-// room for the events each try would bring the letters, until theirs is full as well.
+// append puts t into the spools, letters first: if the events' spool then refuses the events, the
+// sender sends the request again, and a letter that is there twice is dropped when it is redriven.
+// The events' spool must have room before that; otherwise each retry would add the letters again,
+// until their spool is full as well.
 func (c *Collector) append(t taken, at time.Time) error {
 	if len(t.dead) > 0 {
 		if events := (taken{records: t.records}); len(t.records) > 0 && !c.deps.Spool.Fits(parcelBytes(events)) {
@@ -92,8 +93,8 @@ func put(into *spool.Spool, t taken, at time.Time) error {
 	})
 }
 
-// spoolReady tells whether the spool works, or is not needed. One that failed is
-// tried with a parcel of nothing: nobody sends to a collector that is not ready.
+// spoolReady tells whether the spool works, or is not needed. A spool that failed is tried with an
+// empty parcel, because nobody sends requests to a collector that is not ready.
 func (c *Collector) spoolReady(ctx context.Context) error {
 	if c.events.store.failing() == nil {
 		return nil
@@ -112,12 +113,11 @@ func (c *Collector) spoolReady(ctx context.Context) error {
 
 const firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
 
-// unspoolEvents produces what is in the spool, oldest first, until stopping ends; then
-// it goes on for as long as there is something and Kafka takes it. cut ends it
-// at once.
+// unspoolEvents produces what is in the spool, oldest first. After stopping ends it continues only
+// as long as there is something left and Kafka accepts it. cut ends it at once.
 func (c *Collector) unspoolEvents(stopping, cut context.Context) {
 	defer c.handover.end()
-	for warm := false; ; { // Kafka has taken events of this detour
+	for warm := false; ; { // warm: Kafka has accepted events of this detour
 		if c.deps.Spool.Empty() {
 			warm = false
 			c.behind.settle(c.deps.Spool.Empty)
@@ -146,7 +146,7 @@ func (c *Collector) unspoolEvents(stopping, cut context.Context) {
 	}
 }
 
-// pause waits a half to the whole of d, or until ctx ends.
+// pause waits between d/2 and d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d/2 + jitter.N(d/2))
 	defer timer.Stop()

@@ -22,7 +22,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// spooling is a bench with a spool in dir, which emptying starts to empty.
+// spooling is a bench with a spool in dir; emptying starts to empty it.
 type spooling struct {
 	*bench
 	dir      string
@@ -47,19 +47,19 @@ func newSpooling(t *testing.T, cfg Config, dir string, maxBytes int64) *spooling
 	return s
 }
 
-// close is for those in a synctest bubble to call before its end.
+// close has to be called inside the synctest bubble, before its end.
 func (s *spooling) close() {
 	require.NoError(s.t, errors.Join(s.spool.Close(), s.letters.Close()))
 }
 
-// held is how many records both spools hold.
+// held returns how many records the two spools hold.
 func (s *spooling) held() int64 { return s.spool.Stats().Records + s.letters.Stats().Records }
 
 func (s *spooling) send(id string) int {
 	return s.do(post("/v1/track", text(fmt.Sprintf(`{"userId":"u","event":"e","messageId":%q}`, id)))).Code
 }
 
-// ids are the messageIds of records.
+// ids returns the messageIds of records.
 func ids(records []stream.Record) (all []string) {
 	for i := range records {
 		id, _ := records[i].Header("sealift-message")
@@ -68,8 +68,8 @@ func ids(records []stream.Record) (all []string) {
 	return all
 }
 
-// TestALetterThatIsWrittenTakesNoDetour: Kafka takes the letters of a request,
-// and not its events.
+// TestALetterThatIsWrittenTakesNoDetour: if Kafka accepts a request's dead letters but not its
+// events, only the events go to the spool.
 func TestALetterThatIsWrittenTakesNoDetour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
@@ -105,7 +105,7 @@ func TestEventsTakeTheDetourWhileKafkaIsAway(t *testing.T) {
 		time.Sleep(time.Hour) // synctest's clock
 		require.InDelta(t, 11, s.metric(t, "sealift_collector_spool_records"), 0)
 		require.EqualValues(t, 64<<20, s.metric(t, "sealift_collector_spool_max_bytes"))
-		for of, records := range map[string]float64{"events": 10, "dead_letters": 1} { // each may be full by itself
+		for of, records := range map[string]float64{"events": 10, "dead_letters": 1} { // each spool may be full by itself
 			require.InDelta(t, records, s.metric(t, "sealift_collector_spool_records", "of", of), 0)
 			require.InDelta(t, 3600, s.metric(t, "sealift_collector_spool_oldest_age_seconds", "of", of), 1)
 			require.Positive(t, s.metric(t, "sealift_collector_spool_bytes", "of", of))
@@ -133,8 +133,8 @@ func TestEventsTakeTheDetourWhileKafkaIsAway(t *testing.T) {
 	})
 }
 
-// TestKafkaIsWaitedForOnce: the first requests of a source find out, and the
-// others do not wait. What was not on its way then is not there twice.
+// TestKafkaIsWaitedForOnce: only the first requests of a source wait for Kafka, further ones go to
+// the spool at once, and nothing is produced twice.
 func TestKafkaIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
@@ -153,12 +153,13 @@ func TestKafkaIsWaitedForOnce(t *testing.T) {
 	})
 }
 
-// TestWhatAClientThatGoesHasSentIsStored: a page that is left never sends its beacons again.
+// TestWhatAClientThatGoesHasSentIsStored: what a disconnected client had sent is stored, because a
+// page that was left never sends its beacons again.
 func TestWhatAClientThatGoesHasSentIsStored(t *testing.T) {
 	pixel := httptest.NewRequest(http.MethodGet, "/v1/pixel/track?writeKey=wk_web&event=e&messageId=m", nil)
 	for hazard, c := range map[string]struct {
 		r      *http.Request
-		behind bool // events that are in the spool by then
+		behind bool // these events are already in the spool
 		want   []string
 	}{
 		"a_beacon":               {post("/v1/track", text(`{"messageId":"m"}`)), false, []string{"m"}},
@@ -194,13 +195,13 @@ func TestWhatAClientThatGoesHasSentIsStored(t *testing.T) {
 	}
 }
 
-// flaky is a producer that fails for a while now and then; what it failed with
-// may be written all the same.
+// flaky is a producer that fails for a while now and then; what it failed for may have been written
+// all the same.
 type flaky struct {
 	to  *memoryTopic
 	mu  sync.Mutex
 	rng *rand.Rand // guarded by mu
-	bad int        // guarded by mu; how many calls fail now
+	bad int        // guarded by mu; how many more calls fail
 }
 
 func (f *flaky) Produce(ctx context.Context, records ...stream.Record) error {
@@ -222,9 +223,8 @@ func (f *flaky) Produce(ctx context.Context, records ...stream.Record) error {
 	return errAway
 }
 
-// TestAKeysOrderIsKept: clients that send one event after another, while Kafka
-// comes and goes. Without copies, each finds its events in the order in which
-// they were acknowledged, and all of them.
+// TestAKeysOrderIsKept: clients send one event after another while Kafka comes and goes. Duplicates
+// aside, each client's events are all there, in the order in which they were acknowledged.
 func TestAKeysOrderIsKept(t *testing.T) {
 	const clients, each = 8, 200
 	s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
@@ -304,8 +304,8 @@ func TestADiskThatFailsIs503(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.send("direct"), "a spool that is broken is in nobody's way")
 }
 
-// TestADiskThatFailsIsNotReadyWithoutKafka, until one of them works again,
-// though nobody sends to what is not ready.
+// TestADiskThatFailsIsNotReadyWithoutKafka: without disk and Kafka the collector is not ready,
+// until one of them works again, which it notices although nobody sends to it.
 func TestADiskThatFailsIsNotReadyWithoutKafka(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	s := newSpooling(t, Config{}, dir, 64<<20)
@@ -335,8 +335,8 @@ func TestADiskThatFailsIsNotReadyWithoutKafka(t *testing.T) {
 	require.Zero(t, s.inFlight.used.Load())
 }
 
-// TestASegmentThatCannotBeRead: what is behind it waits for some tries. That
-// the spool takes events meanwhile hides nothing, and is no news.
+// TestASegmentThatCannotBeRead: what is behind it waits for some tries. That the spool still
+// accepts events meanwhile does not hide the failure, and is not logged as a recovery.
 func TestASegmentThatCannotBeRead(t *testing.T) {
 	for hazard, mends := range map[string]bool{"it_is_gone": false, "it_cannot_be_opened_for_a_while": true} {
 		t.Run(hazard, func(t *testing.T) {
@@ -405,8 +405,8 @@ func TestSpooledBytesAreBounded(t *testing.T) {
 	require.EqualValues(t, statuses[http.StatusOK]*31, s.spool.Stats().Records)
 }
 
-// TestTheSpoolAtAStop: it is emptied if Kafka takes it, and else stays for the
-// next start, which is behind nothing.
+// TestTheSpoolAtAStop: at a stop the spool is emptied if Kafka accepts its events; otherwise it
+// stays for the next start.
 func TestTheSpoolAtAStop(t *testing.T) {
 	for hazard, away := range map[string]error{"kafka_is_there": nil, "kafka_is_away": errAway} {
 		t.Run(hazard, func(t *testing.T) {
@@ -432,7 +432,7 @@ func TestTheSpoolAtAStop(t *testing.T) {
 	}
 }
 
-// TestAStopWaitsForOneTry: while Kafka is away the port is closed, and others wait.
+// TestAStopWaitsForOneTry: while Kafka is away, a stop takes no longer than one more try.
 func TestAStopWaitsForOneTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
@@ -440,7 +440,7 @@ func TestAStopWaitsForOneTry(t *testing.T) {
 		defer s.topic.stall()()
 		end := s.emptying()
 		require.Equal(t, http.StatusOK, s.send("m"))
-		synctest.Wait() // it is tried again
+		synctest.Wait() // the event is being tried again
 		start := time.Now()
 		end()
 		require.Equal(t, spoolAfter, time.Since(start))
@@ -464,7 +464,7 @@ func TestAParcelOfALaterReleaseIsPutAside(t *testing.T) {
 	require.InDelta(t, 1, s.metric(t, "sealift_collector_spool_damages_total"), 0)
 }
 
-// TestRefillsAreSmallerThanABatch: of each partition one batch is under way.
+// TestRefillsAreSmallerThanABatch: a chunk fits into one batch per partition.
 func TestRefillsAreSmallerThanABatch(t *testing.T) {
 	for hazard, records := range map[string][]stream.Record{
 		"many":  make([]stream.Record, 25_000),

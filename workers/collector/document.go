@@ -6,8 +6,8 @@ import (
 	"github.com/sealift/sealift/schemas"
 )
 
-// documentPath is where the API describes itself: on its own host, as those
-// who send events reach no other.
+// documentPath is where the API describes itself. It is on the API's own host, because those who
+// send events can reach no other.
 const documentPath = "/openapi.yaml"
 
 func (c *Collector) document(w http.ResponseWriter, r *http.Request) int {

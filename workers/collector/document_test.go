@@ -27,11 +27,11 @@ import (
 	"github.com/sealift/sealift/schemas"
 )
 
-// api is schemas/openapi.yaml, for the tests that hold it against the code.
+// api is schemas/openapi.yaml, for the tests that compare it with the code.
 type api struct {
 	root     any
 	compiler *jsonschema.Compiler
-	// instances match the paths of requests, by the path of the document.
+	// instances are expressions that match the paths of requests, by the path in the document.
 	instances map[string]*regexp.Regexp
 	mu        sync.Mutex
 	compiled  map[string]*jsonschema.Schema // guarded by mu; by pointer
@@ -55,8 +55,8 @@ var readAPI = sync.OnceValues(func() (*api, error) {
 	return a, a.compiler.AddResource("openapi.json", root)
 })
 
-// at follows a JSON pointer, and the references on its way; it returns where
-// that ends, and what is there; nil: nothing.
+// at follows a JSON pointer, resolving references on the way; it returns the final pointer and what
+// is there, or nil if there is nothing.
 func (a *api) at(pointer string) (string, any) {
 	here, v := "", a.root
 	for step := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
@@ -79,8 +79,7 @@ func (a *api) paths() []string {
 	return slices.Sorted(maps.Keys(paths.(map[string]any)))
 }
 
-// pathOf returns the path of the document that a request's is an instance of,
-// doubled slashes aside.
+// pathOf returns the document's path that matches a request's path, ignoring double slashes.
 func (a *api) pathOf(requested string) (string, bool) {
 	for strings.Contains(requested, "//") {
 		requested = strings.ReplaceAll(requested, "//", "/")
@@ -93,7 +92,7 @@ func (a *api) pathOf(requested string) (string, bool) {
 	return "", false
 }
 
-// check says how an answer departs from the document; nil: it does not.
+// check says how an answer deviates from the document; nil if it does not.
 func (a *api) check(method, requested string, status int, header http.Header, body []byte) error {
 	path, _ := a.pathOf(requested)
 	operation := "/paths/" + escaped(path) + "/" + strings.ToLower(method)
@@ -105,7 +104,7 @@ func (a *api) check(method, requested string, status int, header http.Header, bo
 	case status == http.StatusServiceUnavailable:
 		where = "/components/responses/Unavailable"
 	case method == http.MethodOptions && status == http.StatusNoContent:
-		where = "/components/responses/Preflight" // pages may always ask
+		where = "/components/responses/Preflight" // pages may always send a preflight
 	case path != "" && status == http.StatusMethodNotAllowed:
 		where = "/components/responses/WrongMethod"
 	case path == "" && status == http.StatusNotFound:
@@ -172,7 +171,7 @@ func (a *api) valid(pointer string, value any) error {
 	return schema.Validate(value)
 }
 
-// documented says how the answer to r departs from the document.
+// documented says how the answer to r deviates from the document.
 func documented(r *http.Request, w *httptest.ResponseRecorder) error {
 	a, err := readAPI()
 	if err != nil {
@@ -181,9 +180,8 @@ func documented(r *http.Request, w *httptest.ResponseRecorder) error {
 	return a.check(r.Method, r.URL.Path, w.Code, w.Header(), w.Body.Bytes())
 }
 
-// TestTheDocumentNamesEveryPathAndMethod: what the router serves is in the
-// document, and what is there is served. Every word that stands in the code is
-// tried as a path, and every short one.
+// TestTheDocumentNamesEveryPathAndMethod: the router serves exactly what is in the document. Every
+// word in the code, and every one of up to two letters, is tried as a path.
 func TestTheDocumentNamesEveryPathAndMethod(t *testing.T) {
 	a, err := readAPI()
 	require.NoError(t, err)
@@ -202,7 +200,7 @@ func TestTheDocumentNamesEveryPathAndMethod(t *testing.T) {
 	try := func(path, template string) {
 		for _, method := range methods {
 			if method == http.MethodOptions && !inDocument[template] {
-				continue // pages may ask about any path
+				continue // a preflight is answered on any path
 			}
 			_, operation := a.at("/paths/" + escaped(template) + "/" + strings.ToLower(method))
 			require.Equal(t, operation != nil, serves(method, path), "%s %s", method, path)
@@ -226,8 +224,7 @@ func TestTheDocumentNamesEveryPathAndMethod(t *testing.T) {
 	require.Greater(t, tried, 5_000)
 }
 
-// words are those in the code that serves the API, and all of up to two
-// letters.
+// words returns all words in the code that serves the API, and all of up to two letters.
 func words(t *testing.T) map[string]bool {
 	t.Helper()
 	all := map[string]bool{"settings": true}
@@ -263,8 +260,8 @@ func words(t *testing.T) map[string]bool {
 	return all
 }
 
-// TestTheDocumentNamesEveryReason that stands in the code, those too that no
-// test sees an answer with.
+// TestTheDocumentNamesEveryReason: every reason in the code is in the document, including those
+// that no test sees an answer with.
 func TestTheDocumentNamesEveryReason(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
@@ -299,8 +296,8 @@ func TestTheDocumentIsServed(t *testing.T) {
 	require.Equal(t, "https://docs.example", w.Header().Get("Access-Control-Allow-Origin"), "a page that shows it reads it from any host")
 }
 
-// TestTheDocumentIsHeldAgainstAnswers: what judges the answers of all tests
-// finds what is not in the document.
+// TestTheDocumentIsHeldAgainstAnswers: the check of all tests' answers finds what is not in the
+// document.
 func TestTheDocumentIsHeldAgainstAnswers(t *testing.T) {
 	a, err := readAPI()
 	require.NoError(t, err)
@@ -343,7 +340,7 @@ func TestTheDocumentIsHeldAgainstAnswers(t *testing.T) {
 	}
 }
 
-// TestExamplesOfTheDocumentAreTaken: what it shows is what it says.
+// TestExamplesOfTheDocumentAreTaken: the collector accepts the document's examples.
 func TestExamplesOfTheDocumentAreTaken(t *testing.T) {
 	a, err := readAPI()
 	require.NoError(t, err)

@@ -17,19 +17,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// paths are the last elements of the POST paths and what they say of an event
-// without a type; "" is a batch.
+// paths are the last elements of the POST paths, and the type that each implies; "" is a batch.
 var paths = map[string]string{
 	"identify": "identify", "track": "track", "page": "page", "screen": "screen", "group": "group", "alias": "alias", "batch": "", "import": "",
 	"i": "identify", "t": "track", "p": "page", "s": "screen", "g": "group", "a": "alias", "b": "",
 }
 
-// pathForms are the ways in which SDKs and the hosts that people configure
-// them with spell a path.
+// pathForms are the ways in which SDKs, and the hosts that people configure them with, spell a
+// path.
 var pathForms = []string{"/v1/%s", "/v1/%s/", "//v1/%s", "/v1//%s", "/v1/%s//", "/v1/%s?sent=1"}
 
-// authForms say where the write key is: an Authorization header, and members
-// of the body and of each event.
+// authForms say where the write key is: in an Authorization header, in the body, or in each event.
 var authForms = map[string]struct{ header, body, item string }{
 	"basic":             {"Basic " + base64.StdEncoding.EncodeToString([]byte("wk_web:")), "", ""},
 	"basic_no_colon":    {"Basic " + base64.StdEncoding.EncodeToString([]byte("wk_web")), "", ""},
@@ -42,8 +40,7 @@ var authForms = map[string]struct{ header, body, item string }{
 	"unreadable_header": {"Basic %%%", `"writeKey":"wk_web"`, ""},
 }
 
-// contentTypes are those that SDKs were seen to send, and what a body may not
-// depend on.
+// contentTypes are those that SDKs were seen to send; none may make a difference.
 var contentTypes = []string{"", "application/json; charset=UTF-8", "text/plain", "application/x-www-form-urlencoded"}
 
 // form is a way to send one event; the zero value is a plain POST.
@@ -52,7 +49,7 @@ type form struct {
 	gzip, chunked                 bool
 }
 
-// forms are all combinations.
+// forms returns all combinations.
 func forms() (all []form) {
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
 		for _, path := range pathForms {
@@ -68,10 +65,10 @@ func forms() (all []form) {
 	return all
 }
 
-// deflated holds bodies that were deflated before: that is what takes time.
+// deflated caches compressed bodies, because compressing takes most of the time.
 var deflated = map[string][]byte{}
 
-// request makes the form's request to a host.
+// request makes the form's request to that host.
 func (f form) request(t *testing.T, host string) *http.Request {
 	t.Helper()
 	auth := authForms[f.auth]
@@ -79,7 +76,7 @@ func (f form) request(t *testing.T, host string) *http.Request {
 	join := func(members ...string) string {
 		return "{" + strings.Join(slices.DeleteFunc(members, func(m string) bool { return m == "" }), ",") + "}"
 	}
-	body := join(member, auth.body, auth.item) // of one event both are the same
+	body := join(member, auth.body, auth.item) // for a single event, body and item are the same
 	if f.kind == "" {
 		body = join(`"batch":[`+join(`"type":"group"`, member, auth.item)+`]`, auth.body)
 	}
@@ -108,7 +105,7 @@ func (f form) request(t *testing.T, host string) *http.Request {
 	return r
 }
 
-// stored demands that the topic holds the form's event and nothing else.
+// stored requires that the topic holds the form's event and nothing else.
 func (f form) stored(t *testing.T, b *bench) {
 	t.Helper()
 	records := b.topic.take()
@@ -123,8 +120,8 @@ func (f form) stored(t *testing.T, b *bench) {
 	require.NotContains(t, line, "writeKey")
 }
 
-// TestEveryCombinationOfForms: a path, where the key is, how the body is
-// encoded and what its type is said to be have no effect on each other.
+// TestEveryCombinationOfForms: the path, the place of the key, the encoding and the content type
+// have no effect on each other.
 func TestEveryCombinationOfForms(t *testing.T) {
 	b := newBench(t, Config{})
 	all := forms()
@@ -138,14 +135,14 @@ func TestEveryCombinationOfForms(t *testing.T) {
 	require.Len(t, all, 15*6*9*4*4)
 }
 
-// TestFormsOverASocket: net/http cleans paths, drops lengths and answers some
-// requests by itself; what is true of the handler must be true behind it.
+// TestFormsOverASocket: what holds for the handler also holds behind net/http, which cleans paths,
+// drops lengths and answers some requests itself.
 func TestFormsOverASocket(t *testing.T) {
 	b := newBench(t, Config{Listen: "127.0.0.1:0"})
 	host, stop := running(t, b)
 	client := &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for i, f := range forms() {
-		if i%47 > 0 { // prime to all factors: every value of each is tried
+		if i%47 > 0 { // coprime to the number of values of each property, so every value is tried
 			continue
 		}
 		res, err := client.Do(f.request(t, host))
@@ -158,12 +155,12 @@ func TestFormsOverASocket(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// TestEveryMethodOnEveryPath: what is not the API's is refused in words, reads
-// have no effect, and a page may always ask.
+// TestEveryMethodOnEveryPath: what is not part of the API is refused with a message, reads have no
+// effect, and a page may always send a preflight.
 func TestEveryMethodOnEveryPath(t *testing.T) {
 	b := newBench(t, Config{})
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "BREW"}
-	type answers map[string]int                             // "*": of all other methods
+	type answers map[string]int                             // "*": all other methods
 	event := answers{"*": 405, "OPTIONS": 204, "POST": 400} // there is no body
 	read := answers{"*": 405, "OPTIONS": 204, "GET": 200, "HEAD": 200}
 	nothing, nowhere := answers{"*": 404, "OPTIONS": 204}, answers{"*": 404}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// lastHop returns a function that yields the addresses of X-Forwarded-For
-// headers from the last to the first; it stops at what is no address.
+// lastHop returns a function that yields the addresses in X-Forwarded-For headers from the last to
+// the first; it stops at anything that is not an address.
 func lastHop(headers []string) func() (netip.Addr, bool) {
 	rest := strings.Join(headers, ",")
 	return func() (netip.Addr, bool) {
@@ -23,9 +23,9 @@ func lastHop(headers []string) func() (netip.Addr, bool) {
 	}
 }
 
-// askedHost returns the host that the sender asked. To a trusted proxy that was X-Forwarded-Host,
-// if it says so, the last of them if there are several: nginx by default asks us by a name of
-// its own.
+// askedHost returns the host that the sender asked for. Behind a trusted proxy that is
+// X-Forwarded-Host if it is set, the last one if there are several: nginx by default passes on a
+// Host of its own.
 func askedHost(r *http.Request, trusted []netip.Prefix) string {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !contains(trusted, at.Addr().Unmap()) {

@@ -16,10 +16,10 @@ import (
 	"testing/synctest"
 )
 
-// FuzzRequest sends whatever to the handler: no panic, no answer that the
-// document does not list, of a POST that is answered 200 exactly its events in
-// the topic and the dead letters, of any other nothing, no write key and no
-// newline in a line, no byte left in flight.
+// FuzzRequest sends arbitrary requests to the handler. It must not panic, nor give an answer that
+// is not in the document. A POST answered 200 leaves exactly its events in the topic and the dead
+// letters, any other POST leaves nothing; no line contains a write key or a newline, and no bytes
+// stay in flight.
 func FuzzRequest(f *testing.F) {
 	f.Add("POST", "/v1/batch", "Basic d2tfd2ViOg==", "gzip", true, []byte(`{"batch":[{"event":"e"},1],"context":{"a":1}}`))
 	f.Add("POST", "/v1/t", "", "", false, []byte(`{"writeKey":"wk_web","a":9007199254740993}`))
@@ -51,8 +51,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// answered is a request, its body or why that could not be read, and the
-// status that it was answered with.
+// answered is a request, its body or why that could not be read, and the status of its answer.
 type answered struct {
 	request *http.Request
 	body    []byte
@@ -60,8 +59,7 @@ type answered struct {
 	status  int
 }
 
-// holds demands that what is in the topics is what the requests say, and takes
-// it out.
+// holds requires that the topics contain what the requests say, and empties them.
 func (b *bench) holds(t *testing.T, all []answered) {
 	t.Helper()
 	var want []string
@@ -104,7 +102,7 @@ func (b *bench) holds(t *testing.T, all []answered) {
 	}
 }
 
-// onePipe is a listener of one connection.
+// onePipe is a listener that has one connection.
 type onePipe chan net.Conn
 
 func (p onePipe) Accept() (net.Conn, error) {
@@ -117,8 +115,8 @@ func (p onePipe) Accept() (net.Conn, error) {
 func (p onePipe) Close() error   { return nil }
 func (p onePipe) Addr() net.Addr { return &net.TCPAddr{} }
 
-// converse sends bytes over a connection to the collector's own server, and
-// returns all that it says until it hangs up, in synctest's time.
+// converse sends bytes to the collector's own server over a connection, and returns everything that
+// the server sends until it closes, in synctest's time.
 func converse(b *bench, raw []byte) []byte {
 	listener := make(onePipe, 1)
 	client, server := net.Pipe()
@@ -139,10 +137,9 @@ func converse(b *bench, raw []byte) []byte {
 	return said
 }
 
-// FuzzConnection sends any bytes to the collector's server: no panic; as many
-// well-formed answers as there are requests, or fewer and the end of the
-// connection; each of the document; and of each request what FuzzRequest
-// demands.
+// FuzzConnection sends arbitrary bytes to the collector's server. It must not panic; there are as
+// many well-formed answers as requests, or fewer followed by the end of the connection; each answer
+// is in the document; and each request satisfies what FuzzRequest requires.
 func FuzzConnection(f *testing.F) {
 	const auth = "Host: x\r\nAuthorization: Basic d2tfd2ViOg==\r\n"
 	gz := zipped(f, `{"userId":"u"}`).String()
@@ -162,7 +159,7 @@ func FuzzConnection(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	if _, err := readAPI(); err != nil { // outside of synctest's bubbles
+	if _, err := readAPI(); err != nil { // outside synctest's bubbles
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -181,8 +178,7 @@ func FuzzConnection(f *testing.F) {
 	})
 }
 
-// pairs reads what was said on a connection, and returns the requests that
-// were answered.
+// pairs reads the answers on a connection, and returns the requests that were answered.
 func pairs(t *testing.T, requests, answers *bufio.Reader) (all []answered) {
 	t.Helper()
 	for {
@@ -193,7 +189,7 @@ func pairs(t *testing.T, requests, answers *bufio.Reader) (all []answered) {
 		}
 		res, body := readAnswer(t, answers, request)
 		if res == nil {
-			return all // it hung up
+			return all // the server closed the connection
 		}
 		a.status = res.StatusCode
 		if err := listed(request, res, body); err != nil {
@@ -212,7 +208,7 @@ func pairs(t *testing.T, requests, answers *bufio.Reader) (all []answered) {
 	}
 }
 
-// readAnswer reads the next answer, which is whole; nil: there is none.
+// readAnswer reads the next answer in full; nil if there is none.
 func readAnswer(t *testing.T, from *bufio.Reader, to *http.Request) (*http.Response, []byte) {
 	t.Helper()
 	for {
@@ -228,7 +224,8 @@ func readAnswer(t *testing.T, from *bufio.Reader, to *http.Request) (*http.Respo
 			t.Fatalf("%s breaks off: %v", res.Status, err)
 		}
 		if strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") && len(body) == 0 {
-			// net/http refuses in words whatever the method, HEAD too, and hangs up.
+			// net/http refuses with a text whatever the method, even HEAD, and closes the
+			// connection.
 			body, _ = io.ReadAll(from)
 		}
 		if res.Close { // ReadResponse took it out
@@ -240,8 +237,8 @@ func readAnswer(t *testing.T, from *bufio.Reader, to *http.Request) (*http.Respo
 	}
 }
 
-// listed says how an answer departs from the document. Those of net/http to
-// what is not valid HTTP are in that of every path.
+// listed says how an answer deviates from the document. The answers of net/http to invalid HTTP are
+// listed under every path.
 func listed(request *http.Request, res *http.Response, body []byte) error {
 	a, err := readAPI()
 	if err != nil {
@@ -253,7 +250,7 @@ func listed(request *http.Request, res *http.Response, body []byte) error {
 	case request == nil:
 		return fmt.Errorf("%s to what is no HTTP", res.Status)
 	case request.RequestURI == "*" && request.Method == http.MethodOptions && res.StatusCode == http.StatusOK && len(body) == 0:
-		return nil // of net/http, too
+		return nil // an answer of net/http, too
 	}
 	return a.check(request.Method, request.URL.Path, res.StatusCode, res.Header, body)
 }

@@ -2,15 +2,15 @@ package collector
 
 import "sync"
 
-// gate counts what is going on and says when nothing is, once it is closed.
-// The zero value is open.
+// gate counts requests and tasks in progress and, once it is closed, signals when none is left. The
+// zero value is open.
 type gate struct {
 	mu     sync.Mutex
 	inside int           // guarded by mu
 	closed chan struct{} // guarded by mu; nil while open; closed when empty
 }
 
-// enter counts one in; it returns false if the gate is closed.
+// enter counts one in, or returns false if the gate is closed.
 func (g *gate) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -21,7 +21,7 @@ func (g *gate) enter() bool {
 	return true
 }
 
-// again counts one more in, for someone who is inside.
+// again counts one more in, on behalf of someone who is already inside.
 func (g *gate) again() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -36,8 +36,8 @@ func (g *gate) leave() {
 	}
 }
 
-// close lets nobody in any more; the channel closes when all have left. It is
-// called once.
+// close lets nobody in any more; the returned channel is closed when all have left. It is called
+// once.
 func (g *gate) close() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()

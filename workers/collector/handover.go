@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// handOverFor is how long requests wait for the end of the spool at most; those
-// that come later go into it. A chunk takes milliseconds.
+// handOverFor is how long requests wait for the end of the spool at most; those that come later go
+// into it. A chunk takes milliseconds.
 const handOverFor = time.Second
 
-// handover is the end of a detour: the last entries of the spool are on their
-// way to Kafka, and requests wait for that instead of going behind them. Else a
-// spool would stay in use for as long as anybody sends. The zero value is none.
+// handover is the end of a detour: while the last entries of the spool are on their way to Kafka,
+// requests wait for that instead of going behind them. Otherwise a spool would stay in use for as
+// long as anybody sends. The zero value is idle.
 type handover struct {
 	mu    sync.Mutex
-	over  chan struct{} // guarded by mu; nil: none goes on; closed when it is over
+	over  chan struct{} // guarded by mu; closed at the handover's end; nil: none is going on
 	timer *time.Timer   // guarded by mu; ends it
 }
 
-// begin begins a handover, unless one goes on.
+// begin begins a handover, unless one is going on.
 func (h *handover) begin() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -30,7 +30,7 @@ func (h *handover) begin() {
 	h.timer = time.AfterFunc(handOverFor, h.end)
 }
 
-// end lets go those who wait.
+// end ends the handover and releases those who wait for it.
 func (h *handover) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -42,7 +42,7 @@ func (h *handover) end() {
 	h.over = nil
 }
 
-// wait waits for the end of a handover, if one goes on.
+// wait waits for the end of a handover, if one is going on.
 func (h *handover) wait(ctx context.Context) {
 	h.mu.Lock()
 	over := h.over

@@ -16,7 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// remote is a topic that is some milliseconds away.
+// remote is a topic that takes some milliseconds to answer.
 type remote struct{ to *memoryTopic }
 
 func (r remote) Produce(ctx context.Context, records ...stream.Record) error {
@@ -24,10 +24,9 @@ func (r remote) Produce(ctx context.Context, records ...stream.Record) error {
 	return r.to.Produce(ctx, records...)
 }
 
-// TestTheDetourEndsWhileClientsSend: at any moment something is on its way into
-// the spool or out of it, and yet the spool is out of use soon after Kafka is
-// back, for good. An event that the disk did not take is no part of it, and neither
-// are dead letters that Kafka does not take.
+// TestTheDetourEndsWhileClientsSend: although something is always on its way into or out of the
+// spool, it is out of use for good soon after Kafka is back. Neither an event that the disk refused
+// nor dead letters that Kafka does not accept prevent that.
 func TestTheDetourEndsWhileClientsSend(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -68,8 +67,8 @@ func TestTheDetourEndsWhileClientsSend(t *testing.T) {
 	})
 }
 
-// TestAHandoverThatFailsHoldsUpRequestsOnce: Kafka goes away again when the end
-// of the spool is on its way.
+// TestAHandoverThatFailsHoldsUpRequestsOnce: Kafka goes away again while the end of the spool is on
+// its way; requests wait for that only once.
 func TestAHandoverThatFailsHoldsUpRequestsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)

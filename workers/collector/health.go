@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// way is what events, or dead letters, take to Kafka, step by step.
+// way has the health of each step by which events, or dead letters, get to Kafka.
 type way struct {
 	produce health
 	store   health // into the spool
 	load    health // out of it
 }
 
-// nameSteps says what is logged of each step of both ways.
+// nameSteps sets what is logged about each step, for events and for dead letters.
 func (c *Collector) nameSteps() {
 	log := c.deps.Log
 	c.events = way{
@@ -32,19 +32,19 @@ func (c *Collector) nameSteps() {
 	}
 }
 
-// health logs when something starts to fail and when it works again, not
-// each failure: an outage has thousands.
+// health logs when something starts to fail and when it works again, but not each failure: an
+// outage has thousands.
 type health struct {
 	log   *slog.Logger
-	fails string // what to say when it starts to fail
-	works string // and when it works again
+	fails string // the message when it starts to fail
+	works string // the message when it works again
 	mu    sync.Mutex
 	since time.Time // guarded by mu; zero while it works
 	count int       // guarded by mu; failures since then
 	last  error     // guarded by mu; nil while it works
 }
 
-// failing returns the last error, nil while it works.
+// failing returns the last error, or nil while it works.
 func (h *health) failing() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

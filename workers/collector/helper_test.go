@@ -126,8 +126,8 @@ func logTo(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// do serves one request without a network. Whatever the answer, the document
-// of the API has to list it.
+// do serves one request without a network. Whatever the answer is, the API's document has to list
+// it.
 func (b *bench) do(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	b.Handler().ServeHTTP(w, r)
@@ -137,7 +137,7 @@ func (b *bench) do(r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// post sends a body with the key of the source web, in Basic authentication.
+// post makes a request with that body and the key of source web, in Basic authentication.
 func post(path string, body io.Reader) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, path, body)
 	r.SetBasicAuth("wk_web", "")
@@ -146,8 +146,8 @@ func post(path string, body io.Reader) *http.Request {
 
 func text(s string) io.Reader { return strings.NewReader(s) }
 
-// metric returns the sum of a metric over the series that hold all labels,
-// given as name, value, name, value.
+// metric returns the sum of a metric over the series that have all of these labels, given as name,
+// value, name, value.
 func (b *bench) metric(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
 	families, err := b.registry.Gather()

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// peer is a client of HTTP/2 that does what no library does.
+// peer is an HTTP/2 client that does what no library does.
 type peer struct {
 	t       *testing.T
 	conn    *tls.Conn
@@ -22,7 +22,7 @@ type peer struct {
 	headers bytes.Buffer
 	encoder *hpack.Encoder
 	next    uint32 // stream
-	// streams is how many the server lets be open at once.
+	// streams is how many streams the server lets a client open at once.
 	streams uint32
 }
 
@@ -45,7 +45,7 @@ func newPeer(t *testing.T, addr string) *peer {
 	return p
 }
 
-// post sends a request and, with reset, calls it off.
+// post sends a request and, if reset is set, cancels it.
 func (p *peer) post(body string, reset bool) error {
 	p.headers.Reset()
 	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", "x"}, {":path", "/v1/track"}} {
@@ -63,8 +63,8 @@ func (p *peer) post(body string, reset bool) error {
 	return err
 }
 
-// TestStreamsOfAConnectionAreBounded: those beyond the bound, which no honest
-// client opens, are refused in a way that says that they were not looked at.
+// TestStreamsOfAConnectionAreBounded: streams beyond the bound, which no honest client opens, are
+// refused with a code that says that they were not processed.
 func TestStreamsOfAConnectionAreBounded(t *testing.T) {
 	b, _, addr := secure(t, Config{})
 	p := newPeer(t, addr)
@@ -78,7 +78,7 @@ func TestStreamsOfAConnectionAreBounded(t *testing.T) {
 	for refused := 0; refused < more; {
 		frame, err := p.framer.ReadFrame()
 		require.NoError(t, err)
-		// The body of a refused one meets a stream that is closed.
+		// The body of a refused request reaches a stream that is already closed.
 		if reset, ok := frame.(*http2.RSTStreamFrame); ok && reset.ErrCode != http2.ErrCodeStreamClosed {
 			require.Equal(t, http2.ErrCodeRefusedStream, reset.ErrCode)
 			refused++
@@ -92,15 +92,15 @@ func TestStreamsOfAConnectionAreBounded(t *testing.T) {
 	require.Len(t, b.topic.take(), maxStreams)
 }
 
-// TestRapidResetIsBounded: a client that calls off each request as soon as it
-// is sent (CVE-2023-44487) while Kafka is slow fills the bound of bytes in
-// flight at most, is hung up on or not, and others are answered meanwhile.
+// TestRapidResetIsBounded: a client that cancels each request as soon as it is sent
+// (CVE-2023-44487), while Kafka is slow, at most fills the bound of bytes in flight. It may be
+// disconnected; others are answered meanwhile.
 func TestRapidResetIsBounded(t *testing.T) {
 	b, _, addr := secure(t, Config{MaxInFlight: 1 << 20})
 	release := b.topic.stall()
 	p := newPeer(t, addr)
 	heard := make(chan error, 1)
-	go func() { // a server that nobody reads from has to give up for another reason
+	go func() { // otherwise the server would give up because nobody reads from it
 		for {
 			frame, err := p.framer.ReadFrame()
 			if away, ok := frame.(*http2.GoAwayFrame); ok {
@@ -116,7 +116,7 @@ func TestRapidResetIsBounded(t *testing.T) {
 	most := int64(0)
 	for ; sent < 20_000; sent++ {
 		if err := p.post(`{"writeKey":"wk_web","userId":"u"}`, true); err != nil {
-			break // hung up on
+			break // disconnected
 		}
 		most = max(most, b.inFlight.used.Load())
 	}
@@ -131,7 +131,7 @@ func TestRapidResetIsBounded(t *testing.T) {
 	require.Equal(t, http.StatusOK, res.StatusCode)
 
 	release()
-	_ = p.conn.Close() // an error where the server has hung up already
+	_ = p.conn.Close() // an error if the server has already closed it
 	why := <-heard
 	require.Eventually(t, func() bool { return b.inFlight.used.Load() == 0 }, 20*time.Second, time.Millisecond)
 	taken := len(b.topic.take())
@@ -144,8 +144,8 @@ func TestRapidResetIsBounded(t *testing.T) {
 	t.Logf("%d requests called off, %d of them taken all the same, at most %d bytes in flight; its end: %v (told: %t)", sent, taken, most, why, errors.As(why, &code))
 }
 
-// TestACertificateIsChangedUnderOpenConnections: requests in flight end well,
-// connections stay, and new ones see the new certificate.
+// TestACertificateIsChangedUnderOpenConnections: requests in flight succeed, connections stay open,
+// and new ones get the new certificate.
 func TestACertificateIsChangedUnderOpenConnections(t *testing.T) {
 	b, dir, addr := secure(t, Config{})
 	open := map[string]*http.Client{}

@@ -10,9 +10,9 @@ import (
 
 const maxSourceID = 64 // bytes, see pkg/catalog
 
-// authorization returns the write key in a Basic Authorization header, with
-// or without the colon that should follow it; "" if there is none. A Bearer
-// token says nothing here: the key is then in the body.
+// authorization returns the write key in a Basic Authorization header, with or without the colon
+// that should follow it; "" if there is none. Bearer tokens are ignored: the key is then in the
+// body.
 func authorization(r *http.Request) string {
 	scheme, encoded, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Basic") {
@@ -26,14 +26,14 @@ func authorization(r *http.Request) string {
 	return key
 }
 
-// sourceIDs is the source of each event of a request.
+// sourceIDs holds the source of each event of a request.
 type sourceIDs struct {
-	all  string   // of all events, unless each is set
+	all  string   // the source of all events, unless each is set
 	each []string // by event
-	// faults are why an event has no source of its own, by event; nil: all have.
+	// faults says, by event, why it has no source of its own; nil: all have one.
 	faults []*event.Error
-	// charges are the events that the request takes of rate limits. nil if
-	// there are no limits.
+	// charges are the numbers of events that the request takes from rate limits; nil: there are no
+	// limits.
 	charges map[charge]int
 }
 
@@ -44,7 +44,7 @@ func (s sourceIDs) at(i int) string {
 	return s.all
 }
 
-// fault returns why event i is for no source; nil: it is for one.
+// fault returns why event i has no source of its own; nil if it has one.
 func (s sourceIDs) fault(i int) *event.Error {
 	if s.faults != nil {
 		return s.faults[i]
@@ -52,10 +52,10 @@ func (s sourceIDs) fault(i int) *event.Error {
 	return nil
 }
 
-// sources finds the source that each event is for: that of the first key that
-// the catalog knows among the header's, the body's and the event's own. SDKs
-// use each of these alone. An event of a batch that has none is at fault, and goes
-// with the first that has one: its sender's.
+// sources finds each event's source: that of the first key that the catalog knows among the
+// header's, the body's and the event's own. Each of these is what some SDK uses. An event of a
+// batch without a known key is at fault, and is filed under the first source of the batch, which is
+// its sender's.
 func (c *Collector) sources(request *event.Request, headerKey string) (sourceIDs, *refusal) {
 	snapshot := c.deps.Catalog.Snapshot()
 	var ids sourceIDs
@@ -120,9 +120,8 @@ func keyless(i int, key string) *event.Error {
 	return &event.Error{Reason: event.ErrUnknownKey, Event: i, Detail: "no source has the event's write key"}
 }
 
-// keyRefused has no WWW-Authenticate: a browser would ask a page's visitor
-// for a password. Not every SDK drops what is answered 401: some of apps send it
-// again for ever.
+// keyRefused sends no WWW-Authenticate: a browser would ask a page's visitor for a password. Not
+// every SDK drops what is answered 401: some mobile ones send it again forever.
 func keyRefused(tried bool) *refusal {
 	if tried {
 		return refuse(http.StatusUnauthorized, "unknown_write_key", "no source has this write key: compare it with the one that you were given, or ask for a new one")

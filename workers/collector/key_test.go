@@ -14,9 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// TestNoWriteKeyIsHeld: catalog, limits, metrics and log of a collector hold
-// hashes of keys, whatever requests brought: a dump of them tells no key, and
-// what is looked up is a hash, whose comparison tells nothing of a key.
+// TestNoWriteKeyIsHeld: catalog, limits, metrics and log of a collector hold only hashes of keys,
+// so a memory dump of them reveals none, and lookups by hash reveal nothing by their timing.
 func TestNoWriteKeyIsHeld(t *testing.T) {
 	b := newBench(t, Config{Limit: Limit{PerKey: 1000, PerWorkspace: 1000}})
 	require.Equal(t, http.StatusOK, b.do(post("/v1/track", text(`{}`))).Code)
@@ -35,9 +34,8 @@ func TestNoWriteKeyIsHeld(t *testing.T) {
 	require.NotContains(t, strings.ReplaceAll(all.String(), "unknown_write_key", ""), "wk_")
 }
 
-// held writes all text that is reached from v, with pointers, maps and
-// interfaces, but not what waits in channels: those are parsers, which keep a
-// body until the next one.
+// held writes all text that is reachable from v through pointers, maps and interfaces. It leaves
+// out what is in channels: those are parsers, which keep a body until the next one.
 func held(to *bytes.Buffer, v reflect.Value, seen map[uintptr]bool) {
 	switch v.Kind() {
 	case reflect.String:
@@ -76,14 +74,14 @@ func held(to *bytes.Buffer, v reflect.Value, seen map[uintptr]bool) {
 	}
 }
 
-// TestAnEventWithoutASource of a batch whose events bring their own keys takes no other
-// with it. It is a dead letter of the source of the first that has one.
+// TestAnEventWithoutASource: in a batch whose events have their own keys, an event without a known
+// key does not affect the others. It becomes a dead letter of the first known source.
 func TestAnEventWithoutASource(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		batch  string
 		taken  string // sources and messageIds
 		dead   string // reasons
-		of     string // the source that the dead letters are of
+		of     string // the source that the dead letters are filed under
 		header string
 	}{
 		"no_key":          {`{"writeKey":"wk_web","messageId":"1"},{"messageId":"2"},{"writeKey":"wk_server","messageId":"3"}`, "web/1 server/3", "no_write_key", "web", ""},
@@ -107,7 +105,7 @@ func TestAnEventWithoutASource(t *testing.T) {
 				for _, r := range b.topic.take() {
 					id, _ := r.Header("sealift-message")
 					if len(id) > 1 {
-						id = nil // made
+						id = nil // generated
 					}
 					taken = append(taken, string(r.Key)+"/"+string(id))
 				}

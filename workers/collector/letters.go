@@ -13,16 +13,17 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// lettersShare is which part of the spool is for dead letters. These have a spool of
-// their own: none is in order, and none that Kafka does not take is in an event's way.
+// lettersShare is the divisor for the dead letters' part of the spool's size. They have a spool of
+// their own, because their order does not matter, and so that letters that Kafka does not accept
+// never hold up events.
 const lettersShare = 8
 
-// lettersFor is one try of letters of the spool. Nothing waits for it, and a topic that is
-// slow would take them again and again.
+// lettersFor bounds one try to produce letters from the spool. It is long because nothing waits for
+// it, and a slow topic would get the same letters again and again.
 const lettersFor = 32 * time.Second
 
-// OpenSpools opens that of events, in dir, and that of dead letters below it, which hold
-// maxBytes together.
+// OpenSpools opens the spool of events, in dir, and the spool of dead letters, below it. Together
+// they hold maxBytes.
 func OpenSpools(dir string, maxBytes int64, log *slog.Logger) (events, letters *spool.Spool, err error) {
 	of := maxBytes / lettersShare
 	if events, err = spool.Open(spool.Config{Dir: dir, MaxBytes: maxBytes - of}, log); err != nil {
@@ -34,15 +35,16 @@ func OpenSpools(dir string, maxBytes int64, log *slog.Logger) (events, letters *
 	return events, letters, nil
 }
 
-// hung knows of which keys letters were not taken when they were tried last: others of
-// these would wait for Kafka in vain. Those of one request are tried again each lettersFor, for
-// what is in the spool may wait for ever behind another key's. The zero value knows of none.
+// hung remembers the keys whose letters Kafka did not accept at the last try: further letters of
+// these keys would wait for Kafka in vain. Every lettersFor, the letters of one request are tried
+// again all the same, because letters in the spool may be stuck behind another key's. The zero
+// value has no keys.
 type hung struct {
 	mu   sync.Mutex
 	last map[string]time.Time // guarded by mu; by key, when it was tried
 }
 
-// tell says which letters were tried, and which of them Kafka did not take.
+// tell records which letters were tried, and which of them Kafka did not accept.
 func (h *hung) tell(tried, left []stream.Record) {
 	if len(tried) == 0 {
 		return
@@ -60,7 +62,7 @@ func (h *hung) tell(tried, left []stream.Record) {
 	}
 }
 
-// split returns which letters are to be tried, and which are not.
+// split returns the letters to try now, and the others.
 func (h *hung) split(letters []stream.Record) (now, later []stream.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -73,8 +75,8 @@ func (h *hung) split(letters []stream.Record) (now, later []stream.Record) {
 	return still.split(letters)
 }
 
-// trying says which letters are tried now: others of those that were not taken do not
-// wait beside this try.
+// trying records that these letters are being tried, so that further letters of keys that hang do
+// not wait beside this try.
 func (h *hung) trying(letters []stream.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -85,8 +87,8 @@ func (h *hung) trying(letters []stream.Record) {
 	}
 }
 
-// putAside puts letters that were among events into their own spool; until that has room
-// for them, the events behind them wait. It returns an error only when it has to stop before.
+// putAside moves letters that were among events into their own spool; until that has room for them,
+// the events behind them wait. It returns an error only when it has to stop earlier.
 func (c *Collector) putAside(stopping context.Context, letters []stream.Record, at time.Time) error {
 	for wait := firstPause; len(letters) > 0; {
 		n := chunk(letters)
@@ -103,7 +105,7 @@ func (c *Collector) putAside(stopping context.Context, letters []stream.Record, 
 	return nil
 }
 
-// unspoolLetters is unspoolEvents of dead letters.
+// unspoolLetters does for dead letters what unspoolEvents does for events.
 func (c *Collector) unspoolLetters(stopping, cut context.Context) {
 	for {
 		entries, err := c.deps.Letters.Read(stopping, chunkBytes)
@@ -126,8 +128,8 @@ func (c *Collector) unspoolLetters(stopping, cut context.Context) {
 	}
 }
 
-// refillLetters is refill of dead letters. bad also says that something was left out that no
-// topic takes: all behind it would wait for ever.
+// refillLetters does for dead letters what refill does for events. bad may also say that something
+// was left out because no topic accepts it: everything behind it would wait forever.
 func (c *Collector) refillLetters(stopping, cut context.Context, entries []spool.Entry) (bad, err error) {
 	var left []stream.Record
 	for _, e := range entries {

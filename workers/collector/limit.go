@@ -13,13 +13,13 @@ import (
 	"github.com/sealift/sealift/pkg/event"
 )
 
-// Limit bounds what this process takes, in events a second: the limits of two
-// processes add up. Zero values are no limit.
+// Limit bounds what this process accepts, in events per second; several processes each have their
+// own. Zero means no limit.
 type Limit struct {
 	PerKey       int // of each write key
 	PerWorkspace int // of all keys of a workspace
-	// Burst is how long a limit's events may come at once after as long a
-	// pause; never less than one full batch. Default: 10s.
+	// Burst is the time whose worth of events may come at once, after a pause of that length; never
+	// less than one full batch. Default: 10s.
 	Burst time.Duration
 }
 
@@ -41,10 +41,10 @@ func newLimits(l Limit) *limits {
 
 func (l *limits) off() bool { return l.keys.limit == 0 && l.workspaces.limit == 0 }
 
-// charge names the buckets that events are taken of.
+// charge names the buckets that events are taken from.
 type charge struct{ key, workspace string }
 
-// take takes the events of all charges, or nothing and says how long to wait.
+// take takes the events of all charges, or none of them and returns how long to wait.
 func (l *limits) take(charges map[charge]int) *refusal {
 	if l.off() {
 		return nil
@@ -56,7 +56,7 @@ func (l *limits) take(charges map[charge]int) *refusal {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now() // under mu: a bucket that saw a later time would credit what is between twice
+	now := time.Now() // under mu: a bucket that saw a later time would credit the difference twice
 	wait, reason := l.keys.wait(keys, now), "rate_limit_key"
 	if d := l.workspaces.wait(workspaces, now); d > wait {
 		wait, reason = d, "rate_limit_workspace"
@@ -72,7 +72,7 @@ func (l *limits) take(charges map[charge]int) *refusal {
 	}
 }
 
-// give gives back what was taken for events that were refused after it.
+// give returns what was taken for events that were refused afterwards.
 func (l *limits) give(charges map[charge]int) {
 	if l.off() {
 		return
@@ -86,13 +86,13 @@ func (l *limits) give(charges map[charge]int) {
 	}
 }
 
-// buckets are token buckets by K. Those that are full say no more than those
-// that are not there, and go: memory is bounded by who sent within a burst.
+// buckets are token buckets by K. A full bucket is the same as none, so full ones are removed:
+// memory is bounded by the number of senders within a burst.
 type buckets[K comparable] struct {
-	limit   rate.Limit // events a second; 0: none
+	limit   rate.Limit // events per second; 0: none
 	burst   int
 	by      map[K]*rate.Limiter
-	sweepAt int // how many make it look for full ones
+	sweepAt int // how many buckets trigger a removal of full ones
 }
 
 const firstSweep = 1024
@@ -101,7 +101,7 @@ func newBuckets[K comparable](perSecond, burst int) buckets[K] {
 	return buckets[K]{limit: rate.Limit(perSecond), burst: burst, by: map[K]*rate.Limiter{}, sweepAt: firstSweep}
 }
 
-// wait returns how long it is until all buckets have their events.
+// wait returns how long it takes until every bucket has enough events.
 func (b *buckets[K]) wait(events map[K]int, now time.Time) (longest time.Duration) {
 	if b.limit <= 0 {
 		return 0
@@ -116,7 +116,7 @@ func (b *buckets[K]) wait(events map[K]int, now time.Time) (longest time.Duratio
 	return longest
 }
 
-// take takes events that all buckets have.
+// take takes events from the buckets, all of which have enough.
 func (b *buckets[K]) take(events map[K]int, now time.Time) {
 	if b.limit <= 0 {
 		return
@@ -135,7 +135,7 @@ func (b *buckets[K]) take(events map[K]int, now time.Time) {
 	}
 }
 
-// give gives events back. A bucket that is not there is full.
+// give gives events back. A bucket that does not exist is full.
 func (b *buckets[K]) give(k K, events int, now time.Time) {
 	if bucket := b.by[k]; bucket != nil {
 		bucket.AllowN(now, -events)

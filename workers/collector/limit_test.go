@@ -17,7 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// batchOf is a batch of n events with a key of its own.
+// batchOf returns a batch of n events with a key of its own.
 func batchOf(key string, n int) *http.Request {
 	r := post("/v1/batch", text(fmt.Sprintf(`{"writeKey":%q,"batch":[%s{}]}`, key, strings.Repeat("{},", n-1))))
 	r.Header.Del("Authorization")
@@ -30,7 +30,7 @@ func TestRateLimits(t *testing.T) {
 			after  time.Duration
 			key    string
 			events int
-			want   string // status, and what a client is told to wait
+			want   string // status, and how long the client is told to wait
 		}
 		for hazard, c := range map[string]struct {
 			limit Limit
@@ -80,8 +80,7 @@ func TestRateLimits(t *testing.T) {
 	})
 }
 
-// TestEachEventIsChargedToItsKey: a batch without a key of its own, whose
-// events have theirs.
+// TestEachEventIsChargedToItsKey: in a batch without a key, each event is charged to its own.
 func TestEachEventIsChargedToItsKey(t *testing.T) {
 	b := newBench(t, Config{Limit: Limit{PerKey: 1}})
 	mixed := func(web, server int) *http.Request {
@@ -96,8 +95,8 @@ func TestEachEventIsChargedToItsKey(t *testing.T) {
 	require.InDelta(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "rate_limit_key"), 0)
 }
 
-// TestNothingIsLostThroughAPeriodOf429 sends as SDKs do: what is refused is
-// sent again after Retry-After.
+// TestNothingIsLostThroughAPeriodOf429 sends as SDKs do: what is refused is sent again after
+// Retry-After, and in the end everything is there once.
 func TestNothingIsLostThroughAPeriodOf429(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Config{Limit: Limit{PerKey: 500, Burst: time.Second}})
@@ -143,8 +142,8 @@ func TestNothingIsLostThroughAPeriodOf429(t *testing.T) {
 	})
 }
 
-// TestARefusedBatchOfTwoKeysTakesNothing: each of its 2,500 events is of
-// another key than the one before, and all of one workspace.
+// TestARefusedBatchOfTwoKeysTakesNothing: a refused batch takes nothing from the limits, even if
+// its 2,500 events alternate between two keys of one workspace.
 func TestARefusedBatchOfTwoKeysTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Config{Limit: Limit{PerWorkspace: 1000, Burst: time.Second}})
@@ -189,8 +188,8 @@ func TestRequestsRefusedAtOnceTakeNothing(t *testing.T) {
 	})
 }
 
-// TestEventsThatWereNotTakenAreNotCounted: whoever is told 503 sends them again, and is
-// within its limit then.
+// TestEventsThatWereNotTakenAreNotCounted: a client that is answered 503 sends its events again,
+// and is within its limit then.
 func TestEventsThatWereNotTakenAreNotCounted(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		cfg   Config
@@ -222,7 +221,7 @@ func TestEventsThatWereNotTakenAreNotCounted(t *testing.T) {
 	}
 }
 
-// TestWhoGoesIsCounted: all of it was taken.
+// TestWhoGoesIsCounted: a client that disconnects is charged, since its events were accepted.
 func TestWhoGoesIsCounted(t *testing.T) {
 	b := newBench(t, Config{Limit: Limit{PerKey: 1}})
 	release := b.topic.stall()
@@ -240,7 +239,7 @@ func TestWhoGoesIsCounted(t *testing.T) {
 func TestLimitsOfManyKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimits(Limit{PerKey: 1000, PerWorkspace: 1_000_000, Burst: 10 * time.Second})
-		for round := range 20 { // 10,000 keys at a time, others each minute
+		for round := range 20 { // 10,000 keys at a time, different ones each minute
 			for i := range 10_000 {
 				require.Nil(t, l.take(map[charge]int{{fmt.Sprint(round, "-", i), "ws"}: 1}))
 			}

@@ -9,7 +9,7 @@ import (
 	"github.com/sealift/sealift/pkg/spool"
 )
 
-// metrics of the collector. No label grows with sources, keys or clients.
+// metrics of the collector. No label's values grow with sources, keys or clients.
 type metrics struct {
 	requests         *prometheus.CounterVec
 	refused          *prometheus.CounterVec
@@ -68,7 +68,7 @@ func (m *metrics) event(line event.Line) {
 	m.events.WithLabelValues(line.Type, channel).Inc()
 }
 
-// spoolMetrics are those of one spool: each has its own limit.
+// spoolMetrics returns the metrics of one spool: each has its own limit.
 func spoolMetrics(s *spool.Spool, of string) []prometheus.Collector {
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "sealift", Subsystem: "collector", Name: "spool_" + name, Help: help, ConstLabels: prometheus.Labels{"of": of}}

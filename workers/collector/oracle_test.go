@@ -16,9 +16,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// oracle says what a POST that is answered 200 has to leave, read by the
-// standard library alone: an error if 200 is wrong, or else the events as
-// essence returns them.
+// oracle returns what a POST that is answered 200 has to leave, computed with the standard library
+// alone: the events as essence returns them, or an error if 200 is wrong.
 func oracle(r *http.Request, body []byte) ([]string, error) {
 	kind, ok := paths[lastElement(r.URL.Path)]
 	if !ok {
@@ -93,20 +92,20 @@ func object(raw []byte) (map[string]json.RawMessage, error) {
 	return o, nil
 }
 
-// text1 is a string that raw is, or "".
+// text1 returns the string that raw encodes, or "" if it is none.
 func text1(raw []byte) string {
 	var s string
 	_ = json.Unmarshal(raw, &s)
 	return s
 }
 
-// added are members that the API adds to an event, changes or takes away.
+// added are the members that the API adds to an event, changes or removes.
 var added = []string{
 	"messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "context", "integrations", "channel", "version", "projectId", "writeKey",
 }
 
-// essence is what an event and its line have in common. kind is the path's, ""
-// for a batch's event and for a line.
+// essence returns what an event and its line have in common. kind is the one that the path implies;
+// "" for an event of a batch and for a line.
 func essence(raw []byte, kind string) string {
 	var event map[string]any
 	decode := func(v any) error {
@@ -128,7 +127,7 @@ func essence(raw []byte, kind string) string {
 	return string(same)
 }
 
-// essences are those of records, sorted.
+// essences returns the essence of each record, sorted.
 func essences(records ...stream.Record) []string {
 	var all []string
 	for _, r := range records {

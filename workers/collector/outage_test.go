@@ -39,7 +39,7 @@ func TestKafkaAwayIs503NeverAnythingElse(t *testing.T) {
 	require.Zero(t, b.inFlight.used.Load())
 }
 
-// deaf holds what it was given for as long as it takes, whoever gave it up.
+// deaf keeps what it was given until it is done, even if the caller gave up.
 type deaf struct{ Producer }
 
 func (d deaf) Produce(ctx context.Context, records ...stream.Record) error {
@@ -68,7 +68,7 @@ func TestSlowKafkaIsBoundedInTimeAndMemory(t *testing.T) {
 		require.Greater(t, waited, 50)
 		require.Greater(t, shed, 350, "what does not fit is refused at once")
 
-		// All have been answered, but Kafka's client still holds the bytes.
+		// All requests have been answered, but Kafka's client still holds their bytes.
 		used := b.inFlight.used.Load()
 		require.Greater(t, used, int64(waited*10<<10))
 		require.LessOrEqual(t, used, int64(1<<20))
@@ -80,8 +80,8 @@ func TestSlowKafkaIsBoundedInTimeAndMemory(t *testing.T) {
 	})
 }
 
-// TestWhatWasAnswered503IsNotWrittenLater: an election takes longer than a request waits,
-// and the sender sends all of it again.
+// TestWhatWasAnswered503IsNotWrittenLater: what was answered 503 while Kafka was away for longer
+// than a request waits is not produced later, because the sender sends all of it again.
 func TestWhatWasAnswered503IsNotWrittenLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Config{})
@@ -110,8 +110,7 @@ func TestClientThatLeavesLosesNothing(t *testing.T) {
 	require.Zero(t, b.inFlight.used.Load())
 }
 
-// running serves on a free port until stop is called, which returns Run's
-// error.
+// running serves on a free port until stop is called, which returns Run's error.
 func running(t *testing.T, b *bench) (url string, stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -152,7 +151,8 @@ func TestRunDrains(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// TestRequestsAreTakenUntilTheBalancerKnows: it has not asked yet whether we are ready.
+// TestRequestsAreTakenUntilTheBalancerKnows: during DrainDelay requests are still accepted, because
+// the balancer may not have asked yet whether we are ready.
 func TestRequestsAreTakenUntilTheBalancerKnows(t *testing.T) {
 	b := newBench(t, Config{Listen: "127.0.0.1:0", DrainDelay: time.Hour})
 	url, stop := running(t, b)
@@ -160,7 +160,7 @@ func TestRequestsAreTakenUntilTheBalancerKnows(t *testing.T) {
 	go func() { stopped <- stop() }()
 	require.Eventually(t, func() bool { return b.Ready(t.Context()) != nil }, 10*time.Second, time.Millisecond)
 	require.ErrorContains(t, b.Ready(t.Context()), "draining")
-	for range 3 { // each over a connection of its own
+	for range 3 { // each on a connection of its own
 		res, err := http.Post(url+"/v1/track", "", text(`{"writeKey":"wk_web"}`))
 		require.NoError(t, err)
 		require.NoError(t, res.Body.Close())
@@ -168,14 +168,14 @@ func TestRequestsAreTakenUntilTheBalancerKnows(t *testing.T) {
 		http.DefaultClient.CloseIdleConnections()
 	}
 	require.Len(t, b.topic.take(), 3)
-	b.cut() // the hour
+	b.cut() // ends the delay of an hour
 	require.NoError(t, <-stopped)
 }
 
 func TestDrainIsBounded(t *testing.T) {
 	b := newBench(t, Config{Listen: "127.0.0.1:0", Drain: 50 * time.Millisecond})
 	url, stop := running(t, b)
-	b.topic.stall() // for ever
+	b.topic.stall() // forever
 	failed := make(chan error, 1)
 	go func() {
 		res, err := http.Post(url+"/v1/track", "", text(`{"writeKey":"wk_web"}`))
@@ -199,8 +199,7 @@ func TestListenErrorNamesTheKey(t *testing.T) {
 	require.ErrorContains(t, b.Run(t.Context()), `listen on collector.listen "`+l.Addr().String()+`"`)
 }
 
-// raw sends bytes over a connection and returns the answer's status, 0 if
-// there was none.
+// raw sends bytes over a connection and returns the status of the answer, or 0 if there was none.
 func raw(t *testing.T, url string, send string, closeWrite bool) int {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -248,14 +247,14 @@ func TestSlowBodiesHoldOnlyWhatTheySent(t *testing.T) {
 	require.Zero(t, b.inFlight.used.Load())
 }
 
-// TestABodyThatSaysItIsGzipHoldsNoMore than any other: what inflating takes is taken
-// when all of it is here.
+// TestABodyThatSaysItIsGzipHoldsNoMore: a body that starts like gzip holds no more than any other
+// until all of it has arrived; only then is memory taken for inflating it.
 func TestABodyThatSaysItIsGzipHoldsNoMore(t *testing.T) {
 	b := newBench(t, Config{})
 	read, write := io.Pipe()
 	done := make(chan int, 1)
 	go func() { done <- b.do(post("/v1/batch", read)).Code }()
-	for _, part := range []string{"\x1f\x8b", "\x08"} { // the second is read when the first is known
+	for _, part := range []string{"\x1f\x8b", "\x08"} { // once the second is read, the first has been processed
 		_, err := io.WriteString(write, part)
 		require.NoError(t, err)
 	}

@@ -14,26 +14,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// heap is what is in use after a collection.
+// heap returns the bytes in use after garbage collection.
 func heap() int64 {
 	runtime.GC()
-	runtime.GC() // pools let go at the second
+	runtime.GC() // pools release at the second
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// TestOverloadIsShedBeforeMemoryGrows: many large requests at once, over
-// sockets, while Kafka takes nothing. What fits the bound is held, all others
-// are refused with Retry-After, the heap stays near the bound, and when Kafka
-// is back, all is as before and no event that was acknowledged is missing.
+// TestOverloadIsShedBeforeMemoryGrows: many large requests arrive at once, over sockets, while
+// Kafka accepts nothing. What fits the bound is held, all others are refused with Retry-After, and
+// the heap stays near the bound. When Kafka is back, everything is as before and no acknowledged
+// event is missing.
 func TestOverloadIsShedBeforeMemoryGrows(t *testing.T) {
 	const bound, clients, each = 16 << 20, 64, 3
 	b := newBench(t, Config{Listen: "127.0.0.1:0", MaxInFlight: bound, AnswerWithin: 300 * time.Millisecond}, func(d *Deps) { d.Producer = deaf{d.Producer} })
 	url, stop := running(t, b)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	filler := strings.Repeat("x", 30<<10)
-	// send sends a batch of 15 events, of 450 KB, with ids of their own.
+	// send sends a batch of 15 events, 450 KB in all, with ids of their own.
 	send := func(name string) (status int, retryAfter string, err error) {
 		var body strings.Builder
 		body.WriteString(`{"writeKey":"wk_web","batch":[`)
@@ -85,7 +85,7 @@ func TestOverloadIsShedBeforeMemoryGrows(t *testing.T) {
 
 	release()
 	require.Eventually(t, func() bool { return b.inFlight.used.Load() == 0 }, 10*time.Second, time.Millisecond)
-	for statuses = map[int]int{}; statuses[http.StatusOK] < clients*each; { // some may be shed again
+	for statuses = map[int]int{}; statuses[http.StatusOK] < clients*each; { // some may be refused again
 		for status, n := range round(fmt.Sprint("back-", len(acknowledged))) {
 			statuses[status] += n
 		}
@@ -105,9 +105,8 @@ func TestOverloadIsShedBeforeMemoryGrows(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// TestConnectionsWhileItDrains: a request that is under way is finished and
-// its connection closed, one that waits for its next request is closed at
-// once, and new ones are not taken. None sees half an answer.
+// TestConnectionsWhileItDrains: a request in progress is finished and its connection closed, an
+// idle connection is closed at once, and new ones are not accepted. None gets half an answer.
 func TestConnectionsWhileItDrains(t *testing.T) {
 	b := newBench(t, Config{Listen: "127.0.0.1:0"})
 	url, stop := running(t, b)
@@ -142,12 +141,12 @@ func TestConnectionsWhileItDrains(t *testing.T) {
 		}
 		return err != nil
 	}, 10*time.Second, time.Millisecond, "refused")
-	_, err = io.WriteString(busy, request) // one more, behind the one under way
+	_, err = io.WriteString(busy, request) // one more request behind the one in progress
 	require.NoError(t, err)
 	release()
 	rest, err = io.ReadAll(busy)
 	if err != nil {
-		require.ErrorContains(t, err, "reset") // of the second, after the answer
+		require.ErrorContains(t, err, "reset") // for the second request, after the answer to the first
 	}
 	require.Equal(t, 1, strings.Count(string(rest), "HTTP/1.1 "), string(rest))
 	require.Contains(t, string(rest), "200 OK")

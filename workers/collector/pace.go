@@ -7,30 +7,30 @@ import (
 )
 
 const (
-	// freely is how many bytes may wait for Kafka whatever its pace: that is not
-	// known after a pause.
+	// freely is how many bytes may wait for Kafka whatever its pace, which is not known after a
+	// pause.
 	freely = 8 << 20 // 8 MiB
-	// perRequest is what a request counts for beside its body: thousands of
-	// single events hold few bytes, and take their time all the same.
+	// perRequest is what a request counts for in addition to its body: thousands of single events
+	// hold few bytes, but still take time.
 	perRequest = 2 << 10 // 2 KiB
-	// longestWait is that of a request without a spool, at Kafka's pace.
+	// longestWait is how long a request may have to wait at Kafka's pace if there is no spool.
 	longestWait = 2 * time.Second
-	// paceOver is how long acknowledged bytes are added up for a pace.
+	// paceOver is the time over which acknowledged bytes are added up to compute the pace.
 	paceOver = time.Second
 )
 
-// pace tells whether a request that came now would wait too long: how many bytes wait
-// for their answers, against how many were acknowledged a second. With more requests
-// than can be served the wait would otherwise grow up to Config.AnswerWithin, after
-// which all would be answered 503, and be stored all the same, and sent again.
+// pace tells whether a new request would wait too long: it compares the bytes that wait for an
+// answer with the bytes acknowledged per second. Otherwise, with more requests than can be served,
+// the wait would grow to Config.AnswerWithin, and then all of them would be answered 503, stored
+// all the same, and sent again.
 type pace struct {
 	within  time.Duration // the longest wait
 	waiting atomic.Int64  // bytes
 
 	mu     sync.Mutex
-	since  time.Time // guarded by mu; when acked was 0
+	since  time.Time // guarded by mu; when acked was last reset
 	acked  int64     // guarded by mu; bytes
-	second float64   // guarded by mu; bytes acknowledged a second before that
+	second float64   // guarded by mu; bytes per second acknowledged in the period before that
 }
 
 // admits tells whether one more request may wait.
@@ -44,10 +44,10 @@ func (p *pace) admits() bool {
 	return float64(waiting) < p.second*p.within.Seconds()
 }
 
-// enter counts a body that waits from now on.
+// enter counts a body that is now waiting.
 func (p *pace) enter(bytes int) { p.waiting.Add(int64(bytes)) }
 
-// leave says that it waits no more, and whether Kafka has it.
+// leave says that a body no longer waits, and whether Kafka has it.
 func (p *pace) leave(bytes int, acked bool) {
 	p.waiting.Add(-int64(bytes))
 	if !acked {

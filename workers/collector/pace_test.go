@@ -50,8 +50,8 @@ type stuck struct{}
 
 func (stuck) Produce(ctx context.Context, _ ...stream.Record) error { <-ctx.Done(); return ctx.Err() }
 
-// What comes faster than Kafka takes it is refused at once, before it is read,
-// not after it has waited, and is not produced.
+// What comes faster than Kafka accepts it is refused at once, before it is read and without
+// waiting, and is not produced.
 func TestOverloadIsRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newBench(t, Config{}, func(d *Deps) { d.Producer = stuck{} })

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// trap panics when it is read.
+// trap calls itself, to panic, when it is read.
 type trap func()
 
 // Read implements io.Reader.
@@ -19,8 +19,8 @@ func (t trap) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestAPanicEndsOneRequest and is seen; nothing that it held is lost, and the log has
-// nothing of what it may have been made of.
+// TestAPanicEndsOneRequest: a panic ends only its request and is logged and counted; nothing that
+// the request held leaks, and the log has nothing of its contents.
 func TestAPanicEndsOneRequest(t *testing.T) {
 	for hazard, with := range map[string]func(){
 		"an_error": func() { panic(errors.New("secret")) },

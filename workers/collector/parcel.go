@@ -9,14 +9,14 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// parcelVersion is the first byte of a parcel, which is what a request's events become in
-// their spool, and its dead letters in theirs: the dead letters and the records, each with
-// their number before them, which is 0 of one of the two; a former release's parcels have
-// both. A record is its time in unix milliseconds, key, value, and its headers with their
-// number before them. Numbers are varints. Bytes have their length + 1 before them; 0 is nil.
+// parcelVersion is the first byte of a parcel: what a request's events become in their spool, and
+// its dead letters in theirs. A parcel holds the dead letters, then the records, each list with its
+// count first. One of the two is empty, except in the parcels of earlier releases. A record is its
+// time in unix milliseconds, its key, its value, and its headers with their count first. Numbers
+// are varints. Byte strings begin with their length + 1; 0 is nil.
 const parcelVersion = 1
 
-// parcelBytes is about how large a parcel is, and not less.
+// parcelBytes returns an upper estimate of a parcel's size.
 func parcelBytes(t taken) int64 {
 	size := int64(64)
 	for r := range t.all() {
@@ -25,8 +25,8 @@ func parcelBytes(t taken) int64 {
 	return size
 }
 
-// recordBytes is about what a record takes in a parcel and in a batch of
-// Kafka's, and not less.
+// recordBytes returns an upper estimate of a record's size in a parcel and in one of Kafka's
+// batches.
 func recordBytes(r *stream.Record) int64 {
 	size := 64 + len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
@@ -61,7 +61,7 @@ func appendBytes(b, v []byte) []byte {
 
 var errParcel = errors.New("not a parcel of events")
 
-// parseParcel is the inverse of appendParcel. What it returns is part of b.
+// parseParcel is the inverse of appendParcel. The result shares memory with b.
 func parseParcel(b []byte) (taken, error) {
 	if len(b) == 0 || b[0] != parcelVersion {
 		return taken{}, fmt.Errorf("%w that this release knows", errParcel)
@@ -75,7 +75,7 @@ func parseParcel(b []byte) (taken, error) {
 	return t, nil
 }
 
-// unpacker takes values from the front of b. After bad all are zero.
+// unpacker takes values from the front of b. Once bad is set, all values are zero.
 type unpacker struct {
 	b   []byte
 	bad bool
@@ -85,8 +85,7 @@ func (p *unpacker) fail() {
 	p.b, p.bad = nil, true
 }
 
-// number is one of a varint, at most what bytes are left: no length or count
-// is more.
+// number reads a varint. No length or count can be more than the number of bytes left.
 func (p *unpacker) number() int {
 	v, n := binary.Uvarint(p.b)
 	if n <= 0 || v > uint64(len(p.b)) {

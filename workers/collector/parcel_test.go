@@ -41,8 +41,8 @@ func TestParcels(t *testing.T) {
 	}
 }
 
-// FuzzParcel: whatever is in a parcel, what it is read as is written and read
-// as the same.
+// FuzzParcel: whatever a parcel contains, what is parsed from it can be written and parsed again
+// unchanged.
 func FuzzParcel(f *testing.F) {
 	for _, p := range parcels() {
 		f.Add(appendParcel(nil, p))

@@ -9,10 +9,9 @@ import (
 	"github.com/sealift/sealift/pkg/event"
 )
 
-// parsers are the scratch space for inflating and parsing. There are few of them, and a
-// request waits for one: both are a matter of the processor, so more at
-// once are no faster, and a body made of many tiny members needs much more
-// memory while parsed than its own size.
+// parsers are the scratch space for inflating and parsing. There are few, and a request waits for a
+// free one: both are CPU-bound, so more of them would not be faster, and a body of many tiny
+// members needs much more memory than its own size while it is parsed.
 type parsers chan *scratch
 
 type scratch struct {

@@ -11,11 +11,10 @@ import (
 // pixelImage is a transparent GIF of one pixel.
 var pixelImage = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
 
-// pixel takes an event from the query of an image's URL. The answer is always
-// 200 and the image, after Kafka's acknowledgement if there is one: nobody
-// reads the status of an image, and a mail program would show a broken one.
-// What was not taken is in the dead letters if it is an event of a known source,
-// and else in the metric refused_total alone.
+// pixel takes an event from the query of an image's URL. The answer is always 200 and the image,
+// after Kafka's acknowledgement if there is one: nobody reads the status of an image, and a mail
+// program would show a broken one. An event that was not accepted is in the dead letters if its
+// source is known; otherwise only the metric refused_total counts it.
 func (c *Collector) pixel(w http.ResponseWriter, r *http.Request, name string) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return c.refuse(w, wrongMethod(w, http.MethodGet))
@@ -60,13 +59,13 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 	return c.produce(r.Context(), records, g.pass())
 }
 
-// pixelBody holds a parser, which is free again when it returns: a query taken apart
-// needs many times its own size, before the write key is looked at.
+// pixelBody uses a parser's slot until it returns: parsing a query takes many times its size in
+// memory, before the write key is looked at.
 func (c *Collector) pixelBody(rawQuery string) ([]byte, error) {
 	p := <-c.parsers
 	defer func() { c.parsers <- p }()
-	// What does not parse is left out. url.ParseQuery drops a parameter with a
-	// bare semicolon, which no browser escapes; an event may hold one.
+	// What does not parse is left out. url.ParseQuery drops a parameter with a bare semicolon,
+	// which no browser escapes, and which an event may contain.
 	query, _ := url.ParseQuery(strings.ReplaceAll(rawQuery, ";", "%3B"))
 	return event.PixelBody(query)
 }

@@ -15,15 +15,16 @@ import (
 // spoolAfter is how long a request waits for Kafka before it goes to the spool.
 const spoolAfter = 2 * time.Second
 
-// produce writes what was taken and returns nil when Kafka has acknowledged all
-// of it, or the spool what is left. Production goes on when the client has gone, and then
-// what is left goes to the spool as well: browsers send pixels and beacons once. It ends
-// with the answer 503, but for the batch, one of each partition, that is on its way: the
-// sender sends all of it again. Bytes count as in flight until Kafka's client has let go of
-// them, so that an outage fills the bound and no more.
+// produce writes an accepted request and returns nil when Kafka has acknowledged all of it, or the
+// spool has stored what Kafka did not. If the client disconnects, it goes on, and still stores the
+// rest in the spool: browsers send pixels and beacons once. After the answer 503 it stops, except
+// for one batch of each partition that is already on its way; the sender sends the whole request
+// again. Bytes count as in flight until Kafka's client has released them, so that an outage fills
+// the bound and no more.
 func (c *Collector) produce(ctx context.Context, t taken, g *grant) (no *refusal) {
 	defer func() {
-		// Who has gone before the answer may have had all of it taken, as often as it likes.
+		// A client that disconnects before the answer may have had all events accepted, so it is
+		// still charged: otherwise it could repeat that without limit.
 		if no != nil && no.reason != goneReason {
 			c.limits.give(t.charges)
 		}
@@ -50,7 +51,7 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) (no *refusal
 	case later.empty():
 	case now.empty():
 		return c.store(later, g, time.Until(until))
-	default: // its sender sends all of it again, if it is not all of it that is taken
+	default: // stored first: if that fails, the sender sends the whole request again
 		if no := c.store(later, nil, time.Until(until)); no != nil {
 			g.release()
 			return no
@@ -60,7 +61,8 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) (no *refusal
 	return c.direct(ctx, now, g, spoolAfter, time.Until(until))
 }
 
-// direct writes past the spool, and what Kafka has not taken by tryFor into it.
+// direct produces without the spool, and stores in the spool what Kafka has not accepted after
+// tryFor.
 func (c *Collector) direct(ctx context.Context, t taken, g *grant, tryFor, within time.Duration) *refusal {
 	type outcome struct {
 		left taken
@@ -78,14 +80,14 @@ func (c *Collector) direct(ctx context.Context, t taken, g *grant, tryFor, withi
 	defer timer.Stop()
 	gone := ctx.Done()
 	if c.deps.Spool != nil {
-		gone = nil // what is left is stored all the same
+		gone = nil // what is left is stored in any case
 	}
 	select {
 	case o := <-done:
 		switch {
 		case o.err == nil:
 			return nil
-		case c.deps.Spool == nil || errors.Is(o.err, errNever): // no time mends that
+		case c.deps.Spool == nil || errors.Is(o.err, errNever): // waiting would not help
 			return kafkaAway()
 		}
 		return c.store(o.left, nil, within-time.Since(start))
@@ -96,14 +98,14 @@ func (c *Collector) direct(ctx context.Context, t taken, g *grant, tryFor, withi
 	}
 }
 
-// write returns what is left to do after an error.
+// write produces t and returns what is left to do after an error.
 func (c *Collector) write(t taken, within time.Duration) (left taken, err error) {
 	ctx, cancel := context.WithTimeout(c.base, within)
 	defer cancel()
 	start := time.Now()
 	left, events, letters := c.try(ctx, t)
 	c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
-	// One partition is no sign that another has a leader.
+	// Success of one partition does not mean that the others have leaders again.
 	waiting, unburied := false, false
 	if c.deps.Spool != nil {
 		waiting, unburied = c.behind.holds(), !c.deps.Letters.Empty()
@@ -117,32 +119,33 @@ func (c *Collector) write(t taken, within time.Duration) (left taken, err error)
 	return left, cmp.Or(letters, events)
 }
 
-// errNever says that something is neither an event that its topic takes nor, cut
-// short, a dead letter that theirs does.
+// errNever says that an event is too large for its topic and, even cut short, for that of the dead
+// letters.
 var errNever = errors.New("a dead letter is too large for its topic (max.message.bytes)")
 
-// try produces what was taken once, and returns what Kafka may take another time, with
-// the errors of events and dead letters. That of letters is errNever if something is left out.
+// try produces a request's records once. It returns what Kafka may accept another time, and the
+// errors of events and of dead letters. The latter is errNever if something had to be left out.
 func (c *Collector) try(ctx context.Context, t taken) (left taken, events, letters error) {
 	var never, err error
 	dead := t.dead
 	if c.deps.Spool == nil {
-		// First: a letter that is there twice, since its sender tries again, is left out when it is redriven.
+		// Letters go first, because the sender tries again, and a letter that is there twice is
+		// dropped when it is redriven.
 		if _, never, err = c.bury(ctx, t.dead); err != nil {
-			return t, nil, cmp.Or(never, err) // its sender sends all of it again
+			return t, nil, cmp.Or(never, err) // the sender sends the whole request again
 		}
 		dead = nil
 	}
 	var large []stream.Record
 	left.records, large, events = c.produceOnce(ctx, c.deps.Producer, t.records)
-	// Last: a partition of theirs without a leader takes all of the time.
+	// Letters go last, because one of their partitions without a leader uses up all of the time.
 	var worse error
 	left.dead, worse, err = c.bury(ctx, slices.Concat(dead, large))
 	return left, events, cmp.Or(never, worse, err)
 }
 
-// produceOnce produces events once. What is too large for their topic becomes a dead letter:
-// it would be as large another time.
+// produceOnce produces events once. An event that is too large for its topic becomes a dead letter,
+// since it would be too large every time.
 func (c *Collector) produceOnce(ctx context.Context, to Producer, records []stream.Record) (left, letters []stream.Record, err error) {
 	for left = records; len(left) > 0; {
 		failed := to.Produce(ctx, left...)
@@ -158,7 +161,7 @@ func (c *Collector) produceOnce(ctx context.Context, to Producer, records []stre
 	return nil, letters, nil
 }
 
-// bury writes dead letters once, cut short if their topic does not take them whole.
+// bury writes dead letters once, cut short if their topic does not accept them whole.
 func (c *Collector) bury(ctx context.Context, dead []stream.Record) (left []stream.Record, never, err error) {
 	left, large, err := deadletter.Bury(ctx, c.deps.DeadLetters, dead)
 	c.hung.tell(dead, left)
@@ -168,7 +171,7 @@ func (c *Collector) bury(ctx context.Context, dead []stream.Record) (left []stre
 	return left, never, err
 }
 
-// letterOf is the dead letter of a record that the events topic does not take.
+// letterOf returns the dead letter of a record that is too large for the events topic.
 func letterOf(r *stream.Record) stream.Record {
 	id, _ := r.Header(route.HeaderMessage)
 	return deadletter.Refused(string(r.Key), r.Time, r.Value, true, id, deadletter.LeftTooLarge)

@@ -9,19 +9,18 @@ import (
 )
 
 const (
-	// What one call produces: less than one batch of Kafka's client, so those of
-	// a partition are in one request, and no request of them overtakes another
-	// that is tried again.
+	// The size of one call to the producer: less than one batch of Kafka's client. So the records
+	// of a partition are in one request, and no request can overtake another that is retried.
 	chunkBytes   = 900_000
 	chunkRecords = 9_000
 
-	refillFor = 2 * time.Minute // one try
+	refillFor = 2 * time.Minute // bounds one try
 )
 
-// refill produces entries until Kafka has all of them; it returns an error
-// only when it has to stop before. bad says that an entry is none. Dead letters among them,
-// of what is too large and of a former release, go to their own spool. Warm says
-// that Kafka takes events.
+// refill produces entries until Kafka has all of them; it returns an error only when it has to stop
+// earlier. bad says that an entry could not be parsed. Dead letters go to their own spool: those of
+// events that are too large, and those in entries of earlier releases. warm says that Kafka has
+// just accepted events.
 func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry, warm bool) (bad, err error) {
 	var records, letters []stream.Record
 	parcels := make([]taken, len(entries))
@@ -51,8 +50,8 @@ func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry,
 	return bad, c.putAside(stopping, letters, entries[0].Time)
 }
 
-// insist produces events until Kafka has them, or stopping ends, and returns the dead
-// letters of those that are too large.
+// insist produces events until Kafka has them or stopping ends. It returns the dead letters of
+// those that are too large.
 func (c *Collector) insist(stopping, cut context.Context, left []stream.Record) (letters []stream.Record, err error) {
 	for wait := firstPause; ; wait = min(2*wait, longestPause) {
 		ctx, cancel := tryOf(stopping, cut, refillFor)
@@ -71,8 +70,8 @@ func (c *Collector) insist(stopping, cut context.Context, left []stream.Record) 
 	}
 }
 
-// tryOf is the context of one try: when stopping ends it has spoolAfter more, no less than
-// what a request gives Kafka.
+// tryOf returns the context of one try. After stopping ends, the try has spoolAfter left, which is
+// as long as a request gives Kafka.
 func tryOf(stopping, cut context.Context, within time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(cut, within)
 	stop := context.AfterFunc(stopping, func() {
@@ -85,7 +84,7 @@ func tryOf(stopping, cut context.Context, within time.Duration) (context.Context
 	return ctx, func() { stop(); cancel() }
 }
 
-// chunk returns how many of records one call takes; at least one, if there are any.
+// chunk returns how many of the records go into one call: at least one, if there are any.
 func chunk(records []stream.Record) int {
 	n := 0
 	for size := int64(0); n < min(len(records), chunkRecords); n++ {

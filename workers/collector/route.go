@@ -37,8 +37,8 @@ func (c *Collector) serve(w http.ResponseWriter, r *http.Request) (name string, 
 	return c.route(w, r)
 }
 
-// panicked answers a request whose handler panicked. net/http would log that where
-// nobody reads it. What else than the runtime says may hold a part of a body.
+// panicked answers a request whose handler panicked; net/http would log that where nobody reads it.
+// Only messages of the runtime itself are logged: a panic's value may hold part of a body.
 func (c *Collector) panicked(w http.ResponseWriter, what any) int {
 	c.metrics.panics.Inc()
 	said := fmt.Sprintf("%T", what)
@@ -46,13 +46,13 @@ func (c *Collector) panicked(w http.ResponseWriter, what any) int {
 		said = fault.Error()
 	}
 	c.deps.Log.Error("a handler panicked; its request is answered 500", "panic", said, "stack", string(debug.Stack()))
-	w.Header().Set("Connection", "close") // nobody knows how far the body was read
+	w.Header().Set("Connection", "close") // nobody knows how much of the body was read
 	return c.refuse(w, retryLater(http.StatusInternalServerError, "internal", "a bug of the collector: try again, and report what its log says"))
 }
 
-// route serves a request and returns the path's name, for metrics, and the
-// status. It is no http.ServeMux, which would redirect a path with a doubled
-// slash: SDKs do not follow that with a POST.
+// route serves a request and returns the path's name, for metrics, and the status. http.ServeMux is
+// not used because it redirects a path with a double slash, and SDKs do not follow that with a
+// POST.
 func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) {
 	path := r.URL.Path
 	for strings.Contains(path, "//") {
@@ -92,7 +92,7 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 	return kind.String(), http.StatusOK
 }
 
-// headers counts them as they were sent: one name may have thousands of values.
+// headers counts header lines as they were sent: one name may have thousands of values.
 func headers(h http.Header) (n int) {
 	for _, values := range h {
 		n += len(values)
@@ -100,7 +100,7 @@ func headers(h http.Header) (n int) {
 	return n
 }
 
-// manyHeaders answers as net/http does when they are too long.
+// manyHeaders answers as net/http does when headers are too long.
 func manyHeaders(w http.ResponseWriter) int {
 	w.Header().Set("Connection", "close")
 	http.Error(w, "431 Request Header Fields Too Large", http.StatusRequestHeaderFieldsTooLarge)
@@ -116,7 +116,7 @@ func wrongMethod(w http.ResponseWriter, allowed string) *refusal {
 	return refuse(http.StatusMethodNotAllowed, "method", "wrong method: use "+allowed)
 }
 
-// refuse counts and answers.
+// refuse counts the refusal and answers with it.
 func (c *Collector) refuse(w http.ResponseWriter, no *refusal) int {
 	c.count(no)
 	return answer(w, no)
@@ -128,20 +128,20 @@ func (c *Collector) count(no *refusal) {
 	}
 }
 
-// allowOrigin lets pages of any origin read the answer: a write key is public
-// in a page, and nothing here depends on cookies.
+// allowOrigin lets pages of any origin read the answer: a write key is public on a page, and
+// nothing here depends on cookies.
 func allowOrigin(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Vary", "Origin")
 	if origin := r.Header.Get("Origin"); origin != "" {
 		header.Set("Access-Control-Allow-Origin", origin)
-		header.Set("Access-Control-Allow-Credentials", "true") // sendBeacon asks for it
+		header.Set("Access-Control-Allow-Credentials", "true") // sendBeacon requires it
 		header.Set("Access-Control-Expose-Headers", "Retry-After, X-RateLimit-Reset")
 	}
 }
 
-// preflight allows whatever header an SDK asks for: analytics.js wants
-// Authorization, Content-Type and X-Retry-Count, others add their own.
+// preflight allows whatever header an SDK asks for: analytics.js needs Authorization, Content-Type
+// and X-Retry-Count, and others add their own.
 func preflight(w http.ResponseWriter, r *http.Request) int {
 	headers := r.Header.Get("Access-Control-Request-Headers")
 	if headers == "" {
@@ -151,7 +151,7 @@ func preflight(w http.ResponseWriter, r *http.Request) int {
 	header.Add("Vary", "Access-Control-Request-Headers")
 	header.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
 	header.Set("Access-Control-Allow-Headers", headers)
-	header.Set("Access-Control-Max-Age", "7200") // seconds; the most Chromium takes
+	header.Set("Access-Control-Max-Age", "7200") // seconds; the most that Chromium accepts
 	w.WriteHeader(http.StatusNoContent)
 	return http.StatusNoContent
 }

@@ -17,16 +17,15 @@ import (
 // maxHeaderBytes bounds a request's header; a pixel's query holds an event.
 const maxHeaderBytes = 64 << 10 // 64 KiB
 
-// maxHeaders is more than browsers, SDKs and proxies send together. Each costs some
-// 200 bytes for as long as a body is waited for, whatever its length.
+// maxHeaders is more than browsers, SDKs and proxies send together. Each header costs some 200
+// bytes, whatever its length, for as long as the body is awaited.
 const maxHeaders = 100
 
-// maxStreams bounds the requests that one HTTP/2 connection has at once. More
-// are refused; a client that goes on opening and calling off streams is hung
-// up on when four times as many wait.
+// maxStreams bounds the concurrent requests of one HTTP/2 connection. More are refused; a client
+// that keeps opening and cancelling streams is disconnected when four times as many wait.
 const maxStreams = 128
 
-// Run listens and serves until ctx ends, and for Config.DrainDelay; then it takes no
+// Run listens and serves until ctx ends, and for Config.DrainDelay after that. Then it accepts no
 // more requests, finishes those in flight within Config.Drain, and returns nil.
 func (c *Collector) Run(ctx context.Context) (err error) {
 	defer c.cut()
@@ -64,8 +63,8 @@ func (c *Collector) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-// startEmptying empties the spools until the function that it returns is
-// called, which lets that end: it waits for it.
+// startEmptying starts to empty the spools. The returned function tells that to stop, and waits
+// until it has.
 func (c *Collector) startEmptying(ctx context.Context) (end func()) {
 	if c.deps.Spool == nil {
 		return func() {}
@@ -93,14 +92,13 @@ func (c *Collector) server() *http.Server {
 	}
 }
 
-// writeTimeout is how long it takes to read the rest of a request, and to answer it.
+// writeTimeout is the time for reading the rest of a request and answering it.
 func (c *Collector) writeTimeout() time.Duration {
 	return c.cfg.BodyTimeout + c.cfg.AnswerWithin + 10*time.Second
 }
 
-// drain ends what runs, in order: 1. readiness  2. intake  3. requests  4. what Kafka's
-// client still holds of requests already answered  5. the spool, if Kafka takes
-// what is in it.
+// drain shuts down, in this order: 1. readiness  2. intake  3. requests  4. what Kafka's client
+// still holds of requests already answered  5. the spool, as far as Kafka accepts what is in it.
 func (c *Collector) drain(ctx context.Context, server *http.Server, emptied func()) {
 	start := time.Now()
 	c.draining.Store(true)
@@ -114,7 +112,7 @@ func (c *Collector) drain(ctx context.Context, server *http.Server, emptied func
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
 	defer cancel()
 	if err := server.Shutdown(bounded); err != nil {
-		_ = server.Close() // cuts what is left
+		_ = server.Close() // cuts off what is left
 	}
 	idle := c.gate.close()
 	select {

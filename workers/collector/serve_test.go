@@ -26,7 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pemPair makes a self-signed certificate of localhost.
+// pemPair makes a self-signed certificate for localhost.
 func pemPair(t *testing.T, serial int64) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -42,7 +42,7 @@ func pemPair(t *testing.T, serial int64) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
-// secure serves https with a certificate of serial 1 in files of dir.
+// secure serves https with a certificate with serial 1 from files in dir.
 func secure(t *testing.T, cfg Config) (b *bench, dir, addr string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -61,7 +61,7 @@ func write(t *testing.T, dir, name string, content []byte) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
 }
 
-// serial is that of the certificate which a new connection sees.
+// serial returns the serial of the certificate that a new connection gets.
 func serial(t *testing.T, addr string) int64 {
 	t.Helper()
 	conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
@@ -77,7 +77,7 @@ func TestCertificateIsReloaded(t *testing.T) {
 	cert, key := pemPair(t, 2)
 	write(t, dir, "cert.pem", cert)
 	require.EqualValues(t, 1, serial(t, addr))
-	require.Contains(t, b.logged.String(), "private key does not match public key") // half of a change
+	require.Contains(t, b.logged.String(), "private key does not match public key") // only half of the change is there
 	write(t, dir, "key.pem", key)
 	require.EqualValues(t, 2, serial(t, addr))
 	require.Contains(t, b.logged.String(), "new certificate is used")
@@ -89,7 +89,7 @@ func TestCertificateIsReloaded(t *testing.T) {
 	require.EqualValues(t, 2, serial(t, addr), "served on from memory")
 	require.Contains(t, b.logged.String(), "read collector.tls.key_file")
 
-	// As Kubernetes does: the files are links into a directory that is switched.
+	// As Kubernetes does it: the files are links into a directory that is switched.
 	next := t.TempDir()
 	cert, key = pemPair(t, 3)
 	write(t, next, "cert.pem", cert)
@@ -155,7 +155,7 @@ func TestTLSVersionsAndHTTP2(t *testing.T) {
 	require.Len(t, b.topic.take(), 3)
 }
 
-// TestManyStreamsOfOneConnection: HTTP/2 carries requests side by side.
+// TestManyStreamsOfOneConnection: HTTP/2 carries many requests concurrently on one connection.
 func TestManyStreamsOfOneConnection(t *testing.T) {
 	b, _, addr := secure(t, Config{})
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, MaxConnsPerHost: 1}
@@ -184,15 +184,14 @@ func TestManyStreamsOfOneConnection(t *testing.T) {
 	require.Len(t, b.topic.take(), 50)
 }
 
-// TestSlowClientsAreCut: a client that sends a byte now and then holds a
-// connection for as long as it may take for a header or a request, no longer,
-// and no bytes in flight for what it has not sent.
+// TestSlowClientsAreCut: a client that sends a byte now and then holds a connection no longer than
+// a header or a request may take, and holds no bytes in flight for what it has not sent.
 func TestSlowClientsAreCut(t *testing.T) {
 	b := newBench(t, Config{Listen: "127.0.0.1:0", HeaderTimeout: 3 * time.Second, BodyTimeout: 600 * time.Millisecond})
 	url, stop := running(t, b)
 	for hazard, c := range map[string]struct {
 		head string
-		want string // of the answer
+		want string // in the answer
 	}{
 		"request_line_in_bytes":   {"", "400"},
 		"header_a_byte_at_a_time": {"POST /v1/track HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""},
@@ -226,7 +225,7 @@ func TestSlowClientsAreCut(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// TestIdleConnectionsAreCut: between requests, and before a handshake.
+// TestIdleConnectionsAreCut: idle connections are closed, between requests and before a handshake.
 func TestIdleConnectionsAreCut(t *testing.T) {
 	cfg := Config{Listen: "127.0.0.1:0", HeaderTimeout: 3 * time.Second, BodyTimeout: 3 * time.Second, IdleTimeout: 300 * time.Millisecond}
 	b := newBench(t, cfg)
@@ -255,8 +254,8 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// TestASlowStreamIsCutAndNotItsConnection: over HTTP/2 a body that does not
-// come holds a stream for as long as it may take for a request.
+// TestASlowStreamIsCutAndNotItsConnection: over HTTP/2 a body that does not arrive holds its stream
+// no longer than a request may take, and the connection survives.
 func TestASlowStreamIsCutAndNotItsConnection(t *testing.T) {
 	b, _, addr := secure(t, Config{BodyTimeout: 500 * time.Millisecond, HeaderTimeout: 5 * time.Second})
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, MaxConnsPerHost: 1}
@@ -279,7 +278,7 @@ func TestASlowStreamIsCutAndNotItsConnection(t *testing.T) {
 	require.Len(t, b.topic.take(), 1)
 }
 
-// pipes is a listener of connections in memory, whose deadlines go by synctest's clock.
+// pipes is a listener of in-memory connections, whose deadlines follow synctest's clock.
 type pipes chan net.Conn
 
 // Accept implements net.Listener.
@@ -300,7 +299,7 @@ func (p pipes) Close() error {
 // Addr implements net.Listener.
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// slowly is a body of which 4 KiB come at a time.
+// slowly is a body that arrives 4 KiB at a time.
 type slowly struct {
 	body  io.Reader
 	every time.Duration
@@ -312,8 +311,8 @@ func (s slowly) Read(p []byte) (int, error) {
 	return s.body.Read(p[:min(4<<10, len(p))])
 }
 
-// TestASlowBodyThatComesIsTaken: a phone has a few kilobytes a second. Both deadlines of
-// its request are past when the last byte comes.
+// TestASlowBodyThatComesIsTaken: a body that keeps arriving is accepted even after both initial
+// deadlines of its request have passed, since a phone may send only a few kilobytes per second.
 func TestASlowBodyThatComesIsTaken(t *testing.T) {
 	const head, tail = `{"writeKey":"wk_web","batch":[{"a":"x"}],"pad":"`, `"}`
 	body := head + strings.Repeat("x", 475<<10-len(head)-len(tail)) + tail
@@ -356,7 +355,7 @@ func TestASlowBodyThatComesIsTaken(t *testing.T) {
 				if c.want == http.StatusOK {
 					require.NoError(t, err)
 				}
-				if err == nil { // or it was hung up on before it had read the answer
+				if err == nil { // or the connection was closed before the client had read the answer
 					require.Equal(t, c.want, res.StatusCode)
 					require.Equal(t, c.http2, res.ProtoMajor == 2)
 					require.NoError(t, res.Body.Close())
@@ -371,8 +370,7 @@ func TestASlowBodyThatComesIsTaken(t *testing.T) {
 	}
 }
 
-// drip sends a head, and then a byte every few milliseconds until the other
-// end is gone.
+// drip sends a head, and then a byte every few milliseconds until the other end is gone.
 func drip(conn net.Conn, head string) {
 	if _, err := io.WriteString(conn, head); err != nil {
 		return
@@ -397,8 +395,8 @@ func TestHeadersAreBounded(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// TestConnectionsAreBounded: those beyond the bound wait, and are served when
-// others have gone.
+// TestConnectionsAreBounded: connections beyond the bound wait, and are served when others have
+// gone.
 func TestConnectionsAreBounded(t *testing.T) {
 	b := newBench(t, Config{Listen: "127.0.0.1:0", MaxConnections: 2})
 	url, stop := running(t, b)

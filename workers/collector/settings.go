@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// settings answers what browser and mobile SDKs ask for when they start.
-// Without integrations["Segment.io"].apiKey analytics.js sends no key at all.
+// settings answers what browser and mobile SDKs request when they start. Without
+// integrations["Segment.io"].apiKey analytics.js sends no key at all.
 //
-// apiHost sends the SDK's events here, not to Segment, where only the CDN's
-// host was changed; SDKs put https in front of it. Without PublicHost it is the
-// host that was asked, over https, which anyone can forge: the answer is private. So
-// is one without apiHost: a shared cache could serve it to https clients, who would then
-// send to Segment.
+// apiHost makes the SDK send events here and not to Segment, even if only the CDN's host was
+// changed; SDKs put https in front of it. Without PublicHost it is the host that the request was
+// sent to, if that was over https. Anyone can forge that, so the answer is then private. An answer
+// without apiHost is private as well: a shared cache could serve it to https clients, who would
+// then send to Segment.
 func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return c.refuse(w, wrongMethod(w, http.MethodGet))

@@ -22,15 +22,15 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// parted is a topic some of whose keys are in a partition that has no leader, and that
-// has a limit for its records.
+// parted is a topic that has a limit for its records, and some of whose keys are in a partition
+// without a leader.
 type parted struct {
 	to   *memoryTopic
 	most int // bytes of a value; 0: any
 
 	mu    sync.Mutex
-	away  string // guarded by mu; the keys that are not taken, with blanks between them
-	hangs bool   // guarded by mu; and is only known not to be when ctx ends
+	away  string // guarded by mu; the keys that are not accepted, separated by blanks
+	hangs bool   // guarded by mu; Produce fails for them only when ctx ends
 }
 
 func (p *parted) lose(keys string, hangs bool) {
@@ -76,15 +76,15 @@ func newParted(t *testing.T, cfg Config, most int) (*spooling, *parted) {
 	return s, p
 }
 
-// as sends one event of the source that a write key is of.
+// as sends one event with a write key.
 func (s *spooling) as(key, id string) int {
 	r := post("/v1/track", text(fmt.Sprintf(`{"userId":"u","event":"e","messageId":%q}`, id)))
 	r.SetBasicAuth(key, "")
 	return s.do(r).Code
 }
 
-// TestAPartitionWithoutALeader keeps events of the others neither from Kafka, nor
-// in the spool, nor there twice.
+// TestAPartitionWithoutALeader: events of other partitions still reach Kafka, once, and do not go
+// to the spool.
 func TestAPartitionWithoutALeader(t *testing.T) {
 	for hazard, hangs := range map[string]bool{"it_says_so": false, "it_hangs": true} {
 		t.Run(hazard, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestAPartitionWithoutALeader(t *testing.T) {
 				require.Equal(t, http.StatusOK, s.do(both).Code)
 				require.Equal(t, []string{"w0"}, ids(s.topic.take()))
 				require.EqualValues(t, 2, s.held(), "what Kafka has not")
-				time.Sleep(time.Hour) // synctest's clock: it is tried again many times
+				time.Sleep(time.Hour) // synctest's clock; the events are tried again many times
 				for i := range 5 {
 					require.Equal(t, http.StatusOK, s.as("wk_server", fmt.Sprint("s", i+2)))
 					start := time.Now()
@@ -124,8 +124,8 @@ func TestAPartitionWithoutALeader(t *testing.T) {
 	}
 }
 
-// TestADeadLettersPartitionWithoutALeader keeps no event from Kafka: neither of the
-// requests that have letters, nor of what is in the spool behind these.
+// TestADeadLettersPartitionWithoutALeader: dead letters that Kafka does not accept keep no event
+// from it, neither of the same requests nor behind them in the spool.
 func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 	for hazard, hangs := range map[string]bool{"it_says_so": false, "it_hangs": true} {
 		t.Run(hazard, func(t *testing.T) {
@@ -179,8 +179,9 @@ func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 	}
 }
 
-// TestLettersOfAnotherPartitionAreTriedAgain: theirs was away for a while, those that are in the
-// spool since then are behind one that stays away, and what comes needs no room there.
+// TestLettersOfAnotherPartitionAreTriedAgain: when a partition of the dead letters has a leader
+// again, its new letters are written directly, although letters in the spool are stuck behind those
+// of a partition that still has none.
 func TestLettersOfAnotherPartitionAreTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
@@ -197,7 +198,7 @@ func TestLettersOfAnotherPartitionAreTriedAgain(t *testing.T) {
 		}
 		letters.lose("server web", true)
 		require.Equal(t, spoolAfter, send("wk_server", "s"))
-		time.Sleep(time.Second) // synctest's clock: that one is being tried
+		time.Sleep(time.Second) // synctest's clock; the letter is being tried
 		require.Equal(t, spoolAfter, send("wk_web", "w0"))
 		require.Zero(t, send("wk_web", "w1"), "it is known by now")
 		time.Sleep(lettersFor)
@@ -219,7 +220,8 @@ func TestLettersOfAnotherPartitionAreTriedAgain(t *testing.T) {
 	})
 }
 
-// TestSourcesOfOneRequestGoTheirWays: what Kafka does not take drags nothing else behind it.
+// TestSourcesOfOneRequestGoTheirWays: if Kafka does not accept one source of a request, the others
+// are not held up.
 func TestSourcesOfOneRequestGoTheirWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := newParted(t, Config{}, 0)
@@ -244,8 +246,8 @@ func TestSourcesOfOneRequestGoTheirWays(t *testing.T) {
 	})
 }
 
-// TestOthersOfAChunkAreInKafkaOnce: events of many sources waited, and a partition
-// has no leader yet when Kafka is back.
+// TestOthersOfAChunkAreInKafkaOnce: events of many sources are in the spool, and when Kafka is
+// back, one partition has no leader yet. The events of the others are written once.
 func TestOthersOfAChunkAreInKafkaOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := newParted(t, Config{}, 0)
@@ -268,7 +270,8 @@ func TestOthersOfAChunkAreInKafkaOnce(t *testing.T) {
 	})
 }
 
-// TestWhatIsInTheSpoolAtAStartIsOfAnyKey: nobody has read it yet.
+// TestWhatIsInTheSpoolAtAStartIsOfAnyKey: until the entries found at the start are read, events of
+// every key go behind them.
 func TestWhatIsInTheSpoolAtAStartIsOfAnyKey(t *testing.T) {
 	dir := t.TempDir()
 	s := newSpooling(t, Config{}, dir, 64<<20)
@@ -287,13 +290,13 @@ func TestWhatIsInTheSpoolAtAStartIsOfAnyKey(t *testing.T) {
 	require.Equal(t, []string{"m1"}, ids(next.topic.take()))
 }
 
-// TestAnEventThatTheTopicDoesNotTake is a dead letter: an SDK that is told 503 sends it
-// for ever, and what is behind it in the spool would wait for ever.
+// TestAnEventThatTheTopicDoesNotTake: an event that is too large becomes a dead letter. Otherwise
+// an SDK would send it forever after a 503, and what is behind it in the spool would wait forever.
 func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
-	const large = 32_700 // beside as much of the batch's context it is longer than a cut letter
+	const large = 32_700 // with as much again of the batch's context it is longer than a cut letter
 	body := `{"context":{"c":"` + strings.Repeat("c", large) + `"},"batch":[{"messageId":"m0","context":{"c":0}},{"messageId":"huge","p":"` + strings.Repeat("x", large) + `"},{"messageId":"m1","context":{"c":0}}]}`
 	for hazard, of := range map[string]struct {
-		letters int // bytes of a value that the dead letters take
+		letters int // the most bytes of a value that the dead letters' topic accepts
 		spooled bool
 		status  int
 	}{
@@ -346,8 +349,9 @@ func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
 	}
 }
 
-// TestLettersThatWaitHoldUpNothing has eight chunks of them, half of them before an event in a
-// spool of a former release that was found at the start, where there was one for both.
+// TestLettersThatWaitHoldUpNothing: dead letters that Kafka does not accept, eight chunks of them,
+// hold up no event, even if they are found at the start, before an event, in a spool of an earlier
+// release, which kept both in one.
 func TestLettersThatWaitHoldUpNothing(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		hangs bool
@@ -410,8 +414,9 @@ func TestLettersThatWaitHoldUpNothing(t *testing.T) {
 	}
 }
 
-// TestLettersThatHaveNoRoom: requests with any are answered 503, and events are taken. One that
-// is too large and comes out of the spool waits for room, with what is behind it.
+// TestLettersThatHaveNoRoom: when the dead letters' spool is full, requests with any are answered
+// 503 and events are accepted. An event from the spool that turns out too large waits for room, and
+// so does what is behind it.
 func TestLettersThatHaveNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := newParted(t, Config{}, 50_000)
@@ -451,12 +456,13 @@ func TestLettersThatHaveNoRoom(t *testing.T) {
 	})
 }
 
-// TestLettersOfEventsThatHaveNoRoom are not kept each time that these are sent again.
+// TestLettersOfEventsThatHaveNoRoom: if the events' spool is full, retries of a request do not
+// store its dead letters again and again.
 func TestLettersOfEventsThatHaveNoRoom(t *testing.T) {
 	s := newSpooling(t, Config{Validate: true}, t.TempDir(), 200<<10)
 	s.topic.fail(errAway)
 	s.dead.fail(errAway)
-	batch := func(event, dead string, size int) int { // of one event and one letter, "": none
+	batch := func(event, dead string, size int) int { // of one event and one letter, each left out if ""
 		var parts []string
 		for _, of := range []string{event, dead} {
 			if of != "" {
@@ -468,7 +474,7 @@ func TestLettersOfEventsThatHaveNoRoom(t *testing.T) {
 	const event, dead = `"userId":"u",`, ` `
 	require.Equal(t, http.StatusOK, batch(event, dead, 100), "both have room")
 	require.EqualValues(t, 1, s.letters.Stats().Records)
-	for _, size := range []int{10_000, 1000} { // a large one has none before it is said to be full
+	for _, size := range []int{10_000, 1000} { // there is no room for a large one before the spool counts as full
 		for batch(event, "", size) == http.StatusOK {
 		}
 		for range 100 {
@@ -481,7 +487,8 @@ func TestLettersOfEventsThatHaveNoRoom(t *testing.T) {
 	require.Zero(t, s.inFlight.used.Load())
 }
 
-// TestASlowDeadLettersTopicTakesThemNotForEver: a try that was given up is written all the same.
+// TestASlowDeadLettersTopicTakesThemNotForEver: although a try that is given up may still be
+// written, letters get out of the spool, each written once.
 func TestASlowDeadLettersTopicTakesThemNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
@@ -507,7 +514,7 @@ func (c *counted) Produce(ctx context.Context, records ...stream.Record) error {
 	return c.parted.Produce(ctx, records...)
 }
 
-// slow is a topic that takes what it was given, whoever waits for it.
+// slow is a topic that writes what it was given, even if the caller has given up.
 type slow struct {
 	to   *memoryTopic
 	time time.Duration
@@ -527,7 +534,7 @@ func (s slow) Produce(ctx context.Context, records ...stream.Record) error {
 	}
 }
 
-// A request that ends before its letters are tried leaves the try to others.
+// A request that ends before its letters are tried does not use up the next try.
 func TestALetterThatIsNotTriedUsesUpNoTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h hung
