@@ -15,69 +15,71 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// DefaultCredentials returns the process's own credentials as the AWS SDK
-// finds them: environment, shared files, web identity, container, instance.
+// DefaultCredentials returns the process's own credentials as the AWS SDK finds them: environment,
+// shared files, web identity, container, instance.
 //
-// Nothing is read before the first call. Those that expire are renewed five minutes
-// before, or when a store says that they have expired; while that fails they are used
-// until a minute before. Keys of shared files are read again after five minutes,
-// and what is there then is used if it is keys. Keys with which a profile's role is
-// assumed are read again when it cannot be. A chain that cannot be set up is
-// tried again at the next call. The function is safe for concurrent use.
+// Nothing is read before the first call. Credentials that expire are renewed five minutes before
+// that, or when a store says that they have expired; if renewing fails, they are used until a
+// minute before they expire. Keys in shared files are read again after five minutes, and replaced
+// if the files still contain keys. The keys with which a profile's role is assumed are read again
+// when assuming the role fails. A chain that cannot be set up is tried again at the next call. The
+// function is safe for concurrent use.
 func DefaultCredentials() func(context.Context) (Credentials, error) { return ProfileCredentials("") }
 
-// ProfileCredentials is DefaultCredentials with a profile of the shared files,
-// which then goes before the environment; "" is the default chain.
+// ProfileCredentials is like DefaultCredentials with a profile of the shared files, which then
+// takes precedence over the environment; "" is the default chain.
 func ProfileCredentials(profile string) func(context.Context) (Credentials, error) {
 	return (&chain{profile: profile}).credentials
 }
 
 const (
-	// readAgain is how long keys of shared files, which do not say that they expire, are
-	// used before those are looked at again.
+	// readAgain is how long keys from shared files, which have no expiry, are used before the files
+	// are checked again.
 	readAgain = 5 * time.Minute
-	// renewBefore is what credentials have left when they are renewed: clocks differ,
-	// and a request takes its time.
+	// renewBefore is how long before they expire credentials are renewed: clocks differ, and a
+	// request takes time.
 	renewBefore = 5 * time.Minute
-	// lastResort is what they must have left to be used when they cannot be renewed.
+	// lastResort is the time that they must still be valid to be used when renewing fails.
 	lastResort = time.Minute
-	// patience is how long renewing may take while they can be used.
+	// patience is how long renewing may take while the old ones are still usable.
 	patience = 800 * time.Millisecond
-	// renewAgain is how long after it failed, or was of no use to a store, it is done again.
+	// renewAgain is how long to wait before renewing again after it failed or did not satisfy a
+	// store.
 	renewAgain = 20 * time.Second
 )
 
-// chain is the SDK's chain of sources of credentials, with what came of it.
+// chain is the SDK's chain of credential sources, with its last result.
 type chain struct {
 	profile string
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards everything below
 	provider aws.CredentialsProvider
-	read     time.Time   // when the shared files were
+	read     time.Time   // when the shared files were read
 	last     Credentials // zero: none yet, or a store says that they have expired
-	tried    time.Time   // when they were last to be renewed early
+	tried    time.Time   // when renewing early was last tried
 	refused  time.Time   // when a store last said that they have expired
 }
 
-// areKeys tells whether what a chain found are keys that it will never renew.
+// areKeys reports whether a chain found static keys, which it will never renew.
 func areKeys(p aws.CredentialsProvider) bool {
 	return aws.IsCredentialsProvider(p, credentials.StaticCredentialsProvider{})
 }
 
-// assumes tells whether a chain assumes the role of a profile.
+// assumes reports whether a chain assumes the role of a profile.
 func assumes(p aws.CredentialsProvider) bool {
 	return aws.IsCredentialsProvider(p, &stscreds.AssumeRoleProvider{})
 }
 
-// load returns the provider to ask. failed is one that gave nothing: one that assumes a
-// profile's role has the keys for that from the files too, and reads them once.
+// load returns the provider to use. failed is a provider that has just failed, or nil. It is
+// replaced, because a provider that assumes a profile's role reads the keys for that from the files
+// only once.
 func (c *chain) load(ctx context.Context, failed aws.CredentialsProvider) (aws.CredentialsProvider, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.provider != nil && c.provider != failed && (time.Since(c.read) < readAgain || !areKeys(c.provider)) {
 		return c.provider, nil
 	}
-	// The SDK's own lines, not of this log and its format, say nothing that the error does not.
+	// The SDK's own log lines have another format and say nothing that the error does not.
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(c.profile), config.WithLogger(logging.Nop{}))
 	c.read = time.Now()
 	switch {
@@ -85,11 +87,11 @@ func (c *chain) load(ctx context.Context, failed aws.CredentialsProvider) (aws.C
 		c.provider = cfg.Credentials
 	case c.provider == nil:
 		return nil, fmt.Errorf("load the AWS SDK's default configuration: %w", err)
-	} // else somebody is just writing the file: without it we would become the host's role
+	} // the file is being written just now; without it we would get the host's role
 	return c.provider, nil
 }
 
-// credentials are those to use now.
+// credentials returns the credentials to use now.
 func (c *chain) credentials(ctx context.Context) (Credentials, error) {
 	old, tried := c.usable()
 	if tried {
@@ -113,8 +115,8 @@ func (c *chain) credentials(ctx context.Context) (Credentials, error) {
 	return found, err
 }
 
-// usable returns credentials that are to be renewed and will do if they cannot be, and
-// whether that was just tried; zero: there are none.
+// usable returns credentials that should be renewed but are still good enough if that fails (zero
+// if there are none), and whether renewing was tried just now.
 func (c *chain) usable() (old Credentials, tried bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +138,7 @@ func (c *chain) retrieve(ctx context.Context) (Credentials, error) {
 		}
 	}
 	if cached, ok := provider.(*aws.CredentialsCache); ok && err == nil && found.CanExpire && time.Until(found.Expires) <= renewBefore && c.early() {
-		cached.Invalidate() // it would keep them to their last moment
+		cached.Invalidate() // otherwise it would keep them to the last moment
 		if newer, err := cached.Retrieve(ctx); err == nil {
 			found = newer
 		}
@@ -151,8 +153,8 @@ func (c *chain) retrieve(ctx context.Context) (Credentials, error) {
 	return out, nil
 }
 
-// early tells whether to renew credentials before they expire. What has none newer yet,
-// as many a credential_process, is asked again after a while, and not by each request.
+// early reports whether to renew credentials before they expire. A source without newer ones, as
+// many a credential_process is, is asked only every renewAgain, not for each request.
 func (c *chain) early() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -163,24 +165,24 @@ func (c *chain) early() bool {
 	return true
 }
 
-// expired is told of credentials that a store says have expired, by its clock: the next
-// ones to be asked for are new.
+// expired records that a store says, by its clock, that these credentials have expired. The next
+// call gets new ones.
 func (c *chain) expired(accessKeyID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cached, ok := c.provider.(*aws.CredentialsCache)
 	if !ok || c.last.AccessKeyID != accessKeyID || time.Since(c.refused) < renewAgain {
-		return // others are in use already, or there are no others
+		return // others are already in use, or there are no others
 	}
 	c.refused, c.last, c.read = time.Now(), Credentials{}, time.Time{}
 	cached.Invalidate()
 }
 
-// DefaultRegion is the region that the AWS SDK would use (AWS_REGION, shared
-// configuration), else us-east-1.
+// DefaultRegion returns the region that the AWS SDK would use (AWS_REGION, shared configuration),
+// or else us-east-1.
 func DefaultRegion(ctx context.Context) string { return ProfileRegion(ctx, "") }
 
-// ProfileRegion is DefaultRegion with a profile of the shared files.
+// ProfileRegion is like DefaultRegion with a profile of the shared files.
 func ProfileRegion(ctx context.Context, profile string) string {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(profile))
 	if err != nil || cfg.Region == "" {

@@ -18,7 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Keys of a file are replaced in it, while processes run that use them.
+// Keys that are replaced in a shared file are read again by running processes.
 func TestKeysOfTheSharedFileAreReadAgain(t *testing.T) {
 	profile := func(key string) string {
 		return "[default]\naws_access_key_id = " + key + "\naws_secret_access_key = s\n"
@@ -30,7 +30,7 @@ func TestKeysOfTheSharedFileAreReadAgain(t *testing.T) {
 	}{
 		"replaced":     {later: func(file string) error { return os.WriteFile(file, []byte(profile("NEW")), 0o600) }, want: "NEW"},
 		"half_written": {later: func(file string) error { return os.WriteFile(file, []byte(profile("NEW")[:30]), 0o600) }, want: "OLD"},
-		"gone":         {later: os.Remove, want: "OLD"}, // not the host's role, which is somebody else
+		"gone":         {later: os.Remove, want: "OLD"}, // not the host's role, which is another identity
 		"of_another_kind": {later: func(file string) error {
 			return os.WriteFile(file, []byte("[default]\ncredential_process = false\n"), 0o600)
 		}, want: "OLD"},
@@ -68,7 +68,7 @@ func TestKeysOfTheSharedFileAreReadAgain(t *testing.T) {
 	}
 }
 
-// So are those that a profile's role is assumed with.
+// The same holds for the keys with which a profile's role is assumed.
 func TestKeysBehindAProfilesRoleAreReadAgain(t *testing.T) {
 	var known atomic.Value
 	known.Store("OLD")
@@ -77,7 +77,7 @@ func TestKeysBehindAProfilesRoleAreReadAgain(t *testing.T) {
 			http.Error(w, "<ErrorResponse><Error><Code>InvalidClientTokenId</Code></Error></ErrorResponse>", http.StatusForbidden)
 			return
 		}
-		// It has to be renewed at the next call.
+		// So it has to be renewed at the next call.
 		fmt.Fprintf(w, "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>by %s</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"+
 			"<SessionToken>t</SessionToken><Expiration>2020-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>", known.Load())
 	}))
@@ -112,8 +112,8 @@ func TestKeysBehindAProfilesRoleAreReadAgain(t *testing.T) {
 	require.Error(t, err, "and not as somebody else")
 }
 
-// processCredentials has a profile whose credentials are what lies in a file, and returns
-// a function that puts them there; an empty key breaks it.
+// processCredentials sets up a profile whose credentials come from a file. put writes them there,
+// with an empty key making them invalid; runs counts how often they were read.
 func processCredentials(t *testing.T) (put func(t *testing.T, key string, lives time.Duration), runs func() int) {
 	dir := t.TempDir()
 	file, given := filepath.Join(dir, "config"), filepath.Join(dir, "given")
@@ -137,7 +137,8 @@ func processCredentials(t *testing.T) (put func(t *testing.T, key string, lives 
 		}
 }
 
-// Clocks differ, and a request takes its time.
+// Credentials are renewed some time before they expire, because clocks differ and a request takes
+// time.
 func TestCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
 	put, _ := processCredentials(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -172,7 +173,8 @@ func TestCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
 	})
 }
 
-// Many a process has the same credentials until shortly before they expire.
+// A process that returns the same credentials until shortly before they expire is not run for each
+// request.
 func TestCredentialsThatAreNotRenewedYetAreNotAskedForByEachRequest(t *testing.T) {
 	put, runs := processCredentials(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -193,13 +195,13 @@ func TestCredentialsThatAreNotRenewedYetAreNotAskedForByEachRequest(t *testing.T
 		time.Sleep(20 * time.Second)
 		use()
 		require.Equal(t, 3, runs())
-		time.Sleep(3*time.Minute + 20*time.Second) // the last minute
+		time.Sleep(3*time.Minute + 20*time.Second) // now in the last minute
 		use()
 		require.LessOrEqual(t, runs(), 4)
 	})
 }
 
-// What has expired by the store's clock is of no use, whatever ours says.
+// Credentials that have expired by the store's clock are renewed, whatever our clock says.
 func TestCredentialsThatAStoreRefusesAreRenewed(t *testing.T) {
 	put, _ := processCredentials(t)
 	synctest.Test(t, func(t *testing.T) {

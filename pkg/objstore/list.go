@@ -5,22 +5,22 @@ import (
 	"iter"
 )
 
-// page is how many objects All asks for at once.
+// page is how many objects All requests at a time.
 const page = 1000
 
-// lister is what listing takes: a Store or a Reader.
+// lister is what All needs: a Store or a Reader.
 type lister interface {
 	List(ctx context.Context, prefix, startAfter string, max int) ([]Info, error)
 }
 
-// All lists every object with the prefix, in byte order of their keys, page by
-// page as it is ranged over; so objects may be deleted meanwhile. It ends
-// after the first error, which is the store's.
+// All lists every object with the prefix, in byte order of the keys. It requests pages as it is
+// ranged over, so objects may be deleted in the meantime. It ends after the first error, which is
+// the store's.
 func All(ctx context.Context, store lister, prefix string) iter.Seq2[Info, error] {
 	return AllAfter(ctx, store, prefix, "")
 }
 
-// AllAfter is All, of the keys after one.
+// AllAfter is like All, for the keys after the given one.
 func AllAfter(ctx context.Context, store lister, prefix, after string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		for after := after; ; {

@@ -18,13 +18,12 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// Memory is a bucket in memory that behaves like S3, and misbehaves like it
-// on demand: see SetFault. It is what unit tests and simulations run on; it
-// keeps a record of every PUT.
+// Memory is a bucket in memory that behaves like S3, including S3's faults on demand (see
+// SetFault). Unit tests and simulations run on it. It records every PUT.
 type Memory struct {
 	bucket string
 
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards everything below
 	objects btree.Map[string, memoryObject]
 	fault   func(Op) Fault
 	counts  map[opKey]int
@@ -81,7 +80,7 @@ func (m *Memory) Put(ctx context.Context, key string, body io.ReadSeeker, opts P
 	return info, err
 }
 
-// apply is the effect of a PUT. The caller holds mu.
+// apply carries out a PUT. The caller holds mu.
 func (m *Memory) apply(key string, data []byte, opts PutOptions) (Info, error) {
 	record := PutRecord{Key: key, SHA256: opts.SHA256, IfAbsent: opts.IfAbsent}
 	_, taken := m.objects.Get(key)
@@ -221,7 +220,7 @@ func (m *Memory) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// check refuses what S3 refuses whatever the key.
+// check refuses what S3 refuses regardless of the bucket's content.
 func (m *Memory) check(ctx context.Context, op, key string) error {
 	if err := m.cancelled(ctx, op, key); err != nil {
 		return err
@@ -232,7 +231,7 @@ func (m *Memory) check(ctx context.Context, op, key string) error {
 	case len(key) > 1024:
 		return m.refuse(op, key, ErrInvalid, 400, "KeyTooLongError", "your key is too long")
 	case slices.ContainsFunc(strings.Split(key, "/"), func(part string) bool { return part == "." || part == ".." }):
-		// As MinIO, whatever the way; S3 if it leads out of the bucket.
+		// Like MinIO, which always refuses these; S3 does so only if they lead out of the bucket.
 		return m.refuse(op, key, ErrInvalid, 400, "InvalidURI", "a part of the key is . or ..")
 	}
 	return nil

@@ -9,29 +9,27 @@ import (
 // Op is one request to a Memory bucket.
 type Op struct {
 	Name string // "put", "get", "head", "list" or "delete"
-	Key  string // of a list: its prefix
+	Key  string // for a list: its prefix
 	// N counts the requests of this name for this key, from 1.
 	N int
-	// Put are the options of a put, SHA256 always filled; nil otherwise.
+	// Put is the options of a put, with SHA256 always filled in; nil otherwise.
 	Put *PutOptions
 }
 
-// Fault says what goes wrong with one request. The zero Fault: nothing.
+// Fault says what goes wrong with one request. The zero Fault does nothing.
 //
-// An error that is one of the sentinels of this package is returned as an
-// *Error of that class with S3's usual status and code: ErrConflict is a 409
-// ConditionalRequestConflict, ErrUnavailable a 503 SlowDown, ErrDenied a 403
-// AccessDenied. Any other error is returned as an ErrUnavailable without an
-// answer, with the error as its cause.
+// An error that is one of this package's sentinels is returned as an *Error of that class, with
+// S3's usual status and code: ErrConflict is a 409 ConditionalRequestConflict, ErrUnavailable a 503
+// SlowDown, ErrDenied a 403 AccessDenied. An *Error is returned as it is. Any other error is
+// returned as an ErrUnavailable without an answer, with the error as its cause.
 type Fault struct {
-	// Before fails the request, and it has no effect.
+	// Before fails the request without any effect.
 	Before error
-	// After fails the request although its effect took place. Only used when
-	// Before is nil; the same as Before for reads.
+	// After fails the request although it took effect. Only used if Before is nil; for reads it is
+	// the same as Before.
 	After error
-	// Ghost keeps back a copy of a put, options and all, which the store meets
-	// at the next ReleaseGhosts. With Before it is a request delayed on its
-	// way; without, one that the network repeats.
+	// Ghost keeps a copy of a put, with its options, which arrives at the next ReleaseGhosts. With
+	// Before, this is a request that was delayed; without it, one that the network duplicated.
 	Ghost bool
 }
 
@@ -42,36 +40,35 @@ func (f Fault) failed() error {
 	return f.After
 }
 
-// PutRecord tells of a PUT that was sent.
+// PutRecord describes a PUT that was sent.
 type PutRecord struct {
 	Key      string
 	SHA256   [32]byte
 	IfAbsent bool
 	Applied  bool // it became the object
-	Ghost    bool // it came out of ReleaseGhosts
+	Ghost    bool // it arrived in ReleaseGhosts
 }
 
 type opKey struct{ name, key string }
 
-// ghost is a put on its way.
+// ghost is a put that has not arrived yet.
 type ghost struct {
 	key  string
 	data []byte
 	opts PutOptions
 }
 
-// SetFault sets the function that decides what goes wrong with each request,
-// nil for nothing. It is called under the bucket's lock, one call at a time
-// in the order in which requests take effect, so it may keep state without a
-// lock, and must not call the bucket or block.
+// SetFault sets the function that decides what goes wrong with each request; nil for nothing. It is
+// called under the bucket's lock, in the order in which requests take effect, so it may keep state
+// without a lock of its own, but must not call the bucket or block.
 func (m *Memory) SetFault(decide func(Op) Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fault = decide
 }
 
-// ReleaseGhosts lets all kept-back PUTs arrive, in their order, each with its
-// own condition, and returns how many became the object.
+// ReleaseGhosts lets all delayed PUTs arrive, in order and with their own conditions, and returns
+// how many were stored.
 func (m *Memory) ReleaseGhosts() (applied int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,8 +84,8 @@ func (m *Memory) ReleaseGhosts() (applied int) {
 	return applied
 }
 
-// Puts returns all PUTs below prefix, in the order in which they took effect
-// or failed; those of ghosts when they arrive.
+// Puts returns all PUTs below prefix, in the order in which they took effect or failed; ghosts are
+// listed when they arrive.
 func (m *Memory) Puts(prefix string) []PutRecord {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -101,9 +98,9 @@ func (m *Memory) Puts(prefix string) []PutRecord {
 	return out
 }
 
-// Contents returns, for each key below prefix that was ever put, how many
-// different contents were sent for it, stored or not. Where keys name content
-// (staged files, delivered objects) each must be 1.
+// Contents returns, for each key below prefix that was ever put, how many different contents were
+// sent for it, stored or not. Where keys name the content (staged files, delivered objects), each
+// number must be 1.
 func (m *Memory) Contents(prefix string) map[string]int {
 	type content struct {
 		key string
@@ -120,7 +117,7 @@ func (m *Memory) Contents(prefix string) map[string]int {
 	return out
 }
 
-// next counts the request and asks for its fault. The caller holds mu.
+// next counts the request and returns its fault. The caller holds mu.
 func (m *Memory) next(op Op) Fault {
 	k := opKey{op.Name, op.Key}
 	m.counts[k]++
@@ -131,7 +128,7 @@ func (m *Memory) next(op Op) Fault {
 	return m.fault(op)
 }
 
-// faulty dresses an injected error.
+// faulty turns an injected error into the one to return.
 func (m *Memory) faulty(op, key string, err error) error {
 	e := &Error{Op: op, Bucket: m.bucket, Key: key, Kind: ErrUnavailable, Err: err}
 	var ready *Error

@@ -25,7 +25,7 @@ func TestMemoryFaults(t *testing.T) {
 		_, err := m.Put(context.Background(), "k", strings.NewReader(body), absent)
 		return err
 	}
-	// on makes the n-th put of a key fail.
+	// on makes the n-th put of any key fail.
 	on := func(n int, f objstore.Fault) func(objstore.Op) objstore.Fault {
 		return func(op objstore.Op) objstore.Fault {
 			if op.Name == "put" && op.N == n {

@@ -1,14 +1,13 @@
-// Package objstore is the contract of an object store bucket and its
-// implementations: S3 (the only place in Sealift that talks to it) and memory.
+// Package objstore is the contract of an object store bucket, with two implementations: S3 (the
+// only place in Sealift that talks to it) and memory.
 //
-// It is for the staging bucket of the operator and the buckets of customers
-// alike. It promises exactly what S3 promises: atomic whole-object PUTs,
-// create-if-absent, read-after-write. It does not retry, but for the reads of a
-// Patient store: an operation is one request (List and Head may be more), and the
-// caller, who knows what a repeated request means, decides. (A PUT that is sent
-// again is answered 412 for one's own success when the first reply was lost. net/http sends again what a connection that was used
-// before did not answer: GET and HEAD, and others only if nothing of them was
-// sent.)
+// It is for the operator's staging bucket as well as for the buckets of customers. It promises
+// exactly what S3 promises: atomic PUTs of whole objects, create-if-absent, read-after-write.
+// Except for the reads of a Patient store, it does not retry: an operation is one request (List and
+// Head may be more), and the caller, who knows what a repeated request means, decides. (If a PUT
+// succeeds but its answer is lost, the repeated PUT is answered 412. net/http itself repeats
+// requests that were not answered on a connection that was used before: GET and HEAD, and others
+// only if nothing of them was sent.)
 package objstore
 
 import (
@@ -21,35 +20,34 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// Sentinel errors. Every error of a Store is, or wraps, an *Error that
-// matches one of them with errors.Is. When the context ended it matches
-// ErrUnavailable, because the outcome is unknown, and the context's error.
+// Sentinel errors. Every error of a Store is, or wraps, an *Error that matches one of them with
+// errors.Is. If the context ended, it matches ErrUnavailable, because the outcome is unknown, and
+// the context's error.
 var (
-	// ErrNotFound says that the object (on reads) does not exist.
+	// ErrNotFound says that the object does not exist (on reads).
 	ErrNotFound = errors.New("object not found")
 	// ErrNoBucket says that the bucket does not exist.
 	ErrNoBucket = errors.New("bucket not found")
-	// ErrExists says that IfAbsent was asked for and the key is taken (412).
+	// ErrExists says that the key is taken although IfAbsent was set (412).
 	ErrExists = errors.New("object exists")
-	// ErrChanged says that another object lies there than the one that was asked
-	// for by its ETag (412, on reads).
+	// ErrChanged says that the key has another object than the one with the requested ETag (412, on
+	// reads).
 	ErrChanged = errors.New("object changed")
 	// ErrConflict says that a concurrent conditional write is in flight (409);
 	// the same request may be sent again.
 	ErrConflict = errors.New("conditional write in conflict")
 	// ErrDenied says that the store refused the caller (401, 403).
 	ErrDenied = errors.New("access denied")
-	// ErrWrongRegion says that the bucket lives in Error.Region.
+	// ErrWrongRegion says that the bucket is in Error.Region.
 	ErrWrongRegion = errors.New("bucket is in another region")
-	// ErrInvalid says that the store will never take this request (other 4xx,
-	// and 501 for what it does not implement).
+	// ErrInvalid says that the store will never accept this request (other 4xx, and 501 for what it
+	// does not implement).
 	ErrInvalid = errors.New("request refused")
-	// ErrBody says that what was to be put could not be read, so that nothing was
-	// stored. It is nothing that the store could mend.
+	// ErrBody says that the body could not be read, so nothing was stored. The store is not at
+	// fault.
 	ErrBody = errors.New("cannot read what is to be stored")
-	// ErrUnavailable says that the outcome is unknown or the store is
-	// overloaded, throttling or out of reach: the request may have been, or
-	// may yet be, applied.
+	// ErrUnavailable says that the outcome is unknown, or that the store is overloaded, throttling
+	// or unreachable: the request may have been applied, or may still be.
 	ErrUnavailable = errors.New("store unavailable")
 )
 
@@ -61,8 +59,8 @@ type Error struct {
 	Status  int    // HTTP status, 0 if there was no answer
 	Code    string // S3's error code, such as "NoSuchBucket"
 	Message string // S3's message, for people
-	Region  string // the bucket's region, with ErrWrongRegion when the answer named it
-	Hint    string // the key of the configuration to change, "" if there is none
+	Region  string // the bucket's region, with ErrWrongRegion, if the answer named it
+	Hint    string // which configuration key to change, "" if none is known
 	Kind    error  // one of the sentinels above
 	Err     error  // the cause, may be nil
 }
@@ -72,7 +70,7 @@ func (e *Error) Error() string {
 	if e.Code != "" {
 		s += fmt.Sprintf(" (%d %s: %s)", e.Status, e.Code, e.Message)
 	} else if e.Err != nil {
-		// It may quote an answer that is not HTTP.
+		// The cause may quote an answer that is not HTTP.
 		s += fmt.Sprintf(" (%s)", clip(Redact(e.Err.Error()), mostOfAMessage))
 	}
 	if e.Hint != "" {
@@ -89,12 +87,12 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// Outlived reports whether the store refused credentials because, by its clock, they have
-// expired. Later requests have newer ones, if there are any. It is false of nil.
+// Outlived reports whether the store refused credentials that have expired by its clock. Later
+// requests use newer ones, if there are any. It is false for a nil e.
 func (e *Error) Outlived() bool { return e != nil && outlived(e.Code) }
 
-// Skewed reports whether the store refused a request because its clock and ours differ.
-// Later requests are dated by its clock. It is false of nil.
+// Skewed reports whether the store refused a request because its clock and ours differ. Later
+// requests use the store's clock. It is false for a nil e.
 func (e *Error) Skewed() bool { return e != nil && skewed(e.Code) }
 
 func outlived(code string) bool { return code == "ExpiredToken" || code == "TokenRefreshRequired" }
@@ -104,27 +102,26 @@ func skewed(code string) bool { return code == "RequestTimeTooSkewed" }
 // Info describes a stored object.
 type Info struct {
 	Key             string
-	Size            int64  // of Get and GetFrom -1 if the store does not tell
+	Size            int64  // -1 from Get and GetFrom if the store does not tell
 	ETag            string // without quotes; opaque
 	LastModified    time.Time
 	ContentType     string            // not filled by List
 	ContentEncoding string            // not filled by List
 	Metadata        map[string]string // lower-case keys; not filled by List
-	// DataKey says that the store asked KMS for a key to encrypt this object
-	// alone: it has a default key of KMS, and no bucket key. Only filled by Put.
+	// DataKey says that the store requested a key from KMS just to encrypt this object, because its
+	// default encryption uses KMS without a bucket key. Only filled by Put.
 	DataKey bool
-	// KeyedETag says that the ETag is not the MD5 of the bytes, whatever it looks
-	// like: they lie encrypted with a key of KMS, or of the caller. Not filled by
-	// List and Put.
+	// KeyedETag says that the ETag is not the MD5 of the bytes, whatever it looks like, because
+	// they are encrypted with a key from KMS or from the caller. Not filled by List and Put.
 	KeyedETag bool
 }
 
-// PutOptions are the properties of an object to be stored.
+// PutOptions are the properties of an object to store.
 type PutOptions struct {
 	// IfAbsent stores only if the key is free (If-None-Match: *).
 	IfAbsent bool
-	// SHA256 is the checksum of the body, verified by the store
-	// (x-amz-checksum-sha256). Zero: computed from the body.
+	// SHA256 is the checksum of the body, verified by the store (x-amz-checksum-sha256). Zero: it
+	// is computed from the body.
 	SHA256          [32]byte
 	ContentType     string
 	ContentEncoding string
@@ -135,30 +132,27 @@ type PutOptions struct {
 	ACL string
 }
 
-// Store is one bucket. Implementations are safe for concurrent use and pass
-// the suite in objstore/conformance.
+// Store is one bucket. Implementations are safe for concurrent use and pass the suite in
+// objstore/conformance.
 type Store interface {
-	// Put stores body as key: all of it or nothing. Body is read from its
-	// current position to its end, possibly more than once, never after Put
-	// returned. With IfAbsent it returns ErrExists if the key is taken, or
-	// ErrConflict. After ErrUnavailable the object may or may not be there,
-	// now or later.
+	// Put stores the whole body as key, or nothing. It reads body from its current position to its
+	// end, possibly more than once, but never after it returned. With IfAbsent it returns ErrExists
+	// if the key is taken, or ErrConflict. After ErrUnavailable the object may exist, now or later.
 	Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error)
-	// Get opens an object. The bytes are as stored: never decompressed.
-	// The caller closes the reader; errors of its Read are *Error too.
+	// Get opens an object. The bytes are as stored, never decompressed. The caller closes the
+	// reader, whose Read also returns *Error.
 	Get(ctx context.Context, key string) (io.ReadCloser, Info, error)
-	// GetRange opens length bytes of an object, at least one, from an offset on:
-	// as many of them as it has, none if it ends before. No others are
-	// transferred, but by a store that does not know ranges. Checksums that the
-	// store keeps are not compared: that is the caller's.
+	// GetRange opens length bytes of an object, at least one, beginning at from: fewer if the
+	// object ends before, and none if it ends at or before from. Nothing else is transferred,
+	// unless the store does not support ranges. The store's checksums are not compared; that is up
+	// to the caller.
 	GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error)
 	// Head describes an object.
 	Head(ctx context.Context, key string) (Info, error)
-	// List returns up to max objects (max <= 1000; 0 = 1000) with the prefix
-	// and with keys after startAfter, in byte order of their keys. Fewer than
-	// max means that there are no more.
+	// List returns up to max objects (max <= 1000; 0 = 1000) with the prefix and with keys after
+	// startAfter, in byte order of their keys. Fewer than max means that there are no more.
 	List(ctx context.Context, prefix, startAfter string, max int) ([]Info, error)
-	// Delete removes an object; it is no error if there is none.
+	// Delete removes an object. Deleting a missing object is not an error.
 	Delete(ctx context.Context, key string) error
 }
 
@@ -167,7 +161,7 @@ type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey secret.Text
 	SessionToken    secret.Text
-	Expires         time.Time // zero: do not expire
+	Expires         time.Time // zero: they do not expire
 
-	from *chain // of DefaultCredentials; nil: of somebody else
+	from *chain // set by DefaultCredentials; nil: they came from elsewhere
 }

@@ -9,9 +9,8 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 )
 
-// Patient returns the store with reads that are tried again, for some seconds,
-// while it is overloaded or out of reach: a walk of a million requests meets
-// some of that. Writes are not repeated.
+// Patient returns the store with reads that are retried for some seconds while it is overloaded or
+// unreachable: a walk of a million requests will meet some of that. Writes are not retried.
 func Patient(store Store) Store {
 	if _, is := store.(patient); is {
 		return store
@@ -23,7 +22,7 @@ type patient struct{ Store }
 
 const (
 	patientTries   = 5
-	patientTimeout = 30 * time.Second // of one request; bodies may take longer
+	patientTimeout = 30 * time.Second // for one request; bodies may take longer
 )
 
 // Get implements Store.
@@ -60,8 +59,8 @@ func (p patient) List(ctx context.Context, prefix, after string, limit int) (inf
 	return infos, err
 }
 
-// Again does a read again, for some seconds, while it is ErrUnavailable: as often as
-// those of a Patient store.
+// Again repeats a read while it returns ErrUnavailable, for some seconds, as often as a Patient
+// store does.
 func Again(ctx context.Context, op func() error) error {
 	wait := 200 * time.Millisecond
 	for try := 1; ; try++ {

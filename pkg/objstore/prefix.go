@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// WithPrefix returns the part of a store below prefix as a store of its own:
-// keys are given and returned without it. A slash is added to a prefix that
-// lacks one; the empty prefix returns the store itself. Errors name the
-// whole key.
+// WithPrefix returns the part of a store below prefix as a store of its own, whose keys do not
+// contain the prefix. A slash is added to a prefix without one; for the empty prefix the store
+// itself is returned. Errors name the whole key.
 func WithPrefix(store Store, prefix string) Store {
 	prefix = strings.Trim(prefix, "/")
 	if prefix == "" {

@@ -10,22 +10,21 @@ import (
 	"time"
 )
 
-// ErrUnconditional says that a store overwrites although it was asked to
-// create only: with it the ledger's chain would fork.
+// ErrUnconditional says that a store overwrites objects in spite of create-if-absent. The ledger's
+// chain would fork.
 var ErrUnconditional = errors.New("the store ignores If-None-Match")
 
-// probeKey is one key for all processes and times, so probes leave one small
-// object behind and need no permission to delete it.
+// probeKey is the same for all processes and times, so that probes leave only one small object and
+// need no permission to delete.
 const probeKey = "probe/if-none-match"
 
-// probeTries bounds how often a probe that met another one (409) is repeated.
+// probeTries limits how often a probe that conflicts with another one (409) is repeated.
 const probeTries = 10
 
-// Probe refuses a store on which exactly-once is impossible: it puts a key
-// twice with IfAbsent, and the second must be ErrExists, and what it reads
-// must be the bytes it put, although they are declared gzip. The error names
-// the store and the fix; it matches ErrUnconditional, or the class of the
-// request that failed.
+// Probe refuses a store on which exactly-once is impossible. It puts a key twice with IfAbsent: the
+// second PUT must return ErrExists, and reading must return the same bytes although they are
+// declared as gzip. The error names the store and the fix. It matches ErrUnconditional, or the
+// class of the request that failed.
 func Probe(ctx context.Context, store Store) error {
 	body := probeBody()
 	if err := probePut(ctx, store, body); err != nil && !errors.Is(err, ErrExists) {
@@ -57,7 +56,7 @@ func probePut(ctx context.Context, store Store, body []byte) error {
 		if !errors.Is(err, ErrConflict) || try == probeTries {
 			return err
 		}
-		select { // another process probes just now
+		select { // another process is probing at the same time
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(time.Duration(try) * 20 * time.Millisecond):
@@ -65,7 +64,7 @@ func probePut(ctx context.Context, store Store, body []byte) error {
 	}
 }
 
-// probeBody is a stored-block gzip member, the same bytes from every version
+// probeBody returns an uncompressed gzip member, so that its bytes are the same with every version
 // of the compressor.
 func probeBody() []byte {
 	var b bytes.Buffer

@@ -8,19 +8,18 @@ import (
 	"time"
 )
 
-// ErrTooLarge says that an object has more bytes than whatever is read there:
-// it is something else.
+// ErrTooLarge says that an object has more bytes than anything that belongs at its key: it must be
+// something else.
 var ErrTooLarge = errors.New("object too large")
 
-// readStall is how long a store may be silent, before an answer or within one,
-// until Read gives it up.
+// readStall is how long a store may be silent, before or within an answer, until Read gives up.
 const readStall = 30 * time.Second
 
-// errSilent is why Read gave a request up. It is no context.Canceled, which says
-// that the reader has.
+// errSilent is why Read aborted a request. It is not context.Canceled, which would mean that the
+// reader gave up.
 var errSilent = fmt.Errorf("the store fell silent for %s", readStall)
 
-// Exists reports whether there is an object.
+// Exists reports whether the object exists.
 func Exists(ctx context.Context, store Store, key string) (bool, error) {
 	_, err := store.Head(ctx, key)
 	if errors.Is(err, ErrNotFound) {
@@ -29,15 +28,15 @@ func Exists(ctx context.Context, store Store, key string) (bool, error) {
 	return err == nil, err
 }
 
-// Read returns the bytes of a small object; that it has more than most is
-// ErrTooLarge. A store that falls silent is ErrUnavailable, after half a minute.
-// Of a Patient store all of it is tried again, not the answer's beginning alone.
+// Read returns the bytes of a small object. It returns ErrTooLarge if there are more than most, and
+// ErrUnavailable if the store is silent for half a minute. With a Patient store the whole read is
+// retried, not only the request for it.
 func Read(ctx context.Context, store Store, key string, most int64) ([]byte, error) {
 	b, _, err := ReadInfo(ctx, store, key, most)
 	return b, err
 }
 
-// ReadInfo is Read that tells what Get does of the object as well.
+// ReadInfo is like Read, and also returns what Get says about the object.
 func ReadInfo(ctx context.Context, store Store, key string, most int64) (b []byte, info Info, err error) {
 	p, is := store.(patient)
 	if !is {

@@ -15,11 +15,11 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// stalling is a store whose first bodies give some bytes, a little at a time,
-// and then nothing until their request ends.
+// stalling is a store whose first bodies return some bytes, slowly, and then nothing until their
+// requests end.
 type stalling struct {
 	Store
-	stalls int // bodies that do
+	stalls int // how many bodies stall
 	gets   int
 }
 
@@ -38,7 +38,7 @@ type stallingBody struct {
 }
 
 func (b *stallingBody) Read(p []byte) (int, error) {
-	time.Sleep(readStall / 2) // slow, and not silent
+	time.Sleep(readStall / 2) // slow, but not silent
 	if b.ctx.Err() != nil {
 		return 0, context.Cause(b.ctx)
 	}

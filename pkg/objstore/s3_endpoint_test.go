@@ -25,12 +25,12 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// caught keeps the last request, as it would go out.
+// caught records the last request as it would be sent.
 type caught struct {
 	method, url, host string
 	header            http.Header
 	length            int64
-	token             string // "": listings are of one page, else where the second one begins
+	token             string // "": listings have one page; otherwise where the second page begins
 }
 
 func (c *caught) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -52,8 +52,7 @@ func (c *caught) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// What only the SDK sends: its tracing, and names of operations, which S3 does
-// without.
+// What only the SDK sends: its tracing and the names of operations, which S3 does not need.
 var (
 	sdkOnly   = regexp.MustCompile(`^(Amz-Sdk-.*|User-Agent|Authorization|X-Amz-Date|Accept-Encoding)$`)
 	sdkQuery  = regexp.MustCompile(`x-id=[A-Za-z]+&?`)
@@ -71,8 +70,8 @@ func (c *caught) comparable() caught {
 	return caught{c.method, strings.TrimSuffix(sdkQuery.ReplaceAllString(c.url, ""), "&"), c.host, h, c.length, ""}
 }
 
-// Our requests are those that the SDK's client would make, of every kind, to
-// every place, for keys of all sorts.
+// Our requests are those that the SDK's client would make, of every kind, to every kind of place,
+// for keys of all sorts.
 func TestRequestsAreThoseOfTheSDK(t *testing.T) {
 	keys := Credentials{AccessKeyID: "AKIA", SecretAccessKey: secret.New("secret"), SessionToken: secret.New("session")}
 	for place, c := range map[string]S3Config{
@@ -117,7 +116,7 @@ func TestRequestsAreThoseOfTheSDK(t *testing.T) {
 			for _, bucket := range []string{"logs", "with.dots", "No_DNS_name"} {
 				c.Bucket = bucket
 				store := NewS3(c)
-				for range 2 { // the second time from memory
+				for range 2 { // the second time from the cache
 					for _, key := range []string{
 						"k", "segment-logs/web/0/f.gz", "a b+c", "ü/€/😀", "per%20cent%", "/leading", "trailing/", "two//slashes", "./..", "a/../b", "=&?#;:@!$'()*,~[]{}|\\^`\"<>",
 						"\x01\x7f", "line\nfeed",
@@ -189,7 +188,7 @@ func TestEndpointsAreBounded(t *testing.T) {
 	require.Len(t, e.known, 10)
 }
 
-func TestEndpointsAreForManyAtOnce(t *testing.T) { // with the race detector
+func TestEndpointsAreForManyAtOnce(t *testing.T) { // for the race detector
 	e := newEndpoints(s3.EndpointParameters{Region: aws.String("eu-west-1")})
 	var users sync.WaitGroup
 	for range 8 {
@@ -205,7 +204,7 @@ func TestEndpointsAreForManyAtOnce(t *testing.T) { // with the race detector
 	users.Wait()
 }
 
-// A bucket of many regions is signed for otherwise, and there is none here.
+// A multi-region access point is refused, because it needs another signature.
 func TestEndpointsWithAnotherSignature(t *testing.T) {
 	s := NewS3(S3Config{Bucket: "arn:aws:s3::123456789012:accesspoint:mfzwi23gnjvgw.mrap", Region: "eu-west-1", Credentials: func(context.Context) (Credentials, error) { return Credentials{}, nil }})
 	_, err := s.Head(t.Context(), "k")
@@ -220,7 +219,7 @@ func optional(s string) *string {
 	return &s
 }
 
-// v4Payload makes the SDK sign the known checksum, as it does over plain http.
+// v4Payload makes the SDK sign the known checksum, which it does by itself only over plain http.
 func v4Payload(sum string) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("payload",

@@ -14,22 +14,21 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// failed is an error without an answer.
+// failed returns an error for a request without an answer.
 func (s *S3) failed(ctx context.Context, r *request, kind, err error) *Error {
 	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Kind: kind, Err: err}
-	// The context goes first: a request cut short reports whatever it was
-	// doing just then.
+	// The context takes precedence: a request that was cut short reports whatever it was doing.
 	if cause := context.Cause(ctx); cause != nil {
 		e.Kind, e.Err = ErrUnavailable, cause
 	}
-	if said := r.conceal(e.Err.Error()); said != e.Err.Error() { // it quotes an answer
+	if said := r.conceal(e.Err.Error()); said != e.Err.Error() { // the error quotes an answer that contains secrets
 		e.Err = &quoting{said, e.Err}
 	}
 	e.Hint = s.hint(e)
 	return e
 }
 
-// quoting is an error of which other words are shown.
+// quoting is an error that is shown with other words.
 type quoting struct {
 	said string
 	err  error
@@ -38,17 +37,17 @@ type quoting struct {
 func (q *quoting) Error() string { return q.said }
 func (q *quoting) Unwrap() error { return q.err }
 
-// senseless is an answer that S3 does not give: of a proxy's page, or cut short.
-// What it means for the request is not known.
+// senseless returns the error for an answer that S3 does not give, such as a proxy's page, or one
+// that was cut short. What happened to the request is unknown.
 func (s *S3) senseless(ctx context.Context, r *request, answer *http.Response, err error) error {
 	e := s.failed(ctx, r, ErrUnavailable, err)
 	e.Status = answer.StatusCode
 	return e
 }
 
-// refused is what an answer says that is no success.
+// refused returns the error for an answer other than success.
 func (s *S3) refused(ctx context.Context, r *request, answer *http.Response, status int, document errorDocument) error {
-	if ctx.Err() != nil { // it may have been cut short
+	if ctx.Err() != nil { // the answer may have been cut short
 		return s.failed(ctx, r, ErrUnavailable, ctx.Err())
 	}
 	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Status: status, Code: clip(Redact(r.conceal(document.Code)), mostOfACode), Message: clip(Redact(r.conceal(document.Message)), mostOfAMessage)}
@@ -57,8 +56,9 @@ func (s *S3) refused(ctx context.Context, r *request, answer *http.Response, sta
 		region = ""
 	}
 	e.Kind = kindOf(r.op, status, e.Code, region)
-	// Where S3 sends no document, an ingress says the same while the store is away.
-	// S3 names its requests; of others that do not, a GET tells.
+	// Some 404s of S3 have no document, and an ingress answers the same while the store is down. S3
+	// sends a request id. If there is none, this is not taken for "not found"; Head then asks with
+	// a GET.
 	if errors.Is(e.Kind, ErrNotFound) && e.Code == "" && answer.Header.Get("X-Amz-Request-Id") == "" {
 		e.Kind = ErrUnavailable
 	}
@@ -73,25 +73,25 @@ func (s *S3) refused(ctx context.Context, r *request, answer *http.Response, sta
 	return e
 }
 
-// errorDocument is the body of S3's refusals.
+// errorDocument is the body of S3's errors.
 type errorDocument struct {
 	XMLName xml.Name `xml:"Error"`
 	Code    string
 	Message string
 }
 
-// Invariant: what a bucket's server says cannot grow the notes, logs and reports
-// that it goes into, nor add lines to them: it is a customer's, who may say anything.
+// Invariant: a bucket's server is a customer's, who may say anything. What it says can neither
+// bloat the notes, logs and reports that it gets into nor add lines to them.
 const (
-	mostOfADocument = 64 << 10 // 64 KiB: S3's have a few hundred bytes, those that echo what was signed a few thousand
+	mostOfADocument = 64 << 10 // 64 KiB: S3's have a few hundred bytes, or a few thousand if they echo what was signed
 	mostOfACode     = 100
-	// mostOfAMessage is more than those of AWS have that name a key of 1,024
-	// bytes, a bucket and a session, and end in why.
+	// mostOfAMessage is enough for AWS messages that name a key of 1,024 bytes, a bucket and a
+	// session, and give the reason at the end.
 	mostOfAMessage = 2_000
 )
 
-// parseError reads an answer to its end, so that its connection can be used
-// again, and of it what comes first. With an error it is what could be understood.
+// parseError reads an answer to its end, so that the connection can be reused, and parses the
+// document at its beginning. With an error, d is what could be parsed.
 func parseError(answer *http.Response) (d errorDocument, size int64, err error) {
 	all := &io.LimitedReader{R: answer.Body, N: mostOfAnAnswer}
 	err = xml.NewDecoder(io.LimitReader(all, mostOfADocument)).Decode(&d)
@@ -99,7 +99,7 @@ func parseError(answer *http.Response) (d errorDocument, size int64, err error) 
 	return d, mostOfAnAnswer - all.N, err
 }
 
-// clip returns what a server said, or its beginning, as plain text.
+// clip returns what a server said as plain text, cut to most bytes.
 func clip(s string, most int) string {
 	if s = plain(s); len(s) <= most {
 		return s
@@ -107,8 +107,8 @@ func clip(s string, most int) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// plain returns what a server said on one line, without what a terminal would obey:
-// an operator reads it, and must not take a part of it for a line of ours.
+// plain returns what a server said as a single line without terminal control characters, so that an
+// operator does not take a part of it for a line of ours.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) {
@@ -118,8 +118,8 @@ func plain(s string) string {
 	}, s)
 }
 
-// credentialsKind is the class of a failure to get credentials: what the
-// source said, if it spoke of a class, else that they are out of reach.
+// credentialsKind returns the class of a failure to get credentials: that of the source's error, or
+// else ErrUnavailable.
 func credentialsKind(err error) error {
 	for _, kind := range []error{ErrDenied, ErrInvalid} {
 		if errors.Is(err, kind) {
@@ -129,7 +129,7 @@ func credentialsKind(err error) error {
 	return ErrUnavailable
 }
 
-// unsentKind is the class of a failure without an answer.
+// unsentKind returns the class of a failure without an answer.
 func unsentKind(err error) error {
 	var target interface{ RefusedEndpoint() bool } // pkg/netguard
 	if errors.As(err, &target) && target.RefusedEndpoint() {
@@ -138,8 +138,8 @@ func unsentKind(err error) error {
 	return ErrUnavailable
 }
 
-// kindOf is the class of an answer. elsewhere is the bucket's region if the
-// answer named one that is not ours.
+// kindOf returns the class of an answer. elsewhere is the bucket's region if the answer named one
+// that is not ours.
 //
 // Codes are from https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 func kindOf(op string, status int, code, elsewhere string) error {
@@ -157,8 +157,8 @@ func kindOf(op string, status int, code, elsewhere string) error {
 	case http.StatusMovedPermanently:
 		return ErrWrongRegion
 	case http.StatusTemporaryRedirect:
-		// Without another region it is a new bucket whose name is still on
-		// its way through the DNS.
+		// Without another region, this is a new bucket whose name has not spread through the DNS
+		// yet.
 		if elsewhere != "" {
 			return ErrWrongRegion
 		}
@@ -172,9 +172,9 @@ func kindOf(op string, status int, code, elsewhere string) error {
 		return ErrDenied
 	case http.StatusNotFound:
 		switch {
-		case op == "head" || op == "delete": // may have no document
+		case op == "head" || op == "delete": // these may have no document
 			return ErrNotFound
-		case code == "": // it is not S3 that says so
+		case code == "": // the answer is not S3's
 			return ErrUnavailable
 		case op != "get":
 			return ErrNoBucket
@@ -191,7 +191,7 @@ func kindOf(op string, status int, code, elsewhere string) error {
 		switch {
 		case op == "get":
 			return ErrChanged
-		case code != "PreconditionFailed": // nor is it, and a receipt would follow
+		case code != "PreconditionFailed": // not S3's answer; taking it for S3's would end in a receipt
 			return ErrUnavailable
 		}
 		return ErrExists
@@ -201,17 +201,17 @@ func kindOf(op string, status int, code, elsewhere string) error {
 	if status >= 400 && status < 500 {
 		return ErrInvalid
 	}
-	return ErrUnavailable // 5xx, and answers that make no sense, as of a captive portal
+	return ErrUnavailable // 5xx, and answers that make no sense, such as a captive portal's
 }
 
 var regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 
-// How S3 says a bucket's region where it does not say it in a header.
+// How S3 names a bucket's region if not in a header.
 var (
 	expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)                    // AuthorizationHeaderMalformed
 	located   = regexp.MustCompile(`^The ([a-z0-9-]+) location constraint is in`) // IllegalLocationConstraintException
-	// sentTo is the host that a redirect leads to, before AWS's domain, such as
-	// bucket.s3.eu-west-1 or bucket.s3-eu-west-1.
+	// sentTo matches the host of a redirect, without AWS's domain, such as bucket.s3.eu-west-1 or
+	// bucket.s3-eu-west-1.
 	sentTo = regexp.MustCompile(`^(?:[a-z0-9.-]+\.)?s3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2,4}(?:-[a-z]+)+-[0-9]+)$`)
 )
 
@@ -223,7 +223,7 @@ func bucketRegion(h http.Header, message string) string {
 		return m[1]
 	}
 	if m := located.FindStringSubmatch(message); m != nil {
-		if m[1] == "unspecified" { // as buckets of the first region are
+		if m[1] == "unspecified" { // for buckets in the first region
 			return "us-east-1"
 		}
 		return m[1]

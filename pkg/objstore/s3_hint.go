@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// hint says which key of the configuration to change when a bucket that it
-// names refuses us. Customers' buckets have none: pkg/destination explains them.
+// hint says which configuration key to change when a bucket from the configuration refuses us. For
+// customers' buckets it returns nothing: pkg/destination explains their errors.
 func (s *S3) hint(e *Error) string {
 	if s.section == "" {
 		return ""

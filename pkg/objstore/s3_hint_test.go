@@ -14,8 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// A bucket of the configuration that refuses is told with the key to change;
-// customers' buckets have no keys.
+// If a bucket from the configuration refuses, the error names the key to change; for customers'
+// buckets there is none.
 func TestRefusalsNameTheKey(t *testing.T) {
 	for name, c := range map[string]struct {
 		status       int
@@ -66,7 +66,7 @@ func TestRefusalsNameTheKey(t *testing.T) {
 	}
 }
 
-// What does not answer at all is mostly a wrong address.
+// If nothing answers at all, the error names the address, which is mostly wrong.
 func TestSilenceNamesTheKey(t *testing.T) {
 	unknown := &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}
 	for name, c := range map[string]struct {

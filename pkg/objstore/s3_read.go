@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// listing is a page of S3's ListObjectsV2.
+// listing is a page of the answer to ListObjectsV2.
 type listing struct {
 	XMLName  xml.Name `xml:"ListBucketResult"`
 	Contents []struct {
@@ -27,9 +27,8 @@ type listing struct {
 	NextContinuationToken string
 }
 
-// decode undoes the encoding of keys, if the store knows it. Without it XML cannot
-// say every key that somebody may have stored: one control character, and the
-// whole page is unreadable.
+// decode decodes URL-encoded keys, if the store supports that encoding. Without it, a single
+// control character in a key that somebody stored would make the whole page invalid XML.
 func (l *listing) decode() (err error) {
 	if l.EncodingType != "url" {
 		return nil
@@ -49,16 +48,15 @@ func (l *listing) decode() (err error) {
 	return nil
 }
 
-// more reports whether there is another page, and makes the query ask for it.
+// more reports whether there is another page, and changes the query to request it.
 func (l *listing) more(q url.Values) bool {
 	q.Del("start-after")
 	q.Set("continuation-token", l.NextContinuationToken)
 	return l.IsTruncated
 }
 
-// goesOn returns an error if the page is not the one that was asked for, whose
-// keys are after a key, or does not say how to get the next one: it would be a
-// listing that ends early, or never.
+// goesOn returns an error if the page's keys are not after the requested key, or if the page does
+// not say how to get the next one. Such a listing would end early, or never.
 func (l *listing) goesOn(q url.Values, after string) error {
 	switch {
 	case len(l.Contents) > 0 && after != "" && l.Contents[0].Key <= after:
@@ -71,7 +69,7 @@ func (l *listing) goesOn(q url.Values, after string) error {
 	return nil
 }
 
-// page makes one request for the keys after a key.
+// page requests one page of the keys after the given one.
 func (s *S3) page(ctx context.Context, q url.Values, after string) (*listing, error) {
 	q.Set("list-type", "2")
 	q.Set("encoding-type", "url")
@@ -92,12 +90,12 @@ func (s *S3) page(ctx context.Context, q url.Values, after string) (*listing, er
 	if err != nil {
 		return nil, s.senseless(ctx, r, answer, err)
 	}
-	_, _ = io.CopyN(io.Discard, answer.Body, 1) // the end, so that the connection can be used again
+	_, _ = io.CopyN(io.Discard, answer.Body, 1) // read to the end, so that the connection can be reused
 	return l, nil
 }
 
-// List implements Store. It is one request unless the store answers with a
-// short page although there is more, as S3 may when it skips deleted keys.
+// List implements Store. It is one request, unless the store answers with a short page although
+// there is more, as S3 may do when it skips deleted keys.
 func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error) {
 	limit = clampList(limit)
 	q := url.Values{}
@@ -174,13 +172,13 @@ func (s *S3) GetRange(ctx context.Context, key string, from, length int64) (io.R
 	return limited{io.LimitReader(body, length), body}, nil
 }
 
-// limited is a part of a body.
+// limited is the beginning of a body.
 type limited struct {
 	io.Reader
 	io.Closer
 }
 
-// get opens what the header Range says, which begins at from.
+// get opens the part of an object that the Range header span selects; it begins at from.
 func (s *S3) get(ctx context.Context, key, etag, span string, from int64) (io.ReadCloser, Info, error) {
 	r := &request{op: "get", method: http.MethodGet, key: key, header: http.Header{}}
 	if span != "" {
@@ -200,13 +198,13 @@ func (s *S3) get(ctx context.Context, key, etag, span string, from int64) (io.Re
 			_ = body.Close()
 			return nil, Info{}, s.senseless(ctx, r, answer, fmt.Errorf("the answer is another part of the object, %q", clip(answer.Header.Get("Content-Range"), mostOfACode)))
 		}
-		if size < 0 && info.Size >= 0 { // it is the last part, or the size is of no interest
+		if size < 0 && info.Size >= 0 { // this is the last part, or the caller does not use the size
 			size = from + info.Size
 		}
 		info.Size = size
 		return body, info, nil
 	}
-	// A store that does not know ranges sends everything.
+	// A store without support for ranges sends the whole object.
 	if _, err := io.CopyN(io.Discard, body, from); err != nil && !errors.Is(err, io.EOF) {
 		_ = body.Close()
 		return nil, Info{}, s.failed(ctx, r, ErrUnavailable, err)
@@ -214,8 +212,8 @@ func (s *S3) get(ctx context.Context, key, etag, span string, from int64) (io.Re
 	return body, info, nil
 }
 
-// contentRange is what the header of that name says, such as "bytes 4-9/10": where
-// the part begins, and the object's size; -1: it does not say.
+// contentRange parses the Content-Range header, such as "bytes 4-9/10". It returns where the part
+// begins and the object's size, or -1 for what the header does not say.
 func contentRange(h http.Header) (first, size int64) {
 	span, total, _ := strings.Cut(h.Get("Content-Range"), "/")
 	begin, _, _ := strings.Cut(strings.TrimPrefix(span, "bytes "), "-")

@@ -32,7 +32,7 @@ func static(context.Context) (objstore.Credentials, error) {
 	return objstore.Credentials{AccessKeyID: accessKey, SecretAccessKey: secret.New(secretKey)}, nil
 }
 
-// serve runs the embedded server.
+// serve starts the embedded server.
 func serve(t *testing.T) (*s3server.Server, string) {
 	server, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: accessKey, SecretKey: secretKey})
 	require.NoError(t, err)
@@ -72,7 +72,7 @@ func TestS3WithTheGuardedClient(t *testing.T) {
 	require.NoError(t, objstore.Probe(t.Context(), s))
 }
 
-// What S3 answers, and the class it must get.
+// Every answer of S3 gets the right class.
 func TestS3Classification(t *testing.T) {
 	xml := func(code, message string) string {
 		return "<Error><Code>" + code + "</Code><Message>" + message + "</Message></Error>"
@@ -218,7 +218,7 @@ func TestS3ConnectionFailures(t *testing.T) {
 			return s3server.Fault{After: true, Cut: r.Method == http.MethodPut}
 		})
 		s := open(t, endpoint, "bucket")
-		require.ErrorIs(t, do(t.Context(), s, "head"), objstore.ErrNotFound) // net/http repeats on connections that were used before, if at all
+		require.ErrorIs(t, do(t.Context(), s, "head"), objstore.ErrNotFound) // if at all, net/http retries on a connection that was used before
 		used := false
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { used = c.Reused }})
 		require.ErrorIs(t, do(ctx, s, "put"), objstore.ErrUnavailable, "not ErrExists: nothing was repeated")
@@ -314,7 +314,7 @@ func TestS3Credentials(t *testing.T) {
 	})
 }
 
-// The headers that every request must, or must not, carry.
+// Every request has the headers that it must have, and none that it must not.
 func TestS3Requests(t *testing.T) {
 	var last atomic.Pointer[http.Request]
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -377,7 +377,7 @@ func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
 	return c.r.Seek(offset, whence)
 }
 
-// What a key of KMS was asked for is seen in the answer alone.
+// Only the answer shows whether KMS was asked for a key.
 func TestS3SaysWhichObjectsTookADataKey(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		header map[string]string
@@ -405,8 +405,8 @@ func TestS3SaysWhichObjectsTookADataKey(t *testing.T) {
 	}
 }
 
-// A store that refuses a large body is heard, and is not sent it: 412 is the
-// usual answer to a file that was delivered before.
+// A refusal of a large body is heard without sending the body: 412 is the usual answer for a file
+// that was delivered before.
 func TestS3RefusalOfLargeBodies(t *testing.T) {
 	server, endpoint := serve(t)
 	require.NoError(t, server.CreateBucket("bucket"))
@@ -424,8 +424,8 @@ func TestS3RefusalOfLargeBodies(t *testing.T) {
 	}
 }
 
-// A store that answers before it read the body must not leave a reader of it
-// behind: the caller seeks and sends it again. The race detector sees one.
+// When a store answers before it has read the body, nothing reads the body any more, because the
+// caller seeks and sends it again. The race detector would notice a reader.
 func TestS3BodyIsReleased(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -443,7 +443,7 @@ func TestS3BodyIsReleased(t *testing.T) {
 	}
 }
 
-// S3 may answer with a short page although there is more.
+// List continues after a short page, which S3 may send although there is more.
 func TestS3ListGoesOnAfterShortPages(t *testing.T) {
 	var requests atomic.Int64
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -19,26 +19,26 @@ import (
 )
 
 const (
-	// expectFrom is the size of a body from which on the store is asked first
-	// whether it will take it, as the SDK does.
+	// expectFrom is the size from which the store is asked first whether it will accept the body,
+	// as in the SDK.
 	expectFrom = 2 << 20 // 2 MiB
-	// mostOfAnAnswer bounds what is read of an answer that is no object.
+	// mostOfAnAnswer limits what is read of an answer that is not an object.
 	mostOfAnAnswer = 16 << 20 // 16 MiB: a page of 1,000 keys of 1 kB, escaped
-	// mostSkew is how wrong our clock may be before requests are dated by the
-	// store's. S3 refuses those that are off by 15 minutes.
+	// mostSkew is how wrong our clock may be before requests are dated by the store's clock. S3
+	// refuses requests that are off by 15 minutes.
 	mostSkew = time.Minute
 
 	emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 )
 
-// wire is what the buckets at one place share: it makes their requests. The SDK
-// finds credentials and endpoints and signs; its client, which spends three
-// times as much on a request as all that and net/http, is not used: DESIGN.md.
+// wire makes the requests for all buckets at one place. The SDK finds credentials and endpoints and
+// signs. Its client is not used: it takes three times as long for a request as all of that and
+// net/http together, see DESIGN.md.
 type wire struct {
 	client    *http.Client
 	signer    *v4.Signer
 	endpoints *endpoints
-	skew      atomic.Int64 // ns that requests are dated ahead of our clock, 0 if it would be less than mostSkew
+	skew      atomic.Int64 // ns added to our clock when dating requests; 0 if less than mostSkew
 }
 
 func newWire(client *http.Client, p s3.EndpointParameters) *wire {
@@ -49,26 +49,26 @@ func newWire(client *http.Client, p s3.EndpointParameters) *wire {
 	own.CheckRedirect = transport.Stay
 	return &wire{
 		client: &own, endpoints: newEndpoints(p),
-		signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }), // the path is escaped once
+		signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }), // the path is already escaped
 	}
 }
 
 // request is one request. Its header belongs to it.
 type request struct {
-	op     string // of Error
+	op     string // for Error.Op
 	method string
-	key    string // "" for listings alone
+	key    string // "" only for listings
 	query  url.Values
 	header http.Header
 	body   io.ReadCloser // nil for none
 	size   int64
 	sha256 string // of the body, in hex; "" for none
-	// proofs are what proves who asks, as it was sent: the session token and the
-	// signature. Nothing that the server says shows them.
+	// proofs are the secrets in the request as it was sent: the session token and the signature.
+	// They are removed from whatever the server says.
 	proofs []string
 }
 
-// about is the key that an error names.
+// about returns the key that errors name.
 func (r *request) about() string {
 	if r.op == "list" {
 		return r.query.Get("prefix")
@@ -76,10 +76,10 @@ func (r *request) about() string {
 	return r.key
 }
 
-// send makes one request and returns an answer of 2xx, whose body its caller
-// closes. Every error is an *Error.
+// send makes one request and returns an answer with status 2xx, whose body the caller closes. Every
+// error is an *Error.
 func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
-	if r.key == "" && r.op != "list" { // it would be the bucket that is deleted
+	if r.key == "" && r.op != "list" { // a DELETE without a key would delete the bucket
 		return nil, s.failed(ctx, r, ErrInvalid, errors.New("the key is empty"))
 	}
 	to, err := s.endpoints.of(s.bucket)
@@ -109,7 +109,7 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 		return nil, s.failed(ctx, r, ErrInvalid, err)
 	}
 	r.proofs = proofs(h.Header)
-	// Not signed: proxies change them.
+	// These headers are not signed, because proxies change them.
 	h.Header["User-Agent"] = []string{"sealift"}
 	h.Header["Accept-Encoding"] = []string{"identity"} // bytes as stored
 	if r.size >= expectFrom {
@@ -119,7 +119,7 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 	if err != nil {
 		return nil, s.failed(ctx, r, unsentKind(err), err)
 	}
-	for _, values := range answer.Header { // receipts keep what an ETag says
+	for _, values := range answer.Header { // for example an ETag, which receipts keep
 		for i, v := range values {
 			values[i] = r.conceal(v)
 		}
@@ -139,23 +139,22 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 	return nil, s.refused(ctx, r, answer, answer.StatusCode, document)
 }
 
-// observe compares clocks, so that one that is wrong costs one request, when a
-// request was refused that was dated with the skew. Answers that take no offence
-// say nothing: their dates may be a proxy's.
+// observe compares clocks after the store refused a request that was dated with the skew refused,
+// so that a wrong clock costs one request. Other answers are ignored: their dates may be a proxy's.
 func (w *wire) observe(h http.Header, refused time.Duration) {
 	theirs, err := http.ParseTime(h.Get("Date"))
-	if err != nil || h.Get("Age") != "" { // a cache's
+	if err != nil || h.Get("Age") != "" { // dated by a cache
 		return
 	}
 	skew := time.Until(theirs)
-	if skew.Abs() < mostSkew || (skew-refused).Abs() < mostSkew { // it was what they say: they are not the store's clock
+	if skew.Abs() < mostSkew || (skew-refused).Abs() < mostSkew { // the request was dated as the answer is: that is not the store's clock
 		skew = 0
 	}
 	w.skew.Store(int64(skew))
 }
 
-// url is where the object lies, escaped as it is signed: S3 wants a key's
-// bytes escaped once, all but unreserved ones and slashes.
+// url returns the object's URL, escaped as for signing: S3 expects all bytes of a key to be escaped
+// once, except unreserved characters and slashes.
 func (e *endpoint) url(key string, query url.Values) *url.URL {
 	u := &url.URL{Scheme: e.Scheme, Host: e.Host, Path: e.Path, RawPath: e.RawPath, RawQuery: query.Encode()}
 	switch {
@@ -167,9 +166,8 @@ func (e *endpoint) url(key string, query url.Values) *url.URL {
 	return u
 }
 
-// NewHTTPClient returns a client as NewS3 makes one by default, for buckets
-// that are to share their connections. It trusts servers that roots have signed
-// for, nil: the system's, and follows no redirect.
+// NewHTTPClient returns a client like NewS3's default, for buckets that share connections. It
+// trusts servers signed by roots (nil: the system's) and follows no redirect.
 func NewHTTPClient(roots *x509.CertPool) *http.Client {
 	return &http.Client{CheckRedirect: transport.Stay, Transport: transport.New(roots)}
 }

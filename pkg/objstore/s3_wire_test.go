@@ -23,7 +23,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// A key that is empty would be the bucket itself, which a DELETE removes.
+// An empty key is refused: it would be the bucket itself, which a DELETE removes.
 func TestS3RefusesTheEmptyKey(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request went out") }))
 	defer h.Close()
@@ -37,7 +37,7 @@ func TestS3RefusesTheEmptyKey(t *testing.T) {
 	require.ErrorIs(t, s.Delete(t.Context(), ""), objstore.ErrInvalid)
 }
 
-// A clock that is wrong costs one request, until it is right again.
+// A wrong clock costs one request, and one more when it is right again.
 func TestS3FollowsTheStoresClock(t *testing.T) {
 	const off = 3 * time.Hour
 	var ahead atomic.Int64
@@ -68,7 +68,7 @@ func TestS3FollowsTheStoresClock(t *testing.T) {
 	}
 }
 
-// A proxy whose clock is wrong dates the answers of a store whose clock is right.
+// The clock of a proxy is not followed: it may be wrong while the store's is right.
 func TestS3FollowsNoProxysClock(t *testing.T) {
 	for hazard, off := range map[string]time.Duration{"behind": -3 * time.Hour, "ahead": 3 * time.Hour} {
 		t.Run(hazard, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestS3FollowsNoProxysClock(t *testing.T) {
 	}
 }
 
-// What S3 keeps of an object's bytes is compared, whichever it is.
+// Whichever checksum S3 keeps of an object, it is compared with the bytes.
 func TestS3ChecksumsOfReads(t *testing.T) {
 	const content = "some bytes"
 	sum := func(h hash.Hash) string {
@@ -144,13 +144,13 @@ func TestS3ChecksumsOfReads(t *testing.T) {
 			})
 		}
 	}
-	// A known answer: S3's documentation of CRC-64/NVME.
+	// The known answer in S3's documentation of CRC-64/NVME.
 	nvme := crc64.New(crc64.MakeTable(0x9a6c9329ac4bc9b5))
 	_, _ = io.WriteString(nvme, "123456789")
 	require.Equal(t, "ae8b14860a799888", fmt.Sprintf("%x", nvme.Sum(nil)))
 }
 
-// S3 may begin an answer with 200 and end it with an error.
+// An error in an answer with status 200, as S3 may send, is an error.
 func TestS3ErrorsIn200(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -163,7 +163,7 @@ func TestS3ErrorsIn200(t *testing.T) {
 	}
 }
 
-// Whatever is answered, the connection is used again.
+// Whatever the answer, the connection is reused.
 func TestS3KeepsConnections(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"empty": func(http.ResponseWriter, *http.Request) {},
@@ -198,7 +198,8 @@ func TestS3KeepsConnections(t *testing.T) {
 					_ = do(ctx, s, op)
 				}
 			}
-			// net/http keeps none whose request it had not finished writing 50 ms after the answer.
+			// net/http does not keep a connection if it was still writing the request 50 ms after
+			// the answer.
 			require.Less(t, connections.Load(), int64(4), "of 12 requests")
 		})
 	}

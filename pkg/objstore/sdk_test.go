@@ -21,9 +21,9 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// The AWS SDK as others use it, against the embedded server: what this
-// package never sends (trailers, presigned URLs, ranges) but a customer's
-// tools do. It stands here because this is where the SDK may be imported.
+// The AWS SDK as others use it, against the embedded server: it sends what this package never sends
+// but a customer's tools do (trailers, presigned URLs, ranges). These tests are here because the
+// SDK may be imported here.
 func newSDK(t *testing.T, secure bool) *s3.Client {
 	server, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: accessKey, SecretKey: secretKey})
 	require.NoError(t, err)
@@ -51,7 +51,7 @@ func TestSDKChecksums(t *testing.T) {
 			switch algorithm {
 			case types.ChecksumAlgorithmCrc32, types.ChecksumAlgorithmCrc32c, types.ChecksumAlgorithmCrc64nvme, types.ChecksumAlgorithmSha1, types.ChecksumAlgorithmSha256:
 			default:
-				continue // not in this server
+				continue // this server does not have it
 			}
 			t.Run(fmt.Sprintf("%s_tls_%v", algorithm, secure), func(t *testing.T) {
 				body := bytes.Repeat([]byte("0123456789"), 50_000)
@@ -62,7 +62,7 @@ func TestSDKChecksums(t *testing.T) {
 				require.NoError(t, err)
 				out, err := c.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("bucket"), Key: key, ChecksumMode: types.ChecksumModeEnabled})
 				require.NoError(t, err)
-				got, err := io.ReadAll(out.Body) // verifies
+				got, err := io.ReadAll(out.Body) // this verifies the checksum
 				require.NoError(t, err)
 				require.Equal(t, body, got)
 				require.Equal(t, "gzip", aws.ToString(out.ContentEncoding), "without aws-chunked")
@@ -155,7 +155,7 @@ func TestSDKListPagination(t *testing.T) {
 	keys, _ = list(s3.ListObjectsV2Input{StartAfter: aws.String("logs/24/a"), Prefix: aws.String("logs/"), EncodingType: types.EncodingTypeUrl})
 	require.Equal(t, []string{"logs/24/a+b%2Bc.gz", "logs/24/z.gz"}, keys, "the SDK does not decode")
 
-	// Version 1, as old tools speak it.
+	// Version 1, as used by old tools.
 	var marker *string
 	var seen []string
 	for {

@@ -18,9 +18,8 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// The contract over a real server, of which the environment tells:
-// SEALIFT_TEST_S3_ENDPOINT, SEALIFT_TEST_S3_ACCESS_KEY and
-// SEALIFT_TEST_S3_SECRET_KEY.
+// S3 passes the conformance suite on a real server, given by SEALIFT_TEST_S3_ENDPOINT,
+// SEALIFT_TEST_S3_ACCESS_KEY and SEALIFT_TEST_S3_SECRET_KEY.
 func TestS3ConformsOnTheStack(t *testing.T) {
 	env := func(name string) string {
 		v := os.Getenv(name)

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A bound on the time of a whole request has large ones cut and begun anew, again and
-// again, once enough of them share a line. So a request takes as long as it needs,
-// provided that something moves.
+// A time limit for a whole request would, once enough large requests share a line, abort and
+// restart them again and again. So a request may take as long as it needs, provided that it makes
+// progress.
 
-// GetSteadily is Get of a store that may be slow: it is ErrUnavailable, or reading is,
-// when the store falls silent for half a minute.
+// GetSteadily is Get for a store that may be slow. It, or reading the body, fails with
+// ErrUnavailable when the store is silent for half a minute.
 func GetSteadily(ctx context.Context, store Store, key string) (r io.ReadCloser, info Info, err error) {
 	r, err = steady(ctx, func(ctx context.Context) (io.ReadCloser, error) {
 		r, info, err = store.Get(ctx, key)
@@ -21,14 +21,14 @@ func GetSteadily(ctx context.Context, store Store, key string) (r io.ReadCloser,
 	return r, info, err
 }
 
-// GetRangeSteadily is GetRange of a store that may be slow, as GetSteadily.
+// GetRangeSteadily is to GetRange what GetSteadily is to Get.
 func GetRangeSteadily(ctx context.Context, store Store, key string, from, length int64) (io.ReadCloser, error) {
 	return steady(ctx, func(ctx context.Context) (io.ReadCloser, error) {
 		return store.GetRange(ctx, key, from, length)
 	})
 }
 
-// steady opens a body whose store may not fall silent.
+// steady opens a body and watches that its store does not fall silent.
 func steady(ctx context.Context, open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	silence := time.AfterFunc(readStall, func() { cancel(errSilent) })
@@ -41,11 +41,11 @@ func steady(ctx context.Context, open func(context.Context) (io.ReadCloser, erro
 	return &heard{ReadCloser: body, silence: silence, end: func() { cancel(nil) }}, nil
 }
 
-// heard is a body each read of which may take that long: what its reader does in between
-// is no silence of the store.
+// heard is a body of which each read may take up to readStall. What its reader does between reads
+// does not count as silence of the store.
 type heard struct {
 	io.ReadCloser
-	silence *time.Timer // stopped, unless something is being read
+	silence *time.Timer // running only during a read
 	end     func()
 }
 
@@ -62,13 +62,12 @@ func (h *heard) Close() error {
 	return h.ReadCloser.Close()
 }
 
-// errStuck is why PutSteadily gave a request up.
+// errStuck is why PutSteadily aborted a request.
 var errStuck = errors.New("the store takes nothing more of it")
 
-// PutSteadily is Put to a store that may be slow: it is ErrUnavailable when nothing of the
-// body was taken for that long, and what was taken before would have gone through a line of
-// 4 Mbit/s since. For that may still lie in buffers on the way, or be written before it is
-// answered.
+// PutSteadily is Put for a store that may be slow. It fails with ErrUnavailable when nothing of the
+// body was read for the duration stall plus the time that everything read so far takes on a line of
+// 4 Mbit/s: those bytes may still be in buffers on the way, or be written before the store answers.
 func PutSteadily(ctx context.Context, store Store, stall time.Duration, key string, body io.ReadSeeker, opts PutOptions) (Info, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -77,7 +76,7 @@ func PutSteadily(ctx context.Context, store Store, stall time.Duration, key stri
 	return store.Put(ctx, key, &taken{ReadSeeker: body, stall: stall, stuck: stuck}, opts)
 }
 
-// taken is a body that puts off the end of its request with each part that is taken.
+// taken is a body that postpones the end of its request whenever a part of it is read.
 type taken struct {
 	io.ReadSeeker
 	stall time.Duration

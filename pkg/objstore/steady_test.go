@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reluctant is a store that takes one byte of a body after each pause, and answers after
-// another. After so many bytes, unless that is negative, nothing moves.
+// reluctant is a store that reads one byte of a body after each pause, and takes the time answer to
+// answer. After most bytes, unless that is negative, nothing moves any more.
 type reluctant struct {
 	*Memory
 	pause, answer time.Duration
@@ -50,8 +50,8 @@ func (r reluctant) Put(ctx context.Context, key string, body io.ReadSeeker, opts
 	return r.Memory.Put(ctx, key, body, opts)
 }
 
-// TestAPutTakesAsLongAsSomethingMoves: a bound on all of it would have it sent again for ever
-// on a line that is slow enough.
+// TestAPutTakesAsLongAsSomethingMoves: there is no limit on the whole PUT, with which a slow line
+// would have it sent again forever.
 func TestAPutTakesAsLongAsSomethingMoves(t *testing.T) {
 	const stall = time.Minute
 	for hazard, c := range map[string]struct {
@@ -64,7 +64,7 @@ func TestAPutTakesAsLongAsSomethingMoves(t *testing.T) {
 		"silent":          {reluctant{most: 0}, stall, true},
 		"silent_half_way": {reluctant{pause: time.Second, most: 500}, 500*time.Second + stall + time.Millisecond, true},
 		"slow_to_answer":  {reluctant{answer: 59 * time.Second, most: -1}, 59 * time.Second, false},
-		"without_answer":  {reluctant{answer: time.Hour, most: -1}, stall + 2*time.Millisecond, true}, // of what was taken
+		"without_answer":  {reluctant{answer: time.Hour, most: -1}, stall + 2*time.Millisecond, true}, // the time for what was read is added
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -84,7 +84,8 @@ func TestAPutTakesAsLongAsSomethingMoves(t *testing.T) {
 	}
 }
 
-// TestALargePartThatIsTakenHasTime: it may lie in buffers on the way.
+// TestALargePartThatIsTakenHasTime: bytes that were read have time to arrive, because they may be
+// in buffers on the way.
 func TestALargePartThatIsTakenHasTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
@@ -94,7 +95,7 @@ func TestALargePartThatIsTakenHasTime(t *testing.T) {
 	})
 }
 
-// silentAfterAll takes everything and answers nothing.
+// silentAfterAll reads everything and never answers.
 type silentAfterAll struct{ Store }
 
 func (silentAfterAll) Put(ctx context.Context, _ string, body io.ReadSeeker, _ PutOptions) (Info, error) {
@@ -103,7 +104,8 @@ func (silentAfterAll) Put(ctx context.Context, _ string, body io.ReadSeeker, _ P
 	return Info{}, &Error{Op: "put", Kind: ErrUnavailable, Err: context.Cause(ctx)}
 }
 
-// TestAReaderThatPausesIsNoSilence: its disk may be slow.
+// TestAReaderThatPausesIsNoSilence: a reader that pauses, perhaps because of a slow disk, is not
+// taken for a silent store.
 func TestAReaderThatPausesIsNoSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory("b")

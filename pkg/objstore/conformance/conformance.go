@@ -1,9 +1,9 @@
-// Package conformance is the test suite of the object store contract. Every
-// implementation of objstore.Store runs it, the one in memory included, so
-// that what is proved over one holds over all.
+// Package conformance is the test suite of the object store contract. Every implementation of
+// objstore.Store runs it, including the one in memory, so that what is shown with one of them holds
+// for all.
 //
-// It tests what Sealift relies on. It does not test what only a faulty store
-// does: see the fault tests of each implementation.
+// It tests what Sealift relies on. It does not test what only a faulty store does, see the fault
+// tests of each implementation.
 package conformance
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Run tests the stores that open returns, each of them empty.
+// Run tests a store. Each call of open must return an empty one.
 func Run(t *testing.T, open func(t *testing.T) objstore.Store) {
 	for name, test := range map[string]func(*testing.T, objstore.Store){
 		"put_get_head_list_agree":       roundTrip,
@@ -120,7 +120,7 @@ func emptyObject(t *testing.T, s objstore.Store) {
 }
 
 func largeObject(t *testing.T, s objstore.Store) {
-	body := bytes.Repeat([]byte("0123456789abcdef"), 5<<20/16+1) // more than the SDK's threshold for Expect: 100-continue
+	body := bytes.Repeat([]byte("0123456789abcdef"), 5<<20/16+1) // beyond the SDK's threshold for Expect: 100-continue
 	put(t, s, "large", body, objstore.PutOptions{SHA256: sha256.Sum256(body)})
 	got, _ := read(t, s, "large")
 	require.Equal(t, sha256.Sum256(body), sha256.Sum256(got))
@@ -136,7 +136,7 @@ func overwrite(t *testing.T, s objstore.Store) {
 
 func ifAbsent(t *testing.T, s objstore.Store) {
 	put(t, s, "k", []byte("first"), objstore.PutOptions{IfAbsent: true})
-	for _, body := range []string{"first", "second"} { // identical content too
+	for _, body := range []string{"first", "second"} { // also with identical content
 		_, err := s.Put(t.Context(), "k", strings.NewReader(body), objstore.PutOptions{IfAbsent: true})
 		require.ErrorIs(t, err, objstore.ErrExists)
 		e := answer(t, err)
@@ -195,8 +195,8 @@ func wrongChecksum(t *testing.T, s objstore.Store) {
 	require.ErrorIs(t, err, objstore.ErrNotFound)
 }
 
-// unreadable holds that a body whose disk fails is its owner's trouble, and
-// nothing that the store could be blamed for.
+// unreadable checks that a body whose disk fails is reported as the caller's problem, not the
+// store's.
 func unreadable(t *testing.T, s objstore.Store) {
 	for name, size := range map[string]int{"small": 100, "large": 1 << 20} {
 		for known, sum := range map[string][32]byte{"sum_unknown": {}, "sum_known": sha256.Sum256(make([]byte, size))} {
@@ -213,7 +213,7 @@ func unreadable(t *testing.T, s objstore.Store) {
 
 var errDisk = errors.New("input/output error")
 
-// rottenDisk holds zeros, and cannot be read after so many of them.
+// rottenDisk returns that many zeros, and then cannot be read.
 type rottenDisk int
 
 // ReadAt implements io.ReaderAt.
@@ -248,7 +248,7 @@ func deleteTwice(t *testing.T, s objstore.Store) {
 func keys(t *testing.T, s objstore.Store) {
 	all := []string{
 		"plain", "with space", "plus+and&amp;=?#%", "percent%2Fescaped", "ü/日本/😀", "tilde~!*'()", "a/b/c/d/e", "semi;colon,comma:colon@at$", "control/\x01\x1b\t",
-		"ledger" + strings.Repeat("/"+strings.Repeat("0", 200), 5), // a segment is at most 255 bytes where it is a file's name
+		"ledger" + strings.Repeat("/"+strings.Repeat("0", 200), 5), // a segment may have at most 255 bytes in stores that use it as a file name
 	}
 	for _, k := range all {
 		put(t, s, k, []byte(k), objstore.PutOptions{IfAbsent: true})
@@ -265,7 +265,8 @@ func keys(t *testing.T, s objstore.Store) {
 	require.Equal(t, all, names(t, s, "", "", 0))
 }
 
-// noKeys holds that keys are refused that are paths, as some servers take them.
+// noKeys checks that keys with relative path segments are refused, because some servers interpret
+// them.
 func noKeys(t *testing.T, s objstore.Store) {
 	for _, k := range []string{"../x", "a/../x", "./x", "a/./x", "a/..", "a/."} {
 		_, err := s.Put(t.Context(), k, strings.NewReader("x"), objstore.PutOptions{IfAbsent: true})
@@ -279,7 +280,7 @@ func noKeys(t *testing.T, s objstore.Store) {
 }
 
 func listing(t *testing.T, s objstore.Store) {
-	// No key is the folder of another: MinIO would hide what is below it.
+	// No key is also the folder of another one: MinIO would hide what is below it.
 	for _, k := range []string{"a/1", "a/10", "a/2", "a-", "a.b", "b/1", "a/ü", "B"} {
 		put(t, s, k, []byte("x"), objstore.PutOptions{})
 	}

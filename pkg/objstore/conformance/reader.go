@@ -12,14 +12,13 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// store is a Reader with the means to fill it.
+// store is a Reader that can be filled.
 type store interface {
 	objstore.Store
 	objstore.Reader
 }
 
-// RunReader tests what Readers do beyond Stores, on the stores that open
-// returns, each of them empty.
+// RunReader tests what Readers do beyond Stores. Each call of open must return an empty store.
 func RunReader[S store](t *testing.T, open func(t *testing.T) S) {
 	for name, test := range map[string]func(*testing.T, store){
 		"folders":                 folders,
