@@ -14,8 +14,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func rdb(c *Client) *redis.Client { return c.server.(redisServer).rdb }
 
-// conformance holds for every Redis. pass lets the server's clock go on by at
-// least d.
+// conformance holds for every Redis. pass advances the server's clock by at least d.
 func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 	open := func(t *testing.T) *Client {
 		c, err := Open(url, nil)
@@ -24,7 +23,7 @@ func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 		return c
 	}
 	ctx := t.Context()
-	// Names of other runs against the same server stay apart.
+	// Keep names of different runs against the same server apart.
 	name := func(t *testing.T) string { return t.Name() + "/" + newToken() }
 
 	t.Run("ping", func(t *testing.T) {
@@ -88,7 +87,7 @@ func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 		c, name := open(t), name(t)
 		l, err := c.Acquire(ctx, name, 2*time.Second)
 		require.NoError(t, err)
-		l.stop() // dead: it neither renews nor releases
+		l.stop() // as if dead: it neither renews nor releases
 		_, err = c.Acquire(ctx, name, time.Minute)
 		require.ErrorIs(t, err, ErrHeld)
 		pass(3 * time.Second)
@@ -101,7 +100,7 @@ func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 		key := keyPrefix + "lease:" + name
 		l, err := c.Acquire(ctx, name, 3*time.Second)
 		require.NoError(t, err)
-		pass(time.Second) // some of it is gone
+		pass(time.Second) // some of the ttl is over
 		require.Eventually(t, func() bool {
 			left, err := rdb(c).PTTL(ctx, key).Result()
 			return err == nil && left > 2500*time.Millisecond

@@ -13,8 +13,7 @@ import (
 
 var keys = certs.Keys{CA: "redis.tls.ca_file", Cert: "redis.tls.cert_file", Address: "redis.url", Enable: "redis.tls.enabled (or rediss://)"}
 
-// explain adds the key of the configuration that is to be changed, where Redis
-// refuses the connection or who we are.
+// explain adds the configuration key to change, if Redis refuses the connection or our credentials.
 func (s redisServer) explain(err error) error {
 	if err == nil {
 		return nil

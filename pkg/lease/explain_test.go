@@ -12,7 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/certs/certtest"
 )
 
-// What to do about a full Redis must not make it drop leases.
+// The advice for a full Redis is one with which Redis does not evict leases.
 func TestFullRedis(t *testing.T) {
 	m := miniredis.RunT(t)
 	client, err := Open("redis://"+m.Addr(), nil)
@@ -24,7 +24,7 @@ func TestFullRedis(t *testing.T) {
 	require.ErrorContains(t, err, "maxmemory-policy volatile-lru")
 }
 
-// What Redis refuses is told with the key to change, and without the password.
+// If Redis refuses, the error names the key to change, and does not contain the password.
 func TestRefusalsNameTheKey(t *testing.T) {
 	ca := certtest.NewCA(t, "ours")
 	server := ca.Issue("server", nil)
@@ -41,7 +41,7 @@ func TestRefusalsNameTheKey(t *testing.T) {
 	for name, c := range map[string]struct {
 		url    string
 		secure *tls.Config
-		want   string // "": it answers
+		want   string // "": no error
 	}{
 		"plain":             {"redis://sealift:hunter2@" + open.Addr(), nil, ""},
 		"wrong_password":    {"redis://sealift:hunter3@" + open.Addr(), nil, "redis.url"},

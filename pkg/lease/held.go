@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Lease is a name held for a while. A goroutine that it owns renews it until
-// Release. It is safe for concurrent use.
+// Lease is a name that is held for some time. Its own goroutine renews it until Release. It is safe
+// for concurrent use.
 type Lease struct {
-	// Fence is the fencing number: it grows from holder to holder for as long
-	// as Redis keeps its data. It is for the audit trail.
+	// Fence is the fencing number. It grows from holder to holder as long as Redis keeps its data.
+	// It is for the audit trail.
 	Fence int64
 
 	name string
@@ -18,10 +18,10 @@ type Lease struct {
 	*keeper
 }
 
-// Release gives the lease up: its goroutine has ended when Release returns,
-// and Held is false. ctx bounds the one request to Redis; an error, which
-// wraps ErrUnavailable, only means that the name stays taken until its time is
-// up. Releasing what was lost or released before is no error.
+// Release gives up the lease. When it returns, the goroutine has ended and Held is false. ctx
+// limits the single request to Redis. An error, which wraps ErrUnavailable, only means that the
+// name stays taken until its ttl is over. Releasing a lease that was lost or already released is
+// not an error.
 func (l *Lease) Release(ctx context.Context) error {
 	if !l.stop() {
 		return nil
@@ -32,17 +32,17 @@ func (l *Lease) Release(ctx context.Context) error {
 	return nil
 }
 
-// keeper renews a lease in time and says when it was lost. It knows no Redis.
+// keeper renews a lease in time and reports its loss. It knows nothing about Redis.
 type keeper struct {
 	ttl    time.Duration
 	extend func(context.Context) (held bool, err error)
-	lost   chan struct{} // closed by the goroutine when the lease was lost
+	lost   chan struct{} // closed by the goroutine when the lease is lost
 	done   chan struct{} // closed when the goroutine has ended
 	cancel context.CancelFunc
 
 	mu sync.Mutex // guards:
-	// deadline is when the lease must be taken for lost. It carries Go's
-	// monotonic clock: a step of the wall clock does not move it.
+	// deadline is when the lease must be considered lost. It has a monotonic clock reading, so
+	// steps of the wall clock do not move it.
 	deadline time.Time
 	stopped  bool
 }
@@ -54,17 +54,17 @@ func newKeeper(sent time.Time, ttl time.Duration) *keeper {
 	}
 }
 
-// deadlineOf leaves a tenth for clocks that do not run alike.
+// deadlineOf leaves a tenth of the ttl for clocks that run at different speeds.
 func deadlineOf(sent time.Time, ttl time.Duration) time.Time { return sent.Add(ttl - ttl/10) }
 
-// Lost is closed when the lease is, or must be taken to be, someone else's:
-// Redis said so, or it could not be renewed in time.
+// Lost is closed when somebody else has the lease, or may have it: Redis said so, or the lease
+// could not be renewed in time.
 func (k *keeper) Lost() <-chan struct{} { return k.lost }
 
-// Held reports whether the lease was neither lost nor released and its
-// deadline lies ahead. Unlike Lost it needs no goroutine to have run, so it is
-// right at once after a pause of the whole process; not after one of the whole
-// machine, whose monotonic clock stood still.
+// Held reports whether the lease was neither lost nor released, and its deadline is in the future.
+// Unlike Lost, it does not depend on the goroutine, so it is right immediately after a pause of the
+// whole process. It is not after a pause of the whole machine, during which the monotonic clock
+// stands still.
 func (k *keeper) Held() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -76,7 +76,7 @@ func (k *keeper) Held() bool {
 	}
 }
 
-// start begins to renew. A renewal in flight ends with stop.
+// start begins renewing. stop ends a renewal in progress.
 func (k *keeper) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	k.cancel = cancel
@@ -99,8 +99,8 @@ func (k *keeper) stop() bool {
 	return first
 }
 
-// run renews every third of the ttl, and after a failure every ninth, until
-// stopped (true) or lost (false).
+// run renews every third of the ttl, and every ninth after a failure, until the lease is stopped
+// (true) or lost (false).
 func (k *keeper) run(ctx context.Context) (stopped bool) {
 	deadline, wait := k.deadline, k.ttl/3
 	for {

@@ -83,8 +83,7 @@ func TestKeeperOutlivesAShortOutage(t *testing.T) {
 	})
 }
 
-// A process that was stopped past the deadline must not trust the lease even
-// if its goroutine has not run yet.
+// After a pause of the process past the deadline, Held is false even before the goroutine has run.
 func TestHeldIsFalseRightAfterAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeeper(time.Now(), ttl) // its goroutine never runs

@@ -1,12 +1,11 @@
-// Package lease hands out expiring leases and small markers kept in Redis, and
-// is the only place in Sealift that talks to Redis.
+// Package lease provides expiring leases and small markers, kept in Redis. It is the only place in
+// Sealift that talks to Redis.
 //
-// It is for whoever wants to save work: two copiers that would copy the same
-// file at once, two auditors that would walk the same ledger. It promises that
-// while Redis keeps its data and clocks run alike, a name has at most one
-// holder. It does not promise exclusion: Redis may be flushed or fail over, a
-// process may be paused past its deadline. Nothing that must be right may
-// depend on it, and nothing that cannot be lost is kept here.
+// It is for saving work: two copiers should not copy the same file at once, nor two auditors walk
+// the same ledger. It promises that a name has at most one holder as long as Redis keeps its data
+// and clocks run at the same speed. It does not promise exclusion: Redis may be flushed or fail
+// over, and a process may be paused past its deadline. Nothing that must be right may depend on it,
+// and nothing that must not be lost is kept here.
 package lease
 
 import (
@@ -25,10 +24,10 @@ import (
 
 // Errors of this package.
 var (
-	// ErrHeld says that someone else holds the lease.
+	// ErrHeld says that somebody else holds the lease.
 	ErrHeld = errors.New("lease is held")
-	// ErrUnavailable says that Redis did not answer, or not as Redis does:
-	// what was asked may or may not have happened.
+	// ErrUnavailable says that Redis did not answer, or not as Redis does. The request may or may
+	// not have been carried out.
 	ErrUnavailable = errors.New("redis unavailable")
 )
 
@@ -39,21 +38,21 @@ const (
 	pingKey   = keyPrefix + "ping"
 )
 
-// Server is what leases and markers need of Redis. There is Redis, which Open
-// gives, and what simulations put in its place. Keys come whole; every error
-// leaves it open whether the request was carried out.
+// Server is what leases and markers need from Redis. It is implemented by the Redis that Open
+// connects to, and by simulations. Keys are complete. After any error it is unknown whether the
+// request was carried out.
 type Server interface {
-	// Ping returns an error if no lease can be had.
+	// Ping returns an error if leases cannot be acquired.
 	Ping(ctx context.Context) error
-	// Take gives the key to the token for ttl and returns a fencing number
-	// larger than any before, or 0 if another token holds it. Asked again with
-	// the same token, as after a lost reply, it succeeds.
+	// Take gives the key to the token for ttl and returns a fencing number larger than any before,
+	// or 0 if another token holds the key. Repeated with the same token, for instance after a lost
+	// reply, it succeeds.
 	Take(ctx context.Context, key, token string, ttl time.Duration) (fence int64, err error)
-	// Extend gives the key's holder another ttl; false: it is not the holder.
+	// Extend gives the key's holder another ttl. held is false if the token does not hold the key.
 	Extend(ctx context.Context, key, token string, ttl time.Duration) (held bool, err error)
 	// Drop deletes the key if the token holds it.
 	Drop(ctx context.Context, key, token string) error
-	// Set remembers the key for ttl, anew if it was there.
+	// Set stores the key for ttl, which starts again if the key exists.
 	Set(ctx context.Context, key string, ttl time.Duration) error
 	Exists(ctx context.Context, key string) (bool, error)
 	Close() error
@@ -65,12 +64,12 @@ type Client struct {
 	space  string // part of the keys, "" or "NAME:"
 }
 
-// New returns a client of that server, which Close closes.
+// New returns a client of that server. Closing the client closes the server.
 func New(server Server) *Client { return &Client{server: server} }
 
-// Open prepares a client for a URL such as redis://:password@host:6379/0,
-// rediss:// for TLS. With secure it is TLS in any case, by these settings. It
-// does not connect, so it succeeds with Redis away.
+// Open prepares a client for a URL such as redis://:password@host:6379/0, or rediss:// for TLS. A
+// non-nil secure enables TLS in any case, with these settings. Open does not connect, so it
+// succeeds while Redis is down.
 func Open(rawURL string, secure *tls.Config) (*Client, error) {
 	opts, err := redis.ParseURL(rawURL)
 	if err != nil {
@@ -81,32 +80,30 @@ func Open(rawURL string, secure *tls.Config) (*Client, error) {
 		}
 		return nil, fmt.Errorf("open redis: %w; redis.url looks like redis://host:6379/0", err)
 	}
-	// It would write to stderr by itself, a line for every try of an outage,
-	// past the process's logger. What fails is returned.
+	// By itself the library would write to stderr, past the process's logger, a line for every
+	// attempt during an outage. All failures are returned as errors anyway.
 	logging.Disable()
 	opts.ClientName = "sealift"
 	opts.DialTimeout = 2 * time.Second
 	opts.ReadTimeout = 2 * time.Second
 	opts.WriteTimeout = 2 * time.Second
-	// Every request here may be sent twice: scripts know their own token.
+	// Every request here may be sent twice: scripts recognize their own token.
 	opts.MaxRetries = 2
 	opts.ContextTimeoutEnabled = true
 	if secure != nil && opts.Network != "unix" {
-		opts.TLSConfig = secure // whose ServerName is the address's host
+		opts.TLSConfig = secure // its ServerName must be the host of the address
 	}
 	return New(redisServer{redis.NewClient(opts), opts.TLSConfig != nil}), nil
 }
 
-// For returns a client on the same connections whose leases and markers are
-// its own: names taken by clients for others mean nothing to it. Fencing numbers
-// still come from one counter.
+// For returns a client that shares the connections but has leases and markers of its own: names of
+// other clients mean nothing to it. All clients share the counter of fencing numbers.
 func (c *Client) For(space string) *Client { return &Client{server: c.server, space: space + ":"} }
 
-// Close closes the connections. Leases still held run out by themselves.
+// Close closes the connections. Leases still held expire by themselves.
 func (c *Client) Close() error { return c.server.Close() }
 
-// Ping returns nil if Redis takes writes, else an error that wraps
-// ErrUnavailable.
+// Ping returns nil if Redis accepts writes, or else an error that wraps ErrUnavailable.
 func (c *Client) Ping(ctx context.Context) error {
 	if err := c.server.Ping(ctx); err != nil {
 		return unavailable("ping redis", err)
@@ -114,13 +111,13 @@ func (c *Client) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Acquire takes the lease called name for ttl and keeps renewing it until
-// Release. It returns ErrHeld if another holds it. ttl must be positive; it is
-// how long the name stays taken after the holder died.
+// Acquire takes the lease called name for ttl and keeps renewing it until Release. It returns
+// ErrHeld if somebody else holds it. ttl must be positive; it is how long the name stays taken
+// after its holder died.
 func (c *Client) Acquire(ctx context.Context, name string, ttl time.Duration) (*Lease, error) {
 	token, key := newToken(), c.leaseKey(name)
-	// The deadline counts from before the request: Redis cannot have started
-	// its own countdown any earlier.
+	// The deadline counts from before the request, because Redis cannot have started its own
+	// countdown earlier.
 	sent := time.Now()
 	fence, err := c.server.Take(ctx, key, token, ttl)
 	switch {
@@ -136,7 +133,7 @@ func (c *Client) Acquire(ctx context.Context, name string, ttl time.Duration) (*
 	return l, nil
 }
 
-// Held reports whether anybody has the lease now, and leaves it alone.
+// Held reports whether anybody holds the lease now, without changing it.
 func (c *Client) Held(ctx context.Context, name string) (bool, error) {
 	is, err := c.server.Exists(ctx, c.leaseKey(name))
 	if err != nil {
@@ -153,7 +150,7 @@ func newToken() string {
 	return hex.EncodeToString(b[:])
 }
 
-// unavailable classes an error of go-redis; context errors stay visible.
+// unavailable wraps an error of go-redis in ErrUnavailable; context errors stay visible.
 func unavailable(doing string, err error) error {
 	return fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, err)
 }

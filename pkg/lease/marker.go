@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Mark remembers key for ttl, anew if it was marked already. A marker may
-// vanish at any time: it is a cache of something written elsewhere.
+// Mark stores a marker for ttl, which starts again if the marker exists. A marker may vanish at any
+// time: it only caches something that is written elsewhere.
 func (c *Client) Mark(ctx context.Context, key string, ttl time.Duration) error {
 	if err := c.server.Set(ctx, c.markerKey(key), ttl); err != nil {
 		return unavailable(fmt.Sprintf("mark %q", key), err)

@@ -33,8 +33,8 @@ var drop = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 
-// Ping implements Server. It writes: a replica and a Redis that is full answer
-// PING, and give no lease.
+// Ping implements Server. It writes, because a replica or a full Redis answers PING but grants no
+// leases.
 func (s redisServer) Ping(ctx context.Context) error {
 	return s.explain(s.rdb.Set(ctx, pingKey, 1, time.Second).Err())
 }

@@ -18,8 +18,8 @@ func TestConformanceOfRedis(t *testing.T) {
 	conformance(t, url, func(d time.Duration) { <-time.After(d) })
 }
 
-// A Redis that answers, and takes no writes, is away: else copiers that wait for
-// it would go on and fail, again and again.
+// Ping fails if Redis answers but accepts no writes. Otherwise copiers that wait for Redis would
+// continue and fail, again and again.
 func TestPingNeedsWrites(t *testing.T) {
 	url := os.Getenv("SEALIFT_TEST_REDIS_2_URL")
 	require.NotEmpty(t, url, "SEALIFT_TEST_REDIS_2_URL names the second Redis of the test stack")
