@@ -1,8 +1,8 @@
-// Package job queues copy jobs, and queues again what was parked, for all roles
-// and commands that do. The bytes are pkg/delivery's, the topics the caller's.
+// Package job enqueues copy jobs, and enqueues parked jobs again, for all roles and commands that
+// do this. The format is that of pkg/delivery; the topics are the caller's.
 //
-// It promises that a job which could not be queued again is parked still, or
-// would be found by the auditor. A job may be queued twice: it is delivered once.
+// It promises that a job that could not be enqueued again is still parked, or will be found by the
+// auditor. A job may be enqueued twice; it is delivered once.
 package job
 
 import (
@@ -19,22 +19,22 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Producer writes records to a topic; *stream.Producer is one.
+// Producer writes records to a topic. *stream.Producer implements it.
 type Producer interface {
 	Produce(ctx context.Context, records ...stream.Record) error
 }
 
-// Record is a job as it is queued.
+// Record returns the record of a job.
 func Record(j delivery.Job) stream.Record {
 	return stream.Record{Key: j.RecordKey(), Value: j.Encode(), Time: time.Now()}
 }
 
-// maxNote is more than a note has.
+// maxNote is larger than any note.
 const maxNote = 1 << 20 // 1 MiB
 
-// Note reads the note of a parked job, or of what a replay could not deliver,
-// that was stored then. One that makes no sense is told as delivery.NoteAt does;
-// that there is none is objstore.ErrNotFound.
+// Note reads the note of a parked job, or of a delivery that a replay could not make, which was
+// stored at the given time. For a note that makes no sense it returns what delivery.NoteAt makes of
+// it; for a missing one, objstore.ErrNotFound.
 func Note(ctx context.Context, staging objstore.Store, key string, stored time.Time) (delivery.Parked, error) {
 	b, err := objstore.Read(ctx, staging, key, maxNote)
 	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
@@ -43,10 +43,10 @@ func Note(ctx context.Context, staging objstore.Store, key string, stored time.T
 	return delivery.NoteAt(key, b, err, stored)
 }
 
-// Redrive gives parked jobs another start, and returns those that have it. The
-// notes go before the jobs come: a copier that parks a job again at once must not
-// have its fresh note deleted. They come back if Kafka does not take the jobs;
-// if we die in between, the auditor finds the debts.
+// Redrive enqueues parked jobs again, and returns those that it enqueued. It deletes their notes
+// first: otherwise, if a copier parks a job again immediately, its new note would be deleted. If
+// Kafka does not accept the jobs, the notes are put back. If the process dies in between, the
+// auditor finds the debts.
 func Redrive(ctx context.Context, staging objstore.Store, jobs Producer, parked []delivery.Parked) ([]delivery.Parked, error) {
 	errs := SomeAtOnce(len(parked), AtOnce, func(i int) error { return staging.Delete(ctx, noteKey(parked[i])) })
 	var gone []delivery.Parked
@@ -67,7 +67,7 @@ func Redrive(ctx context.Context, staging objstore.Store, jobs Producer, parked 
 	return gone, errors.Join(errs...)
 }
 
-// putBack parks jobs again, but for those that somebody has parked meanwhile.
+// putBack parks jobs again, except those that have been parked again in the meantime.
 func putBack(ctx context.Context, staging objstore.Store, parked []delivery.Parked) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
@@ -82,10 +82,10 @@ func putBack(ctx context.Context, staging objstore.Store, parked []delivery.Park
 
 func noteKey(p delivery.Parked) string { return delivery.ParkedKey(p.Job.File, p.Job.Destination) }
 
-// AtOnce is how many requests are made at once.
+// AtOnce is how many requests are made concurrently.
 const AtOnce = 16
 
-// SomeAtOnce does 0 to n-1, up to most at a time, and returns their errors.
+// SomeAtOnce calls do for 0 to n-1, up to most at a time, and returns the errors.
 func SomeAtOnce(n, most int, do func(i int) error) []error {
 	errs := make([]error, n)
 	var group errgroup.Group
@@ -96,6 +96,6 @@ func SomeAtOnce(n, most int, do func(i int) error) []error {
 			return nil
 		})
 	}
-	_ = group.Wait() // nil: one that fails does not keep the others from being done
+	_ = group.Wait() // always nil, so that one failure does not stop the others
 	return errs
 }

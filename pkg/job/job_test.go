@@ -29,12 +29,12 @@ func park(t *testing.T, staging objstore.Store, p delivery.Parked) {
 	require.NoError(t, err)
 }
 
-// topic takes jobs as its function says.
+// topic is a Producer made of a function.
 type topic func(ctx context.Context, records []stream.Record) error
 
 func (f topic) Produce(ctx context.Context, records ...stream.Record) error { return f(ctx, records) }
 
-// Every job is queued, or parked still; or both, which delivers once.
+// Every job is enqueued or still parked; or both, which delivers it once.
 func TestRedriveLosesNoNote(t *testing.T) {
 	away := errors.New("no broker")
 	var queued []string
@@ -51,8 +51,8 @@ func TestRedriveLosesNoNote(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		produce func(*testing.T, objstore.Store, context.CancelFunc) topic
 		kept    int               // the note that cannot be deleted; 0: none
-		queued  string            // files
-		parked  map[string]string // what is parked then, and the causes
+		queued  string            // indexes of the files
+		parked  map[string]string // what is parked afterwards, and the causes
 		err     error
 	}{
 		"all_well": {
@@ -75,7 +75,7 @@ func TestRedriveLosesNoNote(t *testing.T) {
 			},
 			parked: map[string]string{"0": "x", "1": "x", "2": "x"}, err: context.Canceled,
 		},
-		"parked_again_at_once": { // Kafka took the job, and its answer was lost
+		"parked_again_at_once": { // Kafka accepted the job, and its answer was lost
 			produce: func(t *testing.T, staging objstore.Store, _ context.CancelFunc) topic {
 				return func(context.Context, []stream.Record) error { park(t, staging, note(0, "fresh")); return away }
 			},
