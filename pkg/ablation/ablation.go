@@ -1,77 +1,76 @@
-// Package ablation names bugs that can be planted into Sealift, one line each,
-// where a layer of the protocol would be missing. It is for the simulation,
-// which has to show that it finds them; what it does not find is healed by
-// another layer, and the test says by which.
+// Package ablation names bugs that can be planted into Sealift, one line of code each, where a
+// layer of the protocol would be missing. It is for the simulation, which has to show that it finds
+// them. Those that it does not find are made up for by another layer, and the test says by which.
 //
-// It promises that a binary built without the tag "ablation" contains none of
-// them: On is a constant false there, and what depends on it is left out by
-// the compiler. It is not a switch for features.
+// It promises that a binary built without the tag "ablation" contains none of them: On is a
+// constant false there, and the compiler removes what depends on it. It is not a mechanism for
+// feature flags.
 package ablation
 
 // Bug is a bug that can be planted.
 type Bug int
 
-// Of the ledger.
+// Bugs of the ledger.
 const (
 	// LedgerOverwrites: entries are put without If-None-Match.
 	LedgerOverwrites Bug = iota
-	// LostTakenAsWon: a 412 on an entry is taken for one's own success.
+	// LostTakenAsWon: a 412 on an entry is taken for our own success.
 	LostTakenAsWon
-	// WonTakenAsLost: a 412 on one's own entry is taken for another's success.
+	// WonTakenAsLost: a 412 on our own entry is taken for another worker's success.
 	WonTakenAsLost
-	// Incoherent: an entry is not held against the one before it.
+	// Incoherent: an entry is not checked against the previous one.
 	Incoherent
-	// NoClaim: a partition is taken over without an entry that fences.
+	// NoClaim: a partition is taken over without a fencing entry.
 	NoClaim
-	// NoRedispatch: a new owner does not enqueue what the former may not have.
+	// NoRedispatch: a new owner does not enqueue what the previous one may not have.
 	NoRedispatch
 	// StagedByFirst: staged keys name the first offset, not the content.
 	StagedByFirst
 
-	// Of the appender.
+	// Bugs of the appender.
 
-	// NoFilter: what was sealed past the watermark is read as if it was not.
+	// NoFilter: what was sealed past the watermark is filed again.
 	NoFilter
 	// ResumesAtCommitted: reading starts at Kafka's committed offset.
 	ResumesAtCommitted
-	// KeepsLostState: after a lost entry, what was read is kept on a new head.
+	// KeepsLostState: after a lost entry, what was read is kept on top of the new head.
 	KeepsLostState
 	// WatermarkIsPosition: the watermark passes files that are still open.
 	WatermarkIsPosition
-	// TrustsAnyFiles: local files are taken up whatever the head is by now.
+	// TrustsAnyFiles: local files are used whatever the head is by now.
 	TrustsAnyFiles
-	// FiltersUnfit: unfit lines below the filter are taken for a file's.
+	// FiltersUnfit: records that are no lines are counted as filed if they are below the filter.
 	FiltersUnfit
-	// DropsFirstCopy: a record that is read again is its own duplicate.
+	// DropsFirstCopy: a record that is read again is taken for a duplicate of itself.
 	DropsFirstCopy
 
-	// Of all roles.
+	// Bugs of all roles.
 
-	// KeepsFirstCatalog: what a catalog was changed to is not taken up.
+	// KeepsFirstCatalog: changes of the catalog are ignored.
 	KeepsFirstCatalog
 
-	// Of the copier.
+	// Bugs of the copier.
 
 	// ReceiptFirst: the receipt is written before the object is put.
 	ReceiptFirst
-	// AcksFirst: a job is acknowledged before anything was done about it.
+	// AcksFirst: a job is acknowledged before anything was done for it.
 	AcksFirst
-	// KeyPerAttempt: every try puts its own key, and trusts the lease.
+	// KeyPerAttempt: every attempt uses its own key, and relies on the lease.
 	KeyPerAttempt
-	// JobIsAuthority: what the ledger owes is not looked up.
+	// JobIsAuthority: whether the ledger owes the delivery is not checked.
 	JobIsAuthority
-	// JoinsItsRequeue: a job shares the fate of a task that is being enqueued.
+	// JoinsItsRequeue: a job joins a task that is already being enqueued again.
 	JoinsItsRequeue
 
-	// Of the auditor.
+	// Bugs of the auditor.
 
 	// Blind: nothing is enqueued.
 	Blind
-	// DeletesUndelivered: staged files go by age, whatever receipts say.
+	// DeletesUndelivered: staged files are deleted by age, whatever the receipts say.
 	DeletesUndelivered
-	// DeletesUncovered: staged files that no entry names go by age, whatever
-	// the ledger covers, or the number of its entries.
+	// DeletesUncovered: staged files that no entry names are deleted by age, whatever the ledger
+	// covers, or the number of its entries.
 	DeletesUncovered
-	// DeletesByFile: a staged object goes when one of its files was delivered.
+	// DeletesByFile: a staged object is deleted when one of its files was delivered.
 	DeletesByFile
 )
