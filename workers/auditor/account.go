@@ -19,21 +19,21 @@ func (s *Sum) add(o Sum) {
 	s.Files, s.Records, s.Bytes = s.Files+o.Files, s.Records+o.Records, s.Bytes+o.Bytes
 }
 
-// accounts is what a chain owes, up to an entry, by destination.
+// accounts is what a chain owes up to an entry, by destination.
 type accounts map[string]*account
 
-// account is what a chain owes to one destination: what is closed as sums, for
-// receipts and entries never change; what is open one by one.
+// account is what a chain owes to one destination. What is closed is kept as sums, because receipts
+// and entries never change; what is open is kept file by file.
 type account struct {
 	Delivered Sum    `json:"delivered"`
-	GivenUp   Sum    `json:"given_up,omitzero"` // or expired: closed, and not delivered
-	Newest    int64  `json:"newest,omitempty"`  // the latest receipt of a delivered file's first record, unix ms
-	Last      int64  `json:"last,omitempty"`    // when the latest file was delivered, by the store's clock, unix ms
+	GivenUp   Sum    `json:"given_up,omitzero"` // or expired: closed without being delivered
+	Newest    int64  `json:"newest,omitempty"`  // the latest time of receipt of a delivered file's first record, unix ms
+	Last      int64  `json:"last,omitempty"`    // when the last file was delivered, by the store's clock, unix ms
 	Debts     []owed `json:"debts,omitempty"`   // sorted
 }
 
-// owed is a file without a receipt: its entry and index, when its first record
-// was received, its records and bytes. An array, since there may be many.
+// owed is a file without a receipt: its entry and index, when its first record was received, its
+// records and bytes. It is an array because there may be many.
 type owed [5]int64
 
 func owedFile(seq int64, index int, f *ledger.File) owed {
@@ -53,14 +53,14 @@ func compareOwed(a, b owed) int {
 	return cmp.Or(cmp.Compare(a.seq(), b.seq()), cmp.Compare(a.index(), b.index()))
 }
 
-// pair is an owed pair of a file and a destination, as it was found.
+// pair is an owed pair of a file and a destination, with its receipt if there is one.
 type pair struct {
 	destination string
 	owed
 	receipt *closing // nil: none
 }
 
-// take counts a pair of an entry that comes after all that were counted.
+// take counts a pair of an entry that is newer than all entries counted before.
 func (a accounts) take(p pair) {
 	d := a.of(p.destination)
 	if p.receipt == nil {
@@ -70,8 +70,8 @@ func (a accounts) take(p pair) {
 	d.close(p.owed, *p.receipt)
 }
 
-// settle counts a pair that was counted before, anew. It reports whether that
-// changed anything, and whether it can be: what was closed stays closed.
+// settle counts a pair again that was counted before. It reports whether that changed anything, and
+// whether the two agree: what was closed has to stay closed.
 func (a accounts) settle(p pair) (changed, ok bool) {
 	d := a.of(p.destination)
 	i, open := slices.BinarySearchFunc(d.Debts, p.owed, compareOwed)
@@ -98,11 +98,11 @@ func (d *account) close(o owed, c closing) {
 		return
 	}
 	d.Delivered.add(o.sum())
-	// A collector's clock may have been ahead: nothing is received after it is delivered.
+	// The clock of a collector may have been ahead: nothing is received after it is delivered.
 	d.Newest, d.Last = max(d.Newest, min(o.received(), c.at)), max(d.Last, c.at)
 }
 
-// debts is how many files are open.
+// debts returns the number of open files.
 func (a accounts) debts() (n int) {
 	for _, d := range a {
 		n += len(d.Debts)
@@ -110,7 +110,7 @@ func (a accounts) debts() (n int) {
 	return n
 }
 
-// valid reports whether the accounts may be those of a hint.
+// valid reports whether these can be the accounts of hint h.
 func (a accounts) valid(h hint) bool {
 	for _, d := range a {
 		if d == nil || min(d.Delivered.Files, d.Delivered.Records, d.Delivered.Bytes, d.GivenUp.Files, d.GivenUp.Records, d.GivenUp.Bytes) < 0 ||

@@ -55,7 +55,8 @@ func TestWhatIsMissingIsEnqueued(t *testing.T) {
 	}}, h)
 }
 
-// TestWhatFormerIncarnationsOweIsOwed: Kafka was replaced, and its jobs with it.
+// TestWhatFormerIncarnationsOweIsOwed: debts of a former incarnation are enqueued after Kafka was
+// replaced, and its jobs with it.
 func TestWhatFormerIncarnationsOweIsOwed(t *testing.T) {
 	r := newRig(t, nil)
 	former := r.seal(log0, 2*time.Hour, []string{one}, "never delivered")
@@ -70,8 +71,8 @@ func TestWhatFormerIncarnationsOweIsOwed(t *testing.T) {
 	require.EqualValues(t, 2, s.Destinations[0].Undelivered().Files)
 }
 
-// I10 without flooding the topic: a job that waits in a retry tier, or was
-// enqueued by the last audit, is not enqueued again until it may be lost.
+// I10 without flooding the topic: a job that waits in a retry tier, or was enqueued by the last
+// audit, is not enqueued again until it may be lost.
 func TestJobsThatWaitAreNotDoubled(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{one}, "a", "b")
@@ -92,8 +93,8 @@ func TestJobsThatWaitAreNotDoubled(t *testing.T) {
 	require.Len(t, r.jobs.take(), 2, "or on demand")
 }
 
-// What was sealed just now is enqueued on demand, as when its destination was just
-// mended, and nothing else is concluded of it.
+// Force enqueues what was sealed just now, as needed when its destination has just been fixed, and
+// concludes nothing else about the entry.
 func TestForceEnqueuesWhatIsYoung(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Minute, []string{one, two}, "a", "b")
@@ -118,7 +119,7 @@ func TestForceEnqueuesWhatIsYoung(t *testing.T) {
 	require.Empty(t, r.jobs.take())
 }
 
-// An entry whose owner's clock was a year ahead is as old as the store says.
+// If its owner's clock was a year ahead, an entry is as old as the store says.
 func TestAnOwnersClockThatIsAheadHidesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -150,7 +151,7 @@ func TestRedisHazards(t *testing.T) {
 		r.redis.SetError("LOADING")
 		require.EqualValues(t, 2, r.audit().Enqueued)
 	})
-	// A destination that is down for long must not gather a job at each audit.
+	// A destination that is down for long must not collect a job at each audit.
 	t.Run("down_for_long", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRigWithoutRedis(t)
@@ -200,7 +201,7 @@ func TestRedisHazards(t *testing.T) {
 	})
 }
 
-// What was closed is not looked at again.
+// What was closed is not visited again.
 func TestTheHintSavesWork(t *testing.T) {
 	r := newRig(t, nil)
 	var entries []*ledger.Entry
@@ -264,8 +265,7 @@ func TestHintHazards(t *testing.T) {
 		require.NoError(t, r.staging.Delete(t.Context(), hintKey(log0)))
 		require.EqualValues(t, 1, r.audit().Delivered)
 	})
-	// A note that claims too much may delay a job, but never deletes a file
-	// that is still owed.
+	// A hint that claims too much may delay a job, but never deletes a file that is still owed.
 	t.Run("lies", func(t *testing.T) {
 		r := newRig(t, nil)
 		e := r.seal(log0, 48*time.Hour, []string{one}, "a")
@@ -359,9 +359,9 @@ func TestParkedJobsOfClosedDebtsAreSwept(t *testing.T) {
 	require.Empty(t, r.jobs.take(), "parked jobs wait for people")
 }
 
-// An audit asks for the receipts of parked debts only where it saw that they are
-// closed: another auditor's chains are not its own, and where a hundred thousand
-// files are parked it would take it half an hour to ask for each.
+// An audit looks for the receipts of parked debts only if it walked their chain and did not see
+// them open. Other chains are another auditor's, and where a hundred thousand files are parked,
+// asking for each would take half an hour.
 func TestParkedJobsOfChainsThatWereNotWalkedAreLeft(t *testing.T) {
 	r := newRig(t, nil)
 	another := log0
@@ -426,7 +426,7 @@ func TestDryRunSaysNothingIsDeleted(t *testing.T) {
 	require.Zero(t, gather(t, reg)["sealift_auditor_orphans_collected_total"])
 }
 
-// Copiers' pages do not pile up.
+// Copiers' pages are folded, so they do not pile up.
 func TestRequestsAreFolded(t *testing.T) {
 	r := newRig(t, nil)
 	for n := range 3 {
@@ -442,11 +442,11 @@ func TestRequestsAreFolded(t *testing.T) {
 	all, _, err := meter.Read(t.Context(), r.staging)
 	require.NoError(t, err)
 	require.EqualValues(t, 3, all[one].Puts)
-	r.stage(meter.SumKey(7), `{"version":2}`) // a later release's
+	r.stage(meter.SumKey(7), `{"version":2}`) // from a later release
 	r.audit()
 }
 
-// Pages of weeks take their time, which no job waits for.
+// Folding, which may take long for weeks of pages, comes last, so that no job waits for it.
 func TestRequestsAreFoldedWhenAllElseIsDone(t *testing.T) {
 	r := newRig(t, nil)
 	r.deps.Catalog = catalog.NewLive()
@@ -567,7 +567,7 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// A file whose collector's clock was a year ahead is not the newest for a year.
+// A file received by a collector whose clock was a year ahead does not stay the newest for a year.
 func TestTheNewestFileIsNotOfTheFuture(t *testing.T) {
 	a := accounts{}
 	for i, received := range []int64{1000, 9_000_000, 3000} {
@@ -577,8 +577,8 @@ func TestTheNewestFileIsNotOfTheFuture(t *testing.T) {
 	require.EqualValues(t, 3300, a[one].Last)
 }
 
-// After kafka.events_topic was changed nobody audits what the former topic owes:
-// that is said, once.
+// After kafka.events_topic was changed, nobody audits what the former topic owes: that is logged
+// once.
 func TestLedgersOfOtherTopicsAreToldOf(t *testing.T) {
 	r := newRig(t, nil)
 	var log bytes.Buffer
@@ -596,7 +596,7 @@ func TestLedgersOfOtherTopicsAreToldOf(t *testing.T) {
 	require.Contains(t, log.String(), "topic=former.events")
 }
 
-// Where a thousand parked jobs are settled, their notes go some at once.
+// When a thousand parked jobs are closed, their notes are deleted concurrently.
 func TestParkedJobsAreSweptSomeAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)

@@ -1,14 +1,12 @@
-// Package auditor is the role that makes sure that nothing owed is forgotten:
-// it walks the ledger, compares what is owed against the receipts, and
-// enqueues a copy job for what has neither a receipt nor a job (I10). It also
-// deletes staged files that have served their time (I4), and those that no
-// ledger entry can ever name (I11). Jobs that were parked because of what the
-// catalog said of their destination it enqueues when that is over.
+// Package auditor is the role that makes sure that nothing owed is forgotten: it walks the ledger,
+// compares what is owed with the receipts, and enqueues a copy job for what has neither a receipt
+// nor a job (I10). It also deletes staged files that have been kept for long enough (I4), and those
+// that no ledger entry can ever name (I11). Jobs that were parked only because of their
+// destination's state in the catalog are enqueued again when that has changed.
 //
-// It is right whatever Redis, the job topic or its own notes lost: everything
-// it acts upon it has read from the ledger and the receipts. Several auditors
-// at once are harmless. It delivers nothing itself, and leaves all other parked
-// jobs to people.
+// It is correct whatever Redis, the job topic or its own notes have lost: everything that it acts
+// on is read from the ledger and the receipts. Several auditors at once are harmless. It delivers
+// nothing itself, and leaves all other parked jobs to people.
 package auditor
 
 import (
@@ -38,15 +36,14 @@ import (
 type Config struct {
 	Topic  string        // the events topic; default sealift.events
 	Every  time.Duration // default 1h
-	Minute int           // of the hour; only used when Every is 1h
-	Grace  time.Duration // younger entries are left alone, unless Force; 0: none are
+	Minute int           // the minute of the hour; only used when Every is 1h
+	Grace  time.Duration // younger entries are left alone, unless Force is set; 0: no entry is
 	Retain time.Duration // delivered staged files are kept this long; default 168h
-	// Full audits every chain from its first entry, whatever was noted of
-	// former audits, and looks for garbage.
+	// Full audits every chain from its first entry, whatever earlier audits noted, and looks for
+	// orphans.
 	Full bool
-	// Force audits what another auditor has in work or just audited, and
-	// enqueues jobs that a retry tier may still hold, also of entries younger
-	// than Grace.
+	// Force audits even what another auditor is auditing or has just audited. It also enqueues jobs
+	// that a retry tier may still hold, and jobs of entries younger than Grace.
 	Force bool
 	// DryRun enqueues and deletes nothing, and notes nothing.
 	DryRun bool
@@ -57,11 +54,11 @@ type Deps struct {
 	Staging objstore.Store
 	Jobs    job.Producer
 	Leases  *lease.Client // nil: every auditor does all the work
-	// Unowned returns the partitions of the events topic that no appender is
-	// assigned; nil: nobody watches them.
+	// Unowned returns the partitions of the events topic that are assigned to no appender; nil:
+	// they are not watched.
 	Unowned func(ctx context.Context) ([]int, error)
-	// Catalog says which destinations are disabled or gone, or are back; nil:
-	// reports do not, and parked jobs stay parked.
+	// Catalog tells which destinations are enabled, disabled or gone. nil: reports do not say, and
+	// parked jobs stay parked.
 	Catalog *catalog.Live
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -73,13 +70,13 @@ type Auditor struct {
 	deps    Deps
 	metrics *metrics
 	stays   stays
-	others  sync.Map // topics that are not audited, and of which that was said
-	// idleVisits is leastIdle, but in tests.
+	others  sync.Map // topics that are not audited and for which that was logged
+	// idleVisits is leastIdle, except in tests.
 	idleVisits int
-	// Of scheduled audits, of which there is one at a time:
-	marked map[ledger.Log]time.Time // until when our markers stand, of chains that we audited
-	behind map[ledger.Log]bool      // chains with garbage for which there was no time
-	putOff map[ledger.Log]time.Time // since when chains wait for their look for orphans, for want of time
+	// Used by scheduled audits, which never run concurrently:
+	marked map[ledger.Log]time.Time // when our marker of each chain that we audited expires
+	behind map[ledger.Log]bool      // chains with garbage that there was no time to delete
+	putOff map[ledger.Log]time.Time // since when a chain's search for orphans has been put off for lack of time
 }
 
 // New checks the configuration; it does not connect.
@@ -102,8 +99,8 @@ func New(cfg Config, deps Deps) (*Auditor, error) {
 	return &Auditor{idleVisits: leastIdle, cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]int64{}}, marked: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}, putOff: map[ledger.Log]time.Time{}}, nil
 }
 
-// Run audits when it is time, and watches the owners of the partitions and the
-// catalog, until ctx ends; it returns nil. A failed audit is logged, and made good by the next.
+// Run audits when it is time, and watches the owners of the partitions and the catalog, until ctx
+// ends; it returns nil. A failed audit is logged, and the next one makes up for it.
 func (a *Auditor) Run(ctx context.Context) error {
 	var watch sync.WaitGroup
 	defer watch.Wait()
@@ -133,8 +130,8 @@ func (a *Auditor) Run(ctx context.Context) error {
 	}
 }
 
-// next returns when to audit after now: at the minute of every hour, or every
-// so often, each a little later so that auditors do not meet.
+// next returns the time of the next audit: at Minute of every hour, or Every after now. A random
+// delay is added so that auditors do not coincide.
 func (a *Auditor) next(now time.Time) time.Time {
 	if a.cfg.Every != time.Hour {
 		return now.Add(a.cfg.Every + jitter.N(a.cfg.Every/10+1))
@@ -146,8 +143,8 @@ func (a *Auditor) next(now time.Time) time.Time {
 	return at.Add(jitter.N(time.Minute))
 }
 
-// Audit audits all chains once, now. The report is of what could be audited;
-// the error joins those of the chains that could not.
+// Audit audits all chains once, now. The report covers what could be audited; the error joins the
+// errors of the chains that could not.
 func (a *Auditor) Audit(ctx context.Context) (Report, error) { return a.audit(ctx, false) }
 
 func (a *Auditor) audit(ctx context.Context, scheduled bool) (Report, error) {
@@ -180,16 +177,16 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.order(x), a.order(y)) })
 	}
 	errs := round.walkAll(ctx, logs)
-	// After the walks: what is missing does not wait until all that is parked was read (I10).
+	// After the walks, so that missing jobs are not delayed by reading everything parked (I10).
 	r.Redriven, err = a.redrive(ctx, parked)
 	errs = append(errs, err, a.sweepParked(ctx, parked, round.walked), orders.sweep(ctx, time.Now().Add(a.sweepTime(scheduled))))
 	round.handOver(ctx)
-	a.foldRequests(ctx) // last: nothing waits for it, and it may be weeks'
+	a.foldRequests(ctx) // last: nothing waits for it, and there may be weeks of pages
 	return errors.Join(errs...)
 }
 
-// audited are the chains of the topic, of former incarnations, too: what they owe
-// is owed. Of those of other topics it is said once that nobody audits them here.
+// audited returns the chains of the topic, including those of former incarnations, which may still
+// owe something. For every other topic it logs once that its chains are not audited.
 func (a *Auditor) audited(ctx context.Context, logs []ledger.Log) []ledger.Log {
 	return slices.DeleteFunc(logs, func(l ledger.Log) bool {
 		if l.Topic == a.cfg.Topic {
@@ -203,9 +200,10 @@ func (a *Auditor) audited(ctx context.Context, logs []ledger.Log) []ledger.Log {
 	})
 }
 
-// order puts chains that are behind with their garbage last: they have all of the
-// time that the others did not need. Those that wait for their look for orphans are
-// first, by how long: others' are due again meanwhile.
+// order sorts chains for a scheduled audit. Those whose search for orphans was put off come first,
+// longest wait first; otherwise the searches of others would be due again before their turn. Those
+// that are behind with their garbage come last, because they get all the time that the others
+// leave.
 func (a *Auditor) order(l ledger.Log) int64 {
 	since, waits := a.putOff[l]
 	switch {
@@ -217,8 +215,8 @@ func (a *Auditor) order(l ledger.Log) int64 {
 	return math.MaxInt64 - 1
 }
 
-// foldRequests keeps copiers' pages from piling up. No audit fails for want of
-// it: nothing is decided by them.
+// foldRequests folds copiers' pages of request counts so that they do not pile up. A failure does
+// not fail the audit, because nothing is decided by them.
 func (a *Auditor) foldRequests(ctx context.Context) {
 	if a.cfg.DryRun {
 		return
@@ -234,7 +232,7 @@ func (a *Auditor) Ready(ctx context.Context) error {
 	return err
 }
 
-// queued reports whether a job for the debt is known to wait in a topic.
+// queued reports whether a job for the debt is known to be waiting in a topic.
 func (a *Auditor) queued(ctx context.Context, ref delivery.FileRef, dest string) (bool, error) {
 	if a.cfg.Force {
 		return false, nil

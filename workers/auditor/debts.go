@@ -10,22 +10,20 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Debts are the files of a chain that were not delivered when it was last
-// audited. They tell how large such a file is without its entry being read,
-// which names hundreds of others.
+// Debts are the files of a chain that were not delivered when it was last audited. They give the
+// size of such a file without reading its entry, which names hundreds of others.
 type Debts struct {
 	accounts accounts
 }
 
-// ReadDebts reads them with three requests. They are empty if no audit noted any
-// of this chain.
+// ReadDebts reads the debts of a chain with three requests. They are empty if no audit noted any.
 func ReadDebts(ctx context.Context, staging objstore.Store, l ledger.Log) (Debts, error) {
 	h, err := loadHint(ctx, staging, l)
 	if err != nil {
 		return Debts{}, err
 	}
 	chain := ledger.NewChain(staging, l)
-	head, err := chain.HeadSeq(ctx) // after the hint, which is not ahead of it
+	head, err := chain.HeadSeq(ctx) // read after the hint, which cannot be ahead of it
 	if errors.Is(err, ledger.ErrEmpty) {
 		return Debts{}, nil
 	}
@@ -39,8 +37,8 @@ func ReadDebts(ctx context.Context, staging objstore.Store, l ledger.Log) (Debts
 	return Debts{h.Accounts}, nil
 }
 
-// Size returns what a file of the chain holds that is owed to a destination; ok is
-// false if it is not among the debts.
+// Size returns the size of a file that is owed to a destination; ok is false if it is not among the
+// debts.
 func (d Debts) Size(ref delivery.FileRef, destination string) (size Sum, ok bool) {
 	a := d.accounts[destination]
 	if a == nil {

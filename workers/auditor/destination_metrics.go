@@ -8,9 +8,9 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// destinationGauges are metrics of destinations to which something is owed and
-// not delivered, summed over the chains that this auditor looks after. A
-// destination that has all of its files has no series: of 10,000 few need one.
+// destinationGauges are metrics of destinations to which something is owed and not delivered,
+// summed over the chains that this auditor takes care of. A destination that has all of its files
+// has no series: of 10,000 only a few need one.
 type destinationGauges struct {
 	pending, parked, oldest *prometheus.Desc
 
@@ -32,7 +32,7 @@ func newDestinationGauges() *destinationGauges {
 	}
 }
 
-// set replaces what is known of a chain; nil: another auditor looks after it.
+// set replaces the counts of a chain; nil: another auditor takes care of it.
 func (g *destinationGauges) set(l ledger.Log, destinations map[string]*counts) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

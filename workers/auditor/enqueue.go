@@ -20,14 +20,13 @@ type debt struct {
 	destination string
 }
 
-// blindAudits is how many audits go by, without Redis, until jobs for what was
-// open already are enqueued again. A destination that is down would else gather
-// a job at each, and all of them go round until it is up.
+// blindAudits is the number of audits without Redis after which jobs for what was already open are
+// enqueued again. Otherwise a destination that is down would collect another job at each audit, and
+// all of them would circulate until it is up.
 const blindAudits = 6
 
-// waits reports whether a job for the debt is known to wait. Without Redis
-// nobody knows: then one that was enqueued by a former audit is taken to wait,
-// for some audits.
+// waits reports whether a job for the debt is known to be waiting. Without Redis that is not known;
+// a job that an earlier audit enqueued is then assumed to be waiting, for some audits.
 func (w *walk) waits(ctx context.Context, ref delivery.FileRef, dest string, reopened bool) (bool, error) {
 	w.mu.Lock()
 	blind := w.blind || w.deps.Leases == nil
@@ -53,7 +52,7 @@ func (w *walk) waits(ctx context.Context, ref delivery.FileRef, dest string, reo
 	return false, nil
 }
 
-// enqueue produces jobs for the debts, and notes that it did.
+// enqueue produces jobs for the debts, and marks them as queued.
 //
 // Invariant: I10.
 func (w *walk) enqueue(ctx context.Context, debts []debt) error {
@@ -73,7 +72,7 @@ func (w *walk) enqueue(ctx context.Context, debts []debt) error {
 			if w.blind {
 				break
 			}
-			// Until the audit after the next: copiers may be behind.
+			// Valid until the audit after the next, because copiers may be behind.
 			if err := w.deps.Leases.Mark(ctx, delivery.QueuedMarker(d.file, d.destination), w.cfg.Every*3/2); err != nil {
 				w.blind = true
 			}

@@ -13,15 +13,14 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// mostAtOnce is how many entries are looked at between two looks at the clock.
+// mostAtOnce is the most entries that are collected between two looks at the clock.
 const mostAtOnce = 64
 
-// collect deletes the staged objects whose debts were all closed long enough
-// ago: first those of entries that stayed open when their turn came, then those
-// of the entries whose turn it is now. A backlog may take longer than a process
-// lives, so it notes now and then how far it has come. A scheduled audit stops
-// when the chain's share of time is used up, since other chains are waiting; the
-// next audit goes on from there.
+// collect deletes the staged objects whose debts were all closed long enough ago: first those of
+// entries that were still open when their turn came, then those of the entries whose turn it is
+// now. A backlog may take longer than the process lives, so progress is stored now and then. A
+// scheduled audit stops when the chain's share of time is used up, because other chains are
+// waiting; the next audit continues from there.
 func (w *walk) collect(ctx context.Context) error {
 	noted, begun := w.hint.Collected, time.Now()
 	defer func() { w.spent.garbage += time.Since(begun) }()
@@ -44,7 +43,7 @@ func (w *walk) collect(ctx context.Context) error {
 			return nil
 		}
 	}
-	for some := int64(1); w.hint.Collected < w.hint.Through; some = min(2*some, mostAtOnce) { // of most chains one is young
+	for some := int64(1); w.hint.Collected < w.hint.Through; some = min(2*some, mostAtOnce) { // most chains have a young entry next
 		var next []int64
 		for seq := w.hint.Collected + 1; seq <= min(w.hint.Collected+some, w.hint.Through); seq++ {
 			next = append(next, seq)
@@ -69,8 +68,8 @@ func (w *walk) collect(ctx context.Context) error {
 	return nil
 }
 
-// due reports whether the turn of another entry with files has come. If that
-// cannot be found out, it says yes.
+// due reports whether it is the turn of another entry with files. If that cannot be found out, it
+// says yes.
 func (w *walk) due(ctx context.Context) bool {
 	for seq := w.hint.Collected + 1; seq <= w.hint.Through; seq++ {
 		e, err := w.chain.Entry(ctx, seq)
@@ -86,9 +85,9 @@ func (w *walk) due(ctx context.Context) bool {
 	return false
 }
 
-// collectSome collects several entries at once, and notes what became of those
-// before the first that failed or that is still too young. Those after it come
-// up again. More is false if there is such an entry.
+// collectSome collects several entries concurrently. It records the results up to the first entry
+// that failed or is still too young; those after it are collected again later. more is false if
+// there is such an entry.
 func (w *walk) collectSome(ctx context.Context, seqs []int64) (more bool, err error) {
 	found := make([]collected, len(seqs))
 	errs := job.SomeAtOnce(len(seqs), atOnce, func(i int) (err error) {
@@ -113,18 +112,18 @@ func (w *walk) collectSome(ctx context.Context, seqs []int64) (more bool, err er
 	return true, nil
 }
 
-// collected is what became of an entry.
+// collected is the result of collecting an entry.
 type collected struct {
-	young  bool  // its turn has not come
+	young  bool  // it is not its turn yet
 	files  int   // how many files the deleted objects held
-	latest int64 // unix ms by the store's clock: when the last of those was delivered
-	left   bool  // some objects stay: they are owed, or not old enough
+	latest int64 // unix ms by the store's clock: when the last of these files was delivered
+	left   bool  // some objects stay, because they are owed or not old enough
 }
 
-// collectEntry deletes those staged objects of an entry that may go.
+// collectEntry deletes those staged objects of an entry that may be deleted.
 //
-// Invariant: I4. It relies on the receipts that it has just listed, never on a
-// note; and a file that was delivered late is kept for as long as any other.
+// Invariant: I4. It relies on the receipts that it has just listed, never on a note; and a file
+// that was delivered late is kept for as long as any other.
 func (w *walk) collectEntry(ctx context.Context, seq int64) (collected, error) {
 	e, err := w.chain.Entry(ctx, seq)
 	if err != nil {
@@ -165,9 +164,9 @@ func (w *walk) collectEntry(ctx context.Context, seq int64) (collected, error) {
 // mostAhead is how far our clock may be ahead of the store's.
 const mostAhead = 5 * time.Minute
 
-// compareClocks returns an error if our clock is ahead of the store's: by it all that
-// was delivered today may have been kept for long enough. What tells is when the store
-// says that the hint was written, which is done for that.
+// compareClocks returns an error if our clock is ahead of the store's: otherwise everything
+// delivered today might seem to have been kept for long enough. It stores the hint in order to
+// compare the time that the store gives it.
 func (w *walk) compareClocks(ctx context.Context) error {
 	if w.cfg.DryRun {
 		return nil // nothing is deleted
@@ -178,8 +177,8 @@ func (w *walk) compareClocks(ctx context.Context) error {
 	return w.notAhead(ctx, hintKey(w.log), w.now)
 }
 
-// notAhead returns an error if now is ahead of when the store says that the object,
-// which was just put, was stored.
+// notAhead returns an error if now is ahead of the time at which, by the store's clock, the object
+// was stored. The object must have just been put.
 func (a *Auditor) notAhead(ctx context.Context, key string, now time.Time) error {
 	info, err := a.deps.Staging.Head(ctx, key)
 	if err != nil {
@@ -191,8 +190,8 @@ func (a *Auditor) notAhead(ctx context.Context, key string, now time.Time) error
 	return nil
 }
 
-// ripeOf returns the staged objects of an entry that may go now, and whether
-// others are left. Objects that were deleted before, as the hint says, are neither.
+// ripeOf returns the staged objects of an entry that may be deleted now, and whether others are
+// left. Objects that were deleted before, according to the hint, are neither.
 func (w *walk) ripeOf(seq int64, objects []stagedObject) (ripe []stagedObject, left bool) {
 	until := w.until()
 	before, swept := w.hint.Swept[seq]
@@ -208,8 +207,7 @@ func (w *walk) ripeOf(seq int64, objects []stagedObject) (ripe []stagedObject, l
 	return ripe, left
 }
 
-// until is the time in unix ms: what was closed by then has been kept for long
-// enough.
+// until is the latest time, in unix ms, by which objects must have been closed to be deleted now.
 func (w *walk) until() int64 { return w.now.Add(-w.cfg.Retain).UnixMilli() }
 
 func (w *walk) delete(ctx context.Context, key string) error {
@@ -219,15 +217,14 @@ func (w *walk) delete(ctx context.Context, key string) error {
 	return w.deps.Staging.Delete(ctx, key)
 }
 
-// collectOrphans deletes staged objects of this partition that no entry names
-// and none ever will.
+// collectOrphans deletes staged objects of this partition that no entry names and none ever will.
 //
-// Invariant: I11. It is settled (delivery.Staged) which entry names it, if any.
-// Nothing is deleted by age: the owner of an object of which it is not may be
-// slow, not dead.
+// Invariant: I11. An object is only considered once it is settled (delivery.Staged) which entry can
+// name it, if any. Nothing is deleted by age: the owner of an object that is not settled may be
+// slow, and not dead.
 //
-// It reads all that is staged, so of a scheduled audit no chain is begun when a
-// quarter of auditor.every was used for it: its turn comes at the next.
+// It lists everything that is staged. So a scheduled audit starts no further searches once they
+// have taken a quarter of auditor.every; the next audit continues.
 func (w *walk) collectOrphans(ctx context.Context) error {
 	x := index{w.head, ledger.NewCache(w.deps.Staging, indexRoom, nil)}
 	for info, err := range objstore.All(ctx, w.deps.Staging, delivery.StagedPrefix(w.log)) {
@@ -271,8 +268,8 @@ func (x index) names(ctx context.Context, key string, s delivery.Staged) (bool, 
 		return true, err
 	}
 	if seq == 0 {
-		// Older than the chain: it began above, after another was lost. What
-		// may be all that is left of it is not ours to delete.
+		// It is older than the chain, which began above it after another was lost. It may be all
+		// that is left of that one, so it is not ours to delete.
 		return true, nil
 	}
 	e, err := x.entry(ctx, seq)
@@ -282,10 +279,9 @@ func (x index) names(ctx context.Context, key string, s delivery.Staged) (bool, 
 	return slices.ContainsFunc(e.Files, func(f ledger.File) bool { return f.StagedKey == key }), nil
 }
 
-// sealer returns the number of the entry that alone can name the object, 0 if
-// it is older than the chain. The key of a pack says it; of a file it is the
-// first entry that covers the record at s.Last, for that sealed the file which
-// holds it.
+// sealer returns the number of the only entry that can name the object, or 0 if the object is older
+// than the chain. A pack's key has that number. For a file it is the first entry that covers the
+// record at s.Last, because that entry sealed the file which contains the record.
 func (x index) sealer(ctx context.Context, s delivery.Staged) (int64, error) {
 	if s.Pack {
 		first, err := x.entry(ctx, 0)
@@ -318,5 +314,5 @@ func (x index) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
 	return e, nil
 }
 
-// indexRoom is some 4,000 entries of usual size, and some 100 MB at most.
+// indexRoom holds some 4,000 entries of usual size, some 100 MB at most.
 const indexRoom = 200_000

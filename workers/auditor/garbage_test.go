@@ -48,8 +48,7 @@ func TestStagedFilesGoAfterTheirTime(t *testing.T) {
 	require.Zero(t, r.staged(owing))
 }
 
-// What an audit keeps, and then begins anew because a receipt is gone, is not
-// forgotten.
+// What an audit keeps before it starts over because of a missing receipt is still collected later.
 func TestWhatIsKeptBeforeAContradictionGoesAfterItsTime(t *testing.T) {
 	r := newRig(t, nil)
 	kept := r.seal(log0, 3*time.Hour, []string{one}, "a")
@@ -68,7 +67,7 @@ func TestWhatIsKeptBeforeAContradictionGoesAfterItsTime(t *testing.T) {
 	require.Equal(t, 1, r.staged(lost))
 }
 
-// Nor is what it collected before that collected, and told, a second time.
+// What an audit collects before it starts over is neither collected nor counted a second time.
 func TestWhatIsCollectedBeforeAContradictionIsCollectedOnce(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	kept := r.seal(log0, 3*time.Hour, []string{one}, "a")
@@ -92,7 +91,7 @@ func (r *rig) age(d time.Duration) {
 	r.deps.Staging = &agedStore{Store: r.deps.Staging, until: time.Now(), by: d}
 }
 
-// agedStore shows objects that were stored until then older than they are.
+// agedStore makes objects that were stored before a time look older than they are.
 type agedStore struct {
 	objstore.Store
 	until time.Time
@@ -130,10 +129,10 @@ func TestOrphans(t *testing.T) {
 	}
 	covered := []string{orphan(log0, 0, 0), orphan(log0, 3, 9), orphan(log0, 39, 39)}
 	kept := []string{
-		orphan(log0, 35, 40), // its end is not covered: its owner may be slow, not dead
+		orphan(log0, 35, 40), // its end is not covered: its owner may be slow, and not dead
 		orphan(log0, 40, 60),
-		orphan(ledger.Log{Topic: log0.Topic, Incarnation: "2", Partition: 0}, 0, 0), // not ours to judge
-		orphan(ledger.Log{Topic: log0.Topic, Incarnation: "1", Partition: 7}, 0, 0), // no chain
+		orphan(ledger.Log{Topic: log0.Topic, Incarnation: "2", Partition: 0}, 0, 0), // not for us to judge
+		orphan(ledger.Log{Topic: log0.Topic, Incarnation: "1", Partition: 7}, 0, 0), // it has no chain
 	}
 	r.stage(delivery.StagedPrefix(log0)+"something/else", "not a staged file")
 
@@ -151,7 +150,7 @@ func TestOrphans(t *testing.T) {
 	require.Zero(t, r.audit().Orphans)
 }
 
-// Invariant: I4. A pack goes as one, when nothing of it is owed any more.
+// Invariant: I4. A pack is deleted as a whole, when none of its files is owed any more.
 func TestAPackGoesWithTheLastOfItsFiles(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain, c.Full = time.Hour, true })
 	e := r.pack(log0, 3*time.Hour, []string{one}, "a", "b", "c")
@@ -177,8 +176,8 @@ func TestAPackGoesWithTheLastOfItsFiles(t *testing.T) {
 	require.Equal(t, 1, deletes, "one object")
 }
 
-// Invariant: I11. The entry that a pack is for decides, as soon as it is there,
-// whoever wrote it and whatever it covers.
+// Invariant: I11. As soon as the entry exists that a pack is for, it decides, whoever wrote it and
+// whatever it covers.
 func TestOrphanedPacks(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Full = true })
 	r.seal(log0, time.Hour, nil, "a", "b")
@@ -190,11 +189,11 @@ func TestOrphanedPacks(t *testing.T) {
 		return key
 	}
 	lost := []string{
-		pack(log0, 1, 0, 1), pack(log0, 2, 2, 3), // of zombies
-		pack(log0, 2, 2, 9), // what it holds is not covered; its author has to read it again
+		pack(log0, 1, 0, 1), pack(log0, 2, 2, 3), // from zombies
+		pack(log0, 2, 2, 9), // its records are not covered, but its author has to read them again
 	}
 	kept := []string{
-		pack(log0, 3, 0, 1), // it is all covered, so that entry will not name it; nor is that known yet
+		pack(log0, 3, 0, 1), // all of it is covered, so that entry will not name it, but that is not known yet
 		pack(log0, 3, 4, 5), // on its way
 		pack(ledger.Log{Topic: log0.Topic, Incarnation: "2", Partition: 0}, 1, 0, 0),
 		named.Files[0].StagedKey,
@@ -211,7 +210,8 @@ func TestOrphanedPacks(t *testing.T) {
 	require.True(t, r.exists(named.Files[0].StagedKey))
 }
 
-// A stream sealed past the watermark is covered up to there, and no other is.
+// A stream sealed past the watermark is covered up to its offset in the filter, and no other stream
+// is.
 func TestOrphansAboveTheWatermark(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Full = true })
 	r.seal(log0, time.Hour, nil, "a")
@@ -236,8 +236,8 @@ func TestOrphansAboveTheWatermark(t *testing.T) {
 	require.True(t, r.exists(sealed.StagedKey))
 }
 
-// A chain that began anew above older objects, because the old one was lost,
-// must not take what is left of it for garbage.
+// If a chain was lost and began anew at a higher offset, the objects of the old one are not
+// garbage.
 func TestObjectsOlderThanTheChainAreKept(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Full = true })
 	init := ledgertest.Init(log0, time.Now())
@@ -257,7 +257,7 @@ func TestOrphansAreLookedForDaily(t *testing.T) {
 	r := newRig(t, nil)
 	r.seal(log0, time.Hour, nil, "a")
 	r.audit()
-	for _, ago := range []time.Duration{25 * time.Hour, -365 * 24 * time.Hour} { // by a clock that was a year ahead
+	for _, ago := range []time.Duration{25 * time.Hour, -365 * 24 * time.Hour} { // the second by a clock that was a year ahead
 		f := file(log0, 0, 0, "orphan")
 		r.stage(f.StagedKey, "x")
 		require.Zero(t, r.audit().Orphans)
@@ -268,7 +268,8 @@ func TestOrphansAreLookedForDaily(t *testing.T) {
 	}
 }
 
-// Invariant: I4. By a clock that is ahead all that was delivered has been kept for long enough.
+// Invariant: I4. If the auditor's clock is ahead, nothing is deleted: by that clock everything
+// delivered would have been kept for long enough.
 func TestAClockThatIsAheadDeletesNothing(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 25*time.Hour, []string{one}, "a")
@@ -306,8 +307,8 @@ func TestADeletionThatFailsIsRepeated(t *testing.T) {
 	require.Zero(t, r.staged(e))
 }
 
-// Invariant: I4. What a replay is still to deliver stays, as long as the order
-// stands; and all that belongs to a replay goes after its time.
+// Invariant: I4. What a replay is yet to deliver stays as long as its order exists; after its
+// retention, everything that belongs to the replay is deleted.
 func TestReplaysHoldStagedFilesAndGoAfterTheirTime(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	old := r.seal(log0, 5*time.Hour, []string{one}, "a", "b")
@@ -338,8 +339,8 @@ func TestReplaysHoldStagedFilesAndGoAfterTheirTime(t *testing.T) {
 	require.Zero(t, r.count("replays/"))
 }
 
-// Whoever damaged one replay's notes, or is of a later release, keeps no chain
-// from being audited; what the replay may still deliver stays.
+// Notes of a replay that are damaged, or from a later release, do not prevent an audit; what the
+// replay may still deliver stays.
 func TestReplaysThatAreNotUnderstoodStopNoAudit(t *testing.T) {
 	for hazard, body := range map[string]string{
 		"damaged":         `{"version":`,
@@ -371,8 +372,8 @@ func TestReplaysThatAreNotUnderstoodStopNoAudit(t *testing.T) {
 	}
 }
 
-// Invariant: I4. A replay that takes longer than the retention, at its ordered
-// rate, is not forgotten while it runs: its jobs would be dropped as forged.
+// Invariant: I4. A replay that takes longer than the retention, at its ordered rate, is not deleted
+// while it runs: its jobs would be dropped as forged.
 func TestAReplayThatRunsIsNotForgotten(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 5*time.Hour, []string{one}, "a", "b")
@@ -390,8 +391,8 @@ func TestAReplayThatRunsIsNotForgotten(t *testing.T) {
 	require.Zero(t, r.count("replays/"))
 }
 
-// TestAReplayThatIsResumedDuringAnAuditStays: what it did since the audit began
-// counts, for its copiers drop the jobs of an order that is gone.
+// TestAReplayThatIsResumedDuringAnAuditStays: a replay that did something since the audit began is
+// kept, because copiers drop jobs whose order is gone.
 func TestAReplayThatIsResumedDuringAnAuditStays(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 5*time.Hour, []string{one}, "a")
@@ -411,12 +412,12 @@ func TestAReplayThatIsResumedDuringAnAuditStays(t *testing.T) {
 	require.Equal(t, 2, r.count("replays/"))
 }
 
-// A resumed replay may read the ledger for long before anything comes of it: that
-// its order was stored again counts.
+// A resumed replay may read the ledger for long before it delivers anything: that its order was
+// stored again keeps it alive.
 func TestAReplayThatWasJustResumedIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
-		entries := r.sealOld(log0, 3) // the first two are collected at once
+		entries := r.sealOld(log0, 3) // the first two are collected concurrently
 		garbage, held := entries[0], entries[2]
 		order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: held.Seq}, From: delivery.FromAuto}
 		order.Offsets = []delivery.Range{{First: held.Files[0].First, Last: held.Files[0].Last}}
@@ -434,14 +435,14 @@ func TestAReplayThatWasJustResumedIsNotForgotten(t *testing.T) {
 	})
 }
 
-// Invariant: I4. An audit may take an hour: an order that is given meanwhile holds
-// what is still there.
+// Invariant: I4. An audit may take an hour: an order that is given meanwhile keeps the files that
+// are still there.
 func TestAnOrderGivenDuringAnAuditHoldsItsFiles(t *testing.T) {
 	for hazard, before := range map[string]bool{"given": false, "one_that_was_over_is_resumed": true} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRigWithoutRedis(t)
-				entries := r.sealOld(log0, 4) // two are collected at once
+				entries := r.sealOld(log0, 4) // two are collected concurrently
 				order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: entries[3].Seq}, From: delivery.FromAuto}
 				failed := delivery.ReplayFailedKey("r", delivery.Ref(entries[3], 0), one)
 				if before {
@@ -464,8 +465,8 @@ func TestAnOrderGivenDuringAnAuditHoldsItsFiles(t *testing.T) {
 	}
 }
 
-// A replay of many copies takes long to forget: no audit waits for it, and none
-// of it can be resumed once it is begun.
+// Deleting a large replay takes long: no audit waits for it, and the replay cannot be resumed once
+// its deletion has begun.
 func TestALargeReplayIsForgottenPieceByPiece(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -491,7 +492,7 @@ func TestALargeReplayIsForgottenPieceByPiece(t *testing.T) {
 			require.NoError(t, err)
 			most := time.Hour / 8
 			if audits == 0 {
-				most = 2 * time.Minute // somebody waits
+				most = 2 * time.Minute // somebody is waiting
 			}
 			require.Less(t, time.Since(begun), most)
 			now := r.count(delivery.ReplayReceiptsPrefix("r"))
@@ -502,7 +503,7 @@ func TestALargeReplayIsForgottenPieceByPiece(t *testing.T) {
 	})
 }
 
-// watchedStore tells what is deleted before it is.
+// watchedStore calls deleting before an object is deleted.
 type watchedStore struct {
 	objstore.Store
 	deleting func(key string)
@@ -521,8 +522,8 @@ func (r *rig) count(prefix string) (n int) {
 	return n
 }
 
-// TestAReplayIsCountedOnceAnAudit: counting lists all its receipts, which for
-// every entry would take for ever.
+// TestAReplayIsCountedOnceAnAudit: counting lists all receipts of a replay, which would take
+// forever if done for every entry.
 func TestAReplayIsCountedOnceAnAudit(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	var last *ledger.Entry
@@ -544,7 +545,7 @@ func TestAReplayIsCountedOnceAnAudit(t *testing.T) {
 	require.Equal(t, 1, counted)
 }
 
-// sealOld seals entries whose files nobody is owed, and whose time is over.
+// sealOld seals entries whose files are owed to nobody and have been kept for long enough.
 func (r *rig) sealOld(l ledger.Log, n int) (entries []*ledger.Entry) {
 	for i := range n {
 		entries = append(entries, r.seal(l, 48*time.Hour, nil, fmt.Sprint(i)))
@@ -552,7 +553,7 @@ func (r *rig) sealOld(l ledger.Log, n int) (entries []*ledger.Entry) {
 	return entries
 }
 
-// What was collected is noted also if not all of it could be.
+// What was collected is noted even if not everything could be.
 func TestCollectionThatFailsGoesOnWhereItWas(t *testing.T) {
 	r := newRig(t, nil)
 	entries := r.sealOld(log0, batchEntries+200)
@@ -588,8 +589,8 @@ func TestCollectionThatFailsGoesOnWhereItWas(t *testing.T) {
 	require.Less(t, read, 150, "those in front are not looked at again")
 }
 
-// A look for orphans that fails takes nothing back of the audit before it, and
-// waits for the next day.
+// A search for orphans that fails undoes nothing of the audit before it, and is repeated the next
+// day.
 func TestALookForOrphansThatFailsCostsNothingElse(t *testing.T) {
 	r := newRig(t, nil)
 	reg := prometheus.NewRegistry()
@@ -622,8 +623,8 @@ func TestALookForOrphansThatFailsCostsNothingElse(t *testing.T) {
 	require.Equal(t, 2, looks)
 }
 
-// A backlog of garbage, as after a week without an auditor, delays what is owed
-// of other partitions by minutes, and is gone in time.
+// A backlog of garbage, as after a week without an auditor, delays the debts of other partitions
+// only by minutes, and is eventually deleted.
 func TestABacklogOfGarbageHoldsNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -659,8 +660,8 @@ func TestABacklogOfGarbageHoldsNothingUp(t *testing.T) {
 	})
 }
 
-// A chain is behind if there is garbage for which there was no time, and not
-// because another took all of it.
+// A chain is behind only if it has garbage that there was no time for, and not just because another
+// chain used up the time.
 func TestAChainWithoutGarbageIsNotBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -678,7 +679,7 @@ func TestAChainWithoutGarbageIsNotBehind(t *testing.T) {
 		late := log0
 		late.Partition = 4
 		r.sealOld(late, 20)
-		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Hour) }} // longer than all may take
+		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Hour) }} // longer than an audit may take
 		behind := func() int {
 			report, err := r.Auditor.audit(t.Context(), true)
 			require.NoError(t, err)
@@ -693,10 +694,10 @@ func TestAChainWithoutGarbageIsNotBehind(t *testing.T) {
 	})
 }
 
-// slowListing takes long to list what is staged.
+// slowListing takes long to list staged objects.
 type slowListing struct {
 	objstore.Store
-	looked map[string]int // listings by prefix
+	looked map[string]int // number of listings by prefix
 }
 
 func (s *slowListing) List(ctx context.Context, prefix, startAfter string, limit int) ([]objstore.Info, error) {
@@ -707,8 +708,8 @@ func (s *slowListing) List(ctx context.Context, prefix, startAfter string, limit
 	return s.Store.List(ctx, prefix, startAfter, limit)
 }
 
-// Looks for orphans, which are due of all partitions at once, delay what is owed
-// of others by minutes as well, and are made in the audits after.
+// Searches for orphans, which are due for all partitions at once, delay the debts of others only by
+// minutes as well, and are spread over the following audits.
 func TestLooksForOrphansHoldNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -736,8 +737,8 @@ func TestLooksForOrphansHoldNothingUp(t *testing.T) {
 	})
 }
 
-// A chain whose audit failed before that was decided does not count as one that
-// waits for its look for orphans, which would put it in front of the others.
+// A chain that could not be read is not recorded as waiting for its search for orphans, which would
+// put it in front of the others.
 func TestAChainThatCannotBeReadIsNotPutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -754,7 +755,7 @@ func TestAChainThatCannotBeReadIsNotPutOff(t *testing.T) {
 			return objstore.Fault{}
 		}
 		r.staging.SetFault(away)
-		_, err := r.Auditor.audit(t.Context(), true) // the first look takes all of the time
+		_, err := r.Auditor.audit(t.Context(), true) // the first search takes all of the time
 		require.ErrorIs(t, err, objstore.ErrUnavailable)
 		require.NotContains(t, r.putOff, logs[1])
 		require.Contains(t, r.putOff, logs[2])
@@ -777,8 +778,8 @@ func TestAChainThatCannotBeReadIsNotPutOff(t *testing.T) {
 	})
 }
 
-// Of many partitions one that is behind has the time that the others do not
-// need: its part alone might never do.
+// A partition that is behind gets the time that the others do not need: its own share might never
+// be enough.
 func TestTimeForGarbageThatIsNotNeededIsUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)

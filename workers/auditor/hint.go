@@ -16,36 +16,35 @@ import (
 
 const hintPrefix = "audit/"
 
-// hint is what an audit notes for the next one, so that it need not walk the
-// whole chain. It is only a hint: losing it costs work, and whatever is
-// deleted or enqueued rests on the ledger and the receipts alone.
+// hint is what an audit notes for the next one, so that it need not walk the whole chain. It is
+// only a hint: losing it costs work, and deleting and enqueuing depend on the ledger and the
+// receipts alone.
 //
-// It is one object, so it is true as a whole whoever wrote it, and when: what
-// Accounts counts as closed up to Through stays so for ever.
+// It is a single object, so it is consistent whoever wrote it and when: what Accounts counts as
+// closed up to Through stays closed forever.
 type hint struct {
 	Version int `json:"version"`
-	// Through is the last entry that needs no visit, but for those in Open;
-	// -1: none.
+	// Through is the last entry that needs no visit, except for those in Open; -1: none.
 	Through int64 `json:"through"`
-	// Attempt is that of entry Through: it tells another ledger of the same
-	// name, as after a restore, from the one that the hint is of.
+	// Attempt is the attempt id of entry Through. It reveals that the ledger of this name is
+	// another one, as after a restore.
 	Attempt string `json:"attempt,omitempty"`
-	// Open are entries up to Through that need another visit: a receipt is
-	// missing, or their staged files were still to be kept. Sorted.
+	// Open are entries up to Through that have to be visited again: a receipt was missing, or their
+	// staged files were still to be kept. Sorted.
 	Open []int64 `json:"open,omitempty"`
-	// Collected is the last entry whose staged files were deleted, but for
-	// those in Open; -1: none.
+	// Collected is the last entry whose staged files were deleted, except for those in Open; -1:
+	// none.
 	Collected int64 `json:"collected"`
-	// Swept tells, for entries in Open whose turn to be collected has passed,
-	// what was deleted of them: the staged objects whose last receipt was stored
-	// by that time, unix ms. An entry that is not there has lost none.
+	// Swept says, for entries in Open up to Collected, what was deleted of them: the staged objects
+	// whose last receipt was stored by that time, unix ms. An entry that is not listed has lost
+	// none.
 	Swept map[int64]int64 `json:"swept,omitempty"`
-	// Next is where the next audit goes on to visit idle entries (passOver).
+	// Next is where the next audit continues to visit idle entries (see passOver).
 	Next int64 `json:"next,omitempty"`
-	// Orphans is when orphans were last looked for, in unix ms.
+	// Orphans is when the last search for orphans began, in unix ms.
 	Orphans int64 `json:"orphans"`
-	// Blind is when jobs for what was open already were last enqueued without
-	// Redis, which else says what waits, in unix ms.
+	// Blind is when jobs for what was already open were last enqueued without Redis, which would
+	// otherwise tell what is waiting; in unix ms.
 	Blind int64 `json:"blind,omitempty"`
 	// Accounts is what the entries up to Through owe, by destination.
 	Accounts accounts `json:"accounts,omitempty"`
@@ -53,14 +52,13 @@ type hint struct {
 
 const hintVersion = 2 // 1 had no accounts
 
-// maxOpen bounds Open: Through stays behind rather than pass more of them.
+// maxOpen bounds Open: beyond it, Through stays where it is.
 const maxOpen = 100_000
 
-// maxDebts bounds the files in Accounts that are open, in the same way. They
-// are some 45 bytes each.
+// maxDebts bounds the open files in Accounts in the same way. Each takes some 45 bytes.
 const maxDebts = 500_000
 
-// maxHint is more than a hint with so many of both, and 100,000 destinations, has.
+// maxHint is larger than a hint with that many of both and 100,000 destinations.
 const maxHint = 128 << 20 // 128 MiB
 
 func noHint() hint {
@@ -69,7 +67,7 @@ func noHint() hint {
 
 func hintKey(l ledger.Log) string { return hintPrefix + l.String() + ".json" }
 
-// loadHint returns the hint of a chain, or none if there is no usable one.
+// loadHint returns the hint of a chain, or an empty one if there is no usable one.
 func loadHint(ctx context.Context, staging objstore.Store, l ledger.Log) (hint, error) {
 	b, err := objstore.Read(ctx, staging, hintKey(l), maxHint)
 	if errors.Is(err, objstore.ErrNotFound) {
@@ -81,7 +79,7 @@ func loadHint(ctx context.Context, staging objstore.Store, l ledger.Log) (hint, 
 	return decodeHint(b), nil
 }
 
-// decodeHint reads what store wrote; what makes no sense is no hint.
+// decodeHint reads what store wrote; if that makes no sense, it returns an empty hint.
 func decodeHint(b []byte) hint {
 	var h hint
 	if json.Unmarshal(b, &h) != nil || h.Version != hintVersion || !h.valid() {
@@ -98,8 +96,8 @@ func (h hint) isOpen(seq int64) bool {
 	return is
 }
 
-// swept notes that of an entry in Open all was deleted whose last receipt was stored
-// by that time, unix ms.
+// swept records that of an entry in Open everything was deleted whose last receipt was stored by
+// that time, unix ms.
 func (h *hint) swept(seq, until int64) {
 	if h.Swept == nil {
 		h.Swept = map[int64]int64{}
@@ -107,8 +105,8 @@ func (h *hint) swept(seq, until int64) {
 	h.Swept[seq] = until
 }
 
-// restart is the hint of an audit that looks at everything again. What was
-// collected is gone.
+// restart returns the hint for an audit that visits everything again. Collected is kept, because
+// what was collected is gone.
 func (h hint) restart() hint {
 	h.Through, h.Attempt, h.Open, h.Accounts = -1, "", nil, accounts{}
 	return h
@@ -125,8 +123,8 @@ func (h hint) valid() bool {
 		(h.Through >= 0 || len(h.Accounts) == 0) && h.Accounts.valid(h)
 }
 
-// consistent returns the hint with only what agrees with Through and Open, so
-// that it may be stored while an audit is still rebuilding those.
+// consistent returns the hint with only what agrees with Through and Open, so that it can be stored
+// while an audit is still rebuilding those.
 func (h hint) consistent() hint {
 	h.Collected = min(h.Collected, h.Through)
 	h.Swept = maps.Clone(h.Swept)
@@ -134,7 +132,7 @@ func (h hint) consistent() hint {
 	return h
 }
 
-// of reports whether the hint is of that chain, as far as its head.
+// of reports whether the hint belongs to that chain and is not ahead of its head.
 func (h hint) of(ctx context.Context, chain *ledger.Chain, head int64) (bool, error) {
 	if h.Through < 0 || h.Through > head {
 		return h.Through < 0, nil
@@ -155,20 +153,20 @@ func (h hint) store(ctx context.Context, staging objstore.Store, l ledger.Log) e
 	return err
 }
 
-// orphansDue reports whether it is time to look for orphans again: daily, and when
-// the last look was by a clock that was ahead.
+// orphansDue reports whether it is time to search for orphans again: daily, and if the last search
+// was recorded by a clock that was ahead.
 func (h hint) orphansDue(now time.Time) bool {
 	since := now.Sub(time.UnixMilli(h.Orphans))
 	return since < 0 || since >= 24*time.Hour
 }
 
-// places is the hint without its accounts, as a copy.
+// places returns a copy of the hint without its accounts.
 func (h hint) places() hint {
 	h.Open, h.Swept, h.Accounts = slices.Clone(h.Open), maps.Clone(h.Swept), nil
 	return h
 }
 
-// equal compares all but the accounts.
+// equal compares everything but the accounts.
 func (h hint) equal(other hint) bool {
 	same := slices.Equal(h.Open, other.Open) && maps.Equal(h.Swept, other.Swept) && h.Next == other.Next && h.Attempt == other.Attempt
 	return same && h.Through == other.Through && h.Collected == other.Collected && h.Orphans == other.Orphans && h.Blind == other.Blind

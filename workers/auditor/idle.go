@@ -2,18 +2,17 @@ package auditor
 
 import "slices"
 
-// leastIdle is how many of a chain's idle entries an audit visits at least.
+// leastIdle is the least number of a chain's idle entries that an audit visits.
 const leastIdle = 32
 
-// passOver splits the entries that the hint left open into those to visit and
-// those to leave alone this time, and counts what is parked of the latter.
+// passOver splits the entries that the hint left open into those to visit and those to leave out
+// this time, and counts what is parked of the latter.
 //
-// An entry is idle if every debt that is open is parked. Where a destination is
-// down for weeks most entries are, and reading all of them and their receipts
-// again would take longer than the time between two audits. Of an idle entry
-// there is little to find out: whoever redrives a file deletes its note, and then
-// the entry is visited. The rest may wait for a day, within which each is visited:
-// a receipt that came late, and staged files that are old enough by now.
+// An entry is idle if all of its open debts are parked. Where a destination is down for weeks, most
+// entries are idle, and reading them and their receipts again would take longer than the time
+// between two audits. There is little to find out about an idle entry: whoever redrives a file
+// deletes its note, and then the entry is visited. The rest, a receipt that came late or staged
+// files that are now old enough, may wait for a day, within which each entry is visited.
 func (w *walk) passOver(opened []int64) (visit, leave []int64) {
 	idle := w.idle(opened)
 	some := max(w.idleVisits, int(float64(len(idle))*w.cfg.Every.Hours()/24)+1)
@@ -40,9 +39,9 @@ func (w *walk) passOver(opened []int64) (visit, leave []int64) {
 	return visit, leave
 }
 
-// idle returns those of the entries that have open debts, all of them parked.
+// idle returns those of the entries that have open debts, all of which are parked.
 func (w *walk) idle(opened []int64) (idle []int64) {
-	active := map[int64]bool{} // entries with open debts: whether one is not parked
+	active := map[int64]bool{} // by entry with open debts: whether one of these is not parked
 	for dest, a := range w.hint.Accounts {
 		for _, o := range a.Debts {
 			active[o.seq()] = active[o.seq()] || !w.parked.has(o.ref(w.log), dest)

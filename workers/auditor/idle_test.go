@@ -13,7 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// visits counts the entries whose receipts are listed from here on.
+// visits counts, from now on, the entries whose receipts are listed.
 func (r *rig) visits() map[string]int {
 	n := map[string]int{}
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -25,7 +25,7 @@ func (r *rig) visits() map[string]int {
 	return n
 }
 
-// sealIdle seals entries of two files: one is delivered, the other parked.
+// sealIdle seals entries with two files, one delivered and one parked.
 func (r *rig) sealIdle(n int) (entries []*ledger.Entry) {
 	for range n {
 		e := r.seal(log0, time.Hour, []string{one}, "delivered", "parked")
@@ -36,9 +36,8 @@ func (r *rig) sealIdle(n int) (entries []*ledger.Entry) {
 	return entries
 }
 
-// Where a destination has been down for weeks an audit does not read all that is
-// parked again: each such entry is visited once a day, and all of it is counted
-// every time.
+// Where a destination has been down for weeks, an audit does not read again everything that is
+// parked: each idle entry is visited once a day, and all of them are counted every time.
 func TestIdleEntriesAreVisitedOnceADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -62,7 +61,7 @@ func TestIdleEntriesAreVisitedOnceADay(t *testing.T) {
 	})
 }
 
-// Few of them are visited at every audit.
+// If there are only a few idle entries, they are visited at every audit.
 func TestFewIdleEntriesAreVisitedAlways(t *testing.T) {
 	r := newRig(t, nil)
 	r.sealIdle(leastIdle)
@@ -72,8 +71,8 @@ func TestFewIdleEntriesAreVisitedAlways(t *testing.T) {
 	require.Len(t, visits, leastIdle)
 }
 
-// Invariant: I10. Whatever happens to a debt that was parked, its entry is visited:
-// at once if its note is gone, within a day if a receipt came.
+// Invariant: I10. Whatever happens to a parked debt, its entry is visited: at the next audit if its
+// note is gone, within a day if a receipt came.
 func TestIdleEntriesWakeUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -104,7 +103,7 @@ func TestIdleEntriesWakeUp(t *testing.T) {
 	})
 }
 
-// What an audit asks of the store does not grow with what is parked.
+// The number of an audit's requests does not grow with what is parked.
 func TestRequestsDoNotGrowWithWhatIsParked(t *testing.T) {
 	requests := func(parked int) (n int) {
 		r := newRig(t, nil)

@@ -58,7 +58,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// chain takes up what an audit of a chain found and, unless dry, did.
+// chain updates the metrics with what an audit of a chain found and, unless dry, did.
 func (m *metrics) chain(l ledger.Log, c *chainReport, dry bool) {
 	labels := []string{l.Topic, l.Incarnation, strconv.Itoa(l.Partition)}
 	sum := c.total()
@@ -74,7 +74,7 @@ func (m *metrics) chain(l ledger.Log, c *chainReport, dry bool) {
 	m.orphans.Add(float64(c.Orphans))
 }
 
-// forget drops what is known of a chain that another auditor looks after.
+// forget drops the metrics of a chain that another auditor takes care of.
 func (m *metrics) forget(l ledger.Log) {
 	for _, v := range []*prometheus.GaugeVec{m.undelivered, m.parked, m.oldest} {
 		v.DeleteLabelValues(l.Topic, l.Incarnation, strconv.Itoa(l.Partition))

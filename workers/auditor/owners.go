@@ -14,18 +14,18 @@ import (
 const (
 	// ownersEvery is how often the owners of the partitions are looked at.
 	ownersEvery = 15 * time.Second
-	// ownersStale is how long the last word on them stands, and how often it is
-	// said that there is no newer one.
+	// ownersStale is how long the last known state is valid, and the interval at which it is logged
+	// that there is no newer one.
 	ownersStale = 5 * time.Minute
 )
 
-// watchOwners keeps the metric of partitions that nobody reads, and says when
-// it changed, until ctx ends. It is NaN while that is not known.
+// watchOwners maintains the metric of partitions that nobody reads, and logs when it changes, until
+// ctx ends. The metric is NaN while the number is not known.
 func (a *Auditor) watchOwners(ctx context.Context) {
 	var last []int
-	known, warned := time.Now(), time.Time{} // warned is zero if the last look told
+	known, warned := time.Now(), time.Time{} // warned is zero if the last look succeeded
 	for {
-		select { // at first as well: processes start together
+		select { // waits at first as well, because processes start together
 		case <-ctx.Done():
 			return
 		case <-time.After(ownersEvery + jitter.N(ownersEvery/10)):

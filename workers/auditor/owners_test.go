@@ -62,7 +62,7 @@ func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
 		require.Equal(t, 2, warnings(), "once, not at every look")
 		require.Contains(t, said.String(), `partitions="[4 5]"`)
 		now.Store(&answer{fails: stream.ErrRebalancing})
-		after(2) // nobody knows better
+		after(2) // the last known number stays
 		require.Equal(t, 2, warnings(), "that passes")
 		time.Sleep(ownersStale)
 		after(math.NaN())

@@ -16,10 +16,10 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// parkedSet are the parked jobs. There may be a million of them, so a note is
-// held as numbers, not as its key.
+// parkedSet is the set of parked jobs. There may be a million, so a note is held as numbers and not
+// as its key.
 type parkedSet struct {
-	mu    sync.Mutex                // guards the notes' open
+	mu    sync.Mutex                // guards the notes' field open
 	notes map[parkedOf][]parkedNote // sorted
 }
 
@@ -47,8 +47,8 @@ func (of parkedOf) ref(n parkedNote) delivery.FileRef {
 
 func newParkedSet() *parkedSet { return &parkedSet{notes: map[parkedOf][]parkedNote{}} }
 
-// listParkedOf adds the parked jobs of a destination, or of all for "". Keys of
-// another form are left out: `sealift verify` tells of them.
+// listParkedOf adds the parked jobs of a destination, or of all destinations for "". Keys of
+// another form are left out: `sealift verify` reports them.
 func (a *Auditor) listParkedOf(ctx context.Context, p *parkedSet, destination string) error {
 	for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ParkedPrefix(destination)) {
 		if err != nil {
@@ -61,7 +61,7 @@ func (a *Auditor) listParkedOf(ctx context.Context, p *parkedSet, destination st
 	return nil
 }
 
-// add adds a note. It is cheap if they are added in the order of their keys.
+// add adds a note. It is cheap if notes are added in the order of their keys.
 func (p *parkedSet) add(ref delivery.FileRef, dest string, at time.Time) {
 	of, n := parkedOf{dest, ref.Log()}, parkedNote{seq: ref.Seq, index: ref.Index, at: at.UnixMilli()}
 	notes := p.notes[of]
@@ -83,8 +83,8 @@ func (p *parkedSet) get(ref delivery.FileRef, dest string) *parkedNote {
 // has reports whether a debt is parked.
 func (p *parkedSet) has(ref delivery.FileRef, dest string) bool { return p.get(ref, dest) != nil }
 
-// markOpen notes that a debt has no receipt, so that its note stays, and reports
-// whether it is parked.
+// markOpen records that a debt has no receipt, so that its note stays, and reports whether it is
+// parked.
 func (p *parkedSet) markOpen(ref delivery.FileRef, dest string) (parked bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,10 +117,9 @@ func (p *parkedSet) all() iter.Seq2[parkedOf, parkedNote] {
 	}
 }
 
-// sweepParked deletes the parked jobs whose debts were closed in the meantime,
-// as by a second job for the same debt. Of the debts of a chain that was not
-// walked nothing is known, and to ask for each would take too long: whoever walks
-// it does.
+// sweepParked deletes the parked jobs whose debts have been closed in the meantime, for example by
+// a second job for the same debt. Only chains that were walked are considered: nothing is known
+// about the debts of others, and asking for each would take too long. Whoever walks them does it.
 func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledger.Log]bool) error {
 	if a.cfg.DryRun {
 		return nil
@@ -129,7 +128,7 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 		ref  delivery.FileRef
 		dest string
 	}
-	var closed []parked // or not: the receipts tell
+	var closed []parked // perhaps: the receipts tell
 	for of, n := range p.all() {
 		if !n.open && walked[of.log] {
 			closed = append(closed, parked{of.ref(n), of.destination})
@@ -137,7 +136,7 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 	}
 	errs := job.SomeAtOnce(len(closed), sweepAtOnce, func(i int) error {
 		if ctx.Err() != nil {
-			return nil // said once, below
+			return nil // reported once, below
 		}
 		_, err := a.deps.Staging.Head(ctx, delivery.ReceiptKey(closed[i].ref, closed[i].dest))
 		if errors.Is(err, objstore.ErrNotFound) {

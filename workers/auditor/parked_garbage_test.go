@@ -23,7 +23,7 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// sealMixed is seal with valid gzip files: the first ones in a pack, the others alone.
+// sealMixed is like seal with valid gzip files: the first ones in a pack, the others alone.
 func (r *rig) sealMixed(l ledger.Log, ago time.Duration, owed []string, packed, alone int) *ledger.Entry {
 	at := time.Now().Add(-ago)
 	head := r.heads[l]
@@ -39,7 +39,7 @@ func (r *rig) sealMixed(l ledger.Log, ago time.Duration, owed []string, packed, 
 	for i := range packed + alone {
 		var content bytes.Buffer
 		z.Reset(&content)
-		z.Name = fmt.Sprint(head.Seq, " ", i) // so no two are the same
+		z.Name = fmt.Sprint(head.Seq, " ", i) // so that no two are the same
 		_, err := z.Write(line)
 		require.NoError(r.t, err)
 		require.NoError(r.t, z.Close())
@@ -70,7 +70,7 @@ func (r *rig) nothingIsWrong(collected int64) {
 	require.Equal(r.t, report.Files-collected, report.Staged.Read)
 }
 
-// receipt is deliver with all that a copier writes.
+// receipt is like deliver, with everything that a copier writes.
 func (r *rig) receipt(e *ledger.Entry, i int, dest string) {
 	f := &e.Files[i]
 	ledgertest.Receipt(r.t, r.staging, e, i, dest, delivery.Receipt{
@@ -78,7 +78,7 @@ func (r *rig) receipt(e *ledger.Entry, i int, dest string) {
 	})
 }
 
-// deletions collects the keys of staged objects that are deleted from now on.
+// deletions collects, from now on, the keys of staged objects that are deleted.
 func (r *rig) deletions() *[]string {
 	keys := new([]string)
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -90,8 +90,8 @@ func (r *rig) deletions() *[]string {
 	return keys
 }
 
-// Invariant: I4. A parked file keeps its own object in staging, and no other of
-// its entry: of the 400 files of an hour one may be parked for weeks.
+// Invariant: I4. A parked file keeps only its own object in staging, and no other of its entry: one
+// of an hour's 400 files may be parked for weeks.
 func TestAParkedFileKeepsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -99,7 +99,7 @@ func TestAParkedFileKeepsNoOther(t *testing.T) {
 		nobody := r.sealMixed(log0, time.Hour, nil, 2, 1)
 		for i := range mixed.Files {
 			r.receipt(mixed, i, one)
-			if i != 1 && i != 4 { // of the pack, and alone
+			if i != 1 && i != 4 { // one in the pack, one alone
 				r.receipt(mixed, i, two)
 			}
 		}
@@ -138,8 +138,8 @@ func TestAParkedFileKeepsNoOther(t *testing.T) {
 	})
 }
 
-// A file that was delivered late goes as well, although it was not old enough
-// when the turn of its entry came.
+// A file that was delivered late is deleted later, although it was not old enough when its entry's
+// turn came and the entry is still open.
 func TestAFileDeliveredLateGoesBesideAParkedOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -162,8 +162,8 @@ func TestAFileDeliveredLateGoesBesideAParkedOne(t *testing.T) {
 	})
 }
 
-// A hint that is wrong about what was deleted costs requests: nothing is kept for
-// ever, and nothing that is owed goes.
+// A hint that is wrong about what was deleted costs requests: nothing is kept forever, and nothing
+// that is owed is deleted.
 func TestNotesOfWhatIsGoneThatAreWrong(t *testing.T) {
 	for hazard, spoil := range map[string]func(*hint){
 		"lost":               func(h *hint) { *h = noHint() },
@@ -193,7 +193,7 @@ func TestNotesOfWhatIsGoneThatAreWrong(t *testing.T) {
 	}
 }
 
-// The time to delete what stayed behind is bounded in the same way as the rest.
+// The time for deleting what was left of open entries is bounded like the rest.
 func TestGarbageOfOpenEntriesHoldsNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -223,9 +223,9 @@ func TestGarbageOfOpenEntriesHoldsNothingUp(t *testing.T) {
 	})
 }
 
-// Invariant: I4. Whatever happens, and whatever audits noted of it, an object goes
-// only when all its debts have been closed for long enough and no replay needs
-// it; and in the end all such objects are gone.
+// Invariant: I4. Whatever happens, and whatever audits noted, an object is deleted only when all of
+// its debts have been closed for long enough and no replay needs it; in the end all such objects
+// are gone.
 func TestStagedObjectsGoWhenTheyMayAndNotBefore(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
@@ -256,9 +256,9 @@ type garbageHistory struct {
 	*rig
 	*rand.Rand
 	entries []*ledger.Entry
-	order   *delivery.Order // the last one
+	order   *delivery.Order // the last one given
 	ordered time.Time
-	hint    []byte // an old one
+	hint    []byte // an old hint
 	gone    map[string]bool
 }
 
@@ -313,7 +313,7 @@ func (g *garbageHistory) step() {
 	}
 }
 
-// some picks a few debts at random.
+// some calls do for a few debts at random.
 func (g *garbageHistory) some(do func(e *ledger.Entry, i int, dest string)) {
 	for range g.IntN(10) {
 		if len(g.entries) == 0 {
@@ -330,8 +330,8 @@ func (g *garbageHistory) some(do func(e *ledger.Entry, i int, dest string)) {
 	}
 }
 
-// object returns when the last debt of an object's files was closed, or when the
-// entry was written if it has none; zero if a debt is open.
+// object returns when the last debt of an object's files was closed, or when the entry was written
+// if there is none; zero if a debt is open.
 func (g *garbageHistory) object(e *ledger.Entry, key string) time.Time {
 	last := time.UnixMilli(e.WrittenAt)
 	for i := range e.Files {
@@ -351,7 +351,7 @@ func (g *garbageHistory) object(e *ledger.Entry, key string) time.Time {
 	return last
 }
 
-// judge checks that every object that is gone was allowed to go.
+// judge checks that every object that is gone may have been deleted.
 func (g *garbageHistory) judge(why string) {
 	for _, e := range g.entries {
 		for i := range e.Files {

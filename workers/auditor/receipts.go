@@ -11,7 +11,7 @@ import (
 // receiptSet holds the receipts of one entry.
 type receiptSet map[pairKey]*closing
 
-// pairKey tells the pairs of an entry apart.
+// pairKey identifies a pair within an entry.
 type pairKey struct {
 	index       int
 	destination string
@@ -50,7 +50,7 @@ func listReceipts(ctx context.Context, staging objstore.Store, e *ledger.Entry) 
 	return s, nil
 }
 
-// maxReceipt is more than a receipt has.
+// maxReceipt is more than the size of any receipt.
 const maxReceipt = 64 << 10 // 64 KiB
 
 // readOutcome reads a receipt that is too short to name an object.
@@ -59,9 +59,8 @@ func readOutcome(ctx context.Context, staging objstore.Store, key string) (deliv
 	return outcomeOf(b), err
 }
 
-// outcomeOf is what a receipt says. One that is not understood closes its debt
-// all the same, as everywhere; to say what is wrong with it is for `sealift
-// verify`.
+// outcomeOf returns the outcome that a receipt states. A receipt that is not understood still
+// closes its debt, as everywhere; `sealift verify` reports what is wrong with it.
 func outcomeOf(b []byte) delivery.Outcome {
 	r, err := delivery.DecodeReceipt(b)
 	if err != nil {
@@ -70,7 +69,7 @@ func outcomeOf(b []byte) delivery.Outcome {
 	return r.Outcome
 }
 
-// pairs are the owed pairs of the entry.
+// pairs returns the owed pairs of the entry.
 func (s receiptSet) pairs(e *ledger.Entry) []pair {
 	ps := make([]pair, 0, e.Debts())
 	for i := range e.Files {

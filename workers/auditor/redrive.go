@@ -16,18 +16,17 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Jobs that were parked only because of the catalog come back by themselves
-// when it no longer says so: their destination is enabled, was put back, or its
-// record was corrected. What somebody must mend at a customer stays parked:
-// nobody but a person knows when it was.
+// Jobs that were parked only because of the catalog are enqueued again when it has changed: their
+// destination was enabled or put back, or its record was corrected. Jobs that wait for somebody to
+// fix something at a customer stay parked: only a person knows when that is done.
 
-// redrive enqueues the parked jobs that only waited for the catalog, and takes
-// them out of the set. It returns how many.
+// redrive enqueues the parked jobs that only waited for the catalog, and takes them out of the set.
+// It returns how many.
 func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
 	if a.deps.Catalog == nil {
 		return 0, nil
 	}
-	if !a.cfg.Full { // which reads all of them
+	if !a.cfg.Full { // Full reads all of them
 		if err := a.stays.load(ctx, a.deps.Staging, time.Now()); err != nil {
 			return 0, err
 		}
@@ -45,12 +44,12 @@ func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
 		returned += int64(n)
 		if err != nil {
 			stay = append(stay, err)
-			if n == 0 { // else single notes stay, and hold up no others
+			if n == 0 { // otherwise only single notes failed, which hold up no others
 				break
 			}
 		}
 	}
-	if len(stay) == 0 { // else all are looked at again
+	if len(stay) == 0 { // otherwise all of them are read again
 		if b := a.stays.looked(latest, time.Now()); b != nil && !a.cfg.DryRun {
 			stay = append(stay, storeStays(ctx, a.deps.Staging, b))
 		}
@@ -58,16 +57,16 @@ func (a *Auditor) redrive(ctx context.Context, p *parkedSet) (int64, error) {
 	return returned, errors.Join(stay...)
 }
 
-// returning reads parked jobs and returns those that the catalog alone held back.
+// returning reads parked jobs and returns those that only the catalog held back.
 func (a *Auditor) returning(ctx context.Context, unread []debt) ([]delivery.Parked, error) {
 	notes := make([]delivery.Parked, len(unread))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i, d := range unread {
 		group.Go(func() (err error) {
-			notes[i], err = job.Note(gctx, a.deps.Staging, delivery.ParkedKey(d.file, d.destination), time.Time{}) // one that makes no sense is for people
+			notes[i], err = job.Note(gctx, a.deps.Staging, delivery.ParkedKey(d.file, d.destination), time.Time{}) // a note that makes no sense is left to people
 			if errors.Is(err, objstore.ErrNotFound) {
-				return nil // somebody was faster
+				return nil // somebody else was faster
 			}
 			return err
 		})
@@ -78,8 +77,8 @@ func (a *Auditor) returning(ctx context.Context, unread []debt) ([]delivery.Park
 	return slices.DeleteFunc(notes, func(p delivery.Parked) bool { return !p.ByCatalog() }), nil
 }
 
-// enqueueReturned gives jobs a new start, takes those that have it out of the
-// set, and returns how many.
+// enqueueReturned enqueues jobs anew, takes those that succeeded out of the set, and returns how
+// many.
 func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, parked []delivery.Parked) (int, error) {
 	gone, err := parked, error(nil)
 	if !a.cfg.DryRun && len(parked) > 0 {
@@ -94,7 +93,7 @@ func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, parked []de
 	a.metrics.redriven.Add(float64(len(gone)))
 	a.deps.Log.InfoContext(ctx, "destinations are back: parked jobs are tried again", "jobs", len(gone), "first", gone[0].Job.Destination)
 	for _, n := range gone {
-		// Which only saves a second one.
+		// This only saves a second job.
 		if a.deps.Leases == nil || a.deps.Leases.Mark(ctx, delivery.QueuedMarker(n.Job.File, n.Job.Destination), a.cfg.Every*3/2) != nil {
 			break
 		}
@@ -102,17 +101,16 @@ func (a *Auditor) enqueueReturned(ctx context.Context, p *parkedSet, parked []de
 	return len(gone), err
 }
 
-// catalogSpreads is how long a change of the catalog is given to reach all
-// copiers: one that does not know it yet would park the jobs again.
+// catalogSpreads is the time within which a change of the catalog reaches all copiers: one that
+// does not know it yet would park the jobs again.
 const catalogSpreads = 15 * time.Second
 
-// watchCatalog redrives what is parked for destinations that come to be
-// enabled, when all copiers know it, until ctx ends. What goes wrong is made good
-// by the next audit.
+// watchCatalog redrives what is parked for destinations that have become enabled, once all copiers
+// know that, until ctx ends. The next audit makes up for failures.
 //
-// At the start that is each: nobody knows what changed while no auditor ran. The
-// catalog is looked at as soon as it changes, also during a redrive: of a
-// destination that was off for a moment jobs were parked.
+// At the start these are all enabled destinations, because nobody knows what changed while no
+// auditor was running. The catalog is looked at as soon as it changes, even during a redrive,
+// because jobs may have been parked for a destination that was disabled only for a moment.
 func (a *Auditor) watchCatalog(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
@@ -140,9 +138,9 @@ func (a *Auditor) watchCatalog(ctx context.Context) {
 	}
 }
 
-// dueLooks returns the destinations to look at now, and when others are; zero:
-// never. Looks is, of each that is enabled, when to look at what is parked for
-// it, or zero if that was done.
+// dueLooks returns the destinations to look at now, and the time of the next look; zero: there is
+// none. looks has, for each enabled destination, when to look at what is parked for it, or zero if
+// that is done.
 func (a *Auditor) dueLooks(looks map[string]time.Time, now time.Time) (due []string, next time.Time) {
 	are := a.enabledDestinations()
 	maps.DeleteFunc(looks, func(id string, _ time.Time) bool { return !are[id] })
@@ -169,7 +167,7 @@ func (a *Auditor) dueLooks(looks map[string]time.Time, now time.Time) (due []str
 // redriveOf redrives what is parked for these destinations.
 func (a *Auditor) redriveOf(ctx context.Context, destinations []string) error {
 	if len(destinations) > 100 {
-		destinations = []string{""} // with fewer requests
+		destinations = []string{""} // lists all of them, with fewer requests
 	}
 	p := newParkedSet()
 	for _, id := range destinations {

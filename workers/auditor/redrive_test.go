@@ -20,14 +20,14 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// destinations of a workspace that the catalog may take.
+// Destinations of a workspace that may be in the catalog.
 const (
 	workspace = "ws_aaaaaaaaaaaaaaaa"
 	backOne   = workspace + "/one"
 	backTwo   = workspace + "/two"
 )
 
-// catalog sets the catalog to backOne and backTwo, changed.
+// catalog sets the catalog to backOne and backTwo, as modified by change.
 func (r *rig) catalog(change func(w *catalog.Workspace)) {
 	w := catalog.Workspace{ID: workspace, Sources: []catalog.Source{{ID: "web"}}, Destinations: []catalog.Destination{
 		{Name: "one", Sources: []string{"web"}, Bucket: "one-logs"}, {Name: "two", Sources: []string{"web"}, Bucket: "two-logs"},
@@ -53,7 +53,7 @@ func (r *rig) parkFor(e *ledger.Entry, i int, dest, reason string) string {
 	return key
 }
 
-// reads counts the reads of parked jobs from here on.
+// reads counts, from now on, the reads of parked jobs.
 func (r *rig) reads() *int {
 	n := new(int)
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -134,7 +134,7 @@ func TestRedriveHazards(t *testing.T) {
 		require.Len(t, r.jobs.take(), 1)
 		require.False(t, r.exists(key))
 	})
-	t.Run("a_note_that_cannot_be_deleted", func(t *testing.T) { // once; those beside and after it do not wait
+	t.Run("a_note_that_cannot_be_deleted", func(t *testing.T) { // it is enqueued once; those beside and after it do not wait
 		r := newRig(t, nil)
 		e := r.seal(log0, time.Hour, []string{backOne}, strings.Split(strings.Repeat("x", batchJobs+1), "")...)
 		var keys []string
@@ -164,7 +164,7 @@ func TestRedriveHazards(t *testing.T) {
 		r.audit()
 		require.NotEmpty(t, r.jobs.take())
 	})
-	t.Run("no_note", func(t *testing.T) { // people will see it, and verify says so
+	t.Run("no_note", func(t *testing.T) { // people will see it, and verify reports it
 		r := newRig(t, nil)
 		e := r.seal(log0, time.Hour, []string{backOne, backTwo}, "a")
 		bad, elsewhere := delivery.ParkedKey(delivery.Ref(e, 0), backOne), delivery.ParkedKey(delivery.Ref(e, 0), backTwo)
@@ -200,12 +200,12 @@ func TestRedriveHazards(t *testing.T) {
 	})
 }
 
-// An auditor that starts reads only the notes that nobody has read yet, of a
-// million that may be parked.
+// An auditor that starts reads only the notes that none has read yet, of a million that may be
+// parked.
 func TestARestartReadsOnlyNewNotes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
-		start := func(change func(*Config)) *Auditor { // as another process
+		start := func(change func(*Config)) *Auditor { // like another process
 			cfg := Config{Grace: 10 * time.Minute}
 			if change != nil {
 				change(&cfg)
@@ -251,8 +251,8 @@ func TestARestartReadsOnlyNewNotes(t *testing.T) {
 	})
 }
 
-// Invariant: I10. What is missing does not wait until all that is parked was
-// read, which after a restart may be a million notes.
+// Invariant: I10. Missing jobs are enqueued before all parked notes are read, of which there may be
+// a million after a restart.
 func TestWhatIsMissingDoesNotWaitForTheParked(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{backOne}, "a", "b")
@@ -271,7 +271,7 @@ func TestWhatIsMissingDoesNotWaitForTheParked(t *testing.T) {
 	require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 1), Destination: backOne}}, enqueued)
 }
 
-// A destination with much that is parked comes back in the time of some of it.
+// Parked jobs of a destination are redriven concurrently.
 func TestManyParkedJobsComeBackSomeAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -302,7 +302,7 @@ func (s slowStore) Delete(ctx context.Context, key string) error {
 	return s.Store.Delete(ctx, key)
 }
 
-// An operator who enables a destination does not wait for the hour.
+// When an operator enables a destination, its parked jobs do not wait for the next audit.
 func TestRedriveFollowsTheCatalog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -332,13 +332,13 @@ func TestRedriveFollowsTheCatalog(t *testing.T) {
 	})
 }
 
-// What was parked comes back soon after its destination does, and not before
-// all copiers know it, whatever the auditor saw of the change.
+// What was parked is redriven soon after its destination is back, but not before all copiers know
+// that, whatever changes the auditor noticed.
 func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
 	const soon = catalogSpreads + catalogSpreads/3 + time.Second
 	elsewhere := func(w *catalog.Workspace) { w.Destinations[1].Bucket = "more-logs" }
 	for hazard, c := range map[string]struct {
-		before func(*rig, func()) // from a minute after the start on; it calls the other when it parks
+		before func(*rig, func()) // starts after a minute; it calls the function when jobs are to be parked
 		store  bool               // staging is slow
 	}{
 		"off_and_on_at_once": {before: func(r *rig, park func()) {
@@ -369,7 +369,7 @@ func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
 			r.catalog(func(w *catalog.Workspace) { no := false; w.Destinations[1].Enabled = &no })
 			time.Sleep(time.Minute)
 			r.catalog(nil)
-			time.Sleep(soon + 5*time.Second) // a note of the other is being read
+			time.Sleep(soon + 5*time.Second) // a note of the other destination is being read
 			r.catalog(disable)
 			park()
 			time.Sleep(5 * time.Second)
@@ -400,7 +400,7 @@ func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
 	}
 }
 
-// What changed while no auditor ran is seen by the next.
+// What changed while no auditor was running is noticed by the next.
 func TestRedriveAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
@@ -416,7 +416,7 @@ func TestRedriveAfterARestart(t *testing.T) {
 	})
 }
 
-// runs starts the role, and returns what ends it.
+// runs starts the role; the returned function ends it.
 func (r *rig) runs() (end func()) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan error)

@@ -15,27 +15,27 @@ import (
 	"github.com/sealift/sealift/pkg/replay"
 )
 
-// replays are the orders given, or worked at, within the retention: staged
-// files that one of them is still to deliver are not collected.
+// replays are the orders given, or worked on, within the retention: staged files that one of them
+// is yet to deliver are not collected.
 type replays struct {
 	*Auditor
 
-	asking chan struct{}     // has room for whoever asks; guards orders and next
+	asking chan struct{}     // a lock of capacity 1 that waits with a context; guards orders and next
 	orders map[string]*given // by id
 	next   time.Time         // when to look for new orders again
 }
 
-// given is what is known of a replay.
+// given is what is known about a replay.
 type given struct {
 	order *delivery.Order // nil: it holds nothing back
-	at    time.Time       // when it was given, or resumed, by the store's clock
-	past  bool            // its time is over
-	asked bool            // over is known; it is asked for when it matters
+	at    time.Time       // when it was ordered or resumed, by the store's clock
+	past  bool            // its retention has passed
+	asked bool            // over is known; it is looked up only when it matters
 	over  bool
 }
 
-// lookEvery is how old what is known of orders may be when a staged file is
-// deleted: an audit may take an hour, and orders are given meanwhile.
+// lookEvery is how old our knowledge of orders may be when a staged file is deleted: an audit may
+// take an hour, and orders are given meanwhile.
 const lookEvery = time.Second
 
 // listReplays reads the orders.
@@ -44,7 +44,7 @@ func (a *Auditor) listReplays(ctx context.Context) (*replays, error) {
 	return r, r.look(ctx)
 }
 
-// look reads the orders that were given, or resumed, since the last look.
+// look reads the orders that were given or resumed since the last look.
 func (r *replays) look(ctx context.Context) error {
 	begun := time.Now()
 	ids, err := replay.IDs(ctx, r.deps.Staging)
@@ -63,12 +63,11 @@ func (r *replays) look(ctx context.Context) error {
 			return err
 		}
 	}
-	r.next = time.Now().Add(max(lookEvery, 10*time.Since(begun))) // where there are many it takes a while
+	r.next = time.Now().Add(max(lookEvery, 10*time.Since(begun))) // a look takes a while if there are many orders
 	return nil
 }
 
-// ordered returns when a replay was ordered, or last resumed; zero if the order
-// is gone.
+// ordered returns when a replay was ordered, or last resumed; zero if there is no order any more.
 func (a *Auditor) ordered(ctx context.Context, id string) (time.Time, error) {
 	infos, err := a.deps.Staging.List(ctx, delivery.OrderKey(id), "", 1)
 	if err != nil || len(infos) == 0 || infos[0].Key != delivery.OrderKey(id) {
@@ -80,9 +79,9 @@ func (a *Auditor) ordered(ctx context.Context, id string) (time.Time, error) {
 func (r *replays) read(ctx context.Context, id string, at time.Time) (*given, error) {
 	o, err := replay.ReadOrder(ctx, r.deps.Staging, id)
 	switch {
-	case errors.Is(err, objstore.ErrNotFound): // it goes first; what is left of the replay follows
+	case errors.Is(err, objstore.ErrNotFound): // the order is deleted first; the rest of the replay follows
 		return &given{past: true}, nil
-	case errors.Is(err, delivery.ErrBadOrder): // a later release's, perhaps
+	case errors.Is(err, delivery.ErrBadOrder): // perhaps from a later release
 		r.deps.Log.ErrorContext(ctx, "replay order is not understood; it holds nothing back, and stays", "replay", id, "err", err)
 		return &given{at: at}, nil
 	case err != nil:
@@ -98,12 +97,11 @@ func (r *replays) read(ctx context.Context, id string, at time.Time) (*given, er
 	return &given{order: o, at: at, past: !young}, nil
 }
 
-// young reports whether a replay was ordered at a time, or did anything, within
-// the retention: it may take longer than that, and a copier drops the jobs of an
-// order that is not there.
+// young reports whether a replay was ordered at a time, or did anything, within the retention. A
+// replay may take longer than that, and a copier drops jobs whose order does not exist.
 func (a *Auditor) young(ctx context.Context, id string, at time.Time) (bool, error) {
 	now := time.Now()
-	if now.Sub(at) < a.cfg.Retain { // most are told by their order
+	if now.Sub(at) < a.cfg.Retain { // for most replays their order is enough
 		return true, nil
 	}
 	for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ReplayPrefix(id)) {
@@ -116,7 +114,7 @@ func (a *Auditor) young(ctx context.Context, id string, at time.Time) (bool, err
 
 // need reports whether an order that is not over selects a file of the entry.
 //
-// Invariant: I4, staged files go only when nothing is to be delivered of them.
+// Invariant: I4, staged files are deleted only when nothing of them is yet to be delivered.
 func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
 	select {
 	case r.asking <- struct{}{}:
@@ -133,10 +131,10 @@ func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
 		if g.order == nil || !slices.ContainsFunc(e.Files, func(f ledger.File) bool { return g.order.Selects(e, &f) }) {
 			continue
 		}
-		if !g.asked { // which lists all its receipts
+		if !g.asked { // this lists all its receipts
 			s, err := replay.ReadStatus(ctx, r.deps.Staging, id)
 			switch {
-			case errors.Is(err, delivery.ErrBadOrder): // a later release's, perhaps
+			case errors.Is(err, delivery.ErrBadOrder): // perhaps from a later release
 				r.deps.Log.ErrorContext(ctx, "plan of a replay is not understood; staged files that it may need are kept", "replay", id, "err", err)
 			case err != nil:
 				return true, err
@@ -150,14 +148,14 @@ func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
 	return false, nil
 }
 
-// sweepAtOnce is how many objects are deleted at once: some hundred a second.
+// sweepAtOnce is the number of concurrent deletions: some hundred per second.
 const sweepAtOnce = 32
 
-// sweepBatch is how many are deleted between two looks at the clock.
+// sweepBatch is the number of deletions between two looks at the clock.
 const sweepBatch = 1000
 
-// sweepTime is how long an audit may take to forget replays; somebody waits for
-// one on demand.
+// sweepTime is how long an audit may take to delete replays; somebody is waiting for an audit on
+// demand.
 func (a *Auditor) sweepTime(scheduled bool) time.Duration {
 	if scheduled {
 		return a.cfg.Every / 10
@@ -165,9 +163,8 @@ func (a *Auditor) sweepTime(scheduled bool) time.Duration {
 	return min(a.cfg.Every/10, time.Minute)
 }
 
-// sweep deletes all that belongs to replays whose time is over, until the time
-// for that is up: of a large one there are millions of objects, and the next
-// audit goes on.
+// sweep deletes everything that belongs to replays whose retention has passed, until its time is
+// up: a large one has millions of objects, and the next audit continues.
 func (r *replays) sweep(ctx context.Context, until time.Time) error {
 	if r.cfg.DryRun {
 		return nil
@@ -186,7 +183,7 @@ func (r *replays) sweep(ctx context.Context, until time.Time) error {
 			}
 			checked = true
 		}
-		// 1. the order  2. what is left. So nobody can resume a replay that is half gone.
+		//  1. the order  2. the rest, so that nobody can resume a replay that is half deleted.
 		if forgotten, err := r.forget(ctx, id); err != nil || !forgotten {
 			if err != nil {
 				return err
@@ -200,12 +197,11 @@ func (r *replays) sweep(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// clockKey is stored to learn the store's time. It has fewer parts than the key of a
-// hint.
+// clockKey is stored to learn the store's time. It has fewer parts than the key of a hint.
 const clockKey = hintPrefix + "clock.json"
 
-// checkClock returns an error if our clock is ahead of the store's: by it replays
-// that go on may have ended long ago.
+// checkClock returns an error if our clock is ahead of the store's: otherwise the retention of
+// replays that are still running might seem to have passed.
 func (a *Auditor) checkClock(ctx context.Context) error {
 	now := time.Now()
 	if _, err := a.deps.Staging.Put(ctx, clockKey, strings.NewReader("{}"), objstore.PutOptions{ContentType: "application/json"}); err != nil {
@@ -214,8 +210,8 @@ func (a *Auditor) checkClock(ctx context.Context) error {
 	return a.notAhead(ctx, clockKey, now)
 }
 
-// forget deletes the order, unless the replay was resumed since the audit began,
-// and reports whether it is gone.
+// forget deletes the order, unless the replay was resumed since the audit began, and reports
+// whether the order is gone.
 func (r *replays) forget(ctx context.Context, id string) (bool, error) {
 	at, err := r.ordered(ctx, id)
 	if err != nil || at.IsZero() {
@@ -224,14 +220,14 @@ func (r *replays) forget(ctx context.Context, id string) (bool, error) {
 	if young, err := r.young(ctx, id, at); err != nil || young {
 		return false, err
 	}
-	// To list what a large one did took minutes.
+	// Listing what a large replay did took minutes, so look again.
 	if again, err := r.ordered(ctx, id); err != nil || !again.Equal(at) {
 		return false, err
 	}
 	return true, r.deps.Staging.Delete(ctx, delivery.OrderKey(id))
 }
 
-// sweepReplay deletes what is left of a replay whose order is gone.
+// sweepReplay deletes the rest of a replay whose order is deleted.
 func (r *replays) sweepReplay(ctx context.Context, id string, until time.Time) error {
 	for after, deleted := "", 0; time.Now().Before(until); {
 		infos, err := r.deps.Staging.List(ctx, delivery.ReplayPrefix(id), after, sweepBatch)

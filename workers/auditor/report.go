@@ -9,53 +9,51 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// Report is what an audit found. Its counts are of the entries that it looked
-// at: those written since the last audit and those that were not closed then,
-// or all of them if Config.Full. Where much is parked it does not look at every
-// entry of which nothing else is open; of the others what is parked is counted,
-// and what is delivered is not.
+// Report is what an audit found. Its counts cover the entries that it visited: those written since
+// the last audit and those that were not closed then, or all of them if Config.Full. Where much is
+// parked, it does not visit every entry of which everything open is parked; for those that it
+// leaves out, the parked files are counted and the delivered ones are not.
 type Report struct {
 	StartedAt   time.Time `json:"started_at"`
 	TookSeconds float64   `json:"took_seconds"`
 	Chains      int       `json:"chains"`
-	Skipped     int       `json:"chains_skipped"` // another auditor has them in work, or just had
+	Skipped     int       `json:"chains_skipped"` // another auditor is auditing them, or just has
 	Failed      int       `json:"chains_failed"`
-	Behind      int       `json:"chains_behind"` // with garbage that there was no time for: the next audit goes on
+	Behind      int       `json:"chains_behind"` // with garbage that there was no time for; the next audit continues
 	Entries     int64     `json:"entries"`
 	counts
 	TooNew    int64 `json:"too_new"`           // owed pairs that were left alone
-	Enqueued  int64 `json:"enqueued"`          // jobs, for what was missing
-	Redriven  int64 `json:"redriven"`          // jobs enqueued that were parked, and are counted so, until their destinations were back
-	Collected int64 `json:"files_collected"`   // staged files deleted after their time
+	Enqueued  int64 `json:"enqueued"`          // jobs enqueued for missing pairs
+	Redriven  int64 `json:"redriven"`          // parked jobs enqueued because their destinations are back; also counted as parked
+	Collected int64 `json:"files_collected"`   // staged files deleted because they were kept for long enough
 	Orphans   int64 `json:"orphans_collected"` // staged objects deleted that no entry names
 
-	Destinations []Destination `json:"destinations"` // those that files are owed to, sorted
+	Destinations []Destination `json:"destinations"` // those to which files are owed, sorted
 }
 
-// Destination is the part of a report about one of them.
+// Destination is the part of a report about one destination.
 type Destination struct {
 	ID string `json:"id"`
-	// State is "enabled", "disabled", "refused" (by the catalog) or "gone"
-	// (from it); "" if the auditor does not know the catalog.
+	// State is "enabled", "disabled", "refused" (by the catalog) or "gone" (from the catalog); ""
+	// if the auditor has no catalog.
 	State string `json:"state,omitempty"`
 	counts
 }
 
-// counts are of owed pairs of a file and a destination. Owed is the sum of
-// Delivered, Missing, Queued and Parked.
+// counts are numbers of owed pairs of a file and a destination. Owed is the sum of Delivered,
+// Missing, Queued and Parked.
 type counts struct {
 	Owed      int64 `json:"owed"`
 	Delivered int64 `json:"delivered"` // or given up: they have a receipt
 	Missing   int64 `json:"missing"`   // neither receipt nor job: enqueued now
-	Queued    int64 `json:"queued"`    // known to wait in a retry tier or in the job topic
+	Queued    int64 `json:"queued"`    // known to be waiting in a retry tier or in the job topic
 	Parked    int64 `json:"parked"`    // waiting for a person
 	// OldestUndeliveredSeconds is the age of the oldest record in a file
 	// without a receipt.
 	OldestUndeliveredSeconds float64 `json:"oldest_undelivered_seconds"`
 }
 
-// older counts a file without a receipt whose first record was received then,
-// unix ms.
+// older counts a file without a receipt whose first record was received at that time, unix ms.
 func (c *counts) older(now time.Time, received int64) {
 	c.OldestUndeliveredSeconds = max(c.OldestUndeliveredSeconds, now.Sub(time.UnixMilli(received)).Seconds())
 }
@@ -69,12 +67,12 @@ func (c *counts) add(o *counts) {
 	c.OldestUndeliveredSeconds = max(c.OldestUndeliveredSeconds, o.OldestUndeliveredSeconds)
 }
 
-// Undelivered is how many owed pairs have no receipt.
+// Undelivered is the number of owed pairs without a receipt.
 func (c counts) Undelivered() int64 { return c.Owed - c.Delivered }
 
 // chainReport is the part of a report about one chain.
 type chainReport struct {
-	Behind                                        int // 1: with its garbage
+	Behind                                        int // 1: there is garbage left
 	Entries, TooNew, Enqueued, Collected, Orphans int64
 	destinations                                  map[string]*counts
 }
@@ -124,7 +122,7 @@ func (r *Report) finish(now time.Time, live *catalog.Live) {
 	}
 }
 
-// stateOf is what the catalog says of a destination.
+// stateOf returns a destination's state in the catalog.
 func stateOf(s *catalog.Snapshot, id string) string {
 	t, ok := s.Destination(id)
 	switch {

@@ -32,7 +32,7 @@ const (
 	two = "ws_a/two"
 )
 
-// rig is an auditor over an in-memory staging bucket.
+// rig is an auditor on an in-memory staging bucket.
 type rig struct {
 	*Auditor
 	t       *testing.T
@@ -70,7 +70,7 @@ func (r *rig) another(change func(*Config)) *Auditor {
 	return a
 }
 
-// seal appends an entry, written so long ago, with a file per content.
+// seal appends an entry, written that long ago, with one file per content.
 func (r *rig) seal(l ledger.Log, ago time.Duration, owed []string, contents ...string) *ledger.Entry {
 	at := time.Now().Add(-ago)
 	head := r.heads[l]
@@ -89,7 +89,7 @@ func (r *rig) seal(l ledger.Log, ago time.Duration, owed []string, contents ...s
 	return e
 }
 
-// pack is seal, with all files in one object.
+// pack is like seal, with all files in one object.
 func (r *rig) pack(l ledger.Log, ago time.Duration, owed []string, contents ...string) *ledger.Entry {
 	e := r.seal(l, ago, owed, contents...)
 	for _, f := range e.Files {
@@ -155,7 +155,7 @@ func (r *rig) hintOf(l ledger.Log) hint {
 	return h
 }
 
-// lists counts the listings of receipts from here on.
+// lists counts, from now on, the listings of receipts.
 func (r *rig) lists() *int {
 	n := new(int)
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {

@@ -12,20 +12,20 @@ import (
 
 // round is one audit of all chains.
 //
-// Of two auditors one walks a chain, and each has the metrics of those that it
-// walked last. A scheduled audit that finds a chain done by another's gives up
-// its metrics of it; one on demand, whose metrics nobody sees, must not keep the
-// scheduled one from its work.
+// If there are several auditors, one of them walks each chain, and exports the metrics of the
+// chains that it walked last. A scheduled audit that finds a chain audited by another drops its own
+// metrics of it. An audit on demand must not keep the scheduled one from its work, since nobody
+// sees its metrics.
 type round struct {
 	*Auditor
 	scheduled bool
 	parked    *parkedSet
 	orders    *replays
-	garbage   time.Duration // what is left of the time for garbage; only used when scheduled
-	orphans   time.Duration // of that to look for orphans in, likewise
+	garbage   time.Duration // time left for deleting garbage; only used when scheduled
+	orphans   time.Duration // time left for searching for orphans; only used when scheduled
 	report    *Report
 	walked    map[ledger.Log]bool
-	held      []ledger.Log // by another auditor, which was not done with them
+	held      []ledger.Log // chains that another auditor was still walking
 }
 
 // walkAll walks the chains one after another.
@@ -42,8 +42,8 @@ func (r *round) walkAll(ctx context.Context, logs []ledger.Log) (errs []error) {
 	return errs
 }
 
-// one audits a chain unless another auditor does, or just did. Left is how many
-// there are still, with this one, to share the time for garbage.
+// one audits a chain unless another auditor is auditing it, or just has. left is the number of
+// chains, including this one, that share the remaining time for garbage.
 func (r *round) one(ctx context.Context, log ledger.Log, left int) error {
 	release, ours := r.claim(ctx, log)
 	if !ours {
@@ -63,7 +63,7 @@ func (r *round) one(ctx context.Context, log ledger.Log, left int) error {
 		switch {
 		case w.putOff && r.putOff[log].IsZero():
 			r.putOff[log] = w.now
-		case !w.putOff && w.whole: // otherwise it was not asked whether the look is due
+		case !w.putOff && w.whole: // otherwise it is not known whether the search is due
 			delete(r.putOff, log)
 		}
 	}
@@ -82,8 +82,8 @@ func (r *round) one(ctx context.Context, log ledger.Log, left int) error {
 
 func auditedMarker(l ledger.Log) string { return "audited/" + l.String() }
 
-// claim reports whether the chain is ours to audit. On demand it only looks
-// whether another auditor has it.
+// claim reports whether we should audit the chain. On demand it only checks whether another auditor
+// is at it, and takes no lease.
 func (r *round) claim(ctx context.Context, log ledger.Log) (release func(), ours bool) {
 	release = func() {}
 	if r.deps.Leases == nil || r.cfg.Force || r.cfg.DryRun {
@@ -109,10 +109,9 @@ func (r *round) claim(ctx context.Context, log ledger.Log) (release func(), ours
 	return func() { _ = held.Release(context.WithoutCancel(ctx)) }, true
 }
 
-// auditedByAnother reports whether another scheduled audit of the chain is over,
-// and then forgets its metrics, which the other has. While a marker of ours
-// stands, as after an audit that took long, there is no telling, and the chain
-// is audited.
+// auditedByAnother reports whether another auditor has finished a scheduled audit of the chain. If
+// so, our metrics of it are dropped, because the other exports them. While our own marker is valid,
+// as after an audit that took long, we cannot tell, and the chain is audited.
 func (r *round) auditedByAnother(ctx context.Context, log ledger.Log) bool {
 	if time.Now().Before(r.marked[log]) {
 		return false
@@ -125,9 +124,8 @@ func (r *round) auditedByAnother(ctx context.Context, log ledger.Log) bool {
 	return true
 }
 
-// handOver looks again at the chains that others had in work. Of one that is not
-// done yet the metrics stay, old as they are: to have none means that all is
-// delivered.
+// handOver checks again the chains that others were walking. If one is not done yet, our metrics of
+// it are kept although they are old: no metrics would mean that everything is delivered.
 func (r *round) handOver(ctx context.Context) {
 	for _, log := range r.held {
 		r.auditedByAnother(ctx, log)

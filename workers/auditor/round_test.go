@@ -14,8 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Whatever else audits, what is known to be owed does not read as delivered
-// until another auditor's metrics say so.
+// Whatever else runs audits, what is known to be owed does not look delivered until another auditor
+// exports the metrics of the chain.
 func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
 	owed := func(t *testing.T, reg *prometheus.Registry) (n float64, told bool) {
 		n, told = gather(t, reg)["sealift_auditor_destination_parked_files"]
@@ -27,9 +27,9 @@ func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
 		return report
 	}
 	for name, c := range map[string]struct {
-		other   func(t *testing.T, r *rig) // audits, beside the role
+		other   func(t *testing.T, r *rig) // audits, in addition to the role
 		skipped int
-		told    bool // by the role
+		told    bool // reported by the role
 	}{
 		"nobody":          {func(*testing.T, *rig) {}, 0, true},
 		"itself":          {func(t *testing.T, r *rig) { scheduled(t, r.Auditor) }, 0, true},
@@ -63,7 +63,7 @@ func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
 	}
 }
 
-// anHourLater lets all markers expire.
+// anHourLater makes all markers expire.
 func (r *rig) anHourLater() {
 	r.redis.FastForward(time.Hour)
 	clear(r.marked)
@@ -81,7 +81,7 @@ func hold(t *testing.T, r *rig) *lease.Lease {
 	return held
 }
 
-// An audit on demand takes as long as it takes; the role does not wait for it.
+// An audit on demand may take long; the role does not wait for it.
 func TestAnAuditOnDemandHoldsNothing(t *testing.T) {
 	for name, dry := range map[string]bool{"dry_run": true, "for_real": false} {
 		t.Run(name, func(t *testing.T) {
@@ -100,8 +100,8 @@ func TestAnAuditOnDemandHoldsNothing(t *testing.T) {
 	}
 }
 
-// An audit on demand that took the lease only to look would make a scheduled one
-// that comes meanwhile leave the chain for an hour.
+// An audit on demand takes no lease: otherwise a scheduled audit at that moment would leave the
+// chain out for an hour.
 func TestAnAuditOnDemandTakesNoLease(t *testing.T) {
 	r := newRig(t, nil)
 	r.seal(log0, time.Hour, []string{one}, "a")
@@ -119,8 +119,8 @@ func TestADryRunLooksAtWhatAnotherHasInWork(t *testing.T) {
 	require.EqualValues(t, 1, r.audit().Missing)
 }
 
-// A chain that another had in work when it came to it, and has done by the end,
-// is the other's.
+// If another auditor was walking a chain when its turn came, and has finished by the end of the
+// audit, the metrics of the chain are the other's.
 func TestMetricsAreHandedOver(t *testing.T) {
 	r, reg := newRig(t, nil), prometheus.NewRegistry()
 	later := log0
@@ -137,7 +137,7 @@ func TestMetricsAreHandedOver(t *testing.T) {
 	r.anHourLater()
 
 	hold(t, r)
-	r.deps.Staging = &listedStore{r.deps.Staging, func() { // by now the other is done with the first
+	r.deps.Staging = &listedStore{r.deps.Staging, func() { // by now the other auditor is done with the first chain
 		require.NoError(t, r.deps.Leases.Mark(t.Context(), auditedMarker(log0), time.Minute))
 	}}
 	report, err := r.Auditor.audit(t.Context(), true)
@@ -146,7 +146,7 @@ func TestMetricsAreHandedOver(t *testing.T) {
 	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_destination_parked_files"])
 }
 
-// listedStore tells, once, that the receipts of an entry are about to be listed.
+// listedStore calls listing once, before the receipts of an entry are listed.
 type listedStore struct {
 	objstore.Store
 	listing func()

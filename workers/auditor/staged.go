@@ -9,7 +9,7 @@ import (
 type stagedObject struct {
 	key    string
 	files  int
-	open   int   // how many of its files are still owed to somebody
+	open   int   // number of its files that are still owed to somebody
 	latest int64 // when the last receipt of its files was stored, unix ms; 0: there is none
 }
 

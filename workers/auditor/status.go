@@ -19,30 +19,30 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Status is how destinations do, at a time between At and when it was returned.
+// Status is the state of destinations, at some time between At and the return of ReadStatus.
 type Status struct {
 	At         time.Time `json:"at"`
 	Partitions int       `json:"partitions"`
-	// Walked are ledger entries that were read because no audit had counted
-	// them: those since the last one, or all after a hint was lost.
+	// Walked is the number of ledger entries that were read because no audit had counted them:
+	// those since the last audit, or all of them if the hint was lost.
 	Walked       int64               `json:"entries_walked"`
 	Destinations []DestinationStatus `json:"destinations"` // by id
 }
 
-// DestinationStatus is how one of them does. Every file that the ledger owes to
-// it is in exactly one of the four sums.
+// DestinationStatus is the state of one destination. Every file that the ledger owes to it is in
+// exactly one of the four sums.
 type DestinationStatus struct {
 	ID string `json:"destination"`
 	// State is as in Destination.
 	State     string `json:"state,omitempty"`
 	Delivered Sum    `json:"delivered"`
-	Pending   Sum    `json:"pending"` // being delivered, or waiting to be
+	Pending   Sum    `json:"pending"` // being delivered, or waiting for it
 	Parked    Sum    `json:"parked"`  // waiting for a person
 	GivenUp   Sum    `json:"given_up"`
-	// OldestOwed is when the first record of the oldest file was received that
-	// is pending or parked.
+	// OldestOwed is the time at which the first record of the oldest pending or parked file was
+	// received.
 	OldestOwed time.Time `json:"oldest_owed_received_at,omitzero"`
-	// NewestDelivered is the same of the newest file that was delivered.
+	// NewestDelivered is the same for the newest delivered file.
 	NewestDelivered time.Time `json:"newest_delivered_received_at,omitzero"`
 	LastDelivery    time.Time `json:"last_delivery_at,omitzero"` // by the store's clock
 	// ParkedNote is the key of the job that was parked last; "": none is.
@@ -50,35 +50,36 @@ type DestinationStatus struct {
 	ParkedAt   time.Time `json:"-"` // when that was stored
 }
 
-// Undelivered is what is owed and was not given up.
+// Undelivered is what is owed and has not been given up.
 func (d DestinationStatus) Undelivered() Sum {
 	sum := d.Pending
 	sum.add(d.Parked)
 	return sum
 }
 
-// StatusConfig says what is asked for.
+// StatusConfig selects what ReadStatus reads.
 type StatusConfig struct {
 	Topic string // the events topic; default sealift.events
-	// Incarnation is the only one that is looked at; "": all.
+	// Incarnation is the only one to read; "": all.
 	Incarnation string
-	// Destinations are the only ones that are looked at; nil: all.
+	// Destinations are the only ones to read; nil: all.
 	Destinations []string
-	// AtOnce is how many requests are made at once; default 64.
+	// AtOnce is the number of concurrent requests; default 64.
 	AtOnce int
-	// Found and Done tell of entries to walk, for progress; nil: nobody is told.
+	// Found and Done are called with numbers of entries to walk and walked, to show progress; nil:
+	// not called.
 	Found, Done func(entries int64)
 }
 
-// ReadStatus reads how destinations do from the ledger, the receipts and the
-// parked jobs. Nothing else is asked and nothing is written: it is right
-// whatever was killed or lost. What audits noted spares it the walk of all that
-// they saw closed. Known, if not nil, adds the catalog's own destinations, and
-// states. With an error there is no status: it would count too little.
+// ReadStatus reads the state of destinations from the ledger, the receipts and the parked jobs. It
+// reads nothing else and writes nothing, so it is correct whatever was killed or lost. What audits
+// noted saves it from walking everything that they saw closed. known, unless nil, adds destinations
+// that only the catalog has, and states. With an error there is no status, because it would count
+// too little.
 //
-// It makes four requests for each partition; one for each 1,000 parked jobs;
-// two for each entry that no audit has counted yet, and for each entry with more
-// than a few files that were open then; and one for each other open file.
+// It makes four requests per partition; one per 1,000 parked jobs; two per entry that no audit has
+// counted yet; two per entry that had more than a few open files at the last audit; and one per
+// other file that was open then.
 func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, known *catalog.Snapshot) (*Status, error) {
 	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
 	cfg.AtOnce = cmp.Or(cfg.AtOnce, 64)
@@ -122,9 +123,9 @@ type statusReader struct {
 	staging  objstore.Store
 	requests *semaphore.Weighted
 	only     map[string]bool      // empty: all
-	parked   map[string]time.Time // by key, when it was stored; listed before any receipt was looked for
+	parked   map[string]time.Time // when each was stored, by key; listed before any receipt is looked for
 
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex // guards all fields below
 	status *Status
 	all    map[string]*DestinationStatus
 }
@@ -152,15 +153,15 @@ func (r *statusReader) listParked(ctx context.Context) error {
 	return nil
 }
 
-// chain adds what a chain owes: 1. what was closed when it was last audited
-// 2. what was open then, as it is now  3. what came since.
+// chain adds what a chain owes: 1. what was closed when it was last audited  2. the present state
+// of what was open then  3. what was written since.
 func (r *statusReader) chain(ctx context.Context, l ledger.Log) error {
 	chain := ledger.NewChain(r.staging, l)
 	h, err := loadHint(ctx, r.staging, l)
 	if err != nil {
 		return err
 	}
-	head, err := chain.HeadSeq(ctx) // after the hint, which is not ahead of it
+	head, err := chain.HeadSeq(ctx) // read after the hint, which cannot be ahead of it
 	if err != nil {
 		return err
 	}
@@ -207,11 +208,11 @@ func (r *statusReader) tell(of func(int64), entries int64) {
 	}
 }
 
-// fewDebts is how many receipts are asked for one by one: listing an entry's
-// takes two requests, and many keys.
+// fewDebts is how many receipts are looked up one by one: listing an entry's receipts takes two
+// requests and returns many keys.
 const fewDebts = 4
 
-// reopen adds what was open of an entry.
+// reopen adds those pairs of an entry that were open at the last audit.
 func (r *statusReader) reopen(ctx context.Context, chain *ledger.Chain, seq int64, pairs []pair) error {
 	if len(pairs) > fewDebts {
 		was := map[pairKey]bool{}
@@ -232,7 +233,7 @@ func (r *statusReader) reopen(ctx context.Context, chain *ledger.Chain, seq int6
 
 func (p pair) key() pairKey { return pairKey{p.index(), p.destination} }
 
-// entry adds the owed pairs of an entry that counts says are not counted yet.
+// entry adds those owed pairs of an entry that counts selects, because they are not counted yet.
 func (r *statusReader) entry(ctx context.Context, chain *ledger.Chain, seq int64, counts func(pair) bool) error {
 	if err := r.requests.Acquire(ctx, 1); err != nil {
 		return err
@@ -254,7 +255,7 @@ func (r *statusReader) entry(ctx context.Context, chain *ledger.Chain, seq int64
 	return nil
 }
 
-// receipt returns what a receipt says, nil if there is none.
+// receipt returns what a receipt says, or nil if there is none.
 func (r *statusReader) receipt(ctx context.Context, key string) (*closing, error) {
 	if err := r.requests.Acquire(ctx, 1); err != nil {
 		return nil, err
@@ -307,7 +308,7 @@ func (d *DestinationStatus) delivered(received, at int64) {
 	}
 }
 
-// of returns a destination's part. The caller holds mu.
+// of returns the status of a destination. The caller holds mu.
 func (r *statusReader) of(id string) *DestinationStatus {
 	d := r.all[id]
 	if d == nil {

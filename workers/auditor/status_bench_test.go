@@ -17,7 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// far is a store with about the latency of S3: 20 ms, and 60 ms for a full page.
+// far is a store with roughly the latency of S3: 20 ms, and 60 ms for a full page.
 type far struct{ objstore.Store }
 
 func (f far) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
@@ -36,10 +36,10 @@ func (f far) List(ctx context.Context, prefix, after string, limit int) ([]objst
 	return infos, err
 }
 
-// BenchmarkStatus is of 10,000 destinations that each got a file a day for 90
-// days, over 32 partitions: 20 of them had their last 30 days parked, and what
-// was sealed since the last audit is half delivered. An operation of "audited"
-// is one `sealift destinations status`; of "walked", one without hints.
+// BenchmarkStatus has 10,000 destinations that each got a file a day for 90 days, over 32
+// partitions. For 20 of them the last 30 days are parked, and half of what was sealed since the
+// last audit is delivered. One operation of "audited" is one `sealift destinations status`; one of
+// "walked" is the same without hints.
 func BenchmarkStatus(b *testing.B) {
 	const destinations, partitions, days, broken, brokenDays = 10_000, 32, 90, 20, 30
 	staging := objstore.NewMemory("staging")

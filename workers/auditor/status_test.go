@@ -21,7 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// naive reads all that there is, entry by entry and receipt by receipt.
+// naive computes the status by reading everything, entry by entry and receipt by receipt.
 func naive(t *testing.T, staging objstore.Store) map[string]DestinationStatus {
 	ctx := t.Context()
 	all := map[string]DestinationStatus{}
@@ -85,7 +85,7 @@ func naiveReceipt(t *testing.T, staging objstore.Store, key string) (delivery.Ou
 	return r.Outcome, time.UnixMilli(info.LastModified.UnixMilli()).UTC()
 }
 
-// sameStatus holds a status against the truth.
+// sameStatus compares a status with naive's.
 func sameStatus(t *testing.T, staging objstore.Store, s *Status, why any) {
 	t.Helper()
 	got := map[string]DestinationStatus{}
@@ -104,14 +104,14 @@ func readStatus(t *testing.T, staging objstore.Store) *Status {
 	return s
 }
 
-// history is a random one of a ledger and what happens to its debts.
+// history is a random history of a ledger and its debts.
 type history struct {
 	*rig
 	*rand.Rand
 	auditors []*Auditor
 	logs     []ledger.Log
 	debts    []debtOf
-	hints    map[string][]byte // as they were at some time
+	hints    map[string][]byte // earlier states of hints
 	n        int
 }
 
@@ -121,7 +121,7 @@ type debtOf struct {
 	dest string
 }
 
-// receipt writes one as copiers do.
+// receipt writes a receipt as copiers do.
 func (h *history) receipt(d debtOf, o delivery.Outcome) {
 	f := &d.e.Files[d.i]
 	r := delivery.Receipt{File: delivery.Ref(d.e, d.i), Destination: d.dest, Outcome: o, Worker: strings.Repeat("w", h.IntN(delivery.MaxWorker+1)), At: time.Now().UnixMilli()}
@@ -176,7 +176,7 @@ var histories = []struct {
 		_, _ = h.auditors[h.IntN(len(h.auditors))].Audit(h.t.Context())
 		h.staging.SetFault(nil)
 	}},
-	{"audit answered late", func(h *history) { // of two auditors the slower one writes last
+	{"audit answered late", func(h *history) { // the slower of two auditors writes last
 		h.staging.SetFault(func(op objstore.Op) objstore.Fault {
 			return objstore.Fault{Ghost: op.Name == "put" && strings.HasPrefix(op.Key, hintPrefix)}
 		})
@@ -221,8 +221,8 @@ func (h *history) some(do func(debtOf)) {
 	}
 }
 
-// Whatever happened, the status is what the ledger, the receipts and the parked
-// jobs say, and what `sealift verify` counts.
+// Whatever happened, the status is what the ledger, the receipts and the parked jobs say, and what
+// `sealift verify` counts.
 func TestStatusIsExact(t *testing.T) {
 	walked, spared := int64(0), int64(0)
 	for seed := range uint64(60) {
@@ -290,7 +290,7 @@ func TestStatusOfSome(t *testing.T) {
 	}
 }
 
-// The catalog's destinations are there before anything is owed to them.
+// The catalog's destinations are listed even before anything is owed to them.
 func TestStatusOfTheCatalog(t *testing.T) {
 	r := newRig(t, nil)
 	r.seal(log0, time.Hour, []string{one}, "a")
@@ -308,7 +308,7 @@ func TestStatusOfTheCatalog(t *testing.T) {
 	require.Equal(t, []string{"ws_a/one gone", "ws_aaaaaaaaaaaaaaaa/new enabled", "ws_aaaaaaaaaaaaaaaa/off disabled"}, states)
 }
 
-// A wrong number is worse than none.
+// If something cannot be read there is no status, since a wrong number is worse than none.
 func TestStatusThatCannotBeReadIsNone(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{one}, "a")
@@ -326,7 +326,7 @@ func TestStatusThatCannotBeReadIsNone(t *testing.T) {
 	}
 }
 
-// cutStore cuts the first answer with a receipt short.
+// cutStore cuts short the first answer that has a receipt.
 type cutStore struct {
 	objstore.Store
 	cut bool

@@ -12,14 +12,13 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// stays remembers which parked jobs need not be read: to read each of them at
-// every audit would be many requests where much is parked. It is kept in the
-// staging bucket as well, so that a restart reads only what is new. Losing it
-// costs requests.
+// stays remembers which parked jobs need not be read: reading all of them at every audit would take
+// many requests where much is parked. It is also stored in the staging bucket, so that a restart
+// reads only what is new. Losing it costs requests.
 type stays struct {
-	mu sync.Mutex // guards all below
-	// until is, by destination, when the latest note was stored that was read
-	// and found to need a person; of a destination that may be sent to. Unix ms.
+	mu sync.Mutex // guards all fields below
+	// until is, by destination, when the latest note was stored that has been read and found to
+	// need a person, in unix ms. Only destinations that files may be sent to are listed.
 	until  map[string]int64
 	loaded bool
 }
@@ -34,11 +33,11 @@ type staysNote struct {
 
 const staysVersion = 1
 
-// sameTime is how far the store's clocks may be apart.
+// sameTime is how far the store's clocks may differ from each other.
 const sameTime = time.Minute
 
-// load reads what an auditor of before noted, once. What makes no sense is
-// ignored, and so is a time that is still to come: a clock was ahead.
+// load reads, once, what an earlier auditor noted. It ignores what makes no sense, and times in the
+// future, which a clock that was ahead has written.
 func (s *stays) load(ctx context.Context, staging objstore.Store, now time.Time) error {
 	s.mu.Lock()
 	loaded := s.loaded
@@ -65,8 +64,8 @@ func (s *stays) load(ctx context.Context, staging objstore.Store, now time.Time)
 	return nil
 }
 
-// unread returns the parked jobs to look at: those of destinations that may be
-// sent to, and that were not looked at before. Latest is for looked, then.
+// unread returns the parked jobs to read: those of destinations that files may be sent to, and that
+// were not read before. latest is to be passed to looked afterwards.
 func (s *stays) unread(p *parkedSet, enabled func(destination string) bool) (notes []debt, latest map[string]int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,8 +83,8 @@ func (s *stays) unread(p *parkedSet, enabled func(destination string) bool) (not
 	return notes, latest
 }
 
-// looked notes that all that was unread was looked at, by now. It returns what to
-// store, or nothing if that did not change.
+// looked records that everything in unread has been read by now. It returns what to store, or nil
+// if nothing changed.
 func (s *stays) looked(latest map[string]int64, now time.Time) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +96,7 @@ func (s *stays) looked(latest map[string]int64, now time.Time) []byte {
 		return nil
 	}
 	b, err := json.Marshal(staysNote{staysVersion, s.until})
-	if err != nil { // numbers by strings
+	if err != nil { // cannot fail: a map of strings to numbers
 		panic(err)
 	}
 	return append(b, '\n')

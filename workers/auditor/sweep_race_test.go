@@ -16,7 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// momentStore does something before its nth request, from 0.
+// momentStore calls do before its nth request, counted from 0.
 type momentStore struct {
 	objstore.Store
 	mu   sync.Mutex
@@ -48,9 +48,9 @@ func (s *momentStore) Delete(ctx context.Context, key string) error {
 	return s.Store.Delete(ctx, key)
 }
 
-// Invariant: I11. A worker staged all that its entry names, and may write that
-// before any request of an audit: what it names stays, however old it is, and
-// what was staged for this entry by others goes when it is seen to be there.
+// Invariant: I11. A worker that has staged everything may write its entry before any request of an
+// audit: what the entry names stays, however old it is, and what others staged for this entry is
+// deleted once the entry is seen.
 func TestAnEntryMayComeAtAnyMomentOfASweep(t *testing.T) {
 	outcomes := map[int64]bool{}
 	for moment := 0; ; moment++ {
@@ -80,7 +80,7 @@ func TestAnEntryMayComeAtAnyMomentOfASweep(t *testing.T) {
 		found := r.audit().Orphans
 		require.True(t, r.exists(named), "the entry came before request %d", moment)
 		require.True(t, r.exists(alone.StagedKey), "the entry came before request %d", moment)
-		if store.left >= 0 { // it never came
+		if store.left >= 0 { // the entry was not written
 			require.Zero(t, found)
 			require.True(t, r.exists(another), "the entry decides, and it is not there")
 			break

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	batchEntries = 1000 // the hint is noted after so many
-	atOnce       = 8    // requests to the staging bucket
+	batchEntries = 1000 // the hint is stored after this many
+	atOnce       = 8    // concurrent requests to the staging bucket
 )
 
 // walk is one audit of one chain.
@@ -29,46 +29,46 @@ type walk struct {
 	now    time.Time
 	hint   hint
 	head   *ledger.Entry
-	// reopened are the entries that the hint left open, or this audit before it
-	// began anew.
+	// reopened are the entries that the hint left open, or that this audit had visited before it
+	// started over.
 	reopened map[int64]bool
-	blind    bool    // Redis does not answer: it is not asked again
-	again    bool    // without Redis, what was open at the last audit is enqueued again
-	told     bool    // something was counted in the hint's accounts
-	whole    bool    // all that was to be visited was
-	ripe     []int64 // entries whose turn has passed and that have staged objects which may go now
+	blind    bool    // Redis does not answer, and is not asked again
+	again    bool    // without Redis, enqueue again what was already open at the last audit
+	told     bool    // the hint's accounts have changed
+	whole    bool    // everything that had to be visited was
+	ripe     []int64 // entries at or below hint.Collected that have staged objects which may be deleted now
 	allowed  allowance
 	spent    spent
-	putOff   bool // a look for orphans is due, and there was no time for it
+	putOff   bool // a search for orphans is due, but there is no time for it
 
-	mu      sync.Mutex // guards report, visited, blind and hint.Blind, of concurrent visits
+	mu      sync.Mutex // guards report, visited, blind and hint.Blind during concurrent visits
 	report  chainReport
 	visited map[int64]visited
 }
 
-// allowance is the time that a walk may take of the audit, beside its visits.
+// allowance is the time of the audit that a walk may spend, in addition to its visits.
 type allowance struct {
-	garbage   time.Duration // to delete what has had its time; 0: no limit
-	noOrphans bool          // none is left to look for orphans
+	garbage   time.Duration // for deleting garbage; 0: no limit
+	noOrphans bool          // there is no time to search for orphans
 }
 
-// spent is the time that it took.
+// spent is the time that a walk has spent.
 type spent struct{ garbage, orphans time.Duration }
 
 // visited is what a visit found.
 type visited struct {
 	state
-	attempt string // of the entry
-	pairs   []pair // nil: they were not judged
-	ripe    bool   // its turn has passed, and some of its staged objects may go now
+	attempt string // the entry's
+	pairs   []pair // nil: not judged
+	ripe    bool   // at or below hint.Collected, and some of its staged objects may be deleted now
 }
 
-// state is how a visit left an entry.
+// state is the result of visiting an entry.
 type state int
 
 const (
-	entryClosed state = iota // nothing more to do
-	entryOpen                // visit again
+	entryClosed state = iota // nothing left to do
+	entryOpen                // has to be visited again
 	entryTooNew              // left alone
 )
 
@@ -76,14 +76,14 @@ func newWalk(a *Auditor, l ledger.Log, parked *parkedSet, orders *replays) *walk
 	return &walk{Auditor: a, log: l, chain: ledger.NewChain(a.deps.Staging, l), parked: parked, orders: orders, now: time.Now(), report: newChainReport()}
 }
 
-// run audits the chain. If it was visited as a whole its report and hint count
-// what was found, also with an error, which then is of garbage that stays.
+// run audits the chain. If all of it was visited, its report and hint include what was found even
+// if there is an error, which then concerns only the deletion of garbage.
 func (w *walk) run(ctx context.Context) error {
 	h, err := loadHint(ctx, w.deps.Staging, w.log)
 	if err != nil {
 		return err
 	}
-	w.head, err = w.chain.Head(ctx) // after the hint, which is not ahead of it
+	w.head, err = w.chain.Head(ctx) // read after the hint, which cannot be ahead of it
 	if errors.Is(err, ledger.ErrEmpty) {
 		w.whole = true
 		return nil
@@ -95,13 +95,13 @@ func (w *walk) run(ctx context.Context) error {
 		return err
 	}
 	noted := w.hint.places()
-	since := w.now.Sub(time.UnixMilli(w.hint.Blind)) // below 0 if some clock was ahead
+	since := w.now.Sub(time.UnixMilli(w.hint.Blind)) // negative if a clock was ahead
 	w.again = w.cfg.Force || since < 0 || since >= blindAudits*w.cfg.Every
 	err = w.look(ctx)
 	if errors.Is(err, errContradiction) {
 		w.deps.Log.ErrorContext(ctx, "receipts that existed are missing: auditing everything again",
 			"topic", w.log.Topic, "partition", w.log.Partition, "err", err)
-		for _, seq := range w.hint.Open { // some were kept just now, and their turn is over
+		for _, seq := range w.hint.Open { // some were kept open just now, after their turn to be collected
 			w.reopened[seq] = true
 		}
 		done := w.report
@@ -112,12 +112,12 @@ func (w *walk) run(ctx context.Context) error {
 	if !w.whole {
 		return err
 	}
-	// What went well is kept, whatever becomes of the garbage.
+	// What was found is stored, even if deleting garbage failed.
 	due := w.hint.orphansDue(w.now)
 	orphans := w.cfg.Full || due && !w.allowed.noOrphans
 	w.putOff = due && !orphans
 	if orphans {
-		w.hint.Orphans = w.now.UnixMilli() // first: one look that does not end is not one at every audit
+		w.hint.Orphans = w.now.UnixMilli() // set first, so that a search that never ends is not repeated at every audit
 	}
 	w.hint = w.hint.consistent()
 	if !w.hint.equal(noted) || w.told {
@@ -131,8 +131,7 @@ func (w *walk) run(ctx context.Context) error {
 	return err
 }
 
-// errContradiction says that a receipt is missing that was there once, as
-// after a restore.
+// errContradiction says that a receipt that existed is missing, as after a restore.
 var errContradiction = errors.New("the hint and the receipts contradict each other")
 
 func (w *walk) look(ctx context.Context) error {
@@ -144,7 +143,7 @@ func (w *walk) look(ctx context.Context) error {
 	return w.collect(ctx)
 }
 
-// begin returns the hint that the audit goes by.
+// begin returns the hint that the audit starts from.
 func (w *walk) begin(ctx context.Context, h hint) (hint, error) {
 	is, err := h.of(ctx, w.chain, w.head.Seq)
 	if err != nil {
@@ -172,10 +171,10 @@ func (w *walk) note(ctx context.Context, h hint) error {
 	return h.consistent().store(ctx, w.deps.Staging, w.log)
 }
 
-// visitAll visits what the hint left open, but for what it passes over, and what
-// came since, batch by batch.
+// visitAll visits, batch by batch, the entries that the hint left open, except those that passOver
+// leaves out, and the entries written since.
 func (w *walk) visitAll(ctx context.Context) error {
-	stuck := false // an entry was too new: Through stays behind it
+	stuck := false // an entry was too new: Through stays below it
 	debts := w.hint.Accounts.debts()
 	reopened, left := w.passOver(w.hint.Open)
 	w.hint.Open = left
@@ -218,12 +217,12 @@ func (w *walk) visitAll(ctx context.Context) error {
 			}
 		}
 	}
-	slices.Sort(w.hint.Open) // those that were passed over are in front
+	slices.Sort(w.hint.Open) // entries that were passed over are in front
 	return nil
 }
 
-// tell counts in the accounts what a visit found, and moves Through past a new
-// entry. More is how many debts were added.
+// tell updates the accounts with the result of a visit, and moves Through past a new entry. more is
+// the number of debts added.
 func (w *walk) tell(seq int64, v visited) (more int, err error) {
 	if seq > w.hint.Through {
 		w.hint.Through, w.hint.Attempt = seq, v.attempt
@@ -248,7 +247,7 @@ func (w *walk) tell(seq int64, v visited) (more int, err error) {
 	return more, nil
 }
 
-// visitBatch visits entries at once, and enqueues what they miss.
+// visitBatch visits entries concurrently, and enqueues the jobs that are missing.
 func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 	w.visited = make(map[int64]visited, len(batch))
 	var missing []debt
@@ -268,15 +267,14 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 		return err
 	}
 	for seq, v := range w.visited {
-		if v.state == entryClosed { // should the audit begin anew, it is not collected a second time
+		if v.state == entryClosed { // if the audit starts over, it is not collected a second time
 			delete(w.reopened, seq)
 		}
 	}
 	return w.enqueue(ctx, missing)
 }
 
-// visit compares one entry with its receipts, and returns the debts that
-// nobody works on.
+// visit compares one entry with its receipts, and returns the debts that nobody is working on.
 func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 	v := visited{state: entryOpen}
 	e, err := w.chain.Entry(ctx, seq)
@@ -293,7 +291,7 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 		return nil, v, err
 	}
 	if old < w.cfg.Grace {
-		v.state = entryTooNew // whatever it misses: its owner may be enqueuing it
+		v.state = entryTooNew // whatever is missing: its owner may be enqueuing it
 		missing, err := w.judgeYoung(ctx, e)
 		return missing, v, err
 	}
@@ -304,7 +302,7 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 	v.pairs = receipts.pairs(e)
 	missing, err := w.judge(ctx, e, receipts)
 	left := false
-	if e.Seq <= w.hint.Collected && w.reopened[e.Seq] { // otherwise all of it is gone, or its turn is still to come
+	if e.Seq <= w.hint.Collected && w.reopened[e.Seq] { // otherwise everything is already deleted, or its turn is yet to come
 		var ripe []stagedObject
 		ripe, left = w.ripeOf(e.Seq, receipts.objects(e))
 		v.ripe = len(ripe) > 0
@@ -315,9 +313,9 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 	return missing.debts, v, err
 }
 
-// judgeYoung counts what a young entry owes as too new or, if forced, returns the
-// debts without a receipt. Its owner may be enqueuing them, too: a job twice is
-// harmless. Nothing else is concluded of it, and nothing is noted.
+// judgeYoung counts what a young entry owes as too new or, if Force is set, returns the debts
+// without a receipt. The owner may be enqueuing these as well; a second job is harmless. Nothing
+// else is concluded or noted about such an entry.
 func (w *walk) judgeYoung(ctx context.Context, e *ledger.Entry) ([]debt, error) {
 	if !w.cfg.Force {
 		w.mu.Lock()
@@ -333,8 +331,8 @@ func (w *walk) judgeYoung(ctx context.Context, e *ledger.Entry) ([]debt, error) 
 	return missing.debts, err
 }
 
-// missingOf is what an entry misses: debts to enqueue, and others that are
-// parked or queued.
+// missingOf is what an entry lacks: debts to enqueue, and the number of those that are parked or
+// queued.
 type missingOf struct {
 	debts  []debt
 	others int
@@ -385,9 +383,8 @@ func (w *walk) count(dest string, add func(*counts)) {
 	add(d)
 }
 
-// age is how long ago the entry was written: by its owner's clock, or, if that
-// was ahead of ours, by the store's. It would else be too new for as long as
-// the clock was wrong by.
+// age returns how long ago the entry was written, by its owner's clock or, if that was ahead of
+// ours, by the store's. Otherwise the entry would be too new for as long as the clock was ahead.
 func (w *walk) age(ctx context.Context, e *ledger.Entry) (time.Duration, error) {
 	if d := w.now.Sub(time.UnixMilli(e.WrittenAt)); d >= 0 {
 		return d, nil
