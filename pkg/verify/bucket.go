@@ -22,29 +22,30 @@ type buckets struct {
 	open map[string]*bucket
 }
 
-// bucket is one destination's, and what was found in it.
+// bucket is one destination's bucket, and what was found in it.
 type bucket struct {
 	Bucket
 	once sync.Once
 	id   string
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards all fields below
 	closed   bool       // it cannot be read
-	failures int        // of objects in a row
+	failures int        // objects that failed in a row
 	present  map[folder]int64
 }
 
-// mostFailures of objects in a row are not theirs: the bucket is left alone.
+// mostFailures is the number of objects failing in a row after which it is not the objects' fault:
+// the bucket is then left alone.
 const mostFailures = 10
 
-// folder is a source's day.
+// folder is one day of a source.
 type folder struct {
 	source string
 	day    int64
 }
 
-// get opens the bucket of a destination. One that cannot be listed is not read:
-// it would answer for an object that is not there as for one that is denied.
+// get opens the bucket of a destination. A bucket that cannot be listed is not read, because it
+// would give the same answer for an object that is missing as for one that is denied.
 func (b *buckets) get(ctx context.Context, dest string) *bucket {
 	b.mu.Lock()
 	one := b.open[dest]
@@ -77,13 +78,13 @@ func (b *buckets) start(ctx context.Context, one *bucket) {
 	b.unreadable(one, err)
 }
 
-// site is a place in a bucket, and whose it is: destinations of one workspace
-// may share one.
+// site is a place in a bucket, and the workspace that it belongs to: destinations of one workspace
+// may share a place.
 type site struct{ workspace, server, name, prefix string }
 
 func (b *bucket) site() site { return site{workspaceOf(b.id), b.Server, b.Name, b.Prefix} }
 
-// root is below what everything of ours lies.
+// root is the prefix of everything of ours.
 func (b *bucket) root() string {
 	if b.Prefix == "" {
 		return "segment-logs/"
@@ -98,8 +99,8 @@ func (b *buckets) unreadable(one *bucket, err error) {
 	b.v.report.destination(one.id, func(d *Destination) { d.Bucket, d.Why = bucketUnread, err.Error() })
 }
 
-// failed notes that an object could not be read. One that is denied says nothing
-// of the others: it may be of another owner, or under another key.
+// failed records that an object could not be read. One object that is denied says nothing about the
+// others: it may have another owner, or be encrypted with another key.
 func (b *buckets) failed(one *bucket, where string, err error) {
 	b.v.report.unread(fmt.Sprintf("%s: %v", where, err))
 	one.mu.Lock()
@@ -111,14 +112,14 @@ func (b *buckets) failed(one *bucket, where string, err error) {
 	}
 }
 
-// answered notes that an object could be read, all of it that was to be.
+// answered records that an object could be read, as far as required.
 func (b *bucket) answered() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failures = 0
 }
 
-// object holds the object in the bucket against the file and its receipt.
+// object compares the object in the bucket with the file and its receipt.
 //
 // Invariant: I8, I9.
 func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.Receipt) error {
@@ -149,10 +150,10 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		unseen()
 		return nil
 	}
-	put := r // what put the bytes that are there
+	put := r // the receipt of the PUT that stored the present bytes
 	wrong := o.changed(info, r)
 	if wrong != "" && r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) {
-		// A replay may have put it again, from lines compressed anew.
+		// A replay may have put it again, with lines that were compressed anew.
 		again, err := o.replayed(ctx, dest)
 		if err != nil {
 			return err
@@ -169,7 +170,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 			wrong += retainRaised
 		default:
 			put, wrong = past, ""
-			if !b.v.cfg.Deep { // which reads its lines
+			if !b.v.cfg.Deep { // Deep reads its lines
 				b.v.report.destination(dest, func(d *Destination) { d.Past++ })
 			}
 		}
@@ -177,7 +178,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 	if wrong == "" && b.v.cfg.Deep {
 		if wrong, err = o.content(ctx, one.Store, put); ctx.Err() != nil {
 			return ctx.Err()
-		} else if errors.Is(err, objstore.ErrDenied) { // at once: all that can be seen without reading is
+		} else if errors.Is(err, objstore.ErrDenied) { // for each such object: what can be checked without reading it has been checked
 			b.v.report.unread(fmt.Sprintf("%s: %v", where, err))
 			unseen()
 			return nil
@@ -192,7 +193,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		b.v.report.curable(ObjectChanged, o.replayTo(dest)+" --force", where, "%s (%s)", wrong, place(o.ref))
 	}
 	one.mu.Lock()
-	if r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) && o.receipts != nil && !info.LastModified.After(o.now) { // not a replay's
+	if r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) && o.receipts != nil && !info.LastModified.After(o.now) { // not a replay's object
 		one.present[folder{o.f.Source, o.f.Stream().Day()}]++
 	}
 	one.mu.Unlock()
@@ -200,7 +201,7 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 	return nil
 }
 
-// changed says what an object's head tells against it, or nothing.
+// changed says what is wrong with an object according to its HEAD, or nothing.
 func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 	switch {
 	case info.Size != r.Bytes:
@@ -220,17 +221,17 @@ func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 	return ""
 }
 
-// outlived reports whether what was put then has been there for longer than the
-// orders of replays are kept.
+// outlived reports whether an object put at that time is older than the time for which replay
+// orders are kept.
 func (v *verifier) outlived(put time.Time) bool { return v.now.Sub(put) > v.cfg.Retain }
 
-// retainRaised says what else may be the reason of what is there too early for the
-// order to be forgotten: for how long orders were kept before nothing says.
+// retainRaised describes another possible reason for an object that is too young for its replay's
+// order to be deleted: it is not recorded how long orders were kept before.
 const retainRaised = "; or a replay put it, and its order expired before staging.retain was raised: then nothing is wrong"
 
-// forgotten returns the receipt of a replay that may have put the object, if its
-// order was forgotten since: it is the file by what it says of itself, in other
-// bytes than those of receipt r. Of what it holds nothing is known.
+// forgotten returns the receipt of a replay that may have put the object, if that replay's order
+// has been deleted: by its metadata the object is the file, but its bytes are not those of receipt
+// r. Nothing is known about its content.
 func (o *file) forgotten(info objstore.Info, r delivery.Receipt) (delivery.Receipt, bool) {
 	sum := info.Metadata["sha256"]
 	if info.Size > replay.MaxBytes(o.f) || sum == r.SHA256 && info.Size != r.Bytes {
@@ -240,14 +241,14 @@ func (o *file) forgotten(info objstore.Info, r delivery.Receipt) (delivery.Recei
 	return r, o.changed(info, r) == ""
 }
 
-// A body may take two minutes, and as long as this rate makes it: its server is a
-// customer's, who could keep Verify for ever, byte by byte.
+// slowestBody, plus two minutes, bounds how long a body may take: its server is a customer's, who
+// could otherwise keep Verify busy forever, byte by byte.
 const slowestBody = 32 << 10 // 32 KiB a second
 
-// errSlow is why a body was given up.
+// errSlow is the reason for giving up a body.
 var errSlow = fmt.Errorf("it comes at less than %d KiB a second", slowestBody>>10)
 
-// content reads an object of a bucket, and says what is wrong, or nothing.
+// content reads an object in a bucket, and says what is wrong with it, or nothing.
 func (o *file) content(ctx context.Context, store objstore.Store, r delivery.Receipt) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute+time.Duration(r.Bytes)*time.Second/slowestBody, errSlow)
 	defer cancel()
@@ -266,7 +267,7 @@ func (o *file) content(ctx context.Context, store objstore.Store, r delivery.Rec
 	return wrong[0], nil
 }
 
-// logIDs are how the names of files tell the log that they are of.
+// logIDs maps the part of file names that identifies a log to that log.
 func logIDs(logs []ledger.Log) map[string]ledger.Log {
 	ids := make(map[string]ledger.Log, len(logs))
 	for _, l := range logs {

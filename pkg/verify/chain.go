@@ -12,8 +12,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// walk is the verification of one chain. One goroutine runs it; what it finds
-// out about files is asked for beside it.
+// walk is the verification of one chain. One goroutine runs it; the checks of files, which need
+// requests, run concurrently.
 type walk struct {
 	*verifier
 	log    ledger.Log
@@ -23,20 +23,20 @@ type walk struct {
 	group  *errgroup.Group
 
 	receipts *receiptStream
-	failures int // entries that the store would not give
+	failures int // entries that the store failed to return
 }
 
-// maxFailures of one chain are not its entries' fault.
+// maxFailures is how many entries of a chain may fail before the store is considered down.
 const maxFailures = 10
 
-// span is a run of entries that are all there.
+// span is a range of entries without gaps.
 type span struct{ first, last int64 }
 
 func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 	w := &walk{verifier: v, log: l, chain: ledger.NewChain(v.staging, l)}
 	w.state = state{walk: w}
-	// Objects are listed before entries are: what is in no entry that is read
-	// later was in none.
+	// Objects are listed before entries are read: an object that is named by none of these was
+	// named by no entry when it was listed.
 	var err error
 	if w.staged, err = v.listStaged(ctx, l); err != nil {
 		return err
@@ -46,7 +46,7 @@ func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 		return err
 	}
 	first := spans[0].first
-	if first > 0 { // with Since: the entry before it is what the next is held against
+	if first > 0 { // with Since: the next entry is compared with the one before it
 		e, err := w.chain.Entry(ctx, first-1)
 		where := fmt.Sprintf("%s entry %d", l, first-1)
 		switch {
@@ -54,7 +54,7 @@ func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 			w.state.begin(e)
 		case errors.Is(err, ledger.ErrCorrupt):
 			w.report.problem(EntryCorrupt, where, "%v", err)
-		case !errors.Is(err, ledger.ErrNotFound): // which was said
+		case !errors.Is(err, ledger.ErrNotFound): // already reported
 			w.report.unread(fmt.Sprintf("%s: %v", where, err))
 		}
 	}
@@ -66,7 +66,7 @@ func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 	group.SetLimit(v.cfg.AtOnce)
 	w.group = group
 	err = w.entries(gctx, spans)
-	if gerr := group.Wait(); gerr != nil { // it ended gctx
+	if gerr := group.Wait(); gerr != nil { // its failure cancelled gctx
 		err = gerr
 	}
 	if err != nil {
@@ -79,7 +79,7 @@ func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 	return nil
 }
 
-// spans lists the entries that are there, oldest first.
+// spans lists the entries that exist, oldest first.
 //
 // Invariant: I1, entry n exists only if 0..n-1 do.
 func (w *walk) spans(ctx context.Context) ([]span, error) {
@@ -102,7 +102,7 @@ func (w *walk) spans(ctx context.Context) ([]span, error) {
 			if len(spans) > 0 && seq != expected {
 				w.missing(seq+1, expected)
 			}
-			expected = -1 // what is older is not looked at
+			expected = -1 // older entries are not checked
 			break
 		}
 		if n := len(spans); n > 0 && seq == expected {
@@ -164,7 +164,7 @@ func (w *walk) entries(ctx context.Context, spans []span) error {
 	return nil
 }
 
-// unread goes on without an entry, unless the store is away altogether.
+// unread continues without an entry, unless the store is down altogether.
 func (w *walk) unread(ctx context.Context, seq int64, err error) error {
 	where := fmt.Sprintf("%s entry %d", w.log, seq)
 	switch {
@@ -191,7 +191,7 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 	if err != nil {
 		return err
 	}
-	for index, of := range receipts { // whatever the filters: a receipt's file must exist
+	for index, of := range receipts { // whatever the filters are: a receipt's file must exist
 		if index < len(e.Files) {
 			continue
 		}
@@ -219,8 +219,8 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 	return nil
 }
 
-// strayReceipts looks at receipts after the last entry that was read. Entries
-// may have been written meanwhile.
+// strayReceipts checks receipts after the last entry that was read. Entries may have been written
+// meanwhile.
 func (w *walk) strayReceipts(ctx context.Context) error {
 	known := int64(-1)
 	for w.cfg.Until.IsZero() && w.receipts.more {

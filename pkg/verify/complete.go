@@ -12,43 +12,43 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Completeness is what the ledger knows of hours of receipt.
+// Completeness is what the ledger knows about hours of receipt.
 type Completeness struct {
-	// CompleteThrough is a time: every record received before it is in a file,
-	// but for stragglers that may come. It is the earliest of all partitions';
-	// zero if one of them has never said.
+	// CompleteThrough is a time: every record received before it is in a file, except for
+	// stragglers that may still come. It is the earliest of all partitions', or zero if one of them
+	// has never reported any.
 	CompleteThrough time.Time  `json:"complete_through"`
 	Partitions      []Progress `json:"partitions"`
 	Hours           []Hour     `json:"hours"` // by hour, then source
 }
 
-// Progress is how far one partition is.
+// Progress is how far one partition has got.
 type Progress struct {
 	Partition       int       `json:"partition"`
-	Entry           int64     `json:"entry"` // the newest, -1: there is none
+	Entry           int64     `json:"entry"` // the newest; -1: there is none
 	CompleteThrough time.Time `json:"complete_through"`
-	// Idle: all that Kafka holds of it is in files, or skipped. Its appender says
-	// so when an hour is over, and not before.
+	// Idle: everything that Kafka holds of the partition is in files or skipped. Its appender
+	// writes that to the ledger only when an hour is over.
 	Idle bool `json:"idle"`
 }
 
 // Hour is one source's hour of receipt.
 type Hour struct {
 	Source  string    `json:"source"`
-	Hour    time.Time `json:"hour"` // its begin, UTC
+	Hour    time.Time `json:"hour"` // its beginning, UTC
 	Files   int64     `json:"files"`
 	Records int64     `json:"records"`
 	Bytes   int64     `json:"bytes"` // compressed
-	// Late files were sealed after their partition had said that the hour was
-	// complete: their records came hours late. They are counted above as well.
+	// Late files were sealed after their partition had reported the hour as complete: their records
+	// came hours late. They are also included in the numbers above.
 	LateFiles   int64 `json:"late_files"`
 	LateRecords int64 `json:"late_records"`
-	// Complete: every partition is past the hour. More may come only late.
+	// Complete: every partition is past the hour. Only late records may still come.
 	Complete     bool           `json:"complete"`
 	Destinations []HourDelivery `json:"destinations"`
 }
 
-// HourDelivery is how much of an hour is at a destination, in files.
+// HourDelivery is how much of an hour has been delivered to a destination, in files.
 type HourDelivery struct {
 	Destination string `json:"destination"`
 	Owed        int64  `json:"owed"`
@@ -61,10 +61,10 @@ type hourKey struct {
 	source string
 }
 
-// Complete reports hours of receipt from Config.Since to Config.Until; of the
-// rest of Config only Topic, Incarnation, Source and AtOnce are used.
-// Ends are the topic's partitions with the offsets at which they end: one without
-// a ledger was never read; nil: not known. It holds a few hundred bytes for each source and hour.
+// Complete reports hours of receipt from Config.Since to Config.Until; of the rest of Config only
+// Topic, Incarnation, Source and AtOnce are used. ends has the topic's partitions with their end
+// offsets, so that a partition without a ledger is known never to have been read; nil: not known.
+// Complete uses a few hundred bytes of memory per source and hour.
 func Complete(ctx context.Context, cfg Config, deps Deps, ends map[int]int64) (*Completeness, error) {
 	cfg.Partition = -1
 	v := newVerifier(cfg, deps)
@@ -92,7 +92,7 @@ func Complete(ctx context.Context, cfg Config, deps Deps, ends map[int]int64) (*
 	return c.finish(), nil
 }
 
-// completeness is one report being made.
+// completeness is a report in the making.
 type completeness struct {
 	*verifier
 	hours    map[hourKey]*Hour
@@ -138,8 +138,8 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 	return nil
 }
 
-// said is how far an entry says that all is complete; 0 if that is later than
-// at, but for crooked clocks: its author's was far ahead.
+// said returns the entry's CompleteThrough, or 0 if that is later than at by more than an hour,
+// which is allowed for inaccurate clocks: then its author's clock was far ahead.
 func said(e *ledger.Entry, at int64) int64 {
 	if e.CompleteThrough > at+hourLength {
 		return 0
@@ -147,8 +147,8 @@ func said(e *ledger.Entry, at int64) int64 {
 	return e.CompleteThrough
 }
 
-// firstSince is the first entry that may name files of the hours since then:
-// none was stored before they began, but for an hour of crooked clocks.
+// firstSince returns the first entry that may name files of hours since then: no such entry was
+// stored before they began, with an hour's allowance for inaccurate clocks.
 func firstSince(ctx context.Context, chain *ledger.Chain, head int64, since time.Time) (int64, error) {
 	if since.IsZero() {
 		return 0, nil
@@ -209,7 +209,7 @@ func (c *completeness) finish() *Completeness {
 	return out
 }
 
-// fromMillis is a UTC time; zero for 0.
+// fromMillis returns a UTC time; zero for 0.
 func fromMillis(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}

@@ -20,11 +20,11 @@ import (
 // maxLine bounds a line: Kafka's limit for a record.
 const maxLine = 16 << 20 // 16 MiB
 
-// readTries is how often a body is read whose reading fails.
+// readTries is how often reading a body is tried.
 const readTries = 3
 
-// readObject reads what open opens, and says what of the file is not as the
-// ledger says. The error is the store's: then nothing is known.
+// readObject reads what open opens, and says what of it does not match the ledger. An error is the
+// store's, and means that nothing is known.
 func readObject(ctx context.Context, open func() (io.ReadCloser, error), f *ledger.File) (wrong []string, err error) {
 	for range readTries {
 		var body io.ReadCloser
@@ -40,11 +40,11 @@ func readObject(ctx context.Context, open func() (io.ReadCloser, error), f *ledg
 	return wrong, err
 }
 
-// readFile reads the stored bytes of a file and says what is not as the ledger
-// says. The error is the reader's own: then nothing is known.
+// readFile reads the stored bytes of a file and says what does not match the ledger. An error is
+// the reader's, and means that nothing is known.
 //
-// Invariant: no more is read, and no more inflated, than the ledger says and a
-// byte: whoever can write to a bucket may have left a gzip bomb there.
+// Invariant: not more than the number of bytes in the ledger, plus one, is read or inflated:
+// whoever can write to a bucket may have left a gzip bomb there.
 func readFile(stored io.Reader, f *ledger.File) (wrong []string, err error) {
 	in := &digest{r: io.LimitReader(stored, f.GzipBytes+1), sum: sha256.New()}
 	buffered := bufio.NewReaderSize(in, 256<<10)
@@ -52,8 +52,8 @@ func readFile(stored io.Reader, f *ledger.File) (wrong []string, err error) {
 	if _, err := io.Copy(io.Discard, buffered); err != nil && in.err == nil {
 		in.err = err
 	}
-	// A client that verifies the store's own checksum gives an error after the
-	// last byte: then all of them are here, and can be judged.
+	// A client that verifies the store's own checksum returns an error after the last byte. Then
+	// all bytes are here, and can be judged.
 	if in.err != nil && in.n < f.GzipBytes {
 		return nil, in.err
 	}
@@ -81,8 +81,8 @@ func readFile(stored io.Reader, f *ledger.File) (wrong []string, err error) {
 	return wrong, nil
 }
 
-// readLines reads the one gzip member of a file, up to most bytes of lines; its
-// error says what is wrong with the bytes.
+// readLines reads the one gzip member of a file, up to most bytes of lines; its error says what is
+// wrong with the bytes.
 func readLines(stored *bufio.Reader, most int64) (lines, raw int64, crc uint64, err error) {
 	z, err := gzip.NewReader(stored)
 	if err != nil {
@@ -129,8 +129,8 @@ func readLines(stored *bufio.Reader, most int64) (lines, raw int64, crc uint64, 
 	}
 }
 
-// digest counts and sums what is read, and keeps the reader's error apart from
-// those of the content.
+// digest counts and hashes what is read, and keeps errors of the reader apart from those of the
+// content.
 type digest struct {
 	r   io.Reader
 	n   int64

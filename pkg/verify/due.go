@@ -11,7 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// know notes a file's source, and whose it is.
+// know records a file's source and the workspaces that it is owed to.
 func (v *verifier) know(f *ledger.File) {
 	if v.sources[f.Source] == nil {
 		v.sources[f.Source] = map[string]bool{}
@@ -21,8 +21,8 @@ func (v *verifier) know(f *ledger.File) {
 	}
 }
 
-// mayBeOf reports whether a source's files may go to a destination: sources are
-// of one workspace, which is not known of those that nobody was ever owed.
+// mayBeOf reports whether a source's files may go to a destination: a source belongs to one
+// workspace, which is not known if its files were never owed to anybody.
 func (v *verifier) mayBeOf(source, dest string) bool {
 	of := v.sources[source]
 	return len(of) == 0 || of[workspaceOf(dest)]
@@ -33,10 +33,9 @@ func workspaceOf(dest string) string {
 	return workspace
 }
 
-// due reports whether the file's object belongs into the bucket: because the
-// file is owed to the destination or ordered for it, or to another of its
-// workspace that shares the place, or did when it was delivered. Destinations
-// of two workspaces never do.
+// due reports whether the file's object belongs in the bucket: because the file is owed to the
+// destination or ordered for it, or to another one of the same workspace that shares the place now,
+// or did when the file was delivered. Destinations of two workspaces never share one.
 //
 // Invariant: I7.
 func (o *file) due(ctx context.Context, b *bucket, key string) (bool, error) {
@@ -65,8 +64,8 @@ func (o *file) due(ctx context.Context, b *bucket, key string) (bool, error) {
 	return false, nil
 }
 
-// sentTo reports whether the file is owed to a destination, or a replay was
-// ordered to put it where it would be.
+// sentTo reports whether the file is owed to a destination, or a replay was ordered to put it to
+// the same place.
 func (o *file) sentTo(dest string) bool {
 	return slices.Contains(o.f.Owed, dest) || slices.ContainsFunc(o.orders, func(order *delivery.Order) bool {
 		return order.View == "" && order.Covers(o.e, o.f, dest)

@@ -21,8 +21,8 @@ type file struct {
 	f        *ledger.File
 	ref      delivery.FileRef
 	receipts receiptSet
-	staged   int64  // size of the staged object as it was listed, or -1
-	view     string // of the replay whose receipt is looked at
+	staged   int64  // size of the staged object in the listing, or -1
+	view     string // the view of the replay whose receipt is checked
 }
 
 func (o *file) verify(ctx context.Context) error {
@@ -54,8 +54,8 @@ func (o *file) verify(ctx context.Context) error {
 	return nil
 }
 
-// replay is the command that delivers the file again. At a turn of the hour the
-// source may have another file among its offsets, which then comes along.
+// replay returns the command that delivers the file again. At the turn of an hour the source may
+// have another file in the same range of offsets, which is then delivered as well.
 func (o *file) replay() string {
 	command := "sealift replay"
 	if o.cfg.Flags != "" {
@@ -64,11 +64,13 @@ func (o *file) replay() string {
 	return fmt.Sprintf("%s --source %s --offsets %s", command, o.f.Source, delivery.Range{Partition: o.log.Partition, First: o.f.First, Last: o.f.Last})
 }
 
-// fromKafka replays the file to whom it is owed. A staged object that only its bytes
-// belie would be taken for good by a replay that may choose.
+// fromKafka returns the command that replays the file to everyone it is owed to. It insists on
+// Kafka, because a replay that may choose would use a staged object of which only the content is
+// wrong.
 func (o *file) fromKafka() string { return o.replay() + " --from kafka" }
 
-// replayTo replays the file to the destination, into the view that it was put into.
+// replayTo returns the command that replays the file to the destination, into the view where it
+// was.
 func (o *file) replayTo(dest string) string {
 	command := o.replay() + " --destination " + shell.Word(dest)
 	if o.view != "" {
@@ -82,14 +84,14 @@ func (o *file) age() time.Duration { return o.now.Sub(time.UnixMilli(o.e.Written
 
 // debt counts an owed pair.
 //
-// Invariant: I10, a debt is closed, parked, or in work; what is in work is so
-// for less than the time after which it would have been parked, since it was
-// sealed or redriven. When that was nothing says: the problem's fix names it.
+// Invariant: I10, a debt is closed, parked, or being worked on. The latter takes no longer than the
+// time after which it would be parked, counted from when it was sealed or redriven. When it was
+// redriven is not recorded: the problem's fix mentions that.
 func (o *file) debt(ctx context.Context, dest string) error {
 	closed := o.receipts.has(o.ref, dest)
 	parked := o.parked.take(o.ref, dest)
 	if !closed && !parked && o.age() > o.cfg.Overdue {
-		var err error // what became of it meanwhile
+		var err error // look at what became of it meanwhile
 		if closed, err = objstore.Exists(ctx, o.verifier.staging, delivery.ReceiptKey(o.ref, dest)); err == nil && !closed {
 			parked, err = objstore.Exists(ctx, o.verifier.staging, delivery.ParkedKey(o.ref, dest))
 		}
@@ -116,13 +118,13 @@ func (o *file) debt(ctx context.Context, dest string) error {
 	return nil
 }
 
-// receipt holds a receipt against the file, and then the object against both.
+// receipt compares a receipt with the file, and then the object with both.
 //
 // Invariant: I7, I9.
 func (o *file) receipt(ctx context.Context, key, dest string) error {
 	r, err := readReceipt(ctx, o.verifier.staging, key)
 	switch {
-	case errors.Is(err, objstore.ErrNotFound): // none is ever deleted
+	case errors.Is(err, objstore.ErrNotFound): // receipts are never deleted
 		o.report.problem(BadReceipt, key, "it is listed, and not there")
 		return nil
 	case errors.Is(err, delivery.ErrBadReceipt):
@@ -150,14 +152,13 @@ func (o *file) receipt(ctx context.Context, key, dest string) error {
 		return nil
 	}
 	o.report.edit(func(p *Report) { p.Receipts.Delivered++ })
-	same := r.SHA256 == o.f.SHA256 && r.Bytes == o.f.GzipBytes || r.Replay != "" // what was rebuilt is compressed anew
+	same := r.SHA256 == o.f.SHA256 && r.Bytes == o.f.GzipBytes || r.Replay != "" // a rebuilt file was compressed anew
 	if !same || r.Records != o.f.Records {
 		o.report.problem(BadReceipt, key, "it is of %d records in %d bytes with sha256 %s, the ledger says %d, %d and %s",
 			r.Records, r.Bytes, r.SHA256, o.f.Records, o.f.GzipBytes, o.f.SHA256)
 		return nil
 	}
-	// Invariant: I8, whatever the prefix was then, the rest of the key is a
-	// function of the file.
+	// Invariant: I8, whatever the prefix was then, the rest of the key is a function of the file.
 	inner := delivery.ObjectKey("", o.log, o.f)
 	if prefix, ok := strings.CutSuffix(r.Key, inner); !ok || prefix != "" && (prefix == "/" || !strings.HasSuffix(prefix, "/")) {
 		o.report.problem(BadReceipt, key, "its object is %q, and must be %q below the destination's prefix", r.Key, inner)
@@ -184,7 +185,7 @@ func orNobody(owed []string) string {
 	return strings.Join(owed, ", ")
 }
 
-// short is a duration for people.
+// short formats a duration for people.
 func short(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:

@@ -15,21 +15,21 @@ import (
 )
 
 const (
-	// maxSuspects bounds how many objects are held against the ledger by name, and
-	// how many more than those of receipts a bucket may list: its server is a
-	// customer's, who may list for ever.
+	// maxSuspects bounds how many objects are compared with the ledger by name, and how many
+	// objects a bucket may list in addition to those with receipts: its server is a customer's, who
+	// may list forever.
 	maxSuspects = 1_000_000
-	// maxKey is of S3; all suspects' keys are kept.
+	// maxKey is S3's limit; the keys of all suspects are kept.
 	maxKey = 1024 // bytes
-	// manyOthers in a row, of sources that are not ours, are not listed to the end: the
-	// bucket may hold years of some other system's.
+	// manyOthers is the number of objects in a row, of a source that is not ours, after which that
+	// source is listed no further: the bucket may hold years of another system's objects.
 	manyOthers = 1000
 )
 
-// suspects are objects whose names say that they belong to one log, but which
-// may be in no ledger: they lie in folders that hold more or fewer objects than
-// receipts led to. The map key is the object key without the destination's
-// prefix, so that a file that several destinations have is looked up once.
+// suspects are objects whose names say that they belong to one log, but which may be in no ledger:
+// they are in folders that have more or fewer objects than the receipts led to. The map key is the
+// object key without the destination's prefix, so that a file of several destinations is looked up
+// once.
 type suspects map[string][]suspect
 
 // suspect is an object in one bucket.
@@ -38,15 +38,14 @@ type suspect struct {
 	put    time.Time
 }
 
-// foreign looks for objects that no file of the ledger accounts for. Every
-// receipt's object was found, so a folder with as many objects holds no others;
-// only of the rest the names are compared. Objects that were put after
-// verification began are left out on both sides: on a running fleet today's
-// folder of nearly every destination would be suspected otherwise.
+// foreign looks for objects that no file of the ledger accounts for. Every receipt's object was
+// found, so a folder with as many objects has no others; names are compared only in the other
+// folders. Objects put after the verification began are left out on both sides: otherwise, while a
+// fleet is running, today's folder of nearly every destination would be suspect.
 func (v *verifier) foreign(ctx context.Context, logs []ledger.Log) error {
 	found := map[ledger.Log]suspects{}
 	n := 0
-	present := map[site]map[folder]int64{} // by receipts of the destination there that has most
+	present := map[site]map[folder]int64{} // from the receipts of the destination there that has most
 	for _, b := range v.buckets.open {
 		if present[b.site()] == nil {
 			present[b.site()] = map[folder]int64{}
@@ -85,8 +84,8 @@ func (v *verifier) foreign(ctx context.Context, logs []ledger.Log) error {
 	return nil
 }
 
-// suspect files an object under the log that its name points to. If there is no
-// such log, or it is another topic's, nothing has to be read to judge it.
+// suspect files an object under the log that its name points to. If there is no such log, or it is
+// another topic's, nothing has to be read to judge it.
 func (v *verifier) suspect(found map[ledger.Log]suspects, ids map[string]ledger.Log, b *bucket, info objstore.Info) {
 	key := b.inner(info.Key)
 	l, ok := ids[logID(key)]
@@ -103,9 +102,9 @@ func (v *verifier) suspect(found map[ledger.Log]suspects, ids map[string]ledger.
 	}
 }
 
-// listBucket lists what lies below segment-logs/ of our sources, whoever they
-// are owed to, and tells of the folders whose number of objects is not the
-// expected one. It gives up a bucket that lists far more than expected.
+// listBucket lists what is below segment-logs/ of our sources, whoever they are owed to, and calls
+// odd for folders that have an unexpected number of objects. It gives up a bucket that lists far
+// more than expected.
 func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder]int64, odd func([]objstore.Info)) error {
 	var (
 		at    folder
@@ -138,9 +137,9 @@ func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder
 				return fmt.Errorf("it lists a key of %d bytes", len(info.Key))
 			}
 			f, ours := folderOf(strings.TrimPrefix(info.Key, b.root()))
-			if !ours || v.sources[f.source] == nil { // of others, who may write there
+			if !ours || v.sources[f.source] == nil { // belongs to others, who may write there
 				if others++; ours && others >= manyOthers {
-					others, more, after = 0, true, b.root()+f.source+"0" // which follows the slash
+					others, more, after = 0, true, b.root()+f.source+"0" // "0" follows the slash
 					break
 				}
 				continue
@@ -161,12 +160,12 @@ func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder
 	return nil
 }
 
-// folderOf reads {source}/{day}/…; a day that is none is -1.
+// folderOf parses {source}/{day}/…; an invalid day becomes -1.
 func folderOf(key string) (folder, bool) {
 	source, rest, ok := strings.Cut(key, "/")
 	day, _, _ := strings.Cut(rest, "/")
 	ms, err := strconv.ParseInt(day, 10, 64)
-	if err != nil || strconv.FormatInt(ms, 10) != day { // 01 is another folder than 1
+	if err != nil || strconv.FormatInt(ms, 10) != day { // 01 is a different folder from 1
 		ms = -1
 	}
 	return folder{source, ms}, ok
@@ -194,7 +193,7 @@ func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) erro
 	if err := v.clearBy(ctx, chain, first, head, found); err != nil {
 		return err
 	}
-	return v.clearBy(ctx, chain, 0, first-1, found) // a producer's clock that is ahead puts a file into a later day than its entry's
+	return v.clearBy(ctx, chain, 0, first-1, found) // with a producer's clock that is ahead, a file is in a later day than its entry
 }
 
 // since returns when the first of the suspects' days begins.

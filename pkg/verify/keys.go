@@ -8,9 +8,8 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// parseReceiptKey reads the entry, file and destination of a receipt's key
-// below receipts/{log}/; ok is false for any key that delivery.ReceiptKey does
-// not give.
+// parseReceiptKey parses the entry, file and destination out of a receipt's key below
+// receipts/{log}/; ok is false for any key that delivery.ReceiptKey does not produce.
 func parseReceiptKey(l ledger.Log, key string) (ref delivery.FileRef, destination string, ok bool) {
 	rest, below := strings.CutPrefix(key, receiptsPrefix(l))
 	number, _, _ := strings.Cut(rest, "/")
@@ -23,5 +22,5 @@ func parseReceiptKey(l ledger.Log, key string) (ref delivery.FileRef, destinatio
 	return ref, destination, ok
 }
 
-// receiptsPrefix lists all receipts of a chain, by entry.
+// receiptsPrefix is the prefix of all receipts of a chain, which are in the order of entries.
 func receiptsPrefix(l ledger.Log) string { return "receipts/" + l.String() + "/" }

@@ -39,8 +39,8 @@ func (v *verifier) listOrders(ctx context.Context) error {
 	return nil
 }
 
-// lostOrder tells of receipts for which there has to be an order: the auditor
-// deletes none while one of them is younger than the retention.
+// lostOrder reports receipts for which there has to be an order: the auditor deletes no order while
+// one of its receipts is younger than the retention.
 func (v *verifier) lostOrder(ctx context.Context, id string) error {
 	prefix := delivery.ReplayReceiptsPrefix(id) + v.cfg.Topic + "/" + v.cfg.Incarnation + "/"
 	for info, err := range objstore.All(ctx, v.staging, prefix) {
@@ -55,8 +55,8 @@ func (v *verifier) lostOrder(ctx context.Context, id string) error {
 	return nil
 }
 
-// replayed returns the receipts of replays that put the file's object to the
-// destination again, or for the first time.
+// replayed returns the receipts of replays that put the file's object to the destination again, or
+// for the first time.
 func (o *file) replayed(ctx context.Context, dest string) ([]delivery.Receipt, error) {
 	var all []delivery.Receipt
 	for _, order := range o.orders {
@@ -75,7 +75,7 @@ func (o *file) replayed(ctx context.Context, dest string) ([]delivery.Receipt, e
 	return all, nil
 }
 
-// rebuilt reports whether a replay built the file again from Kafka.
+// rebuilt reports whether a replay rebuilt the file from Kafka.
 func (o *file) rebuilt(ctx context.Context) (bool, error) {
 	for _, order := range o.orders {
 		if order.From == delivery.FromStaging || !order.Selects(o.e, o.f) {
@@ -89,15 +89,14 @@ func (o *file) rebuilt(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// replays holds the receipts of every replay against its order, the ledger and
-// the buckets.
+// replays compares the receipts of every replay with its order, the ledger and the buckets.
 //
 // Invariant: I7.
 func (v *verifier) replays(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(v.cfg.AtOnce)
 	for _, order := range v.orders {
-		var of delivery.FileRef // any of the entry
+		var of delivery.FileRef // any file of the current entry
 		var entry func() (*ledger.Entry, error)
 		for info, err := range objstore.All(gctx, v.staging, delivery.ReplayReceiptsPrefix(order.ID)) {
 			if err != nil {
@@ -108,8 +107,8 @@ func (v *verifier) replays(ctx context.Context) error {
 				v.report.problem(BadReceipt, info.Key, "is no receipt's key")
 				continue
 			}
-			// Their keys come in the order of entries: each is read once, when
-			// the first of its receipts asks for it.
+			// The keys come in the order of entries: each entry is read once, when the first of its
+			// receipts needs it.
 			if entry == nil || job.File.Log() != of.Log() || job.File.Seq != of.Seq {
 				of = job.File
 				entry = sync.OnceValues(func() (*ledger.Entry, error) {
@@ -123,8 +122,7 @@ func (v *verifier) replays(ctx context.Context) error {
 	return group.Wait()
 }
 
-// replayReceipt holds a receipt against its order; entry reads the entry that its
-// key names.
+// replayReceipt compares a receipt with its order; entry reads the entry that its key names.
 func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key string, entry func() (*ledger.Entry, error)) error {
 	bad := func(format string, args ...any) { v.report.problem(BadReceipt, key, format, args...) }
 	r, err := readReceipt(ctx, v.staging, key)
@@ -147,12 +145,12 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 	e, err := entry()
 	switch {
 	case errors.Is(err, ledger.ErrNotFound) && v.damaged[r.File.Log()]:
-		return nil // said of the chain
+		return nil // reported for the chain
 	case errors.Is(err, ledger.ErrNotFound) || err == nil && r.File.Index >= len(e.Files):
 		bad("the ledger has no such file")
 		return nil
 	case errors.Is(err, ledger.ErrCorrupt):
-		return nil // said of the entry
+		return nil // reported for the entry
 	case err != nil:
 		return err
 	}
@@ -170,7 +168,7 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 		return nil
 	}
 	if order.View == "" && slices.Contains(f.Owed, r.Destination) {
-		// It has a receipt of its own, and the object is looked at once.
+		// The debt has a receipt for the same object, which is checked only once.
 		owed, err := readReceipt(ctx, v.staging, delivery.ReceiptKey(r.File, r.Destination))
 		if err == nil && owed.Outcome == delivery.Delivered && owed.Key == r.Key {
 			return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// parkedSet are the keys of parked jobs whose debts were not met yet.
+// parkedSet has the keys of parked jobs for which no debt was seen yet.
 type parkedSet struct {
 	mu   sync.Mutex // guards keys
 	keys map[string]struct{}
@@ -29,7 +29,7 @@ func listParked(ctx context.Context, staging objstore.Store) (*parkedSet, error)
 	return p, nil
 }
 
-// take reports whether the debt is parked.
+// take reports whether the debt is parked, and removes its key.
 func (p *parkedSet) take(ref delivery.FileRef, destination string) bool {
 	key := delivery.ParkedKey(ref, destination)
 	p.mu.Lock()
@@ -39,7 +39,7 @@ func (p *parkedSet) take(ref delivery.FileRef, destination string) bool {
 	return ok
 }
 
-// strayParked looks at the parked jobs of this ledger that met no debt.
+// strayParked checks the parked jobs of this ledger for which no debt was seen.
 func (v *verifier) strayParked(ctx context.Context) error {
 	for key := range v.parked.keys {
 		ref, dest, ok := delivery.ParseParkedKey(key)
@@ -73,15 +73,15 @@ func (v *verifier) strayParkedJob(ctx context.Context, ref delivery.FileRef, des
 	e, err := ledger.NewChain(v.staging, ref.Log()).Entry(ctx, ref.Seq)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound) && v.damaged[ref.Log()]:
-		return "", nil // said of the chain
+		return "", nil // reported for the chain
 	case errors.Is(err, ledger.ErrNotFound) || err == nil && ref.Index >= len(e.Files):
 		return "the ledger has no such file", nil
 	case errors.Is(err, ledger.ErrCorrupt):
-		return "", nil // said of the entry
+		return "", nil // reported for the entry
 	case err != nil:
 		return "", err
 	case !slices.Contains(e.Files[ref.Index].Owed, dest):
 		return "the ledger does not owe the file to the destination", nil
 	}
-	return "", nil // another source's, or of an entry that came meanwhile
+	return "", nil // of another source, or of an entry that was written meanwhile
 }

@@ -5,33 +5,33 @@ import "fmt"
 // Kind is a class of problems.
 type Kind string
 
-// Kinds of problems, each of one invariant of the protocol.
+// Kinds of problems; each belongs to one invariant of the protocol.
 const (
 	ChainGap      Kind = "chain_gap"      // I1: entries are missing in a chain
-	ChainForeign  Kind = "chain_foreign"  // I1: an object among the entries that is none
-	EntryCorrupt  Kind = "entry_corrupt"  // I1: an entry that cannot be read, or is another's
+	ChainForeign  Kind = "chain_foreign"  // I1: an object among the entries that is not one
+	EntryCorrupt  Kind = "entry_corrupt"  // I1: an entry that cannot be read, or belongs elsewhere
 	EntryOrder    Kind = "entry_order"    // I1: an entry that contradicts the one before it
-	Watermark     Kind = "watermark"      // I2: it goes back
+	Watermark     Kind = "watermark"      // I2: it decreases
 	Overlap       Kind = "overlap"        // I2: a record is in two files
-	SealedThrough Kind = "sealed_through" // I2: the filter is not what the files say
+	SealedThrough Kind = "sealed_through" // I2: the filter disagrees with the files
 	Unaccounted   Kind = "unaccounted"    // I2: offsets in no file, and not skipped
 	Overcounted   Kind = "overcounted"    // I2: more records than offsets
-	FileNames     Kind = "file_names"     // I4: a file's staged key, hour or debts are not what they must be
-	StagedMissing Kind = "staged_missing" // I3, I4: owed or to be kept, and not there
-	StagedSize    Kind = "staged_size"    // I3, I4: not as long as the ledger says
-	StagedContent Kind = "staged_content" // I3, I4: not the bytes of the ledger
-	Debt          Kind = "debt"           // I10: owed for long, and neither delivered nor parked
-	NotOwed       Kind = "not_owed"       // I7: delivered, parked or receipted, and nobody owed it
+	FileNames     Kind = "file_names"     // I4: a file's staged key, hour or debts are wrong
+	StagedMissing Kind = "staged_missing" // I3, I4: owed or to be kept, but not there
+	StagedSize    Kind = "staged_size"    // I3, I4: not the size in the ledger
+	StagedContent Kind = "staged_content" // I3, I4: not the bytes in the ledger
+	Debt          Kind = "debt"           // I10: owed for long, neither delivered nor parked
+	NotOwed       Kind = "not_owed"       // I7: delivered, parked or receipted without being owed
 	BadReceipt    Kind = "receipt"        // I9: a receipt that is not true
-	BadOrder      Kind = "order"          // I7: the order of a replay that cannot be read
+	BadOrder      Kind = "order"          // I7: the order of a replay cannot be read
 	BadParked     Kind = "parked"         // I10: a parked job that cannot be redriven
-	ObjectMissing Kind = "object_missing" // I9: a receipt says delivered, the bucket does not
+	ObjectMissing Kind = "object_missing" // I9: a receipt says delivered, but the object is not in the bucket
 	ObjectChanged Kind = "object_changed" // I8: not the object that was put
-	ObjectForeign Kind = "object_foreign" // I8: below segment-logs/ of our sources, and in no ledger
+	ObjectForeign Kind = "object_foreign" // I8: below segment-logs/ of our sources, but in no ledger
 )
 
-// about says of each kind which invariant it breaks, and what to do. A fix that ends
-// in a colon is for Report.curable, which adds the command.
+// about has, for each kind, the invariant that it violates and what to do. A fix that ends in a
+// colon is for Report.curable, which appends the command.
 var about = map[Kind]struct{ invariant, fix string }{
 	ChainGap:      {"I1", "restore the ledger object from the staging bucket's versions"},
 	ChainForeign:  {"I1", "find out who wrote it, and delete it: nothing but entries belongs there"},

@@ -9,8 +9,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// receiptSet are the keys of the receipts of one entry, by the index of their file
-// and their destination.
+// receiptSet has the keys of the receipts of one entry, by the index of the file and the
+// destination.
 type receiptSet map[int]map[string]string
 
 func (s receiptSet) has(ref delivery.FileRef, destination string) bool {
@@ -18,20 +18,19 @@ func (s receiptSet) has(ref delivery.FileRef, destination string) bool {
 	return ok
 }
 
-// receiptStream lists the receipts of a chain beside a walk of its entries:
-// they come in the order of entries, a thousand with one request.
+// receiptStream lists the receipts of a chain along with a walk of its entries: they come in the
+// order of entries, a thousand per request.
 type receiptStream struct {
 	log  ledger.Log
 	pull func() (objstore.Info, error, bool)
 	stop func()
 	next objstore.Info
 	more bool
-	// odd is told of keys that are no receipt's.
+	// odd is called with keys that are not those of receipts.
 	odd func(key string)
 }
 
-// receiptsFrom lists the receipts of entry first and those after it. The
-// caller stops it.
+// receiptsFrom lists the receipts of entry first and of those after it. The caller has to stop it.
 func (v *verifier) receiptsFrom(ctx context.Context, l ledger.Log, first int64) (*receiptStream, error) {
 	after := ""
 	if first > 0 {
@@ -51,8 +50,8 @@ func (s *receiptStream) advance() (err error) {
 	return err
 }
 
-// of takes the receipts of an entry, passing over those of entries before it:
-// they are missing, which is another's to say.
+// of returns the receipts of an entry. It passes over those of earlier entries, which are missing;
+// that is reported elsewhere.
 func (s *receiptStream) of(seq int64) (receiptSet, error) {
 	set := receiptSet{}
 	for s.more {

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// Report is what was found. Its counts are of what was looked at: see
-// Config for what is left out.
+// Report is what was found. Its counts cover what was checked: see Config for what can be left out.
 type Report struct {
 	StartedAt   time.Time `json:"started_at"`
 	TookSeconds float64   `json:"took_seconds"`
@@ -24,8 +23,8 @@ type Report struct {
 	Bytes   int64 `json:"bytes"` // of the files, compressed
 	// Skipped are records in no file, by reason.
 	Skipped map[string]int64 `json:"skipped"`
-	// Gaps are offsets below the watermarks that are in no file and were not
-	// skipped. Only counted, and no problem, with Config.AllowGaps.
+	// Gaps is the number of offsets below the watermarks that are in no file and were not skipped.
+	// With Config.AllowGaps they are only counted, and are no problem.
 	Gaps int64 `json:"gaps"`
 
 	Staged   Staged   `json:"staged"`
@@ -36,23 +35,23 @@ type Report struct {
 
 	Problems int64          `json:"problems"`
 	ByKind   map[Kind]int64 `json:"problems_by_kind"`
-	Examples []Problem      `json:"examples"` // the first of them
-	Unread   []string       `json:"unread"`   // what could not be read, and so says nothing
+	Examples []Problem      `json:"examples"` // the first problems
+	Unread   []string       `json:"unread"`   // what could not be read, so that nothing is known about it
 
 	limit int
-	mu    sync.Mutex // guards all of it while Verify runs
+	mu    sync.Mutex // guards everything while Verify runs
 	dests map[string]*Destination
 }
 
 // Staged counts staged objects.
 type Staged struct {
-	Present   int64 `json:"present"`   // of the ledger's files
-	Collected int64 `json:"collected"` // of files whose time is over; rightly gone
-	Rebuilt   int64 `json:"rebuilt"`   // lost, and built again from Kafka by a replay
-	Read      int64 `json:"read"`      // to their ends, with Config.Deep
+	Present   int64 `json:"present"`   // objects of the ledger's files
+	Collected int64 `json:"collected"` // rightly deleted: kept for long enough
+	Rebuilt   int64 `json:"rebuilt"`   // lost, and rebuilt from Kafka by a replay
+	Read      int64 `json:"read"`      // completely, with Config.Deep
 	ReadBytes int64 `json:"read_bytes"`
-	// Orphans are in no entry, and never will be: the auditor deletes them.
-	// Unsettled are in no entry that was read: on their way, or left over.
+	// Orphans are named by no entry and never will be: the auditor deletes them. Unsettled are
+	// named by no entry that was read: they are on their way, or left over.
 	Orphans   int64 `json:"orphans"`
 	Unsettled int64 `json:"unsettled"`
 }
@@ -62,50 +61,49 @@ type Receipts struct {
 	Delivered int64 `json:"delivered"`
 	Skipped   int64 `json:"skipped"`
 	Expired   int64 `json:"expired"`
-	// Replayed are of replays; they count for themselves.
+	// Replayed are the receipts of replays, which are counted separately.
 	Replayed int64 `json:"replayed"`
 }
 
-// counts are of owed pairs of a file and a destination. Owed is the sum of
-// Closed, Pending and Parked.
+// counts are numbers of owed pairs of a file and a destination. Owed is the sum of Closed, Pending
+// and Parked.
 type counts struct {
 	Owed    int64 `json:"owed"`
 	Closed  int64 `json:"closed"`  // they have a receipt
-	Pending int64 `json:"pending"` // a job for them is queued or will be
+	Pending int64 `json:"pending"` // a job for it is queued, or will be
 	Parked  int64 `json:"parked"`  // waiting for a person
-	// OldestSeconds is how long ago the oldest debt was sealed.
+	// OldestSeconds is how long ago the file of the oldest debt was sealed.
 	OldestSeconds float64 `json:"oldest_debt_seconds"`
 }
 
-// Destination is the part of a report about one of them.
+// Destination is the part of a report about one destination.
 type Destination struct {
 	ID string `json:"id"`
 	counts
-	// Bucket is what became of it: "read", "not looked at" or "not readable".
-	// Why says why.
+	// Bucket is "read", "not looked at" or "not readable"; Why says why.
 	Bucket string `json:"bucket"`
 	Why    string `json:"why,omitempty"`
-	// Objects were found as their receipts say, Unseen receipts could not be
-	// compared with an object.
+	// Objects is the number of objects found as their receipts say, Unseen that of receipts which
+	// could not be compared with an object.
 	Objects int64 `json:"objects"`
 	Unseen  int64 `json:"unseen"`
 	Listed  int64 `json:"listed"` // objects below segment-logs/ of the sources
-	// Former are the Unseen whose receipts name another bucket than the
-	// destination's of now.
+	// Former counts those of Unseen whose receipts name a bucket other than the destination's
+	// present one.
 	Former []Former `json:"former,omitempty"`
-	// Elsewhere are objects that another topic or incarnation of this staging
-	// bucket delivered.
+	// Elsewhere is the number of objects that another topic or incarnation of this staging bucket
+	// delivered.
 	Elsewhere int64 `json:"elsewhere"`
-	// Past are objects that a replay may have put whose order was forgotten
-	// after Config.Retain, and that nothing else accounts for; without those
-	// whose lines were read, and are a file's that is owed.
+	// Past is the number of objects for which nothing else accounts, but which may be from a replay
+	// whose order was deleted after Config.Retain. It leaves out those whose lines were read and
+	// are those of an owed file.
 	Past int64 `json:"past"`
 }
 
 // Former is a bucket that a destination had before.
 type Former struct {
 	Bucket  string `json:"bucket"`
-	Objects int64  `json:"objects"` // that were not looked at
+	Objects int64  `json:"objects"` // objects that were not checked
 	Why     string `json:"why"`
 }
 
@@ -126,7 +124,7 @@ const (
 	bucketUnlooked = "not looked at"
 )
 
-// OK tells whether nothing is wrong with what was looked at.
+// OK tells whether nothing is wrong with what was checked.
 func (r *Report) OK() bool { return r.Problems == 0 }
 
 // Took is how long it took.
@@ -147,7 +145,7 @@ func (r *Report) edit(f func(*Report)) {
 	f(r)
 }
 
-// destination changes the part about one of them under the lock.
+// destination changes the part about one destination under the lock.
 func (r *Report) destination(id string, f func(*Destination)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -163,7 +161,7 @@ func (r *Report) problem(kind Kind, where, format string, args ...any) {
 	r.curable(kind, "", where, format, args...)
 }
 
-// curable is a problem that a command may put right.
+// curable reports a problem that a command may fix.
 func (r *Report) curable(kind Kind, command, where, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -192,7 +190,7 @@ func (r *Report) finish(now time.Time) {
 		r.Owed, r.Closed, r.Pending, r.Parked = r.Owed+d.Owed, r.Closed+d.Closed, r.Pending+d.Pending, r.Parked+d.Parked
 		r.OldestSeconds = max(r.OldestSeconds, d.OldestSeconds)
 	}
-	// Requests were answered in any order.
+	// Requests were answered in arbitrary order.
 	slices.SortStableFunc(r.Examples, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Where, b.Where), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.What, b.What))
 	})

@@ -12,14 +12,14 @@ import (
 	"github.com/sealift/sealift/pkg/progress"
 )
 
-// stagedSet are the staged objects of one partition that no entry was seen to
-// name yet, with their sizes.
+// stagedSet has the staged objects of one partition that no entry was seen to name yet, with their
+// sizes.
 type stagedSet struct {
 	sizes map[string]int64
 }
 
-// listStaged lists the staged objects of a partition. If only some entries are
-// looked at they are asked for one by one instead.
+// listStaged lists the staged objects of a partition. If only some entries are checked, the objects
+// are looked up one by one instead.
 func (v *verifier) listStaged(ctx context.Context, l ledger.Log) (*stagedSet, error) {
 	s := &stagedSet{}
 	if !v.cfg.Since.IsZero() || !v.cfg.Until.IsZero() {
@@ -35,8 +35,8 @@ func (v *verifier) listStaged(ctx context.Context, l ledger.Log) (*stagedSet, er
 	return s, nil
 }
 
-// take returns the sizes of the listed objects that an entry names, or -1: one
-// for each of its files.
+// take removes the listed objects that an entry names, and returns for each of its files the size
+// of its object, or -1.
 func (s *stagedSet) take(e *ledger.Entry) []int64 {
 	sizes := make([]int64, len(e.Files))
 	for i := range e.Files {
@@ -52,11 +52,11 @@ func (s *stagedSet) take(e *ledger.Entry) []int64 {
 	return sizes
 }
 
-// strayStaged counts the objects that no entry names: orphans, if none ever
-// will, and else what is on its way. Neither is a problem.
+// strayStaged counts the objects that no entry names: orphans if none ever will, and otherwise
+// unsettled, because they may be on their way. Neither is a problem.
 //
-// Invariant: I11. The newest entry that was read decides. One that came since
-// may name what was listed as on its way, and one that cannot be read anything.
+// Invariant: I11. The newest entry that was read decides. A newer one may name an object that was
+// on its way when listed, and one that cannot be read may name anything.
 func (w *walk) strayStaged() {
 	head := w.state.prev
 	for key := range w.staged.sizes {
@@ -72,12 +72,11 @@ func (w *walk) strayStaged() {
 	}
 }
 
-// verifyStaged holds the staged object against the file, and reports whether
-// it is there.
+// verifyStaged compares the staged object with the file, and reports whether it is there.
 //
-// Invariant: I3, I4. It may be missing only if every debt is closed and its
-// time is over; the receipts are looked at again after it was found missing,
-// for so they were before it was deleted.
+// Invariant: I3, I4. It may be missing only if every debt is closed and it was kept for long
+// enough. Receipts are looked up again once it is found missing, because they existed before it was
+// deleted.
 func (o *file) verifyStaged(ctx context.Context) (bool, error) {
 	size := o.staged
 	if size < 0 {
@@ -130,12 +129,12 @@ func (o *file) gone(ctx context.Context) error {
 	return nil
 }
 
-// deep reads the staged object to its end.
+// deep reads the staged object completely.
 func (o *file) deep(ctx context.Context) error {
 	wrong, err := readObject(ctx, func() (io.ReadCloser, error) { return o.f.Open(ctx, o.verifier.staging) }, o.f)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
-		return o.gone(ctx) // just now
+		return o.gone(ctx) // deleted just now
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:

@@ -9,17 +9,16 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// state is what the chain so far says, as an appender would rebuild it: with
-// it every entry is held against those before it. It holds no more than the
-// streams that reach above the watermark.
+// state is what the chain says up to an entry, as an appender would rebuild it; every entry is
+// compared with it. It keeps only the streams that reach above the watermark.
 type state struct {
 	*walk
-	prev    *ledger.Entry           // nil: nothing is known of what was before
+	prev    *ledger.Entry           // nil: nothing is known about what came before
 	through map[ledger.Stream]int64 // prev.SealedThrough
 	books   books
 }
 
-// lose says that what comes next cannot be held against what was before.
+// lose says that the next entry cannot be compared with what came before.
 func (s *state) lose() { s.prev, s.books = nil, books{} }
 
 // begin takes e as true.
@@ -30,7 +29,7 @@ func (s *state) begin(e *ledger.Entry) {
 	}
 }
 
-// next holds e against the state, and moves on to it.
+// next compares e with the state, and moves the state on to e.
 func (s *state) next(e *ledger.Entry) {
 	where := fmt.Sprintf("%s entry %d", s.log, e.Seq)
 	for i := range e.Files {
@@ -45,16 +44,16 @@ func (s *state) next(e *ledger.Entry) {
 		}
 	}
 	back := s.prev != nil && e.LowWatermark < s.prev.LowWatermark
-	if e.Skipped[ledger.SkippedLost] > 0 { // an upper bound
+	if e.Skipped[ledger.SkippedLost] > 0 { // its number is only an upper bound
 		s.books = books{}
 	}
 	s.begin(e)
-	if back { // which was said; no books on such ground
+	if back { // already reported; the books cannot be based on that
 		s.books = books{}
 	}
 }
 
-// names holds a file against the functions that everything agrees upon.
+// names checks the properties of a file that are functions of others.
 func (s *state) names(ref delivery.FileRef, f *ledger.File) {
 	bad := func(format string, args ...any) { s.report.problem(FileNames, place(ref), format, args...) }
 	if want := delivery.StagedKey(s.log, f); f.PackBytes == 0 && f.StagedKey != want {
@@ -71,8 +70,8 @@ func (s *state) names(ref delivery.FileRef, f *ledger.File) {
 	}
 }
 
-// packs holds that each pack of an entry is its files, one after the other and
-// nothing else, and is named after them and the entry.
+// packs checks that each pack of an entry consists of its files, one after the other and nothing
+// else, and is named after them and the entry.
 func (s *state) packs(e *ledger.Entry) {
 	type pack struct{ first, last, end, bytes int64 }
 	packs := map[string]*pack{}
@@ -103,7 +102,7 @@ func (s *state) packs(e *ledger.Entry) {
 	}
 }
 
-// order holds what may only grow, or never change.
+// order checks what may only grow, or may never change.
 //
 // Invariant: I1.
 func (s *state) order(where string, e *ledger.Entry) {
@@ -125,11 +124,11 @@ func (s *state) order(where string, e *ledger.Entry) {
 	}
 }
 
-// offsets holds the files of each stream to be disjoint and increasing, and
-// the filter to say just what the files do.
+// offsets checks that the files of each stream are disjoint and increasing, and that the filter
+// agrees with the files.
 //
-// Invariant: I2. A stream that is forgotten lies below the watermark, and so
-// no later file may begin there.
+// Invariant: I2. A stream that is no longer in the filter is below the watermark, so no later file
+// may begin there.
 func (s *state) offsets(where string, e *ledger.Entry) {
 	through := s.through
 	for i := range e.Files {
@@ -164,28 +163,27 @@ func orNothing(offset int64, ok bool) string {
 	return fmt.Sprint(offset)
 }
 
-// books count records against offsets, from an entry on with no file above
-// its watermark.
+// books compare the number of records with that of offsets, beginning at an entry that has no file
+// above its watermark.
 type books struct {
 	open    bool
 	from    int64 // entry
 	low     int64 // its watermark
-	settled int64 // records below the watermark, in files or skipped
+	settled int64 // records below the watermark that are in files or skipped
 	above   []reach
 	early   []early
 }
 
-// early are copies of messages that were counted with a file above the
-// watermark: each is below it or not, until it has passed them all.
+// early is a number of duplicates that were skipped while the filter reached up to through: some of
+// them may be above the watermark until it has passed that offset.
 type early struct{ through, records int64 }
 
 // reach is a file with records at or above the watermark.
 type reach struct{ first, last, records int64 }
 
-// account holds the offsets below the watermark against the records in files
-// and those that were skipped. Of a file that reaches above the watermark, and
-// of copies counted with one, only bounds are known; there are few, and only
-// what exceeds them is told.
+// account compares the number of offsets below the watermark with the records that are in files or
+// skipped. For a file that reaches above the watermark, and for duplicates in early, only bounds
+// are known; there are few of these, and only what is outside the bounds is reported.
 //
 // Invariant: I2.
 func (s *state) account(where string, e *ledger.Entry) {
@@ -218,7 +216,7 @@ func (s *state) account(where string, e *ledger.Entry) {
 	})
 	least, most := b.settled, b.settled
 	for _, r := range b.above {
-		if r.first < e.LowWatermark { // its first is below, its last is not
+		if r.first < e.LowWatermark { // it begins below the watermark and ends above it
 			least += max(1, r.records-(r.last-e.LowWatermark+1))
 			most += min(r.records-1, e.LowWatermark-r.first)
 		}
@@ -230,7 +228,7 @@ func (s *state) account(where string, e *ledger.Entry) {
 	switch {
 	case least > offsets:
 		s.report.problem(Overcounted, where, "%d records are in files or skipped since entry %d, and there are only %d offsets", least, b.from, offsets)
-		b.settled -= least - offsets // told once
+		b.settled -= least - offsets // reported once
 	case most < offsets:
 		s.report.edit(func(r *Report) { r.Gaps += offsets - most })
 		if !s.cfg.AllowGaps {

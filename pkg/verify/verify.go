@@ -1,16 +1,16 @@
-// Package verify is the file-system check of a Sealift installation: it walks
-// the ledger from its first entry and holds it, the staged files, the receipts
-// and, where they can be read, the customers' buckets against each other and
-// against the invariants of the protocol (I1 to I4, I7 to I10).
+// Package verify is the consistency check of a Sealift installation, as fsck is for a file system:
+// it walks the ledger from its first entry and compares it, the staged files, the receipts and,
+// where they can be read, the customers' buckets with each other and with the invariants of the
+// protocol (I1 to I4, I7 to I10).
 //
-// It is for operators, at any time, also while everything runs: before it says
-// that something is wrong it looks again. It writes nothing. It does not know
-// what was acknowledged (package check does, in tests), and what it could not
-// read it reports as that, never as fine.
+// It is for operators, at any time, even while everything is running: before it reports a problem
+// that may only be a matter of timing, it looks again. It writes nothing. It does not know what was
+// acknowledged (package check does, in tests), and what it could not read it reports as unread,
+// never as fine.
 //
-// It reads chains entry by entry. What it holds is, for the partition at hand,
-// the keys of its staged objects; for every destination, a count for each
-// source and day; the sources; and the keys of parked jobs.
+// It reads chains entry by entry. It keeps in memory, for the current partition, the keys of its
+// staged objects; for every destination, a count per source and day; the sources; and the keys of
+// parked jobs.
 package verify
 
 import (
@@ -32,28 +32,26 @@ import (
 type Config struct {
 	Topic       string // the events topic; default sealift.events
 	Incarnation string // default "1"
-	// Flags are what the commands in fixes need to be about this ledger; default none.
+	// Flags are the flags that commands in fixes need to be about this ledger; default none.
 	Flags string
-	// Partition is the only one to look at; -1: all.
+	// Partition is the only one to verify; -1: all.
 	Partition int
-	// Source is the only one whose files are looked at, Destination the only
-	// one whose receipts and objects are; "": all. The chain itself is always
-	// verified for all.
+	// Source limits the check to files of one source, Destination to the receipts and objects of
+	// one destination; "": all. The chain itself is always verified for all.
 	Source      string
 	Destination string
-	// Since and Until bound when entries were stored; zero: they do not.
+	// Since and Until bound when entries were stored; zero: no bound.
 	Since, Until time.Time
-	// Deep reads every file: its checksums, its lines, and that they are JSON.
+	// Deep reads every file and verifies its checksums and that its lines are JSON.
 	Deep bool
 	// Retain is how long delivered staged files are kept; default 168h.
 	Retain time.Duration
-	// Overdue is the age from which a debt that is not parked is a problem;
-	// default 48h.
+	// Overdue is the age from which a debt that is not parked is a problem; default 48h.
 	Overdue time.Duration
-	// AllowGaps says that offsets may be missing in the log itself, as with
-	// transactional producers or a compacted topic.
+	// AllowGaps says that the log itself may have gaps in its offsets, as with transactional
+	// producers or a compacted topic.
 	AllowGaps bool
-	// AtOnce is how many requests are made at once; default 32.
+	// AtOnce is the number of concurrent requests; default 32.
 	AtOnce int
 	// Examples bounds Report.Examples; default 100.
 	Examples int
@@ -62,27 +60,27 @@ type Config struct {
 // Bucket is a destination's bucket, to be read.
 type Bucket struct {
 	Store  objstore.Store
-	Server string // tells buckets of one name on several servers apart
+	Server string // distinguishes buckets of the same name on several servers
 	Name   string
-	Prefix string // of keys, without slashes at its ends
+	Prefix string // of keys, without slashes at either end
 }
 
 // Deps are what is read.
 type Deps struct {
 	Staging objstore.Store
-	// Bucket opens the bucket of a destination, "workspace/name". Its error
-	// says why it cannot be read: one that is ErrNoDestination, or
-	// objstore.ErrDenied or ErrNoBucket, that we have no business in it; any
-	// other, that it could not be looked at. Nil: no bucket is looked at.
+	// Bucket opens the bucket of a destination, "workspace/name". Its error says why it cannot be
+	// read: ErrNoDestination, objstore.ErrDenied or ErrNoBucket mean that we are not supposed to
+	// read it; any other error means that it is unknown. nil: no bucket is read.
 	Bucket func(ctx context.Context, destination string) (Bucket, error)
-	// Found and Done tell of entries, for progress; nil: nobody is told.
+	// Found and Done are called with numbers of entries found and done, to show progress; nil: not
+	// called.
 	Found, Done func(entries int64)
 }
 
 // ErrNothing says that there is no ledger to verify.
 var ErrNothing = errors.New("nothing to verify")
 
-// ErrNoDestination says that there is no such destination, or is no longer.
+// ErrNoDestination says that the destination does not exist, or no longer does.
 var ErrNoDestination = errors.New("the destination is not in the catalog")
 
 // verifier is one run.
@@ -95,14 +93,14 @@ type verifier struct {
 	buckets *buckets
 	now     time.Time
 	orders  []*delivery.Order   // of replays of this topic
-	damaged map[ledger.Log]bool // chains of which entries cannot be read
-	// sources are those of the ledger's files, with the workspaces that they
-	// were ever owed to.
+	damaged map[ledger.Log]bool // chains with entries that cannot be read
+	// sources are the sources of the ledger's files, with the workspaces that they were ever owed
+	// to.
 	sources map[string]map[string]bool
 }
 
-// Verify verifies. The report is of what could be looked at, also with an
-// error, which says why the rest could not.
+// Verify verifies. With an error, which says what could not be checked, the report still covers the
+// rest.
 func Verify(ctx context.Context, cfg Config, deps Deps) (*Report, error) {
 	v := newVerifier(cfg, deps)
 	v.buckets = &buckets{v: v, open: map[string]*bucket{}}
@@ -122,14 +120,14 @@ func newVerifier(cfg Config, deps Deps) *verifier {
 	return &verifier{cfg: cfg, deps: deps, staging: objstore.Patient(deps.Staging), report: newReport(now, cfg), now: now, damaged: map[ledger.Log]bool{}, sources: map[string]map[string]bool{}}
 }
 
-// whole says that every file and every chain of the topic is looked at: only
-// then can something be called foreign.
+// whole tells whether every file and every chain of the topic is read: only then can something be
+// called foreign.
 func (v *verifier) whole() bool {
 	return v.cfg.Partition < 0 && v.cfg.Since.IsZero() && v.cfg.Until.IsZero()
 }
 
 func (v *verifier) all(ctx context.Context) error {
-	traces, err := v.traces(ctx) // first: a chain is begun before all that names it
+	traces, err := v.traces(ctx) // first, because a chain begins before anything refers to it
 	if err != nil {
 		return err
 	}
@@ -170,13 +168,13 @@ func (v *verifier) wants(l ledger.Log) bool {
 	return l.Topic == v.cfg.Topic && l.Incarnation == v.cfg.Incarnation && (v.cfg.Partition < 0 || l.Partition == v.cfg.Partition)
 }
 
-// logs finds every chain of the staging bucket, of any topic.
+// logs finds every chain in the staging bucket, of any topic.
 func (v *verifier) logs(ctx context.Context) ([]ledger.Log, error) {
 	return ledger.FindLogs(ctx, v.staging, "", "", func(key string) { v.report.problem(ChainForeign, key, "is no ledger entry") })
 }
 
-// traces finds the partitions of the topic that staging holds files or receipts
-// of, with the first key of each.
+// traces finds the partitions of the topic of which staging has files or receipts, with the first
+// key of each.
 func (v *verifier) traces(ctx context.Context) (map[ledger.Log]string, error) {
 	found := map[ledger.Log]string{}
 	for _, kind := range []string{"data/", "receipts/"} {
@@ -191,7 +189,7 @@ func (v *verifier) traces(ctx context.Context) (map[ledger.Log]string, error) {
 			}
 			key := infos[0].Key
 			part, _, _ := strings.Cut(strings.TrimPrefix(key, below), "/")
-			after = max(below+part+"/~", key) // past all of it
+			after = max(below+part+"/~", key) // after all keys of that partition
 			l := ledger.Log{Topic: v.cfg.Topic, Incarnation: v.cfg.Incarnation}
 			if l.Partition, err = strconv.Atoi(part); err == nil && strings.HasPrefix(key, kind+l.String()+"/") && found[l] == "" {
 				found[l] = key
@@ -201,7 +199,7 @@ func (v *verifier) traces(ctx context.Context) (map[ledger.Log]string, error) {
 	return found, nil
 }
 
-// lost tells of chains that left traces, and adds them to those that are there.
+// lost reports chains that left traces but do not exist, and adds them to the others.
 //
 // Invariant: I1, entry 0 exists if anything of its partition does.
 func (v *verifier) lost(logs []ledger.Log, traces map[ledger.Log]string) []ledger.Log {
@@ -215,12 +213,12 @@ func (v *verifier) lost(logs []ledger.Log, traces map[ledger.Log]string) []ledge
 	return logs
 }
 
-// looksAt reports whether the debt is looked at.
+// looksAt reports whether debts to the destination are checked.
 func (v *verifier) looksAt(destination string) bool {
 	return v.cfg.Destination == "" || v.cfg.Destination == destination
 }
 
-// place names a file of an entry for people.
+// place describes a file of an entry for people.
 func place(ref delivery.FileRef) string {
 	return fmt.Sprintf("%s entry %d file %d", ref.Log(), ref.Seq, ref.Index)
 }
