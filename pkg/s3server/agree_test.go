@@ -14,8 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// agreed are session policies, and whether they let a PUT of b/in/k through:
-// what this server and another implementation of IAM must agree on.
+// agreed has session policies, and whether they allow a PUT of b/in/k. This server and another
+// implementation of IAM must agree on them.
 var agreed = map[string]struct {
 	statements string // with BUCKET for the bucket's name
 	header     map[string]string
@@ -48,7 +48,7 @@ func demands(condition string) string {
 		{"Effect":"Deny","Action":"s3:PutObject","Resource":"arn:aws:s3:::*","Condition":{` + condition + `}}`
 }
 
-// agree tries all of them with sessions of operator in a bucket of its own.
+// agree tries all of them with the operator's sessions, in a bucket of its own.
 func agree(t *testing.T, w *awstest.World, role, bucket string, operator objstore.Credentials) {
 	for hazard, c := range agreed {
 		t.Run(hazard, func(t *testing.T) {

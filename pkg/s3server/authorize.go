@@ -8,12 +8,11 @@ import (
 
 var accessDenied = fail(http.StatusForbidden, "AccessDenied", "Access Denied")
 
-// authorize is the one place where it is decided who may do what in S3: by
-// the caller's policies, the session's and the bucket's. The operator may do
-// everything.
+// authorize is the only place that decides who may do what in S3: by the policies of the caller,
+// the session and the bucket. The operator may do everything.
 //
-// S3 explains itself to callers of the bucket's account only; others are told
-// "Access Denied", whatever the reason is:
+// S3 explains a refusal only to callers from the bucket's account. Others are told "Access Denied",
+// whatever the reason:
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html.
 func (s *Server) authorize(r *request, meta bucketMeta, action, resource string) *apiError {
 	who := r.auth.principal
@@ -35,8 +34,8 @@ func (s *Server) authorize(r *request, meta bucketMeta, action, resource string)
 		who.ARN, action, resource, d.Reason(action))
 }
 
-// ownerFor is the account that a bucket belongs to: the caller's, of a bucket
-// that belongs to nobody in particular.
+// ownerFor returns the account that owns a bucket. It is the caller's if the bucket has no
+// particular owner.
 func (m bucketMeta) ownerFor(who principal) string {
 	if m.Owner == "" {
 		return who.Account
@@ -44,8 +43,8 @@ func (m bucketMeta) ownerFor(who principal) string {
 	return m.Owner
 }
 
-// bucketARN and objectARN name what policies are about, in the partition of
-// the bucket's region.
+// bucketARN and objectARN return the resources in policies, in the partition of the bucket's
+// region.
 func bucketARN(region, bucket string) string {
 	return "arn:" + iam.Partition(region) + ":s3:::" + bucket
 }

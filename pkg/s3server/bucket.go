@@ -20,20 +20,18 @@ import (
 
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
-// bucket is one bucket on disk:
+// bucket is one bucket on disk, with its listing in memory:
 //
 //	buckets/{name}/bucket.json         region, owner, policy, …
-//	buckets/{name}/objects/{hh}/{hash} one file an object, named by the sha256 of its key
-//	buckets/{name}/torn/{hash}         files that are no whole object
-//
-// and its listing in memory.
+//	buckets/{name}/objects/{hh}/{hash} one file per object, named by the sha256 of its key
+//	buckets/{name}/torn/{hash}         files that are not a whole object
 type bucket struct {
 	name, dir string
 
-	mu    sync.RWMutex // guards all below, and changes of the files
+	mu    sync.RWMutex // guards everything below, and changes of the files
 	meta  bucketMeta
 	index btree.Map[string, entry]
-	gone  bool // it was deleted; who holds it still must not put into it
+	gone  bool // it was deleted; whoever still has it must not put anything into it
 }
 
 // bucketMeta is bucket.json.
@@ -43,7 +41,7 @@ type bucketMeta struct {
 	Created time.Time `json:"created"`
 }
 
-// entry is what a listing tells of an object.
+// entry is what a listing says about an object.
 type entry struct {
 	size     int64
 	etag     string
@@ -61,7 +59,7 @@ func createBucket(root string, b Bucket, now time.Time) (*bucket, error) {
 	return out, out.describe(b, now)
 }
 
-// openBucket reads a bucket, nil if its creation was never finished.
+// openBucket opens a bucket. It returns nil if the bucket's creation was never finished.
 func openBucket(root, name string, log *slog.Logger) (*bucket, error) {
 	b := &bucket{name: name, dir: filepath.Join(root, name)}
 	raw, err := os.ReadFile(filepath.Join(b.dir, "bucket.json"))
@@ -77,7 +75,7 @@ func openBucket(root, name string, log *slog.Logger) (*bucket, error) {
 	return b, b.rebuild(log)
 }
 
-// folder is the name of one with objects, as path gives it.
+// folder matches the names of directories with objects, as made by path.
 var folder = regexp.MustCompile(`^[0-9a-f]{2}$`)
 
 // rebuild fills the index from the objects' own descriptions.
@@ -99,7 +97,7 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 				return err
 			}
 			for _, f := range files {
-				if f.IsDir() { // such as a NAS makes
+				if f.IsDir() { // network storage creates such directories
 					continue
 				}
 				o, err := openObject(filepath.Join(dir, f.Name()))
@@ -112,7 +110,7 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 					err = fmt.Errorf("%w: a copy of %q", errTorn, meta.Key)
 				}
 				if errors.Is(err, errTorn) {
-					// After a crash of the machine, or by who copied it.
+					// The machine crashed, or somebody copied the file.
 					log.Error("object is torn and left out", "bucket", b.name, "file", f.Name(), "err", err)
 					if err := b.setAside(d.Name(), f.Name()); err != nil {
 						return err
@@ -131,9 +129,8 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 	return group.Wait()
 }
 
-// setAside takes a torn file out of the objects: as long as it had the name,
-// its key would be taken for those who want it absent, and missing for all
-// others.
+// setAside moves a torn file away from the objects. Otherwise its key would count as taken for
+// conditional PUTs, and as missing for all other requests.
 func (b *bucket) setAside(dir, file string) error {
 	torn := filepath.Join(b.dir, "torn")
 	if err := makeDir(torn); err != nil {
@@ -142,7 +139,7 @@ func (b *bucket) setAside(dir, file string) error {
 	return os.Rename(filepath.Join(b.dir, "objects", dir, file), filepath.Join(torn, dir+file))
 }
 
-// describe sets all that a bucket is but its objects.
+// describe sets everything about a bucket except its objects.
 func (b *bucket) describe(as Bucket, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -164,15 +161,15 @@ func (b *bucket) describe(as Bucket, now time.Time) error {
 	return nil
 }
 
-// remove deletes the bucket. False says that it is still there: because it is
-// not empty, if there is no error.
+// remove deletes the bucket. If it returns false, the bucket still exists: without an error,
+// because it is not empty.
 func (b *bucket) remove() (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.index.Len() > 0 {
 		return false, nil
 	}
-	// The description goes first: without it the rest is no bucket.
+	// Remove the description first: without it, the rest is not a bucket.
 	if err := os.Remove(filepath.Join(b.dir, "bucket.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
@@ -198,16 +195,14 @@ type item struct {
 	entry *entry
 }
 
-// position is where a listing goes on: after a key, or after all keys with a
-// common prefix.
+// position is where a listing continues: after a key, or after all keys with a common prefix.
 type position struct {
 	after  string
 	prefix bool
 }
 
-// list returns up to limit objects and common prefixes after the position.
-// Its cost grows with what it returns, not with what lies below a common
-// prefix.
+// list returns up to limit objects and common prefixes after the position. Its cost depends on what
+// it returns, not on how much is below a common prefix.
 func (b *bucket) list(prefix, delimiter string, from position, limit int) page {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -218,7 +213,7 @@ func (b *bucket) list(prefix, delimiter string, from position, limit int) page {
 		if from.prefix {
 			start = pastPrefix(from.after)
 		}
-		if start == "" { // nothing sorts behind it
+		if start == "" { // nothing sorts after it
 			return p
 		}
 		pivot = max(prefix, start)
@@ -239,7 +234,7 @@ func (b *bucket) list(prefix, delimiter string, from position, limit int) page {
 			if i := strings.Index(key[len(prefix):], delimiter); delimiter != "" && i >= 0 {
 				common := key[:len(prefix)+i+len(delimiter)]
 				p.items = append(p.items, item{key: common})
-				next = pastPrefix(common) // jump over the rest of them
+				next = pastPrefix(common) // skip the rest of them
 				return false
 			}
 			p.items = append(p.items, item{key: key, entry: &e})
@@ -252,8 +247,8 @@ func (b *bucket) list(prefix, delimiter string, from position, limit int) page {
 	}
 }
 
-// pastPrefix is the first string that sorts after all strings with the
-// prefix, "" if there is none.
+// pastPrefix returns the first string that sorts after all strings with the prefix, or "" if there
+// is none.
 func pastPrefix(prefix string) string {
 	for i := len(prefix) - 1; i >= 0; i-- {
 		if prefix[i] != 0xff {

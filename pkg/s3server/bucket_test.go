@@ -21,7 +21,7 @@ func newBucket(t testing.TB) *bucket {
 	return b
 }
 
-// A listing, page by page, against the plain definition of one.
+// Listings, page by page, agree with the plain definition of a listing.
 func TestListAgainstModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
@@ -126,7 +126,7 @@ func TestConditions(t *testing.T) {
 	require.NoError(t, putFile(t, b, "k", "three", condition{absent: true}))
 }
 
-// Descriptions longer than what is read at once.
+// Descriptions may be longer than what the first read gets.
 func TestLongDescriptions(t *testing.T) {
 	b := newBucket(t)
 	for _, n := range []int{0, 900, 1000, 1012, 1024, 2000, 5000} {
@@ -163,7 +163,7 @@ func TestTornObjectsAreLeftOut(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"4"}, reopened.index.Keys())
 	require.Equal(t, 4, strings.Count(log.String(), "left out"))
-	for i := range 4 { // what nobody can read takes no key
+	for i := range 4 { // an unreadable object does not occupy its key
 		require.NoError(t, putFile(t, reopened, fmt.Sprint(i), "again", condition{absent: true}))
 	}
 	aside, err := os.ReadDir(filepath.Join(b.dir, "torn"))
@@ -171,8 +171,8 @@ func TestTornObjectsAreLeftOut(t *testing.T) {
 	require.Len(t, aside, 4)
 }
 
-// What others leave among the objects is none, and a copy of one is not its
-// key's.
+// Foreign files among the objects are not objects, and a copied object does not belong to the key
+// of its file name.
 func TestStrayFilesAreNoObjects(t *testing.T) {
 	b := newBucket(t)
 	require.NoError(t, putFile(t, b, "deleted", "the body", condition{}))
@@ -204,14 +204,14 @@ func TestABucketThatCannotBeDeletedStays(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, putFile(t, b, "k", "one", condition{absent: true}))
 	require.NoError(t, b.delete("k"))
-	require.NoError(t, os.RemoveAll(description)) // as by a try that got that far
+	require.NoError(t, os.RemoveAll(description)) // as if an earlier attempt had got this far
 	removed, err := b.remove()
 	require.NoError(t, err)
 	require.True(t, removed)
 	require.ErrorIs(t, putFile(t, b, "k", "one", condition{absent: true}), errNoBucket)
 }
 
-// Finding the head of a chain must not cost more in a full bucket.
+// BenchmarkListHead shows that finding the head of a chain costs no more in a full bucket.
 func BenchmarkListHead(b *testing.B) {
 	for _, n := range []int{1000, 100_000} {
 		bucket := &bucket{}

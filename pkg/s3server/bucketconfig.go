@@ -12,26 +12,25 @@ import (
 // Bucket describes a bucket.
 type Bucket struct {
 	Name string `json:"-"`
-	// Region where it lives; requests signed for another are refused, in the
-	// way that Elsewhere says. Default Config.Region.
+	// Region is where the bucket is. Requests signed for another region are refused, as Elsewhere
+	// says. Default Config.Region.
 	Region    string    `json:"region"`
 	Elsewhere Elsewhere `json:"elsewhere,omitempty"`
-	// Owner is the 12-digit account that it belongs to. Default: nobody's in
-	// particular, so that every caller is of its account, and any
-	// x-amz-expected-bucket-owner is right.
+	// Owner is the 12-digit account that owns the bucket. Default: no particular one, so that every
+	// caller counts as belonging to the owner's account, and any x-amz-expected-bucket-owner is
+	// right.
 	Owner string `json:"owner,omitempty"`
 	// Policy is the bucket's policy, nil for none.
 	Policy *iam.Policy `json:"policy,omitempty"`
 	// Ownership says whether objects have ACLs. Default EnforceOwner.
 	Ownership Ownership `json:"ownership,omitempty"`
-	// Key makes SSE-KMS the default encryption: the ARN of a KMS key, or its
-	// bare id, which AWS looks for in the caller's account. Default: SSE-S3.
+	// Key makes SSE-KMS the default encryption: the ARN of a KMS key, or its bare id, which AWS
+	// looks up in the caller's account. Default: SSE-S3.
 	Key string `json:"key,omitempty"`
-	// BucketKey makes the encryption context the bucket's ARN, in place of
-	// the object's.
+	// BucketKey makes the bucket's ARN the encryption context, instead of the object's.
 	BucketKey bool `json:"bucket_key,omitempty"`
-	// Fault is what every request for it is answered with. Zero: nothing goes
-	// wrong. Not kept over a restart.
+	// Fault is the answer to every request for the bucket. Zero: nothing goes wrong. It does not
+	// survive a restart.
 	Fault Fault `json:"-"`
 }
 
@@ -47,8 +46,8 @@ const (
 	ObjectWriter Ownership = "ObjectWriter"
 )
 
-// CreateBucket makes a bucket in the server's region, owned by nobody in
-// particular. It is no error if it exists.
+// CreateBucket creates a bucket in the server's region, without a particular owner. It does nothing
+// if the bucket exists.
 func (s *Server) CreateBucket(name string) error {
 	s.mu.RLock()
 	_, exists := s.buckets[name]
@@ -59,8 +58,7 @@ func (s *Server) CreateBucket(name string) error {
 	return s.PutBucket(Bucket{Name: name})
 }
 
-// PutBucket makes a bucket, or describes an existing one anew. Its objects
-// stay.
+// PutBucket creates a bucket, or replaces the description of an existing one, whose objects stay.
 func (s *Server) PutBucket(b Bucket) error {
 	if b.Region == "" {
 		b.Region = s.cfg.Region
@@ -87,8 +85,8 @@ func (s *Server) PutBucket(b Bucket) error {
 	return nil
 }
 
-// checkPolicy refuses what S3 refuses as MalformedPolicy: other services'
-// actions, and resources outside of the bucket.
+// checkPolicy refuses what S3 refuses as MalformedPolicy: actions of other services, and resources
+// outside of the bucket.
 func (b Bucket) checkPolicy() error {
 	if b.Policy == nil {
 		return nil

@@ -70,10 +70,10 @@ func (s *Server) createBucket(w http.ResponseWriter, r *request) *apiError {
 	return nil
 }
 
-// headBucket is s3:ListBucket without the list.
+// headBucket is s3:ListBucket without the listing.
 func (s *Server) headBucket(w http.ResponseWriter, r *request) *apiError {
 	b, failed := s.bucketFor(r, "s3:ListBucket")
-	if b != nil { // the region is told even to those who may not enter
+	if b != nil { // the region is revealed even to those without permission
 		w.Header().Set("X-Amz-Bucket-Region", b.described().Region)
 	}
 	if failed != nil {
@@ -113,7 +113,7 @@ func (s *Server) getBucketLocation(w http.ResponseWriter, r *request) *apiError 
 	}
 	region := b.described().Region
 	if region == "us-east-1" {
-		region = "" // as S3 says it
+		region = "" // as in S3
 	}
 	writeXML(w, http.StatusOK, struct {
 		XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ LocationConstraint"`

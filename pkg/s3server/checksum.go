@@ -28,16 +28,16 @@ var crc64NVME = crc64.MakeTable(0x9a6c9329ac4bc9b5)
 
 const checksumPrefix = "x-amz-checksum-"
 
-// digests computes all that a PUT's body is held to.
+// digests computes everything that a PUT's body is verified with.
 type digests struct {
 	md5       hash.Hash
 	wantMD5   string // base64, "" for none
 	algorithm string // "" for none
 	sum       hash.Hash
-	want      string // base64; "" if it comes as a trailer
+	want      string // base64; "" if it comes in a trailer
 }
 
-// newDigests reads which checksums a request states.
+// newDigests reads which checksums a request declares.
 func newDigests(r *request) (*digests, *apiError) {
 	d := &digests{md5: md5.New(), wantMD5: r.Header.Get("Content-Md5")} //nolint:gosec // see above
 	if d.wantMD5 != "" {
@@ -76,7 +76,7 @@ func newDigests(r *request) (*digests, *apiError) {
 	return d, nil
 }
 
-// writer takes the body.
+// writer returns a writer that hashes the body and writes it to file.
 func (d *digests) writer(file io.Writer) io.Writer {
 	if d.sum == nil {
 		return io.MultiWriter(file, d.md5)
@@ -84,7 +84,7 @@ func (d *digests) writer(file io.Writer) io.Writer {
 	return io.MultiWriter(file, d.md5, d.sum)
 }
 
-// verify compares what was stated, in headers or trailers, to what came.
+// verify compares the declared checksums, from headers or trailers, with those of the body.
 func (d *digests) verify(trailers map[string]string) *apiError {
 	if d.wantMD5 != "" && d.wantMD5 != base64.StdEncoding.EncodeToString(d.md5.Sum(nil)) {
 		return fail(http.StatusBadRequest, "BadDigest", "The Content-MD5 you specified did not match what we received.")
@@ -102,8 +102,7 @@ func (d *digests) verify(trailers map[string]string) *apiError {
 	return nil
 }
 
-// etag is the MD5 of the body, or, as S3's is under SSE-KMS, something that looks
-// like one.
+// etag returns the MD5 of the body or, as S3 does with SSE-KMS, something that only looks like one.
 func (d *digests) etag(keyed bool) string {
 	sum := d.md5.Sum(nil)
 	if keyed {
@@ -112,7 +111,7 @@ func (d *digests) etag(keyed bool) string {
 	return hex.EncodeToString(sum)
 }
 
-// stored is what the object keeps.
+// stored returns the checksums to keep with the object.
 func (d *digests) stored() map[string]string {
 	if d.sum == nil {
 		return nil

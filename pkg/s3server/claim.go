@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// claim is a signature as a request states it.
+// claim is a signature with its parameters, as stated in a request.
 type claim struct {
 	accessKey, date, region, service string
 	signedHeaders                    []string
 	signature                        string
 	time                             time.Time
-	expires                          time.Duration // of a presigned request
+	expires                          time.Duration // for a presigned request
 	presigned                        bool
 	token                            string
 }

@@ -40,7 +40,7 @@ func TestWhatAWSWouldNotTakeIsRefused(t *testing.T) {
 	require.Empty(t, f.Buckets())
 }
 
-// AWS tells neither services' nor actions' names by their case.
+// As in AWS, names of services and actions are not case-sensitive.
 func TestServicesAreNamedInAnyCase(t *testing.T) {
 	w := awstest.Sound(t, awstest.Role)
 	for name, policy := range map[string]*iam.Policy{
@@ -54,7 +54,7 @@ func TestServicesAreNamedInAnyCase(t *testing.T) {
 	require.Equal(t, 403, send(t, w, call{method: http.MethodPut, path: "/denied/k", as: as}).status)
 }
 
-// A bucket stays what it is over a restart.
+// A bucket's description survives a restart.
 func TestBucketsKeepWhatTheyAre(t *testing.T) {
 	f := start(t)
 	b := s3server.Bucket{
@@ -75,7 +75,7 @@ func TestFourWaysToSayElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		how            s3server.Elsewhere
 		status         int
-		header, inBody bool // where the region is told
+		header, inBody bool // where the region is found
 	}{
 		{s3server.Permanently, 301, true, false},
 		{s3server.Temporarily, 307, true, false},
@@ -89,7 +89,7 @@ func TestFourWaysToSayElsewhere(t *testing.T) {
 		require.Equal(t, c.status, r.status)
 		require.Equal(t, c.header, r.header.Get("X-Amz-Bucket-Region") == awstest.Region, c.status)
 		require.Equal(t, c.inBody, r.region == awstest.Region, c.status)
-		if c.status == 307 { // the bucket is in the host's name, and so not in the path
+		if c.status == 307 { // the bucket is in the host name, and so not in the path
 			require.Equal(t, "https://"+awstest.BucketName+".s3."+awstest.Region+".amazonaws.com"+strings.TrimPrefix(object, "/"+awstest.BucketName), r.header.Get("Location"))
 		} else {
 			require.Empty(t, r.header.Get("Location"))
@@ -123,7 +123,7 @@ func TestBucketsOfUsers(t *testing.T) {
 	require.Equal(t, "Access Denied", r.message, "strangers are told nothing")
 }
 
-// A slow bucket delays those who ask for it, and nobody else.
+// A slow bucket delays only requests for it.
 func TestStandingFaults(t *testing.T) {
 	w := awstest.Sound(t, awstest.Role)
 	as := session(t, w, "")

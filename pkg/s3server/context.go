@@ -11,8 +11,8 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// told are the condition keys that requests here tell; any other key of a
-// policy is refused. Those of S3 that are a header's are in toldHeaders.
+// told lists the condition keys that requests have here; a policy with any other key is refused.
+// S3's keys that are named like headers are in toldHeaders.
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
@@ -21,7 +21,7 @@ var told = []string{
 	"aws:currenttime", "aws:epochtime", "aws:principalaccount", "aws:principalarn", "aws:principalisawsservice", "aws:principaltype",
 	"aws:referer", "aws:requestedregion", "aws:resourceaccount", "aws:securetransport", "aws:sourceip", "aws:tokenissuetime", "aws:useragent",
 	"aws:username", "aws:viaawsservice",
-	// Always absent: no request here comes by them.
+	// Always absent: no request reaches this server in such a way.
 	"aws:calledvia", "aws:multifactorauthage", "aws:multifactorauthpresent", "aws:sourceaccount", "aws:sourcearn", "aws:sourcevpc",
 	"aws:sourcevpce", "aws:vpcsourceip",
 	"s3:authtype", "s3:delimiter", "s3:locationconstraint", "s3:max-keys", "s3:prefix", "s3:resourceaccount", "s3:signatureversion", "s3:tlsversion",
@@ -29,7 +29,7 @@ var told = []string{
 	"kms:calleraccount", "kms:encryptioncontext:aws:s3:arn", "kms:encryptioncontextkeys", "kms:viaservice",
 }
 
-// toldHeaders are the headers that are condition keys as they are.
+// toldHeaders lists the headers that are condition keys by their own name.
 var toldHeaders = []string{
 	"if-match", "if-none-match", "x-amz-acl", "x-amz-content-sha256", "x-amz-copy-source", "x-amz-grant-full-control", "x-amz-grant-read",
 	"x-amz-grant-read-acp", "x-amz-grant-write", "x-amz-grant-write-acp", "x-amz-metadata-directive", "x-amz-object-ownership",
@@ -41,7 +41,7 @@ func tells(key string) bool {
 	return slices.Contains(told, key) || s3 && slices.Contains(toldHeaders, header)
 }
 
-// context is what a request tells conditions.
+// context returns the values of a request's condition keys.
 func (s *Server) context(r *request, owner string) iam.Context {
 	who, now := r.auth.principal, s.now().UTC()
 	c := iam.Context{

@@ -2,16 +2,15 @@ package s3server
 
 import "maps"
 
-// Requests returns how many requests of each operation arrived ("PutObject",
-// "AssumeRole"), refused ones included, and how often keys were asked for
-// ("GenerateDataKey", "Decrypt").
+// Requests returns how many requests arrived per operation ("PutObject", "AssumeRole"), including
+// refused ones, and how often the use of a KMS key was requested ("GenerateDataKey", "Decrypt").
 func (s *Server) Requests() map[string]int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return maps.Clone(s.counts)
 }
 
-// BucketRequests is Requests for a bucket alone.
+// BucketRequests is Requests for a single bucket.
 func (s *Server) BucketRequests(bucket string) map[string]int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -22,7 +21,7 @@ func (s *Server) count(op, bucket string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts[op]++
-	if s.buckets[bucket] == nil { // nobody was authenticated yet: the name may be anything
+	if s.buckets[bucket] == nil { // the request is not authenticated yet, so the name may be anything
 		return
 	}
 	if s.each[bucket] == nil {

@@ -29,7 +29,7 @@ type failedKey struct {
 	Key, Code, Message string
 }
 
-// deleteObjects is the bulk delete; each key is authorized on its own.
+// deleteObjects deletes many objects; each key is authorized separately.
 func (s *Server) deleteObjects(w http.ResponseWriter, r *request) *apiError {
 	b, failed := s.bucketFor(r)
 	if failed != nil {
@@ -69,7 +69,7 @@ func (s *Server) deleteObjects(w http.ResponseWriter, r *request) *apiError {
 	return nil
 }
 
-// readXML reads a small XML body, held to its signature and checksums.
+// readXML reads a small XML body, and verifies its signature and checksums.
 func readXML(r *request, into any) *apiError {
 	digests, failed := newDigests(r)
 	if failed != nil {

@@ -21,8 +21,8 @@ func checkEncryption(meta *objectMeta) *apiError {
 	return invalidArgument("The encryption method specified is not supported")
 }
 
-// encrypt decides how an object is encrypted: as the request says, else as the
-// bucket does by default; and whether the caller may use the key.
+// encrypt decides how an object is encrypted, by the request or else by the bucket's default, and
+// whether the caller may use the key.
 func (s *Server) encrypt(r *request, bucket bucketMeta, o *objectMeta) *apiError {
 	how, key := o.Header[headerSSE], o.Header[headerKMSKey]
 	switch {

@@ -7,15 +7,15 @@ import (
 	"net/url"
 )
 
-// apiError is an answer that says no, with S3's or STS's code.
+// apiError is an answer other than success, with S3's or STS's code.
 type apiError struct {
 	status  int
 	code    string
 	message string
-	region  string // the bucket's, told in a header when it is not the asked one
-	// expected is the region that the signature should be for, told in the body.
+	region  string // the bucket's region, sent in a header if another one was used
+	// expected is the region that the request should have been signed for, sent in the body.
 	expected string
-	endpoint string // of a redirect
+	endpoint string // for redirects
 }
 
 func (e *apiError) Error() string { return fmt.Sprintf("%d %s: %s", e.status, e.code, e.message) }
@@ -24,7 +24,7 @@ func fail(status int, code, format string, args ...any) *apiError {
 	return &apiError{status: status, code: code, message: fmt.Sprintf(format, args...)}
 }
 
-// internal is a failure of this server, not of the request.
+// internal returns the answer to a failure of this server.
 func internal(err error) *apiError {
 	return fail(http.StatusInternalServerError, "InternalError", "%v", err)
 }
@@ -57,7 +57,7 @@ type stsErrorBody struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-// writeError answers a request that was refused.
+// writeError writes the answer to a refused request.
 func writeError(w http.ResponseWriter, r *request, e *apiError) {
 	if e.region != "" {
 		w.Header().Set("X-Amz-Bucket-Region", e.region)

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// overrides are the query parameters by which a GET renames headers.
+// overrides maps the query parameters with which a GET replaces response headers.
 var overrides = map[string]string{
 	"response-content-type": "Content-Type", "response-content-encoding": "Content-Encoding",
 	"response-content-disposition": "Content-Disposition", "response-content-language": "Content-Language",
 	"response-cache-control": "Cache-Control", "response-expires": "Expires",
 }
 
-// getObject is s3:GetObject, also for HEAD.
+// getObject is s3:GetObject, for GET and HEAD.
 func (s *Server) getObject(w http.ResponseWriter, r *request) (failed *apiError) {
 	b, failed := s.bucketFor(r, "s3:GetObject")
 	if failed != nil {
@@ -66,7 +66,7 @@ func (s *Server) getObject(w http.ResponseWriter, r *request) (failed *apiError)
 	if _, err := o.Seek(part.from, io.SeekStart); err == nil {
 		_, err = io.CopyN(w, o.File, part.length) // sendfile
 		if err != nil {
-			// Too late for a status: the client sees a short body.
+			// It is too late for a status: the client sees a short body.
 			s.cfg.Log.Debug("object was not sent whole", "bucket", r.bucket, "key", r.key, "err", err)
 		}
 	}
@@ -116,8 +116,7 @@ type span struct {
 	partial      bool
 }
 
-// readRange understands one range, as S3 does; what it does not understand is
-// ignored.
+// readRange supports a single range, as S3 does, and ignores what it does not understand.
 func readRange(header string, size int64) (span, *apiError) {
 	whole := span{length: size}
 	spec, ok := strings.CutPrefix(header, "bytes=")

@@ -58,8 +58,8 @@ func TestAssumeRoleIsChecked(t *testing.T) {
 	}
 }
 
-// Who asks with a role's credentials gets an hour at most, whatever the role
-// allows; and callers of the role's own account are told what is missing.
+// A caller with a role's credentials gets at most an hour, whatever the role allows, and callers
+// from the role's own account are told what is missing.
 func TestWhoAssumes(t *testing.T) {
 	const worker = "arn:aws:iam::" + awstest.OperatorAccount + ":role/worker"
 	w := awstest.Sound(t, awstest.Role)
@@ -79,7 +79,7 @@ func TestWhoAssumes(t *testing.T) {
 	identity := send(t, w, call{as: as, form: map[string][]string{"Action": {"GetCallerIdentity"}}})
 	require.Contains(t, identity.body, "<Arn>arn:aws:sts::"+awstest.CustomerAccount+":assumed-role/segment-logs/sealift</Arn>")
 
-	// A session that may not pass its rights on.
+	// A session policy that does not allow passing on rights.
 	cut := obtain(t, w, call{as: w.Operator, form: assume("RoleArn", worker, "Policy",
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`)})
 	require.Equal(t, "AccessDenied", send(t, w, call{as: cut, form: assume()}).code)
@@ -113,7 +113,7 @@ func TestSessionsEnd(t *testing.T) {
 	require.Equal(t, 200, send(t, w, put).status)
 }
 
-// Reading needs the key as well, and of objects that are still their writer's,
+// Reading requires permission to use the key and, for objects that still belong to their writer,
 // the writer's consent.
 func TestReadingWhatWasDelivered(t *testing.T) {
 	everything := parse(t, iam.Identity, `{"Effect":"Allow","Action":["s3:*","kms:*"],"Resource":"*"}`)
@@ -150,14 +150,14 @@ func TestReadingWhatWasDelivered(t *testing.T) {
 			get.method = http.MethodHead
 			want := c.status
 			if c.setup == awstest.RoleWithKey {
-				want = 200 // it says nothing of the bytes
+				want = 200 // HEAD reveals none of the bytes
 			}
 			require.Equal(t, want, send(t, w, get).status)
 		})
 	}
 }
 
-// What a request tells conditions.
+// Requests have these values for condition keys.
 func TestConditionKeysOfRequests(t *testing.T) {
 	for condition, holds := range map[string]bool{
 		`"StringEquals":{"aws:username":"anna","aws:PrincipalAccount":"` + awstest.CustomerAccount + `","aws:PrincipalType":"User"}`: true,
@@ -184,7 +184,7 @@ func TestConditionKeysOfRequests(t *testing.T) {
 	}
 }
 
-// Lists may be allowed for a prefix.
+// Listing may be allowed for a single prefix.
 func TestListOfAPrefix(t *testing.T) {
 	w := awstest.Sound(t, awstest.Role)
 	as := user(t, w, anna, parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"`+bucket+`",

@@ -7,8 +7,7 @@ import (
 	"net/http"
 )
 
-// handlers by operation. Each checks its own authorization, because each
-// knows what it touches.
+// handlers by operation. Each checks its own authorization, because only it knows what it accesses.
 var handlers = map[string]func(*Server, http.ResponseWriter, *request) *apiError{
 	"AssumeRole":        (*Server).assumeRole,
 	"GetCallerIdentity": (*Server).getCallerIdentity,
@@ -81,19 +80,18 @@ func (s *Server) handle(w http.ResponseWriter, r *request) *apiError {
 	return handler(s, w, r)
 }
 
-// swallow reads what a client still sends, within reason, so that it gets to
-// read the refusal: a client that is cut off while it writes may never see
-// it. One that waits for 100 Continue sends nothing.
+// swallow reads what the client is still sending, up to a limit, so that it gets to read the
+// refusal: a client that is cut off while it writes may never see it. A client that waits for 100
+// Continue sends nothing.
 func swallow(r *http.Request) {
 	if r.Header.Get("Expect") == "" {
 		_, _ = io.CopyN(io.Discard, r.Body, 8<<20)
 	}
 }
 
-// bucketFor finds the bucket of a request and refuses whom it must: a wrong
-// region, a wrong expected owner, a principal without the right to do the
-// actions, in S3's order. With a refusal, the bucket is there for its region
-// only.
+// bucketFor returns the request's bucket. It refuses, in S3's order, a wrong region, a wrong
+// expected owner, and a principal without permission for the actions. If it refuses, the bucket (if
+// there is one) is only returned for its region.
 func (s *Server) bucketFor(r *request, actions ...string) (*bucket, *apiError) {
 	s.mu.RLock()
 	b := s.buckets[r.bucket]
@@ -102,7 +100,7 @@ func (s *Server) bucketFor(r *request, actions ...string) (*bucket, *apiError) {
 		return nil, fail(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
 	}
 	meta := b.described()
-	// GetBucketLocation is how clients find the region: any will do.
+	// Clients find out the region with GetBucketLocation, so it is accepted for any region.
 	if r.auth.region != meta.Region && r.op != "GetBucketLocation" {
 		return b, elsewhere(r, meta)
 	}
@@ -121,8 +119,8 @@ func (s *Server) bucketFor(r *request, actions ...string) (*bucket, *apiError) {
 	return b, nil
 }
 
-// objectFailed is the answer to a failure of the disk, or to a missing object:
-// who may not list does not learn that it is missing.
+// objectFailed returns the answer to a disk failure or a missing object. Callers without permission
+// to list do not learn that the object is missing.
 func (s *Server) objectFailed(r *request, b *bucket, err error) *apiError {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return internal(err)

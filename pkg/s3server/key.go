@@ -9,12 +9,12 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// Key is a KMS key, as far as S3 uses it.
+// Key is a KMS key, as far as S3 needs it.
 type Key struct {
 	// ARN is arn:aws:kms:{region}:{12 digits}:key/{id}.
 	ARN string
-	// Policy is the key's policy. Without its consent nobody uses the key,
-	// not even its account. Required.
+	// Policy is the key's policy. Nobody can use the key without its consent, not even the key's
+	// account. Required.
 	Policy *iam.Policy
 	State  KeyState
 }
@@ -31,8 +31,7 @@ const (
 
 var keyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):(\d{12}):key/([A-Za-z0-9-]+)$`)
 
-// PutKey registers a key, or replaces the one with its ARN. Keys are not kept
-// over a restart.
+// PutKey registers a key, or replaces the one with the same ARN. Keys do not survive a restart.
 func (s *Server) PutKey(k Key) error {
 	if !keyARN.MatchString(k.ARN) {
 		return fmt.Errorf("register key %q: not a key's ARN; want arn:aws:kms:us-east-1:123456789012:key/id", k.ARN)
@@ -46,30 +45,29 @@ func (s *Server) PutKey(k Key) error {
 	return nil
 }
 
-// DeleteKey removes a key, as when the days that its deletion was pending for
-// are over.
+// DeleteKey removes a key, as if its waiting period for deletion were over.
 func (s *Server) DeleteKey(arn string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.keys, arn)
 }
 
-// ManagedKey is the alias of the key that AWS keeps for S3 in each account.
+// ManagedKey is the alias of the key that AWS manages for S3 in each account.
 const ManagedKey = "alias/aws/s3"
 
-// useKey decides whether the caller may use a key by way of S3: by the key's
-// policy, the caller's and the session's, and by the key's state. what is the
-// ARN of the encryption context. It returns the key's ARN.
+// useKey decides whether the caller may use a key through S3: by the policies of the key, the
+// caller and the session, and by the key's state. what is the ARN of the encryption context. It
+// returns the key's ARN.
 //
-// S3 hands on what KMS says, with the code's prefix KMS. where it is not
-// about rights.
+// S3 passes on what KMS answers. If the refusal is not about permissions, its code is prefixed with
+// KMS.
 func (s *Server) useKey(r *request, meta bucketMeta, id, action, what string) (string, *apiError) {
 	who := r.auth.principal
 	owner := meta.ownerFor(who)
 	s.count(strings.TrimPrefix(action, "kms:"), r.bucket)
 	if id == ManagedKey {
 		arn := fmt.Sprintf("arn:%s:kms:%s:%s:%s", iam.Partition(meta.Region), meta.Region, owner, ManagedKey)
-		if who.Account != owner && !who.root { // its policy is AWS's own, and for its account alone
+		if who.Account != owner && !who.root { // AWS's own policy for it covers only its account
 			return "", kmsHidden(who, action)
 		}
 		return arn, nil
@@ -111,7 +109,7 @@ func (s *Server) authorizeKey(r *request, meta bucketMeta, key Key, action, what
 	}
 	owner := accountOf(key.ARN)
 	c := s.context(r, owner)
-	delete(c, "aws:SourceIp") // it is S3 that calls, on the caller's behalf
+	delete(c, "aws:SourceIp") // S3 makes the call, on the caller's behalf
 	c["aws:ViaAWSService"] = []string{"true"}
 	c["kms:ViaService"] = []string{"s3." + meta.Region + ".amazonaws.com"}
 	c["kms:CallerAccount"] = []string{who.Account}
@@ -130,7 +128,7 @@ func (s *Server) authorizeKey(r *request, meta bucketMeta, key Key, action, what
 	return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s %s", who.ARN, action, key.ARN, d.Reason(action))
 }
 
-// kmsHidden is what KMS tells callers of other accounts than the key's.
+// kmsHidden is KMS's answer to callers from other accounts than the key's.
 func kmsHidden(who principal, action string) *apiError {
 	return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on this resource because the resource does not exist "+
 		"in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access", who.ARN, action)

@@ -11,7 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/s3server/awstest"
 )
 
-// What S3 tells KMS of a PUT, which key policies may ask for.
+// Key policies can rely on what S3 tells KMS about a PUT.
 func TestConditionKeysOfKeys(t *testing.T) {
 	const wholeObject = `"kms:EncryptionContext:aws:s3:arn":"arn:aws:s3:::` + awstest.BucketName + `/raw/`
 	for hazard, c := range map[string]struct {
@@ -45,7 +45,7 @@ func TestConditionKeysOfKeys(t *testing.T) {
 	}
 }
 
-// A key that is not there looks to other accounts as one that they may not use.
+// To other accounts, a missing key looks like one that they may not use.
 func TestMissingKeysAreHidden(t *testing.T) {
 	w := awstest.Sound(t, awstest.ClassicWithKey)
 	w.Server.DeleteKey(awstest.KeyARN)
@@ -54,7 +54,7 @@ func TestMissingKeysAreHidden(t *testing.T) {
 	require.Contains(t, r.message, "because the resource does not exist in this Region, no resource-based policies allow access")
 }
 
-// In other partitions of AWS ARNs begin otherwise.
+// In other partitions of AWS, ARNs begin differently.
 func TestPartitions(t *testing.T) {
 	for region, partition := range map[string]string{"cn-north-1": "aws-cn", "us-gov-west-1": "aws-us-gov", "eu-west-1": "aws"} {
 		w := awstest.Sound(t, awstest.Role)

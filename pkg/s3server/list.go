@@ -22,7 +22,7 @@ type listedPrefix struct {
 	Prefix string
 }
 
-// listing holds the elements of both versions of the answer.
+// listing has the elements of both versions of the answer.
 type listing struct {
 	XMLName               xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListBucketResult"`
 	Name                  string
@@ -60,7 +60,7 @@ func (s *Server) listObjectsV2(w http.ResponseWriter, r *request) *apiError {
 	})
 }
 
-// listObjects is version 1, which old tools still speak.
+// listObjects is version 1, which old tools still use.
 func (s *Server) listObjects(w http.ResponseWriter, r *request) *apiError {
 	marker, delimiter := r.query.Get("marker"), r.query.Get("delimiter")
 	from := position{after: marker, prefix: delimiter != "" && strings.HasSuffix(marker, delimiter)}
@@ -73,7 +73,7 @@ func (s *Server) listObjects(w http.ResponseWriter, r *request) *apiError {
 	})
 }
 
-// listInto lists and answers; finish fills what differs between the versions.
+// listInto lists and answers. finish fills in what differs between the versions.
 func (s *Server) listInto(w http.ResponseWriter, r *request, from position, finish func(*listing, position, func(string) string)) *apiError {
 	b, failed := s.bucketFor(r, "s3:ListBucket")
 	if failed != nil {

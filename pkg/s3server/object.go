@@ -14,13 +14,12 @@ import (
 	"time"
 )
 
-// An object is one file: its bytes, then its description as JSON, then the
-// description's length (4 bytes, big endian) and the magic. Bytes and
-// description come into being in one link or rename. Bytes begin at offset 0,
-// so ranges need no arithmetic.
+// An object is one file: its bytes, then its description as JSON, then the description's length (4
+// bytes, big endian) and the magic. Bytes and description appear together, in one rename. The bytes
+// begin at offset 0, so ranges need no arithmetic.
 const magic = "SLS3OBJ1"
 
-// maxMeta bounds a description that is read.
+// maxMeta limits the size of a description.
 const maxMeta = 1 << 20
 
 // errTorn says that a file is not a whole object.
@@ -38,10 +37,9 @@ type objectMeta struct {
 	// Checksum holds base64 by algorithm: "sha256", "crc32", …
 	Checksum map[string]string `json:"checksum,omitempty"`
 	ACL      string            `json:"acl,omitempty"`
-	// Owner is the account of the writer, if the object is not the bucket
-	// owner's.
+	// Owner is the account of the writer, if the object does not belong to the bucket's owner.
 	Owner string `json:"owner,omitempty"`
-	// Context is the encryption context's ARN, of SSE-KMS.
+	// Context is the encryption context's ARN, for SSE-KMS.
 	Context string `json:"context,omitempty"`
 }
 
@@ -71,7 +69,7 @@ func openObject(name string) (_ *object, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// One read gets most descriptions whole.
+	// For most descriptions one read is enough.
 	end := make([]byte, min(info.Size(), 1024))
 	if _, err := f.ReadAt(end, info.Size()-int64(len(end))); err != nil {
 		return nil, err
@@ -103,7 +101,7 @@ func openObject(name string) (_ *object, err error) {
 	return o, nil
 }
 
-// finish appends the description to the bytes.
+// finish appends the description to the object's bytes.
 func finish(f *os.File, meta *objectMeta) error {
 	raw, err := json.Marshal(meta)
 	if err != nil {
@@ -114,15 +112,15 @@ func finish(f *os.File, meta *objectMeta) error {
 	return err
 }
 
-// path is the file of a key. Names are hashes: no key can leave the
-// directory, or be too long for it.
+// path returns the file of a key. Names are hashes, so no key can escape the directory or be too
+// long for it.
 func (b *bucket) path(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	name := hex.EncodeToString(sum[:])
 	return filepath.Join(b.dir, "objects", name[:2], name[2:])
 }
 
-// open opens an object; the error is fs.ErrNotExist if there is none.
+// open opens an object, or returns fs.ErrNotExist.
 func (b *bucket) open(key string) (*object, error) {
 	b.mu.RLock()
 	_, ok := b.index.Get(key)
@@ -133,7 +131,7 @@ func (b *bucket) open(key string) (*object, error) {
 	return openObject(b.path(key))
 }
 
-// Errors of commit.
+// Errors returned by commit.
 var (
 	errExists   = errors.New("key is taken")
 	errNoObject = errors.New("no object to match")
@@ -141,14 +139,14 @@ var (
 	errNoBucket = errors.New("bucket was deleted")
 )
 
-// condition is what a PUT demands of the key.
+// condition is what a PUT requires of its key.
 type condition struct {
 	absent bool   // If-None-Match: *
 	etag   string // If-Match, "" for none
 }
 
-// commit makes the finished file the object, if the condition holds. The file
-// is gone afterwards, whatever the outcome.
+// commit makes the finished file the object, if the condition holds. The file no longer exists
+// afterwards, whatever the outcome.
 func (b *bucket) commit(temp string, meta *objectMeta, when condition) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -175,7 +173,7 @@ func (b *bucket) commit(temp string, meta *objectMeta, when condition) error {
 	return nil
 }
 
-// delete removes an object, if there is one.
+// delete removes an object if it exists.
 func (b *bucket) delete(key string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -203,7 +201,7 @@ func writeFile(name string, data []byte) error {
 	return syncDir(filepath.Dir(name))
 }
 
-// makeDir makes a directory if it is missing.
+// makeDir creates a directory unless it exists.
 func makeDir(name string) error {
 	if err := os.Mkdir(name, 0o700); !errors.Is(err, fs.ErrExist) {
 		return err

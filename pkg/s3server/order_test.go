@@ -12,8 +12,8 @@ import (
 	"github.com/sealift/sealift/pkg/s3server/awstest"
 )
 
-// Of several things that are wrong, the first in S3's order is told; nothing
-// is stored, and what comes later is not even asked.
+// If several things are wrong, the first one in S3's order is reported. Nothing is stored, and what
+// comes later is not even checked.
 func TestOrderOfRefusals(t *testing.T) {
 	wrong := strings.Repeat("ab", 32)
 	put := func(changes ...func(*call)) call {
@@ -44,7 +44,7 @@ func TestOrderOfRefusals(t *testing.T) {
 		call    call
 		status  int
 		code    string
-		keys    int64 // how often the key was asked for
+		keys    int64 // how often the key was requested
 	}{
 		"body_mismatch":                      {awstest.Role, within, put(mismatch), 400, "XAmzContentSHA256Mismatch", 0},
 		"md5_mismatch":                       {awstest.Role, within, put(header("Content-Md5", "AAAAAAAAAAAAAAAAAAAAAA==")), 400, "BadDigest", 0},
@@ -89,7 +89,7 @@ func TestOrderOfRefusals(t *testing.T) {
 	}
 }
 
-// Whether a key is taken is decided last.
+// Whether a key is taken is checked last.
 func TestTakenKeyIsNotToldToThoseWhoMayNot(t *testing.T) {
 	w := awstest.Sound(t, awstest.Role)
 	put := call{method: http.MethodPut, path: object, body: "body", as: session(t, w, ""), header: map[string]string{"If-None-Match": "*"}}
@@ -103,8 +103,8 @@ func TestTakenKeyIsNotToldToThoseWhoMayNot(t *testing.T) {
 	require.Nil(t, w.Server.BucketRequests("of-nobody"), "names that anybody may send are not kept")
 }
 
-// A role that may only put is refused everything else, and told why, but by
-// HEAD, which has no body.
+// A role that may only put is refused everything else, with an explanation except for HEAD, whose
+// answer has no body.
 func TestPutOnlyMayNotLook(t *testing.T) {
 	w := awstest.Sound(t, awstest.Role)
 	as := session(t, w, "")
@@ -131,7 +131,7 @@ func TestPutOnlyMayNotLook(t *testing.T) {
 		require.Empty(t, r.body)
 		require.Equal(t, path != object, r.header.Get("X-Amz-Bucket-Region") == awstest.Region, "HeadBucket tells the region even then")
 	}
-	// Of many, each is refused on its own.
+	// Of several keys, each is refused separately.
 	r := send(t, w, call{
 		method: http.MethodPost, path: "/" + awstest.BucketName + "?delete", as: as,
 		body: "<Delete><Object><Key>a</Key></Object><Object><Key>b</Key></Object></Delete>",
@@ -140,7 +140,7 @@ func TestPutOnlyMayNotLook(t *testing.T) {
 	require.Equal(t, 2, strings.Count(r.body, "<Code>AccessDenied</Code>"))
 }
 
-// What is missing is missing only to those who may list.
+// That an object is missing is revealed only to callers who may list.
 func TestMissingObjects(t *testing.T) {
 	w := awstest.Sound(t, awstest.Role)
 	get := call{method: http.MethodGet, path: object}

@@ -11,9 +11,9 @@ var cannedACLs = []string{
 
 const ownerFullControl = "bucket-owner-full-control"
 
-// own decides on a PUT's ACL and whose the object will be: the writer's, unless
-// the bucket's owner is to own all, or is given full control (which under
-// ObjectWriter is not the same, but lets it do the same).
+// own checks a PUT's ACL and decides who will own the object: the writer, unless the bucket's owner
+// owns all objects or is given full control. (With ObjectWriter, full control is not ownership, but
+// has the same effect here.)
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
 func own(r *request, meta bucketMeta, o *objectMeta) *apiError {
@@ -33,8 +33,8 @@ func own(r *request, meta bucketMeta, o *objectMeta) *apiError {
 	return nil
 }
 
-// mayRead refuses an object that is another account's and whose ACL does not
-// let the bucket's owner read it, whatever policies say; and the data of one
+// mayRead refuses an object that belongs to another account and whose ACL does not let the bucket's
+// owner read it, whatever policies say. Unless the request is a HEAD, it also refuses an object
 // whose key the caller may not use.
 func (s *Server) mayRead(r *request, meta bucketMeta, o *objectMeta) *apiError {
 	who := r.auth.principal

@@ -13,16 +13,15 @@ import (
 	"strings"
 )
 
-// payload is the body of a request, freed of aws-chunked framing and held to
-// its signature. After it returned io.EOF the body is as it was signed, and
-// trailers are known.
+// payload is the body of a request, decoded from aws-chunked and verified. Once it has returned
+// io.EOF, the body is known to be as signed, and the trailers are known.
 type payload struct {
 	io.Reader
 	size     int64             // of the decoded body
-	trailers map[string]string // by lower-case name, known at EOF
+	trailers map[string]string // by lower-case name; known after EOF
 }
 
-// Errors of a payload's Read.
+// Errors returned by a payload's Read.
 var (
 	errPayloadHash = fail(http.StatusBadRequest, "XAmzContentSHA256Mismatch",
 		"The provided 'x-amz-content-sha256' header does not match what was computed.")
@@ -31,7 +30,7 @@ var (
 	errChunk          = fail(http.StatusBadRequest, "InvalidRequest", "The body is not in aws-chunked form.")
 )
 
-const maxObject = 5 << 30 // of a single PUT
+const maxObject = 5 << 30 // for a single PUT
 
 // body opens the payload of a request.
 func (r *request) body() (*payload, *apiError) {
@@ -68,7 +67,7 @@ func (r *request) body() (*payload, *apiError) {
 	return p, nil
 }
 
-// exact demands a length.
+// exact requires a length.
 type exact struct {
 	r    io.Reader
 	left int64
@@ -83,7 +82,7 @@ func (e *exact) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hashed demands a checksum.
+// hashed requires a checksum.
 type hashed struct {
 	r    io.Reader
 	sum  hash.Hash
@@ -112,7 +111,7 @@ type chunkReader struct {
 	left    int64 // of the current chunk
 	done    bool
 
-	// Only used when chunks are signed, each on from the one before.
+	// Only used if chunks are signed. Each signature includes the previous one.
 	auth      *authentication
 	previous  string
 	signature string // of the current chunk, as stated
@@ -146,7 +145,7 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	return n, incomplete(err)
 }
 
-// nextChunk reads the line that starts a chunk.
+// nextChunk reads the line at the start of a chunk.
 func (c *chunkReader) nextChunk() error {
 	line, err := c.line()
 	if err != nil {
@@ -160,7 +159,7 @@ func (c *chunkReader) nextChunk() error {
 	return nil
 }
 
-// endChunk reads the line end after a chunk's bytes, and checks its signature.
+// endChunk reads the line end after a chunk's bytes, and verifies the chunk's signature.
 func (c *chunkReader) endChunk() error {
 	if line, err := c.line(); err != nil {
 		return err
@@ -223,7 +222,7 @@ func (c *chunkReader) end() error {
 	return nil
 }
 
-// line reads a line of bounded length, without its end.
+// line reads a line of limited length, without its line end.
 func (c *chunkReader) line() (string, error) {
 	raw, err := c.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) || len(raw) > 4096 {
@@ -232,7 +231,7 @@ func (c *chunkReader) line() (string, error) {
 	return strings.TrimRight(string(raw), "\r\n"), err
 }
 
-// incomplete says that a body may not end here.
+// incomplete turns io.EOF into an error, because the body may not end here.
 func incomplete(err error) error {
 	if errors.Is(err, io.EOF) {
 		return errIncomplete

@@ -121,7 +121,7 @@ func TestSignedPayloadHash(t *testing.T) {
 	require.ErrorIs(t, err, errIncomplete)
 }
 
-// The check values of the catalogue of parametrised CRC algorithms.
+// Checksums have the check values in the Catalogue of parametrised CRC algorithms.
 func TestChecksumAlgorithms(t *testing.T) {
 	for name, want := range map[string]string{
 		"crc32": "cbf43926", "crc32c": "e3069283", "crc64nvme": "ae8b14860a799888",
@@ -141,7 +141,7 @@ func TestDigests(t *testing.T) {
 		header   map[string]string
 		trailers map[string]string
 		refused  string // the code, before the body is read
-		failed   string // the code, after
+		failed   string // the code, after the body is read
 	}{
 		"none":              {},
 		"right":             {header: map[string]string{"X-Amz-Checksum-Crc32": right, "Content-Md5": md5OfABC}},
@@ -181,8 +181,7 @@ func TestDigests(t *testing.T) {
 	}
 }
 
-// Whatever a client sends as chunks: no panic, and no more bytes than it
-// declared are taken without an error.
+// Whatever a client sends as chunks, nothing panics, and more bytes than declared are an error.
 func FuzzChunks(f *testing.F) {
 	f.Add([]byte(exampleBody()), 10, true)
 	f.Add([]byte("3\r\nabc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n"), 3, false)

@@ -12,21 +12,19 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// User is a principal with an access key of its own: a user, or an account's
-// root.
+// User is a principal with its own access key: a user, or an account's root.
 type User struct {
 	// ARN is arn:aws:iam::{12 digits}:user/{name}, or …:root.
 	ARN                  string
 	AccessKey, SecretKey string
-	// Policies are identity-based. Across accounts, and for AssumeRole, they
-	// must allow what the user does.
+	// Policies are identity-based. They must allow what the user does across accounts, and
+	// AssumeRole.
 	Policies []*iam.Policy
 }
 
 var userARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}):(root|user/[\w+=,.@/-]+)$`)
 
-// PutUser registers a user, or replaces the one with its ARN. Users are not
-// kept over a restart.
+// PutUser registers a user, or replaces the one with the same ARN. Users do not survive a restart.
 func (s *Server) PutUser(u User) error {
 	switch {
 	case !userARN.MatchString(u.ARN):
@@ -48,7 +46,7 @@ func (s *Server) PutUser(u User) error {
 	return nil
 }
 
-// Operator is the ARN of the principal with Config.AccessKey.
+// Operator returns the ARN of the principal with Config.AccessKey.
 func (s *Server) Operator() string { return "arn:aws:iam::" + s.cfg.Account + ":root" }
 
 // principal is who sent a request.
@@ -56,18 +54,18 @@ type principal struct {
 	iam.Caller
 	root     bool          // the server's operator, who may do everything
 	policies []*iam.Policy // of the user, or of the session's role
-	session  *iam.Policy   // what the session is cut down to, nil for nothing
-	issued   time.Time     // of a session
+	session  *iam.Policy   // limits the session further; nil: no session policy
+	issued   time.Time     // when the session was issued
 }
 
 func (p principal) isRoot() bool { return !p.root && strings.HasSuffix(p.ARN, ":root") }
 
-// everything is what the operator's own policies would be.
+// everything stands for the operator's own policies.
 var everything = []*iam.Policy{{Version: iam.Version, Statement: []iam.Statement{{
 	Effect: iam.Allow, Action: iam.Strings{"*"}, Resource: iam.Strings{"*"},
 }}}}
 
-// principalOf returns whom a claim's keys belong to, and their secret.
+// principalOf returns the principal with a claim's access key, and its secret.
 func (s *Server) principalOf(c *claim, service string) (principal, string, *apiError) {
 	if c.accessKey == s.cfg.AccessKey {
 		return principal{Caller: iam.Caller{Account: s.cfg.Account, ARN: s.Operator()}, root: true, policies: everything}, s.cfg.SecretKey, nil
@@ -106,25 +104,24 @@ func (s *Server) principalOf(c *claim, service string) (principal, string, *apiE
 	if session.Policy != "" {
 		p, err := iam.Parse(iam.Session, []byte(session.Policy))
 		if err != nil {
-			return principal{}, "", internal(err) // it was read when the session was made
+			return principal{}, "", internal(err) // it was parsed when the session was issued
 		}
 		who.session = p
 	}
 	return who, s.sessionSecret(session.AccessKey), nil
 }
 
-// SetClockForTesting replaces the clock. No requests may be under way.
+// SetClockForTesting replaces the clock. No requests may be in progress.
 func (s *Server) SetClockForTesting(now func() time.Time) { s.now = now }
 
-// ExpireSessionsForTesting ends all sessions that there are, as if their time
-// were over.
+// ExpireSessionsForTesting ends all existing sessions, as if they had expired.
 func (s *Server) ExpireSessionsForTesting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = s.now()
 }
 
-// accountOf is the account in an ARN.
+// accountOf returns the account in an ARN.
 func accountOf(arn string) string {
 	parts := strings.SplitN(arn, ":", 6)
 	if len(parts) < 6 {
@@ -133,9 +130,9 @@ func accountOf(arn string) string {
 	return parts[4]
 }
 
-// checkPolicies says what AWS would refuse when the policies are attached, and
-// which of their condition keys this server cannot tell: an absent key would
-// be judged in silence, and wrongly.
+// checkPolicies returns what AWS would refuse when the policies are attached. It also refuses
+// condition keys that this server does not know: they would count as absent, and the policy would
+// silently be evaluated wrongly.
 func checkPolicies(kind iam.Kind, policies ...*iam.Policy) error {
 	for _, p := range policies {
 		if p == nil {

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// kept are the headers that an object has besides x-amz-meta-*.
+// kept lists the headers that are stored with an object, in addition to x-amz-meta-*.
 var kept = []string{
 	"Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires",
 	headerSSE, headerKMSKey,
@@ -20,19 +20,19 @@ const (
 	headerKMSKey    = "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"
 	headerBucketKey = "X-Amz-Server-Side-Encryption-Bucket-Key-Enabled"
 	metaPrefix      = "X-Amz-Meta-"
-	maxUserMeta     = 2 << 10 // bytes of names and values, as S3 counts
+	maxUserMeta     = 2 << 10 // bytes of names and values, counted as in S3
 )
 
-// putObject is s3:PutObject. What it refuses, it refuses in S3's order: first
-// who may not do it, then what the bucket does not take, then the key's use,
-// and only then it reads the body and looks at what is there already.
+// putObject is s3:PutObject. It refuses in S3's order: first callers without permission, then what
+// the bucket does not accept, then the use of the key. Only then does it read the body and check
+// whether the object exists.
 func (s *Server) putObject(w http.ResponseWriter, r *request) *apiError {
 	actions := []string{"s3:PutObject"}
 	if r.Header.Get("X-Amz-Acl") != "" {
 		actions = append(actions, "s3:PutObjectAcl")
 	}
 	if r.Header.Get("If-Match") != "" {
-		actions = append(actions, "s3:GetObject") // it would tell what is there
+		actions = append(actions, "s3:GetObject") // it would reveal what is there
 	}
 	b, failed := s.bucketFor(r, actions...)
 	if failed != nil {
@@ -64,7 +64,7 @@ func (s *Server) putObject(w http.ResponseWriter, r *request) *apiError {
 	return nil
 }
 
-// readPut reads the properties of the object to be, and the PUT's condition.
+// readPut reads the properties of the new object, and the PUT's condition.
 func readPut(r *request) (*objectMeta, condition, *apiError) {
 	var when condition
 	if !utf8.ValidString(r.key) {
@@ -105,7 +105,7 @@ func readPut(r *request) (*objectMeta, condition, *apiError) {
 	return meta, when, checkEncryption(meta)
 }
 
-// withoutChunked is a Content-Encoding without its transfer framing.
+// withoutChunked removes the transfer framing from a Content-Encoding.
 func withoutChunked(encoding string) string {
 	var out []string
 	for part := range strings.SplitSeq(encoding, ",") {
@@ -116,7 +116,7 @@ func withoutChunked(encoding string) string {
 	return strings.Join(out, ",")
 }
 
-// store receives the body and makes it the object.
+// store receives the body and stores it as the object.
 func (s *Server) store(b *bucket, r *request, meta *objectMeta, when condition) *apiError {
 	digests, failed := newDigests(r)
 	if failed != nil {
@@ -130,7 +130,7 @@ func (s *Server) store(b *bucket, r *request, meta *objectMeta, when condition) 
 	if err != nil {
 		return internal(err)
 	}
-	// 1. bytes and description into a file of no name  2. the name
+	// 1. bytes and description in a temporary file  2. rename
 	err = s.receive(temp, body, digests, meta)
 	if err == nil {
 		err = b.commit(temp.Name(), meta, when)
@@ -153,7 +153,7 @@ func (s *Server) store(b *bucket, r *request, meta *objectMeta, when condition) 
 	return internal(err)
 }
 
-// receive writes body and description, and closes the file.
+// receive writes the body and the description, and closes the file.
 func (s *Server) receive(temp *os.File, body *payload, digests *digests, meta *objectMeta) (err error) {
 	defer func() { err = errors.Join(err, temp.Close()) }()
 	n, err := io.Copy(digests.writer(temp), body)
@@ -172,7 +172,7 @@ func (s *Server) receive(temp *os.File, body *payload, digests *digests, meta *o
 	return finish(temp, meta)
 }
 
-// fromDisk says whether the disk, rather than the client, failed.
+// fromDisk reports whether the disk failed, rather than the client.
 func fromDisk(err error) bool {
 	var path *os.PathError
 	return errors.As(err, &path)

@@ -5,24 +5,22 @@ import (
 	"net/http"
 )
 
-// Elsewhere is how a bucket answers requests that are signed for another
-// region than its own. Which it is depends at AWS on the endpoint, on the age
-// of the bucket and on whether a region must be opted into.
+// Elsewhere is how a bucket answers requests that are signed for another region. With AWS this
+// depends on the endpoint, on the age of the bucket, and on whether the region is opt-in.
 type Elsewhere string
 
-// Ways to say it.
+// Values of Elsewhere.
 const (
-	// Permanently is 301 PermanentRedirect with the region in a header. The
-	// default.
+	// Permanently is 301 PermanentRedirect with the region in a header. This is the default.
 	Permanently Elsewhere = ""
-	// Temporarily is 307 TemporaryRedirect, as of a bucket whose name is
-	// still on its way through the DNS.
+	// Temporarily is 307 TemporaryRedirect, as for a bucket whose name has not spread through the
+	// DNS yet.
 	Temporarily Elsewhere = "temporarily"
 	// Malformed is 400 AuthorizationHeaderMalformed with the region in the
 	// message.
 	Malformed Elsewhere = "malformed"
-	// Illegal is 400 IllegalLocationConstraintException with the region in
-	// the message, as of regions that must be opted into.
+	// Illegal is 400 IllegalLocationConstraintException with the region in the message, as for
+	// opt-in regions.
 	Illegal Elsewhere = "illegal"
 )
 
@@ -38,7 +36,7 @@ func elsewhere(r *request, meta bucketMeta) *apiError {
 			"The authorization header is malformed; the region '%s' is wrong; expecting '%s'", r.auth.region, meta.Region)
 		e.expected = meta.Region
 		if r.Method == http.MethodHead {
-			e.region = meta.Region // it has no body to say it in
+			e.region = meta.Region // the answer has no body for it
 		}
 		return e
 	case Illegal:

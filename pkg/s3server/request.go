@@ -17,23 +17,23 @@ const (
 	serviceSTS = "sts"
 )
 
-// request is one request on its way through the server.
+// request is a request while it is being handled.
 type request struct {
 	*http.Request
 	id      string
 	service string
-	op      string // the API's name of the operation, "PutObject"
+	op      string // the API's name of the operation, such as "PutObject"
 	bucket  string // "" for the service itself
 	key     string // "" for the bucket itself
 	query   url.Values
-	form    url.Values // of STS
-	formRaw []byte     // of STS, as it came: it is signed
+	form    url.Values // for STS
+	formRaw []byte     // for STS, unparsed, because it is signed
 
 	auth authentication
 }
 
-// unsupported are the sub-resources that say that a request is not the plain
-// operation on its object or bucket, but one that this server does not have.
+// unsupported lists the query parameters that turn a request into an operation that this server
+// does not have.
 var unsupported = []string{
 	"accelerate", "acl", "analytics", "attributes", "cors", "encryption", "intelligent-tiering", "inventory", "legal-hold", "lifecycle",
 	"logging", "metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "partNumber", "policy", "policyStatus",
@@ -41,7 +41,7 @@ var unsupported = []string{
 	"uploads", "versioning", "versionId", "versions", "website",
 }
 
-// parse says what a request asks for. It trusts nothing but its form.
+// parse determines what a request asks for. It only parses, and verifies nothing.
 func parse(r *http.Request) (*request, *apiError) {
 	out := &request{Request: r, id: newRequestID(), service: serviceS3, op: "Unknown"}
 	query, err := url.ParseQuery(r.URL.RawQuery)
@@ -55,14 +55,13 @@ func parse(r *http.Request) (*request, *apiError) {
 	}
 	out.op = out.operation()
 	if slices.ContainsFunc(strings.Split(out.key, "/"), func(part string) bool { return part == "." || part == ".." }) {
-		// S3 takes some of them. MinIO takes none: what works here works there.
+		// S3 accepts some of these. MinIO accepts none, so that what works here works there.
 		return out, fail(http.StatusBadRequest, "InvalidURI", "a part of the key is . or ..")
 	}
 	return out, nil
 }
 
-// address splits the path, or the host "bucket.localhost" and the path, into
-// bucket and key.
+// address splits the path, or the host "bucket.localhost" and the path, into bucket and key.
 func address(r *http.Request) (bucket, key string) {
 	path := strings.TrimPrefix(r.URL.Path, "/")
 	host := r.Host
@@ -95,7 +94,7 @@ func (r *request) parseForm() *apiError {
 	return nil
 }
 
-// operation is the API's name for what is asked.
+// operation returns the API's name of the requested operation.
 func (r *request) operation() string {
 	for _, sub := range unsupported {
 		if r.query.Has(sub) {

@@ -9,26 +9,25 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// Role is a role that its trust policy lets others assume.
+// Role is a role that others may assume if its trust policy allows it.
 type Role struct {
 	// ARN is arn:aws:iam::{12 digits}:role/{name}.
 	ARN string
-	// Trust is the trust policy: who may assume it, under which conditions.
-	// Required.
+	// Trust is the trust policy: who may assume the role, and under which conditions. Required.
 	Trust *iam.Policy
 	// Policies are what the role may do.
 	Policies []*iam.Policy
-	// MaxSession bounds a session's life, 1h to 12h. Default 1h.
+	// MaxSession is the longest duration of a session, 1h to 12h. Default 1h.
 	MaxSession time.Duration
-	// Fault is what every AssumeRole of it is answered with, as when STS is
-	// throttling its account. Zero: nothing goes wrong.
+	// Fault is the answer to every AssumeRole of the role, for instance while STS throttles its
+	// account. Zero: nothing goes wrong.
 	Fault Fault
 }
 
 var roleARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}):role/([\w+=,.@/-]+)$`)
 
-// PutRole registers a role, or replaces the one with its ARN. Roles are not
-// kept over a restart: whoever runs the server registers them again.
+// PutRole registers a role, or replaces the one with the same ARN. Roles do not survive a restart:
+// whoever runs the server has to register them again.
 func (s *Server) PutRole(role Role) error {
 	if !roleARN.MatchString(role.ARN) {
 		return fmt.Errorf("register role %q: not a role's ARN; want arn:aws:iam::123456789012:role/name", role.ARN)
@@ -51,17 +50,16 @@ func (s *Server) PutRole(role Role) error {
 	return nil
 }
 
-// DeleteRole removes a role; its sessions can do nothing any more.
+// DeleteRole removes a role. Its sessions lose all permissions.
 func (s *Server) DeleteRole(arn string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.roles, arn)
 }
 
-// PutOnly is the role that Sealift asks its customers for: trusted may assume
-// it with the external id, and do nothing but put objects into the buckets.
-// An empty external id leaves the condition out of its trust policy, as
-// somebody may who did not read on.
+// PutOnly returns the role that Sealift asks its customers for: trusted may assume it with the
+// external id, and only put objects into the buckets. Without an external id, the trust policy has
+// no such condition, as in roles of customers who did not read on.
 func PutOnly(arn, trusted, externalID string, buckets ...string) Role {
 	trust := iam.Statement{Effect: iam.Allow, Principal: iam.AWS(trusted), Action: iam.Strings{"sts:AssumeRole"}}
 	if externalID != "" {

@@ -1,19 +1,17 @@
-// Package s3server is S3 and STS in one HTTP handler, on a directory. It is
-// what `sealift dev` and `sealift demo` deliver to, and what tests use in
-// AWS's place.
+// Package s3server is S3 and STS in one HTTP handler that stores its data in a directory. `sealift
+// dev` and `sealift demo` deliver to it, and tests use it instead of AWS.
 //
-// It promises what Sealift needs of AWS, judged as strictly: Signature
-// Version 4 (header and query, chunked bodies with trailers), whole-object
-// PUTs with If-None-Match and checksums, listings in byte order; accounts with
-// users, roles, buckets and KMS keys, whose policies are evaluated by pkg/iam,
-// and AWS's answers to who may not. An object that was answered 200 survives a
-// kill -9 of the process; a crash of the machine may lose the last seconds.
-// AWS's tools and SDKs work against it.
+// It promises what Sealift needs from AWS, and is as strict: Signature Version 4 (header and query,
+// chunked bodies with trailers), whole-object PUTs with If-None-Match and checksums, listings in
+// byte order; accounts with users, roles, buckets and KMS keys, whose policies are evaluated by
+// pkg/iam; and AWS's answers to those without permission. An object that was answered 200 survives
+// a kill -9 of the process; a crash of the machine may lose the last seconds. AWS's tools and SDKs
+// work with it.
 //
-// It does not do multipart uploads, copies, versions, tags, or the calls that
-// configure buckets, roles and keys (its Go methods do): they are answered 501
-// NotImplemented. Anonymous requests are refused, whatever a policy says. It
-// does not encrypt; it decides as if it did. One process owns a directory.
+// It does not do multipart uploads, copies, versions or tags, nor the calls that configure buckets,
+// roles and keys (its Go methods do that). They are answered 501 NotImplemented. Anonymous requests
+// are refused, whatever a policy says. It does not encrypt, but decides as if it did. A directory
+// belongs to one process.
 package s3server
 
 import (
@@ -33,15 +31,15 @@ import (
 type Config struct {
 	// Dir holds everything; created if missing. Required.
 	Dir string
-	// AccessKey and SecretKey are the credentials of the root principal, who
-	// may do everything and assume roles. Required.
+	// AccessKey and SecretKey are the credentials of the root principal, who may do everything and
+	// assume roles. Required.
 	AccessKey, SecretKey string
-	// Region of buckets created without another. Default us-east-1.
+	// Region is the default region of new buckets. Default us-east-1.
 	Region string
 	// Account is the 12-digit account of the root principal. Default
 	// 000000000000.
 	Account string
-	// Log gets what the owner should know. Default: nothing.
+	// Log receives what the owner should know. Default: nothing is logged.
 	Log *slog.Logger
 }
 
@@ -52,20 +50,20 @@ type Server struct {
 	lock       *os.File
 	now        func() time.Time
 
-	mu       sync.RWMutex // guards all below
+	mu       sync.RWMutex // guards everything below
 	buckets  map[string]*bucket
 	users    map[string]User // by access key
 	roles    map[string]Role // by ARN
 	keys     map[string]Key  // by ARN
 	disabled map[string]bool // regions without STS
-	over     time.Time       // sessions made until then have ended
+	over     time.Time       // sessions issued up to this time have ended
 	fault    func(*http.Request) Fault
 	counts   map[string]int64
-	each     map[string]map[string]int64 // counts by bucket
+	each     map[string]map[string]int64 // counts per bucket
 }
 
-// Open opens the directory, or makes it. It reads the description of every
-// object, some 20,000 a second on a busy machine, to rebuild the listings.
+// Open opens the directory, creating it if necessary. To rebuild the listings, it reads the
+// description of every object, some 20,000 per second on a busy machine.
 func Open(cfg Config) (*Server, error) {
 	if cfg.Dir == "" || cfg.AccessKey == "" || cfg.SecretKey == "" {
 		return nil, errors.New("open object server: Dir, AccessKey and SecretKey must be set")
@@ -98,7 +96,7 @@ func (s *Server) open() error {
 	if s.lock, err = flock.Open(filepath.Join(s.cfg.Dir, "lock")); err != nil {
 		return err
 	}
-	// Files here were never answered.
+	// PUTs with files here were never answered.
 	if err := os.RemoveAll(s.tempDir()); err != nil {
 		return err
 	}
@@ -113,7 +111,7 @@ func (s *Server) open() error {
 		return err
 	}
 	for _, d := range dirs {
-		if !d.IsDir() { // such as file managers leave
+		if !d.IsDir() { // file managers leave such files
 			continue
 		}
 		b, err := openBucket(s.bucketsDir(), d.Name(), s.cfg.Log)
@@ -130,7 +128,7 @@ func (s *Server) open() error {
 func (s *Server) bucketsDir() string { return filepath.Join(s.cfg.Dir, "buckets") }
 func (s *Server) tempDir() string    { return filepath.Join(s.cfg.Dir, "tmp") }
 
-// Close lets another process have the directory. Requests must have ended.
+// Close releases the directory. Requests must have ended.
 func (s *Server) Close() error {
 	if s.lock == nil {
 		return nil

@@ -32,8 +32,7 @@ const (
 	externalID = "ws_0123456789abcdef"
 )
 
-// childDir makes the test binary be a server on that directory: see
-// TestSurvivesKill.
+// childDir makes the test binary a server on that directory, see TestSurvivesKill.
 const childDir = "SEALIFT_S3SERVER_CHILD_DIR"
 
 func TestMain(m *testing.M) {
@@ -64,7 +63,7 @@ func (f *fixture) open(t *testing.T) {
 	f.Server = server
 }
 
-// restart closes the server and opens another on its directory.
+// restart closes the server and opens another one on its directory.
 func (f *fixture) restart(t *testing.T) {
 	require.NoError(t, f.Close())
 	f.open(t)
@@ -218,7 +217,7 @@ func TestSessions(t *testing.T) {
 	})
 }
 
-// assumeAt issues a session as of another time, without a signed request.
+// assumeAt issues a session at another time, without a signed request.
 func (f *fixture) assumeAt(t *testing.T, at time.Time) objstore.Credentials {
 	access, key, token := f.IssueForTesting(roleARN, at.Add(time.Hour))
 	require.NotEmpty(t, token)
@@ -300,7 +299,7 @@ func TestFaults(t *testing.T) {
 	require.EqualValues(t, 7, f.Requests()["HeadObject"])
 }
 
-// A refused upload is told why, whatever its size.
+// A client gets to read why its upload was refused, whatever its size.
 func TestRefusalIsReadable(t *testing.T) {
 	f := start(t)
 	for _, size := range []int{1 << 10, 1 << 20, 1<<21 - 1, 4 << 20} {
@@ -334,7 +333,7 @@ func TestAnonymousAndUnknown(t *testing.T) {
 	require.EqualValues(t, 1, f.Requests()["AssumeRole"])
 }
 
-// serveForever is the process that TestSurvivesKill kills.
+// serveForever runs in the process that TestSurvivesKill kills.
 func serveForever(dir string) {
 	server, err := s3server.Open(s3server.Config{Dir: dir, AccessKey: accessKey, SecretKey: secretKey})
 	if err == nil {
@@ -350,8 +349,7 @@ func serveForever(dir string) {
 	os.Exit(0)
 }
 
-// What was answered 200 is there after a kill -9, whole, and nothing that is
-// there is torn.
+// What was answered 200 is still there after a kill -9, whole, and nothing is torn.
 func TestSurvivesKill(t *testing.T) {
 	dir := t.TempDir()
 	answered := map[string][]byte{}
@@ -371,7 +369,7 @@ func TestSurvivesKill(t *testing.T) {
 			require.Len(t, get(t, s, i.Key), int(i.Size))
 		}
 
-		// Writers go on until the process is gone under them.
+		// Writers continue until the process is killed.
 		type result struct {
 			key  string
 			body []byte

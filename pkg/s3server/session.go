@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// session is what a session token carries, signed with the server's key. The
-// server keeps no list of sessions: they survive a restart, and end when they
-// expire or their role is no longer registered.
+// session is the content of a session token, which is signed with the server's key. The server
+// keeps no list of sessions: they survive a restart, and end when they expire or their role is not
+// registered any more.
 type session struct {
 	AccessKey string `json:"a"`
 	Role      string `json:"r"` // ARN
@@ -26,10 +26,10 @@ type session struct {
 	Expires   int64  `json:"e"` // unix seconds
 }
 
-// temporary starts the access keys of sessions, as AWS's do.
+// temporary is the prefix of sessions' access keys, as in AWS.
 const temporary = "ASIA"
 
-// issue makes temporary credentials.
+// issue creates temporary credentials.
 func (s *Server) issue(role, name, policy string, expires time.Time) (accessKey, secret, token string) {
 	var b [10]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -50,7 +50,7 @@ func (s *Server) seal(body string) string {
 	return base64.RawURLEncoding.EncodeToString(mac(s.sessionKey, "token "+body))
 }
 
-// readToken returns the session of a token, false if it is not ours.
+// readToken returns the session of a token, or false if the token is not ours.
 func (s *Server) readToken(token string) (session, bool) {
 	body, seal, _ := strings.Cut(token, ".")
 	if !hmac.Equal([]byte(seal), []byte(s.seal(body))) {
@@ -64,7 +64,7 @@ func (s *Server) readToken(token string) (session, bool) {
 	return out, true
 }
 
-// sessionARN is how AWS names a session: arn:aws:sts::{account}:assumed-role/{role}/{session}.
+// sessionARN returns AWS's name of a session: arn:aws:sts::{account}:assumed-role/{role}/{session}.
 func sessionARN(role, name string) string {
 	m := roleARN.FindStringSubmatch(role)
 	if m == nil {
@@ -74,7 +74,7 @@ func sessionARN(role, name string) string {
 	return fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", m[1], path[strings.LastIndex(path, "/")+1:], name)
 }
 
-// loadKey reads the key that signs sessions, or makes one.
+// loadKey reads the key that signs sessions, or creates one.
 func loadKey(name string) ([]byte, error) {
 	key, err := os.ReadFile(name)
 	switch {

@@ -32,10 +32,10 @@ const (
 // authentication is what a request's signature proves.
 type authentication struct {
 	principal principal
-	region    string // that it was signed for
-	payload   string // x-amz-content-sha256, or what stands for it
+	region    string // for which it was signed
+	payload   string // x-amz-content-sha256, or what replaces it
 
-	// For chunks that are signed on from the request's signature.
+	// For chunks, whose signatures continue from the request's.
 	signingKey []byte
 	scope      string
 	time       string
@@ -96,8 +96,7 @@ func (s *Server) checkTime(c *claim) *apiError {
 	return nil
 }
 
-// mustBeSigned refuses a request whose signature leaves out what changes its
-// meaning.
+// mustBeSigned refuses a request whose signature leaves out a header that changes its meaning.
 func mustBeSigned(r *request, c *claim) *apiError {
 	left := func(name string) bool { return !slices.Contains(c.signedHeaders, name) }
 	if left("host") {
@@ -149,7 +148,7 @@ func canonicalQuery(query url.Values) string {
 	return strings.Join(parts, "&")
 }
 
-// headerValue is a header as it is signed: values joined, spaces collapsed.
+// headerValue returns a header as it is signed: values joined, spaces collapsed.
 func headerValue(r *request, name string) string {
 	switch name {
 	case "host":
@@ -169,7 +168,7 @@ func headerValue(r *request, name string) string {
 	return strings.Join(out, ",")
 }
 
-// escape is AWS's URI encoding: everything but unreserved characters.
+// escape is AWS's URI encoding: it escapes everything except unreserved characters.
 func escape(s string, path bool) string {
 	const hexDigits = "0123456789ABCDEF"
 	var b strings.Builder

@@ -16,8 +16,8 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// A real server judges the session policies as this one does. It does not
-// judge trust, bucket and key policies as AWS does, so no more can be compared.
+// A real server evaluates session policies as this one does. It does not evaluate trust, bucket and
+// key policies as AWS does, so these cannot be compared.
 func TestSessionPoliciesAgreeOnTheStack(t *testing.T) {
 	env := func(name string) string {
 		v := os.Getenv(name)

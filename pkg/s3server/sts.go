@@ -17,11 +17,11 @@ var (
 	externalID  = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
 )
 
-// maxExternalID is AWS's bound, in characters.
+// maxExternalID is AWS's limit, in characters.
 const maxExternalID = 1224
 
-// DisableSTS turns STS off in these regions, and on in all others: an account
-// may not have activated it there.
+// DisableSTS disables STS in these regions and enables it in all others, as when an account has not
+// activated it there.
 func (s *Server) DisableSTS(regions ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,10 +79,10 @@ func (s *Server) assumeRole(w http.ResponseWriter, r *request) *apiError {
 	return nil
 }
 
-// trusts evaluates a role's trust policy and the caller's own ones.
+// trusts evaluates a role's trust policy and the caller's own policies.
 //
-// A missing role and a refusal look the same: AWS does not tell strangers
-// which roles exist. Callers of the role's account are told why:
+// A missing role and a refusal look the same: AWS does not reveal to strangers which roles exist.
+// Callers from the role's account are told why:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html.
 func (s *Server) trusts(r *request, arn string) (Role, *apiError) {
 	who, owner := r.auth.principal, accountOf(arn)
@@ -109,7 +109,7 @@ func validation(format string, args ...any) *apiError {
 	return fail(http.StatusBadRequest, "ValidationError", format, args...)
 }
 
-// checkAssume refuses what STS refuses before it looks for the role.
+// checkAssume refuses what STS refuses before it looks up the role.
 func checkAssume(r *request) (time.Duration, *apiError) {
 	invalid := func(value, name, constraint string) (time.Duration, *apiError) {
 		return 0, validation("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: %s", value, name, constraint)

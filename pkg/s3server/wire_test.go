@@ -23,7 +23,7 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// The object that worlds of awstest deliver to.
+// object is where the worlds of awstest deliver to.
 const object = "/" + awstest.BucketName + "/" + awstest.Prefix + "/segment-logs/" + awstest.SourceID + "/1/file.gz"
 
 // call is one signed request.
@@ -33,16 +33,16 @@ type call struct {
 	region       string            // default: the bucket's
 	header       map[string]string // signed
 	body         string
-	sum          string // declared sha256 of the body, default the right one
+	sum          string // declared sha256 of the body; default: the correct one
 	form         url.Values
 }
 
-// reply is what came back.
+// reply is the answer to a call.
 type reply struct {
 	status  int
-	code    string // of S3 or STS
+	code    string // from S3 or STS
 	message string
-	region  string // element of the body
+	region  string // the element in the body
 	header  http.Header
 	body    string
 }
@@ -91,7 +91,7 @@ func send(t *testing.T, w *awstest.World, c call) reply {
 	return out
 }
 
-// session assumes the role, cut down to the policy.
+// session assumes the role, limited by the policy.
 func session(t *testing.T, w *awstest.World, policy string) objstore.Credentials {
 	t.Helper()
 	form := assume()
@@ -114,7 +114,7 @@ func obtain(t *testing.T, w *awstest.World, c call) objstore.Credentials {
 	return objstore.Credentials{AccessKeyID: out.AccessKeyID, SecretAccessKey: secret.New(out.SecretAccessKey), SessionToken: secret.New(out.SessionToken)}
 }
 
-// assume is a right AssumeRole of a world's role, of pairs that differ.
+// assume returns a valid AssumeRole of a world's role, with the changed pairs of name and value.
 func assume(changed ...string) url.Values {
 	form := url.Values{
 		"Action": {"AssumeRole"}, "Version": {"2011-06-15"}, "RoleArn": {awstest.RoleARN},
@@ -135,7 +135,7 @@ func user(t *testing.T, w *awstest.World, arn string, policies ...*iam.Policy) o
 	return objstore.Credentials{AccessKeyID: u.AccessKey, SecretAccessKey: secret.New(u.SecretKey)}
 }
 
-// parse reads a policy of one statement: {"Effect": …}.
+// parse parses a policy with the given statement: {"Effect": …}.
 func parse(t *testing.T, kind iam.Kind, statements string) *iam.Policy {
 	t.Helper()
 	p, err := iam.Parse(kind, []byte(`{"Version":"2012-10-17","Statement":[`+statements+`]}`))

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const key = Prefix + "/segment-logs/" + SourceID + "/1795824000000/file.gz"
 
-// deliver is a delivery without any second tries.
+// deliver makes a delivery without retries.
 func deliver(t *testing.T, w *World) error {
 	target := w.Target()
 	opts := objstore.PutOptions{IfAbsent: true, SHA256: sha256.Sum256([]byte("body")), ContentType: "text/plain", ACL: target.ACL}
@@ -51,7 +51,8 @@ func TestSoundWorldsDeliver(t *testing.T) {
 	}
 }
 
-// Each hazard is answered as it says, stores nothing, and is all that is wrong.
+// Each hazard gets the answer that it declares, stores nothing, and is the only thing that is
+// wrong.
 func TestDenials(t *testing.T) {
 	seen := map[string]bool{}
 	for _, d := range Denials() {
@@ -82,11 +83,11 @@ func TestDenials(t *testing.T) {
 	t.Logf("%d hazards", len(seen))
 }
 
-// Who goes where the answer says delivers, if the hazard says so, and only then.
+// A client that follows the region in the answer delivers if the hazard says so, and only then.
 func TestFollowing(t *testing.T) {
 	for _, d := range bucketDenials() {
 		if d.Mend == Nothing {
-			continue // it is tried again, with pauses
+			continue // it would be retried, with pauses
 		}
 		t.Run(d.Name, func(t *testing.T) {
 			w := d.Open(t)

@@ -7,10 +7,10 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// Mend is what has to be changed for a destination to work.
+// Mend is what has to be changed to make a destination work.
 type Mend string
 
-// What there is to be changed, and by whom.
+// Values of Mend, with whose it is.
 const (
 	TrustPolicy    Mend = "trust policy"    // the customer's role
 	RolePolicy     Mend = "role policy"     // the customer's role
@@ -22,25 +22,25 @@ const (
 	OperatorPolicy Mend = "operator policy" // the operator's own identity policy
 	OperatorKey    Mend = "operator key"    // the operator's own credentials
 	STSSetting     Mend = "sts setting"     // regions of the operator's account
-	Account        Mend = "account"         // the customer, with AWS
+	Account        Mend = "account"         // the customer, together with AWS
 	Transport      Mend = "transport"       // the operator: TLS, network
-	Nothing        Mend = "nothing"         // it passes
+	Nothing        Mend = "nothing"         // it passes by itself
 )
 
-// Denial is a hazard, and what AWS says to a delivery that meets it.
+// Denial is a hazard, and AWS's answer to a delivery that meets it.
 type Denial struct {
-	// Name of the hazard.
+	// Name is the hazard's name.
 	Name string
-	// Classic: the destination has no role.
+	// Classic says that the destination has no role.
 	Classic bool
-	// Op is the call that AWS refuses: AssumeRole or PutObject. "" if AWS
-	// lets the delivery pass, and it is for Sealift to refuse it or to warn.
+	// Op is the call that AWS refuses: AssumeRole or PutObject. It is "" if AWS allows the
+	// delivery, and Sealift has to refuse it or warn.
 	Op string
-	// Status and Code are AWS's answer, and Says is a part of its message.
+	// Status and Code are AWS's answer, and Says is part of its message.
 	Status int
 	Code   string
 	Says   string
-	// Follows: a client that goes where the answer says delivers nevertheless.
+	// Follows says that a client that follows the region in the answer delivers nevertheless.
 	Follows bool
 	// Mend is what has to be changed.
 	Mend Mend
@@ -49,7 +49,7 @@ type Denial struct {
 	change func(*parts)
 }
 
-// Open makes a world with the hazard in place.
+// Open opens a world with the hazard in place.
 func (d Denial) Open(t testing.TB) *World {
 	t.Helper()
 	p := d.base()
@@ -57,10 +57,10 @@ func (d Denial) Open(t testing.TB) *World {
 	return open(t, p, d.base())
 }
 
-// Setup names a sound destination.
+// Setup names a sound destination, in which everything is right.
 type Setup string
 
-// The sound destinations that hazards start from.
+// The sound destinations that hazards are added to.
 const (
 	Role           Setup = "role"
 	RoleWithKey    Setup = "role_with_kms"
@@ -79,24 +79,24 @@ var setups = map[Setup]func() parts{
 	ClassicWithACL: func() parts { return withACL(classic()) },
 }
 
-// Setups are all Setups.
+// Setups returns all setups.
 func Setups() []Setup {
 	return []Setup{Role, RoleWithKey, RoleWithACL, Classic, ClassicWithKey, ClassicWithACL}
 }
 
-// Sound makes a world without a hazard.
+// Sound opens a world without a hazard.
 func Sound(t testing.TB, s Setup) *World {
 	t.Helper()
 	p := setups[s]()
 	return open(t, p, p)
 }
 
-// Denials are all hazards.
+// Denials returns all hazards.
 func Denials() []Denial {
 	return slices.Concat(trustDenials(), stsDenials(), roleDenials(), bucketDenials(), policyDenials(), keyDenials(), classicDenials())
 }
 
-// assume and put are refusals of the two calls.
+// assume and put return hazards in which that call is refused.
 func assume(name string, mend Mend, status int, code, says string, change func(*parts)) Denial {
 	return Denial{Name: name, Op: "AssumeRole", Status: status, Code: code, Says: says, Mend: mend, base: byRole, change: change}
 }
@@ -107,12 +107,12 @@ func put(name string, mend Mend, status int, code, says string, change func(*par
 	return d
 }
 
-// passes is a hazard that AWS has nothing against.
+// passes returns a hazard that AWS does not object to.
 func passes(name string, mend Mend, change func(*parts)) Denial {
 	return Denial{Name: name, Mend: mend, base: byRole, change: change}
 }
 
-// on is the hazard of another setup.
+// on moves the hazard to another setup.
 func (d Denial) on(s Setup) Denial {
 	d.base = setups[s]
 	d.Classic = s == Classic || s == ClassicWithKey || s == ClassicWithACL
@@ -124,7 +124,7 @@ func (d Denial) follows() Denial {
 	return d
 }
 
-// throttled answers with a fault.
+// answers takes AWS's answer from a fault.
 func (d Denial) answers(f s3server.Fault) Denial {
 	d.Status, d.Code, d.Says = f.Status, f.Code, f.Message
 	return d

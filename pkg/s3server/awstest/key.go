@@ -13,7 +13,7 @@ const (
 		"or a resource-based policy explicitly denies access"
 )
 
-// keyDenials are those of the KMS key that the bucket encrypts with.
+// keyDenials are hazards of the KMS key that the bucket encrypts with.
 func keyDenials() []Denial {
 	refused := func(name string, mend Mend, status int, code, says string, change func(*parts)) Denial {
 		return put(name, mend, status, code, says, change).on(RoleWithKey)
@@ -55,8 +55,8 @@ func keyDenials() []Denial {
 	}
 }
 
-// classicDenials are those of destinations without a role, whose caller is of
-// another account than the bucket: S3 does not say why.
+// classicDenials are hazards of destinations without a role. The caller is from another account
+// than the bucket, so S3 does not say why.
 func classicDenials() []Denial {
 	refused := func(name string, mend Mend, change func(*parts)) Denial {
 		return put(name, mend, 403, "AccessDenied", "Access Denied", change).on(Classic)

@@ -6,14 +6,14 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// parts are what a world is made of.
+// parts are what a world consists of.
 type parts struct {
 	operator s3server.User
-	// unknownKey: the operator signs with a key that AWS does not know.
+	// unknownKey makes the operator sign with an access key that AWS does not know.
 	unknownKey  bool
 	role        s3server.Role
 	bucket      s3server.Bucket
-	key         s3server.Key // without an ARN: none
+	key         s3server.Key // no ARN: there is no key
 	destination catalog.Destination
 
 	noRole, noBucket bool
@@ -28,7 +28,7 @@ func (p parts) accessKey() string {
 	return p.operator.AccessKey
 }
 
-// Where objects go, and where everything in the bucket is.
+// ARNs of the delivered objects, of everything in the bucket, and of the other accounts.
 const (
 	objects    = "arn:aws:s3:::" + BucketName + "/" + Prefix + "/segment-logs/*"
 	everything = "arn:aws:s3:::" + BucketName + "/*"
@@ -36,12 +36,12 @@ const (
 	third      = "arn:aws:iam::" + ThirdAccount + ":root"
 )
 
-// doc is a policy of statements.
+// doc returns a policy with the statements.
 func doc(statements ...iam.Statement) *iam.Policy {
 	return &iam.Policy{Version: iam.Version, Statement: statements}
 }
 
-// allow and deny are statements of identities' policies.
+// allow and deny return statements of identity-based policies.
 func allow(resource string, actions ...string) iam.Statement {
 	return iam.Statement{Effect: iam.Allow, Action: actions, Resource: iam.Strings{resource}}
 }
@@ -52,13 +52,13 @@ func deny(resource string, actions ...string) iam.Statement {
 	return s
 }
 
-// to is a statement with principals, as resources' policies have it.
+// to returns the statement with principals, for resource-based policies.
 func to(p *iam.Principals, s iam.Statement) iam.Statement {
 	s.Principal = p
 	return s
 }
 
-// when is a statement with a condition.
+// when returns the statement with a condition.
 func when(s iam.Statement, operator, key string, values ...string) iam.Statement {
 	s.Condition = iam.Condition{operator: {key: values}}
 	return s
@@ -72,7 +72,7 @@ func trust(principal *iam.Principals, operator string, ids ...string) *iam.Polic
 	return doc(s)
 }
 
-// byRole is a sound destination with a role.
+// byRole returns a sound destination with a role.
 func byRole() parts {
 	return parts{
 		operator: s3server.User{
@@ -91,8 +91,8 @@ func byRole() parts {
 	}
 }
 
-// withKey makes SSE-KMS the bucket's default encryption, and the destination
-// leave the encryption to the bucket. Whoever delivers may use the key.
+// withKey makes SSE-KMS the bucket's default encryption, and leaves the encryption to the bucket.
+// The caller may use the key.
 func withKey(p parts) parts {
 	off := false
 	p.destination.ServerSideEncryption = &off
@@ -108,16 +108,16 @@ func withKey(p parts) parts {
 	return p
 }
 
-// withACL makes the bucket have ACLs, and the destination set the one that
-// gives its objects to the bucket's owner.
+// withACL enables ACLs for the bucket, and makes the destination set the one that gives its objects
+// to the bucket's owner.
 func withACL(p parts) parts {
 	p.bucket.Ownership = s3server.ObjectWriter
 	p.destination.ACL = "bucket-owner-full-control"
 	return p
 }
 
-// classic is a sound destination without a role: the bucket's policy lets the
-// operator's principal in.
+// classic returns a sound destination without a role: the bucket's policy admits the operator's
+// principal.
 func classic() parts {
 	p := byRole()
 	p.noRole = true

@@ -13,8 +13,8 @@ const (
 	putAction  = "s3:PutObject action"
 )
 
-// roleDenials are those of the role's own policies. The role is of the
-// bucket's account, so S3 says why.
+// roleDenials are hazards of the role's own policies. The role belongs to the bucket's account, so
+// S3 says why.
 func roleDenials() []Denial {
 	lacks := func(name string, policies ...*iam.Policy) Denial {
 		return put(name, RolePolicy, 403, "AccessDenied", noIdentity+putAction, func(p *parts) { p.role.Policies = policies })
@@ -38,7 +38,7 @@ func roleDenials() []Denial {
 	}
 }
 
-// bucketDenials are those of the bucket, its place and its settings.
+// bucketDenials are hazards of the bucket, its region and its settings.
 func bucketDenials() []Denial {
 	region := func(name string, how s3server.Elsewhere, status int, code, says string) Denial {
 		return put(name, CatalogEntry, status, code, says, func(p *parts) { p.bucket.Elsewhere, p.destination.Region = how, "us-east-1" })
@@ -68,8 +68,8 @@ func bucketDenials() []Denial {
 	}
 }
 
-// policyDenials are explicit denies of the bucket's policy, as customers write
-// them to hold everybody to a rule.
+// policyDenials are explicit denies in the bucket's policy, with which customers enforce a rule for
+// everybody.
 func policyDenials() []Denial {
 	const (
 		sse   = "s3:x-amz-server-side-encryption"

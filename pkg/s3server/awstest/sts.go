@@ -5,10 +5,10 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// notAssumed is how STS refuses callers of other accounts: it does not say why.
+// notAssumed is STS's refusal for callers from other accounts. It does not say why.
 const notAssumed = "User: " + OperatorARN + " is not authorized to perform: sts:AssumeRole on resource: " + RoleARN
 
-// trustDenials are those of the role's trust policy.
+// trustDenials are hazards of the role's trust policy.
 func trustDenials() []Denial {
 	refused := func(name string, trusts *iam.Policy) Denial {
 		return assume(name, TrustPolicy, 403, "AccessDenied", notAssumed, func(p *parts) { p.role.Trust = trusts })
@@ -41,7 +41,7 @@ func trustDenials() []Denial {
 	}
 }
 
-// stsDenials are those of the operator's side and of STS itself.
+// stsDenials are hazards on the operator's side and of STS itself.
 func stsDenials() []Denial {
 	return []Denial{
 		assume("operator_lacks_assume_role", OperatorPolicy, 403, "AccessDenied", notAssumed, func(p *parts) {

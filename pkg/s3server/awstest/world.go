@@ -1,27 +1,26 @@
-// Package awstest sets the embedded S3, STS and KMS up as AWS is between an
-// operator and a customer: two accounts, an operator that is a plain user of
-// the one, and a role, bucket and key of the other. It is for tests of
-// whatever delivers, checks destinations or explains their failures.
+// Package awstest sets up the embedded S3, STS and KMS like AWS between an operator and a customer:
+// two accounts, with an operator who is a plain user of the first, and a role, a bucket and a key
+// in the second. It is for tests of everything that delivers, checks destinations or explains their
+// failures.
 //
-// Denials is the table of what AWS refuses, each by the name of its hazard:
+// Denials is the table of what AWS refuses, each with the name of its hazard:
 //
 //	for _, d := range awstest.Denials() {
 //		t.Run(d.Name, func(t *testing.T) {
 //			w := d.Open(t)                 // the hazard is in place
 //			putter := destination.NewPutter(destination.Config{Roles: w.Roles(), Open: w.Open})
 //			_, err := putter.Put(ctx, w.Target(), object)
-//			…                              // AWS says d.Status, d.Code; d.Mend is to be changed
+//			…                              // AWS answers d.Status, d.Code; d.Mend has to be changed
 //			w.Mend()                       // as if that was done
-//			…                              // now it delivers
+//			…                              // now the delivery succeeds
 //		})
 //	}
 //
-// Sound opens a world without a hazard. What a world's catalog says is in
-// Workspace, without an endpoint; Endpoint is where its S3 and STS listen,
-// for processes that must be told by configuration.
+// Sound opens a world without a hazard. Workspace is a world's catalog, without an endpoint.
+// Endpoint is where its S3 and STS listen, for processes that are configured with it.
 //
-// It promises that every world differs from a sound one by its hazard alone,
-// which its own test holds. It does not deliver anything itself.
+// The package promises, and its own test checks, that every world differs from a sound one only by
+// its hazard. It does not deliver anything itself.
 package awstest
 
 import (
@@ -42,7 +41,7 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// What is the same in every world.
+// The same in every world.
 const (
 	OperatorAccount = "999999999999"
 	CustomerAccount = "123456789012"
@@ -52,7 +51,7 @@ const (
 	RoleARN     = "arn:aws:iam::" + CustomerAccount + ":role/segment-logs"
 	BucketName  = "acme-logs"
 	Prefix      = "raw"
-	Region      = "eu-west-1" // the bucket's and the key's
+	Region      = "eu-west-1" // of the bucket and the key
 	KeyARN      = "arn:aws:kms:" + Region + ":" + CustomerAccount + ":key/11111111-2222-3333-4444-555555555555"
 
 	WorkspaceID = "ws_0123456789abcdefABCDEF"
@@ -61,28 +60,28 @@ const (
 	STSRegion   = "us-east-1"
 )
 
-// World is one situation. It is closed with its test.
+// World is one situation. It is closed at the end of its test.
 type World struct {
-	// Server is AWS. Its own root is not used.
+	// Server stands for AWS. Its own root principal is not used.
 	Server *s3server.Server
-	// Endpoint is the URL of S3 and STS, http. Requests count as TLS, as if
-	// it was ended before, unless the hazard is that there is none.
+	// Endpoint is the URL of S3 and STS, over http. Requests count as TLS, as if it ended at a
+	// proxy, unless the hazard is that there is none.
 	Endpoint string
-	// Client reaches it.
+	// Client reaches Endpoint.
 	Client *http.Client
 	// Workspace is the catalog: one source, one destination.
 	Workspace catalog.Workspace
-	// Operator are the credentials of OperatorARN.
+	// Operator is the credentials of OperatorARN.
 	Operator objstore.Credentials
 
 	t     testing.TB
 	sound parts
 
 	mu    sync.Mutex // guards plain
-	plain bool       // requests come without TLS
+	plain bool       // requests count as sent without TLS
 }
 
-// open makes a world of its parts; sound are what Mend goes back to.
+// open opens a world with these parts; Mend goes back to sound.
 func open(t testing.TB, p, sound parts) *World {
 	t.Helper()
 	server, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "ROOT", SecretKey: "of-the-server", Region: Region, Account: "000000000000"})
@@ -109,7 +108,7 @@ func (w *World) serve(rw http.ResponseWriter, r *http.Request) {
 	w.Server.ServeHTTP(rw, r)
 }
 
-// install makes the world be what the parts say.
+// install sets up the world according to the parts.
 func (w *World) install(p parts) {
 	w.t.Helper()
 	w.mu.Lock()
@@ -135,17 +134,17 @@ func (w *World) install(p parts) {
 		Sources:      []catalog.Source{{ID: SourceID, Name: "web", WriteKeys: []string{"wk_" + strings.Repeat("0", 22)}}},
 		Destinations: []catalog.Destination{p.destination},
 	}
-	w.Target() // the catalog must take it
+	w.Target() // checks that the catalog accepts it
 }
 
-// Mend makes the change that the hazard calls for: the world and its catalog
-// are sound afterwards. Roles that were opened before still remember.
+// Mend makes the change that the hazard requires: the world and its catalog are sound afterwards.
+// Values that Roles returned earlier still remember what they saw.
 func (w *World) Mend() {
 	w.t.Helper()
 	w.install(w.sound)
 }
 
-// Target is the destination as the catalog has it now.
+// Target returns the destination as the catalog has it now.
 func (w *World) Target() catalog.Target {
 	w.t.Helper()
 	snapshot, err := catalog.NewSnapshot([]catalog.Workspace{w.Workspace})
@@ -155,16 +154,16 @@ func (w *World) Target() catalog.Target {
 	return target
 }
 
-// Credentials are the operator's own.
+// Credentials returns the operator's own credentials.
 func (w *World) Credentials(context.Context) (objstore.Credentials, error) { return w.Operator, nil }
 
-// Roles assumes roles as the operator, and remembers nothing yet.
+// Roles returns a new assumerole.Roles that assumes roles as the operator.
 func (w *World) Roles() *assumerole.Roles {
 	return assumerole.New(assumerole.Config{Endpoint: w.Endpoint, Region: STSRegion, HTTPClient: w.Client, Credentials: w.Credentials})
 }
 
-// Open returns a target's bucket; without credentials, as the operator. It is
-// a destination.Open.
+// Open returns a target's bucket, as the operator if credentials is nil. It can be used as
+// destination.Open.
 func (w *World) Open(t catalog.Target, credentials func(context.Context) (objstore.Credentials, error)) objstore.Store {
 	if credentials == nil {
 		credentials = w.Credentials
