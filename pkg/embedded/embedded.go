@@ -1,18 +1,16 @@
-// Package embedded runs the two services that Sealift otherwise finds on the
-// network, a Kafka-protocol broker and a Redis, inside the process: for
-// `sealift demo`, `sealift dev` and tests.
+// Package embedded runs the two services that Sealift otherwise finds on the network, a broker with
+// Kafka's protocol and a Redis, inside the process: for `sealift demo`, `sealift dev` and tests.
 //
-// It promises that what the broker acknowledged survives a kill -9 of the
-// process and that Redis' keys expire by the clock. It does not promise to
-// survive a power loss (nothing is fsynced per batch), it does not replicate,
-// it does not authenticate, and Redis forgets everything at its end, which
-// the delivery protocol allows.
+// It promises that what the broker acknowledged survives a kill -9 of the process, and that Redis
+// keys expire by the clock. It does not promise to survive a power loss (batches are not fsynced),
+// does not replicate, and does not authenticate. Redis loses everything when it stops, which the
+// delivery protocol allows.
 package embedded
 
 import "net"
 
-// loopback completes an address: an empty host means 127.0.0.1, because
-// neither service asks who is calling.
+// loopback completes an address. An empty host means 127.0.0.1, because neither service
+// authenticates its callers.
 func loopback(addr string) (string, error) {
 	if addr == "" {
 		addr = ":0"

@@ -18,36 +18,32 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// forever is a number of milliseconds that no process lives, for tickers that
-// must not tick.
+// forever is a number of milliseconds that no process lives, for tickers that must never tick.
 const forever = "315360000000" // 10 years
 
 // KafkaConfig configures the embedded broker.
 type KafkaConfig struct {
-	// Dir holds its log. It is created; one process at a time may use it.
+	// Dir holds the broker's log. It is created if missing; one process at a time may use it.
 	Dir string
-	// Addr is host:port to listen on; no host means 127.0.0.1, port 0 any
-	// free one.
+	// Addr is the host:port to listen on. No host means 127.0.0.1; port 0 means any free one.
 	Addr string
-	// TrimBehind are consumer groups: of every topic that one of them has
-	// committed offsets of with metadata, the records below the offsets are
-	// deleted now and then, all but a partition's last batch. Empty: nothing is
-	// deleted.
+	// TrimBehind lists consumer groups. In every topic for which one of them has committed offsets
+	// with metadata, the records below these offsets are deleted from time to time, except a
+	// partition's last batch. Empty: nothing is deleted.
 	TrimBehind []string
 	Log        *slog.Logger
-	trimEvery  time.Duration // between two trims; other than 30s in tests
+	trimEvery  time.Duration // between two trims; 30s except in tests
 }
 
 // Kafka is a single broker that speaks Kafka's protocol.
 //
-// Records live in files below Dir; memory holds about 100 bytes a batch. Only
-// a start reads all of the log that is not trimmed, and needs that much memory
-// for a moment.
-// Topics are created only by request, never by being named: a topic that the
-// broker made up by itself would not outlive a kill -9.
+// Records are kept in files below Dir; memory holds about 100 bytes per batch. Only starting reads
+// the whole log that is not trimmed, and briefly needs that much memory. Topics are created only on
+// request, never by being used: a topic that the broker created by itself would not survive a kill
+// -9.
 type Kafka struct {
 	cluster *kfake.Cluster
-	client  *kgo.Client // of the trimmer, nil without one
+	client  *kgo.Client // used for trimming; nil without it
 	addr    string
 	log     *slog.Logger
 	groups  []string
@@ -57,14 +53,14 @@ type Kafka struct {
 	once sync.Once
 }
 
-// StartKafka starts the broker, with everything that Dir holds.
+// StartKafka starts the broker with everything that is in Dir.
 func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 	addr, err := loopback(cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded kafka at %q: %w", cfg.Addr, err)
 	}
-	// Members of a former process are dead: restored, they would hold up the
-	// first rebalance until their sessions end.
+	// Members of a previous process are dead. If restored, they would delay the first rebalance
+	// until their sessions expire.
 	if err := os.Remove(filepath.Join(cfg.Dir, "session_state.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("start embedded kafka in %q: %w", cfg.Dir, err)
 	}
@@ -76,31 +72,31 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 		kfake.ClusterID("sealift-embedded"),
 		kfake.DataDir(cfg.Dir),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return listen(network, addr) }),
-		// Tests want a dead member to be noticed sooner than Kafka's 6 s.
+		// Tests need dead members to be noticed sooner than after Kafka's 6 s.
 		kfake.GroupMinSessionTimeout(time.Second),
 		kfake.GroupMaxSessionTimeout(5*time.Minute),
 		kfake.WithLogger(kafkaLog{cfg.Log}),
 		kfake.BrokerConfigs(map[string]string{
-			// Its compaction removes the old segments before it writes the
-			// new ones, and its retention may empty a partition, which then
-			// restarts at offset 0 after a kill -9. Neither may ever run.
+			// Its compaction removes old segments before it writes the new ones, and its retention
+			// may empty a partition, which then restarts at offset 0 after a kill -9. Neither may
+			// ever run.
 			"log.cleaner.backoff.ms": forever,
 			"log.retention.ms":       "-1",
-			// Offsets of a group that nobody was a member of for a week.
+			// Keep the offsets of groups without members; the default is a week.
 			"offsets.retention.minutes": "5256000", // 10 years
-			// The unit in which trimming gives disk back.
+			// Trimming frees disk space in units of segments.
 			"log.segment.bytes": "16777216",
 		}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded kafka at %s in %q: %w", addr, cfg.Dir, err)
 	}
-	// Loading reads the whole log, once: 1 GB of it needs 1 GB for a moment.
+	// Loading has read the whole log: 1 GB of it needs 1 GB of memory for a moment.
 	debug.FreeOSMemory()
 	k := &Kafka{cluster: cluster, addr: cluster.ListenAddrs()[0], log: cfg.Log, groups: cfg.TrimBehind}
 	if len(cfg.TrimBehind) > 0 {
 		k.client, err = kgo.NewClient(kgo.SeedBrokers(k.addr), kgo.ClientID("sealift-embedded-trim"),
-			// Newer requests name topics by id, which nothing here knows.
+			// Newer requests name topics by id, which is not known here.
 			kgo.MaxVersions(kversion.V3_0_0()))
 		if err != nil {
 			cluster.Close()
@@ -137,8 +133,8 @@ type listener struct {
 
 func (l listener) Addr() net.Addr { return l.addr }
 
-// listen listens on addr. The broker tells clients the address that it
-// listens on; for a wildcard address that is this machine's loopback.
+// listen listens on addr. The broker tells clients to connect to the address that it listens on;
+// for a wildcard address, that is the loopback address.
 func listen(network, addr string) (net.Listener, error) {
 	l, err := net.Listen(network, addr)
 	if err != nil {
@@ -151,7 +147,7 @@ func listen(network, addr string) (net.Listener, error) {
 	return listener{l, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: a.Port}}, nil
 }
 
-// kafkaLog passes the broker's complaints on; its chatter it drops.
+// kafkaLog passes on the broker's warnings and errors, and drops the rest.
 type kafkaLog struct{ log *slog.Logger }
 
 func (l kafkaLog) Logf(level kfake.LogLevel, format string, args ...any) {

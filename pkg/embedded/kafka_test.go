@@ -21,7 +21,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// childDir makes the test binary a broker process on that directory.
+// childDir makes the test binary a broker on that directory.
 const childDir = "SEALIFT_EMBEDDED_CHILD_DIR"
 
 func TestMain(m *testing.M) {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		fmt.Println("addr", k.Addr())
-		// "trim" on stdin trims, the end of stdin means that the parent died.
+		// "trim" on stdin trims; the end of stdin means that the parent is gone.
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 			fmt.Println("trimmed", k.Trim(context.Background()))
 		}
@@ -108,7 +108,7 @@ func bounds(t *testing.T, c *kgo.Client, topic string) (first, next int64) {
 	return first, next
 }
 
-// values reads partition 0 from its start to the offset next.
+// values reads partition 0 from its start up to the offset next.
 func values(t *testing.T, addr, topic string, next int64) map[string]int {
 	t.Helper()
 	c := client(t, addr, kgo.ConsumeTopics(topic))
@@ -124,7 +124,7 @@ func values(t *testing.T, addr, topic string, next int64) map[string]int {
 	return got
 }
 
-// child is a broker in a process of its own.
+// child is a broker in its own process.
 type child struct {
 	cmd  *exec.Cmd
 	out  *bufio.Scanner
@@ -184,7 +184,7 @@ func TestKafkaSurvivesKill9(t *testing.T) {
 		for range 300 {
 			acked = append(acked, <-results)
 		}
-		proc.kill9(t) // in the middle of writing
+		proc.kill9(t) // while it is being written to
 		cancel()
 		for value := range results {
 			acked = append(acked, value)
@@ -233,11 +233,11 @@ func TestTrim(t *testing.T) {
 				require.NoError(t, c.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: fmt.Append(nil, i)}).FirstErr())
 			}
 		}
-		require.NoError(t, k.Trim(t.Context())) // nobody committed
+		require.NoError(t, k.Trim(t.Context())) // nothing was committed
 		commit(t, c, "readers", "events", 0, 8)
 		commit(t, c, "others", "events", 0, 3)
 		require.NoError(t, k.Trim(t.Context()))
-		require.NoError(t, k.Trim(t.Context())) // again: no error
+		require.NoError(t, k.Trim(t.Context())) // again, without an error
 		first, next := bounds(t, c, "events")
 		require.Equal(t, int64(3), first)
 		require.Equal(t, int64(10), next)
@@ -255,7 +255,7 @@ func TestTrim(t *testing.T) {
 			require.NoError(t, c.ProduceSync(t.Context(), kgo.StringRecord(fmt.Sprint(i))).FirstErr())
 		}
 		for _, note := range []*string{nil, kmsg.StringPtr("")} {
-			commitWith(t, c, "readers", "events", 0, 10, note) // kafka-consumer-groups.sh --to-latest
+			commitWith(t, c, "readers", "events", 0, 10, note) // as by kafka-consumer-groups.sh --to-latest
 			require.NoError(t, k.Trim(t.Context()))
 			first, _ := bounds(t, c, "events")
 			require.Zero(t, first)
@@ -279,7 +279,7 @@ func TestKafkaDoesNotCreateTopicsByItself(t *testing.T) {
 	require.ErrorIs(t, kerr.ErrorForCode(resp.Topics[0].ErrorCode), kerr.UnknownTopicOrPartition)
 }
 
-// Memory must not hold what the disk holds.
+// Memory does not grow with what is on disk.
 func TestKafkaMemoryIsBounded(t *testing.T) {
 	k := start(t, t.TempDir())
 	c := client(t, k.Addr(), kgo.DefaultProduceTopic("events"), kgo.ProducerBatchCompression(kgo.NoCompression()))

@@ -9,10 +9,10 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// redisTick is how late a key may expire, at least.
+// redisTick is how late keys may expire; with many keys it may be later.
 const redisTick = 50 * time.Millisecond
 
-// Redis is a Redis that lives in memory.
+// Redis is an in-memory Redis.
 type Redis struct {
 	server *miniredis.Miniredis
 	stop   chan struct{}
@@ -20,8 +20,7 @@ type Redis struct {
 	once   sync.Once
 }
 
-// StartRedis starts a Redis at addr (host:port; no host means 127.0.0.1, port
-// 0 any free one).
+// StartRedis starts a Redis at addr (host:port; no host means 127.0.0.1, port 0 any free one).
 func StartRedis(addr string) (*Redis, error) {
 	at, err := loopback(addr)
 	if err != nil {
@@ -35,7 +34,7 @@ func StartRedis(addr string) (*Redis, error) {
 	return r, nil
 }
 
-// age makes keys expire: the server's own clock stands still.
+// age makes keys expire, because the server's own clock stands still.
 func (r *Redis) age() {
 	last := time.Now()
 	timer := time.NewTimer(redisTick)
@@ -49,17 +48,16 @@ func (r *Redis) age() {
 		now := time.Now()
 		r.server.FastForward(now.Sub(last))
 		last = now
-		// One pass sorts all keys: at most a twentieth of the time goes there.
+		// One pass sorts all keys; spend at most a twentieth of the time on this.
 		timer.Reset(max(redisTick, 20*time.Since(now)))
 	}
 }
 
-// Addr returns the host:port of the server: on loopback, if it listens on all
-// interfaces.
+// Addr returns the host:port of the server, on loopback if it listens on all interfaces.
 func (r *Redis) Addr() string { return Reachable(r.server.Addr()) }
 
-// Reachable is where clients on this machine find a listener with the address: that
-// of one on all interfaces names no machine.
+// Reachable returns the address at which clients on this machine reach a listener: if it listens on
+// all interfaces, its own address names no machine.
 func Reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil && net.ParseIP(host).IsUnspecified() {

@@ -26,12 +26,12 @@ func (k *Kafka) trimEvery(ctx context.Context, every time.Duration) {
 	}
 }
 
-// Trim deletes the records that every group of TrimBehind is done with. The
-// last record of a partition stays: it carries the next offset over a kill -9.
+// Trim deletes the records that every group of TrimBehind is done with. The last record of a
+// partition is kept: it preserves the next offset over a kill -9.
 //
-// Invariant: I12 makes this safe. An offset that a worker committed never is
-// above the ledger's watermark, so nothing is deleted that recovery may read.
-// An offset without metadata was set by Kafka's own tools, and deletes nothing.
+// Invariant: I12 makes this safe. An offset that a worker commits is never above the ledger's
+// watermark, so nothing is deleted that recovery may need. An offset without metadata was set by
+// Kafka's own tools; it deletes nothing.
 func (k *Kafka) Trim(ctx context.Context) error {
 	if k.client == nil {
 		return nil
@@ -72,7 +72,7 @@ func (k *Kafka) Trim(ctx context.Context) error {
 	var errs []error
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
-			// Out of range: the partition was trimmed to there already.
+			// Out of range: the partition is already trimmed to there.
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil && !errors.Is(err, kerr.OffsetOutOfRange) {
 				errs = append(errs, fmt.Errorf("delete records of %s/%d: %w", t.Topic, p.Partition, err))
 			}
@@ -81,8 +81,7 @@ func (k *Kafka) Trim(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// committed returns the lowest committed offset over the groups, by topic and
-// partition.
+// committed returns the lowest committed offset of all groups, by topic and partition.
 func (k *Kafka) committed(ctx context.Context) (map[string]map[int32]int64, error) {
 	done := map[string]map[int32]int64{}
 	for _, group := range k.groups {
