@@ -1,11 +1,10 @@
-// Package transport holds how Sealift connects to HTTP servers of S3 and STS:
-// the limits of connections and of waiting for answers.
+// Package transport defines how Sealift connects to the HTTP servers of S3 and STS: limits for
+// connections and for waiting for answers.
 //
-// It is for pkg/objstore, and for pkg/netguard, which guards the same towards
-// endpoints that customers chose. It promises that nothing waits without end
-// for a server that is silent, and that bytes come as they are stored. How long
-// a body may take is its caller's matter, and so is whether an address may be
-// connected to.
+// It is for pkg/objstore, and for pkg/netguard, which guards connections to endpoints that
+// customers chose. It promises that nothing waits forever for a silent server, and that bytes
+// arrive as they are stored. How long a body may take, and whether an address may be connected to,
+// is up to the caller.
 package transport
 
 import (
@@ -16,9 +15,8 @@ import (
 	"time"
 )
 
-// New returns a transport of its own connections, through the environment's
-// proxy if there is one. It trusts servers that roots have signed for, nil: the
-// system's, by TLS 1.2 or newer.
+// New returns a transport with its own connections, through the environment's proxy if there is
+// one. It trusts servers signed by roots (nil: the system's), with TLS 1.2 or newer.
 func New(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -26,11 +24,11 @@ func New(roots *x509.CertPool) *http.Transport {
 		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(mostSessions)},
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
-		ResponseHeaderTimeout: time.Minute, // counts from the end of the body
+		ResponseHeaderTimeout: time.Minute, // begins after the body was sent
 		IdleConnTimeout:       30 * time.Second,
 		MaxIdleConns:          128,
 		MaxIdleConnsPerHost:   64,
-		// S3's have some KiB; Go's bound is 10 MB, and the server may be anybody's.
+		// S3 sends some KiB; Go's default is 10 MB, and the server may be anybody's.
 		MaxResponseHeaderBytes: 64 << 10,
 
 		ReadBufferSize:     32 << 10, // 32 KiB: a small file, with its headers, in one system call
@@ -39,15 +37,15 @@ func New(roots *x509.CertPool) *http.Transport {
 	}
 }
 
-// mostSessions are kept, of a server each, so that a new connection takes no full
-// handshake. At AWS each bucket is a server, and files for one come minutes apart,
-// when connections have long been closed. A session has some 2 KB.
+// mostSessions is how many TLS sessions are kept, one per server, so that a new connection needs no
+// full handshake. With AWS each bucket is a server, and files for it come minutes apart, when the
+// previous connection has long been closed. A session takes some 2 KB.
 const mostSessions = 10_000
 
-// Dialer returns what New connects by.
+// Dialer returns the dialer that New uses.
 func Dialer() *net.Dialer { return &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second} }
 
-// Stay is a client's CheckRedirect that follows none: the answer is handed to the
-// caller. A signed request must not be carried elsewhere, S3's 301 and 307 name
-// the bucket's region, and a guarded endpoint must not lead to another.
+// Stay is a client's CheckRedirect that follows no redirect: the caller gets the answer. A signed
+// request must not go elsewhere, S3's 301 and 307 name the bucket's region, and a guarded endpoint
+// must not lead to another one.
 func Stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

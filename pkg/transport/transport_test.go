@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// With thousands of buckets in turn, nearly every request is the first of a
-// connection.
+// A new connection resumes the TLS session: with thousands of buckets in turn, nearly every request
+// is the first of its connection.
 func TestAConnectionGoesOnWithTheSession(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close")
