@@ -2,13 +2,13 @@ package netguard
 
 import "net/netip"
 
-// reach is how far an address lies from the public Internet.
+// reach says how an address may be connected to.
 type reach int
 
 const (
 	public    reach = iota
-	internal        // loopback, private, shared: an operator may list a name for it
-	forbidden       // link-local, metadata, multicast, reserved: only when listed itself
+	internal        // loopback, private, shared: the operator may list a name for it
+	forbidden       // link-local, metadata, multicast, reserved: only if the address itself is listed
 )
 
 type network struct {
@@ -17,10 +17,10 @@ type network struct {
 	what   string
 }
 
-// networks are the special-purpose addresses, from the IANA registries
+// networks are the special-purpose addresses of the IANA registries
 // https://www.iana.org/assignments/iana-ipv4-special-registry and
-// https://www.iana.org/assignments/iana-ipv6-special-registry, narrow ones
-// before the wide ones that hold them.
+// https://www.iana.org/assignments/iana-ipv6-special-registry. Narrow networks come before the
+// wider ones that contain them.
 var networks = []network{
 	{netip.MustParsePrefix("0.0.0.0/8"), forbidden, `"this network"`},
 	{netip.MustParsePrefix("10.0.0.0/8"), internal, "private"},
@@ -55,11 +55,10 @@ var networks = []network{
 var (
 	nat64  = netip.MustParsePrefix("64:ff9b::/96") // the IPv4 address is its last 4 bytes
 	sixTo4 = netip.MustParsePrefix("2002::/16")    // the IPv4 address is bytes 2 to 5
-	global = netip.MustParsePrefix("2000::/3")     // all of IPv6 that is global unicast
+	global = netip.MustParsePrefix("2000::/3")     // all global unicast addresses of IPv6
 )
 
-// classify judges an address, or the IPv4 address that an IPv6 address
-// carries.
+// classify judges an address, or the IPv4 address that an IPv6 address contains.
 func classify(ip netip.Addr) (reach, string) {
 	ip = ip.Unmap().WithZone("")
 	if !ip.IsValid() {

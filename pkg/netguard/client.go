@@ -13,10 +13,9 @@ import (
 	"github.com/sealift/sealift/pkg/transport"
 )
 
-// control judges the address that a socket is about to be connected to. It is
-// a net.Dialer's Control, called after the name was looked up, once for every
-// address that is tried, so a name that changes its address between a check
-// and the connection gains nothing.
+// control judges the address that a socket is about to connect to. As a net.Dialer's Control it is
+// called after name resolution, for every address that is tried. So a name that changes its address
+// between check and connection gains nothing.
 func (a Allowed) control(network, address string, byName bool) error {
 	switch network {
 	case "tcp", "tcp4", "tcp6":
@@ -30,7 +29,7 @@ func (a Allowed) control(network, address string, byName bool) error {
 	return a.connect(target, byName)
 }
 
-// mostSessions of TLS are kept for new connections.
+// mostSessions is how many TLS sessions are kept for new connections.
 const mostSessions = 256
 
 func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Client {
@@ -44,8 +43,8 @@ func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Clie
 	}
 	strict, listed := dialer(false), dialer(true)
 	t := transport.New(roots)
-	t.Proxy = nil // a proxy would connect for us, unjudged
-	// A session holds the server's certificates, which are as large as it likes.
+	t.Proxy = nil // a proxy would connect for us, without judging
+	// A session contains the server's certificates, which may be as large as the server likes.
 	t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(mostSessions)
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)
@@ -60,7 +59,7 @@ func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Clie
 	return &http.Client{Transport: &guarded{allowed: a, next: t}, CheckRedirect: transport.Stay}
 }
 
-// guarded judges the URL of every request before it is dialled.
+// guarded judges the URL of every request before connecting.
 type guarded struct {
 	allowed Allowed
 	next    *http.Transport
@@ -69,12 +68,12 @@ type guarded struct {
 func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := g.allowed.target(r.URL); err != nil {
 		if r.Body != nil {
-			_ = r.Body.Close() // a RoundTripper closes it also on errors
+			_ = r.Body.Close() // a RoundTripper has to close the body even on errors
 		}
 		return nil, err
 	}
 	return g.next.RoundTrip(r)
 }
 
-// CloseIdleConnections lets http.Client.CloseIdleConnections work.
+// CloseIdleConnections makes http.Client.CloseIdleConnections work.
 func (g *guarded) CloseIdleConnections() { g.next.CloseIdleConnections() }

@@ -6,8 +6,8 @@ import (
 	"net"
 )
 
-// answerDNS serves one DNS connection (a stream, so with length prefixes):
-// every A question gets the address, every other an empty answer.
+// answerDNS serves one DNS connection (a stream, so messages have length prefixes). Every A
+// question is answered with the address, every other one with an empty answer.
 func answerDNS(c net.Conn, address [4]byte) {
 	defer c.Close()
 	for {
@@ -19,7 +19,7 @@ func answerDNS(c net.Conn, address [4]byte) {
 		if _, err := io.ReadFull(c, query); err != nil {
 			return
 		}
-		end := 12 // of the question: labels, a zero, type and class
+		end := 12 // end of the question: labels, a zero, type and class
 		for query[end] != 0 {
 			end += 1 + int(query[end])
 		}
@@ -27,7 +27,7 @@ func answerDNS(c net.Conn, address [4]byte) {
 		isA := binary.BigEndian.Uint16(query[end-4:]) == 1
 
 		answer := append([]byte(nil), query[:end]...)
-		answer[2], answer[3] = 0x81, 0x80 // a response, recursion available
+		answer[2], answer[3] = 0x81, 0x80 // response, recursion available
 		binary.BigEndian.PutUint16(answer[6:], 0)
 		binary.BigEndian.PutUint16(answer[8:], 0)
 		binary.BigEndian.PutUint16(answer[10:], 0) // without the query's EDNS record

@@ -1,16 +1,15 @@
-// Package netguard keeps a destination's custom endpoint from reaching what
-// it must not: the operator's own network, this machine, a cloud's metadata
-// service. A customer names the endpoint, so it is an attacker's choice.
+// Package netguard prevents a destination's custom endpoint from reaching what it must not: the
+// operator's own network, this machine, a cloud's metadata service. The customer names the
+// endpoint, so it is an attacker's choice.
 //
-// It is for whoever connects to an endpoint that came from the catalog. It
-// promises that nothing is sent but over https to a public address, unless
-// the operator listed the target in destinations.allowed_endpoints; that the
-// address is checked when it is connected, not only when its name was looked
-// up; that no redirect is followed and no proxy of the environment used.
+// It is for everything that connects to an endpoint from the catalog. It promises that requests are
+// sent only over https to a public address, unless the operator listed the target in
+// destinations.allowed_endpoints; that the address is checked when it is connected to, not only
+// when its name is resolved; and that redirects are not followed and the environment's proxy is not
+// used.
 //
-// It does not judge AWS's own endpoints, which Sealift chooses itself and
-// which may well be private (interface VPC endpoints with private DNS): those
-// need no guard.
+// It does not check AWS's own endpoints. Sealift chooses these itself, and they may well be private
+// (interface VPC endpoints with private DNS). They need no guard.
 package netguard
 
 import (
@@ -28,38 +27,36 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// ErrRefused is matched by every refusal. Trying again does not help: the
-// catalog or destinations.allowed_endpoints must change.
+// ErrRefused matches every refusal. Trying again does not help: the catalog or
+// destinations.allowed_endpoints must be changed.
 var ErrRefused = errors.New("endpoint refused")
 
-// refusal is an ErrRefused with what is wrong and what to do.
+// refusal is an ErrRefused that says what is wrong and what to do.
 type refusal struct{ text string }
 
 func (r *refusal) Error() string { return r.text }
 func (r *refusal) Unwrap() error { return ErrRefused }
 
-// RefusedEndpoint tells pkg/objstore that the request was never sent.
+// RefusedEndpoint tells pkg/objstore that the request was not sent.
 func (r *refusal) RefusedEndpoint() bool { return true }
 
 func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
 
 // Allowed is what destinations.allowed_endpoints permits.
 //
-//   - host:port permits plain http to it, and that the name resolves to a
-//     loopback, private or shared address. That of an AWS interface endpoint,
-//     bucket.vpce-….vpce.amazonaws.com:443, is for every bucket's name before
-//     it as well.
-//   - ip:port and CIDR permit plain http to these addresses and also what is
-//     otherwise never connected: link-local (metadata services), multicast
-//     and reserved addresses.
+//   - host:port permits plain http to it, and a name that resolves to a loopback, private or shared
+//     address. If it is the name of an AWS interface endpoint,
+//     bucket.vpce-….vpce.amazonaws.com:443, this includes the names of buckets before it.
+//   - ip:port and CIDR permit plain http to these addresses, and also addresses that are otherwise
+//     never connected to: link-local (metadata services), multicast and reserved ones.
 type Allowed struct {
 	names    map[string]bool // lower-case "host:port"
 	targets  map[netip.AddrPort]bool
 	networks []netip.Prefix
 }
 
-// ParseAllowed reads the entries of destinations.allowed_endpoints. The error
-// names every wrong one.
+// ParseAllowed parses the entries of destinations.allowed_endpoints. The error names every invalid
+// one.
 func ParseAllowed(entries []string) (Allowed, error) {
 	a := Allowed{names: map[string]bool{}, targets: map[netip.AddrPort]bool{}}
 	var problems []error
@@ -105,10 +102,10 @@ func (a *Allowed) add(entry string) error {
 	return nil
 }
 
-// name says whether the host:port was listed by name. The name of an AWS
-// interface endpoint stands for those with a bucket's name before it too:
-// which addresses these have is AWS's to say. Other names do not: a customer
-// chooses the bucket, and so could choose among an operator's hosts.
+// name reports whether the host:port was listed by name. The name of an AWS interface endpoint
+// includes those with a bucket's name before it, because AWS decides which addresses these have.
+// Other names do not: the customer chooses the bucket, and could thereby choose among the
+// operator's hosts.
 func (a Allowed) name(host, port string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if a.names[net.JoinHostPort(host, port)] {
@@ -119,12 +116,12 @@ func (a Allowed) name(host, port string) bool {
 	return isAWS && interfaceEndpoint.MatchString(name) && a.names[net.JoinHostPort(endpoint, port)]
 }
 
-// interfaceEndpoint is such as bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com
+// interfaceEndpoint matches a name such as bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html),
-// before AWS's domain.
+// without AWS's domain.
 var interfaceEndpoint = regexp.MustCompile(`^bucket\.vpce-[a-z0-9-]+\.s3\.[a-z0-9-]+\.vpce$`)
 
-// address says whether the address was listed, alone or by its network.
+// address reports whether the address was listed, by itself or by its network.
 func (a Allowed) address(target netip.AddrPort) bool {
 	ip := target.Addr().Unmap().WithZone("")
 	if a.targets[netip.AddrPortFrom(ip, target.Port())] {
@@ -138,9 +135,8 @@ func (a Allowed) address(target netip.AddrPort) bool {
 	return false
 }
 
-// Check judges a destination's endpoint as it is written, without looking up
-// its name: what a name resolves to is judged when it is connected. The error
-// matches ErrRefused, or names a wrong entry of allowed.
+// Check judges a destination's endpoint as written, without resolving its name: the addresses are
+// judged when connecting. The error matches ErrRefused, or names an invalid entry of allowed.
 func Check(endpoint string, allowed []string) error {
 	a, err := ParseAllowed(allowed)
 	if err != nil {
@@ -149,7 +145,7 @@ func Check(endpoint string, allowed []string) error {
 	return a.Check(endpoint)
 }
 
-// Check is the function Check for a parsed list.
+// Check is the function Check with a parsed list.
 func (a Allowed) Check(endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
@@ -166,7 +162,7 @@ func (a Allowed) Check(endpoint string) error {
 	return a.target(u)
 }
 
-// target judges scheme, host and port of a URL.
+// target judges the scheme, host and port of a URL.
 func (a Allowed) target(u *url.URL) error {
 	host, port := u.Hostname(), portOf(u)
 	number, err := strconv.ParseUint(port, 10, 16)
@@ -191,8 +187,7 @@ func (a Allowed) target(u *url.URL) error {
 	return nil
 }
 
-// connect judges an address; byName says that the operator listed the name
-// that led to it.
+// connect judges an address. byName says that the operator listed the name that resolved to it.
 func (a Allowed) connect(target netip.AddrPort, byName bool) error {
 	reach, what := classify(target.Addr())
 	switch {
@@ -221,14 +216,13 @@ func isLocalName(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// Client returns a client for endpoints that customers chose: every
-// connection is judged, no redirect is followed, the environment's proxy is
-// not used, responses are not decompressed, TLS is at least 1.2, by what roots
-// have signed (nil: the system's). One client serves all destinations and is safe
-// for concurrent use.
+// Client returns a client for endpoints that customers chose. Every connection is judged, redirects
+// are not followed, the environment's proxy is not used, responses are not decompressed, and TLS is
+// at least 1.2, with servers signed by roots (nil: the system's). One client serves all
+// destinations. It is safe for concurrent use.
 //
-// Wrong entries of allowed permit nothing; ParseAllowed reports them.
+// Invalid entries of allowed permit nothing; ParseAllowed reports them.
 func Client(allowed []string, roots *x509.CertPool) *http.Client {
-	a, _ := ParseAllowed(allowed) // configuration reports it; here it only means less
+	a, _ := ParseAllowed(allowed) // reported when the configuration is checked; here they only permit less
 	return a.client(&net.Resolver{}, roots)
 }

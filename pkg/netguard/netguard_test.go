@@ -41,7 +41,7 @@ func TestCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		endpoint string
 		allowed  []string
-		want     string // part of the error, "" for none
+		want     string // part of the error; "" for none
 	}{
 		"public_name":              {endpoint: "https://s3.example.com"},
 		"public_name_port_slash":   {endpoint: "https://s3.example.com:8443/"},
@@ -106,7 +106,7 @@ func TestParseAllowedNamesEveryProblem(t *testing.T) {
 	require.NotContains(t, err.Error(), "10.0.0.0/8\"")
 }
 
-// serve counts the requests that arrive.
+// serve starts a server and counts the requests that arrive.
 func serve(t *testing.T, handler http.HandlerFunc) (target string, arrived *atomic.Int64) {
 	arrived = new(atomic.Int64)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -163,8 +163,8 @@ func TestClientIgnoresTheEnvironmentsProxy(t *testing.T) {
 	require.Nil(t, Client(nil, nil).Transport.(*guarded).next.Proxy)
 }
 
-// A name that looked public when it was checked and resolves to loopback when
-// it is connected is refused at the socket.
+// A name that looked public when it was checked, but resolves to loopback when connecting, is
+// refused at the socket.
 func TestRebinding(t *testing.T) {
 	target, arrived := serve(t, nil)
 	_, port, err := net.SplitHostPort(target)
@@ -192,8 +192,7 @@ func TestRebinding(t *testing.T) {
 	require.ErrorIs(t, err, ErrRefused, "but never a metadata service")
 }
 
-// AWS's interface endpoints have private addresses, and a bucket's name comes
-// before theirs.
+// AWS's interface endpoints have private addresses, and are used with a bucket's name before them.
 func TestInterfaceEndpoints(t *testing.T) {
 	const endpoint = "bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com"
 	const sovereign = "bucket.vpce-1a2b-3c4d.s3.eusc-de-east-1.vpce.amazonaws.eu"
@@ -207,7 +206,7 @@ func TestInterfaceEndpoints(t *testing.T) {
 		"a.b." + endpoint:                    false,
 		"acme-logs." + endpoint + ".evil.io": false,
 		"acme-logs.bucket.vpce-9.s3.eu-west-1.vpce.amazonaws.com": false, // another endpoint
-		"vault.corp.example.com":                                  false, // a bucket called vault reaches nobody's vault
+		"vault.corp.example.com":                                  false, // a bucket named vault does not reach the operator's vault
 		"x.vpce-9.s3.eu-west-1.vpce.amazonaws.com":                false,
 	} {
 		require.Equal(t, want, listed.name(host, "443"), host)
@@ -226,7 +225,7 @@ func TestControl(t *testing.T) {
 	require.ErrorIs(t, a.control("tcp", "name:1", false), ErrRefused)
 }
 
-// resolvesTo is a resolver for which every name has one IPv4 address.
+// resolvesTo returns a resolver that resolves every name to one IPv4 address.
 func resolvesTo(t *testing.T, address [4]byte) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
@@ -236,8 +235,8 @@ func resolvesTo(t *testing.T, address [4]byte) *net.Resolver {
 	}}
 }
 
-// Whatever a customer writes: what is accepted without a list is https to
-// something that is not an internal address.
+// Whatever a customer writes, what is accepted without a list uses https and is not an internal
+// address.
 func FuzzCheck(f *testing.F) {
 	for _, s := range []string{
 		"https://s3.example.com", "http://10.0.0.1", "https://[::ffff:7f00:1]:443", "https://[fe80::1%25eth0]", "https://2130706433", "https://0x7f.1",
