@@ -64,8 +64,8 @@ var plantedBugs = []struct {
 
 func bugs(all ...ablation.Bug) []ablation.Bug { return all }
 
-// mostSeeds bounds the search for a bug; the rarest shows in about one of 800.
-const mostSeeds = 4000
+// mostSeeds bounds the search for a bug; the rarest shows in about one of 200.
+const mostSeeds = 2000
 
 // healedSeeds are run to see that nothing comes of a bug.
 const healedSeeds = 20

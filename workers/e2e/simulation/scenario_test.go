@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/objstore"
@@ -22,12 +23,14 @@ type scenario struct {
 	sealOnStop           bool
 	withoutRedis         bool
 	dedup                bool // messages come twice, and copies are dropped
+	trickle              bool // few records come, half of them in no file: entries without files
 	auditGrace, retain   time.Duration
 	fetchAtMost          int // records
 	chaos                time.Duration
 	chaosSteps           int
 	faultRate, timeRate  int // permille of steps
 	stagingRate          int // permille of requests that go wrong
+	ledgerRate           int // of those that put an entry; 0: as all of staging
 	customerRate         int
 	kafkaRate, redisRate int
 	breaks               []breakage // that this seed knows
@@ -65,6 +68,8 @@ func newScenario(seed uint64) scenario {
 		}
 	}
 	s.dedup = d.permille(400)
+	s.trickle = d.permille(200)
+	s.ledgerRate = pick(d, 0, 0, 0, 400)
 	return s
 }
 
@@ -83,6 +88,8 @@ func (w *world) trouble(o *op) int {
 		}
 	}
 	switch {
+	case w.ledgerRate > 0 && o.kind == "put staging" && strings.HasPrefix(o.key, "ledger/"):
+		return w.ledgerRate
 	case len(o.kind) > 5 && o.kind[:5] == "redis":
 		return w.redisRate
 	case o.kind == "fetch", o.kind == "bounds", o.kind[:min(7, len(o.kind))] == "produce", o.kind[:min(6, len(o.kind))] == "commit":

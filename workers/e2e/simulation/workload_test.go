@@ -51,17 +51,23 @@ func (l *workload) due() (some bool) {
 	for !l.w.calm && !time.Now().Before(l.next) {
 		d := newDice(l.w.seed, "workload", l.n)
 		l.n++
-		l.next = l.next.Add(time.Duration(pick(d, 50, 300, 1000, 4000, 12_000)) * time.Millisecond)
+		gap := pick(d, 50, 300, 1000, 4000, 12_000)
 		partition := d.n(len(l.w.kafka.topics[eventsTopic]))
-		for range 1 + d.n(6) {
-			l.write(d, partition)
+		batch, fileless := 1+d.n(6), false
+		if l.w.trickle { // long enough for files to be over, and for an entry without any
+			gap, batch, fileless = pick(d, 1000, 4000, 12_000, 30_000), min(batch, 2), d.n(2) == 0
+		}
+		l.next = l.next.Add(time.Duration(gap) * time.Millisecond)
+		for range batch {
+			l.write(d, partition, fileless)
 		}
 		some = true
 	}
 	return some
 }
 
-func (l *workload) write(d *dice, partition int) {
+// write writes a record; one that is fileless goes into no file.
+func (l *workload) write(d *dice, partition int, fileless bool) {
 	for len(l.truth) <= partition {
 		l.truth = append(l.truth, nil)
 	}
@@ -77,7 +83,7 @@ func (l *workload) write(d *dice, partition int) {
 	offset := len(l.truth[partition])
 	r := written{at: time.Now(), source: sources[d.n(len(sources))], received: now.UnixMilli()}
 	m := message{partition, r.source, fmt.Sprintf("%d-%d", partition, offset)}
-	if l.w.dedup && offset > 0 && d.n(6) == 0 { // an SDK that got no answer sends it again
+	if l.w.dedup && offset > 0 && (fileless || d.n(6) == 0) { // an SDK that got no answer sends it again
 		again := offset - 1 - d.n(min(offset, pick(d, 5, 50, 1000)))
 		r.source = l.truth[partition][again].source
 		m.source, m.id = r.source, l.truth[partition][again].id
@@ -88,7 +94,11 @@ func (l *workload) write(d *dice, partition int) {
 		{Key: "sealift-source", Value: []byte(r.source)},
 		{Key: "sealift-received", Value: strconv.AppendInt(nil, r.received, 10)},
 	}}
-	switch d.n(60) {
+	kind := d.n(60)
+	if fileless && m.id == fmt.Sprintf("%d-%d", partition, offset) {
+		kind = d.n(3)
+	}
+	switch kind {
 	case 0:
 		r.poison, record.Value = true, []byte(r.line[:len(r.line)-1])
 	case 1:
