@@ -19,12 +19,12 @@ static uint32_t forget(struct isal_zstream *z, uint32_t size) {
 	return size;
 }
 
-// append writes in[window:window+n] as whole blocks that end in a sync flush, and
-// returns how many bytes they are, less than room; 0: they do not fit.
+// append writes in[window:window+n] as whole blocks that end in a sync flush. It returns their
+// size, which is less than room, or 0 if they do not fit.
 static uint32_t append(struct encoder *e, uint8_t *in, uint32_t window, uint32_t n, uint8_t *out, uint32_t room) {
 	struct isal_zstream *z = &e->z;
 	isal_deflate_init(z);
-	z->level = n < 32768 ? 1 : 2; // whose table of 64 KiB would be most of the work for less
+	z->level = n < 32768 ? 1 : 2; // for less, level 2's table of 64 KiB would be most of the work
 	z->level_buf = e->buf;
 	z->level_buf_size = sizeof(e->buf);
 	z->flush = SYNC_FLUSH;
