@@ -10,7 +10,7 @@ import (
 // Mend is what has to be changed to make a destination work.
 type Mend string
 
-// Values of Mend, with whose it is.
+// Values of Mend. The comments say what is changed, and whose it is.
 const (
 	TrustPolicy    Mend = "trust policy"    // the customer's role
 	RolePolicy     Mend = "role policy"     // the customer's role
