@@ -195,8 +195,8 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 		if index < len(e.Files) {
 			continue
 		}
-		for _, key := range of {
-			w.report.problem(BadReceipt, key, "the entry has %d files, it is of file %d", len(e.Files), index)
+		for _, listed := range of {
+			w.report.problem(BadReceipt, listed.Key, "the entry has %d files, it is of file %d", len(e.Files), index)
 		}
 	}
 	w.report.edit(func(r *Report) {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 )
@@ -52,7 +54,8 @@ type Hour struct {
 type HourDelivery struct {
 	Destination string `json:"destination"`
 	Owed        int64  `json:"owed"`
-	Closed      int64  `json:"closed"` // delivered, or given up
+	Delivered   int64  `json:"delivered"`
+	GivenUp     int64  `json:"given_up"` // it will never get them
 	Parked      int64  `json:"parked"`
 }
 
@@ -98,6 +101,7 @@ type completeness struct {
 	hours    map[hourKey]*Hour
 	progress map[int]Progress
 	ends     map[int]int64
+	doubts   []doubtful // of the chain at hand
 }
 
 func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
@@ -135,7 +139,7 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 		}
 		before = *e
 	}
-	return nil
+	return c.settle(ctx)
 }
 
 // said returns the entry's CompleteThrough, or 0 if that is later than at by more than an hour,
@@ -174,19 +178,59 @@ func (c *completeness) file(f *ledger.File, ref delivery.FileRef, receipts recei
 		h.LateFiles, h.LateRecords = h.LateFiles+1, h.LateRecords+f.Records
 	}
 	for _, dest := range f.Owed {
-		i, found := slices.BinarySearchFunc(h.Destinations, dest, func(d HourDelivery, id string) int { return cmp.Compare(d.Destination, id) })
-		if !found {
-			h.Destinations = slices.Insert(h.Destinations, i, HourDelivery{Destination: dest})
-		}
-		d := &h.Destinations[i]
+		d := h.at(dest)
 		d.Owed++
+		listed, closed := receipts[ref.Index][dest]
 		switch {
-		case receipts.has(ref, dest):
-			d.Closed++
+		case closed && shorter(listed, ref, dest, f):
+			c.doubts = append(c.doubts, doubtful{h, dest, listed.Key})
+		case closed:
+			d.Delivered++
 		case c.parked.take(ref, dest):
 			d.Parked++
 		}
 	}
+}
+
+// doubtful is the receipt of a debt that was probably given up: it has to be read.
+type doubtful struct {
+	hour        *Hour
+	destination string
+	key         string
+}
+
+// settle counts the debts with short receipts.
+func (c *completeness) settle(ctx context.Context) error {
+	outcomes := make([]delivery.Outcome, len(c.doubts))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.cfg.AtOnce)
+	for i, s := range c.doubts {
+		group.Go(func() (err error) {
+			outcomes[i], err = readOutcome(gctx, c.staging, s.key)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, s := range c.doubts {
+		if d := s.hour.at(s.destination); outcomes[i] == delivery.Delivered {
+			d.Delivered++
+		} else {
+			d.GivenUp++
+		}
+	}
+	c.doubts = nil
+	return nil
+}
+
+// at is the part of the hour about a destination.
+func (h *Hour) at(destination string) *HourDelivery {
+	i, found := slices.BinarySearchFunc(h.Destinations, destination, func(d HourDelivery, id string) int { return cmp.Compare(d.Destination, id) })
+	if !found {
+		h.Destinations = slices.Insert(h.Destinations, i, HourDelivery{Destination: destination})
+	}
+	return &h.Destinations[i]
 }
 
 func (c *completeness) finish() *Completeness {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -73,6 +76,36 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 
 	_, err = Complete(ctx, Config{Topic: "other"}, Deps{Staging: store}, nil)
 	require.ErrorIs(t, err, ErrNothing)
+}
+
+// What was given up is not delivered, whatever its receipt closes. A short receipt that
+// nobody understands closes its debt as everywhere.
+func TestGivenUpIsNotDelivered(t *testing.T) {
+	store := objstore.NewMemory("staging")
+	files := []ledger.File{inHour(0, "a", 0, 4), inHour(0, "a", 5, 9), inHour(0, "a", 10, 14), inHour(0, "a", 15, 19), inHour(0, "a", 20, 24)}
+	e := ledgertest.Append(t, store, ledgertest.Next(ledgertest.Append(t, store, ledgertest.Init(testLog, fromMillis(hour0))), files...))
+	for i, outcome := range []delivery.Outcome{delivery.Delivered, delivery.Skipped, delivery.Expired} {
+		r := delivery.Receipt{Outcome: outcome}
+		if outcome == delivery.Delivered {
+			r = delivery.Receipt{Bucket: "logs", Key: delivery.ObjectKey("", testLog, &files[i]), SHA256: files[i].SHA256, Bytes: 5, Records: 5, At: hour0}
+		}
+		ledgertest.Receipt(t, store, e, i, "ws/a", r)
+	}
+	ledgertest.Put(t, store, delivery.ReceiptKey(delivery.Ref(e, 3), "ws/a"), []byte("hello"))
+	gets := map[string]int{}
+	var mu sync.Mutex
+	store.SetFault(func(op objstore.Op) objstore.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if op.Name == "get" && strings.HasPrefix(op.Key, "receipts/") {
+			gets[op.Key]++
+		}
+		return objstore.Fault{}
+	})
+	r, err := Complete(t.Context(), Config{Topic: "events"}, Deps{Staging: store}, nil)
+	require.NoError(t, err)
+	require.Equal(t, []HourDelivery{{Destination: "ws/a", Owed: 5, Delivered: 2, GivenUp: 2}}, r.Hours[0].Destinations)
+	require.Len(t, gets, 3, "only those that are too short to name an object")
 }
 
 // TestAClockThatWasAheadCompletesNothing: neither while the newest entry says

@@ -43,11 +43,11 @@ func (o *file) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	for dest, key := range o.receipts[o.ref.Index] {
+	for dest, listed := range o.receipts[o.ref.Index] {
 		if !o.looksAt(dest) {
 			continue
 		}
-		if err := o.receipt(ctx, key, dest); err != nil {
+		if err := o.receipt(ctx, listed.Key, dest); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -9,13 +10,36 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// receiptSet has the keys of the receipts of one entry, by the index of the file and the
-// destination.
-type receiptSet map[int]map[string]string
+// receiptSet has the receipts of one entry as they were listed, by the index of the file and
+// the destination.
+type receiptSet map[int]map[string]objstore.Info
 
 func (s receiptSet) has(ref delivery.FileRef, destination string) bool {
 	_, ok := s[ref.Index][destination]
 	return ok
+}
+
+// Outcome returns what a receipt says that was listed, of file f at the destination. Only
+// one that is too short to name an object is read. One that is not understood closes its
+// debt all the same: to say what is wrong with it is for Verify.
+func Outcome(ctx context.Context, staging objstore.Store, listed objstore.Info, ref delivery.FileRef, destination string, f *ledger.File) (delivery.Outcome, error) {
+	if !shorter(listed, ref, destination, f) {
+		return delivery.Delivered, nil
+	}
+	return readOutcome(ctx, staging, listed.Key)
+}
+
+// shorter reports whether a receipt is too short to name an object.
+func shorter(listed objstore.Info, ref delivery.FileRef, destination string, f *ledger.File) bool {
+	return listed.Size < delivery.LeastDelivered(ref, destination, f)
+}
+
+func readOutcome(ctx context.Context, staging objstore.Store, key string) (delivery.Outcome, error) {
+	r, err := readReceipt(ctx, staging, key)
+	if errors.Is(err, delivery.ErrBadReceipt) {
+		return delivery.Delivered, nil
+	}
+	return r.Outcome, err
 }
 
 // receiptStream lists the receipts of a chain along with a walk of its entries: they come in the
@@ -63,9 +87,9 @@ func (s *receiptStream) of(seq int64) (receiptSet, error) {
 			return set, nil
 		case ref.Seq == seq:
 			if set[ref.Index] == nil {
-				set[ref.Index] = map[string]string{}
+				set[ref.Index] = map[string]objstore.Info{}
 			}
-			set[ref.Index][destination] = s.next.Key
+			set[ref.Index][destination] = s.next
 		}
 		if err := s.advance(); err != nil {
 			return set, err

@@ -25,8 +25,6 @@ type closing struct {
 
 func (s receiptSet) get(index int, dest string) *closing { return s[pairKey{index, dest}] }
 
-func (s receiptSet) has(index int, dest string) bool { return s.get(index, dest) != nil }
-
 // listReceipts lists the receipts of an entry.
 func listReceipts(ctx context.Context, staging objstore.Store, e *ledger.Entry) (receiptSet, error) {
 	s := receiptSet{}

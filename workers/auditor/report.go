@@ -41,13 +41,14 @@ type Destination struct {
 }
 
 // counts are numbers of owed pairs of a file and a destination. Owed is the sum of Delivered,
-// Missing, Queued and Parked.
+// GivenUp, Missing, Queued and Parked.
 type counts struct {
 	Owed      int64 `json:"owed"`
-	Delivered int64 `json:"delivered"` // or given up: they have a receipt
-	Missing   int64 `json:"missing"`   // neither receipt nor job: enqueued now
-	Queued    int64 `json:"queued"`    // known to be waiting in a retry tier or in the job topic
-	Parked    int64 `json:"parked"`    // waiting for a person
+	Delivered int64 `json:"delivered"`
+	GivenUp   int64 `json:"given_up"` // or expired: they have a receipt, and will never be delivered
+	Missing   int64 `json:"missing"`  // neither receipt nor job: enqueued now
+	Queued    int64 `json:"queued"`   // known to be waiting in a retry tier or in the job topic
+	Parked    int64 `json:"parked"`   // waiting for a person
 	// OldestUndeliveredSeconds is the age of the oldest record in a file
 	// without a receipt.
 	OldestUndeliveredSeconds float64 `json:"oldest_undelivered_seconds"`
@@ -61,6 +62,7 @@ func (c *counts) older(now time.Time, received int64) {
 func (c *counts) add(o *counts) {
 	c.Owed += o.Owed
 	c.Delivered += o.Delivered
+	c.GivenUp += o.GivenUp
 	c.Missing += o.Missing
 	c.Queued += o.Queued
 	c.Parked += o.Parked
@@ -68,7 +70,7 @@ func (c *counts) add(o *counts) {
 }
 
 // Undelivered is the number of owed pairs without a receipt.
-func (c counts) Undelivered() int64 { return c.Owed - c.Delivered }
+func (c counts) Undelivered() int64 { return c.Owed - c.Delivered - c.GivenUp }
 
 // chainReport is the part of a report about one chain.
 type chainReport struct {
@@ -143,7 +145,7 @@ const enabled = "enabled"
 func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Int("chains", r.Chains), slog.Int("skipped", r.Skipped), slog.Int("failed", r.Failed), slog.Int("behind", r.Behind), slog.Int64("entries", r.Entries),
-		slog.Int64("owed", r.Owed), slog.Int64("delivered", r.Delivered), slog.Int64("missing", r.Missing),
+		slog.Int64("owed", r.Owed), slog.Int64("delivered", r.Delivered), slog.Int64("given_up", r.GivenUp), slog.Int64("missing", r.Missing),
 		slog.Int64("enqueued", r.Enqueued), slog.Int64("redriven", r.Redriven), slog.Int64("queued", r.Queued), slog.Int64("parked", r.Parked), slog.Int64("too_new", r.TooNew),
 		slog.Float64("oldest_undelivered_seconds", r.OldestUndeliveredSeconds),
 		slog.Int64("collected", r.Collected), slog.Int64("orphans", r.Orphans),

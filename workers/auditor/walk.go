@@ -344,8 +344,14 @@ func (w *walk) judge(ctx context.Context, e *ledger.Entry, receipts receiptSet) 
 		f := &e.Files[i]
 		ref := delivery.Ref(e, i)
 		for _, dest := range f.Owed {
-			if receipts.has(i, dest) {
-				w.count(dest, func(d *counts) { d.Owed++; d.Delivered++ })
+			if r := receipts.get(i, dest); r != nil {
+				w.count(dest, func(d *counts) {
+					if d.Owed++; r.outcome == delivery.Delivered {
+						d.Delivered++
+					} else {
+						d.GivenUp++
+					}
+				})
 				continue
 			}
 			if w.parked.markOpen(ref, dest) {

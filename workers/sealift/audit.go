@@ -114,6 +114,9 @@ func printAudit(out io.Writer, r auditor.Report) error {
 	fmt.Fprintf(out, "%s of %s read: %s owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
 		progress.Things(r.Entries, "entry"), progress.Things(int64(r.Chains), "partition"), progress.Things(r.Owed, "file"), progress.Count(r.Delivered), progress.Count(r.Enqueued),
 		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
+	if r.GivenUp > 0 {
+		fmt.Fprintf(out, "%s given up, never delivered there (sealift redrive --skip)\n", progress.Things(r.GivenUp, "file"))
+	}
 	if r.TooNew > 0 {
 		fmt.Fprintln(out, "too new: sealed within auditor.grace, so delivery may still be under way; --force enqueues these too")
 	}

@@ -112,9 +112,16 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 		}
 		var to []string
 		for _, d := range h.Destinations {
-			text := fmt.Sprintf("%s %d/%d", d.Destination[strings.IndexByte(d.Destination, '/')+1:], d.Closed, d.Owed)
+			text := fmt.Sprintf("%s %d/%d", d.Destination[strings.IndexByte(d.Destination, '/')+1:], d.Delivered, d.Owed)
+			var why []string
 			if d.Parked > 0 {
-				text += fmt.Sprintf(" (%d parked)", d.Parked)
+				why = append(why, fmt.Sprintf("%d parked", d.Parked))
+			}
+			if d.GivenUp > 0 {
+				why = append(why, fmt.Sprintf("%d given up", d.GivenUp))
+			}
+			if len(why) > 0 {
+				text += " (" + strings.Join(why, ", ") + ")"
 			}
 			to = append(to, text)
 		}

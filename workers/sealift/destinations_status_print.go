@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -64,9 +65,10 @@ func (s *destinationsStatus) printError(out io.Writer, r destinationRow) error {
 }
 
 func (s *destinationsStatus) printFoot(out io.Writer) error {
-	parked, waits := int64(0), false
+	parked, givenUp, waits := int64(0), int64(0), false
 	for _, r := range s.Destinations {
 		parked += r.Parked.Files
+		givenUp += r.GivenUp.Files
 		waits = waits || r.broken() && r.LastError != nil && r.Pending.Files > 0
 	}
 	if waits {
@@ -79,11 +81,27 @@ func (s *destinationsStatus) printFoot(out io.Writer) error {
 			return err
 		}
 	}
+	if givenUp > 0 {
+		if _, err := fmt.Fprintf(out, "\n%s given up, never delivered there (sealift redrive --skip): %s\n", progress.Things(givenUp, "file"), s.givenUp()); err != nil {
+			return err
+		}
+	}
 	if s.Since.IsZero() {
 		return nil
 	}
 	_, err := fmt.Fprintf(out, "requests and cost (list prices) since %s\n", s.Since.Format(time.RFC3339))
 	return err
+}
+
+// givenUp is how many files each destination will never get.
+func (s *destinationsStatus) givenUp() string {
+	var of []string
+	for _, r := range s.Destinations {
+		if r.GivenUp.Files > 0 {
+			of = append(of, progress.Count(r.GivenUp.Files)+" of "+r.ID)
+		}
+	}
+	return strings.Join(of, ", ")
 }
 
 // dollars shows a cost for people.

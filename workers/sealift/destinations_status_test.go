@@ -36,6 +36,7 @@ func TestDestinationsStatusIsPrinted(t *testing.T) {
 		Since: at.Add(-26 * time.Hour), At: at.Add(-5 * time.Minute), Retry: at.Add(90 * time.Second)}, true
 	recovered := owes(row("ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod", "enabled", auditor.Sum{Files: 1_234_567, Records: 9_876_543_210, Bytes: 3_210_000_000_000},
 		auditor.Sum{Files: 2, Records: 2, Bytes: 2}, auditor.Sum{}, meter.Counts{Puts: 1_240_000, DataKeys: 1_234_000, AssumeRoles: 9000, StagingReads: 2_500_000, StagingWrites: 1_240_000}), 64*time.Minute)
+	recovered.GivenUp = auditor.Sum{Files: 1_200, Records: 9_000, Bytes: 90_000}
 	recovered.LastError = &lastError{Reason: "unavailable", Cause: "503", Fix: "none", Since: at.Add(-50 * time.Hour), At: at.Add(-49 * time.Hour)}
 	refused := owes(row("ws_bbbbbbbbbbbbbbbb/two", "refused", auditor.Sum{}, auditor.Sum{Files: 1, Records: 1, Bytes: 1}, auditor.Sum{}, meter.Counts{}), time.Hour)
 	refused.LastError = &lastError{Reason: "catalog_refused", Cause: "the catalog is wrong: bucket: taken", Fix: "correct the catalog and apply it"}

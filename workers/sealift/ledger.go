@@ -17,6 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/verify"
 )
 
 func newLedgerCommand(a *app) *cobra.Command {
@@ -47,7 +48,7 @@ func newLedgerShowCommand(a *app) *cobra.Command {
 		Short: "Show what was sealed, and how much of it was delivered",
 		Long: `Without flags, show the last entry of every partition's chain. With --partition, show its newest entries and
 their files: how many records each holds, why it was sealed, and how many of the destinations that it is owed
-to have a receipt.`,
+to have got it.`,
 		Example: `  sealift ledger show
   sealift ledger show --partition 3 --entries 5
   sealift ledger show --partition 3 --seq 42 --json`,
@@ -133,19 +134,21 @@ func (v ledgerShow) chain(ctx context.Context) error {
 }
 
 func (v ledgerShow) json(ctx context.Context, e *ledger.Entry) error {
-	receipts, err := v.receipts(ctx, e)
+	receipts, givenUp, err := v.receipts(ctx, e)
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(v.out).Encode(struct {
 		*ledger.Entry
-		// Receipts are the destinations with a receipt, by index of the file.
+		// Receipts are the destinations with a receipt, by index of the file; GivenUp
+		// are those of them that it was not delivered to.
 		Receipts [][]string `json:"receipts"`
-	}{e, receipts})
+		GivenUp  [][]string `json:"given_up"`
+	}{e, receipts, givenUp})
 }
 
 func (v ledgerShow) text(ctx context.Context, e *ledger.Entry) error {
-	receipts, err := v.receipts(ctx, e)
+	receipts, givenUp, err := v.receipts(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -157,40 +160,57 @@ func (v ledgerShow) text(ctx context.Context, e *ledger.Entry) error {
 	w := tabwriter.NewWriter(v.out, 0, 0, 2, ' ', 0)
 	for i := range e.Files {
 		f := &e.Files[i]
-		fmt.Fprintf(w, "  %s\t%s\t%d-%d\t%s\t%s\t%s\tdelivered %d/%d\t%s\n", f.Source, time.UnixMilli(f.Hour).UTC().Format("2006-01-02T15h"),
-			f.First, f.Last, progress.Things(f.Records, "record"), progress.Bytes(f.GzipBytes), f.Reason, len(receipts[i]), len(f.Owed), undelivered(f, receipts[i]))
+		fmt.Fprintf(w, "  %s\t%s\t%d-%d\t%s\t%s\t%s\t%s\n", f.Source, time.UnixMilli(f.Hour).UTC().Format("2006-01-02T15h"),
+			f.First, f.Last, progress.Things(f.Records, "record"), progress.Bytes(f.GzipBytes), f.Reason, deliveredTo(f, receipts[i], givenUp[i]))
 	}
 	return w.Flush()
 }
 
-// receipts returns which destinations have a receipt, for each file.
-func (v ledgerShow) receipts(ctx context.Context, e *ledger.Entry) ([][]string, error) {
-	out := make([][]string, len(e.Files))
-	for i := range out {
-		out[i] = []string{} // [], not null
+// receipts returns which destinations have a receipt, for each file, and which of them it
+// was not delivered to.
+func (v ledgerShow) receipts(ctx context.Context, e *ledger.Entry) (all, givenUp [][]string, err error) {
+	all, givenUp = make([][]string, len(e.Files)), make([][]string, len(e.Files))
+	for i := range all {
+		all[i], givenUp[i] = []string{}, []string{} // [], not null
 	}
 	if len(e.Files) == 0 {
-		return out, nil
+		return all, givenUp, nil
 	}
 	prefix := delivery.ReceiptPrefix(e.Log(), e.Seq)
 	for info, err := range objstore.All(ctx, v.staging, prefix) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if i, dest, ok := delivery.ParseReceiptKey(prefix, info.Key); ok && i < len(out) {
-			out[i] = append(out[i], dest)
+		i, dest, ok := delivery.ParseReceiptKey(prefix, info.Key)
+		if !ok || i >= len(all) {
+			continue
+		}
+		all[i] = append(all[i], dest)
+		outcome, err := verify.Outcome(ctx, v.staging, info, delivery.Ref(e, i), dest, &e.Files[i])
+		if err != nil {
+			return nil, nil, err
+		}
+		if outcome != delivery.Delivered {
+			givenUp[i] = append(givenUp[i], dest)
 		}
 	}
-	return out, nil
+	return all, givenUp, nil
 }
 
-// undelivered names the destinations without a receipt.
-func undelivered(f *ledger.File, have []string) string {
-	missing := slices.DeleteFunc(slices.Clone(f.Owed), func(dest string) bool { return slices.Contains(have, dest) })
-	if len(missing) == 0 {
-		return ""
+// deliveredTo says how many of the destinations that are owed the file got it, and names the
+// others. The receipts are of what is closed, given up or not.
+func deliveredTo(f *ledger.File, receipts, givenUp []string) string {
+	if len(f.Owed) == 0 {
+		return "owed to nobody"
 	}
-	return "not yet to " + strings.Join(missing, ", ")
+	text := fmt.Sprintf("delivered %d/%d", len(receipts)-len(givenUp), len(f.Owed))
+	if len(givenUp) > 0 {
+		text += "  given up for " + strings.Join(givenUp, ", ")
+	}
+	if missing := slices.DeleteFunc(slices.Clone(f.Owed), func(dest string) bool { return slices.Contains(receipts, dest) }); len(missing) > 0 {
+		text += "  not yet to " + strings.Join(missing, ", ")
+	}
+	return text
 }
 
 func written(e *ledger.Entry) string { return time.UnixMilli(e.WrittenAt).UTC().Format(time.RFC3339) }
