@@ -4,10 +4,10 @@
 // It is for the operator's staging bucket as well as for the buckets of customers. It promises
 // exactly what S3 promises: atomic PUTs of whole objects, create-if-absent, read-after-write.
 // Except for the reads of a Patient store, it does not retry: an operation is one request (List and
-// Head may be more), and the caller, who knows what a repeated request means, decides. (If a PUT
-// succeeds but its answer is lost, the repeated PUT is answered 412. net/http itself repeats
-// requests that were not answered on a connection that was used before: GET and HEAD, and others
-// only if nothing of them was sent.)
+// Head may be more), and the caller, who knows what a repeated request means, decides. (If a
+// create-if-absent PUT succeeds but its answer is lost, the repeated PUT is answered 412. net/http
+// itself repeats requests that were not answered on a connection that was used before: GET and
+// HEAD, and others only if nothing of them was sent.)
 package objstore
 
 import (
