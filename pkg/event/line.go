@@ -18,8 +18,8 @@ const unknownLibrary = `"library":{"name":"unknown","version":"unknown"},`
 //
 //   - receivedAt and projectId, replacing those of the event;
 //   - sentAt, of the event or else of the batch, in UTC, or as written if it is not a time;
-//   - originalTimestamp: the event's timestamp, or else its originalTimestamp, or else its sentAt
-//     if that is a time, as written. sentAt and originalTimestamp are absent if the client sent
+//   - originalTimestamp: the event's timestamp, or else its originalTimestamp, or else this
+//     sentAt if it is a time, as written. sentAt and originalTimestamp are absent if the client sent
 //     neither;
 //   - timestamp: receivedAt - (sentAt - originalTimestamp), as far as these are known;
 //   - type, from the path if that says it, else the event's own;
