@@ -64,7 +64,7 @@ func TestEveryHazardIsExplained(t *testing.T) {
 				}
 			}
 			require.NotEmpty(t, v.Cause)
-			require.Contains(t, v.Fix, says[d.Mend], "%+v", v)
+			require.Contains(t, v.Fix.String(), says[d.Mend], "%+v", v)
 			if want := reasons[d.Name]; want != "" {
 				require.Equal(t, want, v.Reason, "%+v", v)
 			}

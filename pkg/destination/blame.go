@@ -9,25 +9,21 @@ import (
 	"github.com/sealift/sealift/pkg/policy"
 )
 
-func found(reason, cause, fix string) Verdict {
-	return NewVerdict(Permanent, OfDestination, reason, cause, fix)
-}
-
 func blameAES256(t catalog.Target, _ string) Verdict {
-	return found("encryption_contradiction",
+	return permanent("encryption_contradiction",
 		fmt.Sprintf("server_side_encryption is true, and a policy of bucket %q denies what asks for AES256: without that header the PUT is accepted", t.BucketName),
 		"set server_side_encryption: false, which leaves the encryption to the bucket's default; or remove the Deny on s3:x-amz-server-side-encryption")
 }
 
 func blameNotAES256(t catalog.Target, _ string) Verdict {
-	return found("encryption_contradiction",
+	return permanent("encryption_contradiction",
 		fmt.Sprintf("server_side_encryption is false, and a policy of bucket %q demands AES256: with that header the PUT is accepted", t.BucketName),
 		"set server_side_encryption: true; or remove the Deny on s3:x-amz-server-side-encryption")
 }
 
 // blameNotKMS: Sealift names no key, and so no kms either.
 func blameNotKMS(t catalog.Target, _ string) Verdict {
-	v := found("encryption_contradiction",
+	v := permanent("encryption_contradiction",
 		fmt.Sprintf("a policy of bucket %q demands the header x-amz-server-side-encryption: aws:kms, which Sealift does not send: it leaves KMS to the bucket's default encryption", t.BucketName),
 		"set server_side_encryption: false, make SSE-KMS the bucket's default encryption, and replace the Deny by one that lets requests without the header pass")
 	return v.with(newStatement("the policy of bucket "+t.BucketName+", for the present Deny", iam.Statement{
@@ -44,21 +40,20 @@ func blameOwner(t catalog.Target, _ string) Verdict {
 	if t.ExpectedBucketOwner == "" {
 		from = "as the role does"
 	}
-	return found("wrong_owner",
+	return permanent("wrong_owner",
 		fmt.Sprintf("bucket %q belongs to another account than %s: without x-amz-expected-bucket-owner the PUT is accepted", t.BucketName, t.Owner),
 		fmt.Sprintf("is it the right bucket? It should belong to %s, %s: correct bucket in the catalog, or set expected_bucket_owner to the account that owns it", t.Owner, from))
 }
 
 func blameACL(t catalog.Target, own string) Verdict {
-	v := found("acl_denied",
+	return permanent("acl_denied",
 		fmt.Sprintf("the ACL %s is not allowed: without it the PUT is accepted", t.ACL),
-		fmt.Sprintf("remove acl from the destination, or let %s allow s3:PutObjectAcl on %s to %s", grantor(t), policy.ObjectARN(t, "*"), principal(t)))
-	return v.with(grant(t, own)...)
+		fmt.Sprintf("remove acl from the destination, or let %s allow s3:PutObjectAcl on %s to %s", grantor(t), policy.ObjectARN(t, "*"), principal(t))).byGrant(t, own)
 }
 
 func blameNoACL(t catalog.Target, own string) Verdict {
 	t.ACL = fullControl
-	v := found("acl_demanded",
+	v := permanent("acl_demanded",
 		fmt.Sprintf("a policy of bucket %q demands the ACL %s, and acl is not set", t.BucketName, fullControl),
 		fmt.Sprintf("set acl: %s, and let %s allow s3:PutObjectAcl on %s to %s; or remove the Deny on s3:x-amz-acl", fullControl, grantor(t), policy.ObjectARN(t, "*"), principal(t)))
 	for _, s := range grant(t, own) {
@@ -71,18 +66,16 @@ func blameNoACL(t catalog.Target, own string) Verdict {
 func blamePrefix(t catalog.Target, own string) Verdict {
 	root := t
 	root.Prefix = ""
-	v := found("prefix_denied",
+	return permanent("prefix_denied",
 		fmt.Sprintf("the policies allow %s, and the destination's prefix makes it %s: without the prefix the PUT is accepted", policy.ObjectARN(root, "*"), policy.ObjectARN(t, "*")),
-		fmt.Sprintf("let %s allow s3:PutObject on %s; or remove the prefix from bucket in the catalog", grantor(t), policy.ObjectARN(t, "*")))
-	return v.with(grant(t, own)...)
+		fmt.Sprintf("let %s allow s3:PutObject on %s; or remove the prefix from bucket in the catalog", grantor(t), policy.ObjectARN(t, "*"))).byGrant(t, own)
 }
 
 // blameFolders: some sources' folders are allowed, and others are not.
 func blameFolders(t catalog.Target, own string, into, not []string) Verdict {
-	v := found("folder_denied",
+	return permanent("folder_denied",
 		fmt.Sprintf("the policies allow the folders of sources %s, and not those of %s", strings.Join(into, ", "), strings.Join(not, ", ")),
-		fmt.Sprintf("let %s allow s3:PutObject on %s, which is all sources' folders", grantor(t), policy.ObjectARN(t, "*")))
-	return v.with(grant(t, own)...)
+		fmt.Sprintf("let %s allow s3:PutObject on %s, which is all sources' folders", grantor(t), policy.ObjectARN(t, "*"))).byGrant(t, own)
 }
 
 // grantor is the policy that a destination's right rests on.
@@ -91,6 +84,12 @@ func grantor(t catalog.Target) string {
 		return identityPolicy(t)
 	}
 	return fmt.Sprintf("the policy of bucket %q", t.BucketName)
+}
+
+// byGrant returns the verdict with the statements that its fix is about.
+func (v Verdict) byGrant(t catalog.Target, own string) Verdict {
+	v.grants = true
+	return v.with(grant(t, own)...)
 }
 
 // grant are the statements that a destination's right rests on.

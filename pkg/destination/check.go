@@ -94,7 +94,7 @@ func (r *run) checksOwner(ctx context.Context) bool {
 func (r *run) catalog() (string, error) {
 	switch {
 	case r.t.Refused != "":
-		return "", &judged{NewVerdict(Permanent, OfDestination, "catalog_refused", "the catalog is wrong: "+r.t.Refused,
+		return "", &judged{permanent("catalog_refused", "the catalog is wrong: "+r.t.Refused,
 			"correct the catalog (`sealift catalog validate`) and apply it")}
 	case !r.t.IsEnabled:
 		return "disabled: no files are owed to it until it is enabled", nil
@@ -131,7 +131,7 @@ func (r *run) credentials(ctx context.Context) (string, error) {
 func (r *run) role(ctx context.Context) (string, error) {
 	request, err := sessionRequest(r.t)
 	if err != nil {
-		return "", &judged{NewVerdict(Permanent, OfDestination, "policy_malformed", err.Error(), "correct bucket in the catalog")}
+		return "", &judged{permanent("policy_malformed", err.Error(), "correct bucket in the catalog")}
 	}
 	if request == nil {
 		return "", skip("no role: Sealift's principal puts, and the bucket's policy allows it")

@@ -48,25 +48,24 @@ func readDenial(message string) denial {
 // denied explains a 403 of the PUT as far as the answer allows.
 func denied(e *objstore.Error, t catalog.Target, own string) Verdict {
 	d := readDenial(e.Message)
-	v := Verdict{Class: Permanent, Scope: OfDestination, Reason: "put_denied",
-		Cause: fmt.Sprintf("s3:PutObject into bucket %q is denied (%d %s: %s)", t.BucketName, e.Status, e.Code, e.Message)}
+	v := permanent("put_denied", fmt.Sprintf("s3:PutObject into bucket %q is denied (%d %s: %s)", t.BucketName, e.Status, e.Code, e.Message), "")
 	if d.explicit {
 		v.Reason = "put_denied_explicitly"
 	}
 	switch {
 	case d.explicit:
-		v.Fix = deniedBy(d, t)
+		v.Fix.Do = deniedBy(d, t)
 		return v
 	case d.policy != "":
-		v.Fix, v.Statements = lacking(d, t, own)
+		v.Fix.Do, v.Statements = lacking(d, t, own)
 		return v
 	}
 	// Nothing is told: the likeliest first, and what finds out.
-	v.Fix, v.Statements = lacking(denial{action: d.action, policy: granting(t)}, t, own)
+	v.Fix.Do, v.Statements = lacking(denial{action: d.action, policy: granting(t)}, t, own)
 	if t.Owner != "" {
-		v.Fix += fmt.Sprintf("; check that the bucket belongs to account %s (expected_bucket_owner)", t.Owner)
+		v.Fix.Do += fmt.Sprintf("; check that the bucket belongs to account %s (expected_bucket_owner)", t.Owner)
 	}
-	v.Fix += fmt.Sprintf("; should the bucket's policy deny other encryption: %s; `sealift destinations check %s` finds out which", encryption(t), t.ID)
+	v.Fix.Do += fmt.Sprintf("; should the bucket's policy deny other encryption: %s; `sealift destinations check %s` finds out which", encryption(t), t.ID)
 	return v
 }
 

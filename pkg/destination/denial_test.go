@@ -156,7 +156,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 			v := judge(c.err, target, own)
 			require.Equal(t, c.reason, v.Reason, "%+v", v)
 			require.NotEmpty(t, v.Cause)
-			require.Contains(t, v.Fix, c.fix)
+			require.Contains(t, v.Fix.String(), c.fix)
 			require.Equal(t, v.Reason, Judge(c.err, target).Reason, "who Sealift is matters to the statements only")
 			var all []string
 			for _, s := range v.Statements {

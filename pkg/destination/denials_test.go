@@ -305,7 +305,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 			require.Equal(t, c.step, step, "%+v", r)
 			require.Equal(t, c.reason, v.Reason, "%+v", v)
 			require.Contains(t, v.Cause, c.cause)
-			require.Contains(t, v.Fix, c.fix)
+			require.Contains(t, v.Fix.String(), c.fix)
 			require.LessOrEqual(t, r.Puts, 13)
 			require.Zero(t, s3.BucketRequests("acme-logs")["GetObject"]+s3.BucketRequests("acme-logs")["ListObjectsV2"]+s3.BucketRequests("acme-logs")["HeadObject"])
 
@@ -313,7 +313,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 				c.mend(a)
 			} else {
 				a.add(t, v)
-				if strings.Contains(v.Fix, "set server_side_encryption: false") {
+				if strings.Contains(v.Fix.Do, "set server_side_encryption: false") {
 					off(a)
 				}
 			}

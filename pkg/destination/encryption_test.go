@@ -49,14 +49,14 @@ func TestEncryptionAgainstTheBucketsPolicy(t *testing.T) {
 				require.Equal(t, Permanent, v.Class)
 				if told {
 					require.Equal(t, "put_denied_explicitly", v.Reason)
-					require.Contains(t, v.Fix, `the Deny in the policy of bucket "one-logs"`)
+					require.Contains(t, v.Fix.String(), `the Deny in the policy of bucket "one-logs"`)
 				} else { // S3 says no more to another account
 					require.Equal(t, "put_denied", v.Reason)
-					require.Contains(t, v.Fix, "should the bucket's policy deny other encryption")
-					require.Contains(t, v.Fix, "sealift destinations check")
+					require.Contains(t, v.Fix.String(), "should the bucket's policy deny other encryption")
+					require.Contains(t, v.Fix.String(), "sealift destinations check")
 				}
 				for _, want := range c.want {
-					require.Contains(t, v.Fix, want)
+					require.Contains(t, v.Fix.String(), want)
 				}
 			})
 		}

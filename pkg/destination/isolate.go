@@ -95,20 +95,20 @@ func unmoved(v Verdict, d denial, t catalog.Target, own string) Verdict {
 		if d.policy == ofIdentity {
 			where = "the policies of " + principal(t)
 		}
-		v.Fix = fmt.Sprintf("find the Deny in %s that applies to s3:PutObject on %s, such as one on aws:SourceIp, aws:SourceVpce, aws:SecureTransport, aws:PrincipalArn or a certain KMS key, and except %s from it",
+		v.Fix.Do = fmt.Sprintf("find the Deny in %s that applies to s3:PutObject on %s, such as one on aws:SourceIp, aws:SourceVpce, aws:SecureTransport, aws:PrincipalArn or a certain KMS key, and except %s from it",
 			where, policy.ObjectARN(t, "*"), principal(t))
 	case d.explicit, d.policy != "":
 	case t.RoleARN == "":
 		// Two accounts: both must allow it.
-		v.Fix = fmt.Sprintf("likeliest first: (1) %s; (2) %s; (3) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
+		v.Fix.Do = fmt.Sprintf("likeliest first: (1) %s; (2) %s; (3) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
 			fixOf(ofResource, t, own), fixOf(ofIdentity, t, own), principal(t))
 		v.Statements = append(bucketStatements(t, own), identityStatements(t, own)...)
 	case t.Owner != "" && t.Owner != catalog.RoleAccount(t.RoleARN):
-		v.Fix = fmt.Sprintf("likeliest first: (1) the bucket is of another account than the role, so both must allow it: %s; (2) and %s; (3) a Deny applies: except %s from it",
+		v.Fix.Do = fmt.Sprintf("likeliest first: (1) the bucket is of another account than the role, so both must allow it: %s; (2) and %s; (3) a Deny applies: except %s from it",
 			fixOf(ofResource, t, own), fixOf(ofIdentity, t, own), principal(t))
 		v.Statements = append(bucketStatements(t, own), identityStatements(t, own)...)
 	default:
-		v.Fix = fmt.Sprintf("likeliest first: (1) %s; (2) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
+		v.Fix.Do = fmt.Sprintf("likeliest first: (1) %s; (2) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
 			fixOf(ofIdentity, t, own), principal(t))
 		v.Statements = identityStatements(t, own)
 	}
@@ -153,7 +153,7 @@ func (r *run) several(ctx context.Context, source string, options [][]knob) (Ver
 		v := turned[0].blame(r.t, r.own)
 		for _, k := range turned[1:] {
 			more := k.blame(r.t, r.own)
-			v.Cause, v.Fix = v.Cause+"; and "+more.Cause, v.Fix+"; and "+more.Fix
+			v.Cause, v.Fix.Do = v.Cause+"; and "+more.Cause, v.Fix.Do+"; and "+more.Fix.Do
 			v = v.with(more.Statements...)
 		}
 		return v, true
@@ -206,8 +206,8 @@ func (r *run) asFound(base, found Verdict) Verdict {
 	found.Cause += " (" + base.Cause + ")"
 	if r.denial.explicit {
 		found.Statements = slices.DeleteFunc(found.Statements, func(s Statement) bool { return s.allows })
-		if found.Reason == "acl_denied" || found.Reason == "prefix_denied" || found.Reason == "folder_denied" {
-			found.Fix += "; and except that from " + denyOf(r.denial, r.t)
+		if found.grants {
+			found.Fix.Do += "; and except that from " + denyOf(r.denial, r.t)
 		}
 	}
 	return found
@@ -216,10 +216,11 @@ func (r *run) asFound(base, found Verdict) Verdict {
 // explainWrite says why an object may not be stored where its PUT is allowed.
 func (r *run) explainWrite(err error) Verdict {
 	base := judge(err, r.t, r.own)
-	if base.Reason == "kms" || r.t.SSE {
+	var e *objstore.Error
+	if errors.As(err, &e) && ofKey(e) || r.t.SSE {
 		return base
 	}
-	v := found("kms", fmt.Sprintf("the PUT is allowed, but when the object is to be stored it is denied: %s may not use the KMS key of the bucket's default encryption", principal(r.t)), "")
+	v := permanent("kms", fmt.Sprintf("the PUT is allowed, but when the object is to be stored it is denied: %s may not use the KMS key of the bucket's default encryption", principal(r.t)), "")
 	v.Cause += " (" + base.Cause + ")"
 	return keyDenied(v, denial{}, r.t, r.own)
 }

@@ -8,26 +8,31 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
+// ofKey tells whether the answer is about a KMS key.
+func ofKey(e *objstore.Error) bool {
+	return strings.HasPrefix(e.Code, "KMS.") || strings.Contains(e.Message, "kms:")
+}
+
 // keyRefused judges what S3 says of the KMS key that it was to encrypt with,
 // which is the one of the bucket's default encryption: Sealift names none.
 func keyRefused(e *objstore.Error, t catalog.Target, own string) Verdict {
 	d := readDenial(e.Message)
-	v := NewVerdict(Permanent, OfDestination, "kms", fmt.Sprintf("the bucket's KMS key cannot be used: %s: %s", e.Code, e.Message), "")
+	v := permanent("kms", fmt.Sprintf("the bucket's KMS key cannot be used: %s: %s", e.Code, e.Message), "")
 	key := "the key"
 	if d.key != "" {
 		key = d.key
 	}
 	switch {
 	case strings.HasSuffix(e.Code, "ThrottlingException"):
-		v.Class, v.Fix = Transient, "none: it is tried again; if it lasts, have the account's KMS quota raised, or turn S3 Bucket Keys on for the bucket"
+		return Passing(OfDestination, v.Reason, v.Cause, "have the account's KMS quota raised, or turn S3 Bucket Keys on for the bucket")
 	case strings.HasSuffix(e.Code, "DisabledException"):
-		v.Fix = "enable " + key + ", or choose another for the bucket's default encryption"
+		v.Fix.Do = "enable " + key + ", or choose another for the bucket's default encryption"
 	case strings.HasSuffix(e.Code, "InvalidStateException"):
-		v.Fix = "cancel the deletion of " + key + " (it must be enabled), or choose another for the bucket's default encryption"
+		v.Fix.Do = "cancel the deletion of " + key + " (it must be enabled), or choose another for the bucket's default encryption"
 	case strings.HasSuffix(e.Code, "NotFoundException"):
-		v.Fix = "choose an existing key of the bucket's own region for its default encryption, by its ARN: a bare id is looked for in the account of whoever puts"
+		v.Fix.Do = "choose an existing key of the bucket's own region for its default encryption, by its ARN: a bare id is looked for in the account of whoever puts"
 	case strings.HasSuffix(e.Code, "InvalidKeyUsageException"):
-		v.Fix = "choose a symmetric key for encryption and decryption for the bucket's default encryption"
+		v.Fix.Do = "choose a symmetric key for encryption and decryption for the bucket's default encryption"
 	default:
 		return keyDenied(v, d, t, own)
 	}
@@ -41,21 +46,21 @@ func keyDenied(v Verdict, d denial, t catalog.Target, own string) Verdict {
 	switch {
 	case d.policy == ofSession:
 		// Sealift's sessions hold these rights only where KMS may be used.
-		v.Fix = "the bucket encrypts with a KMS key although AES256 is asked for: set server_side_encryption: false"
+		v.Fix.Do = "the bucket encrypts with a KMS key although AES256 is asked for: set server_side_encryption: false"
 	case d.explicit:
-		v.Fix = fmt.Sprintf("a Deny applies to %s: find it in the key's policy and in those of %s, and except Sealift's use", actions, principal(t))
+		v.Fix.Do = fmt.Sprintf("a Deny applies to %s: find it in the key's policy and in those of %s, and except Sealift's use", actions, principal(t))
 	case d.policy == ofIdentity:
-		v.Fix = fmt.Sprintf("let %s allow %s on the key", identityPolicy(t), actions)
+		v.Fix.Do = fmt.Sprintf("let %s allow %s on the key", identityPolicy(t), actions)
 		v = v.with(identity...)
 	case d.policy == ofResource:
-		v.Fix = fmt.Sprintf("let the key's policy allow %s to %s", actions, principal(t))
+		v.Fix.Do = fmt.Sprintf("let the key's policy allow %s to %s", actions, principal(t))
 		v = v.with(resource...)
 	default:
-		v.Fix = fmt.Sprintf("enable the key, and let its policy and %s allow %s to %s", identityPolicy(t), actions, principal(t))
+		v.Fix.Do = fmt.Sprintf("enable the key, and let its policy and %s allow %s to %s", identityPolicy(t), actions, principal(t))
 		v = v.with(append(identity, resource...)...)
 	}
 	if t.RoleARN == "" {
-		v.Fix += " (the AWS managed key aws/s3 cannot be used from another account: then choose a customer managed key for the bucket's default encryption)"
+		v.Fix.Do += " (the AWS managed key aws/s3 cannot be used from another account: then choose a customer managed key for the bucket's default encryption)"
 	}
 	return v
 }

@@ -177,7 +177,7 @@ func TestRedirectsEnd(t *testing.T) {
 			require.LessOrEqual(t, len(asked), maxRegions)
 			v := Judge(err, target)
 			require.Equal(t, "wrong_region", v.Reason)
-			require.Contains(t, v.Fix, "region")
+			require.Contains(t, v.Fix.String(), "region")
 		})
 	}
 }
@@ -198,7 +198,7 @@ func TestFIPSIsNotLeftForARegion(t *testing.T) {
 		require.Equal(t, "no_fips", v.Reason)
 		require.Equal(t, Permanent, v.Class)
 		require.Contains(t, v.Cause, `"eu-west-1"`)
-		require.Contains(t, v.Fix, "fips: false")
+		require.Contains(t, v.Fix.String(), "fips: false")
 	}
 }
 

@@ -55,7 +55,7 @@ func TestOurOwnTroubleIsMendedAtOnce(t *testing.T) {
 				v := Judge(err, target)
 				require.Equal(t, OfFile, v.Scope)
 				require.Equal(t, Transient, v.Class)
-				require.Contains(t, v.Fix, "this host's clock")
+				require.Contains(t, v.Fix.String(), "this host's clock")
 			})
 		}
 	}

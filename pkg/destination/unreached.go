@@ -16,7 +16,7 @@ import (
 // about an address that is wrong.
 func unreached(err error, address string) Verdict {
 	v := func(reason, cause, hint string) Verdict {
-		return NewVerdict(Transient, OfDestination, reason, fmt.Sprintf("%s: %v", cause, err), "none: it is tried again; if it lasts, "+hint)
+		return Passing(OfDestination, reason, fmt.Sprintf("%s: %v", cause, err), hint)
 	}
 	var (
 		lookup    *net.DNSError

@@ -36,13 +36,31 @@ type Verdict struct {
 	Scope      Scope       `json:"-"`
 	Reason     string      `json:"reason"` // a metric label
 	Cause      string      `json:"cause"`  // what is wrong
-	Fix        string      `json:"fix"`    // what to do about it; "none: …" if it is tried again
+	Fix        Fix         `json:"fix"`
 	Statements []Statement `json:"statements,omitempty"`
+
+	grants bool // the fix is to allow something, which does not help against a Deny
 }
 
-// NewVerdict returns one with everything that it has to have.
-func NewVerdict(class Class, scope Scope, reason, cause, fix string) Verdict {
-	return Verdict{Class: class, Scope: scope, Reason: reason, Cause: cause, Fix: fix}
+// NewVerdict returns a verdict with everything that it has to have; do is its Fix.
+func NewVerdict(class Class, scope Scope, reason, cause, do string) Verdict {
+	return Verdict{Class: class, Scope: scope, Reason: reason, Cause: cause, Fix: Fix{Do: do}}
+}
+
+// Passing returns the verdict of a failure that may pass when it is tried again.
+// ifItLasts may be "".
+func Passing(scope Scope, reason, cause, ifItLasts string) Verdict {
+	return NewVerdict(Transient, scope, reason, cause, ifItLasts).Waiting("it is tried again")
+}
+
+func permanent(reason, cause, do string) Verdict {
+	return NewVerdict(Permanent, OfDestination, reason, cause, do)
+}
+
+// Waiting returns the verdict with the Waits of its Fix.
+func (v Verdict) Waiting(why string) Verdict {
+	v.Fix.Waits = why
+	return v
 }
 
 func (v Verdict) with(s ...Statement) Verdict {
@@ -56,16 +74,13 @@ func Judge(err error, t catalog.Target) Verdict { return judge(err, t, "") }
 // judge is Judge for whoever knows the ARN of Sealift's own principal, "" if
 // not.
 func judge(err error, t catalog.Target, own string) Verdict {
-	permanent := func(reason, cause, fix string) Verdict {
-		return NewVerdict(Permanent, OfDestination, reason, cause, fix)
-	}
 	var refused interface{ RefusedEndpoint() bool } // pkg/netguard
 	if errors.As(err, &refused) && refused.RefusedEndpoint() {
 		return permanent("endpoint_refused", err.Error(),
 			fmt.Sprintf("add the endpoint %q to destinations.allowed_endpoints, if it is meant to be reached", t.Endpoint))
 	}
 	if errors.Is(err, objstore.ErrBody) {
-		return NewVerdict(Transient, OfFile, "spool", err.Error(), "none: it is tried again; if it lasts, check the copier's disk (copier.spool_dir)")
+		return Passing(OfFile, "spool", err.Error(), "check the copier's disk (copier.spool_dir)")
 	}
 	var role *assumerole.Error
 	if errors.As(err, &role) {
@@ -73,7 +88,7 @@ func judge(err error, t catalog.Target, own string) Verdict {
 	}
 	var e *objstore.Error
 	if !errors.As(err, &e) {
-		return NewVerdict(Transient, OfDestination, "unknown", err.Error(), "none: it is tried again; if it lasts, the copier's log says more")
+		return Passing(OfDestination, "unknown", err.Error(), "the copier's log says more")
 	}
 	if v, ok := byCode(e, t, own); ok {
 		return v
@@ -94,67 +109,67 @@ func judge(err error, t catalog.Target, own string) Verdict {
 		return permanent("refused", fmt.Sprintf("the store refuses the request: %v", err),
 			"see what the store says, and correct the destination in the catalog or the bucket's settings")
 	case errors.Is(err, objstore.ErrConflict):
-		return NewVerdict(Transient, OfFile, "conflict", err.Error(), "none: it is tried again")
+		return Passing(OfFile, "conflict", err.Error(), "")
 	case e.Status == 0:
 		return unreached(err, addressOf(t))
 	}
-	return NewVerdict(Transient, OfDestination, "unavailable", err.Error(), "none: it is tried again; if it lasts, ask whoever runs the store")
+	return Passing(OfDestination, "unavailable", err.Error(), "ask whoever runs the store")
 }
 
 // judgeRole judges an error of STS.
 func judgeRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
-	permanent := func(reason, fix string) Verdict { return NewVerdict(Permanent, OfDestination, reason, e.Error(), fix) }
+	said := e.Error()
 	switch {
 	case errors.Is(e, assumerole.ErrOwnCredentials):
-		return NewVerdict(Transient, OfFile, "own_credentials", e.Error(), "give this process valid AWS credentials, and its host the right time; `aws sts get-caller-identity` must work")
+		return NewVerdict(Transient, OfFile, "own_credentials", said, "give this process valid AWS credentials, and its host the right time; `aws sts get-caller-identity` must work")
 	case errors.Is(e, assumerole.ErrTrustsAnyone):
-		return permanent("role_open", fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
+		return permanent("role_open", said, fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
 			"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)).with(trustStatements(t, own)...)
 	case errors.Is(e, assumerole.ErrDenied):
 		return deniedRole(e, t, own)
 	case errors.Is(e, assumerole.ErrUnavailable) && e.Status == 0:
 		v := unreached(e, "check this host's DNS")
 		v.Reason, v.Cause = "sts_unavailable", "STS: "+v.Cause
-		v.Fix += "; STS is looked for at sts.endpoint, by default at AWS"
+		v.Fix.Do += "; STS is looked for at sts.endpoint, by default at AWS"
 		return v
 	case errors.Is(e, assumerole.ErrUnavailable):
-		return NewVerdict(Transient, OfDestination, "sts_unavailable", e.Error(), "none: it is tried again; if it lasts, check that this host reaches STS (sts.endpoint)")
+		return Passing(OfDestination, "sts_unavailable", said, "check that this host reaches STS (sts.endpoint)")
 	}
 	switch e.Code {
 	case "RegionDisabledException":
-		return permanent("sts_region_disabled", fmt.Sprintf("activate STS in %s in the account settings of IAM, or set sts.endpoint", e.Region))
+		return permanent("sts_region_disabled", said, fmt.Sprintf("activate STS in %s in the account settings of IAM, or set sts.endpoint", e.Region))
 	case "PackedPolicyTooLarge", "PackedPolicyTooLargeException":
-		return permanent("policy_too_large", "shorten the path prefix in bucket: the session policy that holds it is too large for STS")
+		return permanent("policy_too_large", said, "shorten the path prefix in bucket: the session policy that holds it is too large for STS")
 	case "MalformedPolicyDocument", "MalformedPolicyDocumentException":
-		return permanent("policy_malformed", "STS does not take the session policy that Sealift made of the destination: correct bucket and prefix in the catalog, and report it")
+		return permanent("policy_malformed", said, "STS does not take the session policy that Sealift made of the destination: correct bucket and prefix in the catalog, and report it")
 	}
-	return permanent("role_invalid", "correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs")
+	return permanent("role_invalid", said, "correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs")
 }
 
 // deniedRole judges that the role may not be assumed. A role that does not
 // exist is refused in the same words.
 func deniedRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
-	v := NewVerdict(Permanent, OfDestination, "role_denied", e.Error(), "")
+	v := permanent("role_denied", e.Error(), "")
 	trust := fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to %s with the condition sts:ExternalId = %q", t.RoleARN, ownName(own), t.Workspace)
 	mine := fmt.Sprintf("let the policy of %s allow sts:AssumeRole on %s", ownName(own), t.RoleARN)
 	switch d := readDenial(e.Message); {
 	case strings.Contains(e.Message, "root account"):
-		v.Fix = "run Sealift as a user or a role: an account's root can assume none"
+		v.Fix.Do = "run Sealift as a user or a role: an account's root can assume none"
 	case d.explicit:
-		v.Fix = "a Deny applies to sts:AssumeRole: find it in the trust policy of role " + t.RoleARN + ", in the policies of " + ownName(own) + " and in those of both organizations"
+		v.Fix.Do = "a Deny applies to sts:AssumeRole: find it in the trust policy of role " + t.RoleARN + ", in the policies of " + ownName(own) + " and in those of both organizations"
 		if d.policy == ofIdentity {
-			v.Fix = fmt.Sprintf("a Deny applies to sts:AssumeRole on %s: find it in the %s of %s", t.RoleARN, d.policy, ownName(own))
+			v.Fix.Do = fmt.Sprintf("a Deny applies to sts:AssumeRole on %s: find it in the %s of %s", t.RoleARN, d.policy, ownName(own))
 		}
 	case d.policy == ofIdentity:
-		v.Fix = mine
+		v.Fix.Do = mine
 		v = v.with(assumeStatement(t))
 	case d.policy == ofResource:
-		v.Fix = trust
+		v.Fix.Do = trust
 		v = v.with(trustStatements(t, own)...)
 	case d.policy != "":
-		v.Fix = fmt.Sprintf("let the %s of %s allow sts:AssumeRole on %s", d.policy, ownName(own), t.RoleARN)
+		v.Fix.Do = fmt.Sprintf("let the %s of %s allow sts:AssumeRole on %s", d.policy, ownName(own), t.RoleARN)
 	default:
-		v.Fix = fmt.Sprintf("%s; check that the role exists (role_arn); %s", trust, mine)
+		v.Fix.Do = fmt.Sprintf("%s; check that the role exists (role_arn); %s", trust, mine)
 		v = v.with(append(trustStatements(t, own), assumeStatement(t))...)
 	}
 	return v
@@ -171,41 +186,38 @@ func ownName(arn string) string {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 func byCode(e *objstore.Error, t catalog.Target, own string) (Verdict, bool) {
 	said := fmt.Sprintf("%s: %s", e.Code, e.Message)
-	permanent := func(reason, cause, fix string) (Verdict, bool) {
-		return NewVerdict(Permanent, OfDestination, reason, cause, fix), true
-	}
 	switch {
-	case strings.HasPrefix(e.Code, "KMS.") || strings.Contains(e.Message, "kms:"):
+	case ofKey(e):
 		return keyRefused(e, t, own), true
 	case e.Code == "AccessControlListNotSupported":
 		return permanent("acl_unsupported", fmt.Sprintf("bucket %q does not allow ACLs", t.BucketName),
-			"remove acl from the destination (the bucket owner owns every object anyway)")
+			"remove acl from the destination (the bucket owner owns every object anyway)"), true
 	case e.Skewed(): // ours or, of a server that is not AWS, its own: no other file says more
 		return NewVerdict(Transient, OfFile, "clock_skew", "this host's clock is wrong: "+said, "let NTP set this host's clock"), true
 	case e.Outlived() && t.RoleARN == "":
-		return NewVerdict(Transient, OfFile, "token_expired", "Sealift's own credentials: "+said, "none: it is tried again with new ones; if it lasts, renew them, and check this host's clock"), true
+		return Passing(OfFile, "token_expired", "Sealift's own credentials: "+said, "renew them, and check this host's clock").Waiting("it is tried again with new ones"), true
 	case e.Outlived():
-		return NewVerdict(Transient, OfDestination, "token_expired", said, "none: it is tried again with new credentials; if it lasts, check this host's clock"), true
+		return Passing(OfDestination, "token_expired", said, "check this host's clock").Waiting("it is tried again with new credentials"), true
 	case t.RoleARN != "" && (e.Code == "InvalidAccessKeyId" || e.Code == "InvalidToken"):
 		return permanent("credentials_refused", fmt.Sprintf("the store does not know what STS gave for role %s: %s", t.RoleARN, said),
-			"none for a role that was just made; for a custom endpoint, check that it trusts sts.endpoint")
+			"none for a role that was just made; for a custom endpoint, check that it trusts sts.endpoint"), true
 	case e.Code == "InvalidAccessKeyId", e.Code == "SignatureDoesNotMatch", e.Code == "InvalidToken":
 		return permanent("credentials_refused", "the store does not know the credentials: "+said,
-			"check Sealift's own AWS credentials and, for a custom endpoint, that it trusts them")
+			"check Sealift's own AWS credentials and, for a custom endpoint, that it trusts them"), true
 	case e.Code == "AllAccessDisabled", e.Code == "AccountProblem", e.Code == "NotSignedUp":
-		return permanent("account", "the bucket's account is not in order: "+said, "the bucket's owner must take it up with AWS")
+		return permanent("account", "the bucket's account is not in order: "+said, "the bucket's owner must take it up with AWS"), true
 	case mismatched(e):
-		return NewVerdict(Transient, OfFile, "damaged_on_the_way", said, "none: it is tried again; if it lasts, check this host's memory and disk"), true
+		return Passing(OfFile, "damaged_on_the_way", said, "check this host's memory and disk"), true
 	case e.Code == "KeyTooLongError":
 		return NewVerdict(Permanent, OfFile, "key_too_long", said, "shorten the path prefix in bucket"), true
 	case e.Code == "EntityTooLarge":
 		return NewVerdict(Permanent, OfFile, "too_large", said, "lower appender.max_bytes to what the store takes"), true
 	case e.Code == "SlowDown", strings.HasPrefix(e.Code, "Throttling"), e.Code == "RequestLimitExceeded":
-		return NewVerdict(Transient, OfDestination, "throttled", said, "none: it is tried again, and less at a time; if it lasts, lower copier.per_destination"), true
+		return Passing(OfDestination, "throttled", said, "lower copier.per_destination").Waiting("it is tried again, and less at a time"), true
 	case e.Code == "InvalidBucketName":
-		return permanent("bucket_name", said, "correct bucket in the catalog: the bucket's name, with a path prefix if wanted")
+		return permanent("bucket_name", said, "correct bucket in the catalog: the bucket's name, with a path prefix if wanted"), true
 	case e.Code == "InvalidRequest" && strings.Contains(strings.ToLower(e.Message), "requester pays"):
-		return permanent("requester_pays", fmt.Sprintf("bucket %q has Requester Pays: %s", t.BucketName, said), "turn Requester Pays off for the bucket; Sealift does not agree to pay for customers' requests")
+		return permanent("requester_pays", fmt.Sprintf("bucket %q has Requester Pays: %s", t.BucketName, said), "turn Requester Pays off for the bucket; Sealift does not agree to pay for customers' requests"), true
 	}
 	return Verdict{}, false
 }

@@ -106,8 +106,8 @@ func TestOpenRoleIsRefused(t *testing.T) {
 	require.Equal(t, "role_open", v.Reason)
 	require.Equal(t, Permanent, v.Class)
 	require.Equal(t, OfDestination, v.Scope)
-	require.Contains(t, v.Fix, `"Condition": {"StringEquals": {"sts:ExternalId": "`+workspace+`"}}`)
-	require.Contains(t, v.Fix, roleARN)
+	require.Contains(t, v.Fix.String(), `"Condition": {"StringEquals": {"sts:ExternalId": "`+workspace+`"}}`)
+	require.Contains(t, v.Fix.String(), roleARN)
 
 	w.s3.SetFault(func(r *http.Request) s3server.Fault {
 		if r.Method == http.MethodPost {
@@ -138,7 +138,7 @@ func TestABodyThatCannotBeReadIsNoCustomersFault(t *testing.T) {
 			require.Equal(t, Transient, v.Class)
 			require.Equal(t, "spool", v.Reason)
 			require.Contains(t, v.Cause, broken.Error())
-			require.Contains(t, v.Fix, "copier.spool_dir")
+			require.Contains(t, v.Fix.String(), "copier.spool_dir")
 		})
 	}
 }

@@ -59,7 +59,7 @@ func (c *Copier) noteFailure(destination string, v destination.Verdict) {
 	if c.cfg.replays {
 		return
 	}
-	c.book.Failed(destination, meter.Trouble{Reason: v.Reason, Cause: clip(v.Cause, mostOfACause), Fix: v.Fix})
+	c.book.Failed(destination, meter.Trouble{Reason: v.Reason, Cause: clip(v.Cause, mostOfACause), Fix: v.Fix.String()})
 	c.metrics.lastError.WithLabelValues(destination).SetToCurrentTime()
 }
 

@@ -270,15 +270,15 @@ func (c *Copier) insist(ctx context.Context, job errand) outcome {
 	case ctx.Err() != nil && (err != nil || o.kind == outcomeFailed):
 		return outcome{kind: outcomeDropped}
 	case errors.As(err, &a): // it answers pings, and nothing else
-		o = outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "dependency", err.Error(), "none: it is tried again")}
+		o = outcome{kind: outcomeFailed, verdict: destination.Passing(destination.OfFile, "dependency", err.Error(), "")}
 	case err != nil:
-		o = outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "unknown", err.Error(), "none: it is tried again")}
+		o = outcome{kind: outcomeFailed, verdict: destination.Passing(destination.OfFile, "unknown", err.Error(), "")}
 	}
 	if o.kind == outcomeFailed {
 		c.noteFailure(job.Destination, o.verdict)
 		c.metrics.failures.WithLabelValues(job.Destination, o.verdict.Reason).Inc()
 		c.deps.Log.WarnContext(ctx, "delivery failed", "destination", job.Destination, "file", job.File.String(),
-			"attempt", job.Attempt, "reason", o.verdict.Reason, "cause", o.verdict.Cause, "fix", o.verdict.Fix)
+			"attempt", job.Attempt, "reason", o.verdict.Reason, "cause", o.verdict.Cause, "fix", o.verdict.Fix.String())
 	}
 	return o
 }

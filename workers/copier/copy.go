@@ -234,12 +234,13 @@ func (c *Copier) target(job delivery.Job) (catalog.Target, outcome, bool) {
 	fail := func(class destination.Class, reason, cause, fix string) (catalog.Target, outcome, bool) {
 		return catalog.Target{}, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(class, destination.OfFile, reason, cause, fix)}, false
 	}
+	const absent = "the destination is not in the catalog"
 	t, ok := c.deps.Catalog.Snapshot().Destination(job.Destination)
 	switch {
 	case !ok && job.Attempt < goneTries:
-		return fail(destination.Transient, delivery.ReasonGone, "the destination is not in the catalog", "none: the catalog may be late")
+		return t, outcome{kind: outcomeFailed, verdict: destination.Passing(destination.OfFile, delivery.ReasonGone, absent, "").Waiting("the catalog may be late")}, false
 	case !ok:
-		return fail(destination.Hopeless, delivery.ReasonGone, "the destination is not in the catalog",
+		return fail(destination.Hopeless, delivery.ReasonGone, absent,
 			fmt.Sprintf("put it back%s%s", thenAgain(job), orGiveUp(job)))
 	case !t.IsEnabled:
 		return fail(destination.Hopeless, delivery.ReasonDisabled, "disabled", "enable the destination"+thenAgain(job))

@@ -222,7 +222,7 @@ func TestVerdicts(t *testing.T) {
 			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, hazard, o.verdict.Reason)
 			require.Equal(t, c.class, o.verdict.Class)
-			require.Contains(t, o.verdict.Fix, c.fix)
+			require.Contains(t, o.verdict.Fix.String(), c.fix)
 			require.NotEmpty(t, o.verdict.Cause)
 			require.Nil(t, r.receipt(job))
 		})

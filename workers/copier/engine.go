@@ -120,7 +120,7 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 			close(ef.task.room)
 		case effectOpened:
 			e.metrics.breaker.WithLabelValues(ef.dest).Set(1)
-			e.log.WarnContext(ctx, "destination does not work: its files wait", "destination", ef.dest, "cause", ef.v.Cause, "fix", ef.v.Fix)
+			e.log.WarnContext(ctx, "destination does not work: its files wait", "destination", ef.dest, "cause", ef.v.Cause, "fix", ef.v.Fix.String())
 		case effectSlowed:
 			e.log.InfoContext(ctx, "destination is slow: its files are copied beside the others", "destination", ef.dest)
 		case effectShut:

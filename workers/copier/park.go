@@ -3,7 +3,6 @@ package copier
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -29,7 +28,7 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdi
 // parkedNote is what people see of a job that is set aside.
 func parkedNote(job delivery.Job, v destination.Verdict) delivery.Parked {
 	return delivery.Parked{
-		Job: job, Reason: v.Reason, Cause: clip(v.Cause, mostOfAText), Fix: clip(parkedFix(v.Fix, again(job)), mostOfAText),
+		Job: job, Reason: v.Reason, Cause: clip(v.Cause, mostOfAText), Fix: clip(v.Fix.Parked(again(job)), mostOfAText),
 		Since: job.FirstTry, At: time.Now().UnixMilli(),
 	}
 }
@@ -38,20 +37,6 @@ func parkedNote(job delivery.Job, v destination.Verdict) delivery.Parked {
 // quote a customer's server: notes that are too large to be read would be noted
 // for nothing. A fix that shows a policy has some 1,000.
 const mostOfAText = 10_000
-
-// parkedFix is the fix of a job that is not tried again by itself any more.
-func parkedFix(fix, again string) string {
-	rest, waits := strings.CutPrefix(fix, "none: ")
-	if !waits {
-		return fix
-	}
-	if _, hint, ok := strings.Cut(rest, "if it lasts, "); ok {
-		rest = hint
-	} else {
-		rest = "remove the cause"
-	}
-	return fmt.Sprintf("%s, then: %s", rest, again)
-}
 
 // again is the command by which the job is tried again.
 func again(job delivery.Job) string {

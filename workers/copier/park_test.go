@@ -12,12 +12,12 @@ import (
 
 // Nothing tries a parked file again by itself, so its fix must not say so.
 func TestParkedFixIsSomethingToDo(t *testing.T) {
-	for fix, want := range map[string]string{
-		"create the bucket":       "create the bucket",
-		"none: it is tried again": "remove the cause, then: sealift redrive --destination ws/a",
-		"none: it is tried again; if it lasts, check the clock": "check the clock, then: sealift redrive --destination ws/a",
+	for fix, want := range map[destination.Fix]string{
+		{Do: "create the bucket"}:                           "create the bucket",
+		{Waits: "it is tried again"}:                        "remove the cause, then: sealift redrive --destination ws/a",
+		{Do: "check the clock", Waits: "it is tried again"}: "check the clock, then: sealift redrive --destination ws/a",
 	} {
-		require.Equal(t, want, parkedFix(fix, again(delivery.Job{Destination: "ws/a"})))
+		require.Equal(t, want, parkedNote(delivery.Job{Destination: "ws/a"}, destination.Verdict{Fix: fix}).Fix)
 	}
 }
 
@@ -28,7 +28,7 @@ func TestParkedNotesAreShort(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "x")
-			note := parkedNote(job, destination.Verdict{Cause: text, Fix: text})
+			note := parkedNote(job, destination.Verdict{Cause: text, Fix: destination.Fix{Do: text}})
 			require.Less(t, len(note.Encode()), 256<<10)
 			_, err := delivery.DecodeParked(note.Encode())
 			require.NoError(t, err)

@@ -46,7 +46,7 @@ func parkSome(t *testing.T) (*rig, []delivery.Job) {
 	for _, dest := range []string{acmeOne, acmeOne, acmeTwo} {
 		job := r.job(dest, "x")
 		job.Attempt, job.FirstTry, job.LastError = 3, 1, "no"
-		require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"}))
+		require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}}))
 		jobs = append(jobs, job)
 	}
 	return r, jobs
@@ -184,7 +184,7 @@ func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
 	require.Equal(t, outcomeDone, r.once(t.Context(), jobs[0]).kind)
 	_, listed, _ := r.receipts.look(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), "")
 	require.True(t, listed)
-	require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"}))
+	require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}}))
 	skip := Redrive{Staging: r.staging, Destination: acmeOne, Skip: true, Leases: r.deps.Leases}
 
 	held, err := r.acquire(t.Context(), job)

@@ -136,7 +136,7 @@ func (r *replayer) permitted(job delivery.Job, f *ledger.File) (t catalog.Target
 	}
 	v := destination.NewVerdict(destination.Hopeless, destination.OfFile, "not_permitted", err.Error(), "order it for destinations of the source's own workspace")
 	if errors.Is(err, replay.ErrNotSubscribed) {
-		v.Fix = "subscribe it in the catalog, then: " + again(job)
+		v.Fix.Do = "subscribe it in the catalog, then: " + again(job)
 		if job.Attempt < goneTries { // the catalog may be late
 			v.Class = destination.Transient
 		}

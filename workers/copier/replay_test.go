@@ -185,7 +185,7 @@ func TestReplayToAnUnsubscribedDestinationWaitsForTheCatalogThenFails(t *testing
 	job.Attempt = goneTries
 	v := r.replayLane().once(t.Context(), job).verdict
 	require.Equal(t, destination.Hopeless, v.Class)
-	require.Contains(t, v.Fix, "sealift replay --resume r")
+	require.Contains(t, v.Fix.String(), "sealift replay --resume r")
 }
 
 // A replay that fails is to be seen in its order, not among the parked.
@@ -229,10 +229,10 @@ func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
 			if o := lane.once(t.Context(), job); o.kind != outcomeDone {
 				return fmt.Errorf("%v", o)
 			}
-			return lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"})
+			return lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}})
 		},
 		"died_before_the_note_went": func(lane *replayer, job delivery.Job) error {
-			if err := lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: "yes"}); err != nil {
+			if err := lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}}); err != nil {
 				return err
 			}
 			r := delivery.Receipt{File: job.File, Destination: job.Destination, Outcome: delivery.Delivered, Replay: job.Replay}

@@ -32,7 +32,7 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	require.Equal(t, destination.OfFile, o.verdict.Scope)
 	require.Equal(t, "spool", o.verdict.Reason)
 	require.Contains(t, o.verdict.Cause, dir)
-	require.Contains(t, o.verdict.Fix, "copier.spool_dir")
+	require.Contains(t, o.verdict.Fix.String(), "copier.spool_dir")
 	require.Empty(t, r.buckets["one-logs"].opts)
 	require.Nil(t, r.receipt(job))
 

@@ -1,0 +1,35 @@
+package destination
+
+import "cmp"
+
+// Fix says what to do about a failure.
+type Fix struct {
+	// Do is what a person can do. Beside Waits it is for when the failure lasts,
+	// and may be "".
+	Do string
+	// Waits is why nothing needs to be done yet, like "it is tried again"; "" if
+	// something does.
+	Waits string
+}
+
+// String returns the text for as long as the job is tried again automatically.
+func (f Fix) String() string {
+	switch {
+	case f.Waits == "":
+		return f.Do
+	case f.Do == "":
+		return "none: " + f.Waits
+	}
+	return "none: " + f.Waits + "; if it lasts, " + f.Do
+}
+
+// Parked returns the text once only the command again has the job tried again.
+func (f Fix) Parked(again string) string {
+	if f.Waits == "" {
+		return f.Do
+	}
+	return cmp.Or(f.Do, "remove the cause") + ", then: " + again
+}
+
+// MarshalText implements encoding.TextMarshaler: in JSON a Fix is its String.
+func (f Fix) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
