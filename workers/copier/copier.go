@@ -132,7 +132,7 @@ type Copier struct {
 
 	// What a job is and becomes: of the jobs that the ledger owes, or of
 	// replays' (lane.go).
-	attempt  func(context.Context, errand) (outcome, error)
+	attempt  func(context.Context, errand) error
 	setAside func(context.Context, delivery.Job, destination.Verdict) error
 }
 
@@ -260,26 +260,17 @@ func (c *Copier) take(ctx, work context.Context, e *engine, value []byte, cl cla
 
 // insist tries the job until its own fate is known.
 func (c *Copier) insist(ctx context.Context, job errand) outcome {
-	var o outcome
-	err := c.patiently(ctx, func() (err error) {
-		o, err = c.attempt(ctx, job)
-		return err
-	})
-	var a *away
+	o := outcomeOf(c.patiently(ctx, func() error { return c.attempt(ctx, job) }))
 	switch {
-	case ctx.Err() != nil && (err != nil || o.kind == outcomeFailed):
+	case o.kind != outcomeFailed:
+		return o
+	case ctx.Err() != nil:
 		return outcome{kind: outcomeDropped}
-	case errors.As(err, &a): // it answers pings, and nothing else
-		o = outcome{kind: outcomeFailed, verdict: destination.Passing(destination.OfFile, "dependency", err.Error(), "")}
-	case err != nil:
-		o = outcome{kind: outcomeFailed, verdict: destination.Passing(destination.OfFile, "unknown", err.Error(), "")}
 	}
-	if o.kind == outcomeFailed {
-		c.noteFailure(job.Destination, o.verdict)
-		c.metrics.failures.WithLabelValues(job.Destination, o.verdict.Reason).Inc()
-		c.deps.Log.WarnContext(ctx, "delivery failed", "destination", job.Destination, "file", job.File.String(),
-			"attempt", job.Attempt, "reason", o.verdict.Reason, "cause", o.verdict.Cause, "fix", o.verdict.Fix.String())
-	}
+	c.noteFailure(job.Destination, o.verdict)
+	c.metrics.failures.WithLabelValues(job.Destination, o.verdict.Reason).Inc()
+	c.deps.Log.WarnContext(ctx, "delivery failed", "destination", job.Destination, "file", job.File.String(),
+		"attempt", job.Attempt, "reason", o.verdict.Reason, "cause", o.verdict.Cause, "fix", o.verdict.Fix.String())
 	return o
 }
 

@@ -23,23 +23,21 @@ import (
 // catalog: the appender may have read the catalog before this copier did.
 const goneTries = 2
 
-// try does what the job asks for, once. The error is an *away if something of
-// the operator's own did not answer; then nothing is known, and nothing lost.
-func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
+// try does what the job asks for, once. It returns nil if it delivered the file, an
+// *ended if it is known what became of the job otherwise, and an *away if something
+// of the operator's own did not answer; then nothing is known, and nothing lost.
+func (c *Copier) try(ctx context.Context, e errand) error {
 	job := e.Job
-	entry, o, err := c.owed(ctx, job)
-	if entry == nil {
-		return o, err
+	entry, err := c.owed(ctx, job)
+	if err != nil {
+		return err
 	}
 	f, shared := &entry.Files[job.File.Index], ctx
 	ctx, counted := c.counting(ctx, job.Destination)
 	defer counted()
 	held, err := c.acquire(ctx, job)
-	if errors.Is(err, lease.ErrHeld) {
-		return outcome{kind: outcomeBusy}, nil
-	}
 	if err != nil {
-		return outcome{}, err
+		return err
 	}
 	defer c.release(ctx, held)
 
@@ -47,11 +45,11 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	// left a marker, and its receipt may be younger than our listing.
 	known, asked, err := c.marked(ctx, delivery.DoneMarker(job.File, job.Destination))
 	if err != nil {
-		return outcome{}, err
+		return err
 	}
 	if known { // of a debt of another entry, if an older ledger was put back and Redis was not cleared
 		c.deps.Log.DebugContext(ctx, "job over: Redis says that its receipt exists", "destination", job.Destination, "file", job.File.String())
-		return outcome{kind: outcomeMoot}, nil
+		return errMoot
 	}
 	closed, err := c.receipts.closed(ctx, shared, job, entry, held != nil && asked)
 	if err != nil {
@@ -59,28 +57,22 @@ func (c *Copier) try(ctx context.Context, e errand) (outcome, error) {
 	}
 	if closed {
 		c.mark(ctx, job)
-		return outcome{kind: outcomeMoot}, nil
+		return errMoot
 	}
-	t, o, ok := c.target(job)
-	if !ok {
-		return o, nil
+	t, err := c.target(job)
+	if err != nil {
+		return err
 	}
 	var body *spooled
 	if job.Attempt == 0 { // its neighbours come, too
 		body = c.packs.near(ctx, entry, job.File.Index)
 	}
 	if body == nil {
-		if body, o, err = c.fetch(ctx, f); body == nil {
-			return o, err
+		if body, err = c.fetch(ctx, f); err != nil {
+			return err
 		}
 	}
 	defer body.remove()
-	// A cheap look at our own lease saves a PUT, which else ends with it; what
-	// makes a second one harmless is its key, and If-None-Match.
-	if held != nil && !held.Held() {
-		c.metrics.leaseLost.Inc()
-		return outcome{kind: outcomeBusy}, nil
-	}
 	return c.deliver(ctx, e, t, f, body, held, false, func(r delivery.Receipt) error {
 		return c.settle(ctx, r)
 	})
@@ -104,7 +96,13 @@ func (c *Copier) settle(ctx context.Context, r delivery.Receipt) error {
 // 4. offset, by whoever called. A crash after any of them repeats those before,
 // and each is harmless when repeated.
 func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease,
-	overwrite bool, closing func(delivery.Receipt) error) (outcome, error) {
+	overwrite bool, closing func(delivery.Receipt) error) error {
+	// A cheap look at our own lease saves a PUT, which else ends with it; what
+	// makes a second one harmless is its key, and If-None-Match.
+	if held != nil && !held.Held() {
+		c.metrics.leaseLost.Inc()
+		return errBusy
+	}
 	begun := time.Now()
 	sum := hex.EncodeToString(body.sum[:]) // another than the ledger's if it was rebuilt
 	receipt := delivery.Receipt{
@@ -125,11 +123,11 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	switch {
 	case errors.Is(err, errLost):
 		c.metrics.leaseLost.Inc()
-		return outcome{kind: outcomeBusy}, nil
+		return errBusy
 	case errors.Is(err, errYields):
-		return outcome{kind: outcomeBusy}, nil
+		return errBusy
 	case err != nil:
-		return outcome{kind: outcomeFailed, verdict: destination.Judge(err, t)}, nil
+		return failedAs(destination.Judge(err, t))
 	}
 	// What is left is ours to do: it takes no slot and no room in the spool.
 	job.stored()
@@ -139,26 +137,23 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 			"destination", job.Destination, "catalog", t.Region, "region", put.Region)
 	}
 	receipt.ETag, receipt.Existed, receipt.At = put.ETag, put.Existed, time.Now().UnixMilli()
-	var o outcome
 	// Waited for here, under the lease, lest the file is sent again for want
 	// of its receipt.
 	err = c.patiently(ctx, func() error {
 		if err := closing(receipt); err != nil {
-			o, err = c.stagingFailed(err, "write the receipt")
-			return err
+			return c.stagingFailed(err, "write the receipt")
 		}
-		o = outcome{kind: outcomeDone}
 		return nil
 	})
-	if err != nil || o.kind != outcomeDone {
-		return o, err
+	if err != nil {
+		return err
 	}
 	c.metrics.delivered(job.Destination, f, put, time.Since(begun))
 	c.book.Succeeded(job.Destination)
 	c.deps.Log.InfoContext(ctx, "file delivered", "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
 		"partition", job.File.Partition, "file", receipt.Key, "bytes", body.size, "records", f.Records,
 		"existed", put.Existed, "attempt", job.Attempt, "replay", job.Replay, "took", time.Since(begun))
-	return o, nil
+	return nil
 }
 
 // objectOf is what becomes of a file at a customer.
@@ -179,19 +174,19 @@ func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooled) destin
 //
 // Invariant: I7. The job is a pointer, written by anyone who may write to the
 // topic; what is owed to whom stands in the ledger.
-func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.Entry, outcome, error) {
+func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.Entry, error) {
 	if job.Replay != "" {
-		return nil, c.forged(ctx, job, "a replay's job has no business here"), nil
+		return nil, c.forged(ctx, job, "a replay's job has no business here")
 	}
-	e, o, err := c.entry(ctx, job)
-	if e == nil {
-		return nil, o, err
+	e, err := c.entry(ctx, job)
+	if err != nil {
+		return nil, err
 	}
 	f := &e.Files[job.File.Index]
 	if !owes(f, job.Destination) && !ablation.On(ablation.JobIsAuthority) {
-		return nil, c.forged(ctx, job, "the ledger does not owe it"), nil
+		return nil, c.forged(ctx, job, "the ledger does not owe it")
 	}
-	return e, outcome{}, nil
+	return e, nil
 }
 
 func owes(f *ledger.File, destination string) bool { return slices.Contains(f.Owed, destination) }
@@ -204,50 +199,45 @@ func newEntries(staging objstore.Store, room int) *ledger.Cache {
 }
 
 // entry returns the ledger entry with the job's file.
-func (c *Copier) entry(ctx context.Context, job delivery.Job) (*ledger.Entry, outcome, error) {
+func (c *Copier) entry(ctx context.Context, job delivery.Job) (*ledger.Entry, error) {
 	rctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	e, err := c.entries.Entry(rctx, job.File.Log(), job.File.Seq)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		return nil, c.forged(ctx, job, "no such ledger entry"), nil
+		return nil, c.forged(ctx, job, "no such ledger entry")
 	case errors.Is(err, ledger.ErrCorrupt):
-		return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "ledger_corrupt", err.Error(),
-			"restore the ledger entry from the staging bucket's versions; `sealift ledger show` shows its neighbours")}, nil
+		return nil, fileFailed(destination.Permanent, "ledger_corrupt", err.Error(),
+			"restore the ledger entry from the staging bucket's versions; `sealift ledger show` shows its neighbours")
 	case err != nil:
-		o, err := c.stagingFailed(err, "read the ledger")
-		return nil, o, err
+		return nil, c.stagingFailed(err, "read the ledger")
 	case job.File.Index >= len(e.Files):
-		return nil, c.forged(ctx, job, "the entry has no such file"), nil
+		return nil, c.forged(ctx, job, "the entry has no such file")
 	}
-	return e, outcome{}, nil
+	return e, nil
 }
 
-func (c *Copier) forged(ctx context.Context, job delivery.Job, why string) outcome {
+func (c *Copier) forged(ctx context.Context, job delivery.Job, why string) error {
 	c.metrics.forged.Inc()
 	c.deps.Log.WarnContext(ctx, "copy job dropped", "why", why, "destination", job.Destination, "file", job.File.String())
-	return outcome{kind: outcomeMoot}
+	return errMoot
 }
 
 // target returns the destination if something may be sent there.
-func (c *Copier) target(job delivery.Job) (catalog.Target, outcome, bool) {
-	fail := func(class destination.Class, reason, cause, fix string) (catalog.Target, outcome, bool) {
-		return catalog.Target{}, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(class, destination.OfFile, reason, cause, fix)}, false
-	}
+func (c *Copier) target(job delivery.Job) (catalog.Target, error) {
 	const absent = "the destination is not in the catalog"
 	t, ok := c.deps.Catalog.Snapshot().Destination(job.Destination)
 	switch {
 	case !ok && job.Attempt < goneTries:
-		return t, outcome{kind: outcomeFailed, verdict: destination.Passing(destination.OfFile, delivery.ReasonGone, absent, "").Waiting("the catalog may be late")}, false
+		return t, failedAs(destination.Passing(destination.OfFile, delivery.ReasonGone, absent, "").Waiting("the catalog may be late"))
 	case !ok:
-		return fail(destination.Hopeless, delivery.ReasonGone, absent,
-			fmt.Sprintf("put it back%s%s", thenAgain(job), orGiveUp(job)))
+		return t, fileFailed(destination.Hopeless, delivery.ReasonGone, absent, "put it back"+thenAgain(job)+orGiveUp(job))
 	case !t.IsEnabled:
-		return fail(destination.Hopeless, delivery.ReasonDisabled, "disabled", "enable the destination"+thenAgain(job))
+		return t, fileFailed(destination.Hopeless, delivery.ReasonDisabled, "disabled", "enable the destination"+thenAgain(job))
 	case t.Refused != "":
-		return fail(destination.Permanent, delivery.ReasonRefused, "the catalog is wrong: "+t.Refused, "correct the catalog (`sealift catalog validate`) and apply it")
+		return t, fileFailed(destination.Permanent, delivery.ReasonRefused, "the catalog is wrong: "+t.Refused, "correct the catalog (`sealift catalog validate`) and apply it")
 	}
-	return t, outcome{}, true
+	return t, nil
 }
 
 // thenAgain is what is left to do when the catalog was mended: the auditor sees
@@ -267,40 +257,49 @@ func orGiveUp(job delivery.Job) string {
 	return fmt.Sprintf("; or give its files up: `sealift redrive --destination %s --skip`", shell.Word(job.Destination))
 }
 
+// errUnstaged says that the staged file is missing or damaged.
+var errUnstaged = errors.New("the staged file cannot be used")
+
 // fetch spools the staged file. It tries twice to get the right bytes.
-func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, outcome, error) {
+func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, error) {
 	body, err := spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
 	if errors.Is(err, errDamaged) {
 		body, err = spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
 	}
-	const fix = "restore it from the staging bucket's versions, or rebuild it from Kafka; nothing of it was sent"
+	unstaged := func(how, reason, cause string) error {
+		c.metrics.staged.WithLabelValues(how).Inc()
+		return fmt.Errorf("%w: %w", errUnstaged, fileFailed(destination.Permanent, reason, cause,
+			"restore it from the staging bucket's versions, or rebuild it from Kafka; nothing of it was sent"))
+	}
 	switch {
 	case err == nil:
-		return body, outcome{}, nil
+		return body, nil
 	case errors.Is(err, objstore.ErrNotFound):
-		c.metrics.staged.WithLabelValues("missing").Inc()
-		return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "staged_missing", fmt.Sprintf("staged object %q is missing", f.StagedKey), fix)}, nil
+		return nil, unstaged("missing", "staged_missing", fmt.Sprintf("staged object %q is missing", f.StagedKey))
 	case errors.Is(err, errDamaged):
-		c.metrics.staged.WithLabelValues("damaged").Inc()
-		return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "staged_damaged", err.Error(), fix)}, nil
+		return nil, unstaged("damaged", "staged_damaged", err.Error())
 	}
+	return nil, c.spoolFailed(err, "read the staged file")
+}
+
+// spoolFailed judges why a file could not be spooled: because of staging, or of the
+// copier's own disk.
+func (c *Copier) spoolFailed(err error, doing string) error {
 	var e *objstore.Error
 	if errors.As(err, &e) {
-		o, err := c.stagingFailed(err, "read the staged file")
-		return nil, o, err
+		return c.stagingFailed(err, doing)
 	}
-	return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "spool", err.Error(),
-		"give the copier's disk room (copier.spool_dir)")}, nil
+	return fileFailed(destination.Transient, "spool", err.Error(), "give the copier's disk room (copier.spool_dir)")
 }
 
 // stagingFailed judges an error of the operator's own bucket, which is never
 // held against a destination.
-func (c *Copier) stagingFailed(err error, doing string) (outcome, error) {
+func (c *Copier) stagingFailed(err error, doing string) error {
 	if errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict) || passes(err) {
-		return outcome{}, &away{c.staging, fmt.Errorf("%s: %w", doing, err)}
+		return &away{c.staging, fmt.Errorf("%s: %w", doing, err)}
 	}
-	return outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "staging", fmt.Sprintf("%s: %v", doing, err),
-		"give the copier's principal s3:GetObject and s3:PutObject on the staging bucket")}, nil
+	return fileFailed(destination.Transient, "staging", fmt.Sprintf("%s: %v", doing, err),
+		"give the copier's principal s3:GetObject and s3:PutObject on the staging bucket")
 }
 
 // passes tells whether staging refuses us for what is mended by itself: credentials are renewed,

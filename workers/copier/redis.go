@@ -16,14 +16,16 @@ const doneTTL = 24 * time.Hour
 // releaseTimeout bounds what is done for politeness.
 const releaseTimeout = 2 * time.Second
 
-// acquire takes the lease of the job's debt. The lease is nil if Redis is
-// away and the configuration says to go on without.
+// acquire takes the lease of the job's debt, or returns errBusy. The lease is nil
+// if Redis is away and the configuration says to go on without.
 func (c *Copier) acquire(ctx context.Context, job delivery.Job) (*lease.Lease, error) {
 	held, err := c.deps.Leases.Acquire(ctx, leaseName(job), c.cfg.LockTTL)
-	if errors.Is(err, lease.ErrUnavailable) {
-		if c.cfg.WithoutRedis && ctx.Err() == nil {
-			return nil, nil
-		}
+	switch {
+	case errors.Is(err, lease.ErrHeld):
+		return nil, errBusy
+	case errors.Is(err, lease.ErrUnavailable) && c.cfg.WithoutRedis && ctx.Err() == nil:
+		return nil, nil
+	case errors.Is(err, lease.ErrUnavailable):
 		return nil, &away{c.redis, err}
 	}
 	return held, err

@@ -10,7 +10,6 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
-	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/replay"
@@ -28,20 +27,17 @@ type replayer struct {
 const maxOrders = 1000
 
 // try does what a job of a replay asks for, once, as Copier.try does.
-func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
+func (r *replayer) try(ctx context.Context, e errand) error {
 	job := e.Job
-	order, f, o, err := r.ordered(ctx, job)
-	if order == nil {
-		return o, err
+	order, f, err := r.ordered(ctx, job)
+	if err != nil {
+		return err
 	}
 	ctx, counted := r.counting(ctx, job.Destination)
 	defer counted()
 	held, err := r.acquire(ctx, job)
-	if errors.Is(err, lease.ErrHeld) {
-		return outcome{kind: outcomeBusy}, nil
-	}
 	if err != nil {
-		return outcome{}, err
+		return err
 	}
 	defer r.release(ctx, held)
 	made, err := exists(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
@@ -52,22 +48,18 @@ func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
 		if err := r.takeBack(ctx, job); err != nil {
 			return r.stagingFailed(err, "take back the note of a failure")
 		}
-		return outcome{kind: outcomeMoot}, nil
+		return errMoot
 	}
-	t, o, ok := r.permitted(job, f)
-	if !ok {
-		return o, nil
+	t, err := r.permitted(job, f)
+	if err != nil {
+		return err
 	}
 	t.Prefix = order.Prefix(t.Prefix)
-	body, o, err := r.bytes(ctx, order, job, f)
-	if body == nil {
-		return o, err
+	body, err := r.bytes(ctx, order, job, f)
+	if err != nil {
+		return err
 	}
 	defer body.remove()
-	if held != nil && !held.Held() {
-		r.metrics.leaseLost.Inc()
-		return outcome{kind: outcomeBusy}, nil
-	}
 	return r.deliver(ctx, e, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
 		return r.close(ctx, receipt, order.View == "" && owes(f, job.Destination))
 	})
@@ -77,29 +69,28 @@ func (r *replayer) try(ctx context.Context, e errand) (outcome, error) {
 //
 // Invariant: I7. The job is a pointer, written by anyone who may write to the
 // topic; what is to be delivered to whom stands in the order.
-func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Order, *ledger.File, outcome, error) {
+func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Order, *ledger.File, error) {
 	if job.Replay == "" {
-		return nil, nil, r.forged(ctx, job, "it names no replay"), nil
+		return nil, nil, r.forged(ctx, job, "it names no replay")
 	}
 	order, err := r.order(ctx, job.Replay)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
-		return nil, nil, r.forged(ctx, job, "no such replay order"), nil
+		return nil, nil, r.forged(ctx, job, "no such replay order")
 	case errors.Is(err, delivery.ErrBadOrder):
-		return nil, nil, r.forged(ctx, job, err.Error()), nil
+		return nil, nil, r.forged(ctx, job, err.Error())
 	case err != nil:
-		o, err := r.stagingFailed(err, "read the replay's order")
-		return nil, nil, o, err
+		return nil, nil, r.stagingFailed(err, "read the replay's order")
 	}
-	e, o, err := r.entry(ctx, job)
-	if e == nil {
-		return nil, nil, o, err
+	e, err := r.entry(ctx, job)
+	if err != nil {
+		return nil, nil, err
 	}
 	f := &e.Files[job.File.Index]
 	if !order.Covers(e, f, job.Destination) {
-		return nil, nil, r.forged(ctx, job, "the replay's order does not cover it"), nil
+		return nil, nil, r.forged(ctx, job, "the replay's order does not cover it")
 	}
-	return order, f, outcome{}, nil
+	return order, f, nil
 }
 
 // order reads an order, once: it never changes.
@@ -126,54 +117,47 @@ func (r *replayer) order(ctx context.Context, id string) (*delivery.Order, error
 }
 
 // permitted returns the destination if the file may be sent there.
-func (r *replayer) permitted(job delivery.Job, f *ledger.File) (t catalog.Target, o outcome, ok bool) {
-	if t, o, ok = r.target(job); !ok {
-		return t, o, false
+func (r *replayer) permitted(job delivery.Job, f *ledger.File) (catalog.Target, error) {
+	t, err := r.target(job)
+	if err != nil {
+		return t, err
 	}
-	err := replay.Permit(r.deps.Catalog.Snapshot(), f, job.Destination)
-	if err == nil {
-		return t, outcome{}, true
+	if err = replay.Permit(r.deps.Catalog.Snapshot(), f, job.Destination); err == nil {
+		return t, nil
 	}
-	v := destination.NewVerdict(destination.Hopeless, destination.OfFile, "not_permitted", err.Error(), "order it for destinations of the source's own workspace")
+	class, do := destination.Hopeless, "order it for destinations of the source's own workspace"
 	if errors.Is(err, replay.ErrNotSubscribed) {
-		v.Fix.Do = "subscribe it in the catalog, then: " + again(job)
+		do = "subscribe it in the catalog, then: " + again(job)
 		if job.Attempt < goneTries { // the catalog may be late
-			v.Class = destination.Transient
+			class = destination.Transient
 		}
 	}
-	return t, outcome{kind: outcomeFailed, verdict: v}, false
+	return t, fileFailed(class, "not_permitted", err.Error(), do)
 }
 
 // bytes spools what the order wants to be sent.
-func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job delivery.Job, f *ledger.File) (*spooled, outcome, error) {
-	var o outcome
+func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job delivery.Job, f *ledger.File) (*spooled, error) {
+	var unstaged error
 	if order.From != delivery.FromKafka {
-		body, staged, err := r.fetch(ctx, f)
-		if body != nil || err != nil || order.From == delivery.FromStaging ||
-			staged.verdict.Reason != "staged_missing" && staged.verdict.Reason != "staged_damaged" {
-			return body, staged, err
+		body, err := r.fetch(ctx, f)
+		if order.From == delivery.FromStaging || !errors.Is(err, errUnstaged) {
+			return body, err
 		}
-		o = staged
+		unstaged = err
 	}
 	body, err := spoolRebuilt(ctx, r.deps.Staging, r.cfg.SpoolDir, delivery.RebuiltKey(job.Replay, job.File), f)
 	switch {
 	case err == nil:
-		return body, outcome{}, nil
+		return body, nil
+	case errors.Is(err, objstore.ErrNotFound) && unstaged != nil:
+		return nil, unstaged
 	case errors.Is(err, objstore.ErrNotFound):
-		if o.kind != outcomeFailed {
-			o = outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "rebuilt_missing", "the file was not rebuilt from Kafka", "run it again: "+again(job))}
-		}
-		return nil, o, nil
+		return nil, fileFailed(destination.Permanent, "rebuilt_missing", "the file was not rebuilt from Kafka", "run it again: "+again(job))
 	case errors.Is(err, errDamaged):
 		r.metrics.staged.WithLabelValues("damaged").Inc()
-		return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Permanent, destination.OfFile, "rebuilt_damaged", err.Error(), "order a new replay")}, nil
+		return nil, fileFailed(destination.Permanent, "rebuilt_damaged", err.Error(), "order a new replay")
 	}
-	var answer *objstore.Error
-	if errors.As(err, &answer) {
-		o, err := r.stagingFailed(err, "read the rebuilt file")
-		return nil, o, err
-	}
-	return nil, outcome{kind: outcomeFailed, verdict: destination.NewVerdict(destination.Transient, destination.OfFile, "spool", err.Error(), "give the copier's disk room (copier.spool_dir)")}, nil
+	return nil, r.spoolFailed(err, "read the rebuilt file")
 }
 
 // close writes what follows a delivery: 1. the debt's own receipt, if the file

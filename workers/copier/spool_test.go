@@ -109,7 +109,7 @@ func TestAStagedFileTakesItsTime(t *testing.T) {
 		ledgertest.Put(t, store, alone.StagedKey, []byte("three"))
 		c := &Copier{deps: Deps{Staging: narrow{store}}}
 		for _, f := range []ledger.File{files[0], alone} {
-			body, _, err := c.fetch(t.Context(), &f)
+			body, err := c.fetch(t.Context(), &f)
 			require.NoError(t, err)
 			require.NotNil(t, body)
 			body.remove()
