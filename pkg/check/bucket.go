@@ -8,35 +8,33 @@ import (
 	"sync"
 )
 
-// Object is one object of the bucket, as stored.
+// Object is one object in the bucket, as stored.
 type Object struct {
 	Key             string
 	ContentType     string
 	ContentEncoding string
-	// Metadata is the user metadata: with records and sha256, which must be
-	// true. Nil: not compared.
+	// Metadata is the user metadata. Its records and sha256 must be true; nil: not compared.
 	Metadata map[string]string
-	// Open returns the stored bytes, not decompressed. It is called at most
-	// once, from any goroutine, and only for objects below segment-logs/.
+	// Open returns the stored bytes, not decompressed. It is called at most once, from any
+	// goroutine, and only for objects below segment-logs/.
 	Open func() (io.ReadCloser, error)
 }
 
-// Rules are what the objects are held to.
+// Rules are what the objects have to satisfy.
 type Rules struct {
-	// Prefix is the destination's key prefix without slashes at its ends.
+	// Prefix is the destination's key prefix, without slashes at either end.
 	Prefix string
 	// MaxBytes bounds an object; default 100,000,000.
 	MaxBytes int64
 	// Examples bounds Report.Examples; default 20.
 	Examples int
-	// Workers is how many objects are read at once; default GOMAXPROCS.
+	// Workers is how many objects are read concurrently; default GOMAXPROCS.
 	Workers int
 }
 
-// Check reads all objects and compares them with what is expected. Each object
-// must be yielded once. It returns the first error of the iterator or of
-// opening or reading an object: then nothing can be said about the bucket.
-// It may be called again, and starts anew.
+// Check reads all objects and compares them with what is expected. Each object must be yielded
+// once. It returns the first error of the iterator, or of opening or reading an object: then
+// nothing can be said about the bucket. It may be called again, and then starts over.
 func (e *Expected) Check(objects iter.Seq2[Object, error], rules Rules) (*Report, error) {
 	if rules.MaxBytes <= 0 {
 		rules.MaxBytes = 100_000_000

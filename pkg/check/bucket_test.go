@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stored is an object of a test's bucket.
+// stored is an object in a test's bucket.
 type stored struct {
 	key, contentType, contentEncoding string
 	body                              []byte
@@ -31,7 +31,7 @@ func (b bucket) objects() iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		for _, s := range b {
 			o := Object{Key: s.key, ContentType: s.contentType, ContentEncoding: s.contentEncoding, Metadata: s.metadata, Open: func() (io.ReadCloser, error) {
-				// One byte at a time finds readers that believe in full reads.
+				// Short reads catch readers that assume full ones.
 				return io.NopCloser(iotest.HalfReader(bytes.NewReader(s.body))), nil
 			}}
 			if !yield(o, nil) {
@@ -76,7 +76,7 @@ func name(ms int64, n int) string {
 	return fmt.Sprintf("%d.0123456789ab.%07x.01234567-89ab-5cde-8f01-%012x.gz", ms, n, n)
 }
 
-// good returns a bucket below the prefix and what it must hold.
+// good returns a bucket with that prefix, and what it must contain.
 func good(prefix string, dump bool) (bucket, *Expected) {
 	var b bucket
 	e := new(Expected)
@@ -141,7 +141,7 @@ func add(o stored) func(*testing.T, bucket) bucket {
 	}
 }
 
-// metadata says how many records the first object has, and its sum, altered.
+// metadata sets the first object's number of records and its sha256, altered by alter.
 func metadata(records int, alter byte) func(*testing.T, bucket) bucket {
 	return func(_ *testing.T, b bucket) bucket {
 		sum := sha256.Sum256(b[0].body)

@@ -1,16 +1,14 @@
-// Package check is the independent judge of a customer's bucket: given what
-// was acknowledged, and if wanted what Kafka held, it reads every object as a
-// strict consumer would and says what is lost, duplicated, foreign, misplaced
-// or malformed (Expected). Given the operator's bucket as well it holds ledger,
-// staged files, receipts and objects against each other (Books). It is for the
-// demo, for the end-to-end tests and for anybody who does not want to believe
-// Sealift's own counters.
+// Package check is the independent judge of a customer's bucket: given what was acknowledged, and
+// optionally what Kafka held, it reads every object as a strict consumer would, and says what is
+// lost, duplicated, foreign, misplaced or malformed (Expected). Given the operator's bucket as
+// well, it compares ledger, staged files, receipts and objects with each other (Books). It is for
+// the demo, for the end-to-end tests, and for anybody who does not want to rely on Sealift's own
+// counters.
 //
-// It promises to be independent: it imports the standard library only, shares
-// no code with what writes the files, and restates the public contract of
-// keys and objects. Its memory grows with the number of events (about 60
-// bytes each, 120 with a dump, never their bodies), not with the size of
-// objects. It does not list or fetch: the caller brings the objects.
+// It promises to be independent: it imports only the standard library, shares no code with what
+// writes the files, and restates the public contract of keys and objects. Its memory grows with the
+// number of events (about 60 bytes each, 120 with a dump; never their bodies), and not with the
+// size of objects. It neither lists nor fetches: the caller provides the objects.
 package check
 
 import (
@@ -23,31 +21,29 @@ import (
 // id is a 128-bit digest: of a source and a messageId, or of a whole record.
 type id [16]byte
 
-// event is what is known of one messageId of one source.
+// event is what is known about one messageId of one source.
 type event struct {
-	acked   uint32 // times that it was acknowledged
-	records uint32 // times that the events topic holds it
-	seen    uint32 // times that the bucket holds it
+	acked   uint32 // number of times it was acknowledged
+	records uint32 // number of times it is in the events topic
+	seen    uint32 // number of times it is in the bucket
 }
 
-// record is what is known of one line of one source and day.
+// record is what is known about one line of one source and day.
 type record struct {
 	want uint32
 	seen uint32
 }
 
-// Expected is what a bucket must hold. The zero value expects nothing and is
-// ready to use. It is safe for concurrent use, but Check must not run at the
-// same time as any other method.
+// Expected is what a bucket must contain. The zero value expects nothing and is ready to use. It is
+// safe for concurrent use, but Check must not run concurrently with any other method.
 //
-// With Acknowledge alone, every acknowledged messageId must be in the bucket
-// once, and nothing else. When the records of the events topic are told as
-// well, by Record, the bucket must hold exactly those, byte for byte and each
-// as often as the topic does, and every acknowledged messageId at least once:
-// a producer that repeats a write after a broker's restart may have put one
+// With Acknowledge alone, every acknowledged messageId must be in the bucket once, and nothing
+// else. If the records of the events topic are given as well, by Record, the bucket must contain
+// exactly those, byte for byte and each as often as the topic does, and every acknowledged
+// messageId at least once: a producer that repeats a write after a broker's restart may have put a
 // messageId into the topic twice.
 type Expected struct {
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards all fields below
 	events  map[id]event
 	records map[id]record
 	sources map[string]struct{}
@@ -70,8 +66,8 @@ func (e *Expected) Acknowledge(source, messageID string) {
 	e.sources[source] = struct{}{}
 }
 
-// Record says that the events topic holds this line for the source, received
-// at that time in unix milliseconds. A line without a messageId is fine.
+// Record says that the events topic has this line for the source, received at that time in unix
+// milliseconds. The line need not have a messageId.
 func (e *Expected) Record(source string, receivedMs int64, line []byte) {
 	day := dayOf(receivedMs)
 	k := recordID(source, day, line)
@@ -97,8 +93,8 @@ func (e *Expected) Record(source string, receivedMs int64, line []byte) {
 	}
 }
 
-// Missing tells whether the last Check found no line with that acknowledged
-// messageId: it gives the lost ones their names, which Expected does not keep.
+// Missing tells whether the last Check found no line with that acknowledged messageId. It helps to
+// name what was lost, because Expected does not keep names.
 func (e *Expected) Missing(source, messageID string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -113,7 +109,7 @@ func (e *Expected) init() {
 	}
 }
 
-// reset forgets what an earlier Check saw.
+// reset forgets what an earlier Check has seen.
 func (e *Expected) reset() {
 	e.init()
 	for k, v := range e.events {
@@ -126,7 +122,7 @@ func (e *Expected) reset() {
 	}
 }
 
-// verdict is what one line of the bucket turned out to be.
+// verdict is the judgement of one line in the bucket.
 type verdict int
 
 const (
@@ -136,8 +132,8 @@ const (
 	misplaced
 )
 
-// see counts a line found in the bucket below that source and day. Whoever is
-// found in a wrong place is misplaced, not also lost.
+// see counts a line found in the bucket below that source and day. A line found in a wrong place is
+// misplaced, and not lost as well.
 func (e *Expected) see(source string, day int64, message string, line []byte) verdict {
 	var k id
 	if e.dumped > 0 { // written before Check, read-only since
@@ -179,8 +175,8 @@ func (e *Expected) seeEvent(message string, m id) verdict {
 	return fine
 }
 
-// seeElsewhere looks a line that is not expected where it was found up under
-// every other source and day: slow, but nothing is misplaced in a good bucket.
+// seeElsewhere looks up a line under every other source and day if it is not expected where it was
+// found. That is slow, but in a good bucket nothing is misplaced.
 func (e *Expected) seeElsewhere(message string, line []byte) verdict {
 	for source := range e.sources {
 		for day := range e.days {
@@ -205,13 +201,13 @@ func (e *Expected) touch(m id) bool {
 	return ok
 }
 
-// lost counts what must be in the bucket and is not.
+// lost counts what must be in the bucket but is not.
 func (e *Expected) lost() (n int64) {
 	for _, r := range e.records {
 		n += max(0, int64(r.want)-int64(r.seen))
 	}
 	for _, v := range e.events {
-		// With a dump, an event that Kafka holds was counted above.
+		// With a dump, an event that Kafka holds is already counted above.
 		if v.acked > 0 && v.seen == 0 && v.records == 0 {
 			n++
 		}

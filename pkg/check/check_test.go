@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// counts are a report's figures without its examples.
+// counts are a report's figures, without its examples.
 type counts struct{ lost, duplicated, foreign, misplaced, malformed int64 }
 
 func (r *Report) counts() counts {
@@ -31,7 +31,7 @@ func TestGoodBucketIsGood(t *testing.T) {
 			t.Run(fmt.Sprintf("dump=%v prefix=%s", dump, prefix), func(t *testing.T) {
 				b, e := good(prefix, dump)
 				b = append(b, stored{key: "other/segment-logs/readme.txt"})
-				for range 2 { // Check starts anew
+				for range 2 { // Check starts over
 					r, err := e.Check(b.objects(), Rules{Prefix: strings.TrimSuffix(prefix, "/")})
 					require.NoError(t, err)
 					require.True(t, r.OK(), r.String())
@@ -44,9 +44,8 @@ func TestGoodBucketIsGood(t *testing.T) {
 	}
 }
 
-// TestEveryDamageIsFound is the mutation test of the judge itself. want holds
-// for acknowledgements alone; wantDump, if set, when the topic's records are
-// known as well.
+// TestEveryDamageIsFound is the mutation test of the judge itself. want is for acknowledgements
+// alone; wantDump, if set, is for when the topic's records are known as well.
 func TestEveryDamageIsFound(t *testing.T) {
 	tests := map[string]struct {
 		damage   func(t *testing.T, b bucket) bucket

@@ -10,10 +10,10 @@ import (
 
 const dayMs = 24 * 60 * 60 * 1000
 
-// dayOf returns the UTC midnight before ms, both in unix milliseconds.
+// dayOf returns the UTC midnight at or before ms, both in unix milliseconds.
 func dayOf(ms int64) int64 { return ms - ms%dayMs }
 
-// place is what the key of an object says.
+// place is what an object's key says.
 type place struct {
 	source   string
 	day      int64 // unix ms of a UTC midnight
@@ -26,7 +26,7 @@ var (
 	validName   = regexp.MustCompile(`^([0-9]{13})\.[0-9a-f]{12}\.[0-9a-f]{7}\.[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.gz$`)
 )
 
-// parseKey reads {source}/{day}/{name}: a key without prefix and segment-logs/.
+// parseKey parses {source}/{day}/{name}: a key without prefix and segment-logs/.
 func parseKey(rest string) (place, error) {
 	parts := strings.Split(rest, "/")
 	if len(parts) != 3 {

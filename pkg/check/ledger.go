@@ -12,24 +12,24 @@ import (
 	"strings"
 )
 
-// Kinds of problems that Books has to show, besides Foreign: an object that no
-// file of the ledger accounts for.
+// Kinds of problems that Books reports, besides Foreign: an object that no file of the ledger
+// accounts for.
 const (
 	Broken  Kind = "broken"  // the ledger contradicts itself
 	Owed    Kind = "owed"    // a debt without a receipt
-	Untrue  Kind = "untrue"  // a receipt that does not fit the ledger
-	Missing Kind = "missing" // an object that the ledger or a receipt says is there
+	Untrue  Kind = "untrue"  // a receipt that does not match the ledger
+	Missing Kind = "missing" // an object that does not exist although the ledger or a receipt says so
 	Changed Kind = "changed" // an object whose bytes are not those of the ledger
 )
 
-// Place is what a destination's bucket holds.
+// Place is the content of a destination's bucket.
 type Place struct {
 	Prefix  string // of keys, without slashes at its ends
 	Objects iter.Seq2[Object, error]
 }
 
-// Books are all that an installation holds, once everything is delivered and
-// before the first staged file is deleted after its time.
+// Books are everything that an installation has stored, when everything is delivered and no staged
+// file has been deleted yet.
 type Books struct {
 	Staging iter.Seq2[Object, error]
 	Places  map[string]Place // by destination, "workspace/name"
@@ -85,10 +85,10 @@ type sealed struct {
 	SHA256    string   `json:"sha256"`
 	StagedKey string   `json:"staged_key"`
 	StagedAt  int64    `json:"staged_at"`
-	PackBytes int64    `json:"pack_bytes"` // 0: the object is the file alone
+	PackBytes int64    `json:"pack_bytes"` // 0: the object is only this file
 	Owed      []string `json:"owed"`
 
-	at  string // of which entry, for people
+	at  string // the entry and index, for people
 	ref string // its place in receipts' keys
 	log string
 	seq int64
@@ -102,10 +102,10 @@ type stream struct {
 
 const hourMs = 60 * 60 * 1000
 
-// Check holds the ledger against itself (I1, I2), staged objects against it
-// (I3, I4), receipts against both (I7, I9), and the objects of every place
-// against all (I8). It reads every object, and holds one line of each, or one pack, in
-// memory. Its error is that of reading: then nothing can be said.
+// Check compares the ledger with itself (I1, I2), staged objects with it (I3, I4), receipts with
+// both (I7, I9), and the objects of every place with all of these (I8). It reads every object, and
+// keeps one line of each, or one pack, in memory. An error is one of reading, and means that
+// nothing can be said.
 func (b Books) Check() (*BooksReport, error) {
 	r := &BooksReport{}
 	s, err := readStaging(r, b.Staging)
@@ -155,7 +155,7 @@ func readStaging(r *BooksReport, objects iter.Seq2[Object, error]) (*staging, er
 		root, rest, _ := strings.Cut(o.Key, "/")
 		switch {
 		case root == "data" && isPack(o.Key):
-			s.packs[o.Key] = o // the ledger says what it is made of
+			s.packs[o.Key] = o // the ledger says what it consists of
 		case root == "data":
 			s.staged[o.Key], err = readBody(o)
 		case root == "receipts":
@@ -193,7 +193,7 @@ func (r *BooksReport) entry(s *staging, key, rest string, raw []byte) {
 	}
 }
 
-// chain judges one chain, with every interval of every stream at hand.
+// chain judges one chain, with all its streams at hand.
 func (r *BooksReport) chain(log string, entries []*entry) (files []*sealed) {
 	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.Seq, b.Seq) })
 	var (
@@ -234,7 +234,7 @@ func (r *BooksReport) chain(log string, entries []*entry) (files []*sealed) {
 	return files
 }
 
-// file judges a file by itself and against those before it.
+// file judges a file by itself and against the files before it.
 func (r *BooksReport) file(f *sealed, through map[stream]int64, former *entry) {
 	r.Files++
 	r.Records += f.Records
@@ -265,23 +265,24 @@ func (r *BooksReport) filter(e *entry, through map[stream]int64) {
 	}
 }
 
-// tally is what a chain's files and skips add up to.
+// tally adds up the files and skips of a chain.
 type tally struct {
 	from  int64 // the first watermark
 	below int64 // records below the watermark, or skipped
 	above []*sealed
-	early map[int64]int64 // copies of messages counted with a file that ends above, by its end
-	wrong bool            // which was said, or cannot be told
+	early map[int64]int64 // duplicates skipped while the filter reached up to an offset, by that offset
+	wrong bool            // already reported, or cannot be determined
 }
 
-// offsets counts: every offset below the watermark is one record in a file, or
-// skipped. Of a file that reaches above it, between one and all but one are.
+// offsets checks the numbers: every offset below the watermark is one record in a file, or skipped.
+// Of a file that reaches above the watermark, at least one and at most all but one of the records
+// are below it.
 func (r *BooksReport) offsets(t *tally, e *entry) {
 	end := int64(-1)
 	for _, s := range e.SealedThrough {
 		end = max(end, s.Offset)
 	}
-	if e.Skipped["lost_in_kafka"] > 0 { // an upper bound: what follows cannot be counted
+	if e.Skipped["lost_in_kafka"] > 0 { // only an upper bound, so nothing after it can be counted
 		t.wrong = true
 	}
 	for reason, n := range e.Skipped {
@@ -316,7 +317,7 @@ func (r *BooksReport) offsets(t *tally, e *entry) {
 			least, most = least+max(1, f.Records-(f.Last-low+1)), most+min(f.Records-1, low-f.First)
 		}
 	}
-	for _, n := range t.early { // below the watermark or not
+	for _, n := range t.early { // they may be below the watermark or not
 		most += n
 	}
 	if offsets := low - t.from; !t.wrong && (least > offsets || most < offsets) {

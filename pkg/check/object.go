@@ -51,7 +51,7 @@ func (e *Expected) object(r *Report, o Object, rest string, rules Rules) {
 		malformed("not gzip: %v", err)
 		return
 	}
-	// What many consumers do: read the first member and nothing after it.
+	// As many consumers do: read the first member and nothing after it.
 	raw.Multistream(false)
 	lines, whole, err := e.lines(r, o.Key, at, raw)
 	switch {
@@ -149,7 +149,7 @@ func (e *Expected) line(r *Report, key string, at place, first bool, line []byte
 func (e *Expected) times(r *Report, key string, at place, first bool, message string, fields map[string]json.RawMessage) {
 	text, ok := stringField(fields, "receivedAt")
 	if !ok && e.dumped > 0 {
-		return // a record of another producer; its day was compared with the dump
+		return // a record from another producer; its day was compared with the dump
 	}
 	received, err := time.Parse(time.RFC3339Nano, text)
 	switch {
@@ -168,8 +168,8 @@ func stringField(fields map[string]json.RawMessage, name string) (string, bool) 
 	return s, ok && json.Unmarshal(raw, &s) == nil && s != ""
 }
 
-// counter counts and digests what was read and keeps a reading error, to tell
-// a broken connection from a broken object.
+// counter counts and hashes what was read, and keeps a read error, to distinguish a broken
+// connection from a broken object.
 type counter struct {
 	r   io.Reader
 	n   int64

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// pack compares an object that holds several files with all that are said to be
-// in it: one after the other, and nothing else.
+// pack compares an object with the files that are supposed to be in it: one after the other, and
+// nothing else.
 func (r *BooksReport) pack(key string, packs map[string]Object, files []*sealed) error {
 	first, last, end := files[0].First, files[0].Last, int64(0)
 	for _, f := range files {
@@ -48,7 +48,7 @@ func (r *BooksReport) pack(key string, packs map[string]Object, files []*sealed)
 	return nil
 }
 
-// bodyOf is what readBody says of bytes at hand.
+// bodyOf returns what readBody would for these bytes.
 func bodyOf(raw []byte) payload {
 	var b payload
 	in := bytes.NewReader(raw)
@@ -60,7 +60,7 @@ func bodyOf(raw []byte) payload {
 	return b
 }
 
-// isPack tells a pack from a file of a source that is called packs.
+// isPack distinguishes a pack from a file of a source that is called packs.
 func isPack(key string) bool {
 	part := strings.Split(key, "/") // data, topic, incarnation, partition, "packs" or the hour, …
 	return len(part) > 4 && part[4] == "packs"

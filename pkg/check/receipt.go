@@ -35,9 +35,8 @@ type receipt struct {
 	Records     int64  `json:"records"`
 }
 
-// receipts closes every debt with its receipt; what is left over is of nothing.
-// It returns the files that were delivered, by destination and by key without
-// prefix.
+// receipts checks each debt's receipt, and reports receipts that belong to no debt. It returns the
+// files that were delivered, by destination and by key without prefix.
 func (r *BooksReport) receipts(files []*sealed, receipts map[string][]byte) map[string]map[string]*sealed {
 	delivered := map[string]map[string]*sealed{}
 	left := maps.Clone(receipts)
@@ -66,7 +65,7 @@ func (r *BooksReport) receipts(files []*sealed, receipts map[string][]byte) map[
 	return delivered
 }
 
-// receipt reports whether it says that the file was delivered.
+// receipt reports whether the receipt says that the file was delivered.
 func (r *BooksReport) receipt(f *sealed, dest, key, object string, raw []byte) bool {
 	var c receipt
 	if err := json.Unmarshal(raw, &c); err != nil || c.Version != 1 {
@@ -117,7 +116,7 @@ func (r *BooksReport) place(p Place, delivered map[string]*sealed) error {
 	return nil
 }
 
-// content compares the bytes of an object with the file.
+// content compares an object's bytes with the file.
 func (r *BooksReport) content(f *sealed, key string, bodies map[string]payload) {
 	b, ok := bodies[key]
 	switch {
@@ -130,12 +129,12 @@ func (r *BooksReport) content(f *sealed, key string, bodies map[string]payload) 
 	}
 }
 
-// payload is what is known of an object's bytes.
+// payload is what is known about an object's bytes.
 type payload struct {
 	bytes, raw, lines int64
 	sum               string
 	crc               uint64
-	bad               error // why it is no gzip file of one member
+	bad               error // why it is not a gzip file of one member
 }
 
 // nvme is the polynomial of CRC-64/NVME, reversed.
@@ -164,8 +163,7 @@ func readBody(o Object) (payload, error) {
 
 var errMember = errors.New("bytes after the first gzip member")
 
-// unpack reads the first gzip member, and nothing after it if stored is an
-// io.ByteReader.
+// unpack reads the first gzip member, and nothing after it if stored is an io.ByteReader.
 func (b *payload) unpack(stored io.Reader) error {
 	z, err := gzip.NewReader(stored)
 	if err != nil {
@@ -193,7 +191,7 @@ func (b *payload) unpack(stored io.Reader) error {
 	return lines.Err()
 }
 
-// stagedKey and objectKey restate the names of schemas/delivery.md.
+// stagedKey and objectKey restate the names in schemas/delivery.md.
 func stagedKey(f *sealed) string {
 	return fmt.Sprintf("data/%s/%d/%s/%d-%d-%.16s.gz", f.log, f.Hour, f.Source, f.First, f.Last, f.SHA256)
 }

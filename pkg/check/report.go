@@ -9,16 +9,16 @@ import (
 // Kind is a class of problems.
 type Kind string
 
-// Kinds of problems that have a line or an object to show. What is lost has
-// neither, see Expected.Missing.
+// Kinds of problems for which there is a line or an object. What is lost has neither; see
+// Expected.Missing.
 const (
-	Duplicated Kind = "duplicated" // a line more often than it was accepted
+	Duplicated Kind = "duplicated" // a line that is there more often than it was accepted
 	Foreign    Kind = "foreign"    // a line that was never accepted
-	Misplaced  Kind = "misplaced"  // a line below another source or day
-	Malformed  Kind = "malformed"  // an object or a line that breaks the contract
+	Misplaced  Kind = "misplaced"  // a line under another source or day
+	Malformed  Kind = "malformed"  // an object or a line that violates the contract
 )
 
-// Problem is one example.
+// Problem is an example of a problem.
 type Problem struct {
 	Kind      Kind   `json:"kind"`
 	Key       string `json:"key"`
@@ -39,12 +39,12 @@ type Report struct {
 	Duplicated int64 `json:"duplicated"`
 	Foreign    int64 `json:"foreign"`
 	Misplaced  int64 `json:"misplaced"`
-	Malformed  int64 `json:"malformed"` // problems, of which an object may have several
+	Malformed  int64 `json:"malformed"` // number of problems; an object may have several
 
 	Examples []Problem `json:"examples,omitempty"`
 
 	limit int
-	mu    sync.Mutex // guards all of it while Check runs
+	mu    sync.Mutex // guards everything while Check runs
 	err   error
 }
 
@@ -53,7 +53,7 @@ func (r *Report) OK() bool {
 	return r.Lost == 0 && r.Duplicated == 0 && r.Foreign == 0 && r.Misplaced == 0 && r.Malformed == 0
 }
 
-// String is one line of figures, and one for each example.
+// String returns one line of figures, and one line per example.
 func (r *Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d lines in %d objects (%d bytes) for %d acknowledged events and %d records: %d lost, %d duplicated, %d foreign, %d misplaced, %d malformed",
