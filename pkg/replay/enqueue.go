@@ -19,8 +19,8 @@ import (
 // batchJobs is how many jobs are enqueued at once.
 const batchJobs = 500
 
-// paceStep is the least that is waited for: at high rates jobs are enqueued
-// some at once, for a request each would be slower than the rate.
+// paceStep is the least time to wait for: at high rates, jobs are enqueued in groups, because one
+// request per job would be slower than the rate.
 const paceStep = 100 * time.Millisecond
 
 // enqueuer is one run of Enqueue.
@@ -31,10 +31,9 @@ type enqueuer struct {
 	pace   pacer
 	tally  Tally
 	batch  []stream.Record
-	former *former // nil: there is none
-	// beyond counts the copies that a former run made, or gave up, and this one
-	// may not make: the catalog was changed. They count as what became of the
-	// order, so its plan must not lack them.
+	former *former // nil: there were no former runs
+	// beyond counts the copies that a former run made or gave up and this one may not make, because
+	// the catalog has changed. They count as done or failed, so the plan must include them.
 	beyond int64
 }
 
@@ -78,14 +77,14 @@ func (q *enqueuer) all(ctx context.Context) error {
 	return nil
 }
 
-// fewer returns ErrFewer if copies that the order once came to are not accounted
-// for. Whether somebody took a source from a destination on purpose, or the catalog
-// is a wrong or a damaged one, nothing says; and the plan decides when staged files go.
+// fewer returns ErrFewer if copies that the order once amounted to are not accounted for. It is not
+// known whether somebody took a source from a destination on purpose, or the catalog is wrong or
+// damaged; and the plan decides when staged files may be deleted.
 func (q *enqueuer) fewer(ctx context.Context) error {
 	most := q.order.Copies
 	if q.again {
 		plan, err := readPlan(ctx, q.Staging, q.order.ID)
-		if err != nil && !errors.Is(err, delivery.ErrBadOrder) { // which is written anew
+		if err != nil && !errors.Is(err, delivery.ErrBadOrder) { // a malformed plan is rewritten
 			return err
 		}
 		if plan != nil {
@@ -127,7 +126,7 @@ func (q *enqueuer) entry(ctx context.Context, e found, held map[int]stream.Bound
 	for i, found := range e.files {
 		f := &e.Files[found.index]
 		if at[i] == lost && slices.Contains(rebuild, found.index) && unbuilt[found.index] == nil {
-			at[i] = inKafka // when a former run built it
+			at[i] = inKafka // a former run built it
 		}
 		q.tally.add(f, found.destinations, at[i])
 		why := unbuilt[found.index]
@@ -157,7 +156,7 @@ func (q *enqueuer) entry(ctx context.Context, e found, held map[int]stream.Bound
 
 // add enqueues a job when its time has come.
 func (q *enqueuer) add(ctx context.Context, j delivery.Job, f *ledger.File, failedBefore bool) error {
-	if failedBefore { // or it would count as given up while it is tried
+	if failedBefore { // otherwise it would count as given up while it is being tried
 		if err := q.Staging.Delete(ctx, delivery.ReplayFailedKey(j.Replay, j.File, j.Destination)); err != nil {
 			return err
 		}
@@ -190,7 +189,7 @@ func (q *enqueuer) flush(ctx context.Context) error {
 	return nil
 }
 
-// fail notes in the order that a file cannot be had.
+// fail notes that a file cannot be obtained.
 func (q *enqueuer) fail(ctx context.Context, job delivery.Job, why error) error {
 	fix := "nothing holds its records any more; restore the staged object from the bucket's versions, then: sealift replay --resume " + q.order.ID
 	switch q.order.From {
@@ -206,7 +205,7 @@ func (q *enqueuer) fail(ctx context.Context, job delivery.Job, why error) error 
 	return put(ctx, q.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false)
 }
 
-// pair is a file of an entry and a destination.
+// pair is a file of an entry, and a destination.
 type pair struct {
 	index       int
 	destination string
@@ -224,10 +223,10 @@ func (p past) all(f foundFile) bool {
 	return true
 }
 
-// beyond is how many of them are of copies that are not to be made any more.
+// beyond returns how many of the past copies may no longer be made.
 func (p past) beyond(e found) int64 {
 	pairs := maps.Clone(p.delivered)
-	maps.Copy(pairs, p.failed) // one may be both
+	maps.Copy(pairs, p.failed) // a copy may be in both
 	for _, f := range e.files {
 		for _, d := range f.destinations {
 			delete(pairs, pair{f.index, d})
@@ -236,8 +235,8 @@ func (p past) beyond(e found) int64 {
 	return int64(len(pairs))
 }
 
-// past returns what became of the entry's copies in former runs, and counts those
-// that are not to be made any more, of entries since the one before, too.
+// past returns what became of the entry's copies in former runs. It also counts the copies that may
+// no longer be made, of this entry and of those skipped since the previous call.
 func (q *enqueuer) past(e *found) (past, error) {
 	if q.former == nil {
 		return past{}, nil

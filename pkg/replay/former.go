@@ -10,17 +10,17 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// former lists the copies that former runs made or gave up, which may be millions.
-// Their keys come in the order of the walk, which it keeps step with. It may miss
-// what is made or given up meanwhile: that is tried again, which is harmless.
+// former lists the copies that former runs made or gave up, of which there may be millions. Their
+// keys come in the order of the walk, along with which they are read. It may miss what is made or
+// given up meanwhile; that is tried again, which is harmless.
 type former struct{ made, failed *listing }
 
-// listing is one of receipts or of notes.
+// listing lists receipts or failure notes.
 type listing struct {
 	prefix string
 	next   func() (objstore.Info, error, bool)
 	stop   func()
-	tail   string // of the key that comes; "": none does
+	tail   string // rest of the next key; "": there is none
 	job    delivery.Job
 }
 
@@ -54,21 +54,21 @@ func (l *listing) advance() error {
 			return nil
 		}
 		var ok bool
-		if l.job, _, ok = delivery.ParseReplayCopyKey(info.Key); ok { // others stand for no copy
+		if l.job, _, ok = delivery.ParseReplayCopyKey(info.Key); ok { // other keys are not those of copies
 			l.tail = strings.TrimPrefix(info.Key, l.prefix)
 			return nil
 		}
 	}
 }
 
-// entry passes on to an entry and returns what became of its copies, and of how
-// many between the entry before and this one; all that come, if it is nil.
+// entry advances to an entry and returns what became of its copies, and the number of copies
+// between the previous entry and this one; or of all remaining ones if e is nil.
 func (f *former) entry(e *found) (p past, between int64, err error) {
 	p = past{delivered: map[pair]bool{}, failed: map[pair]bool{}}
 	var prefix, end string
 	if e != nil {
 		prefix = strings.TrimPrefix(delivery.ReceiptPrefix(e.Log(), e.Seq), "receipts/")
-		end = strings.TrimSuffix(prefix, "/") + "0" // which follows "/"
+		end = strings.TrimSuffix(prefix, "/") + "0" // "0" follows "/"
 	}
 	for {
 		first := f.made

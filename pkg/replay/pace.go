@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// pacer keeps a rate of files and of bytes, in steps of a file. It saves
-// nothing up: after a pause it goes on at the rate.
+// pacer keeps a rate of files and of bytes, file by file. It does not make up for pauses: after one
+// it continues at the same rate.
 type pacer struct {
-	files float64 // a second; 0: unbounded
-	bytes int64   // a second; 0: unbounded
+	files float64 // per second; 0: unbounded
+	bytes int64   // per second; 0: unbounded
 	next  time.Time
 }
 
-// due returns how long to wait before the next file, and counts it.
+// due returns how long to wait before the next file, and counts that file.
 func (p *pacer) due(size int64, now time.Time) time.Duration {
 	if p.next.Before(now) {
 		p.next = now

@@ -13,20 +13,20 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// pass is one reading of a range of the log for files of one entry.
+// pass is one read of a range of the log for files of one entry.
 type pass struct {
 	*work
 	spool   *segment.Spool
-	streams map[ledger.Stream][]int // files that are not over yet, by their offsets
-	sources map[string]bool         // whose later copies are left out
-	ids     map[[16]byte]struct{}   // of their messages that were read
+	streams map[ledger.Stream][]int // files that are not sealed yet, by their offsets
+	sources map[string]bool         // sources whose duplicates are left out
+	ids     map[[16]byte]struct{}   // of messages of these sources that were read
 	got     map[int]Summary
 }
 
-// take files a record if it belongs to one of the files.
+// take adds a record to the file that it belongs to, if any.
 func (p *pass) take(ctx context.Context, r *stream.Record) error {
 	to, reason := p.router.Route(r)
-	if reason != "" || !p.spool.Fits(to.Line) { // nor did the appender take it
+	if reason != "" || !p.spool.Fits(to.Line) { // the appender did not accept it either
 		return nil
 	}
 	if p.sources[to.Source] && len(to.Message) > 0 {
@@ -57,7 +57,7 @@ func (p *pass) take(ctx context.Context, r *stream.Record) error {
 	return nil
 }
 
-// seal ends the stream's first file, and stages it if it is right.
+// seal ends the stream's first file, and stages it if it matches the ledger.
 func (p *pass) seal(ctx context.Context, s ledger.Stream) error {
 	index := p.streams[s][0]
 	p.streams[s] = p.streams[s][1:]

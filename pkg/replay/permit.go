@@ -12,19 +12,18 @@ import (
 
 // Errors of Permit.
 var (
-	// ErrForeign says that a file belongs to another workspace than the
-	// destination; nothing makes that right.
+	// ErrForeign says that the file belongs to a workspace other than the destination's; that is
+	// never allowed.
 	ErrForeign = errors.New("the file belongs to another workspace than the destination")
 	// ErrNotSubscribed says that the catalog does not send the source there.
 	ErrNotSubscribed = errors.New("the destination is not subscribed to the source")
 )
 
-// Permit returns nil if a file may be delivered to a destination because an
-// order says so: the ledger owes it there, or the catalog as it is now sends
-// the source's files there, and all that the ledger and the catalog know of
-// file and source is of the destination's workspace.
+// Permit returns nil if a file may be delivered to a destination because of an order: the ledger
+// owes it there, or the present catalog sends the source's files there. Everything that the ledger
+// and the catalog know about file and source must belong to the destination's workspace.
 func Permit(s *catalog.Snapshot, f *ledger.File, destination string) error {
-	for _, d := range f.Owed { // a source's id may have changed hands since
+	for _, d := range f.Owed { // a source id may have changed hands since
 		if !sameWorkspace(d, destination) {
 			return fmt.Errorf("replay source %q to %q: %w, %q", f.Source, destination, ErrForeign, workspaceOf(d))
 		}
@@ -35,8 +34,8 @@ func Permit(s *catalog.Snapshot, f *ledger.File, destination string) error {
 	return Subscribed(s, f.Source, destination)
 }
 
-// Subscribed returns nil if the catalog sends the source's files to the
-// destination, else ErrForeign or ErrNotSubscribed with what to do.
+// Subscribed returns nil if the catalog sends the source's files to the destination; otherwise
+// ErrForeign or ErrNotSubscribed, with what to do.
 func Subscribed(s *catalog.Snapshot, source, destination string) error {
 	if src, ok := s.Source(source); ok && src.Workspace != workspaceOf(destination) {
 		return fmt.Errorf("replay source %q to %q: %w, %q", source, destination, ErrForeign, src.Workspace)

@@ -17,8 +17,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// ErrNotRebuildable says that the events topic does not give a file's records
-// any more, or not the same.
+// ErrNotRebuildable says that the events topic no longer has a file's records, or not the same
+// ones.
 var ErrNotRebuildable = errors.New("file cannot be rebuilt from Kafka")
 
 // Fetcher reads one partition; *stream.Fetcher is one.
@@ -26,41 +26,39 @@ type Fetcher interface {
 	Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error)
 }
 
-// Rebuilder builds files of the ledger again from the events topic: the
-// records of the file's stream between its first and last offset.
+// Rebuilder rebuilds files of the ledger from the events topic: from the records of the file's
+// stream between its first and last offset.
 type Rebuilder struct {
 	Bounds  func(ctx context.Context, topic string, partitions ...int) (map[int]stream.Bounds, error)
 	Fetcher func(topic string, partition int) Fetcher
 	Staging objstore.Store
-	Dir     string // for what is being built; "": the system's
+	Dir     string // for files being built; "": the system's default
 	Level   int    // of gzip; 0: the default
-	Memory  int64  // bytes of lines that may be held; 0: 64 MiB
-	// LookBack is how far before a file the first copy of a message may lie
-	// whose later copy was left out of the file, as appenders are configured now;
-	// 0: 25h, which is tried in any case. The ledger does not say what they were
-	// when they made the file.
+	Memory  int64  // bytes of lines held in memory; 0: 64 MiB
+	// LookBack is how far before a file the first copy of a message may be whose later copy was
+	// left out of the file, as appenders are configured now; 0: 25h, which is tried in any case.
+	// The ledger does not say how they were configured when they made the file.
 	LookBack time.Duration
 }
 
-// usualLookBack is that of appenders as they are configured by default.
+// usualLookBack is that of appenders with the default configuration.
 const usualLookBack = 25 * time.Hour
 
-// groupBytes is how much is built at once: it bounds the disk that it takes.
+// groupBytes is the size of files built at once, which bounds the disk space needed.
 const groupBytes = 512 << 20
 
-// maxIDs bounds the memory by which copies are told. A variable for tests.
+// maxIDs bounds the memory for recognizing duplicates. A variable for tests.
 var maxIDs = 5_000_000
 
-// Rebuild builds files of e, by index, and stages them for the replay. It
-// returns which could not be built and why (ErrNotRebuildable, in words that are
-// the same of all files of a cause); the other
-// error is of the services, and says nothing of the files.
+// Rebuild rebuilds files of e, given by index, and stages them for the replay. The map has the
+// files that could not be rebuilt, and why (ErrNotRebuildable, with the same text for all files of
+// one cause). The error is one of Kafka, the store or the disk, and says nothing about the files.
 func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (map[int]error, error) {
 	source, received, ok := ledger.ParseRouterRule(e.Router)
 	if !ok {
 		return nil, fmt.Errorf("rebuild files of entry %d of %s: its rule %q is none that this release knows", e.Seq, e.Log(), e.Router)
 	}
-	router, err := route.New(source, received) // as the files were made
+	router, err := route.New(source, received) // as when the files were made
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +67,7 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 		if held, ok := all[e.Partition]; ok {
 			return held, nil
 		}
-		return stream.Bounds{}, err // a partition that is gone holds nothing
+		return stream.Bounds{}, err // a partition that no longer exists has nothing
 	})
 	if err != nil {
 		return nil, err
@@ -84,7 +82,7 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 		switch {
 		case err != nil:
 			return failed, err
-		case done: // by a former run: whatever Kafka holds by now
+		case done: // by a former run; it no longer matters what Kafka has
 		case f.First < w.held.First:
 			failed[i] = fmt.Errorf("%w: its first record is gone, for partition %d of the topic begins at offset %d", ErrNotRebuildable, e.Partition, w.held.First)
 		case f.Last >= w.held.End:
@@ -115,11 +113,11 @@ func (w *work) staged(ctx context.Context, ref delivery.FileRef) (bool, error) {
 	return objstore.Exists(ctx, w.Staging, delivery.RebuiltKey(w.id, ref))
 }
 
-// group builds some files. Records that the appender left out as later copies
-// of a message are in the range, and nothing says which: so the range is read
-// as it is; then without later copies in it; then without those whose first
-// copy lies before it, by what appenders remember now and by default. What has
-// the ledger's CRC is right.
+// group builds some files. The range of offsets includes records that the appender left out as
+// duplicates, and the ledger does not say which. So the range is read as it is; then without
+// duplicates within it; then also without duplicates of messages before it, as far back as
+// appenders are configured to remember now, and by default. A file whose CRC is the ledger's is
+// right.
 func (w *work) group(ctx context.Context, files []int, failed map[int]error) error {
 	e := w.entry
 	attempts := []func() (from int64, unique bool, err error){
@@ -127,7 +125,7 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 		func() (int64, bool, error) { return e.Files[files[0]].First, true, nil },
 	}
 	windows := []time.Duration{cmp.Or(w.LookBack, usualLookBack), usualLookBack}
-	slices.Sort(windows) // what is too much for the shorter is too much for the longer
+	slices.Sort(windows) // what is too much for the shorter window is too much for the longer
 	for _, lookBack := range slices.Compact(windows) {
 		attempts = append(attempts, func() (int64, bool, error) {
 			from, err := w.before(ctx, e.Files[files[0]].First, lookBack)
@@ -148,12 +146,12 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 				delete(failed, i)
 				return true
 			}
-			if cut != nil { // before it was whole
+			if cut != nil { // reading ended before the file was complete
 				failed[i] = cut
 				return true
 			}
 			failed[i] = differs(got[i], SummaryOf(&e.Files[i]))
-			return got[i].Records <= e.Files[i].Records && !unique // too few: no copy is to blame
+			return got[i].Records <= e.Files[i].Records && !unique // too few records: not because of duplicates
 		})
 		if len(files) == 0 {
 			return nil
@@ -162,8 +160,8 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 	return nil
 }
 
-// differs says how what was read is not what the ledger says. It holds nothing
-// that only one file has: causes are summed up by their text.
+// differs says how what was read differs from the ledger. The text contains nothing specific to one
+// file, because causes are grouped by their text.
 func differs(got, want Summary) error {
 	how := "other records, or in another order,"
 	switch {
@@ -175,8 +173,8 @@ func differs(got, want Summary) error {
 	return fmt.Errorf("%w: at its offsets the topic holds %s than the ledger says", ErrNotRebuildable, how)
 }
 
-// before returns an offset that was reached that long before e was written, or
-// from which on the appender remembered messages at all.
+// before returns an offset that was reached that long before e was written, or the offset from
+// which on the appender remembered messages at all, if that is higher.
 func (w *work) before(ctx context.Context, first int64, lookBack time.Duration) (int64, error) {
 	e := w.entry
 	chain := ledger.NewChain(w.Staging, e.Log())
@@ -193,13 +191,13 @@ func (w *work) before(ctx context.Context, first int64, lookBack time.Duration) 
 	return max(first, e.RouterFrom), nil
 }
 
-// newLeader is how many empty answers in a row are waited for, half a second
-// each: the log held the range when it was asked.
+// newLeader is how many empty answers in a row are tolerated, half a second each: the log did have
+// the range when its bounds were read.
 const newLeader = 60
 
-// read reads the range once, from an offset at or before the first file, stages
-// the files that turn out as the ledger says, and returns how all did, or with
-// ErrNotRebuildable how those did that it came to the end of.
+// read reads the range once, from an offset at or before the first file, and stages the files that
+// match the ledger. It returns the summaries of all files or, with ErrNotRebuildable, of those that
+// it read completely.
 func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (map[int]Summary, error) {
 	e := w.entry
 	dir, err := os.MkdirTemp(w.Dir, "sealift-replay-*")
@@ -234,7 +232,7 @@ func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (
 		}
 		if got.Next > from || got.HighWatermark > last {
 			empty = 0
-		} else if empty++; empty > newLeader { // one does not know yet how far the log is known to be safe
+		} else if empty++; empty > newLeader { // a new leader may not know the high watermark yet
 			return nil, fmt.Errorf("rebuild files from Kafka: the log of %s ends at %d, before offset %d", e.Log(), got.HighWatermark, last)
 		}
 		from = got.Next

@@ -13,7 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// rebuilt replays what is lost and returns the failures' causes.
+// rebuilt replays what is lost and returns the causes of failures.
 func (r *rig) rebuilt(o *delivery.Order) (causes []string) {
 	_, err := r.run().Enqueue(r.t.Context(), o, false)
 	require.NoError(r.t, err)
@@ -24,8 +24,8 @@ func (r *rig) rebuilt(o *delivery.Order) (causes []string) {
 	return causes
 }
 
-// TestStagingLost: every file is built again with the very same lines, those
-// cut by size included, and whatever else lies in the range.
+// TestStagingLost: every file is rebuilt with exactly the same lines, including files that were cut
+// by size, whatever else is in the range.
 func TestStagingLost(t *testing.T) {
 	r := newRig(t)
 	for i := range 300 {
@@ -48,12 +48,12 @@ func TestStagingLost(t *testing.T) {
 	}
 	require.Equal(t, len(r.log), r.fetched, "the range was read once")
 
-	// Run again, what is built stays.
+	// In a second run, what was built is kept.
 	_, err := r.run().Enqueue(t.Context(), r.order2("r"), true)
 	require.NoError(t, err)
 	require.Equal(t, len(r.log), r.fetched)
 
-	// Also when Kafka's retention has passed it since.
+	// That also holds after Kafka's retention has passed the file.
 	r.first, r.jobs = int64(len(r.log)), nil
 	tally, err := r.run().Enqueue(t.Context(), r.order2("r"), true)
 	require.NoError(t, err)
@@ -63,7 +63,8 @@ func TestStagingLost(t *testing.T) {
 	require.Len(t, r.jobs, len(e.Files))
 }
 
-// TestBrokersThatAreAwayAreWaitedFor: what was read stays read, and nothing is read twice.
+// TestBrokersThatAreAwayAreWaitedFor: while brokers are away, what was read is kept, and nothing is
+// read twice.
 func TestBrokersThatAreAwayAreWaitedFor(t *testing.T) {
 	r := newRig(t)
 	for i := range 30 {
@@ -89,11 +90,11 @@ func (r *rig) order2(id string) *delivery.Order {
 	return o
 }
 
-// TestLaterCopiesAreLeftOutAgain: the appender left later copies of a message
-// out, and nothing says which records those are.
+// TestLaterCopiesAreLeftOutAgain: the records that the appender left out as duplicates are left out
+// again, although the ledger does not say which they are.
 func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
 	for name, c := range map[string]struct {
-		before, within []string // messages of an entry before, and of this one
+		before, within []string // messages of an earlier entry, and of this one
 		drop           map[int64]bool
 	}{
 		"copy_in_the_file":         {[]string{"x"}, []string{"a", "b", "a", "c"}, map[int64]bool{3: true}},
@@ -116,7 +117,7 @@ func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
 						value = fmt.Sprintf(`{"messageId":"%s"}`, id)
 					}
 					r.write("web", hour, value)
-					r.write("app", hour, value) // another source's is no copy
+					r.write("app", hour, value) // the same id from another source is not a duplicate
 				}
 				return r.seal(1000, func(offset int64) bool { return offset%2 == 0 && c.drop[offset/2] })
 			}
@@ -130,10 +131,10 @@ func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
 	}
 }
 
-// TestCopiesByAnotherWindowThanTodays: a file was made by what the appender was
-// configured to remember then. Each entry is an hour after the one before.
+// TestCopiesByAnotherWindowThanTodays: a file depends on what the appender was configured to
+// remember when it was made. Each entry is an hour after the one before.
 func TestCopiesByAnotherWindowThanTodays(t *testing.T) {
-	var others [][]string // more than 25 hours of them
+	var others [][]string // more than 25 hours of entries
 	for i := range 30 {
 		others = append(others, []string{fmt.Sprint("x", i)})
 	}
@@ -142,7 +143,7 @@ func TestCopiesByAnotherWindowThanTodays(t *testing.T) {
 		entries  [][]string
 		forget   int            // the entry before which nothing is remembered
 		drop     map[int64]bool // of the last entry, by offset
-		most     int            // messages that may be told apart; 0: as many as usual
+		most     int            // number of messages that can be remembered; 0: the default
 	}{
 		"shorter_now":          {time.Hour, [][]string{{"a"}, {"x"}, {"y"}, {"z"}, {"b", "a", "c"}}, 0, map[int64]bool{5: true}, 0},
 		"short_then_and_now":   {90 * time.Minute, [][]string{{"a"}, {"x"}, {"y"}, {"c"}, {"a", "c", "b"}}, 0, map[int64]bool{5: true}, 0},
@@ -175,7 +176,8 @@ func TestCopiesByAnotherWindowThanTodays(t *testing.T) {
 	}
 }
 
-// TestTooManyMessagesToTellCopiesBy fail the files, not the replay.
+// TestTooManyMessagesToTellCopiesBy: too many messages to recognize duplicates by fail the files,
+// and not the replay.
 func TestTooManyMessagesToTellCopiesBy(t *testing.T) {
 	defer func(n int) { maxIDs = n }(maxIDs)
 	maxIDs = 3
@@ -194,8 +196,8 @@ func TestTooManyMessagesToTellCopiesBy(t *testing.T) {
 	require.Len(t, r.jobs, 1, "the other file")
 }
 
-// TestWhatWasBuiltBeforeThatIsKept: too many messages fail the files that they
-// are met in, and none that the same pass has sealed.
+// TestWhatWasBuiltBeforeThatIsKept: too many messages fail only the files not yet complete, and
+// none that the same pass has already sealed.
 func TestWhatWasBuiltBeforeThatIsKept(t *testing.T) {
 	defer func(n int) { maxIDs = n }(maxIDs)
 	maxIDs = 3
@@ -213,7 +215,8 @@ func TestWhatWasBuiltBeforeThatIsKept(t *testing.T) {
 	require.Equal(t, delivery.Ref(e, 0), r.jobs[0].File)
 }
 
-// TestWhatKafkaDoesNotGive is said of the file, and others go on.
+// TestWhatKafkaDoesNotGive: a file that Kafka no longer has is reported, and others are still
+// replayed.
 func TestWhatKafkaDoesNotGive(t *testing.T) {
 	r := newRig(t)
 	first, second := r.fill()
@@ -226,7 +229,7 @@ func TestWhatKafkaDoesNotGive(t *testing.T) {
 	require.Len(t, slices.Compact(causes), 1, "they are summed up by what they say")
 	require.Len(t, r.jobs, 3, "the second hour")
 
-	// A record that is not what it was.
+	// A record is not what it was.
 	r.first, r.jobs = 0, nil
 	r.log[31].Value = []byte(`{"messageId":"another"}`)
 	causes = r.rebuilt(r.order("changed", all))
@@ -234,7 +237,7 @@ func TestWhatKafkaDoesNotGive(t *testing.T) {
 	require.Contains(t, causes[0], "other records, or in another order, than the ledger says")
 	require.Len(t, r.jobs, 5)
 
-	// A topic that was made anew.
+	// The topic was re-created.
 	log := r.log
 	r.log, r.jobs = r.log[:2], nil
 	causes = r.rebuilt(r.order("anew", all))
@@ -243,7 +246,7 @@ func TestWhatKafkaDoesNotGive(t *testing.T) {
 	require.Len(t, slices.Compact(causes), 1)
 	r.log = log
 
-	// Without Kafka, or told not to ask it.
+	// There is no Kafka, or the order forbids using it.
 	r.jobs = nil
 	causes = r.rebuilt(r.order("staging", func(o *delivery.Order) { o.From = delivery.FromStaging }))
 	require.Len(t, causes, 6)
@@ -252,7 +255,7 @@ func TestWhatKafkaDoesNotGive(t *testing.T) {
 	require.Empty(t, r.jobs)
 }
 
-// TestFromKafka builds anew what staging has as well.
+// TestFromKafka: with --from kafka, files that staging has are rebuilt as well.
 func TestFromKafka(t *testing.T) {
 	r := newRig(t)
 	e, _ := r.fill()

@@ -1,13 +1,11 @@
-// Package replay is the operator's side of `sealift replay`: it gives orders,
-// finds the files that an order covers by walking the ledger, builds those
-// again from Kafka whose staged object is lost, enqueues their copy jobs at the
-// ordered rate, and counts what became of them.
+// Package replay is the operator's side of `sealift replay`: it gives orders, finds the files that
+// an order covers by walking the ledger, rebuilds from Kafka those whose staged object is lost,
+// enqueues their copy jobs at the ordered rate, and counts what became of them.
 //
-// It promises that nothing is enqueued that the order does not cover, that an
-// order that was cut short goes on where it was, and that a file rebuilt from
-// Kafka has the very lines that the ledger fixed, or is reported with the
-// reason. It delivers nothing itself: copiers do, and they believe the order,
-// not the job.
+// It promises that nothing is enqueued that the order does not cover, that an interrupted order
+// continues where it was, and that a file rebuilt from Kafka has exactly the lines that the ledger
+// records, or is reported with the reason. It delivers nothing itself: copiers do, and they rely on
+// the order and not on the job.
 package replay
 
 import (
@@ -31,8 +29,8 @@ func NewID(now time.Time) string {
 	return now.UTC().Format("20060102-150405-") + hex.EncodeToString(b[:])
 }
 
-// Heads returns the newest entry of every partition: what an order given now
-// can cover.
+// Heads returns the newest entry of every partition, which bounds what an order given now can
+// cover.
 func Heads(ctx context.Context, staging objstore.Store, topic, incarnation string) (map[int]int64, error) {
 	logs, err := ledger.Logs(ctx, staging, topic, incarnation)
 	if err != nil {
@@ -47,7 +45,7 @@ func Heads(ctx context.Context, staging objstore.Store, topic, incarnation strin
 	return heads, nil
 }
 
-// WriteOrder gives an order. It is given once: another of the same id is
+// WriteOrder gives an order. It can be given only once: a second one with the same id is
 // objstore.ErrExists.
 func WriteOrder(ctx context.Context, staging objstore.Store, o *delivery.Order) error {
 	if err := o.Validate(); err != nil {
@@ -76,8 +74,8 @@ func ReadOrder(ctx context.Context, staging objstore.Store, id string) (*deliver
 	return o, nil
 }
 
-// IDs returns the ids of all replays that staging holds anything of, oldest
-// first, with one request each.
+// IDs returns the ids of all replays of which anything is in staging, oldest first, with one
+// request per replay.
 func IDs(ctx context.Context, staging objstore.Store) ([]string, error) {
 	var ids []string
 	for after := ""; ; {
@@ -94,7 +92,7 @@ func IDs(ctx context.Context, staging objstore.Store) ([]string, error) {
 			continue
 		}
 		ids = append(ids, id)
-		after = delivery.ReplayPrefix(id) + "~" // past all of this replay
+		after = delivery.ReplayPrefix(id) + "~" // after everything of this replay
 	}
 }
 
@@ -106,8 +104,7 @@ func put(ctx context.Context, staging objstore.Store, key string, body []byte, i
 // maxOrder bounds orders and plans.
 const maxOrder = 1 << 20 // 1 MiB
 
-// getOrder reads an order or a plan: what is too large makes no sense, as
-// what is damaged.
+// getOrder reads an order or a plan. One that is too large is treated as malformed.
 func getOrder(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
 	b, err := objstore.Read(ctx, staging, key, maxOrder)
 	if errors.Is(err, objstore.ErrTooLarge) {

@@ -28,30 +28,29 @@ import (
 
 const (
 	acme = "ws_acme0123456789abcd"
-	one  = acme + "/one" // of web and app
-	two  = acme + "/two" // of web
-	// theirs is another workspace's, of their source shop.
+	one  = acme + "/one" // gets web and app
+	two  = acme + "/two" // gets web
+	// theirs belongs to another workspace, which has the source shop.
 	theirs = "ws_other0123456789ab/theirs"
 
 	hour = int64(1_795_356_000_000)
 	next = hour + 3_600_000
 )
 
-// rig is a partition's log, the ledger of what was sealed of it, and a job
-// topic, in memory.
+// rig is an in-memory log of a partition, the ledger of what was sealed from it, and a job topic.
 type rig struct {
 	t       *testing.T
 	staging *objstore.Memory
 	log     []stream.Record
-	first   int64 // offset that the log begins with
+	first   int64 // offset at which the log begins
 	head    *ledger.Entry
 	router  *route.Router
 	owed    map[string][]string
 	catalog *catalog.Live
-	fetched int // records, ever
-	away    int // every so many fetches, and every other time that bounds are asked for, one finds no broker; 0: none does
-	asked   int // fetches
-	bounds  int // how often bounds were asked for
+	fetched int // number of records, in total
+	away    int // every so many fetches, and every other read of bounds, finds no broker; 0: never
+	asked   int // number of fetches
+	bounds  int // number of reads of bounds
 
 	mu   sync.Mutex // guards jobs
 	jobs []delivery.Job
@@ -86,8 +85,8 @@ func (r *rig) write(source string, received int64, value string) {
 	})
 }
 
-// seal puts what was written since into files of an entry, at most so many
-// records each; drop leaves records out, as the appender does with copies.
+// seal puts what was written since into files of an entry, with at most most records each; drop
+// leaves records out, as the appender does with duplicates.
 func (r *rig) seal(most int64, drop func(offset int64) bool) *ledger.Entry {
 	spool, err := segment.New(segment.Config{Dir: r.t.TempDir()})
 	require.NoError(r.t, err)
@@ -132,7 +131,7 @@ func (r *rig) seal(most int64, drop func(offset int64) bool) *ledger.Entry {
 	return e
 }
 
-// order gives an order about all that is sealed.
+// order gives an order for everything that is sealed.
 func (r *rig) order(id string, change func(*delivery.Order)) *delivery.Order {
 	heads, err := Heads(r.t.Context(), r.staging, testLog.Topic, testLog.Incarnation)
 	require.NoError(r.t, err)
@@ -156,8 +155,7 @@ func (r *rig) run() Run {
 	}}
 }
 
-// storedThen shows entries to be stored when they say that they were written, which
-// it reads them for.
+// storedThen reports as an entry's time of storage the time at which the entry says it was written.
 type storedThen struct{ *objstore.Memory }
 
 func (s storedThen) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
@@ -173,7 +171,7 @@ func (s storedThen) List(ctx context.Context, prefix, after string, limit int) (
 	return infos, err
 }
 
-// Fetch implements Fetcher: a few records at a time.
+// Fetch implements Fetcher: it returns a few records at a time.
 func (r *rig) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (stream.Fetched, error) {
 	end := int64(len(r.log))
 	if r.asked++; r.away > 0 && r.asked%r.away == 0 {
@@ -187,7 +185,7 @@ func (r *rig) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (str
 	return stream.Fetched{Records: r.log[offset:to], Next: to, HighWatermark: end}, nil
 }
 
-// Produce takes jobs.
+// Produce receives jobs.
 func (r *rig) Produce(_ context.Context, records ...stream.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,7 +200,7 @@ func (r *rig) Produce(_ context.Context, records ...stream.Record) error {
 	return nil
 }
 
-// deliver does as a copier does with the jobs that were enqueued.
+// deliver writes the receipts that a copier writes for these jobs.
 func (r *rig) deliver(jobs ...delivery.Job) {
 	for _, job := range jobs {
 		rec := delivery.Receipt{File: job.File, Destination: job.Destination, Outcome: delivery.Delivered, Replay: job.Replay}
@@ -229,7 +227,7 @@ func (r *rig) text(key string) string {
 	return string(b)
 }
 
-// targets are the jobs as "source hour→destination".
+// targets returns the jobs as "source hour→destination".
 func (r *rig) targets() (out []string) {
 	for _, j := range r.jobs {
 		e, err := ledger.NewChain(r.staging, testLog).Entry(r.t.Context(), j.File.Seq)
@@ -241,7 +239,7 @@ func (r *rig) targets() (out []string) {
 	return out
 }
 
-// jobsOf are the jobs by the sources of their files.
+// jobsOf returns the jobs by the source of their file.
 func (r *rig) jobsOf() map[string][]delivery.Job {
 	jobs := map[string][]delivery.Job{}
 	for _, job := range r.jobs {
@@ -253,7 +251,7 @@ func (r *rig) jobsOf() map[string][]delivery.Job {
 	return jobs
 }
 
-// subscribeTwo makes the catalog one destination, of these sources.
+// subscribeTwo sets the catalog to one destination with these sources.
 func (r *rig) subscribeTwo(sources ...string) {
 	s, err := catalog.NewSnapshot([]catalog.Workspace{{
 		ID: acme, Sources: []catalog.Source{{ID: "web"}, {ID: "app"}},
@@ -263,7 +261,7 @@ func (r *rig) subscribeTwo(sources ...string) {
 	r.catalog.Set(s)
 }
 
-// fill writes two hours of three sources, an entry each.
+// fill writes two hours of three sources, with one entry per hour.
 func (r *rig) fill() (first, second *ledger.Entry) {
 	for h, at := range []int64{hour, next} {
 		for i := range 30 {

@@ -14,31 +14,30 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// ErrFewer says that the catalog does not allow all copies of an order any more,
-// of which some are neither made nor given up. The others were enqueued.
+// ErrFewer says that the catalog no longer allows all copies of an order, and that some of those
+// which it does not allow are neither made nor given up. The others were enqueued.
 var ErrFewer = errors.New("the catalog does not allow all copies any more")
 
-// ErrForgotten says that the order is not there any more: the auditor forgets a
-// replay of which nothing came for staging.retain.
+// ErrForgotten says that the order no longer exists: the auditor deletes a replay that has done
+// nothing for staging.retain.
 var ErrForgotten = errors.New("the auditor has forgotten the order, of which nothing came for staging.retain: give it anew")
 
-// ErrRefused says that an order must not be given any more.
+// ErrRefused says that the order may no longer be given.
 var ErrRefused = errors.New("the catalog does not allow the order any more")
 
-// Run carries an order out as far as the job topic.
+// Run carries out an order, up to enqueuing its jobs.
 type Run struct {
 	Staging objstore.Store
-	// Jobs takes the jobs; it writes to the replays' own topic. Only used by
-	// Enqueue.
+	// Jobs is the producer of the replays' own job topic. Only used by Enqueue.
 	Jobs    job.Producer
 	Catalog *catalog.Snapshot
-	// Kafka builds files again that staging does not have; nil: they are lost.
+	// Kafka rebuilds files that staging does not have; nil: they are lost.
 	Kafka *Rebuilder
-	// Each is told of the tally as it grows; may be nil.
+	// Each is called with the tally as it grows; may be nil.
 	Each func(Tally)
 }
 
-// Check returns why the order must not be given, or nil.
+// Check returns why the order may not be given, or nil.
 func (r Run) Check(o *delivery.Order) error {
 	if err := o.Validate(); err != nil {
 		return err
@@ -62,7 +61,7 @@ func (r Run) Check(o *delivery.Order) error {
 	return nil
 }
 
-// Count returns what the order comes to, and changes nothing.
+// Count returns what the order amounts to, and changes nothing.
 func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 	var t Tally
 	held, err := r.held(ctx, o)
@@ -86,19 +85,20 @@ func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 	return t, nil
 }
 
-// Enqueue enqueues the jobs of a given order, paced, and then writes its plan.
-// Run again, it passes over what was delivered; jobs that were enqueued twice
-// are harmless. Files that cannot be had are noted in the order as failed.
+// Enqueue enqueues the jobs of an order at its rate, and then writes its plan. If it runs again, it
+// passes over what was delivered; jobs that are enqueued twice are harmless. Files that cannot be
+// obtained are noted as failed.
 //
-// The catalog may have changed since the order was given: run again, an order
-// that must not be given any more is refused (ErrRefused), and one that comes to fewer copies
-// than before keeps the plan that it has, or has none yet (ErrFewer).
+// The catalog may have changed since the order was given. If Enqueue runs again, an order that may
+// no longer be given is refused (ErrRefused). One that amounts to fewer copies than before keeps
+// its plan, or remains without one (ErrFewer).
 func (r Run) Enqueue(ctx context.Context, o *delivery.Order, again bool) (Tally, error) {
 	if again {
 		if err := r.Check(o); err != nil {
 			return Tally{}, fmt.Errorf("%w: %w; or order a new replay of the others: this one then expires after staging.retain", ErrRefused, err)
 		}
-		// The same bytes: an old order would else be forgotten before anything comes of it.
+		// The same bytes are stored again to renew the order's age: otherwise an old order might be
+		// deleted before the replay has done anything.
 		if err := put(ctx, r.Staging, delivery.OrderKey(o.ID), o.Encode(), false); err != nil {
 			return Tally{}, fmt.Errorf("resume replay %q: %w", o.ID, err)
 		}
@@ -108,7 +108,7 @@ func (r Run) Enqueue(ctx context.Context, o *delivery.Order, again bool) (Tally,
 	return q.tally, err
 }
 
-// held returns what Kafka holds of the topic, if it may be asked.
+// held returns the offsets that Kafka holds of the topic, if Kafka may be used.
 func (r Run) held(ctx context.Context, o *delivery.Order) (map[int]stream.Bounds, error) {
 	if o.From == delivery.FromStaging || r.Kafka == nil {
 		return nil, nil
@@ -129,7 +129,7 @@ func (r Run) look(ctx context.Context, o *delivery.Order, e found, held map[int]
 	if o.From == delivery.FromKafka {
 		return at, nil
 	}
-	objects := map[string][]int{} // files by where they are staged
+	objects := map[string][]int{} // files by the object that they are staged in
 	for i, found := range e.files {
 		key := e.Files[found.index].StagedKey
 		objects[key] = append(objects[key], i)

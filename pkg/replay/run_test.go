@@ -15,8 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// TestSelection: what each selector enqueues, and that a dry run counts just
-// that.
+// TestSelection: each selector enqueues the right copies, and a dry run counts exactly those.
 func TestSelection(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*delivery.Order)
@@ -78,8 +77,8 @@ func TestTallyBySourceAndDestination(t *testing.T) {
 	require.Equal(t, [5]int64{4, 6, 60, 1, 1}, [5]int64{tally.Files, tally.Copies, tally.Records, tally.Missing, tally.Lost})
 }
 
-// TestResume: whatever was enqueued, lost or delivered before, a second run
-// enqueues what was not delivered, and nothing else.
+// TestResume: whatever was enqueued, lost or delivered before, a second run enqueues exactly what
+// was not delivered.
 func TestResume(t *testing.T) {
 	r := newRig(t)
 	r.fill()
@@ -113,14 +112,14 @@ func TestResume(t *testing.T) {
 	require.Zero(t, s.Failed, "it is tried again")
 }
 
-// What a former run did, and this one may not do any more, as of a source that is
-// not subscribed now, does not stand for copies that are outstanding.
+// Copies that a former run made but this one may no longer make, for example because a source is no
+// longer subscribed, are not mistaken for copies that are still outstanding.
 func TestResumeAfterTheCatalogChanged(t *testing.T) {
 	r := newRig(t)
 	r.subscribeTwo("web", "app")
 	r.fill()
 	r.write("app", next, `{"messageId":"alone"}`)
-	r.seal(100, nil) // an entry of nothing else
+	r.seal(100, nil) // an entry with nothing else
 	o := r.order("r", func(o *delivery.Order) { o.Destinations, o.Copies = []string{two}, 5 })
 	_, err := r.run().Enqueue(t.Context(), o, false)
 	require.NoError(t, err)
@@ -130,7 +129,7 @@ func TestResumeAfterTheCatalogChanged(t *testing.T) {
 	require.NoError(t, r.staging.Delete(t.Context(), delivery.PlanKey("r")), "it was cut short")
 	r.deliver(jobs["app"][:2]...)
 	r.deliver(jobs["web"][0])
-	for _, job := range jobs["app"][1:] { // a note is late
+	for _, job := range jobs["app"][1:] { // a note that is late
 		require.NoError(t, put(t.Context(), r.staging, delivery.ReplayFailedKey("r", job.File, job.Destination), []byte("{}"), false))
 	}
 
@@ -149,8 +148,8 @@ func TestResumeAfterTheCatalogChanged(t *testing.T) {
 	}
 }
 
-// A catalog that allows fewer copies than the order came to, by whatever mistake,
-// makes no plan of the rest: the order is not over, and what is allowed is made.
+// If the catalog allows fewer copies than the order amounted to, by whatever mistake, the rest does
+// not become the plan: the order is not over, and what is allowed is made.
 func TestResumeDropsNothing(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		cutShort bool // before there was a plan
@@ -211,8 +210,8 @@ func TestResumeDropsNothing(t *testing.T) {
 	}
 }
 
-// A replay that is resumed says so at once: the auditor forgets one of which nothing
-// came for long. One that it did forget is not called enqueued.
+// A resumed replay renews its order at once, because the auditor deletes a replay that has done
+// nothing for long. If it was deleted, the replay is not reported as enqueued.
 func TestResumeTellsTheAuditor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -226,7 +225,7 @@ func TestResumeTellsTheAuditor(t *testing.T) {
 		resumed := time.Now()
 		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 			if op.Name == "get" && strings.HasPrefix(op.Key, "ledger/") {
-				return objstore.Fault{Before: objstore.ErrDenied} // before anything else comes of it
+				return objstore.Fault{Before: objstore.ErrDenied} // before the replay does anything else
 			}
 			return objstore.Fault{}
 		})
@@ -249,7 +248,7 @@ func TestResumeTellsTheAuditor(t *testing.T) {
 	})
 }
 
-// An order is refused at its resumption as it is when it is given.
+// An order is refused when it is resumed for the same reasons as when it is given.
 func TestResumeIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*catalog.Workspace){
 		"is not in the catalog": func(w *catalog.Workspace) { w.Destinations = nil },
@@ -281,7 +280,7 @@ func TestResumeIsRefused(t *testing.T) {
 	}
 }
 
-// What a former run did is listed as it is walked, not for every entry of the ledger.
+// What a former run did is listed along with the walk, and not separately for every entry.
 func TestResumeListsLittle(t *testing.T) {
 	r := newRig(t)
 	for i := range 40 {
@@ -320,8 +319,8 @@ func TestResumeListsLittle(t *testing.T) {
 	require.Zero(t, s.Failed)
 }
 
-// A copy that failed and arrived, as when it was tried twice or its note was late,
-// is one copy: another is outstanding, and is not taken for made.
+// A copy that both failed and arrived, because it was tried twice or its note was late, counts
+// once: otherwise another copy that is outstanding would be taken for made.
 func TestACopyIsCountedOnce(t *testing.T) {
 	r := newRig(t)
 	r.fill()
@@ -340,7 +339,8 @@ func TestACopyIsCountedOnce(t *testing.T) {
 	}
 }
 
-// What was there already is told by the receipts that can be read, of many the first.
+// How many copies already existed is counted by the receipts that can be read, at most the first
+// ones.
 func TestWhatWasThereAlready(t *testing.T) {
 	r := newRig(t)
 	r.fill()
@@ -490,8 +490,8 @@ func TestOrdersAreGivenOnceAndFound(t *testing.T) {
 	require.Regexp(t, `^20261122-140000-[0-9a-f]{6}$`, NewID(time.UnixMilli(hour)))
 }
 
-// Of a source that moved to another workspace, what is owed to the former one is
-// refused, and that is told; what is nobody's business is not.
+// If a source has moved to another workspace, copies of files owed to the former one are refused
+// and counted; files that nobody would expect there are not counted.
 func TestRefusedCopiesAreCounted(t *testing.T) {
 	r := newRig(t)
 	r.fill()

@@ -10,7 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Status is what became of an order so far, in copies.
+// Status is what has become of an order so far, in copies.
 type Status struct {
 	// Plan is nil until all jobs are enqueued.
 	Plan      *delivery.Plan `json:"plan"`
@@ -29,8 +29,8 @@ func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status,
 	if s.Plan, err = readPlan(ctx, staging, id); err != nil {
 		return s, err
 	}
-	// A copy counts once, also if its note came late, or was left by a copier that
-	// died. The notes are remembered, for they are fewer.
+	// A copy counts once, even if its failure note came late or was left by a copier that died. The
+	// notes are the ones kept in memory because there are fewer.
 	failed := map[delivery.Job]bool{}
 	for _, prefix := range []string{delivery.ReplayFailuresPrefix(id), delivery.ReplayReceiptsPrefix(id)} {
 		for info, err := range objstore.All(ctx, staging, prefix) {
@@ -39,12 +39,12 @@ func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status,
 			}
 			job, isNote, ok := delivery.ParseReplayCopyKey(info.Key)
 			switch {
-			case !ok: // it stands for no copy
+			case !ok: // not a copy
 			case isNote:
 				failed[job] = true
 			default:
 				s.Delivered++
-				delete(failed, job) // its note is out of date
+				delete(failed, job) // its note is obsolete
 			}
 		}
 	}
@@ -52,18 +52,18 @@ func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status,
 	return s, nil
 }
 
-// There is how many copies were there already when they were to be put, as the
-// receipts say that were looked at.
+// There says how many copies already existed when they were to be put, according to the receipts
+// that were read.
 type There struct {
 	Existed int64 `json:"existed"`
 	Looked  int64 `json:"receipts_read"`
 }
 
-// maxReceipt is more than a receipt has.
+// maxReceipt is more than the size of any receipt.
 const maxReceipt = 64 << 10 // 64 KiB
 
-// ReadThere reads the first receipts of a replay, so many at most, some at once.
-// Those that cannot be read are left out: `sealift verify` tells of them.
+// ReadThere reads the first receipts of a replay, at most as many as most, concurrently. Receipts
+// that cannot be read are left out: `sealift verify` reports them.
 func ReadThere(ctx context.Context, staging objstore.Store, id string, most int) (There, error) {
 	var keys []string
 	for info, err := range objstore.All(ctx, staging, delivery.ReplayReceiptsPrefix(id)) {
@@ -99,7 +99,7 @@ func ReadThere(ctx context.Context, staging objstore.Store, id string, most int)
 	return t, ctx.Err()
 }
 
-// readPlan returns the plan of an order, nil if it has none yet.
+// readPlan returns the plan of an order, or nil if it has none yet.
 func readPlan(ctx context.Context, staging objstore.Store, id string) (*delivery.Plan, error) {
 	b, err := getOrder(ctx, staging, delivery.PlanKey(id))
 	if errors.Is(err, objstore.ErrNotFound) {
@@ -115,9 +115,9 @@ func readPlan(ctx context.Context, staging objstore.Store, id string) (*delivery
 	return &plan, nil
 }
 
-// Failures calls each for the copies that the replay gave up, in the order of
-// their keys, until it returns false. A note that cannot be read is told as
-// delivery.NoteAt does; an error names objects that are no notes.
+// Failures calls each for the copies that the replay gave up, in the order of their keys, until it
+// returns false. A note that cannot be read is passed on as delivery.NoteAt describes it; an error
+// names objects that are not notes.
 func Failures(ctx context.Context, staging objstore.Store, id string, each func(delivery.Parked) bool) error {
 	var strays []error
 	for info, err := range objstore.All(ctx, staging, delivery.ReplayFailuresPrefix(id)) {

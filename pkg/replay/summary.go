@@ -13,8 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Summary is what the ledger fixed of a file's lines, however they are
-// compressed.
+// Summary is what the ledger records about a file's lines, regardless of how they are compressed.
 type Summary struct {
 	Records  int64
 	RawBytes int64
@@ -26,17 +25,16 @@ func SummaryOf(f *ledger.File) Summary {
 	return Summary{Records: f.Records, RawBytes: f.RawBytes, RawCRC64: f.RawCRC64}
 }
 
-// MaxBytes is more than an object of the file's lines has, however little they
-// were compressed.
+// MaxBytes is an upper bound for the size of an object with the file's lines, however poorly they
+// compress.
 func MaxBytes(f *ledger.File) int64 { return f.RawBytes + f.RawBytes/100 + 1<<20 }
 
 func (s Summary) String() string {
 	return fmt.Sprintf("%d records in %d bytes with CRC %s", s.Records, s.RawBytes, s.RawCRC64)
 }
 
-// Summarize reads an object: one gzip member of lines that each end in a
-// newline. It inflates at most one byte more than most, which a gzip bomb has:
-// that is an error.
+// Summarize reads an object: one gzip member with lines that each end in a newline. It inflates at
+// most most+1 bytes; reaching that is an error, as with a gzip bomb.
 func Summarize(r io.Reader, most int64) (Summary, error) {
 	in := bufio.NewReader(r)
 	z, err := gzip.NewReader(in)
@@ -47,7 +45,7 @@ func Summarize(r io.Reader, most int64) (Summary, error) {
 	lines := io.LimitReader(z, most+1)
 	var s Summary
 	var crc uint64
-	whole := true // so far, the last line
+	whole := true // the last line read so far has ended
 	buf := make([]byte, 128<<10)
 	for {
 		n, err := lines.Read(buf)

@@ -11,8 +11,8 @@ import (
 	"github.com/sealift/sealift/pkg/replay"
 )
 
-// An object that was built again is held against the ledger before anything of
-// it reaches a customer; a bomb in its place is read as far as that says.
+// A rebuilt object is compared with the ledger before any of it reaches a customer; a bomb in its
+// place is read only as far as the ledger's size.
 func TestSummarizeIsBounded(t *testing.T) {
 	unit := bytes.Repeat([]byte("{}\n"), 1<<18)
 	size := int64(len(unit))

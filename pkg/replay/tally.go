@@ -7,36 +7,36 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Tally is what an order comes to. Its sums are over copies, pairs of a file
-// and a destination; Files counts each file once.
+// Tally is what an order amounts to. Its sums count copies, which are pairs of a file and a
+// destination; Files counts each file once.
 type Tally struct {
 	Files   int64 `json:"files"`
 	Copies  int64 `json:"copies"`
 	Records int64 `json:"records"`
 	Bytes   int64 `json:"bytes"` // compressed
-	// Missing files have no staged object, or a damaged one, or may not be taken
-	// from there; Lost ones are not to be had from Kafka either, and no former run
-	// of the order has built them.
+	// Missing files have no staged object, or a damaged one, or the order forbids using it. Those
+	// of them that are Lost cannot be obtained from Kafka either, and no former run of the order
+	// has built them.
 	Missing  int64 `json:"missing"`
 	Lost     int64 `json:"lost"`
 	Enqueued int64 `json:"enqueued"` // copies
 	Done     int64 `json:"done"`     // copies that were delivered before this run
-	Failed   int64 `json:"failed"`   // copies that cannot be delivered for want of the file
+	Failed   int64 `json:"failed"`   // copies that cannot be delivered because the file cannot be obtained
 	Rows     []Row `json:"rows"`     // by source and destination
-	// Refused copies are not made: the catalog sends the source there, but the ledger
-	// owes the file to another workspace.
+	// Refused copies are not made: the catalog sends the source there, but the ledger owes the file
+	// to another workspace.
 	Refused []Refusal `json:"refused,omitempty"`
 }
 
-// Refusal is what a tally has of refused copies of one source, to one destination.
+// Refusal counts refused copies of one source to one destination.
 type Refusal struct {
 	Source      string `json:"source"`
 	Destination string `json:"destination"`
-	Owed        string `json:"owed"` // where the files are owed, the first of several
+	Owed        string `json:"owed"` // where the files are owed; the first if there are several
 	Copies      int64  `json:"copies"`
 }
 
-// Row is the part of a tally of one source and destination.
+// Row is the part of a tally for one source and destination.
 type Row struct {
 	Source      string `json:"source"`
 	Destination string `json:"destination"`

@@ -16,24 +16,24 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// walkAtOnce is how many entries are read at once.
+// walkAtOnce is how many entries are read concurrently.
 const walkAtOnce = 32
 
-// found are the files of one entry that an order covers.
+// found is an entry with its files that an order covers.
 type found struct {
 	*ledger.Entry
 	files   []foundFile
-	refused []Refusal // of copies that one would expect
+	refused []Refusal // of copies that one would expect to be made
 }
 
-// foundFile is a file and where it goes.
+// foundFile is a file and the destinations that it goes to.
 type foundFile struct {
 	index        int
 	destinations []string
 }
 
-// walk yields the entries that the order covers any file of, or has to refuse, partition
-// by partition and entry by entry; it ends after the first error.
+// walk yields the entries of which the order covers a file, or has to refuse one, partition by
+// partition and entry by entry. It ends after the first error.
 func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *catalog.Snapshot) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
 		spans, err := spansOf(ctx, staging, o)
@@ -53,8 +53,8 @@ func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *cat
 	}
 }
 
-// spansOf returns the entries that may have a file that the order selects, by
-// partition.
+// spansOf returns, for each partition, the range of entries that may have a file which the order
+// selects.
 func spansOf(ctx context.Context, staging objstore.Store, o *delivery.Order) ([]ledger.Span, error) {
 	spans := make([]ledger.Span, 0, len(o.Heads))
 	for _, p := range slices.Sorted(maps.Keys(o.Heads)) {
@@ -66,19 +66,18 @@ func spansOf(ctx context.Context, staging objstore.Store, o *delivery.Order) ([]
 	return spans, errors.Join(job.SomeAtOnce(len(spans), walkAtOnce, func(i int) error { return narrow(ctx, o, &spans[i]) })...)
 }
 
-// crooked is how far clocks may be wrong: those that stamp records, and the
-// staging bucket's.
+// crooked is how far clocks may be off: those that stamp records, and the staging bucket's.
 const crooked = time.Hour
 
-// narrow leaves entries out that can have no file that the order selects.
+// narrow leaves out entries that cannot have a file which the order selects.
 func narrow(ctx context.Context, o *delivery.Order, s *ledger.Span) error {
 	if o.Since > 0 {
 		head, err := s.Chain.Entry(ctx, s.Last)
 		if err != nil {
 			return err
 		}
-		// No file of an hour was sealed before it. What producers say of the time, in
-		// the record or in its line, is another matter: devices' clocks are anywhere.
+		// No file of an hour was sealed before that hour. That does not hold for times that
+		// producers set, in the record or in its line, because devices' clocks may be far off.
 		if head.Router == "" && head.RouterFrom == 0 { // nor was there another rule before
 			first, err := s.Chain.FirstSince(ctx, s.Last, time.UnixMilli(o.Since).Add(-crooked))
 			if err != nil {
@@ -100,14 +99,14 @@ func narrow(ctx context.Context, o *delivery.Order, s *ledger.Span) error {
 	if err != nil {
 		return err
 	}
-	// Files hold only records at or above the watermark before them.
+	// Files have only records at or above the watermark before them.
 	last, err := s.Chain.First(ctx, s.Last, func(e *ledger.Entry) bool { return e.LowWatermark > high })
 	s.First, s.Last = max(s.First, first), last
 	return err
 }
 
-// covered returns what of the entry the order covers. Of what it names by
-// destination alone, it is about the files that may go there.
+// covered returns what the order covers of an entry. An order that only names destinations covers
+// the files that may go there.
 func covered(o *delivery.Order, e *ledger.Entry, c *catalog.Snapshot) found {
 	out := found{Entry: e}
 	for i := range e.Files {
@@ -122,7 +121,7 @@ func covered(o *delivery.Order, e *ledger.Entry, c *catalog.Snapshot) found {
 				switch err := Permit(c, f, d); {
 				case err == nil:
 					to = append(to, d)
-				case Subscribed(c, f.Source, d) == nil: // so who ordered it takes it to go there
+				case Subscribed(c, f.Source, d) == nil: // whoever gave the order expects it to go there
 					i := slices.IndexFunc(f.Owed, func(owed string) bool { return !sameWorkspace(owed, d) })
 					out.refused = append(out.refused, Refusal{Source: f.Source, Destination: d, Owed: f.Owed[i], Copies: 1})
 				}

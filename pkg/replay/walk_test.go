@@ -16,8 +16,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// A replay of the last hours, or of some offsets, does not read what years have
-// left in the ledger; and it reads all that it has to.
+// A replay of the last hours, or of some offsets, does not read years of ledger entries; and it
+// reads everything that it needs.
 func TestAReplayReadsWhatItSelects(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*delivery.Order)
@@ -43,7 +43,7 @@ func TestAReplayReadsWhatItSelects(t *testing.T) {
 				ledgertest.Put(t, r.staging, f.StagedKey, []byte("content"))
 				e := ledgertest.Next(r.head, f)
 				e.WrittenAt, e.Router = f.Hour+3_600_000, c.rule
-				if c.rule == "former" { // and the default again since
+				if c.rule == "former" { // and back to the default since
 					e.Router, e.RouterFrom = "", min(i, 10)
 				}
 				r.head = ledgertest.Append(t, r.staging, e)
@@ -60,15 +60,15 @@ func TestAReplayReadsWhatItSelects(t *testing.T) {
 			require.NoError(t, err)
 			require.EqualValues(t, c.copies, tally.Copies)
 			require.LessOrEqual(t, reads, c.reads)
-			if c.reads > 400 { // the whole chain has to be looked through
+			if c.reads > 400 { // the whole chain has to be read
 				require.Greater(t, reads, 400)
 			}
 		})
 	}
 }
 
-// Files reach above the watermark, and streams are sealed in any order: a range of
-// offsets finds all whose own range it meets.
+// Files reach above the watermark, and streams are sealed in any order: a range of offsets finds
+// every file that overlaps with it.
 func TestOffsetsFindWhatIsSealedInAnyOrder(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -135,8 +135,8 @@ func TestOffsetsFindWhatIsSealedInAnyOrder(t *testing.T) {
 	}
 }
 
-// The order of partitions holds where all are read at once, and of each only what
-// the order covers.
+// Partitions are walked in order although they are read concurrently, and of each only what the
+// order covers.
 func TestPartitionsAreWalkedInOrder(t *testing.T) {
 	r := newRig(t)
 	var want []string
