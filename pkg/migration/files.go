@@ -12,30 +12,30 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Books is where to look for a destination's files.
+// Books says where to look for a destination's files.
 type Books struct {
 	Staging            objstore.Store
 	Topic, Incarnation string
 	Destination        string
 }
 
-// lookBack is how many of the newest entries of a partition are looked at: what
-// was delivered since a switch is among them, or the next look finds it.
+// lookBack is how many of a partition's newest entries are read. What was delivered since a switch
+// is among them, or the next call finds it.
 const lookBack = 100
 
-// someFiles are enough to choose a small one from.
+// someFiles is how many files are looked at to choose a small one.
 const someFiles = 20
 
 var errEnough = errors.New("enough")
 
-// File is one of the ledger's, in staging.
+// File is a file of the ledger that is in staging.
 type File struct {
 	Log  ledger.Log
 	File ledger.File
 }
 
-// Newest returns the smallest of some of the newest files that the destination
-// is owed and staging still has; ok is false if there is none.
+// Newest returns the smallest of some of the newest files that are owed to the destination and
+// still in staging; ok is false if there is none.
 func (b Books) Newest(ctx context.Context) (best File, ok bool, err error) {
 	seen := 0
 	err = b.each(ctx, 0, func(e *ledger.Entry, i int) error {
@@ -61,16 +61,16 @@ func (b Books) Newest(ctx context.Context) (best File, ok bool, err error) {
 	return best, ok, err
 }
 
-// Arrivals are what was delivered since some moment, of the newest files.
+// Arrivals are the deliveries since some moment, among the newest files.
 type Arrivals struct {
-	New     int64            // files, by the new way
-	First   delivery.Receipt // of the first of them
-	Old     int64            // by the old way
-	LastOld delivery.Receipt // of the last of them
+	New     int64            // files delivered to the new place
+	First   delivery.Receipt // the first of them
+	Old     int64            // files delivered otherwise
+	LastOld delivery.Receipt // the last of them
 }
 
-// Arrived looks for what was delivered since a moment, unix ms, in the new
-// place's way or otherwise.
+// Arrived looks for files that were delivered since a moment, in unix ms, to the new place or
+// otherwise.
 func (b Books) Arrived(ctx context.Context, to Place, since int64) (Arrivals, error) {
 	var a Arrivals
 	bucket, prefix := catalog.SplitBucket(to.Bucket)
@@ -98,9 +98,8 @@ func (b Books) Arrived(ctx context.Context, to Place, since int64) (Arrivals, er
 	return a, err
 }
 
-// each calls fn for the destination's files in the newest entries of every
-// partition, the newest first; of those written before since at most a few,
-// which may have been delivered after it.
+// each calls fn for the destination's files in the newest entries of every partition, newest first.
+// It includes the entries of the hour before since, whose files may have been delivered after it.
 func (b Books) each(ctx context.Context, since int64, fn func(e *ledger.Entry, i int) error) error {
 	logs, err := ledger.Logs(ctx, b.Staging, b.Topic, b.Incarnation)
 	if err != nil {

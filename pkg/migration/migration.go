@@ -1,12 +1,11 @@
-// Package migration remembers how far the move of a destination got: from the
-// operator's principal to a role, or to another bucket or prefix.
+// Package migration remembers how far the move of a destination has got: from the operator's
+// principal to a role, or to another bucket or prefix.
 //
-// It is for whoever moves one, step by step, and may be interrupted after any
-// of them. Its memory is a chain of numbered notes in the staging bucket, each
-// created if absent: of two people who move one destination at the same time
-// one wins every step, and the other is told. It promises to say what comes
-// next from the notes and from what the catalog says now, which decides. It
-// changes neither the catalog nor a customer's bucket.
+// It is for people who move a destination step by step, and who may be interrupted after any step.
+// It keeps a chain of numbered notes in the staging bucket, each created if absent: of two people
+// who move the same destination concurrently, one wins every step, and the other is told. It
+// promises to derive the next step from the notes and from what the catalog says now; the catalog
+// decides. It changes neither the catalog nor a customer's bucket.
 package migration
 
 import (
@@ -21,38 +20,37 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// NoteVersion is that of the notes that this code writes and reads.
+// NoteVersion is the version of notes that this code writes and reads.
 const NoteVersion = 1
 
 // Errors of notes.
 var (
 	// ErrTaken says that somebody else took the step.
 	ErrTaken = errors.New("somebody else takes this destination further")
-	// ErrChanged says that the catalog has the destination neither as it was nor
-	// as it is to be.
+	// ErrChanged says that the destination in the catalog is neither the old nor the new place.
 	ErrChanged = errors.New("the destination was changed otherwise")
 	// ErrBadNote says that a note cannot be read.
 	ErrBadNote = errors.New("malformed migration note")
 )
 
-// Place is where a destination's files go, and as whom, as the catalog says it.
+// Place is where a destination's files go, and with which credentials, according to the catalog.
 type Place struct {
 	Bucket  string `json:"bucket"`             // name[/prefix]
 	RoleARN string `json:"role_arn,omitempty"` // "": the operator's own principal
 }
 
-// Step is what was done, or is being done: a note comes before its effect,
-// which is such that it may be repeated.
+// Step is what was done, or is being done: the note is written before the step is carried out, and
+// every step may be repeated.
 type Step string
 
 // Steps.
 const (
-	Begun     Step = "begun"     // it was planned and checked
-	Tried     Step = "tried"     // a file lies in the test folder
-	Switched  Step = "switched"  // the catalog is to say it
-	Confirmed Step = "confirmed" // files arrive by the new way: it is over
-	// Aborted: the catalog is to say what it said before, unless it said neither
-	// that nor the new way any more: it is over.
+	Begun     Step = "begun"     // planned and checked
+	Tried     Step = "tried"     // a file was put into the test folder
+	Switched  Step = "switched"  // the catalog is being changed
+	Confirmed Step = "confirmed" // files arrive at the new place: the migration is over
+	// Aborted: the catalog is being changed back, unless it had neither the old nor the new place
+	// any more; the migration is over.
 	Aborted Step = "aborted"
 )
 
@@ -63,23 +61,24 @@ type Note struct {
 	Step        Step   `json:"step"`
 	From        Place  `json:"from"`
 	To          Place  `json:"to"`
-	Test        string `json:"test,omitempty"` // folder of the test, bucket/key/, from "tried" on
-	// Blamed is the copier that did not follow, on a switch that is noted again for it.
+	Test        string `json:"test,omitempty"` // the test folder, bucket/key/, from "tried" on
+	// Blamed is the copier that did not follow the switch, if the switch is noted again because of
+	// that.
 	Blamed  string `json:"blamed,omitempty"`
 	By      string `json:"by"`      // for people
 	At      int64  `json:"at"`      // unix ms
-	Attempt string `json:"attempt"` // tells one's own note from another's
+	Attempt string `json:"attempt"` // distinguishes one's own note from another's
 }
 
-// Over says whether the migration came to its end.
+// Over says whether the migration has ended.
 func (n Note) Over() bool { return n.Step == Confirmed || n.Step == Aborted }
 
-// Key is where note i of a destination lies in staging.
+// Key is the key of note i of a destination in staging.
 func Key(destination string, i int) string {
 	return fmt.Sprintf("migrations/%s/%05d.json", destination, i)
 }
 
-// Log is the notes of one destination. It is not safe for concurrent use.
+// Log has the notes of one destination. It is not safe for concurrent use.
 type Log struct {
 	store       objstore.Store
 	destination string
@@ -103,16 +102,16 @@ func Open(ctx context.Context, store objstore.Store, destination string) (*Log, 
 	}
 }
 
-// Last returns the newest note, nil if there is none.
+// Last returns the newest note, or nil if there is none.
 func (l *Log) Last() *Note { return l.last }
 
-// Append takes a step: what is not set in n is filled in. It returns ErrTaken
-// if another note has the place.
+// Append takes a step: it fills in the fields of n that do not depend on the step. It returns
+// ErrTaken if there is another note with that number.
 func (l *Log) Append(ctx context.Context, n Note) error {
 	n.Version, n.Destination, n.At, n.Attempt = NoteVersion, l.destination, time.Now().UnixMilli(), rand.Text()
 	_, err := l.store.Put(ctx, Key(l.destination, l.next), bytes.NewReader(n.Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
 	if errors.Is(err, objstore.ErrExists) || errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable) && ctx.Err() == nil {
-		there, rerr := l.read(ctx, l.next) // it may be ours, whose answer was lost
+		there, rerr := l.read(ctx, l.next) // it may be our own, if the answer was lost
 		switch {
 		case rerr == nil && there.Attempt == n.Attempt:
 			err = nil
@@ -168,19 +167,19 @@ func Decode(b []byte) (Note, error) {
 	return n, nil
 }
 
-// Phase is what comes next.
+// Phase is what to do next.
 type Phase int
 
 // Phases.
 const (
-	Idle    Phase = iota // no migration is under way
+	Idle    Phase = iota // no migration is in progress
 	Try                  // put a file into the test folder
-	Switch               // make the catalog say it
+	Switch               // change the catalog
 	Confirm              // wait for files
 )
 
-// Next says what comes next, by the newest note and by what the catalog says
-// now. Whoever applied the change by a document of theirs has switched.
+// Next derives what to do next from the newest note and from what the catalog says now. If somebody
+// applied the change to the catalog in another way, that counts as the switch.
 func Next(last *Note, now Place) (Phase, error) {
 	switch {
 	case last == nil || last.Over():

@@ -60,7 +60,7 @@ func TestBadNotes(t *testing.T) {
 	require.ErrorIs(t, err, ErrBadNote)
 }
 
-// The catalog decides, and the notes tell what it means.
+// The catalog decides, and the notes tell what that means.
 func TestNext(t *testing.T) {
 	elsewhere := Place{Bucket: "elsewhere"}
 	for hazard, c := range map[string]struct {
@@ -107,14 +107,14 @@ func TestLog(t *testing.T) {
 	require.Equal(t, l.Last(), again.Last())
 	require.WithinDuration(t, time.Now(), time.UnixMilli(again.Last().At), time.Minute)
 
-	// Two go on from the same step: one does.
+	// Two people continue from the same step, and one of them wins.
 	require.NoError(t, l.Append(t.Context(), Note{Step: Switched, From: classic, To: byRole, By: "me"}))
 	err = again.Append(t.Context(), Note{Step: Aborted, From: classic, To: byRole, By: "you"})
 	require.ErrorIs(t, err, ErrTaken)
 	require.ErrorContains(t, err, "switched, by me")
 	require.Equal(t, Tried, again.Last().Step)
 
-	// The reply is lost, and one's own note is not taken for another's.
+	// The reply is lost, and one's own note is not mistaken for another's.
 	store.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "put" {
 			return objstore.Fault{After: objstore.ErrUnavailable}
@@ -133,7 +133,7 @@ func TestLog(t *testing.T) {
 	require.ErrorIs(t, err, ErrBadNote)
 }
 
-// shelf is a ledger of one partition, with a file in each of its entries.
+// shelf is a ledger of one partition with a file in each of its entries.
 func shelf(t *testing.T, n int) (*objstore.Memory, Books, func(entry int, r delivery.Receipt)) {
 	store := objstore.NewMemory("staging")
 	l := ledger.Log{Topic: "events", Incarnation: "1"}
@@ -154,12 +154,12 @@ func TestArrived(t *testing.T) {
 	_, books, receipt := shelf(t, 8)
 	since := time.Now().UnixMilli()
 	receipt(1, delivery.Receipt{Bucket: "acme-logs", At: since - 1000})                                                    // before
-	receipt(2, delivery.Receipt{Bucket: "acme-logs", At: since + 1000, Worker: "late"})                                    // a copier that is behind
+	receipt(2, delivery.Receipt{Bucket: "acme-logs", At: since + 1000, Worker: "late"})                                    // from a copier that is behind
 	receipt(3, delivery.Receipt{Bucket: "acme-logs", At: since + 3000, Role: byRole.RoleARN})                              //
 	receipt(4, delivery.Receipt{Bucket: "acme-logs", At: since + 2000, Role: byRole.RoleARN, Worker: "first"})             //
-	receipt(5, delivery.Receipt{Bucket: "acme-logs", At: since + 500, Role: byRole.RoleARN, Replay: "a"})                  // for an order
+	receipt(5, delivery.Receipt{Bucket: "acme-logs", At: since + 500, Role: byRole.RoleARN, Replay: "a"})                  // ordered by a replay
 	receipt(6, delivery.Receipt{Bucket: "acme-logs", At: since + 500, Role: byRole.RoleARN, Outcome: delivery.Skipped})    // given up
-	receipt(7, delivery.Receipt{Bucket: "acme-logs", Key: "segment-logs/web/1.gz", At: since + 500, Role: byRole.RoleARN}) // below another prefix
+	receipt(7, delivery.Receipt{Bucket: "acme-logs", Key: "segment-logs/web/1.gz", At: since + 500, Role: byRole.RoleARN}) // under another prefix
 	a, err := books.Arrived(t.Context(), byRole, since)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, a.New)
