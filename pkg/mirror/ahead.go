@@ -6,9 +6,8 @@ import (
 	"sync"
 )
 
-// ahead lets produce make something of each item, up to n items at once, each
-// up to buffer values ahead of whoever takes them, and yields all of it in the
-// order of the items. It ends with the first error.
+// ahead runs produce for up to n items concurrently, each up to buffer values ahead of the
+// consumer, and yields all values in the order of the items. It ends with the first error.
 func ahead[I, V any](ctx context.Context, n, buffer int, items iter.Seq2[I, error], produce func(context.Context, I) iter.Seq2[V, error]) iter.Seq2[V, error] {
 	type made struct {
 		value V
@@ -19,7 +18,7 @@ func ahead[I, V any](ctx context.Context, n, buffer int, items iter.Seq2[I, erro
 		var running sync.WaitGroup
 		defer running.Wait()
 		defer cancel()
-		lanes := make(chan chan made, n-1) // and one that is being emptied
+		lanes := make(chan chan made, n-1) // plus the one that is being emptied
 		running.Go(func() {
 			defer close(lanes)
 			for item, err := range items {
@@ -52,7 +51,7 @@ func ahead[I, V any](ctx context.Context, n, buffer int, items iter.Seq2[I, erro
 					return
 				}
 			}
-			if err := ctx.Err(); err != nil { // then a lane ends anywhere
+			if err := ctx.Err(); err != nil { // then the lane may have ended anywhere
 				var none V
 				yield(none, err)
 				return

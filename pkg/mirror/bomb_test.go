@@ -14,8 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Nothing tells how many lines an object of a bucket holds. A bomb goes where
-// it is to go, as much as there is room, and never into memory.
+// It is not known how many lines an object in a bucket contains. A bomb is written to its
+// destination as far as there is room, and is never held in memory.
 func TestABombTakesNoMemory(t *testing.T) {
 	unit := bytes.Repeat([]byte("{}\n"), 1<<20/3)
 	const times = 512
@@ -23,7 +23,7 @@ func TestABombTakesNoMemory(t *testing.T) {
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
 	for hazard, object := range map[string][]byte{
 		"small": bomb.New(nil, unit, times),
-		"large": bomb.New(noise, unit, times), // which goroutines inflate ahead
+		"large": bomb.New(noise, unit, times), // large objects are inflated ahead by goroutines
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			require.Equal(t, hazard == "large", len(object) >= aheadFrom)
@@ -36,13 +36,13 @@ func TestABombTakesNoMemory(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			require.NoError(t, err)
 			require.Greater(t, int64(out), int64(times*len(unit)-1))
-			// All that was ever allocated: the race detector makes pools forget some of it.
+			// All that was ever allocated: the race detector makes pools drop some of it.
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(times*len(unit)/2), "memory does not grow with what is inflated")
 		})
 	}
 }
 
-// A full disk says which object it was: every run would meet it again.
+// If the disk is full, the error names the object, because every run would fail at it again.
 func TestABombThatFillsTheDisk(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	if err != nil {
@@ -64,7 +64,7 @@ func TestABombThatFillsTheDisk(t *testing.T) {
 	}
 }
 
-// written counts.
+// written counts bytes.
 type written int64
 
 func (w *written) Write(p []byte) (int, error) {

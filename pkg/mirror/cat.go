@@ -12,19 +12,18 @@ import (
 
 // CatOptions say how files are written.
 type CatOptions struct {
-	// Raw writes the gzip bytes as they are stored, which is a gzip stream too.
+	// Raw writes the gzip bytes as they are stored; concatenated they are a gzip stream too.
 	Raw bool
-	// Parallel is how many files are read at once, those ahead of the one that
-	// is being written as far as 4 MiB; default 4.
+	// Parallel is how many files are read concurrently, of which those ahead of the one being
+	// written are read up to 4 MiB; default 4.
 	Parallel int
 }
 
-// chunkSize is how much is handed over at once.
+// chunkSize is how much is passed on at once.
 const chunkSize = 128 << 10
 
-// Cat writes the files' lines to w, one file after the other. It ends with the
-// first error: what was written before may end within a file, and of that file
-// nothing was verified.
+// Cat writes the files' lines to w, one file after the other. It ends with the first error: the
+// output may then end within a file, and of that file nothing was verified.
 func Cat(ctx context.Context, r objstore.Reader, files iter.Seq2[File, error], w io.Writer, opts CatOptions) error {
 	if opts.Parallel <= 0 {
 		opts.Parallel = 4
@@ -52,7 +51,7 @@ type chunk struct {
 
 var chunkPool = sync.Pool{New: func() any { return new(chunk) }}
 
-// chunks yields a file piece by piece, and verifies it.
+// chunks yields a file piece by piece, and verifies it at the end.
 func chunks(ctx context.Context, r objstore.Reader, f File, raw bool) iter.Seq2[*chunk, error] {
 	return func(yield func(*chunk, error) bool) {
 		d := newFetch(ctx, r, f, nil)
@@ -79,7 +78,7 @@ func chunks(ctx context.Context, r objstore.Reader, f File, raw bool) iter.Seq2[
 type chunker struct {
 	yield func(*chunk, error) bool
 	next  *chunk
-	over  bool // nobody wants more
+	over  bool // the consumer has stopped
 }
 
 // Write implements io.Writer.
@@ -99,7 +98,7 @@ func (c *chunker) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// flush yields what there is; false: nobody wants more.
+// flush yields what there is; it returns false if the consumer has stopped.
 func (c *chunker) flush() bool {
 	if c.next != nil && !c.over {
 		c.over = !c.yield(c.next, nil)

@@ -34,8 +34,8 @@ func TestCat(t *testing.T) {
 	require.Equal(t, "{\"s\":\"app\",\"n\":0}\n{\"s\":\"app\",\"n\":1}\n", string(lines), "gzip files one after the other are one")
 }
 
-// However many files are read at once, and however their connections break, the
-// lines come in the order of the keys.
+// However many files are read concurrently, and however their connections break, lines come in the
+// order of the keys.
 func TestCatKeepsTheOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &store{Memory: objstore.NewMemory("acme-logs")}
@@ -60,7 +60,7 @@ func TestCatKeepsTheOrder(t *testing.T) {
 	})
 }
 
-// It reads ahead, and not everything: a pager may stop at the first screen.
+// Cat reads ahead, but not everything: a pager may stop after the first screen.
 func TestCatReadsAheadWithinBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &store{Memory: objstore.NewMemory("acme-logs")}
@@ -86,7 +86,7 @@ func TestCatReadsAheadWithinBounds(t *testing.T) {
 	})
 }
 
-// Large files are inflated by goroutines of their own, which end with them.
+// Large files are inflated by goroutines of their own, which end with the file.
 func TestLargeFiles(t *testing.T) {
 	text := randomLines(6 << 20)
 	object := gzipped(t, text)
@@ -155,7 +155,7 @@ func TestCatEndsWithTheFirstError(t *testing.T) {
 	} {
 		for _, raw := range []bool{false, true} {
 			if raw && hazard == "no_gzip" {
-				continue // its bytes are as they are stored
+				continue // its bytes are what is stored
 			}
 			t.Run(fmt.Sprintf("%s_raw_%v", hazard, raw), func(t *testing.T) {
 				m := bucket(t)

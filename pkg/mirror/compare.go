@@ -19,17 +19,17 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// errDiffers says that there is something else under the file's name.
+// errDiffers says that something else has the file's name.
 var errDiffers = errors.New("what is there is not the object")
 
-// presence is what a look at the folder tells of a file.
+// presence is what a look at the folder tells about a file.
 type presence int
 
 const (
 	absent   presence = iota
 	there             // its size and time are the object's
 	touched           // its bytes have to be compared
-	occupied          // something else has its name: the error tells what
+	occupied          // something else has its name; the error says what
 )
 
 // look compares what costs nothing: size and time, as `aws s3 sync` does.
@@ -53,9 +53,8 @@ func (o SyncOptions) look(path string, f File) (presence, error) {
 	return touched, nil
 }
 
-// compare reads what is there, since its time does not tell, as after a copy
-// or an edit. If it is the object's it gets the object's time, so that it need
-// not be read again.
+// compare reads an existing file if its time does not match, for example after it was copied or
+// edited. If it is the object, it gets the object's time, so that it need not be read again.
 func (o SyncOptions) compare(ctx context.Context, r objstore.Reader, path string, f File) error {
 	local, err := os.Open(path)
 	if err != nil {
@@ -69,17 +68,17 @@ func (o SyncOptions) compare(ctx context.Context, r objstore.Reader, path string
 	if err := same(ctx, r, local, f); err != nil {
 		return err
 	}
-	_ = os.Chtimes(path, f.modified(), f.modified()) // perhaps it is not ours to touch
+	_ = os.Chtimes(path, f.modified(), f.modified()) // perhaps we have no permission
 	return nil
 }
 
-// plainMD5 is an ETag that may be the MD5 of the bytes.
+// plainMD5 matches an ETag that may be the MD5 of the bytes.
 var plainMD5 = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// sameBytes compares a file with what the object tells of its bytes: its
-// sha256, or the MD5 that most objects without one have as their ETag. Of one
-// that tells neither, as if it came in parts or lies encrypted with a key of KMS,
-// the end has to do, and that the file agrees with its own.
+// sameBytes compares a file with what is known about the object's bytes: its sha256, or the MD5
+// that most objects without one have as their ETag. If there is neither, for example because the
+// object was uploaded in parts or is encrypted with a KMS key, it compares gzip's trailers, and the
+// file's content with its own.
 func sameBytes(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
 	info, err := r.Head(ctx, f.Key)
 	if err != nil {
@@ -104,11 +103,11 @@ func sameBytes(ctx context.Context, r objstore.Reader, local *os.File, f File) e
 	return nil
 }
 
-// trailer is how many bytes at the end of a gzip file tell the CRC-32 and the
-// length of its lines.
+// trailer is the number of bytes at the end of a gzip file that hold the CRC-32 and the length of
+// its content.
 const trailer = 8
 
-// endOf reads them.
+// endOf reads the object's trailer.
 func endOf(ctx context.Context, r objstore.Reader, f File) (end [trailer]byte, err error) {
 	if f.Size < trailer {
 		return end, fmt.Errorf("%w: the object is no gzip file", errDiffers)
@@ -122,7 +121,7 @@ func endOf(ctx context.Context, r objstore.Reader, f File) (end [trailer]byte, e
 	return end, err
 }
 
-// sameGzip compares a gzip file of the object's size by its lines' sums.
+// sameGzip compares a gzip file that has the object's size by its trailer.
 func sameGzip(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
 	end, err := endOf(ctx, r, f)
 	if err != nil {
@@ -141,7 +140,7 @@ func sameGzip(ctx context.Context, r objstore.Reader, local *os.File, f File) er
 	return onDisk(err)
 }
 
-// sameLines compares a decompressed file with the end of the gzip object.
+// sameLines compares a decompressed file with the trailer of the gzip object.
 func sameLines(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
 	end, err := endOf(ctx, r, f)
 	if err != nil {

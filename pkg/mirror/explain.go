@@ -11,7 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// credentialCodes are S3's answers to credentials that are good for nothing.
+// credentialCodes are S3's error codes for credentials that are useless.
 var credentialCodes = []string{
 	"ExpiredToken", "TokenRefreshRequired", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed",
 }
@@ -21,8 +21,8 @@ func badCredentials(err error) bool {
 	return errors.As(err, &e) && slices.Contains(credentialCodes, e.Code)
 }
 
-// Fix says what the reader of a place can do about an error of this package,
-// or "" if the error says all.
+// Fix says what the reader of a place can do about an error of this package, or "" if the error
+// says everything.
 func Fix(err error, p Place) string {
 	var disk *diskError
 	if errors.As(err, &disk) {
@@ -50,7 +50,7 @@ func Fix(err error, p Place) string {
 	case errors.Is(err, objstore.ErrWrongRegion):
 		return "the answer does not name the bucket's region: name it with --region"
 	case errors.Is(err, objstore.ErrNotFound):
-		p.Name = "" // what else there is of the day
+		p.Name = "" // suggest listing the rest of the day
 		return "it was deleted after it was listed, or never existed; list what is there: sealift files ls --files " + shell.Word(p.String())
 	case errors.Is(err, objstore.ErrChanged):
 		return "it was replaced while it was read: run it again"
@@ -62,7 +62,7 @@ func Fix(err error, p Place) string {
 	return ""
 }
 
-// fixDisk is the fix of a failure of the local disk.
+// fixDisk is Fix for failures of the local disk.
 func fixDisk(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
@@ -75,10 +75,10 @@ func fixDisk(err error) string {
 	return ""
 }
 
-// denied is the statement that a policy lacks. A 403 for an object that does
-// not exist is S3's way when the caller may not list.
+// denied names the statement that a policy lacks. S3 answers 403 for an object that does not exist
+// if the caller may not list.
 func denied(e *objstore.Error, p Place) string {
-	if e.Status == 0 { // it was who gives credentials that refused
+	if e.Status == 0 { // the provider of credentials refused
 		return "see AWS_PROFILE and --profile; aws sts get-caller-identity shows who you are"
 	}
 	what := fmt.Sprintf("s3:GetObject on arn:aws:s3:::%s/%s*", p.Bucket, p.root())

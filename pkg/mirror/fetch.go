@@ -22,32 +22,31 @@ import (
 )
 
 const (
-	// failuresInARow is how many requests may fail without a byte in between
-	// before a file counts as out of reach.
+	// failuresInARow is how many requests may fail without a byte in between before a file is
+	// considered out of reach.
 	failuresInARow = 6
-	// stallAfter is how long a connection may be silent before it is given up
-	// for another.
+	// stallAfter is how long a connection may be silent before it is replaced by another.
 	stallAfter = time.Minute
 )
 
 // errNotWhole says that what was read is not what was delivered.
 var errNotWhole = errors.New("it is not what was delivered")
 
-// fetch reads one object to its end, over as many requests as it takes: after
-// a failure it goes on where it was, if the object is still the same.
+// fetch reads one object to its end with as many requests as necessary: after a failure it
+// continues where it was, if the object is still the same.
 type fetch struct {
 	file File
-	read func(int64) // is told of bytes received
+	read func(int64) // called with the number of bytes received
 	get  func(etag string, from int64) (io.ReadCloser, objstore.Info, error)
 	wait func(time.Duration) error
 
-	at       int64 // bytes read, those that were there before included
+	at       int64 // bytes read, including those from an earlier run
 	sum      hash.Hash
 	etag     string
-	sha256   string // as the object tells it, or ""
+	sha256   string // from the object's metadata, or ""
 	body     io.ReadCloser
 	cancel   context.CancelFunc // ends the request
-	silence  *time.Timer        // does so too
+	silence  *time.Timer        // cancels it too, if nothing arrives
 	failures int
 }
 
@@ -73,7 +72,7 @@ func newFetch(ctx context.Context, r objstore.Reader, f File, read func(int64)) 
 	return d
 }
 
-// resume takes the first n bytes from what was there before.
+// resume takes the first n bytes from what an earlier run left.
 func (d *fetch) resume(before io.Reader, n int64) error {
 	if _, err := io.CopyN(d.sum, before, n); err != nil {
 		return err
@@ -132,7 +131,7 @@ func (d *fetch) readSome(p []byte) (int, error) {
 	d.silence.Stop()
 	if errors.Is(err, io.EOF) {
 		err = nil
-		if n == 0 { // the end, too early
+		if n == 0 { // the body ended too early
 			err = fmt.Errorf("%w: it ended after %d bytes of %d", objstore.ErrUnavailable, d.at, d.file.Size)
 		}
 	}
@@ -141,7 +140,7 @@ func (d *fetch) readSome(p []byte) (int, error) {
 
 var hexSum = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// Close ends the request that is under way.
+// Close ends the current request.
 func (d *fetch) Close() {
 	if d.body != nil {
 		_ = d.body.Close()
@@ -153,8 +152,8 @@ func (d *fetch) Close() {
 	}
 }
 
-// verify compares all that was read with the object's own sha256. told is
-// false if the object tells none.
+// verify compares everything that was read with the object's own sha256. told is false if the
+// object has none.
 func (d *fetch) verify() (told bool, err error) {
 	if d.sha256 == "" {
 		return false, nil
@@ -165,12 +164,12 @@ func (d *fetch) verify() (told bool, err error) {
 	return true, nil
 }
 
-// aheadFrom is the size from which on a file is worth goroutines of its own:
-// for one of 20 kB they take twelve times the CPU of the whole work.
+// aheadFrom is the size from which a file is worth goroutines of its own: for one of 20 kB they
+// take twelve times the CPU of the work itself.
 const aheadFrom = 4 << 20
 
-// decompress writes the lines of the object to w, and verifies it: by its
-// sha256, and by gzip's own checksum.
+// decompress writes the object's lines to w, and verifies the object by its sha256 and by gzip's
+// own checksum.
 func (d *fetch) decompress(w io.Writer) error {
 	in := bufio.NewReaderSize(d, 128<<10)
 	var err error
@@ -197,17 +196,17 @@ func inflate(w io.Writer, r io.Reader) error {
 	return err
 }
 
-// inflateAhead has the next block inflated and checked while one is written.
+// inflateAhead inflates and checks the next block while one is being written.
 func inflateAhead(w io.Writer, r io.Reader) error {
 	z, err := pgzip.NewReader(r)
 	if err != nil {
 		return err
 	}
 	_, err = z.WriteTo(w)
-	return errors.Join(err, z.Close()) // waits for whoever still reads r
+	return errors.Join(err, z.Close()) // waits for the goroutine that may still read r
 }
 
-// notGzip dresses gzip's own errors, which say too little.
+// notGzip wraps gzip's own errors, which say too little.
 func notGzip(err error) error {
 	for _, own := range []error{gzip.ErrHeader, gzip.ErrChecksum, pgzip.ErrHeader, pgzip.ErrChecksum, io.EOF, io.ErrUnexpectedEOF} {
 		if errors.Is(err, own) {

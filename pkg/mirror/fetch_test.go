@@ -11,7 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// untold is a bucket that tells another size than the object's.
+// untold is a bucket that reports another size for the object.
 type untold struct {
 	*objstore.Memory
 	size int64
@@ -23,7 +23,7 @@ func (u untold) GetFrom(ctx context.Context, key, etag string, from int64) (io.R
 	return r, info, err
 }
 
-// A size that the store does not tell is not another size.
+// If the store does not report a size, that is not treated as a different size.
 func TestSizesOfAnswers(t *testing.T) {
 	m := objstore.NewMemory("acme-logs")
 	content := []byte("content")

@@ -1,12 +1,10 @@
-// Package mirror is a customer's side of a destination: it lists the files
-// that Sealift delivered to a bucket, by source and day, downloads them and
-// reads their lines.
+// Package mirror is the customer's side of a destination: it lists the files that Sealift delivered
+// to a bucket, by source and day, downloads them and reads their lines.
 //
-// It promises that a downloaded file is whole: it gets its name only after
-// its size and its sha256, or gzip's own checksum where the object tells none,
-// were verified; and that what is on the disk already stays as it is. It only
-// reads the bucket (s3:ListBucket, s3:GetObject), and it is wary of it:
-// nothing but well-formed keys below segment-logs/ becomes a path on disk.
+// It promises that a downloaded file is whole: it gets its name only after its size and its sha256,
+// or gzip's own checksum if the object has none, were verified; and that existing files are kept as
+// they are. It only reads the bucket (s3:ListBucket, s3:GetObject) and does not trust it: nothing
+// but well-formed keys below segment-logs/ becomes a path on disk.
 package mirror
 
 import (
@@ -19,11 +17,11 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// root is below which files lie, under the destination's prefix.
+// root is the folder of files below the destination's prefix.
 const root = "segment-logs/"
 
-// tried is the folder of what `sealift destinations check --write` and `migrate` try
-// (catalog.ReservedSourceID): no source's, and read only where it is named.
+// tried is the folder of the test files of `sealift destinations check --write` and `migrate`
+// (catalog.ReservedSourceID). It belongs to no source, and is read only if it is named.
 const tried = "sealift-check"
 
 const dayMillis = int64(24 * time.Hour / time.Millisecond)
@@ -34,7 +32,7 @@ type File struct {
 	Source   string `json:"source"`
 	Day      int64  `json:"day"` // UTC midnight in unix milliseconds
 	Name     string `json:"name"`
-	Received int64  `json:"received"` // of its first record, unix milliseconds
+	Received int64  `json:"received"` // time of receipt of its first record, unix milliseconds
 	Size     int64  `json:"size"`     // compressed
 	ETag     string `json:"etag,omitempty"`
 	Modified int64  `json:"modified"` // when it was put, unix milliseconds
@@ -42,10 +40,10 @@ type File struct {
 
 func (f File) modified() time.Time { return time.UnixMilli(f.Modified) }
 
-// Date is the UTC day of a time in unix milliseconds, as people write it.
+// Date formats the UTC day of a time in unix milliseconds for people.
 func Date(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.DateOnly) }
 
-// ParseDay reads a day: 2026-11-22, or unix milliseconds as in the keys.
+// ParseDay parses a day: 2026-11-22, or unix milliseconds as in keys.
 func ParseDay(s string) (int64, error) {
 	if t, err := time.Parse(time.DateOnly, s); err == nil {
 		return t.UnixMilli(), nil
@@ -56,11 +54,11 @@ func ParseDay(s string) (int64, error) {
 	return 0, fmt.Errorf("day %q is neither a date like 2026-11-22 nor a UTC midnight in unix milliseconds like 1795305600000", s)
 }
 
-// leastDay is the least number of 13 digits.
+// leastDay is the smallest number with 13 digits.
 const leastDay = 1_000_000_000_000
 
-// parseFolder reads a day's folder. Its 13 digits, which last from 2001 to
-// 2286, are what makes the order of keys that of days.
+// parseFolder parses a day's folder. Days from 2001 to 2286 have 13 digits, so that the order of
+// keys is that of days.
 func parseFolder(s string) (int64, bool) {
 	ms, err := strconv.ParseInt(s, 10, 64)
 	return ms, err == nil && len(s) == 13 && ms > 0 && ms%dayMillis == 0
@@ -71,8 +69,8 @@ var (
 	validName   = regexp.MustCompile(`^([0-9]{1,19})\.[A-Za-z0-9._-]{1,200}\.gz$`)
 )
 
-// parse returns the file of an object below a destination's prefix; ok is
-// false for objects that are not Sealift's.
+// parse returns the file that an object below a destination's prefix is; ok is false for objects
+// that are not Sealift's.
 func parse(prefix string, info objstore.Info) (File, bool) {
 	rest, ok := strings.CutPrefix(info.Key, prefix+root)
 	parts := strings.Split(rest, "/")

@@ -10,17 +10,16 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// sourcesAtOnce is how many sources are listed at once.
+// sourcesAtOnce is how many sources are listed concurrently.
 const sourcesAtOnce = 8
 
-// List returns the files of a place that the filter picks, in the order of
-// their keys: by source, day and time. It ends with the first error. What
-// Sealift tried below segment-logs/sealift-check is listed only if that is named.
+// List returns the files of a place that the filter selects, in the order of their keys: by source,
+// day and time. It ends with the first error. Test files below segment-logs/sealift-check are
+// listed only if the place names that folder.
 //
-// It is one request for 1,000 files that lie in the days that are wanted; of
-// days of all sources one more for 1,000 sources. Days that are not wanted are
-// not passed over, except before the first that is, when there is no other. A
-// file that is named is not listed, so that s3:GetObject is enough to read it.
+// It takes one request per 1,000 files in the selected days and, for selected days of all sources,
+// one more per 1,000 sources. Other days are not listed, except before the first selected day if
+// the filter has no Since. A single file is not listed, so that s3:GetObject is enough to read it.
 func List(ctx context.Context, r objstore.Reader, p Place, f Filter) iter.Seq2[File, error] {
 	if p.Day != 0 {
 		day := OfDay(p.Day)
@@ -44,7 +43,7 @@ func List(ctx context.Context, r objstore.Reader, p Place, f Filter) iter.Seq2[F
 	})
 }
 
-// one is the file that p names.
+// one yields the file that p names.
 func one(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		key := fmt.Sprintf("%s%s/%d/%s", p.root(), p.Source, p.Day, p.Name)
@@ -67,7 +66,7 @@ func listSource(ctx context.Context, r objstore.Reader, p Place, f Filter, sourc
 		return func(func(File, error) bool) {}
 	case first != 0 && end == first+dayMillis:
 		prefix += strconv.FormatInt(first, 10) + "/"
-	case first >= leastDay: // as numbers and as keys, days are in one order from there
+	case first >= leastDay: // from there on, days as numbers and as keys have the same order
 		after = prefix + strconv.FormatInt(first, 10)
 	}
 	return func(yield func(File, error) bool) {
@@ -79,8 +78,8 @@ func listSource(ctx context.Context, r objstore.Reader, p Place, f Filter, sourc
 	}
 }
 
-// list yields the files below a prefix, after a key, and of days before end
-// if that is not 0; then the prefix is of one source.
+// list yields the files below a prefix, after a key, and of days before end if that is not 0; then
+// the prefix must be within one source.
 func list(ctx context.Context, r objstore.Reader, p Place, prefix, after string, end int64) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for info, err := range objstore.AllAfter(ctx, r, prefix, after) {
@@ -97,7 +96,7 @@ func list(ctx context.Context, r objstore.Reader, p Place, prefix, after string,
 	}
 }
 
-// sources yields the source ids that have files.
+// sources yields the ids of sources that have files.
 func sources(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if p.Source != "" {
@@ -117,8 +116,8 @@ func sources(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[string, 
 	}
 }
 
-// Days returns the days of a place that have a folder, each once, oldest first:
-// a request for each source and 1,000 days, and one for 1,000 sources.
+// Days returns the days of a place that have a folder, each once, oldest first. It takes one
+// request per source and 1,000 days, and one per 1,000 sources.
 func Days(ctx context.Context, r objstore.Reader, p Place) ([]int64, error) {
 	if p.Day != 0 {
 		return []int64{p.Day}, nil

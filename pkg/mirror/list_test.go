@@ -32,7 +32,7 @@ func TestParsePlace(t *testing.T) {
 		require.Equal(t, want, got, uri)
 		again, err := ParsePlace(got.String())
 		require.NoError(t, err)
-		again.levels = got.levels // String always names segment-logs
+		again.levels = got.levels // String always includes segment-logs
 		require.Equal(t, got, again, uri)
 	}
 	for uri, says := range map[string]string{
@@ -118,8 +118,8 @@ func TestList(t *testing.T) {
 	})
 }
 
-// Segment's own files, which the bucket may hold from before, are named for
-// when they were written: of those only the day counts.
+// Segment's own files, which may be in the bucket from before, are named for when they were
+// written: for those only the folder's day counts.
 func TestFilesNamedForAnotherDayAreOfTheirFolder(t *testing.T) {
 	m := objstore.NewMemory("acme-logs")
 	foreign := fmt.Sprintf("segment-logs/web/%d/%d.b27b420ba21e.f4c8ef3.x.gz", day1, day1+100*dayMillis)
@@ -139,8 +139,8 @@ func TestListPages(t *testing.T) {
 	require.Equal(t, 3, m.lists)
 }
 
-// What is not shown costs nothing: ten of 120 days of a source that has 30,000
-// files are four requests.
+// Days that are not shown cost nothing: ten of 120 days of a source with 30,000 files take four
+// requests.
 func TestRecentDaysOfManyFilesAreFewRequests(t *testing.T) {
 	m := &store{Memory: objstore.NewMemory("big")}
 	for day := range int64(120) {
@@ -175,7 +175,7 @@ func TestListErrorEndsIt(t *testing.T) {
 
 func TestDays(t *testing.T) {
 	m := bucket(t)
-	for uri, lists := range map[string]int{"s3://acme-logs": 4, "s3://acme-logs/segment-logs/web/": 1} { // "we b" and ".." are no sources
+	for uri, lists := range map[string]int{"s3://acme-logs": 4, "s3://acme-logs/segment-logs/web/": 1} { // "we b" and ".." are not sources
 		m.lists = 0
 		days, err := Days(t.Context(), m, place(t, uri))
 		require.NoError(t, err)

@@ -13,8 +13,8 @@ import (
 	"github.com/sealift/sealift/pkg/flock"
 )
 
-// diskError is a failure of the local disk: it ends the whole download, since
-// other files would meet it too.
+// diskError is a failure of the local disk. It ends the whole download, because other files would
+// fail too.
 type diskError struct{ err error }
 
 func (e *diskError) Error() string { return e.err.Error() }
@@ -27,27 +27,27 @@ func onDisk(err error) error {
 	return &diskError{err}
 }
 
-// errBusy says that another process downloads the same file.
+// errBusy says that another process is downloading the same file.
 var errBusy = errors.New("another download of it into the same folder is under way")
 
-// part is a file that has not got its name yet: .NAME.part beside it, where
-// the next run finds what an interrupted one left. It is locked: of two runs
-// at the same time one goes on, and the other waits for what becomes of it.
+// part is a file that does not have its name yet: it is .NAME.part in the same folder, where the
+// next run finds what an interrupted one left. It is locked: of two concurrent runs one continues,
+// and the other waits for the outcome.
 type part struct {
 	*os.File
-	path string // the file's own
+	path string // the file's final path
 }
 
 const (
-	// busyPause is how often it is looked whether another is done with a part.
+	// busyPause is the time between checks whether another download has released a part.
 	busyPause = 200 * time.Millisecond
-	// busyTold is how long another has it until somebody is told: it may be stopped,
-	// and wait for a person.
+	// busyTold is how long another download may hold a part before that is reported: it may be
+	// suspended, and wait for a person.
 	busyTold = 5 * time.Second
 )
 
-// awaitPart is openPart once no other has the part. It tells of one that another
-// has for long.
+// awaitPart is like openPart, but waits while another download has the part. If that takes long, it
+// calls tell.
 func awaitPart(ctx context.Context, path string, tell func(part string)) (*part, error) {
 	for since := time.Now(); ; {
 		p, err := openPart(path)
@@ -65,21 +65,21 @@ func awaitPart(ctx context.Context, path string, tell func(part string)) (*part,
 	}
 }
 
-// partOf is where a file is until it gets its name.
+// partOf is the path of a file until it gets its name.
 func partOf(path string) string {
 	dir, name := filepath.Split(path)
 	return filepath.Join(dir, "."+name+".part")
 }
 
-// openPart opens what there is, or makes it. It returns errBusy if another has it, or
-// had it just now. A link is not followed: whoever may write into the folder would
-// choose a file elsewhere that is overwritten.
+// openPart opens an existing part or creates one. It returns errBusy if another download has the
+// part, or has just had it. A symbolic link is not followed: otherwise whoever may write into the
+// folder could have a file elsewhere overwritten.
 func openPart(path string) (*part, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, onDisk(err)
 	}
 	f, err := os.OpenFile(partOf(path), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o644)
-	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) { // which BSD says
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) { // EMLINK on BSD
 		return nil, fmt.Errorf("%s is a symbolic link: remove it", partOf(path))
 	}
 	if err != nil {
@@ -97,7 +97,7 @@ func openPart(path string) (*part, error) {
 	return nil, err
 }
 
-// lock is false if the file got its name, or went, between open and lock.
+// lock returns false if the part was renamed or removed between open and lock.
 func (p *part) lock() (held bool, err error) {
 	err = flock.Lock(p.File)
 	switch {
@@ -114,7 +114,7 @@ func (p *part) lock() (held bool, err error) {
 	return err == nil && os.SameFile(ours, there), nil
 }
 
-// size is how much an earlier run left.
+// size returns how much an earlier run left.
 func (p *part) size() (int64, error) {
 	info, err := p.Stat()
 	if err != nil {
@@ -123,7 +123,7 @@ func (p *part) size() (int64, error) {
 	return info.Size(), nil
 }
 
-// cut leaves the first n bytes and goes to their end.
+// cut keeps the first n bytes and seeks to their end.
 func (p *part) cut(n int64) error {
 	if err := p.Truncate(n); err != nil {
 		return onDisk(err)
@@ -138,10 +138,10 @@ func (p *part) Write(b []byte) (int, error) {
 	return n, onDisk(err)
 }
 
-// install gives the file its name and the object's time, by which it, and `aws
-// s3 sync`, know it again.
+// install gives the file its name and the object's time, by which this package and `aws s3 sync`
+// recognize it later.
 func (p *part) install(modified time.Time) error {
-	// 1. its bytes are on disk  2. it gets its name
+	//  1. its bytes are on disk  2. it gets its name
 	if err := p.Sync(); err != nil {
 		return onDisk(err)
 	}
@@ -154,7 +154,7 @@ func (p *part) install(modified time.Time) error {
 	return onDisk(os.Rename(p.Name(), p.path))
 }
 
-// remove takes the part away, while it is locked.
+// remove deletes the part while it is locked.
 func (p *part) remove() error {
 	err := os.Remove(p.Name())
 	if errors.Is(err, fs.ErrNotExist) {

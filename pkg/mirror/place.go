@@ -9,22 +9,21 @@ import (
 	"time"
 )
 
-// Place is where files are looked for: s3://bucket, and as much as is given of
+// Place is where to look for files: s3://bucket, and any leading part of
 // /prefix/segment-logs/source/day/file.
 type Place struct {
 	Bucket string
 	Prefix string // the destination's, with its trailing slash, or ""
 	Source string // "": all
 	Day    int64  // UTC midnight in unix milliseconds, or 0 for all
-	Name   string // of one file of that day, or "" for all
+	Name   string // of one file of that day; "": all
 
-	// levels is how many of segment-logs, source and day were named: what
-	// follows them is a file's path on disk.
+	// levels is how many of segment-logs, source and day were given: what follows them is a file's
+	// path on disk.
 	levels int
 }
 
-// ParsePlace reads a place as people paste it from the AWS CLI. The day may be
-// a date as well.
+// ParsePlace parses a place as people paste it from the AWS CLI. The day may also be a date.
 func ParsePlace(uri string) (Place, error) {
 	rest, ok := strings.CutPrefix(uri, "s3://")
 	bucket, key, _ := strings.Cut(rest, "/")
@@ -36,8 +35,8 @@ func ParsePlace(uri string) (Place, error) {
 	if key = strings.Trim(key, "/"); key != "" {
 		parts = strings.Split(key, "/")
 	}
-	// The last one: a destination's prefix may hold another, as segment-logs/sealift-check
-	// does, where a role is tried.
+	// Use the last segment-logs: a destination's prefix may contain another one, such as
+	// segment-logs/sealift-check, where roles are tested.
 	below := len(parts)
 	for i, name := range slices.Backward(parts) {
 		if name+"/" == root {
@@ -51,7 +50,7 @@ func ParsePlace(uri string) (Place, error) {
 	return p, p.descend(uri, parts[min(below+1, len(parts)):])
 }
 
-// descend reads what follows segment-logs.
+// descend parses what follows segment-logs.
 func (p *Place) descend(uri string, names []string) error {
 	for i, name := range names {
 		var fine bool
@@ -74,7 +73,7 @@ func (p *Place) descend(uri string, names []string) error {
 	return nil
 }
 
-// String is the place as the AWS CLI knows it.
+// String returns the place as the AWS CLI writes it.
 func (p Place) String() string {
 	s := "s3://" + p.Bucket + "/" + p.root()
 	if p.Source != "" {
@@ -88,25 +87,24 @@ func (p Place) String() string {
 
 func (p Place) root() string { return p.Prefix + root }
 
-// path is where `aws s3 sync` of the place puts the file below its target.
+// path is where `aws s3 sync` of the place puts the file, relative to its target.
 func (p Place) path(f File) string {
 	return filepath.Join([]string{strings.TrimSuffix(root, "/"), f.Source, strconv.FormatInt(f.Day, 10), f.Name}[p.levels:]...)
 }
 
-// Filter picks files by their UTC hour of receipt, [Since, Until). Zero times
-// are open ends.
+// Filter selects files by their UTC hour of receipt, [Since, Until). A zero time means no bound.
 type Filter struct {
 	Since, Until time.Time
 }
 
-// OfDay picks a UTC day.
+// OfDay selects a UTC day.
 func OfDay(ms int64) Filter {
 	return Filter{Since: time.UnixMilli(ms), Until: time.UnixMilli(ms + dayMillis)}
 }
 
-// picks tells whether some of the file's hour is wanted. Sealift's files hold
-// the records of one hour, and are named for the first; of files whose names
-// tell another day than they lie in, as Segment's own do, only the day counts.
+// picks tells whether any of the file's hour is selected. Sealift's files contain the records of
+// one hour and are named for the first record. For files whose names contain a time outside their
+// folder's day, such as Segment's own, only the day counts.
 func (f Filter) picks(file File) bool {
 	begin, end := file.Day, file.Day+dayMillis
 	if file.Received >= begin && file.Received < end {
@@ -116,8 +114,7 @@ func (f Filter) picks(file File) bool {
 	return (f.Since.IsZero() || end > f.Since.UnixMilli()) && (f.Until.IsZero() || begin < f.Until.UnixMilli())
 }
 
-// days are the folders that files may lie in: from first to before end, 0 for
-// open ends.
+// days are the folders that files may be in: from first to before end; 0 means no bound.
 func (f Filter) days() (first, end int64) {
 	if !f.Since.IsZero() {
 		first = f.Since.UnixMilli() / dayMillis * dayMillis

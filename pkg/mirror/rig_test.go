@@ -55,7 +55,7 @@ func putRaw(t *testing.T, s objstore.Store, key string, b []byte, metadata map[s
 	require.NoError(t, err)
 }
 
-// key is that of a source's file n of a day, one an hour.
+// key returns the key of a source's file n of a day; there is one per hour.
 func key(source string, day int64, n int) string {
 	return fmt.Sprintf("segment-logs/%s/%d/%s", source, day, name(day, n))
 }
@@ -64,8 +64,8 @@ func name(day int64, n int) string {
 	return fmt.Sprintf("%d.aaaaaaaaaaaa.bbbbbbb.%d.gz", day+int64(n)*hour+7, n)
 }
 
-// bucket has two files of each of two days of each of three sources, and what
-// else may lie in a bucket.
+// bucket has two files on each of two days for each of three sources, and other things that may be
+// in a bucket.
 func bucket(t *testing.T) *store {
 	t.Helper()
 	m := &store{Memory: objstore.NewMemory("acme-logs")}
@@ -90,16 +90,16 @@ func bucket(t *testing.T) *store {
 	return m
 }
 
-// store is a bucket in memory whose connections break, and which counts.
+// store is an in-memory bucket whose connections break, and which counts requests.
 type store struct {
 	*objstore.Memory
-	paths []string // keys that S3 allows, and Memory, as other servers, does not; they are listed
+	paths []string // keys that S3 allows but Memory, like some servers, does not; they are listed
 
-	mu    sync.Mutex                        // guards all below
-	lists int                               // requests of listings
+	mu    sync.Mutex                        // guards all fields below
+	lists int                               // number of list requests
 	gets  []string                          // "key from"
-	cut   func(key string, n int) int       // after how many bytes the n-th GET of a key, from 1, breaks; < 0: never
-	body  func(io.ReadCloser) io.ReadCloser // what else becomes of it
+	cut   func(key string, n int) int       // after how many bytes the n-th GET of a key, counted from 1, breaks; < 0: never
+	body  func(io.ReadCloser) io.ReadCloser // wraps the body
 	seen  map[string]int
 }
 
@@ -158,7 +158,7 @@ func (s *store) GetFrom(ctx context.Context, key, etag string, from int64) (io.R
 	return r, info, err
 }
 
-// brokenBody breaks after so many bytes.
+// brokenBody breaks after that many bytes.
 type brokenBody struct {
 	io.ReadCloser
 	left int

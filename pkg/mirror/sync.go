@@ -16,51 +16,49 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// SyncOptions say where files go and how.
+// SyncOptions say where and how files are stored.
 type SyncOptions struct {
-	// Dir receives the files of the place as `aws s3 sync` would put them. It
-	// is created.
+	// Dir receives the files of the place where `aws s3 sync` would put them. It is created if
+	// necessary.
 	Dir string
 	// Decompress stores NAME.ndjson, the lines, instead of NAME.gz.
 	Decompress bool
-	// Parallel is how many files are downloaded at once; default 16.
+	// Parallel is how many files are downloaded concurrently; default 16.
 	Parallel int
-	// Found, if set, is called for every file that will be downloaded, Read
-	// with the number of its compressed bytes that are there, from any
-	// goroutine.
+	// Found, if set, is called for every file that will be downloaded; Read, if set, is called with
+	// the number of compressed bytes that have arrived, from any goroutine.
 	Found func(File)
 	Read  func(n int64)
-	// Waiting, if set, is called once, when another download into Dir has had a
-	// file in work for some seconds that this one waits for: its part, which that
-	// has locked. It goes on when the other ends.
+	// Waiting, if set, is called once, when this download has waited for some seconds for a file
+	// that another download into Dir has locked, with the path of the locked part. It continues
+	// when the other ends.
 	Waiting func(part string)
 }
 
-// DefaultParallel is how many files Sync downloads at once.
+// DefaultParallel is how many files Sync downloads concurrently by default.
 const DefaultParallel = 16
 
 // SyncResult counts files and compressed bytes.
 type SyncResult struct {
 	Downloaded int64 `json:"downloaded"`
 	Bytes      int64 `json:"bytes"`
-	Skipped    int64 `json:"skipped"`   // there already
-	Differing  int64 `json:"differing"` // something else has their name; it stays
+	Skipped    int64 `json:"skipped"`   // already there
+	Differing  int64 `json:"differing"` // something else has their name and is kept
 	Failed     int64 `json:"failed"`
-	// Problems are the first of what went wrong with single files.
+	// Problems are the first problems with single files.
 	Problems []error `json:"-"`
 }
 
 // maxProblems is how many problems are kept.
 const maxProblems = 20
 
-// Sync downloads files into a directory, several at once. What is there already
-// is skipped if it is the object, and stays if it is not; so an interrupted Sync
-// is continued by another one, within a file too unless it is decompressed. A
-// file appears under its name only when it is whole.
+// Sync downloads files into a directory, several concurrently. An existing file is skipped if it is
+// the object, and kept if it is not. So an interrupted Sync is continued by the next one, even
+// within a file unless files are decompressed. A file appears under its name only when it is whole.
 //
-// The failure of a file is counted, and the others go on. An error is one of
-// listing, of the local disk, of credentials, of a store that is out of reach,
-// or ctx's; the result then counts what was done before.
+// If a file fails, that is counted and the others continue. An error is one of listing, of the
+// local disk, of credentials, of a store that is out of reach, or ctx's; the result then counts
+// what was done before.
 func Sync(ctx context.Context, r objstore.Reader, p Place, files iter.Seq2[File, error], opts SyncOptions) (SyncResult, error) {
 	if opts.Parallel <= 0 {
 		opts.Parallel = DefaultParallel
@@ -73,16 +71,16 @@ func Sync(ctx context.Context, r objstore.Reader, p Place, files iter.Seq2[File,
 			err = s.one(gctx, group, f)
 		}
 		if err != nil || gctx.Err() != nil {
-			// A file's fatal error cancels what is read here: it goes first.
+			// A fatal error of a file cancels the listing; that file's error is returned first.
 			err = cmpErr(ctx.Err(), group.Wait(), err)
 			return s.result, err
 		}
 	}
-	err := cmpErr(ctx.Err(), group.Wait()) // before the result is looked at, which it completes
+	err := cmpErr(ctx.Err(), group.Wait()) // evaluated before s.result is read, since Wait completes it
 	return s.result, err
 }
 
-// cmpErr is the first error.
+// cmpErr returns the first error that is not nil.
 func cmpErr(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -96,14 +94,14 @@ type syncer struct {
 	reader objstore.Reader
 	place  Place
 	opts   SyncOptions
-	told   sync.Once // that another is waited for
+	told   sync.Once // Waiting was called
 
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex // guards all fields below
 	result SyncResult
-	away   int // files in a row that were out of reach
+	away   int // number of files in a row that were out of reach
 }
 
-// one deals with a file: at once if nothing has to be read, else in the group.
+// one handles a file: at once if nothing has to be read, otherwise in the group.
 func (s *syncer) one(ctx context.Context, group *errgroup.Group, f File) error {
 	path := s.opts.path(s.place, f)
 	switch seen, err := s.opts.look(path, f); {
@@ -140,7 +138,7 @@ func (o SyncOptions) path(p Place, f File) string {
 
 var errThere = errors.New("it is there already")
 
-// count keeps the books of one file. It returns the errors that end the whole.
+// count records the outcome of one file. It returns the errors that end the whole download.
 func (s *syncer) count(ctx context.Context, f File, path string, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +171,7 @@ func (s *syncer) count(ctx context.Context, f File, path string, err error) erro
 	return nil
 }
 
-// named says of which object an error is, if it does not say so itself.
+// named adds the object's name to an error that does not include it.
 func named(err error, f File) error {
 	var e *objstore.Error
 	if errors.As(err, &e) {
@@ -188,7 +186,7 @@ func (s *syncer) problem(err error) {
 	}
 }
 
-// fatal tells errors that every other file would meet as well.
+// fatal tells whether every other file would fail as well.
 func fatal(err error) bool {
 	var disk *diskError
 	return errors.As(err, &disk) || errors.Is(err, objstore.ErrNoBucket) || badCredentials(err)
@@ -215,8 +213,8 @@ func (s *syncer) download(ctx context.Context, f File, path string) (err error) 
 		if resumed == 0 || !errors.Is(err, errNotWhole) && !errors.Is(err, objstore.ErrChanged) {
 			break
 		}
-		// What an earlier run left was of another object, or a crash of the
-		// machine spoiled it.
+		// What an earlier run left belongs to another object, or was damaged when the machine
+		// crashed.
 		if err := p.cut(0); err != nil {
 			return err
 		}
@@ -230,8 +228,8 @@ func (s *syncer) download(ctx context.Context, f File, path string) (err error) 
 	return cmpErr(p.remove(), err)
 }
 
-// appeared looks again, when no other run can be at work on the file: one may
-// have ended since the first look. What is there it compares.
+// appeared looks again while no other run can be working on the file, because one may have finished
+// since the first look. It compares what it finds.
 func (s *syncer) appeared(ctx context.Context, f File, path string) (seen bool, err error) {
 	is, err := s.opts.look(path, f)
 	if is == touched {
@@ -240,20 +238,19 @@ func (s *syncer) appeared(ctx context.Context, f File, path string) (seen bool, 
 	if is != absent && err == nil {
 		err = errThere
 		if s.opts.Read != nil {
-			s.opts.Read(f.Size) // it was announced
+			s.opts.Read(f.Size) // the file was announced
 		}
 	}
 	return is != absent, err
 }
 
-// resumable tells whether another run can go on with the part.
+// resumable tells whether another run can continue with the part.
 func (s *syncer) resumable(ctx context.Context, err error) bool {
 	var disk *diskError
 	return !s.opts.Decompress && (ctx.Err() != nil || errors.Is(err, objstore.ErrUnavailable) || errors.As(err, &disk) || badCredentials(err))
 }
 
-// fill writes the object into its part and verifies it. It returns how much
-// was there before.
+// fill writes the object into its part and verifies it. It returns how much was already there.
 func (s *syncer) fill(ctx context.Context, p *part, f File) (resumed int64, err error) {
 	d := newFetch(ctx, s.reader, f, s.opts.Read)
 	defer d.Close()
@@ -266,7 +263,7 @@ func (s *syncer) fill(ctx context.Context, p *part, f File) (resumed int64, err 
 	if resumed, err = p.size(); err != nil {
 		return 0, err
 	}
-	// The answer to a request, though it be for the last byte, tells the sha256.
+	// Even if only the last byte is missing, it is requested: the answer has the sha256.
 	if resumed = min(resumed, f.Size-1); resumed <= 0 || f.ETag == "" {
 		resumed = 0
 	} else if err := d.resume(io.NewSectionReader(p, 0, resumed), resumed); err != nil {
@@ -287,9 +284,9 @@ func (s *syncer) fill(ctx context.Context, p *part, f File) (resumed int64, err 
 	return resumed, whole(io.NewSectionReader(p, 0, f.Size))
 }
 
-// inflated writes the lines of an object into its part. How many there will be
-// nothing tells beforehand: a gzip bomb fills the disk, though never the memory,
-// and then has to be known by its name, for every run will meet it again.
+// inflated writes an object's lines into its part. It is not known beforehand how many there are: a
+// gzip bomb fills the disk, though never the memory. The error then names the object, because every
+// run would fail at it again.
 func inflated(d *fetch, p *part) error {
 	err := d.decompress(p)
 	var disk *diskError
@@ -300,7 +297,7 @@ func inflated(d *fetch, p *part) error {
 	return cmpErr(sizeErr, fmt.Errorf("decompress object %q: %d of its %d bytes gave %d: %w", d.file.Key, d.at, d.file.Size, lines, err))
 }
 
-// whole reads a gzip file to its end, for the sake of its checksum.
+// whole reads a gzip file to its end, to verify its checksum.
 func whole(r io.Reader) error {
 	z, err := gzip.NewReader(r)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Of two runs into the same folder one may have ended between a look of the other
+// If there are two runs into the same folder, one may finish a file between the other's look at it
 // and its download.
 func TestSyncBesideAnother(t *testing.T) {
 	const uri = "s3://acme-logs/segment-logs/web"
@@ -67,8 +67,8 @@ func (s slowStore) GetFrom(ctx context.Context, key, etag string, from int64) (i
 	return s.store.GetFrom(ctx, key, etag, from)
 }
 
-// Two runs into the same folder at once: no file is downloaded twice, none fails,
-// and neither ends before all are there.
+// With two concurrent runs into the same folder, no file is downloaded twice, none fails, and
+// neither run ends before all files are there.
 func TestSyncWhileAnother(t *testing.T) {
 	const uri = "s3://acme-logs/segment-logs/web"
 	for name, cut := range map[string]bool{"to_the_end": false, "the_other_is_cut_short": true} {
@@ -100,8 +100,8 @@ func TestSyncWhileAnother(t *testing.T) {
 	}
 }
 
-// Another run that holds files and does not go on, as one that is stopped, is
-// told of, once; and is waited for.
+// If another run holds files and does not continue, for example because it is suspended, that is
+// reported once, and waited for.
 func TestSyncTellsOfAnotherThatIsWaitedFor(t *testing.T) {
 	const uri = "s3://acme-logs/segment-logs/web"
 	for name, c := range map[string]struct {
@@ -139,8 +139,8 @@ func TestSyncTellsOfAnotherThatIsWaitedFor(t *testing.T) {
 	}
 }
 
-// Of two runs into the same folder at once one fetches a file, the other finds it
-// busy; a part that got its name in between is not taken for one.
+// If there are two concurrent runs into the same folder, one fetches a file and the other finds it
+// busy; a part that was renamed in between is not mistaken for a part.
 func TestPartsAreLocked(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.gz")
@@ -160,7 +160,7 @@ func TestPartsAreLocked(t *testing.T) {
 	require.False(t, lateHeld, "it is the file itself by now")
 	require.NoError(t, late.Close())
 
-	// The file appeared while it was downloaded: it stays.
+	// The file appeared while it was downloaded: it is kept.
 	again, err := openPart(path)
 	require.NoError(t, err)
 	defer again.Close()
@@ -170,8 +170,8 @@ func TestPartsAreLocked(t *testing.T) {
 	require.Equal(t, "x", string(b))
 }
 
-// Somebody else who may write into the folder has no file of ours overwritten, nor
-// keeps the others from being downloaded.
+// Somebody else who may write into the folder can neither make us overwrite a file of ours nor
+// prevent the others from being downloaded.
 func TestAPartThatIsALinkIsNotFollowed(t *testing.T) {
 	for name, target := range map[string]string{"to_a_file": "precious", "to_nowhere": "new", "to_itself": ""} {
 		t.Run(name, func(t *testing.T) {

@@ -154,8 +154,8 @@ func assertNoError(t *testing.T, err error) bool {
 	return err == nil
 }
 
-// silentAtFirst is a store whose first connections say nothing for ever: one
-// before its answer, one within it.
+// silentAtFirst is a store whose first two connections hang forever: one before its answer, one
+// within it.
 type silentAtFirst struct {
 	*store
 	n *atomic.Int64
@@ -182,7 +182,7 @@ type readFunc func([]byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
-// The disk's own failures end the run: every file would meet them.
+// Failures of the local disk end the run, because every file would fail.
 func TestSyncDiskFailures(t *testing.T) {
 	uri := "s3://acme-logs/segment-logs/web"
 	t.Run("file_instead_of_a_folder", func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestSyncDiskFailures(t *testing.T) {
 		require.Contains(t, Fix(err, place(t, uri)), "move it away")
 	})
 	t.Run("not_allowed", func(t *testing.T) {
-		_, err := syncAll(t, bucket(t), uri, SyncOptions{Dir: "/proc/1"}) // nobody may make folders there
+		_, err := syncAll(t, bucket(t), uri, SyncOptions{Dir: "/proc/1"}) // nobody may create folders there
 		require.Error(t, err)
 		var disk *diskError
 		require.ErrorAs(t, err, &disk)

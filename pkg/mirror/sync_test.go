@@ -24,7 +24,7 @@ func syncAll(t *testing.T, m objstore.Reader, uri string, opts SyncOptions) (Syn
 	return Sync(t.Context(), m, p, List(t.Context(), m, p, Filter{}), opts)
 }
 
-// Files lie where `aws s3 sync` of the same place puts them.
+// Files are where `aws s3 sync` of the same place would put them.
 func TestSyncLayout(t *testing.T) {
 	m := bucket(t)
 	put(t, m, "some/path/"+key("web", day1, 0), "{}\n")
@@ -62,14 +62,14 @@ func TestSync(t *testing.T) {
 			b, err := os.ReadFile(path)
 			require.NoError(t, err)
 			require.Equal(t, want, b)
-			// `aws s3 sync` skips a file that is no younger than the object.
+			// `aws s3 sync` skips a file that is not older than the object.
 			head, err := m.Head(t.Context(), key("web", day1, 0))
 			require.NoError(t, err)
 			info, err := os.Stat(path)
 			require.NoError(t, err)
 			require.Equal(t, head.LastModified.UnixMilli(), info.ModTime().UnixMilli())
 
-			// Again: nothing is read.
+			// A second run reads nothing.
 			m.gets = nil
 			got, err = syncAll(t, m, "s3://acme-logs/segment-logs/web", opts)
 			require.NoError(t, err)
@@ -79,14 +79,14 @@ func TestSync(t *testing.T) {
 	}
 }
 
-// What is there stays as it is, whatever it is.
+// Existing files stay as they are, whatever they contain.
 func TestSyncRewritesNothing(t *testing.T) {
 	type as int
 	const raw, keyed, lines as = 0, 1, 2
 	old := time.Now().Add(-48 * time.Hour)
 	for hazard, c := range map[string]struct {
-		as            // keyed: raw, and the object lies encrypted with a key of KMS
-		metadata bool // the object tells its sha256
+		as            // keyed: raw, and the object is encrypted with a KMS key
+		metadata bool // the object has its sha256 as metadata
 		there    func(t *testing.T, path string, object []byte)
 		skipped  bool
 		says     string
@@ -130,7 +130,7 @@ func TestSyncRewritesNothing(t *testing.T) {
 				path = strings.TrimSuffix(path, ".gz") + ".ndjson"
 			}
 			c.there(t, path, object)
-			_ = os.Chtimes(path, old, old) // not of a dangling link
+			_ = os.Chtimes(path, old, old) // fails for a dangling link
 			before, _ := os.ReadFile(path)
 
 			uri := fmt.Sprintf("s3://acme-logs/segment-logs/web/%d", day1)
@@ -148,7 +148,7 @@ func TestSyncRewritesNothing(t *testing.T) {
 				return
 			}
 			require.EqualValues(t, 1, got.Skipped)
-			// Compared once: then its time tells.
+			// It is compared once; after that its time is enough.
 			m.gets = nil
 			m.SetFault(func(op objstore.Op) (f objstore.Fault) {
 				if op.Name == "head" {
@@ -164,7 +164,7 @@ func TestSyncRewritesNothing(t *testing.T) {
 	}
 }
 
-// write leaves n bytes of the object, all if n < 0.
+// write leaves the first n bytes of the object, or all if n < 0.
 func write(n int) func(*testing.T, string, []byte) {
 	return func(t *testing.T, path string, object []byte) {
 		if n >= 0 {
@@ -184,7 +184,7 @@ func editEnd(t *testing.T, path string, object []byte) {
 	require.NoError(t, os.WriteFile(path, object, 0o600))
 }
 
-// A connection that breaks is no news: the next one goes on where it was.
+// After a connection breaks, the next one continues where it was, and nothing is reported.
 func TestSyncGoesOnAfterCuts(t *testing.T) {
 	for _, decompress := range []bool{false, true} {
 		t.Run(fmt.Sprintf("decompress_%v", decompress), func(t *testing.T) {
@@ -229,7 +229,7 @@ func TestSyncGoesOnAfterCuts(t *testing.T) {
 	}
 }
 
-// randomLines are lines that gzip can do little with.
+// randomLines returns lines that gzip can hardly compress.
 func randomLines(n int) string {
 	var b strings.Builder
 	random, some := rand.NewChaCha8([32]byte{}), make([]byte, 1<<10)
@@ -240,14 +240,13 @@ func randomLines(n int) string {
 	return b.String()
 }
 
-// What an interrupted run left is gone on with by the next one, and is proved
-// to be of the object.
+// The next run continues what an interrupted one left, and verifies that it belongs to the object.
 func TestSyncResumes(t *testing.T) {
 	text := randomLines(100 << 10)
 	for hazard, c := range map[string]struct {
 		part       func(object []byte) []byte
 		decompress bool
-		from       int // of the first GET; -1: len(part)
+		from       int // offset of the first GET; -1: len(part)
 		gets       int
 	}{
 		"ninety_percent":          {func(o []byte) []byte { return o[:len(o)*9/10] }, false, -1, 1},
