@@ -10,7 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/progress"
 )
 
-// copyRun is a line of scripts/bench-copy.sh.
+// copyRun is a line of output of scripts/bench-copy.sh.
 type copyRun struct {
 	What, Label, Round string
 	Files              int
@@ -23,15 +23,15 @@ type copyRun struct {
 	ServerCPUSeconds   float64 `json:"server_cpu_seconds"`
 }
 
-// copyCase is what copier and loops are compared in.
+// copyCase is a case in which the copier and the loops are compared.
 type copyCase struct {
 	files              int
 	fileBytes, delayMs int64
 	packed             bool
 }
 
-// copies prints the medians of each case, and the copier's rate over those of
-// the loops that took turns with it.
+// copies prints the medians of each case, and the ratios of the copier's rate to those of the loops
+// that took turns with it.
 func copies(out io.Writer, file string) error {
 	all, err := read[copyRun](file)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Command figures turns the runs that the benchmarks of the fleet and of its peers
-// noted, a line of JSON each (pkg/plan.Run), into what people read: a table of medians, a plot,
-// ratios of one label to another, and the constants of `sealift plan`. It is for
-// scripts/bench-fleet.sh, bench-copy.sh and bench-peers.sh; it measures nothing itself, and judges nothing.
+// Command figures turns the runs that the benchmarks of the fleet and of its peers recorded, one
+// line of JSON each (pkg/plan.Run), into what people read: a table of medians, a plot, ratios of
+// one label to another, and the constants of `sealift plan`. It is for scripts/bench-fleet.sh,
+// bench-copy.sh and bench-peers.sh; it measures and judges nothing itself.
 package main
 
 import (
@@ -59,7 +59,7 @@ func run(args []string, out, errOut io.Writer) error {
 	return errors.New(usage)
 }
 
-// read returns the lines of JSON of a file, each a run.
+// read parses a file with a run as JSON on each line.
 func read[Run any](file string) (runs []Run, err error) {
 	in, err := os.Open(file)
 	if err != nil {
@@ -78,8 +78,8 @@ func read[Run any](file string) (runs []Run, err error) {
 	return runs, lines.Err()
 }
 
-// oneProgram refuses runs of two programs under one label, whose medians would
-// be of neither.
+// oneProgram refuses runs of two programs under one label, because their medians would be those of
+// neither.
 func oneProgram(runs []plan.Run) error {
 	commits := map[string]string{}
 	for _, r := range runs {
@@ -91,8 +91,8 @@ func oneProgram(runs []plan.Run) error {
 	return nil
 }
 
-// constants prints those that the runs show, and on errOut how well they say
-// what the runs themselves took.
+// constants prints the constants that fit the runs and, on errOut, how well they predict what the
+// runs took.
 func constants(out, errOut io.Writer, runs []plan.Run) error {
 	m, err := plan.Fit(runs, "make bench-plan")
 	if err != nil {
@@ -109,20 +109,20 @@ func constants(out, errOut io.Writer, runs []plan.Run) error {
 	return err
 }
 
-// size is what runs have in common whose figures are of the same.
+// size is what runs have in common whose figures are combined.
 type size struct {
 	label                                 string
 	sources, events, partitions, level    int
 	appenders, copiers, collectors, hours int
 }
 
-// median is the middle of the runs of one size, figure by figure.
+// median has the medians of the runs of one size, figure by figure.
 type median struct {
 	size
 	runs                                       int
-	cpu, appender, copier, collector, perGB    float64 // CPU seconds: for a million events, and of all for a GB of lines
+	cpu, appender, copier, collector, perGB    float64 // CPU seconds: per million events, and of everything per GB of lines
 	perSecond, rss, appenderRSS, files, gzipGB float64
-	requests                                   float64 // for a file
+	requests                                   float64 // per file
 }
 
 func medians(runs []plan.Run) (all []median) {

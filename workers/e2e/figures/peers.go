@@ -9,11 +9,11 @@ import (
 	"github.com/sealift/sealift/pkg/progress"
 )
 
-// baseline is the label of what scripts/bench-peers.sh holds others against.
+// baseline is the label that scripts/bench-peers.sh compares others with.
 const baseline = "baseline"
 
-// peers prints what each program took, with ratios to the baseline of the same
-// events and level, or of another level if there is none of that.
+// peers prints the figures of each program, with ratios to the baseline with the same events and
+// level, or with another level if there is none with the same.
 func peers(out io.Writer, all []median) error {
 	if len(all) == 0 {
 		return fmt.Errorf("no run was right")

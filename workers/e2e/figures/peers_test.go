@@ -13,8 +13,8 @@ import (
 	"github.com/sealift/sealift/pkg/plan"
 )
 
-// TestRatiosAreToTheBaselineOfTheSame puts baselines of another size, and of
-// another level, beside those that are to be taken.
+// TestRatiosAreToTheBaselineOfTheSame: ratios use the baseline of the same size and level, although
+// there are baselines of other sizes and levels.
 func TestRatiosAreToTheBaselineOfTheSame(t *testing.T) {
 	of := func(label string, sources, level int, cpu float64) plan.Run {
 		return plan.Run{Label: label, Events: 1_000_000, Bytes: 1e9, Sources: sources, Level: level, WallSeconds: 10, Roles: map[string]plan.Role{"all": {CPUSeconds: cpu, SumRSS: 1e6}}}
@@ -34,8 +34,7 @@ func TestRatiosAreToTheBaselineOfTheSame(t *testing.T) {
 	require.Error(t, peers(&out, nil))
 }
 
-// TestRunsOfTwoProgramsAreNotMixed has a label that stands for another commit
-// after the first two runs.
+// TestRunsOfTwoProgramsAreNotMixed: runs of another commit under the same label are refused.
 func TestRunsOfTwoProgramsAreNotMixed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "fleet.jsonl")
 	note := func(commits ...string) {

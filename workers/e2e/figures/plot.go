@@ -19,8 +19,7 @@ const (
 
 var colours = []string{"#1f6feb", "#d1572b", "#2c8a4b", "#7a4fc4"}
 
-// plot draws throughput, CPU for a GB and memory over the number of sources, a
-// line for each label.
+// plot draws throughput, CPU per GB and memory over the number of sources, with one line per label.
 func plot(out io.Writer, all []median) error {
 	all = slices.DeleteFunc(all, func(m median) bool { return m.collectors > 0 || m.appenders != 1 })
 	if len(all) == 0 {
@@ -89,7 +88,7 @@ func panel(out io.Writer, title string, all []median, of func(median) float64) {
 	fmt.Fprintf(out, `<text x="%d" y="%d" text-anchor="end" fill="#666">sources</text>`+"\n", panelWidth-right, panelHeight-8)
 }
 
-// niceStep is 1, 2 or 5 times a power of ten that divides so much into about five.
+// niceStep returns 1, 2 or 5 times a power of ten, such that most is about five steps.
 func niceStep(most float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(max(most, 1)/5)))
 	for _, f := range []float64{1, 2, 5, 10} {

@@ -26,7 +26,7 @@ func table(out io.Writer, all []median) error {
 	return nil
 }
 
-// compare prints a's figures over b's, of the sizes that both have.
+// compare prints the ratios of a's figures to b's, for the sizes that both have.
 func compare(out io.Writer, all []median, a, b string) error {
 	fmt.Fprintf(out, "%s over %s\n\n| sources | appenders | CPU | appender CPU | copier CPU | peak RSS | gzip bytes | S3 requests | events/s |\n|---|---|---|---|---|---|---|---|---|\n", a, b)
 	found := false

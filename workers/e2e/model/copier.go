@@ -1,34 +1,34 @@
 package model
 
-// copier is one job in one process. Its steps are those of the protocol's
-// page, in their order; it may pause, or die, between any two.
+// copier is one job in one process. Its steps are those of schemas/protocol.md, in that order; it
+// may pause, or die, between any two of them.
 type copier struct {
 	at     progress
-	replay bool  // the job is of a replay
-	key    uint8 // it puts
+	replay bool  // the job belongs to a replay
+	key    uint8 // of its PUT
 	sent   bool  // its PUT is on the way
-	paid   bool  // the debt has a receipt, or the job is parked: it saw to that
+	paid   bool  // the debt has a receipt, or the job is parked, and the copier knows that
 }
 
-// progress says what a copier has done of its job.
+// progress says how far a copier has got with its job.
 type progress uint8
 
 const (
 	idle    progress = iota
-	took             // the job
-	locked           // the debt
-	owing            // found no receipt
-	fetched          // the staged bytes, and found itself to hold the lock
-	putting          // sent the PUT; its outcome is open
-	put200           // was told 200 or 412
-	wrote            // the receipt
-	marked           // it in Redis
-	over             // nothing is left but to acknowledge
+	took             // has taken the job
+	locked           // has the lock of the debt
+	owing            // has found no receipt
+	fetched          // has the staged bytes and knows that it holds the lock
+	putting          // has sent the PUT; its outcome is unknown
+	put200           // has got the answer 200 or 412
+	wrote            // has written the receipt
+	marked           // has marked it in Redis
+	over             // only has to acknowledge
 )
 
 func (m deliveryModel) copy(s deliveryState, i int, do func(step, deliveryState)) {
 	c := s.copiers[i]
-	// to is the state after the copier's step, perhaps with more to change.
+	// to returns the state after the copier's step, to which more changes may be made.
 	to := func(where progress) deliveryState {
 		n := s
 		n.copiers[i].at = where
@@ -78,7 +78,7 @@ func (m deliveryModel) copy(s deliveryState, i int, do func(step, deliveryState)
 	}
 }
 
-// drop forgets what the copier was at. Its PUT may still arrive.
+// drop ends what the copier was doing. Its PUT may still arrive.
 func (m deliveryModel) drop(s *deliveryState, i int) {
 	if s.copiers[i].sent {
 		s.late = s.copiers[i].key
@@ -92,8 +92,8 @@ func (s *deliveryState) unlock(i int) {
 	}
 }
 
-// take reads a job. It stays in the topic until it is acknowledged, so both
-// may have the same.
+// take reads a job. The job stays in the topic until it is acknowledged, so both copiers may have
+// the same one.
 func (m deliveryModel) take(s deliveryState, i int, do func(step, deliveryState)) {
 	key := uint8(1)
 	if m.flaw == keyPerAttempt {
@@ -110,8 +110,8 @@ func (m deliveryModel) take(s deliveryState, i int, do func(step, deliveryState)
 		}
 		do(step{format: "copier %d takes a job", a: i}, n)
 	}
-	// A job for a destination that the entry does not name, forged or of one
-	// that the source got since, is dropped: I7.
+	// A job for a destination that the entry does not name, because it is forged or the source got
+	// that destination later, is dropped: I7.
 	if m.flaw == catalogOwes {
 		n := s
 		n.bad |= i7
@@ -124,9 +124,8 @@ func (m deliveryModel) take(s deliveryState, i int, do func(step, deliveryState)
 	}
 }
 
-// lock asks Redis whether the receipt is known to exist, and for the lock. A
-// job whose debt is another's work goes back into a topic, and is acknowledged
-// when it is there.
+// lock asks Redis whether the receipt is known to exist, and takes the lock. A job for a debt that
+// another copier has locked is put back into a topic, and acknowledged once it is there.
 func (m deliveryModel) lock(s deliveryState, i int, do func(step, deliveryState)) {
 	n := s
 	switch {
@@ -144,8 +143,8 @@ func (m deliveryModel) lock(s deliveryState, i int, do func(step, deliveryState)
 	}
 }
 
-// fetch reads the destination from the catalog and the staged bytes. Without
-// either the job is parked.
+// fetch reads the destination from the catalog, and the staged bytes. If one is missing, the job is
+// parked.
 func (m deliveryModel) fetch(s deliveryState, i int, do func(step, deliveryState)) {
 	n := s
 	if s.gone || !s.staged {
@@ -160,7 +159,7 @@ func (m deliveryModel) fetch(s deliveryState, i int, do func(step, deliveryState
 	do(step{format: "copier %d has the staged bytes", a: i}, n)
 }
 
-// park notes the job where people see it; a replay's is its order's affair.
+// park puts the job where people see it; a replay's failures are recorded with its order.
 func (m deliveryModel) park(s *deliveryState, i int) {
 	if !s.copiers[i].replay {
 		s.parked = true
@@ -169,8 +168,8 @@ func (m deliveryModel) park(s *deliveryState, i int) {
 	s.copiers[i].at, s.copiers[i].paid = over, true
 }
 
-// send looks at the lock once more. That saves a PUT at times; the lock may be
-// lost right after.
+// send checks the lock once more. That sometimes saves a PUT; the lock may still be lost right
+// after.
 func (m deliveryModel) send(s deliveryState, i int, do func(step, deliveryState)) {
 	n := s
 	if s.lock != uint8(1+i) {
@@ -182,8 +181,8 @@ func (m deliveryModel) send(s deliveryState, i int, do func(step, deliveryState)
 	do(step{format: "copier %d sends the PUT", a: i}, n)
 }
 
-// answer is the customer's store: 200, 412, either with the answer lost, or a
-// refusal. Nothing else tells the copier that the object is there: I9.
+// answer is the customer's store: it answers 200 or 412, which may be lost, or refuses. Nothing
+// else tells the copier that the object exists: I9.
 func (m deliveryModel) answer(s deliveryState, i int, do func(step, deliveryState)) {
 	c := s.copiers[i]
 	if !c.sent {
@@ -205,7 +204,7 @@ func (m deliveryModel) answer(s deliveryState, i int, do func(step, deliveryStat
 	do(step{format: "the customer's store executes copier %d's PUT; the answer gets lost", a: i, fault: true}, n)
 	n.copiers[i].at = put200
 	do(step{format: "the customer's store executes copier %d's PUT: 200 or 412", a: i}, n)
-	if c.replay { // by force: the same bytes once more
+	if c.replay { // by force: a plain PUT of the same bytes
 		n = s
 		n.copiers[i].at, n.copiers[i].sent = put200, false
 		m.create(&n, c.key, false)

@@ -1,15 +1,15 @@
 package model
 
-// dedupModel is the leg of records that were sent twice under one message id:
-// what a worker notes of the ids that it read, which may be more than the
-// ledger knows, less, or nothing, and what it takes for a duplicate.
+// dedupModel is the part about records that were sent twice with one message id: what a worker
+// notes about the ids that it has read, which may be more or less than the ledger knows, or
+// nothing, and what it takes for a duplicate.
 //
-// Entries are appended in one step here, by a worker whose base is the head.
-// The ledger's leg shows that this is all that a longer way comes to.
+// Entries are appended in one step here, by a worker whose base is the head. The ledger's part
+// shows that any longer sequence amounts to that.
 type dedupModel struct {
 	topic
-	id     []uint8 // of each record; its first offset in the topic need not be the first that counts
-	poison records // no line of a file can be made of these
+	id     []uint8 // of each record; the first record of an id may be poison, and then does not count
+	poison records // records that cannot become lines of a file
 	flaw   flaw
 }
 
@@ -17,26 +17,26 @@ const ids = 3
 
 type dedupState struct {
 	bad     property
-	forgot  bool // a store lost something
+	forgot  bool // a store has lost something
 	head    entry
 	files   records // in files
-	counted records // in no file, and counted in an entry
+	counted records // in no file, but counted in an entry
 	workers [workers]reader
 	stores  [workers]store
 }
 
-// reader is a worker's memory: what it read since its base.
+// reader is a worker's memory: what it has read since its base.
 type reader struct {
 	reads bool
 	stale bool // its base is not the head
 	pos   uint8
 	open  records // in open files
-	skips records // in none
+	skips records // in no file
 	base  entry
 }
 
-// store is what a worker keeps on disk: for every id 1 + the lowest offset
-// that it saw, 0: none.
+// store is what a worker keeps on disk: for every id, 1 + the lowest offset that it has seen; 0:
+// none.
 type store [ids]uint8
 
 func (m dedupModel) initial() dedupState { return dedupState{} }
@@ -70,14 +70,14 @@ func (m dedupModel) next(s dedupState, do func(step, dedupState)) {
 	}
 }
 
-// readBack fills a store with the ids below where reading begins: the window.
+// readBack fills a store with the ids in the window below the offset where reading begins.
 func (m dedupModel) readBack(s *dedupState, i int) {
 	for offset := range s.head.low {
 		m.note(s, i, offset)
 	}
 }
 
-// note keeps the lowest offset of an id, of records that are lines only.
+// note records the lowest offset of an id, for records that are lines only.
 func (m dedupModel) note(s *dedupState, i int, offset uint8) {
 	if m.poison.has(offset) && m.flaw != notesPoison {
 		return
@@ -87,9 +87,9 @@ func (m dedupModel) note(s *dedupState, i int, offset uint8) {
 	}
 }
 
-// duplicate reports whether a lower offset is noted for the record's id. Its
-// own offset is none: what was noted by a reader that got further than the
-// ledger is read again.
+// duplicate reports whether a lower offset is noted for the record's id. The record's own offset
+// does not count, because a reader that got further than the ledger may have noted records that are
+// read again.
 func (m dedupModel) duplicate(s *dedupState, i int, offset uint8) bool {
 	noted := s.stores[i][m.id[offset]]
 	if m.flaw == dropsItself {
@@ -98,7 +98,7 @@ func (m dedupModel) duplicate(s *dedupState, i int, offset uint8) bool {
 	return noted != 0 && noted < offset+1
 }
 
-// read takes the next record in, and returns what it did with it.
+// read processes the next record, and returns what it did with it.
 func (m dedupModel) read(s *dedupState, i int) string {
 	w := &s.workers[i]
 	offset := w.pos
@@ -124,11 +124,11 @@ func (m dedupModel) read(s *dedupState, i int) string {
 	return "worker %d reads record %d"
 }
 
-// seal appends an entry. It counts the skipped records that no reader will
-// judge again. What is no line in itself is judged before the filter is asked,
-// so it is counted when the watermark passes it. A duplicate is one by what a
-// store happens to know, and another store may know less: it is judged behind
-// the filter, and counted when that or the watermark passes it.
+// seal appends an entry. It counts the skipped records that no reader will judge again. That a
+// record is not a line does not depend on a worker's memory, so it is judged before the filter is
+// consulted, and counted when the watermark passes it. Whether a record is a duplicate depends on
+// what a store happens to know, and another store may know less. So duplicates are judged after the
+// filter, and counted when the filter or the watermark passes them.
 func (m dedupModel) seal(s dedupState, i int, do func(step, dedupState)) {
 	w := s.workers[i]
 	append := func(files records) {
@@ -160,7 +160,7 @@ func (m dedupModel) seal(s dedupState, i int, do func(step, dedupState)) {
 	}
 }
 
-// forget loses a store, or a part of it.
+// forget loses a store, or part of it.
 func (m dedupModel) forget(s dedupState, i int, do func(step, dedupState)) {
 	for id := range s.stores[i] {
 		if s.stores[i][id] != 0 {
@@ -183,7 +183,7 @@ func (m dedupModel) broken(s *dedupState) property {
 		if m.poison.has(offset) {
 			continue
 		}
-		// The first of an id is the one that always counts.
+		// The first record of an id always counts.
 		if !seen[id] && m.past(s.head, offset) && !inFile {
 			bad |= loss
 		}

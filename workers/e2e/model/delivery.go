@@ -1,19 +1,17 @@
 package model
 
-// deliveryModel is the leg from an entry of the ledger to a customer's bucket:
-// one file, one destination that it is owed to, two copiers, and what helps
-// them: jobs in Kafka, the lock and the markers in Redis, receipts, the
-// auditor, parking and redrive, replay, and the deletion of the staged file.
+// deliveryModel is the part from an entry of the ledger to a customer's bucket: one file, one
+// destination that it is owed to, two copiers, and what they use: jobs in Kafka, the lock and the
+// markers in Redis, receipts, the auditor, parking and redrive, replay, and the deletion of the
+// staged file.
 //
-// Debts share nothing but the staged object, of the file or of the pack that it
-// is in: key, receipt, lock, markers and parked job are each a function of the
-// debt. So one is followed, and of all others of the object only whether they
-// are closed.
+// Debts share nothing but the staged object, which is the file's own or a pack: key, receipt, lock,
+// markers and parked job are each a function of the debt. So one debt is followed, and of all
+// others of the object only whether they are closed.
 //
-// Times are not modelled: a lock or a marker may expire, and a copier pause,
-// at any moment.
+// Times are not modelled: a lock or a marker may expire, and a copier pause, at any moment.
 type deliveryModel struct {
-	jobs   uint8 // in the topics at once
+	jobs   uint8 // the most in the topics at once
 	replay bool  // an operator orders a replay, once
 	moves  bool  // the customer takes the object away
 	flaw   flaw
@@ -21,23 +19,23 @@ type deliveryModel struct {
 
 const copiers = 2
 
-// deliveryState is what is stored anywhere. The entry that owes exists.
+// deliveryState is everything that is stored anywhere. The entry with the debt exists.
 type deliveryState struct {
 	bad     property
-	jobs    uint8 // not acknowledged
-	orders  uint8 // replay jobs not acknowledged
+	jobs    uint8 // jobs that are not acknowledged
+	orders  uint8 // replay jobs that are not acknowledged
 	ordered bool  // the replay was ordered
 	staged  bool
-	objects uint8 // keys at the customer that hold the file; 1: the right one
-	created bool  // it was there once
+	objects uint8 // keys at the customer that have the file; 1: the right one
+	created bool  // the object has existed
 	receipt receipt
 	others  bool // the object's other debts are closed
 	parked  bool
 	gone    bool  // the destination is not in the catalog
-	lock    uint8 // 0: free, else 1 + its holder
+	lock    uint8 // 0: free; otherwise 1 + its holder
 	done    bool  // marker: the receipt exists
-	queued  bool  // marker: a job waits
-	late    uint8 // the key of a PUT that nobody waits for; 0: none is on its way
+	queued  bool  // marker: a job is waiting
+	late    uint8 // the key of a PUT that nobody waits for; 0: there is none
 	copiers [copiers]copier
 }
 
@@ -51,7 +49,7 @@ const (
 
 func (m deliveryModel) initial() deliveryState { return deliveryState{staged: true} }
 
-// finished means that nothing is left to be done, ever.
+// finished means that nothing will ever be left to do.
 func (m deliveryModel) finished(s *deliveryState) bool {
 	return s.receipt != unpaid && s.jobs == 0 && s.orders == 0 && !s.parked && !s.staged
 }
@@ -73,9 +71,9 @@ func (m deliveryModel) next(s deliveryState, do func(step, deliveryState)) {
 	}
 }
 
-// wake enqueues jobs: I10. The appender and whoever takes over from it do so
-// from the ledger, the auditor for what has neither receipt nor job; it looks
-// at what was long ago, so a job may come for anything. Jobs may be lost.
+// wake enqueues jobs: I10. The appender and the next owner do so from the ledger, and the auditor
+// for what has neither receipt nor job. The auditor may look at old information, so a job may come
+// for anything. Jobs may be lost.
 func (m deliveryModel) wake(s deliveryState, do func(step, deliveryState)) {
 	n := s
 	if s.jobs < m.jobs {
@@ -130,8 +128,7 @@ func (m deliveryModel) operate(s deliveryState, do func(step, deliveryState)) {
 	}
 }
 
-// expire is Redis: what it holds may vanish, and a failover may bring an older
-// lock back.
+// expire is Redis: its contents may vanish, and a failover may restore an older lock.
 func (m deliveryModel) expire(s deliveryState, do func(step, deliveryState)) {
 	for holder := range uint8(copiers + 1) {
 		if s.lock != holder {
@@ -157,7 +154,7 @@ func (m deliveryModel) expire(s deliveryState, do func(step, deliveryState)) {
 	}
 }
 
-// retain is the end of the staged object: when every debt of it is closed (I4).
+// retain deletes the staged object when all of its debts are closed (I4).
 func (m deliveryModel) retain(s deliveryState, do func(step, deliveryState)) {
 	n := s
 	if !s.others && s.staged {
@@ -172,8 +169,8 @@ func (m deliveryModel) retain(s deliveryState, do func(step, deliveryState)) {
 	}
 }
 
-// create is the customer's store executing a PUT: with If-None-Match it
-// changes nothing that is there.
+// create is the customer's store executing a PUT: with If-None-Match it changes nothing that
+// exists.
 func (m deliveryModel) create(s *deliveryState, key uint8, conditional bool) {
 	if conditional && s.objects&key != 0 {
 		return

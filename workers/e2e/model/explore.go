@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// machine is one leg of the protocol. S is a state: plain integers without
-// pointers, so that it can be hashed and compared as it lies in memory.
+// machine is one part of the protocol. S is a state: plain integers without pointers, so that its
+// memory can be hashed and compared.
 type machine[S comparable] interface {
 	initial() S
-	// next calls do with every state that one step leads to.
+	// next calls do with every state that a single step leads to.
 	next(s S, do func(step, S))
-	// broken returns the laws that the state breaks.
+	// broken returns the properties that the state violates.
 	broken(s *S) property
-	// finished reports whether all that was to be delivered is.
+	// finished reports whether everything that was to be delivered has been.
 	finished(s *S) bool
 }
 
@@ -24,7 +24,7 @@ type machine[S comparable] interface {
 type step struct {
 	format string
 	a, b   int
-	fault  bool // not needed for anything to go on: switched off to test liveness
+	fault  bool // not needed for progress: switched off to test liveness
 }
 
 func (s step) String() string {
@@ -40,8 +40,8 @@ func (s step) String() string {
 // result is what an exploration found.
 type result struct {
 	states     int
-	exhaustive bool     // every reachable state was looked at
-	broken     property // of the state that the trace leads to
+	exhaustive bool     // every reachable state was visited
+	broken     property // by the state that the trace leads to
 	trace      []string // the shortest way there
 	took       time.Duration
 }
@@ -57,9 +57,9 @@ func (r result) String() string {
 	return fmt.Sprintf("%d states, %s, %.1fs, %.0f states/s", r.states, how, r.took.Seconds(), float64(r.states)/max(r.took.Seconds(), 1e-6))
 }
 
-// explore visits states breadth first, until one breaks a law in stop, all
-// were visited, or there are more than limit. Any other broken law is passed
-// over: an ablation is followed to the harm that it does.
+// explore visits states breadth first, until one violates a property in stop, all were visited, or
+// there are more than limit. Violations of other properties are ignored: an ablation is followed to
+// the harm that it is supposed to do.
 func explore[S comparable](m machine[S], stop property, limit int) result {
 	start := time.Now()
 	seen := newSet[S]()
@@ -88,8 +88,8 @@ func explore[S comparable](m machine[S], stop property, limit int) result {
 	return r
 }
 
-// set is a hash table of states that remembers how each was reached. Whole
-// states are compared: nothing is missed because two hashes are the same.
+// set is a hash table of states that remembers how each was reached. Whole states are compared, so
+// nothing is missed because of equal hashes.
 type set[S comparable] struct {
 	seed   maphash.Seed
 	states []S
@@ -101,7 +101,7 @@ func newSet[S comparable]() *set[S] {
 	return &set[S]{seed: maphash.MakeSeed(), slots: make([]uint64, 1<<12)}
 }
 
-// add returns the index of a state, and whether it was not there before.
+// add returns the index of a state, and whether it is new.
 func (t *set[S]) add(s S, parent int) (int, bool) {
 	if 4*len(t.states) >= 3*len(t.slots) {
 		t.grow()
@@ -134,7 +134,7 @@ func (t *set[S]) grow() {
 	}
 }
 
-// trace is the steps that lead to a state, taken again to name them.
+// trace returns the steps that lead to a state; they are taken again to get their names.
 func (t *set[S]) trace(m machine[S], id int) []string {
 	var steps []string
 	for id != 0 {

@@ -1,27 +1,25 @@
 package model
 
-// flaw is what an ablation leaves out of the protocol, or does otherwise.
+// flaw is what an ablation leaves out of the protocol, or does differently.
 type flaw uint8
 
-// ledgerModel is the leg from the events topic to the ledger: the appender's
-// workers, the PUTs of entries, and, each when asked for, staged objects with
-// the collection of orphans, local files that outlive a process, and the
-// offsets committed to Kafka.
+// ledgerModel is the part from the events topic to the ledger: the appender's workers, the PUTs of
+// entries, and, if enabled, staged objects with the collection of orphans, local files that outlive
+// a process, and the offsets committed to Kafka.
 //
-// Nothing counts entries. What matters of an entry's number is whether it is
-// the next one, so a worker knows whether its base is the head, and a PUT
-// whether its number is still free. This makes the states finite without a
-// bound on crashes, claims, rebalances or zombies: any worker may do anything
-// at any time, or nothing for as long as it likes, and both may hold the
+// Entries are not counted. All that matters about an entry's number is whether it is the next one,
+// so a worker knows whether its base is the head, and a PUT whether its number is still free. This
+// makes the number of states finite without a bound on crashes, claims, rebalances or zombies: any
+// worker may do anything at any time, or nothing for as long as it likes, and both may hold the
 // partition at once.
 type ledgerModel struct {
 	topic
-	reroute bool    // operators change the rule of routing
-	behind  bool    // listings may be behind by an entry
-	claims  bool    // a worker that takes over writes an entry first
+	reroute bool    // operators change the routing rule
+	behind  bool    // listings may lack the newest entry
+	claims  bool    // a worker that takes over first writes an entry
 	staging bool    // staged objects and orphans are followed
 	packs   objects // the packs that are followed, with their collection
-	disks   int     // so many workers keep files on disk
+	disks   int     // how many workers keep files on disk
 	hints   bool    // workers commit offsets to Kafka
 	resets  bool    // and operators set them to anything
 	flaw    flaw
@@ -29,43 +27,43 @@ type ledgerModel struct {
 
 const (
 	workers = 2
-	slots   = 2 // PUTs on their way at once
+	slots   = 2 // PUTs under way at once
 )
 
-// ledgerState is what is stored anywhere. Of the chain it holds the head and
-// the union of all files: older entries are read by nobody in this leg, and
-// that they never change is watched where they would (mutate).
+// ledgerState is everything that is stored anywhere. Of the chain it has the head and the union of
+// all files: nobody reads older entries in this part, and that they never change is checked where
+// they could (mutate).
 //
-// The fields leave no gaps between them: memory without gaps is hashed and
-// compared as a whole, three times as fast.
+// There is no padding between the fields: memory without gaps is hashed and compared as a whole,
+// three times as fast.
 type ledgerState struct {
 	bad     property
-	staged  objects // with staging: objects that are there
-	named   objects // and those that an entry names
-	doomed  objects // the orphan that an auditor is about to delete
+	staged  objects // with staging: objects that exist
+	named   objects // with staging: objects that an entry names
+	doomed  objects // with staging: the orphan that an auditor is about to delete
 	packs   packState
 	head    entry
-	before  entry   // with listings that are behind: the entry before the head
+	before  entry   // with stale listings: the entry before the head
 	files   records // in files of any entry
 	hint    uint8   // with hints: the offset committed to Kafka
 	workers [workers]worker
 	net     [slots]put
 	disks   [workers]disk
-	// Only without keys that name their content: what lies under the key of
-	// each first offset, and what an entry takes to lie there.
+	// Only with keys that do not name their content: what is stored under the key of each first
+	// offset, and what an entry assumes to be there.
 	byFirst, namedBy [4]records
 }
 
 // worker is the state of a partition in one worker's memory.
 type worker struct {
 	phase   phase
-	claim   bool  // the entry being written is its claim: nothing is read yet
-	applied bool  // the entry was written; the worker does not know
-	foreign bool  // others wrote entries after its base; kept only where a flaw asks for it
+	claim   bool  // the entry being written is its claim, and nothing has been read yet
+	applied bool  // the entry was written, but the worker does not know
+	foreign bool  // others wrote entries after its base; recorded only if a flaw needs it
 	behind  uint8 // entries after its base, up to maxBehind; 0: the base is the head
 	pos     uint8 // offset to be read next
 	low     uint8 // watermark of the entry being written
-	rule    uint8 // that its claim takes up
+	rule    uint8 // the rule in its claim
 	open    records
 	flight  records // in the files of the entry being written
 	base    entry
@@ -75,15 +73,15 @@ type phase uint8
 
 const (
 	away  phase = iota // it does not hold the partition
-	reads              // no entry is being written
+	reads              // is reading; no entry is being written
 	cut                // an entry is ready: its files are staged
-	waits              // its PUT was sent; the outcome is open
+	waits              // its PUT was sent; the outcome is unknown
 )
 
 func (m ledgerModel) initial() ledgerState { return ledgerState{} }
 
-// finished means that all records are in the ledger, and that no pack is left:
-// delivered, or garbage, which the next claim makes known if nothing else does.
+// finished means that all records are in the ledger and no pack is left: each was delivered, or was
+// garbage, which the next claim at the latest makes recognizable.
 func (m ledgerModel) finished(s *ledgerState) bool {
 	return s.files == m.all && (s.packs.there == (packs{}) || !m.claims)
 }
@@ -184,8 +182,8 @@ func (m ledgerModel) read(s ledgerState, i int, do func(step, ledgerState)) {
 	do(step{format: "worker %d reads record %d", a: i, b: int(offset)}, s)
 }
 
-// cut seals files and stages them: I3. With nothing to seal, the entry may
-// still move the watermark.
+// cut seals files and stages them: I3. If there is nothing to seal, the entry may still move the
+// watermark.
 func (m ledgerModel) cut(s ledgerState, i int, do func(step, ledgerState)) {
 	w := s.workers[i]
 	take := func(files records) {
@@ -202,7 +200,7 @@ func (m ledgerModel) cut(s ledgerState, i int, do func(step, ledgerState)) {
 	}
 }
 
-// written is the entry that the worker writes, as recovery reads it.
+// written returns the entry that the worker is writing, as recovery reads it.
 func (m ledgerModel) written(w *worker) entry {
 	e := m.after(w.base, w.flight, w.low)
 	if w.claim {
@@ -211,7 +209,7 @@ func (m ledgerModel) written(w *worker) entry {
 	return e
 }
 
-// body is its PUT.
+// body returns the PUT of that entry.
 func (m ledgerModel) body(i int, w *worker) put {
 	return put{live: w.behind == 0 && !w.applied, by: uint8(i), current: true, files: w.flight, entry: m.written(w)}
 }
@@ -223,8 +221,8 @@ func (m ledgerModel) send(s ledgerState, i int, do func(step, ledgerState)) {
 	}
 }
 
-// resolve asks what is stored under the entry's number, and while nothing is
-// sends the very same entry again: I5.
+// resolve reads what is stored under the entry's number, and as long as there is nothing sends
+// exactly the same entry again: I5.
 func (m ledgerModel) resolve(s ledgerState, i int, do func(step, ledgerState)) {
 	w := s.workers[i]
 	n := s
@@ -237,7 +235,7 @@ func (m ledgerModel) resolve(s ledgerState, i int, do func(step, ledgerState)) {
 		do(step{format: "worker %d reads another's entry back and lets go", a: i}, n)
 	}
 	n = s
-	if m.flaw != plainPut && n.put(m.body(i, &w)) { // there it would look like a change
+	if m.flaw != plainPut && n.put(m.body(i, &w)) { // with plainPut that would look like a change
 		do(step{format: "worker %d sends the same entry again", a: i}, n)
 	}
 	if m.flaw == changesBody && !w.claim && !w.applied && w.behind == 0 {
@@ -253,7 +251,7 @@ func (m ledgerModel) resolve(s ledgerState, i int, do func(step, ledgerState)) {
 	}
 }
 
-// won goes on upon the worker's own entry.
+// won continues on the worker's own entry.
 func (m ledgerModel) won(s *ledgerState, i int) {
 	w := &s.workers[i]
 	w.base = m.written(w)
@@ -261,14 +259,14 @@ func (m ledgerModel) won(s *ledgerState, i int) {
 	s.orphan(i, m)
 }
 
-// leave throws the state away. What was sent may still arrive.
+// leave discards the state. PUTs that were sent may still arrive.
 func (m ledgerModel) leave(s *ledgerState, i int) {
 	s.workers[i] = worker{}
 	s.orphan(i, m)
 }
 
-// commit tells Kafka how far the ledger is, at any time after the fact, as
-// often as one likes, also long after others did: I12.
+// commit tells Kafka how far the ledger is: at any time after the entry was written, repeatedly,
+// and even long after others have committed: I12.
 func (m ledgerModel) commit(s ledgerState, do func(step, ledgerState)) {
 	for i, w := range s.workers {
 		if w.phase != away && !w.claim && w.base.low != s.hint {

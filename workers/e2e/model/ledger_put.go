@@ -1,17 +1,17 @@
 package model
 
-// put is the PUT of an entry on its way to the store. It may arrive at any
-// time or never, also when nobody waits for it any more.
+// put is the PUT of an entry on its way to the store. It may arrive at any time or never, even when
+// nobody waits for it any more.
 type put struct {
 	used    bool
-	live    bool  // its number is still free: If-None-Match will let it in
-	current bool  // its author still waits for it
+	live    bool  // its number is still free, so If-None-Match would let it succeed
+	current bool  // its author is still waiting for it
 	by      uint8 // its author, if current
 	files   records
 	entry   entry
 }
 
-// put sends it, if there is room.
+// put sends p, if there is room.
 func (s *ledgerState) put(p put) bool {
 	for k := range s.net {
 		if !s.net[k].used {
@@ -24,7 +24,7 @@ func (s *ledgerState) put(p put) bool {
 	return false
 }
 
-// sort makes states that differ in nothing but slots the same.
+// sort makes states equal that differ only in the order of slots.
 func (s *ledgerState) sort() {
 	if s.net[0].weight() < s.net[1].weight() {
 		s.net[0], s.net[1] = s.net[1], s.net[0]
@@ -48,7 +48,7 @@ func (p *put) weight() (n uint64) {
 	return n
 }
 
-// orphan makes the worker's PUTs ghosts.
+// orphan turns the worker's PUTs into ghosts.
 func (s *ledgerState) orphan(i int, m ledgerModel) {
 	for k := range s.net {
 		if p := &s.net[k]; p.used && p.current && int(p.by) == i {
@@ -58,8 +58,7 @@ func (s *ledgerState) orphan(i int, m ledgerModel) {
 	s.settle(m)
 }
 
-// settle forgets ghosts whose number is taken: they change nothing and nobody
-// hears of it.
+// settle drops ghosts whose number is taken: they change nothing and nobody waits for them.
 func (s *ledgerState) settle(m ledgerModel) {
 	for k := range s.net {
 		if p := &s.net[k]; !p.live && !p.current && m.flaw != plainPut {
@@ -69,8 +68,7 @@ func (s *ledgerState) settle(m ledgerModel) {
 	s.sort()
 }
 
-// execute lets the store execute a PUT, with the answer arriving or lost, or
-// the PUT get lost itself.
+// execute lets the store execute a PUT, whose answer arrives or is lost, or loses the PUT itself.
 func (m ledgerModel) execute(s ledgerState, do func(step, ledgerState)) {
 	for k, p := range s.net {
 		if !p.used {
@@ -102,8 +100,8 @@ func (m ledgerModel) execute(s ledgerState, do func(step, ledgerState)) {
 	}
 }
 
-// apply makes it the head. Every other PUT of that number has lost, and every
-// other worker's base is the head no more.
+// apply makes p the head. Every other PUT with that number has lost, and no other worker's base is
+// the head any more.
 func (m ledgerModel) apply(s *ledgerState, p put) {
 	if s.files&p.files != 0 {
 		s.bad |= dup
@@ -124,7 +122,7 @@ func (m ledgerModel) apply(s *ledgerState, p put) {
 		switch {
 		case w.phase == away:
 		case p.current && int(p.by) == i:
-			w.applied = true // behind stays 0: it is the head
+			w.applied = true // behind stays 0: its entry is the head
 		default:
 			w.behind = min(w.behind+1, m.maxBehind())
 			w.foreign = m.flaw == trustsForeign
@@ -137,8 +135,8 @@ func (m ledgerModel) apply(s *ledgerState, p put) {
 	s.settle(m)
 }
 
-// refused is an answer 412. It may be one's own success, when an earlier
-// answer got lost, so what is stored is read back and its attempt compared.
+// refused is the answer 412. It may follow the worker's own success, if an earlier answer was lost,
+// so what is stored is read back and its attempt compared.
 func (m ledgerModel) refused(s *ledgerState, i int) {
 	w := &s.workers[i]
 	switch {
@@ -156,7 +154,7 @@ func (m ledgerModel) refused(s *ledgerState, i int) {
 	}
 }
 
-// maxBehind is how far entries after a base are told apart.
+// maxBehind is the largest number of entries after a base that is told apart.
 func (m ledgerModel) maxBehind() uint8 {
 	if m.flaw == refusedIsWon {
 		return 3

@@ -1,9 +1,8 @@
 package model
 
-// stuck explores all states, at most limit, and returns the shortest way to
-// one from which no sequence of steps without a fault leads to everything
-// being delivered; nil if there is none. It says nothing of how long that
-// takes, nor that steps are taken which can be taken for ever.
+// stuck explores all states, at most limit, and returns the shortest way to a state from which no
+// sequence of steps without a fault leads to everything being delivered; nil if there is none. It
+// does not say how long delivery takes, nor that a step which stays possible is ever taken.
 func stuck[S comparable](m machine[S], limit int) (trace []string, r result) {
 	seen := newSet[S]()
 	seen.add(m.initial(), 0)
@@ -22,7 +21,7 @@ func stuck[S comparable](m machine[S], limit int) (trace []string, r result) {
 		})
 	}
 	r.states = len(seen.states)
-	// Backwards from where all is done.
+	// Backwards from the states in which everything is done.
 	begin := make([]uint32, r.states+1) // edges into s are order[begin[s]:begin[s+1]]
 	for _, t := range to {
 		begin[t+1]++

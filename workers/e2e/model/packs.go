@@ -1,33 +1,33 @@
 package model
 
-// A pack holds the files of one entry, where there are two or more. Its key
-// names its content and the number of that entry, so packs share nothing, and
-// a model follows those of some contents only.
+// A pack contains the files of one entry if there are two or more. Its key names its content and
+// that entry's number, so packs share nothing, and a model follows only those with certain
+// contents.
 
-// packs are sets of staged packs by what their numbers are. What matters of a
-// number is, as of an entry's, whether it is free; and if it is taken, whether
-// the entry that took it names the pack.
+// packs are sets of staged packs, by the status of their numbers. All that matters about a number
+// is whether it is free, as for an entry; and if it is taken, whether the entry that took it names
+// the pack.
 type packs struct {
 	next objects // for the entry after the head
 	live objects // named by the entry of their number
 	junk objects // not named by it
 }
 
-// packState is what a ledgerState says of packs.
+// packState is the part of a ledgerState about packs.
 type packState struct {
 	there  packs
 	doomed packs   // the one that an auditor is about to delete
-	owed   objects // those that an entry names, and of which something is not delivered
-	noted  objects // only where a flaw reads names first: what was named then
+	owed   objects // those that an entry names and that are not completely delivered
+	noted  objects // only if a flaw reads names first: what was named then
 }
 
-// without are those of p that are not in q.
+// without returns the packs in p that are not in q.
 func (p packs) without(q packs) packs {
 	return packs{next: p.next &^ q.next, live: p.live &^ q.live, junk: p.junk &^ q.junk}
 }
 
-// turn is that the entry after the head is written, and names a pack (0:
-// none). Where keys have no number, that may be one of an older number.
+// turn returns the packs after the entry after the head is written, which names a pack (0: none).
+// If keys have no number, the pack may be one of an older number.
 func (p packs) turn(named objects, anyNumber bool) packs {
 	if anyNumber {
 		p.next |= p.junk & named
@@ -36,8 +36,7 @@ func (p packs) turn(named objects, anyNumber bool) packs {
 	return packs{live: p.live | p.next&named, junk: p.junk | p.next&^named}
 }
 
-// packed is the pack that the files of an entry make; 0 if they make none, or
-// it is not followed.
+// packed returns the pack that an entry's files make; 0 if they make none, or it is not followed.
 func (m ledgerModel) packed(r uint8, files records) objects {
 	n := 0
 	m.eachFile(r, files, func(records) { n++ })
@@ -47,9 +46,9 @@ func (m ledgerModel) packed(r uint8, files records) objects {
 	return object(files) & m.packs
 }
 
-// stagePack stores a pack create-if-absent: for the entry after the head
-// (isNext), or, by a worker that is behind or a PUT that is late, for one that
-// is there. That the key is there already is fine.
+// stagePack stores a pack create-if-absent: for the entry after the head (isNext) or, by a worker
+// that is behind or a late PUT, for an entry that already exists. It is fine if the key already
+// exists.
 func (m ledgerModel) stagePack(s *ledgerState, pack objects, files records, isNext bool) {
 	p := &s.packs.there
 	switch {
@@ -62,7 +61,7 @@ func (m ledgerModel) stagePack(s *ledgerState, pack objects, files records, isNe
 	}
 }
 
-// sameRange are all packs with these first and last offsets.
+// sameRange returns all packs with these first and last offsets.
 func sameRange(files records) (o objects) {
 	for f := records(1); f < at(files.end()); f++ {
 		if f.first() == files.first() && f.end() == files.end() {
@@ -72,12 +71,12 @@ func sameRange(files records) (o objects) {
 	return o
 }
 
-// namePack notes that the entry which becomes the head names a pack: I3, it is
-// there, under this entry's number and no other.
+// namePack records that the entry which becomes the head names a pack: I3, the pack exists under
+// this entry's number and no other.
 func (m ledgerModel) namePack(s *ledgerState, pack objects, files records) {
 	p := &s.packs
 	if m.flaw == packOfRange && p.there.next&sameRange(files)&^pack != 0 {
-		s.bad |= mutate // another content lies under that key
+		s.bad |= mutate // other content is stored under that key
 	}
 	anyNumber := m.flaw == packOfContent
 	p.there, p.doomed = p.there.turn(pack, anyNumber), p.doomed.turn(pack, anyNumber)
@@ -87,10 +86,10 @@ func (m ledgerModel) namePack(s *ledgerState, pack objects, files records) {
 	p.owed |= pack
 }
 
-// sweep is the auditor. It deletes a pack when all of it is delivered (I4; the
-// delivery's leg says when that is). And it reads the entry that a pack's key
-// names: if that is there and does not name the pack, it deletes this at any
-// later time (I11). An entry that is not there decides nothing.
+// sweep is the auditor. It deletes a pack when all of it is delivered (I4; the delivery's part says
+// when that is). It also reads the entry whose number is in a pack's key: if that entry exists and
+// does not name the pack, it deletes the pack at any later time (I11). An entry that does not exist
+// decides nothing.
 func (m ledgerModel) sweep(s ledgerState, do func(step, ledgerState)) {
 	p := s.packs
 	if m.flaw == staleNames && p.noted != p.owed {

@@ -2,7 +2,7 @@ package model
 
 import "strings"
 
-// property is a set of laws of schemas/protocol.md that a state breaks.
+// property is a set of properties in schemas/protocol.md that a state violates.
 type property uint16
 
 const (
@@ -10,21 +10,21 @@ const (
 	dup property = 1 << iota
 	// mutate: a key, or an entry of the ledger, changed its content.
 	mutate
-	// loss: a record that no recovery will read again, or a debt that nobody
-	// will pay, has no object.
+	// loss: a record that no recovery will read again is in no object, or a staged object that is
+	// owed is gone.
 	loss
-	// twice: two records of one message id are in files, though no worker
-	// forgot what it had seen.
+	// twice: two records with one message id are in files, although no worker forgot what it had
+	// seen.
 	twice
-	// The invariants that are more than the above.
-	i2  // files of a stream overlap in range, or a record is neither filed nor counted
-	i3  // an entry names what is not staged
-	i5  // a worker's state is not its base and the records read since
+	// The invariants that go beyond the above.
+	i2  // files of a stream overlap in range, or a record is neither in a file nor counted
+	i3  // an entry names something that is not staged
+	i5  // a worker's state is not its base plus the records read since
 	i7  // a delivery that was neither owed nor ordered
-	i9  // a receipt says delivered, and nothing was
+	i9  // a receipt says delivered, but nothing was
 	i12 // an offset was committed too early
-	// again: the object was created anew though there was a receipt, because
-	// its customer had taken it away.
+	// again: an object that the customer had taken away was created again although there was a
+	// receipt.
 	again
 )
 

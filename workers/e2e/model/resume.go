@@ -1,14 +1,14 @@
 package model
 
-// disk is a worker's last checkpoint: what of its state a killed process
-// leaves behind. Whatever it wrote later is cut off.
+// disk is a worker's last checkpoint: the part of its state that survives when the process is
+// killed. Whatever it wrote after the checkpoint is cut off.
 type disk struct {
 	kept    bool
-	foreign bool // as of a worker
+	foreign bool // as in worker
 	rule    uint8
 	pos     uint8
 	open    records // in files that were open
-	flight  records // in sealed files that were in no entry, as far as it knew
+	flight  records // in sealed files that were in no entry, as far as the worker knew
 }
 
 // keep writes checkpoints, at any time, and loses disks.
@@ -28,11 +28,10 @@ func (m ledgerModel) keep(s ledgerState, do func(step, ledgerState)) {
 	}
 }
 
-// resumed is the state that local files give upon the head, if any. The
-// ledger decides file by file, whoever moved it since the checkpoint: a file
-// that it has is dropped, one of which it has nothing is kept, and one of
-// which it has a part, by a late PUT of a former life or by another's cut,
-// voids them all.
+// resumed returns the state that local files give on top of the head, if any. The ledger decides
+// file by file, whoever has written to it since the checkpoint: a file that it has is dropped, and
+// a file of which it has nothing is kept. If it has a part of a file, because of a late PUT from an
+// earlier life or another worker's cut, all of them are void.
 func (m ledgerModel) resumed(s ledgerState, d disk) (worker, bool) {
 	if !d.kept || d.rule != s.head.rule {
 		return worker{}, false

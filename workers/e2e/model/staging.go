@@ -1,12 +1,12 @@
 package model
 
-// objects is a set of staged objects. An object's key names its content, so
-// there is one for every set of records that a file may hold.
+// objects is a set of staged objects. An object's key names its content, so there is one object for
+// every set of records that a file may contain.
 type objects uint16
 
 func object(file records) objects { return 1 << file }
 
-// eachFile calls do with each file of an entry: one a stream.
+// eachFile calls do with each file of an entry: one per stream.
 func (m ledgerModel) eachFile(r uint8, files records, do func(file records)) {
 	for _, stream := range m.rules[r].of {
 		if f := files & stream; f != 0 {
@@ -15,8 +15,8 @@ func (m ledgerModel) eachFile(r uint8, files records, do func(file records)) {
 	}
 }
 
-// stage stores files create-if-absent, for an entry whose number is free
-// (isNext) or taken. That one is there already is fine.
+// stage stores files create-if-absent, for an entry whose number is free (isNext) or taken. It is
+// fine if a file already exists.
 func (m ledgerModel) stage(s *ledgerState, r uint8, files records, isNext bool) {
 	if pack := m.packed(r, files); pack != 0 {
 		m.stagePack(s, pack, files, isNext)
@@ -32,7 +32,7 @@ func (m ledgerModel) stage(s *ledgerState, r uint8, files records, isNext bool) 
 	})
 }
 
-// name notes that an entry names the files: I3.
+// name records that an entry names the files: I3.
 func (m ledgerModel) name(s *ledgerState, r uint8, files records) {
 	pack := m.packed(r, files)
 	m.namePack(s, pack, files)
@@ -52,8 +52,8 @@ func (m ledgerModel) name(s *ledgerState, r uint8, files records) {
 	})
 }
 
-// collect is the auditor: it chooses an object that no entry names and whose
-// last record the ledger covers (I11), and deletes it at any later time.
+// collect is the auditor: it chooses an object that no entry names and whose last record the ledger
+// covers (I11), and deletes it at any later time.
 func (m ledgerModel) collect(s ledgerState, do func(step, ledgerState)) {
 	if s.doomed != 0 {
 		n := s

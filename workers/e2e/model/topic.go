@@ -8,10 +8,10 @@ type records uint8
 func at(offset uint8) records           { return 1 << offset }
 func (r records) has(offset uint8) bool { return r&at(offset) != 0 }
 
-// first is the lowest offset; 8 if there is none.
+// first returns the lowest offset; 8 if there is none.
 func (r records) first() uint8 { return uint8(bits.TrailingZeros8(uint8(r))) }
 
-// end is past the highest offset; 0 if there is none.
+// end returns the offset after the highest; 0 if there is none.
 func (r records) end() uint8 { return uint8(bits.Len8(uint8(r))) }
 
 // A stream is a source in one hour of receipt.
@@ -22,10 +22,10 @@ const (
 	streams = 3
 )
 
-// topic is a partition's records: the stream of each. It never changes; which
-// part of it was produced yet makes no difference to who reads it.
+// topic is a partition's records, given by their streams. It never changes; it makes no difference
+// to readers how much of it has been produced yet.
 type topic struct {
-	rules [2]rule // by which records become streams; an entry says which holds
+	rules [2]rule // by which records become streams; an entry says which of them holds
 	all   records
 }
 
@@ -47,7 +47,7 @@ func newTopic(stream ...uint8) topic {
 	return topic{rules: [2]rule{r, r}, all: at(uint8(len(stream))) - 1}
 }
 
-// or is the topic with another rule, which an operator may change to and back.
+// or returns the topic with a second rule, to which an operator may switch and back.
 func (t topic) or(stream ...uint8) topic {
 	t.rules[1] = newRule(stream)
 	return t
@@ -55,27 +55,26 @@ func (t topic) or(stream ...uint8) topic {
 
 func (t topic) end() uint8 { return t.all.end() }
 
-// entry is what an entry of the ledger says about recovery: the low watermark
-// and the filter. through is past the highest offset of a stream that is in a
-// file; 0: the stream is not listed.
+// entry is what an entry of the ledger says about recovery: the low watermark and the filter.
+// through is the offset after a stream's highest one in a file; 0: the stream is not listed.
 type entry struct {
 	rule    uint8
 	low     uint8
 	through [streams]uint8
 }
 
-// past reports whether a reader that begins at e passes the record over.
+// past reports whether a reader that begins at e passes over the record.
 func (t topic) past(e entry, offset uint8) bool {
 	return offset < e.low || t.filtered(e, offset)
 }
 
-// filtered reports whether its filter has the record.
+// filtered reports whether e's filter covers the record.
 func (t topic) filtered(e entry, offset uint8) bool {
 	return offset < e.through[t.rules[e.rule].stream[offset]]
 }
 
-// read are the records that a reader which began at e and is about to read
-// pos has in its hands: what I5 demands.
+// read returns the records that a reader which began at e and is about to read pos has in memory,
+// as I5 requires.
 func (t topic) read(e entry, pos uint8) (r records) {
 	for offset := e.low; offset < pos; offset++ {
 		if !t.past(e, offset) {
@@ -85,8 +84,8 @@ func (t topic) read(e entry, pos uint8) (r records) {
 	return r
 }
 
-// after is the entry after base that seals files and moves the watermark.
-// Streams below it leave the filter: nothing of them is read again (I2).
+// after returns the entry after base that seals files and moves the watermark. Streams below the
+// watermark leave the filter, because nothing of them is read again (I2).
 func (t topic) after(base entry, files records, low uint8) entry {
 	e := entry{rule: base.rule, low: low}
 	for k := range e.through {
@@ -98,9 +97,8 @@ func (t topic) after(base entry, files records, low uint8) entry {
 	return e
 }
 
-// cuts calls do with every set of files that can be sealed of what is open:
-// of each stream nothing, or its oldest records. Time, size and pressure may
-// cut anywhere.
+// cuts calls do with every set of files that can be sealed from what is open: for each stream
+// nothing, or its oldest records. Time, size and disk space may cut anywhere.
 func (t topic) cuts(r uint8, open records, do func(files records)) {
 	var prefixes [streams][]records
 	for k := range prefixes {
