@@ -14,8 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// BenchmarkVerify is of a chain of 5,000 entries with four delivered files
-// each, in memory: what the walk itself costs, without the network.
+// BenchmarkVerify verifies a chain of 5,000 entries with four delivered files each, in memory: the
+// cost of the walk itself, without the network.
 func BenchmarkVerify(b *testing.B) {
 	ctx := context.Background()
 	staging, bucket := objstore.NewMemory("staging"), objstore.NewMemory("customer")

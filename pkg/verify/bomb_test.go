@@ -16,17 +16,16 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Whoever can write to a bucket may leave a megabyte there that inflates to a
-// gigabyte, even with the size and the sha256 of a receipt: what the ledger
-// says of the lines is the bound.
+// Whoever can write to a bucket may put a megabyte there that inflates to a gigabyte, even with the
+// size and the sha256 in the receipt: the size of the lines in the ledger is the bound.
 func TestABombIsReadAsFarAsTheLedgerSays(t *testing.T) {
 	const raw = 3 << 20
 	lines := bytes.Repeat([]byte("{}\n"), 1<<20/3)
 	for hazard, c := range map[string]struct {
 		object []byte
-		size   int64 // that the ledger says, 0: the object's own
+		size   int64 // the size in the ledger; 0: the object's own
 		want   string
-		reads  int64 // of the object's bytes at most
+		reads  int64 // the most bytes of the object that may be read
 	}{
 		"lines":           {bomb.New(nil, lines, 1024), 0, fmt.Sprintf("its lines have more than the %d bytes", raw), 2 << 20},
 		"one_line":        {bomb.New(nil, make([]byte, 1<<20), 1024), 0, fmt.Sprintf("its lines have more than the %d bytes", raw), 2 << 20},
@@ -48,11 +47,12 @@ func TestABombIsReadAsFarAsTheLedgerSays(t *testing.T) {
 			require.NoError(t, err)
 			require.Contains(t, strings.Join(wrong, "; "), c.want)
 			require.LessOrEqual(t, stored.n, c.reads)
-			// All that was ever allocated, of a gigabyte: the race detector makes pools forget some of it.
+			// All that was ever allocated, for a gigabyte: the race detector makes pools drop some
+			// of it.
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(128<<20), "memory does not grow with what is inflated")
 		})
 	}
-	t.Run("exactly_as_large", func(t *testing.T) { // the bound costs an honest file nothing
+	t.Run("exactly_as_large", func(t *testing.T) { // the bound does not affect an honest file
 		object := bomb.New(nil, lines, 1)
 		wrong, err := readFile(bytes.NewReader(object), &ledger.File{RawBytes: int64(len(lines)), GzipBytes: int64(len(object))})
 		require.NoError(t, err)

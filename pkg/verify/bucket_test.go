@@ -15,7 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Objects in a bucket that the destination had before are not looked at, and that is said.
+// Objects in a bucket that the destination had before are not checked, and that is reported.
 func TestObjectsInFormerBucketsAreCounted(t *testing.T) {
 	v := newVerifier(Config{}, Deps{Staging: objstore.NewMemory("staging")})
 	v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/one": {id: "ws/one", present: map[folder]int64{}, Bucket: Bucket{Store: objstore.NewMemory("now"), Name: "now"}}}}
@@ -32,7 +32,7 @@ func TestObjectsInFormerBucketsAreCounted(t *testing.T) {
 	require.True(t, v.report.OK())
 }
 
-// What is wrong with an object ends with the command that puts it right.
+// A problem with an object ends with the command that fixes it.
 func TestObjectsAreCuredByACommand(t *testing.T) {
 	store := objstore.NewMemory("b")
 	v := newVerifier(Config{Examples: 4}, Deps{Staging: objstore.NewMemory("staging")})
@@ -64,8 +64,8 @@ func TestObjectsAreCuredByACommand(t *testing.T) {
 	}, fixes)
 }
 
-// Of a bucket that fails for long not a million objects are asked for, each
-// with all its tries; one that answers in between is asked on.
+// A bucket that keeps failing is given up, instead of trying a million objects with all retries;
+// one that answers in between is not.
 func TestABucketThatFailsForLongIsLeft(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		answers func(nth int) bool
@@ -102,7 +102,7 @@ func TestABucketThatFailsForLongIsLeft(t *testing.T) {
 	}
 }
 
-// slowBody is a bucket whose bodies are silent, or come byte by byte.
+// slowBody is a bucket whose bodies hang, or come byte by byte.
 type slowBody struct {
 	objstore.Store
 	pause time.Duration // before each byte
@@ -128,8 +128,8 @@ func (s slowReader) Read(p []byte) (int, error) {
 	}
 }
 
-// A customer's server that answers HEAD, and bodies that never end, does not keep
-// Verify for ever: not of one object, and not of each of a million.
+// A customer's server that answers HEAD but whose bodies never end does not keep Verify busy
+// forever: neither with one object, nor with each of a million.
 func TestABucketWhoseBodiesDoNotCome(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		pause time.Duration

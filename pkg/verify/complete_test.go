@@ -17,7 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// inHour is a file of the n-th hour.
+// inHour returns a file of the n-th hour.
 func inHour(n int64, source string, first, last int64) ledger.File {
 	f := sealed(source, first, last, last-first+1)
 	f.Hour += n * hourLength
@@ -26,7 +26,7 @@ func inHour(n int64, source string, first, last int64) ledger.File {
 	return f
 }
 
-// appendEntries writes a chain of a partition: entry 0, then these.
+// appendEntries writes a partition's chain: entry 0, then these.
 func appendEntries(t *testing.T, store objstore.Store, partition int, entries ...ledger.Entry) {
 	t.Helper()
 	l := testLog
@@ -78,8 +78,8 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 	require.ErrorIs(t, err, ErrNothing)
 }
 
-// What was given up is not delivered, whatever its receipt closes. A short receipt that
-// nobody understands closes its debt as everywhere.
+// What was given up does not count as delivered, although its receipt closes the debt. A short
+// receipt that is not understood closes its debt, as everywhere.
 func TestGivenUpIsNotDelivered(t *testing.T) {
 	store := objstore.NewMemory("staging")
 	files := []ledger.File{inHour(0, "a", 0, 4), inHour(0, "a", 5, 9), inHour(0, "a", 10, 14), inHour(0, "a", 15, 19), inHour(0, "a", 20, 24)}
@@ -108,8 +108,8 @@ func TestGivenUpIsNotDelivered(t *testing.T) {
 	require.Len(t, gets, 3, "only those that are too short to name an object")
 }
 
-// TestAClockThatWasAheadCompletesNothing: neither while the newest entry says
-// so, nor are files late for it.
+// TestAClockThatWasAheadCompletesNothing: a CompleteThrough from a clock that was ahead neither
+// completes hours nor makes files late.
 func TestAClockThatWasAheadCompletesNothing(t *testing.T) {
 	at := func(hours int64) int64 { return hour0 + hours*hourLength }
 	ahead := time.Now().Add(30 * 24 * time.Hour).UnixMilli()
@@ -117,7 +117,7 @@ func TestAClockThatWasAheadCompletesNothing(t *testing.T) {
 		return ledger.Entry{CompleteThrough: through, WrittenAt: written, Files: []ledger.File{inHour(0, "a", 0, 4)}}
 	}
 	for name, c := range map[string]struct {
-		after    []ledger.Entry // the one that was ahead
+		after    []ledger.Entry // entries after the one that was ahead
 		complete bool
 		late     int64
 	}{
@@ -138,7 +138,7 @@ func TestAClockThatWasAheadCompletesNothing(t *testing.T) {
 	}
 }
 
-// TestOnlyEntriesSinceThenAreRead: a report of today does not read a year.
+// TestOnlyEntriesSinceThenAreRead: a report about today does not read a year of entries.
 func TestOnlyEntriesSinceThenAreRead(t *testing.T) {
 	store := objstore.NewMemory("staging")
 	var entries []ledger.Entry

@@ -11,11 +11,11 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// What becomes of an old debt while all is walked is looked at again before
-// anybody is accused, who reads what else it may be.
+// Before an old debt is reported, its receipt and parked job are looked up again, since it may have
+// been delivered or parked during the walk.
 func TestDebtsThatChangeMeanwhile(t *testing.T) {
 	for hazard, c := range map[string]struct {
-		put  func(delivery.FileRef) string // the key of what comes meanwhile
+		put  func(delivery.FileRef) string // the key of what is stored meanwhile
 		want [3]int64                      // problems, closed, parked
 	}{
 		"delivered": {func(ref delivery.FileRef) string { return delivery.ReceiptKey(ref, "ws/a") }, [3]int64{0, 1, 0}},

@@ -33,8 +33,7 @@ func newFleet(t testing.TB, destinations int) *fleet {
 	return f
 }
 
-// seal appends an entry with one file per destination, all of the same hour, and
-// delivers them.
+// seal appends an entry with one file per destination, all of the same hour, and delivers them.
 func (f *fleet) seal(hour time.Time, receipts bool) *ledger.Entry {
 	var files []ledger.File
 	for i := range len(f.buckets) {
@@ -59,7 +58,7 @@ func (f *fleet) seal(hour time.Time, receipts bool) *ledger.Entry {
 	return e
 }
 
-// verify runs Verify, which calls meanwhile once, and counts the entries it reads.
+// verify runs Verify, calls meanwhile once during it, and counts the entries that it reads.
 func (f *fleet) verify(meanwhile func()) (r *Report, read int) {
 	f.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "get" && strings.HasPrefix(op.Key, "ledger/") {
@@ -80,8 +79,8 @@ func (f *fleet) verify(meanwhile func()) (r *Report, read int) {
 	return r, read
 }
 
-// On a running fleet every destination gets files while Verify runs. They must
-// not send it through the whole ledger a second time.
+// While a fleet is running, every destination gets files during Verify. These must not make it read
+// the whole ledger a second time.
 func TestWhatIsDeliveredMeanwhileIsNotSuspected(t *testing.T) {
 	f := newFleet(t, 5)
 	f.seal(time.Now(), true)
@@ -95,8 +94,8 @@ func TestWhatIsDeliveredMeanwhileIsNotSuspected(t *testing.T) {
 	require.Equal(t, map[Kind]int64{ObjectForeign: 1}, r.ByKind, "what was there before is told")
 }
 
-// A suspect is looked for in the entries written since its day began, and in all
-// others only if it is not found there, as when a producer's clock was ahead.
+// A suspect is looked up in the entries written since its day began, and in all others only if it
+// is not found there, as when a producer's clock was ahead.
 func TestSuspectsAreLookedForSinceTheirDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for hazard, c := range map[string]struct {
@@ -134,12 +133,12 @@ func (l lister) List(_ context.Context, _, after string, limit int) ([]objstore.
 	return infos[:min(len(infos), limit)], nil
 }
 
-// A customer's server may list whatever it likes, for ever. That neither fills the
-// memory, nor keeps Verify from its end, nor passes for nothing.
+// A customer's server may list anything, forever. That neither fills the memory, nor prevents
+// Verify from ending, nor goes unreported.
 func TestABucketThatListsForEver(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		key  func(n int) string
-		put  time.Duration // after now
+		put  time.Duration // relative to now
 		want string
 	}{
 		"in_one_folder":     {func(n int) string { return fmt.Sprintf("segment-logs/s0/1795824000000/%012d.gz", n) }, 0, "it lists more than 1000000 objects"},
@@ -173,8 +172,8 @@ func TestABucketThatListsForEver(t *testing.T) {
 	}
 }
 
-// A bucket may hold years of another system's files below segment-logs/, of sources
-// that are not ours.
+// A bucket may hold years of another system's files below segment-logs/, of sources that are not
+// ours: they are not all listed.
 func TestFilesOfOthersAreNotListedToTheEnd(t *testing.T) {
 	f := newFleet(t, 1)
 	f.seal(time.Now(), true)
@@ -199,8 +198,8 @@ func TestFilesOfOthersAreNotListedToTheEnd(t *testing.T) {
 	require.LessOrEqual(t, pages, 4)
 }
 
-// BenchmarkSuspects measures suspects in every destination's bucket: the cost of
-// one file must not grow with the number of destinations.
+// BenchmarkSuspects measures suspects in every destination's bucket: the cost per file must not
+// grow with the number of destinations.
 func BenchmarkSuspects(b *testing.B) {
 	for _, n := range []int{100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

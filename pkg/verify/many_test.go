@@ -16,7 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// many is staging with one entry of n delivered files, and a replay of them all.
+// many returns a staging bucket with one entry of n delivered files, and a replay of all of them.
 func many(t testing.TB, n int) *objstore.Memory {
 	staging := objstore.NewMemory("staging")
 	head := ledgertest.Append(t, staging, ledgertest.Init(testLog, time.UnixMilli(0)))
@@ -38,7 +38,7 @@ func many(t testing.TB, n int) *objstore.Memory {
 	return staging
 }
 
-// An entry is read once for all receipts of a replay that are of its files.
+// An entry is read once for all receipts of a replay that belong to its files.
 func TestReplaysReadAnEntryOnce(t *testing.T) {
 	staging := many(t, 50)
 	var reads atomic.Int64
@@ -55,8 +55,8 @@ func TestReplaysReadAnEntryOnce(t *testing.T) {
 	require.EqualValues(t, 2+1, reads.Load(), "the walk's of both entries, and the replay's")
 }
 
-// BenchmarkVerifyOneEntry is of few and of many files in one entry: the cost of a
-// file is not to grow with them.
+// BenchmarkVerifyOneEntry verifies few and many files in one entry: the cost per file must not grow
+// with their number.
 func BenchmarkVerifyOneEntry(b *testing.B) {
 	for _, n := range []int{1_000, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -13,8 +13,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// An entry that comes while the chain is walked names what was listed before
-// as on its way: that is no orphan by it, and none is deleted.
+// An entry that is written during the walk names objects that were listed as on their way: they are
+// not counted as orphans.
 func TestAnEntryThatComesMeanwhileMakesNoOrphans(t *testing.T) {
 	staging := objstore.NewMemory("staging")
 	put := func(key string, body []byte) { ledgertest.Put(t, staging, key, body) }
@@ -42,8 +42,8 @@ func TestAnEntryThatComesMeanwhileMakesNoOrphans(t *testing.T) {
 	require.Equal(t, Staged{Present: 3, Unsettled: 3}, verify(nil), "entry 1 cannot be read, and may name them")
 }
 
-// A file that is gone too early is told, for nothing says for how long files were
-// to be kept before; and that they may have been kept for less.
+// A file that was deleted too early is reported, because it is not recorded how long files were to
+// be kept before; the report mentions that the retention may have been shorter.
 func TestStagedFilesThatAreGoneTooEarly(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		retain    time.Duration

@@ -18,7 +18,7 @@ const hour0 = int64(1_699_999_200_000)
 
 var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
 
-// sealed is a file of a source in the first hour.
+// sealed returns a file of a source in the first hour.
 func sealed(source string, first, last, records int64) ledger.File {
 	return ledgertest.File(testLog, ledger.File{
 		Source: source, Hour: hour0, First: first, Last: last, Records: records, RawBytes: 10 * records, SHA256: strings.Repeat("ab", 32), Owed: []string{"ws/a"},
@@ -31,13 +31,13 @@ func packed(seq int64, files ...ledger.File) []ledger.File {
 	return files
 }
 
-// link is an entry: its watermark, files, and what is sealed above.
+// link describes an entry: its watermark, its files, and what is sealed above.
 type link struct {
 	low     int64
 	files   []ledger.File
 	through map[string]int64
 	skipped int64
-	copies  int64 // of messages
+	copies  int64 // duplicates skipped
 }
 
 func problemsOf(allowGaps bool, links ...link) (*Report, []Kind) {
@@ -67,7 +67,7 @@ func problemsOf(allowGaps bool, links ...link) (*Report, []Kind) {
 
 func TestChainsAreHeldAgainstThemselves(t *testing.T) {
 	files := func(f ...ledger.File) []ledger.File { return f }
-	// b is open from offset 1 on, while a's file of 0 to 9 is sealed.
+	// b's file is open from offset 1 on, while a's file with 0 to 9 is sealed.
 	good := []link{
 		{low: 1, files: files(sealed("a", 0, 9, 5)), through: map[string]int64{"a": 9}},
 		{low: 20, files: files(sealed("b", 1, 12, 6), sealed("a", 10, 19, 8)), skipped: 1},
@@ -91,8 +91,8 @@ func TestChainsAreHeldAgainstThemselves(t *testing.T) {
 		"a_record_too_many":           {change: func(l []link) { l[1].files[0].Records++ }, want: []Kind{Overcounted}},
 		"gaps_that_kafka_has":         {change: func(l []link) { l[1].files[0].Records-- }, allow: true, gaps: 1},
 		"skipped_twice":               {change: func(l []link) { l[1].skipped++ }, want: []Kind{Overcounted}},
-		// Of a's 2 records one is below 8 and one is not: 7 offsets are certainly
-		// missing, long before the filter is empty again.
+		// Of a's 2 records one is below 8 and one is not: 7 offsets are certainly missing, long
+		// before the filter is empty again.
 		"bounds_while_files_reach_above": {change: func(l []link) {
 			l[0].low, l[0].files[0].Records = 8, 2
 			l[1].files[0], l[1].files[1].Records, l[1].skipped = sealed("b", 8, 12, 5), 6, 0
@@ -138,7 +138,8 @@ func TestChainsAreHeldAgainstThemselves(t *testing.T) {
 	}
 }
 
-// TestCompleteThroughGoesBackFromTheFutureOnly.
+// TestCompleteThroughGoesBackFromTheFutureOnly: CompleteThrough may decrease only if it was ahead
+// of the clock.
 func TestCompleteThroughGoesBackFromTheFutureOnly(t *testing.T) {
 	for name, c := range map[string]struct {
 		said int64
