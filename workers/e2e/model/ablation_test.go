@@ -8,8 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ablation is the protocol without one of its rules, and the harm that this
-// must be found to do.
+// ablation is the protocol without one of its rules, and the harm that has to be found without it.
 type ablation struct {
 	name    string // as in schemas/protocol.md
 	harm    property
@@ -50,7 +49,8 @@ var ablations = []ablation{
 	ledgerWithout("packs held against names read before", staleNames, loss, ledgerModel{packs: aPack}),
 	ledgerWithout("a pack's key without the entry's number", packOfContent, loss, ledgerModel{packs: aPack}),
 	{"a pack's key without its sum, and no claims", mutate, func(stop property, limit int) result {
-		// With claims a number is its claimant's alone, and this does no harm: 1,777,264 states.
+		// With claims a number belongs to its claimant alone, and this does no harm: 1,777,264
+		// states.
 		return explore(ledgerModel{topic: threeHours, packs: sameRangePacks, flaw: packOfRange}, stop, limit)
 	}},
 	ledgerWithout("local files trusted after another's entry", trustsForeign, dup, ledgerModel{disks: 1}),
@@ -75,8 +75,7 @@ var ablations = []ablation{
 	}},
 }
 
-// limits are what the protocol does not promise, so that nobody comes to
-// believe it.
+// limits are what the protocol does not promise, listed so that nobody comes to rely on it.
 var limits = []ablation{
 	{"an object taken away comes again, even after its receipt", again, func(stop property, limit int) result {
 		return explore(deliveryModel{jobs: 1, moves: true}, stop, limit)
@@ -96,7 +95,7 @@ func TestAblationsAreCaught(t *testing.T) {
 	require.Empty(t, steps, "rows of schemas/protocol.md that nothing was run for")
 }
 
-// list is a trace, a line a step.
+// list formats a trace, one line per step.
 func list(trace []string) string {
 	var b strings.Builder
 	for i, s := range trace {

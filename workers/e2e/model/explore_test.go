@@ -6,8 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// steps counts up by one or two, to ten. With trap, seven leads nowhere but
-// into itself.
+// steps counts up by one or two, to ten. With trap, seven only leads to itself.
 type steps struct{ trap bool }
 
 func (steps) initial() int           { return 0 }
@@ -49,7 +48,7 @@ func TestADeadEndIsFound(t *testing.T) {
 	trace, _ := stuck(steps{}, 100)
 	require.Nil(t, trace)
 	trace, _ = stuck(steps{trap: true}, 100)
-	require.Len(t, trace, 4) // to seven
+	require.Len(t, trace, 4) // up to seven
 	_, r := stuck(steps{}, 10)
 	require.False(t, r.exhaustive)
 }

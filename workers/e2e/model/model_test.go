@@ -9,8 +9,8 @@ import (
 
 var statesFlag = flag.Int("model.states", 0, "explore models of up to so many states; default 1.5 million, with the race detector 160,000")
 
-// budget is how many states a model may have to be explored in this run. What
-// is larger is named in the log, and left to a run that asks for it.
+// budget is the largest number of states of models that are explored in this run. Larger models are
+// logged, and left to a run that asks for them.
 func budget() int {
 	switch {
 	case *statesFlag > 0:
@@ -21,8 +21,8 @@ func budget() int {
 	return 1_500_000
 }
 
-// The records of a partition. Two hours of source A lie in each other, and a
-// record of the first hour comes late. By another rule, other sources are meant.
+// The records of a partition. Two hours of source A overlap, and a record of the first hour comes
+// late. Under another rule, records belong to other sources.
 var (
 	twoRecords = newTopic(a1, a1)
 	twoSources = newTopic(a1, b1, a1)
@@ -32,26 +32,25 @@ var (
 	twoRules   = newTopic(a1, b1, a1).or(a1, a1, b1)
 )
 
-// aPack is of the first record of two sources; of the second source there is
-// no other, of the first there may be.
+// aPack contains the first record of each of two sources. The second source has no other record,
+// the first may have.
 const aPack = objects(1 << 0b0011)
 
-// sameRangePacks are of the first record of the first hour and that of the
-// second, with and without the one between them.
+// sameRangePacks contain the first record of the first hour and that of the second, with and
+// without the one between them.
 const sameRangePacks = objects(1<<0b0101 | 1<<0b0111)
 
-// upstream is sent to by SDKs that repeat themselves: record 2 has the id of
-// the poison before it, 3 that of 1, in another hour.
+// upstream has records from SDKs that repeat themselves: record 2 has the id of the poison record
+// before it, and record 3, in another hour, the id of record 1.
 func upstream(records uint8) dedupModel {
 	stream, id := []uint8{a1, a1, a2, a2, a2}, []uint8{0, 1, 0, 1, 2}
 	return dedupModel{topic: newTopic(stream[:records]...), id: id[:records], poison: at(0)}
 }
 
-// poisonWithin has a record that is no line between two of a file.
+// poisonWithin has a record that is not a line between two records of a file.
 var poisonWithin = dedupModel{topic: newTopic(a1, a2, a2, a2), id: []uint8{0, 1, 2, 1}, poison: at(2)}
 
-// soundModel is a model of the protocol as it is, with the number of its
-// reachable states.
+// soundModel is a model of the protocol as it is, with the number of its reachable states.
 type soundModel struct {
 	name    string
 	states  int
@@ -95,8 +94,8 @@ var soundModels = []soundModel{
 	sound("poison within a file", 46_198, poisonWithin),
 }
 
-// usual is how many of them any run must have explored to the end, and
-// usualLive how many it must have looked for dead ends in.
+// usual is how many models any run must have explored to the end, and usualLive how many it must
+// have searched for dead ends.
 const usual, usualLive = 8, 2
 
 func TestProtocolHolds(t *testing.T) {
@@ -116,9 +115,9 @@ func TestProtocolHolds(t *testing.T) {
 	require.GreaterOrEqual(t, explored, usual, "the budget leaves out what every run must explore")
 }
 
-// TestEverythingCanBeDelivered: whatever happened, if nothing fails from then
-// on, some way leads to everything being delivered. It needs all edges of a
-// graph, so it looks at the smaller models.
+// TestEverythingCanBeDelivered: whatever happened, if nothing fails from then on, there is a way to
+// everything being delivered. This needs all edges of a graph, so only the smaller models are
+// searched.
 func TestEverythingCanBeDelivered(t *testing.T) {
 	explored := 0
 	for _, m := range soundModels {

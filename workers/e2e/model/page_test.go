@@ -17,7 +17,7 @@ import (
 
 const root = "../../.."
 
-// page is schemas/protocol.md, line by line.
+// page returns the lines of schemas/protocol.md.
 func page(t *testing.T) []string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(root, "schemas", "protocol.md"))
@@ -27,7 +27,7 @@ func page(t *testing.T) []string {
 
 var stepsRow = regexp.MustCompile(`^\| (.+?) \| ([A-Z]+[0-9]*) \| ([0-9]+) \|$`)
 
-// pageSteps are the rows of ablations and limits: name to harm and steps.
+// pageSteps returns the rows about ablations and limits: from the name to the harm and the steps.
 func pageSteps(t *testing.T) map[string]string {
 	t.Helper()
 	steps := map[string]string{}
@@ -41,8 +41,7 @@ func pageSteps(t *testing.T) map[string]string {
 
 var statesRow = regexp.MustCompile(`^\| ([^|]+) \| ([0-9][0-9,]*) \|$`)
 
-// TestPageTellsTheModels: the models of the page are those that are explored,
-// of the same size.
+// TestPageTellsTheModels: the page lists the models that are explored, with their sizes.
 func TestPageTellsTheModels(t *testing.T) {
 	told, explored := map[string]string{}, map[string]string{}
 	for _, line := range page(t) {
@@ -56,8 +55,8 @@ func TestPageTellsTheModels(t *testing.T) {
 	require.Equal(t, explored, told)
 }
 
-// TestPageIsTrue: every invariant of the page is named where code keeps it, in
-// the files that the page names, and every test that it names is there.
+// TestPageIsTrue: for every invariant, the files that the page names mention it, and every test
+// that the page names exists.
 func TestPageIsTrue(t *testing.T) {
 	comments, tests := source(t)
 	row := regexp.MustCompile(`^\| (I[0-9]+) \|`)
@@ -86,8 +85,8 @@ func TestPageIsTrue(t *testing.T) {
 	require.Equal(t, 12, rows, "rows of invariants")
 }
 
-// source returns the comments of every file of the tree that is no test, and
-// the names of all tests.
+// source returns the comments of every file of the tree that is not a test, and the names of all
+// tests.
 func source(t *testing.T) (comments map[string]string, tests map[string]bool) {
 	t.Helper()
 	comments, tests = map[string]string{}, map[string]bool{}

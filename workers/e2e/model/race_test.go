@@ -2,6 +2,6 @@
 
 package model
 
-// raceEnabled: the detector makes everything some ten times slower, and there
-// is one goroutine.
+// raceEnabled: the race detector makes everything some ten times slower, and there is only one
+// goroutine.
 const raceEnabled = true

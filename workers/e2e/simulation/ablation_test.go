@@ -12,15 +12,14 @@ import (
 	"github.com/sealift/sealift/pkg/ablation"
 )
 
-// plantedBugs are bugs that are planted, alone or together, and what becomes
-// of them.
+// plantedBugs are bugs that are planted, alone or together, and what becomes of them.
 var plantedBugs = []struct {
 	name string
 	bugs []ablation.Bug
-	// obeys: not even a rule of the protocol is broken.
+	// obeys: not even a rule of the protocol is violated.
 	obeys bool
-	// healed says what makes the bug good, so that no customer sees it; empty:
-	// they lose records, get them twice, or wait for ever.
+	// healed says what corrects the bug, so that no customer sees it; empty: customers lose
+	// records, get them twice, or wait forever.
 	healed string
 }{
 	{name: "ledger entries put without If-None-Match", bugs: bugs(ablation.LedgerOverwrites)},
@@ -39,7 +38,7 @@ var plantedBugs = []struct {
 	{name: "no claim, entries put without If-None-Match", bugs: bugs(ablation.NoClaim, ablation.LedgerOverwrites)},
 	{name: "outbox not enqueued at takeover", bugs: bugs(ablation.NoRedispatch), healed: "the auditor enqueues what is owed"},
 	{name: "outbox not enqueued at takeover, auditor blind", bugs: bugs(ablation.NoRedispatch, ablation.Blind)},
-	{name: "auditor blind", bugs: bugs(ablation.Blind)}, // jobs expire, replies and topics are lost
+	{name: "auditor blind", bugs: bugs(ablation.Blind)}, // jobs expire, and replies and topics are lost
 	{name: "staged keys by the first offset", bugs: bugs(ablation.StagedByFirst)},
 	{name: "no filter at recovery", bugs: bugs(ablation.NoFilter)}, // the coherence check halts the partition
 	{name: "no filter at recovery, no coherence check", bugs: bugs(ablation.NoFilter, ablation.Incoherent)},
@@ -64,10 +63,10 @@ var plantedBugs = []struct {
 
 func bugs(all ...ablation.Bug) []ablation.Bug { return all }
 
-// mostSeeds bounds the search for a bug; the rarest shows in about one of 200.
+// mostSeeds bounds the search for a bug; the rarest shows in about one of 200 seeds.
 const mostSeeds = 2000
 
-// healedSeeds are run to see that nothing comes of a bug.
+// healedSeeds is the number of seeds that are run to see that a bug has no consequences.
 const healedSeeds = 20
 
 func TestPlantedBugsAreFound(t *testing.T) {
@@ -105,7 +104,7 @@ func firstFailure(t *testing.T, promises, find bool) (seed uint64, err error) {
 	return seed - 1, err
 }
 
-// A failing seed is of use to people when little has to happen for it to fail.
+// A failing seed is useful to people if only a little has to happen for it to fail.
 func TestAFailureShrinksToAFewDecisions(t *testing.T) {
 	defer ablation.Plant()
 	ablation.Plant(ablation.JobIsAuthority)
@@ -121,13 +120,13 @@ func TestAFailureShrinksToAFewDecisions(t *testing.T) {
 	require.Contains(t, got.trace[len(got.trace)-2]+got.trace[len(got.trace)-1], "VIOLATION")
 }
 
-// onlyPromises makes the judge blind for broken rules. What is owed must not
-// depend on the ledger then.
+// onlyPromises makes the judge ignore violated rules. Then what is owed must not depend on the
+// ledger.
 func (w *world) onlyPromises(only bool) {
 	if !only {
 		return
 	}
-	// A copy that was delivered is told from one that was dropped by the ledger.
+	// Only the ledger distinguishes a delivered duplicate from a dropped one.
 	w.promisesOnly, w.dedup = true, w.dedup && ablation.On(ablation.DropsFirstCopy)
 	if !ablation.On(ablation.KeepsFirstCatalog) {
 		w.breaks = slices.DeleteFunc(w.breaks, func(b breakage) bool { return b.name == "catalog-change" })

@@ -34,7 +34,7 @@ type actor struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  chan struct{}
-	// sealAll, of an appender, is an operator's request.
+	// sealAll, for an appender, is an operator's request to seal everything.
 	sealAll func()
 }
 
@@ -59,7 +59,7 @@ func (w *world) spawn(role string, number, life int, disk string) {
 		run = w.newOperator(a)
 	}
 	if err != nil {
-		panic(err) // of the test's own configuration
+		panic(err) // an error in the test's own configuration
 	}
 	w.actors = append(w.actors, a)
 	w.note("* %s starts", a.name)
@@ -104,7 +104,7 @@ func (w *world) newAppender(a *actor) (func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The name is made up at random otherwise.
+	// Otherwise the name would be chosen at random.
 	if err := os.MkdirAll(a.disk, 0o700); err != nil {
 		return nil, err
 	}
@@ -159,8 +159,7 @@ func (w *world) newCopier(a *actor) (func(context.Context) error, error) {
 	return c.Run, nil
 }
 
-// newAuditor returns a worker that audits every half minute, now and then from
-// the first entry on.
+// newAuditor returns a worker that audits every half minute, now and then from the first entry on.
 func (w *world) newAuditor(a *actor) (func(context.Context) error, error) {
 	cfg := auditor.Config{Topic: eventsTopic, Every: auditEvery, Grace: w.auditGrace, Retain: w.retain}
 	deps := auditor.Deps{
@@ -187,15 +186,15 @@ func (w *world) newAuditor(a *actor) (func(context.Context) error, error) {
 			if n%2 == 0 {
 				which = full
 			}
-			_, _ = which.Audit(ctx) // the next makes good what failed
+			_, _ = which.Audit(ctx) // the next audit makes up for failures
 		}
 	}, nil
 }
 
 const auditEvery = 30 * time.Second
 
-// kill ends a process without a word. Nothing it still does matters, but for
-// requests that are on their way.
+// kill ends a process without warning. Nothing that it still does matters, except for requests that
+// are under way.
 func (w *world) kill(a *actor) {
 	w.mu.Lock()
 	a.dead = true
@@ -209,7 +208,8 @@ func (w *world) kill(a *actor) {
 	a.cancel()
 }
 
-// find returns the living processes of the role that are not stopping.
+// find returns the living processes of the role that are not stopping; paused selects those that
+// are paused, or those that are not.
 func (w *world) find(role string, paused bool) (found []*actor) {
 	for _, a := range w.actors {
 		if !a.dead && !a.stopping && (role == "" || a.role == role) && a.paused == paused {

@@ -11,15 +11,15 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// bucket is a bucket in the world. Its state is objstore.Memory, which passes
-// the conformance suite of stores; its requests go through the scheduler.
+// bucket is a bucket in the world. Its state is objstore.Memory, which passes the conformance suite
+// of stores; its requests go through the scheduler.
 type bucket struct {
 	*objstore.Memory
 	name string
-	down way // what every request meets, or well
+	down way // how every request ends, or well
 }
 
-// seenBy returns the bucket as an actor reaches it.
+// seenBy returns the bucket as an actor accesses it.
 func (b *bucket) seenBy(w *world, a *actor) objstore.Store { return &client{w: w, a: a, b: b} }
 
 type client struct {
@@ -156,7 +156,7 @@ func (c *client) Delete(ctx context.Context, key string) error {
 	return c.do(ctx, o, "delete", key)
 }
 
-// answer fills in the error of a request that went wrong.
+// answer sets the error of a request that went wrong.
 func (c *client) answer(o *op, name, key string, out way) {
 	e := &objstore.Error{Op: name, Bucket: c.b.name, Key: key}
 	switch out {

@@ -19,12 +19,11 @@ const (
 	other = "ws_other0123456789ab"
 )
 
-// customers are the catalog, and what it was at any time.
+// customers is the catalog, with its history.
 type customers struct {
 	w    *world
 	live *catalog.Live
-	// owed are the sets of destinations that a source's files were owed to, in
-	// the order of time.
+	// owed has the sets of destinations that a source's files were owed to, in chronological order.
 	owed map[string][]owedSince
 }
 
@@ -40,7 +39,7 @@ func newCustomers(w *world) *customers {
 	return c
 }
 
-// restore sets the catalog as it was at first.
+// restore sets the initial catalog again.
 func (c *customers) restore() { c.set(func([]catalog.Workspace) {}) }
 
 func (c *customers) set(change func([]catalog.Workspace)) {
@@ -56,7 +55,7 @@ func (c *customers) set(change func([]catalog.Workspace)) {
 	change(ws)
 	s, err := catalog.NewSnapshot(ws)
 	if err != nil {
-		panic(err) // of the test's own
+		panic(err) // an error in the test's own catalog
 	}
 	c.live.Set(s)
 	for _, source := range sources {
@@ -67,8 +66,8 @@ func (c *customers) set(change func([]catalog.Workspace)) {
 	}
 }
 
-// owes says whether a source's files were owed to exactly these destinations
-// at some time since.
+// owes says whether a source's files were owed to exactly these destinations at any time since
+// then.
 func (c *customers) owes(source string, to []string, since time.Time) bool {
 	all := c.owed[source]
 	for i, o := range all {
@@ -98,7 +97,7 @@ func (c *customers) change(d *dice) bool {
 	return true
 }
 
-// newOperator returns somebody who redrives what is parked from time to time.
+// newOperator returns a person who redrives parked jobs from time to time.
 func (w *world) newOperator(a *actor) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for {

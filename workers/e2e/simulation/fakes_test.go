@@ -12,7 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore/conformance"
 )
 
-// benign is a world in which every request succeeds at once, until stop.
+// benign returns a world in which every request succeeds at once, until stop is called.
 func benign() (w *world, a *actor, stop func()) {
 	w = &world{promised: make(chan *op)}
 	w.judge = newJudge(w)

@@ -10,8 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// breakage is something that breaks. It returns false if there is nothing to
-// break.
+// breakage is something that can break. run returns false if there is nothing to break.
 type breakage struct {
 	name string
 	run  func(w *world, d *dice) bool
@@ -85,7 +84,7 @@ var breakages = []breakage{
 	}},
 }
 
-// breakSomething breaks one of the things that the seed knows.
+// breakSomething breaks one of the things that this seed includes.
 func (w *world) breakSomething(d *dice) bool {
 	if len(w.breaks) == 0 {
 		return false
@@ -101,8 +100,7 @@ func (w *world) breakSomething(d *dice) bool {
 	return true
 }
 
-// crash kills a process; it comes back some time later, an appender mostly
-// with the disk as it was.
+// crash kills a process; it comes back some time later, an appender mostly with its disk as it was.
 func (w *world) crash(role string, d *dice) bool {
 	alive := append(w.find(role, false), w.find(role, true)...)
 	if len(alive) == 0 {
@@ -127,8 +125,8 @@ func (w *world) crashOne(a *actor, d *dice) {
 	w.after(time.Duration(pick(d, 1, 3, 10, 30))*time.Second, "", func(*dice) { w.spawn(a.role, a.number, a.life+1, disk) })
 }
 
-// keepDisk copies what a killed process leaves behind, torn: the machine went
-// down with it, and the end of the newest file is lost.
+// keepDisk copies what a killed process leaves behind. torn: the machine crashed with it, and the
+// end of the newest file is lost.
 func keepDisk(from, to string, torn bool, d *dice) error {
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		return fmt.Errorf("keep disk: %w", err)
@@ -194,7 +192,7 @@ func (w *world) reborn(a *actor) {
 	})
 }
 
-// zombie pauses a process: what it asked for waits, others go on.
+// zombie pauses a process: its requests wait while others go on.
 func (w *world) zombie(d *dice) bool {
 	alive := w.find("", false)
 	if len(alive) == 0 {
@@ -219,7 +217,7 @@ func (w *world) rebalance(d *dice) bool {
 	return true
 }
 
-// offsetReset is an operator with Kafka's own tools.
+// offsetReset is an operator who resets offsets with Kafka's own tools.
 func offsetReset(w *world, d *dice) bool {
 	g := w.kafka.groups["sealift"]
 	if g == nil {
@@ -246,7 +244,7 @@ func sealRequest(w *world, d *dice) bool {
 	return true
 }
 
-// forgedJob is a copy job for what nobody is owed.
+// forgedJob enqueues a copy job for something that is owed to nobody.
 func forgedJob(w *world, d *dice) bool {
 	jobs := w.kafka.topics[jobsTopic][0].records
 	if len(jobs) == 0 {
@@ -258,7 +256,7 @@ func forgedJob(w *world, d *dice) bool {
 	return true
 }
 
-// jobAgain repeats a job that was there before.
+// jobAgain repeats an earlier job.
 func jobAgain(w *world, d *dice) bool {
 	jobs := w.kafka.topics[jobsTopic][d.n(2)].records
 	if len(jobs) == 0 {
@@ -269,12 +267,12 @@ func jobAgain(w *world, d *dice) bool {
 	return true
 }
 
-// settle ends the chaos: everything is up again, and nothing new comes.
+// settle ends the chaos: everything is up again, and there are no new faults or records.
 func (w *world) settle() {
 	w.note("* no faults from here on")
 	w.calm, w.calmSince = true, time.Now()
 	w.redis.down = false
-	w.timeRate = 5 // where requests wait for each other until they time out, nothing settles
+	w.timeRate = 5 // nothing would settle where requests wait for each other until they time out
 	for _, b := range w.buckets {
 		b.down = well
 	}
@@ -282,7 +280,7 @@ func (w *world) settle() {
 		a.paused = false
 	}
 	for _, o := range w.waiting {
-		if o.hung && !o.gone { // connections break at last
+		if o.hung && !o.gone { // hung connections break now
 			o.hung, o.ways = false, nil
 		}
 	}

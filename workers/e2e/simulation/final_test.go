@@ -16,9 +16,9 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// final judges the world after the dust has settled: every record in every
-// bucket that it is owed to, once, and nothing else; every record that is no
-// line of a file among the dead letters.
+// final judges the world after everything has settled: every record is in every bucket that it is
+// owed to, once, and nothing else is; every record that cannot be a line of a file is among the
+// dead letters.
 func (j *judge) final() {
 	for i, name := range bucketNames {
 		var want check.Expected
@@ -60,8 +60,8 @@ func (j *judge) final() {
 
 var prefixes = map[string]string{"one": "", "two": "logs", "three": ""}
 
-// expect tells what a destination must hold. While the catalog never changed,
-// that is a matter of the source; else the ledger says when it was owed what.
+// expect sets what a destination must contain. As long as the catalog has never changed, that
+// follows from the source; otherwise the ledger says what was owed.
 func (j *judge) expect(want *check.Expected, dest string) {
 	for p, records := range j.w.workload.truth {
 		owed := map[int64]bool{}
@@ -79,7 +79,7 @@ func (j *judge) expect(want *check.Expected, dest string) {
 		}
 		for offset, r := range records {
 			always := len(j.w.customer.owed[r.source]) == 1 && contains(j.w.customer.owed[r.source][0].to, dest)
-			if r.double { // it is delivered only if nobody remembered its first copy
+			if r.double { // delivered only if nobody remembered its first copy
 				always = false
 			}
 			if !r.poison && (always || owed[int64(offset)]) {
@@ -98,7 +98,7 @@ func contains(all []string, one string) bool {
 	return false
 }
 
-// objects yields all objects of a bucket for the check.
+// objects yields all objects in a bucket for the check.
 func (b *bucket) objects() func(yield func(check.Object, error) bool) {
 	return func(yield func(check.Object, error) bool) {
 		for info, err := range objstore.All(context.Background(), b.Memory, "") {
@@ -119,7 +119,7 @@ func (b *bucket) objects() func(yield func(check.Object, error) bool) {
 	}
 }
 
-// lines returns the lines of a part of an object, which is gzip, and its sha256.
+// lines returns the lines of a part of an object, which is gzip, and the part's sha256.
 func (b *bucket) lines(key string, from, size int64) (lines []string, sum string, err error) {
 	r, err := b.GetRange(context.Background(), key, from, size)
 	if err != nil {
@@ -137,7 +137,7 @@ func (b *bucket) lines(key string, from, size int64) (lines []string, sum string
 	return lines, hex.EncodeToString(h.Sum(nil)), s.Err()
 }
 
-// pointer is what jobs, receipts and parked jobs point at.
+// pointer is what jobs, receipts and parked jobs refer to.
 type pointer struct {
 	File struct {
 		Topic       string `json:"topic"`
@@ -149,7 +149,7 @@ type pointer struct {
 	Destination string `json:"destination"`
 }
 
-// parseDebt reads the debt that a job or receipt, or a parked job, is about.
+// parseDebt parses the debt that a job, a receipt or a parked job is about.
 func parseDebt(b []byte, parked bool) (debt, bool) {
 	var p pointer
 	var err error
@@ -165,7 +165,7 @@ func parseDebt(b []byte, parked bool) (debt, bool) {
 	return debt{p.File.Partition, p.File.Seq, p.File.Index, p.Destination}, err == nil && p.Destination != ""
 }
 
-// forge makes a job of another that nobody is owed.
+// forge turns a job into one that is owed to nobody.
 func forge(job []byte, dest string, more int) []byte {
 	var all map[string]any
 	if err := json.Unmarshal(job, &all); err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// foundSeeds once failed. Without steps all of the seed's are taken.
+// foundSeeds failed once. Without steps, all steps of the seed are taken.
 var foundSeeds = []struct {
 	bug   string
 	seed  uint64

@@ -22,7 +22,7 @@ type group struct {
 	id        string
 	topics    []string
 	gen       int32
-	members   []*member // all that ever joined and did not leave
+	members   []*member // all that have joined and not left
 	current   []*member // of the current generation
 	committed map[string]map[int]stream.Mark
 	changed   time.Time // when the current generation was formed
@@ -33,15 +33,15 @@ type group struct {
 type member struct {
 	g    *group
 	a    *actor
-	gen  int32 // the newest that it was told of
+	gen  int32 // the newest generation that the member was told about
 	done chan struct{}
 	left bool
-	// telling: the next heartbeat says that the generation is over.
+	// telling: the next heartbeat will say that the generation is over.
 	telling bool
 	told    map[string][]stream.Assignment
 }
 
-// join takes part; the group is made when first joined.
+// join makes a process a member; the group is created when it is first joined.
 func (c kafkaClient) join(id string, topics []string) *member {
 	c.k.w.mu.Lock()
 	defer c.k.w.mu.Unlock()
@@ -56,12 +56,12 @@ func (c kafkaClient) join(id string, topics []string) *member {
 	return m
 }
 
-// responsive says whether the coordinator hears of the member.
+// responsive says whether the coordinator hears from the member.
 func (m *member) responsive() bool {
 	return !m.left && !m.a.dead && (!m.a.paused || time.Since(m.a.pausedAt) < sessionTimeout)
 }
 
-// needed says whether the generation is not the members'.
+// needed says whether the current generation differs from the responsive members.
 func (g *group) needed() bool {
 	for _, m := range g.members {
 		if m.responsive() != slices.Contains(g.current, m) {
@@ -121,15 +121,15 @@ func (g *group) rebalance(d *dice) {
 	}
 }
 
-// tell lets the member's next heartbeat say that its generation is over.
+// tell makes the member's next heartbeat say that its generation is over.
 func (g *group) tell(m *member) {
 	if m.done == nil || m.telling || m.a.dead {
 		return
 	}
 	m.telling = true
 	o := &op{actor: m.a, kind: "heartbeat", key: g.id, reply: make(chan struct{})}
-	// While a member commits it hears nothing: which of a tick and the end of
-	// the generation it sees first afterwards is not for the seed to say.
+	// It gets no heartbeat while it commits: otherwise the seed would not decide whether it then
+	// sees a tick or the end of the generation first.
 	o.ready = func() bool {
 		return !g.k.w.parked(m.a, "commit "+g.id)
 	}
@@ -159,7 +159,7 @@ func (m *member) Next(ctx context.Context) (gen *stream.Generation, err error) {
 
 var errGeneration = errors.New("the generation is over")
 
-// commit is the generation's; the coordinator fences those of former ones.
+// commit is the generation's commit; the coordinator fences earlier generations.
 func (m *member) commit(ctx context.Context, gen int32, topic string, marks map[int]stream.Mark) error {
 	var at []string
 	for _, p := range slices.Sorted(maps.Keys(marks)) {

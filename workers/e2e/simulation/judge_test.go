@@ -11,39 +11,38 @@ import (
 	"time"
 )
 
-// judge holds the world against what producers wrote, request by request. It
-// reads the formats that schemas/ documents by itself and shares no code with
-// the roles.
+// judge compares the world, request by request, with what producers wrote. It reads the formats in
+// schemas/ by itself and shares no code with the roles.
 //
-// What it finds is of two kinds: a broken promise is what a customer or an
-// operator sees; a broken rule is an invariant of the protocol that some other
-// layer may yet make good. With promisesOnly it does not look at the rules.
+// It finds two kinds of violations. A broken promise is something that a customer or an operator
+// sees. A broken rule is an invariant of the protocol, and another layer may still prevent
+// consequences. With promisesOnly it ignores the rules.
 type judge struct {
 	w            *world
 	promisesOnly bool
 
-	sums     map[string]string // bucket/key -> sha256 of what was ever stored there
+	sums     map[string]string // bucket/key -> sha256 of what was stored there last
 	chains   map[int]*chain
 	debts    map[debt]*debtState
 	delivers map[string]map[string]string // destination -> sha256 -> key
-	allowed  map[string]map[string]bool   // destination -> sha256 of files that it is owed
-	named    map[string][]debt            // by staged keys that an entry names
+	allowed  map[string]map[string]bool   // destination -> sha256 of files that are owed to it
+	named    map[string][]debt            // by staged key that an entry names
 	jobSeq   int
 	receipts int
-	sent     map[string]int64 // requests of each kind, whatever came of them
+	sent     map[string]int64 // number of requests of each kind, whatever became of them
 }
 
-// chain is what the ledger of a partition says so far.
+// chain is what a partition's ledger says so far.
 type chain struct {
 	entries map[int64]*entry
 	head    int64 // -1: empty
 	low     int64
 	through map[streamID]int64
 	covered map[int64]bool // offsets in files
-	checked int64          // all records below were seen to be in a file, or poison
-	poison  int64          // records below checked that belong into no file
+	checked int64          // every record below was found to be in a file, or poison
+	poison  int64          // records below checked that do not belong in any file
 	skipped int64
-	dropped int64 // as copies of a message
+	dropped int64 // skipped as duplicates
 }
 
 type streamID struct {
@@ -51,7 +50,7 @@ type streamID struct {
 	hour   int64
 }
 
-// debt is a file that a destination is owed.
+// debt is a file that is owed to a destination.
 type debt struct {
 	partition   int
 	seq         int64
@@ -63,11 +62,11 @@ type debtState struct {
 	sha      string
 	receipt  bool
 	parked   bool
-	jobbed   int // when a job of it was enqueued last, 0: never
-	requeued int // when it last came to a retry tier
+	jobbed   int // when a job for it was last enqueued; 0: never
+	requeued int // when it was last put into a retry tier
 }
 
-// entry is what a ledger entry says, see schemas/ledger.md.
+// entry is what a ledger entry says; see schemas/ledger.md.
 type entry struct {
 	Seq       int64 `json:"seq"`
 	Partition int   `json:"partition"`
@@ -189,7 +188,7 @@ func (j *judge) entry(key string, data []byte) {
 	}
 }
 
-// truth is what was written to a partition.
+// truth returns what was written to a partition.
 func (j *judge) truth(partition int) []written {
 	if partition >= len(j.w.workload.truth) {
 		return nil
@@ -197,7 +196,7 @@ func (j *judge) truth(partition int) []written {
 	return j.w.workload.truth[partition]
 }
 
-// forget forgets what an entry owed that was written over.
+// forget drops the debts of an entry that was overwritten.
 func (j *judge) forget(e *entry) {
 	for _, d := range debtsOf(e) {
 		delete(j.debts, d)
@@ -231,8 +230,8 @@ func (j *judge) file(c *chain, e *entry, i int) {
 		j.rule("I2", "%s: it begins at %d, but the stream is in files up to %d", where, f.First, last)
 	}
 	c.through[s] = max(c.through[s], f.Last)
-	// Who is owed a file is decided when all of it was read: of what the catalog
-	// said before its last record was written nobody may know any more.
+	// What a file is owed to is decided after all of it was read: what the catalog said before its
+	// last record was written may be forgotten by then.
 	var since time.Time
 	if truth := j.truth(e.Partition); f.Last < int64(len(truth)) {
 		since = truth[f.Last].at
@@ -265,7 +264,7 @@ func (j *judge) file(c *chain, e *entry, i int) {
 	}
 }
 
-// watermark judges what the watermark leaves behind.
+// watermark judges what the watermark passes.
 func (j *judge) watermark(c *chain, e *entry) {
 	truth := j.truth(e.Partition)
 	for reason, n := range e.Skipped {
@@ -350,14 +349,14 @@ func (j *judge) deleting(b *bucket, key string) {
 	if strings.HasPrefix(key, "parked/") {
 		for d, s := range j.debts {
 			if fmt.Sprintf("parked/%s/%s/1/%05d/%019d-%05d.json", d.destination, eventsTopic, d.partition, d.seq, d.index) == key {
-				// It is about to be enqueued anew; if that fails, it is parked again
-				// or found by the auditor.
+				// It is about to be enqueued again; if that fails, it is parked again or found by
+				// the auditor.
 				j.jobSeq++
 				s.parked, s.requeued = false, j.jobSeq
 			}
 		}
 	}
-	// If an entry only comes to name it, that breaks I3.
+	// If an entry names it only later, that violates I3.
 	for _, d := range j.named[key] {
 		if s := j.debts[d]; s != nil && !s.receipt {
 			j.rule("I4", "staged object %s is deleted, %v has no receipt", key, d)
@@ -365,7 +364,7 @@ func (j *judge) deleting(b *bucket, key string) {
 	}
 }
 
-// job notes a job that came to a topic.
+// job records a job that was added to a topic.
 func (j *judge) job(topic string, value []byte) {
 	if !strings.HasPrefix(topic, jobsTopic) {
 		return
@@ -392,8 +391,8 @@ func (j *judge) committed(g *group, topic string, partition int, from, to int64)
 	for _, r := range g.k.topics[topic][partition].records[max(0, min(from, to)):to] {
 		d, ok := parseDebt(r.Value, false)
 		s := j.debts[d]
-		// Without a sum it is owed to nobody: a forged job that was parked once, as while
-		// its destination's breaker was open.
+		// A debt without a sha256 is owed to nobody: a forged job that was parked once, for example
+		// while its destination's breaker was open.
 		if !ok || s == nil || s.sha == "" || s.receipt || s.parked || r.Offset < g.k.topics[topic][partition].start {
 			continue
 		}
@@ -403,12 +402,12 @@ func (j *judge) committed(g *group, topic string, partition int, from, to int64)
 	}
 }
 
-// settled says whether nothing is left to be done.
+// settled says whether nothing is left to do.
 func (j *judge) settled() bool {
 	return j.missing() == ""
 }
 
-// missing says what is left to be done, or "".
+// missing says what is left to do, or "".
 func (j *judge) missing() string {
 	for p, l := range j.w.kafka.topics[eventsTopic] {
 		if l.end() == 0 {

@@ -27,7 +27,7 @@ type kafka struct {
 	w      *world
 	topics map[string][]*partitionLog
 	groups map[string]*group
-	seqs   map[topicOffset]int // when the jobs came
+	seqs   map[topicOffset]int // when each job was added
 }
 
 type topicOffset struct {
@@ -38,7 +38,7 @@ type topicOffset struct {
 
 // partitionLog is one partition's log.
 type partitionLog struct {
-	start   int64 // records below are gone
+	start   int64 // records below are deleted
 	records []stream.Record
 }
 
@@ -54,7 +54,7 @@ func (k *kafka) create(topic string, partitions int) {
 	}
 }
 
-// append writes a record to the partition that its key says.
+// append writes a record to the partition that its key determines.
 func (k *kafka) append(topic string, r stream.Record) {
 	h := fnv.New32a()
 	_, _ = h.Write(r.Key)
@@ -74,7 +74,7 @@ func (k *kafka) appendTo(topic string, partition int, r stream.Record) {
 
 var errBroker = errors.New("broker not available")
 
-// kafkaClient is Kafka as an actor reaches it.
+// kafkaClient is Kafka as an actor accesses it.
 type kafkaClient struct {
 	k *kafka
 	a *actor
@@ -114,7 +114,7 @@ type fetcher struct {
 	c         kafkaClient
 	topic     string
 	partition int
-	patient   bool // it waits for records for as long as it takes
+	patient   bool // waits for records for as long as necessary
 }
 
 // Fetch implements appender.Fetcher and copier.Fetcher.
@@ -126,9 +126,8 @@ func (f fetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptio
 	outside := func() bool { return offset < log.start || offset > log.end() }
 	o := &op{kind: "fetch", key: fmt.Sprintf("%s/%d@%d", f.topic, f.partition, offset), ways: []way{cut}}
 	o.ready = func() bool {
-		// While an appender writes dead letters it looks at nothing else. What
-		// of all that is there afterwards it sees first is not for the seed to
-		// say, so there is less of it.
+		// While an appender writes dead letters it gets no records: otherwise the seed would not
+		// decide which of the things that are ready afterwards it sees first.
 		if f.c.k.w.parked(f.c.a, "produce "+deadTopic) {
 			return false
 		}
@@ -140,7 +139,7 @@ func (f fetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptio
 			return
 		}
 		end := log.end()
-		// A broker returns what it likes of what there is.
+		// A broker returns any part of what it has.
 		if some := f.c.k.w.fetchAtMost; some > 0 {
 			end = min(end, offset+int64(some))
 		}
@@ -194,7 +193,7 @@ func keysOf(records []stream.Record) string {
 	return strconv.Itoa(len(records)) + " from " + string(records[0].Key)
 }
 
-// appenderLog is Kafka as an appender wants it.
+// appenderLog is Kafka with the interface that an appender needs.
 type appenderLog struct{ kafkaClient }
 
 // Fetcher implements appender.Log.
@@ -202,7 +201,7 @@ func (l appenderLog) Fetcher(topic string, partition int) appender.Fetcher {
 	return fetcher{c: l.kafkaClient, topic: topic, partition: partition}
 }
 
-// copierKafka is Kafka as a copier wants it.
+// copierKafka is Kafka with the interface that a copier needs.
 type copierKafka struct{ kafkaClient }
 
 // Fetcher implements copier.Kafka.

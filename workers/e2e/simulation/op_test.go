@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// op is a request of an actor that waits to be carried out, or something that
-// is bound to happen some time and waits for its moment.
+// op is a request of an actor that waits to be carried out, or something that will happen at some
+// time and waits for its moment.
 type op struct {
-	actor *actor // nil: nobody's
+	actor *actor // nil: it belongs to no actor
 	kind  string
 	key   string
 	// ready says whether it can be carried out now; nil: always.
 	ready func() bool
-	// ways are how it may go wrong.
+	// ways are the ways in which it may go wrong.
 	ways []way
-	// run carries it out. It is called by the scheduler alone, while everything
-	// else stands still, and leaves what the actor is to see in err, and in
-	// variables that the actor reads after do returned nil or err.
+	// run carries it out. Only the scheduler calls it, while everything else stands still. It
+	// leaves what the actor is to see in err, and in variables that the actor reads after do has
+	// returned nil or err.
 	run func(way)
-	// late is what may yet happen after the actor gave up waiting; may be nil.
+	// late is what may still happen after the actor gave up waiting; may be nil.
 	late func()
 	err  error
 
-	order int // of arrival
+	order int // order of arrival
 	since time.Time
 	reply chan struct{}
-	gone  bool // the actor does not wait any more
+	gone  bool // the actor no longer waits
 	hung  bool // it is never answered
 }
 
@@ -37,15 +37,15 @@ type op struct {
 type way string
 
 const (
-	well    way = ""       // as asked
+	well    way = ""       // as requested
 	refused way = "503"    // it did not happen
-	failing way = "503+"   // it happened, and the answer says that it did not
+	failing way = "503+"   // it happened, but the answer says that it did not
 	cut     way = "cut"    // it did not happen, and there is no answer
 	lost    way = "cut+"   // it happened, and there is no answer
-	clash   way = "409"    // it did not happen, another is in flight
+	clash   way = "409"    // it did not happen, because another request is in flight
 	ghost   way = "ghost"  // there is no answer, and it happens later
 	twice   way = "twice"  // it happens, and happens again later
-	partly  way = "partly" // some of it happens, and there is no answer
+	partly  way = "partly" // part of it happens, and there is no answer
 	hangs   way = "hangs"  // there never is an answer
 	denied  way = "403"    // it did not happen
 	torn    way = "torn"   // the answer breaks off
@@ -59,8 +59,8 @@ var (
 	errCut  = errors.New("connection reset")
 )
 
-// do waits until the scheduler has carried o out and returns its error, or
-// that of the actor's death or of ctx.
+// do waits until the scheduler has carried o out and returns its error, or that of the actor's
+// death or of ctx.
 func (w *world) do(ctx context.Context, o *op) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (w *world) do(ctx context.Context, o *op) error {
 	}
 }
 
-// arrive lets o wait for its moment; false: its actor is dead.
+// arrive queues o; it returns false if its actor is dead.
 func (w *world) arrive(o *op) bool {
 	if w.promised != nil {
 		w.promised <- o

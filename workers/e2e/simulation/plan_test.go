@@ -2,9 +2,8 @@ package simulation
 
 import "fmt"
 
-// plan decides every step of a run. It is a function of the seed; with keep
-// set, only those steps of it deviate from the dull course of things: the
-// oldest request goes next, and succeeds.
+// plan decides every step of a run. It is a function of the seed. If keep is set, only those steps
+// deviate from the default, in which the oldest request is next and succeeds.
 type plan struct {
 	seed uint64
 	keep map[int]bool // nil: all
@@ -18,8 +17,8 @@ func (p plan) at(step int) *dice {
 	return newDice(p.seed, "step", step)
 }
 
-// dice are a stream of random numbers that depend on nothing but what they
-// were made of. Blank ones always show zero.
+// dice are a stream of random numbers that depends on nothing but the arguments of newDice. Blank
+// dice always show zero.
 type dice struct {
 	state uint64
 	blank bool
@@ -50,7 +49,7 @@ func (d *dice) n(k int) int {
 	return int(d.state % uint64(k))
 }
 
-// permille says yes that often of a thousand times; blank dice say no.
+// permille returns true that many times in a thousand; blank dice return false.
 func (d *dice) permille(p int) bool { return !d.blank && d.n(1000) < p }
 
 // pick returns one of the choices.

@@ -12,7 +12,7 @@ import (
 // redis is a Redis in the world.
 type redis struct {
 	state
-	snapshot state // what a replica holds that lags behind
+	snapshot state // the state of a replica that lags behind
 	down     bool
 }
 
@@ -35,7 +35,7 @@ func (r *redis) get(key string) (value, bool) {
 	return v, ok && time.Now().Before(v.expires)
 }
 
-// seenBy returns the Redis as an actor reaches it.
+// seenBy returns the Redis as an actor accesses it.
 func (r *redis) seenBy(w *world, a *actor) lease.Server { return &redisClient{w: w, a: a, r: r} }
 
 type redisClient struct {
@@ -73,7 +73,7 @@ func (c *redisClient) Ping(ctx context.Context) error { return c.do(ctx, "ping",
 
 // Take implements lease.Server.
 func (c *redisClient) Take(ctx context.Context, key, token string, ttl time.Duration) (int64, error) {
-	var fence int64 // not what is returned: it may be written after that
+	var fence int64 // not the return value, which may be written after the return
 	err := c.do(ctx, "take", key, func() {
 		if v, ok := c.r.get(key); ok && v.token != token {
 			return

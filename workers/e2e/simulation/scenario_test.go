@@ -11,7 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// scenario is what a run is like, as its seed says.
+// scenario is the kind of a run, as its seed determines.
 type scenario struct {
 	seed       uint64
 	partitions int
@@ -22,25 +22,25 @@ type scenario struct {
 	rollEvery, grace     time.Duration
 	sealOnStop           bool
 	withoutRedis         bool
-	dedup                bool // messages come twice, and copies are dropped
-	trickle              bool // few records come, half of them in no file: entries without files
+	dedup                bool // messages come twice, and duplicates are dropped
+	trickle              bool // few records come, and half of them get into no file, so some entries have no files
 	auditGrace, retain   time.Duration
 	fetchAtMost          int // records
 	chaos                time.Duration
 	chaosSteps           int
 	faultRate, timeRate  int // permille of steps
 	stagingRate          int // permille of requests that go wrong
-	ledgerRate           int // of those that put an entry; 0: as all of staging
+	ledgerRate           int // permille of requests that put an entry; 0: stagingRate
 	customerRate         int
 	kafkaRate, redisRate int
-	breaks               []breakage // that this seed knows
+	breaks               []breakage // those that this seed includes
 
 	promisesOnly bool
 	logs         io.Writer // of the roles; nil: none
 }
 
-// newScenario rolls the run's kind. Every seed knows some faults only, so that
-// some runs are about few things and go far, others are about everything.
+// newScenario chooses the kind of a run. Every seed includes only some faults, so that some runs
+// are about few things and go far with them, and others are about everything.
 func newScenario(seed uint64) scenario {
 	d := newDice(seed, "scenario", 0)
 	s := scenario{
@@ -73,7 +73,7 @@ func newScenario(seed uint64) scenario {
 	return s
 }
 
-// trouble is how often, in permille, a request like o goes wrong now.
+// trouble is the probability, in permille, that a request like o goes wrong now.
 func (w *world) trouble(o *op) int {
 	if w.calm || o.actor == nil {
 		return 0
@@ -98,7 +98,7 @@ func (w *world) trouble(o *op) int {
 	return w.stagingRate
 }
 
-// start puts everything in its place.
+// start sets up everything.
 func (w *world) start() {
 	w.stats.Faults, w.stats.States = map[string]int{}, map[uint64]struct{}{}
 	w.kafka, w.redis = newKafka(w), newRedis()
@@ -132,7 +132,7 @@ func (w *world) diskOf(number, life int) string {
 	return filepath.Join(w.dir, fmt.Sprintf("appender-%d.%d", number, life))
 }
 
-// over says whether the dust has settled; it lets it begin to.
+// over says whether everything has settled; it calls settle when it is time for that.
 func (w *world) over() bool {
 	if !w.calm {
 		if w.step < w.chaosSteps && time.Since(w.begun) < w.chaos {

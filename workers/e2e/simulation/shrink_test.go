@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// shrink returns a plan that fails in the same way as p, with as few steps as
-// can be found in time that deviate from the dull course of things: delta
-// debugging over the steps. r is what came of p.
+// shrink returns a plan that fails in the same way as p with as few deviating steps as can be found
+// in time, by delta debugging over the steps. r is the result of p.
 func shrink(t *testing.T, p plan, r result, change func(*world), within time.Duration) (plan, result) {
 	deadline := time.Now().Add(within)
 	steps := make([]int, 0, r.steps)
@@ -33,7 +32,7 @@ func shrink(t *testing.T, p plan, r result, change func(*world), within time.Dur
 		for at := 0; at < len(steps) && time.Now().Before(deadline); {
 			without := slices.Concat(steps[:at], steps[min(at+size, len(steps)):])
 			if q, got, bad := fails(without); bad {
-				// What lies beyond the end of a shorter run is of no use.
+				// Steps beyond the end of a shorter run are of no use.
 				steps = slices.DeleteFunc(without, func(s int) bool { return s >= got.steps })
 				p, r, smaller = q, got, true
 			} else {
@@ -53,14 +52,13 @@ func shrink(t *testing.T, p plan, r result, change func(*world), within time.Dur
 	return p, r
 }
 
-// kindOf tells failures apart: the promise or rule that was broken.
+// kindOf returns what distinguishes failures: the promise or rule that was violated.
 func kindOf(err error) string {
 	words := strings.Fields(err.Error())
 	return strings.Join(words[:min(3, len(words))], " ")
 }
 
-// failure is what is told of a failing seed: how to repeat it, and the least
-// that has to happen.
+// failure describes a failing seed: how to repeat it, and the least that has to happen.
 func failure(t *testing.T, seed uint64, change func(*world)) string {
 	p := plan{seed: seed}
 	first := simulate(t, p, true, change)

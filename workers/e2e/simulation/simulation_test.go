@@ -27,9 +27,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	copier.ListFromForTesting(2) // entries have few files here
-	runtime.GOMAXPROCS(1)        // what wakes up together runs in the order in which it went to sleep
-	// By the clock of the bubble, not by chance.
+	copier.ListFromForTesting(2) // here entries have few files
+	runtime.GOMAXPROCS(1)        // goroutines that wake up together run in the order in which they went to sleep
+	// By the bubble's clock instead of chance.
 	jitter.SetForTesting(func(d time.Duration) time.Duration {
 		h := fnv.New64a()
 		_, _ = fmt.Fprint(h, time.Now().UnixNano(), d)
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// result is what came of a run.
+// result is the outcome of a run.
 type result struct {
 	err   error
 	hash  uint64
@@ -47,7 +47,7 @@ type result struct {
 	stats stats
 }
 
-// simulate runs a plan. With keepTrace the result says all that happened.
+// simulate runs a plan. With keepTrace the result includes everything that happened.
 func simulate(t *testing.T, p plan, keepTrace bool, change func(*world)) (r result) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 22, 23, 58, 30, 0, time.UTC))) // midnight comes soon
@@ -67,7 +67,7 @@ func simulate(t *testing.T, p plan, keepTrace bool, change func(*world)) (r resu
 	return r
 }
 
-// tempDir is in memory where there is such a thing.
+// tempDir is a directory in memory, if there is one.
 func tempDir() string {
 	const shm = "/dev/shm"
 	if info, err := os.Stat(shm); err == nil && info.IsDir() {
@@ -108,7 +108,7 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// totals are of many runs.
+// totals add up many runs.
 type totals struct {
 	seeds, ops, steps, records int
 	faults                     map[string]int

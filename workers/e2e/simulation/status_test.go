@@ -8,15 +8,15 @@ import (
 	"github.com/sealift/sealift/workers/auditor"
 )
 
-// account is how a destination does, in files, records and by its oldest file.
+// account is the state of a destination: files, records, and the age of its oldest file.
 type account struct {
 	delivered, pending, parked, records int64
 	oldest                              time.Time
 }
 
-// status holds what operators are told of destinations against what the judge
-// saw itself, at any moment: whatever was killed, or is on its way. Requests are
-// never more than were made.
+// status compares, at any moment, what operators are told about destinations with what the judge
+// saw itself, whatever was killed or is under way. The reported requests are never more than were
+// made.
 func (j *judge) status() {
 	want := map[string]account{}
 	for _, c := range j.chains {

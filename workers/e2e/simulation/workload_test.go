@@ -9,7 +9,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// workload is what producers write. It is a function of the seed, and of when.
+// workload is what producers write. It is a function of the seed and of the time.
 type workload struct {
 	w    *world
 	next time.Time
@@ -17,7 +17,7 @@ type workload struct {
 	skew time.Duration // of the collectors' clocks
 	// truth is what was written to each partition, by offset.
 	truth [][]written
-	first map[message]bool // that a partition has held
+	first map[message]bool // messages that a partition has had
 }
 
 type message struct {
@@ -29,12 +29,12 @@ type message struct {
 type written struct {
 	source   string
 	id       string
-	at       time.Time // when it was written, by no collector's clock
+	at       time.Time // when it was written, not by a collector's clock
 	received int64
 	line     string
-	poison   bool // it belongs into no file
-	// double says that a record with a lower offset holds the message: it may
-	// be dropped.
+	poison   bool // it belongs in no file
+	// double says that a record with a lower offset has the same message, so this one may be
+	// dropped.
 	double bool
 }
 
@@ -73,9 +73,9 @@ func (l *workload) write(d *dice, partition int, fileless bool) {
 	}
 	now := time.Now().Add(l.w.workload.skew)
 	switch d.n(12) {
-	case 0: // a collector that was away for long
+	case 0: // a collector that was down for long
 		now = now.Add(-time.Duration(1+d.n(3)) * time.Hour)
-	case 1: // one whose clock is ahead
+	case 1: // a collector whose clock is ahead
 		now = now.Add(time.Duration(d.n(120)) * time.Second)
 	case 2:
 		now = now.Add(-time.Duration(d.n(120)) * time.Second)
@@ -83,7 +83,7 @@ func (l *workload) write(d *dice, partition int, fileless bool) {
 	offset := len(l.truth[partition])
 	r := written{at: time.Now(), source: sources[d.n(len(sources))], received: now.UnixMilli()}
 	m := message{partition, r.source, fmt.Sprintf("%d-%d", partition, offset)}
-	if l.w.dedup && offset > 0 && (fileless || d.n(6) == 0) { // an SDK that got no answer sends it again
+	if l.w.dedup && offset > 0 && (fileless || d.n(6) == 0) { // an SDK that got no answer and sends it again
 		again := offset - 1 - d.n(min(offset, pick(d, 5, 50, 1000)))
 		r.source = l.truth[partition][again].source
 		m.source, m.id = r.source, l.truth[partition][again].id
@@ -103,7 +103,7 @@ func (l *workload) write(d *dice, partition int, fileless bool) {
 		r.poison, record.Value = true, []byte(r.line[:len(r.line)-1])
 	case 1:
 		r.poison, record.Headers = true, record.Headers[1:]
-	case 2: // vouched for, and yet no line
+	case 2: // marked as a line, but it is not one
 		r.poison, record.Value = true, []byte("{\n}")
 		record.Headers = append(record.Headers, stream.Header{Key: "sealift-line"})
 	}
@@ -115,7 +115,7 @@ func (l *workload) write(d *dice, partition int, fileless bool) {
 	l.w.kafka.appendTo(eventsTopic, partition, record)
 }
 
-// records returns how many were written.
+// records returns the number of records written.
 func (l *workload) records() (n int) {
 	for _, t := range l.truth {
 		n += len(t)

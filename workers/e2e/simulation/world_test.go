@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// world is one run: everything that the roles stand upon, and the scheduler.
-// But for arrived it belongs to the scheduler, which touches it only while
-// every other goroutine of the bubble is blocked.
+// world is one run: everything that the roles rely on, and the scheduler. Except for arrived it
+// belongs to the scheduler, which touches it only while every other goroutine of the bubble is
+// blocked.
 type world struct {
 	scenario
 	plan      plan
 	dir       string // for local disks
 	step      int
 	begun     time.Time
-	calm      bool // no faults any more: the dust settles
+	calm      bool // there are no more faults, and everything settles
 	calmSince time.Time
 
-	mu      sync.Mutex // guards arrived, and what actors read of themselves
+	mu      sync.Mutex // guards arrived, and what actors read about themselves
 	arrived []*op
-	// promised, when set, takes requests in place of the scheduler.
+	// promised, if set, receives requests in place of the scheduler.
 	promised chan *op
 
 	waiting  []*op // in order of arrival
@@ -45,7 +45,7 @@ type world struct {
 	wrong error     // the first violation
 }
 
-// alarm is something that is due at a time.
+// alarm is something that is due at some time.
 type alarm struct {
 	at    time.Time
 	order int
@@ -53,12 +53,12 @@ type alarm struct {
 	run   func(d *dice)
 }
 
-// stats count what a run was made of.
+// stats count what a run consisted of.
 type stats struct {
 	Records int
 	Ops     int
 	Faults  map[string]int
-	// States are the distinct ones of ledger, receipts and requests in flight.
+	// States are the distinct states of ledger, receipts and requests in flight.
 	States map[uint64]struct{}
 }
 
@@ -79,7 +79,7 @@ func (w *world) fault(kind, format string, args ...any) {
 	w.note("! "+kind+" "+format, args...)
 }
 
-// violated notes that something is wrong; the first counts.
+// violated notes that something is wrong; the first violation counts.
 func (w *world) violated(format string, args ...any) {
 	if w.wrong == nil {
 		w.wrong = fmt.Errorf(format, args...)
@@ -87,20 +87,20 @@ func (w *world) violated(format string, args ...any) {
 	}
 }
 
-// after lets something happen some time from now.
+// after makes something happen some time from now.
 func (w *world) after(d time.Duration, what string, run func(d *dice)) {
 	w.orders++
 	w.later = append(w.later, alarm{at: time.Now().Add(d), order: w.orders, what: what, run: run})
 }
 
-// run runs the world until the dust has settled or something is wrong.
+// run runs the world until everything has settled or something is wrong.
 func (w *world) run() error {
 	w.begun = time.Now()
 	w.start()
 	for w.wrong == nil {
-		// No two steps at one instant: of two timers that end together, set at
-		// different steps, it would not be for the seed to say which is seen
-		// first. A prime, so that steps do not add up to somebody's timeout.
+		// No two steps at the same instant: if two timers set at different steps ended together,
+		// the seed would not decide which is seen first. A prime, so that steps do not add up to
+		// somebody's timeout.
 		w.rest(1009)
 		synctest.Wait()
 		w.admit()
@@ -111,7 +111,7 @@ func (w *world) run() error {
 		if w.step++; w.step%50 == 0 && !w.promisesOnly {
 			w.judge.status()
 		}
-		if !w.due(d) { // else all have to come to rest first
+		if !w.due(d) { // otherwise everything has to come to rest first
 			w.next(d)
 		}
 	}
@@ -123,8 +123,8 @@ func (w *world) run() error {
 	return w.wrong
 }
 
-// admit takes up what arrived since the last step, in an order that does not
-// depend on which goroutine was faster.
+// admit queues what has arrived since the last step, in an order that does not depend on which
+// goroutine was faster.
 func (w *world) admit() {
 	w.mu.Lock()
 	arrived := w.arrived
@@ -162,8 +162,7 @@ func (w *world) due(d *dice) (some bool) {
 	}
 }
 
-// next lets one thing happen: something breaks, time goes on, or a request is
-// carried out.
+// next makes one thing happen: something breaks, time passes, or a request is carried out.
 func (w *world) next(d *dice) {
 	if !w.calm && d.permille(w.faultRate) && w.breakSomething(d) {
 		return
@@ -181,13 +180,13 @@ func (w *world) next(d *dice) {
 		w.sleep(d, len(ready) == 0)
 		return
 	}
-	// Mostly among the oldest: nothing waits for ever.
+	// One of the oldest, so that nothing waits forever.
 	o := ready[d.n(min(len(ready), 8))]
 	w.waiting = slices.Delete(w.waiting, slices.Index(w.waiting, o), slices.Index(w.waiting, o)+1)
 	w.carryOut(o, d)
 }
 
-// sleep lets time go on, in small steps while requests wait.
+// sleep lets time pass, in small steps while requests wait.
 func (w *world) sleep(d *dice, idle bool) {
 	ms := pick(d, 200, 10, 50, 1000, 3000)
 	if !idle {
@@ -196,8 +195,8 @@ func (w *world) sleep(d *dice, idle bool) {
 	w.rest(time.Duration(ms) * time.Millisecond)
 }
 
-// rest lets the actors' time go on. What the scheduler did before is theirs to
-// see from here on; the race detector knows by the lock.
+// rest lets the actors' time pass. From here on they see what the scheduler did before; the lock
+// tells the race detector so.
 func (w *world) rest(d time.Duration) {
 	w.mu.Lock()
 	w.mu.Unlock() //nolint:staticcheck // see above
@@ -208,7 +207,7 @@ func (w *world) carryOut(o *op, d *dice) {
 	w.stats.Ops++
 	w.stats.States[w.fingerprint()] = struct{}{}
 	if o.gone {
-		// Its actor gave up or died while the request was on its way.
+		// Its actor gave up or died while the request was under way.
 		if d.n(2) == 0 {
 			w.note("%v -> never arrives", o)
 			return
@@ -222,8 +221,8 @@ func (w *world) carryOut(o *op, d *dice) {
 		out = o.ways[d.n(len(o.ways))]
 		w.stats.Faults[o.kind+" "+string(out)]++
 	}
-	// Which of two goroutines asks first that want to know the same is not for
-	// the seed to say: they are answered together.
+	// The seed does not decide which of two goroutines that want to know the same asks first, so
+	// they are answered together.
 	for _, o := range append([]*op{o}, w.same(o)...) {
 		if out == hangs {
 			o.hung = true
@@ -241,7 +240,7 @@ func (w *world) parked(a *actor, kind string) bool {
 	return slices.ContainsFunc(w.waiting, func(o *op) bool { return o.actor == a && o.kind == kind && !o.gone })
 }
 
-// same takes out the questions that are the same as o, if it is one.
+// same removes and returns the queries that are identical to o, if o is a query.
 func (w *world) same(o *op) (others []*op) {
 	if o.late != nil || o.actor == nil {
 		return nil
@@ -256,8 +255,8 @@ func (w *world) same(o *op) (others []*op) {
 	return others
 }
 
-// fingerprint is a hash of the state as the protocol sees it: how far each
-// chain, the receipts and the groups are, and who waits for what.
+// fingerprint is a hash of the state as the protocol sees it: how far each chain, the receipts and
+// the groups are, and who waits for what.
 func (w *world) fingerprint() uint64 {
 	h := uint64(w.judge.receipts)
 	for p := range w.kafka.topics[eventsTopic] {
@@ -277,7 +276,7 @@ func (w *world) fingerprint() uint64 {
 				k++
 			}
 		}
-		waits += mix(k) // in no order
+		waits += mix(k) // regardless of order
 	}
 	return mix(h ^ waits)
 }
@@ -290,7 +289,7 @@ func errText(err error) string {
 	return " (" + s[:min(len(s), 90)] + ")"
 }
 
-// haunt lets something happen some time, or never.
+// haunt makes something happen at some time, or never.
 func (w *world) haunt(what string, late func()) {
 	w.orders++
 	w.waiting = append(w.waiting, &op{kind: "ghost", key: what, gone: true, late: late, order: w.orders, since: time.Now()})
