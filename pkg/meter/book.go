@@ -15,6 +15,10 @@ import (
 // PageEvery is how often a page is written, if there is something to write.
 const PageEvery = time.Minute
 
+// NewsAfter is how soon a page is written when a destination begins to fail, fails for
+// another cause, or works again.
+const NewsAfter = 5 * time.Second
+
 // pageTimeout bounds a write.
 const pageTimeout = 10 * time.Second
 
@@ -24,10 +28,12 @@ type Book struct {
 	worker  string
 	log     *slog.Logger
 
+	news chan struct{} // of capacity 1: filled when a page is to be written soon
+
 	mu      sync.Mutex // guards all below
 	noted   map[string]Account
-	from    time.Time        // noted was begun
-	failing map[string]int64 // since when, unix ms: destinations whose last try failed
+	from    time.Time          // noted was begun
+	failing map[string]Trouble // of the last try, for destinations where it failed
 	// pending is the page that is being written, in the bytes of its first
 	// try: whether that came through may not be known.
 	pending []byte
@@ -37,7 +43,7 @@ type Book struct {
 // NewBook returns an empty book. Worker is a name that no other process has, or
 // had.
 func NewBook(staging objstore.Store, worker string, log *slog.Logger) *Book {
-	return &Book{staging: staging, worker: worker, log: log, noted: map[string]Account{}, from: time.Now(), failing: map[string]int64{}}
+	return &Book{staging: staging, worker: worker, log: log, news: make(chan struct{}, 1), noted: map[string]Account{}, from: time.Now(), failing: map[string]Trouble{}}
 }
 
 // Count notes requests for a destination.
@@ -51,21 +57,37 @@ func (b *Book) Count(destination string, c Counts) {
 // Succeeded notes that a try ended well.
 func (b *Book) Succeeded(destination string) {
 	b.mu.Lock()
+	_, failed := b.failing[destination]
 	delete(b.failing, destination)
 	b.mu.Unlock()
 	b.note(destination, Account{Delivered: time.Now().UnixMilli()})
+	if failed {
+		b.hurry()
+	}
 }
 
 // Failed notes that a try failed. It fills in since when they do, and At.
 func (b *Book) Failed(destination string, t Trouble) {
 	t.At = time.Now().UnixMilli()
 	b.mu.Lock()
-	if b.failing[destination] == 0 {
-		b.failing[destination] = t.At
+	last, failed := b.failing[destination]
+	if t.Since = last.Since; !failed {
+		t.Since = t.At
 	}
-	t.Since = b.failing[destination]
+	b.failing[destination] = t
 	b.mu.Unlock()
 	b.note(destination, Account{Trouble: &t})
+	if !failed || last.Reason != t.Reason || last.Cause != t.Cause {
+		b.hurry()
+	}
+}
+
+// hurry has a page written soon.
+func (b *Book) hurry() {
+	select {
+	case b.news <- struct{}{}:
+	default: // one is due already
+	}
 }
 
 // Rests notes until when a destination that just failed is not tried again.
@@ -89,15 +111,20 @@ func (b *Book) note(destination string, a Account) {
 // Run writes pages until ctx ends; then the last one, for which it takes at most
 // some seconds. Nothing must be noted after that.
 func (b *Book) Run(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			b.Write(context.WithoutCancel(ctx))
-			return
 		case <-time.After(PageEvery + jitter.N(PageEvery/10)):
 			b.Write(ctx)
+		case <-b.news:
+			select {
+			case <-ctx.Done():
+			case <-time.After(NewsAfter):
+				b.Write(ctx)
+			}
 		}
 	}
+	b.Write(context.WithoutCancel(ctx))
 }
 
 // Write writes what was noted since the last page, if anything was.

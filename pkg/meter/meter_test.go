@@ -198,6 +198,42 @@ func TestBook(t *testing.T) {
 	})
 }
 
+// TestNewsIsWrittenSoon: a first failure, another cause and a recovery are to be seen within
+// seconds; what only repeats waits for the next page.
+func TestNewsIsWrittenSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging := objstore.NewMemory("staging")
+		b := NewBook(staging, "copier-1", quiet)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { b.Run(ctx); close(done) }()
+		defer func() { cancel(); <-done }()
+		for _, c := range []struct {
+			what  string
+			note  func()
+			pages int
+		}{
+			{"it fails", func() { b.Failed(one, Trouble{Reason: "no_bucket", Cause: "a"}) }, 1},
+			{"it fails again", func() { b.Failed(one, Trouble{Reason: "no_bucket", Cause: "a"}) }, 0},
+			{"of another cause", func() { b.Failed(one, Trouble{Reason: "no_bucket", Cause: "b"}) }, 1},
+			{"it works", func() { b.Succeeded(one) }, 1},
+			{"it works again", func() { b.Succeeded(one) }, 0},
+			{"many at once", func() {
+				for i := range 1000 {
+					b.Failed(fmt.Sprintf("ws/%d", i), Trouble{Reason: "sts"})
+				}
+			}, 1},
+		} {
+			before := len(staging.Puts(""))
+			c.note()
+			time.Sleep(NewsAfter + time.Millisecond)
+			require.Len(t, staging.Puts(""), before+c.pages, c.what)
+		}
+		time.Sleep(10 * PageEvery)
+		require.Len(t, staging.Puts(""), 4, "nothing is left to write")
+	})
+}
+
 func read(t *testing.T, staging objstore.Store) Counts {
 	t.Helper()
 	all, _, err := Read(t.Context(), staging)

@@ -35,8 +35,9 @@ Files, records and bytes come from the ledger and the receipts: they are exact, 
 lost, and need neither Redis nor metrics. Data closed at the last audit is taken from the auditor's sums;
 without them the whole ledger is read, with the same result.
 
-Requests are PUTs (refused and repeated ones included), AssumeRole calls, and S3's calls to KMS. Copiers
-record them once a minute, so a killed copier may lose a minute's worth. Calls to KMS for buckets with a
+A destination that begins to fail, fails for another cause, or works again is shown so within five
+seconds. Requests are PUTs (refused and repeated ones included), AssumeRole calls, and S3's calls to KMS.
+Copiers record them once a minute, so a killed copier may lose a minute's worth. Calls to KMS for buckets with a
 bucket key, which are few, are not counted.
 Costs are an estimate at list prices of us-east-1: ` + fmt.Sprintf("$%g per 1,000 PUTs, $%g per 1,000 reads of\nstaging, $%g per 10,000 keys of KMS; STS is free.",
 			meter.PutPrice*1000, meter.GetPrice*1000, meter.DataKeyPrice*10_000) + ` PUTs and keys are billed to the bucket's account,

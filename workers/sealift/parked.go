@@ -166,7 +166,7 @@ func (p *parkedSize) add(records, bytes int64) {
 }
 
 // nothingParked is not all: who fixed a destination looks here for what failed.
-const nothingParked = "nothing is parked; what failed is retried automatically (copier.retry_tiers), or at once with: sealift audit --force"
+const nothingParked = "nothing is parked; what failed is retried automatically (copier.retry_tiers), or sooner with: sealift audit --force"
 
 func printParked(out io.Writer, rows []parkedSize) error {
 	if len(rows) == 0 {
