@@ -366,6 +366,7 @@ func (a *Appender) coreConfig(partition int) coreConfig {
 		grace:     a.cfg.Grace,
 		jitter:    min(5*time.Minute, a.cfg.RollEvery/20),
 		maxFiles:  1000,
+		maxRuns:   50_000, // some 5 MB of a checkpoint, and 6 MB of memory
 		partition: partition,
 	}
 }

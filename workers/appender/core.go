@@ -35,7 +35,8 @@ type core struct {
 	flight  []*segment.Sealed       // its files; it may have none
 	skipped []skip                  // at or above base.LowWatermark, in order of their first offsets
 	doubles map[ledger.Stream][]double
-	epoch   int // grows when a file is begun and when an entry is cut
+	runs    int // of doubles, in all
+	epoch   int // grows when an entry is cut and, unless there are many runs, when a file is begun
 
 	// progress is how far the reader knows the log in time: every record
 	// received up to it (but for stragglers) has been read.
@@ -52,13 +53,15 @@ type coreConfig struct {
 	grace     time.Duration // how long stragglers are awaited
 	jitter    time.Duration // partitions' seals are spread over this long after a roll
 	maxFiles  int           // in one entry
+	maxRuns   int           // of skipped records and duplicates; beyond it a new file divides none
 	partition int
 }
 
 // skip is a run of records that are in no file, all for one reason. No watermark
 // falls inside it: a watermark is the first offset of a file, or the position at
-// which an entry was cut, and each begins a new epoch. So a flood of such records
-// takes no memory, however long an open file holds the watermark back.
+// which an entry was cut, and each begins a new epoch; with many runs only the latter
+// does, and beforeRuns lowers watermarks instead. So a flood of such records takes
+// little memory, however long an open file holds the watermark back.
 type skip struct {
 	First   int64  `json:"first"` // offset
 	Last    int64  `json:"last"`
@@ -129,11 +132,13 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	// A collector with a fast clock must not seal what others still write.
 	seen := min(received, now)
 	if _, ok := c.open[stream]; !ok {
-		c.epoch++
+		if c.runs+len(c.skipped) < c.cfg.maxRuns {
+			c.epoch++
+		}
 		c.due(stream, c.begun(seen))
 		c.spool.Note(stream, c.open[stream])
-	}
-	if len(c.doubles) > 0 {
+		c.fileBegun(stream)
+	} else if len(c.doubles) > 0 {
 		c.lineAdded(stream)
 	}
 	c.position = offset + 1
@@ -264,7 +269,6 @@ func (c *core) seal(stream ledger.Stream, reason segment.Reason) error {
 		return err
 	}
 	delete(c.open, stream)
-	c.fileSealed(stream)
 	if f != nil {
 		c.sealed = append(c.sealed, f)
 	}
@@ -338,6 +342,28 @@ func (c *core) lowWatermark(rest []*segment.Sealed) int64 {
 		low = min(low, f.First)
 	}
 	c.spool.Files(func(m segment.Meta) { low = min(low, m.First) })
+	return c.beforeRuns(low)
+}
+
+// beforeRuns returns the highest watermark up to low that falls inside no run: low
+// itself, unless there were many runs. Then runs overlap, and it may be as low as where
+// the last entry below it was cut, but no lower: each cut begins a new epoch.
+func (c *core) beforeRuns(low int64) int64 {
+	for was := int64(-1); was != low; {
+		was = low
+		for _, s := range c.skipped {
+			if s.First < low && low <= s.Last {
+				low = s.First
+			}
+		}
+		for _, list := range c.doubles {
+			for _, d := range list {
+				if !d.Passed && d.First < low && low <= d.Last {
+					low = d.First
+				}
+			}
+		}
+	}
 	return low
 }
 

@@ -28,7 +28,7 @@ func newTestCore(t *testing.T, base *ledger.Entry) *core {
 	spool, err := segment.New(segment.Config{Dir: filepath.Join(t.TempDir(), "spool"), MaxBytes: segment.MinMaxBytes})
 	require.NoError(t, err)
 	t.Cleanup(spool.Discard)
-	return newCore(coreConfig{rollEvery: time.Hour, grace: 10 * time.Second, maxFiles: 100}, base, spool)
+	return newCore(coreConfig{rollEvery: time.Hour, grace: 10 * time.Second, maxFiles: 100, maxRuns: 50_000}, base, spool)
 }
 
 // feed adds records "source@minutes" at consecutive offsets; the clock is far

@@ -31,7 +31,8 @@ func (c *core) addOnce(store *dedup.Store, key dedup.Key, offset int64, source s
 // watermark alone, for whoever reads them again judges them again; but what the filter
 // covers is not judged, so duplicates that waited would be lost.
 //
-// Invariant: I2, neither a watermark nor the end of a file falls inside a run.
+// Invariant: I2, no file ends inside a run, and the watermark of an entry falls inside
+// one only if the entry has the file that the run lies in, and so counts it.
 type double struct {
 	Source  string `json:"source"`
 	Hour    int64  `json:"hour"`
@@ -39,10 +40,11 @@ type double struct {
 	Last    int64  `json:"last"`
 	Records int64  `json:"records"`
 	Epoch   int    `json:"epoch"`
-	// Passed says that a line of the stream was added after the run, and Sealed that
-	// its file was sealed after it: later duplicates are not of the run.
+	// Passed says that the run lies between two lines of one file: it is the file's entry
+	// that counts it, for no watermark passes the first line before that.
 	Passed bool `json:"passed,omitempty"`
-	Sealed bool `json:"sealed,omitempty"`
+	// Ended says that a file of the stream was begun after the run: what comes is not of it.
+	Ended bool `json:"ended,omitempty"`
 }
 
 func (d *double) stream() ledger.Stream { return ledger.Stream{Source: d.Source, Hour: d.Hour} }
@@ -61,7 +63,7 @@ func (c *core) double(stream ledger.Stream, offset, seen int64) error {
 	}
 	c.progress = max(c.progress, seen)
 	list := c.doubles[stream]
-	if n := len(list); n > 0 && list[n-1].Epoch == c.epoch && !list[n-1].Passed && !list[n-1].Sealed {
+	if n := len(list); n > 0 && list[n-1].Epoch == c.epoch && !list[n-1].Passed && !list[n-1].Ended {
 		list[n-1].Last = offset
 		list[n-1].Records++
 		return nil
@@ -70,31 +72,33 @@ func (c *core) double(stream ledger.Stream, offset, seen int64) error {
 		c.doubles = map[ledger.Stream][]double{}
 	}
 	c.doubles[stream] = append(list, double{Source: stream.Source, Hour: stream.Hour, First: offset, Last: offset, Records: 1, Epoch: c.epoch})
+	c.runs++
 	return nil
 }
 
-// lineAdded says that a line of the stream follows its newest run. That run is
-// merged with the one before it if they are of one epoch and one file, so that
-// duplicates take no memory however they alternate with lines.
+// lineAdded says that a line was added to the stream's file, which was open. All runs
+// since that was begun become one, so that duplicates take no memory however they
+// alternate with lines.
 func (c *core) lineAdded(stream ledger.Stream) {
 	list := c.doubles[stream]
 	n := len(list)
-	if n == 0 || list[n-1].Passed {
+	if n == 0 || list[n-1].Passed || list[n-1].Ended {
 		return
 	}
-	list[n-1].Passed = true
-	if n > 1 && list[n-2].Passed && !list[n-2].Sealed && list[n-2].Epoch == list[n-1].Epoch {
-		list[n-2].Last = list[n-1].Last
-		list[n-2].Records += list[n-1].Records
-		c.doubles[stream] = list[:n-1]
+	i := n - 1
+	for ; i > 0 && !list[i-1].Ended; i-- {
+		list[i-1].Last = list[n-1].Last
+		list[i-1].Records += list[i].Records
 	}
+	list[i].Passed = true
+	c.doubles[stream] = list[:i+1]
+	c.runs -= n - 1 - i
 }
 
-// fileSealed says that the stream's file has ended: what comes is of no run that
-// there is.
-func (c *core) fileSealed(stream ledger.Stream) {
+// fileBegun says that a file of the stream was begun.
+func (c *core) fileBegun(stream ledger.Stream) {
 	for i := range c.doubles[stream] {
-		c.doubles[stream][i].Sealed = true
+		c.doubles[stream][i].Ended = true
 	}
 }
 
@@ -112,11 +116,13 @@ func (c *core) doubled(low int64, through map[ledger.Stream]int64) (records int6
 
 // forget drops the runs that the head counts.
 func (c *core) forget() {
+	c.runs = 0
 	for stream, list := range c.doubles {
 		list = slices.DeleteFunc(list, func(d double) bool { return d.counted(c.base.LowWatermark, c.through) })
 		if c.doubles[stream] = list; len(list) == 0 {
 			delete(c.doubles, stream)
 		}
+		c.runs += len(list)
 	}
 }
 
@@ -144,6 +150,7 @@ func (c *core) loadDoubles(saved []double) error {
 			c.doubles = map[ledger.Stream][]double{}
 		}
 		c.doubles[d.stream()] = append(c.doubles[d.stream()], d)
+		c.runs++
 	}
 	return nil
 }

@@ -319,24 +319,109 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, c.cut().Skipped)
 }
 
-// However duplicates and lines alternate, noting them takes no memory.
+// However duplicates alternate with lines, those of other sources and the first of a file
+// too, noting them takes no memory.
 func TestDuplicatesTakeNoMemory(t *testing.T) {
-	store, err := dedup.Open(dedup.Config{Dir: t.TempDir()})
-	require.NoError(t, err)
-	defer store.Close()
-	c := newTestCore(t, entry(0))
-	store.Start(0)
-	for o := range int64(1000) {
-		message := "m"
-		if o%2 == 0 {
-			message = fmt.Sprint(o)
-		}
-		_, err := c.addOnce(store, store.Key("a", []byte(message)), o, "a", t0, t0, []byte("{}"))
-		require.NoError(t, err)
+	for _, sources := range []int64{1, 100} {
+		t.Run(fmt.Sprint(sources), func(t *testing.T) {
+			c := newTestCore(t, entry(0))
+			const rounds = 20_000
+			for i := range int64(rounds) {
+				source := fmt.Sprint("s", i*7919%(1+i*sources/rounds)) // more and more of them
+				add(t, c, fateFiled, c.position, source, t0, t0, []byte("{}"))
+				require.NoError(t, c.double(ledger.StreamOf(source, t0), c.position, t0))
+			}
+			require.Len(t, c.open, int(sources))
+			require.LessOrEqual(t, len(c.savedDoubles()), int(2*sources))
+			require.Len(t, c.savedDoubles(), c.runs)
+			bytes, err := c.save()
+			require.NoError(t, err)
+			require.Less(t, bytes, 4*rounds+sources*500, "most of it is lines")
+			require.NoError(t, c.sealAll(segment.ReasonRequest))
+			require.Equal(t, map[string]int64{ledger.SkippedDuplicate: rounds}, c.cut().Skipped)
+		})
 	}
-	require.LessOrEqual(t, len(c.savedDoubles()), 2)
+}
+
+// What the log holds twice of former hours comes in streams that have no file, while the
+// present hour begins one after the other.
+func TestDuplicatesWithoutAFileTakeLittleMemory(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	c.cfg.maxRuns = 300
+	former := func(n int) {
+		for i := range n {
+			require.NoError(t, c.double(ledger.StreamOf(fmt.Sprint("s", i%100), t0-hour), c.position, t0))
+		}
+	}
+	for i := range 1000 {
+		former(100)
+		feed(t, c, fmt.Sprintf("s%d@1", i))
+	}
+	require.LessOrEqual(t, len(c.savedDoubles()), 300+100)
+	require.Len(t, c.savedDoubles(), c.runs)
 	require.NoError(t, c.sealAll(segment.ReasonRequest))
-	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 499}, c.cut().Skipped)
+	c.cfg.maxFiles = 1000
+	b := c.cut()
+	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 100_000}, b.Skipped)
+	former(200) // read while the entry is being written
+	c.won(entry(b.LowWatermark))
+	require.Equal(t, 100, c.runs)
+	c.reached(c.position, true, t0+3*hour)
+	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 200}, c.cut().Skipped)
+}
+
+// Runs are as long as entries are apart once there are many. Where a file begins inside
+// one is no watermark then.
+func TestNoWatermarkFallsInsideARun(t *testing.T) {
+	for name, c := range map[string]struct {
+		maxRuns int
+		low     int64
+		first   map[string]int64
+		second  map[string]int64
+	}{
+		"few":  {10, 3, map[string]int64{ledger.SkippedDuplicate: 1, "x": 1}, map[string]int64{ledger.SkippedDuplicate: 2, "x": 1}},
+		"many": {0, 1, map[string]int64{}, map[string]int64{ledger.SkippedDuplicate: 3, "x": 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			core := newTestCore(t, entry(0))
+			core.cfg.maxRuns = c.maxRuns
+			double := func() {
+				require.NoError(t, core.double(ledger.StreamOf("d", t0), core.position, t0))
+			}
+			feed(t, core, "a@1")
+			require.NoError(t, core.skip(1, "x"))
+			double() // at 2
+			feed(t, core, "b@1")
+			require.NoError(t, core.skip(4, "x"))
+			double() // at 5
+			require.NoError(t, core.seal(ledger.StreamOf("a", t0), segment.ReasonRequest))
+			b := core.cut()
+			require.Equal(t, c.low, b.LowWatermark)
+			require.Equal(t, c.first, b.Skipped)
+			core.won(follow(core.base, b))
+
+			double() // of no run from before the cut
+			feed(t, core, "c@1")
+			require.NoError(t, core.seal(ledger.StreamOf("b", t0), segment.ReasonRequest))
+			b = core.cut()
+			require.EqualValues(t, 7, b.LowWatermark, "where c begins")
+			require.Equal(t, c.second, b.Skipped)
+		})
+	}
+}
+
+// A run between two lines of a file holds no watermark back: the file's entry counts it.
+func TestAWatermarkInsideARunOfItsEntry(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	feed(t, c, "a@1")
+	require.NoError(t, c.double(ledger.StreamOf("a", t0), 1, t0))
+	feed(t, c, "b@1")
+	require.NoError(t, c.double(ledger.StreamOf("a", t0), 3, t0))
+	feed(t, c, "a@1")
+	require.NoError(t, c.seal(ledger.StreamOf("a", t0), segment.ReasonRequest))
+	b := c.cut()
+	require.EqualValues(t, 2, b.LowWatermark, "where b begins")
+	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, b.Skipped)
 }
 
 // What fits no file is not remembered: a copy that fits is a first copy.

@@ -312,6 +312,7 @@ func (s *schedule) damage(w *worker) {
 
 func (s *schedule) read(w *worker) {
 	c, now := w.c, t0+1000*hour
+	c.cfg.maxRuns = s.r.IntN(10)
 	if s.r.IntN(4) == 0 {
 		s.recalls(w)
 	}
