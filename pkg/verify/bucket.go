@@ -197,7 +197,13 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 		one.present[folder{o.f.Source, o.f.Stream().Day()}]++
 	}
 	one.mu.Unlock()
-	b.v.report.destination(dest, func(d *Destination) { d.Objects++ })
+	b.v.report.destination(dest, func(d *Destination) {
+		if o.receipts != nil { // not a replay's
+			d.Objects++
+		} else {
+			d.ReplayedObjects++
+		}
+	})
 	return nil
 }
 

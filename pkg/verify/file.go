@@ -152,6 +152,7 @@ func (o *file) receipt(ctx context.Context, key, dest string) error {
 		return nil
 	}
 	o.report.edit(func(p *Report) { p.Receipts.Delivered++ })
+	o.report.destination(dest, func(d *Destination) { d.Delivered++ })
 	same := r.SHA256 == o.f.SHA256 && r.Bytes == o.f.GzipBytes || r.Replay != "" // a rebuilt file was compressed anew
 	if !same || r.Records != o.f.Records {
 		o.report.problem(BadReceipt, key, "it is of %d records in %d bytes with sha256 %s, the ledger says %d, %d and %s",

@@ -215,3 +215,28 @@ func BenchmarkSuspects(b *testing.B) {
 		})
 	}
 }
+
+// The objects seen are of all that was delivered: not only of what is there, and without
+// the copies of replays.
+func TestObjectsSeenAreOfAllThatWasDelivered(t *testing.T) {
+	const dest = "ws/d0000"
+	f := newFleet(t, 1)
+	key := func(view string, e *ledger.Entry) string { return delivery.ObjectKey(view, testLog, &e.Files[0]) }
+	for range 2 {
+		e := f.seal(time.Now(), true)
+		require.NoError(t, f.buckets[dest].Delete(t.Context(), key("", e)))
+	}
+	e := f.seal(time.Now(), true)
+	order := delivery.Order{ID: "r", Topic: "events", Incarnation: "1", Heads: map[int]int64{testLog.Partition: e.Seq}, From: delivery.FromAuto, View: "v2"}
+	ledgertest.Put(t, f.staging, delivery.OrderKey(order.ID), order.Encode())
+	file := &e.Files[0]
+	r := delivery.Receipt{File: delivery.Ref(e, 0), Destination: dest, Outcome: delivery.Delivered, Bucket: "b", Key: key("v2", e), SHA256: file.SHA256, Bytes: 5, Records: file.Records, Replay: order.ID}
+	ledgertest.Put(t, f.staging, delivery.ReplayReceiptKey(order.ID, r.File, dest), r.Encode())
+	_, err := f.buckets[dest].Put(t.Context(), r.Key, strings.NewReader("12345"), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: delivery.ObjectMetadata(testLog, file)})
+	require.NoError(t, err)
+
+	report, _ := f.verify(nil)
+	require.Equal(t, map[Kind]int64{ObjectMissing: 2}, report.ByKind, report.Examples)
+	d := report.Destinations[0]
+	require.Equal(t, [5]int64{3, 1, 1, 1, 0}, [5]int64{d.Delivered, d.Objects, d.Replayed, d.ReplayedObjects, d.Unseen})
+}

@@ -175,5 +175,6 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 		}
 	}
 	o := &file{walk: &walk{verifier: v, log: r.File.Log()}, e: e, f: f, ref: r.File, view: order.View}
+	v.report.destination(r.Destination, func(d *Destination) { d.Replayed++ })
 	return v.buckets.object(ctx, o, r.Destination, r)
 }

@@ -83,11 +83,16 @@ type Destination struct {
 	// Bucket is "read", "not looked at" or "not readable"; Why says why.
 	Bucket string `json:"bucket"`
 	Why    string `json:"why,omitempty"`
-	// Objects is the number of objects found as their receipts say, Unseen that of receipts which
-	// could not be compared with an object.
-	Objects int64 `json:"objects"`
-	Unseen  int64 `json:"unseen"`
-	Listed  int64 `json:"listed"` // objects below segment-logs/ of the sources
+	// Delivered are receipts that say that an object was put there, and Objects those of them
+	// whose object is there. Replayed and ReplayedObjects are the same of replays' copies beside
+	// those: in views, or at a destination that they were not owed to. Unseen, of both, could not
+	// be compared with an object. The others are missing, or their receipts are wrong: problems.
+	Delivered       int64 `json:"delivered"`
+	Objects         int64 `json:"objects"`
+	Replayed        int64 `json:"replayed"`
+	ReplayedObjects int64 `json:"replayed_objects"`
+	Unseen          int64 `json:"unseen"`
+	Listed          int64 `json:"listed"` // objects below segment-logs/ of the sources
 	// Former counts those of Unseen whose receipts name a bucket other than the destination's
 	// present one.
 	Former []Former `json:"former,omitempty"`

@@ -236,7 +236,11 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 		if d.Pending+d.Parked > 0 {
 			oldest = ago(d.OldestSeconds)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s of %s\n", d.ID, n(d.Owed), n(d.Closed), n(d.Pending), n(d.Parked), oldest, d.Bucket, n(d.Objects), n(d.Objects+d.Unseen))
+		seen := n(d.Objects) + " of " + n(d.Delivered)
+		if d.Replayed > 0 {
+			seen += " + " + n(d.ReplayedObjects) + " of " + n(d.Replayed) + " replayed"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, n(d.Owed), n(d.Closed), n(d.Pending), n(d.Parked), oldest, d.Bucket, seen)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -24,9 +24,16 @@ func TestVerifyPrintsKeysThatATerminalWouldObey(t *testing.T) {
 	require.Contains(t, out.String(), "not verified: as role\nas operator\n")
 }
 
+func TestVerifyTellsObjectsOfReplaysFromOthers(t *testing.T) {
+	var out strings.Builder
+	report := &verify.Report{Destinations: []verify.Destination{{ID: "ws/demo", Bucket: "read", Delivered: 3, Objects: 1, Replayed: 2, ReplayedObjects: 2}}}
+	require.NoError(t, printVerify(&out, report, true))
+	require.Contains(t, out.String(), "1 of 3 + 2 of 2 replayed\n")
+}
+
 func TestVerifySaysWhatIsInFormerBuckets(t *testing.T) {
 	var out strings.Builder
-	report := &verify.Report{Destinations: []verify.Destination{{ID: "ws/demo", Bucket: "read", Objects: 14, Unseen: 9, Former: []verify.Former{{Bucket: "demo-logs", Objects: 9}}}}}
+	report := &verify.Report{Destinations: []verify.Destination{{ID: "ws/demo", Bucket: "read", Delivered: 23, Objects: 14, Unseen: 9, Former: []verify.Former{{Bucket: "demo-logs", Objects: 9}}}}}
 	require.NoError(t, printVerify(&out, report, true))
 	require.Contains(t, out.String(), "14 of 23\nws/demo: not looked at: 9 objects in its former bucket demo-logs\n")
 }
