@@ -212,7 +212,12 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 		if w.cfg.Source != "" && f.Source != w.cfg.Source {
 			continue
 		}
-		w.report.edit(func(r *Report) { r.Files++; r.Records += f.Records; r.Bytes += f.GzipBytes })
+		w.report.edit(func(r *Report) {
+			r.Files, r.Records, r.Bytes = r.Files+1, r.Records+f.Records, r.Bytes+f.GzipBytes
+			if len(f.Owed) == 0 {
+				r.Unowed.Files, r.Unowed.Records = r.Unowed.Files+1, r.Unowed.Records+f.Records
+			}
+		})
 		one := file{walk: w, e: e, f: f, ref: delivery.Ref(e, i), receipts: receipts, staged: staged[i]}
 		w.group.Go(func() error { return one.verify(ctx) })
 	}

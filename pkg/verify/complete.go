@@ -48,6 +48,7 @@ type Hour struct {
 	// Complete: every partition is past the hour. Only late records may still come.
 	Complete     bool           `json:"complete"`
 	Destinations []HourDelivery `json:"destinations"`
+	Unowed       int64          `json:"owed_to_nobody"` // files that no destination was subscribed to when they were sealed
 }
 
 // HourDelivery is how much of an hour has been delivered to a destination, in files.
@@ -174,6 +175,9 @@ func (c *completeness) file(f *ledger.File, ref delivery.FileRef, receipts recei
 		c.hours[hourKey{f.Hour, f.Source}] = h
 	}
 	h.Files, h.Records, h.Bytes = h.Files+1, h.Records+f.Records, h.Bytes+f.GzipBytes
+	if len(f.Owed) == 0 {
+		h.Unowed++
+	}
 	if f.Hour+hourLength <= through {
 		h.LateFiles, h.LateRecords = h.LateFiles+1, h.LateRecords+f.Records
 	}

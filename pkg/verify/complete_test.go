@@ -45,8 +45,10 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 	ctx := context.Background()
 	store := objstore.NewMemory("staging")
 	at := func(hours int64) int64 { return hour0 + hours*hourLength }
+	nobodys := inHour(0, "b", 9, 9)
+	nobodys.Owed = nil
 	appendEntries(t, store, 3,
-		ledger.Entry{LowWatermark: 10, CompleteThrough: at(1), Files: []ledger.File{inHour(0, "a", 0, 4), inHour(0, "b", 5, 9)}},
+		ledger.Entry{LowWatermark: 10, CompleteThrough: at(1), Files: []ledger.File{inHour(0, "a", 0, 4), inHour(0, "b", 5, 8), nobodys}},
 		ledger.Entry{LowWatermark: 30, CompleteThrough: at(2), Files: []ledger.File{inHour(1, "a", 10, 19), inHour(0, "a", 20, 29)}}, // the second is late
 	)
 	appendEntries(t, store, 4, ledger.Entry{CompleteThrough: at(1) + 1})
@@ -57,7 +59,7 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 	debt := func(owed int64) []HourDelivery { return []HourDelivery{{Destination: "ws/a", Owed: owed}} }
 	require.Equal(t, []Hour{
 		{Source: "a", Hour: fromMillis(hour0), Files: 2, Records: 15, Bytes: 10, LateFiles: 1, LateRecords: 10, Complete: true, Destinations: debt(2)},
-		{Source: "b", Hour: fromMillis(hour0), Files: 1, Records: 5, Bytes: 5, Complete: true, Destinations: debt(1)},
+		{Source: "b", Hour: fromMillis(hour0), Files: 2, Records: 5, Bytes: 10, Complete: true, Destinations: debt(1), Unowed: 1},
 		{Source: "a", Hour: fromMillis(at(1)), Files: 1, Records: 10, Bytes: 5, Destinations: debt(1)},
 	}, r.Hours)
 

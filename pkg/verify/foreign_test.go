@@ -216,6 +216,18 @@ func BenchmarkSuspects(b *testing.B) {
 	}
 }
 
+// What is owed to nobody is no problem, and is said.
+func TestWhatIsOwedToNobodyIsCounted(t *testing.T) {
+	f := newFleet(t, 1)
+	f.seal(time.Now(), true)
+	file := ledgertest.File(testLog, ledger.File{Source: "s0", First: f.head.LowWatermark, Last: f.head.LowWatermark + 9}, []byte("12345"))
+	ledgertest.Put(t, f.staging, file.StagedKey, []byte("12345"))
+	ledgertest.Append(t, f.staging, ledgertest.Next(f.head, file))
+	r, _ := f.verify(nil)
+	require.True(t, r.OK(), r.Examples)
+	require.Equal(t, Unowed{Files: 1, Records: 10}, r.Unowed)
+}
+
 // The objects seen are of all that was delivered: not only of what is there, and without
 // the copies of replays.
 func TestObjectsSeenAreOfAllThatWasDelivered(t *testing.T) {

@@ -27,6 +27,10 @@ type Report struct {
 	// With Config.AllowGaps they are only counted, and are no problem.
 	Gaps int64 `json:"gaps"`
 
+	// Unowed are those of the files that no destination was subscribed to when they were sealed.
+	// Whether a replay delivered them since is not looked at.
+	Unowed Unowed `json:"owed_to_nobody"`
+
 	Staged   Staged   `json:"staged"`
 	Receipts Receipts `json:"receipts"`
 	counts            // of all destinations
@@ -54,6 +58,12 @@ type Staged struct {
 	// named by no entry that was read: they are on their way, or left over.
 	Orphans   int64 `json:"orphans"`
 	Unsettled int64 `json:"unsettled"`
+}
+
+// Unowed counts files that are owed to nobody.
+type Unowed struct {
+	Files   int64 `json:"files"`
+	Records int64 `json:"records"`
 }
 
 // Receipts counts receipts by outcome.

@@ -21,7 +21,10 @@ func newCatalogApplyCommand(a *app) *cobra.Command {
 		Use:   "apply -f FILE…",
 		Short: "Apply documents, and show what changed",
 		Long: `Make the workspaces exactly what their documents say, and show what changed. Other workspaces stay as they
-are; to remove one: sealift catalog delete. Nothing is written unless the whole catalog is valid afterwards.`,
+are; to remove one: sealift catalog delete. Nothing is written unless the whole catalog is valid afterwards.
+
+Files that are sealed while a destination is disabled ("enabled: false") or removed are not owed to it. To stop
+deliveries for a while and have those files afterwards, order a replay when it is enabled again.`,
 		Example: "  sealift catalog apply -f acme.yaml -f globex.yaml\n  sealift catalog get | sed s/old-bucket/new-bucket/ | sealift catalog apply -f -",
 		RunE: func(c *cobra.Command, args []string) error {
 			return withPlan(c.Context(), a, &files, args, true, func(t *catalogTopic, p plan) error {
@@ -256,6 +259,21 @@ func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 	return nil
 }
 
+// withdraws reports whether a destination gets less from now on: it is to be disabled or
+// removed, or a source is taken from it.
+func (p plan) withdraws() bool {
+	return slices.ContainsFunc(p.changes, func(c catalog.Change) bool {
+		switch {
+		case !strings.HasPrefix(c.Object, "destination "):
+			return false
+		case c.Kind == catalog.Changed && c.Field == "sources":
+			left := strings.Split(c.New, ",")
+			return slices.ContainsFunc(strings.Split(c.Old, ","), func(source string) bool { return !slices.Contains(left, source) })
+		}
+		return c.Kind == catalog.Removed || c.Kind == catalog.Changed && c.Field == "enabled" && c.New == "false"
+	})
+}
+
 // enables reports whether a destination that was disabled is to be enabled.
 func (p plan) enables() bool {
 	return slices.ContainsFunc(p.changes, func(c catalog.Change) bool {
@@ -273,5 +291,10 @@ func (p plan) print(a *app) error {
 			return err
 		}
 	}
-	return nil
+	if !p.withdraws() {
+		return nil
+	}
+	_, err := fmt.Fprintln(a.stdout, "note: files sealed while a destination is disabled, removed or not subscribed to their source are not owed to it, and to nobody if no other "+
+		"destination takes them; once it is back, deliver them: sealift replay --source SOURCE --destination WORKSPACE/NAME")
+	return err
 }

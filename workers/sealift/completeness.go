@@ -101,6 +101,7 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 	if len(r.Hours) > 0 {
 		fmt.Fprintln(w, "HOUR\tSOURCE\tFILES\tRECORDS\tSIZE\tLATE\tSTATE\tDELIVERED")
 	}
+	unowed := int64(0)
 	for _, h := range r.Hours {
 		state := "open"
 		if h.Complete {
@@ -125,11 +126,18 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 			}
 			to = append(to, text)
 		}
+		if h.Unowed > 0 {
+			to = append(to, progress.Count(h.Unowed)+" owed to nobody")
+			unowed += h.Unowed
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Hour.Format("2006-01-02T15h"), h.Source, progress.Count(h.Files), progress.Count(h.Records),
 			progress.Bytes(h.Bytes), late, state, strings.Join(to, ", "))
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if unowed > 0 {
+		fmt.Fprintf(out, "owed to nobody: %s; %s\n", progress.Things(unowed, "file"), whyUnowed)
 	}
 	if len(r.Hours) == 0 {
 		fmt.Fprintln(out, "no sealed files in this window: check --source and --since, and `sealift sources status`")
@@ -161,6 +169,10 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 	}
 	return err
 }
+
+// whyUnowed says why files are owed to nobody, which may be right, and what delivers them.
+const whyUnowed = "no destination was enabled for their source when they were sealed. " +
+	"Where one should have been, deliver them: sealift replay --source SOURCE --destination WORKSPACE/NAME"
 
 // partitionsNamed lists them: "partition 3", "partitions 1, 2".
 func partitionsNamed(numbers []string) string {

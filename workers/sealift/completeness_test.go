@@ -10,6 +10,18 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
+func TestCompletenessSaysWhatIsOwedToNobody(t *testing.T) {
+	var out strings.Builder
+	hour := verify.Hour{Source: "web", Unowed: 1}
+	both := hour
+	both.Destinations = []verify.HourDelivery{{Destination: "ws/one", Owed: 3, Delivered: 1, GivenUp: 1, Parked: 1}}
+	r := &verify.Completeness{Hours: []verify.Hour{hour, both}, Partitions: []verify.Progress{{CompleteThrough: time.Now()}}}
+	require.NoError(t, printCompleteness(&out, r, time.Now(), 0))
+	require.Contains(t, out.String(), "open   1 owed to nobody\n")
+	require.Contains(t, out.String(), "open   one 1/3 (1 parked, 1 given up), 1 owed to nobody\n")
+	require.Contains(t, out.String(), "owed to nobody: 2 files; no destination was enabled")
+}
+
 // An idle partition says how far it is once an hour: it must not look stuck, and
 // what is stuck must not look idle.
 func TestCompletenessSaysWhenAnIdlePartitionGoesOn(t *testing.T) {

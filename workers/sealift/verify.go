@@ -227,6 +227,9 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	}
 	fmt.Fprintf(out, "debts: %s owed, %s delivered, %s given up, %s expired, %s pending, %s parked\n",
 		n(r.Owed), n(r.Receipts.Delivered), n(r.Receipts.Skipped), n(r.Receipts.Expired), n(r.Pending), n(r.Parked))
+	if r.Unowed.Files > 0 {
+		fmt.Fprintf(out, "owed to nobody: %s of %s; %s\n", progress.Things(r.Unowed.Files, "file"), progress.Things(r.Unowed.Records, "record"), whyUnowed)
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Destinations) > 0 {
 		fmt.Fprintln(w, "DESTINATION\tOWED\tCLOSED\tPENDING\tPARKED\tOLDEST OWED\tBUCKET\tOBJECTS SEEN")

@@ -31,6 +31,13 @@ func TestVerifyTellsObjectsOfReplaysFromOthers(t *testing.T) {
 	require.Contains(t, out.String(), "1 of 3 + 2 of 2 replayed\n")
 }
 
+func TestVerifySaysWhatIsOwedToNobody(t *testing.T) {
+	var out strings.Builder
+	require.NoError(t, printVerify(&out, &verify.Report{Unowed: verify.Unowed{Files: 1, Records: 3000}}, true))
+	require.Contains(t, out.String(), "owed to nobody: 1 file of 3,000 records; no destination was enabled")
+	require.Contains(t, out.String(), "no problems", "it may be meant so")
+}
+
 func TestVerifySaysWhatIsInFormerBuckets(t *testing.T) {
 	var out strings.Builder
 	report := &verify.Report{Destinations: []verify.Destination{{ID: "ws/demo", Bucket: "read", Delivered: 23, Objects: 14, Unseen: 9, Former: []verify.Former{{Bucket: "demo-logs", Objects: 9}}}}}
