@@ -51,6 +51,7 @@ func (w *roleWatch) assumed(role string) bool {
 // key and refuses an old one, the appender owes files to a new destination,
 // the copier assumes a new role.
 func TestAChangeReachesEveryRole(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s, err := startStack(stackConfig{dir: dir}, silent)
 	require.NoError(t, err)

@@ -99,6 +99,7 @@ func (b *broker) sealift(t *testing.T, args ...string) (code int, stdout, stderr
 
 // One that is wrong among many keeps all of them out.
 func TestABrokenDocumentChangesNothing(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	stored := catalog.Workspace{ID: "ws_stored00000000000000", Sources: []catalog.Source{{ID: "web", WriteKeys: []string{"k"}}},
 		Destinations: []catalog.Destination{{Name: "main", Sources: []string{"web"}, Bucket: "stored-logs"}}}

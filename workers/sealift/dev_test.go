@@ -236,6 +236,7 @@ func TestOperatorsCommandsOnDev(t *testing.T) {
 }
 
 func TestDevRefusesASecondProcess(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := startDev(t, data)
 	out, err := exec.Command("sealift", "dev", "--data", data, "--http", ":0", "--s3", ":0", "--kafka", ":0", "--redis", ":0", "--admin", ":0").CombinedOutput()
@@ -261,6 +262,7 @@ func TestDevReplacesNoConfigurationOfAnothers(t *testing.T) {
 // What is configured for a fleet is in force where dev runs, but for what is
 // embedded, and when files are sealed.
 func TestDevBesideTheConfigurationOfAFleet(t *testing.T) {
+	t.Parallel()
 	spool := filepath.Join(t.TempDir(), "spool")
 	p := startDev(t, t.TempDir(), "--set", "kafka.replication=3", "--set", "kafka.create_topics=false",
 		"--set", "collector.tls.cert_file=/none.pem", "--set", "collector.tls.key_file=/none.pem", "--set", "destinations.ca_file=/none.pem",
@@ -275,6 +277,7 @@ func TestDevBesideTheConfigurationOfAFleet(t *testing.T) {
 
 // TestDevEndsWhenARoleCannotStart has a directory for a spool where a file is.
 func TestDevEndsWhenARoleCannotStart(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	file := filepath.Join(data, "collector-spool")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))

@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 
 // scripts runs the scripts of a directory, as users see the binary.
 func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:   dir,
 		Setup: setup,

@@ -42,8 +42,10 @@ func modes(t *testing.T, dir string, fn func(path string, mode fs.FileMode)) (fi
 // whatever the umask: log and spool, dedup and checkpoints, Kafka and S3.
 // Downloads are for whom the umask says.
 func TestFilesAreForTheirUserAlone(t *testing.T) {
+	t.Parallel()
 	for umask, want := range map[string]struct{ file, dir fs.FileMode }{"000": {0o644, 0o755}, "077": {0o600, 0o700}} {
 		t.Run(umask, func(t *testing.T) {
+			t.Parallel()
 			data := filepath.Join(t.TempDir(), "data")
 			p := startDevAs(t, withUmask(umask, devArgs(data)...), data)
 			acked := &check.Expected{}

@@ -43,6 +43,7 @@ func testCredentials(context.Context) (objstore.Credentials, error) {
 
 // A broker that is away at the start is waited for, and said to be away.
 func TestProcessWaitsForKafka(t *testing.T) {
+	t.Parallel()
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{porttest.Free(t)}
 	cfg.Collector.Listen, cfg.Admin.Listen = "127.0.0.1:0", porttest.Free(t)

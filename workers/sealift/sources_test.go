@@ -21,6 +21,7 @@ import (
 // taken is seen, and is in the bucket once when the rule is another, with the
 // others of its batch.
 func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
+	t.Parallel()
 	p := startDev(t, t.TempDir())
 	req, err := http.NewRequest(http.MethodPost, p.Collector+"/v1/batch", strings.NewReader(
 		`{"batch":[{"type":"page","userId":"u","messageId":"good"},{"type":"page","messageId":"nobody"}]}`))
@@ -83,6 +84,7 @@ func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 // TestARevokedKeyIsRefusedWithinSeconds: from the catalog's file to the answer,
 // by way of the catalog's topic.
 func TestARevokedKeyIsRefusedWithinSeconds(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "catalog.yaml")
 	write := func(key string) {
 		require.NoError(t, os.WriteFile(file, []byte("workspace: ws_AAAAAAAAAAAAAAAA\nsources: [{id: web, write_keys: ["+key+"]}]\n"), 0o600))

@@ -36,6 +36,7 @@ func (p *devProcess) batchOf(t *testing.T, source string, ids ...int) {
 // message that is sent again meets its copy there, and the catalog switches it
 // on and off while all runs.
 func TestHotSource(t *testing.T) {
+	t.Parallel()
 	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), porttest.Free(t)
 	write := func(spread int) {
 		require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
