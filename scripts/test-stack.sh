@@ -37,6 +37,9 @@ mapfile -t files < <(grep -rlE --include='*_test.go' '^//go:build stack$' pkg wo
 tests() { # those of the files that follow, as a regular expression
   grep -hoE '^func Test\w+' "$@" | cut -c6- | paste -sd'|' | sed 's/.*/^(&)$/'
 }
+parallel() { # those of them that are for t.Parallel
+  awk '/^func Test/ { name = $2; sub(/\(.*/, "", name) } /^\tt\.Parallel\(\)$/ { print name }' "$@" | paste -sd'|' | sed 's/.*/^(&)$/'
+}
 packages=() in_packages=() in_e2e=()
 for file in "${files[@]}"; do
   case $file in
@@ -48,21 +51,29 @@ done
 up=$(scripts/stack.sh status "$stack" 2>/dev/null) || true
 [[ $up != *" running, pid "* ]] ||
   { echo "test-stack: servers run in $stack, and would be removed: make stack-down, or use another directory (STACK=…)" >&2; exit 1; }
-trap 'scripts/stack.sh down "$stack"' EXIT
+beside=
+trap '[ -z "$beside" ] || kill "$beside" 2>/dev/null; scripts/stack.sh down "$stack"' EXIT
 trap 'exit 130' INT TERM
 scripts/stack.sh up "$stack"
 # shellcheck disable=SC1091
 . "$stack/env"
 status=0
-run() { go test -tags stack -count 1 "$@" || status=1; }
+run() { go test -tags stack -count 1 "$@"; }
 if [ $# != 0 ]; then
-  run -timeout 0 "$@"
+  run -timeout 0 "$@" || status=1
 else
-  # shellcheck disable=SC2086 # flags are words
-  run -timeout 30m ${GOTESTFLAGS:-} -run "$(tests "${in_packages[@]}")" "${packages[@]}"
-  # Its roles are processes: there is nothing to race in the test itself. Its
+  # 1. What breaks no servers, side by side: most of it waits for other programs.
+  # The roles of e2e are processes: there is nothing to race in the test itself. Its
   # figures are wanted also when it passes.
-  run -timeout 30m -v -run "$(tests "${in_e2e[@]}")" ./workers/e2e
+  # shellcheck disable=SC2086 # flags are words
+  run -timeout 30m ${GOTESTFLAGS:-} -run "$(tests "${in_packages[@]}")" "${packages[@]}" &
+  beside=$!
+  peaceful=$(parallel "${in_e2e[@]}")
+  run -timeout 30m -v -parallel 4 -run "$peaceful" ./workers/e2e || status=1
+  wait "$beside" || status=1
+  beside=
+  # 2. What breaks them.
+  run -timeout 30m -v -run "$(tests "${in_e2e[@]}")" -skip "$peaceful" ./workers/e2e || status=1
 fi
 [ $status = 0 ] || exit $status
 scripts/stack.sh down "$stack"

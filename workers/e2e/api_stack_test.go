@@ -31,6 +31,7 @@ import (
 // letters, once, and nothing of what was refused. A produce that the
 // collector repeated, since its answer was late, may have written its lines again.
 func TestWhatTheDocumentSaysIsTaken(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	s := newSystem(t, stackServers(t), 0, fleet{collectors: 1})

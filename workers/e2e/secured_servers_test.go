@@ -100,7 +100,7 @@ log.cleaner.dedupe.buffer.size=8388608
 	}
 	out, err := exec.Command("java", format...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	startServer(t, "java", append(jvm, "kafka.Kafka", properties)...)
+	startServer(t, nil, "java", append(jvm, "kafka.Kafka", properties)...)
 }
 
 func (s *secured) startRedis(t *testing.T, server certtest.Pair) {
@@ -121,7 +121,7 @@ user default off
 user sealift on >%[6]s ~sealift:* +@read +@write +@scripting +@connection
 user nobody on >%[6]s ~none:* +@connection -ping
 `, port, server.Cert, server.Key, s.ca.File, dir, securedPassword), 0o600))
-	startServer(t, "redis-server", conf)
+	startServer(t, nil, "redis-server", conf)
 }
 
 func (s *secured) startMinIO(t *testing.T, binary string, server certtest.Pair) {
@@ -130,24 +130,22 @@ func (s *secured) startMinIO(t *testing.T, binary string, server certtest.Pair) 
 	require.NoError(t, os.Mkdir(keys, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(keys, "public.crt"), read(t, server.Cert), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(keys, "private.key"), read(t, server.Key), 0o600))
-	for name, value := range map[string]string{
-		"MINIO_ROOT_USER": "sealift", "MINIO_ROOT_PASSWORD": securedPassword, "MINIO_UPDATE": "off", "MINIO_BROWSER": "off",
-		"MINIO_CALLHOME_ENABLE": "off", "MINIO_SCANNER_SPEED": "slowest", "MINIO_CI_CD": "1",
-		"MINIO_KMS_SECRET_KEY": "sealift-test:" + base64.StdEncoding.EncodeToString(make([]byte, 32)), // without one it refuses SSE-S3
-	} {
-		t.Setenv(name, value)
-	}
-	startServer(t, binary, "server", "--quiet", "--certs-dir", keys, "--address", s.s3, filepath.Join(dir, "data"))
+	startServer(t, []string{
+		"MINIO_ROOT_USER=sealift", "MINIO_ROOT_PASSWORD=" + securedPassword, "MINIO_UPDATE=off", "MINIO_BROWSER=off",
+		"MINIO_CALLHOME_ENABLE=off", "MINIO_SCANNER_SPEED=slowest", "MINIO_CI_CD=1",
+		"MINIO_KMS_SECRET_KEY=sealift-test:" + base64.StdEncoding.EncodeToString(make([]byte, 32)), // without one it refuses SSE-S3
+	}, binary, "server", "--quiet", "--certs-dir", keys, "--address", s.s3, filepath.Join(dir, "data"))
 }
 
-// startServer runs a server until the test ends, and shows the end of what it
-// said if the test failed.
-func startServer(t *testing.T, name string, args ...string) {
+// startServer runs a server, with more in its environment, until the test ends,
+// and shows the end of what it said if the test failed.
+func startServer(t *testing.T, env []string, name string, args ...string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
 	log, err := os.Create(path)
 	require.NoError(t, err)
 	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {

@@ -30,6 +30,7 @@ import (
 // want TLS and to know who is asking, in each way that Kafka may be told, and
 // then with one setting wrong at a time: what is said names the key to change.
 func TestSecuredByRealServers(t *testing.T) {
+	t.Parallel()
 	s := startSecured(t)
 	s.makeBuckets(t)
 	for name, set := range map[string]map[string]string{
@@ -38,7 +39,10 @@ func TestSecuredByRealServers(t *testing.T) {
 		"scram-sha-512": s.user("scram-sha-512"),
 		"mutual TLS":    merged(noUser, map[string]string{"KAFKA_BROKERS": s.mutual, "KAFKA_TLS_CERT_FILE": s.client.Cert, "KAFKA_TLS_KEY_FILE": s.client.Key}),
 	} {
-		t.Run(name, func(t *testing.T) { s.delivers(t, set) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s.delivers(t, set)
+		})
 	}
 	t.Run("wrong", s.saysWhatIsWrong)
 }
@@ -208,6 +212,7 @@ func (s *secured) saysWhatIsWrong(t *testing.T) {
 		"bucket/authority":     {map[string]string{"DESTINATIONS_CA_FILE": ""}, all, "set destinations.ca_file (or AWS_CA_BUNDLE) to a PEM file"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			set := variables(s.right(), map[string]string{"ADMIN_LISTEN": porttest.Free(t), "COPIER_SPOOL_DIR": t.TempDir()}, c.set)
