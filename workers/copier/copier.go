@@ -118,17 +118,11 @@ type Deps struct {
 
 // Copier is the role. Create it with New and call Run once.
 type Copier struct {
-	cfg            Config
-	deps           Deps
-	entries        *ledger.Cache
-	receipts       *receipts
-	packs          *packs
-	customers      *destination.Putter
-	metrics        *metrics
-	gate           *gate
-	redis, staging *dependency
-	replayMetrics  *metrics
-	book           *meter.Book
+	*shared
+	cfg     Config
+	entries *ledger.Cache
+	metrics *metrics
+	gate    *gate
 
 	// What a job is and becomes: of the jobs that the ledger owes, or of
 	// replays' (lane.go).
@@ -160,22 +154,24 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 		return nil, err
 	}
 	deps.Staging = meter.Store(deps.Staging)
-	c := &Copier{cfg: cfg, deps: deps, metrics: m, replayMetrics: replays,
-		book:      meter.NewBook(deps.Staging, cfg.Worker, deps.Log),
-		entries:   newEntries(deps.Staging, entriesRoom),
+	both := &shared{deps: deps, replayMetrics: replays,
 		receipts:  newReceipts(deps.Staging),
 		packs:     newPacks(deps.Staging),
 		customers: destination.NewPutter(destination.Config{Roles: deps.Roles, Open: deps.Open}),
-		gate:      newGate(deps.Log, m.waiting),
+		book:      meter.NewBook(deps.Staging, cfg.Worker, deps.Log),
+		redis:     &dependency{"redis", deps.Leases.Ping},
+		staging: &dependency{"the staging bucket", func(ctx context.Context) error {
+			_, err := deps.Staging.Head(ctx, "ledger/") // no such object: that is the answer of one that works
+			if errors.Is(err, objstore.ErrNotFound) {
+				return nil
+			}
+			return err
+		}},
 	}
-	c.redis = &dependency{"redis", deps.Leases.Ping}
-	c.staging = &dependency{"the staging bucket", func(ctx context.Context) error {
-		_, err := deps.Staging.Head(ctx, "ledger/") // no such object: that is the answer of one that works
-		if errors.Is(err, objstore.ErrNotFound) {
-			return nil
-		}
-		return err
-	}}
+	c := &Copier{shared: both, cfg: cfg, metrics: m,
+		entries: newEntries(deps.Staging, entriesRoom),
+		gate:    newGate(deps.Log, m.waiting),
+	}
 	c.attempt, c.setAside = c.try, c.park
 	return c, nil
 }

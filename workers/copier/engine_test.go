@@ -208,7 +208,7 @@ func TestJobsThatFailedForGoodAreParked(t *testing.T) {
 func fakeEngine(try func(context.Context, delivery.Job) outcome, q queue) *engine {
 	m, _ := newMetrics(nil, "")
 	log := slog.New(slog.DiscardHandler)
-	c := &Copier{cfg: Config{}.withDefaults(), metrics: m, deps: Deps{Log: log}, book: meter.NewBook(nil, "copier-1", log)}
+	c := &Copier{shared: &shared{deps: Deps{Log: log}, book: meter.NewBook(nil, "copier-1", log)}, cfg: Config{}.withDefaults(), metrics: m}
 	e := c.newEngine(q)
 	e.try = func(ctx context.Context, job errand) outcome { return try(ctx, job.Job) }
 	return e

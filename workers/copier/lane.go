@@ -5,13 +5,24 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/meter"
 )
 
-// A copier has two lanes, which share connections and what was learned of
-// buckets, and nothing else: the jobs that the ledger owes, and those of
-// replays. Each has its own topics, consumer group, scheduler with its limits
-// and breakers, gate, cache and metrics; so however many replays wait, no
+// A copier has two lanes: the jobs that the ledger owes, and those of replays.
+// Each has its own topics, consumer group, scheduler with its limits and
+// breakers, gate, cache of entries and metrics; so however many replays wait, no
 // delivery does.
+
+// shared is what the lanes of a copier have in common.
+type shared struct {
+	deps           Deps
+	redis, staging *dependency
+	customers      *destination.Putter // with what it learned of buckets
+	receipts       *receipts           // a replay may close a debt
+	packs          *packs
+	book           *meter.Book
+	replayMetrics  *metrics // registered once
+}
 
 // forReplays is the configuration of the replays' lane: its topic is
 // "{JobsTopic}.replay", with one retry tier, and a file that fails for ten
@@ -36,12 +47,12 @@ const replayEntriesRoom = 5_000
 
 // replayLane returns the copier as it works for replays.
 func (c *Copier) replayLane() *replayer {
-	lane := *c
-	lane.cfg, lane.metrics = c.cfg.forReplays(), c.replayMetrics
-	lane.gate = newGate(c.deps.Log, lane.metrics.waiting)
-	lane.entries = newEntries(c.deps.Staging, replayEntriesRoom)
-	r := &replayer{Copier: &lane, orders: map[string]*delivery.Order{}}
-	lane.attempt, lane.setAside = r.try, r.setAside
+	r := &replayer{orders: map[string]*delivery.Order{}}
+	r.Copier = &Copier{shared: c.shared, cfg: c.cfg.forReplays(), metrics: c.replayMetrics,
+		entries: newEntries(c.deps.Staging, replayEntriesRoom),
+		gate:    newGate(c.deps.Log, c.replayMetrics.waiting),
+		attempt: r.try, setAside: r.setAside,
+	}
 	return r
 }
 

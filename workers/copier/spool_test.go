@@ -107,7 +107,7 @@ func TestAStagedFileTakesItsTime(t *testing.T) {
 		files := pack(t, store, "one", "two")
 		alone := ledgertest.File(testLog, ledger.File{First: 5}, []byte("three"))
 		ledgertest.Put(t, store, alone.StagedKey, []byte("three"))
-		c := &Copier{deps: Deps{Staging: narrow{store}}}
+		c := &Copier{shared: &shared{deps: Deps{Staging: narrow{store}}}}
 		for _, f := range []ledger.File{files[0], alone} {
 			body, err := c.fetch(t.Context(), &f)
 			require.NoError(t, err)

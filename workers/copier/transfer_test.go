@@ -78,11 +78,11 @@ func TestTransferHazards(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cop := &Copier{customers: destination.NewPutter(destination.Config{
+				cop := &Copier{shared: &shared{customers: destination.NewPutter(destination.Config{
 					Open: func(catalog.Target, func(context.Context) (objstore.Credentials, error)) objstore.Store {
 						return c.store
 					},
-				})}
+				})}}
 				begun := time.Now()
 				var mu sync.Mutex
 				said := map[string]time.Duration{}
@@ -127,11 +127,11 @@ func TestAPutMakesRoom(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cop := &Copier{customers: destination.NewPutter(destination.Config{Roles: c.roles,
+				cop := &Copier{shared: &shared{customers: destination.NewPutter(destination.Config{Roles: c.roles,
 					Open: func(catalog.Target, func(context.Context) (objstore.Credentials, error)) objstore.Store {
 						return c.store
 					},
-				})}
+				})}}
 				target := catalog.Target{}
 				if c.roles != nil {
 					target.RoleARN = "arn:aws:iam::123456789012:role/logs"
