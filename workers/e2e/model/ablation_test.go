@@ -32,43 +32,43 @@ func dedupWithout(name string, f flaw, harm property) ablation {
 }
 
 var ablations = []ablation{
-	ledgerWithout("entries by plain PUT", plainPut, mutate, ledgerModel{}),
-	ledgerWithout("412 taken for won, not read back", refusedIsWon, loss, ledgerModel{}),
-	ledgerWithout("412 taken for lost, files sealed again", ownIsLost, dup, ledgerModel{}),
-	ledgerWithout("the body of an unresolved entry changes", changesBody, loss, ledgerModel{}),
-	ledgerWithout("memory kept though the head moved", keepsMemory, dup, ledgerModel{}),
-	ledgerWithout("no filter of streams", noFilter, dup, ledgerModel{}),
-	ledgerWithout("reading from the committed offset", readsFromHint, dup, ledgerModel{hints: true}),
-	ledgerWithout("the same, reset by an operator", readsFromHint, loss, ledgerModel{hints: true, resets: true}),
-	{"another rule taken up over a filled filter", loss, func(stop property, limit int) result {
+	ledgerWithout("entries are written by plain PUT", plainPut, mutate, ledgerModel{}),
+	ledgerWithout("a 412 counts as won, without reading the entry back", refusedIsWon, loss, ledgerModel{}),
+	ledgerWithout("a 412 counts as lost, and the files are sealed again", ownIsLost, dup, ledgerModel{}),
+	ledgerWithout("an entry whose fate is unknown is sent again with another body", changesBody, loss, ledgerModel{}),
+	ledgerWithout("a worker keeps its state although the head has moved", keepsMemory, dup, ledgerModel{}),
+	ledgerWithout("a new owner starts without the filter", noFilter, dup, ledgerModel{}),
+	ledgerWithout("reading starts at the committed offset", readsFromHint, dup, ledgerModel{hints: true}),
+	ledgerWithout("the same, and an operator resets that offset", readsFromHint, loss, ledgerModel{hints: true, resets: true}),
+	{"the routing rule changes while the filter is not empty", loss, func(stop property, limit int) result {
 		return explore(ledgerModel{topic: twoRules, claims: true, reroute: true, flaw: reroutesAtOnce}, stop, limit)
 	}},
-	ledgerWithout("staged key by first offset", keyByFirst, mutate, ledgerModel{}),
-	ledgerWithout("orphans deleted by age", orphansByAge, loss, ledgerModel{staging: true}),
-	ledgerWithout("packs deleted whose entry is not there", packsByAge, loss, ledgerModel{packs: aPack}),
-	ledgerWithout("packs held against names read before", staleNames, loss, ledgerModel{packs: aPack}),
-	ledgerWithout("a pack's key without the entry's number", packOfContent, loss, ledgerModel{packs: aPack}),
-	{"a pack's key without its sum, and no claims", mutate, func(stop property, limit int) result {
+	ledgerWithout("a staged file's key is its first offset", keyByFirst, mutate, ledgerModel{}),
+	ledgerWithout("orphans are deleted by age", orphansByAge, loss, ledgerModel{staging: true}),
+	ledgerWithout("packs are deleted although their entry does not exist", packsByAge, loss, ledgerModel{packs: aPack}),
+	ledgerWithout("packs are compared with names read before they were listed", staleNames, loss, ledgerModel{packs: aPack}),
+	ledgerWithout("a pack's key lacks the entry's number", packOfContent, loss, ledgerModel{packs: aPack}),
+	{"a pack's key lacks its checksum, and there are no claims", mutate, func(stop property, limit int) result {
 		// With claims a number belongs to its claimant alone, and this does no harm: 1,777,264
 		// states.
 		return explore(ledgerModel{topic: threeHours, packs: sameRangePacks, flaw: packOfRange}, stop, limit)
 	}},
-	ledgerWithout("local files trusted after another's entry", trustsForeign, dup, ledgerModel{disks: 1}),
-	ledgerWithout("local files not held against the ledger", keepsEveryFile, dup, ledgerModel{disks: 1}),
-	ledgerWithout("a local file kept that the ledger has in part", keepsPartFile, dup, ledgerModel{disks: 1}),
-	deliveryWithout("a key for each attempt, the lock as safety", keyPerAttempt, dup),
-	deliveryWithout("receipt before PUT", receiptFirst, i9),
-	deliveryWithout("acknowledged before the receipt", ackFirst, i12),
-	deliveryWithout("marked as done before the PUT", markFirst, i12),
-	deliveryWithout("staged file deleted by age", stagedByAge, loss),
-	deliveryWithout("a pack deleted with the first of its files", packByFile, loss),
-	deliveryWithout("owed by the catalog: too much", catalogOwes, i7),
-	deliveryWithout("owed by the catalog: too little", catalogOwes, i12),
-	dedupWithout("a duplicate from its own offset on", dropsItself, loss),
-	dedupWithout("ids noted of records in no file", notesPoison, loss),
-	dedupWithout("duplicates counted by the watermark alone", duplicatesByLow, i2),
-	dedupWithout("duplicates judged before the filter is asked", duplicatesFirst, i2),
-	{"what is no line judged behind the filter", i2, func(stop property, limit int) result {
+	ledgerWithout("local files are trusted after another worker's entry", trustsForeign, dup, ledgerModel{disks: 1}),
+	ledgerWithout("local files are not compared with the ledger", keepsEveryFile, dup, ledgerModel{disks: 1}),
+	ledgerWithout("a local file is kept although the ledger has a part of it", keepsPartFile, dup, ledgerModel{disks: 1}),
+	deliveryWithout("each attempt has a key of its own, and only the lock protects", keyPerAttempt, dup),
+	deliveryWithout("the receipt is written before the PUT", receiptFirst, i9),
+	deliveryWithout("a job is acknowledged before its receipt is written", ackFirst, i12),
+	deliveryWithout("the debt is marked as done before the PUT", markFirst, i12),
+	deliveryWithout("staged files are deleted by age", stagedByAge, loss),
+	deliveryWithout("a pack is deleted with the first of its files", packByFile, loss),
+	deliveryWithout("the catalog decides what is owed when it is copied: too much", catalogOwes, i7),
+	deliveryWithout("the catalog decides what is owed when it is copied: too little", catalogOwes, i12),
+	dedupWithout("a record can be a duplicate of its own offset", dropsItself, loss),
+	dedupWithout("ids of records in no file are remembered", notesPoison, loss),
+	dedupWithout("duplicates are counted by the watermark alone", duplicatesByLow, i2),
+	dedupWithout("duplicates are judged before the filter", duplicatesFirst, i2),
+	{"records that are not lines are judged after the filter", i2, func(stop property, limit int) result {
 		m := poisonWithin
 		m.flaw = poisonFilteredFirst
 		return explore(m, stop, limit)
@@ -77,10 +77,10 @@ var ablations = []ablation{
 
 // limits are what the protocol does not promise, listed so that nobody comes to rely on it.
 var limits = []ablation{
-	{"an object taken away comes again, even after its receipt", again, func(stop property, limit int) result {
+	{"an object that was taken away comes back, even after its receipt", again, func(stop property, limit int) result {
 		return explore(deliveryModel{jobs: 1, moves: true}, stop, limit)
 	}},
-	{"a store that forgot an id lets it in again", twice, dedupWithout("", forgets, 0).explore},
+	{"a store that forgot an id accepts it again", twice, dedupWithout("", forgets, 0).explore},
 }
 
 func TestAblationsAreCaught(t *testing.T) {
