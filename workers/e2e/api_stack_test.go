@@ -25,11 +25,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWhatTheDocumentSaysIsTaken lets Schemathesis send what it makes of the
-// API's document to a collector on real Kafka. Beyond its own checks, every
-// event of what was answered 200 has to be in the events topic or the dead
-// letters, once, and nothing of what was refused. A produce that the
-// collector repeated, since its answer was late, may have written its lines again.
+// TestWhatTheDocumentSaysIsTaken makes Schemathesis send requests generated from the API's document
+// to a collector on real Kafka. In addition to its own checks, every event that was answered 200
+// has to be in the events topic or the dead letters, once, and nothing that was refused. A produce
+// that the collector repeated because the answer was late may have written its lines twice.
 func TestWhatTheDocumentSaysIsTaken(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
@@ -91,17 +90,17 @@ func TestWhatTheDocumentSaysIsTaken(t *testing.T) {
 	t.Logf("%d requests, answered %v; %d events of those answered 200, %d of them of pixels: each is stored, %d twice, and nothing else", a.requests, a.statuses, events, a.pixels, repeated)
 }
 
-// apiWire is between Schemathesis and the collector. It notes what was
-// answered 200, and spells every other request as some SDK would.
+// apiWire is between Schemathesis and the collector. It records what was answered 200, and changes
+// the form of three of four requests to one that some SDK uses.
 type apiWire struct {
 	key   string
 	proxy *httputil.ReverseProxy
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards all fields below
 	requests int
 	statuses map[int]int
 	taken    map[string]int // fingerprints of events
-	pixels   int            // of them
+	pixels   int            // calls accepted as pixels
 	wrong    []string
 }
 
@@ -141,7 +140,7 @@ func (a *apiWire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.proxy.ServeHTTP(w, r)
 }
 
-// spell changes the form of a request, not what it says.
+// spell changes the form of a request, but not its meaning.
 func (a *apiWire) spell(r *http.Request, request apiRequest) {
 	body := request.body
 	if strings.Contains(r.URL.Path, "/pixel/") {
@@ -203,7 +202,7 @@ func (a *apiWire) response(res *http.Response) error {
 	return nil
 }
 
-// pixel tells whether a query holds a call.
+// pixel tells whether a query contains a call.
 func (a *apiWire) pixel(raw string) bool {
 	query, _ := url.ParseQuery(strings.ReplaceAll(raw, ";", "%3B"))
 	data := strings.TrimSpace(query.Get("data"))
@@ -222,7 +221,7 @@ func (a *apiWire) pixel(raw string) bool {
 	return json.Unmarshal([]byte(data), &call) == nil && call != nil
 }
 
-// post notes the events of a body.
+// post records the events of a body.
 func (a *apiWire) post(kind string, body []byte) error {
 	if kind != "" {
 		a.taken[fingerprint(body, kind, false)]++
@@ -238,8 +237,8 @@ func (a *apiWire) post(kind string, body []byte) error {
 	return nil
 }
 
-// fingerprint is what an event and its stored line have in common: all that
-// the API neither adds nor owns. A pixel's line is known by its browser.
+// fingerprint returns what an event and its stored line have in common: everything that the API
+// neither adds nor owns. A pixel's line is recognized by its User-Agent.
 func fingerprint(text []byte, kind string, stored bool) string {
 	var event map[string]any
 	if err := decodeExactly(text, &event); err != nil || event == nil {

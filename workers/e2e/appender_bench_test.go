@@ -20,13 +20,12 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// BenchmarkAppender measures one appender with its rotator, from Kafka to
-// staged files in the ledger, in CPU seconds of this process alone, against
-// the bound "append and klauspost gzip level 1" of the same lines in the same
-// run, on a part of them right before and after it. cpu-ratio is the bound's CPU
-// over the appender's, dedup-cpu-ratio the appender's over that of one that
-// leaves duplicates in. With SEALIFT_BENCH_JSON=FILE each run is a line of JSON
-// in it, too.
+// BenchmarkAppender measures one appender with its rotator, from Kafka to staged files in the
+// ledger, in CPU seconds of this process alone. It compares them with the lower bound "append and
+// klauspost gzip level 1" for the same lines in the same run, measured on a part of them right
+// before and after. cpu-ratio is the bound's CPU over the appender's; dedup-cpu-ratio is the
+// appender's over that of an appender that keeps duplicates. With SEALIFT_BENCH_JSON=FILE each run
+// also adds a line of JSON to that file.
 //
 //	go test ./workers/e2e -run - -bench Appender -benchtime 1x
 func BenchmarkAppender(b *testing.B) {
@@ -65,10 +64,9 @@ func benchAppender(b *testing.B, sources, events int) {
 	}
 }
 
-// BenchmarkHotSource measures an appender on a source with four fifths of all
-// events, in one partition of 8 and spread over all of them, in turns in one
-// run: speed-ratio is events/s with over those without, cpu-ratio the CPU time
-// with over that without.
+// BenchmarkHotSource measures an appender with a source that has four fifths of all events, in one
+// of 8 partitions or spread over all of them, alternating in one run. speed-ratio is events/s with
+// spreading over events/s without, and cpu-ratio the CPU time with it over that without.
 //
 //	go test ./workers/e2e -run - -bench HotSource -benchtime 3x
 func BenchmarkHotSource(b *testing.B) {
@@ -102,7 +100,7 @@ func BenchmarkHotSource(b *testing.B) {
 	})
 }
 
-// report tells the figures of one run, as one line of JSON too if asked for.
+// report reports the figures of one run, and writes them as a line of JSON if asked to.
 func report(b *testing.B, figures map[string]float64) {
 	b.Helper()
 	for unit, v := range figures {
@@ -120,7 +118,7 @@ func report(b *testing.B, figures map[string]float64) {
 	require.NoError(b, errors.Join(err, f.Close()))
 }
 
-// boundCPU is what append and gzip level 1 of lines take, in CPU seconds per GB.
+// boundCPU returns what append and gzip level 1 take for the lines, in CPU seconds per GB.
 func boundCPU(b *testing.B, lines []byte) float64 {
 	b.Helper()
 	z, err := gzip.NewWriterLevel(io.Discard, 1)

@@ -30,8 +30,8 @@ import (
 	"github.com/sealift/sealift/workers/rotator"
 )
 
-// benchServersEnv makes a process of the test binary the servers of a
-// benchmark, so that their CPU time is not the appender's.
+// benchServersEnv makes a process of the test binary run the servers of a benchmark, so that their
+// CPU time is separate from the appender's.
 const benchServersEnv = "SEALIFT_BENCH_SERVERS"
 
 // benchServers serves Kafka and S3 from dir until its standard input ends.
@@ -59,7 +59,7 @@ func benchServers(dir string) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// appenderBench is a broker and a staging bucket in a process of their own.
+// appenderBench is a broker and a staging bucket in a separate process.
 type appenderBench struct {
 	b       *testing.B
 	client  *stream.Client
@@ -69,8 +69,8 @@ type appenderBench struct {
 
 const benchPartitions = 8
 
-// startBenchServers starts a broker and an S3 server, with their data in dir, in a
-// process of their own, and returns their addresses.
+// startBenchServers starts a broker and an S3 server in a separate process, with their data in dir,
+// and returns their addresses.
 func startBenchServers(b testing.TB, dir string) (kafka, s3 string) {
 	b.Helper()
 	servers := exec.Command(os.Args[0])
@@ -113,7 +113,7 @@ func newAppenderBench(b *testing.B, topics ...string) *appenderBench {
 	})}
 }
 
-// run returns what reading all of a topic took: CPU, time, peak memory.
+// run reads all of a topic, and returns the CPU time, the time and the peak memory that this took.
 func (r *appenderBench) run(topic string, events int, dedup time.Duration) (used, took time.Duration, rss int64) {
 	b, log, client := r.b, slog.New(slog.DiscardHandler), r.client
 	r.runs++
@@ -140,7 +140,7 @@ func (r *appenderBench) run(topic string, events int, dedup time.Duration) (used
 	for len(app.Partitions()) < benchPartitions {
 		time.Sleep(time.Millisecond)
 	}
-	start := time.Now() // joining the group takes as long as it does
+	start := time.Now() // excludes joining the group, which takes a varying time
 	require.NoError(b, app.SealAll(ctx))
 	used, took = processCPU()-startCPU, time.Since(start)
 	cancel()
@@ -149,8 +149,8 @@ func (r *appenderBench) run(topic string, events int, dedup time.Duration) (used
 	return used, took, peak.Load()
 }
 
-// fill writes events of the sources, and returns the bytes of their lines, and
-// some of the lines.
+// fill writes events of the sources, and returns the number of bytes of their lines, and some of
+// the lines.
 func (r *appenderBench) fill(cfg stream.ProducerConfig, events int, source func(i int) string) (total int, lines []byte) {
 	cfg.Compression = "lz4"
 	producer := r.client.NewProducer(cfg)
@@ -175,7 +175,7 @@ func (r *appenderBench) fill(cfg stream.ProducerConfig, events int, source func(
 	return total, lines
 }
 
-// watchRSS notes the peak of this process's resident memory until ctx ends.
+// watchRSS records the peak of this process's resident memory until ctx ends.
 func watchRSS(ctx context.Context) *atomic.Int64 {
 	peak := new(atomic.Int64)
 	go func() {

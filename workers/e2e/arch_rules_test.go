@@ -32,7 +32,7 @@ func (f goFile) imports() []string {
 	return paths
 }
 
-// rule is one law of the tree: it returns a sentence for every violation.
+// rule is one rule about the tree: it returns a sentence for every violation.
 type rule struct {
 	name  string
 	check func([]goFile) []string
@@ -47,8 +47,8 @@ var rules = []rule{
 	{"only main ends the process", exits},
 }
 
-// layer ranks a directory: imports go from higher to lower layers. Roles are
-// equals that never import each other; mechanisms may.
+// layer ranks a directory: imports go from higher to lower layers. Roles are equal and never import
+// each other; mechanisms may.
 func layer(dir string) int {
 	switch top, rest, _ := strings.Cut(dir, "/"); top {
 	case "workers":
@@ -95,9 +95,8 @@ func role(dir string) string {
 	return name
 }
 
-// heavyImporters are the only packages whose code (tests are free) may import
-// a dependency: by prefix of its path. A reader who wants to know where we
-// talk to S3 finds one room.
+// heavyImporters lists the only packages whose code (except tests) may import a dependency, given
+// by a prefix of its path, so that a reader who wants to know where we talk to S3 finds one place.
 var heavyImporters = []struct {
 	dependency string
 	importers  []string
@@ -128,8 +127,8 @@ func heavy(files []goFile) (bad []string) {
 	return bad
 }
 
-// independent: pkg/check judges what others wrote, so it shares nothing with
-// them, and pkg/sample is what it may be fed with.
+// independent: pkg/check judges what others wrote, so it shares nothing with them, nor with
+// pkg/sample, which may generate what it judges.
 func independent(files []goFile) (bad []string) {
 	for _, f := range files {
 		if f.dir() != "pkg/check" || f.isTest() {
@@ -171,7 +170,7 @@ func packageComments(files []goFile) (bad []string) {
 	return bad
 }
 
-// bannedNames say nothing of what a package does.
+// bannedNames say nothing about what a package does.
 var bannedNames = []string{"util", "utils", "common", "types", "models", "helpers", "helper", "misc", "shared", "base", "lib", "core", "tools"}
 
 func packageNames(files []goFile) (bad []string) {
@@ -189,7 +188,7 @@ func packageNames(files []goFile) (bad []string) {
 	return bad
 }
 
-// exitCalls end the process, and so are for main alone.
+// exitCalls end the process, so only main may make them.
 var exitCalls = map[string][]string{
 	"os":      {"Exit"},
 	"log":     {"Fatal", "Fatalf", "Fatalln", "Panic", "Panicf", "Panicln"},

@@ -12,9 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestArchitecture parses the whole tree. It does not ask `go list`: a test
-// that does is cached and passes over violations, while files that a test
-// reads are part of its cache key.
+// TestArchitecture parses the whole tree. It does not run `go list`: the result of such a test is
+// cached and misses violations, whereas files that a test reads are part of its cache key.
 func TestArchitecture(t *testing.T) {
 	files := parseTree(t, "../..")
 	require.Greater(t, len(files), 50, "the tree was not found")
@@ -37,7 +36,7 @@ func parseTree(t *testing.T, root string) []goFile {
 				return filepath.SkipDir
 			}
 			if _, err := os.Stat(filepath.Join(name, "go.mod")); name != root && err == nil {
-				return filepath.SkipDir // another module: a program that tests drive
+				return filepath.SkipDir // another module: a program driven by tests
 			}
 			return nil
 		}
@@ -65,7 +64,7 @@ func parse(t *testing.T, path, src string) goFile {
 	return goFile{path: path, ast: f}
 }
 
-// TestRulesCanFail shows every rule a violation, and what looks like one.
+// TestRulesCanFail gives every rule a violation, and something that only looks like one.
 func TestRulesCanFail(t *testing.T) {
 	const comment = "is a thing of this test, long enough to have said what it is, for whom, what it promises and what it does not do.\n"
 	imports := func(p string) string { return "package x\nimport _ \"" + p + "\"\n" }

@@ -14,9 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// bookFile, bookEntry and bookReceipt are what the judge knows of
-// schemas/ledger.md and schemas/delivery.md: written down again, not imported
-// from what it judges.
+// bookFile, bookEntry and bookReceipt restate what the judge needs of schemas/ledger.md and
+// schemas/delivery.md, instead of importing it from what it judges.
 type bookFile struct {
 	Source    string   `json:"source"`
 	Hour      int64    `json:"hour"`
@@ -44,7 +43,7 @@ type bookReceipt struct {
 	Bucket  string `json:"bucket"`
 }
 
-// books are the ledger and the receipts of a staging bucket, read bit by bit.
+// books are the ledger and the receipts of a staging bucket, read incrementally.
 type books struct {
 	staging  objstore.Store
 	topic    string
@@ -56,9 +55,9 @@ func newBooks(staging objstore.Store, topic string) *books {
 	return &books{staging: staging, topic: topic, chains: map[int32]map[int64]*bookEntry{}, receipts: map[string]*bookReceipt{}}
 }
 
-// read takes in what is new, 16 at a time: an hour leaves some 70,000.
+// read reads what is new, with 16 requests at a time: an hour leaves some 70,000 objects.
 func (b *books) read(ctx context.Context) error {
-	fresh := map[string]any{} // what to read into, by key
+	fresh := map[string]any{} // by key, what to decode it into
 	prefix := "ledger/" + b.topic + "/1/"
 	for info, err := range objstore.All(ctx, b.staging, prefix) {
 		if err != nil {
@@ -107,10 +106,10 @@ func (b *books) read(ctx context.Context) error {
 	return nil
 }
 
-// head returns the newest entry of a partition, nil if it has none.
+// head returns the newest entry of a partition, or nil if it has none.
 func (b *books) head(p int32) *bookEntry { return b.chains[p][int64(len(b.chains[p]))-1] }
 
-// behind tells which partitions are not sealed up to these ends.
+// behind returns the partitions that are not sealed up to these ends.
 func (b *books) behind(ends map[int32]int64) (partitions []int32) {
 	for p, end := range ends {
 		if head := b.head(p); end > 0 && (head == nil || head.LowWatermark < end) {
@@ -120,12 +119,12 @@ func (b *books) behind(ends map[int32]int64) (partitions []int32) {
 	return partitions
 }
 
-// receiptKey is where the receipt of a debt lies.
+// receiptKey returns the key of a debt's receipt.
 func (b *books) receiptKey(p int32, seq int64, index int, destination string) string {
 	return fmt.Sprintf("receipts/%s/1/%05d/%019d/%05d/%s.json", b.topic, p, seq, index, destination)
 }
 
-// owing counts the debts, and those without a receipt.
+// owing counts all debts, and those without a receipt.
 func (b *books) owing() (owed, open int) {
 	for p, chain := range b.chains {
 		for seq, e := range chain {

@@ -22,9 +22,8 @@ import (
 	"github.com/sealift/sealift/pkg/send"
 )
 
-// carry is the promise as a test: n events go in, all roles run as processes,
-// faults happen in the middle while events keep coming, and in the end every
-// bucket holds exactly what is owed to it.
+// carry tests the promise: n events go in, all roles run as processes, faults happen in the middle
+// while events keep coming, and in the end every bucket has exactly what is owed to it.
 func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *system)) {
 	t.Helper()
 	const sources = 300
@@ -37,7 +36,7 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 	s.start(ctx)
 	owed := newOwed(s)
 
-	// 1. Events go in; half of them before anything breaks.
+	//  1. Events go in; half of them before anything breaks.
 	in := &input{owed: owed, half: make(chan struct{}), resume: make(chan struct{}), ended: make(chan error, 1)}
 	go func() { in.ended <- in.send(ctx, "http://"+s.listen[0], n, sources) }()
 	select {
@@ -47,12 +46,12 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 		require.Fail(t, "sending ended before its half")
 	}
 
-	// 2. Work is under way everywhere: then one of each is killed, and stays
-	// away for so long that the others take its work over.
+	//  2. All processes have work in progress. Then one of each role is killed, and stays down long
+	//     enough for the others to take its work over.
 	seen := newSeen(s)
 	seen.wait(ctx, t, "the first deliveries", func() bool { return seen.lines.Load() > 0 })
 	close(in.resume)
-	open := owed.acked.Load() + int64(n)/10 // some of it is in files that are open
+	open := owed.acked.Load() + int64(n)/10 // some of them are in files that are open
 	for owed.acked.Load() < open {
 		require.NoError(t, ctx.Err(), "waiting for more events")
 		time.Sleep(10 * time.Millisecond)
@@ -65,19 +64,19 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 	require.NoError(t, <-in.ended)
 	s.restart(ctx, s.appenders[0], s.copiers[0])
 
-	// 3. The others are killed when they have it all to do, and come back, the
-	// appender on an empty disk: nothing but work may be lost with the old one.
+	//  3. The others are killed when they have all of the work, and come back, the appender on an
+	//     empty disk: nothing but work may be lost with the old one.
 	s.kill(s.appenders[1], s.copiers[1])
 	require.NoError(t, os.RemoveAll(s.disk(s.appenders[1])))
 	s.restart(ctx, s.appenders[1], s.copiers[1])
 
-	// 4. What went in comes out.
+	//  4. What went in comes out.
 	require.Equal(t, int64(n), owed.acked.Load())
 	filed := owed.settle(ctx, t, s, seen)
 	t.Logf("%d events acknowledged, %d of them sent twice, %d records in the topic, %d of them copies, %d of which were filed",
 		n, in.resent, filed.records, filed.repeated, filed.doubled)
 
-	// 5. What does a stranger find?
+	//  5. The independent judge reads the buckets.
 	for _, d := range s.destinations() {
 		report, err := owed.expected[d].Check(objects(ctx, store(on, d.bucket)), check.Rules{Prefix: d.prefix})
 		require.NoError(t, err)
@@ -91,7 +90,7 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 	}
 }
 
-// owed is what every destination must hold in the end.
+// owed is what every destination must have in the end.
 type owed struct {
 	expected map[*destination]*check.Expected
 	of       map[string][]*destination // by source
@@ -109,7 +108,7 @@ func newOwed(s *system) *owed {
 	return o
 }
 
-// acknowledge is told every event that was answered with success.
+// acknowledge is called for every event that was answered with success.
 func (o *owed) acknowledge(source, messageID string) {
 	for _, d := range o.of[source] {
 		o.expected[d].Acknowledge(source, messageID)
@@ -117,10 +116,9 @@ func (o *owed) acknowledge(source, messageID string) {
 	o.acked.Add(1)
 }
 
-// settle waits until all is delivered, stops the system, and adds the records
-// of the events topic that are in files: all, but for copies of a message that
-// were left out. An owner that has just come, without its disk, may let some
-// pass.
+// settle waits until everything is delivered, stops the system, and adds to what is expected the
+// records of the events topic that are in files. These are all records except duplicates that were
+// left out. A new owner without its predecessor's disk may let some duplicates pass.
 func (o *owed) settle(ctx context.Context, t *testing.T, s *system, seen *seen) *filing {
 	t.Helper()
 	filed := newFiling(newBooks(store(s.servers, s.staging()), s.eventsTopic()))
@@ -131,7 +129,7 @@ func (o *owed) settle(ctx context.Context, t *testing.T, s *system, seen *seen) 
 		return len(filed.books.behind(ends)) == 0 && open == 0
 	})
 	s.stop()
-	require.NoError(t, filed.books.read(ctx)) // what was written in stopping
+	require.NoError(t, filed.books.read(ctx)) // what was written while stopping
 
 	dump(ctx, t, s.servers.kafka, s.eventsTopic(), func(d dumped) {
 		require.Contains(t, o.of, d.source, "a record of no source: %s", d.line)
@@ -144,7 +142,7 @@ func (o *owed) settle(ctx context.Context, t *testing.T, s *system, seen *seen) 
 	sound, err := s.sound(ctx, s.servers)
 	require.NoError(t, err)
 	require.Empty(t, sound.Problems)
-	dump(ctx, t, s.servers.kafka, s.eventsTopic(), func(d dumped) { // again, as lines are not kept
+	dump(ctx, t, s.servers.kafka, s.eventsTopic(), func(d dumped) { // a second time, because lines are not kept
 		if filed.of(d).file == nil {
 			return
 		}
@@ -155,11 +153,11 @@ func (o *owed) settle(ctx context.Context, t *testing.T, s *system, seen *seen) 
 	return filed
 }
 
-// input sends events to the collector until each was acknowledged.
+// input sends events to the collector until each has been acknowledged.
 type input struct {
 	owed   *owed
 	half   chan struct{} // closed when half of the events are sent
-	resume chan struct{} // close it to go on
+	resume chan struct{} // closed by the test to let it continue
 	ended  chan error
 	resent int64 // valid after ended
 }
@@ -200,7 +198,7 @@ func (in *input) send(ctx context.Context, url string, n, sources int) error {
 	return err
 }
 
-// store opens a bucket as its owner would.
+// store opens a bucket with its owner's credentials.
 func store(on servers, bucket string) objstore.Store {
 	return objstore.NewS3(objstore.S3Config{
 		Bucket: bucket, Region: on.region, Endpoint: on.s3, PathStyle: true,
@@ -210,7 +208,7 @@ func store(on servers, bucket string) objstore.Store {
 	})
 }
 
-// objects brings a bucket's objects to the judge.
+// objects yields a bucket's objects for the judge.
 func objects(ctx context.Context, from objstore.Store) iter.Seq2[check.Object, error] {
 	return func(yield func(check.Object, error) bool) {
 		for o, err := range bodies(ctx, from) {
@@ -226,7 +224,7 @@ func objects(ctx context.Context, from objstore.Store) iter.Seq2[check.Object, e
 	}
 }
 
-// bodies brings them without their headers, for half of the requests.
+// bodies yields the objects without their headers, which takes half as many requests.
 func bodies(ctx context.Context, from objstore.Store) iter.Seq2[check.Object, error] {
 	return func(yield func(check.Object, error) bool) {
 		for info, err := range objstore.All(ctx, from, "") {
@@ -241,7 +239,7 @@ func bodies(ctx context.Context, from objstore.Store) iter.Seq2[check.Object, er
 	}
 }
 
-// sound holds all that a system left against itself.
+// sound compares everything that a system left with each other.
 func (s *system) sound(ctx context.Context, on servers) (*check.BooksReport, error) {
 	books := check.Books{Staging: bodies(ctx, store(on, s.staging())), Places: map[string]check.Place{}}
 	for _, w := range s.workspaces {
@@ -252,8 +250,8 @@ func (s *system) sound(ctx context.Context, on servers) (*check.BooksReport, err
 	return books.Check()
 }
 
-// seen counts the lines that arrived so far, as the objects' metadata says. It
-// only tells when to stop waiting; the judge reads everything.
+// seen counts the lines that have arrived so far, according to the objects' metadata. It only tells
+// when to stop waiting; the judge reads everything.
 type seen struct {
 	system  *system
 	stores  []objstore.Store
@@ -269,8 +267,7 @@ func newSeen(s *system) *seen {
 	return n
 }
 
-// wait counts until the condition holds. Meanwhile no process may end by
-// itself.
+// wait counts until the condition holds. No process may end by itself meanwhile.
 func (n *seen) wait(ctx context.Context, t *testing.T, what string, enough func() bool) {
 	t.Helper()
 	began, last := time.Now(), time.Now()

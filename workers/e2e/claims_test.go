@@ -9,27 +9,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// claim is a time in which the catalog had it that a destination gets its
-// sources' files.
+// claim is a period in which the catalog said that a destination gets its sources' files.
 type claim struct {
-	from time.Time // applied by then; zero: before any role came up
-	to   time.Time // another was about to be applied; zero: to the end
+	from time.Time // the catalog was applied by then; zero: before any role started
+	to   time.Time // another catalog was about to be applied; zero: to the end
 }
 
 const (
-	// heardWithin is how long an appender may take to hear of a catalog while
-	// nothing breaks.
+	// heardWithin is how long an appender may take to hear of a catalog while nothing is broken.
 	heardWithin = 15 * time.Second
-	// heardInTrouble is the same while all breaks: the broker that leads the
-	// catalog's topic may be stopped, and then the appender.
+	// heardInTrouble is the same during faults: the broker that leads the catalog's topic may be
+	// stopped, and then the appender.
 	heardInTrouble = 45 * time.Second
-	// calmFor is how long events go on when the faults are over: until every
-	// appender must have heard of every claim, and then for some files.
+	// calmFor is how long events continue after the faults: until every appender must have heard of
+	// every claim, and then for some files.
 	calmFor = 2 * heardWithin
 )
 
-// claimed notes what a catalog says of the destinations that began to be
-// applied at one time, and was at another.
+// claimed records what a catalog says about the destinations. Applying it began at one time and was
+// done at the other.
 func (n *nemesis) claimed(began, applied time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -47,9 +45,8 @@ func (n *nemesis) claimed(began, applied time.Time) {
 	}
 }
 
-// entitles says whether a file must be owed because of the claim. What it is
-// owed to was decided after its newest record was there, and before its entry
-// was written.
+// entitles says whether a file must be owed because of the claim. What a file is owed to was
+// decided after its newest record existed, and before its entry was written.
 func (c claim) entitles(newest, written, calm time.Time) bool {
 	since := calm
 	if c.from.After(calm) {
@@ -59,7 +56,7 @@ func (c claim) entitles(newest, written, calm time.Time) bool {
 	return heard && c.covers(written)
 }
 
-// covers says whether the claim had not ended then.
+// covers says whether the claim had not ended by then.
 func (c claim) covers(t time.Time) bool { return c.to.IsZero() || t.Before(c.to) }
 
 func TestClaims(t *testing.T) {

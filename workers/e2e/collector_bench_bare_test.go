@@ -17,16 +17,15 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// bareServerEnv makes a process of the test binary a bare handler, so that its
-// CPU time can be told from the load's: "brokers topic mode".
+// bareServerEnv makes a process of the test binary run a bare handler, so that its CPU time is
+// separate from that of the load: "brokers topic mode".
 const bareServerEnv = "SEALIFT_BENCH_BARE"
 
-// bareServer is what the collector is measured against: a handler that reads the
-// body and answers 200 when all in-sync replicas have it. Mode "bare" produces it as
-// it came, one record a request, by the collector's own producer; "split" inflates
-// it and produces a record an event, as the collector has to, but takes lines for
-// events and looks at nothing; "writer" is "bare" with kafka-go's Writer and the
-// same settings.
+// bareServer is what the collector is compared with: a handler that reads the body and answers 200
+// when all in-sync replicas have it. Mode "bare" produces the body unchanged, one record per
+// request, with the collector's own producer. "split" decompresses it and produces one record per
+// event, as the collector has to, but takes lines for events and parses nothing. "writer" is "bare"
+// with kafka-go's Writer and the same settings.
 func bareServer(settings string) {
 	var brokers, topic, mode string
 	if _, err := fmt.Sscan(settings, &brokers, &topic, &mode); err != nil {

@@ -18,9 +18,9 @@ import (
 	"github.com/sealift/sealift/pkg/sample"
 )
 
-// shape is what the requests of a load look like.
+// shape is the form of a load's requests.
 type shape struct {
-	events int // of each request
+	events int // per request
 	gzip   bool
 }
 
@@ -33,11 +33,11 @@ func (s shape) String() string {
 
 const (
 	benchSources  = 20
-	benchRequests = 400 // different ones; then they come again
+	benchRequests = 400 // different requests; after these they repeat
 )
 
-// requests returns whole HTTP requests to host, ready to be written: batches,
-// one line an event, for all sources in turn.
+// requests returns complete HTTP requests to host, ready to be written: batches with one event per
+// line, for all sources in turn.
 func (s shape) requests(host string) [][]byte {
 	events := sample.New(sample.Config{Seed: 1})
 	var all [][]byte
@@ -68,8 +68,8 @@ func (s shape) requests(host string) [][]byte {
 	return all
 }
 
-// line is one connection that is kept. It costs the load less than net/http's
-// client does, on a machine that both sides share.
+// line is one kept-alive connection. It takes less CPU than net/http's client does, on a machine
+// that load and server share.
 type line struct {
 	net.Conn
 	in *bufio.Reader
@@ -83,7 +83,7 @@ func dialLine(host string) (*line, error) {
 	return &line{Conn: conn, in: bufio.NewReader(conn)}, nil
 }
 
-// send sends a request and returns the answer's status.
+// send sends a request and returns the status of the answer.
 func (l *line) send(request []byte) (int, error) {
 	_ = l.SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := l.Write(request); err != nil {
@@ -100,9 +100,9 @@ func (l *line) send(request []byte) (int, error) {
 	return resp.StatusCode, err
 }
 
-// closedLoop sends over that many connections, each as soon as it has its answer and at
-// least once, and returns how many requests were answered 200 and how long it took, from
-// when all connections stood.
+// closedLoop sends over that many connections, on each as soon as it has its answer and at least
+// once. It returns how many requests were answered 200 and how long it took after all connections
+// were established.
 func closedLoop(host string, requests [][]byte, connections int, d time.Duration) (taken int64, wall time.Duration, err error) {
 	lines := make([]*line, connections)
 	for i := range lines {
@@ -133,9 +133,9 @@ func closedLoop(host string, requests [][]byte, connections int, d time.Duration
 	return ok.Load(), time.Since(begin), errors.Join(errs...)
 }
 
-// latencies are what an open loop saw.
+// latencies are what an open loop observed.
 type latencies struct {
-	ok     []time.Duration // of what was answered 200
+	ok     []time.Duration // of requests answered 200
 	shed   []time.Duration // 503
 	failed int             // anything else
 	wall   time.Duration
@@ -148,10 +148,9 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
-// openLoop sends requests at a constant rate, whatever becomes of those before,
-// over as many connections as that takes, at most those given. A latency is
-// counted from when its request was due: one that waits for a connection, or for
-// this process, is as late as its sender would find it.
+// openLoop sends requests at a constant rate, whatever becomes of earlier ones, over as many
+// connections as necessary, up to the given number. Latencies count from when a request was due: if
+// it waits for a connection, or for this process, its sender would notice that too.
 func openLoop(host string, requests [][]byte, perSecond float64, connections int, d time.Duration) latencies {
 	var mu sync.Mutex
 	var seen latencies

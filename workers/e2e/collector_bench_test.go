@@ -23,11 +23,11 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// BenchmarkCollectorServer measures the collector, as a process on real Kafka,
-// beside bare handlers and, if SEALIFT_BENCH_PEER names its binary, Jitsu's ingest,
-// which speaks the same API but answers before Kafka has acknowledged; and, if
-// SEALIFT_BENCH_BEFORE names one, another build of sealift. They take turns in every round; what is compared is the servers' CPU time an event, for
-// the machine is shared with the brokers and with the load.
+// BenchmarkCollectorServer measures the collector, as a process on real Kafka, and compares it with
+// bare handlers. If SEALIFT_BENCH_PEER names its binary, Jitsu's ingest takes part, which has the
+// same API but answers before Kafka has acknowledged; if SEALIFT_BENCH_BEFORE names one, so does
+// another build of sealift. They take turns in every round. What is compared is the servers' CPU
+// time per event, because the machine is shared with the brokers and the load.
 //
 //	make bench-collector
 func BenchmarkCollectorServer(b *testing.B) {
@@ -54,8 +54,8 @@ func BenchmarkCollectorServer(b *testing.B) {
 	}
 }
 
-// BenchmarkCollectorLatency offers the collector a half, four fifths and six fifths
-// of what it takes at most, at a constant rate, and the bare handler the same.
+// BenchmarkCollectorLatency offers the collector a half, four fifths and six fifths of its maximum
+// rate, at a constant rate, and the bare handler the same.
 func BenchmarkCollectorLatency(b *testing.B) {
 	f := newContest(b)
 	for _, s := range []shape{{1, false}, {20, false}} {
@@ -94,18 +94,18 @@ func benchFor() time.Duration {
 	return d
 }
 
-// contestant is a server that takes events.
+// contestant is a server that accepts events.
 type contestant struct {
 	name, host, topic string
 	pid               int
 	kafka             string
-	settle            time.Duration // how long it works on after its answers
+	settle            time.Duration // how long it continues to work after its answers
 	records           func(shape) int64
-	acked             int64 // records that the topic has to hold
+	acked             int64 // records that the topic must have
 }
 
-// costs are what a contestant took for a load.
-type costs struct{ cpu, rate float64 } // CPU seconds a million events, events a second
+// costs are what a contestant used for a load.
+type costs struct{ cpu, rate float64 } // CPU seconds per million events, events per second
 
 func medianCosts(runs []costs) costs {
 	by := func(f func(costs) float64) float64 {
@@ -119,8 +119,8 @@ func medianCosts(runs []costs) costs {
 	return costs{cpu: by(func(c costs) float64 { return c.cpu }), rate: by(func(c costs) float64 { return c.rate })}
 }
 
-// connectionsFor is how many requests are kept under way: enough to fill batches when
-// the machine is slow.
+// connectionsFor returns how many requests are kept in progress: enough to fill batches even if the
+// machine is slow.
 func connectionsFor(s shape) int { return max(64, 1024/s.events) }
 
 func (c *contestant) measure(b *testing.B, s shape, d time.Duration) costs {
@@ -142,8 +142,8 @@ func (c *contestant) loop(b *testing.B, s shape, requests [][]byte, d time.Durat
 
 func (c *contestant) acknowledged(s shape, requests int64) { c.acked += requests * c.records(s) }
 
-// audit compares what was answered 200 with what the topic holds, which is more
-// where requests were answered 503 and produced all the same.
+// audit compares what was answered 200 with what the topic has. That is more if requests were
+// answered 503 but produced all the same.
 func (c *contestant) audit(b *testing.B) {
 	client, err := stream.Open(stream.Config{Brokers: strings.Split(c.kafka, ",")}, nil)
 	require.NoError(b, err)
@@ -158,7 +158,7 @@ func (c *contestant) audit(b *testing.B) {
 	require.GreaterOrEqual(b, have, c.acked, "%s answered 200 and lost records", c.name)
 }
 
-// cpu returns the user and system time that the process has taken so far.
+// cpu returns the user and system time that the process has used so far.
 func (c *contestant) cpu(b *testing.B) time.Duration {
 	stat, err := procStat(c.pid)
 	require.NoError(b, err)
@@ -223,7 +223,7 @@ func (c *contestant) run(b *testing.B, cmd *exec.Cmd) {
 	})
 }
 
-// up waits until a first batch is taken.
+// up waits until a first batch is accepted.
 func (c *contestant) up(b *testing.B) {
 	ctx, cancel := context.WithTimeout(b.Context(), readyWithin)
 	defer cancel()
@@ -288,7 +288,7 @@ func startCollector(b *testing.B, c *contestant) {
 	c.up(b)
 }
 
-// startJitsu starts Jitsu's ingest with its defaults, all its events on one topic.
+// startJitsu starts Jitsu's ingest with its defaults, with all events on one topic.
 func startJitsu(b *testing.B, c *contestant) {
 	var streams []string
 	for i := range benchSources {

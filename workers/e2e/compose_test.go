@@ -12,9 +12,9 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 )
 
-// TestComposeFile holds what no schema of Compose says: that its variables
-// are configuration and its document is a catalog, and that a container into
-// which Compose copies a document can be written.
+// TestComposeFile holds what no schema of Compose can: that the file's variables are configuration
+// and its document is a catalog, and that a container into which Compose copies a document is
+// writable.
 func TestComposeFile(t *testing.T) {
 	b, err := os.ReadFile("../../compose.yaml")
 	require.NoError(t, err)
@@ -29,7 +29,7 @@ func TestComposeFile(t *testing.T) {
 			Content string `yaml:"content"`
 		} `yaml:"configs"`
 	}
-	require.NoError(t, yaml.UnmarshalWithOptions(b, &file, yaml.AllowDuplicateMapKey())) // merged ones
+	require.NoError(t, yaml.UnmarshalWithOptions(b, &file, yaml.AllowDuplicateMapKey())) // merged keys
 	variables := map[string]bool{}
 	for _, key := range config.Keys() {
 		variables[config.Env(key)] = true

@@ -26,17 +26,17 @@ var (
 	copyOut     = flag.String("copy.out", "", "file to append results to, a line of JSON each")
 )
 
-// BenchmarkCopy has one copier, a process of the binary as operators run it,
-// deliver files that were staged before, by jobs that come all at once, to the
-// servers of scripts/stack.sh, and has `sealift verify` confirm it. Beside it, in
-// turns and with as many at once, run loops of bare net/http over the same bytes:
+// BenchmarkCopy has one copier, a process of the binary as operators run it, deliver files that
+// were staged before, with jobs that arrive all at once, on the servers of scripts/stack.sh, and
+// has `sealift verify` confirm the result. In turns with it run loops of bare net/http over the
+// same bytes, with the same concurrency:
 //
-//	put       PUTs the files, which lie in memory, as cheaply as the server allows
+//	put       PUTs the files from memory, as cheaply as the server allows
 //	object    PUTs them as a delivery does: only if absent, with checksum, encryption, metadata
 //	requests  makes all requests of a delivery, one after the other: GET from
 //	          staging, PUT, PUT of the receipt
 //
-// scripts/bench-copy.sh calls it, and says how to read it.
+// scripts/bench-copy.sh calls it, and says how to read the results.
 func BenchmarkCopy(b *testing.B) {
 	for b.Loop() {
 		r := newCopyRig(b, stackServers(b))
@@ -59,7 +59,7 @@ type copyRun struct {
 	Label   string `json:"label"` // what was run: a git ref, a name
 	Commit  string `json:"commit"`
 	Time    string `json:"time"`
-	Round   string `json:"round"` // the same of what was run in turns, over the same files
+	Round   string `json:"round"` // the same for everything that ran in turns over the same files
 	Machine string `json:"machine"`
 
 	Files       int   `json:"files"`
@@ -70,11 +70,11 @@ type copyRun struct {
 	Concurrency int   `json:"concurrency"`
 
 	WallSeconds      float64 `json:"wall_seconds"`
-	CPUSeconds       float64 `json:"cpu_seconds"`        // of the client's process; 0: not known
+	CPUSeconds       float64 `json:"cpu_seconds"`        // of the client's process; 0: unknown
 	ServerCPUSeconds float64 `json:"server_cpu_seconds"` // of MinIO
 }
 
-// noted completes a run and writes it down.
+// noted completes a run and writes it to the file of results.
 func (r *copyRig) noted(run copyRun) copyRun {
 	run.Label, run.Commit, run.Time, run.Machine = *copyLabel, *copyCommit, time.Now().UTC().Format(time.RFC3339), machine()
 	run.Files, run.FileBytes, run.Packed, run.DelayMs, run.Concurrency = *copyFiles, *copyBytes, r.packed(), copyDelay.Milliseconds(), copyConcurrency

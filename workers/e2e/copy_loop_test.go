@@ -27,7 +27,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 )
 
-// putLoop only PUTs the files, as cheaply as the server lets one.
+// putLoop only PUTs the files, as cheaply as the server allows.
 func (r *copyRig) putLoop() copyRun {
 	var steps [][]*http.Request
 	for i := range r.items {
@@ -46,8 +46,8 @@ func (r *copyRig) objectLoop() copyRun {
 	return r.loop("object", steps)
 }
 
-// requestLoop makes the requests that a delivery consists of, with the same
-// headers, and does nothing else.
+// requestLoop makes the requests that a delivery consists of, with the same headers, and does
+// nothing else.
 func (r *copyRig) requestLoop() copyRun {
 	var steps [][]*http.Request
 	for i := range r.items {
@@ -76,7 +76,7 @@ func (r *copyRig) keyOf(item *copyItem) string {
 	return delivery.ObjectKey("", item.job.File.Log(), item.file)
 }
 
-// object is the PUT of a delivery, below a prefix.
+// object returns the PUT of a delivery, below a prefix.
 func (r *copyRig) object(item *copyItem, prefix string) *http.Request {
 	h := checksummed(item.body)
 	h.Set("If-None-Match", "*")
@@ -94,7 +94,8 @@ func checksummed(body []byte) http.Header {
 	return http.Header{"X-Amz-Content-Sha256": {hex.EncodeToString(sum[:])}, "X-Amz-Checksum-Sha256": {base64.StdEncoding.EncodeToString(sum[:])}}
 }
 
-// request is signed, so that the loop has not to: S3 takes it within a quarter of an hour.
+// request returns a signed request, so that the loop does not have to sign. S3 accepts it for a
+// quarter of an hour.
 func (r *copyRig) request(method, bucket, key string, body []byte, header http.Header) *http.Request {
 	h, err := http.NewRequestWithContext(r.b.Context(), method, r.s3+"/"+bucket+"/"+key, bytes.NewReader(body))
 	require.NoError(r.b, err)
@@ -105,7 +106,7 @@ func (r *copyRig) request(method, bucket, key string, body []byte, header http.H
 	return h
 }
 
-// loop makes all requests, each item's in order, items side by side.
+// loop makes all requests, each item's in order, several items concurrently.
 func (r *copyRig) loop(what string, items [][]*http.Request) copyRun {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: copyConcurrency, ReadBufferSize: 32 << 10, WriteBufferSize: 32 << 10, DisableCompression: true}}
 	defer client.CloseIdleConnections()
@@ -133,7 +134,7 @@ func (r *copyRig) loop(what string, items [][]*http.Request) copyRun {
 	close(next)
 	require.NoError(r.b, group.Wait())
 	run.WallSeconds, run.ServerCPUSeconds = time.Since(begun).Seconds(), r.serverCPU()-server
-	if *copyDelay == 0 { // else the proxy is part of this process
+	if *copyDelay == 0 { // otherwise the proxy is part of this process
 		run.CPUSeconds = (processCPU() - cpu).Seconds()
 	}
 	return run
@@ -153,8 +154,7 @@ func do(client *http.Client, h *http.Request, buf []byte) error {
 	return err
 }
 
-// delayed serves a proxy before the S3 server until the test ends, whose answers
-// begin later by d.
+// delayed serves a proxy in front of the S3 server until the test ends; its answers begin d later.
 func delayed(t testing.TB, to string, d time.Duration) string {
 	target, err := url.Parse(to)
 	require.NoError(t, err)
@@ -164,7 +164,7 @@ func delayed(t testing.TB, to string, d time.Duration) string {
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
-			r.Out.Host = r.In.Host // it is signed
+			r.Out.Host = r.In.Host // the host is part of the signature
 		},
 		ModifyResponse: func(*http.Response) error { time.Sleep(d); return nil },
 	})
@@ -172,7 +172,7 @@ func delayed(t testing.TB, to string, d time.Duration) string {
 	return proxy.URL
 }
 
-// clean deletes what a run leaves: the next one should find the same disk.
+// clean deletes what a run leaves, so that the next one finds the disk in the same state.
 func (r *copyRig) clean() {
 	for _, bucket := range r.buckets() {
 		require.NoError(r.b, emptyBucket(context.WithoutCancel(r.b.Context()), r.on, bucket))

@@ -32,11 +32,11 @@ import (
 const (
 	copySources      = 50
 	copyDestinations = 10
-	copyConcurrency  = 16 // default of copier.concurrency
+	copyConcurrency  = 16 // the default of copier.concurrency
 	copyPartitions   = 8
 )
 
-// copyRig is staged files with their ledger entries, and what delivers them.
+// copyRig has staged files with their ledger entries, and what delivers them.
 type copyRig struct {
 	*fleetRun
 	client  *stream.Client
@@ -73,7 +73,7 @@ func newCopyRig(b *testing.B, on servers) *copyRig {
 		stream.Topic{Name: r.data.Topic, Partitions: copyPartitions}, stream.Topic{Name: r.tag + ".jobs", Partitions: copyPartitions}))
 	r.staging = store(on, r.tag+"-staging")
 	r.applyCatalog()
-	for i := range copyDestinations { // one for each
+	for i := range copyDestinations { // one per destination
 		r.warm = append(r.warm, copyItem{job: r.jobOf(i), body: fileOf(1_000, i)})
 	}
 	for i := range *copyFiles {
@@ -90,13 +90,12 @@ func (r *copyRig) buckets() []string { return []string{r.tag + "-staging", r.tag
 
 func (r *copyRig) packed() bool { return *copyBytes < delivery.PackedBelow && !*copyAlone }
 
-// jobOf is the delivery of the file i, but for its place in the ledger.
+// jobOf returns the delivery of file i, without its place in the ledger.
 func (r *copyRig) jobOf(i int) delivery.Job {
 	return delivery.Job{Destination: fmt.Sprintf("ws_bench%s/d%d", strings.Repeat("0", 20), i%copySources%copyDestinations)}
 }
 
-// fileOf is one gzip member of about so many bytes, of lines that cannot be
-// compressed.
+// fileOf returns one gzip member of about that size, with incompressible lines.
 func fileOf(size, i int) []byte {
 	var out bytes.Buffer
 	out.Grow(size + 1_000)
@@ -114,8 +113,7 @@ func fileOf(size, i int) []byte {
 	return out.Bytes()
 }
 
-// stage writes the part of a partition: its files, as the rotator stages them,
-// and its ledger.
+// stage writes a partition's part: its files, as the rotator stages them, and its ledger.
 func (r *copyRig) stage(partition int) {
 	l := ledger.Log{Topic: r.data.Topic, Incarnation: "1", Partition: partition}
 	entry := ledgertest.Append(r.b, r.staging, ledgertest.Init(l, time.Now()))
@@ -145,7 +143,7 @@ func (r *copyRig) stage(partition int) {
 	}
 }
 
-// fileAt is what the ledger says of an item, whose first offset is that.
+// fileAt returns what the ledger says about an item with that first offset.
 func (r *copyRig) fileAt(l ledger.Log, first int64, i int, item *copyItem) ledger.File {
 	raw, err := gzip.NewReader(bytes.NewReader(item.body))
 	require.NoError(r.b, err)
@@ -160,7 +158,7 @@ func (r *copyRig) fileAt(l ledger.Log, first int64, i int, item *copyItem) ledge
 	}, item.body)
 }
 
-// put stages the files of an entry: small ones in packs.
+// put stages the files of an entry, small ones in packs.
 func (r *copyRig) put(e *ledger.Entry, mine []int, all []copyItem) {
 	put := func(key string, body []byte) {
 		_, err := r.staging.Put(r.b.Context(), key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: true, ContentType: "text/plain", ContentEncoding: "gzip"})
@@ -183,9 +181,8 @@ func (r *copyRig) put(e *ledger.Entry, mine []int, all []copyItem) {
 	}
 }
 
-// copier has a copier deliver everything: from the moment at which the jobs are
-// written to the last receipt. It has connections and knows that its
-// destinations work.
+// copier has a copier deliver everything, and measures from when the jobs are written to the last
+// receipt. The copier already has connections and knows that its destinations work.
 func (r *copyRig) copier() copyRun {
 	copier := r.start("copier", 1)
 	producer := r.client.NewProducer(stream.ProducerConfig{Topic: r.tag + ".jobs"})
@@ -207,14 +204,15 @@ func (r *copyRig) copier() copyRun {
 	produce(r.items)
 	r.await("files delivered", float64(len(r.warm)+len(r.items)), copier, "sealift_copier_files_total")
 	run.CPUSeconds, run.ServerCPUSeconds = cpuSeconds(r.b, pid)-cpu, r.serverCPU()-server
-	run.WallSeconds = r.lastReceipt().Sub(begun).Seconds() // waiting looks twice a second
+	run.WallSeconds = r.lastReceipt().Sub(begun).Seconds() // the wait above polls only twice a second
 	profiled()
 	r.stop(copier)
 	r.verify(&plan.Run{Events: r.records})
 	return run
 }
 
-// lastReceipt is when the last receipt was written, by the server's clock, which is ours.
+// lastReceipt returns when the last receipt was written, by the server's clock, which is this
+// machine's.
 func (r *copyRig) lastReceipt() (last time.Time) {
 	n := 0
 	for info, err := range objstore.All(r.b.Context(), r.staging, "receipts/") {
@@ -228,7 +226,7 @@ func (r *copyRig) lastReceipt() (last time.Time) {
 	return last
 }
 
-// profile takes a profile of the copier, if one is wanted, until it is called.
+// profile starts a profile of the copier, if one is wanted; done waits for it.
 func (r *copyRig) profile(p *process) (done func()) {
 	if *copyProfile == "" {
 		return func() {}
@@ -250,7 +248,7 @@ func (r *copyRig) profile(p *process) (done func()) {
 	return func() { require.NoError(r.b, <-got) }
 }
 
-// copyProfileFor should be longer than a run, whose copier is idle afterwards.
+// copyProfileFor should be longer than a run; the copier is idle after it.
 const copyProfileFor = 20 * time.Second
 
 func (r *copyRig) serverCPU() float64 {
@@ -261,7 +259,7 @@ func (r *copyRig) serverCPU() float64 {
 	return cpuSeconds(r.b, pid)
 }
 
-// cpuSeconds is what a process used so far, to a hundredth.
+// cpuSeconds returns what a process has used so far, to a hundredth of a second.
 func cpuSeconds(b testing.TB, pid int) float64 {
 	stat, err := procStat(pid)
 	require.NoError(b, err)

@@ -16,14 +16,14 @@ import (
 type dumped struct {
 	partition int32
 	offset    int64
-	at        time.Time // when the broker took it
+	at        time.Time // when the broker accepted it
 	source    string
 	received  int64 // unix ms
 	line      []byte
 }
 
-// dump reads a whole topic, with another Kafka client than the product's, and
-// returns how many records it holds. each must not keep the line.
+// dump reads a whole topic, with a Kafka client other than the product's, and returns the number of
+// its records. each must not keep the line.
 func dump(ctx context.Context, t *testing.T, brokers, topic string, each func(dumped)) (n int64) {
 	t.Helper()
 	ends := topicEnds(ctx, t, brokers, topic)
@@ -89,8 +89,7 @@ func topicEnds(ctx context.Context, t *testing.T, brokers, topic string) map[int
 	return ends
 }
 
-// partitions returns the partitions of a topic and how many of their replicas
-// are in sync.
+// partitions returns the partitions of a topic, with the numbers of their in-sync replicas.
 func partitions(ctx context.Context, t *testing.T, client *kgo.Client, topic string) map[int32]int {
 	t.Helper()
 	req := kmsg.NewPtrMetadataRequest()

@@ -16,9 +16,8 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// TestEverythingArrivesOnceEmbedded needs no server to be installed: Kafka's
-// protocol, Redis and S3 with STS are served by this process, the roles are
-// processes of the binary.
+// TestEverythingArrivesOnceEmbedded needs no installed server: this process serves Kafka's
+// protocol, Redis and S3 with STS; the roles are processes of the binary.
 func TestEverythingArrivesOnceEmbedded(t *testing.T) {
 	carry(t, embeddedServers(t), 200_000, func(context.Context, *system) {})
 }
@@ -28,7 +27,7 @@ func embeddedServers(t *testing.T) servers {
 	return embeddedServersBehind(t, func(s *s3server.Server) http.Handler { return s })
 }
 
-// embeddedServersBehind has a handler of the test's own before S3 and STS.
+// embeddedServersBehind puts a handler of the test in front of S3 and STS.
 func embeddedServersBehind(t *testing.T, before func(*s3server.Server) http.Handler) servers {
 	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)

@@ -14,18 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hazard is one line of the fault matrix: a place where anything may happen,
-// what is expected then, and the tests that would fail if it were not so. A
-// test is named by its package's folder, its function, and, where only one of
-// its cases counts, that case.
+// hazard is one row of the fault matrix: a place where anything may happen, what is expected then,
+// and the tests that would fail otherwise. A test is given by its package's folder, its function,
+// and, if only one of its cases counts, that case.
 type hazard struct {
 	id, point, expected string
 	tests               []string
 }
 
-// faultMatrix holds the rows of the design's fault matrix: A of appender and
-// rotator, C of the copier, R of replay, G of the garbage collector; X is the
-// table of crashes, P what the protocol says besides.
+// faultMatrix has the rows of the design's fault matrix: A for appender and rotator, C for the
+// copier, R for replay, G for the garbage collector. X is the table of crashes, and P what else the
+// protocol promises.
 var faultMatrix = []hazard{
 	{"A1", "after fetch, before append", "read again", []string{
 		"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/appender TestAKilledWorkerReadsOnFromItsCheckpoint/killed", "workers/e2e TestPartitionsMoveBetweenAppenders"}},
@@ -118,8 +117,7 @@ var faultMatrix = []hazard{
 		"workers/copier TestForgedJobs/no_such_entry", "workers/auditor TestWhatIsMissingIsEnqueued", "workers/auditor TestHintHazards/lies", "workers/auditor TestAnOwnersClockThatIsAheadHidesNothing"}},
 }
 
-// TestEveryHazardHasItsTests: a row that names a test which is gone, or none,
-// proves nothing.
+// TestEveryHazardHasItsTests: every row names tests, and they exist.
 func TestEveryHazardHasItsTests(t *testing.T) {
 	seen := map[string]bool{}
 	var sources testSources
@@ -143,10 +141,10 @@ func TestEveryHazardHasItsTests(t *testing.T) {
 	}
 }
 
-// testSources are the functions of test files, by folder and name.
+// testSources are the functions in test files, by folder and name.
 type testSources map[string]map[string]*ast.FuncDecl
 
-// find returns an error unless the test "FOLDER FUNCTION[/CASE]" is there.
+// find returns an error unless the test "FOLDER FUNCTION[/CASE]" exists.
 func (s *testSources) find(name string) error {
 	folder, test, ok := strings.Cut(name, " ")
 	if !ok {

@@ -7,9 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFilingIsJudged: five records of a topic are in three files, and the sixth,
-// which repeats the message of the first, is skipped. What the ledger says
-// otherwise is a problem, and the one that it is.
+// TestFilingIsJudged: five records of a topic are in three files, and the sixth, which repeats the
+// message of the first, is skipped. If the ledger says anything else, exactly that problem is
+// reported.
 func TestFilingIsJudged(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		change func(chain map[int64]*bookEntry)

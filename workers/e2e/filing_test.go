@@ -12,11 +12,11 @@ type judged struct {
 	offset int64
 	at     time.Time
 	file   *bookFile
-	first  *judged // the lowest offset of its partition with the same messageId, if another
-	seq    int64   // of the entry that names file
+	first  *judged // the lowest offset in the partition with the same messageId, if it is another record
+	seq    int64   // the entry that names file
 }
 
-// streamKey names a stream of a partition.
+// streamKey identifies a stream of a partition.
 type streamKey struct {
 	partition int32
 	source    string
@@ -27,13 +27,12 @@ func streamOf(d dumped) streamKey {
 	return streamKey{d.partition, d.source, d.received - d.received%3_600_000}
 }
 
-// filing holds the events topic against the ledger: which record is in which
-// file.
+// filing compares the events topic with the ledger: which record is in which file.
 type filing struct {
 	books    *books
 	streams  map[streamKey][]*judged // by offset
 	seen     map[string]*judged      // by partition, source and messageId
-	newest   map[*bookFile]time.Time // when the last of a file's records was taken
+	newest   map[*bookFile]time.Time // when the broker accepted the last of a file's records
 	problems []string
 
 	records, repeated, skipped, doubled, files int64
@@ -47,7 +46,7 @@ func (g *filing) problem(format string, args ...any) {
 	g.problems = append(g.problems, fmt.Sprintf(format, args...))
 }
 
-// record takes up the next record of a partition, and returns its messageId.
+// record adds the next record of a partition, and returns its messageId.
 func (g *filing) record(d dumped) (messageID string, err error) {
 	var line struct {
 		MessageID string `json:"messageId"`
@@ -68,7 +67,7 @@ func (g *filing) record(d dumped) (messageID string, err error) {
 	return line.MessageID, nil
 }
 
-// of returns the record that was taken up, nil if it was not.
+// of returns a record that was added, or nil.
 func (g *filing) of(d dumped) *judged {
 	records := g.streams[streamOf(d)]
 	i, ok := slices.BinarySearchFunc(records, d.offset, func(r *judged, o int64) int { return int(r.offset - o) })
@@ -78,8 +77,8 @@ func (g *filing) of(d dumped) *judged {
 	return records[i]
 }
 
-// covered holds I2: every record is in one file, or was skipped as a message
-// that a lower offset holds.
+// covered holds I2: every record is in one file, or was skipped because a lower offset has the same
+// message.
 func (g *filing) covered() {
 	var skipped int64
 	for p, chain := range g.books.chains {
@@ -132,7 +131,7 @@ func (g *filing) file(p int32, seq int64, f *bookFile) {
 		}
 		in = append(in, r)
 	}
-	// The latest repetitions are those that were left out.
+	// The latest repetitions are the ones that were left out.
 	for k := len(in) - 1; k >= 0 && int64(len(in)) > f.Records; k-- {
 		if in[k].first != nil {
 			in = slices.Delete(in, k, k+1)
@@ -152,13 +151,13 @@ func (g *filing) file(p int32, seq int64, f *bookFile) {
 	}
 }
 
-// recallWithin is how long an owner may take, while all breaks, to remember
-// what was in the log when it came.
+// recallWithin is how long an owner may take during faults to read the log and remember what was in
+// it when it came.
 const recallWithin = 45 * time.Second
 
-// double judges a message that was filed again. An owner that comes without
-// its disk lets copies pass until it has read the log again; one that filed
-// the first copy itself, and has been there for a while, does not.
+// double judges a message that was filed twice. A new owner without its disk lets duplicates pass
+// until it has read the log again. An owner that filed the first copy itself, and has been there
+// for a while, must not.
 func (g *filing) double(s streamKey, r *judged) {
 	g.doubled++
 	chain := g.books.chains[s.partition]

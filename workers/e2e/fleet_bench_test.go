@@ -27,10 +27,9 @@ var (
 	fleetOut          = flag.String("fleet.out", "", "file to append results to, a line of JSON each")
 )
 
-// BenchmarkFleet runs appenders and copiers as processes of the binary, on the
-// servers of scripts/stack.sh, from a topic that is full until everything lies
-// in the destinations' buckets, has `sealift verify` confirm it, and notes what
-// it took. scripts/bench-fleet.sh calls it.
+// BenchmarkFleet runs appenders and copiers as processes of the binary, on the servers of
+// scripts/stack.sh, from a full topic until everything is in the destinations' buckets, has
+// `sealift verify` confirm the result, and records what it took. scripts/bench-fleet.sh calls it.
 func BenchmarkFleet(b *testing.B) {
 	size := fleetSize{
 		events: *fleetEvents, sources: *fleetSources, destinations: *fleetDestinations, hours: *fleetHours, partitions: *fleetPartitions,

@@ -13,15 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// requests counts what passes through it to an S3 server, by operation and by
-// what it is about.
+// requests counts requests that pass through it to an S3 server, by operation and kind of object.
 type requests struct {
 	staging string // bucket
 	mu      sync.Mutex
 	counts  map[string]int64
 }
 
-// countRequests serves a proxy before the S3 server until the test ends.
+// countRequests serves a counting proxy in front of the S3 server until the test ends.
 func countRequests(t testing.TB, to, staging string) (*requests, string) {
 	t.Helper()
 	target, err := url.Parse(to)
@@ -31,7 +30,7 @@ func countRequests(t testing.TB, to, staging string) (*requests, string) {
 	transport.MaxIdleConnsPerHost = 256
 	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
-		r.Out.Host = r.In.Host // it is signed
+		r.Out.Host = r.In.Host // the host is part of the signature
 	}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.count(r)
@@ -47,7 +46,7 @@ func (c *requests) count(r *http.Request) {
 	if r.Method == http.MethodGet && r.URL.Query().Has("list-type") {
 		op, key = "list", r.URL.Query().Get("prefix")
 	}
-	kind := op + " object" // of a customer
+	kind := op + " object" // a customer's object
 	if bucket == c.staging {
 		folder, _, _ := strings.Cut(key, "/")
 		if name, ok := map[string]string{"data": "staged", "ledger": "entry", "receipts": "receipt"}[folder]; ok {

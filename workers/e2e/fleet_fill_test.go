@@ -21,7 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// dataset is a topic full of events, kept for the runs that want the same.
+// dataset is a topic full of events, kept for runs that need the same one.
 type dataset struct {
 	Topic      string `json:"topic"`
 	Events     int64  `json:"events"`
@@ -29,9 +29,9 @@ type dataset struct {
 	KafkaBytes int64  `json:"kafka_bytes"`
 }
 
-// newDataset takes what the note in dir says, or fills a topic with the sample's events, as the collector would
-// write them, received over the hours before yesterday. The first events are of
-// every source once, in every hour; the others are skewed as the sample's are.
+// newDataset uses the dataset that the note in dir describes, or fills a topic with the sample's
+// events as the collector would write them, received in the hours before yesterday. The first
+// events are one of every source in every hour; the others are skewed as the sample's are.
 func newDataset(b testing.TB, dir string, client *stream.Client, s fleetSize) dataset {
 	b.Helper()
 	d := dataset{Topic: fmt.Sprintf("bench-%d-%d-%d-%d", s.events, s.sources, s.hours, s.partitions), Events: int64(s.events)}
@@ -65,7 +65,7 @@ func newDataset(b testing.TB, dir string, client *stream.Client, s fleetSize) da
 	return d
 }
 
-// fillTopic has n records made, and written to a topic unless it holds as many.
+// fillTopic generates n records, and writes them to a topic unless it already has as many.
 func fillTopic(b testing.TB, client *stream.Client, topic string, partitions, n int, records iter.Seq[stream.Record]) {
 	b.Helper()
 	require.NoError(b, client.EnsureTopics(b.Context(), true, stream.Topic{Name: topic, Partitions: partitions}))
@@ -93,8 +93,7 @@ func fillTopic(b testing.TB, client *stream.Client, topic string, partitions, n 
 	flush()
 }
 
-// sendDataset sends events to a collector as SDKs do, and returns the bytes of
-// their calls.
+// sendDataset sends events to a collector as SDKs do, and returns the bytes of their calls.
 func sendDataset(b testing.TB, to string, events, sources int) (bytes int64) {
 	b.Helper()
 	s := send.New(b.Context(), send.Config{
@@ -109,8 +108,7 @@ func sendDataset(b testing.TB, to string, events, sources int) (bytes int64) {
 	return bytes
 }
 
-// topicBytes is what a topic takes on the disk of one broker of a stack; 0 if
-// there is none.
+// topicBytes returns what a topic takes on the disk of one broker of a stack; 0 if there is none.
 func topicBytes(b testing.TB, stack, topic string) (sum int64) {
 	b.Helper()
 	dirs, err := filepath.Glob(filepath.Join(stack, "kafka-1", topic+"-*"))
@@ -129,7 +127,7 @@ func topicBytes(b testing.TB, stack, topic string) (sum int64) {
 	return sum
 }
 
-// diskUse notes the most that lies below dir until ctx ends.
+// diskUse records the peak size of everything below dir until ctx ends.
 func diskUse(ctx context.Context, dir string) (most func() int64) {
 	done, peak := make(chan struct{}), int64(0)
 	go func() {

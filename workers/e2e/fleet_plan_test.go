@@ -13,12 +13,12 @@ import (
 	"github.com/sealift/sealift/pkg/plan"
 )
 
-// TestPlanCountsWhatAFleetDoes holds the files and requests of `sealift plan`
-// against those of real roles, counted on their way to S3.
+// TestPlanCountsWhatAFleetDoes compares the files and requests that `sealift plan` computes with
+// those of real roles, counted on their way to S3.
 func TestPlanCountsWhatAFleetDoes(t *testing.T) {
 	for hazard, c := range map[string]struct{ sources, partitions int }{
-		"entries_owe_few":  {sources: 12, partitions: 4}, // each receipt is looked for
-		"entries_owe_many": {sources: 96, partitions: 3}, // an entry's are listed
+		"entries_owe_few":  {sources: 12, partitions: 4}, // each receipt is looked up
+		"entries_owe_many": {sources: 96, partitions: 3}, // an entry's receipts are listed
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			planCounts(t, c.sources, c.partitions)
@@ -50,10 +50,10 @@ func planCounts(t *testing.T, sources, partitions int) {
 		want[kind] = int64(n)
 	}
 	got := maps.Clone(run.Requests)
-	// The probe of the staging bucket, once in a process' life.
+	// The probe of the staging bucket, once in each process.
 	maps.DeleteFunc(got, func(kind string, _ int64) bool { return strings.HasSuffix(kind, " other") })
 	require.Equal(t, want, got, "requests")
-	delete(got, "list receipt") // an hour of so few sources plans for none
+	delete(got, "list receipt") // a plan for an hour of so few sources has none
 	for kind := range got {
 		require.True(t, slices.ContainsFunc(p.Requests, func(c plan.Cost) bool { return c.Kind == kind }), "%s is in no plan", kind)
 	}

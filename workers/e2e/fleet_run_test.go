@@ -21,7 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// fleetRun is one run on its own topics, buckets and disks.
+// fleetRun is one run with its own topics, buckets and disks.
 type fleetRun struct {
 	b    testing.TB
 	on   servers
@@ -38,11 +38,11 @@ type fleetRun struct {
 type fleetSize struct {
 	events, sources, destinations, hours, partitions int
 	appenders, copiers                               int
-	collector                                        bool // events are sent to one, and nothing else runs
-	level                                            int  // of gzip
+	collector                                        bool // events are sent to a collector, and nothing else runs
+	level                                            int  // gzip level
 	set                                              []string
 	label, commit                                    string
-	data                                             string // directory of datasets: that of the stack
+	data                                             string // directory of the datasets: the stack's
 }
 
 func runFleet(b testing.TB, on servers, size fleetSize) plan.Run {
@@ -83,7 +83,7 @@ func runFleet(b testing.TB, on servers, size fleetSize) plan.Run {
 	f.await("files delivered", sealed, copiers, "sealift_copier_files_total")
 	run.WallSeconds = time.Since(began).Seconds()
 	done()
-	run.Requests = counted.all() // those for stopping are no part of it
+	run.Requests = counted.all() // does not include the requests made while stopping
 	run.Roles["appender"], run.Roles["copier"] = f.stop(appenders), f.stop(copiers)
 	role := run.Roles["appender"]
 	role.DiskBytes = disk()
@@ -92,7 +92,7 @@ func runFleet(b testing.TB, on servers, size fleetSize) plan.Run {
 	return run
 }
 
-// verify has the result confirmed, and takes its counts.
+// verify has the result confirmed, and takes counts from the report.
 func (f *fleetRun) verify(run *plan.Run) {
 	text, err := sealift(f.b.Context(), f.env(), "verify", "--json", "--config", f.config("verify", f.on.s3, ""), "--endpoint", f.on.s3)
 	require.NoError(f.b, err)
@@ -105,7 +105,7 @@ func (f *fleetRun) verify(run *plan.Run) {
 	require.Zero(f.b, report.Problems+report.Pending+report.Parked, text)
 	require.Empty(f.b, report.Unread)
 	run.Files, run.Entries, run.GzipBytes = report.Files, report.Entries, report.Bytes
-	run.Claims = report.Chains // of appenders that took each partition once
+	run.Claims = report.Chains // the appenders took each partition once
 }
 
 func (f *fleetRun) start(role string, n int) (all []*process) {
@@ -131,7 +131,7 @@ func (f *fleetRun) start(role string, n int) (all []*process) {
 	return all
 }
 
-// stop ends processes and returns what they took.
+// stop ends processes and returns what they used.
 func (f *fleetRun) stop(all []*process) plan.Role {
 	sum := plan.Role{Processes: len(all)}
 	for _, p := range all {
@@ -150,7 +150,7 @@ func (f *fleetRun) stop(all []*process) plan.Role {
 	return sum
 }
 
-// await waits until a metric's sum over the processes is what is wanted.
+// await waits until the sum of a metric over the processes has reached a value.
 func (f *fleetRun) await(what string, want float64, all []*process, name string) {
 	f.b.Helper()
 	for deadline := time.Now().Add(time.Hour); ; time.Sleep(500 * time.Millisecond) {
@@ -165,7 +165,7 @@ func (f *fleetRun) await(what string, want float64, all []*process, name string)
 	}
 }
 
-// metric sums a metric over the processes that are up.
+// metric sums a metric over the running processes.
 func (f *fleetRun) metric(all []*process, name string) (sum float64) {
 	for _, p := range all {
 		if values, err := p.metrics(f.b.Context()); err == nil {
@@ -179,7 +179,7 @@ func (f *fleetRun) env() []string {
 	return (&system{servers: f.on}).env()
 }
 
-// config writes a configuration whose S3 is at the endpoint.
+// config writes a configuration with S3 at that endpoint.
 func (f *fleetRun) config(name, s3, section string) string {
 	_, host, _ := strings.Cut(f.s3, "://")
 	text := fmt.Sprintf(`kafka: {brokers: [%[1]s], events_topic: %[2]s, jobs_topic: %[3]s.jobs, dead_letters_topic: %[3]s.dead, catalog_topic: %[3]s.catalog, group: %[3]s, partitions: %[4]d, session_timeout: 6s}
@@ -194,8 +194,8 @@ log: {format: json, level: warn}
 	return file
 }
 
-// applyCatalog declares one workspace whose sources are dealt to destinations,
-// which are folders of one bucket.
+// applyCatalog declares one workspace whose sources are distributed over destinations, which are
+// folders of one bucket.
 func (f *fleetRun) applyCatalog() {
 	sources := make([]map[string]any, f.size.sources)
 	owed := make([][]string, f.size.destinations)
@@ -220,7 +220,7 @@ func (f *fleetRun) applyCatalog() {
 	require.NoError(f.b, err)
 }
 
-// machine says what the figures were measured on.
+// machine describes the machine of the measurement.
 func machine() string {
 	model := runtime.GOARCH
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {

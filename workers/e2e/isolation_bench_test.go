@@ -34,13 +34,12 @@ import (
 	"github.com/sealift/sealift/workers/copier"
 )
 
-// BenchmarkIsolation measures how fresh files are at 160 destinations, from
-// the enqueuing of their jobs to their receipts, while 40 others are broken in
-// eight ways, against the same without these 40. The copier is the role itself,
-// with Kafka, Redis, S3 and STS embedded; a healthy bucket answers a PUT after
-// 120 to 200 ms. Both begin with a copier that knows nothing, and run side by
-// side, so that this machine's other work is the same to both: files that come
-// at once come to the one between two times that they come to the other.
+// BenchmarkIsolation measures how fresh files are at 160 destinations, from the enqueuing of their
+// jobs to their receipts, while 40 others are broken in eight ways, compared with a run without
+// these 40. The copier is the role itself, with embedded Kafka, Redis, S3 and STS; a healthy bucket
+// answers a PUT after 120 to 200 ms. Both runs begin with a copier that knows nothing, and run
+// concurrently, so that this machine's other work affects both: files that come at once come to one
+// run halfway between two arrivals at the other.
 //
 //	make bench-isolation
 func BenchmarkIsolation(b *testing.B) {
@@ -64,8 +63,8 @@ func BenchmarkIsolation(b *testing.B) {
 	}
 }
 
-// arrivals are how files come: so many for each destination at every round, at once
-// or spread evenly over some time.
+// arrivals say how files come: that many for each destination in every round, at once or spread
+// evenly over some time.
 type arrivals struct {
 	name          string
 	rounds, files int
@@ -94,10 +93,10 @@ func median(runs [][3]time.Duration, i int) time.Duration {
 	return all[len(all)/2]
 }
 
-// troubles are the ways in which a destination breaks.
+// troubles are the ways in which a destination is broken.
 var troubles = []string{"slow", "hangs", "denied", "no_bucket", "throttled", "role_denied", "connection_refused", "black_hole"}
 
-// tenants are 200 destinations and what is before them.
+// tenants are 200 destinations and what serves them.
 type tenants struct {
 	testing.TB
 	web     *httptest.Server
@@ -109,7 +108,7 @@ type tenants struct {
 	ids     []string
 }
 
-// receiptsSeen notes when receipts are written.
+// receiptsSeen records when receipts are written.
 type receiptsSeen struct {
 	objstore.Store
 	mu *sync.Mutex
@@ -154,7 +153,7 @@ func newTenants(b *testing.B, l arrivals, broken bool) (*tenants, func()) {
 	require.NoError(b, err)
 	cfg := copier.Config{
 		Worker: "copier", SpoolDir: dir, DrainTimeout: time.Second,
-		RetryTiers: []time.Duration{5 * time.Second, 10 * time.Second, 30 * time.Second}, // more tries than usual
+		RetryTiers: []time.Duration{5 * time.Second, 10 * time.Second, 30 * time.Second}, // more attempts than usual
 	}
 	for _, name := range cfg.Topics() {
 		require.NoError(b, brokers.EnsureTopics(b.Context(), true, stream.Topic{Name: name, Partitions: 8}))
@@ -199,8 +198,8 @@ func (f *tenants) open(client *http.Client) func(catalog.Target, func(context.Co
 	}
 }
 
-// destinations are 20 workspaces with ten each, every fifth of them broken or
-// not there. Each has a source, a bucket and a role.
+// destinations returns 20 workspaces with ten destinations each, of which every fifth is broken or
+// absent. Each has a source, a bucket and a role.
 func (f *tenants) destinations(broken bool) *catalog.Live {
 	refused, hole := refusing(f.TB), blackHole(f.TB)
 	var workspaces []catalog.Workspace
@@ -251,7 +250,7 @@ func (f *tenants) destinations(broken bool) *catalog.Live {
 	return live
 }
 
-// refusing is an endpoint at which nobody listens.
+// refusing returns an endpoint where nobody listens.
 func refusing(tb testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
@@ -259,7 +258,7 @@ func refusing(tb testing.TB) string {
 	return "http://" + l.Addr().String()
 }
 
-// blackHole is an endpoint that no connection to is ever made: its backlog is
+// blackHole returns an endpoint where no connection is ever established, because its backlog is
 // full.
 func blackHole(tb testing.TB) string {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
@@ -281,7 +280,7 @@ func blackHole(tb testing.TB) string {
 	}
 }
 
-// seal writes the ledger: an entry a round, with all its files.
+// seal writes the ledger: one entry per round, with all its files.
 func (f *tenants) seal(l arrivals) {
 	log, at := ledger.Log{Topic: "events", Incarnation: "1"}, time.Now()
 	head := ledgertest.Append(f, f.staging, ledgertest.Init(log, at))
@@ -310,8 +309,8 @@ func (f *tenants) job(id string, file int) delivery.Job {
 	return delivery.Job{File: f.refs[id][file], Destination: id}
 }
 
-// enqueue lets the files come, waits until the healthy ones have theirs, and
-// returns p50, p99 and the maximum of how long that took.
+// enqueue makes the files come, waits until the healthy destinations have theirs, and returns p50,
+// p99 and the maximum of how long that took.
 func (f *tenants) enqueue(l arrivals, begin time.Time) [3]time.Duration {
 	sent, producing := map[string]time.Time{}, sync.WaitGroup{}
 	for round := range l.rounds {
@@ -319,7 +318,7 @@ func (f *tenants) enqueue(l arrivals, begin time.Time) [3]time.Duration {
 		for n := range each {
 			id, file := f.ids[n%len(f.ids)], round*l.files+n/len(f.ids)
 			if n == 0 && round == 0 {
-				continue // delivered already
+				continue // already delivered
 			}
 			time.Sleep(time.Until(begin.Add(time.Duration(round)*l.every + l.spread*time.Duration(n)/time.Duration(each))))
 			job := f.job(id, file)

@@ -17,21 +17,21 @@ import (
 	"github.com/sealift/sealift/pkg/porttest"
 )
 
-// judgement is what a stranger finds, from the topic, the ledger, the receipts
-// and the buckets.
+// judgement is what an independent observer finds in the topic, the ledger, the receipts and the
+// buckets.
 type judgement struct {
 	*filing
 
 	n   *nemesis
-	ids map[acked]int // records that hold an acknowledged id
+	ids map[acked]int // number of records with an acknowledged id
 
 	lines, objects    int64
-	requests, answers map[string]int // to S3, of the roles
-	entitled          map[string]int // files that must be owed, by destination id
-	heard             time.Duration  // how long a claim was heard of by no longer than
+	requests, answers map[string]int // requests to S3 by the roles
+	entitled          map[string]int // number of files that must be owed, by destination id
+	heard             time.Duration  // an upper bound for how long it took to hear of a claim
 }
 
-// judge waits until all is delivered, stops the system, and lets nothing pass.
+// judge waits until everything is delivered, stops the system, and checks everything.
 func (n *nemesis) judge(ctx context.Context, input *load) {
 	n.t.Helper()
 	j := &judgement{
@@ -44,7 +44,7 @@ func (n *nemesis) judge(ctx context.Context, input *load) {
 	}
 	n.s.stop()
 	j.requests, j.answers, _ = n.s3.counted()
-	require.NoError(n.t, j.books.read(ctx)) // what was written in stopping
+	require.NoError(n.t, j.books.read(ctx)) // what was written while stopping
 	j.topic(ctx)
 	j.covered()
 	j.owed()
@@ -57,15 +57,15 @@ func (n *nemesis) judge(ctx context.Context, input *load) {
 	j.buckets(ctx, input.acked)
 	j.verify(ctx)
 	j.report(input)
-	for _, text := range j.problems[:min(len(j.problems), 40)] { // the report counts all
+	for _, text := range j.problems[:min(len(j.problems), 40)] { // the report counts all of them
 		n.t.Error(text)
 	}
 }
 
-// drain waits until the ledger covers the topic and every debt is paid.
+// drain waits until the ledger covers the topic and every debt is closed.
 func (j *judgement) drain(ctx context.Context) {
 	t, began, last := j.n.t, time.Now(), time.Now()
-	require.NoError(t, j.books.read(ctx)) // after an hour that takes longer than the rest
+	require.NoError(t, j.books.read(ctx)) // the first read takes longer than the rest after an hour's run
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	ends := topicEnds(ctx, t, j.n.direct.kafka, j.n.s.eventsTopic())
@@ -95,8 +95,8 @@ func (j *judgement) drain(ctx context.Context) {
 	}
 }
 
-// redrive does what whoever enabled a destination again has to do: files that
-// were tried while it was disabled are parked.
+// redrive does what people have to do after enabling a destination again: files that were tried
+// while it was disabled are parked.
 func (n *nemesis) redrive(ctx context.Context) {
 	parked, err := store(n.direct, n.s.staging()).List(ctx, "parked/", "", 0)
 	require.NoError(n.t, err)
@@ -110,7 +110,7 @@ func (n *nemesis) redrive(ctx context.Context) {
 	n.say("%d files were parked: %s", len(parked), strings.TrimSpace(out))
 }
 
-// topic reads what Kafka holds.
+// topic reads what Kafka has.
 func (j *judgement) topic(ctx context.Context) {
 	j.n.dumpEvents(ctx, func(d dumped) {
 		id, err := j.record(d)
@@ -123,8 +123,8 @@ func (n *nemesis) dumpEvents(ctx context.Context, each func(dumped)) {
 	dump(ctx, n.t, n.direct.kafka, n.s.eventsTopic(), each)
 }
 
-// sound holds ledger, staged files, receipts and buckets against each other, and
-// that nothing is still parked or was ever written twice.
+// sound compares ledger, staged files, receipts and buckets with each other, and holds that nothing
+// is still parked or was ever written twice.
 func (j *judgement) sound(ctx context.Context) {
 	report, err := j.n.s.sound(ctx, j.n.direct)
 	require.NoError(j.n.t, err)
@@ -140,10 +140,10 @@ func (j *judgement) sound(ctx context.Context) {
 	}
 }
 
-// owed holds I7 and I9: what a file is owed to is in the catalog, what the
-// catalog had for long enough is owed, and was delivered there.
+// owed holds I7 and I9: what a file is owed to is in the catalog; what the catalog had for long
+// enough is owed, and was delivered.
 func (j *judgement) owed() {
-	may, buckets := map[string][]string{}, map[string]string{} // destinations by source, and where they are
+	may, buckets := map[string][]string{}, map[string]string{} // destinations by source, and their buckets
 	for _, w := range j.n.s.workspaces {
 		for _, d := range w.destinations {
 			id := w.id + "/" + d.name
@@ -174,7 +174,7 @@ func (j *judgement) owed() {
 	}
 }
 
-// due holds a file against the claims of one of its source's destinations.
+// due compares a file with the claims of one of its source's destinations.
 func (j *judgement) due(f *bookFile, d string, written time.Time) {
 	newest, owed := j.newest[f], slices.Contains(f.Owed, d)
 	for _, c := range j.n.claims[d] {
@@ -190,7 +190,7 @@ func (j *judgement) due(f *bookFile, d string, written time.Time) {
 	}
 }
 
-// buckets reads what customers have: all that is owed, once, and nothing else.
+// buckets reads what customers have: everything that is owed, once, and nothing else.
 func (j *judgement) buckets(ctx context.Context, all []acked) {
 	expected := map[string]*check.Expected{} // by destination id
 	owedIDs := map[string]map[acked]bool{}
@@ -199,7 +199,7 @@ func (j *judgement) buckets(ctx context.Context, all []acked) {
 			expected[w.id+"/"+d.name], owedIDs[w.id+"/"+d.name] = new(check.Expected), map[acked]bool{}
 		}
 	}
-	j.n.dumpEvents(ctx, func(d dumped) { // again, as lines are not kept
+	j.n.dumpEvents(ctx, func(d dumped) { // a second time, because lines are not kept
 		r := j.of(d)
 		if r == nil || r.file == nil {
 			return
@@ -239,7 +239,7 @@ func (j *judgement) buckets(ctx context.Context, all []acked) {
 	}
 }
 
-// verify asks the operators' own tool, which must agree.
+// verify runs the operators' own tool, which must agree.
 func (j *judgement) verify(ctx context.Context) {
 	config, err := j.n.s.config("verify", porttest.Free(j.n.t), "")
 	require.NoError(j.n.t, err)
@@ -259,7 +259,7 @@ func (j *judgement) unchanged(ctx context.Context, bucket, prefix string) {
 	}
 }
 
-// report prints the run's figures.
+// report prints the figures of the run.
 func (j *judgement) report(input *load) {
 	n := j.n
 	n.mu.Lock()
@@ -313,8 +313,8 @@ func (j *judgement) report(input *load) {
 	n.t.Log(b.String())
 }
 
-// takeovers tells for each kind of outage how long the partitions of the
-// appender, one after the other, had no new entry; sorted.
+// takeovers returns, for each kind of outage, how long the appender's partitions had no new entry;
+// sorted.
 func (j *judgement) takeovers() map[string][]time.Duration {
 	took := map[string][]time.Duration{}
 	for _, o := range j.n.outages {

@@ -15,10 +15,9 @@ import (
 	"github.com/sealift/sealift/workers/appender"
 )
 
-// TestTenThousandSourcesAtOnce holds that open files cost neither handles nor
-// more memory than they may.
+// TestTenThousandSourcesAtOnce: open files cost no file handles, and no more memory than allowed.
 func TestTenThousandSourcesAtOnce(t *testing.T) {
-	const sources, memory = 10_000, 4 << 20 // 4 MiB: a fifth of what is open at once
+	const sources, memory = 10_000, 4 << 20 // 4 MiB: a fifth of what is open at the same time
 	p := newPipeline(t)
 	before := handles(t)
 	w := p.start(appender.Config{DataDir: t.TempDir(), Memory: memory})
@@ -33,9 +32,9 @@ func TestTenThousandSourcesAtOnce(t *testing.T) {
 	p.requireAllOnce(3 * sources)
 }
 
-// TestMoreComesThanStagingTakes holds that an appender whose staging bucket takes
-// nothing holds no more than it may, reads no further when too many files
-// wait, and loses and doubles nothing; TestMoreComesThanIsRead the former of a full topic.
+// TestMoreComesThanStagingTakes: an appender whose staging bucket accepts nothing holds no more
+// memory than allowed, stops reading when too many files wait, and loses and duplicates nothing.
+// TestMoreComesThanIsRead holds the first of these for a full topic.
 func TestMoreComesThanStagingTakes(t *testing.T) {
 	const sources, memory = 1_000, 4 << 20
 	p := newPipeline(t)
@@ -43,7 +42,7 @@ func TestMoreComesThanStagingTakes(t *testing.T) {
 	w := p.start(appender.Config{DataDir: t.TempDir(), Memory: memory, MaxWaiting: 2 * sources, RollEvery: time.Second, Grace: time.Millisecond})
 	produced, held := 0, int64(0)
 	p.waitFor("it says that it is paused", func() bool {
-		p.produce(produced, sources, sources) // some of each round are over before the next
+		p.produce(produced, sources, sources) // some files of each round are sealed before the next
 		produced += sources
 		held = max(held, w.HeldForTesting())
 		err := w.Ready(t.Context())
@@ -60,7 +59,7 @@ func TestMoreComesThanStagingTakes(t *testing.T) {
 	require.NoError(t, w.Ready(t.Context()))
 }
 
-// TestMoreComesThanIsRead: what lies in Kafka costs no memory.
+// TestMoreComesThanIsRead: what is still in Kafka costs no memory.
 func TestMoreComesThanIsRead(t *testing.T) {
 	const sources, memory, records = 2_000, 4 << 20, 60_000
 	p := newPipeline(t)
@@ -101,8 +100,8 @@ func handles(t *testing.T) int {
 	return len(names)
 }
 
-// TestShortDiskPausesReading holds that nothing is dropped for want of disk:
-// an appender without space reads nothing and says so; with space it goes on.
+// TestShortDiskPausesReading: an appender without disk space reads nothing and says so, and drops
+// nothing; once it has space it continues.
 func TestShortDiskPausesReading(t *testing.T) {
 	p := newPipeline(t)
 	p.produce(0, 100, 10)
@@ -119,13 +118,13 @@ func TestShortDiskPausesReading(t *testing.T) {
 	p.requireAllOnce(100)
 }
 
-// TestUnwritableDataDirectoryIsWaitedOut holds that a disk that cannot be
-// written stops nothing for good and loses nothing.
+// TestUnwritableDataDirectoryIsWaitedOut: a disk that cannot be written to stops the appender only
+// until it can, and nothing is lost.
 func TestUnwritableDataDirectoryIsWaitedOut(t *testing.T) {
 	p := newPipeline(t)
 	p.produce(0, 100, 10)
 	dir := t.TempDir()
-	blocker := filepath.Join(dir, "spool") // a file where directories are to be made
+	blocker := filepath.Join(dir, "spool") // a file where directories are to be created
 	require.NoError(t, os.WriteFile(blocker, nil, 0o600))
 	w := p.start(appender.Config{DataDir: dir})
 	p.waitFor("it says that it cannot write", func() bool { return w.Ready(t.Context()) != nil })

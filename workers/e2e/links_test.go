@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRulesLinks: what a document of the repository links to is there, file and heading.
+// TestRulesLinks: the targets of links in the repository's documents exist, both files and
+// headings.
 func TestRulesLinks(t *testing.T) {
 	root := os.DirFS("../..")
 	link := regexp.MustCompile(`\]\(([^()\s]+)\)`)
@@ -51,7 +52,7 @@ func TestRulesLinks(t *testing.T) {
 	require.Equal(t, []string{"one-heading", "another"}, headings("# One `heading`!\n```sh\n# a comment\n```\n- item\n  ```sh\n# in a list\n  ```\n## Another\n"))
 }
 
-// headings are the anchors of a document, as GitHub makes them.
+// headings returns a document's anchors, as GitHub generates them.
 func headings(text string) (anchors []string) {
 	drop := regexp.MustCompile(`[^\p{L}\p{N}\s_-]`)
 	code := false

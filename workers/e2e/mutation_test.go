@@ -23,7 +23,7 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// verify runs `sealift verify`'s mechanism on the world.
+// verify runs the mechanism of `sealift verify` on the world.
 func (w *world) verify(change func(*verify.Config)) *verify.Report {
 	w.t.Helper()
 	w.refuse(w.staging, nil)
@@ -35,7 +35,7 @@ func (w *world) verify(change func(*verify.Config)) *verify.Report {
 	return r
 }
 
-// refuse lets nothing be written, and reads fail as fault says.
+// refuse makes all writes fail, and reads as fault says.
 func (w *world) refuse(s *objstore.Memory, fault func(objstore.Op) error) {
 	s.SetFault(func(op objstore.Op) objstore.Fault {
 		switch {
@@ -48,8 +48,7 @@ func (w *world) refuse(s *objstore.Memory, fault func(objstore.Op) error) {
 	})
 }
 
-// verifyAs is verify with the faults that are set, and buckets that are opened
-// in another way.
+// verifyAs is verify with the faults as they are set, and with another way to open buckets.
 func (w *world) verifyAs(change func(*verify.Config), open func(context.Context, string) (verify.Bucket, error)) (*verify.Report, error) {
 	cfg := verify.Config{Topic: "events", Partition: -1, Deep: true, Overdue: time.Nanosecond}
 	if change != nil {
@@ -58,7 +57,7 @@ func (w *world) verifyAs(change func(*verify.Config), open func(context.Context,
 	return verify.Verify(context.Background(), cfg, verify.Deps{Staging: w.staging, Bucket: open})
 }
 
-// open opens the bucket of a destination; all but the lake's are the archive.
+// open opens the bucket of a destination; all but the lake's are called archive.
 func (w *world) open(_ context.Context, dest string) (verify.Bucket, error) {
 	b, name := w.buckets[dest], "archive"
 	if b == nil {
@@ -70,7 +69,7 @@ func (w *world) open(_ context.Context, dest string) (verify.Bucket, error) {
 	return verify.Bucket{Store: b, Name: name, Prefix: w.prefixes[dest]}, nil
 }
 
-// books are the world for the independent judge.
+// books returns the world for the independent judge.
 func (w *world) books() check.Books {
 	b := check.Books{Staging: bodies(w.t.Context(), w.staging), Places: map[string]check.Place{}}
 	for dest, s := range w.buckets {
@@ -120,21 +119,20 @@ func TestAGoodWorldIsGood(t *testing.T) {
 	}
 }
 
-// mutation is one way to damage a world. Its damage returns the place that the
-// checkers must name.
+// mutation is one way to damage a world. damage returns the place that the checkers must name.
 type mutation struct {
 	damage func(w *world) string
 	verify []verify.Kind // exactly these
 	check  []check.Kind  // exactly these
 }
 
-// second is the second entry that names files.
+// second returns the second entry that names files.
 func (w *world) second() *ledger.Entry { return w.sealedEntries()[1] }
 
 func placeOf(e *ledger.Entry) string { return fmt.Sprintf("%s entry %d", e.Log(), e.Seq) }
 
-// namesOf are the ways to name a place: that of an entry also by its key, and
-// by those of its receipts.
+// namesOf returns the ways to name a place: an entry may also be named by its key, or by keys of
+// its receipts.
 func namesOf(place string) []string {
 	log, n, ok := strings.Cut(place, " entry ")
 	seq, err := strconv.ParseInt(n, 10, 64)
@@ -153,7 +151,7 @@ func (w *world) receiptKey(e *ledger.Entry, dest string) string {
 	return delivery.ReceiptKey(delivery.Ref(e, 0), dest)
 }
 
-// lines edits the lines of a gzip object.
+// lines returns a function that edits the lines of a gzip object.
 func lines(change func([]string) []string) func([]byte) []byte {
 	return func(b []byte) []byte {
 		z, err := gzip.NewReader(bytes.NewReader(b))
@@ -177,7 +175,7 @@ func lines(change func([]string) []string) func([]byte) []byte {
 
 func empty() []byte { return lines(func([]string) []string { return nil })(lines0) }
 
-// lines0 is a gzip object of one line.
+// lines0 is a gzip object with one line.
 var lines0 = func() []byte {
 	var out bytes.Buffer
 	zw := gzip.NewWriter(&out)
@@ -186,7 +184,7 @@ var lines0 = func() []byte {
 	return out.Bytes()
 }()
 
-// inLake edits the object at the lake of a file.
+// inLake edits a file's object at the lake.
 func inLake(change func([]byte) []byte) func(w *world) string {
 	return func(w *world) string {
 		key := w.objectKey(lake, w.second(), 0)
@@ -195,7 +193,7 @@ func inLake(change func([]byte) []byte) func(w *world) string {
 	}
 }
 
-// inStaging edits the staged object of a file.
+// inStaging edits a file's staged object.
 func inStaging(change func([]byte) []byte) func(w *world) string {
 	return func(w *world) string {
 		e := w.second()
@@ -213,7 +211,7 @@ func inEntry(change func(*ledger.Entry)) func(w *world) string {
 	}
 }
 
-// packed is the first entry of several files, which are in one pack.
+// packed returns the first entry of several files, which are in one pack.
 func (w *world) packed() *ledger.Entry {
 	all := w.sealedEntries()
 	e := all[slices.IndexFunc(all, func(e *ledger.Entry) bool { return len(e.Files) > 1 })]
@@ -249,8 +247,7 @@ func movedInLake(from, to string) func(w *world) string {
 	}
 }
 
-// TestEveryMutationIsFound: whatever is damaged, the checkers scream, and name
-// the place.
+// TestEveryMutationIsFound: whatever is damaged, the checkers report it and name the place.
 func TestEveryMutationIsFound(t *testing.T) {
 	good := newWorld(t)
 	for name, m := range mutations {

@@ -15,7 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// mutations are what is done to a good world, and what the checkers must say.
+// mutations are what is done to a good world, and what the checkers must report.
 var mutations = map[string]mutation{
 	// A customer's objects.
 	"line_dropped": {
@@ -108,7 +108,7 @@ var mutations = map[string]mutation{
 		verify: []verify.Kind{verify.ObjectForeign},
 		check:  []check.Kind{check.Foreign},
 	},
-	"foreign_objects_in_another_spelling_of_a_day": { // as many as are in the real folder
+	"foreign_objects_in_another_spelling_of_a_day": { // as many as there are in the real folder
 		damage: func(w *world) string {
 			folder := w.lastFolder()
 			other := folder[:len(folder)-len("1795305600000/")] + "0" + folder[len(folder)-len("1795305600000/"):]

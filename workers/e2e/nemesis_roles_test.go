@@ -21,8 +21,7 @@ type outage struct {
 	at     time.Time
 }
 
-// roleFaults are the lanes of the roles: in each, one thing goes wrong at a
-// time.
+// roleFaults are the lanes of the roles: in each, one thing at a time goes wrong.
 func roleFaults() []lane {
 	collectors := func(n *nemesis) []*process { return n.s.collectors }
 	appenders := func(n *nemesis) []*process { return n.s.appenders }
@@ -36,14 +35,14 @@ func roleFaults() []lane {
 		}},
 		{"appenders", []fault{
 			{"appender killed", seconds(0, 10), killed(appenders)},
-			{"appender stopped", seconds(8, 13), stopped(appenders)}, // past the session timeout: a zombie
+			{"appender stopped", seconds(8, 13), stopped(appenders)}, // longer than the session timeout: it becomes a zombie
 			{"appender's machine lost", seconds(0, 10), machineLost},
 			{"appender's disk full", seconds(3, 10), diskFull},
 			{"appenders reconfigured", seconds(0, 1), restarted(appenders, reconfigure)},
 		}},
 		{"copiers", []fault{
 			{"copier killed", seconds(0, 5), killed(copiers)},
-			{"copier stopped", seconds(3, 9), stopped(copiers)}, // past the TTL of its locks, perhaps past its session
+			{"copier stopped", seconds(3, 9), stopped(copiers)}, // longer than the TTL of its locks, perhaps longer than its session
 			{"copiers restarted", seconds(0, 1), restarted(copiers, nil)},
 			{"auditor killed", seconds(0, 5), killed(auditors)},
 			{"auditor stopped", seconds(4, 9), stopped(auditors)},
@@ -66,7 +65,7 @@ func killed(of func(*nemesis) []*process) doer {
 	}
 }
 
-// stopped makes a zombie: it believes that no time passed.
+// stopped makes a zombie: the process does not know that time has passed.
 func stopped(of func(*nemesis) []*process) doer {
 	return func(ctx context.Context, n *nemesis, a act) error {
 		p := pick(of(n), a)
@@ -80,8 +79,7 @@ func stopped(of func(*nemesis) []*process) doer {
 	}
 }
 
-// machineLost kills an appender; another comes up in its place, with an empty
-// disk and another name.
+// machineLost kills an appender; another one with an empty disk and another name takes its place.
 func machineLost(ctx context.Context, n *nemesis, a act) error {
 	p := pick(n.s.appenders, a)
 	if err := p.alive(); err != nil {
@@ -97,8 +95,8 @@ func machineLost(ctx context.Context, n *nemesis, a act) error {
 	return n.up(ctx, p)
 }
 
-// diskFull lets no file of the process grow: what a quota does. Every write
-// fails, the first after a byte.
+// diskFull prevents the process's files from growing, as a quota does. Every write fails, the first
+// one after a byte.
 func diskFull(ctx context.Context, n *nemesis, a act) error {
 	p := pick(n.s.appenders, a)
 	if err := p.alive(); err != nil {
@@ -122,8 +120,8 @@ func diskFull(ctx context.Context, n *nemesis, a act) error {
 	return limit("unlimited")
 }
 
-// restarted drains one process after the other and starts it again, as a
-// deployment does. Each must end well, whatever else goes wrong.
+// restarted drains one process after the other and starts it again, as a deployment does. Each must
+// end cleanly, whatever else goes wrong.
 func restarted(of func(*nemesis) []*process, first func(*nemesis, act) error) doer {
 	return func(ctx context.Context, n *nemesis, a act) error {
 		if first != nil {
@@ -147,7 +145,7 @@ func restarted(of func(*nemesis) []*process, first func(*nemesis, act) error) do
 	}
 }
 
-// reconfigure changes all that may change in flight.
+// reconfigure changes everything that may be changed while data is in flight.
 func reconfigure(n *nemesis, a act) error {
 	settings := fmt.Sprintf("roll_every: %ds, grace: 1s, max_bytes: %dMB, level: %d, seal_on_stop: %t",
 		[]int{4, 5, 6, 10, 12}[a.pick%5], 3+a.pick>>8%20, 1+a.pick>>16%9, a.pick>>24%2 == 0)
@@ -167,13 +165,13 @@ func (n *nemesis) up(ctx context.Context, p *process) error {
 	if err := p.start(); err != nil {
 		return err
 	}
-	within, cancel := context.WithTimeout(ctx, 2*readyWithin) // its servers may be in trouble as well
+	within, cancel := context.WithTimeout(ctx, 2*readyWithin) // the servers it needs may be in trouble as well
 	defer cancel()
 	return p.ready(within)
 }
 
-// out notes that an appender is about to do nothing: what it read so far, which
-// is asked of it, and whose partitions somebody has to take over.
+// out records that an appender is about to stop working: what it has read so far, which it is asked
+// for, and which partitions somebody has to take over.
 func (n *nemesis) out(ctx context.Context, kind string, p *process) {
 	if !strings.HasPrefix(p.name, "appender") {
 		return

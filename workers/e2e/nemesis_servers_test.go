@@ -36,7 +36,7 @@ func serverFaults() []lane {
 			{"staging is haunted", seconds(3, 8), staging(weather{ghost: .2, ghost503: .1})},
 			{"staging is slow", seconds(3, 8), staging(weather{late: .3, slowBody: .1, tornBody: .1})},
 			{"staging is away", seconds(2, 6), staging(weather{cutBefore: 1})},
-			{"store killed", seconds(0, 3), storeKilled}, // of customers as well
+			{"store killed", seconds(0, 3), storeKilled}, // affects customers as well
 			{"staging does it all", seconds(3, 8), staging(weather{refused: .05, conflict: .05, cutBefore: .05, cutAfter: .1, ghost: .1, late: .1, tornBody: .05})},
 		}},
 		{"customers", []fault{
@@ -53,7 +53,7 @@ func serverFaults() []lane {
 	}
 }
 
-// broker returns the name of a broker for scripts/stack.sh.
+// broker returns a broker's name in scripts/stack.sh.
 func (n *nemesis) broker(a act) string {
 	return fmt.Sprintf("kafka-%d", 1+a.pick%uint64(len(strings.Split(n.direct.kafka, ","))))
 }
@@ -84,8 +84,8 @@ func brokerStopped(ctx context.Context, n *nemesis, a act) error {
 	return n.inSync(ctx)
 }
 
-// inSync waits until every replica is in sync again: to lose two brokers at
-// once is Kafka's limit, not ours.
+// inSync waits until every replica is in sync again: losing two brokers at once exceeds Kafka's
+// limits, not ours.
 func (n *nemesis) inSync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -102,8 +102,8 @@ func (n *nemesis) inSync(ctx context.Context) error {
 	}
 }
 
-// behind counts the partitions of this system's topics, and of Kafka's own,
-// that lack a replica in sync.
+// behind counts the partitions of this system's topics, and of Kafka's own, that have a replica
+// which is not in sync.
 func (n *nemesis) behind(ctx context.Context) (behind int, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = nil // all
@@ -124,7 +124,7 @@ func (n *nemesis) behind(ctx context.Context) (behind int, err error) {
 	return behind, nil
 }
 
-// mostPartitions bounds how many the events topic is given.
+// mostPartitions bounds the number of partitions of the events topic.
 const mostPartitions = systemPartitions + 4
 
 func partitionAdded(ctx context.Context, n *nemesis, _ act) error {
@@ -136,9 +136,9 @@ func partitionAdded(ctx context.Context, n *nemesis, _ act) error {
 	req := kmsg.NewPtrCreatePartitionsRequest()
 	req.TimeoutMillis = 10_000
 	req.Topics = append(req.Topics, rt)
-	for { // a former try may have succeeded without saying so
+	for { // an earlier try may have succeeded without saying so
 		resp, err := req.RequestWith(ctx, n.kafka)
-		if err == nil && len(resp.Topics) == 1 && (resp.Topics[0].ErrorCode == 0 || resp.Topics[0].ErrorCode == 37) { // INVALID_PARTITIONS: it has them
+		if err == nil && len(resp.Topics) == 1 && (resp.Topics[0].ErrorCode == 0 || resp.Topics[0].ErrorCode == 37) { // INVALID_PARTITIONS: it already has them
 			break
 		}
 		if ctx.Err() != nil {
@@ -153,7 +153,7 @@ func partitionAdded(ctx context.Context, n *nemesis, _ act) error {
 	return nil
 }
 
-// redisNames are the servers of scripts/stack.sh in the order of n.redisURLs.
+// redisNames are the names in scripts/stack.sh of the servers in n.redisURLs.
 var redisNames = []string{"redis", "redis-2"}
 
 func redisKilled(ctx context.Context, n *nemesis, a act) error {
@@ -181,9 +181,8 @@ func redisFlushed(ctx context.Context, n *nemesis, _ act) error {
 	return redisDo(ctx, n.redisURLs[n.primary], "FLUSHALL")
 }
 
-// failedOver kills the primary and promotes its replica, which may have been
-// cut off from it for a while: then it gives leases away that are held, and
-// has forgotten what was marked since.
+// failedOver kills the primary and promotes its replica, which may have been cut off from it for a
+// while: then it grants leases that are held, and has lost what was marked since.
 func failedOver(old bool) doer {
 	return func(ctx context.Context, n *nemesis, a act) error {
 		from, to := n.primary, 1-n.primary
@@ -213,7 +212,7 @@ func failedOver(old bool) doer {
 	}
 }
 
-// replicate makes the other Redis the primary's replica.
+// replicate makes the other Redis a replica of the primary.
 func (n *nemesis) replicate(ctx context.Context) error {
 	host, port, _ := strings.Cut(hostOf(n.redisURLs[n.primary]), ":")
 	return redisDo(ctx, n.redisURLs[1-n.primary], "REPLICAOF "+host+" "+port)
@@ -236,7 +235,7 @@ func storeKilled(ctx context.Context, n *nemesis, a act) error {
 	return stack(ctx, "start", "minio")
 }
 
-// stormy is bad weather over a place of the S3 proxy.
+// stormy sets bad weather for a place of the S3 proxy.
 func stormy(place string, w weather) doer {
 	return func(ctx context.Context, n *nemesis, a act) error {
 		n.say("%s: %v for %v", place, w, a.hold)
@@ -252,7 +251,7 @@ func bucketAway(ctx context.Context, n *nemesis, a act) error {
 	return stormy(all[a.pick%uint64(len(all))].bucket, weather{refused: .5, cutBefore: .5})(ctx, n, a)
 }
 
-// destinationDisabled: what is sealed meanwhile is not owed to it.
+// destinationDisabled disables a destination: what is sealed meanwhile is not owed to it.
 func destinationDisabled(ctx context.Context, n *nemesis, a act) error {
 	d := n.s.workspaces[0].destinations[1]
 	n.say("destination %s disabled for %v", d.name, a.hold)
@@ -265,10 +264,10 @@ func destinationDisabled(ctx context.Context, n *nemesis, a act) error {
 	return n.apply(ctx)
 }
 
-// mostDestinations bounds how many a customer is given.
+// mostDestinations bounds the number of a customer's destinations.
 const mostDestinations = 5
 
-// destinationAdded gives a customer one bucket more for half of their sources.
+// destinationAdded gives a customer another bucket for half of their sources.
 func destinationAdded(ctx context.Context, n *nemesis, a act) error {
 	w := &n.s.workspaces[a.pick%uint64(len(n.s.workspaces))]
 	if len(w.destinations) == mostDestinations {
@@ -286,7 +285,7 @@ func destinationAdded(ctx context.Context, n *nemesis, a act) error {
 	return n.apply(ctx)
 }
 
-// apply retries: Kafka may be in trouble.
+// apply retries, because Kafka may be in trouble.
 func (n *nemesis) apply(ctx context.Context) error {
 	began := time.Now()
 	for try := 1; ; try++ {
@@ -304,7 +303,7 @@ func (n *nemesis) apply(ctx context.Context) error {
 	}
 }
 
-// kafkaClient is past every proxy, and not the product's.
+// kafkaClient bypasses every proxy, and is not the product's client.
 func kafkaClient(brokers string) (*kgo.Client, error) {
 	return kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
 }

@@ -23,18 +23,18 @@ import (
 	"github.com/sealift/sealift/pkg/send"
 )
 
-// doer makes a fault, lets it last and undoes it. An error is one of the test
-// or of the system: no fault may end a process, or keep it from coming up.
+// doer causes a fault, lets it last and undoes it. An error is one of the test or of the system: no
+// fault may end a process, or prevent it from starting.
 type doer func(ctx context.Context, n *nemesis, a act) error
 
-// fault is one kind of thing that goes wrong.
+// fault is one kind of fault.
 type fault struct {
 	name  string
 	lasts span
 	do    doer
 }
 
-// lane is a sequence of faults, one at a time; lanes run side by side.
+// lane is a sequence of faults, one at a time; lanes run concurrently.
 type lane struct {
 	name   string
 	faults []fault
@@ -42,28 +42,28 @@ type lane struct {
 
 func allLanes() []lane { return append(roleFaults(), serverFaults()...) }
 
-// nemesis breaks a system on the real stack by a schedule.
+// nemesis breaks a system on the real stack according to a schedule.
 type nemesis struct {
 	t         *testing.T
 	s         *system
-	direct    servers // past the proxies
+	direct    servers // without the proxies
 	s3        *s3FaultProxy
 	redis     *tcpSwitch
 	redisURLs []string
 	kafka     *kgo.Client
 	began     time.Time
-	primary   int       // index into redisURLs; of the redis lane alone
-	calm      time.Time // when the faults were over
+	primary   int       // index into redisURLs; used by the redis lane alone
+	calm      time.Time // when the faults ended
 
-	mu         sync.Mutex // guards all below, and the destinations of s
+	mu         sync.Mutex // guards all fields below, and the destinations of s
 	partitions int
 	injected   map[string]int     // by kind of fault
 	claims     map[string][]claim // by destination id, in order
 	outages    []outage
-	read       int64 // records that appenders read in lives that are over
+	read       int64 // records that appenders read in lives that have ended
 }
 
-// newNemesis brings a fleet up behind its proxies.
+// newNemesis starts a fleet behind its proxies.
 func newNemesis(ctx context.Context, t *testing.T, seed uint64, of fleet) *nemesis {
 	t.Helper()
 	n := &nemesis{
@@ -71,7 +71,7 @@ func newNemesis(ctx context.Context, t *testing.T, seed uint64, of fleet) *nemes
 		redisURLs: []string{env(t, "SEALIFT_TEST_REDIS_URL"), env(t, "SEALIFT_TEST_REDIS_2_URL")},
 	}
 	require.Len(t, strings.Split(n.direct.kafka, ","), 3, "brokers: run scripts/stack.sh up with KAFKA_BROKERS=3")
-	require.NoError(t, stack(ctx, "up")) // a run that failed may have left it broken
+	require.NoError(t, stack(ctx, "up")) // a failed run may have left it broken
 	t.Cleanup(func() {
 		require.NoError(t, stack(context.Background(), "up"))
 		for _, server := range n.redisURLs { // the next test writes to the first, which may be a replica now
@@ -95,8 +95,8 @@ func newNemesis(ctx context.Context, t *testing.T, seed uint64, of fleet) *nemes
 	return n
 }
 
-// makeBucket makes a bucket that keeps every version: the judge wants to know
-// whether anything was overwritten. The store may be down just now.
+// makeBucket creates a bucket that keeps every version, so that the judge can tell whether anything
+// was overwritten. The store may be down just now.
 func (n *nemesis) makeBucket(name string) error {
 	for try := 1; ; try++ {
 		err := n.direct.makeBucket(name)
@@ -110,8 +110,8 @@ func (n *nemesis) makeBucket(name string) error {
 	}
 }
 
-// run makes faults in all lanes until the time is over, and each kind had its
-// turn if that is asked for; all are undone then.
+// run causes faults in all lanes until the time is up and, if each is set, each kind has had its
+// turn; then all of them are undone.
 func (n *nemesis) run(ctx context.Context, seed uint64, lanes []lane, lasts time.Duration, each bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -153,7 +153,7 @@ func (n *nemesis) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// noteRead adds what an appender read to the sum, before its life ends.
+// noteRead adds to the sum what an appender has read, before its life ends.
 func (n *nemesis) noteRead(ctx context.Context, p *process) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -170,15 +170,14 @@ func (n *nemesis) noteRead(ctx context.Context, p *process) {
 // acked is one event that was answered with success.
 type acked struct{ source, id string }
 
-// load is events at a steady rate, from clients that send again whatever was not
-// acknowledged.
+// load is events at a steady rate, from clients that send again whatever was not acknowledged.
 type load struct {
 	sent, resent int64 // valid after ended
 	acked        []acked
 	ended        chan error
 }
 
-// begin sends until stop is closed, and then until all is acknowledged.
+// begin sends until stop is closed, and then until everything is acknowledged.
 func (n *nemesis) begin(ctx context.Context, seed uint64, perSecond int, stop <-chan struct{}) *load {
 	l := &load{ended: make(chan error, 1)}
 	balancer := newTCPSwitch(n.t, n.s.listen...)
@@ -230,17 +229,15 @@ func (n *nemesis) begin(ctx context.Context, seed uint64, perSecond int, stop <-
 
 const (
 	nemesisSources = 36
-	nemesisRate    = 400 // events a second
+	nemesisRate    = 400 // events per second
 )
 
-// TestNemesis is the promise as a test: whatever fails, is repeated, is delayed
-// or wakes up as a zombie, every event that was acknowledged is in every bucket
-// it is owed to, once.
+// TestNemesis tests the promise: whatever fails, is repeated, is delayed or wakes up as a zombie,
+// every event that was acknowledged is in every bucket that it is owed to, once.
 //
-// NEMESIS_SEED (comma-separated) replays the schedules of a run, NEMESIS_FOR is
-// how long all of them take together, though the first goes on until each kind
-// of fault had its turn, and NEMESIS_LANES (comma-separated) leaves only these
-// lanes.
+// NEMESIS_SEED (comma-separated) replays the schedules of a run. NEMESIS_FOR is how long all of
+// them take together, although the first continues until each kind of fault has had its turn.
+// NEMESIS_LANES (comma-separated) restricts the lanes.
 func TestNemesis(t *testing.T) {
 	seeds := []uint64{1, rand.Uint64N(1_000_000)}
 	if text := os.Getenv("NEMESIS_SEED"); text != "" {

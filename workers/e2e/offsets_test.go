@@ -19,12 +19,12 @@ import (
 	"github.com/sealift/sealift/workers/appender"
 )
 
-// namesTopics keeps to requests that name topics; newer ones give their ids.
+// namesTopics restricts requests to versions that name topics; newer ones use topic ids.
 var namesTopics = kgo.MaxVersions(kversion.V3_0_0())
 
-// offsetsSetByTools holds I6 on a broker: while no appender runs, an operator
-// sets the group's offsets, as kafka-consumer-groups.sh --reset-offsets does;
-// and nothing is lost, doubled or halted.
+// offsetsSetByTools holds I6 on a broker: while no appender runs, an operator sets the group's
+// offsets, as kafka-consumer-groups.sh --reset-offsets does, and nothing is lost, duplicated or
+// halted.
 func offsetsSetByTools(t *testing.T, p *pipeline) {
 	dirs := []string{t.TempDir(), t.TempDir()}
 	total := 0
@@ -46,21 +46,21 @@ func offsetsSetByTools(t *testing.T, p *pipeline) {
 			p.resetOffsets(reset.to)
 		}
 		produce(1_000)
-		// By turns on its own disk and on another.
+		// Alternately on its own disk and on another.
 		w := p.start(appender.Config{DataDir: dirs[i/2%2]})
 		p.waitFor("partitions assigned", func() bool { return len(w.Partitions()) == pipelinePartitions })
 		p.sealAll(w)
 		p.requireAllOnce(total)
 		require.NoError(t, w.Ready(t.Context()), reset.name)
 		read := w.RecordsForTesting()
-		produce(500) // stay in open files
+		produce(500) // these stay in open files
 		p.waitFor("records read", func() bool { return w.RecordsForTesting() >= read+500 })
 		w.stop(t)
 	}
 }
 
-// resetOffsets sends what Kafka's Admin.alterConsumerGroupOffsets sends: a
-// commit of no member, without metadata. The group must have no member.
+// resetOffsets sends what Kafka's Admin.alterConsumerGroupOffsets sends: a commit without a member
+// and without metadata. The group must have no members.
 func (p *pipeline) resetOffsets(to func(first, end int64) int64) {
 	p.t.Helper()
 	bounds, err := p.client.Bounds(p.t.Context(), p.topic)
@@ -85,9 +85,9 @@ func (p *pipeline) resetOffsets(to func(first, end int64) int64) {
 	})
 }
 
-// stagingThatIsNotTheLedgers holds the halts of A12 on a broker: a staging
-// bucket that was rolled back, another's, and an empty one. Once the right one
-// is there again, work goes on, and nothing was lost or doubled.
+// stagingThatIsNotTheLedgers holds the halts of A12 on a broker: a staging bucket that was rolled
+// back, one of another fleet, and an empty one. When the right bucket is back, work continues, and
+// nothing was lost or duplicated.
 func stagingThatIsNotTheLedgers(t *testing.T, p *pipeline) {
 	p.produce(0, 1_000, 40)
 	first := p.start(appender.Config{DataDir: t.TempDir()})
@@ -115,7 +115,7 @@ func stagingThatIsNotTheLedgers(t *testing.T, p *pipeline) {
 
 	halts(p.rolledBack(right), "the staging bucket was rolled back")
 
-	// Another fleet's ledger of the same topic, as long and longer.
+	// Another fleet's ledger of the same topic, as long as ours or longer.
 	p.staging = objstore.NewMemory("others")
 	p.forgetOffsets()
 	w := p.start(appender.Config{DataDir: t.TempDir()})
@@ -124,7 +124,7 @@ func stagingThatIsNotTheLedgers(t *testing.T, p *pipeline) {
 	w.stop(t)
 	halts(right, "or is not the one that this group wrote to")
 
-	// The operator puts the right bucket back, and deletes the offsets.
+	// The operator restores the right bucket, and deletes the offsets.
 	p.forgetOffsets()
 	p.staging = right
 	p.produce(1_000, 500, 40)
@@ -134,8 +134,7 @@ func stagingThatIsNotTheLedgers(t *testing.T, p *pipeline) {
 	p.requireAllOnce(1_500)
 }
 
-// rolledBack is a staging bucket as it was before the newest entry of each
-// partition.
+// rolledBack returns a staging bucket as it was before the newest entry of each partition.
 func (p *pipeline) rolledBack(staging *objstore.Memory) *objstore.Memory {
 	p.t.Helper()
 	ctx, older := p.t.Context(), objstore.NewMemory("rolled-back")
@@ -185,16 +184,16 @@ func (p *pipeline) forgetOffsets() {
 	})
 }
 
-// morePartitions adds partitions while two appenders read, and one while none
-// does: their records are read from the first, whatever became of the watch.
+// morePartitions adds partitions while two appenders read, and one while none does. Their records
+// are read from the first one on, whatever became of the watch for new partitions.
 func morePartitions(t *testing.T, p *pipeline) {
 	one, two := p.start(appender.Config{DataDir: t.TempDir()}), p.start(appender.Config{DataDir: t.TempDir()})
 	p.waitFor("partitions shared", func() bool { return len(one.Partitions()) == 3 && len(two.Partitions()) == 3 })
 	p.produce(0, 1_000, 40)
 	p.addPartitions(pipelinePartitions + 4)
-	p.produce(1_000, 1_000, 40) // before anybody can have noticed
+	p.produce(1_000, 1_000, 40) // before any appender can have noticed
 	p.waitFor("new partitions shared", func() bool { return len(one.Partitions()) == 5 && len(two.Partitions()) == 5 })
-	p.waitFor("all owned", func() bool { // or the group divides them again
+	p.waitFor("all owned", func() bool { // otherwise the group rebalances once more
 		unowned, err := p.client.Unowned(t.Context(), p.topic, p.topic)
 		return err == nil && len(unowned) == 0
 	})
@@ -226,7 +225,7 @@ func (p *pipeline) addPartitions(total int32) {
 	res, err := req.RequestWith(p.t.Context(), client)
 	require.NoError(p.t, err)
 	require.NoError(p.t, kerr.ErrorForCode(res.Topics[0].ErrorCode))
-	// A producer that does not know of them yet would not write to them.
+	// A producer that does not know the new partitions yet would not write to them.
 	p.waitFor("partitions there", func() bool {
 		bounds, err := p.client.Bounds(p.t.Context(), p.topic)
 		return err == nil && len(bounds) == int(total)

@@ -40,26 +40,26 @@ var (
 	peerOut     = flag.String("peers.out", "", "file to append right results to, a line of JSON each")
 )
 
-// peerSettle is how long after the last event CPU time is still counted: what
-// follows a PUT, such as a receipt or a commit, is part of the work.
+// peerSettle is how long CPU time is still counted after the last event: what follows a PUT, such
+// as a receipt or a commit, is part of the work.
 const peerSettle = 2 * time.Second
 
-// peer is a program from Kafka to S3 and how it is run.
+// peer is a program from Kafka to S3, and how it is run.
 type peer struct {
 	name, dir string
 	level     int
 }
 
-// peerRun is what one run took, and what came of it.
+// peerRun is what one run used, and its result.
 type peerRun struct {
 	plan.Run
 	peerCounts
-	Load string `json:"load"` // of the machine in the last minute, at the end
+	Load string `json:"load"` // load of the machine in the last minute, at the end
 }
 
-// BenchmarkPeers runs Sealift and other programs in turns, from a topic that is
-// full until every event lies in S3, and has a judge count every line of it
-// when they have ended. scripts/bench-peers.sh calls it, and says what a program has to do.
+// BenchmarkPeers runs Sealift and other programs in turns, from a full topic until every event is
+// in S3, and has a judge count every line when they have ended. scripts/bench-peers.sh calls it,
+// and says what a program has to do.
 func BenchmarkPeers(b *testing.B) {
 	ctx, cancel := signal.NotifyContext(b.Context(), os.Interrupt, syscall.SIGTERM) // peers do not end with this process
 	defer cancel()
@@ -74,7 +74,8 @@ func BenchmarkPeers(b *testing.B) {
 	for _, text := range strings.Fields(*peerSources) {
 		sources, err := strconv.Atoi(text)
 		require.NoError(b, err)
-		// Two hours and two days, so that there are two files of a source, whether files are of an hour or of a day.
+		// Two hours on two days, so that every source has two files whether files are per hour or
+		// per day.
 		e := &peerEvents{n: *peerCount, sources: sources, begin: time.Now().UTC().Truncate(24 * time.Hour).Add(-25 * time.Hour), span: 2 * time.Hour}
 		topics, topic[e] = append(topics, e), fmt.Sprintf("peers-%d-%d-%s", e.n, sources, e.begin.Format(time.DateOnly))
 		fillTopic(b, client, topic[e], systemPartitions, e.n, e.records())
@@ -116,8 +117,8 @@ func (r *peerRig) peers() (all []peer) {
 	return all
 }
 
-// measure runs one peer, notes what it took, and fails the benchmark if what it
-// left is not right; others still have their turn.
+// measure runs one peer, records what it used, and marks the benchmark as failed if its output is
+// wrong; the others still have their turn.
 func (r *peerRig) measure(ctx context.Context, p peer, events *peerEvents, topic string) {
 	r.runs++
 	id := fmt.Sprintf("%s-%d-%s", r.bucket, r.runs, p.name)
@@ -169,12 +170,12 @@ func (r *peerRig) measure(ctx context.Context, p peer, events *peerEvents, topic
 	} else if *peerOut != "" {
 		appendLine(r.b, *peerOut, line)
 	}
-	require.NoError(r.b, emptyBucket(ctx, r.on, r.bucket)) // for the next one to have a disk
+	require.NoError(r.b, emptyBucket(ctx, r.on, r.bucket)) // so that the next one has disk space
 }
 
-// drain waits until every event is in S3, or the program has ended, or its time
-// is over, and returns when the last event came. So that it takes little of the
-// machine, objects are read, each once, when no others have come for two seconds.
+// drain waits until every event is in S3, the program has ended, or its time is up, and returns
+// when the last event arrived. To use little of the machine, it reads each object once, and only
+// after no new ones have come for two seconds.
 func (r *peerRig) drain(ctx context.Context, tree *processTree, events *peerEvents, prefix string, began time.Time) time.Time {
 	judge, read, objects := newPeerJudge(events), map[string]bool{}, 0
 	for over := false; !over; {
@@ -198,7 +199,7 @@ func (r *peerRig) drain(ctx context.Context, tree *processTree, events *peerEven
 	return judge.last
 }
 
-// list returns objects, the oldest first.
+// list returns objects, oldest first.
 func (r *peerRig) list(ctx context.Context, prefix string) (all []objstore.Info) {
 	for info, err := range objstore.All(ctx, store(r.on, r.bucket), prefix) {
 		require.NoError(r.b, err)
@@ -208,7 +209,7 @@ func (r *peerRig) list(ctx context.Context, prefix string) (all []objstore.Info)
 	return all
 }
 
-// read has the judge look at the objects that were not read yet.
+// read has the judge read the objects that were not read yet.
 func (r *peerRig) read(ctx context.Context, judge *peerJudge, prefix string, read map[string]bool) *peerJudge {
 	from := store(r.on, r.bucket)
 	for _, info := range r.list(ctx, prefix) {

@@ -21,24 +21,24 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// peerEvents are the events of one topic that programs from Kafka to S3 are
-// compared on: a function of its fields, so a topic may be filled by another run.
+// peerEvents are the events of one topic on which programs from Kafka to S3 are compared. They are
+// a function of its fields, so another run may have filled the topic.
 type peerEvents struct {
 	n, sources int
 	begin      time.Time     // when the first was received
-	span       time.Duration // in which all were
-	// What records noted.
+	span       time.Duration // in which all were received
+	// Set by records.
 	bytes int64              // of the lines, newlines included
-	index map[uint64]int     // of a line, by its hash
+	index map[uint64]int     // index of a line, by its hash
 	of    []int32            // their sources
-	days  map[int64][]string // how a path may write a day, by its midnight
+	days  map[int64][]string // ways in which a path may write a day, by its midnight
 }
 
 var peerSeed = maphash.MakeSeed()
 
-// records makes the events as a producer would write them that knows nothing of
-// Sealift: the source is the key (and the header source), the receipt the
-// record's own time. It has to be read to its end.
+// records generates the events as a producer would write them that knows nothing about Sealift: the
+// source is the key (and the header source), and the time of receipt is the record's own time. It
+// has to be consumed to its end.
 func (e *peerEvents) records() iter.Seq[stream.Record] {
 	return func(yield func(stream.Record) bool) {
 		e.bytes, e.index, e.of, e.days = 0, make(map[uint64]int, e.n), make([]int32, 0, e.n), map[int64][]string{}
@@ -62,7 +62,7 @@ func (e *peerEvents) received(i int) time.Time {
 	return e.begin.Add(time.Duration(i) * (e.span / time.Duration(e.n)))
 }
 
-// belongs says whether a key names event i's source and its day of receipt.
+// belongs says whether a key contains event i's source and its day of receipt.
 func (e *peerEvents) belongs(i int, key string) bool {
 	day := e.received(i).Truncate(24 * time.Hour)
 	forms := e.days[day.Unix()]
@@ -76,15 +76,15 @@ func (e *peerEvents) belongs(i int, key string) bool {
 	return strings.Contains(key, sourceID(int(e.of[i]))) && slices.ContainsFunc(forms, func(f string) bool { return strings.Contains(key, f) })
 }
 
-// peerCounts is what lies in S3, against what should.
+// peerCounts compares what is in S3 with what should be.
 type peerCounts struct {
 	Lines     int64 `json:"lines"`
 	Missing   int64 `json:"missing"`   // events that are in no object
-	Doubled   int64 `json:"doubled"`   // lines that are there once more
-	Damaged   int64 `json:"damaged"`   // lines that are no event, byte for byte
-	Misplaced int64 `json:"misplaced"` // in an object whose key lacks their source or their day
-	Broken    int64 `json:"broken"`    // objects that are no whole gzip
-	Other     int64 `json:"other"`     // objects that are no gzip, such as a program's own state; no fault
+	Doubled   int64 `json:"doubled"`   // additional copies of lines
+	Damaged   int64 `json:"damaged"`   // lines that are not an event, byte for byte
+	Misplaced int64 `json:"misplaced"` // lines in an object whose key lacks their source or their day
+	Broken    int64 `json:"broken"`    // objects that are not whole gzip files
+	Other     int64 `json:"other"`     // objects that are not gzip, such as a program's own state; not an error
 }
 
 func (c peerCounts) wrong() string {
@@ -94,21 +94,21 @@ func (c peerCounts) wrong() string {
 	return fmt.Sprintf("%d missing, %d doubled, %d damaged, %d misplaced lines, %d broken objects", c.Missing, c.Doubled, c.Damaged, c.Misplaced, c.Broken)
 }
 
-// peerJudge reads objects, the oldest first, and counts every line of them.
+// peerJudge reads objects, oldest first, and counts every line in them.
 type peerJudge struct {
 	peerCounts
 	want  *peerEvents
 	seen  []bool
 	files int64
-	bytes int64     // of gzip
-	last  time.Time // of the object that brought the last event
+	bytes int64     // compressed
+	last  time.Time // time of the object with the last event
 }
 
 func newPeerJudge(want *peerEvents) *peerJudge {
 	return &peerJudge{want: want, seen: make([]bool, want.n), peerCounts: peerCounts{Missing: int64(want.n)}}
 }
 
-// object takes one object: any number of gzip members, a line an event.
+// object reads one object: any number of gzip members, with one event per line.
 func (j *peerJudge) object(key string, stored time.Time, body []byte) {
 	if !bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
 		j.Other++
@@ -127,7 +127,7 @@ func (j *peerJudge) object(key string, stored time.Time, body []byte) {
 			j.line(key, stored, bytes.TrimSuffix(line, []byte("\n")))
 		}
 		switch {
-		case err == nil, errors.Is(err, bufio.ErrBufferFull): // no event is so long: its pieces are damaged
+		case err == nil, errors.Is(err, bufio.ErrBufferFull): // no event is that long: its pieces count as damaged
 		case errors.Is(err, io.EOF):
 			return
 		default:
@@ -158,13 +158,13 @@ func (j *peerJudge) line(key string, stored time.Time, line []byte) {
 	}
 }
 
-// TestThePeersJudge shows the judge what is right, and every fault.
+// TestThePeersJudge gives the judge a good bucket, and every fault.
 func TestThePeersJudge(t *testing.T) {
 	events := &peerEvents{n: 40, sources: 2, begin: time.Date(2026, 3, 1, 23, 0, 0, 0, time.UTC), span: 2 * time.Hour}
-	const first, second = "run/src00000/2026-03-01/a.gz", "run/day=1772409600000/src00001-b.gz" // the day after, in milliseconds
+	const first, second = "run/src00000/2026-03-01/a.gz", "run/day=1772409600000/src00001-b.gz" // the second day, in milliseconds
 	lines := map[string][]string{}
 	for r := range events.records() {
-		switch { // of two sources and two days, one each
+		switch { // two sources and two days, one of each
 		case string(r.Key) == "src00000" && r.Time.Day() == 1:
 			lines[first] = append(lines[first], string(r.Value)+"\n")
 		case string(r.Key) == "src00001" && r.Time.Day() == 2:
@@ -173,7 +173,7 @@ func TestThePeersJudge(t *testing.T) {
 	}
 	require.Greater(t, min(len(lines[first]), len(lines[second])), 2)
 	all := int64(len(lines[first]) + len(lines[second]))
-	rest := int64(events.n) - all // is in no object
+	rest := int64(events.n) - all // in no object
 
 	zip := func(text string) []byte {
 		var out bytes.Buffer
@@ -193,7 +193,7 @@ func TestThePeersJudge(t *testing.T) {
 	}
 	tests := map[string]struct {
 		damage func(map[string][]byte)
-		want   peerCounts // beside what a good bucket has
+		want   peerCounts // in addition to those of a good bucket
 	}{
 		"nothing":           {func(map[string][]byte) {}, peerCounts{}},
 		"line_missing":      {edit(func(l []string) []string { return l[1:] }), peerCounts{Lines: -1, Missing: 1}},

@@ -13,26 +13,24 @@ import (
 	"time"
 )
 
-// processTree is a program with all processes that it starts, as one session, and
-// what they take of the machine.
+// processTree is a program with all processes that it starts, in one session, and what they use.
 type processTree struct {
 	*exec.Cmd
-	ended chan struct{} // closed when the program has; its children may go on
-	err   error         // of Wait, valid after ended
+	ended chan struct{} // closed when the program has ended; its children may still run
+	err   error         // from Wait, valid after ended
 
 	mu   sync.Mutex
 	seen []treeSample
-	peak int64 // bytes of resident memory, summed over the processes: pages that they share count for each
+	peak int64 // bytes of resident memory, summed over the processes; shared pages count for each
 }
 
-// treeSample is the CPU time taken up to a moment.
+// treeSample is the CPU time used up to a moment.
 type treeSample struct {
 	at  time.Time
 	cpu time.Duration
 }
 
-// startTree starts a program and looks at its processes five times a second
-// until ctx ends.
+// startTree starts a program and looks at its processes five times a second until ctx ends.
 func startTree(ctx context.Context, cmd *exec.Cmd) (*processTree, error) {
 	p := &processTree{Cmd: cmd, ended: make(chan struct{})}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -57,8 +55,8 @@ func startTree(ctx context.Context, cmd *exec.Cmd) (*processTree, error) {
 	return p, nil
 }
 
-// look notes what the processes take, and returns those that have not ended. A process's times include
-// those of the children that it has waited for, so nothing that ends is lost.
+// look records what the processes use, and returns those that have not ended. A process's times
+// include those of children that it has waited for, so nothing is lost when one ends.
 func (p *processTree) look() (pids []int) {
 	var cpu time.Duration
 	var rss int64
@@ -70,7 +68,7 @@ func (p *processTree) look() (pids []int) {
 		}
 		stat, err := procStat(pid)
 		if err != nil || stat.session != p.Process.Pid {
-			continue // it has ended, or is another's
+			continue // it has ended, or belongs to somebody else
 		}
 		cpu += stat.cpu + stat.children
 		rss += stat.rss
@@ -85,8 +83,7 @@ func (p *processTree) look() (pids []int) {
 	return pids
 }
 
-// cpuBy returns the CPU time that was taken by a moment, or until the program
-// ended by itself.
+// cpuBy returns the CPU time used by a moment, or until the program ended by itself.
 func (p *processTree) cpuBy(at time.Time) (cpu time.Duration) {
 	select {
 	case <-p.ended:
@@ -105,8 +102,7 @@ func (p *processTree) cpuBy(at time.Time) (cpu time.Duration) {
 	return cpu
 }
 
-// peakRSS returns the most memory that the processes held at once, as far as it
-// was seen.
+// peakRSS returns the most memory that the processes were seen to hold at once.
 func (p *processTree) peakRSS() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,11 +126,11 @@ func (p *processTree) stop(within time.Duration) {
 	<-p.ended
 }
 
-// procStats is what Linux tells of a process.
+// procStats is what Linux reports about a process.
 type procStats struct {
 	session       int
 	zombie        bool
-	cpu, children time.Duration // user and system time: its own, and of children that it has waited for
+	cpu, children time.Duration // user and system time: its own, and that of children that it has waited for
 	rss           int64         // bytes
 }
 
@@ -143,7 +139,7 @@ func procStat(pid int) (s procStats, err error) {
 	if err != nil {
 		return s, err
 	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')'):])) // the name before may hold spaces
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')'):])) // the name before may contain spaces
 	var n [22]int64
 	for i := 2; i <= 22; i++ {
 		if n[i-1], err = strconv.ParseInt(fields[i], 10, 64); err != nil {
@@ -156,8 +152,8 @@ func procStat(pid int) (s procStats, err error) {
 	}, nil
 }
 
-// procPeak returns the most resident memory that a process has had, in bytes. Its
-// ru_maxrss would not do: it begins with that of the process that started it.
+// procPeak returns a process's peak resident memory, in bytes. Its ru_maxrss would not do, because
+// that begins with the value of the process that started it.
 func procPeak(pid int) (int64, error) {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {

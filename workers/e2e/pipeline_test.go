@@ -30,10 +30,10 @@ type pipeline struct {
 	gate    chan struct{} // if not nil, files are not staged until it is closed
 	owed    func(source string) []string
 	brokers []string
-	topic   string // of events; names of the others begin with it, but for the embedded ones
+	topic   string // the events topic; the other names begin with it, except for the embedded broker
 	jobs    string
 	dead    string
-	session time.Duration // timeout of the group
+	session time.Duration // session timeout of the group
 }
 
 const pipelinePartitions = 6
@@ -59,7 +59,7 @@ func pipelineOn(t *testing.T, p *pipeline) *pipeline {
 	return p
 }
 
-// produce writes n records over that many sources; their ids are from..from+n-1.
+// produce writes n records over that many sources, with ids from..from+n-1.
 func (p *pipeline) produce(from, n, sources int) {
 	p.t.Helper()
 	producer := p.client.NewProducer(stream.ProducerConfig{Topic: p.topic})
@@ -122,7 +122,7 @@ func (w *worker) stop(t *testing.T) {
 	}
 }
 
-// entries are all of the ledger.
+// entries returns all entries of the ledger.
 func (p *pipeline) entries() (all []*ledger.Entry) {
 	p.t.Helper()
 	logs, err := ledger.Logs(p.t.Context(), p.staging, p.topic, "1")
@@ -140,7 +140,7 @@ func (p *pipeline) entries() (all []*ledger.Entry) {
 	return all
 }
 
-// files is their number.
+// files returns the number of files in the ledger.
 func (p *pipeline) files() (n int) {
 	for _, e := range p.entries() {
 		n += len(e.Files)
@@ -148,7 +148,7 @@ func (p *pipeline) files() (n int) {
 	return n
 }
 
-// ids counts the message ids in the files of the ledger.
+// ids counts the message ids in the ledger's files.
 func (p *pipeline) ids() map[string]int {
 	p.t.Helper()
 	ids := map[string]int{}
@@ -191,9 +191,8 @@ func (p *pipeline) waitFor(what string, ok func() bool) {
 	require.Eventually(p.t, ok, 30*time.Second, 20*time.Millisecond, what)
 }
 
-// waitForMemory waits until workers remember all messages of their partitions:
-// until then copies may pass, as after two seconds nobody waits for what is
-// read again.
+// waitForMemory waits until workers remember all messages of their partitions. Until then
+// duplicates may pass, because after two seconds workers no longer wait for what is read back.
 func (p *pipeline) waitForMemory(workers ...*worker) {
 	p.t.Helper()
 	for _, w := range workers {
@@ -241,7 +240,7 @@ func TestPartitionsMoveBetweenAppenders(t *testing.T) {
 	two := p.start(appender.Config{DataDir: t.TempDir()})
 	p.waitFor("partitions shared", func() bool { return len(one.Partitions()) == 3 && len(two.Partitions()) == 3 })
 	p.produce(2_000, 2_000, 40)
-	one.stop(t) // what it held open is read again
+	one.stop(t) // the records in its open files are read again
 	p.waitFor("all partitions at the second", func() bool { return len(two.Partitions()) == pipelinePartitions })
 	p.produce(4_000, 2_000, 40)
 	p.sealAll(two)

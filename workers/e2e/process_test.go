@@ -20,11 +20,10 @@ import (
 	"time"
 )
 
-// built is the directory of the binary that this run built, if it did.
+// built is the directory of the binary if this run built it.
 var built string
 
-// binary builds bin/sealift once per run, or takes the one that SEALIFT_BIN
-// names.
+// binary builds bin/sealift once per run, or returns the one that SEALIFT_BIN names.
 var binary = sync.OnceValues(func() (_ string, err error) {
 	if bin := os.Getenv("SEALIFT_BIN"); bin != "" {
 		return filepath.Abs(bin)
@@ -64,15 +63,15 @@ type process struct {
 	args  []string
 	env   []string
 	admin string // host:port of its admin listener
-	log   string // file with all that it wrote, over all its lives
+	log   string // file with everything that it wrote, over all its lives
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
-	err  error         // of Wait, valid after done
+	err  error         // from Wait, valid after done
 }
 
-// newProcess describes a process; start it. Its log goes to dir, and to the
-// test's own log if the test fails.
+// newProcess describes a process, which start then starts. Its log goes to dir, and to the test's
+// own log if the test fails.
 func newProcess(t testing.TB, dir, name, admin string, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: name, args: args, env: env, admin: admin, log: filepath.Join(dir, name+".log")}
@@ -95,7 +94,7 @@ func (p *process) start() error {
 		return err
 	}
 	cmd, done := exec.Command(bin, p.args...), make(chan struct{})
-	through := struct{ io.Writer }{out} // a pipe: limits on the process's files are not for its log
+	through := struct{ io.Writer }{out} // a pipe, so that limits on the process's files do not apply to its log
 	cmd.Stdout, cmd.Stderr = through, through
 	cmd.Env = append(environ(), p.env...)
 	if err := cmd.Start(); err != nil {
@@ -111,7 +110,7 @@ func (p *process) start() error {
 	return nil
 }
 
-// ready waits until the process says that its dependencies answer.
+// ready waits until the process reports that its dependencies answer.
 func (p *process) ready(ctx context.Context) error {
 	last := errors.New("not asked")
 	for {
@@ -142,7 +141,7 @@ func (p *process) ready(ctx context.Context) error {
 	}
 }
 
-// alive returns an error if the process ended by itself.
+// alive returns an error if the process has ended by itself.
 func (p *process) alive() error {
 	select {
 	case <-p.done:
@@ -152,7 +151,7 @@ func (p *process) alive() error {
 	}
 }
 
-// signal sends a signal to a process that runs.
+// signal sends a signal to a running process.
 func (p *process) signal(s syscall.Signal) error {
 	if err := p.alive(); err != nil {
 		return err
@@ -169,7 +168,7 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// terminate sends SIGTERM and demands a clean end: exit code 0 within limit.
+// terminate sends SIGTERM and requires a clean end: exit code 0 within limit.
 func (p *process) terminate(limit time.Duration) error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
@@ -188,7 +187,7 @@ func (p *process) terminate(limit time.Duration) error {
 	}
 }
 
-// metrics returns what it measures, each summed over its labels.
+// metrics returns the process's metrics, each summed over its labels.
 func (p *process) metrics(ctx context.Context) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/metrics", nil)
 	if err != nil {
@@ -214,7 +213,7 @@ func (p *process) metrics(ctx context.Context) (map[string]float64, error) {
 	return sums, lines.Err()
 }
 
-// metric returns one of them, which must be there.
+// metric returns one metric, which must exist.
 func (p *process) metric(ctx context.Context, name string) (float64, error) {
 	sums, err := p.metrics(ctx)
 	v, ok := sums[name]
@@ -234,8 +233,7 @@ func (p *process) printLog() {
 	p.t.Logf("%s: the last of %d lines of %s:\n%s", p.name, len(lines), p.log, strings.Join(lines[max(0, len(lines)-tail):], "\n"))
 }
 
-// sealift runs a command of the binary to its end, or that of ctx, and returns
-// what it printed.
+// sealift runs a command of the binary until it ends or ctx does, and returns its output.
 func sealift(ctx context.Context, env []string, args ...string) (string, error) {
 	bin, err := binary()
 	if err != nil {
@@ -251,8 +249,8 @@ func sealift(ctx context.Context, env []string, args ...string) (string, error) 
 	return out.String(), nil
 }
 
-// environ is this process's environment without Sealift's variables: those of
-// the tests are not configuration.
+// environ is this process's environment without SEALIFT_ variables: those of the tests are not
+// configuration.
 func environ() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SEALIFT_") })
 }

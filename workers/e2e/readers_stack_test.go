@@ -23,9 +23,8 @@ import (
 	"github.com/sealift/sealift/pkg/sample"
 )
 
-// TestReadersOfTheFiles runs what the README says of reading delivered files,
-// as it stands there but for the names, with the real tools: each must find
-// every event once.
+// TestReadersOfTheFiles runs the commands that the README gives for reading delivered files,
+// unchanged except for names, with the real tools: each must find every event once.
 func TestReadersOfTheFiles(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
@@ -46,7 +45,7 @@ func TestReadersOfTheFiles(t *testing.T) {
 	s.start(ctx)
 	const events = 3000
 	seen := newSeen(s)
-	for i := range 3 { // a file or more each time
+	for i := range 3 { // one or more files each time
 		postSample(ctx, t, "http://"+s.listen[0], source, events/3)
 		seen.wait(ctx, t, "deliveries", func() bool { return seen.lines.Load() >= int64(i+1)*events/3 })
 	}
@@ -136,7 +135,7 @@ func TestReadersOfTheFiles(t *testing.T) {
 	}
 }
 
-// readersScript is scripts/readers/run.sh, from whatever folder.
+// readersScript is scripts/readers/run.sh, for use from any folder.
 var readersScript, _ = filepath.Abs("../../scripts/readers/run.sh")
 
 // postSample sends events of the sample to a source, in batches.
@@ -158,7 +157,7 @@ func postSample(ctx context.Context, t *testing.T, collector, source string, eve
 	}
 }
 
-// readme returns the lines of shell and Python below "Reading the files".
+// readme returns the shell and Python code below "Reading the files".
 func readme(t *testing.T) (shell, python []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../README.md")
@@ -184,7 +183,7 @@ func typeOfLine(t *testing.T, line []byte) string {
 	return call.Type
 }
 
-// dateOf is a day's folder as a date.
+// dateOf formats a day's folder as a date.
 func dateOf(t *testing.T, day string) string {
 	t.Helper()
 	var ms int64
@@ -193,7 +192,7 @@ func dateOf(t *testing.T, day string) string {
 	return time.UnixMilli(ms).UTC().Format(time.DateOnly)
 }
 
-// files lists what lies below a folder, sorted.
+// files lists what is below a folder, sorted.
 func files(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

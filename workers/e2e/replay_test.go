@@ -29,15 +29,15 @@ import (
 
 const replayWorkspace = "ws_replay0123456789ab"
 
-// replays is a pipeline with copiers and two buckets: all sources are owed to
-// the first, and the second is subscribed to some of them when backfilled.
+// replays is a pipeline with copiers and two buckets: all sources are owed to the first, and the
+// second is subscribed to some of them when it is backfilled.
 type replays struct {
 	*pipeline
 	worker  *worker
 	buckets map[string]*objstore.Memory
 	catalog *catalog.Live
 	copiers copier.Config
-	stuck   chan struct{} // if set, PUTs into the second bucket wait for it
+	stuck   chan struct{} // if set, PUTs into the second bucket wait until it is closed
 
 	mu   sync.Mutex // guards puts
 	puts map[string]int
@@ -105,7 +105,7 @@ func (noRoles) Credentials(context.Context, assumerole.Request) (objstore.Creden
 func (noRoles) VerifyTrust(context.Context, assumerole.Request) error { return nil }
 func (noRoles) Forget(assumerole.Request)                             {}
 
-// counted counts what is put where, and makes the second bucket wait.
+// counted counts PUTs by bucket and key, and makes the second bucket wait.
 type counted struct {
 	*objstore.Memory
 	r    *replays
@@ -122,8 +122,7 @@ func (c counted) Put(ctx context.Context, key string, body io.ReadSeeker, opts o
 	return c.Memory.Put(ctx, key, body, opts)
 }
 
-// replay gives the order and carries it out; jobs is where its jobs go, nil:
-// the topic.
+// replay gives the order and carries it out. Its jobs go to jobs, or to the topic if that is nil.
 func (r *replays) replay(change func(*delivery.Order), jobs func(...stream.Record)) *delivery.Order {
 	r.t.Helper()
 	heads, err := replay.Heads(r.t.Context(), r.staging, r.topic, "1")
@@ -161,7 +160,7 @@ func (r *replays) run(jobs func(...stream.Record)) replay.Run {
 	return run
 }
 
-// over waits until the order is, and demands that all is delivered.
+// over waits until the order is over, and requires that everything is delivered.
 func (r *replays) over(o *delivery.Order) replay.Status {
 	r.t.Helper()
 	var s replay.Status
@@ -192,7 +191,7 @@ func (r *replays) lines(bucket string) map[string]string {
 	return out
 }
 
-// delivered waits until the first bucket holds every file of the ledger.
+// delivered waits until the first bucket has every file of the ledger.
 func (r *replays) delivered(records int) map[string]string {
 	r.t.Helper()
 	r.waitFor("all delivered", func() bool { return len(r.buckets["first"].Contents("")) == r.files() })
@@ -289,8 +288,8 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-// TestDeliveriesGoOnWhileReplaysAreStuck: the bucket that is backfilled takes
-// nothing, and every slot of replays hangs there.
+// TestDeliveriesGoOnWhileReplaysAreStuck: ordinary deliveries continue while the bucket that is
+// being backfilled accepts nothing and every slot of replays hangs there.
 func TestDeliveriesGoOnWhileReplaysAreStuck(t *testing.T) {
 	r := newReplays(t)
 	r.stuck = make(chan struct{})

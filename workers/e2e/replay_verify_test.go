@@ -19,8 +19,8 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// replay does what a replay's copier does: it puts the file's lines, compressed
-// anew, and writes the replay's receipt.
+// replay does what a replay's copier does: it puts the file's lines, compressed anew, and writes
+// the replay's receipt.
 func (w *world) replay(order *delivery.Order, e *ledger.Entry, dest string) (object string) {
 	w.t.Helper()
 	f, ref := &e.Files[0], delivery.Ref(e, 0)
@@ -39,7 +39,7 @@ func (w *world) replay(order *delivery.Order, e *ledger.Entry, dest string) (obj
 	return object
 }
 
-// orderFor is an order of everything so far.
+// orderFor returns an order for everything so far.
 func (w *world) orderFor(id string, change func(*delivery.Order)) *delivery.Order {
 	o := &delivery.Order{ID: id, Topic: "events", Incarnation: "1", Heads: map[int]int64{}, From: delivery.FromKafka, CreatedAt: time.Now().UnixMilli(), CreatedBy: "test"}
 	for _, e := range w.entries() {
@@ -49,11 +49,11 @@ func (w *world) orderFor(id string, change func(*delivery.Order)) *delivery.Orde
 	return o
 }
 
-// TestReplaysAreVerified: what an order covers is right, and the same objects
-// without their order are not.
+// TestReplaysAreVerified: what an order covers is right, and the same objects without their order
+// are not.
 func TestReplaysAreVerified(t *testing.T) {
 	good := newWorld(t)
-	var shared, lakeOnly *ledger.Entry // what both destinations are owed, and one
+	var shared, lakeOnly *ledger.Entry // a file owed to both destinations, and one owed to the lake
 	for _, e := range good.entries() {
 		switch {
 		case len(e.Files) == 0:
@@ -67,7 +67,7 @@ func TestReplaysAreVerified(t *testing.T) {
 		order   func(*delivery.Order)
 		e       *ledger.Entry
 		dest    string
-		without []verify.Kind // if the order is lost
+		without []verify.Kind // problems if the order is lost
 	}{
 		"written_anew":         {order: func(o *delivery.Order) { o.Force = true }, e: shared, dest: lake, without: []verify.Kind{verify.ObjectChanged, verify.BadOrder}},
 		"in_a_view":            {order: func(o *delivery.Order) { o.View = "v2" }, e: shared, dest: archive, without: []verify.Kind{verify.BadOrder}},
@@ -94,8 +94,8 @@ func TestReplaysAreVerified(t *testing.T) {
 	}
 }
 
-// TestReplaysThatAreForgottenAreVerified: what a replay wrote anew stays right when
-// its order has had its time, and what somebody else wrote there stays wrong.
+// TestReplaysThatAreForgottenAreVerified: what a replay wrote stays right after its order has
+// expired, and what somebody else wrote there stays wrong.
 func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
 	good := newWorld(t)
 	e, i := good.lakeOnly()
@@ -111,7 +111,7 @@ func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
 		write       func(b []byte, was objstore.Info) ([]byte, objstore.Info)
 		young       bool
 		quick, deep []verify.Kind
-		raised      bool // staging.retain may have been
+		raised      bool // mentions that staging.retain may have been raised
 	}{
 		"written_anew": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) }},
 		"written_anew_and_its_order_is_lost": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) },
@@ -159,8 +159,8 @@ func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
 
 func kindsOf(r *verify.Report) []verify.Kind { return slices.Sorted(maps.Keys(r.ByKind)) }
 
-// TestAnObjectThatNobodyOwesThere is a real file, at a destination that the
-// ledger does not owe it to: another customer's data, if it goes wrong.
+// TestAnObjectThatNobodyOwesThere: a real file at a destination that the ledger does not owe it to
+// is reported; in the worst case it is another customer's data.
 func TestAnObjectThatNobodyOwesThere(t *testing.T) {
 	w := newWorld(t)
 	for _, e := range w.entries() {

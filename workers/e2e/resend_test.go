@@ -11,8 +11,8 @@ import (
 	"github.com/sealift/sealift/workers/appender"
 )
 
-// TestResentMessagesArriveOnce: what is sent again is filed once, on the disk
-// that knows it, on one that lost it, and after it moved to another worker.
+// TestResentMessagesArriveOnce: what is sent again is filed once, on the disk that remembers it, on
+// one that has lost that, and after the partition has moved to another worker.
 func TestResentMessagesArriveOnce(t *testing.T) {
 	t.Parallel()
 	p := newPipeline(t)

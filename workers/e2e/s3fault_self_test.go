@@ -15,8 +15,8 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// TestS3FaultProxy holds that each fault is what its name says: a nemesis that
-// does nothing proves nothing.
+// TestS3FaultProxy: each fault does what its name says, because a nemesis that does nothing proves
+// nothing.
 func TestS3FaultProxy(t *testing.T) {
 	t.Parallel()
 	s3, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "a", SecretKey: "s", Region: "us-east-1", Log: slog.New(slog.DiscardHandler)})
@@ -30,7 +30,7 @@ func TestS3FaultProxy(t *testing.T) {
 	tests := map[s3Fault]struct {
 		err     error // of the PUT; nil: it succeeds
 		applied bool
-		later   bool // applied only then
+		later   bool // applied only after settling
 	}{
 		refused:     {err: objstore.ErrUnavailable},
 		failed:      {err: objstore.ErrUnavailable},

@@ -18,45 +18,45 @@ import (
 // s3Fault is what may happen to one request to S3 or STS.
 type s3Fault string
 
-// The faults. Those of writes alone happen to nothing else.
+// The faults. Some happen only to writes.
 const (
 	refused   s3Fault = "refused"    // 503 SlowDown, before any effect
 	failed    s3Fault = "failed"     // 500 InternalError, before any effect
 	denied    s3Fault = "denied"     // 403 AccessDenied, before any effect
 	cutBefore s3Fault = "cut-before" // the connection is cut, before any effect
-	late      s3Fault = "late"       // all as it should be, after a while
-	slowBody  s3Fault = "slow-body"  // the answer trickles
-	tornBody  s3Fault = "torn-body"  // the answer's body is cut in its middle
+	late      s3Fault = "late"       // everything succeeds, after a while
+	slowBody  s3Fault = "slow-body"  // the answer arrives slowly
+	tornBody  s3Fault = "torn-body"  // the answer's body is cut off in the middle
 
 	conflict    s3Fault = "conflict"     // conditional PUT: 409, before any effect
 	cutAfter    s3Fault = "cut-after"    // write: applied, then the connection is cut
 	failedAfter s3Fault = "failed-after" // write: applied, then 500
-	ghost       s3Fault = "ghost"        // write: the connection is cut, and it is applied seconds later
+	ghost       s3Fault = "ghost"        // write: the connection is cut, and the write is applied seconds later
 	ghost503    s3Fault = "ghost-503"    // write: answered 503, and applied seconds later
 )
 
-// weather is how often which fault happens to a request, as probabilities.
+// weather is the probability of each fault for a request.
 type weather map[s3Fault]float64
 
-// s3FaultProxy stands between the roles and S3 with STS. It is transparent,
-// signatures included, unless it is told to misbehave: for the staging bucket,
-// for customers' buckets, for one of these, and for STS apart. It counts.
+// s3FaultProxy is between the roles and S3 with STS. It is transparent, including signatures,
+// unless it is told to misbehave: for the staging bucket, for customers' buckets, for one of these,
+// or for STS. It counts requests.
 type s3FaultProxy struct {
 	upstream, staging string
 	server            *httptest.Server
 	client            *http.Client
 	ghosts            sync.WaitGroup
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards all fields below
 	rand     *rand.Rand
 	weather  map[string]weather // by place: staging, customers, sts or a bucket
 	requests map[string]int     // by place and kind
-	answers  map[string]int     // by place, kind and status, of those that are not 2xx
+	answers  map[string]int     // by place, kind and status, of answers that are not 2xx
 	faults   map[s3Fault]int
 }
 
-// newS3FaultProxy serves on a free loopback port, in front of the server at
-// the URL upstream. staging is the name of the staging bucket.
+// newS3FaultProxy serves on a free loopback port, in front of the server at the URL upstream.
+// staging is the name of the staging bucket.
 func newS3FaultProxy(t *testing.T, upstream, staging string, seed uint64) *s3FaultProxy {
 	t.Helper()
 	p := &s3FaultProxy{
@@ -76,7 +76,7 @@ func newS3FaultProxy(t *testing.T, upstream, staging string, seed uint64) *s3Fau
 	return p
 }
 
-// turn sets the weather of a place; nil is fine weather.
+// turn sets the weather of a place; nil means fine weather.
 func (p *s3FaultProxy) turn(place string, w weather) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,16 +87,16 @@ func (p *s3FaultProxy) turn(place string, w weather) {
 	}
 }
 
-// settle waits until every ghost was applied.
+// settle waits until every ghost has been applied.
 func (p *s3FaultProxy) settle() {
-	// What is on the wire is no order to the race detector: a ghost may have
-	// been counted in just before its request was answered.
+	// To the race detector, traffic on the wire establishes no order: a ghost may have been added
+	// just before its request was answered.
 	p.mu.Lock()
 	p.mu.Unlock() //nolint:staticcheck // an order is all that is wanted
 	p.ghosts.Wait()
 }
 
-// counted returns how many requests and faults there were.
+// counted returns the numbers of requests and faults.
 func (p *s3FaultProxy) counted() (requests, answers map[string]int, faults map[s3Fault]int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +107,7 @@ func (p *s3FaultProxy) counted() (requests, answers map[string]int, faults map[s
 func (p *s3FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // the client went away
+		return // the client has disconnected
 	}
 	kind := p.kind(r)
 	fault, pause := p.meet(r, kind)
@@ -180,7 +180,7 @@ func (p *s3FaultProxy) answer(w http.ResponseWriter, resp *http.Response, fault 
 	_, _ = io.Copy(w, resp.Body)
 }
 
-// haunt applies a request later, of which its client believes that it failed.
+// haunt applies a request later that its client believes to have failed.
 func (p *s3FaultProxy) haunt(r *http.Request, body []byte, pause time.Duration) {
 	r = r.Clone(context.WithoutCancel(r.Context()))
 	p.mu.Lock()
@@ -196,7 +196,7 @@ func (p *s3FaultProxy) haunt(r *http.Request, body []byte, pause time.Duration) 
 	})
 }
 
-// forward sends the request on, as it was signed: with its Host.
+// forward sends the request on as it was signed, with its Host.
 func (p *s3FaultProxy) forward(ctx context.Context, r *http.Request, body []byte) (*http.Response, error) {
 	out, err := http.NewRequestWithContext(ctx, r.Method, p.upstream+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
@@ -254,7 +254,7 @@ func (p *s3FaultProxy) answered(kind string, status int) {
 	p.answers[fmt.Sprintf("%s %d", kind, status)]++
 }
 
-// kind names a request: its place, its method, and in staging what it is for.
+// kind names a request: its place, its method, and in staging its purpose.
 func (p *s3FaultProxy) kind(r *http.Request) string {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch {

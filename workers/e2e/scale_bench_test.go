@@ -25,17 +25,16 @@ var (
 	scaleOut     = flag.String("scale.out", "", "file to append results to, a line of JSON each")
 )
 
-// BenchmarkOpenStreams runs one appender with as many open streams as there
-// are sources: first with a full topic, as fast as it can, then at a steady
-// rate past a turn at which all of them are sealed. It tells memory and handles
-// meanwhile, how consumer lag recovers from the turn, and what entries
-// and requests the turn made.
+// BenchmarkOpenStreams runs one appender with as many open streams as there are sources: first on a
+// full topic, as fast as it can, then at a steady rate beyond an hour's turn at which all streams
+// are sealed. It reports memory and file handles, how consumer lag recovers after the turn, and the
+// entries and requests that the turn caused.
 //
 //	scripts/bench-scale.sh streams
 func BenchmarkOpenStreams(b *testing.B) {
 	for b.Loop() {
 		r := newScaleRig(b, *scaleSources)
-		for { // all is to be read within one period
+		for { // everything has to be read within one period
 			since := time.Since(time.Now().Truncate(*scaleRoll))
 			if since < *scaleRoll/2 {
 				break
@@ -68,7 +67,7 @@ func BenchmarkOpenStreams(b *testing.B) {
 		turned := r.watch("all sealed", 20*time.Minute, func(m moment) bool { return m.file-files >= all && time.Since(turn) > 30*time.Second })
 		cancel()
 		<-produced
-		// Lag is what it was when it is for good no more than twice the most before.
+		// Lag has recovered when it stays at or below twice its earlier maximum.
 		limit, peak, recovered := max(2*base, *scaleRate), 0.0, time.Duration(0)
 		first := time.Time{}
 		for _, m := range turned {
@@ -102,12 +101,12 @@ func BenchmarkOpenStreams(b *testing.B) {
 	}
 }
 
-// BenchmarkOverload has three times as much come as the appender takes, for a while, and
-// tells how fast it catches up afterwards, against the most that it takes
-// when nothing else runs, in wall and CPU time, and how much memory it takes meanwhile. So that
-// its producer fits on the same machine, the appender is stopped for two thirds of the
-// time of the overload. Then the same of the staging bucket, which is made slow. That all is in the ledger
-// once is confirmed by `sealift verify`.
+// BenchmarkOverload gives the appender three times as many events as it can process, for a while.
+// It reports how fast the appender catches up afterwards, compared with its maximum when nothing
+// else runs, in wall and CPU time, and how much memory it uses meanwhile. So that the producer fits
+// on the same machine, the appender is stopped for two thirds of the overload's time. Then it does
+// the same with the staging bucket, which is made slow. `sealift verify` confirms that everything
+// is in the ledger once.
 //
 //	scripts/bench-scale.sh overload
 func BenchmarkOverload(b *testing.B) {
@@ -117,7 +116,7 @@ func BenchmarkOverload(b *testing.B) {
 		r.produce(b.Context(), *scaleEvents, 0)
 		r.start("memory: " + *scaleMemory + ", roll_every: 1h, seal_on_stop: true")
 		rate := func(ms []moment) float64 { return per(ms[:len(ms)-1], func(m moment) float64 { return m.read }) }
-		// The second half: before, lines fill the memory and are not compressed yet.
+		// The second half: before that, lines fill the memory and are not compressed yet.
 		r.watch("records read", 10*time.Minute, func(m moment) bool { return m.lag() <= float64(*scaleEvents)/2 })
 		level := r.watch("records read", 10*time.Minute, func(m moment) bool { return m.lag() <= 0 })
 		steady := rate(level)
@@ -165,10 +164,9 @@ func cpuPerEvent(ms []moment) float64 {
 	return float64((to.cpu - from.cpu).Microseconds()) / (to.read - from.read)
 }
 
-// slowStaging has three times as many files sealed as the staging bucket takes,
-// for a while, by a roll of 10s and PUTs that take their time; then PUTs are as
-// fast as before, and the most files that are staged in two seconds is held against
-// that of a roll before.
+// slowStaging has three times as many files sealed as the staging bucket accepts, for a while, with
+// roll_every at 10s and slow PUTs. Then PUTs are as fast as before, and the highest rate of staged
+// files over two seconds is compared with that before.
 func (r *scaleRig) slowStaging(figures map[string]any) {
 	const roll = 10 * time.Second
 	r.counting = true
@@ -176,7 +174,7 @@ func (r *scaleRig) slowStaging(figures map[string]any) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	produced := make(chan struct{})
-	go func() { defer close(produced); r.produce(ctx, math.MaxInt64, float64(r.sources)) }() // some of nearly every source in each roll
+	go func() { defer close(produced); r.produce(ctx, math.MaxInt64, float64(r.sources)) }() // in each period, some records of nearly every source
 	begin := time.Now()
 	phase := func(d time.Duration) func(moment) bool {
 		begin = time.Now()
@@ -202,16 +200,16 @@ func (r *scaleRig) slowStaging(figures map[string]any) {
 	r.stop()
 }
 
-// stagingUploads is the default of rotator.Config.
+// stagingUploads is the default of rotator.Config.Uploads.
 const stagingUploads = 16
 
-// per is how much of it comes a second.
+// per returns the increase of a value per second.
 func per(ms []moment, of func(moment) float64) float64 {
 	from, to := ms[0], ms[len(ms)-1]
 	return (of(to) - of(from)) / to.at.Sub(from.at).Seconds()
 }
 
-// mostStaged is the highest rate, files a second, over two seconds.
+// mostStaged returns the highest rate of staged files per second, over two seconds.
 func mostStaged(ms []moment) (most float64) {
 	for i, j := 0, 0; j < len(ms); j++ {
 		for ms[j].at.Sub(ms[i].at) > 2*time.Second {
@@ -224,7 +222,7 @@ func mostStaged(ms []moment) (most float64) {
 	return most
 }
 
-// verified returns how many records the ledger has, each once.
+// verified returns the number of records in the ledger, each of which is there once.
 func (r *scaleRig) verified() int64 {
 	text, err := sealift(r.Context(), []string{"AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench"}, "verify", "--json", "--config", r.config(""))
 	var report struct{ Records, Problems int64 }

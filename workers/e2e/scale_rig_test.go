@@ -29,8 +29,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// scaleRig is one appender, a process of the binary as operators run it, with
-// servers in a process of their own, and events that this process produces.
+// scaleRig is one appender, a process of the binary as operators run it, with servers in a separate
+// process, and events that this process produces.
 type scaleRig struct {
 	testing.TB
 	dir, kafka, s3 string
@@ -39,8 +39,8 @@ type scaleRig struct {
 	sources        int
 	bodies         []string
 	made, acked    atomic.Int64 // events
-	counting       bool         // looks count requests as well
-	passed         float64      // events that former processes have read
+	counting       bool         // look counts requests as well
+	passed         float64      // events that earlier processes have read
 }
 
 const scalePartitions = 8
@@ -51,7 +51,7 @@ func newScaleRig(b testing.TB, sources int) *scaleRig {
 	r.client = benchClient(b, r.kafka)
 	require.NoError(b, r.client.EnsureTopics(b.Context(), true, stream.Topic{Name: "sealift.events", Partitions: scalePartitions}))
 	g := sample.New(sample.Config{Seed: 1, Sources: 8})
-	for range 20_000 { // far more than a window of gzip or a batch of lz4 holds
+	for range 20_000 { // far more than fits into gzip's window or a batch of lz4
 		r.bodies = append(r.bodies, string(g.Next().Body))
 	}
 	r.applyCatalog()
@@ -94,7 +94,7 @@ log: {format: json, level: warn}
 	return file
 }
 
-// start starts the appender with more of its section of the configuration.
+// start starts the appender with additional settings in its section of the configuration.
 func (r *scaleRig) start(section string) {
 	admin := porttest.Free(r)
 	config := r.config(fmt.Sprintf("appender: {data_dir: %q, %s}", filepath.Join(r.dir, "appender"), section))
@@ -113,8 +113,8 @@ func (r *scaleRig) stop() {
 	require.NoError(r, r.appender.err, r.appender.log)
 }
 
-// produce sends n events at that rate a second, 0: as fast as may be, until ctx ends. The first
-// ones are of every source once; the others are skewed.
+// produce sends n events at that rate per second (0: as fast as possible) until ctx ends. The first
+// events are one of every source; the others are skewed.
 func (r *scaleRig) produce(ctx context.Context, n int64, rate float64) {
 	producer := r.client.NewProducer(stream.ProducerConfig{Topic: "sealift.events", Compression: "lz4"})
 	defer producer.Close(context.Background())
@@ -153,7 +153,7 @@ func (r *scaleRig) produce(ctx context.Context, n int64, rate float64) {
 	require.NoError(r, group.Wait())
 }
 
-// moment is what could be seen of the appender at some time.
+// moment is what was observed of the appender at some time.
 type moment struct {
 	at                time.Time
 	acked, read, file float64 // so far
@@ -166,7 +166,7 @@ type moment struct {
 
 func (m moment) lag() float64 { return m.acked - m.read }
 
-// look returns what is to be seen now; ok is false while there is no answer.
+// look returns what can be observed now; ok is false while there is no answer.
 func (r *scaleRig) look() (m moment, ok bool) {
 	pid := strconv.Itoa(r.appender.cmd.Process.Pid)
 	m.at, m.acked = time.Now(), float64(r.acked.Load())
@@ -189,8 +189,8 @@ func (r *scaleRig) look() (m moment, ok bool) {
 	return m, true
 }
 
-// watch looks four times a second until done says so of what it sees, and
-// returns all that it saw.
+// watch looks four times a second until done returns true for what it sees, and returns everything
+// that it saw.
 func (r *scaleRig) watch(what string, within time.Duration, done func(moment) bool) (all []moment) {
 	r.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(250 * time.Millisecond) {
@@ -213,7 +213,7 @@ func peakHandles(ms []moment) int {
 	return slices.MaxFunc(ms, func(a, b moment) int { return a.handles - b.handles }).handles
 }
 
-// entries are what the ledger's are like, so far.
+// entries adds figures about the ledger's entries so far.
 func (r *scaleRig) entries(figures map[string]any) {
 	staging := objstore.NewS3(objstore.S3Config{
 		Bucket: "staging", Region: "us-east-1", Endpoint: r.s3, PathStyle: true,
@@ -250,7 +250,7 @@ func (r *scaleRig) entries(figures map[string]any) {
 	}
 }
 
-// control has PUTs of staged files take that long from now on, and returns the
+// control makes PUTs of staged files take that long from now on, and returns the numbers of
 // requests so far, by kind.
 func (r *scaleRig) control(delay time.Duration) map[string]int64 {
 	return r.requests(url.Values{"delay": {delay.String()}})
@@ -267,7 +267,7 @@ func (r *scaleRig) requests(form url.Values) (counts map[string]int64) {
 // benchControl is the path of benchS3's own requests.
 const benchControl = "/-bench"
 
-// benchS3 counts requests, and is slow if asked to.
+// benchS3 counts requests, and is slow if told to be.
 type benchS3 struct {
 	http.Handler
 	requests
@@ -290,7 +290,7 @@ func (s *benchS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Handler.ServeHTTP(w, r)
 }
 
-// note adds a line of JSON to the file that -scale.out names.
+// note adds a line of JSON to the file named by -scale.out.
 func (r *scaleRig) note(name string, figures map[string]any) {
 	figures["benchmark"], figures["at"], figures["machine"], figures["commit"] = name, time.Now().UTC().Format(time.RFC3339), machine(), *scaleCommit
 	line, err := json.Marshal(figures)

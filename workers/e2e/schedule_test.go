@@ -20,13 +20,13 @@ func seconds(least, most float64) span {
 // act is one fault of a schedule.
 type act struct {
 	fault int           // index of its kind
-	calm  time.Duration // before it
+	calm  time.Duration // time without a fault before it
 	hold  time.Duration // how long it lasts
-	pick  uint64        // whom it hits, and what else is left to chance
+	pick  uint64        // random: whom it hits, and other choices
 }
 
-// deal makes a schedule of n acts from a seed: the kinds in a random order, and
-// again in another one when each had its turn, so that none is forgotten.
+// deal makes a schedule of n acts from a seed: all kinds in a random order, and when each has had
+// its turn, again in another order, so that none is left out.
 func deal(seed uint64, lane string, kinds []span, n int) []act {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(lane))

@@ -20,15 +20,15 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// comparison is what an SDK makes different, as far as it is seen.
+// comparison is what an SDK was found to do differently.
 type comparison struct {
-	told map[string]any    // what earlier calls told, for changes
-	seen map[string]bool   // of the table, by what is added or why it is changed
-	more map[string]string // beyond the table: an example by type and path
+	told map[string]any    // what earlier calls were told, for changes
+	seen map[string]bool   // entries of the table that were seen, by what is added or why something changes
+	more map[string]string // differences beyond the table: an example by type and path
 }
 
-// compare holds the lines of an SDK's messages against what it was told, and
-// against what it put on the wire.
+// compare compares the lines of an SDK's messages with what it was told, and with what it put on
+// the wire.
 func (s sdk) compare(t *testing.T, run *sdkRun, lines map[string][]byte) {
 	t.Helper()
 	require.Empty(t, run.wire.wrong)
@@ -68,7 +68,7 @@ func (s sdk) fields(c *comparison, sent, line map[string]any) {
 	}
 	delete(want, "timestamp")
 	leave(want, got, "context.library")
-	leave(want, got, "integrations={}") // the API's, if not the SDK's
+	leave(want, got, "integrations={}") // added by the API, if not by the SDK
 	for _, member := range s.adds {
 		c.seen[member] = leave(want, got, member) || c.seen[member]
 	}
@@ -84,7 +84,7 @@ func (s sdk) api(t *testing.T, id string, line map[string]any) {
 	t.Helper()
 	received, sentAt, original := at(t, line["receivedAt"]), at(t, line["sentAt"]), at(t, line["originalTimestamp"])
 	require.WithinDuration(t, time.Now(), received, 15*time.Minute, "%s", id)
-	// Both sentAt and timestamp are cut to milliseconds.
+	// Both sentAt and timestamp are truncated to milliseconds.
 	require.WithinDuration(t, received.Add(original.Sub(sentAt)), at(t, line["timestamp"]), 2*time.Millisecond, "%s", id)
 	require.Equal(t, s.channel, line["channel"], "%s", id)
 	require.Equal(t, json.Number("2"), line["version"], "%s", id)
@@ -94,9 +94,9 @@ func (s sdk) api(t *testing.T, id string, line map[string]any) {
 	require.NotEmpty(t, library["version"], "%s", id)
 }
 
-// requireOnWire holds a line against the copies of its message that the SDK
-// sent: one of them must be in it byte for byte, with what it inherits from
-// its batch, and nothing but what the API adds.
+// requireOnWire compares a line with the copies of its message that the SDK sent: one of them must
+// be in it byte for byte, with what it inherits from its batch, and with nothing but what the API
+// adds.
 func requireOnWire(t *testing.T, id string, line []byte, copies []onWire) {
 	t.Helper()
 	var problems []string
@@ -110,7 +110,7 @@ func requireOnWire(t *testing.T, id string, line []byte, copies []onWire) {
 	require.Fail(t, "the line is not what the SDK sent", "%s: %s\n%s", id, strings.Join(problems, "; "), line)
 }
 
-// differs says where a line is not its message, "" if it is.
+// differs says where a line differs from its message, or "".
 func (w onWire) differs(line gjson.Result) string {
 	original := cmp.Or(w.item.Get("timestamp").Raw, w.item.Get("originalTimestamp").Raw)
 	sent := cmp.Or(w.item.Get("sentAt").Raw, w.batch.Get("sentAt").Raw)
@@ -118,12 +118,12 @@ func (w onWire) differs(line gjson.Result) string {
 		return fmt.Sprintf("originalTimestamp %s and sentAt %s, not %s and %s in UTC", o, s, original, sent)
 	}
 	for _, name := range []string{"context", "integrations"} {
-		// What is inherited comes before what is the message's own.
+		// Inherited members come before the message's own.
 		own := members(w.item.Get(name))
 		want := append(own.beside(members(w.batch.Get(name))), own...)
 		got := members(line.Get(name))
 		if name == "context" && !slices.ContainsFunc(want, func(m [2]string) bool { return m[0] == "ip" }) {
-			got = got.without("ip") // the API's
+			got = got.without("ip") // added by the API
 		}
 		if !slices.Equal(want, got) {
 			return fmt.Sprintf("%s %s, not %s", name, got, want)
@@ -134,7 +134,7 @@ func (w onWire) differs(line gjson.Result) string {
 		apis = append(apis, "channel")
 	}
 	if !w.batch.Get("batch").Exists() {
-		apis = append(apis, "type") // from the path
+		apis = append(apis, "type") // determined by the path
 	}
 	if want, got := members(w.item).without(apis...), members(line).without(apis...); !slices.Equal(want, got) {
 		return fmt.Sprintf("%s, not %s", got, want)
@@ -142,7 +142,7 @@ func (w onWire) differs(line gjson.Result) string {
 	return ""
 }
 
-// inUTC is a time that an SDK wrote, as the API writes it.
+// inUTC formats a time that an SDK wrote as the API does.
 func inUTC(raw string) string {
 	t, err := time.Parse(`"`+time.RFC3339Nano+`"`, raw)
 	if err != nil {
@@ -151,10 +151,10 @@ func inUTC(raw string) string {
 	return t.UTC().Format(`"2006-01-02T15:04:05.000Z"`)
 }
 
-// ordered are an object's members, as names and values, in order.
+// ordered has an object's members, as names and values, in order.
 type ordered [][2]string
 
-// members returns an object's members as they are written, but for white space.
+// members returns an object's members as they are written, except for white space.
 func members(object gjson.Result) (all ordered) {
 	object.ForEach(func(name, value gjson.Result) bool {
 		all = append(all, [2]string{name.String(), compact(value.Raw)})
@@ -184,7 +184,7 @@ func compact(raw string) string {
 	return b.String()
 }
 
-// differences says where two values are not the same, by their dotted paths.
+// differences says where two values differ, by dotted paths.
 func differences(path string, want, got any) (all []string) {
 	w, isObject := want.(map[string]any)
 	g, both := got.(map[string]any)
@@ -212,9 +212,8 @@ func differences(path string, want, got any) (all []string) {
 	return all
 }
 
-// leave removes a member that only the line has, by its dotted path and, if
-// that is told, its value; it returns whether there was one. An object that is
-// empty without it goes as well.
+// leave removes a member that only the line has, given by its dotted path and optionally its value;
+// it returns whether there was one. An object that becomes empty is removed as well.
 func leave(want, got map[string]any, member string) bool {
 	path, value, known := strings.Cut(member, "=")
 	name, rest, deeper := strings.Cut(path, ".")
@@ -240,8 +239,8 @@ func leave(want, got map[string]any, member string) bool {
 	return true
 }
 
-// exact copies a value and makes numbers comparable digit for digit: 14.990
-// is 14.99 and 2^53+1 is not 2^53.
+// exact copies a value and makes numbers comparable digit by digit: 14.990 is 14.99, and 2^53+1 is
+// not 2^53.
 func exact(v any) any {
 	switch v := v.(type) {
 	case json.Number:

@@ -22,15 +22,15 @@ type sdkRun struct {
 	name, source string
 	wire         *wire
 	half         chan struct{}             // closed when it has made half of its calls
-	sent         map[string]map[string]any // by messageId, what the SDK was told; valid after done
-	order        []string                  // of messageIds, as they were told
+	sent         map[string]map[string]any // what the SDK was told, by messageId; valid after done
+	order        []string                  // messageIds, in the order in which they were told
 	done         chan struct{}             // closed when the process has ended
 	err          error                     // valid after done
 	stdin        io.WriteCloser
 	stderr       bytes.Buffer
 }
 
-// sdkScript is scripts/sdk/run.sh, ended with the context.
+// sdkScript is scripts/sdk/run.sh; it ends with the context.
 func sdkScript(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "../../scripts/sdk/run.sh", args...)
 	cmd.WaitDelay = 5 * time.Second
@@ -46,7 +46,7 @@ func (r *sdkRun) start(ctx context.Context, t *testing.T, collector string) {
 	r.half, r.done, r.sent = make(chan struct{}), make(chan struct{}), map[string]map[string]any{}
 	cmd := sdkScript(ctx, r.name, server.URL, writeKey(r.source))
 	cmd.Stderr = &r.stderr
-	cmd.Cancel = func() error { return r.stdin.Close() } // it may have processes of its own to end
+	cmd.Cancel = func() error { return r.stdin.Close() } // it may have to end processes of its own
 	var err error
 	r.stdin, err = cmd.StdinPipe()
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func (r *sdkRun) await(ctx context.Context, t *testing.T, c <-chan struct{}, wha
 	}
 }
 
-// until waits until the condition holds of what passed the wire.
+// until waits until the condition holds for what has passed the wire.
 func (r *sdkRun) until(ctx context.Context, t *testing.T, what string, enough func(*wire) bool) {
 	t.Helper()
 	for !r.wire.is(enough) {
@@ -124,21 +124,21 @@ func (r *sdkRun) until(ctx context.Context, t *testing.T, what string, enough fu
 	}
 }
 
-// goOn lets the driver make the other half of its calls.
+// goOn lets the driver make the second half of its calls.
 func (r *sdkRun) goOn(t *testing.T) {
 	t.Helper()
 	_, err := io.WriteString(r.stdin, "\n")
 	require.NoError(t, err)
 }
 
-// end ends the driver, which must be satisfied.
+// end ends the driver, which must report success.
 func (r *sdkRun) end(ctx context.Context, t *testing.T) {
 	t.Helper()
-	_ = r.stdin.Close() // it is closed already if the driver ended by itself
+	_ = r.stdin.Close() // already closed if the driver ended by itself
 	r.await(ctx, t, r.done, "its end")
 	require.NoError(t, r.err, "%s: %s\n%s", r.name, r.wire, &r.stderr)
 }
 
-// complete tells whether every message was answered with success. Its caller
-// has the wire.
+// complete tells whether every message was answered with success. The caller holds the wire's
+// mutex.
 func (r *sdkRun) complete(w *wire) bool { return len(w.answered) == sdkMessages }

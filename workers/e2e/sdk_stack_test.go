@@ -20,18 +20,17 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// sdkMessages are sent through each SDK: twenty rounds of the calls in
+// sdkMessages is the number of messages sent with each SDK: twenty rounds of the calls in
 // scripts/sdk/calls.json.
 const sdkMessages = 20 * 16
 
 // sdkOutage is how long Kafka is away in the middle of each SDK's run.
 const sdkOutage = 20 * time.Second
 
-// TestRealSDKs sends messages through real SDKs of the Tracking API, installed
-// from their registries, all at once, and reads them back from the customer's
-// bucket. Of each SDK an answer is lost, and Kafka goes away when half of the
-// messages are sent: everything must arrive, once, and every field must be
-// what the SDK was told, but for what is said of it in sdks.
+// TestRealSDKs sends messages with real SDKs of the Tracking API, installed from their registries,
+// all concurrently, and reads them back from the customer's bucket. Each SDK loses one answer, and
+// Kafka goes away when half of the messages are sent. Everything must arrive once, and every field
+// must be what the SDK was told, except for what sdks says about it.
 func TestRealSDKs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
@@ -62,8 +61,8 @@ func TestRealSDKs(t *testing.T) {
 	require.NoError(t, <-installed)
 	step("the SDKs are installed, the roles run")
 
-	// 1. Half of the messages, of which each SDK sees some acknowledged, and
-	// one request whose answer is lost.
+	//  1. Half of the messages: each SDK sees some of them acknowledged, and loses the answer to
+	//     one request.
 	for _, run := range runs {
 		run.start(ctx, t, "http://"+s.listen[0])
 	}
@@ -73,7 +72,7 @@ func TestRealSDKs(t *testing.T) {
 	}
 	step("half of the calls are made, of each SDK a request was answered")
 
-	// 2. The other half, without Kafka.
+	//  2. The other half, without Kafka.
 	brokers := strings.Count(on.kafka, ",") + 1
 	for i := range brokers {
 		require.NoError(t, stack(ctx, "pause", fmt.Sprint("kafka-", i+1)))
@@ -96,15 +95,15 @@ func TestRealSDKs(t *testing.T) {
 	}
 	step("Kafka is back")
 
-	// 3. The SDKs try again until all is acknowledged.
+	//  3. The SDKs retry until everything is acknowledged.
 	for _, run := range runs {
 		run.until(ctx, t, "all to be answered", run.complete)
 		run.end(ctx, t)
 	}
 	step("everything was answered 200")
 
-	// 4. One more event of each source: what a partition held before it has
-	// been through deduplication when it arrives.
+	//  4. One more event of each source: when it arrives, everything before it in its partition has
+	//     been through deduplication.
 	owed := newOwed(s)
 	for source, run := range runs {
 		owed.acknowledge(source, postLast(ctx, t, "http://"+s.listen[0], source))
@@ -115,7 +114,7 @@ func TestRealSDKs(t *testing.T) {
 	filed := owed.settle(ctx, t, s, newSeen(s))
 	step("everything is delivered")
 
-	// 5. The judge, and then field by field.
+	//  5. The judge, and then a comparison field by field.
 	report, err := owed.expected[bucket].Check(objects(ctx, store(on, bucket.bucket)), check.Rules{})
 	require.NoError(t, err)
 	t.Log(report)
@@ -135,7 +134,7 @@ func TestRealSDKs(t *testing.T) {
 	t.Logf("%d SDKs, %d messages stored once each, %d records in the topic, %d requests were tries again", len(runs), messages, filed.records, retries)
 }
 
-// sdkPackages returns what each SDK is.
+// sdkPackages returns the package of each SDK.
 func sdkPackages(ctx context.Context, t *testing.T) map[string]string {
 	t.Helper()
 	list, err := sdkScript(ctx, "list").Output()
@@ -149,7 +148,7 @@ func sdkPackages(ctx context.Context, t *testing.T) map[string]string {
 	return packages
 }
 
-// postLast sends the event after which nothing of a source comes.
+// postLast sends the last event of a source.
 func postLast(ctx context.Context, t *testing.T, collector, source string) (messageID string) {
 	t.Helper()
 	messageID = "last"
@@ -163,7 +162,7 @@ func postLast(ctx context.Context, t *testing.T, collector, source string) (mess
 	return messageID
 }
 
-// readLines returns the lines of a bucket by source and messageId.
+// readLines returns the lines in a bucket by source and messageId.
 func readLines(ctx context.Context, t *testing.T, on servers, d *destination) map[string]map[string][]byte {
 	t.Helper()
 	stored := map[string]map[string][]byte{}

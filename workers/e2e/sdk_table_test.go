@@ -4,28 +4,27 @@ package e2e
 
 import "maps"
 
-// sdk is what to expect of an SDK, and all that it makes different.
+// sdk is what to expect of an SDK, and everything that it does differently.
 type sdk struct {
 	library, channel string
-	// adds are members of its own, by dotted path, each with its value where
-	// that is known: "userId=null". Every SDK adds context.library.
+	// adds are members that the SDK adds, by dotted path, with the value if it is known:
+	// "userId=null". Every SDK adds context.library.
 	adds    []string
 	changes []change
-	// sleepy: it sends nothing else while it waits to try again, for so long
-	// that it would sleep through the outage if an answer were lost before.
+	// sleepy: it sends nothing else while it waits to retry, for so long that it would sleep
+	// through the outage if an answer were lost before.
 	sleepy bool
 }
 
-// change is something that an SDK does to what it is told. It alters a call
-// so that it is as the line must be; told is for what it remembers of others.
+// change is something that an SDK does to what it is told. apply modifies a call so that it matches
+// the line; told is what the SDK remembers of other calls.
 type change struct {
 	why   string
 	apply func(call, told map[string]any)
 }
 
-// What makes an SDK outlast an outage is how often it tries and how long it
-// waits in between. The drivers set the first where the default is the less
-// patient:
+// Whether an SDK survives an outage depends on how often it retries and how long it waits in
+// between. The drivers set the number of retries where the default is less patient:
 //
 //	segment-node      0.5 s, doubled, up to a minute; 20 tries (default 10)
 //	legacy-node       1 s; 20 tries (default: 0.2 s, doubled; 3 tries)
@@ -58,7 +57,7 @@ var sdks = map[string]sdk{
 	"rudder-java": {library: "analytics-java", channel: "server", sleepy: true, changes: []change{noNulls}},
 }
 
-// A page knows its visitor, its address and its browser.
+// browserAdds: a page knows its visitor, its address and its browser.
 var browserAdds = []string{
 	"_metadata", "anonymousId", `userId="user-1"`, `context.ip="127.0.0.1"`, `context.locale="en-US"`, "context.page", "context.timezone", "context.userAgent", "context.userAgentData",
 	"properties.name", `properties.path="/"`, `properties.referrer=""`, `properties.search=""`, "properties.url",
@@ -120,7 +119,7 @@ var traitsInContext = change{"it puts a user's traits into the context", func(ca
 	}
 }}
 
-// inside returns an object of a call, which it makes if need be.
+// inside returns an object within a call, which it creates if necessary.
 func inside(call map[string]any, name string) map[string]any {
 	object, ok := call[name].(map[string]any)
 	if !ok {

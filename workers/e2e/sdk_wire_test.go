@@ -21,29 +21,29 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// wire is between an SDK and the collector. It passes everything on as it is
-// and remembers each message as the SDK put it on the wire; of the first
-// request that is answered 200 it loses the answer, if it loses any.
+// wire is between an SDK and the collector. It passes everything on unchanged and remembers each
+// message as the SDK put it on the wire. If loses is set, it loses the answer to the first request
+// that is answered 200.
 type wire struct {
 	proxy *httputil.ReverseProxy
 	news  chan struct{} // receives when there may be something new
-	loses bool          // an answer
+	loses bool          // it loses an answer
 
 	mu       sync.Mutex
-	messages map[string][]onWire // by messageId, each copy; guarded by mu, as all below
-	answered map[string]bool     // by messageId: the SDK saw a 200
-	statuses map[int]int         // of POSTs
+	messages map[string][]onWire // by messageId, each copy; guarded by mu, like all fields below
+	answered map[string]bool     // by messageId: the SDK has seen a 200
+	statuses map[int]int         // number of POSTs, by status
 	requests int                 // POSTs
-	retries  int                 // POSTs of messages that were sent before
-	lost     int                 // answers
-	away     bool                // Kafka is
-	wrong    []string            // what must not be
+	retries  int                 // POSTs with messages that were sent before
+	lost     int                 // answers lost
+	away     bool                // Kafka is away
+	wrong    []string            // violations
 }
 
-// onWire is one message of a request.
+// onWire is one message in a request.
 type onWire struct {
 	item  gjson.Result // the message
-	batch gjson.Result // the body around it; of a single message itself
+	batch gjson.Result // the body around it; for a single message, itself
 }
 
 func newWire(t *testing.T, collector string, loses bool) *wire {
@@ -54,16 +54,16 @@ func newWire(t *testing.T, collector string, loses bool) *wire {
 	w.proxy = &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		ModifyResponse: w.response,
-		// The connection breaks off without an answer.
+		// The connection breaks without an answer.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	return w
 }
 
-// passing is a request on its way.
+// passing is a request in progress.
 type passing struct {
 	ids      []string
-	whenAway bool // Kafka was away when it came
+	whenAway bool // Kafka was away when it arrived
 }
 
 type passingKey struct{}
@@ -80,7 +80,7 @@ func (w *wire) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	w.proxy.ServeHTTP(out, r)
 }
 
-// request notes what an SDK sends.
+// request records what an SDK sends.
 func (w *wire) request(body []byte) passing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -122,7 +122,7 @@ func inflated(body []byte) ([]byte, error) {
 
 var errLost = errors.New("the answer is lost")
 
-// response notes what the collector answers.
+// response records what the collector answers.
 func (w *wire) response(r *http.Response) error {
 	p, ok := r.Request.Context().Value(passingKey{}).(passing)
 	if !ok {
@@ -158,7 +158,7 @@ func (w *wire) tell() {
 	}
 }
 
-// is tells whether a condition holds; it must not keep the wire.
+// is tells whether a condition holds; the condition must not keep the wire.
 func (w *wire) is(condition func(*wire) bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -171,7 +171,7 @@ func (w *wire) kafkaAway(away bool) {
 	w.away = away
 }
 
-// String says what passed.
+// String describes what has passed.
 func (w *wire) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -20,21 +20,21 @@ import (
 	"github.com/sealift/sealift/pkg/porttest"
 )
 
-// secured are a real Kafka, Redis and MinIO that let in only who is known, over
-// TLS. They belong to one test, which ends them.
+// secured is a real Kafka, Redis and MinIO that only admit known clients, over TLS. They belong to
+// one test, which ends them.
 type secured struct {
 	ca     *certtest.CA
-	client certtest.Pair // known to Kafka's port for certificates, and to Redis
+	client certtest.Pair // known to Kafka's port for client certificates, and to Redis
 
 	sasl, mutual, plain string // Kafka's ports: SASL over TLS, certificates, neither
 	redis               string // TLS with certificates and users
 	s3                  string // TLS
 }
 
-// kafkaUsers are by the mechanism that they are users of.
+// kafkaUsers has the users by their mechanism.
 var kafkaUsers = map[string]string{"plain": "u-plain", "scram-sha-256": "u-scram256", "scram-sha-512": "u-scram512"}
 
-// securedPassword is that of everybody, here.
+// securedPassword is the password of all users here.
 const securedPassword = "hunter2-Hunter2"
 
 func startSecured(t *testing.T) *secured {
@@ -44,7 +44,7 @@ func startSecured(t *testing.T) *secured {
 		ca: ca, client: ca.Issue("client", nil),
 		sasl: porttest.Free(t), mutual: porttest.Free(t), plain: porttest.Free(t), redis: porttest.Free(t), s3: porttest.Free(t),
 	}
-	server := ca.Issue("server", func(c *x509.Certificate) { c.DNSNames = nil }) // not of localhost
+	server := ca.Issue("server", func(c *x509.Certificate) { c.DNSNames = nil }) // not valid for localhost
 	s.startKafka(t, libs, server)
 	s.startRedis(t, server)
 	s.startMinIO(t, minio, server)
@@ -137,8 +137,8 @@ func (s *secured) startMinIO(t *testing.T, binary string, server certtest.Pair) 
 	}, binary, "server", "--quiet", "--certs-dir", keys, "--address", s.s3, filepath.Join(dir, "data"))
 }
 
-// startServer runs a server, with more in its environment, until the test ends,
-// and shows the end of what it said if the test failed.
+// startServer runs a server, with env added to its environment, until the test ends, and shows the
+// end of its output if the test failed.
 func startServer(t *testing.T, env []string, name string, args ...string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
@@ -150,7 +150,7 @@ func startServer(t *testing.T, env []string, name string, args ...string) {
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // says that it was killed
+		_ = cmd.Wait() // reports that it was killed
 		_ = log.Close()
 		if t.Failed() {
 			text := string(read(t, path))

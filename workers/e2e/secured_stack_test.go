@@ -26,9 +26,9 @@ import (
 	"github.com/sealift/sealift/pkg/porttest"
 )
 
-// TestSecuredByRealServers runs all roles against a Kafka, Redis and MinIO that
-// want TLS and to know who is asking, in each way that Kafka may be told, and
-// then with one setting wrong at a time: what is said names the key to change.
+// TestSecuredByRealServers runs all roles with a Kafka, Redis and MinIO that require TLS and
+// authentication, with each mechanism of Kafka, and then with one wrong setting at a time: the
+// error names the key to change.
 func TestSecuredByRealServers(t *testing.T) {
 	t.Parallel()
 	s := startSecured(t)
@@ -47,15 +47,14 @@ func TestSecuredByRealServers(t *testing.T) {
 	t.Run("wrong", s.saysWhatIsWrong)
 }
 
-// right is the environment of a process by which it is let in, as variables
-// without their prefix.
+// right is the environment with which a process is admitted, as variables without their prefix.
 func (s *secured) right() map[string]string {
 	set := map[string]string{
 		"KAFKA_TLS_ENABLED": "true", "KAFKA_TLS_CA_FILE": s.ca.File,
 		"REDIS_URL": "redis://sealift:" + securedPassword + "@" + s.redis + "/0", "REDIS_TLS_ENABLED": "true",
 		"REDIS_TLS_CA_FILE": s.ca.File, "REDIS_TLS_CERT_FILE": s.client.Cert, "REDIS_TLS_KEY_FILE": s.client.Key,
 		"STAGING_BUCKET": "staging", "STAGING_ENDPOINT": "https://" + s.s3, "STAGING_FORCE_PATH_STYLE": "true", "STAGING_REGION": "us-east-1",
-		"STAGING_CA_FILE": s.ca.File, "STAGING_EXPECTED_BUCKET_OWNER": "123456789012", // MinIO has none, and does not look
+		"STAGING_CA_FILE": s.ca.File, "STAGING_EXPECTED_BUCKET_OWNER": "123456789012", // MinIO has no owners, and does not check
 		"STS_ENDPOINT": "https://" + s.s3, "STS_CA_FILE": s.ca.File, "STS_VERIFY_TRUST": "false",
 		"DESTINATIONS_ALLOWED_ENDPOINTS": s.s3, "DESTINATIONS_CA_FILE": s.ca.File,
 		"APPENDER_ROLL_EVERY": "1s", "APPENDER_GRACE": "0s",
@@ -65,18 +64,18 @@ func (s *secured) right() map[string]string {
 	return set
 }
 
-// user is how Kafka knows a user of the mechanism.
+// user returns the settings for Kafka's user of a mechanism.
 func (s *secured) user(mechanism string) map[string]string {
 	return map[string]string{
 		"KAFKA_BROKERS": s.sasl, "KAFKA_SASL_MECHANISM": mechanism, "KAFKA_SASL_USERNAME": kafkaUsers[mechanism], "KAFKA_SASL_PASSWORD": securedPassword,
 	}
 }
 
-// noUser takes it back.
+// noUser undoes user.
 var noUser = map[string]string{"KAFKA_SASL_MECHANISM": "", "KAFKA_SASL_USERNAME": "", "KAFKA_SASL_PASSWORD": ""}
 
-// variables writes an environment, a later map before an earlier one; empty ones
-// are left out.
+// variables formats an environment; a later map takes precedence over an earlier one, and empty
+// values are left out.
 func variables(sets ...map[string]string) (out []string) {
 	all := map[string]string{}
 	for _, set := range sets {
@@ -95,11 +94,11 @@ func variables(sets ...map[string]string) (out []string) {
 	return out
 }
 
-// securedWorkspace is the catalog, with one destination by a role.
+// securedWorkspace is the catalog, with one destination that uses a role.
 const securedWorkspace = `{"workspace": "ws_secured000000000", "sources": [{"id": "web", "name": "web", "write_keys": ["wk_secured"]}],
 "destinations": [{"name": "main", "sources": ["web"], "bucket": "customer/%s", "region": "us-east-1", "endpoint": %q, "role_arn": "arn:aws:iam::123456789012:role/logs"}]}`
 
-// runs all roles, and sends them an event; the place is that of this test.
+// runs starts all roles and sends them an event; place is the test's own prefix.
 func (s *secured) runs(ctx context.Context, t *testing.T, set map[string]string) (p *process, place string, environment []string) {
 	dir, admin, collector := t.TempDir(), porttest.Free(t), porttest.Free(t)
 	place = strings.ReplaceAll(filepath.Base(t.Name()), "_", "-")
@@ -155,7 +154,7 @@ func (s *secured) saysWhatIsWrong(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, securedWorkspace, "wrong", "https://"+s.s3), 0o600))
 	kafka, staging := []string{"catalog", "get"}, []string{"ledger", "show"}
 	check := []string{"destinations", "check", "-f", file}
-	copier := []string{"copier"} // waits, and says for what
+	copier := []string{"copier"} // waits, and says what for
 	all := []string{"all"}       // has an event to deliver
 	port, open := portOf(s.redis), strings.TrimPrefix(env(t, "SEALIFT_TEST_REDIS_URL"), "redis://")
 	redisURL := func(user, password string) string {
@@ -236,7 +235,7 @@ func (s *secured) saysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// says lets a process run until its log holds want, and returns it all.
+// says lets a process run until its log contains want, and returns the log.
 func says(ctx context.Context, t *testing.T, p *process, want string) string {
 	for {
 		said := string(read(t, p.log))
@@ -244,7 +243,7 @@ func says(ctx context.Context, t *testing.T, p *process, want string) string {
 			p.kill()
 			return said
 		}
-		time.Sleep(50 * time.Millisecond) // it writes by itself
+		time.Sleep(50 * time.Millisecond) // the process writes by itself
 	}
 }
 
@@ -261,7 +260,7 @@ func merged(sets ...map[string]string) map[string]string {
 	return all
 }
 
-// makeBuckets makes those that the operator and the customer would have made.
+// makeBuckets creates the buckets that operator and customer would have created.
 func (s *secured) makeBuckets(t *testing.T) {
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(read(t, s.ca.File)))

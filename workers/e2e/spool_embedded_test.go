@@ -16,11 +16,10 @@ import (
 	"github.com/sealift/sealift/pkg/porttest"
 )
 
-// TestSpoolSurvivesKill9: while Kafka is away, a collector with a spool goes on
-// to acknowledge. It is killed at a random moment then, and again while it
-// empties the spool; every event that was acknowledged is in Kafka in the end,
-// those of a source in their order. What is there twice was produced when its
-// segment was not deleted yet, or tried again by its sender.
+// TestSpoolSurvivesKill9: while Kafka is away, a collector with a spool continues to acknowledge.
+// It is killed at a random moment then, and again while it empties the spool. In the end every
+// acknowledged event is in Kafka, and a source's events are in order. Duplicates are events that
+// were produced when their segment was not deleted yet, or that their sender sent again.
 func TestSpoolSurvivesKill9(t *testing.T) {
 	t.Parallel()
 	const lanes, rounds = 8, 3
@@ -55,7 +54,7 @@ func TestSpoolSurvivesKill9(t *testing.T) {
 		require.NoError(t, err)
 		require.Positive(t, held)
 		require.NoError(t, collector.ready(ctx), "it takes events, so it is ready")
-		collector.kill() // while it spools
+		collector.kill() // while it is spooling
 
 		up()
 		require.NoError(t, collector.start())

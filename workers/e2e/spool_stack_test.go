@@ -14,9 +14,9 @@ import (
 	"github.com/sealift/sealift/pkg/check"
 )
 
-// TestSpoolWhileKafkaIsAway: all brokers hang for a while, and then all are
-// killed and stay away for a while. The collector acknowledges all the time;
-// what it acknowledged is in the customer's bucket in the end, once.
+// TestSpoolWhileKafkaIsAway: all brokers hang for a while, and later all are killed and stay down
+// for a while. The collector acknowledges all the time, and what it acknowledged is in the
+// customer's bucket in the end, once.
 func TestSpoolWhileKafkaIsAway(t *testing.T) {
 	const lanes, outage = 8, 8 * time.Second
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -50,7 +50,7 @@ func TestSpoolWhileKafkaIsAway(t *testing.T) {
 		taken := clients.total() - before
 		require.NoError(t, stack(ctx, "up"))
 		t.Logf("brokers %s for %v: %d events acknowledged meanwhile, %.0f records in the spool", c.hazard, outage, taken, held)
-		emptied(ctx, t, s.collectors[0]) // though clients send as fast as they can
+		emptied(ctx, t, s.collectors[0]) // although clients send as fast as they can
 		clients.await(ctx, t, 1000)
 	}
 	clients.stop()

@@ -16,20 +16,20 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// spoolSection is a collector's, with a spool below dir.
+// spoolSection is a collector's configuration section, with a spool below dir.
 func spoolSection(dir string) string {
 	return fmt.Sprintf("spool: {dir: %q, max_bytes: 1GiB}", filepath.Join(dir, "spool"))
 }
 
-// lanes are clients, each with a source of its own, that send one event after
-// another, each until it is acknowledged, as SDKs do.
+// lanes are clients, each with a source of its own, that send one event after another, each until
+// it is acknowledged, as SDKs do.
 type lanes struct {
 	url     string
 	client  http.Client
 	stopped atomic.Bool
 	sending sync.WaitGroup
 	acked   []atomic.Int64 // by lane; events 0 to acked-1 are acknowledged
-	tries   atomic.Int64   // that were not
+	tries   atomic.Int64   // tries that were not acknowledged
 }
 
 func startLanes(s *system, n int) *lanes {
@@ -82,9 +82,8 @@ func (l *lanes) stop() {
 	l.client.CloseIdleConnections()
 }
 
-// judge demands that every event which was acknowledged is in the topic, and
-// that the first copies of each lane are in the order in which they were sent.
-// It returns how many copies there are.
+// judge requires that every acknowledged event is in the topic, and that the first copies of each
+// lane are in the order in which they were sent. It returns the number of further copies.
 func (l *lanes) judge(ctx context.Context, t *testing.T, s *system) (copies int) {
 	t.Helper()
 	next := map[string]int64{}
@@ -118,7 +117,7 @@ func emptied(ctx context.Context, t *testing.T, p *process) {
 	}
 }
 
-// lanesOnly makes a system of one workspace whose sources are lanes.
+// lanesOnly gives a system a single workspace, whose sources are lanes.
 func (s *system) lanesOnly(n int, destinations ...*destination) {
 	w := workspace{id: "ws_e2espool" + strings.Repeat("0", 16), destinations: destinations}
 	for i := range n {

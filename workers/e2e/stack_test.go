@@ -25,9 +25,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestEverythingArrivesOnceStack runs on the servers of scripts/stack.sh, and
-// breaks them as well: a broker is killed and restarted, and Redis forgets
-// everything.
+// TestEverythingArrivesOnceStack runs on the servers of scripts/stack.sh, and breaks them as well:
+// a broker is killed and restarted, and Redis loses everything.
 func TestEverythingArrivesOnceStack(t *testing.T) {
 	on := stackServers(t)
 	carry(t, on, 200_000, func(ctx context.Context, _ *system) {
@@ -38,8 +37,8 @@ func TestEverythingArrivesOnceStack(t *testing.T) {
 	})
 }
 
-// stack runs scripts/stack.sh on the stack under test, to its end even if ctx
-// ends before: what was broken is mended, whatever failed.
+// stack runs scripts/stack.sh on the stack under test, to its end even if ctx ends before, so that
+// what was broken is repaired whatever failed.
 func stack(ctx context.Context, command string, server ...string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
 	defer cancel()
@@ -69,14 +68,13 @@ func stackServers(t testing.TB) servers {
 	client := s3Client(on)
 	on.makeBucket = func(name string) error {
 		_, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(name)})
-		var ours *types.BucketAlreadyOwnedByYou // by a try whose answer was lost
+		var ours *types.BucketAlreadyOwnedByYou // created by a try whose answer was lost
 		if errors.As(err, &ours) {
 			return nil
 		}
 		return err
 	}
-	// MinIO lets its users assume any role; whom to trust is what the embedded
-	// STS tests.
+	// MinIO lets its users assume any role; trust policies are tested with the embedded STS.
 	on.makeRole, on.anyTrust = func(string, string, string) {}, true
 	return on
 }

@@ -27,16 +27,16 @@ import (
 
 const operatorAccount = "000000000000"
 
-// call is a request that a role made of AWS.
+// call is a request that a role made to AWS.
 type call struct{ user, action, resource string }
 
-// calls is who asked S3 and STS for what.
+// calls records who requested what from S3 and STS.
 type calls struct {
 	next http.Handler
 
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex // guards all fields below
 	made   map[call]bool
-	denied []string // of S3
+	denied []string // by S3
 }
 
 var actionOf = map[string]string{http.MethodGet: "s3:GetObject", http.MethodHead: "s3:GetObject", http.MethodPut: "s3:PutObject", http.MethodDelete: "s3:DeleteObject"}
@@ -62,7 +62,7 @@ func (c *calls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.mu.Unlock()
 	c.made[made] = true
 	switch {
-	case answer.code == http.StatusForbidden && path != "" && !strings.HasPrefix(user, "ASIA"): // sessions of the role that went
+	case answer.code == http.StatusForbidden && path != "" && !strings.HasPrefix(user, "ASIA"): // excludes sessions of the role that is deleted
 		c.denied = append(c.denied, fmt.Sprint(made))
 	case answer.code == http.StatusNotFound:
 		c.made[call{user, "s3:ListBucket", "arn:aws:s3:::" + bucket}] = true
@@ -79,16 +79,16 @@ func (s *status) WriteHeader(code int) {
 	s.ResponseWriter.WriteHeader(code)
 }
 
-// Each role runs with credentials of its own and exactly the policy that
-// `sealift staging policy` prints, collectors with none. That suffices for all
-// of their work: sealing, delivering, parking and redriving, replays, moving a
-// destination, taking over, collecting. It is minimal: with any statement, action or resource less,
-// something that they did would have been denied.
+// Each role runs with credentials of its own and exactly the policy that `sealift staging policy`
+// prints, collectors with none. That is sufficient for all of their work: sealing, delivering,
+// parking and redriving, replays, moving a destination, taking over, collecting. It is also
+// minimal: without any one of its statements, actions or resources, something that they did would
+// have been denied.
 func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	const sources, deliveries = 15, 16 // one of them goes to two
+	const sources, deliveries = 15, 16 // one source goes to two destinations
 	var s3 *s3server.Server
 	seen := &calls{made: map[call]bool{}}
 	on := embeddedServersBehind(t, func(s *s3server.Server) http.Handler { s3, seen.next = s, s; return seen })
@@ -156,7 +156,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 	role := s.workspaces[0].destinations[0]
 	restore := func() { on.makeRole(role.role, s.workspaces[0].id, role.bucket) }
 
-	// 1. A role is away: files are parked, and redriven when it is back.
+	//  1. A role does not exist for a while: files are parked, and redriven when it is back.
 	s3.DeleteRole(role.role)
 	send()
 	wait("parked", func() bool { return len(keysOf("parked/")) == sources/3 })
@@ -164,17 +164,17 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 	text, err := objstore.Read(ctx, root, note, 1<<20)
 	require.NoError(t, err)
 	restore()
-	wait("all is delivered", func() bool { // that it was refused is remembered for some seconds
+	wait("all is delivered", func() bool { // the refusal is cached for some seconds
 		command("redrive")
 		return len(keysOf("receipts/")) >= deliveries && len(keysOf("parked/")) == 0
 	})
 
-	// 2. A note that outlived its delivery, as after a crash.
+	//  2. A note that outlived its delivery, as after a crash.
 	_, err = root.Put(ctx, note, bytes.NewReader(text), objstore.PutOptions{ContentType: "application/json"})
 	require.NoError(t, err)
 	wait("the note is gone", func() bool { return len(keysOf("parked/")) == 0 })
 
-	// 3. Replays, one of which meets the missing role first.
+	//  3. Replays, one of which first meets the missing role.
 	command("replay", "--all", "--force", "--from", "staging")
 	command("replay", "--all", "--force", "--from", "kafka")
 	s3.DeleteRole(role.role)
@@ -195,8 +195,8 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 		return err == nil
 	})
 
-	// 4. A destination moves.
-	wait("the destination moves", func() bool { // once a file arrived there
+	//  4. A destination moves.
+	wait("the destination moves", func() bool { // once a file has arrived there
 		send()
 		_, err := sealift(ctx, append(s.env(), as("all")...), "destinations", "migrate", s.workspaces[0].id+"/"+role.name,
 			"--bucket", role.bucket+"/moved", "--yes", "--wait", "1s", "--config", config)
@@ -204,9 +204,9 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 	})
 	require.NotEmpty(t, keysOf("migrations/"))
 
-	// 5. Others take over, and the time of what is staged is over.
+	//  5. Others take over, and what is staged has been kept for long enough.
 	command("verify", "--deep", "--no-buckets")
-	require.NoError(t, s.copiers[0].terminate(drainWithin)) // its last page of what was used
+	require.NoError(t, s.copiers[0].terminate(drainWithin)) // writes its last page of usage
 	s.restart(ctx, s.copiers[0])
 	wait("usage is summed up", func() bool { return len(keysOf("usage/sums/")) > 0 && len(keysOf("usage/pages/")) == 0 })
 	s.kill(s.appenders[0], s.auditors[0])
@@ -227,7 +227,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 	}
 	for user, p := range policies {
 		if user == string(policy.AllRoles) {
-			continue // what commands need besides is small
+			continue // commands need little in addition
 		}
 		var made []call
 		for c := range seen.made {
@@ -247,7 +247,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 	}
 }
 
-// lesser are the policies with one action or resource of a statement less.
+// lesser returns the policies that have one action or resource of a statement less.
 func lesser(p iam.Policy) map[string]iam.Policy {
 	out := map[string]iam.Policy{}
 	for i, s := range p.Statement {

@@ -10,9 +10,9 @@ import (
 	"github.com/sealift/sealift/workers/appender"
 )
 
-// TestRebalanceStorm holds A11 and A13: workers come and go while records do,
-// so that partitions are lost and regained all the time, each start on its own
-// disk or an old one, and with other settings of when a file is over.
+// TestRebalanceStorm holds A11 and A13: workers come and go while records do, so that partitions
+// are lost and regained all the time. Each start is on the worker's own disk or an old one, with
+// other settings for sealing files.
 func TestRebalanceStorm(t *testing.T) {
 	t.Parallel()
 	p := newPipeline(t)

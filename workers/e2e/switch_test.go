@@ -13,20 +13,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tcpSwitch is one address that stands for others which may change: the Redis
-// of the day, or whichever collector is up.
+// tcpSwitch is one address that stands for others that may change: the current primary Redis, or
+// whichever collector is up.
 type tcpSwitch struct {
 	listener net.Listener
 	wg       sync.WaitGroup
 
-	mu        sync.Mutex // guards all below
+	mu        sync.Mutex // guards all fields below
 	upstreams []string
 	next      int
 	open      map[net.Conn]struct{}
 }
 
-// newTCPSwitch listens on a free loopback port. Connections go to the
-// upstreams in turn, to the next one if it does not answer.
+// newTCPSwitch listens on a free loopback port. Connections go to the upstreams in turn, or to the
+// next one if an upstream does not answer.
 func newTCPSwitch(t *testing.T, upstreams ...string) *tcpSwitch {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -115,7 +115,7 @@ func (s *tcpSwitch) forget(conns ...net.Conn) {
 
 func TestSwitch(t *testing.T) {
 	var upstreams []string
-	for i := range 2 { // servers that say who they are to every line
+	for i := range 2 { // servers that answer every line with who they are
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = l.Close() })
@@ -152,7 +152,7 @@ func TestSwitch(t *testing.T) {
 	s.to(upstreams[1], "127.0.0.1:1")
 	_, err = ask(before)
 	require.Error(t, err, "connections to the former upstream are cut")
-	for range 4 { // one of the two upstreams is away
+	for range 4 { // one of the two upstreams is down
 		conn, err := net.Dial("tcp", s.addr())
 		require.NoError(t, err)
 		said, err = ask(conn)

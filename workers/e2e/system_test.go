@@ -16,27 +16,27 @@ import (
 	"github.com/sealift/sealift/pkg/porttest"
 )
 
-// servers are what a system runs on: the embedded ones or the real ones.
+// servers are what a system runs on: the embedded servers or real ones.
 type servers struct {
-	kafka      string // host:port, several with commas
+	kafka      string // host:port, comma-separated if several
 	redis      string // URL
-	s3         string // URL, of STS as well
+	s3         string // URL, also of STS
 	access     string
 	secret     string
 	region     string
 	makeBucket func(name string) error
-	// makeRole lets a role be assumed by whoever knows the external id, to
-	// put into the bucket.
+	// makeRole creates a role that anybody who knows the external id may assume, to put objects
+	// into the bucket.
 	makeRole func(arn, externalID, bucket string)
-	anyTrust bool // its STS does not know external ids
-	// envOf is what a role's processes have in their environment besides; nil: nothing.
+	anyTrust bool // its STS ignores external ids
+	// envOf is additional environment for a role's processes; nil: none.
 	envOf func(role string) []string
 }
 
-// destination is one bucket of the test's catalog with all that is owed to it.
+// destination is one bucket in the test's catalog.
 type destination struct {
 	name, bucket, prefix string
-	role                 string // ARN, empty for classic
+	role                 string // ARN; "": a classic bucket
 	sources              []string
 	disabled             bool
 }
@@ -53,7 +53,7 @@ type system struct {
 	t          *testing.T
 	servers    servers
 	dir        string // configurations, logs and the appenders' disks
-	tag        string // makes topics and buckets those of this run alone
+	tag        string // makes topics and buckets unique to this run
 	workspaces []workspace
 	fleet      fleet
 	collectors []*process
@@ -63,8 +63,8 @@ type system struct {
 	listen     []string // addresses of the collectors
 }
 
-// fleet says how many processes of each role there are, and what their sections of the
-// configuration hold.
+// fleet says how many processes of each role there are, and what is in their sections of the
+// configuration.
 type fleet struct {
 	collectors, appenders, copiers, auditors int
 	collector, appender, copier, auditor     string // flow mappings without their braces
@@ -76,12 +76,12 @@ const (
 	drainWithin      = 45 * time.Second
 )
 
-// writeKey of a source.
+// writeKey returns the write key of a source.
 func writeKey(source string) string { return "wk_" + source }
 
-// newSystem declares a catalog of three customers over that many sources: one
-// whose role is assumed, and a few of whose sources go to a second, classic
-// bucket as well; one with a role and a key prefix; one classic.
+// newSystem declares a catalog of three customers with that many sources: one with a role, of whose
+// sources some also go to a second, classic bucket; one with a role and a key prefix; and one with
+// a classic bucket.
 func newSystem(t *testing.T, on servers, sources int, of fleet) *system {
 	t.Helper()
 	tag := fmt.Sprintf("%x", time.Now().UnixNano()&0xffffffffff)
@@ -112,7 +112,7 @@ func newSystem(t *testing.T, on servers, sources int, of fleet) *system {
 // sourceID is the id of the sample's source i.
 func sourceID(i int) string { return fmt.Sprintf("src%05d", i) }
 
-// start brings everything up and waits until every role is ready.
+// start starts everything and waits until every role is ready.
 func (s *system) start(ctx context.Context) {
 	s.t.Helper()
 	require.NoError(s.t, s.servers.makeBucket(s.staging()))
@@ -142,12 +142,12 @@ func (s *system) start(ctx context.Context) {
 	s.restart(ctx, s.all()...)
 }
 
-// appender is the section of appender i.
+// appender returns the configuration section of appender i.
 func (s *system) appender(i int, settings string) string {
 	return fmt.Sprintf("data_dir: %q, %s", filepath.Join(s.dir, fmt.Sprintf("appender-%d-disk", i)), settings)
 }
 
-// applyCatalog makes the system follow its workspaces as they are now.
+// applyCatalog applies the system's present workspaces.
 func (s *system) applyCatalog(ctx context.Context) error {
 	config, err := s.config("catalog", porttest.Free(s.t), "")
 	if err != nil {
@@ -161,10 +161,10 @@ func (s *system) applyCatalog(ctx context.Context) error {
 	return err
 }
 
-// disk is the data directory of an appender.
+// disk returns the data directory of an appender.
 func (s *system) disk(appender *process) string { return filepath.Join(s.dir, appender.name+"-disk") }
 
-// kill is kill -9, of all at once.
+// kill is kill -9, for all of them.
 func (s *system) kill(processes ...*process) {
 	s.t.Helper()
 	for _, p := range processes {
@@ -174,7 +174,7 @@ func (s *system) kill(processes ...*process) {
 	}
 }
 
-// restart starts processes, again on the same disks, and waits for all.
+// restart starts processes again on the same disks, and waits for all of them.
 func (s *system) restart(ctx context.Context, processes ...*process) {
 	s.t.Helper()
 	within, cancel := context.WithTimeout(ctx, readyWithin)
@@ -187,8 +187,8 @@ func (s *system) restart(ctx context.Context, processes ...*process) {
 	}
 }
 
-// stop drains all roles, from intake to the end of the path, and demands that
-// each ends well.
+// stop drains all roles, from the intake to the end of the path, and requires that each ends
+// cleanly.
 func (s *system) stop() {
 	s.t.Helper()
 	for _, p := range s.all() {
@@ -226,7 +226,7 @@ func (s *system) role(role string, i int, section string) *process {
 	return newProcess(s.t, s.dir, name, admin, env, role, "--config", file)
 }
 
-// env gives the operator's credentials to a process as AWS's tools take them.
+// env passes the operator's credentials to a process in AWS's own variables.
 func (s *system) env() []string {
 	return []string{
 		"AWS_ACCESS_KEY_ID=" + s.servers.access, "AWS_SECRET_ACCESS_KEY=" + s.servers.secret, "AWS_SESSION_TOKEN=",
@@ -267,7 +267,7 @@ log:
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 
-// catalog writes the catalog file: JSON is YAML.
+// catalog writes the catalog file, as JSON, which is also YAML.
 func (s *system) catalog() (string, error) {
 	var docs []string
 	for _, w := range s.workspaces {

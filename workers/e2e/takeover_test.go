@@ -10,9 +10,8 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// takeover measures how long the partitions of an appender that is killed with
-// SIGKILL wait for their next owner's claim, which is at most the group's
-// session timeout, a rebalance and a claim.
+// takeover measures how long the partitions of an appender that is killed with SIGKILL wait for
+// their next owner's claim: at most the group's session timeout plus a rebalance and a claim.
 func takeover(t *testing.T, on servers) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -62,7 +61,7 @@ func takeover(t *testing.T, on servers) {
 	began = time.Now()
 	wait("both own their share again", func(h map[int]*ledger.Entry) bool { return len(owners(h)) == 2 })
 	t.Logf("ready to its first claim after the restart: %v", time.Since(began).Round(10*time.Millisecond))
-	began = time.Now() // an appender that stops keeps its seat for the session: it may be a restart
+	began = time.Now() // an appender that stops keeps its seat for the session timeout, since it may be restarted
 	require.NoError(t, s.appenders[1].terminate(drainWithin))
 	t.Logf("ended after %v", time.Since(began).Round(10*time.Millisecond))
 	wait("the other owns all after a clean stop", func(h map[int]*ledger.Entry) bool { return len(owners(h)) == 1 })

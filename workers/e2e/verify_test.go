@@ -17,8 +17,8 @@ import (
 	"github.com/sealift/sealift/workers/rotator"
 )
 
-// rehome makes a destination of files that the archive was owed into another's:
-// as if the files had been its from the beginning.
+// rehome turns files that were owed to the archive into another destination's, as if that had been
+// so from the beginning.
 func (w *world) rehome(to string, which func(ledger.File) bool) {
 	w.t.Helper()
 	for _, e := range w.entries() {
@@ -42,8 +42,8 @@ func (w *world) rehome(to string, which func(ledger.File) bool) {
 	}
 }
 
-// TestWhoseObjectsABucketMayHold: what was put for somebody who shares the
-// place, or did, is right; what is another's is not.
+// TestWhoseObjectsABucketMayHold: objects that were put for somebody who shares the place, or
+// shared it then, are right; other destinations' objects are not.
 func TestWhoseObjectsABucketMayHold(t *testing.T) {
 	const (
 		second  = worldWorkspace + "/second"
@@ -52,7 +52,7 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 	all := func(ledger.File) bool { return true }
 	first := func(f ledger.File) bool { return f.Source == sourceID(0) }
 	old := func(c *verify.Config) { c.Retain = time.Nanosecond }
-	// stray puts a file that only the lake is owed into the archive.
+	// stray puts a file that is only owed to the lake into the archive.
 	stray := func(w *world) {
 		e, i := w.lakeOnly()
 		b, info := stored(w.t, w.buckets[lake], w.objectKey(lake, e, i))
@@ -64,7 +64,7 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 		change func(*verify.Config)
 		want   []verify.Kind
 		past   int64
-		raised bool // staging.retain may have been
+		raised bool // mentions that staging.retain may have been raised
 	}{
 		"two_destinations_in_one_place": {world: func(w *world) {
 			w.rehome(second, first)
@@ -132,8 +132,8 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 	}
 }
 
-// TestSinceLooksAtTheEntryBefore: the first entry of a window is held against
-// the one before it, or that is told to be missing.
+// TestSinceLooksAtTheEntryBefore: the first entry of a window is compared with the one before it,
+// or that one is reported as missing.
 func TestSinceLooksAtTheEntryBefore(t *testing.T) {
 	good := newWorld(t)
 	for hazard, c := range map[string]struct {
@@ -156,7 +156,7 @@ func TestSinceLooksAtTheEntryBefore(t *testing.T) {
 			first := before.Seq + 1
 			require.Positive(t, before.Seq, "older entries")
 			c.damage(w, before)
-			// What follows is written again, later than all else.
+			// What follows is written again, later than everything else.
 			chain := "ledger/" + before.Log().String() + "/"
 			since := time.Now()
 			for info, err := range objstore.All(context.Background(), w.staging, chain) {
@@ -182,12 +182,12 @@ func TestSinceLooksAtTheEntryBefore(t *testing.T) {
 	}
 }
 
-// TestChainsThatAreGone: each is told by what it left, and if it was the last
-// there is nothing to verify, which is not right.
+// TestChainsThatAreGone: each missing chain is reported by what it left. If it was the last one,
+// there is nothing to verify, which is an error.
 func TestChainsThatAreGone(t *testing.T) {
 	good := newWorld(t)
 	for hazard, c := range map[string]struct {
-		remove []string // with {log} for one of them
+		remove []string // with {log} for one of the chains
 		err    error
 		want   []verify.Kind
 	}{
@@ -201,7 +201,8 @@ func TestChainsThatAreGone(t *testing.T) {
 			w := good.clone(t)
 			e := w.second()
 			l, ref := e.Log(), delivery.Ref(e, 0)
-			// What hangs on the chain is told with it, and not to be deleted.
+			// What belongs to the chain is reported with it, and the report does not say to delete
+			// it.
 			order := w.orderFor("r1", func(o *delivery.Order) { o.Force = true })
 			put(t, w.staging, delivery.OrderKey("r1"), order.Encode(), objstore.Info{})
 			w.replay(order, e, lake)
@@ -225,8 +226,8 @@ func TestChainsThatAreGone(t *testing.T) {
 	}
 }
 
-// TestAnAcceptedLossIsNoProblem: what Kafka had removed is counted as an upper
-// bound, by both judges, and what comes after it is not counted against it.
+// TestAnAcceptedLossIsNoProblem: both judges count what Kafka removed as an upper bound, and do not
+// count what comes after it against that.
 func TestAnAcceptedLossIsNoProblem(t *testing.T) {
 	w := newWorld(t)
 	head := w.entries()[len(w.entries())-1]

@@ -11,13 +11,13 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// TestWhatCannotBeReadIsSaid: nothing that could not be looked at passes for
-// right, but for buckets that nobody lets us into.
+// TestWhatCannotBeReadIsSaid: what could not be checked is reported as unread, except for buckets
+// that we are not allowed to read.
 func TestWhatCannotBeReadIsSaid(t *testing.T) {
 	good := newWorld(t)
-	broken := objstore.ErrInvalid // of those that are not tried again
+	broken := objstore.ErrInvalid // an error that is not retried
 	for hazard, c := range map[string]struct {
-		opens  error // of the lake
+		opens  error // error when opening the lake's bucket
 		fault  func(w *world) func(objstore.Op) error
 		state  string
 		unread string // "": nothing
@@ -37,7 +37,7 @@ func TestWhatCannotBeReadIsSaid(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			w := good.clone(t)
-			gone := w.objectKey(lake, w.sealedEntries()[0], 0) // what can be seen is, whatever else cannot
+			gone := w.objectKey(lake, w.sealedEntries()[0], 0) // what can be seen is checked, whatever else cannot
 			w.remove(w.buckets[lake], gone)
 			seen := c.state == "read" && hazard != "no_object_is_given"
 			for _, b := range w.buckets {
@@ -78,8 +78,8 @@ func TestWhatCannotBeReadIsSaid(t *testing.T) {
 	}
 }
 
-// failing lets requests of a name fail, but for the first ones: those of all
-// keys, or of the second file's object.
+// failing makes requests with that name fail, except for the first ones: requests for all keys, or
+// for the second file's object.
 func failing(name, which string, err error, but int) func(*world) func(objstore.Op) error {
 	return func(w *world) func(objstore.Op) error {
 		second := w.objectKey(lake, w.second(), 0)

@@ -28,9 +28,9 @@ import (
 	"github.com/sealift/sealift/workers/copier"
 )
 
-// world is what an installation leaves in its buckets after a day's work, all
-// of it delivered: made once by the real appender, rotator and copier, then
-// copied for every test that damages it.
+// world is what an installation leaves in its buckets after a day's work, with everything
+// delivered. It is made once by the real appender, rotator and copier, and copied for every test
+// that damages it.
 type world struct {
 	t        testing.TB
 	staging  *objstore.Memory
@@ -39,8 +39,8 @@ type world struct {
 	expected map[string]*check.Expected // of the buckets
 }
 
-// The world's destinations: one takes all sources, below a prefix, as a role;
-// the other two of them, classic.
+// The world's destinations: one gets all sources, with a prefix and a role; the other gets two of
+// them and is classic.
 const (
 	worldWorkspace = "ws_world00000000000000"
 	lake           = worldWorkspace + "/lake"
@@ -74,8 +74,8 @@ func (anyRole) Credentials(context.Context, assumerole.Request) (objstore.Creden
 func (anyRole) VerifyTrust(context.Context, assumerole.Request) error { return nil }
 func (anyRole) Forget(assumerole.Request)                             {}
 
-// newWorld runs the pipeline on a sample of two days, in three rounds, so that
-// chains are several entries long, and waits until everything is delivered.
+// newWorld runs the pipeline on a sample of two days, in three rounds, so that chains have several
+// entries, and waits until everything is delivered.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	p := newPipeline(t)
@@ -122,9 +122,9 @@ func topicsOf(c copier.Config) (topics []stream.Topic) {
 	return topics
 }
 
-// produce writes a third of the sample: records of all sources, over hours of
-// yesterday and of two days ago, and one that is no JSON. The last third is of two
-// hours, so that entries have several files.
+// produce writes a third of the sample: records of all sources, over hours of yesterday and of the
+// day before, and one that is not JSON. The last third is over two hours, so that entries have
+// several files.
 func (w *world) produce(p *pipeline, round int, midnight int64) {
 	w.t.Helper()
 	producer := p.client.NewProducer(stream.ProducerConfig{Topic: p.topic})
@@ -137,7 +137,7 @@ func (w *world) produce(p *pipeline, round int, midnight int64) {
 	for i := range worldRecords / 3 {
 		n := round*worldRecords/3 + i
 		source := sourceID(n % worldSources)
-		received := midnight - 26*3_600_000 + int64(round)*3_600_000 + int64(i)*every // over a midnight
+		received := midnight - 26*3_600_000 + int64(round)*3_600_000 + int64(i)*every // across a midnight
 		text := time.UnixMilli(received).UTC().Format("2006-01-02T15:04:05.000Z")
 		id := fmt.Sprintf("id-%d", n)
 		line := fmt.Sprintf(`{"messageId":%q,"receivedAt":%q,"n":%d}`, id, text, n)
@@ -153,7 +153,7 @@ func (w *world) produce(p *pipeline, round int, midnight int64) {
 	require.NoError(w.t, producer.Produce(w.t.Context(), records...))
 }
 
-// debts counts what has no receipt.
+// debts counts debts without a receipt.
 func (w *world) debts() int {
 	n := 0
 	for _, e := range w.entries() {
@@ -185,8 +185,8 @@ func (w *world) entries() (all []*ledger.Entry) {
 	return all
 }
 
-// sealedEntries are those of one chain that name files, the oldest first: of
-// the chain that has most of them.
+// sealedEntries returns the entries that name files, oldest first, of the chain that has most of
+// them.
 func (w *world) sealedEntries() []*ledger.Entry {
 	w.t.Helper()
 	byLog := map[ledger.Log][]*ledger.Entry{}
@@ -203,7 +203,7 @@ func (w *world) sealedEntries() []*ledger.Entry {
 	return byLog[best]
 }
 
-// lakeOnly is a file that the lake alone is owed, of a source that nobody else is.
+// lakeOnly returns a file that is owed only to the lake, of a source that goes nowhere else.
 func (w *world) lakeOnly() (*ledger.Entry, int) {
 	w.t.Helper()
 	for _, e := range w.entries() {
@@ -215,7 +215,7 @@ func (w *world) lakeOnly() (*ledger.Entry, int) {
 	return nil, 0
 }
 
-// lastFolder is the last day of a source that has several, at the lake.
+// lastFolder returns the last day's folder of a source that has several, at the lake.
 func (w *world) lastFolder() string {
 	w.t.Helper()
 	var days []string
@@ -228,7 +228,7 @@ func (w *world) lastFolder() string {
 	return days[len(days)-1]
 }
 
-// clone is a copy that may be damaged.
+// clone returns a copy that may be damaged.
 func (w *world) clone(t testing.TB) *world {
 	c := &world{t: t, staging: cloneStore(t, w.staging), buckets: map[string]*objstore.Memory{}, prefixes: w.prefixes, expected: w.expected}
 	for dest, b := range w.buckets {
@@ -324,7 +324,7 @@ func (w *world) editReceipt(key string, change func(*delivery.Receipt)) {
 	})
 }
 
-// objectKey is where a file is at a destination.
+// objectKey returns the key of a file at a destination.
 func (w *world) objectKey(dest string, e *ledger.Entry, i int) string {
 	return delivery.ObjectKey(w.prefixes[dest], e.Log(), &e.Files[i])
 }
