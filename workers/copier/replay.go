@@ -23,7 +23,8 @@ type replayer struct {
 	orders map[string]*delivery.Order
 }
 
-// maxOrders is how many orders are remembered.
+// maxOrders is how many orders are remembered, a few kB each as a rule; beyond that they
+// are read again.
 const maxOrders = 1000
 
 // try does what a job of a replay asks for, once, as Copier.try does.

@@ -7,7 +7,7 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// permanentTries is how often a job fails in a way that looks permanent.
+// permanentTries is how often a job fails in a way that looks permanent until it is parked.
 const permanentTries = 3
 
 // retryPolicy says what becomes of a job that failed. It is pure.
