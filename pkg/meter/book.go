@@ -15,8 +15,8 @@ import (
 // PageEvery is how often a page is written, if there is something to write.
 const PageEvery = time.Minute
 
-// NewsAfter is how soon a page is written when a destination begins to fail, fails for
-// another cause, or works again.
+// NewsAfter is how soon a page is written after a destination has begun to fail, fails for another
+// reason, or works again.
 const NewsAfter = 5 * time.Second
 
 // pageTimeout bounds a write.
@@ -28,20 +28,19 @@ type Book struct {
 	worker  string
 	log     *slog.Logger
 
-	news chan struct{} // of capacity 1: filled when a page is to be written soon
+	news chan struct{} // of capacity 1; filled when a page has to be written soon
 
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards all fields below
 	noted   map[string]Account
-	from    time.Time          // noted was begun
-	failing map[string]Trouble // of the last try, for destinations where it failed
-	// pending is the page that is being written, in the bytes of its first
-	// try: whether that came through may not be known.
+	from    time.Time          // when noted was begun
+	failing map[string]Trouble // the last attempt's, for destinations where it failed
+	// pending is the page being written, with exactly the bytes of the first try, since it may not
+	// be known whether that succeeded.
 	pending []byte
 	number  int64
 }
 
-// NewBook returns an empty book. Worker is a name that no other process has, or
-// had.
+// NewBook returns an empty book. worker must be a name that no other process has or had.
 func NewBook(staging objstore.Store, worker string, log *slog.Logger) *Book {
 	return &Book{staging: staging, worker: worker, log: log, news: make(chan struct{}, 1), noted: map[string]Account{}, from: time.Now(), failing: map[string]Trouble{}}
 }
@@ -54,7 +53,7 @@ func (b *Book) Count(destination string, c Counts) {
 	b.note(destination, Account{Counts: c})
 }
 
-// Succeeded notes that a try ended well.
+// Succeeded notes that an attempt succeeded.
 func (b *Book) Succeeded(destination string) {
 	b.mu.Lock()
 	_, failed := b.failing[destination]
@@ -66,7 +65,7 @@ func (b *Book) Succeeded(destination string) {
 	}
 }
 
-// Failed notes that a try failed. It fills in since when they do, and At.
+// Failed notes that an attempt failed. It fills in Since and At.
 func (b *Book) Failed(destination string, t Trouble) {
 	t.At = time.Now().UnixMilli()
 	b.mu.Lock()
@@ -82,7 +81,7 @@ func (b *Book) Failed(destination string, t Trouble) {
 	}
 }
 
-// hurry has a page written soon.
+// hurry makes Run write a page soon.
 func (b *Book) hurry() {
 	select {
 	case b.news <- struct{}{}:
@@ -90,7 +89,7 @@ func (b *Book) hurry() {
 	}
 }
 
-// Rests notes until when a destination that just failed is not tried again.
+// Rests notes until when a destination that has just failed is not tried again.
 func (b *Book) Rests(destination string, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -108,8 +107,8 @@ func (b *Book) note(destination string, a Account) {
 	b.noted[destination] = b.noted[destination].Plus(a)
 }
 
-// Run writes pages until ctx ends; then the last one, for which it takes at most
-// some seconds. Nothing must be noted after that.
+// Run writes pages until ctx ends, and then the last one, which takes at most some seconds. Nothing
+// may be noted after that.
 func (b *Book) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
@@ -127,11 +126,11 @@ func (b *Book) Run(ctx context.Context) {
 	b.Write(context.WithoutCancel(ctx))
 }
 
-// Write writes what was noted since the last page, if anything was.
+// Write writes what was noted since the last page, if anything.
 func (b *Book) Write(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
-	for range 2 { // a page that waits, and one of what was noted meanwhile
+	for range 2 { // a page that is pending, and one of what was noted meanwhile
 		page, number := b.page()
 		if page == nil {
 			return
@@ -139,7 +138,7 @@ func (b *Book) Write(ctx context.Context) {
 		_, err := b.staging.Put(ctx, PageKey(b.worker, number), bytes.NewReader(page), objstore.PutOptions{ContentType: "application/json"})
 		if err != nil {
 			level := slog.LevelWarn
-			if errors.Is(err, objstore.ErrUnavailable) { // others say so
+			if errors.Is(err, objstore.ErrUnavailable) { // others report that
 				level = slog.LevelDebug
 			}
 			b.log.Log(ctx, level, "page of requests is not written, and will be tried again", "err", err)
@@ -151,7 +150,7 @@ func (b *Book) Write(ctx context.Context) {
 	}
 }
 
-// page returns the bytes to write next, nil if there are none.
+// page returns the bytes to write next, or nil if there are none.
 func (b *Book) page() ([]byte, int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -19,21 +19,20 @@ import (
 
 const (
 	atOnce  = 32
-	maxPage = 256 << 20 // 256 MiB: more than a page or sum of 100,000 destinations has
-	// forgetAfter is how long it is remembered which pages of a worker that
-	// writes none any more are counted. A request of its that was late, or came
-	// twice, has arrived by then.
+	maxPage = 256 << 20 // 256 MiB: larger than a page or sum of 100,000 destinations
+	// forgetAfter is how long it is remembered which pages of a worker are counted after it has
+	// stopped writing any. By then all of its late and repeated requests have arrived.
 	forgetAfter = 7 * 24 * time.Hour
-	// tries is how often it is begun anew because somebody folded meanwhile.
+	// tries is how often reading starts over because somebody folded meanwhile.
 	tries = 5
 )
 
-// batch is how many pages are folded at once, which is more than an hour of a
-// hundred copiers: when nobody has folded for weeks, one that cannot be read
-// costs no more than its batch. A variable for tests.
+// batch is how many pages are folded at once, more than an hour's pages of a hundred copiers. If
+// nobody has folded for weeks, a page that cannot be read costs no more than its batch. A variable
+// for tests.
 var batch = 10_000
 
-// Read returns all that was noted, folded or not. Since is zero if nothing was.
+// Read returns everything that was noted, folded or not. since is zero if nothing was.
 func Read(ctx context.Context, staging objstore.Store) (destinations map[string]Account, since time.Time, err error) {
 	for range tries {
 		var l loaded
@@ -50,10 +49,10 @@ func Read(ctx context.Context, staging objstore.Store) (destinations map[string]
 	return nil, time.Time{}, err
 }
 
-// Fold folds the pages into new sums, and deletes what was folded before. Of
-// several that fold at once one does, the others do nothing. A page that is not
-// understood is not counted. Those of a later release stay, for a worker is of one
-// release; a damaged one goes like others when a later one of its worker is counted.
+// Fold folds the pages into new sums, and deletes what was folded before. If several fold at once,
+// one of them does the work and the others do nothing. A page that is not understood is not
+// counted. Pages of a later release stay, because all pages of a worker are of the same release; a
+// damaged page is deleted like others once a later page of its worker is counted.
 func Fold(ctx context.Context, staging objstore.Store, log *slog.Logger) error {
 	for {
 		if more, err := foldBatch(ctx, staging, log); err != nil || !more {
@@ -71,7 +70,7 @@ func foldBatch(ctx context.Context, staging objstore.Store, log *slog.Logger) (m
 	if err != nil {
 		return false, err
 	}
-	// What the newest sum counts is needed by nobody who begins to read now.
+	// Those who begin to read now do not need what the newest sum counts.
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for _, key := range l.folded {
@@ -88,10 +87,10 @@ func foldBatch(ctx context.Context, staging objstore.Store, log *slog.Logger) (m
 	s.Number++
 	_, err = staging.Put(ctx, SumKey(s.Number), bytes.NewReader(s.Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
 	if errors.Is(err, objstore.ErrExists) || errors.Is(err, objstore.ErrConflict) {
-		return false, nil // another was faster: it counts, for the next to read
+		return false, nil // somebody else was faster: the next call reads their sum
 	}
 	if err != nil {
-		return false, fmt.Errorf("fold pages of requests: %w", err) // it may be there; the next will see
+		return false, fmt.Errorf("fold pages of requests: %w", err) // the sum may have been stored; the next call finds out
 	}
 	return l.more, nil
 }
@@ -99,20 +98,20 @@ func foldBatch(ctx context.Context, staging objstore.Store, log *slog.Logger) (m
 // errFolded says that somebody folded pages meanwhile.
 var errFolded = errors.New("pages of requests were folded while they were read")
 
-// loaded is the newest sum, with pages added that it does not count.
+// loaded is the newest sum, plus pages that it does not count yet.
 type loaded struct {
 	sum    Sum
 	added  int      // pages
-	more   bool     // pages are left
-	folded []string // keys of what is of no use any more
+	more   bool     // there are more pages
+	folded []string // keys that are no longer needed
 }
 
-// load reads the newest sum and adds pages to it, at most so many. Log, if not
-// nil, is told of what is not understood.
+// load reads the newest sum and adds at most most pages to it. log, unless nil, gets warnings about
+// pages that are not understood.
 //
-// Pages are deleted only when a sum that counts them is there: if the newest is
-// still the same afterwards, none is missing. They are listed by worker and
-// number, so none is left for later whose worker has a later one that is added.
+// Pages are deleted only when a sum that counts them exists: if the newest sum is still the same
+// afterwards, none was missing. Pages are listed by worker and number, so if one is left for later,
+// no later page of its worker is added either.
 func load(ctx context.Context, staging objstore.Store, most int, log *slog.Logger) (l loaded, err error) {
 	if l.sum, l.folded, err = newest(ctx, staging); err != nil {
 		return l, err
@@ -120,7 +119,7 @@ func load(ctx context.Context, staging objstore.Store, most int, log *slog.Logge
 	counted := l.sum.Folded
 	l.sum.Folded = maps.Clone(counted)
 	var adding sync.Mutex           // guards l.sum
-	var begun, strange atomic.Int64 // pages, those that are not understood
+	var begun, strange atomic.Int64 // pages begun, and those among them that are not understood
 	added := func() int { return int(begun.Load() - strange.Load()) }
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(1 + atOnce)
@@ -181,8 +180,8 @@ func listSums(ctx context.Context, staging objstore.Store) (keys []string, err e
 	return keys, nil
 }
 
-// newest returns the newest sum, an empty one with number -1 if there is none,
-// and the keys of the older ones.
+// newest returns the newest sum, or an empty one with number -1 if there is none, and the keys of
+// the older ones.
 func newest(ctx context.Context, staging objstore.Store) (Sum, []string, error) {
 	keys, err := listSums(ctx, staging)
 	if err != nil {
@@ -205,7 +204,7 @@ func newest(ctx context.Context, staging objstore.Store) (Sum, []string, error) 
 	return s, keys[1:], nil
 }
 
-// readPage reads a page; ok is false if it is none that is understood.
+// readPage reads a page; ok is false if it is not understood.
 func readPage(ctx context.Context, staging objstore.Store, key string, log *slog.Logger) (p Page, ok bool, err error) {
 	b, err := objstore.Read(ctx, staging, key, maxPage)
 	if errors.Is(err, objstore.ErrNotFound) {
@@ -221,12 +220,12 @@ func readPage(ctx context.Context, staging objstore.Store, key string, log *slog
 	return p, ok, nil
 }
 
-// add adds a page, which it does not count yet. One that was stored long before its
-// end is of a clock that ran ahead, and its times are set back by that: they would
-// be the last of their destinations for as long as that clock was wrong by.
+// add adds a page that the sum does not count yet. If the page was stored long before its end, its
+// worker's clock was ahead, and its times are set back by the difference: otherwise they would be
+// the latest of their destinations for as long as the clock was ahead.
 func (s *Sum) add(p Page, stored, now time.Time) {
 	ahead := p.To - stored.UnixMilli()
-	if stored.IsZero() || ahead < time.Minute.Milliseconds() { // stores round, and clocks differ
+	if stored.IsZero() || ahead < time.Minute.Milliseconds() { // stores round times, and clocks differ
 		ahead = 0
 	}
 	s.Folded[p.Worker] = Folded{Through: max(s.Folded[p.Worker].Through, p.Number), At: now.UnixMilli()}

@@ -84,7 +84,7 @@ func FuzzDecodePage(f *testing.F) {
 	})
 }
 
-// Prices are for a thousand, or ten thousand.
+// Prices are per thousand, or per ten thousand.
 func TestCost(t *testing.T) {
 	c := Counts{Puts: 1_000_000, DataKeys: 1_000_000, AssumeRoles: 1_000_000, StagingReads: 1_000_000, StagingWrites: 1_000_000}
 	require.InDelta(t, 5+3, c.Cost().Bucket, 1e-9)
@@ -113,7 +113,8 @@ func TestTheLastTryTells(t *testing.T) {
 	}
 }
 
-// TestAClockThatRanAheadHidesNothing: its trouble, or its success, would be the last one for a year.
+// TestAClockThatRanAheadHidesNothing: a failure or success noted by a clock that was a year ahead
+// does not remain the latest for a year.
 func TestAClockThatRanAheadHidesNothing(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	staging := objstore.NewMemory("staging")
@@ -149,7 +150,7 @@ func TestBook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
 		b := NewBook(staging, "copier-1", quiet)
-		// Not while something is noted: a page may be due at any moment.
+		// It does not run while something is noted, because it may write a page at any moment.
 		run := func() (stop func()) {
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
@@ -241,8 +242,8 @@ func read(t *testing.T, staging objstore.Store) Counts {
 	return all[one].Counts
 }
 
-// A page whose fate is not known is written again as it was, and counted once,
-// also when it comes a third time after it was folded and deleted.
+// A page whose fate is not known is written again unchanged, and counted once, even if it arrives a
+// third time after it was folded and deleted.
 func TestAPageCountsOnce(t *testing.T) {
 	staging := objstore.NewMemory("staging")
 	b := NewBook(staging, "copier-1", quiet)
@@ -267,15 +268,15 @@ func TestAPageCountsOnce(t *testing.T) {
 	require.EqualValues(t, 11, read(t, staging).Puts)
 }
 
-// Copiers write, die and come back under other names, auditors fold at once and
-// are cut short, requests are repeated: what was written is counted once.
+// Copiers write, die and come back under other names, auditors fold concurrently and are
+// interrupted, and requests are repeated: everything that was written is counted once.
 func TestNothingIsCountedTwiceOrLost(t *testing.T) {
 	setBatch(t, 2)
 	folded := 0
 	for seed := range uint64(300) {
 		d := rand.New(rand.NewPCG(seed, 7))
 		staging := objstore.NewMemory("staging")
-		written := int64(0) // in pages that are there
+		written := int64(0) // in pages that are stored
 		inFlight := func(op objstore.Op) objstore.Fault {
 			switch d.IntN(12) {
 			case 0:
@@ -314,7 +315,7 @@ func TestNothingIsCountedTwiceOrLost(t *testing.T) {
 					folded++
 				}
 				staging.SetFault(nil)
-			case 6: // one overtakes another
+			case 6: // one PUT overtakes another
 				once := true
 				staging.SetFault(func(op objstore.Op) objstore.Fault {
 					if once && op.Name == "put" {
@@ -346,8 +347,8 @@ func setBatch(t *testing.T, n int) {
 	t.Cleanup(func() { batch = was })
 }
 
-// When nobody has folded for long, what was read is kept though a later page
-// cannot be; and pages of a later release hold up no batch.
+// If nobody has folded for long, what was read is kept even if a later page cannot be read; and
+// pages of a later release do not hold up a batch.
 func TestManyPagesAreFoldedInBatches(t *testing.T) {
 	setBatch(t, 50)
 	staging := objstore.NewMemory("staging")
@@ -380,7 +381,7 @@ func TestManyPagesAreFoldedInBatches(t *testing.T) {
 	require.EqualValues(t, 200, read(t, staging).Puts)
 }
 
-// Who reads while somebody folds begins anew.
+// A reader starts over if somebody folds meanwhile.
 func TestReadWhileItIsFolded(t *testing.T) {
 	staging := objstore.NewMemory("staging")
 	b := NewBook(staging, "copier-1", quiet)
@@ -391,7 +392,7 @@ func TestReadWhileItIsFolded(t *testing.T) {
 			require.NoError(t, Fold(t.Context(), staging, quiet))
 		}
 	}
-	for at := range 12 { // before the request of this number
+	for at := range 12 { // before the request with this number
 		r := &interrupted{Store: staging, at: at, do: func() {
 			require.NoError(t, Fold(t.Context(), staging, quiet))
 			require.NoError(t, Fold(t.Context(), staging, quiet))
@@ -412,7 +413,7 @@ func TestReadWhileItIsFolded(t *testing.T) {
 	require.ErrorIs(t, err, errFolded, "not for ever")
 }
 
-// interrupted is a store of which something happens before a listing or read.
+// interrupted is a store that calls do before one of its listings or reads.
 type interrupted struct {
 	objstore.Store
 	n, at int
@@ -465,7 +466,7 @@ func TestHazards(t *testing.T) {
 		require.Len(t, left, 1)
 		require.Equal(t, PageKey("copier-2", 1), left[0].Key)
 	})
-	t.Run("sum_of_a_later_release", func(t *testing.T) { // which must not be counted anew
+	t.Run("sum_of_a_later_release", func(t *testing.T) { // it must not be counted again
 		staging := objstore.NewMemory("staging")
 		put(t, staging, SumKey(3), `{"version":2}`)
 		_, _, err := Read(t.Context(), staging)
@@ -491,7 +492,7 @@ func TestHazards(t *testing.T) {
 	})
 }
 
-// Workers that are gone are forgotten in time.
+// Workers that have stopped are eventually forgotten.
 func TestWorkersAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")

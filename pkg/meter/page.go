@@ -11,37 +11,36 @@ import (
 	"strings"
 )
 
-// FormatVersion is written into pages and sums.
+// FormatVersion is the version in pages and sums.
 const FormatVersion = 1
 
-// ErrBadPage is the error of the decoders.
+// ErrBadPage is the decoders' error.
 var ErrBadPage = errors.New("malformed page of requests")
 
-// Page is what a copier noted in some while. It is never changed.
+// Page is what a copier noted over some period. It is never changed.
 type Page struct {
 	Version      int                `json:"version"`
 	Worker       string             `json:"worker"`
-	Number       int64              `json:"number"` // grows; of one worker
-	From         int64              `json:"from"`   // unix ms, what was noted since
-	To           int64              `json:"to"`     // unix ms, and until
+	Number       int64              `json:"number"` // increases for each worker
+	From         int64              `json:"from"`   // unix ms, beginning of the period
+	To           int64              `json:"to"`     // unix ms, end of the period
 	Destinations map[string]Account `json:"destinations"`
 }
 
-// Sum is all that was noted in the pages that were folded into it. Each sum
-// replaces the one before.
+// Sum is everything noted in the pages that were folded into it. Each sum replaces the one before.
 type Sum struct {
 	Version int   `json:"version"`
 	Number  int64 `json:"number"` // from 0
-	// Folded says which pages are counted, by worker.
+	// Folded says, by worker, which pages are counted.
 	Folded       map[string]Folded  `json:"folded"`
-	Since        int64              `json:"since"` // unix ms, what was noted since
+	Since        int64              `json:"since"` // unix ms, since when the sum counts
 	Destinations map[string]Account `json:"destinations"`
 }
 
-// Folded are the pages of a worker up to Through.
+// Folded means that a worker's pages up to Through are counted.
 type Folded struct {
 	Through int64 `json:"through"`
-	At      int64 `json:"at"` // unix ms, when it was raised last
+	At      int64 `json:"at"` // unix ms, when Through was last raised
 }
 
 const (
@@ -49,21 +48,19 @@ const (
 	sumsPrefix  = "usage/sums/"
 )
 
-// PageKey is where a page lies in the staging bucket.
+// PageKey is the key of a page in the staging bucket.
 func PageKey(worker string, number int64) string {
 	return fmt.Sprintf("%s%s/%019d.json", pagesPrefix, worker, number)
 }
 
-// ParsePageKey is the inverse of PageKey; ok is false for keys that it does not
-// give.
+// ParsePageKey is the inverse of PageKey; ok is false for keys that PageKey does not produce.
 func ParsePageKey(key string) (worker string, number int64, ok bool) {
 	worker, name, found := strings.Cut(strings.TrimPrefix(key, pagesPrefix), "/")
 	number, err := strconv.ParseInt(strings.TrimSuffix(name, ".json"), 10, 64)
 	return worker, number, found && err == nil && number >= 0 && worker != "" && PageKey(worker, number) == key
 }
 
-// SumKey is where a sum lies. Numbers count down, so that a listing of one key
-// finds the newest.
+// SumKey is the key of a sum. Numbers count down, so that listing a single key finds the newest.
 func SumKey(number int64) string {
 	return fmt.Sprintf("%s%019d.json", sumsPrefix, math.MaxInt64-number)
 }

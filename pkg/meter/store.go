@@ -18,13 +18,13 @@ func (c *Counter) Counts() Counts {
 
 type counterKey struct{}
 
-// With returns a context whose requests to a Store c counts.
+// With returns a context whose requests to a Store are counted by c.
 func With(ctx context.Context, c *Counter) context.Context {
 	return context.WithValue(ctx, counterKey{}, c)
 }
 
-// Store returns the staging bucket as one that counts requests in the Counter of
-// their contexts. Deletes are free.
+// Store wraps the staging bucket so that requests are counted in the Counter of their context.
+// Deletes are free.
 func Store(store objstore.Store) objstore.Store { return metered{store} }
 
 type metered struct{ objstore.Store }
