@@ -48,7 +48,7 @@ type Hour struct {
 	// Complete: every partition is past the hour. Only late records may still come.
 	Complete     bool           `json:"complete"`
 	Destinations []HourDelivery `json:"destinations"`
-	Unowed       int64          `json:"owed_to_nobody"` // files that no destination was subscribed to when they were sealed
+	Unowed       int64          `json:"owed_to_nobody"` // files that were owed to no destination when they were sealed
 }
 
 // HourDelivery is how much of an hour has been delivered to a destination, in files.
@@ -56,7 +56,7 @@ type HourDelivery struct {
 	Destination string `json:"destination"`
 	Owed        int64  `json:"owed"`
 	Delivered   int64  `json:"delivered"`
-	GivenUp     int64  `json:"given_up"` // it will never get them
+	GivenUp     int64  `json:"given_up"` // these will never be delivered
 	Parked      int64  `json:"parked"`
 }
 
@@ -102,7 +102,7 @@ type completeness struct {
 	hours    map[hourKey]*Hour
 	progress map[int]Progress
 	ends     map[int]int64
-	doubts   []doubtful // of the chain at hand
+	doubts   []doubtful // in the current chain
 }
 
 func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
@@ -196,7 +196,7 @@ func (c *completeness) file(f *ledger.File, ref delivery.FileRef, receipts recei
 	}
 }
 
-// doubtful is the receipt of a debt that was probably given up: it has to be read.
+// doubtful is a debt that was probably given up, so its receipt has to be read.
 type doubtful struct {
 	hour        *Hour
 	destination string
@@ -228,7 +228,7 @@ func (c *completeness) settle(ctx context.Context) error {
 	return nil
 }
 
-// at is the part of the hour about a destination.
+// at returns the part of the hour about a destination.
 func (h *Hour) at(destination string) *HourDelivery {
 	i, found := slices.BinarySearchFunc(h.Destinations, destination, func(d HourDelivery, id string) int { return cmp.Compare(d.Destination, id) })
 	if !found {

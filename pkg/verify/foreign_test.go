@@ -216,7 +216,7 @@ func BenchmarkSuspects(b *testing.B) {
 	}
 }
 
-// What is owed to nobody is no problem, and is said.
+// A file that is owed to nobody is counted, and is not a problem.
 func TestWhatIsOwedToNobodyIsCounted(t *testing.T) {
 	f := newFleet(t, 1)
 	f.seal(time.Now(), true)
@@ -228,8 +228,8 @@ func TestWhatIsOwedToNobodyIsCounted(t *testing.T) {
 	require.Equal(t, Unowed{Files: 1, Records: 10}, r.Unowed)
 }
 
-// The objects seen are of all that was delivered: not only of what is there, and without
-// the copies of replays.
+// The objects that were seen are compared with everything that was delivered, and not only with what
+// still exists, and the copies of replays are counted separately.
 func TestObjectsSeenAreOfAllThatWasDelivered(t *testing.T) {
 	const dest = "ws/d0000"
 	f := newFleet(t, 1)

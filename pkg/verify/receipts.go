@@ -19,9 +19,9 @@ func (s receiptSet) has(ref delivery.FileRef, destination string) bool {
 	return ok
 }
 
-// Outcome returns what a receipt says that was listed, of file f at the destination. Only
-// one that is too short to name an object is read. One that is not understood closes its
-// debt all the same: to say what is wrong with it is for Verify.
+// Outcome returns the outcome of a listed receipt, for file f at the destination. Only a receipt that
+// is too short to name an object is read. A receipt that is not understood still closes its debt;
+// Verify reports what is wrong with it.
 func Outcome(ctx context.Context, staging objstore.Store, listed objstore.Info, ref delivery.FileRef, destination string, f *ledger.File) (delivery.Outcome, error) {
 	if !shorter(listed, ref, destination, f) {
 		return delivery.Delivered, nil

@@ -27,8 +27,8 @@ type Report struct {
 	// With Config.AllowGaps they are only counted, and are no problem.
 	Gaps int64 `json:"gaps"`
 
-	// Unowed are those of the files that no destination was subscribed to when they were sealed.
-	// Whether a replay delivered them since is not looked at.
+	// Unowed counts the files to which no destination was subscribed when they were sealed. It is
+	// not checked whether a replay has delivered them since.
 	Unowed Unowed `json:"owed_to_nobody"`
 
 	Staged   Staged   `json:"staged"`
@@ -93,10 +93,11 @@ type Destination struct {
 	// Bucket is "read", "not looked at" or "not readable"; Why says why.
 	Bucket string `json:"bucket"`
 	Why    string `json:"why,omitempty"`
-	// Delivered are receipts that say that an object was put there, and Objects those of them
-	// whose object is there. Replayed and ReplayedObjects are the same of replays' copies beside
-	// those: in views, or at a destination that they were not owed to. Unseen, of both, could not
-	// be compared with an object. The others are missing, or their receipts are wrong: problems.
+	// Delivered is the number of receipts that say that an object was put there, and Objects that
+	// of receipts whose object is there. Replayed and ReplayedObjects are the same for additional
+	// copies by replays, in views or at a destination to which the file is not owed. Unseen is the
+	// number of receipts of either kind that could not be compared with an object. For all others
+	// the object is missing or the receipt is wrong, and a problem is reported.
 	Delivered       int64 `json:"delivered"`
 	Objects         int64 `json:"objects"`
 	Replayed        int64 `json:"replayed"`
