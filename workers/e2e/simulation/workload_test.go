@@ -54,7 +54,7 @@ func (l *workload) due() (some bool) {
 		gap := pick(d, 50, 300, 1000, 4000, 12_000)
 		partition := d.n(len(l.w.kafka.topics[eventsTopic]))
 		batch, fileless := 1+d.n(6), false
-		if l.w.trickle { // long enough for files to be over, and for an entry without any
+		if l.w.trickle { // long enough for files to be sealed, and for an entry without files
 			gap, batch, fileless = pick(d, 1000, 4000, 12_000, 30_000), min(batch, 2), d.n(2) == 0
 		}
 		l.next = l.next.Add(time.Duration(gap) * time.Millisecond)
@@ -66,7 +66,7 @@ func (l *workload) due() (some bool) {
 	return some
 }
 
-// write writes a record; one that is fileless goes into no file.
+// write writes a record; a fileless one gets into no file.
 func (l *workload) write(d *dice, partition int, fileless bool) {
 	for len(l.truth) <= partition {
 		l.truth = append(l.truth, nil)
