@@ -199,8 +199,8 @@ func TestBook(t *testing.T) {
 	})
 }
 
-// TestNewsIsWrittenSoon: a first failure, another cause and a recovery are to be seen within
-// seconds; what only repeats waits for the next page.
+// TestNewsIsWrittenSoon: a first failure, another cause and a recovery are written within seconds;
+// mere repetitions wait for the next page.
 func TestNewsIsWrittenSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
