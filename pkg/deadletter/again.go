@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -200,6 +202,12 @@ func Describe(reason string) string {
 		return text
 	}
 	return "a reason that this release does not know"
+}
+
+// Reasons returns the reasons that a dead letter may have, sorted.
+func Reasons() []string {
+	left := []string{LeftTooOld, LeftTooLarge, LeftCut} // of letters that could not be sent again
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(descriptions)), func(reason string) bool { return slices.Contains(left, reason) })
 }
 
 var descriptions = map[string]string{

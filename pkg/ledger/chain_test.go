@@ -496,3 +496,27 @@ func TestAnEntryIsReadWithPatience(t *testing.T) {
 		require.Equal(t, at(0, "a"), got)
 	})
 }
+
+// A partition that is asked for and is not there is told with those that are.
+func TestNoPartition(t *testing.T) {
+	var logs []Log
+	for _, p := range []int{0, 1, 2, 5, 7, 8} {
+		logs = append(logs, Log{Topic: "events", Incarnation: "1", Partition: p})
+	}
+	logs = append(logs, Log{Topic: "events", Incarnation: "2", Partition: 99})
+	for hazard, c := range map[string]struct {
+		incarnation string
+		partition   int
+		want        string
+	}{
+		"another":        {"1", 99, `partition 99: the ledger of topic "events", incarnation "1" has 0 to 2, 5, 7 to 8`},
+		"one":            {"2", 3, `partition 3: the ledger of topic "events", incarnation "2" has 99`},
+		"none":           {"3", 3, `topic "events", incarnation "3" has no ledger in this bucket`},
+		"all":            {"3", -1, `topic "events", incarnation "3" has no ledger in this bucket`},
+		"lost_its_chain": {"1", 5, `topic "events", incarnation "1" has no ledger in this bucket`},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			require.EqualError(t, NoPartition(logs, "events", c.incarnation, c.partition), c.want)
+		})
+	}
+}

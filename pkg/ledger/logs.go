@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,6 +52,38 @@ func FindLogs(ctx context.Context, store objstore.Store, topic, incarnation stri
 			after = key
 		}
 	}
+}
+
+// NoPartition says that a partition is not among the logs of a topic and incarnation, and which are.
+func NoPartition(logs []Log, topic, incarnation string, partition int) error {
+	var have []int
+	for _, l := range logs {
+		if l.Topic == topic && l.Incarnation == incarnation {
+			have = append(have, l.Partition)
+		}
+	}
+	if partition < 0 || len(have) == 0 || slices.Contains(have, partition) { // which lost its chain
+		return fmt.Errorf("topic %q, incarnation %q has no ledger in this bucket", topic, incarnation)
+	}
+	return fmt.Errorf("partition %d: the ledger of topic %q, incarnation %q has %s", partition, topic, incarnation, runs(have))
+}
+
+// runs names ascending numbers: "0 to 7, 9".
+func runs(numbers []int) string {
+	var parts []string
+	for i := 0; i < len(numbers); {
+		j := i
+		for j+1 < len(numbers) && numbers[j+1] == numbers[j]+1 {
+			j++
+		}
+		if part := strconv.Itoa(numbers[i]); j > i {
+			parts = append(parts, part+" to "+strconv.Itoa(numbers[j]))
+		} else {
+			parts = append(parts, part)
+		}
+		i = j + 1
+	}
+	return strings.Join(parts, ", ")
 }
 
 // past returns the position in a listing after a whole folder, which may hold more objects than can

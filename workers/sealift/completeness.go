@@ -70,7 +70,7 @@ func sourceInCatalog(ctx context.Context, s *services, source string) error {
 	if live == nil {
 		return nil
 	}
-	known := sourcesOf(live)
+	known := sourcesOf(live.Snapshot())
 	if _, ok := known[source]; ok {
 		return nil
 	}

@@ -112,14 +112,14 @@ func (v ledgerShow) chain(ctx context.Context) error {
 	if v.seq < 0 {
 		var err error
 		if from, err = chain.HeadSeq(ctx); err != nil {
-			return err
+			return v.orNoPartition(ctx, err)
 		}
 		n = v.entries
 	}
 	for seq := from; seq >= 0 && seq > from-int64(n); seq-- {
 		e, err := chain.Entry(ctx, seq)
 		if err != nil {
-			return err
+			return v.orNoPartition(ctx, err)
 		}
 		if v.asJSON {
 			err = v.json(ctx, e)
@@ -131,6 +131,19 @@ func (v ledgerShow) chain(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// orNoPartition is the error, or that the ledger has no such partition.
+func (v ledgerShow) orNoPartition(ctx context.Context, err error) error {
+	if !errors.Is(err, ledger.ErrEmpty) && !errors.Is(err, ledger.ErrNotFound) {
+		return err
+	}
+	topic, incarnation := v.cfg.Kafka.EventsTopic, v.cfg.Kafka.Incarnation
+	logs, lerr := ledger.Logs(ctx, v.staging, topic, incarnation)
+	if lerr != nil || slices.ContainsFunc(logs, func(l ledger.Log) bool { return l.Partition == v.partition }) {
+		return err
+	}
+	return ledger.NoPartition(logs, topic, incarnation, v.partition)
 }
 
 func (v ledgerShow) json(ctx context.Context, e *ledger.Entry) error {

@@ -164,6 +164,8 @@ func (v *replayCommand) run(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
+	case tally.Copies == 0 && len(tally.Refused) == 0 && v.unknownSource(r) != nil:
+		return v.unknownSource(r)
 	case v.dryRun:
 		return v.printCount(o, tally)
 	case tally.Copies == 0:
@@ -174,6 +176,17 @@ func (v *replayCommand) run(ctx context.Context) error {
 		return err
 	}
 	return v.carryOut(ctx, r, o)
+}
+
+// unknownSource is an error if the catalog does not know a source that is asked for.
+func (v *replayCommand) unknownSource(r replay.Run) error {
+	known := sourcesOf(r.Catalog)
+	for _, id := range v.order.Sources {
+		if _, ok := known[id]; !ok && len(known) > 0 {
+			return noSource(id, known)
+		}
+	}
+	return nil
 }
 
 // noteOthers says which ledgers the order does not cover that may have files like

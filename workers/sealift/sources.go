@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,13 +43,13 @@ func knownSources(ctx context.Context, s *services) map[string]catalog.SourceRef
 	if live == nil {
 		return map[string]catalog.SourceRef{}
 	}
-	return sourcesOf(live)
+	return sourcesOf(live.Snapshot())
 }
 
 // sourcesOf are the sources of a catalog by their ids.
-func sourcesOf(live *catalog.Live) map[string]catalog.SourceRef {
+func sourcesOf(snapshot *catalog.Snapshot) map[string]catalog.SourceRef {
 	known := map[string]catalog.SourceRef{}
-	for _, w := range live.Snapshot().Workspaces() {
+	for _, w := range snapshot.Workspaces() {
 		for _, source := range w.Sources {
 			known[source.ID] = catalog.SourceRef{Source: source, Workspace: w.ID}
 		}
@@ -59,9 +60,19 @@ func sourcesOf(live *catalog.Live) map[string]catalog.SourceRef {
 // noSource says that nothing is known of a source: a typo must not look like
 // good news.
 func noSource(id string, known map[string]catalog.SourceRef) error {
+	var named []string
+	for of, ref := range known {
+		if ref.Name == id {
+			named = append(named, of)
+		}
+	}
+	slices.Sort(named)
 	hint := "`sealift catalog get` lists them"
 	if near := spelling.Near(id, slices.Collect(maps.Keys(known))); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	if len(named) > 0 {
+		hint = "it is the name of one, so write its id: " + strings.Join(named, " or ")
 	}
 	return fmt.Errorf("nothing is known of source %q; %s", id, hint)
 }

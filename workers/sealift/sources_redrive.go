@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,6 +45,11 @@ appenders still remember the messageIds (appender.dedup_window).`,
 			var err error
 			if w.Since, w.Until, err = window(since, until); err != nil {
 				return err
+			}
+			for _, reason := range reasons {
+				if all := deadletter.Reasons(); !slices.Contains(all, reason) {
+					return usage(fmt.Sprintf("--reason %q: use %s", reason, strings.Join(all, ", ")))
+				}
 			}
 			return withServices(a, !dryRun, func(s *services) error {
 				router, err := route.New(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom)

@@ -276,6 +276,8 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	}
 	var err error
 	switch took := r.Took().Round(time.Millisecond); {
+	case r.OK() && whole && r.Entries == 0:
+		_, err = fmt.Fprintln(out, "nothing was verified: no entry of the ledger was written in this window; check --since and --until")
 	case r.OK() && whole:
 		_, err = fmt.Fprintf(out, "no problems, in %s\n", took)
 	case !whole:
