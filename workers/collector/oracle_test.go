@@ -92,7 +92,7 @@ func object(raw []byte) (map[string]json.RawMessage, error) {
 	return o, nil
 }
 
-// text1 returns the string that raw encodes, or "" if it is none.
+// text1 returns the string that raw encodes, or "" if raw is not a string.
 func text1(raw []byte) string {
 	var s string
 	_ = json.Unmarshal(raw, &s)

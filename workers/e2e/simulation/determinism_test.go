@@ -1,7 +1,7 @@
 //go:build !race
 
-// With the race detector Go's scheduler takes what is ready by chance, on
-// purpose: then no seed is the same run twice.
+// With the race detector, Go's scheduler deliberately chooses at random among
+// what is ready, so no seed gives the same run twice.
 
 package simulation
 
