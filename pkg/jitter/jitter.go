@@ -1,6 +1,6 @@
 // Package jitter gives the random part of waits, so that workers that lost
-// something together do not come back together. It is for every periodic loop
-// and every backoff of a role.
+// something together do not come back together: N is for every periodic loop
+// of a role, Backoff for every try that follows a failed one.
 //
 // It promises waits that are spread evenly, and, while a simulation runs, waits
 // that the simulation decides. It is not for what must be unpredictable.
