@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sealift/sealift/pkg/jitter"
 )
 
 // Follow reads the whole topic from its start and then for ever, and calls fn
@@ -80,7 +82,7 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) err
 // retry repeats op with a backoff until it succeeds, ctx ends, or it fails
 // with ErrOffsetOutOfRange.
 func retry[T any](ctx context.Context, c *Client, what string, op func() (T, error)) (T, error) {
-	wait := 100 * time.Millisecond
+	backoff := jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
 		v, err := op()
 		if err == nil || errors.Is(err, ErrOffsetOutOfRange) {
@@ -94,11 +96,8 @@ func retry[T any](ctx context.Context, c *Client, what string, op func() (T, err
 		} else {
 			c.log.WarnContext(ctx, "kafka is down, retrying", "doing", what, "err", err)
 		}
-		select {
-		case <-ctx.Done():
-			return v, ctx.Err()
-		case <-time.After(wait):
+		if ended := backoff.Wait(ctx); ended != nil {
+			return v, ended
 		}
-		wait = min(2*wait, 5*time.Second)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/sealift/sealift/pkg/jitter"
 )
 
 // GroupConfig says how to take part in a consumer group.
@@ -174,7 +176,8 @@ func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Ge
 		close(done)
 	})
 	inner.Start(g.watchPartitions)
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	backoff := jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	for {
 		err := g.fill(ctx, gen, inner.GroupID, ours)
 		if err == nil {
 			return gen, nil
@@ -184,7 +187,7 @@ func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Ge
 			return nil, ctx.Err()
 		case <-done:
 			return nil, err
-		case <-time.After(wait):
+		case <-time.After(backoff.Next()):
 		}
 	}
 }

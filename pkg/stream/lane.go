@@ -14,6 +14,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/sealift/sealift/pkg/jitter"
 )
 
 const (
@@ -263,7 +265,8 @@ func (l *lane) write(batch []piece) {
 // try writes a batch, and tries again what may pass, as long as anybody waits for it:
 // nothing is sent for those who gave it up, whatever took the time.
 func (l *lane) try(batch []piece) error {
-	for began, wait := time.Now(), 50*time.Millisecond; ; wait = min(2*wait, time.Second) {
+	began, backoff := time.Now(), jitter.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
+	for {
 		if !slices.ContainsFunc(batch, func(p piece) bool { return p.awaited() }) {
 			return context.Canceled
 		}
@@ -281,7 +284,7 @@ func (l *lane) try(batch []piece) error {
 		select {
 		case <-l.producer.life.Done():
 			return io.ErrClosedPipe
-		case <-time.After(max(wait, time.Until(l.rest))):
+		case <-time.After(max(backoff.Next(), time.Until(l.rest))):
 		}
 		l.producer.renew(l.producer.life, err, time.Since(l.ill) < produceFor)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/sealift/sealift/pkg/jitter"
 )
 
 // patience is for how long a command waits for brokers: most restarts, and every
@@ -14,7 +16,8 @@ const patience = 2 * time.Minute
 // such as a leader that changes or a broker that restarts. It is for commands
 // that would have to begin anew; roles wait for ever. Op is to begin where it is.
 func Patiently[T any](ctx context.Context, op func() (T, error)) (T, error) {
-	for began, wait := time.Now(), 100*time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	began, backoff := time.Now(), jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	for {
 		v, err := op()
 		if !mayPass(err) || ctx.Err() != nil {
 			return v, err
@@ -22,10 +25,8 @@ func Patiently[T any](ctx context.Context, op func() (T, error)) (T, error) {
 		if waited := time.Since(began); waited > patience {
 			return v, fmt.Errorf("tried again for %s: %w", waited.Round(time.Second), err)
 		}
-		select {
-		case <-ctx.Done():
-			return v, ctx.Err()
-		case <-time.After(wait):
+		if ended := backoff.Wait(ctx); ended != nil {
+			return v, ended
 		}
 	}
 }
