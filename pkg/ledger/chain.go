@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/ablation"
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -40,12 +41,8 @@ const requestTimeout = 30 * time.Second
 // maxEntry is larger than any entry.
 const maxEntry = 1 << 30 // 1 GiB
 
-// appendTries is how often Append tries before it returns the store's error. The pauses in between
-// start at appendPause and double.
-const (
-	appendTries = 5
-	appendPause = 100 * time.Millisecond
-)
+// appendTries is how often Append tries, over a second or so, before it returns the store's error.
+const appendTries = 5
 
 // NewChain returns the chain of log in the staging bucket.
 func NewChain(store objstore.Store, log Log) *Chain {
@@ -144,7 +141,7 @@ func (c *Chain) Append(ctx context.Context, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	wait := appendPause
+	backoff := jitter.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
 	for try := 1; ; try++ {
 		err := c.put(ctx, e.Seq, body)
 		var rerr error
@@ -170,12 +167,9 @@ func (c *Chain) Append(ctx context.Context, e *Entry) error {
 		if try == appendTries {
 			return fmt.Errorf("append entry %d to ledger %s, its outcome is open: %w: %w", e.Seq, c.log, err, rerr)
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("append entry %d to ledger %s: %w: %w", e.Seq, c.log, ctx.Err(), err)
-		case <-time.After(wait):
+		if ended := backoff.Wait(ctx); ended != nil {
+			return fmt.Errorf("append entry %d to ledger %s: %w: %w", e.Seq, c.log, ended, err)
 		}
-		wait *= 2
 	}
 }
 

@@ -62,17 +62,11 @@ func (p patient) List(ctx context.Context, prefix, after string, limit int) (inf
 // Again repeats a read while it returns ErrUnavailable, for some seconds, as often as a Patient
 // store does.
 func Again(ctx context.Context, op func() error) error {
-	wait := 200 * time.Millisecond
+	backoff := jitter.Backoff{Min: 300 * time.Millisecond, Max: 3 * time.Second}
 	for try := 1; ; try++ {
 		err := op()
-		if err == nil || !errors.Is(err, ErrUnavailable) || ctx.Err() != nil || try == patientTries {
+		if err == nil || !errors.Is(err, ErrUnavailable) || try == patientTries || backoff.Wait(ctx) != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(wait/2 + jitter.N(wait)):
-		}
-		wait *= 2
 	}
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/transport"
 )
 
@@ -171,7 +172,7 @@ func (s *Sender) Resent() int64 { return s.resent.Load() }
 
 // deliver sends until every event was answered 200 or 400.
 func (s *Sender) deliver(events []Event) error {
-	wait, start := 100*time.Millisecond, time.Now()
+	start, backoff := time.Now(), jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for try := 1; ; try++ {
 		a := s.post(events)
 		switch {
@@ -194,12 +195,11 @@ func (s *Sender) deliver(events []Event) error {
 		select {
 		case <-s.ctx.Done():
 			return fmt.Errorf("send %d events to %s: %w", len(events), s.cfg.URL, errors.Join(context.Cause(s.ctx), a.err))
-		case <-time.After(max(wait, a.retryAfter)):
+		case <-time.After(max(backoff.Next(), a.retryAfter)):
 		}
 		if a.err != nil || a.status != http.StatusTooManyRequests {
 			s.resent.Add(int64(len(events)))
 		}
-		wait = min(2*wait, 5*time.Second)
 	}
 }
 
