@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/deadletter"
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -32,7 +33,7 @@ func deadLetter(r *stream.Record, reason string) stream.Record {
 // bury writes dead letters, and returns when they are safe or ctx ends. Until
 // then nothing of the partition is read, and nothing read is thrown away.
 func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
-	wait := 200 * time.Millisecond
+	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}
 	var failed error
 	for {
 		left, large, err := deadletter.Bury(ctx, p.a.deps.DeadLetters, dead)
@@ -49,9 +50,9 @@ func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
 		if ctx.Err() != nil {
 			return failed
 		}
+		wait := backoff.Next().Round(time.Millisecond)
 		p.lg.WarnContext(ctx, "dead letters are not taken, retrying", "records", len(dead), "err", err, "in", wait)
 		p.view.noteProblem(failed)
 		p.answer(ctx, failed, wait)
-		wait = min(2*wait, 10*time.Second)
 	}
 }

@@ -3,6 +3,7 @@ package appender
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -43,7 +44,7 @@ func (l *loop) whyGone(ctx context.Context) error {
 	if l.logState != logUnknown {
 		return nil
 	}
-	l.p.view.noteUnread(l.gone)
+	l.p.view.noteUnread(l.gone, time.Now())
 	bounds, err := l.p.a.bounds(ctx, l.p.log)
 	if err != nil {
 		l.p.lg.WarnContext(ctx, "the log's bounds are not known, asking again", "err", err)

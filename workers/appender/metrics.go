@@ -26,6 +26,7 @@ type view struct {
 	paused   string
 	err      error
 	fetch    error     // why no more can be fetched
+	unread   time.Time // fetch is trouble from then on
 	alive    time.Time // when the tenure last went on; zero: it has not begun
 	writing  time.Time // when the entry that is being written last went on; zero: none is
 	recall   dedup.Stats
@@ -94,11 +95,20 @@ func (v *view) noteProblem(err error) {
 	v.err, v.files, v.held = err, 0, 0
 }
 
-// noteUnread notes why nothing more of the partition can be fetched; nil: it can.
-func (v *view) noteUnread(err error) {
+// noteUnread notes why nothing more of the partition can be fetched, and from when on
+// that is trouble; nil: it can.
+func (v *view) noteUnread(err error, from time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.fetch = err
+	v.fetch, v.unread = err, from
+}
+
+// unfetched is why the partition cannot be fetched, once that is trouble; with mu held.
+func (v *view) unfetched() error {
+	if time.Now().Before(v.unread) {
+		return nil
+	}
+	return v.fetch
 }
 
 // noteAlive notes when the tenure went on; zero: it ended.
@@ -121,7 +131,7 @@ func (v *view) trouble() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	err := v.halted()
-	if v.paused == "" || v.err != nil || v.fetch != nil {
+	if v.paused == "" || v.err != nil || v.unfetched() != nil {
 		return err
 	}
 	paused := fmt.Errorf("paused: %s", v.paused)
@@ -132,6 +142,8 @@ func (v *view) trouble() error {
 }
 
 const (
+	// unreadAfter is more than a broker takes to restart.
+	unreadAfter = 6 * time.Second
 	// standsAfter is more than it takes to seal all of a partition's files, or to write
 	// a checkpoint on a slow disk.
 	standsAfter = 2 * time.Minute
@@ -142,7 +154,7 @@ const (
 // halted is trouble but for pauses; with mu held. What waits for a disk that does not
 // answer, or tries again and again, says nothing by itself.
 func (v *view) halted() error {
-	if err := cmp.Or(v.err, v.fetch); err != nil {
+	if err := cmp.Or(v.err, v.unfetched()); err != nil {
 		return err
 	}
 	if d := time.Since(v.alive); !v.alive.IsZero() && d > standsAfter {

@@ -34,7 +34,9 @@ type partition struct {
 // run owns the partition until ctx ends: it takes it over, reads it, and takes
 // it over again whenever its state turned out to be void.
 func (p *partition) run(ctx context.Context) {
-	wait := 200 * time.Millisecond
+	// Jittered, lest two workers that were both told that it is theirs keep taking
+	// it from each other in step.
+	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 30 * time.Second}
 	for ctx.Err() == nil {
 		p.awaitTenure(ctx)
 		start := time.Now()
@@ -44,18 +46,16 @@ func (p *partition) run(ctx context.Context) {
 		}
 		p.a.metrics.abandoned.Inc()
 		if time.Since(start) > time.Minute {
-			wait = 200 * time.Millisecond
+			backoff.Reset()
 		}
 		level := slog.LevelWarn
 		if errors.Is(err, ledger.ErrLost) || errors.Is(err, errSwitch) {
 			level = slog.LevelInfo
 		}
+		wait := backoff.Next().Round(time.Millisecond)
 		p.lg.Log(ctx, level, "partition abandoned, taking it over again", "err", err, "in", wait)
 		p.view.noteProblem(err)
-		// Jittered, lest two workers that were both told that it is theirs keep taking
-		// it from each other in step.
-		p.answer(ctx, err, wait/2+jitter.N(wait))
-		wait = min(2*wait, 30*time.Second)
+		p.answer(ctx, err, wait)
 	}
 }
 

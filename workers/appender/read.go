@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -36,13 +37,9 @@ func (p *partition) read(ctx context.Context, offset int64) *reads {
 	return r
 }
 
-const (
-	firstWait = 100 * time.Millisecond
-	lastWait  = 5 * time.Second // after six seconds
-)
-
 func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
-	wait := firstWait
+	backoff := jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	var failing time.Time // since when; zero: the last fetch succeeded
 	for {
 		var f Fetcher
 		select {
@@ -62,19 +59,17 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 					p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err, "others_since", since)
 				})
 			}
-			if wait == lastWait { // no broker that restarts, or a batch that cannot be read
-				p.view.noteUnread(fmt.Errorf("continue from offset %d: %w", offset, got.err))
+			if failing.IsZero() {
+				failing = time.Now()
 			}
+			p.view.noteUnread(fmt.Errorf("continue from offset %d: %w", offset, got.err), failing.Add(unreadAfter))
 			r.free <- f
-			select {
-			case <-ctx.Done():
-			case <-time.After(wait):
-			}
-			wait = min(2*wait, lastWait)
+			_ = backoff.Wait(ctx)
 			continue
 		}
-		wait = firstWait
-		p.view.noteUnread(nil)
+		backoff.Reset()
+		failing = time.Time{}
+		p.view.noteUnread(nil, failing)
 		select {
 		case <-ctx.Done():
 			return
