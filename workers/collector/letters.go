@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/spool"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -90,16 +91,17 @@ func (h *hung) trying(letters []stream.Record) {
 // putAside moves letters that were among events into their own spool; until that has room for them,
 // the events behind them wait. It returns an error only when it has to stop earlier.
 func (c *Collector) putAside(stopping context.Context, letters []stream.Record, at time.Time) error {
-	for wait := firstPause; len(letters) > 0; {
+	backoff := jitter.Backoff{Min: firstPause, Max: longestPause}
+	for len(letters) > 0 {
 		n := chunk(letters)
 		switch err := c.append(taken{dead: letters[:n]}, at); {
 		case err == nil:
-			letters, wait = letters[n:], firstPause
+			letters = letters[n:]
+			backoff.Reset()
 		case stopping.Err() != nil:
 			return err
 		default:
-			pause(stopping, wait)
-			wait = min(2*wait, longestPause)
+			_ = backoff.Wait(stopping)
 		}
 	}
 	return nil
@@ -137,7 +139,8 @@ func (c *Collector) refillLetters(stopping, cut context.Context, entries []spool
 		bad = cmp.Or(bad, err)
 		left = append(left, t.dead...)
 	}
-	for wait := firstPause; ; wait = min(2*wait, longestPause) {
+	backoff := jitter.Backoff{Min: firstPause, Max: longestPause}
+	for {
 		ctx, cancel := tryOf(stopping, cut, lettersFor)
 		var never error
 		left, never, err = c.bury(ctx, left)
@@ -150,6 +153,6 @@ func (c *Collector) refillLetters(stopping, cut context.Context, entries []spool
 		if stopping.Err() != nil {
 			return bad, err
 		}
-		pause(stopping, wait)
+		_ = backoff.Wait(stopping)
 	}
 }

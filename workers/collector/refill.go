@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/spool"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -53,7 +54,8 @@ func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry,
 // insist produces events until Kafka has them or stopping ends. It returns the dead letters of
 // those that are too large.
 func (c *Collector) insist(stopping, cut context.Context, left []stream.Record) (letters []stream.Record, err error) {
-	for wait := firstPause; ; wait = min(2*wait, longestPause) {
+	backoff := jitter.Backoff{Min: firstPause, Max: longestPause}
+	for {
 		ctx, cancel := tryOf(stopping, cut, refillFor)
 		var large []stream.Record
 		left, large, err = c.produceOnce(ctx, c.deps.Refill, left)
@@ -66,7 +68,7 @@ func (c *Collector) insist(stopping, cut context.Context, left []stream.Record) 
 		if stopping.Err() != nil {
 			return letters, err
 		}
-		pause(stopping, wait)
+		_ = backoff.Wait(stopping)
 	}
 }
 
