@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -27,7 +28,8 @@ type reader struct {
 func (r *reader) run(ctx context.Context, next int64) {
 	log := r.jobs.log.With("topic", r.topic, "partition", r.partition)
 	fetcher := r.jobs.kafka.Fetcher(r.topic, r.partition)
-	for wait := 200 * time.Millisecond; ctx.Err() == nil; {
+	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}
+	for ctx.Err() == nil {
 		got, err := stream.Fetched{}, error(nil)
 		if next < 0 {
 			if next, err = r.first(ctx); err == nil {
@@ -46,11 +48,10 @@ func (r *reader) run(ctx context.Context, next int64) {
 			if ctx.Err() == nil {
 				r.jobs.readFails.Say(func(since int) { log.WarnContext(ctx, "cannot read jobs, retrying", "err", err, "others_since", since) })
 			}
-			sleep(ctx, wait)
-			wait = min(2*wait, 10*time.Second)
+			_ = backoff.Wait(ctx)
 			continue
 		}
-		wait = 200 * time.Millisecond
+		backoff.Reset()
 		latest := time.Now().Add(r.delay)
 		for i := range got.Records {
 			if r.handle(ctx, &got.Records[i], latest) != nil {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -179,15 +180,9 @@ func (r *Rotator) commit(ctx context.Context, lg *slog.Logger, e *ledger.Entry, 
 	}
 }
 
-// The pause between tries doubles from firstPause up to longestPause.
-const (
-	firstPause   = 200 * time.Millisecond
-	longestPause = 10 * time.Second
-)
-
 // retry repeats op until it succeeds, its error is final, or ctx ends.
 func (r *Rotator) retry(ctx context.Context, lg *slog.Logger, what string, op func() error, final func(error) bool) error {
-	wait := firstPause
+	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}
 	for attempt := 1; ; attempt++ {
 		err := op()
 		if err == nil || (final != nil && final(err)) {
@@ -198,11 +193,8 @@ func (r *Rotator) retry(ctx context.Context, lg *slog.Logger, what string, op fu
 		}
 		r.metrics.retries.WithLabelValues(what).Inc()
 		lg.WarnContext(ctx, "retrying", "doing", what, "attempt", attempt, "err", err)
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w: %w", what, ctx.Err(), err)
-		case <-time.After(wait):
+		if ended := backoff.Wait(ctx); ended != nil {
+			return fmt.Errorf("%s: %w: %w", what, ended, err)
 		}
-		wait = min(2*wait, longestPause)
 	}
 }

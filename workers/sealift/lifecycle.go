@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sealift/sealift/pkg/jitter"
 )
 
 // drainBound is how long one role may take to end. The roles bound themselves
@@ -83,8 +85,8 @@ func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles 
 func await(ctx context.Context, log *slog.Logger, d dependency, phase func(string)) error {
 	waiting := fmt.Sprintf("waiting for %s at %s (%s)", d.name, d.address, d.key)
 	phase(waiting)
-	wait := 250 * time.Millisecond
-	for begin := time.Now(); ; {
+	begin, backoff := time.Now(), jitter.Backoff{Min: 250 * time.Millisecond, Max: 10 * time.Second}
+	for {
 		pctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 		err := d.probe(pctx)
 		cancel()
@@ -100,13 +102,13 @@ func await(ctx context.Context, log *slog.Logger, d dependency, phase func(strin
 			return fmt.Errorf("use %s at %s (%s): %w", d.name, d.address, d.key, err)
 		}
 		phase(waiting + ": " + err.Error())
+		wait := backoff.Next().Round(time.Millisecond)
 		log.Warn("waiting for a service", "service", d.name, "address", d.address, "key", d.key, "err", err, "again_in", wait)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(wait):
 		}
-		wait = min(2*wait, 10*time.Second)
 	}
 }
 
