@@ -349,20 +349,31 @@ func (c *core) lowWatermark(rest []*segment.Sealed) int64 {
 // itself, unless there were many runs. Then runs overlap, and it may be as low as where
 // the last entry below it was cut, but no lower: each cut begins a new epoch.
 func (c *core) beforeRuns(low int64) int64 {
-	for was := int64(-1); was != low; {
-		was = low
-		for _, s := range c.skipped {
-			if s.First < low && low <= s.Last {
-				low = s.First
+	type run struct{ first, last int64 }
+	var begun []run // below low
+	add := func(first, last int64) {
+		if first < low {
+			begun = append(begun, run{first, last})
+		}
+	}
+	for _, s := range c.skipped {
+		add(s.First, s.Last)
+	}
+	for _, list := range c.doubles {
+		for _, d := range list {
+			if !d.Passed {
+				add(d.First, d.Last)
 			}
 		}
-		for _, list := range c.doubles {
-			for _, d := range list {
-				if !d.Passed && d.First < low && low <= d.Last {
-					low = d.First
-				}
-			}
+	}
+	// The one that ends last comes first: a run that does not hold low begins at or above
+	// it, and so holds no lower one either.
+	slices.SortFunc(begun, func(a, b run) int { return cmp.Compare(b.last, a.last) })
+	for _, r := range begun {
+		if r.last < low {
+			break
 		}
+		low = min(low, r.first)
 	}
 	return low
 }
