@@ -27,7 +27,7 @@ type Plan struct {
 	HottestShare     float64 `json:"hottest_source_share"`
 
 	Requests        []Cost  `json:"requests"`
-	RequestsPerFile float64 `json:"s3_requests_per_delivery"`
+	RequestsPerFile float64 `json:"requests_per_delivery"` // of all kinds
 	StagedBytes     float64 `json:"staged_bytes"`
 	StorageUSD      float64 `json:"storage_usd_per_month"`
 	OperatorUSD     float64 `json:"operator_usd_per_month"`
@@ -168,7 +168,6 @@ func (p *Plan) requests(mean files, rolls float64) {
 		}
 		p.cost(kind, payer, sealed[kind])
 	}
-	p.RequestsPerFile = sealed.Total() / p.DeliveriesPerDay
 	// An audit, each hour (auditor.every), asks each chain for its head and its hint, and notes it; of
 	// each new entry it reads the entry and lists the receipts.
 	audits := float64(day/time.Hour) * partitions
@@ -188,6 +187,7 @@ func (p *Plan) cost(kind, payer string, perDay float64) {
 	op, _, _ := strings.Cut(kind, " ")
 	c := Cost{Kind: kind, Payer: payer, PerDay: perDay, USD: perDay * daysPerMonth * priceOf(op), PerFile: perDay / p.DeliveriesPerDay}
 	p.Requests = append(p.Requests, c)
+	p.RequestsPerFile += c.PerFile
 	if payer == "operator" {
 		p.OperatorUSD += c.USD
 	} else {

@@ -233,3 +233,16 @@ func TestEmbeddedConstants(t *testing.T) {
 	_, err = Decode([]byte(`{"appender":1}`))
 	require.Error(t, err)
 }
+
+// The sums are those of the rows.
+func TestSumsAreOfTheRows(t *testing.T) {
+	p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew, l.KMSShare = 1000, 10, 3, 0.5 })
+	perFile, usd := 0.0, map[string]float64{"operator": p.StorageUSD}
+	for _, r := range p.Requests {
+		perFile += r.PerFile
+		usd[r.Payer] += r.USD
+	}
+	require.InDelta(t, perFile, p.RequestsPerFile, 1e-9)
+	require.InDelta(t, usd["operator"], p.OperatorUSD, 1e-9)
+	require.InDelta(t, usd["customers"], p.CustomersUSD, 1e-9)
+}
