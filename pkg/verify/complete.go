@@ -46,7 +46,10 @@ type Hour struct {
 	LateFiles   int64 `json:"late_files"`
 	LateRecords int64 `json:"late_records"`
 	// Complete: every partition is past the hour. Only late records may still come.
-	Complete     bool           `json:"complete"`
+	Complete bool `json:"complete"`
+	// Newest is when the first record of the newest file was received: the source sent something
+	// then, and perhaps later.
+	Newest       time.Time      `json:"newest_file_received_at"`
 	Destinations []HourDelivery `json:"destinations"`
 	Unowed       int64          `json:"owed_to_nobody"` // files that were owed to no destination when they were sealed
 }
@@ -171,12 +174,15 @@ func (c *completeness) file(f *ledger.File, ref delivery.FileRef, receipts recei
 	}
 	h := c.hours[hourKey{f.Hour, f.Source}]
 	if h == nil {
-		h = &Hour{Source: f.Source, Hour: at, Destinations: []HourDelivery{}}
+		h = &Hour{Source: f.Source, Hour: at, Newest: at, Destinations: []HourDelivery{}}
 		c.hours[hourKey{f.Hour, f.Source}] = h
 	}
 	h.Files, h.Records, h.Bytes = h.Files+1, h.Records+f.Records, h.Bytes+f.GzipBytes
 	if len(f.Owed) == 0 {
 		h.Unowed++
+	}
+	if received := fromMillis(f.Received); ledger.StreamOf(f.Source, f.Received) == f.Stream() && received.After(h.Newest) {
+		h.Newest = received
 	}
 	if f.Hour+hourLength <= through {
 		h.LateFiles, h.LateRecords = h.LateFiles+1, h.LateRecords+f.Records

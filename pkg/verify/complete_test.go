@@ -57,10 +57,11 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, fromMillis(at(1)+1), r.CompleteThrough, "that of partition 4")
 	debt := func(owed int64) []HourDelivery { return []HourDelivery{{Destination: "ws/a", Owed: owed}} }
+	newest := func(hours int64) time.Time { return fromMillis(at(hours) + 1) } // as of all files here
 	require.Equal(t, []Hour{
-		{Source: "a", Hour: fromMillis(hour0), Files: 2, Records: 15, Bytes: 10, LateFiles: 1, LateRecords: 10, Complete: true, Destinations: debt(2)},
-		{Source: "b", Hour: fromMillis(hour0), Files: 2, Records: 5, Bytes: 10, Complete: true, Destinations: debt(1), Unowed: 1},
-		{Source: "a", Hour: fromMillis(at(1)), Files: 1, Records: 10, Bytes: 5, Destinations: debt(1)},
+		{Source: "a", Hour: fromMillis(hour0), Newest: newest(0), Files: 2, Records: 15, Bytes: 10, LateFiles: 1, LateRecords: 10, Complete: true, Destinations: debt(2)},
+		{Source: "b", Hour: fromMillis(hour0), Newest: newest(0), Files: 2, Records: 5, Bytes: 10, Complete: true, Destinations: debt(1), Unowed: 1},
+		{Source: "a", Hour: fromMillis(at(1)), Newest: newest(1), Files: 1, Records: 10, Bytes: 5, Destinations: debt(1)},
 	}, r.Hours)
 
 	cfg.Source, cfg.Since, cfg.Until = "a", fromMillis(at(1)), fromMillis(at(2))

@@ -33,8 +33,8 @@ its newest dead letter. No content of events is shown.
 Records are counted in the ledger, by hour of receipt since --since; newer ones are not in a file yet. Dead
 letters are those since --since that Kafka still holds. Neither needs metrics or a running process. Events
 that the collector refused with another status than 200 are in neither: their sender was told. Last seen is
-exact for sources among the last 1,000 records of their partition or with a newer dead letter; for others it
-is the start of the hour of their last file.`,
+exact for sources among the last 1,000 records of their partition. Others may have sent more since: "<20m ago" is
+at most 20 minutes ago, when their newest dead letter or the first record of their newest file was received.`,
 		Example: "  sealift sources status\n  sealift sources status qv5iYYMxd94DahFpRzm58y --since 168h --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			var w deadletter.Window
@@ -78,6 +78,7 @@ type sourceRow struct {
 	SentAgain   int64              `json:"sent_again"` // that were dead letters
 	Reasons     []deadLetterReason `json:"reasons"`
 	LastSeen    time.Time          `json:"last_seen,omitzero"`
+	SeenExactly bool               `json:"last_seen_exact"` // else it was seen then, and perhaps later
 }
 
 // deadLetterReason sums up the dead letters of one reason.
@@ -110,7 +111,7 @@ func readSources(ctx context.Context, s *services, ids []string, w deadletter.Wi
 	if err := addLetters(ctx, s, w, row); err != nil {
 		return nil, err
 	}
-	if err := addLastSeen(ctx, s, row); err != nil {
+	if err := addLastSeen(ctx, s, rows, row); err != nil {
 		return nil, err
 	}
 	out := &sourcesStatus{At: time.Now().UTC(), Since: w.Since.UTC(), Sources: []sourceRow{}}
@@ -144,7 +145,7 @@ func addStored(ctx context.Context, s *services, since time.Time, row func(strin
 	for _, h := range stored.Hours {
 		r := row(h.Source)
 		r.Files, r.Records = r.Files+h.Files, r.Records+h.Records
-		r.saw(h.Hour)
+		r.saw(h.Newest)
 	}
 	return nil
 }
@@ -188,8 +189,9 @@ func addLetters(ctx context.Context, s *services, w deadletter.Window, row func(
 
 const seenTail = 1000 // records of each partition of the events topic
 
-// addLastSeen adds the newest receipts among the last records of the topic.
-func addLastSeen(ctx context.Context, s *services, row func(string) *sourceRow) error {
+// addLastSeen adds the newest receipts among the last records of the topic, and notes which of the
+// rows that makes exact. Of a source that is not among them nothing tells what it sent before.
+func addLastSeen(ctx context.Context, s *services, rows map[string]*sourceRow, row func(string) *sourceRow) error {
 	topic := s.cfg.Kafka.EventsTopic
 	router, err := route.New(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom)
 	if err != nil {
@@ -202,15 +204,24 @@ func addLastSeen(ctx context.Context, s *services, row func(string) *sourceRow) 
 	if err != nil {
 		return err
 	}
+	whole := true
 	for p, b := range bounds {
-		bounds[p] = stream.Bounds{First: max(b.First, b.End-seenTail), End: b.End}
+		first := max(b.First, b.End-seenTail)
+		bounds[p] = stream.Bounds{First: first, End: b.End}
+		whole = whole && first == 0
 	}
-	return deadletter.Walk(ctx, s.letters(), topic, bounds, func(r *stream.Record) error {
+	exact := map[string]bool{}
+	err = deadletter.Walk(ctx, s.letters(), topic, bounds, func(r *stream.Record) error {
 		if to, reason := router.Route(r); reason == "" {
 			row(to.Source).saw(time.UnixMilli(to.Received))
+			exact[to.Source] = true
 		}
 		return nil
 	})
+	for id, r := range rows {
+		r.SeenExactly = whole || exact[id]
+	}
+	return err
 }
 
 func (s *sourcesStatus) print(out io.Writer) error {
@@ -224,7 +235,9 @@ func (s *sourcesStatus) print(out io.Writer) error {
 	for _, r := range s.Sources {
 		seen := "-"
 		if !r.LastSeen.IsZero() {
-			seen = ago(max(0, s.At.Sub(r.LastSeen).Seconds())) + " ago"
+			if seen = ago(max(0, s.At.Sub(r.LastSeen).Seconds())) + " ago"; !r.SeenExactly {
+				seen = "<" + seen
+			}
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(r.ID, "(none)"), cmp.Or(r.Name, "-"), max(1, r.Spread), progress.Count(r.Files), progress.Count(r.Records),
 			progress.Count(r.DeadLetters), progress.Count(r.SentAgain), seen)

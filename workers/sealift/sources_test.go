@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,7 +17,11 @@ import (
 
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/deadletter"
 	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 // TestADeadLetterIsDeliveredInTheEnd: an event that was answered 200 and not
@@ -79,6 +86,59 @@ func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 	sources(&status, "status", "demo", "--json")
 	require.Zero(t, status.Sources[0].DeadLetters)
 	require.EqualValues(t, 1, status.Sources[0].SentAgain)
+}
+
+// On a busy partition a source's last event is not among the last records: when it was seen
+// is known from its files, and only as a bound.
+func TestLastSeenOnABusyPartition(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	s, err := startStack(stackConfig{dir: t.TempDir()}, log)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.close()) })
+	cfg := config.Default()
+	s.configure(&cfg)
+	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
+	svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, svc.close()) })
+	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
+
+	received := time.Now().Truncate(time.Hour).Add(-time.Minute).UTC()
+	file := func(minutes time.Duration, first int64) ledger.File {
+		at := received.Add(-minutes * time.Minute)
+		return ledger.File{Source: "web", Hour: at.Truncate(time.Hour).UnixMilli(), Received: at.UnixMilli(), First: first}
+	}
+	l := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: cfg.Kafka.Incarnation}
+	files := []ledger.File{ledgertest.File(l, file(0, 10), []byte("x")), ledgertest.File(l, file(20, 0), []byte("x"))}
+	ledgertest.Append(t, svc.staging, ledgertest.Next(ledgertest.Append(t, svc.staging, ledgertest.Init(l, time.Now())), files...))
+	event := func(source string) stream.Record {
+		return deadletter.Refused(source, time.Now(), []byte(`{}`), true, []byte("m"), "")
+	}
+	events := svc.producer(cfg.Kafka.EventsTopic, 0)
+	web := func() sourceRow {
+		status, err := readSources(t.Context(), svc, []string{"web"}, deadletter.Window{})
+		require.NoError(t, err)
+		return status.Sources[0]
+	}
+	require.True(t, web().SeenExactly, "nothing else is there")
+	for range 20 {
+		var batch []stream.Record
+		for i := range 1000 {
+			batch = append(batch, event(fmt.Sprint("busy", i)))
+		}
+		require.NoError(t, events.Produce(t.Context(), batch...))
+	}
+	row := web()
+	require.Equal(t, received, row.LastSeen, "its newest file's")
+	require.False(t, row.SeenExactly)
+	var out bytes.Buffer
+	require.NoError(t, (&sourcesStatus{At: received.Add(20 * time.Minute), Sources: []sourceRow{row}}).print(&out))
+	require.Contains(t, out.String(), " <20m ago\n")
+
+	require.NoError(t, events.Produce(t.Context(), event("web")))
+	row = web()
+	require.True(t, row.SeenExactly)
+	require.WithinDuration(t, time.Now(), row.LastSeen, time.Minute)
 }
 
 // TestARevokedKeyIsRefusedWithinSeconds: from the catalog's file to the answer,
