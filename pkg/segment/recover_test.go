@@ -202,7 +202,7 @@ func TestAnyLifeIsRecovered(t *testing.T) {
 		"little_memory": {blockBytes: 4 << 10, chunkBytes: 16 << 10, Budget: NewBudget(3 << 10)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(20) {
+			for seed := range uint64(8) {
 				l := newLife(t, seed, cfg)
 				for range 6 {
 					for range l.r.IntN(400) {
