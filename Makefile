@@ -10,6 +10,9 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 # Else each test binary sleeps for a second before it ends.
 export GORACE ?= atexit_sleep_ms=0
 
+# Packages, and parallel tests of each, at a time: half of what they take is waiting.
+AT_ONCE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 # These start the roles as processes. There is nothing to race in the test
 # itself, and the detector would make its servers and its judge five times
 # slower.
@@ -45,7 +48,7 @@ demo: build ## run the whole system in one process on sample events; DEMO=FILE.n
 test: ## all tests that Go alone can run, with the race detector
 	@[ -n '$(RACE)' ] || echo 'make: no C compiler: testing without the race detector' >&2
 	@# The one that waits longest goes first, beside those that compute.
-	scripts/in-memory.sh go test $(RACE) -timeout 30m -skip '$(PROCESSES)' ./workers/sealift ./...
+	scripts/in-memory.sh go test $(RACE) -p $(AT_ONCE) -parallel $(AT_ONCE) -timeout 30m -skip '$(PROCESSES)' ./workers/sealift ./...
 	scripts/in-memory.sh go test -timeout 30m -run '$(PROCESSES)' ./workers/e2e
 	@# Each has one thread.
 	go test -timeout 30m ./workers/e2e/simulation & simulation=$$!; \
