@@ -124,6 +124,7 @@ func TestABrokenDocumentChangesNothing(t *testing.T) {
 		"workspace_twice":    {breaks: func(ws []catalog.Workspace) { ws[bad].ID = ws[0].ID }, says: "another document has the same id"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ws := manyWorkspaces(200)
 			if c.breaks != nil {
 				c.breaks(ws)
