@@ -80,6 +80,47 @@ func pickDestinations(all []catalog.Target, names []string) ([]catalog.Target, e
 	return out, nil
 }
 
+// fullName returns the id of the destination of that name, where the catalog has just one, and
+// everything else as it is: an id, a workspace, or what the catalog does not know.
+func fullName(s *catalog.Snapshot, name string) (string, error) {
+	if name == "" || strings.Contains(name, "/") {
+		return name, nil
+	}
+	var ids []string
+	for _, t := range allDestinations(s) {
+		if t.Workspace == name {
+			return name, nil
+		}
+		if t.Name == name {
+			ids = append(ids, t.ID)
+		}
+	}
+	switch len(ids) {
+	case 0:
+		return name, nil
+	case 1:
+		return ids[0], nil
+	}
+	return "", usage(fmt.Sprintf("--destination %q: %d workspaces have one of this name; name one, like %s", name, len(ids), ids[0]))
+}
+
+// storedName is fullName by what is applied, or the name as it is if that cannot be read.
+func storedName(ctx context.Context, s *services, name string) (string, error) {
+	if name == "" || strings.Contains(name, "/") {
+		return name, nil
+	}
+	live := catalogOf(ctx, s)
+	if live == nil {
+		return name, nil
+	}
+	return fullName(live.Snapshot(), name)
+}
+
+// notFull says that a name is no destination's.
+func notFull(name string) error {
+	return usage(fmt.Sprintf("--destination %q: no destination of this name is known; use WORKSPACE/NAME", name))
+}
+
 func noDestination(all []catalog.Target, name string) error {
 	var known []string
 	for _, t := range all {

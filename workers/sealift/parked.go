@@ -39,6 +39,10 @@ what to do. They stay owed; "sealift redrive" tries them again.`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withServices(a, false, func(s *services) error {
+				destination, err := storedName(c.Context(), s, destination)
+				if err != nil {
+					return err
+				}
 				rows, err := listParked(c.Context(), s, destination)
 				if err != nil && len(rows) == 0 {
 					return err // and not that nothing is parked
@@ -56,7 +60,7 @@ what to do. They stay owed; "sealift redrive" tries them again.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&destination, "destination", "", "only this one, WORKSPACE/NAME, or all of a WORKSPACE")
+	f.StringVar(&destination, "destination", "", "only this one, WORKSPACE/NAME or NAME, or all of a WORKSPACE")
 	f.BoolVar(&asJSON, "json", false, "print the causes as JSON")
 	return c
 }

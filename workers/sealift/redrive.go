@@ -45,6 +45,10 @@ copiers away from these files meanwhile.`,
 			}
 			gives := r.Skip && !r.DryRun
 			return withServices(a, gives, func(s *services) error {
+				var err error
+				if r.Destination, err = storedName(c.Context(), s, r.Destination); err != nil {
+					return err
+				}
 				found := parkedTable{}
 				r.Staging, r.Worker, r.Each = s.staging, workerName("redrive"), found.add
 				if !r.DryRun && !r.Skip {
@@ -77,7 +81,7 @@ copiers away from these files meanwhile.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&r.Destination, "destination", "", "only this one, WORKSPACE/NAME, or all of a WORKSPACE")
+	f.StringVar(&r.Destination, "destination", "", "only this one, WORKSPACE/NAME or NAME, or all of a WORKSPACE")
 	f.BoolVar(&r.Skip, "skip", false, "give up the files for good instead")
 	f.BoolVar(&r.DryRun, "dry-run", false, "only show what is parked and why")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ takes part. Without --detach the command waits until everything is delivered.`,
 	}
 	f := c.Flags()
 	f.StringSliceVar(&v.order.Sources, "source", nil, "only files of this source id; repeatable")
-	f.StringSliceVar(&v.order.Destinations, "destination", nil, "deliver to this one, WORKSPACE/NAME; repeatable (default: where they are owed)")
+	f.StringSliceVar(&v.order.Destinations, "destination", nil, "deliver to this one, WORKSPACE/NAME or NAME; repeatable (default: where they are owed)")
 	f.StringVar(&v.since, "since", "", "only hours of receipt since: 48h (ago), 2026-11-22 or 2026-11-22T14")
 	f.StringVar(&v.until, "until", "", "only hours of receipt that begin before")
 	f.StringSliceVar(&v.offsets, "offsets", nil, "only files with offsets in PARTITION:FIRST-LAST; repeatable")
@@ -122,7 +123,9 @@ func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 	o.Version = delivery.FormatVersion
 	o.ID, o.CreatedAt, o.CreatedBy = replay.NewID(now), now.UnixMilli(), workerName("replay")
 	o.Topic, o.Incarnation = v.app.cfg.Kafka.EventsTopic, v.app.cfg.Kafka.Incarnation
-	if err := o.Validate(); err != nil {
+	named := *o
+	named.Destinations = slices.DeleteFunc(slices.Clone(o.Destinations), func(name string) bool { return !strings.Contains(name, "/") }) // the catalog has the others' ids
+	if err := named.Validate(); err != nil {
 		return usage(err.Error())
 	}
 	return nil
@@ -150,6 +153,14 @@ func (v *replayCommand) run(ctx context.Context) error {
 	r, err := v.runner(ctx)
 	if err != nil {
 		return err
+	}
+	for i, name := range o.Destinations {
+		if o.Destinations[i], err = fullName(r.Catalog, name); err != nil {
+			return err
+		}
+		if !strings.Contains(o.Destinations[i], "/") {
+			return notFull(name)
+		}
 	}
 	if err := r.Check(o); err != nil {
 		return err

@@ -56,8 +56,8 @@ be checked, e.g. a server was down; 3: problems.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			switch {
-			case o.cfg.Destination != "" && strings.Count(o.cfg.Destination, "/") != 1:
-				return usage(fmt.Sprintf("--destination %q: use WORKSPACE/NAME", o.cfg.Destination))
+			case strings.Count(o.cfg.Destination, "/") > 1:
+				return notFull(o.cfg.Destination)
 			case o.cfg.AtOnce < 1 || o.cfg.Examples < 1:
 				return usage("--parallel and --problems: use at least 1")
 			}
@@ -65,6 +65,13 @@ be checked, e.g. a server was down; 3: problems.`,
 				return err
 			}
 			return withServices(a, false, func(s *services) error {
+				named := o.cfg.Destination
+				if o.cfg.Destination, err = storedName(c.Context(), s, named); err != nil {
+					return err
+				}
+				if named != "" && !strings.Contains(o.cfg.Destination, "/") {
+					return notFull(named)
+				}
 				return o.run(c.Context(), a, s)
 			})
 		},
@@ -74,7 +81,7 @@ be checked, e.g. a server was down; 3: problems.`,
 	f.StringVar(&o.cfg.Incarnation, "incarnation", "", "incarnation of the events topic (default: kafka.incarnation)")
 	f.IntVar(&o.cfg.Partition, "partition", -1, "only this partition")
 	f.StringVar(&o.cfg.Source, "source", "", "only the files of this source")
-	f.StringVar(&o.cfg.Destination, "destination", "", "only the debts, receipts and objects of this one, WORKSPACE/NAME")
+	f.StringVar(&o.cfg.Destination, "destination", "", "only the debts, receipts and objects of this one, WORKSPACE/NAME or NAME")
 	f.StringVar(&o.since, "since", "", "only entries written since: 24h (ago), 2026-11-22, 2026-11-22T14 or 2026-11-22T14:30:00Z")
 	f.StringVar(&o.until, "until", "", "only entries written until")
 	f.BoolVar(&o.cfg.Deep, "deep", false, "read every file: checksums, one gzip member, every line JSON")
