@@ -9,8 +9,8 @@ import (
 	"github.com/sealift/sealift/pkg/meter"
 )
 
-// keepBook writes pages of the book until the returned function is called, which
-// writes the last one.
+// keepBook writes pages of the book until the returned function is called, which also writes the
+// last page.
 func (c *Copier) keepBook() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	written := make(chan struct{})
@@ -24,23 +24,23 @@ func (c *Copier) keepBook() (stop func()) {
 	}
 }
 
-// counting returns a context whose requests to staging are the destination's,
-// and a function to call when they are made. Reads of the ledger are nobody's:
-// many share them.
+// counting returns a context whose requests to staging are counted for the destination, and a
+// function to call when they are done. Reads of the ledger are not counted for anyone, because many
+// destinations share them.
 func (c *Copier) counting(ctx context.Context, destination string) (context.Context, func()) {
 	counter := new(meter.Counter)
 	return meter.With(ctx, counter), func() { c.count(destination, counter.Counts()) }
 }
 
-// count notes requests. The destination is one that the ledger, or an order,
-// owes something to: whoever writes jobs must not fill the book with names.
+// count notes requests. The destination must be one that the ledger or an order owes something to,
+// so that forged jobs cannot fill the book with names.
 func (c *Copier) count(destination string, n meter.Counts) {
 	c.book.Count(destination, n)
 	c.metrics.requests(destination, n)
 }
 
-// countsOf are the requests that a PUT took, which ended so. Those without an
-// answer may have arrived, but for one that was never sent.
+// countsOf returns the requests that a PUT with this result took. A request without an answer may
+// have arrived, so it counts; one that was never sent does not.
 func countsOf(r destination.Result, err error) meter.Counts {
 	n := meter.Counts{Puts: int64(r.Sends), AssumeRoles: int64(r.STS)}
 	var refused interface{ RefusedEndpoint() bool } // pkg/netguard
@@ -53,8 +53,8 @@ func countsOf(r destination.Result, err error) meter.Counts {
 	return n
 }
 
-// noteFailure notes how a try ended. What a replay cannot do says nothing of
-// what is owed.
+// noteFailure notes a failed try. Failures of replays say nothing about what is owed, and are not
+// noted.
 func (c *Copier) noteFailure(destination string, v destination.Verdict) {
 	if c.cfg.replays {
 		return
@@ -63,7 +63,7 @@ func (c *Copier) noteFailure(destination string, v destination.Verdict) {
 	c.metrics.lastError.WithLabelValues(destination).SetToCurrentTime()
 }
 
-// noteRest notes that a destination that failed is tried again only then.
+// noteRest notes until when a destination that failed is not tried.
 func (c *Copier) noteRest(destination string, until time.Time) {
 	if !c.cfg.replays {
 		c.book.Rests(destination, until)

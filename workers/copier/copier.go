@@ -1,13 +1,13 @@
-// Package copier is the role that takes sealed files from staging to the
-// buckets that they are owed to, once each: it follows copy jobs, checks them
-// against the ledger, puts the object, writes the receipt.
+// Package copier is the role that delivers sealed files from staging to the buckets that they are
+// owed to, once each. It reads copy jobs, checks them against the ledger, puts the object, and
+// writes the receipt.
 //
-// It promises that a receipt is written only after the destination's store
-// said that the object is there (I9), that a job is acknowledged only after
-// its receipt or after it was enqueued anew (I12), and that nothing is
-// dropped: what cannot be delivered is parked, visible. A destination that
-// fails, hangs or is slow delays no other. It does not decide what is owed; the
-// ledger does. Redis saves it work; it is right without.
+// It promises that a receipt is written only after the destination's store has said that the object
+// is there (I9), that a job is acknowledged only after its receipt was written or it was enqueued
+// again (I12), and that nothing is dropped: what cannot be delivered is parked, where people see
+// it. A destination that fails, hangs or is slow does not delay any other. The copier does not
+// decide what is owed; the ledger does. Redis only saves it work; correctness does not depend on
+// it.
 package copier
 
 import (
@@ -36,37 +36,36 @@ import (
 // Config sizes a copier. Zero values take the defaults of pkg/config.
 type Config struct {
 	JobsTopic string
-	Group     string // of the appenders, see ConsumerGroup
+	Group     string // consumer group of the appenders; copiers' groups are derived from it, see ConsumerGroups
 	Worker    string // stable name of this process, unique in the group
-	// Concurrency is how many copies go on at once. With those at which nothing
-	// moves, and to destinations that are suspects, there are at most three
-	// times as many. One whose object is stored counts no more.
+	// Concurrency is how many copies run at once. Together with copies in which nothing moves and
+	// copies to suspects there are at most three times as many. A copy whose object is stored no
+	// longer counts.
 	Concurrency    int
 	PerDestination int // copies at once to one destination
 	LockTTL        time.Duration
-	SpoolDir       string // holds what is being copied, a file each; default: the system's
+	SpoolDir       string // directory for files being copied; default: the system's temporary directory
 	RetryTiers     []time.Duration
 	ParkAfter      time.Duration
 	SessionTimeout time.Duration // of the consumer group
-	WithoutRedis   bool          // go on while Redis is away, instead of waiting
-	DrainTimeout   time.Duration // bound on the copies in work when it stops; default 20s
-	// ReplayConcurrency is how many copies are made at once for replays, beside
-	// the others; default 2, negative: none.
+	WithoutRedis   bool          // continue while Redis is away, instead of waiting
+	DrainTimeout   time.Duration // bound on finishing running copies at a stop; default 20s
+	// ReplayConcurrency is how many copies for replays run at once, beside the others; default 2,
+	// negative: none.
 	ReplayConcurrency int
 
 	replays bool // see forReplays
 }
 
-// Topics returns the topics that copiers read: the jobs and the retry tiers,
-// "{JobsTopic}.retry-{n}" from 1, and the same of replays. They must exist
-// before Run.
+// Topics returns the topics that copiers read: the jobs, their retry tiers "{JobsTopic}.retry-{n}"
+// with n from 1, and the same for replays. They must exist before Run.
 func (c Config) Topics() []string { return append(c.laneTopics(), c.forReplays().laneTopics()...) }
 
-// ConsumerGroups returns the groups in which copiers share those topics: that
-// of the jobs, and that of the replays'.
+// ConsumerGroups returns the groups in which copiers share those topics: one for jobs and one for
+// replays.
 func (c Config) ConsumerGroups() []string { return []string{c.group(), c.forReplays().group()} }
 
-// ReplayTopic returns the topic of replays' jobs.
+// ReplayTopic returns the topic of the replays' jobs.
 func (c Config) ReplayTopic() string { return c.forReplays().JobsTopic }
 
 func (c Config) laneTopics() []string {
@@ -124,14 +123,14 @@ type Copier struct {
 	metrics *metrics
 	gate    *gate
 
-	// What a job is and becomes: of the jobs that the ledger owes, or of
-	// replays' (lane.go).
+	// What a try does, and where a job goes that is given up. They differ between the lane of the
+	// ledger's jobs and the lane of replays (lane.go).
 	attempt  func(context.Context, errand) error
 	setAside func(context.Context, delivery.Job, destination.Verdict) error
 }
 
-// entriesRoom is how many files of ledger entries are kept, some 60 MB: those of a
-// turn of 100,000 sources, since each copier gets jobs of all its entries.
+// entriesRoom is how many files of ledger entries are cached, some 60 MB. It suffices for the files
+// that 100,000 sources seal at the turn of an hour: each copier gets jobs of all their entries.
 const entriesRoom = 100_000
 
 // New checks the configuration; it does not connect.
@@ -161,7 +160,7 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 		book:      meter.NewBook(deps.Staging, cfg.Worker, deps.Log),
 		redis:     &dependency{"redis", deps.Leases.Ping},
 		staging: &dependency{"the staging bucket", func(ctx context.Context) error {
-			_, err := deps.Staging.Head(ctx, "ledger/") // no such object: that is the answer of one that works
+			_, err := deps.Staging.Head(ctx, "ledger/") // a working store answers that there is no such object
 			if errors.Is(err, objstore.ErrNotFound) {
 				return nil
 			}
@@ -176,7 +175,7 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 	return c, nil
 }
 
-// newEngine returns an engine whose jobs come back by q.
+// newEngine returns an engine that puts jobs to be retried into q.
 func (c *Copier) newEngine(q queue) *engine {
 	return &engine{
 		try: c.insist, park: c.setAside, rests: c.noteRest, queue: q, metrics: c.metrics, log: c.deps.Log, pause: 100 * time.Millisecond,
@@ -184,17 +183,17 @@ func (c *Copier) newEngine(q queue) *engine {
 		sched: newScheduler(limits{
 			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination,
 			room: maxBacklog, suspectRoom: maxWaitSuspects,
-			parking:        64, // PUTs to staging at once, when a whole redrive fails again
-			breakTransient: 5,  // a store that only throttles takes something in between
-			breakPermanent: 2,  // one that says no twice does so until somebody changes it
+			parking:        64, // PUTs to staging at once, if a whole redrive fails again
+			breakTransient: 5,  // a store that only throttles accepts some PUTs in between
+			breakPermanent: 2,  // a store that refuses twice does so until somebody changes something
 			cooldown:       10 * time.Second,
-			maxCooldown:    5 * time.Minute, // so long a destination that was mended may wait
+			maxCooldown:    5 * time.Minute, // the longest that a destination waits after it was repaired
 		}, retryPolicy{tiers: c.cfg.RetryTiers, parkAfter: c.cfg.ParkAfter}),
 	}
 }
 
-// Run copies until ctx ends; then it takes no more jobs, finishes the copies
-// in work, bounded by DrainTimeout, commits, leaves the group and returns nil.
+// Run copies until ctx ends. Then it takes no more jobs, finishes the running copies within
+// DrainTimeout, commits, leaves the group and returns nil.
 func (c *Copier) Run(ctx context.Context) error {
 	if err := os.MkdirAll(c.cfg.SpoolDir, 0o700); err != nil {
 		return fmt.Errorf("prepare copier.spool_dir: %w", err)
@@ -239,7 +238,7 @@ func (c *Copier) run(ctx context.Context) error {
 	return errors.Join(err, cerr)
 }
 
-// take hands a record of a job topic to the engine, when copying goes on.
+// take hands a record of a job topic to the engine once no dependency is away.
 func (c *Copier) take(ctx, work context.Context, e *engine, value []byte, cl claim) error {
 	job, err := delivery.DecodeJob(value)
 	if err != nil {
@@ -254,7 +253,7 @@ func (c *Copier) take(ctx, work context.Context, e *engine, value []byte, cl cla
 	return e.submit(ctx, work, job, cl)
 }
 
-// insist tries the job until its own fate is known.
+// insist tries the job until its own outcome is known, not just that a dependency was away.
 func (c *Copier) insist(ctx context.Context, job errand) outcome {
 	o := outcomeOf(c.patiently(ctx, func() error { return c.attempt(ctx, job) }))
 	switch {
@@ -270,11 +269,11 @@ func (c *Copier) insist(ctx context.Context, job errand) outcome {
 	return o
 }
 
-// maxWaits is how often something is tried again because a dependency was away: one
-// that answers pings and nothing else must not keep it for ever.
+// maxWaits limits how often something is repeated because a dependency was away. A dependency that
+// answers pings and nothing else must not block a job forever.
 const maxWaits = 10
 
-// patiently runs op, again whenever a dependency was away and is back.
+// patiently runs op, and repeats it whenever a dependency was away and is back.
 func (c *Copier) patiently(ctx context.Context, op func() error) error {
 	for waits := 0; ; waits++ {
 		err := op()

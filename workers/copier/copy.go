@@ -19,13 +19,13 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// goneTries is how often a job is tried whose destination is not in the
-// catalog: the appender may have read the catalog before this copier did.
+// goneTries is how often a job is tried whose destination is not in the catalog: this copier's
+// catalog may be older than the appender's.
 const goneTries = 2
 
-// try does what the job asks for, once. It returns nil if it delivered the file, an
-// *ended if it is known what became of the job otherwise, and an *away if something
-// of the operator's own did not answer; then nothing is known, and nothing lost.
+// try does once what the job asks for. It returns nil if it delivered the file, an *ended if the
+// outcome of the job is known otherwise, and an *away if something on the operator's side did not
+// answer. In the last case nothing is known about the outcome, and nothing is lost.
 func (c *Copier) try(ctx context.Context, e errand) error {
 	job := e.Job
 	entry, err := c.owed(ctx, job)
@@ -41,13 +41,13 @@ func (c *Copier) try(ctx context.Context, e errand) error {
 	}
 	defer c.release(ctx, held)
 
-	// Under the lease, so that what its last holder did is not overlooked: it
-	// left a marker, and its receipt may be younger than our listing.
+	// Look under the lease, so as not to miss what its last holder did: it left a marker, and its
+	// receipt may be newer than our listing.
 	known, asked, err := c.marked(ctx, delivery.DoneMarker(job.File, job.Destination))
 	if err != nil {
 		return err
 	}
-	if known { // of a debt of another entry, if an older ledger was put back and Redis was not cleared
+	if known { // may be of another entry's debt, if an older ledger was restored and Redis was not cleared
 		c.deps.Log.DebugContext(ctx, "job over: Redis says that its receipt exists", "destination", job.Destination, "file", job.File.String())
 		return errMoot
 	}
@@ -64,7 +64,7 @@ func (c *Copier) try(ctx context.Context, e errand) error {
 		return err
 	}
 	var body *spooled
-	if job.Attempt == 0 { // its neighbours come, too
+	if job.Attempt == 0 { // the jobs of neighbouring files come at about the same time
 		body = c.packs.near(ctx, entry, job.File.Index)
 	}
 	if body == nil {
@@ -78,8 +78,8 @@ func (c *Copier) try(ctx context.Context, e errand) error {
 	})
 }
 
-// settle writes the receipt of a debt, and makes it known to whoever might
-// believe a listing of before: a marker tells others.
+// settle writes the receipt of a debt. It also adds it to our listing, and sets a marker for other
+// copiers, whose listings may be older.
 func (c *Copier) settle(ctx context.Context, r delivery.Receipt) error {
 	if err := WriteReceipt(ctx, c.deps.Staging, r); err != nil {
 		return err
@@ -90,21 +90,21 @@ func (c *Copier) settle(ctx context.Context, r delivery.Receipt) error {
 	return nil
 }
 
-// deliver puts the object, then closes what asked for it.
+// deliver puts the object, then closes the job by calling closing.
 //
-// Invariant: I8, I9, I12. 1. object  2. receipt and marker, by close  3. lease
-// 4. offset, by whoever called. A crash after any of them repeats those before,
-// and each is harmless when repeated.
+// Invariant: I8, I9, I12. The order is: 1. object  2. receipt and marker, by closing  3. lease
+// 4. offset, by the caller. After a crash the steps before it are repeated, and each is harmless
+// when repeated.
 func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease,
 	overwrite bool, closing func(delivery.Receipt) error) error {
-	// A cheap look at our own lease saves a PUT, which else ends with it; what
-	// makes a second one harmless is its key, and If-None-Match.
+	// Checking our own lease is cheap and saves a PUT that would be cancelled. What makes a second
+	// PUT harmless is the key and If-None-Match.
 	if held != nil && !held.Held() {
 		c.metrics.leaseLost.Inc()
 		return errBusy
 	}
 	begun := time.Now()
-	sum := hex.EncodeToString(body.sum[:]) // another than the ledger's if it was rebuilt
+	sum := hex.EncodeToString(body.sum[:]) // differs from the ledger's if the file was rebuilt
 	receipt := delivery.Receipt{
 		File: job.File, Destination: job.Destination, Outcome: delivery.Delivered,
 		Bucket: t.BucketName, Key: delivery.ObjectKey(t.Prefix, job.File.Log(), f),
@@ -129,7 +129,7 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	case err != nil:
 		return failedAs(destination.Judge(err, t))
 	}
-	// What is left is ours to do: it takes no slot and no room in the spool.
+	// What is left concerns only us: it takes no slot and no room in the spool.
 	job.stored()
 	body.remove()
 	if put.Region != "" && t.Region != "" {
@@ -137,8 +137,8 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 			"destination", job.Destination, "catalog", t.Region, "region", put.Region)
 	}
 	receipt.ETag, receipt.Existed, receipt.At = put.ETag, put.Existed, time.Now().UnixMilli()
-	// Waited for here, under the lease, lest the file is sent again for want
-	// of its receipt.
+	// Wait here, under the lease, so that the file is not sent again because its receipt is
+	// missing.
 	err = c.patiently(ctx, func() error {
 		if err := closing(receipt); err != nil {
 			return c.stagingFailed(err, "write the receipt")
@@ -156,11 +156,11 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	return nil
 }
 
-// objectOf is what becomes of a file at a customer.
+// objectOf returns the object that a file becomes at a customer.
 func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooled) destination.Object {
 	named := *f
 	if ablation.On(ablation.KeyPerAttempt) {
-		named.First = time.Now().UnixNano() // the name is made of it
+		named.First = time.Now().UnixNano() // the name contains it
 	}
 	metadata := delivery.ObjectMetadata(l, f)
 	metadata["sha256"] = hex.EncodeToString(body.sum[:])
@@ -170,10 +170,10 @@ func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooled) destin
 	}
 }
 
-// owed returns the entry of the file if the job is honest.
+// owed returns the entry of the file if the job is genuine.
 //
-// Invariant: I7. The job is a pointer, written by anyone who may write to the
-// topic; what is owed to whom stands in the ledger.
+// Invariant: I7. The job is only a pointer, and anyone with access to the topic may have written
+// it. What is owed to whom is in the ledger.
 func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.Entry, error) {
 	if job.Replay != "" {
 		return nil, c.forged(ctx, job, "a replay's job has no business here")
@@ -191,10 +191,10 @@ func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.Entry, err
 
 func owes(f *ledger.File, destination string) bool { return slices.Contains(f.Owed, destination) }
 
-// newEntries keeps entries, for the jobs of one come together.
+// newEntries returns a cache of entries, because the jobs of an entry come together.
 func newEntries(staging objstore.Store, room int) *ledger.Cache {
 	return ledger.NewCache(staging, room, func(e *ledger.Entry) {
-		e.SealedThrough = nil // of a partition with many streams it is most of the entry, and no copier's
+		e.SealedThrough = nil // most of the entry if the partition has many streams; copiers do not need it
 	})
 }
 
@@ -240,8 +240,8 @@ func (c *Copier) target(job delivery.Job) (catalog.Target, error) {
 	return t, nil
 }
 
-// thenAgain is what is left to do when the catalog was mended: the auditor sees
-// that by itself, for what the ledger owes.
+// thenAgain says what to do after the catalog was corrected. For what the ledger owes, the auditor
+// notices that by itself.
 func thenAgain(job delivery.Job) string {
 	if job.Replay != "" {
 		return fmt.Sprintf(", then run `%s`", again(job))
@@ -249,7 +249,7 @@ func thenAgain(job delivery.Job) string {
 	return "; the auditor then tries it again"
 }
 
-// orGiveUp is the other way out for a destination that is gone.
+// orGiveUp is the alternative for a destination that is gone for good.
 func orGiveUp(job delivery.Job) string {
 	if job.Replay != "" {
 		return ""
@@ -260,7 +260,7 @@ func orGiveUp(job delivery.Job) string {
 // errUnstaged says that the staged file is missing or damaged.
 var errUnstaged = errors.New("the staged file cannot be used")
 
-// fetch spools the staged file. It tries twice to get the right bytes.
+// fetch spools the staged file. If the bytes are wrong, it tries once more.
 func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, error) {
 	body, err := spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
 	if errors.Is(err, errDamaged) {
@@ -282,8 +282,8 @@ func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, error) {
 	return nil, c.spoolFailed(err, "read the staged file")
 }
 
-// spoolFailed judges why a file could not be spooled: because of staging, or of the
-// copier's own disk.
+// spoolFailed decides why a file could not be spooled: because of staging or of the copier's own
+// disk.
 func (c *Copier) spoolFailed(err error, doing string) error {
 	var e *objstore.Error
 	if errors.As(err, &e) {
@@ -292,8 +292,8 @@ func (c *Copier) spoolFailed(err error, doing string) error {
 	return fileFailed(destination.Transient, "spool", err.Error(), "give the copier's disk room (copier.spool_dir)")
 }
 
-// stagingFailed judges an error of the operator's own bucket, which is never
-// held against a destination.
+// stagingFailed classifies an error of the operator's own bucket, which never counts against a
+// destination.
 func (c *Copier) stagingFailed(err error, doing string) error {
 	if errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict) || passes(err) {
 		return &away{c.staging, fmt.Errorf("%s: %w", doing, err)}
@@ -302,19 +302,19 @@ func (c *Copier) stagingFailed(err error, doing string) error {
 		"give the copier's principal s3:GetObject and s3:PutObject on the staging bucket")
 }
 
-// passes tells whether staging refuses us for what is mended by itself: credentials are renewed,
-// and requests are dated by its clock when they were refused for ours.
+// passes reports whether staging's refusal will pass by itself: expired credentials are renewed,
+// and after a refusal because of our clock, requests are dated by the store's clock.
 func passes(err error) bool {
 	var e *objstore.Error
 	return errors.As(err, &e) && (e.Outlived() || e.Skewed())
 }
 
-// WriteReceipt closes a debt for good. That it is closed already is fine.
+// WriteReceipt closes a debt for good. It is not an error if the debt is closed already.
 func WriteReceipt(ctx context.Context, staging objstore.Store, r delivery.Receipt) error {
 	return store(ctx, staging, delivery.ReceiptKey(r.File, r.Destination), r.Encode(), true)
 }
 
-// store writes a note of ours to staging. That it is there already is fine.
+// store writes a note of ours to staging. With ifAbsent, an existing note is no error.
 func store(ctx context.Context, staging objstore.Store, key string, body []byte, ifAbsent bool) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -325,7 +325,7 @@ func store(ctx context.Context, staging objstore.Store, key string, body []byte,
 	return err
 }
 
-// exists is objstore.Exists in the time of one request.
+// exists is objstore.Exists with requestTimeout.
 func exists(ctx context.Context, staging objstore.Store, key string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

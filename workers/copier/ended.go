@@ -20,13 +20,13 @@ func failedAs(v destination.Verdict) error {
 	return &ended{outcome{kind: outcomeFailed, verdict: v}}
 }
 
-// fileFailed is the error of a try that failed for a reason that has nothing to do
-// with the destination.
+// fileFailed is the error of a try that failed for a reason that does not count against the
+// destination.
 func fileFailed(class destination.Class, reason, cause, do string) error {
 	return failedAs(destination.NewVerdict(class, destination.OfFile, reason, cause, do))
 }
 
-// outcomeOf returns how a try ended that returned err.
+// outcomeOf returns the outcome of a try that returned err.
 func outcomeOf(err error) outcome {
 	var over *ended
 	reason := "unknown"
@@ -35,7 +35,7 @@ func outcomeOf(err error) outcome {
 		return outcome{kind: outcomeDone}
 	case errors.As(err, &over):
 		return over.outcome
-	case errors.As(err, new(*away)): // it answers pings, and nothing else
+	case errors.As(err, new(*away)): // a dependency that answers pings and nothing else
 		reason = "dependency"
 	}
 	return outcome{kind: outcomeFailed, verdict: destination.Passing(destination.OfFile, reason, err.Error(), "")}

@@ -17,50 +17,50 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// maxTasks bounds the jobs in this process: running, waiting, or on their way
-// back into a topic. When it is reached the topics are not read on. Backlogs
-// and suspects cannot reach it: what is more of them goes to a retry tier.
+// maxTasks bounds the jobs in this process: running, waiting, or being put back into a topic. When
+// it is reached, no more jobs are read. Backlogs and suspects alone cannot fill it, because what
+// exceeds their share goes to a retry tier.
 const (
 	maxTasks        = 50_000 // some 30 MB
 	maxBacklog      = 40_000 // jobs waiting for sound destinations
 	maxWaitSuspects = 2_000  // jobs waiting for suspects
 )
 
-// claim is a job's place in the topic that it came from.
+// claim is a job's position in the topic that it came from.
 type claim interface {
-	// alive reports whether the place is still ours.
+	// alive reports whether we still own the partition.
 	alive() bool
-	// over says that the job is closed or enqueued anew.
+	// over says that the job is done or was enqueued again.
 	over()
 }
 
-// queue is where jobs go that are not over yet.
+// queue is where unfinished jobs go.
 type queue interface {
-	// requeue returns when the job is in the retry tier for certain.
+	// requeue returns nil only when the job is certainly in the retry tier.
 	requeue(ctx context.Context, tier int, job delivery.Job) error
 }
 
-// errand is one try of a job. Its functions may be called by any goroutine, at
-// any time and more than once.
+// errand is one try of a job. Its functions may be called from any goroutine, at any time and more
+// than once.
 type errand struct {
 	delivery.Job
-	idle   func() // nothing moves at the moment
+	idle   func() // no byte is moving at the moment
 	late   func() // the destination takes longer than it should
-	stuck  func() // nothing moved for so long that it is late
+	stuck  func() // nothing has moved for so long that it counts as late
 	stored func() // the object is at the destination
 
-	room <-chan struct{} // closed when it is to end the PUT and make room; nil: never
+	room <-chan struct{} // closed when the try must end its PUT to make room; nil: never
 }
 
-// engine runs tasks as the scheduler says. Whoever owns it calls drain.
+// engine runs tasks as the scheduler decides. Its owner must call drain.
 type engine struct {
-	try     func(context.Context, errand) outcome // retries what is not the job's fault
+	try     func(context.Context, errand) outcome // retries by itself what is not the job's fault
 	park    func(context.Context, delivery.Job, destination.Verdict) error
-	rests   func(destination string, until time.Time) // told that a breaker is open; it does not block
+	rests   func(destination string, until time.Time) // called when a breaker is open; must not block
 	queue   queue
 	metrics *metrics
 	log     *slog.Logger
-	pause   time.Duration // between tries to requeue or park; it doubles
+	pause   time.Duration // before requeue or park is tried again; it doubles
 	room    *semaphore.Weighted
 	work    sync.WaitGroup
 
@@ -72,7 +72,7 @@ type engine struct {
 	stopping bool
 }
 
-// debt is what tells tasks apart.
+// debt identifies a task.
 type debt struct {
 	file        delivery.FileRef
 	destination string
@@ -81,8 +81,8 @@ type debt struct {
 
 func debtOf(job delivery.Job) debt { return debt{job.File, job.Destination, job.Replay} }
 
-// submit takes a job in; it blocks while there is no room. A job for a debt
-// that is in work already shares its fate. ctx bounds the waiting only.
+// submit accepts a job and blocks while there is no room. If a task for the same debt exists, the
+// job shares its fate. ctx bounds only the waiting; work is the context of the try.
 func (e *engine) submit(ctx, work context.Context, job delivery.Job, c claim) error {
 	if err := e.room.Acquire(ctx, 1); err != nil {
 		return err
@@ -101,8 +101,8 @@ func (e *engine) submit(ctx, work context.Context, job delivery.Job, c claim) er
 	return nil
 }
 
-// drain lets what runs finish, drops what waits, and returns when nothing is
-// in work; the caller ends the context of the work when it takes too long.
+// drain lets running tasks finish, drops waiting ones, and returns when nothing is left. If it
+// takes too long, the caller cancels the context of the work.
 func (e *engine) drain() {
 	e.mu.Lock()
 	e.stopping = true
@@ -110,7 +110,7 @@ func (e *engine) drain() {
 	e.work.Wait()
 }
 
-// apply carries effects out. The caller holds mu.
+// apply carries out effects. The caller holds mu.
 func (e *engine) apply(ctx context.Context, effects []effect) {
 	for _, ef := range effects {
 		switch ef.kind {
@@ -128,9 +128,9 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 			e.log.InfoContext(ctx, "destination works again", "destination", ef.dest)
 		default:
 			if ef.kind != effectStart && !ablation.On(ablation.JoinsItsRequeue) {
-				// A job that comes from now on may be the very one that is being
-				// enqueued, or one that a redrive made of what is being parked:
-				// it must not be acknowledged along with this task.
+				// A job that arrives from now on may be the very job that is being enqueued, or one
+				// that a redrive made from what is being parked. It must not be acknowledged
+				// together with this task.
 				delete(e.tasks, debtOf(ef.task.job))
 			}
 			e.work.Go(func() { e.carry(ctx, ef) })
@@ -141,7 +141,7 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 	e.metrics.tasks.Set(float64(len(e.tasks)))
 }
 
-// carry carries one effect out that takes time.
+// carry carries out an effect that takes time.
 func (e *engine) carry(ctx context.Context, ef effect) {
 	switch ef.kind {
 	case effectStart:
@@ -191,9 +191,9 @@ func (e *engine) errand(ctx context.Context, t *task) errand {
 	}
 }
 
-// droppedAtStart drops the task if we are stopping, or if no place of it in any
-// topic is still ours: whoever reads it now decides. The look at its places and
-// the drop are one step, lest a place that it is given in between is lost.
+// droppedAtStart drops the task if we are stopping, or if none of its claims is alive: the new
+// owner decides about the job. Checking the claims and dropping the task are one step, so that a
+// claim added in between is not lost.
 func (e *engine) droppedAtStart(ctx context.Context, t *task) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -204,7 +204,7 @@ func (e *engine) droppedAtStart(ctx context.Context, t *task) bool {
 	return true
 }
 
-// droppedIfLost is the same for a task that the scheduler is done with.
+// droppedIfLost does the same for a task that the scheduler has finished with.
 func (e *engine) droppedIfLost(t *task) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -237,7 +237,7 @@ func (e *engine) retire(t *task, settled bool) {
 	}
 }
 
-// insist repeats op, which puts a job aside, until it succeeds or ctx ends.
+// insist repeats op, which requeues or parks a job, until it succeeds or ctx ends.
 func (e *engine) insist(ctx context.Context, job delivery.Job, op func() error) error {
 	for wait := e.pause; ; wait = min(2*wait, 50*e.pause) {
 		err := op()
@@ -253,8 +253,8 @@ func (e *engine) insist(ctx context.Context, job delivery.Job, op func() error) 
 	}
 }
 
-// sayInsisting says how it failed, at first and then once a minute, of one job:
-// what ails one ails most.
+// sayInsisting logs the failure, the first time and then once a minute, for one job only: most
+// others fail for the same reason.
 func (e *engine) sayInsisting(ctx context.Context, job delivery.Job, err error) {
 	if ctx.Err() != nil {
 		return

@@ -13,14 +13,14 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 )
 
-// dependency is something of the operator's own that copying cannot do without.
+// dependency is something on the operator's side that copying depends on.
 type dependency struct {
 	name string
 	ping func(context.Context) error
 }
 
-// away is the error of a try that a dependency cut short. It says nothing
-// about the file or its destination.
+// away is the error of a try that a dependency interrupted. It says nothing about the file or its
+// destination.
 type away struct {
 	dep *dependency
 	err error
@@ -29,15 +29,15 @@ type away struct {
 func (a *away) Error() string { return fmt.Sprintf("%s is down: %v", a.dep.name, a.err) }
 func (a *away) Unwrap() error { return a.err }
 
-// gate holds all copying back while a dependency is away: jobs wait where they
-// are instead of failing one after another. It is safe for concurrent use.
+// gate holds back all copying while a dependency is away, so that jobs wait instead of failing one
+// after another. It is safe for concurrent use.
 type gate struct {
 	log    *slog.Logger
 	waits  prometheus.Gauge // 1 while something is away
 	probes sync.WaitGroup
 
 	mu   sync.Mutex            // guards all below
-	shut map[*dependency]error // why
+	shut map[*dependency]error // and why
 	open chan struct{}         // closed while nothing is shut
 }
 
@@ -47,7 +47,7 @@ func newGate(log *slog.Logger, waits prometheus.Gauge) *gate {
 	return g
 }
 
-// wait returns when no dependency is known to be away, or ctx's error.
+// wait returns nil once no dependency is known to be away, or ctx's error.
 func (g *gate) wait(ctx context.Context) error {
 	g.mu.Lock()
 	open := g.open
@@ -60,7 +60,7 @@ func (g *gate) wait(ctx context.Context) error {
 	}
 }
 
-// err returns what is away, or nil.
+// err says which dependencies are away and why; nil if none is.
 func (g *gate) err() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -71,8 +71,8 @@ func (g *gate) err() error {
 	return errors.Join(errs...)
 }
 
-// close shuts the gate until the dependency answers again. ctx ends the
-// asking; whoever owns the gate then waits for probes.
+// close shuts the gate until the dependency answers again. Probing ends with ctx; the gate's owner
+// must then wait for probes.
 func (g *gate) close(ctx context.Context, a *away) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -88,7 +88,7 @@ func (g *gate) close(ctx context.Context, a *away) {
 	g.probes.Go(func() { g.probe(ctx, a.dep) })
 }
 
-// probe asks the dependency until it answers, then opens the gate.
+// probe pings the dependency until it answers, then opens the gate.
 func (g *gate) probe(ctx context.Context, dep *dependency) {
 	begun := time.Now()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {

@@ -14,7 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Kafka is where the job topics are; OnKafka gives the real one.
+// Kafka gives access to the job topics; OnKafka returns the real one.
 type Kafka interface {
 	Join(cfg stream.GroupConfig) (Membership, error)
 	Producer(topic string) Producer
@@ -23,19 +23,19 @@ type Kafka interface {
 	Ping(ctx context.Context) error
 }
 
-// Membership says which partitions are ours; *stream.Group is one.
+// Membership tells which partitions are ours; *stream.Group implements it.
 type Membership interface {
 	Next(ctx context.Context) (*stream.Generation, error)
 	Close(ctx context.Context) error
 }
 
-// Producer writes records to one topic; *stream.Producer is one.
+// Producer writes records to one topic; *stream.Producer implements it.
 type Producer interface {
 	Produce(ctx context.Context, records ...stream.Record) error
 	Close(ctx context.Context) error
 }
 
-// Fetcher reads one partition; *stream.Fetcher is one.
+// Fetcher reads one partition; *stream.Fetcher implements it.
 type Fetcher interface {
 	Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error)
 }
@@ -56,21 +56,21 @@ func (k onKafka) Producer(topic string) Producer {
 // Fetcher implements Kafka.
 func (k onKafka) Fetcher(topic string, partition int) Fetcher { return k.NewFetcher(topic, partition) }
 
-// jobs are the job topics in Kafka: the membership in the group, a reader per
-// assigned partition, a producer per retry tier.
+// jobs gives access to the job topics of a lane: the group membership, a reader for each assigned
+// partition, a producer for each retry tier.
 type jobs struct {
 	cfg       Config
 	kafka     Kafka
 	log       *slog.Logger
 	group     Membership
 	producers []Producer  // of the retry tiers
-	gen       *generation // the last one
-	assigned  func()      // called before partitions are read that may have been others'
+	gen       *generation // the current one
+	assigned  func()      // called before reading partitions that others may have owned
 	readFails stream.Sparse
-	warned    time.Time // when it was last said that commits fail; zero: the last one did not
+	warned    time.Time // when a failing commit was last logged; zero: the last commit succeeded
 }
 
-// generation is one division of the partitions, with what was read in it.
+// generation is one assignment of partitions, with the offsets read in it.
 type generation struct {
 	*stream.Generation
 	mu        sync.Mutex // guards all below
@@ -93,8 +93,8 @@ func openJobs(cfg Config, kafka Kafka, log *slog.Logger) (*jobs, error) {
 	return j, nil
 }
 
-// read hands every record of the assigned partitions to take, in order for
-// each partition, until ctx ends. Take blocks its partition only.
+// read passes every record of the assigned partitions to take until ctx ends, in order within each
+// partition. A take that blocks holds up only its partition.
 func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, claim) error) error {
 	for {
 		next, err := j.group.Next(ctx)
@@ -110,8 +110,8 @@ func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, clai
 	}
 }
 
-// commitEvery is how often offsets are committed, where they moved: for so long
-// jobs that are over may come again after a crash.
+// commitEvery is how often offsets that have moved are committed. After a crash, the jobs finished
+// since the last commit come again.
 const commitEvery = time.Second
 
 func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(context.Context, []byte, claim) error) {
@@ -148,8 +148,8 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	}
 }
 
-// follow returns the offsets that are committed of a partition from now on, which
-// is read from at, or -1 if that is not known. The first call says what is committed.
+// follow starts tracking a partition that is read from at (-1: not known), instead of whatever was
+// tracked for it before. The first call in a generation also notes at as the committed offset.
 func (g *generation) follow(topic string, partition int, at int64) *offsets {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -163,11 +163,10 @@ func (g *generation) follow(topic string, partition int, at int64) *offsets {
 	return g.positions[topic][partition]
 }
 
-// uncommittedEvery is how often it is said that commits fail.
+// uncommittedEvery is how often failing commits are logged.
 const uncommittedEvery = time.Minute
 
-// sayUncommitted says how a commit failed, if it did: at the first time in a
-// row, and then every minute.
+// sayUncommitted logs a failed commit: the first in a row, and then one a minute.
 func (j *jobs) sayUncommitted(ctx context.Context, gen *generation, err error) {
 	if err == nil {
 		j.warned = time.Time{}
@@ -175,7 +174,7 @@ func (j *jobs) sayUncommitted(ctx context.Context, gen *generation, err error) {
 	}
 	select {
 	case <-gen.Done():
-		return // others commit now
+		return // the next owner commits
 	case <-ctx.Done():
 		return
 	default:
@@ -186,13 +185,13 @@ func (j *jobs) sayUncommitted(ctx context.Context, gen *generation, err error) {
 	}
 }
 
-// commitNote tells a commit of ours from what Kafka's own tools set: the
-// embedded broker deletes nothing on their word.
+// commitNote tells our commits from offsets that were set with Kafka's own tools. The embedded
+// broker deletes records only below an offset with this note.
 const commitNote = "sealift/1"
 
-// commit records how far the jobs are over, where that changed. It goes back
-// where the topic did: who comes next would else begin above what is there. No
-// reader waits for it; only one goroutine calls it at a time.
+// commit commits the offsets that have changed. An offset goes back if its topic did; otherwise the
+// next owner would start above the records that exist. Readers do not wait for it. Only one
+// goroutine may call it at a time.
 func (g *generation) commit(ctx context.Context) error {
 	changed := g.changed()
 	var errs []error
@@ -210,7 +209,7 @@ func (g *generation) commit(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// changed returns how far the jobs are over where that is not committed, by topic.
+// changed returns the offsets that are not committed yet, by topic.
 func (g *generation) changed() map[string]map[int]stream.Mark {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -228,17 +227,17 @@ func (g *generation) changed() map[string]map[int]stream.Mark {
 	return changed
 }
 
-// closeWithin bounds close, when brokers are away.
+// closeWithin bounds close if brokers are away.
 const closeWithin = 10 * time.Second
 
-// close commits what is over and leaves the group.
+// close commits what is finished and leaves the group.
 func (j *jobs) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeWithin)
 	defer cancel()
 	var errs []error
 	if j.gen != nil {
 		if err := j.gen.commit(ctx); err != nil {
-			j.log.DebugContext(ctx, "offsets not committed", "err", err) // the next owner repeats some
+			j.log.DebugContext(ctx, "offsets not committed", "err", err) // the next owner repeats some jobs
 		}
 	}
 	errs = append(errs, j.group.Close(ctx))

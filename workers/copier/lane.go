@@ -8,25 +8,25 @@ import (
 	"github.com/sealift/sealift/pkg/meter"
 )
 
-// A copier has two lanes: the jobs that the ledger owes, and those of replays.
-// Each has its own topics, consumer group, scheduler with its limits and
-// breakers, gate, cache of entries and metrics; so however many replays wait, no
+// A copier has two lanes: one for the jobs that the ledger owes, one for replays. Each has its own
+// topics, consumer group, scheduler with limits and breakers, gate, entry cache and metrics. So
+// replays never delay a delivery, however many of them wait.
 // delivery does.
 
-// shared is what the lanes of a copier have in common.
+// shared is what the lanes of a copier share.
 type shared struct {
 	deps           Deps
 	redis, staging *dependency
-	customers      *destination.Putter // with what it learned of buckets
-	receipts       *receipts           // a replay may close a debt
+	customers      *destination.Putter // remembers what it learned about buckets
+	receipts       *receipts           // shared because a replay may close a debt
 	packs          *packs
 	book           *meter.Book
-	replayMetrics  *metrics // registered once
+	replayMetrics  *metrics // kept here because they can be registered only once
 }
 
-// forReplays is the configuration of the replays' lane: its topic is
-// "{JobsTopic}.replay", with one retry tier, and a file that fails for ten
-// times as long is given up, to be seen in the order.
+// forReplays returns the configuration of the replay lane. Its topic is "{JobsTopic}.replay", with
+// one retry tier. A file is given up after failing for ten times that tier's delay; the failure is
+// noted at the order.
 func (c Config) forReplays() Config {
 	c = c.withDefaults()
 	if c.replays {
@@ -41,11 +41,10 @@ func (c Config) forReplays() Config {
 	return c
 }
 
-// replayEntriesRoom is entriesRoom of the replays' lane, some 3 MB: few copies
-// go on at once.
+// replayEntriesRoom is entriesRoom for the replay lane, some 3 MB; it runs few copies at once.
 const replayEntriesRoom = 5_000
 
-// replayLane returns the copier as it works for replays.
+// replayLane returns the replay lane of the copier.
 func (c *Copier) replayLane() *replayer {
 	r := &replayer{orders: map[string]*delivery.Order{}}
 	r.Copier = &Copier{shared: c.shared, cfg: c.cfg.forReplays(), metrics: c.replayMetrics,
@@ -56,17 +55,18 @@ func (c *Copier) replayLane() *replayer {
 	return r
 }
 
-// requeuer returns where the lane's jobs wait to be tried again.
+// requeuer returns the queue in which the lane's jobs wait for their next try.
 func (c *Copier) requeuer(source queue) queue {
 	if c.cfg.replays {
-		return source // of no concern to the auditor
+		return source // the auditor does not track replays
 	}
 	return queueWithMarker{c, source}
 }
 
-// setAside notes in the order that a file could not be delivered, unless another
-// job of the same copy, which has the lease by now, delivered it: 1. note
-// 2. look for the receipt, which whoever writes it does before it takes notes back.
+// setAside notes at the order that a file could not be delivered, unless another job for the same
+// copy, which holds the lease by now, has delivered it. The order of steps matters: 1. write the
+// note  2. look for the receipt. A delivery writes its receipt before it deletes the note, so one
+// of the two sees the other.
 func (r *replayer) setAside(ctx context.Context, job delivery.Job, v destination.Verdict) error {
 	note := parkedNote(job, v)
 	if err := store(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
@@ -84,7 +84,7 @@ func (r *replayer) setAside(ctx context.Context, job delivery.Job, v destination
 	return nil
 }
 
-// takeBack deletes the note that a copy failed, if there is one.
+// takeBack deletes the note of a failure, if there is one.
 func (r *replayer) takeBack(ctx context.Context, job delivery.Job) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

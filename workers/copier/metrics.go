@@ -22,17 +22,16 @@ type metrics struct {
 	running, suspects, tasks, waiting             prometheus.Gauge
 	breaker                                       *prometheus.GaugeVec // destination
 
-	// By destination: a series for each that this process has worked for.
+	// Per destination: one series for each that this process has worked for.
 	destinationFiles, destinationRecords, destinationBytes *prometheus.CounterVec
 	destinationRequests                                    *prometheus.CounterVec // destination, kind
 	newest, lastError                                      *prometheus.GaugeVec
 
 	mu     sync.Mutex       // guards latest
-	latest map[string]int64 // what newest says, in unix ms
+	latest map[string]int64 // the values of newest, in unix ms
 }
 
-// newMetrics registers the metrics of a lane; lane is "" or the prefix of their
-// names.
+// newMetrics registers the metrics of a lane; lane is "" or a prefix for their names.
 func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 	var all []prometheus.Collector
 	counter := func(name, help string) prometheus.Counter {
@@ -117,9 +116,9 @@ func (m *metrics) delivered(dest string, f *ledger.File, put destination.Result,
 	m.age.Observe(time.Since(time.UnixMilli(f.Received)).Seconds())
 }
 
-// arrived notes a file that was delivered, whose first record was received at
-// that time, in unix ms. Files do not arrive in order; and one that a collector's
-// clock dated ahead must not hide how old the next ones are.
+// arrived notes a delivered file whose first record was received at the given time, in unix ms.
+// Files do not arrive in order, so only newer times count. A time in the future, from a collector
+// whose clock was ahead, must not hide how old the next files are.
 func (m *metrics) arrived(dest string, received int64) {
 	received = min(received, time.Now().UnixMilli())
 	m.mu.Lock()
@@ -130,7 +129,7 @@ func (m *metrics) arrived(dest string, received int64) {
 	}
 }
 
-// requests counts those made for a destination.
+// requests counts requests made for a destination.
 func (m *metrics) requests(dest string, n meter.Counts) {
 	for kind, n := range map[string]int64{
 		"put": n.Puts, "assume_role": n.AssumeRoles, "data_key": n.DataKeys, "staging_read": n.StagingReads, "staging_write": n.StagingWrites,

@@ -5,20 +5,18 @@ import (
 	"sync"
 )
 
-// maxAhead bounds how far a partition is read past its oldest unfinished job:
-// farther than a process takes jobs, so that no backlog holds reading up.
+// maxAhead bounds how far a partition is read past its oldest unfinished job. It is larger than the
+// number of jobs that a process accepts, so a backlog alone never stops reading.
 const maxAhead = 2 * maxTasks
 
-// offsets follows which jobs of one partition are finished, so that the
-// contiguous prefix of finished ones can be committed. It is safe for
-// concurrent use.
+// offsets tracks which jobs of one partition are finished, so that the contiguous prefix of
+// finished ones can be committed. It is safe for concurrent use.
 //
-// Invariant: I12, what is committed lies above no job that is neither done
-// nor enqueued anew.
+// Invariant: I12. Every job below the committed offset is done or enqueued again.
 type offsets struct {
 	mu     sync.Mutex // guards all below
-	window []offset   // taken and not committable, in order
-	next   int64      // all below it are finished; -1: not known
+	window []offset   // jobs taken but not committable, in order
+	next   int64      // all jobs below it are finished; -1: not known
 	moved  chan struct{}
 }
 
@@ -27,20 +25,20 @@ type offset struct {
 	finished bool
 }
 
-// newOffsets begins at the offset that is read next, -1 if that is not known.
+// newOffsets starts at the offset that is read next, or -1 if it is not known.
 func newOffsets(at int64) *offsets { return &offsets{next: at, moved: make(chan struct{}, 1)} }
 
-// take notes that the job at n is in work. Offsets only grow.
+// take notes that the job at offset n was taken. Offsets must increase.
 func (o *offsets) take(n int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.window) == 0 {
-		o.next = n // what lies between is not there any more
+		o.next = n // offsets in between no longer exist
 	}
 	o.window = append(o.window, offset{n: n})
 }
 
-// finish notes that the job at n is over.
+// finish notes that the job at offset n is finished.
 func (o *offsets) finish(n int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -59,15 +57,15 @@ func (o *offsets) finish(n int64) {
 	}
 }
 
-// committable returns the offset of the oldest job that is not over, or -1 if
-// that is not known.
+// committable returns the offset of the oldest unfinished job, or the next offset if there is none;
+// -1 if it is not known.
 func (o *offsets) committable() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.next
 }
 
-// full reports whether reading should wait for moved.
+// full reports whether the reader must wait for moved.
 func (o *offsets) full() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -16,23 +16,23 @@ import (
 )
 
 const (
-	// spanBytes is how much of a pack is read at once: the files that begin in
-	// one such stretch of it. More would be of use to others when many copiers
-	// share the jobs of an entry; DESIGN.md has the reckoning.
+	// spanBytes is the length of the stretch of a pack whose files are read with one request: all
+	// files that begin in it. With a larger one, a copier that shares an entry's jobs with many
+	// others would mostly read other copiers' files; DESIGN.md has the figures.
 	spanBytes = 256 << 10 // 256 KiB
-	// mostSpans bounds what is kept: 16 MiB as a rule, never twice that.
+	// mostSpans bounds what is kept: usually 16 MiB, never twice as much.
 	mostSpans = 64
 )
 
-// packs reads the small files that lie side by side in a pack with one request,
-// and keeps the last ones read: the jobs of an entry come together. Bytes in a
-// pack never change (I4). It is safe for concurrent use.
+// packs reads small files that are next to each other in a pack with one request, and keeps the
+// last stretches read, because the jobs of an entry come together. Bytes in a pack never change
+// (I4). It is safe for concurrent use.
 type packs struct {
 	staging objstore.Store
 	flight  singleflight.Group
 
 	mu    sync.Mutex        // guards all below
-	spans map[string][]byte // by pack, beginning and end; nobody writes to them
+	spans map[string][]byte // by pack, start and end; never written to
 	order []string          // of spans, oldest first
 }
 
@@ -40,12 +40,12 @@ func newPacks(staging objstore.Store) *packs {
 	return &packs{staging: staging, spans: map[string][]byte{}}
 }
 
-// near returns file i of the entry, read together with its neighbours and
-// verified, or nil: then it is to be read alone, which also tells what is wrong.
+// near returns file i of the entry, read together with its neighbours and verified. If it returns
+// nil, the file has to be read alone, which also finds out what is wrong with it, if anything is.
 func (p *packs) near(ctx context.Context, e *ledger.Entry, i int) *spooled {
 	f := &e.Files[i]
 	from, to := span(e.Files, i)
-	if to-from == f.GzipBytes || to-from > 2*spanBytes { // it has no neighbours, or is no small file
+	if to-from == f.GzipBytes || to-from > 2*spanBytes { // it has no neighbours, or is not small
 		return nil
 	}
 	key := fmt.Sprintf("%s %d %d", f.StagedKey, from, to)
@@ -55,7 +55,7 @@ func (p *packs) near(ctx context.Context, e *ledger.Entry, i int) *spooled {
 		if err != nil {
 			return nil
 		}
-		b = read.([]byte) //nolint:forcetypeassert // see above
+		b = read.([]byte) //nolint:forcetypeassert // p.read returns a []byte
 	}
 	b = b[f.StagedAt-from:][:f.GzipBytes]
 	s := &spooled{content: small{bytes.NewReader(b)}, sum: sha256.Sum256(b), size: f.GzipBytes}
@@ -65,8 +65,8 @@ func (p *packs) near(ctx context.Context, e *ledger.Entry, i int) *spooled {
 	return s
 }
 
-// span is where the stretch of file i's pack begins and ends that it is read in: of all its
-// files the same.
+// span returns the start and the end of the stretch of the pack that is read for file i. It is the
+// same for all files in that stretch.
 func span(files []ledger.File, i int) (from, to int64) {
 	f := &files[i]
 	in := func(o *ledger.File) bool {
@@ -89,7 +89,7 @@ func (p *packs) kept(key string) []byte {
 }
 
 func (p *packs) read(ctx context.Context, key, pack string, from, length int64) ([]byte, error) {
-	if b := p.kept(key); b != nil { // since it was looked for
+	if b := p.kept(key); b != nil { // another call has just read it
 		return b, nil
 	}
 	r, err := objstore.GetRangeSteadily(ctx, p.staging, pack, from, length)

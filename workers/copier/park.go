@@ -10,8 +10,8 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// park sets a job aside where people see it. It stays owed: redrive enqueues
-// it again, and the auditor counts it.
+// park sets a job aside where people see it. The debt remains: redrive enqueues the job again, and
+// the auditor counts it.
 func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdict) error {
 	ctx, counted := c.counting(ctx, job.Destination)
 	defer counted()
@@ -25,7 +25,7 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdi
 	return nil
 }
 
-// parkedNote is what people see of a job that is set aside.
+// parkedNote returns the note that people see about a job that was set aside.
 func parkedNote(job delivery.Job, v destination.Verdict) delivery.Parked {
 	return delivery.Parked{
 		Job: job, Reason: v.Reason, Cause: clip(v.Cause, mostOfAText), Fix: clip(v.Fix.Parked(again(job)), mostOfAText),
@@ -33,12 +33,12 @@ func parkedNote(job delivery.Job, v destination.Verdict) delivery.Parked {
 	}
 }
 
-// mostOfAText is how many characters of a cause or a fix are kept, which may
-// quote a customer's server: notes that are too large to be read would be noted
-// for nothing. A fix that shows a policy has some 1,000.
+// mostOfAText is how many characters of a cause or a fix are kept. They may quote a customer's
+// server, and a note that is too large could not be read back. A fix that shows a policy has some
+// 1,000.
 const mostOfAText = 10_000
 
-// again is the command by which the job is tried again.
+// again returns the command that tries the job again.
 func again(job delivery.Job) string {
 	if job.Replay != "" {
 		return "sealift replay --resume " + job.Replay

@@ -12,12 +12,12 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// reader reads one partition for one generation.
+// reader reads one partition during one generation.
 type reader struct {
 	jobs      *jobs
 	topic     string
 	partition int
-	delay     time.Duration // the tier's; zero for the jobs themselves
+	delay     time.Duration // of the retry tier; zero for the jobs' own topic
 	gen       *generation
 	offsets   *offsets
 	done      <-chan struct{} // of the generation
@@ -33,8 +33,8 @@ func (r *reader) run(ctx context.Context, next int64) {
 		got, err := stream.Fetched{}, error(nil)
 		if next < 0 {
 			if next, err = r.first(ctx); err == nil {
-				// Committed, too: else all partitions that never held a job would be
-				// asked for their beginnings by each generation.
+				// Commit it, too. Otherwise every generation would look up the first offset of all
+				// partitions that never held a job.
 				r.offsets = r.gen.follow(r.topic, r.partition, next)
 			}
 		}
@@ -62,22 +62,21 @@ func (r *reader) run(ctx context.Context, next int64) {
 	}
 }
 
-// goOn returns where to read on when nothing is at next, which it returns with
-// an error.
+// goOn returns where to continue after next was out of range. On error it returns next.
 func (r *reader) goOn(ctx context.Context, log *slog.Logger, next int64) (int64, error) {
 	first, err := r.first(ctx)
 	if err != nil {
 		return next, err
 	}
 	if first < next {
-		// The topic was made anew, or cut off: what is in work has numbers that
-		// other jobs have now.
+		// The topic was re-created or truncated. The offsets of jobs in progress now belong to
+		// other jobs.
 		log.WarnContext(ctx, "the topic of jobs went back and is read from its beginning; the auditor enqueues what it lost", "offset", next, "first", first)
 		r.offsets = r.gen.follow(r.topic, r.partition, first)
 		return first, nil
 	}
-	// Jobs may expire: they only wake us up, the ledger is the outbox and the
-	// auditor enqueues anew what was missed.
+	// Jobs may expire. They are only a wake-up call: the ledger is the outbox, and the auditor
+	// enqueues again what was missed.
 	log.WarnContext(ctx, "jobs expired unread; the auditor enqueues them again", "offset", next)
 	return first, nil
 }
@@ -90,7 +89,7 @@ func (r *reader) first(ctx context.Context) (int64, error) {
 	return b.First, nil
 }
 
-// handle takes one record in, when its time has come, at latest then.
+// handle takes one record once its time has come, or at latest.
 func (r *reader) handle(ctx context.Context, rec *stream.Record, latest time.Time) error {
 	for r.offsets.full() {
 		select {
@@ -100,9 +99,9 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record, latest time.Tim
 		}
 	}
 	r.offsets.take(rec.Offset)
-	// A retry tier's records wait for about the same time each, so the first
-	// holds the others back for no longer than they would wait anyway; nor
-	// may those that ask for more, all that were fetched together.
+	// All records of a retry tier wait about equally long, so waiting for one of them delays the
+	// next ones by no more than they would wait anyway. latest ensures the same if a record asks
+	// for more: it bounds the wait for all records of one fetch.
 	if job, err := delivery.DecodeJob(rec.Value); err == nil && r.delay > 0 {
 		sleep(ctx, min(time.Until(time.UnixMilli(job.NotBefore)), time.Until(latest)))
 	}
@@ -115,10 +114,10 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record, latest time.Tim
 	return r.take(ctx, rec.Value, position{r.done, r.offsets, rec.Offset})
 }
 
-// position is a record's place in its partition.
+// position is a record's position in its partition.
 type position struct {
 	done    <-chan struct{} // of the generation
-	offsets *offsets        // of the reader when it read the record
+	offsets *offsets        // the reader's when it read the record
 	offset  int64
 }
 

@@ -13,46 +13,47 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// listFrom is for how many debts a listing takes the place of a HEAD each: it
-// costs what 13 do.
+// listFrom is the number of debts from which on the receipts of an entry are listed, instead of one
+// HEAD for each: a listing costs as much as 13 HEADs.
 var listFrom = 16
 
-// ListFromForTesting makes listings of fewer, before any copier runs.
+// ListFromForTesting sets listFrom; call it before any copier runs.
 func ListFromForTesting(debts int) { listFrom = debts }
 
 const (
-	listedFor = 30 * time.Second // how long a listing of receipts is believed
-	// rememberedFor is how long it is remembered how many it answered for, which
-	// tells whether another one is worth making.
+	listedFor = 30 * time.Second // how long a listing of receipts is trusted
+	// rememberedFor is how long an expired listing is kept for its count of answers, which tells
+	// whether another listing is worthwhile.
 	rememberedFor = 10 * listedFor
 )
 
-// receipts knows which debts are closed. It lists the receipts of an entry once
-// for many of its debts, for the jobs of an entry come together: DESIGN.md says
-// what that may miss, and why nothing else does. It is safe for concurrent use.
+// receipts knows which debts are closed. It lists the receipts of an entry once for many debts,
+// because the jobs of an entry come together. DESIGN.md says which receipts a listing may miss and
+// what is done about each case. It is safe for concurrent use.
 type receipts struct {
 	staging objstore.Store
 	flight  singleflight.Group
 
 	mu    sync.Mutex // guards all below
-	since time.Time  // listings from before are not believed
+	since time.Time  // older listings are not trusted
 	lists map[string]*listing
-	made  map[string]*listing // those under way
+	made  map[string]*listing // listings under way
 }
 
-// listing is what was found below an entry's receipts, and written there since.
+// listing holds the receipts of an entry that were found, or that we have written since.
 type listing struct {
-	at     time.Time       // when it began
-	closed map[string]bool // nil when it is too old
-	served int             // how many were answered by it
+	at     time.Time       // when the request began
+	closed map[string]bool // nil when the listing is too old
+	served int             // how many questions it answered
 }
 
 func newReceipts(staging objstore.Store) *receipts {
 	return &receipts{staging: staging, lists: map[string]*listing{}, made: map[string]*listing{}}
 }
 
-// closed reports whether the job's debt has a receipt. Together says that a
-// listing will do, which shared is the context of: it is made for many.
+// closed reports whether the job's debt has a receipt. together allows it to use a listing. shared
+// is the context for making one, because it serves many destinations and must not count as one
+// destination's request.
 func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledger.Entry, together bool) (bool, error) {
 	key := delivery.ReceiptKey(job.File, job.Destination)
 	if together && job.Attempt == 0 && e.Debts() >= listFrom {
@@ -63,9 +64,9 @@ func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledg
 	return exists(ctx, r.staging, key)
 }
 
-// listed answers from a listing, if there is one to be believed or it is worth
-// making one: the last answered for as many as a listing has to. One that cannot
-// be made, as that of a large entry from a slow store, answers nothing.
+// listed answers from a listing if there is one that can be trusted, or if making one is
+// worthwhile, which it is if the last one answered at least listFrom questions. ok is false if
+// there is none, or it cannot be made, for example for a large entry in a slow store.
 func (r *receipts) listed(ctx context.Context, f delivery.FileRef, key string) (closed, ok bool) {
 	prefix := delivery.ReceiptPrefix(f.Log(), f.Seq)
 	closed, ok, last := r.look(prefix, key)
@@ -74,7 +75,7 @@ func (r *receipts) listed(ctx context.Context, f delivery.FileRef, key string) (
 	}
 	_, err, _ := r.flight.Do(prefix, func() (any, error) {
 		if _, ok, _ := r.look(prefix, key); ok {
-			return nil, nil // made since it was looked for
+			return nil, nil // another call has just made it
 		}
 		return nil, r.list(ctx, prefix)
 	})
@@ -85,7 +86,7 @@ func (r *receipts) listed(ctx context.Context, f delivery.FileRef, key string) (
 	return closed, ok
 }
 
-// look asks a listing that is to be believed; last says not to make another.
+// look asks a listing that can be trusted; last means that making another is not worthwhile.
 func (r *receipts) look(prefix, key string) (closed, ok, last bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,7 +135,7 @@ func (r *receipts) list(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// written notes a receipt of ours.
+// written adds a receipt of ours to the entry's listings.
 func (r *receipts) written(job delivery.Job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,8 +147,8 @@ func (r *receipts) written(job delivery.Job) {
 	}
 }
 
-// renew says that what was listed so far is not to be believed any more: we have
-// partitions now that others had until now.
+// renew invalidates all listings: we may now own partitions whose previous owner wrote receipts
+// since.
 func (r *receipts) renew() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,15 +9,16 @@ import (
 	"github.com/sealift/sealift/pkg/lease"
 )
 
-// doneTTL is how long Redis remembers a receipt. It saves a request to the
-// staging bucket when a job comes twice, so it need not be long.
+// doneTTL is how long Redis remembers a receipt. The marker saves a request to the staging bucket
+// when a job comes twice, so it need not be long.
 const doneTTL = 24 * time.Hour
 
-// releaseTimeout bounds what is done for politeness.
+// releaseTimeout bounds requests that are not necessary, such as releasing a lease that expires
+// anyway.
 const releaseTimeout = 2 * time.Second
 
-// acquire takes the lease of the job's debt, or returns errBusy. The lease is nil
-// if Redis is away and the configuration says to go on without.
+// acquire takes the lease of the job's debt, or returns errBusy. The lease is nil if Redis is away
+// and the configuration allows working without it.
 func (c *Copier) acquire(ctx context.Context, job delivery.Job) (*lease.Lease, error) {
 	held, err := c.deps.Leases.Acquire(ctx, leaseName(job), c.cfg.LockTTL)
 	switch {
@@ -38,8 +39,8 @@ func leaseName(job delivery.Job) string {
 	return delivery.LeaseName(job.File, job.Destination)
 }
 
-// marked asks Redis for a marker. Away, it is away, or was not asked if the
-// configuration says to go on without.
+// marked looks for a marker in Redis. If Redis does not answer it returns an *away, or asked as
+// false if the configuration allows working without it.
 func (c *Copier) marked(ctx context.Context, key string) (known, asked bool, err error) {
 	known, err = c.deps.Leases.Marked(ctx, key)
 	if err != nil && c.cfg.WithoutRedis && ctx.Err() == nil {
@@ -51,7 +52,7 @@ func (c *Copier) marked(ctx context.Context, key string) (known, asked bool, err
 	return known, true, nil
 }
 
-// mark remembers the receipt. It is a cache: an error costs a request later.
+// mark remembers the receipt in Redis. This is a cache: an error only costs a request later.
 func (c *Copier) mark(ctx context.Context, job delivery.Job) {
 	c.note(ctx, delivery.DoneMarker(job.File, job.Destination), doneTTL)
 }
@@ -64,7 +65,7 @@ func (c *Copier) note(ctx context.Context, key string, ttl time.Duration) {
 	}
 }
 
-// release gives the lease up, also while stopping.
+// release releases the lease, even while stopping.
 func (c *Copier) release(ctx context.Context, held *lease.Lease) {
 	if held == nil {
 		return
@@ -76,7 +77,7 @@ func (c *Copier) release(ctx context.Context, held *lease.Lease) {
 	}
 }
 
-// queueWithMarker lets the auditor know of jobs that wait in a retry tier.
+// queueWithMarker also sets a marker that tells the auditor which jobs wait in a retry tier.
 type queueWithMarker struct {
 	c    *Copier
 	next queue
@@ -87,8 +88,8 @@ func (q queueWithMarker) requeue(ctx context.Context, tier int, job delivery.Job
 	if err := q.next.requeue(ctx, tier, job); err != nil {
 		return err
 	}
-	// The tier may be late by as much again before another job is enqueued, and a
-	// short one by a minute.
+	// The job may start late by as much as the tier's delay, plus a minute for short tiers, before
+	// the auditor enqueues another.
 	q.c.note(ctx, delivery.QueuedMarker(job.File, job.Destination), 2*q.c.cfg.RetryTiers[tier]+time.Minute)
 	return nil
 }

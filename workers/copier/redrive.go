@@ -13,43 +13,42 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Redrive gives parked jobs another start, or gives them up.
+// Redrive enqueues parked jobs again, or gives them up.
 type Redrive struct {
 	Staging objstore.Store
-	// Jobs takes the jobs. Only used without Skip.
+	// Jobs receives the jobs. Only used without Skip.
 	Jobs job.Producer
-	// Destination is "workspace/name", "workspace" for all of its
-	// destinations, or "" for all that are parked.
+	// Destination is "workspace/name", "workspace" for all of its destinations, or "" for
+	// everything that is parked.
 	Destination string
-	// Skip closes the debts for good, with a receipt that says so, instead of
-	// trying again: the files are never delivered.
+	// Skip closes the debts for good, with a receipt that says so, instead of enqueuing jobs: the
+	// files are never delivered.
 	Skip bool
-	// Leases keep copiers away from a debt while it is closed, and tell those
-	// that it is which believe a listing of before. Only used with Skip; nil:
-	// Redis is away, and copiers go on without, so they look for each receipt.
+	// Leases keep copiers away from a debt while it is being closed, and leave a marker for copiers
+	// whose listing of receipts is older. Only used with Skip. nil means that Redis is away;
+	// copiers that work without Redis look for each receipt.
 	Leases *lease.Client
-	DryRun bool   // only say what would be done
-	Worker string // who writes receipts
-	// Each is told of every parked job before anything is done about it; may
-	// be nil.
+	DryRun bool   // only report what would be done
+	Worker string // named in receipts
+	// Each is called with every parked job before anything is done about it; may be nil.
 	Each func(delivery.Parked)
 }
 
-// Redriven is what a redrive did.
+// Redriven says what a redrive did.
 type Redriven struct {
 	Found    int64 `json:"found"`
 	Enqueued int64 `json:"enqueued"`
 	Skipped  int64 `json:"skipped"`
-	Closed   int64 `json:"closed"` // could not be given up any more: delivered meanwhile, or expired
-	Failed   int64 `json:"failed"` // could not be read, or written back
+	Closed   int64 `json:"closed"` // could not be given up: delivered meanwhile, or expired
+	Failed   int64 `json:"failed"` // could not be read, enqueued or given up
 }
 
 const (
-	redrivePage  = 1000 // jobs listed with one request: S3 lists no more
+	redrivePage  = 1000 // jobs listed per request, S3's maximum
 	redriveBatch = 500  // jobs enqueued at once
 )
 
-// Run does it. Run again after an error, it goes on with what is left; a job
+// Run redrives the jobs. If it is run again after an error, it continues with what is left. A job
 // that was enqueued twice is delivered once.
 func (r Redrive) Run(ctx context.Context) (Redriven, error) {
 	var done Redriven
@@ -86,7 +85,7 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 	var parked []delivery.Parked
 	for i, err := range unread {
 		if errors.Is(err, objstore.ErrNotFound) {
-			done.Found-- // another redrive was faster
+			done.Found-- // another redrive has handled it
 			continue
 		}
 		if err != nil {
@@ -111,7 +110,7 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 	return errors.Join(append(errs, err)...)
 }
 
-// skip closes the debts, then forgets that they were parked.
+// skip closes the debts and deletes the notes that they were parked.
 func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
 	skipped := make([]bool, len(parked))
 	errs := job.SomeAtOnce(len(parked), job.AtOnce, func(i int) (err error) {
@@ -134,16 +133,15 @@ func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redri
 	return errors.Join(errs...)
 }
 
-// skipTTL is how long a debt may stay taken if we die while we close it.
+// skipTTL is how long the lease of a debt lasts if we die while closing it.
 const skipTTL = time.Minute
 
-// maxReceipt is more than a receipt has.
+// maxReceipt is larger than any receipt.
 const maxReceipt = 1 << 20 // 1 MiB
 
-// giveUp closes a debt as a copier does that delivered: under its lease, 1.
-// receipt  2. marker. Whoever has the lease next finds the marker; what a copier
-// is just sending is not given up. It returns false if the debt is closed, but
-// was not given up.
+// giveUp closes a debt in the same way as a copier that delivered, under its lease: 1. receipt  2.
+// marker. The next holder of the lease finds the marker. A debt that a copier is working on is not
+// given up. skipped is false if the debt is closed but was not given up.
 func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination string) (skipped bool, err error) {
 	if r.Leases != nil {
 		held, err := r.Leases.Acquire(ctx, delivery.LeaseName(file, destination), skipTTL)
@@ -156,7 +154,7 @@ func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination 
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 			defer cancel()
-			_ = held.Release(ctx) // it runs out by itself
+			_ = held.Release(ctx) // it expires by itself
 		}()
 	}
 	receipt := delivery.Receipt{
@@ -165,12 +163,12 @@ func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination 
 	if err := WriteReceipt(ctx, r.Staging, receipt); err != nil {
 		return false, err
 	}
-	// What stands is the first receipt, which may be another's.
+	// The first receipt stands, and it may be another's.
 	b, err := objstore.Read(ctx, r.Staging, delivery.ReceiptKey(file, destination), maxReceipt)
 	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
 		return false, err
 	}
-	if there, err := delivery.DecodeReceipt(b); err == nil { // else it closes the debt all the same
+	if there, err := delivery.DecodeReceipt(b); err == nil { // an unreadable receipt closes the debt all the same
 		skipped = there.Outcome == delivery.Skipped
 	}
 	if r.Leases != nil {

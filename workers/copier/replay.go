@@ -15,7 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/replay"
 )
 
-// replayer is the lane of replays: it does what orders say.
+// replayer is the replay lane: it does what replay orders say.
 type replayer struct {
 	*Copier
 
@@ -23,11 +23,11 @@ type replayer struct {
 	orders map[string]*delivery.Order
 }
 
-// maxOrders is how many orders are remembered, a few kB each as a rule; beyond that they
-// are read again.
+// maxOrders is how many orders are cached, usually a few kB each. When it is reached, the cache is
+// cleared.
 const maxOrders = 1000
 
-// try does what a job of a replay asks for, once, as Copier.try does.
+// try does once what a replay's job asks for; the counterpart of Copier.try.
 func (r *replayer) try(ctx context.Context, e errand) error {
 	job := e.Job
 	order, f, err := r.ordered(ctx, job)
@@ -45,7 +45,7 @@ func (r *replayer) try(ctx context.Context, e errand) error {
 	switch {
 	case err != nil:
 		return r.stagingFailed(err, "look for the replay's receipt")
-	case made: // whoever wrote it may have died before close was over
+	case made: // its writer may have died before close had finished
 		if err := r.takeBack(ctx, job); err != nil {
 			return r.stagingFailed(err, "take back the note of a failure")
 		}
@@ -66,10 +66,10 @@ func (r *replayer) try(ctx context.Context, e errand) error {
 	})
 }
 
-// ordered returns the order and the file if the job is honest.
+// ordered returns the order and the file if the job is genuine.
 //
-// Invariant: I7. The job is a pointer, written by anyone who may write to the
-// topic; what is to be delivered to whom stands in the order.
+// Invariant: I7. The job is only a pointer, and anyone with access to the topic may have written
+// it. What is to be delivered to whom is in the order.
 func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Order, *ledger.File, error) {
 	if job.Replay == "" {
 		return nil, nil, r.forged(ctx, job, "it names no replay")
@@ -94,7 +94,7 @@ func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Ord
 	return order, f, nil
 }
 
-// order reads an order, once: it never changes.
+// order reads an order, or takes it from the cache: orders never change.
 func (r *replayer) order(ctx context.Context, id string) (*delivery.Order, error) {
 	r.mu.Lock()
 	o := r.orders[id]
@@ -136,7 +136,7 @@ func (r *replayer) permitted(job delivery.Job, f *ledger.File) (catalog.Target, 
 	return t, fileFailed(class, "not_permitted", err.Error(), do)
 }
 
-// bytes spools what the order wants to be sent.
+// bytes spools the bytes that the order asks for.
 func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job delivery.Job, f *ledger.File) (*spooled, error) {
 	var unstaged error
 	if order.From != delivery.FromKafka {
@@ -161,9 +161,9 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 	return nil, r.spoolFailed(err, "read the rebuilt file")
 }
 
-// close writes what follows a delivery: 1. the debt's own receipt, if the file
-// is owed and may have none  2. the replay's  3. no note of a failure. Each is
-// harmless when repeated.
+// close writes what follows a delivery: 1. the debt's own receipt, if the file is owed and may have
+// none  2. the replay's receipt  3. it deletes the note of a failure. Each step is harmless when
+// repeated.
 func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, debt bool) error {
 	if debt {
 		if err := r.settle(ctx, receipt); err != nil {
@@ -176,9 +176,8 @@ func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, debt boo
 	return r.takeBack(ctx, delivery.Job{File: receipt.File, Destination: receipt.Destination, Replay: receipt.Replay})
 }
 
-// spoolRebuilt is spool for an object that was built again from Kafka. It may
-// be compressed otherwise than the first was: its lines are held against the
-// ledger.
+// spoolRebuilt is spool for an object that was rebuilt from Kafka. It may be compressed differently
+// from the original, so its lines, not its bytes, are compared with the ledger.
 func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, f *ledger.File) (*spooled, error) {
 	r, _, err := objstore.GetSteadily(ctx, staging, key)
 	if err != nil {

@@ -7,20 +7,20 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// permanentTries is how often a job fails in a way that looks permanent until it is parked.
+// permanentTries is after how many failures that look permanent a job is parked.
 const permanentTries = 3
 
-// retryPolicy says what becomes of a job that failed. It is pure.
+// retryPolicy decides what becomes of a failed job. It is pure.
 type retryPolicy struct {
-	tiers     []time.Duration // delays, shortest first; at least one
+	tiers     []time.Duration // shortest first; at least one
 	parkAfter time.Duration   // since the first failed try
 }
 
-// failed returns the job as it goes on, and the tier (from 0) that it waits
-// in, or park. A transient failure walks the tiers and is parked by age; a
-// permanent one waits in the slowest tier and is parked after few of its kind,
-// whatever else happened before, but not before it waited there once: a store in
-// trouble, or just out of it, may say no by mistake.
+// failed returns the job with its updated counts, and either the tier (from 0) that it waits in or
+// park. A job that fails transiently walks the tiers and is parked because of its age. One that
+// fails permanently waits in the slowest tier, and is parked after permanentTries such failures,
+// whatever else happened before, but not before it has waited there once: a store that has trouble,
+// or has just recovered, may refuse by mistake.
 func (p retryPolicy) failed(job delivery.Job, v destination.Verdict, now time.Time) (next delivery.Job, tier int, park bool) {
 	next = job
 	next.Attempt++
@@ -43,17 +43,17 @@ func (p retryPolicy) failed(job delivery.Job, v destination.Verdict, now time.Ti
 	return next, tier, park
 }
 
-// later returns the job, which did not fail, as it waits in the first tier.
+// later returns a job that did not fail, to wait in the first tier.
 func (p retryPolicy) later(job delivery.Job, now time.Time) delivery.Job {
 	job.NotBefore = now.Add(p.tiers[0]).UnixMilli()
 	return job
 }
 
-// mostOfACause is how many characters of a cause go along with a job, of which
-// tens of thousands may be in memory.
+// mostOfACause is how many characters of a cause are kept in a job, because tens of thousands of
+// jobs may be in memory.
 const mostOfACause = 500
 
-// clip shortens a text that came from a server.
+// clip shortens a text that a server may have sent.
 func clip(s string, most int) string {
 	if r := []rune(s); len(r) > most {
 		return string(r[:most]) + "…"

@@ -7,16 +7,16 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// limits bound what runs and waits at once.
+// limits bound how much runs and waits at once.
 type limits struct {
-	// concurrency is how many copies to sound destinations are in work at once;
-	// with those at which nothing moves there may be twice as many. To suspects
-	// half of that goes on at once, so there are three times as many at most. One
-	// whose object is stored counts no more; of these there are as many at most.
+	// concurrency is how many copies to sound destinations may be active at once; including those
+	// in which nothing moves there may be twice as many. Suspects have half as many active copies,
+	// and no more than this in all, so at most three times as many are sending. Copies whose object
+	// is stored no longer count; of those, each pool may have as many again.
 	concurrency    int
 	perDestination int // copies at once to one destination
-	room           int // jobs waiting for sound destinations, but for some for each
-	suspectRoom    int // jobs waiting for suspects
+	room           int // jobs that may wait for sound destinations, besides the few that each may always have
+	suspectRoom    int // jobs that may wait for suspects
 	parking        int // jobs being parked at once
 
 	breakTransient int           // consecutive transient failures that open a destination's breaker
@@ -28,24 +28,24 @@ type limits struct {
 // outcome is how a try ended.
 type outcome struct {
 	kind    outcomeKind
-	verdict destination.Verdict // of failed
+	verdict destination.Verdict // only for outcomeFailed
 }
 
 type outcomeKind int
 
 const (
 	outcomeDone    outcomeKind = iota // the destination has the object
-	outcomeMoot                       // nothing had to be sent: closed before, or never owed
+	outcomeMoot                       // nothing had to be sent: already closed, or never owed
 	outcomeFailed                     // see verdict
-	outcomeBusy                       // another copier has it, or took it over; or it yields
-	outcomeDropped                    // stopping, or the partition is not ours any more: nothing is acknowledged
+	outcomeBusy                       // another copier has it, or the try was ended to make room
+	outcomeDropped                    // we are stopping, or no longer own the partition: nothing is acknowledged
 )
 
-// effect is what the scheduler wants done with a task.
+// effect is what the scheduler wants done.
 type effect struct {
 	kind effectKind
 	task *task
-	job  delivery.Job        // of requeue and park: as it goes on
+	job  delivery.Job        // of requeue and park: the job with its new state
 	tier int                 // of requeue
 	why  string              // of requeue: a metric label
 	v    destination.Verdict // of park and opened
@@ -56,7 +56,7 @@ type effectKind int
 
 const (
 	effectStart   effectKind = iota // try it, then report the outcome with finished
-	effectYield                     // end the try, which was started: others need its place
+	effectYield                     // end the running try: others need its place
 	effectSettle                    // it is over: acknowledge it
 	effectForget                    // it is over: do not acknowledge it
 	effectRequeue                   // enqueue job into a retry tier, then acknowledge
@@ -66,15 +66,14 @@ const (
 	effectSlowed                    // news: a sound destination became slow
 )
 
-// scheduler decides when each job is tried and what becomes of it. It is pure:
-// its state changes only by arrived, idle, late, stuck, stored, finished and parked,
-// which return what is to be done. Each takes the same time however many destinations
-// there are.
+// scheduler decides when each job is tried and what becomes of it. It does no I/O: its state
+// changes only by arrived, idle, late, stuck, stored, finished and parked, which return what is to
+// be done. The time that each takes does not depend on the number of destinations.
 //
-// Slots are for copies that do something: one at which nothing moves makes room
-// for another. Destinations that fail twice in a row, or are slow, are suspects; they have slots
-// and room of their own, so that nobody else waits for what they hold. One
-// destination can take neither all slots of its standing nor all room.
+// Slots are for copies that make progress: when nothing moves in a copy, another may start. A
+// destination that fails twice in a row or is slow is a suspect. Suspects have slots and room of
+// their own, so that nobody else waits for what they hold. One destination can take neither all
+// slots of its pool nor all of its room.
 type scheduler struct {
 	limits
 	retry           retryPolicy
@@ -82,7 +81,7 @@ type scheduler struct {
 	sound, suspects pool
 	suspected       int       // destinations that are suspects
 	parks           int       // jobs being parked
-	weeded          time.Time // when weed last looked
+	weeded          time.Time // when weed last ran
 }
 
 func newScheduler(l limits, r retryPolicy) *scheduler {
@@ -93,7 +92,7 @@ func newScheduler(l limits, r retryPolicy) *scheduler {
 	}
 }
 
-// arrived takes in a new task.
+// arrived accepts a new task.
 func (s *scheduler) arrived(t *task, now time.Time) []effect {
 	out := s.weed(now)
 	d := s.dests[t.job.Destination]
@@ -115,7 +114,7 @@ func (s *scheduler) arrived(t *task, now time.Time) []effect {
 	return append(out, s.next()...)
 }
 
-// idle takes in that nothing moves at a started task: it needs no slot.
+// idle notes that nothing moves in a started task, so it needs no slot.
 func (s *scheduler) idle(t *task) []effect {
 	if t.state != stateMoving {
 		return nil
@@ -124,8 +123,7 @@ func (s *scheduler) idle(t *task) []effect {
 	return s.next()
 }
 
-// late takes in that a started task takes longer than it should: its
-// destination is a suspect from now on.
+// late notes that a started task takes longer than it should. This makes its destination a suspect.
 func (s *scheduler) late(t *task, now time.Time) []effect {
 	if !t.sending() || t.late {
 		return nil
@@ -142,9 +140,9 @@ func (s *scheduler) late(t *task, now time.Time) []effect {
 	return append(out, s.next()...)
 }
 
-// stuck takes in that nothing moved at a started task for so long that it is
-// late. If the suspects have more copies than is theirs, it ends, unless it is one of
-// these: it would keep one from sound destinations.
+// stuck notes that nothing has moved in a started task for so long that it counts as late. If the
+// suspects now have more copies than their share, the task is ended, because it holds a place that
+// sound destinations need. Tasks that were started as suspects' are not ended.
 func (s *scheduler) stuck(t *task, now time.Time) []effect {
 	out := s.late(t, now)
 	if !t.sending() || t.yields || t.suspect {
@@ -157,9 +155,9 @@ func (s *scheduler) stuck(t *task, now time.Time) []effect {
 	return append(out, effect{kind: effectYield, task: t})
 }
 
-// stored takes in that a started task's object is at the destination. What is
-// left, the receipt, is a matter between us and staging: it holds up nobody who
-// waits for a slot, or for the same destination.
+// stored notes that a started task's object is at the destination. Only the receipt is left, which
+// concerns only us and staging: the task no longer delays others that wait for a slot or for the
+// same destination.
 func (s *scheduler) stored(t *task) []effect {
 	if !t.sending() {
 		return nil
@@ -170,7 +168,7 @@ func (s *scheduler) stored(t *task) []effect {
 	return s.next()
 }
 
-// finished takes in how a started task ended.
+// finished notes how a started task ended.
 func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	d := s.dests[t.job.Destination]
 	d.change(t, stateGone)
@@ -207,11 +205,11 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 	return out
 }
 
-// parked takes in that a job was parked, or is not going to be.
+// parked notes that a park effect is done, whether or not the job could be parked.
 func (s *scheduler) parked() { s.parks-- }
 
-// delivered closes the breaker, and ends the suspicion after some deliveries
-// in time: one that wavers would else cost others time at every turn.
+// delivered closes the breaker. It ends the suspicion only after several deliveries in time,
+// because a destination that wavers would otherwise cost others time at every turn.
 func (s *scheduler) delivered(d *standing, late bool, now time.Time) (out []effect) {
 	if d.cooldown > 0 {
 		out = append(out, effect{kind: effectShut, dest: d.id})
@@ -226,11 +224,11 @@ func (s *scheduler) delivered(d *standing, late bool, now time.Time) (out []effe
 	return out
 }
 
-// broken counts a failure and, if it was one too many, opens the breaker: what
-// waits goes to the retry tiers so that nothing is held up behind it.
+// broken counts a failure. If that was one too many, it opens the breaker and sends waiting tasks
+// to the retry tiers.
 func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []effect {
 	var out []effect
-	if d.failures++; d.failures > 1 { // once may happen to anybody
+	if d.failures++; d.failures > 1 { // one failure may happen to anybody
 		out = s.move(d, &s.suspects, now)
 	}
 	d.works, d.good, d.last = false, 0, v
@@ -244,7 +242,7 @@ func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []
 	if d.cooldown == 0 {
 		out = append(out, effect{kind: effectOpened, dest: d.id, v: v})
 	}
-	if d.probing || d.cooldown == 0 { // not for those that were under way when it opened
+	if d.probing || d.cooldown == 0 { // not again for copies that were already under way when it opened
 		d.cooldown = min(max(2*d.cooldown, s.limits.cooldown), s.maxCooldown)
 		d.openUntil = now.Add(d.cooldown)
 	}
@@ -255,8 +253,8 @@ func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []
 	return out
 }
 
-// restsUntil is until when nothing is tried of a destination whose breaker is
-// open; zero: it is not.
+// restsUntil returns until when nothing is sent to a destination whose breaker is open; zero if it
+// is not open.
 func (s *scheduler) restsUntil(dest string) time.Time {
 	if d := s.dests[dest]; d != nil && d.cooldown > 0 {
 		return d.openUntil
@@ -264,8 +262,8 @@ func (s *scheduler) restsUntil(dest string) time.Time {
 	return time.Time{}
 }
 
-// move puts the destination with all that it has into the other pool. What
-// suspects have no room for goes to the first retry tier.
+// move moves the destination with all its tasks to the other pool. Tasks for which suspects have no
+// room go to the first retry tier.
 func (s *scheduler) move(d *standing, to *pool, now time.Time) (out []effect) {
 	if d.pool == to {
 		return nil
@@ -286,12 +284,12 @@ func (s *scheduler) move(d *standing, to *pool, now time.Time) (out []effect) {
 	return out
 }
 
-// weedEvery spaces the looks at all suspects that wait for a turn.
+// weedEvery is the interval at which weed checks the suspects that wait for a turn.
 const weedEvery = time.Second
 
-// weed sends on what has waited for a suspect's turn for as long as it would
-// wait in the first retry tier: here it keeps the offsets of its partition from
-// being committed. While nothing arrives that does no harm.
+// weed requeues tasks that have waited for a suspect's turn for as long as they would wait in the
+// first retry tier. While they wait here, their partition's offset cannot be committed. weed runs
+// only when jobs arrive; while none do, waiting does no harm.
 func (s *scheduler) weed(now time.Time) (out []effect) {
 	if now.Sub(s.weeded) < weedEvery {
 		return nil
@@ -308,8 +306,8 @@ func (s *scheduler) weed(now time.Time) (out []effect) {
 	return out
 }
 
-// leave takes a destination out of the turns that has nothing to do, and
-// forgets it if it is in good standing and did not fail the last time.
+// leave removes a destination without waiting tasks from the turns, and forgets it if nothing runs,
+// it is sound, and its last try did not fail.
 func (s *scheduler) leave(d *standing) {
 	if len(d.waiting) > 0 {
 		return
@@ -320,8 +318,8 @@ func (s *scheduler) leave(d *standing) {
 	}
 }
 
-// deferred treats a task as failed without a try: its destination is known
-// not to work. It walks the tiers, and is parked only by age.
+// deferred treats a task as failed without a try, because its destination is known not to work. The
+// task walks the tiers and is parked only because of its age.
 func (s *scheduler) deferred(d *standing, t *task, now time.Time) effect {
 	v := d.last
 	v.Class = destination.Transient
@@ -333,24 +331,24 @@ func (s *scheduler) again(t *task, v destination.Verdict, why string, now time.T
 	switch {
 	case !parked:
 		return effect{kind: effectRequeue, task: t, job: job, tier: tier, why: why}
-	case s.parks >= s.parking: // it would hold room that others need
+	case s.parks >= s.parking: // it would hold room that others need while it waits to be parked
 		return s.later(t, "parking_full", now)
 	}
 	s.parks++
 	return effect{kind: effectPark, task: t, job: job, v: v}
 }
 
-// later lets a task that did not fail wait in the first retry tier.
+// later sends a task that did not fail to the first retry tier.
 func (s *scheduler) later(t *task, why string, now time.Time) effect {
 	return effect{kind: effectRequeue, task: t, job: s.retry.later(t.job, now), why: why}
 }
 
 func (s *scheduler) running() int { return s.sound.running() + s.suspects.running() }
 
-// sending is how many copies have their object still to store.
+// sending counts the copies whose object is not stored yet.
 func (s *scheduler) sending() int { return s.sound.sending() + s.suspects.sending() }
 
-// next starts what may be started, each destination in its turn.
+// next starts what may be started, taking destinations in turn.
 func (s *scheduler) next() (out []effect) {
 	for _, p := range []*pool{&s.sound, &s.suspects} {
 		for p.turns.Len() > 0 && p.free() && s.sending() < 3*s.concurrency {

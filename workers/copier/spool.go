@@ -14,22 +14,22 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// errDamaged says that the staged bytes are not those that the ledger fixed.
+// errDamaged says that the staged bytes differ from what the ledger says.
 var errDamaged = errors.New("staged object is not what the ledger says")
 
-// inMemory is the size up to which a file is spooled in memory: at the default
-// concurrency 48 copies go on at once at most, 6 MiB. A file on the disk costs
-// as much CPU time as half a request to S3, and most files are small.
+// inMemory is the size up to which a file is spooled in memory. At the default concurrency at most
+// 48 copies run at once, so this takes 6 MiB. A file on disk costs as much CPU time as half a
+// request to S3, and most files are small.
 const inMemory = 128 << 10 // 128 KiB
 
-// spooled is a staged file's bytes in memory or on the local disk, verified.
+// spooled holds a file's verified bytes, in memory or on the local disk.
 type spooled struct {
 	content
 	sum  [32]byte
 	size int64
 }
 
-// content can be read again from anywhere.
+// content can be read repeatedly, from any position.
 type content interface {
 	io.ReadSeeker
 	io.ReaderAt
@@ -42,14 +42,14 @@ type small struct{ *bytes.Reader }
 // Close implements io.Closer.
 func (small) Close() error { return nil }
 
-// remove closes the content; a file has no name any more.
+// remove closes the content. A file on disk has no name, so closing it also deletes it.
 func (s *spooled) remove() { _ = s.Close() }
 
-// spool fetches the staged bytes of f, as receive does, and verifies
-// their length and sha256 before anything of them can reach a customer.
+// spool fetches the staged bytes of f, as receive does, and verifies their length and SHA-256
+// before any of them can reach a customer.
 func spool(ctx context.Context, staging objstore.Store, dir string, f *ledger.File) (*spooled, error) {
-	// As a part, which the store's client does not verify: once is enough. One
-	// byte more tells an object that is longer.
+	// Read it as a range, which the store's client does not verify: verifying once is enough. One
+	// more byte shows whether the object is longer than it should be.
 	most := f.GzipBytes
 	if f.PackBytes == 0 {
 		most++
@@ -69,13 +69,13 @@ func spool(ctx context.Context, staging objstore.Store, dir string, f *ledger.Fi
 	return s, nil
 }
 
-// receive reads an object, and closes it, into memory if most is little, or else
-// into a nameless file in dir: at most one byte more than most, for it is then
-// another than was asked for.
+// receive reads r and closes it. It keeps the bytes in memory if most is small, otherwise in a
+// nameless file in dir. It reads at most one byte more than most; an object of that length is not
+// the one that was wanted.
 func receive(r io.ReadCloser, dir, key string, most int64) (*spooled, error) {
 	defer r.Close()
 	if most <= inMemory {
-		b := bytes.NewBuffer(make([]byte, 0, most+1+bytes.MinRead)) // which reads the end without growing
+		b := bytes.NewBuffer(make([]byte, 0, most+1+bytes.MinRead)) // room for ReadFrom to reach EOF without growing
 		if _, err := b.ReadFrom(io.LimitReader(r, most+1)); err != nil {
 			return nil, fmt.Errorf("spool %q: %w", key, err)
 		}
@@ -86,7 +86,7 @@ func receive(r io.ReadCloser, dir, key string, most int64) (*spooled, error) {
 		return nil, fmt.Errorf("spool %q: %w", key, err)
 	}
 	s := &spooled{content: local}
-	// Removed right away: a killed copier leaves nothing behind.
+	// Removed at once, so that a killed copier leaves nothing behind.
 	err = os.Remove(local.Name())
 	if err == nil {
 		err = s.fill(local, r, most)

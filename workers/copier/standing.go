@@ -7,20 +7,20 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// regained is how many deliveries in time, without a failure or a late one in
-// between, end the suspicion against a destination.
+// regained is how many deliveries in time, without a failure or a late one in between, make a
+// suspect sound again.
 const regained = 4
 
-// pool is what destinations of one standing share.
+// pool is what the destinations of one standing (sound or suspect) share.
 type pool struct {
-	slots int  // copies at once that do something
-	most  int  // copies at once, with those at which nothing moves; and as many that are stored
-	least int  // jobs that may wait for a destination, whatever waits for others
-	room  int  // jobs that may wait beyond that
-	eager bool // who delivered in time is next again, to be out of it soon
+	slots int  // active copies at once
+	most  int  // copies at once, including those in which nothing moves; also the bound on stored ones
+	least int  // jobs that may always wait for one destination
+	room  int  // jobs that may wait in all; a destination may use half of what is left of it
+	eager bool // a destination that has delivered in time goes next again, to leave the pool soon
 
-	tally           // of all its destinations; one that moves here may bring more copies than most
-	turns list.List // of *standing: those that may start a task, in the order of their turns
+	tally           // of all its destinations; one that is moved here may bring more copies than most
+	turns list.List // of *standing that may start a task, in the order of their turns
 }
 
 // free reports whether the pool may start a copy.
@@ -28,34 +28,34 @@ func (p *pool) free() bool {
 	return p.sending() < p.most && p.tally[stateMoving] < p.slots && p.tally[stateStored] < p.most
 }
 
-// admits reports whether one more job may wait for d. A backlog may fill half of
-// the room that is left.
+// admits reports whether one more job may wait for d. A destination's backlog may fill half of the
+// room that is left.
 func (p *pool) admits(d *standing) bool {
 	return len(d.waiting) < max(p.least, (p.room-p.tally[stateWaiting]+1)/2)
 }
 
-// standing is what is known of a destination.
+// standing is what is known about a destination.
 type standing struct {
 	id      string
 	pool    *pool
 	turn    *list.Element // its place in the pool's turns; nil: none
 	tally                 // of its tasks
-	late    int           // of those that run
-	waiting []*task       // in the order of their arrival
+	late    int           // how many of its running tasks are late
+	waiting []*task       // in order of arrival
 
-	works    bool // it took an object, and has not failed since
-	good     int  // deliveries in time, one after another
+	works    bool // it accepted an object and has not failed since
+	good     int  // consecutive deliveries in time
 	failures int  // consecutive
 
-	openUntil time.Time           // breaker: until then nothing is tried
-	cooldown  time.Duration       // zero: closed
-	probing   bool                // a single try is under way to see whether it works again
+	openUntil time.Time           // nothing is tried before, while the breaker is open
+	cooldown  time.Duration       // zero: the breaker is closed
+	probing   bool                // a single try is under way to find out whether it works again
 	last      destination.Verdict // of the last failure
 }
 
-// enlist lets it wait for a turn if it may use one, and no longer if it may
-// not. One that is not known to work is tried with one copy at a time: if it
-// hangs it takes one slot along, not several.
+// enlist puts the destination in the queue of turns if it may start a task, and removes it
+// otherwise. A destination that is not known to work is tried with one copy at a time: if it hangs,
+// it occupies one slot, not several.
 func (d *standing) enlist(most int) {
 	if !d.works {
 		most = 1
@@ -87,7 +87,7 @@ func (d *standing) change(t *task, to state) {
 	t.state = to
 }
 
-// shift takes out what has waited longest, to go into another state.
+// shift removes the task that has waited longest and puts it into another state.
 func (d *standing) shift(to state) *task {
 	t := d.waiting[0]
 	d.waiting = d.waiting[1:]
@@ -95,7 +95,7 @@ func (d *standing) shift(to state) *task {
 	return t
 }
 
-// pop takes out what came last.
+// pop removes the task that arrived last.
 func (d *standing) pop() *task {
 	last := len(d.waiting) - 1
 	t := d.waiting[last]
@@ -104,7 +104,7 @@ func (d *standing) pop() *task {
 	return t
 }
 
-// empty takes out all that waits.
+// empty removes all waiting tasks.
 func (d *standing) empty() []*task {
 	d.delist()
 	waiting := d.waiting

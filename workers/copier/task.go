@@ -9,52 +9,52 @@ import (
 // task is a job in this process.
 type task struct {
 	job    delivery.Job
-	claims []claim // who is to be told when it is over
+	claims []claim // where the job came from; told when it is over
 
 	since time.Time // when it arrived
-	state state     // changed by its standing alone
+	state state     // changed only by its standing
 
-	// Of its try:
+	// About its try:
 	suspect bool // its destination was a suspect when it started
 	late    bool // it takes longer than it should
-	yields  bool // it was ended to make room
+	yields  bool // it was told to end to make room
 
 	room chan struct{} // closed when it yields
 }
 
-// sending reports whether its object is still to be stored.
+// sending reports whether its object is not stored yet.
 func (t *task) sending() bool { return t.state == stateMoving || t.state == stateIdle }
 
-// state is how far a task is. Those that run are moving, idle or stored.
+// state is how far a task has got. Running tasks are moving, idle or stored.
 type state uint8
 
 const (
-	stateGone    state = iota // it is not here: still to arrive, or over
+	stateGone    state = iota // not with the scheduler: not arrived yet, or finished
 	stateWaiting              // for its destination's turn
-	stateMoving               // it is copied
-	stateIdle                 // it is copied, but nothing moved for a moment
+	stateMoving               // being copied
+	stateIdle                 // being copied, but nothing has moved for a moment
 	stateStored               // its object is at the destination
-	states                    // how many there are
+	states                    // the number of states
 )
 
-// tally counts tasks by their state. As all come out of stateGone, its count is
-// below zero, and all counts add up to zero.
+// tally counts tasks by their state. All tasks come from stateGone, so its count is negative and
+// the sum of all counts is zero.
 type tally [states]int
 
-// count notes that a task went from one state into another.
+// count notes that a task changed from one state to another.
 func (n *tally) count(from, to state) {
 	n[from]--
 	n[to]++
 }
 
-// add adds the other tally; with a sign of -1 it takes it away.
+// add adds another tally, or subtracts it if sign is -1.
 func (n *tally) add(other tally, sign int) {
 	for s := range n {
 		n[s] += sign * other[s]
 	}
 }
 
-// sending is how many have their object still to store.
+// sending counts the tasks whose object is not stored yet.
 func (n *tally) sending() int { return n[stateMoving] + n[stateIdle] }
 
 func (n *tally) running() int { return n.sending() + n[stateStored] }

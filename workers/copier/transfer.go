@@ -14,39 +14,38 @@ import (
 )
 
 const (
-	// requestTimeout bounds a request that moves next to nothing, and how long
-	// nothing may move in one that does.
+	// requestTimeout bounds a request that moves almost no data, and how long a transfer may make
+	// no progress.
 	requestTimeout = 30 * time.Second
-	// idleAfter is how long nothing moves of a PUT until its slot is free.
+	// idleAfter is how long nothing may move in a PUT until its slot is given to another.
 	idleAfter = 250 * time.Millisecond
-	// idleIsLate is how long nothing may move until it is late: one across the
-	// world, with a new session of a role and new connections, takes a second.
+	// idleIsLate is how long nothing may move in a PUT until it counts as late. A PUT to the other
+	// side of the world, with a new role session and new connections, takes a second.
 	idleIsLate = 2 * time.Second
 )
 
-// What ends a PUT that did not fail.
+// Causes that end a PUT which did not fail.
 var (
-	errYields = errors.New("ended to make room") // nothing moves at it
+	errYields = errors.New("ended to make room") // nothing moves in it
 	errLost   = errors.New("the lease was lost")
 )
 
-// transferTimeout is how long it may take to move so many bytes: half a
-// minute, and what a line of 4 Mbit/s needs.
+// transferTimeout is how long a transfer of this size may take: 30 s plus what a line of 4 Mbit/s
+// needs.
 func transferTimeout(size int64) time.Duration {
 	return 30*time.Second + time.Duration(size)*time.Second/500_000
 }
 
-// lateAfter is how long it should take at most to put so many bytes: two
-// seconds, and what a line of 16 Mbit/s needs.
+// lateAfter is how long a PUT of this size may take until it counts as late: 2 s plus what a line
+// of 16 Mbit/s needs.
 func lateAfter(size int64) time.Duration {
 	return idleIsLate + time.Duration(size)*time.Second/2_000_000
 }
 
-// put puts the object and says when nothing moves, or when it takes longer
-// than it should. It ends when nothing moves for good, or so little that it
-// will not get there; with errYields when it is to make room, and with errLost
-// when the lease is lost: whoever has it may close the debt, and the customer
-// move the object. held may be nil.
+// put puts the object, and calls job's functions when nothing moves or it takes longer than it
+// should. It gives up when nothing moves for requestTimeout or the whole takes longer than
+// transferTimeout. It returns errYields when told to make room, and errLost when the lease is lost:
+// the new holder may close the debt, and the customer may then move the object. held may be nil.
 func (c *Copier) put(ctx context.Context, t catalog.Target, obj destination.Object, size int64, job errand, held *lease.Lease) (destination.Result, error) {
 	var lost <-chan struct{}
 	if held != nil {
@@ -80,7 +79,7 @@ func (c *Copier) put(ctx context.Context, t catalog.Target, obj destination.Obje
 	}()
 	r, err := c.customers.Put(ctx, t, obj)
 	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errYields) || errors.Is(cause, errLost)) {
-		err = cause // whatever it says was cut short
+		err = cause // the error only says that the PUT was cancelled
 	}
 	return r, err
 }
@@ -89,7 +88,7 @@ func timedOut(format string, d time.Duration) error {
 	return fmt.Errorf(format+": %w", d, context.DeadlineExceeded)
 }
 
-// alarm goes off when it was not set back for so long.
+// alarm goes off when it was not reset for a while.
 type alarm struct {
 	*time.Timer
 	after time.Duration
@@ -97,7 +96,7 @@ type alarm struct {
 
 func alarmAfter(d time.Duration, f func()) alarm { return alarm{time.AfterFunc(d, f), d} }
 
-// moving is a body that sets alarms back when some of it is taken.
+// moving is a body that resets alarms whenever some of it is read.
 type moving struct {
 	io.ReadSeeker
 	alarms []alarm
