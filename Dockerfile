@@ -1,9 +1,8 @@
-# Sealift as a binary that runs as nobody in an image with nothing else but CA
-# certificates and the libraries that it is linked with: ISA-L, which saves a third
-# of the CPU of writing files, and libc. Where it is built for another architecture,
-# or cannot reach Debian's packages, it is Go alone, and static; sealift version
-# tells. Read-only root file systems are fine: what roles write, they write
-# below /var/lib/sealift.
+# Sealift as a binary that runs as an unprivileged user, in an image that contains only CA
+# certificates and the libraries that the binary is linked with: ISA-L, which saves a third of the
+# CPU time of writing files, and libc. If the build is for another architecture, or cannot reach
+# Debian's packages, the binary is pure Go and static; `sealift version` shows which one it is. The
+# root file system may be read-only: roles write only below /var/lib/sealift.
 ARG GO_VERSION=1.26.8
 FROM --platform=$BUILDPLATFORM golang:${GO_VERSION}-bookworm AS build
 WORKDIR /src
@@ -26,7 +25,7 @@ FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build --chown=65532:65532 --chmod=1777 /out/tmp /tmp
 COPY --from=build /out/root /
-# A volume mounted here is the role's, because the directory is.
+# A new volume mounted here gets the owner of this directory, so the roles can write to it.
 COPY --from=build --chown=65532:65532 /out/data /var/lib/sealift
 WORKDIR /var/lib/sealift
 ENV SEALIFT_APPENDER_DATA_DIR=/var/lib/sealift/appender \

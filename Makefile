@@ -1,4 +1,4 @@
-# Everything here needs only Go and make, except what says otherwise.
+# Targets need only Go and make, unless they say otherwise.
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -7,15 +7,15 @@ CACHE   := $(or $(SEALIFT_CACHE),$(HOME)/.cache/sealift)
 # Go turns cgo off where there is no C compiler; the race detector needs it.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-# Else each test binary sleeps for a second before it ends.
+# By default each test binary with the race detector sleeps for a second before it exits.
 export GORACE ?= atexit_sleep_ms=0
 
-# Packages, and parallel tests of each, at a time: half of what they take is waiting.
+# How many packages are tested at once, and parallel tests in each: twice the number of cores,
+# because tests spend half of their time waiting.
 AT_ONCE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
-# These start the roles as processes. There is nothing to race in the test
-# itself, and the detector would make its servers and its judge five times
-# slower.
+# These tests start the roles as processes. There are no races to find in the tests themselves, and
+# the detector would make their servers and their checker five times slower.
 PROCESSES := ^TestEverythingArrivesOnce
 
 LINT_VERSION := v2.15.0
@@ -32,52 +32,52 @@ STACK    ?= $(CURDIR)/.stack
 
 .PHONY: build demo test simulate test-stack test-isal schemathesis soak stack-up stack-down lint vuln bench bench-sync bench-isolation profile fuzz clean help bench-collector bench-fleet bench-copy bench-peers bench-scale bench-plan bench-compare
 
-# Level 1 by Intel's ISA-L: for ISAL=1, which needs a C compiler and libisal-dev.
+# ISAL=1 compresses level 1 with Intel's ISA-L. It needs a C compiler and libisal-dev.
 CGO  := $(if $(filter 1,$(ISAL)),1,0)
 TAGS := $(if $(filter 1,$(ISAL)),-tags isal$(comma)netgo$(comma)osusergo)
 
-# Go ends where Git refuses to read a clone that is another user's.
+# go build fails if Git refuses to read the clone, as it does if another user owns it.
 VCS := $(if $(shell git rev-parse HEAD 2>/dev/null),,-buildvcs=false)
 
-build: ## build bin/sealift; ISAL=1: appender.level 1 by Intel's ISA-L, a third less CPU for writing files (needs libisal-dev)
+build: ## build bin/sealift; ISAL=1 uses Intel's ISA-L for appender.level 1: a third less CPU for writing files (needs libisal-dev)
 	@CGO_ENABLED=$(CGO) go build $(TAGS) $(VCS) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sealift ./workers/sealift
 
-demo: build ## run the whole system in one process on sample events; DEMO=FILE.ndjson for your own
+demo: build ## run the whole system in one process on sample events, or on yours with DEMO=FILE.ndjson
 	@bin/sealift demo $(if $(DEMO),'$(DEMO)')
 
-test: ## all tests that Go alone can run, with the race detector
+test: ## run all tests that need only Go, with the race detector
 	@[ -n '$(RACE)' ] || echo 'make: no C compiler: testing without the race detector' >&2
-	@# The one that waits longest goes first, beside those that compute.
+	@# workers/sealift mostly waits: it starts first, and runs beside packages that compute.
 	scripts/in-memory.sh go test $(RACE) -p $(AT_ONCE) -parallel $(AT_ONCE) -timeout 30m -skip '$(PROCESSES)' ./workers/sealift ./...
 	scripts/in-memory.sh go test -timeout 30m -run '$(PROCESSES)' ./workers/e2e
-	@# Each has one thread.
+	@# These run side by side, since each uses a single thread.
 	go test -timeout 30m ./workers/e2e/simulation & simulation=$$!; \
 	  go test -timeout 30m -tags ablation -run PlantedBugs ./workers/e2e/simulation; bugs=$$?; \
 	  wait $$simulation && exit $$bugs
 
-simulate: ## the roles under a seeded scheduler; SEEDS=1000, or FOR=1h of new ones
+simulate: ## run the roles under a seeded scheduler; SEEDS=1000, or FOR=1h with new seeds
 	go test -timeout 0 -v -run 'TestSimulation$$' ./workers/e2e/simulation $(if $(FOR),-sim.for $(FOR) -sim.from $$(date +%s),-sim.seeds $(or $(SEEDS),1000))
 
-test-stack: ## integration and fault tests against real Kafka, Redis and S3 (scripts/stack.sh -h)
+test-stack: ## run integration and fault tests against real Kafka, Redis and S3 (scripts/test-stack.sh -h)
 	@GOTESTFLAGS='$(RACE)' scripts/test-stack.sh "$(STACK)"
 
-test-isal: ## the build with Intel's ISA-L (scripts/test-isal.sh -h)
+test-isal: ## test the build with Intel's ISA-L (scripts/test-isal.sh -h)
 	@scripts/test-isal.sh $(FUZZTIME)
 
-schemathesis: ## requests made from the API's document, against a collector on real Kafka; SEED=… EXAMPLES=…
+schemathesis: ## send requests generated from the API's OpenAPI document to a collector on real Kafka; SEED=… EXAMPLES=…
 	@scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestWhatTheDocumentSaysIsTaken$$' -v
 
-soak: ## the fault test for long; FOR=1h, NEMESIS_SEED=… to replay
+soak: ## run the fault test for a long time; FOR=1h, NEMESIS_SEED=… replays a run
 	@NEMESIS_FOR=$(or $(FOR),1h) scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestNemesis$$' -v
 
-stack-up: ## start real Kafka, Redis and S3 and leave them running
+stack-up: ## start real Kafka, Redis and S3, and leave them running (scripts/stack.sh -h)
 	@scripts/stack.sh up "$(STACK)"
 
-stack-down: ## stop them, and remove their data
+stack-down: ## stop the servers of stack-up, and remove their data
 	@scripts/stack.sh down "$(STACK)"
 	@[ ! -s "$(STACK)/brokers" ] || rm -rf "$(STACK)"
 
-lint: $(LINT) ## go vet and golangci-lint
+lint: $(LINT) ## run go vet and golangci-lint
 	go vet ./...
 	go vet -tags ablation,stack ./...
 	$(LINT) run ./...
@@ -87,7 +87,7 @@ $(LINT):
 	@echo 'make: building golangci-lint $(LINT_VERSION), once' >&2
 	@GOFLAGS= GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
-vuln: $(VULN) ## modules against their sums, code against known vulnerabilities (scripts/vuln.sh -h)
+vuln: $(VULN) ## check modules against go.sum, and code against known vulnerabilities (scripts/vuln.sh -h)
 	@scripts/vuln-test.sh $(VULN)
 	@scripts/vuln.sh $(VULN)
 
@@ -95,50 +95,50 @@ $(VULN):
 	@echo 'make: building govulncheck $(VULN_VERSION), once' >&2
 	@GOFLAGS= GOBIN=$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION)
 
-bench: ## benchmarks; BENCH=regexp
+bench: ## run Go benchmarks; BENCH=regexp
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
 
-profile: ## profiles of a role under load: ROLE=appender, collector, copier or writer; OUT=profiles
+profile: ## profile a role under load; ROLE=appender, collector, copier or writer; OUT=profiles
 	@scripts/profile.sh $(or $(ROLE),appender) $(or $(OUT),profiles)
 
-bench-isolation: ## freshness of 160 destinations beside 40 broken ones, and without these; RUNS=3
+bench-isolation: ## compare the freshness of 160 destinations with and without 40 broken ones beside them; RUNS=3
 	go test -run '^$$' -bench Isolation -benchtime $(or $(RUNS),3)x -v -timeout 60m ./workers/e2e
 
-bench-collector: ## the collector beside bare handlers, on real Kafka; ROUNDS=3, JITSU=DIR (scripts/bench-collector.sh -h)
+bench-collector: ## compare the collector with bare handlers, on real Kafka; ROUNDS=3 JITSU=DIR (scripts/bench-collector.sh -h)
 	@scripts/bench-collector.sh $(ROUNDS)
 
-bench-fleet: ## the whole fleet on real servers, table and plot; SOURCES="50 500 2000" EVENTS=1000000 ROUNDS=3 REF=… OUT=fleet.jsonl
+bench-fleet: ## measure the whole fleet on real servers, as a table and a plot; SOURCES="50 500 2000" EVENTS=1000000 ROUNDS=3 REF=… OUT=fleet.jsonl (scripts/bench-fleet.sh -h)
 	$(if $(OUT),,@rm -f fleet.jsonl)
 	@scripts/bench-fleet.sh --events $(or $(EVENTS),1000000) --sources "$(or $(SOURCES),50 500 2000)" --rounds $(or $(ROUNDS),3) $(if $(REF),--ref $(REF)) $(or $(OUT),fleet.jsonl)
 	@go run ./workers/e2e/figures plot $(or $(OUT),fleet.jsonl) >workers/e2e/figures/fleet.svg
 
-bench-copy: ## one copier beside bare loops of requests over the same bytes, on real servers; OUT=copy.jsonl, REF=… DELAY=30ms (scripts/bench-copy.sh -h)
+bench-copy: ## compare one copier with bare loops of requests for the same bytes, on real servers; REF=… DELAY=30ms OUT=copy.jsonl (scripts/bench-copy.sh -h)
 	$(if $(OUT),,@rm -f copy.jsonl)
 	@scripts/bench-copy.sh $(if $(REF),--ref $(REF)) $(if $(DELAY),--delay $(DELAY)) $(or $(OUT),copy.jsonl)
 
-bench-peers: ## beside a program by hand and, with BENTO=PATH, Bento: SOURCES="50 2000" EVENTS=1000000 ROUNDS=3 PEERS="baseline sealift" LEVEL=6 OUT=peers.jsonl
+bench-peers: ## compare with a hand-written program and, with BENTO=PATH, Bento; SOURCES="50 2000" EVENTS=1000000 ROUNDS=3 PEERS="baseline sealift" LEVEL=6 OUT=peers.jsonl (scripts/bench-peers.sh -h)
 	$(if $(OUT),,@rm -f peers.jsonl)
 	@BENTO='$(BENTO)' scripts/bench-peers.sh --events $(or $(EVENTS),1000000) --sources "$(or $(SOURCES),50 2000)" --rounds $(or $(ROUNDS),3) --level $(or $(LEVEL),6) $(if $(PEERS),--peers "$(PEERS)") $(or $(OUT),peers.jsonl)
 
-bench-scale: ## 100,000 open streams, their turn, and overload, of one appender; OUT=scale.jsonl, REF=… (scripts/bench-scale.sh -h)
+bench-scale: ## measure one appender with 100,000 open streams, sealing them all, and overloaded; REF=… OUT=scale.jsonl (scripts/bench-scale.sh -h)
 	$(if $(OUT),,@rm -f scale.jsonl)
 	@scripts/bench-scale.sh $(if $(REF),--ref $(REF)) streams $(or $(OUT),scale.jsonl)
 	@scripts/bench-scale.sh $(if $(REF),--ref $(REF)) overload $(or $(OUT),scale.jsonl)
 
-bench-plan: ## measures the constants of `sealift plan`, and the table and plot of the README, anew
+bench-plan: ## measure the constants of `sealift plan` again, and the table and plot of the README (scripts/bench-plan.sh -h)
 	@scripts/bench-plan.sh
 
-bench-compare: ## benchmarks of the working tree against REF's, by benchstat; BENCH=regexp PKG=./pkg/segment COUNT=6
+bench-compare: ## compare Go benchmarks of the working tree with those of REF, by benchstat; BENCH=regexp PKG=./pkg/segment COUNT=6
 	@scripts/bench-compare.sh "$(REF)" "$(BENCH)" "$(or $(PKG),./pkg/...)" "$(or $(COUNT),6)"
 
-bench-sync: build ## sealift files sync against aws s3 sync, side by side; ROUNDS=3
+bench-sync: build ## compare sealift files sync with aws s3 sync; ROUNDS=3 (scripts/bench-sync.sh -h)
 	@scripts/bench-sync.sh $(ROUNDS)
 
-fuzz: ## every fuzz target for FUZZTIME (default 10s)
+fuzz: ## run every fuzz target for FUZZTIME (default 10s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-clean: ## remove what was built
+clean: ## remove build results
 	rm -rf bin dist
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

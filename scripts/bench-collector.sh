@@ -1,36 +1,40 @@
 #!/usr/bin/env bash
-# The collector beside bare handlers and Jitsu's ingest, on real Kafka.
+# Compares the collector with bare handlers and with Jitsu's ingest, on real Kafka.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: scripts/bench-collector.sh [ROUNDS]
 
-Sends batches of 1, 20 and 100 events, plain and gzip, in turns to servers that
-produce to the same three brokers, ROUNDS times each (default 3), and prints medians
-of CPU seconds a million events of the server's process, and of events a second:
+Sends batches of 1, 20 and 100 events, plain and gzip, to each of these servers in
+turn, ROUNDS times (default 3). All of them produce to the same three brokers. Prints
+the median CPU seconds of the server's process per million events, and the median
+events per second:
 
   collector  sealift collector
-  bare       reads the body, produces it as it is, one record a request, by the
+  bare       reads the body, produces it unchanged as one record per request with the
              collector's producer, and answers when all in-sync replicas have it
-  split      the same, inflated, a record an event, without looking at them
-  writer     bare, with kafka-go's Writer
-  jitsu      Jitsu's ingest, if JITSU is set: the same API; it answers before Kafka
-             has acknowledged, so what it holds then is lost with it
+  split      like bare, but decompresses the body and produces one record per event,
+             without looking at the events
+  writer     like bare, with kafka-go's Writer
+  jitsu      Jitsu's ingest, if JITSU is set: it has the same API, but answers before
+             Kafka has acknowledged, so a crash loses the events that it holds
   before     another build of sealift, if SEALIFT_BENCH_BEFORE names one
 
-Then offers 50, 80 and 120 % of what each takes at most, at a constant rate, and
-prints latencies from when a request was due. At the end the topics have to hold all
-that was answered 200. On a machine that others use, look at the ratios of CPU time.
+Then sends 50, 80 and 120 % of each server's maximum rate, at a constant rate, and
+prints latencies, measured from when each request was due. At the end, the topics must
+hold everything that was answered with 200. On a shared machine, compare the ratios of
+CPU time.
 
 Environment
-  JITSU              a checkout of github.com/jitsucom/bulker, built here; measured
-                     with c5548cf95c93
-  SEALIFT_TEST_KAFKA brokers to use; default: scripts/stack.sh is brought up for it
-  SEALIFT_BENCH_FOR  length of a measurement; default 3s
-  BENCH              what to run; default CollectorServer|CollectorLatency
+  JITSU                 a checkout of github.com/jitsucom/bulker, which is built here;
+                        measured with c5548cf95c93
+  SEALIFT_TEST_KAFKA    brokers to use; default: starts its own with scripts/stack.sh
+  SEALIFT_BENCH_FOR     length of a measurement; default 3s
+  SEALIFT_BENCH_BEFORE  binary of another build of sealift; default: none
+  BENCH                 benchmarks to run; default CollectorServer|CollectorLatency
 
-Needs Go, and what scripts/stack.sh needs.
+Needs Go, and everything that scripts/stack.sh needs.
 
 Example
   JITSU=../bulker scripts/bench-collector.sh 3

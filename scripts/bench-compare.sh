@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Benchmarks of the working tree against those of a commit.
+# Compares Go benchmarks of the working tree with those of a commit.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: scripts/bench-compare.sh REF BENCH PACKAGES [COUNT]
 
-Runs the Go benchmarks that match BENCH in PACKAGES, of REF and of the working
-tree in turns, COUNT times each (default 6), and has benchstat compare them.
-For the whole fleet, see scripts/bench-fleet.sh --ref.
+Runs the Go benchmarks of PACKAGES that match BENCH, in REF and in the working tree
+by turns, COUNT times each (default 6), and compares them with benchstat. To compare
+the whole fleet, see scripts/bench-fleet.sh --ref.
 
 Example
   scripts/bench-compare.sh main Writer/sources=100 ./pkg/segment
@@ -29,11 +29,11 @@ trap 'exit 130' INT TERM
 git worktree add -q --detach "$work/tree" "$ref"
 commit=$(git -C "$work/tree" rev-parse --short HEAD)
 readonly commit
-for _ in $(seq "$count"); do # in turns: the machine is not the same all the time
+for _ in $(seq "$count"); do # in turns, because the machine's speed varies over time
   for tree in "$work/tree" .; do
     name=here
     [ "$tree" = . ] || name=$commit
-    # shellcheck disable=SC2086 # packages are words
+    # shellcheck disable=SC2086 # PACKAGES may be several words
     (cd "$tree" && go test -run '^$' -bench "$bench" -benchmem $packages) >>"$work/$name"
   done
 done

@@ -1,32 +1,35 @@
 #!/usr/bin/env bash
-# One copier on real servers, beside bare loops of requests over the same bytes.
+# Compares one copier, on real servers, with bare loops of requests for the same bytes.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: scripts/bench-copy.sh [OPTION...] OUT.jsonl
 
-Stages files with their ledger entries, and has one copier, a process with its
-defaults, deliver all of them on real Kafka, Redis and MinIO (scripts/stack.sh); `sealift
-verify` confirms it. Beside it, in turns and with as many requests at once, loops
-of bare net/http over the same bytes: PUTs as cheap as may be (put), PUTs with a
-delivery's headers (object), and all requests of a delivery (requests: GET, PUT,
-PUT of the receipt). Appends a line of JSON for each run: wall and CPU
-time of the client, CPU time of MinIO. Then prints the medians, and the copier's
-rate as ratio to each loop's, of the same round.
+Stages files with their ledger entries, and lets one copier deliver all of them on
+real Kafka, Redis and MinIO (scripts/stack.sh). The copier is a process with the
+default configuration; `sealift verify` confirms the result. In turns with it, with
+the same concurrency and for the same bytes, run loops of bare net/http requests:
+
+  put       PUTs that are as cheap as possible
+  object    PUTs with the headers of a delivery
+  requests  all requests of a delivery: GET, PUT, PUT of the receipt
+
+Appends a line of JSON for each run: wall and CPU time of the client, CPU time of
+MinIO. Then prints the medians, and the copier's rate as a ratio to each loop's rate
+in the same round.
 
 Options
-  --cases "N…"  COUNTxSIZE[:alone]; default "2000x11kB 300x11kB:alone
-                200x1500kB 20x32MB". Files below 1 MiB are staged in packs,
-                if not alone
-  --delay D     S3 answers later by so much, through a proxy; default 0s
-  --rounds N    default 3; cases and refs take turns, and who is first changes
-  --ref REF     also runs this commit's binary
-  --set "k=v;k=v"  more of the configuration
-  --only        the copier without the loops
-  --profile F   writes a CPU profile of the copier to F, for cases below 20s
-  --stack DIR   a stack that is up already; default: one is started in TMPDIR, and
-                taken down again. With TMPDIR=/dev/shm no disk is waited for
+  --cases "N…"     COUNTxSIZE[:alone]; default "2000x11kB 300x11kB:alone 200x1500kB
+                   20x32MB". Files below 1 MiB are staged in packs, unless alone
+  --delay D        delays S3's answers by D, with a proxy; default 0s
+  --rounds N       default 3; cases and refs take turns, and the order changes
+  --ref REF        also runs this commit's binary
+  --set "k=v;k=v"  additional configuration
+  --only           runs the copier without the loops
+  --profile F      writes a CPU profile of the copier to F, for cases below 20s
+  --stack DIR      uses a running stack; default: starts one in TMPDIR, and takes it
+                   down again. With TMPDIR=/dev/shm there are no waits for a disk
 
 Examples
   TMPDIR=/dev/shm scripts/bench-copy.sh /tmp/copy.jsonl
@@ -53,7 +56,7 @@ done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/bench-rig.sh
-# bytes SIZE: 11kB as a number.
+# bytes SIZE: prints a size such as 11kB as a number of bytes.
 bytes() {
   case $1 in
   *kB) echo $((${1%kB} * 1000)) ;;

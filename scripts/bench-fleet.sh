@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole fleet on real servers, from a full topic to the buckets.
+# Measures the whole fleet on real servers, from a full topic to the buckets.
 set -euo pipefail
 
 usage() {
@@ -7,24 +7,27 @@ usage() {
 Usage: scripts/bench-fleet.sh [OPTION...] OUT.jsonl
 
 Runs an appender and a copier as processes, on real Kafka, Redis and MinIO
-(scripts/stack.sh), from a topic full of realistic events until all lies in the
-buckets, and has `sealift verify` confirm it. Appends a line of JSON for each run: CPU,
-peak memory and disk of each role, wall time, bytes, requests to S3 by kind.
-Then prints the medians as a table.
+(scripts/stack.sh), from a topic full of realistic events until all of them are in
+the buckets, and confirms the result with `sealift verify`. Appends a line of JSON for
+each run: CPU time, peak memory and disk of each role, wall time, bytes, S3 requests
+by kind. Then prints the medians as a table.
 
 Options
-  --events N         of a run; default 1000000: with few, what a process takes to start
-                     counts as theirs
-  --sources "N…"     default "50 2000"; a run for each
-  --rounds N         default 3; sizes and refs take turns
+  --events N         events per run; default 1000000. With few events, the CPU time of
+                     starting the processes distorts the result
+  --sources "N…"     numbers of sources, one run for each; default "50 2000"
+  --rounds N         default 3; numbers of sources and refs take turns
   --ref REF          also runs this commit's binary, and prints the ratios of the
                      working tree to it
-  --appenders "N…"   default 1; --copiers N, --partitions N, --destinations N,
-  --level N          of gzip, default 6
-  --set "k=v;k=v"    more of the configuration
-  --collector        feeds a collector by HTTP instead, and measures it alone
-  --stack DIR        a stack that is up already; default: one is started, and
-                     taken down again
+  --appenders "N…"   numbers of appenders, one run for each; default 1
+  --copiers N        default 1
+  --partitions N     default 8
+  --destinations N   default 10
+  --level N          gzip level; default 6
+  --set "k=v;k=v"    additional configuration
+  --collector        instead sends the events to a collector over HTTP, and measures
+                     only the collector
+  --stack DIR        uses a running stack; default: starts one, and takes it down again
 
 Examples
   scripts/bench-fleet.sh /tmp/fleet.jsonl
@@ -52,8 +55,9 @@ done
 [ -n "$out" ] || { usage >&2 && exit 2; }
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# Several appenders start at once. Did Kafka give the first of them all partitions, the
-# figures would be of handing most of these over, and of reading their beginnings twice.
+# Several appenders start at once. Without a join delay, Kafka would assign all partitions to the
+# first of them, and the figures would include handing most of them over and reading their
+# beginnings twice.
 [ "$appenders" = 1 ] || export KAFKA_JOIN_DELAY=${KAFKA_JOIN_DELAY:-3000}
 . scripts/bench-rig.sh
 labels=$(scripts/build-refs.sh "$work" "$ref")

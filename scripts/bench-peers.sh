@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sealift beside other ways from Kafka to gzip files of lines in S3.
+# Compares Sealift with other programs that write a topic to gzip files of lines in S3.
 set -euo pipefail
 
 usage() {
@@ -7,49 +7,52 @@ usage() {
 Usage: scripts/bench-peers.sh [OPTION...] OUT.jsonl
 
 Runs `sealift all` and other programs in turns on real Kafka, Redis and MinIO
-(scripts/stack.sh), each with a group and a prefix of its own, from a topic full of
-realistic events, received within two hours and on two days, until every event
-lies in S3. Then they are ended, all objects are read, and every line of them is
-counted. A line that is missing, doubled, damaged, or not below its source and day
-fails the benchmark. Appends a line of JSON for each right run, and prints medians, with ratios
-to the baseline of the same level.
+(scripts/stack.sh), each with its own consumer group and prefix. The topic is full of
+realistic events, received within two hours on two days. A run lasts until every event
+is in S3. Then the program is stopped, all objects are read, and every line in them is
+counted: if a line is missing, duplicated, damaged, or not below its source and day,
+the benchmark fails. Appends a line of JSON for each correct run, and prints medians,
+with ratios to the baseline of the same gzip level.
 
-  sealift    all roles in one process, with all that it guarantees
-  baseline   a program by hand without guarantees (scripts/peers/baseline)
+  sealift    all roles in one process, with all guarantees
+  baseline   a hand-written program without guarantees (scripts/peers/baseline)
   bento      Bento, at least once, if BENTO names its binary
 
-CPU time is that of the program and of all processes that it started, from its
-start until two seconds after the last event came, or until it ended by itself; memory is
-the highest sum of their resident sets, five times a second; wall time is from the start
-until the last event is in S3. Kafka, S3 and Redis share the machine, and their
-CPU time is nobody's: on a machine that others use, look at the ratios of CPU time.
+CPU time is that of the program and of all processes that it started, from its start
+until two seconds after the last event arrived, or until it ended by itself. Memory is
+the highest sum of their resident sets, sampled five times a second. Wall time is from
+the start until the last event is in S3. Kafka, S3 and Redis run on the same machine,
+and their CPU time is not counted. On a shared machine, compare the ratios of CPU time.
 
 Options
-  --events N         of a topic; default 1000000
-  --sources "N…"     default "50 2000"; a topic for each
-  --rounds N         default 3; sizes and programs take turns
-  --peers "NAME…"    default "baseline sealift", and bento if BENTO is set: folders
-                     below scripts/peers, or paths of others; NAME@LEVEL has a gzip level of its own
-  --level N          of gzip, default 6
-  --roll SECONDS     after which those end their files that go by the clock; default 120
-  --stack DIR        a stack that is up already, whose topics are used again; default:
-                     one is started, and taken down again
+  --events N         events per topic; default 1000000
+  --sources "N…"     numbers of sources, one topic for each; default "50 2000"
+  --rounds N         default 3; numbers of sources and programs take turns
+  --peers "NAME…"    programs: folders below scripts/peers, or paths of other folders;
+                     NAME@LEVEL sets the gzip level of one of them. Default "baseline
+                     sealift", and bento if BENTO is set
+  --level N          gzip level; default 6
+  --roll SECONDS     age at which programs that roll files by time end them; default 120
+  --stack DIR        uses a running stack, and its topics if it has them; default: starts
+                     one, and takes it down again
 
-Another program is a folder with an executable, start, which stays in the
-foreground, in its session, and is started in that folder. It gets in its environment
-  BOOTSTRAP TOPIC GROUP            keys are source ids, times those of receipt
+To add a program, make a folder with an executable named start. It is started in that
+folder, and must stay in the foreground and in its session. Its environment is that of
+this script and
+  BOOTSTRAP TOPIC GROUP            record keys are source ids, timestamps are times of
+                                   receipt
   S3_ENDPOINT BUCKET PREFIX        path style; PREFIX ends in /
   AWS_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
-  ROLL_SECS GZIP_LEVEL             see above
-  SOURCES STATE_DIR REDIS_URL      how many there are; an empty directory; a server
-and whatever this script has. It puts values as they are, a line each, into gzip objects of
-any number of members below PREFIX, whose keys hold the source's id and the UTC day of
-receipt (2026-01-31, 2026/01/31, 20260131 or its unix milliseconds). It ends when all is in
-S3 that the topic held at its start, or it stays: then it gets SIGTERM.
+  ROLL_SECS GZIP_LEVEL             see --roll and --level
+  SOURCES STATE_DIR REDIS_URL      number of sources; an empty directory; a server
+It must write the values unchanged, one per line, to gzip objects below PREFIX, with any
+number of members. Keys must contain the source's id and the UTC day of receipt
+(2026-01-31, 2026/01/31, 20260131 or the day's Unix milliseconds). It may exit when all
+events that the topic held at its start are in S3; if it does not, it gets SIGTERM.
 
 Environment
   BENTO      a binary of Bento
-  SEALIFT    a binary to use instead of one that is built of the working tree
+  SEALIFT    a binary of sealift; default: built from the working tree
 
 Examples
   scripts/bench-peers.sh /tmp/peers.jsonl
@@ -76,7 +79,7 @@ done
 [ -z "${BENTO:-}" ] || BENTO=$(realpath "$BENTO")
 [ -z "${SEALIFT:-}" ] || SEALIFT=$(realpath "$SEALIFT")
 
-# Paths are relative to where the caller is.
+# Paths are relative to the caller's directory, which is left below.
 all=''
 for p in $peers; do
   case $p in

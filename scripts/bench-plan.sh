@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# The constants of `sealift plan`, measured.
+# Measures the constants of `sealift plan`.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: scripts/bench-plan.sh [STACK]
 
-Measures a collector, and an appender with a copier on few large and on many
-small files, writes what a byte and a file take to pkg/plan/measured.json, and draws
-workers/e2e/figures/fleet.svg. The tables that it prints are the README's.
-How well that says what the runs took is printed. Some eight minutes on two cores.
+Measures a collector, and an appender with a copier, on few large files and on many
+small ones. Writes the cost of a byte and of a file to pkg/plan/measured.json, and
+draws workers/e2e/figures/fleet.svg. Prints the README's tables, and how well the
+constants fit the runs. Takes about eight minutes on two cores.
 
-STACK is a directory of scripts/stack.sh that is up; default: one is started.
+STACK is the directory of a running scripts/stack.sh; default: starts one.
 
 Environment
-  EVENTS  of a run; default 1000000. With few, what a process takes to start counts as
-          theirs. Of 20,000 sources a fifth of it
+  EVENTS  events per run; default 1000000; the run with 20,000 sources has a fifth. With
+          few events, the CPU time of starting the processes distorts the result
   ROUNDS  default 3
-  OUT     where the runs are noted; default: nowhere
+  OUT     file to append the runs to; default: they are not kept
 
 Example
   ROUNDS=5 scripts/bench-plan.sh

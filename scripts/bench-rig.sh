@@ -1,10 +1,10 @@
-# Sourced by benchmarks that run on real servers, from the repository's root. Makes
-# $work, a directory that is removed at the end, builds $work/e2e.test, and exports the
-# addresses of the servers in the directory $stack; without one it starts them, and takes
-# them down at the end.
+# To be sourced, in the repository's root, by benchmarks that run on real servers. Creates the
+# directory $work, which is removed at the end, builds $work/e2e.test, and exports the addresses of
+# the servers in the directory $stack. If $stack is not set, it starts servers, and takes them down
+# at the end.
 # shellcheck shell=bash
 work=$(mktemp -d)
-ours='' root=$PWD # at the end we may be in another directory
+ours='' root=$PWD # the caller may change the directory before the trap runs
 trap 'status=$?; [ -z "$ours" ] || "$root/scripts/stack.sh" down "$ours"; rm -rf "$work"; exit $status' EXIT
 trap 'exit 130' INT TERM
 go test -c -trimpath -tags stack -o "$work/e2e.test" ./workers/e2e

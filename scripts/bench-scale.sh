@@ -1,29 +1,30 @@
 #!/usr/bin/env bash
-# One appender with very many open streams, at a turn, and overloaded.
+# Measures one appender with very many open streams, while it seals all of them, and overloaded.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: scripts/bench-scale.sh [OPTION...] streams|overload OUT.jsonl
 
-Runs one appender as a process of its own, on embedded Kafka and S3 in another,
-and appends a line of JSON for each run. It takes up to two --roll.
+Runs one appender in its own process, with embedded Kafka and S3 in another one, and
+appends a line of JSON for each run.
 
-  streams   reads a full topic of very many sources, then a steady rate of events
-            past a turn at which all their files are sealed: peak memory and
-            handles, consumer lag over the turn, sizes of ledger entries, requests
-  overload  three times as many events as it takes, for a while: memory, and the
-            rate of catching up as ratio to the most that it takes otherwise;
-            then the same of a staging bucket that is slow. `sealift verify`
-            confirms that all is in the ledger, once
+  streams   The appender reads a full topic of very many sources, then a steady rate of
+            events while a period of --roll ends and all files are sealed. Measures
+            peak memory and file handles, consumer lag, sizes of ledger entries, and
+            requests. A run takes up to twice --roll
+  overload  The appender gets three times as many events as it can process, for a
+            while. Measures memory, and how fast it catches up, as a ratio to its
+            maximum rate otherwise; then the same with a slow staging bucket. `sealift
+            verify` confirms that every event is in the ledger once
 
 Options
-  --sources N    default 100000 of streams, 1000 of overload
-  --events N     in Kafka when the appender starts; default 1000000
-  --rate N       events a second at the turn; default 2000
-  --roll D       appender.roll_every; default 10m. Files are sealed within 10s and a
+  --sources N    default 100000 for streams, 1000 for overload
+  --events N     events in Kafka when the appender starts; default 1000000
+  --rate N       events per second while files are sealed; default 2000
+  --roll D       appender.roll_every; default 10m. Files are sealed within 10s plus a
                  twentieth of it
-  --for D        how long the overload lasts; default 20s
+  --for D        length of the overload; default 20s
   --memory SIZE  appender.memory; default 512MiB
   --rounds N     default 1; refs take turns
   --ref REF      also runs this commit's binary

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# sealift files sync against aws s3 sync, side by side.
+# Compares sealift files sync with aws s3 sync.
 set -euo pipefail
 
 usage() {
@@ -12,22 +12,22 @@ of wall and CPU seconds and their ratios:
 
   large   200 files of 1 MB
   small   2,000 files of 50 KB
-  again   the small ones once more, when all are there
+  again   the small ones once more, when all of them exist locally
 
-The files are put as a copier does, gzip with their sha256 as metadata. Of the
-first round the two results are compared byte for byte. CPU is the client's
-alone: user and system, with its start.
+The files are uploaded like those of a copier: gzip, with the sha256 as metadata. In
+the first round the two results are compared byte for byte. CPU time is the client's,
+user and system, including its start.
 
 Needs bin/sealift (make build), gzip and python3 with pip.
 
 Environment
-  AWS_ENDPOINT_URL  an S3 server, with credentials and BUCKET; default: a
-                    `sealift dev` that is started for it
-  BUCKET            an existing bucket there; what is put is removed again
-  PARALLEL          requests at once, of both; default 10, as the AWS CLI has it
+  AWS_ENDPOINT_URL  an S3 server; credentials and BUCKET must be set, too. Default:
+                    starts `sealift dev`
+  BUCKET            an existing bucket there; uploaded files are removed again
+  PARALLEL          concurrent requests of both; default 10, as in the AWS CLI
   AWS               the AWS CLI to use; default: 1.46.2 from PyPI, kept in the cache
   SEALIFT_CACHE     default ~/.cache/sealift
-  TMPDIR            where files go; a real disk, if the figures are to mean much
+  TMPDIR            where files are written; use a real disk for meaningful figures
 
 Example
   make build && scripts/bench-sync.sh 5
@@ -64,7 +64,7 @@ if [ -z "$aws" ]; then
   fi
 fi
 
-# The AWS CLI's parallelism is configuration, and nothing else of the user's is.
+# The AWS CLI reads its parallelism from a configuration file. The user's own file is not used.
 own=${NO_PROXY:-${no_proxy:-}}
 export NO_PROXY=127.0.0.1,localhost${own:+,$own}
 export no_proxy=$NO_PROXY
@@ -87,7 +87,7 @@ if [ -z "${AWS_ENDPOINT_URL:-}" ]; then
 fi
 root=s3://${BUCKET:?names no bucket}/bench-sync-$$/segment-logs
 
-# fill SOURCE FILES BYTES: equal files, so that one upload tells the sha256 of all.
+# fill SOURCE FILES BYTES: uploads equal files, so that one command can set the sha256 of all.
 fill() {
   local source=$1 files=$2 bytes=$3 day=1795305600000 dir=$work/$1 sum
   mkdir -p "$dir"
@@ -101,7 +101,7 @@ fill() {
 }
 
 TIMEFORMAT='%R %U %S'
-# measure CASE TOOL COMMAND...: a line of wall and CPU seconds for it.
+# measure CASE TOOL COMMAND...: runs the command and notes its wall and CPU seconds, as one line.
 measure() {
   local name=$1 tool=$2 taken
   shift 2
@@ -112,7 +112,7 @@ measure() {
 sealift_sync() { measure "$1" sealift "$sealift" files sync --parallel "$parallel" "$root/$2/" "$work/got/sealift-$2"; }
 aws_sync() { measure "$1" aws "$aws" s3 sync --only-show-errors "$root/$2" "$work/got/aws-$2"; }
 
-# turn N CASE SOURCE: both, and every other time the other one first.
+# turn N CASE SOURCE: runs both tools; which one is first alternates with N.
 turn() {
   if [ $(($1 % 2)) = 1 ]; then sealift_sync "$2" "$3" && aws_sync "$2" "$3"; else aws_sync "$2" "$3" && sealift_sync "$2" "$3"; fi
 }
@@ -129,7 +129,7 @@ for round in $(seq "$rounds"); do
 done
 [ -n "$server" ] || "$aws" s3 rm --recursive --only-show-errors "${root%/segment-logs}"
 
-# median CASE TOOL COLUMN
+# median CASE TOOL COLUMN: prints the median of a column of the noted times.
 median() {
   awk -v name="$1" -v tool="$2" -v column="$3" '$1 == name && $2 == tool { print $column }' "$work/times" | sort -n |
     awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'

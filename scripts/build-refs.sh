@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The binaries that benchmarks compare.
+# Builds the binaries that benchmarks compare.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: scripts/build-refs.sh DIR [REF]
 
-Builds sealift of the working tree and, with REF, of that commit, for benchmarks that
-run them in turns. Prints a label for each, "here" and REF with - for /; the binary is
-DIR/sealift-LABEL, and DIR/commit-LABEL says what it is of.
+Builds sealift from the working tree and, if REF is given, from that commit, for
+benchmarks that run them in turns. Prints a label for each: "here", and REF with - in
+place of /. The binary is DIR/sealift-LABEL; DIR/commit-LABEL holds its commit.
 
 Example
   scripts/build-refs.sh "$(mktemp -d)" main
@@ -23,7 +23,7 @@ dir=$(realpath -m "$1") ref=${2:-}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p "$dir"
 
-# build LABEL TREE
+# build LABEL TREE: builds the binary and prints the label.
 build() {
   (cd "$2" && CGO_ENABLED=0 go build -trimpath -o "$dir/sealift-$1" ./workers/sealift && git describe --always --dirty --exclude '*' >"$dir/commit-$1")
   echo "$1"
