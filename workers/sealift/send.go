@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ of a track call named Line; the output says how many. A line without a messageId
 be recognised.
 
 Batches that the collector cannot take now are retried. Exit code 0: every line was accepted; 1: sending ended
-early, or no line was an event; 3: some lines were refused or became dead letters (the first ones are named).
+early, or no line of a file that is not empty was an event; 3: some lines were refused or became dead letters (the first ones are named).
 A line too large for the events topic (max.message.bytes) counts as accepted and becomes a dead letter
 (too_large), visible only in "sealift sources status".`,
 		Example: `  sealift send events.ndjson --write-key demo
@@ -211,8 +212,8 @@ func (a *app) printCounts(o *sendOptions, c sendCounts) error {
 	return err
 }
 
-// askCollector finds a wrong URL or write key before anything is read. Only a
-// clear no counts: what else can be wrong may pass while sending.
+// askCollector finds a wrong URL or write key before anything is read. What
+// may pass while sending, as an answer of 503, is no reason to give up yet.
 func askCollector(ctx context.Context, collector, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -227,12 +228,35 @@ func askCollector(ctx context.Context, collector, key string) error {
 		err = failed.Err // without the URL, which holds the key
 	}
 	if err != nil {
-		return fmt.Errorf("reach the collector at %s: %w; is it running, and is --url right?", collector, err)
+		return fmt.Errorf("reach the collector at %s: %w; %s", collector, err, reachHint(err))
 	}
 	defer resp.Body.Close()
-	var no struct{ Code string }
-	if resp.StatusCode == http.StatusNotFound && json.NewDecoder(resp.Body).Decode(&no) == nil && no.Code == "unknown_write_key" {
-		return fmt.Errorf("the collector at %s knows no source with this write key; compare `printf %%s KEY | sha256sum` with write_key_hashes in `sealift catalog get`", collector)
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	var answer struct {
+		Code         string
+		Integrations map[string]any
 	}
-	return nil
+	switch json := json.Unmarshal(text, &answer) == nil; {
+	case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusRequestTimeout, err != nil:
+		return nil
+	case resp.StatusCode == http.StatusOK && json && answer.Integrations != nil:
+		return nil
+	case resp.StatusCode == http.StatusNotFound && answer.Code == "unknown_write_key":
+		return fmt.Errorf("the collector at %s knows no source with this write key; compare `printf %%s KEY | sha256sum` with write_key_hashes in `sealift catalog get`", collector)
+	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(text), "HTTPS"): // so say Go's server and nginx
+		return fmt.Errorf("--url %s: TLS is spoken there; write https://…", collector)
+	}
+	return fmt.Errorf("--url %s: that is no collector: it answered %d to GET /v1/projects/KEY/settings", collector, resp.StatusCode)
+}
+
+// reachHint is what to look at when no answer came.
+func reachHint(err error) string {
+	var untrusted x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &untrusted):
+		return "if its certificate is of an authority of your own, name that one's file in the environment: SSL_CERT_FILE=ca.pem"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "plain http is spoken there: write http://…"
+	}
+	return "is it running, and is --url right?"
 }

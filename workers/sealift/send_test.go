@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -141,6 +144,16 @@ func TestSendSaysWhatIsWrong(t *testing.T) {
 	url, topic := startCollector(t)
 	closed := httptest.NewServer(nil)
 	closed.Close()
+	secure := httptest.NewTLSServer(nil)
+	defer secure.Close()
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>`)
+	}))
+	defer store.Close()
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "welcome") }))
+	defer site.Close()
 	for hazard, c := range map[string]struct {
 		args []string
 		code int
@@ -150,6 +163,11 @@ func TestSendSaysWhatIsWrong(t *testing.T) {
 		"wrong_url":         {[]string{"--url", "localhost", "--write-key", "wk_web"}, exitUsage, "http://localhost:8080"},
 		"unknown_write_key": {[]string{"--url", url, "--write-key", "wk_sEcReT"}, exitFailure, "knows no source with this write key"},
 		"no_collector":      {[]string{"--url", closed.URL, "--write-key", "wk_sEcReT"}, exitFailure, "is it running"},
+		"https_wanted":      {[]string{"--url", strings.Replace(secure.URL, "https", "http", 1), "--write-key", "wk_web"}, exitFailure, "TLS is spoken there; write https://"},
+		"http_wanted":       {[]string{"--url", strings.Replace(url, "http", "https", 1), "--write-key", "wk_web"}, exitFailure, "plain http is spoken there: write http://"},
+		"own_authority":     {[]string{"--url", secure.URL, "--write-key", "wk_web"}, exitFailure, "SSL_CERT_FILE=ca.pem"},
+		"a_store":           {[]string{"--url", store.URL, "--write-key", "wk_sEcReT"}, exitFailure, "that is no collector: it answered 403"},
+		"a_site":            {[]string{"--url", site.URL, "--write-key", "wk_sEcReT"}, exitFailure, "that is no collector: it answered 200"},
 		"no_file":           {[]string{"--url", url, "--write-key", "wk_web", "/no/such/file"}, exitFailure, "/no/such/file"},
 		"two_files":         {[]string{"a", "b"}, exitUsage, "accepts at most 1 arg"},
 	} {
@@ -160,5 +178,14 @@ func TestSendSaysWhatIsWrong(t *testing.T) {
 			require.NotContains(t, out+errOut, "sEcReT")
 			require.Empty(t, topic.ids)
 		})
+	}
+}
+
+// A collector that is busy or starting is one all the same.
+func TestSendGoesOnToABusyCollector(t *testing.T) {
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		require.NoError(t, askCollector(t.Context(), busy.URL, "wk_web"))
+		busy.Close()
 	}
 }
