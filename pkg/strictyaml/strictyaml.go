@@ -126,7 +126,11 @@ func parse(d document) (n *Node, err error) {
 	if err != nil {
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil {
-			return nil, syntaxError(d.before+at.GetToken().Position.Line, at.GetMessage())
+			what := at.GetMessage()
+			if strings.Contains(at.GetToken().Origin, "\t") {
+				what = "a tab begins the line or a value; indent with spaces"
+			}
+			return nil, syntaxError(d.before+at.GetToken().Position.Line, what)
 		}
 		return nil, syntaxError(d.before+1, "the document is malformed")
 	}

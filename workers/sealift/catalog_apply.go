@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -67,7 +69,7 @@ delivered are parked, and delivered if the workspace comes back. Events that are
 current hour, will be owed to nobody once they are sealed. To deliver them too, first remove the write keys, and
 remove the workspace when "sealift completeness" shows that hour as complete. Delivered files stay where they are.`,
 		Example: "  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a > backup.yaml\n  sealift catalog delete ws_7Qm2Zc9LkTRpV4xWnBsD0a",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    named("name a WORKSPACE; `sealift catalog get` lists them", math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			t, err := openCatalog(c.Context(), a, false)
 			if err != nil {
@@ -89,9 +91,28 @@ remove the workspace when "sealift completeness" shows that hour as complete. De
 			if err := t.write(c.Context(), tombstones); err != nil {
 				return err
 			}
-			return plan{changes: catalog.Diff(gone, nil)}.print(a)
+			if err := (plan{changes: catalog.Diff(gone, nil)}).print(a); err != nil {
+				return err
+			}
+			return printDeleted(a.stdout, gone)
 		},
 	}
+}
+
+// printDeleted says what becomes of what was not delivered yet.
+func printDeleted(out io.Writer, gone []catalog.Workspace) error {
+	if _, err := fmt.Fprintf(out, "deleted %s\n", progress.Things(int64(len(gone)), "workspace")); err != nil {
+		return err
+	}
+	for _, w := range gone {
+		if len(w.Destinations) == 0 {
+			continue
+		}
+		if _, err := fmt.Fprintf(out, "files that %s was not sent yet are parked: apply it again to deliver them; to give them up: sealift redrive --destination %s/NAME --skip\n", w.ID, w.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // plan is what applying documents does to the stored catalog.

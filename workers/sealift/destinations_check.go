@@ -64,6 +64,9 @@ to no source. Sealift may not delete it; the command prints how you can.`,
 			if len(o.sources) > 0 && o.allSources {
 				return usage("name sources, or --all-sources, and not both")
 			}
+			if o.timeout <= 0 {
+				return usage("--timeout: want more than 0")
+			}
 			return checkDestinations(c.Context(), a, o, args)
 		},
 	}

@@ -49,7 +49,7 @@ it. With --print the changed document is printed instead of applied: apply it, t
   sealift destinations migrate acme-prod --role-arn arn:aws:iam::123456789012:role/segment-logs
   sealift destinations migrate acme-prod --bucket acme-logs-eu/raw
   sealift destinations migrate acme-prod --abort`,
-		Args: cobra.ExactArgs(1),
+		Args: named("name a destination; `sealift catalog get` lists them", 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case o.abort && (o.role != "" || o.bucket != "" || o.dryRun || o.print):
@@ -191,24 +191,13 @@ func (m *mover) goal(t catalog.Target) (migration.Place, error) {
 	return to, nil
 }
 
-// ask asks whether to go on. No answer is no.
+// ask asks whether to go on.
 func (m *mover) ask(ctx context.Context, question string) error {
 	if m.o.yes {
 		return nil
 	}
-	fmt.Fprintf(m.a.stderr, "%s [y/N] ", question)
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := m.in.ReadString('\n') // what there is of it
-		answer <- line
-	}()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case line := <-answer:
-		if line == "y\n" || line == "Y\n" || line == "yes\n" {
-			return nil
-		}
+	if yes, err := confirm(ctx, m.a.stderr, m.in, question); yes || err != nil {
+		return err
 	}
 	return partial("stopped; the same command continues from here (--yes where nobody can be asked), and --abort reverts it")
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sealift/sealift/pkg/spelling"
 )
 
 // Exit codes.
@@ -30,15 +33,35 @@ func (e *exitError) Unwrap() error { return e.err }
 // usage is an error that says that the command line is wrong.
 func usage(text string) error { return &exitError{exitUsage, errors.New(text)} }
 
-// flagError says what to write, where a flag's value is not of its kind.
-func flagError(err error) error {
+// named takes 1 to most arguments, and says what to name where there is none.
+func named(text string, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.New(text)
+		}
+		return cobra.MaximumNArgs(most)(c, args)
+	}
+}
+
+// flagError says what to write, where a flag is unknown or its value is not of
+// its kind.
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
+		var known []string
+		c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		if near := spelling.Near(unknown.GetSpecifiedName(), known); near != "" {
+			return fmt.Errorf("%w; did you mean --%s?", err, near)
+		}
+		return err
+	}
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {
 		return err
 	}
 	flag := invalid.GetFlag()
 	want := map[string]string{
-		"float64": "a number, like 0.5 or 1e6", "int": "a whole number, like 10", "int64": "a whole number, like 10",
+		"bool": "true or false", "float64": "a number, like 0.5 or 1e6", "int": "a whole number, like 10", "int64": "a whole number, like 10",
 		"duration": "a number with ms, s, m or h, like 90s or 1h30m",
 	}[flag.Value.Type()]
 	if want == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -21,8 +22,8 @@ import (
 
 func newRedriveCommand(a *app) *cobra.Command {
 	var (
-		r      copier.Redrive
-		asJSON bool
+		r           copier.Redrive
+		asJSON, yes bool
 	)
 	c := &cobra.Command{
 		Use:     "redrive",
@@ -33,8 +34,8 @@ destination. This command enqueues parked files again. With --dry-run it only sh
 what to do about it.
 
 With --skip it gives up the files of a destination instead: a receipt says so, they are never delivered there,
-and they are deleted from staging in their time. This cannot be undone. It needs Redis (redis.url), to keep
-copiers away from these files meanwhile.`,
+and they are deleted from staging in their time. This cannot be undone, so on a terminal it asks first. It needs
+Redis (redis.url), to keep copiers away from these files meanwhile.`,
 		Example: `  sealift redrive --dry-run
   sealift redrive --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod
   sealift redrive --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/gone --skip`,
@@ -53,6 +54,11 @@ copiers away from these files meanwhile.`,
 				r.Staging, r.Worker, r.Each = s.staging, workerName("redrive"), found.add
 				if !r.DryRun && !r.Skip {
 					r.Jobs = s.producer(s.cfg.Kafka.JobsTopic, 0)
+				}
+				if gives && !yes && terminal(a.stdin) {
+					if err := confirmSkip(c.Context(), a, r); err != nil {
+						return err
+					}
 				}
 				if gives {
 					if r.Leases = s.redis; s.cfg.Copier.WithoutRedis && s.redis.Ping(c.Context()) != nil {
@@ -84,8 +90,23 @@ copiers away from these files meanwhile.`,
 	f.StringVar(&r.Destination, "destination", "", "only this one, WORKSPACE/NAME or NAME, or all of a WORKSPACE")
 	f.BoolVar(&r.Skip, "skip", false, "give up the files for good instead")
 	f.BoolVar(&r.DryRun, "dry-run", false, "only show what is parked and why")
+	f.BoolVarP(&yes, "yes", "y", false, "do not ask before files are given up")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
+}
+
+// confirmSkip asks whether to give up what is parked now.
+func confirmSkip(ctx context.Context, a *app, r copier.Redrive) error {
+	r.DryRun, r.Each = true, nil
+	would, err := r.Run(ctx)
+	if err != nil || would.Found == 0 {
+		return err // else the caller says that nothing is parked
+	}
+	yes, err := confirm(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Things(would.Found, "parked file"), r.Destination))
+	if err == nil && !yes {
+		return partial("nothing is given up")
+	}
+	return err
 }
 
 // knownDestination is an error if the catalog can be read and names no such
@@ -162,6 +183,8 @@ func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []
 		_, err = fmt.Fprintln(out, "nothing is parked")
 	case done.Found == 0:
 		_, err = fmt.Fprintln(out, nothingParked)
+	case r.DryRun && r.Skip:
+		_, err = fmt.Fprintf(out, "%s would be given up: never delivered there\n", progress.Things(done.Found, "file"))
 	case r.DryRun:
 		_, err = fmt.Fprintf(out, "%s parked\n", progress.Things(done.Found, "file"))
 	case r.Skip:

@@ -357,7 +357,7 @@ func newReplayShowCommand(a *app) *cobra.Command {
 		Use:     "show ID",
 		Short:   "Show the state of a replay, and why copies failed",
 		Example: "  sealift replay show 20261122-141530-a1b2c3",
-		Args:    cobra.ExactArgs(1),
+		Args:    named("name a replay's ID; `sealift replay list` shows them", 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withServices(a, false, func(s *services) error {
 				o, err := replay.ReadOrder(c.Context(), s.staging, args[0])

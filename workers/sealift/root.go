@@ -157,7 +157,7 @@ func finish(a *app, c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		finish(a, sub)
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, flagError(err)} })
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &exitError{exitUsage, flagError(c, err)} })
 	if c.RunE == nil && c.Run == nil { // only a name for its subcommands
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = func(c *cobra.Command, args []string) error {

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+)
+
+// confirm asks whether to go on. No answer is no.
+func confirm(ctx context.Context, out io.Writer, in *bufio.Reader, question string) (bool, error) {
+	fmt.Fprintf(out, "%s [y/N] ", question)
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := in.ReadString('\n') // what there is of it
+		answer <- line
+	}()
+	select {
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	case line := <-answer:
+		return line == "y\n" || line == "Y\n" || line == "yes\n", nil
+	}
+}
