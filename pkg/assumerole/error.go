@@ -46,10 +46,14 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	s := fmt.Sprintf("assume role %q with external id %q: %v", e.RoleARN, e.ExternalID, e.Kind)
+	s := fmt.Sprintf("assume role %q with external id %q: ", e.RoleARN, e.ExternalID)
 	if e.RoleARN == "" {
-		s = fmt.Sprintf("ask STS who we are: %v", e.Kind)
+		s = "ask STS who we are: "
 	}
+	if errors.Is(e.Err, objstore.ErrNoCredentials) { // STS was not asked
+		return s + e.Err.Error()
+	}
+	s += e.Kind.Error()
 	if e.Code != "" {
 		s += fmt.Sprintf(" (%d %s: %s)", e.Status, e.Code, e.Message)
 	} else if e.Err != nil {

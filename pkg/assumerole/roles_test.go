@@ -573,3 +573,9 @@ func TestAnAnswerWithoutCredentialsIsNone(t *testing.T) {
 		})
 	}
 }
+
+// TestNoCredentialsAreNamed: STS was not asked, and who has set none cannot ask it either.
+func TestNoCredentialsAreNamed(t *testing.T) {
+	err := &assumerole.Error{Kind: assumerole.ErrOwnCredentials, Err: fmt.Errorf("%w: set some", objstore.ErrNoCredentials)}
+	require.EqualError(t, err, "ask STS who we are: no AWS credentials: set some")
+}

@@ -20,7 +20,7 @@ import (
 //
 // Nothing is read before the first call. Credentials that expire are renewed five minutes before
 // that, or when a store says that they have expired; if renewing fails, they are used until a
-// minute before they expire. Keys in shared files are read again after five minutes, and replaced
+// minute before they expire. Until any are found, errors match ErrNoCredentials. Keys in shared files are read again after five minutes, and replaced
 // if the files still contain keys. The keys with which a profile's role is assumed are read again
 // when assuming the role fails. A chain that cannot be set up is tried again at the next call. The
 // function is safe for concurrent use.
@@ -56,6 +56,7 @@ type chain struct {
 	provider aws.CredentialsProvider
 	read     time.Time   // when the shared files were read
 	last     Credentials // zero: none yet, or a store says that they have expired
+	found    bool        // there were some
 	tried    time.Time   // when renewing early was last tried
 	refused  time.Time   // when a store last said that they have expired
 }
@@ -107,10 +108,14 @@ func (c *chain) credentials(ctx context.Context) (Credentials, error) {
 	defer c.mu.Unlock()
 	switch {
 	case err == nil:
-		c.last = found
+		c.last, c.found = found, true
 	case old.AccessKeyID != "" && ctx.Err() == nil:
 		c.tried = time.Now()
 		return old, nil
+	case !c.found && ctx.Err() == nil:
+		err = fmt.Errorf("%w: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or run with an instance role (%w)", ErrNoCredentials, err)
+	default:
+		err = fmt.Errorf("renew AWS credentials: %w", err)
 	}
 	return found, err
 }
@@ -144,7 +149,7 @@ func (c *chain) retrieve(ctx context.Context) (Credentials, error) {
 		}
 	}
 	if err != nil {
-		return Credentials{}, fmt.Errorf("find AWS credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or run with an instance role): %w", err)
+		return Credentials{}, err
 	}
 	out := Credentials{AccessKeyID: found.AccessKeyID, SecretAccessKey: secret.New(found.SecretAccessKey), SessionToken: secret.New(found.SessionToken), from: c}
 	if found.CanExpire {

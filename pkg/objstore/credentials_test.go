@@ -238,3 +238,20 @@ func answerOf(r *http.Request, status int, body string) *http.Response {
 		StatusCode: status, Request: r, Header: http.Header{"Etag": {`"e"`}}, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
 	}
 }
+
+// Somebody who has set none reads so, and is not told of a store that was never asked.
+func TestNoCredentialsAreNamed(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	for name, value := range map[string]string{
+		"AWS_SHARED_CREDENTIALS_FILE": none, "AWS_CONFIG_FILE": none, "AWS_PROFILE": "",
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true",
+	} {
+		t.Setenv(name, value)
+	}
+	store := objstore.NewS3(objstore.S3Config{Bucket: "acme-logs", Region: "us-east-1"})
+	_, err := store.List(t.Context(), "a/", "", 1)
+	require.ErrorIs(t, err, objstore.ErrNoCredentials)
+	require.ErrorIs(t, err, objstore.ErrUnavailable, "roles wait for them")
+	require.ErrorContains(t, err, `list object "a/" in bucket "acme-logs": no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or run with an instance role (`)
+	require.NotContains(t, err.Error(), "store unavailable")
+}

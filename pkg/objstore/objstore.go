@@ -49,6 +49,9 @@ var (
 	// ErrUnavailable says that the outcome is unknown, or that the store is overloaded, throttling
 	// or unreachable: the request may have been applied, or may still be.
 	ErrUnavailable = errors.New("store unavailable")
+	// ErrNoCredentials says that DefaultCredentials has found none yet, so nothing was sent. A
+	// store's error that matches it matches ErrUnavailable, too: roles wait for credentials.
+	ErrNoCredentials = errors.New("no AWS credentials")
 )
 
 // Error is what the store answered.
@@ -66,7 +69,11 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	s := fmt.Sprintf("%s object %q in bucket %q: %v", e.Op, e.Key, e.Bucket, e.Kind)
+	s := fmt.Sprintf("%s object %q in bucket %q: ", e.Op, e.Key, e.Bucket)
+	if errors.Is(e.Err, ErrNoCredentials) { // no store was asked
+		return s + clip(Redact(e.Err.Error()), mostOfAMessage)
+	}
+	s += e.Kind.Error()
 	if e.Code != "" {
 		s += fmt.Sprintf(" (%d %s: %s)", e.Status, e.Code, e.Message)
 	} else if e.Err != nil {
