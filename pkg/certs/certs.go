@@ -31,6 +31,18 @@ type Files struct {
 	Insecure bool // any certificate of the server is taken
 }
 
+// Error is why what is in the file of a key cannot be used.
+type Error struct {
+	Key  string // of the configuration, or BundleEnv
+	File string
+	Err  error // names the file
+}
+
+func (e *Error) Error() string { return "read " + e.Key + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
 // TLS reads the files into settings of at least TLS 1.2. The error names every
 // file that cannot be used, with its key; log tells of a certificate that takes
 // another's place later, or cannot.
@@ -102,7 +114,7 @@ func add(pool *x509.CertPool, key, file string) (*x509.CertPool, error) {
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("read %s %q: a certificate in it is broken: %w", key, file, err)
+			return nil, &Error{key, file, fmt.Errorf("%q: a certificate in it is broken: %w", file, err)}
 		}
 		pool.AddCert(c)
 	}
@@ -113,7 +125,7 @@ func add(pool *x509.CertPool, key, file string) (*x509.CertPool, error) {
 func read(key, file string, kinds ...string) ([]byte, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err) // names the file
+		return nil, &Error{key, file, err}
 	}
 	found := ""
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
@@ -126,9 +138,9 @@ func read(key, file string, kinds ...string) ([]byte, error) {
 	}
 	switch found {
 	case "":
-		return nil, fmt.Errorf("read %s %q: it holds no PEM, which begins with -----BEGIN %s-----", key, file, kinds[0])
+		return nil, &Error{key, file, fmt.Errorf("%q: it holds no PEM, which begins with -----BEGIN %s-----", file, kinds[0])}
 	case "ENCRYPTED PRIVATE KEY":
-		return nil, fmt.Errorf("read %s %q: its key is encrypted; store it without a passphrase (openssl pkey -in FILE -out FILE), readable by this process alone", key, file)
+		return nil, &Error{key, file, fmt.Errorf("%q: its key is encrypted; store it without a passphrase (openssl pkey -in FILE -out FILE), readable by this process alone", file)}
 	}
-	return nil, fmt.Errorf("read %s %q: it holds a PEM %s, not a %s", key, file, found, kinds[0])
+	return nil, &Error{key, file, fmt.Errorf("%q: it holds a PEM %s, not a %s", file, found, kinds[0])}
 }

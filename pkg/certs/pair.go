@@ -36,7 +36,7 @@ func (p *pair) load() (changed bool, err error) {
 	}
 	good, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return false, fmt.Errorf("use %s %q with %s %q: %w", certKey, p.files.Cert, keyKey, p.files.Key, err)
+		return false, &Error{certKey, p.files.Cert, fmt.Errorf("use %q with %s %q: %w", p.files.Cert, keyKey, p.files.Key, err)}
 	}
 	p.cert, p.key, p.good = cert, key, &good
 	return true, nil

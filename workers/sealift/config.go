@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealift/sealift/pkg/certs"
 	"github.com/sealift/sealift/pkg/config"
 )
 
@@ -50,14 +51,15 @@ default, saying where it came from. Problems are reported on stderr, and the exi
 
 func newConfigCheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "check",
-		Short:   "Check the configuration and report every problem",
-		Long:    "Check the configuration and the certificates that it names, without connecting to anything, and report every\nproblem with its fix.",
-		Example: "  sealift config check --config /etc/sealift.yaml",
-		Args:    cobra.NoArgs,
+		Use:         "check",
+		Short:       "Check the configuration and report every problem",
+		Long:        "Check the configuration and the certificates that it names, without connecting to anything, and report every\nproblem with its fix.",
+		Example:     "  sealift config check --config /etc/sealift.yaml",
+		Args:        cobra.NoArgs,
+		Annotations: withoutConfig, // it loads by itself, to look at certificates whatever else is wrong
 		RunE: func(*cobra.Command, []string) error {
-			_, err := readCertificates(a.cfg, a.log)
-			if err = errors.Join(err, collectorCertificate(a.cfg, a.log)); err != nil {
+			err := a.load()
+			if err = withCertificates(a, err); err != nil {
 				return err
 			}
 			text := "the configuration is valid"
@@ -68,6 +70,50 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// withCertificates adds what is wrong with certificates to what is wrong with
+// the configuration that names them, nil: nothing.
+func withCertificates(a *app, invalid error) error {
+	var all config.Error
+	if found := (*config.Error)(nil); errors.As(invalid, &found) {
+		all = *found
+	} else if invalid != nil {
+		return invalid
+	}
+	_, err := readCertificates(a.cfg, a.log)
+	for _, e := range leaves(errors.Join(err, collectorCertificate(a.cfg, a.log))) {
+		p := config.Problem{What: e.Error()}
+		if at := (*certs.Error)(nil); errors.As(e, &at) {
+			if at.File == "" {
+				continue // half of a pair; that was found without reading anything
+			}
+			p = config.Problem{Key: at.Key, What: at.Err.Error(), Fix: "name a PEM file that can be read here"}
+			if from := a.cfg.Origin(at.Key); from != "default" {
+				p.From = from
+			}
+		}
+		all.Problems = append(all.Problems, p)
+	}
+	if len(all.Problems) == 0 {
+		return nil
+	}
+	return &all
+}
+
+// leaves are the errors that were joined.
+func leaves(err error) (all []error) {
+	joined, ok := any(err).(interface{ Unwrap() []error })
+	if !ok {
+		if err != nil {
+			all = append(all, err)
+		}
+		return all
+	}
+	for _, e := range joined.Unwrap() {
+		all = append(all, leaves(e)...)
+	}
+	return all
 }
 
 func newConfigReferenceCommand(a *app) *cobra.Command {
