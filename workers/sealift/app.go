@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,6 +94,17 @@ func (a *app) load() error {
 	}
 	a.log = newLogger(a.stderr, cfg.Log)
 	return nil
+}
+
+// configFile is the file that load reads, if it exists.
+func (a *app) configFile() string {
+	file := a.file
+	for _, v := range a.env {
+		if named, ok := strings.CutPrefix(v, "SEALIFT_CONFIG="); ok && file == "" {
+			file = named
+		}
+	}
+	return cmp.Or(file, config.DefaultFile)
 }
 
 // configured loads the configuration for a command that does without, and

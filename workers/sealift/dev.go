@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/flock"
 	"github.com/sealift/sealift/pkg/shell"
@@ -63,7 +64,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	if b, err := os.ReadFile(o.configFile()); err == nil && !bytes.HasPrefix(b, []byte(operatorsHead)) {
+	if _, err := os.Stat(o.configFile()); err == nil && !writtenByDev(o.configFile()) {
 		return fmt.Errorf("%q was not written by sealift dev, and would be replaced: choose another directory with --data", o.configFile())
 	}
 	file := filepath.Join(o.data, "endpoints.json")
@@ -120,7 +121,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 			if err != nil {
 				log.Error("write endpoints", "file", file, "err", err)
 			}
-			printDev(out, o, e)
+			printDev(out, o, e, c.example)
 		},
 	}, log)
 }
@@ -182,10 +183,26 @@ func devConfigure(cfg *config.Config, o devOptions) {
 	preset("auditor.grace", func() { cfg.Auditor.Grace = 30 * time.Second })
 }
 
-func printDev(out io.Writer, o devOptions, e endpoints) {
-	key, bucket := "demo", "demo-logs"
-	if o.catalog != "" {
-		key, bucket = "WRITE_KEY", "BUCKET"
+// example is what can be pasted to see a catalog at work.
+type example struct{ key, source, bucket, region string }
+
+// exampleOf is of the first destination that is there. Its write key is not
+// shown: it may be that of the real source.
+func exampleOf(workspaces []catalog.Workspace) example {
+	for _, w := range workspaces {
+		for _, d := range w.Destinations {
+			if len(d.Sources) > 0 {
+				return example{key: "WRITE_KEY", source: d.Sources[0], bucket: d.Bucket, region: cmp.Or(d.Region, embeddedRegion)}
+			}
+		}
+	}
+	return example{key: "WRITE_KEY", bucket: "BUCKET", region: embeddedRegion}
+}
+
+func printDev(out io.Writer, o devOptions, e endpoints, ex example) {
+	of := ""
+	if ex.source != "" {
+		of = fmt.Sprintf(" (WRITE_KEY: one of source %s in %s)", ex.source, o.catalog)
 	}
 	self := "sealift"
 	if _, err := exec.LookPath(self); err != nil {
@@ -193,7 +210,7 @@ func printDev(out io.Writer, o devOptions, e endpoints) {
 	}
 	fmt.Fprintf(out, `Sealift is running; its data is in %s. Ctrl-C stops it and keeps the data.
 
-Send an event:
+Send an event%s:
 
   curl -u %s: %s/v1/track -H 'Content-Type: application/json' \
     -d '{"userId":"me","event":"Hello","properties":{"answer":42}}'
@@ -209,6 +226,6 @@ Run other commands (in a shell with these variables):
   %s --config %s destinations status
 
 Admin: %s/readyz  %s/metrics   Kafka: %s   all addresses: %s
-`, o.data, key, e.Collector, 2*o.rollEvery+2*time.Second, e.S3AccessKey, e.S3SecretKey,
-		self, e.S3, e.S3Region, bucket, self, e.S3, e.S3Region, bucket, self, shell.Word(o.configFile()), e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
+`, o.data, of, ex.key, e.Collector, 2*o.rollEvery+2*time.Second, e.S3AccessKey, e.S3SecretKey,
+		self, e.S3, ex.region, ex.bucket, self, e.S3, ex.region, ex.bucket, self, shell.Word(o.configFile()), e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
 }

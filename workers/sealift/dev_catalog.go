@@ -23,6 +23,7 @@ type devCatalog struct {
 	file     string
 	log      *slog.Logger
 	watchers sync.WaitGroup
+	example  example // set by start
 }
 
 // start applies the file, or the default workspace to an empty catalog, and
@@ -39,6 +40,9 @@ func (c *devCatalog) start(ctx context.Context, services *services) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.example = (example{key: "demo", bucket: "demo-logs", region: embeddedRegion}); c.file != "" {
+		c.example = exampleOf(workspaces)
 	}
 	if err := applyCatalog(ctx, services, workspaces); err != nil {
 		return err

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/sealift/sealift/pkg/config"
@@ -11,12 +13,23 @@ import (
 // operatorsHead is how the file begins, so that no other is replaced.
 const operatorsHead = "# Written by sealift dev"
 
+// writtenByDev tells whether a file is such a configuration.
+func writtenByDev(file string) bool {
+	b, err := os.ReadFile(file)
+	return err == nil && bytes.HasPrefix(b, []byte(operatorsHead))
+}
+
 // operatorsConfig is a configuration for commands that work on what `sealift
 // dev` runs. Its Redis and its S3 have no secret: S3's keys come from the
 // environment, as everywhere.
 func operatorsConfig(cfg config.Config) []byte {
 	var b strings.Builder
-	b.WriteString(operatorsHead + " when it is ready, for operators' commands:\n#   sealift --config FILE verify\n")
+	b.WriteString(operatorsHead + " when it is ready, for operators' commands:\n#   sealift --config FILE verify\n" +
+		"# with s3_access_key and s3_secret_key of endpoints.json as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.\n")
+	var tiers []string
+	for _, d := range cfg.Copier.RetryTiers {
+		tiers = append(tiers, d.String())
+	}
 	section := ""
 	for _, v := range []struct {
 		key   string
@@ -28,6 +41,7 @@ func operatorsConfig(cfg config.Config) []byte {
 		{"kafka.dead_letters_topic", cfg.Kafka.DeadLettersTopic},
 		{"kafka.catalog_topic", cfg.Kafka.CatalogTopic},
 		{"kafka.group", cfg.Kafka.Group},
+		{"kafka.session_timeout", cfg.Kafka.SessionTimeout.String()},
 		{"kafka.source_from", cfg.Kafka.SourceFrom},
 		{"kafka.received_from", cfg.Kafka.ReceivedFrom},
 		{"kafka.incarnation", cfg.Kafka.Incarnation},
@@ -39,6 +53,12 @@ func operatorsConfig(cfg config.Config) []byte {
 		{"staging.force_path_style", cfg.Staging.ForcePathStyle},
 		{"staging.retain", cfg.Staging.Retain.String()},
 		{"collector.validation", cfg.Collector.Validation},
+		{"appender.data_dir", cfg.Appender.DataDir},
+		{"appender.roll_every", cfg.Appender.RollEvery.String()},
+		{"appender.grace", cfg.Appender.Grace.String()},
+		{"appender.disk_free", cfg.Appender.DiskFree.String()},
+		{"copier.spool_dir", cfg.Copier.SpoolDir},
+		{"copier.retry_tiers", tiers},
 		{"copier.park_after", cfg.Copier.ParkAfter.String()},
 		{"auditor.every", cfg.Auditor.Every.String()},
 		{"auditor.grace", cfg.Auditor.Grace.String()},

@@ -167,6 +167,9 @@ destinations:
 	write("acme-logs/some/prefix")
 	p := startDev(t, t.TempDir(), "--catalog", file, "--s3", s3)
 	require.True(t, p.logged("role/many"), "it starts without that one")
+	require.True(t, p.logged("WRITE_KEY: one of source web in "+file))
+	require.True(t, p.logged("--bucket named-logs\n"))
+	require.False(t, p.logged("-u key1"), "it may be that of the real source")
 	acked := &check.Expected{}
 	require.False(t, p.track("demo", "x"), "the default write key is not there")
 	require.True(t, p.track("key1", "1"))
@@ -233,6 +236,18 @@ func TestOperatorsCommandsOnDev(t *testing.T) {
 	out, err = exec.Command("sealift", "--config", filepath.Join(data, "sealift.yaml"), "config", "print").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Regexp(t, `retain: 240h.*\n(.*\n)*.*park_after: 2h`, string(out), "what is judged by is what runs")
+	for _, preset := range []string{"session_timeout: 10s", "roll_every: 1s", "grace: 1s", "disk_free: 256MiB", "retry_tiers: \\[5s, 30s, 5m\\]", "every: 1m"} {
+		require.Regexp(t, `(?m)^  `+preset+" #", string(out))
+	}
+
+	// What one run was told is not for the next, though commands have this file.
+	require.NoError(t, p.end(t, syscall.SIGTERM))
+	again := exec.Command("sealift", devArgs(data)...)
+	again.Env = append(os.Environ(), "SEALIFT_CONFIG="+filepath.Join(data, "sealift.yaml"))
+	startDevAs(t, again, data)
+	written, err := os.ReadFile(filepath.Join(data, "sealift.yaml"))
+	require.NoError(t, err)
+	require.NotContains(t, string(written), `park_after: "2h`)
 }
 
 func TestDevRefusesASecondProcess(t *testing.T) {

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sealift/sealift/pkg/progress"
 )
 
 // newRoleCommands run one role, or all of them, against real Kafka, Redis and
@@ -57,7 +61,9 @@ them too, so apply before you run "sealift destinations check". Addresses withou
 only, because nothing asks for a password.
 
 Configuration works as usual, except for the embedded services and appender.roll_every: --roll-every sets
-how often files are sealed.`,
+how often files are sealed. What is not configured is set for one machine and one person, mostly shorter times;
+"sealift --config DIR/sealift.yaml config print" shows what is in force. That file is for other commands: dev
+itself does not read one that dev wrote.`,
 		Example: "  sealift dev\n  sealift dev --data /tmp/s --http :0 --s3 :0 --kafka :0 --redis :0 --admin :0 --roll-every 5s\n  sealift dev --catalog acme.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,6 +71,15 @@ how often files are sealed.`,
 				a.flag, a.chosen = "--"+flag, cmd.Flags().Changed(flag)
 				if _, _, err := a.hostPort(); err != nil {
 					return usage(err.Error())
+				}
+			}
+			if o.rollEvery < time.Second || o.rollEvery > time.Hour || time.Hour%o.rollEvery != 0 {
+				return usage(fmt.Sprintf("--roll-every %s: want 1s to 1h, a part of an hour like 5s, 1m or 30m", progress.Duration(o.rollEvery)))
+			}
+			if writtenByDev(a.configFile()) { // what one run was told is not for the next
+				a.file = os.DevNull
+				if err := a.load(); err != nil {
+					return err
 				}
 			}
 			return dev(cmd.Context(), a.cfg, o, a.stdout, a.log)
