@@ -1,14 +1,13 @@
-// Package appender is the role that reads the partitions of the events topic
-// assigned to it and appends every record to the rolling file of its stream.
-// It decides when a file is over and hands it to the rotator. The ledger is the
-// truth: all that the appender holds can be lost and read again, as long as the
-// log has it. After a restart it goes on from its last checkpoint, unless another
-// worker has owned the partition since.
+// Package appender is the role that reads the partitions of the events topic assigned to it and
+// appends every record to the open file of its stream. It decides when a file is complete and hands
+// it to the rotator. The ledger is the truth: everything that the appender holds can be lost and
+// read again, as long as the log still has it. After a restart it continues from its last
+// checkpoint, unless another worker has owned the partition in the meantime.
 //
-// It promises that along one chain of entries a record is in at most one of the
-// files that it hands over, that these are in offset order, and that no record is
-// dropped silently: one that fits no file goes to the dead letters. It does not
-// stage, deliver, or decide where reading starts.
+// Along one chain of entries, it guarantees that a record is in at most one of the files that it
+// hands over, that these are in offset order, and that no record is dropped silently: a record that
+// fits no file goes to the dead letters. It does not stage or deliver files, and does not decide
+// where reading starts.
 package appender
 
 import (
@@ -36,40 +35,38 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Config sizes an appender. A zero value means the default of pkg/config, unless
-// the field says otherwise.
+// Config configures an appender. A zero value means the default of pkg/config, unless the field
+// says otherwise.
 type Config struct {
 	Topic        string
 	Incarnation  string
-	DataDir      string // worker name, lock and spools; of this process alone
+	DataDir      string // worker name, lock and spools; for this process only
 	SourceFrom   string // header, key or json:PATH
 	ReceivedFrom string // header, record or json:PATH
 	RollEvery    time.Duration
-	Grace        time.Duration // how long stragglers are awaited after a roll; negative: not at all
+	Grace        time.Duration // how long to wait for stragglers after a roll; negative: not at all
 	MaxBytes     int64         // of an object
 	Memory       int64         // bytes that open files may hold
 	DiskFree     int64         // reading pauses below this much free disk; 0: never
 	Level        int           // of gzip; 0: pkg/segment's default
 	DedupWindow  time.Duration // copies of a message are dropped for this long after its receipt; 0: never
-	DedupMemory  int64         // bytes that remembering messages may take
-	SealOnStop   bool          // seal and write what is open when the worker stops
+	DedupMemory  int64         // bytes of memory for remembering messages
+	SealOnStop   bool          // seal and write open files when the worker stops
 	DrainTimeout time.Duration // bound on stopping; default 20s
-	// MaxWaiting is how many sealed files, of all partitions, may wait for the
-	// staging bucket before the partitions that have some stop reading; default 150,000.
+	// MaxWaiting is how many sealed files, of all partitions together, may wait for the staging
+	// bucket before the partitions that have some of them stop reading; default 150,000.
 	MaxWaiting int64
 }
 
 // Rotator turns sealed files into entries of the ledger.
 type Rotator interface {
-	// Acquire takes a partition over and returns the head that reading starts
-	// from. Errors are final for this try; the appender tries again.
+	// Acquire takes a partition over and returns the head that reading starts from. It does not
+	// retry after an error; the appender does.
 	Acquire(ctx context.Context, log ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error)
-	// Rotate stages the batch's files and writes the entry after base. It
-	// retries until it has the answer or ctx ends; after any error the
-	// caller's state is void.
+	// Rotate stages the batch's files and writes the entry after base. It retries until the outcome
+	// is known or ctx ends. After any error the caller's state is void.
 	Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error)
-	// Entry returns entry seq of the partition's ledger, or ledger.ErrNotFound. It
-	// makes one request.
+	// Entry returns entry seq of the partition's ledger, or ledger.ErrNotFound, with one request.
 	Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error)
 }
 
@@ -81,8 +78,8 @@ type Fetcher interface {
 // Log is the events topic.
 type Log interface {
 	Fetcher(topic string, partition int) Fetcher
-	// Bounds returns those of the partitions, or of all if none is named; with an
-	// error, of those that answered.
+	// Bounds returns the bounds of the partitions, or of all partitions if none is named. With an
+	// error, it returns those that could be determined.
 	Bounds(ctx context.Context, topic string, partitions ...int) (map[int]stream.Bounds, error)
 	Ping(ctx context.Context) error
 }
@@ -93,7 +90,7 @@ type Membership interface {
 	Close(ctx context.Context) error
 }
 
-// Deps are what an appender works with.
+// Deps are the dependencies of an appender.
 type Deps struct {
 	Log         Log
 	Join        func(worker string) (Membership, error)
@@ -108,9 +105,9 @@ type Appender struct {
 	cfg      Config
 	deps     Deps
 	router   *route.Router
-	rule     string // of router
+	rule     string // that router implements
 	budget   *segment.Budget
-	recalls  *dedup.Budget // for remembering messages; nil: duplicates pass
+	recalls  *dedup.Budget // memory for remembering messages; nil: duplicates are not removed
 	pressure *pressure
 	disk     *disk
 	metrics  *metrics
@@ -118,14 +115,14 @@ type Appender struct {
 
 	fetchFails stream.Sparse
 
-	left map[ledger.Log]*leftover // of partitions that are not ours; only watchLeft's goroutine uses it
+	left map[ledger.Log]*leftover // local files of partitions that are not ours; used only by the goroutine of watchLeft
 
 	assigning sync.Mutex // held while partitions start and stop; guards assigned
-	assigned  int        // calls of assign
+	assigned  int        // counts calls of assign
 
 	mu         sync.Mutex // guards all below
 	partitions map[int]*running
-	forgets    map[int]*forgets // by partition, whose goroutine owns it
+	forgets    map[int]*forgets // by partition; the partition's goroutine owns the value
 }
 
 // running is a partition with its goroutine.
@@ -173,9 +170,9 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	return a, err
 }
 
-// Run reads what the group assigns until ctx ends; then it finishes the
-// entries in flight, leaves the group and returns nil. It returns an error if
-// the data directory cannot be used, at the start or for two minutes later.
+// Run reads the partitions that the group assigns until ctx ends. Then it finishes the entries in
+// flight, leaves the group and returns nil. It returns an error if the data directory cannot be
+// used at the start, or later for two minutes.
 func (a *Appender) Run(ctx context.Context) error {
 	home, err := openHome(a.cfg.DataDir, a.cfg.Topic, a.cfg.Incarnation)
 	if err != nil {
@@ -186,7 +183,7 @@ func (a *Appender) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Partitions outlive ctx by the drain.
+	// Partitions outlive ctx until they are drained.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	group, gctx := errgroup.WithContext(ctx)
@@ -212,7 +209,7 @@ func (a *Appender) Run(ctx context.Context) error {
 	})
 	err = group.Wait()
 	a.stopping.Store(true)
-	a.assign(work, home.worker, nil) // stops them all, and waits
+	a.assign(work, home.worker, nil) // stops all partitions and waits for them
 	within, done := context.WithTimeout(work, closeWithin)
 	defer done()
 	cerr := membership.Close(within)
@@ -222,11 +219,11 @@ func (a *Appender) Run(ctx context.Context) error {
 	return errors.Join(err, cerr)
 }
 
-// closeWithin bounds leaving the group, when brokers are away.
+// closeWithin limits how long leaving the group may take when no broker answers.
 const closeWithin = 10 * time.Second
 
-// assign starts what a generation adds and stops what it takes away; a
-// partition that stays ours goes on undisturbed. It waits for what stops.
+// assign starts the partitions that a generation adds and stops those that it takes away, and waits
+// until those have stopped. A partition that stays ours continues undisturbed.
 func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Generation) {
 	a.assigning.Lock()
 	defer a.assigning.Unlock()
@@ -245,7 +242,7 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	}
 	a.mu.Lock()
 	var stopped []*running
-	// In order, here and below, so that a simulated run can be repeated.
+	// Sorted, here and below, so that a simulated run can be repeated.
 	for _, n := range slices.Sorted(maps.Keys(a.partitions)) {
 		if r := a.partitions[n]; tenures[n] == nil {
 			r.cancel()
@@ -267,12 +264,12 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 	}
 }
 
-// spoolsDir holds the spools of partitions, by their number.
+// spoolsDir holds the partitions' spools, which are named by partition number.
 func (a *Appender) spoolsDir() string {
 	return filepath.Join(a.cfg.DataDir, spoolDir, a.cfg.Topic, a.cfg.Incarnation)
 }
 
-// start starts a partition, with mu held.
+// start starts a partition. The caller holds mu.
 func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *running {
 	if a.forgets[n] == nil {
 		a.forgets[n] = new(forgets)
@@ -294,8 +291,8 @@ func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *run
 	return r
 }
 
-// SealAll returns when every record that the assigned partitions' logs held at
-// the call is in the ledger. It seals what is open, whatever its age.
+// SealAll returns when every record that the logs of the assigned partitions held at the time of
+// the call is in the ledger. It seals all open files, whatever their age.
 func (a *Appender) SealAll(ctx context.Context) error {
 	a.mu.Lock()
 	var all []*running
@@ -337,11 +334,10 @@ func (a *Appender) Partitions() []int {
 	return ns
 }
 
-// RecordsForTesting returns how many records were read since New, those that were
-// read again included.
+// RecordsForTesting returns how many records were read since New, including those read again.
 func (a *Appender) RecordsForTesting() int64 { return a.metrics.read.Load() }
 
-// HeldForTesting returns the bytes that open files hold in memory.
+// HeldForTesting returns how many bytes open files hold in memory.
 func (a *Appender) HeldForTesting() int64 { return a.budget.Used() }
 
 // Ready returns nil if Kafka answers and no partition is in trouble.
@@ -366,27 +362,26 @@ func (a *Appender) coreConfig(partition int) coreConfig {
 		grace:     a.cfg.Grace,
 		jitter:    min(5*time.Minute, a.cfg.RollEvery/20),
 		maxFiles:  1000,
-		maxRuns:   50_000, // some 5 MB of a checkpoint, and 6 MB of memory
+		maxRuns:   50_000, // about 5 MB of a checkpoint, and 6 MB of memory
 		partition: partition,
 	}
 }
 
-// tickEvery is how often time is looked at.
+// tickEvery is how often the loop checks what depends on time.
 func (a *Appender) tickEvery() time.Duration {
 	return max(min(time.Second, a.cfg.RollEvery/20), 50*time.Millisecond)
 }
 
-// pollEvery is how long a fetch waits at the log's end, and so how stale the
-// end may be.
+// pollEvery is how long a fetch waits at the log's end, and so how outdated the known end may be.
 func (a *Appender) pollEvery() time.Duration { return 2 * a.tickEvery() }
 
-// bounds returns those of the partition's log.
+// bounds returns the bounds of the partition's log.
 func (a *Appender) bounds(ctx context.Context, log ledger.Log) (stream.Bounds, error) {
 	return stream.BoundsOf(ctx, a.deps.Log, log.Topic, log.Partition)
 }
 
-// watchEnds keeps the bounds in the views current until ctx ends, also while nothing
-// is read: lag is measured against what the log holds, not what was fetched of it.
+// watchEnds keeps the bounds in the views up to date until ctx ends, also while nothing is read:
+// lag is measured against what the log holds, not against what was fetched.
 func (a *Appender) watchEnds(ctx context.Context) {
 	every := 5 * a.tickEvery()
 	for {
@@ -400,8 +395,8 @@ func (a *Appender) watchEnds(ctx context.Context) {
 		ours := slices.Collect(maps.Keys(a.partitions))
 		a.mu.Unlock()
 		var all map[int]stream.Bounds
-		if len(ours) > 0 { // none would be all
-			all, _ = a.deps.Log.Bounds(within, a.cfg.Topic, ours...) // reading meets the same trouble, and says so
+		if len(ours) > 0 { // no partition named would mean all
+			all, _ = a.deps.Log.Bounds(within, a.cfg.Topic, ours...) // errors are ignored: reading hits the same problem and reports it
 		}
 		cancel()
 		a.mu.Lock()

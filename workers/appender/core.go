@@ -13,55 +13,55 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// core is the state of one partition and the rules that change it: which
-// records go into which file, when files are sealed, and what the next ledger
-// entry may say. It does no network I/O and reads no clock: times come in as
-// unix milliseconds, so that a simulator can drive it. It is for one goroutine.
+// core is the state of one partition and the rules that change it: which records go into which
+// file, when files are sealed, and what the next ledger entry may say. It does no network I/O and
+// reads no clock: times are passed in as unix milliseconds, so that a simulator can drive it. It is
+// for use by one goroutine.
 type core struct {
 	cfg   coreConfig
 	spool *segment.Spool
 
-	// base is the head of the ledger that all of the state builds upon.
+	// base is the head of the ledger on which all of the state builds.
 	//
 	// Invariant: I5, the state is exactly "base + records read since".
 	base     *ledger.Entry
 	through  map[ledger.Stream]int64 // the filter of base
-	position int64                   // offset to be read next
+	position int64                   // next offset to be read
 
-	open    map[ledger.Stream]int64 // open files -> when progress passes it, seal
-	soonest int64                   // no deadline of open is lower
-	sealed  []*segment.Sealed       // sealed, in no entry yet, not in flight
+	open    map[ledger.Stream]int64 // open files; a file is sealed when progress reaches the value, its deadline
+	soonest int64                   // lower bound of the deadlines in open
+	sealed  []*segment.Sealed       // sealed files that are neither in an entry nor in flight
 	writing bool                    // an entry is being written
-	flight  []*segment.Sealed       // its files; it may have none
+	flight  []*segment.Sealed       // the files of that entry, perhaps none
 	skipped []skip                  // at or above base.LowWatermark, in order of their first offsets
 	doubles map[ledger.Stream][]double
-	runs    int // of doubles, in all
-	epoch   int // grows when an entry is cut and, unless there are many runs, when a file is begun
+	runs    int // number of runs in doubles
+	epoch   int // incremented when an entry is cut and, unless there are many runs, when a file is begun
 
-	// progress is how far the reader knows the log in time: every record
-	// received up to it (but for stragglers) has been read.
+	// progress is how far the reader has got in time: every record received up to then, except
+	// stragglers, has been read.
 	progress int64
-	// quiet is the progress before which no entry without files is written, so
-	// that a trickle of records that go into no file makes few entries, and an idle
-	// partition makes one an hour, which says that the hour is over.
+	// quiet is the progress before which no entry without files is written. It keeps a trickle of
+	// records that go into no file from making many entries, and lets an idle partition write one
+	// entry an hour, which says that the hour is complete.
 	quiet int64
-	now   int64 // what clock was last called with; 0: never called
+	now   int64 // time of the last call of clock; 0: never called
 }
 
 type coreConfig struct {
 	rollEvery time.Duration
-	grace     time.Duration // how long stragglers are awaited
-	jitter    time.Duration // partitions' seals are spread over this long after a roll
-	maxFiles  int           // in one entry
-	maxRuns   int           // of skipped records and duplicates; beyond it a new file divides none
+	grace     time.Duration // how long to wait for stragglers
+	jitter    time.Duration // partitions spread their seals over this long after a roll
+	maxFiles  int           // per entry
+	maxRuns   int           // of skipped records and duplicates; beyond it a new file does not start a new epoch
 	partition int
 }
 
-// skip is a run of records that are in no file, all for one reason. No watermark
-// falls inside it: a watermark is the first offset of a file, or the position at
-// which an entry was cut, and each begins a new epoch; with many runs only the latter
-// does, and beforeRuns lowers watermarks instead. So a flood of such records takes
-// little memory, however long an open file holds the watermark back.
+// skip is a run of records that are in no file, all for the same reason. No watermark falls inside
+// a run: a watermark is the first offset of a file, or the position at which an entry was cut, and
+// both begin a new epoch. When there are many runs, only a cut does, and beforeRuns lowers the
+// watermark instead. So a flood of such records takes little memory, however long an open file
+// holds the watermark back.
 type skip struct {
 	First   int64  `json:"first"` // offset
 	Last    int64  `json:"last"`
@@ -70,7 +70,7 @@ type skip struct {
 	Epoch   int    `json:"epoch"`
 }
 
-// newCore returns the state that base leaves to a reader.
+// newCore returns the state in which a reader starts from base.
 //
 // Invariant: I6, reading starts at the head's watermark with the head's filter.
 func newCore(cfg coreConfig, base *ledger.Entry, spool *segment.Spool) *core {
@@ -87,23 +87,23 @@ func (c *core) rebase(base *ledger.Entry) {
 	}
 }
 
-// reasonLine counts records that are valid and fit no file.
+// reasonLine counts records that are valid but fit no file.
 const reasonLine = "unfit_line"
 
-// errOffset says that the log went back: the reader must start over.
+// errOffset says that the log went back, so the reader must start over.
 var errOffset = errors.New("offset went back")
 
-// fate is what becomes of a record that is added.
+// fate is what happened to a record that was added.
 type fate int
 
 const (
-	fateFiled     fate = iota // it is in a file, perhaps one of the ledger
-	fateUnfit                 // it is valid and fits no file: skipped for reasonLine
-	fateDuplicate             // a record with a lower offset holds its message: skipped, and counted as that
+	fateFiled     fate = iota // it is in a file, perhaps in one that the ledger already has
+	fateUnfit                 // it is valid but fits no file: skipped for reasonLine
+	fateDuplicate             // a record with a lower offset holds the same message: skipped and counted as a duplicate
 )
 
-// add appends a record to its stream's file at wall-clock time now. After any
-// error the partition is abandoned and taken over again.
+// add appends a record to its stream's file; now is the wall-clock time. After any error the
+// partition is abandoned and taken over again.
 func (c *core) add(offset int64, source string, received, now int64, line []byte) (fate, error) {
 	if offset < c.position {
 		return 0, fmt.Errorf("record at offset %d after %d: %w", offset, c.position-1, errOffset)
@@ -111,10 +111,10 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	stream := ledger.StreamOf(source, received)
 	if last, ok := c.through[stream]; ok && offset <= last {
 		if !ablation.On(ablation.FiltersUnfit) && !c.spool.Fits(line) {
-			return fateUnfit, c.skip(offset, reasonLine) // below the last of a file, and not in it
+			return fateUnfit, c.skip(offset, reasonLine) // below the file's last offset, but not in the file
 		}
 		c.position = offset + 1
-		return fateFiled, nil // in the ledger
+		return fateFiled, nil // already in the ledger
 	}
 	err := c.spool.Append(stream, offset, received, line)
 	if errors.Is(err, segment.ErrFull) {
@@ -129,7 +129,7 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	if err != nil {
 		return 0, err
 	}
-	// A collector with a fast clock must not seal what others still write.
+	// A collector whose clock is fast must not seal files that others still write to.
 	seen := min(received, now)
 	if _, ok := c.open[stream]; !ok {
 		if c.runs+len(c.skipped) < c.cfg.maxRuns {
@@ -146,7 +146,7 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	return fateFiled, nil
 }
 
-// pass goes over a record that goes into no file.
+// pass advances the position past a record that goes into no file.
 func (c *core) pass(offset int64) error {
 	if offset < c.position {
 		return fmt.Errorf("record at offset %d after %d: %w", offset, c.position-1, errOffset)
@@ -155,12 +155,12 @@ func (c *core) pass(offset int64) error {
 	return nil
 }
 
-// skip notes a record that goes into no file.
+// skip records that a record goes into no file.
 func (c *core) skip(offset int64, reason string) error {
 	if err := c.pass(offset); err != nil {
 		return err
 	}
-	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].Epoch == c.epoch; i-- { // one run for each reason
+	for i := len(c.skipped) - 1; i >= 0 && c.skipped[i].Epoch == c.epoch; i-- { // one run per reason and epoch
 		if c.skipped[i].Reason == reason {
 			c.skipped[i].Last = offset
 			c.skipped[i].Records++
@@ -171,8 +171,8 @@ func (c *core) skip(offset int64, reason string) error {
 	return nil
 }
 
-// reached says that the reader passed all offsets below next, and that next
-// was the log's end (atEnd) as observed at time at.
+// reached says that the reader has passed all offsets below next. atEnd says that next was the
+// log's end at the time at.
 func (c *core) reached(next int64, atEnd bool, at int64) {
 	c.position = max(c.position, next)
 	if atEnd {
@@ -180,12 +180,12 @@ func (c *core) reached(next int64, atEnd bool, at int64) {
 	}
 }
 
-// clock tells the time. Progress is ahead of it only if the clock was ahead and was
-// set back: no file would be over until the clock had caught up.
+// clock sets the time. If progress is far ahead of it, the clock was ahead and has been set back.
+// Without a correction no file would become due until the clock had caught up.
 func (c *core) clock(now int64) {
 	c.now = now
 	if c.progress-now <= c.cfg.rollEvery.Milliseconds() {
-		return // it delays a file by one roll at most; and clocks are always set by a little
+		return // up to one roll delays a file by one roll at most, and small clock corrections are normal
 	}
 	c.progress, c.quiet = now, min(c.quiet, c.nextRoll(now))
 	for stream, deadline := range c.open {
@@ -194,7 +194,7 @@ func (c *core) clock(now int64) {
 	}
 }
 
-// due notes when the stream's file is over.
+// due sets the deadline of the stream's open file.
 func (c *core) due(stream ledger.Stream, deadline int64) {
 	if len(c.open) == 0 {
 		c.soonest = deadline
@@ -202,10 +202,10 @@ func (c *core) due(stream ledger.Stream, deadline int64) {
 	c.open[stream], c.soonest = deadline, min(c.soonest, deadline)
 }
 
-// begun is the deadline of a file whose first record was received at seen. One
-// that comes hours late opens a file that waits for the next roll, so that late
-// records do not make a file each; but not a straggler of the roll whose stragglers
-// are still awaited: its hour would be incomplete until then.
+// begun returns the deadline of a file whose first record was received at seen. Normally that is
+// the roll after seen. A record that comes hours late opens a file that waits for the next roll, so
+// that late records do not make a file each. A straggler that arrives within the grace after its
+// roll does not: that would leave its hour incomplete until the next roll.
 func (c *core) begun(seen int64) int64 {
 	if d := c.deadline(seen); d > c.progress {
 		return d
@@ -213,27 +213,27 @@ func (c *core) begun(seen int64) int64 {
 	return c.deadline(c.progress)
 }
 
-// deadline is when a file that is begun at that progress is over: at the next
-// roll, once stragglers were awaited. A reader that is behind passes the roll by
-// what it reads, not by the clock, so that it makes no tiny files.
+// deadline returns when a file that is begun at that progress is due: at the next roll plus the
+// grace for stragglers. A reader that is behind reaches the roll when it has read that far, not
+// when the clock does, so that it makes no tiny files.
 func (c *core) deadline(progress int64) int64 {
 	d := c.nextRoll(progress) + c.cfg.grace.Milliseconds()
-	// The same moment for all files of the partition, and an even spread over
-	// partitions (by the golden ratio): files that are over together make the
-	// fewest entries, and each entry repeats the streams sealed past the watermark.
+	// All files of a partition are due at the same moment, and partitions are spread evenly (by the
+	// golden ratio). Files that are due together make the fewest entries, and each entry repeats
+	// the streams sealed past the watermark.
 	return d + int64(uint32(c.cfg.partition)*0x9e3779b9)*c.cfg.jitter.Milliseconds()>>32
 }
 
-// nextRoll is the next roll after ms: a multiple of roll_every, and so in step with
+// nextRoll returns the next roll after ms. Rolls are multiples of roll_every, so they coincide with
 // UTC's hours.
 func (c *core) nextRoll(ms int64) int64 {
 	roll := c.cfg.rollEvery.Milliseconds()
 	return (ms/roll + 1) * roll
 }
 
-// sealDue seals the files whose time is over.
+// sealDue seals the files whose deadline has passed.
 func (c *core) sealDue() error {
-	if c.progress < c.soonest { // this is asked after every fetch
+	if c.progress < c.soonest { // cheap, because this is called after every fetch
 		return nil
 	}
 	return c.sealWhere(segment.ReasonTime, func(deadline int64) bool { return deadline <= c.progress })
@@ -275,8 +275,8 @@ func (c *core) seal(stream ledger.Stream, reason segment.Reason) error {
 	return nil
 }
 
-// pastFilter reports whether no record that is still to be read is in a file of the
-// head: its filter is of no more use.
+// pastFilter reports whether every record that the head's filter covers has been read, so that the
+// filter is no longer needed.
 func (c *core) pastFilter() bool {
 	for _, last := range c.through {
 		if c.position <= last {
@@ -286,24 +286,24 @@ func (c *core) pastFilter() bool {
 	return true
 }
 
-// idle says that no entry is being written.
+// idle reports whether no entry is being written.
 func (c *core) idle() bool { return !c.writing }
 
-// pending reports whether a record below the offset is in a sealed file that
-// is in no entry yet.
+// pending reports whether a record below the offset may be in a sealed file that is in no entry
+// yet.
 func (c *core) pending(below int64) bool {
 	waits := func(f *segment.Sealed) bool { return f.First < below }
 	return slices.ContainsFunc(c.flight, waits) || slices.ContainsFunc(c.sealed, waits)
 }
 
-// cut returns what the next entry is to say, or nil if it has nothing to say.
-// It must not be called again before won or failed.
+// cut returns the content of the next entry, or nil if there is nothing to write. It must not be
+// called again before won or failed.
 func (c *core) cut() *segment.Batch {
-	// Oldest first: it is the oldest file that holds the watermark back.
+	// Oldest first, because the oldest file holds the watermark back.
 	slices.SortFunc(c.sealed, func(a, b *segment.Sealed) int { return cmp.Compare(a.First, b.First) })
 	n := min(len(c.sealed), c.cfg.maxFiles)
-	// The cheap check first: this is called after every fetch, and what follows looks
-	// at every open file.
+	// The cheap check comes first: this is called after every fetch, and the rest looks at every
+	// open file.
 	if n == 0 && (len(c.open) > 0 || c.progress < c.quiet) {
 		return nil
 	}
@@ -331,8 +331,8 @@ func (c *core) cut() *segment.Batch {
 	return b
 }
 
-// lowWatermark is the lowest offset of what is in no file of an entry yet,
-// but for the batch being cut.
+// lowWatermark returns the lowest offset that is neither in an entry nor in the batch being cut;
+// rest are the sealed files that are not in the batch.
 func (c *core) lowWatermark(rest []*segment.Sealed) int64 {
 	low := c.position
 	if ablation.On(ablation.WatermarkIsPosition) {
@@ -345,9 +345,9 @@ func (c *core) lowWatermark(rest []*segment.Sealed) int64 {
 	return c.beforeRuns(low)
 }
 
-// beforeRuns returns the highest watermark up to low that falls inside no run: low
-// itself, unless there were many runs. Then runs overlap, and it may be as low as where
-// the last entry below it was cut, but no lower: each cut begins a new epoch.
+// beforeRuns returns the highest watermark up to low that falls inside no run. That is low itself,
+// unless there were many runs: then runs overlap, and the result may be as low as where the last
+// entry below low was cut, but no lower, since each cut begins a new epoch.
 func (c *core) beforeRuns(low int64) int64 {
 	type run struct{ first, last int64 }
 	var begun []run // below low
@@ -378,9 +378,8 @@ func (c *core) beforeRuns(low int64) int64 {
 	return low
 }
 
-// completeThrough is the time, in unix ms, before which every record is in an
-// entry or in the batch being cut, but for stragglers that come after the
-// grace.
+// completeThrough returns the time, in unix ms, before which every record is in an entry or in the
+// batch being cut, except stragglers that come after the grace.
 func (c *core) completeThrough(rest []*segment.Sealed) int64 {
 	t := c.progress - c.cfg.grace.Milliseconds()
 	for _, f := range rest {
@@ -390,8 +389,9 @@ func (c *core) completeThrough(rest []*segment.Sealed) int64 {
 	return max(t, c.complete())
 }
 
-// complete is the CompleteThrough of the head; 0 if that is ahead of the clock, as
-// its author's clock was: it would hide until then that nothing more is complete.
+// complete returns the CompleteThrough of the head, or 0 if that is ahead of the clock because its
+// author's clock was. Without this, nothing would be reported complete until the clock had caught
+// up.
 func (c *core) complete() int64 {
 	if through := c.base.CompleteThrough; c.now == 0 || through-c.now <= c.cfg.rollEvery.Milliseconds() {
 		return through
@@ -410,11 +410,11 @@ func (c *core) won(head *ledger.Entry) {
 	c.forget()
 }
 
-// failed says that the entry of the last cut was lost, or that its outcome is open.
-// Either way the state is void; what the spool has on disk stays there.
+// failed says that the entry of the last cut was lost, or that its outcome is open. In both cases
+// the state is void. What the spool has on disk stays there.
 func (c *core) failed() { c.writing, c.flight = false, nil }
 
-// oldest is the time of receipt, in unix ms, of the oldest file that is in no
+// oldest returns the time of receipt, in unix ms, of the oldest record in a file that is in no
 // entry yet; ok is false if there is none.
 func (c *core) oldest() (received int64, ok bool) {
 	note := func(m segment.Meta) {

@@ -20,7 +20,7 @@ import (
 
 const hour = int64(time.Hour / time.Millisecond)
 
-// t0 is an hour's begin.
+// t0 is the beginning of an hour.
 const t0 = 1_700_000_400_000 - 1_700_000_400_000%hour
 
 func newTestCore(t *testing.T, base *ledger.Entry) *core {
@@ -31,8 +31,8 @@ func newTestCore(t *testing.T, base *ledger.Entry) *core {
 	return newCore(coreConfig{rollEvery: time.Hour, grace: 10 * time.Second, maxFiles: 100, maxRuns: 50_000}, base, spool)
 }
 
-// feed adds records "source@minutes" at consecutive offsets; the clock is far
-// ahead, as for a reader that catches up.
+// feed adds records "source@minutes" at consecutive offsets. The clock is far ahead, as for a
+// reader that catches up.
 func feed(t *testing.T, c *core, records ...string) {
 	t.Helper()
 	for _, r := range records {
@@ -45,7 +45,7 @@ func feed(t *testing.T, c *core, records ...string) {
 	}
 }
 
-// add adds a record, which becomes what is wanted.
+// add adds a record and checks its fate.
 func add(t *testing.T, c *core, want fate, offset int64, source string, received, now int64, line []byte) {
 	t.Helper()
 	got, err := c.add(offset, source, received, now, line)
@@ -53,7 +53,7 @@ func add(t *testing.T, c *core, want fate, offset int64, source string, received
 	require.Equal(t, want, got)
 }
 
-// files names what a batch holds: source/first-last.
+// files returns the names of a batch's files, as source/first-last.
 func files(b *segment.Batch) []string {
 	var names []string
 	if b != nil {
@@ -78,12 +78,12 @@ func TestGraces(t *testing.T) {
 
 func TestCatchingUpMakesNoTinyFiles(t *testing.T) {
 	c := newTestCore(t, entry(0))
-	feed(t, c, "a@1", "b@2", "a@59", "a@61") // one minute past the roll: both files of the first hour are over
+	feed(t, c, "a@1", "b@2", "a@59", "a@61") // one minute past the roll: both files of the first hour are due
 	require.Equal(t, []string{"a/0-2", "b/1-1"}, files(c.cut()))
 }
 
-// The files of a partition are over at one moment, and partitions one after the
-// other, so that entries are full and their PUTs do not come all at once.
+// The files of a partition are due at the same moment, and partitions one after the other, so that
+// entries are full and their PUTs do not all come at once.
 func TestPartitionsAreSpreadOverTheJitter(t *testing.T) {
 	const partitions, jitter = 32, 3 * time.Minute
 	var eighths [8]int
@@ -114,8 +114,8 @@ func TestStragglersOfTheGraceGoIntoTheirFile(t *testing.T) {
 	require.Equal(t, []string{"a/0-2"}, files(c.cut()))
 }
 
-// The last record of an hour, of a source that had no other, may come when the first of the
-// next hour was read.
+// A record that opens its source's first file of an hour within the grace after the hour's end does
+// not wait for the next roll.
 func TestAStragglerThatOpensAFileIsOfItsRoll(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	c.cfg.partition, c.cfg.jitter = 1, 3*time.Minute
@@ -225,8 +225,8 @@ func TestAnEntryWithoutFilesMovesTheWatermarkAtMostOnceARoll(t *testing.T) {
 	require.NotNil(t, c.cut())
 }
 
-// TestAPoisonFloodTakesNoMemory: while an open file holds the watermark back,
-// what is skipped above it must be remembered, an hour of it if need be.
+// TestAPoisonFloodTakesNoMemory: while an open file holds the watermark back, remembering what was
+// skipped above it takes little memory.
 func TestAPoisonFloodTakesNoMemory(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	flood := func(n int) {
@@ -235,12 +235,12 @@ func TestAPoisonFloodTakesNoMemory(t *testing.T) {
 		}
 	}
 	flood(10)
-	feed(t, c, "a@1") // at 10
+	feed(t, c, "a@1") // at offset 10
 	flood(100_000)
 	require.LessOrEqual(t, len(c.skipped), 4)
 
 	require.NoError(t, c.seal(ledger.StreamOf("a", t0+60_000), segment.ReasonSize))
-	feed(t, c, "b@2") // at 100,011, stays open
+	feed(t, c, "b@2") // at offset 100,011; stays open
 	flood(10)
 	b := c.cut()
 	require.EqualValues(t, 100_011, b.LowWatermark)
@@ -293,7 +293,7 @@ func TestOldestIsOfWhatIsInNoEntry(t *testing.T) {
 	require.Equal(t, t0+61*60_000, oldest)
 }
 
-// lines reads a sealed file.
+// lines returns the lines of a sealed file.
 func lines(t *testing.T, f *segment.Sealed) []string {
 	t.Helper()
 	b, err := io.ReadAll(f.Reader())
@@ -305,12 +305,11 @@ func lines(t *testing.T, f *segment.Sealed) []string {
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 }
 
-// TestAnyScheduleFilesEveryRecordOnce drives cores through random records,
-// cuts, checkpoints, kills, losses of ownership, restarts from the ledger and
-// from local files, those of others and damaged ones included, and holds I2,
-// I5 and I6: every record is in exactly one file of the ledger, or counted once
-// as what it is, and of copies of a message the first is always filed, whatever
-// a store remembers that is ahead, behind, lost, damaged or another's.
+// TestAnyScheduleFilesEveryRecordOnce drives cores through random records, cuts, checkpoints,
+// kills, losses of ownership, and restarts from the ledger and from local files, including foreign
+// and damaged ones. It verifies I2, I5 and I6: every record is in exactly one file of the ledger,
+// or counted once under the right reason; and the first copy of a message is always filed, whether
+// the store is ahead, behind, lost, damaged or foreign.
 func TestAnyScheduleFilesEveryRecordOnce(t *testing.T) {
 	var resumed, doubles, copies int
 	for seed := range uint64(100) {
@@ -325,8 +324,8 @@ func TestAnyScheduleFilesEveryRecordOnce(t *testing.T) {
 	require.Greater(t, copies, 10)
 }
 
-// TestEntriesSayHowFarTheyAreComplete: the time never passes a record that is
-// in no entry, and does not go back for one that comes late.
+// TestEntriesSayHowFarTheyAreComplete: the time never passes a record that is in no entry, and does
+// not go back for a late record.
 func TestEntriesSayHowFarTheyAreComplete(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@30", "b@59", "b@61") // b's record of the second hour is in an open file
@@ -337,14 +336,14 @@ func TestEntriesSayHowFarTheyAreComplete(t *testing.T) {
 	next.CompleteThrough = b.CompleteThrough
 	c.won(next)
 
-	feed(t, c, "a@40", "b@121") // late, and the next hour's end
+	feed(t, c, "a@40", "b@121") // a late record, and the end of the next hour
 	b = c.cut()
 	require.Equal(t, []string{"b/2-2", "a/3-3"}, files(b))
 	require.Equal(t, t0+2*hour, b.CompleteThrough)
 }
 
-// TestAnIdlePartitionSaysOnceThatTheHourIsOver: else nobody could tell a
-// partition without records from one that is not read.
+// TestAnIdlePartitionSaysOnceThatTheHourIsOver: otherwise a partition without records could not be
+// told from one that is not read.
 func TestAnIdlePartitionSaysOnceThatTheHourIsOver(t *testing.T) {
 	base := entry(5)
 	base.CompleteThrough = t0 + 10_000
@@ -364,8 +363,8 @@ func TestAnIdlePartitionSaysOnceThatTheHourIsOver(t *testing.T) {
 	require.Nil(t, c.cut())
 }
 
-// Invariant: I2. A line that fits no file may lie between those of a file that
-// the ledger has sealed past the watermark: it is not in that file.
+// Invariant: I2. A line that fits no file may lie between the lines of a file that the filter
+// covers, without being in that file. It is skipped again.
 func TestUnfitLinesOfTheFilterAreSkippedAgain(t *testing.T) {
 	c := newTestCore(t, entry(10, ledger.Through{Source: "a", Hour: t0, Offset: 20}))
 	feed(t, c, "a@1")
@@ -377,8 +376,8 @@ func TestUnfitLinesOfTheFilterAreSkippedAgain(t *testing.T) {
 	require.Equal(t, map[string]int64{reasonLine: 1}, b.Skipped)
 }
 
-// TestALimitThatChanges: whether a record is in a file of the ledger is judged
-// again below its filter, when appender.max_bytes may be another. Invariant: I2.
+// TestALimitThatChanges: below the filter, whether a record is in a file of the ledger is judged
+// again, possibly under another appender.max_bytes. Invariant: I2.
 func TestALimitThatChanges(t *testing.T) {
 	large := []byte(`{"x":"` + strings.Repeat("x", 3<<20) + `"}`)
 	for name, limits := range map[string][2]int64{
@@ -415,9 +414,9 @@ func TestALimitThatChanges(t *testing.T) {
 	}
 }
 
-// TestAClockThatWentBackHoldsNoFile: it was far ahead for a moment, and the
-// reader at the log's end believed it. That must cost one roll, not delay until then,
-// also after a restart.
+// TestAClockThatWentBackHoldsNoFile: if the clock was far ahead for a moment and the reader at the
+// log's end believed it, that delays files by one roll, not until the clock has caught up; also
+// after a restart.
 func TestAClockThatWentBackHoldsNoFile(t *testing.T) {
 	for name, restart := range map[string]bool{"goes_on": false, "restarts": true} {
 		t.Run(name, func(t *testing.T) {
@@ -446,8 +445,8 @@ func TestAClockThatWentBackHoldsNoFile(t *testing.T) {
 	}
 }
 
-// TestAClockThatWentBackCompletesNothing: what it had said of the future is
-// taken back by the next entry, of an idle partition too, and by others.
+// TestAClockThatWentBackCompletesNothing: if the completeness of an entry lies in the future, the
+// next entry takes it back, also for an idle partition and under another owner.
 func TestAClockThatWentBackCompletesNothing(t *testing.T) {
 	for name, another := range map[string]bool{"goes_on": false, "another_owner": true} {
 		t.Run(name, func(t *testing.T) {
@@ -476,8 +475,7 @@ func TestAClockThatWentBackCompletesNothing(t *testing.T) {
 	}
 }
 
-// TestAReaderThatIsAheadByLittleGoesOn: a clock that is set by seconds makes no
-// tiny files.
+// TestAReaderThatIsAheadByLittleGoesOn: setting the clock by seconds makes no tiny files.
 func TestAReaderThatIsAheadByLittleGoesOn(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	c.reached(0, true, t0+hour)

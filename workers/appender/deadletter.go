@@ -12,10 +12,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// deadLetter is the record as the dead letters keep it: its key, value and
-// headers but those that are the dead letters' own, with where it came from and
-// why. It is a copy: a producer may still be reading what it was given when the
-// fetch's buffers are filled anew.
+// deadLetter returns the record as it is written to the dead letters: its key, value and headers
+// (except those that dead letters use themselves), plus where it came from and why it is there. It
+// is a copy, because a producer may still be reading it when the buffers of the fetch are reused.
 func deadLetter(r *stream.Record, reason string) stream.Record {
 	d := r.Clone()
 	d.Time = time.Now()
@@ -30,8 +29,8 @@ func deadLetter(r *stream.Record, reason string) stream.Record {
 	return d
 }
 
-// bury writes dead letters, and returns when they are safe or ctx ends. Until
-// then nothing of the partition is read, and nothing read is thrown away.
+// bury writes dead letters, and returns when they are safe or ctx ends. Until then nothing of the
+// partition is read, and nothing that was read is thrown away.
 func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
 	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}
 	var failed error

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// disk knows for how long nothing could be written to the data directory.
+// disk tracks for how long nothing could be written to the data directory.
 type disk struct {
-	broken chan error // gets one when that is brokenAfter
+	broken chan error // receives an error once that has lasted for brokenAfter
 
 	mu    sync.Mutex // guards since
-	since time.Time  // of the first failure; zero: the last try succeeded
+	since time.Time  // time of the first failure; zero: the last try succeeded
 }
 
-// brokenAfter is when a worker that cannot write to its disk ends, so that others get
-// its partitions.
+// brokenAfter is how long a worker that cannot write to its disk continues before it ends, so that
+// others get its partitions.
 const brokenAfter = 2 * time.Minute
 
 func newDisk() *disk { return &disk{broken: make(chan error, 1)} }
 
-// note takes up the outcome of a try.
+// note records the outcome of a try.
 func (d *disk) note(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -35,30 +35,30 @@ func (d *disk) note(err error) {
 	case time.Since(d.since) >= brokenAfter:
 		select {
 		case d.broken <- fmt.Errorf("appender.data_dir cannot be used for %s: %w", brokenAfter, err):
-		default: // the worker ends already
+		default: // the worker is already ending
 		}
 	}
 }
 
-// usable returns why the partition's directory cannot be written to. To find that out
-// after the claim would write another claim with each try, and they are there for good.
+// usable returns why the partition's directory cannot be written to. It is checked before the
+// claim: otherwise each try would write another claim, and entries stay for good.
 func (p *partition) usable() error {
 	err := writable(p.a.spoolConfig(p.log.Partition).Dir)
 	if err == nil {
 		p.a.disk.note(nil)
-	} else { // or that directory is in trouble alone
+	} else { // perhaps only that directory has a problem
 		p.a.disk.note(writable(p.a.spoolsDir()))
 	}
 	return err
 }
 
-// writable makes the directory, and a file in it for a moment. A disk that is full is one
-// that can be used: what lies on it makes room when it is staged.
+// writable creates the directory and, briefly, a file in it. A full disk counts as usable: it gets
+// room when the files on it are staged.
 func writable(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "probe-") // whatever the spool does first deletes it
+	f, err := os.CreateTemp(dir, "probe-") // if it is left behind, the spool deletes it when it opens the directory
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return nil

@@ -10,12 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestADiskThatFails: a claim is there for good, so none is written for a directory that
-// cannot be used. A worker whose disk stays like that ends, for others to get its
-// partitions; one whose disk is well again goes on.
+// TestADiskThatFails: no claim is written for a directory that cannot be used, because entries stay
+// for good. A worker whose disk stays unusable ends, so that others get its partitions; one whose
+// disk recovers continues.
 func TestADiskThatFails(t *testing.T) {
 	for hazard, c := range map[string]struct {
-		path func(r *rig) string // a file lies there, and no directory can be made
+		path func(r *rig) string // a file in the way, so that no directory can be created
 		last time.Duration
 		ends bool
 	}{

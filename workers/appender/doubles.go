@@ -8,12 +8,12 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// addOnce is add for a record of a message that the store may know. A record
-// that the ledger covers is not judged: what became of it is a fact. One that
-// fits no file is not remembered: its copy might fit.
+// addOnce is like add, for a record with a message id that the store may know. A record that the
+// ledger covers is not judged: its fate is already decided. A record that fits no file is not
+// remembered: its copy might fit.
 //
-// Invariant: the lowest offset of a message is never skipped as a duplicate,
-// whatever the store remembers: see pkg/dedup.
+// Invariant: the lowest offset of a message is never skipped as a duplicate, whatever the store
+// remembers: see pkg/dedup.
 func (c *core) addOnce(store *dedup.Store, key dedup.Key, offset int64, source string, received, now int64, line []byte) (fate, error) {
 	stream := ledger.StreamOf(source, received)
 	if last, ok := c.through[stream]; (!ok || offset > last) && store.Duplicate(key, offset) && c.spool.Fits(line) {
@@ -26,13 +26,14 @@ func (c *core) addOnce(store *dedup.Store, key dedup.Key, offset int64, source s
 	return became, err
 }
 
-// double is a run of duplicates of one stream. The entry whose watermark, or whose
-// file of the stream, passes the run counts it. Other skipped records wait for the
-// watermark alone, for whoever reads them again judges them again; but what the filter
-// covers is not judged, so duplicates that waited would be lost.
+// double is a run of duplicates of one stream. It is counted by the entry whose watermark passes
+// the run, or that has a file of the stream that passes it. Other skipped records are counted only
+// when the watermark passes them, since whoever reads them again judges them again. But records
+// that the filter covers are not judged again, so duplicates that waited for the watermark would
+// not be counted at all.
 //
-// Invariant: I2, no file ends inside a run, and the watermark of an entry falls inside
-// one only if the entry has the file that the run lies in, and so counts it.
+// Invariant: I2, no file ends inside a run, and the watermark of an entry falls inside one only if
+// the entry has the file that the run lies in, and so counts it.
 type double struct {
 	Source  string `json:"source"`
 	Hour    int64  `json:"hour"`
@@ -40,23 +41,24 @@ type double struct {
 	Last    int64  `json:"last"`
 	Records int64  `json:"records"`
 	Epoch   int    `json:"epoch"`
-	// Passed says that the run lies between two lines of one file: it is the file's entry
-	// that counts it, for no watermark passes the first line before that.
+	// Passed says that the run lies between two lines of one file. The file's entry counts it,
+	// because no watermark passes the first of these lines before that.
 	Passed bool `json:"passed,omitempty"`
-	// Ended says that a file of the stream was begun after the run: what comes is not of it.
+	// Ended says that a file of the stream was begun after the run, so later duplicates do not
+	// belong to it.
 	Ended bool `json:"ended,omitempty"`
 }
 
 func (d *double) stream() ledger.Stream { return ledger.Stream{Source: d.Source, Hour: d.Hour} }
 
-// counted reports whether an entry with that watermark, and files that reach that
-// far, counts the run.
+// counted reports whether an entry with the watermark low and with files up to the offsets in
+// through counts the run.
 func (d *double) counted(low int64, through map[ledger.Stream]int64) bool {
 	last, ok := through[d.stream()]
 	return d.First < low || ok && d.First <= last
 }
 
-// double notes a duplicate.
+// double records a duplicate.
 func (c *core) double(stream ledger.Stream, offset, seen int64) error {
 	if err := c.pass(offset); err != nil {
 		return err
@@ -76,9 +78,8 @@ func (c *core) double(stream ledger.Stream, offset, seen int64) error {
 	return nil
 }
 
-// lineAdded says that a line was added to the stream's file, which was open. All runs
-// since that was begun become one, so that duplicates take no memory however they
-// alternate with lines.
+// lineAdded says that a line was added to the open file of the stream. It merges all runs since the
+// file was begun into one, so that duplicates take little memory however they alternate with lines.
 func (c *core) lineAdded(stream ledger.Stream) {
 	list := c.doubles[stream]
 	n := len(list)
@@ -102,7 +103,7 @@ func (c *core) fileBegun(stream ledger.Stream) {
 	}
 }
 
-// doubled returns how many duplicates an entry is to count.
+// doubled returns how many duplicates an entry has to count.
 func (c *core) doubled(low int64, through map[ledger.Stream]int64) (records int64) {
 	for _, list := range c.doubles {
 		for _, d := range list {
@@ -126,7 +127,7 @@ func (c *core) forget() {
 	}
 }
 
-// savedDoubles returns what a checkpoint says of duplicates.
+// savedDoubles returns the runs of duplicates for a checkpoint.
 func (c *core) savedDoubles() []double {
 	var all []double
 	for _, list := range c.doubles {
@@ -135,8 +136,8 @@ func (c *core) savedDoubles() []double {
 	return all
 }
 
-// loadDoubles takes up the runs of a checkpoint that the head does not count. If it
-// counts a part of one, the error is errUntrusted.
+// loadDoubles loads the runs of a checkpoint that the head does not count. If the head counts a
+// part of a run, the error is errUntrusted.
 func (c *core) loadDoubles(saved []double) error {
 	for _, d := range saved {
 		counted, err := c.inLedger(segment.Meta{Stream: d.stream(), First: d.First, Last: d.Last})

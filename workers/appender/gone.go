@@ -8,11 +8,11 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// logState is what is known of the log at the offset that is read next. Unless it is
-// logReadable, nothing is read.
+// logState is what is known about the log at the next offset to be read. Unless it is logReadable,
+// nothing is read.
 //
 //	readable -- a fetch finds the offset missing --> unknown
-//	unknown  -- the log's bounds are told ---------> cut, passed or rewritten
+//	unknown  -- the log's bounds are known --------> cut, passed or rewritten
 //	readable -- a record's offset went back -------> cut
 //	readable -- the takeover found the log anew ---> rewritten
 type logState int
@@ -21,25 +21,25 @@ const (
 	logReadable logState = iota
 	// logUnknown: the log lacks the offset, and its bounds are not known yet.
 	logUnknown
-	// logCut: the log was cut below the offset, and still holds the watermark. What it
-	// holds at the lost offsets now, or will, is not what was read there: the state is
-	// void, and reading starts over at the watermark.
+	// logCut: the log was cut below the offset, and still holds the watermark. What it holds now,
+	// or will hold, at the lost offsets is not what was read there. The state is void, and reading
+	// starts over at the watermark.
 	logCut
-	// logPassed: retention passed the watermark and the offset. Some of what was read
-	// is nowhere else, so it goes into the ledger before the tenure ends; the next one
-	// is halted for what was not read.
+	// logPassed: retention passed the watermark and the offset. Some of what was read exists
+	// nowhere else, so it is written to the ledger before the tenure ends. The next tenure halts
+	// because of the records that were not read.
 	logPassed
-	// logRewritten: the log lacks the watermark, and was cut below the offset or made
-	// anew. What was read goes into the ledger, as with logPassed: Kafka held it once,
-	// and to start over would give up for good what was read from the watermark on.
-	// New records at the lost offsets pass for read unless somebody looks.
+	// logRewritten: the log lacks the watermark, and was cut below the offset or created anew. What
+	// was read is written to the ledger, as with logPassed: Kafka held it once, and starting over
+	// would give up for good what was read since the watermark. New records at the lost offsets
+	// count as read unless an operator intervenes.
 	logRewritten
 )
 
-// writeOnly says that what was read is to be written, for the log lacks some of it.
+// writeOnly reports whether what was read only has to be written, because the log lacks some of it.
 func (s logState) writeOnly() bool { return s == logPassed || s == logRewritten }
 
-// whyGone finds out why the log lacks the next offset, while that is unknown.
+// whyGone finds out why the log lacks the next offset, as long as that is unknown.
 func (l *loop) whyGone(ctx context.Context) error {
 	if l.logState != logUnknown {
 		return nil
@@ -51,7 +51,7 @@ func (l *loop) whyGone(ctx context.Context) error {
 		return nil
 	}
 	if bounds.Readable(l.c.base.LowWatermark) {
-		l.logState = logCut // it begins below the offset, so its end is what went back
+		l.logState = logCut // the log begins below the offset, so it must be the end that went back
 		return l.gone
 	}
 	l.p.lg.ErrorContext(ctx, "the log has lost records: reading cannot continue; writing what was already read to the ledger",
@@ -62,17 +62,17 @@ func (l *loop) whyGone(ctx context.Context) error {
 	return l.writeAll(logRewritten, l.gone)
 }
 
-// writeAll reads nothing more: what is held goes into the ledger, and the tenure ends
-// with that error.
+// writeAll stops reading. What is held is written to the ledger, and the tenure ends with the error
+// gone.
 func (l *loop) writeAll(state logState, gone error) error {
 	l.logState, l.gone = state, gone
 	l.p.view.noteProblem(gone)
 	return l.sealNow()
 }
 
-// salvage writes what the takeover found on the disk for want of it in the log. Until
-// that is in the ledger every other worker is halted, and an operator may accept that
-// as a loss: so it is written at once.
+// salvage writes what the takeover found on the disk because the log no longer holds it. Until it
+// is in the ledger every other worker is halted, and an operator may accept it as a loss, so it is
+// written at once.
 func (l *loop) salvage(t *takeover) error {
 	switch {
 	case t.anew:

@@ -18,8 +18,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestSpoolsOfAKilledProcessAreSwept: its partitions may be others' by now, so
-// that nobody would ever delete them, and a full disk stops all reading.
+// TestSpoolsOfAKilledProcessAreSwept: the spools of partitions that now belong to others are
+// deleted. Nobody else would, and a full disk stops all reading.
 func TestSpoolsOfAKilledProcessAreSwept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -34,8 +34,8 @@ func TestSpoolsOfAKilledProcessAreSwept(t *testing.T) {
 	})
 }
 
-// TestDeadLettersAwayAreWaitedFor: what was read stays good; no claim is
-// written, and nothing read again, for every try.
+// TestDeadLettersAwayAreWaitedFor: while dead letters cannot be written, what was read stays valid;
+// retries write no claims and read nothing again.
 func TestDeadLettersAwayAreWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -60,8 +60,8 @@ func TestDeadLettersAwayAreWaitedFor(t *testing.T) {
 	})
 }
 
-// TestAStopWhileDeadLettersAreNotTaken: what was read before them is not read
-// again, if the topic has it at all.
+// TestAStopWhileDeadLettersAreNotTaken: a worker that is stopped while dead letters cannot be
+// written does not read again what came before them, whether or not the log still has it.
 func TestAStopWhileDeadLettersAreNotTaken(t *testing.T) {
 	for name, gone := range map[string]bool{"the_log_holds_all": false, "retention_passed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestAStopWhileDeadLettersAreNotTaken(t *testing.T) {
 				r.burying = func(int, []stream.Record) error { return errTest }
 				r.run()
 				r.produce("a", "b")
-				time.Sleep(time.Minute) // a checkpoint
+				time.Sleep(time.Minute) // until there is a checkpoint
 				r.produce("a", "")
 				time.Sleep(time.Minute)
 				require.ErrorIs(t, r.Ready(t.Context()), errTest)
@@ -98,8 +98,8 @@ func TestAStopWhileDeadLettersAreNotTaken(t *testing.T) {
 	}
 }
 
-// TestADeadLetterIsACopy: Kafka's client may still be reading it, for a try that
-// timed out, when the next fetch fills the buffers that the record lay in.
+// TestADeadLetterIsACopy: Kafka's client may still be reading it, for a try that timed out, when
+// the next fetch reuses the buffers that the record lay in.
 func TestADeadLetterIsACopy(t *testing.T) {
 	key, value, header := []byte("key"), []byte("value"), []byte("header")
 	r := stream.Record{Key: key, Value: value, Headers: []stream.Header{{Key: "a", Value: header}, {Key: "b"}}}
@@ -119,8 +119,8 @@ func TestADeadLetterIsACopy(t *testing.T) {
 	require.True(t, letter.Key == nil && letter.Value == nil, "a tombstone stays one")
 }
 
-// TestADeadLetterTooLargeStopsNothing: one record, as of a producer that
-// compresses, may be larger than the dead letters take.
+// TestADeadLetterTooLargeStopsNothing: a single record, for instance of a producer that compresses,
+// may be larger than the dead-letter topic accepts.
 func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -142,7 +142,7 @@ func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
 			return nil
 		}
 		r.produce("a", "", "", "", "a")
-		r.records[1].Value = make([]byte, 80<<10) // fits, but not together with others
+		r.records[1].Value = make([]byte, 80<<10) // fits alone, but not together with others
 		r.records[2].Value = make([]byte, 3<<20)
 		r.records[3].Headers = append(r.records[3].Headers, stream.Header{Key: "x", Value: make([]byte, 3<<20)})
 		r.run()
@@ -167,8 +167,8 @@ func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
 	})
 }
 
-// TestStopFinishesTheEntryInFlight: its files are staged already, and its
-// successor would stage them again.
+// TestStopFinishesTheEntryInFlight: its files are already staged, and the successor would stage
+// them again.
 func TestStopFinishesTheEntryInFlight(t *testing.T) {
 	for name, sealOnStop := range map[string]bool{"drop_what_is_open": false, "seal_what_is_open": true} {
 		t.Run(name, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestStopFinishesTheEntryInFlight(t *testing.T) {
 				r.produce("a")
 				synctest.Wait()
 				go func() { _ = r.seal() }()
-				synctest.Wait() // the entry is in flight
+				synctest.Wait() // until the entry is in flight
 				r.produce("b")
 				time.Sleep(time.Second)
 				r.end()
@@ -200,7 +200,7 @@ func TestStopFinishesTheEntryInFlight(t *testing.T) {
 	}
 }
 
-// TestStopIsBounded: with the staging bucket away, too.
+// TestStopIsBounded: stopping takes limited time, even while the staging bucket is down.
 func TestStopIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{SealOnStop: true, DrainTimeout: 7 * time.Second})
@@ -218,7 +218,7 @@ func TestStopIsBounded(t *testing.T) {
 	})
 }
 
-// TestARevokedPartitionIsLeftAtOnce: its new owner is at work.
+// TestARevokedPartitionIsLeftAtOnce: its new owner is already at work.
 func TestARevokedPartitionIsLeftAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{SealOnStop: true})
@@ -234,7 +234,7 @@ func TestARevokedPartitionIsLeftAtOnce(t *testing.T) {
 		synctest.Wait()
 		begin := time.Now()
 		r.assigned()
-		r.assigned() // taken once the former is carried out
+		r.assigned() // received only once the former has been carried out
 		require.Zero(t, time.Since(begin))
 		require.Error(t, <-asked)
 		require.Empty(t, r.Partitions())
@@ -242,8 +242,8 @@ func TestARevokedPartitionIsLeftAtOnce(t *testing.T) {
 	})
 }
 
-// TestNothingIsTakenOverInAGenerationThatEnded: a worker that the group does
-// not reach must not claim, again and again, what was given to another.
+// TestNothingIsTakenOverInAGenerationThatEnded: a worker that is cut off from the group must not
+// keep claiming a partition that was given to another.
 func TestNothingIsTakenOverInAGenerationThatEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -260,7 +260,7 @@ func TestNothingIsTakenOverInAGenerationThatEnded(t *testing.T) {
 		r.mu.Lock()
 		other := *r.head
 		other.Seq++
-		r.head = &other // claimed by another
+		r.head = &other // claimed by another worker
 		r.mu.Unlock()
 		require.ErrorIs(t, r.seal(), ledger.ErrLost)
 		time.Sleep(time.Hour)
@@ -277,13 +277,13 @@ func TestNothingIsTakenOverInAGenerationThatEnded(t *testing.T) {
 	})
 }
 
-// TestATakeoverThatDoesNotEndIsSeen: what it insists upon, as that copy jobs
-// are enqueued or a claim is written, may be refused for hours.
+// TestATakeoverThatDoesNotEndIsSeen: the steps that a takeover retries, such as enqueueing copy
+// jobs and writing a claim, may fail for hours; readiness must show it.
 func TestATakeoverThatDoesNotEndIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		back := time.Now().Add(3 * time.Hour)
-		r.acquiring = func(ctx context.Context) error { // as the rotator retries
+		r.acquiring = func(ctx context.Context) error { // retries, like the rotator
 			select {
 			case <-ctx.Done():
 				return fmt.Errorf("%w: %w", ctx.Err(), errTest)
@@ -309,7 +309,8 @@ func TestATakeoverThatDoesNotEndIsSeen(t *testing.T) {
 	})
 }
 
-// TestARequestDoesNotWaitForLaterRecords: with more files sealed all the time.
+// TestARequestDoesNotWaitForLaterRecords: a request is answered although more files are sealed all
+// the time.
 func TestARequestDoesNotWaitForLaterRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{RollEvery: time.Second, Grace: time.Millisecond})
@@ -329,7 +330,7 @@ func TestARequestDoesNotWaitForLaterRecords(t *testing.T) {
 	})
 }
 
-// TestARequestDoesNotWaitForOtherPartitions: one of them may have no leader.
+// TestARequestDoesNotWaitForOtherPartitions: another partition may have no leader.
 func TestARequestDoesNotWaitForOtherPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -342,8 +343,8 @@ func TestARequestDoesNotWaitForOtherPartitions(t *testing.T) {
 	})
 }
 
-// TestARivalIsNotFoughtInStep: two groups on one topic by mistake, say. Each
-// must be left the time to write an entry.
+// TestARivalIsNotFoughtInStep: when two owners keep taking a partition from each other, for
+// instance two groups on one topic by mistake, each gets the time to write an entry.
 func TestARivalIsNotFoughtInStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -355,8 +356,8 @@ func TestARivalIsNotFoughtInStep(t *testing.T) {
 	})
 }
 
-// TestANewLeadersEndIsNotTheLogs: it may know less of the log to be safe than
-// what the one before gave out, and the hour is not over with what it tells.
+// TestANewLeadersEndIsNotTheLogs: a new leader may report a lower high watermark than the one
+// before. That must not complete the hour.
 func TestANewLeadersEndIsNotTheLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{RollEvery: time.Hour})
@@ -364,7 +365,7 @@ func TestANewLeadersEndIsNotTheLogs(t *testing.T) {
 		r.produce("a", "a")
 		time.Sleep(59 * time.Minute)
 		r.mu.Lock()
-		r.unsafe = 2 // of three: one of those that were read, and the new one
+		r.unsafe = 2 // of three records: one of those already read, and the new one
 		r.mu.Unlock()
 		r.produce("a")
 		time.Sleep(20 * time.Minute)
@@ -378,7 +379,7 @@ func TestANewLeadersEndIsNotTheLogs(t *testing.T) {
 	})
 }
 
-// TestLeavingTheGroupIsBounded: brokers that are away hold up no worker's end.
+// TestLeavingTheGroupIsBounded: a worker ends even if no broker answers.
 func TestLeavingTheGroupIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})

@@ -14,15 +14,15 @@ import (
 	"github.com/sealift/sealift/pkg/flock"
 )
 
-// home is the data directory: it belongs to one process at a time and gives
-// the worker its stable name, by which it keeps its partitions.
+// home is the data directory. It belongs to one process at a time and holds the worker's stable
+// name, by which the worker keeps its partitions.
 type home struct {
 	worker string
 	lock   *os.File
 }
 
-// openHome takes the directory. What was remembered of other topics and incarnations
-// is deleted. Their local files stay, for they may be the only copy: see sweepLeft.
+// openHome locks the directory. It deletes what was remembered of other topics and incarnations.
+// Their local files stay, since they may be the only copy: see sweepLeft.
 func openHome(dir, topic, incarnation string) (*home, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create appender.data_dir %q: %w", dir, err)
@@ -46,14 +46,14 @@ func openHome(dir, topic, incarnation string) (*home, error) {
 	return &home{worker: worker, lock: lock}, nil
 }
 
-// spoolDir holds the open files of partitions, below the data directory.
+// spoolDir, below the data directory, holds the partitions' open files.
 const spoolDir = "spool"
 
-// sweep deletes what lies in dir and is not to be kept: nobody else would, and it
-// would fill the disk for good.
+// sweep deletes everything in dir that keep rejects. Nobody else would delete it, and it would fill
+// the disk for good.
 func sweep(dir string, keep func(name string) bool) error {
 	left, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever makes it will complain
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever creates it reports the problem
 		return nil
 	}
 	if err != nil {
@@ -70,7 +70,7 @@ func sweep(dir string, keep func(name string) bool) error {
 	return nil
 }
 
-// workerName reads the worker's name, or makes one up for good.
+// workerName reads the worker's name. If there is none, it makes one up and stores it.
 func workerName(path string) (string, error) {
 	b, err := os.ReadFile(path)
 	if err == nil && len(strings.TrimSpace(string(b))) > 0 {

@@ -14,9 +14,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestARecordCostsNoAllocation: from the fetched record to the line in its
-// file, messages remembered and blocks compressed on the way. What is left are
-// the lists of blocks, which grow now and then.
+// TestARecordCostsNoAllocation: nothing is allocated on the way from the fetched record to the line
+// in its file, including remembering messages and compressing blocks. Only the lists of blocks grow
+// now and then.
 func TestARecordCostsNoAllocation(t *testing.T) {
 	for _, recalls := range []bool{false, true} {
 		t.Run(fmt.Sprintf("dedup=%t", recalls), func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestARecordCostsNoAllocation(t *testing.T) {
 			}
 			var chunk [routeChunk]routed
 			offset := int64(0)
-			// 64 records a run.
+			// 64 records per run.
 			perRun := testing.AllocsPerRun(200, func() {
 				for i := range records {
 					records[i].Offset = offset + int64(i)

@@ -17,18 +17,17 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// leftEvery is how often leftovers are looked at, besides whenever partitions are
-// assigned.
+// leftEvery is how often leftovers are checked, in addition to each assignment of partitions.
 const leftEvery = time.Minute
 
-// leftover is what is known of local files that are not ours.
+// leftover is what is known of the local files of a partition that is not ours.
 type leftover struct {
 	checkpoint
-	next int64 // entries below it were looked at: they do not make the files useless
+	next int64 // entries below it were checked: they do not make the files useless
 }
 
-// watchLeft sweeps until ctx ends. It has a goroutine of its own, for it waits for
-// disks and the ledger, and reading must not.
+// watchLeft sweeps until ctx ends. It has its own goroutine, because it waits for disks and the
+// ledger, and reading must not.
 func (a *Appender) watchLeft(ctx context.Context, worker string) {
 	every := 5 * a.tickEvery()
 	swept, at := 0, time.Time{}
@@ -39,7 +38,7 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 		case <-time.After(every/2 + jitter.N(every)):
 		}
 		if !a.assigning.TryLock() {
-			continue // partitions are starting and stopping, which may take a while
+			continue // partitions are being started and stopped, which may take a while
 		}
 		assigned := a.assigned
 		a.assigning.Unlock()
@@ -56,14 +55,14 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 	}
 }
 
-// sweepLeft deletes local files of partitions that are not ours, also of another topic
-// or incarnation, once the ledger that they build on has all that they hold, or an
-// entry of another worker: no claim of ours goes on with them after that. Until then
-// they stay, over restarts too: if retention passed meanwhile they are the only copy,
-// and for want of it that other worker is halted. It gives up when partitions are
-// assigned anew, that is, when assigned is not what it was.
+// sweepLeft deletes local files of partitions that are not ours, also of other topics and
+// incarnations, once the ledger that they build on has everything they hold, or has an entry of
+// another worker: after that, no claim of ours can continue with them. Until then they stay, also
+// across restarts: if retention has passed meanwhile, they are the only copy, and the other worker
+// is halted without it. sweepLeft gives up when partitions are assigned anew, that is, when
+// a.assigned differs from assigned.
 //
-// Invariant: I5. What is deleted is what trust refuses, for good, or adds nothing.
+// Invariant: I5. It deletes only what trust would refuse for good, or what adds nothing.
 func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) error {
 	spools := filepath.Join(a.cfg.DataDir, spoolDir)
 	left, err := fs.Glob(os.DirFS(spools), "*/*/*")
@@ -88,7 +87,7 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 		l, err := a.leftOf(ctx, log, dir)
 		why := ""
 		switch {
-		case err != nil || l != nil && away: // or each of them would wait for the ledger as long
+		case err != nil || l != nil && away: // after one failure the others do not wait for the ledger as well
 		case l == nil:
 			why = "they hold no whole checkpoint"
 		default:
@@ -102,7 +101,7 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 		}
 		doomed, err := a.doom(dir, assigned)
 		if errors.Is(err, errAssigned) {
-			return errors.Join(errs...) // the next one looks again
+			return errors.Join(errs...) // the next sweep checks again
 		}
 		if err == nil {
 			delete(a.left, log)
@@ -114,12 +113,13 @@ func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) e
 	return errors.Join(errs...)
 }
 
-// errAssigned says that partitions were assigned since: one that was not ours may be.
+// errAssigned says that partitions were assigned in the meantime, perhaps the one that was not
+// ours.
 var errAssigned = errors.New("partitions are assigned anew")
 
-// doom gives the directory of a partition that is not ours a name that is no
-// partition's, by which any later sweep deletes it. Deleting takes minutes, and nobody
-// must wait for it: not the next assignment, and not a stop.
+// doom renames the directory of a partition that is not ours to a name that belongs to no
+// partition, so that any later sweep deletes it. Deleting may take minutes, and neither the next
+// assignment nor a stop must wait for it.
 func (a *Appender) doom(dir string, assigned int) (doomed string, err error) {
 	if !a.assigning.TryLock() {
 		return "", errAssigned
@@ -132,7 +132,7 @@ func (a *Appender) doom(dir string, assigned int) (doomed string, err error) {
 	return doomed, os.Rename(dir, doomed)
 }
 
-// remove deletes what lies at path, a file at a time, until ctx ends.
+// remove deletes what is at path, file by file, until ctx ends.
 func (a *Appender) remove(ctx context.Context, path, why string) error {
 	a.deps.Logger.InfoContext(ctx, "local files that are no longer needed are deleted", "dir", path, "why", why)
 	var errs []error
@@ -155,7 +155,8 @@ func (a *Appender) remove(ctx context.Context, path, why string) error {
 
 var unlink = os.Remove // a variable for tests
 
-// logOf returns the log whose spool lies there, below spoolDir; ok is false if none does.
+// logOf returns the log whose spool is at path, relative to spoolDir; ok is false if the path is
+// not that of a partition.
 func logOf(path string) (log ledger.Log, ok bool) {
 	part := strings.Split(path, "/")
 	n, err := strconv.Atoi(part[2])
@@ -169,8 +170,8 @@ func (a *Appender) ours(log ledger.Log) bool {
 	return r != nil && r.log == log
 }
 
-// leftOf returns what is left of a partition that is not ours, nil if there is no
-// checkpoint. Whether its files are whole is for a claim to find out, which reads them.
+// leftOf returns what is left of a partition that is not ours, or nil if there is no checkpoint. It
+// does not check whether the files are intact; a claim does, since it reads them.
 func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*leftover, error) {
 	if l := a.left[log]; l != nil {
 		return l, nil
@@ -186,7 +187,7 @@ func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*lef
 	if json.Unmarshal(state, &l.checkpoint) != nil {
 		return nil, nil //nolint:nilerr // nobody can go on with it
 	}
-	l.Skipped, l.Doubles = nil, nil // nobody asks for them, and they may be many
+	l.Skipped, l.Doubles = nil, nil // not needed, and there may be many
 	l.next = l.Seq
 	a.left[log] = l
 	lg := a.deps.Logger.With("dir", dir, "topic", log.Topic, "incarnation", log.Incarnation, "partition", log.Partition, "entry", l.Seq, "read_to", l.Position)
@@ -198,8 +199,8 @@ func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*lef
 	return l, nil
 }
 
-// superseded tells why local files are of no use: the ledger has all of them, or
-// makes them void. It is "" if they are of use; an error says that this is not known.
+// superseded returns why local files are of no use: the ledger has all of them, or makes them void.
+// It returns "" if they are of use. An error means that this is not known.
 func (a *Appender) superseded(ctx context.Context, log ledger.Log, l *leftover, worker string) (string, error) {
 	for ; ; l.next++ {
 		seq := l.next
@@ -209,7 +210,7 @@ func (a *Appender) superseded(ctx context.Context, log ledger.Log, l *leftover, 
 			return "", nil
 		case err != nil:
 			return "", fmt.Errorf("look whether ledger %s has another owner: %w", log, err)
-		case seq == l.Seq && e.Attempt != l.Attempt: // of another staging bucket, perhaps by mistake
+		case seq == l.Seq && e.Attempt != l.Attempt: // that of another staging bucket, perhaps configured by mistake
 			return "", nil
 		case e.Owner != worker:
 			return fmt.Sprintf("entry %d of ledger %s is of %q", seq, log, e.Owner), nil

@@ -17,7 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// TestWhatIsKnownOfLeftFilesIsSmall, for it is kept as long as they are.
+// TestWhatIsKnownOfLeftFilesIsSmall: it is kept in memory as long as the files are.
 func TestWhatIsKnownOfLeftFilesIsSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{DedupWindow: time.Hour})
@@ -25,7 +25,7 @@ func TestWhatIsKnownOfLeftFilesIsSmall(t *testing.T) {
 		r.run()
 		r.produce("", "a", "")
 		r.send("m", "m")
-		time.Sleep(time.Minute) // a checkpoint
+		time.Sleep(time.Minute) // until there is a checkpoint
 		r.end()
 		dir := filepath.Join(r.spoolsDir(), "0")
 		state, err := segment.State(t.Context(), dir)
@@ -39,12 +39,13 @@ func TestWhatIsKnownOfLeftFilesIsSmall(t *testing.T) {
 	})
 }
 
-// TestLocalFilesAreKeptUntilAnotherOwnerWrites: also over a restart after which the
-// partition is not ours. Its next owner is halted for want of them, and nobody else has them.
+// TestLocalFilesAreKeptUntilAnotherOwnerWrites: also across a restart after which the partition is
+// not ours. If retention has passed, the files are the only copy, and the next owner is halted
+// without them.
 func TestLocalFilesAreKeptUntilAnotherOwnerWrites(t *testing.T) {
 	for name, c := range map[string]struct {
-		start int64 // of the log
-		owned bool  // another owner writes to the ledger
+		start int64 // beginning of the log
+		owned bool  // whether another owner writes to the ledger
 		want  []string
 	}{
 		"the_log_holds_all":       {0, false, []string{"a/0-2", "b/1-1"}},
@@ -63,7 +64,7 @@ func TestLocalFilesAreKeptUntilAnotherOwnerWrites(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				r.stop = stop
 				go func() { r.ended <- r.Run(ctx) }()
-				r.assigned(1) // not 0
+				r.assigned(1) // not partition 0
 				r.pass(c.start)
 				time.Sleep(time.Hour)
 				spool := filepath.Join(r.spoolsDir(), "0")
@@ -88,19 +89,19 @@ func TestLocalFilesAreKeptUntilAnotherOwnerWrites(t *testing.T) {
 	}
 }
 
-// TestFilesThatAreLeftAgainAreOthers: a partition that was ours between two sweeps
-// has read on, so an entry that covers what it left before does not cover these.
+// TestFilesThatAreLeftAgainAreOthers: a partition that was ours between two sweeps has read
+// further, so an entry that covers the files it left before does not cover its present ones.
 func TestFilesThatAreLeftAgainAreOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
 		r.produce("a", "b", "a")
-		time.Sleep(time.Minute) // a checkpoint
+		time.Sleep(time.Minute) // until there is a checkpoint
 		var asked atomic.Int64
 		told := make(chan struct{})
 		r.mu.Lock()
 		r.looking = func(context.Context) error {
-			if asked.Add(1) == 1 { // the sweep
+			if asked.Add(1) == 1 { // the call of the sweep
 				<-told
 			}
 			return nil
@@ -122,8 +123,8 @@ func TestFilesThatAreLeftAgainAreOthers(t *testing.T) {
 	})
 }
 
-// TestDeletingHoldsNothingUp: chunks of a day take minutes. Neither the next assignment nor
-// a stop waits for them, and what a stop leaves of them goes later.
+// TestDeletingHoldsNothingUp: deleting a day's chunks takes minutes. Neither the next assignment
+// nor a stop waits for it, and a later sweep deletes what a stop left.
 func TestDeletingHoldsNothingUp(t *testing.T) {
 	for hazard, dir := range map[string]func(r *rig) string{
 		"local_files":         func(r *rig) string { return filepath.Join(r.spoolsDir(), "0") },
@@ -157,7 +158,7 @@ func TestDeletingHoldsNothingUp(t *testing.T) {
 				require.NotEmpty(t, left, "it is being deleted")
 
 				begun := time.Now()
-				r.assigned(0) // back again
+				r.assigned(0) // assigned again
 				r.produce("a")
 				time.Sleep(time.Second)
 				require.NoError(t, r.seal())
@@ -179,14 +180,14 @@ func TestDeletingHoldsNothingUp(t *testing.T) {
 	}
 }
 
-// TestALedgerThatIsAwayIsAskedOnce a sweep, not for every partition whose files
-// are left; and nothing else waits for a sweep.
+// TestALedgerThatIsAwayIsAskedOnce: while the ledger is down, a sweep asks it once, not for every
+// partition with leftover files; and nothing else waits for a sweep.
 func TestALedgerThatIsAwayIsAskedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
 		r.produce("a", "b", "a")
-		time.Sleep(time.Minute) // a checkpoint
+		time.Sleep(time.Minute) // until there is a checkpoint
 		spool := filepath.Join(r.spoolsDir(), "0")
 		for _, n := range []string{"1", "2"} {
 			require.NoError(t, os.CopyFS(filepath.Join(r.spoolsDir(), n), os.DirFS(spool)))
@@ -195,7 +196,7 @@ func TestALedgerThatIsAwayIsAskedOnce(t *testing.T) {
 		r.mu.Lock()
 		r.looking = func(ctx context.Context) error {
 			asked.Add(1)
-			<-ctx.Done() // a stop
+			<-ctx.Done() // until the worker stops
 			return ctx.Err()
 		}
 		r.mu.Unlock()
@@ -224,14 +225,14 @@ func TestALedgerThatIsAwayIsAskedOnce(t *testing.T) {
 	})
 }
 
-// TestASweepGoesOnWhereTheLastOneEnded: what is left of a chain that nobody writes any
-// more is looked at each minute, for ever.
+// TestASweepGoesOnWhereTheLastOneEnded: a leftover whose chain nobody writes to any more is checked
+// every minute, indefinitely, so a sweep reads only entries that the last one has not seen.
 func TestASweepGoesOnWhereTheLastOneEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
 		r.produce("a", "b", "a")
-		time.Sleep(time.Minute) // a checkpoint
+		time.Sleep(time.Minute) // until there is a checkpoint
 		r.end()
 		next := r.died(Config{Incarnation: "2"})
 		chain := next.chain

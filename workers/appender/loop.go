@@ -11,42 +11,42 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// loop is one tenure of a partition.
+// loop reads a partition during one tenure.
 type loop struct {
 	p         *partition
 	c         *core
-	router    *route.Router // of the head, see outdated
-	outdated  bool          // the rule is not the one configured: it is to be switched
-	switching bool          // all is sealed and nothing is read, until the filter is empty
+	router    *route.Router // for the routing rule of the head, see outdated
+	outdated  bool          // that rule is not the configured one and has to be switched
+	switching bool          // everything is sealed and nothing is read until the head's filter is empty
 	reads     *reads
-	recall    *recall         // nil: duplicates pass
-	work      context.Context // of entries in flight
+	recall    *recall         // nil: duplicates are not removed
+	work      context.Context // context of entries in flight
 	abort     context.CancelFunc
 	rotations chan rotated
 	waiting   []pendingRequest
 	paused    string    // why nothing is read, or ""
-	short     time.Time // since when the disk is short though nothing here is to be staged; see shrink
-	counted   int       // sealed files, as counted in pressure.waiting
-	saved     savepoint // of the last checkpoint
+	short     time.Time // since when the disk has been short although nothing here waits to be staged; see shrink
+	counted   int       // sealed files, as last added to pressure.waiting
+	saved     savepoint // state in the last checkpoint
 	logState  logState
-	gone      error // why the log lacks the next offset; only used when it does
+	gone      error // why the log lacks the next offset, if it does
 }
 
-// savepoint identifies the state that a checkpoint holds.
+// savepoint identifies the state that a checkpoint contains.
 type savepoint struct{ position, seq int64 }
 
-// newLoop begins to read on from what c holds, until ctx ends. It is to be ended.
+// newLoop starts reading from the position of c, until ctx ends. The caller must call end.
 func (p *partition) newLoop(ctx context.Context, c *core, router *route.Router, outdated bool) *loop {
 	p.view.noteAlive(time.Now())
 	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1), short: time.Now()}
 	l.recall = p.recall(ctx, c, p.entry)
 	l.reads = p.read(ctx, c.position)
-	// Entries outlive ctx by the drain, if the worker stops.
+	// Entries in flight outlive ctx until they are drained, if the worker stops.
 	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
 	return l
 }
 
-// run reads until ctx ends or something voids the state.
+// run reads until ctx ends or something makes the state void.
 func (l *loop) run(ctx context.Context) error {
 	tick := time.NewTicker(l.p.a.tickEvery())
 	defer tick.Stop()
@@ -80,7 +80,7 @@ func (l *loop) run(ctx context.Context) error {
 			return err
 		}
 		l.rotate()
-		if l.logState.writeOnly() && l.c.idle() { // and cut had nothing to say
+		if l.logState.writeOnly() && l.c.idle() { // and cut had nothing left to write
 			return l.gone
 		}
 		l.p.view.noteAlive(time.Now())
@@ -88,7 +88,7 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
-// received takes up the outcome of a fetch.
+// received handles the outcome of a fetch.
 func (l *loop) received(ctx context.Context, got read) error {
 	if got.err != nil {
 		l.logState, l.gone = logUnknown, got.err
@@ -104,7 +104,7 @@ func (l *loop) received(ctx context.Context, got read) error {
 	return nil
 }
 
-// tick looks at what changes with time.
+// tick handles what depends on time.
 func (l *loop) tick(ctx context.Context) error {
 	l.c.clock(time.Now().UnixMilli())
 	l.paused = l.p.a.pressure.paused(l.paused, l.count())
@@ -122,15 +122,16 @@ func (l *loop) tick(ctx context.Context) error {
 	return l.whyGone(ctx)
 }
 
-// checkpoint makes what was read outlive the process.
+// checkpoint saves the state, so that it outlives the process.
 func (l *loop) checkpoint(ctx context.Context) error {
 	if l.recall == nil {
-		l.recall = l.p.recall(ctx, l.c, l.p.entryNow) // what it lacked may be there by now
+		l.recall = l.p.recall(ctx, l.c, l.p.entryNow) // what was missing the last time may be available now
 	}
 	return l.save()
 }
 
-// count tells how many sealed files wait, here and for all to see.
+// count returns how many sealed files of this partition wait, and updates the total of all
+// partitions.
 func (l *loop) count() int {
 	n := len(l.c.sealed) + len(l.c.flight)
 	l.p.a.pressure.waiting.Add(int64(n - l.counted))
@@ -138,7 +139,7 @@ func (l *loop) count() int {
 	return n
 }
 
-// take files the records of one fetch.
+// take adds the records of one fetch to their files.
 func (l *loop) take(ctx context.Context, got read) error {
 	now := time.Now().UnixMilli()
 	var dead []stream.Record
@@ -172,8 +173,8 @@ func (l *loop) take(ctx context.Context, got read) error {
 			l.p.a.metrics.deadLetters.WithLabelValues(reason).Inc()
 		}
 	}
-	// A new leader may not know yet how much of the log is safe: the end that it tells
-	// is then below what was read, and its answer is empty.
+	// A new leader may not know yet how much of the log is committed. It then reports an end below
+	// what was already read, and returns no records.
 	atEnd := got.Next == got.HighWatermark
 	l.c.reached(got.Next, atEnd, got.sentAt.UnixMilli())
 	l.p.readTo = max(l.p.readTo, l.c.position)
@@ -184,8 +185,8 @@ func (l *loop) take(ctx context.Context, got read) error {
 	}
 	l.p.a.metrics.read.Add(int64(len(got.Records)))
 	l.p.a.metrics.reread.Add(float64(again))
-	// No entry may pass a record that is in no file before its dead letter is
-	// safe: entries are cut only between calls of take.
+	// A record that is in no file must be safe in the dead letters before an entry passes it.
+	// Entries are cut only between calls of take.
 	if len(dead) > 0 {
 		if err := l.p.bury(ctx, dead); err != nil {
 			return err
@@ -195,7 +196,7 @@ func (l *loop) take(ctx context.Context, got read) error {
 	return l.sealDue()
 }
 
-// add files a record, or finds that it is a duplicate.
+// add adds a record to its file, unless it is a duplicate.
 func (l *loop) add(offset int64, to *routed, now int64) (fate, error) {
 	if to.known {
 		return l.c.addOnce(l.recall.Store, to.key, offset, to.Source, to.Received, now, to.Line)
@@ -203,7 +204,7 @@ func (l *loop) add(offset int64, to *routed, now int64) (fate, error) {
 	return l.c.add(offset, to.Source, to.Received, now, to.Line)
 }
 
-// sealDue seals what is due.
+// sealDue seals the files that are due, for whatever reason.
 func (l *loop) sealDue() error {
 	if err := l.c.sealDue(); err != nil {
 		return err
@@ -232,17 +233,16 @@ func (l *loop) sealDue() error {
 	return nil
 }
 
-// sealNow seals what is held, for the next entry to say it, lines or none.
+// sealNow seals all open files. The next entry follows even if they hold no lines.
 func (l *loop) sealNow() error {
 	l.c.quiet = 0
 	return l.c.sealAll(segment.ReasonStop)
 }
 
-// stop ends the tenure. A worker that stops finishes the entry in flight and,
-// with SealOnStop, seals what is open and writes it too, within the drain
-// time; what remains stays on its disk, for itself. A partition that was taken
-// away is left at once; but if the log lacks some of what was read, that stays on the
-// disk as well, for the next owner is halted for want of it.
+// stop ends the tenure. A worker that stops finishes the entry in flight and, with SealOnStop, also
+// seals and writes what is open, within the drain timeout. What remains stays on its disk for its
+// next start. A partition that was taken away is left at once. If the log lacks some of what was
+// read, that stays on the disk as well, because the next owner halts without it.
 func (l *loop) stop(ctx context.Context) error {
 	switch begins := l.p.view.begins(); {
 	case l.p.a.stopping.Load():
@@ -256,8 +256,8 @@ func (l *loop) stop(ctx context.Context) error {
 	default:
 		return ctx.Err()
 	}
-	// The outcome of an entry that was cut off is open; its files stay sealed,
-	// and the head tells whether they are in the ledger.
+	// The outcome of an entry that was cut off is open. Its files stay sealed, and the head will
+	// tell whether they are in the ledger.
 	return errors.Join(ctx.Err(), l.save())
 }
 
@@ -284,13 +284,13 @@ func (l *loop) drain() error {
 	}
 }
 
-// end gives up what the tenure holds, after its context has ended; err is why it did.
-// It waits for all that the loop started.
+// end releases everything that the tenure holds, after its context has ended; err is the reason. It
+// waits for all that the loop started.
 func (l *loop) end(ctx context.Context, err error) {
 	l.abort()
 	// 1. fetching
 	l.reads.wait()
-	// 2. the entry in flight: it reads files of the spool
+	// 2. the entry in flight, which reads files of the spool
 	if !l.c.idle() {
 		<-l.rotations
 		l.p.view.noteWriting(time.Time{})
@@ -303,12 +303,12 @@ func (l *loop) end(ctx context.Context, err error) {
 	// 4. the spool
 	l.p.ended = true
 	if l.logState == logCut || errors.Is(err, stream.ErrOffsetOutOfRange) {
-		l.c.spool.Discard() // the log has other records there, or the ledger all that was read
+		l.c.spool.Discard() // the log has other records at these offsets, or they are all in the ledger
 	} else {
-		// What is on the disk is of the last checkpoint. The next tenure finds out
-		// whether the log holds it all: what this one knew may be from before an outage.
+		// The disk holds the state of the last checkpoint. The next tenure checks whether the log
+		// still holds all of it, since what this one knew may date from before an outage.
 		l.c.spool.Close()
 	}
-	// 5. what is remembered of messages
+	// 5. the remembered messages
 	l.closeRecall(ctx)
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// view is what others may see of a partition.
+// view is the part of a partition's state that other goroutines may see.
 type view struct {
 	mu       sync.Mutex // guards all below
 	position int64
@@ -22,18 +22,18 @@ type view struct {
 	end      int64
 	files    int
 	held     int64
-	oldest   int64 // unix ms of the oldest record in no entry, 0: none
+	oldest   int64 // time of receipt (unix ms) of the oldest record that is in no entry; 0: none
 	paused   string
 	err      error
-	fetch    error     // why no more can be fetched
-	unread   time.Time // fetch is trouble from then on
-	alive    time.Time // when the tenure last went on; zero: it has not begun
-	writing  time.Time // when the entry that is being written last went on; zero: none is
+	fetch    error     // why nothing more can be fetched
+	unread   time.Time // when fetch begins to count as trouble
+	alive    time.Time // when the tenure's loop was last seen running; zero: it has not begun
+	writing  time.Time // when the entry being written last made progress; zero: none is being written
 	recall   dedup.Stats
-	recalls  bool // duplicates are removed
+	recalls  bool // whether duplicates are removed
 }
 
-// noteRecall notes what is remembered of messages; nil: nothing is.
+// noteRecall updates the statistics of remembered messages; nil: duplicates are not removed.
 func (v *view) noteRecall(r *recall) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -42,36 +42,36 @@ func (v *view) noteRecall(r *recall) {
 	}
 }
 
-// clearProblem notes that the partition is read.
+// clearProblem says that the partition is being read.
 func (v *view) clearProblem() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.err = nil
 }
 
-// noteRead notes how far the partition was read.
+// noteRead updates how far the partition was read.
 func (v *view) noteRead(position, end int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.position, v.end = position, max(v.end, end, position)
 }
 
-// noteBounds notes the bounds of the log, also while nothing is read. They may go
-// back: what was read meanwhile is there, but what was seen before need not be.
+// noteBounds updates the bounds of the log, also while nothing is read. They may go back: the log
+// holds at least what was read meanwhile, but not necessarily what was seen before.
 func (v *view) noteBounds(b stream.Bounds) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.start, v.end = b.First, max(b.End, v.position)
 }
 
-// begins says where the log begins, as far as is known.
+// begins returns where the log begins, as far as is known.
 func (v *view) begins() int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.start
 }
 
-// noteState notes what is open.
+// noteState updates what is open.
 func (v *view) noteState(c *core, paused string) {
 	oldest, ok := c.oldest()
 	v.mu.Lock()
@@ -81,29 +81,30 @@ func (v *view) noteState(c *core, paused string) {
 		v.oldest = oldest
 	case v.end <= c.position:
 		v.oldest = 0
-	case c.progress > 0: // what was not read yet was received since then
+	case c.progress > 0: // what has not been read yet was received after that
 		v.oldest = c.progress
 	}
 	v.files, v.held, v.paused = c.spool.Len(), c.spool.Held(), paused
 }
 
-// noteProblem notes why the partition is not being read. Its oldest record stays
-// what it was: it is in no entry, and its age grows.
+// noteProblem records why the partition is not being read. Its oldest record stays the same: it is
+// still in no entry, and its age grows.
 func (v *view) noteProblem(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.err, v.files, v.held = err, 0, 0
 }
 
-// noteUnread notes why nothing more of the partition can be fetched, and from when on
-// that is trouble; nil: it can.
+// noteUnread records why nothing more of the partition can be fetched, and from when on that counts
+// as trouble; nil: it can be fetched.
 func (v *view) noteUnread(err error, from time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.fetch, v.unread = err, from
 }
 
-// unfetched is why the partition cannot be fetched, once that is trouble; with mu held.
+// unfetched returns why the partition cannot be fetched, once that counts as trouble. The caller
+// holds mu.
 func (v *view) unfetched() error {
 	if time.Now().Before(v.unread) {
 		return nil
@@ -111,22 +112,21 @@ func (v *view) unfetched() error {
 	return v.fetch
 }
 
-// noteAlive notes when the tenure went on; zero: it ended.
+// noteAlive records when the tenure's loop was running; zero: it ended.
 func (v *view) noteAlive(at time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.alive = at
 }
 
-// noteWriting notes when an entry was begun, or some of it was staged; zero: it ended.
+// noteWriting records when an entry was begun or one of its objects was staged; zero: it ended.
 func (v *view) noteWriting(at time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.writing = at
 }
 
-// trouble returns why the partition is not being read, or its entries are not written,
-// or nil.
+// trouble returns why the partition is not being read or its entries are not being written, or nil.
 func (v *view) trouble() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -135,24 +135,25 @@ func (v *view) trouble() error {
 		return err
 	}
 	paused := fmt.Errorf("paused: %s", v.paused)
-	if err != nil { // mostly the reason
+	if err != nil { // it is usually the reason for the pause
 		return fmt.Errorf("%w; %w", paused, err)
 	}
 	return paused
 }
 
 const (
-	// unreadAfter is more than a broker takes to restart.
+	// unreadAfter is longer than a broker's restart.
 	unreadAfter = 6 * time.Second
-	// standsAfter is more than it takes to seal all of a partition's files, or to write
-	// a checkpoint on a slow disk.
+	// standsAfter is longer than it takes to seal all of a partition's files, or to write a
+	// checkpoint to a slow disk.
 	standsAfter = 2 * time.Minute
-	// unwrittenAfter is more than it takes to stage an object, or a moment's outage.
+	// unwrittenAfter is longer than it takes to stage an object, and than a short outage.
 	unwrittenAfter = 5 * time.Minute
 )
 
-// halted is trouble but for pauses; with mu held. What waits for a disk that does not
-// answer, or tries again and again, says nothing by itself.
+// halted is like trouble, but ignores pauses. The caller holds mu. The time limits are there
+// because a loop that waits for a disk that does not answer, or that retries endlessly, reports no
+// error.
 func (v *view) halted() error {
 	if err := cmp.Or(v.err, v.unfetched()); err != nil {
 		return err
@@ -166,11 +167,11 @@ func (v *view) halted() error {
 	return nil
 }
 
-// metrics are counters of the role and, read from the views when scraped,
-// gauges of its partitions.
+// metrics are counters of the role, and gauges of its partitions that are read from the views when
+// scraped.
 type metrics struct {
 	a           *Appender
-	read        atomic.Int64 // records
+	read        atomic.Int64 // number of records
 	records     prometheus.CounterFunc
 	waiting     prometheus.GaugeFunc // sealed files
 	left        prometheus.Gauge     // partitions

@@ -13,29 +13,29 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// partition reads one assigned partition. Its run goroutine owns the core and
-// the spool; others talk to it through requests.
+// partition reads one assigned partition. Its run goroutine owns the core and the spool; other
+// goroutines talk to it through requests.
 type partition struct {
 	a   *Appender
 	log ledger.Log
 	lg  *slog.Logger
 
 	requests chan request                  // answered by the run goroutine
-	tenure   atomic.Pointer[ledger.Tenure] // the newest generation in which it is ours
-	view     view                          // what metrics and readiness see
-	readTo   int64                         // offset up to which this worker ever read, as far as it knows
+	tenure   atomic.Pointer[ledger.Tenure] // of the newest generation that assigned the partition to us
+	view     view                          // what metrics and readiness read
+	readTo   int64                         // offset up to which this worker has ever read, as far as it knows
 	origin   string                        // attempt of the ledger's first entry, once known
-	forgets  *forgets                      // of its messages; outlives the partition
-	// ended: an earlier tenure of this process has. Local files are not resumed then
-	// while the log holds their records.
+	forgets  *forgets                      // what its message store has to forget; outlives the partition
+	// ended says that an earlier tenure of this process has ended. Local files are then not resumed
+	// as long as the log holds their records.
 	ended bool
 }
 
-// run owns the partition until ctx ends: it takes it over, reads it, and takes
-// it over again whenever its state turned out to be void.
+// run owns the partition until ctx ends: it takes it over, reads it, and takes it over again
+// whenever the state turns out to be void.
 func (p *partition) run(ctx context.Context) {
-	// Jittered, lest two workers that were both told that it is theirs keep taking
-	// it from each other in step.
+	// Jittered, so that two workers that were both assigned the partition do not keep taking it from
+	// each other in step.
 	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 30 * time.Second}
 	for ctx.Err() == nil {
 		p.awaitTenure(ctx)
@@ -59,13 +59,12 @@ func (p *partition) run(ctx context.Context) {
 	}
 }
 
-// errOver says that the group's last word on the partition is out of date.
+// errOver says that the assignment by the group is out of date.
 var errOver = errors.New("the consumer group's generation has ended, the next one decides whose the partition is")
 
-// awaitTenure returns when the partition is ours in a generation that has not
-// ended, as far as anybody knows, or when ctx ends. Otherwise a worker that is cut
-// off from the group would take the partition back whenever its new owner took it,
-// and neither would ever get to write an entry.
+// awaitTenure returns when the partition is ours in a generation that has not ended as far as we
+// know, or when ctx ends. Without it, a worker that is cut off from the group would take the
+// partition back each time its new owner took it, and neither could ever write an entry.
 func (p *partition) awaitTenure(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
@@ -78,7 +77,7 @@ func (p *partition) awaitTenure(ctx context.Context) {
 	}
 }
 
-// answer waits, answering requests with err meanwhile.
+// answer waits, and meanwhile answers requests with err.
 func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -94,14 +93,14 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 	}
 }
 
-// own takes the partition over and reads it until something voids the state.
+// own takes the partition over and reads it until something makes the state void.
 func (p *partition) own(ctx context.Context) error {
 	defer p.view.noteAlive(time.Time{})
 	p.view.noteAlive(time.Now())
 	if err := p.usable(); err != nil {
 		return err
 	}
-	p.view.noteAlive(time.Time{}) // taking over says itself what takes long
+	p.view.noteAlive(time.Time{}) // taking over has its own time limit and reports when it is slow
 	tenure := *p.tenure.Load()
 	t, err := p.takeOver(ctx, tenure)
 	if err != nil {

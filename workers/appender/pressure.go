@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Why nothing is read.
+// Reasons why nothing is read.
 const (
 	pausedDisk    = "disk is short"
 	pausedStaging = "staging takes files slower than they are sealed"
 )
 
-// pressure watches what reading depends on. Open files need no pause: they
-// make room in memory by themselves, by compressing into the spool. Sealed ones
-// that wait for the staging bucket take some 350 bytes each, and their bytes on the disk.
+// pressure watches the conditions for reading. Open files need no pause: they free memory by
+// themselves, by compressing into the spool. Sealed files that wait for the staging bucket take
+// about 350 bytes of memory each, and their size on disk.
 type pressure struct {
 	free    func() (int64, error) // bytes of free disk
-	least   int64                 // of them
+	least   int64                 // free bytes below which reading pauses
 	low     atomic.Bool
-	most    int64        // sealed files that may wait
-	waiting atomic.Int64 // sealed files that are in no entry, of all partitions
+	most    int64        // sealed files that may wait, see Config.MaxWaiting
+	waiting atomic.Int64 // sealed files of all partitions that are in no entry
 }
 
 func newPressure(dir string, least, most int64) *pressure {
@@ -32,9 +32,9 @@ func newPressure(dir string, least, most int64) *pressure {
 	}}
 }
 
-// paused returns why a partition with that many files of its own waiting is not to
-// read, or "". One that was paused for such files reads on once no more than three
-// quarters of the most wait.
+// paused returns why a partition must not read, or "". own is how many sealed files of its own
+// wait, was what paused last returned. A partition that was paused because of waiting files reads
+// again once no more than three quarters of the maximum wait.
 func (p *pressure) paused(was string, own int) string {
 	most := p.most
 	if was == pausedStaging {
@@ -49,8 +49,8 @@ func (p *pressure) paused(was string, own int) string {
 	return ""
 }
 
-// watch looks at the disk every second until ctx ends. Reading goes on when a
-// quarter more than the least is free again.
+// watch checks the disk every second until ctx ends. Reading resumes when a quarter more than the
+// minimum is free.
 func (p *pressure) watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

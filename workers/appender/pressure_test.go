@@ -12,8 +12,8 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// TestShortDiskSealsEarlyAndPauses holds that a disk that runs short costs
-// early seals and delay, and no record.
+// TestShortDiskSealsEarlyAndPauses: a disk that runs short costs early seals and delay, but no
+// record.
 func TestShortDiskSealsEarlyAndPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{DiskFree: 1 << 30})
@@ -34,7 +34,7 @@ func TestShortDiskSealsEarlyAndPauses(t *testing.T) {
 		require.EqualValues(t, 3, r.RecordsForTesting(), "nothing more is read")
 		require.EqualValues(t, 2, lag(r.Appender), "and the lag says so")
 
-		free.Store(1<<30 + 1<<20) // not a quarter more: it would be short again at once
+		free.Store(1<<30 + 1<<20) // less than a quarter above the minimum: it would be short again at once
 		time.Sleep(time.Minute)
 		require.Error(t, r.Ready(t.Context()))
 		free.Store(2 << 30)
@@ -46,12 +46,12 @@ func TestShortDiskSealsEarlyAndPauses(t *testing.T) {
 	})
 }
 
-// TestMessagesAreForgottenForTheDiskLast: files that are staged give back more,
-// and a disk that is short for a moment is no reason to let copies pass.
+// TestMessagesAreForgottenForTheDiskLast: staging files frees more disk than forgetting messages,
+// and a disk that is short for a moment is no reason to let duplicates pass.
 func TestMessagesAreForgottenForTheDiskLast(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		short time.Duration
-		away  bool // staging, meanwhile: what is read could go nowhere
+		away  bool // staging is down meanwhile, so what is read could go nowhere
 		want  string
 	}{
 		"a_moment":                 {short: 50 * time.Second, want: "a/3-3"},
@@ -74,7 +74,7 @@ func TestMessagesAreForgottenForTheDiskLast(t *testing.T) {
 				}
 				r.run()
 				r.send("m1", "m2")
-				time.Sleep(30 * time.Second) // a checkpoint
+				time.Sleep(30 * time.Second) // until there is a checkpoint
 				free.Store(1 << 20)
 				time.Sleep(c.short)
 				require.ErrorContains(t, r.Ready(t.Context()), "disk is short")
@@ -90,7 +90,7 @@ func TestMessagesAreForgottenForTheDiskLast(t *testing.T) {
 	}
 }
 
-// lag is the metric's value for partition 0.
+// lag returns the value of the lag metric for partition 0.
 func lag(a *Appender) int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -100,8 +100,8 @@ func lag(a *Appender) int64 {
 	return v.end - v.position
 }
 
-// TestStagingBehindPausesReading holds that files that wait for the staging
-// bucket are bounded, and that reading goes on by itself.
+// TestStagingBehindPausesReading: the number of files that wait for the staging bucket is bounded,
+// and reading resumes by itself.
 func TestStagingBehindPausesReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxWaiting: 4, RollEvery: time.Minute})
@@ -133,8 +133,8 @@ func TestStagingBehindPausesReading(t *testing.T) {
 	})
 }
 
-// A partition pauses for sealed files only while some of them are its own: what
-// it reads is not what staging is behind with, and nothing of its would end the pause.
+// A partition pauses for sealed files only while some of them are its own: otherwise its reading is
+// not what staging is behind with, and nothing of its own could end the pause.
 func TestWhoPausesForStaging(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		was          string

@@ -14,21 +14,21 @@ import (
 // read is the outcome of one fetch.
 type read struct {
 	stream.Fetched
-	sentAt  time.Time // before the request: the log's end was seen after it
+	sentAt  time.Time // before the request, so the log's end was observed after it
 	err     error
-	fetcher Fetcher // whose buffers Records lie in
+	fetcher Fetcher // owns the buffers of Records
 }
 
-// reads fetches one partition ahead of its owner: while one fetch is being
-// filed, the next is on its way.
+// reads fetches a partition ahead of its owner: while the records of one fetch are added to files,
+// the next fetch is under way.
 type reads struct {
 	results chan read
-	free    chan Fetcher // fetchers whose records were filed
-	end     int64        // last seen end of the log; the owner's
+	free    chan Fetcher // fetchers whose records are no longer used
+	end     int64        // of the log, as last seen; used only by the owner
 	done    sync.WaitGroup
 }
 
-// read starts fetching the partition from offset on, until ctx ends.
+// read fetches the partition from offset on, until ctx ends.
 func (p *partition) read(ctx context.Context, offset int64) *reads {
 	r := &reads{results: make(chan read), free: make(chan Fetcher, 2)}
 	r.free <- p.a.deps.Log.Fetcher(p.log.Topic, p.log.Partition)
@@ -50,7 +50,7 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 		got := read{sentAt: time.Now(), fetcher: f}
 		got.Fetched, got.err = f.Fetch(ctx, offset, stream.FetchOptions{MaxBytes: fetchBytes, MaxWait: p.a.pollEvery()})
 		if got.err != nil && !errors.Is(got.err, stream.ErrOffsetOutOfRange) && ctx.Err() == nil {
-			// Brokers come back: what was read so far stays good.
+			// Brokers come back, and what was read so far remains valid.
 			if errors.Is(got.err, stream.ErrBatch) || errors.Is(got.err, stream.ErrBatchTooLarge) {
 				p.lg.ErrorContext(ctx, "a record batch cannot be read, retrying",
 					"offset", offset, "err", got.err, "fix", givingUp(p.log.Topic, p.log.Partition))
@@ -82,19 +82,19 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 	}
 }
 
-// givingUp says how the records of a batch that nobody can read are given up. The
-// error names the batch's last offset, unless its head is what is damaged.
+// givingUp tells an operator how to give up the records of a batch that cannot be read. The error
+// names the batch's last offset, unless the batch's header is what is damaged.
 func givingUp(topic string, partition int) string {
 	return fmt.Sprintf(`to give its records up: kafka-delete-records.sh --bootstrap-server HOST:PORT --offset-json-file FILE, with {"version":1,"partitions":[{"topic":%q,"partition":%d,"offset":OFFSET_AFTER_THE_BATCH}]} in FILE (with TLS or SASL add --command-config FILE); once the partition has halted: sealift ledger accept-loss --partition %[2]d`, topic, partition)
 }
 
-// again gives the buffers of a read back.
+// again returns the buffers of a read for reuse.
 func (r *reads) again(got read) {
 	r.end = got.HighWatermark
 	r.free <- got.fetcher
 }
 
-// wait returns when fetching has ended; its context has.
+// wait returns when fetching has ended; its context must have been cancelled.
 func (r *reads) wait() { r.done.Wait() }
 
 const fetchBytes = 1 << 20 // 1 MiB: larger fetches cost more CPU with zstd and gain nothing

@@ -18,20 +18,19 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// recallDir holds what is remembered of partitions' messages, below the data
-// directory.
+// recallDir, below the data directory, holds the stores of remembered messages.
 const recallDir = "dedup"
 
-// recall is a partition's memory of messages in one tenure, with what is read
-// again of the log to fill it. The loop owns it.
+// recall remembers a partition's messages during one tenure. To fill gaps in what is remembered, it
+// reads older parts of the log again. The loop owns it.
 type recall struct {
 	*dedup.Store
-	slices  chan slice // read again
+	slices  chan slice // parts of the log read again
 	next    chan struct{}
 	reading bool
 	filling fillRange // only used when reading
 	since   time.Time // of the tenure
-	live    int       // fetches of live reading since the last round of filling
+	live    int       // fetches of live reading since the last part was filled in
 	idle    bool      // live reading has reached the log's end
 	done    sync.WaitGroup
 }
@@ -39,21 +38,21 @@ type recall struct {
 // slice is a part of what is read again.
 type slice struct {
 	records []stream.Record
-	floor   int64 // the log begins there
+	floor   int64 // if not 0, the offset at which the log begins
 	last    bool
 	err     error
 }
 
 const (
-	// firstRecall bounds how long live reading waits at the beginning for the
-	// newest of what is missing: the copies that are most likely to come.
+	// firstRecall limits how long live reading waits at the start for the newest of the missing
+	// messages: their copies are the most likely to come.
 	firstRecall = 2 * time.Second
-	// livePerRound is how many fetches of live reading come between two rounds of
-	// filling, unless live reading is idle.
+	// livePerRound is how many fetches of live reading come between two parts filled in, unless
+	// live reading is idle.
 	livePerRound = 8
 )
 
-// recallsDir holds the stores of partitions, by their number.
+// recallsDir holds the partitions' stores, which are named by partition number.
 func (a *Appender) recallsDir() string {
 	return filepath.Join(a.cfg.DataDir, recallDir, a.cfg.Topic, a.cfg.Incarnation)
 }
@@ -62,13 +61,13 @@ func (p *partition) recallDir() string {
 	return filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition))
 }
 
-// sweepRecalls deletes the stores of partitions that have not been ours for
-// longer than the window: of those that come back sooner, less has to be read
-// again. It gives up when partitions are assigned anew, as sweepLeft does.
+// sweepRecalls deletes the stores of partitions that have not been ours for longer than the window.
+// If a partition comes back sooner, its store saves reading that part of the log again.
+// sweepRecalls gives up when partitions are assigned anew, like sweepLeft.
 func (a *Appender) sweepRecalls(ctx context.Context, assigned int) error {
 	dir := a.recallsDir()
 	stores, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever makes it will complain
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever creates it reports the problem
 		return nil
 	}
 	errs := []error{err}
@@ -95,15 +94,15 @@ func (a *Appender) sweepRecalls(ctx context.Context, assigned int) error {
 	return errors.Join(errs...)
 }
 
-// recall opens the partition's store for a tenure that reads on from what c holds.
-// Without one, nil, duplicates pass. entry is how the ledger is asked.
+// recall opens the partition's store for a tenure that continues from c. It returns nil if that
+// fails; then duplicates are not removed. entry reads an entry of the ledger.
 func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recall {
 	if p.a.recalls == nil {
 		return nil
 	}
 	store, err := p.openStore(ctx, c, entry)
 	if err != nil {
-		if ctx.Err() == nil { // a tenure that ends lets no duplicates pass
+		if ctx.Err() == nil { // if the tenure has ended, no duplicates pass
 			p.lg.WarnContext(ctx, "duplicates are not removed", "err", err)
 		}
 		p.view.noteRecall(nil)
@@ -114,15 +113,16 @@ func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recal
 	return &recall{Store: store, slices: make(chan slice), next: make(chan struct{}, 1), since: time.Now()}
 }
 
-// openStore opens the partition's store, whose directory forgets first what it is to.
+// openStore opens the partition's store, after removing from its directory what has to be
+// forgotten.
 func (p *partition) openStore(ctx context.Context, c *core, entry entryFunc) (*dedup.Store, error) {
 	if err := p.discard(); err != nil {
 		return nil, err
 	}
-	// Offsets mean something in one log only, which its first entry names: the
-	// directory may be a copy of one in another environment. And what was read
-	// under another rule, or before another was given up, may have been filed
-	// for other sources or not at all: it is not to be remembered.
+	// Offsets have a meaning in one log only, and the ledger's first entry identifies the log: the
+	// directory may be a copy from another environment. And what was read under another routing
+	// rule, or before a rule was switched, may have been filed under other sources or not at all,
+	// so it must not be remembered.
 	if err := p.findOrigin(ctx, entry); err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (p *partition) openStore(ctx context.Context, c *core, entry entryFunc) (*d
 	return store, nil
 }
 
-// discard has the directory forget all, if it is to.
+// discard deletes everything in the store's directory, if forgets says so.
 func (p *partition) discard() error {
 	if !p.forgets.all {
 		return nil
@@ -154,8 +154,8 @@ func (p *partition) discard() error {
 	return err
 }
 
-// findOrigin learns p.origin, which names the log. Reading waits for it no longer
-// than for the first round of filling.
+// findOrigin sets p.origin, which identifies the log. Reading waits for it no longer than for the
+// first messages to be filled in.
 func (p *partition) findOrigin(ctx context.Context, entry entryFunc) error {
 	if p.origin != "" {
 		return nil
@@ -172,28 +172,28 @@ func (p *partition) findOrigin(ctx context.Context, entry entryFunc) error {
 // entryFunc returns an entry of the partition's ledger.
 type entryFunc func(ctx context.Context, seq int64) (*ledger.Entry, error)
 
-// entryNow is entry with one request: reading waits for it.
+// entryNow is like entry, with one request only, because reading waits for it.
 func (p *partition) entryNow(ctx context.Context, seq int64) (*ledger.Entry, error) {
 	return p.a.deps.Rotator.Entry(ctx, p.log, seq)
 }
 
-// forgets is what the directory of a partition's messages is to forget before a store of it
-// is used again. It is empty unless the disk does not take that, or nothing names the log.
-// It outlives tenures and assignments, but not the process.
+// forgets says what a partition's message store has to forget before it is used again. It is
+// non-empty only if the disk refused to forget, or the log could not be identified. It outlives
+// tenures and assignments, but not the process.
 type forgets struct {
 	all         bool
-	known, read int64 // as dedup.Store.Forgo says; read is 0 if nothing is forgone
+	known, read int64 // see dedup.Store.Forgo; read is 0 if there is nothing to forgo
 }
 
-// closeRecall ends the tenure's use of the store; its context has ended.
+// closeRecall closes the store at the end of a tenure. The context of the tenure has ended.
 func (l *loop) closeRecall(ctx context.Context) {
 	p, f := l.p, l.p.forgets
 	switch l.logState {
-	case logCut: // what was read after the cut is read anew, from the watermark on
+	case logCut: // everything from the watermark on is read again
 		f.all = true
 	case logUnknown, logRewritten:
-		// At the offsets that were read, what the log held may get into no file, and
-		// what it holds now neither: a copy of it is no duplicate.
+		// What the log held at the offsets that were read may end up in no file, nor may what it
+		// holds there now. A copy of either is then not a duplicate.
 		known := l.c.base.LowWatermark
 		if f.read > 0 {
 			known = min(known, f.known)
@@ -208,14 +208,14 @@ func (l *loop) closeRecall(ctx context.Context) {
 		r.done.Wait()
 		if f.all {
 			err = r.Discard()
-		} else { // before it is closed: what was filled in may be from after the cut
+		} else { // before the close, because what was filled in may date from after the cut
 			err = r.Forgo(f.known, f.read)
 			r.Close()
 		}
 		if err == nil {
 			*f = forgets{}
 		}
-	} else if err = p.discard(); f.read > 0 { // the directory may be of a former tenure
+	} else if err = p.discard(); f.read > 0 { // the directory may be that of an earlier tenure
 		p.recall(context.WithoutCancel(ctx), l.c, p.entry).close()
 	}
 	if p.a.recalls != nil && *f != (forgets{}) {
@@ -231,11 +231,11 @@ func (r *recall) close() {
 	}
 }
 
-// fillRound returns the channel that a round of filling is taken from, nil if live
-// reading comes first, and whether live reading waits for it.
+// fillRound returns the channel from which to take the next part to fill in, or nil if live reading
+// comes first, and whether live reading has to wait for it.
 func (l *loop) fillRound(ctx context.Context) (from chan slice, wait bool) {
 	r := l.recall
-	if r == nil || l.logState != logReadable { // what the log holds now is perhaps not what it held
+	if r == nil || l.logState != logReadable { // the log may now hold other records than before
 		return nil, false
 	}
 	if !r.reading && l.paused == "" {
@@ -257,8 +257,8 @@ func (l *loop) fillRound(ctx context.Context) (from chan slice, wait bool) {
 	return r.slices, wait
 }
 
-// read hands the records from one offset up to another to the loop, which
-// reads from at on.
+// read passes the records from offset from up to to, exclusive, to the loop. at is the position of
+// the loop's live reading.
 func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 	give := func(s slice) bool {
 		select {
@@ -266,7 +266,7 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 			return false
 		case r.slices <- s:
 		}
-		if s.last { // nothing is fetched after it; another reader waits for next
+		if s.last { // nothing is fetched after it, and the next reader waits for next
 			return true
 		}
 		select {
@@ -279,7 +279,8 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 	for offset := from; ; {
 		got, err := log.Fetch(ctx, offset, stream.FetchOptions{MaxBytes: fetchBytes, MaxWait: 100 * time.Millisecond})
 		if errors.Is(err, stream.ErrOffsetOutOfRange) {
-			// Retention took it: what the log holds tells where it begins.
+			// Retention deleted the records. A fetch at a readable offset tells where the log
+			// begins.
 			if got, err = log.Fetch(ctx, at, stream.FetchOptions{MaxBytes: 1, MaxWait: 100 * time.Millisecond}); err == nil {
 				give(slice{last: true, floor: got.LogStart, err: stream.ErrOffsetOutOfRange})
 				return
@@ -298,7 +299,8 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 		for len(records) > 0 && records[len(records)-1].Offset >= to {
 			records = records[:len(records)-1]
 		}
-		// Or there is nothing more below to, and the leader knows it.
+		// The second case: there is nothing more below to, and the leader knows the log up to
+		// there.
 		last := got.Next >= to || got.Next == offset && got.HighWatermark >= to
 		offset = got.Next
 		if !give(slice{records: records, last: last}) || last {
@@ -307,12 +309,12 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 	}
 }
 
-// fillRange is what is being read again.
+// fillRange is the range that is being read again.
 type fillRange struct {
 	from, to, newest int64
 }
 
-// filled takes up a part of what was read again.
+// filled handles a part of the log that was read again.
 func (l *loop) filled(s slice) {
 	r := l.recall
 	r.live = 0
@@ -342,12 +344,12 @@ func (l *loop) filled(s slice) {
 	r.next <- struct{}{}
 }
 
-// shrinkEvery is how long the disk has to be short before another part of what is
-// remembered is given up.
+// shrinkEvery is how long the disk has to be short before another part of the remembered messages
+// is given up.
 const shrinkEvery = time.Minute
 
-// shrink gives up a part of what is remembered when the disk stays short though all
-// that was read is in the ledger; the alternative would be to read nothing.
+// shrink gives up a part of the remembered messages when the disk stays short although everything
+// that was read is in the ledger. The alternative would be to read nothing.
 func (l *loop) shrink() {
 	if l.paused != pausedDisk || !l.c.idle() || l.count() > 0 || l.c.spool.Len() > 0 {
 		l.short = time.Now()
@@ -359,7 +361,7 @@ func (l *loop) shrink() {
 	}
 }
 
-// routed is a record with where it belongs.
+// routed is a record with the stream that it belongs to.
 type routed struct {
 	route.Routed
 	reason string
@@ -367,11 +369,10 @@ type routed struct {
 	known  bool // key is set: it has a messageId
 }
 
-// routeChunk is how many records are routed at a time: enough for waits for memory to
-// overlap.
+// routeChunk is how many records are routed at a time: enough for their memory accesses to overlap.
 const routeChunk = 64
 
-// routeAll routes some records.
+// routeAll routes up to routeChunk records.
 func (l *loop) routeAll(records []stream.Record, out *[routeChunk]routed) {
 	var keys [routeChunk]dedup.Key
 	n := 0

@@ -41,8 +41,8 @@ func (r *rig) send(messages ...string) {
 	r.grown = make(chan struct{})
 }
 
-// A batch that is sent twice is filed once, whatever happens between to the
-// process and its disk.
+// A batch that is sent twice is filed once, whatever happens in between to the process and its
+// disk.
 func TestResent(t *testing.T) {
 	cfg := Config{DedupWindow: 24 * time.Hour}
 	for hazard, between := range map[string]func(t *testing.T, r *rig) *rig{
@@ -89,7 +89,7 @@ func TestResent(t *testing.T) {
 				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 				r.run()
 				r.send("m1", "m2", "m3")
-				time.Sleep(30 * time.Second) // a checkpoint
+				time.Sleep(30 * time.Second) // until there is a checkpoint
 				next := between(t, r)
 				if next != r {
 					next.run()
@@ -112,11 +112,11 @@ func TestResent(t *testing.T) {
 	}
 }
 
-// A store that could not be opened at the takeover, for want of the ledger, is
-// opened later, and knows what was read meanwhile.
+// A store that could not be opened at the takeover, because the ledger was down, is opened later
+// and then learns what was read meanwhile.
 func TestDuplicatesAreFoundOnceTheStoreOpens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Config{DedupWindow: 24 * time.Hour}) // without entry 0
+		r := newRig(t, Config{DedupWindow: 24 * time.Hour}) // its chain lacks entry 0
 		r.run()
 		r.send("m1", "m2", "m1")
 		time.Sleep(time.Second)
@@ -133,7 +133,7 @@ func TestDuplicatesAreFoundOnceTheStoreOpens(t *testing.T) {
 	})
 }
 
-// A tenure that ends before the ledger answered has nothing to warn of.
+// A tenure that ends before the ledger answers logs no warning.
 func TestDuplicatesThatPassAreLogged(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		looking func(ctx context.Context) error
@@ -159,8 +159,8 @@ func TestDuplicatesThatPassAreLogged(t *testing.T) {
 	}
 }
 
-// What names the log is asked for again at the beginning, lest duplicates pass for want
-// of one answer. Reading waits no longer than firstRecall for it, and not at all later.
+// At the start the request that identifies the log is retried, so that one failed request does not
+// let duplicates pass. Reading waits for it no longer than firstRecall, and not at all later.
 func TestTheLogsNameIsAskedForAgain(t *testing.T) {
 	for name, failing := range map[string]int{"one_answer_is_missing": 1, "all_are": 1000} {
 		t.Run(name, func(t *testing.T) {
@@ -200,8 +200,8 @@ func TestTheLogsNameIsAskedForAgain(t *testing.T) {
 	}
 }
 
-// Offsets of one log say nothing of another: a directory that came from
-// elsewhere is not believed, nor is what a log held before it went back.
+// Offsets of one log mean nothing in another: a store from elsewhere is not used, nor is what a log
+// held before it went back.
 func TestOffsetsOfAnotherLog(t *testing.T) {
 	cfg := Config{DedupWindow: 24 * time.Hour}
 	for hazard, between := range map[string]func(t *testing.T, r *rig) *rig{
@@ -214,14 +214,14 @@ func TestOffsetsOfAnotherLog(t *testing.T) {
 		"another_routing_rule_meanwhile": func(_ *testing.T, r *rig) *rig {
 			r.end()
 			next := r.died(cfg)
-			// By the other, the messages were of no source. Now it is given up.
+			// Under the other rule the messages had no source. Now that rule has been switched.
 			next.head = &ledger.Entry{Seq: 20, LowWatermark: 3, RouterFrom: 3, Owner: "another"}
 			return next
 		},
 		"an_unclean_election": func(_ *testing.T, r *rig) *rig {
 			r.mu.Lock()
 			r.records = nil
-			close(r.grown) // the reader asks again
+			close(r.grown) // so that the reader fetches again
 			r.grown = make(chan struct{})
 			r.mu.Unlock()
 			return r
@@ -283,7 +283,7 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 	}
 	add(0, "b", "holds the watermark back")
 	add(1, "a", "m")
-	add(2, "a", "m") // below the last of a's file
+	add(2, "a", "m") // below the last offset of a's file
 	add(3, "a", "n")
 	add(4, "a", "m")
 	add(5, "a", "o")
@@ -295,7 +295,7 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 	head := &ledger.Entry{Seq: 1, LowWatermark: 0, SealedThrough: []ledger.Through{{Source: "a", Hour: ledger.StreamOf("a", t0).Hour, Offset: 5}}}
 	c.won(head)
 
-	// Another owner reads on from the head, knowing nothing.
+	// Another owner continues from the head, with an empty store.
 	other, err := dedup.Open(dedup.Config{Dir: t.TempDir()})
 	require.NoError(t, err)
 	defer other.Close()
@@ -319,15 +319,15 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, c.cut().Skipped)
 }
 
-// However duplicates alternate with lines, those of other sources and the first of a file
-// too, noting them takes no memory.
+// However duplicates alternate with lines, also with lines of other sources and the first lines of
+// files, recording them takes little memory.
 func TestDuplicatesTakeNoMemory(t *testing.T) {
 	for _, sources := range []int64{1, 100} {
 		t.Run(fmt.Sprint(sources), func(t *testing.T) {
 			c := newTestCore(t, entry(0))
 			const rounds = 20_000
 			for i := range int64(rounds) {
-				source := fmt.Sprint("s", i*7919%(1+i*sources/rounds)) // more and more of them
+				source := fmt.Sprint("s", i*7919%(1+i*sources/rounds)) // more and more sources
 				add(t, c, fateFiled, c.position, source, t0, t0, []byte("{}"))
 				require.NoError(t, c.double(ledger.StreamOf(source, t0), c.position, t0))
 			}
@@ -343,8 +343,8 @@ func TestDuplicatesTakeNoMemory(t *testing.T) {
 	}
 }
 
-// What the log holds twice of former hours comes in streams that have no file, while the
-// present hour begins one after the other.
+// Duplicates from former hours belong to streams that have no file, while files of the present hour
+// are begun one after the other. Recording them takes little memory.
 func TestDuplicatesWithoutAFileTakeLittleMemory(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	c.cfg.maxRuns = 300
@@ -370,8 +370,8 @@ func TestDuplicatesWithoutAFileTakeLittleMemory(t *testing.T) {
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 200}, c.cut().Skipped)
 }
 
-// Runs are as long as entries are apart once there are many. Where a file begins inside
-// one is no watermark then.
+// When there are many runs, they extend from one cut to the next. A file that begins inside one
+// then does not make a watermark.
 func TestNoWatermarkFallsInsideARun(t *testing.T) {
 	for name, c := range map[string]struct {
 		maxRuns int
@@ -390,17 +390,17 @@ func TestNoWatermarkFallsInsideARun(t *testing.T) {
 			}
 			feed(t, core, "a@1")
 			require.NoError(t, core.skip(1, "x"))
-			double() // at 2
+			double() // at offset 2
 			feed(t, core, "b@1")
 			require.NoError(t, core.skip(4, "x"))
-			double() // at 5
+			double() // at offset 5
 			require.NoError(t, core.seal(ledger.StreamOf("a", t0), segment.ReasonRequest))
 			b := core.cut()
 			require.Equal(t, c.low, b.LowWatermark)
 			require.Equal(t, c.first, b.Skipped)
 			core.won(follow(core.base, b))
 
-			double() // of no run from before the cut
+			double() // does not extend a run from before the cut
 			feed(t, core, "c@1")
 			require.NoError(t, core.seal(ledger.StreamOf("b", t0), segment.ReasonRequest))
 			b = core.cut()
@@ -410,7 +410,7 @@ func TestNoWatermarkFallsInsideARun(t *testing.T) {
 	}
 }
 
-// A run between two lines of a file holds no watermark back: the file's entry counts it.
+// A run between two lines of a file does not hold the watermark back: the file's entry counts it.
 func TestAWatermarkInsideARunOfItsEntry(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@1")
@@ -424,7 +424,7 @@ func TestAWatermarkInsideARunOfItsEntry(t *testing.T) {
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, b.Skipped)
 }
 
-// What fits no file is not remembered: a copy that fits is a first copy.
+// A record that fits no file is not remembered: a copy that fits counts as the first.
 func TestUnfitLinesAreNotRemembered(t *testing.T) {
 	store, err := dedup.Open(dedup.Config{Dir: t.TempDir()})
 	require.NoError(t, err)

@@ -18,8 +18,8 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// checkpoint is what a spool's checkpoint says of the core: with the files of
-// the spool it is "entry Seq + records read since", up to Position.
+// checkpoint is the core's part of a spool's checkpoint. Together with the files of the spool it is
+// "entry Seq + records read since", up to Position.
 type checkpoint struct {
 	Seq      int64    `json:"seq"`
 	Attempt  string   `json:"attempt"` // of entry Seq
@@ -32,7 +32,7 @@ type checkpoint struct {
 	Doubles  []double `json:"doubles,omitempty"`
 }
 
-// save makes the core outlive the process.
+// save writes the core to a checkpoint, so that it outlives the process.
 func (c *core) save() (bytes int64, err error) {
 	state, err := json.Marshal(checkpoint{
 		Seq: c.base.Seq, Attempt: c.base.Attempt, Router: c.base.Router,
@@ -44,13 +44,13 @@ func (c *core) save() (bytes int64, err error) {
 	return c.spool.Checkpoint(state)
 }
 
-// errUntrusted says that local files are not the state that a claim's head
-// leaves to its owner: the partition is read again from the watermark.
+// errUntrusted says that local files do not match the head that was claimed. The partition is then
+// read again from the watermark.
 var errUntrusted = errors.New("local files cannot be used")
 
-// inLedger reports whether all records of a local file are in files of the
-// head. The head descends from the entry that the file was begun on, so either
-// all are or none; if some are, the error is errUntrusted.
+// inLedger reports whether all records of a local file are in files of the head. The head descends
+// from the entry that the file was begun on, so either all of them are or none. If only some are,
+// the error is errUntrusted.
 func (c *core) inLedger(m segment.Meta) (bool, error) {
 	through, ok := c.through[m.Stream]
 	if ablation.On(ablation.TrustsAnyFiles) {
@@ -65,12 +65,12 @@ func (c *core) inLedger(m segment.Meta) (bool, error) {
 	return false, nil
 }
 
-// resumeCore returns what the checkpoint and its files leave to a reader that
-// has claimed the partition with base, a descendant of entry cp.Seq.
+// resumeCore returns the state with which a reader continues from the checkpoint and its files,
+// after it has claimed the partition with base, a descendant of entry cp.Seq.
 //
-// Invariant: I5, I6. Whatever the head has that the checkpoint does not know
-// was cut from records that it has, or from later ones: the former are dropped
-// here, the latter are below the watermark or in the filter.
+// Invariant: I5, I6. Whatever the head has that the checkpoint does not know was cut from records
+// that the checkpoint has, or from later ones. The former are dropped here, the latter are below
+// the watermark or in the filter.
 func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segment.Recovery) (*core, error) {
 	c := newCore(cfg, base, nil)
 	c.position = max(cp.Position, base.LowWatermark)
@@ -79,7 +79,7 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 		switch {
 		case s.First >= base.LowWatermark:
 			c.skipped = append(c.skipped, s)
-		case s.Last >= base.LowWatermark: // only a copy of this worker cuts there
+		case s.Last >= base.LowWatermark: // only a copy of this worker would have cut there
 			return nil, fmt.Errorf("%w: skipped offsets %d to %d are in the ledger in part", errUntrusted, s.First, s.Last)
 		}
 	}
@@ -97,7 +97,7 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 	}
 	c.spool, c.sealed = spool, sealed
 	spool.Files(func(m segment.Meta) {
-		// Its last frame may have the deadline from before the clock went back.
+		// The file's last frame may hold the deadline from before the clock was set back.
 		c.due(m.Stream, min(m.Note, c.deadline(c.progress)))
 	})
 	return c, nil
@@ -115,8 +115,8 @@ func (a *Appender) spoolConfig(partition int) segment.Config {
 // errPassed says that the log held the watermark when a claim began, and no longer does.
 var errPassed = errors.New("the log ceased to hold the ledger's watermark while the partition was taken over")
 
-// begin returns the core that a takeover leaves to this worker: with the files that
-// it left on its disk if they can be trusted, else from the watermark on.
+// begin returns the core with which this worker continues after a takeover: with the files left on
+// its disk if they can be trusted, otherwise from the watermark on.
 func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core, error) {
 	cfg, base := p.a.spoolConfig(p.log.Partition), t.base
 	c, err := p.resume(ctx, t, owner)
@@ -145,8 +145,8 @@ func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core
 	return newCore(p.a.coreConfig(p.log.Partition), base, spool), nil
 }
 
-// readFiles reads and checks the partition's local files, all of them: with much
-// open and a slow disk it takes minutes, and then says so.
+// readFiles reads and checks all of the partition's local files. With many open files and a slow
+// disk this takes minutes; it then logs that it is still reading.
 func (p *partition) readFiles(ctx context.Context) (*segment.Recovery, error) {
 	const slow = 10 * time.Second
 	cfg, start := p.a.spoolConfig(p.log.Partition), time.Now()
@@ -165,14 +165,14 @@ func (p *partition) readFiles(ctx context.Context) (*segment.Recovery, error) {
 		}
 	})
 	defer saying.Wait()
-	defer close(done) // before
+	defer close(done) // runs first
 	return segment.Recover(ctx, cfg)
 }
 
-// resume takes up the local files: t.local if the takeover read them, because the log
-// lacks what they hold, otherwise those on the disk; but after a tenure of this process
-// has failed none of these, lest what ended it be met again. Its errors are
-// segment.ErrNoCheckpoint, errUntrusted, or one that a later try may not meet.
+// resume continues with the local files: with t.local if the takeover read them because the log
+// lacks what they hold, otherwise with those on the disk. It uses none of the latter if an earlier
+// tenure of this process has ended, so as not to run into what ended it again. Its errors are
+// segment.ErrNoCheckpoint, errUntrusted, or one that may be gone at a later try.
 func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*core, error) {
 	start, base := time.Now(), t.base
 	if t.local == nil && p.ended {
@@ -184,12 +184,12 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*cor
 		local, err = p.readFiles(ctx)
 		switch {
 		case err == nil:
-		case errors.Is(err, segment.ErrNoCheckpoint) || ctx.Err() != nil: // the latter says nothing of the files
+		case errors.Is(err, segment.ErrNoCheckpoint) || ctx.Err() != nil: // the latter says nothing about the files
 			return nil, err
 		default:
 			return nil, fmt.Errorf("%w: %w", errUntrusted, err)
 		}
-		defer local.Close() // nothing, once resumed
+		defer local.Close() // does nothing once they are resumed
 		if cp, err = p.readCheckpoint(local); err != nil {
 			return nil, err
 		}
@@ -200,7 +200,7 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*cor
 	c, err := resumeCore(p.a.coreConfig(p.log.Partition), base, cp, local)
 	if err != nil {
 		if t.local != nil && !errors.Is(err, errUntrusted) && !errors.Is(err, segment.ErrDamaged) {
-			return nil, err // trouble of the disk: they may be whole, and are nowhere else
+			return nil, err // a problem of the disk: the files may be intact, and exist nowhere else
 		}
 		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
 	}
@@ -226,10 +226,10 @@ func (p *partition) readCheckpoint(local *segment.Recovery) (*checkpoint, error)
 	return cp, nil
 }
 
-// trust returns nil if the checkpoint is of this very chain, and every entry
-// since is this worker's own, up to its claim base.
+// trust returns nil if the checkpoint belongs to this very chain, and every entry since, up to its
+// claim base, is this worker's own.
 //
-// Invariant: I5. Only the state of which the head is made may go on from it.
+// Invariant: I5. Only the state that the head was made from may continue from it.
 func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entry, owner string) error {
 	void := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", errUntrusted, fmt.Sprintf(format, args...))
@@ -256,9 +256,9 @@ func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entr
 	return nil
 }
 
-// entry returns an entry of the ledger, or ledger.ErrNotFound. A walk of the chain is
-// many requests, and one that fails would void all of it and what was read of the disk
-// for it, so it is made again while the store is overloaded or out of reach.
+// entry returns an entry of the ledger, or ledger.ErrNotFound. Walking the chain takes many
+// requests, and a failed one would void the whole walk and everything read from disk for it. So it
+// retries while the store is overloaded or out of reach.
 func (p *partition) entry(ctx context.Context, seq int64) (e *ledger.Entry, err error) {
 	err = objstore.Again(ctx, func() error {
 		e, err = p.entryNow(ctx, seq)
@@ -267,7 +267,7 @@ func (p *partition) entry(ctx context.Context, seq int64) (e *ledger.Entry, err 
 	return e, err
 }
 
-// save writes a checkpoint if there is anything new.
+// save writes a checkpoint if anything has changed.
 func (l *loop) save() error {
 	if l.recall != nil {
 		l.recall.Checkpoint()
@@ -290,6 +290,6 @@ func (l *loop) save() error {
 // checkpointEvery is how much reading a killed process loses.
 const checkpointEvery = 10 * time.Second
 
-// saveEvery is the time to the next checkpoint, by chance, lest all partitions
+// saveEvery returns the time until the next checkpoint. It is random, so that partitions do not all
 // write at once.
 func saveEvery() time.Duration { return checkpointEvery/2 + jitter.N(checkpointEvery) }

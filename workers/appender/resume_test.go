@@ -20,8 +20,8 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// directed is a schedule without chance: one worker that has read the records
-// "source@minutes" of its partition up to a checkpoint, and was killed.
+// directed returns a schedule without randomness: one worker has read the records "source@minutes"
+// of its partition, written a checkpoint, and was killed.
 func directed(t *testing.T, records ...string) (*schedule, *worker) {
 	t.Helper()
 	s := newSchedule(t, 1)
@@ -34,7 +34,7 @@ func directed(t *testing.T, records ...string) (*schedule, *worker) {
 	return s, w
 }
 
-// wins appends an entry of that worker, as the head.
+// wins appends an entry of the given worker and makes it the head.
 func (s *schedule) wins(owner string, low int64, through ...ledger.Through) {
 	e := claim(s.head, owner)
 	e.LowWatermark, e.SealedThrough = low, through
@@ -42,7 +42,7 @@ func (s *schedule) wins(owner string, low int64, through ...ledger.Through) {
 	s.chain = append(s.chain, e)
 }
 
-// holdings are what a core holds: position, then the files.
+// holdings returns what a core holds: its position, then its files.
 func holdings(c *core) (held []string) {
 	held = append(held, fmt.Sprint(c.position))
 	for _, f := range c.sealed {
@@ -54,8 +54,8 @@ func holdings(c *core) (held []string) {
 	return held
 }
 
-// TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain: after a kill, with
-// what may have happened to the ledger since.
+// TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain: what a killed worker resumes, depending on
+// what happened to the ledger since.
 func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 	// Offsets: a 0, b 1, a 2, b 3; position 4.
 	for name, c := range map[string]struct {
@@ -82,7 +82,7 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 			since: func(s *schedule) { s.wins("w1", 9) },
 			want:  []string{"9"},
 		},
-		"an_entry_that_ends_within_a_file": { // a copy of the disk had read less
+		"an_entry_that_ends_within_a_file": { // written by a copy of the disk that had read less
 			since: func(s *schedule) { s.wins("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 1}) },
 			want:  []string{"1"},
 		},
@@ -111,7 +111,7 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 			want:  []string{"0"},
 		},
 		"other_routing_rule": {
-			since: func(s *schedule) { s.rule = "key;header" }, // taken up by the claim: the filter is empty
+			since: func(s *schedule) { s.rule = "key;header" }, // the claim switches to it, because the filter is empty
 			want:  []string{"0"},
 		},
 	} {
@@ -125,7 +125,8 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 	}
 }
 
-// TestATakeoverThatIsCancelled while it reads local files leaves them to the next one.
+// TestATakeoverThatIsCancelled: a takeover that is cancelled while it reads local files leaves them
+// to the next one.
 func TestATakeoverThatIsCancelled(t *testing.T) {
 	s, w := directed(t, "a@1", "b@2", "a@3", "b@4")
 	base, err := s.Acquire(t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
@@ -140,13 +141,13 @@ func TestATakeoverThatIsCancelled(t *testing.T) {
 	s.kill(w)
 }
 
-// TestAWalkOfTheChainOutlastsARequest that fails: local files are judged by it. It is
-// not held up for ever.
+// TestAWalkOfTheChainOutlastsARequest: the walk that decides whether local files are trusted
+// survives a failed request, but does not retry forever.
 func TestAWalkOfTheChainOutlastsARequest(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails   error
-		failing int           // requests
-		after   time.Duration // each
+		failing int           // number of failing requests
+		after   time.Duration // time that each takes
 		asked   int
 		err     error
 	}{
@@ -179,13 +180,13 @@ func TestAWalkOfTheChainOutlastsARequest(t *testing.T) {
 	}
 }
 
-// TestAWatermarkWithinSkippedRecords: a copy of the disk had skipped only some
-// of them when it wrote an entry; which are counted, nobody knows.
+// TestAWatermarkWithinSkippedRecords: an entry by a copy of the disk that had skipped only some of
+// the records makes the local files unusable, since it is unknown which of them were counted.
 func TestAWatermarkWithinSkippedRecords(t *testing.T) {
 	for name, c := range map[string]struct {
 		low     int64
 		want    string
-		skipped map[string]int64 // of what is read from there on, and of what was
+		skipped map[string]int64 // by the records read from there on and those read before
 	}{
 		"before":  {low: 0, want: "3", skipped: map[string]int64{"x": 3}},
 		"among":   {low: 1, want: "1", skipped: map[string]int64{}},
@@ -212,11 +213,11 @@ func TestAWatermarkWithinSkippedRecords(t *testing.T) {
 	}
 }
 
-// TestWhatIsInTheLedgerWithinDuplicates: the same, of duplicates.
+// TestWhatIsInTheLedgerWithinDuplicates: the same for duplicates.
 func TestWhatIsInTheLedgerWithinDuplicates(t *testing.T) {
 	for name, c := range map[string]struct {
 		low  int64
-		last int64 // of their stream in the filter, -1: none
+		last int64 // last offset of their stream in the filter; -1: none
 		want string
 	}{
 		"none_of_them":           {low: 0, last: -1, want: "3"},
@@ -247,13 +248,13 @@ func TestWhatIsInTheLedgerWithinDuplicates(t *testing.T) {
 	}
 }
 
-// TestResumedStateIsTheOneThatWas: deadlines, files that were sealed and are
-// in no entry, skipped records.
+// TestResumedStateIsTheOneThatWas: deadlines, sealed files that are in no entry, and skipped
+// records survive a restart.
 func TestResumedStateIsTheOneThatWas(t *testing.T) {
 	s := newSchedule(t, 1)
 	w := s.workers[0]
 	s.takeOver(w)
-	feed(t, w.c, "late@-300", "a@10", "b@50", "a@61", "b@62") // a/1-1, b/2-2 and late/0-0 are over
+	feed(t, w.c, "late@-300", "a@10", "b@50", "a@61", "b@62") // a/1-1, b/2-2 and late/0-0 are due
 	require.NoError(t, w.c.skip(5, "x"))
 	require.NoError(t, w.c.seal(ledger.StreamOf("a", t0+61*60_000), segment.ReasonRequest)) // a/3-3
 	feed(t, w.c, "a@63")
@@ -276,8 +277,8 @@ func TestResumedStateIsTheOneThatWas(t *testing.T) {
 	s.kill(w)
 }
 
-// died returns a rig whose process begins with the disk and the ledger that
-// this one has now: it was killed.
+// died returns a rig for a process that starts with copies of this one's disk and ledger, as if
+// this one had been killed.
 func (r *rig) died(cfg Config) *rig {
 	cfg.DataDir = r.t.TempDir()
 	require.NoError(r.t, os.CopyFS(cfg.DataDir, os.DirFS(r.cfg.DataDir)))
@@ -288,8 +289,8 @@ func (r *rig) died(cfg Config) *rig {
 	return next
 }
 
-// TestAKilledWorkerReadsOnFromItsCheckpoint, and one that was stopped from
-// where it stopped.
+// TestAKilledWorkerReadsOnFromItsCheckpoint: a killed worker continues from its checkpoint, and a
+// stopped one from where it stopped.
 func TestAKilledWorkerReadsOnFromItsCheckpoint(t *testing.T) {
 	for name, c := range map[string]struct {
 		stopped bool
@@ -303,7 +304,7 @@ func TestAKilledWorkerReadsOnFromItsCheckpoint(t *testing.T) {
 				r := newRig(t, Config{})
 				r.run()
 				r.produce("a", "b", "", "a")
-				time.Sleep(16 * time.Second) // a checkpoint
+				time.Sleep(16 * time.Second) // until there is a checkpoint
 				r.produce("a")
 				synctest.Wait()
 				if c.stopped {
@@ -325,8 +326,8 @@ func TestAKilledWorkerReadsOnFromItsCheckpoint(t *testing.T) {
 	}
 }
 
-// TestAnEntryOfADyingWorkerIsNotWrittenTwice: it was won when nobody was left
-// to know.
+// TestAnEntryOfADyingWorkerIsNotWrittenTwice: a worker was killed before it learned that its entry
+// was written.
 func TestAnEntryOfADyingWorkerIsNotWrittenTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -345,8 +346,8 @@ func TestAnEntryOfADyingWorkerIsNotWrittenTwice(t *testing.T) {
 	})
 }
 
-// TestAnOpenEntryIsSettledByTheHead: the worker stopped while the staging
-// bucket was away; its files are still there, in one entry or none.
+// TestAnOpenEntryIsSettledByTheHead: a worker stops while the staging bucket is down. Its files are
+// still on its disk, and end up in exactly one entry.
 func TestAnOpenEntryIsSettledByTheHead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -366,8 +367,8 @@ func TestAnOpenEntryIsSettledByTheHead(t *testing.T) {
 	})
 }
 
-// TestLocalFilesOfOthersPartitionsGo if nobody could go on with them: of those that a
-// generation does not give us, and of other topics and incarnations.
+// TestLocalFilesOfOthersPartitionsGo: local files of partitions that are not ours, and of other
+// topics and incarnations, are deleted if nobody could continue with them.
 func TestLocalFilesOfOthersPartitionsGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -401,13 +402,13 @@ func TestLocalFilesOfOthersPartitionsGo(t *testing.T) {
 	})
 }
 
-// TestLocalFilesOfAnotherTopicOrIncarnation may be the only copy, and the name a slip:
-// they stay until their own ledger has them, or is another worker's.
+// TestLocalFilesOfAnotherTopicOrIncarnation: they may be the only copy, and the configured name may
+// be a mistake, so they stay until their own ledger has them or has an entry of another worker.
 func TestLocalFilesOfAnotherTopicOrIncarnation(t *testing.T) {
 	for name, c := range map[string]struct {
 		cfg   Config
 		since func(chain []*ledger.Entry) []*ledger.Entry
-		gone  string // why
+		gone  string // why it is deleted
 	}{
 		"incarnation":           {cfg: Config{Incarnation: "2"}},
 		"topic":                 {cfg: Config{Topic: "sealift.event"}},
@@ -454,7 +455,8 @@ func TestLocalFilesOfAnotherTopicOrIncarnation(t *testing.T) {
 	}
 }
 
-// covers appends an entry of that worker, "w" for the chain's own, that has all below low.
+// covers appends an entry that covers everything below low, by the given worker; "w" is the chain's
+// own.
 func covers(owner string, low int64) func(chain []*ledger.Entry) []*ledger.Entry {
 	return func(chain []*ledger.Entry) []*ledger.Entry {
 		if owner == "w" {

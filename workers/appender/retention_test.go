@@ -17,28 +17,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pass is retention that takes all below the offset.
+// pass simulates retention: it removes everything below the offset.
 func (r *rig) pass(offset int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.logStart = offset
 }
 
-// reachable makes Kafka answer, or not.
+// reachable makes fetches fail with err; nil makes them succeed again.
 func (r *rig) reachable(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.unread = err
 }
 
-// TestRetentionThatPassesTheReader: what was read and is in no entry yet lies
-// on the local disk only, so it has to get into the ledger, and everything
-// that is lost has to be lost by Kafka alone.
+// TestRetentionThatPassesTheReader: what was read and is in no entry yet exists only on the local
+// disk, so it must get into the ledger. Nothing is lost except what Kafka itself deleted.
 func TestRetentionThatPassesTheReader(t *testing.T) {
 	read := []string{"a/0-2", "b/1-1"}
 	for name, c := range map[string]struct {
-		before func(r *rig)      // of what follows the passing
-		after  func(r *rig) *rig // of the passing; nil: time
+		before func(r *rig)      // before retention passes
+		after  func(r *rig) *rig // after retention has passed; nil: time passes
 	}{
 		"open_files": {},
 		"a_fetch_that_learns_it_when_the_bounds_are_not_told": {
@@ -92,7 +91,8 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 		},
 		"a_disk_that_fails_as_it_is_sealed": {
 			before: func(r *rig) {
-				// What the next chunk is to be named; it is swept as local files are taken up.
+				// The name of the next chunk. The directory is deleted when local files are
+				// resumed.
 				require.NoError(r.t, os.Mkdir(filepath.Join(r.spoolsDir(), "0", "00000001.spool"), 0o700))
 			},
 		},
@@ -123,7 +123,7 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 				r := newRig(t, Config{})
 				r.run()
 				r.produce("a", "b", "a", "")
-				time.Sleep(time.Minute) // a checkpoint
+				time.Sleep(time.Minute) // until there is a checkpoint
 				r.reachable(errTest)
 				time.Sleep(time.Minute)
 				r.produce("a", "b", "b")
@@ -149,13 +149,13 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 	}
 }
 
-// TestRetentionThatPassesTheWatermark alone: a restart goes on with the local
-// files, which cover what is gone, and writes them at once: until then every
-// other worker is halted, and an operator may accept the loss.
+// TestRetentionThatPassesTheWatermark but not the reader: after a restart the local files cover
+// what is gone. They are written to the ledger at once: until then every other worker is halted,
+// and an operator may accept the loss.
 func TestRetentionThatPassesTheWatermark(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(next *rig)
-		want  [][]string // at once; nil: it halts
+		want  [][]string // entries written at once; nil: the partition halts
 	}{
 		"local_files": {spoil: func(*rig) {}, want: [][]string{{"a/0-2", "b/1-1"}}},
 		"another_owner_since": {spoil: func(next *rig) {
@@ -202,8 +202,8 @@ func TestRetentionThatPassesTheWatermark(t *testing.T) {
 	}
 }
 
-// TestATakeoverTakesTheTimeThatLocalFilesTake: a day's files are read on a cold
-// disk, all partitions' at once. What comes after that has its time again.
+// TestATakeoverTakesTheTimeThatLocalFilesTake: reading a day's files of all partitions from a cold
+// disk may take long. What comes after it has the full time limit again.
 func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -230,11 +230,11 @@ func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
 			return wait(ctx, time.Hour)
 		}
 		next.run()
-		time.Sleep(time.Hour + 3*time.Minute) // one entry is looked for
+		time.Sleep(time.Hour + 3*time.Minute) // reading one entry takes an hour, then the claim hangs
 		require.EqualValues(t, 1, claims.Load())
 		require.ErrorIs(t, next.Ready(t.Context()), errTest)
 		require.ErrorContains(t, next.Ready(t.Context()), "within 2m0s")
-		time.Sleep(2*time.Hour + 3*time.Minute) // and again, and when it is claimed
+		time.Sleep(2*time.Hour + 3*time.Minute) // the next try reads the entry again
 		require.EqualValues(t, 2, claims.Load())
 		require.NoError(t, next.Ready(t.Context()))
 		require.Equal(t, []string{"a/0-2", "b/1-1"}, next.written()[0])
@@ -242,13 +242,13 @@ func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
 	})
 }
 
-// TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead: its next owner is
-// halted, and its last one writes that when the partition is back.
+// TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead: its next owner is halted, and its
+// former owner writes what it read once the partition is back.
 func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 	for name, c := range map[string]struct {
-		start  int64 // of the log
+		start  int64 // beginning of the log
 		owned  bool  // another owner claims it meanwhile
-		failed bool  // its tenure did, before, and staging takes no claim since
+		failed bool  // an earlier tenure failed, and staging has accepted no claim since
 		want   [][]string
 	}{
 		"the_reader":           {start: 6, want: [][]string{{"a/0-2", "b/1-1"}}},
@@ -281,13 +281,13 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 				r.reachable(errTest)
 				r.produce("a", "a", "a")
 				r.pass(c.start)
-				time.Sleep(time.Minute) // the bounds are told
+				time.Sleep(time.Minute) // until the bounds are known
 				if readable := c.start <= 3; !readable {
-					r.reachable(nil) // that it is gone is learned by a fetch
+					r.reachable(nil) // a fetch finds out that it is gone
 					time.Sleep(time.Minute)
 				}
 				r.assigned()
-				time.Sleep(2 * leftEvery) // and nothing is swept later
+				time.Sleep(2 * leftEvery) // later sweeps must not delete it either
 				kept, err := os.ReadDir(r.spoolsDir())
 				require.NoError(t, err)
 				require.Len(t, kept, 1)
@@ -322,11 +322,11 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 	}
 }
 
-// TestATenureThatFailsWhileTheLogLacksTheWatermark leaves what it read to the next
-// one; where the log holds it all, that begins anew, and has the disk for it.
+// TestATenureThatFailsWhileTheLogLacksTheWatermark: the next tenure continues with what the failed
+// one read. If the log holds everything, the next one reads it again, since that frees the disk.
 func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 	for name, c := range map[string]struct {
-		start  int64 // of the log
+		start  int64 // beginning of the log
 		reread int64
 	}{
 		"all":           {start: 0, reread: 5},
@@ -337,7 +337,7 @@ func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 				r := newRig(t, Config{})
 				r.run()
 				r.produce("a", "b", "a")
-				time.Sleep(time.Minute) // a checkpoint
+				time.Sleep(time.Minute) // until there is a checkpoint
 				r.pass(c.start)
 				r.produce("a", "b")
 				synctest.Wait()
@@ -370,8 +370,8 @@ func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 	}
 }
 
-// TestRetentionThatPassesDuringAClaim: what the log held before it may be gone after it,
-// minutes later, and the local files of a tenure that failed are the only copy then.
+// TestRetentionThatPassesDuringAClaim: what the log held before a claim may be gone minutes later,
+// after it. The local files of a failed tenure are then the only copy.
 func TestRetentionThatPassesDuringAClaim(t *testing.T) {
 	for name, told := range map[string]bool{"bounds_told": true, "bounds_not_told": false} {
 		t.Run(name, func(t *testing.T) {
@@ -379,7 +379,7 @@ func TestRetentionThatPassesDuringAClaim(t *testing.T) {
 				r := newRig(t, Config{})
 				r.run()
 				r.produce("a", "b", "a")
-				time.Sleep(time.Minute) // a checkpoint
+				time.Sleep(time.Minute) // until there is a checkpoint
 				r.mu.Lock()
 				r.rotating = func(context.Context, int) error {
 					r.mu.Lock()
@@ -409,13 +409,14 @@ func TestRetentionThatPassesDuringAClaim(t *testing.T) {
 	}
 }
 
-// TestTenuresThatFailForHours, each after its claim, do not use the only copy up.
+// TestTenuresThatFailForHours: tenures that keep failing after their claims do not use up the only
+// copy.
 func TestTenuresThatFailForHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
 		r.produce("a", "b", "a")
-		time.Sleep(time.Minute) // a checkpoint
+		time.Sleep(time.Minute) // until there is a checkpoint
 		r.pass(2)
 		var healed atomic.Bool
 		r.mu.Lock()
@@ -436,8 +437,8 @@ func TestTenuresThatFailForHours(t *testing.T) {
 	})
 }
 
-// TestLocalFilesThatCannotBeRead are not given up while the disk has trouble, and
-// the log says why they are.
+// TestLocalFilesThatCannotBeRead: they are not given up while the disk has trouble, and if they are
+// given up, the log says why.
 func TestLocalFilesThatCannotBeRead(t *testing.T) {
 	read := [][]string{{"a/0-2", "b/1-1"}}
 	aside := func(t *testing.T, spool string) func() {
@@ -450,10 +451,10 @@ func TestLocalFilesThatCannotBeRead(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		after bool // the claim, of the time before
-		late  bool // retention passes during that
+		after bool // the damage happens after the claim; otherwise before it
+		late  bool // retention passes during the claim
 		spoil func(t *testing.T, spool string) (heal func())
-		says  string // Ready, until it is healed
+		says  string // what Ready says until the disk is healed
 		logs  string
 		want  [][]string
 	}{
@@ -504,7 +505,7 @@ func TestLocalFilesThatCannotBeRead(t *testing.T) {
 				r.run()
 				r.produce("a", "b", "a")
 				synctest.Wait()
-				go func() { _ = r.seal() }() // into chunks
+				go func() { _ = r.seal() }() // writes files into chunks
 				synctest.Wait()
 				if !c.late {
 					r.pass(2)
@@ -516,7 +517,7 @@ func TestLocalFilesThatCannotBeRead(t *testing.T) {
 				spool := filepath.Join(next.spoolsDir(), "0")
 				var heal func()
 				if c.after {
-					next.acquiring = func(context.Context) error { // they were read by now
+					next.acquiring = func(context.Context) error { // the files have been read by now
 						if heal == nil {
 							heal = c.spoil(t, spool)
 							next.pass(2)

@@ -25,8 +25,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is an appender with all that it works with in memory. It is for use in
-// a synctest bubble, whose time it follows.
+// rig is an appender whose dependencies are all in memory. It must run in a synctest bubble and
+// uses its time.
 type rig struct {
 	*Appender
 	t           *testing.T
@@ -39,28 +39,28 @@ type rig struct {
 	logStart  int64         // retention removed what is below
 	grown     chan struct{} // closed when records grew
 	head      *ledger.Entry
-	chain     []*ledger.Entry                // written here, the head included
+	chain     []*ledger.Entry                // entries written by this rig, including the head
 	chains    map[ledger.Log][]*ledger.Entry // of other topics and incarnations
 	acquired  int
-	away      error                                        // of another partition, when the ends are asked for
-	unread    error                                        // of every fetch
-	unsafe    int64                                        // records above the high watermark, as a new leader knows it
-	gone      bool                                         // nobody answers who leaves the group
-	rival     bool                                         // another takes the partition each time
+	away      error                                        // the error of Bounds for another partition
+	unread    error                                        // the error of every fetch
+	unsafe    int64                                        // records above the high watermark that a new leader reports
+	gone      bool                                         // leaving the group is never answered
+	rival     bool                                         // another worker takes the partition each time
 	batches   [][]string                                   // files of each entry
-	skipped   int64                                        // records, by all entries
-	acquiring func(ctx context.Context) error              // of every takeover, before its claim; may be nil
-	looking   func(ctx context.Context) error              // for every entry; may be nil
-	rotating  func(ctx context.Context, nth int) error     // before the nth entry is written; may be nil
-	staged    func()                                       // of the entry that is being written
-	burying   func(nth int, records []stream.Record) error // the nth Produce of dead letters; may be nil
+	skipped   int64                                        // records counted as skipped by all entries
+	acquiring func(ctx context.Context) error              // called by every takeover before its claim; may be nil
+	looking   func(ctx context.Context) error              // called for every entry read; may be nil
+	rotating  func(ctx context.Context, nth int) error     // called before the nth entry is written; may be nil
+	staged    func()                                       // Tenure.Staged of the entry that is being written
+	burying   func(nth int, records []stream.Record) error // called for the nth Produce of dead letters; may be nil
 	buried    []stream.Record
 	burials   int
 }
 
 func newRig(t *testing.T, cfg Config) *rig {
 	t.Helper()
-	// The clock of a synctest bubble begins in 2000, of which no record is taken.
+	// The clock of a synctest bubble begins in 2000; records that old are rejected.
 	time.Sleep(time.Until(time.Date(2001, 9, 10, 0, 0, 0, 0, time.UTC)))
 	r := &rig{t: t, generations: make(chan *stream.Generation), ended: make(chan error, 1), grown: make(chan struct{}), head: entry(0)}
 	if cfg.DataDir == "" {
@@ -75,7 +75,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 	return r
 }
 
-// run starts the appender and gives it partition 0.
+// run starts the appender and assigns partition 0 to it.
 func (r *rig) run() {
 	ctx, stop := context.WithCancel(r.t.Context())
 	r.stop = stop
@@ -100,7 +100,7 @@ func (r *rig) end() time.Duration {
 	return time.Since(begin)
 }
 
-// produce appends records of these sources to the log; "" is poison.
+// produce appends records of these sources to the log; "" is a record that cannot be routed.
 func (r *rig) produce(sources ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -199,7 +199,8 @@ func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (
 	return r.head, nil
 }
 
-// claims is the entry by which that worker would take the partition over; with mu held.
+// claims returns the entry by which the given worker would take the partition over. The caller
+// holds mu.
 func (r *rig) claims(owner string) *ledger.Entry {
 	e := claim(r.head, owner)
 	if len(e.SealedThrough) == 0 {
@@ -230,7 +231,7 @@ func (r *rig) Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Ent
 	return chain[i], nil
 }
 
-// claim is an entry that takes the partition over.
+// claim returns an entry that takes the partition over.
 func claim(base *ledger.Entry, owner string) *ledger.Entry {
 	e := *base
 	e.Seq++
@@ -238,7 +239,7 @@ func claim(base *ledger.Entry, owner string) *ledger.Entry {
 	return &e
 }
 
-// follow is the entry of a batch.
+// follow returns the entry for a batch.
 func follow(base *ledger.Entry, b *segment.Batch) *ledger.Entry {
 	e := claim(base, base.Owner)
 	e.LowWatermark, e.CompleteThrough = b.LowWatermark, b.CompleteThrough
@@ -280,7 +281,7 @@ func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Bat
 	return r.head, nil
 }
 
-// buryIn is the rig's dead letters.
+// buryIn implements the dead letters of the rig.
 type buryIn struct{ *rig }
 
 func (b buryIn) Produce(ctx context.Context, records ...stream.Record) error {

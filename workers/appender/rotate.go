@@ -11,7 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// request asks for everything up to the log's end to be in the ledger.
+// request asks that everything up to the log's end be in the ledger.
 type request struct {
 	reason segment.Reason
 	done   chan<- error
@@ -23,14 +23,14 @@ type rotated struct {
 	err  error
 }
 
-// pendingRequest is a request that waits until all below offset is sealed.
+// pendingRequest is a request that waits until everything below end is sealed and in the ledger.
 type pendingRequest struct {
 	request
-	end    int64 // of the log when it was asked
+	end    int64 // of the log at the time of the request
 	sealed bool
 }
 
-// rotate hands sealed files over, one entry at a time.
+// rotate hands the sealed files to the rotator, one entry at a time.
 func (l *loop) rotate() {
 	if !l.c.idle() {
 		return
@@ -49,7 +49,7 @@ func (l *loop) rotate() {
 	}()
 }
 
-// rotated takes up the new head.
+// rotated handles the outcome of an entry.
 func (l *loop) rotated(r rotated) error {
 	l.p.view.noteWriting(time.Time{})
 	if ablation.On(ablation.KeepsLostState) && l.keepsLost(r.err) {
@@ -67,8 +67,8 @@ func (l *loop) rotated(r rotated) error {
 	return nil
 }
 
-// keepsLost is ablation.KeepsLostState: the state goes on from the head that a new
-// claim finds, as if it had been read since that.
+// keepsLost implements ablation.KeepsLostState: the state continues on the head that a new claim
+// finds, as if it had been read on top of that.
 func (l *loop) keepsLost(err error) bool {
 	if !errors.Is(err, ledger.ErrLost) {
 		return false
@@ -98,8 +98,7 @@ func (l *loop) fulfil() {
 	l.waiting = kept
 }
 
-// ask takes a request up: it is fulfilled when all that the log holds now is
-// in the ledger.
+// ask accepts a request. It is fulfilled when everything that the log holds now is in the ledger.
 func (l *loop) ask(ctx context.Context, r request) error {
 	bounds, err := l.p.a.bounds(ctx, l.p.log)
 	if err != nil {

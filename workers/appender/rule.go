@@ -8,17 +8,16 @@ import (
 	"github.com/sealift/sealift/pkg/route"
 )
 
-// errSwitch says that nothing of the old routing rule is left: whoever takes
-// the partition over now does so with the rule that is configured.
+// errSwitch says that nothing depends on the old routing rule any more: the next takeover claims
+// the partition with the configured rule.
 var errSwitch = errors.New("the routing rule (kafka.source_from, kafka.received_from) is switched")
 
-// routerOf returns the router of a head's rule, by which records are read under that
-// head, and whether it is another rule than the configured one.
+// routerOf returns the router for the routing rule of a head, which applies to all records read on
+// top of that head, and whether it differs from the configured rule.
 //
-// Invariant: I2. The filter names streams by the rule under which they were
-// sealed, so records are looked up in it by that rule, whatever is configured:
-// the partition is read past the filter, everything is sealed, and the rule is
-// switched when an entry leaves the filter empty.
+// Invariant: I2. The filter names streams by the rule under which they were sealed, so records are
+// looked up in it by that rule, whatever is configured. The partition is read past the filter,
+// everything is sealed, and the rule is switched when an entry leaves the filter empty.
 func (a *Appender) routerOf(rule string) (r *route.Router, outdated bool, err error) {
 	if rule == a.rule {
 		return a.router, false, nil

@@ -10,12 +10,12 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// TestAChangedRoutingRuleWaitsForAnEmptyFilter: a record that is in a file
-// already must be recognised, and it is in the filter under the old rule's
-// stream. Here all keys differ from the headers.
+// TestAChangedRoutingRuleWaitsForAnEmptyFilter: a record that is already in a file is recognised
+// only under the old rule, since the filter names streams by that. Here all keys differ from the
+// headers.
 func TestAChangedRoutingRuleWaitsForAnEmptyFilter(t *testing.T) {
 	for name, c := range map[string]struct {
-		last int64 // of stream a in the filter
+		last int64 // offset of stream a in the filter
 		want [][]string
 	}{
 		"nothing_open": {last: 3, want: [][]string{nil, {"key/4-5"}}},
@@ -39,7 +39,7 @@ func TestAChangedRoutingRuleWaitsForAnEmptyFilter(t *testing.T) {
 				require.Equal(t, 2, r.acquisitions(), "the rule is switched by a claim")
 				require.NoError(t, r.Ready(t.Context()))
 				r.mu.Lock()
-				other := r.records[3] // by its header, of a
+				other := r.records[3] // of source a by its header
 				other.Offset, other.Key = 4, []byte("key")
 				r.records = append(r.records, other)
 				r.mu.Unlock()
@@ -53,7 +53,8 @@ func TestAChangedRoutingRuleWaitsForAnEmptyFilter(t *testing.T) {
 	}
 }
 
-// TestAnUnknownRoutingRuleStopsThePartition: an entry of a later version.
+// TestAnUnknownRoutingRuleStopsThePartition: an entry of a later version may have a rule that this
+// one does not know.
 func TestAnUnknownRoutingRuleStopsThePartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})

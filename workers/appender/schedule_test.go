@@ -28,35 +28,35 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// schedule is a random life of a partition, with a log and a ledger in memory
-// and the files of its workers on disk.
+// schedule is a random history of a partition, with a log and a ledger in memory and the files of
+// its workers on disk.
 type schedule struct {
 	*rig    // for its chain
 	t       *testing.T
 	r       *rand.Rand
 	log     []logged
-	files   map[ledger.Stream][]string // in the ledger
+	files   map[ledger.Stream][]string // lines that are in the ledger
 	skips   map[string]int64           // records that the ledger counts as skipped, by reason
 	workers []*worker
 	resumed int // takeovers with local files
 	doubles int // copies that were left out
-	copies  int // that passed
+	copies  int // copies that passed
 }
 
-// worker is a process that may own the partition, or believe so.
+// worker is a process that owns the partition, or believes it does.
 type worker struct {
 	name   string
 	p      *partition
-	c      *core // nil: it does not run
+	c      *core // nil: it is not running
 	recall *recall
 }
 
-// logged is a record of the log. Its message may be another's as well.
+// logged is a record of the log. Several records may hold the same message.
 type logged struct {
-	source   string // "": it belongs nowhere
+	source   string // "": it cannot be routed
 	received int64
 	message  int
-	unfit    bool // it belongs to a stream, and is no line
+	unfit    bool // it belongs to a stream but fits no file
 }
 
 func (l logged) poison() bool { return l.source == "" || l.unfit }
@@ -85,7 +85,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 		}
 		source := fmt.Sprintf("s%d", s.r.IntN(3))
 		if s.r.IntN(8) == 0 {
-			source = "" // belongs nowhere
+			source = "" // cannot be routed
 		}
 		message := len(s.log)
 		if s.r.IntN(3) == 0 {
@@ -93,7 +93,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 		}
 		s.log = append(s.log, logged{source: source, received: at - late, message: message, unfit: s.r.IntN(20) == 0})
 	}
-	// The second has the first one's name: its disk was copied.
+	// The second has the first one's name: its disk is a copy.
 	for _, name := range []string{"w1", "w1", "w2"} {
 		a, err := New(Config{DataDir: t.TempDir(), DedupWindow: 24 * time.Hour}, Deps{Log: endless{}, Rotator: s.rig, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
@@ -102,7 +102,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 	return s
 }
 
-// endless is a log that holds everything.
+// endless is a log that holds all offsets.
 type endless struct{ Log }
 
 func (endless) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
@@ -128,13 +128,13 @@ func (s *schedule) run() {
 			s.save(w)
 		case n < 90:
 			s.kill(w)
-		case n < 93: // a deploy
+		case n < 93: // a graceful restart
 			s.save(w)
 			w.recall.close()
 			w.recall = nil
 			s.kill(w)
 			s.takeOver(w)
-		case n < 94: // another owner, this one lives on and does not know
+		case n < 94: // another worker claims it; this one keeps running without knowing
 			s.takeOver(s.workers[s.r.IntN(len(s.workers))])
 		case n < 95:
 			s.copyDisk()
@@ -149,8 +149,8 @@ func (s *schedule) run() {
 	s.judge()
 }
 
-// judge holds the ledger against the log: of every message the first copy is
-// in a file, and every record is in one or counted, for what it is.
+// judge checks the ledger against the log: of every message the first copy is in a file, and every
+// record is in one file or counted under the right reason.
 func (s *schedule) judge() {
 	filed := map[string]bool{}
 	for stream, got := range s.files {
@@ -189,9 +189,9 @@ func (s *schedule) judge() {
 	require.Equal(s.t, want, s.skips, "skipped records are counted once")
 }
 
-// takeOver is what a partition's goroutine does, from the claim on.
+// takeOver does what a partition's goroutine does from the claim on.
 func (s *schedule) takeOver(w *worker) {
-	if w.c != nil { // it lost the partition before
+	if w.c != nil { // it lost the partition earlier
 		w.c.spool.Discard()
 		w.recall.close()
 	}
@@ -205,7 +205,7 @@ func (s *schedule) takeOver(w *worker) {
 	w.recall = w.p.recall(s.t.Context(), w.c, w.p.entry)
 }
 
-// save is a checkpoint, or what a kill leaves of it.
+// save writes a checkpoint, sometimes only what a kill leaves of one.
 func (s *schedule) save(w *worker) {
 	if s.r.IntN(10) > 0 {
 		w.recall.Checkpoint()
@@ -216,7 +216,7 @@ func (s *schedule) save(w *worker) {
 	}
 }
 
-// recalls reads some of the log again, to remember its messages.
+// recalls reads a part of the log again, to remember its messages.
 func (s *schedule) recalls(w *worker) {
 	from, to, ok := w.recall.NextFill()
 	if !ok {
@@ -229,13 +229,13 @@ func (s *schedule) recalls(w *worker) {
 			newest = max(newest, l.received)
 		}
 		if s.r.IntN(200) == 0 {
-			return // fetching failed
+			return // the fetch failed
 		}
 	}
 	w.recall.Filled(from, to, newest)
 }
 
-// kill is kill -9: closing writes nothing.
+// kill acts like kill -9: closing writes nothing.
 func (s *schedule) kill(w *worker) {
 	if w.recall != nil {
 		s.killRecall(w)
@@ -246,7 +246,7 @@ func (s *schedule) kill(w *worker) {
 	}
 }
 
-// killRecall closes the store, and undoes what that wrote.
+// killRecall closes the store and undoes what the close wrote.
 func (s *schedule) killRecall(w *worker) {
 	dir := s.recallOf(w)
 	was := dir + ".was"
@@ -270,7 +270,7 @@ func (s *schedule) copyDisk() {
 	}
 }
 
-// copyDir copies the files that are there; some may go meanwhile.
+// copyDir copies the files that exist; some may disappear meanwhile.
 func (s *schedule) copyDir(from, to string) {
 	names, _ := filepath.Glob(filepath.Join(from, "*"))
 	require.NoError(s.t, os.MkdirAll(to, 0o700))
@@ -284,7 +284,7 @@ func (s *schedule) copyDir(from, to string) {
 	}
 }
 
-// damage cuts a file off, flips a bit of it or deletes it.
+// damage truncates a file, flips a bit in it, or deletes it.
 func (s *schedule) damage(w *worker) {
 	dir := []string{s.spoolOf(w), s.recallOf(w)}[s.r.IntN(2)]
 	names, _ := filepath.Glob(filepath.Join(dir, "*"))
@@ -293,7 +293,7 @@ func (s *schedule) damage(w *worker) {
 	}
 	name := names[s.r.IntN(len(names))]
 	b, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) { // merged meanwhile
+	if errors.Is(err, fs.ErrNotExist) { // merged into another file meanwhile
 		return
 	}
 	require.NoError(s.t, err)
@@ -343,7 +343,7 @@ func (s *schedule) seal(c *core) {
 	}
 }
 
-// cut writes an entry as the rotator does: it is lost if the head moved.
+// cut writes an entry like the rotator; it is lost if the head has moved.
 func (s *schedule) cut(w *worker) {
 	w.c.cfg.maxFiles = 1 + s.r.IntN(10)
 	b := w.c.cut()
@@ -356,7 +356,7 @@ func (s *schedule) cut(w *worker) {
 		w.c, w.recall = nil, nil
 		return
 	}
-	if s.r.IntN(10) == 0 { // killed before it was written
+	if s.r.IntN(10) == 0 { // killed before the entry was written
 		s.kill(w)
 		return
 	}
@@ -368,14 +368,14 @@ func (s *schedule) cut(w *worker) {
 	}
 	s.head = follow(s.head, b)
 	s.chain = append(s.chain, s.head)
-	if s.r.IntN(10) == 0 { // killed before it knew
+	if s.r.IntN(10) == 0 { // killed before it learned that the entry was written
 		s.kill(w)
 		return
 	}
 	w.c.won(s.head)
 }
 
-// intact returns the lines of a file whose every figure is right.
+// intact returns the lines of a file, after checking all figures of its metadata.
 func (s *schedule) intact(f *segment.Sealed) []string {
 	object, err := io.ReadAll(f.Reader())
 	require.NoError(s.t, err)

@@ -10,20 +10,20 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// takeover is a claim, and what was found out on the way to it.
+// takeover is a claim, and what was found out while making it.
 type takeover struct {
 	base  *ledger.Entry
-	local *segment.Recovery // holds what the log does not hold any more, and is trusted; nil: the log holds all
-	cp    *checkpoint       // of local
-	anew  bool              // the log ends below the watermark: nothing of it is to be read
+	local *segment.Recovery // files that hold what the log no longer holds, and can be trusted; nil: the log holds everything
+	cp    *checkpoint       // the checkpoint in local
+	anew  bool              // the log ends below the watermark, so nothing of it must be read
 }
 
-// takeoverWithin bounds one try to take a partition over, so that one that
-// cannot end is seen as trouble. A claim whose outcome is open does no harm: if it
-// is written after all, the next try loses to it, and the one after that finds it.
+// takeoverWithin limits one try to take a partition over, so that a try that hangs becomes visible.
+// A claim whose outcome is open does no harm: if it is written after all, the next try loses to it,
+// and the one after that finds it.
 const takeoverWithin = 2 * time.Minute
 
-// takeOver claims the partition. What it returns is to be closed.
+// takeOver claims the partition. The caller must close the result.
 func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeover, error) {
 	t := new(takeover)
 	within, cancel := context.WithCancel(ctx)
@@ -35,8 +35,8 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 		return err
 	}
 	tenure.Local = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
-		// Reading a day's files takes as long as the disk needs, and does end; the next
-		// try would only start over.
+		// Reading a day's files takes as long as the disk needs, but it does end, and the next try
+		// would only start over.
 		timer.Stop()
 		defer timer.Reset(takeoverWithin)
 		t.anew = end < claim.LowWatermark
@@ -57,15 +57,15 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 	return nil, err
 }
 
-// close lets go of the local files, if nobody resumed them.
+// close releases the local files, unless they were resumed.
 func (t *takeover) close() {
 	if t.local != nil {
 		t.local.Close()
 	}
 }
 
-// local finds what a claim goes on with where the log does not hold all: t.local
-// stays nil if it would drop the local files. An error says that this is not known:
+// local finds what a claim can continue with when the log does not hold everything. t.local stays
+// nil if the claim would drop the local files. An error means that this is not known, and that
 // another try may read them.
 func (p *partition) local(ctx context.Context, t *takeover, claim *ledger.Entry, owner string) error {
 	local, err := p.readFiles(ctx)
@@ -75,7 +75,7 @@ func (p *partition) local(ctx context.Context, t *takeover, claim *ledger.Entry,
 	case errors.Is(err, segment.ErrDamaged):
 		p.ofNoUse(ctx, claim, err)
 		return nil
-	case err != nil: // they may be whole
+	case err != nil: // the files may be intact
 		return err
 	}
 	cp, err := p.readCheckpoint(local)
@@ -94,8 +94,7 @@ func (p *partition) local(ctx context.Context, t *takeover, claim *ledger.Entry,
 	return err
 }
 
-// ofNoUse logs why the local files are not taken up; the halt that follows does not
-// say it.
+// ofNoUse logs why the local files are not used, because the halt that follows does not say so.
 func (p *partition) ofNoUse(ctx context.Context, claim *ledger.Entry, why error) {
 	p.lg.WarnContext(ctx, "local files cannot be used", "entry", claim.Seq, "err", why)
 }

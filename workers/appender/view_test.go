@@ -14,8 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestAgeOfTheOldestIsHonest holds that the age does not look better than it
-// is while a partition is in trouble, paused, or behind.
+// TestAgeOfTheOldestIsHonest: the reported age is not too low while a partition is in trouble,
+// paused, or behind.
 func TestAgeOfTheOldestIsHonest(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	var v view
@@ -42,7 +42,7 @@ func TestAgeOfTheOldestIsHonest(t *testing.T) {
 	require.EqualValues(t, 8, v.end-v.position)
 }
 
-// inTrouble is what the metric says of partition 0.
+// inTrouble returns the value of the in_trouble metric for partition 0.
 func (r *rig) inTrouble() bool {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(r.metrics)
@@ -57,8 +57,8 @@ func (r *rig) inTrouble() bool {
 	return false
 }
 
-// TestAPartitionWhoseEntriesAreNotWrittenIsInTrouble: writing is tried again for as long as
-// it takes, and what is staged meanwhile is no trouble.
+// TestAPartitionWhoseEntriesAreNotWrittenIsInTrouble: writing is retried indefinitely, so it counts
+// as trouble after a while, unless objects are being staged meanwhile.
 func TestAPartitionWhoseEntriesAreNotWrittenIsInTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -101,12 +101,12 @@ func TestAPartitionWhoseEntriesAreNotWrittenIsInTrouble(t *testing.T) {
 	})
 }
 
-// TestAPartitionThatStandsIsInTrouble: a disk that does not answer says nothing.
+// TestAPartitionThatStandsIsInTrouble: a disk that does not answer returns no error.
 func TestAPartitionThatStandsIsInTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{DedupWindow: time.Hour})
 		var once sync.Once
-		r.looking = func(context.Context) error { // the disk's part is played by what is waited for as well
+		r.looking = func(context.Context) error { // stands for a disk that does not answer
 			once.Do(func() { time.Sleep(10 * time.Minute) })
 			return errTest
 		}
@@ -123,8 +123,8 @@ func TestAPartitionThatStandsIsInTrouble(t *testing.T) {
 	})
 }
 
-// TestAPartitionThatCannotBeFetchedIsInTrouble: one whose leader is gone, or
-// whose next batch is damaged for good, but not one whose broker restarts.
+// TestAPartitionThatCannotBeFetchedIsInTrouble: a partition is in trouble if its leader is gone or
+// its next batch is damaged for good, but not while its broker restarts.
 func TestAPartitionThatCannotBeFetchedIsInTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})

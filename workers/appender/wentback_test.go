@@ -17,8 +17,8 @@ import (
 	"github.com/sealift/sealift/pkg/logtest"
 )
 
-// TestALogThatWentBackVoidsWhatWasRead: what lies on the disk is then not what
-// the log holds at its offsets.
+// TestALogThatWentBackVoidsWhatWasRead: what is on the disk then differs from what the log holds at
+// these offsets.
 func TestALogThatWentBackVoidsWhatWasRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -39,8 +39,8 @@ func TestALogThatWentBackVoidsWhatWasRead(t *testing.T) {
 	})
 }
 
-// TestALogThatWentBackAndLacksTheWatermark: what was read from there on lies on the disk
-// only, and is not given up for what the log may hold at the offsets that it lost.
+// TestALogThatWentBackAndLacksTheWatermark: what was read since the watermark exists only on the
+// disk. It is not given up for what the log may hold at the lost offsets.
 func TestALogThatWentBackAndLacksTheWatermark(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
@@ -64,17 +64,17 @@ func TestALogThatWentBackAndLacksTheWatermark(t *testing.T) {
 	})
 }
 
-// TestMessagesOfALogThatWentBack: what the ledger has of it stays known, and what it holds
-// at the offsets that it lost is in no file, so that its copies are no duplicates.
+// TestMessagesOfALogThatWentBack: messages in the ledger stay remembered. What the log holds at the
+// lost offsets is in no file, so copies of it are not duplicates.
 func TestMessagesOfALogThatWentBack(t *testing.T) {
 	cfg := Config{DedupWindow: 24 * time.Hour}
 	for name, c := range map[string]struct {
-		start, end int64 // of the log, when it was cut
-		restart    bool  // before that; what was remembered is lost
-		late       bool  // the entry is written when the log is as long again
-		unnamed    bool  // only then the ledger tells what names the log
-		again      bool  // the partition is read for a while, and taken over once more
-		stopped    bool  // before the entry is written, and begins when the log is as long again
+		start, end int64 // of the log when it was cut
+		restart    bool  // before the cut; what was remembered is lost
+		late       bool  // the entry is written when the log has grown to its former end
+		unnamed    bool  // only then the ledger answers the request that identifies the log
+		again      bool  // the partition is read for a while and taken over once more
+		stopped    bool  // stopped before the entry is written, and started when the log has grown to its former end
 		want       string
 		skipped    int64
 	}{
@@ -113,7 +113,7 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 				release := make(chan struct{})
 				if c.late {
 					r.rotating = func(context.Context, int) error { <-release; return nil }
-					r.chain = r.chain[1:] // nothing is read again yet
+					r.chain = r.chain[1:] // so that nothing is read again yet
 				}
 				if c.stopped {
 					r.rotating = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
@@ -149,7 +149,7 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 				if c.stopped {
 					r.run()
 				}
-				time.Sleep(time.Minute) // it is taken over, and read again what is missing
+				time.Sleep(time.Minute) // it is taken over, and what is missing is read again
 				close(release)
 				time.Sleep(time.Minute)
 				if c.again {
@@ -174,14 +174,14 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 	}
 }
 
-// TestMessagesOfALogWhoseBoundsAreNotTold: it may have been cut, and nobody sees that once
-// it is as long again. Neither what it held nor what it holds there is remembered, for it
-// may be in no file.
+// TestMessagesOfALogWhoseBoundsAreNotTold: the log may have been cut, and once it has grown to its
+// former end nobody can tell. Neither what it held at these offsets nor what it holds now is
+// remembered, since it may be in no file.
 func TestMessagesOfALogWhoseBoundsAreNotTold(t *testing.T) {
 	cfg := Config{DedupWindow: 24 * time.Hour}
 	for name, c := range map[string]struct {
-		rival   bool // local files are of no use
-		unnamed bool // there is no memory in that tenure, but on disk
+		rival   bool // the local files are of no use
+		unnamed bool // no store can be opened in that tenure, but there is one on disk
 		want    string
 		skipped int64
 	}{
@@ -208,7 +208,7 @@ func TestMessagesOfALogWhoseBoundsAreNotTold(t *testing.T) {
 				r.mu.Lock()
 				r.away = errTest
 				r.records = r.records[:1:1]
-				close(r.grown) // the reader asks again
+				close(r.grown) // so that the reader fetches again
 				r.grown = make(chan struct{})
 				r.mu.Unlock()
 				time.Sleep(time.Second)
@@ -242,8 +242,8 @@ func TestMessagesOfALogWhoseBoundsAreNotTold(t *testing.T) {
 	}
 }
 
-// TestMessagesOfALogThatWentBackOnADiskInTrouble: until the disk says what is forgone, no
-// messages are remembered, for what the log holds where it was cut is in no file.
+// TestMessagesOfALogThatWentBackOnADiskInTrouble: as long as the disk refuses to forget, no
+// messages are remembered, because what the log holds at the lost offsets is in no file.
 func TestMessagesOfALogThatWentBackOnADiskInTrouble(t *testing.T) {
 	for name, leaves := range map[string]bool{"and_stays": false, "and_is_assigned_anew": true} {
 		t.Run(name, func(t *testing.T) {
@@ -296,11 +296,11 @@ func TestMessagesOfALogThatWentBackOnADiskInTrouble(t *testing.T) {
 	}
 }
 
-// TestATopicThatWasMadeAnew: what was read of the former one is nowhere else,
-// and nothing of the new one belongs to its ledger.
+// TestATopicThatWasMadeAnew: what was read of the former topic exists nowhere else, and nothing of
+// the new one belongs to its ledger.
 func TestATopicThatWasMadeAnew(t *testing.T) {
 	for _, restart := range []bool{false, true} {
-		for _, anew := range []int{0, 1} { // records of the new one
+		for _, anew := range []int{0, 1} { // number of records in the new topic
 			t.Run(fmt.Sprintf("restart=%v/%d", restart, anew), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newRig(t, Config{})
