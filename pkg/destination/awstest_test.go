@@ -18,7 +18,7 @@ func checkWorld(t *testing.T, w *awstest.World, o destination.Options) destinati
 	return c.Check(t.Context(), w.Target(), o)
 }
 
-// says is what a fix holds that is about the thing to mend.
+// says is what a fix contains if it is about what has to be mended.
 var says = map[awstest.Mend]string{
 	awstest.TrustPolicy: "trust policy of role " + awstest.RoleARN, awstest.RolePolicy: "role", awstest.BucketPolicy: `bucket "` + awstest.BucketName + `"`,
 	awstest.BucketSetting: "default encryption", awstest.KeyPolicy: "key", awstest.KeyState: "default encryption", awstest.CatalogEntry: "",
@@ -26,8 +26,8 @@ var says = map[awstest.Mend]string{
 	awstest.Account: "AWS", awstest.Transport: "aws:SecureTransport", awstest.Nothing: "if it lasts",
 }
 
-// reasons of hazards whose cause is found for certain, though AWS's answer says
-// less, or nothing.
+// reasons are those of hazards whose cause is determined for certain, even if AWS's answer says
+// less or nothing.
 var reasons = map[string]string{
 	"trust_without_condition": "role_open", "trust_external_id_by_pattern": "role_open", "trust_external_id_if_exists": "role_open", "trust_of_everyone_without_condition": "role_open",
 	"role_wrong_prefix": "prefix_denied", "classic_bucket_policy_wrong_prefix": "prefix_denied",
@@ -39,8 +39,8 @@ var reasons = map[string]string{
 	"classic_bucket_demands_kms_header": "encryption_contradiction", "wrong_region_400_location": "",
 }
 
-// All that AWS's double refuses is found, and explained: what has to be mended
-// is named, nothing is stored, and once it is mended a file is.
+// Every refusal of the AWS double is explained: the verdict names what has to be mended, nothing is
+// stored, and once it is mended a file is delivered.
 func TestEveryHazardIsExplained(t *testing.T) {
 	explained := 0
 	for _, d := range awstest.Denials() {

@@ -21,7 +21,7 @@ func blameNotAES256(t catalog.Target, _ string) Verdict {
 		"set server_side_encryption: true; or remove the Deny on s3:x-amz-server-side-encryption")
 }
 
-// blameNotKMS: Sealift names no key, and so no kms either.
+// blameNotKMS does not suggest to send aws:kms, because Sealift never names a key.
 func blameNotKMS(t catalog.Target, _ string) Verdict {
 	v := permanent("encryption_contradiction",
 		fmt.Sprintf("a policy of bucket %q demands the header x-amz-server-side-encryption: aws:kms, which Sealift does not send: it leaves KMS to the bucket's default encryption", t.BucketName),
@@ -71,14 +71,14 @@ func blamePrefix(t catalog.Target, own string) Verdict {
 		fmt.Sprintf("let %s allow s3:PutObject on %s; or remove the prefix from bucket in the catalog", grantor(t), policy.ObjectARN(t, "*"))).byGrant(t, own)
 }
 
-// blameFolders: some sources' folders are allowed, and others are not.
+// blameFolders: the folders of some sources are allowed, and those of others are not.
 func blameFolders(t catalog.Target, own string, into, not []string) Verdict {
 	return permanent("folder_denied",
 		fmt.Sprintf("the policies allow the folders of sources %s, and not those of %s", strings.Join(into, ", "), strings.Join(not, ", ")),
 		fmt.Sprintf("let %s allow s3:PutObject on %s, which is all sources' folders", grantor(t), policy.ObjectARN(t, "*"))).byGrant(t, own)
 }
 
-// grantor is the policy that a destination's right rests on.
+// grantor names the policy that has to allow the PUTs of a destination.
 func grantor(t catalog.Target) string {
 	if granting(t) == ofIdentity {
 		return identityPolicy(t)
@@ -86,13 +86,13 @@ func grantor(t catalog.Target) string {
 	return fmt.Sprintf("the policy of bucket %q", t.BucketName)
 }
 
-// byGrant returns the verdict with the statements that its fix is about.
+// byGrant returns the verdict with the statements that its fix asks for.
 func (v Verdict) byGrant(t catalog.Target, own string) Verdict {
 	v.grants = true
 	return v.with(grant(t, own)...)
 }
 
-// grant are the statements that a destination's right rests on.
+// grant returns the statements that allow the PUTs of a destination.
 func grant(t catalog.Target, own string) []Statement {
 	if granting(t) == ofIdentity {
 		return identityStatements(t, own)

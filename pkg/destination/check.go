@@ -14,52 +14,51 @@ import (
 	"github.com/sealift/sealift/pkg/policy"
 )
 
-// STS is what a Checker asks of the token service; *assumerole.Roles is one.
+// STS is what a Checker needs from the token service; *assumerole.Roles is one.
 type STS interface {
 	Roles
 	Identity(context.Context) (assumerole.Identity, error)
 }
 
-// Checker tries what a delivery does, by what delivers. It needs no right
-// that a delivery does not need, and is safe for concurrent use.
+// Checker tries what a delivery does, with the same code. It needs no permission that a delivery
+// does not need, and is safe for concurrent use.
 type Checker struct {
 	STS    STS
 	Putter *Putter
-	// AnyTrust says that STS does not know external ids.
+	// AnyTrust says that this STS does not support external ids.
 	AnyTrust bool
-	// Principal is the ARN that policies name Sealift by; "": whoever STS says
-	// that it is.
+	// Principal is the ARN by which policies name Sealift; "" means the identity that STS reports.
 	Principal string
-	// Guard judges an endpoint by its form; nil takes every one.
+	// Guard returns an error if an endpoint is not allowed; nil allows all.
 	Guard func(endpoint string) error
 }
 
-// Options of a check.
+// Options configure a check.
 type Options struct {
-	// Sources are whose folders are tried, at least one.
+	// Sources are the sources whose folders are tried, at least one.
 	Sources []string
 	// Write stores an object of TrialSource. Otherwise nothing is stored.
 	Write bool
-	// Each is told every step when it is over; it may be nil.
+	// Each is called for every step when it is over; it may be nil.
 	Each func(Step)
 }
 
-// run is a check under way.
+// run is a check in progress.
 type run struct {
 	*Checker
 	Options
 	t       catalog.Target
 	mu      sync.Mutex // guards report while PUTs are under way
 	report  Report
-	own     string // ARN of Sealift's principal, "" if not known
+	own     string // ARN of Sealift's principal; "" if not known
 	blocked string // the step that failed
-	said    string // of the PUT that is denied
-	denial  denial // the same, as it was read
-	wrote   bool   // an object is stored
-	unsafe  bool   // the store does not look at checksums
+	said    string // the store's answer to the PUT that was denied
+	denial  denial // that answer, parsed
+	wrote   bool   // an object was stored
+	unsafe  bool   // the store does not verify checksums
 }
 
-// Check tries t. The context bounds all of it.
+// Check checks t. The context limits the whole check.
 func (c *Checker) Check(ctx context.Context, t catalog.Target, o Options) Report {
 	r := &run{Checker: c, Options: o, t: t, report: Report{Destination: t.ID, Proven: []string{}, Unproven: []string{}}}
 	r.step("catalog", r.catalog)
@@ -78,8 +77,8 @@ func (c *Checker) Check(ctx context.Context, t catalog.Target, o Options) Report
 	return r.report
 }
 
-// checksOwner reports whether the server refuses a wrong owner of the bucket.
-// AWS does, others may take any: then the right one proves nothing.
+// checksOwner reports whether the server refuses a wrong bucket owner. AWS does, but other servers
+// may accept any; then being accepted with the right owner proves nothing.
 func (r *run) checksOwner(ctx context.Context) bool {
 	if r.t.Owner == "" || r.unsafe {
 		return false
@@ -114,14 +113,14 @@ func (r *run) endpoint() (string, error) {
 	return r.t.Endpoint, nil
 }
 
-// credentials finds the operator's own.
+// credentials checks the operator's own credentials.
 func (r *run) credentials(ctx context.Context) (string, error) {
 	id, err := r.STS.Identity(ctx)
 	if err != nil && r.t.RoleARN == "" && r.t.Endpoint != "" && !errors.Is(err, assumerole.ErrOwnCredentials) {
-		return "", skip("STS is not needed here, and does not say who Sealift is") // a server of somebody's own
+		return "", skip("STS is not needed here, and does not say who Sealift is") // a server that is not AWS
 	}
 	if r.own = r.Principal; r.own == "" && err == nil {
-		if p, perr := policy.ParsePrincipal(id.ARN); perr == nil { // else it is nobody that a policy can name
+		if p, perr := policy.ParsePrincipal(id.ARN); perr == nil { // otherwise it is an identity that no policy can name
 			r.own = p.ARN
 		}
 	}
@@ -160,8 +159,8 @@ func (r *run) externalID(ctx context.Context) (string, error) {
 // maxParallel is how many source folders are tried at once.
 const maxParallel = 8
 
-// puts tries the PUT into the folder of each source, the first one alone: it
-// tells whether the store is reached, and where the bucket is.
+// puts tries a PUT into the folder of each source. The first goes alone: it shows whether the store
+// is reachable and where the bucket is.
 func (r *run) puts(ctx context.Context) {
 	if r.blocked != "" {
 		for _, name := range []string{"reach", "region", "put"} {
@@ -200,7 +199,7 @@ func (r *run) puts(ctx context.Context) {
 	}
 }
 
-// try is one PUT that was tried.
+// try is the outcome of one PUT.
 type try struct {
 	source string
 	err    error // nil: accepted
@@ -234,7 +233,7 @@ func (r *run) others(ctx context.Context) []try {
 	return tries
 }
 
-// region is where the bucket was found.
+// region describes where the bucket was found.
 func (r *run) region() string {
 	switch found := r.Putter.Region(r.t); {
 	case found != "" && r.t.Region != "" && found != r.t.Region:
@@ -247,7 +246,7 @@ func (r *run) region() string {
 	return firstRegion(r.t)
 }
 
-// judgePuts says what came of all PUTs.
+// judgePuts summarizes the outcome of all PUTs.
 func (r *run) judgePuts(ctx context.Context, tries []try) (string, error) {
 	var into, not []string
 	var failed *try
@@ -276,7 +275,7 @@ func folders(t catalog.Target, sources []string) string {
 	return fmt.Sprintf("%s and %d more", first, len(sources)-1)
 }
 
-// write stores an object, as small and as well-formed as can be.
+// write stores a small, well-formed object.
 func (r *run) write(ctx context.Context) (string, error) {
 	obj, err := TrialObject(r.t, TrialSource)
 	if err != nil {
@@ -293,7 +292,7 @@ func (r *run) write(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if out := r.try(ctx, r.t, TrialSource, nil); out.err != nil {
-		// So it is about the folder, which no delivery needs.
+		// So only the folder is denied, and no delivery needs that one
 		return "", skip("the policies allow the folders of sources, and not " + folders(r.t, []string{TrialSource}))
 	}
 	return "", &judged{r.explainWrite(err)}

@@ -32,7 +32,7 @@ func (w *wire) check(t catalog.Target, o Options) Report {
 	return w.checker().Check(w.t.Context(), t, o)
 }
 
-// stored are the keys of a bucket.
+// stored returns the keys in a bucket.
 func (w *wire) stored(bucket string) []string {
 	infos, err := w.operator(bucket).List(w.t.Context(), "", "", 0)
 	require.NoError(w.t, err)
@@ -52,7 +52,7 @@ func unzip(t *testing.T, body io.ReadCloser) string {
 	return string(b)
 }
 
-// problem is the verdict of the step that failed.
+// problem returns the verdict of the step that failed.
 func problem(r Report) (step string, v Verdict) {
 	for _, s := range r.Steps {
 		if s.Problem != nil {
@@ -82,7 +82,7 @@ func TestCheckOfWhatWorksStoresNothing(t *testing.T) {
 			require.Empty(t, w.stored("one-logs"))
 			want := 1
 			if strings.Contains(strings.Join(r.Proven, " "), "belongs to account") {
-				want++ // by a wrong owner
+				want++ // one more, with a wrong owner
 			}
 			require.Equal(t, name != "classic", want == 2)
 			require.EqualValues(t, want, puts(), "and not one more without If-None-Match")
@@ -107,7 +107,7 @@ func TestCheckThatWrites(t *testing.T) {
 	require.NotContains(t, strings.Join(r.Unproven, " "), "--write")
 }
 
-// A server may take every owner: that it took the right one proves nothing.
+// If a server accepts every owner, being accepted with the right one proves nothing.
 func TestCheckOfAServerThatTakesEveryOwner(t *testing.T) {
 	w := newWire(t)
 	require.NoError(t, w.s3.PutBucket(s3server.Bucket{Name: "one-logs"}))
@@ -118,7 +118,7 @@ func TestCheckOfAServerThatTakesEveryOwner(t *testing.T) {
 	require.Empty(t, r.Stored)
 }
 
-// careless is a store that does not look at checksums.
+// careless is a store that does not verify checksums.
 type careless struct{ *objstore.Memory }
 
 func (c careless) Put(ctx context.Context, key string, body io.ReadSeeker, o objstore.PutOptions) (objstore.Info, error) {
@@ -126,7 +126,8 @@ func (c careless) Put(ctx context.Context, key string, body io.ReadSeeker, o obj
 	return c.Memory.Put(ctx, key, body, o)
 }
 
-// There the trial object is stored; it is well-formed, and the report says so.
+// A store that does not verify checksums stores the trial object. The object is well-formed, and
+// the report says where it is.
 func TestCheckOfAStoreThatChecksNothing(t *testing.T) {
 	w := newWire(t)
 	store := careless{objstore.NewMemory("one-logs")}
@@ -164,15 +165,15 @@ func TestCheckTriesEveryFolder(t *testing.T) {
 	require.JSONEq(t, `{"Sid":"SealiftPutOnec9667aaa","Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::one-logs/path/segment-logs/*"}`, string(v.Statements[0].JSON))
 }
 
-// What only storing shows: the key of the default encryption, and a folder
-// that deliveries do not need.
+// Problems that only storing an object shows: the key of the default encryption, and a folder that
+// deliveries do not need.
 func TestCheckThatMayNotWrite(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		denied func(*http.Request) bool
 		status Status
 		said   string
 	}{
-		"key": {func(q *http.Request) bool { // the checksum is right
+		"key": {func(q *http.Request) bool { // the checksum is right, so this is not a probe
 			b, err := io.ReadAll(q.Body)
 			q.Body = io.NopCloser(bytes.NewReader(b))
 			sum := sha256.Sum256(b)
@@ -206,7 +207,7 @@ func TestCheckThatMayNotWrite(t *testing.T) {
 	}
 }
 
-// refuse answers PUTs as f says, "" for not at all.
+// refuse makes the server deny PUTs with the message that f returns; "" means that it does not deny.
 func (w *wire) refuse(f func(*http.Request) string) {
 	w.s3.SetFault(func(q *http.Request) s3server.Fault {
 		if q.Method == http.MethodPut {
@@ -218,7 +219,7 @@ func (w *wire) refuse(f func(*http.Request) string) {
 	})
 }
 
-// What one changed header tells about a denial that says nothing.
+// A denial without details is explained by the one changed header that makes the difference.
 func TestDenialsAreIsolated(t *testing.T) {
 	const plain = "Access Denied"
 	const sse, acl, owner = "X-Amz-Server-Side-Encryption", "X-Amz-Acl", "X-Amz-Expected-Bucket-Owner"
@@ -237,7 +238,7 @@ func TestDenialsAreIsolated(t *testing.T) {
 		denied     func(*http.Request) string
 		reason     string
 		cause, fix string
-		statement  string // part of the first one
+		statement  string // part of the first statement
 		trials     int
 	}{
 		"aes256_forbidden": {nil, when(func(q *http.Request) bool { return q.Header.Get(sse) != "" }),
@@ -300,7 +301,7 @@ func TestDenialsAreIsolated(t *testing.T) {
 	}
 }
 
-// kindOf is the kind of document that a statement is for.
+// kindOf returns the kind of document that a statement is for.
 func kindOf(s Statement) iam.Kind {
 	switch {
 	case strings.Contains(s.Where, "policy of bucket"):

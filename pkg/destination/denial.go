@@ -10,16 +10,16 @@ import (
 	"github.com/sealift/sealift/pkg/policy"
 )
 
-// denial is what the text of a refusal tells. AWS tells it to callers of the
-// bucket's own account or organization, so of a role's requests but seldom of
-// a classic destination's; all others hear "Access Denied" and no more.
+// denial is what the text of a refusal says. AWS gives details only to callers from the bucket's
+// own account or organization, so for most roles but seldom for classic destinations. All others
+// read only "Access Denied".
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html,
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 type denial struct {
 	action   string // like s3:PutObject
-	policy   string // whose fault it is, like "session policy"; "" if that is not told
-	explicit bool   // a Deny, and not that nothing allows it
+	policy   string // kind of policy that denies, like "session policy"; "" if not told
+	explicit bool   // an explicit Deny, rather than no policy allowing it
 	key      string // ARN of the KMS key
 }
 
@@ -39,7 +39,7 @@ func readDenial(message string) denial {
 		d.policy = m[1]
 	} else if m := noneAllows.FindStringSubmatch(message); m != nil {
 		d.policy = m[1]
-	} else if strings.Contains(message, "no resource-based policies allow access") { // KMS, to strangers
+	} else if strings.Contains(message, "no resource-based policies allow access") { // how KMS answers callers from other accounts
 		d.policy = ofResource
 	}
 	return d
@@ -60,7 +60,7 @@ func denied(e *objstore.Error, t catalog.Target, own string) Verdict {
 		v.Fix.Do, v.Statements = lacking(d, t, own)
 		return v
 	}
-	// Nothing is told: the likeliest first, and what finds out.
+	// The answer says nothing: name the most likely fix, and what finds out more.
 	v.Fix.Do, v.Statements = lacking(denial{action: d.action, policy: granting(t)}, t, own)
 	if t.Owner != "" {
 		v.Fix.Do += fmt.Sprintf("; check that the bucket belongs to account %s (expected_bucket_owner)", t.Owner)
@@ -69,7 +69,7 @@ func denied(e *objstore.Error, t catalog.Target, own string) Verdict {
 	return v
 }
 
-// Kinds of policies as AWS names them.
+// Kinds of policies, as AWS names them.
 const (
 	ofIdentity = "identity-based policy"
 	ofResource = "resource-based policy"
@@ -77,7 +77,7 @@ const (
 	ofEndpoint = "VPC endpoint policy"
 )
 
-// granting is the kind of policy that a destination's right rests on.
+// granting returns the kind of policy that has to allow the PUTs of a destination.
 func granting(t catalog.Target) string {
 	if t.RoleARN != "" {
 		return ofIdentity
@@ -98,7 +98,7 @@ func denyOf(d denial, t catalog.Target) string {
 	return "the Deny in a " + d.policy
 }
 
-// deniedBy is the fix of an explicit deny.
+// deniedBy is the fix for an explicit Deny.
 func deniedBy(d denial, t catalog.Target) string {
 	where := "find " + denyOf(d, t) + " that applies: "
 	switch d.policy {
@@ -112,8 +112,8 @@ func deniedBy(d denial, t catalog.Target) string {
 	return where + "whoever administers it must except " + principal(t) + " and " + policy.ObjectARN(t, "*")
 }
 
-// encryption says what the destination's setting asks for, and the fix where a
-// Deny demands something else.
+// encryption says what the destination's setting asks for, and the fix if a Deny demands something
+// else.
 func encryption(t catalog.Target) string {
 	if t.SSE {
 		return "files ask for AES256 (server_side_encryption: true), so if it demands aws:kms, set server_side_encryption: false"
@@ -122,7 +122,7 @@ func encryption(t catalog.Target) string {
 		"and if it demands the header aws:kms, let it pass what names none"
 }
 
-// lacking is the fix where nothing allows.
+// lacking is the fix if no policy allows the request.
 func lacking(d denial, t catalog.Target, own string) (string, []Statement) {
 	actions := putActions(t)
 	if d.action != "" && d.action != "s3:PutObject" {

@@ -20,8 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// What AWS's texts tell; they are as its documentation and its users quote
-// them.
+// The texts are as quoted in AWS's documentation and by its users.
 func TestReadDenial(t *testing.T) {
 	const key = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 	for message, want := range map[string]denial{
@@ -46,7 +45,7 @@ func TestReadDenial(t *testing.T) {
 	}
 }
 
-// verdictCase is a failure, and what is to be said of it.
+// verdictCase is a failure and the verdict expected.
 type verdictCase struct {
 	change    func(*catalog.Target)
 	err       error
@@ -55,7 +54,7 @@ type verdictCase struct {
 	statement string // part of one of them, with where it belongs
 }
 
-// Every failure ends in a cause and the change to make.
+// Every failure has a cause and a fix.
 func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 	const put = "is not authorized to perform: s3:PutObject on resource: \"arn:aws:s3:::acme-logs/segment-logs/web/x\" "
 	const use = "is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555 "
@@ -161,7 +160,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 			var all []string
 			for _, s := range v.Statements {
 				_, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, s.JSON))
-				if !strings.Contains(string(s.JSON), OwnKey) { // which is to be replaced
+				if !strings.Contains(string(s.JSON), OwnKey) { // a placeholder is no valid ARN
 					require.NoError(t, err, "%s %s", s.Where, s.JSON)
 				}
 				all = append(all, s.Where+" "+string(s.JSON))
@@ -173,8 +172,8 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 
 const own = "arn:aws:iam::999999999999:role/sealift"
 
-// A body that is not what was announced is no sign that the store does not
-// know If-None-Match, though S3's text speaks of a header.
+// A body that does not match its checksum does not mean that the store does not know If-None-Match,
+// although S3's message mentions a header.
 func TestMismatchIsNoRefusalOfTheCondition(t *testing.T) {
 	said := "The provided 'x-amz-content-sha256' header does not match what was computed."
 	require.False(t, refusesCondition(&objstore.Error{Status: http.StatusBadRequest, Code: "XAmzContentSHA256Mismatch", Message: said}))

@@ -29,8 +29,7 @@ const (
 	encrypted = "s3:x-amz-server-side-encryption"
 )
 
-// account is all that decides about a destination at AWS. It begins as it
-// should be.
+// account is everything that decides about a destination at AWS. It starts out correct.
 type account struct {
 	own, role, trust, bucket, key []iam.Statement
 	noRole, noBucket, noKey       bool
@@ -57,7 +56,7 @@ func withRole() *account {
 		role: []iam.Statement{allow([]string{"s3:PutObject"}, objects), allow([]string{"kms:GenerateDataKey", "kms:Decrypt"}, keyARN)},
 		trust: []iam.Statement{{Effect: iam.Allow, Principal: iam.AWS(ownARN), Action: iam.Strings{"sts:AssumeRole"},
 			Condition: iam.Condition{"StringEquals": {"sts:ExternalId": {workspace}}}}},
-		// As AWS makes it: the account's policies decide.
+		// As AWS creates it: the account's policies decide.
 		key: []iam.Statement{{Effect: iam.Allow, Principal: iam.AWS("arn:aws:iam::" + customer + ":root"), Action: iam.Strings{"kms:*"}, Resource: iam.Strings{"*"}}},
 		b:   s3server.Bucket{Name: "acme-logs", Owner: customer}, keyID: keyARN, arn: ownARN, secret: "ownsecret",
 		d: catalog.Destination{Name: "acme", Sources: []string{"web", "ios"}, Bucket: "acme-logs", RoleARN: roleARN},
@@ -79,7 +78,7 @@ func document(s []iam.Statement) *iam.Policy {
 	return &iam.Policy{Version: iam.Version, Statement: s}
 }
 
-// open makes a server of it, and what checks there.
+// open starts a server with the account's state, and returns a checker for it.
 func (a *account) open(t *testing.T) (*s3server.Server, *Checker) {
 	s3, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "SERVERKEY", SecretKey: "serversecret", Region: "us-east-1"})
 	require.NoError(t, err)
@@ -129,7 +128,7 @@ func (a *account) check(t *testing.T, o Options) (*s3server.Server, Report) {
 	return s3, c.Check(t.Context(), target, o)
 }
 
-// add puts the statements that a verdict proposes where they belong.
+// add adds the statements that a verdict proposes to the documents that they are for.
 func (a *account) add(t *testing.T, v Verdict) {
 	require.NotEmpty(t, v.Statements, "%+v", v)
 	for _, s := range v.Statements {
@@ -154,9 +153,8 @@ func (a *account) add(t *testing.T, v Verdict) {
 	}
 }
 
-// Every denial that AWS's double has is explained, and once what is said is
-// done, files are delivered. Without a mend of its own, a case is mended by the
-// statements that the verdict proposes, to the letter.
+// Every denial of the AWS double is explained, and once the fix is applied, files are delivered. A
+// case without a mend of its own is mended by exactly the statements that the verdict proposes.
 func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 	t.Parallel()
 	withKMS := func(a *account) {
@@ -200,7 +198,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 		"sts_throttles":            {withRole, func(a *account) { a.roleFault = s3server.Throttling }, "role", "sts_unavailable", "Throttling", "if it lasts", func(a *account) { a.roleFault = s3server.Fault{} }},
 		"session_policy_too_large": {withRole, func(a *account) { a.roleFault = s3server.PackedPolicyTooLarge }, "role", "policy_too_large", "PackedPolicyTooLarge", "shorten the path prefix", func(a *account) { a.roleFault = s3server.Fault{} }},
 
-		// The PUT of a role, whose account is the bucket's.
+		// The PUT of a role in the bucket's account.
 		"role_without_policy":      {withRole, func(a *account) { a.role = nil }, "put", "put_denied", "no identity-based policy allows", "let the role's policy allow s3:PutObject on " + objects, nil},
 		"role_for_another_bucket":  {withRole, func(a *account) { a.role[0].Resource = iam.Strings{"arn:aws:s3:::acme-log/segment-logs/*"} }, "put", "put_denied", "no identity-based policy allows", objects, nil},
 		"role_without_star":        {withRole, func(a *account) { a.role[0].Resource = iam.Strings{"arn:aws:s3:::acme-logs"} }, "put", "put_denied", "no identity-based policy allows", objects, nil},
@@ -269,7 +267,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 		"key_gone":          {withRole, func(a *account) { withKMS(a); a.noKey = true }, "put", "kms", "KMS.NotFoundException", "existing key", func(a *account) { a.noKey = false }},
 		"key_elsewhere":     {withRole, func(a *account) { withKMS(a); a.b.Key = strings.Replace(keyARN, "us-east-1", "eu-west-1", 1) }, "put", "kms", "KMS.NotFoundException", "of the bucket's own region", func(a *account) { a.b.Key = keyARN }},
 
-		// Classic: two accounts, and S3 says nothing.
+		// Classic: two accounts, and S3 gives no details.
 		"classic_not_in_bucket_policy": {classic, func(a *account) { a.bucket = nil }, "put", "put_denied", "403 AccessDenied: Access Denied", "(1) let the policy of bucket \"acme-logs\" allow s3:PutObject", nil},
 		"classic_own_policy_lacks":     {classic, func(a *account) { a.own = nil }, "put", "put_denied", "403 AccessDenied: Access Denied", "(2) let the IAM policy of Sealift's principal allow", nil},
 		"classic_other_prefix":         {classic, func(a *account) { a.d.Bucket = "acme-logs/path" }, "put", "prefix_denied", "without the prefix", "acme-logs/path/segment-logs/*", nil},
@@ -297,7 +295,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 		}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			t.Parallel() // some wait, as for a store that throttles
+			t.Parallel() // some cases wait, for instance for a store that throttles
 			a := c.of()
 			c.spoil(a)
 			s3, r := a.check(t, Options{})
@@ -325,7 +323,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 	}
 }
 
-// Where the bucket is, is found out in every way that a store has of saying it.
+// A bucket's region is found whichever way a store reports it.
 func TestCheckFindsTheRegion(t *testing.T) {
 	for _, elsewhere := range []s3server.Elsewhere{s3server.Permanently, s3server.Temporarily, s3server.Malformed, s3server.Illegal} {
 		a := withRole()

@@ -12,8 +12,8 @@ import (
 
 const header = "s3:x-amz-server-side-encryption"
 
-// What a delivery says when the setting and the bucket's policy contradict each
-// other: both, and the fix.
+// When the setting and the bucket's policy contradict each other, a delivery's verdict names both,
+// and the fix.
 func TestEncryptionAgainstTheBucketsPolicy(t *testing.T) {
 	demands := func(how string) iam.Condition {
 		return iam.Condition{"StringNotEquals": {header: {how}}}
@@ -21,7 +21,7 @@ func TestEncryptionAgainstTheBucketsPolicy(t *testing.T) {
 	for name, c := range map[string]struct {
 		sse    bool
 		denies iam.Condition
-		want   []string // in the fix; nil: it is delivered
+		want   []string // in the fix; nil: the file is delivered
 	}{
 		"aes256_demanded":              {true, demands("AES256"), nil},
 		"kms_demanded_aes256_sent":     {true, demands("aws:kms"), []string{"(server_side_encryption: true)", "demands aws:kms", "set server_side_encryption: false"}},
@@ -50,7 +50,7 @@ func TestEncryptionAgainstTheBucketsPolicy(t *testing.T) {
 				if told {
 					require.Equal(t, "put_denied_explicitly", v.Reason)
 					require.Contains(t, v.Fix.String(), `the Deny in the policy of bucket "one-logs"`)
-				} else { // S3 says no more to another account
+				} else { // S3 says no more to other accounts
 					require.Equal(t, "put_denied", v.Reason)
 					require.Contains(t, v.Fix.String(), "should the bucket's policy deny other encryption")
 					require.Contains(t, v.Fix.String(), "sealift destinations check")
@@ -63,8 +63,8 @@ func TestEncryptionAgainstTheBucketsPolicy(t *testing.T) {
 	}
 }
 
-// SSE-KMS by the bucket's default: with the setting off the key is used, and
-// with it on silently not.
+// SSE-KMS by the bucket's default encryption: the key is used if the setting is off, and silently
+// not used if it is on.
 func TestEncryptionByTheBucketsDefault(t *testing.T) {
 	const key = "arn:aws:kms:us-east-1:123456789012:key/1234"
 	consents := func(action string) *iam.Policy {

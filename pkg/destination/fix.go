@@ -4,15 +4,14 @@ import "cmp"
 
 // Fix says what to do about a failure.
 type Fix struct {
-	// Do is what a person can do. Beside Waits it is for when the failure lasts,
-	// and may be "".
+	// Do is what a person can do. If Waits is set, it is for the case that the failure lasts, and
+	// may be "".
 	Do string
-	// Waits is why nothing needs to be done yet, like "it is tried again"; "" if
-	// something does.
+	// Waits is why nothing needs to be done yet, like "it is tried again"; "" if something does.
 	Waits string
 }
 
-// String returns the text for as long as the job is tried again automatically.
+// String returns the text to show as long as the job is retried automatically.
 func (f Fix) String() string {
 	switch {
 	case f.Waits == "":
@@ -23,7 +22,7 @@ func (f Fix) String() string {
 	return "none: " + f.Waits + "; if it lasts, " + f.Do
 }
 
-// Parked returns the text once only the command again has the job tried again.
+// Parked returns the text to show when the job is retried only by the command again.
 func (f Fix) Parked(again string) string {
 	if f.Waits == "" {
 		return f.Do

@@ -12,25 +12,25 @@ import (
 	"github.com/sealift/sealift/pkg/policy"
 )
 
-// Trial is a PUT like the one that is denied, but for one thing: if it is not
-// denied, that thing is why. Nothing is stored by it.
+// Trial is the denied PUT with something changed. If it is accepted, what was changed is the
+// reason. It stores nothing.
 type Trial struct {
 	What    string `json:"what"`    // like "without the ACL"
 	Outcome string `json:"outcome"` // "accepted", or what the store said
 }
 
-// knob is one thing that a PUT may do otherwise.
+// knob is one thing that can be changed in a PUT.
 type knob struct {
 	what  string
 	turn  func(*catalog.Target)
 	alter func(*objstore.PutOptions)
-	// blame says what it means if the PUT is accepted with it.
+	// blame returns the verdict if the PUT is accepted with the change.
 	blame func(t catalog.Target, own string) Verdict
 	alone bool // it is not tried together with others
 }
 
-// headers are the knobs of t's headers, the likeliest culprits first; those
-// of one list exclude each other.
+// headers returns the knobs for t's headers, the most likely culprits first. Those of one list
+// exclude each other.
 func headers(t catalog.Target) [][]knob {
 	var out [][]knob
 	kms := knob{what: "with x-amz-server-side-encryption: aws:kms", blame: blameNotKMS,
@@ -51,13 +51,13 @@ func headers(t catalog.Target) [][]knob {
 
 const fullControl = "bucket-owner-full-control"
 
-// bare is the knob of the path prefix.
+// bare returns the knob for the path prefix.
 func bare(t catalog.Target) knob {
 	return knob{what: "below the bucket's root, without the prefix " + t.Prefix, turn: func(t *catalog.Target) { t.Prefix = "" }, blame: blamePrefix}
 }
 
-// explain finds why PUTs are denied, by sending the first of them again with
-// one thing changed at a time: at most a dozen requests.
+// explain finds out why PUTs are denied, by sending the first denied one again with one thing
+// changed at a time: at most a dozen requests.
 func (r *run) explain(ctx context.Context, failed *try, into, not []string) Verdict {
 	base := judge(failed.err, r.t, r.own)
 	var e *objstore.Error
@@ -86,7 +86,7 @@ func (r *run) explain(ctx context.Context, failed *try, into, not []string) Verd
 	return unmoved(base, r.denial, r.t, r.own)
 }
 
-// unmoved is a denial that no header makes a difference to.
+// unmoved explains a denial on which no header has an effect.
 func unmoved(v Verdict, d denial, t catalog.Target, own string) Verdict {
 	v.Cause += "; it is the same without the headers for encryption, ACL and owner, and with others"
 	switch {
@@ -99,7 +99,7 @@ func unmoved(v Verdict, d denial, t catalog.Target, own string) Verdict {
 			where, policy.ObjectARN(t, "*"), principal(t))
 	case d.explicit, d.policy != "":
 	case t.RoleARN == "":
-		// Two accounts: both must allow it.
+		// Two accounts are involved, and both must allow the request.
 		v.Fix.Do = fmt.Sprintf("likeliest first: (1) %s; (2) %s; (3) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
 			fixOf(ofResource, t, own), fixOf(ofIdentity, t, own), principal(t))
 		v.Statements = append(bucketStatements(t, own), identityStatements(t, own)...)
@@ -120,14 +120,14 @@ func fixOf(policy string, t catalog.Target, own string) string {
 	return fix
 }
 
-// mayDepend says whether the answer may be for the request's headers or place.
+// mayDepend reports whether the answer may depend on the request's headers or key.
 func mayDepend(e *objstore.Error) bool {
 	d := readDenial(e.Message)
 	return e.Code == "AccessDenied" && !strings.HasPrefix(d.action, "kms:")
 }
 
-// several finds two or more headers that are denied each by itself: it turns
-// all of them, and then those back that make no difference.
+// several finds two or more headers that are each denied. It changes all of them, and then undoes
+// the changes that make no difference.
 func (r *run) several(ctx context.Context, source string, options [][]knob) (Verdict, bool) {
 	for _, encryption := range append([]knob{{}}, options[0]...) {
 		turned := []knob{encryption}
@@ -161,7 +161,7 @@ func (r *run) several(ctx context.Context, source string, options [][]knob) (Ver
 	return Verdict{}, false
 }
 
-// accepts tries the PUT with the knobs turned.
+// accepts reports whether the PUT with these changes is accepted.
 func (r *run) accepts(ctx context.Context, source string, knobs ...knob) bool {
 	t := r.t
 	var whats []string
@@ -192,16 +192,16 @@ func (r *run) accepts(ctx context.Context, source string, knobs ...knob) bool {
 	return accepted
 }
 
-// furtherOn says whether a trial failed for another reason, and later, than
-// the PUT: at the KMS key, or at the right to set an ACL when a Deny was before.
+// furtherOn reports whether a trial got further than the denied PUT and failed for another reason:
+// at the KMS key, or at the right to set an ACL where the PUT met a Deny.
 func (r *run) furtherOn(e *objstore.Error) bool {
 	d := readDenial(e.Message)
 	return strings.HasPrefix(e.Code, "KMS.") || strings.HasPrefix(d.action, "kms:") ||
 		r.denial.explicit && !d.explicit && d.action == "s3:PutObjectAcl" && r.denial.action != d.action
 }
 
-// asFound is the verdict with what the store said to the real PUT. Where that
-// was a Deny, no statement that allows helps.
+// asFound returns the verdict found, with what the store said about the real PUT. If that was a
+// Deny, statements that allow are removed, since they do not help.
 func (r *run) asFound(base, found Verdict) Verdict {
 	found.Cause += " (" + base.Cause + ")"
 	if r.denial.explicit {
@@ -213,7 +213,7 @@ func (r *run) asFound(base, found Verdict) Verdict {
 	return found
 }
 
-// explainWrite says why an object may not be stored where its PUT is allowed.
+// explainWrite explains why an object cannot be stored although its PUT is allowed.
 func (r *run) explainWrite(err error) Verdict {
 	base := judge(err, r.t, r.own)
 	var e *objstore.Error

@@ -8,13 +8,13 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// ofKey tells whether the answer is about a KMS key.
+// ofKey reports whether the answer is about a KMS key.
 func ofKey(e *objstore.Error) bool {
 	return strings.HasPrefix(e.Code, "KMS.") || strings.Contains(e.Message, "kms:")
 }
 
-// keyRefused judges what S3 says of the KMS key that it was to encrypt with,
-// which is the one of the bucket's default encryption: Sealift names none.
+// keyRefused judges what S3 says about the KMS key to encrypt with, which is that of the bucket's
+// default encryption, since Sealift names none.
 func keyRefused(e *objstore.Error, t catalog.Target, own string) Verdict {
 	d := readDenial(e.Message)
 	v := permanent("kms", fmt.Sprintf("the bucket's KMS key cannot be used: %s: %s", e.Code, e.Message), "")
@@ -39,13 +39,13 @@ func keyRefused(e *objstore.Error, t catalog.Target, own string) Verdict {
 	return v
 }
 
-// keyDenied completes the verdict that somebody may not use a key.
+// keyDenied completes the verdict that the putter may not use a key.
 func keyDenied(v Verdict, d denial, t catalog.Target, own string) Verdict {
 	identity, resource := keyStatements(t, own, d.key, d.policy == ofResource && d.key == "")
 	const actions = "kms:GenerateDataKey"
 	switch {
 	case d.policy == ofSession:
-		// Sealift's sessions hold these rights only where KMS may be used.
+		// Sealift's session policies allow this action only where KMS may be used.
 		v.Fix.Do = "the bucket encrypts with a KMS key although AES256 is asked for: set server_side_encryption: false"
 	case d.explicit:
 		v.Fix.Do = fmt.Sprintf("a Deny applies to %s: find it in the key's policy and in those of %s, and except Sealift's use", actions, principal(t))

@@ -14,7 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// answers is a bucket that answers PUTs so.
+// answers is a bucket with prepared answers to PUTs.
 type answers struct {
 	objstore.Store
 	region string
@@ -44,8 +44,8 @@ func (p *Putter) mustPut(t *testing.T) Result {
 	return r
 }
 
-// TestAConditionIsTriedAgain: one answer, as of a proxy that is gone, is not for
-// the life of the process, nor is that of a store that is upgraded.
+// TestAConditionIsTriedAgain: one answer that refuses If-None-Match does not count for the life of
+// the process. It may have come from a proxy that is gone, or from a store that has been upgraded.
 func TestAConditionIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		knows := false
@@ -79,14 +79,14 @@ func TestAConditionIsTriedAgain(t *testing.T) {
 	})
 }
 
-// TestWhatOnePutLearnsAnotherKeeps: they go on at once, and each finds out
-// something else.
+// TestWhatOnePutLearnsAnotherKeeps: PUTs run concurrently, and what one learns must not overwrite
+// what another has learned.
 func TestWhatOnePutLearnsAnotherKeeps(t *testing.T) {
 	var p *Putter
 	first := true
 	p = newAnswering(func(region string, ifAbsent bool) error {
 		switch {
-		case first: // meanwhile another learns where the bucket is
+		case first: // meanwhile another PUT learns where the bucket is
 			first = false
 			require.Equal(t, "eu-west-1", p.mustPut(t).Region)
 			return notImplemented

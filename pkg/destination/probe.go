@@ -19,11 +19,11 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// TrialSource is the source id below which a trial object is stored, so that
-// none lies among a source's own files. The catalog lets no source have it.
+// TrialSource is the source id below which a trial object is stored, so that it is not among a
+// source's own files. The catalog does not allow a source with this id.
 const TrialSource = catalog.ReservedSourceID
 
-// TrialObject is a file as deliveries have them, with one line in it.
+// TrialObject returns a file like those of deliveries, with one line in it.
 func TrialObject(t catalog.Target, source string) (Object, error) {
 	now := time.Now().UTC()
 	id := "sealift-check-" + uuid.NewString()
@@ -55,11 +55,12 @@ func TrialObject(t catalog.Target, source string) (Object, error) {
 	}, nil
 }
 
-// probe sends the PUT of a delivery with a checksum that is not its body's:
-// nil means that the store found everything else in order, and it has stored
-// nothing. S3 decides by a request's headers whether it is allowed, and knows
-// only when it has read the body that the checksum is wrong.
+// probe sends the PUT of a delivery with a checksum that does not match its body. nil means that
+// the store found everything else in order, and has stored nothing: S3 decides by a request's
+// headers whether it is allowed, and detects the wrong checksum only after it has read the body.
 //
+// If the store does not verify checksums, probe returns errStored with the object that is now
+// stored.
 // errStored is returned, with what is stored now, if the store does not check.
 func (p *Putter) probe(ctx context.Context, t catalog.Target, source string, alter func(*objstore.PutOptions)) (Object, Result, error) {
 	obj, err := TrialObject(t, source)

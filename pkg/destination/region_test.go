@@ -17,14 +17,14 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// world is S3 as far as one bucket's region goes: a request that is signed for
-// another is answered as says says.
+// world is S3 with one bucket. A request that is signed for another region than the bucket's is
+// answered by says.
 type world struct {
 	*Putter
 	t     *testing.T
 	lives string                                    // the bucket's region
-	says  func(http.ResponseWriter, string, string) // asked, lives
-	asked []string                                  // regions, in order
+	says  func(http.ResponseWriter, string, string) // arguments: the region asked, the bucket's region
+	asked []string                                  // regions asked, in order
 }
 
 func newWorld(t *testing.T, lives string) *world {
@@ -75,7 +75,7 @@ func refusal(status int, header map[string]string, code, message string) func(ht
 
 var permanentRedirect = refusal(301, map[string]string{"X-Amz-Bucket-Region": "LIVES"}, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint.")
 
-// Every form in which AWS says where a bucket is.
+// All forms in which AWS says where a bucket is are understood.
 func TestRegionIsInferred(t *testing.T) {
 	for form, says := range map[string]func(http.ResponseWriter, string, string){
 		"301":               permanentRedirect,
@@ -110,8 +110,8 @@ func TestRegionBeginsWithThePartitions(t *testing.T) {
 	}
 }
 
-// The catalog's region is where the bucket is looked for first. If it is
-// wrong, the file is delivered where the bucket is, and the Result tells it.
+// The bucket is first looked for in the catalog's region. If that is wrong, the file is delivered
+// where the bucket is, and the Result tells it.
 func TestWrongRegionInTheCatalogIsDelivered(t *testing.T) {
 	w := newWorld(t, "eu-west-1")
 	target := catalog.Target{Destination: catalog.Destination{Region: "us-west-2"}, BucketName: "one-logs"}
@@ -123,8 +123,8 @@ func TestWrongRegionInTheCatalogIsDelivered(t *testing.T) {
 	require.Equal(t, []string{"eu-west-1"}, asked)
 }
 
-// Two buckets of a name may be two customers': what was learned of one must not
-// lead files into the other.
+// Two buckets with the same name may belong to two customers: what was learned of one must not lead
+// files into the other.
 func TestARegionIsOfOnePartition(t *testing.T) {
 	w := newWorld(t, "eu-west-1")
 	w.must(catalog.Target{BucketName: "one-logs"})
@@ -140,18 +140,18 @@ func TestMovedBucketIsFollowed(t *testing.T) {
 	asked, r := w.must(target)
 	require.Equal(t, []string{"eu-west-1", "sa-east-1"}, asked)
 	require.Equal(t, "sa-east-1", r.Region)
-	w.lives = "eu-west-1" // and back
+	w.lives = "eu-west-1" // moved back
 	asked, r = w.must(target)
 	require.Equal(t, []string{"sa-east-1", "eu-west-1"}, asked)
 	require.Equal(t, "eu-west-1", r.Region)
 }
 
-// While the news is on its way, one region may name another that knows better.
+// While a bucket's move propagates, one region may refer to another that knows better.
 func TestStaleRedirectIsFollowedOnce(t *testing.T) {
 	w := newWorld(t, "eu-central-1")
 	w.says = func(out http.ResponseWriter, asked, lives string) {
 		if asked == "us-east-1" {
-			lives = "eu-west-1" // where it was
+			lives = "eu-west-1" // the bucket's former region
 		}
 		permanentRedirect(out, asked, lives)
 	}
@@ -182,8 +182,8 @@ func TestRedirectsEnd(t *testing.T) {
 	}
 }
 
-// FIPS endpoints are in the US and Canada: what is elsewhere cannot be reached
-// by one, whoever says so.
+// FIPS endpoints exist only in the US and Canada: buckets elsewhere cannot be reached by one,
+// whoever says where they are.
 func TestFIPSIsNotLeftForARegion(t *testing.T) {
 	fips := catalog.Target{Destination: catalog.Destination{FIPS: true}, BucketName: "one-logs"}
 	w := newWorld(t, "us-west-2")
@@ -191,7 +191,7 @@ func TestFIPSIsNotLeftForARegion(t *testing.T) {
 	require.Equal(t, []string{"us-east-1", "us-west-2"}, asked)
 
 	w = newWorld(t, "eu-west-1")
-	for range 2 { // not knowing, then knowing
+	for range 2 { // first without knowing the region, then knowing it
 		asked, _, err := w.put(fips)
 		require.NotContains(t, asked, "eu-west-1")
 		v := Judge(err, fips)
@@ -202,11 +202,11 @@ func TestFIPSIsNotLeftForARegion(t *testing.T) {
 	}
 }
 
-// The fix for such a bucket is one in another region: what was learned of the
-// former keeps nobody from finding it, whoever learned it.
+// The fix for such a bucket is one of the same name in another region: what was learned of the
+// former bucket must not keep anybody from finding it, whoever learned it.
 func TestFIPSFindsABucketThatWasMadeAnew(t *testing.T) {
 	for hazard, c := range map[string]struct {
-		before bool   // fips, when the bucket was in Europe
+		before bool   // whether FIPS was on when the bucket was in Europe
 		region string // in the catalog, now
 	}{
 		"refused":             {true, ""},
@@ -220,7 +220,7 @@ func TestFIPSFindsABucketThatWasMadeAnew(t *testing.T) {
 			_, _, err := w.put(target)
 			require.Equal(t, c.before, err != nil)
 			w.lives, target.FIPS, target.Region = "us-west-2", true, c.region
-			if !c.before { // nothing was asked: the region was known
+			if !c.before { // nothing was asked, because the region was known
 				_, _, err = w.put(target)
 				require.Equal(t, "no_fips", Judge(err, target).Reason)
 			}

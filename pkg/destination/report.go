@@ -19,21 +19,21 @@ const (
 	Skipped Status = "skipped" // Detail says why
 )
 
-// Step is one thing that was tried.
+// Step is one step of a check.
 type Step struct {
 	Name         string   `json:"step"`
 	Status       Status   `json:"status"`
-	Detail       string   `json:"detail,omitempty"` // what was seen
+	Detail       string   `json:"detail,omitempty"` // what was observed
 	Milliseconds int64    `json:"took_ms"`
-	Problem      *Verdict `json:"problem,omitempty"` // of a failed one
+	Problem      *Verdict `json:"problem,omitempty"` // of a failed step
 }
 
-// Report is what a check found out.
+// Report is the result of a check.
 type Report struct {
 	Destination string   `json:"destination"`
 	OK          bool     `json:"ok"` // no step failed
 	Steps       []Step   `json:"steps"`
-	Trials      []Trial  `json:"trials,omitempty"` // other PUTs that were tried, to find why one is denied
+	Trials      []Trial  `json:"trials,omitempty"` // PUTs with something changed, tried to find out why one is denied
 	Proven      []string `json:"proven"`
 	Unproven    []string `json:"not_proven"`
 	Stored      []Stored `json:"stored,omitempty"`
@@ -46,7 +46,7 @@ type Stored struct {
 	Key    string `json:"key"`
 }
 
-// skip is why there is nothing to try.
+// skip is the reason why a step has nothing to try.
 type skip string
 
 func (s skip) Error() string { return string(s) }
@@ -56,7 +56,7 @@ type judged struct{ Verdict }
 
 func (j *judged) Error() string { return j.Cause }
 
-// step tries one thing. Nothing is tried after one that failed.
+// step runs one step. After a failed step, later ones are skipped.
 func (r *run) step(name string, try func() (string, error)) {
 	s := Step{Name: name, Status: Skipped, Detail: "needs: " + r.blocked}
 	if r.blocked == "" {
@@ -78,7 +78,7 @@ func (r *run) add(s Step) {
 	}
 }
 
-// fail gives the step what err means.
+// fail fills the step in with what err means; nil leaves it passed.
 func (s *Step) fail(err error, t catalog.Target, own string) {
 	var (
 		nothing skip
@@ -96,7 +96,7 @@ func (s *Step) fail(err error, t catalog.Target, own string) {
 	}
 }
 
-// conclude says what is known now, and what is not.
+// conclude lists what the check has proven, and what it has not.
 func (r *run) conclude(checksOwner bool) {
 	proven := func(format string, args ...any) {
 		r.report.Proven = append(r.report.Proven, fmt.Sprintf(format, args...))

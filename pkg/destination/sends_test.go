@@ -14,8 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// What the time ran out for, between two tries, was not sent, and costs nobody
-// a request.
+// If the time runs out between two tries, the second was not sent, so it is not counted as a
+// request.
 func TestWhatIsNotSentIsNotCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := objstore.NewMemory("one-logs")
@@ -30,11 +30,12 @@ func TestWhatIsNotSentIsNotCounted(t *testing.T) {
 	})
 }
 
-// TestOurOwnTroubleIsMendedAtOnce: by the second answer pkg/objstore has other credentials, and
-// knows the store's clock. What lasts is held against no destination.
+// TestOurOwnTroubleIsMendedAtOnce: pkg/objstore renews our credentials and corrects for the store's
+// clock in time for the second request. If the problem lasts, it does not count against the
+// destination.
 func TestOurOwnTroubleIsMendedAtOnce(t *testing.T) {
 	for code, status := range map[string]int{"ExpiredToken": 400, "TokenRefreshRequired": 400, "RequestTimeTooSkewed": 403} {
-		for _, lasts := range []int{1, 9} { // answers
+		for _, lasts := range []int{1, 9} { // number of such answers
 			t.Run(fmt.Sprint(code, " ", lasts), func(t *testing.T) {
 				store, left := objstore.NewMemory("one-logs"), lasts
 				store.SetFault(func(objstore.Op) objstore.Fault {

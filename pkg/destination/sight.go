@@ -8,15 +8,15 @@ import (
 	"sync"
 )
 
-// sight is what was seen of the connection that a request went over.
+// sight is what was observed of the connection that a request used.
 type sight struct {
 	mu      sync.Mutex // guards all below
-	host    string     // that was looked up
-	address string     // that was connected to
-	tls     string     // version, "" for plain HTTP
+	host    string     // the host that was looked up
+	address string     // the address that was connected to
+	tls     string     // TLS version; "" for plain HTTP
 }
 
-// trace makes requests with the context tell.
+// trace returns a context whose requests are observed.
 func (w *sight) trace(ctx context.Context) context.Context {
 	set := func(field *string, value string) {
 		w.mu.Lock()

@@ -21,8 +21,8 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// On a server that is not ours, a probe is allowed or denied as its PUT would
-// be, and stores nothing: no object, no version, no part.
+// On a real server, a probe is allowed or denied exactly as its PUT would be, and stores nothing:
+// no object, no version, no part.
 func TestProbeStoresNothingOnTheStack(t *testing.T) {
 	env := func(name string) string {
 		v := os.Getenv(name)
@@ -57,7 +57,7 @@ func TestProbeStoresNothingOnTheStack(t *testing.T) {
 		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: endpoint, PathStyle: true, Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web})
 	}})
 	for name, c := range map[string]struct {
-		before string // of the key, which the session is then not for
+		before string // prefix of the key, which the session's policy then does not cover
 		alter  func(*objstore.PutOptions)
 		denied bool
 	}{

@@ -11,16 +11,16 @@ import (
 	"github.com/sealift/sealift/pkg/policy"
 )
 
-// Statement is a policy statement that mends a failure, filled in.
+// Statement is a complete policy statement that fixes a failure.
 type Statement struct {
-	Where string          `json:"where"` // the document that it is to be added to
+	Where string          `json:"where"` // the document to add it to
 	JSON  json.RawMessage `json:"statement"`
 
-	allows bool // and so does not help against a Deny
+	allows bool // it is an Allow, so it does not help against a Deny
 }
 
-// What stands in statements for ARNs that are not known: of Sealift's own
-// principal, and of the bucket's KMS key.
+// Placeholders in statements for ARNs that are not known: that of Sealift's own principal, and that
+// of the bucket's KMS key.
 const (
 	OwnPrincipal = "SEALIFT_PRINCIPAL_ARN"
 	OwnKey       = "KMS_KEY_ARN"
@@ -29,17 +29,17 @@ const (
 func newStatement(where string, s iam.Statement) Statement {
 	b, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // made here, of valid parts
+		panic(err) // made here, from valid parts
 	}
 	return Statement{where, b, s.Effect == iam.Allow}
 }
 
-// written are the statements of the documents that `sealift destinations
-// policy` prints, so that names and rights are the same. There are none if no
-// documents would make t work. Of own "" and of a key that is OwnKey, and the
-// account that it is of if that is known, the place holders are written.
+// written returns the statements of the documents that `sealift destinations policy` prints, so
+// that names and rights are the same. It returns none if no documents would make t work. If own is
+// "", or key begins with OwnKey (followed by the key's account if that is known), placeholders are
+// written for them.
 func written(t catalog.Target, own, key string, kind policy.Kind, where string) []Statement {
-	// An ARN that is not known is written in a form that Write takes.
+	// An unknown ARN is given a form that policy.Write accepts.
 	in := policy.Partition(t)
 	stand := map[string]string{}
 	if own == "" {
@@ -69,7 +69,7 @@ func written(t catalog.Target, own, key string, kind policy.Kind, where string) 
 
 const ownPolicy = "the IAM policy of Sealift's principal"
 
-// identityStatements are for the policy of whoever puts.
+// identityStatements are for the policy of the principal that puts.
 func identityStatements(t catalog.Target, own string) []Statement {
 	if t.RoleARN != "" {
 		return written(t, own, "", policy.Role, "an IAM policy of role "+t.RoleARN)
@@ -81,18 +81,18 @@ func identityStatements(t catalog.Target, own string) []Statement {
 
 // bucketStatements are for the bucket's policy.
 func bucketStatements(t catalog.Target, own string) []Statement {
-	t.Owner = "" // it is needed, whatever account the bucket is of
+	t.Owner = "" // the statement is needed, whichever account owns the bucket
 	return written(t, own, "", policy.Bucket, "the policy of bucket "+t.BucketName)
 }
 
-// keyStatements let the putter use a KMS key, "" if it is not known: its own
-// policy, and the key's. foreign: all that is known of it is that it is of
-// another account than the putter.
+// keyStatements let the putter use a KMS key: identity for its own policy, resource for the key's
+// policy. key is "" if it is not known; foreign then says that the key belongs to another account
+// than the putter.
 func keyStatements(t catalog.Target, own, key string, foreign bool) (identity, resource []Statement) {
 	if key == "" {
 		key = OwnKey
 	}
-	t.SSE = false // or it would not be used
+	t.SSE = false // with AES256 the key would not be used
 	named := key
 	if key == OwnKey && !foreign {
 		key += catalog.RoleAccount(t.RoleARN)
@@ -104,7 +104,7 @@ func keyStatements(t catalog.Target, own, key string, foreign bool) (identity, r
 		})}, resource
 	}
 	if identity = written(t, own, key, policy.Role, "an IAM policy of role "+t.RoleARN); len(identity) > 0 {
-		identity = identity[1:] // the first is about objects
+		identity = identity[1:] // the first statement is about objects
 	}
 	return identity, resource
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// unreached judges that there was no answer at all. address says what to do
-// about an address that is wrong.
+// unreached judges that there was no answer at all. address is the fix for a wrong address.
 func unreached(err error, address string) Verdict {
 	v := func(reason, cause, hint string) Verdict {
 		return Passing(OfDestination, reason, fmt.Sprintf("%s: %v", cause, err), hint)
@@ -51,7 +50,7 @@ func unreached(err error, address string) Verdict {
 	return v("unavailable", "the connection broke", "check the network between this host and the server")
 }
 
-// addressOf is what to do about a wrong address of t.
+// addressOf is the fix for a wrong address of t.
 func addressOf(t catalog.Target) string {
 	if t.Endpoint == "" {
 		return "check region in the catalog and this host's DNS"

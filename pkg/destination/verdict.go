@@ -10,27 +10,26 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Class says whether trying again may help.
+// Class says whether trying again can help.
 type Class int
 
 // Classes.
 const (
 	Transient Class = iota // it may pass by itself
 	Permanent              // somebody must change something
-	Hopeless               // trying again is pointless until somebody did
+	Hopeless               // trying again is pointless until somebody has changed something
 )
 
-// Scope says whose failure it is. Only a destination's own failures count
-// against it.
+// Scope says what a failure is about. Only a destination's own failures count against it.
 type Scope int
 
 // Scopes.
 const (
 	OfDestination Scope = iota
-	OfFile              // this file's alone
+	OfFile              // only this file
 )
 
-// Verdict is what a failed try means to people and to a scheduler.
+// Verdict is what a failed try means, for people and for a scheduler.
 type Verdict struct {
 	Class      Class       `json:"-"`
 	Scope      Scope       `json:"-"`
@@ -42,13 +41,13 @@ type Verdict struct {
 	grants bool // the fix is to allow something, which does not help against a Deny
 }
 
-// NewVerdict returns a verdict with everything that it has to have; do is its Fix.
+// NewVerdict returns a verdict with all required fields; do is its Fix.
 func NewVerdict(class Class, scope Scope, reason, cause, do string) Verdict {
 	return Verdict{Class: class, Scope: scope, Reason: reason, Cause: cause, Fix: Fix{Do: do}}
 }
 
-// Passing returns the verdict of a failure that may pass when it is tried again.
-// ifItLasts may be "".
+// Passing returns the verdict of a failure that may pass by itself. ifItLasts is what to do
+// otherwise, and may be "".
 func Passing(scope Scope, reason, cause, ifItLasts string) Verdict {
 	return NewVerdict(Transient, scope, reason, cause, ifItLasts).Waiting("it is tried again")
 }
@@ -57,7 +56,7 @@ func permanent(reason, cause, do string) Verdict {
 	return NewVerdict(Permanent, OfDestination, reason, cause, do)
 }
 
-// Waiting returns the verdict with the Waits of its Fix.
+// Waiting returns the verdict with the Waits of its Fix set.
 func (v Verdict) Waiting(why string) Verdict {
 	v.Fix.Waits = why
 	return v
@@ -68,11 +67,10 @@ func (v Verdict) with(s ...Statement) Verdict {
 	return v
 }
 
-// Judge says what the error of a Put into t means. It is pure.
+// Judge returns what the error of a Put into t means. It is pure.
 func Judge(err error, t catalog.Target) Verdict { return judge(err, t, "") }
 
-// judge is Judge for whoever knows the ARN of Sealift's own principal, "" if
-// not.
+// judge is like Judge; own is the ARN of Sealift's own principal, or "" if it is not known.
 func judge(err error, t catalog.Target, own string) Verdict {
 	var refused interface{ RefusedEndpoint() bool } // pkg/netguard
 	if errors.As(err, &refused) && refused.RefusedEndpoint() {
@@ -146,8 +144,8 @@ func judgeRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
 	return permanent("role_invalid", said, "correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs")
 }
 
-// deniedRole judges that the role may not be assumed. A role that does not
-// exist is refused in the same words.
+// deniedRole judges that the role may not be assumed. STS says the same about a role that does not
+// exist.
 func deniedRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
 	v := permanent("role_denied", e.Error(), "")
 	trust := fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to %s with the condition sts:ExternalId = %q", t.RoleARN, ownName(own), t.Workspace)
@@ -182,7 +180,7 @@ func ownName(arn string) string {
 	return "Sealift's principal " + arn
 }
 
-// byCode judges the codes that say more than their class. They are from
+// byCode judges the codes that say more than their class. They are listed at
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 func byCode(e *objstore.Error, t catalog.Target, own string) (Verdict, bool) {
 	said := fmt.Sprintf("%s: %s", e.Code, e.Message)
@@ -192,7 +190,7 @@ func byCode(e *objstore.Error, t catalog.Target, own string) (Verdict, bool) {
 	case e.Code == "AccessControlListNotSupported":
 		return permanent("acl_unsupported", fmt.Sprintf("bucket %q does not allow ACLs", t.BucketName),
 			"remove acl from the destination (the bucket owner owns every object anyway)"), true
-	case e.Skewed(): // ours or, of a server that is not AWS, its own: no other file says more
+	case e.Skewed(): // our clock or, if the server is not AWS, its own: it concerns no file in particular
 		return NewVerdict(Transient, OfFile, "clock_skew", "this host's clock is wrong: "+said, "let NTP set this host's clock"), true
 	case e.Outlived() && t.RoleARN == "":
 		return Passing(OfFile, "token_expired", "Sealift's own credentials: "+said, "renew them, and check this host's clock").Waiting("it is tried again with new ones"), true

@@ -25,13 +25,13 @@ const (
 	roleARN   = "arn:aws:iam::123456789012:role/logs"
 )
 
-// wire is a Putter whose buckets and STS are behind HTTP.
+// wire is a Putter whose buckets and STS are reached over HTTP.
 type wire struct {
 	*Putter
 	t        *testing.T
 	s3       *s3server.Server
 	roles    *assumerole.Roles
-	operator func(bucket string) objstore.Store // who may do everything
+	operator func(bucket string) objstore.Store // with all permissions
 }
 
 func newWire(t *testing.T) *wire {
@@ -58,7 +58,7 @@ func newWire(t *testing.T) *wire {
 	}}
 }
 
-// target is a destination with a role, changed.
+// target returns a destination with a role, after a change.
 func (w *wire) target(change func(*catalog.Destination)) catalog.Target {
 	d := catalog.Destination{Name: "one", Sources: []string{"web"}, Bucket: "one-logs/path", RoleARN: roleARN}
 	if change != nil {
@@ -77,7 +77,7 @@ func (w *wire) put(t catalog.Target, name string) (Result, error) {
 	})
 }
 
-// requests counts what the server was asked since.
+// requests returns a function that counts the server's requests since this call.
 func (w *wire) requests(op string) func() int64 {
 	before := w.s3.Requests()[op]
 	return func() int64 { return w.s3.Requests()[op] - before }
@@ -119,8 +119,8 @@ func TestOpenRoleIsRefused(t *testing.T) {
 	require.Equal(t, "role_open", Judge(err, target).Reason, "refused without asking again")
 }
 
-// TestABodyThatCannotBeReadIsNoCustomersFault: the disk of the copier fails, and
-// no destination is held to it.
+// TestABodyThatCannotBeReadIsNoCustomersFault: if the copier's disk fails, that does not count
+// against the destination.
 func TestABodyThatCannotBeReadIsNoCustomersFault(t *testing.T) {
 	broken := errors.New("input/output error")
 	for name, body := range map[string]io.ReadSeeker{
