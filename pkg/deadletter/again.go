@@ -15,21 +15,20 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Again sends letters again whose events would be taken today, with their own
-// times of receipt and messageIds: they go into the files of the hour in which
-// they were received.
+// Again sends letters again whose events would be accepted today. They keep their own times of
+// receipt and messageIds, so they go into the files of the hour in which they were received.
 type Again struct {
 	Kafka    Kafka
-	Topic    string        // of the dead letters
-	Router   *route.Router // as the appenders have it
-	Validate bool          // as the collectors have it
-	// Retention is for how long Events' topic keeps a record by its time, where that is
-	// its event's time of receipt; 0: it is not, or for ever.
+	Topic    string        // the topic of the dead letters
+	Router   *route.Router // configured like that of the appenders
+	Validate bool          // configured like that of the collectors
+	// Retention is for how long the topic of Events keeps a record, if that is decided by the
+	// record's time and that time is its event's time of receipt; 0: no such limit.
 	Retention time.Duration
-	// Events takes the events, Letters the notes that they were sent; nil
-	// Events: letters are only counted.
+	// Events writes the events, Letters the notes that letters were sent again. If Events is nil,
+	// letters are only counted.
 	Events, Letters Producer
-	// Select tells which letters it is about.
+	// Select reports whether a letter is to be sent again.
 	Select func(*Letter) bool
 }
 
@@ -38,37 +37,38 @@ type Producer interface {
 	Produce(ctx context.Context, records ...stream.Record) error
 }
 
-// Tally is what became of the letters that were selected.
+// Tally counts what happened to the selected letters.
 type Tally struct {
-	Found   int64            `json:"found"`   // those that were not sent again before
-	Sent    int64            `json:"sent"`    // without Events: that would be
-	Left    map[string]int64 `json:"left"`    // reason why they would not be taken -> letters
-	Already int64            `json:"already"` // sent again before
+	Found   int64            `json:"found"`   // those that had not been sent again before
+	Sent    int64            `json:"sent"`    // if Events is nil: those that would be sent
+	Left    map[string]int64 `json:"left"`    // reason why they would not be accepted -> letters
+	Already int64            `json:"already"` // had been sent again before
 }
 
-// Reasons for which a letter is left, beside those of letters.
+// Reasons why a letter is left, besides the reasons of letters.
 const (
-	// LeftCut: the value is not whole.
+	// LeftCut: the value is not complete.
 	LeftCut = "cut"
-	// LeftTooLarge: the events topic does not take it, which only sending it shows.
+	// LeftTooLarge: the events topic does not accept it, which shows only when it is sent.
 	LeftTooLarge = "too_large"
 	// LeftTooOld: the events topic would delete it before it is filed.
 	LeftTooOld = "too_old"
 )
 
-// These bound what is finished though the run has been told to end: events, and the
-// note of those that were taken, which events that were not leave its own time.
+// These limit what is still finished after the run was told to end: sending events, and writing the
+// note of those that were sent. The note has a limit of its own, so that events that hang do not
+// use up its time.
 const (
 	sendWithin = 2 * time.Minute
 	noteWithin = 30 * time.Second
 )
 
-// Run sends the letters of a window. With an error the tally is of what was
-// done. Only one may run at a time: another would not know of this one's notes.
-// Running it again sends what is left: a letter is noted when its event
-// was acknowledged, so what was sent twice is what was under way when a run was
-// cut off. That is left out of the files as any message that comes again, if
-// its messageId is still remembered.
+// Run sends the letters of a window again. If it returns an error, the tally counts what was done
+// until then. Only one Run may be active at a time, since another would not know of its notes.
+//
+// Running it again sends what is left. A letter is noted when its event was acknowledged, so only
+// events that were in flight when a run was cut off are sent twice. Like any message that comes
+// twice, they are left out of the files if their messageId is still remembered.
 func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 	tally := Tally{Left: map[string]int64{}}
 	var events []stream.Record
@@ -99,7 +99,7 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		// What was begun is ended, or events would be sent that no note tells of.
+		// What was begun is finished; otherwise events would be sent without a note.
 		err := a.send(context.WithoutCancel(ctx), events, letters, &tally)
 		events, letters = nil, letters[:0] // a producer may still be reading the events
 		return err
@@ -107,9 +107,9 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 	return tally, err
 }
 
-// send writes events and notes the letters of those that were taken. Each is
-// produced by itself, which the producer makes batches of: so one that the topic
-// does not take for its size is left, and none of the others is sent twice for it.
+// send writes events, and notes the letters of those that were written. Each event is produced
+// separately (the producer batches them), so that one that is too large for the topic is left, and
+// none of the others is sent twice because of it.
 func (a *Again) send(ctx context.Context, events []stream.Record, letters []note, tally *Tally) error {
 	outcomes := make([]error, len(events))
 	sending, cancel := context.WithTimeout(ctx, sendWithin)
@@ -134,7 +134,7 @@ func (a *Again) send(ctx context.Context, events []stream.Record, letters []note
 	if len(sent) == 0 {
 		return failed
 	}
-	// Last: what is noted was sent.
+	// Only now: what is noted has been sent.
 	tally.Sent += int64(len(sent))
 	noting, cancel := context.WithTimeout(ctx, noteWithin)
 	defer cancel()
@@ -144,7 +144,7 @@ func (a *Again) send(ctx context.Context, events []stream.Record, letters []note
 	return failed
 }
 
-// revive returns the record of a letter's event, or why it would not be taken.
+// revive returns the record of a letter's event, or why it would not be accepted.
 func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 	if _, cut := l.Header(HeaderCut); cut {
 		return r, LeftCut
@@ -156,7 +156,8 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 		}
 	}
 	for _, h := range l.Headers {
-		// Who vouched for a value that fitted no file is not believed again.
+		// If a value fitted no file, its producer's claim that it is a valid line is not believed
+		// again.
 		if !Own(h.Key) && (h.Key != route.HeaderLine || l.Refused()) {
 			r.Headers = append(r.Headers, h)
 		}
@@ -165,19 +166,18 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 	if left == "" && l.Refused() {
 		left = a.judge(to.Line, l.Reason)
 	}
-	// A tenth of the retention is for the appender to read and file it.
+	// A tenth of the retention is reserved for the appender to read and file the record.
 	if left == "" && a.Retention > 0 && time.Since(r.Time) > a.Retention-a.Retention/10 {
 		left = LeftTooOld
 	}
 	return r, left
 }
 
-// judge looks at an event that the collector refused as it would today. Its
-// line is longer than the event was, by what the API adds, so its size counts
-// only if that was the reason.
+// judge judges an event that the collector refused by the rules of today. Its line is longer than
+// the event was, because the API adds fields. So its size counts only if that was the reason.
 func (a *Again) judge(line []byte, reason string) (left string) {
 	if r := event.Reason(reason); r == event.ErrNoKey || r == event.ErrUnknownKey {
-		return reason // it lies with its sender's source, and nobody knows whose it is
+		return reason // it was filed under its sender's source; the source of the event itself is unknown
 	}
 	var request event.Request
 	body := append(append([]byte(`{"batch":[`), line...), `]}`...)
@@ -196,7 +196,7 @@ func (a *Again) judge(line []byte, reason string) (left string) {
 	return ""
 }
 
-// Describe says what a reason means, without a word of any event.
+// Describe explains a reason, without quoting any event.
 func Describe(reason string) string {
 	if text, ok := descriptions[reason]; ok {
 		return text

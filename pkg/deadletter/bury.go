@@ -6,9 +6,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Bury writes letters once, cut short where their topic does not take them
-// whole. It returns those that are not in it: left, with the error, which may
-// pass, and never, which are too large even so.
+// Bury writes letters once, and cuts those that are too large for their topic. It returns those
+// that were not written: left, together with an error that may pass; and never, which are too large
+// even after the cut.
 func Bury(ctx context.Context, to Producer, letters []stream.Record) (left, never []stream.Record, err error) {
 	for left = letters; len(left) > 0; {
 		failed := to.Produce(ctx, left...)

@@ -1,11 +1,10 @@
-// Package deadletter is the form of dead letters: records that are no line of
-// any file, kept in a topic of their own with the reason. It is for those who
-// write them, the collector and the appender, and for operators who look at
-// them and send them again.
+// Package deadletter defines dead letters: records that are in no file because they are no valid
+// line, kept in a topic of their own with the reason. It is for those who write them, the collector
+// and the appender, and for operators who look at them and send them again.
 //
-// It promises that a letter which was sent again is not sent again another
-// time, unless the process died between the two, or two sent at once: a note in
-// the topic itself says so. It is not a store: a letter is there for as long as Kafka keeps it.
+// It guarantees that a letter that was sent again is not sent again another time, because a note in
+// the topic itself says so. The exceptions are a process that dies between sending and noting, and
+// two that send at once. It is not a store: Kafka deletes letters after the topic's retention.
 package deadletter
 
 import (
@@ -16,25 +15,24 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Headers of a dead letter, beside the record's own.
+// Headers of a dead letter, besides the record's own.
 const (
 	HeaderReason = "sealift-reason"
-	// Where the record was; absent if the collector refused it, so that it was
-	// in no topic.
+	// Where the record was. Absent if the collector refused it, since it was in no topic then.
 	HeaderTopic     = "sealift-topic"
 	HeaderPartition = "sealift-partition"
 	HeaderOffset    = "sealift-offset"
-	// HeaderTime is when the record was written there, in unix milliseconds.
+	// HeaderTime is when the record was written to that topic, in unix milliseconds.
 	HeaderTime = "sealift-time"
-	// HeaderCut is only on a letter that was cut: the size of its value.
+	// HeaderCut is set only on a letter that was cut: the original size of its value.
 	HeaderCut = "sealift-cut"
-	// HeaderSent makes a record a note of letters that were sent again: its
-	// value is a JSON object, partition -> offsets.
+	// HeaderSent marks a record as a note of letters that were sent again. Its value is a JSON
+	// object, partition -> offsets.
 	HeaderSent = "sealift-sent-again"
 )
 
-// Own says that a header of that name is of the dead letters alone. A record that
-// brings one has it from somebody who made it up.
+// Own reports whether the header is reserved for dead letters. If a record brings one itself, its
+// producer made it up.
 func Own(header string) bool {
 	switch header {
 	case HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderTime, HeaderCut, HeaderSent:
@@ -43,9 +41,8 @@ func Own(header string) bool {
 	return false
 }
 
-// Refused is the letter of an event that the collector answered 200 to and did
-// not take. value is its line, or what it was if it is no JSON object;
-// messageID may be nil.
+// Refused returns the letter for an event that the collector refused although it answered 200.
+// value is its line or, if it is no JSON object, the original value. messageID may be nil.
 func Refused(source string, received time.Time, value []byte, isLine bool, messageID []byte, reason string) stream.Record {
 	headers := []stream.Header{
 		{Key: route.HeaderSource, Value: []byte(source)},
@@ -61,16 +58,15 @@ func Refused(source string, received time.Time, value []byte, isLine bool, messa
 	return stream.Record{Key: []byte(source), Value: value, Headers: headers, Time: received}
 }
 
-// Of a letter that its topic does not take as it is.
+// What is kept of a letter that is too large for its topic.
 const (
 	keptValue = 64 << 10 // bytes
 	keptKey   = 1 << 10
 )
 
-// Cut is the letter without what may make it too large for its topic: the rest of its
-// value and key, and the record's own headers unless the collector made them.
-// HeaderCut says how large the value was; the record itself is where HeaderTopic says
-// for as long as that holds it.
+// Cut returns the letter without what may make it too large for its topic: the rest of its value
+// and key, and the record's own headers unless the collector made them. HeaderCut says how large
+// the value was. The record itself is where HeaderTopic says, as long as that topic holds it.
 func Cut(d stream.Record) stream.Record {
 	headers := []stream.Header{{Key: HeaderCut, Value: strconv.AppendInt(nil, int64(len(d.Value)), 10)}}
 	_, read := d.Header(HeaderTopic)

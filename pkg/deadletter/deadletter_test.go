@@ -19,7 +19,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// memory is topics in memory: topic -> partition -> records.
+// memory holds topics in memory: topic -> partition -> records.
 type memory map[string][][]stream.Record
 
 const (
@@ -48,7 +48,7 @@ func (m memory) kafka() Kafka {
 	}
 }
 
-// flaky is a Kafka that finds no broker at every other call.
+// flaky returns a Kafka whose every other call finds no broker.
 func flaky(kafka Kafka) Kafka {
 	calls := 0
 	away := func() error {
@@ -80,7 +80,8 @@ func (f flakyFetcher) Fetch(ctx context.Context, offset int64, opts stream.Fetch
 	return f.Fetcher.Fetch(ctx, offset, opts)
 }
 
-// TestBrokersThatAreAwayAreWaitedFor: each letter is sent, and none twice.
+// TestBrokersThatAreAwayAreWaitedFor: each letter is sent, and none twice, although brokers are
+// unreachable at times.
 func TestBrokersThatAreAwayAreWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := memory{}
@@ -116,14 +117,14 @@ func (f fetcher) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (
 	return stream.Fetched{Records: all[offset:end], Next: end, HighWatermark: int64(len(all))}, nil
 }
 
-// producer writes to a partition by the length of the key.
+// producer chooses a record's partition by the length of the key.
 type producer struct {
 	m       memory
 	topic   string
 	fail    error
-	largest int    // of a record's value, if not 0
-	before  func() // what happens while records are on their way
-	hangs   string // what a value holds that is not taken, which only ctx's end shows
+	largest int    // maximum size of a record's value, if not 0
+	before  func() // called while records are in flight
+	hangs   string // a value that contains this is never acknowledged; Produce returns when ctx ends
 	mu      sync.Mutex
 }
 
@@ -137,7 +138,7 @@ func (p *producer) Produce(ctx context.Context, records ...stream.Record) error 
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fit := records[:0:0] // as stream.Producer does: those that fit are written, then it fails
+	fit := records[:0:0] // like stream.Producer: those that fit are written, then it fails
 	for _, r := range records {
 		if p.largest == 0 || len(r.Value) <= p.largest {
 			fit = append(fit, r)
@@ -171,7 +172,7 @@ func refused(source, id, value, reason string) stream.Record {
 	return Refused(source, received, []byte(value), strings.HasPrefix(value, "{"), []byte(id), reason)
 }
 
-// found is a letter as the appender writes it, of a record with these headers.
+// found returns a letter as the appender writes it, for a record with these headers.
 func found(value, reason string, headers ...string) stream.Record {
 	r := stream.Record{Key: []byte("web"), Value: []byte(value), Time: received.Add(time.Second)}
 	headers = append(headers, HeaderReason, reason, HeaderTopic, "sealift.events", HeaderPartition, "3", HeaderOffset, "17",
@@ -182,7 +183,7 @@ func found(value, reason string, headers ...string) stream.Record {
 	return r
 }
 
-// again is a redrive of all letters of m.
+// again returns an Again that sends all letters of m.
 func again(t *testing.T, m memory, validate bool, sourceFrom, receivedFrom string) *Again {
 	t.Helper()
 	router, err := route.New(sourceFrom, receivedFrom)
@@ -206,7 +207,7 @@ func TestWhichLettersAreSentAgain(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		letter           stream.Record
 		lenient          bool
-		source, received string // from; default header
+		source, received string // the SourceFrom and ReceivedFrom rules; default header
 		left             string
 	}{
 		"no_user_still":                              {refused("web", "m", `{"type":"page"}`, "no_user"), false, "", "", "no_user"},
@@ -268,7 +269,7 @@ func TestWhichLettersAreSentAgain(t *testing.T) {
 	}
 }
 
-// letters fills a topic with n letters of two sources that would be taken.
+// letters fills a topic with n letters of two sources that would be accepted.
 func letters(t *testing.T, n int) memory {
 	t.Helper()
 	m := memory{}
@@ -310,9 +311,8 @@ func TestALetterIsSentAgainOnce(t *testing.T) {
 	require.Len(t, m.events(), 20)
 }
 
-// TestWhatIsCutOffIsSentAgainLater: a run that dies before events are
-// acknowledged sends them later; one that dies before the note sends one
-// fetch twice, no more.
+// TestWhatIsCutOffIsSentAgainLater: if a run dies before events are acknowledged, they are sent
+// later; if it dies before the note, one fetch is sent twice, and no more.
 func TestWhatIsCutOffIsSentAgainLater(t *testing.T) {
 	away := errors.New("no broker answers")
 	for hazard, c := range map[string]struct {
@@ -338,8 +338,8 @@ func TestWhatIsCutOffIsSentAgainLater(t *testing.T) {
 	}
 }
 
-// TestAnInterruptedRunNotesWhatItSent is told to end while events are on their
-// way, which land all the same.
+// TestAnInterruptedRunNotesWhatItSent: a run that is told to end while events are in flight still
+// notes those that are written.
 func TestAnInterruptedRunNotesWhatItSent(t *testing.T) {
 	m := letters(t, 20)
 	run := again(t, m, false, "header", "header")
@@ -354,7 +354,7 @@ func TestAnInterruptedRunNotesWhatItSent(t *testing.T) {
 	require.Len(t, m.events(), 20)
 }
 
-// TestWhatWasSentIsNoted though another event took all of the time.
+// TestWhatWasSentIsNoted: even if another event used up the whole time limit.
 func TestWhatWasSentIsNoted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := letters(t, 2*perFetch)
@@ -372,8 +372,8 @@ func TestWhatWasSentIsNoted(t *testing.T) {
 	})
 }
 
-// TestALetterThatIsTooLargeKeepsNoOtherBack: the events topic takes less than
-// the dead letters do.
+// TestALetterThatIsTooLargeKeepsNoOtherBack: the events topic may accept less than the topic of the
+// dead letters.
 func TestALetterThatIsTooLargeKeepsNoOtherBack(t *testing.T) {
 	m := letters(t, 6)
 	require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), refused("web", "large", `{"type":"page","a":"`+strings.Repeat("x", 1000)+`"}`, "no_user")))
@@ -414,8 +414,8 @@ func TestWindows(t *testing.T) {
 	require.NoError(t, Read(t.Context(), m.kafka(), "other", Window{}, nil, nil), "no topic has no letters")
 }
 
-// TestALogThatLostItsEnd: what an unclean election cut off after its end was asked for is not
-// waited for.
+// TestALogThatLostItsEnd: Read does not wait for records that an unclean election cut off after the
+// log's end was determined.
 func TestALogThatLostItsEnd(t *testing.T) {
 	for left := int64(1); left <= 5; left++ { // of five records in each of two partitions
 		m, got := letters(t, 10), int64(0)
@@ -434,8 +434,7 @@ func TestALogThatLostItsEnd(t *testing.T) {
 	}
 }
 
-// TestALetterIsNoNote: whoever may write to the events topic may not have
-// letters passed for sent again.
+// TestALetterIsNoNote: a producer of the events topic cannot make letters count as sent again.
 func TestALetterIsNoNote(t *testing.T) {
 	m := letters(t, 4)
 	var all []note
@@ -469,7 +468,8 @@ func TestForeignRecordsAreLettersWithoutASource(t *testing.T) {
 	require.ElementsMatch(t, []string{`"" "" true`, `"" "invalid_source" false`}, got)
 }
 
-// TestALetterIsAsOldAsItsEvent: one that waited, as in a spool, came to lie in the topic later.
+// TestALetterIsAsOldAsItsEvent: a letter that waited, for instance in a spool, reached the topic
+// later.
 func TestALetterIsAsOldAsItsEvent(t *testing.T) {
 	m := memory{}
 	letters := &producer{m: m, topic: topic}
@@ -491,8 +491,8 @@ func TestALetterIsAsOldAsItsEvent(t *testing.T) {
 	require.Equal(t, received.UnixMilli(), sent[0].Time.UnixMilli(), "its hour")
 }
 
-// Where a record's time is its event's receipt, Kafka deletes those that are older than it keeps
-// them, which may be before an appender has read them.
+// Where a record's time is its event's time of receipt, Kafka may delete it before an appender has
+// read it.
 func TestWhatTheEventsTopicWouldDeleteIsLeft(t *testing.T) {
 	const day = 24 * time.Hour
 	for hazard, c := range map[string]struct {
@@ -532,7 +532,7 @@ func TestWhatTheEventsTopicWouldDeleteIsLeft(t *testing.T) {
 	}
 }
 
-// later is a letter that came to lie in the topic long after its event.
+// later returns a letter that reached the topic long after its event.
 func later(r stream.Record) stream.Record {
 	r.Time = r.Time.AddDate(0, 0, 29)
 	return r

@@ -14,30 +14,30 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Letter is a dead letter as it is read.
+// Letter is a dead letter that was read.
 type Letter struct {
 	stream.Record // valid until the function that it was passed to returns
 
-	// At is when its event was received, if the collector refused it; or else when it was
-	// put here.
+	// At is when its event was received, if the collector refused it; otherwise when the letter was
+	// written.
 	At     time.Time
-	Source string // "" if it has none that is valid
+	Source string // "" if it has no valid one
 	Reason string
-	// SentAgain: its event is in the events topic. It is no dead letter any more.
+	// SentAgain says that its event is in the events topic, so it is no longer a dead letter.
 	SentAgain bool
 }
 
-// Refused tells whether the collector put it here: it was in no topic.
+// Refused reports whether the collector wrote the letter, so that the record was in no topic.
 func (l *Letter) Refused() bool {
 	_, read := l.Header(HeaderTopic)
 	return !read
 }
 
-// Kafka is what reading needs; *stream.Client, but for the type that NewFetcher
-// returns, is one.
+// Kafka is what reading needs; *stream.Client provides it, except for the return type of
+// NewFetcher.
 type Kafka struct {
-	// Since returns the bounds of each partition; First is that of the oldest
-	// record that is not older.
+	// Since returns the bounds of each partition, where First is the offset of the first record
+	// whose time is t or later.
 	Since   func(ctx context.Context, topic string, t time.Time) (map[int]stream.Bounds, error)
 	Fetcher func(topic string, partition int) Fetcher
 }
@@ -47,20 +47,20 @@ type Fetcher interface {
 	Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error)
 }
 
-// Window is which letters are read: those put into the topic from Since on and
-// before Until; zero: no bound. What comes while it is read is not looked at.
+// Window selects letters by the time at which they were written to the topic: from Since on and
+// before Until; zero means no bound. Letters that arrive during the read are ignored.
 type Window struct{ Since, Until time.Time }
 
-// skew is how much older than its neighbours a record's time may be: the clock
-// of whoever wrote it made it.
+// skew is how much older a record's time may be than those of its neighbours, since each is from
+// the clock of its writer.
 const skew = 10 * time.Minute
 
-// Read calls each with every letter of a window, one partition after the
-// other, in the order of their offsets. A topic that does not exist has none.
-// done is called when the letters of a fetch have been passed; either may stop it
-// with an error.
-// It reads twice, for which letters were sent again is said behind them, and
-// holds eight bytes and some for each of these.
+// Read calls each with every letter of a window, one partition after the other, in order of
+// offsets. A topic that does not exist has none. done is called when the letters of a fetch have
+// been passed. Both can stop Read by returning an error.
+//
+// Read reads the topic twice, because the notes of letters that were sent again come after them. It
+// keeps a few bytes more than eight in memory for each of these.
 func Read(ctx context.Context, kafka Kafka, topic string, w Window, each func(*Letter) error, done func() error) error {
 	from := w.Since
 	if !from.IsZero() {
@@ -91,8 +91,8 @@ func Read(ctx context.Context, kafka Kafka, topic string, w Window, each func(*L
 	}, done)
 }
 
-// isNote tells notes from letters, one of which may have the header of a note
-// from whoever wrote it to the events topic.
+// isNote distinguishes notes from letters. A letter may have the header of a note, if the producer
+// of its record set it.
 func isNote(r *stream.Record) bool {
 	_, sent := r.Header(HeaderSent)
 	_, letter := r.Header(HeaderReason)
@@ -115,8 +115,8 @@ func letterOf(r *stream.Record, sentAgain bool) *Letter {
 	return l
 }
 
-// Walk passes all records of a topic within bounds, those of a partition in
-// order, that are each's until it returns.
+// Walk passes all records of a topic within bounds to each, in order within a partition. A record
+// is valid until each returns.
 func Walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.Bounds, each func(*stream.Record) error) error {
 	return walk(ctx, kafka, topic, bounds, each, func() error { return nil })
 }
@@ -128,7 +128,7 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 			got, err := stream.Patiently(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, offset, stream.FetchOptions{}) })
 			nothing := err == nil && len(got.Records) == 0 && got.Next == offset
 			if errors.Is(err, stream.ErrOffsetOutOfRange) || nothing && got.HighWatermark < end {
-				// Retention passed by, or an unclean election cut the log.
+				// Retention deleted the records, or an unclean election cut the log.
 				now, failed := since(ctx, kafka, topic, time.Time{})
 				if failed != nil {
 					return fmt.Errorf("read topic %q: %w", topic, failed)
@@ -154,7 +154,7 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 				return err
 			}
 			if nothing {
-				break // nothing but what was compacted away or aborted
+				break // only records that were compacted away or aborted
 			}
 			offset = got.Next
 		}
@@ -162,19 +162,19 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 	return nil
 }
 
-// since is kafka.Since, and waits for brokers.
+// since is like kafka.Since, but waits for brokers.
 func since(ctx context.Context, kafka Kafka, topic string, t time.Time) (map[int]stream.Bounds, error) {
 	return stream.Patiently(ctx, func() (map[int]stream.Bounds, error) { return kafka.Since(ctx, topic, t) })
 }
 
-// note names a letter by its place in the topic.
+// note identifies a letter by its position in the topic.
 type note struct {
 	partition int
 	offset    int64
 }
 
-// notes is the value of a note: by partition, for its record may come to lie in
-// another one when partitions were added.
+// notes is the value of a note. It names partitions, since its own record may be in another
+// partition than the letters if partitions were added.
 type notes map[string][]int64
 
 func readNote(value []byte, into map[note]bool) {
@@ -193,13 +193,13 @@ func readNote(value []byte, into map[note]bool) {
 	}
 }
 
-// noteOf is the note that letters were sent again.
+// noteOf returns the note that letters were sent again.
 func noteOf(letters []note) stream.Record {
 	n := notes{}
 	for _, l := range letters {
 		p := strconv.Itoa(l.partition)
 		n[p] = append(n[p], l.offset)
 	}
-	value, _ := json.Marshal(n) // of integers
+	value, _ := json.Marshal(n) // cannot fail for integers
 	return stream.Record{Value: value, Headers: []stream.Header{{Key: HeaderSent, Value: []byte("1")}}, Time: time.Now()}
 }
