@@ -17,7 +17,7 @@ var (
 
 const arnForm = "arn:aws:iam::ACCOUNT_ID:role/ROLE_NAME"
 
-// RoleAccount returns the account of a role's ARN, or "".
+// RoleAccount returns the account in a role's ARN, or "".
 func RoleAccount(arn string) string {
 	if m := roleARN.FindStringSubmatch(arn); m != nil {
 		return m[2]

@@ -10,8 +10,8 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// SplitBucket cuts a destination's bucket into the name and the key prefix,
-// which has no slash at its ends.
+// SplitBucket splits a destination's bucket into the bucket's name and the key prefix, which
+// neither begins nor ends with a slash.
 func SplitBucket(bucket string) (name, prefix string) {
 	name, prefix, _ = strings.Cut(bucket, "/")
 	return name, strings.Trim(prefix, "/")
@@ -22,8 +22,7 @@ var (
 	prefixSegment = regexp.MustCompile(`^[A-Za-z0-9!_.'()=@:,+~-]+$`)
 )
 
-// BucketNamed tells whether a bucket may have that name, by its length and
-// characters.
+// BucketNamed reports whether name could be a bucket's, judging by its length and characters.
 func BucketNamed(name string) bool { return bucketName.MatchString(name) }
 
 // maxPrefix leaves room in S3's 1,024 bytes of key for segment-logs, the
@@ -92,8 +91,8 @@ func checkPrefix(name, rest string) (what, fix string) {
 	return "", ""
 }
 
-// checkForeignBucket recognises the other ways in which people name buckets
-// and says how to write them.
+// checkForeignBucket recognises other common ways to name a bucket, and says how to write them
+// here.
 func checkForeignBucket(s string) (what, fix string) {
 	if rest, ok := strings.CutPrefix(s, "arn:"); ok {
 		parts := strings.SplitN(rest, ":", 5)
@@ -147,7 +146,7 @@ func fromHost(host, path string) string {
 	return path
 }
 
-// writeBucket is the hint to write s, if that would be accepted.
+// writeBucket returns the hint to write s, if that would be accepted, otherwise a general one.
 func writeBucket(s string) string {
 	s = strings.Trim(s, "/")
 	if what, _ := checkOwnForm(s); what != "" {

@@ -27,7 +27,7 @@ type Change struct {
 	New       string     `json:"new,omitempty"`
 }
 
-// String is the change as one line: "+" added, "-" removed, "~" changed.
+// String returns the change as one line: "+" added, "-" removed, "~" changed.
 func (c Change) String() string {
 	s := map[ChangeKind]string{Added: "+", Removed: "-", Changed: "~"}[c.Kind] + " workspace " + c.Workspace
 	if c.Object != "" {
@@ -46,9 +46,9 @@ func orNone(s string) string {
 	return s
 }
 
-// Diff returns what leads from old to new, workspaces sorted by id. It does
-// not matter in which order things stand or whether keys are hashed; nothing
-// of a write key is shown but the first digits of its hash.
+// Diff returns the changes from old to new, with workspaces sorted by id. The order of objects, and
+// whether keys are hashed, makes no difference. Of a write key it shows only the first digits of
+// its hash.
 func Diff(old, new []Workspace) []Change {
 	before, after := byID(old), byID(new)
 	var ids []string
@@ -126,7 +126,7 @@ func objects(w Workspace) []object {
 	return out
 }
 
-// ifSet is a boolean whose default depends.
+// ifSet formats a boolean whose default depends on other fields.
 func ifSet(b *bool) string {
 	if b == nil {
 		return ""
@@ -134,7 +134,7 @@ func ifSet(b *bool) string {
 	return strconv.FormatBool(*b)
 }
 
-// flag is a boolean whose default is true.
+// flag formats a boolean whose default is true.
 func flag(b *bool) string { return strconv.FormatBool(b == nil || *b) }
 
 func diffObjects(workspace string, before, after []object) []Change {

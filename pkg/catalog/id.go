@@ -16,12 +16,12 @@ var (
 	destName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 )
 
-// ReservedSourceID is a folder below segment-logs/ that belongs to no source:
-// what `sealift destinations check --write` and `migrate` try lies there.
+// ReservedSourceID is a folder below segment-logs/ that belongs to no source. It is for the trial
+// files of `sealift destinations check --write` and `migrate`.
 const ReservedSourceID = "sealift-check"
 
-// NewWorkspaceID returns a new workspace id: a random sts:ExternalId that no
-// customer chose, against the confused deputy.
+// NewWorkspaceID returns a new workspace id. It is a random sts:ExternalId that no customer chose,
+// which prevents confused-deputy attacks.
 func NewWorkspaceID() string { return "ws_" + random(22) }
 
 // NewSourceID returns a new source id.
@@ -30,8 +30,8 @@ func NewSourceID() string { return random(22) }
 // NewWriteKey returns a new write key. It is a secret of its source.
 func NewWriteKey() string { return "wk_" + random(32) }
 
-// HashKey is how a write key is stored: hex sha256. Keys are random, so the
-// hash needs no salt, and a lookup by it takes the same time for every key.
+// HashKey returns the form in which a write key is stored: its hex SHA-256. Keys are random, so the
+// hash needs no salt, and looking it up takes the same time for every key.
 func HashKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:])
@@ -44,7 +44,7 @@ func random(n int) string {
 	for b := make([]byte, 2*n); len(out) < n; {
 		_, _ = rand.Read(b) // never fails
 		for _, x := range b {
-			if int(x) < 256/len(alphabet)*len(alphabet) && len(out) < n { // else some letters would be likelier
+			if int(x) < 256/len(alphabet)*len(alphabet) && len(out) < n { // otherwise some letters would be more likely
 				out = append(out, alphabet[int(x)%len(alphabet)])
 			}
 		}

@@ -10,12 +10,12 @@ import (
 	"github.com/sealift/sealift/pkg/ablation"
 )
 
-// Live is the catalog of a running role: it takes the records of the catalog
-// topic and shows the Snapshot of them all. It is safe for concurrent use.
+// Live is the catalog of a running role: it receives the records of the catalog topic and provides
+// the Snapshot of all of them. It is safe for concurrent use.
 //
-// Whoever feeds it says when a snapshot is made: with 20,000 sources and
-// destinations that takes a tenth of a second, which no request that looks a
-// write key up should pay for, nor each record of a topic that is read.
+// Its feeder decides when a snapshot is made. With 20,000 sources and destinations that takes a
+// tenth of a second, too long for each request that looks up a write key, or for each record that
+// is read from the topic.
 type Live struct {
 	own      Operator
 	snapshot atomic.Pointer[Snapshot]
@@ -27,7 +27,7 @@ type Live struct {
 	changed chan struct{}
 }
 
-// record is the latest document of a workspace. Order is when it came.
+// record is the latest document of a workspace. order says when it arrived.
 type record struct {
 	workspace Workspace
 	order     int64
@@ -40,14 +40,14 @@ func (o Operator) NewLive() *Live {
 	return l
 }
 
-// NewLive is Operator.NewLive where nothing is known of the operator.
+// NewLive is Operator.NewLive for an unknown operator.
 func NewLive() *Live { return Operator{}.NewLive() }
 
-// Snapshot returns the catalog as of the last Publish or Set. It never waits,
-// not even for one that is being made, and is never nil.
+// Snapshot returns the catalog as of the last Publish or Set. It never waits, not even for a
+// snapshot that is being made, and never returns nil.
 func (l *Live) Snapshot() *Snapshot { return l.snapshot.Load() }
 
-// Publish makes all that was applied the Snapshot, and returns it.
+// Publish makes a Snapshot of everything applied so far, shows it, and returns it.
 func (l *Live) Publish() *Snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,8 +58,8 @@ func (l *Live) Publish() *Snapshot {
 	for _, r := range l.records {
 		list = append(list, r)
 	}
-	// In the order of the topic: of two records that collide the earlier one
-	// stands, in every role and after every restart.
+	// In the order of the topic: of two records that collide the earlier one wins, in every role
+	// and after every restart.
 	slices.SortFunc(list, func(a, b record) int { return cmp.Compare(a.order, b.order) })
 	workspaces := make([]Workspace, len(list))
 	for i, r := range list {
@@ -70,7 +70,7 @@ func (l *Live) Publish() *Snapshot {
 	return s
 }
 
-// Set replaces everything with the workspaces of s.
+// Set replaces the whole catalog by the workspaces of s.
 func (l *Live) Set(s *Snapshot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,7 +82,7 @@ func (l *Live) Set(s *Snapshot) {
 	l.show(s)
 }
 
-// show is called with mu held.
+// show makes s the current snapshot. The caller holds mu.
 func (l *Live) show(s *Snapshot) {
 	if ablation.On(ablation.KeepsFirstCatalog) && len(l.Snapshot().workspaces) > 0 {
 		return
@@ -93,10 +93,10 @@ func (l *Live) show(s *Snapshot) {
 	l.changed = make(chan struct{})
 }
 
-// Apply takes one record of the catalog topic: the key is a workspace's id,
-// the value what Encode wrote, or nil when the workspace was deleted. It shows
-// after the next Publish. A record that cannot be read is an error that wraps
-// ErrBadRecord and changes nothing: the workspace stays as it was.
+// Apply applies one record of the catalog topic. key is a workspace's id, value what Encode
+// returned, or nil if the workspace was deleted. The change shows after the next Publish. A record
+// that cannot be read returns an error that wraps ErrBadRecord and changes nothing: the workspace
+// stays as it was.
 func (l *Live) Apply(key string, value []byte) error {
 	var w Workspace
 	if len(value) > 0 {
@@ -120,8 +120,8 @@ func (l *Live) Apply(key string, value []byte) error {
 	return nil
 }
 
-// Changed returns a channel that is closed when another Snapshot is shown. To
-// miss none, get it before the Snapshot.
+// Changed returns a channel that is closed when another Snapshot is shown. Call it before Snapshot,
+// so as not to miss one.
 func (l *Live) Changed() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()

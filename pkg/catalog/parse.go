@@ -13,10 +13,9 @@ import (
 	"github.com/sealift/sealift/pkg/strictyaml"
 )
 
-// Parse reads the documents of a YAML file, one workspace each, and checks
-// them against the JSON Schema, each on its own and all against each other.
-// Its error is an *Error with every problem and its line, or says where the
-// YAML is malformed. Write keys are returned as written; see Stored.
+// Parse reads the documents of a YAML file, one workspace each, checks each against the JSON
+// Schema, and validates them together. Its error is an *Error with every problem and its line, or
+// says where the YAML is malformed. Write keys are returned as written; see Stored.
 func (o Operator) Parse(yaml []byte) ([]Workspace, error) {
 	docs, err := strictyaml.Parse(yaml)
 	if err != nil {
@@ -24,7 +23,7 @@ func (o Operator) Parse(yaml []byte) ([]Workspace, error) {
 	}
 	r := reporter{docs: docs, taken: map[string]bool{}, broken: map[string]bool{}}
 	var workspaces []Workspace
-	var later []Problem // what the schema says about values: the checks below say it better
+	var later []Problem // what the schema says about values; the checks below explain it better
 	for i, d := range docs {
 		tree := toAny(d)
 		for _, v := range checkSchema(tree) {
@@ -51,11 +50,10 @@ func (o Operator) Parse(yaml []byte) ([]Workspace, error) {
 	return workspaces, nil
 }
 
-// Parse is Operator.Parse where nothing is known of the operator.
+// Parse is Operator.Parse for an unknown operator.
 func Parse(yaml []byte) ([]Workspace, error) { return Operator{}.Parse(yaml) }
 
-// reporter keeps the first problem of each place, and none below a place
-// whose type was wrong.
+// reporter keeps the first problem of each place, and none below a value of the wrong type.
 type reporter struct {
 	docs     []*strictyaml.Node
 	taken    map[string]bool // document and path
@@ -107,7 +105,7 @@ func locate(i int, d *strictyaml.Node, v violation) Problem {
 	if k := at(field, 1); k != "" {
 		p.Field += "[" + k + "]"
 	}
-	key := strings.HasPrefix(p.Field, "write_key") // never to be shown
+	key := strings.HasPrefix(p.Field, "write_key") // its value must never be shown
 	if key && !v.shape {
 		p.What = "it is malformed"
 	}
@@ -149,7 +147,7 @@ func find(n *strictyaml.Node, parts []string) *strictyaml.Node {
 	return n
 }
 
-// lineOf returns the line of the node at path, or of what is nearest above it.
+// lineOf returns the line of the node at path, or of the nearest node above it.
 func lineOf(n *strictyaml.Node, path string) int {
 	parts := strings.Split(path, "/")
 	for ; len(parts) > 0; parts = parts[:len(parts)-1] {
@@ -160,7 +158,8 @@ func lineOf(n *strictyaml.Node, path string) int {
 	return n.Line
 }
 
-// toAny is the tree as JSON would have it. Keys without a value are absent.
+// toAny converts the tree to the form that encoding/json would return. Keys without a value are
+// left out.
 func toAny(n *strictyaml.Node) any {
 	switch n.Kind {
 	case strictyaml.String:
@@ -187,8 +186,8 @@ func toAny(n *strictyaml.Node) any {
 	return nil
 }
 
-// number reads a number as far as the keys go that take one: what is no whole
-// number, or written otherwise than in decimal, is none for them either.
+// number reads a whole number in decimal, which is all that the catalog's keys accept. Anything
+// else becomes a value that the schema refuses.
 func number(text string) float64 {
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -197,8 +196,8 @@ func number(text string) float64 {
 	return float64(max(-math.MaxInt32, min(n, math.MaxInt32)))
 }
 
-// remove takes a value of the wrong type out, so that the rest can be read.
-// In a list it leaves the place, so that indexes keep their meaning.
+// remove removes a value of the wrong type, so that the rest can be read. In a list it leaves nil,
+// so that indexes keep their meaning.
 func remove(tree any, parts []string) any {
 	switch t := tree.(type) {
 	case map[string]any:
@@ -221,7 +220,7 @@ func remove(tree any, parts []string) any {
 	return nil // the document itself
 }
 
-// fromAny reads a tree whose types the schema has checked.
+// fromAny converts a tree whose types the schema has checked.
 func fromAny(tree any) Workspace {
 	var w Workspace
 	b, err := json.Marshal(tree)
@@ -229,7 +228,7 @@ func fromAny(tree any) Workspace {
 		err = json.Unmarshal(b, &w)
 	}
 	if err != nil {
-		panic(fmt.Sprintf("catalog: read a document that matches the schema: %v", err)) // fuzzed
+		panic(fmt.Sprintf("catalog: read a document that matches the schema: %v", err)) // cannot happen, as a fuzz test confirms
 	}
 	return w
 }

@@ -13,31 +13,30 @@ type place struct {
 	root       string // [prefix/]segment-logs/
 }
 
-// before says which of two destinations stands.
+// before reports whether p's destination comes before q's. The earlier one wins.
 func (p place) before(q place) bool {
 	return cmp.Or(cmp.Compare(p.doc, q.doc), cmp.Compare(p.index, q.index)) < 0
 }
 
-// group is the places with one root.
+// group is all places with the same root.
 type group struct {
 	root   string
 	places []place // the earlier one first
 	all    earliest
-	inner  earliest // of the places that lie in this one
-	// folders are sources' folders in this place, with the earliest place that
-	// lies in each.
+	inner  earliest // of the places inside this one
+	// folders holds, for sources' folders in this place, the earliest place inside each.
 	folders  map[folder]place
 	bySource map[folder]place // see sources
 }
 
-// folder is that of a source, of one workspace's destinations.
+// folder is a source's folder, for the destinations of one workspace.
 type folder struct {
 	doc    int
 	source string
 }
 
-// earliest keeps the earliest place, and the earliest one of another document:
-// enough to know for every place the earliest one that is foreign to it.
+// earliest keeps the earliest place, and the earliest one of another document. That suffices to
+// find, for every place, the earliest one that is foreign to it.
 type earliest struct{ first, other *place }
 
 func (e *earliest) add(p place) {
@@ -63,11 +62,10 @@ func (e *earliest) foreign(doc int) *place {
 	return e.first
 }
 
-// collisions looks at the places of one bucket. Sorted, a place comes after
-// every place that it lies in, so one pass with a stack finds all pairs. A
-// place is compared with the earliest one that it could collide with, not with
-// all: a bucket may have 10,000 destinations, and that many squared would take
-// a minute.
+// collisions finds the collisions among the places of one bucket. When they are sorted, a place
+// comes after every place that contains it, so one pass with a stack finds all pairs. A place is
+// compared only with the earliest one that it could collide with, not with all: a bucket may have
+// 10,000 destinations, and comparing all pairs would take a minute.
 func (t *together) collisions(bucket []place) {
 	slices.SortFunc(bucket, func(a, b place) int {
 		return cmp.Or(strings.Compare(a.root, b.root), cmp.Compare(a.doc, b.doc), cmp.Compare(a.index, b.index))
@@ -98,9 +96,9 @@ func (t *together) collisions(bucket []place) {
 	}
 }
 
-// same judges places that are the same.
+// same checks places that are identical.
 func (t *together) same(g *group) {
-	taken := map[folder]place{} // by enabled destinations
+	taken := map[folder]place{} // source folders used by enabled destinations
 	for _, p := range g.places {
 		if o := g.all.foreign(p.doc); o != nil {
 			t.bad(p, t.name(*o)+" delivers to the same place", elsewhere)
@@ -125,11 +123,11 @@ func (t *together) same(g *group) {
 	}
 }
 
-// inside judges the places of inner, which lie in those of outer.
+// inside checks the places of inner, which lie inside those of outer.
 func (t *together) inside(outer, inner *group) {
 	sources := outer.sources(t)
-	// Only a source's own folder is taken: prefixes such as segment-logs/sealift-check
-	// serve to try a role out before a migration.
+	// Only a source's own folder is taken: other prefixes, such as segment-logs/sealift-check, are
+	// used to try out a role before a migration.
 	source, _, _ := strings.Cut(strings.TrimPrefix(inner.root, outer.root), "/")
 	for _, p := range inner.places {
 		outer.inner.add(p)
@@ -150,7 +148,7 @@ func (t *together) inside(outer, inner *group) {
 	}
 }
 
-// around judges the places of a group by what lies in them.
+// around checks the places of a group against the places inside them.
 func (t *together) around(g *group) {
 	for _, p := range g.places {
 		if g.inner.first == nil {

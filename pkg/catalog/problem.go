@@ -9,10 +9,10 @@ import (
 // ErrInvalid is wrapped by every error about the content of a catalog.
 var ErrInvalid = errors.New("invalid catalog")
 
-// Problem is one thing that is wrong, for the person who can fix it. It never
-// holds a write key.
+// Problem is one thing that is wrong, described for the person who can fix it. It never contains a
+// write key.
 type Problem struct {
-	Line      int    // in the YAML, 0 when it did not come from YAML
+	Line      int    // in the YAML; 0 if it did not come from YAML
 	Workspace string // the workspace's id
 	Object    string // `source "x"` or `destination "x"`; empty: the workspace itself
 	Field     string // like bucket; empty: the object as a whole
@@ -44,12 +44,11 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Error is all problems of a catalog. It wraps ErrInvalid. Its text holds the
-// first twenty.
+// Error holds all problems of a catalog. It wraps ErrInvalid. Its text shows the first twenty.
 type Error struct{ Problems []Problem }
 
-// maxShown is how many problems are told: nobody reads more of them, and one
-// mistake may make ten thousand.
+// maxShown is how many problems are shown: nobody reads more, and one mistake may cause ten
+// thousand.
 const maxShown = 20
 
 func (e *Error) Error() string {
@@ -70,7 +69,7 @@ func (e *Error) Error() string {
 // Unwrap returns ErrInvalid.
 func (e *Error) Unwrap() error { return ErrInvalid }
 
-// problems as an error, nil if there are none.
+// asError returns the problems as an error, or nil if there are none.
 func asError(problems []Problem) error {
 	if len(problems) == 0 {
 		return nil

@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scale is what one fleet is measured with.
+// scale is the number of workspaces or destinations in these tests.
 const scale = 10_000
 
-// shapes are the extremes: everybody is a customer, and one customer has it all.
+// shapes are the extremes: many customers with one destination each, and one customer with all
+// destinations.
 var shapes = []struct {
 	name string
 	make func() []Workspace
@@ -21,7 +22,7 @@ var shapes = []struct {
 	{"one_workspace", oneWorkspace},
 }
 
-// scaleID is like those that are generated, and compresses like them.
+// scaleID returns an id that looks, and compresses, like a generated one.
 func scaleID(i int) string { return HashKey(fmt.Sprint(i))[:22] }
 
 func scaleSource(i int) Source {
@@ -47,8 +48,8 @@ func manyWorkspaces() []Workspace {
 	return ws
 }
 
-// oneWorkspace has all its destinations in one place, each for a source of its
-// own, which is the worst that the rules on places allow.
+// oneWorkspace has all its destinations in one place, each for another source. That is the most
+// expensive case that the rules on places allow.
 func oneWorkspace() []Workspace {
 	w := Workspace{ID: wsA}
 	for i := range scale {
@@ -112,8 +113,8 @@ func BenchmarkScale(b *testing.B) {
 	}
 }
 
-// What is wrong ten thousand times is found, told in short, and costs no more
-// than what is right: here each broken thing would be compared with all others.
+// Ten thousand problems are found and reported briefly, at no more cost than a valid catalog,
+// although each broken object would have to be compared with all others.
 func TestBrokenAtScale(t *testing.T) {
 	for name, c := range map[string]struct {
 		breaks func(i int, d *Destination)
@@ -128,7 +129,7 @@ func TestBrokenAtScale(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ws := oneWorkspace()
-			for i := 1; i < scale; i++ { // the first one is right
+			for i := 1; i < scale; i++ { // the first one is valid
 				c.breaks(i, &ws[0].Destinations[i])
 			}
 			err := Validate(ws)
@@ -146,8 +147,8 @@ func TestBrokenAtScale(t *testing.T) {
 	}
 }
 
-// BenchmarkLookupDuringChanges is what a request waits for its source while the
-// catalog changes without a pause: the slowest of a thousand.
+// BenchmarkLookupDuringChanges measures how long a request waits for its source while the catalog
+// changes without pause: the slowest of a thousand.
 func BenchmarkLookupDuringChanges(b *testing.B) {
 	ws := manyWorkspaces()
 	l := NewLive()

@@ -31,11 +31,11 @@ var schema = sync.OnceValue(func() *jsonschema.Schema {
 	return c.MustCompile("catalog.schema.json")
 })
 
-// violation is one way in which a document breaks the schema.
+// violation is one violation of the schema.
 type violation struct {
 	path  string // like destinations/0/bucket
-	shape bool   // of its shape: an unknown or missing key, a wrong type
-	typed bool   // a wrong type: the value cannot be looked at further
+	shape bool   // a violation of the shape: an unknown or missing key, or a wrong type
+	typed bool   // a wrong type, so the value cannot be checked further
 	what  string
 	fix   string
 }
@@ -90,7 +90,7 @@ func explain(e *jsonschema.ValidationError) []violation {
 	return out
 }
 
-// words are the schema's types for people.
+// words describes the schema's types for people.
 var words = map[string]string{
 	"string": "text", "number": "a number", "integer": "a whole number", "boolean": "true or false",
 	"array": "a list", "object": "a mapping", "null": "empty",

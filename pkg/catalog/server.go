@@ -9,24 +9,23 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// Operator is what the catalog has to know of whoever runs Sealift.
+// Operator is what the catalog needs to know about the operator of Sealift.
 type Operator struct {
-	// Endpoint is where the buckets of destinations that name none are
-	// (destinations.endpoint); "": at AWS.
+	// Endpoint is where buckets are whose destinations name no endpoint (destinations.endpoint); ""
+	// means at AWS.
 	Endpoint string
-	// Staging is the operator's own bucket, which no destination may have: what lies
-	// there is read as Sealift's. Without a name it is not known.
+	// Staging is the operator's own bucket. No destination may use it, because everything in it is
+	// taken for Sealift's own. Without a name it is unknown.
 	Staging Bucket
 }
 
-// Bucket is one, and where it is: the endpoint or, at AWS, the region.
+// Bucket is a bucket and where it is: at an endpoint or, at AWS, in a region.
 type Bucket struct{ Name, Region, Endpoint string }
 
 const aws = "aws"
 
-// Server names whose buckets an endpoint shows, however it is written: aws, or
-// host:port. All of AWS's endpoints of a partition, VPC endpoints too, show the
-// same ones.
+// Server identifies the server behind an endpoint, however the endpoint is written: aws, or
+// host:port. All AWS endpoints of a partition, including VPC endpoints, show the same buckets.
 func Server(endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil || endpoint == "" {
@@ -46,26 +45,26 @@ func Server(endpoint string) string {
 	return host + ":" + port
 }
 
-// bucket names d's bucket among all that there are.
+// bucket identifies d's bucket among all servers and partitions.
 func (o Operator) bucket(d Destination) string {
 	name, _ := SplitBucket(d.Bucket)
 	d.Endpoint = cmp.Or(d.Endpoint, o.Endpoint)
 	at := Server(d.Endpoint)
 	if at == aws {
-		at = Partition(d) // whose buckets have names of their own
+		at = Partition(d) // each partition has its own bucket names
 	}
 	return at + "/" + name
 }
 
-// views are the buckets that show what d's holds, each with the folder in which it does:
-// a server that is not AWS's may take a bucket's name before its own as well, and then
+// views returns all buckets that show the contents of d's bucket, each with the folder in which it
+// does. A server that is not AWS may also accept a bucket's name in front of its host name; then
 // bucket logs at https://acme.store.example is folder logs/ of bucket acme at
 // https://store.example.
 func (o Operator) views(d Destination) map[string]string {
 	out := map[string]string{o.bucket(d): ""}
 	server, name, _ := strings.Cut(o.bucket(d), "/")
 	end := strings.LastIndexByte(server, ':')
-	if end < 0 { // AWS, whose hosts show all buckets, or are refused
+	if end < 0 { // AWS, whose endpoints show all buckets, or are refused
 		return out
 	}
 	host, port := server[:end], server[end:]
@@ -84,7 +83,7 @@ func (o Operator) views(d Destination) map[string]string {
 	return out
 }
 
-// isStaging tells whether d's files would lie in the operator's own bucket, or in a
+// isStaging reports whether d's files would be stored in the operator's staging bucket, or in a
 // folder that shows it.
 func (o Operator) isStaging(d Destination) bool {
 	s := o.Staging
@@ -101,9 +100,9 @@ func (o Operator) isStaging(d Destination) bool {
 	return false
 }
 
-// Partition is that of AWS in which the destination's bucket is, if it is at AWS. Of an
-// endpoint the host alone says so: it is what is asked, and it answers for which region
-// to sign, whatever region and role the destination names.
+// Partition returns the partition of AWS that the destination's bucket is in, if it is at AWS. If
+// there is an endpoint of AWS, its host alone decides: requests go there, and it determines the
+// signing region, whatever region and role the destination names.
 func Partition(d Destination) string {
 	if p, ok := endpointPartition(d.Endpoint); ok {
 		return p

@@ -23,19 +23,18 @@ type Target struct {
 	ID         string // "workspace/name"
 	Workspace  string // the sts:ExternalId
 	BucketName string
-	Prefix     string // without slashes at its ends
-	Owner      string // account that must own the bucket, "" if none is known
-	SSE        bool   // ask for SSE-S3
+	Prefix     string // without slashes at either end
+	Owner      string // account that must own the bucket; "" if unknown
+	SSE        bool   // request SSE-S3
 	IsEnabled  bool
-	// Refused says why nothing may be delivered there, "" if nothing is wrong:
-	// the catalog's record breaks a rule that pkg/catalog enforces, such as
-	// two workspaces with one place. Its files stay owed, so that they wait
-	// for the catalog to be corrected.
+	// Refused says why nothing may be delivered there; "" if nothing is wrong. It is set if the
+	// catalog's record breaks a rule of this package, for instance if two workspaces use the same
+	// place. Its files stay owed, and wait for the catalog to be corrected.
 	Refused string
 }
 
-// Snapshot is a whole catalog, indexed. It is immutable: safe for concurrent
-// use, and what it returns must not be changed.
+// Snapshot is a complete, indexed catalog. It is immutable and safe for concurrent use; what it
+// returns must not be changed.
 type Snapshot struct {
 	workspaces []Workspace // in their stored form, sorted by id
 	sources    map[string]SourceRef
@@ -53,14 +52,13 @@ func (o Operator) NewSnapshot(workspaces []Workspace) (*Snapshot, error) {
 	return index(workspaces, o), nil
 }
 
-// NewSnapshot is Operator.NewSnapshot where nothing is known of the operator.
+// NewSnapshot is Operator.NewSnapshot for an unknown operator.
 func NewSnapshot(workspaces []Workspace) (*Snapshot, error) {
 	return Operator{}.NewSnapshot(workspaces)
 }
 
-// index builds a snapshot of whatever is there. What breaks a rule is left
-// out if it is a source, and marked as refused if it is a destination; of two
-// that collide the earlier one stands.
+// index builds a snapshot even of invalid workspaces. A source that breaks a rule is left out, and
+// a destination is marked as refused. Of two that collide, the earlier one wins.
 func index(workspaces []Workspace, own Operator) *Snapshot {
 	s := &Snapshot{
 		sources: map[string]SourceRef{},
@@ -72,7 +70,7 @@ func index(workspaces []Workspace, own Operator) *Snapshot {
 	if errors.As(own.Validate(workspaces), &invalid) {
 		s.problems = invalid.Problems
 	}
-	refused := map[place]string{} // destinations, without root
+	refused := map[place]string{} // destinations; the key has no root
 	bad := map[place]bool{}       // sources
 	for _, p := range s.problems {
 		parts := strings.Split(p.path, "/")
@@ -111,7 +109,7 @@ func (s *Snapshot) addSource(workspace string, src Source) {
 			continue
 		}
 		var sum [sha256.Size]byte
-		_, _ = hex.Decode(sum[:], []byte(hash)) // it matches
+		_, _ = hex.Decode(sum[:], []byte(hash)) // cannot fail, since keyHash matches
 		if _, taken := s.byKey[sum]; !taken {
 			s.byKey[sum] = src.ID
 		}
@@ -133,10 +131,10 @@ func (s *Snapshot) addDestination(workspace string, d Destination, refused strin
 	}
 	s.targets[t.ID] = t
 	if !t.IsEnabled || !delivery.IsDestination(t.ID) {
-		return // what no receipt can have a key for must not be owed: nothing could ever close it
+		return // no receipt could have a key for this id, so nothing could ever settle what is owed to it
 	}
 	for _, source := range d.Sources {
-		// A source of another workspace is never owed here, whatever the record says.
+		// Files of a source of another workspace are never owed here, whatever the record says.
 		if s.sources[source].Workspace == workspace && !slices.Contains(s.owed[source], t.ID) {
 			s.owed[source] = append(s.owed[source], t.ID)
 		}
@@ -146,11 +144,10 @@ func (s *Snapshot) addDestination(workspace string, d Destination, refused strin
 // Workspaces returns all workspaces in their stored form, sorted by id.
 func (s *Snapshot) Workspaces() []Workspace { return s.workspaces }
 
-// SourceByWriteKey returns the source that a write key may send events to.
-// It takes the same time for every key of a length: what is looked up is a
-// hash.
+// SourceByWriteKey returns the source that a write key may send events to. It takes the same time
+// for all keys of the same length, because it looks up a hash.
 func (s *Snapshot) SourceByWriteKey(key string) (SourceRef, bool) {
-	var buf [128]byte // every valid key fits, and stays off the heap
+	var buf [128]byte // every valid key fits, so nothing is allocated on the heap
 	id, ok := s.byKey[sha256.Sum256(append(buf[:0], key...))]
 	if !ok {
 		return SourceRef{}, false
@@ -164,8 +161,8 @@ func (s *Snapshot) Source(id string) (SourceRef, bool) {
 	return ref, ok
 }
 
-// Spread returns over how many partitions the source's events are to be spread;
-// 1 if the catalog does not say, or what it says is invalid.
+// Spread returns over how many partitions the source's events are to be spread; 1 if the catalog's
+// value is missing or invalid.
 func (s *Snapshot) Spread(sourceID string) int {
 	if n := s.sources[sourceID].Spread; n > 1 && n <= MaxSpread {
 		return n
@@ -184,6 +181,6 @@ func (s *Snapshot) Destination(id string) (Target, bool) {
 	return t, ok
 }
 
-// Problems returns what is wrong with the records that the snapshot was made
-// of, as an *Error, or nil. A Snapshot of NewSnapshot has none.
+// Problems returns what is wrong with the records that the snapshot was made from, as an *Error, or
+// nil. It returns nil for a Snapshot of NewSnapshot.
 func (s *Snapshot) Problems() error { return asError(s.problems) }

@@ -114,7 +114,7 @@ func TestLiveFollows(t *testing.T) {
 	require.Len(t, l.Publish().Workspaces(), 1)
 }
 
-// Two commands may each write what was valid when they looked.
+// Two commands may each write a record that was valid when they checked it.
 func TestLiveKeepsTheEarlierOfTwoThatCollide(t *testing.T) {
 	l := NewLive()
 	require.NoError(t, l.Apply(wsB, Encode(Workspace{ID: wsB, Sources: []Source{{ID: "x", WriteKeys: []string{"k"}}}, Destinations: []Destination{dest("d", "logs", "x")}})))
@@ -139,7 +139,7 @@ func TestLiveKeepsTheEarlierOfTwoThatCollide(t *testing.T) {
 	require.Equal(t, []string{wsA + "/e"}, s.Owed("x"))
 }
 
-// A record that another release wrote, or another program.
+// A record that another release or another program wrote.
 func TestLiveLeavesOutWhatIsUnsafe(t *testing.T) {
 	l := NewLive()
 	require.NoError(t, l.Apply(wsA, []byte(`{"version":1,"workspace":"`+wsA+`","sources":[{"id":"../x","write_key_hashes":["`+HashKey("k")+`","zz"]},{"id":"ok"}],
@@ -154,8 +154,8 @@ func TestLiveLeavesOutWhatIsUnsafe(t *testing.T) {
 	require.Contains(t, d.Refused, "is a URI")
 }
 
-// A workspace's id is a role's external id and the begin of destinations' ids:
-// a record with one that is a pattern or a path is none, whoever wrote it.
+// A workspace's id is a role's external id and the beginning of destination ids. A record whose id
+// is a pattern or a path is refused, whoever wrote it.
 func TestRecordsOfWorkspacesWithWrongIDs(t *testing.T) {
 	for hazard, id := range map[string]string{
 		"star": "*", "pattern": "ws_*", "question_mark": "ws_AAAAAAAAAAAAAAA?", "variable": "${aws:userid}", "path": "../" + wsB, "below_another": wsB + "/d",

@@ -16,8 +16,7 @@ import (
 // ErrBadRecord is wrapped by every error of Decode.
 var ErrBadRecord = errors.New("malformed catalog record")
 
-// StoredVersion is the version of the stored form that this code writes and
-// reads.
+// StoredVersion is the version of the stored form that this code reads and writes.
 const StoredVersion = 1
 
 type stored struct {
@@ -25,9 +24,8 @@ type stored struct {
 	Workspace
 }
 
-// Stored returns w in the one form in which it is kept and compared: write
-// keys replaced by their hashes, everything that has no order sorted, and
-// nothing shared with w.
+// Stored returns w in the canonical form in which it is stored and compared: write keys replaced by
+// their hashes, everything that has no order sorted, and nothing shared with w.
 func Stored(w Workspace) Workspace {
 	out := Workspace{ID: w.ID}
 	for _, s := range w.Sources {
@@ -47,7 +45,7 @@ func storedSource(s Source) Source {
 		hashes = append(hashes, HashKey(key))
 	}
 	slices.Sort(hashes)
-	if s.Spread == 1 { // the same as none
+	if s.Spread == 1 { // 0 means the same
 		s.Spread = 0
 	}
 	return Source{ID: s.ID, Name: s.Name, WriteKeyHashes: slices.Compact(hashes), Spread: s.Spread}
@@ -68,8 +66,8 @@ func clone(b *bool) *bool {
 	return &v
 }
 
-// Encode returns the value of w's record in the catalog topic; its key is the
-// workspace's id. Equal catalogs have equal bytes, and no write key is in them.
+// Encode returns the value of w's record in the catalog topic; the record's key is the workspace's
+// id. Equal catalogs have equal bytes, which contain no write key.
 func Encode(w Workspace) []byte {
 	b, err := json.Marshal(stored{Version: StoredVersion, Workspace: Stored(w)})
 	if err != nil { // no field can fail to marshal
@@ -78,10 +76,9 @@ func Encode(w Workspace) []byte {
 	return b
 }
 
-// Decode parses what Encode wrote, strictly; the error wraps ErrBadRecord.
-// It refuses what no reader could handle safely: another version, write keys
-// that are not hashed, an id that is not a workspace's. Whether the rest is
-// valid is for Validate to say.
+// Decode strictly parses what Encode returned; the error wraps ErrBadRecord. It refuses what no
+// reader could handle safely: another version, write keys that are not hashed, or an invalid
+// workspace id. The rest is not validated; see Validate.
 func Decode(b []byte) (Workspace, error) {
 	var s stored
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -106,8 +103,7 @@ func Decode(b []byte) (Workspace, error) {
 	return s.Workspace, nil
 }
 
-// MarshalYAML returns workspaces as the documents that Parse reads, write keys
-// hashed.
+// MarshalYAML returns workspaces as documents for Parse, with hashed write keys.
 func MarshalYAML(workspaces []Workspace) ([]byte, error) {
 	var out bytes.Buffer
 	for i, w := range workspaces {
@@ -125,8 +121,8 @@ func MarshalYAML(workspaces []Workspace) ([]byte, error) {
 
 var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./@=-]*(:[A-Za-z0-9_./@=-]+)*$`)
 
-// quote writes text so that no YAML parser takes it for something else: an
-// account of 012345678901, a source called no.
+// quote writes text so that no YAML parser takes it for another type, like an account of
+// 012345678901 or a source named no.
 func quote(s string) ([]byte, error) {
 	switch strings.ToLower(s) {
 	case "null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf":

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// checkTogether finds what only shows when all workspaces are seen at once:
-// ids, write keys and places in buckets that are taken. Of two that collide
-// the later one has the problem, so that what is new never harms what stands.
+// checkTogether finds problems that show only when all workspaces are known: ids, write keys and
+// places in buckets that are already taken. Of two that collide the later one has the problem, so
+// that additions never harm what exists.
 func checkTogether(workspaces []Workspace, own Operator) []Problem {
 	t := together{
 		own:        own,
@@ -28,7 +28,7 @@ func checkTogether(workspaces []Workspace, own Operator) []Problem {
 	slices.SortFunc(t.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.doc, b.doc), strings.Compare(a.path, b.path), strings.Compare(a.What, b.What))
 	})
-	return slices.Compact(t.problems) // of one pair in more than one view
+	return slices.Compact(t.problems) // the same pair may collide in several views
 }
 
 type together struct {
@@ -37,7 +37,7 @@ type together struct {
 	workspaces map[string]bool
 	sources    map[string]string  // id -> workspace
 	keys       map[string]string  // hash -> source id
-	places     map[string][]place // by bucket; of a destination in each view
+	places     map[string][]place // by bucket; a destination has one in each of its views
 	problems   []Problem
 }
 
@@ -46,7 +46,7 @@ func (t *together) add(doc int, w Workspace) {
 	if t.workspaces[w.ID] && w.ID != "" {
 		c.add("", "workspace", "workspace", "another document has the same id", "keep one document for each workspace")
 		t.problems = append(t.problems, c.problems...)
-		return // it would collide with the other one in everything else
+		return // it would collide with the other document in everything else
 	}
 	t.workspaces[w.ID] = true
 	for i, s := range w.Sources {
@@ -59,7 +59,7 @@ func (t *together) add(doc int, w Workspace) {
 	}
 	for i, d := range w.Destinations {
 		if what, _ := checkBucket(d.Bucket); what != "" {
-			continue // its own problem
+			continue // this is reported as a problem of its own
 		}
 		if t.own.isStaging(d) {
 			c.add(destinationObject(i, d), destinationPath(i, "bucket"), "bucket", "it is the operator's staging bucket", "use another bucket")

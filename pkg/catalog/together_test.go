@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dest is a destination of source src.
+// dest returns a destination for source src.
 func dest(name, bucket, src string) Destination {
 	return Destination{Name: name, Bucket: bucket, Sources: []string{src}}
 }
@@ -96,8 +96,8 @@ func TestCollisions(t *testing.T) {
 	}
 }
 
-// A store of the operator's own is where destinations are that name no endpoint, and
-// one that names it, however it is written, is at the same.
+// Destinations without an endpoint are on the operator's own store, so they can collide with those
+// that name that store, however it is written.
 func TestCollisionsOnTheOperatorsStore(t *testing.T) {
 	for name, c := range map[string]struct{ own, endpoint, want string }{
 		"named":               {"https://store.example.com", "https://store.example.com", "delivers to the same place"},
@@ -128,7 +128,7 @@ func TestCollisionsOnTheOperatorsStore(t *testing.T) {
 	}
 }
 
-// What lies in the staging bucket is read as Sealift's own.
+// No destination may use the staging bucket, because everything in it is taken for Sealift's own.
 func TestTheStagingBucketIsNobodys(t *testing.T) {
 	for name, c := range map[string]struct {
 		own     Operator
@@ -179,8 +179,8 @@ func TestCollisionsOfManyFindEachPair(t *testing.T) {
 	}
 }
 
-// The pass over sorted places must refuse exactly the destinations that a
-// comparison of all pairs would refuse: those that collide with an earlier one.
+// The pass over sorted places must refuse exactly the destinations that comparing all pairs would
+// refuse: those that collide with an earlier one.
 func TestCollisionsAreThoseOfAllPairs(t *testing.T) {
 	collide := func(ws []Workspace, a, b place) bool {
 		da, db := ws[a.doc].Destinations[a.index], ws[b.doc].Destinations[b.index]

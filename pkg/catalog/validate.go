@@ -14,9 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/spelling"
 )
 
-// Validate checks workspaces, each on its own and all against each other. It
-// returns an *Error with every problem: which workspace, source or
-// destination, which field, what is wrong, and the fix.
+// Validate checks each workspace, and all of them together. It returns an *Error with every
+// problem: the workspace, the source or destination, the field, what is wrong, and the fix.
 func (o Operator) Validate(workspaces []Workspace) error {
 	var problems []Problem
 	for doc, w := range workspaces {
@@ -27,7 +26,7 @@ func (o Operator) Validate(workspaces []Workspace) error {
 	return asError(append(problems, checkTogether(workspaces, o)...))
 }
 
-// Validate is Operator.Validate where nothing is known of the operator.
+// Validate is Operator.Validate for an unknown operator.
 func Validate(workspaces []Workspace) error { return Operator{}.Validate(workspaces) }
 
 // checker collects the problems of one workspace.
@@ -35,12 +34,12 @@ type checker struct {
 	doc      int
 	w        Workspace
 	sources  map[string]bool // ids
-	hints    int             // how many more times the nearest source is looked for
+	hints    int             // how many more times a similar source is searched for
 	problems []Problem
 }
 
-// maxHints bounds what a workspace with 10,000 sources, none of which is the
-// one that its 10,000 destinations name, costs: each hint compares them all.
+// maxHints limits the cost of a workspace with 10,000 sources and 10,000 destinations that name
+// none of them: each hint compares with all sources.
 const maxHints = 5
 
 func (c *checker) add(object, path, field, what, fix string) {
@@ -167,7 +166,7 @@ func (c *checker) destination(i int, d Destination) {
 	c.addressing(d, bad)
 }
 
-// addressing finds choices among endpoints that contradict each other.
+// addressing finds contradictory choices of endpoints.
 func (c *checker) addressing(d Destination, bad func(field, what, fix string)) {
 	for _, choice := range []struct {
 		field string
@@ -189,9 +188,8 @@ func (c *checker) addressing(d Destination, bad func(field, what, fix string)) {
 	}
 }
 
-// HasFIPS tells whether S3 has FIPS endpoints in a region: in those of the US,
-// GovCloud among them, and of Canada
-// (https://aws.amazon.com/compliance/fips/#FIPS_Endpoints_by_Service).
+// HasFIPS reports whether S3 has FIPS endpoints in a region: in those of the US, including
+// GovCloud, and of Canada (https://aws.amazon.com/compliance/fips/#FIPS_Endpoints_by_Service).
 func HasFIPS(region string) bool {
 	return strings.HasPrefix(region, "us-") || strings.HasPrefix(region, "ca-")
 }
@@ -224,7 +222,7 @@ var (
 	zone       = regexp.MustCompile(`^([a-z]{2}(?:-[a-z]+)+-[0-9])[a-z]$`)
 )
 
-// checkRegion is lenient, for S3-compatible servers have regions of their own.
+// checkRegion is lenient, because S3-compatible servers have their own regions.
 func checkRegion(region string) (what, fix string) {
 	what = fmt.Sprintf("%q is not a region", region)
 	if m := zone.FindStringSubmatch(region); m != nil {
@@ -239,7 +237,8 @@ func checkRegion(region string) (what, fix string) {
 	return what, "write it like eu-west-1, or leave it out to have it inferred"
 }
 
-// cannedACLs are those that keep the object private to its bucket's owner.
+// cannedACLs are the canned ACLs that give access to nobody but the bucket's owner and the
+// object's.
 var cannedACLs = []string{"private", "bucket-owner-read", "bucket-owner-full-control"}
 
 func checkACL(acl string) (what, fix string) {
@@ -265,7 +264,7 @@ func checkEndpoint(endpoint string) (what, fix string) {
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		return fmt.Sprintf("%q has a path or query", endpoint), "write " + u.Scheme + "://" + u.Host + " here, and bucket and prefix as bucket"
 	}
-	// Another bucket than the one of that field would be written to.
+	// With such a host, another bucket than the one in field bucket would be written to.
 	_, isAWS := iam.CutDomain(u.Hostname())
 	if _, ok := endpointPartition(endpoint); isAWS && !ok {
 		return fmt.Sprintf("%q is not the host of S3 for all buckets", endpoint), "write it like https://s3.eu-west-1.amazonaws.com, or leave it out, and the bucket as bucket"

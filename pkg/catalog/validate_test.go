@@ -13,7 +13,7 @@ const (
 	wsB = "ws_BBBBBBBBBBBBBBBB"
 )
 
-// doc is a valid document in which the test replaces old by new.
+// doc returns a valid document in which old is replaced by new.
 func doc(old, new string) string {
 	const valid = `workspace: ws_AAAAAAAAAAAAAAAA
 sources:
@@ -219,8 +219,8 @@ func TestParseMalformed(t *testing.T) {
 	require.Empty(t, ws)
 }
 
-// The schema is what editors check with, so it may refuse nothing that the
-// code takes, and it must know every key of the types.
+// Editors check with the schema, so it must accept everything that the code accepts, and it must
+// know every key of the types.
 func TestSchemaAgreesWithTheCode(t *testing.T) {
 	b, err := os.ReadFile("testdata/full.yaml")
 	require.NoError(t, err)
