@@ -47,7 +47,7 @@ func ParseByteSize(text string) (ByteSize, error) {
 	return ByteSize(math.Round(f * float64(unit))), nil
 }
 
-// String is the shortest exact form.
+// String returns the shortest exact form.
 func (b ByteSize) String() string {
 	best := strconv.FormatInt(int64(b), 10)
 	if b == 0 {
@@ -63,10 +63,10 @@ func (b ByteSize) String() string {
 	return best
 }
 
-// MarshalText is String.
+// MarshalText returns what String does.
 func (b ByteSize) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
-// UnmarshalText is ParseByteSize.
+// UnmarshalText parses like ParseByteSize.
 func (b *ByteSize) UnmarshalText(text []byte) (err error) {
 	*b, err = ParseByteSize(string(text))
 	return err

@@ -1,10 +1,9 @@
-// Package config is the configuration of every Sealift process: one YAML
-// file, environment variables and flags, merged so that a flag wins over the
-// environment, that over the file, and that over the default, and checked as a
-// whole before anything starts.
+// Package config is the configuration of every Sealift process: one YAML file, environment
+// variables and flags. A flag takes precedence over the environment, the environment over the file,
+// and the file over the default. The result is checked as a whole before anything starts.
 //
-// It reads and validates values, and reports every problem at once with its
-// fix. It connects to nothing and opens no file but the configuration itself.
+// It reads and validates values, and reports every problem at once with its fix. It makes no
+// connections, and opens no file except the configuration itself.
 package config
 
 import (
@@ -13,9 +12,8 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// Config is the whole configuration. The yaml tag of a field is its name in
-// the file; SEALIFT_ and the path in capitals, joined by underscores, is its
-// environment variable.
+// Config is the whole configuration. The yaml tag of a field is its name in the file. Its
+// environment variable is SEALIFT_ and its path in capitals, joined by underscores.
 type Config struct {
 	Kafka        Kafka        `yaml:"kafka"`
 	Redis        Redis        `yaml:"redis"`
@@ -29,7 +27,7 @@ type Config struct {
 	Admin        Admin        `yaml:"admin"`
 	Log          Log          `yaml:"log"`
 
-	origins map[string]string // key -> where its value came from; absent: default
+	origins map[string]string // key -> where its value came from; absent: the default
 }
 
 // Kafka is how to reach the brokers and which topics are used.

@@ -6,10 +6,9 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// withoutCredentials is text as it may be shown where somebody wrote
-// credentials into an address: user:password@host, with or without a scheme,
-// or the query of a presigned URL. Such values are refused, but a person has
-// to see which one is meant.
+// withoutCredentials returns text without credentials that somebody may have written into an
+// address: user:password@host, with or without a scheme, or the query of a presigned URL. Such
+// values are refused, but a problem has to show which one is meant.
 func withoutCredentials(text string) string {
 	scheme, rest, isURL := strings.Cut(text, "://")
 	if isURL {

@@ -14,7 +14,7 @@ func TestCredentialsInAddressesAreMasked(t *testing.T) {
 		"https://minio/b?X-Amz-Signature=sEcReT":  "https://minio/b?***",
 		"https://minio:9000":                      "https://minio:9000",
 		"localhost:9092":                          "localhost:9092",
-		"alice@example.com":                       "alice@example.com", // a name
+		"alice@example.com":                       "alice@example.com", // looks like an address, but has no password
 		"arn:aws:iam::123456789012:role/a@b":      "arn:aws:iam::123456789012:role/a@b",
 		"json:context.source?":                    "json:context.source?",
 		"":                                        "",

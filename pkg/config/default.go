@@ -6,7 +6,7 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// Default is the configuration when nothing is set: everything on this host.
+// Default returns the configuration if nothing is set: everything on this host.
 func Default() Config {
 	return Config{
 		Kafka: Kafka{
@@ -31,7 +31,7 @@ func Default() Config {
 			DataDir:   "./sealift-data/appender",
 			RollEvery: time.Hour,
 			Grace:     10 * time.Second,
-			MaxBytes:  100e6, // 100 MB, as Segment's
+			MaxBytes:  100e6, // 100 MB, as at Segment
 			Memory:    512 << 20,
 			DiskFree:  1 << 30,
 			Level:     6,

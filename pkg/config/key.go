@@ -18,12 +18,12 @@ type key struct {
 	index []int  // for reflect's FieldByIndex
 }
 
-// env is the key's environment variable.
+// env returns the key's environment variable.
 func (k key) env() string { return envPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_")) }
 
 func (k key) value(c *Config) reflect.Value { return reflect.ValueOf(c).Elem().FieldByIndex(k.index) }
 
-// keys are all leaves in the order of the struct.
+// keys returns all leaves in the order of the struct.
 var keys = sync.OnceValue(func() []key {
 	var out []key
 	var walk func(t reflect.Type, path string, index []int)
@@ -67,8 +67,8 @@ func keyOf(path string) (key, bool) {
 	return key{}, false
 }
 
-// set parses text into the leaf v. Lists are comma-separated. The error says
-// what to write; it holds no secret, for a secret is never wrong here.
+// set parses text into the leaf v. Lists are comma-separated. The error says what to write. It
+// contains no secret, because secrets accept any text.
 func set(v reflect.Value, text string) error {
 	switch p := v.Addr().Interface().(type) {
 	case *string:
@@ -85,7 +85,7 @@ func set(v reflect.Value, text string) error {
 		n, err := strconv.Atoi(text)
 		if err != nil {
 			like := *p
-			if like < 1 { // "as the service has it", or off: no example
+			if like < 1 { // -1 (the broker's) or 0 (off) is no good example
 				like = 3
 			}
 			return fmt.Errorf("%q is not a whole number; write one, like %d", text, like)
@@ -129,7 +129,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// splitList reads a,b and, as `config print` shows it, [a, b].
+// splitList parses "a,b" and also "[a, b]", the form that `config print` shows.
 func splitList(text string) []string {
 	var out []string
 	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
@@ -143,8 +143,8 @@ func splitList(text string) []string {
 	return out
 }
 
-// texts are the items of a leaf as set reads them, without secrets; a scalar
-// has one.
+// texts returns the items of a leaf in the form that set parses, with secrets masked; a scalar has
+// one item.
 func texts(v reflect.Value) (items []string, list bool) {
 	switch x := v.Interface().(type) {
 	case []string:

@@ -13,7 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/strictyaml"
 )
 
-// DefaultFile is read when it exists and no other file is named.
+// DefaultFile is read if it exists and no other file is named.
 const DefaultFile = "./sealift.yaml"
 
 const (
@@ -21,14 +21,13 @@ const (
 	envFile   = "SEALIFT_CONFIG" // names the file, like --config
 )
 
-// Load merges, from weak to strong, the defaults, the YAML file at path, the
-// SEALIFT_ variables of env (as os.Environ gives them) and flags (key ->
-// value). With an empty path the file is $SEALIFT_CONFIG, else DefaultFile
-// when there is one.
+// Load merges the defaults, the YAML file at path, the SEALIFT_ variables of env (in the form of
+// os.Environ) and flags (key -> value); later ones take precedence. If path is empty, the file is
+// $SEALIFT_CONFIG, else DefaultFile if it exists.
 //
-// Unknown keys and variables are errors that name the nearest known one, if any is near. All
-// problems are reported at once, as *Error, together with a Config that holds
-// every value that could be read, so that it can be validated in the same go.
+// Unknown keys and variables are errors that name the nearest known one, if any is similar. All
+// problems are reported at once, as *Error, together with a Config that holds every value that
+// could be read, so that the caller can validate it as well.
 func Load(path string, env []string, flags map[string]string) (Config, error) {
 	l := loader{cfg: Default()}
 	l.cfg.origins = map[string]string{}
@@ -80,7 +79,7 @@ func (l *loader) file(path string, env []string) error {
 	return nil
 }
 
-// section sets what stands below prefix.
+// section sets the keys below prefix.
 func (l *loader) section(file, prefix string, n *strictyaml.Node) {
 	from := fmt.Sprintf("%s:%d", file, n.Line)
 	if n.Kind == strictyaml.Null {
@@ -137,8 +136,8 @@ func (l *loader) unknown(path, from string, n *strictyaml.Node) {
 	l.add(path, from, "unknown key", nearestKey(path))
 }
 
-// nearestKey says which key was probably meant. It prefers one whose last part
-// is the same: brokers means kafka.brokers.
+// nearestKey names the key that was probably meant. It prefers one with the same last part: brokers
+// means kafka.brokers.
 func nearestKey(path string) string {
 	last := "." + path[strings.LastIndex(path, ".")+1:]
 	var same []string
@@ -185,19 +184,18 @@ func (l *loader) env(env []string) {
 	}
 }
 
-// ofOthers are the variables of this repository's scripts and tests (see
-// scripts/stack.sh), and that of `sealift send`, which is no configuration:
-// the shell that runs sealift may have them too.
+// ofOthers matches the variables of this repository's scripts and tests (see scripts/stack.sh), and
+// that of `sealift send`, which is not part of the configuration. The shell that runs sealift may
+// have them set.
 var ofOthers = regexp.MustCompile(`^SEALIFT_(CACHE|MINIO|BIN|TEST_\w+|WRITE_KEY)$`)
 
 var serviceLink = regexp.MustCompile(`^SEALIFT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// isServiceLink recognises what Kubernetes puts into every container for a
-// Service that is called sealift or sealift-collector: variables that nobody
-// set and that must not stop a start.
+// isServiceLink recognises the variables that Kubernetes sets in every container for a Service
+// named sealift or sealift-collector. Nobody set them on purpose, so they must not prevent a start.
 func isServiceLink(name, value string) bool {
 	if strings.HasSuffix(name, "_PORT") && !strings.HasSuffix(name, "_SERVICE_PORT") && !strings.Contains(value, "://") {
-		return false // a person's SEALIFT_REDIS_PORT=6379
+		return false // set by a person, like SEALIFT_REDIS_PORT=6379
 	}
 	return serviceLink.MatchString(name)
 }

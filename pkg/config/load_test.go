@@ -34,7 +34,7 @@ func TestFlagBeatsEnvBeatsFileBeatsDefault(t *testing.T) {
 	require.Equal(t, "default", c.Origin("kafka.catalog_topic"))
 }
 
-// What the README shows can be copied.
+// The README's example configuration is valid.
 func TestReadmeExample(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
@@ -160,7 +160,7 @@ func TestEmptyFilesAndValuesLeaveDefaults(t *testing.T) {
 	}
 }
 
-// A Service named sealift-collector puts such variables into each container.
+// Kubernetes sets such variables in each container for a Service named sealift-collector.
 func TestKubernetesServiceLinksAreNoKeys(t *testing.T) {
 	_, err := Load("", []string{
 		"SEALIFT_SERVICE_HOST=10.0.0.1", "SEALIFT_PORT=tcp://10.0.0.1:80", "SEALIFT_COLLECTOR_SERVICE_HOST=10.0.0.1",

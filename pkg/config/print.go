@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// Print writes the effective configuration as YAML that Load reads again,
-// with a comment where a value is not the default one. Secrets are masked.
+// Print writes the effective configuration as YAML that Load can read, with a comment that gives
+// the origin of each value that is set. Secrets are masked.
 func (c Config) Print(w io.Writer) error {
 	var b strings.Builder
-	var open []string // the sections that are written
+	var open []string // the sections being written
 	for _, k := range keys() {
 		parts := strings.Split(k.path, ".")
 		sections, name := parts[:len(parts)-1], parts[len(parts)-1]
@@ -42,8 +42,8 @@ func (c Config) Print(w io.Writer) error {
 	return err
 }
 
-// MarshalJSON is the effective configuration by key, each with its value as
-// text or list of texts and its origin. Secrets are masked.
+// MarshalJSON returns the effective configuration by key, each with its value (a text or a list of
+// texts) and its origin. Secrets are masked.
 func (c Config) MarshalJSON() ([]byte, error) {
 	type entry struct {
 		Value  any    `json:"value"`
@@ -64,8 +64,8 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// Origin says where the value of a key came from: "default", a file and line,
-// a variable's name, or "flag".
+// Origin returns where the value of a key came from: "default", a file and line, a variable's name,
+// or "flag".
 func (c Config) Origin(key string) string {
 	if from := c.origins[key]; from != "" {
 		return from

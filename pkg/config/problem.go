@@ -9,7 +9,7 @@ import (
 // ErrInvalid is wrapped by every error about the content of a configuration.
 var ErrInvalid = errors.New("invalid configuration")
 
-// Problem is one thing that is wrong, for the person who can fix it.
+// Problem is one thing that is wrong, described for the person who can fix it.
 type Problem struct {
 	Key  string // the configuration key; empty: the file as a whole
 	From string // where its value came from: a file and line, a variable, a flag
@@ -33,7 +33,7 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Error is all problems of a configuration. It wraps ErrInvalid.
+// Error holds all problems of a configuration. It wraps ErrInvalid.
 type Error struct{ Problems []Problem }
 
 func (e *Error) Error() string {
@@ -51,7 +51,7 @@ func (e *Error) Error() string {
 // Unwrap returns ErrInvalid.
 func (e *Error) Unwrap() error { return ErrInvalid }
 
-// orNil returns e as an error, or nil if it holds no problem.
+// orNil returns e as an error, or nil if it has no problems.
 func (e *Error) orNil() error {
 	if len(e.Problems) == 0 {
 		return nil

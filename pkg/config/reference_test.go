@@ -18,9 +18,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestReference: what `sealift config reference` prints is what the comments of
-// Config say, for every key. A copy changes nothing, neither a default that follows from
-// another key nor the presets of `sealift dev`; uncommented, it is the defaults.
+// TestReference: `sealift config reference` prints what the comments of Config say, for every key.
+// Using a copy of it changes nothing, not even a default that depends on another key, nor the
+// presets of `sealift dev`. Uncommented, it sets the defaults.
 func TestReference(t *testing.T) {
 	c := Default()
 	var printed bytes.Buffer
@@ -45,8 +45,8 @@ func TestReference(t *testing.T) {
 	require.Equal(t, c, loaded)
 }
 
-// annotate writes above each line of a printed configuration what its key means, and
-// comments values out.
+// annotate writes above each line of a printed configuration what its key means, and comments the
+// values out.
 func annotate(t *testing.T, printed string, comments map[string]string) string {
 	t.Helper()
 	out := "# All keys of Sealift's configuration, with their defaults. Each is an environment variable,\n" +
@@ -59,7 +59,7 @@ func annotate(t *testing.T, printed string, comments map[string]string) string {
 		at = append(at[:depth], name)
 		text, ok := comments[strings.Join(at, ".")]
 		require.True(t, ok && text != "", "%s has no comment", strings.Join(at, "."))
-		if !strings.HasSuffix(out, ":\n") { // the first of a section follows it
+		if !strings.HasSuffix(out, ":\n") { // the first key of a section follows directly
 			out += "\n"
 		}
 		indent := strings.Repeat("  ", depth)
@@ -72,8 +72,8 @@ func annotate(t *testing.T, printed string, comments map[string]string) string {
 	return out
 }
 
-// comments is by key, and by section, what the fields and types of config.go
-// say, in the names of the file: MaxBytes is max_bytes there.
+// comments returns the comments of config.go's fields and types, by key and by section. Field names
+// are replaced by those in the file: MaxBytes is max_bytes there.
 func comments(t *testing.T) map[string]string {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
@@ -91,7 +91,7 @@ func comments(t *testing.T) map[string]string {
 		docs[spec.Name.Name] = oneLine(g.Doc.Text())
 	}
 	out := map[string]string{}
-	first := map[string]string{} // the section that a type was described at
+	first := map[string]string{} // the section where a type is described
 	var walk func(typ, path string)
 	walk = func(typ, path string) {
 		keys := keysOf(types[typ])
@@ -126,7 +126,7 @@ func comments(t *testing.T) map[string]string {
 	return out
 }
 
-// keysOf is by field its name in the file.
+// keysOf returns the name in the file of each field.
 func keysOf(typ *ast.StructType) map[string]string {
 	keys := map[string]string{}
 	for _, f := range typ.Fields.List {
@@ -137,7 +137,7 @@ func keysOf(typ *ast.StructType) map[string]string {
 	return keys
 }
 
-// inKeys is a comment in the file's names. TLS and the like stay words.
+// inKeys replaces field names in a comment by those in the file. Words like TLS stay.
 func inKeys(text string, keys map[string]string) string {
 	return regexp.MustCompile(`[A-Z]\w*[a-z]\w*`).ReplaceAllStringFunc(text, func(word string) string {
 		return cmp.Or(keys[word], word)

@@ -154,7 +154,7 @@ func (v *validator) kafkaSecurity() {
 	}
 }
 
-// tls checks a section that is on, or not.
+// tls checks a TLS section; on says whether TLS is used.
 func (v *validator) tls(section string, t TLS, on bool) {
 	if !on && (t.CAFile != "" || t.CertFile != "" || t.KeyFile != "" || t.InsecureSkipVerify) {
 		v.add(section+".enabled", "it is false but other "+section+" keys are set, so the connection would be in plain text", "set it to true, or remove them")
@@ -167,7 +167,7 @@ func (v *validator) tls(section string, t TLS, on bool) {
 	}
 }
 
-// caFile checks that there is a handshake which the file is for.
+// caFile checks that file is not set for an endpoint without TLS.
 func (v *validator) caFile(key, file, endpoint string) {
 	if file != "" && strings.HasPrefix(endpoint, "http:") {
 		at, _, _ := strings.Cut(key, ".")
@@ -175,16 +175,16 @@ func (v *validator) caFile(key, file, endpoint string) {
 	}
 }
 
-// place checks where a fact about a record is found.
+// place checks where a property of a record is found.
 func (v *validator) place(key, value string, words ...string) {
 	if path, ok := strings.CutPrefix(value, "json:"); slices.Contains(words, value) || ok && strings.TrimSpace(path) != "" && !strings.Contains(path, ";") {
-		return // the ledger writes both places apart by a semicolon
+		return // no semicolon, because it separates the two places in the ledger
 	}
 	v.add(key, fmt.Sprintf("%q is not known", value), "use "+strings.Join(words, ", ")+" or json:PATH without a semicolon, like json:context.source")
 }
 
 func (v *validator) redis() {
-	// The URL may hold a password, so neither it nor an error about it is shown.
+	// The URL may contain a password, so neither it nor an error about it is shown.
 	u, err := url.Parse(v.c.Redis.URL.Reveal())
 	switch {
 	case err != nil || !slices.Contains([]string{"redis", "rediss", "unix"}, u.Scheme):
@@ -203,7 +203,8 @@ func (v *validator) redis() {
 	}
 }
 
-// Secured tells whether connections to Redis are TLS: by its URL, or its key.
+// Secured reports whether connections to Redis use TLS, according to the URL or to
+// redis.tls.enabled.
 func (r Redis) Secured() bool {
 	return r.TLS.Enabled || strings.HasPrefix(strings.ToLower(r.URL.Reveal()), "rediss://")
 }
@@ -235,8 +236,8 @@ func (v *validator) staging() {
 
 var account = regexp.MustCompile(`^[0-9]{12}$`)
 
-// BucketUnnamed tells that nobody has said which bucket of AWS's is meant: the
-// default's name may well be a stranger's bucket.
+// BucketUnnamed reports whether nobody has said which bucket at AWS is meant. The default name may
+// well be that of a stranger's bucket.
 func (c Config) BucketUnnamed() bool {
 	return c.Staging.Endpoint == "" && c.Origin("staging.bucket") == "default" && c.Staging.Bucket == Default().Staging.Bucket
 }
@@ -307,7 +308,7 @@ func (v *validator) collector() {
 		}
 	}
 	v.atLeast("collector.max_in_flight", c.MaxInFlight, 8<<20)
-	v.duration("collector.drain_delay", c.DrainDelay, 0, 20*time.Second) // workers/sealift gives a role 45 s to end
+	v.duration("collector.drain_delay", c.DrainDelay, 0, 20*time.Second) // workers/sealift gives a role 45 s to stop
 	v.between("collector.max_connections", c.MaxConnections, 1, 1_000_000)
 	v.oneOf("collector.validation", c.Validation, "segment", "none")
 	v.between("collector.rate_limit.per_key", c.RateLimit.PerKey, 0, 100_000_000)
@@ -316,7 +317,7 @@ func (v *validator) collector() {
 	v.atLeast("collector.spool.max_bytes", c.Spool.MaxBytes, 64<<20)
 }
 
-// Proxies are the networks of TrustedProxies; an address is one of itself.
+// Proxies returns TrustedProxies as networks. A single address is a network of its own.
 func (c Collector) Proxies() ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, text := range c.TrustedProxies {
@@ -337,7 +338,7 @@ func (v *validator) allowedEndpoints() {
 	const key = "destinations.allowed_endpoints"
 	for _, e := range v.c.Destinations.AllowedEndpoints {
 		if network, err := netip.ParsePrefix(e); err == nil {
-			if network.Addr().Is4In6() { // addresses are compared as IPv4, so it would hold none
+			if network.Addr().Is4In6() { // addresses are compared as IPv4, so it would contain none
 				v.add(key, fmt.Sprintf("%q is an IPv4 network in IPv6 form", e), "write it like 10.0.0.0/8")
 			}
 			continue
@@ -383,7 +384,7 @@ func (v *validator) hostPort(key, value string) {
 	}
 	fix := "write host:port"
 	if u, err := url.Parse(value); err == nil && u.Host != "" {
-		fix = "write " + u.Host // somebody wrote a scheme
+		fix = "write " + u.Host // the value has a scheme
 		if u.Port() == "" {
 			fix += ":PORT"
 		}

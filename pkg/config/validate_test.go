@@ -142,7 +142,7 @@ func TestValidateAccepts(t *testing.T) {
 	}
 }
 
-// What contradicts itself, or another key.
+// Values that contradict themselves, or another key.
 func TestValidateRelations(t *testing.T) {
 	for name, c := range map[string]struct {
 		set  map[string]string
@@ -171,7 +171,7 @@ func TestValidateRelations(t *testing.T) {
 	}
 }
 
-// A bucket of AWS's is somebody's: ours must have been named, at least once.
+// At AWS the default name may be that of a stranger's bucket, so the operator must have named one.
 func TestBucketUnnamed(t *testing.T) {
 	for name, c := range map[string]struct {
 		set  map[string]string
