@@ -1,9 +1,9 @@
-// Package admin is the operators' HTTP listener of every Sealift process:
-// /metrics, /healthz, /readyz, /version and, only if asked for, /debug/pprof.
+// Package admin serves the operators' HTTP endpoints of every Sealift process: /metrics, /healthz,
+// /readyz, /version and, only if enabled, /debug/pprof.
 //
-// It is for monitoring systems and orchestrators. It promises to answer within
-// the checks' timeout whatever the checked services do. It authenticates
-// nobody: where it listens is the operator's choice.
+// It is for monitoring systems and orchestrators. It promises to answer within the checks' timeout,
+// whatever the checked services do. It does not authenticate anybody: the operator chooses where it
+// listens.
 package admin
 
 import (
@@ -28,8 +28,8 @@ import (
 // Config configures a Server.
 type Config struct {
 	Listen string // host:port
-	// Pprof serves profiles below /debug/pprof. They show memory and command
-	// lines: not for listeners that strangers reach.
+	// Pprof serves profiles below /debug/pprof. They reveal memory and command lines, so the
+	// listener must not be reachable by strangers.
 	Pprof bool
 	// Version is what /version answers, as JSON.
 	Version map[string]string
@@ -74,9 +74,9 @@ func Start(cfg Config, deps Deps) (*Server, error) {
 	return s, nil
 }
 
-// next is the address of the port after that of an address.
+// next returns the address with the next port number.
 func next(address string) string {
-	host, port, _ := net.SplitHostPort(address) // Listen took it
+	host, port, _ := net.SplitHostPort(address) // net.Listen has parsed it
 	n, _ := strconv.Atoi(port)
 	if n < 1 || n >= 65535 {
 		n = 9090
@@ -110,11 +110,11 @@ func (s *Server) handler(deps Deps) http.Handler {
 // Addr returns the host:port that it listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Drain makes /readyz say no from now on: the process is ending.
+// Drain makes /readyz answer 503 from now on, because the process is ending.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Close stops the listener, after the requests in flight or when ctx ends,
-// which cuts them off and is no error.
+// Close stops the listener and waits for the requests in flight. When ctx ends, they are cut off,
+// which is not an error.
 func (s *Server) Close(ctx context.Context) error {
 	var err error
 	if s.http.Shutdown(ctx) != nil {
@@ -132,5 +132,5 @@ func answer(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	_ = e.Encode(v) // the client went away
+	_ = e.Encode(v) // fails only if the client has gone away
 }

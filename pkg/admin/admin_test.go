@@ -97,7 +97,7 @@ func TestDrainingIsNotReady(t *testing.T) {
 	require.Equal(t, 200, status)
 }
 
-// A service that hangs must not hang the answer, nor pile probes up.
+// A service that hangs delays the answer only until the timeout, and its probes do not pile up.
 func TestHangingProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{}
@@ -122,8 +122,7 @@ func TestHangingProbe(t *testing.T) {
 	})
 }
 
-// Who is still being answered when the process ends is cut off, and that is no
-// failure of it.
+// Requests that are still being answered when the process ends are cut off, which is not an error.
 func TestCloseCutsOffWhoHangs(t *testing.T) {
 	asked, release := make(chan struct{}), make(chan struct{})
 	s, err := Start(Config{Listen: "127.0.0.1:0"}, Deps{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})

@@ -14,12 +14,12 @@ import (
 type check struct {
 	name  string
 	probe func(context.Context) error
-	// flight lets at most one probe run at a time, however many ask and
-	// however long it hangs.
+	// flight lets at most one probe run at a time, however many requests come in and however long
+	// it hangs.
 	flight singleflight.Group
 }
 
-// Result is the outcome of one check, as /readyz tells it.
+// Result is the outcome of one check, as /readyz reports it.
 type Result struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
@@ -27,15 +27,15 @@ type Result struct {
 	TookMS int64  `json:"took_ms"`
 }
 
-// Readiness is what /readyz answers, with status 200 if Ready, else 503.
+// Readiness is the answer of /readyz; the status is 200 if Ready, else 503.
 type Readiness struct {
 	Ready    bool     `json:"ready"`
 	Draining bool     `json:"draining,omitempty"`
 	Checks   []Result `json:"checks"`
 }
 
-// Check adds a named probe to /readyz: nil means that the thing answers. It
-// may be called while the server runs, and the probe from any goroutine.
+// Check adds a named probe to /readyz; the probe returns nil if the service answers. Check may be
+// called while the server runs, and the probe may be called from any goroutine.
 func (s *Server) Check(name string, probe func(context.Context) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,7 +45,7 @@ func (s *Server) Check(name string, probe func(context.Context) error) {
 // checkTimeout bounds each check.
 const checkTimeout = 3 * time.Second
 
-// Ready runs every check, side by side, each bounded.
+// Ready runs all checks concurrently, each bounded by checkTimeout.
 func (s *Server) Ready(ctx context.Context) Readiness {
 	s.mu.Lock()
 	checks := append([]*check(nil), s.checks...)
@@ -67,8 +67,7 @@ func (s *Server) Ready(ctx context.Context) Readiness {
 func (c *check) run(ctx context.Context, timeout time.Duration) Result {
 	begin := time.Now()
 	done := c.flight.DoChan("", func() (_ any, err error) {
-		// A probe that breaks is a service that does not answer, not the end
-		// of the process.
+		// A panic in a probe means that the service does not answer; it must not end the process.
 		defer func() {
 			if p := recover(); p != nil {
 				err = fmt.Errorf("probe panicked: %v", p)
@@ -78,7 +77,7 @@ func (c *check) run(ctx context.Context, timeout time.Duration) Result {
 		defer cancel()
 		return nil, c.probe(ctx)
 	})
-	// A probe may ignore its context; this does not wait for it.
+	// A probe may ignore its context, so do not wait for it.
 	late := time.NewTimer(timeout + 100*time.Millisecond)
 	defer late.Stop()
 	r := Result{Name: c.name}
