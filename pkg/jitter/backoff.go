@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Backoff gives the waits between tries of something that fails. They double from Min to
-// Max, and each is shortened at random by up to a half, so no wait is longer than Max. A
-// Backoff is for one goroutine and one series of tries.
+// Backoff computes the waits between retries of something that fails. They double from Min to Max,
+// and each is shortened at random by up to a half, so no wait is longer than Max. A Backoff is for
+// one goroutine and one series of tries.
 type Backoff struct {
-	Min, Max time.Duration // Min must be positive, Max no less
+	Min, Max time.Duration // Min must be positive, Max not less than Min
 
 	next time.Duration // the next wait before it is shortened; 0: Min
 }
@@ -21,7 +21,7 @@ func (b *Backoff) Next() time.Duration {
 	return wait/2 + N(wait-wait/2)
 }
 
-// Wait waits for as long as Next says, or until ctx ends: then it returns ctx's error.
+// Wait waits for the duration that Next returns, or until ctx ends; then it returns ctx's error.
 func (b *Backoff) Wait(ctx context.Context) error {
 	timer := time.NewTimer(b.Next())
 	defer timer.Stop()

@@ -1,9 +1,9 @@
-// Package jitter gives the random part of waits, so that workers that lost
-// something together do not come back together: N is for every periodic loop
-// of a role, Backoff for every try that follows a failed one.
+// Package jitter computes the random part of waits, so that workers that lost something at the same
+// time do not all come back at the same time. N is for the periodic loops of roles, Backoff for
+// retries.
 //
-// It promises waits that are spread evenly, and, while a simulation runs, waits
-// that the simulation decides. It is not for what must be unpredictable.
+// It promises waits that are spread evenly, and that a simulation can decide instead. It is not for
+// anything that must be unpredictable.
 package jitter
 
 import (
@@ -22,8 +22,8 @@ func N(d time.Duration) time.Duration {
 	return rand.N(d)
 }
 
-// SetForTesting lets f answer every N of the process until restore is called.
-// It may be called by any goroutine.
+// SetForTesting makes every N in the process return f's result until restore is called. It may be
+// called from any goroutine.
 func SetForTesting(f func(time.Duration) time.Duration) (restore func()) {
 	old := decide.Swap(&f)
 	return func() { decide.Store(old) }
