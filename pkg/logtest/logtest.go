@@ -1,8 +1,8 @@
-// Package logtest keeps what is logged, or printed, for tests that read it
-// meanwhile. It is for tests alone.
+// Package logtest collects what is logged or printed, for tests that read it while it is being
+// written. It is only for tests.
 //
-// It promises that what was written before a look is seen by it, whole. It does
-// not wait for what is still to come.
+// It promises that a reader sees every write that has returned, whole. It does not wait for further
+// output.
 package logtest
 
 import (
@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// Buffer is a bytes.Buffer that many may write while others read what it
-// holds. The zero value is empty.
+// Buffer is a bytes.Buffer that is safe for concurrent writers and readers. The zero value is
+// empty.
 type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer // guarded by mu
@@ -24,7 +24,7 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// String returns all that was written.
+// String returns everything written so far.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
