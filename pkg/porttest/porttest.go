@@ -1,10 +1,10 @@
-// Package porttest finds addresses for what tests start and others have to
-// know beforehand: processes, and servers that are away at first. It is for
-// tests alone; what can listen at port 0 and say where should do that.
+// Package porttest finds free addresses for tests that have to know an address before something
+// listens there: processes, and servers that are down at first. It is only for tests. Whatever can
+// listen at port 0 and report its port should do that instead.
 //
-// It promises not to give an address twice while the process lives, nor one that
-// somebody listens at, also to tests of other packages that run beside it. It does
-// not keep other programs from it.
+// It promises not to return an address twice during the life of the process, nor one at which
+// somebody listens; this also holds between test binaries that run at the same time. It cannot keep
+// other programs from using the address.
 package porttest
 
 import (
@@ -23,12 +23,12 @@ import (
 
 var (
 	mu    sync.Mutex           // guards given
-	given = map[int]*os.File{} // locked while the process lives
+	given = map[int]*os.File{} // kept locked during the life of the process
 )
 
-// Free returns a loopback address to listen at: below the ports that the
-// kernel gives to outgoing connections, so that it stays free until then, and
-// for a restart.
+// Free returns a free loopback address. Its port is below the range that the kernel uses for
+// outgoing connections, so it stays free until a server listens there, and again while the server
+// restarts.
 func Free(t testing.TB) string {
 	t.Helper()
 	mu.Lock()
@@ -59,7 +59,7 @@ func Free(t testing.TB) string {
 	return ""
 }
 
-// take locks a port's file; nil: another process has it.
+// take locks the port's file; it returns nil if another process holds the lock.
 func take(port int) (*os.File, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("sealift-test-ports-%d", os.Getuid()))
 	if err := os.MkdirAll(dir, 0o700); err != nil {

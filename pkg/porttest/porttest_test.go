@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Of 700 random ports two would be the same in nearly every run.
+// With 700 random ports, two would be equal in almost every run if nothing prevented it.
 func TestNoAddressIsGivenTwice(t *testing.T) {
 	seen := map[string]bool{}
 	for range 700 {
@@ -18,7 +18,8 @@ func TestNoAddressIsGivenTwice(t *testing.T) {
 	}
 }
 
-// A lock is of an open file, so that of this process keeps it from itself, too.
+// A port that was returned is locked. The lock belongs to an open file, so taking it again fails
+// even in the same process, as it would in another.
 func TestAnAddressIsKeptFromOtherProcesses(t *testing.T) {
 	_, port, err := net.SplitHostPort(Free(t))
 	require.NoError(t, err)
