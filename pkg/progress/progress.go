@@ -1,8 +1,8 @@
-// Package progress draws a progress bar for long work on a terminal and stays
-// silent everywhere else, so pipes and logs see only the result.
+// Package progress draws a progress bar for long work on a terminal and is silent everywhere else,
+// so that pipes and logs contain only the result.
 //
-// It is for commands. It never fails and never slows the work down: drawing
-// happens at most ten times a second, beside it.
+// It is for commands. It never fails and does not slow the work down: it draws at most ten times a
+// second, in a goroutine of its own.
 package progress
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Unit says how amounts are written.
+// Unit formats an amount.
 type Unit func(n int64) string
 
 // Bar is a running progress bar. It is safe for concurrent use; a nil Bar
@@ -31,11 +31,11 @@ type Bar struct {
 	stop    chan struct{}
 	stopped sync.WaitGroup
 	once    sync.Once
-	width   int // of the last line; only used by the drawing goroutine
+	width   int // of the last line; used only by the drawing goroutine, and by Finish after it
 }
 
-// Start draws a bar on out until Finish. A total of 0 means that it is not
-// known (yet). If out is not a terminal the bar is nil, which is silent.
+// Start draws a bar on out until Finish. A total of 0 means that it is not known (yet). If out is
+// not a terminal it returns nil, which draws nothing.
 func Start(out io.Writer, label string, total int64, unit Unit) *Bar {
 	if !Terminal(out) {
 		return nil
@@ -62,7 +62,7 @@ func newBar(out io.Writer, label string, total int64, unit Unit) *Bar {
 	return b
 }
 
-// Terminal tells whether w is a terminal that can draw.
+// Terminal reports whether w is a terminal on which a bar can be drawn.
 func Terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {
@@ -86,8 +86,8 @@ func (b *Bar) Grow(n int64) {
 	}
 }
 
-// Above is a line as it is to be written while the bar is drawn, which goes on
-// below it.
+// Above returns line in a form that may be written while the bar is drawn; the bar continues below
+// it.
 func (b *Bar) Above(line string) string {
 	if b == nil {
 		return line + "\n"
@@ -95,8 +95,7 @@ func (b *Bar) Above(line string) string {
 	return fmt.Sprintf("\r%-80s\n", line)
 }
 
-// Finish removes the bar; what follows is written where it was. It may be
-// called more than once.
+// Finish removes the bar; further output starts where it was. It may be called more than once.
 func (b *Bar) Finish() {
 	if b == nil {
 		return
@@ -108,14 +107,14 @@ func (b *Bar) Finish() {
 	})
 }
 
-// draw writes the line over the former one.
+// draw overwrites the previous line.
 func (b *Bar) draw() {
 	line := b.line(time.Since(b.begin))
 	fmt.Fprintf(b.out, "\r%s%s", line, strings.Repeat(" ", max(0, b.width-len(line))))
 	b.width = len(line)
 }
 
-// line fits into 80 columns of ASCII for labels of up to 10.
+// line returns the bar, which fits into 80 columns for labels of up to 10 ASCII characters.
 func (b *Bar) line(took time.Duration) string {
 	const width = 20
 	done, total := b.done.Load(), b.total.Load()

@@ -83,7 +83,7 @@ func TestDuration(t *testing.T) {
 	}
 }
 
-// A line that is written over the bar leaves nothing of it.
+// A line that is written over the bar covers all of it.
 func TestAbove(t *testing.T) {
 	require.Equal(t, "a file\n", (*Bar)(nil).Above("a file"))
 	b := newBar(nil, "download", 1<<40, Bytes)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Count writes a number with thousands separated: 1,234,567.
+// Count formats a number with thousands separated: 1,234,567.
 func Count(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	sign := ""
@@ -20,7 +20,7 @@ func Count(n int64) string {
 	return sign + s
 }
 
-// Bytes writes a size in decimal units: 1.2 MB.
+// Bytes formats a size in decimal units: 1.2 MB.
 func Bytes(n int64) string {
 	const units = "kMGTPE"
 	if n < 1000 {
@@ -33,8 +33,7 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.1f %cB", v, units[i])
 }
 
-// Things is how many there are of what has that name: "1 file", "2,000 files",
-// "2 copies", "2 days".
+// Things formats a number of things with that name: "1 file", "2,000 files", "2 copies", "2 days".
 func Things(n int64, name string) string {
 	if n != 1 {
 		if stem, ok := strings.CutSuffix(name, "y"); ok && !strings.HasSuffix(stem, "a") {
@@ -45,7 +44,7 @@ func Things(n int64, name string) string {
 	return Count(n) + " " + name
 }
 
-// Duration writes a duration without zeros at its end: 1h, not 1h0m0s.
+// Duration formats a duration without zeros at the end: 1h, not 1h0m0s.
 func Duration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
