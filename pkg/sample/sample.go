@@ -1,11 +1,10 @@
-// Package sample makes realistic sample events: the Tracking API calls that a
-// shop's web site, apps and servers would send, in any number, over any
-// number of sources. It is for the demo, the benchmarks and the end-to-end
-// tests.
+// Package sample makes realistic sample events: the Tracking API calls that a shop's web site, apps
+// and servers would send, in any number, from any number of sources. It is for the demo, the
+// benchmarks and the end-to-end tests.
 //
-// It promises that the same Config gives the same events byte for byte, and
-// that no two events of one Generator share a messageId. It sends nothing and
-// knows nothing of write keys, batches or the stored form of an event.
+// It promises that the same Config yields the same events byte for byte, and that no two events of
+// one Generator have the same messageId. It sends nothing and knows nothing about write keys,
+// batches or the stored form of an event.
 package sample
 
 import (
@@ -20,13 +19,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// Config says which events are made.
+// Config determines which events are made.
 type Config struct {
-	// Seed picks the sequence.
+	// Seed selects the sequence.
 	Seed uint64
-	// Sources is how many sources the events belong to; default 5. The
-	// first Sources events go to each source once, the rest are skewed as in
-	// life: a few sources are hot, most are quiet.
+	// Sources is how many sources the events belong to; default 5. The first Sources events go to
+	// each source once. The rest are distributed as in practice: a few sources are hot, most are
+	// quiet.
 	Sources int
 	// Start is the time of the first event; default 2026-01-01 00:00 UTC.
 	Start time.Time
@@ -36,14 +35,14 @@ type Config struct {
 
 // Event is one call to the Tracking API.
 type Event struct {
-	// Source is the index of the source it belongs to, from 0 to Sources-1.
+	// Source is the index of the event's source, from 0 to Sources-1.
 	Source int
-	// Type is the call: track, page, screen, identify, group or alias.
+	// Type is the kind of call: track, page, screen, identify, group or alias.
 	Type string
 	// MessageID is the event's messageId, at most 99 characters.
 	MessageID string
-	// Body is the call as an SDK sends it: one compact JSON object with its
-	// type, below 4 KB. The receiver owns it.
+	// Body is the call as an SDK sends it: one compact JSON object including its type, smaller than
+	// 4 KB. It belongs to the caller.
 	Body []byte
 }
 
@@ -105,7 +104,7 @@ func (g *Generator) Next() Event {
 	}
 	g.fill(&c, p, v)
 	body, err := json.Marshal(&c)
-	if err != nil { // strings, numbers and maps of them always marshal
+	if err != nil { // strings, numbers and maps of them can always be encoded
 		panic(err)
 	}
 	g.next++
@@ -129,8 +128,7 @@ type call struct {
 	Context     map[string]any `json:"context"`
 }
 
-// messageID is a random uuid whose last six bytes count, so that two are
-// never equal.
+// messageID returns a random UUID whose last six bytes are a counter, so that no two are equal.
 func (g *Generator) messageID() string {
 	id := g.uuid()
 	var n [8]byte
@@ -152,7 +150,7 @@ func uuidOf(hi, lo uint64) uuid.UUID {
 	return id
 }
 
-// visitor is a person; a number stands for the same person for ever.
+// visitor is a person; the same number always stands for the same person.
 type visitor struct {
 	number      uint64
 	anonymousID string
@@ -168,10 +166,10 @@ func (g *Generator) newVisitor() visitor {
 	return v
 }
 
-// one picks an element.
+// one picks a random element.
 func one[T any](g *Generator, of []T) T { return of[g.rand.IntN(len(of))] }
 
-// money is an amount with two decimals, as JSON numbers hold it.
+// money returns a random amount with two decimals.
 func (g *Generator) money(limit int) float64 {
 	return math.Round(float64(g.rand.IntN(limit*100)))/100 + 0.99
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// platform is where a source's SDK runs.
+// platform describes where a source's SDK runs.
 type platform struct {
 	name          string
 	library       map[string]any
@@ -38,7 +38,7 @@ var (
 	queries   = []string{"usb c", "lamp", "geschenk für mama", "100% cotton", "a&b<c>", ""}
 )
 
-// context is what an SDK tells about itself and its surroundings.
+// context returns what an SDK reports about itself and its environment.
 func (g *Generator) context(p platform, v visitor) map[string]any {
 	c := map[string]any{
 		"library":   p.library,
@@ -66,7 +66,7 @@ func (g *Generator) context(p platform, v visitor) map[string]any {
 	return c
 }
 
-// fill makes c one of the calls: mostly track and page, as sources do.
+// fill makes c a call of some type; as in practice, most are track and page.
 func (g *Generator) fill(c *call, p platform, v visitor) {
 	switch n := g.rand.IntN(100); {
 	case n < 58:
@@ -99,7 +99,7 @@ func (g *Generator) traits(v visitor) map[string]any {
 	}
 }
 
-// track makes one of the events of Segment's ecommerce spec.
+// track returns one of the events of Segment's ecommerce spec.
 func (g *Generator) track(v visitor) (string, map[string]any) {
 	switch g.rand.IntN(7) {
 	case 0:
