@@ -1,9 +1,9 @@
 // Package secret holds texts that must not be shown: passwords, keys, tokens.
 //
-// It is for whoever keeps one in a struct that somebody may print. It promises
-// that no form of printing tells the text, wherever in a struct it is: neither
-// package fmt with any verb, nor package log/slog, nor encoders. It does not hide
-// the text from who asks for it, nor from who reads the process's memory.
+// It is for values in structs that may get printed. It promises that the text is not shown however
+// it is printed, and wherever in a struct it is: neither by package fmt with any verb, nor by
+// package log/slog, nor by encoders. It does not protect the text from code that calls Reveal, nor
+// from anyone who can read the process's memory.
 package secret
 
 import (
@@ -16,14 +16,13 @@ import (
 // Mask is how a secret prints.
 const Mask = "***"
 
-// Text is a secret. The empty one, the zero value, prints as nothing. Package
-// fmt asks no method of what is in an unexported field; there it prints a
-// pointer. Texts are compared by ==.
+// Text is a secret. The zero value is the empty secret, which prints as nothing. In an unexported
+// field, where package fmt calls no methods, it prints as a pointer. Texts can be compared with ==.
 type Text struct {
-	is unique.Handle[string] // of a pointer, which no verb of fmt follows; zero: ""
+	is unique.Handle[string] // holds a pointer, which no verb of fmt follows; zero: ""
 }
 
-// New returns the secret with that text.
+// New returns the secret with this text.
 func New(text string) Text {
 	if text == "" {
 		return Text{}
@@ -31,7 +30,7 @@ func New(text string) Text {
 	return Text{unique.Make(text)}
 }
 
-// Reveal returns the secret itself, for the one place that uses it.
+// Reveal returns the secret itself; call it only where the secret is used.
 func (t Text) Reveal() string {
 	if t == (Text{}) {
 		return ""
@@ -50,8 +49,8 @@ func (t Text) String() string {
 // GoString returns the mask, for %#v.
 func (t Text) GoString() string { return fmt.Sprintf("secret.Text(%q)", t.String()) }
 
-// Format writes the mask for every verb, also for those that do not fit a
-// string and would otherwise print it in their complaint.
+// Format writes the mask for every verb, including those that do not fit a string, for which fmt
+// would otherwise print the value in its error text.
 func (t Text) Format(f fmt.State, verb rune) {
 	out := t.String()
 	if verb == 'v' && f.Flag('#') {

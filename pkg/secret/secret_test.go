@@ -62,7 +62,7 @@ func TestTextIsAValue(t *testing.T) {
 	a, b := New("hunter2"), New(strings.Join([]string{"hunter", "2"}, ""))
 	require.Equal(t, a, b)
 	require.NotEqual(t, a, New("hunter3"))
-	seen := map[Text]int{a: 1} // by ==
+	seen := map[Text]int{a: 1} // compared with ==
 	require.Equal(t, 1, seen[b])
 	require.Zero(t, seen[New("hunter3")])
 	var zero Text
