@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// maxEvent is the API's limit of an event, without white space.
+	// maxEvent is the API's limit for an event, without white space.
 	maxEvent = 32 << 10
-	// maxLine is how much of a line is looked at.
+	// maxLine is how much of a line is read.
 	maxLine = 1 << 20
 )
 
-// ErrGzip is what is read of a file that is compressed.
+// ErrGzip is returned for compressed input.
 var ErrGzip = errors.New("it is gzip; zcat it")
 
-// BadLine is a line that is not sent, and why.
+// BadLine is a line that is not sent, with the reason.
 type BadLine struct {
 	Line   int64
 	Reason string
@@ -30,13 +30,12 @@ type BadLine struct {
 
 func (b *BadLine) Error() string { return fmt.Sprintf("line %d: %s", b.Line, b.Reason) }
 
-// NDJSON reads events, one JSON object a line: a call of the Tracking API
-// (known by its "type") as it is; without a type, but with an event and a userId or
-// anonymousId, as a track call; and any other object, Wrapped, as a track call named
-// Line with the object as its properties. A messageId that the line has is kept, others
-// get one that begins with run. Blank lines are passed over; what cannot be
-// sent is yielded as *BadLine, a reading error as it is, gzip as ErrGzip. Memory is
-// bounded whatever the lines' length.
+// NDJSON reads events, one JSON object per line. A call of the Tracking API (which has a "type") is
+// sent as it is. An object without a type, but with an event and a userId or anonymousId, becomes a
+// track call. Any other object becomes a track call named Line with the object as its properties,
+// and is marked as Wrapped. A line's messageId is kept; a line without one gets an id that starts
+// with run. Blank lines are skipped. A line that cannot be sent is yielded as a *BadLine, gzip as
+// ErrGzip, and a read error as it is. Memory is bounded, however long the lines are.
 func NDJSON(r io.Reader, run string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		in := bufio.NewReaderSize(r, 256<<10)
@@ -67,8 +66,8 @@ func NDJSON(r io.Reader, run string) iter.Seq2[Event, error] {
 	}
 }
 
-// readLine returns the next line, or the first maxLine bytes of a longer one,
-// and its whole size.
+// readLine returns the next line, or at least the first maxLine bytes of a longer one, and its
+// whole size.
 func readLine(in *bufio.Reader) (line []byte, size int64, err error) {
 	for {
 		part, err := in.ReadSlice('\n')
@@ -86,7 +85,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	bad := func(format string, args ...any) (Event, error) {
 		return Event{}, &BadLine{Line: n, Reason: fmt.Sprintf(format, args...)}
 	}
-	// As the collector stores it: a messageId must be recognised in the end.
+	// As the collector stores it: the messageId must be recognisable in what is delivered.
 	line = bytes.ToValidUTF8(line, []byte("\uFFFD"))
 	switch {
 	case size > maxLine:
@@ -98,7 +97,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	kind := ""
 	named, happened, user, anonymous := false, false, false, false
 	gjson.ParseBytes(line).ForEach(func(key, value gjson.Result) bool {
-		switch key.String() { // the last of equal keys counts, as everywhere
+		switch key.String() { // of equal keys the last one counts, as in other parsers
 		case "messageId":
 			e.MessageID = ""
 			if named = value.Type == gjson.String && value.String() != ""; named {
@@ -122,7 +121,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	if err != nil {
 		return bad("its messageId: %v", err)
 	}
-	// The last of equal keys counts, and there are others to follow.
+	// What is appended counts, because of equal keys the last one does.
 	more := ""
 	if !named {
 		more = `,"messageId":` + string(id)

@@ -1,11 +1,11 @@
-// Package send feeds events into a collector over HTTP: in batches, over
-// several connections, and again whatever was not taken, as the SDKs do. It
-// is for `sealift demo` and `sealift send`.
+// Package send feeds events into a collector over HTTP, in batches and over several connections,
+// and sends again what was not accepted, as the SDKs do. It is for `sealift demo` and `sealift
+// send`.
 //
-// It promises that every event handed to it is told, once, as acknowledged,
-// as refused for good or as a dead letter, or that Close returns an error. After a broken
-// connection or a 5xx answer it sends a batch again, so the collector may have
-// taken one twice: Resent says how many events that may concern.
+// It promises that every event handed to it is reported once, as acknowledged, as refused for good
+// or as a dead letter, or that Close returns an error. After a broken connection or a 5xx answer it
+// sends a batch again, so the collector may have accepted it twice; Resent returns how many events
+// that may concern.
 package send
 
 import (
@@ -33,14 +33,14 @@ import (
 type Event struct {
 	WriteKey  string
 	MessageID string
-	Line      int64  // where it came from; 0 if from no file
+	Line      int64  // line number in the file; 0 if from no file
 	Body      []byte // one JSON object with a type and this messageId
-	Wrapped   bool   // its line is no call: a track call named Line holds it
+	Wrapped   bool   // the line is not a call; it was put into a track call named Line
 }
 
 // Config configures a Sender.
 type Config struct {
-	// URL is the collector's, such as http://localhost:8080.
+	// URL is the collector's address, such as http://localhost:8080.
 	URL string
 	// Workers is how many batches are under way at once. Default 4.
 	Workers int
@@ -49,13 +49,12 @@ type Config struct {
 	BatchEvents, BatchBytes int
 	// Gzip compresses the requests.
 	Gzip bool
-	// RetryFor is how long a batch is sent again before sending ends with an
-	// error; 0: until ctx ends.
+	// RetryFor is how long a batch is retried until sending ends with an error; 0: until ctx ends.
 	RetryFor time.Duration
-	// Acked is told the events of a batch that were taken, Refused an
-	// event that was answered 400 by itself, Dead one that was answered 200 and is a
-	// dead letter; reason is then a letter's. They are called from any
-	// goroutine and must not keep Body. Dead nil: Refused is told.
+	// Acked is called with the accepted events of a batch, Refused with an event that was answered
+	// 400 on its own, and Dead with an event that was answered 200 but is a dead letter; its reason
+	// is that of the dead letter. They are called from any goroutine and must not keep Body. If
+	// Dead is nil, Refused is called instead.
 	Acked   func([]Event)
 	Refused func(e Event, reason string)
 	Dead    func(e Event, reason string)
@@ -79,7 +78,7 @@ type batch struct {
 	bytes  int
 }
 
-// New returns a sender that gives up when ctx ends.
+// New returns a Sender that stops sending when ctx ends.
 func New(ctx context.Context, cfg Config) *Sender {
 	if cfg.Workers <= 0 {
 		cfg.Workers = 4
@@ -97,7 +96,7 @@ func New(ctx context.Context, cfg Config) *Sender {
 		cfg: cfg, open: map[string]*batch{}, work: make(chan *batch),
 		http: &http.Client{
 			Timeout:       time.Minute,
-			CheckRedirect: transport.Stay, // a POST that is followed elsewhere becomes a GET of nothing
+			CheckRedirect: transport.Stay, // following a redirect would turn the POST into a GET without a body
 			Transport:     &http.Transport{MaxIdleConnsPerHost: cfg.Workers, Proxy: http.ProxyFromEnvironment},
 		},
 	}
@@ -106,7 +105,7 @@ func New(ctx context.Context, cfg Config) *Sender {
 		s.wg.Go(func() {
 			for b := range s.work {
 				if err := s.deliver(b.events); err != nil {
-					s.cancel(err) // the others stop too; Close tells
+					s.cancel(err) // stops the other workers, too; Close returns err
 				}
 			}
 		})
@@ -114,9 +113,8 @@ func New(ctx context.Context, cfg Config) *Sender {
 	return s
 }
 
-// Send takes an event; it waits while the collector is slower than the
-// caller. It keeps Body until the event was told. The error says why sending
-// ended for good.
+// Send accepts an event; it blocks while the collector is slower than the caller. It keeps Body
+// until the event has been reported. The error says why sending ended for good.
 func (s *Sender) Send(e Event) error {
 	b := s.open[e.WriteKey]
 	if b == nil {
@@ -148,7 +146,7 @@ func (s *Sender) hand(b *batch) error {
 	}
 }
 
-// Close sends what is left and waits for every answer.
+// Close sends the rest and waits for all answers.
 func (s *Sender) Close() error {
 	var err error
 	for _, b := range s.open {
@@ -166,11 +164,11 @@ func (s *Sender) Close() error {
 	return err
 }
 
-// Resent returns how many events were sent again although an earlier request
-// may have been taken.
+// Resent returns how many events were sent again although an earlier request with them may have
+// been accepted.
 func (s *Sender) Resent() int64 { return s.resent.Load() }
 
-// deliver sends until every event was answered 200 or 400.
+// deliver sends the events, and retries, until every one was answered with 200, 400 or 413.
 func (s *Sender) deliver(events []Event) error {
 	start, backoff := time.Now(), jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for try := 1; ; try++ {
@@ -203,7 +201,7 @@ func (s *Sender) deliver(events []Event) error {
 	}
 }
 
-// tell tells what became of the events of a batch that was answered 200.
+// tell reports the events of a batch that was answered 200.
 func (s *Sender) tell(events []Event, dead map[string][]int) {
 	if len(dead) == 0 {
 		s.cfg.Acked(events)
@@ -230,8 +228,8 @@ func (s *Sender) tell(events []Event, dead map[string][]int) {
 	}
 }
 
-// refused finds the events that are at fault: a 400 concerns a batch as a
-// whole, and none of it was taken.
+// refused finds the events that are at fault. A 400 or 413 concerns a batch as a whole, of which
+// nothing was accepted, so its halves are sent separately.
 func (s *Sender) refused(events []Event, a answer) error {
 	if len(events) == 1 {
 		s.cfg.Refused(events[0], a.reason)
@@ -244,17 +242,17 @@ func (s *Sender) refused(events []Event, a answer) error {
 	return s.deliver(events[half:])
 }
 
-// answer is what came back.
+// answer is the result of one request.
 type answer struct {
 	status     int
-	taken      bool             // it is a collector's 200
-	dead       map[string][]int // reason -> events of it that are dead letters
+	taken      bool             // the 200 comes from a collector
+	dead       map[string][]int // reason -> indexes of the events that are dead letters
 	reason     string
 	retryAfter time.Duration
 	err        error
 }
 
-// failure is why the batch was not taken.
+// failure says why the batch was not accepted.
 func (a answer) failure() error {
 	if a.err != nil {
 		return a.err
@@ -304,18 +302,16 @@ func (s *Sender) post(events []Event) answer {
 	return a
 }
 
-// zip returns what it reads from body, compressed: fast, as the other end is
-// more often near than not.
+// zip compresses body at the fastest level, because the collector is usually near.
 func zip(body *bytes.Buffer) bytes.Buffer {
 	var b bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed) // the level is valid
-	_, _ = body.WriteTo(z)                          // memory does not fail
+	_, _ = body.WriteTo(z)                          // writing to memory does not fail
 	_ = z.Close()
 	return b
 }
 
-// success tells a collector's 200 from that of a page, and which events of it are
-// dead letters.
+// success tells a collector's 200 from another server's, and returns which events are dead letters.
 func success(body []byte) (bool, map[string][]int) {
 	var said struct {
 		Success     bool             `json:"success"`
@@ -325,7 +321,7 @@ func success(body []byte) (bool, map[string][]int) {
 	return ok, said.DeadLetters
 }
 
-// reasonOf finds the words in an answer.
+// reasonOf returns the text of an answer.
 func reasonOf(body []byte) string {
 	var fields map[string]any
 	if json.Unmarshal(body, &fields) == nil {

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// told is what a sender said of its events.
+// told records what a sender reported about its events.
 type told struct {
 	mu      sync.Mutex
 	acked   map[string]int
@@ -95,7 +95,8 @@ func TestSend(t *testing.T) {
 	require.Equal(t, 1, overloads)
 }
 
-// TestDeadLettersAreTold: answered 200, they are in no bucket all the same.
+// TestDeadLettersAreTold: events that were answered 200 but are dead letters are reported as such,
+// because they will be in no bucket.
 func TestDeadLettersAreTold(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		answer string
@@ -134,7 +135,8 @@ func TestDeadLettersAreTold(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoCollectorTakesNothing: a page that answers 200, or leads to one.
+// TestWhatIsNoCollectorTakesNothing: a page that answers 200, or redirects to one, counts as having
+// accepted nothing.
 func TestWhatIsNoCollectorTakesNothing(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"page":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>welcome</html>") },
