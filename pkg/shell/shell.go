@@ -1,8 +1,7 @@
-// Package shell quotes words of the commands that Sealift prints, for POSIX
-// shells, so that what is printed can be pasted whatever a path, a prefix or a name
-// holds.
+// Package shell quotes words in the commands that Sealift prints, for POSIX shells, so that a
+// command can be pasted whatever a path, a prefix or a name contains.
 //
-// It quotes single words. It runs nothing and knows no other shell.
+// It quotes single words. It runs nothing and supports no other shells.
 package shell
 
 import (
@@ -10,10 +9,10 @@ import (
 	"strings"
 )
 
-// plain words mean themselves, wherever in a command they stand after its first word.
+// plain matches words that need no quotes anywhere in a command except as its first word.
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// Word returns the word as it is written in a command, quoted only if it has to be.
+// Word returns the word as it must be written in a command, quoted only if necessary.
 func Word(s string) string {
 	if plain.MatchString(s) {
 		return s
