@@ -1,14 +1,14 @@
-// Package spelling finds the name that somebody probably meant, for the
-// errors about unknown keys and names that people typed.
+// Package spelling finds the name that somebody probably meant, for error messages about unknown
+// keys and names that people typed.
 //
-// It compares short lists of short names and keeps no index.
+// It compares with every name, which is fine for short lists of short names.
 package spelling
 
 import "strings"
 
-// Nearest returns the name that word resembles most: the one with the fewest
-// insertions, deletions, replacements and swaps of neighbours between them,
-// ignoring case; among equals the first. It returns "" only if known is empty.
+// Nearest returns the name that is most similar to word: the one with the fewest insertions,
+// deletions, replacements and swaps of neighbours, ignoring case. Among equals it returns the
+// first. It returns "" only if known is empty.
 func Nearest(word string, known []string) string {
 	best, least := "", -1
 	for _, k := range known {
@@ -19,8 +19,8 @@ func Nearest(word string, known []string) string {
 	return best
 }
 
-// Near is Nearest, but "" when even the nearest name is so different that
-// proposing it would confuse.
+// Near is like Nearest, but returns "" if even the nearest name is so different that proposing it
+// would confuse.
 func Near(word string, known []string) string {
 	best := Nearest(word, known)
 	if distance(strings.ToLower(word), strings.ToLower(best)) > max(2, len(word)/3) {
