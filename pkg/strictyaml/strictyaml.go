@@ -1,10 +1,10 @@
-// Package strictyaml reads YAML that people write, as plain trees that keep
-// the line and the literal text of every value, so that errors can point at
-// them and nothing is reinterpreted: 007 stays 007.
+// Package strictyaml parses YAML written by people into plain trees that keep the line and the
+// literal text of every value, so that errors can point at them and nothing is reinterpreted: 007
+// stays 007.
 //
-// It takes the subset that configuration needs: mappings with plain keys,
-// sequences and scalars, in one or several documents. Duplicate keys,
-// anchors, aliases, merge keys and tags are refused. It knows no schema.
+// It supports the subset that configuration needs: mappings with plain keys, sequences and scalars,
+// in one or several documents. It refuses duplicate keys, anchors, aliases, merge keys and tags. It
+// knows no schema.
 package strictyaml
 
 import (
@@ -43,8 +43,8 @@ func (k Kind) String() string {
 // Node is one value.
 type Node struct {
 	Kind Kind
-	Line int     // 1 is the first
-	Text string  // of a scalar, as it was written, without quotes
+	Line int     // starts at 1
+	Text string  // of a scalar: as it was written, without quotes
 	List []*Node // of a sequence
 	Keys []Pair  // of a mapping, in the order of the document
 }
@@ -66,11 +66,11 @@ func (n *Node) Get(key string) *Node {
 	return nil
 }
 
-// Parse returns the documents that are not empty. Its error wraps ErrSyntax
-// and names the line, never the content: documents may hold secrets.
+// Parse returns the documents that are not empty. Its error wraps ErrSyntax and names the line,
+// never the content, because documents may hold secrets.
 func Parse(b []byte) ([]*Node, error) {
 	var docs []*Node
-	for _, d := range split(bytes.TrimPrefix(b, []byte("\ufeff"))) { // Windows' editors begin with a byte order mark
+	for _, d := range split(bytes.TrimPrefix(b, []byte("\ufeff"))) { // editors on Windows write a byte order mark
 		n, err := parse(d)
 		if err != nil {
 			return nil, err
@@ -88,9 +88,9 @@ type document struct {
 	before int
 }
 
-// split cuts at document markers. The parser is not trusted with that: it
-// silently drops all that follows an empty document. A marker is one wherever
-// a line begins with it, inside of a block scalar too (YAML 1.2.2, 9.1.2).
+// split cuts the text at document markers. This is not left to the parser, which silently drops
+// everything after an empty document. A line that starts with a marker is a marker, even inside a
+// block scalar (YAML 1.2.2, 9.1.2).
 func split(b []byte) []document {
 	docs, line := []document{{}}, 0
 	for l := range bytes.Lines(b) {
@@ -197,9 +197,9 @@ func (c converter) node(n ast.Node) (*Node, error) {
 	return nil, syntaxError(line, "unexpected "+strings.ToLower(n.Type().String()))
 }
 
-// torn returns the text of an item such as host:9092. The parser takes it for
-// a mapping if its list stands in braces, but a colon that no space follows is
-// part of the text (YAML 1.2.2, 7.3.3).
+// torn returns the text of a list item such as host:9092. If the list is inside braces, the parser
+// takes such an item for a mapping, but a colon without a space after it is part of the text (YAML
+// 1.2.2, 7.3.3).
 func torn(item ast.Node) (string, bool) {
 	m, ok := item.(*ast.MappingNode)
 	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
@@ -217,7 +217,7 @@ func torn(item ast.Node) (string, bool) {
 	return key.Value + ":" + value.Value, true
 }
 
-// plain says whether t stands without quotes.
+// plain reports whether t is written without quotes.
 func plain(t *token.Token) bool {
 	return t != nil && t.Type != token.SingleQuoteType && t.Type != token.DoubleQuoteType
 }
@@ -238,7 +238,7 @@ func (c converter) mapping(line int, values []*ast.MappingValueNode) (*Node, err
 			}
 		}
 		if value.Kind == Mapping || value.Kind == Sequence {
-			value.Line = line // where the key stands, not its first child
+			value.Line = line // the line of the key, not of the first child
 		}
 		out.Keys = append(out.Keys, Pair{Key: key, Line: line, Value: value})
 	}

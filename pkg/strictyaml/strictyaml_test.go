@@ -44,7 +44,7 @@ only: 'it''s'
 	require.Equal(t, &Node{Kind: String, Line: 16, Text: "it's"}, docs[1].Get("only"))
 }
 
-// The parser under us takes k:1 for a mapping where its list stands in braces.
+// The YAML library takes k:1 for a mapping if its list is inside braces; here it is text.
 func TestColonWithoutSpaceIsText(t *testing.T) {
 	for in, want := range map[string]string{
 		"{a: [k-1:9092]}":     "k-1:9092",
@@ -83,7 +83,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// The parser under us drops everything after an empty document.
+// The YAML library drops everything after an empty document; here it is kept.
 func TestParseKeepsDocumentsAfterAnEmptyOne(t *testing.T) {
 	for _, in := range []string{"a: 1\n---\n---\nb: 1\n", "---\na: 1\n---\n# c\n---\nb: 1", "--- {a: 1}\n...\n---\nb: 1\r\n"} {
 		docs, err := Parse([]byte(in))
