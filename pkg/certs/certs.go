@@ -1,11 +1,10 @@
-// Package certs reads the certificates that the configuration names, and
-// explains handshakes that failed by them.
+// Package certs reads the certificates that the configuration names, and explains TLS handshakes
+// that fail because of them.
 //
-// It is for whoever opens connections to Kafka, Redis, S3 and STS. It promises
-// that every error names the key of the configuration that leads to the file,
-// or that is to be changed. Our own certificate is read again for every
-// connection; authorities once, so that other ones are trusted by the next
-// process. The collector serves https by it, too.
+// It is for everything that opens connections to Kafka, Redis, S3 and STS, and for the collector's
+// https server. It promises that every error names the configuration key of the file, or the key to
+// change. Our own certificate is read again for every connection. Authorities are read once, so a
+// change of them takes effect when the process restarts.
 package certs
 
 import (
@@ -18,20 +17,20 @@ import (
 	"os"
 )
 
-// BundleEnv is the AWS SDK's variable that names the authorities of AWS's
-// endpoints, as in networks whose proxy opens TLS.
+// BundleEnv is the AWS SDK's variable that names the authorities of AWS's endpoints, for networks
+// whose proxy intercepts TLS.
 const BundleEnv = "AWS_CA_BUNDLE"
 
-// Files are what a section of the configuration names; any may be "".
+// Files are the files that a section of the configuration names; any may be "".
 type Files struct {
-	Section  string // kafka.tls, for errors
+	Section  string // such as kafka.tls; for errors
 	CA       string // authorities; "": the system's
-	Cert     string // our own certificate; together with Key
+	Cert     string // our own certificate; requires Key
 	Key      string
-	Insecure bool // any certificate of the server is taken
+	Insecure bool // accept any certificate of the server
 }
 
-// Error is why what is in the file of a key cannot be used.
+// Error says why the file that a key names cannot be used.
 type Error struct {
 	Key  string // of the configuration, or BundleEnv
 	File string
@@ -43,9 +42,9 @@ func (e *Error) Error() string { return "read " + e.Key + ": " + e.Err.Error() }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// TLS reads the files into settings of at least TLS 1.2. The error names every
-// file that cannot be used, with its key; log tells of a certificate that takes
-// another's place later, or cannot.
+// TLS reads the files and returns client settings of at least TLS 1.2. The error names every file
+// that cannot be used, with its key. A later change of our own certificate is reported to log, also
+// if the new one cannot be used.
 func (f Files) TLS(log *slog.Logger) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.Insecure} //nolint:gosec // the operator's own choice
 	var wrongCA, wrongPair error
@@ -61,9 +60,9 @@ func (f Files) TLS(log *slog.Logger) (*tls.Config, error) {
 	return t, nil
 }
 
-// Server reads the files into the settings of a server of at least TLS 1.2, which
-// has our own certificate and asks its clients for none; CA and Insecure are not
-// used. Errors and log are as of TLS.
+// Server reads the files and returns the settings of a server of at least TLS 1.2, which presents
+// our own certificate and does not ask clients for theirs; CA and Insecure are ignored. Errors and
+// log are as for TLS.
 func (f Files) Server(log *slog.Logger) (*tls.Config, error) {
 	own := &pair{files: f, log: log}
 	if _, err := own.load(); err != nil {
@@ -75,8 +74,8 @@ func (f Files) Server(log *slog.Logger) (*tls.Config, error) {
 	}, nil
 }
 
-// Roots reads the authorities in a file that the key names; nil, the system's,
-// without a file.
+// Roots reads the authorities in the file that the key names. Without a file it returns nil, which
+// stands for the system's.
 func Roots(key, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
@@ -84,8 +83,8 @@ func Roots(key, file string) (*x509.CertPool, error) {
 	return add(x509.NewCertPool(), key, file)
 }
 
-// Beside adds the authorities in a file that the key names to those of base,
-// nil: the system's. Base itself stays as it is.
+// Beside returns the authorities of base (nil: the system's) plus those in the file that the key
+// names. base is not changed.
 func Beside(base *x509.CertPool, key, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return base, nil
@@ -100,7 +99,7 @@ func Beside(base *x509.CertPool, key, file string) (*x509.CertPool, error) {
 	return add(system, key, file)
 }
 
-// Bundle reads the authorities that AWS_CA_BUNDLE names, nil without it.
+// Bundle reads the authorities that AWS_CA_BUNDLE names; nil if it is not set.
 func Bundle() (*x509.CertPool, error) { return Roots(BundleEnv, os.Getenv(BundleEnv)) }
 
 func add(pool *x509.CertPool, key, file string) (*x509.CertPool, error) {
@@ -121,7 +120,7 @@ func add(pool *x509.CertPool, key, file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// read returns a file that holds a PEM block of one of the kinds.
+// read returns the content of a file, which must hold a PEM block of one of the kinds.
 func read(key, file string, kinds ...string) ([]byte, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

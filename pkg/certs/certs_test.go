@@ -31,7 +31,7 @@ func TestFilesNameKeyAndPath(t *testing.T) {
 	locked := file("locked.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
 	for name, c := range map[string]struct {
 		files certs.Files
-		want  []string // none: all is well
+		want  []string // nil: no error
 	}{
 		"all":            {certs.Files{CA: ca.File, Cert: pair.Cert, Key: pair.Key}, nil},
 		"none":           {certs.Files{}, nil},
@@ -62,10 +62,10 @@ func TestFilesNameKeyAndPath(t *testing.T) {
 	}
 }
 
-// keys are what explanations name.
+// keys are the keys that explanations name.
 var keys = certs.Keys{CA: "x.ca_file", Cert: "x.cert_file", Address: "x.address", Enable: "x.enabled"}
 
-// Every handshake that fails ends in what to change.
+// Every handshake that fails is explained by what to change.
 func TestHandshakesThatFailAreExplained(t *testing.T) {
 	ca, stranger := certtest.NewCA(t, "ours"), certtest.NewCA(t, "a stranger's")
 	ours, theirs := ca.Issue("client", nil), stranger.Issue("client", nil)
@@ -73,11 +73,11 @@ func TestHandshakesThatFailAreExplained(t *testing.T) {
 	for name, c := range map[string]struct {
 		server  func(*x509.Certificate) // changes its certificate
 		plain   bool                    // it speaks http
-		clients bool                    // it wants their certificates
-		oldest  uint16                  // TLS that it takes
+		clients bool                    // it requires client certificates
+		oldest  uint16                  // the oldest TLS version that it accepts
 		files   certs.Files
-		keys    *certs.Keys // other than keys
-		want    string      // "": it answers
+		keys    *certs.Keys // if other than keys
+		want    string      // in the error; "": no error
 	}{
 		"trusted":            {files: certs.Files{CA: ca.File}},
 		"unverified":         {files: certs.Files{Insecure: true}},
@@ -135,7 +135,7 @@ func TestHandshakesThatFailAreExplained(t *testing.T) {
 	}
 }
 
-// A server that is away is no handshake's matter.
+// An unreachable server is not explained as a failed handshake.
 func TestOtherErrorsAreLeftAlone(t *testing.T) {
 	_, err := net.Dial("tcp", "127.0.0.1:1")
 	require.Error(t, err)
@@ -144,7 +144,7 @@ func TestOtherErrorsAreLeftAlone(t *testing.T) {
 
 func days(n int) time.Time { return time.Now().UTC().Add(time.Duration(n) * 24 * time.Hour) }
 
-// The system's authorities stay, and the base is not changed.
+// Beside adds authorities to the system's or the base's, and does not change the base.
 func TestBesideAddsAuthorities(t *testing.T) {
 	one, two := certtest.NewCA(t, "one"), certtest.NewCA(t, "two")
 	base, err := certs.Roots("", one.File)

@@ -11,16 +11,15 @@ import (
 	"time"
 )
 
-// Keys are the configuration keys behind a connection, for Why.
+// Keys are the configuration keys of a connection, for Why.
 type Keys struct {
 	CA      string // of the authorities
-	Cert    string // of our own certificate; "": there is none to send
-	Address string // of the server
+	Cert    string // of our own certificate; "": there is no such setting
+	Address string // of the server's address
 	Enable  string // what turns TLS on, such as "kafka.tls.enabled"
 }
 
-// Why says what made a handshake fail and which key to change, "" if it was not
-// the handshake.
+// Why says why a handshake failed and which key to change; "" if err is not about the handshake.
 func Why(err error, k Keys) string {
 	if why := wrongCertificate(err, k); why != "" {
 		return why
@@ -32,13 +31,13 @@ func Why(err error, k Keys) string {
 	switch {
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Sprintf("the server at %s does not speak TLS: correct the port, or turn %s off", k.Address, k.Enable)
-	case errors.As(err, &far) && far.Op == "remote error": // an alert, whose type is not exported
+	case errors.As(err, &far) && far.Op == "remote error": // a TLS alert, whose type is not exported
 		return refused(far.Err.Error(), k)
 	}
 	return ""
 }
 
-// wrongCertificate is why we do not believe the server.
+// wrongCertificate says why we reject the server's certificate.
 func wrongCertificate(err error, k Keys) string {
 	var (
 		unknown x509.UnknownAuthorityError
@@ -63,10 +62,9 @@ func wrongCertificate(err error, k Keys) string {
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02") }
 
-// refused is why the server does not go on, by its alert
-// (https://www.rfc-editor.org/rfc/rfc8446#section-6.2). Which one is sent for
-// want of a certificate differs: OpenSSL's is certificate_required, Java's
-// bad_certificate.
+// refused says why the server rejects us, judged by its alert
+// (https://www.rfc-editor.org/rfc/rfc8446#section-6.2). If it misses a client certificate, the
+// alert depends on the implementation: OpenSSL sends certificate_required, Java bad_certificate.
 func refused(alert string, k Keys) string {
 	switch {
 	case !strings.Contains(alert, "certificate") && !strings.Contains(alert, "handshake failure"):
@@ -78,7 +76,7 @@ func refused(alert string, k Keys) string {
 		k.Cert, strings.TrimSuffix(k.Cert, "cert_file")+"key_file")
 }
 
-// Hint adds why to an error, if there is anything to say.
+// Hint appends why to an error, unless it is "".
 func Hint(err error, why string) error {
 	if why == "" {
 		return err
@@ -86,7 +84,7 @@ func Hint(err error, why string) error {
 	return fmt.Errorf("%w; %s", err, why)
 }
 
-// Explained adds Why to the errors of a transport.
+// Explained appends Why to the errors of a transport.
 func Explained(next http.RoundTripper, k Keys) http.RoundTripper { return &explained{next, k} }
 
 type explained struct {
@@ -103,7 +101,7 @@ func (e *explained) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// CloseIdleConnections lets http.Client.CloseIdleConnections work.
+// CloseIdleConnections makes http.Client.CloseIdleConnections work.
 func (e *explained) CloseIdleConnections() {
 	if c, ok := e.next.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()

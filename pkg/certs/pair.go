@@ -9,10 +9,9 @@ import (
 	"sync"
 )
 
-// pair is our own certificate and its key as they follow their files: they are
-// looked at for every handshake that asks for them, and compared by content. So
-// whatever replaces them, a rename, a symlink that is switched, a write in
-// place, is taken up by the next connection.
+// pair is our own certificate and key, kept up to date with their files. The files are read for
+// every handshake that needs them, and compared by content. So the next connection uses new ones,
+// however they were replaced: by a rename, a switched symlink, or a write in place.
 type pair struct {
 	files Files
 	log   *slog.Logger
@@ -20,10 +19,10 @@ type pair struct {
 	mu        sync.Mutex // guards all below
 	cert, key []byte     // PEM of good
 	good      *tls.Certificate
-	warned    string // what is wrong with the files now, as it was logged
+	warned    string // what is wrong with the files, as last logged; "": nothing
 }
 
-// load takes the files if they are other than those that are used.
+// load reads the files, and uses them if they have changed.
 func (p *pair) load() (changed bool, err error) {
 	certKey, keyKey := p.files.Section+".cert_file", p.files.Section+".key_file"
 	cert, noCert := read(certKey, p.files.Cert, "CERTIFICATE")
@@ -42,8 +41,8 @@ func (p *pair) load() (changed bool, err error) {
 	return true, nil
 }
 
-// current returns the pair in the files, or the last one that could be used, as
-// while only one of its files is written; that is logged once.
+// current returns the pair in the files. If it cannot be used, for example while only one of the
+// files has been written, it returns the last good one; that is logged once.
 func (p *pair) current() *tls.Certificate {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,8 +59,8 @@ func (p *pair) current() *tls.Certificate {
 	return p.good
 }
 
-// forServer answers a server's request. As crypto/tls does with a fixed pair, it
-// sends none to one that would not take it.
+// forServer answers a server's request for a certificate. Like crypto/tls with a fixed pair, it
+// sends none if the server would not accept it.
 func (p *pair) forServer(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	if own := p.current(); r.SupportsCertificate(own) == nil {
 		return own, nil

@@ -17,8 +17,8 @@ import (
 	"github.com/sealift/sealift/pkg/certs/certtest"
 )
 
-// rotation is a client whose certificate is rotated on the disk, and a server
-// that tells whose certificate it was shown.
+// rotation is a client whose certificate files get replaced, and a server that returns the name in
+// the client's certificate.
 type rotation struct {
 	t         *testing.T
 	old, next certtest.Pair
@@ -31,7 +31,7 @@ type rotation struct {
 func newRotation(t *testing.T) *rotation {
 	ca := certtest.NewCA(t, "ours")
 	r := &rotation{t: t, old: ca.Issue("old", nil), next: ca.Issue("next", nil)}
-	// As a mounted Secret: the files are links through ..data, which is switched.
+	// Like a mounted Kubernetes Secret: the files are links through ..data, which is switched.
 	dir := t.TempDir()
 	r.files = certs.Files{Section: "kafka.tls", CA: ca.File, Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")}
 	for version, pair := range map[string]certtest.Pair{"1": r.old, "2": r.next} {
@@ -67,14 +67,14 @@ func (r *rotation) copy(from, to string) {
 	require.NoError(r.t, os.WriteFile(to, b, 0o600))
 }
 
-// replace puts another file in the place of one.
+// replace replaces a file by a copy of another, with a rename.
 func (r *rotation) replace(file, with string) {
 	r.t.Helper()
 	r.copy(with, file+".new")
 	require.NoError(r.t, os.Rename(file+".new", file))
 }
 
-// connect returns as whom a new connection is made.
+// connect makes a new connection and returns the client's name as the server saw it.
 func (r *rotation) connect() string {
 	r.t.Helper()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: r.settings.Clone(), DisableKeepAlives: true}} // a clone, as Kafka's client makes one
@@ -113,7 +113,7 @@ func TestRotatedCertificateIsTakenUp(t *testing.T) {
 func TestBrokenNewCertificateChangesNothing(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		broken func(*rotation)
-		says   string // the warning
+		says   string // in the warning
 	}{
 		"only_the_certificate_yet": {func(r *rotation) { r.replace(r.files.Cert, r.next.Cert) }, "private key does not match public key"},
 		"only_the_key_yet":         {func(r *rotation) { r.replace(r.files.Key, r.next.Key) }, "private key does not match public key"},
@@ -147,8 +147,7 @@ func TestBrokenNewCertificateChangesNothing(t *testing.T) {
 	}
 }
 
-// What is wrong with the files is logged once for as long as it is, and again
-// when it comes back.
+// A problem with the files is logged once for as long as it lasts, and again when it comes back.
 func TestAKeyThatIsAwayIsLoggedEachTime(t *testing.T) {
 	r := newRotation(t)
 	for times := range 2 {

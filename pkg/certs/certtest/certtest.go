@@ -1,6 +1,6 @@
-// Package certtest issues certificates for tests: authorities, and what they
-// sign for servers and clients on this machine. It is for tests alone, since its
-// keys are nobody's secret, and it writes PEM files as operators have them.
+// Package certtest issues certificates for tests: authorities, and certificates signed by them for
+// servers and clients on this machine. It writes PEM files, as operators have them. It is only for
+// tests, because it does not protect its keys.
 package certtest
 
 import (
@@ -26,10 +26,10 @@ type CA struct {
 	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	File string // its certificate
+	File string // holds its certificate
 }
 
-// NewCA makes an authority whose files are in a directory of the test.
+// NewCA makes an authority with its files in a directory of the test.
 func NewCA(t testing.TB, name string) *CA {
 	t.Helper()
 	ca := &CA{t: t, dir: t.TempDir()}
@@ -49,8 +49,8 @@ func NewCA(t testing.TB, name string) *CA {
 // Pair is a certificate and its key, as files.
 type Pair struct{ Cert, Key string }
 
-// Issue signs a certificate for 127.0.0.1 and localhost, for servers and
-// clients; change may make it something else.
+// Issue signs a certificate for 127.0.0.1 and localhost, for servers and clients, unless change
+// modifies it.
 func (ca *CA) Issue(name string, change func(*x509.Certificate)) Pair {
 	ca.t.Helper()
 	template := &x509.Certificate{
@@ -67,8 +67,7 @@ func (ca *CA) Issue(name string, change func(*x509.Certificate)) Pair {
 	return Pair{Cert: ca.write(name+".pem", "CERTIFICATE", der), Key: ca.write(name+"-key.pem", "PRIVATE KEY", pkcs8)}
 }
 
-// sign makes a key and its certificate; without one of its own yet, the
-// authority signs itself.
+// sign makes a key and a certificate for it. The authority's first certificate is signed by itself.
 func (ca *CA) sign(template *x509.Certificate) ([]byte, *ecdsa.PrivateKey) {
 	ca.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
