@@ -186,7 +186,7 @@ func (j *jobs) sayUncommitted(ctx context.Context, gen *generation, err error) {
 }
 
 // commitNote tells our commits from offsets that were set with Kafka's own tools. The embedded
-// broker deletes records only below an offset with this note.
+// broker deletes records only below offsets that carry a note.
 const commitNote = "sealift/1"
 
 // commit commits the offsets that have changed. An offset goes back if its topic did; otherwise the
