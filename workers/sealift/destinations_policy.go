@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/policy"
 	"github.com/sealift/sealift/pkg/spelling"
@@ -150,11 +149,7 @@ func (o policyFlags) target(ctx context.Context, a *app, s *services, names []st
 func ownPrincipal(ctx context.Context, a *app, s *services, arn, keys string) (string, error) {
 	if arn = cmp.Or(arn, a.cfg.Destinations.Principal); arn == "" {
 		id, err := s.roles.Identity(ctx)
-		var asked *assumerole.Error
-		switch {
-		case errors.As(err, &asked) && errors.Is(err, assumerole.ErrOwnCredentials) && asked.Code == "": // nobody was asked
-			return "", fmt.Errorf("no AWS credentials: name Sealift's principal with %s (%w)", keys, asked.Err)
-		case err != nil:
+		if err != nil {
 			return "", fmt.Errorf("cannot determine Sealift's principal; name it with %s: %w", keys, err)
 		}
 		arn = id.ARN
