@@ -7,30 +7,30 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// entry is the cache's line of a request.
+// entry is the cache entry of a request.
 type entry struct {
 	request Request
 	creds   objstore.Credentials // zero: none yet
-	refresh time.Time            // from here on they are asked for again
-	flight  *flight              // nil: none under way
+	refresh time.Time            // from then on new ones are requested
+	flight  *flight              // nil: none in progress
 	place   *list.Element
 }
 
-// flight is one request to STS that many may wait for.
+// flight is one request to STS, whose result many may wait for.
 type flight struct {
 	done  chan struct{} // closed when creds and err are set
 	creds objstore.Credentials
 	err   error
-	gone  bool // the leader's context ended: its failure is nobody else's
+	gone  bool // the leader's context ended, which says nothing about the role to those who wait
 }
 
-// usable tells whether the credentials will do while STS is away.
+// usable reports whether the credentials can be used while STS is unavailable.
 func (e *entry) usable() bool {
 	return e.creds.AccessKeyID != "" && time.Until(e.creds.Expires) > lastResort
 }
 
-// join returns credentials, or the flight to wait for, or to lead: then with the
-// old credentials, if they will do.
+// join returns credentials, or a flight to wait for, or a flight that the caller must lead (true).
+// In the last case the credentials are the old ones, if they are still usable.
 func (r *Roles) join(request Request) (objstore.Credentials, *flight, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,7 +47,7 @@ func (r *Roles) join(request Request) (objstore.Credentials, *flight, bool) {
 	case e.creds.AccessKeyID != "" && time.Now().Before(e.refresh):
 		return e.creds, nil, false
 	case e.flight != nil && e.usable():
-		return e.creds, nil, false // one who waits is enough
+		return e.creds, nil, false // it is enough that one caller waits
 	case e.flight != nil:
 		return objstore.Credentials{}, e.flight, false
 	}
@@ -58,18 +58,18 @@ func (r *Roles) join(request Request) (objstore.Credentials, *flight, bool) {
 	return objstore.Credentials{}, e.flight, true
 }
 
-// keep caches what a flight brought.
+// keep caches the result of a flight.
 func (r *Roles) keep(request Request, f *flight, asked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Forget was called meanwhile: what was asked for before it is not kept.
+	// If Forget was called in the meantime, a result requested before it is not kept.
 	if e := r.entries[request]; e != nil && e.flight == f {
 		early := min(earlyAtMost, f.creds.Expires.Sub(asked)/4)
 		e.creds, e.refresh = f.creds, f.creds.Expires.Add(-early)
 	}
 }
 
-// fallback returns the old credentials if STS is merely away.
+// fallback returns the old credentials if STS is merely unavailable.
 func (r *Roles) fallback(request Request, err error) (objstore.Credentials, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,8 +100,8 @@ func (r *Roles) land(request Request, f *flight) {
 	close(f.done)
 }
 
-// Forget drops what is cached for the request, as when a store answered that
-// the credentials are not accepted, or the destination was changed.
+// Forget drops what is cached for the request, for instance when a store has refused the
+// credentials or the destination was changed.
 func (r *Roles) Forget(request Request) {
 	request = r.complete(request)
 	r.mu.Lock()
@@ -111,13 +111,13 @@ func (r *Roles) Forget(request Request) {
 	}
 }
 
-// evict drops the longest unused beyond the bound, but none under way. The
-// caller holds mu.
+// evict drops the least recently used entries beyond MaxCached, except those with a flight in
+// progress. The caller holds mu.
 func (r *Roles) evict() {
 	for place := r.used.Back(); place != nil && len(r.entries) > r.cfg.MaxCached; {
 		e := place.Value.(*entry) //nolint:forcetypeassert // the list holds nothing else
 		place = place.Prev()
-		if e.flight == nil && place != nil { // never the one that was just added
+		if e.flight == nil && place != nil { // never the entry that was just added
 			r.drop(e)
 		}
 	}

@@ -12,33 +12,34 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// Sentinel errors. Every error of Roles is an *Error that matches one of them, and with it the class of pkg/objstore of the same name, so that a
-// store whose credentials fail reports the right class.
+// Sentinel errors. Every error of Roles is an *Error that matches one of them, and thereby the
+// class of pkg/objstore with the same name, so that a store whose credentials fail reports the
+// right class.
 var (
-	// ErrDenied says that the role's trust policy, or the operator's own
-	// policy, refuses: somebody must change it.
+	// ErrDenied says that the role's trust policy or the operator's own policy does not allow it.
+	// Somebody must change one of them.
 	ErrDenied = fmt.Errorf("role refused: %w", objstore.ErrDenied)
-	// ErrInvalid says that STS will never take this request: a malformed ARN,
-	// a session policy that is too large, a region that is not enabled.
+	// ErrInvalid says that STS will never accept this request: a malformed ARN, a session policy
+	// that is too large, or a region that is not enabled.
 	ErrInvalid = fmt.Errorf("role request invalid: %w", objstore.ErrInvalid)
-	// ErrUnavailable says that STS is throttling or out of reach, or that
-	// ErrOwnCredentials; trying again may help.
+	// ErrUnavailable says that STS is throttling or unreachable, or matches ErrOwnCredentials.
+	// Trying again may help.
 	ErrUnavailable = fmt.Errorf("token service unavailable: %w", objstore.ErrUnavailable)
-	// ErrTrustsAnyone says that the role can be assumed without its external id:
-	// whoever may have Sealift assume a role could have this one. Somebody must
-	// change its trust policy. Only VerifyTrust returns it.
+	// ErrTrustsAnyone says that the role can be assumed without its external id, so any customer
+	// could have Sealift assume it. Somebody must change its trust policy. Only VerifyTrust returns
+	// it.
 	ErrTrustsAnyone = fmt.Errorf("role can be assumed without its external id: %w", objstore.ErrDenied)
-	// ErrOwnCredentials says that the operator's own credentials are missing,
-	// expired or wrong. No customer is to blame: it matches ErrUnavailable.
+	// ErrOwnCredentials says that the operator's own credentials are missing, expired or wrong.
+	// That is not a customer's fault, so it matches ErrUnavailable.
 	ErrOwnCredentials = fmt.Errorf("own credentials missing or refused: %w", ErrUnavailable)
 )
 
-// Error is why a role could not be assumed.
+// Error says why a role could not be assumed.
 type Error struct {
-	RoleARN    string // "" of Identity
+	RoleARN    string // "" if Identity failed
 	ExternalID string
-	Region     string // whose STS was asked
-	Status     int    // HTTP status, 0 if there was no answer
+	Region     string // region of the STS that was asked
+	Status     int    // HTTP status; 0 if there was no answer
 	Code       string // STS's error code, such as "AccessDenied"
 	Message    string // STS's message, for people
 	Kind       error  // one of the sentinels above
@@ -65,7 +66,7 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Hint says what to change, "" if there is nothing.
+// Hint says what to change; "" if there is nothing to change.
 func (e *Error) Hint() string {
 	switch {
 	case errors.Is(e.Kind, ErrOwnCredentials):
@@ -89,8 +90,8 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// ownError marks a failure to get the operator's own credentials on its way
-// through the SDK.
+// ownError marks a failure to get the operator's own credentials, so that it can be recognised in
+// an error of the SDK.
 type ownError struct{ err error }
 
 func (e *ownError) Error() string { return e.err.Error() }
@@ -120,7 +121,7 @@ func classify(ctx context.Context, request Request, err error) error {
 	return e
 }
 
-// kindOf is the class of an answer; codes are from
+// kindOf returns the class of an answer. The codes are from
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html and CommonErrors.html.
 func kindOf(err error, status int, code string) error {
 	switch code {
@@ -130,7 +131,7 @@ func kindOf(err error, status int, code string) error {
 		"IncompleteSignature", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "OptInRequired", "RequestExpired":
 		return ErrOwnCredentials
 	case "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestThrottled", "TooManyRequestsException":
-		return ErrUnavailable // with 400
+		return ErrUnavailable // sent with status 400
 	}
 	var (
 		params *smithy.InvalidParamsError
@@ -147,5 +148,5 @@ func kindOf(err error, status int, code string) error {
 	return ErrUnavailable
 }
 
-// isAway says that the failure is not an answer about the role.
+// isAway reports whether the failure says nothing about the role.
 func isAway(err error) bool { return errors.Is(err, ErrUnavailable) }

@@ -1,14 +1,13 @@
 // Package assumerole turns customers' IAM roles into temporary credentials:
 // sts:AssumeRole with the customer's external id, cached.
 //
-// It is for the copier, which asks before every file, and for the CLI's
-// checks. It promises that credentials are used only for exactly the role,
-// external id, region and session policy they were asked for; that at most
-// one request for the same is under way; that what it returns still has life
-// in it; that a failure says whose fault it is; and to tell a role that anybody
-// could have it assume.
+// It is for the copier, which asks before every file, and for the CLI's checks. It guarantees that
+// credentials are used only for exactly the role, external id, region and session policy that they
+// were requested for; that at most one identical request is in progress at a time; that returned
+// credentials do not expire at once; that errors say whose fault they are; and that VerifyTrust
+// detects roles that any customer could have Sealift assume.
 //
-// It does not read trust policies, and takes session policies as they are.
+// It does not read trust policies, and does not check session policies.
 package assumerole
 
 import (
@@ -28,57 +27,55 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// Config says where and as whom roles are assumed.
+// Config says where and with which credentials roles are assumed.
 type Config struct {
-	// Endpoint is the URL of STS. Default: AWS's own of the request's region.
+	// Endpoint is the URL of STS. Default: AWS's endpoint for the request's region.
 	Endpoint string
-	// Region of requests that name none. Default: the SDK's, else us-east-1.
+	// Region is used for requests that name none. Default: the SDK's, else us-east-1.
 	Region string
 	// HTTPClient carries the requests. Default: the SDK's.
 	HTTPClient *http.Client
 	// Credentials are the operator's own. Default: the SDK's default chain.
 	Credentials func(context.Context) (objstore.Credentials, error)
-	// MaxCached bounds how many credentials are held; the longest unused go
-	// first. It should be well above the number of destinations: they take turns, and
-	// a cache that is a little too small for that is of no use. Default 50,000, of
-	// some 2 KB each.
+	// MaxCached limits how many credentials are cached; the least recently used are dropped first.
+	// It should be well above the number of destinations: they are used in turn, and a cache that
+	// is only slightly too small never has a hit. Default 50,000, at about 2 KB each.
 	MaxCached int
-	// AnyTrust lets VerifyTrust pass every role unasked: for an STS that does
-	// not know external ids. Default false.
+	// AnyTrust makes VerifyTrust accept every role without asking, for an STS that does not support
+	// external ids. Default false.
 	AnyTrust bool
 }
 
-// Request says which role to assume and how. It is the key of the cache.
+// Request says which role to assume and how. It is the cache key.
 type Request struct {
 	RoleARN    string
 	ExternalID string
-	Region     string // whose STS is asked; default Config.Region
-	// FIPS asks an endpoint with validated cryptography; where the region has
-	// none, that of us-east-1. Only used without Config.Endpoint.
+	Region     string // region of the STS to ask; default Config.Region
+	// FIPS selects an endpoint with validated cryptography. If the region has none, that of
+	// us-east-1 is used. Ignored if Config.Endpoint is set.
 	FIPS bool
-	// SessionPolicy is a JSON policy of at most 2048 characters that the
-	// session's rights are cut down to; "" for none.
+	// SessionPolicy is a JSON policy of at most 2048 characters that limits the session's rights;
+	// "" for none.
 	SessionPolicy string
 }
 
 const (
-	// sessionName is seen in the customer's CloudTrail.
+	// sessionName appears in the customer's CloudTrail.
 	sessionName = "sealift"
-	// lifetime is asked for: a role that is assumed with a role's credentials gets no
-	// more.
+	// lifetime is the session duration requested. A role that is assumed with a role's credentials
+	// gets no more.
 	lifetime = time.Hour
-	// earlyAtMost and a quarter of the life, whichever is shorter, is what
-	// credentials must have left to be returned.
+	// earlyAtMost, or a quarter of their lifetime if that is shorter, is how long credentials must
+	// still be valid; otherwise they are refreshed.
 	earlyAtMost = 10 * time.Minute
-	// lastResort is what they must have left if STS is away.
+	// lastResort is how long they must still be valid if STS is unavailable.
 	lastResort = time.Minute
-	// patience is how long STS may be silent before it is taken to be away, where
-	// something is known that will do. A PUT waits meanwhile, for credentials and
-	// for the trust: copiers take one at which nothing moved for two seconds for
-	// one that hangs.
+	// patience is how long an unresponsive STS is waited for if there is something to fall back on.
+	// A PUT waits meanwhile, for credentials and for the trust. Copiers treat a PUT without
+	// progress for two seconds as one that hangs.
 	patience = 800 * time.Millisecond
-	// askAgain is how long credentials that could not be refreshed are used
-	// before STS, which is away, is asked again.
+	// askAgain is how long credentials that could not be refreshed are used before STS is asked
+	// again.
 	askAgain = 20 * time.Second
 )
 
@@ -86,17 +83,17 @@ const (
 type Roles struct {
 	cfg    Config
 	client *sts.Client
-	probes sync.WaitGroup // those that nobody may wait for any more
+	probes sync.WaitGroup // probes in progress, perhaps with nobody waiting for them any more
 	life   context.Context
 	end    context.CancelFunc
 
 	mu      sync.Mutex // guards all below, and entries
 	entries map[Request]*entry
-	used    *list.List // of *entry, the latest first
+	used    *list.List // of *entry, most recently used first
 	trusts  map[trustKey]*trust
 }
 
-// New makes a cache. It does not connect.
+// New returns Roles with an empty cache. It does not connect.
 func New(cfg Config) *Roles {
 	if cfg.Region == "" {
 		cfg.Region = objstore.DefaultRegion(context.Background())
@@ -129,22 +126,21 @@ func New(cfg Config) *Roles {
 	return &Roles{cfg: cfg, client: sts.New(opts), life: life, end: end, entries: map[Request]*entry{}, used: list.New(), trusts: map[trustKey]*trust{}}
 }
 
-// Close ends what STS is still asked though nobody waits for it: seconds, without it. Nothing
-// must be called after it.
+// Close cancels requests to STS that nobody waits for any more, and waits until they have ended.
+// Without the cancellation that may take seconds. No method may be called after it.
 func (r *Roles) Close() {
 	r.end()
 	r.probes.Wait()
 }
 
-// Credentials returns credentials of the role that live on for at least 10
-// minutes, or a quarter of their life if that is shorter; when STS is away, or
-// somebody else is asking it, at least a minute. It blocks for STS when there are
-// none, and no longer than ctx lasts; of those who wait for the same role one
-// asks, and one who leaves does not take the others along. Who asks while old
-// ones will do waits for less than a second.
+// Credentials returns credentials of the role that are valid for at least another 10 minutes, or a
+// quarter of their lifetime if that is shorter; if STS is unavailable, or another caller is asking
+// it, at least a minute. It blocks until STS answers if there are none, but no longer than ctx
+// lasts. Of those who wait for the same role one asks, and if that one's ctx ends, the others
+// continue. A caller that refreshes credentials that are still usable waits for less than a second.
 //
-// Every error is an *Error, also that ctx ended. A denial is never hidden by
-// what the cache still holds.
+// Every error is an *Error, even if ctx ended. A denial is returned even if the cache still holds
+// credentials.
 func (r *Roles) Credentials(ctx context.Context, request Request) (objstore.Credentials, error) {
 	request = r.complete(request)
 	for {
@@ -166,7 +162,7 @@ func (r *Roles) Credentials(ctx context.Context, request Request) (objstore.Cred
 	}
 }
 
-// complete fills in whose STS is asked.
+// complete fills in the region of the STS to ask.
 func (r *Roles) complete(request Request) Request {
 	if request.Region == "" {
 		request.Region = r.cfg.Region
@@ -180,11 +176,11 @@ func (r *Roles) complete(request Request) Request {
 	return request
 }
 
-// fipsRegions are those whose STS has a FIPS endpoint
+// fipsRegions are the regions whose STS has a FIPS endpoint
 // (https://docs.aws.amazon.com/general/latest/gr/sts.html).
 var fipsRegions = []string{"us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-east-1", "us-gov-west-1"}
 
-// lead asks STS for itself and all who wait, briefly if there is a fallback.
+// lead asks STS for itself and all who wait. If there is a fallback, briefly limits how long.
 func (r *Roles) lead(ctx context.Context, request Request, f *flight, briefly bool) (objstore.Credentials, error) {
 	landed := false
 	defer func() {
@@ -200,7 +196,7 @@ func (r *Roles) lead(ctx context.Context, request Request, f *flight, briefly bo
 	switch {
 	case f.err == nil:
 		r.keep(request, f, asked)
-	case ctx.Err() != nil: // credentials would be of no use to it
+	case ctx.Err() != nil: // the leader cannot use credentials any more
 		f.gone = true
 	default:
 		f.creds, f.err = r.fallback(request, f.err)
@@ -210,7 +206,7 @@ func (r *Roles) lead(ctx context.Context, request Request, f *flight, briefly bo
 	return f.creds, f.err
 }
 
-// within is the context for asking STS.
+// within returns the context for asking STS.
 func within(ctx context.Context, briefly bool) (context.Context, context.CancelFunc) {
 	if briefly {
 		return context.WithTimeout(ctx, patience)
@@ -220,8 +216,8 @@ func within(ctx context.Context, briefly bool) (context.Context, context.CancelF
 
 var errNoCredentials = errors.New("the answer holds no credentials; is it STS that answers?")
 
-// assume is the request to STS. The SDK repeats it on throttling and broken
-// connections: asking twice does no harm.
+// assume makes the request to STS. The SDK repeats it on throttling and broken connections, which
+// does no harm.
 func (r *Roles) assume(ctx context.Context, request Request) (objstore.Credentials, error) {
 	in := &sts.AssumeRoleInput{
 		RoleArn:         &request.RoleARN,
@@ -244,7 +240,7 @@ func (r *Roles) assume(ctx context.Context, request Request) (objstore.Credentia
 		return objstore.Credentials{}, classify(ctx, request, err)
 	}
 	c := out.Credentials
-	if c == nil || aws.ToString(c.AccessKeyId) == "" { // of a 200 without a document
+	if c == nil || aws.ToString(c.AccessKeyId) == "" { // the answer is a 200 without a document
 		return objstore.Credentials{}, classify(ctx, request, errNoCredentials)
 	}
 	return objstore.Credentials{

@@ -147,12 +147,12 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// token is an STS in memory. Its answers carry the number of the request.
+// token is an STS in memory. Its answers contain the number of the request.
 type token struct {
 	requests atomic.Int64
 	last     atomic.Pointer[url.Values]
 	region   atomic.Pointer[string]
-	// answer decides; nil: credentials for an hour.
+	// answer returns the answer to a request; nil: credentials for an hour.
 	answer func(n int64, r *http.Request) (status int, body string)
 }
 
@@ -228,7 +228,7 @@ func TestRequestForm(t *testing.T) {
 func TestFIPS(t *testing.T) {
 	for region, want := range map[string]string{
 		"us-west-2": "sts-fips.us-west-2.amazonaws.com", "us-gov-west-1": "sts.us-gov-west-1.amazonaws.com",
-		"eu-west-1": "sts-fips.us-east-1.amazonaws.com", // there is none in Europe
+		"eu-west-1": "sts-fips.us-east-1.amazonaws.com", // Europe has none
 	} {
 		s := &token{}
 		roles := newRoles(s, func(c *assumerole.Config) { c.Region = region })
@@ -247,8 +247,8 @@ func TestFIPS(t *testing.T) {
 	require.Equal(t, "sts.example.com", *s.region.Load(), "an endpoint of one's own is taken as it is")
 }
 
-// A role that is assumed with a role's credentials lives for an hour at most,
-// and STS refuses to be asked for more.
+// A role that is assumed with a role's credentials can be used for an hour at most, and STS refuses
+// requests for more.
 func TestChainedRolesAreAskedForAnHour(t *testing.T) {
 	s := &token{}
 	s.answer = func(n int64, _ *http.Request) (int, string) {
@@ -264,7 +264,7 @@ func TestChainedRolesAreAskedForAnHour(t *testing.T) {
 	require.Equal(t, "3600", s.last.Load().Get("DurationSeconds"))
 }
 
-// Two tenants never share credentials: each part of the request is the key.
+// Two tenants never share credentials: every part of the request belongs to the cache key.
 func TestCacheKey(t *testing.T) {
 	s := &token{}
 	roles := newRoles(s, nil)
@@ -347,14 +347,14 @@ func TestWhoLeavesTakesNobodyAlong(t *testing.T) {
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var all sync.WaitGroup
-		all.Go(func() { // leads, and leaves
+		all.Go(func() { // leads, and gives up
 			_, err := roles.Credentials(short, request)
 			if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, assumerole.ErrUnavailable) {
 				t.Errorf("leader got %v", err)
 			}
 		})
 		synctest.Wait()
-		all.Go(func() { // waits, and leaves
+		all.Go(func() { // waits, and gives up
 			_, err := roles.Credentials(short, request)
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("waiter got %v", err)
@@ -388,8 +388,8 @@ func TestRefreshedEarly(t *testing.T) {
 	}
 }
 
-// aways are the ways of a service to be away. Its askers have half a minute, as
-// a copier gives a PUT.
+// aways are ways in which a service can be unavailable. Callers wait for half a minute, which is
+// what a copier allows for a PUT.
 var aways = map[string]func(*http.Request) (int, string){
 	"refuses": func(*http.Request) (int, string) { return away() },
 	"resets":  func(*http.Request) (int, string) { return 0, "" },
@@ -398,7 +398,7 @@ var aways = map[string]func(*http.Request) (int, string){
 
 const putTimeout = 30 * time.Second
 
-// notYetLate is how long a copier waits before it takes a PUT for one that hangs.
+// notYetLate is how long a copier waits before it treats a PUT as one that hangs.
 const notYetLate = 2 * time.Second
 
 func TestWhileTheServiceIsAway(t *testing.T) {
@@ -517,7 +517,7 @@ func TestCacheIsBounded(t *testing.T) {
 		get(t, roles, role(i))
 	}
 	get(t, roles, role(0)) // used again
-	get(t, roles, role(3)) // 1 goes
+	get(t, roles, role(3)) // evicts 1
 	require.EqualValues(t, 4, s.requests.Load())
 	for _, i := range []int{0, 2, 3} {
 		get(t, roles, role(i))
@@ -543,7 +543,7 @@ func TestClassification(t *testing.T) {
 		"reset":           {0, "", assumerole.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { // the SDK's retries sleep
+			synctest.Test(t, func(t *testing.T) { // because the SDK's retries sleep
 				s := &token{answer: func(int64, *http.Request) (int, string) {
 					return c.status, "<ErrorResponse><Error><Code>" + c.code + "</Code><Message>m</Message></Error></ErrorResponse>"
 				}}
@@ -559,8 +559,8 @@ func TestClassification(t *testing.T) {
 	}
 }
 
-// TestAnAnswerWithoutCredentialsIsNone: the SDK takes an empty document, as of a
-// load balancer, for one.
+// TestAnAnswerWithoutCredentialsIsNone: the SDK accepts an empty document, for instance that of a
+// load balancer, as an answer.
 func TestAnAnswerWithoutCredentialsIsNone(t *testing.T) {
 	for name, document := range map[string]string{
 		"empty":          "",
@@ -574,7 +574,7 @@ func TestAnAnswerWithoutCredentialsIsNone(t *testing.T) {
 	}
 }
 
-// TestNoCredentialsAreNamed: STS was not asked, and who has set none cannot ask it either.
+// TestNoCredentialsAreNamed: without credentials STS was not asked, so the error must not suggest it.
 func TestNoCredentialsAreNamed(t *testing.T) {
 	err := &assumerole.Error{Kind: assumerole.ErrOwnCredentials, Err: fmt.Errorf("%w: set some", objstore.ErrNoCredentials)}
 	require.EqualError(t, err, "ask STS who we are: no AWS credentials: set some")

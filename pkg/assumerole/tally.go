@@ -10,8 +10,8 @@ import (
 
 type tallyKey struct{}
 
-// WithTally returns a context in which every request to STS adds one to n,
-// those that are repeated too. Who waits for another's request pays nothing.
+// WithTally returns a context in which every request to STS adds one to n, including retries. A
+// caller that waits for another's request counts nothing.
 func WithTally(ctx context.Context, n *atomic.Int64) context.Context {
 	return context.WithValue(ctx, tallyKey{}, n)
 }

@@ -10,46 +10,46 @@ import (
 )
 
 const (
-	// trustFor is how long a role that was found safe is not asked about
-	// again, jittered down to three quarters.
+	// trustFor is how long a role that was found safe is not probed again, reduced by up to a
+	// quarter at random.
 	trustFor = 24 * time.Hour
-	// distrustFor is how long one that was found open is refused unasked: short,
-	// so that a mended trust policy is soon noticed.
+	// distrustFor is how long a role that was found open is refused without a probe. It is short,
+	// so that a corrected trust policy is noticed soon.
 	distrustFor = 3 * time.Minute
-	// probeFor bounds a probe that nobody waits for any more: shorter than askAgain.
+	// probeFor limits a probe that nobody waits for any more. It is shorter than askAgain.
 	probeFor = 10 * time.Second
 )
 
-// nothing is the session policy of probes: what they should not have obtained
-// is worth nothing.
+// nothing is the session policy of probes. It denies everything, so credentials that a probe should
+// not have obtained are worthless.
 const nothing = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
 
-// trustKey says whose trust in whom. The rest of a Request does not matter to
-// it.
+// trustKey identifies a role and its external id. The other fields of a Request do not matter for
+// trust.
 type trustKey struct{ roleARN, externalID string }
 
-// trust is what is known of a role's trust policy.
+// trust is what is known about a role's trust policy.
 type trust struct {
 	asking chan struct{} // holds one token while STS is asked
 
 	// Guarded by Roles.mu.
-	known bool // err is an answer, and not that there was none
+	known bool // err is an answer of STS
 	err   error
-	until time.Time // from here on it is asked for again
+	until time.Time // from then on it is probed again
 }
 
-// VerifyTrust returns nil if the request's role cannot be assumed without its
-// external id, nor with a wrong one, as far as asking shows: STS must refuse
-// both. Otherwise, whoever has another role assumed here could name this one,
+// VerifyTrust returns nil if STS refuses to assume the request's role both without its external id
+// and with a wrong one. Otherwise another customer could name this role and have Sealift assume it,
 // and the error matches ErrTrustsAnyone.
 //
-// It means something only for a role that gives Credentials with the right id.
-// A good answer is kept for a day, and longer while STS is away; a bad one for
-// some minutes. It blocks for STS as Credentials does: of those who wait for the
-// same role one asks. If something is known they wait for less than a second and take
-// that, and whoever comes meanwhile does so at once, if it is good; STS, which may be
-// slow, is listened to for longer. Every error is an *Error; one that matches ErrUnavailable
-// means that nothing is known.
+// The result is meaningful only for a role for which Credentials succeeds with the right id. A good
+// result is kept for a day, and longer while STS is unavailable; a bad one for some minutes.
+//
+// VerifyTrust blocks until STS answers, like Credentials, and of those who wait for the same role
+// one asks. If a result is known, they wait for less than a second and then return it, while the
+// probe continues, since STS may be slow. If the known result is good, callers that arrive during
+// the probe get it at once. Every error is an *Error; one that matches ErrUnavailable means that
+// nothing is known.
 func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	if r.cfg.AnyTrust {
 		return nil
@@ -60,7 +60,7 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	if fresh || known && old == nil && len(t.asking) > 0 {
 		return old
 	}
-	var enough <-chan time.Time // of waiting; nil: nothing is known that would do
+	var enough <-chan time.Time // when to stop waiting; nil: there is no known result
 	if known {
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
@@ -73,7 +73,7 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	case <-ctx.Done():
 		return classify(ctx, request, ctx.Err())
 	}
-	if _, fresh, err := r.trusted(t); fresh { // somebody asked meanwhile
+	if _, fresh, err := r.trusted(t); fresh { // another caller asked in the meantime
 		<-t.asking
 		return err
 	}
@@ -82,7 +82,7 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 		defer func() { <-t.asking }()
 		err := r.probe(ctx, request)
 		if ctx.Err() != nil {
-			return err // it says nothing about anybody else
+			return err // the failure says nothing to others
 		}
 		return r.learn(t, asked, err)
 	}
@@ -104,14 +104,14 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	}
 }
 
-// trusted returns what is known, and whether that is fresh.
+// trusted returns what is known, and whether it is fresh.
 func (r *Roles) trusted(t *trust) (known, fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return t.known, time.Now().Before(t.until), t.err
 }
 
-// learn keeps the answer to what was asked then, and returns what it means.
+// learn records the result of a probe that began at asked, and returns what is known now.
 func (r *Roles) learn(t *trust, asked time.Time, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,7 +120,7 @@ func (r *Roles) learn(t *trust, asked time.Time, err error) error {
 		t.known, t.err, t.until = true, nil, time.Now().Add(trustFor-jitter.N(trustFor/4))
 	case !isAway(err):
 		t.known, t.err, t.until = true, err, time.Now().Add(distrustFor)
-	default: // what is known stands
+	default: // what is known remains valid
 		if !t.known {
 			t.err = err
 		}
@@ -139,7 +139,7 @@ func (r *Roles) trustOf(request Request) *trust {
 			if len(r.trusts) < r.cfg.MaxCached {
 				break
 			}
-			delete(r.trusts, k) // whichever: it costs two requests
+			delete(r.trusts, k) // any of them: it costs two requests
 		}
 		t = &trust{asking: make(chan struct{}, 1)}
 		r.trusts[key] = t
@@ -147,13 +147,13 @@ func (r *Roles) trustOf(request Request) *trust {
 	return t
 }
 
-// probe asks STS. All but the external id is as in a real request, since a
-// trust policy may look at anything; only what comes of it may do nothing.
+// probe asks STS. Except for the external id the request is like a real one, since a trust policy
+// may depend on anything; only the session policy makes its result worthless.
 func (r *Roles) probe(ctx context.Context, request Request) error {
 	for _, wrong := range []struct{ id, how string }{{"", "without an external id"}, {wrongID(request.ExternalID), "with a wrong external id"}} {
 		try := request
 		try.ExternalID, try.SessionPolicy = wrong.id, nothing
-		_, err := r.assume(ctx, try) // what it returns is dropped
+		_, err := r.assume(ctx, try) // the credentials are discarded
 		var e *Error
 		switch {
 		case err == nil:
@@ -168,8 +168,8 @@ func (r *Roles) probe(ctx context.Context, request Request) error {
 	return nil
 }
 
-// wrongID returns a random id of the same length that begins as the right one
-// does, so that a trust policy which compares only so much is found out too.
+// wrongID returns a random id of the same length whose first half is that of the right one, to find
+// out trust policies that compare only a prefix.
 func wrongID(right string) string {
 	noise := rand.Text() + rand.Text() // 52 letters
 	keep := len(right) / 2

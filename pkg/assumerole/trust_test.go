@@ -20,7 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// trusting is an STS that judges the external id by f.
+// trusting returns an STS that uses f to judge the external id.
 func trusting(f func(given bool, id string) bool) *token {
 	s := &token{}
 	s.answer = func(n int64, _ *http.Request) (int, string) {
@@ -37,11 +37,11 @@ func away() (int, string) {
 	return 503, `<ErrorResponse><Error><Code>ServiceUnavailable</Code><Message>later</Message></Error></ErrorResponse>`
 }
 
-// The trust policies that people write instead of the right one.
+// The trust policies that people write instead of the right one are detected.
 func TestVerifyTrust(t *testing.T) {
 	for policy, c := range map[string]struct {
 		trusts   func(given bool, id string) bool
-		how      string // part of the error, "" if it is safe
+		how      string // part of the error; "" if the role is safe
 		requests int64
 	}{
 		"right":               {func(_ bool, id string) bool { return id == externalID }, "", 2},
@@ -71,7 +71,7 @@ func TestVerifyTrust(t *testing.T) {
 	}
 }
 
-// What a probe obtains by accident can do nothing, and is not kept.
+// Credentials that a probe obtains can do nothing, and are not kept.
 func TestProbesAreWorthNothing(t *testing.T) {
 	var forms []url.Values
 	s := &token{}
@@ -98,7 +98,7 @@ func TestAnyTrustAsksNothing(t *testing.T) {
 	require.Zero(t, s.requests.Load())
 }
 
-// Against the embedded STS, as sealift dev runs it.
+// VerifyTrust works against the embedded STS, as in sealift dev.
 func TestVerifyTrustOfEmbeddedRoles(t *testing.T) {
 	server, endpoint, client := serve(t)
 	open := request
@@ -165,7 +165,7 @@ func TestTrustWhileTheServiceIsAway(t *testing.T) {
 				require.ErrorContains(t, err, externalID)
 				asked := s.requests.Load()
 				require.ErrorIs(t, verify(), assumerole.ErrUnavailable)
-				if name != "silent" { // there it is who asked that lost patience
+				if name != "silent" { // in that case the caller stopped waiting
 					require.Equal(t, asked, s.requests.Load(), "not asked again at once")
 				}
 
@@ -201,8 +201,8 @@ func TestTrustWhileTheServiceIsAway(t *testing.T) {
 	}
 }
 
-// TestATrustIsAskedForWhereTheServiceIsSlow: slower than a PUT can wait, each day anew. What was
-// good would be good for ever.
+// TestATrustIsAskedForWhereTheServiceIsSlow: the probe is repeated each day even if STS is slower
+// than a PUT can wait. Otherwise a good result would be kept forever.
 func TestATrustIsAskedForWhereTheServiceIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var open atomic.Bool
@@ -268,13 +268,13 @@ func TestOneAsksForTheTrustOfARole(t *testing.T) {
 		short, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
 		var all sync.WaitGroup
-		all.Go(func() { // asks, and leaves
+		all.Go(func() { // asks, and gives up
 			if err := roles.VerifyTrust(short, request); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, assumerole.ErrUnavailable) {
 				t.Errorf("who asked got %v", err)
 			}
 		})
 		synctest.Wait()
-		all.Go(func() { // waits, and leaves
+		all.Go(func() { // waits, and gives up
 			if err := roles.VerifyTrust(short, request); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("who waited got %v", err)
 			}
@@ -305,7 +305,7 @@ func TestTrustIsBounded(t *testing.T) {
 }
 
 func TestTally(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // the SDK's retries sleep
+	synctest.Test(t, func(t *testing.T) { // because the SDK's retries sleep
 		s := &token{}
 		s.answer = func(n int64, _ *http.Request) (int, string) {
 			if n == 1 {
