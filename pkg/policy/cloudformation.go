@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// cloudFormation is the set as a template, in YAML. JSON is YAML, so documents
-// stand in it as they are.
+// cloudFormation returns the set as a template in YAML. JSON is valid YAML, so documents are
+// included as they are.
 func (s Set) cloudFormation() (string, error) {
 	var resources, outputs strings.Builder
 	name, path := s.roleName()

@@ -13,8 +13,8 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// ErrContradiction is matched by what Write refuses: the options do not fit
-// together, or not to the destination. Its text says what to change.
+// ErrContradiction is matched by the errors of Write for options that do not fit together, or do
+// not fit the destination. The text says what to change.
 var ErrContradiction = errors.New("no policies for this")
 
 // Kind says what a document is attached to.
@@ -28,19 +28,19 @@ const (
 	KMS    Kind = "kms"    // a statement for the policy of the KMS key
 )
 
-// Kinds are all of them.
+// Kinds are all kinds of documents.
 var Kinds = []Kind{Trust, Role, Bucket, KMS}
 
-// Options are what documents are filled in with, besides the destination.
+// Options complete the documents, in addition to the destination.
 type Options struct {
-	// Principal is the ARN of the operator's user, role or account root: who
-	// assumes the role, or puts files. Required.
+	// Principal is the ARN of the operator's user, role or account root, which assumes the role, or
+	// puts files. Required.
 	Principal string
-	// KMSKey is the ARN of the key that the bucket encrypts with by default;
-	// "" if that is none of the customer's.
+	// KMSKey is the ARN of the key of the bucket's default encryption; "" if that is not a key of
+	// the customer's.
 	KMSKey string
-	// EnforceEncryption denies PUTs into the folder with any other encryption
-	// than the destination's.
+	// EnforceEncryption denies PUTs into the folder with any encryption other than the
+	// destination's.
 	EnforceEncryption bool
 	// SecureTransport denies requests to the bucket that do not use TLS.
 	SecureTransport bool
@@ -52,23 +52,22 @@ type Document struct {
 	Policy iam.Policy
 }
 
-// Set is all that a destination needs: what is not there is not needed. It is
-// sufficient, for an operator whose own policy allows sts:AssumeRole on the
-// role, or s3:PutObject and kms:GenerateDataKey for a bucket in another
-// account; and minimal.
+// Set is everything that a destination needs; a kind of document that is missing is not needed. It
+// is sufficient, if the operator's own policy allows sts:AssumeRole on the role, or s3:PutObject
+// and kms:GenerateDataKey for a bucket in another account. And it is minimal.
 type Set struct {
 	Target    catalog.Target
 	Options   Options
-	Documents []Document // of each kind at most one, in the order of Kinds
+	Documents []Document // at most one of each kind, in the order of Kinds
 }
 
-// Only returns the set with the documents of these kinds.
+// Only returns the set reduced to documents of these kinds.
 func (s Set) Only(kinds ...Kind) Set {
 	s.Documents = slices.DeleteFunc(slices.Clone(s.Documents), func(d Document) bool { return !slices.Contains(kinds, d.Kind) })
 	return s
 }
 
-// document returns the one of a kind, nil if there is none.
+// document returns the document of a kind, or nil if there is none.
 func (s Set) document(k Kind) *iam.Policy {
 	i := slices.IndexFunc(s.Documents, func(d Document) bool { return d.Kind == k })
 	if i < 0 {
@@ -77,8 +76,8 @@ func (s Set) document(k Kind) *iam.Policy {
 	return &s.Documents[i].Policy
 }
 
-// Write writes the documents of a destination. It returns an ErrContradiction
-// where no documents would make it work.
+// Write writes the documents of a destination. It returns an ErrContradiction if no documents would
+// make it work.
 func Write(t catalog.Target, o Options) (Set, error) {
 	p, err := ParsePrincipal(o.Principal)
 	if err != nil {
@@ -108,7 +107,7 @@ func Write(t catalog.Target, o Options) (Set, error) {
 	return s, nil
 }
 
-// trust lets the operator assume the role, for this customer only.
+// trust allows the operator to assume the role, for this customer only.
 func (s Set) trust() []iam.Statement {
 	if s.Target.RoleARN == "" {
 		return nil
@@ -119,7 +118,7 @@ func (s Set) trust() []iam.Statement {
 	}}
 }
 
-// role lets the role put files.
+// role allows the role to put files.
 func (s Set) role() []iam.Statement {
 	if s.Target.RoleARN == "" {
 		return nil
@@ -131,8 +130,7 @@ func (s Set) role() []iam.Statement {
 	return out
 }
 
-// bucket lets whoever is of another account put files, and enforces what was
-// asked for.
+// bucket allows principals of other accounts to put files, and enforces what the options ask for.
 func (s Set) bucket() []iam.Statement {
 	var out []iam.Statement
 	if s.Target.RoleARN == "" || s.Target.Owner != accountOf(s.Target.RoleARN) {
@@ -143,13 +141,12 @@ func (s Set) bucket() []iam.Statement {
 	if s.Options.EnforceEncryption {
 		deny := iam.Statement{
 			Sid: s.sid("DenyOtherEncryption"), Effect: iam.Deny, Principal: iam.Everyone(), Action: iam.Strings{"s3:PutObject"}, Resource: iam.Strings{s.objects()},
-			// A PUT that names no encryption is denied too: StringNotEquals
-			// holds for a header that is not there.
+			// A PUT without the header is denied too: StringNotEquals is true for a missing header.
 			Condition: iam.Condition{"StringNotEquals": {"s3:x-amz-server-side-encryption": {"AES256"}}},
 		}
 		if s.Options.KMSKey != "" {
-			// A PUT that names no encryption gets the bucket's own; any that is
-			// named must be by its key.
+			// A PUT without the header gets the bucket's default encryption; a key that is named
+			// must be this one.
 			deny.Condition = iam.Condition{
 				"Null":            {"s3:x-amz-server-side-encryption": {"false"}},
 				"StringNotEquals": {"s3:x-amz-server-side-encryption-aws-kms-key-id": {s.Options.KMSKey}},
@@ -167,10 +164,10 @@ func (s Set) bucket() []iam.Statement {
 	return out
 }
 
-// key lets the key's policy consent. In the key's own account it leaves the
-// rest to the role's policy, as keys that were made in the console do for all
-// of the account; and unlike a role that is named as the principal, one that
-// is deleted and made anew can go on.
+// key makes the key's policy consent. If the key is in the role's account, it leaves the rest to
+// the role's policy, like keys created in the console do for their whole account. And if the role
+// is deleted and created again, the statement still works, which it would not if it named the role
+// as principal.
 func (s Set) key() []iam.Statement {
 	if s.Options.KMSKey == "" {
 		return nil
@@ -183,12 +180,12 @@ func (s Set) key() []iam.Statement {
 	return []iam.Statement{st}
 }
 
-// ownKey tells whether the key is of the role's own account.
+// ownKey reports whether the key belongs to the role's account.
 func (s Set) ownKey() bool {
 	return s.Target.RoleARN != "" && accountOf(s.Target.RoleARN) == accountOf(s.Options.KMSKey)
 }
 
-// puts is what a delivery does to the bucket.
+// puts returns the actions of a delivery on the bucket.
 func (s Set) puts() iam.Strings { return puts(s.Target.ACL != "") }
 
 func puts(acl bool) iam.Strings {
@@ -198,12 +195,12 @@ func puts(acl bool) iam.Strings {
 	return iam.Strings{"s3:PutObject"}
 }
 
-// encrypts is what S3 does with the key for a delivery: it is one PUT, and
-// only multipart uploads need kms:Decrypt
+// encrypts returns the actions that S3 performs with the key for a delivery. A delivery is a single
+// PUT; only multipart uploads need kms:Decrypt
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html).
 func encrypts() iam.Strings { return iam.Strings{"kms:GenerateDataKey"} }
 
-// writer is whom the bucket sees.
+// writer returns the principal that the bucket sees.
 func (s Set) writer() string {
 	if s.Target.RoleARN != "" {
 		return s.Target.RoleARN
@@ -213,8 +210,8 @@ func (s Set) writer() string {
 
 func (s Set) objects() string { return objectARN(s.partition(), s.Target, "*") }
 
-// partition is the target's, which a classic one without a region does not
-// tell, but then it is the operator's own.
+// partition returns the target's partition. A classic target without a region does not tell it; it
+// is the operator's own then.
 func (s Set) partition() string {
 	if s.Target.RoleARN == "" && s.Target.Region == "" {
 		return iam.PartitionOf(s.Options.Principal)
@@ -224,8 +221,8 @@ func (s Set) partition() string {
 
 var notLetters = regexp.MustCompile(`[^A-Za-z0-9]+`)
 
-// sid names a statement. Statements of several destinations may stand in one
-// bucket's or key's policy, where each needs a name of its own.
+// sid returns the name of a statement. A bucket's or key's policy may contain statements for
+// several destinations, so each needs its own name.
 func (s Set) sid(what string) string {
 	var name strings.Builder
 	for part := range strings.SplitSeq(s.Target.Name, "-") {
@@ -236,7 +233,7 @@ func (s Set) sid(what string) string {
 	return "Sealift" + what + notLetters.ReplaceAllString(name.String(), "") + s.unique()
 }
 
-// unique tells the target from all others that share a role, bucket or key.
+// unique distinguishes the target from all others that share a role, bucket or key.
 func (s Set) unique() string {
 	sum := sha256.Sum256([]byte(s.Target.ID))
 	return hex.EncodeToString(sum[:4])
@@ -248,7 +245,7 @@ func (o Options) check(t catalog.Target) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrContradiction}, args...)...)
 	}
-	if _, err := Session(t); err != nil { // a name that is a pattern
+	if _, err := Session(t); err != nil { // a name that could be read as a pattern
 		return bad("%w", err)
 	}
 	if t.Refused != "" {

@@ -9,7 +9,7 @@ import (
 	"github.com/sealift/sealift/pkg/policy"
 )
 
-// What cannot work is refused with the fix, and not written down.
+// Options that cannot work are refused, with the fix.
 func TestContradictions(t *testing.T) {
 	role := scenario{partition: "aws"}
 	for hazard, c := range map[string]struct {
@@ -58,7 +58,7 @@ func TestParsePrincipal(t *testing.T) {
 	}
 }
 
-// A session's ARN does what its role's does.
+// The ARN of a session has the same effect as that of its role.
 func TestWriteTakesASession(t *testing.T) {
 	s := scenario{partition: "aws"}
 	o := s.options()
@@ -68,7 +68,7 @@ func TestWriteTakesASession(t *testing.T) {
 	require.Equal(t, "arn:aws:iam::999999999999:role/sealift", set.Documents[0].Policy.Statement[0].Principal.AWS[0])
 }
 
-// The partition of a classic destination that has no region is the operator's.
+// The partition of a classic destination without a region is the operator's.
 func TestClassicWithoutARegion(t *testing.T) {
 	s := scenario{partition: "aws-cn", classic: true}
 	target := s.target(t)
@@ -78,7 +78,7 @@ func TestClassicWithoutARegion(t *testing.T) {
 	require.Equal(t, "arn:aws-cn:s3:::acme-logs/segment-logs/*", set.Documents[0].Policy.Statement[0].Resource[0])
 }
 
-// Statements of several destinations can stand in one policy.
+// Statements of several destinations can be in one policy.
 func TestStatementsHaveNamesOfTheirOwn(t *testing.T) {
 	s := scenario{partition: "aws", classic: true}
 	seen := map[string]bool{}

@@ -29,11 +29,10 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// TestPoliciesSufficeAndAreMinimal attaches the documents of every cell to
-// roles, buckets and keys of AWS's double, and delivers by the production code,
-// over HTTP. As they are, the delivery succeeds and no attack does. With any
-// statement, action, resource or condition taken away, the delivery fails or an
-// attack succeeds.
+// TestPoliciesSufficeAndAreMinimal attaches the documents of every cell of the matrix to roles,
+// buckets and keys of the AWS double, and delivers with the production code over HTTP. With the
+// documents as they are, the delivery succeeds and every attack fails. Without any one of their
+// statements, actions, resources or conditions, the delivery fails or an attack succeeds.
 func TestPoliciesSufficeAndAreMinimal(t *testing.T) {
 	worlds := map[string]*world{}
 	for partition := range regions {
@@ -42,7 +41,7 @@ func TestPoliciesSufficeAndAreMinimal(t *testing.T) {
 	cells, evaluated, reduced, attacks := 0, 0, 0, 0
 	for _, s := range matrix() {
 		if s.partition != "aws" && (s.elsewhere || s.foreign || s.secure) {
-			continue // a partition is in the ARNs only
+			continue // the partition only changes the ARNs
 		}
 		cells++
 		w, documents := worlds[s.partition], map[policy.Kind]*iam.Policy{}
@@ -75,8 +74,8 @@ func TestPoliciesSufficeAndAreMinimal(t *testing.T) {
 	require.Greater(t, reduced, 2*evaluated)
 }
 
-// An attack that fails for another reason than the documents shows nothing: as
-// wide as policies can be, each succeeds.
+// An attack that fails for any other reason than the documents proves nothing. With policies that
+// allow everything, each attack succeeds.
 func TestAttacksAreReal(t *testing.T) {
 	w, tried := newWorld(t, "aws"), map[string]bool{}
 	everybody := func(resources iam.Strings) iam.Statement {
@@ -103,7 +102,7 @@ func TestAttacksAreReal(t *testing.T) {
 	require.Len(t, tried, 15)
 }
 
-// reductions are the policies with one thing less: nil is none at all.
+// reductions returns the policies with one thing removed; nil is no policy at all.
 func reductions(p iam.Policy) map[string]*iam.Policy {
 	out := map[string]*iam.Policy{}
 	with := func(i int, s iam.Statement) *iam.Policy {
@@ -133,7 +132,7 @@ func reductions(p iam.Policy) map[string]*iam.Policy {
 			}
 		}
 		for operator, keys := range s.Condition {
-			for key := range keys { // each stands alone in its operator
+			for key := range keys { // each is alone in its operator
 				c := s
 				c.Condition = maps.Clone(s.Condition)
 				delete(c.Condition, operator)
@@ -144,13 +143,13 @@ func reductions(p iam.Policy) map[string]*iam.Policy {
 	return out
 }
 
-// world is a partition of AWS with the operator's and the customer's accounts.
+// world is a partition of AWS with the accounts of the operator and the customer.
 type world struct {
 	s3         *s3server.Server
 	tls, plain *httptest.Server
 	keys       map[string]objstore.Credentials // of users, by name
-	n          int                             // of keys
-	last       string                          // of them
+	n          int                             // number of object keys made so far
+	last       string                          // the latest of them
 }
 
 func newWorld(t *testing.T, partition string) *world {
@@ -161,8 +160,8 @@ func newWorld(t *testing.T, partition string) *world {
 	w := &world{s3: server, tls: httptest.NewServer(overTLS(server)), plain: httptest.NewServer(server), keys: map[string]objstore.Credentials{}}
 	t.Cleanup(w.plain.Close)
 	t.Cleanup(w.tls.Close)
-	// What OPERATING.md asks of the operator's own policy, and what it says that
-	// the customer's administrators have.
+	// What OPERATING.md asks of the operator's own policy, and what it says the customer's
+	// administrators have.
 	w.user(t, "operator", s.operator(), "sts:AssumeRole", "s3:PutObject", "s3:PutObjectAcl", "kms:GenerateDataKey")
 	w.user(t, "admin", s.arn("iam::"+customerAccount+":user/admin"), "*")
 	w.user(t, "rival", s.arn("iam::"+customerAccount+":user/rival"), "*")
@@ -170,8 +169,8 @@ func newWorld(t *testing.T, partition string) *world {
 	return w
 }
 
-// overTLS lets requests look as if they had come by TLS: a handshake for each
-// refusal, which closes the connection, would take most of the time.
+// overTLS makes requests look as if they came over TLS. Each refusal closes the connection, and the
+// handshakes would take most of the time.
 func overTLS(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13}
@@ -190,12 +189,12 @@ func allowing(actions ...string) *iam.Policy {
 	return &iam.Policy{Version: iam.Version, Statement: []iam.Statement{{Effect: iam.Allow, Action: actions, Resource: iam.Strings{"*"}}}}
 }
 
-// attach gives role, bucket and key the documents, and nothing else.
+// attach attaches the documents to role, bucket and key, and nothing else.
 func (w *world) attach(t *testing.T, s scenario, documents map[policy.Kind]*iam.Policy) {
 	target := s.target(t)
 	if target.RoleARN != "" {
 		role := s3server.Role{ARN: target.RoleARN, Trust: documents[policy.Trust]}
-		if role.Trust == nil { // a role has one
+		if role.Trust == nil { // a role always has one
 			role.Trust = &iam.Policy{Version: iam.Version, Statement: []iam.Statement{{
 				Effect: iam.Allow, Principal: iam.AWS(s.arn("iam::" + customerAccount + ":root")), Action: iam.Strings{"sts:AssumeRole"},
 			}}}
@@ -206,7 +205,7 @@ func (w *world) attach(t *testing.T, s scenario, documents map[policy.Kind]*iam.
 		require.NoError(t, w.s3.PutRole(role), s.name)
 	}
 	if s.kms {
-		key := &iam.Policy{Version: iam.Version, Statement: []iam.Statement{{ // a key has one
+		key := &iam.Policy{Version: iam.Version, Statement: []iam.Statement{{ // a key always has one
 			Effect: iam.Allow, Principal: iam.AWS(s.arn("iam::"+customerAccount+":user/admin"), s.arn("iam::"+secondAccount+":user/admin")),
 			Action: iam.Strings{"kms:*"}, Resource: iam.Strings{"*"},
 		}}}
@@ -226,7 +225,7 @@ func (w *world) attach(t *testing.T, s scenario, documents map[policy.Kind]*iam.
 	}), s.name)
 }
 
-// deliver puts a file as the copier does, with credentials asked for anew.
+// deliver puts a file like the copier, with new credentials.
 func (w *world) deliver(t *testing.T, s scenario) error {
 	roles := assumerole.New(assumerole.Config{
 		Endpoint: w.tls.URL, Region: s.region(), HTTPClient: w.tls.Client(),
@@ -246,8 +245,8 @@ func (w *world) deliver(t *testing.T, s scenario) error {
 	return err
 }
 
-// works is what the documents must leave possible: a delivery, and that the
-// bucket's owner names the key that is enforced.
+// works checks what the documents must allow: a delivery, and a PUT by the bucket's owner that
+// names the enforced key.
 func (w *world) works(t *testing.T, s scenario) error {
 	err := w.deliver(t, s)
 	if err == nil && s.enforce && s.kms {
@@ -256,7 +255,7 @@ func (w *world) works(t *testing.T, s scenario) error {
 	return err
 }
 
-// owner is the bucket owner's administrator.
+// owner returns the account of the bucket's owner.
 func (w *world) owner(s scenario) string {
 	if s.elsewhere {
 		return "second"
@@ -264,7 +263,7 @@ func (w *world) owner(s scenario) string {
 	return "admin"
 }
 
-// key is one that is free, in a folder below the destination's prefix.
+// key returns an unused object key in a folder below the destination's prefix.
 func (w *world) key(s scenario, folder string) string {
 	w.n++
 	if s.prefix {
@@ -274,7 +273,7 @@ func (w *world) key(s scenario, folder string) string {
 	return w.last
 }
 
-// bucket is the destination's, as a user sees it on a server.
+// bucket returns the destination's bucket as a user sees it on a server.
 func (w *world) bucket(on *httptest.Server, s scenario, owner, user string) objstore.Store {
 	return objstore.NewS3(objstore.S3Config{Bucket: "acme-logs", Region: s.region(), Endpoint: on.URL, PathStyle: true, HTTPClient: on.Client(), ExpectedOwner: owner,
 		Credentials: func(context.Context) (objstore.Credentials, error) { return w.keys[user], nil }})
@@ -288,8 +287,8 @@ func (w *world) put(on *httptest.Server, s scenario, user string, o objstore.Put
 	}
 }
 
-// attacks are what the documents must not let anybody do. Who owns the bucket
-// may do everything that they do not deny.
+// attacks are requests that the documents must not allow. The bucket's owner may do everything that
+// the documents do not deny.
 func (w *world) attacks(t *testing.T, s scenario) map[string]func() error {
 	owner := w.owner(s)
 	put := func(on *httptest.Server, user, folder string, o objstore.PutOptions) func() error {
@@ -328,8 +327,8 @@ func (w *world) attacks(t *testing.T, s scenario) map[string]func() error {
 	return out
 }
 
-// asRole are attacks with the role's own credentials, that no session policy
-// cuts down, and on its trust.
+// asRole are attacks with the role's own credentials, without a session policy, and attacks on its
+// trust policy.
 func (w *world) asRole(t *testing.T, s scenario) map[string]func() error {
 	target, kept := s.target(t), w.last
 	roles := assumerole.New(assumerole.Config{Endpoint: w.tls.URL, Region: s.region(), HTTPClient: w.tls.Client(),
@@ -367,8 +366,8 @@ func (w *world) asRole(t *testing.T, s scenario) map[string]func() error {
 	}
 }
 
-// otherRole puts into another bucket that has the same key, as another role of
-// the account that its own policies let use every key.
+// otherRole puts into another bucket that has the same key, as another role of the account whose
+// own policies allow every key.
 func (w *world) otherRole(t *testing.T, s scenario) func() error {
 	require.NoError(t, w.s3.PutBucket(s3server.Bucket{Name: "their-logs", Region: s.region(), Owner: customerAccount, Key: s.key()}))
 	return func() error {
@@ -379,7 +378,7 @@ func (w *world) otherRole(t *testing.T, s scenario) func() error {
 	}
 }
 
-// putWithKey names a key, as Sealift never does.
+// putWithKey puts with a named key, which Sealift never does.
 func (w *world) putWithKey(t *testing.T, s scenario, user, key string) func() error {
 	return func() error {
 		client := s3.New(s3.Options{

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Format is how documents are written.
+// Format is a format in which documents are written.
 type Format string
 
 // Formats.
@@ -18,11 +18,11 @@ const (
 	CLI            Format = "cli"
 )
 
-// Formats are all of them.
+// Formats are all formats.
 var Formats = []Format{JSON, Terraform, CloudFormation, CLI}
 
-// Render writes the set in a format, for people to read, keep and run. An error
-// says that the format cannot hold what is in the set.
+// Render writes the set in a format, for people to read, keep and run. It returns an error if the
+// format cannot express what is in the set.
 func (s Set) Render(f Format) (string, error) {
 	switch f {
 	case JSON:
@@ -37,8 +37,8 @@ func (s Set) Render(f Format) (string, error) {
 	return "", fmt.Errorf("no format %q", f)
 }
 
-// json is the document itself if there is one, so that it can be handed on, and
-// else all of them by their kind.
+// json returns the document itself if there is only one, so that it can be passed on, and otherwise
+// all of them by kind.
 func (s Set) json() string {
 	if len(s.Documents) == 1 {
 		return text(s.Documents[0].Policy, "") + "\n"
@@ -50,19 +50,19 @@ func (s Set) json() string {
 	return "{\n" + strings.Join(parts, ",\n") + "\n}\n"
 }
 
-// text is v as JSON, whose lines but the first begin with indent.
+// text returns v as JSON, in which all lines except the first begin with indent.
 func text(v any, indent string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent(indent, "  ")
 	if err := e.Encode(v); err != nil {
-		panic(err) // policies are strings, and Write made this one
+		panic(err) // policies consist of strings, and Write made this one
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// compact is v as JSON on one line.
+// compact returns v as JSON on one line.
 func compact(v any) string {
 	var b bytes.Buffer
 	if err := json.Compact(&b, []byte(text(v, ""))); err != nil {
@@ -71,11 +71,11 @@ func compact(v any) string {
 	return b.String()
 }
 
-// inline is the name of the role's policy: a role may serve several
-// destinations, also of several workspaces.
+// inline returns the name of the role's inline policy. A role may serve several destinations, even
+// of several workspaces.
 func (s Set) inline() string { return "sealift-" + s.Target.Name + "-" + s.unique() }
 
-// about is what a document does, as a comment says it.
+// about describes what a document does, as text for a comment.
 func (s Set) about(k Kind) string {
 	folder := "s3://" + s.Target.BucketName + "/"
 	if s.Target.Prefix != "" {
@@ -106,8 +106,7 @@ func (s Set) about(k Kind) string {
 	return "Lets the files be encrypted with the key."
 }
 
-// roleName is the name of the target's role, and its path, which begins and
-// ends with a slash.
+// roleName returns the name of the target's role, and its path, which begins and ends with a slash.
 func (s Set) roleName() (name, path string) {
 	_, whole, _ := strings.Cut(s.Target.RoleARN, ":role/")
 	i := strings.LastIndex(whole, "/") + 1

@@ -50,7 +50,7 @@ func TestFormatsGolden(t *testing.T) {
 	}
 }
 
-// What a reader of each format gets is the documents, whatever is in them.
+// Whatever the documents contain, a reader of each format gets exactly them.
 func TestEveryFormatHoldsTheDocuments(t *testing.T) {
 	readers := map[policy.Format]func(*testing.T, string) map[policy.Kind]string{
 		policy.JSON: readJSON, policy.Terraform: readTerraform, policy.CloudFormation: readCloudFormation,
@@ -76,7 +76,7 @@ func readJSON(t *testing.T, text string) map[policy.Kind]string {
 	require.NoError(t, json.Unmarshal([]byte(text), &all))
 	out := map[policy.Kind]string{}
 	for k, v := range all {
-		if k == "Version" || k == "Statement" { // the only document, alone
+		if k == "Version" || k == "Statement" { // there is only one document
 			return map[policy.Kind]string{policy.Bucket: text}
 		}
 		out[k] = string(v)
@@ -139,9 +139,9 @@ func readCloudFormation(t *testing.T, text string) map[policy.Kind]string {
 	return out
 }
 
-// The script, run by a shell: what the AWS CLI is called with. The policies
-// that are there already are read and added to in python3, which stands aside
-// here: whoever runs it on the real CLI sees that (build tag stack).
+// The script passes the right arguments to the AWS CLI. The policies that already exist are read
+// and merged in python3, which is replaced here; a test with the real CLI (build tag stack) covers
+// it.
 func TestScriptHandsTheDocumentsOn(t *testing.T) {
 	tools := t.TempDir()
 	calls := filepath.Join(tools, "calls")
@@ -156,7 +156,7 @@ esac`,
 		require.NoError(t, os.WriteFile(filepath.Join(tools, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700))
 	}
 	for i, s := range matrix() {
-		if i%7 != 0 { // they differ in their documents only
+		if i%7 != 0 { // they differ only in their documents
 			continue
 		}
 		set := s.write(t)
@@ -198,7 +198,7 @@ esac`,
 	}
 }
 
-// TestScriptKeepsWhoTrustsTheRole: it may be one that others assume, too.
+// TestScriptKeepsWhoTrustsTheRole: others may assume the role as well.
 func TestScriptKeepsWhoTrustsTheRole(t *testing.T) {
 	tools := t.TempDir()
 	said := filepath.Join(tools, "trust")
@@ -227,8 +227,7 @@ esac`,
 	}
 }
 
-// No name breaks out of its quotes, not even one that the catalog would never
-// let pass.
+// No name breaks out of its quotes, not even one that the catalog would refuse.
 func TestQuoting(t *testing.T) {
 	const evil = "a${b}%{c}'d\"e`f$(g)\\h\n"
 	target := catalog.Target{ID: workspaceID + "/x", Workspace: evil, BucketName: "b"}

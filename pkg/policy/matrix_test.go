@@ -17,29 +17,28 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// Accounts of the tests: the operator's, the customer's, and another one of
-// the customer's.
+// Accounts of the tests: the operator's, the customer's, and a second one of the customer's.
 const (
 	operatorAccount = "999999999999"
 	customerAccount = "123456789012"
 	secondAccount   = "210987654321"
 
 	workspaceID = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
-	prefix      = "it's/year=2026" // with what a shell would read
+	prefix      = "it's/year=2026" // with characters that a shell would interpret
 	keyID       = "1234abcd-12ab-34cd-56ef-1234567890ab"
 )
 
-// regions has one region of each partition.
+// regions contains one region of each partition.
 var regions = map[string]string{"aws": "eu-west-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 
-// scenario is one cell of the matrix of what documents are written for.
+// scenario is one cell of the matrix of cases for which documents are written.
 type scenario struct {
 	name      string
 	partition string
 	classic   bool
-	elsewhere bool // the bucket is of another account than the role
+	elsewhere bool // the bucket belongs to another account than the role
 	kms       bool
-	foreign   bool // the key is of another account than the role or the bucket
+	foreign   bool // the key belongs to another account than the role or the bucket
 	acl       bool
 	prefix    bool
 	enforce   bool
@@ -98,7 +97,7 @@ func (s scenario) write(t testing.TB) policy.Set {
 	return set
 }
 
-// matrix is every combination that there is.
+// matrix returns all combinations.
 func matrix() []scenario {
 	flags := []struct {
 		name string
@@ -134,7 +133,7 @@ func matrix() []scenario {
 	return out
 }
 
-// sample are cells that show everything, each in all formats.
+// sample are cells that together show everything; each is written in all formats.
 var sample = []string{"aws", "aws_elsewhere_kms_acl_prefix_enforce_secure", "aws-cn_classic_acl_prefix_enforce", "aws-us-gov_classic_kms_foreign_enforce"}
 
 func TestMatrixIsWhole(t *testing.T) {
@@ -161,12 +160,12 @@ func golden(t *testing.T, name, got string) {
 	require.Equal(t, string(want), got)
 }
 
-// Documents of the cells, one a line; all are valid to AWS.
+// The documents of the cells, one per line; all are valid for AWS.
 func TestDocumentsGolden(t *testing.T) {
 	kinds := map[policy.Kind]iam.Kind{policy.Trust: iam.Trust, policy.Role: iam.Identity, policy.Bucket: iam.Bucket, policy.KMS: iam.Key}
 	var b strings.Builder
 	for _, s := range matrix() {
-		shown := !s.elsewhere && !s.foreign && !s.secure // the file would be five times as large
+		shown := !s.elsewhere && !s.foreign && !s.secure // otherwise the file would be five times as large
 		if shown {
 			fmt.Fprintf(&b, "%s\n", s.name)
 		}

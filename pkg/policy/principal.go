@@ -10,18 +10,16 @@ var (
 	sessionARN   = regexp.MustCompile(`^arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([A-Za-z0-9_+=,.@-]+)/[A-Za-z0-9_+=,.@-]+$`)
 )
 
-// Principal is who Sealift is, to the customer's policies.
+// Principal identifies Sealift in the customer's policies.
 type Principal struct {
 	ARN string
-	// Session is the ARN that it was made of, if that was a session of a role:
-	// such an ARN does not tell the role's path, so that ARN is right only for a
-	// role without one.
+	// Session is the ARN that ARN was derived from, if that was a session of a role. A session's
+	// ARN does not contain the role's path, so ARN is correct only for a role without one.
 	Session string
 }
 
-// ParsePrincipal reads the ARN of a user, a role or an account's root, as
-// sts:GetCallerIdentity and people give it. A session of a role stands for the
-// role.
+// ParsePrincipal parses the ARN of a user, a role or an account's root, as returned by
+// sts:GetCallerIdentity or written by people. For a session of a role it returns the role.
 func ParsePrincipal(arn string) (Principal, error) {
 	if m := sessionARN.FindStringSubmatch(arn); m != nil {
 		return Principal{ARN: "arn:" + m[1] + ":iam::" + m[2] + ":role/" + m[3], Session: arn}, nil

@@ -7,8 +7,7 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// merges is the part of the script that adds statements to a policy which has
-// others.
+// merges is the part of the script that adds statements to a policy that already has others.
 const merges = `
 # merge POLICY ADDITION prints the policy with the addition's statements, which
 # replace those of the same Sid; so running this again changes nothing.
@@ -26,9 +25,8 @@ print(json.dumps(now))
 }
 `
 
-// script is the set as a shell script of calls of the AWS CLI, which may be run
-// again. It adds to the policies of roles, buckets and keys, and never takes
-// away what others have there.
+// script returns the set as a shell script that calls the AWS CLI and can be run again. It adds to
+// the policies of roles, buckets and keys, and never removes what others have put there.
 func (s Set) script() string {
 	name, path := s.roleName()
 	var b strings.Builder

@@ -12,7 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// What the README says that a role needs is what is printed for it.
+// The role policy in the README is the one that is printed.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
@@ -30,8 +30,8 @@ func TestReadme(t *testing.T) {
 	require.Equal(t, iam.Strings{statement.Resource}, role[0].Resource)
 }
 
-// The session policy never grants anything outside the destination's place: one
-// resource, whose only pattern is the star at its end.
+// The session policy never grants anything outside the destination's place: it has one resource,
+// whose only pattern is the star at its end.
 func TestSession(t *testing.T) {
 	for _, c := range []struct {
 		bucket, prefix, role, acl string

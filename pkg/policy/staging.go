@@ -10,37 +10,37 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// StagingRole is whose policy for the staging bucket is written. Collectors
-// use no bucket.
+// StagingRole is the role that a policy for the staging bucket is written for. Collectors use no
+// bucket.
 type StagingRole string
 
-// Roles at the staging bucket.
+// Roles that use the staging bucket.
 const (
 	Appender StagingRole = "appender"
 	Copier   StagingRole = "copier"
 	Auditor  StagingRole = "auditor"
-	AllRoles StagingRole = "all" // one policy for all of them, and for the commands
+	AllRoles StagingRole = "all" // one policy for all roles, and for the commands
 )
 
-// StagingRoles are all of them.
+// StagingRoles are all roles.
 var StagingRoles = []StagingRole{Appender, Copier, Auditor, AllRoles}
 
-// StagingFormats are those of a staging policy.
+// StagingFormats are the formats of a staging policy.
 var StagingFormats = []Format{JSON, Terraform, CloudFormation}
 
-// Staging is the operator's own bucket, and what else its roles need of AWS.
+// Staging is the operator's own bucket, and whatever else its roles need from AWS.
 type Staging struct {
 	Bucket, Prefix, Region string
-	KMSKey                 string   // ARN of the bucket's default encryption, "" for none of one's own
-	Assume                 []string // ARNs, or patterns, of the customers' roles; nil: all there are
-	Classic                []string // buckets of destinations that have no role
-	ACL                    bool     // one of those has an acl
+	KMSKey                 string   // ARN of the key of the bucket's default encryption; "" if it is not a key of one's own
+	Assume                 []string // ARNs, or patterns, of the customers' roles; nil: all roles
+	Classic                []string // buckets of destinations without a role
+	ACL                    bool     // one of those destinations has an acl
 }
 
-// keys are what each role does, by action, to which keys below the prefix.
+// keys lists what each role does: the actions, and the keys below the prefix.
 //
-// Invariant: nobody but the auditor deletes a staged file, and nobody at all
-// the ledger or a debt's receipt.
+// Invariant: nobody but the auditor deletes a staged file, and nobody at all deletes the ledger or
+// a receipt.
 var keys = map[StagingRole]map[string][]string{
 	Appender: {
 		"s3:GetObject": {"ledger/*", "probe/*"},
@@ -63,16 +63,16 @@ var keys = map[StagingRole]map[string][]string{
 	},
 }
 
-// Policy is the identity policy of a role: what it may do with credentials of
-// its own. It suffices, and is minimal.
+// Policy returns the identity policy of a role: what it may do with its own credentials. It is
+// sufficient and minimal.
 func (s Staging) Policy(role StagingRole) (iam.Policy, error) {
 	if err := s.check(); err != nil {
 		return iam.Policy{}, err
 	}
 	arn := "arn:" + s.partition() + ":s3:::" + s.Bucket
 	p := iam.Policy{Version: iam.Version, Statement: []iam.Statement{{
-		// Of the whole bucket: with a condition on s3:prefix, what is missing
-		// would be denied (403), not missing (404).
+		// For the whole bucket: with a condition on s3:prefix, S3 would answer that a missing
+		// object is denied (403), not missing (404).
 		Sid: "List", Effect: iam.Allow, Action: iam.Strings{"s3:ListBucket"}, Resource: iam.Strings{arn},
 	}}}
 	allow := func(sid string, resources iam.Strings, actions ...string) {
@@ -136,8 +136,8 @@ func (s Staging) check() error {
 	return nil
 }
 
-// Render writes the role's policy in a format, as a managed policy where that
-// is a resource.
+// Render writes the role's policy in a format. Where the format declares resources, it is a managed
+// policy.
 func (s Staging) Render(role StagingRole, f Format) (string, error) {
 	p, err := s.Policy(role)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/sealift/sealift/pkg/policy"
 )
 
-// What a role may not do, whatever it was asked to: with another role's
-// credentials nobody forges the ledger, and nobody deletes it.
+// What a role may not do, whatever it is asked to do: nobody can forge the ledger with another
+// role's credentials, and nobody can delete it.
 func TestStagingIsIsolated(t *testing.T) {
 	s := policy.Staging{
 		Bucket: "acme-staging", Prefix: "/eu/", Region: "eu-west-1", KMSKey: "arn:aws:kms:eu-west-1:123456789012:key/" + keyID,
@@ -20,7 +20,7 @@ func TestStagingIsIsolated(t *testing.T) {
 	const staging, role = "arn:aws:s3:::acme-staging/eu/", "arn:aws:iam::111111111111:role/"
 	for hazard, c := range map[string]struct {
 		action, resource string
-		allowed          string // to these roles
+		allowed          string // for these roles
 	}{
 		"write_the_ledger":        {"s3:PutObject", staging + "ledger/x", "appender all"},
 		"stage_a_file":            {"s3:PutObject", staging + "data/x", "appender all"},
@@ -75,7 +75,7 @@ func TestStagingRefusesPatterns(t *testing.T) {
 	}
 }
 
-// Each is a document that IAM takes, within its limit for a managed policy.
+// Each policy is a document that IAM accepts, within its limit for a managed policy.
 func TestStagingFormats(t *testing.T) {
 	s := policy.Staging{Bucket: "acme", Region: "cn-north-1"}
 	for _, role := range policy.StagingRoles {

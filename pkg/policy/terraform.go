@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// terraform is the set as resources of Terraform's AWS provider.
+// terraform returns the set as resources of Terraform's AWS provider.
 func (s Set) terraform() string {
 	label := "sealift_" + strings.ReplaceAll(s.Target.Name, "-", "_")
 	name, path := s.roleName()
@@ -39,13 +39,13 @@ func (s Set) terraform() string {
 	return b.String()
 }
 
-// hcl makes JSON an expression of HCL, which reads it as it is but for
-// templates in strings; with spaces where terraform fmt has them.
+// hcl turns JSON into an expression of HCL. HCL can read JSON as it is, except for templates in
+// strings. Spaces are added where terraform fmt would.
 func hcl(json string) string {
 	return jsonKey.ReplaceAllString(strings.NewReplacer("${", "$${", "%{", "%%{").Replace(json), `$1 :`)
 }
 
 var jsonKey = regexp.MustCompile(`(?m)^( *"[^"\\]*"):`)
 
-// quoted is a string of JSON, which is one of YAML and, after hcl, of HCL too.
+// quoted returns a JSON string, which is also valid in YAML and, after hcl, in HCL.
 func quoted(s string) string { return text(s, "") }
