@@ -5,22 +5,21 @@ import (
 	"strings"
 )
 
-// Caller is who makes a request. The zero Caller is anonymous.
+// Caller is the caller of a request. The zero Caller is anonymous.
 type Caller struct {
 	Account string // twelve digits
-	// ARN of the account's root, a user, or a session:
+	// ARN is that of the account's root, a user, or a session:
 	// arn:aws:sts::123456789012:assumed-role/name/session.
 	ARN string
-	// Role is the ARN of a session's role, "" for others.
+	// Role is the ARN of a session's role; "" for others.
 	Role string
-	// Service is the name of an AWS service that calls on its own behalf, ""
-	// for others.
+	// Service is the name of an AWS service that calls on its own behalf; "" for others.
 	Service string
 }
 
 func (c Caller) isRoot() bool { return strings.HasSuffix(c.ARN, ":root") }
 
-// naming is how an element names a caller. The later the stronger.
+// naming is how an element names a caller; later ones are stronger.
 type naming int
 
 const (
@@ -30,10 +29,10 @@ const (
 	directly
 )
 
-// names says how the principals name a caller.
+// names returns how the principals name a caller.
 //
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
-// and, for what the kinds of naming are worth,
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html and,
+// for the effect of the different ways of naming,
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html.
 func (p *Principals) names(c Caller) naming {
 	switch {
@@ -62,8 +61,8 @@ func (p *Principals) names(c Caller) naming {
 	return found
 }
 
-// spares says whether NotPrincipal leaves a caller alone: it must name all
-// that the caller is, a session's role and account too.
+// spares reports whether NotPrincipal exempts a caller. For that it must name everything that the
+// caller is, including a session's role and account.
 func (p *Principals) spares(c Caller) bool {
 	if p.Everyone || slices.Contains(p.AWS, "*") || c.Service != "" {
 		return p.names(c) != unnamed

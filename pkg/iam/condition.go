@@ -11,18 +11,18 @@ import (
 // operator is a condition operator, without its qualifiers.
 type operator struct {
 	negated bool
-	// compare says whether a request's value is what the policy wants, or, of
-	// a negated operator, what it does not want.
+	// compare reports whether a request's value matches the policy's value. For a negated operator,
+	// a match means that the condition is not met.
 	compare func(have string, want pattern) bool
-	// valid is the form of the policy's values.
+	// valid reports whether a value in a policy has the right form.
 	valid func(want string) bool
 	// wild says that * and ? are wildcards.
 	wild bool
 }
 
-// operators by name, of
+// operators are the condition operators by name, see
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html.
-// Null is apart: it is about the key, not its values.
+// Null is handled separately, because it is about the key, not its values.
 var operators = map[string]operator{
 	"StringEquals":              {compare: equal},
 	"StringNotEquals":           {compare: equal, negated: true},
@@ -51,7 +51,7 @@ var operators = map[string]operator{
 	"NotIpAddress":              {compare: inNetwork, valid: networkForm, negated: true},
 }
 
-// test is an operator with its qualifiers, as a policy names it.
+// test is an operator with its qualifiers, as named in a policy.
 type test struct {
 	operator
 	null     bool // Null
@@ -102,12 +102,12 @@ func (c Condition) check(place string) error {
 	return nil
 }
 
-// holds says whether every operator and key of the condition is met.
+// holds reports whether every operator and key of the condition is met.
 func (c Condition) holds(ctx Context, variables bool) bool {
 	for name, keys := range c {
 		t, known := readTest(name)
 		if !known {
-			return false // check refuses such documents
+			return false // check has refused such documents
 		}
 		for key, wants := range keys {
 			if !t.met(ctx.values(key), wants, ctx, variables) {
@@ -118,15 +118,15 @@ func (c Condition) holds(ctx Context, variables bool) bool {
 	return true
 }
 
-// met says whether one key's values are as they should be. Values of the
-// policy are alternatives; of a negated operator, none of them may be there.
+// met reports whether the values of one key meet the condition. The policy's values are
+// alternatives; with a negated operator none of them may match.
 func (t test) met(have, wants []string, ctx Context, variables bool) bool {
 	if t.null {
 		return slices.ContainsFunc(wants, func(w string) bool { return strings.EqualFold(w, strconv.FormatBool(len(have) == 0)) })
 	}
 	if len(have) == 0 {
-		// No value is no match, which is what negated operators want; and of
-		// no values all are as they should be, but not any.
+		// A missing key never matches, which satisfies negated operators. ForAllValues is true for
+		// an empty set, ForAnyValue is not.
 		return t.ifExists || t.all || t.negated && !t.any
 	}
 	fits := func(h string) bool {
@@ -173,7 +173,7 @@ func date(holds func(int) bool) func(string, pattern) bool {
 	}
 }
 
-// parseDate reads the W3C's forms of ISO 8601, and unix seconds.
+// parseDate parses the W3C's profile of ISO 8601, and unix seconds.
 func parseDate(s string) (time.Time, bool) {
 	if seconds, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return time.Unix(seconds, 0), true

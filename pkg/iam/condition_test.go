@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The request of all conditions here.
+// asked is the request for all conditions in these tests.
 var asked = Context{
 	"aws:SecureTransport":             {"true"},
 	"aws:SourceIp":                    {"203.0.113.7"},
@@ -24,7 +24,7 @@ var asked = Context{
 	"test:mapped":                     {"::ffff:203.0.113.7"},
 }
 
-// conditions by hazard.
+// conditions, by hazard.
 var conditions = map[string]struct {
 	condition string
 	holds     bool
@@ -198,7 +198,7 @@ func FuzzEvaluate(f *testing.F) {
 		}
 		d := Evaluate(r, all)
 		require.Equal(t, d.Allowed, d.Reason(action) == "")
-		// What is denied outright stays so, whatever else allows it.
+		// What is denied explicitly stays denied, whatever else allows it.
 		if d.Explicit {
 			all.Identity = append(all.Identity, doc(t, Identity, Allow, "", "*", ""))
 			require.False(t, Evaluate(r, all).Allowed)

@@ -2,11 +2,11 @@ package iam
 
 import "strings"
 
-// Context is what a request says for conditions and variables: values by key,
-// whose case does not matter. A key that is not there is absent.
+// Context contains what a request provides for conditions and variables: values by key, in any
+// case. A key that is not in it is absent.
 type Context map[string][]string
 
-// values returns the values of a key, nil if it is absent.
+// values returns the values of a key, or nil if it is absent.
 func (c Context) values(key string) []string {
 	if v, ok := c[key]; ok {
 		return v
@@ -19,7 +19,7 @@ func (c Context) values(key string) []string {
 	return nil
 }
 
-// variable is the value of a key that has exactly one.
+// variable returns the value of a key that has exactly one.
 func (c Context) variable(key string) (string, bool) {
 	v := c.values(key)
 	if len(v) != 1 {

@@ -5,54 +5,52 @@ import (
 	"slices"
 )
 
-// Request is what somebody wants to do.
+// Request is a request to be judged.
 type Request struct {
 	Caller Caller
 	Action string // s3:PutObject
-	// Resource is the ARN of what it is done to.
+	// Resource is the ARN of the resource acted on.
 	Resource string
 	// Owner is the account that the resource belongs to.
 	Owner string
-	// Context is what conditions and variables ask for.
+	// Context provides the values for conditions and variables.
 	Context Context
 }
 
-// Policies are those that a request is judged by.
+// Policies are the policies by which a request is judged.
 type Policies struct {
-	// Identity are those of the caller's user or role.
+	// Identity are the policies of the caller's user or role.
 	Identity []*Policy
-	// Session is what a session was cut down to when it was made, nil if it
-	// was not.
+	// Session is the session policy with which a session was created; nil if there is none.
 	Session *Policy
-	// Resource is the policy of what is acted on, nil for none, and Kind what
-	// that is: Bucket, Trust or Key.
+	// Resource is the policy of the resource acted on, nil if it has none. Kind is the kind of that
+	// policy: Bucket, Trust or Key.
 	Resource *Policy
 	Kind     Kind
 }
 
-// Decision is what policies say to a request.
+// Decision is the result of evaluating a request.
 type Decision struct {
 	Allowed bool
-	// Explicit: a statement denies it. Otherwise none allows it.
+	// Explicit says that a statement denies the request. Otherwise, if it is not allowed, no
+	// statement allows it.
 	Explicit bool
-	// By is the kind of policy that denies, or that lacks an Allow; of several
-	// the first in AWS's order.
+	// By is the kind of policy that denies, or that lacks an Allow. If there are several, it is the
+	// first in AWS's order.
 	By Kind
-	// Sid is that of the statement that denies, "" if it has none.
+	// Sid is that of the statement that denies; "" if it has none.
 	Sid string
 }
 
-// Evaluate judges a request: pure, and the same as AWS says in
+// Evaluate judges a request. It is pure, and follows
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html
-// and reference_policies_evaluation-logic-cross-account.html. The documents
-// must be valid.
+// and reference_policies_evaluation-logic-cross-account.html. The documents must be valid.
 //
-// An explicit Deny wins. In one account the caller's policies or the
-// resource's must allow, but a role's trust policy and a key's policy must
-// always consent; between accounts, both sides must. A session's policy cuts
-// down what comes from the role's policies, and from a resource's policy that
-// names the role, but not what a resource's policy in the same account gives
-// to the session itself or to everyone.
+// An explicit Deny wins. Within one account, either the caller's policies or the resource's must
+// allow the request, but a role's trust policy and a key's policy must always consent. Between
+// accounts, both sides must allow it. A session policy limits what the role's policies grant, and
+// what a resource's policy grants to the role, but not what the policy of a resource in the same
+// account grants to the session itself or to everyone.
 func Evaluate(r Request, p Policies) Decision {
 	if d, denied := r.denied(p); denied {
 		return d
@@ -64,11 +62,11 @@ func Evaluate(r Request, p Policies) Decision {
 	own := slices.ContainsFunc(p.Identity, func(i *Policy) bool { return i.allows(r, false) != unnamed })
 	within := p.Session == nil || p.Session.allows(r, false) != unnamed
 	same := r.Caller.Account == r.Owner
-	alone := r.Caller.Account == "" // anonymous, or a service: no policies of its own
+	alone := r.Caller.Account == "" // anonymous, or a service: it has no policies of its own
 	if same && r.Caller.isRoot() {
 		own = true // the root of an account may do everything in it
 	}
-	consents := same && p.Kind == Bucket // to what the caller's policies allow
+	consents := same && p.Kind == Bucket // consents to whatever the caller's policies allow
 	switch {
 	case !consents && granted == unnamed:
 		return lacks(p.Kind)
@@ -111,7 +109,8 @@ func (r Request) denied(p Policies) (Decision, bool) {
 	return Decision{}, false
 }
 
-// denies returns the first statement that denies a request, nil if none does.
+// denies returns the first statement that denies the request, or nil if none does. named says that
+// the policy's statements name principals.
 func (p *Policy) denies(r Request, named bool) *Statement {
 	for i := range p.Statement {
 		if s := &p.Statement[i]; s.Effect == Deny && s.applies(r, named, p.Version == Version) != unnamed {
@@ -121,8 +120,8 @@ func (p *Policy) denies(r Request, named bool) *Statement {
 	return nil
 }
 
-// allows returns how strongly the policy's Allows name the caller, if they
-// allow the request.
+// allows returns how the policy's Allows that apply to the request name the caller; of several the
+// strongest.
 func (p *Policy) allows(r Request, named bool) naming {
 	best := unnamed
 	for i := range p.Statement {
@@ -133,8 +132,9 @@ func (p *Policy) allows(r Request, named bool) naming {
 	return best
 }
 
-// applies returns how a statement names the caller of a request that it is
-// about; directly, in policies of identities, which name nobody.
+// applies returns how the statement names the caller, or unnamed if it does not apply to the
+// request. A statement that applies in an identity's policy, which names nobody, counts as
+// directly.
 func (s *Statement) applies(r Request, named, variables bool) naming {
 	is := func(want string) bool { return matchAction(want, r.Action) }
 	if s.Action != nil && !slices.ContainsFunc(s.Action, is) || slices.ContainsFunc(s.NotAction, is) {
@@ -160,9 +160,8 @@ func (s *Statement) applies(r Request, named, variables bool) naming {
 	return s.Principal.names(r.Caller)
 }
 
-// Reason is the end of AWS's message about a refusal: "because no
-// identity-based policy allows the s3:PutObject action", "with an explicit
-// deny in a session policy".
+// Reason returns the end of AWS's message about a refusal: "because no identity-based policy allows
+// the s3:PutObject action", "with an explicit deny in a session policy".
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 func (d Decision) Reason(action string) string {

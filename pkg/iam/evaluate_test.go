@@ -23,7 +23,7 @@ var (
 	owner     = Caller{Account: theirs, ARN: "arn:aws:iam::" + theirs + ":root"}
 )
 
-// doc is a policy of one statement, "" for the parts that it does not have.
+// doc returns a policy with one statement; parts that are "" are left out.
 func doc(t testing.TB, kind Kind, effect, principal, action, condition string) *Policy {
 	s := fmt.Sprintf(`"Effect":%q,"Action":%q`, effect, action)
 	if kind.OfResource() {
@@ -56,9 +56,9 @@ func TestEvaluate(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		caller   Caller
 		policies Policies
-		want     string // the end of the message, "" for allowed
+		want     string // the end of the message; "" if allowed
 	}{
-		// One account: either side will do.
+		// One account: either side suffices.
 		"nobody_allows":                  {session, only(), "because no identity-based policy allows the s3:PutObject action"},
 		"identity_allows":                {session, only(put(Identity)), ""},
 		"second_identity_policy_allows":  {session, only(doc(t, Identity, Allow, "", "s3:GetObject", ""), put(Identity)), ""},
@@ -83,7 +83,7 @@ func TestEvaluate(t *testing.T) {
 		"bucket_denies_others":           {session, with(only(put(Identity)), Bucket, doc(t, Bucket, Deny, named(user), "s3:*", ""), nil), ""},
 		"deny_is_told_of_identity_first": {session, with(only(no(Identity)), Bucket, no(Bucket), no(Session)), "with an explicit deny in an identity-based policy"},
 
-		// A session's policy cuts down.
+		// A session policy limits what is granted.
 		"session_lacks_it":                     {session, with(only(put(Identity)), Bucket, nil, get), "because no session policy allows the s3:PutObject action"},
 		"session_adds_nothing":                 {session, with(only(), Bucket, nil, put(Session)), "because no identity-based policy allows the s3:PutObject action"},
 		"session_denies":                       {session, with(only(put(Identity)), Bucket, nil, no(Session)), "with an explicit deny in a session policy"},
@@ -96,7 +96,7 @@ func TestEvaluate(t *testing.T) {
 		"session_denies_what_bucket_gives":     {session, with(only(), Bucket, lets(Bucket, named(sessn)), no(Session)), "with an explicit deny in a session policy"},
 		"session_lacks_what_account_delegates": {session, with(only(put(Identity)), Bucket, lets(Bucket, root), get), "because no session policy allows the s3:PutObject action"},
 
-		// Two accounts: both must.
+		// Two accounts: both must allow.
 		"across_identity_alone":           {sealift, only(put(Identity)), "because no resource-based policy allows the s3:PutObject action"},
 		"across_bucket_alone":             {sealift, with(only(), Bucket, lets(Bucket, named(user)), nil), "because no identity-based policy allows the s3:PutObject action"},
 		"across_bucket_alone_for_account": {sealift, with(only(), Bucket, lets(Bucket, named(ours)), nil), "because no resource-based policy allows the s3:PutObject action"},
@@ -109,7 +109,7 @@ func TestEvaluate(t *testing.T) {
 		"across_bucket_denies":            {sealift, with(only(put(Identity)), Bucket, no(Bucket), nil), "with an explicit deny in a resource-based policy"},
 		"across_session_lacks":            {Caller{Account: ours, ARN: "arn:aws:sts::" + ours + ":assumed-role/r/s", Role: "arn:aws:iam::" + ours + ":role/r"}, with(only(put(Identity)), Bucket, lets(Bucket, `"*"`), get), "because no session policy allows the s3:PutObject action"},
 
-		// Trust policies and key policies must consent even in one account.
+		// Trust policies and key policies must consent even within one account.
 		"trust_missing":               {colleague, with(only(put(Identity)), Trust, nil, nil), "because no role trust policy allows the s3:PutObject action"},
 		"trust_names_other":           {colleague, with(only(put(Identity)), Trust, lets(Trust, named(user)), nil), "because no role trust policy allows the s3:PutObject action"},
 		"trust_names_user":            {colleague, with(only(), Trust, lets(Trust, named(colleague.ARN)), nil), ""},

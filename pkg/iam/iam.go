@@ -1,16 +1,15 @@
-// Package iam is AWS's policy language: documents of every kind that S3, STS
-// and KMS ask, and what they decide.
+// Package iam implements AWS's policy language: the policy documents that S3, STS and KMS evaluate,
+// and their decisions.
 //
-// It is for those who write policies for customers to attach (as values that
-// marshal in AWS's usual order), and for the embedded S3 and STS, which judge
-// requests by them. It promises to read documents as strictly as AWS does, to
-// evaluate them as documented (explicit denies, both accounts' consent,
-// session policies, principals, conditions, variables) and to say why it
-// refused.
+// It is for those who write policies for customers to attach (as values that are marshalled in
+// AWS's usual order), and for the embedded S3 and STS, which judge requests by them. It promises to
+// read documents as strictly as AWS does, to evaluate them as documented (explicit denies, both
+// accounts' consent, session policies, principals, conditions, variables), and to say why a request
+// was refused.
 //
-// It is pure: no I/O, no clock. It does not know service control policies,
-// permissions boundaries, VPC endpoint policies, access points, grants or
-// tags; nor which actions and condition keys a service has.
+// It is pure: no I/O, no clock. It does not support service control policies, permissions
+// boundaries, VPC endpoint policies, access points, grants or tags, and does not know which actions
+// and condition keys a service has.
 package iam
 
 import (
@@ -18,8 +17,8 @@ import (
 	"errors"
 )
 
-// Versions of the policy language. A document without a version is of the old
-// one, in which variables such as ${aws:username} are plain text.
+// Versions of the policy language. A document without a version uses the old one, in which
+// variables such as ${aws:username} are plain text.
 const (
 	Version    = "2012-10-17"
 	OldVersion = "2008-10-17"
@@ -31,17 +30,15 @@ const (
 	Deny  = "Deny"
 )
 
-// Policy is a policy document. Its JSON form has one-element lists as
-// strings, and is read strictly: unknown and repeated elements are errors that
-// name their place.
+// Policy is a policy document. Its JSON form has strings instead of one-element lists, and is
+// parsed strictly: unknown and repeated elements are errors that name their place.
 type Policy struct {
 	Version   string      `json:"Version,omitempty"`
 	ID        string      `json:"Id,omitempty"`
 	Statement []Statement `json:"Statement"`
 }
 
-// Statement is one statement of a policy. Of each element and its Not… form
-// at most one is set.
+// Statement is one statement of a policy. At most one of an element and its Not… form is set.
 type Statement struct {
 	Sid          string      `json:"Sid,omitempty"`
 	Effect       string      `json:"Effect"`
@@ -54,32 +51,31 @@ type Statement struct {
 	Condition    Condition   `json:"Condition,omitempty"`
 }
 
-// Principals is the Principal element: whom a statement of a resource's
-// policy is about.
+// Principals is the Principal element: the callers that a statement of a resource's policy applies
+// to.
 type Principals struct {
-	// Everyone is "*". With it, the rest is empty.
+	// Everyone stands for "*". If it is set, the rest is empty.
 	Everyone bool
-	// AWS holds accounts (twelve digits, or their root's ARN), ARNs of users,
-	// roles and role sessions, or "*".
+	// AWS contains accounts (twelve digits, or the ARN of their root), ARNs of users, roles and
+	// role sessions, or "*".
 	AWS Strings
-	// Service holds names such as s3.amazonaws.com.
+	// Service contains names such as s3.amazonaws.com.
 	Service Strings
-	// Federated and CanonicalUser are kept as they are; they match nobody here.
+	// Federated and CanonicalUser are preserved, but match nobody here.
 	Federated     Strings
 	CanonicalUser Strings
 }
 
-// AWS are the principals with these ARNs or account ids.
+// AWS returns the principals with these ARNs or account ids.
 func AWS(arns ...string) *Principals { return &Principals{AWS: arns} }
 
-// Everyone is anybody at all, anonymous callers included.
+// Everyone returns the principal that matches everybody, including anonymous callers.
 func Everyone() *Principals { return &Principals{Everyone: true} }
 
-// Condition holds operator, key, values: {"StringEquals": {"sts:ExternalId":
-// {"ws_1"}}}.
+// Condition is operator -> key -> values: {"StringEquals": {"sts:ExternalId": {"ws_1"}}}.
 type Condition map[string]map[string]Strings
 
-// Strings is a list that is written as a string when it has one element.
+// Strings is a list that is written as a string if it has one element.
 type Strings []string
 
 // MarshalJSON implements json.Marshaler.

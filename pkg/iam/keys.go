@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// Keys returns the condition keys that the policy asks for, in conditions and
-// variables, in lower case and sorted: for those who must know what a request
-// has to tell.
+// Keys returns the condition keys that the policy uses, in conditions and variables, in lower case
+// and sorted. They tell which values a request's Context has to provide.
 func (p *Policy) Keys() []string {
 	keys := map[string]bool{}
 	add := func(values Strings) {

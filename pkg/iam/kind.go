@@ -1,7 +1,6 @@
 package iam
 
-// Kind is what a document is attached to, which decides what it must and must
-// not hold.
+// Kind is what a document is attached to, which decides which elements it must and must not have.
 type Kind int
 
 // Kinds of policies.
@@ -13,7 +12,7 @@ const (
 	Key                      // of a KMS key
 )
 
-// String names the kind as AWS's messages do.
+// String returns the name of the kind in AWS's messages.
 func (k Kind) String() string {
 	switch k {
 	case Identity:
@@ -28,11 +27,11 @@ func (k Kind) String() string {
 	return "policy"
 }
 
-// OfResource says whether policies of the kind name principals.
+// OfResource reports whether policies of this kind name principals.
 func (k Kind) OfResource() bool { return k == Bucket || k == Trust || k == Key }
 
-// MaxBytes is how long a document of the kind may be: a managed policy of an
-// identity without its white space, the others as they are.
+// MaxBytes returns the maximum length of a document of this kind. The managed policy of an identity
+// is counted without white space, the others as they are.
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html,
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html and

@@ -13,7 +13,7 @@ import (
 // MalformedPolicyDocument (STS, KMS, IAM) or MalformedPolicy (S3).
 var ErrMalformed = errors.New("malformed policy")
 
-// malformed is an ErrMalformed at a place such as Statement[0].Action.
+// malformed returns an ErrMalformed at a place such as Statement[0].Action.
 func malformed(place, format string, args ...any) error {
 	if place != "" {
 		place = " at " + place
@@ -21,8 +21,8 @@ func malformed(place, format string, args ...any) error {
 	return fmt.Errorf("%w%s: %s", ErrMalformed, place, fmt.Sprintf(format, args...))
 }
 
-// Parse reads a document and validates it for its kind. Every error is an
-// ErrMalformed that names the place.
+// Parse parses a document and validates it for its kind. Every error is an ErrMalformed that names
+// the place.
 func Parse(kind Kind, document []byte) (*Policy, error) {
 	p := new(Policy)
 	if err := p.UnmarshalJSON(document); err != nil {
@@ -57,7 +57,7 @@ func (p *Policy) UnmarshalJSON(document []byte) error {
 	return p.check()
 }
 
-// statements reads a list, or one that stands alone.
+// statements parses a list of statements, or a single one.
 func statements(v json.RawMessage, place string) ([]Statement, error) {
 	var all []json.RawMessage
 	switch first(v) {
@@ -151,7 +151,7 @@ func condition(v json.RawMessage, place string) (Condition, error) {
 		})
 	})
 	if len(out) == 0 {
-		return nil, err // as if it were not there
+		return nil, err // an empty condition is the same as none
 	}
 	return out, err
 }
@@ -204,12 +204,12 @@ func text(v json.RawMessage, place string) (string, error) {
 	return s, nil
 }
 
-// list reads a string or a list of some.
+// list parses a string or a list of strings.
 func list(v json.RawMessage, place string) (Strings, error) {
 	return values(v, place, func(v json.RawMessage, place string) (string, error) { return text(v, place) })
 }
 
-// scalars reads values of a condition, which may be numbers and booleans too.
+// scalars parses the values of a condition, which may also be numbers and booleans.
 func scalars(v json.RawMessage, place string) (Strings, error) {
 	return values(v, place, func(v json.RawMessage, place string) (string, error) {
 		switch first(v) {

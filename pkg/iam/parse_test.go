@@ -59,7 +59,7 @@ func TestMarshalInAWSOrder(t *testing.T) {
 	require.ErrorContains(t, err, "others besides it")
 }
 
-// bucketPolicy is a valid one, in which a test replaces a part.
+// bucketPolicy is a valid bucket policy, in which tests replace a part.
 const bucketPolicy = `{"Version":"2012-10-17","Statement":[{"Sid":"A","Effect":"Allow","Principal":{"AWS":"123456789012"},` +
 	`"Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*","Condition":{"StringEquals":{"s3:x-amz-acl":"private"}}}]}`
 
@@ -136,7 +136,7 @@ func TestKindsDiffer(t *testing.T) {
 	for _, c := range []struct {
 		document string
 		kind     Kind
-		want     string // "" for none
+		want     string // "" for no error
 	}{
 		{identity, Identity, ""}, {identity, Session, ""},
 		{identity, Bucket, "needs a Principal"}, {identity, Key, "needs a Principal"}, {identity, Trust, "needs a Principal"},

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// partitions are those of AWS beside aws itself, as the SDKs know them, from
-// partitions.json of aws-sdk-go-v2/internal/endpoints/awsrulesfn, which cannot be
-// imported.
+// partitions are AWS's partitions other than aws itself, from partitions.json of
+// aws-sdk-go-v2/internal/endpoints/awsrulesfn, which cannot be imported.
 var partitions = []struct{ name, regions, first, domain string }{
 	{"aws-cn", "cn-", "cn-north-1", ".amazonaws.com.cn"},
 	{"aws-us-gov", "us-gov-", "us-gov-west-1", awsDomain},
@@ -18,12 +17,11 @@ var partitions = []struct{ name, regions, first, domain string }{
 	{"aws-iso-f", "us-isof-", "us-isof-south-1", ".csp.hci.ic.gov"},
 }
 
-// awsDomain is what the names of hosts of partition aws end in.
+// awsDomain is the domain of the hosts of partition aws.
 const awsDomain = ".amazonaws.com"
 
-// CutDomain returns what stands before AWS's domain in the name of one of its
-// hosts, in whatever partition, lower-case: s3.eu-west-1 of
-// s3.eu-west-1.amazonaws.com. Ok is false if the host is none of AWS's.
+// CutDomain returns the lower-case part of an AWS host name before AWS's domain, in any partition:
+// s3.eu-west-1 of s3.eu-west-1.amazonaws.com. ok is false if the host is not one of AWS's.
 func CutDomain(host string) (name string, ok bool) {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if name, ok := strings.CutSuffix(host, awsDomain); ok {
@@ -37,13 +35,13 @@ func CutDomain(host string) (name string, ok bool) {
 	return "", false
 }
 
-// s3Host is a host of S3 that shows the buckets of its partition, before AWS's
-// domain. Others show one bucket, whose name stands before s3, or an access point.
+// s3Host matches hosts of S3 that show all buckets of their partition, without AWS's domain. Other
+// hosts show one bucket, whose name comes before s3, or an access point.
 // (https://docs.aws.amazon.com/general/latest/gr/s3.html)
 var s3Host = regexp.MustCompile(`^(?:bucket\.vpce-[a-z0-9-]+\.)?s3(?:-fips)?(?:\.dualstack)?(?:[.-]([a-z0-9-]+))?(?:\.vpce)?$`)
 
-// S3Partition is the partition whose buckets a host of S3 shows; ok is false if the
-// host is none of AWS's, or does not show all of a partition's.
+// S3Partition returns the partition whose buckets a host of S3 shows; ok is false if the host is
+// not one of AWS's, or does not show all buckets of a partition.
 func S3Partition(host string) (partition string, ok bool) {
 	name, ok := CutDomain(host)
 	if !ok {
@@ -62,7 +60,8 @@ func S3Partition(host string) (partition string, ok bool) {
 	return "aws", true
 }
 
-// Partition is that of a region: the second part of the ARNs of what is there.
+// Partition returns the partition of a region, which is the second part of the ARNs of its
+// resources.
 func Partition(region string) string {
 	for _, p := range partitions {
 		if strings.HasPrefix(region, p.regions) {
@@ -72,7 +71,7 @@ func Partition(region string) string {
 	return "aws"
 }
 
-// PartitionOf is that of an ARN; "" if it is none.
+// PartitionOf returns the partition in an ARN, or "" if arn is not one.
 func PartitionOf(arn string) string {
 	if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 {
 		return parts[1]
@@ -80,8 +79,8 @@ func PartitionOf(arn string) string {
 	return ""
 }
 
-// FirstRegion is where of a partition something is looked for whose region is not
-// known.
+// FirstRegion returns the region of a partition where something is looked for first if its region
+// is not known.
 func FirstRegion(partition string) string {
 	for _, p := range partitions {
 		if p.name == partition {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// pattern is a value of a policy whose variables are filled in: bytes, and
-// wildcards that no variable's value can add to.
+// pattern is a value of a policy after its variables were replaced: bytes, and wildcards. The value
+// of a variable cannot add wildcards.
 type pattern []symbol
 
 type symbol struct {
@@ -15,12 +15,11 @@ type symbol struct {
 	one  bool // ?: one character
 }
 
-// variable is ${key} or ${key, 'default'}, or one of the escapes ${*}, ${?}
-// and ${$}.
+// variable matches ${key} or ${key, 'default'}, or one of the escapes ${*}, ${?} and ${$}.
 var variable = regexp.MustCompile(`^\$\{\s*([^},]+?)\s*(?:,\s*'([^']*)'\s*)?\}`)
 
-// compile reads a value of a policy. It returns false if the value has a
-// variable that the request says nothing of: then it matches nothing.
+// compile parses a value of a policy. It returns false if the value has a variable for which the
+// request has no value; then it matches nothing.
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html.
 func compile(s string, wild, variables bool, ctx Context) (pattern, bool) {
@@ -53,7 +52,7 @@ func compile(s string, wild, variables bool, ctx Context) (pattern, bool) {
 	return out, true
 }
 
-// literal is the pattern as a text, of one without wildcards.
+// literal returns the text of a pattern without wildcards.
 func (p pattern) literal() string {
 	var b strings.Builder
 	for _, s := range p {
@@ -62,11 +61,11 @@ func (p pattern) literal() string {
 	return b.String()
 }
 
-// match says whether the whole of s is as the pattern says. Its time is at
-// most the product of their lengths.
+// match reports whether the pattern matches the whole of s. Its time is at most proportional to the
+// product of their lengths.
 func (p pattern) match(s string) bool {
 	i, j := 0, 0
-	star, back := -1, 0 // the last *, and where what it stands for ends
+	star, back := -1, 0 // the last *, and the end of what it matches so far
 	for i < len(s) {
 		switch {
 		case j < len(p) && p[j].any:
@@ -79,7 +78,7 @@ func (p pattern) match(s string) bool {
 			i++
 			j++
 		case star >= 0:
-			back++ // a byte is enough: what is left of a character, * takes too
+			back++ // one byte is enough: * also matches the rest of a character
 			i, j = back, star+1
 		default:
 			return false
@@ -91,7 +90,7 @@ func (p pattern) match(s string) bool {
 	return j == len(p)
 }
 
-// width is the length of the first character.
+// width returns the length of the first character in bytes.
 func width(s string) int {
 	for i := range s {
 		if i > 0 {
@@ -101,8 +100,8 @@ func width(s string) int {
 	return len(s)
 }
 
-// matchARN compares the six parts of an ARN one by one: no wildcard reaches
-// over a colon, but in the last part.
+// matchARN compares the six parts of an ARN one by one: no wildcard matches a colon, except in the
+// last part.
 func (p pattern) matchARN(arn string) bool {
 	if len(p) == 1 && p[0].any {
 		return true
@@ -121,7 +120,7 @@ func (p pattern) matchARN(arn string) bool {
 	return p.match(arn)
 }
 
-// matchAction compares actions, whose case does not matter.
+// matchAction compares actions, ignoring case.
 func matchAction(want, action string) bool {
 	p, ok := compile(strings.ToLower(want), true, false, nil)
 	return ok && p.match(strings.ToLower(action))

@@ -8,14 +8,14 @@ import (
 
 var (
 	actionForm    = regexp.MustCompile(`^(\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+)$`)
-	sidForm       = regexp.MustCompile(`^[A-Za-z0-9]*$`) // of identities; resources' may hold more
+	sidForm       = regexp.MustCompile(`^[A-Za-z0-9]*$`) // of identity policies; those of resources may contain more
 	accountForm   = regexp.MustCompile(`^\d{12}$`)
 	principalForm = regexp.MustCompile(`^arn:aws[a-z-]*:(iam::\d{12}:(root|(user|role)/[\w+=,.@/-]+)|sts::\d{12}:assumed-role/[\w+=,.@-]+/[\w+=,.@-]+)$`)
 	serviceForm   = regexp.MustCompile(`^[a-z0-9.-]+\.amazonaws\.com(\.cn)?$`)
 )
 
-// Validate says what AWS would refuse when the document is attached as one of
-// the kind. The error is an ErrMalformed that names the place.
+// Validate returns an error if AWS would refuse to attach the document as one of this kind. The
+// error is an ErrMalformed that names the place.
 func (p *Policy) Validate(kind Kind) error {
 	if err := p.check(); err != nil {
 		return err
@@ -28,7 +28,7 @@ func (p *Policy) Validate(kind Kind) error {
 	return nil
 }
 
-// check is what every kind must fulfil.
+// check checks what applies to every kind.
 func (p *Policy) check() error {
 	switch p.Version {
 	case "", Version, OldVersion:
@@ -92,8 +92,7 @@ func (s *Statement) check(place string) error {
 	return s.Condition.check(place + ".Condition")
 }
 
-// resourceForm wants an ARN: six parts, of which the third, the service, has
-// no wildcards.
+// resourceForm accepts ARNs: six parts, of which the third, the service, has no wildcards.
 func resourceForm(s string) bool {
 	if s == "*" {
 		return true
@@ -120,7 +119,7 @@ func (p *Principals) check(place string) error {
 	return nil
 }
 
-// validate is what depends on the kind.
+// validate checks what depends on the kind.
 func (s *Statement) validate(kind Kind, place string) error {
 	named := s.Principal != nil || s.NotPrincipal != nil
 	switch {
