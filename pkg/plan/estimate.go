@@ -11,7 +11,8 @@ import (
 	"github.com/sealift/sealift/pkg/progress"
 )
 
-// Plan is what a load needs. A day is an average one, workers are for the peak.
+// Plan is what a load needs. Figures per day are for an average day; workers are sized for the
+// peak.
 type Plan struct {
 	Load Load `json:"load"`
 	// Needs are in the order of the data path.
@@ -33,7 +34,7 @@ type Plan struct {
 	OperatorUSD     float64 `json:"operator_usd_per_month"`
 	CustomersUSD    float64 `json:"customers_usd_per_month"`
 
-	// Notes are what breaks or hurts first, and what to do.
+	// Notes say what breaks or hurts first, and what to do about it.
 	Notes []string `json:"notes"`
 
 	Prices      []Price  `json:"prices"`
@@ -53,11 +54,11 @@ type Worker struct {
 	Role        string  `json:"role"`
 	Busy        float64 `json:"busy_cores"` // of all workers together
 	Count       int     `json:"count"`
-	MemoryBytes float64 `json:"memory_bytes"` // of each
-	DiskBytes   float64 `json:"disk_bytes"`   // of each
+	MemoryBytes float64 `json:"memory_bytes"` // of each worker
+	DiskBytes   float64 `json:"disk_bytes"`   // of each worker
 }
 
-// Cost is one kind of request.
+// Cost is the cost of one kind of request.
 type Cost struct {
 	Kind    string  `json:"kind"`
 	Payer   string  `json:"payer"` // "operator" or "customers"
@@ -69,20 +70,20 @@ type Cost struct {
 const (
 	day           = 24 * time.Hour
 	daysPerMonth  = 30.4
-	filesPerEntry = 1000 // of a ledger entry, at most
-	leastWorkers  = 2    // one may be away
-	dedupDisk     = 18   // bytes a message, see pkg/dedup
+	filesPerEntry = 1000 // at most, in one ledger entry
+	leastWorkers  = 2    // one may be down
+	dedupDisk     = 18   // bytes per message, see pkg/dedup
 	dedupMemory   = 1.5
 	dedupBudget   = 256 << 20 // appender.dedup_memory
 	lineBudget    = 512 << 20 // appender.memory
-	blockBytes    = 128 << 10 // of a file's lines wait in memory, at most
-	fetchedBytes  = 9e6       // of a partition that catches up: two fetches, packed and unpacked, see pkg/stream
-	heapOverLines = 1.25      // an appender's process collects at a quarter above what lives
-	requestsEach  = 2         // of a copier, one after another, while a delivery has a slot
-	baseMemory    = 64e6      // of an auditor
+	blockBytes    = 128 << 10 // how much of a file's lines waits in memory, at most
+	fetchedBytes  = 9e6       // memory of a partition that catches up: two fetches, compressed and decompressed, see pkg/stream
+	heapOverLines = 1.25      // an appender collects garbage when its heap is a quarter above what is live
+	requestsEach  = 2         // requests of a copier, one after the other, while a delivery has a slot
+	baseMemory    = 64e6      // memory of an auditor
 )
 
-// Estimate says what the load needs.
+// Estimate returns what the load needs.
 func Estimate(l Load, m Measured) (Plan, error) {
 	if err := l.Validate(); err != nil {
 		return Plan{}, err
@@ -103,8 +104,8 @@ func Estimate(l Load, m Measured) (Plan, error) {
 	return p, nil
 }
 
-// workers sizes the roles. Files are made and delivered after the turn of the
-// hour, so what they take is due within DeliverWithin.
+// workers sizes the roles. Files are made and delivered after the turn of the hour, so the work for
+// them has to be done within DeliverWithin.
 func (p *Plan) workers(peak files) {
 	l, m := p.Load, p.Measured
 	bytes := l.EventsPerSecond * l.Peak * l.EventBytes
@@ -116,13 +117,13 @@ func (p *Plan) workers(peak files) {
 	}
 	add("collector", bytes*m.CollectorPerByte, leastWorkers, float64(m.CollectorRSS), 0)
 	messages := l.EventsPerSecond * l.DedupWindow.Seconds()
-	// What is open, and what is sealed and not staged yet.
+	// Open files, and files that are sealed but not staged yet.
 	disk := 2*peak.gzip + dedupDisk*messages
 	add("appender", bytes*m.AppenderPerByte+peak.count/turn*m.AppenderPerFile, leastWorkers, float64(m.AppenderRSS), disk)
-	// What was measured held few lines.
+	// The benchmark's appender held few lines.
 	appender := p.worker("appender")
 	appender.MemoryBytes += heapOverLines * min(lineBudget, blockBytes*peak.count/float64(appender.Count))
-	// A copier waits for S3 most of the time.
+	// A copier spends most of the time waiting for S3.
 	slots := deliveries * requestsEach * l.S3Latency.Seconds()
 	copiers := max(leastWorkers, int(ceil(slots/float64(l.Concurrency))))
 	add("copier", peak.gzip*l.Copies/turn*m.CopierPerByte+deliveries*m.CopierPerFile, copiers, float64(m.CopierRSS),
@@ -134,8 +135,8 @@ func (p *Plan) worker(role string) *Worker {
 	return &p.Workers[slices.IndexFunc(p.Workers, func(w Worker) bool { return w.Role == role })]
 }
 
-// kafka sizes the events topic: a partition is read by one goroutine of one
-// appender, and appenders should be able to share them evenly.
+// kafka sizes the events topic: a partition is read by one goroutine of one appender, and it should
+// be possible to share the partitions evenly among the appenders.
 func (p *Plan) kafka(peak files) {
 	l, appender := p.Load, p.worker("appender")
 	n := max(8, 2*float64(appender.Count), ceil(appender.Busy/l.Utilisation))
@@ -144,7 +145,7 @@ func (p *Plan) kafka(peak files) {
 	}
 	each := ceil(n / float64(appender.Count))
 	n = each * float64(appender.Count)
-	appender.MemoryBytes += heapOverLines * fetchedBytes * each // what was measured read few partitions
+	appender.MemoryBytes += heapOverLines * fetchedBytes * each // the benchmark's appender read few partitions
 	perSecond := l.EventsPerSecond * l.EventBytes * p.Measured.KafkaPerByte
 	p.Kafka = Kafka{
 		Partitions: int(n), BytesPerSecond: perSecond * l.Peak,
@@ -152,7 +153,7 @@ func (p *Plan) kafka(peak files) {
 	}
 }
 
-// requests counts a day's, and what they cost.
+// requests counts the requests of a day, and their cost.
 func (p *Plan) requests(mean files, rolls float64) {
 	l, partitions := p.Load, float64(p.Kafka.Partitions)
 	turns := max(partitions, ceil((mean.count-mean.bySize)/filesPerEntry))
@@ -168,15 +169,15 @@ func (p *Plan) requests(mean files, rolls float64) {
 		}
 		p.cost(kind, payer, sealed[kind])
 	}
-	// An audit, each hour (auditor.every), asks each chain for its head and its hint, and notes it; of
-	// each new entry it reads the entry and lists the receipts.
+	// An audit runs each hour (auditor.every). For each chain it reads the head and its hint, and
+	// writes the hint. For each new entry it reads the entry and lists the receipts.
 	audits := float64(day/time.Hour) * partitions
 	p.cost("list audit", "operator", audits+p.EntriesPerDay*ceil(mean.count*l.Copies/entries/filesPerEntry))
 	p.cost("get audit", "operator", audits+p.EntriesPerDay)
 	p.cost("put audit", "operator", audits)
 	p.cost("data_key object", "customers", p.DeliveriesPerDay*l.KMSShare)
-	// A destination's role is assumed once an hour by each copier that delivers to it, for
-	// all of its sources; its trust is looked at once a day.
+	// A destination's role is assumed once an hour by each copier that delivers to it, for all of
+	// its sources. Its trust is verified once a day.
 	p.cost("assume_role", "operator", float64(l.Destinations)*float64(p.worker("copier").Count)*26)
 	p.StagedBytes = p.GzipPerDay * l.StagingKeeps.Hours() / 24
 	p.StorageUSD = p.StagedBytes / 1e9 * storagePrice
@@ -195,7 +196,7 @@ func (p *Plan) cost(kind, payer string, perDay float64) {
 	}
 }
 
-// notes tell what breaks or hurts first.
+// notes adds notes on what breaks or hurts first.
 func (p *Plan) notes(peak files) {
 	l, m := p.Load, p.Measured
 	note := func(format string, args ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, args...)) }

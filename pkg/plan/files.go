@@ -6,11 +6,11 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 )
 
-// zipfHead flattens Zipf's law at its head, as pkg/sample does: without, one
-// source of many would have nearly everything.
+// zipfHead flattens Zipf's law at its head, as pkg/sample does. Otherwise one of many sources would
+// have nearly all events.
 const zipfHead = 8
 
-// shares are the sources' shares of the events, largest first.
+// shares returns the sources' shares of the events, largest first.
 func (l Load) shares() []float64 {
 	shares, sum := make([]float64, l.Sources), 0.0
 	for i := range shares {
@@ -23,27 +23,26 @@ func (l Load) shares() []float64 {
 	return shares
 }
 
-// files says what one roll (an hour, by default) of so many events becomes.
+// files describes the files that one roll (by default an hour) of events results in.
 type files struct {
-	count    float64 // at the turn and by size
-	bySize   float64 // of them, those that were cut because they were full
+	count    float64 // cut at the turn of the hour or by size
+	bySize   float64 // those that were cut because they were full
 	gzip     float64 // bytes
-	small    float64 // of them, those that are packed
-	smallGz  float64 // bytes of these
+	small    float64 // those that are packed
+	smallGz  float64 // bytes of those
 	hottest  float64 // share of the largest source
 	atMedian float64 // bytes of the median source's file, compressed
 	spread   int     // sources that are spread
 }
 
-// cores is how many of the appenders' cores a source of that share keeps busy at
-// the peak. One goroutine reads a partition, so more than Utilisation is more
-// than one carries.
+// cores returns how many of the appenders' cores a source with that share keeps busy at the peak.
+// One goroutine reads a partition, so it cannot keep up if that is more than Utilisation.
 func (l Load) cores(share float64, m Measured) float64 {
 	return l.EventsPerSecond * l.Peak * l.EventBytes * m.AppenderPerByte * share
 }
 
-// roll computes the files of events spread over the sources: one for each source
-// and partition that has any, and one more for each time that it is full.
+// roll computes the files for events that are spread over the sources: one for each source and
+// partition that has any, and one more for each time that it is full.
 func (l Load) roll(events float64, m Measured) files {
 	shares := l.shares()
 	f := files{hottest: shares[0]}
@@ -54,7 +53,7 @@ func (l Load) roll(events float64, m Measured) files {
 			f.spread++
 		}
 		mean := events * share / parts
-		any := -math.Expm1(-mean) // arrivals are independent
+		any := -math.Expm1(-mean) // probability of any event, if arrivals are independent
 		gz := mean*l.EventBytes*m.GzipPerByte + any*m.GzipPerFile
 		cuts := math.Floor(gz / l.MaxBytes)
 		f.count += parts * (any + cuts)

@@ -9,9 +9,9 @@ import (
 	"math"
 )
 
-// Measured are the constants that only a benchmark knows: what a unit of work
-// takes. `make bench-plan` writes them to measured.json, of runs whose numbers
-// of bytes and files differ, so that either's part can be told.
+// Measured contains the constants that only a benchmark can tell: the cost of a unit of work. `make
+// bench-plan` writes them to measured.json. It takes them from runs with different ratios of bytes
+// to files, so that the share of each can be computed.
 type Measured struct {
 	Time    string `json:"time"`
 	Machine string `json:"machine"`
@@ -20,7 +20,7 @@ type Measured struct {
 	Runs    int    `json:"runs"`
 	Level   int    `json:"level"` // of gzip
 
-	// Bytes are those of stored lines, unless they are said to be of gzip.
+	// Bytes are those of stored lines, unless the name says gzip.
 	CollectorPerByte float64 `json:"collector_cpu_seconds_per_byte"`
 	AppenderPerByte  float64 `json:"appender_cpu_seconds_per_byte"`
 	AppenderPerFile  float64 `json:"appender_cpu_seconds_per_file"`
@@ -38,10 +38,10 @@ type Measured struct {
 //go:embed measured.json
 var measured []byte
 
-// Default returns the constants that this build was made with.
+// Default returns the constants embedded in this build.
 func Default() (Measured, error) { return Decode(measured) }
 
-// Decode reads constants as Encode writes them.
+// Decode parses constants as written by Encode.
 func Decode(b []byte) (m Measured, err error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
@@ -63,9 +63,8 @@ func (m Measured) Encode() []byte {
 	return append(b, '\n')
 }
 
-// Fit returns the constants that runs show. It wants at least two runs of
-// appenders and copiers with other ratios of files to bytes, and one of a
-// collector.
+// Fit returns the constants that follow from runs. It needs at least two runs of appenders and
+// copiers with different ratios of files to bytes, and one of a collector.
 func Fit(runs []Run, command string) (Measured, error) {
 	m := Measured{Command: command, Runs: len(runs)}
 	var appender, copier, gzip points
@@ -97,11 +96,11 @@ func Fit(runs []Run, command string) (Measured, error) {
 	return m, nil
 }
 
-// points are of x, y and z, where z is about a*x + b*y.
+// points are triples x, y and z, where z is approximately a*x + b*y.
 type points [][3]float64
 
-// fit returns a and b, neither below 0, with the least sum of squares of relative
-// errors: a large run says no more than a small one.
+// fit returns a and b, neither below 0, with the least sum of squares of relative errors, so that a
+// large run counts no more than a small one.
 func (p points) fit() (a, b float64) {
 	var xx, xy, yy, x1, y1 float64
 	for _, q := range p {
@@ -120,12 +119,12 @@ func (p points) fit() (a, b float64) {
 	return a, b
 }
 
-// CPU returns what the constants say that a run's appenders and copiers take,
-// in seconds, to be held against what they took.
+// CPU returns the CPU seconds of a run's appenders and copiers according to the constants, for
+// comparison with the measured ones.
 func (m Measured) CPU(r Run) (appender, copier float64) {
 	n := float64(r.Files)
 	return m.AppenderPerByte*float64(r.Bytes) + m.AppenderPerFile*n, m.CopierPerByte*float64(r.GzipBytes) + m.CopierPerFile*n
 }
 
-// ceil rounds up, forgiving what floating point adds.
+// ceil rounds up, but ignores the rounding errors of floating point.
 func ceil(x float64) float64 { return math.Ceil(x - 1e-9) }

@@ -1,13 +1,11 @@
-// Package plan tells what an installation needs and costs before it is built:
-// from events, sources and destinations to partitions, workers, memory, disks,
-// files, requests and dollars. It is for `sealift plan` and for the benchmarks
-// that feed and check it.
+// Package plan estimates what an installation needs and costs before it is built: from events,
+// sources and destinations to partitions, workers, memory, disks, files, requests and dollars. It
+// is for `sealift plan`, and for the benchmarks that provide its constants and check it.
 //
-// It promises that files and requests follow from the design, counted as the
-// roles make them and held against them by a test, and that CPU, memory and
-// compression are what a benchmark measured (Measured says when, where and of
-// which commit). It is no promise of wall time: networks, disks and S3 are not
-// in it.
+// Files and requests follow from the design: they are counted as the roles make them, and a test
+// compares them with real ones. CPU, memory and compression are what a benchmark measured (Measured
+// says when, where and of which commit). It promises nothing about wall time, since it does not
+// model networks, disks and S3.
 package plan
 
 import (
@@ -19,36 +17,35 @@ import (
 // Load is what an installation has to carry.
 type Load struct {
 	EventsPerSecond float64 `json:"events_per_second"` // on average
-	Peak            float64 `json:"peak"`              // the busiest hour, as multiple of that
+	Peak            float64 `json:"peak"`              // the busiest hour, as a multiple of that
 	EventBytes      float64 `json:"event_bytes"`       // of a stored line
 	Sources         int     `json:"sources"`
 	Destinations    int     `json:"destinations"`
 	// Copies is how many destinations a file is owed to.
 	Copies float64 `json:"copies"`
-	// Skew is the exponent of Zipf's law by which sources share the events; 0:
-	// all have the same.
+	// Skew is the exponent of Zipf's law for the sources' shares of the events; 0: all have the
+	// same share.
 	Skew float64 `json:"skew"`
-	// Spread is over how many partitions each source goes that is too much for
-	// one (spread in the catalog); 1: none is spread.
+	// Spread is over how many partitions a source is spread if it is too much for one (spread in
+	// the catalog); 1: none is spread.
 	Spread int `json:"spread"`
-	// KMSShare is the share of files that go to buckets with a KMS key and
-	// without a bucket key.
+	// KMSShare is the share of files that go to buckets with a KMS key but without a bucket key.
 	KMSShare float64 `json:"kms_share"`
 
-	RollEvery     time.Duration `json:"-"` // of receipt in one file, for as long as it is below MaxBytes
+	RollEvery     time.Duration `json:"-"` // time of receipt that one file covers, as long as it is below MaxBytes
 	MaxBytes      float64       `json:"max_bytes"`
 	DedupWindow   time.Duration `json:"-"`
 	KafkaKeeps    time.Duration `json:"-"`
 	Replication   int           `json:"replication"`
 	StagingKeeps  time.Duration `json:"-"`
-	DeliverWithin time.Duration `json:"-"`           // after the hour's turn, until all its files are delivered
+	DeliverWithin time.Duration `json:"-"`           // how long after the turn of the hour all its files have to be delivered
 	Cores         float64       `json:"cores"`       // of a worker
 	Utilisation   float64       `json:"utilisation"` // of cores, at the peak
 	S3Latency     time.Duration `json:"-"`           // of one request
-	Concurrency   int           `json:"concurrency"` // copies at once of one copier
+	Concurrency   int           `json:"concurrency"` // copies that one copier makes at once
 }
 
-// DefaultLoad is a middling installation on Sealift's default configuration.
+// DefaultLoad returns a medium-sized installation with Sealift's default configuration.
 func DefaultLoad() Load {
 	return Load{
 		EventsPerSecond: 10_000, Peak: 2, EventBytes: 900, Sources: 1_000, Destinations: 100, Copies: 1, Skew: 1.1, Spread: 1,

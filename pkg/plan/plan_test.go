@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// constants are round numbers, so that sums can be done by hand.
+// constants are round numbers, so that the results can be computed by hand.
 func constants() Measured {
 	return Measured{
 		Time: "2026-11-29T00:00:00Z", CollectorPerByte: 1e-8, AppenderPerByte: 1e-8, AppenderPerFile: 1e-3, CopierPerByte: 1e-9, CopierPerFile: 2e-3,
@@ -28,7 +28,7 @@ func estimate(t *testing.T, change func(*Load)) Plan {
 func TestFilesOfARoll(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		load Load
-		want float64 // a day
+		want float64 // per day
 	}{
 		"every_source_has_one_an_hour":    {Load{EventsPerSecond: 1000, EventBytes: 1000, Sources: 50}, 50 * 24},
 		"full_files_are_cut":              {Load{EventsPerSecond: 1000, EventBytes: 1000, Sources: 1}, 8 * 24}, // 720 MB of gzip an hour
@@ -107,9 +107,8 @@ func TestWhatALoadNeeds(t *testing.T) {
 	require.InDelta(t, sum, p.OperatorUSD, 1e-6)
 }
 
-// What is staged follows bytes, not sources.
-// TestOpenFilesTakeMemory: what was measured held few lines; two appenders hold
-// those of half the sources each, and what they fetch of four partitions each.
+// TestOpenFilesTakeMemory: the benchmark held few lines. Each of two appenders holds the open lines
+// of half the sources, and the fetched bytes of four partitions.
 func TestOpenFilesTakeMemory(t *testing.T) {
 	for sources, want := range map[int]float64{
 		50:      5e8 + 1.25*25*(128<<10),
@@ -123,7 +122,7 @@ func TestOpenFilesTakeMemory(t *testing.T) {
 	}
 }
 
-// TestPartitionsTakeMemory: each has buffers of its own.
+// TestPartitionsTakeMemory: each partition has its own buffers.
 func TestPartitionsTakeMemory(t *testing.T) {
 	of := func(spread int) Plan {
 		return estimate(t, func(l *Load) {
@@ -136,7 +135,7 @@ func TestPartitionsTakeMemory(t *testing.T) {
 	require.Equal(t, few.worker("appender").Count, n)
 	require.GreaterOrEqual(t, many.Kafka.Partitions, 256)
 	more := many.Kafka.Partitions - few.Kafka.Partitions
-	files := 254.0 // more of them are open
+	files := 254.0 // additional open files
 	require.InDelta(t, 1.25*(9e6*float64(more)+files*(128<<10))/float64(n), many.worker("appender").MemoryBytes-few.worker("appender").MemoryBytes, 1e6)
 }
 
@@ -153,7 +152,7 @@ func TestSmallFilesAreStagedTogether(t *testing.T) {
 	} {
 		require.InDelta(t, c.want, Packs(c.files, c.bytes, c.entries), 1e-9, hazard)
 	}
-	for sources, want := range map[int]float64{10_000: 20, 20_000: 20, 100_000: 100} { // 128 MB of gzip an hour, and 100 bytes a file; entries of 1,000
+	for sources, want := range map[int]float64{10_000: 20, 20_000: 20, 100_000: 100} { // 128 MB of gzip an hour, and 100 bytes per file; entries of 1,000 files
 		p := estimate(t, func(l *Load) {
 			l.EventsPerSecond, l.EventBytes, l.Peak, l.Sources, l.Skew, l.Cores = 178, 1000, 1, sources, 0, 16
 		})
@@ -193,7 +192,7 @@ func TestLoadsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// Runs that are exactly what the constants say have to give them back.
+// Runs that match the constants exactly must result in these constants.
 func TestFitFindsTheConstants(t *testing.T) {
 	want := constants()
 	run := func(bytes, files float64) Run {
@@ -234,7 +233,7 @@ func TestEmbeddedConstants(t *testing.T) {
 	require.Error(t, err)
 }
 
-// The sums are those of the rows.
+// The sums are the sums of the rows.
 func TestSumsAreOfTheRows(t *testing.T) {
 	p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew, l.KMSShare = 1000, 10, 3, 0.5 })
 	perFile, usd := 0.0, map[string]float64{"operator": p.StorageUSD}

@@ -5,15 +5,15 @@ import "github.com/sealift/sealift/pkg/meter"
 // Price is one line of the price list.
 type Price struct {
 	What string  `json:"what"`
-	USD  float64 `json:"usd"` // for one
+	USD  float64 `json:"usd"` // for one unit
 	Unit string  `json:"unit"`
 }
 
-// PriceSource says where the prices are from. Those of other regions, and of
-// contracts, differ: put your own in place of them, costs are linear.
+// PriceSource says where the prices are from. Prices of other regions and contracts differ: costs
+// are linear in them, so replace them by your own.
 const PriceSource = "list prices of AWS in us-east-1, https://aws.amazon.com/s3/pricing/ and https://aws.amazon.com/kms/pricing/, November 2026"
 
-// storagePrice is S3 Standard's, the first 50 TB, for a GB and month.
+// storagePrice is the price of S3 Standard for the first 50 TB, per GB and month.
 const storagePrice = 0.023
 
 // Prices returns the price list. Traffic to S3 within a region and STS are free.
@@ -27,7 +27,7 @@ func Prices() []Price {
 	}
 }
 
-// priceOf is the price of a request of that operation.
+// priceOf returns the price of one request of an operation.
 func priceOf(op string) float64 {
 	switch op {
 	case "put", "list":

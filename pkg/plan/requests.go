@@ -2,38 +2,34 @@ package plan
 
 import "github.com/sealift/sealift/pkg/delivery"
 
-// listReceiptsFrom is how many deliveries an entry has to owe for a copier to
-// list its receipts.
+// listReceiptsFrom is how many deliveries an entry must owe for a copier to list its receipts.
 const listReceiptsFrom = 16
 
 // spanBytes is how much of a pack a copier reads at once.
 const spanBytes = 256 << 10 // 256 KiB
 
-// Requests are numbers of requests by operation and what they are about, named as
-// in Run.Requests.
+// Requests are numbers of requests by operation and object, named as in Run.Requests.
 type Requests map[string]float64
 
-// Packs are the objects that so many small files, of so many bytes compressed,
-// are staged in: each entry's in packs of its own.
+// Packs returns the number of packs for small files with a total compressed size of bytes. Each
+// entry has packs of its own.
 func Packs(files, bytes, entries float64) float64 {
 	return min(files, entries*max(1, ceil(bytes/entries/delivery.PackBytes)))
 }
 
-// Spans are the stretches of those packs that a copier reads with a request each.
+// Spans returns the number of sections of those packs that a copier reads with one request each.
 func Spans(files, bytes, entries float64) float64 {
 	return min(files, entries*max(1, ceil(bytes/entries/spanBytes)))
 }
 
-// Sealed counts the requests that make so many files, owed to copies
-// destinations each, in so many staged objects and ledger entries, of which
-// claims only took a partition over. Small is how many of the files are in packs,
-// spans in how many stretches. Copiers is how many read an entry that its jobs
-// come from.
+// Sealed counts the requests for files that are each owed to copies destinations, and are stored in
+// staged objects and ledger entries; claims of the entries only took a partition over. small of the
+// files are in packs, in spans sections. copiers is how many copiers read an entry for its jobs.
 //
-// An appender puts the staged object and the entry, and lists and reads the end
-// of a chain that it takes over; a copier reads the entry once, and a stretch of
-// small files, and for each delivery gets another staged file, puts the object, and puts the receipt. For
-// receipts it looks one by one, or lists them if the entry owes many.
+// An appender puts the staged object and the entry, and lists and reads the end of a chain that it
+// takes over. A copier reads an entry once, and each section of small files; for each delivery of
+// another file it reads the staged object. Then it puts the object and the receipt. It looks for
+// receipts one by one, or lists them if the entry owes many.
 func Sealed(files, copies, small, spans, staged, entries, claims, copiers float64) Requests {
 	deliveries := files * copies
 	looks, looked := "head receipt", deliveries
@@ -52,7 +48,7 @@ func Sealed(files, copies, small, spans, staged, entries, claims, copiers float6
 	}
 }
 
-// Total returns the number of all.
+// Total returns the number of all requests.
 func (r Requests) Total() (sum float64) {
 	for _, n := range r {
 		sum += n
@@ -60,7 +56,7 @@ func (r Requests) Total() (sum float64) {
 	return sum
 }
 
-// scale returns r, n times.
+// scale returns r multiplied by n.
 func (r Requests) scale(n float64) Requests {
 	out := Requests{}
 	for kind, k := range r {
