@@ -104,12 +104,12 @@ func TestLastSeenOnABusyPartition(t *testing.T) {
 	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
 
 	received := time.Now().Truncate(time.Hour).Add(-time.Minute).UTC()
-	file := func(minutes time.Duration, first int64) ledger.File {
-		at := received.Add(-minutes * time.Minute)
+	file := func(before time.Duration, first int64) ledger.File {
+		at := received.Add(-before)
 		return ledger.File{Source: "web", Hour: at.Truncate(time.Hour).UnixMilli(), Received: at.UnixMilli(), First: first}
 	}
 	l := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: cfg.Kafka.Incarnation}
-	files := []ledger.File{ledgertest.File(l, file(0, 10), []byte("x")), ledgertest.File(l, file(20, 0), []byte("x"))}
+	files := []ledger.File{ledgertest.File(l, file(0, 10), []byte("x")), ledgertest.File(l, file(20*time.Minute, 0), []byte("x"))}
 	ledgertest.Append(t, svc.staging, ledgertest.Next(ledgertest.Append(t, svc.staging, ledgertest.Init(l, time.Now())), files...))
 	event := func(source string) stream.Record {
 		return deadletter.Refused(source, time.Now(), []byte(`{}`), true, []byte("m"), "")
