@@ -123,7 +123,7 @@ type Copier struct {
 	metrics *metrics
 	gate    *gate
 
-	// What a try does, and where a job goes that is given up. They differ between the lane of the
+	// What a try does, and what is done with a job that is given up. They differ between the lane of the
 	// ledger's jobs and the lane of replays (lane.go).
 	attempt  func(context.Context, errand) error
 	setAside func(context.Context, delivery.Job, destination.Verdict) error

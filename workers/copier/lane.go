@@ -11,7 +11,6 @@ import (
 // A copier has two lanes: one for the jobs that the ledger owes, one for replays. Each has its own
 // topics, consumer group, scheduler with limits and breakers, gate, entry cache and metrics. So
 // replays never delay a delivery, however many of them wait.
-// delivery does.
 
 // shared is what the lanes of a copier share.
 type shared struct {
@@ -64,9 +63,9 @@ func (c *Copier) requeuer(source queue) queue {
 }
 
 // setAside notes at the order that a file could not be delivered, unless another job for the same
-// copy, which holds the lease by now, has delivered it. The order of steps matters: 1. write the
-// note  2. look for the receipt. A delivery writes its receipt before it deletes the note, so one
-// of the two sees the other.
+// copy, which holds the lease by now, has delivered it. The order matters:
+// 1. write the note  2. look for the receipt. A delivery writes its receipt before it deletes the
+// note, so one of the two sees what the other wrote.
 func (r *replayer) setAside(ctx context.Context, job delivery.Job, v destination.Verdict) error {
 	note := parkedNote(job, v)
 	if err := store(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {

@@ -9,10 +9,11 @@ import (
 
 // limits bound how much runs and waits at once.
 type limits struct {
-	// concurrency is how many copies to sound destinations may be active at once; including those
-	// in which nothing moves there may be twice as many. Suspects have half as many active copies,
-	// and no more than this in all, so at most three times as many are sending. Copies whose object
-	// is stored no longer count; of those, each pool may have as many again.
+	// concurrency is how many copies to sound destinations may be active at once; with those in
+	// which nothing moves there may be twice as many. Suspects may have half as many active copies,
+	// and as many as concurrency in all. So at most three times concurrency copies are sending.
+	// Copies whose object is stored do not count; a pool may have as many of them as it may have
+	// copies.
 	concurrency    int
 	perDestination int // copies at once to one destination
 	room           int // jobs that may wait for sound destinations, besides the few that each may always have

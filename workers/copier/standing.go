@@ -15,8 +15,8 @@ const regained = 4
 type pool struct {
 	slots int  // active copies at once
 	most  int  // copies at once, including those in which nothing moves; also the bound on stored ones
-	least int  // jobs that may always wait for one destination
-	room  int  // jobs that may wait in all; a destination may use half of what is left of it
+	least int  // jobs that may always wait for a destination
+	room  int  // jobs that may wait besides those, see admits
 	eager bool // a destination that has delivered in time goes next again, to leave the pool soon
 
 	tally           // of all its destinations; one that is moved here may bring more copies than most
