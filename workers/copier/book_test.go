@@ -18,7 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// noted returns what the copiers' pages say.
+// noted returns the accounts in the copiers' pages.
 func (r *rig) noted(copiers ...*Copier) map[string]meter.Account {
 	for _, c := range copiers {
 		c.book.Write(r.t.Context())
@@ -28,8 +28,8 @@ func (r *rig) noted(copiers ...*Copier) map[string]meter.Account {
 	return all
 }
 
-// Every request is counted that arrives, whatever comes of it: what is shown is
-// what S3, STS and KMS counted themselves.
+// Every request that arrives is counted, whatever its result: the figures are those that S3, STS
+// and KMS counted themselves.
 func TestRequestsAreThoseThatArrived(t *testing.T) {
 	r := newWireRig(t)
 	const key = "arn:aws:kms:eu-west-1:123456789012:key/one"
@@ -88,13 +88,14 @@ func TestRequestsAreThoseThatArrived(t *testing.T) {
 	require.Equal(t, "no_bucket", noted[acmeTwo].Trouble.Reason)
 	require.NotEmpty(t, noted[acmeTwo].Trouble.Fix)
 
-	// A key of the bucket's is asked for once in a while, nobody sees when.
+	// With a bucket key, S3 asks KMS only now and then, which nobody can observe; these requests
+	// are not counted.
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "gone-logs", Region: "eu-west-1", Key: key, BucketKey: true}))
 	deliver(acmeTwo, "bucket key", outcomeDone)
 	require.Equal(t, noted[acmeTwo].DataKeys, r.noted(r.Copier)[acmeTwo].DataKeys)
 }
 
-// What an endpoint's guard stops never leaves the process.
+// A request that an endpoint's guard refuses never leaves the process, so it is not counted.
 func TestRefusedEndpointsAreAskedNothing(t *testing.T) {
 	n := countsOf(destination.Result{Sends: 2, STS: 1}, fmt.Errorf("put: %w", refusedEndpoint{}))
 	require.Equal(t, meter.Counts{Puts: 1, AssumeRoles: 1}, n)
@@ -112,7 +113,7 @@ func TestStagingRequestsAreTheOperators(t *testing.T) {
 	reads, writes := int64(0), int64(0)
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		switch {
-		case strings.HasPrefix(op.Key, "ledger/"): // many share it
+		case strings.HasPrefix(op.Key, "ledger/"): // shared by many
 		case op.Name == "put":
 			writes++
 		case op.Name == "get", op.Name == "head":
@@ -131,7 +132,8 @@ func TestStagingRequestsAreTheOperators(t *testing.T) {
 	require.EqualValues(t, 3, wrote, "and the file that was staged for it")
 }
 
-// Whoever may write jobs does not choose the names in the books and metrics.
+// A forged job adds nothing to the books, so whoever can write jobs cannot choose names in books
+// and metrics.
 func TestForgedJobsAreNotNoted(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
@@ -140,8 +142,8 @@ func TestForgedJobsAreNotNoted(t *testing.T) {
 	require.Empty(t, r.noted(r.Copier))
 }
 
-// Several copiers' books are one, and what a killed one had not written is
-// all that is missing.
+// The books of several copiers add up, and a killed copier's book lacks only what it had not
+// written yet.
 func TestBooksOfSeveralCopiers(t *testing.T) {
 	r := newRig(t)
 	second, killed := r.another("copier-2", nil), r.another("copier-3", nil)
@@ -152,7 +154,7 @@ func TestBooksOfSeveralCopiers(t *testing.T) {
 	back := r.another("copier-3.2", nil)
 	require.Equal(t, outcomeDone, back.once(t.Context(), r.job(acmeOne, "d")).kind)
 	stop := back.keepBook()
-	stop() // its last page
+	stop() // writes the last page
 	require.EqualValues(t, 3, r.noted()[acmeOne].Puts)
 }
 
@@ -196,7 +198,7 @@ func TestDestinationMetrics(t *testing.T) {
 	require.LessOrEqual(t, m.latest[acmeOne], time.Now().UnixMilli(), "nothing is received after it is delivered")
 }
 
-// When a destination that is given a rest is tried again is known as well.
+// The time until which a failing destination is left alone is noted, too.
 func TestRestsAreNoted(t *testing.T) {
 	r := newRig(t)
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrNoBucket} })
@@ -213,7 +215,8 @@ func TestRestsAreNoted(t *testing.T) {
 	require.Greater(t, trouble.Until, trouble.At)
 }
 
-// What a replay cannot do says nothing of what is owed.
+// A replay's requests count, but its failures are not noted, because they say nothing about what is
+// owed.
 func TestReplaysCountButDoNotJudge(t *testing.T) {
 	r := newRig(t)
 	lane := r.replayLane()

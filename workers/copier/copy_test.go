@@ -50,8 +50,8 @@ func TestDeliverWithARole(t *testing.T) {
 	require.NoError(t, held.Release(t.Context()))
 }
 
-// A marker saves work, and may be of another ledger's debt (OPERATING.md): what
-// is not done for its sake can be found.
+// When a marker closes a job, this is logged, because the marker may be of another ledger's debt
+// (OPERATING.md).
 func TestWhatAMarkerClosesIsSaid(t *testing.T) {
 	r := newRig(t)
 	var said logtest.Buffer
@@ -75,7 +75,7 @@ func TestDeliverClassic(t *testing.T) {
 	require.Equal(t, map[string]string{delivery.ObjectKey("", testLog, &r.head.Files[0]): "hello"}, r.objects("two-logs"))
 }
 
-// onPut injects faults into the nth PUT to a customer, from 1.
+// onPut injects faults into the PUTs to a customer: the nth fault into the nth PUT.
 func onPut(faults ...objstore.Fault) func(objstore.Op) objstore.Fault {
 	return func(op objstore.Op) objstore.Fault {
 		if op.Name == "put" && op.N <= len(faults) {
@@ -89,7 +89,7 @@ func answer(kind error, status int, code, message string) *objstore.Error {
 	return &objstore.Error{Op: "put", Bucket: "one-logs", Status: status, Code: code, Message: message, Kind: kind}
 }
 
-// The customer's side: whatever it answers, the bytes get there once.
+// Whatever the customer's store answers, the bytes arrive there once.
 func TestPutHazardsThatEndWell(t *testing.T) {
 	down := errors.New("connection reset")
 	for hazard, c := range map[string]struct {
@@ -153,7 +153,7 @@ func TestStoreWithoutConditionsIsRemembered(t *testing.T) {
 	require.Len(t, r.buckets["one-logs"].opts, 3, "asked with the header once only")
 }
 
-// A 400 that is not about the header must not cost the guard for ever.
+// A 400 that is not about If-None-Match does not make the copier stop sending that header.
 func TestOtherRefusalsAreNotTakenForMissingConditions(t *testing.T) {
 	r := newRig(t)
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault {
@@ -182,8 +182,7 @@ func TestRegionIsFollowedOnceAndRemembered(t *testing.T) {
 	require.Equal(t, destination.Permanent, o.verdict.Class)
 }
 
-// Failures are told apart, each with a cause and a fix that a person can act
-// upon.
+// Failures are told apart, and each has a cause and a fix that somebody can act on.
 func TestVerdicts(t *testing.T) {
 	deny := func(code, message string) error { return answer(objstore.ErrDenied, 403, code, message) }
 	for hazard, c := range map[string]struct {
@@ -229,7 +228,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// Nothing of a staged file that is not what the ledger says reaches a customer.
+// Nothing of a staged file that differs from the ledger reaches a customer.
 func TestStagedHazards(t *testing.T) {
 	for hazard, disturb := range map[string]func(r *rig, key string){
 		"staged_missing": func(r *rig, key string) { require.NoError(r.t, r.staging.Delete(r.t.Context(), key)) },
@@ -257,7 +256,7 @@ func (r *rig) overwrite(key, content string) {
 	require.NoError(r.t, err)
 }
 
-// Invariant: I7. What is owed stands in the ledger, not in the job.
+// Invariant: I7. What is owed is in the ledger, not in the job.
 func TestForgedJobs(t *testing.T) {
 	r := newRig(t)
 	good := r.job(acmeOne, "hello")
@@ -293,7 +292,7 @@ func TestForgedJobs(t *testing.T) {
 	}
 }
 
-// Crashes between the steps of a delivery: the job comes again.
+// After a crash between the steps of a delivery, the repeated job ends well.
 func TestRedoAfterACrash(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		forget func(r *rig, job delivery.Job)
@@ -328,8 +327,8 @@ func TestTwoCopiersOnTheSameJob(t *testing.T) {
 	require.Equal(t, outcomeBusy, r.once(t.Context(), job).kind)
 	require.NoError(t, held.Release(t.Context()))
 
-	// Redis is flushed while the first one's PUT is on its way: both hold the
-	// lease, and both PUTs arrive.
+	// Redis is flushed while the first copier's PUT is under way, so both hold the lease, and both
+	// PUTs arrive.
 	second := r.another("copier-2", nil)
 	underWay, goOn := make(chan struct{}), make(chan struct{})
 	r.customers = destination.NewPutter(destination.Config{Roles: r.roles, Pause: time.Microsecond,
@@ -357,7 +356,7 @@ func TestLeaseLostBeforePut(t *testing.T) {
 	r.cfg.LockTTL = 100 * time.Millisecond
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "get" && strings.HasPrefix(op.Key, "data/") {
-			// A pause past the deadline, and another took it.
+			// A pause longer than the lease, and another copier took it.
 			r.redis.Set("sealift:lease:"+delivery.LeaseName(job.File, job.Destination), "another")
 			<-time.After(100 * time.Millisecond)
 		}
@@ -370,8 +369,8 @@ func TestLeaseLostBeforePut(t *testing.T) {
 	require.Equal(t, "another", v, "left alone")
 }
 
-// Whoever took the lease may deliver and close, and the customer may take the
-// object away: our PUT would bring it back.
+// A PUT ends when the lease is lost. The new holder may deliver the file and close the debt, and
+// the customer may then take the object away; our PUT would bring it back.
 func TestLeaseLostDuringThePut(t *testing.T) {
 	for hazard, lose := range map[string]func(*rig, delivery.Job){
 		"another_took_it": func(r *rig, job delivery.Job) {
@@ -403,7 +402,7 @@ func TestLeaseLostDuringThePut(t *testing.T) {
 	}
 }
 
-// slowPut does something before its PUTs arrive.
+// slowPut calls before ahead of each PUT.
 type slowPut struct {
 	objstore.Store
 	before func(context.Context)
@@ -520,7 +519,8 @@ func TestStagingDown(t *testing.T) {
 	})
 }
 
-// C8: the destination changes between any two steps.
+// C8 (workers/e2e/faults_test.go): when a destination is disabled or removed between two steps, the
+// file is parked with a fix, and a receipt closes the debt whatever the catalog says.
 func TestDestinationChanges(t *testing.T) {
 	no := false
 	for hazard, c := range map[string]struct {

@@ -12,7 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 )
 
-// placeClaim is a claim that is ours, or not any more.
+// placeClaim is a claim that is alive or lost from the start.
 type placeClaim struct {
 	lost  bool
 	acked atomic.Bool
@@ -21,11 +21,11 @@ type placeClaim struct {
 func (c *placeClaim) alive() bool { return !c.lost }
 func (c *placeClaim) over()       { c.acked.Store(true) }
 
-// TestAJobReadAgainIsNotDroppedWithItsFormerPlace: in a new generation the same
-// process reads a job whose former place is just being dropped. Were it dropped
-// as well, its offset would never be committed, nor any after it.
+// TestAJobReadAgainIsNotDroppedWithItsFormerPlace: in a new generation, the same process may read a
+// job again while its former claim is being dropped. If the new claim were dropped with it, its
+// offset, and all offsets after it, would never be committed.
 func TestAJobReadAgainIsNotDroppedWithItsFormerPlace(t *testing.T) {
-	for _, ends := range []outcomeKind{outcomeDone, outcomeBusy} { // busy is enqueued anew
+	for _, ends := range []outcomeKind{outcomeDone, outcomeBusy} { // a busy job is enqueued again
 		e := fakeEngine(func(context.Context, delivery.Job) outcome { return outcome{kind: ends} }, &fakeQueue{})
 		const jobs = 20_000
 		again := make([]placeClaim, jobs)

@@ -20,7 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// submit hands a job to the engine and returns its place.
+// submit submits a job to the engine and returns its claim.
 func submit(t *testing.T, e *engine, job delivery.Job) *fakeClaim {
 	c := newClaim()
 	require.NoError(t, e.submit(t.Context(), t.Context(), job, c))
@@ -57,7 +57,7 @@ func TestOneDestinationDownWhileOthersFlow(t *testing.T) {
 		<-c.done
 	}
 	for _, c := range down {
-		<-c.done // acknowledged, because it is in a retry tier
+		<-c.done // acknowledged, because the job is in a retry tier
 	}
 	e.drain()
 	require.Len(t, r.objects("two-logs"), 30)
@@ -73,12 +73,12 @@ func TestOneDestinationDownWhileOthersFlow(t *testing.T) {
 	require.Less(t, len(r.buckets["one-logs"].opts), 30*destination.MaxSends, "the breaker spared it some")
 }
 
-// While a breaker is open nothing is read from staging, let alone sent.
+// While a breaker is open, nothing is read from staging or sent.
 func TestNothingIsFetchedForADestinationThatIsDown(t *testing.T) {
 	r := newRig(t)
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrNoBucket} })
 	e := r.newEngine(r.queue)
-	for i := range 2 { // it opens
+	for i := range 2 { // the breaker opens
 		<-submit(t, e, r.job(acmeOne, fmt.Sprint("first ", i))).done
 	}
 	reads := 0
@@ -95,7 +95,8 @@ func TestNothingIsFetchedForADestinationThatIsDown(t *testing.T) {
 	require.Len(t, r.queue.jobs, 102)
 }
 
-// Invariant: I12. A job is not acknowledged before its re-enqueue is.
+// Invariant: I12. A job is not acknowledged before it has been enqueued again, however often that
+// fails.
 func TestRequeueIsInsistedUpon(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "x")
@@ -117,7 +118,8 @@ func TestRequeueIsInsistedUpon(t *testing.T) {
 	require.Equal(t, 4, tries)
 }
 
-// What fails for ever is not silent, nor does each of thousands of jobs say so.
+// A job that can neither be enqueued nor parked is logged, but not once for each of thousands of
+// jobs.
 func TestWhatIsInsistedUponIsSaid(t *testing.T) {
 	r := newRig(t)
 	r.staging.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
@@ -147,8 +149,9 @@ func TestWhatIsInsistedUponIsSaid(t *testing.T) {
 	})
 }
 
-// Invariant: I12. A job that comes while another of its debt is on its way back
-// into a topic may be that very job, read before its enqueuing was over.
+// Invariant: I12. A job that arrives while another for the same debt is being enqueued again may be
+// that very job, read before the producer was done. It must not be acknowledged with the former
+// one.
 func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
 	for hazard, o := range map[string]outcome{
 		"requeue": {kind: outcomeBusy},
@@ -204,7 +207,7 @@ func TestJobsThatFailedForGoodAreParked(t *testing.T) {
 	require.Equal(t, job.File, p.Job.File)
 }
 
-// fakeEngine runs try without any I/O, under virtual time.
+// fakeEngine returns an engine that runs try without any I/O.
 func fakeEngine(try func(context.Context, delivery.Job) outcome, q queue) *engine {
 	m, _ := newMetrics(nil, "")
 	log := slog.New(slog.DiscardHandler)

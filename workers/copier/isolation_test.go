@@ -15,8 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// troubles are ways in which a destination breaks: how long a try takes, and
-// how it ends.
+// troubles are the ways in which a destination is broken: how long a try takes, and how it ends.
 var troubles = []struct {
 	name  string
 	takes time.Duration
@@ -32,14 +31,14 @@ var troubles = []struct {
 	{"black_hole", 30 * time.Second, timeout},
 }
 
-// fleet is a copier with destinations around it, of which every fifth is
-// broken or not there. It is for virtual time.
+// fleet is a copier and its destinations, of which every fifth is broken or missing. It must run in
+// virtual time.
 type fleet struct {
 	size    int
-	broken  bool // the fifth is there
-	hangs   bool // all of them in that way
-	files   int  // a round, to each
-	blips   bool // one in 50 of the others fails the first job of the second round
+	broken  bool // the fifth ones exist
+	hangs   bool // all broken ones hang
+	files   int  // per round and destination
+	blips   bool // one healthy destination in 50 fails the first try of the second round
 	engine  *engine
 	readers sync.WaitGroup
 	jobs    []chan delivery.Job // partitions of the job topic
@@ -47,12 +46,12 @@ type fleet struct {
 
 	mu       sync.Mutex // guards all below
 	sent     map[int]time.Time
-	fresh    []time.Duration // from a job's enqueuing to its delivery, of the healthy ones
-	trickled int             // deliveries to those that trickle
+	fresh    []time.Duration // from enqueuing a job to its delivery, for healthy destinations
+	trickled int             // deliveries to destinations that trickle
 	tries    map[string]int  // by destination
-	blipped  []time.Duration // what of fresh is of those that failed
+	blipped  []time.Duration // those in fresh of destinations that failed once
 	running  int
-	most     int // that ran at once
+	most     int // the most that ran at once
 }
 
 // requeue implements queue.
@@ -98,7 +97,7 @@ func (f *fleet) try(_ context.Context, job errand) outcome {
 	return ends
 }
 
-// count returns which try to the destination it is.
+// count adds n running copies and returns how often the destination has been tried.
 func (f *fleet) count(n int, dest string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -122,8 +121,8 @@ func (f *fleet) read(ctx, work context.Context, topic chan delivery.Job) {
 	}
 }
 
-// run lets every destination get files every five minutes, spread over some
-// time, and returns how fresh they arrive at the healthy ones, sorted.
+// run sends files to every destination every five minutes, spread over some time. It returns how
+// long they took to arrive at the healthy ones, sorted.
 func (f *fleet) run(t *testing.T, rounds, files int, spread time.Duration) []time.Duration {
 	ctx, stop := context.WithCancel(t.Context())
 	f.sent, f.tries, f.files = map[int]time.Time{}, map[string]int{}, files
@@ -143,7 +142,7 @@ func (f *fleet) run(t *testing.T, rounds, files int, spread time.Duration) []tim
 		begun := time.Now()
 		for n := range files * f.size {
 			var dest string
-			switch i := n % f.size; { // the broken ones come in between the others
+			switch i := n % f.size; { // the broken ones are in between the others
 			case i%5 != 4:
 				dest = fmt.Sprint("healthy-", i)
 			case f.broken:
@@ -167,14 +166,13 @@ func (f *fleet) run(t *testing.T, rounds, files int, spread time.Duration) []tim
 	return f.fresh
 }
 
-// A fifth of 200 destinations is broken in different ways. The others' files
-// arrive as if it was not there: all of them, those at the begin included, when
-// nothing is known of any yet.
+// A fifth of 200 destinations is broken in different ways. The files of the others arrive as if
+// those did not exist, including the first files, when nothing is known about any destination.
 func TestBrokenDestinationsDelayNobodyElse(t *testing.T) {
 	for load, c := range map[string]struct {
 		rounds, files int
 		spread        time.Duration
-		within        float64 // of a run without them
+		within        float64 // ratio to a run without the broken ones
 	}{
 		"steady":      {3, 40, 4 * time.Minute, 1.01},
 		"jittered":    {6, 6, 20 * time.Second, 1.01},
@@ -188,7 +186,7 @@ func TestBrokenDestinationsDelayNobodyElse(t *testing.T) {
 					f := &fleet{size: 200, broken: broken}
 					fresh[i] = f.run(t, c.rounds, c.files, c.spread)
 					require.LessOrEqual(t, f.most, 3*f.engine.sched.concurrency)
-					if broken { // five of them, and those that are slow get theirs too
+					if broken { // five destinations trickle, and they get their files, too
 						require.Greater(t, f.trickled, 5*c.rounds*c.files*9/10)
 					}
 				})
@@ -204,9 +202,8 @@ func TestBrokenDestinationsDelayNobodyElse(t *testing.T) {
 	}
 }
 
-// Of 1,000 destinations 200 hang, and nothing is known of them: the others wait
-// no longer than it takes to see that, with twice as many copies as there are
-// slots.
+// Of 1,000 destinations, 200 hang, and nothing is known about them. The others wait no longer than
+// it takes to notice that, with twice as many copies at once as there are slots.
 func TestHundredsThatHangStopNobody(t *testing.T) {
 	for load, spread := range map[string]time.Duration{"at_once": time.Millisecond, "in_a_minute": time.Minute} {
 		t.Run(load, func(t *testing.T) {
@@ -226,9 +223,8 @@ func TestHundredsThatHangStopNobody(t *testing.T) {
 	}
 }
 
-// A destination that works, and fails once, is not put behind hundreds that
-// hang: the file that failed arrives after its minute in the retry tier, and the
-// others as ever.
+// A destination that works and fails once is not put behind hundreds that hang: the failed file
+// arrives after its minute in the retry tier, and its other files as usual.
 func TestOneFailurePutsNobodyBehindThoseThatHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fleet{size: 1000, broken: true, hangs: true, blips: true}

@@ -44,7 +44,7 @@ func newKafkaRig(t *testing.T) *kafkaRig {
 	return r
 }
 
-// run starts a copier and returns how to stop it.
+// run starts a copier and returns a function that stops it.
 func (r *kafkaRig) run(worker string, change func(*Config)) (c *Copier, stop func()) {
 	c = r.another(worker, func(c *Config) {
 		c.SessionTimeout = 6 * time.Second
@@ -95,7 +95,7 @@ func TestJobsComeFromKafkaAndAreCommitted(t *testing.T) {
 	}
 	stop()
 
-	// The next owner goes on after what was committed.
+	// The next owner continues after the committed offsets.
 	r.redis.FlushAll()
 	gets := 0
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -197,7 +197,7 @@ func TestCommitsThatFailAreSaidOnceAMinute(t *testing.T) {
 	})
 }
 
-// cutLog is a partition of jobs that can be made anew.
+// cutLog is a partition of jobs that can be re-created or truncated.
 type cutLog struct {
 	Kafka
 	mu    sync.Mutex // guards all below
@@ -233,8 +233,9 @@ func (l *cutLog) Fetch(ctx context.Context, offset int64, _ stream.FetchOptions)
 	return got, ctx.Err()
 }
 
-// onCutLog has readGeneration read the log from what is committed, and calls test
-// with what was taken and what is committed a while later.
+// onCutLog runs readGeneration on log from the committed offset, and calls test with two functions:
+// one returns the claims taken so far, the other checks, some seconds later, the committed offset
+// and the number of claims.
 func onCutLog(t *testing.T, log *cutLog, committed int64, test func(taken func() []claim, upTo func(want int64, jobs int))) {
 	synctest.Test(t, func(t *testing.T) {
 		done := make(chan struct{})
@@ -268,25 +269,25 @@ func onCutLog(t *testing.T, log *cutLog, committed int64, test func(taken func()
 	})
 }
 
-// Invariant: I12, of each life of the topic: what was read of the last one says
-// nothing of this one, and holds nothing up.
+// Invariant: I12. When a topic is re-created, claims on its former records neither move nor hold
+// back the offset committed for the new ones.
 func TestATopicOfJobsThatWentBack(t *testing.T) {
 	log := &cutLog{first: 100, jobs: 2}
 	onCutLog(t, log, 100, func(taken func() []claim, upTo func(int64, int)) {
 		upTo(100, 2)
-		log.hold(0, 0) // nobody wrote to it yet
+		log.hold(0, 0) // re-created, still empty
 		upTo(0, 2)
 		log.hold(0, 3)
 		upTo(0, 5)
 		taken()[2].over()
 		taken()[3].over()
 		upTo(2, 5)
-		taken()[0].over() // of before
+		taken()[0].over() // of the former topic
 		taken()[1].over()
 		upTo(2, 5)
 		log.hold(0, 150)
 		upTo(2, 152)
-		taken()[1].over() // again, and 101 is another job now
+		taken()[1].over() // again; its offset, 101, now belongs to another job
 		taken()[4].over()
 		upTo(3, 152)
 		for _, c := range taken()[5:] {
@@ -296,7 +297,8 @@ func TestATopicOfJobsThatWentBack(t *testing.T) {
 	})
 }
 
-// It went back while nobody read it: who comes next would else begin above what is there.
+// If a topic was re-created while nobody read it, the committed offset goes back; otherwise the
+// next owner would start above the records that exist.
 func TestATopicOfJobsThatWentBackUnread(t *testing.T) {
 	for hazard, jobs := range map[string]int64{"empty": 0, "written": 3} {
 		t.Run(hazard, func(t *testing.T) {
@@ -305,18 +307,18 @@ func TestATopicOfJobsThatWentBackUnread(t *testing.T) {
 	}
 }
 
-// Else each generation would ask for its beginning again, of every partition
-// that never held a job.
+// The first offset of an empty partition is committed; otherwise every generation would look it up
+// again for all partitions that never held a job.
 func TestAnEmptyTopicOfJobsIsCommitted(t *testing.T) {
 	onCutLog(t, &cutLog{}, -1, func(_ func() []claim, upTo func(int64, int)) { upTo(0, 0) })
 }
 
-// Jobs that expired are passed over, also where the next is not over.
+// Expired jobs are skipped and the commit moves past them, even while the next job is unfinished.
 func TestJobsThatExpiredAreNotCommittedAgain(t *testing.T) {
 	onCutLog(t, &cutLog{first: 700, jobs: 1}, 500, func(_ func() []claim, upTo func(int64, int)) { upTo(700, 1) })
 }
 
-// A commit waits for brokers, and readers for the lock that it takes.
+// A commit waits for brokers, so it must not hold the lock that readers need.
 func TestACommitHoldsNoReaderUp(t *testing.T) {
 	held := true
 	var g *generation
@@ -335,7 +337,7 @@ func TestACommitHoldsNoReaderUp(t *testing.T) {
 	require.Empty(t, g.changed())
 }
 
-// absent are brokers that are away: what is asked of them ends with its context.
+// absent stands for unreachable brokers: every request lasts until its context ends.
 type absent struct{ asked *int }
 
 func (a absent) Next(context.Context) (*stream.Generation, error) { return nil, errors.ErrUnsupported }
@@ -348,8 +350,8 @@ func (a absent) Close(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// TestLeavingIsBounded: the commit, the group and the producers of the tiers have one
-// deadline, and not one after another one of their own.
+// TestLeavingIsBounded: the commit, leaving the group and closing the tiers' producers share one
+// deadline, instead of having one each in turn.
 func TestLeavingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		brokers := absent{new(int)}

@@ -10,7 +10,7 @@ import (
 func TestOffsetsCommitTheContiguousPrefix(t *testing.T) {
 	o := newOffsets(-1)
 	require.EqualValues(t, -1, o.committable())
-	for _, n := range []int64{10, 11, 15} { // 12 to 14 are not there
+	for _, n := range []int64{10, 11, 15} { // 12 to 14 do not exist
 		o.take(n)
 	}
 	require.EqualValues(t, 10, o.committable())
@@ -19,12 +19,13 @@ func TestOffsetsCommitTheContiguousPrefix(t *testing.T) {
 	require.EqualValues(t, 10, o.committable())
 	o.finish(10)
 	require.EqualValues(t, 16, o.committable())
-	o.finish(10) // twice
+	o.finish(10) // for the second time
 	o.finish(99) // never taken
 	require.EqualValues(t, 16, o.committable())
 }
 
-// Invariant: I12, at every moment and in every order.
+// Invariant: I12. The committable offset never passes an unfinished job, in whatever order jobs
+// finish.
 func TestOffsetsNeverPassAnUnfinishedJob(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	o, open := newOffsets(-1), map[int64]bool{}

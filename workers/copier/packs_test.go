@@ -19,7 +19,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// ranged counts the parts that are read of a store.
+// ranged counts the ranges that are read from a store.
 type ranged struct {
 	objstore.Store
 	mu    sync.Mutex
@@ -37,8 +37,7 @@ func (r *ranged) GetRange(ctx context.Context, key string, from, length int64) (
 	return r.Store.GetRange(ctx, key, from, length)
 }
 
-// pack stages contents as one object, after what is there, and returns what an
-// entry says of them.
+// pack stages contents as one pack and returns the files that an entry lists for it.
 func pack(t *testing.T, staging objstore.Store, contents ...string) []ledger.File {
 	var files []ledger.File
 	for i, c := range contents {
@@ -49,14 +48,14 @@ func pack(t *testing.T, staging objstore.Store, contents ...string) []ledger.Fil
 	return files
 }
 
-// What lies side by side is read with one request, whoever asks first.
+// Files that are next to each other are read with one request, whichever is needed first.
 func TestPacksAreReadInStretches(t *testing.T) {
 	kb := func(n int, c string) string { return strings.Repeat(c, n<<10) }
 	for hazard, c := range map[string]struct {
 		contents []string
 		change   func([]ledger.File)
 		fail     error
-		none     []int // are not got
+		none     []int // files that near does not return
 		parts    int
 	}{
 		"neighbours":               {contents: []string{"a", "bb", "ccc"}, parts: 1},
@@ -115,8 +114,8 @@ func TestPacksAreReadOnceByMany(t *testing.T) {
 	require.Equal(t, 1, store.parts)
 }
 
-// Entries that say different things of one pack, as a damaged one does, get what
-// each of them asks for.
+// If two entries describe one pack differently, for example because one is damaged, each gets the
+// stretch that it asks for.
 func TestStretchesThatBeginAlike(t *testing.T) {
 	store := &ranged{Store: objstore.NewMemory("staging")}
 	files := pack(t, store, "a", "b", "c")
@@ -139,11 +138,11 @@ func TestPacksKeepLittle(t *testing.T) {
 	require.Len(t, p.order, mostSpans)
 }
 
-// Bytes that went wrong on the way, or since, reach nobody: the file is read
-// again, alone. One that failed before is read alone at once.
+// Bytes that were damaged in transit or in memory reach nobody: the file is read again, alone.
+// After a failure, a job's file is read alone at once.
 func TestWhatIsWrongInAStretchIsReadAlone(t *testing.T) {
 	r := newRig(t)
-	r.seal([]string{acmeOne}, "first") // makes the chain
+	r.seal([]string{acmeOne}, "first") // starts the chain
 	e := ledgertest.Append(t, r.staging, ledgertest.Next(r.head, pack(t, r.staging, "a", "b", "c")...))
 	job := func(i, attempt int) delivery.Job {
 		return delivery.Job{Version: 1, File: delivery.Ref(e, i), Destination: acmeOne, Attempt: attempt}

@@ -10,7 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// Nothing tries a parked file again by itself, so its fix must not say so.
+// Nothing retries a parked file by itself, so its fix must not say so.
 func TestParkedFixIsSomethingToDo(t *testing.T) {
 	for fix, want := range map[destination.Fix]string{
 		{Do: "create the bucket"}:                           "create the bucket",
@@ -21,8 +21,7 @@ func TestParkedFixIsSomethingToDo(t *testing.T) {
 	}
 }
 
-// A verdict may quote a customer's server; what is too large to be read would
-// be noted for nothing.
+// Notes stay small enough to be read back, even if a verdict quotes a customer's server at length.
 func TestParkedNotesAreShort(t *testing.T) {
 	for hazard, text := range map[string]string{"long": strings.Repeat("x", 2<<20), "escaped": strings.Repeat("\x01", 2<<20), "no_utf8": strings.Repeat("\xff", 2<<20)} {
 		t.Run(hazard, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// asked counts the requests for receipts from here on.
+// asked starts counting the requests for receipts.
 func (r *rig) asked() func() (heads, lists int) {
 	var mu sync.Mutex
 	counts := map[string]int{}
@@ -30,7 +30,7 @@ func (r *rig) asked() func() (heads, lists int) {
 	}
 }
 
-// many seals an entry with as many debts.
+// many seals an entry with n debts and returns their jobs.
 func (r *rig) many(n int) (jobs []delivery.Job) {
 	var contents []string
 	for i := range n {
@@ -82,12 +82,12 @@ func TestReceiptsAreAskedForOneByOneWithoutRedis(t *testing.T) {
 	require.Equal(t, []int{listFrom, 0}, []int{heads, lists})
 }
 
-// What was delivered is not sent again when its job is read again, whatever
-// Redis forgot and whatever the customer did with it.
+// A delivered file is not sent again when its job is read again, whatever Redis has forgotten and
+// whatever the customer did with the object.
 func TestWhatWasMovedStaysAway(t *testing.T) {
 	for hazard, c := range map[string]struct {
-		another bool // reads the jobs again, and has a listing of before
-		renew   bool // and the partitions are assigned anew
+		another bool // it reads the jobs again, and its listing is older than the receipts
+		renew   bool // the partitions are assigned again
 	}{
 		"the_same_copier":   {},
 		"after_a_rebalance": {renew: true},
@@ -121,8 +121,8 @@ func TestWhatWasMovedStaysAway(t *testing.T) {
 	}
 }
 
-// A copy of another's, or of a replay, that ends while we have a listing from
-// before it leaves a marker, which is looked for under the lease.
+// A receipt that is newer than our listing is noticed, whether another copier or a replay wrote it:
+// it left a marker, which is looked for under the lease.
 func TestAReceiptYoungerThanTheListing(t *testing.T) {
 	for whose, deliver := range map[string]func(*rig, delivery.Job) outcome{
 		"a_copier's": func(r *rig, job delivery.Job) outcome { return r.once(t.Context(), job) },
@@ -145,7 +145,7 @@ func TestAReceiptYoungerThanTheListing(t *testing.T) {
 	}
 }
 
-// A listing that fails is no reason to hold anything back.
+// A listing that fails does not hold up any delivery.
 func TestAListingThatFails(t *testing.T) {
 	r := newRig(t)
 	jobs := r.many(listFrom)

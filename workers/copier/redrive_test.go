@@ -20,7 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// jobTopic takes what a redrive enqueues.
+// jobTopic collects the jobs that a redrive enqueues.
 type jobTopic struct {
 	jobs []delivery.Job
 	fail error
@@ -78,13 +78,13 @@ func TestRedriveEnqueuesAnew(t *testing.T) {
 	require.Len(t, r.objects("one-logs"), 2)
 }
 
-// A customer that mended its bucket does not wait for a hundred thousand files
-// one by one; what is told of them is told in their order.
+// Parked jobs are redriven several at a time, because somebody who has repaired a bucket must not
+// wait for a hundred thousand files one by one. They are still reported in their order.
 func TestRedriveOfManySomeAtOnce(t *testing.T) {
 	for _, skip := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			staging := objstore.NewMemory("staging")
-			const n = 10 * 16 // which job.SomeAtOnce does at once
+			const n = 10 * 16 // job.SomeAtOnce runs 16 at once
 			for i := range n {
 				p := delivery.Parked{Job: delivery.Job{File: delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 1, Index: i}, Destination: acmeOne}, Cause: fmt.Sprint(i), Fix: "y"}
 				require.NoError(t, store(t.Context(), staging, delivery.ParkedKey(p.Job.File, acmeOne), p.Encode(), false))
@@ -101,9 +101,9 @@ func TestRedriveOfManySomeAtOnce(t *testing.T) {
 			for i, job := range topic.jobs {
 				require.Equal(t, i, job.File.Index)
 			}
-			want := 10 * 2 * time.Second // to read and to delete the notes
+			want := 10 * 2 * time.Second // reading and deleting the notes
 			if skip {
-				want = 10 * 3 * time.Second // and to read the receipts
+				want = 10 * 3 * time.Second // also reading the receipts
 			}
 			require.Equal(t, want, time.Since(begun))
 		})
@@ -151,8 +151,8 @@ func TestRedriveSkipClosesTheDebts(t *testing.T) {
 	require.Empty(t, r.objects("two-logs"))
 }
 
-// A destination whose name broke the catalog's rules from the start is owed files
-// that nothing but a person can end.
+// Files owed to a destination whose name the catalog refuses can be given up; nothing else can
+// close these debts.
 func TestRedriveSkipOfANameThatTheCatalogRefuses(t *testing.T) {
 	const dest = acme + "/My Dest"
 	r := newRig(t)
@@ -175,8 +175,8 @@ func TestRedriveSkipOfANameThatTheCatalogRefuses(t *testing.T) {
 	require.Equal(t, delivery.Skipped, r.receipt(job).Outcome)
 }
 
-// A job that is read again while its file is given up, by a copier that listed
-// the entry's receipts before, is not delivered, nor given up if it just is.
+// A file that is given up is not delivered afterwards, even by a copier that reads its job again
+// and has an older listing of receipts. A file that a copier is working on is not given up.
 func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
 	r := newRig(t)
 	jobs := r.many(listFrom)
@@ -204,7 +204,7 @@ func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
 	require.Equal(t, outcomeDone, r.once(t.Context(), jobs[2]).kind)
 }
 
-// A receipt without its marker is no end: it is made good by another run.
+// If Redis fails after the receipt was written, another run sets the marker.
 func TestRedriveSkipWithRedisGone(t *testing.T) {
 	r, jobs := parkSome(t)
 	skip := Redrive{Staging: r.staging, Destination: acmeTwo, Skip: true, Leases: r.deps.Leases}
@@ -221,12 +221,12 @@ func TestRedriveSkipWithRedisGone(t *testing.T) {
 	require.True(t, known)
 }
 
-// What was delivered, or is closed otherwise, is not told as given up, and its
-// note goes.
+// A debt that was delivered or closed otherwise is not reported as given up, and its note is
+// deleted.
 func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
 	for hazard, c := range map[string]struct {
-		outcome delivery.Outcome // of the receipt; "": a copier delivers it
-		receipt string           // in its place
+		outcome delivery.Outcome // of the receipt; "": a copier delivers the file
+		receipt string           // content in place of a receipt
 		want    Redriven
 	}{
 		"delivered_meanwhile": {want: Redriven{Found: 1, Closed: 1}},
@@ -259,8 +259,8 @@ func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
 	}
 }
 
-// A note that makes no sense keeps nobody from trying its file again, or from
-// giving it up: the debt stands in its key.
+// A note that cannot be read does not prevent trying its file again or giving it up, because its
+// key names the debt.
 func TestRedriveOfNotesThatCannotBeRead(t *testing.T) {
 	for hazard, body := range map[string]func(jobs []delivery.Job) string{
 		"no_note":         func([]delivery.Job) string { return "hello" },
@@ -325,7 +325,7 @@ func TestRedriveHazards(t *testing.T) {
 		require.Equal(t, Redriven{Found: 3, Failed: 3}, done)
 		require.Len(t, r.parkedKeys(), 3, "still parked")
 	})
-	t.Run("a_key_of_no_note", func(t *testing.T) { // nobody knows what it is: it is left alone
+	t.Run("a_key_of_no_note", func(t *testing.T) { // unknown object: it is left alone
 		for _, skip := range []bool{false, true} {
 			r, _ := parkSome(t)
 			r.overwrite(delivery.ParkedPrefix(acmeOne)+"notes.txt", "hello")
@@ -338,7 +338,7 @@ func TestRedriveHazards(t *testing.T) {
 			require.Len(t, r.parkedKeys(), 1)
 		}
 	})
-	t.Run("a_store_that_denies", func(t *testing.T) { // what cannot be had now is not what makes no sense
+	t.Run("a_store_that_denies", func(t *testing.T) { // a note that cannot be had now is not treated as unreadable
 		r, jobs := parkSome(t)
 		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 			if op.Name == "get" && op.Key == delivery.ParkedKey(jobs[0].File, acmeOne) {

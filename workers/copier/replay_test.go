@@ -19,7 +19,7 @@ import (
 	"github.com/sealift/sealift/pkg/replay"
 )
 
-// order gives an order about all that the rig's ledger holds.
+// order writes a replay order for everything in the rig's ledger.
 func (r *rig) order(id string, change func(*delivery.Order)) *delivery.Order {
 	o := &delivery.Order{ID: id, Topic: testLog.Topic, Incarnation: testLog.Incarnation, Heads: map[int]int64{0: r.head.Seq}, From: delivery.FromAuto}
 	change(o)
@@ -32,7 +32,7 @@ func as(o *delivery.Order, job delivery.Job) delivery.Job {
 	return job
 }
 
-// replayReceipt reports whether the replay says that the job is done.
+// replayReceipt returns the replay's receipt for the job, or nil.
 func (r *rig) replayReceipt(job delivery.Job) *delivery.Receipt {
 	key := delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination)
 	body, _, err := r.staging.Get(r.t.Context(), key)
@@ -57,14 +57,14 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 	first, key := *r.receipt(job), r.receipt(job).Key
 	lane := r.replayLane()
 
-	// What is there stays as it is.
+	// An object that exists stays as it is.
 	again := as(r.order("again", all), job)
 	require.Equal(t, outcomeDone, lane.once(t.Context(), again).kind)
 	require.True(t, r.replayReceipt(again).Existed)
 	require.Equal(t, outcomeMoot, lane.once(t.Context(), again).kind, "a second job of the order")
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 
-	// What the customer deleted comes back.
+	// An object that the customer deleted is put again.
 	require.NoError(t, r.buckets["one-logs"].Memory.Delete(t.Context(), key))
 	hole := as(r.order("hole", all), job)
 	require.Equal(t, outcomeDone, lane.once(t.Context(), hole).kind)
@@ -72,7 +72,7 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 	require.Equal(t, first, *r.receipt(job), "the debt was closed before")
 
-	// Force writes the same bytes over whatever is there.
+	// Force overwrites whatever is there with the same bytes.
 	_, err := r.buckets["one-logs"].Memory.Put(t.Context(), key, strings.NewReader("broken"), objstore.PutOptions{})
 	require.NoError(t, err)
 	force := as(r.order("force", func(o *delivery.Order) { o.Force = true }), job)
@@ -84,7 +84,7 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 	require.True(t, opts[len(opts)-2].IfAbsent)
 }
 
-// An owed file that a replay delivers is delivered.
+// A replay that delivers an owed file closes its debt.
 func TestReplayClosesAnOpenDebt(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
@@ -124,7 +124,8 @@ func values(m map[string]string) (out []string) {
 	return out
 }
 
-// Invariant: I7. Anyone who may write to the topic may write any job.
+// Invariant: I7. A job that no order covers is dropped, because anyone with access to the topic can
+// write any job.
 func TestForgedReplayJobsAreDropped(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
@@ -150,8 +151,7 @@ func TestForgedReplayJobsAreDropped(t *testing.T) {
 	require.Empty(t, r.buckets["two-logs"].opts)
 }
 
-// An order is only as good as who gave it: a source's data never goes to
-// another workspace.
+// A replay never sends a source's data to another workspace, whatever its order says.
 func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
@@ -162,7 +162,7 @@ func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
 	require.Equal(t, destination.Hopeless, o.verdict.Class)
 	require.Contains(t, o.verdict.Cause, "another workspace")
 
-	// Nor when the source's id has changed hands since.
+	// Not even after the source's id has changed hands.
 	r.setCatalog(func(ws []catalog.Workspace) {
 		ws[0].Sources, ws[0].Destinations = nil, nil
 		ws[1].Sources = append(ws[1].Sources, catalog.Source{ID: "web"})
@@ -188,7 +188,7 @@ func TestReplayToAnUnsubscribedDestinationWaitsForTheCatalogThenFails(t *testing
 	require.Contains(t, v.Fix.String(), "sealift replay --resume r")
 }
 
-// A replay that fails is to be seen in its order, not among the parked.
+// A failed replay is noted at its order, not among the parked jobs.
 func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
@@ -213,7 +213,7 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 	_, err = r.staging.Head(t.Context(), delivery.ParkedKey(job.File, job.Destination))
 	require.ErrorIs(t, err, objstore.ErrNotFound)
 
-	// Delivered after all, the note goes.
+	// When the file is delivered after all, the note is deleted.
 	r.setCatalog(func([]catalog.Workspace) {})
 	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), job).kind)
 	s, err = replay.ReadStatus(t.Context(), r.staging, "r")
@@ -221,8 +221,8 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 	require.Equal(t, replay.Status{Delivered: 1}, s)
 }
 
-// A copy that arrived has no note that it failed, whatever came in between: its
-// note was late, or its copier died before it took the note back.
+// A copy that was delivered has no note of a failure, even if the note was written late or the
+// copier died before it could delete the note.
 func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
 	for hazard, late := range map[string]func(*replayer, delivery.Job) error{
 		"note_after_the_receipt": func(lane *replayer, job delivery.Job) error {
@@ -256,7 +256,7 @@ func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
 	}
 }
 
-// zip compresses otherwise than the appender does.
+// zip compresses differently from the appender.
 func zip(t *testing.T, text string) []byte {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
@@ -271,8 +271,8 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 	const text = "{\"messageId\":\"1\"}\n{\"messageId\":\"2\"}\n"
 	for hazard, c := range map[string]struct {
 		from    delivery.Bytes
-		lost    bool   // the staged object
-		rebuilt string // "": nothing was
+		lost    bool   // the staged object is missing
+		rebuilt string // lines of the rebuilt object; "": there is none
 		want    outcomeKind
 		reason  string
 	}{
@@ -321,15 +321,15 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 	}
 }
 
-// jobOver is a job for a staged file that is changed before it is sealed.
+// jobOver returns a job for a staged file whose entry is changed before it is sealed.
 func (r *rig) jobOver(change func(*ledger.File)) delivery.Job {
 	r.change = change
 	defer func() { r.change = nil }()
 	return r.job(acmeOne, "as it was staged")
 }
 
-// TestReplaysTakeNothingFromDeliveries: however many replays wait, and however
-// badly they go, the other lane's slots, breakers and gate are not theirs.
+// TestReplaysTakeNothingFromDeliveries: replays use none of the deliveries' slots, breakers or
+// gate, however many of them wait and however badly they fail.
 func TestReplaysTakeNothingFromDeliveries(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
@@ -366,7 +366,8 @@ func TestReplaysTakeNothingFromDeliveries(t *testing.T) {
 	lane.gate.probes.Wait()
 }
 
-// TestTwoOrdersAboutOneFile are two tasks: each wants its receipt.
+// TestTwoOrdersAboutOneFile: jobs of two orders for the same file are two tasks, because each needs
+// its receipt.
 func TestTwoOrdersAboutOneFile(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")

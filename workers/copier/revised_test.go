@@ -9,9 +9,9 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 )
 
-// A destination that gets another bucket in the middle of a delivery: whoever
-// repeats the job puts the file where the catalog says now, once; the bucket of
-// before keeps what it got, and a delivery that has its receipt stays closed.
+// When a destination gets another bucket in the middle of a delivery, a repeated job puts the file
+// once where the catalog now says. The former bucket keeps what it got, and a delivery that has its
+// receipt stays closed.
 func TestADestinationRevisedBetweenTheSteps(t *testing.T) {
 	moved := func(ws []catalog.Workspace) { ws[0].Destinations[0].Bucket = "their-logs/moved" }
 	for step, c := range map[string]struct {
@@ -32,7 +32,7 @@ func TestADestinationRevisedBetweenTheSteps(t *testing.T) {
 			c.undo(r, job)
 			r.setCatalog(func(ws []catalog.Workspace) {
 				moved(ws)
-				ws[1].Destinations = nil // a bucket has one owner
+				ws[1].Destinations = nil // because a bucket has one owner
 			})
 			for range 2 {
 				require.Contains(t, []outcomeKind{outcomeDone, outcomeMoot}, r.another("copier-2", nil).once(t.Context(), job).kind)

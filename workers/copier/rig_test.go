@@ -26,22 +26,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// A pool that dialed in vain notices within a second that it was closed.
+	// After vain attempts to dial, a pool notices only within a second that it was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 const (
 	acme    = "ws_acme0123456789abcd"
-	acmeOne = acme + "/one" // a role
-	acmeTwo = acme + "/two" // classic
+	acmeOne = acme + "/one" // with a role
+	acmeTwo = acme + "/two" // classic, without a role
 	other   = "ws_other0123456789ab"
 	theirs  = other + "/theirs"
 )
 
 var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 0}
 
-// rig is a copier between in-memory stores, a real Redis protocol server and
-// scripted roles.
+// rig is a copier with in-memory stores, a server that speaks the real Redis protocol, and scripted
+// roles.
 type rig struct {
 	*Copier
 	t       *testing.T
@@ -52,16 +52,16 @@ type rig struct {
 	queue   *fakeQueue
 	live    *catalog.Live
 	head    *ledger.Entry
-	change  func(*ledger.File) // before it is sealed; nil: none
+	change  func(*ledger.File) // applied to files before they are sealed; nil: none
 }
 
-// bucket is a customer's.
+// bucket is a customer's bucket.
 type bucket struct {
 	*objstore.Memory
 	region string // where it lives; "" everywhere
 	mu     sync.Mutex
 	opts   []objstore.PutOptions
-	as     []string // access key of each PUT, "" the operator's own
+	as     []string // access key of each PUT; "": the operator's own
 }
 
 func newRig(t *testing.T) *rig {
@@ -75,7 +75,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// another returns a second copier over the same stores.
+// another returns another copier with the same stores.
 func (r *rig) another(worker string, change func(*Config)) *Copier {
 	leases, err := lease.Open("redis://"+r.redis.Addr(), nil)
 	require.NoError(r.t, err)
@@ -90,7 +90,7 @@ func (r *rig) another(worker string, change func(*Config)) *Copier {
 	return c
 }
 
-// once tries a job until its own fate is known.
+// once tries a job until its own outcome is known.
 func (c *Copier) once(ctx context.Context, job delivery.Job) outcome {
 	return c.insist(ctx, errand{Job: job, idle: func() {}, late: func() {}, stuck: func() {}, stored: func() {}})
 }
@@ -116,7 +116,7 @@ func (r *rig) open(t catalog.Target, creds func(context.Context) (objstore.Crede
 	return &asSomeone{bucket: r.buckets[t.BucketName], region: t.Region, creds: creds}
 }
 
-// asSomeone is a customer's bucket as the copier sees it: it may PUT.
+// asSomeone is a customer's bucket with the permissions that the copier has: it may only PUT.
 type asSomeone struct {
 	*bucket
 	region string
@@ -154,8 +154,8 @@ func (s *asSomeone) List(context.Context, string, string, int) ([]objstore.Info,
 }
 func (s *asSomeone) Delete(context.Context, string) error { return errNotOurs }
 
-// seal writes a ledger entry with one staged file per content of source web,
-// owed to the destinations, and returns references.
+// seal writes a ledger entry with one staged file of source web for each content, owed to the given
+// destinations, and returns references to the files.
 func (r *rig) seal(owed []string, contents ...string) []delivery.FileRef {
 	if r.head == nil {
 		r.head = ledgertest.Append(r.t, r.staging, ledgertest.Init(testLog, time.Now()))
@@ -197,7 +197,7 @@ func (r *rig) receipt(job delivery.Job) *delivery.Receipt {
 	return &rec
 }
 
-// objects returns the contents of a customer's bucket.
+// objects returns the contents of a customer's bucket by key.
 func (r *rig) objects(name string) map[string]string {
 	out := map[string]string{}
 	infos, err := r.buckets[name].Memory.List(r.t.Context(), "", "", 0)
@@ -212,13 +212,13 @@ func (r *rig) objects(name string) map[string]string {
 	return out
 }
 
-// fakeRoles counts what is asked for.
+// fakeRoles records the requests for roles.
 type fakeRoles struct {
 	mu       sync.Mutex
 	requests []assumerole.Request
 	forgot   int
 	fail     error
-	open     error // what VerifyTrust says
+	open     error // what VerifyTrust returns
 }
 
 func (f *fakeRoles) Credentials(_ context.Context, r assumerole.Request) (objstore.Credentials, error) {
@@ -239,7 +239,7 @@ func (f *fakeRoles) Forget(assumerole.Request) {
 	f.forgot++
 }
 
-// fakeQueue holds what was enqueued anew.
+// fakeQueue collects the jobs that are enqueued again.
 type fakeQueue struct {
 	mu    sync.Mutex
 	jobs  []delivery.Job
@@ -259,10 +259,10 @@ func (q *fakeQueue) requeue(_ context.Context, tier int, job delivery.Job) error
 	return nil
 }
 
-// fakeClaim is a place in a topic.
+// fakeClaim is a claim that can be lost.
 type fakeClaim struct {
 	mu    sync.Mutex
-	ended bool // somebody else's now
+	ended bool // the partition is no longer ours
 	acked int
 	done  chan struct{}
 }
@@ -278,7 +278,7 @@ func (c *fakeClaim) over() {
 }
 func (c *fakeClaim) acks() int { c.mu.Lock(); defer c.mu.Unlock(); return c.acked }
 
-// parked returns the parked job of a debt.
+// parked returns the note about the parked job of a debt.
 func (r *rig) parked(job delivery.Job) delivery.Parked {
 	body, _, err := r.staging.Get(r.t.Context(), delivery.ParkedKey(job.File, job.Destination))
 	require.NoError(r.t, err)

@@ -8,8 +8,8 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 )
 
-// BenchmarkScheduler is what a job costs from its arrival to its end, with so
-// many destinations that have jobs waiting, half of them suspects.
+// BenchmarkScheduler measures what a job costs from arrival to end while n destinations have
+// waiting jobs, half of them suspects.
 func BenchmarkScheduler(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n, "_destinations"), func(b *testing.B) {

@@ -12,16 +12,16 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// bench drives a scheduler and keeps book of what it asked for.
+// bench drives a scheduler and records the effects that it returns.
 type bench struct {
 	*scheduler
 	t       *testing.T
 	now     time.Time
 	active  []*task
 	ended   map[*task]effect
-	broken  map[string]bool // breakers that are open
+	broken  map[string]bool // open breakers
 	slow    []string        // destinations that became slow, in order
-	stuckOn map[*task]bool  // at which nothing moved
+	stuckOn map[*task]bool  // nothing has moved in these
 	parking int             // jobs being parked
 	arrived int
 }
@@ -80,7 +80,7 @@ func (b *bench) note(effects []effect) {
 	}
 }
 
-// hang lets nothing move at a started task.
+// hang notes that nothing moves in a started task, for so long that it counts as late.
 func (b *bench) hang(t *task) {
 	b.note(b.idle(t))
 	b.stuckOn[t] = t.state != stateStored
@@ -104,8 +104,8 @@ var (
 	ok        = outcome{kind: outcomeDone}
 )
 
-// works lets the destination deliver one, so that it is known to work, and
-// returns the next of its tasks; more of them keep it from being forgotten.
+// works lets the destination deliver one file, so that it is known to work. It returns the
+// destination's next task, which keeps it from being forgotten.
 func (b *bench) works(dest string) *task {
 	first, next := b.arrive(dest), b.arrive(dest)
 	b.finish(first, ok)
@@ -144,7 +144,7 @@ func TestAFullQueueOverflowsIntoTheFirstTier(t *testing.T) {
 	require.Equal(t, b.now.Add(time.Minute).UnixMilli(), e.job.NotBefore)
 }
 
-// However many destinations have a backlog, there is room for one that has none.
+// However many destinations have a backlog, there is room for a destination that has none.
 func TestThereIsRoomForOneMore(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.room = 1000 })
 	for i := range 50 {
@@ -181,7 +181,7 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 	b.finish(tasks[1], timeout)
 	require.Equal(t, []*task{tasks[2]}, b.active, "one at a time, as it is not known to work any more")
 	require.Empty(t, b.broken)
-	b.finish(tasks[2], timeout) // the third: it opens
+	b.finish(tasks[2], timeout) // the third failure opens the breaker
 	require.True(t, b.broken["a"])
 	require.Equal(t, "breaker_open", b.ended[tasks[4]].why, "it waited")
 	require.Equal(t, "timeout", b.ended[tasks[4]].job.LastError)
@@ -211,8 +211,8 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 	require.Empty(t, b.dests, "forgotten when idle and in good standing")
 }
 
-// Those that were under way when the breaker opened do not make it worse, but
-// one of them that arrives closes it.
+// Copies that were under way when the breaker opened do not make it open for longer if they fail,
+// and close it if one of them arrives.
 func TestWhatWasUnderWayWhenTheBreakerOpened(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.perDestination = 4 })
 	tasks := []*task{b.works("a")}
@@ -285,7 +285,8 @@ func TestParking(t *testing.T) {
 	require.Equal(t, effectPark, e.kind)
 	require.Equal(t, "denied", e.job.LastError)
 
-	// A store that comes back, and says no once: other failures do not count.
+	// Permanent after transient failures: only refusals count, because a store that recovers may
+	// refuse once by mistake.
 	e = effect{job: delivery.Job{Destination: "a"}}
 	for range permanentTries {
 		e = again(e.job, timeout)
@@ -297,7 +298,7 @@ func TestParking(t *testing.T) {
 		b.now = b.now.Add(time.Hour)
 	}
 
-	// Transient: through the tiers, parked by age.
+	// Transient: through the tiers, then parked because of its age.
 	e = effect{job: delivery.Job{Destination: "a"}}
 	var tiers []int
 	for e.kind != effectPark {
@@ -309,14 +310,13 @@ func TestParking(t *testing.T) {
 	require.InDelta(t, 26, len(tiers), 1, "hourly for a day")
 	require.GreaterOrEqual(t, b.now.UnixMilli()-e.job.FirstTry, (24 * time.Hour).Milliseconds())
 
-	// Hopeless: at once.
+	// Hopeless: parked at once.
 	require.Equal(t, effectPark, again(delivery.Job{Destination: "a"}, outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}).kind)
 }
 
-// Whatever happens in whatever order, to however many destinations, four in ten
-// of which hang: the books balance, bounds hold, every task ends exactly once, and
-// no destination with waiting work is passed over while a slot of its standing
-// is free.
+// Whatever happens in whatever order, also if four in ten destinations hang: the tallies are right,
+// the bounds hold, every task ends exactly once, and no destination with waiting work is passed over
+// while its pool has a free slot.
 func TestSchedulerUnderRandomEvents(t *testing.T) {
 	for seed := range uint64(120) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -330,7 +330,7 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 		b := newBench(t, func(l *limits) {
 			l.breakTransient, l.breakPermanent = 1+rnd.IntN(3), 1+rnd.IntN(2)
 			l.room, l.suspectRoom = 1+rnd.IntN(20), 1+rnd.IntN(8)
-			if size == 1000 { // as it is
+			if size == 1000 { // the real limits
 				l.concurrency, l.perDestination, l.room, l.suspectRoom = 16, 4, maxBacklog, maxWaitSuspects
 			}
 		})
@@ -338,7 +338,7 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 			{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}}
 		act := func(picked *task) {
 			e := rnd.IntN(7)
-			if d := picked.job.Destination; size > 8 && d[len(d)-1]%3 == 0 && e > 0 { // what else it does takes time
+			if d := picked.job.Destination; size > 8 && d[len(d)-1]%3 == 0 && e > 0 { // these destinations hang in most cases
 				b.hang(picked)
 				return
 			}
@@ -383,7 +383,7 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 	}
 }
 
-// audit checks what always holds.
+// audit checks what must always be true.
 func (b *bench) audit() {
 	require.LessOrEqual(b.t, b.sending(), 3*b.concurrency)
 	hang := 0

@@ -19,13 +19,13 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// A disk that takes no spool is the operator's, and not held against the
-// destination: the file waits, and nothing of it was sent.
+// A spool directory that cannot be written does not count against the destination: nothing is sent,
+// and the file is retried.
 func TestSpoolThatCannotBeWritten(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, strings.Repeat("x", inMemory+1))
 	dir := filepath.Join(t.TempDir(), "spool")
-	r.cfg.SpoolDir = dir // not there
+	r.cfg.SpoolDir = dir // does not exist
 	o := r.once(t.Context(), job)
 	require.Equal(t, outcomeFailed, o.kind)
 	require.Equal(t, destination.Transient, o.verdict.Class)
@@ -44,14 +44,14 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	require.Empty(t, left)
 }
 
-// In memory or on the disk, what is sent is what the ledger says: no more, no
-// less and nothing else.
+// Whether a file is spooled in memory or on disk, exactly the bytes that the ledger describes are
+// sent.
 func TestSpoolOnEitherSideOfMemory(t *testing.T) {
 	for name, size := range map[string]int{"one_byte": 1, "last_in_memory": inMemory, "first_on_disk": inMemory + 1} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			dir := filepath.Join(t.TempDir(), "spool")
-			r.cfg.SpoolDir = dir // not there: nothing in memory asks for it
+			r.cfg.SpoolDir = dir // does not exist; files in memory do not need it
 			if size > inMemory {
 				require.NoError(t, os.Mkdir(dir, 0o700))
 			}
@@ -100,7 +100,8 @@ func TestSpoolOnEitherSideOfMemory(t *testing.T) {
 	}
 }
 
-// TestAStagedFileTakesItsTime: many come over the line that deliveries leave by.
+// TestAStagedFileTakesItsTime: a staged file is read as long as bytes arrive, however slowly,
+// because reads share the line with deliveries.
 func TestAStagedFileTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := objstore.NewMemory("staging")
@@ -118,7 +119,7 @@ func TestAStagedFileTakesItsTime(t *testing.T) {
 	})
 }
 
-// narrow is a store that gives a byte every twenty seconds.
+// narrow is a store that returns a byte every twenty seconds.
 type narrow struct{ objstore.Store }
 
 func (n narrow) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
@@ -128,7 +129,7 @@ func (n narrow) GetRange(ctx context.Context, key string, from, length int64) (i
 
 type narrowBody struct {
 	io.ReadCloser
-	ctx context.Context //nolint:containedctx // of the request
+	ctx context.Context //nolint:containedctx // the request's
 }
 
 func (b narrowBody) Read(p []byte) (int, error) {

@@ -18,7 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// deadKafka has one job, and answers nothing after that.
+// deadKafka returns one job and then never answers again.
 type deadKafka struct{ job delivery.Job }
 
 func (k deadKafka) Join(cfg stream.GroupConfig) (Membership, error) {
@@ -39,7 +39,7 @@ func (k deadKafka) Fetch(ctx context.Context, offset int64, _ stream.FetchOption
 	return stream.Fetched{}, unanswered{}.Close(ctx)
 }
 
-// member has partition 0 of a topic.
+// member owns partition 0 of a topic.
 type member struct{ topic string }
 
 func (m member) Next(context.Context) (*stream.Generation, error) {
@@ -57,7 +57,8 @@ func (unanswered) Produce(ctx context.Context, _ ...stream.Record) error {
 }
 func (unanswered) Close(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
-// TestACopierEndsInTimeWhateverIsAway: workers/sealift gives a role 45 s, and then leaves it behind.
+// TestACopierEndsInTimeWhateverIsAway: a copier stops within 45 s, after which workers/sealift
+// abandons a role, even if nothing answers.
 func TestACopierEndsInTimeWhateverIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		job := delivery.Job{Version: 1, File: delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 1}, Destination: acmeTwo}
@@ -87,7 +88,7 @@ func TestACopierEndsInTimeWhateverIsAway(t *testing.T) {
 	})
 }
 
-// hangs is a store that takes objects and does not answer.
+// hangs is a store whose PUTs never return.
 type hangs struct{ objstore.Store }
 
 func (h hangs) Put(ctx context.Context, key string, _ io.ReadSeeker, _ objstore.PutOptions) (objstore.Info, error) {

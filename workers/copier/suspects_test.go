@@ -25,7 +25,7 @@ func TestFailingDestinationsTakeNothingFromOthers(t *testing.T) {
 	}
 }
 
-// A destination that hangs takes one slot along, for a moment.
+// Destinations that are slow or hang occupy one slot each, only until that is noticed.
 func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.room, l.suspectRoom = 100, 100 })
 	var slow []*task
@@ -38,7 +38,7 @@ func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 	require.Len(t, b.active, 4, "one each")
 	good := b.arrive("good")
 	require.NotContains(t, b.active, good)
-	for range 2 { // it may be said more than once
+	for range 2 { // idle may be called more than once
 		b.note(b.idle(slow[0]))
 	}
 	require.Contains(t, b.active, good, "what does nothing needs no slot")
@@ -61,13 +61,13 @@ func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 	require.Len(t, b.active, 3*4, "that is the most")
 	b.finish(slow[0], ok)
 	require.Len(t, b.active, 3*4, "another one's turn")
-	b.note(b.late(slow[0], b.now)) // a timer that was late itself
+	b.note(b.late(slow[0], b.now)) // a timer that fired late
 	b.note(b.idle(slow[0]))
 	b.audit()
 }
 
-// Those that hang end when the suspects have more than is theirs; those that
-// move do not, nor does what has a place among the suspects.
+// When suspects have more copies than their share, copies in which nothing moves are ended. Copies
+// that move are not, nor those that were started as suspects'.
 func TestSuspectsThatHangMakeRoom(t *testing.T) {
 	b := newBench(t, nil)
 	for i := range 40 {
@@ -96,7 +96,7 @@ func TestSuspectsThatHangMakeRoom(t *testing.T) {
 	require.False(t, b.over(stored))
 }
 
-// A copy whose receipt is being written holds up nobody, whatever staging takes.
+// A copy whose receipt is being written delays nobody, however long staging takes.
 func TestAStoredObjectMakesRoom(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.perDestination, l.room = 1, 100 })
 	first := b.arrive("a")
@@ -115,7 +115,7 @@ func TestAStoredObjectMakesRoom(t *testing.T) {
 	require.Len(t, b.active, 1+4)
 	for i := 1; i < len(b.active); i++ {
 		b.note(b.stored(b.active[i]))
-		b.note(b.idle(b.active[i])) // a timer that was late
+		b.note(b.idle(b.active[i])) // a timer that fired late
 		b.note(b.late(b.active[i], b.now))
 		b.audit()
 	}
@@ -146,8 +146,8 @@ func TestASlowDestinationRegainsItsStanding(t *testing.T) {
 	require.Zero(t, b.suspected)
 }
 
-// One failure may happen to anybody; but it is remembered, so that whoever fails
-// at each try is known, however far apart they are.
+// One failure does not make a suspect, but it is remembered until the next delivery, so that the
+// second in a row is noticed however much later it comes.
 func TestTheSecondFailureInARowMakesASuspect(t *testing.T) {
 	b := newBench(t, nil)
 	next := b.works("a")
@@ -164,7 +164,7 @@ func TestTheSecondFailureInARowMakesASuspect(t *testing.T) {
 	require.Equal(t, 1, b.suspected)
 }
 
-// One that works again is next among the suspects until it is none any more.
+// A suspect that works again goes next among the suspects, until it is sound.
 func TestWhoWorksAgainIsNotBehindThoseThatHang(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.breakTransient, l.suspectRoom = 100, 100 })
 	suspect := func(dest string) {
@@ -176,7 +176,7 @@ func TestWhoWorksAgainIsNotBehindThoseThatHang(t *testing.T) {
 	for i := range 10 {
 		suspect(fmt.Sprint("hangs", i))
 	}
-	hangs := []*task{b.arrive("hangs0"), b.arrive("hangs1")} // all slots
+	hangs := []*task{b.arrive("hangs0"), b.arrive("hangs1")} // they take all slots
 	tasks := []*task{b.arrive("a")}
 	for i := range 10 {
 		b.arrive(fmt.Sprint("hangs", i))
@@ -193,8 +193,8 @@ func TestWhoWorksAgainIsNotBehindThoseThatHang(t *testing.T) {
 	require.Equal(t, &b.sound, b.dests["a"].pool)
 }
 
-// Suspects hold no more room than is theirs, and no job for longer than it
-// would wait in a retry tier: it holds back the offsets behind it.
+// Suspects use no more room than their share, and no job waits for a suspect's turn for longer than
+// in a retry tier, because it holds back the offsets after it.
 func TestWhatWaitsForSuspectsIsBounded(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.room, l.suspectRoom, l.perDestination = 100, 10, 1 })
 	for range 40 {
@@ -210,7 +210,7 @@ func TestWhatWaitsForSuspectsIsBounded(t *testing.T) {
 	require.Equal(t, "queue_full", b.ended[overflow].why)
 	require.Zero(t, b.ended[overflow].job.Attempt)
 
-	b.finish(b.active[0], ok) // the next of a hangs now
+	b.finish(b.active[0], ok) // now the next copy to a hangs
 	b.now = b.now.Add(time.Minute)
 	b.arrive("c")
 	require.Equal(t, 9, b.suspects.tally[stateWaiting], "they do not wait for a turn")

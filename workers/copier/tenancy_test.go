@@ -31,16 +31,16 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// session is what STS was asked for when it gave a token.
+// session is what a session was requested with from STS.
 type session struct{ role, externalID, resource string }
 
-// visit is a PUT that reached the server, and by which session it was signed.
+// visit is a PUT that reached the server, with the session that signed it.
 type visit struct {
 	object string // bucket/key
 	as     session
 }
 
-// watched are the requests of a wireRig.
+// watched records the requests to a wireRig.
 type watched struct {
 	mu    sync.Mutex         // guards all below
 	asked []session          // of STS
@@ -56,7 +56,7 @@ func (w *watched) note(f func()) {
 
 var tokenIn = regexp.MustCompile(`<SessionToken>([^<]+)</SessionToken>`)
 
-// watch notes what reaches the server from here on.
+// watch starts recording the requests that reach the server.
 func (r *wireRig) watch() *watched {
 	w := &watched{given: map[string]session{}}
 	r.handler = http.HandlerFunc(func(to http.ResponseWriter, q *http.Request) {
@@ -85,7 +85,7 @@ func (r *wireRig) watch() *watched {
 	return w
 }
 
-// resourceOf is what a session policy lets objects be put into.
+// resourceOf returns the resource into which a session policy allows PUTs.
 func resourceOf(text string) string {
 	var p struct{ Statement []struct{ Resource string } }
 	if json.Unmarshal([]byte(text), &p) != nil || len(p.Statement) == 0 {
@@ -96,8 +96,8 @@ func resourceOf(text string) string {
 
 const theirRole = "arn:aws:iam::123456789012:role/theirs"
 
-// twoTenants lets a wireRig's catalog have two destinations of role logs, or of
-// a role each, in bucket one-logs.
+// twoTenants gives the catalog two destinations of different workspaces in bucket one-logs, both
+// with role logs unless change sets another.
 func (r *wireRig) twoTenants(change func(first, second *catalog.Destination)) {
 	r.setCatalog(func(ws []catalog.Workspace) {
 		first := catalog.Destination{Name: "one", Sources: []string{"web"}, Bucket: "one-logs/a", RoleARN: roleARN}
@@ -108,7 +108,7 @@ func (r *wireRig) twoTenants(change func(first, second *catalog.Destination)) {
 	})
 }
 
-// deliver delivers a file of the source, and returns where it went.
+// deliver delivers a file of the source and returns its receipt.
 func (r *wireRig) deliver(dest, source, content string) (delivery.Receipt, outcome) {
 	r.change = func(f *ledger.File) { f.Source = source }
 	job := r.job(dest, content)
@@ -119,8 +119,9 @@ func (r *wireRig) deliver(dest, source, content string) (delivery.Receipt, outco
 	return *r.receipt(job), o
 }
 
-// A session is used for the destination that it was asked for, whatever else is the
-// same, and it reaches nothing but its place; all sources have it together.
+// A session is used only for the destination that it was requested for, whatever two destinations
+// have in common, and gives access only to that destination's folder. All sources of a destination
+// share it.
 func TestSessionsServeOneDestination(t *testing.T) {
 	for hazard, change := range map[string]func(first, second *catalog.Destination){
 		"one_role":                func(_, _ *catalog.Destination) {},
@@ -142,7 +143,7 @@ func TestSessionsServeOneDestination(t *testing.T) {
 				change(first, second)
 			})
 			require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "123456789012", Ownership: s3server.PreferOwner}))
-			// The roles trust us for both: it is for us to be careful.
+			// The roles trust us for both workspaces, so we alone keep them apart.
 			for _, arn := range []string{roleARN, theirRole} {
 				role := s3server.PutOnly(arn, r.s3.Operator(), acme, "one-logs")
 				role.Trust.Statement[0].Condition["StringEquals"]["sts:ExternalId"] = iam.Strings{acme, other}
@@ -151,7 +152,7 @@ func TestSessionsServeOneDestination(t *testing.T) {
 			w := r.watch()
 			type folder struct{ dest, source string }
 			folders := []folder{{acmeOne, "web"}, {theirs, "app"}, {acmeOne, "shop"}}
-			for round := range 2 { // the second from the cache
+			for round := range 2 { // the second round uses cached sessions
 				for _, f := range folders {
 					receipt, o := r.deliver(f.dest, f.source, fmt.Sprint(f, round))
 					require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
@@ -186,10 +187,10 @@ func TestSessionsServeOneDestination(t *testing.T) {
 	}
 }
 
-// A customer may name another's role: its trust policy decides, by our word of
-// whom it is for, and no session that is there already.
+// A customer may name another customer's role. Its trust policy then decides by the external id
+// that we send, and no existing session for the role is used.
 func TestTheRoleOfAnotherIsNotAssumed(t *testing.T) {
-	r := newWireRig(t) // the role is for acme
+	r := newWireRig(t) // role logs trusts us for acme only
 	r.twoTenants(func(_, _ *catalog.Destination) {})
 	w := r.watch()
 	_, o := r.deliver(acmeOne, "web", "ours")
@@ -204,8 +205,8 @@ func TestTheRoleOfAnotherIsNotAssumed(t *testing.T) {
 	}
 }
 
-// Records of the catalog that nothing validated, as another program may write
-// them: nothing is asked of anybody for what they say.
+// For catalog records that bypassed validation, for example because another program wrote them, no
+// request is made to anybody.
 func TestRecordsThatBypassedValidation(t *testing.T) {
 	for hazard, d := range map[string]catalog.Destination{
 		"bucket_star":        {Bucket: "one-*"},
@@ -251,8 +252,8 @@ func TestRecordsThatBypassedValidation(t *testing.T) {
 	}
 }
 
-// What no key can be made of is owed to nobody, for nothing could close it; and
-// if it is owed, by an entry of before, no copier has anything to do with it.
+// A destination whose name cannot be part of a key is owed nothing, because nothing could close the
+// debt. If an older entry owes it something, copiers drop the job.
 func TestDestinationsWhoseNamesAreNoKeys(t *testing.T) {
 	for hazard, name := range map[string]string{"path": "../one", "path_within": "x/../../one", "up": "..", "itself": ".", "empty": "", "long_with_workspace": strings.Repeat("x", 249-len(acme)), "control": "a\tb", "long": strings.Repeat("x", 250)} {
 		t.Run(hazard, func(t *testing.T) {
@@ -274,7 +275,8 @@ func TestDestinationsWhoseNamesAreNoKeys(t *testing.T) {
 	}
 }
 
-// And were that overlooked: no session is asked for with a pattern in it.
+// Even if the catalog let such a destination pass, no session is requested whose policy would
+// contain a pattern.
 func TestPatternsAreNotAskedFor(t *testing.T) {
 	for hazard, c := range map[string]struct{ bucket, prefix string }{
 		"bucket": {"one-*", "path"}, "prefix": {"one-logs", "*"}, "question": {"one-logs", "pat?"}, "variable": {"one-logs", "${aws:userid}"},
@@ -291,8 +293,8 @@ func TestPatternsAreNotAskedFor(t *testing.T) {
 	}
 }
 
-// A place has changed hands, from one customer to another with another
-// account; a copier has not heard of it yet.
+// A folder has moved from one customer to another in a different account, and a copier's catalog
+// does not know yet: nothing of the first customer is put there.
 func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 	r := newWireRig(t)
 	r.twoTenants(func(_, second *catalog.Destination) {
@@ -301,7 +303,7 @@ func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "210987654321"}))
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "new-logs", Owner: "123456789012"}))
 	require.NoError(t, r.s3.PutRole(s3server.PutOnly("arn:aws:iam::210987654321:role/theirs", r.s3.Operator(), other, "one-logs")))
-	require.NoError(t, r.s3.PutRole(s3server.PutOnly(roleARN, r.s3.Operator(), acme, "one-logs", "new-logs"))) // not cut down yet
+	require.NoError(t, r.s3.PutRole(s3server.PutOnly(roleARN, r.s3.Operator(), acme, "one-logs", "new-logs"))) // still allows the old bucket
 	r.change = func(f *ledger.File) { f.Source = "web" }
 	job := r.job(acmeOne, "ours")
 	o := r.once(t.Context(), job)
@@ -319,7 +321,7 @@ func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 	require.Equal(t, "one-logs", receipt.Bucket)
 }
 
-// A job may say any time; no reader waits for longer than its tier's.
+// Whatever time a job asks for, it holds up a reader no longer than the tier's delay.
 func TestForgedTimesHoldNobodyUp(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		delay, waits time.Duration
@@ -335,7 +337,7 @@ func TestForgedTimesHoldNobodyUp(t *testing.T) {
 				job := jobOf(acmeOne, 1)
 				job.NotBefore = c.notBefore
 				begun := time.Now()
-				for offset := range int64(3) { // of one fetch
+				for offset := range int64(3) { // all in one fetch
 					require.NoError(t, r.handle(t.Context(), &stream.Record{Offset: offset, Value: job.Encode()}, begun.Add(c.delay)))
 				}
 				require.Equal(t, c.waits, time.Since(begun))

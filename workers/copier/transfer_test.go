@@ -17,13 +17,13 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// slowStore takes a body in pieces, with pauses.
+// slowStore reads a body in pieces, with pauses.
 type slowStore struct {
 	objstore.Store
 	pieces int
 	pause  time.Duration // before each piece
-	answer time.Duration // after the last; below 0: never
-	deaf   bool          // goes on when it is told to end
+	answer time.Duration // after the last piece; negative: never
+	deaf   bool          // ignores its context
 }
 
 // Put implements objstore.Store.
@@ -62,7 +62,7 @@ func TestTransferHazards(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		store      slowStore
 		size       int
-		idle, late time.Duration // when it is first said; 0: never
+		idle, late time.Duration // when it is first reported; 0: never
 		ends       time.Duration
 		cause      string
 	}{
@@ -113,8 +113,8 @@ func TestTransferHazards(t *testing.T) {
 	}
 }
 
-// A PUT that makes room says so at once, whatever it was waiting for; one that
-// is done by then is done.
+// A PUT that has to make room ends at once, whatever it is waiting for; one that has succeeded by
+// then counts as done.
 func TestAPutMakesRoom(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		store slowStore
@@ -140,7 +140,7 @@ func TestAPutMakesRoom(t *testing.T) {
 				job := errand{idle: func() {}, late: func() {}, stuck: func() { close(room) }, room: room}
 				_, err := cop.put(t.Context(), target, destination.Object{Body: bytes.NewReader(nil)}, 0, job, nil)
 				require.ErrorIs(t, err, c.err)
-				<-room // it was told to make room
+				<-room // it was asked to make room
 				if c.err != nil {
 					require.Equal(t, idleIsLate, time.Since(begun))
 				}
@@ -149,7 +149,7 @@ func TestAPutMakesRoom(t *testing.T) {
 	}
 }
 
-// hangingRoles are an STS that never answers.
+// hangingRoles is an STS that never answers.
 type hangingRoles struct{ destination.Roles }
 
 func (hangingRoles) Credentials(ctx context.Context, _ assumerole.Request) (objstore.Credentials, error) {

@@ -20,12 +20,12 @@ import (
 
 const roleARN = "arn:aws:iam::123456789012:role/logs"
 
-// wireRig is a rig whose customers' buckets and roles are behind HTTP, with
-// signatures, session policies, regions and owners checked.
+// wireRig is a rig whose customers' buckets and roles are behind HTTP; signatures, session
+// policies, regions and owners are checked.
 type wireRig struct {
 	*rig
 	s3      *s3server.Server
-	handler http.Handler // what is asked: s3, or somebody between
+	handler http.Handler // receives the requests: s3, or something in front of it
 	assume  *assumerole.Roles
 	open    destination.Open
 	puts    int
@@ -73,7 +73,7 @@ func TestDeliveryOverTheWire(t *testing.T) {
 	target, _ := r.live.Snapshot().Destination(acmeOne)
 	require.Equal(t, "ap-south-1", r.customers.Region(target))
 
-	// The reply of the next is lost: the same PUT again is answered 412.
+	// The reply to the next PUT is lost; the repeated PUT is answered 412.
 	lost := false
 	r.s3.SetFault(func(q *http.Request) s3server.Fault {
 		if q.Method == http.MethodPut && !lost {
