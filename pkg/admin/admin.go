@@ -90,6 +90,9 @@ func (s *Server) handler(deps Deps) http.Handler {
 		ErrorLog:      slog.NewLogLogger(deps.Log.Handler(), slog.LevelWarn),
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("/metrics\n/healthz\n/readyz\n/version\n"))
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})

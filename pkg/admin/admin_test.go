@@ -54,6 +54,7 @@ func TestPages(t *testing.T) {
 		{"/healthz", 200, "ok"},
 		{"/readyz", 200, `"ready": true`},
 		{"/version", 200, `"version": "v1.2.3"`},
+		{"/", 200, "/metrics\n/healthz\n/readyz\n/version\n"},
 		{"/debug/pprof/", 404, ""},
 		{"/nothing", 404, ""},
 	} {

@@ -196,7 +196,9 @@ func TestListenErrorNamesTheKey(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	b := newBench(t, Config{Listen: l.Addr().String()})
-	require.ErrorContains(t, b.Run(t.Context()), `listen on collector.listen "`+l.Addr().String()+`"`)
+	err = b.Run(t.Context())
+	require.ErrorContains(t, err, `listen on collector.listen "`+l.Addr().String()+`"`)
+	require.ErrorContains(t, err, "choose another address, like --set collector.listen=:8081")
 }
 
 // raw sends bytes over a connection and returns the status of the answer, or 0 if there was none.

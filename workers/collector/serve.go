@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -43,7 +44,11 @@ func (c *Collector) Run(ctx context.Context) (err error) {
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("listen on collector.listen %q: %w", c.cfg.Listen, err)
+		hint := ""
+		if errors.Is(err, syscall.EADDRINUSE) {
+			hint = "; stop what listens there, or choose another address, like --set collector.listen=:8081"
+		}
+		return fmt.Errorf("listen on collector.listen %q: %w%s", c.cfg.Listen, err, hint)
 	}
 	addr := listener.Addr().String()
 	c.addr.Store(&addr)
