@@ -210,7 +210,11 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 			return r, err
 		}
 		if !gone && (r.LastError == nil || p.Reason != delivery.ReasonUnreadable && p.At >= r.LastError.At.UnixMilli()) {
-			r.LastError, r.Failing = &lastError{Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: fromMillis(p.Since), At: fromMillis(p.At)}, true
+			last := p.At
+			if a.Failing() { // a file may be parked without a try, where the destination is known not to work
+				last = a.Trouble.At
+			}
+			r.LastError, r.Failing = &lastError{Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: fromMillis(p.Since), At: fromMillis(last)}, true
 		}
 	}
 	if known == nil {

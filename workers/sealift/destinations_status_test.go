@@ -83,6 +83,32 @@ func TestDestinationsStatusOfBadNotes(t *testing.T) {
 	}
 }
 
+// A file is parked without a try where its destination is known not to work.
+func TestDestinationsStatusKnowsTheLastTry(t *testing.T) {
+	staging := objstore.NewMemory("staging")
+	at := time.UnixMilli(1795357800000).UTC()
+	p := delivery.Parked{
+		Job:    delivery.Job{File: delivery.FileRef{Topic: "t", Incarnation: "1"}, Destination: "ws/a"},
+		Reason: "put_denied", Cause: "denied", Fix: "allow it", Since: at.Add(-time.Hour).UnixMilli(), At: at.UnixMilli(),
+	}
+	d := auditor.DestinationStatus{ID: "ws/a", ParkedAt: at, ParkedNote: delivery.ParkedKey(p.Job.File, "ws/a")}
+	_, err := staging.Put(t.Context(), d.ParkedNote, bytes.NewReader(p.Encode()), objstore.PutOptions{})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		account meter.Account
+		want    time.Time
+	}{
+		{meter.Account{Trouble: &meter.Trouble{Cause: "denied", At: at.Add(-time.Minute).UnixMilli()}}, at.Add(-time.Minute)},
+		{meter.Account{Trouble: &meter.Trouble{Cause: "denied", At: 1}, Delivered: 2}, at}, // others arrive
+		{meter.Account{}, at},
+	} {
+		r, err := newDestinationRow(t.Context(), staging, nil, time.Now(), d, c.account)
+		require.NoError(t, err)
+		require.Equal(t, c.want, r.LastError.At)
+		require.Equal(t, "put_denied", r.LastError.Reason)
+	}
+}
+
 func golden(t *testing.T, name string, got []byte) {
 	path := filepath.Join("testdata", "golden", name)
 	if *update {
