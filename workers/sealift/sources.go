@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -73,6 +74,15 @@ func noSource(id string, known map[string]catalog.SourceRef) error {
 	}
 	if len(named) > 0 {
 		hint = "it is the name of one, so write its id: " + strings.Join(named, " or ")
+	}
+	hash := catalog.HashKey(id)
+	for of, ref := range known {
+		if slices.Contains(ref.WriteKeyHashes, hash) {
+			return fmt.Errorf("that is a write key of source %q: write the source's id", of) // and not what was written
+		}
+	}
+	if strings.HasPrefix(id, "wk_") {
+		return errors.New("that is a write key, and of no source: write a source's id; `sealift catalog get` lists them")
 	}
 	return fmt.Errorf("nothing is known of source %q; %s", id, hint)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/deadletter"
@@ -156,4 +157,10 @@ func TestARevokedKeyIsRefusedWithinSeconds(t *testing.T) {
 	write("new")
 	require.Eventually(t, func() bool { return !p.track("old", "3") }, time.Minute, 10*time.Millisecond)
 	require.True(t, p.track("new", "4"), "at the same moment")
+}
+
+// A write key where an id belongs is told from a typo, and not repeated.
+func TestAWriteKeyIsNoSource(t *testing.T) {
+	known := map[string]catalog.SourceRef{"web": {Source: catalog.Source{ID: "web", WriteKeyHashes: []string{catalog.HashKey("sEcReT")}}}}
+	require.EqualError(t, noSource("sEcReT", known), `that is a write key of source "web": write the source's id`)
 }
