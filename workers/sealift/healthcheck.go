@@ -17,10 +17,10 @@ import (
 func newHealthcheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "healthcheck",
+		GroupID: groupSelf,
 		Short:   "Ask the process on this machine whether it is ready",
 		Long:    "Ask /readyz on the admin listener of the process that runs with the same configuration.\nIf that is ready, nothing is printed and the exit code is 0.",
 		Example: "  sealift healthcheck --config sealift.yaml",
-		Hidden:  true,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return healthcheck(cmd.Context(), a.cfg.Admin.Listen)

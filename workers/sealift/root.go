@@ -99,7 +99,7 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
   sealift dev                        # the same, kept running
   sealift catalog new > acme.yaml    # describe a customer
   sealift catalog apply -f acme.yaml`,
-		Version:       buildVersion()["version"],
+		Version:       versionLine(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -111,6 +111,7 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
 		&cobra.Group{ID: groupData, Title: "Events and files:"},
 		&cobra.Group{ID: groupSelf, Title: "This program:"},
 	)
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommandGroupID(groupSelf)
 	root.SetCompletionCommandGroupID(groupSelf)
 	a.persistent(root.PersistentFlags())

@@ -116,7 +116,12 @@ The last line is "delivered N events in M files, 0 lost, 0 duplicated"; only the
 		Example: "  sealift demo\n  sealift demo events.ndjson",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
+			switch {
+			case len(args) > 0 && cmd.Flags().Changed("events"):
+				return usage("--events is the size of the built-in sample: leave it out, or the file")
+			case o.events < 1:
+				return usage("--events: want 1 or more")
+			case len(args) > 0:
 				o.file = args[0]
 			}
 			o.out, o.errOut = a.stdout, a.stderr

@@ -23,27 +23,32 @@ func newVersionCommand(a *app) *cobra.Command {
 		Args:        cobra.NoArgs,
 		Annotations: withoutConfig,
 		RunE: func(*cobra.Command, []string) error {
-			v := buildVersion()
 			if asJSON {
-				return a.printJSON(v)
+				return a.printJSON(buildVersion())
 			}
-			commit := v["commit"]
-			if v["modified"] == "true" {
-				commit += " modified"
-			}
-			if commit != "" {
-				commit = " (" + commit + ")"
-			}
-			tags := v["tags"]
-			if tags != "" {
-				tags = " tags=" + tags
-			}
-			_, err := fmt.Fprintf(a.stdout, "sealift %s%s %s %s%s\n", v["version"], commit, v["go"], v["platform"], tags)
+			_, err := fmt.Fprintln(a.stdout, versionLine())
 			return err
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
+}
+
+// versionLine is what people are shown.
+func versionLine() string {
+	v := buildVersion()
+	commit := v["commit"]
+	if v["modified"] == "true" {
+		commit += " modified"
+	}
+	if commit != "" {
+		commit = " (" + commit + ")"
+	}
+	tags := v["tags"]
+	if tags != "" {
+		tags = " tags=" + tags
+	}
+	return fmt.Sprintf("sealift %s%s %s %s%s", v["version"], commit, v["go"], v["platform"], tags)
 }
 
 // buildVersion is what this binary was built from: version, go and platform,
