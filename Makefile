@@ -87,7 +87,7 @@ $(LINT):
 	@echo 'make: building golangci-lint $(LINT_VERSION), once' >&2
 	@GOFLAGS= GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
-vuln: $(VULN) ## check modules against go.sum, and code against known vulnerabilities (scripts/vuln.sh -h)
+vuln: $(VULN) ## check modules against their checksums, and code against known vulnerabilities (scripts/vuln.sh -h)
 	@scripts/vuln-test.sh $(VULN)
 	@scripts/vuln.sh $(VULN)
 

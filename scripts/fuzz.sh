@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for a while.
+# Runs every fuzz target of the module for some time.
 set -euo pipefail
 
 if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
   cat <<'TEXT'
 Usage: scripts/fuzz.sh [TIME] [PACKAGE...]
 
-Runs each Fuzz function of the packages (default ./...) for TIME (default
-10s), one after another. Stops at the first that finds something: Go leaves
-the input below the package's testdata/fuzz, to be kept as a regression test.
+Runs each fuzz target of the packages (default ./...) for TIME (default 10s), one after
+the other. Stops at the first failure. Go writes the failing input to testdata/fuzz in
+the package's directory; keep it as a regression test.
 
 Example
   scripts/fuzz.sh 1m ./pkg/ledger
@@ -21,7 +21,7 @@ time=${1:-10s}
 [ $# -gt 0 ] || set -- ./...
 
 list=$(go test -list '^Fuzz' "$@")
-# go test -list prints the targets of a package, then a line with its path.
+# For each package, go test -list prints its targets, and then a line with its path.
 targets=()
 while read -r first second _; do
   case $first in
@@ -29,7 +29,8 @@ while read -r first second _; do
   ok)
     for target in "${targets[@]+"${targets[@]}"}"; do
       echo "fuzz: $second $target for $time"
-      # Go makes each input that reaches new code smaller, for a minute, and tries nothing else then.
+      # By default Go minimizes each input that reaches new code for up to a minute, and tests no
+      # others meanwhile.
       go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10x "$second"
     done
     targets=()

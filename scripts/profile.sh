@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
-# Profiles a role under its benchmark.
+# Profiles a role while its benchmark runs.
 set -euo pipefail
 
 if [ $# -lt 1 ] || [ "$1" = -h ] || [ "$1" = --help ]; then
   cat <<'TEXT'
 Usage: scripts/profile.sh ROLE [DIR]
 
-Runs the benchmark of ROLE (appender: Kafka to staged files; collector: HTTP to
-Kafka; writer: lines to sealed files; copier: staging to buckets, on real servers,
-its CPU alone, CASES as of scripts/bench-copy.sh) and leaves its profiles below DIR/ROLE
-(default profiles): cpu, heap (with allocations: -sample_index=alloc_space) and
-block, with the test binary that they belong to. Prints where the CPU time goes.
-BENCH=REGEXP runs others of its benchmarks.
+Runs the benchmark of ROLE, and prints where the CPU time goes.
+
+  appender   Kafka to staged files
+  collector  HTTP to Kafka
+  writer     lines to sealed files
+  copier     staging to buckets, on real servers
+
+Writes the profiles cpu, heap (-sample_index=alloc_space shows allocations) and block
+to DIR/ROLE, together with their test binary; of the copier only the profile cpu. DIR
+is profiles by default.
+
+Environment
+  BENCH  regular expression of other benchmarks of the role; not used for copier
+  CASES  for copier: the --cases of scripts/bench-copy.sh; default 3000x11kB
 
 Example
   scripts/profile.sh appender

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tries to break a collector with requests made from its own OpenAPI document.
+# Tests a collector with requests that are generated from its OpenAPI document.
 set -euo pipefail
 
 readonly schemathesis=4.32.5 hypothesis=6.170.17 validator=0.9.0
@@ -9,18 +9,20 @@ usage() {
 Usage: scripts/schemathesis.sh COLLECTOR_URL WRITE_KEY
        scripts/schemathesis.sh install
 
-Reads COLLECTOR_URL/openapi.yaml, validates it as OpenAPI, and lets Schemathesis
-send what the document allows and what it forbids, to every path with every
-method. Every answer has to be one that the document lists, with its headers and
-body; what is allowed has to be taken, what is not refused, and nothing answered
-5xx. Exits with 1 if not. Installs what it needs, in pinned versions, which
-"install" does alone. Needs Python 3.10 or later with venv.
+Reads COLLECTOR_URL/openapi.yaml, validates it as OpenAPI, and lets Schemathesis send
+requests that the document allows, and requests that it forbids, to every path with
+every method. Every answer must match one that the document lists, with its headers and
+body. Allowed requests must be accepted, forbidden ones refused, and none may be
+answered with 5xx; otherwise it exits with 1.
+
+Needs Python 3.10 or later with venv. Installs pinned versions of everything else when
+needed; "install" only does that.
 
 Environment
-  SEALIFT_CACHE  where Schemathesis is kept (default ~/.cache/sealift)
-  SEED           of what is made up (default 1)
-  EXAMPLES       requests that are made up for each path and method, beyond
-                 those that cover every rule of the document (default 10)
+  SEALIFT_CACHE  where Schemathesis is kept; default ~/.cache/sealift
+  SEED           seed of the generated requests; default 1
+  EXAMPLES       random requests for each path and method, in addition to those that
+                 cover every rule of the document; default 10
 
 Example
   bin/sealift dev & scripts/schemathesis.sh http://localhost:8080 demo
@@ -39,7 +41,7 @@ fi
 
 readonly home=${SEALIFT_CACHE:-$HOME/.cache/sealift}/schemathesis-$schemathesis
 mkdir -p "$(dirname "$home")"
-! command -v flock >/dev/null || { exec 8>"$home.lock" && flock 8; } # one run installs
+! command -v flock >/dev/null || { exec 8>"$home.lock" && flock 8; } # only one run at a time installs
 if [ ! -e "$home/ready" ]; then
   echo "schemathesis.sh: installing schemathesis $schemathesis, once" >&2
   python3 -m venv --clear "$home"
@@ -56,9 +58,10 @@ export NO_PROXY=127.0.0.1,localhost${own:+,$own}
 export no_proxy=$NO_PROXY
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cd "$work" # it leaves notes where it runs
-# Refused is what is answered 4xx, which is for the document to say; 405 is for
-# other methods. Of what is allowed a pixel without a type alone is no path.
+cd "$work" # Schemathesis writes files to the current directory
+# A forbidden request may be answered with any of these codes; whether the document lists the code is
+# checked separately. 405 answers other methods. An allowed request may be answered with 404 because
+# of a pixel without a type, which is no path of the collector.
 cat >schemathesis.toml <<TOML
 [parameters]
 "path.writeKey" = "$key"
@@ -72,8 +75,8 @@ import sys, urllib.request
 sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=10).read())
 PYTHON
 "$home/bin/openapi-spec-validator" openapi.yaml
-# One worker: with more, a seed is not enough to send the same again, and
-# Python 3.11 fails at times. Bodies that fail are shown cut.
+# One worker: with more, the same seed does not lead to the same requests, and Python 3.11 fails
+# sometimes. Long lines, such as bodies of failed requests, are cut.
 "$home/bin/schemathesis" --config-file schemathesis.toml run "$url/openapi.yaml" --url "$url" --auth "$key:" \
   --phases examples,coverage,fuzzing --mode all --checks all --seed "${SEED:-1}" --max-examples "${EXAMPLES:-10}" \
   --no-shrink --continue-on-failure --workers 1 --request-timeout 20 --no-color | cut -c1-1000

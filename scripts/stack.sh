@@ -1,49 +1,49 @@
 #!/usr/bin/env bash
-# The real servers that the integration tests run against, as native processes
-# on free loopback ports. See usage below.
+# Runs the real servers that integration tests need, as native processes on free loopback ports.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: scripts/stack.sh COMMAND DIR [SERVER]
 
-Runs Kafka (KRaft, three nodes), Redis (two of them) and MinIO natively for
-tests, on loopback.
+Runs Kafka (KRaft, three nodes), two Redis servers and MinIO natively, for tests, on
+loopback. Their state is in DIR.
 
 Commands
-  up             start what is not running, resume what is paused; write DIR/env
-  down           stop what runs; data and logs stay in DIR
-  status         one line a server; exit 1 if one of them is not running
-  kill SERVER    kill -9
-  start SERVER   start it again, with its data, on the same port; a broker that
-                 is alone serves when most of the others are started as well
-  pause SERVER   SIGSTOP
-  resume SERVER  SIGCONT
-A server is kafka-1, kafka-2, kafka-3, redis, redis-2 or minio. With three
-brokers a topic has three replicas, of which two must be in sync to write. The
-second Redis is a server of its own until it is told to be a replica.
+  up             start servers that are not running, resume paused ones; write DIR/env
+  down           stop all servers; data and logs stay in DIR
+  status         print one line per server; exit 1 if one of them is not running
+  kill SERVER    kill a server with SIGKILL
+  start SERVER   start a server again, with its data, on the same port. A Kafka node
+                 serves only when a majority of the nodes is running
+  pause SERVER   pause a server with SIGSTOP
+  resume SERVER  resume it with SIGCONT
+SERVER is kafka-1, kafka-2, kafka-3, redis, redis-2 or minio. With three brokers,
+topics have three replicas, of which two must be in sync for writes. The two Redis
+servers are independent, until a test makes one of them a replica.
 
-Source DIR/env for the addresses:
+DIR/env, to be sourced, exports the addresses:
   SEALIFT_TEST_KAFKA (comma-separated), SEALIFT_TEST_REDIS_URL,
   SEALIFT_TEST_REDIS_2_URL, SEALIFT_TEST_S3_ENDPOINT,
   SEALIFT_TEST_S3_ACCESS_KEY, SEALIFT_TEST_S3_SECRET_KEY,
   SEALIFT_TEST_S3_REGION, SEALIFT_TEST_S3_KMS_KEY, SEALIFT_TEST_STACK
-and for tests that start servers of their own:
-  SEALIFT_TEST_KAFKA_LIBS (the directory of its jars), SEALIFT_TEST_MINIO
+and, for tests that start their own servers:
+  SEALIFT_TEST_KAFKA_LIBS (the directory of Kafka's jars), SEALIFT_TEST_MINIO (the
+  binary)
 
 Environment
-  SEALIFT_CACHE  where downloads and builds are kept; default ~/.cache/sealift
-  SEALIFT_MINIO  a MinIO binary to use instead of building the pinned one
-  KAFKA_VERSION  default 4.4.0
-  KAFKA_BROKERS  1 or 3, for a new DIR; default 3
-  KAFKA_HEAP     of each; default 384m
-  KAFKA_JOIN_DELAY  milliseconds that a new consumer group waits for members;
-                 default 0 (Kafka's own is 3000)
+  SEALIFT_CACHE     where downloads and builds are kept; default ~/.cache/sealift
+  SEALIFT_MINIO     a MinIO binary to use instead of building the pinned one
+  KAFKA_VERSION     default 4.4.0
+  KAFKA_BROKERS     1 or 3, for a new DIR; default 3
+  KAFKA_HEAP        heap of each node; default 384m
+  KAFKA_JOIN_DELAY  milliseconds that a new consumer group waits for members; default 0
+                    (Kafka's own default is 3000)
 
-Needs Linux, bash 4.4, Go, ps, Java 17 and Maven, and redis-server; as root on
-Debian or Ubuntu it installs what is missing of the last four. Maven takes a
-proxy from ~/.m2/settings.xml only. A fresh machine takes about six minutes,
-most of it building MinIO; after that it takes half a one.
+Needs Linux, bash 4.4, Go, ps, Java 17, Maven and redis-server. As root on Debian or
+Ubuntu, it installs whichever of the last four are missing. Maven uses only the proxy in
+~/.m2/settings.xml. The first start on a machine takes about six minutes, mostly for
+building MinIO; later ones take half a minute.
 
 Example
   scripts/stack.sh up /tmp/stack && . /tmp/stack/env && go test -tags stack ./...
@@ -60,20 +60,20 @@ readonly here
 say() { printf 'stack: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# need COMMAND PACKAGE: installs the package if root may and the command is absent.
+# need COMMAND PACKAGE: if the command is missing, installs the package, which needs root and apt-get.
 need() {
   command -v "$1" >/dev/null && return
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     die "$1 is not on the PATH: install it (Debian, Ubuntu: sudo apt-get install $2)"
   fi
   say "installing $2"
-  { # RUNLEVEL=1: the package must not start a service of its own.
+  { # RUNLEVEL=1 keeps the package from starting a service.
     apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$2"
   } >"$dir/apt-$2.log" 2>&1 || die "cannot install $2, see $dir/apt-$2.log"
 }
 
-# once FILE: waits until no other run makes what is kept at FILE; it is free when
-# the caller's subshell ends.
+# once FILE: waits until no other run is making FILE, and keeps others from it until the caller's
+# subshell ends.
 once() {
   mkdir -p "$(dirname "$1")"
   ! command -v flock >/dev/null || { exec 8>"$1.lock" && flock 8; }
@@ -81,8 +81,8 @@ once() {
 
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Ports below the range that the kernel gives to outgoing connections, so that
-# nobody takes the broker's while it is down.
+# free_port: prints a free port below the range that the kernel uses for outgoing connections, so
+# that none of them takes a server's port while the server is down.
 free_port() {
   local port
   for _ in $(seq 100); do
@@ -95,15 +95,15 @@ free_port() {
   die "no free port between 20000 and 32000"
 }
 
-# port NAME: the port of that name, the same for the life of DIR.
+# port NAME: prints the port with that name; it stays the same for the life of DIR.
 port() {
   [ -s "$dir/$1.port" ] || free_port >"$dir/$1.port.new"
   [ -s "$dir/$1.port" ] || mv "$dir/$1.port.new" "$dir/$1.port"
   cat "$dir/$1.port"
 }
 
-# running NAME: whether the process in NAME.pid is alive and is the one that
-# was started here; its command line holds NAME.mark.
+# running NAME: reports whether the process in NAME.pid is alive and was started here. The command
+# line of such a process contains the text in NAME.mark, so a reused pid is not taken for it.
 running() {
   local pid
   [ -s "$dir/$1.pid" ] && pid=$(cat "$dir/$1.pid") && ps -p "$pid" -o args= 2>/dev/null | grep -qF -- "$(cat "$dir/$1.mark")"
@@ -115,31 +115,31 @@ launch() {
   shift 2
   echo "$mark" >"$dir/$name.mark"
   [ ! -s "$dir/$name.log" ] || cat "$dir/$name.log" >>"$dir/$name.old.log"
-  set -m # a process group of its own: ^C at the terminal is not for it
+  set -m # in its own process group, so that ^C at the terminal does not reach it
   nohup "$@" >"$dir/$name.log" 2>&1 </dev/null &
   echo $! >"$dir/$name.pid"
   set +m
 }
 
-# await NAME PROBE...: waits until the probe succeeds.
+# await NAME PROBE...: waits until the probe succeeds, and exits if the server ends or takes too long.
 await() {
   local name=$1 deadline=$((SECONDS + wait_seconds))
   shift
   until "$@" 2>/dev/null; do
-    # Not running(): until it is exec'ed its command line is this shell's.
+    # Not running(): until the server is exec'ed, the process has this shell's command line.
     kill -0 "$(cat "$dir/$name.pid")" 2>/dev/null || { tail -n 20 "$dir/$name.log" >&2; die "$name ended, see $dir/$name.log"; }
     [ $SECONDS -lt $deadline ] || { tail -n 20 "$dir/$name.log" >&2; die "$name is not ready after $wait_seconds s, see $dir/$name.log"; }
     sleep 0.1
   done
 }
 
-# stop NAME [SIGNAL]: ends what launch started, and nothing else.
+# stop NAME [SIGNAL]: ends the process that launch started, and no other.
 stop() {
   local name=$1 pid
   if running "$name"; then
     pid=$(cat "$dir/$name.pid")
     if [ "${2:-}" = KILL ]; then
-      kill -KILL -- "-$pid" # Redis' children as well: they hold its port
+      kill -KILL -- "-$pid" # Redis' children as well, since they hold its port
     else
       kill "-${2:-TERM}" "$pid"
     fi
@@ -168,10 +168,10 @@ kafka_jars() (
   need java default-jre-headless
 )
 
-# brokers: the names of all brokers of DIR.
+# brokers: prints the names of all brokers of DIR.
 brokers() { for n in $(seq "$(cat "$dir/brokers")"); do echo "kafka-$n"; done; }
 
-# kafka_config N: server.properties of node N, a broker and a controller.
+# kafka_config N: prints the server.properties of node N, which is both broker and controller.
 kafka_config() {
   local node=$1 replicas insync voters=''
   replicas=$(cat "$dir/brokers") insync=$(((replicas + 1) / 2))
@@ -205,7 +205,7 @@ TEXT
 
 readonly jvm=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.awt.headless=true -cp "$cache/kafka-$kafka_version/*")
 
-# kafka_launch N: starts node N; kafka_await says when it serves.
+# kafka_launch N: starts node N; kafka_await waits until it serves.
 kafka_launch() {
   local name=kafka-$1
   mkdir -p "$dir/$name"
@@ -222,7 +222,7 @@ kafka_launch() {
     kafka.Kafka "$dir/$name.properties"
 }
 
-# Logged once the broker is no longer fenced and serves clients.
+# kafka_await N: waits for the message that a broker logs when it is unfenced and serves clients.
 kafka_await() {
   await "kafka-$1" grep -q 'Kafka Server started' "$dir/kafka-$1.log"
   say "kafka-$1 $kafka_version at 127.0.0.1:$(port "kafka-$1")"
@@ -232,10 +232,10 @@ kafka_up() {
   local n nodes=()
   for n in $(seq "$(cat "$dir/brokers")"); do running "kafka-$n" || nodes+=("$n"); done
   for n in "${nodes[@]}"; do kafka_launch "$n"; done
-  for n in "${nodes[@]}"; do kafka_await "$n"; done # together: one alone is no majority
+  for n in "${nodes[@]}"; do kafka_await "$n"; done # only after all are launched: a single node is no majority
 }
 
-# kafka_majority N: whether node N and the others that run can elect a controller.
+# kafka_majority N: reports whether node N and the other running nodes can elect a controller.
 kafka_majority() {
   local name together=1
   for name in $(brokers); do
@@ -249,12 +249,12 @@ redis_pong() {
   exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'PING\r\n' >&3 && read -r -t 5 reply <&3 && [ "${reply%$'\r'}" = +PONG ]
 }
 
-# redis_up NAME
+# redis_up NAME: starts a Redis server, unless it is running.
 redis_up() {
   running "$1" && return
   need redis-server redis-server
   mkdir -p "$dir/$1"
-  # Redis rewrites its command line, but the port stays in it.
+  # Redis rewrites its command line, but keeps the port in it.
   launch "$1" "$(port "$1")" redis-server --bind 127.0.0.1 --port "$(port "$1")" --dir "$dir/$1" --appendonly yes --save ''
   await "$1" redis_pong "$(port "$1")"
   say "$1 at 127.0.0.1:$(port "$1")"
@@ -317,7 +317,7 @@ servers() { echo "$(brokers)" redis redis-2 minio; }
 
 up() {
   local jars built
-  # What is there is removed with it.
+  # Callers remove DIR with all of its contents, so it must not hold other files.
   [ -s "$dir/brokers" ] || [ -z "$(ls -A "$dir")" ] || die "$dir holds something else: name a directory that is empty or new"
   [ -s "$dir/brokers" ] || echo "${KAFKA_BROKERS:-3}" >"$dir/brokers"
   need ps procps
@@ -326,7 +326,7 @@ up() {
   for name in $(servers); do send CONT "$name" || true; done
   minio_build & built=$!
   kafka_jars & jars=$!
-  wait $jars || exit 1 # apt-get takes one user at a time: Redis after Kafka
+  wait $jars || exit 1 # apt-get can run only once at a time: Redis has to follow Kafka
   redis_up redis
   redis_up redis-2
   kafka_up
@@ -355,15 +355,15 @@ down() {
   [ -s "$dir/brokers" ] || return 0 # never brought up
   for name in $(servers); do
     send CONT "$name" || continue
-    stop "$name" & pids+=($!) # brokers together: one alone waits for the others
+    stop "$name" & pids+=($!) # all brokers at once, because a single one waits for the others
   done
   wait "${pids[@]}"
 }
 
-# send SIGNAL NAME: fails if it does not run.
+# send SIGNAL NAME: sends a signal to a server; fails if it is not running.
 send() { running "$2" && kill "-$1" "$(cat "$dir/$2.pid")"; }
 
-# start NAME
+# start NAME: starts a server, unless it is running.
 start() {
   running "$1" && return
   case $1 in

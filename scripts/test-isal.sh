@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Tests the build that compresses level 1 by Intel's ISA-L.
+# Tests the build that uses Intel's ISA-L for gzip level 1.
 set -euo pipefail
 
 if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
   cat <<'TEXT'
 Usage: scripts/test-isal.sh [FUZZTIME]
 
-Runs what is different with the build tag isal: the encoder against the standard
-library's reader, by cases and for FUZZTIME (default 10s) by fuzzing, the files
-that are made with it, and the binary.
+Tests everything that the build tag isal changes: the encoder, whose output the
+standard library has to read, in unit tests and in fuzz tests for FUZZTIME (default
+10s); the files that are written with it; and the binary.
 
-Needs a C compiler and libisal-dev, which it installs if it is missing, as root on
-Debian or Ubuntu.
+Needs a C compiler and libisal-dev. As root on Debian or Ubuntu, it installs them if
+they are missing.
 TEXT
   exit
 fi

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Runs the tests that need real servers, and takes the servers down whatever
-# happens.
+# Runs the tests that need real servers, and always takes the servers down again.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: scripts/test-stack.sh DIR [ARGUMENT...]
 
-Brings Kafka, Redis and MinIO up in DIR (scripts/stack.sh), runs the tests in
-files with the build tag "stack", and takes the servers down again. DIR is removed when all passed, and kept with the logs otherwise.
-With arguments it runs go test with these instead.
+Starts Kafka, Redis and MinIO in DIR (scripts/stack.sh), runs the tests in files with
+the build tag "stack", and takes the servers down again. If arguments are given, it runs
+go test with them instead. If all tests pass, DIR is removed; otherwise it is kept, with
+the logs.
 
 Environment
-  GOTESTFLAGS   further flags of go test, such as -race
-  NEMESIS_FOR   how long the fault test breaks things; default 2m, and 20m at
-                most without arguments
-  NEMESIS_SEED  the schedules of an earlier run, as it printed them
-  NEMESIS_LANES only these lanes of faults, such as redis,staging
+  GOTESTFLAGS    additional flags of go test, such as -race; not used with arguments
+  NEMESIS_FOR    how long the fault test injects faults; default 2m; at most 20m if no
+                 arguments are given
+  NEMESIS_SEED   fault schedules of an earlier run, as printed by it
+  NEMESIS_LANES  only these lanes of faults, such as redis,staging
 
 Examples
   scripts/test-stack.sh /tmp/stack
@@ -32,12 +32,12 @@ esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 stack=$1
 shift
-# Not the other tests of their packages: those are make test's.
+# Only tests in files with the tag: make test runs the others of these packages.
 mapfile -t files < <(grep -rlE --include='*_test.go' '^//go:build stack$' pkg workers)
-tests() { # those of the files that follow, as a regular expression
+tests() { # FILE...: prints a regular expression that matches the tests in the files
   grep -hoE '^func Test\w+' "$@" | cut -c6- | paste -sd'|' | sed 's/.*/^(&)$/'
 }
-parallel() { # those of them that are for t.Parallel
+parallel() { # FILE...: likewise, but only for tests that call t.Parallel
   awk '/^func Test/ { name = $2; sub(/\(.*/, "", name) } /^\tt\.Parallel\(\)$/ { print name }' "$@" | paste -sd'|' | sed 's/.*/^(&)$/'
 }
 packages=() in_packages=() in_e2e=()
@@ -62,17 +62,17 @@ run() { go test -tags stack -count 1 "$@"; }
 if [ $# != 0 ]; then
   run -timeout 0 "$@" || status=1
 else
-  # 1. What breaks no servers, side by side: most of it waits for other programs.
-  # The roles of e2e are processes: there is nothing to race in the test itself. Its
-  # figures are wanted also when it passes.
-  # shellcheck disable=SC2086 # flags are words
+  # 1. Tests that do not break servers, side by side, because they mostly wait for other programs.
+  # The tests of e2e run without GOTESTFLAGS: the roles are processes, so there are no races to
+  # find in the tests themselves. -v prints their figures also if they pass.
+  # shellcheck disable=SC2086 # GOTESTFLAGS may be several words
   run -timeout 30m ${GOTESTFLAGS:-} -run "$(tests "${in_packages[@]}")" "${packages[@]}" &
   beside=$!
   peaceful=$(parallel "${in_e2e[@]}")
   run -timeout 30m -v -parallel 4 -run "$peaceful" ./workers/e2e || status=1
   wait "$beside" || status=1
   beside=
-  # 2. What breaks them.
+  # 2. Tests that break servers.
   run -timeout 30m -v -run "$(tests "${in_e2e[@]}")" -skip "$peaceful" ./workers/e2e || status=1
 fi
 [ $status = 0 ] || exit $status

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Tests scripts/vuln.sh: what it decides, on databases of its own.
+# Tests the exit codes and messages of scripts/vuln.sh, with prepared databases.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
-  echo 'Usage: scripts/vuln-test.sh GOVULNCHECK    tests what scripts/vuln.sh decides'
+  echo 'Usage: scripts/vuln-test.sh GOVULNCHECK    tests scripts/vuln.sh with prepared databases'
   exit
 fi
 govulncheck=${1:?which govulncheck?}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-# database DIR MODULE: one in which every version of the module is vulnerable,
-# in every symbol of its package.
+# database DIR MODULE: creates a database in which every version of the module is vulnerable, in
+# every symbol of its package.
 database() {
   mkdir -p "$1/index" "$1/ID"
   cat >"$1/ID/GO-2026-9999.json" <<JSON
@@ -31,8 +31,8 @@ database "$dir/broken" github.com/google/uuid
 echo 'not JSON' >"$dir/broken/index/modules.json"
 
 failed=0
-# expect CODE TEXT NAME ENV…: it ends with the code, and says the text, or, if
-# that begins with !, does not say the rest.
+# expect CODE TEXT NAME ENV…: checks that vuln.sh exits with CODE and prints TEXT. If TEXT begins with
+# !, checks that it does not print the rest of TEXT.
 expect() {
   local want=$1 text=$2 name=$3 code=0 good=1
   shift 3

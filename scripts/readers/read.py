@@ -1,4 +1,4 @@
-"""Runs each line of standard input, and prints what its rows hold as JSON."""
+"""Evaluates each line of standard input as Python, and prints the rows of the result as JSON."""
 
 import contextlib
 import glob
@@ -18,7 +18,7 @@ COLUMNS = ["messageId", "type"]
 
 
 def rows(table):
-    """The columns of whatever kind of table a line makes."""
+    """Returns COLUMNS of a table of pandas, DuckDB or Spark."""
     if isinstance(table, pandas.DataFrame):
         return table[COLUMNS].values.tolist()
     chosen = table.select(*COLUMNS)
@@ -26,7 +26,7 @@ def rows(table):
 
 
 def first_members(files):
-    """What readers that stop after one gzip member see, as Ruby's Zlib::GzipReader does."""
+    """Returns what readers see if they stop after the first gzip member, as Ruby's Zlib::GzipReader does."""
     lines = []
     for file in files:
         lines += zlib.decompressobj(wbits=31).decompress(pathlib.Path(file).read_bytes()).splitlines()
@@ -34,7 +34,7 @@ def first_members(files):
 
 
 def open_s3():
-    """Lets DuckDB read S3: its extension comes from a package, not from a download of its own."""
+    """Lets DuckDB read S3. The extension comes from a Python package, so that DuckDB does not download it."""
     extension = next(pathlib.Path(duckdb_extension_httpfs.__file__).parent.rglob("*.duckdb_extension"))
     server, env = urlsplit(os.environ["AWS_ENDPOINT_URL"]), os.environ
     duckdb.sql(f"LOAD '{extension}'")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Reads delivered files with the tools that people have for it.
+# Reads delivered files with tools that are commonly used for it.
 set -euo pipefail
 
 readonly packages=(awscli==1.45.11 duckdb==1.5.5 duckdb-extension-httpfs==1.5.5 pandas==2.3.3 pyspark==4.0.1)
@@ -10,18 +10,21 @@ Usage: scripts/readers/run.sh COMMAND [ARGUMENT...]
        scripts/readers/run.sh read
        scripts/readers/run.sh install
 
-Runs a command with the AWS CLI and jq on its PATH. read takes lines of Python
-from standard input, in which duckdb, pandas, glob, spark and first_members are
-known, and prints of each what its rows hold; DuckDB reads S3 at AWS_ENDPOINT_URL:
+Runs COMMAND with the AWS CLI and jq on its PATH.
+
+read evaluates each line of standard input as a Python expression, and prints the rows
+of its result. Expressions may use duckdb, pandas, glob, spark and first_members. DuckDB
+reads S3 at AWS_ENDPOINT_URL:
 
   {"code": "spark.read.json('logs/*/*.gz')", "rows": [["messageId", "type"], …]}
 
-install fetches all of them from their registries, which the others do when
-needed. Needs Python 3 with venv, and a JDK of 17 or later and jq, which it
-installs as root on Debian or Ubuntu.
+install fetches all tools from their registries; the other commands do so when needed.
+
+Needs Python 3 with venv, Java 17 or later, and jq. As root on Debian or Ubuntu, it
+installs the latter two if they are missing.
 
 Environment
-  SEALIFT_CACHE  where they are kept (default ~/.cache/sealift)
+  SEALIFT_CACHE  where the tools are kept; default ~/.cache/sealift
 
 Example
   echo "duckdb.sql(\"SELECT * FROM read_json('logs/*/*.gz')\")" | scripts/readers/run.sh read
@@ -36,7 +39,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 readonly here cache=${SEALIFT_CACHE:-$HOME/.cache/sealift}
 mkdir -p "$cache"
 
-# need COMMAND PACKAGE: installs the package if root may and the command is absent.
+# need COMMAND PACKAGE: if the command is missing, installs the package, which needs root and apt-get.
 need() {
   command -v "$1" >/dev/null && return
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -51,8 +54,8 @@ need() {
 need jq jq
 need java default-jre-headless
 venv=$cache/readers-$(echo "${packages[@]}" | sha256sum | cut -c1-12)
-! command -v flock >/dev/null || { exec 8>"$venv.lock" && flock 8; } # one run installs
-if [ ! -e "$venv/done" ]; then # a venv knows its own path, so half of one is made again
+! command -v flock >/dev/null || { exec 8>"$venv.lock" && flock 8; } # only one run at a time installs
+if [ ! -e "$venv/done" ]; then # a venv contains its own path, so it cannot be made elsewhere and moved
   rm -rf "$venv"
   python3 -m venv "$venv" >&2
   "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}" >&2

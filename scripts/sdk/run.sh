@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sends events to a collector through real SDKs of its protocol.
+# Sends events to a collector through real SDKs.
 set -euo pipefail
 
-# The SDKs by name, with the package and version that each is.
+# The name of each SDK, and its package and version.
 readonly sdks='
 segment-node         @segment/analytics-node@3.1.0
 legacy-node          analytics-node@6.2.0
@@ -27,23 +27,26 @@ Usage: scripts/sdk/run.sh SDK COLLECTOR_URL WRITE_KEY
        scripts/sdk/run.sh list
        scripts/sdk/run.sh install
 
-Sends every call of calls.json some times through an SDK, each with a
-messageId and a timestamp of its own. Before the SDK sees a call it is printed:
+Sends every call of calls.json several times through an SDK, each time with a new
+messageId and timestamp. Prints each call before the SDK gets it:
 
   {"call": {"type": …, "messageId": …, …}}
 
-Half way it prints {"half": true} and waits for a line on standard input. It
-exits with 0 when the SDK says that all was taken; the SDKs that do not say so
-(segment-kotlin, chromium, chromium-batching) wait for standard input to end.
+After half of the calls it prints {"half": true} and waits for a line on standard input.
+It exits with 0 when the SDK reports that all calls were accepted. The SDKs that do not
+report it (segment-kotlin, chromium, chromium-batching) are stopped when standard input
+ends.
 
-list prints the SDKs and what they are; install fetches all of them from their
-registries, which the others do when needed. Needs Go, Node with npm, Python 3
-with pip, a JDK of 17 or later, Maven and Chromium; as root on Debian or Ubuntu
-it installs what is missing of the last three.
+list prints the SDKs and their packages. install fetches all SDKs from their registries;
+otherwise an SDK is fetched when it is needed.
+
+Needs, depending on the SDK, Go, Node with npm, Python 3 with pip, a JDK of 17 or later,
+Maven and Chromium. As root on Debian or Ubuntu, it installs the last three if they are
+missing.
 
 Environment
-  SEALIFT_CACHE       where the SDKs are kept (default ~/.cache/sealift)
-  SEALIFT_SDK_ROUNDS  how often each of the 16 calls is sent (default 20)
+  SEALIFT_CACHE       where the SDKs are kept; default ~/.cache/sealift
+  SEALIFT_SDK_ROUNDS  how often each of the 16 calls is sent; default 20
 
 Example
   scripts/sdk/run.sh segment-python http://localhost:8080 demo </dev/null
@@ -64,10 +67,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 readonly here cache=${SEALIFT_CACHE:-$HOME/.cache/sealift}/sdk
 mkdir -p "$cache"
 
-# package SDK: what it is.
+# package SDK: prints the package of an SDK.
 package() { awk -v sdk="$1" '$1 == sdk { print $2 }' <<<"$sdks"; }
 
-# need COMMAND PACKAGE: installs the package if root may and the command is absent.
+# need COMMAND PACKAGE: if the command is missing, installs the package, which needs root and apt-get.
 need() {
   command -v "$1" >/dev/null && return
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -79,9 +82,9 @@ need() {
     { echo "run.sh: cannot install $2, see $cache/apt-$2.log" >&2; exit 1; }
 }
 
-# once NAME COMMAND... runs the command, which fills the folder that is its last
-# argument, unless it did before. It fills a temporary folder first: half an
-# installation is never used. It sets dir to the folder.
+# once NAME COMMAND...: sets dir to the folder of NAME in the cache. If it does not exist, runs the
+# command, with a folder to fill as an additional last argument. That is a temporary one, renamed
+# afterwards, so an incomplete installation is never used.
 once() {
   local tmp
   dir=$cache/$(tr '@/:=' '----' <<<"$1")
@@ -89,7 +92,7 @@ once() {
   [ ! -d "$dir" ] || return 0
   tmp=$(mktemp -d "$dir.XXXXXX")
   "$@" "$tmp" >&2 || { rm -rf "$tmp"; return 1; }
-  mv -T "$tmp" "$dir" 2>/dev/null || rm -rf "$tmp" # another run was first
+  mv -T "$tmp" "$dir" 2>/dev/null || rm -rf "$tmp" # another run has just installed it
 }
 install_python() { python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-warn-conflicts "$1" --target "$2"; }
 install_node() { npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts --prefix "${*: -1}" "${@:1:$#-1}"; }
@@ -100,7 +103,7 @@ install_maven() { # GROUP:ARTIFACT:VERSION DIR
     dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"
 }
 compile_go() { go build -C "$here/go" -tags "$1" -o "$2/driver" .; }
-compile_java() { # LIBS SED DIR: the fork's names, if it is one, in place of the SDK's
+compile_java() { # LIBS SED DIR; for a fork, SED replaces the names of Segment's SDK with its own
   sed "$2" "$here/java/Driver.java" >"$3/Driver.java" && javac -cp "$1/*" -d "$3" "$3/Driver.java"
 }
 compile_kotlin() { # COMPILER LIBS DIR
@@ -108,8 +111,8 @@ compile_kotlin() { # COMPILER LIBS DIR
 }
 sum() { cat "$@" | sha256sum | cut -c1-12; }
 
-# prepare SDK: installs what it needs and sets command to what runs its driver,
-# but for the arguments that all have.
+# prepare SDK: installs what the SDK needs, and sets command to the command that runs its driver,
+# without the arguments that all drivers have in common.
 prepare() {
   local package compiler libs fork=''
   package=$(package "$1")
@@ -151,7 +154,7 @@ prepare() {
 }
 
 if [ "$1" = install ]; then
-  # One at a time of those that share a lock or a download.
+  # SDKs that share a lock or a download are installed one after the other.
   (for sdk in segment-java segment-kotlin rudder-java chromium; do prepare $sdk; done) & jvm=$!
   (for sdk in segment-node legacy-node rudder-node; do prepare $sdk; done) & node=$!
   (for sdk in segment-python legacy-python rudder-python segment-go rudder-go; do prepare $sdk; done) & rest=$!

@@ -1,4 +1,4 @@
-// A module of its own: its clients of Kafka and S3 are no dependencies of Sealift.
+// A separate module, to keep its Kafka and S3 clients out of Sealift's dependencies.
 module github.com/sealift/sealift/scripts/peers/baseline
 
 go 1.26.0

@@ -1,11 +1,10 @@
-// Command baseline is what one writes by hand in an afternoon to get a topic into
-// S3, without a framework: a consumer group, a buffer for each source and day, gzip, a PUT. It is
-// what scripts/bench-peers.sh holds others against: about the least CPU time
-// that the work takes in Go.
+// Command baseline is a simple program, as one might write it in an afternoon, that copies a topic
+// to S3: a consumer group, a buffer for each source and day, gzip, PUTs. scripts/bench-peers.sh
+// compares other programs with it: it takes about the least CPU time possible for the work in Go.
 //
-// It promises little: every event at least once, and as long as memory holds
-// what one roll brings. A kill between PUTs and the commit doubles files, a
-// second process is not foreseen, and nothing checks anything.
+// It guarantees little: it delivers every event at least once, provided that the events of one roll
+// fit in memory. If it is killed between the PUTs and the commit, events are delivered twice. It
+// does not support a second process, and verifies nothing.
 package main
 
 import (
@@ -26,9 +25,9 @@ import (
 )
 
 const (
-	memberBytes = 256 << 10 // of lines, after which they are compressed: a gzip member
-	objectBytes = 100 << 20 // of gzip, after which all is put
-	uploads     = 4         // at once
+	memberBytes = 256 << 10 // lines buffered before they are compressed as one gzip member
+	objectBytes = 100 << 20 // compressed size of a file at which all files are put
+	uploads     = 4         // concurrent
 )
 
 func main() {
@@ -38,19 +37,19 @@ func main() {
 	}
 }
 
-// file is an object to be.
+// file is a future object: compressed members, and lines that are not compressed yet.
 type file struct{ lines, gzip bytes.Buffer }
 
-// loader has what is not in S3 yet.
+// loader holds the events that are not in S3 yet.
 type loader struct {
 	kafka *kgo.Client
 	s3    *minio.Client
 	zip   *gzip.Writer
-	open  map[string]*file // by source and day
+	open  map[string]*file // key: source and day
 	puts  int
 }
 
-// run ends when all is in S3 that the topic held at the start.
+// run returns when all events that the topic held at the start are in S3.
 func run(ctx context.Context) error {
 	seconds, err := strconv.Atoi(os.Getenv("ROLL_SECS"))
 	if err != nil {
@@ -108,7 +107,7 @@ func run(ctx context.Context) error {
 	return l.flush(ctx)
 }
 
-// add puts a record's line into its file, and says whether that is full.
+// add appends a record's line to its file, and reports whether the file is full.
 func (l *loader) add(r *kgo.Record) (full bool) {
 	key := "source=" + string(r.Key) + "/day=" + r.Timestamp.UTC().Format(time.DateOnly)
 	f := l.open[key]
@@ -125,7 +124,7 @@ func (l *loader) add(r *kgo.Record) (full bool) {
 	return f.gzip.Len() >= objectBytes
 }
 
-// pack compresses a file's lines: writing to a buffer does not fail.
+// pack compresses a file's lines. It ignores errors, since writing to a buffer cannot fail.
 func (l *loader) pack(f *file) {
 	l.zip.Reset(&f.gzip)
 	_, _ = l.zip.Write(f.lines.Bytes())
@@ -133,7 +132,7 @@ func (l *loader) pack(f *file) {
 	f.lines.Reset()
 }
 
-// flush puts all files, and commits what was read.
+// flush puts all files, and commits the offsets of the records that were read.
 func (l *loader) flush(ctx context.Context) error {
 	if len(l.open) == 0 {
 		return nil

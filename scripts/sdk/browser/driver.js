@@ -1,9 +1,10 @@
-// Sends calls through analytics.js in Chromium, from a page whose origin is
-// neither that of the collector nor that of the script; run.sh -h says how.
+// Sends calls through analytics.js in Chromium, from a page whose origin differs from those of the
+// collector and of the script. See run.sh -h.
 //
-// Usage: driver.js SDK MODULES URL WRITE_KEY CALLS ROUNDS. MODULES is the
-// folder that holds node_modules. The page asks this server for what it needs
-// and tells it each call before the SDK sees it.
+// Usage: driver.js SDK MODULES URL WRITE_KEY CALLS ROUNDS
+//
+// MODULES is the folder that contains node_modules. The page is served from here, and reports each
+// call before it passes the call to the SDK.
 const { spawn } = require('child_process')
 const fs = require('fs')
 const http = require('http')
@@ -15,14 +16,14 @@ const [sdk, modules, api, key, calls, rounds] = process.argv.slice(2)
 const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]()
 const umd = path.join(modules, 'node_modules/@segment/analytics-next/dist/umd')
 
-// listen serves on a free port of its own, which makes an origin.
+// listen starts a server on a free port, and so with an origin of its own.
 const listen = (handler) =>
   new Promise((resolve) => {
     const server = http.createServer(handler).listen(0, '127.0.0.1', () => resolve(server.address().port))
   })
 
-// The CDN's paths: the script, which is the package's standalone.js, and the
-// parts that it loads when it needs them.
+// cdn serves what Segment's CDN would: the script, which is standalone.js in the package, and the
+// parts that the script loads when it needs them.
 function cdn (request, response) {
   const name = path.basename(request.url)
   const file = path.join(umd, name === 'analytics.min.js' ? 'standalone.js' : name)
@@ -31,8 +32,8 @@ function cdn (request, response) {
   response.end(fs.existsSync(file) ? fs.readFileSync(file) : '')
 }
 
-// page is what a website's page would hold: Segment's snippet, with other
-// hosts in it, and calls.
+// page returns a page like that of a website: Segment's snippet, changed to use the hosts of this
+// test, and calls.
 function page (cdnPort) {
   const snippet = require(path.join(modules, 'node_modules/@segment/snippet'))
   const { host } = new URL(api)
@@ -41,7 +42,7 @@ function page (cdnPort) {
   const load = { integrations: { 'Segment.io': destination } }
   const loader = snippet.max({ apiKey: key, host: `127.0.0.1:${cdnPort}`, load, page: false })
     .replace('https:', 'http:')
-    .replace('analytics.load(', `analytics._cdn = ${JSON.stringify(api)}; analytics.load(`) // for the settings
+    .replace('analytics.load(', `analytics._cdn = ${JSON.stringify(api)}; analytics.load(`) // the SDK reads its settings from the collector
   const data = JSON.stringify({ sdk, count: rounds, templates: JSON.parse(fs.readFileSync(calls, 'utf8')) })
   return `<!doctype html><html><head><title>Shop 🛍</title><script>${loader}</script></head><body>
 <script type="application/json" id="data">${data.replaceAll('<', '\\u003c')}</script>
@@ -84,7 +85,8 @@ async function main () {
   process.exit(0)
 }
 
-// The page does not know when all is sent; whoever started this does.
+// The page cannot tell when everything is sent. Whoever started this driver can, and then closes its
+// standard input.
 let end
 const ended = new Promise((resolve) => { end = resolve })
 process.stdin.on('end', () => end())

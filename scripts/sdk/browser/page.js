@@ -1,5 +1,5 @@
 /* global analytics, fetch */
-// The calls of a page; driver.js puts this into it.
+// Makes the calls of the page; driver.js puts this script into it.
 (async () => {
   const { sdk, count: rounds, templates } = JSON.parse(document.getElementById('data').textContent)
   const count = rounds * templates.length
@@ -7,7 +7,7 @@
 
   const call = (n) => {
     const { userId, anonymousId, ...rest } = structuredClone(templates[n % templates.length])
-    // A browser has one user, whom identify and alias name.
+    // A browser has a single user, set by identify and alias; other calls cannot name one.
     const user = ['identify', 'alias'].includes(rest.type) ? { userId } : {}
     return { ...rest, ...user, messageId: `${sdk}-${n}`, timestamp: new Date(Date.UTC(2026, 10, 22, 10, 0, 0, n)) }
   }

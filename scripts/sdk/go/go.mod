@@ -1,4 +1,4 @@
-// A module of its own: the SDKs are no dependencies of Sealift.
+// A separate module, to keep the SDKs out of Sealift's dependencies.
 module github.com/sealift/sealift/scripts/sdk/go
 
 go 1.26

@@ -1,5 +1,5 @@
-// Command go sends calls through Segment's analytics-go or, built with the tag
-// rudder, its fork; run.sh -h says how.
+// Command go sends calls through Segment's analytics-go or, if built with the tag rudder, through
+// Rudder's fork of it. See run.sh -h.
 //
 // Usage: go URL WRITE_KEY CALLS ROUNDS
 package main
@@ -27,7 +27,7 @@ func main() {
 	}
 }
 
-// call is JSON that keeps its numbers as written.
+// call is a JSON object. Its numbers are kept as written.
 type call map[string]any
 
 func run(url, key, calls, rounds string) error {
@@ -72,7 +72,7 @@ func run(url, key, calls, rounds string) error {
 			return err
 		}
 	}
-	// Close drops what is being retried: wait first.
+	// Close drops messages that are being retried, so wait for all outcomes first.
 	for range count {
 		if err := <-taken; err != nil {
 			return fmt.Errorf("a message was dropped: %w", err)
@@ -98,10 +98,10 @@ func messageOf(c call) (message, error) {
 	}
 }
 
-// fill sets the fields of an SDK's message by their names in JSON. What the
-// SDK's context has no field for goes into its Extra, as its users do.
+// fill sets the fields of an SDK's message by their JSON names. The whole context goes into Extra of
+// the SDK's context, where users put fields that the SDK does not know.
 func fill[M message](m M, c call) (message, error) {
-	fields := call{"originalTimestamp": c["timestamp"]} // as the fork names it
+	fields := call{"originalTimestamp": c["timestamp"]} // the fork's name for the timestamp
 	for k, v := range c {
 		if k != "context" {
 			fields[k] = v
@@ -123,8 +123,8 @@ func decode(text []byte, v any) error {
 	return dec.Decode(v)
 }
 
-// outcomes receives nil for each message that was taken, and why for each
-// that the SDK gave up.
+// outcomes receives nil for each message that was accepted, and an error for each one that the SDK
+// gave up.
 type outcomes chan error
 
 func (o outcomes) Success(message) { o <- nil }

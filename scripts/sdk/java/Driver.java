@@ -1,5 +1,5 @@
-// Sends calls through Segment's Java SDK; run.sh -h says how, and makes the
-// driver of Rudder's, which is a fork, by putting its names here.
+// Sends calls through Segment's Java SDK. See run.sh -h. For Rudder's SDK, which is a fork, run.sh
+// replaces the names of Segment's SDK in this file.
 //
 // Usage: Driver SDK URL WRITE_KEY CALLS ROUNDS
 
@@ -37,8 +37,7 @@ public class Driver {
         System.exit(1);
       }
     };
-    // The pause between retries is the SDK's own: half a minute at most, then
-    // a minute, two, …
+    // The pauses between retries cannot be set. The first is half a minute at most; then they double.
     Analytics client = Analytics.builder(args[2]).endpoint(args[1]).callback(callback).retries(20).flushQueueSize(50).flushInterval(1, TimeUnit.SECONDS).build();
     Gson gson = new GsonBuilder().serializeNulls().disableHtmlEscaping().create();
     long start = 1795341600000L; // 2026-11-22T10:00:00Z
@@ -57,7 +56,7 @@ public class Driver {
     client.flush();
     taken.await();
     client.shutdown();
-    System.exit(0); // an idle connection's thread would live on
+    System.exit(0); // otherwise the thread of an idle connection keeps the process alive
   }
 
   static MessageBuilder<?, ?> message(JsonObject call) {
@@ -90,7 +89,7 @@ public class Driver {
   @SuppressWarnings("unchecked")
   static Map<String, Object> asMap(Object value) { return (Map<String, Object>) value; }
 
-  // value is what a caller would write for some JSON: long, double, String, …
+  // value returns JSON as the Java value that a caller would use: Long, Double, String, …
   static Object value(JsonElement json) {
     if (json.isJsonObject()) {
       Map<String, Object> map = new LinkedHashMap<>();

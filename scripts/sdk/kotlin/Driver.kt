@@ -1,4 +1,4 @@
-// Sends calls through Segment's Kotlin SDK on the JVM; run.sh -h says how.
+// Sends calls through Segment's Kotlin SDK on the JVM. See run.sh -h.
 //
 // Usage: DriverKt SDK URL WRITE_KEY CALLS ROUNDS
 
@@ -16,7 +16,7 @@ import kotlinx.serialization.json.jsonArray
 import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
 
-/** Speaks plain HTTP to the collector under test; the SDK always says https. */
+/** Connects to the collector over plain HTTP, although the SDK always uses https. */
 object Plain : RequestFactory() {
     override fun openConnection(url: String) = super.openConnection(url.replaceFirst("https://", "http://"))
 }
@@ -24,9 +24,9 @@ object Plain : RequestFactory() {
 fun main(args: Array<String>) {
     val (sdk, url, key, calls, rounds) = args
     val out = System.out
-    System.setOut(System.err) // the SDK logs to it
+    System.setOut(System.err) // the SDK logs to System.out
     val host = url.substringAfter("://") + "/v1"
-    // What could not be sent stays on disk, and each flush tries it again.
+    // Events that could not be sent stay on disk, and each flush tries them again.
     val client = Analytics(Configuration(key, application = Plain, apiHost = host, cdnHost = host, flushAt = 20, flushInterval = 1, requestFactory = Plain))
     val templates = Json.parseToJsonElement(File(calls).readText()).jsonArray
     val count = rounds.toInt() * templates.size
@@ -36,8 +36,8 @@ fun main(args: Array<String>) {
             out.println("""{"half":true}""")
             readLine()
         }
-        // A client has one user, whom identify and alias name: what they say
-        // is all that can be said of the user. It has no pages.
+        // A client has a single user, which only identify and alias can set, by userId. It has
+        // screens, but no pages.
         var template = templates[n % templates.size].jsonObject
         if (template.text("type") == "page") template = JsonObject(template + ("type" to JsonPrimitive("screen")))
         val user = if (template.text("type") in setOf("identify", "alias")) setOf("userId") else setOf()
@@ -47,7 +47,7 @@ fun main(args: Array<String>) {
         send(client, call)
     }
     client.flush()
-    readLine() // the SDK does not say when all is sent; whoever started this knows
+    readLine() // the SDK does not tell when everything is sent; whoever started this driver knows
     File("/tmp/analytics-kotlin/$key").deleteRecursively()
     exitProcess(0)
 }

@@ -1,7 +1,8 @@
-// Sends calls through one of the Node SDKs; run.sh -h says how.
+// Sends calls through one of the Node SDKs. See run.sh -h.
 //
-// Usage: driver.js SDK MODULES URL WRITE_KEY CALLS ROUNDS. MODULES is the
-// folder that holds node_modules.
+// Usage: driver.js SDK MODULES URL WRITE_KEY CALLS ROUNDS
+//
+// MODULES is the folder that contains node_modules.
 const fs = require('fs')
 const path = require('path')
 const readline = require('readline')
@@ -14,8 +15,8 @@ function dropped (why) {
   process.exitCode = 1
 }
 
-// counted is a client whose messages each call back: flush's own callback
-// tells of the last batch only.
+// counted wraps a client so that flush waits for the callbacks of all messages. The callback of the
+// SDK's own flush covers only the last batch.
 function counted (client) {
   let pending = 0
   let done = () => {}
@@ -36,7 +37,7 @@ function counted (client) {
   return { send, flush }
 }
 
-// Retries: 20, a second apart or so.
+// Each SDK is set to 20 retries, about a second apart.
 const sdks = {
   'segment-node': () => {
     const { Analytics } = load('@segment/analytics-node')

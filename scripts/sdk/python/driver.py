@@ -1,6 +1,6 @@
-"""Sends calls through one of the Python SDKs; run.sh -h says how.
+"""Sends calls through one of the Python SDKs, which must be on PYTHONPATH. See run.sh -h.
 
-Usage: driver.py SDK URL WRITE_KEY CALLS ROUNDS; PYTHONPATH holds the SDK.
+Usage: driver.py SDK URL WRITE_KEY CALLS ROUNDS
 """
 
 import importlib
