@@ -402,7 +402,7 @@ func TestLeaseLostDuringThePut(t *testing.T) {
 	}
 }
 
-// slowPut calls before ahead of each PUT.
+// slowPut calls its before function ahead of each PUT.
 type slowPut struct {
 	objstore.Store
 	before func(context.Context)

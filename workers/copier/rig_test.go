@@ -26,7 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// After vain attempts to dial, a pool notices only within a second that it was closed.
+	// A pool whose dials failed may take a second to notice that it was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
