@@ -10,25 +10,24 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// stickyBalancer gives every member its even share of each topic and moves as
-// few partitions as it can when members come and go: a partition goes to the
-// member that ranks highest for it by rendezvous hash of stable worker names
-// and has room left. It needs no memory of the former generation, which
-// kafka-go's eager protocol does not carry.
+// stickyBalancer gives every member its even share of each topic, and moves as few partitions as it
+// can when members join and leave: a partition goes to the member that has room left and ranks
+// highest for it, by a rendezvous hash of stable worker names. It does not need to know the
+// previous generation, which kafka-go's eager protocol does not carry.
 //
-// It is for one member.
+// A balancer belongs to one member.
 type stickyBalancer struct {
 	worker string
-	ready  func() error // asked before each join; nil: it is
+	ready  func() error // checked before each join, which is put off if it fails; nil: always ready
 
 	mu      sync.Mutex     // guards divided
-	divided map[string]int // partitions by topic, as this member divided them when it joined last; nil: it does not lead
+	divided map[string]int // partitions by topic that this member divided at its last join; nil: it is not the leader
 }
 
 var _ kafka.GroupBalancer = (*stickyBalancer)(nil)
 
-// lastDivision returns how many partitions of each topic this member divided
-// among all, or false if another leads the group.
+// lastDivision returns how many partitions of each topic this member has divided among all members,
+// or false if another member is the leader.
 func (b *stickyBalancer) lastDivision() (map[string]int, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -38,9 +37,8 @@ func (b *stickyBalancer) lastDivision() (map[string]int, bool) {
 // ProtocolName implements kafka.GroupBalancer.
 func (b *stickyBalancer) ProtocolName() string { return "sealift-sticky" }
 
-// UserData implements kafka.GroupBalancer: the stable worker name. kafka-go asks
-// for it whenever it joins, and joins later if it is an error; who leads is
-// decided after that.
+// UserData implements kafka.GroupBalancer: it returns the stable worker name. kafka-go calls it
+// before each join, and puts the join off if it fails. The leader is elected after that.
 func (b *stickyBalancer) UserData() ([]byte, error) {
 	if b.ready != nil {
 		if err := b.ready(); err != nil {
@@ -72,7 +70,7 @@ func (b *stickyBalancer) AssignGroups(members []kafka.GroupMember, partitions []
 				takers = append(takers, m)
 			}
 		}
-		// Two processes may by mistake share a name: the member id decides.
+		// If two processes share a name by mistake, the member id decides.
 		slices.SortFunc(takers, func(x, y kafka.GroupMember) int {
 			if c := strings.Compare(string(x.UserData), string(y.UserData)); c != 0 {
 				return c
@@ -89,8 +87,7 @@ func (b *stickyBalancer) AssignGroups(members []kafka.GroupMember, partitions []
 	return out
 }
 
-// spread divides the partitions of a topic over the takers: shares differ by
-// at most one.
+// spread divides the partitions of a topic among the takers; their shares differ by at most one.
 func spread(takers []kafka.GroupMember, topic string, ids []int) [][]int {
 	owned := make([][]int, len(takers))
 	if len(takers) == 0 {
@@ -117,7 +114,7 @@ func rendezvous(worker []byte, topic string, partition int) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write(worker)
 	_, _ = h.Write([]byte("\x00" + topic + "\x00" + strconv.Itoa(partition)))
-	// fnv's last bytes barely reach the high bits: mix (splitmix64).
+	// fnv's last bytes hardly affect the high bits: mix (splitmix64).
 	x := h.Sum64()
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9

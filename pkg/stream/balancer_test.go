@@ -83,8 +83,8 @@ func TestMembersGetTopicsTheyAskedFor(t *testing.T) {
 	require.Equal(t, kafka.GroupMemberAssignments{"1": {"t": {0}}, "2": {"u": {0}}}, got)
 }
 
-// TestOnlyTheLeaderKnowsTheDivision: a member that joins again leads only if it
-// is asked to divide again.
+// TestOnlyTheLeaderKnowsTheDivision: a member that joins again is the leader only if it is asked to
+// divide again.
 func TestOnlyTheLeaderKnowsTheDivision(t *testing.T) {
 	b := &stickyBalancer{worker: "a"}
 	_, leads := b.lastDivision()

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkRead reads an answer of 20 batches of 500 records of 400 bytes or so.
+// BenchmarkRead reads an answer with 20 batches of 500 records of about 400 bytes.
 func BenchmarkRead(b *testing.B) {
 	for _, codec := range []string{"none", "lz4", "snappy", "zstd", "gzip"} {
 		b.Run(codec, func(b *testing.B) {

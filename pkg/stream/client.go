@@ -1,12 +1,10 @@
-// Package stream is how Sealift talks to Kafka, and the only place that does:
-// topics, batched production, explicit partition reads from offsets that the
-// caller owns, and consumer-group membership that only says which partitions
-// are whose.
+// Package stream is the only package that talks to Kafka. It has topics, batched production, reads
+// of single partitions from offsets that the caller keeps, and consumer groups, which only say
+// which partitions belong to whom.
 //
-// It promises at-least-once production (its producer is not
-// idempotent) and reads that never go back. It never resets an offset: an
-// offset out of range is an error for the caller to act upon. It does not
-// decide what a record means.
+// It guarantees at-least-once production (its producer is not idempotent), and reads that never go
+// back. It never resets an offset: an offset that is out of range is an error that the caller has
+// to handle. It does not interpret records.
 package stream
 
 import (
@@ -31,7 +29,7 @@ import (
 // Header is a record header.
 type Header = kafka.Header
 
-// Config says how brokers are reached.
+// Config says how to connect to the brokers.
 type Config struct {
 	Brokers  []string    // host:port, at least one
 	TLS      *tls.Config // nil: plain TCP
@@ -65,14 +63,13 @@ type Client struct {
 	brokers   []string
 	addr      net.Addr
 	transport *transport
-	explained *explained // transport, whose errors name keys of the configuration
+	explained *explained // transport, with errors that name configuration keys
 	dialer    *kafka.Dialer
 	wires     wires
 	log       *slog.Logger
 }
 
-// Open prepares a client; it does not connect, so it succeeds with every
-// broker away.
+// Open prepares a client. It does not connect, so it succeeds even if no broker is up.
 func Open(cfg Config, log *slog.Logger) (*Client, error) {
 	if len(cfg.Brokers) == 0 {
 		return nil, errors.New("open kafka client: no brokers; set kafka.brokers")
@@ -111,25 +108,25 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 	}, nil
 }
 
-// topicsFor is how long what the brokers said of topics is taken for true.
-// A variable for tests.
+// topicsFor is how long metadata about topics is used before it is fetched again. A variable for
+// tests.
 var topicsFor = 5 * time.Second
 
-// Close closes idle connections. Producers, fetchers and groups of the client
-// are closed by their owners.
+// Close closes idle connections. The client's producers, fetchers and groups are closed by their
+// owners.
 func (c *Client) Close() error {
 	c.transport.close()
 	c.wires.close()
 	return nil
 }
 
-// api is a view on the client with a bound on each call.
+// api returns a kafka.Client whose calls have a timeout.
 func (c *Client) api(timeout time.Duration) *kafka.Client {
 	return &kafka.Client{Addr: c.addr, Transport: c.explained, Timeout: timeout}
 }
 
-// bare makes a call of a kafka.Client. Its errors begin with the method's name, which
-// means nothing to who reads a log.
+// bare calls a method of a kafka.Client. It removes the method's name, with which kafka-go's errors
+// begin, since it means nothing to a reader of the log.
 func bare[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, error), req *Q) (*A, error) {
 	res, err := method(ctx, req)
 	if err != nil && strings.HasPrefix(err.Error(), "kafka.(*Client).") {
@@ -138,31 +135,30 @@ func bare[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, e
 	return res, err
 }
 
-// renew asks brokers anew for what they know of topics and leaders, if they may
-// have other ones after that error. Whoever tries again finds them then. soon: the trouble
-// may be of an election.
+// renew fetches the metadata of topics and leaders again if err means that they may have changed,
+// so that a retry uses the new ones. soon says that an election may be in progress.
 func (c *Client) renew(ctx context.Context, err error, soon bool) {
 	if !moved(err) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	_ = c.transport.renew(ctx, nil, soon) // what is known stays: to try again meets the same trouble
+	_ = c.transport.renew(ctx, nil, soon) // if it fails, the known metadata stays, and a retry meets the same problem
 }
 
-// Ping returns nil if a broker answers now. It takes five seconds at most.
+// Ping returns nil if a broker answers now. It takes at most five seconds.
 func (c *Client) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	// 1. why nothing was ever reached: unlike ApiVersions, this wants a user who is let in
+	// 1. Why no broker could ever be reached. Unlike ApiVersions, this needs an authenticated user.
 	if _, err := c.ClusterID(ctx); err != nil {
 		return err
 	}
-	// 2. kafka-go keeps what it was told once for ever; ApiVersions is not kept
+	// 2. kafka-go caches that answer for good, but not that of ApiVersions.
 	var err error
 	for try := range pingTries {
-		// A connection that was kept may lead to a broker that is gone; the
-		// next one is another, or dialed, to any broker.
+		// A cached connection may lead to a broker that is gone. The next try uses another
+		// connection, or dials any broker.
 		if err = c.ping(ctx, try == pingTries-1); err == nil || ctx.Err() != nil {
 			break
 		}
@@ -172,12 +168,11 @@ func (c *Client) Ping(ctx context.Context) error {
 
 const (
 	callTimeout = 5 * time.Second
-	dialTimeout = 3 * time.Second // a request of a collector waits for 4.5 s, and another broker may have become the leader
+	dialTimeout = 3 * time.Second // a collector's request waits for 4.5 s, and another broker may have become the leader
 	pingTries   = 3
 )
 
-// ping asks a broker, and waits for half of the time that is left, or all of
-// it.
+// ping sends a request to a broker. It waits for half of the remaining time, or for all of it.
 func (c *Client) ping(ctx context.Context, all bool) error {
 	if deadline, ok := ctx.Deadline(); ok && !all {
 		var cancel context.CancelFunc
@@ -188,8 +183,8 @@ func (c *Client) ping(ctx context.Context, all bool) error {
 	return err
 }
 
-// ClusterID returns the id of the cluster that the brokers belong to, as they
-// said last: it is no sign that they are there still.
+// ClusterID returns the id of the cluster, which may be from an earlier answer of the brokers: it
+// does not show that they are still up.
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
 	res, err := bare(ctx, c.api(callTimeout).Metadata, &kafka.MetadataRequest{Topics: []string{}})
 	if err := c.reached(ctx, err); err != nil {
@@ -198,13 +193,13 @@ func (c *Client) ClusterID(ctx context.Context) (string, error) {
 	return res.ClusterID, nil
 }
 
-// reached names the brokers in an error of a request to any of them.
+// reached adds the brokers' addresses to the error of a request to any of them.
 func (c *Client) reached(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
-		err = ctx.Err() // kafka-go takes whichever came first, this or what dialing said
+		err = ctx.Err() // kafka-go returns whichever came first, this or the error of dialing
 	}
 	return fmt.Errorf("reach kafka at %s: %w", strings.Join(c.brokers, ","), err)
 }

@@ -13,25 +13,23 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 )
 
-// ErrBatchTooLarge says that a batch of records decompresses to more than a
-// fetcher takes, or to so many records or headers that they take more memory, or
-// wants as much at hand to be decompressed:
-// producers cut their batches by what they hold before it is compressed, at a
-// MiB or so. It is there for good; the partition cannot be read past it.
+// ErrBatchTooLarge says that a batch of records decompresses to more than a fetcher accepts, or to
+// so many records or headers that they take more memory than that, or needs that much memory to be
+// decompressed. Producers limit the uncompressed size of their batches, to about a MiB. The batch
+// stays in the log, and the partition cannot be read past it.
 var ErrBatchTooLarge = errors.New("a record batch decompresses to more than 128 MiB")
 
 const mostBatchBytes = 128 << 20
 
-// maxBatchBytes bounds what a batch may decompress to. A variable for tests, of
-// mostBatchBytes at most.
+// maxBatchBytes limits what a batch may decompress to. A variable for tests, at most
+// mostBatchBytes.
 var maxBatchBytes int64 = mostBatchBytes
 
-// unpack decompresses a batch into the arena, and returns it. What earlier records point to
-// stays valid when the arena grows, because growth allocates anew.
+// unpack decompresses a batch into the arena, and returns it. When the arena grows, it is allocated
+// anew, so earlier records stay valid.
 //
-// kafka-go's codecs make whatever a batch claims to need: a few bytes of a hostile producer
-// may ask for a window of 512 MiB or a block of 4 GiB, and would take the process
-// down, at every start.
+// kafka-go's codecs allocate whatever a batch claims to need. A few bytes of a hostile producer may
+// ask for a window of 512 MiB or a block of 4 GiB, which would crash the process at every start.
 func (d *decoder) unpack(codec compress.Compression, packed []byte) ([]byte, error) {
 	d.begin = len(d.arena)
 	var err error
@@ -57,7 +55,7 @@ func (d *decoder) unpack(codec compress.Compression, packed []byte) ([]byte, err
 	return d.arena[d.begin:len(d.arena):len(d.arena)], nil
 }
 
-// unpackStream decompresses by kafka-go's codec.
+// unpackStream decompresses with kafka-go's codec.
 func (d *decoder) unpackStream(codec compress.Compression, packed []byte) error {
 	d.packed.Reset(packed)
 	z := codec.Codec().NewReader(&d.packed)
@@ -77,9 +75,9 @@ func (d *decoder) unpackStream(codec compress.Compression, packed []byte) error 
 	}
 }
 
-// unzstd decompresses whole frames, into which their windows look back: unlike a
-// reader it sets nothing aside for these. As other consumers it takes windows that
-// producers make at the highest level, 128 MiB.
+// unzstd decompresses whole frames, whose windows refer to the output itself: unlike a streaming
+// reader it allocates no window. Like other consumers, it accepts the windows that producers use at
+// the highest level, 128 MiB.
 var unzstd = sync.OnceValues(func() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(mostBatchBytes), zstd.WithDecoderMaxWindow(mostBatchBytes))
 })
@@ -99,7 +97,7 @@ func (d *decoder) unpackZstd(packed []byte) error {
 	case int64(len(lines)) > maxBatchBytes:
 		return ErrBatchTooLarge
 	case len(lines) == 0:
-	case &lines[0] == &d.arena[:d.begin+1][d.begin]: // where there was room
+	case &lines[0] == &d.arena[:d.begin+1][d.begin]: // the output fitted into the arena
 		d.arena = d.arena[:d.begin+len(lines)]
 	default:
 		d.arena, d.begin = lines, 0
@@ -107,10 +105,10 @@ func (d *decoder) unpackZstd(packed []byte) error {
 	return nil
 }
 
-// unpackSnappy decompresses one block, or several in the frame that Java's
-// library writes: https://github.com/xerial/snappy-java#stream-compatibility
+// unpackSnappy decompresses one block, or several in the framing of Java's library:
+// https://github.com/xerial/snappy-java#stream-compatibility
 func (d *decoder) unpackSnappy(packed []byte) error {
-	const head = "\x82SNAPPY\x00" // and two numbers of versions
+	const head = "\x82SNAPPY\x00" // followed by two version numbers
 	if !bytes.HasPrefix(packed, []byte(head)) || len(packed) < 16 {
 		return d.unpackSnappyBlock(packed)
 	}
@@ -130,10 +128,10 @@ func (d *decoder) unpackSnappy(packed []byte) error {
 	return nil
 }
 
-// unpackSnappyBlock adds a block to the batch.
+// unpackSnappyBlock appends a block to the batch.
 func (d *decoder) unpackSnappyBlock(block []byte) error {
 	if len(block) == 0 {
-		return nil // no bytes are no block
+		return nil // an empty input is not a block
 	}
 	n, err := snappy.DecodedLen(block)
 	if err != nil {

@@ -32,7 +32,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, w.Close())
 			d := decoder{}
-			for range 2 { // the second batch of an input, too
+			for range 2 { // also as the second batch of an input
 				got, err := d.unpack(c, packed.Bytes())
 				require.ErrorIs(t, err, want, "%s %d", c, n)
 				if want == nil {
@@ -43,7 +43,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 	}
 }
 
-// A batch that is a bomb is an error that says so; what lies before it is read.
+// A decompression bomb in the log is reported as an error; records before it are read.
 func TestABombInTheLogIsAnError(t *testing.T) {
 	broker, err := embedded.StartKafka(embedded.KafkaConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
@@ -68,10 +68,10 @@ func TestABombInTheLogIsAnError(t *testing.T) {
 	require.Len(t, got.Records, 1)
 }
 
-// TestWhatABatchClaimsIsNotMade: a few bytes of a hostile producer may say that they
-// become a gigabyte, or that so much has to be at hand for them.
+// TestWhatABatchClaimsIsNotMade: a few bytes of a hostile producer may claim that they decompress
+// to a gigabyte, or need that much memory.
 func TestWhatABatchClaimsIsNotMade(t *testing.T) {
-	frame := func(window byte) []byte { // of zstd; with a raw block, the last
+	frame := func(window byte) []byte { // of zstd; with one raw block
 		return []byte{0x28, 0xb5, 0x2f, 0xfd, 0, window, 3<<3 | 1, 0, 0, 'a', 'b', 'c'}
 	}
 	xerial := []byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1}
@@ -79,7 +79,7 @@ func TestWhatABatchClaimsIsNotMade(t *testing.T) {
 	for name, c := range map[string]struct {
 		codec  compress.Compression
 		packed []byte
-		want   string // "": one of errs
+		want   string // "": err is expected
 		err    error
 	}{
 		"zstd_window_8MiB":   {compress.Zstd, frame(13 << 3), "abc", nil},
@@ -127,7 +127,7 @@ func FuzzUnpack(f *testing.F) {
 		d := decoder{}
 		got, err := d.unpack(compress.Compression(codec), packed)
 		if err == nil {
-			again, err := d.unpack(compress.Compression(codec), packed) // where there is room
+			again, err := d.unpack(compress.Compression(codec), packed) // with room in the arena
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(got, again))
 		} else if !errors.Is(err, ErrBatch) {

@@ -11,46 +11,46 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 )
 
-// ErrBatch says that a record batch is not what a producer made: bytes have
-// changed on their way, or it is of the format before Kafka 0.11.
+// ErrBatch says that a record batch is not what a producer wrote: it was damaged on the way, or it
+// is in the format from before Kafka 0.11.
 var ErrBatch = errors.New("record batch is damaged or of an old format")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// decoder reads record batches (message format 2). Records point into its
-// input, or into its arena if they were compressed.
+// decoder reads record batches (message format 2). Records point into its input, or into its arena
+// if they were compressed.
 type decoder struct {
 	topic     string
 	partition int
 	records   []Record
 	headers   []Header
 	arena     []byte
-	begin     int // in the arena, of the batch that is unpacked now or was last
-	unpacked  int // bytes of this input that were decompressed
-	most      int // bytes of input that take half of enoughUnpacked, as the last ones did; 0: they were not compressed
+	begin     int // where in the arena the current or last decompressed batch begins
+	unpacked  int // bytes decompressed from this input
+	most      int // input size that would decompress to half of enoughUnpacked, judging by the last input; 0: it was not compressed
 	packed    bytes.Reader
-	names     map[string]string // of headers, so that each is allocated once
+	names     map[string]string // names of headers, so that each is allocated once
 }
 
-// enoughUnpacked is how much of a fetch is decompressed before the next batch is
-// left to the next fetch: a MiB may hold hundreds that take maxBatchBytes each.
-// Half of it is what a fetch asks for, as far as it can tell: each partition
-// keeps room for two. A variable for tests.
+// enoughUnpacked is how much of a fetch is decompressed before the next batch is left to the next
+// fetch, since one MiB may hold hundreds of batches that decompress to maxBatchBytes each. A fetch
+// asks for an estimated half of it, because each partition has buffers for two. A variable for
+// tests.
 var enoughUnpacked = 4 << 20 // 4 MiB
 
-// keptBytes is how large a buffer is kept, if it is not needed. A variable for tests.
+// keptBytes is the largest size of buffers that are kept. A variable for tests.
 var keptBytes = 4 * enoughUnpacked
 
-// batchHead is the size of a batch's head.
+// batchHead is the size of a batch's header.
 const batchHead = 61
 
-// read returns the records at or above the offset, and the offset that follows
-// all that was read. The last batch may be cut short: it is asked for again.
-// So is one that is damaged, unless it is the first, which is an error.
+// read returns the records at or above the offset, and the offset after everything that was read.
+// If the last batch is cut short, it is left to the next fetch. So is a damaged batch, unless it is
+// the first; then it is an error.
 func (d *decoder) read(b []byte, offset int64) ([]Record, int64, error) {
 	d.records, d.headers, d.arena, d.unpacked = d.records[:0], d.headers[:0], d.arena[:0], 0
-	if max(cap(d.arena), cap(d.records)*128, cap(d.headers)*40) > keptBytes { // one large batch is no reason to keep so much for ever
-		d.arena, d.records, d.headers = nil, nil, nil // which point into it
+	if max(cap(d.arena), cap(d.records)*128, cap(d.headers)*40) > keptBytes { // one large batch is no reason to keep that much forever
+		d.arena, d.records, d.headers = nil, nil, nil // arena, records and headers point into each other
 	}
 	next, all := offset, len(b)
 	defer func() { d.learn(all - len(b)) }()
@@ -60,7 +60,7 @@ func (d *decoder) read(b []byte, offset int64) ([]Record, int64, error) {
 			break
 		}
 		end, control, err := head(b, size)
-		if err == nil && end > next && !control { // brokers may begin with what lies before
+		if err == nil && end > next && !control { // brokers may send a batch that begins before the offset
 			if d.unpacked >= enoughUnpacked {
 				break
 			}
@@ -70,7 +70,7 @@ func (d *decoder) read(b []byte, offset int64) ([]Record, int64, error) {
 				err = fmt.Errorf("batch of offsets %d to %d: %w", int64(binary.BigEndian.Uint64(b)), end-1, err)
 			}
 		}
-		if err != nil && next > offset { // met again, when what lies before it is filed
+		if err != nil && next > offset { // it is met again after the records before it were filed
 			break
 		}
 		if err != nil {
@@ -81,8 +81,8 @@ func (d *decoder) read(b []byte, offset int64) ([]Record, int64, error) {
 	return d.records, next, nil
 }
 
-// learn notes how much that many bytes of input became. What a batch alone
-// takes is no reason to ask for less than leastAsked.
+// learn adapts most to the last input, of which read bytes were decompressed. It never goes below
+// leastAsked, however much a single batch decompresses to.
 func (d *decoder) learn(read int) {
 	switch {
 	case read <= 0:
@@ -95,8 +95,8 @@ func (d *decoder) learn(read int) {
 
 var leastAsked = 64 << 10 // 64 KiB; a variable for tests
 
-// head checks the batch of that size that b begins with, and returns the
-// offset after it and whether it is for brokers and consumers alone.
+// head checks the batch of the given size at the beginning of b. It returns the offset after the
+// batch, and whether it is a control batch, which contains no records for us.
 func head(b []byte, size int64) (end int64, control bool, err error) {
 	be := binary.BigEndian
 	if size < batchHead || size > int64(len(b)) || b[16] != 2 || be.Uint32(b[17:]) != crc32.Checksum(b[21:size], castagnoli) {
@@ -105,7 +105,7 @@ func head(b []byte, size int64) (end int64, control bool, err error) {
 	return int64(be.Uint64(b)) + int64(int32(be.Uint32(b[23:]))) + 1, be.Uint16(b[21:])&(1<<5) != 0, nil
 }
 
-// batch reads one batch, whose last offset is below end.
+// batch reads one batch, all of whose offsets are below end.
 func (d *decoder) batch(batch []byte, offset, end int64) error {
 	be := binary.BigEndian
 	attributes := be.Uint16(batch[21:])
@@ -124,7 +124,7 @@ func (d *decoder) batch(batch []byte, offset, end int64) error {
 	r, next := cursor{b: lines}, base
 	for range int32(be.Uint32(batch[57:])) {
 		one := cursor{b: r.take(r.varint()), err: r.err}
-		one.skip(1) // attributes: none are defined
+		one.skip(1) // attributes; none are defined
 		at := one.varint()
 		rec := Record{Topic: d.topic, Partition: d.partition, Offset: base + one.varint()}
 		if appendTime {
@@ -144,7 +144,7 @@ func (d *decoder) batch(batch []byte, offset, end int64) error {
 				return ErrBatchTooLarge
 			}
 		}
-		if one.err != nil || rec.Offset < next || rec.Offset >= end { // brokers do not look at each
+		if one.err != nil || rec.Offset < next || rec.Offset >= end { // brokers do not check the single records
 			return fmt.Errorf("%w: record %d or after", ErrBatch, rec.Offset)
 		}
 		next = rec.Offset + 1
@@ -163,14 +163,14 @@ func (d *decoder) batch(batch []byte, offset, end int64) error {
 	return nil
 }
 
-// tooMany says that records and headers take more memory than the largest
-// batch may: a few bytes of the log become 128 of a Record, or 40 of a Header.
+// tooMany reports whether records and headers take more memory than the largest batch may: a few
+// bytes in the log become a Record of 128 bytes, or a Header of 40.
 func (d *decoder) tooMany() bool {
 	return int64(len(d.records))*128+int64(len(d.headers))*40 > 2*maxBatchBytes
 }
 
-// room makes sure that the arena takes n more bytes of the batch. Earlier batches stay where
-// they are when it grows: only this one moves, to the beginning of the new arena.
+// room makes room for n more bytes of the batch in the arena. If the arena grows, only the current
+// batch moves, to the beginning of the new one; earlier batches stay where they are.
 func (d *decoder) room(n int) {
 	if cap(d.arena)-len(d.arena) >= n {
 		return
@@ -185,7 +185,7 @@ func (d *decoder) name(b []byte) string {
 	s, ok := d.names[string(b)]
 	if !ok {
 		s = string(b)
-		if d.names == nil || len(d.names) >= 256 { // a producer that makes them up
+		if d.names == nil || len(d.names) >= 256 { // a producer that makes up names
 			d.names = map[string]string{}
 		}
 		d.names[s] = s
@@ -236,7 +236,7 @@ func (c *cursor) i64() int64 {
 }
 
 func (c *cursor) varint() int64 {
-	if len(c.b) > 0 && c.b[0] < 0x80 { // most are
+	if len(c.b) > 0 && c.b[0] < 0x80 { // the most common case
 		v := int64(c.b[0]>>1) ^ -int64(c.b[0]&1)
 		c.b = c.b[1:]
 		return v
@@ -250,7 +250,7 @@ func (c *cursor) varint() int64 {
 	return v
 }
 
-// bytes reads a length and so many bytes; nil if the length is -1.
+// bytes reads a length and that many bytes. It returns nil if the length is -1.
 func (c *cursor) bytes() []byte {
 	n := c.varint()
 	if n == -1 {

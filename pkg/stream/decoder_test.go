@@ -14,7 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/embedded"
 )
 
-// logOf returns a client of a topic "t" with records, 50 in each of two batches.
+// logOf returns a client and a topic "t" that holds two batches of 50 records.
 func logOf(tb testing.TB, codec string) *Client {
 	tb.Helper()
 	broker, err := embedded.StartKafka(embedded.KafkaConfig{Dir: tb.TempDir(), Log: slog.New(slog.DiscardHandler)})
@@ -39,8 +39,8 @@ func logOf(tb testing.TB, codec string) *Client {
 	return c
 }
 
-// TestBatchesAreReadWhereTheyLie holds every field of every record, and that
-// a record costs no allocation.
+// TestBatchesAreReadWhereTheyLie: every field of every record is right, and a record costs no
+// allocation.
 func TestBatchesAreReadWhereTheyLie(t *testing.T) {
 	for _, codec := range []string{"none", "lz4", "snappy", "zstd", "gzip"} {
 		t.Run(codec, func(t *testing.T) {
@@ -60,13 +60,14 @@ func TestBatchesAreReadWhereTheyLie(t *testing.T) {
 			}
 			a, err := readAnswer(f.answer, "t", 0)
 			require.NoError(t, err)
-			// Of 100 records. Codecs take readers from pools, which may be empty: a few allocations for each batch.
+			// For 100 records. Codecs take readers from pools, which may be empty: a few
+			// allocations per batch.
 			require.Less(t, testing.AllocsPerRun(100, func() { _, _, _ = f.read(a.records, 0) }), 100.0)
 		})
 	}
 }
 
-// TestDamagedBatches: whatever lies in a log is an error, or what was written.
+// TestDamagedBatches: whatever is damaged in a log, reading returns an error or what was written.
 func TestDamagedBatches(t *testing.T) {
 	f := logOf(t, "none").NewFetcher("t", 0)
 	_, err := f.Fetch(t.Context(), 0, FetchOptions{})
@@ -97,7 +98,7 @@ func TestDamagedBatches(t *testing.T) {
 		damaged := bytes.Clone(whole[:first])
 		damaged[at] ^= 4
 		records, _, err := f.read(damaged, 0)
-		// Offsets and the leader's epoch are the broker's: outside of the checksum.
+		// The broker sets offsets and the leader's epoch, so the checksum does not cover them.
 		if at >= 8 && at < 12 || at >= 16 {
 			require.Error(t, err, "byte %d", at)
 			require.Empty(t, records)
@@ -109,7 +110,7 @@ func TestDamagedBatches(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestBrokersCloseIdleConnections: the next fetch opens another.
+// TestBrokersCloseIdleConnections: the next fetch opens another connection.
 func TestBrokersCloseIdleConnections(t *testing.T) {
 	c := logOf(t, "none")
 	f := c.NewFetcher("t", 0)
@@ -123,7 +124,8 @@ func TestBrokersCloseIdleConnections(t *testing.T) {
 	}
 }
 
-// TestManyBatchesAreNotUnpackedTogether: each is bounded, and so are all of a fetch.
+// TestManyBatchesAreNotUnpackedTogether: not only each batch is limited, but all of a fetch
+// together.
 func TestManyBatchesAreNotUnpackedTogether(t *testing.T) {
 	f := logOf(t, "zstd").NewFetcher("t", 0)
 	got, err := f.Fetch(t.Context(), 0, FetchOptions{})
@@ -139,8 +141,8 @@ func TestManyBatchesAreNotUnpackedTogether(t *testing.T) {
 	}
 }
 
-// batchOf returns a batch of records at these distances from its first offset,
-// which is 10, whose last is said to be at last; each with that many headers.
+// batchOf returns a batch whose first offset is 10 and whose last is claimed to be last, with
+// records at these distances from the first, each with that many headers.
 func batchOf(last, headers int, deltas ...int64) []byte {
 	var lines []byte
 	for _, delta := range deltas {
@@ -161,7 +163,7 @@ func batchOf(last, headers int, deltas ...int64) []byte {
 	return b
 }
 
-// TestOffsetsInABatchAreChecked: brokers look at those of the whole batch only.
+// TestOffsetsInABatchAreChecked: brokers check only those of the whole batch.
 func TestOffsetsInABatchAreChecked(t *testing.T) {
 	for name, c := range map[string]struct {
 		deltas []int64
@@ -188,7 +190,7 @@ func TestOffsetsInABatchAreChecked(t *testing.T) {
 	}
 }
 
-// TestRecordsAndHeadersAreBounded: they take more memory than their bytes did.
+// TestRecordsAndHeadersAreBounded: they take more memory than their bytes in the log.
 func TestRecordsAndHeadersAreBounded(t *testing.T) {
 	bounded(t, 10_000)
 	var d decoder
@@ -220,11 +222,11 @@ func FuzzBatches(f *testing.F) {
 	})
 }
 
-// TestAFetchAsksForWhatItHasRoomFor holds that what lines unpack to bounds a
-// reader's memory, and that what is left to the next fetch is not asked for again and again.
+// TestAFetchAsksForWhatItHasRoomFor: the decompressed size limits a reader's memory, and what is
+// left to the next fetch is not requested again and again.
 func TestAFetchAsksForWhatItHasRoomFor(t *testing.T) {
 	c := logOf(t, "zstd")
-	const batches, each = 40, 500_000 // of a few hundred bytes, packed: all would fit into one answer
+	const batches, each = 40, 500_000 // a few hundred bytes each when compressed, so that all would fit into one answer
 	p := c.NewProducer(ProducerConfig{Topic: "t", Compression: "zstd"})
 	defer p.Close(t.Context())
 	for range batches {

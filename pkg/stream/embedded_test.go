@@ -35,7 +35,7 @@ func TestNoBroker(t *testing.T) {
 	require.ErrorContains(t, err, "md5")
 }
 
-// TestAGroupIsLeftWithinADeadline, when brokers take connections and say nothing.
+// TestAGroupIsLeftWithinADeadline: even if brokers accept connections but never answer.
 func TestAGroupIsLeftWithinADeadline(t *testing.T) {
 	silence, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func TestAGroupIsLeftWithinADeadline(t *testing.T) {
 	for _, stay := range []bool{false, true} {
 		g, err := c.Join(stream.GroupConfig{ID: "g", Topics: []string{"t"}, Worker: "a", Stay: stay})
 		require.NoError(t, err)
-		time.Sleep(50 * time.Millisecond) // it asks for the coordinator
+		time.Sleep(50 * time.Millisecond) // until it asks for the coordinator
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		began := time.Now()
@@ -55,8 +55,8 @@ func TestAGroupIsLeftWithinADeadline(t *testing.T) {
 	}
 }
 
-// TestPingAsksABroker: what kafka-go has kept of the cluster is no answer, and a
-// connection that it has kept to a broker that is gone is no end.
+// TestPingAsksABroker: kafka-go's cached metadata does not count as an answer, and a cached
+// connection to a broker that is gone does not make Ping fail.
 func TestPingAsksABroker(t *testing.T) {
 	cfg := embedded.KafkaConfig{Dir: t.TempDir(), Addr: porttest.Free(t), Log: slog.New(slog.DiscardHandler)}
 	broker, err := embedded.StartKafka(cfg)

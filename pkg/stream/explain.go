@@ -12,8 +12,8 @@ import (
 	"github.com/sealift/sealift/pkg/certs"
 )
 
-// explained is a transport whose errors name the key of the configuration that
-// is to be changed, where brokers refuse the connection or who we are.
+// explained is a transport whose errors name the configuration key to change, if brokers refuse the
+// connection or the credentials.
 type explained struct {
 	kafka.RoundTripper
 	tls, sasl bool // how it connects
@@ -51,8 +51,8 @@ func (e *explained) why(err error) string {
 	return ""
 }
 
-// hungUp is why a broker may have closed the connection without a word, as it
-// does when a client speaks otherwise than the port wants.
+// hungUp says why a broker may have closed the connection without an answer, as it does if the
+// client does not use the protocol that the port requires.
 func (e *explained) hungUp() string {
 	const hint = "the broker closed the connection; if this persists, its port "
 	switch {

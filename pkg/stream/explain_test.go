@@ -14,7 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// What brokers refuse is told with the key to change.
+// Errors of brokers that refuse us name the key to change.
 func TestRefusalsNameTheKey(t *testing.T) {
 	ca := certtest.NewCA(t, "ours")
 	server := ca.Issue("server", nil)
@@ -35,7 +35,7 @@ func TestRefusalsNameTheKey(t *testing.T) {
 		brokers []string
 		tls     *tls.Config
 		sasl    stream.SASL
-		want    string // "": it answers
+		want    string // "": it succeeds
 	}{
 		"open":              {open, nil, stream.SASL{}, ""},
 		"plain":             {both, trusted, stream.SASL{Mechanism: "plain", Username: "plain", Password: secret.New("hunter2")}, ""},
@@ -60,7 +60,7 @@ func TestRefusalsNameTheKey(t *testing.T) {
 	}
 }
 
-// Where brokers ask who we are, Kafka's own tools have to be told it as well.
+// If brokers require authentication, Kafka's own tools need a file of connection settings.
 func TestCommandsNameAFileOfHowToConnect(t *testing.T) {
 	const configure = " --alter --entity-type topics --entity-name t --add-config max.message.bytes=7"
 	for name, c := range map[string]struct {

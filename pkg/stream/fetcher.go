@@ -11,45 +11,44 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// ErrOffsetOutOfRange says that the log does not hold the asked offset: it was
-// cut by retention, or is shorter than it was. Sealift never resets by itself.
+// ErrOffsetOutOfRange says that the log does not hold the requested offset: retention deleted it,
+// or the log is shorter than it was. Sealift never resets an offset by itself.
 var ErrOffsetOutOfRange = errors.New("offset out of range")
 
-// FetchOptions bound one fetch.
+// FetchOptions limit one fetch.
 type FetchOptions struct {
-	MaxBytes int           // of record batches; default 1 MiB; one batch is returned even if larger, less is asked for if they unpack to much
-	MaxWait  time.Duration // for the first byte; default 500ms
+	MaxBytes int           // of record batches; default 1 MiB; one batch is returned even if larger; less is requested if batches decompress to much
+	MaxWait  time.Duration // how long to wait for the first byte; default 500ms
 }
 
-// Fetched is what one fetch returned.
+// Fetched is the result of one fetch.
 type Fetched struct {
-	// Records in offset order, all at or above the asked offset. They and
-	// their bytes are valid until the next Fetch of the same Fetcher.
+	// Records are in offset order, all at or above the requested offset. They and their bytes are
+	// valid until the next Fetch of the same Fetcher.
 	Records []Record
-	// Next is the offset to ask for next; it passes over control records, and
-	// over what compaction took.
+	// Next is the next offset to request. It skips control records, and what compaction removed.
 	Next int64
-	// HighWatermark is the end of the log as the broker saw it.
+	// HighWatermark is the end of the log, as known to the broker.
 	HighWatermark int64
 	// LogStart is the oldest offset that the log holds.
 	LogStart int64
 }
 
-// Fetcher reads one partition, statelessly: every call says its offset. It is
-// for one goroutine and reuses its buffers, so a record costs no allocation.
+// Fetcher reads one partition, statelessly: every call names its offset. It is for use by one
+// goroutine and reuses its buffers, so that a record costs no allocation.
 //
-// kafka-go's own Fetch takes as much CPU as gzip does, four allocations a
-// record among it. So the request goes over a connection that kafka-go has
-// opened, and the answer is read where it lies: DESIGN.md.
+// kafka-go's own Fetch takes as much CPU as gzip, and makes four allocations per record. So the
+// request uses a connection that kafka-go has opened, and the answer is decoded in place: see
+// DESIGN.md.
 type Fetcher struct {
 	client    *Client
 	topic     string
 	partition int
-	leader    string // host:port; "": not known
-	failed    error  // why it is not known any more
+	leader    string // host:port; "": unknown
+	failed    error  // why it is no longer known
 	asked     []byte
-	answer    []byte // the last one; uncompressed records lie in it
-	roomy     int    // fetches in a row that filled little of the buffers
+	answer    []byte // the last one; uncompressed records point into it
+	roomy     int    // fetches in a row that used little of the buffers
 	decoder
 }
 
@@ -58,8 +57,8 @@ func (c *Client) NewFetcher(topic string, partition int) *Fetcher {
 	return &Fetcher{client: c, topic: topic, partition: partition, decoder: decoder{topic: topic, partition: partition, most: enoughUnpacked / 16}}
 }
 
-// Fetch reads records from offset on, waiting up to MaxWait for the first.
-// No records and no error means that there are none yet.
+// Fetch reads records from offset on. It waits up to MaxWait for the first. If it returns no
+// records and no error, there are none yet.
 func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (Fetched, error) {
 	if opts.MaxBytes == 0 {
 		opts.MaxBytes = 1 << 20
@@ -86,15 +85,16 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	return got, nil
 }
 
-// waitingBytes is how much of buffers a fetcher keeps that waits at the end of its
-// log, as most do most of the time, two a partition. It gives up more only after a
-// few fetches: new buffers for each that follows a short one would cost CPU.
+// waitingBytes is how much buffer space a fetcher keeps that waits at the end of its log. That is
+// what most fetchers do most of the time, and there are two per partition. More is given up only
+// after roomyFetches fetches, because allocating new buffers after every short fetch would cost
+// CPU.
 const (
 	waitingBytes = 256 << 10 // 256 KiB
 	roomyFetches = 8
 )
 
-// shrink gives up buffers that are much larger than what has lain in them lately.
+// shrink gives up buffers that are much larger than what was recently in them.
 func (f *Fetcher) shrink() {
 	held := bytesOf(cap(f.answer), cap(f.arena), cap(f.records), cap(f.headers))
 	switch used := bytesOf(len(f.answer), len(f.arena), len(f.records), len(f.headers)); {
@@ -113,11 +113,11 @@ func bytesOf(answer, arena, records, headers int) int {
 }
 
 func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (Fetched, error) {
-	// A broker that vanished mid-poll never answers.
+	// A broker that vanished in the middle of a poll never answers.
 	ctx, cancel := context.WithTimeout(ctx, opts.MaxWait+10*time.Second)
 	defer cancel()
 	if err := f.ask(ctx, offset, opts); err != nil {
-		f.leader, f.failed = "", err // it may be another by now
+		f.leader, f.failed = "", err // the leader may have changed
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
@@ -141,8 +141,8 @@ func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	return Fetched{Records: records, Next: next, HighWatermark: a.highWatermark, LogStart: a.logStart}, nil
 }
 
-// ask fills f.answer. Connections that lay idle may have been closed by the
-// broker: the next one is tried then, and a new one when none is left.
+// ask fills f.answer. Brokers may have closed idle connections; then it tries the next one, and a
+// new one when none is left.
 func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) error {
 	if f.leader == "" {
 		f.client.renew(ctx, f.failed, false)
@@ -169,7 +169,7 @@ func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) erro
 	}
 }
 
-// leader returns the address of a partition's leader, as far as is known.
+// leader returns the address of a partition's leader, as far as it is known.
 func (c *Client) leader(ctx context.Context, topic string, partition int) (string, error) {
 	res, err := bare(ctx, c.api(5*time.Second).Metadata, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {

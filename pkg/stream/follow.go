@@ -12,13 +12,13 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 )
 
-// Follow reads the whole topic from its start and then for ever, and calls fn
-// with the records of every fetch that brought any, one call at a time; a
-// partition's records come in order, and are fn's until it returns. What comes
-// while fn runs is fetched together. caughtUp is called once, in between, when all that the topic held at the call has been
-// passed to fn. Brokers that are away are waited for, and so is another copy of
-// a batch that cannot be read, which is logged as an error. It returns an error
-// of fn, or ctx's.
+// Follow reads the whole topic from its start and continues forever. It calls fn with the records
+// of every fetch that returned any, one call at a time; records of a partition come in order, and
+// are valid until fn returns. caughtUp is called once, never during fn, when everything that the
+// topic held at the start has been passed to fn.
+//
+// It waits while brokers are down, and while a batch cannot be read, which it logs as an error. It
+// returns the error of fn, or that of ctx.
 func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) error, caughtUp func()) error {
 	bounds, err := retry(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
 	if err != nil {
@@ -45,7 +45,8 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) err
 				}
 				got, err := retry(ctx, c, "reading topic "+topic, func() (Fetched, error) { return f.Fetch(ctx, offset, FetchOptions{}) })
 				if errors.Is(err, ErrOffsetOutOfRange) {
-					// A compacted topic was cut below us: what is gone is superseded.
+					// Retention deleted the records of a compacted topic: newer ones supersede
+					// them.
 					now, err := retry(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
 					if err != nil {
 						return err
@@ -68,8 +69,8 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) err
 					return err
 				}
 				if behind && got.Next == offset && got.HighWatermark >= b.End {
-					// The tail was compacted away: there is nothing more to wait
-					// for. A new leader that does not know the end yet says less.
+					// The tail was compacted away, so there is nothing more to wait for. A new
+					// leader that does not know the end yet reports a lower high watermark.
 					b.End = offset
 				}
 				offset = got.Next
@@ -79,8 +80,7 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) err
 	return group.Wait()
 }
 
-// retry repeats op with a backoff until it succeeds, ctx ends, or it fails
-// with ErrOffsetOutOfRange.
+// retry repeats op with backoff until it succeeds, ctx ends, or it fails with ErrOffsetOutOfRange.
 func retry[T any](ctx context.Context, c *Client, what string, op func() (T, error)) (T, error) {
 	backoff := jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {

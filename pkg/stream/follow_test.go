@@ -16,9 +16,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestFollowIsNotCaughtUpByAnEmptyAnswer: a broker that was just elected may
-// not know the log's end yet. A catalog taken for whole by that would leave
-// files owed to nobody.
+// TestFollowIsNotCaughtUpByAnEmptyAnswer: a broker that was just elected may not know the log's end
+// yet. If its empty answer counted as the end, an incomplete catalog would leave files owed to
+// nobody.
 func TestFollowIsNotCaughtUpByAnEmptyAnswer(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "catalog"))
 	require.NoError(t, err)
@@ -58,7 +58,7 @@ func TestFollowIsNotCaughtUpByAnEmptyAnswer(t *testing.T) {
 	require.Equal(t, n, whole)
 }
 
-// TestAQuotaIsWaitedFor: a broker answers nothing to whom it throttles.
+// TestAQuotaIsWaitedFor: a broker sends no data to a client that it throttles.
 func TestAQuotaIsWaitedFor(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "events"))
 	require.NoError(t, err)
@@ -90,8 +90,7 @@ func TestAQuotaIsWaitedFor(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-// TestBoundsWithoutALeader: what the other partitions hold is known all the
-// same.
+// TestBoundsWithoutALeader: the bounds of the other partitions are still returned.
 func TestBoundsWithoutALeader(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "events"))
 	require.NoError(t, err)
@@ -125,7 +124,7 @@ func TestBoundsWithoutALeader(t *testing.T) {
 	require.NotContains(t, bounds, 1)
 }
 
-// TestFollowTellsADamagedBatchFromABrokerThatIsAway: waiting mends only the one.
+// TestFollowTellsADamagedBatchFromABrokerThatIsAway: waiting helps only in the second case.
 func TestFollowTellsADamagedBatchFromABrokerThatIsAway(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "catalog"))
 	require.NoError(t, err)
@@ -139,7 +138,7 @@ func TestFollowTellsADamagedBatchFromABrokerThatIsAway(t *testing.T) {
 		partition := kmsg.NewFetchResponseTopicPartition()
 		partition.HighWatermark = 1
 		partition.RecordBatches = make([]byte, 100)
-		partition.RecordBatches[11] = 88 // what follows; its checksum is wrong
+		partition.RecordBatches[11] = 88 // size of the rest; the checksum is wrong
 		topic.Partitions = append(topic.Partitions, partition)
 		res.Topics = append(res.Topics, topic)
 		return res, nil, true
@@ -157,7 +156,7 @@ func TestFollowTellsADamagedBatchFromABrokerThatIsAway(t *testing.T) {
 	require.NotContains(t, logs.String(), "away")
 }
 
-// untilSaid calls done at the first word.
+// untilSaid is a log that calls done at the first write.
 type untilSaid struct {
 	bytes.Buffer
 	done func()

@@ -13,23 +13,22 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 )
 
-// GroupConfig says how to take part in a consumer group.
+// GroupConfig configures membership in a consumer group.
 type GroupConfig struct {
 	ID     string
 	Topics []string
-	// Worker is this member's stable name: it keeps its partitions over
-	// rebalances and restarts.
+	// Worker is this member's stable name, by which it keeps its partitions across rebalances and
+	// restarts.
 	Worker string
-	// SessionTimeout is how long a silent member keeps its partitions;
-	// default 30s.
+	// SessionTimeout is how long a member that is not heard of keeps its partitions; default 30s.
 	SessionTimeout time.Duration
-	// Stay keeps the partitions for the rest of the session when the group is
-	// closed, for a worker that is back before: nobody else is given them.
+	// Stay keeps the partitions until the session times out when the group is closed, for a worker
+	// that returns before that: nobody else gets them.
 	Stay bool
 }
 
-// Group is a membership: it says which partitions are ours, generation after
-// generation. It is for one goroutine.
+// Group is a membership in a consumer group. It says which partitions are ours, generation by
+// generation. It is for use by one goroutine.
 type Group struct {
 	client   *Client
 	id       string
@@ -38,11 +37,12 @@ type Group struct {
 	balancer *stickyBalancer
 	inner    *kafka.ConsumerGroup
 	closed   chan struct{}
-	life     context.Context // of its connections: ended, it has none and gets none
+	life     context.Context // context of its connections: when it ends, they are closed, and no more can be opened
 	end      context.CancelFunc
 }
 
-// Join starts taking part; errors of the brokers show in Next.
+// Join joins the group in the background. Errors of the brokers do not show here; Next deals with
+// them.
 func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 	if cfg.SessionTimeout == 0 {
 		cfg.SessionTimeout = 30 * time.Second
@@ -72,9 +72,8 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 	return g, nil
 }
 
-// dial opens a connection that ends with the group's life. kafka-go knows no way
-// to end without leaving the group, for which it opens a connection of its own,
-// nor one to stop waiting for an answer.
+// dial opens a connection that is closed when the group's life ends. kafka-go cannot stop without
+// leaving the group, for which it opens another connection, and cannot stop waiting for an answer.
 func (g *Group) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -86,7 +85,7 @@ func (g *Group) dial(ctx context.Context, network, address string) (net.Conn, er
 	return mortal{conn, context.AfterFunc(g.life, func() { _ = conn.Close() })}, nil
 }
 
-// mortal is a connection that something else may close as well, until it is closed.
+// mortal is a connection that is also closed when its group ends; closed stops that.
 type mortal struct {
 	net.Conn
 	closed func() bool
@@ -98,13 +97,13 @@ func (m mortal) Close() error {
 	return m.Conn.Close()
 }
 
-// Assignment is one partition that is ours in a generation.
+// Assignment is a partition that is ours in a generation.
 type Assignment struct {
 	Partition int
 	Mark
 }
 
-// Generation is one division of the partitions among the members.
+// Generation is one assignment of the partitions to the members.
 type Generation struct {
 	ID          int32
 	Assignments map[string][]Assignment // by topic
@@ -112,14 +111,15 @@ type Generation struct {
 	done        <-chan struct{}
 }
 
-// GenerationForTesting is one that no group gave: it ends when done is closed,
-// and what is committed goes to commit.
+// GenerationForTesting returns a generation without a group. It ends when done is closed, and
+// commits go to commit.
 func GenerationForTesting(id int32, assignments map[string][]Assignment, done <-chan struct{}, commit func(ctx context.Context, topic string, marks map[int]Mark) error) *Generation {
 	return &Generation{ID: id, Assignments: assignments, done: done, commit: commit}
 }
 
-// Next returns the next generation when the former one has ended, but for those
-// that give nobody anything, as when a topic is missing. It retries for ever; it returns an error only if ctx ended or the group is closed.
+// Next returns the next generation when the previous one has ended. It ignores generations in which
+// no member is assigned anything, as when a topic is missing. It retries forever, and returns an
+// error only if ctx ended or the group is closed.
 func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	for {
 		inner, err := g.inner.Next(ctx)
@@ -145,8 +145,8 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	}
 }
 
-// Close leaves the group, which ends the generation at once for all members;
-// with Stay, or when ctx ends before that is done, it only ends taking part.
+// Close leaves the group, which ends the generation for all members at once. With Stay, or if ctx
+// ends first, it only stops taking part.
 func (g *Group) Close(ctx context.Context) error {
 	defer g.end()
 	close(g.closed)
@@ -157,8 +157,8 @@ func (g *Group) Close(ctx context.Context) error {
 	return g.inner.Close()
 }
 
-// newGeneration returns the generation with what was committed for its
-// partitions, or an error if it ended before that could be read, or gave nobody any.
+// newGeneration returns the generation with the offsets committed for its partitions. It returns an
+// error if the generation ended before these could be read, or assigned nothing to any member.
 func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Generation, error) {
 	done := make(chan struct{})
 	gen := &Generation{ID: inner.ID, Assignments: map[string][]Assignment{}, done: done}
@@ -192,8 +192,8 @@ func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Ge
 	}
 }
 
-// fill completes a generation by what was committed for its partitions. It is
-// an error that it gives nobody any.
+// fill adds the committed offsets to a generation. It returns an error if the generation assigned
+// nothing to any member.
 func (g *Group) fill(ctx context.Context, gen *Generation, group string, ours map[string][]int) error {
 	if len(ours) == 0 {
 		nobodys, err := g.nobodys(ctx)
@@ -202,7 +202,7 @@ func (g *Group) fill(ctx context.Context, gen *Generation, group string, ours ma
 		}
 		return err
 	}
-	// kafka-go has read the offsets already, but drops the notes.
+	// kafka-go has already read the offsets, but drops the notes.
 	marks, err := g.client.marks(ctx, group, ours)
 	if err != nil {
 		return err
@@ -215,15 +215,14 @@ func (g *Group) fill(ctx context.Context, gen *Generation, group string, ours ma
 	return nil
 }
 
-// errNobodys says that a generation is not to be believed: what everybody has
-// would be given up for nothing.
+// errNobodys says that a generation must be ignored, because all members would give up their
+// partitions for no reason.
 var errNobodys = errors.New("it gives nobody any partition")
 
 // Done is closed when the generation has ended.
 func (g *Generation) Done() <-chan struct{} { return g.done }
 
-// Commit records the marks of a topic's partitions, fenced by the generation:
-// after it ended, Commit fails.
+// Commit commits the marks of a topic's partitions. It fails once the generation has ended.
 func (g *Generation) Commit(ctx context.Context, topic string, marks map[int]Mark) error {
 	if len(marks) == 0 {
 		return nil

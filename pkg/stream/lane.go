@@ -19,44 +19,43 @@ import (
 )
 
 const (
-	// linger is how long a record waits for others when nothing is under way to
-	// its partition.
+	// linger is how long a record waits for others if no request to its partition is in flight.
 	linger = 5 * time.Millisecond
 
 	metadataTTL = 5 * time.Second
 
-	// produceFor is for how long a batch is tried again: a leader that crashed has
-	// a successor after ten seconds or so.
+	// produceFor is how long a batch is retried. A crashed leader has a successor after about ten
+	// seconds.
 	produceFor     = 30 * time.Second
 	produceTimeout = 10 * time.Second // of one try
 
-	// maxThrottle bounds how long a broker's word on a quota is believed.
+	// maxThrottle limits how long a broker's throttling is honoured.
 	maxThrottle = time.Minute
 )
 
-// call is one Produce.
+// call is one call of Produce.
 type call struct {
-	records []Record // those of a partition together
+	records []Record // those of a partition are together
 	done    chan struct{}
 	gone    atomic.Bool // its caller gave up
 
 	mu   sync.Mutex
-	left int    // guarded by mu; pieces
-	told []told // guarded by mu; what became of pieces, if not all are in the log
+	left int    // guarded by mu; number of unfinished pieces
+	told []told // guarded by mu; outcomes of pieces, if not all are in the log
 	err  error  // guarded by mu until done; of the first piece that failed
 }
 
-// told is what became of some records of a call.
+// told is the outcome of some records of a call: n of them, from index at.
 type told struct {
 	at, n int
 	err   error // nil: they are in the log
 }
 
-// unwritten is the error of a call, which did not write all.
+// unwritten returns the error of a call that did not write all of its records.
 func (c *call) unwritten(err error) *Unwritten {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	became := make([]*told, len(c.records)) // nil: nothing is known
+	became := make([]*told, len(c.records)) // nil: unknown
 	for i := range c.told {
 		for n := range c.told[i].n {
 			became[c.told[i].at+n] = &c.told[i]
@@ -74,16 +73,16 @@ func (c *call) unwritten(err error) *Unwritten {
 	return u
 }
 
-// piece is what of a call goes to one partition together, at most a batch.
+// piece is the part of a call that goes to one partition together, at most one batch.
 type piece struct {
 	partition int
-	at        int // in the call's records
+	at        int // index in the call's records
 	records   []Record
 	bytes     int
 	call      *call
 }
 
-// finish tells the call what became of the piece.
+// finish reports the outcome of the piece to its call.
 func (p *piece) finish(err error) {
 	c := p.call
 	c.mu.Lock()
@@ -99,14 +98,14 @@ func (p *piece) finish(err error) {
 	}
 }
 
-// finish tells the calls what became of a batch.
+// finish reports the outcome of a batch to its calls.
 func finish(batch []piece, err error) {
 	for i := range batch {
 		batch[i].finish(err)
 	}
 }
 
-// halves cuts a batch in two; first is empty if it is a single record.
+// halves splits a batch in two; first is empty if the batch is a single record.
 func halves(batch []piece) (first, second []piece) {
 	if len(batch) == 1 && len(batch[0].records) > 1 {
 		batch = batch[0].half()
@@ -115,7 +114,7 @@ func halves(batch []piece) (first, second []piece) {
 	return batch[:half], batch[half:]
 }
 
-// half cuts the piece in two.
+// half splits the piece in two.
 func (p *piece) half() []piece {
 	half := len(p.records) / 2
 	p.call.mu.Lock()
@@ -127,23 +126,22 @@ func (p *piece) half() []piece {
 	}
 }
 
-// awaited tells whether its caller still waits.
+// awaited reports whether its caller still waits.
 func (p *piece) awaited() bool { return !p.call.gone.Load() }
 
-// lane writes to one partition, in order and one request at a time. What comes
-// while one is under way goes with the next: the slower the brokers, the larger
-// the batches.
+// lane writes to one partition, in order and one request at a time. What arrives while a request is
+// in flight is sent with the next one: the slower the brokers, the larger the batches.
 type lane struct {
 	producer  *Producer
 	partition int
 	wake      chan struct{} // of capacity 1
-	rest      time.Time     // run's; nothing is sent before: a broker's quota
-	ill       time.Time     // run's; since when it fails by what may pass; zero: it does not
+	rest      time.Time     // used by run only; nothing is sent before, because of a broker's quota
+	ill       time.Time     // used by run only; since when it fails with errors that may pass; zero: it does not
 
 	mu      sync.Mutex
 	waiting []piece   // guarded by mu
-	bytes   int       // guarded by mu; of waiting
-	since   time.Time // guarded by mu; when waiting was empty last
+	bytes   int       // guarded by mu; total of waiting
+	since   time.Time // guarded by mu; when the first piece was added to an empty waiting
 	closed  bool      // guarded by mu
 }
 
@@ -210,8 +208,8 @@ func (l *lane) run() {
 	}
 }
 
-// next takes a batch, or says how long to wait for more, less than 0: until there
-// is any. ok is false when there will be none.
+// next returns a batch, or how long to wait for more records; if that is negative, until there are
+// any. ok is false if there will be no more.
 func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -231,19 +229,19 @@ func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 		bytes += l.waiting[n].bytes
 		n++
 	}
-	// A copy: after a timeout the client may still be reading it.
+	// A copy, because the client may still be reading it after a timeout.
 	batch = slices.Clone(l.waiting[:n])
 	l.waiting = slices.Delete(l.waiting, 0, n)
 	l.bytes -= bytes
 	return batch, 0, true
 }
 
-// write writes a batch and tells its calls. What the topic does not take
-// together is written in halves: who is told that a record is too large has
-// sent it. Of what may pass in another try nothing is overtaken by what is behind it, unless
-// nobody waits for it any more.
+// write writes a batch and reports the outcome to its calls. If the topic does not accept the batch
+// because of its size, it is written in halves, so that only callers whose own record is too large
+// get that error. If an error may pass on retry, nothing behind the failed records overtakes them,
+// unless nobody waits for them any more.
 func (l *lane) write(batch []piece) {
-	todo := [][]piece{batch} // what comes next is the last
+	todo := [][]piece{batch} // a stack: the next to write is last
 	for len(todo) > 0 {
 		batch, todo = todo[len(todo)-1], todo[:len(todo)-1]
 		err := l.try(batch)
@@ -262,8 +260,8 @@ func (l *lane) write(batch []piece) {
 	}
 }
 
-// try writes a batch, and tries again what may pass, as long as anybody waits for it:
-// nothing is sent for those who gave it up, whatever took the time.
+// try writes a batch, and retries errors that may pass, as long as anybody waits for it: nothing is
+// sent for callers who gave up.
 func (l *lane) try(batch []piece) error {
 	began, backoff := time.Now(), jitter.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
 	for {
@@ -311,13 +309,13 @@ func (l *lane) once(batch []piece) error {
 	return res.Error
 }
 
-// mayPass tells whether the same request may succeed later; false for nil.
+// mayPass reports whether the same request may succeed later; false for nil.
 func mayPass(err error) bool {
 	if errors.Is(err, ErrBatch) {
-		return false // it is as short another time, whatever ended its decompression
+		return false // the batch stays damaged, whatever error ended its decompression
 	}
 	var temporary interface{ Temporary() bool }
-	var name *net.DNSError // of a broker that is replaced
+	var name *net.DNSError // that of a broker that is being replaced
 	if errors.As(err, &temporary) && temporary.Temporary() || errors.As(err, &name) {
 		return true
 	}
@@ -336,7 +334,7 @@ func mayPass(err error) bool {
 type reader struct {
 	pieces     []piece
 	keepTime   bool
-	at         int // in the first piece
+	at         int // index in the first piece
 	record     kafka.Record
 	key, value content
 }
@@ -356,9 +354,9 @@ func (r *reader) ReadRecord() (*kafka.Record, error) {
 	}
 	from := &r.pieces[0].records[r.at]
 	r.at++
-	r.record = kafka.Record{Headers: from.Headers} // the zero time becomes that of the request
-	// A clock that ran ahead made a time that brokers refuse. It is cut here, each time a
-	// record is sent: where it waits for another try, the clock may be right by then.
+	r.record = kafka.Record{Headers: from.Headers} // a zero time becomes that of the request
+	// Brokers refuse a time that is too far in the future, which comes from a clock that was ahead.
+	// Such a time is dropped here, at each try, since the record may be valid by the next one.
 	if r.keepTime && from.Time.Before(time.Now()) {
 		r.record.Time = from.Time
 	}

@@ -9,25 +9,24 @@ import (
 
 var errFrame = fmt.Errorf("%w: LZ4 frame is cut short, or a block too large", ErrBatch)
 
-// unpackLZ4 decompresses a frame of LZ4 into the arena, as unpack does. plain
-// is false for what few producers write, and the library's reader is for:
-// blocks that refer to others, dictionaries, several frames.
+// unpackLZ4 decompresses an LZ4 frame into the arena, like unpack. plain is false for what few
+// producers write, and is left to the library's reader: blocks that refer to others, dictionaries,
+// and several frames.
 //
-// Why not that reader for all: it sums up what it read where the frame says
-// so, as kafka-go's do, though the batch's CRC-32C was right; and it takes
-// another 4 MiB for blocks that may be so large, as kafka-go's may, and copies
-// from there.
+// The library's reader is not used for all frames, because it computes the frame's checksums, as
+// kafka-go's does, although the batch's CRC-32C was already correct. It also allocates another 4
+// MiB if blocks may be that large, as kafka-go's may, and copies from there.
 //
 // https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md
 func (d *decoder) unpackLZ4(frame []byte) (plain bool, err error) {
 	const (
 		magic       = 0x184d2204
 		fixed       = 0b1110_0011 // version, independent blocks, reserved, dictionary
-		independent = 0b0110_0000 // of version 1
+		independent = 0b0110_0000 // version 1
 		blockSums   = 1 << 4
 		contentSize = 1 << 3
 		contentSum  = 1 << 2
-		stored      = 1 << 31 // of a block's size
+		stored      = 1 << 31 // flag in a block's size
 	)
 	r := cursor{b: frame}
 	head := r.take(7)
@@ -79,8 +78,8 @@ func (d *decoder) unpackLZ4(frame []byte) (plain bool, err error) {
 	return true, nil
 }
 
-// unpackBlock adds a block to the batch. All that is known of a block is what it unpacks
-// to at most, so it is tried with less, which mostly suffices.
+// unpackBlock appends a block to the batch. Only the maximum size of the result is known, so it
+// tries with less first, which is usually enough.
 func (d *decoder) unpackBlock(block []byte, most int) error {
 	for try := 4 * len(block); ; {
 		d.room(min(try, most))

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// frame returns text as a frame of LZ4.
+// frame returns text as an LZ4 frame.
 func frame(tb testing.TB, text []byte, options ...lz4.Option) []byte {
 	tb.Helper()
 	var b bytes.Buffer
@@ -24,7 +24,7 @@ func frame(tb testing.TB, text []byte, options ...lz4.Option) []byte {
 	return b.Bytes()
 }
 
-// texts are lines of some kinds, by name.
+// texts returns inputs of several kinds, by name.
 func texts() map[string][]byte {
 	lines := map[string][]byte{"empty": nil, "one_byte": {'a'}, "zeros": make([]byte, 5<<20), "noise": make([]byte, 300<<10)}
 	r := rand.NewChaCha8([32]byte{1})
@@ -37,7 +37,7 @@ func texts() map[string][]byte {
 }
 
 func TestUnpackLZ4(t *testing.T) {
-	var d decoder // as it is in a fetcher: it keeps its arena
+	var d decoder // shared, like in a fetcher: it keeps its arena
 	for name, text := range texts() {
 		for _, size := range []lz4.BlockSize{lz4.Block64Kb, lz4.Block256Kb, lz4.Block1Mb, lz4.Block4Mb} {
 			for flags := range 8 {
@@ -62,7 +62,7 @@ func TestUnpackLZ4(t *testing.T) {
 	}
 }
 
-// TestUnpackLZ4LeavesTheRest: what it does not know, unpack gives to the library.
+// TestUnpackLZ4LeavesTheRest: what unpackLZ4 does not support, unpack passes to the library.
 func TestUnpackLZ4LeavesTheRest(t *testing.T) {
 	text := texts()["lines"]
 	two := append(frame(t, text[:1000]), frame(t, text[1000:])...)
@@ -90,8 +90,8 @@ func TestUnpackLZ4IsBounded(t *testing.T) {
 	require.ErrorIs(t, err, ErrBatchTooLarge)
 }
 
-// FuzzUnpackLZ4 holds it against the library's reader: whatever that takes,
-// it takes or leaves; what it takes beyond that is at most a wrong checksum.
+// FuzzUnpackLZ4 compares it with the library's reader: what that accepts, it decompresses equally
+// or leaves to it. It accepts more only if a checksum is wrong.
 func FuzzUnpackLZ4(f *testing.F) {
 	text := texts()["lines"][:3000]
 	for flags := range 4 {

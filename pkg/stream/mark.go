@@ -11,9 +11,9 @@ import (
 
 // Mark is what a group commits for a partition.
 type Mark struct {
-	Committed int64 // the offset to be read next, -1 if there is none
-	// Note is what whoever committed it wrote beside it; Kafka's own tools
-	// write nothing. It is for programs, short (brokers take 4096 bytes).
+	Committed int64 // next offset to be read; -1 if there is none
+	// Note is what was stored with the offset; Kafka's own tools store nothing. It is meant for
+	// programs, and short (brokers accept 4096 bytes).
 	Note string
 }
 
@@ -45,7 +45,7 @@ func (c *Client) marks(ctx context.Context, group string, partitions map[string]
 	return marks, nil
 }
 
-// commit is what Generation.CommitOffsets of kafka-go does, with notes.
+// commit does what kafka-go's Generation.CommitOffsets does, but with notes.
 func (c *Client) commit(ctx context.Context, gen *kafka.Generation, topic string, marks map[int]Mark) error {
 	req := &kafka.OffsetCommitRequest{
 		GroupID: gen.GroupID, GenerationID: int(gen.ID), MemberID: gen.MemberID,

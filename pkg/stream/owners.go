@@ -9,11 +9,11 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// watchPartitions returns, which ends the generation and calls for a new one,
-// when a topic has other partitions than those that this member, as the leader,
-// has divided. kafka-go's own watcher compares with what it sees once the
-// generation is there: what was added in between it would never notice. And
-// only a leader that joins again makes the brokers ask for a new division.
+// watchPartitions returns when a topic has another number of partitions than this member, as the
+// leader, has divided. That ends the generation and starts a new one. kafka-go's own watcher
+// compares with what it sees after the generation has begun, so it would never notice partitions
+// that were added in between. And only a leader that joins again makes the brokers ask for a new
+// division.
 func (g *Group) watchPartitions(ctx context.Context) {
 	ticker := time.NewTicker(partitionsEvery)
 	defer ticker.Stop()
@@ -30,7 +30,7 @@ func (g *Group) watchPartitions(ctx context.Context) {
 			}
 			n, err := g.client.Partitions(ctx, topic)
 			if err != nil {
-				break // the next tick asks again; without the topic, nothing is to be divided anew
+				break // the next tick tries again; if the topic is missing, there is nothing to divide
 			}
 			if n != divided[topic] {
 				g.client.log.InfoContext(ctx, "the number of partitions changed", "group", g.id, "topic", topic, "partitions", n, "before", divided[topic])
@@ -40,20 +40,20 @@ func (g *Group) watchPartitions(ctx context.Context) {
 	}
 }
 
-// partitionsEvery is how often a group's leader counts the partitions.
+// partitionsEvery is how often a group's leader checks the number of partitions.
 const partitionsEvery = 5 * time.Second
 
-// topicsThere returns an error if a topic is missing, and not for a moment only:
-// nobody joins then. A leader that did would divide nothing, so that everybody
-// lost all that they have, and kafka-go would let the brokers make the topic,
-// with as many partitions as they like. It asks for longer than what is known of
-// topics is kept: all of that may be one answer.
+// topicsThere returns an error if a topic is missing for more than a moment. Then this member does
+// not join: a leader that did would divide nothing, so that all members lost their partitions, and
+// kafka-go would make the brokers create the topic with their own number of partitions. topicsThere
+// tries for longer than topicsFor, since all answers within that time may come from the same
+// metadata.
 func (g *Group) topicsThere() error {
 	for _, topic := range g.topics {
 		for tries := 0; ; tries++ {
 			_, err := g.client.Partitions(g.life, topic)
 			if !errors.Is(err, ErrNoTopic) {
-				break // joining meets other trouble itself
+				break // joining reports other errors itself
 			}
 			if tries == int(topicsFor/time.Second)+1 {
 				return err
@@ -68,8 +68,8 @@ func (g *Group) topicsThere() error {
 	return nil
 }
 
-// nobodys says whether a generation gave nobody anything: its leader saw no
-// topic. An error says that it is not known.
+// nobodys reports whether a generation assigned nothing to any member, because its leader saw no
+// topic. An error means that this is unknown.
 func (g *Group) nobodys(ctx context.Context) (bool, error) {
 	for _, topic := range g.topics {
 		n, err := g.client.Partitions(ctx, topic)
@@ -87,13 +87,12 @@ func (g *Group) nobodys(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// ErrRebalancing says that a group is dividing its partitions just now, or
-// that the brokers are finding out which of them coordinates it.
+// ErrRebalancing says that a group is rebalancing, or that its coordinator is being determined.
 var ErrRebalancing = errors.New("the consumer group is rebalancing")
 
-// Unowned returns the partitions of the topic that no member of the group is
-// assigned, in order; all of them if the group has no member. It returns
-// ErrRebalancing while that is being decided.
+// Unowned returns the partitions of the topic that are assigned to no member of the group, in
+// order; all of them if the group has no members. It returns ErrRebalancing while that is being
+// decided.
 func (c *Client) Unowned(ctx context.Context, group, topic string) ([]int, error) {
 	n, err := c.Partitions(ctx, topic)
 	if err != nil {

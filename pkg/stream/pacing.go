@@ -7,19 +7,19 @@ const (
 	electionEvery = time.Second
 )
 
-// pacing decides how often a transport may be renewed, which opens new connections to
-// brokers. Renewals are at least renewEvery apart; while the trouble goes on the interval
-// doubles: up to electionEvery as long as a new leader may still be due (produceFor), then
-// up to topicsFor, after which kafka-go asks by itself.
+// pacing limits how often a transport is renewed, because each renewal opens new connections to
+// brokers. Renewals are at least renewEvery apart. As long as the trouble lasts the interval
+// doubles: up to electionEvery while a new leader may still be elected (produceFor), then up to
+// topicsFor, at which interval kafka-go refreshes its metadata anyway.
 type pacing struct {
-	began  time.Time     // when the trouble began: since then there was no quiet time
+	began  time.Time     // when the trouble began; there was no quiet time since
 	tried  time.Time     // when the last renewal ended
-	failed error         // how it ended
+	failed error         // its error, or nil
 	every  time.Duration // how long after it the next one may start
 }
 
-// start tells whether a renewal may start now. One for a new topic (more) may start at once,
-// unless the last one failed. With soon the interval is electionEvery at most, however long
+// start reports whether a renewal may start now. A renewal for a new topic (more) may start at
+// once, unless the last one failed. With soon the interval is at most electionEvery, however long
 // others have been in trouble.
 func (p *pacing) start(now time.Time, more, soon bool) bool {
 	since := now.Sub(p.tried)
@@ -33,7 +33,7 @@ func (p *pacing) start(now time.Time, more, soon bool) bool {
 	return since >= every || more && p.failed == nil
 }
 
-// end notes how the renewal that was started ended.
+// end records how the renewal ended.
 func (p *pacing) end(now time.Time, more bool, err error) {
 	p.tried, p.failed = now, err
 	if more {

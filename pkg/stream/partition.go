@@ -8,17 +8,17 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// partition returns the records with those of one partition together, in their
-// order, and the partition of each.
+// partition returns the records sorted by partition, otherwise in their order, and the partition of
+// each.
 //
-// A spread key's records go to the partitions that follow its own. More keys
-// would do that worse: the hashes of 8 keys meet in 5 of 8 partitions.
+// The records of a key that is spread go to the partitions that follow the key's own. Giving the
+// source several keys would spread it less evenly: the hashes of 8 keys hit only 5 of 8 partitions.
 func (p *Producer) partition(records []Record, ids []int) ([]Record, []int) {
 	to := make([]int, len(records))
 	sorted, own := true, 0
 	for i := range records {
 		r := &records[i]
-		if i == 0 || !bytes.Equal(r.Key, records[i-1].Key) { // those of a request mostly have the same
+		if i == 0 || !bytes.Equal(r.Key, records[i-1].Key) { // records of one request usually have the same key
 			own = balance(r.Key, ids)
 		}
 		to[i] = own
@@ -44,8 +44,8 @@ func (p *Producer) partition(records []Record, ids []int) ([]Record, []int) {
 	return grouped, theirs
 }
 
-// balance is as the Java client's: other producers put a key into the same
-// partition.
+// balance chooses the same partition as the Java client, so that other producers put a key into the
+// same one.
 func balance(key []byte, ids []int) int {
 	return kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: key}, ids...)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// spreadOver spreads the records of "hot" by their values.
+// spreadOver spreads the records of "hot" over n partitions by their values.
 func spreadOver(n int) func(r *Record) (int, []byte) {
 	return func(r *Record) (int, []byte) {
 		if string(r.Key) == "hot" {
@@ -18,7 +18,7 @@ func spreadOver(n int) func(r *Record) (int, []byte) {
 	}
 }
 
-// load is four of five records of one source.
+// load returns n records, of which four of five have the same source.
 func load(n int) (records []Record) {
 	for i := range n {
 		key := []byte("hot")
@@ -59,7 +59,7 @@ func TestAHotKeyIsSpread(t *testing.T) {
 				require.InEpsilon(t, 16_000/partitions, got, 0.05, "partition %d", n)
 			}
 			require.Contains(t, hot, balance([]byte("hot"), ids), "the key's own is among them")
-			// What is sent again, alone and later, meets its copy.
+			// A record that is sent again, alone and later, goes to the same partition as its copy.
 			for i := range records {
 				_, again := p.partition(records[i:i+1], ids)
 				require.Equal(t, where[string(records[i].Value)], again[0])

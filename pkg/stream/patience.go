@@ -8,13 +8,13 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 )
 
-// patience is for how long a command waits for brokers: most restarts, and every
-// election, are over by then.
+// patience is how long a command waits for brokers. Most restarts and all elections are over by
+// then.
 const patience = 2 * time.Minute
 
-// Patiently calls op again for up to two minutes while it fails by what may pass,
-// such as a leader that changes or a broker that restarts. It is for commands
-// that would have to begin anew; roles wait for ever. Op is to begin where it is.
+// Patiently repeats op for up to two minutes while it fails with an error that may pass, for
+// instance because a leader changes or a broker restarts. It is for commands that would otherwise
+// have to start over; roles wait forever. op must continue where it was.
 func Patiently[T any](ctx context.Context, op func() (T, error)) (T, error) {
 	began, backoff := time.Now(), jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {

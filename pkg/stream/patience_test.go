@@ -16,7 +16,7 @@ import (
 
 func TestPatiently(t *testing.T) {
 	for name, c := range map[string]struct {
-		fails error // the first calls
+		fails error // error of the first calls
 		times int
 		want  error
 		takes time.Duration // at most

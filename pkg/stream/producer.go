@@ -19,13 +19,13 @@ type Record struct {
 	Topic     string    // set on reads; Produce ignores it
 	Partition int       // set on reads; Produce ignores it
 	Offset    int64     // set on reads; Produce ignores it
-	Time      time.Time // Produce ignores it, but for ProducerConfig.KeepTime
+	Time      time.Time // ignored by Produce, except with ProducerConfig.KeepTime
 	Key       []byte
 	Value     []byte
 	Headers   []Header
 }
 
-// Header returns the value of the record's last header of that key.
+// Header returns the value of the record's last header with that key.
 func (r *Record) Header(key string) ([]byte, bool) {
 	for i := len(r.Headers) - 1; i >= 0; i-- {
 		if r.Headers[i].Key == key {
@@ -35,8 +35,7 @@ func (r *Record) Header(key string) ([]byte, bool) {
 	return nil, false
 }
 
-// Clone returns a copy that shares no bytes with r, as for producing what was
-// fetched.
+// Clone returns a copy that shares no bytes with r, for instance to produce a fetched record.
 func (r *Record) Clone() Record {
 	c := *r
 	c.Key, c.Value, c.Headers = bytes.Clone(r.Key), bytes.Clone(r.Value), slices.Clone(r.Headers)
@@ -46,32 +45,30 @@ func (r *Record) Clone() Record {
 	return c
 }
 
-// ProducerConfig tunes a producer.
+// ProducerConfig configures a producer.
 type ProducerConfig struct {
 	Topic string
 	// Compression is none, gzip, snappy, lz4 or zstd.
 	Compression string
-	// BatchBytes is the largest batch; default 1,000,000. A record larger
-	// than that is refused.
+	// BatchBytes is the largest batch; default 1,000,000. A larger record is refused.
 	BatchBytes int
-	// Spread, unless nil, says over how many partitions the records of that key
-	// go, and by what, such as a message's id: records with the same go to the
-	// same one, those with nil to any. With 1 all go to the key's own.
+	// Spread, if not nil, returns over how many partitions the records of r's key are spread, and
+	// by what, such as a message's id. Records with the same by go to the same partition, those
+	// with nil to any of them. If over is 1, all go to the key's own partition.
 	Spread func(r *Record) (over int, by []byte)
-	// KeepTime writes records with their Time, if it is not in the future. Without it
-	// each gets the time at which it is sent: retention deletes records of an old
-	// Time before anybody has read them, and brokers of Kafka 4 refuse one that is
-	// more than an hour ahead (message.timestamp.after.max.ms), however often it comes.
+	// KeepTime writes records with their Time, if it is not in the future. Otherwise each record
+	// gets the time at which it is sent, for two reasons: retention would delete records with an
+	// old Time before anybody has read them, and brokers of Kafka 4 refuse a record that is more
+	// than an hour ahead (message.timestamp.after.max.ms), however often it is sent.
 	KeepTime bool
 }
 
-// Producer writes records to one topic, batched over all its callers. It is
-// safe for concurrent use.
+// Producer writes records to one topic, in batches across all its callers. It is safe for
+// concurrent use.
 //
-// It is no kafka.Writer, which sets aside room for the most records that a batch may
-// hold, whatever it comes to hold, asks for the topic's partitions and makes maps for
-// each record, and cuts batches by the clock, so that slow brokers get many small ones:
-// DESIGN.md.
+// It does not use kafka.Writer. That allocates room for the most records that a batch may hold,
+// however few it will hold; it looks up the topic's partitions and allocates maps for each record;
+// and it ends batches after a fixed time, so that slow brokers get many small ones: see DESIGN.md.
 type Producer struct {
 	cfg    ProducerConfig
 	client *kafka.Client
@@ -79,9 +76,9 @@ type Producer struct {
 	count  func(context.Context) (int, error)
 	renew  func(ctx context.Context, err error, soon bool) // see Client.renew
 	known  atomic.Pointer[partitions]
-	mutes  atomic.Int64 // unix ns until which a broker may leave requests unread: a quota
+	mutes  atomic.Int64 // unix ns until which a broker may leave requests unread, because of a quota
 	work   sync.WaitGroup
-	life   context.Context // of requests
+	life   context.Context // context of requests
 	end    context.CancelFunc
 
 	mu     sync.Mutex
@@ -89,7 +86,7 @@ type Producer struct {
 	closed bool          // guarded by mu
 }
 
-// partitions of the topic, as they were at some time.
+// partitions are the partitions of the topic at some time.
 type partitions struct {
 	ids []int
 	at  time.Time
@@ -115,24 +112,24 @@ func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 	return &Producer{
 		life: life, end: end,
 		cfg: cfg, codec: codec, lanes: map[int]*lane{},
-		// kafka-go tells brokers to wait for replicas for half of what is left of a
-		// request's time, if this is more; without it, for half a second.
+		// kafka-go tells brokers to wait for replicas for half of the request's remaining time, but
+		// no longer than half of this timeout. The default would be half a second.
 		client: c.api(produceTimeout + maxThrottle),
 		count:  func(ctx context.Context) (int, error) { return c.Partitions(ctx, cfg.Topic) },
 		renew:  c.renew,
 	}
 }
 
-// ErrRecordTooLarge says that a record is larger than the producer's or the
-// topic's limit; the same record will never be taken.
+// ErrRecordTooLarge says that a record is larger than the limit of the producer or the topic. The
+// same record will never be accepted.
 var ErrRecordTooLarge = errors.New("record too large")
 
-// Unwritten is Produce's error, with the records that are not known to be in the log,
-// those of a partition in their order. All others are.
+// Unwritten is Produce's error. It has the records that are not known to be in the log, in order
+// within a partition. All others are in the log.
 type Unwritten struct {
-	Failed   []Record // may be in the log, now or later; another try may pass
-	TooLarge []Record // ErrRecordTooLarge by themselves
-	Err      error    // of the first that failed
+	Failed   []Record // may be in the log, now or later; a retry may succeed
+	TooLarge []Record // too large even alone (ErrRecordTooLarge)
+	Err      error    // of the first record that failed
 }
 
 // Error implements error.
@@ -141,8 +138,8 @@ func (u *Unwritten) Error() string { return u.Err.Error() }
 // Unwrap returns Err.
 func (u *Unwritten) Unwrap() error { return u.Err }
 
-// NotWritten returns which records an error of Produce says are not in the log:
-// after another one than an Unwritten, all.
+// NotWritten returns the records that, according to an error of Produce, are not known to be in the
+// log. For any error other than an Unwritten, that is all of them.
 func NotWritten(err error, records []Record) (failed, tooLarge []Record) {
 	var u *Unwritten
 	switch {
@@ -154,13 +151,11 @@ func NotWritten(err error, records []Record) (failed, tooLarge []Record) {
 	return records, nil
 }
 
-// Produce writes the records, partitioned by the hash of their keys (and of what
-// spreads them, ProducerConfig.Spread), and
-// returns when all in-sync replicas have all of them. After an error, an *Unwritten,
-// any of them may be in the log, now or later, and may come to be there twice; what
-// was not on its way yet when ctx ended never is. The records and their bytes
-// must not change any more, even after an error: a try that timed out may still be
-// reading them.
+// Produce writes the records, partitioned by the hash of their keys (and by ProducerConfig.Spread),
+// and returns when all in-sync replicas have all of them. After an error, an *Unwritten, any of
+// them may be in the log, now or later, perhaps twice; but those that were not in flight yet when
+// ctx ended never will be. The records and their bytes must not be changed any more, even after an
+// error, since a try that timed out may still be reading them.
 func (p *Producer) Produce(ctx context.Context, records ...Record) error {
 	if len(records) == 0 {
 		return nil
@@ -193,8 +188,8 @@ func (p *Producer) produce(ctx context.Context, c *call) error {
 	}
 }
 
-// cut divides a call's records into runs of one partition, none larger than a batch. Records
-// of a partition keep their order.
+// cut splits a call's records into runs for one partition, none larger than a batch. Records of a
+// partition keep their order.
 func (p *Producer) cut(ctx context.Context, c *call) ([]piece, error) {
 	known := p.known.Load()
 	if now := time.Now(); known == nil || now.Sub(known.at) > metadataTTL {
@@ -225,12 +220,12 @@ func (p *Producer) cut(ctx context.Context, c *call) ([]piece, error) {
 		size += n
 	}
 	if len(c.told) > 0 {
-		return nil, ErrRecordTooLarge // none is written
+		return nil, ErrRecordTooLarge // none is written then
 	}
 	return append(pieces, piece{partition: to[start], at: start, records: records[start:], bytes: size, call: c}), nil
 }
 
-// size bounds what the record takes in a batch that is not compressed.
+// size returns an upper bound of the record's size in an uncompressed batch.
 func (r *Record) size() int {
 	n := 24 + len(r.Key) + len(r.Value)
 	for i := range r.Headers {
@@ -255,20 +250,20 @@ func (p *Producer) add(of piece) bool {
 	return true
 }
 
-// mute notes that a broker reads nothing more of us for so long. Partitions share
-// connections: a request of another one may lie there as long.
+// mute records that a broker will not read our requests for that long. Partitions share
+// connections, so requests for other partitions may wait that long as well.
 func (p *Producer) mute(over time.Duration) {
 	until := time.Now().Add(over).UnixNano()
 	for was := p.mutes.Load(); was < until && !p.mutes.CompareAndSwap(was, until); was = p.mutes.Load() {
 	}
 }
 
-// muted returns how long a broker may still leave a request unread.
+// muted returns for how long a broker may still leave a request unread.
 func (p *Producer) muted() time.Duration {
 	return max(0, time.Until(time.Unix(0, p.mutes.Load())))
 }
 
-// drop takes out what of a call is not on its way.
+// drop removes the pieces of a call that are not in flight.
 func (p *Producer) drop(c *call) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -277,8 +272,8 @@ func (p *Producer) drop(c *call) {
 	}
 }
 
-// Close writes what is pending and stops the producer, at the latest when ctx ends:
-// what is not written then fails with io.ErrClosedPipe.
+// Close writes what is pending and stops the producer. It ends at the latest when ctx ends: what is
+// not written then fails with io.ErrClosedPipe.
 func (p *Producer) Close(ctx context.Context) error {
 	defer p.end()
 	defer context.AfterFunc(ctx, p.end)()

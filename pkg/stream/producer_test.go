@@ -21,27 +21,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// log is a broker's: it takes what is produced, when it may.
+// log is the log of a broker that accepts or refuses produce requests.
 type log struct {
 	mu      sync.Mutex
-	batches []string // "partition: values", in order of their ends; guarded by mu
+	batches []string // "partition: values", in the order in which requests ended; guarded by mu
 	takes   time.Duration
-	fails   []error // of the requests that come first; guarded by mu
-	most    int     // bytes of values that a request may hold; 0: any
-	// throttles is what the answers that come first say of a quota; guarded by mu.
-	// Until that is over no request is read.
+	fails   []error // errors of the first requests; guarded by mu
+	most    int     // bytes of values that a request may contain; 0: any
+	// throttles are the throttle times in the first answers; guarded by mu. Until such a time is
+	// over no request is read.
 	throttles []time.Duration
 	muted     time.Time // guarded by mu
 	late      int       // requests that were not read at once; guarded by mu
-	away      error     // of requests to partition 0
-	after     int       // batches that are taken, then TopicAuthorizationFailed; 0: any; guarded by mu
+	away      error     // error of requests to partition 0
+	after     int       // batches that are accepted before TopicAuthorizationFailed; 0: all; guarded by mu
 }
 
 // RoundTrip implements kafka.RoundTripper.
 func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka.Response, error) {
 	req := r.(*produce.Request)
 	part := req.Topics[0].Partitions[0]
-	if req.Timeout < 4000 { // half of the request's
+	if req.Timeout < 4000 { // half of the request's timeout
 		return nil, fmt.Errorf("replicas are given %d ms: a follower that is slow for a second has every batch written again", req.Timeout)
 	}
 	l.mu.Lock()
@@ -115,7 +115,7 @@ func numbered(from, to, size int) (records []Record) {
 	return records
 }
 
-// What comes while a request is under way waits, however long, and goes in one.
+// Records that arrive while a request is in flight wait, however long, and are sent in one batch.
 func TestBatchesGrowWhileBrokersAreSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{takes: time.Second}
@@ -134,8 +134,8 @@ func TestBatchesGrowWhileBrokersAreSlow(t *testing.T) {
 	})
 }
 
-// TestAProduceQuotaIsWaitedFor: a broker that throttles reads nothing meanwhile. A
-// request that it has and that times out would be sent again, and be written twice.
+// TestAProduceQuotaIsWaitedFor: a broker that throttles reads no requests meanwhile. A request that
+// it has received and that timed out would be sent again, and written twice.
 func TestAProduceQuotaIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{throttles: []time.Duration{25 * time.Second, 0, 3 * time.Second}}
@@ -189,8 +189,8 @@ func TestCallsLargerThanABatchAreCut(t *testing.T) {
 	})
 }
 
-// TestProduceEnds: what may pass is tried again for half a minute, and not when
-// nobody waits for it any more, who has it elsewhere by then.
+// TestProduceEnds: errors that may pass are retried for half a minute, but not after all callers
+// gave up, since they may have stored the records elsewhere by then.
 func TestProduceEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{fails: slices.Repeat([]error{kafka.NotEnoughReplicas}, 1000)}
@@ -210,7 +210,7 @@ func TestProduceEnds(t *testing.T) {
 	})
 }
 
-// TestAnElectionIsDueForHalfAMinute, and not anew with each batch.
+// TestAnElectionIsDueForHalfAMinute: that time does not start anew with each batch.
 func TestAnElectionIsDueForHalfAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{}
@@ -232,8 +232,8 @@ func TestAnElectionIsDueForHalfAMinute(t *testing.T) {
 	})
 }
 
-// TestNothingIsSentForThoseWhoGaveItUp while something else took the time: who sends
-// it from elsewhere would have it there twice.
+// TestNothingIsSentForThoseWhoGaveItUp: even if something else took the time. A caller that sends
+// its records some other way would otherwise have them twice.
 func TestNothingIsSentForThoseWhoGaveItUp(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		log    *log
@@ -264,8 +264,8 @@ func TestNothingIsSentForThoseWhoGaveItUp(t *testing.T) {
 	}
 }
 
-// TestATopicThatTakesLessThanABatch takes all that it takes by itself: only
-// who sent the record that is too large is told so.
+// TestATopicThatTakesLessThanABatch: such a topic gets every record that it accepts alone, and only
+// the caller whose record is too large is told so.
 func TestATopicThatTakesLessThanABatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{most: 1000}
@@ -307,8 +307,8 @@ func TestKeysOfACallGoToTheirPartitions(t *testing.T) {
 	})
 }
 
-// A caller that gave up leaves nothing behind but what is on its way: through an
-// outage, what waits is bounded by what its callers may hold.
+// A caller that gave up leaves nothing behind except what is in flight. So during an outage, the
+// waiting records are limited by what callers may hold.
 func TestWhatItsCallerGaveUpIsNotWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{takes: 3 * time.Second}
@@ -317,7 +317,7 @@ func TestWhatItsCallerGaveUpIsNotWritten(t *testing.T) {
 		defer cancel()
 		var calls sync.WaitGroup
 		calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numbered(0, 1, 0)...), context.DeadlineExceeded) })
-		time.Sleep(100 * time.Millisecond) // on its way
+		time.Sleep(100 * time.Millisecond) // until it is in flight
 		calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numbered(1, 2, 0)...), context.DeadlineExceeded) })
 		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(2, 3, 0)...)) })
 		calls.Wait()
@@ -342,7 +342,7 @@ func TestCloseWritesWhatWaits(t *testing.T) {
 	})
 }
 
-// TestCloseIsBounded: brokers that are away, or that throttle, hold up no process' end.
+// TestCloseIsBounded: brokers that are down, or that throttle, do not keep a process from ending.
 func TestCloseIsBounded(t *testing.T) {
 	for name, l := range map[string]*log{
 		"silent":    {takes: time.Hour},
@@ -398,7 +398,7 @@ func TestProduceTriesAgainWhatMayPass(t *testing.T) {
 	}
 }
 
-// TestAnErrorTellsWhatIsNotInTheLog: each record is in the log, or told, once.
+// TestAnErrorTellsWhatIsNotInTheLog: each record is either in the log or in the error, once.
 func TestAnErrorTellsWhatIsNotInTheLog(t *testing.T) {
 	large := func(i int) Record { return Record{Key: []byte("key"), Value: fmt.Appendf(nil, "%-*d", 1500, i)} }
 	for hazard, of := range map[string]struct {

@@ -8,17 +8,17 @@ import (
 // sparseEvery is how often Sparse lets a warning through.
 const sparseEvery = time.Minute
 
-// Sparse lets one of many equal warnings through, at once and then every minute: while Kafka
-// is down each of a thousand partitions has the same to say every few seconds. The
-// zero value is ready for use, and safe for concurrent use.
+// Sparse lets the first of many similar warnings through, and then one per minute: while Kafka is
+// down, each of a thousand partitions would log the same every few seconds. The zero value is ready
+// to use, and safe for concurrent use.
 type Sparse struct {
 	mu   sync.Mutex // guards all below
 	last time.Time
-	held int // warnings since
+	held int // warnings held back since
 }
 
-// Say calls say, which logs a warning, with how many there were since the last one
-// that was let through; or counts this one for the next.
+// Say calls say, which logs a warning, with the number of warnings held back since the last one; or
+// it holds this one back and counts it.
 func (s *Sparse) Say(say func(since int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

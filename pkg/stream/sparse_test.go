@@ -10,8 +10,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// An outage of an hour is sixty lines, whatever the number of partitions, and
-// each says how many it stands for.
+// An outage of an hour logs sixty lines, whatever the number of partitions, and each says how many
+// were held back.
 func TestSparse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said []int
@@ -24,6 +24,6 @@ func TestSparse(t *testing.T) {
 		}
 		require.Len(t, said, 60)
 		require.Zero(t, said[0])
-		require.Equal(t, 12*256-1, said[59]) // 12 rounds, but for the one that was said
+		require.Equal(t, 12*256-1, said[59]) // 12 rounds, except for the one that was logged
 	})
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// suite is what every broker that Sealift works with does. Topics are named
-// for the run, so that it can be repeated on a broker that keeps its data.
+// suite tests what every broker that Sealift works with must do. Topics have names of their own in
+// each run, so that it can be repeated on a broker that keeps its data.
 func suite(t *testing.T, broker string) {
 	tag := fmt.Sprintf("%x", time.Now().UnixNano())
 	for name, test := range map[string]func(*testing.T, *stream.Client, string){
@@ -55,7 +55,7 @@ func suite(t *testing.T, broker string) {
 func testSince(t *testing.T, c *stream.Client, topic string) {
 	makeTopic(t, c, topic, 2)
 	at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
-	key := []byte("k") // one partition
+	key := []byte("k") // all in one partition
 	for i := range 5 {
 		produce(t, c, topic, stream.Record{Key: key, Value: []byte("x"), Time: at.Add(time.Duration(i) * time.Minute)})
 	}
@@ -77,7 +77,7 @@ func testSince(t *testing.T, c *stream.Client, topic string) {
 	require.ErrorIs(t, err, stream.ErrNoTopic)
 }
 
-// testRetention: for how long a record is kept by its own time.
+// testRetention: Retention returns for how long a record is kept by its own time.
 func testRetention(t *testing.T, c *stream.Client, broker, topic string) {
 	for name, want := range map[string]struct {
 		ms, kind string
@@ -98,8 +98,8 @@ func testRetention(t *testing.T, c *stream.Client, broker, topic string) {
 	require.ErrorIs(t, err, stream.ErrNoTopic)
 }
 
-// described returns what a topic just made is described as, once the broker that is asked,
-// any of them, has heard of it.
+// described returns the description of a topic that was just created, once any of the brokers may
+// be asked for it.
 func described[T any](t *testing.T, ask func() (T, error)) (got T, err error) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -143,8 +143,8 @@ func produce(t *testing.T, c *stream.Client, topic string, records ...stream.Rec
 	require.NoError(t, p.Produce(t.Context(), records...))
 }
 
-// testTimes: a record of last month is as young as its neighbours for retention, and one of next month
-// is refused by no broker; unless its time is what is wanted of it.
+// testTimes: without KeepTime, retention treats a record of last month like its neighbours, and no
+// broker refuses one of next month.
 func testTimes(t *testing.T, c *stream.Client, topic string) {
 	makeTopic(t, c, topic, 1)
 	before := time.Now().Truncate(time.Millisecond)
@@ -187,13 +187,13 @@ func testTopics(t *testing.T, c *stream.Client, topic string) {
 	require.NoError(t, c.EnsureTopics(ctx, true, kept))
 	require.NoError(t, c.EnsureTopics(ctx, false, kept))
 	makeTopic(t, c, topic, 3)
-	require.Eventually(t, func() bool { // not every broker has heard of the topic yet
+	require.Eventually(t, func() bool { // not every broker knows the topic yet
 		err = c.EnsureTopics(ctx, true, stream.Topic{Name: topic, Partitions: 3, Compacted: true})
 		return err != nil
 	}, 30*time.Second, 20*time.Millisecond)
 	require.ErrorIs(t, err, stream.ErrPolicy, "it would forget what it holds")
 	require.ErrorContains(t, err, "--alter --entity-type topics --entity-name "+topic)
-	makeTopic(t, c, topic, 5) // existing topics are left as they are
+	makeTopic(t, c, topic, 5) // existing topics are not changed
 	n, err := c.Partitions(ctx, topic)
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
@@ -353,15 +353,15 @@ func testGroup(t *testing.T, c *stream.Client, topic string) {
 	}
 	require.Equal(t, map[int]stream.Mark{0: {Committed: 7, Note: "a note"}, 1: {Committed: 8}, 2: {Committed: 9}, 3: {Committed: 10}}, seen)
 
-	require.NoError(t, b.Close(t.Context())) // a leaver's partitions go to who stays at once
+	require.NoError(t, b.Close(t.Context())) // the partitions of a member that leaves go to those who stay, at once
 	gen, err = a.Next(ctx)
 	require.NoError(t, err)
 	require.Len(t, gen.Assignments[topic], 4)
 	require.NoError(t, a.Close(t.Context()))
 }
 
-// testMorePartitions: whoever leads sees that there are more, and every member
-// gets its share of them; none is left without an owner.
+// testMorePartitions: the group's leader sees that partitions were added, and every member gets its
+// share of them, so that none is left without an owner.
 func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
 	makeTopic(t, c, topic, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -371,7 +371,7 @@ func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
 		for {
 			ns, err := c.Unowned(ctx, topic, topic)
 			if errors.Is(err, stream.ErrRebalancing) && ctx.Err() == nil {
-				continue // not known yet
+				continue // not decided yet
 			}
 			require.NoError(t, err)
 			return ns
@@ -423,9 +423,9 @@ func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
 	require.Empty(t, unowned())
 }
 
-// testTopicMissing: a topic that was deleted is neither made by joining a group,
-// with the brokers' number of partitions, nor taken away from its members, who
-// would delete what they have read of it.
+// testTopicMissing: joining a group does not create a deleted topic with the brokers' number of
+// partitions, and its members keep their partitions; otherwise they would delete what they have
+// read of it.
 func testTopicMissing(t *testing.T, broker, topic string) {
 	log := make(said, 100)
 	c, err := stream.Open(stream.Config{Brokers: []string{broker}}, slog.New(slog.NewTextHandler(log, nil)))
@@ -434,7 +434,7 @@ func testTopicMissing(t *testing.T, broker, topic string) {
 	makeTopic(t, c, topic, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	shares := make(chan [2]int, 100) // of which member, how many
+	shares := make(chan [2]int, 100) // which member, how many
 	var members sync.WaitGroup
 	inGroup, leave := context.WithCancel(ctx)
 	defer members.Wait()
@@ -456,7 +456,7 @@ func testTopicMissing(t *testing.T, broker, topic string) {
 	join(0, "a")
 	require.Equal(t, [2]int{0, 2}, <-shares)
 	deleteTopic(t, broker, topic)
-	for err = nil; !errors.Is(err, stream.ErrNoTopic); time.Sleep(50 * time.Millisecond) { // metadata is kept for some seconds
+	for err = nil; !errors.Is(err, stream.ErrNoTopic); time.Sleep(50 * time.Millisecond) { // metadata is cached for some seconds
 		_, err = c.Partitions(ctx, topic)
 		require.NoError(t, ctx.Err())
 	}
@@ -485,8 +485,8 @@ func testTopicMissing(t *testing.T, broker, topic string) {
 	}
 }
 
-// testTopicJustMade: that a topic is not there is kept for some seconds; a member
-// that joins then waits for them, rather than to give up.
+// testTopicJustMade: brokers' answer that a topic is missing is cached for some seconds. A member
+// that joins then waits for that long instead of giving up.
 func testTopicJustMade(t *testing.T, broker, topic string) {
 	log := make(said, 100)
 	c, err := stream.Open(stream.Config{Brokers: []string{broker}}, slog.New(slog.NewTextHandler(log, nil)))
@@ -511,7 +511,7 @@ func testTopicJustMade(t *testing.T, broker, topic string) {
 	}
 }
 
-// said are the lines of a log, the first ones if nobody reads them.
+// said receives the lines of a log; if nobody reads them, only the first ones.
 type said chan string
 
 func (s said) Write(b []byte) (int, error) {
@@ -558,8 +558,8 @@ func addPartitions(t *testing.T, broker, topic string, total int32) {
 	}
 }
 
-// testStay: a worker that restarts finds its partitions with nobody, and gets
-// them when its former session is over.
+// testStay: a worker that restarts finds that nobody else has its partitions, and gets them when
+// its former session has timed out.
 func testStay(t *testing.T, c *stream.Client, topic string) {
 	makeTopic(t, c, topic, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)

@@ -21,23 +21,20 @@ type Topic struct {
 	Name        string
 	Partitions  int
 	Replication int // -1 or 0: the broker's default
-	// Compacted topics keep the last record of each key for ever: with another
-	// policy what they hold would be gone after the retention.
+	// Compacted topics keep the last record of each key forever. With another cleanup policy their
+	// records would be deleted after the retention.
 	Compacted bool
-	// MaxRecordBytes is the largest record that the topic takes, 0: the
-	// broker's default.
+	// MaxRecordBytes is the largest record that the topic accepts; 0: the broker's default.
 	MaxRecordBytes int
 }
 
-// ErrPolicy says that a topic that has to be compacted is not.
+// ErrPolicy says that a topic that must be compacted is not.
 var ErrPolicy = errors.New("the topic's cleanup.policy deletes records")
 
-// EnsureTopics creates the topics that are missing, explicitly: never by
-// auto-creation, whose partition count is the broker's. With create false it
-// returns an error that wraps ErrNoTopic and says how to create the first
-// missing one. Existing topics are left as they are; one that has to be
-// compacted and is not, as far as the brokers tell, is an error that wraps
-// ErrPolicy.
+// EnsureTopics creates missing topics explicitly, since auto-creation would use the broker's number
+// of partitions. If create is false, it returns an error that wraps ErrNoTopic and says how to
+// create the first missing topic. It does not change existing topics. If one must be compacted and,
+// according to the brokers, is not, it returns an error that wraps ErrPolicy.
 func (c *Client) EnsureTopics(ctx context.Context, create bool, topics ...Topic) error {
 	for _, t := range topics {
 		_, err := c.Partitions(ctx, t.Name)
@@ -60,31 +57,31 @@ func (c *Client) EnsureTopics(ctx context.Context, create bool, topics ...Topic)
 	return nil
 }
 
-// compacted returns an error if the topic has to be compacted and is known not to be.
+// compacted returns an error if the topic must be compacted and is known not to be.
 func (c *Client) compacted(ctx context.Context, t Topic) error {
 	if !t.Compacted {
 		return nil
 	}
 	policy, err := c.topicConfig(ctx, t.Name, cleanupPolicy)
-	if err != nil || !strings.Contains(policy, "delete") { // not everybody is told
+	if err != nil || !strings.Contains(policy, "delete") { // the user may not be allowed to see the configuration
 		return nil //nolint:nilerr // it may be right
 	}
 	return fmt.Errorf("topic %q: %w (it is %q), and what it holds has to stay; change it with: %s", t.Name, ErrPolicy, policy, c.configure(t.Name, cleanupPolicy, "compact"))
 }
 
-// RaiseCommand is the command by which a topic takes records of so many bytes.
+// RaiseCommand returns the command that makes a topic accept records of that many bytes.
 func (c *Client) RaiseCommand(topic string, bytes int) string {
 	return c.configure(topic, maxMessageBytes, strconv.Itoa(bytes))
 }
 
-// configure is the command that sets one of a topic's settings, as older Kafka
-// understands it too.
+// configure returns the command that changes a topic's setting, in a form that old versions of
+// Kafka accept as well.
 func (c *Client) configure(topic, setting, value string) string {
 	return fmt.Sprintf("%s --alter --entity-type topics --entity-name %s --add-config %s=%s", c.tool("kafka-configs.sh"), topic, setting, value)
 }
 
-// tool is how a command of Kafka's begins: with a file of how to connect, where that
-// takes more than an address.
+// tool returns the beginning of a command of Kafka, with a file of connection settings if an
+// address is not enough.
 func (c *Client) tool(name string) string {
 	line := name + " --bootstrap-server " + strings.Join(c.brokers, ",")
 	if c.explained.tls || c.explained.sasl {
@@ -100,7 +97,7 @@ const (
 	timestampType   = "message.timestamp.type"
 )
 
-// settings are the configuration of a topic that is not the brokers' own.
+// settings returns those settings of a topic that differ from the brokers' defaults.
 func (t Topic) settings() (all []kafka.ConfigEntry) {
 	if t.Compacted {
 		all = append(all, kafka.ConfigEntry{ConfigName: cleanupPolicy, ConfigValue: "compact"})
@@ -111,7 +108,7 @@ func (t Topic) settings() (all []kafka.ConfigEntry) {
 	return all
 }
 
-// command makes the topic as createTopic does.
+// command returns the command that creates the topic like createTopic.
 func (c *Client) command(t Topic) string {
 	line := fmt.Sprintf("%s --create --topic %s --partitions %d", c.tool("kafka-topics.sh"), t.Name, t.Partitions)
 	if t.Replication > 0 {
@@ -135,8 +132,8 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
 		return fmt.Errorf("create topic %q: %w", t.Name, err)
 	}
-	// The creation is acknowledged before the leaders serve the partitions,
-	// which is what their bounds are asked of.
+	// The creation is acknowledged before the leaders serve the partitions. Bounds succeeds only
+	// when they do.
 	for {
 		bounds, err := c.Bounds(ctx, t.Name)
 		if err == nil && len(bounds) > 0 {
@@ -151,7 +148,7 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 	}
 }
 
-// Partitions returns how many partitions the topic has, or ErrNoTopic.
+// Partitions returns the number of partitions of the topic, or ErrNoTopic.
 func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 	res, err := bare(ctx, c.api(5*time.Second).Metadata, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
@@ -174,9 +171,8 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 	return 0, fmt.Errorf("describe topic %q: %w", topic, ErrNoTopic)
 }
 
-// MaxRecordBytes returns how large a batch of records the topic takes, after
-// compression: its max.message.bytes, or the brokers' own. It may be an error
-// that the brokers do not tell everybody.
+// MaxRecordBytes returns the largest compressed batch of records that the topic accepts: its
+// max.message.bytes, or the brokers' default. It fails if the user may not see the configuration.
 func (c *Client) MaxRecordBytes(ctx context.Context, topic string) (int, error) {
 	value, err := c.topicConfig(ctx, topic, maxMessageBytes)
 	if err != nil {
@@ -189,8 +185,8 @@ func (c *Client) MaxRecordBytes(ctx context.Context, topic string) (int, error) 
 	return n, nil
 }
 
-// Retention returns for how long the topic keeps a record by the time that it is written
-// with; 0: for ever, or by the time at which the brokers had it.
+// Retention returns for how long the topic keeps a record, counted from the record's own time; 0:
+// forever, or counted from the time at which the brokers received it.
 func (c *Client) Retention(ctx context.Context, topic string) (time.Duration, error) {
 	value, err := c.topicConfig(ctx, topic, retentionMillis)
 	if err != nil {
@@ -207,8 +203,8 @@ func (c *Client) Retention(ctx context.Context, topic string) (time.Duration, er
 	return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond, nil
 }
 
-// topicConfig returns a topic's value of a setting, or ErrNoTopic: of a topic just made,
-// too, which the broker that is asked may have to hear of yet.
+// topicConfig returns the value of a topic's setting, or ErrNoTopic, which it may also return for a
+// topic that was just created, if the broker asked does not know it yet.
 func (c *Client) topicConfig(ctx context.Context, topic, name string) (string, error) {
 	res, err := bare(ctx, c.api(5*time.Second).DescribeConfigs, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{name}}},
@@ -232,19 +228,18 @@ func (c *Client) topicConfig(ctx context.Context, topic, name string) (string, e
 	return "", fmt.Errorf("describe topic %q: the brokers do not report its %s", topic, name)
 }
 
-// Bounds are the offsets that a partition holds: [First, End).
+// Bounds are the range of offsets that a partition holds: [First, End).
 type Bounds struct {
-	First int64 // of the oldest record still there
+	First int64 // of the oldest record that still exists
 	End   int64 // of the next record to be written
 }
 
-// Readable reports whether reading can go on at the offset, with nothing missing:
-// the record is there, or the next to be written.
+// Readable reports whether reading can continue at the offset without a gap: the record exists, or
+// is the next to be written.
 func (b Bounds) Readable(offset int64) bool { return b.First <= offset && offset <= b.End }
 
-// Since returns the bounds of every partition of the topic; First is the offset
-// of the oldest record whose time, or a later one's, is not before t, and End if
-// there is none. The zero time is before all.
+// Since returns the bounds of every partition of the topic, where First is the offset of the first
+// record whose time is t or later, or End if there is none. The zero time selects everything.
 func (c *Client) Since(ctx context.Context, topic string, t time.Time) (map[int]Bounds, error) {
 	bounds, err := c.Bounds(ctx, topic)
 	if err != nil || t.IsZero() {
@@ -274,11 +269,11 @@ func (c *Client) Since(ctx context.Context, topic string, t time.Time) (map[int]
 	return bounds, nil
 }
 
-// Bounds returns the bounds of the topic's partitions, or of those named. With an
-// error it returns those of the partitions that have a leader which answered, so
-// that one that has none, as when brokers are down, keeps nobody from the others.
+// Bounds returns the bounds of the topic's partitions, or of those named. With an error, it returns
+// the bounds of those partitions whose leader answered, so that one without a leader does not
+// affect the others.
 //
-// It costs two requests a partition.
+// It costs two requests per partition.
 func (c *Client) Bounds(ctx context.Context, topic string, partitions ...int) (map[int]Bounds, error) {
 	n, err := c.Partitions(ctx, topic)
 	if err != nil {
@@ -310,8 +305,8 @@ func (c *Client) Bounds(ctx context.Context, topic string, partitions ...int) (m
 	return bounds, err
 }
 
-// BoundsOf returns those of one partition, by a *Client or what stands for it.
-// The trouble of another one is no error.
+// BoundsOf returns the bounds of one partition, from a *Client or a stand-in. Problems of other
+// partitions are ignored.
 func BoundsOf(ctx context.Context, kafka interface {
 	Bounds(ctx context.Context, topic string, partitions ...int) (map[int]Bounds, error)
 }, topic string, partition int,

@@ -12,35 +12,35 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
-// transport is kafka-go's, and a new one of it whenever that does not know what
-// it has to. For kafka-go's is told once which topics to ask the brokers about,
-// asks about all of the cluster if it is told none, and, until it asks again,
-// believes that a partition's leader is whoever it was.
+// transport is a transport of kafka-go, which is replaced whenever it lacks something. kafka-go's
+// transport learns only at creation which topics to ask the brokers about, asks about all topics of
+// the cluster if there are none, and takes a partition's leader for the same until its metadata is
+// refreshed.
 type transport struct {
 	open     func(topics []string) *kafka.Transport
 	addr     net.Addr
-	renewing chan struct{} // of capacity 1; who has filled it owns pacing
-	pacing   pacing        // of renew
+	renewing chan struct{} // of capacity 1; whoever sends to it owns pacing until receiving from it
+	pacing   pacing        // of renewals
 
 	mu     sync.Mutex // guards all below, and users of each
 	now    *connected
 	closed bool
 }
 
-// connected is a transport of kafka-go's that knows some topics.
+// connected is a kafka-go transport that knows some topics.
 type connected struct {
 	*kafka.Transport
 	topics []string
-	users  int // requests under way
+	users  int // requests in flight
 }
 
 func newTransport(addr net.Addr, open func(topics []string) *kafka.Transport) *transport {
-	none := []string{} // nil would be all
+	none := []string{} // nil would mean all
 	return &transport{open: open, addr: addr, renewing: make(chan struct{}, 1), now: &connected{Transport: open(none), topics: none}}
 }
 
-// RoundTrip implements kafka.RoundTripper. Whoever asks anything of a topic asks
-// which partitions it has before, by which the topic comes to be known.
+// RoundTrip implements kafka.RoundTripper. Every use of a topic begins with a metadata request for
+// its partitions, by which the topic becomes known.
 func (t *transport) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
 	if m, ok := req.(*metadata.Request); ok {
 		if err := t.know(ctx, m.TopicNames); err != nil {
@@ -73,8 +73,8 @@ func (t *transport) know(ctx context.Context, topics []string) error {
 	return t.renew(ctx, topics, false)
 }
 
-// renew asks brokers for what they know now, of topics too, unless they were asked just
-// now: see pacing, also for soon. If they do not answer, what is known stays.
+// renew fetches the brokers' current metadata, with topics added, unless that was just done: see
+// pacing, also for soon. If no broker answers, the known metadata stays.
 func (t *transport) renew(ctx context.Context, topics []string, soon bool) error {
 	select {
 	case t.renewing <- struct{}{}:
@@ -88,7 +88,7 @@ func (t *transport) renew(ctx context.Context, topics []string, soon bool) error
 	all := union(was.topics, topics)
 	more := len(all) > len(was.topics)
 	if !t.pacing.start(time.Now(), more, soon) {
-		return t.pacing.failed // somebody else just did
+		return t.pacing.failed // another caller has just renewed it
 	}
 	next := &connected{Transport: t.open(all), topics: all}
 	_, err := next.RoundTrip(ctx, t.addr, &metadata.Request{TopicNames: []string{}})
@@ -113,7 +113,7 @@ func (t *transport) renew(ctx context.Context, topics []string, soon bool) error
 	return err
 }
 
-// close closes the connections when they are idle.
+// close closes the connections as soon as they are idle.
 func (t *transport) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -121,7 +121,7 @@ func (t *transport) close() {
 	t.now.CloseIdleConnections()
 }
 
-// union returns a with what b has besides.
+// union returns a plus those elements of b that are not in a.
 func union(a, b []string) []string {
 	all := slices.Clone(a)
 	for _, s := range b {
@@ -132,12 +132,11 @@ func union(a, b []string) []string {
 	return all
 }
 
-// moved tells whether, after that error, a partition's leader may be another
-// than it was.
+// moved reports whether, after that error, a partition's leader may have changed.
 func moved(err error) bool {
 	var code kafka.Error
 	if !errors.As(err, &code) {
-		return err != nil // the broker is away
+		return err != nil // the broker is down
 	}
 	switch code {
 	case kafka.NotLeaderForPartition, kafka.LeaderNotAvailable, kafka.BrokerNotAvailable, kafka.ReplicaNotAvailable,

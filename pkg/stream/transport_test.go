@@ -17,8 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// onKfake returns a client that asks for what it has to know of topics, and not
-// because it is old.
+// onKfake returns a client that fetches metadata only when it needs it, not because it is old.
 func onKfake(t *testing.T, opts ...kfake.Opt) (*kfake.Cluster, *Client) {
 	t.Helper()
 	was := topicsFor
@@ -33,7 +32,7 @@ func onKfake(t *testing.T, opts ...kfake.Opt) (*kfake.Cluster, *Client) {
 	return cluster, c
 }
 
-// TestANewLeaderIsFoundAtOnce: not when what is known of the old one is old.
+// TestANewLeaderIsFoundAtOnce: not only when the metadata with the old leader expires.
 func TestANewLeaderIsFoundAtOnce(t *testing.T) {
 	cluster, c := onKfake(t, kfake.NumBrokers(2), kfake.SeedTopics(1, "events"))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -50,9 +49,9 @@ func TestANewLeaderIsFoundAtOnce(t *testing.T) {
 		leader := cluster.LeaderFor("events", 0)
 		require.NoError(t, cluster.MoveTopicPartition("events", 0, 1-leader))
 		c.transport.renewing <- struct{}{}
-		c.transport.pacing.tried = time.Time{} // it is another's trouble
+		c.transport.pacing.tried = time.Time{} // as if the last renewal were for another problem
 		<-c.transport.renewing
-		if name != "produce" { // whoever calls these calls again
+		if name != "produce" { // callers of the other operations retry them themselves
 			require.Error(t, op(), "%s, or the test is none", name)
 		}
 		require.NoError(t, op(), name)
@@ -60,8 +59,8 @@ func TestANewLeaderIsFoundAtOnce(t *testing.T) {
 	require.NoError(t, p.Close(t.Context()))
 }
 
-// TestALeaderThatStaysAwayIsAskedForLessOften: each time takes new connections to all
-// brokers that are used.
+// TestALeaderThatStaysAwayIsAskedForLessOften: each renewal opens new connections to all brokers in
+// use.
 func TestALeaderThatStaysAwayIsAskedForLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
@@ -96,7 +95,7 @@ func TestALeaderThatStaysAwayIsAskedForLessOften(t *testing.T) {
 	})
 }
 
-// TestBrokersAreAskedForTopicsInUse, and not for all of the cluster.
+// TestBrokersAreAskedForTopicsInUse: and not for all topics of the cluster.
 func TestBrokersAreAskedForTopicsInUse(t *testing.T) {
 	cluster, c := onKfake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "events", "jobs", "others"))
 	var mu sync.Mutex
@@ -138,7 +137,7 @@ func TestBrokersAreAskedForTopicsInUse(t *testing.T) {
 	require.True(t, slices.ContainsFunc(asked, func(names []string) bool { return slices.Equal(names, []string{"events", "jobs"}) }), "%v", asked)
 }
 
-// TestWhatIsKnownStaysWhenBrokersDoNotTell: a request may succeed by it.
+// TestWhatIsKnownStaysWhenBrokersDoNotTell: requests may still succeed with the old metadata.
 func TestWhatIsKnownStaysWhenBrokersDoNotTell(t *testing.T) {
 	cluster, c := onKfake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "events"))
 	p := c.NewProducer(ProducerConfig{Topic: "events"})

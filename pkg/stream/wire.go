@@ -14,24 +14,23 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// wire is a connection to a broker on which one request at a time is under
-// way. kafka-go opens it, authenticates, and is not used on it afterwards.
+// wire is a connection to a broker, with at most one request in flight. kafka-go opens and
+// authenticates it, and does not use it after that.
 type wire struct {
 	conn net.Conn
 	id   int32 // of the last request
 	idle time.Time
 }
 
-// wires are the connections of a client that no request is under way on, by
-// broker: partitions share them.
+// wires are a client's idle connections by broker; partitions share them.
 type wires struct {
 	mu     sync.Mutex // guards idle and closed
 	idle   map[string][]*wire
 	closed bool
 }
 
-// idleFor is how long a connection is kept unused; brokers close them after
-// ten minutes by default.
+// idleFor is how long an unused connection is kept. Brokers close them after ten minutes by
+// default.
 const idleFor = time.Minute
 
 // get returns a connection, and whether it was used before.
@@ -51,7 +50,7 @@ func (p *wires) get(ctx context.Context, dialer *kafka.Dialer, broker string) (w
 	return w, false, err
 }
 
-// put gives a connection back.
+// put returns a connection.
 func (p *wires) put(broker string, w *wire) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,7 +63,7 @@ func (p *wires) put(broker string, w *wire) {
 	}
 	w.idle = time.Now()
 	p.idle[broker] = append(p.idle[broker], w)
-	for broker, list := range p.idle { // the last one is used first: the others age
+	for broker, list := range p.idle { // the last one is used first, so the others age
 		for len(list) > 0 && w.idle.Sub(list[0].idle) > idleFor {
 			_ = list[0].conn.Close()
 			list = list[1:]
@@ -75,7 +74,7 @@ func (p *wires) put(broker string, w *wire) {
 	}
 }
 
-// close closes what is idle now, and what is given back later.
+// close closes connections that are idle now, and those returned later.
 func (p *wires) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,26 +118,26 @@ func dialWire(ctx context.Context, dialer *kafka.Dialer, broker string) (*wire, 
 	return w, nil
 }
 
-// next is the id of the request that comes next.
+// next returns the id of the next request.
 func (w *wire) next() int32 {
 	w.id++
 	return w.id
 }
 
-// maxAnswer bounds an answer: a fetch is one batch at least, and a broker that
-// takes larger ones is set up by mistake, or none.
+// maxAnswer limits the size of an answer. A fetch returns at least one whole batch; a broker that
+// accepts batches larger than this is misconfigured, or not a broker.
 const maxAnswer = 256 << 20
 
 var errAnswer = errors.New("the broker's answer is not one to the request")
 
-// roundTrip sends a request and returns the answer's body, in buf if it has
-// room. After an error the connection is of no more use.
+// roundTrip sends a request and returns the body of the answer, in buf if it fits. After an error
+// the connection cannot be used any more.
 func (w *wire) roundTrip(ctx context.Context, request, buf []byte) ([]byte, error) {
 	deadline, _ := ctx.Deadline()
 	if err := w.conn.SetDeadline(deadline); err != nil {
 		return buf, err
 	}
-	// A context that ends early ends the wait for the answer.
+	// If the context ends early, so does the wait for the answer.
 	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := w.conn.Write(request); err != nil {
@@ -158,13 +157,13 @@ func (w *wire) roundTrip(ctx context.Context, request, buf []byte) ([]byte, erro
 	buf = buf[:size]
 	_, err := io.ReadFull(w.conn, buf)
 	if err == nil && !stop() {
-		return buf, ctx.Err() // the deadline may be what AfterFunc has set
+		return buf, ctx.Err() // AfterFunc may have set the deadline
 	}
 	return buf, err
 }
 
-// appendFetch appends a Fetch request, version 10 (brokers since 2.1), for one
-// partition, outside of a session.
+// appendFetch appends a Fetch request, version 10 (brokers since 2.1), for one partition, without a
+// session.
 func appendFetch(b []byte, id int32, client, topic string, partition int, offset int64, opts FetchOptions) []byte {
 	be := binary.BigEndian
 	i32 := func(ns ...int32) {
@@ -175,31 +174,31 @@ func appendFetch(b []byte, id int32, client, topic string, partition int, offset
 	text := func(s string) { b = append(be.AppendUint16(b, uint16(len(s))), s...) }
 	start := len(b)
 	i32(0)
-	b = append(b, 0, 1, 0, 10) // Fetch, version
+	b = append(b, 0, 1, 0, 10) // Fetch, version 10
 	i32(id)
 	text(client)
-	i32(-1, int32(opts.MaxWait.Milliseconds()), 1, int32(opts.MaxBytes)) // no replica; wait; least and most bytes
-	b = append(b, 0)                                                     // uncommitted records too
+	i32(-1, int32(opts.MaxWait.Milliseconds()), 1, int32(opts.MaxBytes)) // no replica; wait; minimum and maximum bytes
+	b = append(b, 0)                                                     // including uncommitted records
 	i32(0, -1)                                                           // no session
 	i32(1)
 	text(topic)
 	i32(1, int32(partition), -1) // any leader epoch
 	b = be.AppendUint64(b, uint64(offset))
 	b = be.AppendUint64(b, ^uint64(0)) // no replica's log start
-	i32(int32(opts.MaxBytes), 0)       // and nothing to forget
+	i32(int32(opts.MaxBytes), 0)       // and no forgotten topics
 	be.PutUint32(b[start:], uint32(len(b)-start-4))
 	return b
 }
 
-// answer is what a Fetch response says of the one partition.
+// answer is the content of a Fetch response for its only partition.
 type answer struct {
 	code                    int16
 	highWatermark, logStart int64
 	records                 []byte
 }
 
-// throttled is an answer without data: the client is over a quota, and is to
-// ask again after that time.
+// throttled is an answer without data: the client is over a quota, and has to ask again after that
+// time.
 type throttled time.Duration
 
 func (t throttled) Error() string {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOneLargeAnswerIsNotKeptForEver: each partition has buffers of its own.
+// TestOneLargeAnswerIsNotKeptForEver: each partition has its own buffers.
 func TestOneLargeAnswerIsNotKeptForEver(t *testing.T) {
 	c := logOf(t, "none")
 	defer func(n int) { keptBytes = n }(keptBytes)
@@ -40,8 +40,8 @@ func TestOneLargeAnswerIsNotKeptForEver(t *testing.T) {
 	require.Less(t, cap(f.records)+cap(f.headers), 1000)
 }
 
-// TestBuffersAreGivenUpAtTheEndOfTheLog: with hundreds of partitions an appender that
-// caught up would hold gigabytes of them. Short fetches among long ones are no reason to.
+// TestBuffersAreGivenUpAtTheEndOfTheLog: an appender with hundreds of partitions that caught up
+// would otherwise hold gigabytes of them. Single short fetches among long ones do not count.
 func TestBuffersAreGivenUpAtTheEndOfTheLog(t *testing.T) {
 	c := logOf(t, "none")
 	p := c.NewProducer(ProducerConfig{Topic: "t", Compression: "zstd"})
@@ -71,8 +71,8 @@ func TestBuffersAreGivenUpAtTheEndOfTheLog(t *testing.T) {
 	fetch(0, 101)
 }
 
-// TestIdleConnectionsAreClosed: also those below the one that is used again and
-// again, and those to brokers that are gone.
+// TestIdleConnectionsAreClosed: also those below the one that is used again and again, and those to
+// brokers that are gone.
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	var p wires
 	defer p.close()
@@ -83,7 +83,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		return theirs
 	}
 	open := func(theirs net.Conn) bool {
-		_ = theirs.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // an error: it is closed
+		_ = theirs.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // so that a closed connection returns an error
 		_, err := theirs.Read(make([]byte, 1))
 		return errors.Is(err, os.ErrDeadlineExceeded)
 	}
