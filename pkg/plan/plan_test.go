@@ -139,6 +139,8 @@ func TestPartitionsTakeMemory(t *testing.T) {
 	require.InDelta(t, 1.25*(9e6*float64(more)+files*(128<<10))/float64(n), many.worker("appender").MemoryBytes-few.worker("appender").MemoryBytes, 1e6)
 }
 
+// TestSmallFilesAreStagedTogether: the number of staged objects follows bytes and entries, not
+// sources.
 func TestSmallFilesAreStagedTogether(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		files, bytes, entries, want float64
