@@ -154,7 +154,7 @@ func TestSmallFilesAreStagedTogether(t *testing.T) {
 	} {
 		require.InDelta(t, c.want, Packs(c.files, c.bytes, c.entries), 1e-9, hazard)
 	}
-	for sources, want := range map[int]float64{10_000: 20, 20_000: 20, 100_000: 100} { // 128 MB of gzip an hour, and 100 bytes per file; entries of 1,000 files
+	for sources, want := range map[int]float64{10_000: 20, 20_000: 20, 100_000: 100} { // an hour has 128 MB of gzip and 100 bytes per file; entries have 1,000
 		p := estimate(t, func(l *Load) {
 			l.EventsPerSecond, l.EventBytes, l.Peak, l.Sources, l.Skew, l.Cores = 178, 1000, 1, sources, 0, 16
 		})

@@ -50,7 +50,7 @@ const batchHead = 61
 func (d *decoder) read(b []byte, offset int64) ([]Record, int64, error) {
 	d.records, d.headers, d.arena, d.unpacked = d.records[:0], d.headers[:0], d.arena[:0], 0
 	if max(cap(d.arena), cap(d.records)*128, cap(d.headers)*40) > keptBytes { // one large batch is no reason to keep that much forever
-		d.arena, d.records, d.headers = nil, nil, nil // arena, records and headers point into each other
+		d.arena, d.records, d.headers = nil, nil, nil // records point into the arena and the headers
 	}
 	next, all := offset, len(b)
 	defer func() { d.learn(all - len(b)) }()

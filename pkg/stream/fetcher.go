@@ -17,7 +17,9 @@ var ErrOffsetOutOfRange = errors.New("offset out of range")
 
 // FetchOptions limit one fetch.
 type FetchOptions struct {
-	MaxBytes int           // of record batches; default 1 MiB; one batch is returned even if larger; less is requested if batches decompress to much
+	// MaxBytes limits the record batches; default 1 MiB. One batch is returned even if it is larger,
+	// and less is requested if batches decompress to much.
+	MaxBytes int
 	MaxWait  time.Duration // how long to wait for the first byte; default 500ms
 }
 
@@ -86,9 +88,9 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 }
 
 // waitingBytes is how much buffer space a fetcher keeps that waits at the end of its log. That is
-// what most fetchers do most of the time, and there are two per partition. More is given up only
-// after roomyFetches fetches, because allocating new buffers after every short fetch would cost
-// CPU.
+// what most fetchers do most of the time, and there are two per partition. Larger buffers are
+// dropped only after roomyFetches fetches, because allocating new ones after every short fetch would
+// cost CPU.
 const (
 	waitingBytes = 256 << 10 // 256 KiB
 	roomyFetches = 8

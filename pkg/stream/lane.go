@@ -356,7 +356,7 @@ func (r *reader) ReadRecord() (*kafka.Record, error) {
 	r.at++
 	r.record = kafka.Record{Headers: from.Headers} // a zero time becomes that of the request
 	// Brokers refuse a time that is too far in the future, which comes from a clock that was ahead.
-	// Such a time is dropped here, at each try, since the record may be valid by the next one.
+	// A future time is replaced here, at each try, since it may be past by the next one.
 	if r.keepTime && from.Time.Before(time.Now()) {
 		r.record.Time = from.Time
 	}
