@@ -513,7 +513,7 @@ func TestNoPartition(t *testing.T) {
 		"one":            {"2", 3, `partition 3: the ledger of topic "events", incarnation "2" has 99`},
 		"none":           {"3", 3, `topic "events", incarnation "3" has no ledger in this bucket`},
 		"all":            {"3", -1, `topic "events", incarnation "3" has no ledger in this bucket`},
-		"lost_its_chain": {"1", 5, `topic "events", incarnation "1" has no ledger in this bucket`},
+		"lost_its_chain": {"1", 5, `partition 5 of topic "events", incarnation "1" has lost its whole ledger`},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			require.EqualError(t, NoPartition(logs, "events", c.incarnation, c.partition), c.want)

@@ -62,8 +62,11 @@ func NoPartition(logs []Log, topic, incarnation string, partition int) error {
 			have = append(have, l.Partition)
 		}
 	}
-	if partition < 0 || len(have) == 0 || slices.Contains(have, partition) { // which lost its chain
+	switch {
+	case partition < 0 || len(have) == 0:
 		return fmt.Errorf("topic %q, incarnation %q has no ledger in this bucket", topic, incarnation)
+	case slices.Contains(have, partition): // something refers to it
+		return fmt.Errorf("partition %d of topic %q, incarnation %q has lost its whole ledger", partition, topic, incarnation)
 	}
 	return fmt.Errorf("partition %d: the ledger of topic %q, incarnation %q has %s", partition, topic, incarnation, runs(have))
 }

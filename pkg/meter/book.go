@@ -76,7 +76,7 @@ func (b *Book) Failed(destination string, t Trouble) {
 	b.failing[destination] = t
 	b.mu.Unlock()
 	b.note(destination, Account{Trouble: &t})
-	if !failed || last.Reason != t.Reason || last.Cause != t.Cause {
+	if !failed || last.Reason != t.Reason || last.Fix != t.Fix { // a cause may name the file
 		b.hurry()
 	}
 }
@@ -119,6 +119,10 @@ func (b *Book) Run(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 			case <-time.After(NewsAfter):
+				select { // what came meanwhile is in this page
+				case <-b.news:
+				default:
+				}
 				b.Write(ctx)
 			}
 		}

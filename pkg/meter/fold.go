@@ -27,7 +27,7 @@ const (
 	tries = 5
 )
 
-// batch is how many pages are folded at once, more than an hour's pages of a hundred copiers. If
+// batch is how many pages are folded at once: an hour's pages of a hundred copiers, and more. If
 // nobody has folded for weeks, a page that cannot be read costs no more than its batch. A variable
 // for tests.
 var batch = 10_000

@@ -215,8 +215,9 @@ func TestNewsIsWrittenSoon(t *testing.T) {
 			pages int
 		}{
 			{"it fails", func() { b.Failed(one, Trouble{Reason: "no_bucket", Cause: "a"}) }, 1},
-			{"it fails again", func() { b.Failed(one, Trouble{Reason: "no_bucket", Cause: "a"}) }, 0},
-			{"of another cause", func() { b.Failed(one, Trouble{Reason: "no_bucket", Cause: "b"}) }, 1},
+			{"it fails again, with another file", func() { b.Failed(one, Trouble{Reason: "no_bucket", Cause: "b"}) }, 0},
+			{"for another reason", func() { b.Failed(one, Trouble{Reason: "put_denied", Cause: "b"}) }, 1},
+			{"another fix", func() { b.Failed(one, Trouble{Reason: "put_denied", Cause: "b", Fix: "f"}) }, 1},
 			{"it works", func() { b.Succeeded(one) }, 1},
 			{"it works again", func() { b.Succeeded(one) }, 0},
 			{"many at once", func() {
@@ -231,7 +232,7 @@ func TestNewsIsWrittenSoon(t *testing.T) {
 			require.Len(t, staging.Puts(""), before+c.pages, c.what)
 		}
 		time.Sleep(10 * PageEvery)
-		require.Len(t, staging.Puts(""), 4, "nothing is left to write")
+		require.Len(t, staging.Puts(""), 5, "nothing is left to write")
 	})
 }
 

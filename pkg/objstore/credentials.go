@@ -20,10 +20,10 @@ import (
 //
 // Nothing is read before the first call. Credentials that expire are renewed five minutes before
 // that, or when a store says that they have expired; if renewing fails, they are used until a
-// minute before they expire. Until any are found, errors match ErrNoCredentials. Keys in shared files are read again after five minutes, and replaced
-// if the files still contain keys. The keys with which a profile's role is assumed are read again
-// when assuming the role fails. A chain that cannot be set up is tried again at the next call. The
-// function is safe for concurrent use.
+// minute before they expire. Until any are found, errors match ErrNoCredentials. Keys in shared
+// files are read again after five minutes, and replaced if the files still contain keys. The keys
+// with which a profile's role is assumed are read again when assuming the role fails. A chain that
+// cannot be set up is tried again at the next call. The function is safe for concurrent use.
 func DefaultCredentials() func(context.Context) (Credentials, error) { return ProfileCredentials("") }
 
 // ProfileCredentials is like DefaultCredentials with a profile of the shared files, which then
@@ -56,7 +56,7 @@ type chain struct {
 	provider aws.CredentialsProvider
 	read     time.Time   // when the shared files were read
 	last     Credentials // zero: none yet, or a store says that they have expired
-	found    bool        // there were some
+	found    bool        // credentials were found at least once
 	tried    time.Time   // when renewing early was last tried
 	refused  time.Time   // when a store last said that they have expired
 }

@@ -60,12 +60,12 @@ func (p patient) List(ctx context.Context, prefix, after string, limit int) (inf
 }
 
 // Again repeats a read while it returns ErrUnavailable, for some seconds, as often as a Patient
-// store does. Where no credentials were found yet, there will be none in some seconds.
+// store does.
 func Again(ctx context.Context, op func() error) error {
 	backoff := jitter.Backoff{Min: 300 * time.Millisecond, Max: 3 * time.Second}
 	for try := 1; ; try++ {
 		err := op()
-		if err == nil || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNoCredentials) || try == patientTries || backoff.Wait(ctx) != nil {
+		if err == nil || !errors.Is(err, ErrUnavailable) || try == patientTries || backoff.Wait(ctx) != nil {
 			return err
 		}
 	}

@@ -16,7 +16,6 @@ func TestPatientReadsAreTriedAgain(t *testing.T) {
 	}{
 		"back_in_time":        {ErrUnavailable, 4, nil},
 		"away_for_good":       {ErrUnavailable, 5, ErrUnavailable},
-		"no_credentials":      {&Error{Kind: ErrUnavailable, Err: ErrNoCredentials}, 1, ErrNoCredentials},
 		"what_is_no_trouble":  {ErrDenied, 1, ErrDenied},
 		"nothing_goes_astray": {nil, 0, nil},
 	} {

@@ -239,16 +239,15 @@ func (e *engine) retire(t *task, settled bool) {
 
 // insist repeats op, which requeues or parks a job, until it succeeds or ctx ends.
 func (e *engine) insist(ctx context.Context, job delivery.Job, op func() error) error {
-	for wait := e.pause; ; wait = min(2*wait, 50*e.pause) {
+	backoff := jitter.Backoff{Min: e.pause, Max: 50 * e.pause}
+	for {
 		err := op()
 		if err == nil {
 			return nil
 		}
 		e.sayInsisting(ctx, job, err)
-		select {
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		case <-time.After(wait/2 + jitter.N(wait)):
+		if ended := backoff.Wait(ctx); ended != nil {
+			return errors.Join(ended, err)
 		}
 	}
 }

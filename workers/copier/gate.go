@@ -90,12 +90,10 @@ func (g *gate) close(ctx context.Context, a *away) {
 
 // probe pings the dependency until it answers, then opens the gate.
 func (g *gate) probe(ctx context.Context, dep *dependency) {
-	begun := time.Now()
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		select {
-		case <-ctx.Done():
+	begun, backoff := time.Now(), jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	for {
+		if backoff.Wait(ctx) != nil {
 			return
-		case <-time.After(wait + jitter.N(wait/4)):
 		}
 		if err := dep.ping(ctx); err != nil {
 			g.mu.Lock()

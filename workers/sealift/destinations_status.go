@@ -35,7 +35,7 @@ Files, records and bytes come from the ledger and the receipts: they are exact, 
 lost, and need neither Redis nor metrics. Data closed at the last audit is taken from the auditor's sums;
 without them the whole ledger is read, with the same result.
 
-A destination that begins to fail, fails for another cause, or works again is shown so within five
+A destination that begins to fail, fails for another reason, or works again is shown so within five
 seconds. Requests are PUTs (refused and repeated ones included), AssumeRole calls, and S3's calls to KMS.
 Copiers record them once a minute, so a killed copier may lose a minute's worth. Calls to KMS for buckets with a
 bucket key, which are few, are not counted.

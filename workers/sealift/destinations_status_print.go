@@ -72,7 +72,7 @@ func (s *destinationsStatus) printFoot(out io.Writer) error {
 		waits = waits || r.broken() && r.LastError != nil && r.Pending.Files > 0
 	}
 	if waits {
-		if _, err := fmt.Fprint(out, "\npending files are retried automatically; after a fix, sealift audit --force retries them\nat once, or soon after the next try where one is named above\n"); err != nil {
+		if _, err := fmt.Fprint(out, "\npending files are retried automatically; after a fix, sealift audit --force retries them\nat once, or soon after their next try (named above within a minute)\n"); err != nil {
 			return err
 		}
 	}
