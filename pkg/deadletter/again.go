@@ -206,7 +206,7 @@ func Describe(reason string) string {
 
 // Reasons returns the reasons that a dead letter may have, sorted.
 func Reasons() []string {
-	left := []string{LeftTooOld, LeftTooLarge, LeftCut} // of letters that could not be sent again
+	left := []string{LeftTooOld, LeftCut} // only of letters that could not be sent again; the collector writes LeftTooLarge, too
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(descriptions)), func(reason string) bool { return slices.Contains(left, reason) })
 }
 

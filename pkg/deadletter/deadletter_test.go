@@ -417,21 +417,48 @@ func TestWindows(t *testing.T) {
 // TestALogThatLostItsEnd: Read does not wait for records that an unclean election cut off after the
 // log's end was determined.
 func TestALogThatLostItsEnd(t *testing.T) {
-	for left := int64(1); left <= 5; left++ { // of five records in each of two partitions
-		m, got := letters(t, 10), int64(0)
+	synctest.Test(t, func(t *testing.T) {
+		for left := int64(1); left <= 5; left++ { // of five records in each of two partitions
+			m, got := letters(t, 10), int64(0)
+			kafka := m.kafka()
+			bounds, err := kafka.Since(t.Context(), topic, time.Time{})
+			require.NoError(t, err)
+			err = Walk(t.Context(), kafka, topic, bounds, func(*stream.Record) error {
+				for p, records := range m[topic] {
+					m[topic][p] = records[:min(int64(len(records)), left)]
+				}
+				got++
+				return nil
+			})
+			require.NoError(t, err, left)
+			require.Equal(t, max(perFetch, left)+left, got, left)
+		}
+	})
+}
+
+// TestANewLeaderThatDoesNotKnowTheEndYet: it is asked again.
+func TestANewLeaderThatDoesNotKnowTheEndYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, got := letters(t, 10), 0
 		kafka := m.kafka()
 		bounds, err := kafka.Since(t.Context(), topic, time.Time{})
 		require.NoError(t, err)
-		err = Walk(t.Context(), kafka, topic, bounds, func(*stream.Record) error {
-			for p, records := range m[topic] {
-				m[topic][p] = records[:min(int64(len(records)), left)]
+		all, asked, look := m[topic][0], 0, kafka.Since
+		kafka.Since = func(ctx context.Context, topic string, at time.Time) (map[int]stream.Bounds, error) {
+			if asked++; asked == 2 {
+				m[topic][0] = all
 			}
-			got++
+			return look(ctx, topic, at)
+		}
+		err = Walk(t.Context(), kafka, topic, bounds, func(*stream.Record) error {
+			if got++; got == 1 {
+				m[topic][0] = all[:perFetch]
+			}
 			return nil
 		})
-		require.NoError(t, err, left)
-		require.Equal(t, max(perFetch, left)+left, got, left)
-	}
+		require.NoError(t, err)
+		require.Equal(t, 10, got)
+	})
 }
 
 // TestALetterIsNoNote: a producer of the events topic cannot make letters count as sent again.
@@ -539,6 +566,8 @@ func later(r stream.Record) stream.Record {
 }
 
 func TestEveryReasonIsDescribed(t *testing.T) {
+	require.Contains(t, Reasons(), LeftTooLarge, "the collector writes such letters")
+	require.NotContains(t, Reasons(), LeftTooOld)
 	for reason, text := range descriptions {
 		require.Equal(t, text, Describe(reason))
 	}

@@ -129,14 +129,14 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 			nothing := err == nil && len(got.Records) == 0 && got.Next == offset
 			if errors.Is(err, stream.ErrOffsetOutOfRange) || nothing && got.HighWatermark < end {
 				// Retention deleted the records, or an unclean election cut the log.
-				now, failed := since(ctx, kafka, topic, time.Time{})
+				now, failed := boundsNow(ctx, kafka, topic, p, end)
 				if failed != nil {
 					return fmt.Errorf("read topic %q: %w", topic, failed)
 				}
-				if err != nil && now[p].First <= offset && now[p].End >= end {
+				if err != nil && now.First <= offset && now.End >= end {
 					return fmt.Errorf("read topic %q: %w", topic, err)
 				}
-				offset, end = max(offset, now[p].First), min(end, now[p].End)
+				offset, end = max(offset, now.First), min(end, now.End)
 				continue
 			}
 			if err != nil {
@@ -160,6 +160,26 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 		}
 	}
 	return nil
+}
+
+// electionTime is how long a new leader may take to know all that its predecessor had
+// acknowledged. Before Kafka 2.2 it answers with less until then (KIP-207).
+const electionTime = 3 * time.Second
+
+// boundsNow returns what a partition holds. An end below the one that was known is asked for
+// twice.
+func boundsNow(ctx context.Context, kafka Kafka, topic string, partition int, end int64) (stream.Bounds, error) {
+	now, err := since(ctx, kafka, topic, time.Time{})
+	if err != nil || now[partition].End >= end {
+		return now[partition], err
+	}
+	select {
+	case <-ctx.Done():
+		return stream.Bounds{}, ctx.Err()
+	case <-time.After(electionTime):
+	}
+	now, err = since(ctx, kafka, topic, time.Time{})
+	return now[partition], err
 }
 
 // since is like kafka.Since, but waits for brokers.
