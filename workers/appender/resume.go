@@ -74,7 +74,7 @@ func (c *core) inLedger(m segment.Meta) (bool, error) {
 func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segment.Recovery) (*core, error) {
 	c := newCore(cfg, base, nil)
 	c.position = max(cp.Position, base.LowWatermark)
-	c.progress, c.quiet, c.epoch = cp.Progress, cp.Quiet, cp.Epoch
+	c.progress, c.quiet, c.epoch = cp.Progress, cp.Quiet, cp.Epoch+1 // entries were cut since
 	for _, s := range cp.Skipped {
 		switch {
 		case s.First >= base.LowWatermark:
