@@ -70,7 +70,7 @@ func failure(t *testing.T, seed uint64, change func(*world)) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %v\n", seed, first.err)
 	fmt.Fprintf(&b, "again, with all that happens: go test ./workers/e2e/simulation -run TestSimulation -sim.seed %d\n", seed)
-	fmt.Fprintf(&b, "with the fewest decisions, found in %v (for foundSeeds): {seed: %d, steps: %#v}\n",
+	fmt.Fprintf(&b, "with the fewest decisions, found in %v: seed %d, steps %v\n",
 		time.Since(begun).Round(time.Second), seed, slices.Sorted(maps.Keys(p.keep)))
 	fmt.Fprintf(&b, "fails with %v after:\n", r.err)
 	for _, line := range r.trace {
