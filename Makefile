@@ -11,8 +11,12 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 export GORACE ?= atexit_sleep_ms=0
 
 # How many packages are tested at once, and parallel tests in each: twice the number of cores,
-# because tests spend half of their time waiting.
-AT_ONCE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# because tests spend half of their time waiting. A container may be allowed fewer cores than the
+# machine has.
+CORES   := $(shell n=$$(getconf _NPROCESSORS_ONLN); f=/sys/fs/cgroup/cpu.max; \
+  if [ -r $$f ] && read -r quota period <$$f && [ "$$quota" != max ] && [ $$(((quota + period - 1) / period)) -lt $$n ]; \
+  then echo $$(((quota + period - 1) / period)); else echo $$n; fi)
+AT_ONCE := $(shell echo $$((2 * $(CORES))))
 
 # These tests start the roles as processes. There are no races to find in the tests themselves, and
 # the detector would make their servers and their checker five times slower.
