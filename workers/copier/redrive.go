@@ -30,6 +30,8 @@ type Redrive struct {
 	Leases *lease.Client
 	DryRun bool   // only report what would be done
 	Worker string // named in receipts
+	// Only says which parked jobs are meant; nil: all.
+	Only func(delivery.Parked) bool
 	// Each is called with every parked job before anything is done about it; may be nil.
 	Each func(delivery.Parked)
 }
@@ -91,6 +93,10 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 		if err != nil {
 			done.Failed++
 			errs = append(errs, err)
+			continue
+		}
+		if r.Only != nil && !r.Only(notes[i]) {
+			done.Found--
 			continue
 		}
 		if r.Each != nil {

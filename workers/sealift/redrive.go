@@ -56,7 +56,7 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 					r.Jobs = s.producer(s.cfg.Kafka.JobsTopic, 0)
 				}
 				if gives && !yes && terminal(a.stdin) {
-					if err := confirmSkip(c.Context(), a, r); err != nil {
+					if err := confirmSkip(c.Context(), a, &r); err != nil {
 						return err
 					}
 				}
@@ -95,14 +95,19 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 	return c
 }
 
-// confirmSkip asks whether to give up what is parked now.
-func confirmSkip(ctx context.Context, a *app, r copier.Redrive) error {
-	r.DryRun, r.Each = true, nil
-	would, err := r.Run(ctx)
-	if err != nil || would.Found == 0 {
-		return err // else the caller says that nothing is parked
+// confirmSkip asks whether to give up what is parked now, and limits r to that: while the
+// question waits, more may be parked.
+func confirmSkip(ctx context.Context, a *app, r *copier.Redrive) error {
+	shown := map[string]bool{}
+	key := func(p delivery.Parked) string { return delivery.ParkedKey(p.Job.File, p.Job.Destination) }
+	would := *r
+	would.DryRun, would.Each = true, func(p delivery.Parked) { shown[key(p)] = true }
+	found, err := would.Run(ctx)
+	if found.Found == 0 || ctx.Err() != nil {
+		return err // the caller says that nothing is parked
 	}
-	yes, err := confirm(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Things(would.Found, "parked file"), r.Destination))
+	r.Only = func(p delivery.Parked) bool { return shown[key(p)] }
+	yes, err := confirm(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Things(found.Found, "parked file"), r.Destination))
 	if err == nil && !yes {
 		return partial("nothing is given up")
 	}

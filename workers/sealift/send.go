@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/x509"
@@ -114,7 +115,7 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 		return err
 	}
 	defer in.Close()
-	if err := askCollector(ctx, o.url, o.writeKey); err != nil {
+	if err := a.askCollector(ctx, o.url, o.writeKey); err != nil {
 		return err
 	}
 	var size int64
@@ -214,7 +215,7 @@ func (a *app) printCounts(o *sendOptions, c sendCounts) error {
 
 // askCollector finds a wrong URL or write key before anything is read. What
 // may pass while sending, as an answer of 503, is no reason to give up yet.
-func askCollector(ctx context.Context, collector, key string) error {
+func (a *app) askCollector(ctx context.Context, collector, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	at := strings.TrimSuffix(collector, "/") + "/v1/projects/" + url.PathEscape(key) + "/settings"
@@ -246,7 +247,12 @@ func askCollector(ctx context.Context, collector, key string) error {
 	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(text), "HTTPS"): // so say Go's server and nginx
 		return fmt.Errorf("--url %s: TLS is spoken there; write https://…", collector)
 	}
-	return fmt.Errorf("--url %s: that is no collector: it answered %d to GET /v1/projects/KEY/settings", collector, resp.StatusCode)
+	if resp.StatusCode == http.StatusOK || bytes.HasPrefix(text, []byte("<?xml")) { // a site, or S3
+		return fmt.Errorf("--url %s: that is no collector: it answered %d to GET /v1/projects/KEY/settings", collector, resp.StatusCode)
+	}
+	// What is in front of a collector may let nothing through but events.
+	a.log.WarnContext(ctx, "is --url a collector's? it does not say so", "url", collector, "answered", resp.StatusCode)
+	return nil
 }
 
 // reachHint is what to look at when no answer came.

@@ -181,11 +181,13 @@ func TestSendSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A collector that is busy or starting is one all the same.
+// A collector that is busy or starting is one all the same, and what is in front of one may let
+// nothing through but events.
 func TestSendGoesOnToABusyCollector(t *testing.T) {
-	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+	a := &app{log: slog.New(slog.DiscardHandler)}
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed} {
 		busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
-		require.NoError(t, askCollector(t.Context(), busy.URL, "wk_web"))
+		require.NoError(t, a.askCollector(t.Context(), busy.URL, "wk_web"), status)
 		busy.Close()
 	}
 }

@@ -219,7 +219,7 @@ func addLastSeen(ctx context.Context, s *services, rows map[string]*sourceRow, r
 		return nil
 	})
 	for id, r := range rows {
-		r.SeenExactly = whole || exact[id]
+		r.SeenExactly = whole || exact[id] && r.Spread <= 1 // a spread source has several partitions
 	}
 	return err
 }

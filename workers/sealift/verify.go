@@ -70,6 +70,9 @@ be checked, e.g. a server was down; 3: problems.`,
 					return err
 				}
 				if named != "" && !strings.Contains(o.cfg.Destination, "/") {
+					if catalogOf(c.Context(), s) == nil {
+						return fmt.Errorf("--destination %q: the catalog, which says of which workspace it is, cannot be read; use WORKSPACE/NAME", named)
+					}
 					return notFull(named)
 				}
 				return o.run(c.Context(), a, s)
