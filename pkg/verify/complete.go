@@ -59,7 +59,7 @@ type HourDelivery struct {
 	Destination string `json:"destination"`
 	Owed        int64  `json:"owed"`
 	Delivered   int64  `json:"delivered"`
-	GivenUp     int64  `json:"given_up"` // these will never be delivered
+	GivenUp     int64  `json:"given_up"` // not delivered, unless by a replay
 	Parked      int64  `json:"parked"`
 }
 
