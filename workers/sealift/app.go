@@ -27,8 +27,8 @@ type app struct {
 	overrides map[string]string // configuration key -> value, from flags
 	set       []string          // --set key=value
 
-	// Both are set before a command runs, from the defaults if it asked for no
-	// configuration.
+	// Both are set before a command runs. For a command that needs no configuration, they are the
+	// defaults.
 	cfg config.Config
 	log *slog.Logger
 }
@@ -55,7 +55,7 @@ func (a *app) bindEndpoint(f *pflag.FlagSet) {
 	a.bind(f, "endpoint", "destinations.endpoint", "URL of S3 and STS for destinations that name none; default AWS")
 }
 
-// keyFlag is the value of such a flag.
+// keyFlag is the value of a flag that sets a configuration key.
 type keyFlag struct {
 	a   *app
 	key string
@@ -68,13 +68,13 @@ func (k *keyFlag) Set(value string) error {
 	return nil
 }
 
-// load merges and validates the configuration, and makes the logger. On an
-// error cfg holds what could be read.
+// load merges and validates the configuration, and creates the logger. If the configuration is
+// invalid, cfg holds what could be read of it.
 func (a *app) load() error {
 	for _, s := range a.set {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok {
-			return usage("--set: write key=value, like --set kafka.group=two") // not what was written: it may be a password
+			return usage("--set: write key=value, like --set kafka.group=two") // without the argument, which may contain a password
 		}
 		a.overrides[key] = value
 	}
@@ -96,7 +96,7 @@ func (a *app) load() error {
 	return nil
 }
 
-// configFile is the file that load reads, if it exists.
+// configFile returns the name of the file that load reads, if it exists.
 func (a *app) configFile() string {
 	file := a.file
 	for _, v := range a.env {
@@ -107,8 +107,8 @@ func (a *app) configFile() string {
 	return cmp.Or(file, config.DefaultFile)
 }
 
-// configured loads the configuration for a command that does without, and
-// tells whether there is a valid one: somebody said something about anything.
+// configured loads the configuration for a command that can do without one. It reports whether
+// there is a valid configuration in which at least one key was set.
 func (a *app) configured() bool {
 	if a.load() != nil {
 		return false
@@ -116,7 +116,8 @@ func (a *app) configured() bool {
 	return slices.ContainsFunc(config.Keys(), func(key string) bool { return a.cfg.Origin(key) != "default" })
 }
 
-// newLogger logs text to a terminal and JSON elsewhere, unless told.
+// newLogger returns a logger that writes text to a terminal and JSON elsewhere, unless c.Format is
+// set.
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.Level)) // validated
@@ -132,7 +133,7 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
-// terminal says whether a person looks at w, for progress and for logs.
+// terminal reports whether w is a terminal, where a person reads progress and logs.
 func terminal(w any) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -150,7 +151,7 @@ func (a *app) printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// open is a file to read, or stdin for "-". The caller closes it.
+// open opens a file for reading, or stdin for "-". The caller closes it.
 func (a *app) open(name string) (io.ReadCloser, error) {
 	if name == "-" {
 		return io.NopCloser(a.stdin), nil

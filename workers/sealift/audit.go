@@ -51,7 +51,7 @@ written since the last audit and what was open then; --full counts everything.
 				}
 				r, err := aud.Audit(c.Context())
 				if err != nil && r.Chains == 0 {
-					return err // and not that nothing is owed
+					return err // an empty report would say that nothing is owed
 				}
 				if asJSON {
 					r.Destinations = append([]auditor.Destination{}, r.Destinations...) // [], not null
@@ -69,8 +69,8 @@ written since the last audit and what was open then; --full counts everything.
 	return c
 }
 
-// withServices runs fn with the services of the configuration, and with a
-// staging bucket whose reads are tried again.
+// withServices opens the services of the configuration, with Redis if needed, and closes them after
+// fn. Reads of the staging bucket are retried.
 func withServices(a *app, withRedis bool, fn func(*services) error) error {
 	if err := bucketNamed(a.cfg, nil); err != nil {
 		return err
@@ -83,8 +83,8 @@ func withServices(a *app, withRedis bool, fn func(*services) error) error {
 	return errors.Join(fn(s), s.close())
 }
 
-// catalogOf reads the stored catalog, or returns nil: a report without it does
-// not say which destinations are disabled.
+// catalogOf reads the stored catalog. If that fails, it returns nil: the caller continues without,
+// and cannot say, for example, which destinations are disabled.
 func catalogOf(ctx context.Context, s *services) *catalog.Live {
 	snapshot, err := (&catalogTopic{s}).read(ctx)
 	if err != nil {
@@ -135,7 +135,7 @@ func printAudit(out io.Writer, r auditor.Report) error {
 	return nil
 }
 
-// ago shows an age for people.
+// ago formats an age for people.
 func ago(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	switch {

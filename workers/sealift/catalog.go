@@ -32,7 +32,7 @@ the buckets that their files go to. Every running role follows what is applied, 
 	return c
 }
 
-// catalogFiles are the documents that a command is about.
+// catalogFiles are the names of the document files that a command reads.
 type catalogFiles struct{ names []string }
 
 func (f *catalogFiles) flag(flags *pflag.FlagSet) {
@@ -73,7 +73,7 @@ func readCatalog(ctx context.Context, a *app, name string) ([]catalog.Workspace,
 		err error
 	}
 	all := make(chan read, 1)
-	go func() { // nothing else ends a read from a terminal
+	go func() { // so that a signal can end the wait for a terminal's input
 		b, err := io.ReadAll(in)
 		all <- read{b, errors.Join(err, in.Close())}
 	}()

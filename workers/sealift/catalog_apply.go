@@ -99,7 +99,7 @@ remove the workspace when "sealift completeness" shows that hour as complete. De
 	}
 }
 
-// printDeleted says what becomes of what was not delivered yet.
+// printDeleted says what happens to files that were not delivered yet.
 func printDeleted(out io.Writer, gone []catalog.Workspace) error {
 	if _, err := fmt.Fprintf(out, "deleted %s\n", progress.Things(int64(len(gone)), "workspace")); err != nil {
 		return err
@@ -122,8 +122,8 @@ type plan struct {
 	unchanged int
 }
 
-// withPlan reads documents and the stored catalog, and calls do with what is
-// to change. It refuses documents that do not fit to the other workspaces.
+// withPlan reads documents and the stored catalog, and calls do with the changes. It refuses
+// documents that conflict with other workspaces.
 func withPlan(ctx context.Context, a *app, files *catalogFiles, args []string, create bool, do func(*catalogTopic, plan) error) (err error) {
 	docs, err := files.read(ctx, a, args)
 	if err != nil {
@@ -148,9 +148,9 @@ func withPlan(ctx context.Context, a *app, files *catalogFiles, args []string, c
 	return do(t, newPlan(stored.Workspaces(), docs))
 }
 
-// fits validates the catalog as it would be. Problems that other workspaces
-// have among themselves, from the time of other rules, are no reason to refuse
-// documents that are right.
+// fits validates the catalog as it would be after the change. Problems of other workspaces among
+// themselves, which may have been stored under earlier rules, are logged; they are no reason to
+// refuse valid documents.
 func fits(a *app, stored, docs []catalog.Workspace) error {
 	ours := map[string]bool{}
 	for _, d := range docs {
@@ -180,14 +180,14 @@ func fits(a *app, stored, docs []catalog.Workspace) error {
 	return fmt.Errorf("nothing was applied: %w", &refused)
 }
 
-// warnOfEndpoints tells of each endpoint that copiers would refuse to connect
-// to. It is no error: theirs may be another configuration than this command's.
+// warnOfEndpoints warns of each endpoint that copiers would refuse to connect to. It is only a
+// warning, because copiers may run with another configuration than this command.
 func warnOfEndpoints(a *app, docs []catalog.Workspace) error {
 	allowed, err := netguard.ParseAllowed(a.cfg.Destinations.AllowedEndpoints)
 	if err != nil {
 		return err
 	}
-	told := map[string]bool{"": true} // AWS
+	told := map[string]bool{"": true} // the operator's choice, or AWS
 	for _, w := range docs {
 		for _, d := range w.Destinations {
 			if told[d.Endpoint] {
@@ -202,10 +202,10 @@ func warnOfEndpoints(a *app, docs []catalog.Workspace) error {
 	return nil
 }
 
-// warnOfMoves tells of each source that changes hands. What it sent before is
-// the former workspace's, and only what is in the ledger already is kept for it.
+// warnOfMoves warns of each source that moves to another workspace. Of what it sent before, only
+// what is already in the ledger stays with the former workspace.
 func warnOfMoves(a *app, stored, docs []catalog.Workspace) {
-	of := map[string]string{} // workspaces, by source
+	of := map[string]string{} // source id -> workspace id
 	for _, w := range stored {
 		for _, src := range w.Sources {
 			of[src.ID] = w.ID
@@ -260,8 +260,8 @@ func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 			return err
 		}
 	}
-	// Another apply may have passed its check at the same time, or a migration
-	// may have read the workspace before this and written it after.
+	// Another apply may have passed its check at the same time, or a migration may have read the
+	// workspace before our write, and written it afterwards.
 	now, err := t.read(ctx)
 	if err != nil {
 		return err
@@ -280,8 +280,8 @@ func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 	return nil
 }
 
-// withdraws reports whether a destination gets less from now on: it is to be disabled or
-// removed, or a source is taken from it.
+// withdraws reports whether a destination gets less from now on: it is disabled or removed, or
+// loses a source.
 func (p plan) withdraws() bool {
 	return slices.ContainsFunc(p.changes, func(c catalog.Change) bool {
 		switch {

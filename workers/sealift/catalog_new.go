@@ -10,7 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// newDocument is what `sealift catalog new` is asked for.
+// newDocument holds the flags of `sealift catalog new`.
 type newDocument struct {
 	sources                       []string
 	name, bucket, region, roleARN string
@@ -45,7 +45,7 @@ and only their hashes are applied.`,
 	return c
 }
 
-// flagProblem says what is wrong with a flag that the document was made of.
+// flagProblem turns a problem of the document into a usage error that names the flag at fault.
 func flagProblem(err error) error {
 	var invalid *catalog.Error
 	if !errors.As(err, &invalid) {
@@ -63,8 +63,8 @@ func flagProblem(err error) error {
 	return usage(fmt.Sprintf("--%s: %s; %s", flag, p.What, p.Fix))
 }
 
-// yaml is the document with comments; without a bucket the destination is an
-// example in comments.
+// yaml returns the document, with comments. Without a bucket, the destination is commented out, as
+// an example.
 func (d newDocument) yaml() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "workspace: %s # the sts:ExternalId; never change it\nsources:\n", catalog.NewWorkspaceID())

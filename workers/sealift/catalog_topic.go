@@ -13,15 +13,15 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// catalogTimeout bounds reading the catalog topic, and writing a batch to
-// it. A variable for tests.
+// catalogTimeout limits how long reading the catalog topic, or writing a batch to it, may take. A
+// variable for tests.
 var catalogTimeout = 30 * time.Second
 
-// catalogTopic is the stored catalog, for one command.
+// catalogTopic accesses the stored catalog on behalf of one command.
 type catalogTopic struct{ *services }
 
-// openCatalog connects; the caller closes. With create it makes the topic if
-// that is allowed.
+// openCatalog connects; the caller closes. With create, it creates a missing topic if the
+// configuration allows that.
 func openCatalog(ctx context.Context, a *app, create bool) (*catalogTopic, error) {
 	s, err := open(a.cfg, identity{}, false, a.log, nil)
 	if err != nil {
@@ -49,11 +49,11 @@ func (t *catalogTopic) ready(ctx context.Context, create bool) error {
 	return nil
 }
 
-// read returns what is stored. A topic that does not exist is empty.
+// read returns the stored catalog. It is empty if the topic does not exist.
 func (t *catalogTopic) read(ctx context.Context) (*catalog.Snapshot, error) {
 	if _, err := t.kafka.Partitions(ctx, t.cfg.Kafka.CatalogTopic); errors.Is(err, stream.ErrNoTopic) {
 		return operator(t.cfg).NewLive().Snapshot(), nil
-	} else if err != nil { // nobody waits at a prompt for brokers that are away
+	} else if err != nil { // Follow would wait for brokers that are away, which suits nobody at a prompt
 		return nil, fmt.Errorf("read catalog topic %q: %w; set kafka.brokers, or start Kafka", t.cfg.Kafka.CatalogTopic, err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, catalogTimeout, errors.New("it took too long"))
@@ -61,7 +61,7 @@ func (t *catalogTopic) read(ctx context.Context) (*catalog.Snapshot, error) {
 	done, finish := context.WithCancel(ctx)
 	defer finish()
 	live := operator(t.cfg).NewLive()
-	caughtUp := false // read after Follow returned
+	caughtUp := false // read only after Follow has returned
 	err := t.kafka.Follow(done, t.cfg.Kafka.CatalogTopic, func(records []stream.Record) error {
 		for _, r := range records {
 			if err := live.Apply(string(r.Key), r.Value); err != nil {
@@ -122,7 +122,7 @@ func newCatalogGetCommand(a *app) *cobra.Command {
 	return c
 }
 
-// pick returns the named workspaces, or all.
+// pick returns the workspaces with these ids, or all if there are none.
 func pick(all []catalog.Workspace, ids []string) ([]catalog.Workspace, error) {
 	if len(ids) == 0 {
 		return append([]catalog.Workspace{}, all...), nil // [], not null

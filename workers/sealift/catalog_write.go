@@ -15,21 +15,20 @@ import (
 )
 
 const (
-	// maxWorkspaceBytes is the largest record of a workspace: some 20,000
-	// sources, each with a destination. The catalog topic is made to take it;
-	// managed brokers allow no more.
+	// maxWorkspaceBytes limits the record of a workspace: some 20,000 sources, each with a
+	// destination. Sealift creates the catalog topic with this limit; managed brokers allow no
+	// more.
 	maxWorkspaceBytes = 8 << 20
-	// catalogBatchBytes is how much is written at once: what a topic takes that
-	// was made by somebody else, with the brokers' default of 1 MiB.
+	// catalogBatchBytes limits a batch of several records, so that it fits into a topic that
+	// somebody else created with the brokers' default limit of 1 MiB.
 	catalogBatchBytes = 900_000
-	// recordOverhead is the most that a batch holds beside a record's key and
-	// value.
+	// recordOverhead is the most that a batch takes in addition to a record's key and value.
 	recordOverhead = 1 << 10
 )
 
-// writeCatalog puts records into the catalog topic: workspace id -> what Encode
-// wrote, or nil to delete. If it can be known that the topic does not take one
-// of them, nothing is written. After another error any of them may be.
+// writeCatalog writes records to the catalog topic: workspace id -> the result of Encode, or nil to
+// delete. If a record is known to be too large for the topic, nothing is written. After any other
+// error, each record may or may not have been written.
 func (s *services) writeCatalog(ctx context.Context, values map[string][]byte) error {
 	if err := s.fitCatalog(ctx, values); err != nil {
 		return err
@@ -48,12 +47,11 @@ func (s *services) writeCatalog(ctx context.Context, values map[string][]byte) e
 	return nil
 }
 
-// fitCatalog refuses workspaces that the topic does not take. They are measured
-// before compression: what is taken today must not depend on how well it
-// compresses tomorrow.
+// fitCatalog refuses workspaces that are too large for the topic. Sizes are taken before
+// compression: whether a workspace fits must not depend on how well it happens to compress.
 func (s *services) fitCatalog(ctx context.Context, values map[string][]byte) error {
 	takes, err := s.kafka.MaxRecordBytes(ctx, s.cfg.Kafka.CatalogTopic)
-	if err != nil { // as when an ACL hides it: the broker will say
+	if err != nil { // for example because of an ACL; then the broker decides
 		s.log.Debug("the limit of the catalog topic is not known", "err", err)
 		takes = maxWorkspaceBytes
 	}
@@ -78,10 +76,9 @@ func (s *services) raiseCatalogLimit() string {
 	return "raise it: " + s.kafka.RaiseCommand(s.cfg.Kafka.CatalogTopic, maxWorkspaceBytes)
 }
 
-// catalogBatches cuts records into batches that a topic takes, each of one
-// record or of at most catalogBatchBytes. Those of one record come first, which
-// a broker may refuse whose limit could not be asked for: then nothing was
-// written.
+// catalogBatches splits records into batches. A batch has at most catalogBatchBytes, or is one
+// larger record. Larger records come first: if the topic's limit is unknown, the broker may refuse
+// one, and then no small ones have been written.
 func catalogBatches(values map[string][]byte) [][]stream.Record {
 	var large, batches [][]stream.Record
 	room := 0
@@ -100,8 +97,7 @@ func catalogBatches(values map[string][]byte) [][]stream.Record {
 	return append(large, batches...)
 }
 
-// write stores records as writeCatalog does, and says after an error what came
-// of it.
+// write is like writeCatalog, but after an error it reads the catalog, to say what was written.
 func (t *catalogTopic) write(ctx context.Context, values map[string][]byte) error {
 	err := t.writeCatalog(ctx, values)
 	if err == nil {

@@ -63,8 +63,8 @@ as late.`,
 	return c
 }
 
-// sourceInCatalog is an error if the catalog can be read and does not name the source:
-// where nothing is found of it, a typo must not look like good news.
+// sourceInCatalog returns an error if the catalog can be read and does not have the source.
+// Otherwise a misspelt source would look like one without files.
 func sourceInCatalog(ctx context.Context, s *services, source string) error {
 	live := catalogOf(ctx, s)
 	if live == nil {
@@ -77,8 +77,8 @@ func sourceInCatalog(ctx context.Context, s *services, source string) error {
 	return fmt.Errorf("%w (of the ledger, the hours from --since to --until were read)", noSource(source, known))
 }
 
-// endsOf is where the partitions of the events topic end, or nil if Kafka does
-// not say: a partition that was never read is then not known of.
+// endsOf returns the end offset of each partition of the events topic, or nil if Kafka does not
+// answer. Without them, the report cannot show partitions that were never read.
 func endsOf(ctx context.Context, s *services) map[int]int64 {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -94,8 +94,7 @@ func endsOf(ctx context.Context, s *services) map[int]int64 {
 	return ends
 }
 
-// printCompleteness prints the report as of now; grace is how long appenders
-// await what is late.
+// printCompleteness prints the report as of now. grace is how long appenders wait for late records.
 func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, grace time.Duration) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Hours) > 0 {
@@ -157,7 +156,7 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 		_, err = fmt.Fprintf(out, "complete up to: unknown, no report yet from %s; is an appender running?\n", partitionsNamed(unknown))
 	} else {
 		idle := ""
-		// It would else look stuck; if its time is past, it is.
+		// Without this, an idle partition would look stuck; if its next report is overdue, it is.
 		if next := behind.CompleteThrough.Truncate(time.Hour).Add(time.Hour + grace); behind.Idle && now.Before(next.Add(time.Minute)) {
 			idle = "; it is idle, and reports when the hour is over: next at " + next.Format(time.RFC3339)
 		}
@@ -170,11 +169,11 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 	return err
 }
 
-// whyUnowed says why files are owed to nobody, which may be right, and what delivers them.
+// whyUnowed says why files are owed to nobody, which may be intended, and how to deliver them.
 const whyUnowed = "no destination was enabled for their source when they were sealed. " +
 	"Where one should have been, deliver them: sealift replay --source SOURCE --destination WORKSPACE/NAME"
 
-// partitionsNamed lists them: "partition 3", "partitions 1, 2".
+// partitionsNamed formats a list: "partition 3", "partitions 1, 2".
 func partitionsNamed(numbers []string) string {
 	if len(numbers) == 1 {
 		return "partition " + numbers[0]

@@ -32,7 +32,7 @@ func newConfigPrintCommand(a *app) *cobra.Command {
 default, saying where it came from. Problems are reported on stderr, and the exit code is then 1.`,
 		Example:     "  sealift config print\n  SEALIFT_KAFKA_BROKERS=a:9092,b:9092 sealift config print --json",
 		Args:        cobra.NoArgs,
-		Annotations: withoutConfig, // it loads by itself, to print what is wrong too
+		Annotations: withoutConfig, // it loads the configuration itself, to print an invalid one too
 		RunE: func(*cobra.Command, []string) error {
 			invalid := a.load()
 			if invalid != nil && !errors.Is(invalid, config.ErrInvalid) {
@@ -56,7 +56,7 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 		Long:        "Check the configuration and the certificates that it names, without connecting to anything, and report every\nproblem with its fix.",
 		Example:     "  sealift config check --config /etc/sealift.yaml",
 		Args:        cobra.NoArgs,
-		Annotations: withoutConfig, // it loads by itself, to look at certificates whatever else is wrong
+		Annotations: withoutConfig, // it loads the configuration itself, to check certificates even if something else is wrong
 		RunE: func(*cobra.Command, []string) error {
 			err := a.load()
 			if err = withCertificates(a, err); err != nil {
@@ -72,8 +72,8 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 	}
 }
 
-// withCertificates adds what is wrong with certificates to what is wrong with
-// the configuration that names them, nil: nothing.
+// withCertificates returns the problems of the configuration together with those of the
+// certificates that it names, or nil if there are none. invalid is the error of load.
 func withCertificates(a *app, invalid error) error {
 	var all config.Error
 	if found := (*config.Error)(nil); errors.As(invalid, &found) {
@@ -86,7 +86,7 @@ func withCertificates(a *app, invalid error) error {
 		p := config.Problem{What: e.Error()}
 		if at := (*certs.Error)(nil); errors.As(e, &at) {
 			if at.File == "" {
-				continue // half of a pair; that was found without reading anything
+				continue // only one file of a pair is set; load has reported that
 			}
 			p = config.Problem{Key: at.Key, What: at.Err.Error(), Fix: "name a PEM file that can be read here"}
 			if from := a.cfg.Origin(at.Key); from != "default" {
@@ -101,7 +101,7 @@ func withCertificates(a *app, invalid error) error {
 	return &all
 }
 
-// leaves are the errors that were joined.
+// leaves returns the errors that were joined in err.
 func leaves(err error) (all []error) {
 	joined, ok := any(err).(interface{ Unwrap() []error })
 	if !ok {

@@ -7,12 +7,12 @@ import (
 	"io"
 )
 
-// confirm asks whether to go on. No answer is no.
+// confirm asks a question. Any answer but y, Y or yes means no.
 func confirm(ctx context.Context, out io.Writer, in *bufio.Reader, question string) (bool, error) {
 	fmt.Fprintf(out, "%s [y/N] ", question)
 	answer := make(chan string, 1)
 	go func() {
-		line, _ := in.ReadString('\n') // what there is of it
+		line, _ := in.ReadString('\n') // at EOF there is no newline, and the answer counts as no
 		answer <- line
 	}()
 	select {

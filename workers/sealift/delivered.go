@@ -12,7 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/progress"
 )
 
-// patience is how long nothing may be delivered before it is called an error.
+// patience is how long to wait without any delivery before giving up with an error.
 const patience = 2 * time.Minute
 
 // awaitDelivered returns when every file that the ledger owes has a receipt.
@@ -48,23 +48,22 @@ func (d *demonstration) awaitDelivered(ctx context.Context) error {
 	}
 }
 
-// debts is what the ledger owes, looked at again and again.
+// debts is what the ledger owes, as of the last look.
 type debts struct {
 	staging            objstore.Store
 	topic, incarnation string
-	next               map[ledger.Log]int64 // the first entry that was not looked at
+	next               map[ledger.Log]int64 // number of the first entry that was not read yet
 	open               []debt
 	closed             int64
 }
 
-// debt is one file at one destination.
+// debt is one file that is owed to one destination.
 type debt struct {
 	file        delivery.FileRef
 	destination string
 }
 
-// look reads new entries and the receipts of open debts; added is how many
-// debts are new.
+// look reads new entries, and the receipts of open debts. It returns the number of new debts.
 func (w *debts) look(ctx context.Context) (added int64, err error) {
 	logs, err := ledger.Logs(ctx, w.staging, w.topic, w.incarnation)
 	if err != nil {

@@ -20,14 +20,14 @@ import (
 type demoOptions struct {
 	file   string   // NDJSON, or "": the built-in sample
 	in     *os.File // the file, which demo opens
-	events int      // of the sample
-	data   string   // kept if named; "": a temporary directory
+	events int      // how many events of the sample are sent
+	data   string   // directory, which is kept; "": a temporary one
 	out    io.Writer
 	errOut io.Writer // progress and complaints
 }
 
-// demoCatalog is two customers: one with two buckets that roles put into, one
-// of them with a prefix and for one source only; and one classic.
+// demoCatalog has two customers. The first has two buckets that are written with roles; one of them
+// has a prefix and gets one source only. The other has a bucket that is written without a role.
 const demoCatalog = `
 workspace: ws_acme0000000000000000
 sources:
@@ -54,10 +54,10 @@ destinations:
     bucket: globex-logs
 `
 
-// demoSources are the catalog's, in the order of the sample's.
+// demoSources are the sources of demoCatalog, indexed like those of the sample.
 var demoSources = []string{"web", "ios", "android", "server", "backend"}
 
-// errNotDelivered is the end of a demo whose check failed.
+// errNotDelivered is the error of a demo whose check failed.
 var errNotDelivered = errors.New("the buckets do not hold what was sent")
 
 // demo runs the whole system in this process, sends events through it, and
@@ -111,7 +111,7 @@ func demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
 			},
 			ready: func(p *process) { ready <- p },
 		}, log)
-		stop() // nothing comes of what waits for it
+		stop() // so that nothing waits for a process that has ended
 		ended <- err
 	}()
 	select {
@@ -135,7 +135,7 @@ func demoConfigure(cfg *config.Config, dir string) {
 	cfg.Copier.RetryTiers = []time.Duration{2 * time.Second, 10 * time.Second}
 }
 
-// demonstration is a demo whose system is ready.
+// demonstration is a running demo, once its system is ready.
 type demonstration struct {
 	demoOptions
 	*process
@@ -165,8 +165,7 @@ func (d *demonstration) run(ctx context.Context) error {
 	return d.judge(ctx, sent)
 }
 
-// seal puts everything that was sent into the ledger, as an operator may ask
-// for at any time.
+// seal seals everything that was sent, and returns when it is in the ledger.
 func (d *demonstration) seal(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -20,28 +20,28 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// complaints bounds how many lines are named that cannot be sent.
+// complaints limits how many lines that were not sent, or became dead letters, are printed.
 const complaints = 20
 
-// sent is what was put into the collector, and what each bucket must hold
-// because of it.
+// sent counts what was sent to the collector, and records what each bucket must contain as a
+// result.
 type sent struct {
 	errOut io.Writer
 
 	mu       sync.Mutex // guards all below
 	acked    int64
-	refused  int64 // lines that are no events
+	refused  int64 // lines that are not events, or are too large
 	buried   int64 // lines that became dead letters; `sealift send` only
-	wrapped  int64 // lines that are no call, in track calls named Line
-	repeated int64 // acked events of a source that was sent the same messageId before
+	wrapped  int64 // lines that are not Segment calls; sent as track calls named Line
+	repeated int64 // acked events whose messageId had been sent to the same source before
 	resent   int64
 	expected map[string]*check.Expected // by destination id
-	owed     map[string]int64           // acked events, but for the repeated, by destination id
+	owed     map[string]int64           // acked events except repeated ones, by destination id
 	known    map[uint64]struct{}        // hashes of source and messageId
 	seed     maphash.Seed
 }
 
-// feed sends the file or the sample and returns when all of it is answered.
+// feed sends the file or the sample, and returns when everything has been answered.
 func (d *demonstration) feed(ctx context.Context) (*sent, error) {
 	s := &sent{errOut: d.errOut, expected: map[string]*check.Expected{}, owed: map[string]int64{}, known: map[uint64]struct{}{}, seed: maphash.MakeSeed()}
 	events, bar := d.input(s)
@@ -84,7 +84,7 @@ func (d *demonstration) feed(ctx context.Context) (*sent, error) {
 	return s, nil
 }
 
-// input is what is to be sent.
+// input returns the events to send, and the progress bar.
 func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.Bar) {
 	if d.file == "" {
 		bar := progress.Start(d.errOut, "sending", int64(d.events), progress.Count)
@@ -98,7 +98,7 @@ func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.
 	return s.lines(&countingReader{d.in, bar}), bar
 }
 
-// noEvent says how a file becomes one of events.
+// noEvent is the error for a file without events. It says how to convert the file.
 func noEvent(name, file string) error {
 	file = shell.Word(file)
 	return fmt.Errorf("%s has no event that can be sent; one JSON object a line is read (`jq -c . %s` makes that of one that is printed over lines; `jq -c '.[]' %s` of an array)", name, file, file)
@@ -116,7 +116,7 @@ func sampleEvents(n int) iter.Seq2[send.Event, error] {
 	}
 }
 
-// lines deals a file's events out to the sources, in turns of a batch's size.
+// lines assigns a file's events to the sources in turn, as many at a time as fill a batch.
 func (s *sent) lines(r io.Reader) iter.Seq2[send.Event, error] {
 	const turn = 500
 	return func(yield func(send.Event, error) bool) {
@@ -162,7 +162,7 @@ func (s *sent) ack(destinations []string, source string, events []send.Event) {
 	}
 }
 
-// wrap counts an event that is sent, if its line was no call.
+// wrap counts the event if its line was not a Segment call.
 func (s *sent) wrap(e send.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,8 +171,8 @@ func (s *sent) wrap(e send.Event) {
 	}
 }
 
-// explainWrapped says what became of lines that are no call: it is not what
-// somebody meant who forgot a type.
+// explainWrapped says what happened to lines that are not Segment calls, because somebody who
+// merely forgot the type did not mean that.
 func explainWrapped(n int64) string {
 	if n == 1 {
 		return "1 line is not a Segment call; it was sent as a track call named Line"
@@ -188,7 +188,7 @@ func (s *sent) bury(line int64, reason string) {
 	s.complain(&s.buried, "more lines became dead letters; they are counted", fmt.Sprintf("line %d became a dead letter: %s", line, deadletter.Describe(reason)))
 }
 
-// complain counts a line, and names the first ones.
+// complain counts a line. It prints text for the first lines, and more once for the rest.
 func (s *sent) complain(count *int64, more, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,7 +200,7 @@ func (s *sent) complain(count *int64, more, text string) {
 	}
 }
 
-// explain says what a person may wonder about.
+// explain prints the counts that a person may wonder about.
 func (s *sent) explain(out io.Writer) {
 	if s.refused > 0 {
 		fmt.Fprintf(out, "%s not sent: not an event, or too large.\n", progress.Things(s.refused, "line"))

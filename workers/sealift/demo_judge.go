@@ -15,8 +15,8 @@ import (
 	"github.com/sealift/sealift/pkg/progress"
 )
 
-// judge reads every bucket over HTTP, as its owner would, compares it with
-// what the collector acknowledged, prints it, and says the last line.
+// judge reads every bucket over HTTP, as its owner would, and compares it with what the collector
+// acknowledged. It prints each bucket and, as the last line, the verdict.
 func (d *demonstration) judge(ctx context.Context, s *sent) error {
 	var files, lost, doubled, lines, owed int64
 	fine := true
@@ -25,7 +25,7 @@ func (d *demonstration) judge(ctx context.Context, s *sent) error {
 			id := w.ID + "/" + dest.Name
 			expected := s.expected[id]
 			if expected == nil {
-				expected = &check.Expected{} // it must be empty
+				expected = &check.Expected{} // the bucket must be empty
 			}
 			t := tree{}
 			bucket, prefix := catalog.SplitBucket(dest.Bucket)
@@ -43,8 +43,8 @@ func (d *demonstration) judge(ctx context.Context, s *sent) error {
 			lost, doubled = lost+r.Lost, doubled+r.Duplicated
 		}
 	}
-	// What comes twice though it should be left out passes the comparison of
-	// ids, but not the count.
+	// A repeated event that is delivered twice passes the comparison of ids, which allows as many
+	// copies as were acknowledged, but not the count.
 	if lost == 0 && lines < owed {
 		lost = owed - lines
 	}
@@ -58,7 +58,7 @@ func (d *demonstration) judge(ctx context.Context, s *sent) error {
 	return nil
 }
 
-// objects lists a bucket for the check, and notes each in the tree.
+// objects lists a bucket for the check, and adds each object to the tree.
 func objects(ctx context.Context, store objstore.Store, t *tree) iter.Seq2[check.Object, error] {
 	return func(yield func(check.Object, error) bool) {
 		for listed, err := range objstore.All(ctx, store, "") {
@@ -85,7 +85,7 @@ func objects(ctx context.Context, store objstore.Store, t *tree) iter.Seq2[check
 // treeFiles bounds how many files of a folder are printed.
 const treeFiles = 12
 
-// tree is a bucket as folders.
+// tree is a folder of a bucket, or the bucket itself.
 type tree struct {
 	name    string
 	folders []*tree

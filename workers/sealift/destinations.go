@@ -26,7 +26,7 @@ or its name alone if no other destination has it.`,
 	return c
 }
 
-// storedCatalog reads what is applied.
+// storedCatalog reads the applied catalog.
 func storedCatalog(ctx context.Context, s *services) (*catalog.Snapshot, error) {
 	t := &catalogTopic{s}
 	if err := t.ready(ctx, false); err != nil {
@@ -35,7 +35,7 @@ func storedCatalog(ctx context.Context, s *services) (*catalog.Snapshot, error) 
 	return t.read(ctx)
 }
 
-// allDestinations are those of a catalog, sorted by id.
+// allDestinations returns the destinations of a catalog, sorted by id.
 func allDestinations(s *catalog.Snapshot) []catalog.Target {
 	var out []catalog.Target
 	for _, w := range s.Workspaces() {
@@ -48,8 +48,8 @@ func allDestinations(s *catalog.Snapshot) []catalog.Target {
 	return out
 }
 
-// namedDestinations are those that names stand for, each once: WORKSPACE/NAME,
-// NAME where only one has it, or WORKSPACE for all of its.
+// namedDestinations returns the destinations that names stand for, each once. A name is
+// WORKSPACE/NAME, NAME if no other workspace has it, or WORKSPACE for all of its destinations.
 func namedDestinations(s *catalog.Snapshot, names []string) ([]catalog.Target, error) {
 	return pickDestinations(allDestinations(s), names)
 }
@@ -80,8 +80,9 @@ func pickDestinations(all []catalog.Target, names []string) ([]catalog.Target, e
 	return out, nil
 }
 
-// fullName returns the id of the destination of that name, where the catalog has just one, and
-// everything else as it is: an id, a workspace, or what the catalog does not know.
+// fullName returns the id of the destination with that name. It returns anything else as it is: an
+// id, a workspace, or a name that the catalog does not have. A name that several workspaces have is
+// an error.
 func fullName(s *catalog.Snapshot, name string) (string, error) {
 	if name == "" || strings.Contains(name, "/") {
 		return name, nil
@@ -104,7 +105,8 @@ func fullName(s *catalog.Snapshot, name string) (string, error) {
 	return "", usage(fmt.Sprintf("--destination %q: %d workspaces have one of this name; name one, like %s", name, len(ids), ids[0]))
 }
 
-// storedName is fullName by what is applied, or the name as it is if that cannot be read.
+// storedName is fullName with the applied catalog. If that cannot be read, it returns the name as
+// it is.
 func storedName(ctx context.Context, s *services, name string) (string, error) {
 	if name == "" || strings.Contains(name, "/") {
 		return name, nil
@@ -116,7 +118,7 @@ func storedName(ctx context.Context, s *services, name string) (string, error) {
 	return fullName(live.Snapshot(), name)
 }
 
-// notFull says that a name is no destination's.
+// notFull is the error for a name without a workspace that no destination has.
 func notFull(name string) error {
 	return usage(fmt.Sprintf("--destination %q: no destination of this name is known; use WORKSPACE/NAME", name))
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/progress"
 )
 
-// checkFlags are those of `sealift destinations check`.
+// checkFlags are the flags of `sealift destinations check`.
 type checkFlags struct {
 	files      catalogFiles
 	all        bool
@@ -29,7 +29,7 @@ type checkFlags struct {
 	asJSON     bool
 }
 
-// someSources is how many source folders are tried unless told.
+// someSources is how many source folders are tried by default.
 const someSources = 20
 
 // parallelChecks is how many destinations are checked at once.
@@ -82,11 +82,12 @@ to no source. Sealift may not delete it; the command prints how you can.`,
 	return c
 }
 
-// checkResult is one destination's.
+// checkResult is the result of one destination.
 type checkResult struct {
 	destination.Report
 	target catalog.Target
-	// Parked files wait for it; nil: it was not looked for, or is not known.
+	// Parked is how many files are parked for the destination; nil if that was not looked up or is
+	// unknown.
 	Parked *int64 `json:"parked,omitempty"`
 }
 
@@ -114,7 +115,7 @@ func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string
 	return errors.Join(err, s.close())
 }
 
-// targetsToCheck are those that the command line names.
+// targetsToCheck returns the destinations that the command line selects.
 func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, names []string) ([]catalog.Target, error) {
 	var snapshot *catalog.Snapshot
 	if len(o.files.names) > 0 {
@@ -144,7 +145,8 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 	return all, nil
 }
 
-// runChecks checks all, and tells a single one's steps as they happen.
+// runChecks checks all targets. If there is only one, it prints the steps as they happen, but not
+// with --json.
 func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets []catalog.Target) ([]checkResult, error) {
 	checker := &destination.Checker{
 		STS: s.roles, AnyTrust: !s.cfg.STS.VerifyTrust, Principal: s.cfg.Destinations.Principal, Putter: destination.NewPutter(destination.Config{Roles: s.roles, Open: s.bucket}),
@@ -185,7 +187,7 @@ func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets [
 	return results, context.Cause(ctx)
 }
 
-// sourcesToTry are those whose folders are tried.
+// sourcesToTry returns the sources whose folders are tried.
 func sourcesToTry(t catalog.Target, o checkFlags) ([]string, error) {
 	for _, s := range o.sources {
 		if !slices.Contains(t.Sources, s) {
@@ -201,8 +203,8 @@ func sourcesToTry(t catalog.Target, o checkFlags) ([]string, error) {
 	return t.Sources[:someSources], nil
 }
 
-// countParked counts up to 1,000 files that wait for a destination; nil if it
-// cannot be told.
+// countParked counts the files that are parked for a destination, up to 1,000. It returns nil if
+// they cannot be listed.
 func countParked(ctx context.Context, s *services, id string) *int64 {
 	parked, err := s.staging.List(ctx, delivery.ParkedPrefix(id), "", 0)
 	if err != nil {
@@ -213,7 +215,7 @@ func countParked(ctx context.Context, s *services, id string) *int64 {
 	return &n
 }
 
-// checkError is what the command ends with.
+// checkError returns the error that the command ends with.
 func checkError(results []checkResult) error {
 	failed := 0
 	for _, r := range results {

@@ -44,7 +44,7 @@ func printProblem(out io.Writer, indent string, v destination.Verdict) {
 	}
 }
 
-// printChecks prints what was not told yet.
+// printChecks prints what runChecks has not printed.
 func printChecks(out io.Writer, endpoint string, results []checkResult) error {
 	if len(results) == 1 {
 		printConclusion(out, endpoint, results[0])
@@ -86,7 +86,7 @@ func printConclusion(out io.Writer, endpoint string, r checkResult) {
 	printLeft(out, endpoint, r)
 }
 
-// printLeft says what is left: in the bucket, and to do.
+// printLeft says what the check left in the bucket, and what remains to be done.
 func printLeft(out io.Writer, endpoint string, r checkResult) {
 	for _, s := range r.Stored {
 		at := fmt.Sprintf("s3://%s/%s", s.Bucket, s.Key)
@@ -101,7 +101,7 @@ func printLeft(out io.Writer, endpoint string, r checkResult) {
 	}
 }
 
-// endpointFlag is the AWS CLI's, for a bucket that is not on AWS.
+// endpointFlag returns the AWS CLI's flag for a bucket that is not on AWS, or "".
 func endpointFlag(t catalog.Target, endpoint string) string {
 	if t.Endpoint != "" {
 		endpoint = t.Endpoint

@@ -13,7 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/migration"
 )
 
-// migrateFlags are those of `sealift destinations migrate`.
+// migrateFlags are the flags of `sealift destinations migrate`.
 type migrateFlags struct {
 	role, bucket string
 	dryRun, yes  bool
@@ -82,14 +82,14 @@ type mover struct {
 
 	log  *migration.Log
 	plan movePlan
-	own  string // ARN of Sealift's principal, once it was asked for
+	own  string // ARN of Sealift's principal, once it is known
 }
 
 func runMigration(ctx context.Context, a *app, o migrateFlags, name string) error {
 	return withServices(a, false, func(s *services) error {
 		m := &mover{a: a, s: s, o: o, out: a.stdout, in: bufio.NewReader(a.stdin)}
 		if o.print {
-			m.out = a.stderr // what is printed is for a file
+			m.out = a.stderr // stdout is for the document alone
 		}
 		return m.run(ctx, name)
 	})
@@ -148,19 +148,19 @@ func (m *mover) run(ctx context.Context, name string) error {
 			return err
 		}
 		if m.o.print && step.phase == migration.Switch {
-			return nil // what is printed is not applied yet
+			return nil // the printed document is not applied yet
 		}
 	}
 	return nil
 }
 
-// asksFor says whether the flags want nothing else than that.
+// asksFor reports whether the flags, as far as they are given, name this place.
 func (m *mover) asksFor(to migration.Place) bool {
 	return (m.o.role == "" || m.o.role == to.RoleARN) && (m.o.bucket == "" || m.o.bucket == to.Bucket)
 }
 
-// goal is where the destination is to go: by the flags, and by what is under
-// way.
+// goal returns where the destination is to go, from the flags and the migration in progress, if
+// any.
 func (m *mover) goal(t catalog.Target) (migration.Place, error) {
 	last := m.log.Last()
 	if last != nil && last.Over() {
@@ -174,7 +174,7 @@ func (m *mover) goal(t catalog.Target) (migration.Place, error) {
 	}
 	to := placeOf(t)
 	if last != nil {
-		to = last.From // flags say the change, not the step from where it stands
+		to = last.From // flags are relative to where the migration began, not to where it stands
 	}
 	if m.o.role != "" {
 		to.RoleARN = m.o.role
@@ -185,13 +185,13 @@ func (m *mover) goal(t catalog.Target) (migration.Place, error) {
 	switch {
 	case last != nil && to != last.To:
 		return to, fmt.Errorf("a migration of %s to %s is under way, begun by %s; continue without flags, or revert it with --abort", t.ID, last.To, last.By)
-	case last == nil && to == placeOf(t): // and not moved there, else that was said
+	case last == nil && to == placeOf(t): // if a migration had moved it there, run would have said so
 		return to, fmt.Errorf("destination %s is delivered so already: %s", t.ID, to)
 	}
 	return to, nil
 }
 
-// ask asks whether to go on.
+// ask asks whether to continue, unless --yes was given. A no is an error.
 func (m *mover) ask(ctx context.Context, question string) error {
 	if m.o.yes {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/sealift/sealift/pkg/migration"
 )
 
-// placeOf is where a destination's files go, and as whom.
+// placeOf returns where a destination's files go, and with which role.
 func placeOf(t catalog.Target) migration.Place {
 	return migration.Place{Bucket: t.Bucket, RoleARN: t.RoleARN}
 }
@@ -22,8 +22,8 @@ type movePlan struct {
 	changes   []catalog.Change
 }
 
-// planMove makes the change in the catalog as it stands, and refuses what the
-// catalog would refuse. Already done, it changes nothing.
+// planMove makes the change in a copy of the stored catalog, and refuses what the catalog would
+// refuse. If the catalog has the change already, there are no changes.
 func planMove(a *app, stored *catalog.Snapshot, t catalog.Target, to migration.Place) (movePlan, error) {
 	p := movePlan{from: placeOf(t), to: to, now: t}
 	live := operator(a.cfg).NewLive()
@@ -49,8 +49,8 @@ func planMove(a *app, stored *catalog.Snapshot, t catalog.Target, to migration.P
 	return p, nil
 }
 
-// test is the target whose files lie in the test folder: below segment-logs/,
-// where the policies allow it, and in no source's folder.
+// test returns the target with the test folder as its prefix. The folder is below segment-logs/,
+// where the policies allow puts, and belongs to no source.
 func (p movePlan) test() catalog.Target {
 	t := p.next
 	t.Prefix = "segment-logs/" + catalog.ReservedSourceID
@@ -61,12 +61,11 @@ func (p movePlan) test() catalog.Target {
 	return t
 }
 
-// moves says whether files go elsewhere afterwards, and not only by another
-// way.
+// moves reports whether files go to another bucket or prefix, and not only by another role.
 func (p movePlan) moves() bool { return p.now.Bucket != p.next.Bucket }
 
-// storeChange makes the change in the catalog as it is at this moment, for
-// somebody may have thought about it for long, and sees that it stands.
+// storeChange makes the change in the catalog, and checks that it stands. It starts from the
+// catalog as it is now, because a person may have taken long to confirm.
 func storeChange(ctx context.Context, a *app, s *services, p movePlan) error {
 	t := &catalogTopic{s}
 	stored, err := t.read(ctx)

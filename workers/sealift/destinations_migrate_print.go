@@ -12,7 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// moveSteps are their names, in order.
+// moveSteps are the names of the steps, in order.
 var moveSteps = []string{"policies", "check", "test", "switch", "confirm", "clean up"}
 
 func (m *mover) step(name string) {
@@ -25,7 +25,7 @@ func (m *mover) step(name string) {
 
 func (m *mover) say(format string, args ...any) { fmt.Fprintf(m.out, "   "+format+"\n", args...) }
 
-// head says what is to be done, and where it stands.
+// head prints what is to be done, and how far it has got.
 func (m *mover) head(p migration.Phase) {
 	from := m.plan.from
 	if last := m.log.Last(); p != migration.Idle {
@@ -35,8 +35,8 @@ func (m *mover) head(p migration.Phase) {
 	fmt.Fprintf(m.out, "%s\n  from %s\n  to   %s\n", m.plan.now.ID, from, m.plan.to)
 }
 
-// principal asks STS once, and only if something is to be printed: what is
-// taken back has to wait for nobody.
+// principal returns the ARN of Sealift's principal, and asks STS for it at most once. It is called
+// only where the ARN is printed, so that reverting need not wait for it.
 func (m *mover) principal(ctx context.Context) (string, error) {
 	if m.own != "" {
 		return m.own, nil
@@ -46,8 +46,8 @@ func (m *mover) principal(ctx context.Context) (string, error) {
 	return m.own, err
 }
 
-// printPolicies prints what the customer attaches for the new way. What is
-// there for the old one stays until it is confirmed.
+// printPolicies prints what the customer has to attach for the new place. The policies for the old
+// one stay until the migration is confirmed.
 func (m *mover) printPolicies(ctx context.Context) error {
 	own, err := m.principal(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (m *mover) printDocument(d policy.Document) {
 	}
 }
 
-// cleanUp is step 6: what people do now, since Sealift may not.
+// cleanUp is step 6: what people have to do now, because Sealift has no permission to.
 func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
 	m.step("clean up")
 	m.printDocumentChange(last)
@@ -89,7 +89,7 @@ func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
 		own, err := m.principal(ctx)
 		if err != nil {
 			m.say("(%v)", err)
-		} else if old, err := policy.Write(from, policy.Options{Principal: own}); err == nil { // else it never worked
+		} else if old, err := policy.Write(from, policy.Options{Principal: own}); err == nil { // otherwise the old way never worked
 			for _, d := range old.Documents {
 				m.printDocument(d)
 			}
@@ -98,12 +98,12 @@ func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
 	m.printTestFolder(last)
 	if last.From.Bucket != last.To.Bucket {
 		m.say("what was delivered before stays in s3://%s; to have it in the new place too:", last.From.Bucket)
-		until := time.UnixMilli(last.At).UTC().Truncate(time.Hour).Add(time.Hour) // hours are of receipt
+		until := time.UnixMilli(last.At).UTC().Truncate(time.Hour).Add(time.Hour) // the hours of --until are those of receipt
 		m.say("  sealift replay --destination %s --until %s --dry-run", shell.Word(m.plan.now.ID), until.Format("2006-01-02T15"))
 	}
 }
 
-// printDocumentChange says how the operator's document has to follow.
+// printDocumentChange says how to change the operator's document.
 func (m *mover) printDocumentChange(last migration.Note) {
 	m.say("you: make the same change in the document of workspace %s, or the next `sealift catalog apply` reverts it:", m.plan.now.Workspace)
 	for _, field := range []struct{ name, old, new string }{
@@ -115,7 +115,7 @@ func (m *mover) printDocumentChange(last migration.Note) {
 	}
 }
 
-// printTestFolder says how the test folder goes away, if there is one.
+// printTestFolder says how to delete the test folder, if there is one.
 func (m *mover) printTestFolder(last migration.Note) {
 	if last.Test != "" {
 		m.say("the customer: delete the test folder, which Sealift has no right to:")

@@ -20,7 +20,7 @@ import (
 	"github.com/sealift/sealift/workers/auditor"
 )
 
-// prepare is steps 1 and 2: what the customer attaches, and whether it works.
+// prepare is steps 1 and 2: it prints what the customer has to attach, and checks that it works.
 func (m *mover) prepare(ctx context.Context) error {
 	m.step("policies")
 	if err := m.printPolicies(ctx); err != nil {
@@ -36,7 +36,7 @@ func (m *mover) prepare(ctx context.Context) error {
 	return m.log.Append(ctx, migration.Note{Step: migration.Begun, From: m.plan.from, To: m.plan.to, By: workerName("migrate")})
 }
 
-// check tries a way without storing anything.
+// check tries a delivery to t without storing anything.
 func (m *mover) check(ctx context.Context, t catalog.Target) error {
 	checker := &destination.Checker{
 		STS: m.s.roles, AnyTrust: !m.s.cfg.STS.VerifyTrust, Principal: m.s.cfg.Destinations.Principal, Putter: m.putter(),
@@ -66,7 +66,7 @@ func (m *mover) books() migration.Books {
 	return migration.Books{Staging: m.s.staging, Topic: m.s.cfg.Kafka.EventsTopic, Incarnation: m.s.cfg.Kafka.Incarnation, Destination: m.plan.now.ID}
 }
 
-// test is step 3: a file goes the new way, beside where it will go.
+// test is step 3: it puts a file into the test folder, the new way.
 func (m *mover) test(ctx context.Context) error {
 	m.step("test")
 	t := m.plan.test()
@@ -75,7 +75,7 @@ func (m *mover) test(ctx context.Context) error {
 		return err
 	}
 	putter := m.putter()
-	for range 2 { // the second time the store says that it is there, and we may not look
+	for range 2 { // the second PUT shows that the object is there, which we are not allowed to read
 		r, err := putter.Put(ctx, t, obj)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -93,8 +93,8 @@ func (m *mover) test(ctx context.Context) error {
 	return m.log.Append(ctx, migration.Note{Step: migration.Tried, From: m.plan.from, To: m.plan.to, Test: t.BucketName + "/" + t.Prefix + "/", By: workerName("migrate")})
 }
 
-// testObject is a copy of a file that the destination was owed, or one with a
-// made-up line if staging has none any more.
+// testObject returns a copy of a staged file that was owed to the destination, or a file with a
+// made-up line if there is none. The text describes it.
 func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.Object, string, error) {
 	f, ok, err := m.books().Newest(ctx)
 	if err != nil {
@@ -122,7 +122,7 @@ func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.O
 	}, fmt.Sprintf("a copy of a file of source %s, %s", f.File.Source, progress.Things(f.File.Records, "record")), nil
 }
 
-// change is step 4. 1. note  2. record: each may be repeated.
+// change is step 4. It writes 1. the note, 2. the catalog record; both may be repeated.
 func (m *mover) change(ctx context.Context) error {
 	m.step("switch")
 	if m.o.print {
@@ -155,9 +155,9 @@ func (m *mover) change(ctx context.Context) error {
 	return nil
 }
 
-// quiet waits before a change of the prefix until nothing is on its way, if
-// that ever is so: a copier that dies between an object and its receipt, and
-// another that has read the switch, would put the file below both prefixes.
+// quiet waits, before a change of the prefix, until nothing is in flight, but no longer than
+// --wait. If a copier died between an object and its receipt, another copier that has read the
+// switch would put the file below the new prefix as well.
 func (m *mover) quiet(ctx context.Context) error {
 	if !m.plan.moves() || m.plan.now.BucketName != m.plan.next.BucketName {
 		return nil
@@ -189,12 +189,13 @@ func (m *mover) quiet(ctx context.Context) error {
 // follows is how long running copiers may take to read the switch.
 const follows = time.Minute
 
-// confirm is step 5: files arrive, and none by the old way any more.
+// confirm is step 5: it waits for a file to arrive the new way, and checks that none arrives the
+// old way any more.
 func (m *mover) confirm(ctx context.Context) error {
 	last := m.log.Last()
-	if last.Step != migration.Switched { // by a document of theirs
+	if last.Step != migration.Switched { // the change was applied with a document
 		if m.o.print {
-			return nil // which was just printed
+			return nil // --print goes no further
 		}
 		note := migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}
 		if err := m.log.Append(ctx, note); err != nil {
@@ -222,7 +223,8 @@ func (m *mover) confirm(ctx context.Context) error {
 		return partial(fmt.Sprintf("destination %s is switched, and waits for its first file", m.plan.now.ID))
 	case a.Old > 0 && (last.Blamed != "" || a.LastOld.At > last.At+follows.Milliseconds()):
 		m.say("copier %s still delivered the old way at %s: it does not follow the catalog, or was slow with that file; restart it, then run the command again", a.LastOld.Worker, clock(a.LastOld.At))
-		// What it delivered until now is not held against it again, what it delivers from now on is.
+		// What the copier delivered until now does not count against it again; what it delivers
+		// later does.
 		note := migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, Blamed: a.LastOld.Worker, By: workerName("migrate")}
 		if err := m.log.Append(ctx, note); err != nil {
 			return err
@@ -240,7 +242,7 @@ func (m *mover) confirm(ctx context.Context) error {
 	return nil
 }
 
-// abort takes back what is under way. What was delivered stays delivered.
+// abort reverts the migration. What was delivered stays delivered.
 func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.Target) error {
 	last := m.log.Last()
 	if last == nil || last.Step == migration.Aborted && placeOf(t) != last.To {
@@ -270,7 +272,7 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 		}
 	}
 	// 1. note  2. record
-	if last.Step != migration.Aborted { // else it was interrupted between the two
+	if last.Step != migration.Aborted { // if it is, the last --abort was interrupted between the two
 		if err := m.noteAborted(ctx, *last); err != nil {
 			return err
 		}
@@ -285,8 +287,8 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 	return nil
 }
 
-// giveUp ends a migration of a destination that somebody has changed otherwise
-// meanwhile: what the catalog says is theirs, and stays.
+// giveUp ends the migration of a destination that somebody has changed to a third place meanwhile.
+// The catalog stays as it is.
 func (m *mover) giveUp(ctx context.Context, t catalog.Target, last migration.Note) error {
 	m.plan = movePlan{now: t, next: t}
 	fmt.Fprintf(m.out, "%s: it was to be moved to %s\n", t.ID, last.To)

@@ -15,7 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/spelling"
 )
 
-// policyFlags are those of `sealift destinations policy`.
+// policyFlags are the flags of `sealift destinations policy`.
 type policyFlags struct {
 	files   catalogFiles
 	format  string
@@ -64,7 +64,7 @@ CloudFormation, add what is printed to the policy of a bucket that has one alrea
 	return c
 }
 
-// words are the values of a flag.
+// words lists the values of a flag for a sentence.
 func words[T ~string](values []T) string {
 	var out []string
 	for _, v := range values {
@@ -85,7 +85,7 @@ func (o policyFlags) check() error {
 	return nil
 }
 
-// oneOf is a usage error if a flag has a value that it does not know.
+// oneOf returns a usage error if a flag has an unknown value.
 func oneOf[T ~string](flag, value string, known []T) error {
 	if slices.Contains(known, T(value)) {
 		return nil
@@ -132,7 +132,7 @@ func (o policyFlags) run(ctx context.Context, a *app, names []string) (err error
 	return err
 }
 
-// target is the destination that the command line names.
+// target returns the destination that the command line names.
 func (o policyFlags) target(ctx context.Context, a *app, s *services, names []string) (catalog.Target, error) {
 	targets, err := targetsToCheck(ctx, a, s, checkFlags{files: o.files}, names)
 	switch {
@@ -144,8 +144,8 @@ func (o policyFlags) target(ctx context.Context, a *app, s *services, names []st
 	return targets[0], nil
 }
 
-// ownPrincipal is the ARN that customers' policies name, if it is not given. Keys
-// say where a command takes it from.
+// ownPrincipal returns the ARN that customers' policies name: arn, or else the configured one, or
+// else that of our credentials. keys says, in messages, where to set it.
 func ownPrincipal(ctx context.Context, a *app, s *services, arn, keys string) (string, error) {
 	if arn = cmp.Or(arn, a.cfg.Destinations.Principal); arn == "" {
 		id, err := s.roles.Identity(ctx)
@@ -164,8 +164,8 @@ func ownPrincipal(ctx context.Context, a *app, s *services, arn, keys string) (s
 	return p.ARN, nil
 }
 
-// pick leaves what was asked for. That there is none of it is an error, for
-// an empty policy is handed on to nobody's good.
+// pick keeps the kinds that --only asks for. It is an error if there are none, because an empty
+// policy would be handed on to the customer.
 func (o policyFlags) pick(set policy.Set) (policy.Set, error) {
 	if len(o.only) == 0 {
 		return set, nil

@@ -80,13 +80,13 @@ or a record has been owed for longer.`,
 	return c
 }
 
-// destinationsStatus is the JSON form.
+// destinationsStatus is the report, and its JSON form.
 type destinationsStatus struct {
 	At         time.Time `json:"at"`
 	Partitions int       `json:"partitions"`
-	// Walked are ledger entries that were read because no audit had counted them.
+	// Walked is how many ledger entries were read because no audit had counted them.
 	Walked int64 `json:"entries_walked"`
-	// Since is when the first request was noted that is counted; zero: none was.
+	// Since is when the first of the counted requests was made; zero if there is none.
 	Since        time.Time        `json:"requests_since,omitzero"`
 	Destinations []destinationRow `json:"destinations"`
 }
@@ -96,8 +96,7 @@ type destinationRow struct {
 	OldestOwedAge float64      `json:"oldest_owed_age_seconds"` // 0: nothing is owed
 	Requests      meter.Counts `json:"requests"`
 	Cost          meter.Cost   `json:"cost"`
-	// LastError is how the last try ended that failed. Failing: none ended well
-	// since.
+	// LastError is the last try that failed. Failing says that none has succeeded since.
 	LastError *lastError `json:"last_error,omitempty"`
 	Failing   bool       `json:"failing"`
 }
@@ -106,17 +105,17 @@ type lastError struct {
 	Reason string    `json:"reason,omitempty"`
 	Cause  string    `json:"cause"`
 	Fix    string    `json:"fix"`
-	Since  time.Time `json:"since,omitzero"` // the first of those that failed
+	Since  time.Time `json:"since,omitzero"` // the first failure since a success
 	At     time.Time `json:"at,omitzero"`
-	Retry  time.Time `json:"next_try_at,omitzero"` // of a destination that is given a rest
+	Retry  time.Time `json:"next_try_at,omitzero"` // if the destination's circuit breaker is open
 }
 
-// broken reports whether there is something to see to.
+// broken reports whether the destination needs attention.
 func (r destinationRow) broken() bool {
 	return r.Parked.Files > 0 || r.State == "refused" || r.Failing && r.Undelivered().Files > 0
 }
 
-// readDestinations reads how those of the names do, all for none.
+// readDestinations reads the status of the named destinations, or of all if there are no names.
 func readDestinations(ctx context.Context, a *app, s *services, names []string) (*destinationsStatus, error) {
 	var known *catalog.Snapshot
 	if live := catalogOf(ctx, s); live != nil {
@@ -131,7 +130,7 @@ func readDestinations(ctx context.Context, a *app, s *services, names []string) 
 	if picked, ok := inCatalog(known, names); ok {
 		cfg.Destinations = picked
 		status, err = read()
-	} else if status, err = read(); err == nil { // some may be gone from it, and be owed files
+	} else if status, err = read(); err == nil { // a destination that the catalog no longer has may still be owed files
 		err = keepNamed(status, names)
 	}
 	if err != nil {
@@ -154,7 +153,8 @@ func readDestinations(ctx context.Context, a *app, s *services, names []string) 
 	return out, group.Wait()
 }
 
-// inCatalog returns the ids of names if the catalog has them all.
+// inCatalog returns the ids that names stand for, and whether the catalog has all of them. Without
+// names, it returns none and true.
 func inCatalog(known *catalog.Snapshot, names []string) (ids []string, ok bool) {
 	if known == nil || len(names) == 0 {
 		return nil, len(names) == 0
@@ -166,7 +166,7 @@ func inCatalog(known *catalog.Snapshot, names []string) (ids []string, ok bool) 
 	return ids, err == nil
 }
 
-// keepNamed drops all but what the names stand for.
+// keepNamed drops the destinations that names do not stand for.
 func keepNamed(s *auditor.Status, names []string) error {
 	all := make([]catalog.Target, len(s.Destinations))
 	for i, d := range s.Destinations {
@@ -211,7 +211,7 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 		}
 		if !gone && (r.LastError == nil || p.Reason != delivery.ReasonUnreadable && p.At >= r.LastError.At.UnixMilli()) {
 			last := p.At
-			if a.Failing() { // a file may be parked without a try, where the destination is known not to work
+			if a.Failing() { // if a destination is known not to work, files may be parked without a try
 				last = a.Trouble.At
 			}
 			r.LastError, r.Failing = &lastError{Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: fromMillis(p.Since), At: fromMillis(last)}, true
@@ -228,7 +228,8 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
-// late is how many destinations have parked files, or owe a record for longer.
+// late returns how many destinations have parked files, or have been owed a record for longer than
+// limit.
 func (s *destinationsStatus) late(limit time.Duration) (n int64) {
 	for _, r := range s.Destinations {
 		if r.Parked.Files > 0 || r.OldestOwedAge > limit.Seconds() {

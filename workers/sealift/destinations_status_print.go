@@ -93,7 +93,7 @@ func (s *destinationsStatus) printFoot(out io.Writer) error {
 	return err
 }
 
-// givenUp is how many files each destination will never get.
+// givenUp lists how many files each destination will never get.
 func (s *destinationsStatus) givenUp() string {
 	var of []string
 	for _, r := range s.Destinations {
@@ -104,7 +104,7 @@ func (s *destinationsStatus) givenUp() string {
 	return strings.Join(of, ", ")
 }
 
-// dollars shows a cost for people.
+// dollars formats a cost for people.
 func dollars(usd float64) string {
 	switch {
 	case usd == 0:

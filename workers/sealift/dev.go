@@ -30,10 +30,10 @@ type devOptions struct {
 	rollEvery                     time.Duration
 }
 
-// endpoints is what DIR/endpoints.json says, for scripts and tests.
+// endpoints is the content of DIR/endpoints.json, for scripts and tests.
 type endpoints struct {
 	Collector   string `json:"collector"` // URL
-	S3          string `json:"s3"`        // URL, of STS too
+	S3          string `json:"s3"`        // URL, also of STS
 	S3AccessKey string `json:"s3_access_key"`
 	S3SecretKey string `json:"s3_secret_key"`
 	S3Region    string `json:"s3_region"`
@@ -42,8 +42,8 @@ type endpoints struct {
 	Admin       string `json:"admin"` // URL
 }
 
-// demoWorkspace is what `sealift dev` has without a catalog: one source whose
-// write key is "demo", and one bucket, into which a role puts.
+// demoWorkspace is the catalog of `sealift dev` unless another is named: one source, whose write
+// key is "demo", and one bucket, which is written with a role.
 const demoWorkspace = `
 workspace: ws_demo0000000000000000
 sources:
@@ -57,7 +57,7 @@ destinations:
     role_arn: arn:aws:iam::123456789012:role/demo-logs
 `
 
-// dev runs everything in this process, durable below o.data, until ctx ends.
+// dev runs everything in this process until ctx ends, with its data in o.data.
 func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, log *slog.Logger) (err error) {
 	lock, err := lockDir(o.data)
 	if err != nil {
@@ -69,7 +69,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	}
 	file := filepath.Join(o.data, "endpoints.json")
 	o.again(file)
-	// Whoever waits for the file must not read that of a former life.
+	// Whoever waits for the file must not read one from an earlier run.
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -86,7 +86,8 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	}
 	s.configure(&cfg)
 	devConfigure(&cfg, o)
-	// What is printed and written says http, here, and a fleet's events are not ours.
+	// The addresses that dev prints and writes are local and without TLS. A fleet's spool holds
+	// events that are not dev's to send.
 	cfg.Collector.TLS, cfg.Collector.PublicHost, cfg.Collector.DrainDelay = config.ServerTLS{}, "", 0
 	if cfg.Collector.Spool.Dir != "" {
 		cfg.Collector.Spool.Dir = filepath.Join(o.data, "collector-spool")
@@ -126,10 +127,10 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	}, log)
 }
 
-// configFile is for operators' commands.
+// configFile is the name of the configuration for operators' commands.
 func (o devOptions) configFile() string { return filepath.Join(o.data, "sealift.yaml") }
 
-// lockDir makes the directory and takes it for this process.
+// lockDir creates the directory, and locks it for this process.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w; choose one that can be written with --data", err)
@@ -144,8 +145,8 @@ func lockDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// again turns "any free port" into the port of the former life, if that is
-// still free: clients find a restarted process where it was.
+// again replaces "any free port" by the port of the previous run, so that clients find a restarted
+// process where it was. If that port is taken, any other will do.
 func (o *devOptions) again(file string) {
 	var e endpoints
 	b, err := os.ReadFile(file)
@@ -161,8 +162,7 @@ func (o *devOptions) again(file string) {
 	}
 }
 
-// devConfigure sets what suits one machine and one person, where nothing else
-// was said.
+// devConfigure sets what suits one machine and one person. Most keys that were set explicitly stay.
 func devConfigure(cfg *config.Config, o devOptions) {
 	preset := func(key string, set func()) {
 		if cfg.Origin(key) == "default" {
@@ -170,7 +170,7 @@ func devConfigure(cfg *config.Config, o devOptions) {
 		}
 	}
 	cfg.Appender.DataDir = filepath.Join(o.data, "appender")
-	cfg.Appender.RollEvery = o.rollEvery // a fleet's is too long to wait for
+	cfg.Appender.RollEvery = o.rollEvery // a fleet's value is too long to wait for
 	preset("kafka.session_timeout", func() { cfg.Kafka.SessionTimeout = 10 * time.Second })
 	preset("appender.grace", func() { cfg.Appender.Grace = time.Second })
 	cfg.Appender.Grace = min(cfg.Appender.Grace, o.rollEvery)
@@ -183,11 +183,11 @@ func devConfigure(cfg *config.Config, o devOptions) {
 	preset("auditor.grace", func() { cfg.Auditor.Grace = 30 * time.Second })
 }
 
-// example is what can be pasted to see a catalog at work.
+// example is what the printed commands contain, so that they can be pasted.
 type example struct{ key, source, bucket, region string }
 
-// exampleOf is of the first destination that is there. Its write key is not
-// shown: it may be that of the real source.
+// exampleOf returns the example for the first destination that has sources. Write keys are not
+// shown, because they may be those of real sources.
 func exampleOf(workspaces []catalog.Workspace) example {
 	for _, w := range workspaces {
 		for _, d := range w.Destinations {
@@ -206,7 +206,7 @@ func printDev(out io.Writer, o devOptions, e endpoints, ex example) {
 	}
 	self := "sealift"
 	if _, err := exec.LookPath(self); err != nil {
-		self = shell.Word(os.Args[0]) // so that what is printed can be pasted
+		self = shell.Word(os.Args[0]) // so that the printed commands can be pasted
 	}
 	fmt.Fprintf(out, `Sealift is running; its data is in %s. Ctrl-C stops it and keeps the data.
 

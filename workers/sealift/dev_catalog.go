@@ -15,8 +15,8 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 )
 
-// devCatalog applies the catalog file whenever it changes, and gives every
-// catalog its buckets and roles.
+// devCatalog applies the catalog file whenever it changes, and creates the buckets and roles of
+// every catalog.
 type devCatalog struct {
 	stack    *stack
 	services *services
@@ -26,13 +26,13 @@ type devCatalog struct {
 	example  example // set by start
 }
 
-// start applies the file, or the default workspace to an empty catalog, and
-// watches until ctx ends.
+// start applies the file, or the default workspace if there is no file and the catalog is empty. It
+// then watches both the file and the catalog until ctx ends.
 func (c *devCatalog) start(ctx context.Context, services *services) error {
 	c.services = services
 	var workspaces []catalog.Workspace
 	var err error
-	read := stamp(c.file) // before it is, lest a change meanwhile pass for known
+	read := stamp(c.file) // before the file is read, so that no change in between is missed
 	if c.file != "" {
 		workspaces, err = loadCatalog(services.cfg, c.file)
 	} else if len(services.catalog.Snapshot().Workspaces()) == 0 {
@@ -68,17 +68,18 @@ func (c *devCatalog) followProvision(ctx context.Context, changed <-chan struct{
 	}
 }
 
-// provision logs what cannot be made, for which everything else has not to wait.
+// provision creates the catalog's buckets and roles. It logs what cannot be created, so that
+// everything else goes on.
 func (c *devCatalog) provision() {
 	if err := c.stack.provision(c.services.catalog.Snapshot()); err != nil {
 		c.log.Error("make the catalog's buckets and roles", "err", err)
 	}
 }
 
-// followFile applies the file whenever it is another than the one with stamp
-// last.
+// followFile applies the file whenever its stamp changes; last is the stamp of what was read
+// before.
 func (c *devCatalog) followFile(ctx context.Context, last string) {
-	var again time.Time // when to try once more what the catalog's topic did not take
+	var again time.Time // when to retry a catalog that could not be applied
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -126,9 +127,9 @@ func loadCatalog(cfg config.Config, file string) ([]catalog.Workspace, error) {
 	return workspaces, nil
 }
 
-// applyCatalog puts workspaces that differ from the live catalog into its
-// topic, and returns when the live catalog has them, or an error if it still
-// has others after catalogTimeout. Workspaces that are not named stay.
+// applyCatalog writes the workspaces that differ from the live catalog to its topic, and waits
+// until the live catalog has them. It is an error if that takes longer than catalogTimeout. Other
+// workspaces stay.
 func applyCatalog(ctx context.Context, s *services, workspaces []catalog.Workspace) error {
 	whole := map[string]catalog.Workspace{}
 	for _, w := range s.catalog.Snapshot().Workspaces() {

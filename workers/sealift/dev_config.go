@@ -10,18 +10,18 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 )
 
-// operatorsHead is how the file begins, so that no other is replaced.
+// operatorsHead begins the file, so that dev recognizes its own and replaces no other.
 const operatorsHead = "# Written by sealift dev"
 
-// writtenByDev tells whether a file is such a configuration.
+// writtenByDev reports whether dev wrote the file.
 func writtenByDev(file string) bool {
 	b, err := os.ReadFile(file)
 	return err == nil && bytes.HasPrefix(b, []byte(operatorsHead))
 }
 
-// operatorsConfig is a configuration for commands that work on what `sealift
-// dev` runs. Its Redis and its S3 have no secret: S3's keys come from the
-// environment, as everywhere.
+// operatorsConfig returns a configuration for commands that work on a running `sealift dev`. It
+// contains no secrets: the embedded Redis has none, and the keys of S3 come from the environment,
+// as everywhere.
 func operatorsConfig(cfg config.Config) []byte {
 	var b strings.Builder
 	b.WriteString(operatorsHead + " when it is ready, for operators' commands:\n#   sealift --config FILE verify\n" +
@@ -70,7 +70,7 @@ func operatorsConfig(cfg config.Config) []byte {
 			fmt.Fprintf(&b, "%s:\n", in)
 			section = in
 		}
-		text, _ := json.Marshal(v.value) // strings, bools and lists are YAML as they are JSON
+		text, _ := json.Marshal(v.value) // JSON strings, bools and lists are YAML too
 		fmt.Fprintf(&b, "  %s: %s\n", name, text)
 	}
 	return []byte(b.String())

@@ -30,10 +30,10 @@ type exitError struct {
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
-// usage is an error that says that the command line is wrong.
+// usage returns an error that says that the command line is wrong.
 func usage(text string) error { return &exitError{exitUsage, errors.New(text)} }
 
-// named takes 1 to most arguments, and says what to name where there is none.
+// named accepts 1 to most arguments; if there is none, text is the error.
 func named(text string, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -43,8 +43,7 @@ func named(text string, most int) cobra.PositionalArgs {
 	}
 }
 
-// flagError says what to write, where a flag is unknown or its value is not of
-// its kind.
+// flagError says what to write if a flag is unknown or its value has the wrong type.
 func flagError(c *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
@@ -70,7 +69,7 @@ func flagError(c *cobra.Command, err error) error {
 	return fmt.Errorf("--%s %q: want %s", flag.Name, invalid.GetValue(), want)
 }
 
-// partial is an error that says that only some of it was done.
+// partial returns an error that says that only a part was done.
 func partial(text string) error { return &exitError{exitPartial, errors.New(text)} }
 
 // interruptedError is the cause of a context that a signal ended.
@@ -78,8 +77,8 @@ type interruptedError struct{ signal os.Signal }
 
 func (e interruptedError) Error() string { return "interrupted: " + e.signal.String() }
 
-// exitCode maps what a command returned. A role that a signal asked to stop
-// and that drained returns nil: that is success.
+// exitCode returns the exit code for a command's error. A role that a signal stopped, and that
+// drained, returns nil, which is success.
 func exitCode(ctx context.Context, err error) int {
 	var own *exitError
 	switch {
@@ -93,7 +92,7 @@ func exitCode(ctx context.Context, err error) int {
 	return exitFailure
 }
 
-// interrupted says whether err is the consequence of a signal.
+// interrupted reports whether err is the consequence of a signal.
 func interrupted(ctx context.Context, err error) bool {
 	var cause interruptedError
 	return errors.As(context.Cause(ctx), &cause) && (errors.Is(err, context.Canceled) || errors.As(err, &cause))

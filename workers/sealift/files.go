@@ -61,7 +61,7 @@ segment-logs/sealift-check/ holds Sealift's own tests; it is skipped unless name
 	return cmd
 }
 
-// reading is an open bucket and what of it is wanted.
+// reading is an open bucket, and which of its files are wanted.
 type reading struct {
 	reader objstore.Reader
 	place  mirror.Place
@@ -69,8 +69,8 @@ type reading struct {
 	lists  *lists
 }
 
-// open reads flags and arguments. The place, if it is one of the arguments, is
-// the first; the others are returned.
+// open evaluates flags and arguments, and opens the bucket. If the first argument is the place, the
+// others are returned.
 func (o *filesOptions) open(ctx context.Context, args []string) (*reading, []string, error) {
 	bundle, err := certs.Bundle()
 	if err != nil {
@@ -93,14 +93,14 @@ func (o *filesOptions) open(ctx context.Context, args []string) (*reading, []str
 		Endpoint: endpoint, PathStyle: endpoint != "" && pathStyle(endpoint),
 		Credentials: objstore.ProfileCredentials(o.profile), HTTPClient: &http.Client{Transport: r.lists},
 	}
-	if _, err := cfg.Credentials(ctx); err != nil { // asked for now: later it would look like an outage
+	if _, err := cfg.Credentials(ctx); err != nil { // asked now, because later a failure would look like an outage
 		return nil, nil, err
 	}
 	r.reader = objstore.OpenReader(cfg)
 	return r, args, nil
 }
 
-// where is the place that arguments or flags name.
+// where returns the place that the arguments or flags name, and the other arguments.
 func (o *filesOptions) where(args []string) (mirror.Place, []string, error) {
 	uri := "s3://" + strings.TrimPrefix(o.bucket, "s3://")
 	switch {
@@ -130,7 +130,7 @@ func (o *filesOptions) where(args []string) (mirror.Place, []string, error) {
 	return p, args, nil
 }
 
-// when is the time that flags name.
+// when returns the filter for the time that the flags name.
 func (o *filesOptions) when(now time.Time) (f mirror.Filter, err error) {
 	if o.day != "" {
 		if o.since != "" || o.until != "" {
@@ -151,8 +151,8 @@ func (o *filesOptions) when(now time.Time) (f mirror.Filter, err error) {
 	return f, nil
 }
 
-// files lists what is wanted, and tells a person when there is nothing: it is
-// no error, but an empty screen says too little.
+// files lists the wanted files. If there are none, it says so on stderr: that is not an error, but
+// no output at all would say too little.
 func (r *reading) files(ctx context.Context, a *app) iter.Seq2[mirror.File, error] {
 	return func(yield func(mirror.File, error) bool) {
 		found := false
@@ -168,7 +168,7 @@ func (r *reading) files(ctx context.Context, a *app) iter.Seq2[mirror.File, erro
 	}
 }
 
-// explained adds the fix to an error of reading.
+// explained adds the fix to an error of reading, if it knows one.
 func (r *reading) explained(err error) error {
 	if fix := mirror.Fix(err, r.place); err != nil && fix != "" {
 		return fmt.Errorf("%w\n  fix: %s", err, fix)
@@ -176,7 +176,7 @@ func (r *reading) explained(err error) error {
 	return err
 }
 
-// lists carries requests, and counts those that list.
+// lists is a transport that counts LIST requests.
 type lists struct {
 	next http.RoundTripper
 	n    atomic.Int64
@@ -190,8 +190,8 @@ func (l *lists) RoundTrip(r *http.Request) (*http.Response, error) {
 	return l.next.RoundTrip(r)
 }
 
-// piped runs what writes to stdout. That nobody reads on, as after `| head`, is
-// no error, and no signal.
+// piped calls run, which writes to stdout. If the reader of a pipe goes away, as after `| head`,
+// that is not an error, and SIGPIPE does not kill the process.
 func (a *app) piped(run func() error) error {
 	signal.Ignore(syscall.SIGPIPE)
 	out := &pipe{Writer: a.stdout}

@@ -94,8 +94,8 @@ func (l filesListOptions) list(ctx context.Context, a *app, r *reading) error {
 	return nil
 }
 
-// lastDays narrows the filter to the last n days that have a folder, and
-// returns how many there are.
+// lastDays narrows the filter to the last n days that have a folder. It returns how many such days
+// there are.
 func (r *reading) lastDays(ctx context.Context, n int) (int, error) {
 	if r.place.Day != 0 {
 		return 1, nil
@@ -135,7 +135,7 @@ func listFiles(out io.Writer, files iter.Seq2[mirror.File, error], asJSON bool) 
 	return w.Flush()
 }
 
-// day is a source's day in a listing.
+// day is one source's day in a listing.
 type day struct {
 	Source string `json:"source"`
 	Day    int64  `json:"day"`
@@ -144,8 +144,8 @@ type day struct {
 	Bytes  int64  `json:"bytes"`
 }
 
-// daysOf counts files, which come by source and day: newest days last. What was
-// counted before an error is returned with it.
+// daysOf counts files by source and day; they have to come in that order. It returns the newest
+// days last. After an error, it returns what was counted until then as well.
 func daysOf(files iter.Seq2[mirror.File, error], bar *progress.Bar) ([]day, error) {
 	var rows []day
 	var failed error

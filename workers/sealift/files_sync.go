@@ -61,7 +61,7 @@ file.`,
 	return cmd
 }
 
-// report prints what a sync did, also when it ended early.
+// report prints what a sync did, even if it ended early.
 func (r *reading) report(a *app, result mirror.SyncResult, err error, asJSON bool) error {
 	var fixes []string
 	for _, problem := range result.Problems {

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newHealthcheckCommand is for images that hold nothing but this binary: a
-// container's health check can be no other program.
+// newHealthcheckCommand is for container images that contain nothing but this binary: no other
+// program can be their health check.
 func newHealthcheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "healthcheck",
@@ -43,7 +43,7 @@ func healthcheck(ctx context.Context, listen string) error {
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
 	}
-	client := http.Client{Transport: &http.Transport{}} // a proxy is on another machine
+	client := http.Client{Transport: &http.Transport{}} // without a proxy, which would be on another machine
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {
