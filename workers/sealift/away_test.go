@@ -17,9 +17,9 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// Redis and the staging bucket are waited for at the start, and missed later,
-// each by its address and the key that leads there; the process goes on when
-// they are back.
+// At the start, a process waits for Redis and the staging bucket; later, it is not ready while one
+// of them is away. Each time /readyz has the address and the configuration key, and the process
+// continues when they are back.
 func TestProcessWaitsForRedisAndStaging(t *testing.T) {
 	t.Parallel()
 	cfg := config.Default()

@@ -17,8 +17,8 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// A configuration that is wrong at, or beside, a secret is told without it, by
-// the error and by `config print`. says is what proves that it was looked at.
+// If a configuration is wrong at a secret, or next to one, neither the error nor `config print`
+// shows the secret. says must be in the error, which proves that the mistake was noticed.
 func TestWrongConfigurationsShowNoSecret(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		yaml, env string
@@ -81,7 +81,7 @@ func TestWrongConfigurationsShowNoSecret(t *testing.T) {
 	}
 }
 
-// However a developer prints what holds secrets, they are not in it.
+// Structs that hold secrets do not show them, however they are printed or encoded.
 func TestPrintedStructsShowNoSecret(t *testing.T) {
 	f := newFinder()
 	cfg := config.Default()
@@ -115,8 +115,8 @@ func recovered(fn func()) (what string) {
 	return ""
 }
 
-// New write keys are on stdout, for that is what the command is for, and
-// nowhere from then on: what is stored are hashes.
+// `catalog new` prints new write keys to stdout, as is its purpose. They are shown nowhere else,
+// because only hashes are stored.
 func TestNewWriteKeysAreShownOnce(t *testing.T) {
 	b, f := newBroker(t), newFinder()
 	code, document, stderr := b.sealift(t, "catalog", "new", "--bucket", "acme-logs")

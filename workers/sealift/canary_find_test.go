@@ -16,53 +16,51 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// finder knows secrets, and finds them in what is written, in the forms that
-// they may take there.
+// finder knows secrets, and finds them in texts, in every form that they may take there.
 type finder struct {
 	mu    sync.Mutex // guards all below
 	known map[string][]needle
-	seen  map[string]bool // those that the product was seen to use
-	// signatures are those of requests: too many to look for each, and all of
-	// one form.
+	seen  map[string]bool // names of the secrets that the product was seen to use
+	// signatures are those of requests. There are too many to look for each, but all have the same
+	// form.
 	signatures map[string]bool
 }
 
 // needle is a secret in one form.
 type needle struct{ form, text string }
 
-// find is a secret in a text.
+// find is a secret that was found in a text.
 type find struct{ secret, form string }
 
 func newFinder() *finder {
 	return &finder{known: map[string][]needle{}, seen: map[string]bool{}, signatures: map[string]bool{}}
 }
 
-// plant returns a new secret that is known by name. Only the letters and
-// digits in it are looked for: no escaping changes these. around is put beside
-// them, to make escaping worth while.
+// plant returns a new secret that is known by name. Only its letters and digits are looked for,
+// because no escaping changes these. around is appended, so that there is something to escape.
 func (f *finder) plant(name, around string) string {
 	core := "cNry" + rand.Text()[:20]
 	f.add(name, core)
 	return core + around
 }
 
-// add makes a secret known that others made. Of one name there may be many.
+// add makes a secret known that was created elsewhere. A name may have several secrets.
 func (f *finder) add(name, secret string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.known[name] = append(f.known[name], needles(secret)...)
 }
 
-// sign makes the signature of a request known, and that there was one.
+// sign makes the signature of a request known, and notes that there was one.
 func (f *finder) sign(signature string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.signatures[signature], f.seen["signature"] = true, true
 }
 
-// needles are the forms of a secret. Base64 depends on what stands before it:
-// "key:", "user:key" and a whole header that is encoded are found by what the
-// three possible places have in common.
+// needles returns the forms of a secret. Its base64 depends on what precedes it, as in "key:",
+// "user:key" or a whole encoded header. There are three cases, by the number of preceding bytes
+// modulo 3; the needle for each is the part that depends on the secret alone.
 func needles(secret string) []needle {
 	all := []needle{
 		{"plain", secret},
@@ -84,7 +82,7 @@ func needles(secret string) []needle {
 
 var hex64 = regexp.MustCompile(`[0-9a-f]{64}`)
 
-// in returns the secrets that a text holds, each once.
+// in returns the secrets that a text contains, each once.
 func (f *finder) in(text string) []find {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -113,8 +111,7 @@ func (f *finder) reached(names ...string) {
 	}
 }
 
-// unused are the secrets that nobody was seen to use: what they prove is
-// nothing.
+// unused returns the secrets that nobody was seen to use. Not finding those proves nothing.
 func (f *finder) unused() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,7 +136,7 @@ func (f *finder) pass(sent string) {
 	}
 }
 
-// leaks says which secrets stand in a text, but those that may.
+// leaks returns the secrets that a text contains, except the allowed ones.
 func (f *finder) leaks(text string, allowed ...string) []string {
 	var out []string
 	for _, found := range f.in(text) {
@@ -150,7 +147,7 @@ func (f *finder) leaks(text string, allowed ...string) []string {
 	return out
 }
 
-// witness marks the secrets that pass by on a connection as reached.
+// witness notes which secrets pass over a connection.
 type witness struct {
 	f    *finder
 	tail []byte
@@ -165,8 +162,7 @@ func (w *witness) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A leak in any of these forms makes the search fail, and each of these texts
-// is one without the leak.
+// A leak in any of these forms is found, and nothing is found without it.
 func TestCanariesAreFound(t *testing.T) {
 	f := newFinder()
 	secret := f.plant("password", `/+ é%"`)
@@ -201,7 +197,7 @@ func TestCanariesAreFound(t *testing.T) {
 	require.Empty(t, f.leaks("sha256="+strings.Repeat("0b", 32)))
 	require.Equal(t, []string{"password", "token"}, f.unused())
 	w := &witness{f: f}
-	for _, b := range []byte("AUTH default " + secret + "\r\n") { // however it is cut
+	for _, b := range []byte("AUTH default " + secret + "\r\n") { // however the writes are cut
 		_, err := w.Write([]byte{b})
 		require.NoError(t, err)
 	}

@@ -19,15 +19,14 @@ import (
 	"github.com/sealift/sealift/pkg/porttest"
 )
 
-// keep keeps what was written, to be searched. Secrets that are allowed are
-// those that it is there to show.
+// keep keeps what was written, for the search. allowed are the secrets that it is supposed to show.
 func (w *canaryWorld) keep(name, text string, allowed ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.outputs = append(w.outputs, output{name, text, allowed})
 }
 
-// search returns what leaked, where.
+// search returns which secrets leaked, and where.
 func (w *canaryWorld) search() []string {
 	var leaks []string
 	for _, o := range w.outputs {
@@ -38,13 +37,12 @@ func (w *canaryWorld) search() []string {
 	return leaks
 }
 
-// wrote says whether anything holds a text.
+// wrote reports whether any output contains the text.
 func (w *canaryWorld) wrote(text string) bool {
 	return slices.ContainsFunc(w.outputs, func(o output) bool { return strings.Contains(o.text, text) })
 }
 
-// command runs a command to its end, for at most limit: then it is
-// interrupted. What it writes is kept.
+// command runs a command to its end, and interrupts it after limit. What it writes is kept.
 func (w *canaryWorld) command(name string, env []string, limit time.Duration, c canaryRun) (stdout, stderr string) {
 	cmd := exec.Command("sealift", c.args...)
 	cmd.Dir, cmd.Env, cmd.Stdin = w.dir, env, strings.NewReader(c.stdin)
@@ -56,7 +54,7 @@ func (w *canaryWorld) command(name string, env []string, limit time.Duration, c 
 	}
 	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Signal(os.Interrupt) })
 	kill := time.AfterFunc(limit+20*time.Second, func() { _ = cmd.Process.Kill() })
-	_ = cmd.Wait() // many have to fail
+	_ = cmd.Wait() // many are supposed to fail
 	timer.Stop()
 	kill.Stop()
 	w.keep(name+" stdout", out.String(), c.shows...)
@@ -64,7 +62,7 @@ func (w *canaryWorld) command(name string, env []string, limit time.Duration, c 
 	return out.String(), errOut.String()
 }
 
-// daemon is a role that runs.
+// daemon is a running role.
 type daemon struct {
 	name, admin, collector string
 	cmd                    *exec.Cmd
@@ -89,7 +87,7 @@ func (d *daemon) await(t *testing.T, text string) {
 	require.Eventually(t, func() bool { return strings.Contains(readyz(d.admin), text) }, 2*time.Minute, 50*time.Millisecond, "%s: want %q", d.name, text)
 }
 
-// pages are all that the admin listener serves.
+// pages are all pages of the admin listener.
 var pages = []string{"/", "/metrics", "/healthz", "/readyz", "/version", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1"}
 
 // end reads the pages, ends the process with the signal (SIGQUIT makes it dump
@@ -117,7 +115,7 @@ func (w *canaryWorld) end(t *testing.T, d *daemon, s syscall.Signal) {
 	w.keep(d.name, d.out.String())
 }
 
-// traffic sends events with every way to name a source, and what is refused.
+// traffic sends events that name their source in every possible way, and requests that are refused.
 func (w *canaryWorld) traffic(t *testing.T, url string) {
 	t.Helper()
 	post := func(path, user, body string, header ...string) int {

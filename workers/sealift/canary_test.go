@@ -19,16 +19,16 @@ import (
 type canaryRun struct {
 	args  []string
 	stdin string
-	shows []string // the secrets that its stdout is there to show
+	shows []string // the secrets that its stdout is supposed to show
 }
 
 func cmdline(args ...string) canaryRun { return canaryRun{args: args} }
 
-// canaryRuns are all commands, in ways that make them speak. A command that is
-// not here fails the test.
+// canaryRuns returns runs of all commands, chosen to make them print much. A command that is
+// missing here fails the test.
 func (w *canaryWorld) canaryRuns() map[string][]canaryRun {
 	const dest, ws = "ws_AAAAAAAAAAAAAAAA/main", "ws_AAAAAAAAAAAAAAAA"
-	inEvents := []string{"event body", "email in an event", "refused event"} // the last one since it is redriven
+	inEvents := []string{"event body", "email in an event", "refused event"} // the last one because it is redriven
 	catalog, url, key := w.file("catalog.yaml"), "http://127.0.0.1:1", w.writeKey
 	return map[string][]canaryRun{
 		"":                 {cmdline(), cmdline("--help"), cmdline("nonsense"), cmdline("--nonsense")},
@@ -79,14 +79,15 @@ func (w *canaryWorld) canaryRuns() map[string][]canaryRun {
 		"files ls":   {cmdline("files", "ls", "s3://acme-logs", "--endpoint", w.s3URL), cmdline("files", "ls", "s3://echo-logs", "--endpoint", w.s3URL, "--json")},
 		"files sync": {cmdline("files", "sync", "s3://acme-logs", w.file("synced"), "--endpoint", w.s3URL)},
 		"files cat":  {{args: []string{"files", "cat", "s3://acme-logs", "--endpoint", w.s3URL}, shows: inEvents}},
-		// These run for long: the test runs them by itself.
+		// These keep running, so they have no runs here. The test starts the roles itself; dev and
+		// demo are not covered.
 		"all": nil, "collector": nil, "appender": nil, "copier": nil, "auditor": nil, "dev": nil, "demo": nil,
 	}
 }
 
-// No secret that the product is given, is sent or makes stands in anything
-// that it writes, but where that is the purpose: the events in `files cat`, the
-// new keys in `catalog new`, the key of the embedded S3 where `dev` tells it.
+// Whatever secret the product is given, is sent or creates, it appears in nothing that the product
+// writes, except where that is the purpose: the new keys in `catalog new`, and the events in `files
+// cat`.
 func TestNoSecretIsShown(t *testing.T) {
 	t.Parallel()
 	w := newCanaryWorld(t)
@@ -111,7 +112,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	for _, d := range roles {
 		d.await(t, "200 OK")
 	}
-	w.reached("aws secret key") // S3 verifies signatures: the staging bucket was probed
+	w.reached("aws secret key") // S3 verified a signature: the staging bucket was probed
 	w.collector = roles[0].collector
 	runs = w.canaryRuns()
 	w.traffic(t, w.collectorURL())
@@ -120,7 +121,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		delivered, stderr = w.command("files cat", text, time.Minute, runs["files cat"][0])
 		return strings.Contains(delivered, `"u"`)
 	}, 2*time.Minute, 200*time.Millisecond, "%s\n%s", &stderr, &roles[2].out)
-	w.pass(delivered) // events
+	w.pass(delivered) // it contains the events' secrets, so they were used
 	var parked string
 	require.Eventually(t, func() bool {
 		parked, stderr = w.command("parked", text, time.Minute, cmdline("parked", "--json"))
@@ -131,7 +132,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(stdout), &status))
 	require.Positive(t, status.Sources[0].DeadLetters, "the refused event is a dead letter")
 	w.runAll(runs, "up", text, time.Minute)
-	w.redis.Close() // something to complain about
+	w.redis.Close() // so that there are errors to log
 	roles[2].await(t, "503")
 	for _, d := range roles {
 		w.end(t, d, syscall.SIGQUIT)
@@ -153,14 +154,14 @@ func TestNoSecretIsShown(t *testing.T) {
 	require.NotEmpty(t, w.signatures)
 	require.True(t, w.wrote("level=DEBUG") && w.wrote(`"level":"DEBUG"`), "the logs are those of debugging")
 	require.Empty(t, w.search())
-	// The same search finds what was leaked on purpose.
+	// The same search finds a secret that is leaked on purpose.
 	w.keep("a leak on purpose", "level=DEBUG msg=\"wrote\" url=redis://:"+w.writeKey)
 	require.Len(t, w.search(), 1)
 }
 
 func (w *canaryWorld) collectorURL() string { return "http://" + w.collector }
 
-// requireAllCommands fails for a command that nobody has thought of.
+// requireAllCommands fails if a command is missing in runs.
 func requireAllCommands(t *testing.T, runs map[string][]canaryRun) {
 	var commands []string
 	var walk func(c *cobra.Command)
@@ -168,7 +169,7 @@ func requireAllCommands(t *testing.T, runs map[string][]canaryRun) {
 		_, name, _ := strings.Cut(c.CommandPath(), " ")
 		commands = append(commands, name)
 		if name == "completion" {
-			return // its shells print what is known when it is built
+			return // its subcommands print scripts that are known when the binary is built
 		}
 		for _, sub := range c.Commands() {
 			walk(sub)
@@ -181,7 +182,7 @@ func requireAllCommands(t *testing.T, runs map[string][]canaryRun) {
 	require.Len(t, runs, len(commands))
 }
 
-// runAll runs all commands, some at a time.
+// runAll runs all commands, up to eight at a time.
 func (w *canaryWorld) runAll(runs map[string][]canaryRun, how string, env []string, limit time.Duration) {
 	var all sync.WaitGroup
 	places := make(chan struct{}, 8)
@@ -197,8 +198,7 @@ func (w *canaryWorld) runAll(runs map[string][]canaryRun, how string, env []stri
 	all.Wait()
 }
 
-// failing runs everything with passwords that are wrong, and with services
-// that are away.
+// failing runs everything with wrong passwords, and with services that are away.
 func (w *canaryWorld) failing(t *testing.T, runs map[string][]canaryRun) {
 	without := func(keys ...string) []string {
 		return slices.DeleteFunc(slices.Clone(w.env), func(e string) bool {
@@ -217,7 +217,7 @@ func (w *canaryWorld) failing(t *testing.T, runs map[string][]canaryRun) {
 		all := w.daemon(t, "all "+how, "all", "text", env)
 		all.await(t, "waiting for ")
 		env = append(env, "SEALIFT_LOG_LEVEL=debug", "SEALIFT_LOG_FORMAT=json")
-		w.command("parked alone "+how, env, time.Minute, canaryRun{args: []string{"parked"}}) // has the time to reach S3
+		w.command("parked alone "+how, env, time.Minute, canaryRun{args: []string{"parked"}}) // there is enough time to reach S3
 		w.runAll(runs, how, env, 2*time.Second)
 		w.end(t, all, syscall.SIGQUIT)
 	}
@@ -229,12 +229,12 @@ func (w *canaryWorld) failing(t *testing.T, runs map[string][]canaryRun) {
 		copier.await(t, c.says)
 		w.end(t, copier, syscall.SIGQUIT)
 	}
-	w.reached("password of no redis") // that server was dialled with it
+	w.reached("password of no redis") // a dial with it was tried
 	for secret, how := range map[string]string{"wrong aws secret key": " refused std", "partly wrong key": " refused by S3 std"} {
 		if slices.ContainsFunc(w.outputs, func(o output) bool {
 			return strings.Contains(o.name, how) && strings.Contains(o.text, "SignatureDoesNotMatch")
 		}) {
-			w.reached(secret) // S3 judged what was signed with it
+			w.reached(secret) // S3 checked a signature made with it
 		}
 	}
 }

@@ -22,15 +22,15 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// canaryWorld is Kafka, Redis and S3 that ask for passwords, which are
-// canaries, and what the binary wrote.
+// canaryWorld has Kafka, Redis and S3, which require passwords that are canaries, and everything
+// that the binary wrote.
 type canaryWorld struct {
 	*finder
 	dir, s3URL string
 	redis      *miniredis.Miniredis
 	redisAt    string
-	collector  string   // host:port of the one that runs
-	env        []string // of a process that knows all secrets
+	collector  string   // host:port of the one that is running
+	env        []string // of a process that has all secrets
 	outputs    []output
 
 	writeKey, unknownKey, body, email, malformed, refused string
@@ -39,7 +39,7 @@ type canaryWorld struct {
 // output is something that the product wrote.
 type output struct {
 	name, text string
-	allowed    []string // the secrets that it is there to show
+	allowed    []string // the secrets that it is supposed to show
 }
 
 const canaryWorkspace = `
@@ -88,8 +88,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 
 func (w *canaryWorld) file(name string) string { return filepath.Join(w.dir, name) }
 
-// cleanEnviron is this process's environment without what configures the
-// product.
+// cleanEnviron returns this process's environment without variables that configure the product.
 func cleanEnviron() []string {
 	var env []string
 	for _, e := range os.Environ() {
@@ -106,8 +105,8 @@ var (
 	echoedRole = []byte("role%2Fecho")
 )
 
-// startS3 starts S3 and STS. The bucket echo-logs and the role "echo" answer
-// with all that they were sent, as a server that wants to be of help may.
+// startS3 starts S3 and STS. Requests to the bucket echo-logs and for the role "echo" are denied
+// with an error that repeats the whole request, as a server that means to be helpful might do.
 func (w *canaryWorld) startS3(t *testing.T, secret string) {
 	s3, err := s3server.Open(s3server.Config{Dir: w.file("s3"), AccessKey: "AKIACANARY", SecretKey: secret, Region: "us-east-1"})
 	require.NoError(t, err)
@@ -155,7 +154,7 @@ func (w *canaryWorld) startS3(t *testing.T, secret string) {
 	w.s3URL = web.URL
 }
 
-// echo denies a request, and says all that it was.
+// echo denies a request, and repeats it in the error.
 func echo(rw http.ResponseWriter, r *http.Request, form string) {
 	var sent strings.Builder
 	fmt.Fprintf(&sent, "%s %s ", r.Method, r.URL)
@@ -167,7 +166,7 @@ func echo(rw http.ResponseWriter, r *http.Request, form string) {
 	fmt.Fprintf(rw, form, strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(sent.String()))
 }
 
-// tap forwards connections, and marks the secrets that are sent on them.
+// tap forwards connections, and notes which secrets are sent over them. It returns its address.
 func (w *canaryWorld) tap(t *testing.T, to string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

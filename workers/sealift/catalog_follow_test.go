@@ -22,7 +22,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// roleWatch is the STS of a stack; it keeps which roles were assumed.
+// roleWatch is the STS of a stack, and remembers which roles were assumed.
 type roleWatch struct {
 	sts   http.Handler
 	mu    sync.Mutex // guards roles
@@ -46,10 +46,9 @@ func (w *roleWatch) assumed(role string) bool {
 	return slices.Contains(w.roles, role)
 }
 
-// With ten thousand other customers in the catalog, a change is followed by
-// every role within seconds of the command's end: the collector takes a new
-// key and refuses an old one, the appender owes files to a new destination,
-// the copier assumes a new role.
+// With ten thousand other customers in the catalog, every role follows a change soon after the
+// command has ended: the collector accepts a new key and refuses an old one, the appender owes
+// files to a new destination, and the copier assumes a new role.
 func TestAChangeReachesEveryRole(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -135,7 +134,7 @@ func TestAChangeReachesEveryRole(t *testing.T) {
 	require.True(t, watch.assumed(acme.Destinations[0].RoleARN), "by the new role")
 }
 
-// contents are the lines of all delivered files of a bucket.
+// contents returns the lines of all delivered files of a bucket.
 func contents(t *testing.T, store objstore.Store) string {
 	t.Helper()
 	var all strings.Builder

@@ -23,7 +23,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// manyWorkspaces are n customers, each with a source and a destination.
+// manyWorkspaces returns n customers, each with a source and a destination.
 func manyWorkspaces(n int) []catalog.Workspace {
 	var ws []catalog.Workspace
 	for i := range n {
@@ -40,7 +40,7 @@ func manyWorkspaces(n int) []catalog.Workspace {
 	return ws
 }
 
-// largeWorkspace is one customer with n sources and destinations.
+// largeWorkspace returns one customer with n sources and destinations.
 func largeWorkspace(n int) catalog.Workspace {
 	w := catalog.Workspace{ID: "ws_large0000000000000000"}
 	for i, one := range manyWorkspaces(n) {
@@ -64,7 +64,7 @@ type broker struct {
 	*kfake.Cluster
 	env      []string
 	produced atomic.Int64 // requests to write
-	refuseAt atomic.Int64 // the request that is refused, and all after it; 0: none
+	refuseAt atomic.Int64 // the first request that is refused, as are all after it; 0: none
 }
 
 func newBroker(t *testing.T) *broker {
@@ -97,7 +97,7 @@ func (b *broker) sealift(t *testing.T, args ...string) (code int, stdout, stderr
 	return sealift(t, "", b.env, args...)
 }
 
-// One that is wrong among many keeps all of them out.
+// One wrong document among many keeps all of them out.
 func TestABrokenDocumentChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
@@ -110,7 +110,7 @@ func TestABrokenDocumentChangesNothing(t *testing.T) {
 	const bad = 77
 	for name, c := range map[string]struct {
 		breaks func(ws []catalog.Workspace)
-		edit   [2]string // of the YAML
+		edit   [2]string // replacement in the YAML
 		says   string
 	}{
 		"malformed":          {edit: [2]string{"bucket: customer-77-logs/raw", "bucket: [customer-77-logs/raw"}, says: "line "},
@@ -158,8 +158,8 @@ func padded(w catalog.Workspace, n int) catalog.Workspace {
 	return w
 }
 
-// A write that fails in between leaves what was written, says so, and is
-// finished by the same command.
+// If a write fails halfway, what was written stays, the error says how much that is, and the same
+// command finishes the rest.
 func TestApplyThatFailsHalfWay(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
@@ -211,7 +211,7 @@ func TestApplyThatFails(t *testing.T) {
 	require.Equal(t, "[]\n", stdout)
 }
 
-// When even that cannot be known, it is not claimed.
+// If the catalog cannot be read after an error, the error does not claim to know what was written.
 func TestApplyThatFailsAndCannotLook(t *testing.T) {
 	b := newBroker(t)
 	b.refuseAt.Store(2)
@@ -240,8 +240,8 @@ func encoded(ws ...catalog.Workspace) map[string][]byte {
 	return values
 }
 
-// openTopic opens the catalog topic of the broker, which it makes for records
-// of so many bytes; 0: the broker's default.
+// openTopic creates the catalog topic, with that limit for records (0: the broker's default), and
+// opens it.
 func (b *broker) openTopic(t *testing.T, maxRecordBytes int) *catalogTopic {
 	t.Helper()
 	cfg := config.Default()
@@ -259,12 +259,12 @@ func (b *broker) openTopic(t *testing.T, maxRecordBytes int) *catalogTopic {
 	return &catalogTopic{s}
 }
 
-// meanwhile does something when it is written to.
+// meanwhile is a writer that does something else when it is written to.
 type meanwhile func()
 
 func (f meanwhile) Write(b []byte) (int, error) { f(); return len(b), nil }
 
-// Whoever is overwritten by a command that read the catalog before is told.
+// An apply that is overwritten by a command that had read the catalog earlier says so.
 func TestAnApplyThatIsOverwrittenSaysSo(t *testing.T) {
 	t.Parallel()
 	topic := newBroker(t).openTopic(t, maxWorkspaceBytes)
@@ -276,8 +276,8 @@ func TestAnApplyThatIsOverwrittenSaysSo(t *testing.T) {
 	require.NoError(t, newPlan(nil, ours).apply(t.Context(), &app{stdout: io.Discard, log: silent}, topic))
 }
 
-// A topic that somebody made with the brokers' default takes ten thousand
-// workspaces, and a large one only when it is told to.
+// A topic that was created with the brokers' default limit takes ten thousand workspaces. For a
+// large one the limit must be raised; the error says how.
 func TestCatalogTopicWithTheBrokersLimit(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
@@ -293,8 +293,8 @@ func TestCatalogTopicWithTheBrokersLimit(t *testing.T) {
 	require.Empty(t, notStored(stored, values))
 }
 
-// Where the limit may not be asked for, the broker's refusal says the same, and
-// comes before anything else is written.
+// If reading the limit is not permitted, the broker's refusal leads to the same advice, and comes
+// before anything else is written.
 func TestCatalogTopicWhoseLimitIsHidden(t *testing.T) {
 	b := newBroker(t)
 	topic := b.openTopic(t, 0)
@@ -315,8 +315,8 @@ func TestCatalogTopicWhoseLimitIsHidden(t *testing.T) {
 	require.Empty(t, stored.Workspaces())
 }
 
-// The topic that Sealift makes takes the other extreme in one record, and says
-// what is more than it takes.
+// The topic that Sealift creates takes one workspace with 10,000 sources in one record. A workspace
+// that is larger than the limit is refused, with what to do.
 func TestOneWorkspaceWithEverything(t *testing.T) {
 	t.Parallel()
 	topic := newBroker(t).openTopic(t, maxWorkspaceBytes)
@@ -330,7 +330,8 @@ func TestOneWorkspaceWithEverything(t *testing.T) {
 	require.ErrorContains(t, err, "and 8.4 MB is the most; move some of its sources, with their destinations, into a workspace of their own")
 }
 
-// The guard is where a copier dials; who applies a catalog hears it sooner.
+// Copiers refuse to dial an endpoint that is not allowed; validate, diff and apply already warn of
+// it.
 func TestApplyTellsOfEndpointsThatAreNotAllowed(t *testing.T) {
 	b := newBroker(t)
 	ws := manyWorkspaces(3)
@@ -349,13 +350,13 @@ func TestApplyTellsOfEndpointsThatAreNotAllowed(t *testing.T) {
 	code, _, stderr := b.sealift(t, "catalog", "apply", "-f", file, "--set", "destinations.allowed_endpoints=minio.internal:9000")
 	require.Zero(t, code)
 	require.Empty(t, stderr)
-	// A customer has no configuration, and is not told of somebody else's.
+	// A customer has no configuration, so there is no warning about an operator's.
 	code, _, stderr = sealift(t, "", nil, "catalog", "validate", "-f", file)
 	require.Zero(t, code)
 	require.Empty(t, stderr)
 }
 
-// Nothing comes from a terminal, and nothing ends that read but its user.
+// A signal ends a command that waits for a terminal to send a document.
 func TestCatalogFromStdinEndsAtASignal(t *testing.T) {
 	in, out := io.Pipe()
 	defer func() { require.NoError(t, out.Close()) }()

@@ -22,13 +22,13 @@ func TestCompletenessSaysWhatIsOwedToNobody(t *testing.T) {
 	require.Contains(t, out.String(), "owed to nobody: 2 files; no destination was enabled")
 }
 
-// An idle partition says how far it is once an hour: it must not look stuck, and
-// what is stuck must not look idle.
+// An idle partition reports how far it is once an hour. In between it must not look stuck, and a
+// partition that is stuck must not look idle.
 func TestCompletenessSaysWhenAnIdlePartitionGoesOn(t *testing.T) {
 	at := time.Date(2026, 11, 22, 0, 30, 56, 0, time.UTC)
 	for hazard, c := range map[string]struct {
 		idle bool
-		now  time.Duration // after
+		now  time.Duration // after at
 		want string
 	}{
 		"idle":     {true, 10 * time.Minute, "partition 3 is the last; it is idle, and reports when the hour is over: next at 2026-11-22T01:00:10Z\n"},

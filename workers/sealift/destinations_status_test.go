@@ -60,7 +60,8 @@ func TestDestinationsStatusIsPrinted(t *testing.T) {
 	require.Equal(t, "no destination\n", none.String())
 }
 
-// A note that cannot be read hides no other destination, nor what else is known.
+// A parked note that cannot be read does not hide other destinations, nor what else is known about
+// its own.
 func TestDestinationsStatusOfBadNotes(t *testing.T) {
 	staging := objstore.NewMemory("staging")
 	at := time.UnixMilli(1795357800000).UTC()
@@ -83,7 +84,8 @@ func TestDestinationsStatusOfBadNotes(t *testing.T) {
 	}
 }
 
-// A file is parked without a try where its destination is known not to work.
+// The last error's time is that of the last try: files may be parked without one if their
+// destination is known not to work.
 func TestDestinationsStatusKnowsTheLastTry(t *testing.T) {
 	staging := objstore.NewMemory("staging")
 	at := time.UnixMilli(1795357800000).UTC()
@@ -99,7 +101,7 @@ func TestDestinationsStatusKnowsTheLastTry(t *testing.T) {
 		want    time.Time
 	}{
 		{meter.Account{Trouble: &meter.Trouble{Cause: "denied", At: at.Add(-time.Minute).UnixMilli()}}, at.Add(-time.Minute)},
-		{meter.Account{Trouble: &meter.Trouble{Cause: "denied", At: 1}, Delivered: 2}, at}, // others arrive
+		{meter.Account{Trouble: &meter.Trouble{Cause: "denied", At: 1}, Delivered: 2}, at}, // other files arrive
 		{meter.Account{}, at},
 	} {
 		r, err := newDestinationRow(t.Context(), staging, nil, time.Now(), d, c.account)

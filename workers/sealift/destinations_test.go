@@ -22,11 +22,10 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// Each of these scripts has Kafka, Redis and S3 with STS of its own, and the
-// catalog that its catalog.yaml says, in which S3 stands for the server's URL:
-// applied, and with the buckets and roles that it names. Each line of its file
-// faults, if there is one, is METHOD PART-OF-THE-URI STATUS CODE MESSAGE: so
-// are such requests answered.
+// Each of these scripts has its own Kafka, Redis, and S3 with STS. The catalog in its catalog.yaml
+// is applied, and the buckets and roles that it names exist. The endpoint S3 stands for the
+// server's URL. Each line of its file faults, if there is one, is METHOD PART-OF-THE-URI STATUS
+// CODE MESSAGE, and says how such requests are answered.
 func TestScriptsWithDestinations(t *testing.T) {
 	scripts(t, "testdata/destinations", func(env *testscript.Env) error {
 		log := slog.New(slog.DiscardHandler)

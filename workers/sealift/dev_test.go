@@ -26,7 +26,7 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// devProcess is `sealift dev` as a process.
+// devProcess is a running `sealift dev`.
 type devProcess struct {
 	endpoints
 	cmd  *exec.Cmd
@@ -47,11 +47,11 @@ func startDev(t *testing.T, data string, args ...string) *devProcess {
 	return startDevAs(t, exec.Command("sealift", devArgs(data, args...)...), data)
 }
 
-// startDevAs starts it by a command that becomes it.
+// startDevAs starts `sealift dev` with a command that runs it as the same process.
 func startDevAs(t *testing.T, cmd *exec.Cmd, data string) *devProcess {
 	t.Helper()
 	file := filepath.Join(data, "endpoints.json")
-	_ = os.Remove(file) // of a former life, if that was killed
+	_ = os.Remove(file) // left by an earlier run that was killed
 	log := &logtest.Buffer{}
 	cmd.Stdout, cmd.Stderr = log, log
 	require.NoError(t, cmd.Start())
@@ -87,7 +87,7 @@ func (p *devProcess) bucket(name, region string) objstore.Store {
 	return objstore.NewS3(objstore.S3Config{Bucket: name, Region: region, Endpoint: p.S3, PathStyle: true, Credentials: p.credentials})
 }
 
-// track sends an event; it tells whether it was answered 200.
+// track sends an event, and reports whether it was answered with 200.
 func (p *devProcess) track(key, messageID string) bool {
 	body := fmt.Sprintf(`{"userId":"u","event":"E","messageId":%q}`, messageID)
 	req, err := http.NewRequest(http.MethodPost, p.Collector+"/v1/track", strings.NewReader(body))
@@ -104,8 +104,7 @@ func (p *devProcess) track(key, messageID string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// delivered waits until all that was acknowledged is in the bucket, and
-// returns the judgement.
+// delivered waits until everything that was acknowledged is in the bucket, and returns the report.
 func (p *devProcess) delivered(t *testing.T, bucket objstore.Store, prefix string, acked *check.Expected) *check.Report {
 	t.Helper()
 	var r *check.Report
@@ -117,7 +116,7 @@ func (p *devProcess) delivered(t *testing.T, bucket objstore.Store, prefix strin
 	return r
 }
 
-// What was answered 200 is neither lost nor doubled, whenever the process is
+// Events that were answered with 200 are neither lost nor duplicated, whenever the process is
 // killed.
 func TestDevSurvivesKill9(t *testing.T) {
 	t.Parallel()
@@ -125,7 +124,7 @@ func TestDevSurvivesKill9(t *testing.T) {
 	sent := 0
 	for life := range 4 {
 		p := startDev(t, data)
-		// Through a seal or two, and killed at another moment each time.
+		// Run through a seal or two, and be killed at a different moment each time.
 		for until := time.Now().Add(1500*time.Millisecond + time.Duration(life)*370*time.Millisecond); time.Now().Before(until); {
 			id := fmt.Sprintf("%d-%d", life, sent)
 			sent++
@@ -140,7 +139,7 @@ func TestDevSurvivesKill9(t *testing.T) {
 	require.Positive(t, r.Acknowledged)
 	require.Zero(t, r.Duplicated, r)
 	require.Zero(t, r.Malformed+r.Misplaced, r)
-	// What was written but not answered may be there.
+	// Events that were written but not answered may be there.
 	require.LessOrEqual(t, r.Foreign, int64(sent)-r.Acknowledged)
 
 	begin := time.Now()
@@ -151,7 +150,7 @@ func TestDevSurvivesKill9(t *testing.T) {
 func TestDevCatalog(t *testing.T) {
 	t.Parallel()
 	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), porttest.Free(t)
-	var many strings.Builder // for one role, whose policy is then larger than one may be
+	var many strings.Builder // for one role, whose policy is then larger than the maximum
 	for n := range 100 {
 		fmt.Fprintf(&many, "  - {name: many-%d, sources: [idle], bucket: m%059d, role_arn: \"arn:aws:iam::111111111111:role/many\"}\n", n, n)
 	}
@@ -177,7 +176,7 @@ destinations:
 	require.True(t, p.delivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
 	require.True(t, p.delivered(t, p.bucket("named-logs", p.S3Region), "", acked).OK(), "by its endpoint")
 
-	// The role is assumed with the right ExternalId only.
+	// The role can be assumed only with the right ExternalId.
 	roles := assumerole.New(assumerole.Config{Endpoint: p.S3, Region: p.S3Region, Credentials: p.credentials})
 	request := assumerole.Request{RoleARN: "arn:aws:iam::111111111111:role/logs", ExternalID: "ws_AAAAAAAAAAAAAAAA"}
 	_, err := roles.Credentials(t.Context(), request)
@@ -186,7 +185,7 @@ destinations:
 	_, err = roles.Credentials(t.Context(), request)
 	require.ErrorIs(t, err, assumerole.ErrDenied)
 
-	// A broken file leaves what is; a good one is applied while it runs.
+	// A broken file changes nothing; a good one is applied while dev runs.
 	require.NoError(t, os.WriteFile(file, []byte("workspace: ["), 0o600))
 	require.Eventually(t, func() bool { return p.logged("catalog file not applied") }, 20*time.Second, 50*time.Millisecond)
 	require.True(t, p.track("key1", "broken"))
@@ -240,7 +239,8 @@ func TestOperatorsCommandsOnDev(t *testing.T) {
 		require.Regexp(t, `(?m)^  `+preset+" #", string(out))
 	}
 
-	// What one run was told is not for the next, though commands have this file.
+	// Settings of one run do not apply to the next, even if SEALIFT_CONFIG names the file written
+	// for commands.
 	require.NoError(t, p.end(t, syscall.SIGTERM))
 	again := exec.Command("sealift", devArgs(data)...)
 	again.Env = append(os.Environ(), "SEALIFT_CONFIG="+filepath.Join(data, "sealift.yaml"))
@@ -274,8 +274,8 @@ func TestDevReplacesNoConfigurationOfAnothers(t *testing.T) {
 	require.Equal(t, "staging: {bucket: acme}\n", string(b))
 }
 
-// What is configured for a fleet is in force where dev runs, but for what is
-// embedded, and when files are sealed.
+// dev works with the configuration of a fleet, except for what is embedded, what concerns the
+// fleet's collector, and when files are sealed.
 func TestDevBesideTheConfigurationOfAFleet(t *testing.T) {
 	t.Parallel()
 	spool := filepath.Join(t.TempDir(), "spool")
@@ -290,7 +290,8 @@ func TestDevBesideTheConfigurationOfAFleet(t *testing.T) {
 	require.NoDirExists(t, spool, "what a fleet's collector has to send is not taken from its disk")
 }
 
-// TestDevEndsWhenARoleCannotStart has a directory for a spool where a file is.
+// dev ends with an error if a role cannot start. Here a file is where the collector's spool should
+// be.
 func TestDevEndsWhenARoleCannotStart(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -340,7 +341,8 @@ func TestAddressThatIsTaken(t *testing.T) {
 	require.ErrorContains(t, a.listen(silent, listen), "want host:port")
 }
 
-// A catalog, a proxy's exceptions and what is pasted from the screen name loopback.
+// A stack that listens on all interfaces uses loopback addresses, which is what catalogs, proxy
+// exceptions and the printed commands contain.
 func TestAStackOnAllInterfacesIsFoundOnLoopback(t *testing.T) {
 	s, err := startStack(stackConfig{dir: t.TempDir(), s3: address{at: "0.0.0.0:0"}}, silent)
 	require.NoError(t, err)

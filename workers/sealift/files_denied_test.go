@@ -17,8 +17,8 @@ import (
 
 const readerAccount = "123456789012"
 
-// readersBucket is a customer's bucket, encrypted with the customer's key, and
-// a user of the customer's, on a server that decides as AWS does.
+// readersBucket starts a server that decides as AWS does. It has a customer's bucket, encrypted
+// with the customer's key. The environment gets the keys of a user of the customer.
 func readersBucket(t *testing.T) *s3server.Server {
 	s, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "a", SecretKey: "b", Account: readerAccount})
 	require.NoError(t, err)
@@ -45,7 +45,7 @@ func readersPolicy(t *testing.T, kind iam.Kind, statements ...string) *iam.Polic
 	return p
 }
 
-// A reader that lacks a right is told which, and is not kept from what it has.
+// A reader who lacks a permission is told which one, and can still use the others.
 func TestFilesOfReadersWithFewRights(t *testing.T) {
 	const (
 		list    = `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::acme-logs"}`
@@ -97,7 +97,7 @@ func TestFilesOfReadersWithFewRights(t *testing.T) {
 	}
 }
 
-// Credentials that are good for nothing end it at once, with what to do.
+// If the credentials are useless, the command ends at once and says what to do.
 func TestFilesWithBadCredentials(t *testing.T) {
 	s := readersBucket(t)
 	for code, says := range map[string]string{

@@ -22,8 +22,8 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// Each of these scripts has a customer's bucket of its own: two sources over
-// two days, below the prefix "some/path".
+// Each of these scripts has its own buckets of a customer, with two sources over two days below the
+// prefix "some/path".
 func TestScriptsWithBucket(t *testing.T) {
 	scripts(t, "testdata/bucket", func(env *testscript.Env) error {
 		s, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "a", SecretKey: "b"})
@@ -49,7 +49,7 @@ func TestScriptsWithBucket(t *testing.T) {
 		if err := s.CreateBucket("big-logs"); err != nil {
 			return err
 		}
-		// More than a pipe holds.
+		// More than fits into a pipe.
 		return putFile(t, web.URL, "big-logs", "us-east-1", "segment-logs/web/1795305600000/1795305600000.a.gz", strings.Repeat("{\"source\":\"web\",\"n\":0}\n", 200_000))
 	})
 }

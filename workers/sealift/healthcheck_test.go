@@ -34,7 +34,8 @@ func TestHealthcheck(t *testing.T) {
 	status = http.StatusServiceUnavailable
 	require.EqualError(t, healthcheck(t.Context(), addr), "not ready: kafka: away")
 
-	// A proxy's answer is not the process's. (It is not asked for loopback anyway.)
+	// A configured proxy is not used: its answer would not be the process's. (Go does not use one
+	// for loopback addresses anyway.)
 	status = http.StatusOK
 	c := exec.Command("sealift", "healthcheck", "--set", "admin.listen=255.255.255.255:"+port) // nobody listens there
 	c.Env = append(os.Environ(), "HTTP_PROXY="+admin.URL)
